@@ -1,0 +1,93 @@
+/**
+ * The only door of a guest written in TypeScript, back-ends and dom0 included. Typed calls in front of the same
+ * functions that decode a binary guest's hypercalls: the same checks, the same errors.
+ *
+ * Results are those of the ABI: zero or a positive value on success, a negative error number (`-ERRNO.EINVAL`) on failure.
+ */
+import type { DomId, EventPort, GrantHandle, GrantRef, Mfn } from '../util/index.ts'
+
+/** One grant to map. Reference: public/grant_table.h, struct gnttab_map_grant_ref. */
+export interface GrantMapping {
+  readonly domain: DomId
+  readonly ref: GrantRef
+  readonly readOnly?: boolean
+}
+
+/** What a mapping yields: GNTST status (0 is okay), handle and the frame that is now accessible. */
+export interface MappedGrant {
+  readonly status: number
+  readonly handle: GrantHandle
+  readonly frame: Mfn
+}
+
+/** One side of a grant copy: an own frame, or a grant of another domain. */
+export type GrantCopySide =
+  | { readonly frame: Mfn; readonly offset: number }
+  | { readonly domain: DomId; readonly ref: GrantRef; readonly offset: number }
+
+/** One copy between frames. Reference: public/grant_table.h, struct gnttab_copy. */
+export interface GrantCopy {
+  readonly source: GrantCopySide
+  readonly destination: GrantCopySide
+  /** Bytes, at most a page and within it on both sides. */
+  readonly length: number
+}
+
+/** Everything a TypeScript guest can ask of the hypervisor. */
+export interface HypercallPort {
+  /** The caller's own identifier. A binary guest has no such call; it reads `domid` from XenStore. */
+  readonly domain: DomId
+  /** All host memory. A guest touches its own frames, mapped grants and foreign frames only; the kit sees to that. */
+  readonly memory: {
+    readonly view: DataView
+    readonly bytes: Uint8Array
+    readonly words: Uint32Array
+    markWritten(mfn: number): void
+  }
+  /** Host time in nanoseconds, as the guest computes it from its time record. */
+  now(): number
+
+  // Event channels. Reference: public/event_channel.h
+  allocUnbound(domain: DomId, remote: DomId): number
+  bindInterdomain(remote: DomId, remotePort: EventPort): number
+  bindVirq(virq: number, vcpu: number): number
+  bindIpi(vcpu: number): number
+  closePort(port: EventPort): number
+  sendEvent(port: EventPort): number
+  unmaskPort(port: EventPort): number
+  bindVcpu(port: EventPort, vcpu: number): number
+
+  // Grant tables. Reference: public/grant_table.h
+  /** Frames of the caller's grant table, grown to `frames`; or a negative error number. */
+  setupGrantTable(frames: number): readonly Mfn[] | number
+  mapGrant(mapping: GrantMapping): MappedGrant
+  /** GNTST status. */
+  unmapGrant(handle: GrantHandle): number
+  /** GNTST status of each copy. */
+  copyGrants(copies: readonly GrantCopy[]): readonly number[]
+
+  // Memory. Reference: public/memory.h
+  /** Gives the frames back; how many were, or a negative error number. */
+  decreaseReservation(frames: readonly Mfn[]): number
+  /** Asks for `count` more frames and names them by pseudo-physical number; as many as could be had. */
+  increaseReservation(count: number): readonly Mfn[]
+  /** Pages owned now. */
+  currentReservation(): number
+  /** Pages that may be owned at most. */
+  maximumReservation(): number
+
+  // Scheduling. Reference: public/sched.h, public/vcpu.h
+  /** Wakes the guest at `deadline` (host nanoseconds); 0 cancels. */
+  setTimer(deadline: number): number
+  /** Ends the domain, SHUTDOWN reason given. */
+  shutdown(reason: number): number
+  /** Writes to the hypervisor's console. Reference: CONSOLEIO_write. */
+  consoleWrite(text: Uint8Array): number
+  /** XENVER_version: major in the upper, minor in the lower 16 bits. */
+  version(): number
+
+  // Privileged: dom0, or a domain that has been given power over the other.
+  /** The frame that domain `domain` names `frame`, accessible until `unmapForeign`; or a negative error number. */
+  mapForeign(domain: DomId, frame: number): number
+  unmapForeign(domain: DomId, frame: number): number
+}

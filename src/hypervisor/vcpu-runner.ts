@@ -1,0 +1,63 @@
+/**
+ * The seam between the hypervisor and whatever executes a virtual CPU. The hypervisor owns the interface; the x86
+ * runner (guest binaries on the machine's processor) and the TypeScript runner (guest kernels written in TypeScript)
+ * implement it, and the toolstack wires them. Nothing here says which of the two it is.
+ */
+
+/** What the guest asked of a privileged instruction; the processor has decoded it, the hypervisor gives it its meaning. */
+export interface PrivilegedOperation {
+  readonly operation:
+    | 'cpuid' | 'rdmsr' | 'wrmsr' | 'rdtsc' | 'rdtscp' | 'read-cr' | 'write-cr' | 'read-dr' | 'write-dr' | 'clts' | 'lmsw'
+    | 'in' | 'out' | 'ins' | 'outs' | 'cli' | 'sti' | 'hlt' | 'invlpg' | 'wbinvd' | 'xsetbv' | 'swapgs' | 'other'
+  /** Bytes of the instruction, to be added to rip once it has been carried out. */
+  readonly length: number
+  /** Operand size of `in`, `out`, `ins`, `outs` in bytes. */
+  readonly size: number
+  /** Number of the control or debug register. */
+  readonly register: number
+  /** General register that takes or gives the value. */
+  readonly general: number
+  /** Port of `in`, `out`, `ins`, `outs`. */
+  readonly port: number
+}
+
+/**
+ * Why a runner came back. A runner may reuse the object: it is valid until the next `run`.
+ * Addresses are signed numbers, see util's `signedFromParts`.
+ */
+export type VcpuExit =
+  /** The budget is spent. */
+  | { readonly kind: 'budget' }
+  /** Nothing to do until an event or a timer comes. */
+  | { readonly kind: 'block' }
+  /** A guest in TypeScript resolved promises: give JavaScript a turn before virtual time moves on. */
+  | { readonly kind: 'turn' }
+  /** `syscall`; rip points behind it, rcx and r11 are untouched (the hypervisor knows rip and rflags). */
+  | { readonly kind: 'syscall' }
+  /** `int n`, `int3`, `into`; rip points behind it. */
+  | { readonly kind: 'interrupt'; readonly vector: number }
+  /** A fault or trap; for a fault rip points at the instruction and nothing else has changed. */
+  | { readonly kind: 'exception'; readonly vector: number; readonly errorCode: number; readonly address: number }
+  /** An instruction that ring 3 may not execute; rip points at it. */
+  | { readonly kind: 'privileged'; readonly request: PrivilegedOperation }
+
+/** Where a guest is entered other than where it stopped. */
+export type VcpuEntry =
+  /** The event callback (upcall); the hypervisor has seen that it is wanted and not masked. */
+  | { readonly kind: 'event' }
+  /** A trap that the guest's own handler takes. */
+  | { readonly kind: 'trap'; readonly vector: number; readonly errorCode: number; readonly address: number }
+  /** `syscall` from the guest's user mode. */
+  | { readonly kind: 'syscall' }
+  /** The NMI callback. */
+  | { readonly kind: 'nmi' }
+
+/** Executes one virtual CPU. */
+export interface VcpuRunner {
+  /** Runs until about `budget` instructions are executed or the hypervisor is needed. Never throws on the guest's behalf. */
+  run(budget: number): VcpuExit
+  /** Instructions that the last `run` executed; virtual time follows it. */
+  readonly executed: number
+  /** Makes the next `run` start at `entry`. False when the guest has no handler there, or no stack to enter on: it is to crash. */
+  enter(entry: VcpuEntry): boolean
+}

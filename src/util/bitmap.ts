@@ -1,0 +1,65 @@
+/** A fixed-size set of small whole numbers, one bit each: frames, ports, dirty pages. */
+export class Bitmap {
+  /** How many numbers it can hold: 0 to length - 1. */
+  readonly length: number
+  private readonly words: Uint32Array
+  private population = 0
+
+  constructor(length: number) {
+    this.length = length
+    this.words = new Uint32Array(Math.ceil(length / 32))
+  }
+
+  /** How many bits are set. */
+  get count(): number {
+    return this.population
+  }
+
+  has(index: number): boolean {
+    return ((this.words[index >>> 5] ?? 0) >>> (index & 31) & 1) === 1
+  }
+
+  /** Sets a bit; true when it was clear before. */
+  add(index: number): boolean {
+    if (index < 0 || index >= this.length || this.has(index)) return false
+    this.words[index >>> 5]! |= 1 << (index & 31)
+    this.population += 1
+    return true
+  }
+
+  /** Clears a bit; true when it was set before. */
+  delete(index: number): boolean {
+    if (!this.has(index)) return false
+    this.words[index >>> 5]! &= ~(1 << (index & 31))
+    this.population -= 1
+    return true
+  }
+
+  clear(): void {
+    this.words.fill(0)
+    this.population = 0
+  }
+
+  /** First clear bit at or after `from`, or -1. */
+  firstClear(from = 0): number {
+    for (let word = from >>> 5; word < this.words.length; word += 1) {
+      const mask = word === from >>> 5 ? (1 << (from & 31)) - 1 : 0
+      const free = ~(this.words[word]! | mask)
+      if (free === 0) continue
+      const index = word * 32 + (31 - Math.clz32(free & -free))
+      return index < this.length ? index : -1
+    }
+    return -1
+  }
+
+  /** The set bits in ascending order. */
+  *[Symbol.iterator](): IterableIterator<number> {
+    for (let word = 0; word < this.words.length; word += 1) {
+      let rest = this.words[word]!
+      while (rest !== 0) {
+        yield word * 32 + (31 - Math.clz32(rest & -rest))
+        rest &= rest - 1
+      }
+    }
+  }
+}

@@ -1,0 +1,140 @@
+/**
+ * Reading and writing binary records in order. Lengths come from outside, so every read is bounds-checked
+ * and an error says which structure and which offset.
+ */
+import { XenError, type XenErrorCode } from './errors.ts'
+
+/** Reads little-endian values one after another out of a byte array. */
+export class ByteReader {
+  private readonly view: DataView
+  private place = 0
+  private readonly source: Uint8Array
+  private readonly name: string
+  private readonly code: XenErrorCode
+
+  /** `name` and `code` go into the error when the bytes run out. */
+  constructor(source: Uint8Array, name: string, code: XenErrorCode = 'INVALID_STREAM') {
+    this.source = source
+    this.name = name
+    this.code = code
+    this.view = new DataView(source.buffer, source.byteOffset, source.byteLength)
+  }
+
+  /** Where the next read starts. */
+  get offset(): number {
+    return this.place
+  }
+
+  /** Bytes that are left. */
+  get remaining(): number {
+    return this.source.length - this.place
+  }
+
+  private take(size: number): number {
+    if (size < 0 || size > this.remaining) {
+      throw new XenError(this.code, `${this.name}: ${size} bytes wanted at offset ${this.place}, ${this.remaining} left`, {
+        details: { structure: this.name, offset: this.place, wanted: size, remaining: this.remaining },
+      })
+    }
+    const start = this.place
+    this.place += size
+    return start
+  }
+
+  u8(): number {
+    return this.view.getUint8(this.take(1))
+  }
+
+  u16(): number {
+    return this.view.getUint16(this.take(2), true)
+  }
+
+  u32(): number {
+    return this.view.getUint32(this.take(4), true)
+  }
+
+  u64(): bigint {
+    return this.view.getBigUint64(this.take(8), true)
+  }
+
+  /** The next `size` bytes, shared with the source. */
+  bytes(size: number): Uint8Array {
+    const start = this.take(size)
+    return this.source.subarray(start, start + size)
+  }
+
+  skip(size: number): void {
+    this.take(size)
+  }
+}
+
+/** Collects bytes in a buffer that doubles when full. */
+export class ByteWriter {
+  private buffer: Uint8Array<ArrayBuffer>
+  private view: DataView
+  private end = 0
+
+  constructor(capacity = 256) {
+    this.buffer = new Uint8Array(capacity)
+    this.view = new DataView(this.buffer.buffer)
+  }
+
+  /** Bytes written so far. */
+  get length(): number {
+    return this.end
+  }
+
+  private room(size: number): number {
+    const start = this.end
+    this.end += size
+    if (this.end > this.buffer.length) {
+      const larger = new Uint8Array(Math.max(this.end, this.buffer.length * 2))
+      larger.set(this.buffer)
+      this.buffer = larger
+      this.view = new DataView(larger.buffer)
+    }
+    return start
+  }
+
+  u8(value: number): this {
+    const at = this.room(1)
+    this.view.setUint8(at, value)
+    return this
+  }
+
+  u16(value: number): this {
+    const at = this.room(2)
+    this.view.setUint16(at, value, true)
+    return this
+  }
+
+  u32(value: number): this {
+    const at = this.room(4)
+    this.view.setUint32(at, value, true)
+    return this
+  }
+
+  u64(value: bigint): this {
+    const at = this.room(8)
+    this.view.setBigUint64(at, value, true)
+    return this
+  }
+
+  bytes(value: Uint8Array): this {
+    const at = this.room(value.length)
+    this.buffer.set(value, at)
+    return this
+  }
+
+  /** Zeros until the length is a multiple of `alignment`. */
+  pad(alignment: number): this {
+    const rest = this.end % alignment
+    if (rest !== 0) this.room(alignment - rest)
+    return this
+  }
+
+  /** What was written, shared with the writer until the next write. */
+  finish(): Uint8Array<ArrayBuffer> {
+    return this.buffer.subarray(0, this.end)
+  }
+}

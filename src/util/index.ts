@@ -1,0 +1,24 @@
+/**
+ * What every layer stands on: errors, branded numbers, overlays over memory, bitmaps, events, and time and chance as parameters.
+ *
+ * @module
+ */
+export { XenError, invariant, unreachable } from './errors.ts'
+export type { XenErrorCode, XenErrorDetails } from './errors.ts'
+export { MAX_FRAME, domId, eventPort, gfn, grantHandle, grantRef, mfn, pfn, vcpuId } from './identifiers.ts'
+export type {
+  Branded, DomId, EventPort, Gfn, GrantHandle, GrantRef, Mfn, Pfn, VcpuId,
+} from './identifiers.ts'
+export { array, bytes, i16, i32, i8, nested, overlay, u16, u32, u64, u8 } from './overlay.ts'
+export type {
+  ArrayField, BytesField, Decoded, DecodedFields, Field, Fields, Layout, NestedField, NumberField, Overlay, WideField,
+} from './overlay.ts'
+export { ByteReader, ByteWriter } from './byte-cursor.ts'
+export { Bitmap } from './bitmap.ts'
+export { TWO_32, bigFromParts, highPart, isCanonical, lowPart, signedFromParts, unsignedFromParts } from './wide.ts'
+export { ManualClock } from './clock.ts'
+export type { Clock, WallClock } from './clock.ts'
+export { SeededRandom, below, fillRandom } from './random.ts'
+export type { Random } from './random.ts'
+export { EventHub } from './events.ts'
+export type { EventBase, EventOf, EventSource, EventStamp, EventsLost, StreamOptions } from './events.ts'

@@ -1,0 +1,12 @@
+/**
+ * Architectural constants and formats of x86-64: data only.
+ *
+ * @module
+ */
+export { CR0, CR4, EFER, GPR, MSR, RFLAGS, SEGMENT } from './registers.ts'
+export type { GprName, SegmentName } from './registers.ts'
+export { PAGE_FAULT, VECTOR, hasErrorCode } from './exceptions.ts'
+export type { Vector } from './exceptions.ts'
+export {
+  ENTRIES_PER_TABLE, PAGE_SHIFT, PAGE_SIZE, PTE, PTE_HIGH_AVAILABLE, PTE_HIGH_FRAME, PTE_HIGH_NX, tableIndex,
+} from './paging.ts'
