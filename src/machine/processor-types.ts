@@ -1,0 +1,152 @@
+/**
+ * What a processor looks like from outside: the interface that the x86 runner, debuggers and tests use.
+ * A processor is one logical x86-64 CPU whose whole state lies in linear memory; how it executes is not said here.
+ * Values of 64 bits are two unsigned 32-bit halves; virtual addresses are signed numbers (util's `signedFromParts`).
+ */
+
+/** Why {@link Processor.run} came back. */
+export const EXIT = {
+  /** The instruction budget is spent. */
+  BUDGET: 0,
+  /** A fault or trap: `vector`, `errorCode`, `address` say which. For a fault rip is at the instruction and nothing else changed. */
+  EXCEPTION: 1,
+  /** SYSCALL in a hosted processor; rip is behind it, rcx, r11, CS and SS are untouched. */
+  SYSCALL: 2,
+  /** INT n, INT3, INTO in a hosted processor; rip is behind it, `vector` says which. */
+  INTERRUPT: 3,
+  /** An instruction that a hosted processor leaves to its host; rip is at it, `request` describes it. */
+  PRIVILEGED: 4,
+  /** HLT executed by ring 0 of a bare processor with interrupts enabled, or a hook asked to stop; rip is behind the instruction. */
+  HALT: 5,
+  /** A debugger's breakpoint, hook or single step stops here; rip is at the next instruction. */
+  DEBUG: 6,
+} as const
+/** One of the {@link EXIT} numbers. */
+export type ExitReason = (typeof EXIT)[keyof typeof EXIT]
+
+/** A decoded instruction that the host has to carry out. Same shape as the hypervisor's PrivilegedOperation. */
+export interface PrivilegedRequest {
+  readonly operation:
+    | 'cpuid' | 'rdmsr' | 'wrmsr' | 'rdtsc' | 'rdtscp' | 'read-cr' | 'write-cr' | 'read-dr' | 'write-dr' | 'clts' | 'lmsw'
+    | 'in' | 'out' | 'ins' | 'outs' | 'cli' | 'sti' | 'hlt' | 'invlpg' | 'wbinvd' | 'xsetbv' | 'swapgs' | 'other'
+  readonly length: number
+  readonly size: number
+  readonly register: number
+  readonly general: number
+  readonly port: number
+}
+
+/** Details of the last exit; one object per processor, overwritten by the next run. */
+export interface ProcessorExit {
+  readonly reason: ExitReason
+  readonly vector: number
+  readonly errorCode: number
+  /** Faulting address of a page fault (what CR2 would hold). */
+  readonly address: number
+  readonly request: PrivilegedRequest
+}
+
+/** A segment register's hidden part as software sees it. `limit` in bytes; `attributes`: descriptor bits 55..40 without the limit's. */
+export interface SegmentState {
+  readonly selector: number
+  readonly baseLow: number
+  readonly baseHigh: number
+  readonly limit: number
+  readonly attributes: number
+}
+
+/** Architectural registers. General and segment registers by x86's numbers (GPR, SEGMENT). */
+export interface Registers {
+  low(general: number): number
+  high(general: number): number
+  set(general: number, low: number, high: number): void
+  /** Instruction pointer as a signed number; exact when canonical. */
+  rip(): number
+  setRip(low: number, high: number): void
+  /** RFLAGS with the lazily kept arithmetic flags worked out; bit 1 set. */
+  flags(): number
+  setFlags(value: number): void
+  segment(index: number): SegmentState
+  /** Sets selector and hidden part at once, without any check. */
+  setSegment(index: number, state: SegmentState): void
+  /** Control register 0, 2, 3, 4 or 8. */
+  controlLow(index: number): number
+  controlHigh(index: number): number
+  /** Writes a control register without checks; CR3 and paging bits take effect at once (stale translations go). */
+  setControl(index: number, low: number, high: number): void
+  /** Base behind KERNEL_GS_BASE. */
+  kernelGsBaseLow(): number
+  kernelGsBaseHigh(): number
+  setKernelGsBase(low: number, high: number): void
+  /** Debug register 0 to 3, 6 or 7. */
+  debugLow(index: number): number
+  debugHigh(index: number): number
+  setDebug(index: number, low: number, high: number): void
+}
+
+/** Where segment descriptors come from: a bare processor reads GDTR/LDTR, a hosted one asks its host. */
+export interface DescriptorSource {
+  /** Fills `out` with the descriptor's low and high half; false when the selector lies outside the table. */
+  read(selector: number, out: Uint32Array): boolean
+}
+
+/** Time-stamp counter as RDTSC reads it. */
+export interface TimestampSource {
+  low(): number
+  /** Belongs to the value whose low half was read last. */
+  high(): number
+}
+
+/** One logical CPU. */
+export interface Processor {
+  readonly registers: Registers
+  readonly exit: ProcessorExit
+  /** Executes until `budget` instructions are done or an exit is due; the count is exact. Never throws on the guest's behalf. */
+  run(budget: number): ExitReason
+  /** Instructions that the last run completed. */
+  readonly executed: number
+  /** Drops all translations. */
+  flushTlb(): void
+  /** Drops the translations of the page that holds `address`. */
+  flushPage(address: number): void
+  /** All architectural state as plain data. */
+  save(): ProcessorState
+  /** Takes back what `save` gave; hostile input throws INVALID_STATE and changes nothing. */
+  restore(state: ProcessorState): void
+  /** FXSAVE image, 512 bytes. */
+  saveFpu(): Uint8Array
+  loadFpu(image: Uint8Array): void
+  /** Gives back its memory; it must not run afterwards. */
+  destroy(): void
+}
+
+/** Saved architectural state: plain data with named fields. */
+export interface ProcessorState {
+  readonly version: 1
+  /** 16 values, low and high half in turn. */
+  readonly general: readonly number[]
+  readonly rip: readonly [number, number]
+  readonly flags: number
+  readonly segments: readonly SegmentState[]
+  /** CR0, CR2, CR3, CR4, CR8; low and high half in turn. */
+  readonly control: readonly number[]
+  readonly kernelGsBase: readonly [number, number]
+  /** DR0-DR3, DR6, DR7; low and high half in turn. */
+  readonly debug: readonly number[]
+  /** FXSAVE image. */
+  readonly fpu: readonly number[]
+  readonly xcr0: number
+}
+
+/** How a processor is made. */
+export interface ProcessorOptions {
+  /**
+   * `hosted`: everything privileged comes back as an exit and code runs in ring 3 (a PV guest);
+   * `bare`: the processor delivers its own interrupts and exceptions through its IDT, starting in ring 0.
+   */
+  readonly mode: 'hosted' | 'bare'
+  /** For hosted processors: the host's descriptor tables. */
+  readonly descriptors?: DescriptorSource
+  /** What RDTSC reads; without one it counts executed instructions. */
+  readonly timestamp?: TimestampSource
+}
