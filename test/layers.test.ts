@@ -1,0 +1,110 @@
+/** The plan of the house, checked: imports point down only, `node:` stays in src/node, files stay small. */
+import { readFileSync, readdirSync } from 'node:fs'
+import { dirname, join, relative, resolve } from 'node:path'
+import { describe, expect, test } from 'vitest'
+
+const root = resolve(import.meta.dirname, '..')
+const source = join(root, 'src')
+
+/** What each folder may import; `types only` marks an import that must vanish at run time. */
+const allowed: Record<string, readonly string[]> = {
+  util: [],
+  x86: ['util'],
+  wasm: ['util'],
+  abi: ['util', 'x86'],
+  machine: ['util', 'x86', 'wasm'],
+  hypervisor: ['util', 'x86', 'abi', 'machine (types only)'],
+  rings: ['util', 'abi'],
+  xenstore: ['util', 'abi', 'rings'],
+  guest: ['util', 'x86', 'abi', 'rings', 'xenstore'],
+  drivers: ['util', 'abi', 'rings', 'xenstore', 'guest'],
+  toolstack: ['util', 'x86', 'wasm', 'abi', 'machine', 'hypervisor', 'rings', 'xenstore', 'guest', 'drivers'],
+}
+const below = allowed['toolstack']!
+allowed['testing'] = [...below, 'toolstack']
+allowed['node'] = [...below, 'toolstack', 'testing']
+
+/** Packages that the library itself may import. */
+const packages = new Set(['eventemitter3', 'zod'])
+
+interface Import {
+  readonly file: string
+  readonly target: string
+  readonly typesOnly: boolean
+}
+
+const files = readdirSync(source, { recursive: true, encoding: 'utf8' })
+  .filter((name) => name.endsWith('.ts'))
+  .map((name) => join(source, name))
+
+/** Static, re-exported and dynamic imports of one file. */
+function importsOf(file: string): Import[] {
+  const text = readFileSync(file, 'utf8')
+  const found = text.matchAll(/^\s*(import|export)\s+(type\s)?[^'"\n]*?(?:\{[^}]*\}[^'"\n]*?)?from\s+'([^']+)'|\bimport\(\s*'([^']+)'\s*\)|^import\s+'([^']+)'/gm)
+  return [...found].map((m) => ({ file, target: (m[3] ?? m[4] ?? m[5])!, typesOnly: m[2] !== undefined }))
+}
+
+const layerOf = (file: string): string | undefined => {
+  const [first, second] = relative(source, file).split('/')
+  return second === undefined ? undefined : first
+}
+const imports = files.flatMap(importsOf)
+const where = (found: Import): string => `${relative(root, found.file)} imports ${found.target}`
+
+/** Why an import is wrong, or undefined. */
+function complaint(found: Import): string | undefined {
+  const layer = layerOf(found.file)
+  if (!found.target.startsWith('.')) {
+    const builtin = found.target.startsWith('node:')
+    return builtin ? (layer === 'node' ? undefined : where(found)) : packages.has(found.target) ? undefined : where(found)
+  }
+  const target = resolve(dirname(found.file), found.target)
+  const targetLayer = layerOf(target)
+  if (layer === undefined || targetLayer === layer) return undefined
+  const may = allowed[layer] ?? []
+  if (targetLayer !== undefined && may.includes(targetLayer)) {
+    return relative(source, target) === `${targetLayer}/index.ts` ? undefined : `${where(found)}: not through its index`
+  }
+  if (found.typesOnly && may.includes(`${targetLayer} (types only)`)) return undefined
+  return where(found)
+}
+
+describe('the layers', () => {
+  test('every folder of src has a place in the table', () => {
+    const folders = readdirSync(source, { withFileTypes: true }).filter((entry) => entry.isDirectory()).map((entry) => entry.name)
+    expect(folders.filter((name) => !(name in allowed))).toEqual([])
+  })
+
+  test('imports point down, go through an index, and name only the chosen packages', () => {
+    expect(imports.length).toBeGreaterThan(20)
+    expect(imports.map(complaint).filter((text) => text !== undefined)).toEqual([])
+  })
+
+  test('a planted violation is seen', () => {
+    const planted = (file: string, target: string, typesOnly = false): string | undefined =>
+      complaint({ file: join(source, file), target, typesOnly })
+    expect(planted('util/x.ts', '../toolstack/index.ts')).toBeDefined()
+    expect(planted('hypervisor/x.ts', '../machine/index.ts')).toBeDefined()
+    expect(planted('hypervisor/x.ts', '../machine/index.ts', true)).toBeUndefined()
+    expect(planted('guest/x.ts', '../hypervisor/index.ts', true)).toBeDefined()
+    expect(planted('toolstack/x.ts', 'node:fs')).toBeDefined()
+    expect(planted('toolstack/x.ts', '../abi/xen.ts')).toBeDefined()
+  })
+
+  test('no file of src is longer than 500 lines', () => {
+    const long = files.filter((file) => readFileSync(file, 'utf8').split('\n').length > 501)
+    expect(long.map((file) => relative(root, file))).toEqual([])
+  })
+
+  test('time and chance come from outside everywhere below the toolstack', () => {
+    const ambient = /\bDate\.now\(|\bnew Date\(\)|\bMath\.random\(|\bperformance\.now\(|\bset(Timeout|Interval|Immediate)\(/
+    const guilty = files.filter((file) => !['toolstack', 'node'].includes(layerOf(file) ?? '')
+      && readFileSync(file, 'utf8').split('\n').some((line) => !/^\s*(\*|\/\/|\/\*)/.test(line) && ambient.test(line)))
+    expect(guilty.map((file) => relative(root, file))).toEqual([])
+  })
+
+  test('no layer exports everything of a file, and nothing has a default export', () => {
+    const guilty = files.filter((file) => /^export \*|^export default/m.test(readFileSync(file, 'utf8')))
+    expect(guilty.map((file) => relative(root, file))).toEqual([])
+  })
+})
