@@ -1,0 +1,135 @@
+import { describe, expect, test } from 'vitest'
+import { Sring } from '../../../src/abi/io/ring.ts'
+import { BackRing, FrontRing, NO_ENTRY } from '../../../src/rings/index.ts'
+
+const BASE = 8192
+const place = (entrySize = 112) => ({ view: new DataView(new ArrayBuffer(3 * 4096)), base: BASE, entrySize })
+
+/** A connected pair whose counters begin at `start`. */
+function pair(start: number, entrySize?: number) {
+  const where = place(entrySize)
+  const front = FrontRing.create(where, start)
+  const back = new BackRing(where, { produced: start, consumed: start })
+  return { ...where, front, back }
+}
+
+test.each([[112, 32], [12, 256], [8, 256], [64, 32]])('a page holds as many %i-byte entries as Xen computes: %i', (size, entries) => {
+  expect(new BackRing(place(size)).entries).toBe(entries)
+})
+
+test('an entry that does not fit into the ring at all is the caller\'s mistake', () => {
+  expect(() => new BackRing({ ...place(5000) })).toThrow('too small')
+})
+
+test('a new ring asks both sides to be woken by the first message', () => {
+  const { view } = pair(0)
+  expect(Sring.decode(view, BASE)).toMatchObject({ reqProd: 0, reqEvent: 1, rspProd: 0, rspEvent: 1 })
+})
+
+describe.each([0, 100, 0x7ffffffe, 0xfffffff0, 0xffffffff])('with counters that begin at %i', (start) => {
+  test('requests arrive in order, and responses go back into the same entries', () => {
+    const { view, front, back } = pair(start)
+    for (let i = 0; i < 300; i += 1) {
+      const request = front.nextRequest()
+      view.setUint32(request, i, true)
+      expect(front.pushRequestsAndCheckNotify()).toBe(true)
+      const copy = new Uint8Array(4)
+      expect(back.copyRequest(copy)).toBe(true)
+      expect(new DataView(copy.buffer).getUint32(0, true)).toBe(i)
+      expect(back.finalCheckForRequests()).toBe(false)
+      const response = back.nextResponse()
+      expect(response).toBe(request)
+      view.setUint32(response, i * 2, true)
+      expect(back.pushResponsesAndCheckNotify()).toBe(true)
+      const taken = front.takeResponse()
+      expect(view.getUint32(taken, true)).toBe(i * 2)
+      expect(front.finalCheckForResponses()).toBe(false)
+    }
+  })
+
+  test('a full ring takes no further request until a response was taken', () => {
+    const { front, back } = pair(start)
+    for (let i = 0; i < 32; i += 1) expect(front.nextRequest()).not.toBe(NO_ENTRY)
+    expect(front.freeRequests()).toBe(0)
+    expect(front.nextRequest()).toBe(NO_ENTRY)
+    front.pushRequestsAndCheckNotify()
+    expect(back.unconsumedRequests()).toBe(32)
+    back.takeRequest()
+    back.nextResponse()
+    back.pushResponsesAndCheckNotify()
+    front.takeResponse()
+    expect(front.freeRequests()).toBe(1)
+  })
+
+  test('a back end that is still working is not notified again', () => {
+    const { front, back } = pair(start)
+    front.nextRequest()
+    expect(front.pushRequestsAndCheckNotify()).toBe(true)
+    front.nextRequest()
+    expect(front.pushRequestsAndCheckNotify()).toBe(false)
+    expect(back.takeRequest()).not.toBe(NO_ENTRY)
+    expect(back.finalCheckForRequests()).toBe(true)
+    expect(back.takeRequest()).not.toBe(NO_ENTRY)
+    expect(back.finalCheckForRequests()).toBe(false)
+    front.nextRequest()
+    expect(front.pushRequestsAndCheckNotify()).toBe(true)
+  })
+
+  test.each([33, 1000, 0x80000000])('a request counter %i ahead breaks the ring for good', (step) => {
+    const { view, back } = pair(start)
+    Sring.reqProd.set(view, BASE, (start + step) >>> 0)
+    expect(back.unconsumedRequests()).toBe(0)
+    expect(back.takeRequest()).toBe(NO_ENTRY)
+    expect(back.overrun).toEqual({ index: 'req_prod', produced: (start + step) >>> 0, consumed: start >>> 0, entries: 32 })
+    Sring.reqProd.set(view, BASE, (start + 1) >>> 0)
+    expect(back.takeRequest()).toBe(NO_ENTRY)
+  })
+
+  test('a request counter that goes back behind what was taken breaks the ring', () => {
+    const { view, front, back } = pair(start)
+    front.nextRequest()
+    front.nextRequest()
+    front.pushRequestsAndCheckNotify()
+    back.takeRequest()
+    back.takeRequest()
+    Sring.reqProd.set(view, BASE, (start + 1) >>> 0)
+    expect(back.unconsumedRequests()).toBe(0)
+    expect(back.broken).toBe(true)
+  })
+
+  test('a response to a request that was never made breaks the ring', () => {
+    const { view, front } = pair(start)
+    front.nextRequest()
+    front.pushRequestsAndCheckNotify()
+    Sring.rspProd.set(view, BASE, (start + 2) >>> 0)
+    expect(front.takeResponse()).toBe(NO_ENTRY)
+    expect(front.overrun?.index).toBe('rsp_prod')
+    expect(front.freeRequests()).toBe(0)
+    expect(front.nextRequest()).toBe(NO_ENTRY)
+  })
+
+  test('the back end cannot answer more than it was asked', () => {
+    const { front, back } = pair(start)
+    expect(back.nextResponse()).toBe(NO_ENTRY)
+    front.nextRequest()
+    front.pushRequestsAndCheckNotify()
+    back.takeRequest()
+    expect(back.owedResponses()).toBe(1)
+    expect(back.nextResponse()).not.toBe(NO_ENTRY)
+    expect(back.nextResponse()).toBe(NO_ENTRY)
+  })
+
+  test('a saved side goes on where it stopped', () => {
+    const { front, back, ...where } = pair(start)
+    for (let i = 0; i < 3; i += 1) front.nextRequest()
+    front.pushRequestsAndCheckNotify()
+    back.takeRequest()
+    back.nextResponse()
+    back.pushResponsesAndCheckNotify()
+    const resumed = new BackRing(where, back.save())
+    expect(resumed.unconsumedRequests()).toBe(2)
+    const resumedFront = new FrontRing(where, front.save())
+    expect(resumedFront.unconsumedResponses()).toBe(1)
+    expect(resumedFront.copyResponse(new Uint8Array(200))).toBe(true)
+  })
+})
