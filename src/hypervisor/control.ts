@@ -1,0 +1,267 @@
+/**
+ * The privileged control interface, at the level of libxc: domain by domain, frame by frame. `Hypervisor` implements
+ * it; the toolstack builds whole operations (create, save, migrate) on it. Calls throw `XenError`, and a call that
+ * throws has changed nothing. 64-bit registers are bigint here: these are control paths.
+ * Reference: xen/include/public/domctl.h, sysctl.h, arch-x86/xen.h (vcpu_guest_context).
+ */
+import type { Bitmap, DomId, EventPort, EventSource, GrantRef, Mfn, Random } from '../util/index.ts'
+import type { HypercallPort } from './hypercall-port.ts'
+import type { HypervisorEvent } from './hypervisor-events.ts'
+import type { VcpuRunner } from './vcpu-runner.ts'
+
+/** Makes the runner of one vCPU of a guest written in TypeScript. */
+export type RunnerFactory = (port: HypercallPort, vcpu: number) => VcpuRunner
+
+/** What a new domain is; it starts paused, without memory, and without a vCPU that can run. */
+export interface CreateDomainOptions {
+  /** Wanted identifier; by default the next free one. */
+  readonly domid?: DomId
+  /** `pv`: a binary guest on the machine's processor. `typescript`: its vCPUs are made by `createRunner`. */
+  readonly kind: 'pv' | 'typescript'
+  /** Needed for `typescript`. */
+  readonly createRunner?: RunnerFactory
+  /** vCPUs it may have at most. Default 1. */
+  readonly vcpus?: number
+  /** Pages it may own at most. Default 0: set it before populating. */
+  readonly maxPages?: number
+  /** Dom0's power over all others. */
+  readonly privileged?: boolean
+  /** 16 bytes; XENVER_guest_handle gives it to the guest. */
+  readonly handle?: Uint8Array
+  readonly maxGrantFrames?: number
+  readonly maxMaptrackFrames?: number
+  /** Highest event port + 1 it may use. Default: what the ABI allows. */
+  readonly maxPorts?: number
+}
+
+/** What `xl list` shows of a domain, and what libxc's xc_dominfo_t holds. */
+export interface DomainInfo {
+  readonly domid: DomId
+  readonly kind: 'pv' | 'typescript'
+  readonly privileged: boolean
+  /** State letters of `xl list`: r, b, p, s, c, d. `shutdown` and `crashed` exclude each other as they do there. */
+  readonly running: boolean
+  readonly blocked: boolean
+  readonly paused: boolean
+  readonly shutdown: boolean
+  readonly crashed: boolean
+  readonly dying: boolean
+  /** SHUTDOWN reason once shut down, otherwise undefined. */
+  readonly shutdownReason: number | undefined
+  readonly totalPages: number
+  readonly maxPages: number
+  /** Frame of shared_info. */
+  readonly sharedInfoFrame: Mfn
+  /** Nanoseconds of CPU that its vCPUs have used. */
+  readonly cpuTime: number
+  readonly onlineVcpus: number
+  readonly maxVcpu: number
+  readonly handle: Uint8Array
+}
+
+/** One vCPU as `xl vcpu-list` shows it. */
+export interface VcpuInfoSnapshot {
+  readonly vcpu: number
+  readonly online: boolean
+  readonly running: boolean
+  readonly blocked: boolean
+  readonly cpuTime: number
+  /** Physical CPU it ran on last. */
+  readonly cpu: number
+}
+
+/** Registers of user mode in vcpu_guest_context; selectors included. */
+export interface VcpuUserRegisters {
+  readonly rax: bigint, readonly rbx: bigint, readonly rcx: bigint, readonly rdx: bigint
+  readonly rsi: bigint, readonly rdi: bigint, readonly rbp: bigint, readonly rsp: bigint
+  readonly r8: bigint, readonly r9: bigint, readonly r10: bigint, readonly r11: bigint
+  readonly r12: bigint, readonly r13: bigint, readonly r14: bigint, readonly r15: bigint
+  readonly rip: bigint, readonly rflags: bigint
+  readonly cs: number, readonly ss: number, readonly ds: number, readonly es: number
+  readonly fs: number, readonly gs: number
+  /** The "virtual IF" of the interrupted context; see arch-x86/xen-x86_64.h. */
+  readonly savedUpcallMask: number
+}
+
+/** One entry of the virtual trap table. Reference: arch-x86/xen.h, struct trap_info. */
+export interface TrapInfoEntry {
+  readonly vector: number
+  /** Bits 0-1 privilege level from which `int n` may call it, bit 2: mask events on entry. */
+  readonly flags: number
+  readonly cs: number
+  readonly address: bigint
+}
+
+/**
+ * A whole virtual CPU of a 64-bit PV guest, field by field as in vcpu_guest_context: what a builder gives to start
+ * one, and what save and restore carry. Control registers hold the frame number of their table in Xen's form
+ * (`xen_pfn_to_cr3`: frame << 12).
+ */
+export interface VcpuContext {
+  /** VGCF flags. */
+  readonly flags: number
+  readonly user: VcpuUserRegisters
+  /** FXSAVE image of 512 bytes. */
+  readonly fpu: Uint8Array
+  readonly traps: readonly TrapInfoEntry[]
+  readonly ldtBase: bigint
+  readonly ldtEntries: number
+  readonly gdtFrames: readonly number[]
+  readonly gdtEntries: number
+  readonly kernelSs: number
+  readonly kernelSp: bigint
+  /** Frame of the kernel's top-level table (CR3), and of the user's (CR1 slot), 0 when there is none. */
+  readonly kernelTable: number
+  readonly userTable: number
+  readonly cr0: bigint
+  readonly cr4: bigint
+  /** DR0 to DR7. */
+  readonly debug: readonly bigint[]
+  readonly eventCallback: bigint
+  readonly failsafeCallback: bigint
+  readonly syscallCallback: bigint
+  readonly vmAssist: bigint
+  readonly fsBase: bigint
+  readonly gsBaseKernel: bigint
+  readonly gsBaseUser: bigint
+}
+
+/** One frame seen from outside. Reference: xen/include/public/domctl.h, getpageframeinfo3. */
+export interface FrameInfo {
+  readonly owner: DomId | undefined
+  /** Type that it has or had last. */
+  readonly type: 'none' | 'l1' | 'l2' | 'l3' | 'l4' | 'segdesc' | 'writable'
+  readonly typeCount: number
+  readonly references: number
+  readonly pinned: boolean
+  readonly validated: boolean
+}
+
+/** The host as `xl info` shows it. */
+export interface HostInfo {
+  readonly totalFrames: number
+  readonly freeFrames: number
+  readonly physicalCpus: number
+  /** Name of the scheduler. */
+  readonly scheduler: string
+  /** Host time in nanoseconds. */
+  readonly time: number
+  /** Time-stamp counter's rate. */
+  readonly tscHertz: number
+}
+
+/** Why a run of the host came back. */
+export type RunResult =
+  /** The limit of instructions or time was reached. */
+  | { readonly kind: 'limit' }
+  /** Nothing is runnable and no timer is armed: only something from outside can go on. */
+  | { readonly kind: 'idle' }
+  /** With a real-time clock: nothing is runnable before `deadline` (host nanoseconds). */
+  | { readonly kind: 'wait'; readonly deadline: number }
+  /** A TypeScript guest wants a turn of JavaScript's event loop before time moves on. */
+  | { readonly kind: 'turn' }
+
+/** Limits of one {@link ControlInterface.run}. */
+export interface RunLimits {
+  /** Instructions after which it comes back. Default 1,000,000. */
+  readonly instructions?: number
+  /** Host time beyond which it does not go. */
+  readonly until?: number
+}
+
+/** Everything a toolstack may ask of the hypervisor. */
+export interface ControlInterface {
+  readonly events: EventSource<HypervisorEvent>
+
+  // Domains
+  /** Makes an empty, paused domain with its shared_info. Throws DOMAIN_EXISTS, OUT_OF_MEMORY, INVALID_ARGUMENT. */
+  createDomain(options: CreateDomainOptions): DomId
+  /** Ends a domain at once and gives back all that it held. Frames that others still map go when they unmap them. */
+  destroyDomain(domid: DomId): void
+  /** Counted: as many `unpauseDomain` are needed. A new domain is paused once. */
+  pauseDomain(domid: DomId): void
+  unpauseDomain(domid: DomId): void
+  /** Marks it shut down for `reason` and stops its vCPUs, as SCHEDOP_shutdown does. */
+  shutdownDomain(domid: DomId, reason: number): void
+  /** Lets a domain that was shut down (suspended) go on; its `SCHEDOP_shutdown` returns `result` (1: cancelled). */
+  resumeDomain(domid: DomId, result?: number): void
+  domainInfo(domid: DomId): DomainInfo
+  /** All domains, by number. */
+  listDomains(): DomainInfo[]
+  hasDomain(domid: DomId): boolean
+  hostInfo(): HostInfo
+
+  // Memory
+  setMaxPages(domid: DomId, pages: number): void
+  /**
+   * Gives `count` zeroed frames to a domain and returns them in order; with `firstPfn` their machine-to-physical
+   * entries become firstPfn, firstPfn + 1, ... Throws OUT_OF_MEMORY when the host or `maxPages` has no room.
+   */
+  populatePhysmap(domid: DomId, count: number, firstPfn?: number): Mfn[]
+  /** Takes frames back, as XENMEM_decrease_reservation does. Returns how many. */
+  releaseFrames(domid: DomId, frames: readonly Mfn[]): number
+  /** Writes the machine-to-physical entry of a frame of the domain. */
+  setMachineToPhys(domid: DomId, frame: Mfn, pfn: number): void
+  /** The pseudo-physical number that the frame has (whatever the guest has written there); undefined when invalid. */
+  machineToPhys(frame: Mfn): number | undefined
+  /** Frames that the domain owns, ascending. */
+  domainFrames(domid: DomId): Mfn[]
+  frameInfo(frame: Mfn): FrameInfo
+  /**
+   * Bytes of a frame of the domain, shared with it. After writing call `markWritten`. Only for frames that are not
+   * page tables (building and restoring write tables before they are pinned).
+   */
+  frameBytes(domid: DomId, frame: Mfn): Uint8Array
+  markWritten(frame: Mfn): void
+  /** Validates and pins a page table of the given level, as MMUEXT_PIN_Ln_TABLE on behalf of the domain. Throws INVALID_STATE. */
+  pinTable(domid: DomId, frame: Mfn, level: 1 | 2 | 3 | 4): void
+  unpinTable(domid: DomId, frame: Mfn): void
+  /** Translates a virtual address of the domain's vCPU 0 through its kernel page tables; undefined when not mapped. */
+  translate(domid: DomId, address: bigint): { readonly frame: Mfn; readonly offset: number } | undefined
+  /** A frame of another domain for the use of the toolstack; it stays until `unmapForeign`. */
+  mapForeign(domid: DomId, frame: Mfn): Mfn
+  unmapForeign(domid: DomId, frame: Mfn): void
+
+  // Log-dirty (migration)
+  /** Starts noting which frames are written. */
+  enableLogDirty(domid: DomId): void
+  disableLogDirty(domid: DomId): void
+  /** Dirty pseudo-physical frames since the last call; `clear` starts anew. */
+  readLogDirty(domid: DomId, options?: { readonly clear?: boolean }): Bitmap
+
+  // vCPUs
+  setMaxVcpus(domid: DomId, vcpus: number): void
+  /** Gives a vCPU its registers and brings it up. Throws INVALID_ARGUMENT where Xen answers -EINVAL. */
+  setVcpuContext(domid: DomId, vcpu: number, context: VcpuContext): void
+  /** The domain should be paused or shut down. */
+  getVcpuContext(domid: DomId, vcpu: number): VcpuContext
+  /** Brings up vCPU `vcpu` of a TypeScript guest (it needs no registers). */
+  startVcpu(domid: DomId, vcpu: number): void
+  vcpuInfo(domid: DomId, vcpu: number): VcpuInfoSnapshot
+  /** Weight, cap and the like in the names of the scheduler in use. */
+  schedulerParameters(domid: DomId): Readonly<Record<string, number>>
+  setSchedulerParameters(domid: DomId, parameters: Readonly<Record<string, number>>): void
+  /** Physical CPUs a vCPU may run on (hard) and should run on (soft). */
+  setAffinity(domid: DomId, vcpu: number, affinity: { hard?: readonly number[]; soft?: readonly number[] }): void
+
+  // Event channels and grants on behalf of a domain
+  /** EVTCHNOP_alloc_unbound in `domid` for `remote`; the new port. */
+  allocUnbound(domid: DomId, remote: DomId): EventPort
+  closePort(domid: DomId, port: EventPort): void
+  /** Sends through a port of `domid`, as the domain itself would. */
+  sendEvent(domid: DomId, port: EventPort): void
+  /** Raises a per-domain or per-vCPU VIRQ, e.g. VIRQ.DOM_EXC to dom0. */
+  sendVirq(domid: DomId, virq: number, vcpu?: number): void
+  /** Writes a grant entry into a domain's table, as the builder does for console and XenStore. */
+  seedGrant(domid: DomId, ref: GrantRef, entry: { readonly remote: DomId; readonly frame: Mfn }): void
+  /** The typed hypercall door of a domain. */
+  port(domid: DomId): HypercallPort
+
+  // Host
+  /** Text that guests and the hypervisor wrote to the hypervisor's console; `clear` empties it. */
+  readConsole(options?: { readonly clear?: boolean }): string
+  /** Runs whatever is runnable until a limit, or until there is nothing to do. */
+  run(limits?: RunLimits): RunResult
+  /** Random numbers of this host, for handles and the like. */
+  readonly random: Random
+}

@@ -1,0 +1,101 @@
+/**
+ * The ports of one domain: which exist, which are free, and the lowest one to give out next.
+ * Records come into being 64 at a time, so that a guest which opens one port does not cost 131,072 records.
+ *
+ * Reference: xen/common/event_channel.c (evtchn_allocate_port, get_free_port).
+ */
+import { ERRNO } from '../../abi/index.ts'
+import { CHANNEL, type Channel } from './types.ts'
+
+/** Records made at once; a guest can tell, because a port without a record is EINVAL where a free one is "closed". */
+const BUCKET = 64
+
+/** Priority of a fresh FIFO port. */
+export const DEFAULT_PRIORITY = 7
+
+const freshChannel = (port: number): Channel => ({
+  port, state: CHANNEL.free, vcpu: 0, remoteDomain: 0, remotePort: 0, virq: 0, consumer: 0,
+  priority: DEFAULT_PRIORITY, pending: false, lastVcpu: 0, lastPriority: 0,
+})
+
+/** Rules that come from outside the table. */
+export interface PortRules {
+  /** Ports of the ABI in use. */
+  portCount(): number
+  /** Highest port that the domain may use. */
+  readonly maxPort: number
+  /** True while a closed port must not be reused yet. */
+  isBusy(channel: Channel): boolean
+}
+
+/** All ports of one domain. Port 0 is reserved. */
+export class PortTable {
+  private readonly channels: Channel[] = []
+  private readonly rules: PortRules
+  /** No port below this one is free. */
+  private lowestFree = 1
+
+  constructor(rules: PortRules) {
+    this.rules = rules
+    this.grow()
+    this.channels[0]!.state = CHANNEL.reserved
+  }
+
+  /** One past the last port that has a record. */
+  get length(): number {
+    return this.channels.length
+  }
+
+  /** The record of a port, or undefined when there is none. */
+  get(port: number): Channel | undefined {
+    return this.channels[port]
+  }
+
+  /** Lowest port that can be bound now, or a negative error number. The channel stays free until its state is set. */
+  findFree(): number {
+    for (let port = this.lowestFree; port <= this.rules.maxPort; port += 1) {
+      const error = this.claim(port)
+      if (error === 0) return port
+      if (error !== -ERRNO.EBUSY) return error
+    }
+    return -ERRNO.ENOSPC
+  }
+
+  /** 0 when this very port can be bound now, or a negative error number. */
+  claim(port: number): number {
+    if (port > this.rules.maxPort || port >= this.rules.portCount()) return -ERRNO.ENOSPC
+    while (port >= this.channels.length) this.grow()
+    const channel = this.channels[port]!
+    if (channel.state !== CHANNEL.free || this.rules.isBusy(channel)) {
+      if (port === this.lowestFree && channel.state !== CHANNEL.free) this.lowestFree += 1
+      return -ERRNO.EBUSY
+    }
+    return 0
+  }
+
+  /** Makes a port free again and forgets all about it. */
+  release(channel: Channel): void {
+    channel.state = CHANNEL.free
+    channel.vcpu = 0
+    channel.consumer = 0
+    channel.remoteDomain = 0
+    channel.remotePort = 0
+    channel.virq = 0
+    if (channel.port < this.lowestFree) this.lowestFree = channel.port
+  }
+
+  /** Channels that are neither free nor reserved, in order of their ports. */
+  *bound(): IterableIterator<Channel> {
+    for (const channel of this.channels) if (channel.state > CHANNEL.reserved) yield channel
+  }
+
+  /** Makes sure that records up to `length` exist (restoring). */
+  growTo(length: number): void {
+    while (this.channels.length < length) this.grow()
+  }
+
+  private grow(): void {
+    const start = this.channels.length
+    for (let i = 0; i < BUCKET; i += 1) this.channels.push(freshChannel(start + i))
+  }
+}

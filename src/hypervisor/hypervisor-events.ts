@@ -1,0 +1,49 @@
+/**
+ * What the hypervisor tells its observers. Events inform and never steer; each is built only when somebody listens.
+ */
+import type { DomId, Mfn } from '../util/index.ts'
+
+/** Every event of the hypervisor, by `type`. */
+export type HypervisorEvent =
+  | { readonly type: 'domain-created'; readonly domid: DomId }
+  | { readonly type: 'domain-paused'; readonly domid: DomId }
+  | { readonly type: 'domain-unpaused'; readonly domid: DomId }
+  /** SHUTDOWN reason; the domain stays until it is destroyed. */
+  | { readonly type: 'domain-shutdown'; readonly domid: DomId; readonly reason: number }
+  | { readonly type: 'domain-resumed'; readonly domid: DomId }
+  /** A guest did what no guest may: why, in words, with its instruction pointer. The shutdown event follows. */
+  | {
+    readonly type: 'domain-crashed'; readonly domid: DomId; readonly vcpu: number
+    readonly reason: string; readonly rip: number
+  }
+  | { readonly type: 'domain-destroyed'; readonly domid: DomId }
+  /** A hypercall has returned. `number` as in public/xen.h. */
+  | {
+    readonly type: 'hypercall'; readonly domid: DomId; readonly vcpu: number
+    readonly number: number; readonly sub: number; readonly result: number
+  }
+  /** A trap went to the guest's own handler. */
+  | {
+    readonly type: 'trap-bounced'; readonly domid: DomId; readonly vcpu: number
+    readonly vector: number; readonly errorCode: number; readonly address: number
+  }
+  /** The event callback was entered. */
+  | { readonly type: 'upcall'; readonly domid: DomId; readonly vcpu: number }
+  /** An event channel was allocated, bound, closed or signalled. */
+  | { readonly type: 'event-channel'; readonly domid: DomId; readonly action: string; readonly port: number }
+  /** A grant was mapped, unmapped, copied or transferred; status as GNTST. */
+  | {
+    readonly type: 'grant'; readonly domid: DomId; readonly action: string
+    readonly remote: DomId; readonly ref: number; readonly status: number
+  }
+  /** A vCPU was chosen, blocked, woke or yielded. */
+  | {
+    readonly type: 'schedule'; readonly domid: DomId; readonly vcpu: number
+    readonly action: 'switch' | 'block' | 'wake' | 'yield' | 'online' | 'offline'
+  }
+  /** Pages owned by the domain changed to `pages`. */
+  | { readonly type: 'reservation'; readonly domid: DomId; readonly pages: number }
+  /** A frame was pinned or unpinned as a page table. */
+  | { readonly type: 'page-table'; readonly domid: DomId; readonly action: 'pin' | 'unpin'; readonly frame: Mfn; readonly level: number }
+  /** Text on the hypervisor's console. */
+  | { readonly type: 'console'; readonly domid: DomId; readonly text: string }
