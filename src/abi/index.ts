@@ -1,10 +1,73 @@
 /**
- * Xen's public interface as data: numbers and layouts.
+ * Xen's public interface for x86-64 guests: numbers and layouts of Xen 4.17, data only. One file for each of its headers.
  *
  * @module
  */
+export { ERRNO } from './errno.ts'
+export {
+  ArchSharedInfo, ArchVcpuInfo, CONSOLEIO, DOMID, Dom0VgaConsoleInfo, HYPERVISOR, INTERFACE_VERSION,
+  MAX_GUEST_CMDLINE, MMU, MMUEXT, MmuUpdate, MmuextOp, MultibootModList, MulticallEntry, NR_VIRQS, PVCLOCK, SIF,
+  SharedInfo, StartInfo, UVMF, VGATYPE, VIRQ, VMASST_CMD, VMASST_TYPE, VcpuInfo, VcpuTimeInfo,
+} from './xen.ts'
+export {
+  CpuUserRegs, FIRST_RESERVED_GDT_BYTE, FIRST_RESERVED_GDT_ENTRY, FIRST_RESERVED_GDT_PAGE, FLAT, HYPERVISOR_VIRT_END,
+  HYPERVISOR_VIRT_START, IretContext, LEGACY_MAX_VCPUS, MACH2PHYS_NR_ENTRIES, MACH2PHYS_VIRT_END,
+  MACH2PHYS_VIRT_START, SEGBASE, TrapInfo, VGCF, VcpuGuestContext,
+} from './arch-x86.ts'
+export {
+  EVTCHNOP, EVTCHNSTAT, EVTCHN_2L_NR_CHANNELS, EVTCHN_FIFO, EvtchnAllocUnbound, EvtchnBindInterdomain, EvtchnBindIpi,
+  EvtchnBindPirq, EvtchnBindVcpu, EvtchnBindVirq, EvtchnClose, EvtchnExpandArray, EvtchnFifoControlBlock,
+  EvtchnInitControl, EvtchnOp, EvtchnReset, EvtchnSend, EvtchnSetPriority, EvtchnStatus, EvtchnUnmask,
+} from './event-channel.ts'
+export {
+  GNTCOPY, GNTMAP, GNTST, GNTTABOP, GNTTAB_CACHE, GNTTAB_NR_RESERVED_ENTRIES, GNTTAB_RESERVED_CONSOLE,
+  GNTTAB_RESERVED_XENSTORE, GTF, GnttabCacheFlush, GnttabCopy, GnttabCopyPtr, GnttabDumpTable, GnttabGetStatusFrames,
+  GnttabGetVersion, GnttabMapGrantRef, GnttabQuerySize, GnttabSetVersion, GnttabSetupTable, GnttabSwapGrantRef,
+  GnttabTransfer, GnttabUnmapAndReplace, GnttabUnmapGrantRef, GrantEntryV1, GrantEntryV2,
+} from './grant-table.ts'
+export {
+  SCHEDOP, SHUTDOWN, SchedPinOverride, SchedPoll, SchedRemoteShutdown, SchedShutdown, SchedWatchdog,
+} from './sched.ts'
+export {
+  RUNSTATE, VCPUOP, VCPU_SSHOTTMR, VcpuGetPhysid, VcpuRegisterRunstateMemoryArea, VcpuRegisterTimeMemoryArea,
+  VcpuRegisterVcpuInfo, VcpuRunstateInfo, VcpuSetPeriodicTimer, VcpuSetSingleshotTimer,
+} from './vcpu.ts'
+export {
+  XENMAPSPACE, XENMEM, XENMEMF, XENMEM_RESOURCE, XenAddToPhysmap, XenAddToPhysmapBatch, XenForeignMemoryMap,
+  XenMachphysMapping, XenMachphysMfnList, XenMemAcquireResource, XenMemoryDomain, XenMemoryExchange, XenMemoryMap,
+  XenMemoryReservation, XenPodTarget, XenRemoveFromPhysmap, XenVmemrange,
+} from './memory.ts'
+export { CALLBACKF, CALLBACKOP, CALLBACKTYPE, CallbackRegister, CallbackUnregister } from './callback.ts'
+export {
+  XENVER, XEN_CAPABILITIES_INFO_LEN, XEN_CHANGESET_INFO_LEN, XEN_COMMANDLINE_LEN, XEN_DOMAIN_HANDLE_LEN,
+  XEN_EXTRAVERSION_LEN, XenBuildId, XenCompileInfo, XenFeatureInfo, XenPlatformParameters,
+} from './version.ts'
+export { XENFEAT, XENFEAT_NR_SUBMAPS } from './features.ts'
+export { ELFNOTE } from './elfnote.ts'
+export { NMIREASON, XENNMI, XennmiCallback } from './nmi.ts'
+export {
+  MAP_PIRQ_TYPE, PHYSDEVOP, PhysdevApic, PhysdevEoi, PhysdevGetFreePirq, PhysdevIrq, PhysdevIrqStatusQuery,
+  PhysdevMapPirq, PhysdevPciDevice, PhysdevPirqEoiGmfn, PhysdevSetIobitmap, PhysdevSetIopl, PhysdevSetupGsi,
+  PhysdevUnmapPirq, XENIRQSTAT,
+} from './physdev.ts'
+export {
+  CpuidLeaf, DOMCTL, DOMCTL_CDF, DOMCTL_INTERFACE_VERSION, DOMINF, DomctlExtVcpucontext, DomctlGetdomaininfo,
+  DomctlTscInfo, DomctlVcpuMsr, DomctlVcpuMsrs, DomctlVcpuextstate, MsrEntry, PFINFO, SHADOW_OP,
+} from './domctl.ts'
+export { SCHEDULER, SYSCTL, SYSCTL_INTERFACE_VERSION } from './sysctl.ts'
 export { Sring } from './io/ring.ts'
 export { XenconsInterface } from './io/console.ts'
+export { XENSTORE, XS, XS_WATCH_FIELD, XenstoreDomainInterface, XsdSockmsg } from './io/xs-wire.ts'
+export { XENBUS_STATE } from './io/xenbus.ts'
 export {
-  XENSTORE, XENSTORE_CONNECTION, XENSTORE_ERROR, XENSTORE_SERVER_FEATURE, XS, XenstoreDomainInterface, XsdSockmsg,
-} from './io/xs-wire.ts'
+  BLKIF_DISCARD_SECURE, BLKIF_MAX_INDIRECT_PAGES_PER_REQUEST, BLKIF_MAX_SEGMENTS_PER_REQUEST, BLKIF_OP, BLKIF_RSP,
+  BlkifRequest, BlkifRequestDiscard, BlkifRequestDiscardX32, BlkifRequestIndirect, BlkifRequestIndirectX32,
+  BlkifRequestSegment, BlkifRequestX32, BlkifResponse, BlkifResponseX32, VDISK,
+} from './io/blkif.ts'
+export {
+  NETIF_CTRL_HASH_ALGORITHM, NETIF_CTRL_HASH_TYPE, NETIF_CTRL_STATUS, NETIF_CTRL_TYPE, NETIF_EXTRA_FLAG,
+  NETIF_EXTRA_TYPE, NETIF_GSO_TYPE, NETIF_MAX_TX_SIZE, NETIF_NR_SLOTS_MIN, NETIF_RSP, NETRXF, NETTXF,
+  NetifCtrlRequest, NetifCtrlResponse, NetifExtraInfo, NetifGref, NetifRxRequest, NetifRxResponse, NetifTxRequest,
+  NetifTxResponse,
+} from './io/netif.ts'
+export { IO_PROTO_ABI } from './io/protocols.ts'

@@ -1,0 +1,60 @@
+/**
+ * Physical devices: what a PV guest's kernel asks even when it has none.
+ *
+ * Reference: xen/include/public/physdev.h.
+ */
+import { i32, overlay, u16, u32, u64, u8 } from '../util/index.ts'
+
+/** Operations of physdev_op. */
+export const PHYSDEVOP = {
+  eoi: 12, pirq_eoi_gmfn_v1: 17, pirq_eoi_gmfn_v2: 28, irq_status_query: 5, set_iopl: 6, set_iobitmap: 7,
+  apic_read: 8, apic_write: 9, alloc_irq_vector: 10, free_irq_vector: 11, map_pirq: 13, unmap_pirq: 14,
+  manage_pci_add: 15, manage_pci_remove: 16, restore_msi: 19, manage_pci_add_ext: 20, setup_gsi: 21,
+  get_free_pirq: 23, pci_mmcfg_reserved: 24, pci_device_add: 25, pci_device_remove: 26, restore_msi_ext: 27,
+  prepare_msix: 30, release_msix: 31, dbgp_op: 29,
+} as const
+
+/** State of a physical interrupt. */
+export const XENIRQSTAT = { needs_eoi: 1, shared: 2 } as const
+
+/** Kinds of interrupt that map_pirq maps. */
+export const MAP_PIRQ_TYPE = { MSI: 0, GSI: 1, UNKNOWN: 2, MSI_SEG: 3, MULTI_MSI: 4 } as const
+
+/** Says that an interrupt has been served. */
+export const PhysdevEoi = /* @__PURE__ */ overlay(4, { irq: u32(0) })
+
+/** Registers the bitmap of interrupts that need an end-of-interrupt call. */
+export const PhysdevPirqEoiGmfn = /* @__PURE__ */ overlay(8, { gmfn: u64(0) })
+
+/** Asks for an interrupt's state. */
+export const PhysdevIrqStatusQuery = /* @__PURE__ */ overlay(8, { irq: u32(0), flags: u32(4) })
+
+/** Sets the I/O privilege level. */
+export const PhysdevSetIopl = /* @__PURE__ */ overlay(4, { iopl: u32(0) })
+
+/** Sets the I/O permission bitmap. */
+export const PhysdevSetIobitmap = /* @__PURE__ */ overlay(16, { bitmap: u64(0), nrPorts: u32(8) })
+
+/** Reads or writes an I/O APIC register. */
+export const PhysdevApic = /* @__PURE__ */ overlay(16, { apicPhysbase: u64(0), reg: u32(8), value: u32(12) })
+
+/** Pairs an interrupt with a vector. */
+export const PhysdevIrq = /* @__PURE__ */ overlay(8, { irq: u32(0), vector: u32(4) })
+
+/** Maps a physical interrupt. */
+export const PhysdevMapPirq = /* @__PURE__ */ overlay(40, {
+  domid: u16(0), type: i32(4), index: i32(8), pirq: i32(12), bus: i32(16), devfn: i32(20), entryNr: i32(24),
+  tableBase: u64(32),
+})
+
+/** Takes the mapping of an interrupt down. */
+export const PhysdevUnmapPirq = /* @__PURE__ */ overlay(8, { domid: u16(0), pirq: i32(4) })
+
+/** Sets how an interrupt line is triggered. */
+export const PhysdevSetupGsi = /* @__PURE__ */ overlay(8, { gsi: i32(0), triggering: u8(4), polarity: u8(5) })
+
+/** Asks for an unused interrupt number. */
+export const PhysdevGetFreePirq = /* @__PURE__ */ overlay(8, { type: i32(0), pirq: u32(4) })
+
+/** Address of a PCI device. */
+export const PhysdevPciDevice = /* @__PURE__ */ overlay(4, { seg: u16(0), bus: u8(2), devfn: u8(3) })
