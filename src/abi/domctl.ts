@@ -59,14 +59,14 @@ export const DomctlGetdomaininfo = /* @__PURE__ */ overlay(112, {
 
 /** Entry points for 32-bit system calls and the machine-check state of a vCPU. */
 export const DomctlExtVcpucontext = /* @__PURE__ */ overlay(64, {
-  vcpu: u32(0), size: u32(4), syscall32CallbackEip: u64(8), sysenterCallbackEip: u64(16),
+  vcpu: u32(0), structSize: u32(4), syscall32CallbackEip: u64(8), sysenterCallbackEip: u64(16),
   syscall32CallbackCs: u16(24), sysenterCallbackCs: u16(26), syscall32DisablesEvents: u8(28),
   sysenterDisablesEvents: u8(29), mcgCap: u64(32),
 })
 
 /** Extended processor state of a vCPU. */
 export const DomctlVcpuextstate = /* @__PURE__ */ overlay(32, {
-  vcpu: u32(0), xfeatureMask: u64(8), size: u64(16), buffer: u64(24),
+  vcpu: u32(0), xfeatureMask: u64(8), bufferSize: u64(16), buffer: u64(24),
 })
 
 /** One model-specific register. */

@@ -1,9 +1,10 @@
 /**
- * Xen's public interface for x86-64 guests: numbers and layouts of Xen 4.17, data only. One file for each of its headers.
+ * Xen's public interface for x86-64 guests: numbers and layouts of Xen 4.17, data only. One file for each header.
  *
  * @module
  */
 export { ERRNO } from './errno.ts'
+export type { ErrnoName } from './errno.ts'
 export {
   ArchSharedInfo, ArchVcpuInfo, CONSOLEIO, DOMID, Dom0VgaConsoleInfo, HYPERVISOR, INTERFACE_VERSION,
   MAX_GUEST_CMDLINE, MMU, MMUEXT, MmuUpdate, MmuextOp, MultibootModList, MulticallEntry, NR_VIRQS, PVCLOCK, SIF,
@@ -28,6 +29,7 @@ export {
 export {
   SCHEDOP, SHUTDOWN, SchedPinOverride, SchedPoll, SchedRemoteShutdown, SchedShutdown, SchedWatchdog,
 } from './sched.ts'
+export type { ShutdownReason } from './sched.ts'
 export {
   RUNSTATE, VCPUOP, VCPU_SSHOTTMR, VcpuGetPhysid, VcpuRegisterRunstateMemoryArea, VcpuRegisterTimeMemoryArea,
   VcpuRegisterVcpuInfo, VcpuRunstateInfo, VcpuSetPeriodicTimer, VcpuSetSingleshotTimer,
@@ -43,6 +45,7 @@ export {
   XEN_EXTRAVERSION_LEN, XenBuildId, XenCompileInfo, XenFeatureInfo, XenPlatformParameters,
 } from './version.ts'
 export { XENFEAT, XENFEAT_NR_SUBMAPS } from './features.ts'
+export type { FeatureName } from './features.ts'
 export { ELFNOTE } from './elfnote.ts'
 export { NMIREASON, XENNMI, XennmiCallback } from './nmi.ts'
 export {
@@ -57,8 +60,10 @@ export {
 export { SCHEDULER, SYSCTL, SYSCTL_INTERFACE_VERSION } from './sysctl.ts'
 export { Sring } from './io/ring.ts'
 export { XenconsInterface } from './io/console.ts'
-export { XENSTORE, XS, XS_WATCH_FIELD, XenstoreDomainInterface, XsdSockmsg } from './io/xs-wire.ts'
+export { XENSTORE, XS, XSD_ERROR, XS_WATCH_FIELD, XenstoreDomainInterface, XsdSockmsg } from './io/xs-wire.ts'
+export type { XsdErrorName } from './io/xs-wire.ts'
 export { XENBUS_STATE } from './io/xenbus.ts'
+export type { XenbusStateName } from './io/xenbus.ts'
 export {
   BLKIF_DISCARD_SECURE, BLKIF_MAX_INDIRECT_PAGES_PER_REQUEST, BLKIF_MAX_SEGMENTS_PER_REQUEST, BLKIF_OP, BLKIF_RSP,
   BlkifRequest, BlkifRequestDiscard, BlkifRequestDiscardX32, BlkifRequestIndirect, BlkifRequestIndirectX32,

@@ -52,12 +52,12 @@ export const XenMachphysMapping = /* @__PURE__ */ overlay(24, { vStart: u64(0), 
 
 /** Puts one page at a place of the physical map. */
 export const XenAddToPhysmap = /* @__PURE__ */ overlay(24, {
-  domid: u16(0), size: u16(2), space: u32(4), idx: u64(8), gpfn: u64(16),
+  domid: u16(0), count: u16(2), space: u32(4), idx: u64(8), gpfn: u64(16),
 })
 
 /** Puts many pages at places of the physical map. */
 export const XenAddToPhysmapBatch = /* @__PURE__ */ overlay(32, {
-  domid: u16(0), space: u16(2), size: u16(4), foreignDomid: u16(6), idxs: u64(8), gpfns: u64(16), errs: u64(24),
+  domid: u16(0), space: u16(2), count: u16(4), foreignDomid: u16(6), idxs: u64(8), gpfns: u64(16), errs: u64(24),
 })
 
 /** Makes a hole in the physical map. */

@@ -215,6 +215,7 @@ function encodeField(field: Field, view: DataView, base: number, value: unknown)
 export function overlay<T extends Fields>(size: number, fields: T): Overlay<T> {
   const entries = Object.entries(fields)
   for (const [name, field] of entries) {
+    if (['size', 'fields', 'decode', 'encode'].includes(name)) throw new Error(`${name} cannot be a field's name`)
     if (field.offset + field.size > size) throw new Error(`field ${name} ends beyond the structure's ${size} bytes`)
   }
   const layout: Layout<T> = {

@@ -47,7 +47,7 @@ export const NETIF_MAX_TX_SIZE = 0xffff
 
 /** A packet, or a further part of it, to be sent. */
 export const NetifTxRequest = /* @__PURE__ */ overlay(12, {
-  gref: u32(0), offset: u16(4), flags: u16(6), id: u16(8), size: u16(10),
+  gref: u32(0), offset: u16(4), flags: u16(6), id: u16(8), packetSize: u16(10),
 })
 
 /** What became of a transmit request. */

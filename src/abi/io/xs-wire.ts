@@ -23,6 +23,15 @@ export const XENSTORE = {
   ERROR_PROTO: 3,
 } as const
 
+/** Errors that travel on the wire, as their names. */
+export const XSD_ERROR = {
+  EINVAL: 22, EACCES: 13, EEXIST: 17, EISDIR: 21, ENOENT: 2, ENOMEM: 12, ENOSPC: 28, EIO: 5, ENOTEMPTY: 39,
+  ENOSYS: 38, EROFS: 30, EBUSY: 16, EAGAIN: 11, EISCONN: 106, E2BIG: 7, EPERM: 1,
+} as const
+
+/** Name of an error that travels on the wire. */
+export type XsdErrorName = keyof typeof XSD_ERROR
+
 /** Header of every message. */
 export const XsdSockmsg = /* @__PURE__ */ overlay(16, { type: u32(0), reqId: u32(4), txId: u32(8), len: u32(12) })
 

@@ -61,6 +61,10 @@ describe('an overlay', () => {
     expect([...Shape.name.get(view, 0)]).toEqual([2, 0, 0, 0, 0, 0, 0, 0])
   })
 
+  test('a field whose name would hide an operation on the structure is refused', () => {
+    expect(() => overlay(4, { size: u32(0) })).toThrow(/cannot be a field's name/)
+  })
+
   test('a field beyond the structure and an unknown field are refused', () => {
     expect(() => overlay(4, { wide: u64(0) })).toThrow(/ends beyond/)
     expect(() => Point.encode(memory(), 0, { z: 1 } as never)).toThrow(/no field z/)
