@@ -1,1 +1,14 @@
-export {}
+/**
+ * An x86-64 machine: physical memory and processors. Knows nothing of Xen.
+ *
+ * @module
+ */
+export { Machine } from './machine.ts'
+export type { MachineOptions } from './machine.ts'
+export { PhysicalMemory } from './physical-memory.ts'
+export type { CodeWriteListener } from './physical-memory.ts'
+export { EXIT } from './processor-types.ts'
+export type {
+  DescriptorSource, ExitReason, PrivilegedRequest, Processor, ProcessorExit, ProcessorOptions, ProcessorState,
+  Registers, SegmentState, TimestampSource,
+} from './processor-types.ts'
