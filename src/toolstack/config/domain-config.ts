@@ -1,0 +1,145 @@
+/**
+ * The configuration of one domain, whatever it came from: a typed object whose defaults stand here and nowhere else.
+ */
+import * as z from 'zod'
+import { XenError } from '../../util/index.ts'
+import { ACTIONS, defaultActions, type Actions, type Era } from './actions.ts'
+import { parseDisk, type DiskConfig } from './disk-specification.ts'
+import { nearestWord } from './nearest.ts'
+import { parseNic, type NicConfig } from './nic-specification.ts'
+
+/** A file's bytes, or the name under which the host's file source knows it. */
+export type FileSource = string | Uint8Array
+
+/** Defaults to MiB of memory that xl uses when a description gives none. */
+const DEFAULT_MEMORY = 32
+
+/** What a caller may say about a domain; everything but the name has a default. */
+export interface DomainOptions<Kernel = FileSource> {
+  /** Unique among the host's domains. */
+  readonly name: string
+  /** Chosen at random when absent. */
+  readonly uuid?: string | undefined
+  /** What runs in the domain; the embedded kernel when absent. */
+  readonly kernel?: Kernel | undefined
+  readonly ramdisk?: FileSource | undefined
+  /** Passed to the kernel. */
+  readonly commandLine?: string | undefined
+  /** MiB at start. Default 32, as xl has it. */
+  readonly memory?: number | undefined
+  /** MiB that the domain can ever have. Default: `memory`. */
+  readonly maxMemory?: number | undefined
+  /** Virtual CPUs online at start. Default 1. */
+  readonly vcpus?: number | undefined
+  /** Virtual CPUs that can ever be online. Default: `vcpus`. */
+  readonly maxVcpus?: number | undefined
+  /** Disk specifications as text, or parsed ones. */
+  readonly disks?: readonly (string | DiskConfig)[] | undefined
+  /** NIC specifications as text, or parsed ones. */
+  readonly nics?: readonly (string | NicConfig)[] | undefined
+  /** What to do when the domain ends; those left out follow xl. */
+  readonly actions?: { readonly [K in keyof Actions]?: Actions[K] | undefined } | undefined
+  /** Ports that the domain may use. Default 1023. */
+  readonly maxEventChannels?: number | undefined
+  /** Frames that its grant table may grow to. Default 64. */
+  readonly maxGrantFrames?: number | undefined
+}
+
+/** A complete configuration: every default filled in, every specification parsed. */
+export interface DomainConfig<Kernel = FileSource> {
+  readonly name: string
+  readonly type: 'pv'
+  readonly uuid: string | undefined
+  readonly kernel: Kernel | undefined
+  readonly ramdisk: FileSource | undefined
+  readonly commandLine: string
+  readonly memory: number
+  readonly maxMemory: number
+  readonly vcpus: number
+  readonly maxVcpus: number
+  readonly disks: readonly DiskConfig[]
+  readonly nics: readonly NicConfig[]
+  readonly actions: Actions
+  readonly maxEventChannels: number
+  readonly maxGrantFrames: number
+}
+
+const whole = (least: number, most: number) =>
+  z.int({ error: 'must be a whole number' })
+    .min(least, { error: `must be at least ${least}` })
+    .max(most, { error: `must be at most ${most}` })
+
+const fileSource = /* @__PURE__ */ z.union([z.string().min(1), z.instanceof(Uint8Array)], { error: 'must be a path or bytes' })
+const action = /* @__PURE__ */ z.enum(ACTIONS, { error: `must be one of ${ACTIONS.join(', ')}` })
+
+const shape = {
+  // A slash would make a name that XenStore paths and tools cannot hold.
+  name: z.string({ error: 'must be a string' }).min(1, { error: 'must not be empty' })
+    .regex(/^[^/\u0000-\u001f]+$/, { error: 'must have neither a slash nor control characters' }),
+  uuid: z.string().regex(/^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$/, { error: 'is not a UUID' }).optional(),
+  kernel: z.unknown().optional(),
+  ramdisk: fileSource.optional(),
+  commandLine: z.string().default(''),
+  memory: whole(1, 4096).default(DEFAULT_MEMORY),
+  maxMemory: whole(1, 4096).optional(),
+  vcpus: whole(1, 128).default(1),
+  maxVcpus: whole(1, 128).optional(),
+  disks: z.array(z.union([z.string(), z.custom<DiskConfig>((v) => typeof v === 'object' && v !== null)])).default([]),
+  nics: z.array(z.union([z.string(), z.custom<NicConfig>((v) => typeof v === 'object' && v !== null)])).default([]),
+  actions: z.strictObject({ poweroff: action, reboot: action, crash: action, watchdog: action, softReset: action })
+    .partial().default({}),
+  maxEventChannels: whole(1, 131071).default(1023),
+  maxGrantFrames: whole(1, 1024).default(64),
+}
+
+const OptionsSchema = /* @__PURE__ */ z.strictObject(shape)
+
+/** Turns zod's first complaint into an INVALID_CONFIG error that names the option, and the nearest one when it is unknown. */
+function complain(issue: z.core.$ZodIssue): never {
+  if (issue.code === 'unrecognized_keys') {
+    const key = issue.keys[0]!
+    const nearest = nearestWord(key, Object.keys(shape))
+    const hint = nearest === undefined ? '' : `; did you mean ${nearest}?`
+    throw new XenError('INVALID_CONFIG', `unknown option ${key}${hint}`, { details: { key, nearest } })
+  }
+  const key = issue.path.join('.')
+  throw new XenError('INVALID_CONFIG', `${key} ${issue.message}`, { details: { key } })
+}
+
+/** Fills in the defaults and checks everything. Throws INVALID_CONFIG. */
+export function resolveDomainOptions<Kernel>(options: DomainOptions<Kernel>, era: Era = 'xl'): DomainConfig<Kernel> {
+  const result = OptionsSchema.safeParse(options)
+  if (!result.success) complain(result.error.issues[0]!)
+  const { disks, nics, actions, ...rest } = result.data
+  const maxMemory = rest.maxMemory ?? rest.memory
+  const maxVcpus = rest.maxVcpus ?? rest.vcpus
+  if (maxMemory < rest.memory) throw tooSmall('maxMemory', maxMemory, 'memory', rest.memory)
+  if (maxVcpus < rest.vcpus) throw tooSmall('maxVcpus', maxVcpus, 'vcpus', rest.vcpus)
+  const given = Object.fromEntries(Object.entries(actions).filter(([, value]) => value !== undefined))
+  return {
+    ...rest, maxMemory, maxVcpus,
+    type: 'pv',
+    uuid: rest.uuid?.toLowerCase(),
+    ramdisk: rest.ramdisk,
+    kernel: options.kernel,
+    disks: distinctDisks(disks.map((disk) => (typeof disk === 'string' ? parseDisk(disk) : disk))),
+    nics: nics.map((nic) => (typeof nic === 'string' ? parseNic(nic) : nic)),
+    actions: { ...defaultActions(era), ...given },
+  }
+}
+
+function tooSmall(name: string, value: number, than: string, least: number): XenError {
+  return new XenError('INVALID_CONFIG', `${name} ${value} is less than ${than} ${least}`, { details: { key: name, value, least } })
+}
+
+/** Two disks under one name would share one XenStore directory. */
+function distinctDisks(disks: readonly DiskConfig[]): readonly DiskConfig[] {
+  const seen = new Set<number>()
+  for (const { vdev } of disks) {
+    if (seen.has(vdev.number)) {
+      throw new XenError('INVALID_CONFIG', `two disks are called ${vdev.name}`, { details: { key: 'disks', vdev: vdev.name } })
+    }
+    seen.add(vdev.number)
+  }
+  return disks
+}

@@ -1,0 +1,207 @@
+/**
+ * Parses a description file: `KEY=VALUE` and `KEY+=VALUE` lines of strings, numbers and nested lists. Files of 2005
+ * were Python programs; of that only literals and `"vm%d" % vmid` are understood, nothing is ever evaluated.
+ * Reference: xl.cfg(5); for the old form xmdomain.cfg(5).
+ */
+import {
+  configError, type Assignment, type ConfigValue, type ParsedConfig, type Position,
+} from './syntax.ts'
+import { Tokenizer, numberFromToken, type Token } from './tokenizer.ts'
+
+/** Lists inside lists inside lists: no option of Xen needs more, and a hostile file must not exhaust the stack. */
+const MAX_NESTING = 16
+
+/** First words of Python statements; a file that starts a line with one is a program, not a description. */
+const PYTHON = new Set(['def', 'import', 'from', 'if', 'else', 'elif', 'for', 'while', 'print', 'return', 'class', 'try'])
+
+/** Where {@link parseConfig} takes its input from. */
+export interface ParseOptions {
+  /** Name of the text in error messages. Default `config`. */
+  readonly source?: string
+  /** `key=value` arguments, applied after the file as if appended to it. A bare word counts as a string. */
+  readonly overrides?: readonly string[]
+}
+
+/** What the texts of one description share besides the assignments. */
+interface ParseContext {
+  /** Names used as operands so far. */
+  readonly variables: Set<string>
+  /** Values of operands that no text above has assigned: those of the overrides. */
+  readonly fallback: ReadonlyMap<string, Assignment>
+}
+
+/** Reads assignments from tokens into a table that several texts share. */
+class Parser {
+  private readonly tokenizer: Tokenizer
+  private readonly assignments: Map<string, Assignment>
+  private readonly context: ParseContext
+  private token: Token
+
+  constructor(tokenizer: Tokenizer, assignments: Map<string, Assignment>, context: ParseContext) {
+    this.tokenizer = tokenizer
+    this.token = tokenizer.next()
+    this.assignments = assignments
+    this.context = context
+  }
+
+  private is(kind: Token['kind']): boolean {
+    return this.token.kind === kind
+  }
+
+  private isMark(text: string): boolean {
+    return this.token.kind === 'mark' && this.token.text === text
+  }
+
+  private take(): Token {
+    const { token } = this
+    this.token = this.tokenizer.next()
+    return token
+  }
+
+  private skipNewlines(): void {
+    while (this.is('newline')) this.take()
+  }
+
+  private unexpected(wanted: string): Error {
+    const { token } = this
+    const found = token.kind === 'end' ? 'the end of the text' : token.kind === 'newline' ? 'the end of the line' : `\`${token.text}\``
+    return configError(token.position, `${wanted} expected, found ${found}`)
+  }
+
+  parse(): void {
+    while (!this.is('end')) {
+      if (this.is('newline') || this.isMark(';')) this.take()
+      else this.assignment()
+    }
+  }
+
+  private assignment(): void {
+    if (this.token.kind !== 'name') throw this.unexpected('a key')
+    const key = this.take()
+    if (PYTHON.has(key.text) && !this.isMark('=') && !this.isMark('+=')) {
+      throw configError(key.position, `\`${key.text}\` is Python code, which is not executed: write literals`, { key: key.text })
+    }
+    if (!this.isMark('=') && !this.isMark('+=')) throw this.unexpected(`\`=\` after ${key.text}`)
+    const append = this.take().text === '+='
+    const value = this.expression(0)
+    if (!this.is('end') && !this.is('newline') && !this.isMark(';')) {
+      throw this.unexpected(`the end of the line after the value of ${key.text}`)
+    }
+    this.assign(key, append ? this.appended(key, value) : value)
+  }
+
+  private assign(key: Token, value: ConfigValue): void {
+    this.assignments.set(key.text, { key: key.text, position: key.position, value })
+  }
+
+  private appended(key: Token, value: ConfigValue): ConfigValue {
+    const before = this.assignments.get(key.text)?.value
+    if (before === undefined) return value
+    if (before.kind === 'list' && value.kind === 'list') return { ...before, items: [...before.items, ...value.items] }
+    if (before.kind === 'string' && value.kind === 'string') return { ...before, value: before.value + value.value }
+    throw configError(key.position, `${key.text} is a ${before.kind}, a ${value.kind} cannot be added to it`, { key: key.text })
+  }
+
+  /** A value, formatted with `%` where the old form does so. */
+  private expression(depth: number): ConfigValue {
+    const value = this.value(depth)
+    if (!this.isMark('%')) return value
+    const sign = this.take()
+    if (value.kind !== 'string') throw configError(sign.position, '`%` formats strings only')
+    return { ...value, value: formatPercent(value.value, this.operands(), sign.position) }
+  }
+
+  private operands(): readonly ConfigValue[] {
+    if (!this.isMark('(')) return [this.operand()]
+    this.take()
+    const operands = [this.operand()]
+    while (this.isMark(',')) {
+      this.take()
+      if (!this.isMark(')')) operands.push(this.operand())
+    }
+    if (!this.isMark(')')) throw this.unexpected('`)`')
+    this.take()
+    return operands
+  }
+
+  private operand(): ConfigValue {
+    if (this.token.kind !== 'name') return this.value(0)
+    const name = this.take()
+    const known = this.assignments.get(name.text) ?? this.context.fallback.get(name.text)
+    if (known === undefined) {
+      throw configError(name.position, `${name.text} has no value yet; give it one above or as ${name.text}=VALUE`, { key: name.text })
+    }
+    this.context.variables.add(name.text)
+    return known.value
+  }
+
+  private value(depth: number): ConfigValue {
+    const { token } = this
+    if (token.kind === 'string') return { kind: 'string', value: this.take().text, position: token.position }
+    if (token.kind === 'number') return { kind: 'number', value: numberFromToken(this.take()), position: token.position }
+    if (this.isMark('[')) return this.list(depth)
+    throw this.unexpected('a string, a number or a list')
+  }
+
+  private list(depth: number): ConfigValue {
+    const { position } = this.take()
+    if (depth >= MAX_NESTING) throw configError(position, `lists nest deeper than ${MAX_NESTING}`)
+    const items: ConfigValue[] = []
+    for (;;) {
+      this.skipNewlines()
+      if (this.is('end')) throw configError(position, 'this list is not closed')
+      if (this.isMark(']')) break
+      items.push(this.expression(depth + 1))
+      this.skipNewlines()
+      if (this.is('end')) throw configError(position, 'this list is not closed')
+      if (this.isMark(',')) this.take()
+      else if (!this.isMark(']')) throw this.unexpected('`,` or `]`')
+    }
+    this.take()
+    return { kind: 'list', items, position }
+  }
+}
+
+/** Python's `%` for the conversions that description files used: d, i, s, x and `%%`, with width and leading zeros. */
+function formatPercent(format: string, operands: readonly ConfigValue[], position: Position): string {
+  let used = 0
+  const text = format.replace(/%(0?)(\d{0,3})(.?)/g, (_all, zero: string, width: string, conversion: string) => {
+    if (conversion === '%') return '%'
+    const operand = operands[used]
+    used += 1
+    if (operand === undefined) throw configError(position, 'more conversions than values in this `%` expression')
+    if (operand.kind === 'list') throw configError(position, 'a list cannot be formatted')
+    const number = conversion === 'd' || conversion === 'i' || conversion === 'x'
+    if (!number && conversion !== 's') throw configError(position, `conversion \`%${conversion}\` is not supported`)
+    if (number && operand.kind !== 'number') throw configError(position, `\`%${conversion}\` needs a number`)
+    const plain = conversion === 'x' ? Number(operand.value).toString(16) : String(operand.value)
+    return plain.padStart(Number(width), zero === '' ? ' ' : '0')
+  })
+  if (used < operands.length) throw configError(position, 'more values than conversions in this `%` expression')
+  return text
+}
+
+/** `name=word` of a command line: a bare word is a string, as xm took it. */
+function quoteBareWord(override: string): string {
+  const match = /^\s*([A-Za-z_]\w*)\s*(\+?=)\s*(.*?)\s*$/s.exec(override)
+  const [, key = '', sign = '', value = ''] = match ?? []
+  if (match === null || /^["'[]/.test(value) || /^-?(0[xX][0-9a-fA-F]+|[0-9]+)$/.test(value)) return override
+  return `${key}${sign}${value.includes('"') ? `'${value}'` : `"${value}"`}`
+}
+
+/** Parses a description file in either spelling. Throws INVALID_CONFIG with source, line and column. */
+export function parseConfig(text: string, options: ParseOptions = {}): ParsedConfig {
+  const assignments = new Map<string, Assignment>()
+  const fallback = new Map<string, Assignment>()
+  const context: ParseContext = { variables: new Set(), fallback }
+  const overrides = (options.overrides ?? []).map(quoteBareWord)
+  const parseOverrides = (target: Map<string, Assignment>): void => {
+    for (const [i, override] of overrides.entries()) {
+      new Parser(new Tokenizer(override, `override ${i + 1}`), target, context).parse()
+    }
+  }
+  parseOverrides(fallback)
+  new Parser(new Tokenizer(text, options.source ?? 'config'), assignments, context).parse()
+  parseOverrides(assignments)
+  return { assignments, variables: context.variables }
+}
