@@ -46,6 +46,8 @@ export interface RingPosition {
 export const NO_ENTRY = -1
 
 const PAGE_SIZE = 4096
+/** Where the entries begin: offsetof(struct NAME_sring, ring). */
+const ENTRIES_OFFSET = 64
 
 /** What both sides have: the page, the entries, and the mark of a broken ring. */
 class RingSide {
@@ -63,7 +65,7 @@ class RingSide {
     this.view = place.view
     this.base = place.base
     this.entrySize = place.entrySize
-    this.entries = roundDownToPowerOfTwo(Math.floor(((place.size ?? PAGE_SIZE) - Sring.size) / place.entrySize))
+    this.entries = roundDownToPowerOfTwo(Math.floor(((place.size ?? PAGE_SIZE) - ENTRIES_OFFSET) / place.entrySize))
     if (this.entries === 0) throw new Error('the ring is too small for one entry')
     this.produced = position.produced >>> 0
     this.consumed = position.consumed >>> 0
@@ -76,7 +78,7 @@ class RingSide {
 
   /** Byte offset in `view` of the entry with this index. */
   entryAddress(index: number): number {
-    return this.base + Sring.size + (index & (this.entries - 1)) * this.entrySize
+    return this.base + ENTRIES_OFFSET + (index & (this.entries - 1)) * this.entrySize
   }
 
   /** The private indexes, to be handed to the constructor of a ring that goes on here. */
@@ -106,7 +108,7 @@ export class FrontRing extends RingSide {
   /** Initialises the shared header and the front side of it; `start` is where both counters begin, 0 in practice. */
   static create(place: RingPlace, start = 0): FrontRing {
     const { view, base } = place
-    new Uint8Array(view.buffer, view.byteOffset + base, Sring.size).fill(0)
+    new Uint8Array(view.buffer, view.byteOffset + base, ENTRIES_OFFSET).fill(0)
     Sring.reqProd.set(view, base, start)
     Sring.rspProd.set(view, base, start)
     Sring.reqEvent.set(view, base, advance(start, 1))

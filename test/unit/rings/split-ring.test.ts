@@ -13,8 +13,17 @@ function pair(start: number, entrySize?: number) {
   return { ...where, front, back }
 }
 
-test.each([[112, 32], [12, 256], [8, 256], [64, 32]])('a page holds as many %i-byte entries as Xen computes: %i', (size, entries) => {
-  expect(new BackRing(place(size)).entries).toBe(entries)
+test.each([[112, 32], [12, 256], [8, 256], [63, 64], [64, 32]])(
+  'a page holds as many %i-byte entries as Xen computes: %i',
+  (size, entries) => {
+    expect(new BackRing(place(size)).entries).toBe(entries)
+  },
+)
+
+test('the entries follow the 64 bytes of the header', () => {
+  const { front } = pair(0)
+  expect(front.nextRequest()).toBe(BASE + 64)
+  expect(front.nextRequest()).toBe(BASE + 64 + 112)
 })
 
 test('an entry that does not fit into the ring at all is the caller\'s mistake', () => {
@@ -80,7 +89,8 @@ describe.each([0, 100, 0x7ffffffe, 0xfffffff0, 0xffffffff])('with counters that 
     Sring.reqProd.set(view, BASE, (start + step) >>> 0)
     expect(back.unconsumedRequests()).toBe(0)
     expect(back.takeRequest()).toBe(NO_ENTRY)
-    expect(back.overrun).toEqual({ index: 'req_prod', produced: (start + step) >>> 0, consumed: start >>> 0, entries: 32 })
+    const produced = (start + step) >>> 0
+    expect(back.overrun).toEqual({ index: 'req_prod', produced, consumed: start, entries: 32 })
     Sring.reqProd.set(view, BASE, (start + 1) >>> 0)
     expect(back.takeRequest()).toBe(NO_ENTRY)
   })
