@@ -1,0 +1,67 @@
+/**
+ * Which frames are free. Single frames are handed out lowest first, so that two runs with the same requests get the
+ * same frames; naturally aligned runs of 2^order frames are searched for.
+ */
+import { Bitmap } from '../../util/index.ts'
+
+/** Hands out and takes back frame numbers; it knows nothing of owners. */
+export class FrameAllocator {
+  private readonly used: Bitmap
+  private readonly first: number
+  private readonly end: number
+  /** No frame below this one is free. */
+  private hint: number
+
+  constructor(first: number, end: number) {
+    this.first = first
+    this.end = end
+    this.used = new Bitmap(end)
+    for (let mfn = 0; mfn < first; mfn += 1) this.used.add(mfn)
+    this.hint = first
+  }
+
+  /** Frames that can still be had. */
+  get free(): number {
+    return this.end - this.used.count
+  }
+
+  /** True for a frame that nobody has. */
+  isFree(mfn: number): boolean {
+    return mfn >= this.first && mfn < this.end && !this.used.has(mfn)
+  }
+
+  /** One frame, or -1. */
+  take(): number {
+    const mfn = this.used.firstClear(this.hint)
+    if (mfn < 0) return -1
+    this.used.add(mfn)
+    this.hint = mfn + 1
+    return mfn
+  }
+
+  /** First frame of 2^order free frames in a row, aligned to their number and below `limit`; or -1. */
+  takeRun(order: number, limit = this.end): number {
+    if (order === 0) {
+      const mfn = this.used.firstClear(this.hint)
+      return mfn >= 0 && mfn < limit ? this.take() : -1
+    }
+    const size = 2 ** order
+    const last = Math.min(limit, this.end) - size
+    for (let start = Math.ceil(this.hint / size) * size; start <= last; start += size) {
+      if (!this.isRunFree(start, size)) continue
+      for (let mfn = start; mfn < start + size; mfn += 1) this.used.add(mfn)
+      return start
+    }
+    return -1
+  }
+
+  /** Takes a frame back. */
+  give(mfn: number): void {
+    if (this.used.delete(mfn) && mfn < this.hint) this.hint = mfn
+  }
+
+  private isRunFree(start: number, size: number): boolean {
+    for (let mfn = start; mfn < start + size; mfn += 1) if (this.used.has(mfn)) return false
+    return true
+  }
+}

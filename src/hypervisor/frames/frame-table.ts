@@ -1,0 +1,133 @@
+/**
+ * The frame table: who owns each frame, what it may be used for, and how many uses it has. Every mapping of a frame
+ * holds a reference; every use that depends on the frame's kind (a writable mapping, a page table, a descriptor page)
+ * holds a type reference as well, and the kind can change only while nobody holds one. That is the isolation.
+ *
+ * hot path: plain typed arrays indexed by frame number; nothing is allocated per call.
+ * Reference: xen/arch/x86/mm.c, the comment at its head; xen/arch/x86/include/asm/mm.h, PGT_* and PGC_*.
+ */
+import { invariant } from '../../util/index.ts'
+
+/** What a frame is used as while its type count is not zero (and was used as last when it is). */
+export const FRAME_TYPE = { NONE: 0, L1: 1, L2: 2, L3: 3, L4: 4, SEGDESC: 5, WRITABLE: 6 } as const
+
+/** Flags of a frame. */
+export const FRAME_FLAG = {
+  /** The owner's own reference exists: the frame has not been given back. */
+  ALLOCATED: 1,
+  /** The hypervisor's frame, shared with its owner (shared_info, grant table): not part of the reservation. */
+  SHARED: 2,
+  /** Pinned as a page table by the owner. */
+  PINNED: 4,
+  /** Its contents have been checked for its type. */
+  VALIDATED: 8,
+} as const
+
+/** Owner of frames that are free. */
+export const OWNER_FREE = 0xffff
+/** Owner of the hypervisor's own frames (DOMID_XEN). */
+export const OWNER_XEN = 0x7ff2
+
+/** Most references that one frame may have; one is kept back so that a release can always take one. */
+const COUNT_LIMIT = 0xffff_fffd
+
+/** What the table tells its owner about. */
+export interface FrameTableHooks {
+  /** The last reference to the frame is gone; the frame is still marked with its former owner. */
+  released(mfn: number): void
+}
+
+/** Ownership, type and reference counts of every frame of the host. */
+export class FrameTable {
+  /** Frames below this number are the machine's own. */
+  readonly first: number
+  /** One past the last frame. */
+  readonly end: number
+  readonly owner: Uint16Array
+  readonly type: Uint8Array
+  readonly flags: Uint8Array
+  readonly references: Uint32Array
+  readonly typeCount: Uint32Array
+  /** Recursive page-table entries: positive counts entries in this table, negative counts uses of this table. */
+  readonly linear: Int32Array
+  /** Value of the TLB clock when the last type reference was dropped, or the frame was freed. */
+  readonly stamp: Uint32Array
+  private hooks: FrameTableHooks = { released: () => undefined }
+
+  constructor(first: number, end: number) {
+    this.first = first
+    this.end = end
+    this.owner = new Uint16Array(end).fill(OWNER_FREE)
+    this.type = new Uint8Array(end)
+    this.flags = new Uint8Array(end)
+    this.references = new Uint32Array(end)
+    this.typeCount = new Uint32Array(end)
+    this.linear = new Int32Array(end)
+    this.stamp = new Uint32Array(end)
+  }
+
+  /** Connects the part that takes frames back; to be called once, by the composition. */
+  connect(hooks: FrameTableHooks): void {
+    this.hooks = hooks
+  }
+
+  /** True for a frame that a domain may own. */
+  isValid(mfn: number): boolean {
+    return mfn >= this.first && mfn < this.end
+  }
+
+  /** Takes a reference to a frame that `domid` owns; false when it does not, or when the count is at its limit. */
+  getPage(mfn: number, domid: number): boolean {
+    if (!(mfn >= this.first && mfn < this.end) || this.owner[mfn] !== domid) return false
+    return this.addReference(mfn)
+  }
+
+  /** Takes a reference whoever owns the frame; false when nobody does. */
+  addReference(mfn: number): boolean {
+    const count = this.references[mfn]!
+    if (count === 0 || count >= COUNT_LIMIT) return false
+    this.references[mfn] = count + 1
+    return true
+  }
+
+  /** Gives a reference back; the last one frees the frame. */
+  putPage(mfn: number): void {
+    const count = this.references[mfn]! - 1
+    invariant(count >= 0, `frame ${mfn} has no reference to give back`)
+    this.references[mfn] = count
+    if (count === 0) this.hooks.released(mfn)
+  }
+
+  /** Hands a free frame to an owner, with the owner's own reference. */
+  assign(mfn: number, domid: number, flags: number = FRAME_FLAG.ALLOCATED): void {
+    invariant(this.references[mfn] === 0, `frame ${mfn} is in use and cannot be assigned`)
+    this.owner[mfn] = domid
+    this.references[mfn] = 1
+    this.flags[mfn] = flags
+    this.type[mfn] = FRAME_TYPE.NONE
+    this.typeCount[mfn] = 0
+    this.linear[mfn] = 0
+  }
+
+  /** Marks a frame as the hypervisor's, writable by its owner and never usable as anything else. */
+  assignShared(mfn: number, domid: number): void {
+    this.assign(mfn, domid, FRAME_FLAG.ALLOCATED | FRAME_FLAG.SHARED | FRAME_FLAG.VALIDATED)
+    this.type[mfn] = FRAME_TYPE.WRITABLE
+    this.typeCount[mfn] = 1
+  }
+
+  /** Forgets a frame whose last reference is gone. */
+  clear(mfn: number): void {
+    this.owner[mfn] = OWNER_FREE
+    this.flags[mfn] = 0
+    this.type[mfn] = FRAME_TYPE.NONE
+    this.typeCount[mfn] = 0
+    this.references[mfn] = 0
+    this.linear[mfn] = 0
+  }
+
+  /** True while a flag is set. */
+  hasFlag(mfn: number, flag: number): boolean {
+    return (this.flags[mfn]! & flag) !== 0
+  }
+}

@@ -1,0 +1,81 @@
+/**
+ * The machine-to-physical table: for each frame the number its owner knows it by. It lies in frames of the
+ * hypervisor, which every PV guest sees read-only at 0xffff800000000000 through slot 256 of its top-level table:
+ *
+ *   guest's L4[256] -> L3[0] -> L2[i] -> L1s -> table frames (one 64-bit entry for each frame of the host)
+ *
+ * Reference: xen/include/public/arch-x86/xen-x86_64.h, MACH2PHYS_VIRT_START.
+ */
+import { ENTRIES_PER_TABLE, PAGE_SIZE, PTE, PTE_HIGH_NX } from '../../x86/index.ts'
+import { TWO_32 } from '../../util/index.ts'
+import type { GuestMemory } from '../guest-memory.ts'
+
+/** Frames the table and its mapping take, given the number of host frames. */
+export function machineToPhysFrames(hostFrames: number): { readonly table: number; readonly mapping: number } {
+  const table = Math.ceil((hostFrames * 8) / PAGE_SIZE)
+  return { table, mapping: 2 + Math.ceil(table / ENTRIES_PER_TABLE) }
+}
+
+/** Entry of a frame that has no pseudo-physical number. */
+const INVALID = 0xffff_ffff
+
+/** Reads and writes the table, and knows the entry that maps it. */
+export class MachineToPhys {
+  /** Frame of the level-3 table that a guest's slot 256 points to. */
+  readonly l3Frame: number
+  /** First frame of the table itself. */
+  readonly tableFrame: number
+  /** Frames of the table. */
+  readonly tableFrames: number
+  private readonly words: Uint32Array
+  private readonly base: number
+
+  /** `frames`: the hypervisor's frames for mapping (L3, L2, L1s) and table; the table's are contiguous. */
+  constructor(memory: GuestMemory, frames: { readonly mapping: readonly number[]; readonly table: number }) {
+    this.words = memory.words
+    this.l3Frame = frames.mapping[0]!
+    this.tableFrame = frames.table
+    this.tableFrames = machineToPhysFrames(memory.endFrame).table
+    this.base = frames.table << 10
+    this.words.fill(INVALID, this.base, this.base + this.tableFrames * 1024)
+    this.writeMapping(frames.mapping)
+  }
+
+  /** The number that the owner has given the frame; 2^32 or more, or not a number of the host, when invalid. */
+  get(mfn: number): number {
+    const at = this.base + mfn * 2
+    return this.words[at + 1]! * TWO_32 + this.words[at]!
+  }
+
+  /** Sets an entry from its two halves. */
+  setParts(mfn: number, low: number, high: number): void {
+    const at = this.base + mfn * 2
+    this.words[at] = low
+    this.words[at + 1] = high
+  }
+
+  /** Sets an entry to a number below 2^32. */
+  set(mfn: number, pfn: number): void {
+    this.setParts(mfn, pfn, 0)
+  }
+
+  /** Marks an entry invalid. */
+  clear(mfn: number): void {
+    this.setParts(mfn, INVALID, INVALID)
+  }
+
+  private writeMapping(mapping: readonly number[]): void {
+    const table = PTE.PRESENT | PTE.USER | PTE.ACCESSED
+    const [l3, l2, ...l1s] = mapping
+    for (const frame of mapping) this.words.fill(0, frame << 10, (frame + 1) << 10)
+    this.words[l3! << 10] = (l2! << 12) | table | PTE.WRITABLE
+    l1s.forEach((l1, i) => {
+      this.words[(l2! << 10) + i * 2] = (l1 << 12) | table | PTE.WRITABLE
+    })
+    for (let i = 0; i < this.tableFrames; i += 1) {
+      const at = (l1s[i >>> 9]! << 10) + (i & 511) * 2
+      this.words[at] = ((this.tableFrame + i) << 12) | table
+      this.words[at + 1] = PTE_HIGH_NX
+    }
+  }
+}
