@@ -41,6 +41,8 @@ export class SseArithmetic {
   private readonly z = new Unpacked()
   private readonly arithmetic = new FloatArithmetic()
   private readonly native: FloatBits = makeBits()
+  /** Flags of the last minimum or maximum. */
+  private early = 0
 
   /** Takes over MXCSR: rounding, masks, flush-to-zero and denormals-are-zero of all later operations. */
   setMxcsr(mxcsr: number): void {
@@ -160,9 +162,6 @@ export class SseArithmetic {
     }
   }
 
-  /** The flag that the last comparison or choice raised. */
-  private early = 0
-
   /** Binary bits of a chosen operand, which is a signed zero if denormals count as zeros. */
   private flushed(chosen: Unpacked, bits: number): number {
     return chosen.kind === KIND.ZERO ? bits & 0x8000_0000 : bits | 0
@@ -198,7 +197,7 @@ export class SseArithmetic {
       setIndefinite(z)
       return early
     }
-    const flags = early | this.denormalFlag()
+    const flags = early === 0 ? this.denormalFlag() : early
     if (this.traps(flags) !== 0) return flags & NOT_EARLY
     return flags | (roundTo(z, format, this.control) & FLOAT_FLAG.ALL)
   }
