@@ -1,1 +1,29 @@
-export {}
+/**
+ * The kit for a guest kernel in TypeScript: boot, event loop, frames, ports, grants, console, XenStore, balloon, shutdown.
+ *
+ * @module
+ */
+export type {
+  GrantCopy, GrantCopySide, GrantMapping, HypercallPort, MappedGrant,
+} from './hypercall-port.ts'
+export type { BootInfo, BootRing } from './boot-info.ts'
+export { COST } from './cost.ts'
+export { GuestKernel } from './kernel.ts'
+export type { GuestProgram, KernelOptions } from './kernel.ts'
+export { TypeScriptRunner } from './runner.ts'
+export type { RunnerExit, RunnerOptions } from './runner.ts'
+export { FrameAllocator } from './pages.ts'
+export type { Page } from './pages.ts'
+export { EventChannels } from './event-channels.ts'
+export type { EventHandler } from './event-channels.ts'
+export { Grants, mapForeignPage } from './grants.ts'
+export type { GrantAccess, MappedPage } from './grants.ts'
+export type { Timer } from './timers.ts'
+export { CONSOLE_INPUT_LIMIT, CONSOLE_OUTPUT_LIMIT, GuestConsole } from './console.ts'
+export type { ConsoleServices } from './console.ts'
+export { Balloon, balloonStep } from './balloon.ts'
+export type { BalloonServices, BalloonState } from './balloon.ts'
+export { ShutdownControl } from './shutdown-control.ts'
+export type { ResumeHook, ShutdownHook, ShutdownServices } from './shutdown-control.ts'
+export { readOptional } from './store.ts'
+export type { GuestStore, StoreAccess } from './store.ts'

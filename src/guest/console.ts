@@ -1,0 +1,184 @@
+/**
+ * The console of a guest: the front-end of the console ring that every domain has from the start. Output goes into the
+ * shared page as it fits and waits in the guest otherwise; input comes as bytes or as lines. It is no XenBus device:
+ * page and port stand in the boot information.
+ *
+ * Reference: public/io/console.h.
+ */
+import { BytePipe, CONSOLE_PIPE } from '../rings/index.ts'
+import type { EventPort } from '../util/index.ts'
+import { XenError } from '../util/index.ts'
+import type { Page } from './pages.ts'
+
+/** Bytes of output that may wait for the back-end; more is dropped and counted. */
+export const CONSOLE_OUTPUT_LIMIT = 1 << 20
+/** Bytes of input that may wait for a reader; beyond, input stays in the ring and the back-end has to wait. */
+export const CONSOLE_INPUT_LIMIT = 1 << 16
+
+/** What the console needs of its guest. */
+export interface ConsoleServices {
+  listen(port: EventPort, handler: () => void): EventPort
+  notify(port: EventPort): number
+  /** A promise was resolved: JavaScript is to have a turn. */
+  turn(): void
+}
+
+const NEWLINE = 10
+const CARRIAGE_RETURN = 13
+
+/** The guest's end of its console. */
+export class GuestConsole {
+  /** Output bytes that were dropped because too many waited. */
+  dropped = 0
+  private readonly pipe: BytePipe
+  private readonly port: EventPort
+  private readonly services: ConsoleServices
+  private readonly encoder = new TextEncoder()
+  private readonly decoder = new TextDecoder()
+  private output: Uint8Array[] = []
+  private waitingOutput = 0
+  private input: Uint8Array = new Uint8Array(0)
+  private handler: ((bytes: Uint8Array) => void) | undefined
+  private readonly readers: ((line: string) => void)[] = []
+  private readonly flushers: (() => void)[] = []
+  private broken = false
+  /** The last line ended with CR, so that an LF that follows belongs to it. */
+  private afterReturn = false
+
+  constructor(page: Page, port: EventPort, services: ConsoleServices) {
+    this.pipe = new BytePipe(page.view, page.base, CONSOLE_PIPE)
+    this.port = port
+    this.services = services
+    services.listen(port, () => this.onEvent())
+  }
+
+  /** Writes text or bytes; never waits. */
+  write(data: string | Uint8Array): void {
+    const bytes = typeof data === 'string' ? this.encoder.encode(data) : data.slice()
+    if (this.broken || this.waitingOutput + bytes.length > CONSOLE_OUTPUT_LIMIT) {
+      this.dropped += bytes.length
+      return
+    }
+    this.output.push(bytes)
+    this.waitingOutput += bytes.length
+    if (this.drain()) this.services.notify(this.port)
+  }
+
+  /** Writes a line. */
+  log(line: string): void {
+    this.write(`${line}\r\n`)
+  }
+
+  /** Resolves when everything written so far is in the ring. */
+  flush(): Promise<void> {
+    if (this.waitingOutput === 0) return Promise.resolve()
+    return new Promise((resolve) => this.flushers.push(resolve))
+  }
+
+  /** Hands all input to `handler` as it comes, instead of collecting lines. */
+  onInput(handler: (bytes: Uint8Array) => void): void {
+    if (this.handler !== undefined) throw new XenError('INVALID_STATE', 'the console has an input handler already')
+    this.handler = handler
+    this.onEvent()
+  }
+
+  /** The next line of input without its end; lines end with CR, LF or both. */
+  readLine(): Promise<string> {
+    if (this.handler !== undefined) {
+      return Promise.reject(new XenError('INVALID_STATE', 'console input goes to a handler'))
+    }
+    return new Promise((resolve) => {
+      this.readers.push(resolve)
+      this.giveLines()
+      this.onEvent()
+    })
+  }
+
+  /** Lines of input, without end. */
+  async *lines(): AsyncGenerator<string, never> {
+    for (;;) yield await this.readLine()
+  }
+
+  /** Bytes of output that are not yet in the ring. */
+  get pendingOutput(): number {
+    return this.waitingOutput
+  }
+
+  private onEvent(): void {
+    const wrote = this.drain()
+    const read = this.collect()
+    if (wrote || read) this.services.notify(this.port)
+  }
+
+  /** Moves waiting output into the ring; true when some was moved. */
+  private drain(): boolean {
+    let moved = false
+    while (this.output.length > 0) {
+      const first = this.output[0]!
+      const count = this.pipe.output.write(first)
+      if (count === undefined) return this.breakDown()
+      if (count === 0) break
+      moved = true
+      this.waitingOutput -= count
+      if (count < first.length) this.output[0] = first.subarray(count)
+      else this.output.shift()
+    }
+    if (this.waitingOutput === 0 && this.flushers.length > 0) {
+      this.services.turn()
+      for (const resolve of this.flushers.splice(0)) resolve()
+    }
+    return moved
+  }
+
+  /** Takes input out of the ring; true when some was taken. */
+  private collect(): boolean {
+    let taken = false
+    const room = (): number => (this.handler === undefined ? CONSOLE_INPUT_LIMIT - this.input.length : CONSOLE_INPUT_LIMIT)
+    for (;;) {
+      const chunk = new Uint8Array(Math.min(this.pipe.input.size, room()))
+      const count = this.pipe.input.read(chunk)
+      if (count === undefined) return this.breakDown()
+      if (count === 0) break
+      taken = true
+      this.accept(chunk.subarray(0, count))
+    }
+    return taken
+  }
+
+  private accept(bytes: Uint8Array): void {
+    if (this.handler !== undefined) {
+      this.handler(bytes)
+      return
+    }
+    const joined = new Uint8Array(this.input.length + bytes.length)
+    joined.set(this.input)
+    joined.set(bytes, this.input.length)
+    this.input = joined
+    this.giveLines()
+  }
+
+  private giveLines(): void {
+    while (this.readers.length > 0) {
+      if (this.afterReturn && this.input[0] === NEWLINE) this.input = this.input.slice(1)
+      if (this.input.length > 0) this.afterReturn = false
+      const found = this.input.findIndex((byte) => byte === NEWLINE || byte === CARRIAGE_RETURN)
+      // A line that fills the buffer is given as it is: its end would never fit.
+      if (found < 0 && this.input.length < CONSOLE_INPUT_LIMIT) return
+      const end = found < 0 ? this.input.length : found
+      const line = this.decoder.decode(this.input.subarray(0, end))
+      this.afterReturn = this.input[end] === CARRIAGE_RETURN
+      this.input = this.input.slice(end + 1)
+      this.services.turn()
+      this.readers.shift()!(line)
+    }
+  }
+
+  /** The back-end wrote impossible indexes: the console is dead, the guest lives on. */
+  private breakDown(): false {
+    this.broken = true
+    this.dropped += this.waitingOutput
+    this.output = []
+    this.waitingOutput = 0
+    return false
+  }
+}

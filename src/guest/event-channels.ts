@@ -1,0 +1,117 @@
+/**
+ * Event channels of a guest: who hears which port. A port has a handler, or it is latched for whoever awaits it, so
+ * that an event between two awaits is not lost. Several events on one port may arrive as one, as on any Xen.
+ *
+ * Reference: public/event_channel.h.
+ */
+import type { DomId, EventPort } from '../util/index.ts'
+import { XenError } from '../util/index.ts'
+import type { HypercallPort } from './hypercall-port.ts'
+import type { PendingEvents } from './pending-events.ts'
+
+/** Called for each event on a port. */
+export type EventHandler = () => void
+
+interface Listener {
+  handler: EventHandler | undefined
+  /** An event came while nobody had asked for it. */
+  latched: boolean
+  readonly waiting: (() => void)[]
+}
+
+/** Turns a negative error number of a hypercall into HYPERCALL_FAILED. */
+export function checked(result: number, operation: string, details: Readonly<Record<string, unknown>> = {}): number {
+  if (result < 0) {
+    throw new XenError('HYPERCALL_FAILED', `${operation} failed with error ${-result}`, {
+      details: { operation, errno: -result, ...details },
+    })
+  }
+  return result
+}
+
+type EventCalls = Pick<HypercallPort,
+  'allocUnbound' | 'bindInterdomain' | 'bindVirq' | 'bindIpi' | 'closePort' | 'sendEvent' | 'unmaskPort'>
+
+/** Opens, closes and signals ports, and finds the handler of one that is pending. */
+export class EventChannels {
+  private readonly port: EventCalls
+  private readonly pending: PendingEvents
+  private readonly resolved: () => void
+  private readonly listeners = new Map<number, Listener>()
+
+  /** `resolved` is called when a promise of {@link EventChannels.next} was resolved. */
+  constructor(port: EventCalls, pending: PendingEvents, resolved: () => void) {
+    this.port = port
+    this.pending = pending
+    this.resolved = resolved
+  }
+
+  /** Opens a port that domain `remote` may bind to. */
+  allocateUnbound(own: DomId, remote: DomId, handler?: EventHandler): EventPort {
+    return this.listen(checked(this.port.allocUnbound(own, remote), 'allocUnbound', { remote }) as EventPort, handler)
+  }
+
+  /** Binds to the port that domain `remote` has opened for us. */
+  bindInterdomain(remote: DomId, remotePort: EventPort, handler?: EventHandler): EventPort {
+    const result = this.port.bindInterdomain(remote, remotePort)
+    return this.listen(checked(result, 'bindInterdomain', { remote, remotePort }) as EventPort, handler)
+  }
+
+  /** Binds a virtual interrupt to a port on vCPU 0. */
+  bindVirq(virq: number, handler?: EventHandler): EventPort {
+    return this.listen(checked(this.port.bindVirq(virq, 0), 'bindVirq', { virq }) as EventPort, handler)
+  }
+
+  /** Opens a port by which the guest wakes itself. */
+  bindIpi(handler?: EventHandler): EventPort {
+    return this.listen(checked(this.port.bindIpi(0), 'bindIpi') as EventPort, handler)
+  }
+
+  /** Hears a port that is open already, such as those of the boot information. */
+  listen(port: EventPort, handler?: EventHandler): EventPort {
+    this.listeners.set(port, { handler, latched: false, waiting: [] })
+    this.port.unmaskPort(port)
+    return port
+  }
+
+  /** Wakes the other end. A negative error number when the port is not open. */
+  notify(port: EventPort): number {
+    return this.port.sendEvent(port)
+  }
+
+  /** Closes a port and forgets its handler. Whoever awaits it waits for ever. */
+  close(port: EventPort): void {
+    this.pending.setMask(port)
+    this.pending.clearPending(port)
+    this.listeners.delete(port)
+    this.port.closePort(port)
+  }
+
+  /** Resolves with the next event on a port that has no handler; at once when one has come since the last time. */
+  next(port: EventPort): Promise<void> {
+    const listener = this.listeners.get(port)
+    if (listener === undefined || listener.handler !== undefined) {
+      const why = listener === undefined ? 'is not open' : 'has a handler'
+      return Promise.reject(new XenError('INVALID_STATE', `port ${port} ${why}`, { details: { port } }))
+    }
+    if (listener.latched) {
+      listener.latched = false
+      return Promise.resolve()
+    }
+    return new Promise((resolve) => listener.waiting.push(resolve))
+  }
+
+  /** Delivers one event. */
+  deliver(port: number): void {
+    const listener = this.listeners.get(port)
+    if (listener === undefined) return
+    if (listener.handler !== undefined) {
+      listener.handler()
+      return
+    }
+    listener.latched = listener.waiting.length === 0
+    const waiting = listener.waiting.splice(0)
+    if (waiting.length > 0) this.resolved()
+    for (const resolve of waiting) resolve()
+  }
+}

@@ -1,0 +1,116 @@
+/**
+ * The heart of a guest in TypeScript: takes one thing after another that is to be done (posted tasks, due timers,
+ * pending ports), runs its handler to completion, and counts what it costs. It never waits; when nothing is left it
+ * says so, and the hypervisor blocks the vCPU.
+ */
+import type { Charge } from './cost.ts'
+import { COST } from './cost.ts'
+
+/** Why the loop came back; see the hypervisor's VcpuExit. */
+export type LoopExit = 'budget' | 'block' | 'turn'
+
+/** Where the loop finds work. */
+export interface LoopSources {
+  /** A pending port, or 0. */
+  takePort(): number
+  deliver(port: number): void
+  /** The handler of a timer that is due. */
+  takeDue(): (() => void) | undefined
+  /** Called when a task was posted while the loop was not running: the vCPU must be woken. */
+  wake(): void
+  /** A handler threw. */
+  fail(error: unknown): void
+}
+
+/** Runs a guest's handlers. */
+export class EventLoop {
+  /** Instructions that the last `run` cost, with what was done outside it since the one before. */
+  executed = 0
+  private readonly sources: LoopSources
+  private readonly tasks: (() => void)[] = []
+  private spent = 0
+  private turnWanted = false
+  private holds = 0
+  private running = false
+  private stopped = false
+
+  constructor(sources: LoopSources) {
+    this.sources = sources
+  }
+
+  /** Adds to the bill. */
+  readonly charge: Charge = (instructions) => {
+    this.spent += instructions
+  }
+
+  /** Lets JavaScript run before virtual time moves on: a promise was resolved. */
+  readonly turn = (): void => {
+    this.turnWanted = true
+  }
+
+  /** Runs `task` in the guest, soon; may be called from outside. */
+  post(task: () => void): void {
+    this.tasks.push(task)
+    if (!this.running) this.sources.wake()
+  }
+
+  /**
+   * Virtual time stands still for an idle guest until the returned function is called: for work outside the
+   * host, such as reading a file, whose real duration must not show.
+   */
+  hold(): () => void {
+    this.holds += 1
+    let released = false
+    return () => {
+      if (!released) this.holds -= 1
+      released = true
+    }
+  }
+
+  /** Stops for good, or until `resume`: the domain has shut down. */
+  stop(): void {
+    this.stopped = true
+  }
+
+  /** Goes on after a suspend. */
+  resume(): void {
+    this.stopped = false
+  }
+
+  /** Works until nothing is left or `budget` instructions are spent. */
+  run(budget: number): LoopExit {
+    this.running = true
+    let busy = true
+    while (busy && !this.stopped && this.spent < budget) busy = this.step()
+    this.running = false
+    this.executed = this.spent
+    this.spent = 0
+    return this.exit(busy)
+  }
+
+  private exit(busy: boolean): LoopExit {
+    // Promises come first even when the budget is spent: how soon they run must not depend on the host's speed.
+    if (this.turnWanted) {
+      this.turnWanted = false
+      return 'turn'
+    }
+    if (this.stopped) return 'block'
+    if (busy) return 'budget'
+    return this.holds > 0 ? 'turn' : 'block'
+  }
+
+  /** Does one thing; false when there is nothing to do. */
+  private step(): boolean {
+    const handler = this.tasks.shift() ?? this.sources.takeDue()
+    const port = handler === undefined ? this.sources.takePort() : 0
+    if (handler === undefined && port === 0) return false
+    this.spent += COST.handler
+    try {
+      if (handler !== undefined) handler()
+      else this.sources.deliver(port)
+    } catch (error) {
+      this.sources.fail(error)
+    }
+    return true
+  }
+}

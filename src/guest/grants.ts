@@ -1,0 +1,152 @@
+/**
+ * Grants of a guest, both ways: frames that it lets other domains see (entries of its own grant table, version 1) and
+ * frames of others that it maps or copies. Granting writes the table in place; only mapping and copying are hypercalls.
+ *
+ * Reference: public/grant_table.h.
+ */
+import { GNTST, GNTTAB_NR_RESERVED_ENTRIES, GTF, GrantEntryV1 } from '../abi/index.ts'
+import type { DomId, GrantHandle, GrantRef, Mfn } from '../util/index.ts'
+import { XenError } from '../util/index.ts'
+import { checked } from './event-channels.ts'
+import type { GrantCopy, HypercallPort } from './hypercall-port.ts'
+import type { Page } from './pages.ts'
+import { pageOf } from './pages.ts'
+
+const ENTRIES_PER_FRAME = 4096 / GrantEntryV1.size
+/** Another domain has the frame mapped or is copying from it. */
+const IN_USE = GTF.reading | GTF.writing
+
+/** A page of another domain, mapped here. */
+export interface MappedPage extends Page {
+  readonly handle: GrantHandle
+}
+
+/** How a frame is granted or mapped. */
+export interface GrantAccess {
+  /** The other side, or this side when mapping, may only read. */
+  readonly readOnly?: boolean
+}
+
+type GrantCalls = Pick<HypercallPort, 'memory' | 'setupGrantTable' | 'mapGrant' | 'unmapGrant' | 'copyGrants'>
+
+/** The grant table of one guest. */
+export class Grants {
+  private readonly port: GrantCalls
+  private tables: readonly Mfn[] = []
+  private readonly unused: GrantRef[] = []
+  private readonly frames = new Map<GrantRef, Mfn>()
+  /** Ended, but still mapped by the other side, and what is to happen once they are not. */
+  private readonly ending = new Map<GrantRef, (() => void) | undefined>()
+  private mapped = 0
+
+  constructor(port: GrantCalls) {
+    this.port = port
+  }
+
+  /** Grants that are in force, those that the other side has not let go of included. */
+  get granted(): number {
+    return this.frames.size
+  }
+
+  /** Pages of others that are mapped here. */
+  get mappings(): number {
+    return this.mapped
+  }
+
+  /** Lets `domain` map or copy an own frame until {@link Grants.end}. Throws OUT_OF_RESOURCES when the table is full. */
+  grant(domain: DomId, frame: Mfn, access: GrantAccess = {}): GrantRef {
+    const ref = this.unused.pop() ?? this.grow()
+    const { view } = this.port.memory
+    const entry = this.entry(ref)
+    GrantEntryV1.domid.set(view, entry, domain)
+    GrantEntryV1.frame.set(view, entry, frame)
+    // The flags come last: they put the entry into force.
+    GrantEntryV1.flags.set(view, entry, GTF.permit_access | (access.readOnly === true ? GTF.readonly : 0))
+    this.frames.set(ref, frame)
+    return ref
+  }
+
+  /** True while the other side maps the frame or copies from it. */
+  inUse(ref: GrantRef): boolean {
+    return (GrantEntryV1.flags.get(this.port.memory.view, this.entry(ref)) & IN_USE) !== 0
+  }
+
+  /** Takes a grant back at once; false, with the grant still in force, when the other side is using it. */
+  end(ref: GrantRef): boolean {
+    if (!this.frames.has(ref)) {
+      throw new XenError('INVALID_ARGUMENT', `grant ${ref} is not in force`, { details: { ref } })
+    }
+    if (this.inUse(ref)) return false
+    GrantEntryV1.flags.set(this.port.memory.view, this.entry(ref), 0)
+    this.frames.delete(ref)
+    this.unused.push(ref)
+    return true
+  }
+
+  /** Takes a grant back as soon as the other side lets go of it, and calls `ended` then: the frame is ours again. */
+  endWhenUnused(ref: GrantRef, ended?: () => void): void {
+    if (this.end(ref)) ended?.()
+    else this.ending.set(ref, ended)
+  }
+
+  /** Looks again at the grants that {@link Grants.endWhenUnused} could not take back; how many are left. */
+  retryEnding(): number {
+    for (const [ref, ended] of this.ending) {
+      if (!this.end(ref)) continue
+      this.ending.delete(ref)
+      ended?.()
+    }
+    return this.ending.size
+  }
+
+  /** Maps a page of another domain; throws HYPERCALL_FAILED with the GNTST status when it may not. */
+  map(domain: DomId, ref: GrantRef, access: GrantAccess = {}): MappedPage {
+    const { status, handle, frame } = this.port.mapGrant({ domain, ref, readOnly: access.readOnly === true })
+    if (status !== GNTST.okay) {
+      throw new XenError('HYPERCALL_FAILED', `grant ${ref} of domain ${domain} cannot be mapped: status ${status}`, {
+        details: { operation: 'mapGrant', status, domain, ref },
+      })
+    }
+    this.mapped += 1
+    return { ...pageOf(this.port.memory, frame), handle }
+  }
+
+  /** Lets a page go that {@link Grants.map} mapped. */
+  unmap(page: MappedPage): void {
+    const status = this.port.unmapGrant(page.handle)
+    if (status === GNTST.okay) this.mapped -= 1
+  }
+
+  /** Copies between own frames and grants of others; GNTST status of each. */
+  copy(copies: readonly GrantCopy[]): readonly number[] {
+    return this.port.copyGrants(copies)
+  }
+
+  /** Where the entry of a grant lies in host memory. */
+  private entry(ref: GrantRef): number {
+    const table = this.tables[Math.floor(ref / ENTRIES_PER_FRAME)]
+    if (table === undefined) throw new XenError('INVALID_ARGUMENT', `grant ${ref} is beyond the table`, { details: { ref } })
+    return table * 4096 + (ref % ENTRIES_PER_FRAME) * GrantEntryV1.size
+  }
+
+  /** Makes the table one frame larger and returns the first new reference. */
+  private grow(): GrantRef {
+    const wanted = this.tables.length + 1
+    const result = this.port.setupGrantTable(wanted)
+    if (typeof result === 'number' || result.length < wanted) {
+      const status = typeof result === 'number' ? result : 0
+      throw new XenError('OUT_OF_RESOURCES', `the grant table cannot have ${wanted} frames`, { details: { wanted, status } })
+    }
+    const first = this.tables.length * ENTRIES_PER_FRAME
+    this.tables = result
+    const start = Math.max(first, GNTTAB_NR_RESERVED_ENTRIES)
+    for (let ref = first + ENTRIES_PER_FRAME - 1; ref > start; ref -= 1) this.unused.push(ref as GrantRef)
+    return start as GrantRef
+  }
+}
+
+/** Turns a failed map of a foreign frame into HYPERCALL_FAILED, and makes the page. */
+export function mapForeignPage(port: HypercallPort, domain: DomId, frame: number): Page {
+  const result = checked(port.mapForeign(domain, frame), 'mapForeign', { domain, frame })
+  return pageOf(port.memory, result as Mfn)
+}

@@ -1,0 +1,233 @@
+/**
+ * A guest kernel in TypeScript: what a program runs on. It owns the domain's frames, ports, grants, timers, console and
+ * XenStore connection, and reaches the hypervisor only through its hypercall port. Handlers run to completion, one
+ * after another; promises are a convenience on top of them.
+ */
+import { SHUTDOWN, VIRQ } from '../abi/index.ts'
+import type { ShutdownReason } from '../abi/index.ts'
+import type { DomId, EventPort, Random } from '../util/index.ts'
+import { XenError } from '../util/index.ts'
+import { Balloon } from './balloon.ts'
+import type { BootInfo } from './boot-info.ts'
+import { GuestConsole } from './console.ts'
+import { COST, meteredPort } from './cost.ts'
+import { EventChannels } from './event-channels.ts'
+import type { LoopExit } from './event-loop.ts'
+import { EventLoop } from './event-loop.ts'
+import { Grants } from './grants.ts'
+import type { HypercallPort } from './hypercall-port.ts'
+import { FrameAllocator } from './pages.ts'
+import { PendingEvents } from './pending-events.ts'
+import { ShutdownControl } from './shutdown-control.ts'
+import type { GuestStore } from './store.ts'
+import type { Timer } from './timers.ts'
+import { Timers } from './timers.ts'
+
+/**
+ * A guest's program. It may register handlers and return, or run as an async function. When it returns the guest lives
+ * on and serves its handlers, until it or the toolstack shuts it down.
+ *
+ * @example
+ * const program: GuestProgram = async (kernel) => {
+ *   kernel.console?.log(`hello from domain ${kernel.domain}`)
+ *   await kernel.sleep(1e9)
+ *   kernel.shutdown('poweroff')
+ * }
+ */
+export type GuestProgram = (kernel: GuestKernel) => void | Promise<void>
+
+/** What a kernel is made of. */
+export interface KernelOptions {
+  readonly boot: BootInfo
+  readonly program: GuestProgram
+  readonly random: Random
+  /** Replaces the connection over the boot information's ring, as in dom0. */
+  readonly store?: GuestStore
+  /** Hears of exceptions that guest code threw; the domain crashes, the host does not. */
+  readonly onCrash?: (error: unknown) => void
+}
+
+/** Nanoseconds after which grants that the other side still uses are looked at again. */
+const ENDING_GRANTS_RETRY = 100_000_000
+
+/** One guest kernel, from its boot to its end. */
+export class GuestKernel {
+  readonly domain: DomId
+  readonly boot: BootInfo
+  readonly random: Random
+  /** The hypercalls, each of which costs virtual time. */
+  readonly hypercalls: HypercallPort
+  readonly frames: FrameAllocator
+  readonly events: EventChannels
+  readonly grants: Grants
+  /** The console; undefined in a domain without one. */
+  readonly console: GuestConsole | undefined
+  /** XenStore; undefined in a domain without it. */
+  readonly store: GuestStore | undefined
+  readonly balloon: Balloon
+  /** Shutdown requests of the toolstack, and what is to happen before they are obeyed. */
+  readonly control: ShutdownControl
+  private readonly options: KernelOptions
+  private readonly loop: EventLoop
+  private readonly timers: Timers
+  private readonly pending: PendingEvents
+  private readonly wakePort: EventPort
+  private ended: ShutdownReason | undefined
+  private retryTimer: Timer | undefined
+
+  /** Boots the kernel over `port`; the program starts with {@link GuestKernel.start}. */
+  constructor(port: HypercallPort, options: KernelOptions) {
+    const { boot } = options
+    this.options = options
+    this.domain = port.domain
+    this.boot = boot
+    this.random = options.random
+    this.pending = new PendingEvents(port.memory, boot.sharedInfo)
+    this.loop = new EventLoop({
+      takePort: () => this.pending.take(),
+      deliver: (pending) => this.events.deliver(pending),
+      takeDue: () => this.timers.takeDue(),
+      wake: () => this.hypercalls.sendEvent(this.wakePort),
+      fail: (error) => this.crash(error),
+    })
+    this.hypercalls = meteredPort(port, this.loop.charge)
+    const reserved = [boot.store?.frame, boot.console?.frame, boot.startInfo].filter((frame) => frame !== undefined)
+    this.frames = new FrameAllocator(port.memory, boot.frames, reserved)
+    this.timers = new Timers(() => port.now(), (deadline) => this.hypercalls.setTimer(deadline))
+    this.events = new EventChannels(this.hypercalls, this.pending, this.loop.turn)
+    this.grants = new Grants(this.hypercalls)
+    this.events.bindVirq(VIRQ.TIMER, () => undefined)
+    this.wakePort = this.events.bindIpi(() => undefined)
+    this.console = boot.console === undefined ? undefined : this.openConsole(boot.console)
+    this.store = options.store
+    this.balloon = new Balloon(this)
+    this.control = new ShutdownControl(this)
+    this.loop.charge(COST.boot)
+  }
+
+  /** Lets events in and starts the program. */
+  start(): void {
+    this.pending.enableUpcalls()
+    if (this.store !== undefined) {
+      this.spawn(() => this.control.start())
+      this.spawn(() => this.balloon.start())
+    }
+    this.spawn(async () => this.options.program(this))
+    this.turn()
+  }
+
+  /** Host time in nanoseconds. */
+  now(): number {
+    return this.hypercalls.now()
+  }
+
+  /** Calls `handler` once, `nanoseconds` from now. */
+  after(nanoseconds: number, handler: () => void): Timer {
+    return this.timers.after(nanoseconds, handler)
+  }
+
+  /** Resolves `nanoseconds` from now. */
+  sleep(nanoseconds: number): Promise<void> {
+    return new Promise((resolve) => {
+      this.after(nanoseconds, () => {
+        this.turn()
+        resolve()
+      })
+    })
+  }
+
+  /** Resolves with the next event on a port that has no handler. */
+  event(port: EventPort): Promise<void> {
+    return this.events.next(port)
+  }
+
+  /** Runs `task` in the guest, soon. The way in for code that is not the guest's own. */
+  post(task: () => void): void {
+    this.loop.post(task)
+  }
+
+  /** Runs an async function beside the program; if it rejects, the domain crashes. */
+  spawn(work: () => Promise<void>): void {
+    // A rejection of the guest's own work is the guest's crash, whenever it comes.
+    new Promise<void>((resolve) => resolve(work())).catch((error: unknown) => this.crash(error))
+  }
+
+  /** Asks for a turn of JavaScript; needed by handlers that resolve promises of their own. */
+  turn(): void {
+    this.loop.turn()
+  }
+
+  /** Keeps virtual time from passing while this guest is idle, until the returned function is called. */
+  hold(): () => void {
+    return this.loop.hold()
+  }
+
+  /** Charges instructions to the guest, for work that is meant to take time. */
+  spend(instructions: number): void {
+    if (!(instructions >= 0)) throw new XenError('INVALID_ARGUMENT', `${instructions} instructions cannot be spent`)
+    this.loop.charge(instructions)
+  }
+
+  /** Takes a grant back as soon as the other side lets go of the frame, and calls `ended` then. */
+  endGrant(ref: Parameters<Grants['endWhenUnused']>[0], ended?: () => void): void {
+    this.grants.endWhenUnused(ref, ended)
+    this.retryEndingGrants()
+  }
+
+  /** Ends the domain, or suspends it. Nothing of the guest runs afterwards, unless a suspend is cancelled. */
+  shutdown(reason: ShutdownReason): void {
+    if (this.ended !== undefined) return
+    this.ended = reason
+    this.loop.stop()
+    this.hypercalls.shutdown(SHUTDOWN[reason])
+  }
+
+  /** How the domain ended; undefined while it runs. */
+  get shutdownReason(): ShutdownReason | undefined {
+    return this.ended
+  }
+
+  /** Ends the domain as crashed and tells the host why. */
+  crash(error: unknown): void {
+    if (this.ended !== undefined) return
+    const text = error instanceof Error ? error.stack ?? error.message : String(error)
+    this.hypercalls.consoleWrite(new TextEncoder().encode(`domain ${this.domain} crashed: ${text}\n`))
+    this.shutdown('crash')
+    this.options.onCrash?.(error)
+  }
+
+  /** Runs handlers until nothing is left or the budget is spent. To be called by the runner. */
+  run(budget: number): LoopExit {
+    if (this.ended === 'suspend') this.resumeCancelled()
+    return this.loop.run(budget)
+  }
+
+  /** Instructions that the last `run` cost. */
+  get executed(): number {
+    return this.loop.executed
+  }
+
+  /** The domain runs on after SHUTDOWN_suspend: the suspend was cancelled, everything is as it was. */
+  private resumeCancelled(): void {
+    this.ended = undefined
+    this.loop.resume()
+    this.timers.rearm()
+    this.control.resumed()
+  }
+
+  private openConsole(ring: NonNullable<BootInfo['console']>): GuestConsole {
+    return new GuestConsole(this.frames.page(ring.frame), ring.port, {
+      listen: (port, handler) => this.events.listen(port, handler),
+      notify: (port) => this.events.notify(port),
+      turn: this.loop.turn,
+    })
+  }
+
+  private retryEndingGrants(): void {
+    if (this.grants.retryEnding() === 0 || this.retryTimer !== undefined) return
+    this.retryTimer = this.after(ENDING_GRANTS_RETRY, () => {
+      this.retryTimer = undefined
+      this.retryEndingGrants()
+    })
+  }
+}

@@ -1,0 +1,129 @@
+/**
+ * A guest's memory as its program sees it: its own frames, handed out and taken back one page at a time, and the
+ * pages of other domains that it may look at for a while. Nothing else of the host's memory can be reached from here.
+ */
+import type { Mfn } from '../util/index.ts'
+import { XenError } from '../util/index.ts'
+import type { HypercallPort } from './hypercall-port.ts'
+
+const PAGE_SIZE = 4096
+
+/** One page that the guest may read and write. */
+export interface Page {
+  readonly frame: Mfn
+  /** Byte offset of the page in `view`. */
+  readonly base: number
+  /** Host memory, for overlays: `Layout.field.get(page.view, page.base)`. */
+  readonly view: DataView
+  /** The page's 4096 bytes. */
+  readonly bytes: Uint8Array
+}
+
+/** Makes the page of a frame. Whoever calls it has made sure that the frame is accessible. */
+export function pageOf(memory: HypercallPort['memory'], frame: Mfn): Page {
+  const base = frame * PAGE_SIZE
+  return { frame, base, view: memory.view, bytes: memory.bytes.subarray(base, base + PAGE_SIZE) }
+}
+
+/** The guest's p2m and its free list. Pages come zeroed. */
+export class FrameAllocator {
+  /** Called when a page was released: a balloon that was short of pages goes on. */
+  onRelease: (() => void) | undefined
+  private readonly memory: HypercallPort['memory']
+  /** Frame by pseudo-physical number; undefined where the balloon is. */
+  private readonly frames: (Mfn | undefined)[]
+  private readonly numberOf = new Map<Mfn, number>()
+  private readonly unused: number[] = []
+  private readonly used = new Set<number>()
+  private readonly holes: number[] = []
+
+  /** `reserved` frames are in use from the start: rings, the start_info page. */
+  constructor(memory: HypercallPort['memory'], frames: readonly Mfn[], reserved: readonly Mfn[] = []) {
+    this.memory = memory
+    this.frames = [...frames]
+    const taken = new Set(reserved)
+    for (let number = frames.length - 1; number >= 0; number -= 1) {
+      const frame = frames[number]!
+      this.numberOf.set(frame, number)
+      if (taken.has(frame)) this.used.add(number)
+      else this.unused.push(number)
+    }
+  }
+
+  /** Pages that are free. */
+  get free(): number {
+    return this.unused.length
+  }
+
+  /** Pages that the guest has, free or not. */
+  get total(): number {
+    return this.numberOf.size
+  }
+
+  /** True for a frame of this guest. */
+  owns(frame: Mfn): boolean {
+    return this.numberOf.has(frame)
+  }
+
+  /** The page of an own frame; throws INVALID_ADDRESS for any other. */
+  page(frame: Mfn): Page {
+    if (!this.numberOf.has(frame)) {
+      throw new XenError('INVALID_ADDRESS', `frame ${frame} is not this guest's`, { details: { frame } })
+    }
+    return pageOf(this.memory, frame)
+  }
+
+  /** Frames by pseudo-physical number; undefined where the balloon has taken one. */
+  p2m(): readonly (Mfn | undefined)[] {
+    return this.frames
+  }
+
+  /** A zeroed page; throws OUT_OF_MEMORY when none is left. */
+  allocate(): Page {
+    const number = this.unused.pop()
+    if (number === undefined) {
+      throw new XenError('OUT_OF_MEMORY', 'the guest has no free page', { details: { total: this.total } })
+    }
+    this.used.add(number)
+    // A frame on the free list always has its place in the p2m.
+    const page = pageOf(this.memory, this.frames[number]!)
+    page.bytes.fill(0)
+    this.memory.markWritten(page.frame)
+    return page
+  }
+
+  /** Takes a page back that `allocate` gave. */
+  release(page: Page): void {
+    const number = this.numberOf.get(page.frame)
+    if (number === undefined || !this.used.delete(number)) {
+      throw new XenError('INVALID_ARGUMENT', `frame ${page.frame} is not allocated`, { details: { frame: page.frame } })
+    }
+    this.unused.push(number)
+    this.onRelease?.()
+  }
+
+  /** Takes up to `count` free frames out of the p2m, for the balloon. */
+  takeOut(count: number): Mfn[] {
+    const taken: Mfn[] = []
+    while (taken.length < count) {
+      const number = this.unused.shift()
+      if (number === undefined) break
+      const frame = this.frames[number]!
+      taken.push(frame)
+      this.frames[number] = undefined
+      this.numberOf.delete(frame)
+      this.holes.push(number)
+    }
+    return taken
+  }
+
+  /** Puts frames that the balloon got into the p2m, and onto the free list. */
+  putIn(frames: readonly Mfn[]): void {
+    for (const frame of frames) {
+      const number = this.holes.pop() ?? this.frames.length
+      this.frames[number] = frame
+      this.numberOf.set(frame, number)
+      this.unused.push(number)
+    }
+  }
+}

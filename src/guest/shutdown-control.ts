@@ -1,0 +1,78 @@
+/**
+ * Obeys the toolstack's shutdown requests: `control/shutdown` names one, the guest acknowledges by emptying the node and
+ * then acts. Programs may do something first, by hooks.
+ *
+ * Reference: docs/misc/xenstore-paths.pandoc, control/shutdown and control/feature-*.
+ */
+import type { ShutdownReason } from '../abi/index.ts'
+import type { GuestStore } from './store.ts'
+import { readOptional } from './store.ts'
+
+/** What a request asks for, as the toolstack spells it, and the reason that the domain then shuts down with. */
+const REQUESTS: Readonly<Record<string, ShutdownReason>> = /* @__PURE__ */ Object.freeze({
+  poweroff: 'poweroff', halt: 'poweroff', reboot: 'reboot', suspend: 'suspend',
+})
+const NODE = 'control/shutdown'
+
+/** Called before the guest obeys; the domain ends when its promise has resolved. */
+export type ShutdownHook = (reason: ShutdownReason) => void | Promise<void>
+/** Called when the guest goes on after a suspend that was cancelled. */
+export type ResumeHook = () => void | Promise<void>
+
+/** What the control needs of its guest. */
+export interface ShutdownServices {
+  readonly store: GuestStore | undefined
+  shutdown(reason: ShutdownReason): void
+  spawn(work: () => Promise<void>): void
+}
+
+/** Watches for shutdown requests. */
+export class ShutdownControl {
+  private readonly services: ShutdownServices
+  private readonly hooks: ShutdownHook[] = []
+  private readonly resumeHooks: ResumeHook[] = []
+
+  constructor(services: ShutdownServices) {
+    this.services = services
+  }
+
+  /** Adds something to be done before the guest obeys; hooks run one after another, the latest first. */
+  beforeShutdown(hook: ShutdownHook): void {
+    this.hooks.unshift(hook)
+  }
+
+  /** Adds something to be done when the guest runs on after a cancelled suspend, in the order they were added. */
+  afterResume(hook: ResumeHook): void {
+    this.resumeHooks.push(hook)
+  }
+
+  /** Says what the guest can do, and starts watching. */
+  async start(): Promise<void> {
+    const { store } = this.services
+    if (store === undefined) return
+    for (const feature of ['poweroff', 'reboot', 'suspend']) await store.write(`control/feature-${feature}`, '1')
+    await store.watch(NODE, () => this.services.spawn(() => this.obey(store)))
+  }
+
+  /** Tells the hooks that the domain runs on. */
+  resumed(): void {
+    for (const hook of this.resumeHooks) this.services.spawn(async () => hook())
+  }
+
+  private async obey(store: GuestStore): Promise<void> {
+    const reason = await this.acknowledge(store)
+    if (reason === undefined) return
+    for (const hook of this.hooks) await hook(reason)
+    this.services.shutdown(reason)
+  }
+
+  /** Takes the request out of the node, in one transaction, so that none is lost and none is obeyed twice. */
+  private acknowledge(store: GuestStore): Promise<ShutdownReason | undefined> {
+    return store.transaction(async (transaction) => {
+      const request = await readOptional(transaction, NODE)
+      const reason = request === undefined ? undefined : REQUESTS[request]
+      if (reason !== undefined) await transaction.write(NODE, '')
+      return reason
+    })
+  }
+}

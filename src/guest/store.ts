@@ -1,0 +1,36 @@
+/**
+ * XenStore as a guest's code sees it. The interface is the kit's own, small on purpose; the client of the xenstore
+ * layer stands behind it, over the ring that the domain was given at boot.
+ *
+ * Reference: docs/misc/xenstore.txt.
+ */
+
+import { XenError } from '../util/index.ts'
+
+/** What can be done with nodes, inside a transaction or without. Relative paths lie under the guest's own directory. */
+export interface StoreAccess {
+  /** The value of a node; rejects with XENSTORE and `details.error` 'ENOENT' when there is none. */
+  read(path: string): Promise<string>
+  write(path: string, value: string): Promise<void>
+  /** Names of a node's children. */
+  directory(path: string): Promise<readonly string[]>
+  remove(path: string): Promise<void>
+}
+
+/** A connection to XenStore. */
+export interface GuestStore extends StoreAccess {
+  /** Calls `handler` once at once and then at each change at or below `path`; resolves with the function that ends it. */
+  watch(path: string, handler: (path: string) => void): Promise<() => Promise<void>>
+  /** Runs `body` in a transaction, again and again while the store answers EAGAIN. */
+  transaction<T>(body: (transaction: StoreAccess) => Promise<T>): Promise<T>
+}
+
+/** The value of a node, or undefined when there is none or it may not be read. */
+export async function readOptional(store: StoreAccess, path: string): Promise<string | undefined> {
+  try {
+    return await store.read(path)
+  } catch (error) {
+    if (XenError.is(error, 'XENSTORE')) return undefined
+    throw error
+  }
+}
