@@ -163,7 +163,7 @@ export function storeDecimal(unit: X87Arithmetic, from: Float80, to: StoredWords
 const CONSTANTS: readonly (readonly [name: string, exponent: number, high: number, low: number, rest: -1 | 0 | 1])[] = [
   ['1', 0x3fff, 0x8000_0000, 0x0000_0000, 0],
   ['log2(10)', 0x4000, 0xd49a_784b, 0xcd1b_8afe, -1],
-  ['log2(e)', 0x3fff, 0xb8aa_3b29, 0x5c17_f0bc, -1],
+  ['log2(e)', 0x3fff, 0xb8aa_3b29, 0x5c17_f0bc, 1],
   ['pi', 0x4000, 0xc90f_daa2, 0x2168_c235, 1],
   ['log10(2)', 0x3ffd, 0x9a20_9a84, 0xfbcf_f799, 1],
   ['ln(2)', 0x3ffe, 0xb172_17f7, 0xd1cf_79ac, 1],
