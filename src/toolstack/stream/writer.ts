@@ -1,0 +1,84 @@
+/**
+ * Writes a saved-domain stream. Each call waits until the sink has taken the bytes, so a slow sink slows the writer.
+ * Reference: xen/docs/specs/libxl-migration-stream.pandoc, libxc-migration-stream.pandoc.
+ */
+import { ByteWriter } from '../../util/index.ts'
+import {
+  IMAGE_DOMAIN, IMAGE_IDENT, IMAGE_MARKER, IMAGE_VERSION, LIBXL_IDENT, LIBXL_VERSION, XL_BYTE_ORDER, XL_MAGIC, XL_MANDATORY,
+} from './format.ts'
+import { type ImageRecord, type LibxlRecord, type RawRecord, encodeImageRecord, encodeLibxlRecord } from './records.ts'
+
+/** Where the bytes go; a promise holds the writer back until it resolves. */
+export interface ByteSink {
+  write(chunk: Uint8Array): Promise<void> | void
+}
+
+/** Bytes of zeros that fill a record up to a multiple of 8. */
+const PADDING = /* @__PURE__ */ new Uint8Array(8)
+
+/** Writes headers and records in the order in which the caller gives them. */
+export class SaveStreamWriter {
+  private readonly sink: ByteSink
+  private written = 0
+
+  constructor(sink: ByteSink) {
+    this.sink = sink
+  }
+
+  /** Bytes written so far. */
+  get offset(): number {
+    return this.written
+  }
+
+  private async put(chunk: Uint8Array): Promise<void> {
+    this.written += chunk.length
+    await this.sink.write(chunk)
+  }
+
+  /** The header of an xl file, with the configuration as libxl's JSON. */
+  async writeXlHeader(config: string): Promise<void> {
+    const text = new TextEncoder().encode(`${config}\0`)
+    const out = new ByteWriter(64 + text.length).bytes(new TextEncoder().encode(XL_MAGIC))
+    out.u32(XL_BYTE_ORDER).u32(XL_MANDATORY.CONFIG_IS_JSON | XL_MANDATORY.STREAM_V2).u32(0)
+    out.u32(4 + text.length).u32(text.length).bytes(text)
+    await this.put(out.finish())
+  }
+
+  /** The header of the libxl container. */
+  async writeContainerHeader(): Promise<void> {
+    const view = new DataView(new ArrayBuffer(16))
+    view.setBigUint64(0, LIBXL_IDENT, false)
+    view.setUint32(8, LIBXL_VERSION, false)
+    await this.put(new Uint8Array(view.buffer))
+  }
+
+  /** One record of the container. */
+  async writeContainerRecord(record: LibxlRecord): Promise<void> {
+    await this.writeRecord(encodeLibxlRecord(record))
+  }
+
+  /** The headers of the libxc image of a PV domain, `xen` being the version that it ran under. */
+  async writeImageHeader(xen: { readonly major: number; readonly minor: number }): Promise<void> {
+    const view = new DataView(new ArrayBuffer(40))
+    view.setBigUint64(0, IMAGE_MARKER, false)
+    view.setUint32(8, IMAGE_IDENT, false)
+    view.setUint32(12, IMAGE_VERSION, false)
+    view.setUint32(24, IMAGE_DOMAIN.PV, true)
+    view.setUint16(28, 12, true)
+    view.setUint32(32, xen.major, true)
+    view.setUint32(36, xen.minor, true)
+    await this.put(new Uint8Array(view.buffer))
+  }
+
+  /** One record of the image. */
+  async writeImageRecord(record: ImageRecord): Promise<void> {
+    await this.writeRecord(encodeImageRecord(record))
+  }
+
+  private async writeRecord({ type, body }: RawRecord): Promise<void> {
+    await this.put(new ByteWriter(8).u32(type).u32(body.length).finish())
+    if (body.length > 0) await this.put(body)
+    const rest = body.length % 8
+    if (rest !== 0) await this.put(PADDING.subarray(rest))
+  }
+}
