@@ -1,0 +1,211 @@
+/**
+ * The event channels of one domain: its ports, the ABI that delivers them, its VIRQ bindings and its polling vCPUs.
+ * Rules between domains lie in event-channels.ts.
+ */
+import { ERRNO } from '../../abi/index.ts'
+import { FifoDelivery } from './fifo.ts'
+import { DEFAULT_PRIORITY, PortTable } from './port-table.ts'
+import { TwoLevelDelivery } from './two-level.ts'
+import { CHANNEL, type Channel, type EventDelivery, type EventDomain, type EventHost, type UpcallTarget } from './types.ts'
+
+/** Number of VIRQs (public/xen.h, NR_VIRQS). */
+export const VIRQ_COUNT = 24
+/** VIRQs that each vCPU binds for itself: TIMER, DEBUG, XENOPROF, XENPMU. All others are global. */
+const PER_VCPU_VIRQS: ReadonlySet<number> = /* @__PURE__ */ new Set([0, 1, 7, 13])
+
+/** True for a VIRQ that a domain binds once, not once for each vCPU. */
+export const isGlobalVirq = (virq: number): boolean => !PER_VCPU_VIRQS.has(virq)
+
+/** Polling for no particular port: any event ends it. */
+const ANY_PORT = -1
+
+/** All that a domain's event channels are. */
+export class DomainEvents implements UpcallTarget {
+  readonly domain: EventDomain
+  readonly ports: PortTable
+  /** Set while the domain is being taken apart: no new ports. */
+  dying = false
+  /** Channels in use, and how many of them the hypervisor listens on. */
+  activeCount = 0
+  consumerCount = 0
+  /** Port of each VIRQ, by vCPU; 0 when unbound. Global ones stand with vCPU 0. */
+  readonly virqs: readonly Uint32Array[]
+  /** Port that each polling vCPU waits for. */
+  private readonly pollers = new Map<number, number>()
+  private readonly host: EventHost
+  private currentDelivery: EventDelivery
+
+  constructor(host: EventHost, domain: EventDomain) {
+    this.host = host
+    this.domain = domain
+    this.currentDelivery = new TwoLevelDelivery(host, domain, this)
+    this.ports = new PortTable({
+      portCount: () => this.delivery.portCount,
+      maxPort: domain.maxPort,
+      isBusy: (channel) => this.delivery.isBusy(channel),
+    })
+    this.virqs = Array.from({ length: domain.vcpuCount }, () => new Uint32Array(VIRQ_COUNT))
+  }
+
+  /** The ABI in use. */
+  get delivery(): EventDelivery {
+    return this.currentDelivery
+  }
+
+  /** True for the number of a vCPU that the domain may have. */
+  hasVcpu(vcpu: number): boolean {
+    return vcpu >= 0 && vcpu < this.domain.vcpuCount
+  }
+
+  /** The channel of the lowest free port, or a negative error number. */
+  allocate(): Channel | number {
+    if (this.dying) return -ERRNO.EINVAL
+    const port = this.ports.findFree()
+    return port < 0 ? port : this.ports.get(port)!
+  }
+
+  /** Turns a free channel into one of the given state. */
+  bind(channel: Channel, fields: Partial<Channel>): void {
+    Object.assign(channel, fields)
+    this.activeCount += 1
+    if (channel.consumer !== 0) this.consumerCount += 1
+    this.delivery.bound(channel)
+  }
+
+  /** Frees a channel. A pending bit goes with it, so that the next owner of the port is not told of it. */
+  free(channel: Channel): void {
+    if (channel.consumer === 0) this.delivery.clearPending(channel)
+    else this.consumerCount -= 1
+    this.activeCount -= 1
+    channel.pending = false
+    this.ports.release(channel)
+  }
+
+  /** Raises a channel for the vCPU, unless nobody of the guest's listens. */
+  raise(channel: Channel, vcpu = channel.vcpu): void {
+    if (isUsable(channel)) this.delivery.setPending(vcpu, channel)
+  }
+
+  /** Raises a VIRQ of this domain, if it is bound. */
+  raiseVirq(virq: number, vcpu: number): void {
+    const port = this.virqs[isGlobalVirq(virq) ? 0 : vcpu]?.[virq] ?? 0
+    const channel = port === 0 ? undefined : this.ports.get(port)
+    if (channel !== undefined) this.raise(channel)
+  }
+
+  markPending(vcpu: number): void {
+    const info = this.domain.vcpuInfo(vcpu)
+    if (info < 0) return
+    const { view } = this.host.memory
+    if (view.getUint8(info) !== 0) return
+    view.setUint8(info, 1)
+    this.endPoll(vcpu)
+    this.host.wake(this.domain.id, vcpu)
+  }
+
+  /** True when the vCPU has an upcall to take: pending and not masked. */
+  needsUpcall(vcpu: number): boolean {
+    const info = this.domain.vcpuInfo(vcpu)
+    const { view } = this.host.memory
+    return info >= 0 && view.getUint8(info) !== 0 && view.getUint8(info + 1) === 0
+  }
+
+  /** The vCPU's vcpu_info has moved: marks everything as pending, for something may have come in between. */
+  remarkAll(vcpu: number): void {
+    if (this.currentDelivery instanceof TwoLevelDelivery) this.currentDelivery.selectAll(vcpu)
+    this.markPending(vcpu)
+  }
+
+  /**
+   * The vCPU wants to sleep until one of the ports is pending (or any event comes, when there are several).
+   * 1: it polls now. 0: something is pending already. Negative: error number, for a port that is not valid.
+   */
+  poll(vcpu: number, ports: readonly number[]): number {
+    if (this.needsUpcall(vcpu)) return 0
+    for (const port of ports) {
+      const channel = this.ports.get(port)
+      if (channel === undefined) return -ERRNO.EINVAL
+      if (isUsable(channel) && this.delivery.isPending(channel)) return 0
+    }
+    this.pollers.set(vcpu, ports.length === 1 ? ports[0]! : ANY_PORT)
+    return 1
+  }
+
+  /** Ends polling; true when the vCPU was polling. */
+  endPoll(vcpu: number): boolean {
+    return this.pollers.delete(vcpu)
+  }
+
+  wakePollers(port: number): void {
+    if (this.pollers.size === 0) return
+    for (const [vcpu, wanted] of [...this.pollers].sort(([a], [b]) => a - b)) {
+      if (wanted !== ANY_PORT && wanted !== port) continue
+      this.pollers.delete(vcpu)
+      this.host.wake(this.domain.id, vcpu)
+    }
+  }
+
+  /** Gives a vCPU its FIFO control block; the first one switches the domain to the FIFO ABI. 0, or a negative error number. */
+  initControl(vcpu: number, gfn: number, offset: number): number {
+    if (!this.hasVcpu(vcpu)) return -ERRNO.ENOENT
+    const misplaced = FifoDelivery.checkOffset(offset)
+    if (misplaced !== 0) return misplaced
+    const current = this.currentDelivery
+    if (current instanceof FifoDelivery) return current.mapControlBlock(vcpu, gfn, offset)
+    const fifo = new FifoDelivery(this.host, this.domain, this)
+    const error = fifo.mapControlBlock(vcpu, gfn, offset)
+    if (error !== 0) return error
+    this.switchToFifo(fifo, current)
+    return 0
+  }
+
+  /** Adds a page of FIFO event words. 0, or a negative error number. */
+  expandArray(gfn: number): number {
+    const fifo = this.currentDelivery
+    if (!(fifo instanceof FifoDelivery)) return -ERRNO.EOPNOTSUPP
+    const first = fifo.wordCount
+    const error = fifo.addPage(gfn)
+    if (error !== 0) return error
+    const end = Math.min(fifo.wordCount, this.ports.length)
+    for (let port = first; port < end; port += 1) {
+      const channel = this.ports.get(port)!
+      if (channel.pending) fifo.setPending(channel.vcpu, channel)
+    }
+    return 0
+  }
+
+  /** Back to the 2-level ABI; the FIFO pages go back to the guest. */
+  leaveFifo(): void {
+    if (!(this.currentDelivery instanceof FifoDelivery)) return
+    this.currentDelivery.destroy()
+    this.currentDelivery = new TwoLevelDelivery(this.host, this.domain, this)
+  }
+
+  /** Makes the domain use a FIFO delivery that has been restored. */
+  adopt(fifo: FifoDelivery): void {
+    this.currentDelivery = fifo
+  }
+
+  /** What each polling vCPU waits for, in order of vCPUs. */
+  savePollers(): [number, number][] {
+    return [...this.pollers].sort(([a], [b]) => a - b)
+  }
+
+  /** Puts saved polls back. */
+  loadPollers(pollers: readonly (readonly [number, number])[]): void {
+    this.pollers.clear()
+    for (const [vcpu, port] of pollers) this.pollers.set(vcpu, port)
+  }
+
+  private switchToFifo(fifo: FifoDelivery, before: EventDelivery): void {
+    for (let port = 1; port < Math.min(before.portCount, this.ports.length); port += 1) {
+      const channel = this.ports.get(port)!
+      if (before.isPending(channel)) channel.pending = true
+      channel.priority = DEFAULT_PRIORITY
+    }
+    this.currentDelivery = fifo
+  }
+}
+
+/** True for a channel whose bits the guest uses: bound, and not listened on by the hypervisor. */
+export const isUsable = (channel: Channel): boolean => channel.consumer === 0 && channel.state > CHANNEL.reserved

@@ -1,0 +1,299 @@
+/**
+ * Event channels of all domains: who may bind, close, send and ask, and what that does to both ends.
+ * Results are those of the ABI: zero or a port on success, a negative error number on failure; a failed operation leaves
+ * everything as it was.
+ *
+ *   free -> unbound <-> interdomain        an unbound port waits for one named domain; when the peer closes, it waits again
+ *   free -> virq | ipi -> free
+ *
+ * Reference: xen/common/event_channel.c, public/event_channel.h.
+ */
+import { DOMID, ERRNO, EVTCHNSTAT } from '../../abi/index.ts'
+import type { DomId } from '../../util/index.ts'
+import { DomainEvents, VIRQ_COUNT, isGlobalVirq, isUsable } from './domain-events.ts'
+import { CHANNEL, type Channel, type EventDomain, type EventHost } from './types.ts'
+
+/** What EVTCHNOP_status tells of a port; fields that do not apply are absent. */
+export interface PortStatus {
+  /** One of EVTCHNSTAT. */
+  readonly status: number
+  readonly vcpu: number
+  /** Unbound: who may bind. Interdomain: the peer. */
+  readonly domain?: number
+  /** Interdomain: the peer's port. */
+  readonly port?: number
+  readonly virq?: number
+}
+
+/** The event channels of one host. */
+export class EventChannels {
+  private readonly host: EventHost
+  private readonly domains = new Map<DomId, DomainEvents>()
+  /** Domains that have asked for global VIRQs of the host; the hardware domain gets the others. */
+  private readonly virqHandlers = new Map<number, DomId>()
+
+  constructor(host: EventHost) {
+    this.host = host
+  }
+
+  /** Gives a new domain its event channels. */
+  addDomain(domain: EventDomain): DomainEvents {
+    const events = new DomainEvents(this.host, domain)
+    this.domains.set(domain.id, events)
+    return events
+  }
+
+  /** Closes all ports of a dying domain; peers see their ends become unbound. From now on it gets no new ones. */
+  closeDomain(id: DomId): void {
+    const events = this.domains.get(id)
+    if (events === undefined) return
+    events.dying = true
+    for (let port = events.ports.length - 1; port > 0; port -= 1) this.closeEnd(events, events.ports.get(port)!)
+    for (const [virq, handler] of this.virqHandlers) if (handler === id) this.virqHandlers.delete(virq)
+    events.leaveFifo()
+  }
+
+  /** Forgets a dead domain. */
+  removeDomain(id: DomId): void {
+    this.closeDomain(id)
+    this.domains.delete(id)
+  }
+
+  /** The event channels of one domain, or undefined when there is no such domain. */
+  of(id: DomId): DomainEvents | undefined {
+    return this.domains.get(id)
+  }
+
+  /** EVTCHNOP_alloc_unbound: a port of `domain` that `remote` may bind. */
+  allocUnbound(caller: DomId, domain: number, remote: number): number {
+    const target = this.lookUp(caller, domain)
+    if (target === undefined) return -ERRNO.ESRCH
+    const channel = target.allocate()
+    if (typeof channel === 'number') return channel
+    if (!this.mayAct(caller, target)) return -ERRNO.EPERM
+    target.bind(channel, {
+      state: CHANNEL.unbound, remoteDomain: remote === DOMID.SELF ? caller : remote,
+    })
+    return channel.port
+  }
+
+  /** A port of `domain` on which the hypervisor itself listens, for `remote` to bind. `consumer` is any number but 0. */
+  allocForConsumer(domain: DomId, vcpu: number, remote: DomId, consumer: number): number {
+    const target = this.domains.get(domain)
+    if (target === undefined) return -ERRNO.ESRCH
+    const channel = target.allocate()
+    if (typeof channel === 'number') return channel
+    target.bind(channel, { state: CHANNEL.unbound, remoteDomain: remote, vcpu, consumer })
+    return channel.port
+  }
+
+  /** EVTCHNOP_bind_interdomain: connects a new port of the caller's with an unbound port that waits for it. */
+  bindInterdomain(caller: DomId, remote: number, remotePort: number): number {
+    const there = this.lookUp(caller, remote)
+    if (there === undefined) return -ERRNO.ESRCH
+    const here = this.domains.get(caller)!
+    const local = here.allocate()
+    if (typeof local === 'number') return local
+    const peer = there.ports.get(remotePort)
+    if (peer?.state !== CHANNEL.unbound || peer.remoteDomain !== caller) return -ERRNO.EINVAL
+    here.bind(local, { state: CHANNEL.interdomain, remoteDomain: there.domain.id, remotePort })
+    peer.state = CHANNEL.interdomain
+    peer.remoteDomain = caller
+    peer.remotePort = local.port
+    // What was sent to the unbound port is lost, so the binder is told once to look.
+    here.raise(local)
+    return local.port
+  }
+
+  /** EVTCHNOP_bind_virq. */
+  bindVirq(caller: DomId, virq: number, vcpu: number): number {
+    const here = this.domains.get(caller)!
+    if (virq < 0 || virq >= VIRQ_COUNT) return -ERRNO.EINVAL
+    if (isGlobalVirq(virq) && vcpu !== 0) return -ERRNO.EINVAL
+    if (!here.hasVcpu(vcpu)) return -ERRNO.ENOENT
+    if (here.virqs[vcpu]![virq] !== 0) return -ERRNO.EEXIST
+    const channel = here.allocate()
+    if (typeof channel === 'number') return channel
+    here.bind(channel, { state: CHANNEL.virq, vcpu, virq })
+    here.virqs[vcpu]![virq] = channel.port
+    return channel.port
+  }
+
+  /** EVTCHNOP_bind_ipi. */
+  bindIpi(caller: DomId, vcpu: number): number {
+    const here = this.domains.get(caller)!
+    if (!here.hasVcpu(vcpu)) return -ERRNO.ENOENT
+    const channel = here.allocate()
+    if (typeof channel === 'number') return channel
+    here.bind(channel, { state: CHANNEL.ipi, vcpu })
+    return channel.port
+  }
+
+  /** EVTCHNOP_bind_pirq: there is no physical interrupt to bind, whatever the number. */
+  bindPirq(): number {
+    return -ERRNO.EINVAL
+  }
+
+  /** EVTCHNOP_close. */
+  close(caller: DomId, port: number): number {
+    const here = this.domains.get(caller)!
+    const channel = here.ports.get(port)
+    if (channel === undefined || channel.consumer !== 0) return -ERRNO.EINVAL
+    return this.closeEnd(here, channel)
+  }
+
+  /** Closes a port of {@link EventChannels.allocForConsumer}. */
+  closeForConsumer(domain: DomId, port: number): number {
+    const events = this.domains.get(domain)
+    const channel = events?.ports.get(port)
+    return events === undefined || channel === undefined ? -ERRNO.EINVAL : this.closeEnd(events, channel)
+  }
+
+  /** EVTCHNOP_send. hot path. */
+  send(caller: DomId, port: number): number {
+    const here = this.domains.get(caller)!
+    const channel = here.ports.get(port)
+    if (channel === undefined || channel.consumer !== 0) return -ERRNO.EINVAL
+    if (channel.state === CHANNEL.interdomain) return this.sendToPeer(channel)
+    if (channel.state === CHANNEL.ipi) {
+      here.raise(channel)
+      return 0
+    }
+    // Nobody listens on an unbound port yet; the binder will be told to look anyway.
+    return channel.state === CHANNEL.unbound ? 0 : -ERRNO.EINVAL
+  }
+
+  /** Sends from a port of {@link EventChannels.allocForConsumer} to whoever has bound it. */
+  sendForConsumer(domain: DomId, port: number): void {
+    const channel = this.domains.get(domain)?.ports.get(port)
+    if (channel?.state === CHANNEL.interdomain) this.sendToPeer(channel)
+  }
+
+  /** EVTCHNOP_status: the port's state, or a negative error number. */
+  status(caller: DomId, domain: number, port: number): PortStatus | number {
+    const target = this.lookUp(caller, domain)
+    if (target === undefined) return -ERRNO.ESRCH
+    const channel = target.ports.get(port)
+    if (channel === undefined) return -ERRNO.EINVAL
+    if (channel.consumer !== 0) return -ERRNO.EACCES
+    if (!this.mayAct(caller, target)) return -ERRNO.EPERM
+    const { vcpu, state, remoteDomain, remotePort, virq } = channel
+    switch (state) {
+      case CHANNEL.unbound:
+        return { status: EVTCHNSTAT.unbound, vcpu, domain: remoteDomain }
+      case CHANNEL.interdomain:
+        return { status: EVTCHNSTAT.interdomain, vcpu, domain: remoteDomain, port: remotePort }
+      case CHANNEL.virq:
+        return { status: EVTCHNSTAT.virq, vcpu, virq }
+      case CHANNEL.ipi:
+        return { status: EVTCHNSTAT.ipi, vcpu }
+      default:
+        return { status: EVTCHNSTAT.closed, vcpu }
+    }
+  }
+
+  /** EVTCHNOP_bind_vcpu: moves a port to another vCPU. IPIs and per-vCPU VIRQs stay where they are. */
+  bindVcpu(caller: DomId, port: number, vcpu: number): number {
+    const here = this.domains.get(caller)!
+    if (!here.hasVcpu(vcpu)) return -ERRNO.ENOENT
+    const channel = here.ports.get(port)
+    if (channel === undefined || channel.consumer !== 0) return -ERRNO.EINVAL
+    const movable = channel.state === CHANNEL.unbound || channel.state === CHANNEL.interdomain
+      || (channel.state === CHANNEL.virq && isGlobalVirq(channel.virq))
+    if (!movable) return -ERRNO.EINVAL
+    channel.vcpu = vcpu
+    return 0
+  }
+
+  /** EVTCHNOP_unmask. */
+  unmask(caller: DomId, port: number): number {
+    const here = this.domains.get(caller)!
+    const channel = here.ports.get(port)
+    if (channel === undefined) return -ERRNO.EINVAL
+    if (isUsable(channel)) here.delivery.unmask(channel)
+    return 0
+  }
+
+  /** EVTCHNOP_reset: closes all ports and goes back to the 2-level ABI. Another domain must be paused by the toolstack. */
+  reset(caller: DomId, domain: number, isPaused: (domain: DomId) => boolean): number {
+    const target = this.lookUp(caller, domain)
+    if (target === undefined) return -ERRNO.ESRCH
+    if (!this.mayAct(caller, target)) return -ERRNO.EPERM
+    if (target.domain.id !== caller && !isPaused(target.domain.id)) return -ERRNO.EINVAL
+    for (let port = 1; port < target.ports.length; port += 1) {
+      const channel = target.ports.get(port)!
+      if (channel.consumer === 0) this.closeEnd(target, channel)
+    }
+    if (target.activeCount > target.consumerCount) return -ERRNO.EAGAIN
+    target.leaveFifo()
+    return 0
+  }
+
+  /** EVTCHNOP_init_control. */
+  initControl(caller: DomId, vcpu: number, gfn: number, offset: number): number {
+    return this.domains.get(caller)!.initControl(vcpu, gfn, offset)
+  }
+
+  /** EVTCHNOP_expand_array. */
+  expandArray(caller: DomId, gfn: number): number {
+    return this.domains.get(caller)!.expandArray(gfn)
+  }
+
+  /** EVTCHNOP_set_priority. */
+  setPriority(caller: DomId, port: number, priority: number): number {
+    const here = this.domains.get(caller)!
+    const channel = here.ports.get(port)
+    if (channel === undefined) return -ERRNO.EINVAL
+    if (here.delivery.abi === '2-level') return -ERRNO.ENOSYS
+    return isUsable(channel) ? here.delivery.setPriority(channel, priority) : -ERRNO.EACCES
+  }
+
+  /** Raises a VIRQ in a domain, if it has bound it. */
+  raiseVirq(domain: DomId, virq: number, vcpu = 0): void {
+    this.domains.get(domain)?.raiseVirq(virq, vcpu)
+  }
+
+  /** Raises a global VIRQ of the host where its handler is, by default in `hardwareDomain`. */
+  raiseGlobalVirq(virq: number, hardwareDomain: DomId): void {
+    this.raiseVirq(this.virqHandlers.get(virq) ?? hardwareDomain, virq)
+  }
+
+  /** XEN_DOMCTL_set_virq_handler: sends a global VIRQ of the host to a domain of one's choice. */
+  setVirqHandler(virq: number, domain: DomId): number {
+    if (virq < 0 || virq >= VIRQ_COUNT || !isGlobalVirq(virq)) return -ERRNO.EINVAL
+    if (!this.domains.has(domain)) return -ERRNO.ESRCH
+    this.virqHandlers.set(virq, domain)
+    return 0
+  }
+
+  private lookUp(caller: DomId, domain: number): DomainEvents | undefined {
+    return this.domains.get(domain === DOMID.SELF ? caller : (domain as DomId))
+  }
+
+  private mayAct(caller: DomId, target: DomainEvents): boolean {
+    return caller === target.domain.id || this.host.mayControl(caller, target.domain.id)
+  }
+
+  private sendToPeer(channel: Channel): number {
+    const there = this.domains.get(channel.remoteDomain as DomId)!
+    const peer = there.ports.get(channel.remotePort)!
+    if (peer.consumer === 0) there.raise(peer)
+    else this.host.notifyConsumer(peer.consumer, there.domain.id, peer.port)
+    return 0
+  }
+
+  private closeEnd(here: DomainEvents, channel: Channel): number {
+    if (channel.state <= CHANNEL.reserved) return -ERRNO.EINVAL
+    if (channel.state === CHANNEL.virq) {
+      here.virqs[isGlobalVirq(channel.virq) ? 0 : channel.vcpu]![channel.virq] = 0
+    }
+    if (channel.state === CHANNEL.interdomain) {
+      const peer = this.domains.get(channel.remoteDomain as DomId)!.ports.get(channel.remotePort)!
+      peer.state = CHANNEL.unbound
+      peer.remoteDomain = here.domain.id
+      peer.remotePort = 0
+    }
+    here.free(channel)
+    return 0
+  }
+}

@@ -1,0 +1,280 @@
+/**
+ * What all schedulers share: who exists, who can run, who runs where, affinity, and saving. It decides nothing:
+ * the algorithms are the subclasses.
+ */
+import { Bitmap, XenError, domId, type DomId } from '../../util/index.ts'
+import { changed, defaults, type ParameterTable } from './parameters.ts'
+import type {
+  Affinity, Decision, SavedVcpu, Scheduler, SchedulerName, SchedulerParameters, SchedulerState, VcpuRef, VcpuResolver,
+} from './types.ts'
+
+/** A domain as schedulers see it. */
+export interface DomainEntry {
+  readonly domain: DomId
+  parameters: Record<string, number>
+}
+
+/** A vCPU as schedulers see it. */
+export interface VcpuEntry<V extends VcpuRef> {
+  readonly ref: V
+  readonly domain: DomainEntry
+  /** It can run: not blocked, paused or offline. */
+  runnable: boolean
+  /** CPU that it runs on, or -1. */
+  cpu: number
+  /** Since when it has been running and not yet charged. */
+  since: number
+  hard: Bitmap
+  soft: Bitmap
+  /** The algorithm's own numbers; saved and restored as they are. */
+  readonly numbers: Record<string, number>
+}
+
+const cpuSet = (count: number, cpus: readonly number[]): Bitmap => {
+  const set = new Bitmap(count)
+  for (const cpu of cpus) {
+    if (!Number.isInteger(cpu) || cpu < 0 || cpu >= count) {
+      throw new XenError('INVALID_ARGUMENT', `there is no physical CPU ${cpu}`, { details: { cpu, cpus: count } })
+    }
+    set.add(cpu)
+  }
+  return set
+}
+
+/** Bookkeeping for one scheduler. */
+export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
+  abstract readonly name: SchedulerName
+  readonly cpuCount: number
+  protected readonly domains = new Map<DomId, DomainEntry>()
+  protected readonly vcpus = new Map<V, VcpuEntry<V>>()
+  /** What each CPU runs. */
+  protected readonly running: (VcpuEntry<V> | undefined)[]
+  /** vCPUs that can run and do not, in the algorithm's order. */
+  protected readonly queue: VcpuEntry<V>[] = []
+  protected global: Record<string, number>
+  private readonly domainTable: ParameterTable
+  private readonly globalTable: ParameterTable
+
+  constructor(cpuCount: number, domainTable: ParameterTable = {}, globalTable: ParameterTable = {}) {
+    if (!Number.isInteger(cpuCount) || cpuCount < 1) {
+      throw new XenError('INVALID_ARGUMENT', `a host has at least one physical CPU, got ${cpuCount}`)
+    }
+    this.cpuCount = cpuCount
+    this.running = new Array<VcpuEntry<V> | undefined>(cpuCount).fill(undefined)
+    this.domainTable = domainTable
+    this.globalTable = globalTable
+    this.global = defaults(globalTable)
+  }
+
+  abstract schedule(cpu: number, now: number): Decision<V>
+  /** A vCPU has become runnable and stands in no queue: queue it; the CPU to ask again, or -1. */
+  protected abstract enqueue(entry: VcpuEntry<V>, now: number): number
+  /** Charges a running vCPU for the time up to `now`. */
+  protected abstract charge(entry: VcpuEntry<V>, now: number): void
+
+  /** Numbers that a new vCPU starts with. */
+  protected freshNumbers(_domain: DomainEntry, _now: number): Record<string, number> {
+    return {}
+  }
+
+  addDomain(domain: DomId): void {
+    this.domains.set(domain, { domain, parameters: defaults(this.domainTable) })
+  }
+
+  removeDomain(domain: DomId): void {
+    this.domains.delete(domain)
+  }
+
+  addVcpu(vcpu: V, now: number): void {
+    const domain = this.domainOf(vcpu.domain)
+    const all = cpuSet(this.cpuCount, Array.from({ length: this.cpuCount }, (_, cpu) => cpu))
+    this.vcpus.set(vcpu, {
+      ref: vcpu, domain, runnable: false, cpu: -1, since: now, hard: all, soft: all,
+      numbers: this.freshNumbers(domain, now),
+    })
+  }
+
+  removeVcpu(vcpu: V, now: number): void {
+    this.sleep(vcpu, now)
+    const entry = this.vcpus.get(vcpu)
+    if (entry !== undefined && entry.cpu >= 0) this.running[entry.cpu] = undefined
+    this.vcpus.delete(vcpu)
+  }
+
+  wake(vcpu: V, now: number): number {
+    const entry = this.entryOf(vcpu)
+    if (entry.runnable) return -1
+    entry.runnable = true
+    // Still on its CPU, which has not been asked since it went to sleep: it simply goes on.
+    if (entry.cpu >= 0) return entry.cpu
+    return this.enqueue(entry, now)
+  }
+
+  sleep(vcpu: V, now: number): void {
+    const entry = this.vcpus.get(vcpu)
+    if (entry === undefined || !entry.runnable) return
+    entry.runnable = false
+    if (entry.cpu >= 0) this.charge(entry, now)
+    else this.dequeue(entry)
+  }
+
+  yield(_vcpu: V, _now: number): void {}
+
+  affinity(vcpu: V): Affinity {
+    const { hard, soft } = this.entryOf(vcpu)
+    return { hard: [...hard], soft: [...soft] }
+  }
+
+  setAffinity(vcpu: V, affinity: Partial<Affinity>, now: number): number {
+    const entry = this.entryOf(vcpu)
+    const hard = affinity.hard === undefined ? entry.hard : cpuSet(this.cpuCount, affinity.hard)
+    const soft = affinity.soft === undefined ? entry.soft : cpuSet(this.cpuCount, affinity.soft)
+    if (hard.count === 0) throw new XenError('INVALID_ARGUMENT', 'a vCPU needs a physical CPU to run on')
+    entry.hard = hard
+    entry.soft = soft
+    this.affinityChanged(entry, now)
+    if (entry.cpu >= 0) return entry.cpu
+    return entry.runnable ? this.idleCpuFor(entry) : -1
+  }
+
+  parameters(domain: DomId, _vcpu?: number): SchedulerParameters {
+    return { ...this.domainOf(domain).parameters }
+  }
+
+  setParameters(domain: DomId, values: SchedulerParameters, _vcpu?: number): void {
+    const entry = this.domainOf(domain)
+    entry.parameters = changed(this.domainTable, entry.parameters, values)
+  }
+
+  globalParameters(): SchedulerParameters {
+    return { ...this.global }
+  }
+
+  setGlobalParameters(values: SchedulerParameters): void {
+    this.global = changed(this.globalTable, this.global, values)
+  }
+
+  save(): SchedulerState {
+    const entries = [...this.vcpus.values()]
+    const index = (entry: VcpuEntry<V> | undefined): number => (entry === undefined ? -1 : entries.indexOf(entry))
+    return {
+      kind: this.name,
+      cpus: this.cpuCount,
+      domains: [...this.domains.values()].map(({ domain, parameters }) => ({ domain, parameters: { ...parameters } })),
+      vcpus: entries.map((entry): SavedVcpu => ({
+        domain: entry.ref.domain, vcpu: entry.ref.vcpu, runnable: entry.runnable,
+        hard: [...entry.hard], soft: [...entry.soft], numbers: { ...entry.numbers, since: entry.since },
+      })),
+      running: this.running.map(index),
+      queue: this.queue.map(index),
+      global: { ...this.global },
+    }
+  }
+
+  load(state: SchedulerState, resolve: VcpuResolver<V>): void {
+    if (state.kind !== this.name || state.cpus !== this.cpuCount) {
+      throw brokenState(`it is of ${state.cpus} CPUs under ${state.kind}`)
+    }
+    this.global = changed(this.globalTable, this.global, state.global)
+    for (const { domain, parameters } of state.domains) {
+      this.addDomain(domId(domain))
+      this.setParameters(domId(domain), parameters)
+    }
+    const entries = state.vcpus.map((saved) => this.loadVcpu(saved, resolve))
+    this.placeVcpus(state, entries)
+  }
+
+  /** Called after the affinity has changed; an algorithm with CPUs of its own moves the vCPU here. */
+  protected affinityChanged(_entry: VcpuEntry<V>, _now: number): void {}
+
+  /** The entry of a vCPU that must exist. */
+  protected entryOf(vcpu: V): VcpuEntry<V> {
+    const entry = this.vcpus.get(vcpu)
+    if (entry === undefined) {
+      throw new XenError('INVALID_ARGUMENT', `vCPU ${vcpu.vcpu} of domain ${vcpu.domain} is not scheduled here`)
+    }
+    return entry
+  }
+
+  /** The entry of a domain that must exist. */
+  protected domainOf(domain: DomId): DomainEntry {
+    const entry = this.domains.get(domain)
+    if (entry === undefined) throw new XenError('DOMAIN_NOT_FOUND', `domain ${domain} is not scheduled here`)
+    return entry
+  }
+
+  /** Takes a vCPU out of the queue. */
+  protected dequeue(entry: VcpuEntry<V>): void {
+    const at = this.queue.indexOf(entry)
+    if (at >= 0) this.queue.splice(at, 1)
+  }
+
+  /** Takes what runs off its CPU and charges it; undefined when the CPU was idle. */
+  protected stop(cpu: number, now: number): VcpuEntry<V> | undefined {
+    const entry = this.running[cpu]
+    if (entry === undefined) return undefined
+    if (entry.runnable) this.charge(entry, now)
+    entry.cpu = -1
+    this.running[cpu] = undefined
+    return entry
+  }
+
+  /** Puts a vCPU, or nothing, on a CPU. */
+  protected start(cpu: number, entry: VcpuEntry<V> | undefined, now: number): void {
+    this.running[cpu] = entry
+    if (entry === undefined) return
+    this.dequeue(entry)
+    entry.cpu = cpu
+    entry.since = now
+  }
+
+  /** An idle CPU that the vCPU may use, one of its soft affinity before others; -1 when there is none. */
+  protected idleCpuFor(entry: VcpuEntry<V>): number {
+    let found = -1
+    for (let cpu = 0; cpu < this.cpuCount; cpu += 1) {
+      if (this.running[cpu] !== undefined || !entry.hard.has(cpu)) continue
+      if (entry.soft.has(cpu)) return cpu
+      if (found < 0) found = cpu
+    }
+    return found
+  }
+
+  private loadVcpu(saved: SavedVcpu, resolve: VcpuResolver<V>): VcpuEntry<V> {
+    const ref = resolve(domId(saved.domain), saved.vcpu)
+    if (ref === undefined || this.vcpus.has(ref)) throw brokenState(`vCPU ${saved.vcpu} of domain ${saved.domain}`)
+    const { since, ...numbers } = saved.numbers
+    this.addVcpu(ref, since ?? 0)
+    const entry = this.entryOf(ref)
+    entry.runnable = saved.runnable
+    entry.hard = cpuSet(this.cpuCount, saved.hard)
+    entry.soft = cpuSet(this.cpuCount, saved.soft)
+    for (const name of Object.keys(entry.numbers)) {
+      const value = numbers[name]
+      if (typeof value !== 'number' || Number.isNaN(value)) throw brokenState(`number ${name}`)
+      entry.numbers[name] = value
+    }
+    return entry
+  }
+
+  private placeVcpus(state: SchedulerState, entries: readonly VcpuEntry<V>[]): void {
+    const placed = new Set<number>()
+    const take = (index: number): VcpuEntry<V> => {
+      const entry = entries[index]
+      if (entry === undefined || placed.has(index)) throw brokenState(`place of vCPU ${index}`)
+      placed.add(index)
+      return entry
+    }
+    if (state.running.length !== this.cpuCount) throw brokenState('number of CPUs')
+    state.running.forEach((index, cpu) => {
+      if (index === -1) return
+      const entry = take(index)
+      entry.cpu = cpu
+      this.running[cpu] = entry
+    })
+    for (const index of state.queue) this.queue.push(take(index))
+  }
+}
+
+/** The error for saved state that does not hold together. */
+const brokenState = (what: string): XenError =>
+  new XenError('INVALID_STREAM', `saved scheduler state does not fit: ${what}`)

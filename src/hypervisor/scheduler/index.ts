@@ -1,0 +1,5 @@
+/** Schedulers: one interface, several algorithms. */
+export { RoundRobinScheduler } from './round-robin.ts'
+export type {
+  Affinity, Decision, SavedVcpu, Scheduler, SchedulerName, SchedulerParameters, SchedulerState, VcpuRef, VcpuResolver,
+} from './types.ts'

@@ -1,0 +1,96 @@
+/**
+ * The scheduler interface: who runs next on a physical CPU, and until when. Schedulers are pure data and arithmetic: time comes
+ * in as a parameter, they own no timer, and the same calls give the same answers.
+ *
+ * The caller asks `schedule(cpu, now)` whenever a CPU has reached its decision's `until`, when what runs there has gone to
+ * sleep or yielded, and when `wake` names the CPU. Between two questions the CPU runs what it was told.
+ */
+import type { DomId } from '../../util/index.ts'
+
+/** The schedulers there are, by the names Xen's `sched=` option gives them. */
+export type SchedulerName = 'credit2' | 'credit' | 'rtds' | 'null' | 'round-robin'
+
+/** A vCPU as schedulers name it. They keep the object and hand it back. */
+export interface VcpuRef {
+  readonly domain: DomId
+  readonly vcpu: number
+}
+
+/** What a CPU is to do. */
+export interface Decision<V extends VcpuRef> {
+  /** Undefined: stay idle. */
+  readonly vcpu: V | undefined
+  /** Host time at which to ask again at the latest; Infinity when only an event changes the answer. */
+  readonly until: number
+}
+
+/** CPUs that a vCPU may run on (`hard`) and should run on while it can (`soft`). */
+export interface Affinity {
+  readonly hard: readonly number[]
+  readonly soft: readonly number[]
+}
+
+/** Values by their names in the toolstack: weight, cap, period, budget ... */
+export type SchedulerParameters = Readonly<Record<string, number>>
+
+/** Saved state of a scheduler: plain data. `kind` is its name. */
+export interface SchedulerState {
+  readonly kind: SchedulerName
+  readonly cpus: number
+  readonly domains: readonly { readonly domain: number; readonly parameters: SchedulerParameters }[]
+  readonly vcpus: readonly SavedVcpu[]
+  /** What the CPUs run, as index into `vcpus`, or -1. */
+  readonly running: readonly number[]
+  /** The run queues: indexes into `vcpus`, in order. */
+  readonly queue: readonly number[]
+  readonly global: SchedulerParameters
+}
+
+/** One vCPU's scheduling state. */
+export interface SavedVcpu {
+  readonly domain: number
+  readonly vcpu: number
+  readonly runnable: boolean
+  readonly hard: readonly number[]
+  readonly soft: readonly number[]
+  /** The algorithm's own numbers: credit, budget, deadline ... */
+  readonly numbers: SchedulerParameters
+}
+
+/** Finds the vCPU that a saved state speaks of; undefined when there is none. */
+export type VcpuResolver<V extends VcpuRef> = (domain: DomId, vcpu: number) => V | undefined
+
+/** Decides which vCPU runs where. */
+export interface Scheduler<V extends VcpuRef = VcpuRef> {
+  readonly name: SchedulerName
+  /** Number of physical CPUs it serves. */
+  readonly cpuCount: number
+  addDomain(domain: DomId): void
+  /** Its vCPUs have been removed before. */
+  removeDomain(domain: DomId): void
+  /** A new vCPU sleeps until woken. */
+  addVcpu(vcpu: V, now: number): void
+  removeVcpu(vcpu: V, now: number): void
+  /** The vCPU can run. The CPU that should be asked again because of it, or -1. */
+  wake(vcpu: V, now: number): number
+  /** The vCPU cannot run any more (blocked, paused, offline). If it was running, ask its CPU again. */
+  sleep(vcpu: V, now: number): void
+  /** The vCPU lets others go first; ask its CPU again. */
+  yield(vcpu: V, now: number): void
+  /** What `cpu` is to do from `now` on. Charges what ran there. */
+  schedule(cpu: number, now: number): Decision<V>
+  affinity(vcpu: V): Affinity
+  /** The CPU to ask again because of it, or -1. Throws INVALID_ARGUMENT for CPUs that do not exist and for an empty hard set. */
+  setAffinity(vcpu: V, affinity: Partial<Affinity>, now: number): number
+  /** The domain's parameters; per-vCPU ones where the algorithm has them and `vcpu` is given. */
+  parameters(domain: DomId, vcpu?: number): SchedulerParameters
+  /** Changes some of them. Throws INVALID_ARGUMENT for names it does not know and values out of range. */
+  setParameters(domain: DomId, values: SchedulerParameters, vcpu?: number): void
+  /** Parameters of the scheduler as a whole: slices, rate limits. */
+  globalParameters(): SchedulerParameters
+  setGlobalParameters(values: SchedulerParameters): void
+  /** Everything it knows, as plain data. */
+  save(): SchedulerState
+  /** Takes over saved state; to be called on a new scheduler. Throws INVALID_STREAM when it does not hold together. */
+  load(state: SchedulerState, resolve: VcpuResolver<V>): void
+}

@@ -1,0 +1,11 @@
+/** Time as guests see it, and the host's timers. */
+export { TscScale } from './tsc-scale.ts'
+export type { WideValue } from './tsc-scale.ts'
+export { TIME_RECORD_LIFETIME, TimeRecords } from './time-records.ts'
+export { TimerQueue } from './timer-queue.ts'
+export type { Timer, TimerState } from './timer-queue.ts'
+export { VcpuTimers } from './vcpu-timers.ts'
+export type { VcpuTimerActions, VcpuTimersState } from './vcpu-timers.ts'
+export { RunstateClock, runstateBytes, writeRunstateArea } from './runstate.ts'
+export type { GuestWriter, Runstate, RunstateSnapshot } from './runstate.ts'
+export { DomainWatchdogs } from './watchdog.ts'

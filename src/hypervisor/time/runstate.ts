@@ -1,0 +1,110 @@
+/**
+ * How long a vCPU has been running, runnable, blocked and offline, and the copy of it that a guest may have registered.
+ *
+ * With VMASST_TYPE_runstate_update_flag the top bit of state_entry_time is set while the copy is being written, so that a reader on
+ * another vCPU does not mix two states.
+ *
+ * Reference: public/vcpu.h (struct vcpu_runstate_info); xen/common/sched/core.c (vcpu_runstate_change), xen/arch/x86/domain.c
+ * (update_runstate_area).
+ */
+import { RUNSTATE, VcpuRunstateInfo } from '../../abi/index.ts'
+import { XenError } from '../../util/index.ts'
+
+/** One of RUNSTATE. */
+export type Runstate = (typeof RUNSTATE)[keyof typeof RUNSTATE]
+
+const STATES = 4
+/** XEN_RUNSTATE_UPDATE is bit 63 of state_entry_time: this bit of its last byte. */
+const UPDATE_BIT = 0x80
+const LAST_BYTE_OF_ENTRY_TIME = VcpuRunstateInfo.stateEntryTime.offset + 7
+
+/** Writes into the vCPU's address space; false when the guest has nothing writable there. */
+export type GuestWriter = (offset: number, bytes: Uint8Array) => boolean
+
+/** Run state as plain data; also what VCPUOP_get_runstate_info tells. */
+export interface RunstateSnapshot {
+  readonly state: Runstate
+  /** Host time at which the state was entered. */
+  readonly entered: number
+  /** Nanoseconds in each state. */
+  readonly times: readonly number[]
+}
+
+/** The run state of one vCPU. */
+export class RunstateClock {
+  private current: Runstate
+  private entered: number
+  private readonly times = new Float64Array(STATES)
+
+  /** A vCPU begins in `state` (offline, unless told otherwise). */
+  constructor(now: number, state: Runstate = RUNSTATE.offline) {
+    this.entered = now
+    this.current = state
+  }
+
+  /** The state now. */
+  get state(): Runstate {
+    return this.current
+  }
+
+  /** Enters a state; staying in it is no change. True when it has changed, so that the guest's copy is to be renewed. */
+  change(state: Runstate, now: number): boolean {
+    if (state === this.current) return false
+    if (now > this.entered) {
+      this.times[this.current]! += now - this.entered
+      this.entered = now
+    }
+    this.current = state
+    return true
+  }
+
+  /** Times up to `now`. */
+  at(now: number): RunstateSnapshot {
+    const times = Array.from(this.times)
+    if (now > this.entered) times[this.current]! += now - this.entered
+    return { state: this.current, entered: this.entered, times }
+  }
+
+  /** Nanoseconds that the vCPU has run. */
+  cpuTime(now: number): number {
+    return this.at(now).times[RUNSTATE.running]!
+  }
+
+  /** As it stood when the state was entered: what is written into the guest's copy on a switch, and what is saved. */
+  save(): RunstateSnapshot {
+    return { state: this.current, entered: this.entered, times: Array.from(this.times) }
+  }
+
+  /** A clock that goes on from saved state. Throws INVALID_STREAM for numbers that cannot be. */
+  static restore(saved: RunstateSnapshot): RunstateClock {
+    const numbers = [saved.state, saved.entered, ...saved.times]
+    const sound = saved.times.length === STATES && saved.state < STATES && numbers.every((n) => n >= 0 && Number.isInteger(n))
+    if (!sound) throw new XenError('INVALID_STREAM', 'saved run state does not fit', { details: { saved } })
+    const clock = new RunstateClock(saved.entered, saved.state)
+    clock.times.set(saved.times)
+    return clock
+  }
+}
+
+/** `struct vcpu_runstate_info` as bytes. */
+export function runstateBytes(snapshot: RunstateSnapshot): Uint8Array {
+  const bytes = new Uint8Array(VcpuRunstateInfo.size)
+  const view = new DataView(bytes.buffer)
+  VcpuRunstateInfo.state.set(view, 0, snapshot.state)
+  VcpuRunstateInfo.stateEntryTime.setNumber(view, 0, snapshot.entered)
+  const { time } = VcpuRunstateInfo
+  snapshot.times.forEach((value, index) => time.element.setNumber(view, time.at(0, index), value))
+  return bytes
+}
+
+/** Renews the guest's copy through `write`; with `announce`, marked as being written meanwhile. False when it could not. */
+export function writeRunstateArea(snapshot: RunstateSnapshot, write: GuestWriter, announce: boolean): boolean {
+  const bytes = runstateBytes(snapshot)
+  if (!announce) return write(0, bytes)
+  const last = bytes[LAST_BYTE_OF_ENTRY_TIME]!
+  const marked = Uint8Array.of(last | UPDATE_BIT)
+  if (!write(LAST_BYTE_OF_ENTRY_TIME, marked)) return false
+  bytes[LAST_BYTE_OF_ENTRY_TIME] = marked[0]!
+  const written = write(0, bytes)
+  return write(LAST_BYTE_OF_ENTRY_TIME, Uint8Array.of(last)) && written
+}

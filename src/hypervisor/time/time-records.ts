@@ -1,0 +1,66 @@
+/**
+ * What guests read time from: each vCPU's time record in its vcpu_info, and the wall clock in shared_info. A reader on another vCPU
+ * retries while the version is odd or has changed, so the version is written before and after.
+ *
+ * The record's multiplier is cut to 32 bits: a guest's clock drifts by up to 1 ns in 4 s from its record, so records are renewed at
+ * each switch and at least every {@link TIME_RECORD_LIFETIME}.
+ *
+ * Reference: public/xen.h (struct vcpu_time_info, shared_info); xen/arch/x86/time.c (__update_vcpu_system_time).
+ */
+import { PVCLOCK, SharedInfo, VcpuInfo, VcpuTimeInfo } from '../../abi/index.ts'
+import { TWO_32, type WallClock } from '../../util/index.ts'
+import type { GuestMemory } from '../guest-memory.ts'
+import type { TscScale } from './tsc-scale.ts'
+
+/** Nanoseconds after which a time record is to be renewed. */
+export const TIME_RECORD_LIFETIME = 1_000_000_000
+
+const NS_PER_SECOND = 1_000_000_000n
+
+/** Version while a record is being written: odd, and larger than before. */
+const beginUpdate = (version: number): number => ((version + 1) | 1) >>> 0
+
+/** Writes the time records of all domains of a host. */
+export class TimeRecords {
+  private readonly view: DataView
+  private readonly scale: TscScale
+  private readonly flags: number
+
+  /** `stableTsc` tells guests that they need not compare the records of different vCPUs. */
+  constructor(memory: Pick<GuestMemory, 'view'>, scale: TscScale, options: { readonly stableTsc?: boolean } = {}) {
+    this.view = memory.view
+    this.scale = scale
+    this.flags = options.stableTsc === true ? PVCLOCK.TSC_STABLE_BIT : 0
+  }
+
+  /** Renews the record in the `struct vcpu_info` at byte address `vcpuInfo`. */
+  updateVcpu(vcpuInfo: number, now: number): void {
+    this.writeRecord(VcpuInfo.time.at(vcpuInfo), now)
+  }
+
+  /** Renews a bare `struct vcpu_time_info` at byte address `at` (the second record that a guest may register). */
+  writeRecord(at: number, now: number): void {
+    const { view } = this
+    const version = beginUpdate(VcpuTimeInfo.version.get(view, at))
+    const tsc = this.scale.ticksAt(now)
+    VcpuTimeInfo.version.set(view, at, version)
+    VcpuTimeInfo.tscTimestamp.setParts(view, at, tsc.low, tsc.high)
+    VcpuTimeInfo.systemTime.setNumber(view, at, now)
+    VcpuTimeInfo.tscToSystemMul.set(view, at, this.scale.multiplier)
+    VcpuTimeInfo.tscShift.set(view, at, this.scale.shift)
+    VcpuTimeInfo.flags.set(view, at, this.flags)
+    VcpuTimeInfo.version.set(view, at, (version + 1) >>> 0)
+  }
+
+  /** Writes the wall clock: calendar time at host boot, to which the guest adds its system time. */
+  updateWallClock(sharedInfo: number, clock: WallClock): void {
+    const { view } = this
+    const version = beginUpdate(SharedInfo.wcVersion.get(view, sharedInfo))
+    const seconds = Number(clock.bootTime / NS_PER_SECOND)
+    SharedInfo.wcVersion.set(view, sharedInfo, version)
+    SharedInfo.wcSec.set(view, sharedInfo, seconds >>> 0)
+    SharedInfo.wcSecHi.set(view, sharedInfo, Math.floor(seconds / TWO_32))
+    SharedInfo.wcNsec.set(view, sharedInfo, Number(clock.bootTime % NS_PER_SECOND))
+    SharedInfo.wcVersion.set(view, sharedInfo, (version + 1) >>> 0)
+  }
+}

@@ -1,0 +1,84 @@
+/**
+ * The arithmetic between nanoseconds of host time and ticks of the time-stamp counter, exact at every size, and the two numbers
+ * by which a guest does the same from its time record:
+ *
+ *   time = system_time + (((tsc - tsc_timestamp) << tsc_shift) * tsc_to_system_mul >> 32)      (a negative shift goes right)
+ *
+ * Reference: public/xen.h (struct vcpu_time_info); xen/arch/x86/time.c (set_time_scale).
+ */
+import { TWO_32, XenError } from '../../util/index.ts'
+
+const NS_PER_SECOND = 1e9
+const NS_PER_MILLISECOND = 1e6
+
+/** A tick count or another 64-bit value in two unsigned halves. */
+export interface WideValue {
+  readonly low: number
+  readonly high: number
+}
+
+/** floor(`dividend` * 2^32 / `divisor`) for a divisor of at most 32 bits and a dividend below it. */
+function fraction(dividend: number, divisor: number): number {
+  const first = dividend * 0x10000
+  const upper = Math.floor(first / divisor)
+  return upper * 0x10000 + Math.floor(((first - upper * divisor) * 0x10000) / divisor)
+}
+
+/** `a` * `b` + `c` in two halves, for whole `a` and `c` below 2^53 and `b` below 2^32; wraps at 2^64. */
+function multiplyAdd(a: number, b: number, c: number): WideValue {
+  // Sixteen bits of `b` at a time keep every product below 2^53.
+  const aLow = a >>> 0
+  const aHigh = Math.floor(a / TWO_32)
+  const bLow = b & 0xffff
+  const bHigh = b >>> 16
+  const middle = aLow * bHigh
+  const low = aLow * bLow + (middle % 0x10000) * 0x10000 + (c >>> 0)
+  const high = Math.floor(low / TWO_32) + Math.floor(middle / 0x10000) + aHigh * b + Math.floor(c / TWO_32)
+  return { low: low >>> 0, high: high % TWO_32 }
+}
+
+/** One frequency of the time-stamp counter. */
+export class TscScale {
+  /** Ticks per millisecond. */
+  readonly kilohertz: number
+  /** `tsc_to_system_mul` of the time record. */
+  readonly multiplier: number
+  /** `tsc_shift` of the time record. */
+  readonly shift: number
+
+  constructor(kilohertz: number) {
+    if (!Number.isInteger(kilohertz) || kilohertz < 1000 || kilohertz > 100_000_000) {
+      throw new XenError('INVALID_ARGUMENT', `a time-stamp counter runs at 1,000 to 100,000,000 kHz, got ${kilohertz}`, {
+        details: { kilohertz },
+      })
+    }
+    this.kilohertz = kilohertz
+    let ticks = kilohertz * 1000
+    let shift = 0
+    for (; ticks > 2 * NS_PER_SECOND; shift -= 1) ticks = Math.floor(ticks / 2)
+    for (; ticks <= NS_PER_SECOND; shift += 1) ticks *= 2
+    this.multiplier = fraction(NS_PER_SECOND, ticks)
+    this.shift = shift
+  }
+
+  /** Ticks that have passed at host time `nanoseconds`, rounded down. */
+  ticksAt(nanoseconds: number): WideValue {
+    const milliseconds = Math.floor(nanoseconds / NS_PER_MILLISECOND)
+    const rest = nanoseconds - milliseconds * NS_PER_MILLISECOND
+    return multiplyAdd(milliseconds, this.kilohertz, Math.floor((rest * this.kilohertz) / NS_PER_MILLISECOND))
+  }
+
+  /** Nanoseconds that `ticks` take, rounded down; exact for ticks below 2^53. */
+  nanosecondsOf(ticks: number): number {
+    const milliseconds = Math.floor(ticks / this.kilohertz)
+    const rest = ticks - milliseconds * this.kilohertz
+    return milliseconds * NS_PER_MILLISECOND + Math.floor((rest * NS_PER_MILLISECOND) / this.kilohertz)
+  }
+
+  /** Ticks after which `nanoseconds` have passed for sure, rounded up; exact while the result is below 2^53. */
+  ticksFor(nanoseconds: number): number {
+    const milliseconds = Math.floor(nanoseconds / NS_PER_MILLISECOND)
+    const rest = nanoseconds - milliseconds * NS_PER_MILLISECOND
+    return milliseconds * this.kilohertz + Math.ceil((rest * this.kilohertz) / NS_PER_MILLISECOND)
+  }
+}
