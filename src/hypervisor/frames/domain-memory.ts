@@ -1,0 +1,137 @@
+/**
+ * Giving frames to domains and taking them back: reservations, limits, frames shared by the hypervisor. A frame comes
+ * zeroed, and after every processor that might still see its former use has forgotten it.
+ * Reference: xen/common/page_alloc.c, assign_pages, free_domheap_pages.
+ */
+import { PAGE_SIZE } from '../../x86/index.ts'
+import type { Domain } from '../domain.ts'
+import type { GuestMemory } from '../guest-memory.ts'
+import type { FrameAllocator } from './frame-allocator.ts'
+import { FRAME_FLAG, FRAME_TYPE, type FrameTable } from './frame-table.ts'
+import type { MachineToPhys } from './machine-to-phys.ts'
+
+/** What this part works on. */
+export interface DomainMemoryParts {
+  readonly memory: GuestMemory
+  readonly frames: FrameTable
+  readonly allocator: FrameAllocator
+  readonly machineToPhys: MachineToPhys
+  readonly tlb: { now(): number; flushSince(stamp: number): void }
+  domainOf(domid: number): Domain | undefined
+  /** A dying domain has lost its last frame. */
+  lastFrameGone(domain: Domain): void
+}
+
+/** Frames between allocator and domains. */
+export class DomainMemory {
+  private readonly parts: DomainMemoryParts
+
+  constructor(parts: DomainMemoryParts) {
+    this.parts = parts
+    parts.frames.connect({ released: (mfn) => this.released(mfn) })
+  }
+
+  /** Frames that are free. */
+  get free(): number {
+    return this.parts.allocator.free
+  }
+
+  /** Gives one zeroed frame to a domain; -1 when its limit is reached or the host has none. */
+  allocate(domain: Domain): number {
+    return this.allocateRun(domain, 0)
+  }
+
+  /** Gives 2^order frames in a row; the first, or -1. */
+  allocateRun(domain: Domain, order: number): number {
+    const { allocator, frames } = this.parts
+    const count = 2 ** order
+    if (domain.dying || domain.totalPages + count > domain.maxPages) return -1
+    const first = order === 0 ? allocator.take() : allocator.takeRun(order)
+    if (first < 0) return -1
+    for (let mfn = first; mfn < first + count; mfn += 1) {
+      this.prepare(mfn)
+      frames.assign(mfn, domain.id)
+    }
+    domain.totalPages += count
+    return first
+  }
+
+  /** A zeroed frame of the hypervisor's that the domain may map writable; -1 when the host has none. */
+  allocateShared(domain: { readonly id: number; sharedPages: number }): number {
+    const mfn = this.takeRaw()
+    if (mfn < 0) return -1
+    this.parts.frames.assignShared(mfn, domain.id)
+    domain.sharedPages += 1
+    return mfn
+  }
+
+  /** A zeroed frame without owner, to be assigned by the caller; -1 when there is none. */
+  takeRaw(): number {
+    const mfn = this.parts.allocator.take()
+    if (mfn >= 0) this.prepare(mfn)
+    return mfn
+  }
+
+  /** Drops the owner's own reference; the frame is free once nobody else holds one. False when it was dropped before. */
+  giveBack(mfn: number): boolean {
+    const { frames } = this.parts
+    if (!frames.hasFlag(mfn, FRAME_FLAG.ALLOCATED)) return false
+    frames.flags[mfn]! &= ~FRAME_FLAG.ALLOCATED
+    frames.putPage(mfn)
+    return true
+  }
+
+  /**
+   * Takes a frame from its owner without freeing it: only when the owner's own reference is the last. It then belongs
+   * to nobody and is counted nowhere. The caller holds no reference of its own.
+   */
+  steal(mfn: number, domain: Domain): boolean {
+    const { frames } = this.parts
+    const isPlain = frames.isValid(mfn) && frames.owner[mfn] === domain.id && frames.references[mfn] === 1
+      && frames.hasFlag(mfn, FRAME_FLAG.ALLOCATED) && !frames.hasFlag(mfn, FRAME_FLAG.SHARED | FRAME_FLAG.PINNED)
+      && frames.typeCount[mfn] === 0
+    if (!isPlain) return false
+    frames.stamp[mfn] = this.parts.tlb.now()
+    frames.clear(mfn)
+    domain.totalPages -= 1
+    return true
+  }
+
+  /** Gives a stolen frame to a domain as it is. False when its limit is reached. */
+  adopt(mfn: number, domain: Domain): boolean {
+    if (domain.dying || domain.totalPages >= domain.maxPages) return false
+    this.parts.tlb.flushSince(this.parts.frames.stamp[mfn]!)
+    this.parts.frames.assign(mfn, domain.id)
+    domain.totalPages += 1
+    return true
+  }
+
+  /** Frees a frame that nobody owns: stolen, or taken raw. */
+  discard(mfn: number): void {
+    this.parts.frames.clear(mfn)
+    this.parts.machineToPhys.clear(mfn)
+    this.parts.allocator.give(mfn)
+  }
+
+  private prepare(mfn: number): void {
+    const { memory, frames, tlb } = this.parts
+    tlb.flushSince(frames.stamp[mfn]!)
+    memory.words.fill(0, mfn * (PAGE_SIZE / 4), (mfn + 1) * (PAGE_SIZE / 4))
+    memory.markWritten(mfn)
+  }
+
+  private released(mfn: number): void {
+    const { frames, allocator, machineToPhys, tlb } = this.parts
+    const domain = this.parts.domainOf(frames.owner[mfn]!)
+    const isShared = frames.hasFlag(mfn, FRAME_FLAG.SHARED)
+    if (!isShared && frames.type[mfn] === FRAME_TYPE.WRITABLE) frames.type[mfn] = FRAME_TYPE.NONE
+    frames.stamp[mfn] = tlb.now()
+    frames.clear(mfn)
+    machineToPhys.clear(mfn)
+    allocator.give(mfn)
+    if (domain === undefined) return
+    if (isShared) domain.sharedPages -= 1
+    else domain.totalPages -= 1
+    if (domain.dying && domain.totalPages + domain.sharedPages === 0) this.parts.lastFrameGone(domain)
+  }
+}

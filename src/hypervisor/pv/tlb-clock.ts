@@ -1,0 +1,49 @@
+/**
+ * When each processor last dropped all of its translations, on a clock that ticks with every full flush. A frame keeps
+ * the time at which its last use of a kind ended; who has flushed since then cannot hold a stale translation of it.
+ * Reference: xen/arch/x86/flushtlb.c, tlbflush_filter.
+ */
+import type { PvVcpu } from './pv-vcpu.ts'
+
+/** Flushes translations, and only where they can be stale. */
+export class TlbClock {
+  private time = 1
+  /** No processor has flushed before this time. */
+  private oldest = Infinity
+  private readonly holders = new Set<PvVcpu>()
+
+  /** Present time, for stamps of frames. */
+  now(): number {
+    return this.time
+  }
+
+  /** A processor comes into use. */
+  add(pv: PvVcpu): void {
+    this.holders.add(pv)
+    this.flush(pv)
+    this.oldest = Math.min(this.oldest, pv.flushedAt)
+  }
+
+  /** A processor goes out of use. */
+  remove(pv: PvVcpu): void {
+    this.holders.delete(pv)
+  }
+
+  /** Drops all translations of one processor. */
+  flush(pv: PvVcpu): void {
+    pv.processor.flushTlb()
+    this.time += 1
+    pv.flushedAt = this.time
+  }
+
+  /** Drops the translations of every processor that has not flushed since `stamp`. */
+  flushSince(stamp: number): void {
+    if (stamp < this.oldest) return
+    let oldest = Infinity
+    for (const pv of this.holders) {
+      if (pv.flushedAt <= stamp) this.flush(pv)
+      oldest = Math.min(oldest, pv.flushedAt)
+    }
+    this.oldest = oldest
+  }
+}
