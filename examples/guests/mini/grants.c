@@ -1,0 +1,107 @@
+/*
+ * One granted page and one event channel with another domain. Both sides keep to one form: the first half of the page
+ * holds the offering side's text, the second half the answer, each ended by a zero; an event says "I have written".
+ */
+#include "mini.h"
+
+#define HALF (PAGE_SIZE / 2)
+
+static char table_page[PAGE_SIZE] __attribute__((aligned(4096), section(".bss.pages")));
+static char mapped_page[PAGE_SIZE] __attribute__((aligned(4096), section(".bss.pages")));
+static char offered_page[PAGE_SIZE] __attribute__((aligned(4096), section(".bss.pages")));
+static volatile struct grant_entry *const table = (struct grant_entry *)table_page;
+static int table_ready;
+static u32 offered_port;
+
+/* Maps the first frame of our grant table. */
+static int prepare_table(void)
+{
+    u64 frame = 0;
+    struct gnttab_setup_table setup = { DOMID_SELF, 1, 0, &frame };
+    if (table_ready)
+        return 0;
+    s64 result = hypercall(CALL_GRANT_TABLE_OP, GNTTABOP_SETUP_TABLE, ADDRESS(&setup), 1, 0);
+    if (result || setup.status || map_page(table_page, frame, PTE_DATA)) {
+        print("offer: no grant table (%ld, %d)\n", result, setup.status);
+        return -1;
+    }
+    table_ready = 1;
+    return 0;
+}
+
+/* Copies a text of the other side; it may change under our hands, so it is cut, not trusted to end. */
+static void copy_text(char *to, const volatile char *from, u64 size)
+{
+    u64 i = 0;
+    while (i + 1 < size && from[i]) {
+        to[i] = from[i];
+        i++;
+    }
+    to[i] = 0;
+}
+
+/* Reads what the other side has written, answers, and lets go. */
+void peer_answer(u16 domain, u32 port, u32 ref)
+{
+    char text[128];
+    u64 own_frame = frame_of(mapped_page);
+    struct gnttab_map_grant_ref map = { ADDRESS(mapped_page), GNTMAP_HOST_MAP, ref, domain, 0, 0, 0 };
+    s64 result = hypercall(CALL_GRANT_TABLE_OP, GNTTABOP_MAP_GRANT_REF, ADDRESS(&map), 1, 0);
+    if (result || map.status) {
+        print("peer: cannot map grant %u of domain %u (%ld, %d)\n", ref, domain, result, map.status);
+        return;
+    }
+    copy_text(text, mapped_page, sizeof(text));
+    print("peer: domain %u wrote: %s\n", domain, text);
+    format(mapped_page + HALF, HALF, "mini has read %lu characters", length_of(text));
+    s64 local = port_bind(domain, port);
+    if (local < 0) {
+        print("peer: cannot bind port %u of domain %u (%ld)\n", port, domain, local);
+    } else {
+        port_notify((u32)local);
+        port_close((u32)local);
+    }
+    struct gnttab_unmap_grant_ref unmap = { ADDRESS(mapped_page), 0, map.handle, 0 };
+    hypercall(CALL_GRANT_TABLE_OP, GNTTABOP_UNMAP_GRANT_REF, ADDRESS(&unmap), 1, 0);
+    map_page(mapped_page, own_frame, PTE_DATA);
+    print("peer: answered, status %d\n", unmap.status);
+}
+
+/* Grants a page with a text to another domain, with a port to answer on; says how the other side calls `peer`. */
+void peer_offer(u16 domain, const char *text)
+{
+    char own[16] = "?";
+    if (offered_port || prepare_table())
+        return;
+    s64 port = port_alloc(domain);
+    if (port < 0) {
+        print("offer: no port (%ld)\n", port);
+        return;
+    }
+    format(offered_page, HALF, "%s", text);
+    offered_page[HALF] = 0;
+    table[GNTTAB_RESERVED].domid = domain;
+    table[GNTTAB_RESERVED].frame = (u32)frame_of(offered_page);
+    barrier();
+    table[GNTTAB_RESERVED].flags = GTF_PERMIT_ACCESS;
+    offered_port = (u32)port;
+    port_open(offered_port);
+    store_read("domid", own, sizeof(own));
+    print("offer: peer %s %u %u\n", own, offered_port, GNTTAB_RESERVED);
+}
+
+/* The other side has answered: prints it and takes the offer back. A page still mapped there stays granted. */
+void peer_check(void)
+{
+    char text[128];
+    if (!offered_port || !port_fired(offered_port))
+        return;
+    copy_text(text, offered_page + HALF, sizeof(text));
+    print("offer: answer: %s\n", text);
+    port_close(offered_port);
+    offered_port = 0;
+    u16 flags = GTF_PERMIT_ACCESS;
+    while (table[GNTTAB_RESERVED].flags & GTF_IN_USE)
+        hypercall(CALL_SCHED_OP, SCHEDOP_YIELD, 0, 0, 0);
+    __atomic_compare_exchange_n(&table[GNTTAB_RESERVED].flags, &flags, 0, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
