@@ -1,0 +1,94 @@
+/**
+ * A kernel that can be started as a 64-bit PV guest: its ELF file and its notes put together and checked against
+ * each other.
+ */
+import { XenError } from '../../util/index.ts'
+import { imageError, parseElf, type ElfFile, type ElfSegment } from './elf.ts'
+import { parseFeatures, type ImageFeatures } from './features.ts'
+import { readXenNotes, type XenNotes } from './xen-notes.ts'
+
+/** The one interface version that 64-bit PV guests have ever named. */
+const XEN_VERSION = 'xen-3.0'
+
+/** What the domain builder needs to know of a kernel. Addresses are signed numbers. */
+export interface KernelImage {
+  readonly segments: readonly ElfSegment[]
+  /** Virtual address of pseudo-physical page 0. */
+  readonly virtualBase: number
+  /** Virtual address of the first loaded byte. */
+  readonly start: number
+  /** One past the last loaded byte. */
+  readonly end: number
+  readonly entry: number
+  /** To be added to a segment's physical address. */
+  readonly virtualOffset: number
+  readonly hypercallPage: number | undefined
+  /** Where the frame list is to be mapped; within the kernel's own mapping when undefined. */
+  readonly initialP2m: number | undefined
+  readonly moduleByFrame: boolean
+  readonly features: ImageFeatures
+  readonly notes: XenNotes
+}
+
+function checkNotes(notes: XenNotes): void {
+  if (notes.xenVersion !== undefined && notes.xenVersion !== XEN_VERSION) {
+    throw imageError('note XEN_VERSION', notes.xenVersion, `is not ${XEN_VERSION}`)
+  }
+  if (notes.loader !== undefined && notes.loader !== 'generic') throw imageError('note LOADER', notes.loader, 'is not generic')
+}
+
+/** First and one past the last physical address that is loaded. */
+function extent(segments: readonly ElfSegment[]): readonly [number, number] {
+  const start = segments.reduce((least, segment) => Math.min(least, segment.physical), Infinity)
+  const end = segments.reduce((most, segment) => Math.max(most, segment.physical + segment.size), 0)
+  return [start, end]
+}
+
+function addresses(elf: ElfFile, notes: XenNotes) {
+  const virtualBase = notes.virtualBase ?? 0
+  // The older section counted physical addresses from the virtual base unless it said otherwise.
+  const physicalOffset = notes.physicalOffset ?? (notes.source === '__xen_guest' ? virtualBase : 0)
+  const virtualOffset = virtualBase - physicalOffset
+  const [low, high] = extent(elf.segments)
+  const start = low + virtualOffset
+  const end = high + virtualOffset
+  const entry = notes.entry ?? elf.entry
+  if (!Number.isSafeInteger(start) || start < virtualBase) throw imageError('p_paddr', low, `lies below VIRT_BASE ${virtualBase.toString(16)}`)
+  // Everything is mapped from the base upwards; a kernel that spans more than a host can have is not one.
+  if (end - virtualBase > 2 ** 32) throw imageError('p_paddr', low, 'lies more than 4 GiB above VIRT_BASE')
+  if (entry < start || entry >= end) throw imageError('entry point', BigInt.asUintN(64, BigInt(entry)), 'lies outside the loaded segments')
+  return { virtualBase, virtualOffset, start, end, entry }
+}
+
+/** A p2m list outside the kernel's mapping must start at a page below the base (unsigned); otherwise it is not honoured. */
+function p2mBase(wanted: number | undefined, image: { virtualBase: number; start: number; end: number }): number | undefined {
+  if (wanted === undefined || wanted % 4096 !== 0) return undefined
+  if (wanted >= image.start && wanted < image.end) throw imageError('note INIT_P2M', BigInt.asUintN(64, BigInt(wanted)), 'lies in the kernel')
+  const unsigned = (address: number): number => (address < 0 ? address + 2 ** 64 : address)
+  return unsigned(wanted) < unsigned(image.virtualBase) ? wanted : undefined
+}
+
+/** Reads an uncompressed ELF kernel. Throws INVALID_IMAGE naming the field at fault. */
+export function parseKernelImage(file: Uint8Array): KernelImage {
+  const elf = parseElf(file)
+  const notes = readXenNotes(elf)
+  if (notes === undefined) {
+    throw new XenError('INVALID_IMAGE', 'kernel image: it has neither Xen ELF notes nor a __xen_guest section, so it is not a Xen guest', {
+      details: { field: 'notes', value: undefined },
+    })
+  }
+  checkNotes(notes)
+  const places = addresses(elf, notes)
+  const { hypercallPage } = notes
+  if (hypercallPage !== undefined && (hypercallPage % 4096 !== 0 || hypercallPage < places.start || hypercallPage + 4096 > roundUp(places.end))) {
+    throw imageError('note HYPERCALL_PAGE', BigInt.asUintN(64, BigInt(hypercallPage)), 'is not a page of the kernel')
+  }
+  return {
+    ...places, segments: elf.segments, hypercallPage, notes,
+    initialP2m: p2mBase(notes.initialP2m, places),
+    moduleByFrame: notes.moduleByFrame ?? false,
+    features: parseFeatures(notes.features ?? '', notes.supportedFeatures),
+  }
+}
+
+const roundUp = (address: number): number => Math.ceil(address / 4096) * 4096

@@ -1,0 +1,88 @@
+/** Makes small ELF files for tests of the loader: segments, notes in either place, and any header field overwritten. */
+
+/** One PT_LOAD segment. */
+export interface TestSegment {
+  readonly address: number
+  readonly bytes: Uint8Array
+  readonly size?: number
+  readonly flags?: number
+}
+
+/** A note of owner "Xen" unless said otherwise; numbers become 8 bytes. */
+export interface TestNote {
+  readonly type: number
+  readonly value: bigint | string | Uint8Array
+  readonly owner?: string
+}
+
+export interface TestElf {
+  readonly entry?: bigint
+  readonly segments: readonly TestSegment[]
+  readonly notes?: readonly TestNote[]
+  /** `segment`: PT_NOTE (default). `section`: SHT_NOTE only. */
+  readonly notesIn?: 'segment' | 'section'
+  /** Text of a `__xen_guest` section. */
+  readonly guestSection?: string
+}
+
+const padded = (length: number): number => (length + 3) & ~3
+
+export function noteBytes(notes: readonly TestNote[]): Uint8Array {
+  const parts: number[] = []
+  for (const { type, value, owner = 'Xen' } of notes) {
+    const name = new TextEncoder().encode(`${owner}\0`)
+    const data = typeof value === 'bigint'
+      ? new Uint8Array(new BigUint64Array([BigInt.asUintN(64, value)]).buffer)
+      : typeof value === 'string' ? new TextEncoder().encode(`${value}\0`) : value
+    const header = new Uint8Array(new Uint32Array([name.length, data.length, type]).buffer)
+    parts.push(...header, ...name, ...new Array<number>(padded(name.length) - name.length).fill(0))
+    parts.push(...data, ...new Array<number>(padded(data.length) - data.length).fill(0))
+  }
+  return new Uint8Array(parts)
+}
+
+/** The file: header, program headers, contents, section headers. */
+export function makeElf({ entry = 0n, segments, notes = [], notesIn = 'segment', guestSection }: TestElf): Uint8Array<ArrayBuffer> {
+  const noteArea = noteBytes(notes)
+  const noteSegment = notes.length > 0 && notesIn === 'segment'
+  const names = '\0.shstrtab\0.note.Xen\0__xen_guest\0'
+  const contents: Uint8Array[] = [...segments.map((segment) => segment.bytes), noteArea, new TextEncoder().encode(names)]
+  if (guestSection !== undefined) contents.push(new TextEncoder().encode(`${guestSection}\0`))
+  const phnum = segments.length + (noteSegment ? 1 : 0)
+  const offsets: number[] = []
+  let end = 64 + phnum * 56
+  for (const part of contents) {
+    offsets.push(end)
+    end += (part.length + 15) & ~15
+  }
+  const shnum = 3 + (guestSection === undefined ? 0 : 1)
+  const file = new Uint8Array(end + shnum * 64)
+  const view = new DataView(file.buffer)
+  view.setUint32(0, 0x464c457f, true)
+  file.set([2, 1, 1], 4)
+  view.setUint16(16, 2, true)
+  view.setUint16(18, 62, true)
+  view.setUint32(20, 1, true)
+  view.setBigUint64(24, BigInt.asUintN(64, entry), true)
+  view.setBigUint64(32, 64n, true)
+  view.setBigUint64(40, BigInt(end), true)
+  for (const [offset, value] of [[52, 64], [54, 56], [56, phnum], [58, 64], [60, shnum], [62, 1]] as const) view.setUint16(offset, value, true)
+  const program = (i: number, type: number, flags: number, values: readonly number[]): void => {
+    view.setUint32(64 + i * 56, type, true)
+    view.setUint32(64 + i * 56 + 4, flags, true)
+    values.forEach((value, j) => view.setBigUint64(64 + i * 56 + 8 + j * 8, BigInt(value), true))
+  }
+  segments.forEach((s, i) => program(i, 1, s.flags ?? 7, [offsets[i]!, s.address, s.address, s.bytes.length, s.size ?? s.bytes.length, 4096]))
+  if (noteSegment) program(segments.length, 4, 4, [offsets[segments.length]!, 0, 0, noteArea.length, noteArea.length, 4])
+  const section = (i: number, name: number, type: number, content: number): void => {
+    view.setUint32(end + i * 64, name, true)
+    view.setUint32(end + i * 64 + 4, type, true)
+    view.setBigUint64(end + i * 64 + 24, BigInt(offsets[content]!), true)
+    view.setBigUint64(end + i * 64 + 32, BigInt(contents[content]!.length), true)
+  }
+  section(1, 1, 3, segments.length + 1)
+  section(2, 11, notes.length > 0 && notesIn === 'section' ? 7 : 1, segments.length)
+  if (guestSection !== undefined) section(3, 21, 1, segments.length + 2)
+  contents.forEach((part, i) => file.set(part, offsets[i]!))
+  return file
+}
