@@ -64,13 +64,14 @@ void peer_answer(u16 domain, u32 port, u32 ref)
     struct gnttab_unmap_grant_ref unmap = { ADDRESS(mapped_page), 0, map.handle, 0 };
     hypercall(CALL_GRANT_TABLE_OP, GNTTABOP_UNMAP_GRANT_REF, ADDRESS(&unmap), 1, 0);
     map_page(mapped_page, own_frame, PTE_DATA);
-    print("peer: answered, status %d\n", unmap.status);
+    if (local >= 0)
+        print("peer: answered, status %d\n", unmap.status);
 }
 
 /* Grants a page with a text to another domain, with a port to answer on; says how the other side calls `peer`. */
 void peer_offer(u16 domain, const char *text)
 {
-    char own[16] = "?";
+    char own[16];
     if (offered_port || prepare_table())
         return;
     s64 port = port_alloc(domain);
@@ -86,7 +87,8 @@ void peer_offer(u16 domain, const char *text)
     table[GNTTAB_RESERVED].flags = GTF_PERMIT_ACCESS;
     offered_port = (u32)port;
     port_open(offered_port);
-    store_read("domid", own, sizeof(own));
+    if (store_read("domid", own, sizeof(own)) < 0)
+        format(own, sizeof(own), "?");
     print("offer: peer %s %u %u\n", own, offered_port, GNTTAB_RESERVED);
 }
 

@@ -59,6 +59,11 @@ static void run_mem(char *rest)
     memory_report();
 }
 
+static void run_balloon(char *rest)
+{
+    memory_set_target(number_of(word_of(&rest)));
+}
+
 static void run_ticks(char *rest)
 {
     arm(number_of(word_of(&rest)));
@@ -164,6 +169,7 @@ static const struct command commands[] = {
     { "echo", "echo TEXT            prints the text", run_echo },
     { "info", "info                 what Xen told us at start", run_info },
     { "mem", "mem                  memory, and whether Xen's table of frames agrees", run_mem },
+    { "balloon", "balloon KIB          gives memory back, or takes it again", run_balloon },
     { "ticks", "ticks N              prints N ticks, one every 100 ms", run_ticks },
     { "time", "time                 nanoseconds since the host started", run_time },
     { "spin", "spin MS              computes for so long and counts upcalls", run_spin },

@@ -4,7 +4,9 @@
 struct registers {
     u64 r15, r14, r13, r12, r11, r10, r9, r8, rbp, rdi, rsi, rdx, rcx, rbx, rax;
     u64 vector, code;
-    u64 rip, cs, rflags, rsp, ss;
+    u64 rip;
+    u32 cs, saved_mask;
+    u64 rflags, rsp, ss;
 };
 
 #define VECTORS 20
@@ -57,7 +59,7 @@ void on_trap(struct registers *at)
     print("rsi %lx rdi %lx rbp %lx rsp %lx\n", at->rsi, at->rdi, at->rbp, at->rsp);
     print("r8 %lx r9 %lx r10 %lx r11 %lx\n", at->r8, at->r9, at->r10, at->r11);
     print("r12 %lx r13 %lx r14 %lx r15 %lx\n", at->r12, at->r13, at->r14, at->r15);
-    print("cs %lx ss %lx rflags %lx\n", at->cs, at->ss, at->rflags);
+    print("cs %x ss %lx rflags %lx\n", at->cs, at->ss, at->rflags);
     shut_down(SHUTDOWN_CRASH);
 }
 

@@ -1,0 +1,83 @@
+/**
+ * The guests and tools that tests run but this repository does not hold: Debian packages, unpacked by
+ * test/guests/fetch.ts (`npm run guests`) into the ignored folder `.guests/`, one folder a package.
+ */
+import { existsSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+/** Where packages are unpacked. */
+export const GUESTS_FOLDER = fileURLToPath(new URL('../../.guests', import.meta.url))
+
+/** Packages that are fetched together. */
+export const GUEST_SETS = {
+  grub: ['grub-xen-host'],
+  linux: ['linux-image-amd64', 'busybox-static'],
+  tools: ['xen-utils-4.17'],
+} as const satisfies Record<string, readonly string[]>
+
+/** A set of packages. */
+export type GuestSet = keyof typeof GUEST_SETS
+
+/** Where a file is in its package. A pattern stands for the one name in its folder that matches. */
+interface Place {
+  readonly set: GuestSet
+  readonly package: string
+  readonly folder: string
+  readonly name: string | RegExp
+}
+
+const PLACES = {
+  /** GRUB as a 64-bit PV kernel. */
+  grub64: { set: 'grub', package: 'grub-xen-host', folder: 'usr/lib/grub-xen', name: 'grub-x86_64-xen.bin' },
+  /** GRUB as a 32-bit PV kernel. */
+  grub32: { set: 'grub', package: 'grub-xen-host', folder: 'usr/lib/grub-xen', name: 'grub-i386-xen.bin' },
+  /** GRUB as a PVH kernel. */
+  grubPvh: { set: 'grub', package: 'grub-xen-host', folder: 'usr/lib/grub-xen', name: 'grub-i386-xen_pvh.bin' },
+  /** Debian's kernel, a bzImage. */
+  linux: { set: 'linux', package: 'linux-image-amd64', folder: 'boot', name: /^vmlinuz-/ },
+  /** Folder of the kernel's modules. */
+  linuxModules: { set: 'linux', package: 'linux-image-amd64', folder: 'lib/modules', name: /./ },
+  /** BusyBox, linked statically: a whole user space in one file. */
+  busybox: { set: 'linux', package: 'busybox-static', folder: 'bin', name: 'busybox' },
+  /** Xen's own checker of saved images, a Python program. */
+  verifyStream: { set: 'tools', package: 'xen-utils-4.17', folder: 'usr/lib/xen-4.17/bin', name: 'verify-stream-v2' },
+  /** Folder of the Python modules that it needs. */
+  xenPython: { set: 'tools', package: 'xen-utils-4.17', folder: 'usr/lib/xen-4.17/lib/python', name: 'xen' },
+} as const satisfies Record<string, Place>
+
+/** A file that tests may need. */
+export type GuestFile = keyof typeof PLACES
+
+/** Every file that tests may need. */
+export const GUEST_FILES = Object.keys(PLACES) as readonly GuestFile[]
+
+/** The set of packages that a file comes with. */
+export const setOf = (file: GuestFile): GuestSet => PLACES[file].set
+
+/** Where a file is on this machine; undefined when it has not been fetched. */
+export function guestFile(file: GuestFile): string | undefined {
+  const place: Place = PLACES[file]
+  const folder = join(GUESTS_FOLDER, place.package, place.folder)
+  if (!existsSync(folder)) return undefined
+  const { name } = place
+  const found = typeof name === 'string' ? name : readdirSync(folder).find((entry) => name.test(entry))
+  return found !== undefined && existsSync(join(folder, found)) ? join(folder, found) : undefined
+}
+
+/**
+ * Why a test that needs these files has to be skipped; undefined when all are there. Where `CI` is `true` nothing may
+ * be skipped, so there it throws.
+ *
+ * @example
+ * const missing = whyMissing('grub64')
+ * describe.skipIf(missing)(`GRUB${missing ?? ''}`, () => { const image = readFileSync(guestFile('grub64')!) })
+ */
+export function whyMissing(...files: readonly GuestFile[]): string | undefined {
+  const missing = files.filter((file) => guestFile(file) === undefined)
+  if (missing.length === 0) return undefined
+  const sets = [...new Set(missing.map(setOf))].join(' ')
+  const reason = ` (${missing.join(', ')} missing: npm run guests -- ${sets})`
+  if (process.env['CI'] === 'true') throw new Error(`a test cannot run here${reason}`)
+  return reason
+}
