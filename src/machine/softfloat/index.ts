@@ -16,5 +16,7 @@ export { X87Arithmetic } from './x87.ts'
 export {
   loadConstant, loadDecimal, loadDouble, loadInteger, loadSingle, storeDecimal, storeDouble, storeInteger, storeSingle,
 } from './x87-convert.ts'
+export { REMAINDER, extract, remainder, scale } from './x87-scale.ts'
+export { X87Transcendental } from './x87-transcendental.ts'
 export type { IntegerStore, StoredWords } from './x87-convert.ts'
 export { productError, sumError } from './native.ts'

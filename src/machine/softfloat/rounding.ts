@@ -97,7 +97,8 @@ function roundTiny(x: Unpacked, format: FloatFormat, control: number): number {
   if (tiny && (control & FLOAT_FLAG.UNDERFLOW) === 0) {
     const inexact = roundSignificand(x, format.precision, rounding)
     x.exponent += format.wrap
-    return inexact | FLOAT_FLAG.UNDERFLOW
+    if (format.wrap === 0 || x.exponent >= format.minExponent) return inexact | FLOAT_FLAG.UNDERFLOW
+    return flushToZero(x)
   }
   if (tiny && (control & CONTROL.FLUSH_TO_ZERO) !== 0) return flushToZero(x)
   x.shiftRight(format.minExponent - x.exponent)
@@ -110,7 +111,9 @@ function roundTiny(x: Unpacked, format: FloatFormat, control: number): number {
 function overflowed(x: Unpacked, format: FloatFormat, control: number, inexact: number): number {
   if ((control & FLOAT_FLAG.OVERFLOW) === 0) {
     x.exponent -= format.wrap
-    return inexact | FLOAT_FLAG.OVERFLOW
+    if (format.wrap === 0 || x.exponent <= format.maxExponent) return inexact | FLOAT_FLAG.OVERFLOW
+    x.setSpecial(KIND.INFINITE, x.sign)
+    return FLOAT_FLAG.OVERFLOW | INEXACT_UP
   }
   const rounding = roundingOf(control)
   const away = rounding === ROUNDING.NEAREST || rounding === (x.sign === 0 ? ROUNDING.UP : ROUNDING.DOWN)
@@ -126,7 +129,8 @@ function overflowed(x: Unpacked, format: FloatFormat, control: number, inexact: 
 
 /**
  * Makes a value fit a format, as the control value wants it. Returns exception flags, and C1 when the magnitude was
- * rounded up. An unmasked overflow or underflow leaves the exponent wrapped; whether that is delivered is the caller's.
+ * rounded up. An unmasked overflow or underflow leaves the exponent wrapped (infinity or zero where even that does not
+ * fit); whether that is delivered is the caller's.
  */
 export function roundTo(x: Unpacked, format: FloatFormat, control: number): number {
   if (x.kind !== KIND.NORMAL) return 0

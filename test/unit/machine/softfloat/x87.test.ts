@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import {
-  Float80, X87Arithmetic, loadConstant, loadDecimal, loadDouble, loadInteger, loadSingle, storeDecimal, storeDouble,
-  storeInteger, storeSingle,
+  Float80, REMAINDER, X87Arithmetic, X87Transcendental, extract, loadConstant, loadDecimal, loadDouble, loadInteger,
+  loadSingle, remainder, scale, storeDecimal, storeDouble, storeInteger, storeSingle,
 } from '../../../../src/machine/softfloat/index.ts'
 import { below, type Random, SeededRandom } from '../../../../src/util/index.ts'
 import {
@@ -106,6 +106,18 @@ const rows: Row[] = [
   condition('fcom', 6, (u, a, b) => u.compare(a, b)),
   condition('fucom', 7, (u, a, b) => u.compareQuietly(a, b)),
   condition('fxam', 8, (u, a) => u.examine(a)),
+  onStack('fscale', 9, scale),
+  onStack('fprem', 11, (u, a, b) => remainder(u, a, b, REMAINDER.FPREM)),
+  onStack('fprem1', 12, (u, a, b) => remainder(u, a, b, REMAINDER.FPREM1)),
+  {
+    name: 'fxtract', operation: 10, a: extended, bytes: 10,
+    run: (unit, a, _b, out) => {
+      const status = extract(unit, value(a))
+      if ((status & SUPPRESSED) === 0) put(unit.pushed, out)
+      else out.set(a)
+      return status
+    },
+  },
   load('fld m32', 32, (random) => [single(random)], (u, a) => loadSingle(u, at(a, 0))),
   load('fld m64', 33, double, (u, a) => loadDouble(u, at(a, 0), at(a, 1))),
   load('fild m16', 34, integer, (u, a) => loadInteger(u, (at(a, 0) << 16) >> 16, at(a, 0) << 16 >> 31)),
@@ -123,6 +135,51 @@ const rows: Row[] = [
   store('fbstp', 48, 10, storeDecimal),
   ...['fldl2t', 'fldl2e', 'fldpi', 'fldlg2', 'fldln2'].map((name, index) =>
     load(name, 21 + index, () => [0, 0, 0], (u) => loadConstant(u, 1 + index))),
+]
+
+/** Units in the last place between our result and the processor's; sign and exponent count as higher digits. */
+function distance(ours: Float80, theirs: readonly number[]): bigint {
+  const ordinal = (signExponent: number, high: number, low: number): bigint => {
+    const exponent = BigInt(signExponent & 0x7fff)
+    const fraction = (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0)
+    const magnitude = exponent <= 1n ? fraction : ((exponent - 1n) << 63n) + fraction
+    return (signExponent & 0x8000) === 0 ? magnitude : -magnitude
+  }
+  const difference = ordinal(ours.signExponent, ours.high, ours.low) - ordinal(theirs[2]!, theirs[1]!, theirs[0]!)
+  return difference < 0n ? -difference : difference
+}
+
+interface FunctionRow {
+  readonly name: string
+  readonly operation: number
+  readonly a: Operand
+  readonly b: Operand
+  readonly pushes: boolean
+  readonly run: (functions: X87Transcendental, a: Float80, b: Float80) => number
+}
+
+/** Extended values with exponents up to a limit; special values remain. */
+const upTo = (limit: number): Operand => (random) => {
+  const words = extended(random)
+  const biased = words[2] & 0x7fff
+  if (biased === 0x7fff || biased < 16383 + limit) return words
+  words[2] = (words[2] & 0x8000) | (16383 + limit - 1 - below(random, 90))
+  return words
+}
+
+const functionRow = (
+  name: string, operation: number, operands: readonly [Operand, Operand], run: FunctionRow['run'], pushes = false,
+): FunctionRow => ({ name, operation, a: operands[0], b: operands[1], pushes, run })
+
+const functions: FunctionRow[] = [
+  functionRow('f2xm1', 13, [upTo(0), extended], (f, a) => f.exp2MinusOne(a)),
+  functionRow('fyl2x', 14, [extended, extended], (f, a, b) => f.logarithm(a, b)),
+  functionRow('fyl2xp1', 15, [upTo(-2), extended], (f, a, b) => f.logarithmOfOnePlus(a, b)),
+  functionRow('fsin', 16, [upTo(66), extended], (f, a) => f.sine(a)),
+  functionRow('fcos', 17, [upTo(66), extended], (f, a) => f.cosine(a)),
+  functionRow('fsincos', 18, [upTo(66), extended], (f, a) => f.sineCosine(a), true),
+  functionRow('fptan', 19, [upTo(66), extended], (f, a) => f.tangent(a), true),
+  functionRow('fpatan', 20, [extended, extended], (f, a, b) => f.arctangent(a, b)),
 ]
 
 function makeCases(row: Row, random: Random): FloatCase[] {
@@ -156,5 +213,29 @@ describe.skipIf(harness.path === undefined)(`x87 against the processor (${harnes
         `${status.toString(16)}, processor ${bytesOf(first, row.bytes)} ${(theirStatus & 0x47ff).toString(16)}`)
     })
     expect(wrong.slice(0, 8), `${wrong.length} of ${CASES} differ`).toEqual([])
+  })
+
+  test.each(functions.map((row) => [row.name, row] as const))('%s lies within one unit in the last place', (_name, row) => {
+    const unit = new X87Arithmetic()
+    const functionsOf = new X87Transcendental(unit)
+    const random = new SeededRandom(row.operation)
+    const cases = Array.from({ length: CASES / 4 }, (): FloatCase =>
+      ({ operation: row.operation, control: controlWord(random), a: row.a(random), b: row.b(random) }))
+    const answers = runNatively(harness.path!, cases)
+    const wrong: string[] = []
+    cases.forEach((one, index) => {
+      unit.setControl(one.control)
+      const first = value(one.a)
+      const status = row.run(functionsOf, first, value(one.b))
+      const suppressed = (status & SUPPRESSED) !== 0
+      const results = suppressed ? [first] : row.pushes ? [unit.pushed, unit.result] : [unit.result]
+      const answer = answers[index]!
+      const near = results.every((result, at) => distance(result, at === 0 ? answer.first : answer.second) <= 1n)
+      if (near && ((status ^ answer.status) & COMPARED & ~0x200) === 0) return
+      const shown = results.map((result) => hex([result.low, result.high, result.signExponent])).join(' ')
+      wrong.push(`${one.control.toString(16)}: ${hex(one.a)} ${hex(one.b)} -> ${shown} ${status.toString(16)}, ` +
+        `processor ${bytesOf(answer.first, 10)} ${bytesOf(answer.second, 10)} ${(answer.status & 0x47ff).toString(16)}`)
+    })
+    expect(wrong.slice(0, 8), `${wrong.length} of ${CASES / 4} differ`).toEqual([])
   })
 })
