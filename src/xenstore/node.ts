@@ -1,0 +1,128 @@
+/**
+ * The tree: immutable nodes, each holding its children. A change makes new nodes along one path and shares the rest,
+ * so whoever holds a root holds that version of the whole store.
+ *
+ * Every node carries the generation at which it was written itself (adding or removing a child writes the parent);
+ * transactions compare them.
+ */
+import { OrderedMap } from './ordered-map.ts'
+import type { Permissions } from './permissions.ts'
+
+/** The children of a node by name. */
+export type Children = OrderedMap<StoreNode>
+
+/** What a node consists of. */
+export interface NodeParts {
+  readonly value: Uint8Array
+  readonly permissions: Permissions
+  readonly generation: number
+  readonly children: Children
+}
+
+/** One version of one node. */
+export class StoreNode implements NodeParts {
+  readonly value: Uint8Array
+  readonly permissions: Permissions
+  readonly generation: number
+  readonly children: Children
+
+  constructor(parts: NodeParts) {
+    this.value = parts.value
+    this.permissions = parts.permissions
+    this.generation = parts.generation
+    this.children = parts.children
+  }
+
+  /** A version with some parts replaced. */
+  with(parts: Partial<NodeParts>): StoreNode {
+    return new StoreNode({
+      value: parts.value ?? this.value,
+      permissions: parts.permissions ?? this.permissions,
+      generation: parts.generation ?? this.generation,
+      children: parts.children ?? this.children,
+    })
+  }
+}
+
+/** The value of a node that was only made. */
+export const EMPTY_VALUE: Uint8Array = /* @__PURE__ */ new Uint8Array(0)
+/** No children. */
+export const NO_CHILDREN: Children = /* @__PURE__ */ OrderedMap.empty<StoreNode>()
+
+/** Bytes of the header that xenstored keeps per node. Reference: tools/xenstored/core.h, struct node_hdr. */
+const HEADER_BYTES = 16
+const PERMISSION_BYTES = 8
+
+/** Bytes that a node counts as: what the quota on a node's size looks at. */
+export const nodeSize = (node: NodeParts): number =>
+  HEADER_BYTES + PERMISSION_BYTES * node.permissions.length + node.value.length + node.children.nameBytes
+
+/** The node at `path` below the tree's root; undefined when there is none. */
+export function nodeAt(root: StoreNode, path: string): StoreNode | undefined {
+  let node: StoreNode | undefined = root
+  if (path.length === 1) return node
+  for (let start = 1; start <= path.length;) {
+    const slash = path.indexOf('/', start)
+    const end = slash < 0 ? path.length : slash
+    node = node.children.get(path.slice(start, end))
+    if (node === undefined) return undefined
+    start = end + 1
+  }
+  return node
+}
+
+/** Where and how a tree is changed. */
+interface Change {
+  readonly path: string
+  /** The new node; undefined removes it. */
+  readonly node: StoreNode | undefined
+  /** Generation of the parent when it gains or loses a child. */
+  readonly generation: number
+}
+
+function changed(node: StoreNode, change: Change, start: number): StoreNode {
+  const slash = change.path.indexOf('/', start)
+  if (slash >= 0) {
+    const name = change.path.slice(start, slash)
+    const child = node.children.get(name)!
+    return node.with({ children: node.children.set(name, changed(child, change, slash + 1)) })
+  }
+  const name = change.path.slice(start)
+  if (change.node === undefined) {
+    return node.with({ children: node.children.delete(name), generation: change.generation })
+  }
+  const children = node.children.set(name, change.node)
+  if (children.size === node.children.size) return node.with({ children })
+  return node.with({ children, generation: change.generation })
+}
+
+/**
+ * The tree with `node` at `path`; its parent exists. A parent that gains a child by that gets `generation`, one that
+ * had it before keeps its own.
+ */
+export const withNode = (root: StoreNode, path: string, node: StoreNode, generation: number): StoreNode =>
+  path.length === 1 ? node : changed(root, { path, node, generation }, 1)
+
+/** The tree without the existing node at `path` and all below it. */
+export const withoutNode = (root: StoreNode, path: string, generation: number): StoreNode =>
+  changed(root, { path, node: undefined, generation }, 1)
+
+/** Calls `visit` for a node and all below it, children before their parent. */
+export function walkUp(path: string, node: StoreNode, visit: (path: string, node: StoreNode) => void): void {
+  // An explicit stack: a path of 1500 components is legal, and must not cost the host its own stack.
+  const stack: { path: string; node: StoreNode; rest: (readonly [string, StoreNode])[] }[] = []
+  const enter = (at: string, entered: StoreNode): void => {
+    stack.push({ path: at, node: entered, rest: entered.children.entries().slice().reverse() })
+  }
+  enter(path, node)
+  for (;;) {
+    const top = stack[stack.length - 1]
+    if (top === undefined) return
+    const next = top.rest.pop()
+    if (next !== undefined) enter(top.path === '/' ? `/${next[0]}` : `${top.path}/${next[0]}`, next[1])
+    else {
+      visit(top.path, top.node)
+      stack.pop()
+    }
+  }
+}

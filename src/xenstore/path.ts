@@ -1,0 +1,67 @@
+/**
+ * Node names: which are valid, how a relative one becomes absolute, and how to go up.
+ *
+ * Reference: xen/docs/misc/xenstore.txt, section "Nodes"; limits in xen/include/public/io/xs_wire.h.
+ */
+
+const SLASH = 0x2f
+
+/** Characters that a node name may have: letters, digits, and - / _ @ */
+const VALID: readonly boolean[] = Array.from({ length: 128 }, (_, code) =>
+  /[A-Za-z0-9\-/_@]/.test(String.fromCharCode(code)))
+
+/** How a path is to be taken. */
+export interface PathRules {
+  /** What a relative path is relative to, without a slash at the end. */
+  readonly implicit: string
+  /** Longest path behind `/local/domain/N/`; 0 for no limit but the protocol's. */
+  readonly pathMax: number
+  /** Whether names such as `@releaseDomain` are accepted. */
+  readonly special: boolean
+}
+
+/** Longest absolute path at all. Reference: XENSTORE_ABS_PATH_MAX. */
+const ABSOLUTE_MAX = 3072
+
+/** Valid characters, no empty component, no slash at the end. */
+function wellFormed(path: string): boolean {
+  let previous = 0
+  for (let i = 0; i < path.length; i += 1) {
+    const code = path.charCodeAt(i)
+    if (VALID[code] !== true || (code === SLASH && previous === SLASH)) return false
+    previous = code
+  }
+  return previous !== SLASH || path.length === 1
+}
+
+/** Length of a leading `/local/domain/N/`, which does not count against a domain's limit. */
+function localPrefixLength(path: string): number {
+  if (!path.startsWith('/local/domain/')) return 0
+  const match = /^\/local\/domain\/\d{1,5}\//.exec(path)
+  return match === null ? 0 : match[0].length
+}
+
+/** True for a path that is neither absolute nor special. */
+export const isRelative = (path: string): boolean => path.charCodeAt(0) !== SLASH && !path.startsWith('@')
+
+/** The absolute form of a path, or undefined when it breaks a rule. */
+export function canonicalPath(path: string, rules: PathRules): string | undefined {
+  if (path.startsWith('@') && !rules.special) return undefined
+  const name = isRelative(path) ? `${rules.implicit}/${path}` : path
+  if (!wellFormed(name) || name.length > ABSOLUTE_MAX) return undefined
+  const { pathMax } = rules
+  if (pathMax > 0 && name.length > pathMax && name.length - localPrefixLength(name) > pathMax) return undefined
+  return name
+}
+
+/** The node above; the root for a name at the top and for special names. */
+export function parentPath(path: string): string {
+  const slash = path.lastIndexOf('/')
+  return slash > 0 ? path.slice(0, slash) : '/'
+}
+
+/** The last component. */
+export const baseName = (path: string): string => path.slice(path.lastIndexOf('/') + 1)
+
+/** The path of a child. */
+export const childPath = (path: string, name: string): string => (path === '/' ? `/${name}` : `${path}/${name}`)

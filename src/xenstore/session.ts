@@ -1,0 +1,493 @@
+/**
+ * One connection's rights and doings: every operation of the protocol on the store, in or out of a transaction, with
+ * permissions and limits. It knows no bytes: server connections and local handles both stand on it.
+ *
+ * A result is a value, or an error's name; nothing is changed by an operation that is refused.
+ *
+ * Reference: xen/docs/misc/xenstore.txt; behaviour of tools/xenstored/core.c.
+ */
+import { isUnprivileged, type StoreDomain } from './domains.ts'
+import { EMPTY_VALUE, NO_CHILDREN, StoreNode, nodeSize } from './node.ts'
+import { baseName, canonicalPath, isRelative, parentPath } from './path.ts'
+import { ACCESS, DOMAIN_ANY, accessOf, type Asker, type Permissions } from './permissions.ts'
+import type { QuotaName } from './quota.ts'
+import { isStoreErrorName, type StoreErrorName } from './store-error.ts'
+import type { StoreOperation } from './store-events.ts'
+import type { XenStore } from './store.ts'
+import { StoreTransaction, type PlacedNode } from './transaction.ts'
+import { MATCH, type Watch } from './watches.ts'
+
+/** A request that waits for others to take the events that it caused. */
+export interface EventCause {
+  /** Events not taken yet. */
+  pending: number
+}
+
+/** Where a connection's watch events go. */
+export type EventSink = (path: string, token: string, cause: EventCause | undefined) => void
+
+/** How a connection is opened. */
+export interface SessionOptions {
+  readonly domain: number
+  readonly sink: EventSink
+  /** What to do when the store ends the connection. */
+  readonly onClose?: (reason: string) => void
+  /** A number to go on with after a live update. */
+  readonly id?: number
+}
+
+/** The nodes as an operation sees them: the store's, or those of a transaction. */
+type View = XenStore | StoreTransaction
+
+const ALL = ACCESS.BOTH | ACCESS.OWNER
+
+/** One connection. */
+export class StoreSession {
+  readonly id: number
+  readonly domain: number
+  /** The domain's limits and use; the privileged domain's connections over sockets have none. */
+  readonly record: StoreDomain | undefined
+  readonly privileged: boolean
+  /** @internal */
+  readonly watches = new Map<string, Watch>()
+  /** @internal */
+  readonly transactions = new Map<number, StoreTransaction>()
+  /** @internal The number that the next transaction tries first. */
+  nextTransaction = 1
+  /** False once the connection is closed. */
+  open = true
+  private readonly store: XenStore
+  private readonly sink: EventSink
+  private readonly onClose: (reason: string) => void
+  private readonly implicit: string
+
+  constructor(store: XenStore, options: SessionOptions & { readonly id: number }) {
+    this.store = store
+    this.id = options.id
+    this.domain = options.domain
+    this.privileged = !isUnprivileged(options.domain)
+    this.record = this.privileged ? store.domains.get(options.domain) : store.domains.create(options.domain)
+    this.sink = options.sink
+    this.onClose = options.onClose ?? (() => undefined)
+    this.implicit = `/local/domain/${options.domain}`
+  }
+
+  /** In whose name this connection asks. */
+  asker(): Asker {
+    return { domain: this.domain, target: this.record?.target }
+  }
+
+  // Reading
+
+  /** The value of a node. */
+  read(transaction: number, path: string): Uint8Array | StoreErrorName {
+    const node = this.readable(transaction, path)
+    return this.done('read', transaction, path, isStoreErrorName(node) ? node : node.value)
+  }
+
+  /** The node itself, for its children's names and its generation. */
+  directory(transaction: number, path: string): StoreNode | StoreErrorName {
+    return this.done('directory', transaction, path, this.readable(transaction, path))
+  }
+
+  /** The permissions of a node, or of a special one. */
+  getPermissions(transaction: number, path: string): Permissions | StoreErrorName {
+    const node = this.readable(transaction, path, true)
+    return this.done('get-permissions', transaction, path, isStoreErrorName(node) ? node : node.permissions)
+  }
+
+  private readable(transaction: number, given: string, special = false): StoreNode | StoreErrorName {
+    const view = this.view(transaction)
+    if (view === undefined) return 'ENOENT'
+    const path = this.canonical(given, special)
+    if (path === undefined) return 'EINVAL'
+    return this.permitted(view, path, ACCESS.READ)
+  }
+
+  // Writing
+
+  /** Gives a node a value; creates it, and what is missing above it. */
+  write(transaction: number, path: string, value: Uint8Array): StoreErrorName | undefined {
+    return this.done('write', transaction, path, this.put(transaction, path, value))
+  }
+
+  /** Creates a node, and what is missing above it; nothing happens when it exists. */
+  mkdir(transaction: number, path: string): StoreErrorName | undefined {
+    return this.done('mkdir', transaction, path, this.put(transaction, path, undefined))
+  }
+
+  private put(transaction: number, given: string, value: Uint8Array | undefined): StoreErrorName | undefined {
+    const view = this.view(transaction)
+    if (view === undefined) return 'ENOENT'
+    const path = this.canonical(given)
+    if (path === undefined) return 'EINVAL'
+    const node = this.permitted(view, path, ACCESS.WRITE)
+    if (node === 'ENOENT') return this.create(view, path, value ?? EMPTY_VALUE)
+    if (isStoreErrorName(node)) return node
+    return value === undefined ? undefined : this.update(view, path, node, { value })
+  }
+
+  /** Removes a node and all below it. A missing node is fine when its parent exists. */
+  rm(transaction: number, path: string): StoreErrorName | undefined {
+    return this.done('rm', transaction, path, this.remove(transaction, path))
+  }
+
+  private remove(transaction: number, given: string): StoreErrorName | undefined {
+    const view = this.view(transaction)
+    if (view === undefined) return 'ENOENT'
+    const path = this.canonical(given)
+    if (path === undefined) return 'EINVAL'
+    const node = this.permitted(view, path, ACCESS.WRITE)
+    if (node === 'ENOENT') {
+      if (view.get(parentPath(path)) !== undefined) return undefined
+      return this.overflowed(view) ? 'ENOSPC' : 'ENOENT'
+    }
+    if (isStoreErrorName(node)) return node
+    if (path === '/') return 'EINVAL'
+    if (view instanceof StoreTransaction) {
+      view.remove(path, this.store.nextGeneration())
+      return view.overflowed ? this.overflow(view) : undefined
+    }
+    this.charge(view.remove(path) + 1)
+    return undefined
+  }
+
+  /** Replaces the permissions of a node that this connection's domain owns. */
+  setPermissions(transaction: number, path: string, permissions: Permissions): StoreErrorName | undefined {
+    return this.done('set-permissions', transaction, path, this.changePermissions(transaction, path, permissions))
+  }
+
+  private changePermissions(transaction: number, given: string, wanted: Permissions): StoreErrorName | undefined {
+    const view = this.view(transaction)
+    if (view === undefined) return 'ENOENT'
+    if (this.exceeds('nodePermissions', wanted.length)) return 'ENOSPC'
+    const permissions = this.known(wanted)
+    if (permissions === undefined) return 'ENOENT'
+    const path = this.canonical(given, true)
+    if (path === undefined) return 'EINVAL'
+    const node = this.permitted(view, path, ACCESS.WRITE | ACCESS.OWNER)
+    if (isStoreErrorName(node)) return node
+    if (!this.privileged && permissions[0].domain !== node.permissions[0].domain) return 'EPERM'
+    return this.update(view, path, node, { permissions })
+  }
+
+  /** Marks the entries of domains that do not exist; undefined when that is the owner's. */
+  private known(wanted: Permissions): Permissions | undefined {
+    const marked = wanted.map((permission) => {
+      const { domain } = permission
+      const exists = domain === DOMAIN_ANY
+        ? this.store.offers(this.record, 'DOMID_ANY')
+        : this.store.domains.find(domain) !== undefined
+      return exists ? permission : { ...permission, ignored: true }
+    })
+    return marked[0]!.ignored === true ? undefined : (marked as unknown as Permissions)
+  }
+
+  private update(
+    view: View,
+    path: string,
+    node: StoreNode,
+    parts: { readonly value?: Uint8Array; readonly permissions?: Permissions },
+  ): StoreErrorName | undefined {
+    const next = node.with({ ...parts, generation: this.store.nextGeneration() })
+    const refused = this.tooLarge(next, nodeSize(next) - nodeSize(node))
+    if (refused !== undefined) return this.poison(view, refused)
+    if (view instanceof StoreTransaction) {
+      view.put(path, next)
+      view.noteFire(path, MATCH.SUBTREE)
+      return undefined
+    }
+    view.replace(path, next, node)
+    this.charge(1)
+    const old = parts.permissions === undefined ? undefined : node.permissions
+    view.fire({ path, match: MATCH.SUBTREE, node: next, root: view.root, old })
+    return undefined
+  }
+
+  private create(view: View, path: string, value: Uint8Array): StoreErrorName | undefined {
+    const missing = [path]
+    let above = parentPath(path)
+    let parent = view.get(above)
+    while (parent === undefined) {
+      if (this.overflowed(view)) return 'ENOSPC'
+      missing.push(above)
+      above = parentPath(above)
+      parent = view.get(above)
+    }
+    const chain = this.chain(missing, parent.permissions, value)
+    const refused = this.tooMany(view, chain, parent)
+    if (refused !== undefined) return refused
+    const generation = this.store.nextGeneration()
+    view.insert(chain, generation)
+    if (view instanceof StoreTransaction) {
+      view.noteFire(path, MATCH.SUBTREE)
+      return undefined
+    }
+    this.charge(chain.length + 1)
+    view.fire({ path, match: MATCH.SUBTREE, node: chain[0]!.node, root: view.root })
+    return undefined
+  }
+
+  /** New nodes, the deepest first, each holding the one before it. They inherit; unprivileged domains own theirs. */
+  private chain(missing: readonly string[], inherited: Permissions, value: Uint8Array): readonly PlacedNode[] {
+    const [owner, ...others] = inherited
+    const permissions: Permissions = this.privileged ? inherited : [{ ...owner, domain: this.domain }, ...others]
+    const chain: PlacedNode[] = []
+    for (const path of missing) {
+      const below = chain[chain.length - 1]
+      const children = below === undefined ? NO_CHILDREN : NO_CHILDREN.set(baseName(below.path), below.node)
+      const generation = this.store.nextGeneration()
+      const own = below === undefined ? value : EMPTY_VALUE
+      chain.push({ path, node: new StoreNode({ value: own, permissions, generation, children }) })
+    }
+    return chain
+  }
+
+  /** Limits on new nodes. Within a transaction a failure after the first node leaves it unfit to be committed. */
+  private tooMany(view: View, chain: readonly PlacedNode[], parent: StoreNode): StoreErrorName | undefined {
+    if (this.privileged) return undefined
+    const added = view instanceof StoreTransaction ? (view.added.get(this.domain) ?? 0) : 0
+    const nodes = this.record!.usage.nodes + added
+    for (let i = 0; i < chain.length; i += 1) {
+      if (this.exceeds('nodes', nodes + i + 1)) return i === 0 ? 'ENOSPC' : this.poison(view, 'ENOSPC')
+      const { node, path } = chain[i]!
+      const refused = this.tooLarge(node, nodeSize(node) + path.length)
+      if (refused !== undefined) return this.poison(view, refused)
+    }
+    const top = baseName(chain[chain.length - 1]!.path)
+    const size = nodeSize(parent) + top.length + 1
+    return this.exceeds('nodeSize', size) ? this.poison(view, 'ENOSPC') : undefined
+  }
+
+  private tooLarge(node: StoreNode, growth: number): StoreErrorName | undefined {
+    if (this.privileged) return undefined
+    if (this.exceeds('nodeSize', nodeSize(node))) return 'ENOSPC'
+    return growth > 0 && this.exceeds('memory', this.record!.usage.memory + growth) ? 'ENOMEM' : undefined
+  }
+
+  // Watches
+
+  /**
+   * Sets a watch. The caller answers first and then calls {@link StoreSession.deliver} once with the watch's own
+   * path: clients rely on that order.
+   */
+  watch(given: string, token: string, depth = -1): Watch | StoreErrorName {
+    return this.done('watch', 0, given, this.addWatch(given, token, depth))
+  }
+
+  /** @internal Sets a watch without asking for limits: a live update brings it back. */
+  addWatch(given: string, token: string, depth: number, checked = true): Watch | StoreErrorName {
+    const path = this.canonical(given, true)
+    if (path === undefined || depth < -1 || !Number.isInteger(depth)) return 'EINVAL'
+    const key = `${path}\0${token}`
+    if (this.watches.has(key)) return 'EEXIST'
+    const bytes = path.length + token.length
+    if (checked && this.exceeds('watches', this.watches.size + 1)) return 'ENOSPC'
+    if (checked && this.exceeds('memory', (this.record?.usage.memory ?? 0) + bytes)) return 'ENOMEM'
+    const watch: Watch = {
+      session: this, path, token, depth,
+      prefixLength: isRelative(given) ? this.implicit.length + 1 : 0,
+      sequence: this.store.watches.nextSequence(),
+    }
+    this.watches.set(key, watch)
+    this.store.watches.add(watch)
+    this.use('watches', 1)
+    this.use('memory', bytes)
+    return watch
+  }
+
+  /** Ends a watch, named by exactly what it was set with. */
+  unwatch(given: string, token: string): StoreErrorName | undefined {
+    const path = this.canonical(given, true)
+    const watch = path === undefined ? undefined : this.watches.get(`${path}\0${token}`)
+    if (watch !== undefined) this.dropWatch(watch)
+    const missing = path === undefined ? 'EINVAL' : 'ENOENT'
+    return this.done('unwatch', 0, given, watch === undefined ? missing : undefined)
+  }
+
+  private dropWatch(watch: Watch): void {
+    this.watches.delete(`${watch.path}\0${watch.token}`)
+    this.store.watches.delete(watch)
+    this.use('watches', -1)
+    this.use('memory', -(watch.path.length + watch.token.length))
+  }
+
+  /** Ends all watches and gives up all transactions. */
+  resetWatches(): void {
+    for (const watch of [...this.watches.values()]) this.dropWatch(watch)
+    for (const transaction of [...this.transactions.values()]) this.forget(transaction)
+    this.done('reset-watches', 0, '', undefined)
+  }
+
+  /** @internal Hands out what was put off. */
+  settle(): void {
+    this.store.settle()
+  }
+
+  /** Sends a watch's event for a changed path. */
+  deliver(watch: Watch, path: string, cause: EventCause | undefined): void {
+    const shown = watch.prefixLength === 0 ? path : path.slice(watch.prefixLength)
+    this.sink(shown, watch.token, cause)
+    this.store.hub.emit({
+      type: 'watch-fired', connection: this.id, domain: this.domain, path: shown, token: watch.token,
+    })
+  }
+
+  // Transactions
+
+  /** Opens a transaction and says its number. */
+  transactionStart(current: number): { readonly id: number } | StoreErrorName {
+    const refused = this.mayStart(current)
+    if (refused !== undefined) return this.done('transaction-start', current, '', refused)
+    this.store.nextGeneration()
+    while (this.nextTransaction === 0 || this.transactions.has(this.nextTransaction)) this.advanceTransaction()
+    const id = this.nextTransaction
+    this.advanceTransaction()
+    this.transactions.set(id, new StoreTransaction(id, {
+      get: (path) => this.store.get(path),
+      tooLarge: (nodes) => this.exceeds('transactionNodes', nodes),
+    }))
+    this.use('transactions', 1)
+    this.store.openTransactions += 1
+    this.store.hub.emit({ type: 'transaction-started', connection: this.id, domain: this.domain, transaction: id })
+    return this.done('transaction-start', id, '', { id })
+  }
+
+  private advanceTransaction(): void {
+    this.nextTransaction = (this.nextTransaction + 1) >>> 0
+  }
+
+  private mayStart(current: number): StoreErrorName | undefined {
+    if (current !== 0) return this.transactions.has(current) ? 'EBUSY' : 'ENOENT'
+    return this.exceeds('transactions', this.transactions.size + 1) ? 'ENOSPC' : undefined
+  }
+
+  /** Ends a transaction: it takes effect as a whole or, refused or given up, not at all. */
+  transactionEnd(id: number, outcome: 'commit' | 'abort'): StoreErrorName | undefined {
+    const transaction = this.transactions.get(id)
+    if (transaction === undefined) return this.done('transaction-end', id, '', 'ENOENT')
+    const result = outcome === 'commit' ? this.commit(transaction) : undefined
+    const actor = { connection: this.id, domain: this.domain, transaction: id }
+    if (result !== undefined) this.store.hub.emit({ type: 'transaction-conflicted', ...actor, error: result })
+    else if (outcome === 'abort') this.store.hub.emit({ type: 'transaction-aborted', ...actor })
+    return this.done('transaction-end', id, '', result)
+  }
+
+  private commit(transaction: StoreTransaction): StoreErrorName | undefined {
+    const refused = this.mayCommit(transaction)
+    this.forget(transaction)
+    if (refused !== undefined) return refused
+    const changes = this.store.apply(transaction)
+    // The commit can only hurt others, so it costs only while there are any.
+    if (this.store.openTransactions > 0) this.store.chargeWrites(this, 1)
+    this.store.hub.emit({
+      type: 'transaction-committed', connection: this.id, domain: this.domain, transaction: transaction.id, changes,
+    })
+    return undefined
+  }
+
+  private mayCommit(transaction: StoreTransaction): StoreErrorName | undefined {
+    if (transaction.poisoned) return 'ENOMEM'
+    if (!this.privileged) {
+      for (const [owner, added] of transaction.added) {
+        const domain = this.store.domains.get(owner)
+        if (added > 0 && domain !== undefined && domain.exceeds('nodes', domain.usage.nodes + added)) return 'ENOSPC'
+      }
+    }
+    return transaction.conflictsWith((path) => this.store.get(path)) ? 'EAGAIN' : undefined
+  }
+
+  private forget(transaction: StoreTransaction): void {
+    if (!this.transactions.delete(transaction.id)) return
+    this.use('transactions', -1)
+    this.store.openTransactions -= 1
+  }
+
+  // Common
+
+  /** Ends the connection: its watches and transactions go, and nothing is delivered to it any more. */
+  close(reason: string): void {
+    if (!this.open) return
+    this.open = false
+    this.resetWatches()
+    this.store.sessions.delete(this.id)
+    this.onClose(reason)
+    this.store.hub.emit({ type: 'connection-closed', connection: this.id, domain: this.domain, reason })
+  }
+
+  /** The absolute form of a path, or undefined when it is not valid. */
+  private canonical(path: string, special = false): string | undefined {
+    return canonicalPath(path, { implicit: this.implicit, special, pathMax: this.pathMax() })
+  }
+
+  private pathMax(): number {
+    return (this.record?.limits ?? this.store.domains.defaults).pathMax
+  }
+
+  private view(transaction: number): View | undefined {
+    return transaction === 0 ? this.store : this.transactions.get(transaction)
+  }
+
+  /** The node when this connection may do all of `access` with it. */
+  private permitted(view: View, path: string, access: number): StoreNode | StoreErrorName {
+    const node = view.get(path)
+    if (this.overflowed(view)) return 'ENOSPC'
+    if (node !== undefined && (this.allowed(node) & access) === access) return node
+    // Somebody who may not look here is not told whether the node exists, unless the nearest parent allows it.
+    let above = path
+    let parent: StoreNode | undefined
+    do {
+      above = parentPath(above)
+      parent = view.get(above)
+      if (this.overflowed(view)) return 'ENOSPC'
+    } while (parent === undefined && above !== '/')
+    if (parent === undefined || (this.allowed(parent) & access) === 0) return 'EACCES'
+    return node === undefined ? 'ENOENT' : 'EACCES'
+  }
+
+  private allowed(node: StoreNode): number {
+    return this.privileged ? ALL : accessOf(node.permissions, this.asker())
+  }
+
+  private overflowed(view: View): boolean {
+    return view instanceof StoreTransaction && view.overflowed && this.overflow(view) !== undefined
+  }
+
+  /** Reports that a transaction touched too much, once per operation. */
+  private overflow(transaction: StoreTransaction): StoreErrorName {
+    transaction.overflowed = false
+    return 'ENOSPC'
+  }
+
+  private poison(view: View, error: StoreErrorName): StoreErrorName {
+    if (view instanceof StoreTransaction) view.poisoned = true
+    return error
+  }
+
+  /** @internal True, and reported, when the domain would use more than it may. */
+  exceeds(what: QuotaName, value: number): boolean {
+    if (this.record === undefined || !this.record.exceeds(what, value)) return false
+    this.store.hub.emit({ type: 'quota-hit', domain: this.domain, quota: what, value })
+    return true
+  }
+
+  /** @internal Books what the connection uses on its domain. */
+  use(what: 'watches' | 'transactions' | 'memory' | 'outstanding', amount: number): void {
+    if (this.record !== undefined) this.record.usage[what] += amount
+  }
+
+  private charge(writes: number): void {
+    if (!this.privileged && this.store.openTransactions > 0) this.store.chargeWrites(this, writes)
+  }
+
+  private done<T>(operation: StoreOperation, transaction: number, path: string, result: T): T {
+    if (this.store.hub.wants('operation')) {
+      this.store.hub.emit({
+        type: 'operation', connection: this.id, domain: this.domain, operation, path, transaction,
+        error: isStoreErrorName(result) ? result : undefined,
+      })
+    }
+    this.store.settle()
+    return result
+  }
+}

@@ -1,0 +1,337 @@
+/**
+ * The store: the current root of the tree, the domains, the watches, and the one place where changes take effect.
+ * What a connection may do is decided in session.ts; bytes and transports are the server's.
+ *
+ * Reference: xen/docs/misc/xenstore.txt; behaviour of tools/xenstored.
+ */
+import { EventHub, type Clock, type EventSource } from '../util/index.ts'
+import { DomainTable, STORE_FEATURE, isUnprivileged, type StoreDomain } from './domains.ts'
+import { LocalStore } from './local-store.ts'
+import { EMPTY_VALUE, NO_CHILDREN, StoreNode, nodeAt, walkUp, withNode, withoutNode } from './node.ts'
+import { parentPath } from './path.ts'
+import { ACCESS, DOMAIN_ANY, accessOf, type Permissions } from './permissions.ts'
+import type { QuotaLimits } from './quota.ts'
+import { StoreSession, type EventCause, type SessionOptions } from './session.ts'
+import type { StoreEvent } from './store-events.ts'
+import type { Access, PlacedNode, StoreTransaction } from './transaction.ts'
+import { MATCH, WatchRegistry, type Match } from './watches.ts'
+import { WriteRate } from './write-rate.ts'
+
+/** Special node that changes when a domain is introduced. */
+export const INTRODUCE_DOMAIN = '@introduceDomain'
+/** Special node that changes when a domain shuts down or is gone. */
+export const RELEASE_DOMAIN = '@releaseDomain'
+
+/** What a store needs from outside. */
+export interface XenStoreOptions {
+  /** Time for the write-rate limit and the events; without one time stands still. */
+  readonly clock?: Clock
+  /** Whether the host has a domain with this number. Default: it has every domain that somebody mentions. */
+  readonly domainExists?: (domain: number) => boolean
+  /** Limits that differ from xenstored's. */
+  readonly limits?: Partial<QuotaLimits>
+}
+
+/** One change that watches may see. */
+interface Change {
+  readonly path: string
+  readonly match: Match
+  /** The node itself, where the caller has it. */
+  readonly node: StoreNode | undefined
+  /** The tree in which the node's parent is looked up. */
+  readonly root: StoreNode
+  /** Permissions before the change, which also give the right to see it. */
+  readonly old?: Permissions | undefined
+}
+
+const PRIVATE: Permissions = [{ domain: 0, access: ACCESS.NONE }]
+
+const madeBy = (permissions: Permissions, generation: number): StoreNode =>
+  new StoreNode({ value: EMPTY_VALUE, permissions, generation, children: NO_CHILDREN })
+
+/**
+ * A store with everything of it in process.
+ *
+ * @example
+ * const store = new XenStore()
+ * const tools = store.local()
+ * tools.write('/local/domain/1/name', 'web')
+ */
+export class XenStore {
+  /** Observers' side of the store's events. */
+  readonly events: EventSource<StoreEvent>
+  /** @internal */
+  readonly hub: EventHub<StoreEvent>
+  /** @internal */
+  readonly domains: DomainTable
+  /** @internal */
+  readonly watches = new WatchRegistry()
+  /** @internal */
+  readonly rate = new WriteRate()
+  /** @internal All connections by number. */
+  readonly sessions = new Map<number, StoreSession>()
+  /** @internal Transactions open on all connections. */
+  openTransactions = 0
+  /** @internal The request at work, for counting the events that it causes. */
+  cause: EventCause | undefined
+  private tree: StoreNode
+  private special = new Map<string, StoreNode>()
+  private lastGeneration = 0
+  private lastSession = 0
+  private readonly clock: Clock
+  private deferred: (() => void)[] = []
+  private delivering = false
+
+  constructor(options: XenStoreOptions = {}) {
+    this.clock = options.clock ?? { now: () => 0 }
+    this.hub = new EventHub<StoreEvent>(() => this.clock.now())
+    this.events = this.hub
+    this.domains = new DomainTable(options.domainExists ?? (() => true))
+    this.domains.defaults = { ...this.domains.defaults, ...options.limits }
+    this.tree = madeBy(PRIVATE, this.nextGeneration())
+    this.domains.account('/', undefined, this.tree)
+    for (const path of ['/tool', '/tool/xenstored']) this.replace(path, madeBy(PRIVATE, this.nextGeneration()))
+    const readable: Permissions = [PRIVATE[0], { domain: DOMAIN_ANY, access: ACCESS.READ }]
+    this.replace(RELEASE_DOMAIN, madeBy(readable, this.nextGeneration()))
+    this.replace(INTRODUCE_DOMAIN, madeBy(PRIVATE, this.nextGeneration()))
+  }
+
+  /** A handle for code in the same process; domain 0 by default. */
+  local(domain = 0): LocalStore {
+    return new LocalStore(this, domain)
+  }
+
+  /** The root of the current tree. It never changes; the store moves on to another one. */
+  get root(): StoreNode {
+    return this.tree
+  }
+
+  /** Milliseconds of host time. @internal */
+  milliseconds(): number {
+    return Math.floor(this.clock.now() / 1e6)
+  }
+
+  /** @internal Opens a connection without a transport. */
+  openSession(options: SessionOptions): StoreSession {
+    this.lastSession += 1
+    const session = new StoreSession(this, { ...options, id: options.id ?? this.lastSession })
+    this.lastSession = Math.max(this.lastSession, session.id)
+    this.sessions.set(session.id, session)
+    this.hub.emit({ type: 'connection-opened', connection: session.id, domain: session.domain })
+    return session
+  }
+
+  /** @internal The next generation number. */
+  nextGeneration(): number {
+    this.lastGeneration += 1
+    return this.lastGeneration
+  }
+
+  /** @internal The node in the current tree. */
+  get(path: string): StoreNode | undefined {
+    return path.charCodeAt(0) === 0x40 ? this.special.get(path) : nodeAt(this.tree, path)
+  }
+
+  /** @internal Puts a node that exists, or whose parent exists, in its place. */
+  replace(path: string, node: StoreNode, before = this.get(path)): void {
+    this.domains.account(path, before, node)
+    if (path.charCodeAt(0) === 0x40) this.special.set(path, node)
+    else this.tree = withNode(this.tree, path, node, node.generation)
+  }
+
+  /** @internal Adds a chain of new nodes, the topmost last, below an existing parent. */
+  insert(chain: readonly PlacedNode[], generation: number): void {
+    const top = chain[chain.length - 1]!
+    const above = parentPath(top.path)
+    const parent = this.get(above)!
+    this.tree = withNode(this.tree, top.path, top.node, generation)
+    for (const { path, node } of chain) this.domains.account(path, undefined, node)
+    this.domains.account(above, parent, this.get(above))
+  }
+
+  /** @internal Removes a node and all below it, and fires the watches of each. How many nodes that were. */
+  remove(path: string): number {
+    const { tree } = this
+    const above = parentPath(path)
+    const parent = this.get(above)!
+    const removed: PlacedNode[] = []
+    walkUp(path, this.get(path)!, (at, node) => removed.push({ path: at, node }))
+    this.tree = withoutNode(tree, path, this.nextGeneration())
+    this.domains.account(above, parent, this.get(above))
+    for (const each of removed) this.domains.account(each.path, each.node, undefined)
+    if (this.watches.size === 0) return removed.length
+    for (const each of removed) {
+      this.fire({ ...each, match: each.path === path ? MATCH.SUBTREE : MATCH.EXACT, root: tree })
+    }
+    return removed.length
+  }
+
+  /** @internal Makes a transaction's changes the store's. The caller has checked that it may. */
+  apply(transaction: StoreTransaction): number {
+    const changes = transaction.changes()
+    let { tree } = this
+    for (const { path, before, current } of changes) {
+      if (path.charCodeAt(0) === 0x40) {
+        if (current !== undefined) this.special.set(path, current.with({ generation: this.nextGeneration() }))
+        continue
+      }
+      const live = nodeAt(tree, path)
+      const generation = this.nextGeneration()
+      if (current !== undefined) {
+        const children = live?.children ?? NO_CHILDREN
+        tree = withNode(tree, path, current.with({ children, generation }), generation)
+      } else if (live !== undefined && before !== undefined) {
+        tree = withoutNode(tree, path, generation)
+      }
+    }
+    this.tree = tree
+    for (const { path, before } of changes) this.domains.account(path, before, this.get(path))
+    this.fireAll(transaction.accesses.values())
+    return changes.length
+  }
+
+  private fireAll(accesses: Iterable<Access>): void {
+    if (this.watches.size === 0) return
+    for (const { path, fire, before } of accesses) {
+      if (fire === undefined) continue
+      this.fire({ path, match: fire, node: this.get(path), root: this.tree, old: before?.permissions })
+    }
+  }
+
+  /** @internal Sends an event to every watch that a change concerns and whose owner may see it. */
+  fire(change: Change): void {
+    const watches = this.watches.matching(change.path, change.match)
+    if (watches.length === 0) return
+    const allowed = new Map<StoreSession, boolean>()
+    for (const watch of watches) {
+      const { session } = watch
+      let visible = allowed.get(session)
+      if (visible === undefined) allowed.set(session, visible = this.visible(session, change))
+      if (visible) session.deliver(watch, change.path, this.cause)
+    }
+  }
+
+  private visible(session: StoreSession, change: Change): boolean {
+    if (session.privileged) return true
+    const asker = session.asker()
+    const readable = (permissions: Permissions): boolean => (accessOf(permissions, asker) & ACCESS.READ) !== 0
+    if (change.old !== undefined && readable(change.old)) return true
+    if (change.node === undefined) return false
+    if (readable(change.node.permissions)) return true
+    const parent = nodeAt(change.root, parentPath(change.path))
+    return parent !== undefined && readable(parent.permissions)
+  }
+
+  private fireSpecial(name: string, match: Match, path = name): void {
+    const node = this.special.get(name)
+    if (node !== undefined) this.fire({ path, match, node, root: this.tree })
+  }
+
+  /** Tells the store that a domain is there: counts it in, and lets `@introduceDomain` fire. */
+  introduceDomain(id: number): StoreDomain {
+    const domain = this.domains.create(id)
+    if (domain.introduced) return domain
+    domain.introduced = true
+    domain.shutdown = false
+    domain.credit = this.rate.open(this.milliseconds())
+    if (isUnprivileged(id)) {
+      this.fireSpecial(INTRODUCE_DOMAIN, MATCH.WITHOUT_DEPTH)
+      this.fireSpecial(INTRODUCE_DOMAIN, MATCH.WITH_DEPTH, `${INTRODUCE_DOMAIN}/${id}`)
+    }
+    this.hub.emit({ type: 'domain-introduced', domain: id })
+    this.settle()
+    return domain
+  }
+
+  /** Tells the store that a domain has shut down or crashed but is still there: `@releaseDomain` fires, once. */
+  domainShutdown(id: number): void {
+    const domain = this.domains.get(id)
+    if (domain === undefined || !domain.introduced || domain.shutdown) return
+    domain.shutdown = true
+    this.fireSpecial(RELEASE_DOMAIN, MATCH.WITH_DEPTH, `${RELEASE_DOMAIN}/${id}`)
+    this.fireSpecial(RELEASE_DOMAIN, MATCH.WITHOUT_DEPTH)
+    this.settle()
+  }
+
+  /** Tells the store that a suspended domain goes on: its next shutdown is news again. */
+  domainResumed(id: number): void {
+    const domain = this.domains.get(id)
+    if (domain !== undefined) domain.shutdown = false
+  }
+
+  /** Tells the store that a domain is gone: its connections end, its nodes and its name in permissions go with it. */
+  releaseDomain(id: number): void {
+    const domain = this.domains.get(id)
+    if (domain === undefined || !isUnprivileged(id)) return
+    for (const session of this.sessions.values()) if (session.domain === id) session.close('domain released')
+    this.removeTraces(domain)
+    this.domains.forget(id)
+    if (domain.introduced) {
+      if (domain.credit !== undefined) this.rate.close(domain.credit)
+      this.fireSpecial(RELEASE_DOMAIN, MATCH.WITHOUT_DEPTH)
+      this.fireSpecial(RELEASE_DOMAIN, MATCH.WITH_DEPTH, `${RELEASE_DOMAIN}/${id}`)
+      this.hub.emit({ type: 'domain-released', domain: id })
+    }
+    this.settle()
+  }
+
+  private removeTraces({ id, owned, named }: StoreDomain): void {
+    // Shorter paths first: removing a node takes those below it along, and `owned` shrinks meanwhile.
+    for (const path of [...owned].sort((a, b) => a.length - b.length)) {
+      const node = this.get(path)
+      if (node === undefined || node.permissions[0].domain !== id) continue
+      if (path === '/' || path.startsWith('@')) this.disown(path, node, id)
+      else this.remove(path)
+    }
+    for (const path of [...named]) this.disown(path, this.get(path)!, id)
+    for (const domain of this.domains.values()) if (domain.target === id) domain.target = undefined
+    for (const session of this.sessions.values()) {
+      for (const transaction of session.transactions.values()) transaction.conflicted ||= mentions(transaction, id)
+    }
+  }
+
+  private disown(path: string, node: StoreNode, id: number): void {
+    const [owner, ...others] = node.permissions
+    const permissions: Permissions = [
+      owner.domain === id ? { ...owner, domain: 0 } : owner,
+      ...others.filter((permission) => permission.domain !== id),
+    ]
+    this.replace(path, node.with({ permissions, generation: this.nextGeneration() }))
+  }
+
+  /** @internal Charges writes against the limit on their rate; only while transactions could be hurt by them. */
+  chargeWrites(session: StoreSession, writes: number): void {
+    const credit = session.record?.credit
+    if (credit === undefined || session.privileged) return
+    const now = this.milliseconds()
+    for (let i = 0; i < writes; i += 1) this.rate.charge(credit, now)
+    if (credit.credit < 0) {
+      this.hub.emit({ type: 'quota-hit', domain: session.domain, quota: 'writeRate', value: credit.credit })
+    }
+  }
+
+  /** @internal Puts off a call until the operation at work is done. */
+  defer(call: () => void): void {
+    this.deferred.push(call)
+  }
+
+  /** @internal Makes the calls that were put off. Every operation ends with it. */
+  settle(): void {
+    if (this.deferred.length === 0 || this.delivering) return
+    this.delivering = true
+    try {
+      for (let call = this.deferred.shift(); call !== undefined; call = this.deferred.shift()) call()
+    } finally {
+      this.delivering = false
+    }
+  }
+
+  /** @internal True when a domain was offered this feature. */
+  offers(domain: StoreDomain | undefined, feature: keyof typeof STORE_FEATURE): boolean {
+    return domain === undefined || (domain.features & STORE_FEATURE[feature]) !== 0
+  }
+}
+
+/** True when a node that the transaction changed names the domain. */
+const mentions = (transaction: StoreTransaction, id: number): boolean =>
+  transaction.changes().some(({ current }) => current?.permissions.some(({ domain }) => domain === id) === true)

@@ -1,0 +1,47 @@
+/**
+ * Between bytes and strings. Names and tokens are bytes that travel unchanged, one character each; values that a
+ * caller gives or wants as text are UTF-8.
+ *
+ * hot path: a short run of ASCII is turned into a string without a decoder, which costs more to start than it does.
+ */
+
+const encoder = /* @__PURE__ */ new TextEncoder()
+const decoder = /* @__PURE__ */ new TextDecoder()
+
+const SHORT = 128
+
+/** Bytes as characters 0 to 255. */
+export function rawText(bytes: Uint8Array, start = 0, end = bytes.length): string {
+  if (end - start <= SHORT) return shortText(bytes, start, end)
+  let text = ''
+  for (let at = start; at < end; at += SHORT) text += shortText(bytes, at, Math.min(end, at + SHORT))
+  return text
+}
+
+const shortText = (bytes: Uint8Array, start: number, end: number): string =>
+  String.fromCharCode.apply(null, bytes.subarray(start, end) as unknown as number[])
+
+/** Characters 0 to 255 as bytes, written into `target` from `at`; where they end. */
+export function putRawText(text: string, target: Uint8Array, at: number): number {
+  for (let i = 0; i < text.length; i += 1) target[at + i] = text.charCodeAt(i)
+  return at + text.length
+}
+
+/** A value as text. */
+export function decodeText(bytes: Uint8Array): string {
+  if (bytes.length > SHORT) return decoder.decode(bytes)
+  for (let i = 0; i < bytes.length; i += 1) if (bytes[i]! > 127) return decoder.decode(bytes)
+  return shortText(bytes, 0, bytes.length)
+}
+
+/** Text, or bytes as they are, as a value. */
+export function encodeText(value: string | Uint8Array): Uint8Array {
+  if (typeof value !== 'string') return value.slice()
+  const bytes = new Uint8Array(value.length)
+  for (let i = 0; i < value.length; i += 1) {
+    const code = value.charCodeAt(i)
+    if (code > 127) return encoder.encode(value)
+    bytes[i] = code
+  }
+  return bytes
+}

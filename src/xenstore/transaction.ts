@@ -1,0 +1,156 @@
+/**
+ * One open transaction: its own view of the nodes that it has touched. The first access of a node notes the
+ * generation that the store had then, and later ones see the transaction's own copy; at the end the store must still
+ * have the noted generations. There is no snapshot of the whole store: a node that nobody touched here may change.
+ *
+ * Reference: tools/xenstored/transaction.c, head comment.
+ */
+import { nodeSize, type StoreNode } from './node.ts'
+import { baseName, childPath, parentPath } from './path.ts'
+import { MATCH, type Match } from './watches.ts'
+
+/** What a transaction has done with one node. */
+export interface Access {
+  readonly path: string
+  /** The node as the store had it at the first access. */
+  readonly before: StoreNode | undefined
+  /** The node as the transaction sees it. Of its children only the names count. */
+  current: StoreNode | undefined
+  modified: boolean
+  /** Which watches are to fire at the end; undefined for none. */
+  fire: Match | undefined
+}
+
+/** Where a transaction reads what it has not touched yet, and how much it may touch. */
+export interface TransactionBase {
+  get(path: string): StoreNode | undefined
+  /** True when a transaction of this many nodes is too large. */
+  tooLarge(nodes: number): boolean
+}
+
+/** A node and where it goes. */
+export interface PlacedNode {
+  readonly path: string
+  readonly node: StoreNode
+}
+
+/** An open transaction of one connection. */
+export class StoreTransaction {
+  readonly id: number
+  /** Every node touched, in the order of first access. */
+  readonly accesses = new Map<string, Access>()
+  /** Set when something failed half-way: the transaction can only be given up. */
+  poisoned = false
+  /** Set when more nodes were touched than allowed; the operation at hand fails with ENOSPC. */
+  overflowed = false
+  /** Set when the store changed beneath it in a way that no generation shows. */
+  conflicted = false
+  /** Nodes that it would add to each domain, by owner. */
+  readonly added = new Map<number, number>()
+  /** Bytes of the copies, which count against whoever opened it. */
+  memory = 0
+  private readonly base: TransactionBase
+
+  constructor(id: number, base: TransactionBase) {
+    this.id = id
+    this.base = base
+  }
+
+  /** The node as this transaction sees it. Touches it. */
+  get(path: string): StoreNode | undefined {
+    return this.touch(path)?.current
+  }
+
+  private touch(path: string): Access | undefined {
+    const known = this.accesses.get(path)
+    if (known !== undefined) return known
+    if (this.base.tooLarge(this.accesses.size + 1)) {
+      this.overflowed = true
+      this.poisoned = true
+      return undefined
+    }
+    const before = this.base.get(path)
+    const access: Access = { path, before, current: before, modified: false, fire: undefined }
+    this.accesses.set(path, access)
+    this.memory += path.length + (before === undefined ? 0 : nodeSize(before))
+    return access
+  }
+
+  /** Gives a node, which was touched before, its next version; undefined removes it. */
+  put(path: string, node: StoreNode | undefined): void {
+    const access = this.touch(path)
+    if (access === undefined) return
+    const { current } = access
+    if (current !== undefined) this.count(current, -1)
+    if (node !== undefined) this.count(node, 1)
+    this.memory += (node === undefined ? 0 : nodeSize(node)) - (current === undefined ? 0 : nodeSize(current))
+    access.current = node
+    access.modified = true
+  }
+
+  private count(node: StoreNode, sign: 1 | -1): void {
+    const owner = node.permissions[0].domain
+    this.added.set(owner, (this.added.get(owner) ?? 0) + sign)
+  }
+
+  /** Adds a chain of new nodes, the topmost last, below an existing parent. */
+  insert(chain: readonly PlacedNode[], generation: number): void {
+    const top = chain[chain.length - 1]!
+    for (const { path, node } of chain) this.put(path, node)
+    const above = parentPath(top.path)
+    const parent = this.get(above)
+    if (parent === undefined) return
+    this.put(above, parent.with({ children: parent.children.set(baseName(top.path), top.node), generation }))
+  }
+
+  /** Removes a node and all below it; the watches of each are noted. */
+  remove(path: string, generation: number): void {
+    this.removeBelow(path)
+    this.noteFire(path, MATCH.SUBTREE)
+    const above = parentPath(path)
+    const parent = this.get(above)
+    if (parent === undefined) return
+    this.put(above, parent.with({ children: parent.children.delete(baseName(path)), generation }))
+  }
+
+  private removeBelow(root: string): void {
+    const stack: { path: string; names: string[] }[] = []
+    const enter = (path: string): void => {
+      const node = this.get(path)
+      if (node !== undefined) stack.push({ path, names: node.children.names().slice().reverse() })
+    }
+    enter(root)
+    while (stack.length > 0 && !this.overflowed) {
+      const top = stack[stack.length - 1]!
+      const name = top.names.pop()
+      if (name !== undefined) enter(childPath(top.path, name))
+      else {
+        stack.pop()
+        this.put(top.path, undefined)
+        if (top.path !== root) this.noteFire(top.path, MATCH.EXACT)
+      }
+    }
+  }
+
+  /** Notes that watches fire for a node at the end; the wider kind wins. */
+  noteFire(path: string, match: Match): void {
+    const access = this.accesses.get(path)
+    if (access === undefined) return
+    if (access.fire === undefined || match === MATCH.SUBTREE) access.fire = match
+  }
+
+  /** True when a node that was touched has another generation in the store now. */
+  conflictsWith(get: (path: string) => StoreNode | undefined): boolean {
+    if (this.conflicted) return true
+    for (const { path, before } of this.accesses.values()) {
+      if (get(path)?.generation !== before?.generation) return true
+    }
+    return false
+  }
+
+  /** The changed nodes, parents before their children. */
+  changes(): readonly Access[] {
+    const modified = [...this.accesses.values()].filter((access) => access.modified)
+    return modified.sort((a, b) => a.path.length - b.path.length)
+  }
+}

@@ -1,0 +1,96 @@
+/**
+ * Who watches what, found by path: a change looks up its own path and those above it, so its cost does not grow with
+ * the number of watches elsewhere. Events go out in the order in which the watches were set.
+ *
+ * Reference: xen/docs/misc/xenstore.txt, section "Watches"; tools/xenstored/watch.c for depth and special watches.
+ */
+import type { StoreSession } from './session.ts'
+
+/** One watch of one connection. */
+export interface Watch {
+  readonly session: StoreSession
+  /** The watched node, absolute. */
+  readonly path: string
+  readonly token: string
+  /** Levels below the node that count; -1 for all. */
+  readonly depth: number
+  /** Characters to leave out of the path in events: a watch set by a relative path reports relative ones. */
+  readonly prefixLength: number
+  /** Order of setting, over all connections. */
+  readonly sequence: number
+}
+
+/** Which watches a change concerns. */
+export const MATCH = {
+  /** Watches set on exactly this path. */
+  EXACT: 0,
+  /** Watches on this path and on those above it, as their depth allows. */
+  SUBTREE: 1,
+  /** Watches without a depth on exactly this path: `@releaseDomain` as it always was. */
+  WITHOUT_DEPTH: 2,
+  /** Exact watches, and those with a depth above: `@releaseDomain/5`. */
+  WITH_DEPTH: 3,
+} as const
+
+/** One of {@link MATCH}. */
+export type Match = (typeof MATCH)[keyof typeof MATCH]
+
+/** All watches of a store. */
+export class WatchRegistry {
+  private readonly byPath = new Map<string, Set<Watch>>()
+  private sequence = 0
+  private count = 0
+
+  /** How many watches there are. */
+  get size(): number {
+    return this.count
+  }
+
+  /** The sequence number of the next watch. */
+  nextSequence(): number {
+    this.sequence += 1
+    return this.sequence
+  }
+
+  add(watch: Watch): void {
+    const set = this.byPath.get(watch.path)
+    if (set === undefined) this.byPath.set(watch.path, new Set([watch]))
+    else set.add(watch)
+    this.count += 1
+  }
+
+  delete(watch: Watch): void {
+    const set = this.byPath.get(watch.path)
+    if (set === undefined || !set.delete(watch)) return
+    this.count -= 1
+    if (set.size === 0) this.byPath.delete(watch.path)
+  }
+
+  /** The watches that a change of `path` concerns, in the order in which they were set. */
+  matching(path: string, match: Match): readonly Watch[] {
+    if (this.count === 0) return []
+    const found: Watch[] = []
+    for (const watch of this.byPath.get(path) ?? []) {
+      if (match !== MATCH.WITHOUT_DEPTH || watch.depth < 0) found.push(watch)
+    }
+    if (match === MATCH.SUBTREE || match === MATCH.WITH_DEPTH) this.above(path, match, found)
+    return found.length < 2 ? found : found.sort((a, b) => a.sequence - b.sequence)
+  }
+
+  private above(path: string, match: Match, found: Watch[]): void {
+    let levels = 0
+    let end = path.length
+    while (end > 1) {
+      const slash = path.lastIndexOf('/', end - 1)
+      if (slash < 0 || (slash === 0 && end === 1)) return
+      levels += 1
+      end = slash
+      const set = this.byPath.get(slash === 0 ? '/' : path.slice(0, slash))
+      if (set === undefined) continue
+      for (const watch of set) {
+        const unlimited = watch.depth < 0 && match !== MATCH.WITH_DEPTH
+        if (unlimited || watch.depth >= levels) found.push(watch)
+      }
+    }
+  }
+}
