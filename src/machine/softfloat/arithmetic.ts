@@ -27,6 +27,28 @@ export function compareWide(aHigh: number, aLow: number, bHigh: number, bLow: nu
   return aLow === bLow ? 0 : aLow >>> 0 < bLow >>> 0 ? -1 : 1
 }
 
+/** How two values compare, as the RFLAGS bits that COMIS and UCOMIS set (ZF, PF, CF). */
+export const ORDER = { GREATER: 0, LESS: 0x01, EQUAL: 0x40, UNORDERED: 0x45 } as const
+
+/** Order of two values that are no NaNs, as one of {@link ORDER}. */
+export function orderOf(a: Unpacked, b: Unpacked): number {
+  const zeroA = a.kind === KIND.ZERO
+  const zeroB = b.kind === KIND.ZERO
+  if (zeroA && zeroB) return ORDER.EQUAL
+  if (zeroA) return b.sign === 0 ? ORDER.LESS : ORDER.GREATER
+  if (zeroB || a.sign !== b.sign) return a.sign === 0 ? ORDER.GREATER : ORDER.LESS
+  const magnitude = orderOfMagnitude(a, b)
+  if (magnitude === 0) return ORDER.EQUAL
+  return magnitude > 0 === (a.sign === 0) ? ORDER.GREATER : ORDER.LESS
+}
+
+function orderOfMagnitude(a: Unpacked, b: Unpacked): number {
+  if (a.kind !== b.kind) return a.kind - b.kind
+  if (a.kind === KIND.INFINITE) return 0
+  if (a.exponent !== b.exponent) return a.exponent - b.exponent
+  return compareWide(a.high, a.low, b.high, b.low)
+}
+
 /** Four words, most significant first; scratch of {@link FloatArithmetic}. */
 class Words {
   w3 = 0

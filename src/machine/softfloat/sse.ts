@@ -5,7 +5,7 @@
  * asks `traps` whether to raise #XM instead of storing. Hot path.
  * Reference: Intel SDM volume 1, sections 4.8.4, 10.2.3, 11.5; volume 2, the instructions' own pages.
  */
-import { FloatArithmetic } from './arithmetic.ts'
+import { FloatArithmetic, ORDER, orderOf } from './arithmetic.ts'
 import { CONTROL, DOUBLE, FLOAT_FLAG, type FloatFormat, KIND, SINGLE } from './constants.ts'
 import { exactDouble, exactSingle, type FloatBits } from './native.ts'
 import { roundTo, roundingOf } from './rounding.ts'
@@ -15,9 +15,6 @@ import {
 
 /** Arithmetic operations: the low four bits of the opcodes 0F 51 and 0F 58 to 0F 5F. */
 export const SSE_OPERATION = { SQRT: 0x1, ADD: 0x8, MUL: 0x9, SUB: 0xc, MIN: 0xd, DIV: 0xe, MAX: 0xf } as const
-
-/** RFLAGS bits that COMIS and UCOMIS set; the other arithmetic flags become 0. */
-const ORDER = { GREATER: 0, LESS: 0x01, EQUAL: 0x40, UNORDERED: 0x45 } as const
 
 const NOT_EARLY = FLOAT_FLAG.INVALID | FLOAT_FLAG.DENORMAL | FLOAT_FLAG.ZERO_DIVIDE
 
@@ -250,24 +247,4 @@ export class SseArithmetic {
 function makeBits(): FloatBits {
   const buffer = new ArrayBuffer(32)
   return { words: new Int32Array(buffer), doubles: new Float64Array(buffer), singles: new Float32Array(buffer) }
-}
-
-/** Order of two values that are no NaNs, as one of {@link ORDER}. */
-export function orderOf(a: Unpacked, b: Unpacked): number {
-  const zeroA = a.kind === KIND.ZERO
-  const zeroB = b.kind === KIND.ZERO
-  if (zeroA && zeroB) return ORDER.EQUAL
-  if (zeroA) return b.sign === 0 ? ORDER.LESS : ORDER.GREATER
-  if (zeroB || a.sign !== b.sign) return a.sign === 0 ? ORDER.GREATER : ORDER.LESS
-  const magnitude = orderOfMagnitude(a, b)
-  if (magnitude === 0) return ORDER.EQUAL
-  return magnitude > 0 === (a.sign === 0) ? ORDER.GREATER : ORDER.LESS
-}
-
-function orderOfMagnitude(a: Unpacked, b: Unpacked): number {
-  if (a.kind !== b.kind) return a.kind - b.kind
-  if (a.kind === KIND.INFINITE) return 0
-  if (a.exponent !== b.exponent) return a.exponent - b.exponent
-  if (a.high !== b.high) return a.high >>> 0 < b.high >>> 0 ? -1 : 1
-  return a.low === b.low ? 0 : a.low >>> 0 < b.low >>> 0 ? -1 : 1
 }

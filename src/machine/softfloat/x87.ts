@@ -6,13 +6,12 @@
  * faults and the delivery of unmasked exceptions belong to the caller. Hot path.
  * Reference: Intel SDM volume 1, chapter 8.
  */
-import { compareWide, FloatArithmetic } from './arithmetic.ts'
+import { compareWide, FloatArithmetic, ORDER, orderOf } from './arithmetic.ts'
 import {
   BY_PRECISION_CONTROL, CONTROL, EXTENDED, FLOAT_FLAG, type FloatFormat, KIND, X87_STATUS,
 } from './constants.ts'
 import { roundToIntegral } from './integer.ts'
 import { roundTo, roundingOf } from './rounding.ts'
-import { orderOf } from './sse.ts'
 import { Float80, pack80, quieten, setIndefinite, unpack80, Unpacked } from './unpacked.ts'
 
 const { INVALID, DENORMAL, ZERO_DIVIDE } = FLOAT_FLAG
@@ -105,7 +104,8 @@ export class X87Arithmetic {
     }
     const early = this.denormalFlag()
     const flags = orderOf(this.x, this.y)
-    const condition = flags === 0 ? CONDITION.GREATER : flags === 1 ? CONDITION.LESS : CONDITION.EQUAL
+    const condition = flags === ORDER.GREATER ? CONDITION.GREATER
+      : flags === ORDER.LESS ? CONDITION.LESS : CONDITION.EQUAL
     return condition | early | (this.traps(early) ? X87_STATUS.SUPPRESSED : 0)
   }
 
