@@ -41,6 +41,11 @@ export class MachineToPhys {
     this.writeMapping(frames.mapping)
   }
 
+  /** Low half of the top-level entry that shows the table to a guest, read-only. */
+  get entryLow(): number {
+    return ((this.l3Frame << 12) | PTE.PRESENT | PTE.USER | PTE.ACCESSED) >>> 0
+  }
+
   /** The number that the owner has given the frame; 2^32 or more, or not a number of the host, when invalid. */
   get(mfn: number): number {
     const at = this.base + mfn * 2
