@@ -1,5 +1,6 @@
 /**
- * Fetches the guests that tests run: `npm run guests -- [grub] [linux] [tools] [all] [--again]`, GRUB by default.
+ * Fetches the guests that tests run: `npm run guests -- [grub] [busybox] [linux] [tools] [all] [--again]`.
+ * Without a name it is GRUB and BusyBox, the small ones.
  * Debian's packages are downloaded by name with apt-get and unpacked with dpkg-deb; no root, nothing is installed.
  * What is there already is left alone, unless asked for again.
  */
@@ -67,7 +68,7 @@ export function chosenSets(args: readonly string[]): GuestSet[] {
   if (names.includes('all')) return known
   const unknown = names.find((name) => !known.includes(name as GuestSet))
   if (unknown !== undefined) throw new FetchError(`no set named ${unknown}; there are ${known.join(', ')} and all`)
-  return names.length === 0 ? ['grub'] : (names as GuestSet[])
+  return names.length === 0 ? ['grub', 'busybox'] : (names as GuestSet[])
 }
 
 /** Fetches the sets that the arguments name, then checks that every file of theirs is there. */
@@ -78,7 +79,7 @@ export function fetchGuests(args: readonly string[]): void {
     console.log(`${name}: ${fetchPackage(name, args.includes('--again'))}`)
   }
   const missing = GUEST_FILES.filter((file) => sets.includes(setOf(file)) && guestFile(file) === undefined)
-  if (missing.length > 0) throw new FetchError(`not in the packages, or no longer where expected: ${missing.join(', ')}`)
+  if (missing.length > 0) throw new FetchError(`not where they are expected in the packages: ${missing.join(', ')}`)
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {

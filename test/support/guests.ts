@@ -12,7 +12,8 @@ export const GUESTS_FOLDER = fileURLToPath(new URL('../../.guests', import.meta.
 /** Packages that are fetched together. */
 export const GUEST_SETS = {
   grub: ['grub-xen-host'],
-  linux: ['linux-image-amd64', 'busybox-static'],
+  busybox: ['busybox-static'],
+  linux: ['linux-image-amd64'],
   tools: ['xen-utils-4.17'],
 } as const satisfies Record<string, readonly string[]>
 
@@ -39,7 +40,7 @@ const PLACES = {
   /** Folder of the kernel's modules. */
   linuxModules: { set: 'linux', package: 'linux-image-amd64', folder: 'lib/modules', name: /./ },
   /** BusyBox, linked statically: a whole user space in one file. */
-  busybox: { set: 'linux', package: 'busybox-static', folder: 'bin', name: 'busybox' },
+  busybox: { set: 'busybox', package: 'busybox-static', folder: 'bin', name: 'busybox' },
   /** Xen's own checker of saved images, a Python program. */
   verifyStream: { set: 'tools', package: 'xen-utils-4.17', folder: 'usr/lib/xen-4.17/bin', name: 'verify-stream-v2' },
   /** Folder of the Python modules that it needs. */
