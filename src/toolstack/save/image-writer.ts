@@ -1,0 +1,157 @@
+/**
+ * Writes the libxc image of a PV domain: static data, pages (in as many rounds as the caller wants), and at last the
+ * state that may not change any more. A live copy calls `writePages` while the domain runs; everything else wants it suspended.
+ * Reference: xen/docs/specs/libxc-migration-stream.pandoc; tools/libs/guest/xg_sr_save_x86_pv.c (the rules, not the code).
+ */
+import { VcpuGuestContext } from '../../abi/index.ts'
+import { type ControlInterface, type FrameInfo, type VcpuContext, encodeVcpuContext } from '../../hypervisor/index.ts'
+import { type DomId, type Mfn, XenError } from '../../util/index.ts'
+import { type CpuidLeaf, MAX_BATCH_PAGES, type MsrEntry, PAGE_TYPE, PAGE_TYPE_PINNED, type PageEntry, type SaveStreamWriter } from '../stream/index.ts'
+import { type PhysToMachine, readP2m } from './p2m.ts'
+import { toPseudoPhysical } from './page-tables.ts'
+
+/** What is used of the control interface. */
+export type SaveControl = Pick<ControlInterface,
+  'domainInfo' | 'frameBytes' | 'frameInfo' | 'machineToPhys' | 'getVcpuContext' | 'vcpuInfo' | 'hostInfo'>
+
+/** What the guest may know of the processor; it is compared on the other host. */
+export interface ProcessorPolicy {
+  readonly cpuid: readonly CpuidLeaf[]
+  readonly msrs: readonly MsrEntry[]
+}
+
+/** Version of Xen whose ABI we speak. */
+const XEN_VERSION = { major: 4, minor: 17 } as const
+/** Bytes of struct xen_domctl_ext_vcpucontext. */
+const EXTENDED_SIZE = 64
+
+const levels: Partial<Record<FrameInfo['type'], number>> = { l1: 1, l2: 2, l3: 3, l4: 4 }
+
+/** Writes one domain's image. */
+export class PvImageWriter {
+  private readonly control: SaveControl
+  private readonly domain: DomId
+  private readonly writer: SaveStreamWriter
+  private readonly p2m: PhysToMachine
+
+  /** Throws INVALID_STATE when the guest has no usable p2m. */
+  constructor(control: SaveControl, domain: DomId, writer: SaveStreamWriter) {
+    this.control = control
+    this.domain = domain
+    this.writer = writer
+    this.p2m = readP2m(control, domain)
+  }
+
+  /** Pages that the guest's p2m spans. */
+  get pageCount(): number {
+    return this.p2m.maxPfn
+  }
+
+  /** Headers and what is known before any page. */
+  async writeStart(policy: ProcessorPolicy): Promise<void> {
+    await this.writer.writeImageHeader(XEN_VERSION)
+    await this.writer.writeImageRecord({ type: 'pv-info', guestWidth: 8, pageTableLevels: 4 })
+    if (policy.cpuid.length > 0) await this.writer.writeImageRecord({ type: 'cpuid-policy', leaves: policy.cpuid })
+    if (policy.msrs.length > 0) await this.writer.writeImageRecord({ type: 'msr-policy', msrs: policy.msrs })
+    await this.writer.writeImageRecord({ type: 'static-data-end' })
+    const frames = this.p2m.frames.map((frame) => this.pfnOf(frame, 'a page of the p2m'))
+    await this.writer.writeImageRecord({ type: 'p2m-frames', startPfn: 0, endPfn: this.p2m.maxPfn - 1, frames })
+  }
+
+  /** Writes the pages of the given pfns, in batches. `live`: a table that just changes is left for the next round. */
+  async writePages(pfns: Iterable<number>, options: { readonly live?: boolean; readonly onBatch?: (pages: number) => void } = {}): Promise<number[]> {
+    const postponed: number[] = []
+    let batch: PageEntry[] = []
+    const flush = async (): Promise<void> => {
+      if (batch.length === 0) return
+      await this.writer.writeImageRecord({ type: 'page-data', pages: batch })
+      options.onBatch?.(batch.length)
+      batch = []
+    }
+    for (const pfn of pfns) {
+      const entry = this.pageEntry(pfn, options.live === true)
+      if (entry === undefined) postponed.push(pfn)
+      else if (batch.push(entry) >= MAX_BATCH_PAGES) await flush()
+    }
+    await flush()
+    return postponed
+  }
+
+  /** One page as the stream holds it; undefined for a table that cannot be read consistently while the guest runs. */
+  private pageEntry(pfn: number, live: boolean): PageEntry | undefined {
+    const frame = this.p2m.entries[pfn]
+    if (frame === undefined) return { pfn, type: PAGE_TYPE.INVALID, contents: undefined }
+    const info = this.control.frameInfo(frame)
+    if (info.owner !== this.domain) return { pfn, type: PAGE_TYPE.INVALID, contents: undefined }
+    const level = info.validated ? levels[info.type] : undefined
+    const bytes = this.control.frameBytes(this.domain, frame)
+    // A copy: the sink may keep the record while a running guest writes on.
+    if (level === undefined) return { pfn, type: PAGE_TYPE.NORMAL, contents: bytes.slice() }
+    try {
+      const contents = toPseudoPhysical(bytes, { level, pfn }, (mfn) => this.ownPfn(mfn as Mfn))
+      return { pfn, type: level | (info.pinned ? PAGE_TYPE_PINNED : 0), contents }
+    } catch (error) {
+      if (live && XenError.is(error, 'INVALID_STATE')) return undefined
+      throw error
+    }
+  }
+
+  /** The pfn of an own frame, when machine-to-physical and p2m agree on it. */
+  private ownPfn(frame: Mfn): number | undefined {
+    const pfn = this.control.machineToPhys(frame)
+    return pfn !== undefined && this.p2m.entries[pfn] === frame ? pfn : undefined
+  }
+
+  private pfnOf(frame: number, what: string): number {
+    const pfn = this.ownPfn(frame as Mfn)
+    if (pfn === undefined) {
+      throw new XenError('INVALID_STATE', `${what}, frame ${frame}, is not in the guest's p2m`, { details: { what, frame } })
+    }
+    return pfn
+  }
+
+  /** What may only be read of a suspended domain: time, shared_info, vCPUs. */
+  async writeEnd(): Promise<void> {
+    const host = this.control.hostInfo()
+    await this.writer.writeImageRecord({
+      type: 'tsc-info', mode: 0, khz: Math.round(host.tscHertz / 1000), nanoseconds: BigInt(host.time), incarnation: 0,
+    })
+    const info = this.control.domainInfo(this.domain)
+    const page = this.control.frameBytes(this.domain, info.sharedInfoFrame).slice()
+    await this.writer.writeImageRecord({ type: 'shared-info', page })
+    for (let vcpu = 0; vcpu <= info.maxVcpu; vcpu += 1) {
+      if (this.control.vcpuInfo(this.domain, vcpu).online) await this.writeVcpu(vcpu)
+    }
+  }
+
+  /** Ends the image; a checkpoint keeps the stream open instead. */
+  async writeFinish(): Promise<void> {
+    await this.writer.writeImageRecord({ type: 'end' })
+  }
+
+  private async writeVcpu(vcpu: number): Promise<void> {
+    const context = this.portable(this.control.getVcpuContext(this.domain, vcpu), vcpu)
+    const blob = new Uint8Array(VcpuGuestContext.size)
+    encodeVcpuContext(context, new DataView(blob.buffer), 0)
+    await this.writer.writeImageRecord({ type: 'vcpu-basic', vcpu, blob })
+    const extended = new Uint8Array(EXTENDED_SIZE)
+    const view = new DataView(extended.buffer)
+    view.setUint32(0, vcpu, true)
+    view.setUint32(4, EXTENDED_SIZE, true)
+    await this.writer.writeImageRecord({ type: 'vcpu-extended', vcpu, blob: extended })
+  }
+
+  /** The context with pfns where it names frames; vCPU 0 carries start_info's frame in edx while suspended. */
+  private portable(context: VcpuContext, vcpu: number): VcpuContext {
+    const user = vcpu === 0
+      ? { ...context.user, rdx: BigInt(this.pfnOf(Number(BigInt.asUintN(52, context.user.rdx)), 'start_info')) }
+      : context.user
+    return {
+      ...context,
+      user,
+      gdtFrames: context.gdtFrames.map((frame) => this.pfnOf(frame, 'a page of the GDT')),
+      kernelTable: this.pfnOf(context.kernelTable, 'the kernel\'s page table'),
+      userTable: context.userTable === 0 ? 0 : this.pfnOf(context.userTable, 'the user\'s page table'),
+    }
+  }
+}

@@ -1,0 +1,114 @@
+/**
+ * Finds a PV guest's list from pseudo-physical to machine frames, which the guest itself keeps and describes in
+ * shared_info: as a linear list in its address space (p2m_cr3, p2m_vaddr) or as the older three-level tree.
+ * The guest may lie; every frame number is checked against what the domain owns.
+ *
+ *   tree:  pfn_to_mfn_frame_list_list -> page of 512 mfns -> page of 512 mfns -> p2m pages of 512 entries
+ *
+ * Reference: xen/include/public/arch-x86/xen.h, struct arch_shared_info; start_info's comment in public/xen.h.
+ */
+import { SharedInfo } from '../../abi/index.ts'
+import type { ControlInterface } from '../../hypervisor/index.ts'
+import { type DomId, type Mfn, XenError, isCanonical } from '../../util/index.ts'
+import { ENTRIES_PER_TABLE, PAGE_SHIFT, PTE, PTE_HIGH_FRAME, tableIndex } from '../../x86/index.ts'
+
+/** An entry without a frame. Reference: INVALID_P2M_ENTRY. */
+export const INVALID_P2M_ENTRY = 0xffff_ffff_ffff_ffffn
+/** Most pages a p2m may describe: what fits into 4 GiB of host memory, tenfold. Stops a lying max_pfn from costing time. */
+const MAX_PFN = 10 * 2 ** 20
+
+/** What is used of the control interface. */
+export type P2mControl = Pick<ControlInterface, 'domainInfo' | 'frameBytes'>
+
+/** A guest's p2m: the frames that hold it, and its entries. */
+export interface PhysToMachine {
+  /** One past the highest pfn. */
+  readonly maxPfn: number
+  /** Frames of the list's pages, in order. */
+  readonly frames: readonly Mfn[]
+  /** mfn of each pfn; undefined where the guest has none. */
+  readonly entries: readonly (Mfn | undefined)[]
+}
+
+const invalid = (what: string, details: Record<string, unknown>): XenError =>
+  new XenError('INVALID_STATE', `the guest's p2m is unusable: ${what}`, { details })
+
+const viewOf = (data: Uint8Array): DataView => new DataView(data.buffer, data.byteOffset, data.byteLength)
+
+/** Reads p2m pages of one domain. */
+class P2mReader {
+  private readonly control: P2mControl
+  private readonly domain: DomId
+
+  constructor(control: P2mControl, domain: DomId) {
+    this.control = control
+    this.domain = domain
+  }
+
+  page(frame: number, what: string): DataView {
+    try {
+      return viewOf(this.control.frameBytes(this.domain, frame as Mfn))
+    } catch (cause) {
+      throw invalid(`${what} names frame ${frame}, which is not the domain's`, { what, frame, cause })
+    }
+  }
+
+  /** Frames of the list given by `root` table and virtual address. */
+  linear(root: number, address: number, pages: number): Mfn[] {
+    return Array.from({ length: pages }, (_, i) => this.walk(root, address + i * 2 ** PAGE_SHIFT))
+  }
+
+  private walk(root: number, address: number): Mfn {
+    if (!isCanonical(address)) throw invalid(`p2m_vaddr 0x${address.toString(16)} is not canonical`, { address })
+    let frame = root
+    for (let level = 4; level >= 1; level -= 1) {
+      const table = this.page(frame, `level ${level} of the p2m's page tables`)
+      const at = tableIndex(address, level) * 8
+      const low = table.getUint32(at, true)
+      if ((low & PTE.PRESENT) === 0) throw invalid(`p2m_vaddr is not mapped at level ${level}`, { address, level })
+      frame = (table.getUint32(at + 4, true) & PTE_HIGH_FRAME) * 2 ** 20 + (low >>> PAGE_SHIFT)
+    }
+    return frame as Mfn
+  }
+
+  /** Frames of the list given by the tree. */
+  tree(root: number, pages: number): Mfn[] {
+    const top = this.page(root, 'pfn_to_mfn_frame_list_list')
+    const entry = (table: DataView, index: number): number => Number(table.getBigUint64(index * 8, true))
+    if (Math.ceil(pages / ENTRIES_PER_TABLE) > ENTRIES_PER_TABLE) throw invalid('the tree is too small', { pages })
+    return Array.from({ length: pages }, (_, i) => {
+      const middle = this.page(entry(top, Math.floor(i / ENTRIES_PER_TABLE)), 'a frame list')
+      return entry(middle, i % ENTRIES_PER_TABLE) as Mfn
+    })
+  }
+}
+
+/** Reads the p2m of a PV domain. Throws INVALID_STATE when the guest has not set it up or it is broken. */
+export function readP2m(control: P2mControl, domain: DomId): PhysToMachine {
+  const info = control.domainInfo(domain)
+  const reader = new P2mReader(control, domain)
+  const shared = reader.page(info.sharedInfoFrame, 'shared_info')
+  const arch = SharedInfo.arch.layout
+  const base = SharedInfo.arch.at(0)
+  const maxPfn = arch.maxPfn.number(shared, base)
+  if (maxPfn === 0 || maxPfn > MAX_PFN) throw invalid(`max_pfn ${maxPfn} is not from 1 to ${MAX_PFN}`, { maxPfn })
+  const pages = Math.ceil(maxPfn / ENTRIES_PER_TABLE)
+  const cr3 = arch.p2mCr3.number(shared, base)
+  const frames = cr3 === 0
+    ? reader.tree(arch.pfnToMfnFrameListList.number(shared, base), pages)
+    : reader.linear(Math.floor(cr3 / 4096), Number(BigInt.asIntN(64, arch.p2mVaddr.get(shared, base))), pages)
+  return { maxPfn, frames, entries: readEntries(reader, frames, maxPfn) }
+}
+
+function readEntries(reader: P2mReader, frames: readonly Mfn[], maxPfn: number): (Mfn | undefined)[] {
+  const entries: (Mfn | undefined)[] = []
+  for (const frame of frames) {
+    const page = reader.page(frame, 'the p2m')
+    for (let i = 0; i < ENTRIES_PER_TABLE && entries.length < maxPfn; i += 1) {
+      const high = page.getUint32(i * 8 + 4, true)
+      // Bits 63 and 62 mark foreign and identity entries; such pages are not the domain's own memory.
+      entries.push(high === 0 ? (page.getUint32(i * 8, true) as Mfn) : undefined)
+    }
+  }
+  return entries
+}
