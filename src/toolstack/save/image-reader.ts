@@ -1,0 +1,239 @@
+/**
+ * Rebuilds a PV domain from a libxc image: an empty domain is filled, and only when the whole image has been read and
+ * checked are page tables pinned and vCPUs given their registers. The stream is hostile: order, numbers and contents
+ * are checked here, and page tables once more by the hypervisor's own validation.
+ * Reference: xen/docs/specs/libxc-migration-stream.pandoc; tools/libs/guest/xg_sr_restore_x86_pv.c (the rules, not the code).
+ */
+import { SharedInfo, StartInfo, VcpuGuestContext } from '../../abi/index.ts'
+import { type ControlInterface, type VcpuContext, decodeVcpuContext } from '../../hypervisor/index.ts'
+import { type DomId, type EventPort, type GrantRef, type Mfn, XenError } from '../../util/index.ts'
+import { type ImageRecord, PAGE_TYPE, PAGE_TYPE_PINNED, type SaveStreamReader } from '../stream/index.ts'
+import { toMachine } from './page-tables.ts'
+
+/** What is used of the control interface. */
+export type RestoreControl = Pick<ControlInterface,
+  'populatePhysmap' | 'frameBytes' | 'markWritten' | 'domainInfo' | 'pinTable' | 'setVcpuContext' | 'seedGrant'>
+
+/** Where console and XenStore of the new domain are to be found. */
+export interface RestoredRings {
+  readonly xenstoreFrame: Mfn
+  readonly consoleFrame: Mfn
+}
+
+/** What the toolstack has prepared for the new domain. */
+export interface RestoreTarget {
+  readonly domain: DomId
+  /** Frames that the domain may own. */
+  readonly maxPages: number
+  readonly xenstorePort: EventPort
+  readonly consolePort: EventPort
+}
+
+/** Grant references that Xen reserves for the toolstack. Reference: public/grant_table.h. */
+const RESERVED = { console: 0 as GrantRef, xenstore: 1 as GrantRef } as const
+const DOM0 = 0 as DomId
+const PAGE = 4096
+/** Page-table types hold their level in the low three bits. */
+const levelOf = (type: number): number => (type === PAGE_TYPE.NORMAL || type >= PAGE_TYPE.BROKEN ? 0 : type & 7)
+
+const bad = (what: string, details: Record<string, unknown> = {}): XenError => new XenError('INVALID_STREAM', what, { details })
+const viewOf = (data: Uint8Array): DataView => new DataView(data.buffer, data.byteOffset, data.byteLength)
+
+interface SavedPage {
+  readonly frame: Mfn
+  readonly type: number
+}
+
+/** Reads one image into one domain. */
+export class PvImageReader {
+  private readonly control: RestoreControl
+  private readonly target: RestoreTarget
+  private readonly pages = new Map<number, SavedPage>()
+  private readonly contexts = new Map<number, VcpuContext>()
+  private p2mFrames: readonly number[] | undefined
+  private maxPfn = 0
+  private seenInfo = false
+  private sharedInfo: Uint8Array | undefined
+
+  constructor(control: RestoreControl, target: RestoreTarget) {
+    this.control = control
+    this.target = target
+  }
+
+  /** Pages that the image has named so far. */
+  get pageCount(): number {
+    return this.pages.size
+  }
+
+  /** Reads records up to and including `end` or `checkpoint`; tells which. */
+  async read(reader: SaveStreamReader, onRecord: (record: ImageRecord) => void = () => undefined): Promise<'end' | 'checkpoint'> {
+    for (;;) {
+      const record = await reader.readImageRecord()
+      this.take(record)
+      onRecord(record)
+      if (record.type === 'end' || record.type === 'checkpoint') return record.type
+    }
+  }
+
+  private take(record: ImageRecord): void {
+    switch (record.type) {
+      case 'pv-info': return this.takeInfo(record)
+      case 'p2m-frames': return this.takeP2m(record)
+      case 'page-data': return this.takePages(record)
+      case 'shared-info':
+        this.sharedInfo = record.page.slice()
+        return
+      case 'vcpu-basic': return this.takeVcpu(record)
+      default:
+        // Policies, TSC, extended state and MSRs hold nothing that this processor does not set up alike.
+        return
+    }
+  }
+
+  private takeInfo(record: Extract<ImageRecord, { type: 'pv-info' }>): void {
+    if (record.guestWidth !== 8 || record.pageTableLevels !== 4) {
+      throw new XenError('NOT_SUPPORTED', `a ${record.guestWidth * 8}-bit guest with ${record.pageTableLevels}-level page tables`)
+    }
+    this.seenInfo = true
+  }
+
+  private takeP2m(record: Extract<ImageRecord, { type: 'p2m-frames' }>): void {
+    if (!this.seenInfo) throw bad('P2M_FRAMES comes before PV_INFO')
+    if (record.startPfn !== 0) throw bad(`the p2m starts at ${record.startPfn}, not at 0`)
+    const wanted = Math.floor(record.endPfn / 512) + 1
+    if (record.frames.length !== wanted) throw bad(`a p2m of ${wanted} pages has ${record.frames.length}`)
+    this.p2mFrames = record.frames
+    this.maxPfn = record.endPfn
+  }
+
+  private takePages(record: Extract<ImageRecord, { type: 'page-data' }>): void {
+    if (this.p2mFrames === undefined) throw bad('PAGE_DATA comes before P2M_FRAMES')
+    for (const { pfn, type, contents } of record.pages) {
+      if (pfn > this.maxPfn) throw bad(`page ${pfn} lies beyond the p2m's end ${this.maxPfn}`, { pfn })
+      if (type === PAGE_TYPE.INVALID || type === PAGE_TYPE.BROKEN) continue
+      const frame = this.pages.get(pfn)?.frame ?? this.populate(pfn)
+      this.pages.set(pfn, { frame, type })
+      if (contents === undefined) continue
+      this.control.frameBytes(this.target.domain, frame).set(contents)
+      this.control.markWritten(frame)
+    }
+  }
+
+  private populate(pfn: number): Mfn {
+    if (this.pages.size >= this.target.maxPages) {
+      throw bad(`the image holds more pages than the domain may own (${this.target.maxPages})`, { pfn })
+    }
+    return this.control.populatePhysmap(this.target.domain, 1, pfn)[0]!
+  }
+
+  private takeVcpu(record: Extract<ImageRecord, { readonly blob: Uint8Array }>): void {
+    if (this.p2mFrames === undefined) throw bad('a vCPU comes before the pages')
+    if (record.blob.length !== VcpuGuestContext.size) {
+      throw bad(`the context of vCPU ${record.vcpu} has ${record.blob.length} bytes, not ${VcpuGuestContext.size}`)
+    }
+    this.contexts.set(record.vcpu, decodeVcpuContext(viewOf(record.blob), 0))
+  }
+
+  /** Puts the domain together; it can be unpaused afterwards. Throws INVALID_STREAM when the image lacks something. */
+  finish(): RestoredRings {
+    if (this.sharedInfo === undefined) throw bad('the image has no SHARED_INFO')
+    if (!this.contexts.has(0)) throw bad('the image has no vCPU 0')
+    this.writeP2m()
+    const rings = this.patchStartInfo()
+    this.convertTables()
+    this.pinTables()
+    this.writeSharedInfo(this.sharedInfo)
+    for (const [vcpu, context] of this.contexts) this.control.setVcpuContext(this.target.domain, vcpu, this.local(context, vcpu))
+    const seed = (ref: GrantRef, frame: Mfn): void =>
+      this.control.seedGrant(this.target.domain, ref, { remote: DOM0, frame })
+    seed(RESERVED.console, rings.consoleFrame)
+    seed(RESERVED.xenstore, rings.xenstoreFrame)
+    return rings
+  }
+
+  private bytes(pfn: number, what: string): Uint8Array {
+    return this.control.frameBytes(this.target.domain, this.frame(pfn, what))
+  }
+
+  private frame(pfn: number, what: string): Mfn {
+    const page = this.pages.get(pfn)
+    if (page === undefined) throw bad(`${what} is page ${pfn}, which the image does not hold`, { what, pfn })
+    return page.frame
+  }
+
+  /** The guest's own list gets the new frames. */
+  private writeP2m(): void {
+    for (const [index, pfn] of (this.p2mFrames ?? []).entries()) {
+      const view = viewOf(this.bytes(pfn, 'a page of the p2m'))
+      for (let i = 0; i < 512; i += 1) {
+        const page = this.pages.get(index * 512 + i)
+        view.setUint32(i * 8, page?.frame ?? 0xffff_ffff, true)
+        view.setUint32(i * 8 + 4, page === undefined ? 0xffff_ffff : 0, true)
+      }
+      this.control.markWritten(this.frame(pfn, 'a page of the p2m'))
+    }
+  }
+
+  /** start_info names frames and ports of the old host; vCPU 0 says in edx where it lies. */
+  private patchStartInfo(): RestoredRings {
+    const pfn = Number(BigInt.asUintN(52, this.contexts.get(0)!.user.rdx))
+    const view = viewOf(this.bytes(pfn, 'start_info'))
+    const xenstoreFrame = this.frame(StartInfo.storeMfn.number(view, 0), 'the XenStore ring')
+    const consoleFrame = this.frame(StartInfo.consoleMfn.number(view, 0), 'the console ring')
+    const sharedInfoFrame = this.control.domainInfo(this.target.domain).sharedInfoFrame
+    StartInfo.nrPages.setNumber(view, 0, this.maxPfn + 1)
+    StartInfo.sharedInfo.setNumber(view, 0, sharedInfoFrame * PAGE)
+    StartInfo.flags.set(view, 0, 0)
+    StartInfo.storeMfn.setNumber(view, 0, xenstoreFrame)
+    StartInfo.storeEvtchn.set(view, 0, this.target.xenstorePort)
+    StartInfo.consoleMfn.setNumber(view, 0, consoleFrame)
+    StartInfo.consoleEvtchn.set(view, 0, this.target.consolePort)
+    this.control.markWritten(this.frame(pfn, 'start_info'))
+    return { xenstoreFrame, consoleFrame }
+  }
+
+  private convertTables(): void {
+    for (const [pfn, { frame, type }] of this.pages) {
+      const level = levelOf(type)
+      if (level === 0) continue
+      const bytes = this.control.frameBytes(this.target.domain, frame)
+      bytes.set(toMachine(bytes, { level, pfn }, (from) => this.pages.get(from)?.frame))
+    }
+  }
+
+  private pinTables(): void {
+    for (const { frame, type } of this.pages.values()) {
+      const level = levelOf(type)
+      if (level === 0 || (type & PAGE_TYPE_PINNED) === 0) continue
+      this.control.pinTable(this.target.domain, frame, level as 1 | 2 | 3 | 4)
+    }
+  }
+
+  /** Only vCPU records and the p2m's description survive; ports are all masked until the guest binds them anew. */
+  private writeSharedInfo(saved: Uint8Array): void {
+    const { sharedInfoFrame } = this.control.domainInfo(this.target.domain)
+    const own = this.control.frameBytes(this.target.domain, sharedInfoFrame)
+    const { vcpuInfo, arch, evtchnMask, evtchnPending } = SharedInfo
+    own.set(saved.subarray(vcpuInfo.offset, vcpuInfo.offset + vcpuInfo.size), vcpuInfo.offset)
+    own.set(saved.subarray(arch.offset, arch.offset + arch.size), arch.offset)
+    const view = viewOf(own)
+    arch.layout.pfnToMfnFrameListList.set(view, arch.at(0), 0n)
+    own.fill(0, evtchnPending.offset, evtchnPending.offset + evtchnPending.size)
+    own.fill(0xff, evtchnMask.offset, evtchnMask.offset + evtchnMask.size)
+    for (let i = 0; i < vcpuInfo.count; i += 1) vcpuInfo.element.evtchnPendingSel.set(view, vcpuInfo.at(0, i), 0n)
+  }
+
+  /** A saved context with this host's frames. */
+  private local(context: VcpuContext, vcpu: number): VcpuContext {
+    const user = vcpu === 0
+      ? { ...context.user, rdx: BigInt(this.frame(Number(BigInt.asUintN(52, context.user.rdx)), 'start_info')) }
+      : context.user
+    return {
+      ...context,
+      user,
+      gdtFrames: context.gdtFrames.map((pfn) => this.frame(pfn, 'a page of the GDT')),
+      kernelTable: this.frame(context.kernelTable, 'the kernel\'s page table'),
+      userTable: context.userTable === 0 ? 0 : this.frame(context.userTable, 'the user\'s page table'),
+    }
+  }
+}
