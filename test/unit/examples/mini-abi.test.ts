@@ -50,7 +50,8 @@ const ENUMS: readonly (readonly [prefix: string, values: Readonly<Record<string,
 const SINGLE = {
   DOMID_SELF: abi.DOMID.SELF, KERNEL_CS: abi.FLAT.KERNEL_CS, SIF_INITDOMAIN: abi.SIF.INITDOMAIN,
   SIF_MOD_START_PFN: abi.SIF.MOD_START_PFN, CALLBACKF_MASK_EVENTS: abi.CALLBACKF.mask_events,
-  VIRQ_TIMER: abi.VIRQ.TIMER, UVMF_INVLPG: abi.UVMF.INVLPG, GNTMAP_HOST_MAP: abi.GNTMAP.host_map, GTF_PERMIT_ACCESS: abi.GTF.permit_access,
+  VIRQ_TIMER: abi.VIRQ.TIMER, UVMF_INVLPG: abi.UVMF.INVLPG, GNTMAP_HOST_MAP: abi.GNTMAP.host_map,
+  GTF_PERMIT_ACCESS: abi.GTF.permit_access,
   GTF_IN_USE: abi.GTF.reading | abi.GTF.writing, GNTTAB_RESERVED: abi.GNTTAB_NR_RESERVED_ENTRIES,
   '(long)MACHINE_TO_PHYSICAL': abi.MACH2PHYS_VIRT_START,
 }
