@@ -1,0 +1,207 @@
+/**
+ * One domain's grant table: the frames it shares with the domain, the entries in them, and our own record of each entry that
+ * is in use ("active entry"), which holds what was checked when it came into use. The guest may rewrite its entries at any time;
+ * what is in use is judged by the record.
+ *
+ *   version 1   entry: flags | domid | frame (8 bytes); GTF_reading and GTF_writing stand in the flags
+ *   version 2   entry of 16 bytes: full page, sub-page or transitive; the two bits stand in a status word of its own
+ *
+ * Reference: public/grant_table.h; xen/common/grant_table.c (struct active_grant_entry, _set_status_v1, _set_status_v2).
+ */
+import { GNTST, GTF, GrantEntryV1, GrantEntryV2 } from '../../abi/index.ts'
+import { Maptrack } from './maptrack.ts'
+import type { GrantDomain, GrantHost } from './types.ts'
+
+const PAGE = 4096
+const STATUS_SIZE = 2
+/** Entries that the toolstack uses; they survive a change of version. */
+export const RESERVED_ENTRIES = 8
+
+/** One use of each kind in an active entry's `pin`: four counters of eight bits. */
+export const PIN = { hostWrite: 1, hostRead: 0x100, deviceWrite: 0x1_0000, deviceRead: 0x100_0000 } as const
+const WRITE_PINS = 0x00ff_00ff
+
+/** An entry in use. */
+export interface ActiveEntry {
+  /** Uses of each kind, see {@link PIN}. */
+  pin: number
+  /** Domain that it is granted to. */
+  domain: number
+  mfn: number
+  /** Sub-page grants: first byte and length. */
+  start: number
+  length: number
+  isSubPage: boolean
+  /** Transitive grants: the domain and the entry behind it. Otherwise this domain and this entry. */
+  transDomain: number
+  transRef: number
+}
+
+/** True when one more use would overflow its counter's lower seven bits. */
+export const wouldOverflow = (pin: number, increment: number): boolean => (pin & (increment << 7)) !== 0
+
+/** True while somebody may write through the entry. */
+export const isWritePinned = (pin: number): boolean => (pin & WRITE_PINS) !== 0
+
+/** How an entry is about to be used. */
+export interface Use {
+  readonly readOnly: boolean
+  /** To be mapped, not only copied from: neither sub-page nor transitive. */
+  readonly map: boolean
+  /** Who uses it. */
+  readonly domain: number
+}
+
+/** Status frames that go with `frames` frames of version 2 entries. */
+const statusFramesFor = (frames: number): number =>
+  Math.ceil((frames * (PAGE / GrantEntryV2.size)) / (PAGE / STATUS_SIZE))
+
+/** Entries, frames and records of one domain. */
+export class GrantTable {
+  readonly domain: GrantDomain
+  readonly maptrack: Maptrack
+  /** Frames of the table, and of the status words of version 2. */
+  readonly frames: number[] = []
+  readonly statusFrames: number[] = []
+  version: 1 | 2 = 1
+  /** Its domain is dead and its frames are gone; only the records of what others still map are left. */
+  retired = false
+  readonly active = new Map<number, ActiveEntry>()
+  private readonly host: GrantHost
+  private readonly view: DataView
+  /** Entries when the frames were still there. */
+  private entriesAtEnd = 0
+
+  constructor(host: GrantHost, domain: GrantDomain) {
+    this.host = host
+    this.view = host.memory.view
+    this.domain = domain
+    this.maptrack = new Maptrack(domain.maxMaptrackFrames)
+  }
+
+  /** Entries that the table has. */
+  get entryCount(): number {
+    return this.retired ? this.entriesAtEnd : this.frames.length * (PAGE / this.entrySize)
+  }
+
+  /** Makes the table `count` frames large, never smaller; false when there is no memory, and nothing has changed then. */
+  grow(count: number): boolean {
+    const wanted = Math.max(count, this.frames.length, 1)
+    const wantedStatus = this.version === 1 ? 0 : statusFramesFor(wanted)
+    const frames = this.allocate(wanted - this.frames.length)
+    if (frames === undefined) return false
+    const status = this.allocate(Math.max(0, wantedStatus - this.statusFrames.length))
+    if (status === undefined) {
+      for (const mfn of frames) this.host.frames.freeShared(mfn)
+      return false
+    }
+    this.frames.push(...frames)
+    this.statusFrames.push(...status)
+    return true
+  }
+
+  /** Adds the status frames that version 2 needs; false when there is no memory. */
+  addStatusFrames(): boolean {
+    const status = this.allocate(statusFramesFor(this.frames.length) - this.statusFrames.length)
+    if (status === undefined) return false
+    this.statusFrames.push(...status)
+    return true
+  }
+
+  /** Gives the status frames back; false while the guest maps one. */
+  dropStatusFrames(): boolean {
+    if (!this.statusFrames.every((mfn) => this.host.frames.isUnmapped(mfn))) return false
+    for (const mfn of this.statusFrames.splice(0)) this.host.frames.freeShared(mfn)
+    return true
+  }
+
+  /** The domain dies: gives all frames back and keeps only the records of what others map. */
+  retire(): void {
+    if (this.retired) return
+    this.entriesAtEnd = this.entryCount
+    this.retired = true
+    for (const mfn of [...this.frames.splice(0), ...this.statusFrames.splice(0)]) this.host.frames.freeShared(mfn)
+  }
+
+  /** Zeroes all entries. */
+  clearEntries(): void {
+    for (const mfn of this.frames) this.host.memory.words.fill(0, mfn * (PAGE / 4), (mfn + 1) * (PAGE / 4))
+  }
+
+  /** Byte address of an entry of the version in force. */
+  entryAt(ref: number): number {
+    const perPage = PAGE / this.entrySize
+    return this.frames[Math.floor(ref / perPage)]! * PAGE + (ref % perPage) * this.entrySize
+  }
+
+  /** Byte address of the word with GTF_reading and GTF_writing, or -1 when it has gone with the table. */
+  statusAt(ref: number): number {
+    if (this.retired || ref >= this.entryCount) return -1
+    if (this.version === 1) return this.entryAt(ref) + GrantEntryV1.flags.offset
+    const perPage = PAGE / STATUS_SIZE
+    return this.statusFrames[Math.floor(ref / perPage)]! * PAGE + (ref % perPage) * STATUS_SIZE
+  }
+
+  /** Flags of an entry. */
+  flagsOf(ref: number): number {
+    return this.view.getUint16(this.entryAt(ref), true)
+  }
+
+  /** Whom an entry is for. */
+  domainOf(ref: number): number {
+    return this.view.getUint16(this.entryAt(ref) + 2, true)
+  }
+
+  /** Frame of an entry that grants a page or a part of one. */
+  frameOf(ref: number): number {
+    const at = this.entryAt(ref)
+    return this.version === 1 ? GrantEntryV1.frame.get(this.view, at) : GrantEntryV2.fullPageFrame.number(this.view, at)
+  }
+
+  /**
+   * Checks that the entry allows the use, and sets GTF_reading (and GTF_writing) so that the guest sees it. GNTST status.
+   * An entry in use is only checked for writing: whom it is for was checked when it came into use.
+   */
+  announce(ref: number, use: Use): number {
+    const flags = this.flagsOf(ref)
+    const status = this.statusAt(ref)
+    if (!this.active.has(ref) && !this.permits(ref, flags, use)) return GNTST.general_error
+    if (!use.readOnly && (flags & GTF.readonly) !== 0) return GNTST.general_error
+    const bits = use.readOnly ? GTF.reading : GTF.reading | GTF.writing
+    this.view.setUint16(status, this.view.getUint16(status, true) | bits, true)
+    return GNTST.okay
+  }
+
+  /** Clears the bits of {@link GrantTable.announce} that no remaining use needs, and forgets an entry without uses. */
+  settle(ref: number, readOnly: boolean): void {
+    const pin = this.active.get(ref)?.pin ?? 0
+    if (pin === 0) this.active.delete(ref)
+    let bits = pin === 0 ? GTF.reading : 0
+    if (!readOnly && !isWritePinned(pin)) bits |= GTF.writing
+    const status = this.statusAt(ref)
+    if (bits !== 0 && status >= 0) this.view.setUint16(status, this.view.getUint16(status, true) & ~bits, true)
+  }
+
+  private get entrySize(): number {
+    return this.version === 1 ? GrantEntryV1.size : GrantEntryV2.size
+  }
+
+  private permits(ref: number, flags: number, use: Use): boolean {
+    const type = flags & (use.map ? GTF.type_mask | GTF.sub_page : GTF.type_mask)
+    const isTransitive = this.version === 2 && !use.map && type === GTF.transitive
+    return (type === GTF.permit_access || isTransitive) && this.domainOf(ref) === use.domain
+  }
+
+  private allocate(count: number): number[] | undefined {
+    const frames: number[] = []
+    while (frames.length < count) {
+      const mfn = this.host.frames.allocateShared(this.domain.id)
+      if (mfn < 0) {
+        for (const taken of frames) this.host.frames.freeShared(taken)
+        return undefined
+      }
+      frames.push(mfn)
+    }
+    return frames
+  }
+}

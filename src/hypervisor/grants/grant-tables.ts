@@ -1,0 +1,219 @@
+/**
+ * The grant tables of all domains: who may do what to whose table. The rules of each operation lie in files of their own.
+ * Statuses are GNTST; operations that have none return 0 or a negative error number.
+ *
+ * Reference: xen/common/grant_table.c (do_grant_table_op), public/grant_table.h.
+ */
+import { DOMID, ERRNO, GNTMAP, GNTST, GNTTAB_CACHE, GTF, GrantEntryV1, GrantEntryV2 } from '../../abi/index.ts'
+import { XenError, type DomId } from '../../util/index.ts'
+import { GrantCopier } from './copying.ts'
+import { GrantTable } from './grant-table.ts'
+import { GrantMapper } from './mapping.ts'
+import { transferFrame } from './transfer.ts'
+import type {
+  CopyRequest, GrantDomain, GrantHost, MapRequest, MapResult, TransferRequest, UnmapRequest,
+} from './types.ts'
+import { setVersion } from './versions.ts'
+
+const PAGE = 4096
+
+/** GNTTABOP_cache_flush. */
+export interface CacheFlushRequest {
+  /** Machine address. */
+  readonly address: number
+  readonly offset: number
+  readonly length: number
+  readonly op: number
+}
+
+/** All grant tables of one host. */
+export class GrantTables {
+  private readonly host: GrantHost
+  private readonly tables = new Map<number, GrantTable>()
+  private readonly mapper: GrantMapper
+  private readonly copier: GrantCopier
+
+  constructor(host: GrantHost) {
+    this.host = host
+    this.mapper = new GrantMapper(host)
+    this.copier = new GrantCopier(host)
+  }
+
+  /** Gives a new domain a table of one frame. Throws OUT_OF_MEMORY when the host has none. */
+  addDomain(domain: GrantDomain): void {
+    const table = new GrantTable(this.host, domain)
+    if (!table.grow(1)) {
+      throw new XenError('OUT_OF_MEMORY', `no frame for the grant table of domain ${domain.id}`, { details: { domid: domain.id } })
+    }
+    this.tables.set(domain.id, table)
+  }
+
+  /**
+   * The domain dies: gives up all that it maps, and its table's frames. What others map of it stays until they unmap it;
+   * nobody can map more.
+   */
+  retireDomain(id: DomId): void {
+    const table = this.tables.get(id)
+    if (table === undefined) return
+    this.mapper.releaseAll(table, (domain) => this.tables.get(domain))
+    table.retire()
+  }
+
+  /** Forgets a domain whose last frame is gone. */
+  removeDomain(id: DomId): void {
+    this.retireDomain(id)
+    this.tables.delete(id)
+  }
+
+  /** The table of a domain, or undefined. */
+  of(id: number): GrantTable | undefined {
+    return this.tables.get(id)
+  }
+
+  /** GNTTABOP_map_grant_ref. */
+  map(caller: DomId, request: MapRequest): MapResult {
+    const refused = (status: number): MapResult => ({ status, handle: 0, mfn: 0 })
+    if ((request.flags & (GNTMAP.host_map | GNTMAP.device_map)) === 0) return refused(GNTST.bad_gntref)
+    const there = this.tables.get(request.domain)
+    return there === undefined ? refused(GNTST.bad_domain) : this.mapper.map(this.own(caller), there, request)
+  }
+
+  /** GNTTABOP_unmap_grant_ref, and unmap_and_replace with a new address. The caller flushes once for a batch. */
+  unmap(caller: DomId, request: UnmapRequest): number {
+    return this.mapper.unmap(this.own(caller), request, (domain) => this.tables.get(domain))
+  }
+
+  /** Makes the caller's vCPUs forget what has been unmapped: once after a batch. */
+  flush(caller: DomId): void {
+    this.host.flushTlb(caller)
+  }
+
+  /** GNTTABOP_copy. */
+  copy(caller: DomId, request: CopyRequest): number {
+    return this.copier.copy(this.own(caller), request, (domain) => this.lookUp(caller, domain))
+  }
+
+  /** GNTTABOP_transfer. */
+  transfer(caller: DomId, request: TransferRequest): number {
+    return transferFrame(this.host, this.own(caller), request, (domain) => this.tables.get(domain))
+  }
+
+  /** GNTTABOP_setup_table: the frames of a table grown to at least `count`, or a GNTST status. */
+  setup(caller: DomId, domain: number, count: number): readonly number[] | number {
+    const table = this.reach(caller, domain)
+    if (typeof table === 'number') return table
+    if (table.retired || count > table.domain.maxGrantFrames || !table.grow(count)) return GNTST.general_error
+    return table.frames.slice(0, count)
+  }
+
+  /** GNTTABOP_get_status_frames: the first `count` of them, or a GNTST status. */
+  statusFrames(caller: DomId, domain: number, count: number): readonly number[] | number {
+    const table = this.reach(caller, domain)
+    if (typeof table === 'number') return table
+    return count > table.statusFrames.length ? GNTST.general_error : table.statusFrames.slice(0, count)
+  }
+
+  /** GNTTABOP_query_size, or a GNTST status. */
+  querySize(caller: DomId, domain: number): { readonly frames: number; readonly maxFrames: number } | number {
+    const table = this.reach(caller, domain)
+    return typeof table === 'number' ? table : { frames: table.frames.length, maxFrames: table.domain.maxGrantFrames }
+  }
+
+  /** GNTTABOP_set_version of the caller's own table: 0 or a negative error number. See {@link GrantTables.versionOf} for the outcome. */
+  setVersion(caller: DomId, version: number): number {
+    return setVersion(this.own(caller), version, this.host.memory)
+  }
+
+  /** GNTTABOP_get_version: the version, or a negative error number. */
+  getVersion(caller: DomId, domain: number): number {
+    const table = this.lookUp(caller, domain)
+    if (table === undefined) return -ERRNO.ESRCH
+    return this.mayAct(caller, table) ? table.version : -ERRNO.EPERM
+  }
+
+  /** Version of a domain's table. */
+  versionOf(domain: DomId): number {
+    return this.own(domain).version
+  }
+
+  /** GNTTABOP_swap_grant_ref of the caller's own entries; GNTST status. */
+  swap(caller: DomId, refA: number, refB: number): number {
+    const table = this.own(caller)
+    if (refA >= table.entryCount || refB >= table.entryCount) return GNTST.bad_gntref
+    if (refA === refB) return GNTST.okay
+    if (table.active.has(refA) || table.active.has(refB)) return GNTST.eagain
+    const size = table.version === 1 ? GrantEntryV1.size : GrantEntryV2.size
+    this.swapBytes(table.entryAt(refA), table.entryAt(refB), size)
+    if (table.version === 2) this.swapBytes(table.statusAt(refA), table.statusAt(refB), 2)
+    return GNTST.okay
+  }
+
+  /** GNTTABOP_cache_flush: 0 or a negative error number. Caches here are coherent, so only the right to ask is checked. */
+  cacheFlush(caller: DomId, request: CacheFlushRequest): number {
+    const { offset, length, op } = request
+    const unknown = op & ~(GNTTAB_CACHE.INVAL | GNTTAB_CACHE.CLEAN)
+    if (offset >= PAGE || length > PAGE || offset + length > PAGE || unknown !== 0) return -ERRNO.EINVAL
+    if (length === 0 || op === 0) return 0
+    const mfn = Math.floor(request.address / PAGE)
+    if (mfn >= this.host.memory.endFrame) return -ERRNO.EINVAL
+    if (!this.isAccessible(caller, mfn)) return -ERRNO.EPERM
+    return op === GNTTAB_CACHE.INVAL ? -ERRNO.EOPNOTSUPP : 0
+  }
+
+  /** Writes an entry of a domain's table as the toolstack does for console and XenStore. Throws INVALID_ARGUMENT beyond the table. */
+  seed(domain: DomId, ref: number, entry: { readonly remote: DomId; readonly frame: number }): void {
+    const table = this.own(domain)
+    if (table.retired || ref >= table.entryCount) {
+      throw new XenError('INVALID_ARGUMENT', `domain ${domain} has no grant ${ref}`, { details: { domain, ref } })
+    }
+    const at = table.entryAt(ref)
+    const { view } = this.host.memory
+    if (table.version === 1) {
+      GrantEntryV1.encode(view, at, { flags: GTF.permit_access, domid: entry.remote, frame: entry.frame })
+    } else {
+      GrantEntryV2.fullPageFrame.setNumber(view, at, entry.frame)
+      GrantEntryV2.domid.set(view, at, entry.remote)
+      GrantEntryV2.flags.set(view, at, GTF.permit_access)
+    }
+  }
+
+  private own(domain: DomId): GrantTable {
+    const table = this.tables.get(domain)
+    if (table === undefined) throw new XenError('DOMAIN_NOT_FOUND', `domain ${domain} has no grant table`, { details: { domain } })
+    return table
+  }
+
+  private lookUp(caller: DomId, domain: number): GrantTable | undefined {
+    return this.tables.get(domain === DOMID.SELF ? caller : domain)
+  }
+
+  /** A table that the caller may set up and ask about, or a GNTST status. */
+  private reach(caller: DomId, domain: number): GrantTable | number {
+    const table = this.lookUp(caller, domain)
+    if (table === undefined) return GNTST.bad_domain
+    return this.mayAct(caller, table) ? table : GNTST.permission_denied
+  }
+
+  private mayAct(caller: DomId, table: GrantTable): boolean {
+    return caller === table.domain.id || this.host.mayControl(caller, table.domain.id)
+  }
+
+  /** True for the caller's own frames and for those that it has a grant of in use. */
+  private isAccessible(caller: DomId, mfn: number): boolean {
+    if (this.host.frames.getPage(mfn, caller)) {
+      this.host.frames.putPage(mfn)
+      return true
+    }
+    for (const table of this.tables.values()) {
+      for (const active of table.active.values()) if (active.domain === caller && active.mfn === mfn) return true
+    }
+    return false
+  }
+
+  private swapBytes(a: number, b: number, size: number): void {
+    const { bytes } = this.host.memory
+    const kept = bytes.slice(a, a + size)
+    bytes.copyWithin(a, b, b + size)
+    bytes.set(kept, b)
+  }
+}

@@ -1,0 +1,10 @@
+/** Grant tables: mapping, copying and transferring what domains grant each other. */
+export { GrantTables } from './grant-tables.ts'
+export type { CacheFlushRequest } from './grant-tables.ts'
+export { GrantTable, PIN, RESERVED_ENTRIES } from './grant-table.ts'
+export type { ActiveEntry } from './grant-table.ts'
+export type { Mapping } from './maptrack.ts'
+export type {
+  CopyRequest, CopySide, GrantDomain, GrantFrames, GrantHost, InstallRequest, MapRequest, MapResult, RemoveRequest,
+  TransferRequest, UnmapRequest,
+} from './types.ts'
