@@ -62,9 +62,11 @@ export class Domain implements DomainFacts {
   assists = 0
   hidesMachineToPhys = false
   memoryMap: readonly MemoryMapEntry[] = []
+  /** Frame of the bitmap of interrupts that want an end-of-interrupt call, or -1. */
+  eoiFrame = -1
   /** Frames are watched for writes. */
   logDirty = false
-  /** Nanoseconds of CPU of vCPUs are in their runstates; domains that are gone keep none. */
+
   constructor(facts: DomainFacts) {
     this.id = facts.id
     this.kind = facts.kind

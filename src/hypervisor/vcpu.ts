@@ -34,6 +34,8 @@ export class Vcpu {
   pauseCount = 0
   /** The scheduler knows it as runnable. */
   queued = false
+  /** Physical CPU that it runs on now, or -1. */
+  runningOn = -1
   readonly runstate: RunstateClock
   timers!: VcpuTimers
   /** Guest addresses of registered run state and time records; undefined for none. */

@@ -1,0 +1,196 @@
+/**
+ * memory_op: a domain's reservation, its memory map, and where the machine-to-physical table lies.
+ * Reference: public/memory.h; xen/common/memory.c, do_memory_op; xen/arch/x86/mm.c, arch_memory_op.
+ */
+import {
+  ArchSharedInfo, ERRNO, MACH2PHYS_NR_ENTRIES, MACH2PHYS_VIRT_END, MACH2PHYS_VIRT_START, SharedInfo, XENMEM,
+  XenAddToPhysmap, XenForeignMemoryMap, XenMachphysMapping, XenMachphysMfnList, XenMemoryMap, XenRemoveFromPhysmap,
+} from '../../abi/index.ts'
+import { signedFromParts } from '../../util/index.ts'
+import type { Domain, MemoryMapEntry } from '../domain.ts'
+import type { DomainRegistry } from '../foreign-domains.ts'
+import type { DomainMemory } from '../frames/domain-memory.ts'
+import type { FrameTable } from '../frames/frame-table.ts'
+import type { MachineToPhys } from '../frames/machine-to-phys.ts'
+import { Scratch, readInto } from '../guest-access.ts'
+import type { GuestMemory } from '../guest-memory.ts'
+import type { Vcpu } from '../vcpu.ts'
+import type { HypercallHandler } from './call.ts'
+import { Exchange } from './memory-exchange.ts'
+import { Reservations } from './memory-reservation.ts'
+
+/** What memory_op works on. */
+export interface MemoryOpParts {
+  readonly memory: GuestMemory
+  readonly frames: FrameTable
+  readonly machineToPhys: MachineToPhys
+  readonly domainMemory: DomainMemory
+  readonly domains: DomainRegistry
+  /** The domain's reservation has changed. */
+  reservationChanged(domain: Domain): void
+}
+
+/** Most entries of a memory map (E820MAX). */
+const MAX_MAP_ENTRIES = 128
+const MAP_ENTRY_SIZE = 20
+/** Bits of the command that name the operation; those above count extents that are done. */
+const COMMAND_MASK = 0x3f
+
+/** Makes the handler of memory_op. */
+export function memoryOp(parts: MemoryOpParts): HypercallHandler {
+  const reservations = new Reservations(parts)
+  const exchange = new Exchange(parts)
+  const scratch = new Scratch(64)
+  return (caller, args) => {
+    const command = args.u32(0) & COMMAND_MASK
+    const address = args.address(1)
+    switch (command) {
+      case XENMEM.increase_reservation:
+      case XENMEM.decrease_reservation:
+      case XENMEM.populate_physmap:
+        return reservations.operate(caller, command, args)
+      case XENMEM.exchange: return exchange.operate(caller, address)
+      case XENMEM.maximum_ram_page: return parts.memory.endFrame
+      case XENMEM.current_reservation:
+      case XENMEM.maximum_reservation:
+      case XENMEM.maximum_gpfn:
+        return question(parts, caller, { command, address, scratch })
+      case XENMEM.memory_map: return memoryMap(caller, address, scratch)
+      case XENMEM.set_memory_map: return setMemoryMap(parts, caller, address, scratch)
+      case XENMEM.machphys_mapping: return machphysMapping(parts, caller, address, scratch)
+      case XENMEM.machphys_mfn_list: return machphysFrames(parts, caller, address, scratch)
+      default: return refused(parts, caller, { command, address, scratch })
+    }
+  }
+}
+
+interface Call {
+  readonly command: number
+  readonly address: number
+  readonly scratch: Scratch
+}
+
+function question(parts: MemoryOpParts, caller: Vcpu, { command, address, scratch }: Call): number {
+  if (!readInto(caller.access, address, scratch, 2)) return -ERRNO.EFAULT
+  const domain = parts.domains.resolve(caller.owner, scratch.view.getUint16(0, true))
+  if (domain === undefined) return -ERRNO.ESRCH
+  if (!parts.domains.mayControl(caller.domain, domain.id)) return -ERRNO.EPERM
+  if (command === XENMEM.current_reservation) return domain.totalPages
+  if (command === XENMEM.maximum_reservation) return domain.maxPages
+  const arch = SharedInfo.arch.at(domain.sharedInfo)
+  return ArchSharedInfo.maxPfn.number(parts.memory.view, arch) - 1
+}
+
+function memoryMap(caller: Vcpu, address: number, scratch: Scratch): number {
+  const { memoryMap: map } = caller.owner
+  if (!readInto(caller.access, address, scratch, XenMemoryMap.size)) return -ERRNO.EFAULT
+  if (map.length === 0) return -ERRNO.ENOSYS
+  const { view } = scratch
+  const count = Math.min(XenMemoryMap.nrEntries.get(view, 0), map.length)
+  const buffer = signedFromParts(XenMemoryMap.buffer.low(view, 0), XenMemoryMap.buffer.high(view, 0))
+  XenMemoryMap.nrEntries.set(view, 0, count)
+  const stored = caller.access.write(buffer, encodeMap(map.slice(0, count)))
+    && caller.access.write(address, scratch.bytes.subarray(0, XenMemoryMap.size))
+  return stored ? 0 : -ERRNO.EFAULT
+}
+
+function setMemoryMap(parts: MemoryOpParts, caller: Vcpu, address: number, scratch: Scratch): number {
+  if (!readInto(caller.access, address, scratch, XenForeignMemoryMap.size)) return -ERRNO.EFAULT
+  const { view } = scratch
+  const map = XenForeignMemoryMap.map.at(0)
+  const count = XenMemoryMap.nrEntries.get(view, map)
+  if (count > MAX_MAP_ENTRIES) return -ERRNO.EINVAL
+  const domain = parts.domains.resolve(caller.owner, XenForeignMemoryMap.domid.get(view, 0))
+  if (domain === undefined) return -ERRNO.ESRCH
+  if (!parts.domains.mayControl(caller.domain, domain.id)) return -ERRNO.EPERM
+  const bytes = new Uint8Array(count * MAP_ENTRY_SIZE)
+  const buffer = signedFromParts(XenMemoryMap.buffer.low(view, map), XenMemoryMap.buffer.high(view, map))
+  if (!caller.access.read(buffer, bytes)) return -ERRNO.EFAULT
+  domain.memoryMap = decodeMap(bytes)
+  return 0
+}
+
+/** A memory map as guests see it: packed entries of 20 bytes. */
+export function encodeMap(map: readonly MemoryMapEntry[]): Uint8Array {
+  const view = new DataView(new ArrayBuffer(map.length * MAP_ENTRY_SIZE))
+  map.forEach((entry, i) => {
+    const at = i * MAP_ENTRY_SIZE
+    view.setUint32(at, entry.addressLow, true)
+    view.setUint32(at + 4, entry.addressHigh, true)
+    view.setUint32(at + 8, entry.sizeLow, true)
+    view.setUint32(at + 12, entry.sizeHigh, true)
+    view.setUint32(at + 16, entry.type, true)
+  })
+  return new Uint8Array(view.buffer)
+}
+
+function decodeMap(bytes: Uint8Array): MemoryMapEntry[] {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  return Array.from({ length: bytes.length / MAP_ENTRY_SIZE }, (_, i) => {
+    const at = i * MAP_ENTRY_SIZE
+    return {
+      addressLow: view.getUint32(at, true), addressHigh: view.getUint32(at + 4, true),
+      sizeLow: view.getUint32(at + 8, true), sizeHigh: view.getUint32(at + 12, true),
+      type: view.getUint32(at + 16, true),
+    }
+  })
+}
+
+function machphysMapping(parts: MemoryOpParts, caller: Vcpu, address: number, scratch: Scratch): number {
+  const last = caller.owner.privileged ? parts.memory.endFrame : MACH2PHYS_NR_ENTRIES
+  const { view } = scratch
+  XenMachphysMapping.vStart.set(view, 0, BigInt.asUintN(64, BigInt(MACH2PHYS_VIRT_START)))
+  XenMachphysMapping.vEnd.set(view, 0, BigInt.asUintN(64, BigInt(MACH2PHYS_VIRT_END)))
+  XenMachphysMapping.maxMfn.setNumber(view, 0, last - 1)
+  return caller.access.write(address, scratch.bytes.subarray(0, XenMachphysMapping.size)) ? 0 : -ERRNO.EFAULT
+}
+
+/** First frames of each 2 MiB of the table, for tools of a privileged domain. */
+function machphysFrames(parts: MemoryOpParts, caller: Vcpu, address: number, scratch: Scratch): number {
+  if (!caller.owner.privileged) return -ERRNO.EPERM
+  if (!readInto(caller.access, address, scratch, XenMachphysMfnList.size)) return -ERRNO.EFAULT
+  const { view } = scratch
+  const { tableFrame, tableFrames } = parts.machineToPhys
+  const count = Math.min(XenMachphysMfnList.maxExtents.get(view, 0), Math.ceil(tableFrames / 512))
+  const list = signedFromParts(XenMachphysMfnList.extentStart.low(view, 0), XenMachphysMfnList.extentStart.high(view, 0))
+  const out = new DataView(new ArrayBuffer(count * 8))
+  for (let i = 0; i < count; i += 1) out.setUint32(i * 8, tableFrame + i * 512, true)
+  XenMachphysMfnList.nrExtents.set(view, 0, count)
+  const stored = caller.access.write(list, new Uint8Array(out.buffer))
+    && caller.access.write(address, scratch.bytes.subarray(0, XenMachphysMfnList.size))
+  return stored ? 0 : -ERRNO.EFAULT
+}
+
+/** Operations that a PV guest, or an unprivileged one, gets an error from. */
+function refused(parts: MemoryOpParts, caller: Vcpu, { command, address, scratch }: Call): number {
+  switch (command) {
+    case XENMEM.machine_memory_map: return caller.owner.privileged ? -ERRNO.EOPNOTSUPP : -ERRNO.EPERM
+    case XENMEM.claim_pages: return caller.owner.privileged ? 0 : -ERRNO.EPERM
+    case XENMEM.add_to_physmap:
+    case XENMEM.add_to_physmap_batch:
+      return readInto(caller.access, address, scratch, XenAddToPhysmap.size) ? -ERRNO.EACCES : -ERRNO.EFAULT
+    case XENMEM.remove_from_physmap: return removeFromPhysmap(parts, caller, address, scratch)
+    case XENMEM.get_sharing_freed_pages:
+    case XENMEM.get_sharing_shared_pages:
+      return 0
+    case XENMEM.access_op:
+    case XENMEM.sharing_op:
+    case XENMEM.paging_op:
+    case XENMEM.acquire_resource:
+      return caller.owner.privileged ? -ERRNO.EOPNOTSUPP : -ERRNO.EPERM
+    case XENMEM.get_vnumainfo:
+    case XENMEM.reserved_device_memory_map:
+      return -ERRNO.EOPNOTSUPP
+    default: return -ERRNO.ENOSYS
+  }
+}
+
+/** A PV guest's physical map is its own: there is nothing to take away but the proof that the frame is its own. */
+function removeFromPhysmap(parts: MemoryOpParts, caller: Vcpu, address: number, scratch: Scratch): number {
+  if (!readInto(caller.access, address, scratch, XenRemoveFromPhysmap.size)) return -ERRNO.EFAULT
+  const domain = parts.domains.resolve(caller.owner, XenRemoveFromPhysmap.domid.get(scratch.view, 0))
+  if (domain === undefined) return -ERRNO.ESRCH
+  if (!parts.domains.mayControl(caller.domain, domain.id)) return -ERRNO.EPERM
+  const mfn = XenRemoveFromPhysmap.gpfn.number(scratch.view, 0)
+  return parts.frames.isValid(mfn) && parts.frames.owner[mfn] === domain.id ? 0 : -ERRNO.ENOENT
+}

@@ -1,0 +1,107 @@
+/**
+ * Growing and shrinking a domain's reservation: populate_physmap, increase_reservation, decrease_reservation. Each
+ * answers with the number of extents that were done; the guest looks at that, not at error numbers.
+ * Reference: xen/common/memory.c, populate_physmap, increase_reservation, decrease_reservation.
+ */
+import { ERRNO, XENMEM, XenMemoryReservation } from '../../abi/index.ts'
+import { TWO_32, signedFromParts } from '../../util/index.ts'
+import type { Domain } from '../domain.ts'
+import { Scratch, readInto } from '../guest-access.ts'
+import type { Vcpu } from '../vcpu.ts'
+import { BATCH_LIMIT, CALL_AGAIN, type HypercallArguments } from './call.ts'
+import type { MemoryOpParts } from './memory-op.ts'
+
+/** Largest extent that a guest may ask for, as a power of two of pages. */
+export const MAX_ORDER = 9
+/** Largest extent of a privileged domain. */
+export const MAX_PRIVILEGED_ORDER = 12
+/** Where the command counts the extents that are done. */
+const EXTENT_SHIFT = 64
+
+/** One reservation call, copied from the guest. */
+interface Reservation {
+  readonly domain: Domain
+  readonly list: number
+  readonly count: number
+  readonly order: number
+}
+
+/** Carries out reservation calls. */
+export class Reservations {
+  private readonly parts: MemoryOpParts
+  private readonly scratch = new Scratch(XenMemoryReservation.size)
+
+  constructor(parts: MemoryOpParts) {
+    this.parts = parts
+  }
+
+  /** One of the three operations. */
+  operate(caller: Vcpu, command: number, args: HypercallArguments): number {
+    const start = Math.floor(args.number(0) / EXTENT_SHIFT)
+    if (!readInto(caller.access, args.address(1), this.scratch, XenMemoryReservation.size)) return start === 0 ? -ERRNO.EFAULT : start
+    const reservation = this.read(caller)
+    if (reservation === undefined || start >= reservation.count) return start
+    const end = Math.min(reservation.count, start + BATCH_LIMIT)
+    let index = start
+    while (index < end && this.one(caller, command, reservation, index)) index += 1
+    if (index > start) this.parts.reservationChanged(reservation.domain)
+    if (index < end || end === reservation.count) return index
+    args.set(0, command + index * EXTENT_SHIFT)
+    return CALL_AGAIN
+  }
+
+  private read(caller: Vcpu): Reservation | undefined {
+    const { view } = this.scratch
+    const order = XenMemoryReservation.extentOrder.get(view, 0)
+    const domain = this.parts.domains.resolve(caller.owner, XenMemoryReservation.domid.get(view, 0))
+    const limit = caller.owner.privileged ? MAX_PRIVILEGED_ORDER : MAX_ORDER
+    if (domain === undefined || !this.parts.domains.mayControl(caller.domain, domain.id) || order > limit) return undefined
+    return {
+      domain,
+      list: signedFromParts(XenMemoryReservation.extentStart.low(view, 0), XenMemoryReservation.extentStart.high(view, 0)),
+      count: XenMemoryReservation.nrExtents.number(view, 0),
+      order,
+    }
+  }
+
+  private one(caller: Vcpu, command: number, reservation: Reservation, index: number): boolean {
+    if (command === XENMEM.decrease_reservation) return this.decrease(caller, reservation, index)
+    const place = reservation.list + index * 8
+    const populate = command === XENMEM.populate_physmap
+    if (populate && !readInto(caller.access, place, this.scratch, 8)) return false
+    const low = this.scratch.view.getUint32(0, true)
+    const high = this.scratch.view.getUint32(4, true)
+    const first = this.parts.domainMemory.allocateRun(reservation.domain, reservation.order)
+    if (first < 0) return false
+    if (populate) this.name(first, reservation.order, low + high * TWO_32)
+    if (reservation.list === 0) return true
+    this.scratch.view.setUint32(0, first, true)
+    this.scratch.view.setUint32(4, 0, true)
+    // On a fault the frames stay with the domain, as they do in Xen, but are not counted.
+    return caller.access.write(place, this.scratch.bytes.subarray(0, 8))
+  }
+
+  private name(first: number, order: number, pfn: number): void {
+    const { machineToPhys } = this.parts
+    for (let i = 0; i < 2 ** order; i += 1) machineToPhys.setParts(first + i, (pfn + i) >>> 0, Math.floor((pfn + i) / TWO_32) >>> 0)
+  }
+
+  private decrease(caller: Vcpu, reservation: Reservation, index: number): boolean {
+    if (!readInto(caller.access, reservation.list + index * 8, this.scratch, 8)) return false
+    const high = this.scratch.view.getUint32(4, true)
+    const first = high === 0 ? this.scratch.view.getUint32(0, true) : -1
+    for (let mfn = first; mfn < first + 2 ** reservation.order; mfn += 1) {
+      if (!this.release(reservation.domain, mfn)) return false
+    }
+    return true
+  }
+
+  /** Gives one frame back; false when it is not the domain's. */
+  private release(domain: Domain, mfn: number): boolean {
+    const { frames, domainMemory } = this.parts
+    if (!frames.getPage(mfn, domain.id)) return false
+    domainMemory.giveBack(mfn)
+    frames.putPage(mfn)
+    return true
+  }
+}

@@ -1,0 +1,169 @@
+/**
+ * What makes vCPUs run and stop: blocking and waking, coming online and going offline, pausing and shutting down of
+ * whole domains. It keeps scheduler, run states and flags of a vCPU in step.
+ * Reference: xen/common/sched/core.c, vcpu_wake, vcpu_sleep, vcpu_block; xen/common/domain.c, domain_shutdown.
+ */
+import { ERRNO, RUNSTATE, SHUTDOWN, VIRQ } from '../abi/index.ts'
+import type { EventHub } from '../util/index.ts'
+import type { Domain } from './domain.ts'
+import type { DomainRegistry } from './foreign-domains.ts'
+import type { EventChannels } from './events/index.ts'
+import type { HostClock } from './host-clock.ts'
+import type { HypervisorEvent } from './hypervisor-events.ts'
+import type { Scheduler } from './scheduler/index.ts'
+import type { Vcpu } from './vcpu.ts'
+
+/** What this part works on. */
+export interface VcpuControlParts {
+  readonly memory: { readonly view: DataView }
+  readonly clock: HostClock
+  readonly scheduler: Scheduler<Vcpu>
+  readonly events: EventChannels
+  readonly domains: DomainRegistry
+  readonly hub: EventHub<HypervisorEvent>
+  /** The physical CPU is to ask its scheduler again. */
+  reschedule(cpu: number): void
+}
+
+/** Changes what runs. */
+export class VcpuControl {
+  private readonly parts: VcpuControlParts
+
+  constructor(parts: VcpuControlParts) {
+    this.parts = parts
+  }
+
+  /** Brings the scheduler in step with the vCPU's flags; to be called after any of them has changed. */
+  update(vcpu: Vcpu): void {
+    const runnable = vcpu.isRunnable
+    const { scheduler, clock } = this.parts
+    if (runnable !== vcpu.queued) {
+      vcpu.queued = runnable
+      const now = clock.now()
+      if (runnable) {
+        const cpu = scheduler.wake(vcpu, now)
+        if (cpu >= 0) this.parts.reschedule(cpu)
+      } else {
+        scheduler.sleep(vcpu, now)
+        if (vcpu.runningOn >= 0) this.parts.reschedule(vcpu.runningOn)
+      }
+    }
+    if (vcpu.runningOn < 0) vcpu.runstate.change(restingState(vcpu), clock.now())
+  }
+
+  /** The vCPU has something to do: ends blocking and polling. */
+  wake(vcpu: Vcpu): void {
+    if (!vcpu.blocked) return
+    vcpu.blocked = false
+    if (vcpu.polling) this.endPoll(vcpu)
+    this.update(vcpu)
+    this.tell(vcpu, 'wake')
+  }
+
+  /** SCHEDOP_block: sleeps until an event comes, with events enabled; goes on at once when one is waiting. */
+  block(vcpu: Vcpu): void {
+    const { view } = this.parts.memory
+    if (vcpu.infoAddress >= 0) view.setUint8(vcpu.infoAddress + 1, 0)
+    if (vcpu.pv?.nmiPending === true || this.hasUpcall(vcpu)) return
+    vcpu.blocked = true
+    this.update(vcpu)
+    this.tell(vcpu, 'block')
+  }
+
+  /** A guest in TypeScript has nothing to do; unlike {@link VcpuControl.block} its mask stays as it is. */
+  rest(vcpu: Vcpu): void {
+    const { view } = this.parts.memory
+    if (vcpu.infoAddress >= 0 && view.getUint8(vcpu.infoAddress) !== 0) return
+    vcpu.blocked = true
+    this.update(vcpu)
+  }
+
+  /** SCHEDOP_poll with ports already read. */
+  poll(vcpu: Vcpu, ports: readonly number[], deadline: number): number {
+    const result = this.parts.events.of(vcpu.domain)!.poll(vcpu.vcpu, ports)
+    if (result <= 0) return result
+    vcpu.blocked = true
+    vcpu.polling = true
+    vcpu.timers.startPoll(deadline)
+    this.update(vcpu)
+    return 0
+  }
+
+  /** SCHEDOP_yield. */
+  yield(vcpu: Vcpu): void {
+    this.parts.scheduler.yield(vcpu, this.parts.clock.now())
+    if (vcpu.runningOn >= 0) this.parts.reschedule(vcpu.runningOn)
+    this.tell(vcpu, 'yield')
+  }
+
+  /** VCPUOP_up, and the end of a builder's work. */
+  bringUp(vcpu: Vcpu): number {
+    if (!vcpu.initialised) return -ERRNO.EINVAL
+    if (vcpu.online) return 0
+    vcpu.online = true
+    this.update(vcpu)
+    this.tell(vcpu, 'online')
+    return 0
+  }
+
+  /** VCPUOP_down: the last one to go shuts the domain down. */
+  takeDown(vcpu: Vcpu): void {
+    if (!vcpu.owner.vcpus.some((other) => other !== vcpu && other.online)) {
+      this.shutdown(vcpu.owner, SHUTDOWN.poweroff)
+      return
+    }
+    if (!vcpu.online) return
+    vcpu.online = false
+    this.update(vcpu)
+    this.tell(vcpu, 'offline')
+  }
+
+  /** Brings all vCPUs of a domain in step after its own state has changed. */
+  updateDomain(domain: Domain): void {
+    for (const vcpu of domain.vcpus) this.update(vcpu)
+  }
+
+  /** SCHEDOP_shutdown and its like: the vCPUs stop where they are. The first reason counts. */
+  shutdown(domain: Domain, reason: number): void {
+    if (domain.isShutDown || domain.dying) return
+    if (domain.shutdownCode < 0) domain.shutdownCode = reason & 0xff
+    domain.shutdownReason = domain.shutdownCode
+    domain.isShutDown = true
+    this.updateDomain(domain)
+    this.parts.events.raiseGlobalVirq(VIRQ.DOM_EXC, 0 as Domain['id'])
+    this.parts.hub.emit({ type: 'domain-shutdown', domid: domain.id, reason: domain.shutdownReason })
+  }
+
+  /** A guest did what no guest may. */
+  crash(vcpu: Vcpu, reason: string): void {
+    const rip = vcpu.pv?.processor.registers.rip() ?? 0
+    if (!vcpu.owner.isShutDown) {
+      this.parts.hub.emit({ type: 'domain-crashed', domid: vcpu.domain, vcpu: vcpu.vcpu, reason, rip })
+    }
+    this.shutdown(vcpu.owner, SHUTDOWN.crash)
+  }
+
+  /** True when the vCPU has an upcall to take: pending and not masked. */
+  hasUpcall(vcpu: Vcpu): boolean {
+    const { view } = this.parts.memory
+    const at = vcpu.infoAddress
+    return at >= 0 && view.getUint8(at) !== 0 && view.getUint8(at + 1) === 0
+  }
+
+  private endPoll(vcpu: Vcpu): void {
+    vcpu.polling = false
+    vcpu.timers.stopPoll()
+    this.parts.events.of(vcpu.domain)?.endPoll(vcpu.vcpu)
+  }
+
+  private tell(vcpu: Vcpu, action: 'block' | 'wake' | 'yield' | 'online' | 'offline'): void {
+    const { hub } = this.parts
+    if (hub.wants('schedule')) hub.emit({ type: 'schedule', domid: vcpu.domain, vcpu: vcpu.vcpu, action })
+  }
+}
+
+/** Run state of a vCPU that is on no CPU. */
+export function restingState(vcpu: Vcpu): 0 | 1 | 2 | 3 {
+  if (vcpu.isRunnable) return RUNSTATE.runnable
+  return vcpu.online && vcpu.blocked && vcpu.pauseCount === 0 && vcpu.owner.isActive ? RUNSTATE.blocked : RUNSTATE.offline
+}
