@@ -3,7 +3,7 @@ import { defineConfig } from 'tsup'
 /** Every folder of src that is published as a subpath, by name; `index` is the package root. */
 const subpaths = [
   'util', 'x86', 'wasm', 'abi', 'machine', 'hypervisor', 'rings', 'xenstore',
-  'guest', 'drivers', 'toolstack', 'testing', 'node',
+  'guest', 'drivers', 'toolstack', 'testing', 'decompress', 'node',
 ]
 
 export default defineConfig({

@@ -22,7 +22,8 @@ const allowed: Record<string, readonly string[]> = {
 }
 const below = allowed['toolstack']!
 allowed['testing'] = [...below, 'toolstack']
-allowed['node'] = [...below, 'toolstack', 'testing']
+allowed['decompress'] = ['util', 'toolstack (types only)']
+allowed['node'] = [...below, 'toolstack', 'testing', 'decompress']
 
 /** Packages that the library itself may import. */
 const packages = new Set(['eventemitter3', 'zod'])

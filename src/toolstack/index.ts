@@ -1,1 +1,1 @@
-export {}
+export type { Decompressor } from './image/unpack.ts'

@@ -6,6 +6,9 @@
 import { XenError } from '../../util/index.ts'
 import { imageError } from './elf.ts'
 
+/** Unpacks what the platform itself cannot: `compression` is the format's name. Throws INVALID_IMAGE or NOT_SUPPORTED. */
+export type Decompressor = (compression: string, data: Uint8Array) => Promise<Uint8Array>
+
 /** Unpacked images beyond this are refused: a small file must not fill the host's memory. */
 export const MAX_UNPACKED = 512 * 2 ** 20
 
@@ -84,13 +87,24 @@ export async function gunzip(file: Uint8Array, limit = MAX_UNPACKED): Promise<Ui
   }
 }
 
+/** Refuses every compression: what holds when the user has given no decompressor. */
+const unsupported: Decompressor = async (compression) => {
+  throw new XenError('NOT_SUPPORTED', `kernel image: compression ${compression} needs a decompressor (see paravirt/decompress)`, {
+    details: { compression },
+  })
+}
+
+/** Bytes behind a bzImage's payload that hold its unpacked size, for all formats but gzip. */
+const SIZE_TRAILER = 4
+
 /** The ELF file inside a kernel file. Throws INVALID_IMAGE, or NOT_SUPPORTED for a compression that is not. */
-export async function unpackKernel(file: Uint8Array): Promise<Uint8Array> {
-  const payload = bzImagePayload(file) ?? file
-  const compression = compressionOf(payload)
-  if (compression === undefined) return payload
-  if (compression === 'gzip') return gunzip(payload)
-  throw new XenError('NOT_SUPPORTED', `kernel image: compression ${compression} is not supported`, { details: { compression } })
+export async function unpackKernel(file: Uint8Array, decompress: Decompressor = unsupported): Promise<Uint8Array> {
+  const payload = bzImagePayload(file)
+  const packed = payload ?? file
+  const compression = compressionOf(packed)
+  if (compression === undefined) return packed
+  if (compression === 'gzip') return gunzip(packed)
+  return decompress(compression, payload === undefined ? packed : packed.subarray(0, packed.length - SIZE_TRAILER))
 }
 
 /** A ramdisk as the guest gets it: unpacked when it is a gzip file, as Xen's domain builder does, otherwise as it is. */

@@ -1,0 +1,7 @@
+/**
+ * Decompressors for kernels that are not packed with gzip: Linux's bzImage holds its kernel as xz, zstd, bzip2, lzma or lz4.
+ * A room of its own because it needs optional packages, loaded when first used: `7z-wasm` (all but lz4) and `lz4js`.
+ *
+ * @module
+ */
+export { optionalDecompressor } from './optional-decompressor.ts'

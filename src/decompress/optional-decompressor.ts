@@ -1,0 +1,93 @@
+/**
+ * A decompressor out of the optional packages. Both are plain JavaScript and WebAssembly, no native add-ons.
+ * Not here: gzip, which every platform has.
+ * Reference: Linux scripts/Makefile.lib (how payloads are packed), lib/decompress_unlz4.c (the legacy lz4 container).
+ */
+import type { Decompressor } from '../toolstack/index.ts'
+import { XenError } from '../util/index.ts'
+
+/** What is used of 7z-wasm. */
+interface SevenZip {
+  readonly FS: {
+    writeFile(path: string, data: Uint8Array): void
+    readFile(path: string): Uint8Array
+    readdir(path: string): string[]
+  }
+  callMain(args: string[]): number
+}
+type SevenZipFactory = (options: { print(text: string): void; printErr(text: string): void }) => Promise<SevenZip>
+
+/** What is used of lz4js. */
+interface Lz4 {
+  decompressBlock(source: Uint8Array, target: Uint8Array, start: number, length: number, targetStart: number): number
+}
+
+/** File name endings by which 7-Zip knows a format. */
+const ENDINGS: Readonly<Record<string, string>> = { xz: 'xz', lzma: 'lzma', bzip2: 'bz2', zstd: 'zst' }
+/** Each block of the legacy lz4 container unpacks to at most this. */
+const LZ4_BLOCK = 8 << 20
+const LZ4_LEGACY_MAGIC = 0x184c2102
+
+/** Loads a package by name; the name is a variable so that bundlers leave it alone. */
+async function load<T>(name: string): Promise<T> {
+  try {
+    const module = (await import(/* @vite-ignore */ name)) as { default?: T }
+    return module.default ?? (module as T)
+  } catch (cause) {
+    throw new XenError('NOT_SUPPORTED', `this kernel's compression needs the package ${name}: npm install ${name}`, {
+      details: { package: name }, cause,
+    })
+  }
+}
+
+const damaged = (compression: string, details: Record<string, unknown> = {}): XenError =>
+  new XenError('INVALID_IMAGE', `kernel image: its ${compression} data is damaged`, { details: { compression, ...details } })
+
+async function unpackSevenZip(compression: string, data: Uint8Array): Promise<Uint8Array> {
+  const silent = (): void => undefined
+  const create = await load<SevenZipFactory>('7z-wasm')
+  const archiver = await create({ print: silent, printErr: silent })
+  const file = `kernel.${ENDINGS[compression]}`
+  archiver.FS.writeFile(file, data)
+  const status = archiver.callMain(['x', file, '-y', '-oout'])
+  if (status !== 0) throw damaged(compression, { status })
+  const [name] = archiver.FS.readdir('out').filter((entry) => !entry.startsWith('.'))
+  if (name === undefined) throw damaged(compression)
+  return archiver.FS.readFile(`out/${name}`)
+}
+
+/** Unpacks the legacy container: a magic number, then blocks, each behind its packed length. */
+async function unpackLz4(data: Uint8Array): Promise<Uint8Array> {
+  const { decompressBlock } = await load<Lz4>('lz4js')
+  const view = new DataView(data.buffer, data.byteOffset, data.byteLength)
+  const parts: Uint8Array[] = []
+  let at = 4
+  while (at + 4 <= data.length) {
+    const size = view.getUint32(at, true)
+    at += 4
+    if (size === LZ4_LEGACY_MAGIC) continue
+    if (size === 0 || size > data.length - at) throw damaged('lz4', { offset: at - 4, size })
+    const block = new Uint8Array(LZ4_BLOCK)
+    parts.push(block.subarray(0, decompressBlock(data, block, at, size, 0)))
+    at += size
+  }
+  const out = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0))
+  parts.reduce((place, part) => {
+    out.set(part, place)
+    return place + part.length
+  }, 0)
+  return out
+}
+
+/**
+ * Unpacks xz, zstd, bzip2, lzma and lz4. Throws NOT_SUPPORTED when the package that a format needs is not installed, or
+ * for another format, and INVALID_IMAGE when the data is damaged.
+ *
+ * @example
+ * const host = await Host.boot({ memory: '1G', decompress: optionalDecompressor })
+ */
+export const optionalDecompressor: Decompressor = async (compression, data) => {
+  if (compression === 'lz4') return unpackLz4(data)
+  if (compression in ENDINGS) return unpackSevenZip(compression, data)
+  throw new XenError('NOT_SUPPORTED', `kernel image: compression ${compression} is not supported`, { details: { compression } })
+}
