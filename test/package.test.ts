@@ -1,0 +1,49 @@
+/** The package as a user's bundler sees it: browser-safe, importable layer by layer, and not larger than it should be. */
+import { readFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { build } from 'esbuild'
+import { describe, expect, test } from 'vitest'
+
+const root = resolve(import.meta.dirname, '..')
+const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
+  exports: Record<string, unknown>
+  dependencies: Record<string, string>
+}
+
+/** Every published entry point, and the most that it may weigh minified, in kilobytes. */
+const budgets: Record<string, number> = {
+  '.': 800, './util': 12, './x86': 4, './wasm': 40, './abi': 60, './machine': 400, './hypervisor': 300, './rings': 20,
+  './xenstore': 100, './guest': 160, './drivers': 260, './toolstack': 800, './testing': 820, './decompress': 12,
+}
+const subpaths = Object.keys(manifest.exports).filter((name) => name !== './package.json')
+const entry = (subpath: string): string => join(root, 'src', subpath, 'index.ts')
+
+/** Bundles one entry for a browser; packages that only work behind a subpath of their own stay outside. */
+const bundle = (subpath: string): Promise<string> =>
+  build({
+    entryPoints: [entry(subpath)], bundle: true, write: false, minify: true, format: 'esm', platform: 'browser',
+    target: 'es2022', logLevel: 'silent', treeShaking: true,
+  }).then((result) => result.outputFiles[0]!.text)
+
+describe('the package', () => {
+  test('gives every entry point a budget, or runs it on Node only', () => {
+    expect(subpaths.filter((name) => name !== './node').sort()).toEqual(Object.keys(budgets).sort())
+  })
+
+  test.each(Object.entries(budgets))('%s bundles for a browser within %i kB', async (subpath, kilobytes) => {
+    const text = await bundle(subpath)
+    expect(text).not.toMatch(/["']node:/)
+    expect(text.length / 1024).toBeLessThan(kilobytes)
+  })
+
+  test('layers below the toolstack do not pay for zod', async () => {
+    for (const subpath of ['./machine', './hypervisor', './xenstore', './guest', './drivers']) {
+      expect(await bundle(subpath)).not.toContain('ZodError')
+    }
+  })
+
+  test('names its few dependencies in docs/contributing.md', () => {
+    const text = readFileSync(join(root, 'docs', 'contributing.md'), 'utf8')
+    for (const name of Object.keys(manifest.dependencies)) expect(text).toContain(`| ${name} |`)
+  })
+})
