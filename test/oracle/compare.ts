@@ -1,0 +1,100 @@
+/**
+ * Compares two outcomes of one case. Left out: the trap and resume flags (the native side single-steps), flags that the
+ * instruction leaves undefined, the x87 unit's instruction and data pointers (processors differ in when they keep them).
+ */
+import type { Outcome } from './wire.ts'
+
+const TRAP_AND_RESUME = 0x1_0100
+/** Every flag that a process can see change. */
+const FLAGS_SEEN = 0x3f_7fd7
+const GENERAL_NAMES = [
+  'rax', 'rcx', 'rdx', 'rbx', 'rsp', 'rbp', 'rsi', 'rdi', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15',
+]
+
+/** What not to compare. */
+export interface Leniency {
+  /** Bits of RFLAGS that the instructions leave undefined. */
+  readonly undefinedFlags: number
+  /** General registers whose value is undefined, as a bit mask. */
+  readonly undefinedRegisters?: number
+  /** The case pushes RFLAGS, natively with the trap flag. */
+  readonly pushesFlags?: boolean
+  /** x87 condition bits that the instruction leaves undefined, at their places in the status word. */
+  readonly undefinedConditions?: number
+}
+
+const hex = (value: number): string => (value >>> 0).toString(16)
+const wide = (parts: readonly number[]): string => `${hex(parts[1]!)}_${hex(parts[0]!).padStart(8, '0')}`
+
+function compareException(ours: Outcome, theirs: Outcome, found: string[]): void {
+  if (ours.end !== theirs.end) found.push(`end ${hex(ours.end)}, processor ${hex(theirs.end)}`)
+  // For addresses of the kernel Linux always reports "present", whatever the tables say.
+  const hidden = theirs.end === 14 && theirs.cr2[1] >= 0x8000_0000 ? 1 : 0
+  if ((ours.error | hidden) !== (theirs.error | hidden)) found.push(`error ${hex(ours.error)}, processor ${hex(theirs.error)}`)
+  if (wide(ours.cr2) !== wide(theirs.cr2)) found.push(`address ${wide(ours.cr2)}, processor ${wide(theirs.cr2)}`)
+  if (wide(ours.rip) !== wide(theirs.rip)) found.push(`rip ${wide(ours.rip)}, processor ${wide(theirs.rip)}`)
+}
+
+function compareChanges(ours: Outcome, theirs: Outcome, hiddenBits: number, found: string[]): void {
+  const expected = new Map(theirs.changes.map((change) => [change.address, change]))
+  for (const change of ours.changes) {
+    const other = expected.get(change.address)
+    expected.delete(change.address)
+    const differs = other === undefined || ((change.low ^ other.low) & ~hiddenBits) !== 0 || change.high !== other.high
+    if (differs) found.push(`[${hex(change.address)}] ${wide([change.low, change.high])}, processor ` +
+      (other === undefined ? 'unchanged' : wide([other.low, other.high])))
+  }
+  for (const other of expected.values()) {
+    found.push(`[${hex(other.address)}] unchanged, processor ${wide([other.low, other.high])}`)
+  }
+}
+
+function bytesText(bytes: Uint8Array, at: number, count: number): string {
+  return Array.from(bytes.subarray(at, at + count), (byte) => byte.toString(16).padStart(2, '0')).reverse().join('')
+}
+
+function compareFloats(ours: Uint8Array, theirs: Uint8Array, hiddenStatus: number, found: string[]): void {
+  const check = (name: string, at: number, count: number): void => {
+    const mine = bytesText(ours, at, count)
+    const other = bytesText(theirs, at, count)
+    if (mine !== other) found.push(`${name} ${mine}, processor ${other}`)
+  }
+  check('fcw', 0, 2)
+  const status = (bytes: Uint8Array): number => (bytes[2]! | (bytes[3]! << 8)) & ~hiddenStatus
+  if (status(ours) !== status(theirs)) found.push(`fsw ${hex(status(ours))}, processor ${hex(status(theirs))}`)
+  check('ftw', 4, 1)
+  check('mxcsr', 24, 4)
+  for (let i = 0; i < 8; i += 1) check(`st${i}`, 32 + i * 16, 10)
+  for (let i = 0; i < 16; i += 1) check(`xmm${i}`, 160 + i * 16, 16)
+}
+
+/** Differences between our outcome and the processor's, in words; none when they agree. */
+export function differences(ours: Outcome, theirs: Outcome, leniency: Leniency): string[] {
+  const found: string[] = []
+  compareException(ours, theirs, found)
+  for (let i = 0; i < 16; i += 1) {
+    if (((leniency.undefinedRegisters ?? 0) & (1 << i)) !== 0) continue
+    const mine = wide([ours.general[i * 2]!, ours.general[i * 2 + 1]!])
+    const other = wide([theirs.general[i * 2]!, theirs.general[i * 2 + 1]!])
+    if (mine !== other) found.push(`${GENERAL_NAMES[i]!} ${mine}, processor ${other}`)
+  }
+  const flags = FLAGS_SEEN & ~TRAP_AND_RESUME & ~leniency.undefinedFlags
+  if (((ours.flags ^ theirs.flags) & flags) !== 0) {
+    found.push(`flags ${hex(ours.flags & flags)}, processor ${hex(theirs.flags & flags)}`)
+  }
+  ours.selectors.forEach((selector, index) => {
+    if (selector !== theirs.selectors[index]) found.push(`selector ${index} ${hex(selector)}, processor ${hex(theirs.selectors[index]!)}`)
+  })
+  if (wide(ours.fsBase) !== wide(theirs.fsBase)) found.push(`fs base ${wide(ours.fsBase)}, processor ${wide(theirs.fsBase)}`)
+  if (wide(ours.gsBase) !== wide(theirs.gsBase)) found.push(`gs base ${wide(ours.gsBase)}, processor ${wide(theirs.gsBase)}`)
+  compareChanges(ours, theirs, leniency.pushesFlags === true ? 0x100 : 0, found)
+  compareFloats(ours.fx, theirs.fx, leniency.undefinedConditions ?? 0, found)
+  return found
+}
+
+/** Only whether the same exception came, at the same place: for code that is random bytes. */
+export function exceptionDiffers(ours: Outcome, theirs: Outcome): string[] {
+  const found: string[] = []
+  compareException(ours, theirs, found)
+  return found
+}

@@ -1,0 +1,240 @@
+/**
+ * Our processor as an executor of the oracle's cases: a machine with one hosted processor and page tables that map the
+ * test regions where the native executor has them. Answers are given in the words of a Linux process: what ring 3 may
+ * not do is a general protection fault.
+ */
+import { EXIT, Machine, type Processor } from '../../src/machine/index.ts'
+import { SEGMENT } from '../../src/x86/index.ts'
+import { type Change, END, FX_BYTES, type OracleCase, type Outcome, patternOf, REGIONS } from './wire.ts'
+
+const PAGE = 4096
+const MOST_RUNS = 20_000
+const GENERAL_PROTECTION = 13
+const PRESENT = 1
+const WRITABLE = 2
+const USER = 4
+const NO_EXECUTE_HIGH = 0x8000_0000
+
+interface Region {
+  readonly address: number
+  readonly writable: boolean
+  readonly firstFrame: number
+  readonly pages: number
+  /** Words of the region in the machine's memory. */
+  readonly live: Uint32Array
+  readonly bytes: Uint8Array
+  readonly pristine: Uint8Array
+  readonly before: Uint8Array
+}
+
+/** Operations that a process carries out although a hosted processor leaves them to its host. */
+const UNCOMPARED = new Set(['cpuid', 'rdtsc', 'rdtscp'])
+
+/** What an executor answers: an outcome, or that the instruction's effect is the host's to decide. */
+export interface HostedOutcome extends Outcome {
+  readonly uncompared: boolean
+}
+
+/** Runs cases on our processor. */
+export class HostedExecutor {
+  private readonly machine = new Machine({ memoryBytes: 1 << 20 })
+  private readonly processor: Processor
+  private readonly regions: readonly Region[]
+  private readonly root: number
+  private nextFrame: number
+
+  constructor(dataSeed: number) {
+    this.nextFrame = this.machine.memory.firstFrame
+    this.root = this.takeFrame()
+    this.regions = REGIONS.map((region) => this.makeRegion(region, dataSeed))
+    this.processor = this.machine.createProcessor({ mode: 'hosted', descriptors: { read: () => false } })
+    this.processor.registers.setControl(3, this.root * PAGE, 0)
+  }
+
+  private takeFrame(): number {
+    const frame = this.nextFrame
+    this.nextFrame += 1
+    this.machine.memory.bytes.fill(0, frame * PAGE, (frame + 1) * PAGE)
+    return frame
+  }
+
+  private makeRegion(region: (typeof REGIONS)[number], dataSeed: number): Region {
+    const pristine = patternOf(region.address, region.pages, region.executable, dataSeed)
+    const firstFrame = this.nextFrame
+    for (let page = 0; page < region.pages; page += 1) this.takeFrame()
+    for (let page = 0; page < region.pages; page += 1) {
+      this.mapPage(region.address + page * PAGE, firstFrame + page, region.writable, region.executable)
+    }
+    const { buffer } = this.machine.memory
+    const bytes = new Uint8Array(buffer, firstFrame * PAGE, region.pages * PAGE)
+    bytes.set(pristine)
+    return {
+      address: region.address, writable: region.writable, firstFrame, pages: region.pages, pristine, bytes,
+      live: new Uint32Array(buffer, firstFrame * PAGE, region.pages * (PAGE / 4)), before: pristine.slice(),
+    }
+  }
+
+  /** Enters one page into the four-level table. Accessed and dirty are set, so that tables never change. */
+  private mapPage(address: number, frame: number, writable: boolean, executable: boolean): void {
+    const { words } = this.machine.memory
+    let table = this.root
+    for (let level = 3; level >= 1; level -= 1) {
+      const slot = table * (PAGE / 4) + (Math.floor(address / 2 ** (12 + 9 * level)) & 511) * 2
+      if (words[slot] === 0) words[slot] = (this.takeFrame() * PAGE) | PRESENT | WRITABLE | USER | 0x20
+      table = words[slot]! >>> 12
+    }
+    const slot = table * (PAGE / 4) + ((address >>> 12) & 511) * 2
+    words[slot] = (frame * PAGE) | PRESENT | USER | 0x60 | (writable ? WRITABLE : 0)
+    words[slot + 1] = executable ? 0 : NO_EXECUTE_HIGH
+  }
+
+  private regionOf(address: number): Region | undefined {
+    return this.regions.find((region) => address >= region.address && address < region.address + region.pages * PAGE)
+  }
+
+  private byteAt(address: number): number {
+    const region = this.regionOf(address)
+    return region === undefined ? -1 : region.bytes[address - region.address]!
+  }
+
+  /** Runs one case and puts memory back. */
+  run(one: OracleCase): HostedOutcome {
+    this.enter(one)
+    const stop = this.steps(one.steps)
+    const changes = this.collectChanges()
+    for (const patch of one.patches) this.patch(patch.address, undefined, patch.bytes.length)
+    return { ...this.outcome(stop), changes }
+  }
+
+  private patch(address: number, bytes: Uint8Array | undefined, length: number): void {
+    const region = this.regionOf(address)
+    if (region === undefined) return
+    const offset = address - region.address
+    const source = bytes ?? region.pristine.subarray(offset, offset + length)
+    region.bytes.set(source, offset)
+    region.before.set(source, offset)
+    this.machine.memory.markWritten(region.firstFrame + Math.floor(offset / PAGE))
+    this.machine.memory.markWritten(region.firstFrame + Math.floor((offset + length - 1) / PAGE))
+  }
+
+  private enter(one: OracleCase): void {
+    const { registers } = this.processor
+    for (const patch of one.patches) this.patch(patch.address, patch.bytes, patch.bytes.length)
+    for (let i = 0; i < 16; i += 1) registers.set(i, one.general[i * 2]!, one.general[i * 2 + 1]!)
+    registers.setRip(one.rip, 0)
+    registers.setFlags(one.flags)
+    for (const [index, selector, attributes] of SELECTORS) {
+      const base = index === SEGMENT.fs ? one.fsBase : index === SEGMENT.gs ? one.gsBase : 0
+      registers.setSegment(index, { selector, baseLow: base, baseHigh: 0, limit: 0xffff_ffff, attributes })
+    }
+    const image = new Uint8Array(512)
+    image.set(one.fx.subarray(0, FX_BYTES))
+    this.processor.loadFpu(image)
+  }
+
+  private steps(count: number): Stop {
+    const { processor } = this
+    const { registers } = processor
+    let at = registers.rip()
+    let done = 0
+    for (let runs = 0; runs < MOST_RUNS; runs += 1) {
+      const reason = processor.run(1)
+      if (reason !== EXIT.BUDGET) return this.stopped(reason, at, done)
+      const rip = registers.rip()
+      if (rip === at && this.repeats(at)) continue
+      done += 1
+      if (done >= count) return { end: END.STEPS, steps: done }
+      if (rip < 0 || rip >= 0x1_0000_0000) return { end: END.LEFT, steps: done }
+      at = rip
+    }
+    return { end: END.TRAPS, steps: done }
+  }
+
+  /** Says an exit as Linux would say it to the process. */
+  private stopped(reason: number, at: number, steps: number): Stop {
+    const { exit, registers } = this.processor
+    if (reason === EXIT.EXCEPTION) {
+      return { end: exit.vector, error: exit.errorCode, address: exit.vector === 14 ? exit.address : 0, steps }
+    }
+    if (reason === EXIT.SYSCALL) return { end: END.SYSCALL, steps }
+    if (reason === EXIT.INTERRUPT) {
+      if (exit.vector === 3 || exit.vector === 4) return { end: exit.vector, steps }
+      if (exit.vector === 0x80) return { end: END.SYSCALL, steps }
+      registers.setRip(at, 0)
+      return { end: GENERAL_PROTECTION, error: exit.vector * 8 + 2, steps }
+    }
+    const uncompared = reason === EXIT.PRIVILEGED && UNCOMPARED.has(exit.request.operation)
+    registers.setRip(at, 0)
+    return { end: GENERAL_PROTECTION, error: 0, steps, uncompared }
+  }
+
+  /** Whether a repeated string instruction stands at an address: each iteration is a step of its own. */
+  private repeats(address: number): boolean {
+    let repeat = false
+    for (let i = 0; i < 15; i += 1) {
+      const byte = this.byteAt(address + i)
+      if (byte === 0xf2 || byte === 0xf3) repeat = true
+      else if (!isPlainPrefix(byte)) {
+        return repeat && ((byte & 0xfc) === 0x6c || (byte & 0xfc) === 0xa4 || (byte >= 0xaa && byte <= 0xaf))
+      }
+    }
+    return false
+  }
+
+  private collectChanges(): Change[] {
+    const changes: Change[] = []
+    for (const region of this.regions) {
+      if (!region.writable) continue
+      const before = new Uint32Array(region.before.buffer)
+      const { live } = region
+      for (let word = 0; word < live.length; word += 2) {
+        if (live[word] === before[word] && live[word + 1] === before[word + 1]) continue
+        changes.push({ address: region.address + word * 4, low: live[word]!, high: live[word + 1]! })
+        live[word] = before[word]!
+        live[word + 1] = before[word + 1]!
+        this.machine.memory.markWritten(region.firstFrame + (word >>> 10))
+      }
+    }
+    return changes
+  }
+
+  private outcome(stop: Stop): Omit<HostedOutcome, 'changes'> {
+    const { registers } = this.processor
+    const general = new Uint32Array(32)
+    for (let i = 0; i < 16; i += 1) {
+      general[i * 2] = registers.low(i)
+      general[i * 2 + 1] = registers.high(i)
+    }
+    const fs = registers.segment(SEGMENT.fs)
+    const gs = registers.segment(SEGMENT.gs)
+    return {
+      end: stop.end, error: stop.error ?? 0, cr2: halves(stop.address ?? 0), general, rip: halves(registers.rip()),
+      flags: registers.flags(), fsBase: [fs.baseLow, fs.baseHigh], gsBase: [gs.baseLow, gs.baseHigh],
+      selectors: SELECTORS.map(([index]) => registers.segment(index).selector), steps: stop.steps,
+      fx: this.processor.saveFpu().slice(0, FX_BYTES), uncompared: stop.uncompared ?? false,
+    }
+  }
+}
+
+interface Stop {
+  readonly end: number
+  readonly steps: number
+  readonly error?: number
+  readonly address?: number
+  readonly uncompared?: boolean
+}
+
+const halves = (value: number): [number, number] => [value >>> 0, Math.floor(value / 0x1_0000_0000) >>> 0]
+
+const isPlainPrefix = (byte: number): boolean =>
+  (byte & 0xf0) === 0x40 || (byte & 0xfe) === 0x66 || (byte & 0xfe) === 0x64 || (byte & 0xe7) === 0x26 || byte === 0xf0
+
+const CODE_64 = 0xa0fb
+const DATA_FLAT = 0xc0f3
+const UNUSABLE = 0
+
+/** Segments of a Linux process: index, selector, attributes; in the order ES, CS, SS, DS, FS, GS. */
+const SELECTORS: readonly (readonly [index: number, selector: number, attributes: number])[] = [
+  [SEGMENT.es, 0, UNUSABLE], [SEGMENT.cs, 0x33, CODE_64], [SEGMENT.ss, 0x2b, DATA_FLAT],
+  [SEGMENT.ds, 0, UNUSABLE], [SEGMENT.fs, 0, UNUSABLE], [SEGMENT.gs, 0, UNUSABLE],
+]
