@@ -1,1 +1,2 @@
-export {}
+export { SocketTransport, connectXenStore, listenXenStore } from './xenstore-socket.ts'
+export type { XenStoreListenOptions, XenStoreListener } from './xenstore-socket.ts'

@@ -1,5 +1,6 @@
 /**
- * XenStore: the store itself, its protocol, a server and a client.
+ * XenStore: the store itself, its protocol, a server and a client. In process a {@link LocalStore} is the shortest way
+ * in; over a shared page, a socket or a pipe in memory it is a {@link XenStoreClient} and a {@link XenStoreServer}.
  *
  * @module
  */
@@ -14,3 +15,18 @@ export { ACCESS, DOMAIN_ANY, formatPermission, parsePermission } from './permiss
 export type { Permission, Permissions } from './permissions.ts'
 export { DEFAULT_QUOTA } from './quota.ts'
 export type { QuotaLimits, QuotaName, QuotaUsage } from './quota.ts'
+export { XenStoreServer } from './server.ts'
+export type { ConnectionOptions, IntroduceOptions, XenStoreServerOptions } from './server.ts'
+export { StoreConnection } from './server-connection.ts'
+export type { ConnectionState } from './server-connection.ts'
+export { RingTransport } from './ring-transport.ts'
+export type { StoreRing } from './ring-transport.ts'
+export { MemoryTransport } from './transport.ts'
+export type { StoreTransport, TransportFault, TransportListener, TransportState } from './transport.ts'
+export { XenStoreClient } from './client.ts'
+export type { WatchOptions } from './client.ts'
+export { ClientOperations } from './client-operations.ts'
+export type { WatchEvent } from './client-watch.ts'
+export { PacketParser } from './packet-parser.ts'
+export type { ParserState } from './packet-parser.ts'
+export type { StoreRequest } from './messages.ts'

@@ -1,0 +1,263 @@
+/**
+ * The server: connections, whose messages it takes to the store, and the domains behind shared pages. It has no timer
+ * and no loop of its own. Transports tell it that there is news, its owner calls {@link XenStoreServer.process}, and
+ * the same calls give the same run.
+ */
+import { isUnprivileged } from './domains.ts'
+import { OPERATION_BY_NUMBER } from './messages.ts'
+import { HANDLERS, type Exchange, type HandlerHost } from './request-handlers.ts'
+import { RingTransport, type StoreRing } from './ring-transport.ts'
+import { EVENT_TIMEOUT, RequestCause, StoreConnection, type ConnectionOwner } from './server-connection.ts'
+import type { StoreErrorName } from './store-error.ts'
+import type { XenStore } from './store.ts'
+import { MemoryTransport, type StoreTransport } from './transport.ts'
+
+/** What a server needs. */
+export interface XenStoreServerOptions {
+  readonly store: XenStore
+  /** Finds the page and the channel of a domain that a client introduces; undefined when it cannot be had. */
+  readonly connectDomain?: (domain: number, frame: number, port: number) => StoreRing | undefined
+  /**
+   * Called once when work comes up: the owner is to call `process` soon, but not from within this call, which may
+   * come in the middle of an operation of the store.
+   */
+  readonly onWork?: () => void
+}
+
+/** How a client is taken on. */
+export interface ConnectionOptions {
+  /** The domain at the other end; 0, the default, is privileged. */
+  readonly domain?: number
+  /** The number of a connection that goes on after a live update. */
+  readonly id?: number
+}
+
+/** How a domain's page is taken on. */
+export interface IntroduceOptions {
+  /** The page is in use and stays as it is: after a live update. */
+  readonly resume?: boolean
+  /** The number of a connection that goes on after a live update. */
+  readonly id?: number
+}
+
+/**
+ * Serves a store to any number of clients.
+ *
+ * @example
+ * const server = new XenStoreServer({ store, onWork: () => queueMicrotask(() => server.process()) })
+ * server.introduceDomain(1, { view, base, notify })
+ */
+export class XenStoreServer {
+  readonly store: XenStore
+  private readonly options: XenStoreServerOptions
+  private readonly connections = new Set<StoreConnection>()
+  private readonly pages = new Map<number, { readonly ring: RingTransport; readonly connection: StoreConnection }>()
+  private readonly readySet = new Set<StoreConnection>()
+  private readonly dirtySet = new Set<StoreConnection>()
+  private readonly stalledSet = new Set<StoreConnection>()
+  private processing = false
+  /** True once the owner has been told of work and has not come yet. */
+  private signalled = false
+  private eventDeadline = Infinity
+  private readonly owner: ConnectionOwner
+  private readonly host: HandlerHost
+
+  constructor(options: XenStoreServerOptions) {
+    this.options = options
+    this.store = options.store
+    this.owner = {
+      serve: (connection) => this.serve(connection),
+      dirty: (connection) => this.note(this.dirtySet, connection),
+      ready: (connection) => this.note(this.readySet, connection),
+      stalled: (connection) => this.stalledSet.add(connection),
+      closed: (connection) => this.forget(connection),
+      mayWrite: (connection) => this.mayWrite(connection),
+      milliseconds: () => this.store.milliseconds(),
+    }
+    this.host = {
+      store: this.store,
+      introduce: (domain, frame, port) => this.introduceByRequest(domain, frame, port),
+      isConnected: (domain) => this.pages.has(domain),
+      release: (domain) => this.releaseDomain(domain),
+    }
+  }
+
+  /** How many clients are connected. */
+  get clients(): number {
+    return this.connections.size
+  }
+
+  /** Takes a client on. */
+  addConnection(transport: StoreTransport, options: ConnectionOptions = {}): StoreConnection {
+    let connection: StoreConnection | undefined
+    const session = this.store.openSession({
+      domain: options.domain ?? 0,
+      ...(options.id === undefined ? {} : { id: options.id }),
+      sink: (path, token, cause) => connection?.event(path, token, cause as RequestCause | undefined),
+      onClose: (reason) => connection?.close(reason),
+    })
+    connection = new StoreConnection(this.owner, session, transport)
+    this.connections.add(connection)
+    this.note(this.readySet, connection)
+    return connection
+  }
+
+  /** A transport to this server for a client in the same process. */
+  connectLocal(domain = 0): StoreTransport {
+    const [client, server] = MemoryTransport.pair()
+    this.addConnection(server, { domain })
+    return client
+  }
+
+  // Domains
+
+  /** Connects a domain by its page. For one that is connected already the connection begins anew, over the new page. */
+  introduceDomain(domain: number, ring: StoreRing, options: IntroduceOptions = {}): void {
+    const old = this.pages.get(domain)
+    this.pages.delete(domain)
+    old?.connection.close('introduced anew')
+    const transport = new RingTransport(ring, 'server')
+    const record = this.store.introduceDomain(domain)
+    if (options.resume !== true) {
+      transport.offer(record.features)
+      transport.reset()
+    }
+    const connection = this.addConnection(transport, { ...options, domain })
+    this.pages.set(domain, { ring: transport, connection })
+  }
+
+  private introduceByRequest(domain: number, frame: number, port: number): StoreErrorName | undefined {
+    const ring = this.options.connectDomain?.(domain, frame, port)
+    if (ring === undefined) return 'EINVAL'
+    this.introduceDomain(domain, ring)
+    return undefined
+  }
+
+  /** The event of a domain's channel has come. */
+  domainEvent(domain: number): void {
+    const page = this.pages.get(domain)
+    if (page === undefined) return
+    if (page.ring.wantsReconnect()) {
+      page.connection.restart()
+      page.ring.reset()
+    }
+    page.ring.event()
+  }
+
+  /** A domain is gone: its connection, its nodes, and its name in permissions. */
+  releaseDomain(domain: number): void {
+    if (!isUnprivileged(domain)) return
+    const page = this.pages.get(domain)
+    this.pages.delete(domain)
+    page?.connection.close('domain released')
+    this.store.releaseDomain(domain)
+  }
+
+  // Work
+
+  private note(set: Set<StoreConnection>, connection: StoreConnection): void {
+    if (connection.state === 'closed' || set.has(connection)) return
+    set.add(connection)
+    if (this.processing || this.signalled) return
+    this.signalled = true
+    this.options.onWork?.()
+  }
+
+  private forget(connection: StoreConnection): void {
+    this.connections.delete(connection)
+    this.readySet.delete(connection)
+    this.dirtySet.delete(connection)
+    this.stalledSet.delete(connection)
+    const { domain } = connection.session
+    if (this.pages.get(domain)?.connection === connection) this.pages.delete(domain)
+  }
+
+  /** True when a call of {@link XenStoreServer.process} would find something to do. */
+  get hasWork(): boolean {
+    return this.readySet.size > 0 || this.dirtySet.size > 0
+  }
+
+  /** Host time in milliseconds at which `process` should be called even if nothing else happens, or Infinity. */
+  nextDeadline(): number {
+    let deadline = this.eventDeadline
+    for (const { session } of this.stalledSet) {
+      const credit = session.record?.credit
+      if (credit !== undefined) deadline = Math.min(deadline, credit.timestamp + this.store.rate.wait(credit))
+    }
+    return deadline
+  }
+
+  /** Serves all clients in turns until nobody has anything to be served, and sends what is to be sent. */
+  process(): void {
+    if (this.processing) return
+    this.processing = true
+    this.signalled = false
+    try {
+      this.wakeByTime()
+      do {
+        const round = [...this.readySet]
+        this.readySet.clear()
+        for (const connection of round) if (connection.serveInput()) this.readySet.add(connection)
+        this.flush()
+      } while (this.readySet.size > 0)
+    } finally {
+      this.processing = false
+    }
+  }
+
+  private flush(): void {
+    for (const connection of this.dirtySet) {
+      this.dirtySet.delete(connection)
+      // A client that was held back for not taking its replies may be served again.
+      if (connection.flush() && this.stalledSet.delete(connection)) this.readySet.add(connection)
+    }
+  }
+
+  private wakeByTime(): void {
+    for (const connection of this.stalledSet) {
+      this.stalledSet.delete(connection)
+      this.readySet.add(connection)
+    }
+    const now = this.store.milliseconds()
+    if (now < this.eventDeadline) return
+    this.eventDeadline = Infinity
+    for (const connection of this.connections) {
+      this.eventDeadline = Math.min(this.eventDeadline, connection.expireEvents(now))
+    }
+  }
+
+  private mayWrite({ session }: StoreConnection): boolean {
+    const credit = session.record?.credit
+    if (credit === undefined || credit.credit >= 0) return true
+    return this.store.rate.update(credit, this.store.milliseconds())
+  }
+
+  // Messages
+
+  private serve(connection: StoreConnection): void {
+    const { parser, session } = connection
+    const cause = session.privileged ? undefined : new RequestCause(connection)
+    this.store.cause = cause
+    const refused = this.dispatch({ host: this.host, connection, transaction: parser.transaction, cause })
+    if (refused !== undefined) connection.replyError(refused, cause)
+    this.store.cause = undefined
+    if (cause !== undefined && cause.pending > 0 && this.eventDeadline === Infinity) {
+      this.eventDeadline = this.store.milliseconds() + EVENT_TIMEOUT
+    }
+  }
+
+  private dispatch(exchange: Exchange): StoreErrorName | undefined {
+    const { parser, session } = exchange.connection
+    const row = OPERATION_BY_NUMBER[parser.type]
+    if (row === undefined) return 'ENOSYS'
+    if (row.privileged === true && !session.privileged) return 'EACCES'
+    const named = row.outside === true ? 0 : parser.transaction
+    if (named !== 0 && !session.transactions.has(named)) return 'ENOENT'
+    const request = row.decode(parser)
+    if (request === undefined) return 'EINVAL'
+    // The table's type pairs each operation with its own request; TypeScript cannot follow that through a lookup.
+    const handle = HANDLERS[request.op] as (exchange: Exchange, request: unknown) => void
+    handle(exchange, request)
+    return undefined
+  }
+}
