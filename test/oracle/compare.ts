@@ -1,6 +1,6 @@
 /**
- * Compares two outcomes of one case. Left out: the trap and resume flags (the native side single-steps), flags that the
- * instruction leaves undefined, the x87 unit's instruction and data pointers (processors differ in when they keep them).
+ * Compares two outcomes of one case. Left out: the trap and resume flags (the native side single-steps), flags that
+ * the instruction leaves undefined, the x87 unit's instruction and data pointers (processors keep them differently).
  */
 import type { Outcome } from './wire.ts'
 
@@ -30,7 +30,9 @@ function compareException(ours: Outcome, theirs: Outcome, found: string[]): void
   if (ours.end !== theirs.end) found.push(`end ${hex(ours.end)}, processor ${hex(theirs.end)}`)
   // For addresses of the kernel Linux always reports "present", whatever the tables say.
   const hidden = theirs.end === 14 && theirs.cr2[1] >= 0x8000_0000 ? 1 : 0
-  if ((ours.error | hidden) !== (theirs.error | hidden)) found.push(`error ${hex(ours.error)}, processor ${hex(theirs.error)}`)
+  if ((ours.error | hidden) !== (theirs.error | hidden)) {
+    found.push(`error ${hex(ours.error)}, processor ${hex(theirs.error)}`)
+  }
   if (wide(ours.cr2) !== wide(theirs.cr2)) found.push(`address ${wide(ours.cr2)}, processor ${wide(theirs.cr2)}`)
   if (wide(ours.rip) !== wide(theirs.rip)) found.push(`rip ${wide(ours.rip)}, processor ${wide(theirs.rip)}`)
 }
@@ -82,11 +84,12 @@ export function differences(ours: Outcome, theirs: Outcome, leniency: Leniency):
   if (((ours.flags ^ theirs.flags) & flags) !== 0) {
     found.push(`flags ${hex(ours.flags & flags)}, processor ${hex(theirs.flags & flags)}`)
   }
-  ours.selectors.forEach((selector, index) => {
-    if (selector !== theirs.selectors[index]) found.push(`selector ${index} ${hex(selector)}, processor ${hex(theirs.selectors[index]!)}`)
-  })
-  if (wide(ours.fsBase) !== wide(theirs.fsBase)) found.push(`fs base ${wide(ours.fsBase)}, processor ${wide(theirs.fsBase)}`)
-  if (wide(ours.gsBase) !== wide(theirs.gsBase)) found.push(`gs base ${wide(ours.gsBase)}, processor ${wide(theirs.gsBase)}`)
+  const check = (name: string, mine: string, other: string): void => {
+    if (mine !== other) found.push(`${name} ${mine}, processor ${other}`)
+  }
+  check('selectors', ours.selectors.map(hex).join(), theirs.selectors.map(hex).join())
+  check('fs base', wide(ours.fsBase), wide(theirs.fsBase))
+  check('gs base', wide(ours.gsBase), wide(theirs.gsBase))
   compareChanges(ours, theirs, leniency.pushesFlags === true ? 0x100 : 0, found)
   compareFloats(ours.fx, theirs.fx, leniency.undefinedConditions ?? 0, found)
   return found

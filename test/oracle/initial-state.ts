@@ -1,6 +1,6 @@
 /**
- * Initial states for the oracle: registers that are pointers, boundaries or noise; x87 and XMM registers with numbers of
- * every kind; control words that now and then unmask an exception. All from one seed.
+ * Initial states for the oracle: registers that are pointers, boundaries or noise; x87 and XMM registers with numbers
+ * of every kind; control words that now and then unmask an exception. All from one seed.
  */
 import { below, type Random } from '../../src/util/index.ts'
 import { double, extended, single } from '../support/float-oracle.ts'
@@ -65,8 +65,9 @@ function xmm(random: Random, view: DataView, at: number): void {
   for (let word = 0; word < 4; word += 1) {
     if (kind === 0) view.setUint32(at + word * 4, random.next(), true)
     else if (kind === 1) view.setUint32(at + word * 4, single(random), true)
-    else if (kind === 2 && word % 2 === 0) double(random).forEach((half, i) => view.setUint32(at + (word + i) * 4, half, true))
-    else if (kind === 3) view.setUint32(at + word * 4, BOUNDARIES[below(random, BOUNDARIES.length)]![0], true)
+    else if (kind === 2) {
+      if (word % 2 === 0) double(random).forEach((half, i) => view.setUint32(at + (word + i) * 4, half, true))
+    } else view.setUint32(at + word * 4, BOUNDARIES[below(random, BOUNDARIES.length)]![0], true)
   }
 }
 

@@ -107,7 +107,9 @@ function readChanges(view: DataView, at: number, count: number): Change[] {
   return Array.from({ length: count }, (_, index) => {
     const place = at + index * CHANGE_BYTES
     return {
-      address: view.getUint32(place, true), low: view.getUint32(place + 8, true), high: view.getUint32(place + 12, true),
+      address: view.getUint32(place, true),
+      low: view.getUint32(place + 8, true),
+      high: view.getUint32(place + 12, true),
     }
   })
 }

@@ -40,7 +40,7 @@ export function runNatively(path: string, cases: readonly FloatCase[]): FloatAns
   })
   const run = spawnSync(path, [], { input: new Uint8Array(input.buffer), maxBuffer: input.byteLength + RECORD })
   if (run.status !== 0) throw new Error(`harness ended with ${run.status ?? run.signal}`)
-  const output = new Uint32Array(run.stdout.buffer.slice(run.stdout.byteOffset, run.stdout.byteOffset + run.stdout.length))
+  const output = new Uint32Array(new Uint8Array(run.stdout).buffer)
   return cases.map((_, index) => {
     const at = (index * RECORD) / 4
     return {

@@ -31,7 +31,9 @@ const table: [string, number[], number, Partial<Outcome>][] = [
   ['hlt raises #GP', [0xf4], 1, { end: 13, error: 0 }],
   ['a system call is stopped, not made', [0x0f, 0x05], 1, { end: END.SYSCALL, rip: [CODE + 2, 0] }],
   ['a 32-bit system call is stopped, not made', [0xcd, 0x80], 1, { end: END.SYSCALL }],
-  ['a write to constants raises #PF 7', [0x89, 0x04, 0x25, 0, 0x30, 0, 0x20], 1, { end: 14, error: 7, cr2: [DATA + 0x3000, 0] }],
+  ['a write to constants raises #PF 7', [0x89, 0x04, 0x25, 0, 0x30, 0, 0x20], 1, {
+    end: 14, error: 7, cr2: [DATA + 0x3000, 0],
+  }],
   ['a jump into data raises #PF 21', [0xff, 0xe0], 2, { end: 14, error: 21, cr2: [DATA + 0x800, 0], steps: 1 }],
   ['a division by zero raises #DE', [0x31, 0xc9, 0xf7, 0xf1], 2, { end: 0, rip: [CODE + 2, 0], steps: 1 }],
   ['an endless loop ends with its steps', [0xeb, 0xfe], 9, { end: END.STEPS, rip: [CODE, 0], steps: 9 }],

@@ -4,7 +4,9 @@ import {
   integerToSingle, reciprocalRootSingle, reciprocalSingle, roundDouble, roundSingle, singleToDouble, singleToInteger,
 } from '../../../../src/machine/softfloat/index.ts'
 import { below, type Random, SeededRandom } from '../../../../src/util/index.ts'
-import { double, type FloatCase, floatHarness, hex, integer, runNatively, single } from '../../../support/float-oracle.ts'
+import {
+  double, type FloatCase, floatHarness, hex, integer, runNatively, single,
+} from '../../../support/float-oracle.ts'
 
 const CASES = 12_000
 const harness = floatHarness()
@@ -74,8 +76,14 @@ const rows: Row[] = [
   { name: 'sqrtss', operation: 112, a: s, words: 1, run: (u, a) => u.squareRoot32(at(a, 0)) },
   { name: 'sqrtsd', operation: 113, a: double, words: 2, run: (u, a) => u.squareRoot64(at(a, 0), at(a, 1)) },
   ...compares, ...rounds, ...toIntegers,
-  { name: 'cvtsi2ss 32', operation: 160, a: integer, words: 1, run: (u, a) => integerToSingle(u, at(a, 0), at(a, 0) >> 31) },
-  { name: 'cvtsi2sd 32', operation: 161, a: integer, words: 2, run: (u, a) => integerToDouble(u, at(a, 0), at(a, 0) >> 31) },
+  {
+    name: 'cvtsi2ss 32', operation: 160, a: integer, words: 1,
+    run: (u, a) => integerToSingle(u, at(a, 0), at(a, 0) >> 31),
+  },
+  {
+    name: 'cvtsi2sd 32', operation: 161, a: integer, words: 2,
+    run: (u, a) => integerToDouble(u, at(a, 0), at(a, 0) >> 31),
+  },
   { name: 'cvtsi2ss 64', operation: 162, a: integer, words: 1, run: (u, a) => integerToSingle(u, at(a, 0), at(a, 1)) },
   { name: 'cvtsi2sd 64', operation: 163, a: integer, words: 2, run: (u, a) => integerToDouble(u, at(a, 0), at(a, 1)) },
   { name: 'cvtss2sd', operation: 164, a: s, words: 2, run: (u, a) => singleToDouble(u, at(a, 0)) },

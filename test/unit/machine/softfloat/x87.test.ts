@@ -58,7 +58,9 @@ const condition = (name: string, operation: number, run: Binary): Row => ({
   name, operation, a: extended, bytes: 0, run: (unit, a, b) => run(unit, value(a), value(b)),
 })
 
-const load = (name: string, operation: number, a: Operand, run: (u: X87Arithmetic, a: readonly number[]) => number): Row => ({
+type Load = (unit: X87Arithmetic, a: readonly number[]) => number
+
+const load = (name: string, operation: number, a: Operand, run: Load): Row => ({
   name, operation, a, bytes: 10,
   run: (unit, words, _b, out) => {
     const status = run(unit, words)
@@ -87,7 +89,9 @@ function storable(random: Random): readonly number[] {
   const words = extended(random)
   const choice = below(random, 6)
   const centre = [16383, 16383 - 126, 16383 - 1022, 16383 + 127, 16383 + 1023, 16383 + 40][choice]!
-  if (below(random, 2) === 0 && words[1] >= 0x8000_0000) words[2] = (words[2] & 0x8000) | (centre - 30 + below(random, 60))
+  if (below(random, 2) === 0 && words[1] >= 0x8000_0000) {
+    words[2] = (words[2] & 0x8000) | (centre - 30 + below(random, 60))
+  }
   return words
 }
 
@@ -196,7 +200,8 @@ const bytesOf = (words: ArrayLike<number>, count: number): string => {
 }
 
 describe.skipIf(harness.path === undefined)(`x87 against the processor (${harness.reason ?? 'native'})`, () => {
-  test.each(rows.map((row) => [row.name, row] as const))('%s gives the processor\'s result and status', (_name, row) => {
+  const named = rows.map((row) => [row.name, row] as const)
+  test.each(named)('%s gives the processor\'s result and status', (_name, row) => {
     const unit = new X87Arithmetic()
     const cases = makeCases(row, new SeededRandom(row.operation))
     const answers = runNatively(harness.path!, cases)
@@ -215,7 +220,8 @@ describe.skipIf(harness.path === undefined)(`x87 against the processor (${harnes
     expect(wrong.slice(0, 8), `${wrong.length} of ${CASES} differ`).toEqual([])
   })
 
-  test.each(functions.map((row) => [row.name, row] as const))('%s lies within one unit in the last place', (_name, row) => {
+  const namedFunctions = functions.map((row) => [row.name, row] as const)
+  test.each(namedFunctions)('%s lies within one unit in the last place', (_name, row) => {
     const unit = new X87Arithmetic()
     const functionsOf = new X87Transcendental(unit)
     const random = new SeededRandom(row.operation)
