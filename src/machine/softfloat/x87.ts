@@ -2,8 +2,8 @@
  * x87 arithmetic on double extended values under a given control word: sums, products, quotients, roots, comparisons,
  * rounding to whole numbers, classification. Each call returns the status bits that it adds to the status word:
  * exception flags, C1 for "rounded up", C0/C2/C3 where the instruction defines them, and `X87_STATUS.SUPPRESSED` when
- * an unmasked exception keeps the result from being delivered. Results stand in `result`. The register stack, tags, stack
- * faults and the delivery of unmasked exceptions belong to the caller. Hot path.
+ * an unmasked exception keeps the result from being delivered. Results stand in `result`. The register stack, tags,
+ * stack faults and the delivery of unmasked exceptions belong to the caller. Hot path.
  * Reference: Intel SDM volume 1, chapter 8.
  */
 import { compareWide, FloatArithmetic, ORDER, orderOf } from './arithmetic.ts'
