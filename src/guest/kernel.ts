@@ -20,6 +20,7 @@ import { FrameAllocator } from './pages.ts'
 import { PendingEvents } from './pending-events.ts'
 import { ShutdownControl } from './shutdown-control.ts'
 import type { GuestStore } from './store.ts'
+import { connectStoreRing } from './store-client.ts'
 import type { Timer } from './timers.ts'
 import { Timers } from './timers.ts'
 
@@ -42,7 +43,7 @@ export interface KernelOptions {
   readonly program: GuestProgram
   readonly random: Random
   /** Replaces the connection over the boot information's ring, as in dom0. */
-  readonly store?: GuestStore
+  readonly store?: GuestStore | ((kernel: GuestKernel) => GuestStore)
   /** Hears of exceptions that guest code threw; the domain crashes, the host does not. */
   readonly onCrash?: (error: unknown) => void
 }
@@ -99,7 +100,7 @@ export class GuestKernel {
     this.events.bindVirq(VIRQ.TIMER, () => undefined)
     this.wakePort = this.events.bindIpi(() => undefined)
     this.console = boot.console === undefined ? undefined : this.openConsole(boot.console)
-    this.store = options.store
+    this.store = this.connectStore()
     this.balloon = new Balloon(this)
     this.control = new ShutdownControl(this)
     this.loop.charge(COST.boot)
@@ -213,6 +214,18 @@ export class GuestKernel {
     this.loop.resume()
     this.timers.rearm()
     this.control.resumed()
+  }
+
+  private connectStore(): GuestStore | undefined {
+    const { store } = this.options
+    if (store !== undefined) return typeof store === 'function' ? store(this) : store
+    const ring = this.boot.store
+    if (ring === undefined) return undefined
+    return connectStoreRing(this.frames.page(ring.frame), ring, {
+      listen: (port, handler) => this.events.listen(port, handler),
+      notify: (port) => this.events.notify(port),
+      turn: this.loop.turn,
+    })
   }
 
   private openConsole(ring: NonNullable<BootInfo['console']>): GuestConsole {

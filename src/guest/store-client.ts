@@ -1,0 +1,60 @@
+/**
+ * A guest's connection to XenStore: the xenstore layer's client over the ring that the domain was given at boot, or
+ * over any other transport.
+ */
+import type { BootRing } from './boot-info.ts'
+import type { GuestStore, StoreAccess } from './store.ts'
+import type { Page } from './pages.ts'
+import { RingTransport, XenStoreClient } from '../xenstore/index.ts'
+import type { StoreTransport } from '../xenstore/index.ts'
+import type { EventPort } from '../util/index.ts'
+
+/** What a connection over the ring needs of its guest. */
+export interface StoreServices {
+  /** Hears a port. */
+  listen(port: EventPort, handler: () => void): EventPort
+  notify(port: EventPort): number
+  /** A promise was resolved: JavaScript is to have a turn. */
+  turn(): void
+}
+
+/** The operations of a client, or of one of its transactions. */
+type ClientAccess = Pick<XenStoreClient, 'read' | 'write' | 'list' | 'rm'>
+
+const access = (client: ClientAccess): StoreAccess => ({
+  read: (path) => client.read(path),
+  write: (path, value) => client.write(path, value),
+  directory: (path) => client.list(path),
+  remove: (path) => client.rm(path),
+})
+
+/** XenStore over `transport`; `turn` is called whenever something may have been resolved. */
+export function connectStore(transport: StoreTransport, turn: () => void): GuestStore {
+  const client = new XenStoreClient({
+    get state() {
+      return transport.state
+    },
+    receive: () => transport.receive(),
+    send: (bytes) => transport.send(bytes),
+    close: (fault) => transport.close(fault),
+    listen: (listener) => transport.listen({
+      readable: () => {
+        turn()
+        listener.readable()
+      },
+      writable: () => listener.writable(),
+    }),
+  })
+  return {
+    ...access(client),
+    watch: (path, handler) => client.onChange(path, (event) => handler(event.path)),
+    transaction: (body) => client.transaction((transaction) => body(access(transaction))),
+  }
+}
+
+/** XenStore over the ring of the boot information. */
+export function connectStoreRing(page: Page, ring: BootRing, services: StoreServices): GuestStore {
+  const transport = new RingTransport({ view: page.view, base: page.base, notify: () => void services.notify(ring.port) }, 'client')
+  services.listen(ring.port, () => transport.event())
+  return connectStore(transport, services.turn)
+}
