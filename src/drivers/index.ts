@@ -10,3 +10,11 @@ export {
 export type {
   ConsoleBackendServices, ConsoleEvent, ConsoleNodes, ConsoleOpenOptions, ConsoleOutputOptions,
 } from './console/index.ts'
+export {
+  BlockBackend, BlockClient, BlockFrontend, BlockServer, Disk, LAYOUT_32, LAYOUT_64, MemoryBlockStore, OverlayBlockStore,
+  PERSISTENT_GRANT_LIMIT, SECTOR_SIZE, checkRange, checkSize, checkWritable, layoutOf,
+} from './block/index.ts'
+export type {
+  BlockBackendOptions, BlockClientOptions, BlockFeatures, BlockLayout, BlockRequest, BlockServerOptions, BlockStatistics,
+  BlockStore, DataPage, DiskGeometry, DiskRequest, MemoryStoreOptions, Segment, ServedDisk,
+} from './block/index.ts'

@@ -5,7 +5,7 @@ import type { DomId, GrantRef, Mfn } from '../../../src/util/index.ts'
 import { XenError } from '../../../src/util/index.ts'
 import { FakeHypervisor } from '../../support/fake-hypervisor.ts'
 import type { FakeDomain } from '../../support/fake-hypervisor.ts'
-import { FakeStore } from '../../support/fake-store.ts'
+import { TestStore } from '../../support/test-store.ts'
 
 const other = 2 as DomId
 const code = (call: () => unknown): string => {
@@ -131,7 +131,7 @@ describe('the balloon', () => {
 
   async function ballooned(pages: number, maxPages: number) {
     const hub = new FakeHypervisor()
-    const store = new FakeStore()
+    const store = new TestStore()
     const domain = hub.createDomain(1, () => undefined, { pages, maxPages, store: store.connect(1) })
     await hub.settle()
     const setTarget = async (kibibytes: string): Promise<number> => {
@@ -177,7 +177,7 @@ describe('the balloon', () => {
 describe('shutdown requests', () => {
   async function running() {
     const hub = new FakeHypervisor()
-    const store = new FakeStore()
+    const store = new TestStore()
     const domain = hub.createDomain(1, () => undefined, { store: store.connect(1) })
     store.seed({ '/local/domain/1/control/shutdown': '' })
     await hub.settle()
@@ -191,9 +191,10 @@ describe('shutdown requests', () => {
     await hub.settle()
     expect(domain.shutdownReason).toBe(reason)
     expect(store.get('/local/domain/1/control/shutdown')).toBe('')
-    expect(store.transcript.slice(0, 4)).toEqual([
-      'dom1 TX_START', `dom1 READ control/shutdown = "${word}"`, 'dom1 WRITE control/shutdown = ""', 'dom1 TX_END commit',
+    expect(store.transcript.slice(0, 3)).toEqual([
+      'dom1 TX_START', `dom1 READ control/shutdown = "${word}"`, 'dom1 WRITE control/shutdown = ""',
     ])
+    expect(store.transcript).toContain('dom1 TX_END commit')
   })
 
   test('a guest says at boot what it can do, as Linux does', async () => {

@@ -9,14 +9,14 @@ import type { DomId } from '../../../../src/util/index.ts'
 import { XenError } from '../../../../src/util/index.ts'
 import { FakeHypervisor } from '../../../support/fake-hypervisor.ts'
 import type { FakeDomain } from '../../../support/fake-hypervisor.ts'
-import { FakeStore } from '../../../support/fake-store.ts'
+import { TestStore } from '../../../support/test-store.ts'
 
 const guestId = 1 as DomId
 const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes)
 
 interface Setup {
   readonly hub: FakeHypervisor
-  readonly store: FakeStore
+  readonly store: TestStore
   readonly back: FakeDomain
   readonly guest: FakeDomain
   readonly stream: ConsoleStream
@@ -27,7 +27,7 @@ interface Setup {
 /** A dom0 that serves the console of one guest, whose nodes stand in XenStore as the toolstack writes them. */
 async function setUp(program: GuestProgram, startAt = 0): Promise<Setup> {
   const hub = new FakeHypervisor()
-  const store = new FakeStore()
+  const store = new TestStore()
   const back = hub.createDomain(0, () => undefined, { store: store.connect(0) })
   await hub.settle()
   const guest = hub.createDomain(1, program, { store: store.connect(1), console: { back: 0 } })

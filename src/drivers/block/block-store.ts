@@ -1,0 +1,45 @@
+/**
+ * The seam to what a disk's bytes are kept in. A store knows offsets and bytes, no sectors and no guests. Its calls may
+ * answer at once or by a promise. Every store passes the same suite of tests.
+ */
+import { XenError } from '../../util/index.ts'
+
+/** Where a disk's bytes are. Offsets and lengths are whole numbers; the caller keeps within `size`. */
+export interface BlockStore {
+  /** Bytes of the disk, a multiple of 512. */
+  readonly size: number
+  /** True when writing is refused. */
+  readonly readOnly: boolean
+  /** Fills `target` with the bytes at `offset`. */
+  read(offset: number, target: Uint8Array): void | Promise<void>
+  /** Stores `source` at `offset`. */
+  write(offset: number, source: Uint8Array): void | Promise<void>
+  /** Makes everything written so far durable. */
+  flush(): void | Promise<void>
+  /** Forgets a range, which reads as zeros afterwards. Absent where it cannot be done. */
+  discard?(offset: number, length: number): void | Promise<void>
+  /** Lets the store go. */
+  close(): void | Promise<void>
+}
+
+/** Bytes of the unit that disks are addressed in. */
+export const SECTOR_SIZE = 512
+
+/** Throws INVALID_ARGUMENT when a range is not within a store. */
+export function checkRange(store: BlockStore, offset: number, length: number): void {
+  if (Number.isInteger(offset) && offset >= 0 && length >= 0 && offset + length <= store.size) return
+  throw new XenError('INVALID_ARGUMENT', `bytes ${offset} to ${offset + length} are not within the disk's ${store.size}`, {
+    details: { offset, length, size: store.size },
+  })
+}
+
+/** Throws PERMISSION_DENIED when a store may not be written. */
+export function checkWritable(store: BlockStore): void {
+  if (store.readOnly) throw new XenError('PERMISSION_DENIED', 'the disk is read-only')
+}
+
+/** Throws INVALID_ARGUMENT when a size is not a whole number of sectors. */
+export function checkSize(size: number): number {
+  if (Number.isInteger(size) && size >= 0 && size % SECTOR_SIZE === 0) return size
+  throw new XenError('INVALID_ARGUMENT', `a disk of ${size} bytes is not a whole number of sectors`, { details: { size } })
+}

@@ -1,0 +1,19 @@
+/**
+ * Block devices.
+ *
+ * @module
+ */
+export { SECTOR_SIZE, checkRange, checkSize, checkWritable } from './block-store.ts'
+export type { BlockStore } from './block-store.ts'
+export { MemoryBlockStore } from './memory-store.ts'
+export type { MemoryStoreOptions } from './memory-store.ts'
+export { OverlayBlockStore } from './overlay-store.ts'
+export { LAYOUT_32, LAYOUT_64, layoutOf } from './protocol.ts'
+export type { BlockLayout, DiskGeometry } from './protocol.ts'
+export { BlockServer, PERSISTENT_GRANT_LIMIT } from './server.ts'
+export type { BlockServerOptions, BlockStatistics } from './server.ts'
+export { BlockBackend } from './backend.ts'
+export type { BlockBackendOptions, DiskRequest, ServedDisk } from './backend.ts'
+export { BlockClient } from './client.ts'
+export type { BlockClientOptions, BlockFeatures, BlockRequest, DataPage, Segment } from './client.ts'
+export { BlockFrontend, Disk } from './frontend.ts'

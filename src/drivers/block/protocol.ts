@@ -1,0 +1,50 @@
+/**
+ * The block protocol as both halves need it: names in XenStore, the two ring layouts, and limits.
+ *
+ *   device/vbd/ID           ring-ref, event-channel, protocol, feature-persistent, state    (front-end)
+ *   backend/vbd/DOMAIN/ID   feature-*, sectors, info, sector-size, state                    (back-end)
+ *
+ * Reference: public/io/blkif.h.
+ */
+import {
+  BLKIF_MAX_SEGMENTS_PER_REQUEST, BlkifRequest, BlkifRequestDiscard, BlkifRequestDiscardX32, BlkifRequestX32,
+  BlkifResponse, BlkifResponseX32, IO_PROTO_ABI,
+} from '../../abi/index.ts'
+
+/** 512-byte sectors in a page. */
+export const SECTORS_PER_PAGE = 8
+/** Pages that one request can carry. */
+export const MAX_SEGMENTS = BLKIF_MAX_SEGMENTS_PER_REQUEST
+
+/** How requests and responses lie in the ring. 32-bit guests align 64-bit fields to 4 bytes. */
+export interface BlockLayout {
+  readonly request: typeof BlkifRequest
+  readonly discard: typeof BlkifRequestDiscard
+  readonly response: typeof BlkifResponse
+  /** Bytes of a ring entry. */
+  readonly entrySize: number
+}
+
+/** The layout of 64-bit guests, and of all who do not say. */
+export const LAYOUT_64: BlockLayout = /* @__PURE__ */ Object.freeze({
+  request: BlkifRequest, discard: BlkifRequestDiscard, response: BlkifResponse, entrySize: BlkifRequest.size,
+})
+/** The layout of 32-bit guests. */
+export const LAYOUT_32: BlockLayout = /* @__PURE__ */ Object.freeze({
+  request: BlkifRequestX32, discard: BlkifRequestDiscardX32, response: BlkifResponseX32, entrySize: BlkifRequestX32.size,
+})
+
+/** The layout that a front-end's node `protocol` names; undefined for one that is not spoken here. */
+export function layoutOf(protocol: string | undefined): BlockLayout | undefined {
+  if (protocol === undefined || protocol === IO_PROTO_ABI.X86_64) return LAYOUT_64
+  return protocol === IO_PROTO_ABI.X86_32 ? LAYOUT_32 : undefined
+}
+
+/** What a disk is, as the two halves agree on it. */
+export interface DiskGeometry {
+  /** 512-byte sectors. */
+  readonly sectors: number
+  readonly readOnly: boolean
+  readonly cdrom: boolean
+  readonly removable: boolean
+}

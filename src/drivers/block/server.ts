@@ -1,0 +1,317 @@
+/**
+ * Serves one block ring: takes requests, checks them, carries them out on a store, answers. It knows the ring and the
+ * grants, nothing of XenStore. The front-end is hostile: each request is copied out of the ring once, every field of
+ * the copy is checked before it is used, and a grant that cannot be mapped fails its request and nothing else.
+ *
+ * Segments whose frames lie one behind the other are moved in one piece. Grants stay mapped when the front-end said
+ * that it uses them again and again. hot path: a request to memory costs about as much as its bytes.
+ *
+ * Reference: public/io/blkif.h.
+ */
+import { BLKIF_OP, BLKIF_RSP, BlkifRequestSegment, GNTST } from '../../abi/index.ts'
+import type { HypercallPort } from '../../guest/index.ts'
+import { BackRing } from '../../rings/index.ts'
+import type { DomId, GrantHandle, GrantRef, Mfn } from '../../util/index.ts'
+import { TWO_32 } from '../../util/index.ts'
+import type { BlockStore } from './block-store.ts'
+import { SECTOR_SIZE } from './block-store.ts'
+import type { BlockLayout } from './protocol.ts'
+import { MAX_SEGMENTS, SECTORS_PER_PAGE } from './protocol.ts'
+
+const PAGE_SIZE = 4096
+/** Grants that stay mapped for one ring: three times what can be under way. Stops a guest from using up our handles. */
+export const PERSISTENT_GRANT_LIMIT = 1056
+
+/** What has been done for a ring so far. */
+export interface BlockStatistics {
+  reads: number
+  writes: number
+  flushes: number
+  discards: number
+  sectorsRead: number
+  sectorsWritten: number
+  errors: number
+}
+
+/** What the server works with. */
+export interface BlockServerOptions {
+  readonly grants: Pick<HypercallPort, 'memory' | 'mapGrant' | 'unmapGrant'>
+  readonly domain: DomId
+  readonly store: BlockStore
+  readonly layout: BlockLayout
+  /** Byte offset of the ring's page in host memory. */
+  readonly ring: number
+  /** Keep grants mapped between requests. */
+  readonly persistent: boolean
+  notify(): void
+  /** A store has not answered at once: time is to stand still until the returned function is called. */
+  hold(): () => void
+}
+
+interface Mapped {
+  readonly frame: Mfn
+  readonly handle: GrantHandle
+}
+
+/** A request that has been checked: whole sectors in mapped frames. */
+interface Transfer {
+  readonly write: boolean
+  readonly idLow: number
+  readonly idHigh: number
+  readonly operation: number
+  readonly handles: readonly GrantHandle[]
+  readonly sectors: number
+}
+
+/** Serves one ring. */
+export class BlockServer {
+  readonly statistics: BlockStatistics = {
+    reads: 0, writes: 0, flushes: 0, discards: 0, sectorsRead: 0, sectorsWritten: 0, errors: 0,
+  }
+  /** What the store said when it failed last. */
+  lastError: unknown
+  private readonly options: BlockServerOptions
+  private readonly ring: BackRing
+  private readonly copy: Uint8Array
+  private readonly view: DataView
+  private readonly sectors: number
+  private readonly persistent = new Map<number, Mapped>()
+  private underWay = 0
+  private stopped = false
+  private readonly idle: (() => void)[] = []
+  /** Byte runs of the request in hand: start and length, in pairs. */
+  private readonly runs = new Int32Array(2 * MAX_SEGMENTS)
+
+  constructor(options: BlockServerOptions) {
+    const { layout } = options
+    this.options = options
+    this.ring = new BackRing({ view: options.grants.memory.view, base: options.ring, entrySize: layout.entrySize })
+    this.copy = new Uint8Array(layout.entrySize)
+    this.view = new DataView(this.copy.buffer)
+    this.sectors = options.store.size / SECTOR_SIZE
+  }
+
+  /** True when the front-end has overrun its ring; nothing is served any more. */
+  get broken(): boolean {
+    return this.ring.broken
+  }
+
+  /** Serves what is in the ring. To be called for each event. */
+  serve(): void {
+    if (this.stopped) return
+    do {
+      while (this.ring.copyRequest(this.copy)) this.handle()
+      this.push()
+    } while (this.ring.finalCheckForRequests())
+  }
+
+  /** Takes no more requests; resolves when none is under way any more and every grant has been let go. */
+  async stop(): Promise<void> {
+    this.stopped = true
+    if (this.underWay > 0) await new Promise<void>((resolve) => this.idle.push(resolve))
+    for (const { handle } of this.persistent.values()) this.options.grants.unmapGrant(handle)
+    this.persistent.clear()
+  }
+
+  private handle(): void {
+    const { request } = this.options.layout
+    const operation = request.operation.get(this.view, 0)
+    const idLow = request.id.low(this.view, 0)
+    const idHigh = request.id.high(this.view, 0)
+    switch (operation) {
+      case BLKIF_OP.READ:
+      case BLKIF_OP.WRITE:
+        this.transfer(operation, idLow, idHigh)
+        return
+      case BLKIF_OP.WRITE_BARRIER:
+      case BLKIF_OP.FLUSH_DISKCACHE:
+        this.statistics.flushes += 1
+        if (operation === BLKIF_OP.WRITE_BARRIER && request.nrSegments.get(this.view, 0) > 0) this.transfer(operation, idLow, idHigh)
+        else this.finish(this.attempt(() => this.options.store.flush()), { ...NOTHING, operation, idLow, idHigh })
+        return
+      case BLKIF_OP.DISCARD:
+        this.discard(idLow, idHigh)
+        return
+      default:
+        this.respond(idLow, idHigh, operation, BLKIF_RSP.EOPNOTSUPP)
+    }
+  }
+
+  private transfer(operation: number, idLow: number, idHigh: number): void {
+    const { store } = this.options
+    const write = operation !== BLKIF_OP.READ
+    const handles: GrantHandle[] = []
+    const sectors = write && store.readOnly ? -1 : this.mapSegments(write, handles)
+    if (sectors < 0) {
+      this.release(handles)
+      this.respond(idLow, idHigh, operation, BLKIF_RSP.ERROR)
+      return
+    }
+    // mapSegments has checked that the first sector is a number in range.
+    const offset = this.options.layout.request.sectorNumber.number(this.view, 0) * SECTOR_SIZE
+    const done = this.attempt(() => this.move(write, offset))
+    const result = operation !== BLKIF_OP.WRITE_BARRIER ? done : this.afterwards(done, () => store.flush())
+    this.finish(result, { write, idLow, idHigh, operation, handles, sectors })
+  }
+
+  /** Checks and maps all segments, and notes their bytes as runs; sectors in all, or -1. */
+  private mapSegments(write: boolean, handles: GrantHandle[]): number {
+    const { request } = this.options.layout
+    const count = request.nrSegments.get(this.view, 0)
+    const first = request.sectorNumber.number(this.view, 0)
+    if (count === 0 || count > MAX_SEGMENTS || first >= this.sectors) return -1
+    let sectors = 0
+    let runs = 0
+    let end = -1
+    for (let index = 0; index < count; index += 1) {
+      const segment = request.seg.at(0, index)
+      const from = BlkifRequestSegment.firstSect.get(this.view, segment)
+      const to = BlkifRequestSegment.lastSect.get(this.view, segment)
+      if (from > to || to >= SECTORS_PER_PAGE) return -1
+      sectors += to - from + 1
+      if (first + sectors > this.sectors) return -1
+      const frame = this.mapOne(BlkifRequestSegment.gref.get(this.view, segment), write, handles)
+      if (frame < 0) return -1
+      const start = frame * PAGE_SIZE + from * SECTOR_SIZE
+      const length = (to - from + 1) * SECTOR_SIZE
+      if (start === end) {
+        this.runs[2 * runs - 1]! += length
+      } else {
+        this.runs[2 * runs] = start | 0
+        this.runs[2 * runs + 1] = length
+        runs += 1
+      }
+      end = start + length
+    }
+    this.runs.fill(0, 2 * runs)
+    return sectors
+  }
+
+  /** The frame of a grant, mapped if it is not yet; -1 when it cannot be mapped. */
+  private mapOne(ref: number, write: boolean, handles: GrantHandle[]): number {
+    const { grants, domain, persistent } = this.options
+    const known = this.persistent.get(ref)
+    if (known !== undefined) return known.frame
+    const keep = persistent && this.persistent.size < PERSISTENT_GRANT_LIMIT
+    if (keep) {
+      const { status, frame, handle } = grants.mapGrant({ domain, ref: ref as GrantRef })
+      if (status === GNTST.okay) this.persistent.set(ref, { frame, handle })
+      if (status === GNTST.okay) return frame
+    }
+    // A request that writes to the disk only reads the guest's page.
+    const { status, frame, handle } = grants.mapGrant({ domain, ref: ref as GrantRef, readOnly: write })
+    if (status !== GNTST.okay) return -1
+    handles.push(handle)
+    return frame
+  }
+
+  /** Moves the noted runs between memory and store. */
+  private move(write: boolean, start: number): void | Promise<void> {
+    const { store, grants } = this.options
+    const waiting: Promise<void>[] = []
+    let offset = start
+    for (let index = 0; index < 2 * MAX_SEGMENTS; index += 2) {
+      const length = this.runs[index + 1]!
+      if (length === 0) break
+      const from = this.runs[index]! >>> 0
+      const bytes = grants.memory.bytes.subarray(from, from + length)
+      const done = write ? store.write(offset, bytes) : store.read(offset, bytes)
+      if (done !== undefined) waiting.push(done)
+      if (!write) this.markWritten(from, length)
+      offset += length
+    }
+    return waiting.length === 0 ? undefined : Promise.all(waiting).then(() => undefined)
+  }
+
+  private markWritten(from: number, length: number): void {
+    const last = Math.floor((from + length - 1) / PAGE_SIZE)
+    for (let frame = Math.floor(from / PAGE_SIZE); frame <= last; frame += 1) this.options.grants.memory.markWritten(frame)
+  }
+
+  private discard(idLow: number, idHigh: number): void {
+    const { layout: { discard }, store } = this.options
+    const first = discard.sectorNumber.number(this.view, 0)
+    const count = discard.nrSectors.number(this.view, 0)
+    const operation = BLKIF_OP.DISCARD
+    if (store.discard === undefined) {
+      this.respond(idLow, idHigh, operation, BLKIF_RSP.EOPNOTSUPP)
+    } else if (store.readOnly || first + count > this.sectors) {
+      this.respond(idLow, idHigh, operation, BLKIF_RSP.ERROR)
+    } else {
+      this.statistics.discards += 1
+      const done = this.attempt(() => store.discard?.(first * SECTOR_SIZE, count * SECTOR_SIZE))
+      this.finish(done, { ...NOTHING, operation, idLow, idHigh })
+    }
+  }
+
+  /** Calls a store; an exception is an error that came at once. */
+  private attempt(call: () => void | Promise<void>): boolean | Promise<boolean> {
+    try {
+      const done = call()
+      return done === undefined ? true : done.then(() => true, (error: unknown) => this.noteError(error))
+    } catch (error) {
+      return this.noteError(error)
+    }
+  }
+
+  /** A store's failure is the request's failure, whatever it was; the guest learns no more than that. */
+  private noteError(error: unknown): false {
+    this.lastError = error
+    return false
+  }
+
+  private afterwards(done: boolean | Promise<boolean>, next: () => void | Promise<void>): boolean | Promise<boolean> {
+    if (typeof done === 'boolean') return done && this.attempt(next)
+    return done.then((okay) => okay && this.attempt(next))
+  }
+
+  /** Answers a request when the store has, and lets its pages go. */
+  private finish(done: boolean | Promise<boolean>, transfer: Transfer): void {
+    if (typeof done === 'boolean') {
+      this.complete(done, transfer)
+      return
+    }
+    this.underWay += 1
+    const release = this.options.hold()
+    void done.then((okay) => {
+      release()
+      this.underWay -= 1
+      this.complete(okay, transfer)
+      if (!this.stopped) this.push()
+      if (this.underWay === 0) for (const resolve of this.idle.splice(0)) resolve()
+    })
+  }
+
+  private complete(okay: boolean, { write, idLow, idHigh, operation, handles, sectors }: Transfer): void {
+    this.release(handles)
+    if (okay && sectors > 0) {
+      this.statistics[write ? 'writes' : 'reads'] += 1
+      this.statistics[write ? 'sectorsWritten' : 'sectorsRead'] += sectors
+    }
+    if (!this.stopped) this.respond(idLow, idHigh, operation, okay ? BLKIF_RSP.OKAY : BLKIF_RSP.ERROR)
+  }
+
+  private release(handles: readonly GrantHandle[]): void {
+    for (const handle of handles) this.options.grants.unmapGrant(handle)
+  }
+
+  private respond(idLow: number, idHigh: number, operation: number, status: number): void {
+    const { layout: { response }, grants: { memory: { view } } } = this.options
+    if (status !== BLKIF_RSP.OKAY) this.statistics.errors += 1
+    const address = this.ring.nextResponse()
+    // Each request is answered once, so there is always room; a broken ring gets no answers at all.
+    if (address < 0) return
+    response.id.setParts(view, address, idLow, idHigh)
+    response.operation.set(view, address, operation)
+    response.status.set(view, address, status)
+  }
+
+  private push(): void {
+    if (this.ring.pushResponsesAndCheckNotify()) this.options.notify()
+  }
+}
+
+/** A request that moves no sectors. */
+const NOTHING: Transfer = /* @__PURE__ */ Object.freeze({
+  write: false, idLow: 0, idHigh: 0, operation: 0, handles: [], sectors: 0,
+})

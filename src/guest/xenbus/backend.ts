@@ -1,0 +1,142 @@
+/**
+ * The back-end's side of the XenBus handshake, shared by all devices:
+ *
+ *   Initialising --driver announces its features--> InitWait
+ *   InitWait --front-end Initialised or Connected, driver ready--> driver maps the rings --> Connected
+ *   any --front-end Closing--> driver lets go --> Closing
+ *   any --front-end Closed--> driver lets go --> Closed, and the device ends unless `online` is 1
+ *   Closed --front-end Initialising--> InitWait: the guest has loaded its driver anew
+ *
+ * Reference: public/io/xenbus.h; the captures of Linux and xl on Xen 4.17.
+ */
+import type { XenbusStateName } from '../../abi/index.ts'
+import type { DomId } from '../../util/index.ts'
+import { XenError } from '../../util/index.ts'
+import type { DeviceOptions } from './device.ts'
+import { XenbusDevice } from './device.ts'
+import { readNumber, readState } from './state.ts'
+
+/** What a back-end driver does for one device at each step of the handshake. */
+export interface BackendInstance {
+  /** Publishes what does not depend on the front-end; the device goes to InitWait then. */
+  announce(): Promise<void>
+  /** Called once in InitWait, for what a hotplug script would do. */
+  prepare?(): Promise<void>
+  /** The front-end has published its rings: map them and publish the rest; false when the driver is not ready yet. */
+  connect(frontend: XenbusStateName): Promise<boolean>
+  /** Let go of rings, mappings and ports. May be called more than once. */
+  disconnect(): Promise<void> | void
+  /** The device is gone for good. */
+  remove?(): Promise<void> | void
+}
+
+/** A back-end driver: makes an instance for each device of its kind. */
+export interface BackendDriver {
+  /** The kind as XenStore spells it: `vbd`, `vif`. */
+  readonly type: string
+  /** True when the driver passes through Closing on its way to Closed, as Linux's network back-end does. */
+  readonly closesInSteps?: boolean
+  probe(device: BackendDevice): BackendInstance
+}
+
+/** The back-end's half of one device. */
+export class BackendDevice extends XenbusDevice {
+  readonly role = 'backend'
+  private readonly driver: BackendDriver
+  private instance: BackendInstance | undefined
+  private watching = false
+  private over = false
+
+  constructor(options: DeviceOptions, driver: BackendDriver) {
+    super(options)
+    this.driver = driver
+  }
+
+  /** True once the device is over: removed, or closed and not to come back. */
+  get ended(): boolean {
+    return this.over
+  }
+
+  /** Starts the handshake; a device that is not in Initialising is left alone. */
+  start(): Promise<void> {
+    return this.steps.add(async () => {
+      this.state = await readState(this.store, this.path)
+      if (this.state !== 'Initialising') return
+      const frontendId = await readNumber(this.store, `${this.path}/frontend-id`, { maximum: 0x7fef })
+      const frontend = await this.read('frontend')
+      if (frontendId === undefined || frontend === undefined) {
+        throw new XenError('INVALID_ARGUMENT', `${this.path} does not name its front-end`, { details: { path: this.path } })
+      }
+      this.otherEnd = frontendId as DomId
+      this.otherPath = frontend
+      this.instance = this.driver.probe(this)
+      await this.instance.announce()
+      await this.switchTo('InitWait')
+      await this.watch(`${frontend}/state`, () => this.frontendChanged())
+      this.watching = true
+      await this.instance.prepare?.()
+    })
+  }
+
+  /** Looks at the front-end again: the driver has become ready. */
+  reconsider(): Promise<void> {
+    return this.steps.add(() => this.frontendChanged())
+  }
+
+  /** The device's directory is gone: lets everything go without a word. */
+  removed(): Promise<void> {
+    return this.steps.add(() => this.end())
+  }
+
+  private async frontendChanged(): Promise<void> {
+    if (this.instance === undefined || !this.watching) return
+    const frontend = await readState(this.store, this.otherPath)
+    await this.react(frontend, this.instance)
+  }
+
+  private async react(frontend: XenbusStateName, instance: BackendInstance): Promise<void> {
+    switch (frontend) {
+      case 'Initialising':
+        if (this.state === 'Closed') await this.switchTo('InitWait')
+        return
+      case 'Initialised':
+      case 'Connected':
+        if (this.state !== 'InitWait') return
+        if (await instance.connect(frontend)) await this.switchTo('Connected')
+        return
+      case 'Closing':
+        await this.giveUp()
+        await this.switchTo('Closing')
+        return
+      case 'Closed':
+        await this.closed()
+        return
+      case 'Unknown':
+        await this.end()
+        return
+      default:
+        return
+    }
+  }
+
+  private async closed(): Promise<void> {
+    await this.giveUp()
+    if (this.driver.closesInSteps === true) await this.switchTo('Closing')
+    await this.switchTo('Closed')
+    if ((await this.read('online')) !== '1') await this.end()
+  }
+
+  private async end(): Promise<void> {
+    const instance = this.instance
+    if (instance === undefined) return
+    this.over = true
+    await this.giveUp()
+    this.instance = undefined
+    await this.unwatch()
+    await instance.remove?.()
+  }
+
+  protected override async giveUp(): Promise<void> {
+    await this.instance?.disconnect()
+  }
+}

@@ -1,0 +1,132 @@
+/**
+ * What both halves of a split device share: where it stands in XenStore, its state, and how it tells of errors.
+ *
+ * Reference: public/io/xenbus.h; Linux writes errors to error/PATH/error below its own directory, and tools read them.
+ */
+import type { XenbusStateName } from '../../abi/index.ts'
+import type { DomId } from '../../util/index.ts'
+import { XenError } from '../../util/index.ts'
+import type { GuestKernel } from '../kernel.ts'
+import type { GuestStore, StoreAccess } from '../store.ts'
+import { readOptional } from '../store.ts'
+import { Sequence } from './sequence.ts'
+import { readNumber, switchState } from './state.ts'
+
+/** Something that happened to a device, for observers. */
+export type XenbusEvent =
+  | {
+    readonly type: 'state'
+    readonly role: 'frontend' | 'backend'
+    readonly path: string
+    readonly from: XenbusStateName
+    readonly to: XenbusStateName
+  }
+  | { readonly type: 'failed'; readonly role: 'frontend' | 'backend'; readonly path: string; readonly message: string }
+
+/** How a device is made known to its half's code. */
+export interface DeviceOptions {
+  readonly kernel: GuestKernel
+  readonly store: GuestStore
+  /** Path relative to the own domain's directory, such as `device/vbd/51712`. */
+  readonly path: string
+  readonly emit: (event: XenbusEvent) => void
+}
+
+/** One half of one device. */
+export abstract class XenbusDevice {
+  abstract readonly role: 'frontend' | 'backend'
+  readonly kernel: GuestKernel
+  readonly store: GuestStore
+  readonly path: string
+  /** The state that this half is in. */
+  state: XenbusStateName = 'Unknown'
+  /** The domain of the other half. */
+  otherEnd = 0 as DomId
+  /** Absolute path of the other half's directory. */
+  otherPath = ''
+  protected readonly steps = new Sequence((error) => this.fail(error))
+  private readonly emit: (event: XenbusEvent) => void
+  private readonly unwatches: (() => Promise<void>)[] = []
+
+  constructor(options: DeviceOptions) {
+    this.kernel = options.kernel
+    this.store = options.store
+    this.path = options.path
+    this.emit = options.emit
+  }
+
+  /** The last part of the path: the device's number or handle. */
+  get id(): string {
+    return this.path.slice(this.path.lastIndexOf('/') + 1)
+  }
+
+  /** The value of an own node. */
+  read(name: string): Promise<string | undefined> {
+    return readOptional(this.store, `${this.path}/${name}`)
+  }
+
+  /** The value of a node of the other half. */
+  readOther(name: string): Promise<string | undefined> {
+    return readOptional(this.store, `${this.otherPath}/${name}`)
+  }
+
+  /** A number in a node of the other half; undefined when it is absent, no number, or beyond the limits. */
+  readOtherNumber(name: string, limits?: { readonly minimum?: number; readonly maximum?: number }): Promise<number | undefined> {
+    return readNumber(this.store, `${this.otherPath}/${name}`, limits)
+  }
+
+  /** A number that the handshake cannot do without; rejects with INVALID_ARGUMENT when it is absent or wrong. */
+  async requireOther(name: string, limits?: { readonly minimum?: number; readonly maximum?: number }): Promise<number> {
+    const value = await this.readOtherNumber(name, limits)
+    if (value !== undefined) return value
+    throw new XenError('INVALID_ARGUMENT', `${this.otherPath}/${name} is missing or wrong`, { details: { path: this.otherPath, name } })
+  }
+
+  /** Writes own nodes one by one. */
+  async write(nodes: Readonly<Record<string, string>>, access: StoreAccess = this.store): Promise<void> {
+    for (const [name, value] of Object.entries(nodes)) await access.write(`${this.path}/${name}`, value)
+  }
+
+  /** Writes own nodes in one transaction. */
+  writeTogether(nodes: Readonly<Record<string, string>>): Promise<void> {
+    return this.store.transaction((transaction) => this.write(nodes, transaction))
+  }
+
+  /** Watches a path for as long as the device lives; `handler` runs after the steps that are under way. */
+  async watch(path: string, handler: () => Promise<void> | void): Promise<void> {
+    this.unwatches.push(await this.store.watch(path, () => void this.steps.add(handler)))
+  }
+
+  /** Goes into another state and tells the other half. */
+  async switchTo(next: XenbusStateName): Promise<void> {
+    const from = this.state
+    if (from === next || !(await switchState(this.store, this.path, next))) return
+    this.state = next
+    this.emit({ type: 'state', role: this.role, path: this.path, from, to: next })
+  }
+
+  /** Gives up: lets everything go, says why in XenStore, and closes. */
+  protected async fail(error: unknown): Promise<void> {
+    if (!XenError.is(error)) {
+      this.kernel.crash(error)
+      return
+    }
+    try {
+      await this.giveUp()
+      await this.store.write(`error/${this.path}/error`, error.message)
+      this.emit({ type: 'failed', role: this.role, path: this.path, message: error.message })
+      await this.switchTo('Closing')
+    } catch (again) {
+      // The toolstack may have taken the directories away meanwhile; then nobody wants to know.
+      if (!XenError.is(again, 'XENSTORE')) this.kernel.crash(again)
+    }
+  }
+
+  /** Lets go of rings, grants and ports after a failure. */
+  protected abstract giveUp(): Promise<void> | void
+
+  /** Ends all watches of the device. */
+  protected async unwatch(): Promise<void> {
+    for (const end of this.unwatches.splice(0)) await end()
+  }
+}
