@@ -28,6 +28,14 @@ void console_attach(void)
         port_open(port);
 }
 
+/* The page has come along; its port is another one. */
+void console_resume(const struct start_info *info, int cancelled)
+{
+    port = info->console_evtchn;
+    if (!cancelled)
+        console_attach();
+}
+
 u32 console_port(void)
 {
     return port;

@@ -25,19 +25,46 @@ void forbid_events(void)
     barrier();
 }
 
+static void map_shared(const struct start_info *info)
+{
+    if (!map_page(shared_page, info->shared_info / PAGE_SIZE, PTE_DATA))
+        return;
+    print("mini: cannot map the shared page\n");
+    shut_down(SHUTDOWN_CRASH);
+}
+
+static void forget_ports(void)
+{
+    for (int i = 0; i < PORTS / 64; i++) {
+        shared->mask[i] = ~0ul;
+        fired[i] = 0;
+    }
+}
+
 void events_start(const struct start_info *info)
 {
-    if (map_page(shared_page, info->shared_info / PAGE_SIZE, PTE_DATA)) {
-        print("mini: cannot map the shared page\n");
-        shut_down(SHUTDOWN_CRASH);
-    }
+    map_shared(info);
     forbid_events();
-    for (int i = 0; i < PORTS / 64; i++)
-        shared->mask[i] = ~0ul;
+    forget_ports();
     struct callback_register event = { CALLBACKTYPE_EVENT, 0, ADDRESS(event_entry) };
     struct callback_register failsafe = { CALLBACKTYPE_FAILSAFE, CALLBACKF_MASK_EVENTS, ADDRESS(failsafe_entry) };
     hypercall(CALL_CALLBACK_OP, CALLBACKOP_REGISTER, ADDRESS(&event), 0, 0);
     hypercall(CALL_CALLBACK_OP, CALLBACKOP_REGISTER, ADDRESS(&failsafe), 0, 0);
+}
+
+/* Events must be forbidden: without the shared page nobody may come in. A saved page table may name own frames only. */
+void events_suspend(void)
+{
+    map_page(shared_page, frame_of(shared_page), PTE_DATA);
+}
+
+/* Handlers are part of what was saved, ports are not. */
+void events_resume(const struct start_info *info, int cancelled)
+{
+    map_shared(info);
+    forbid_events();
+    if (!cancelled)
+        forget_ports();
 }
 
 /* The upcall, events masked: takes every pending port down and notes it. */

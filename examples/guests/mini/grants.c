@@ -29,6 +29,23 @@ static int prepare_table(void)
     return 0;
 }
 
+/* The table's frame is Xen's: a saved page table may not name it. */
+void peer_suspend(void)
+{
+    if (table_ready)
+        map_page(table_page, frame_of(table_page), PTE_DATA);
+    table_ready = 0;
+}
+
+/* A restored domain has a new table, and its peer does not know it. */
+void peer_resume(int cancelled)
+{
+    if (!cancelled)
+        offered_port = 0;
+    if (offered_port)
+        prepare_table();
+}
+
 /* Copies a text of the other side; it may change under our hands, so it is cut, not trusted to end. */
 static void copy_text(char *to, const volatile char *from, u64 size)
 {

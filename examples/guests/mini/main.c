@@ -40,8 +40,45 @@ static void report_name(void)
         print("domain %s, name: %s\n", domain, name);
 }
 
+static void start_timer(void)
+{
+    timer_port = port_bind_timer();
+    if (timer_port < 0)
+        print("mini: no timer (%d)\n", timer_port);
+}
+
+static void watch(void)
+{
+    store_watch("control/shutdown");
+    store_watch("memory/target");
+}
+
+static void advertise(void)
+{
+    store_write("control/feature-poweroff", "1");
+    store_write("control/feature-reboot", "1");
+    store_write("control/feature-suspend", "1");
+}
+
+static void go_to_sleep(struct start_info *info)
+{
+    if (suspend(info)) {
+        print("mini: suspend was cancelled\n");
+        return;
+    }
+    start_timer();
+    print("mini: restored\n");
+    report_version();
+    report_start(info);
+    memory_report();
+    report_name();
+    advertise();
+    watch();
+    shell_resume();
+}
+
 /* The toolstack's wish, acknowledged by emptying the node. */
-static void obey_shutdown(void)
+static void obey_shutdown(struct start_info *info)
 {
     char wish[32];
     if (store_take("control/shutdown", wish, sizeof(wish)) <= 0)
@@ -51,7 +88,10 @@ static void obey_shutdown(void)
         shut_down(SHUTDOWN_POWEROFF);
     if (same(wish, "reboot"))
         shut_down(SHUTDOWN_REBOOT);
-    print("mini: cannot do that\n");
+    if (same(wish, "suspend"))
+        go_to_sleep(info);
+    else
+        print("mini: cannot do that\n");
 }
 
 static void obey_target(void)
@@ -61,15 +101,7 @@ static void obey_target(void)
         memory_set_target(number_of(target));
 }
 
-static void watch(void)
-{
-    store_write("control/feature-poweroff", "1");
-    store_write("control/feature-reboot", "1");
-    store_watch("control/shutdown");
-    store_watch("memory/target");
-}
-
-static void serve(const struct start_info *info)
+static void serve(struct start_info *info)
 {
     char token[32];
     if (port_fired(console_port()))
@@ -79,14 +111,14 @@ static void serve(const struct start_info *info)
     port_fired(info->store_evtchn);
     while (store_next_watch(token, sizeof(token))) {
         if (same(token, "control/shutdown"))
-            obey_shutdown();
+            obey_shutdown(info);
         else
             obey_target();
     }
     peer_check();
 }
 
-__attribute__((noreturn)) void kernel_main(const struct start_info *info)
+__attribute__((noreturn)) void kernel_main(struct start_info *info)
 {
     memory_start(info);
     console_start(info);
@@ -98,11 +130,11 @@ __attribute__((noreturn)) void kernel_main(const struct start_info *info)
     console_attach();
     memory_map_all(info);
     memory_report();
-    timer_port = port_bind_timer();
-    if (timer_port < 0)
-        print("mini: no timer (%d)\n", timer_port);
+    memory_describe();
+    start_timer();
     store_start(info);
     report_name();
+    advertise();
     watch();
     shell_start(info);
     for (;;) {

@@ -8,6 +8,7 @@
 #include "mini.h"
 
 #define BATCH 256
+#define LISTS 4 /* pages of frame numbers of the p2m, of 1 GiB of memory each */
 #define ENTRIES 512
 #define MAP_LIMIT 0x40000ul /* pages that one level-2 table reaches: 1 GiB */
 
@@ -16,6 +17,9 @@ static u64 pages, first_free, present;
 static u64 *root;
 static u64 tables_first, tables_count;
 static u64 made_first, made_count;
+static u64 lists_of_lists[ENTRIES] __attribute__((aligned(4096), section(".bss.pages")));
+static u64 lists[LISTS][ENTRIES] __attribute__((aligned(4096), section(".bss.pages")));
+static int linear;
 
 static u64 number_of_page(const void *address)
 {
@@ -45,6 +49,12 @@ static void *find_frame(u64 mfn, u64 first, u64 count)
 void *address_of_frame(u64 mfn)
 {
     return find_frame(mfn, 0, pages);
+}
+
+/* The number of the page with that machine frame. */
+u64 page_of_frame(u64 mfn)
+{
+    return number_of_page(address_of_frame(mfn));
 }
 
 int map_page(void *address, u64 mfn, u64 flags)
@@ -139,6 +149,29 @@ void memory_start(const struct start_info *info)
     root = (u64 *)info->pt_base;
     tables_first = number_of_page(root);
     tables_count = info->nr_pt_frames;
+    linear = (info->flags & SIF_VIRT_P2M_4TOOLS) != 0;
+}
+
+/*
+ * Tells the toolstack where the p2m is, so that it can save this domain: as a list at a virtual address if it can
+ * walk our page tables, otherwise by frame numbers: of the pages of lists, and in these of the p2m's pages.
+ */
+void memory_describe(void)
+{
+    u64 count = (pages + ENTRIES - 1) / ENTRIES;
+    if (linear) {
+        shared->p2m_vaddr = ADDRESS(p2m);
+        shared->p2m_cr3 = frame_of(root) * PAGE_SIZE;
+    } else {
+        for (u64 i = 0; i < count && i < LISTS * ENTRIES; i++) {
+            lists[i / ENTRIES][i % ENTRIES] = frame_of(&p2m[i * ENTRIES]);
+            lists_of_lists[i / ENTRIES] = frame_of(lists[i / ENTRIES]);
+        }
+        shared->pfn_to_mfn_frame_list_list = frame_of(lists_of_lists);
+    }
+    barrier();
+    if (linear || count <= LISTS * ENTRIES)
+        shared->max_pfn = pages;
 }
 
 /* Maps all memory. */

@@ -26,6 +26,7 @@ int format(char *to, u64 size, const char *format, ...) PRINTF_LIKE(3, 4);
 /* console.c */
 void console_start(const struct start_info *info);
 void console_attach(void);
+void console_resume(const struct start_info *info, int cancelled);
 u32 console_port(void);
 void print(const char *format, ...) PRINTF_LIKE(1, 2);
 int console_read(void);
@@ -34,6 +35,8 @@ void console_hurry(void);
 /* events.c */
 extern struct shared_info *const shared;
 void events_start(const struct start_info *info);
+void events_suspend(void);
+void events_resume(const struct start_info *info, int cancelled);
 int port_bind_timer(void);
 s64 port_bind(u16 domain, u32 remote);
 s64 port_alloc(u16 domain);
@@ -57,9 +60,10 @@ void shut_down(u64 reason) __attribute__((noreturn));
 extern u64 *p2m;
 void memory_start(const struct start_info *info);
 void memory_map_all(const struct start_info *info);
+void memory_describe(void);
 void *address_of_frame(u64 mfn);
+u64 page_of_frame(u64 mfn);
 int map_page(void *address, u64 mfn, u64 flags);
-void unmap_pages(const u64 *pages, u64 count);
 u64 frame_of(const void *address);
 u64 memory_pages(void);
 void memory_set_target(u64 kilobytes);
@@ -67,6 +71,7 @@ void memory_report(void);
 
 /* store.c */
 void store_start(const struct start_info *info);
+void store_resume(const struct start_info *info, int cancelled);
 int store_read(const char *path, char *to, u64 size);
 int store_write(const char *path, const char *value);
 int store_list(const char *path, char *to, u64 size);
@@ -78,11 +83,17 @@ int store_take(const char *path, char *to, u64 size);
 void peer_answer(u16 domain, u32 port, u32 ref);
 void peer_offer(u16 domain, const char *text);
 void peer_check(void);
+void peer_suspend(void);
+void peer_resume(int cancelled);
 
 /* shell.c */
 void shell_start(const struct start_info *info);
+void shell_resume(void);
 void shell_input(void);
 void shell_timer(void);
+
+/* suspend.c */
+int suspend(struct start_info *info);
 
 /* main.c */
 void report_start(const struct start_info *info);

@@ -25,6 +25,13 @@ static void arm(u64 count)
         set_timer(system_time() + TICK);
 }
 
+/* A restored domain's timer is not armed. */
+void shell_resume(void)
+{
+    if (ticks < ticks_wanted)
+        set_timer(system_time() + TICK);
+}
+
 void shell_timer(void)
 {
     if (ticks >= ticks_wanted)

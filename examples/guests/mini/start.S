@@ -158,6 +158,7 @@ stack_top:
         note    1, .quad _start                 /* entry */
         note    12, .quad 0xffff800000000000    /* lowest address that Xen may take */
         note    9, .asciz "yes"                 /* PAE */
+        note    14, .long 1                     /* a suspend that is cancelled returns 1 */
         note    10, .asciz "!writable_page_tables|pae_pgdir_above_4gb"
 
         .section .note.GNU-stack, "", @progbits

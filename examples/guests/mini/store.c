@@ -174,3 +174,17 @@ int store_take(const char *path, char *to, u64 size)
             return -1;
     }
 }
+
+/* Watches have to be set again after a restore; whatever the old store had still to say is void. */
+void store_resume(const struct start_info *info, int cancelled)
+{
+    char answer[16];
+    if (cancelled || !page)
+        return;
+    port = info->store_evtchn;
+    page->rsp_cons = page->rsp_prod;
+    for (int i = 0; i < TOKENS; i++)
+        waiting[i][0] = 0;
+    port_open(port);
+    ask(XS_RESET_WATCHES, 0, ended(""), nothing, answer, sizeof(answer));
+}

@@ -26,6 +26,7 @@ enum {
 /* start_info.flags */
 #define SIF_INITDOMAIN 2
 #define SIF_MOD_START_PFN 8
+#define SIF_VIRT_P2M_4TOOLS 16
 
 struct start_info {
     char magic[32];
@@ -87,7 +88,7 @@ struct callback_register {
 };
 
 /* sched_op */
-enum { SCHEDOP_YIELD = 0, SCHEDOP_BLOCK = 1, SCHEDOP_SHUTDOWN = 2 };
+enum { SCHEDOP_YIELD = 0, SCHEDOP_BLOCK = 1, SCHEDOP_SHUTDOWN = 2 }; /* suspending, rdx is start_info's frame */
 enum { SHUTDOWN_POWEROFF = 0, SHUTDOWN_REBOOT = 1, SHUTDOWN_SUSPEND = 2, SHUTDOWN_CRASH = 3 };
 
 /* event_channel_op */
@@ -182,7 +183,7 @@ struct store_page {
 };
 enum {
     XS_DIRECTORY = 1, XS_READ = 2, XS_WATCH = 4, XS_TRANSACTION_START = 6, XS_TRANSACTION_END = 7, XS_WRITE = 11,
-    XS_WATCH_EVENT = 15, XS_ERROR = 16,
+    XS_WATCH_EVENT = 15, XS_ERROR = 16, XS_RESET_WATCHES = 21,
 };
 struct store_header {
     u32 type, request, transaction, length;
