@@ -369,7 +369,10 @@ export class StoreSession {
     const result = outcome === 'commit' ? this.commit(transaction) : undefined
     const actor = { connection: this.id, domain: this.domain, transaction: id }
     if (result !== undefined) this.store.hub.emit({ type: 'transaction-conflicted', ...actor, error: result })
-    else if (outcome === 'abort') this.store.hub.emit({ type: 'transaction-aborted', ...actor })
+    else if (outcome === 'abort') {
+      this.forget(transaction)
+      this.store.hub.emit({ type: 'transaction-aborted', ...actor })
+    }
     return this.done('transaction-end', id, '', result)
   }
 

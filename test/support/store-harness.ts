@@ -1,0 +1,131 @@
+/**
+ * A XenStore server with clients that speak raw messages, for tests that read like a transcript: who asks what, and
+ * what is answered. In bodies and answers `|` stands for the terminator of a string; errors are written `!ENOENT`.
+ */
+import { XS } from '../../src/abi/index.ts'
+import { ManualClock } from '../../src/util/index.ts'
+import {
+  MemoryTransport, PacketParser, XenStore, XenStoreServer, type StoreTransport, type XenStoreOptions,
+} from '../../src/xenstore/index.ts'
+import { rawText } from '../../src/xenstore/text.ts'
+
+/** Operations by the name that Xen's headers use, and the newer ones. */
+export const OPS = { ...XS, GET_FEATURE: 23, SET_FEATURE: 24, GET_QUOTA: 25, SET_QUOTA: 26 } as const
+
+/** Name of an operation. */
+export type Op = keyof typeof OPS
+
+/** One message as bytes. */
+export function packet(type: number, body: string | Uint8Array, header: { id?: number; tx?: number } = {}): Uint8Array {
+  const content = typeof body === 'string' ? Uint8Array.from(body, (c) => c.charCodeAt(0)) : body
+  const bytes = new Uint8Array(16 + content.length)
+  const view = new DataView(bytes.buffer)
+  for (const [i, word] of [type, header.id ?? 0, header.tx ?? 0, content.length].entries()) view.setUint32(i * 4, word, true)
+  bytes.set(content, 16)
+  return bytes
+}
+
+/** A message as it was received. */
+export interface Received {
+  readonly type: number
+  readonly id: number
+  readonly tx: number
+  readonly text: string
+}
+
+/** A client that sends and receives raw messages. */
+export class RawClient {
+  readonly transport: StoreTransport
+  readonly received: Received[] = []
+  private readonly parser = new PacketParser()
+  private readonly pump: () => void
+  private lastId = 0
+
+  constructor(transport: StoreTransport, pump: () => void) {
+    this.transport = transport
+    this.pump = pump
+  }
+
+  /** Sends bytes, and lets the server work. */
+  send(bytes: Uint8Array): void {
+    for (let at = 0; at < bytes.length;) {
+      const sent = this.transport.send(bytes.subarray(at))
+      at += sent
+      this.pump()
+      if (sent === 0) return
+    }
+  }
+
+  /** Takes what has arrived into `received`. */
+  collect(): Received[] {
+    for (;;) {
+      const found = this.parser.next()
+      if (found === 'invalid') throw new Error('the server sent what is no message')
+      if (found === 'more') {
+        const chunk = this.transport.receive()
+        if (chunk === undefined) return this.received
+        this.parser.feed(chunk)
+        continue
+      }
+      const { type, requestId, transaction, body, start, end } = this.parser
+      this.received.push({ type, id: requestId, tx: transaction, text: rawText(body, start, end) })
+    }
+  }
+
+  /** Asks and gives the answer to this very request; undefined when there is none. */
+  ask(op: Op | number, body: string | Uint8Array, tx = 0): string | undefined {
+    this.lastId += 1
+    const type = typeof op === 'number' ? op : OPS[op]
+    const content = typeof body === 'string' ? body.replaceAll('|', '\0') : body
+    this.send(packet(type, content, { id: this.lastId, tx }))
+    const place = this.collect().findIndex(({ id, type: kind }) => id === this.lastId && kind !== OPS.WATCH_EVENT)
+    if (place < 0) return undefined
+    const [reply] = this.received.splice(place, 1)
+    const text = reply!.text.replaceAll('\0', '|')
+    return reply!.type === OPS.ERROR ? `!${text.slice(0, -1)}` : text
+  }
+
+  /** The watch events that have arrived since the last call, as `path token`. */
+  events(): string[] {
+    let known = -1
+    while (known < this.received.length) {
+      known = this.received.length
+      this.pump()
+      this.collect()
+    }
+    const all = this.received
+    const events = all.filter(({ type }) => type === OPS.WATCH_EVENT)
+    this.received.splice(0, all.length, ...all.filter(({ type }) => type !== OPS.WATCH_EVENT))
+    return events.map(({ text }) => text.slice(0, -1).replace('\0', ' '))
+  }
+}
+
+/** A store, its server, and clients of any domain. */
+export class StoreHarness {
+  readonly clock = new ManualClock()
+  readonly store: XenStore
+  readonly server: XenStoreServer
+
+  constructor(options: XenStoreOptions = {}) {
+    this.store = new XenStore({ clock: this.clock, ...options })
+    this.server = new XenStoreServer({ store: this.store })
+  }
+
+  /** A new client of a domain. */
+  client(domain = 0): RawClient {
+    const [mine, servers] = MemoryTransport.pair()
+    this.server.addConnection(servers, { domain })
+    return new RawClient(mine, () => this.server.process())
+  }
+}
+
+/** One line of a transcript: who, what, and the answer. */
+export type Line = readonly [who: RawClient, op: Op, body: string, answer: string, tx?: number]
+
+/** Plays a transcript; the differences between expected and given answers, none when all is well. */
+export function differences(lines: readonly Line[]): string[] {
+  return lines.flatMap(([who, op, body, answer, tx], i) => {
+    const given = who.ask(op, body, tx)
+    return given === answer ? [] : [`line ${i + 1}: ${op} ${body}: expected ${answer}, got ${given}`]
+  })
+}
