@@ -1,0 +1,117 @@
+/**
+ * The seam between what an instruction means and where its operands are: a micro-operation's function asks the binder for
+ * registers, immediates, memory and control flow, and the binder writes the WebAssembly for it. The dynamic binder
+ * reads a record at run time (interpreter); a static one would know the record now (compiled regions).
+ */
+import type { Code } from '../../../wasm/index.ts'
+
+/** Operand size in bits. Values up to 32 bits travel as i32 (zero-extended), 64 bits as i64. */
+export type Size = 8 | 16 | 32 | 64
+/** Widths of linear addresses: in 32-bit code they wrap at 4 GiB. */
+export type AddressWidth = 32 | 64
+/** Register operands of a record. */
+export type RegisterField = 'a' | 'b' | 'c'
+/** Forms of an address: base and displacement, or base, scaled index, displacement and segment base. */
+export type AddressForm = 1 | 2
+
+/** A register operand whose place has been worked out once. */
+export interface Place {
+  /** Pushes the value. */
+  get(): void
+  /** Stores what `push` pushes. A 32-bit value clears the upper half, smaller ones keep the rest. */
+  set(push: () => void): void
+}
+
+/** What is known of the flags just set: lets a following condition do without the stored ones. */
+export interface FlagSource {
+  readonly kind: 'add' | 'sub' | 'logic' | 'step'
+  readonly size: Size
+  /** Locals with operands and result; for sizes of 8 and 16 the result may have bits above. */
+  readonly left: number
+  readonly right: number
+  readonly result: number
+}
+
+/** What micro-operations are written against. */
+export interface Binder {
+  readonly code: Code
+  /** Pushes a register operand. */
+  get(field: RegisterField, size: Size): void
+  /** A register operand that is read and written. */
+  place(field: RegisterField, size: Size): Place
+  /** A register known by number (rax, rcx, rsp ...). */
+  fixed(register: number, size: Size): Place
+  /** Pushes the immediate, sign-extended to `size`. */
+  immediate(size: Size): void
+  /** Pushes the 64-bit immediate that takes displacement and immediate together. */
+  wideImmediate(): void
+  /** Pushes one of the record's small fields as an i32. */
+  small(field: RegisterField | 'd'): void
+  /** Pushes the linear address of the memory operand, without checks. */
+  address(form: AddressForm): void
+  /** Pushes the value at the memory operand. */
+  load(form: AddressForm, size: Size): void
+  /** Stores what `push` pushes at the memory operand. */
+  store(form: AddressForm, size: Size, push: () => void): void
+  /** Reads, lets `body` work out the new value in a local, writes. Nothing is changed when the write would fault. */
+  update(form: AddressForm, size: Size, body: (old: number) => number): void
+  /** Pushes the value at the linear address in a local. */
+  loadAt(address: number, size: Size): void
+  /** Stores at the linear address in a local. */
+  storeAt(address: number, size: Size, push: () => void): void
+  /** Pushes the host address at which `bytes` bytes from the linear address in a local may be read. */
+  hostForRead(address: number, bytes: number): void
+  /** The same for writing; the write has to be finished with `written`. */
+  hostForWrite(address: number, bytes: number): void
+  /** Finishes a write through the host address in a local. */
+  written(host: number): void
+  /** Base of the processor's state, as a local. */
+  readonly base: number
+  /** The record, as a local, for functions of the runtime. */
+  readonly record: number
+  /** Width of linear addresses. */
+  readonly width: AddressWidth
+  /** Pushes linear address of the next instruction, or of this one. */
+  nextIp(): void
+  thisIp(): void
+  /** Ends the block: goes on at the address that `push` pushes. */
+  jump(push: () => void): void
+  /** Goes on at the record's branch target: at the block's end, or out of its middle. */
+  branch(from: 'end' | 'middle'): void
+  /** Ends the block, leaving to the driver with a status. */
+  leave(status: number): void
+  /** Calls the TypeScript handler that the record names. */
+  handler(): void
+  /** Calls a function of the runtime by name with (base, record); its status ends the operation. */
+  runtime(name: string): void
+}
+
+/** Name of the WebAssembly type that carries a size. */
+export const typeOf = (size: Size): 'i32' | 'i64' => (size === 64 ? 'i64' : 'i32')
+
+/** Pushes a constant of a size's type. */
+export function constant(code: Code, size: Size, value: number): void {
+  if (size === 64) code.i64(value)
+  else code.i32(value)
+}
+
+/** Cuts the i32 on the stack to the size (8 or 16 bits). */
+export function truncate(code: Code, size: Size): void {
+  if (size >= 32) return
+  code.i32(size === 8 ? 0xff : 0xffff)
+  code.op('i32.and')
+}
+
+/** Sign-extends the value on the stack to an i64. */
+export function signExtend64(code: Code, size: Size): void {
+  if (size === 64) return
+  if (size === 8) code.op('i32.extend8_s')
+  if (size === 16) code.op('i32.extend16_s')
+  code.op('i64.extend_i32_s')
+}
+
+/** Sign-extends the i32 on the stack from 8 or 16 bits to 32. */
+export function signExtend32(code: Code, size: Size): void {
+  if (size === 8) code.op('i32.extend8_s')
+  if (size === 16) code.op('i32.extend16_s')
+}

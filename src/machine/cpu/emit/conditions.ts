@@ -1,0 +1,83 @@
+/**
+ * The sixteen conditions of Jcc, SETcc and CMOVcc: from the stored flags, or straight from the operands of a comparison
+ * that stands just before.
+ * Reference: Intel SDM volume 1, appendix B.
+ */
+import type { PlainName } from '../../../wasm/index.ts'
+import { constant, signExtend32, truncate, typeOf } from './binder.ts'
+import type { Binder, FlagSource, Size } from './binder.ts'
+import { pushCarry, pushOverflow, pushParity, pushSign, pushZero } from './flags.ts'
+
+/** Names of the conditions in the order of their numbers. */
+export const CONDITIONS = [
+  'o', 'no', 'b', 'ae', 'e', 'ne', 'be', 'a', 's', 'ns', 'p', 'np', 'l', 'ge', 'le', 'g',
+] as const
+/** A condition by name. */
+export type Condition = (typeof CONDITIONS)[number]
+
+/** Condition without negation, for each pair of numbers. */
+const BASE: readonly ((b: Binder) => void)[] = [
+  pushOverflow,
+  pushCarry,
+  pushZero,
+  (b) => either(b, pushCarry, pushZero),
+  pushSign,
+  pushParity,
+  pushLess,
+  (b) => either(b, pushLess, pushZero),
+]
+
+function either(b: Binder, first: (b: Binder) => void, second: (b: Binder) => void): void {
+  first(b)
+  second(b)
+  b.code.op('i32.or')
+}
+
+function pushLess(b: Binder): void {
+  pushSign(b)
+  pushOverflow(b)
+  b.code.op('i32.xor')
+}
+
+/** Pushes the condition (0 or not 0) from the stored flags. */
+export function pushCondition(b: Binder, condition: Condition): void {
+  const number = CONDITIONS.indexOf(condition)
+  BASE[number >> 1]!(b)
+  if ((number & 1) === 1) b.code.op('i32.eqz')
+}
+
+type Comparison = 'eq' | 'ne' | 'lt_u' | 'ge_u' | 'le_u' | 'gt_u' | 'lt_s' | 'ge_s' | 'le_s' | 'gt_s'
+const AFTER_COMPARE: Partial<Record<Condition, Comparison>> = {
+  e: 'eq', ne: 'ne', b: 'lt_u', ae: 'ge_u', be: 'le_u', a: 'gt_u', l: 'lt_s', ge: 'ge_s', le: 'le_s', g: 'gt_s',
+}
+/** Comparison of the result with zero. */
+const AFTER_LOGIC: Partial<Record<Condition, Comparison>> = {
+  e: 'eq', ne: 'ne', s: 'lt_s', ns: 'ge_s', l: 'lt_s', ge: 'ge_s', le: 'le_s', g: 'gt_s',
+}
+const AFTER_STEP: Partial<Record<Condition, Comparison>> = { e: 'eq', ne: 'ne', s: 'lt_s', ns: 'ge_s' }
+
+/** True when {@link pushConditionAfter} need not look at the stored flags. */
+export function isDirect(kind: FlagSource['kind'], condition: Condition): boolean {
+  if (kind === 'sub' && AFTER_COMPARE[condition] !== undefined) return true
+  return (kind === 'logic' ? AFTER_LOGIC : AFTER_STEP)[condition] !== undefined
+}
+
+/** Pushes the condition, from the operands that set the flags where they suffice. */
+export function pushConditionAfter(b: Binder, condition: Condition, source: FlagSource | undefined): void {
+  if (source === undefined || !isDirect(source.kind, condition)) return pushCondition(b, condition)
+  const compared = source.kind === 'sub' ? AFTER_COMPARE[condition] : undefined
+  if (compared !== undefined) return compare(b, source.size, compared, [source.left, source.right])
+  const against = (source.kind === 'logic' ? AFTER_LOGIC : AFTER_STEP)[condition]!
+  compare(b, source.size, against, [source.result])
+}
+
+/** Compares two locals (operands are zero-extended), or a result with zero, as numbers of `size` bits. */
+function compare(b: Binder, size: Size, comparison: Comparison, locals: readonly number[]): void {
+  for (const local of locals) {
+    b.code.get(local)
+    if (comparison.endsWith('_s')) signExtend32(b.code, size)
+    else if (locals.length === 1) truncate(b.code, size)
+  }
+  if (locals.length === 1) constant(b.code, size, 0)
+  b.code.op(`${typeOf(size)}.${comparison}` satisfies PlainName)
+}

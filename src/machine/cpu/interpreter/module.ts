@@ -1,0 +1,111 @@
+/**
+ * Generates the interpreter as a WebAssembly module: the loop with one `br_table` over the frequent micro-operations, a function
+ * that executes any single record completely, and the runtime that both call. Everything takes the processor's base as a
+ * parameter, so that one instance serves all processors of a machine.
+ */
+import { ModuleWriter } from '../../../wasm/index.ts'
+import type { Code } from '../../../wasm/index.ts'
+import type { AddressWidth } from '../emit/binder.ts'
+import { FullBinder } from '../emit/record-binder.ts'
+import type { SlowFunctions } from '../emit/record-binder.ts'
+import { defineAccess } from '../runtime/access.ts'
+import { defineBlocks } from '../runtime/blocks.ts'
+import type { BlockFunctions } from '../runtime/blocks.ts'
+import { defineStrings } from '../runtime/strings.ts'
+import { defineWalk } from '../runtime/walk.ts'
+import { RECORD } from '../record.ts'
+import { State } from '../state.ts'
+import type { MicroTable } from '../uops/index.ts'
+import { writeLoop } from './loop.ts'
+
+/** Imports of the module. */
+export interface InterpreterImports {
+  readonly memory: WebAssembly.Memory
+  /** (base, record) -> status: executes the record's TypeScript handler. */
+  readonly handler: (base: number, record: number) => number
+  /** Decoded code in a frame has been overwritten. */
+  readonly codeWritten: (mfn: number) => void
+}
+
+/** Exports of the module. 64-bit addresses go through the state, not through parameters. */
+export interface InterpreterExports {
+  /** (base, block or 0) -> status. */
+  readonly run: (base: number, block: number) => number
+  /** (base, access) -> host address of the address in `faultAddress`, 0 on a fault. */
+  readonly translate: (base: number, access: number) => number
+  /** (base, bytes) -> host address to read or to write, then `commit`. */
+  readonly forRead: (base: number, bytes: number) => number
+  readonly forWrite: (base: number, bytes: number) => number
+  readonly commit: (base: number) => number
+  /** (record) -> instructions of the block behind this one. */
+  readonly remaining: (record: number) => number
+}
+
+/** Writes the module for one width of linear addresses. */
+export function writeInterpreter(table: MicroTable, width: AddressWidth): Uint8Array<ArrayBuffer> {
+  const module = new ModuleWriter()
+  module.importMemory('env', 'memory')
+  const handler = module.importFunction('env', 'handler', ['i32', 'i32'], ['i32'])
+  const codeWritten = module.importFunction('env', 'codeWritten', ['i32'], [])
+  const { probe } = defineWalk(module)
+  const access = defineAccess(module, probe, codeWritten)
+  const blocks = defineBlocks(module, probe)
+  const runtime = defineStrings(module, access)
+  const functions: SlowFunctions = { ...access, handler, runtime }
+  const single = module.function(['i32', 'i32'], ['i32'])
+  writeSingle(single.code, table, { functions, width })
+  const run = module.function(['i32', 'i32'], ['i32'])
+  writeLoop(run.code, table, { blocks, single: single.index, width })
+  module.export('run', run.index)
+  exportAccess(module, { probe, access, blocks })
+  return module.finish()
+}
+
+/** Executes one record, whichever it is: (base, record) -> status. Of a pair, the first half. */
+function writeSingle(c: Code, table: MicroTable, options: { functions: SlowFunctions; width: AddressWidth }): void {
+  const [base, record] = [0, 1]
+  const status = c.local('i32')
+  const wanted = table.all.map((micro, number) => ({ micro, number }))
+    .filter(({ micro }) => !micro.hot || micro.memory)
+  const labels = new Map<number, number>()
+  const unknown = c.block()
+  for (const { number, micro } of [...wanted].reverse()) {
+    if (micro.first === undefined) labels.set(number, c.block())
+  }
+  // A pair is executed as its first half; the second has a record of its own.
+  for (const { number, micro } of wanted) {
+    if (micro.first !== undefined) labels.set(number, labels.get(table.numbers.get(micro.first)!) ?? unknown)
+  }
+  c.get(record)
+  c.memory('i32.load16_u', RECORD.number)
+  c.brTable(table.all.map((_, number) => labels.get(number) ?? unknown), unknown)
+  for (const { micro } of wanted) {
+    if (micro.first !== undefined) continue
+    c.end()
+    micro.emit(new FullBinder(c, { base, record, status, ...options }))
+    c.get(status)
+    c.op('return')
+  }
+  c.end()
+  c.op('unreachable')
+}
+
+/** Exports for TypeScript: addresses come through the state's fault address. */
+function exportAccess(
+  module: ModuleWriter,
+  parts: { probe: number; access: { forRead: number; forWrite: number; commit: number }; blocks: BlockFunctions },
+): void {
+  for (const [name, func] of [
+    ['translate', parts.probe], ['forRead', parts.access.forRead], ['forWrite', parts.access.forWrite],
+  ] as const) {
+    const { index, code } = module.function(['i32', 'i32'], ['i32'])
+    code.get(0)
+    code.get(0)
+    code.memory('i64.load', State.faultAddress.offset)
+    code.get(1)
+    code.call(func)
+    module.export(name, index)
+  }
+  module.export('commit', parts.access.commit)
+  module.export('remaining', parts.blocks.remaining)
+}

@@ -1,0 +1,256 @@
+/**
+ * Memory accesses off the fast path: across pages, and into frames that hold decoded code. A write that cannot go straight to its
+ * place is put together in the state's scratch area and carried out by `commit`.
+ */
+import type { Code, ModuleWriter } from '../../../wasm/index.ts'
+import { STATUS, State } from '../state.ts'
+import { ACCESS } from './walk.ts'
+
+const SCRATCH = State.scratch.offset
+
+/** Numbers of the functions. */
+export interface AccessFunctions {
+  /** (base, address, bytes) -> host address, 0 on a fault. */
+  readonly forRead: number
+  readonly forWrite: number
+  /** (base) -> status. */
+  readonly commit: number
+}
+
+/** Adds the functions. `codeWritten` is an import: (frame) -> (). */
+export function defineAccess(module: ModuleWriter, probe: number, codeWritten: number): AccessFunctions {
+  const forRead = module.function(['i32', 'i64', 'i32'], ['i32'])
+  writeForRead(forRead.code, probe)
+  const forWrite = module.function(['i32', 'i64', 'i32'], ['i32'])
+  writeForWrite(forWrite.code, probe)
+  const commitPiece = module.function(['i32', 'i32', 'i32'], ['i32'])
+  writeCommitPiece(commitPiece.code, codeWritten)
+  const commit = module.function(['i32'], ['i32'])
+  writeCommit(commit.code, commitPiece.index)
+  return { forRead: forRead.index, forWrite: forWrite.index, commit: commit.index }
+}
+
+const [BASE, ADDRESS, BYTES] = [0, 1, 2]
+
+/** Pushes the offset of the address in its page. */
+function pushOffset(c: Code): void {
+  c.get(ADDRESS)
+  c.op('i32.wrap_i64')
+  c.i32(0xfff)
+  c.op('i32.and')
+}
+
+/** Pushes 1 when the access goes on in the next page. */
+function pushCrosses(c: Code): void {
+  pushOffset(c)
+  c.get(BYTES)
+  c.op('i32.add')
+  c.i32(4096)
+  c.op('i32.gt_u')
+}
+
+/** Probes into a local; returns 0 on a fault. */
+function probeInto(c: Code, target: number, options: { probe: number; access: number; address: () => void }): void {
+  c.get(BASE)
+  options.address()
+  c.i32(options.access)
+  c.call(options.probe)
+  c.tee(target)
+  c.op('i32.eqz')
+  c.if()
+  c.i32(0)
+  c.op('return')
+  c.end()
+}
+
+/** Probes both pages of an access that crosses; leaves the bytes of the first piece in `split`. */
+function probeBoth(
+  c: Code,
+  locals: { first: number; second: number; split: number },
+  options: { probe: number; access: number },
+): void {
+  c.i32(4096)
+  pushOffset(c)
+  c.op('i32.sub')
+  c.set(locals.split)
+  probeInto(c, locals.first, { ...options, address: () => c.get(ADDRESS) })
+  probeInto(c, locals.second, {
+    ...options,
+    address: () => {
+      c.get(ADDRESS)
+      c.get(locals.split)
+      c.op('i64.extend_i32_u', 'i64.add')
+    },
+  })
+}
+
+/** Copies the two pieces into the scratch area. */
+function gather(c: Code, locals: { first: number; second: number; split: number }): void {
+  c.get(BASE)
+  c.i32(SCRATCH)
+  c.op('i32.add')
+  c.get(locals.first)
+  c.get(locals.split)
+  c.memoryCopy()
+  c.get(BASE)
+  c.i32(SCRATCH)
+  c.op('i32.add')
+  c.get(locals.split)
+  c.op('i32.add')
+  c.get(locals.second)
+  c.get(BYTES)
+  c.get(locals.split)
+  c.op('i32.sub')
+  c.memoryCopy()
+}
+
+function pushScratch(c: Code): void {
+  c.get(BASE)
+  c.i32(SCRATCH)
+  c.op('i32.add')
+}
+
+function writeForRead(c: Code, probe: number): void {
+  const locals = { first: c.local('i32'), second: c.local('i32'), split: c.local('i32') }
+  pushCrosses(c)
+  c.op('i32.eqz')
+  c.if()
+  c.get(BASE)
+  c.get(ADDRESS)
+  c.i32(ACCESS.READ)
+  c.call(probe)
+  c.op('return')
+  c.end()
+  probeBoth(c, locals, { probe, access: ACCESS.READ })
+  gather(c, locals)
+  pushScratch(c)
+}
+
+/** Pushes 1 when the frame of a host address holds decoded code. */
+function pushHasCode(c: Code, host: number): void {
+  c.get(BASE)
+  c.memory('i32.load', State.codeLines.offset)
+  c.get(host)
+  c.i32(12)
+  c.op('i32.shr_u')
+  c.i32(3)
+  c.op('i32.shl', 'i32.add')
+  c.memory('i64.load')
+  c.i64(0)
+  c.op('i64.ne')
+}
+
+function writeForWrite(c: Code, probe: number): void {
+  const locals = { first: c.local('i32'), second: c.local('i32'), split: c.local('i32') }
+  pushCrosses(c)
+  c.if()
+  probeBoth(c, locals, { probe, access: ACCESS.WRITE })
+  c.else()
+  c.get(BYTES)
+  c.set(locals.split)
+  probeInto(c, locals.first, { probe, access: ACCESS.WRITE, address: () => c.get(ADDRESS) })
+  pushHasCode(c, locals.first)
+  c.op('i32.eqz')
+  c.if()
+  c.get(locals.first)
+  c.op('return')
+  c.end()
+  c.get(locals.first)
+  c.set(locals.second)
+  c.end()
+  gather(c, locals)
+  const note = (offset: number, local: number): void => {
+    c.get(BASE)
+    c.get(local)
+    c.memory('i32.store', offset)
+  }
+  note(State.pendingFirst.offset, locals.first)
+  note(State.pendingSecond.offset, locals.second)
+  note(State.pendingSplit.offset, locals.split)
+  note(State.pendingSize.offset, BYTES)
+  pushScratch(c)
+}
+
+/** (base, host, bytes) -> status: tells about a written piece that overlaps lines with decoded code. */
+function writeCommitPiece(c: Code, codeWritten: number): void {
+  const [base, host, bytes] = [0, 1, 2]
+  const pushLine = (offset: () => void): void => {
+    c.get(host)
+    offset()
+    c.i32(0xfff)
+    c.op('i32.and')
+    c.i32(6)
+    c.op('i32.shr_u', 'i64.extend_i32_u')
+  }
+  c.get(base)
+  c.memory('i32.load', State.codeLines.offset)
+  c.get(host)
+  c.i32(12)
+  c.op('i32.shr_u')
+  c.i32(3)
+  c.op('i32.shl', 'i32.add')
+  c.memory('i64.load')
+  // A piece is at most 64 bytes, so it touches the lines of its first and last byte.
+  c.i64(1)
+  pushLine(() => {})
+  c.op('i64.shl')
+  c.i64(1)
+  pushLine(() => {
+    c.get(bytes)
+    c.op('i32.add')
+    c.i32(1)
+    c.op('i32.sub')
+  })
+  c.op('i64.shl', 'i64.or', 'i64.and', 'i64.eqz')
+  c.if()
+  c.i32(STATUS.NEXT)
+  c.op('return')
+  c.end()
+  c.get(host)
+  c.i32(12)
+  c.op('i32.shr_u')
+  c.call(codeWritten)
+  c.i32(STATUS.RELOAD)
+}
+
+/** Carries out the pending write. */
+function writeCommit(c: Code, commitPiece: number): void {
+  const [first, second, split, rest] = [c.local('i32'), c.local('i32'), c.local('i32'), c.local('i32')]
+  const take = (local: number, offset: number): void => {
+    c.get(BASE)
+    c.memory('i32.load', offset)
+    c.set(local)
+  }
+  take(first, State.pendingFirst.offset)
+  take(second, State.pendingSecond.offset)
+  take(split, State.pendingSplit.offset)
+  take(rest, State.pendingSize.offset)
+  c.get(rest)
+  c.get(split)
+  c.op('i32.sub')
+  c.set(rest)
+  c.get(first)
+  pushScratch(c)
+  c.get(split)
+  c.memoryCopy()
+  c.get(second)
+  pushScratch(c)
+  c.get(split)
+  c.op('i32.add')
+  c.get(rest)
+  c.memoryCopy()
+  c.get(BASE)
+  c.get(first)
+  c.get(split)
+  c.call(commitPiece)
+  c.get(rest)
+  c.if('i32')
+  c.get(BASE)
+  c.get(second)
+  c.get(rest)
+  c.call(commitPiece)
+  c.else()
+  c.i32(STATUS.NEXT)
+  c.end()
+  c.op('i32.or')
+}

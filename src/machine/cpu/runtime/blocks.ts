@@ -1,0 +1,160 @@
+/**
+ * Finding decoded blocks: the table by physical address, behind the jump cache by rip that the interpreter's loop
+ * looks at itself; and links between blocks of one page.
+ */
+import type { Code, ModuleWriter } from '../../../wasm/index.ts'
+import { BLOCK_BUCKETS } from '../../memory-layout.ts'
+import { BLOCK, RECORD } from '../record.ts'
+import { JUMP, State } from '../state.ts'
+import { ACCESS } from './walk.ts'
+
+/** Multiplier that spreads physical addresses over the buckets. */
+const SPREAD = 0x9e37_79b1
+
+/** Bucket of a physical address; the same as generated code computes. */
+export const bucketOf = (physical: number): number => Math.imul(physical, SPREAD) >>> (32 - Math.log2(BLOCK_BUCKETS))
+
+/** Numbers of the functions. */
+export interface BlockFunctions {
+  /** (base, rip) -> block, 0 when it is not decoded or its page cannot be fetched. Enters it into the jump cache. */
+  readonly find: number
+  /** (base, record, rip) -> block: like `find`, and links the record's branch to it. */
+  readonly link: number
+  /** (record) -> instructions of the block behind the record's instruction. */
+  readonly remaining: number
+}
+
+/** Adds the functions. */
+export function defineBlocks(module: ModuleWriter, probe: number): BlockFunctions {
+  const find = module.function(['i32', 'i64'], ['i32'])
+  writeFind(find.code, probe)
+  const link = module.function(['i32', 'i32', 'i64'], ['i32'])
+  writeLink(link.code, find.index)
+  const remaining = module.function(['i32'], ['i32'])
+  writeRemaining(remaining.code)
+  return { find: find.index, link: link.index, remaining: remaining.index }
+}
+
+/** Pushes the address of the jump cache's entry for the rip in an i64 local. */
+export function pushJumpEntry(c: Code, base: number, rip: number): void {
+  c.get(base)
+  c.get(rip)
+  c.op('i32.wrap_i64')
+  c.get(rip)
+  c.i64(11)
+  c.op('i64.shr_u', 'i32.wrap_i64', 'i32.xor')
+  c.i32(JUMP.entries - 1)
+  c.op('i32.and')
+  c.i32(4)
+  c.op('i32.shl', 'i32.add')
+}
+
+function writeFind(c: Code, probe: number): void {
+  const [base, rip] = [0, 1]
+  const [physical, block, entry, mode] = [c.local('i32'), c.local('i32'), c.local('i32'), c.local('i32')]
+  c.get(base)
+  c.get(rip)
+  c.i32(ACCESS.EXECUTE)
+  c.call(probe)
+  c.tee(physical)
+  c.op('i32.eqz')
+  c.if()
+  c.i32(0)
+  c.op('return')
+  c.end()
+  c.get(base)
+  c.memory('i32.load', State.mode.offset)
+  c.set(mode)
+  c.get(base)
+  c.memory('i32.load', State.blockTable.offset)
+  c.get(physical)
+  c.i32(SPREAD)
+  c.op('i32.mul')
+  c.i32(32 - Math.log2(BLOCK_BUCKETS))
+  c.op('i32.shr_u')
+  c.i32(2)
+  c.op('i32.shl', 'i32.add')
+  c.memory('i32.load')
+  c.set(block)
+  const done = c.block()
+  const again = c.loop()
+  c.get(block)
+  c.op('i32.eqz')
+  c.brIf(done)
+  c.get(block)
+  c.memory('i32.load', BLOCK.physical)
+  c.get(physical)
+  c.op('i32.eq')
+  c.get(block)
+  c.memory('i32.load', BLOCK.mode)
+  c.get(mode)
+  c.op('i32.eq', 'i32.and')
+  c.if()
+  pushJumpEntry(c, base, rip)
+  c.tee(entry)
+  c.get(rip)
+  c.memory('i64.store', JUMP.offset)
+  c.get(entry)
+  c.get(base)
+  c.memory('i32.load', State.context.offset)
+  c.memory('i32.store', JUMP.offset + JUMP.context)
+  c.get(entry)
+  c.get(block)
+  c.memory('i32.store', JUMP.offset + JUMP.block)
+  c.br(done)
+  c.end()
+  c.get(block)
+  c.memory('i32.load', BLOCK.next)
+  c.set(block)
+  c.br(again)
+  c.end()
+  c.end()
+  c.get(block)
+}
+
+function writeLink(c: Code, find: number): void {
+  const [base, record, rip] = [0, 1, 2]
+  const block = c.local('i32')
+  c.get(base)
+  c.get(rip)
+  c.call(find)
+  c.tee(block)
+  c.if()
+  c.get(record)
+  c.get(block)
+  c.memory('i32.store', RECORD.immediate)
+  c.end()
+  c.get(block)
+}
+
+/** Walks to the end record (number 0) and counts the instructions on the way. */
+function writeRemaining(c: Code): void {
+  const record = 0
+  const [count, ip, last] = [c.local('i32'), c.local('i32'), c.local('i32')]
+  c.get(record)
+  c.memory('i32.load16_u', RECORD.ip)
+  c.set(last)
+  const done = c.block()
+  const again = c.loop()
+  c.get(record)
+  c.i32(RECORD.bytes)
+  c.op('i32.add')
+  c.tee(record)
+  c.memory('i32.load16_u', RECORD.number)
+  c.op('i32.eqz')
+  c.brIf(done)
+  c.get(record)
+  c.memory('i32.load16_u', RECORD.ip)
+  c.tee(ip)
+  c.get(last)
+  c.op('i32.ne')
+  c.get(count)
+  c.op('i32.add')
+  c.set(count)
+  c.get(ip)
+  c.set(last)
+  c.br(again)
+  c.end()
+  c.end()
+  c.get(count)
+}

@@ -1,0 +1,533 @@
+/**
+ * String instructions: MOVS STOS LODS SCAS CMPS, alone and repeated, forwards and backwards, element by element or page by page.
+ * Registers hold the progress after every step, so that a fault in the middle restarts exactly there. Each repetition counts as
+ * one instruction of the budget; when that is spent the instruction stops half-way and is entered again later.
+ *
+ * Record: a is log2 of the element's size, b the kind of repetition, c the slot of the source's segment base, d the address size in bits.
+ */
+import { GPR, RFLAGS } from '../../../x86/index.ts'
+import type { Code, ModuleWriter } from '../../../wasm/index.ts'
+import { RECORD } from '../record.ts'
+import { SLOT, STATUS, State } from '../state.ts'
+import type { AccessFunctions } from './access.ts'
+import { compareFlags } from './string-flags.ts'
+
+/** The instructions by name. */
+export const STRINGS = ['movs', 'stos', 'lods', 'scas', 'cmps'] as const
+type StringName = (typeof STRINGS)[number]
+
+/** Kinds of repetition. */
+export const REPEAT = { none: 0, whileEqual: 1, whileNotEqual: 2 } as const
+
+/** Locals of one string function. */
+interface Work {
+  readonly code: Code
+  readonly functions: AccessFunctions
+  readonly base: number
+  readonly record: number
+  readonly shift: number
+  readonly repeat: number
+  readonly count: number
+  readonly source: number
+  readonly target: number
+  readonly hostSource: number
+  readonly hostTarget: number
+  readonly elements: number
+  readonly step: number
+  readonly status: number
+  readonly value: number
+  readonly other: number
+}
+
+/** Adds the functions, each (base, record) -> status. */
+export function defineStrings(module: ModuleWriter, functions: AccessFunctions): Map<string, number> {
+  return new Map(STRINGS.map((name) => {
+    const { index, code } = module.function(['i32', 'i32'], ['i32'])
+    writeString(name, code, functions)
+    return [name, index]
+  }))
+}
+
+const usesSource = (name: StringName): boolean => name === 'movs' || name === 'lods' || name === 'cmps'
+const usesTarget = (name: StringName): boolean => name !== 'lods'
+const writesTarget = (name: StringName): boolean => name === 'movs' || name === 'stos'
+const compares = (name: StringName): boolean => name === 'scas' || name === 'cmps'
+
+function writeString(name: StringName, c: Code, functions: AccessFunctions): void {
+  const i32 = (): number => c.local('i32')
+  const i64 = (): number => c.local('i64')
+  const w: Work = {
+    code: c, functions, base: 0, record: 1, shift: i32(), repeat: i32(), count: i64(), source: i64(), target: i64(),
+    hostSource: i32(), hostTarget: i32(), elements: i32(), step: i32(), status: i32(), value: i64(), other: i64(),
+  }
+  start(w)
+  const again = c.loop()
+  pushRegister(w, GPR.rcx)
+  c.set(w.count)
+  c.get(w.repeat)
+  c.get(w.count)
+  c.op('i64.eqz', 'i32.and')
+  c.if()
+  c.i32(STATUS.NEXT)
+  c.op('return')
+  c.end()
+  outOfBudget(w)
+  locate(name, w)
+  measure(name, w)
+  perform(name, w)
+  progress(name, w)
+  finishIfDone(name, w)
+  c.br(again)
+  c.end()
+  c.op('unreachable')
+}
+
+const small = (w: Work, field: 'a' | 'b' | 'c' | 'd'): void => {
+  w.code.get(w.record)
+  w.code.memory('i32.load8_u', RECORD[field])
+}
+
+function start(w: Work): void {
+  const c = w.code
+  small(w, 'a')
+  c.set(w.shift)
+  small(w, 'b')
+  c.i32(0)
+  c.op('i32.ne')
+  c.set(w.repeat)
+  c.i32(1)
+  c.get(w.shift)
+  c.op('i32.shl')
+  c.set(w.step)
+  // Backwards: the same with a negative step.
+  c.get(w.base)
+  c.memory('i32.load', State.systemFlags.offset)
+  c.i32(RFLAGS.DF)
+  c.op('i32.and')
+  c.if()
+  c.i32(0)
+  c.get(w.step)
+  c.op('i32.sub')
+  c.set(w.step)
+  c.end()
+}
+
+/** Pushes a register as wide as addresses are. */
+function pushRegister(w: Work, register: number): void {
+  const c = w.code
+  c.get(w.base)
+  c.memory('i64.load', register * 8)
+  maskAddress(w)
+}
+
+/** Cuts the i64 on the stack to the address size. */
+function maskAddress(w: Work): void {
+  const c = w.code
+  c.i64(-1)
+  c.i32(64)
+  small(w, 'd')
+  c.op('i32.sub', 'i64.extend_i32_u', 'i64.shr_u', 'i64.and')
+}
+
+/** Stops half-way when no repetition is left in the budget; the instruction itself has been paid for on entry. */
+function outOfBudget(w: Work): void {
+  const c = w.code
+  c.get(w.repeat)
+  c.get(w.base)
+  c.memory('i32.load', State.budget.offset)
+  c.i32(0)
+  c.op('i32.lt_s', 'i32.and')
+  c.if()
+  c.i32(STATUS.PARTIAL)
+  c.op('return')
+  c.end()
+}
+
+/** Works out linear and host addresses; returns on a fault. */
+function locate(name: StringName, w: Work): void {
+  const c = w.code
+  const host = (target: number, func: number, address: number): void => {
+    c.get(w.base)
+    c.get(address)
+    c.i32(1)
+    c.get(w.shift)
+    c.op('i32.shl')
+    c.call(func)
+    c.tee(target)
+    c.op('i32.eqz')
+    c.if()
+    c.i32(STATUS.FAULT)
+    c.op('return')
+    c.end()
+  }
+  if (usesSource(name)) {
+    pushRegister(w, GPR.rsi)
+    c.get(w.base)
+    small(w, 'c')
+    c.op('i32.add')
+    c.memory('i64.load')
+    c.op('i64.add')
+    c.set(w.source)
+    host(w.hostSource, w.functions.forRead, w.source)
+    if (name === 'movs' || name === 'cmps') {
+      // A source that was put together in the scratch area has to be taken out before the target uses it.
+      c.get(w.hostSource)
+      loadElement(w)
+      c.set(w.value)
+    }
+  }
+  if (usesTarget(name)) {
+    pushRegister(w, GPR.rdi)
+    c.get(w.base)
+    c.memory('i64.load', SLOT.es)
+    c.op('i64.add')
+    c.set(w.target)
+    host(w.hostTarget, writesTarget(name) ? w.functions.forWrite : w.functions.forRead, w.target)
+  }
+}
+
+/** Loads an element of the run-time size from the host address on the stack, zero-extended. */
+function loadElement(w: Work): void {
+  const c = w.code
+  const host = c.local('i32')
+  c.set(host)
+  const sizes = ['i64.load8_u', 'i64.load16_u', 'i64.load32_u', 'i64.load'] as const
+  bySize(w, 'i64', (log) => {
+    c.get(host)
+    c.memory(sizes[log]!)
+  })
+  c.release('i32', host)
+}
+
+/** Runs one of four pieces of code, chosen by the element's size. */
+function bySize(w: Work, result: 'i64' | undefined, body: (log: number) => void): void {
+  const c = w.code
+  for (const log of [0, 1, 2]) {
+    c.get(w.shift)
+    c.i32(log)
+    c.op('i32.eq')
+    c.if(result)
+    body(log)
+    c.else()
+  }
+  body(3)
+  for (let i = 0; i < 3; i += 1) c.end()
+}
+
+/** Pushes 1 when a host address lies in the processor's state: the scratch area. */
+function pushIsScratch(w: Work, host: number): void {
+  w.code.get(host)
+  w.code.get(w.base)
+  w.code.op('i32.sub')
+  w.code.i32(State.size)
+  w.code.op('i32.lt_u')
+}
+
+/** Decides how many elements go at once: 1, or for MOVS and STOS forwards whatever stays in the pages at hand. */
+function measure(name: StringName, w: Work): void {
+  const c = w.code
+  c.i32(1)
+  c.set(w.elements)
+  if (!writesTarget(name)) return
+  c.get(w.repeat)
+  c.get(w.step)
+  c.i32(0)
+  c.op('i32.gt_s', 'i32.and')
+  pushIsScratch(w, w.hostTarget)
+  c.op('i32.eqz', 'i32.and')
+  if (name === 'movs') {
+    pushIsScratch(w, w.hostSource)
+    c.op('i32.eqz', 'i32.and')
+  }
+  c.if()
+  bulk(name, w)
+  c.end()
+}
+
+function bulk(name: StringName, w: Work): void {
+  const c = w.code
+  const room = c.local('i32')
+  const limit = (push: () => void): void => {
+    push()
+    c.set(room)
+    c.get(room)
+    c.get(w.elements)
+    c.get(room)
+    c.get(w.elements)
+    c.op('i32.lt_u', 'select')
+    c.set(w.elements)
+  }
+  const untilPageEnd = (host: number) => (): void => {
+    c.i32(4096)
+    c.get(host)
+    c.i32(0xfff)
+    c.op('i32.and', 'i32.sub')
+    c.get(w.shift)
+    c.op('i32.shr_u')
+  }
+  c.i32(4096)
+  c.set(w.elements)
+  limit(untilPageEnd(w.hostTarget))
+  if (name === 'movs') limit(untilPageEnd(w.hostSource))
+  limit(() => {
+    c.get(w.base)
+    c.memory('i32.load', State.budget.offset)
+    c.i32(1)
+    c.op('i32.add')
+  })
+  // The count last: it may be larger than 32 bits.
+  c.get(w.count)
+  c.get(w.elements)
+  c.op('i64.extend_i32_u')
+  c.get(w.count)
+  c.get(w.elements)
+  c.op('i64.extend_i32_u', 'i64.lt_u', 'select', 'i32.wrap_i64')
+  c.set(w.elements)
+  if (name === 'movs') overlap(w, limit)
+  c.release('i32', room)
+}
+
+/** A target a little behind its source repeats a pattern: copy only what is already there. */
+function overlap(w: Work, limit: (push: () => void) => void): void {
+  const c = w.code
+  c.get(w.hostTarget)
+  c.get(w.hostSource)
+  c.op('i32.gt_u')
+  c.if()
+  limit(() => {
+    c.get(w.hostTarget)
+    c.get(w.hostSource)
+    c.op('i32.sub')
+    c.get(w.shift)
+    c.op('i32.shr_u')
+  })
+  // Less than one element apart: one at a time, from the value read before.
+  c.get(w.elements)
+  c.op('i32.eqz')
+  c.if()
+  c.i32(1)
+  c.set(w.elements)
+  c.end()
+  c.end()
+}
+
+function perform(name: StringName, w: Work): void {
+  const c = w.code
+  if (name === 'lods') {
+    c.get(w.hostSource)
+    loadElement(w)
+    c.set(w.value)
+    storeAccumulator(w)
+    return
+  }
+  if (name === 'scas' || name === 'cmps') {
+    c.get(w.hostTarget)
+    loadElement(w)
+    c.set(w.other)
+    if (name === 'scas') {
+      c.get(w.base)
+      loadElement(w)
+      c.set(w.value)
+    }
+    return compareFlags(c, { base: w.base, left: w.value, right: w.other, shift: w.shift })
+  }
+  c.get(w.elements)
+  c.i32(1)
+  c.op('i32.gt_u')
+  c.if()
+  if (name === 'movs') copyBulk(w)
+  else fillBulk(w)
+  c.else()
+  if (name === 'stos') {
+    c.get(w.base)
+    c.memory('i64.load', GPR.rax * 8)
+    c.set(w.value)
+  }
+  storeElement(w)
+  finishWrite(w)
+  c.end()
+}
+
+function copyBulk(w: Work): void {
+  const c = w.code
+  c.get(w.hostTarget)
+  c.get(w.hostSource)
+  c.get(w.elements)
+  c.get(w.shift)
+  c.op('i32.shl')
+  c.memoryCopy()
+}
+
+/** Fills with the accumulator: the first element, then copies of twice as much each time. */
+function fillBulk(w: Work): void {
+  const c = w.code
+  const [done, bytes, part] = [c.local('i32'), c.local('i32'), c.local('i32')]
+  c.get(w.base)
+  c.memory('i64.load', GPR.rax * 8)
+  c.set(w.value)
+  c.get(w.elements)
+  c.get(w.shift)
+  c.op('i32.shl')
+  c.set(bytes)
+  c.get(w.shift)
+  c.op('i32.eqz')
+  // Zero, in any size, is bytes too.
+  c.get(w.value)
+  c.op('i64.eqz', 'i32.or')
+  c.if()
+  c.get(w.hostTarget)
+  c.get(w.value)
+  c.op('i32.wrap_i64')
+  c.get(bytes)
+  c.memoryFill()
+  c.else()
+  storeElement(w)
+  c.i32(1)
+  c.get(w.shift)
+  c.op('i32.shl')
+  c.set(done)
+  const again = c.loop()
+  c.get(bytes)
+  c.get(done)
+  c.op('i32.sub')
+  c.set(part)
+  c.get(part)
+  c.get(done)
+  c.get(part)
+  c.get(done)
+  c.op('i32.lt_u', 'select')
+  c.set(part)
+  c.get(w.hostTarget)
+  c.get(done)
+  c.op('i32.add')
+  c.get(w.hostTarget)
+  c.get(part)
+  c.memoryCopy()
+  c.get(done)
+  c.get(part)
+  c.op('i32.add')
+  c.tee(done)
+  c.get(bytes)
+  c.op('i32.lt_u')
+  c.brIf(again)
+  c.end()
+  c.end()
+  c.release('i32', done, bytes, part)
+}
+
+function storeElement(w: Work): void {
+  const c = w.code
+  const sizes = ['i64.store8', 'i64.store16', 'i64.store32', 'i64.store'] as const
+  bySize(w, undefined, (log) => {
+    c.get(w.hostTarget)
+    c.get(w.value)
+    c.memory(sizes[log]!)
+  })
+}
+
+/** Stores the value in the accumulator; a 32-bit one clears the upper half. */
+function storeAccumulator(w: Work): void {
+  const c = w.code
+  const sizes = ['i64.store8', 'i64.store16', 'i64.store', 'i64.store'] as const
+  bySize(w, undefined, (log) => {
+    c.get(w.base)
+    c.get(w.value)
+    c.memory(sizes[log]!, GPR.rax * 8)
+  })
+}
+
+/** Carries out a write that went to the scratch area. */
+function finishWrite(w: Work): void {
+  const c = w.code
+  c.i32(STATUS.NEXT)
+  c.set(w.status)
+  pushIsScratch(w, w.hostTarget)
+  c.if()
+  c.get(w.base)
+  c.call(w.functions.commit)
+  c.set(w.status)
+  c.end()
+}
+
+/** Moves the registers on, and for a repetition takes it from count and budget. */
+function progress(name: StringName, w: Work): void {
+  const c = w.code
+  const move = (register: number, push: () => void): void => {
+    c.get(w.base)
+    pushRegister(w, register)
+    push()
+    c.op('i64.add')
+    maskAddress(w)
+    c.memory('i64.store', register * 8)
+  }
+  const distance = (): void => {
+    c.get(w.elements)
+    c.get(w.step)
+    c.op('i32.mul', 'i64.extend_i32_s')
+  }
+  if (usesSource(name)) move(GPR.rsi, distance)
+  if (usesTarget(name)) move(GPR.rdi, distance)
+  c.get(w.repeat)
+  c.if()
+  move(GPR.rcx, () => {
+    c.i64(0)
+    c.get(w.elements)
+    c.op('i64.extend_i32_u', 'i64.sub')
+  })
+  addBudget(w, () => {
+    c.i32(0)
+    c.get(w.elements)
+    c.op('i32.sub')
+  })
+  c.end()
+}
+
+function addBudget(w: Work, push: () => void): void {
+  const c = w.code
+  c.get(w.base)
+  c.get(w.base)
+  c.memory('i32.load', State.budget.offset)
+  push()
+  c.op('i32.add')
+  c.memory('i32.store', State.budget.offset)
+}
+
+/** Returns when nothing is left to do, or when the write changed decoded code. */
+function finishIfDone(name: StringName, w: Work): void {
+  const c = w.code
+  const reload = (): void => {
+    if (writesTarget(name)) c.get(w.status)
+    else c.i32(STATUS.NEXT)
+  }
+  c.get(w.repeat)
+  c.op('i32.eqz')
+  c.if()
+  reload()
+  c.op('return')
+  c.end()
+  pushRegister(w, GPR.rcx)
+  c.op('i64.eqz')
+  if (compares(name)) {
+    // Stops when ZF is not what the repetition goes on with.
+    c.get(w.base)
+    c.memory('i64.load', State.flagResult.offset)
+    c.op('i64.eqz')
+    small(w, 'b')
+    c.i32(REPEAT.whileEqual)
+    c.op('i32.eq', 'i32.ne', 'i32.or')
+  }
+  c.if()
+  // The last repetition is the one that was paid for on entry.
+  addBudget(w, () => c.i32(1))
+  reload()
+  c.op('return')
+  c.end()
+  if (!writesTarget(name)) return
+  c.get(w.status)
+  c.if()
+  c.i32(STATUS.NEXT)
+  c.set(w.status)
+  c.i32(STATUS.PARTIAL)
+  c.op('return')
+  c.end()
+}

@@ -1,0 +1,554 @@
+/**
+ * From a linear address to a byte of memory: TLB, then page tables, in generated code.
+ *
+ *   63        48 47    39 38    30 29    21 20    12 11      0
+ *  | sign copies |  L4   |   L3   |   L2   |   L1   | offset  |
+ *
+ * A walk collects the rights of all levels, sets accessed and dirty bits, and fills a TLB entry with those of the three
+ * tags that need no further look. Faults leave vector, code and address in the state and give 0.
+ * Reference: Intel SDM volume 3, sections 4.5 to 4.10.
+ */
+import { PAGE_FAULT, PTE, VECTOR } from '../../../x86/index.ts'
+import type { Code, Label, ModuleWriter } from '../../../wasm/index.ts'
+import { PERMISSION, State, TLB, TLB_LOG } from '../state.ts'
+
+/** What an access is for, as numbers of the functions here: also the offset of its tag in a TLB entry. */
+export const ACCESS = { READ: TLB.read, WRITE: TLB.write, EXECUTE: TLB.execute } as const
+
+/** Tag that no page has. */
+export const NO_TAG = 1
+
+/** Locals and labels of the walk. */
+interface Walk {
+  readonly code: Code
+  readonly base: number
+  readonly address: number
+  readonly access: number
+  readonly permissions: number
+  /** Host address of the table, then of the page. */
+  readonly table: number
+  /** Host addresses of the entries, level 4 first. */
+  readonly entries: readonly number[]
+  readonly entry: number
+  /** AND of all levels' low halves; NX of any level. */
+  readonly rights: number
+  readonly noExecute: number
+  readonly faultCode: number
+  readonly fault: Label
+}
+
+const load = (w: Walk, offset: number): void => {
+  w.code.get(w.base)
+  w.code.memory('i32.load', offset)
+}
+
+/** Adds the functions `walk(base, address, access)` and `probe` of the same shape, which tries the TLB first. */
+export function defineWalk(module: ModuleWriter): { walk: number; probe: number } {
+  const walk = module.function(['i32', 'i64', 'i32'], ['i32'])
+  writeWalk(walk.code)
+  const probe = module.function(['i32', 'i64', 'i32'], ['i32'])
+  writeProbe(probe.code, walk.index)
+  return { walk: walk.index, probe: probe.index }
+}
+
+function writeProbe(c: Code, walk: number): void {
+  const [base, address, access] = [0, 1, 2]
+  const entry = c.local('i32')
+  pushEntry(c, base, address)
+  c.tee(entry)
+  c.get(access)
+  c.op('i32.add')
+  c.memory('i64.load')
+  c.get(address)
+  c.i64(-4096)
+  c.op('i64.and', 'i64.eq')
+  c.if()
+  c.get(address)
+  c.op('i32.wrap_i64')
+  c.get(entry)
+  c.memory('i32.load', TLB.delta)
+  c.op('i32.add', 'return')
+  c.end()
+  for (const local of [base, address, access]) c.get(local)
+  c.call(walk)
+}
+
+/** Pushes the address of the TLB entry for a linear address. */
+function pushEntry(c: Code, base: number, address: number): void {
+  c.get(base)
+  c.get(base)
+  c.memory('i32.load', State.bank.offset)
+  c.op('i32.add')
+  c.get(address)
+  c.i64(12)
+  c.op('i64.shr_u', 'i32.wrap_i64')
+  c.i32(TLB.entries - 1)
+  c.op('i32.and')
+  c.i32(5)
+  c.op('i32.shl', 'i32.add')
+}
+
+function writeWalk(c: Code): void {
+  const local = (): number => c.local('i32')
+  const shared = {
+    code: c, base: 0, address: 1, access: 2, permissions: local(), table: local(),
+    entries: [local(), local(), local(), local()], entry: c.local('i64'), rights: local(), noExecute: local(),
+    faultCode: local(),
+  }
+  const fault = c.block()
+  const w: Walk = { ...shared, fault }
+  load(w, State.permissions.offset)
+  c.set(w.permissions)
+  c.i32(-1)
+  c.set(w.rights)
+  const done = c.block()
+  testPermission(w, PERMISSION.PAGING)
+  c.op('i32.eqz')
+  c.if()
+  unpaged(w)
+  c.br(done)
+  c.end()
+  canonical(w)
+  load(w, State.root.offset)
+  c.set(w.table)
+  for (const level of [4, 3, 2, 1]) {
+    if (level === 4) {
+      testPermission(w, PERMISSION.LONG)
+      c.if()
+      walkLevel(w, level, done)
+      c.end()
+    } else if (level === 3) {
+      testPermission(w, PERMISSION.PAE)
+      c.if()
+      walkLevel(w, level, done)
+      c.end()
+    } else walkLevel(w, level, done)
+  }
+  c.end()
+  finish(w)
+  c.end()
+  pageFault(w)
+}
+
+function testPermission(w: Walk, bit: number): void {
+  w.code.get(w.permissions)
+  w.code.i32(bit)
+  w.code.op('i32.and')
+}
+
+/** Without paging a linear address is a physical one with all rights. */
+function unpaged(w: Walk): void {
+  const c = w.code
+  c.get(w.address)
+  c.i64(0xffff_f000, 0)
+  c.op('i64.and', 'i32.wrap_i64')
+  c.set(w.table)
+  toHost(w, w.table)
+  // All entries point at a spare word, so that accessed and dirty bits go nowhere; the page counts as dirty.
+  for (const entry of w.entries) {
+    c.get(w.base)
+    c.i32(State.scratch.offset + 56)
+    c.op('i32.add')
+    c.set(entry)
+  }
+}
+
+function canonical(w: Walk): void {
+  const c = w.code
+  c.get(w.address)
+  c.i64(16)
+  c.op('i64.shl')
+  c.i64(16)
+  c.op('i64.shr_s')
+  c.get(w.address)
+  c.op('i64.ne')
+  c.if()
+  c.get(w.base)
+  c.i32(VECTOR.GP)
+  c.memory('i32.store', State.faultVector.offset)
+  c.get(w.base)
+  c.i32(0)
+  c.memory('i32.store', State.faultCode.offset)
+  c.get(w.base)
+  c.get(w.address)
+  c.memory('i64.store', State.faultAddress.offset)
+  c.i32(0)
+  c.op('return')
+  c.end()
+}
+
+/** Turns a physical address in a local into a host address; outside of memory it is a reserved-bit fault. */
+function toHost(w: Walk, local: number): void {
+  const c = w.code
+  c.get(local)
+  load(w, State.physicalBase.offset)
+  c.op('i32.add')
+  c.tee(local)
+  load(w, State.physicalLow.offset)
+  c.op('i32.sub')
+  load(w, State.physicalSize.offset)
+  c.op('i32.ge_u')
+  c.if()
+  raise(w, PAGE_FAULT.PRESENT | PAGE_FAULT.RESERVED)
+  c.end()
+}
+
+function raise(w: Walk, code: number): void {
+  w.code.i32(code)
+  w.code.set(w.faultCode)
+  w.code.br(w.fault)
+}
+
+/** Reads the entry of one level; leaves the next table or the page in `table`, and goes to `done` for a large page. */
+function walkLevel(w: Walk, level: number, done: Label): void {
+  const c = w.code
+  const place = w.entries[4 - level]!
+  toHost(w, w.table)
+  c.get(w.table)
+  c.get(w.address)
+  c.i64(12 + 9 * (level - 1) - 3)
+  c.op('i64.shr_u', 'i32.wrap_i64')
+  // Level 3 of a 32-bit address has four entries, which its upper bits, being zero, select by themselves.
+  c.i32(0xff8)
+  c.op('i32.and', 'i32.add')
+  c.tee(place)
+  c.memory('i64.load')
+  c.tee(w.entry)
+  c.op('i32.wrap_i64')
+  c.i32(PTE.PRESENT)
+  c.op('i32.and', 'i32.eqz')
+  c.if()
+  raise(w, 0)
+  c.end()
+  reserved(w)
+  if (level === 3) legacyPointer(w, place)
+  else collect(w)
+  if (level === 3 || level === 2) large(w, level, done)
+  c.get(w.entry)
+  c.op('i32.wrap_i64')
+  c.i32(-4096)
+  c.op('i32.and')
+  c.set(w.table)
+  if (level === 1) toHost(w, w.table)
+}
+
+/** Adds an entry's rights to those of the levels above. */
+function collect(w: Walk): void {
+  const c = w.code
+  c.get(w.rights)
+  c.get(w.entry)
+  c.op('i32.wrap_i64', 'i32.and')
+  c.set(w.rights)
+  c.get(w.noExecute)
+  c.get(w.entry)
+  c.i64(63)
+  c.op('i64.shr_u', 'i32.wrap_i64', 'i32.or')
+  c.set(w.noExecute)
+}
+
+/** In 32-bit PAE paging level 3 is a register-like table without rights or accessed bit. */
+function legacyPointer(w: Walk, place: number): void {
+  const c = w.code
+  testPermission(w, PERMISSION.LONG)
+  c.if()
+  collect(w)
+  c.else()
+  c.get(w.base)
+  c.i32(State.scratch.offset + 56)
+  c.op('i32.add')
+  c.tee(place)
+  c.set(w.entries[0]!)
+  c.end()
+}
+
+/** Frame bits beyond our memory, and NX where it is not enabled. */
+function reserved(w: Walk): void {
+  const c = w.code
+  c.get(w.entry)
+  c.i64(0, 0x000f_ffff)
+  testPermission(w, PERMISSION.NX)
+  c.op('i32.eqz', 'i64.extend_i32_u')
+  c.i64(61)
+  c.op('i64.shl', 'i64.or', 'i64.and', 'i64.eqz', 'i32.eqz')
+  c.if()
+  raise(w, PAGE_FAULT.PRESENT | PAGE_FAULT.RESERVED)
+  c.end()
+}
+
+/** A large page: works out the host address of its 4 KiB part; lower levels' entries count as this one. */
+function large(w: Walk, level: 2 | 3, done: Label): void {
+  const c = w.code
+  const mask = level === 3 ? 0x3fff_f000 : 0x1f_f000
+  c.get(w.entry)
+  c.op('i32.wrap_i64')
+  c.i32(PTE.LARGE)
+  c.op('i32.and')
+  c.i32(0)
+  c.op('i32.ne')
+  if (level === 3) {
+    testPermission(w, PERMISSION.LONG)
+    c.i32(0)
+    c.op('i32.ne', 'i32.and')
+  }
+  c.if()
+  c.get(w.entry)
+  c.op('i32.wrap_i64')
+  c.i32(~mask & ~0xfff)
+  c.op('i32.and')
+  c.get(w.address)
+  c.op('i32.wrap_i64')
+  c.i32(mask)
+  c.op('i32.and', 'i32.or')
+  c.set(w.table)
+  toHost(w, w.table)
+  for (let lower = level - 1; lower >= 1; lower -= 1) {
+    c.get(w.entries[4 - level]!)
+    c.set(w.entries[4 - lower]!)
+  }
+  c.get(w.base)
+  c.i32(1)
+  c.memory('i32.store', State.largePages.offset)
+  c.br(done)
+  c.end()
+}
+
+/** Checks the rights, sets accessed and dirty bits, fills the TLB, returns the host address. */
+function finish(w: Walk): void {
+  const c = w.code
+  checkRights(w)
+  for (const entry of w.entries) setAccessed(w, entry)
+  const leaf = w.entries[3]!
+  c.get(w.access)
+  c.i32(ACCESS.WRITE)
+  c.op('i32.eq')
+  c.if()
+  c.get(leaf)
+  c.get(leaf)
+  c.memory('i32.load')
+  c.i32(PTE.DIRTY)
+  c.op('i32.or')
+  c.memory('i32.store')
+  noteWrite(w)
+  c.end()
+  fill(w, leaf)
+  c.get(w.table)
+  c.get(w.address)
+  c.op('i32.wrap_i64')
+  c.i32(0xfff)
+  c.op('i32.and', 'i32.or', 'return')
+}
+
+function setAccessed(w: Walk, entry: number): void {
+  const c = w.code
+  c.get(entry)
+  c.memory('i32.load')
+  c.i32(PTE.ACCESSED)
+  c.op('i32.and', 'i32.eqz')
+  c.if()
+  c.get(entry)
+  c.get(entry)
+  c.memory('i32.load')
+  c.i32(PTE.ACCESSED)
+  c.op('i32.or')
+  c.memory('i32.store')
+  c.end()
+}
+
+/** Pushes 1 when writing is allowed by the tables, or by ring 0 without write protection. */
+function pushWritable(w: Walk): void {
+  const c = w.code
+  c.get(w.rights)
+  c.i32(PTE.WRITABLE)
+  c.op('i32.and')
+  testPermission(w, PERMISSION.USER | PERMISSION.WRITE_PROTECT)
+  c.op('i32.eqz', 'i32.or')
+  c.i32(0)
+  c.op('i32.ne')
+}
+
+function checkRights(w: Walk): void {
+  const c = w.code
+  const forbid = (): void => {
+    c.if()
+    raise(w, PAGE_FAULT.PRESENT)
+    c.end()
+  }
+  testPermission(w, PERMISSION.USER)
+  c.get(w.rights)
+  c.i32(PTE.USER)
+  c.op('i32.and', 'i32.eqz', 'i32.and')
+  forbid()
+  c.get(w.access)
+  c.i32(ACCESS.WRITE)
+  c.op('i32.eq')
+  pushWritable(w)
+  c.op('i32.eqz', 'i32.and')
+  forbid()
+  c.get(w.access)
+  c.i32(ACCESS.EXECUTE)
+  c.op('i32.eq')
+  c.get(w.noExecute)
+  c.op('i32.and')
+  forbid()
+  // Ring 0 on pages of ring 3: SMEP forbids execution, SMAP data unless AC is set (the driver drops the bit then).
+  for (const [permission, execute] of [[PERMISSION.SMEP, true], [PERMISSION.SMAP, false]] as const) {
+    testPermission(w, permission)
+    c.i32(0)
+    c.op('i32.ne')
+    c.get(w.rights)
+    c.i32(PTE.USER)
+    c.op('i32.and')
+    c.i32(0)
+    c.op('i32.ne', 'i32.and')
+    c.get(w.access)
+    c.i32(ACCESS.EXECUTE)
+    c.op(execute ? 'i32.eq' : 'i32.ne', 'i32.and')
+    forbid()
+  }
+}
+
+/** Notes that the page has been written, for dirty tracking. */
+function noteWrite(w: Walk): void {
+  const c = w.code
+  pushFrameNote(w)
+  c.i32(0)
+  c.memory('i32.store8')
+}
+
+function pushFrameNote(w: Walk): void {
+  load(w, State.frameNotes.offset)
+  w.code.get(w.table)
+  w.code.i32(12)
+  w.code.op('i32.shr_u', 'i32.add')
+}
+
+/** Pushes 1 when the page holds no decoded code and is not being watched. */
+function pushUnwatched(w: Walk): void {
+  const c = w.code
+  load(w, State.codeLines.offset)
+  c.get(w.table)
+  c.i32(12)
+  c.op('i32.shr_u')
+  c.i32(3)
+  c.op('i32.shl', 'i32.add')
+  c.memory('i64.load')
+  c.op('i64.eqz')
+  pushFrameNote(w)
+  c.memory('i32.load8_u')
+  c.op('i32.eqz', 'i32.and')
+}
+
+function fill(w: Walk, leaf: number): void {
+  const c = w.code
+  const entry = c.local('i32')
+  const tag = c.local('i64')
+  pushEntry(c, w.base, w.address)
+  c.set(entry)
+  c.get(w.address)
+  c.i64(-4096)
+  c.op('i64.and')
+  c.set(tag)
+  const setTag = (offset: number, allowed: () => void): void => {
+    c.get(entry)
+    c.get(tag)
+    c.i64(NO_TAG)
+    allowed()
+    c.op('select')
+    c.memory('i64.store', offset)
+  }
+  // SMEP and SMAP split what a page allows; then only the access at hand is remembered.
+  const unlessSplit = (access: number): void => {
+    testPermission(w, PERMISSION.SMEP | PERMISSION.SMAP)
+    c.op('i32.eqz')
+    c.get(w.access)
+    c.i32(access)
+    c.op('i32.eq', 'i32.or')
+  }
+  setTag(TLB.read, () => {
+    unlessSplit(ACCESS.READ)
+  })
+  setTag(TLB.write, () => {
+    pushWritable(w)
+    c.get(leaf)
+    c.memory('i32.load')
+    c.i32(PTE.DIRTY)
+    c.op('i32.and')
+    c.i32(0)
+    c.op('i32.ne', 'i32.and')
+    pushUnwatched(w)
+    c.op('i32.and')
+    unlessSplit(ACCESS.WRITE)
+    c.op('i32.and')
+  })
+  setTag(TLB.execute, () => {
+    c.get(w.noExecute)
+    c.op('i32.eqz')
+    unlessSplit(ACCESS.EXECUTE)
+    c.op('i32.and')
+  })
+  c.get(entry)
+  c.get(w.table)
+  c.get(tag)
+  c.op('i32.wrap_i64', 'i32.sub')
+  c.memory('i32.store', TLB.delta)
+  log(w, entry)
+}
+
+/** Notes the entry so that a flush finds it; when the log is full a flush clears everything. */
+function log(w: Walk, entry: number): void {
+  const c = w.code
+  const count = c.local('i32')
+  load(w, State.logCount.offset)
+  c.tee(count)
+  c.i32(TLB_LOG.entries)
+  c.op('i32.lt_u')
+  c.if()
+  c.get(w.base)
+  c.get(count)
+  c.i32(2)
+  c.op('i32.shl', 'i32.add')
+  c.get(entry)
+  c.memory('i32.store', TLB_LOG.offset)
+  c.get(w.base)
+  c.get(count)
+  c.i32(1)
+  c.op('i32.add')
+  c.memory('i32.store', State.logCount.offset)
+  c.end()
+}
+
+/** Leaves a page fault in the state and returns 0. */
+function pageFault(w: Walk): void {
+  const c = w.code
+  c.get(w.base)
+  c.i32(VECTOR.PF)
+  c.memory('i32.store', State.faultVector.offset)
+  c.get(w.base)
+  c.get(w.address)
+  c.memory('i64.store', State.faultAddress.offset)
+  c.get(w.base)
+  c.get(w.faultCode)
+  // WRITE is 2, USER 4, FETCH 16; FETCH is only told where execution can be forbidden.
+  const choose = (condition: () => void, bit: number): void => {
+    c.i32(bit)
+    c.i32(0)
+    condition()
+    c.op('select', 'i32.or')
+  }
+  choose(() => {
+    c.get(w.access)
+    c.i32(ACCESS.WRITE)
+    c.op('i32.eq')
+  }, PAGE_FAULT.WRITE)
+  choose(() => testPermission(w, PERMISSION.USER), PAGE_FAULT.USER)
+  choose(() => {
+    c.get(w.access)
+    c.i32(ACCESS.EXECUTE)
+    c.op('i32.eq')
+    testPermission(w, PERMISSION.NX | PERMISSION.SMEP)
+    c.i32(0)
+    c.op('i32.ne', 'i32.and')
+  }, PAGE_FAULT.FETCH)
+  c.memory('i32.store', State.faultCode.offset)
+  c.i32(0)
+}

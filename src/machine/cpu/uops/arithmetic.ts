@@ -1,0 +1,182 @@
+/** ADD OR ADC SBB AND SUB XOR CMP TEST, INC DEC NEG NOT. */
+import { constant, truncate, typeOf } from '../emit/binder.ts'
+import type { AddressForm, Binder, FlagSource, Size } from '../emit/binder.ts'
+import { arithmeticFlags, logicFlags, pushCarry, stepFlags } from '../emit/flags.ts'
+import type { MicroList } from './micro.ts'
+
+/** The two-operand operations in the order of their opcodes, and TEST. */
+export const BINARY = ['add', 'or', 'adc', 'sbb', 'and', 'sub', 'xor', 'cmp', 'test'] as const
+/** One of them. */
+export type BinaryName = (typeof BINARY)[number]
+
+const SIZES: readonly Size[] = [8, 16, 32, 64]
+
+const PLAIN = { add: 'add', sub: 'sub', cmp: 'sub', and: 'and', test: 'and', or: 'or', xor: 'xor' } as const
+
+/** Works out `result` from `left` and `right` (locals) and sets the flags. */
+export function binary(b: Binder, name: BinaryName, source: Omit<FlagSource, 'kind'>): FlagSource {
+  const c = b.code
+  const { size, left, right, result } = source
+  const type = typeOf(size)
+  c.get(left)
+  c.get(right)
+  if (name === 'adc' || name === 'sbb') {
+    const step = name === 'adc' ? 'add' : 'sub'
+    c.op(`${type}.${step}`)
+    pushCarry(b)
+    if (size === 64) c.op('i64.extend_i32_u')
+    c.op(`${type}.${step}`)
+    c.set(result)
+    return arithmeticFlags(b, step, source)
+  }
+  c.op(`${type}.${PLAIN[name]}`)
+  c.set(result)
+  if (name === 'add') return arithmeticFlags(b, 'add', source)
+  if (name === 'sub' || name === 'cmp') return arithmeticFlags(b, 'sub', source)
+  return logicFlags(b, size, result)
+}
+
+const writes = (name: BinaryName): boolean => name !== 'cmp' && name !== 'test'
+
+/** Runs `body` with three locals for operands and result. */
+function withLocals(b: Binder, size: Size, body: (source: Omit<FlagSource, 'kind'>) => FlagSource): FlagSource {
+  const type = typeOf(size)
+  const [left, right, result] = [b.code.local(type), b.code.local(type), b.code.local(type)]
+  const flags = body({ size, left, right, result })
+  b.code.release(type, left, right, result)
+  return flags
+}
+
+/** Register destination; `push` pushes the second operand. */
+function toRegister(b: Binder, name: BinaryName, size: Size, push: () => void): FlagSource {
+  return withLocals(b, size, (source) => {
+    // The second operand first: it may be memory, and nothing is to change when it misses.
+    push()
+    b.code.set(source.right)
+    const place = writes(name) ? b.place('a', size) : undefined
+    if (place === undefined) b.get('a', size)
+    else place.get()
+    b.code.set(source.left)
+    const flags = binary(b, name, source)
+    place?.set(() => b.code.get(source.result))
+    return flags
+  })
+}
+
+/** Memory destination; `push` pushes the second operand. */
+function toMemory(b: Binder, name: BinaryName, operand: { size: Size; form: AddressForm }, push: () => void): FlagSource {
+  const { size, form } = operand
+  return withLocals(b, size, (source) => {
+    if (!writes(name)) {
+      b.load(form, size)
+      b.code.set(source.left)
+      push()
+      b.code.set(source.right)
+      return binary(b, name, source)
+    }
+    let flags: FlagSource | undefined
+    b.update(form, size, (old) => {
+      push()
+      b.code.set(source.right)
+      flags = binary(b, name, { ...source, left: old })
+      return source.result
+    })
+    return flags!
+  })
+}
+
+function defineBinary(list: MicroList): void {
+  for (const name of BINARY) {
+    for (const size of SIZES) {
+      const byteCompare = size === 8 && (name === 'cmp' || name === 'test')
+      const hot = (size >= 32 && name !== 'sbb' && name !== 'adc') || byteCompare
+      const registers = { hot: hot || size === 8 || size >= 32, memory: false }
+      list.add(`${name}.${size}.rr`, (b) => toRegister(b, name, size, () => b.get('b', size)), registers)
+      list.add(`${name}.${size}.ri`, (b) => toRegister(b, name, size, () => b.immediate(size)), registers)
+      for (const form of [1, 2] as const) {
+        if (form === 1 && !hot) continue
+        const memory = { hot, memory: true }
+        list.add(`${name}.${size}.rm${form}`, (b) => toRegister(b, name, size, () => b.load(form, size)), memory)
+        list.add(`${name}.${size}.mr${form}`,
+          (b) => toMemory(b, name, { size, form }, () => b.get('a', size)), memory)
+        list.add(`${name}.${size}.mi${form}`,
+          (b) => toMemory(b, name, { size, form }, () => b.immediate(size)), memory)
+      }
+    }
+  }
+}
+
+/** INC and DEC of the local `left` into `result`. */
+function step(b: Binder, name: 'inc' | 'dec', source: Omit<FlagSource, 'kind'>): FlagSource {
+  const kind = name === 'inc' ? 'add' : 'sub'
+  const type = typeOf(source.size)
+  constant(b.code, source.size, 1)
+  b.code.set(source.right)
+  b.code.get(source.left)
+  b.code.get(source.right)
+  b.code.op(`${type}.${kind}`)
+  b.code.set(source.result)
+  return stepFlags(b, kind, source)
+}
+
+function defineSteps(list: MicroList): void {
+  for (const name of ['inc', 'dec'] as const) {
+    for (const size of SIZES) {
+      const hot = size >= 32
+      list.add(`${name}.${size}.r`, (b) =>
+        withLocals(b, size, (source) => {
+          const place = b.place('a', size)
+          place.get()
+          b.code.set(source.left)
+          const flags = step(b, name, source)
+          place.set(() => b.code.get(source.result))
+          return flags
+        }), { hot, memory: false })
+      for (const form of [1, 2] as const) {
+        if (form === 1 && !hot) continue
+        list.add(`${name}.${size}.m${form}`, (b) =>
+          withLocals(b, size, (source) => {
+            let flags: FlagSource | undefined
+            b.update(form, size, (old) => {
+              flags = step(b, name, { ...source, left: old })
+              return source.result
+            })
+            return flags!
+          }), { hot, memory: true })
+      }
+    }
+  }
+}
+
+function defineNegations(list: MicroList): void {
+  for (const size of SIZES) {
+    const type = typeOf(size)
+    list.add(`neg.${size}.r`, (b) =>
+      withLocals(b, size, (source) => {
+        const place = b.place('a', size)
+        place.get()
+        b.code.set(source.right)
+        constant(b.code, size, 0)
+        b.code.set(source.left)
+        const flags = binary(b, 'sub', source)
+        place.set(() => b.code.get(source.result))
+        return flags
+      }), { hot: size >= 32, memory: false })
+    list.add(`not.${size}.r`, (b) => {
+      const place = b.place('a', size)
+      place.set(() => {
+        place.get()
+        constant(b.code, size, -1)
+        b.code.op(`${type}.xor`)
+        truncate(b.code, size)
+      })
+    }, { hot: size >= 32, memory: false })
+  }
+}
+
+/** Adds the family. */
+export function defineArithmeticFamily(list: MicroList): void {
+  defineBinary(list)
+  defineSteps(list)
+  defineNegations(list)
+}

@@ -1,0 +1,233 @@
+/** Moves: MOV, MOVZX, MOVSX, LEA, XCHG, CMOVcc, SETcc, BSWAP, loads and stores of temporaries. */
+import { CONDITIONS, pushCondition } from '../emit/conditions.ts'
+import { typeOf } from '../emit/binder.ts'
+import type { AddressForm, Binder, Size } from '../emit/binder.ts'
+import { SLOT, State } from '../state.ts'
+import type { MicroList } from './micro.ts'
+
+const SIZES: readonly Size[] = [8, 16, 32, 64]
+const FORMS: readonly AddressForm[] = [1, 2]
+const MEMORY = { hot: true, memory: true }
+
+/** Converts the value on the stack from one size to a larger one. */
+export function extend(b: Binder, sizes: { from: Size; to: Size }, sign: 'zero' | 'sign'): void {
+  const { from, to } = sizes
+  if (sign === 'sign' && from < 32) b.code.op(from === 8 ? 'i32.extend8_s' : 'i32.extend16_s')
+  if (to === 64 && from !== 64) b.code.op(sign === 'sign' ? 'i64.extend_i32_s' : 'i64.extend_i32_u')
+}
+
+function defineMoves(list: MicroList): void {
+  for (const size of SIZES) {
+    list.hot(`mov.${size}.rr`, (b) => b.place('a', size).set(() => b.get('b', size)))
+    list.hot(`mov.${size}.ri`, (b) => b.place('a', size).set(() => b.immediate(size)))
+    for (const form of FORMS) {
+      list.add(`mov.${size}.rm${form}`, (b) => {
+        const value = b.code.local(typeOf(size))
+        b.load(form, size)
+        b.code.set(value)
+        b.place('a', size).set(() => b.code.get(value))
+        b.code.release(typeOf(size), value)
+      }, MEMORY)
+      list.add(`mov.${size}.mr${form}`, (b) => b.store(form, size, () => b.get('a', size)), MEMORY)
+      list.add(`mov.${size}.mi${form}`, (b) => b.store(form, size, () => b.immediate(size)), MEMORY)
+    }
+  }
+  list.hot('mov.64.rw', (b) => b.place('a', 64).set(() => b.wideImmediate()))
+}
+
+function defineExtensions(list: MicroList): void {
+  for (const sign of ['zero', 'sign'] as const) {
+    const name = sign === 'zero' ? 'movzx' : 'movsx'
+    for (const to of [16, 32, 64] as const) {
+      for (const from of SIZES.filter((size) => size < to)) {
+        list.hot(`${name}.${to}.${from}.rr`, (b) =>
+          b.place('a', to).set(() => {
+            b.get('b', from)
+            extend(b, { from, to }, sign)
+          }))
+        for (const form of FORMS) {
+          list.add(`${name}.${to}.${from}.rm${form}`, (b) => {
+            const value = b.code.local('i32')
+            b.load(form, from)
+            b.code.set(value)
+            b.place('a', to).set(() => {
+              b.code.get(value)
+              extend(b, { from, to }, sign)
+            })
+            b.code.release('i32', value)
+          }, { hot: to !== 16 && (sign === 'sign' || to === 32), memory: true })
+        }
+      }
+    }
+  }
+}
+
+function defineAddresses(list: MicroList): void {
+  for (const form of FORMS) {
+    list.hot(`lea.64.${form}`, (b) => b.place('a', 64).set(() => b.address(form)))
+    list.hot(`lea.32.${form}`, (b) =>
+      b.place('a', 32).set(() => {
+        b.address(form)
+        b.code.op('i32.wrap_i64')
+      }))
+    list.rare(`lea.16.${form}`, (b) =>
+      b.place('a', 16).set(() => {
+        b.address(form)
+        b.code.op('i32.wrap_i64')
+      }))
+  }
+  // a := b + slot d; adds a segment base to an address that was cut to 32 bits.
+  list.rare('segment', (b) => {
+    b.place('a', 64).set(() => {
+      b.get('b', 64)
+      b.get('c', 64)
+      b.code.op('i64.add')
+    })
+  })
+  list.rare('next-ip', (b) => b.place('a', 64).set(() => b.nextIp()))
+}
+
+/** Loads into a temporary, loads for a later write, and that write. */
+function defineTemporaries(list: MicroList): void {
+  for (const size of SIZES) {
+    const type = typeOf(size)
+    for (const form of FORMS) {
+      list.add(`modify.${size}.${form}`, (b) => {
+        const address = b.code.local('i64')
+        const host = b.code.local('i32')
+        b.address(form)
+        b.code.set(address)
+        b.hostForWrite(address, size / 8)
+        b.code.set(host)
+        b.code.get(b.base)
+        b.code.get(host)
+        b.code.memory('i32.store', State.host.offset)
+        b.code.get(b.base)
+        b.code.get(host)
+        if (size === 64) b.code.memory('i64.load')
+        else b.code.memory(size === 32 ? 'i64.load32_u' : size === 16 ? 'i64.load16_u' : 'i64.load8_u')
+        b.code.memory('i64.store', SLOT.t0)
+        b.code.release('i64', address)
+        b.code.release('i32', host)
+      }, MEMORY)
+    }
+    list.rare(`finish.${size}`, (b) => {
+      const host = b.code.local('i32')
+      b.code.get(b.base)
+      b.code.memory('i32.load', State.host.offset)
+      b.code.tee(host)
+      b.code.get(b.base)
+      b.code.memory(type === 'i64' ? 'i64.load' : 'i32.load', SLOT.t0)
+      b.code.memory(size === 64 ? 'i64.store' : size === 32 ? 'i32.store' : size === 16 ? 'i32.store16' : 'i32.store8')
+      b.written(host)
+      b.code.release('i32', host)
+    })
+  }
+}
+
+function defineExchanges(list: MicroList): void {
+  for (const size of SIZES) {
+    const type = typeOf(size)
+    list.add(`xchg.${size}.rr`, (b) => {
+      const old = b.code.local(type)
+      const [first, second] = [b.place('a', size), b.place('b', size)]
+      first.get()
+      b.code.set(old)
+      first.set(() => second.get())
+      second.set(() => b.code.get(old))
+      b.code.release(type, old)
+    }, { hot: size >= 32, memory: false })
+  }
+  list.hot('bswap.32.r', (b) => swapBytes(b, 32))
+  list.hot('bswap.64.r', (b) => swapBytes(b, 64))
+  // The manual leaves the 16-bit form open; processors give zero.
+  list.rare('bswap.16.r', (b) => b.place('a', 16).set(() => b.code.i32(0)))
+}
+
+function swapBytes(b: Binder, size: 32 | 64): void {
+  const c = b.code
+  const place = b.place('a', size)
+  const value = c.local('i64')
+  const masks: readonly [number, number][] = [[8, 0x00ff_00ff], [16, 0x0000_ffff]]
+  place.get()
+  if (size === 32) {
+    c.op('i64.extend_i32_u')
+    c.i64(32)
+    c.op('i64.shl')
+  }
+  c.set(value)
+  for (const [shift, mask] of masks) {
+    c.get(value)
+    c.i64(shift)
+    c.op('i64.shr_u')
+    c.i64(mask, mask)
+    c.op('i64.and')
+    c.get(value)
+    c.i64(mask, mask)
+    c.op('i64.and')
+    c.i64(shift)
+    c.op('i64.shl', 'i64.or')
+    c.set(value)
+  }
+  place.set(() => {
+    c.get(value)
+    c.i64(32)
+    c.op('i64.rotl')
+    if (size === 32) c.op('i32.wrap_i64')
+  })
+  c.release('i64', value)
+}
+
+function defineConditional(list: MicroList): void {
+  for (const condition of CONDITIONS) {
+    for (const size of [16, 32, 64] as const) {
+      list.add(`cmov${condition}.${size}.rr`, (b) => {
+        const place = b.place('a', size)
+        // With 32 bits the upper half is cleared whether or not the value moves.
+        place.set(() => {
+          b.get('b', size)
+          place.get()
+          pushCondition(b, condition)
+          b.code.op('select')
+        })
+      }, { hot: size >= 32 && !'op'.includes(condition.slice(-1)), memory: false })
+    }
+    list.hot(`set${condition}.8.r`, (b) => b.place('a', 8).set(() => pushBoolean(b, condition)))
+  }
+}
+
+/** Pushes a condition as 0 or 1. */
+function pushBoolean(b: Binder, condition: (typeof CONDITIONS)[number]): void {
+  pushCondition(b, condition)
+  b.code.i32(0)
+  b.code.op('i32.ne')
+}
+
+/** Adds all moves. */
+export function defineMoveFamily(list: MicroList): void {
+  defineMoves(list)
+  defineExtensions(list)
+  defineAddresses(list)
+  defineTemporaries(list)
+  defineExchanges(list)
+  defineConditional(list)
+  // XLAT: al := [rbx + al + segment base], c is the segment base's slot.
+  for (const width of [32, 64] as const) {
+    list.rare(`xlat.${width}`, (b) => {
+      const address = b.code.local('i64')
+      const value = b.code.local('i32')
+      b.fixed(3, width).get()
+      b.fixed(0, 8).get()
+      if (width === 32) b.code.op('i32.add', 'i64.extend_i32_u')
+      else b.code.op('i64.extend_i32_u', 'i64.add')
+      b.get('c', 64)
+      b.code.op('i64.add')
+      b.code.set(address)
+      b.loadAt(address, 8)
+      b.code.set(value)
+      b.fixed(0, 8).set(() => b.code.get(value))
+      b.code.release('i64', address)
+      b.code.release('i32', value)
+    })
+  }
+}

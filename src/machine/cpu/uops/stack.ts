@@ -1,0 +1,297 @@
+/** PUSH POP CALL RET LEAVE ENTER, and jumps: everything that ends a block or moves the stack pointer. */
+import { GPR } from '../../../x86/index.ts'
+import { CONDITIONS, isDirect, pushConditionAfter } from '../emit/conditions.ts'
+import { constant, typeOf } from '../emit/binder.ts'
+import type { Binder, FlagSource, Size } from '../emit/binder.ts'
+import { SLOT } from '../state.ts'
+import type { Emit, Micro, MicroList } from './micro.ts'
+
+type StackSize = 16 | 32 | 64
+
+/** Sets `address` to the linear address of the stack pointer plus `offset`. */
+function stackAddress(b: Binder, address: number, offset: number): void {
+  const c = b.code
+  b.fixed(GPR.rsp, b.width).get()
+  constant(c, b.width, offset)
+  c.op(`${typeOf(b.width)}.add`)
+  if (b.width === 32) {
+    c.op('i64.extend_i32_u')
+    c.get(b.base)
+    c.memory('i64.load', SLOT.ss)
+    c.op('i64.add')
+    c.i64(-1, 0)
+    c.op('i64.and')
+  }
+  c.set(address)
+}
+
+/** Adds to the stack pointer. */
+function moveStack(b: Binder, push: () => void): void {
+  const place = b.fixed(GPR.rsp, b.width)
+  place.set(() => {
+    place.get()
+    push()
+    b.code.op(`${typeOf(b.width)}.add`)
+  })
+}
+
+/** Pushes what `value` pushes on the guest's stack. */
+export function pushValue(b: Binder, size: StackSize, value: () => void): void {
+  const address = b.code.local('i64')
+  stackAddress(b, address, -size / 8)
+  b.storeAt(address, size, value)
+  moveStack(b, () => constant(b.code, b.width, -size / 8))
+  b.code.release('i64', address)
+}
+
+/** Leaves the top of the guest's stack in a local and removes it. */
+export function popValue(b: Binder, size: StackSize, target: number): void {
+  const address = b.code.local('i64')
+  stackAddress(b, address, 0)
+  b.loadAt(address, size)
+  b.code.set(target)
+  moveStack(b, () => constant(b.code, b.width, size / 8))
+  b.code.release('i64', address)
+}
+
+function definePushes(list: MicroList): void {
+  for (const size of [16, 32, 64] as const) {
+    const type = typeOf(size)
+    const options = { hot: size !== 16, memory: true }
+    list.add(`push.${size}.r`, (b) => {
+      const value = b.code.local(type)
+      b.get('a', size)
+      b.code.set(value)
+      pushValue(b, size, () => b.code.get(value))
+      b.code.release(type, value)
+    }, options)
+    list.add(`push.${size}.i`, (b) => pushValue(b, size, () => b.immediate(size)), options)
+    list.add(`pop.${size}.r`, (b) => {
+      const value = b.code.local(type)
+      popValue(b, size, value)
+      b.place('a', size).set(() => b.code.get(value))
+      b.code.release(type, value)
+    }, options)
+    // The address is worked out with the stack pointer already moved, which stays unmoved when the store faults.
+    list.rare(`pop.${size}.m2`, (b) => {
+      const c = b.code
+      const [value, address, old] = [c.local(type), c.local('i64'), c.local(typeOf(b.width))]
+      const pointer = b.fixed(GPR.rsp, b.width)
+      stackAddress(b, address, 0)
+      b.loadAt(address, size)
+      c.set(value)
+      pointer.get()
+      c.set(old)
+      moveStack(b, () => constant(c, b.width, size / 8))
+      b.address(2)
+      c.set(address)
+      const restored = c.local('i64')
+      c.get(b.base)
+      c.memory('i64.load', GPR.rsp * 8)
+      c.set(restored)
+      pointer.set(() => c.get(old))
+      b.storeAt(address, size, () => c.get(value))
+      c.get(b.base)
+      c.get(restored)
+      c.memory('i64.store', GPR.rsp * 8)
+      c.release('i64', address, restored)
+      c.release(typeOf(b.width), old)
+      c.release(type, value)
+    })
+    list.add(`leave.${size}`, (b) => {
+      const c = b.code
+      const [value, address] = [c.local(type), c.local('i64')]
+      const frame = b.fixed(GPR.rbp, b.width)
+      frame.get()
+      if (b.width === 32) {
+        c.op('i64.extend_i32_u')
+        c.get(b.base)
+        c.memory('i64.load', SLOT.ss)
+        c.op('i64.add')
+        c.i64(-1, 0)
+        c.op('i64.and')
+      }
+      c.set(address)
+      b.loadAt(address, size)
+      c.set(value)
+      b.fixed(GPR.rsp, b.width).set(() => {
+        frame.get()
+        constant(c, b.width, size / 8)
+        c.op(`${typeOf(b.width)}.add`)
+      })
+      b.fixed(GPR.rbp, size).set(() => c.get(value))
+      c.release('i64', address)
+      c.release(type, value)
+    }, options)
+  }
+}
+
+/** Brings the i64 on the stack, or the value of `size`, to a code address of the operand size. */
+function asAddress(b: Binder, size: Size): void {
+  if (size !== 64) b.code.op('i64.extend_i32_u')
+}
+
+function defineCalls(list: MicroList): void {
+  for (const size of [16, 32, 64] as const) {
+    const type = typeOf(size)
+    const options = { hot: size !== 16, memory: true }
+    const pushNext = (b: Binder): void =>
+      pushValue(b, size, () => {
+        b.nextIp()
+        if (size !== 64) b.code.op('i32.wrap_i64')
+      })
+    list.add(`call.${size}`, (b) => {
+      pushNext(b)
+      b.branch('end')
+    }, options)
+    list.add(`call.${size}.r`, (b) => {
+      const target = b.code.local(type)
+      b.get('a', size)
+      b.code.set(target)
+      pushNext(b)
+      b.jump(() => {
+        b.code.get(target)
+        asAddress(b, size)
+      })
+      b.code.release(type, target)
+    }, options)
+    list.add(`jmp.${size}.r`, (b) =>
+      b.jump(() => {
+        b.get('a', size)
+        asAddress(b, size)
+      }), { hot: true, memory: false })
+    list.add(`ret.${size}`, (b) => {
+      const target = b.code.local(type)
+      popValue(b, size, target)
+      moveStack(b, () => b.immediate(b.width))
+      b.jump(() => {
+        b.code.get(target)
+        asAddress(b, size)
+      })
+      b.code.release(type, target)
+    }, options)
+  }
+  list.hot('jmp', (b) => b.branch('end'))
+}
+
+/** Jcc: goes on behind it unless the condition holds. */
+export const conditionalJump = (condition: (typeof CONDITIONS)[number]): Emit => (b, before) => {
+  pushConditionAfter(b, condition, before)
+  b.code.if()
+  b.branch('middle')
+  b.code.end()
+}
+
+function defineConditional(list: MicroList): void {
+  for (const condition of CONDITIONS) list.hot(`j${condition}`, conditionalJump(condition))
+  for (const width of [16, 32, 64] as const) {
+    const type = typeOf(width)
+    const decrement = (b: Binder): void => {
+      const count = b.fixed(GPR.rcx, width)
+      count.set(() => {
+        count.get()
+        constant(b.code, width, 1)
+        b.code.op(`${type}.sub`)
+      })
+    }
+    const notZero = (b: Binder): void => {
+      b.fixed(GPR.rcx, width).get()
+      constant(b.code, width, 0)
+      b.code.op(`${type}.ne`)
+    }
+    const looping = (name: string, condition?: 'e' | 'ne'): void =>
+      list.hot(`${name}.${width}`, (b) => {
+        decrement(b)
+        notZero(b)
+        if (condition !== undefined) {
+          pushConditionAfter(b, condition, undefined)
+          b.code.op('i32.and')
+        }
+        b.code.if()
+        b.branch('middle')
+        b.code.end()
+      })
+    looping('loop')
+    looping('loope', 'e')
+    looping('loopne', 'ne')
+    list.hot(`jcxz.${width}`, (b) => {
+      notZero(b)
+      b.code.op('i32.eqz')
+      b.code.if()
+      b.branch('middle')
+      b.code.end()
+    })
+  }
+}
+
+/** Comparisons that are dispatched together with the conditional jump behind them, and the conditions worth it. */
+const FUSED: readonly { readonly pattern: RegExp; readonly conditions: readonly (typeof CONDITIONS)[number][] }[] = [
+  { pattern: /^cmp\.(32|64)\.r[ri]$/, conditions: ['e', 'ne', 'b', 'ae', 'be', 'a', 'l', 'ge', 'le', 'g'] },
+  { pattern: /^cmp\.8\.ri$/, conditions: ['e', 'ne', 'be', 'a', 'b', 'ae'] },
+  { pattern: /^cmp\.(32|64)\.(rm1|mr1|mi1)$/, conditions: ['e', 'ne', 'b', 'ae', 'be', 'a'] },
+  { pattern: /^cmp\.8\.(mi1|mi2|rm1)$/, conditions: ['e', 'ne'] },
+  { pattern: /^cmp\.(32|64)\.(mi2|rm2)$/, conditions: ['e', 'ne'] },
+  { pattern: /^test\.(32|64)\.rr$/, conditions: ['e', 'ne', 's', 'ns', 'le', 'g'] },
+  { pattern: /^test\.8\.(rr|ri|mi1)$/, conditions: ['e', 'ne', 's', 'ns'] },
+  { pattern: /^test\.32\.ri$/, conditions: ['e', 'ne'] },
+  { pattern: /^(sub|add)\.(32|64)\.r[ri]$/, conditions: ['e', 'ne'] },
+  { pattern: /^and\.32\.r[ri]$/, conditions: ['e', 'ne'] },
+  { pattern: /^(inc|dec)\.(32|64)\.r$/, conditions: ['e', 'ne'] },
+]
+
+const kindOf = (name: string): FlagSource['kind'] =>
+  name.startsWith('cmp') ? 'sub' : /^(test|and)/.test(name) ? 'logic' : 'step'
+
+/** Adds the pairs of a comparison and a jump; to be called when all singles are there. */
+export function definePairs(list: MicroList): void {
+  const singles = new Map<string, Micro>(list.all.map((micro) => [micro.name, micro]))
+  for (const { pattern, conditions } of FUSED) {
+    for (const micro of [...singles.values()].filter(({ name, hot }) => hot && pattern.test(name))) {
+      for (const condition of conditions) {
+        if (!isDirect(kindOf(micro.name), condition)) continue
+        list.all.push({
+          name: `${micro.name}+j${condition}`, hot: true, memory: micro.memory, first: micro.name,
+          emit: micro.emit, second: conditionalJump(condition),
+        })
+      }
+    }
+  }
+}
+
+function defineEnter(list: MicroList): void {
+  // ENTER at nesting level 0; deeper ones are a handler's work.
+  for (const size of [16, 32, 64] as const) {
+    list.rare(`enter.${size}`, (b) => {
+      const value = b.code.local(typeOf(size))
+      b.fixed(GPR.rbp, size).get()
+      b.code.set(value)
+      pushValue(b, size, () => b.code.get(value))
+      b.fixed(GPR.rbp, size).set(() => b.fixed(GPR.rsp, size).get())
+      moveStack(b, () => {
+        constant(b.code, b.width, 0)
+        b.immediate(b.width)
+        b.code.op(`${typeOf(b.width)}.sub`)
+      })
+      b.code.release(typeOf(size), value)
+    })
+    // Pops into a temporary and lets the record's handler go on with it.
+    list.rare(`pop-handler.${size}`, (b) => {
+      const value = b.code.local(typeOf(size))
+      popValue(b, size, value)
+      b.code.get(b.base)
+      b.code.get(value)
+      if (size !== 64) b.code.op('i64.extend_i32_u')
+      b.code.memory('i64.store', SLOT.t0)
+      b.handler()
+      b.code.release(typeOf(size), value)
+    })
+  }
+}
+
+/** Adds the family, without the pairs. */
+export function defineStackFamily(list: MicroList): void {
+  definePushes(list)
+  defineCalls(list)
+  defineConditional(list)
+  defineEnter(list)
+}

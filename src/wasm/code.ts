@@ -1,0 +1,230 @@
+/**
+ * Writes the body of one WebAssembly function: instructions by their specification names, locals, structured control.
+ * Blocks are named by the depth at which they were opened, so that a branch needs no counting. It knows no x86.
+ * Reference: WebAssembly core specification 2.0, section 5.4.
+ */
+import { ByteSink } from './byte-writer.ts'
+import { MEMORY, PLAIN } from './opcodes.ts'
+import { LANE, VECTOR } from './vector-opcodes.ts'
+
+/** Value types by name. */
+export const VALUE_TYPE = { i32: 0x7f, i64: 0x7e, f32: 0x7d, f64: 0x7c, v128: 0x7b } as const
+/** Name of a value type. */
+export type ValueType = keyof typeof VALUE_TYPE
+/** An instruction without immediates. */
+export type PlainName = keyof typeof PLAIN | keyof typeof VECTOR
+/** A load or store. */
+export type MemoryName = keyof typeof MEMORY
+/** A vector instruction with a lane number. */
+export type LaneName = keyof typeof LANE
+
+/** A block that is open; branches name it. */
+export type Label = number
+
+const ops: Readonly<Record<string, number>> = /* @__PURE__ */ Object.assign({}, PLAIN, VECTOR)
+
+/** One function's locals and instructions. */
+export class Code {
+  private readonly sink = new ByteSink(512)
+  private readonly localTypes: ValueType[] = []
+  private readonly free: { readonly [K in ValueType]: number[] } = { i32: [], i64: [], f32: [], f64: [], v128: [] }
+  private readonly parameters: number
+  private depth = 0
+
+  constructor(parameters: number) {
+    this.parameters = parameters
+  }
+
+  /** Bytes of instructions so far. */
+  get length(): number {
+    return this.sink.length
+  }
+
+  private opcode(value: number): void {
+    if (value > 0xffff) {
+      this.sink.byte(value >>> 16)
+      this.sink.unsigned(value & 0xffff)
+    } else this.sink.byte(value)
+  }
+
+  /** Appends instructions without immediates. */
+  op(...names: PlainName[]): void {
+    for (const name of names) this.opcode(ops[name]!)
+  }
+
+  /** A load or store at the address on the stack plus `offset`; alignment is left unsaid, as it is only a hint. */
+  memory(name: MemoryName, offset = 0): void {
+    this.opcode(MEMORY[name])
+    this.sink.byte(0)
+    this.sink.unsigned(offset)
+  }
+
+  /** An instruction on one lane. */
+  lane(name: LaneName, index: number): void {
+    this.opcode(LANE[name])
+    this.sink.byte(index)
+  }
+
+  /** Picks 16 bytes out of two vectors. */
+  shuffle(lanes: ArrayLike<number>): void {
+    this.opcode(0xfd_000d)
+    this.sink.bytes(lanes)
+  }
+
+  i32(value: number): void {
+    this.sink.byte(0x41)
+    this.sink.signed(value)
+  }
+
+  /** A 64-bit constant; without a high half the low one is sign-extended. */
+  i64(low: number, high = low >> 31): void {
+    this.sink.byte(0x42)
+    this.sink.signed64(low, high)
+  }
+
+  f64(value: number): void {
+    this.sink.byte(0x44)
+    this.sink.float64(value)
+  }
+
+  /** A vector constant of 16 bytes. */
+  v128(bytes: ArrayLike<number>): void {
+    this.opcode(0xfd_000c)
+    this.sink.bytes(bytes)
+  }
+
+  /** Makes a local, or takes one that was released. */
+  local(type: ValueType): number {
+    const reused = this.free[type].pop()
+    if (reused !== undefined) return reused
+    this.localTypes.push(type)
+    return this.parameters + this.localTypes.length - 1
+  }
+
+  /** Gives a local back for others to use. */
+  release(type: ValueType, ...locals: number[]): void {
+    this.free[type].push(...locals)
+  }
+
+  get(local: number): void {
+    this.sink.byte(0x20)
+    this.sink.unsigned(local)
+  }
+
+  set(local: number): void {
+    this.sink.byte(0x21)
+    this.sink.unsigned(local)
+  }
+
+  tee(local: number): void {
+    this.sink.byte(0x22)
+    this.sink.unsigned(local)
+  }
+
+  globalGet(index: number): void {
+    this.sink.byte(0x23)
+    this.sink.unsigned(index)
+  }
+
+  globalSet(index: number): void {
+    this.sink.byte(0x24)
+    this.sink.unsigned(index)
+  }
+
+  private open(opcode: number, result?: ValueType): Label {
+    this.sink.byte(opcode)
+    this.sink.byte(result === undefined ? 0x40 : VALUE_TYPE[result])
+    this.depth += 1
+    return this.depth
+  }
+
+  /** Opens a block; branches to it go behind its end. */
+  block(result?: ValueType): Label {
+    return this.open(0x02, result)
+  }
+
+  /** Opens a loop; branches to it go to its start. */
+  loop(result?: ValueType): Label {
+    return this.open(0x03, result)
+  }
+
+  /** Opens the part that runs when the i32 on the stack is not zero. */
+  if(result?: ValueType): Label {
+    return this.open(0x04, result)
+  }
+
+  else(): void {
+    this.op('else')
+  }
+
+  /** Closes the innermost block, loop or if. */
+  end(): void {
+    this.op('end')
+    this.depth -= 1
+  }
+
+  br(label: Label): void {
+    this.sink.byte(0x0c)
+    this.sink.unsigned(this.depth - label)
+  }
+
+  brIf(label: Label): void {
+    this.sink.byte(0x0d)
+    this.sink.unsigned(this.depth - label)
+  }
+
+  /** Branches to `labels[i]` for the i on the stack, to `other` beyond them. */
+  brTable(labels: readonly Label[], other: Label): void {
+    this.sink.byte(0x0e)
+    this.sink.unsigned(labels.length)
+    for (const label of labels) this.sink.unsigned(this.depth - label)
+    this.sink.unsigned(this.depth - other)
+  }
+
+  call(func: number): void {
+    this.sink.byte(0x10)
+    this.sink.unsigned(func)
+  }
+
+  callIndirect(type: number, table = 0): void {
+    this.sink.byte(0x11)
+    this.sink.unsigned(type)
+    this.sink.unsigned(table)
+  }
+
+  /** Tail call. */
+  returnCall(func: number): void {
+    this.sink.byte(0x12)
+    this.sink.unsigned(func)
+  }
+
+  /** memory.copy: destination, source and length are on the stack. */
+  memoryCopy(): void {
+    this.sink.bytes([0xfc, 10, 0, 0])
+  }
+
+  /** memory.fill: destination, value and length are on the stack. */
+  memoryFill(): void {
+    this.sink.bytes([0xfc, 11, 0])
+  }
+
+  /** The function's encoding: locals, instructions, end. */
+  finish(): Uint8Array {
+    if (this.depth !== 0) throw new Error(`${this.depth} blocks are still open`)
+    const body = new ByteSink(this.sink.length + 64)
+    const runs: [number, ValueType][] = []
+    for (const type of this.localTypes) {
+      const last = runs[runs.length - 1]
+      if (last !== undefined && last[1] === type) last[0] += 1
+      else runs.push([1, type])
+    }
+    body.unsigned(runs.length)
+    for (const [count, type] of runs) {
+      body.unsigned(count)
+      body.byte(VALUE_TYPE[type])
+    }
+    body.bytes(this.sink.view())
+    body.byte(PLAIN.end)
+    return body.view()
+  }
+}

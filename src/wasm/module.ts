@@ -1,0 +1,136 @@
+/**
+ * Writes a WebAssembly module: types, imports, functions, globals, tables, exports. Imports come first, as in the format, and
+ * functions are numbered in the order in which they are declared. It knows no x86.
+ * Reference: WebAssembly core specification 2.0, section 5.5.
+ */
+import { ByteSink } from './byte-writer.ts'
+import { Code, VALUE_TYPE } from './code.ts'
+import type { ValueType } from './code.ts'
+
+const SECTION = { type: 1, import: 2, function: 3, table: 4, global: 6, export: 7, code: 10 } as const
+const KIND = { function: 0, table: 1, memory: 2, global: 3 } as const
+
+interface DefinedFunction {
+  readonly type: number
+  readonly code: Code
+}
+
+/** Collects the parts of a module. */
+export class ModuleWriter {
+  private readonly types: string[] = []
+  private readonly typeBytes: Uint8Array[] = []
+  private readonly imports: Uint8Array[] = []
+  private readonly functions: DefinedFunction[] = []
+  private readonly globals: Uint8Array[] = []
+  private readonly exports: Uint8Array[] = []
+  private importedFunctions = 0
+  private importedGlobals = 0
+
+  /** Number of a function type. */
+  type(parameters: readonly ValueType[], results: readonly ValueType[]): number {
+    const key = `${parameters.join()}:${results.join()}`
+    const known = this.types.indexOf(key)
+    if (known >= 0) return known
+    const sink = new ByteSink(16)
+    sink.byte(0x60)
+    for (const list of [parameters, results]) {
+      sink.unsigned(list.length)
+      for (const type of list) sink.byte(VALUE_TYPE[type])
+    }
+    this.types.push(key)
+    this.typeBytes.push(sink.view())
+    return this.types.length - 1
+  }
+
+  private import(from: string, name: string, describe: (sink: ByteSink) => void): void {
+    const sink = new ByteSink(32)
+    sink.name(from)
+    sink.name(name)
+    describe(sink)
+    this.imports.push(sink.view())
+  }
+
+  /** Imports the memory. */
+  importMemory(from: string, name: string): void {
+    this.import(from, name, (sink) => sink.bytes([KIND.memory, 0x00, 0x00]))
+  }
+
+  /** Imports a function; to be called before any function is defined. */
+  importFunction(from: string, name: string, parameters: readonly ValueType[], results: readonly ValueType[]): number {
+    if (this.functions.length > 0) throw new Error('imports come before definitions')
+    const type = this.type(parameters, results)
+    this.import(from, name, (sink) => {
+      sink.byte(KIND.function)
+      sink.unsigned(type)
+    })
+    return this.importedFunctions++
+  }
+
+  /** Imports an immutable global; to be called before any global is defined. */
+  importGlobal(from: string, name: string, type: ValueType): number {
+    if (this.globals.length > 0) throw new Error('imports come before definitions')
+    this.import(from, name, (sink) => sink.bytes([KIND.global, VALUE_TYPE[type], 0]))
+    return this.importedGlobals++
+  }
+
+  /** Defines a mutable i32 global. */
+  global(initial: number): number {
+    const sink = new ByteSink(8)
+    sink.bytes([VALUE_TYPE.i32, 1, 0x41])
+    sink.signed(initial)
+    sink.byte(0x0b)
+    this.globals.push(sink.view())
+    return this.importedGlobals + this.globals.length - 1
+  }
+
+  /** Declares a function, to be called by number at once and written through the `Code` that comes back. */
+  function(parameters: readonly ValueType[], results: readonly ValueType[]): { index: number; code: Code } {
+    const code = new Code(parameters.length)
+    this.functions.push({ type: this.type(parameters, results), code })
+    return { index: this.importedFunctions + this.functions.length - 1, code }
+  }
+
+  /** Exports a function. */
+  export(name: string, index: number): void {
+    const sink = new ByteSink(32)
+    sink.name(name)
+    sink.byte(KIND.function)
+    sink.unsigned(index)
+    this.exports.push(sink.view())
+  }
+
+  /** The module's bytes. */
+  finish(): Uint8Array<ArrayBuffer> {
+    const out = new ByteSink(4096)
+    out.bytes([0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00])
+    const section = (id: number, entries: readonly Uint8Array[]): void => {
+      if (entries.length === 0) return
+      const content = new ByteSink(entries.reduce((sum, entry) => sum + entry.length, 8))
+      content.unsigned(entries.length)
+      for (const entry of entries) content.bytes(entry)
+      out.byte(id)
+      out.unsigned(content.length)
+      out.bytes(content.view())
+    }
+    section(SECTION.type, this.typeBytes)
+    section(SECTION.import, this.imports)
+    section(SECTION.function, this.functions.map(({ type }) => encoded(type)))
+    section(SECTION.global, this.globals)
+    section(SECTION.export, this.exports)
+    section(SECTION.code, this.functions.map(({ code }) => sized(code.finish())))
+    return out.view().slice()
+  }
+}
+
+function encoded(value: number): Uint8Array {
+  const sink = new ByteSink(5)
+  sink.unsigned(value)
+  return sink.view()
+}
+
+function sized(bytes: Uint8Array): Uint8Array {
+  const sink = new ByteSink(bytes.length + 5)
+  sink.unsigned(bytes.length)
+  sink.bytes(bytes)
+  return sink.view()
+}
