@@ -1,0 +1,107 @@
+/**
+ * From a hypercall's number to its handler. The table is the only place where numbers and handlers meet.
+ * Reference: xen/arch/x86/pv/hypercall.c, pv_hypercall; xen/common/multicall.c.
+ */
+import { ERRNO, HYPERVISOR, MulticallEntry } from '../../abi/index.ts'
+import { type EventHub, TWO_32 } from '../../util/index.ts'
+import { Scratch, readInto } from '../guest-access.ts'
+import type { HypervisorEvent } from '../hypervisor-events.ts'
+import type { Vcpu } from '../vcpu.ts'
+import { BATCH_LIMIT, CALL_AGAIN, CALL_SILENT, HypercallArguments, type HypercallHandler } from './call.ts'
+
+/** Name of a hypercall, as in public/xen.h without its prefix. */
+export type HypercallName = keyof typeof HYPERVISOR
+
+/** Handlers by name; what is absent answers -ENOSYS. */
+export type HypercallHandlers = Readonly<Partial<Record<HypercallName, HypercallHandler>>>
+
+/** Numbers that a guest may use. */
+const NUMBERS = 64
+
+/** Carries out hypercalls by number. */
+export class HypercallDispatcher {
+  private readonly table = new Array<HypercallHandler | undefined>(NUMBERS).fill(undefined)
+  private readonly hub: EventHub<HypervisorEvent>
+  private readonly entry = new Scratch(MulticallEntry.size)
+  private readonly inner = new HypercallArguments()
+
+  constructor(handlers: HypercallHandlers, hub: EventHub<HypervisorEvent>) {
+    this.hub = hub
+    for (const [name, handler] of Object.entries(handlers)) {
+      this.table[HYPERVISOR[name as HypercallName]] = handler
+    }
+    this.table[HYPERVISOR.multicall] = (caller, args) => this.multicall(caller, args)
+  }
+
+  /** Numbers that have a handler. */
+  get numbers(): number[] {
+    return [...this.table.keys()].filter((number) => this.table[number] !== undefined)
+  }
+
+  /**
+   * Carries out hypercall `number`. The result goes to the guest, except {@link CALL_AGAIN} (to be made again with what the
+   * arguments hold now) and {@link CALL_SILENT} (the handler has set the registers).
+   */
+  call(caller: Vcpu, number: number, args: HypercallArguments): number {
+    const handler = number < NUMBERS ? this.table[number] : undefined
+    const sub = args.low[0]!
+    const result = handler === undefined ? -ERRNO.ENOSYS : handler(caller, args)
+    if (this.hub.wants('hypercall') && result !== CALL_AGAIN) {
+      this.hub.emit({ type: 'hypercall', domid: caller.domain, vcpu: caller.vcpu, number, sub, result })
+    }
+    return result
+  }
+
+  /** multicall(list, count): one after another; each result goes into its entry. */
+  private multicall(caller: Vcpu, args: HypercallArguments): number {
+    const count = args.u32(1)
+    const limit = Math.min(count, BATCH_LIMIT)
+    let address = args.address(0)
+    for (let done = 0; done < limit; done += 1, address += MulticallEntry.size) {
+      if (!readInto(caller.access, address, this.entry, MulticallEntry.size)) return -ERRNO.EFAULT
+      const result = this.one(caller, address)
+      if (result === CALL_SILENT || result === -ERRNO.EFAULT) return result
+      if (result === CALL_AGAIN) {
+        args.set(0, address)
+        args.set(1, count - done)
+        return CALL_AGAIN
+      }
+    }
+    if (limit === count) return 0
+    args.set(0, address)
+    args.set(1, count - limit)
+    return CALL_AGAIN
+  }
+
+  /** One entry, already copied. Not a result of the entry but of the multicall: 0 goes on. */
+  private one(caller: Vcpu, address: number): number {
+    const { view } = this.entry
+    const { inner } = this
+    const low = MulticallEntry.op.low(view, 0)
+    const number = MulticallEntry.op.high(view, 0) === 0 ? low : NUMBERS
+    for (let i = 0; i < 6; i += 1) {
+      const at = MulticallEntry.args.at(0, i)
+      inner.low[i] = view.getUint32(at, true)
+      inner.high[i] = view.getUint32(at + 4, true)
+    }
+    // A multicall inside a multicall is refused: it would have no arguments of its own to go on with.
+    const result = number === HYPERVISOR.multicall ? -ERRNO.EINVAL : this.call(caller, number, inner)
+    if (result === CALL_SILENT) return CALL_SILENT
+    if (result === CALL_AGAIN) return this.saveArguments(caller, address)
+    view.setUint32(8, result >>> 0, true)
+    view.setUint32(12, Math.floor(result / TWO_32) >>> 0, true)
+    return caller.access.write(address + 8, this.entry.bytes.subarray(8, 16)) ? 0 : -ERRNO.EFAULT
+  }
+
+  /** Puts the arguments that an unfinished call has left into its entry, for the next time. */
+  private saveArguments(caller: Vcpu, address: number): number {
+    const { view, bytes } = this.entry
+    for (let i = 0; i < 6; i += 1) {
+      const at = MulticallEntry.args.at(0, i)
+      view.setUint32(at, this.inner.low[i]!, true)
+      view.setUint32(at + 4, this.inner.high[i]!, true)
+    }
+    const first = MulticallEntry.args.at(0, 0)
+    return caller.access.write(address + first, bytes.subarray(first)) ? CALL_AGAIN : -ERRNO.EFAULT
+  }
+}

@@ -1,0 +1,90 @@
+/**
+ * Model-specific registers as a PV guest may read and write them. Most do not exist for it.
+ * Reference: xen/arch/x86/pv/emul-priv-op.c, read_msr, write_msr; xen/arch/x86/msr.c, guest_rdmsr.
+ */
+import { isCanonical, signedFromParts } from '../../util/index.ts'
+import { EFER, MSR, SEGMENT } from '../../x86/index.ts'
+import type { PvVcpu } from './pv-vcpu.ts'
+import { setSegmentBase } from './segments.ts'
+
+/** What reading and writing asks of the hypervisor around it. */
+export interface MsrHost {
+  /** Time-stamp counter. */
+  timestamp(): { readonly low: number; readonly high: number }
+  /** Fills a frame of the guest's with hypercall stubs; false when it is not the guest's to write. */
+  writeHypercallPage(pv: PvVcpu, frame: number): boolean
+}
+
+const GUEST_EFER = EFER.SCE | EFER.LME | EFER.LMA | EFER.NXE
+/** What Xen programs: WB, WT, UC-, UC, WC, WP, UC, UC. */
+const PAT_LOW = 0x0007_0406
+const PAT_HIGH = 0x0000_0501
+/** The register by which a guest asks for a hypercall page; see CPUID 0x40000002. */
+const HYPERCALL_PAGE = 0x4000_0000
+const APIC_ENABLED_AT_DEFAULT = 0xfee0_0800
+const BOOT_PROCESSOR = 0x100
+
+/** AMD registers that read as a constant: microcode level, system configuration, performance counters, P-states ... */
+const CONSTANTS: ReadonlyMap<number, number> = /* @__PURE__ */ new Map([
+  [0x8b, 0], [0xc001_0010, 0], [0xc001_0015, 0x0100_0000], [0xc001_001a, 0], [0xc001_001d, 0], [0xc001_001f, 0],
+  [0xc001_0061, 0], [0xc001_0062, 0], [0xc001_0063, 0], [0xc001_0064, 0], [0xc001_0114, 0], [0xc001_1029, 2],
+])
+/** Performance counters of the K7. */
+const isCounter = (register: number): boolean => register >= 0xc001_0000 && register <= 0xc001_0007
+/** Registers whose writes are taken and dropped. */
+const DROPPED: ReadonlySet<number> = /* @__PURE__ */ new Set([
+  0xc001_0015, 0xc001_001f, 0xc001_0061, 0xc001_0062, 0xc001_0063, 0xc001_0064, 0xc001_1029, 0xe7, 0xe8,
+])
+
+/** Reads a register into `out` (low, high half); false makes the instruction fault. */
+export function readMsr(host: MsrHost, pv: PvVcpu, subject: { readonly register: number; readonly vcpu: number }, out: Uint32Array): boolean {
+  const { registers } = pv.processor
+  const answer = (low: number, high = 0): boolean => {
+    out[0] = low
+    out[1] = high
+    return true
+  }
+  const { register } = subject
+  switch (register) {
+    case MSR.FS_BASE: {
+      const fs = registers.segment(SEGMENT.fs)
+      return answer(fs.baseLow, fs.baseHigh)
+    }
+    case MSR.GS_BASE: {
+      const gs = registers.segment(SEGMENT.gs)
+      return answer(gs.baseLow, gs.baseHigh)
+    }
+    // Only a kernel asks for it with a use, and in kernel mode the user's base lies behind the active one.
+    case MSR.KERNEL_GS_BASE: return answer(registers.kernelGsBaseLow(), registers.kernelGsBaseHigh())
+    case MSR.TSC: {
+      const { low, high } = host.timestamp()
+      return answer(low, high)
+    }
+    case MSR.EFER: return answer(GUEST_EFER)
+    case MSR.PAT: return answer(PAT_LOW, PAT_HIGH)
+    case MSR.APIC_BASE: return answer(APIC_ENABLED_AT_DEFAULT | (subject.vcpu === 0 ? BOOT_PROCESSOR : 0))
+    default: {
+      const constant = isCounter(register) ? 0 : CONSTANTS.get(register)
+      return constant === undefined ? false : answer(constant)
+    }
+  }
+}
+
+/** Writes a register; false makes the instruction fault. */
+export function writeMsr(host: MsrHost, pv: PvVcpu, register: number, value: { readonly low: number; readonly high: number }): boolean {
+  const { registers } = pv.processor
+  const { low, high } = value
+  switch (register) {
+    case MSR.FS_BASE:
+    case MSR.GS_BASE:
+    case MSR.KERNEL_GS_BASE:
+      if (!isCanonical(signedFromParts(low, high))) return false
+      if (register === MSR.KERNEL_GS_BASE) registers.setKernelGsBase(low, high)
+      else setSegmentBase(registers, register === MSR.FS_BASE ? SEGMENT.fs : SEGMENT.gs, value)
+      return true
+    // Linux writes back what it has read.
+    case MSR.EFER: return low === GUEST_EFER && high === 0
+    case HYPERCALL_PAGE: return (low & 0xfff) === 0 && high === 0 && host.writeHypercallPage(pv, low >>> 12)
+    default: return DROPPED.has(register) || isCounter(register)
+  }
+}

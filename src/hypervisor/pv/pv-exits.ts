@@ -1,0 +1,151 @@
+/**
+ * What the exits of a PV vCPU's processor mean: hypercalls, traps for the guest's own handlers, writes to page tables,
+ * instructions to carry out in the guest's place.
+ * Reference: xen/arch/x86/traps.c, do_trap, do_general_protection, fixup_page_fault; x86_64/entry.S.
+ */
+import { GPR, RFLAGS, VECTOR } from '../../x86/index.ts'
+import { TWO_32, type EventHub } from '../../util/index.ts'
+import { CALL_AGAIN, CALL_SILENT, HypercallArguments } from '../hypercalls/call.ts'
+import type { HypercallDispatcher } from '../hypercalls/dispatch.ts'
+import type { HypervisorEvent } from '../hypervisor-events.ts'
+import type { VcpuExit } from '../vcpu-runner.ts'
+import type { Vcpu } from '../vcpu.ts'
+import { EXIT } from './processor-exits.ts'
+import type { PrivilegedOperations } from './privileged.ts'
+import { setTaskSwitched } from './pv-hypercalls.ts'
+import type { PvVcpu } from './pv-vcpu.ts'
+import type { WritableTables } from './writable-tables.ts'
+
+/** What the exits need. */
+export interface PvExitParts {
+  readonly hypercalls: HypercallDispatcher
+  readonly privileged: PrivilegedOperations
+  readonly writableTables: WritableTables
+  readonly hub: EventHub<HypervisorEvent>
+  crash(vcpu: Vcpu, reason: string): void
+}
+
+/** Registers that carry a hypercall's arguments. */
+const ARGUMENTS = [GPR.rdi, GPR.rsi, GPR.rdx, GPR.r10, GPR.r8, GPR.r9] as const
+/** Bytes of `syscall` and of `int n`. */
+const SHORT_INSTRUCTION = 2
+
+/** Gives exits their meaning. One object serves all vCPUs. */
+export class PvExits {
+  private readonly parts: PvExitParts
+  private readonly args = new HypercallArguments()
+
+  constructor(parts: PvExitParts) {
+    this.parts = parts
+  }
+
+  /** Handles one exit; the vCPU can be entered again afterwards unless its domain has crashed. */
+  handle(vcpu: Vcpu, exit: VcpuExit): void {
+    const { pv } = vcpu
+    if (pv === undefined) return
+    switch (exit.kind) {
+      case 'syscall':
+        this.syscall(vcpu, pv)
+        return
+      case 'exception':
+        this.exception(vcpu, pv, exit)
+        return
+      case 'interrupt':
+        this.interrupt(vcpu, pv, exit.vector)
+        return
+      case 'privileged':
+        if (!this.parts.privileged.emulate(vcpu, pv, exit.request)) this.inject(vcpu, VECTOR.GP, 0)
+        return
+      default:
+    }
+  }
+
+  /** Sends a trap to the guest's handler; without one the domain crashes. */
+  inject(vcpu: Vcpu, vector: number, errorCode: number, address = 0): void {
+    const { hub } = this.parts
+    if (hub.wants('trap-bounced')) {
+      hub.emit({ type: 'trap-bounced', domid: vcpu.domain, vcpu: vcpu.vcpu, vector, errorCode, address })
+    }
+    const entered = vcpu.runner?.enter({ kind: 'trap', vector, errorCode, address }) ?? false
+    if (!entered) this.parts.crash(vcpu, `no handler or stack for trap ${vector}, error code ${errorCode}, address ${address}`)
+  }
+
+  private syscall(vcpu: Vcpu, pv: PvVcpu): void {
+    const { registers } = pv.processor
+    const rip = registers.rip()
+    const flags = registers.flags() & ~RFLAGS.RF
+    registers.set(GPR.rcx, rip >>> 0, Math.floor(rip / TWO_32) >>> 0)
+    registers.set(GPR.r11, (flags | RFLAGS.IF) >>> 0, 0)
+    if (pv.inKernel) this.hypercall(vcpu, pv)
+    else if (vcpu.runner?.enter({ kind: 'syscall' }) !== true) this.parts.crash(vcpu, 'syscall without a callback or kernel stack')
+  }
+
+  private hypercall(vcpu: Vcpu, pv: PvVcpu): void {
+    const { registers } = pv.processor
+    const { args } = this
+    for (let i = 0; i < ARGUMENTS.length; i += 1) {
+      args.low[i] = registers.low(ARGUMENTS[i]!)
+      args.high[i] = registers.high(ARGUMENTS[i]!)
+    }
+    const number = registers.high(GPR.rax) === 0 ? registers.low(GPR.rax) : -1
+    const result = this.parts.hypercalls.call(vcpu, number, args)
+    if (result === CALL_SILENT) return
+    if (result === CALL_AGAIN) {
+      this.repeat(pv)
+      return
+    }
+    registers.set(GPR.rax, result >>> 0, Math.floor(result / TWO_32) >>> 0)
+  }
+
+  /** Lets the guest execute its `syscall` once more, with the arguments that are left. */
+  private repeat(pv: PvVcpu): void {
+    const { registers } = pv.processor
+    for (let i = 0; i < ARGUMENTS.length; i += 1) registers.set(ARGUMENTS[i]!, this.args.low[i]!, this.args.high[i]!)
+    this.rewind(pv)
+  }
+
+  private rewind(pv: PvVcpu): void {
+    const rip = pv.processor.registers.rip() - SHORT_INSTRUCTION
+    pv.processor.registers.setRip(rip >>> 0, Math.floor(rip / TWO_32) >>> 0)
+  }
+
+  private exception(
+    vcpu: Vcpu,
+    pv: PvVcpu,
+    exit: { readonly vector: number; readonly errorCode: number; readonly address: number },
+  ): void {
+    const { vector, errorCode, address } = exit
+    if (vector === VECTOR.PF) {
+      const outcome = this.parts.writableTables.attempt(vcpu, errorCode, address)
+      if (outcome === 'done') return
+      if (outcome === 'exit') {
+        this.afterWrite(vcpu, pv)
+        return
+      }
+    } else if (vector === VECTOR.UD) {
+      if (this.parts.privileged.emulateForced(vcpu, pv)) return
+    } else if (vector === VECTOR.NM && pv.taskSwitched) setTaskSwitched(pv, false)
+    this.inject(vcpu, vector, errorCode, address)
+  }
+
+  /** The instruction that was to write a page table ended in an exit of its own. */
+  private afterWrite(vcpu: Vcpu, pv: PvVcpu): void {
+    const { exit } = pv.processor
+    if (exit.reason === EXIT.EXCEPTION) this.inject(vcpu, exit.vector, exit.errorCode, exit.address)
+    else this.inject(vcpu, VECTOR.GP, 0)
+  }
+
+  /** `int n`: #BP and #OF always, the others as far as the guest's trap table lets the mode call them. */
+  private interrupt(vcpu: Vcpu, pv: PvVcpu, vector: number): void {
+    const level = pv.trapFlags[vector]! & 3
+    const isAllowed = vector === VECTOR.BP || vector === VECTOR.OF || (pv.inKernel ? level >= 1 : level === 3)
+    if (isAllowed) {
+      this.inject(vcpu, vector, -1)
+      return
+    }
+    this.rewind(pv)
+    // The error code names the gate in the interrupt table.
+    this.inject(vcpu, VECTOR.GP, vector * 8 + 2)
+  }
+}
+
