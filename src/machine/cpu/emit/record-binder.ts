@@ -6,6 +6,7 @@
  * hot path: each handler's loads are what an emulated instruction costs; places are worked out once and kept in locals.
  */
 import type { Code, Label } from '../../../wasm/index.ts'
+import { VECTOR } from '../../../x86/index.ts'
 import { RECORD } from '../record.ts'
 import { STATUS, State, TLB } from '../state.ts'
 import { typeOf } from './binder.ts'
@@ -162,7 +163,20 @@ export abstract class RecordBinder implements Binder {
   abstract branch(from: 'end' | 'middle'): void
   abstract leave(status: number): void
   abstract handler(): void
+  abstract giveUp(): void
+  protected abstract misaligned(): void
   abstract runtime(name: string): void
+
+  requireAligned(address: number, bytes: number): void {
+    const c = this.code
+    c.get(address)
+    c.op('i32.wrap_i64')
+    c.i32(bytes - 1)
+    c.op('i32.and')
+    c.if()
+    this.misaligned()
+    c.end()
+  }
 
   thisIp(): void {
     this.pushPage()
@@ -312,6 +326,15 @@ export class FastBinder extends RecordBinder {
     })
   }
 
+  giveUp(): void {
+    this.advance()
+    this.code.br(this.labels.slow)
+  }
+
+  protected misaligned(): void {
+    this.giveUp()
+  }
+
   hostForRead(address: number, bytes: number): void {
     this.host('read', address, bytes)
   }
@@ -456,6 +479,26 @@ export class FullBinder extends RecordBinder {
     this.code.get(this.record)
     this.code.call(this.functions.handler)
     this.code.set(this.status)
+  }
+
+  giveUp(): void {
+    this.handler()
+    this.code.get(this.status)
+    this.code.op('return')
+  }
+
+  protected misaligned(): void {
+    this.fault(VECTOR.GP)
+  }
+
+  /** Leaves with a fault whose error code, if it has one, is 0. */
+  private fault(vector: number): void {
+    for (const [offset, value] of [[State.faultVector.offset, vector], [State.faultCode.offset, 0]] as const) {
+      this.code.get(this.base)
+      this.code.i32(value)
+      this.code.memory('i32.store', offset)
+    }
+    this.leave(STATUS.FAULT)
   }
 
   runtime(name: string): void {
