@@ -12,17 +12,22 @@ import { toMachine } from './page-tables.ts'
 
 /** What is used of the control interface. */
 export type RestoreControl = Pick<ControlInterface,
-  'populatePhysmap' | 'frameBytes' | 'markWritten' | 'domainInfo' | 'pinTable' | 'setVcpuContext' | 'seedGrant'>
+  'populatePhysmap' | 'releaseFrames' | 'frameBytes' | 'markWritten' | 'domainInfo' | 'pinTable' | 'setVcpuContext' | 'seedGrant'>
 
-/** Where console and XenStore of the new domain are to be found. */
-export interface RestoredRings {
+/** Where in the new domain things are to be found. */
+export interface RestoredImage {
   readonly xenstoreFrame: Mfn
   readonly consoleFrame: Mfn
+  readonly startInfoFrame: Mfn
+  /** The new frame of each pfn; undefined where the domain has none. */
+  readonly frames: readonly (Mfn | undefined)[]
 }
 
 /** What the toolstack has prepared for the new domain. */
 export interface RestoreTarget {
   readonly domain: DomId
+  /** Guests in TypeScript have neither page tables nor registers. */
+  readonly kind: 'pv' | 'typescript'
   /** Frames that the domain may own. */
   readonly maxPages: number
   readonly xenstorePort: EventPort
@@ -35,6 +40,8 @@ const DOM0 = 0 as DomId
 const PAGE = 4096
 /** Page-table types hold their level in the low three bits. */
 const levelOf = (type: number): number => (type === PAGE_TYPE.NORMAL || type >= PAGE_TYPE.BROKEN ? 0 : type & 7)
+
+const isPresent = (type: number): boolean => type !== PAGE_TYPE.INVALID && type !== PAGE_TYPE.BROKEN
 
 const bad = (what: string, details: Record<string, unknown> = {}): XenError => new XenError('INVALID_STREAM', what, { details })
 const viewOf = (data: Uint8Array): DataView => new DataView(data.buffer, data.byteOffset, data.byteLength)
@@ -65,13 +72,29 @@ export class PvImageReader {
     return this.pages.size
   }
 
-  /** Reads records up to and including `end` or `checkpoint`; tells which. */
-  async read(reader: SaveStreamReader, onRecord: (record: ImageRecord) => void = () => undefined): Promise<'end' | 'checkpoint'> {
+  /**
+   * Reads records up to and including `end` or `checkpoint`; tells which. `onRecord` may wait, which holds the reader
+   * back; what it throws ends the reading.
+   */
+  async read(reader: SaveStreamReader, onRecord?: (record: ImageRecord) => void | Promise<void>): Promise<'end' | 'checkpoint'> {
     for (;;) {
+      const offset = reader.offset
       const record = await reader.readImageRecord()
-      this.take(record)
-      onRecord(record)
+      this.named(record.type, offset, () => this.take(record))
+      await onRecord?.(record)
       if (record.type === 'end' || record.type === 'checkpoint') return record.type
+    }
+  }
+
+  /** Runs `step`; an error of the stream that it throws names the record. */
+  private named(record: string, offset: number, step: () => void): void {
+    try {
+      step()
+    } catch (error) {
+      if (!XenError.is(error, 'INVALID_STREAM')) throw error
+      throw new XenError('INVALID_STREAM', `record ${record} at offset ${offset}: ${error.message}`, {
+        details: { ...error.details, record, offset }, cause: error,
+      })
     }
   }
 
@@ -108,10 +131,15 @@ export class PvImageReader {
 
   private takePages(record: Extract<ImageRecord, { type: 'page-data' }>): void {
     if (this.p2mFrames === undefined) throw bad('PAGE_DATA comes before P2M_FRAMES')
+    const wrong = record.pages.find(({ pfn }) => pfn > this.maxPfn)
+    if (wrong !== undefined) throw bad(`page ${wrong.pfn} lies beyond the p2m's end ${this.maxPfn}`, { pfn: wrong.pfn })
+    this.populate(record.pages.filter(({ pfn, type }) => isPresent(type) && !this.pages.has(pfn)).map(({ pfn }) => pfn))
     for (const { pfn, type, contents } of record.pages) {
-      if (pfn > this.maxPfn) throw bad(`page ${pfn} lies beyond the p2m's end ${this.maxPfn}`, { pfn })
-      if (type === PAGE_TYPE.INVALID || type === PAGE_TYPE.BROKEN) continue
-      const frame = this.pages.get(pfn)?.frame ?? this.populate(pfn)
+      if (!isPresent(type)) {
+        this.drop(pfn)
+        continue
+      }
+      const { frame } = this.pages.get(pfn)!
       this.pages.set(pfn, { frame, type })
       if (contents === undefined) continue
       this.control.frameBytes(this.target.domain, frame).set(contents)
@@ -119,11 +147,27 @@ export class PvImageReader {
     }
   }
 
-  private populate(pfn: number): Mfn {
-    if (this.pages.size >= this.target.maxPages) {
-      throw bad(`the image holds more pages than the domain may own (${this.target.maxPages})`, { pfn })
+  /** Gives the domain frames for these pages, neighbours together. */
+  private populate(pfns: readonly number[]): void {
+    const wanted = [...new Set(pfns)]
+    if (this.pages.size + wanted.length > this.target.maxPages) {
+      throw bad(`the image holds more pages than the domain may own (${this.target.maxPages})`, { maxPages: this.target.maxPages })
     }
-    return this.control.populatePhysmap(this.target.domain, 1, pfn)[0]!
+    for (let start = 0; start < wanted.length;) {
+      let end = start + 1
+      while (end < wanted.length && wanted[end] === wanted[end - 1]! + 1) end += 1
+      const frames = this.control.populatePhysmap(this.target.domain, end - start, wanted[start]!)
+      for (const [i, frame] of frames.entries()) this.pages.set(wanted[start + i]!, { frame, type: PAGE_TYPE.NORMAL })
+      start = end
+    }
+  }
+
+  /** The guest has given the page away since an earlier round. */
+  private drop(pfn: number): void {
+    const page = this.pages.get(pfn)
+    if (page === undefined) return
+    this.control.releaseFrames(this.target.domain, [page.frame])
+    this.pages.delete(pfn)
   }
 
   private takeVcpu(record: Extract<ImageRecord, { readonly blob: Uint8Array }>): void {
@@ -131,23 +175,35 @@ export class PvImageReader {
     if (record.blob.length !== VcpuGuestContext.size) {
       throw bad(`the context of vCPU ${record.vcpu} has ${record.blob.length} bytes, not ${VcpuGuestContext.size}`)
     }
+    const { maxVcpu } = this.control.domainInfo(this.target.domain)
+    if (record.vcpu > maxVcpu) throw bad(`vCPU ${record.vcpu} of a domain whose last is ${maxVcpu}`, { vcpu: record.vcpu })
     this.contexts.set(record.vcpu, decodeVcpuContext(viewOf(record.blob), 0))
   }
 
-  /** Puts the domain together; it can be unpaused afterwards. Throws INVALID_STREAM when the image lacks something. */
-  finish(): RestoredRings {
+  /** Puts the domain together; it can be unpaused afterwards. Throws INVALID_STREAM when the image lacks something or lies. */
+  finish(): RestoredImage {
+    try {
+      return this.assemble()
+    } catch (error) {
+      if (!XenError.is(error, 'INVALID_STATE') && !XenError.is(error, 'INVALID_ARGUMENT')) throw error
+      throw new XenError('INVALID_STREAM', `the image cannot be put together: ${error.message}`, { details: error.details, cause: error })
+    }
+  }
+
+  private assemble(): RestoredImage {
     if (this.sharedInfo === undefined) throw bad('the image has no SHARED_INFO')
     if (!this.contexts.has(0)) throw bad('the image has no vCPU 0')
+    const { domain, kind } = this.target
     this.writeP2m()
     const rings = this.patchStartInfo()
-    this.convertTables()
-    this.pinTables()
     this.writeSharedInfo(this.sharedInfo)
-    for (const [vcpu, context] of this.contexts) this.control.setVcpuContext(this.target.domain, vcpu, this.local(context, vcpu))
-    const seed = (ref: GrantRef, frame: Mfn): void =>
-      this.control.seedGrant(this.target.domain, ref, { remote: DOM0, frame })
-    seed(RESERVED.console, rings.consoleFrame)
-    seed(RESERVED.xenstore, rings.xenstoreFrame)
+    if (kind === 'pv') {
+      this.convertTables()
+      this.pinTables()
+      for (const [vcpu, context] of this.contexts) this.control.setVcpuContext(domain, vcpu, this.local(context, vcpu))
+    }
+    this.control.seedGrant(domain, RESERVED.console, { remote: DOM0, frame: rings.consoleFrame })
+    this.control.seedGrant(domain, RESERVED.xenstore, { remote: DOM0, frame: rings.xenstoreFrame })
     return rings
   }
 
@@ -175,7 +231,7 @@ export class PvImageReader {
   }
 
   /** start_info names frames and ports of the old host; vCPU 0 says in edx where it lies. */
-  private patchStartInfo(): RestoredRings {
+  private patchStartInfo(): RestoredImage {
     const pfn = Number(BigInt.asUintN(52, this.contexts.get(0)!.user.rdx))
     const view = viewOf(this.bytes(pfn, 'start_info'))
     const xenstoreFrame = this.frame(StartInfo.storeMfn.number(view, 0), 'the XenStore ring')
@@ -189,7 +245,8 @@ export class PvImageReader {
     StartInfo.consoleMfn.setNumber(view, 0, consoleFrame)
     StartInfo.consoleEvtchn.set(view, 0, this.target.consolePort)
     this.control.markWritten(this.frame(pfn, 'start_info'))
-    return { xenstoreFrame, consoleFrame }
+    const frames = Array.from({ length: this.maxPfn + 1 }, (_, i) => this.pages.get(i)?.frame)
+    return { xenstoreFrame, consoleFrame, startInfoFrame: this.frame(pfn, 'start_info'), frames }
   }
 
   private convertTables(): void {

@@ -27,12 +27,20 @@ const EXTENDED_SIZE = 64
 
 const levels: Partial<Record<FrameInfo['type'], number>> = { l1: 1, l2: 2, l3: 3, l4: 4 }
 
+/** How pages are written. */
+export interface WritePagesOptions {
+  /** The domain runs meanwhile. */
+  readonly live?: boolean
+  /** Called with the number of pages behind each batch; what it throws or rejects ends the writing. */
+  readonly onBatch?: (pages: number) => void | Promise<void>
+}
+
 /** Writes one domain's image. */
 export class PvImageWriter {
   private readonly control: SaveControl
   private readonly domain: DomId
   private readonly writer: SaveStreamWriter
-  private readonly p2m: PhysToMachine
+  private p2m: PhysToMachine
 
   /** Throws INVALID_STATE when the guest has no usable p2m. */
   constructor(control: SaveControl, domain: DomId, writer: SaveStreamWriter) {
@@ -47,6 +55,21 @@ export class PvImageWriter {
     return this.p2m.maxPfn
   }
 
+  /** Reads the guest's p2m anew: its balloon may have changed entries. Throws INVALID_STATE when the list itself has moved. */
+  refresh(): void {
+    const now = readP2m(this.control, this.domain)
+    const { frames, maxPfn } = this.p2m
+    if (now.maxPfn !== maxPfn || now.frames.some((frame, i) => frame !== frames[i])) {
+      throw new XenError('INVALID_STATE', 'the guest has moved its p2m while it was being copied', { details: { domain: this.domain } })
+    }
+    this.p2m = now
+  }
+
+  /** The pfn of a frame of the domain; undefined when it has none. */
+  pfnOfFrame(frame: Mfn): number | undefined {
+    return this.ownPfn(frame)
+  }
+
   /** Headers and what is known before any page. */
   async writeStart(policy: ProcessorPolicy): Promise<void> {
     await this.writer.writeImageHeader(XEN_VERSION)
@@ -58,23 +81,26 @@ export class PvImageWriter {
     await this.writer.writeImageRecord({ type: 'p2m-frames', startPfn: 0, endPfn: this.p2m.maxPfn - 1, frames })
   }
 
-  /** Writes the pages of the given pfns, in batches. `live`: a table that just changes is left for the next round. */
-  async writePages(pfns: Iterable<number>, options: { readonly live?: boolean; readonly onBatch?: (pages: number) => void } = {}): Promise<number[]> {
+  /**
+   * Writes the pages of the given pfns, in batches, each of which is taken at one instant. `live`: a table that just
+   * changes is left for the next round and returned.
+   */
+  async writePages(pfns: Iterable<number>, options: WritePagesOptions = {}): Promise<number[]> {
     const postponed: number[] = []
-    let batch: PageEntry[] = []
-    const flush = async (): Promise<void> => {
-      if (batch.length === 0) return
-      await this.writer.writeImageRecord({ type: 'page-data', pages: batch })
-      options.onBatch?.(batch.length)
-      batch = []
+    const iterator = pfns[Symbol.iterator]()
+    for (;;) {
+      // No await between here and the encoding inside writeImageRecord: pages are views of the guest's memory.
+      const pages: PageEntry[] = []
+      let next = iterator.next()
+      for (; next.done !== true; next = iterator.next()) {
+        const entry = this.pageEntry(next.value, options.live === true)
+        if (entry === undefined) postponed.push(next.value)
+        else if (pages.push(entry) >= MAX_BATCH_PAGES) break
+      }
+      if (pages.length > 0) await this.writer.writeImageRecord({ type: 'page-data', pages })
+      if (pages.length > 0) await options.onBatch?.(pages.length)
+      if (next.done === true) return postponed
     }
-    for (const pfn of pfns) {
-      const entry = this.pageEntry(pfn, options.live === true)
-      if (entry === undefined) postponed.push(pfn)
-      else if (batch.push(entry) >= MAX_BATCH_PAGES) await flush()
-    }
-    await flush()
-    return postponed
   }
 
   /** One page as the stream holds it; undefined for a table that cannot be read consistently while the guest runs. */
@@ -85,8 +111,7 @@ export class PvImageWriter {
     if (info.owner !== this.domain) return { pfn, type: PAGE_TYPE.INVALID, contents: undefined }
     const level = info.validated ? levels[info.type] : undefined
     const bytes = this.control.frameBytes(this.domain, frame)
-    // A copy: the sink may keep the record while a running guest writes on.
-    if (level === undefined) return { pfn, type: PAGE_TYPE.NORMAL, contents: bytes.slice() }
+    if (level === undefined) return { pfn, type: PAGE_TYPE.NORMAL, contents: bytes }
     try {
       const contents = toPseudoPhysical(bytes, { level, pfn }, (mfn) => this.ownPfn(mfn as Mfn))
       return { pfn, type: level | (info.pinned ? PAGE_TYPE_PINNED : 0), contents }

@@ -1,0 +1,123 @@
+/**
+ * As much of a hypervisor as saving and restoring an image needs, for one domain: frames, machine-to-physical numbers,
+ * page tables that are typed when they are pinned, and vCPU contexts. System tests use the real one.
+ */
+import type { DomainInfo, FrameInfo, HostInfo, VcpuContext, VcpuInfoSnapshot } from '../../src/hypervisor/index.ts'
+import type { RestoreControl } from '../../src/toolstack/save/image-reader.ts'
+import type { SaveControl } from '../../src/toolstack/save/image-writer.ts'
+import { XenError, type DomId, type GrantRef, type Mfn } from '../../src/util/index.ts'
+import { PAGE_SHIFT, PTE, PTE_HIGH_FRAME } from '../../src/x86/index.ts'
+
+interface Frame {
+  readonly bytes: Uint8Array
+  pfn: number | undefined
+  level: number
+  pinned: boolean
+}
+
+const TYPES = ['none', 'l1', 'l2', 'l3', 'l4'] as const
+
+/** One domain on a host of `total` frames. */
+export class FrameHost implements SaveControl, RestoreControl {
+  readonly domain = 7 as DomId
+  readonly sharedInfoFrame: Mfn
+  readonly frames = new Map<number, Frame>()
+  readonly contexts = new Map<number, VcpuContext>()
+  readonly grants = new Map<number, number>()
+  private readonly total: number
+  private readonly vcpus: number
+  private nextFrame = 1000
+
+  constructor(total = 4096, vcpus = 1) {
+    this.total = total
+    this.vcpus = vcpus
+    this.sharedInfoFrame = this.add(undefined)
+  }
+
+  private add(pfn: number | undefined): Mfn {
+    // Not in order, so that nothing works by accident.
+    this.nextFrame += 7
+    this.frames.set(this.nextFrame, { bytes: new Uint8Array(4096), pfn, level: 0, pinned: false })
+    return this.nextFrame as Mfn
+  }
+
+  private frame(frame: number): Frame {
+    const found = this.frames.get(frame)
+    if (found === undefined) throw new XenError('INVALID_ADDRESS', `frame ${frame} is not the domain's`)
+    return found
+  }
+
+  populatePhysmap(_: DomId, count: number, firstPfn?: number): Mfn[] {
+    if (this.frames.size + count > this.total) throw new XenError('OUT_OF_MEMORY', 'no frames are left')
+    return Array.from({ length: count }, (_unused, i) => this.add(firstPfn === undefined ? undefined : firstPfn + i))
+  }
+
+  releaseFrames(_: DomId, frames: readonly Mfn[]): number {
+    return frames.filter((frame) => this.frames.delete(frame)).length
+  }
+
+  frameBytes(_: DomId, frame: Mfn): Uint8Array {
+    return this.frame(frame).bytes
+  }
+
+  markWritten(): void {}
+
+  machineToPhys(frame: Mfn): number | undefined {
+    return this.frames.get(frame)?.pfn
+  }
+
+  frameInfo(frame: Mfn): FrameInfo {
+    const found = this.frames.get(frame)
+    return {
+      owner: found === undefined || frame === this.sharedInfoFrame ? undefined : this.domain, type: TYPES[found?.level ?? 0]!,
+      typeCount: 1, references: 1, pinned: found?.pinned ?? false, validated: (found?.level ?? 0) > 0,
+    }
+  }
+
+  pinTable(_: DomId, frame: Mfn, level: 1 | 2 | 3 | 4): void {
+    this.validate(frame, level)
+    this.frame(frame).pinned = true
+  }
+
+  private validate(mfn: number, level: number): void {
+    const frame = this.frame(mfn)
+    if (frame.level === level) return
+    if (frame.level !== 0) throw new XenError('INVALID_STATE', `frame ${mfn} is a table of level ${frame.level} already`)
+    frame.level = level
+    const view = new DataView(frame.bytes.buffer, frame.bytes.byteOffset, 4096)
+    for (let at = 0; at < 4096; at += 8) {
+      if ((view.getUint32(at, true) & PTE.PRESENT) === 0) continue
+      const next = (view.getUint32(at + 4, true) & PTE_HIGH_FRAME) * 2 ** 20 + (view.getUint32(at, true) >>> PAGE_SHIFT)
+      if (level > 1) this.validate(next, level - 1)
+      else this.frame(next)
+    }
+  }
+
+  setVcpuContext(_: DomId, vcpu: number, context: VcpuContext): void {
+    this.contexts.set(vcpu, context)
+  }
+
+  getVcpuContext(_: DomId, vcpu: number): VcpuContext {
+    return this.contexts.get(vcpu)!
+  }
+
+  seedGrant(_: DomId, ref: GrantRef, entry: { readonly frame: Mfn }): void {
+    this.grants.set(ref, entry.frame)
+  }
+
+  vcpuInfo(_: DomId, vcpu: number): VcpuInfoSnapshot {
+    return { vcpu, online: this.contexts.has(vcpu), running: false, blocked: false, cpuTime: 0, cpu: 0 }
+  }
+
+  domainInfo(): DomainInfo {
+    return {
+      domid: this.domain, kind: 'pv', privileged: false, running: false, blocked: false, paused: true, shutdown: true, crashed: false,
+      dying: false, shutdownReason: 2, totalPages: this.frames.size - 1, maxPages: this.total, sharedInfoFrame: this.sharedInfoFrame,
+      cpuTime: 0, onlineVcpus: this.contexts.size, maxVcpu: this.vcpus - 1, handle: new Uint8Array(16),
+    }
+  }
+
+  hostInfo(): HostInfo {
+    return { totalFrames: this.total, freeFrames: this.total - this.frames.size, physicalCpus: 1, scheduler: 'none', time: 5_000_000, tscHertz: 1e9 }
+  }
+}

@@ -1,0 +1,138 @@
+import { describe, expect, test } from 'vitest'
+import { SharedInfo, StartInfo } from '../../../../src/abi/index.ts'
+import { PvImageReader } from '../../../../src/toolstack/save/image-reader.ts'
+import { PvImageWriter } from '../../../../src/toolstack/save/image-writer.ts'
+import { type ImageRecord, PAGE_TYPE, type PageEntry, SaveStreamReader, SaveStreamWriter } from '../../../../src/toolstack/stream/index.ts'
+import type { EventPort, Mfn } from '../../../../src/util/index.ts'
+import { FrameHost } from '../../../support/frame-host.ts'
+import { savedMini } from '../../../support/saved-mini.ts'
+
+const PORTS = { xenstorePort: 21 as EventPort, consolePort: 22 as EventPort }
+
+async function openImage(file: Uint8Array): Promise<SaveStreamReader> {
+  const reader = new SaveStreamReader([file])
+  await reader.readXlHeader()
+  await reader.readContainerHeader()
+  expect(await reader.readContainerRecord()).toEqual({ type: 'libxc-context' })
+  await reader.readImageHeader()
+  return reader
+}
+
+async function records(file: Uint8Array): Promise<ImageRecord[]> {
+  const reader = await openImage(file)
+  const all: ImageRecord[] = []
+  do all.push(await reader.readImageRecord()); while (all.at(-1)!.type !== 'end')
+  return all
+}
+
+const pagesOf = (all: readonly ImageRecord[]): PageEntry[] => all.flatMap((record) => (record.type === 'page-data' ? record.pages : []))
+const viewOf = (data: Uint8Array): DataView => new DataView(data.buffer, data.byteOffset, data.byteLength)
+
+async function restored(file: Uint8Array, maxPages = 2000) {
+  const host = new FrameHost()
+  const image = new PvImageReader(host, { domain: host.domain, kind: 'pv', maxPages, ...PORTS })
+  await image.read(await openImage(file))
+  return { host, image, result: image.finish() }
+}
+
+async function saved(host: FrameHost): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = []
+  const stream = new SaveStreamWriter({ write: (chunk) => void chunks.push(chunk) })
+  await stream.writeXlHeader('{}')
+  await stream.writeContainerHeader()
+  await stream.writeContainerRecord({ type: 'libxc-context' })
+  const image = new PvImageWriter(host, host.domain, stream)
+  await image.writeStart({ cpuid: [], msrs: [] })
+  await image.writePages(Array.from({ length: image.pageCount }, (_, pfn) => pfn))
+  await image.writeEnd()
+  await image.writeFinish()
+  await stream.writeContainerRecord({ type: 'end' })
+  return Buffer.concat(chunks)
+}
+
+describe('a domain that real Xen saved', () => {
+  test('gets its memory, with the frames of this host in list, start_info and page tables', async () => {
+    const { host, result } = await restored(savedMini())
+    expect(host.frames.size).toBe(1024 + 1)
+    expect(host.contexts.size).toBe(1)
+    const { kernelTable, user, eventCallback, traps } = host.contexts.get(0)!
+    expect(host.frameInfo(kernelTable as Mfn)).toMatchObject({ type: 'l4', pinned: true, validated: true })
+    expect(Number(user.rdx)).toBe(result.startInfoFrame)
+    expect(eventCallback >> 32n).toBe(0xffffffffn)
+    expect(traps.length).toBeGreaterThan(10)
+    const start = viewOf(host.frameBytes(host.domain, result.startInfoFrame))
+    expect(StartInfo.nrPages.number(start, 0)).toBe(1024)
+    expect(StartInfo.storeEvtchn.get(start, 0)).toBe(21)
+    expect(StartInfo.consoleEvtchn.get(start, 0)).toBe(22)
+    expect(StartInfo.storeMfn.number(start, 0)).toBe(result.xenstoreFrame)
+    expect(StartInfo.sharedInfo.number(start, 0)).toBe(host.sharedInfoFrame * 4096)
+    expect([host.grants.get(0), host.grants.get(1)]).toEqual([result.consoleFrame, result.xenstoreFrame])
+    expect(new TextDecoder().decode(StartInfo.cmdLine.get(start, 0).subarray(0, 11))).toBe('hello=world')
+  })
+
+  test('has every port masked and none pending, and still says where its p2m is', async () => {
+    const { host } = await restored(savedMini())
+    const page = host.frameBytes(host.domain, host.sharedInfoFrame)
+    const { evtchnMask, evtchnPending, arch } = SharedInfo
+    expect(page.subarray(evtchnMask.offset, evtchnMask.offset + evtchnMask.size).every((byte) => byte === 0xff)).toBe(true)
+    expect(page.subarray(evtchnPending.offset, evtchnPending.offset + evtchnPending.size).every((byte) => byte === 0)).toBe(true)
+    expect(arch.layout.maxPfn.number(viewOf(page), arch.at(0))).toBe(1024)
+  })
+
+  test('is saved again page by page as Xen wrote it, but for what names the host', async () => {
+    const file = savedMini()
+    const { host, result } = await restored(file)
+    const original = await records(file)
+    const p2m = original.flatMap((record) => (record.type === 'p2m-frames' ? record.frames : []))
+    describeP2m(host, result.frames, p2m)
+    const before = new Map(pagesOf(original).map((page) => [page.pfn, page]))
+    const changed: number[] = []
+    const again = await records(await saved(host))
+    for (const { pfn, type, contents } of pagesOf(again)) {
+      expect([pfn, type]).toEqual([pfn, before.get(pfn)!.type])
+      if (Buffer.compare(contents!, before.get(pfn)!.contents!) !== 0) changed.push(pfn)
+    }
+    const startInfo = host.machineToPhys(result.startInfoFrame)!
+    expect(changed.sort((a, b) => a - b)).toEqual([...p2m, startInfo, TREE.top, TREE.middle].sort((a, b) => a - b))
+    expect(again.map(({ type }) => type).filter((type) => type !== 'page-data')).toEqual([
+      'pv-info', 'static-data-end', 'p2m-frames', 'tsc-info', 'shared-info', 'vcpu-basic', 'vcpu-extended', 'end',
+    ])
+  })
+
+  test('is refused when the domain may not own as many pages', async () => {
+    await expect(restored(savedMini(), 1000)).rejects.toMatchObject({
+      code: 'INVALID_STREAM', details: { record: 'page-data', maxPages: 1000, offset: expect.any(Number) },
+    })
+  })
+
+  test('that gave a page away while it was copied gets it back neither in its list nor from the host', async () => {
+    const file = savedMini()
+    const host = new FrameHost()
+    const image = new PvImageReader(host, { domain: host.domain, kind: 'pv', maxPages: 2000, ...PORTS })
+    await image.read(await openImage(file))
+    // The table that maps the topmost page, before and after.
+    const table = pagesOf(await records(file)).find(({ type, contents }) => type === PAGE_TYPE.L1 && viewOf(contents!).getUint32(4088, true) >>> 12 === 1023)!
+    const contents = table.contents!.slice()
+    contents.fill(0, 4088)
+    const chunks: Uint8Array[] = []
+    const later = new SaveStreamWriter({ write: (chunk) => void chunks.push(chunk) })
+    await later.writeImageRecord({ type: 'page-data', pages: [{ ...table, contents }, { pfn: 1023, type: PAGE_TYPE.INVALID, contents: undefined }] })
+    await later.writeImageRecord({ type: 'checkpoint' })
+    expect(await image.read(new SaveStreamReader(chunks))).toBe('checkpoint')
+    expect(image.finish().frames[1023]).toBeUndefined()
+    expect(host.frames.size).toBe(1023 + 1)
+  })
+})
+
+/** Free pages that serve as the tree over the p2m. */
+const TREE = { top: 1000, middle: 1001 } as const
+
+/** What the guest does when it goes on: it tells where its p2m is. */
+function describeP2m(host: FrameHost, frames: readonly (Mfn | undefined)[], p2m: readonly number[]): void {
+  const [top, middle] = [frames[TREE.top]!, frames[TREE.middle]!]
+  viewOf(host.frameBytes(host.domain, top)).setBigUint64(0, BigInt(middle), true)
+  const list = viewOf(host.frameBytes(host.domain, middle))
+  p2m.forEach((pfn, i) => list.setBigUint64(i * 8, BigInt(frames[pfn]!), true))
+  const page = viewOf(host.frameBytes(host.domain, host.sharedInfoFrame))
+  SharedInfo.arch.layout.pfnToMfnFrameListList.set(page, SharedInfo.arch.at(0), BigInt(top))
+}
