@@ -12,6 +12,10 @@ import type {
 export interface DomainEntry {
   readonly domain: DomId
   parameters: Record<string, number>
+  /** vCPUs it has. */
+  vcpuCount: number
+  /** The algorithm's own numbers; saved and restored as they are. */
+  readonly numbers: Record<string, number>
 }
 
 /** A vCPU as schedulers see it. */
@@ -52,6 +56,10 @@ export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
   /** vCPUs that can run and do not, in the algorithm's order. */
   protected readonly queue: VcpuEntry<V>[] = []
   protected global: Record<string, number>
+  /** CPUs that the caller has been told to ask and has not asked yet. */
+  protected readonly asked: boolean[]
+  /** The algorithm's own numbers for the host. */
+  protected readonly numbers: Record<string, number> = {}
   private readonly domainTable: ParameterTable
   private readonly globalTable: ParameterTable
 
@@ -61,6 +69,7 @@ export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
     }
     this.cpuCount = cpuCount
     this.running = new Array<VcpuEntry<V> | undefined>(cpuCount).fill(undefined)
+    this.asked = new Array<boolean>(cpuCount).fill(false)
     this.domainTable = domainTable
     this.globalTable = globalTable
     this.global = defaults(globalTable)
@@ -77,8 +86,15 @@ export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
     return {}
   }
 
+  /** Numbers that a new domain starts with. */
+  protected freshDomainNumbers(): Record<string, number> {
+    return {}
+  }
+
   addDomain(domain: DomId): void {
-    this.domains.set(domain, { domain, parameters: defaults(this.domainTable) })
+    this.domains.set(domain, {
+      domain, parameters: defaults(this.domainTable), vcpuCount: 0, numbers: this.freshDomainNumbers(),
+    })
   }
 
   removeDomain(domain: DomId): void {
@@ -87,6 +103,7 @@ export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
 
   addVcpu(vcpu: V, now: number): void {
     const domain = this.domainOf(vcpu.domain)
+    domain.vcpuCount += 1
     const all = cpuSet(this.cpuCount, Array.from({ length: this.cpuCount }, (_, cpu) => cpu))
     this.vcpus.set(vcpu, {
       ref: vcpu, domain, runnable: false, cpu: -1, since: now, hard: all, soft: all,
@@ -94,11 +111,14 @@ export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
     })
   }
 
-  removeVcpu(vcpu: V, now: number): void {
+  removeVcpu(vcpu: V, now: number): number {
     this.sleep(vcpu, now)
     const entry = this.vcpus.get(vcpu)
-    if (entry !== undefined && entry.cpu >= 0) this.running[entry.cpu] = undefined
+    if (entry === undefined) return -1
+    if (entry.cpu >= 0) this.running[entry.cpu] = undefined
+    entry.domain.vcpuCount -= 1
     this.vcpus.delete(vcpu)
+    return entry.cpu
   }
 
   wake(vcpu: V, now: number): number {
@@ -106,8 +126,7 @@ export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
     if (entry.runnable) return -1
     entry.runnable = true
     // Still on its CPU, which has not been asked since it went to sleep: it simply goes on.
-    if (entry.cpu >= 0) return entry.cpu
-    return this.enqueue(entry, now)
+    return this.ask(entry.cpu >= 0 ? entry.cpu : this.enqueue(entry, now))
   }
 
   sleep(vcpu: V, now: number): void {
@@ -133,8 +152,8 @@ export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
     entry.hard = hard
     entry.soft = soft
     this.affinityChanged(entry, now)
-    if (entry.cpu >= 0) return entry.cpu
-    return entry.runnable ? this.idleCpuFor(entry) : -1
+    if (entry.cpu >= 0) return this.ask(entry.cpu)
+    return entry.runnable ? this.ask(this.idleCpuFor(entry)) : -1
   }
 
   parameters(domain: DomId, _vcpu?: number): SchedulerParameters {
@@ -160,14 +179,18 @@ export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
     return {
       kind: this.name,
       cpus: this.cpuCount,
-      domains: [...this.domains.values()].map(({ domain, parameters }) => ({ domain, parameters: { ...parameters } })),
+      domains: [...this.domains.values()].map(({ domain, parameters, numbers }) => (
+        { domain, parameters: { ...parameters }, numbers: { ...numbers } }
+      )),
       vcpus: entries.map((entry): SavedVcpu => ({
         domain: entry.ref.domain, vcpu: entry.ref.vcpu, runnable: entry.runnable,
         hard: [...entry.hard], soft: [...entry.soft], numbers: { ...entry.numbers, since: entry.since },
       })),
       running: this.running.map(index),
       queue: this.queue.map(index),
+      asked: this.asked.flatMap((asked, cpu) => (asked ? [cpu] : [])),
       global: { ...this.global },
+      numbers: { ...this.numbers },
     }
   }
 
@@ -176,9 +199,12 @@ export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
       throw brokenState(`it is of ${state.cpus} CPUs under ${state.kind}`)
     }
     this.global = changed(this.globalTable, this.global, state.global)
-    for (const { domain, parameters } of state.domains) {
+    takeNumbers(this.numbers, state.numbers)
+    for (const { domain, parameters, numbers } of state.domains) {
       this.addDomain(domId(domain))
-      this.setParameters(domId(domain), parameters)
+      const entry = this.domainOf(domId(domain))
+      entry.parameters = changed(this.domainTable, entry.parameters, parameters)
+      takeNumbers(entry.numbers, numbers)
     }
     const entries = state.vcpus.map((saved) => this.loadVcpu(saved, resolve))
     this.placeVcpus(state, entries)
@@ -211,6 +237,7 @@ export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
 
   /** Takes what runs off its CPU and charges it; undefined when the CPU was idle. */
   protected stop(cpu: number, now: number): VcpuEntry<V> | undefined {
+    this.asked[cpu] = false
     const entry = this.running[cpu]
     if (entry === undefined) return undefined
     if (entry.runnable) this.charge(entry, now)
@@ -228,15 +255,28 @@ export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
     entry.since = now
   }
 
-  /** An idle CPU that the vCPU may use, one of its soft affinity before others; -1 when there is none. */
+  /** An idle CPU that the vCPU may use and that nobody is to ask yet, one of its soft affinity before others; -1 for none. */
   protected idleCpuFor(entry: VcpuEntry<V>): number {
     let found = -1
     for (let cpu = 0; cpu < this.cpuCount; cpu += 1) {
-      if (this.running[cpu] !== undefined || !entry.hard.has(cpu)) continue
+      if (this.running[cpu] !== undefined || this.asked[cpu] || !entry.hard.has(cpu)) continue
       if (entry.soft.has(cpu)) return cpu
       if (found < 0) found = cpu
     }
     return found
+  }
+
+  /** Notes that the caller is being told to ask this CPU, so that the next vCPU names another one. */
+  protected ask(cpu: number): number {
+    if (cpu >= 0) this.asked[cpu] = true
+    return cpu
+  }
+
+  /** The idle CPU that should take a displaced vCPU; `self` is the one that has just been asked. */
+  protected askFor(displaced: VcpuEntry<V> | undefined, self: number): number {
+    if (displaced === undefined) return -1
+    const cpu = this.idleCpuFor(displaced)
+    return cpu === self ? -1 : this.ask(cpu)
   }
 
   private loadVcpu(saved: SavedVcpu, resolve: VcpuResolver<V>): VcpuEntry<V> {
@@ -248,11 +288,7 @@ export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
     entry.runnable = saved.runnable
     entry.hard = cpuSet(this.cpuCount, saved.hard)
     entry.soft = cpuSet(this.cpuCount, saved.soft)
-    for (const name of Object.keys(entry.numbers)) {
-      const value = numbers[name]
-      if (typeof value !== 'number' || Number.isNaN(value)) throw brokenState(`number ${name}`)
-      entry.numbers[name] = value
-    }
+    takeNumbers(entry.numbers, numbers)
     return entry
   }
 
@@ -272,6 +308,16 @@ export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
       this.running[cpu] = entry
     })
     for (const index of state.queue) this.queue.push(take(index))
+    for (const cpu of cpuSet(this.cpuCount, state.asked)) this.asked[cpu] = true
+  }
+}
+
+/** Overwrites an algorithm's numbers with saved ones of the same names. */
+function takeNumbers(target: Record<string, number>, saved: SchedulerParameters): void {
+  for (const name of Object.keys(target)) {
+    const value = saved[name]
+    if (typeof value !== 'number' || !Number.isFinite(value)) throw brokenState(`number ${name}`)
+    target[name] = value
   }
 }
 

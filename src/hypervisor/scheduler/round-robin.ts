@@ -25,8 +25,11 @@ export class RoundRobinScheduler<V extends VcpuRef> extends SchedulerBase<V> {
     if (previous?.runnable) this.queue.push(previous)
     const next = this.queue.find((entry) => entry.hard.has(cpu))
     this.start(cpu, next, now)
-    if (next === undefined) return { vcpu: undefined, until: Infinity }
-    return { vcpu: next.ref, until: now + this.global['slice']! * MICROSECOND }
+    if (next === undefined) return { vcpu: undefined, until: Infinity, alsoAsk: -1 }
+    const displaced = previous?.runnable && previous !== next ? previous : undefined
+    return {
+      vcpu: next.ref, until: now + this.global['slice']! * MICROSECOND, alsoAsk: this.askFor(displaced, cpu),
+    }
   }
 
   protected enqueue(entry: VcpuEntry<V>): number {

@@ -22,6 +22,8 @@ export interface Decision<V extends VcpuRef> {
   readonly vcpu: V | undefined
   /** Host time at which to ask again at the latest; Infinity when only an event changes the answer. */
   readonly until: number
+  /** Another CPU that should be asked now, because it idles and could take what was displaced here; or -1. */
+  readonly alsoAsk: number
 }
 
 /** CPUs that a vCPU may run on (`hard`) and should run on while it can (`soft`). */
@@ -37,13 +39,22 @@ export type SchedulerParameters = Readonly<Record<string, number>>
 export interface SchedulerState {
   readonly kind: SchedulerName
   readonly cpus: number
-  readonly domains: readonly { readonly domain: number; readonly parameters: SchedulerParameters }[]
+  readonly domains: readonly {
+    readonly domain: number
+    readonly parameters: SchedulerParameters
+    /** The algorithm's own numbers. */
+    readonly numbers: SchedulerParameters
+  }[]
   readonly vcpus: readonly SavedVcpu[]
   /** What the CPUs run, as index into `vcpus`, or -1. */
   readonly running: readonly number[]
   /** The run queues: indexes into `vcpus`, in order. */
   readonly queue: readonly number[]
+  /** CPUs that the caller has been told to ask and has not asked yet. */
+  readonly asked: readonly number[]
   readonly global: SchedulerParameters
+  /** The algorithm's own numbers for the host. */
+  readonly numbers: SchedulerParameters
 }
 
 /** One vCPU's scheduling state. */
@@ -70,7 +81,8 @@ export interface Scheduler<V extends VcpuRef = VcpuRef> {
   removeDomain(domain: DomId): void
   /** A new vCPU sleeps until woken. */
   addVcpu(vcpu: V, now: number): void
-  removeVcpu(vcpu: V, now: number): void
+  /** The CPU to ask again because of it, or -1. */
+  removeVcpu(vcpu: V, now: number): number
   /** The vCPU can run. The CPU that should be asked again because of it, or -1. */
   wake(vcpu: V, now: number): number
   /** The vCPU cannot run any more (blocked, paused, offline). If it was running, ask its CPU again. */

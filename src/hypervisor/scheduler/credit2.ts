@@ -1,0 +1,236 @@
+/**
+ * Credit2, the default: whoever has most credit runs; running burns credit the faster the smaller a vCPU's weight is; when nobody has
+ * any left, all get some. All CPUs share one queue in order of credit.
+ *
+ * Beside Xen's algorithm, on purpose: debts are never forgiven, and credit in hand is cut only where it would let a vCPU lead all
+ * others by more than {@link MAX_LEAD}. So shares come out by weight also where weights differ a thousandfold, where a weight asks for
+ * more than one CPU can give, and where vCPUs are pinned. There is no resistance to migration: it costs nothing here.
+ *
+ * Reference: xen/common/sched/credit2.c.
+ */
+import { XenError, type DomId } from '../../util/index.ts'
+import { SchedulerBase, type DomainEntry, type VcpuEntry } from './base.ts'
+import { CapPool, UNLIMITED, freshCapNumbers } from './cap-pool.ts'
+import type { Decision, SchedulerParameters, VcpuRef } from './types.ts'
+
+const MICROSECOND = 1000
+const MILLISECOND = 1_000_000
+/** Credit that everybody gets at a reset, and the longest slice. */
+const CREDIT = 10 * MILLISECOND
+const MAX_SLICE = 10 * MILLISECOND
+const MIN_SLICE = 500 * MICROSECOND
+const CAP_PERIOD = 10 * MILLISECOND
+/** Most credit by which one vCPU may lead the next. */
+const MAX_LEAD = 3 * CREDIT
+
+const DOMAIN = {
+  weight: { min: 1, max: 65535, default: 256 },
+  /** Percent of one CPU; 0 is no cap. */
+  cap: { min: 0, max: 65535, default: 0 },
+} as const
+
+const GLOBAL = {
+  /** Microseconds that a vCPU runs before another takes its place; 0 switches the limit off. */
+  ratelimit: { min: 100, max: 500_000, default: 1000, also: [0] },
+} as const
+
+/** Weighted shares by credit. */
+export class Credit2Scheduler<V extends VcpuRef> extends SchedulerBase<V> {
+  readonly name = 'credit2'
+  private readonly caps = new CapPool<V>(CAP_PERIOD)
+  private largestWeight = 0
+
+  constructor(cpuCount: number) {
+    super(cpuCount, DOMAIN, GLOBAL)
+  }
+
+  override setParameters(domain: DomId, values: SchedulerParameters): void {
+    const entry = this.domainOf(domain)
+    const limit = 100 * entry.vcpuCount
+    const cap = values['cap'] ?? 0
+    if (cap > limit) {
+      throw new XenError('INVALID_ARGUMENT', `cap must be at most 100 for each of the domain's ${entry.vcpuCount} vCPUs, got ${cap}`, {
+        details: { name: 'cap', value: cap, max: limit },
+      })
+    }
+    const before = entry.parameters['cap']
+    super.setParameters(domain, values)
+    if (entry.parameters['cap'] !== before) Object.assign(entry.numbers, freshCapNumbers())
+    this.largestWeight = 0
+  }
+
+  override addVcpu(vcpu: V, now: number): void {
+    super.addVcpu(vcpu, now)
+    this.largestWeight = 0
+  }
+
+  override removeVcpu(vcpu: V, now: number): number {
+    this.largestWeight = 0
+    return super.removeVcpu(vcpu, now)
+  }
+
+  override yield(vcpu: V): void {
+    const entry = this.entryOf(vcpu)
+    if (entry.cpu >= 0) entry.numbers['yields'] = 1
+  }
+
+  schedule(cpu: number, now: number): Decision<V> {
+    const previous = this.stop(cpu, now)
+    const yields = previous?.numbers['yields'] === 1
+    if (previous !== undefined) {
+      previous.numbers['yields'] = 0
+      this.caps.giveBack(previous)
+    }
+    const contender = previous?.runnable ? previous : undefined
+    const next = this.choose(cpu, contender, { yields, now })
+    const displaced = contender !== next ? contender : undefined
+    if (displaced !== undefined) this.insert(displaced)
+    if (next === undefined) return { vcpu: undefined, until: this.nextRefill(cpu, now), alsoAsk: this.askFor(displaced, cpu) }
+    if (next.numbers['credit']! <= 0) this.reset(next, now)
+    this.start(cpu, next, now)
+    this.caps.take(next)
+    if (next !== previous) next.numbers['started'] = now
+    const until = Math.min(now + this.slice(cpu, next, now), this.nextRefill(cpu, now))
+    return { vcpu: next.ref, until, alsoAsk: this.askFor(displaced, cpu) }
+  }
+
+  protected override freshNumbers(): Record<string, number> {
+    return { credit: CREDIT, started: 0, yields: 0, allowance: UNLIMITED }
+  }
+
+  protected override freshDomainNumbers(): Record<string, number> {
+    return freshCapNumbers()
+  }
+
+  protected enqueue(entry: VcpuEntry<V>, now: number): number {
+    const { numbers } = entry
+    if (numbers['credit']! >= MAX_LEAD) numbers['credit'] = Math.max(numbers['credit']!, this.lowestRunning(entry))
+    this.insert(entry)
+    const idle = this.idleCpuFor(entry)
+    if (idle >= 0 || !this.caps.mayRun(entry, now)) return idle
+    return this.cpuToTake(entry, now)
+  }
+
+  protected charge(entry: VcpuEntry<V>, now: number): void {
+    const time = now - entry.since
+    if (time <= 0) return
+    entry.since = now
+    entry.numbers['credit']! -= (time * this.maxWeight()) / weightOf(entry.domain)
+    this.caps.use(entry, time)
+  }
+
+  /** The vCPU to run on `cpu`, given the one that ran there and could go on. */
+  private choose(
+    cpu: number, contender: VcpuEntry<V> | undefined, { yields, now }: { readonly yields: boolean; readonly now: number },
+  ): VcpuEntry<V> | undefined {
+    const staying = contender !== undefined && contender.hard.has(cpu) && this.caps.mayRun(contender, now) ? contender : undefined
+    if (staying !== undefined && !yields && now - staying.numbers['started']! < this.ratelimit) return staying
+    // An idle CPU that it likes better will be asked to take it.
+    let best = staying !== undefined && !staying.soft.has(cpu) && this.hasIdleSoft(staying) ? undefined : staying
+    for (const entry of this.queue) {
+      if (best !== undefined && !yields && entry.numbers['credit']! <= best.numbers['credit']!) break
+      if (!entry.hard.has(cpu) || !this.caps.mayRun(entry, now)) continue
+      best = entry
+      break
+    }
+    return best
+  }
+
+  /** How long `next` may run: until its credit is used up or another's is equal, within the limits. */
+  private slice(cpu: number, next: VcpuEntry<V>, now: number): number {
+    const waiting = this.queue.find((entry) => entry.hard.has(cpu) && this.caps.mayRun(entry, now))
+    const lead = next.numbers['credit']! - Math.max(waiting?.numbers['credit'] ?? 0, 0)
+    const time = Math.ceil((Math.max(lead, 0) * weightOf(next.domain)) / this.maxWeight())
+    const shortest = Math.max(MIN_SLICE, next.numbers['started']! + this.ratelimit - now)
+    return Math.min(Math.max(Math.min(time, MAX_SLICE), shortest), this.caps.limit(next))
+  }
+
+  /** Gives everybody as much credit as `next` needs to have some. */
+  private reset(next: VcpuEntry<V>, now: number): void {
+    for (const entry of this.running) if (entry?.runnable) this.charge(entry, now)
+    const gift = (Math.floor(-next.numbers['credit']! / CREDIT) + 1) * CREDIT
+    const leaders: VcpuEntry<V>[] = []
+    for (const entry of this.vcpus.values()) {
+      entry.numbers['credit']! += gift
+      if (entry.numbers['credit']! <= MAX_LEAD) continue
+      if (entry.runnable) leaders.push(entry)
+      else entry.numbers['credit'] = MAX_LEAD
+    }
+    closeGaps(leaders)
+  }
+
+  /** Puts a vCPU behind all with as much credit. */
+  private insert(entry: VcpuEntry<V>): void {
+    const credit = entry.numbers['credit']!
+    const at = this.queue.findIndex((other) => other.numbers['credit']! < credit)
+    this.queue.splice(at < 0 ? this.queue.length : at, 0, entry)
+  }
+
+  /** The CPU whose vCPU has least credit, if less than this one's; -1 otherwise. One of the soft affinity goes first. */
+  private cpuToTake(entry: VcpuEntry<V>, now: number): number {
+    let best = -1
+    let bestScore = 0
+    for (let cpu = 0; cpu < this.cpuCount; cpu += 1) {
+      const running = this.running[cpu]
+      if (running === undefined || this.asked[cpu] || !entry.hard.has(cpu)) continue
+      if (running.runnable) this.charge(running, now)
+      let score = running.runnable ? entry.numbers['credit']! - running.numbers['credit']! : Infinity
+      if (score > 0) score += (entry.soft.has(cpu) ? CREDIT : 0) + (running.soft.has(cpu) ? 0 : CREDIT)
+      if (score > bestScore) {
+        best = cpu
+        bestScore = score
+      }
+    }
+    return best
+  }
+
+  private lowestRunning(entry: VcpuEntry<V>): number {
+    let lowest = Infinity
+    for (const running of this.running) {
+      if (running !== undefined && entry.hard.has(running.cpu)) lowest = Math.min(lowest, running.numbers['credit']!)
+    }
+    return lowest === Infinity ? 0 : lowest
+  }
+
+  /** When a vCPU that waits for its domain's budget could take this CPU. */
+  private nextRefill(cpu: number, now: number): number {
+    let next = Infinity
+    for (const entry of this.queue) {
+      if (entry.domain.parameters['cap'] === 0 || !entry.hard.has(cpu) || this.caps.mayRun(entry, now)) continue
+      next = Math.min(next, this.caps.nextRefill(entry))
+    }
+    return next
+  }
+
+  /** True while an idle CPU of its soft affinity could take it. */
+  private hasIdleSoft(entry: VcpuEntry<V>): boolean {
+    const idle = this.idleCpuFor(entry)
+    return idle >= 0 && entry.soft.has(idle)
+  }
+
+  private maxWeight(): number {
+    if (this.largestWeight === 0) {
+      for (const entry of this.vcpus.values()) this.largestWeight = Math.max(this.largestWeight, weightOf(entry.domain))
+    }
+    return this.largestWeight
+  }
+
+  private get ratelimit(): number {
+    return this.global['ratelimit']! * MICROSECOND
+  }
+}
+
+const weightOf = (domain: DomainEntry): number => domain.parameters['weight']!
+
+/** Lowers vCPUs far ahead so that none leads the one below it by more than the limit; their order and small distances stay. */
+function closeGaps<V extends VcpuRef>(leaders: VcpuEntry<V>[]): void {
+  leaders.sort((a, b) => a.numbers['credit']! - b.numbers['credit']!)
+  let below = Infinity
+  let level = MAX_LEAD
+  for (const { numbers } of leaders) {
+    const credit = numbers['credit']!
+    level += below === Infinity ? 0 : Math.min(credit - below, MAX_LEAD)
+    below = credit
+    numbers['credit'] = level
+  }
+}

@@ -1,0 +1,80 @@
+/**
+ * Null: each vCPU has a physical CPU to itself for as long as it exists; one for which there is none waits until another goes.
+ * No time is shared and nothing is preempted.
+ *
+ * Reference: xen/common/sched/null.c.
+ */
+import { SchedulerBase, type VcpuEntry } from './base.ts'
+import type { Affinity, Decision, VcpuRef } from './types.ts'
+
+/** One vCPU for each CPU. */
+export class NullScheduler<V extends VcpuRef> extends SchedulerBase<V> {
+  readonly name = 'null'
+
+  constructor(cpuCount: number) {
+    super(cpuCount)
+  }
+
+  override addVcpu(vcpu: V, now: number): void {
+    super.addVcpu(vcpu, now)
+    this.assign(this.entryOf(vcpu))
+  }
+
+  override removeVcpu(vcpu: V, now: number): number {
+    const freed = this.vcpus.get(vcpu)?.numbers['place'] ?? -1
+    super.removeVcpu(vcpu, now)
+    this.fill()
+    return freed
+  }
+
+  /** The CPU that it has left, which another may have got, or else the one that it has got. */
+  override setAffinity(vcpu: V, affinity: Partial<Affinity>, now: number): number {
+    const { numbers } = this.entryOf(vcpu)
+    const before = numbers['place']!
+    super.setAffinity(vcpu, affinity, now)
+    return before >= 0 && before !== numbers['place'] ? before : numbers['place']!
+  }
+
+  schedule(cpu: number, now: number): Decision<V> {
+    const previous = this.stop(cpu, now)
+    if (previous?.runnable) this.queue.push(previous)
+    const next = this.queue.find((entry) => entry.numbers['place'] === cpu)
+    this.start(cpu, next, now)
+    const moved = previous?.runnable && previous !== next ? previous.numbers['place']! : -1
+    return { vcpu: next?.ref, until: Infinity, alsoAsk: moved === cpu ? -1 : moved }
+  }
+
+  protected override freshNumbers(): Record<string, number> {
+    return { place: -1 }
+  }
+
+  protected enqueue(entry: VcpuEntry<V>): number {
+    this.queue.push(entry)
+    return entry.numbers['place']!
+  }
+
+  protected charge(entry: VcpuEntry<V>, now: number): void {
+    entry.since = now
+  }
+
+  /** A vCPU that may not stay where it is gives its CPU up and looks for another. */
+  protected override affinityChanged(entry: VcpuEntry<V>): void {
+    const place = entry.numbers['place']!
+    if (place >= 0 && entry.hard.has(place)) return
+    entry.numbers['place'] = -1
+    this.assign(entry)
+    this.fill()
+  }
+
+  /** Gives a vCPU a CPU that nobody has, one of its soft affinity before others. */
+  private assign(entry: VcpuEntry<V>): void {
+    const taken = new Set([...this.vcpus.values()].map(({ numbers }) => numbers['place']))
+    const free = [...entry.hard].filter((cpu) => !taken.has(cpu))
+    entry.numbers['place'] = free.find((cpu) => entry.soft.has(cpu)) ?? free[0] ?? -1
+  }
+
+  /** Gives free CPUs to those that wait, the oldest first. */
+  private fill(): void {
+    for (const entry of this.vcpus.values()) if (entry.numbers['place'] === -1) this.assign(entry)
+  }
+}

@@ -1,0 +1,137 @@
+/**
+ * RTDS: real-time shares. Each vCPU has a budget in each period of its own; of those with budget left, the one whose period ends first
+ * runs. A vCPU with extra time goes on after its budget, behind all that have theirs; one without waits for its next period.
+ *
+ * Reference: xen/common/sched/rt.c.
+ */
+import { XenError, type DomId } from '../../util/index.ts'
+import { SchedulerBase, type DomainEntry, type VcpuEntry } from './base.ts'
+import { changed, defaults } from './parameters.ts'
+import type { Decision, SchedulerParameters, VcpuRef } from './types.ts'
+
+const MICROSECOND = 1000
+
+/** Per vCPU; of a domain, what its new vCPUs get. Microseconds. */
+const DOMAIN = {
+  period: { min: 10, max: 4_294_967_295, default: 10_000 },
+  budget: { min: 10, max: 4_294_967_295, default: 4000 },
+  extratime: { min: 0, max: 1, default: 1 },
+} as const
+
+/** Earliest deadline first, with budgets. */
+export class RtdsScheduler<V extends VcpuRef> extends SchedulerBase<V> {
+  readonly name = 'rtds'
+
+  constructor(cpuCount: number) {
+    super(cpuCount, DOMAIN)
+  }
+
+  /** Those of one vCPU, or what new vCPUs of the domain get. */
+  override parameters(domain: DomId, vcpu?: number): SchedulerParameters {
+    if (vcpu === undefined) return super.parameters(domain)
+    const { period, budget, extratime } = this.find(domain, vcpu).numbers
+    return { period: period! / MICROSECOND, budget: budget! / MICROSECOND, extratime: extratime! }
+  }
+
+  /** Changes one vCPU, or all of a domain and those to come. */
+  override setParameters(domain: DomId, values: SchedulerParameters, vcpu?: number): void {
+    const entry = this.domainOf(domain)
+    const current = vcpu === undefined ? entry.parameters : { ...this.parameters(domain, vcpu) }
+    const wanted = changed(DOMAIN, { ...defaults(DOMAIN), ...current }, values)
+    if (wanted.budget > wanted.period) {
+      throw new XenError('INVALID_ARGUMENT', `a budget of ${wanted.budget} does not fit into a period of ${wanted.period}`, {
+        details: { name: 'budget', value: wanted.budget, max: wanted.period },
+      })
+    }
+    const entries = vcpu === undefined
+      ? [...this.vcpus.values()].filter((candidate) => candidate.domain === entry) : [this.find(domain, vcpu)]
+    if (vcpu === undefined) entry.parameters = wanted
+    for (const { numbers } of entries) {
+      Object.assign(numbers, {
+        period: wanted.period * MICROSECOND, budget: wanted.budget * MICROSECOND, extratime: wanted.extratime,
+      })
+    }
+  }
+
+  schedule(cpu: number, now: number): Decision<V> {
+    const previous = this.stop(cpu, now)
+    if (previous?.runnable) this.queue.push(previous)
+    for (const entry of this.queue) renew(entry, now)
+    const next = this.best(cpu)
+    this.start(cpu, next, now)
+    const alsoAsk = this.askFor(previous?.runnable && previous !== next ? previous : undefined, cpu)
+    const wakeUp = this.nextPeriod(cpu)
+    if (next === undefined) return { vcpu: undefined, until: wakeUp, alsoAsk }
+    const { left, deadline } = next.numbers
+    return { vcpu: next.ref, until: Math.min(now + left!, deadline!, wakeUp), alsoAsk }
+  }
+
+  protected override freshNumbers({ parameters }: DomainEntry, now: number): Record<string, number> {
+    const period = parameters['period']! * MICROSECOND
+    const budget = parameters['budget']! * MICROSECOND
+    return { period, budget, extratime: parameters['extratime']!, deadline: now + period, left: budget, level: 0 }
+  }
+
+  protected enqueue(entry: VcpuEntry<V>, now: number): number {
+    renew(entry, now)
+    this.queue.push(entry)
+    if (entry.numbers['left']! <= 0) return this.idleCpuFor(entry)
+    const idle = this.idleCpuFor(entry)
+    if (idle >= 0) return idle
+    let worst: VcpuEntry<V> | undefined
+    for (const running of this.running) {
+      if (running === undefined || this.asked[running.cpu] || !entry.hard.has(running.cpu) || !isBefore(entry, running)) continue
+      if (worst === undefined || isBefore(worst, running)) worst = running
+    }
+    return worst?.cpu ?? -1
+  }
+
+  protected charge(entry: VcpuEntry<V>, now: number): void {
+    const time = now - entry.since
+    if (time <= 0) return
+    entry.since = now
+    const { numbers } = entry
+    numbers['left']! -= time
+    if (numbers['left']! > 0) return
+    if (numbers['extratime'] === 1) {
+      numbers['level']! += 1
+      numbers['left'] = numbers['budget']!
+    } else numbers['left'] = 0
+  }
+
+  private best(cpu: number): VcpuEntry<V> | undefined {
+    let best: VcpuEntry<V> | undefined
+    for (const entry of this.queue) {
+      if (!entry.hard.has(cpu) || entry.numbers['left']! <= 0) continue
+      if (best === undefined || isBefore(entry, best)) best = entry
+    }
+    return best
+  }
+
+  /** When the next period of a waiting vCPU begins, which may then take this CPU. */
+  private nextPeriod(cpu: number): number {
+    let next = Infinity
+    for (const entry of this.queue) if (entry.hard.has(cpu)) next = Math.min(next, entry.numbers['deadline']!)
+    return next
+  }
+
+  private find(domain: DomId, vcpu: number): VcpuEntry<V> {
+    for (const entry of this.vcpus.values()) if (entry.ref.domain === domain && entry.ref.vcpu === vcpu) return entry
+    throw new XenError('INVALID_ARGUMENT', `domain ${domain} has no vCPU ${vcpu}`, { details: { domain, vcpu } })
+  }
+}
+
+/** Begins the period that `now` lies in, if the last one is over: with a full budget. */
+function renew<V extends VcpuRef>({ numbers }: VcpuEntry<V>, now: number): void {
+  const { deadline, period, budget } = numbers
+  if (now < deadline!) return
+  numbers['deadline'] = deadline! + (Math.floor((now - deadline!) / period!) + 1) * period!
+  numbers['left'] = budget!
+  numbers['level'] = 0
+}
+
+/** True when `a` goes before `b`: within its budget first, then the earlier deadline. */
+function isBefore<V extends VcpuRef>(a: VcpuEntry<V>, b: VcpuEntry<V>): boolean {
+  const difference = a.numbers['level']! - b.numbers['level']!
+  return difference !== 0 ? difference < 0 : a.numbers['deadline']! < b.numbers['deadline']!
+}
