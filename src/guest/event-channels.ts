@@ -46,6 +46,11 @@ export class EventChannels {
     this.resolved = resolved
   }
 
+  /** Ports that are open. */
+  get open(): number {
+    return this.listeners.size
+  }
+
   /** Opens a port that domain `remote` may bind to. */
   allocateUnbound(own: DomId, remote: DomId, handler?: EventHandler): EventPort {
     return this.listen(checked(this.port.allocUnbound(own, remote), 'allocUnbound', { remote }) as EventPort, handler)
