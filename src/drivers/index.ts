@@ -18,3 +18,11 @@ export type {
   BlockBackendOptions, BlockClientOptions, BlockFeatures, BlockLayout, BlockRequest, BlockServerOptions, BlockStatistics,
   BlockStore, DataPage, DiskGeometry, DiskRequest, MemoryStoreOptions, Segment, ServedDisk,
 } from './block/index.ts'
+export {
+  ADDRESS_AGE, ADDRESS_LIMIT, Bridge, CaptureWriter, ETHERNET_HEADER, NIC_QUEUE_LIMIT, NetBackend, NetFrontend, Nic,
+  RECEIVE_QUEUE_LIMIT, ReceiveServer, Staging, TransmitServer, UserPort, captureBridge, completeChecksum, formatMac, parseMac,
+} from './net/index.ts'
+export type {
+  BridgeEvent, BridgeLink, BridgeOptions, BridgeTap, CaptureOptions, CaptureSink, NetBackendOptions, NetFrame, NetPort,
+  NetStatistics, ReceiveFeatures, RingServices, SendOptions, ServedNic, UserPortOptions,
+} from './net/index.ts'

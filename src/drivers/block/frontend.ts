@@ -20,7 +20,7 @@ interface Ring {
 }
 
 /** One disk of a guest. */
-export class Disk implements FrontendInstance {
+export class Disk {
   private readonly device: FrontendDevice
   private ring: Ring | undefined
   private shape: DiskGeometry | undefined
@@ -85,7 +85,7 @@ export class Disk implements FrontendInstance {
     return this.device.close()
   }
 
-  /** @internal */
+  /** Makes the ring and publishes it. @internal */
   async publish(): Promise<'Initialised'> {
     const { kernel, otherEnd } = this.device
     await this.disconnect()
@@ -108,8 +108,8 @@ export class Disk implements FrontendInstance {
     return 'Initialised'
   }
 
-  /** @internal */
-  async connected(): Promise<void> {
+  /** The back-end is connected: reads what it offers. @internal */
+  async begin(): Promise<void> {
     const { device, ring } = this
     if (ring === undefined) return
     const sectors = await device.requireOther('sectors', { maximum: Number.MAX_SAFE_INTEGER / SECTOR_SIZE })
@@ -126,7 +126,7 @@ export class Disk implements FrontendInstance {
     for (const resolve of this.waiting.splice(0)) resolve(this)
   }
 
-  /** @internal */
+  /** Lets the ring go. @internal */
   disconnect(): void {
     const { ring, device: { kernel } } = this
     if (ring === undefined) return
@@ -151,17 +151,15 @@ export class Disk implements FrontendInstance {
 export class BlockFrontend implements FrontendDriver {
   readonly type = 'vbd'
   private readonly known = new Map<string, Disk>()
-  private readonly waiting: { readonly id: string; readonly resolve: (disk: Disk) => void }[] = []
+  private waiting: { readonly id: string; readonly resolve: (disk: Disk) => void }[] = []
 
   /** Called by the bus. */
   probe(device: FrontendDevice): FrontendInstance {
     const disk = new Disk(device)
     this.known.set(disk.id, disk)
-    for (const { id, resolve } of this.waiting.splice(0)) {
-      if (id === disk.id) resolve(disk)
-      else this.waiting.push({ id, resolve })
-    }
-    return disk
+    for (const { resolve } of this.waiting.filter(({ id }) => id === disk.id)) resolve(disk)
+    this.waiting = this.waiting.filter(({ id }) => id !== disk.id)
+    return { publish: () => disk.publish(), connected: () => disk.begin(), disconnect: () => disk.disconnect() }
   }
 
   /** The disks that the guest has, connected or not. */

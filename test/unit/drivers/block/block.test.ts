@@ -6,6 +6,7 @@ import type { DomId } from '../../../../src/util/index.ts'
 import { SeededRandom, XenError, below, fillRandom } from '../../../../src/util/index.ts'
 import { detach, removeDevice, seedDisk } from '../../../support/devices.ts'
 import { FakeHypervisor } from '../../../support/fake-hypervisor.ts'
+import { during } from '../../../support/settle.ts'
 import { TestStore } from '../../../support/test-store.ts'
 
 const SECTORS = 16384
@@ -23,15 +24,6 @@ async function setUp(open: BlockBackendOptions['open'] = () => new MemoryBlockSt
   seedDisk(store, disk)
   await hub.settle()
   return { hub, store, backend, frontend, back, front, disk: frontend.disks[0]! }
-}
-
-/** Runs the domains until a promise has settled. */
-async function during<T>(hub: FakeHypervisor, work: Promise<T>): Promise<T> {
-  let settled = false
-  const done = work.finally(() => { settled = true })
-  done.catch(() => undefined)
-  for (let i = 0; i < 1000 && !settled; i += 1) await hub.settle()
-  return done
 }
 
 const pattern = (length: number, seed: number): Uint8Array => {

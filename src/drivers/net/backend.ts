@@ -1,0 +1,253 @@
+/**
+ * The network back-end: what netback does. It runs in dom0 or in a driver domain, shakes hands with the front-ends of
+ * `vif` devices, and puts each on the bridge that its nodes name. Attaching to the bridge stands for the hotplug script
+ * of a real host, and leaves the same nodes behind.
+ *
+ * Reference: public/io/netif.h; the captures of Linux and xl on Xen 4.17.
+ */
+import type { XenbusStateName } from '../../abi/index.ts'
+import type { BackendDevice, BackendDriver, BackendInstance, MappedPage } from '../../guest/index.ts'
+import type { DomId, EventPort, GrantRef } from '../../util/index.ts'
+import { XenError } from '../../util/index.ts'
+import type { Bridge, BridgeLink, NetPort } from './bridge.ts'
+import type { NetFrame } from './frame.ts'
+import type { ReceiveFeatures } from './receive.ts'
+import { ReceiveServer } from './receive.ts'
+import { Staging } from './staging.ts'
+import type { NetStatistics } from './transmit.ts'
+import { TransmitServer } from './transmit.ts'
+
+/** How the back-end is made. */
+export interface NetBackendOptions {
+  /** The bridge of a name; undefined is told to the toolstack in `hotplug-error`. */
+  bridge(name: string): Bridge | undefined
+}
+
+/** One interface that is being served. */
+export interface ServedNic {
+  readonly domain: DomId
+  /** Number of the interface in its domain. */
+  readonly handle: string
+  readonly mac: string
+  readonly statistics: NetStatistics
+  /** True while a front-end is connected. */
+  readonly connected: boolean
+  /** True when the front-end broke one of its rings. */
+  readonly broken: boolean
+}
+
+interface Connection {
+  readonly transmit: TransmitServer
+  readonly receive: ReceiveServer
+  readonly link: BridgeLink
+  release(): void
+}
+
+/** Where the front-end's rings are. */
+interface RingNodes {
+  readonly transmit: GrantRef
+  readonly receive: GrantRef
+  readonly transmitPort: EventPort
+  /** The same port where the front-end uses one for both rings. */
+  readonly receivePort: EventPort
+}
+
+class NetInstance implements BackendInstance, ServedNic, NetPort {
+  readonly statistics: NetStatistics = { framesIn: 0, bytesIn: 0, framesOut: 0, bytesOut: 0, errors: 0, dropped: 0 }
+  mac = ''
+  private readonly device: BackendDevice
+  private readonly backend: NetBackend
+  private bridge: Bridge | undefined
+  private connection: Connection | undefined
+
+  constructor(device: BackendDevice, backend: NetBackend) {
+    this.device = device
+    this.backend = backend
+  }
+
+  get domain(): DomId {
+    return this.device.otherEnd
+  }
+
+  get handle(): string {
+    return this.device.id
+  }
+
+  get connected(): boolean {
+    return this.connection !== undefined
+  }
+
+  get broken(): boolean {
+    return this.connection !== undefined && (this.connection.transmit.broken || this.connection.receive.broken)
+  }
+
+  async announce(): Promise<void> {
+    await this.device.writeTogether({
+      'feature-sg': '1', 'feature-ipv6-csum-offload': '1', 'feature-rx-copy': '1', 'feature-rx-flip': '0',
+    })
+    await this.device.write({ 'feature-split-event-channels': '1', 'multi-queue-max-queues': '1' })
+  }
+
+  /** Finds the bridge, as the hotplug script would. */
+  async prepare(): Promise<void> {
+    const { device } = this
+    this.mac = (await device.read('mac')) ?? ''
+    const name = (await device.read('bridge')) ?? ''
+    this.bridge = this.backend.options.bridge(name)
+    if (this.bridge === undefined) {
+      await device.write({ 'hotplug-error': `no bridge ${name}`, 'hotplug-status': 'error' })
+      return
+    }
+    await device.store.write(`${device.otherPath}/mtu`, String(this.bridge.mtu))
+    await device.write({ 'hotplug-status': 'connected' })
+  }
+
+  async connect(frontend: XenbusStateName): Promise<boolean> {
+    const { device, bridge } = this
+    if (frontend !== 'Connected' || bridge === undefined) return false
+    this.disconnect()
+    const flag = async (name: string): Promise<boolean> => (await device.readOtherNumber(name)) === 1
+    const queues = (await device.readOtherNumber('multi-queue-num-queues')) ?? 1
+    if (!(await flag('request-rx-copy')) || queues !== 1) {
+      throw new XenError('NOT_SUPPORTED', 'only receiving by copy over one queue was offered', { details: { queues } })
+    }
+    const features: ReceiveFeatures = {
+      scatter: await flag('feature-sg'), checksumBlank: !(await flag('feature-no-csum-offload')),
+      checksumBlankIpv6: await flag('feature-ipv6-csum-offload'),
+    }
+    this.map(await this.ringNodes(), features, bridge)
+    return true
+  }
+
+  private async ringNodes(): Promise<RingNodes> {
+    const { device } = this
+    const shared = await device.readOtherNumber('event-channel', { minimum: 1 })
+    const port = async (name: string): Promise<EventPort> =>
+      (shared ?? await device.requireOther(name, { minimum: 1 })) as EventPort
+    return {
+      transmit: (await device.requireOther('tx-ring-ref')) as GrantRef,
+      receive: (await device.requireOther('rx-ring-ref')) as GrantRef,
+      transmitPort: await port('event-channel-tx'), receivePort: await port('event-channel-rx'),
+    }
+  }
+
+  private map(nodes: RingNodes, features: ReceiveFeatures, bridge: Bridge): void {
+    const { kernel, otherEnd: domain } = this.device
+    const undo: (() => void)[] = []
+    const release = (): void => { for (const step of undo.splice(0).reverse()) step() }
+    const mapped = (ref: GrantRef): MappedPage => {
+      const page = kernel.grants.map(domain, ref)
+      undo.push(() => kernel.grants.unmap(page))
+      return page
+    }
+    const bound = (remote: EventPort, handler: () => void): EventPort => {
+      const port = kernel.events.bindInterdomain(domain, remote, handler)
+      undo.push(() => kernel.events.close(port))
+      return port
+    }
+    try {
+      const transmitPage = mapped(nodes.transmit)
+      const receivePage = mapped(nodes.receive)
+      const split = nodes.transmitPort !== nodes.receivePort
+      const transmitPort: EventPort = bound(nodes.transmitPort, () => (split ? this.onTransmit() : this.onBoth()))
+      const receivePort: EventPort = split ? bound(nodes.receivePort, () => this.onReceive()) : transmitPort
+      const services = {
+        grants: kernel.hypercalls, domain, staging: this.backend.staging(this.device), statistics: this.statistics,
+      }
+      const link = bridge.attach(this)
+      undo.push(() => link.detach())
+      const transmit = new TransmitServer(services, transmitPage.base, { link, notify: () => void kernel.events.notify(transmitPort) })
+      const receive = new ReceiveServer(services, receivePage.base, { features, notify: () => void kernel.events.notify(receivePort) })
+      this.connection = { transmit, receive, link, release }
+    } catch (error) {
+      release()
+      throw error
+    }
+  }
+
+  /** Takes a frame from the bridge. */
+  deliver(frame: NetFrame): void {
+    this.connection?.receive.deliver(frame)
+  }
+
+  /** Sends on what the bridge has delivered. */
+  flush(): void {
+    this.connection?.receive.serve()
+  }
+
+  private onTransmit(): void {
+    this.connection?.transmit.serve()
+  }
+
+  private onReceive(): void {
+    this.connection?.receive.serve()
+  }
+
+  private onBoth(): void {
+    this.onTransmit()
+    this.onReceive()
+  }
+
+  disconnect(): void {
+    const { connection } = this
+    this.connection = undefined
+    connection?.release()
+  }
+
+  async remove(): Promise<void> {
+    this.backend.forget(this.device.path)
+    try {
+      await this.device.store.remove(`${this.device.path}/hotplug-status`)
+    } catch (error) {
+      // The toolstack was faster and has removed the whole directory.
+      if (!XenError.is(error, 'XENSTORE')) throw error
+    }
+  }
+}
+
+/**
+ * The driver for `vif` devices, to be registered with a {@link BackendBus}.
+ *
+ * @example
+ * const bridge = new Bridge({ now: () => kernel.now(), post: (task) => kernel.post(task) })
+ * await new BackendBus(kernel).register(new NetBackend({ bridge: (name) => (name === 'xenbr0' ? bridge : undefined) }))
+ */
+export class NetBackend implements BackendDriver {
+  readonly type = 'vif'
+  readonly closesInSteps = true
+  /** @internal */
+  readonly options: NetBackendOptions
+  private readonly instances = new Map<string, NetInstance>()
+  private pages: Staging | undefined
+
+  constructor(options: NetBackendOptions) {
+    this.options = options
+  }
+
+  /** Called by the bus. */
+  probe(device: BackendDevice): BackendInstance {
+    const instance = new NetInstance(device, this)
+    this.instances.set(device.path, instance)
+    return instance
+  }
+
+  /** The interfaces that are served now. */
+  get nics(): readonly ServedNic[] {
+    return [...this.instances.values()]
+  }
+
+  /** The interface of a domain with this number. */
+  nic(domain: DomId, handle: string | number): ServedNic | undefined {
+    return this.instances.get(`backend/vif/${domain}/${handle}`)
+  }
+
+  /** @internal */
+  staging({ kernel }: BackendDevice): Staging {
+    return (this.pages ??= new Staging(kernel))
+  }
+
+  /** @internal */
+  forget(path: string): void {
+    this.instances.delete(path)
+  }
+}

@@ -1,0 +1,262 @@
+/**
+ * A learning bridge: frames go to the port behind which their destination was last seen, and to all others while it is
+ * unknown. Ports hand frames in synchronously and are told at the end of a batch, so that rings are notified once.
+ *
+ * Guests can send from as many addresses as they like: the table is bounded, and its oldest entry makes room.
+ */
+import { EventHub, XenError } from '../../util/index.ts'
+import type { EventSource } from '../../util/index.ts'
+import type { NetFrame } from './frame.ts'
+import { ETHERNET_HEADER, addressAt, completeChecksum, isGroupAddress } from './frame.ts'
+
+/** Addresses that a bridge remembers. */
+export const ADDRESS_LIMIT = 4096
+/** Nanoseconds after which an address that was not seen again is forgotten. */
+export const ADDRESS_AGE = 300_000_000_000
+
+/** The seam to whatever takes frames from a bridge: a guest's interface, user code, a tunnel. */
+export interface NetPort {
+  /** Takes a frame, or drops it. The bytes are valid until `flush` returns. */
+  deliver(frame: NetFrame): void
+  /** The batch is over: send on what was delivered. */
+  flush(): void
+}
+
+/** A port that has been attached to a bridge. */
+export interface BridgeLink {
+  /** Hands a frame in. Call `flush` when there are no more for now. */
+  send(frame: NetFrame): void
+  /** Ends a batch. */
+  flush(): void
+  /** Takes the port off the bridge; its addresses are forgotten. */
+  detach(): void
+}
+
+/** What happens on a bridge. */
+export type BridgeEvent =
+  | { readonly type: 'attached'; readonly bridge: string; readonly ports: number }
+  | { readonly type: 'detached'; readonly bridge: string; readonly ports: number }
+  /** An address was seen for the first time, or behind another port than before. */
+  | { readonly type: 'learned'; readonly bridge: string; readonly address: number }
+
+/** What a bridge needs. */
+export interface BridgeOptions {
+  readonly name?: string
+  /** Largest payload of a frame in bytes; told to guests. Default 1500. */
+  readonly mtu?: number
+  /** Host time in nanoseconds. */
+  now(): number
+  /** Runs a task where the bridge's frames are handled, for frames from user code. Default: at once. */
+  post?(task: () => void): void
+  /** A reader in user code was woken: JavaScript is to have a turn. */
+  turn?(): void
+}
+
+/** Hears every frame that enters a bridge. */
+export type BridgeTap = (frame: NetFrame) => void
+
+interface Entry {
+  port: NetPort
+  seen: number
+}
+
+/** The bridge. */
+export class Bridge {
+  readonly name: string
+  readonly mtu: number
+  readonly events: EventSource<BridgeEvent>
+  private readonly hub: EventHub<BridgeEvent>
+  private readonly options: BridgeOptions
+  private readonly ports = new Set<NetPort>()
+  private readonly table = new Map<number, Entry>()
+  private readonly taps = new Set<BridgeTap>()
+  private readonly touched = new Set<NetPort>()
+  private flushing = false
+
+  constructor(options: BridgeOptions) {
+    this.options = options
+    this.name = options.name ?? 'xenbr0'
+    this.mtu = options.mtu ?? 1500
+    this.hub = new EventHub<BridgeEvent>(() => options.now())
+    this.events = this.hub
+  }
+
+  /** Addresses that are known. */
+  get addresses(): number {
+    return this.table.size
+  }
+
+  /** Puts a port on the bridge. */
+  attach(port: NetPort): BridgeLink {
+    if (this.ports.has(port)) throw new XenError('INVALID_STATE', `a port is on bridge ${this.name} already`)
+    this.ports.add(port)
+    this.hub.emit({ type: 'attached', bridge: this.name, ports: this.ports.size })
+    return {
+      send: (frame) => this.forward(port, frame),
+      flush: () => this.flush(),
+      detach: () => this.detach(port),
+    }
+  }
+
+  /** Hears every frame that enters, as it is; the returned function ends that. */
+  tap(listener: BridgeTap): () => void {
+    this.taps.add(listener)
+    return () => void this.taps.delete(listener)
+  }
+
+  /** Opens a port for user code. */
+  open(options: UserPortOptions = {}): UserPort {
+    return new UserPort((port) => this.attach(port), this.options, options)
+  }
+
+  private forward(source: NetPort, frame: NetFrame): void {
+    const { bytes } = frame
+    if (bytes.length < ETHERNET_HEADER || !this.ports.has(source)) return
+    for (const tap of this.taps) tap(frame)
+    if (!isGroupAddress(bytes, 6)) this.learn(addressAt(bytes, 6), source)
+    const known = isGroupAddress(bytes, 0) ? undefined : this.lookup(addressAt(bytes, 0))
+    if (known === source) return
+    if (known !== undefined) this.hand(known, frame)
+    else for (const port of this.ports) if (port !== source) this.hand(port, frame)
+  }
+
+  private hand(port: NetPort, frame: NetFrame): void {
+    this.touched.add(port)
+    port.deliver(frame)
+  }
+
+  private flush(): void {
+    // A port that answers while it is flushed is flushed by the call that is at work already.
+    if (this.flushing) return
+    this.flushing = true
+    while (this.touched.size > 0) {
+      const batch = [...this.touched]
+      this.touched.clear()
+      for (const port of batch) port.flush()
+    }
+    this.flushing = false
+  }
+
+  private lookup(address: number): NetPort | undefined {
+    const entry = this.table.get(address)
+    if (entry === undefined) return undefined
+    if (this.options.now() - entry.seen <= ADDRESS_AGE) return entry.port
+    this.table.delete(address)
+    return undefined
+  }
+
+  private learn(address: number, port: NetPort): void {
+    const entry = this.table.get(address)
+    if (entry !== undefined && entry.port === port) {
+      entry.seen = this.options.now()
+      return
+    }
+    if (entry === undefined && this.table.size >= ADDRESS_LIMIT) this.forgetOldest()
+    this.table.set(address, { port, seen: this.options.now() })
+    if (this.hub.wants('learned')) this.hub.emit({ type: 'learned', bridge: this.name, address })
+  }
+
+  private forgetOldest(): void {
+    // The table keeps the order of insertion, which is near enough to the order of age.
+    const [oldest] = this.table.keys()
+    if (oldest !== undefined) this.table.delete(oldest)
+  }
+
+  private detach(port: NetPort): void {
+    if (!this.ports.delete(port)) return
+    this.touched.delete(port)
+    for (const [address, entry] of this.table) if (entry.port === port) this.table.delete(address)
+    this.hub.emit({ type: 'detached', bridge: this.name, ports: this.ports.size })
+  }
+}
+
+/** How a port for user code is opened. */
+export interface UserPortOptions {
+  /** Frames that wait for the reader; older ones are dropped and counted. Default 1024. */
+  readonly limit?: number
+  /** Takes the frames as they come, instead of the queue. */
+  readonly onFrame?: (frame: Uint8Array) => void
+}
+
+/**
+ * A port of a bridge for user code: an AsyncIterable of frames, and `send`. Frames are whole: checksums are completed,
+ * bytes are the reader's own.
+ *
+ * @example
+ * const port = bridge.open()
+ * port.send(request)
+ * for await (const frame of port) if (isReply(frame)) break
+ */
+export class UserPort implements NetPort, AsyncIterable<Uint8Array> {
+  /** Frames that were dropped because the reader was too slow. */
+  lost = 0
+  private readonly limit: number
+  private readonly onFrame: ((frame: Uint8Array) => void) | undefined
+  private readonly link: BridgeLink
+  private readonly services: Pick<BridgeOptions, 'post' | 'turn'>
+  private readonly queue: Uint8Array[] = []
+  private wake: (() => void) | undefined
+  private closed = false
+
+  /** @internal */
+  constructor(
+    attach: (port: NetPort) => BridgeLink, services: Pick<BridgeOptions, 'post' | 'turn'>, options: UserPortOptions,
+  ) {
+    this.limit = options.limit ?? 1024
+    this.onFrame = options.onFrame
+    this.services = services
+    this.link = attach(this)
+  }
+
+  /** Sends a frame, which is copied. */
+  send(frame: Uint8Array): void {
+    if (this.closed) throw new XenError('CLOSED', 'the port is closed')
+    const bytes = frame.slice()
+    const forward = (): void => {
+      this.link.send({ bytes, checksumBlank: false, validated: false })
+      this.link.flush()
+    }
+    if (this.services.post === undefined) forward()
+    else this.services.post(forward)
+  }
+
+  /** Takes the port off the bridge and ends its readers. */
+  close(): void {
+    if (this.closed) return
+    this.closed = true
+    this.link.detach()
+    this.flush()
+  }
+
+  deliver(frame: NetFrame): void {
+    const bytes = frame.bytes.slice()
+    if (frame.checksumBlank) completeChecksum(bytes)
+    if (this.onFrame !== undefined) {
+      this.onFrame(bytes)
+      return
+    }
+    if (this.queue.length >= this.limit) {
+      this.queue.shift()
+      this.lost += 1
+    }
+    this.queue.push(bytes)
+  }
+
+  flush(): void {
+    const { wake } = this
+    if (wake === undefined) return
+    this.wake = undefined
+    this.services.turn?.()
+    wake()
+  }
+
+  /** The frames in the order in which they came; ends when the port is closed. */
+  async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array, void> {
+    for (;;) {
+      const frame = this.queue.shift()
+      if (frame !== undefined) yield frame
+      else if (this.closed) return
+      else await new Promise<void>((resolve) => { this.wake = resolve })
+    }
+  }
+}

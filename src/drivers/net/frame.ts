@@ -1,0 +1,86 @@
+/**
+ * Ethernet frames as the drivers pass them on: addresses, and the checksum that a sender may leave blank because the
+ * frame never meets a wire. Whoever lets a frame out to where checksums count completes it first.
+ *
+ * Reference: public/io/netif.h, NETTXF_csum_blank; RFC 791, 793, 768, 8200.
+ */
+
+/** A frame on its way. The bytes are valid during the call that hands it over; whoever keeps them copies. */
+export interface NetFrame {
+  readonly bytes: Uint8Array
+  /** The transport checksum holds only the pseudo-header's sum. */
+  readonly checksumBlank: boolean
+  /** The sender vouches for the content, so that the receiver need not check. */
+  readonly validated: boolean
+  /** The own frame and place in it where the bytes lie, if they do: they can be granted or copied from there. */
+  readonly place?: { readonly frame: number; readonly offset: number }
+}
+
+/** Bytes of an Ethernet header. */
+export const ETHERNET_HEADER = 14
+
+/** The address at `offset` as a number; 48 bits are exact. */
+export const addressAt = (bytes: Uint8Array, offset: number): number =>
+  (bytes[offset]! * 256 + bytes[offset + 1]!) * 0x1_0000_0000 +
+  ((bytes[offset + 2]! << 24 | bytes[offset + 3]! << 16 | bytes[offset + 4]! << 8 | bytes[offset + 5]!) >>> 0)
+
+/** True for a broadcast or multicast address: the lowest bit of its first byte is set. */
+export const isGroupAddress = (bytes: Uint8Array, offset: number): boolean => (bytes[offset]! & 1) !== 0
+
+/** Reads `00:16:3e:00:00:01`; undefined when it is no address. */
+export function parseMac(text: string): Uint8Array | undefined {
+  if (!/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i.test(text)) return undefined
+  return Uint8Array.from(text.split(':'), (part) => Number.parseInt(part, 16))
+}
+
+/** Writes an address as `00:16:3e:00:00:01`. */
+export const formatMac = (bytes: Uint8Array): string =>
+  Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join(':')
+
+const TCP = 6
+const UDP = 17
+
+/** Where a frame's transport header lies, and its protocol; undefined for what has none or is cut. */
+function transportOf(bytes: Uint8Array): { readonly at: number; readonly protocol: number } | undefined {
+  let place = 12
+  let type = bytes[place]! << 8 | bytes[place + 1]!
+  // One VLAN tag is looked through.
+  if (type === 0x8100) {
+    place += 4
+    type = bytes[place]! << 8 | bytes[place + 1]!
+  }
+  const network = place + 2
+  if (type === 0x0800 && bytes.length >= network + 20) {
+    const length = (bytes[network]! & 15) * 4
+    return { at: network + length, protocol: bytes[network + 9]! }
+  }
+  if (type === 0x86dd && bytes.length >= network + 40) return { at: network + 40, protocol: bytes[network + 6]! }
+  return undefined
+}
+
+/** True for an IPv6 frame, VLAN tag or not. */
+export const isIpv6 = (bytes: Uint8Array): boolean => {
+  const place = bytes[12] === 0x81 && bytes[13] === 0 ? 16 : 12
+  return bytes[place] === 0x86 && bytes[place + 1] === 0xdd
+}
+
+/**
+ * Completes a blank transport checksum in place: sums everything from the transport header on, the pseudo-header's sum
+ * that stands in the field included. False when the frame has no TCP or UDP header to complete.
+ */
+export function completeChecksum(bytes: Uint8Array): boolean {
+  const transport = transportOf(bytes)
+  if (transport === undefined) return false
+  const { at, protocol } = transport
+  const field = at + (protocol === TCP ? 16 : protocol === UDP ? 6 : bytes.length)
+  if (field + 2 > bytes.length) return false
+  let sum = 0
+  for (let i = at; i + 1 < bytes.length; i += 2) sum += bytes[i]! << 8 | bytes[i + 1]!
+  if ((bytes.length - at) % 2 === 1) sum += bytes[bytes.length - 1]! << 8
+  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16)
+  // A UDP checksum of zero would mean that there is none.
+  const checksum = (~sum & 0xffff) === 0 && protocol === UDP ? 0xffff : ~sum & 0xffff
+  bytes[field] = checksum >>> 8
+  bytes[field + 1] = checksum & 0xff
+  return true
+}

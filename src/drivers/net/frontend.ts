@@ -1,0 +1,380 @@
+/**
+ * The network front-end of a guest in TypeScript: finds its interfaces on the bus and offers them to the program, which
+ * sends frames and receives them. Its pages stay granted and are used again and again; what the back-end answers is
+ * checked, and a back-end that breaks the rules loses the interface, no more.
+ *
+ * Reference: public/io/netif.h.
+ */
+import { NETIF_RSP, NETRXF, NETTXF, NetifRxRequest, NetifRxResponse, NetifTxRequest, NetifTxResponse } from '../../abi/index.ts'
+import type { FrontendDevice, FrontendDriver, FrontendInstance, SharedPage } from '../../guest/index.ts'
+import { sharePage } from '../../guest/index.ts'
+import { FrontRing, NO_ENTRY } from '../../rings/index.ts'
+import type { EventPort } from '../../util/index.ts'
+import { XenError } from '../../util/index.ts'
+import { completeChecksum, parseMac } from './frame.ts'
+import { MAX_SLOTS, RX_ENTRY, TX_ENTRY } from './protocol.ts'
+
+const PAGE_SIZE = 4096
+/** Frames that wait for the program; older ones are dropped and counted. */
+export const NIC_QUEUE_LIMIT = 1024
+
+/** What a program says about a frame that it sends. */
+export interface SendOptions {
+  /** The transport checksum holds only the pseudo-header's sum; the other end completes it where it matters. */
+  readonly checksumBlank?: boolean
+}
+
+interface Ring {
+  readonly shared: SharedPage
+  readonly ring: FrontRing
+  readonly port: EventPort
+}
+
+interface Rings {
+  readonly transmit: Ring
+  readonly receive: Ring
+}
+
+/** One network interface of a guest: `send`, and an AsyncIterable of frames. */
+export class Nic implements AsyncIterable<Uint8Array> {
+  /** Its address. */
+  mac: Uint8Array = new Uint8Array(6)
+  /** Frames that were dropped because the program was too slow. */
+  lost = 0
+  private readonly device: FrontendDevice
+  private rings: Rings | undefined
+  private up = false
+  private broken = false
+  /** Pages for sending: free ones, and those under way by their identifier. */
+  private readonly freePages: SharedPage[] = []
+  private readonly sending = new Map<number, SharedPage>()
+  private readonly freeIds: number[] = []
+  /** Pages that are put up for receiving, by their slot in the ring. */
+  private readonly receiving = new Map<number, SharedPage>()
+  private nextSlot = 0
+  /** Parts of a frame whose other slots are still to come. */
+  private parts: Uint8Array[] = []
+  private readonly queue: Uint8Array[] = []
+  private handler: ((frame: Uint8Array) => void) | undefined
+  private wake: (() => void) | undefined
+  private readonly waiting: ((nic: Nic) => void)[] = []
+
+  /** @internal */
+  constructor(device: FrontendDevice) {
+    this.device = device
+  }
+
+  /** Number of the interface. */
+  get id(): string {
+    return this.device.id
+  }
+
+  /** True while frames can be sent. */
+  get connected(): boolean {
+    return this.up && !this.broken
+  }
+
+  /** Resolves when the interface can be used. */
+  ready(): Promise<Nic> {
+    if (this.up) return Promise.resolve(this)
+    return new Promise((resolve) => this.waiting.push(resolve))
+  }
+
+  /** Hands every frame to `handler` as it comes, instead of the queue. */
+  onFrame(handler: (frame: Uint8Array) => void): void {
+    this.handler = handler
+    for (const frame of this.queue.splice(0)) handler(frame)
+  }
+
+  /** Sends a frame; false when the ring is full and the frame was not taken. */
+  send(frame: Uint8Array, options: SendOptions = {}): boolean {
+    if (!this.queueFrame(frame, options)) return false
+    this.kick()
+    return true
+  }
+
+  /** Sends frames with one notification; how many were taken. */
+  sendAll(frames: Iterable<Uint8Array>, options: SendOptions = {}): number {
+    let taken = 0
+    for (const frame of frames) {
+      if (!this.queueFrame(frame, options)) break
+      taken += 1
+    }
+    if (taken > 0) this.kick()
+    return taken
+  }
+
+  /** Frames as they come; ends when the interface goes. */
+  async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array, void> {
+    for (;;) {
+      const frame = this.queue.shift()
+      if (frame !== undefined) yield frame
+      else if (!this.connected) return
+      else await new Promise<void>((resolve) => { this.wake = resolve })
+    }
+  }
+
+  /** Ends the connection from the guest's side. */
+  close(): Promise<void> {
+    return this.device.close()
+  }
+
+  /** Makes the rings and publishes them. @internal */
+  async publish(): Promise<'Connected'> {
+    const { device } = this
+    if ((await device.readOtherNumber('feature-rx-copy')) !== 1) {
+      throw new XenError('NOT_SUPPORTED', 'the back-end does not copy received frames')
+    }
+    const split = (await device.readOtherNumber('feature-split-event-channels')) === 1
+    this.mac = parseMac((await device.read('mac')) ?? '') ?? this.mac
+    this.disconnect()
+    this.rings = this.makeRings(split)
+    const { transmit, receive } = this.rings
+    await device.writeTogether({
+      'multi-queue-num-queues': '1', 'tx-ring-ref': String(transmit.shared.ref), 'rx-ring-ref': String(receive.shared.ref),
+      ...(split
+        ? { 'event-channel-tx': String(transmit.port), 'event-channel-rx': String(receive.port) }
+        : { 'event-channel': String(transmit.port) }),
+      'request-rx-copy': '1', 'feature-rx-notify': '1', 'feature-sg': '1', 'feature-ipv6-csum-offload': '1',
+    })
+    this.broken = false
+    this.putUp()
+    return 'Connected'
+  }
+
+  /** The back-end is connected. @internal */
+  begin(): void {
+    this.up = true
+    this.putUp()
+    this.device.kernel.turn()
+    for (const resolve of this.waiting.splice(0)) resolve(this)
+  }
+
+  /** Lets the rings go. @internal */
+  disconnect(): void {
+    const { rings, device: { kernel } } = this
+    if (rings === undefined) return
+    this.rings = undefined
+    this.up = false
+    kernel.events.close(rings.transmit.port)
+    if (rings.receive.port !== rings.transmit.port) kernel.events.close(rings.receive.port)
+    for (const page of [...this.freePages.splice(0), ...this.sending.values(), ...this.receiving.values()]) page.release()
+    this.sending.clear()
+    this.receiving.clear()
+    rings.transmit.shared.release()
+    rings.receive.shared.release()
+    this.wakeReader()
+  }
+
+  private makeRings(split: boolean): Rings {
+    const { kernel, otherEnd } = this.device
+    const undo: (() => void)[] = []
+    const open = (handler: () => void): EventPort => {
+      const port = kernel.events.allocateUnbound(kernel.domain, otherEnd, handler)
+      undo.push(() => kernel.events.close(port))
+      return port
+    }
+    const make = (entrySize: number, port: EventPort): Ring => {
+      const shared = sharePage(kernel, otherEnd)
+      undo.push(() => shared.release())
+      return { shared, port, ring: FrontRing.create({ view: shared.page.view, base: shared.page.base, entrySize }) }
+    }
+    try {
+      const transmitPort = open(() => this.onEvent())
+      const receivePort = split ? open(() => this.onEvent()) : transmitPort
+      const rings = { transmit: make(TX_ENTRY, transmitPort), receive: make(RX_ENTRY, receivePort) }
+      this.freeIds.splice(0, this.freeIds.length, ...Array.from({ length: rings.transmit.ring.entries }, (_, id) => id))
+      return rings
+    } catch (error) {
+      for (const step of undo.reverse()) step()
+      throw error
+    }
+  }
+
+  private queueFrame(frame: Uint8Array, { checksumBlank }: SendOptions): boolean {
+    if (frame.length > PAGE_SIZE) {
+      throw new XenError('INVALID_ARGUMENT', `a frame of ${frame.length} bytes is longer than a page`, { details: { length: frame.length } })
+    }
+    const ring = this.rings?.transmit.ring
+    if (ring === undefined || !this.connected) throw new XenError('CLOSED', `interface ${this.id} is not connected`)
+    if (this.freeIds.length === 0 || ring.freeRequests() === 0) return false
+    const shared = this.freePages.pop() ?? sharePage(this.device.kernel, this.device.otherEnd)
+    const id = this.freeIds.pop()!
+    const address = ring.nextRequest()
+    const { view } = shared.page
+    shared.page.bytes.set(frame)
+    this.sending.set(id, shared)
+    NetifTxRequest.gref.set(view, address, shared.ref)
+    NetifTxRequest.offset.set(view, address, 0)
+    NetifTxRequest.flags.set(view, address, checksumBlank === true ? NETTXF.csum_blank | NETTXF.data_validated : 0)
+    NetifTxRequest.id.set(view, address, id)
+    NetifTxRequest.packetSize.set(view, address, frame.length)
+    return true
+  }
+
+  private kick(): void {
+    if (this.rings?.transmit.ring.pushRequestsAndCheckNotify() === true) {
+      this.device.kernel.events.notify(this.rings.transmit.port)
+    }
+  }
+
+  private onEvent(): void {
+    if (this.rings === undefined || this.broken) return
+    if (!this.reap(this.rings.transmit.ring) || !this.takeFrames(this.rings.receive.ring)) {
+      this.broken = true
+      this.wakeReader()
+      void this.device.close()
+      return
+    }
+    this.putUp()
+  }
+
+  /** Takes the pages of sent frames back; false when the back-end broke the rules. */
+  private reap(ring: FrontRing): boolean {
+    const { view } = this.rings!.transmit.shared.page
+    do {
+      for (let address = ring.takeResponse(); address !== NO_ENTRY; address = ring.takeResponse()) {
+        if (NetifTxResponse.status.get(view, address) === NETIF_RSP.NULL) continue
+        const id = NetifTxResponse.id.get(view, address)
+        const shared = this.sending.get(id)
+        if (shared === undefined) return false
+        this.sending.delete(id)
+        this.freeIds.push(id)
+        this.freePages.push(shared)
+      }
+    } while (ring.finalCheckForResponses())
+    return !ring.broken
+  }
+
+  /** Takes received frames; false when the back-end broke the rules. */
+  private takeFrames(ring: FrontRing): boolean {
+    const { view } = this.rings!.receive.shared.page
+    do {
+      for (let address = ring.takeResponse(); address !== NO_ENTRY; address = ring.takeResponse()) {
+        const slot = NetifRxResponse.id.get(view, address)
+        const shared = this.receiving.get(slot)
+        if (shared === undefined) return false
+        this.receiving.delete(slot)
+        const okay = this.takePart(shared, {
+          offset: NetifRxResponse.offset.get(view, address), flags: NetifRxResponse.flags.get(view, address),
+          status: NetifRxResponse.status.get(view, address),
+        })
+        this.freePages.push(shared)
+        if (!okay) return false
+      }
+    } while (ring.finalCheckForResponses())
+    this.wakeReader()
+    return !ring.broken
+  }
+
+  /** Takes one slot's part of a frame; false when it claims more than its page. */
+  private takePart(
+    { page }: SharedPage, { offset, flags, status }: { readonly offset: number; readonly flags: number; readonly status: number },
+  ): boolean {
+    if (status > 0 && offset + status > PAGE_SIZE) return false
+    // A part that failed spoils its frame; the slots that follow still belong to it.
+    this.parts.push(status > 0 ? page.bytes.slice(offset, offset + status) : SPOILT)
+    if ((flags & NETRXF.more_data) !== 0) return this.parts.length <= MAX_SLOTS
+    const parts = this.parts
+    this.parts = []
+    if (parts.includes(SPOILT)) return true
+    const frame = parts.length === 1 ? parts[0]! : join(parts)
+    if ((flags & NETRXF.csum_blank) !== 0) completeChecksum(frame)
+    this.accept(frame)
+    return true
+  }
+
+  private accept(frame: Uint8Array): void {
+    if (this.handler !== undefined) {
+      this.handler(frame)
+      return
+    }
+    if (this.queue.length >= NIC_QUEUE_LIMIT) {
+      this.queue.shift()
+      this.lost += 1
+    }
+    this.queue.push(frame)
+  }
+
+  /** Puts up pages for receiving until the ring is full or the guest has no more to spare. */
+  private putUp(): void {
+    const { rings, device: { kernel, otherEnd } } = this
+    if (rings === undefined) return
+    const { ring, shared: { page: { view } }, port } = rings.receive
+    let wrote = false
+    while (ring.freeRequests() > 0 && (this.freePages.length > 0 || kernel.frames.free > RESERVE)) {
+      const shared = this.freePages.pop() ?? sharePage(kernel, otherEnd)
+      const slot = this.freeSlot(ring.entries)
+      const address = ring.nextRequest()
+      NetifRxRequest.id.set(view, address, slot)
+      NetifRxRequest.gref.set(view, address, shared.ref)
+      this.receiving.set(slot, shared)
+      wrote = true
+    }
+    if (wrote && ring.pushRequestsAndCheckNotify()) kernel.events.notify(port)
+  }
+
+  /** An identifier that is not in use; they go round as the ring does. */
+  private freeSlot(entries: number): number {
+    while (this.receiving.has(this.nextSlot)) this.nextSlot = (this.nextSlot + 1) % entries
+    return this.nextSlot
+  }
+
+  private wakeReader(): void {
+    const { wake } = this
+    if (wake === undefined || (this.queue.length === 0 && this.connected)) return
+    this.wake = undefined
+    this.device.kernel.turn()
+    wake()
+  }
+}
+
+/**
+ * The driver for `vif` devices of a guest, to be registered with a {@link FrontendBus}.
+ *
+ * @example
+ * const nics = new NetFrontend()
+ * await new FrontendBus(kernel).register(nics)
+ * const nic = await nics.nic(0)
+ * for await (const frame of nic) nic.send(answerTo(frame))
+ */
+export class NetFrontend implements FrontendDriver {
+  readonly type = 'vif'
+  private readonly known = new Map<string, Nic>()
+  private waiting: { readonly id: string; readonly resolve: (nic: Nic) => void }[] = []
+
+  /** Called by the bus. */
+  probe(device: FrontendDevice): FrontendInstance {
+    const nic = new Nic(device)
+    this.known.set(nic.id, nic)
+    for (const { resolve } of this.waiting.filter(({ id }) => id === nic.id)) resolve(nic)
+    this.waiting = this.waiting.filter(({ id }) => id !== nic.id)
+    return { publish: () => nic.publish(), connected: async () => nic.begin(), disconnect: () => nic.disconnect() }
+  }
+
+  /** The interfaces that the guest has, connected or not. */
+  get nics(): readonly Nic[] {
+    return [...this.known.values()]
+  }
+
+  /** The interface with this number, as soon as it is there and connected. */
+  async nic(handle: string | number): Promise<Nic> {
+    const id = String(handle)
+    const nic = this.known.get(id) ?? await new Promise<Nic>((resolve) => this.waiting.push({ id, resolve }))
+    return nic.ready()
+  }
+}
+
+/** Free pages that an interface leaves to the rest of the guest. */
+const RESERVE = 16
+const SPOILT = /* @__PURE__ */ new Uint8Array(0)
+
+function join(parts: readonly Uint8Array[]): Uint8Array {
+  const frame = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0))
+  let place = 0
+  for (const part of parts) {
+    frame.set(part, place)
+    place += part.length
+  }
+  return frame
+}

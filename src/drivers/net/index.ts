@@ -1,0 +1,20 @@
+/**
+ * Network interfaces.
+ *
+ * @module
+ */
+export { ETHERNET_HEADER, completeChecksum, formatMac, parseMac } from './frame.ts'
+export type { NetFrame } from './frame.ts'
+export { ADDRESS_AGE, ADDRESS_LIMIT, Bridge, UserPort } from './bridge.ts'
+export type { BridgeEvent, BridgeLink, BridgeOptions, BridgeTap, NetPort, UserPortOptions } from './bridge.ts'
+export { CaptureWriter, captureBridge } from './pcapng.ts'
+export type { CaptureOptions, CaptureSink } from './pcapng.ts'
+export { TransmitServer } from './transmit.ts'
+export type { NetStatistics, RingServices } from './transmit.ts'
+export { RECEIVE_QUEUE_LIMIT, ReceiveServer } from './receive.ts'
+export type { ReceiveFeatures } from './receive.ts'
+export { Staging } from './staging.ts'
+export { NetBackend } from './backend.ts'
+export type { NetBackendOptions, ServedNic } from './backend.ts'
+export { NIC_QUEUE_LIMIT, NetFrontend, Nic } from './frontend.ts'
+export type { SendOptions } from './frontend.ts'
