@@ -9,6 +9,7 @@ import { XS, XENSTORE } from '../abi/index.ts'
 import { ByteQueue } from './byte-queue.ts'
 import { HEADER_SIZE, PacketParser } from './packet-parser.ts'
 import { RingTransport } from './ring-transport.ts'
+import { expectSaved, isCount, type SavedConnection } from './saved-state.ts'
 import type { EventCause, StoreSession } from './session.ts'
 import type { StoreErrorName } from './store-error.ts'
 import { putRawText } from './text.ts'
@@ -187,6 +188,38 @@ export class StoreConnection {
   private dropOutput(): void {
     this.output.clear()
     this.settleMarkers()
+  }
+
+  // Live update
+
+  /** @internal The connection as plain data. */
+  save(): SavedConnection {
+    const { taken } = this.output
+    const waiting = this.markers.slice(this.firstMarker)
+    const markers = waiting.map(({ end, bytes, event }) => ({ end: end - taken, bytes, event }))
+    return {
+      session: this.session.save(), page: this.restartable, ignored: this.state === 'ignored',
+      input: this.parser.save(), output: this.output.peek().slice(), markers,
+    }
+  }
+
+  /** @internal Takes saved messages over. */
+  restore(saved: SavedConnection): void {
+    expectSaved(saved.input instanceof Uint8Array && saved.output instanceof Uint8Array, 'no messages')
+    if (saved.ignored) this.state = 'ignored'
+    this.parser.feed(saved.input.slice())
+    const at = this.output.reserve(saved.output.length)
+    this.output.data.set(saved.output, at)
+    let last = 0
+    for (const { end, bytes, event } of saved.markers) {
+      expectSaved(isCount(end, saved.output.length) && end >= last && isCount(bytes, 65536), 'a bad message')
+      last = end
+      if (event !== undefined && event !== '') this.waitingEvents.add(event)
+      if (event === undefined) this.session.use('outstanding', 1)
+      const cause = event === undefined ? new RequestCause(this) : undefined
+      this.mark({ end, bytes, event, cause, deadline: Infinity })
+    }
+    this.owner.dirty(this)
   }
 
   // Output

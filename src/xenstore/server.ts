@@ -8,8 +8,12 @@ import { OPERATION_BY_NUMBER } from './messages.ts'
 import { HANDLERS, type Exchange, type HandlerHost } from './request-handlers.ts'
 import { RingTransport, type StoreRing } from './ring-transport.ts'
 import { EVENT_TIMEOUT, RequestCause, StoreConnection, type ConnectionOwner } from './server-connection.ts'
-import type { StoreErrorName } from './store-error.ts'
-import type { XenStore } from './store.ts'
+import {
+  SAVED_VERSION, expectSaved, isCount, type SavedConnection, type SavedServer, type SavedSession,
+} from './saved-state.ts'
+import type { StoreSession } from './session.ts'
+import { isStoreErrorName, type StoreErrorName } from './store-error.ts'
+import { XenStore, type XenStoreOptions } from './store.ts'
 import { MemoryTransport, type StoreTransport } from './transport.ts'
 
 /** What a server needs. */
@@ -22,6 +26,15 @@ export interface XenStoreServerOptions {
    * come in the middle of an operation of the store.
    */
   readonly onWork?: () => void
+}
+
+/** How saved data becomes a server again. */
+export interface RestoreOptions extends Omit<XenStoreServerOptions, 'store'> {
+  readonly storeOptions?: XenStoreOptions
+  /** The stream to a client that was connected by one. */
+  readonly transportOf: (saved: SavedConnection) => StoreTransport | undefined
+  /** The page of a domain that was connected by one. */
+  readonly ringOf?: (saved: SavedConnection) => StoreRing | undefined
 }
 
 /** How a client is taken on. */
@@ -109,6 +122,53 @@ export class XenStoreServer {
     return client
   }
 
+  // Live update
+
+  /** The whole server and its store as plain data, between two calls of `process`. */
+  save(): SavedServer {
+    return {
+      version: SAVED_VERSION,
+      store: this.store.save(),
+      connections: [...this.connections].map((connection) => connection.save()),
+    }
+  }
+
+  /**
+   * A server that goes on from saved data. `transportOf` finds each connection's way to its client again; a
+   * connection without one is gone. Throws INVALID_STREAM when the data contradicts itself.
+   */
+  static restore(saved: SavedServer, options: RestoreOptions): XenStoreServer {
+    expectSaved(saved.version === SAVED_VERSION, `version ${String(saved.version)}, not ${SAVED_VERSION}`)
+    const server = new XenStoreServer({ ...options, store: XenStore.restore(saved.store, options.storeOptions) })
+    const kept: { readonly session: StoreSession; readonly saved: SavedSession }[] = []
+    for (const each of saved.connections) {
+      expectSaved(isCount(each.session.id) && isCount(each.session.domain, 0xffff), 'a connection that is none')
+      const connection = server.reconnect(each, options)
+      if (connection === undefined) continue
+      connection.session.restore(each.session)
+      connection.restore(each)
+      kept.push({ session: connection.session, saved: each.session })
+    }
+    const watches = kept.flatMap(({ session, saved: { watches: list } }) => list.map((watch) => ({ session, watch })))
+    for (const { session, watch } of watches.sort((a, b) => a.watch.sequence - b.watch.sequence)) {
+      const set = session.addWatch(watch.path, watch.token, watch.depth, false)
+      expectSaved(!isStoreErrorName(set), `a watch on ${watch.path}`)
+    }
+    return server
+  }
+
+  private reconnect(saved: SavedConnection, options: RestoreOptions): StoreConnection | undefined {
+    const { id, domain } = saved.session
+    if (!saved.page) {
+      const transport = options.transportOf(saved)
+      return transport === undefined ? undefined : this.addConnection(transport, { domain, id })
+    }
+    const ring = options.ringOf?.(saved)
+    if (ring === undefined) return undefined
+    this.introduceDomain(domain, ring, { resume: true, id })
+    return this.pages.get(domain)?.connection
+  }
+
   // Domains
 
   /** Connects a domain by its page. For one that is connected already the connection begins anew, over the new page. */
@@ -182,7 +242,9 @@ export class XenStoreServer {
     let deadline = this.eventDeadline
     for (const { session } of this.stalledSet) {
       const credit = session.record?.credit
-      if (credit !== undefined) deadline = Math.min(deadline, credit.timestamp + this.store.rate.wait(credit))
+      // Only the rate of writes waits for time; the other reasons end with something that others do.
+      if (credit === undefined || credit.credit >= 0) continue
+      deadline = Math.min(deadline, credit.timestamp + this.store.rate.wait(credit))
     }
     return deadline
   }

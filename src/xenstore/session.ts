@@ -6,15 +6,14 @@
  *
  * Reference: xen/docs/misc/xenstore.txt; behaviour of tools/xenstored/core.c.
  */
-import { isUnprivileged, type StoreDomain } from './domains.ts'
 import { EMPTY_VALUE, NO_CHILDREN, StoreNode, nodeSize } from './node.ts'
-import { baseName, canonicalPath, isRelative, parentPath } from './path.ts'
-import { ACCESS, DOMAIN_ANY, accessOf, type Asker, type Permissions } from './permissions.ts'
-import type { QuotaName } from './quota.ts'
+import { baseName, isRelative, parentPath } from './path.ts'
+import { ACCESS, DOMAIN_ANY, type Permissions } from './permissions.ts'
+import { expectSaved, isCount, type SavedSession } from './saved-state.ts'
+import { SessionRights, type View } from './session-rights.ts'
 import { isStoreErrorName, type StoreErrorName } from './store-error.ts'
-import type { StoreOperation } from './store-events.ts'
 import type { XenStore } from './store.ts'
-import { StoreTransaction, type PlacedNode } from './transaction.ts'
+import { StoreTransaction, type PlacedNode, type TransactionBase } from './transaction.ts'
 import { MATCH, type Watch } from './watches.ts'
 
 /** A request that waits for others to take the events that it caused. */
@@ -36,45 +35,26 @@ export interface SessionOptions {
   readonly id?: number
 }
 
-/** The nodes as an operation sees them: the store's, or those of a transaction. */
-type View = XenStore | StoreTransaction
-
-const ALL = ACCESS.BOTH | ACCESS.OWNER
-
 /** One connection. */
-export class StoreSession {
-  readonly id: number
-  readonly domain: number
-  /** The domain's limits and use; the privileged domain's connections over sockets have none. */
-  readonly record: StoreDomain | undefined
-  readonly privileged: boolean
+export class StoreSession extends SessionRights {
   /** @internal */
   readonly watches = new Map<string, Watch>()
-  /** @internal */
-  readonly transactions = new Map<number, StoreTransaction>()
   /** @internal The number that the next transaction tries first. */
   nextTransaction = 1
   /** False once the connection is closed. */
   open = true
-  private readonly store: XenStore
   private readonly sink: EventSink
   private readonly onClose: (reason: string) => void
-  private readonly implicit: string
+  private readonly base: TransactionBase
 
   constructor(store: XenStore, options: SessionOptions & { readonly id: number }) {
-    this.store = store
-    this.id = options.id
-    this.domain = options.domain
-    this.privileged = !isUnprivileged(options.domain)
-    this.record = this.privileged ? store.domains.get(options.domain) : store.domains.create(options.domain)
+    super(store, options.id, options.domain)
     this.sink = options.sink
     this.onClose = options.onClose ?? (() => undefined)
-    this.implicit = `/local/domain/${options.domain}`
-  }
-
-  /** In whose name this connection asks. */
-  asker(): Asker {
-    return { domain: this.domain, target: this.record?.target }
+    this.base = {
+      get: (path) => store.get(path),
+      tooLarge: (nodes) => this.exceeds('transactionNodes', nodes),
+    }
   }
 
   // Reading
@@ -343,14 +323,15 @@ export class StoreSession {
     while (this.nextTransaction === 0 || this.transactions.has(this.nextTransaction)) this.advanceTransaction()
     const id = this.nextTransaction
     this.advanceTransaction()
-    this.transactions.set(id, new StoreTransaction(id, {
-      get: (path) => this.store.get(path),
-      tooLarge: (nodes) => this.exceeds('transactionNodes', nodes),
-    }))
-    this.use('transactions', 1)
-    this.store.openTransactions += 1
+    this.hold(new StoreTransaction(id, this.base))
     this.store.hub.emit({ type: 'transaction-started', connection: this.id, domain: this.domain, transaction: id })
     return this.done('transaction-start', id, '', { id })
+  }
+
+  private hold(transaction: StoreTransaction): void {
+    this.transactions.set(transaction.id, transaction)
+    this.use('transactions', 1)
+    this.store.openTransactions += 1
   }
 
   private advanceTransaction(): void {
@@ -406,6 +387,26 @@ export class StoreSession {
     this.store.openTransactions -= 1
   }
 
+  // Live update
+
+  /** @internal The connection as plain data. */
+  save(): SavedSession {
+    const watches = [...this.watches.values()].map(({ path, token, depth, prefixLength, sequence }) =>
+      ({ path: path.slice(prefixLength), token, depth, sequence }))
+    const transactions = [...this.transactions.values()].map((transaction) => transaction.save())
+    return { id: this.id, domain: this.domain, nextTransaction: this.nextTransaction, watches, transactions }
+  }
+
+  /** @internal Takes saved transactions over; the watches of all connections are set by their common order. */
+  restore(saved: SavedSession): void {
+    expectSaved(isCount(saved.nextTransaction, 0xffffffff), 'a transaction number that is none')
+    this.nextTransaction = saved.nextTransaction
+    for (const each of saved.transactions) {
+      expectSaved(isCount(each.id, 0xffffffff) && each.id > 0 && !this.transactions.has(each.id), 'a bad transaction')
+      this.hold(StoreTransaction.restore(each, this.base, this.store.generation))
+    }
+  }
+
   // Common
 
   /** Ends the connection: its watches and transactions go, and nothing is delivered to it any more. */
@@ -416,81 +417,5 @@ export class StoreSession {
     this.store.sessions.delete(this.id)
     this.onClose(reason)
     this.store.hub.emit({ type: 'connection-closed', connection: this.id, domain: this.domain, reason })
-  }
-
-  /** The absolute form of a path, or undefined when it is not valid. */
-  private canonical(path: string, special = false): string | undefined {
-    return canonicalPath(path, { implicit: this.implicit, special, pathMax: this.pathMax() })
-  }
-
-  private pathMax(): number {
-    return (this.record?.limits ?? this.store.domains.defaults).pathMax
-  }
-
-  private view(transaction: number): View | undefined {
-    return transaction === 0 ? this.store : this.transactions.get(transaction)
-  }
-
-  /** The node when this connection may do all of `access` with it. */
-  private permitted(view: View, path: string, access: number): StoreNode | StoreErrorName {
-    const node = view.get(path)
-    if (this.overflowed(view)) return 'ENOSPC'
-    if (node !== undefined && (this.allowed(node) & access) === access) return node
-    // Somebody who may not look here is not told whether the node exists, unless the nearest parent allows it.
-    let above = path
-    let parent: StoreNode | undefined
-    do {
-      above = parentPath(above)
-      parent = view.get(above)
-      if (this.overflowed(view)) return 'ENOSPC'
-    } while (parent === undefined && above !== '/')
-    if (parent === undefined || (this.allowed(parent) & access) === 0) return 'EACCES'
-    return node === undefined ? 'ENOENT' : 'EACCES'
-  }
-
-  private allowed(node: StoreNode): number {
-    return this.privileged ? ALL : accessOf(node.permissions, this.asker())
-  }
-
-  private overflowed(view: View): boolean {
-    return view instanceof StoreTransaction && view.overflowed && this.overflow(view) !== undefined
-  }
-
-  /** Reports that a transaction touched too much, once per operation. */
-  private overflow(transaction: StoreTransaction): StoreErrorName {
-    transaction.overflowed = false
-    return 'ENOSPC'
-  }
-
-  private poison(view: View, error: StoreErrorName): StoreErrorName {
-    if (view instanceof StoreTransaction) view.poisoned = true
-    return error
-  }
-
-  /** @internal True, and reported, when the domain would use more than it may. */
-  exceeds(what: QuotaName, value: number): boolean {
-    if (this.record === undefined || !this.record.exceeds(what, value)) return false
-    this.store.hub.emit({ type: 'quota-hit', domain: this.domain, quota: what, value })
-    return true
-  }
-
-  /** @internal Books what the connection uses on its domain. */
-  use(what: 'watches' | 'transactions' | 'memory' | 'outstanding', amount: number): void {
-    if (this.record !== undefined) this.record.usage[what] += amount
-  }
-
-  private charge(writes: number): void {
-    if (!this.privileged && this.store.openTransactions > 0) this.store.chargeWrites(this, writes)
-  }
-
-  private done<T>(operation: StoreOperation, transaction: number, path: string, result: T): T {
-    if (this.store.hub.wants('operation')) {
-      this.store.hub.emit({
-        type: 'operation', connection: this.id, domain: this.domain, operation, path, transaction,
-        error: isStoreErrorName(result) ? result : undefined,
-      })
-    }
-    this.store.settle()
-    return result
   }
 }

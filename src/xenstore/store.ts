@@ -10,7 +10,11 @@ import { LocalStore } from './local-store.ts'
 import { EMPTY_VALUE, NO_CHILDREN, StoreNode, nodeAt, walkUp, withNode, withoutNode } from './node.ts'
 import { parentPath } from './path.ts'
 import { ACCESS, DOMAIN_ANY, accessOf, type Permissions } from './permissions.ts'
-import type { QuotaLimits } from './quota.ts'
+import { DEFAULT_QUOTA, type QuotaLimits, type QuotaName } from './quota.ts'
+import {
+  expectSaved, isCount, readNode, readTree, saveNode, saveTree, type SavedDomain, type SavedStore,
+} from './saved-state.ts'
+import type { SessionRights } from './session-rights.ts'
 import { StoreSession, type EventCause, type SessionOptions } from './session.ts'
 import type { StoreEvent } from './store-events.ts'
 import type { Access, PlacedNode, StoreTransaction } from './transaction.ts'
@@ -119,6 +123,64 @@ export class XenStore {
     this.sessions.set(session.id, session)
     this.hub.emit({ type: 'connection-opened', connection: session.id, domain: session.domain })
     return session
+  }
+
+  /** @internal The newest generation number. */
+  get generation(): number {
+    return this.lastGeneration
+  }
+
+  /** The store without its connections, as plain data. */
+  save(): SavedStore {
+    const domains = [...this.domains.values()].map((domain): SavedDomain => {
+      const { id, introduced, shutdown, features, target, limits, credit } = domain
+      return { id, introduced, shutdown, features, target, limits, credit: credit && { ...credit } }
+    })
+    return {
+      generation: this.lastGeneration,
+      nodes: saveTree('/', this.tree),
+      special: [...this.special].map(([path, node]) => saveNode(path, node)),
+      domains,
+      limits: this.domains.defaults,
+      rate: this.rate.save(),
+    }
+  }
+
+  /** A store that goes on from saved data. Throws INVALID_STREAM when the data contradicts itself. */
+  static restore(saved: SavedStore, options: XenStoreOptions = {}): XenStore {
+    const store = new XenStore(options)
+    expectSaved(isCount(saved.generation), 'no generation')
+    const tree = readTree(saved.nodes, saved.generation)
+    for (const { path, node } of store.everyNode()) store.domains.account(path, node, undefined)
+    store.domains.defaults = readLimits(saved.limits)
+    for (const each of saved.domains) store.restoreDomain(each)
+    store.tree = tree
+    store.lastGeneration = saved.generation
+    for (const each of saved.special) {
+      expectSaved(each.path === INTRODUCE_DOMAIN || each.path === RELEASE_DOMAIN, `a special node ${each.path}`)
+      store.special.set(each.path, readNode(each, saved.generation))
+    }
+    for (const { path, node } of store.everyNode()) store.domains.account(path, undefined, node)
+    expectSaved(Number.isFinite(saved.rate.reserve) && isCount(saved.rate.domains), 'a bad reserve')
+    store.rate.restore(saved.rate)
+    return store
+  }
+
+  private everyNode(): readonly PlacedNode[] {
+    const nodes: PlacedNode[] = [...this.special].map(([path, node]) => ({ path, node }))
+    walkUp('/', this.tree, (path, node) => nodes.push({ path, node }))
+    return nodes
+  }
+
+  private restoreDomain(saved: SavedDomain): void {
+    expectSaved(isCount(saved.id, 0xffff) && isCount(saved.features, 0xff), 'a domain that is none')
+    const domain = this.domains.create(saved.id)
+    domain.introduced = saved.introduced
+    domain.shutdown = saved.shutdown
+    domain.features = saved.features
+    domain.target = saved.target
+    domain.limits = readLimits(saved.limits)
+    domain.credit = saved.credit === undefined ? undefined : { ...saved.credit }
   }
 
   /** @internal The next generation number. */
@@ -300,7 +362,7 @@ export class XenStore {
   }
 
   /** @internal Charges writes against the limit on their rate; only while transactions could be hurt by them. */
-  chargeWrites(session: StoreSession, writes: number): void {
+  chargeWrites(session: SessionRights, writes: number): void {
     const credit = session.record?.credit
     if (credit === undefined || session.privileged) return
     const now = this.milliseconds()
@@ -330,6 +392,14 @@ export class XenStore {
   offers(domain: StoreDomain | undefined, feature: keyof typeof STORE_FEATURE): boolean {
     return domain === undefined || (domain.features & STORE_FEATURE[feature]) !== 0
   }
+}
+
+/** Saved limits, checked. */
+function readLimits(saved: QuotaLimits): QuotaLimits {
+  for (const name of Object.keys(DEFAULT_QUOTA) as QuotaName[]) {
+    expectSaved(isCount(saved[name], 0xffffffff), `a limit on ${name} that is none`)
+  }
+  return { ...saved }
 }
 
 /** True when a node that the transaction changed names the domain. */

@@ -6,6 +6,7 @@
  * Reference: tools/xenstored/transaction.c, head comment.
  */
 import { nodeSize, type StoreNode } from './node.ts'
+import { readCopy, saveCopy, type SavedTransaction } from './saved-state.ts'
 import { baseName, childPath, parentPath } from './path.ts'
 import { MATCH, type Match } from './watches.ts'
 
@@ -146,6 +147,29 @@ export class StoreTransaction {
       if (get(path)?.generation !== before?.generation) return true
     }
     return false
+  }
+
+  /** The transaction as plain data. */
+  save(): SavedTransaction {
+    const accesses = [...this.accesses.values()].map(({ path, before, current, modified, fire }) => ({
+      path, before: saveCopy(before), current: saveCopy(current), modified, fire,
+    }))
+    return { id: this.id, poisoned: this.poisoned, conflicted: this.conflicted, accesses }
+  }
+
+  /** A transaction that goes on from saved data. */
+  static restore(saved: SavedTransaction, base: TransactionBase, newest: number): StoreTransaction {
+    const transaction = new StoreTransaction(saved.id, base)
+    for (const { path, before, current, modified, fire } of saved.accesses) {
+      const access: Access = { path, before: readCopy(before, newest), current: undefined, modified: false, fire }
+      access.current = access.before
+      transaction.accesses.set(path, access)
+      transaction.memory += path.length + (access.before === undefined ? 0 : nodeSize(access.before))
+      if (modified) transaction.put(path, readCopy(current, newest))
+    }
+    transaction.poisoned = saved.poisoned
+    transaction.conflicted = saved.conflicted
+    return transaction
   }
 
   /** The changed nodes, parents before their children. */

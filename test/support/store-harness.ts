@@ -20,7 +20,8 @@ export function packet(type: number, body: string | Uint8Array, header: { id?: n
   const content = typeof body === 'string' ? Uint8Array.from(body, (c) => c.charCodeAt(0)) : body
   const bytes = new Uint8Array(16 + content.length)
   const view = new DataView(bytes.buffer)
-  for (const [i, word] of [type, header.id ?? 0, header.tx ?? 0, content.length].entries()) view.setUint32(i * 4, word, true)
+  const words = [type, header.id ?? 0, header.tx ?? 0, content.length]
+  words.forEach((word, i) => view.setUint32(i * 4, word, true))
   bytes.set(content, 16)
   return bytes
 }
@@ -109,6 +110,13 @@ export class StoreHarness {
   constructor(options: XenStoreOptions = {}) {
     this.store = new XenStore({ clock: this.clock, ...options })
     this.server = new XenStoreServer({ store: this.store })
+  }
+
+  /** Connects a domain by a page of its own. */
+  introduce(domain: number, notify: () => void = () => undefined): { view: DataView; base: number } {
+    const page = { view: new DataView(new ArrayBuffer(3 * 4096)), base: 4096 }
+    this.server.introduceDomain(domain, { ...page, notify })
+    return page
   }
 
   /** A new client of a domain. */

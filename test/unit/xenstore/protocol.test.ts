@@ -1,8 +1,14 @@
 import { describe, expect, test } from 'vitest'
 import { StoreHarness, differences, type Line, type Op, type RawClient } from '../../support/store-harness.ts'
 
+interface Who {
+  readonly dom0: RawClient
+  readonly dom1: RawClient
+  readonly dom2: RawClient
+}
+
 /** Plays lines with dom0, domain 1 and domain 2 connected and domain 1 at home. */
-function play(lines: (who: { dom0: RawClient; dom1: RawClient; dom2: RawClient }) => readonly Line[]): void {
+function play(lines: (who: Who) => readonly Line[]): void {
   const harness = new StoreHarness()
   const who = { dom0: harness.client(0), dom1: harness.client(1), dom2: harness.client(2) }
   for (const id of [1, 2]) {
@@ -22,7 +28,7 @@ describe('reading and writing', () => {
     [dom0, 'GET_PERMS', '@releaseDomain|', 'n0|r32757|'],
   ]))
 
-  test('writing creates what is missing above, and children keep the order in which they came', () => play(({ dom0 }) => [
+  test('writing creates what is missing above, and children stay in order', () => play(({ dom0 }) => [
     [dom0, 'WRITE', '/a/b/c|hello', 'OK|'],
     [dom0, 'READ', '/a/b/c|', 'hello'],
     [dom0, 'READ', '/a/b|', ''],
@@ -46,7 +52,7 @@ describe('reading and writing', () => {
     [dom0, 'READ', '/a/b|', 'v'],
   ]))
 
-  test('removing takes everything below along; a missing node is fine where its parent exists', () => play(({ dom0 }) => [
+  test('removing takes everything below along; a missing node is fine if its parent exists', () => play(({ dom0 }) => [
     [dom0, 'WRITE', '/a/b/c|1', 'OK|'],
     [dom0, 'RM', '/a/b|', 'OK|'],
     [dom0, 'READ', '/a/b/c|', '!ENOENT'],
@@ -66,7 +72,7 @@ describe('reading and writing', () => {
 })
 
 describe('permissions', () => {
-  test('somebody without access to the node above is not told whether a node exists', () => play(({ dom0, dom1, dom2 }) => [
+  test('without access to the node above nobody is told whether a node exists', () => play(({ dom0, dom1, dom2 }) => [
     [dom0, 'WRITE', '/secret/here|1', 'OK|'],
     [dom1, 'READ', '/secret/here|', '!EACCES'],
     [dom1, 'READ', '/secret/none|', '!EACCES'],
@@ -89,12 +95,12 @@ describe('permissions', () => {
     { list: 'n0|n1|b1|', read: '!EACCES', write: '!EACCES' },
     { list: 'n0|r32757|', read: 'v', write: '!EACCES' },
     { list: 'n1|', read: 'v', write: 'OK|' },
-  ])('with permissions $list domain 1 reads: $read, writes: $write', ({ list, read, write }) => play(({ dom0, dom1 }) => [
+  ])('with permissions $list domain 1 reads: $read, writes: $write', (row) => play(({ dom0, dom1 }) => [
     [dom0, 'WRITE', '/n|v', 'OK|'],
-    [dom0, 'SET_PERMS', `/n|${list}`, 'OK|'],
-    [dom1, 'READ', '/n|', read],
-    [dom1, 'WRITE', '/n|v', write],
-    [dom0, 'GET_PERMS', '/n|', list],
+    [dom0, 'SET_PERMS', `/n|${row.list}`, 'OK|'],
+    [dom1, 'READ', '/n|', row.read],
+    [dom1, 'WRITE', '/n|v', row.write],
+    [dom0, 'GET_PERMS', '/n|', row.list],
   ]))
 
   test('new nodes inherit, and belong to the unprivileged domain that made them', () => play(({ dom0, dom1 }) => [
@@ -107,7 +113,7 @@ describe('permissions', () => {
     [dom0, 'GET_PERMS', '/p/s|', 'n2|b1|r5|'],
   ]))
 
-  test('only the owner changes permissions, and only the privileged domain the owner', () => play(({ dom0, dom1, dom2 }) => [
+  test('only owners change permissions, and only the privileged domain owners', () => play(({ dom0, dom1, dom2 }) => [
     [dom1, 'WRITE', 'x|1', 'OK|'],
     [dom1, 'SET_PERMS', 'x|r1|b2|', 'OK|'],
     [dom2, 'SET_PERMS', '/local/domain/1/x|b1|', '!EACCES'],
@@ -121,7 +127,7 @@ describe('permissions', () => {
     const dom0 = harness.client(0)
     dom0.ask('WRITE', '/n|v')
     dom0.ask('SET_PERMS', '/n|n2|')
-    for (const id of [1, 2]) harness.server.introduceDomain(id, { view: new DataView(new ArrayBuffer(4096)), base: 0, notify: () => undefined })
+    for (const id of [1, 2]) harness.introduce(id)
     const dom1 = harness.client(1)
     expect(differences([
       [dom1, 'READ', '/n|', '!EACCES'],
@@ -223,12 +229,17 @@ describe('large directories', () => {
 })
 
 describe('the toolstack\'s requests', () => {
+  const quotas = [
+    'nodes', 'watches', 'outstanding', 'memory', 'soft-memory', 'transactions', 'transaction-nodes',
+    'node-permissions', 'path-max', 'node-size',
+  ]
+
   test('features and quotas can be asked for and set', () => play(({ dom0, dom1 }) => [
     [dom1, 'GET_FEATURE', '', '15|'],
     [dom0, 'GET_FEATURE', '9|', '15|'],
     [dom0, 'SET_FEATURE', '9|2|', 'OK|'],
     [dom0, 'GET_FEATURE', '9|', '2|'],
-    [dom0, 'GET_QUOTA', '', 'nodes watches outstanding memory soft-memory transactions transaction-nodes node-permissions path-max node-size|'],
+    [dom0, 'GET_QUOTA', '', `${quotas.join(' ')}|`],
     [dom0, 'GET_QUOTA', 'nodes|', '1000|'],
     [dom0, 'SET_QUOTA', '1|nodes|5|', 'OK|'],
     [dom0, 'GET_QUOTA', '1|nodes|', '5|'],

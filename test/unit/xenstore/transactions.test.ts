@@ -68,7 +68,7 @@ describe('a conflict', () => {
   test.each([
     { what: 'a node that nobody touched here', op: 'READ', body: '/a|', other: ['WRITE', '/b|9'] },
     { what: 'a child of a node whose value was read', op: 'READ', body: '/a|', other: ['WRITE', '/b/c|9'] },
-    { what: 'a node changed before it was touched here', op: 'READ', body: '/tool|', other: ['WRITE', '/a|9'], late: '/a|' },
+    { what: 'a change from before the first touch', op: 'READ', body: '/tool|', other: ['WRITE', '/a|9'], late: '/a|' },
   ] as const)('is not $what', (row) => {
     const { one, two } = setup()
     one.ask('TRANSACTION_START', '|')
