@@ -34,7 +34,8 @@ export function writeStartInfo(view: DataView, base: number, layout: DomainLayou
   StartInfo.magic.set(view, base, latin1('xen-3.0-x86_64'))
   StartInfo.nrPages.setNumber(view, base, layout.totalPages)
   StartInfo.sharedInfo.setNumber(view, base, facts.sharedInfoFrame * 4096)
-  StartInfo.flags.set(view, base, SIF.VIRT_P2M_4TOOLS | (ramdisk !== undefined && facts.moduleByFrame ? SIF.MOD_START_PFN : 0))
+  // Without VIRT_P2M_4TOOLS, as libxl starts its guests: they keep the three-level frame list up to date as well.
+  StartInfo.flags.set(view, base, ramdisk !== undefined && facts.moduleByFrame ? SIF.MOD_START_PFN : 0)
   StartInfo.storeMfn.setNumber(view, base, facts.storeFrame)
   StartInfo.storeEvtchn.set(view, base, facts.storePort)
   StartInfo.consoleMfn.setNumber(view, base, facts.consoleFrame)

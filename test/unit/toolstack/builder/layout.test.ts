@@ -53,6 +53,15 @@ describe('the layout of a domain', () => {
     expect(layout.mappings).toHaveLength(1)
   })
 
+  test('of a small kernel with 32 MiB is the one that it printed on real Xen', () => {
+    // test/golden/mini-console-xen-4.17.txt; the kernel took 0x14000 bytes then.
+    const image = { virtualBase: -0x80000000, start: -0x80000000, end: -0x80000000 + 0x14000, initialP2m: undefined, moduleByFrame: false }
+    const layout = planLayout({ image, totalPages: 8192 })
+    expect(at(layout.pageTables)[2]).toBe('ffffffff80027000')
+    expect(layout.pageTables.pages).toBe(5)
+    expect(at(layout.p2m)[2]).toBe('ffffffff80014000')
+  })
+
   test('leaves at least 512 KiB mapped behind the boot stack', () => {
     for (let end = 0x10000; end < 0x900000; end += 0x35000) {
       const layout = planLayout({ ...GRUB, image: { ...GRUB.image, end } })

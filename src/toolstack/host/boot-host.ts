@@ -1,0 +1,94 @@
+/**
+ * The composition root: puts machine, hypervisor, XenStore and dom0 together, as told by settings and grub.conf.
+ */
+import { VirtualClock, type ControlInterface, type HostClock } from '../../hypervisor/index.ts'
+import { SeededRandom, XenError } from '../../util/index.ts'
+import { XenStore, type LocalStore } from '../../xenstore/index.ts'
+import { parseGrubConf, type BootDescription } from '../grub-conf/grub-conf.ts'
+import { dom0Mebibytes } from '../grub-conf/memory-size.ts'
+import type { BootWarning } from '../grub-conf/xen-options.ts'
+import { PAGES_PER_MEBIBYTE } from './create-domain.ts'
+import { Dom0 } from './dom0.ts'
+import { writeHostNodes } from './domain-nodes.ts'
+import { MemoryFiles, type FileReader } from './files.ts'
+import { resolveHostOptions, type HostOptions, type ResolvedHostOptions } from './host-options.ts'
+import { RealTimeClock } from './real-time-clock.ts'
+import { RunLoop } from './run-loop.ts'
+import { createHypervisor } from './create-hypervisor.ts'
+
+const MEBIBYTE = 2 ** 20
+/** MiB of dom0 where nobody says anything. */
+const DEFAULT_DOM0 = 64
+
+/** What a host consists of. */
+export interface HostParts {
+  readonly options: ResolvedHostOptions
+  readonly control: ControlInterface
+  readonly clock: HostClock
+  readonly loop: RunLoop
+  readonly xenstore: XenStore
+  readonly store: LocalStore
+  readonly dom0: Dom0
+  readonly dom0MaxMebibytes: number
+  readonly files: FileReader
+  readonly bootDescription: BootDescription | undefined
+  readonly warnings: readonly BootWarning[]
+  /** Called when a domain has ended. */
+  readonly onDomainException: { current: () => void }
+}
+
+/** Dom0's MiB at boot, and at most. Settings go before the grub.conf. */
+function dom0Memory(options: ResolvedHostOptions, boot: BootDescription | undefined): { readonly atBoot: number; readonly most: number } {
+  const total = options.memory * MEBIBYTE
+  const otherwise = Math.min(DEFAULT_DOM0, Math.floor(options.memory / 2))
+  const spec = boot?.xen.dom0Memory ?? {}
+  const atBoot = options.dom0Memory ?? dom0Mebibytes(spec, total, otherwise * MEBIBYTE)
+  if (atBoot < 1 || atBoot > options.memory) {
+    throw new XenError('OUT_OF_MEMORY', `dom0 is to have ${atBoot} MiB, the host has ${options.memory}`, {
+      details: { dom0: atBoot, host: options.memory },
+    })
+  }
+  const most = spec.max === undefined ? options.memory : dom0Mebibytes({ amount: spec.max }, total, 0)
+  return { atBoot, most: Math.max(most, atBoot) }
+}
+
+/** Dom0 is a kernel of this library: what a grub.conf would load instead is named in a warning. */
+function moduleWarnings({ dom0, ramdisk, others }: BootDescription): readonly BootWarning[] {
+  return [dom0, ramdisk, ...others].filter((module) => module !== undefined).map(({ path }) => ({
+    option: 'module', reason: 'not implemented', message: `module ${path} is not loaded: dom0 is a kernel of this library`,
+  }))
+}
+
+/** Boots everything up to a serving dom0. */
+export async function bootHost(given: HostOptions): Promise<HostParts> {
+  const options = resolveHostOptions(given)
+  const bootDescription = options.grubConf === undefined ? undefined : parseGrubConf(options.grubConf)
+  const memory = dom0Memory(options, bootDescription)
+  const clock: HostClock = options.clock === 'realtime'
+    ? new RealTimeClock(options.instructionsPerSecond)
+    : new VirtualClock({ instructionsPerSecond: options.instructionsPerSecond })
+  const random = new SeededRandom(options.seed)
+  const control = createHypervisor({ options, clock, random, scheduler: bootDescription?.xen.scheduler })
+  const failed: { current?: unknown } = {}
+  const loop = new RunLoop(control, clock, (error) => { failed.current = error })
+  const xenstore = new XenStore({ clock, domainExists: (domain) => control.listDomains().some(({ domid }) => domid === domain) })
+  const onDomainException = { current: (): void => undefined }
+  const dom0 = await Dom0.boot({
+    control, store: xenstore, loop,
+    pages: memory.atBoot * PAGES_PER_MEBIBYTE, maxPages: memory.most * PAGES_PER_MEBIBYTE,
+    vcpus: 1,
+    commandLine: bootDescription?.dom0?.commandLine ?? '',
+    seed: random.next(),
+    onDomainException: () => onDomainException.current(),
+    onCrash: (error) => { failed.current = error },
+  })
+  const store = xenstore.local()
+  writeHostNodes(store)
+  await loop.settled()
+  return {
+    options, control, clock, loop, xenstore, store, dom0, bootDescription, onDomainException,
+    dom0MaxMebibytes: memory.most,
+    files: options.files ?? new MemoryFiles(),
+    warnings: bootDescription === undefined ? [] : [...bootDescription.warnings, ...moduleWarnings(bootDescription)],
+  }
+}

@@ -1,0 +1,39 @@
+/**
+ * Domains as `xl list` shows them. Reference: xl(1), "list"; the form is that of Xen 4.17's xl.
+ */
+import type { DomainInfo } from '../../hypervisor/index.ts'
+
+/** One line of the list. */
+export interface DomainSummary {
+  readonly name: string
+  readonly id: number
+  /** MiB that it has now. */
+  readonly memory: number
+  /** Virtual CPUs that are online. */
+  readonly vcpus: number
+  /** `rbpscd`, a dash for what is not so: running, blocked, paused, shut down, crashed, dying. */
+  readonly state: string
+  /** Seconds of CPU that it has used. */
+  readonly time: number
+}
+
+/** State letters in the order in which xl shows them. */
+export function stateLetters(info: DomainInfo): string {
+  const letters: readonly (readonly [string, boolean])[] = [
+    ['r', info.running], ['b', info.blocked], ['p', info.paused], ['s', info.shutdown || info.crashed], ['c', info.crashed], ['d', info.dying],
+  ]
+  return letters.map(([letter, is]) => (is ? letter : '-')).join('')
+}
+
+/** Sums up one domain. */
+export const summarize = (name: string, info: DomainInfo): DomainSummary => ({
+  name, id: info.domid, memory: Math.floor(info.totalPages * 4096 / 2 ** 20), vcpus: info.onlineVcpus,
+  state: stateLetters(info), time: info.cpuTime / 1e9,
+})
+
+/** The table that `xl list` prints, with a line end behind each line. */
+export function formatDomainList(domains: readonly DomainSummary[]): string {
+  const lines = domains.map(({ name, id, memory, vcpus, state, time }) =>
+    `${name.padEnd(40)} ${String(id).padStart(5)} ${String(memory).padStart(5)} ${String(vcpus).padStart(5)}     ${state}  ${time.toFixed(1).padStart(8)}`)
+  return ['Name                                        ID   Mem VCPUs\tState\tTime(s)', ...lines, ''].join('\n')
+}

@@ -1,0 +1,165 @@
+/**
+ * A domain as users of the toolstack hold it. It is a handle: the domain's state is the hypervisor's and XenStore's.
+ * After the domain is destroyed its calls throw DOMAIN_NOT_FOUND.
+ */
+import { SHUTDOWN } from '../../abi/index.ts'
+import type { ControlInterface, DomainInfo } from '../../hypervisor/index.ts'
+import { XenError, type DomId } from '../../util/index.ts'
+import type { LocalStore } from '../../xenstore/index.ts'
+import type { DomainConfig } from '../config/domain-config.ts'
+import type { DomainConsole } from './domain-console.ts'
+import { summarize, type DomainSummary } from './domain-list.ts'
+import { domainPath } from './domain-nodes.ts'
+import type { MemoryProgress, ShutdownProgress, ShutdownReasonName } from './host-events.ts'
+import type { KernelSource } from './kernel-source.ts'
+import { startOperation, type Operation } from './operation.ts'
+import type { RunLoop, UntilOptions } from './run-loop.ts'
+
+/** Names of shutdown reasons by number. */
+const REASONS: Readonly<Record<number, ShutdownReasonName>> = {
+  [SHUTDOWN.poweroff]: 'poweroff', [SHUTDOWN.reboot]: 'reboot', [SHUTDOWN.suspend]: 'suspend',
+  [SHUTDOWN.crash]: 'crash', [SHUTDOWN.watchdog]: 'watchdog', [SHUTDOWN.soft_reset]: 'soft-reset',
+}
+
+/** The name of a shutdown reason; numbers that Xen does not know count as crashes, as they do for xl. */
+export const shutdownReasonName = (reason: number): ShutdownReasonName => REASONS[reason] ?? 'crash'
+
+/** What a handle needs of its host. */
+export interface DomainHost {
+  readonly control: ControlInterface
+  readonly store: LocalStore
+  readonly loop: RunLoop
+  now(): number
+  destroy(domid: DomId): Promise<void>
+  setMemTarget(domid: DomId, mebibytes: number, options: UntilOptions): Operation<void, MemoryProgress>
+  emitPaused(domid: DomId, paused: boolean): void
+}
+
+/** Facts of a handle. */
+export interface DomainIdentity {
+  readonly id: DomId
+  readonly name: string
+  readonly uuid: string
+  readonly config: DomainConfig<KernelSource>
+  readonly console: DomainConsole
+}
+
+/** One guest of a host. */
+export class Domain {
+  /** Its number; another one after a restart. */
+  readonly id: DomId
+  readonly uuid: string
+  /** What it was created from. */
+  readonly config: DomainConfig<KernelSource>
+  readonly console: DomainConsole
+  private readonly host: DomainHost
+  private currentName: string
+  private ended: ShutdownReasonName | 'destroyed' | undefined
+
+  /** @internal */
+  constructor(host: DomainHost, identity: DomainIdentity) {
+    this.host = host
+    this.id = identity.id
+    this.currentName = identity.name
+    this.uuid = identity.uuid
+    this.config = identity.config
+    this.console = identity.console
+  }
+
+  get name(): string {
+    return this.currentName
+  }
+
+  /** True until it has been destroyed. */
+  get exists(): boolean {
+    return this.ended === undefined || this.host.control.hasDomain(this.id)
+  }
+
+  /** What the hypervisor says about it. Throws DOMAIN_NOT_FOUND. */
+  info(): DomainInfo {
+    return this.host.control.domainInfo(this.id)
+  }
+
+  /** Its line of the domain list. */
+  summary(): DomainSummary {
+    return summarize(this.name, this.info())
+  }
+
+  /** Stops it until as many `unpause` calls follow. */
+  pause(): void {
+    this.host.control.pauseDomain(this.id)
+    this.host.emitPaused(this.id, true)
+  }
+
+  /** Lets it run again. */
+  unpause(): void {
+    this.host.control.unpauseDomain(this.id)
+    this.host.emitPaused(this.id, false)
+    this.host.loop.kick()
+  }
+
+  /** Asks the guest to power off and waits until it has. A guest that does not listen never does: give a timeout. */
+  shutdown(options: UntilOptions = {}): Operation<ShutdownReasonName, ShutdownProgress> {
+    return this.request('poweroff', options)
+  }
+
+  /** Asks the guest to reboot and waits until it has ended; the new domain is a new handle (see the host's events). */
+  reboot(options: UntilOptions = {}): Operation<ShutdownReasonName, ShutdownProgress> {
+    return this.request('reboot', options)
+  }
+
+  /** Ends it at once, whatever it is doing. */
+  destroy(): Promise<void> {
+    return this.host.destroy(this.id)
+  }
+
+  /** Sets how many MiB it is to have, and waits until its balloon has brought it there. */
+  setMemTarget(mebibytes: number, options: UntilOptions = {}): Operation<void, MemoryProgress> {
+    return this.host.setMemTarget(this.id, mebibytes, options)
+  }
+
+  /** Resolves when the guest has ended, with the reason; at once when it has. */
+  async waitForShutdown(options: UntilOptions = {}): Promise<ShutdownReasonName | 'destroyed'> {
+    if (this.ended === undefined) await this.host.loop.until(`the end of domain ${this.id}`, () => this.ended !== undefined, options)
+    return this.ended!
+  }
+
+  /** The guest has ended. @internal */
+  markEnded(reason: ShutdownReasonName | 'destroyed'): void {
+    this.ended ??= reason
+  }
+
+  /** @internal */
+  rename(name: string): void {
+    this.currentName = name
+  }
+
+  private request(what: 'poweroff' | 'reboot', options: UntilOptions): Operation<ShutdownReasonName, ShutdownProgress> {
+    const { store, loop } = this.host
+    const node = `${domainPath(this.id)}/control/shutdown`
+    const settings = { name: `${what} of domain ${this.id}`, now: () => this.host.now(), signal: options.signal }
+    return startOperation<ShutdownReasonName, ShutdownProgress>(settings, async ({ report, undo }) => {
+      if (this.ended !== undefined) throw this.gone()
+      store.write(node, what)
+      // Whoever gives up waiting takes the request back, if the guest has not seen it.
+      undo(() => {
+        if (store.tryRead(node) === what) store.write(node, '')
+      })
+      report({ type: 'requested' })
+      let acknowledged = false
+      await loop.until(settings.name, () => {
+        if (!acknowledged && store.tryRead(node) === '') {
+          acknowledged = true
+          report({ type: 'acknowledged' })
+        }
+        return this.ended !== undefined
+      }, options)
+      if (this.ended === 'destroyed' || this.ended === undefined) throw this.gone()
+      return this.ended
+    })
+  }
+
+  private gone(): XenError {
+    return new XenError('DOMAIN_NOT_FOUND', `domain ${this.id} (${this.name}) is gone`, { details: { id: this.id, name: this.name } })
+  }
+}

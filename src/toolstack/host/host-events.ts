@@ -1,0 +1,45 @@
+/** What a host tells its observers about domains, and what it warns about. */
+import type { Action } from '../config/actions.ts'
+import type { ConfigWarning } from '../config/description-file.ts'
+import type { BootWarning } from '../grub-conf/xen-options.ts'
+
+/** Why a domain ended. */
+export type ShutdownReasonName = 'poweroff' | 'reboot' | 'suspend' | 'crash' | 'watchdog' | 'soft-reset'
+
+/** Every event of a host, by `type`. */
+export type HostEvent =
+  | { readonly type: 'warning'; readonly warning: ConfigWarning | BootWarning }
+  | { readonly type: 'domain-created'; readonly id: number; readonly name: string }
+  | { readonly type: 'domain-paused'; readonly id: number }
+  | { readonly type: 'domain-unpaused'; readonly id: number }
+  /** The guest has ended itself, or crashed. `action` follows, unless the toolstack itself asked for a suspend. */
+  | { readonly type: 'domain-shutdown'; readonly id: number; readonly reason: ShutdownReasonName; readonly action: Action | undefined }
+  | { readonly type: 'domain-destroyed'; readonly id: number; readonly name: string }
+  /** The same configuration runs again under another number. */
+  | { readonly type: 'domain-restarted'; readonly id: number; readonly newId: number; readonly name: string }
+  /** The action on the end of a domain failed. */
+  | { readonly type: 'action-failed'; readonly id: number; readonly action: Action; readonly error: unknown }
+  /** A guest written in TypeScript threw; the domain crashes. */
+  | { readonly type: 'guest-error'; readonly id: number; readonly error: unknown }
+  | { readonly type: 'memory-target'; readonly id: number; readonly mebibytes: number }
+
+/** Steps of creating a domain. */
+export type CreateProgress =
+  | { readonly type: 'image-loaded'; readonly kernel: string; readonly bytes: number }
+  | { readonly type: 'domain-made'; readonly id: number }
+  | { readonly type: 'memory-built'; readonly id: number; readonly pages: number }
+  | { readonly type: 'started'; readonly id: number }
+
+/** How far a domain's balloon has come. */
+export interface MemoryProgress {
+  readonly type: 'memory'
+  readonly pages: number
+  readonly targetPages: number
+}
+
+/** Steps of ending a domain. */
+export type ShutdownProgress =
+  /** The request stands in XenStore. */
+  | { readonly type: 'requested' }
+  /** The guest has taken it. */
+  | { readonly type: 'acknowledged' }

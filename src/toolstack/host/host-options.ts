@@ -1,0 +1,90 @@
+/** What a host is booted with; checked here, with the defaults. */
+import * as z from 'zod'
+import { XenError } from '../../util/index.ts'
+import { nearestWord } from '../config/nearest.ts'
+import { parseSize } from '../grub-conf/memory-size.ts'
+import type { Decompressor } from '../image/unpack.ts'
+import type { FileReader } from './files.ts'
+
+/** How a host's time passes. */
+export type ClockKind = 'virtual' | 'realtime'
+
+/** Settings of a host; everything has a default. */
+export interface HostOptions {
+  /** Memory for dom0 and all guests together: MiB, or a text such as `'1G'`. Default 512. */
+  readonly memory?: number | string | undefined
+  /** Dom0's memory, written alike. Default 64, or what the grub.conf says. */
+  readonly dom0Memory?: number | string | undefined
+  /** Text of a grub.conf whose default entry boots Xen; its `dom0_mem=` and other options count where none is given here. */
+  readonly grubConf?: string | undefined
+  /**
+   * `virtual` (default): time follows executed instructions and jumps over idle time; a run can be repeated exactly.
+   * `realtime`: time follows the wall, an idle host waits.
+   */
+  readonly clock?: ClockKind | undefined
+  /** Seed of everything random. Default 1. */
+  readonly seed?: number | undefined
+  /** Instructions per second of virtual time. Default 10^9. */
+  readonly instructionsPerSecond?: number | undefined
+  /** Physical CPUs. Default 1. */
+  readonly cpus?: number | undefined
+  /** Calendar time at boot. Default: now for a real-time host, 2005-10-24 for a virtual one, so that runs repeat. */
+  readonly bootTime?: Date | undefined
+  /** Where the files named in configurations come from. */
+  readonly files?: FileReader | undefined
+  /** Unpacks kernels in formats other than gzip; see `paravirt/decompress`. */
+  readonly decompress?: Decompressor | undefined
+}
+
+/** Most memory of a host: one WebAssembly memory, less what the machine itself needs. */
+const MAX_MEMORY = 4032
+/** Any fixed day would do. */
+const VIRTUAL_BOOT = /* @__PURE__ */ new Date('2005-10-24T12:00:00Z')
+
+const whole = (name: string, least: number, most: number) =>
+  z.int({ error: `${name} must be a whole number` })
+    .min(least, { error: `${name} must be at least ${least}` }).max(most, { error: `${name} must be at most ${most}` })
+
+/** MiB, or a size with its unit. */
+const mebibytes = (name: string, least: number) => z.preprocess((value) => {
+  const bytes = typeof value === 'string' ? parseSize(value) : undefined
+  return bytes === undefined ? value : bytes / 2 ** 20
+}, whole(name, least, MAX_MEMORY))
+
+const shape = {
+  memory: mebibytes('memory', 8).default(512),
+  dom0Memory: mebibytes('dom0Memory', 1).optional(),
+  grubConf: z.string().optional(),
+  clock: z.enum(['virtual', 'realtime'], { error: 'clock must be "virtual" or "realtime"' }).default('virtual'),
+  seed: whole('seed', 0, 0xffff_ffff).default(1),
+  instructionsPerSecond: whole('instructionsPerSecond', 1000, 1e12).default(1e9),
+  cpus: whole('cpus', 1, 64).default(1),
+  bootTime: z.date().optional(),
+  files: z.custom<FileReader>((value) => typeof (value as FileReader | undefined)?.read === 'function', {
+    error: 'files must have a method read',
+  }).optional(),
+  decompress: z.custom<Decompressor>((value) => typeof value === 'function', { error: 'decompress must be a function' }).optional(),
+}
+
+const Schema = /* @__PURE__ */ z.strictObject(shape)
+
+/** Settings with the defaults filled in. */
+export type ResolvedHostOptions = Omit<z.infer<typeof Schema>, 'bootTime'> & { readonly bootTime: Date }
+
+/** Checks settings. Throws INVALID_CONFIG naming the one at fault. */
+export function resolveHostOptions(options: HostOptions): ResolvedHostOptions {
+  const result = Schema.safeParse(options)
+  if (result.success) {
+    const { data } = result
+    return { ...data, bootTime: data.bootTime ?? (data.clock === 'realtime' ? new Date() : VIRTUAL_BOOT) }
+  }
+  const issue = result.error.issues[0]!
+  if (issue.code === 'unrecognized_keys') {
+    const key = issue.keys[0]!
+    const nearest = nearestWord(key, Object.keys(shape))
+    throw new XenError('INVALID_CONFIG', `unknown host option ${key}${nearest === undefined ? '' : `; did you mean ${nearest}?`}`, {
+      details: { key, nearest },
+    })
+  }
+  throw new XenError('INVALID_CONFIG', `host option ${issue.message}`, { details: { key: issue.path.join('.') } })
+}

@@ -1,0 +1,291 @@
+/**
+ * A host: machine, hypervisor, dom0 with XenStore and consoles, and the guests. It composes the layers and offers what
+ * xl and libxl offer; whoever needs one layer alone imports that.
+ */
+import type { ControlInterface, HypervisorEvent } from '../../hypervisor/index.ts'
+import { EventHub, SeededRandom, XenError, type DomId, type EventSource } from '../../util/index.ts'
+import type { LocalStore, XenStore } from '../../xenstore/index.ts'
+import { ineffectiveOption, parseDescription, type ConfigWarning, type DescriptionOptions } from '../config/description-file.ts'
+import { resolveDomainOptions, type DomainConfig, type DomainOptions } from '../config/domain-config.ts'
+import type { BootDescription } from '../grub-conf/grub-conf.ts'
+import type { BootWarning } from '../grub-conf/xen-options.ts'
+import { bootHost, type HostParts } from './boot-host.ts'
+import { createDomain } from './create-domain.ts'
+import type { Dom0 } from './dom0.ts'
+import { DomainConsole } from './domain-console.ts'
+import { summarize, type DomainSummary } from './domain-list.ts'
+import { domainPath, removeDomainNodes } from './domain-nodes.ts'
+import { Domain, type DomainHost } from './domain.ts'
+import type { CreateProgress, HostEvent, MemoryProgress } from './host-events.ts'
+import type { HostOptions } from './host-options.ts'
+import type { KernelSource } from './kernel-source.ts'
+import { Lifecycle } from './lifecycle.ts'
+import { setMemoryTarget } from './memory-target.ts'
+import { startOperation, type Operation, type OperationOptions } from './operation.ts'
+import type { UntilOptions } from './run-loop.ts'
+
+/** How a domain is created. */
+export interface CreateOptions extends OperationOptions, DescriptionOptions {
+  /** Leaves the domain paused, as `xl create -p` does. */
+  readonly paused?: boolean
+  /** Replaces the kernel that the description names. */
+  readonly kernel?: KernelSource
+}
+
+/** Names a domain: by its number, its name, or its handle. */
+export type DomainReference = number | string | Domain
+
+/** A host and everything on it. */
+export class Host {
+  /** What happens to domains. */
+  readonly events: EventSource<HostEvent>
+  /** The privileged control interface, at libxc's level. */
+  readonly hypervisor: ControlInterface
+  readonly xenstore: XenStore
+  /** Dom0's handle on XenStore. */
+  readonly store: LocalStore
+  readonly dom0: Dom0
+  /** What was booted, for a host that came from a grub.conf. */
+  readonly bootDescription: BootDescription | undefined
+  /** Everything that was understood and has no effect, so far. */
+  readonly warnings: (ConfigWarning | BootWarning)[] = []
+  private readonly parts: HostParts
+  private readonly hub: EventHub<HostEvent>
+  private readonly guests = new Map<DomId, Domain>()
+  private readonly destroying = new Map<DomId, Promise<void>>()
+  private readonly lifecycle: Lifecycle
+  private readonly random: SeededRandom
+  private readonly domainHost: DomainHost
+  private closed = false
+
+  private constructor(parts: HostParts) {
+    this.parts = parts
+    this.hypervisor = parts.control
+    this.xenstore = parts.xenstore
+    this.store = parts.store
+    this.dom0 = parts.dom0
+    this.bootDescription = parts.bootDescription
+    this.random = new SeededRandom(parts.options.seed ^ 0x70617261)
+    this.hub = new EventHub<HostEvent>(() => this.now())
+    this.events = this.hub
+    this.lifecycle = new Lifecycle({
+      control: parts.control,
+      now: () => this.now(),
+      domains: () => this.domains(),
+      emit: (event) => this.hub.emit(event),
+      warn: (domain, action, instead) => this.warn(ineffectiveOption(`${action} of ${domain.name}`, 'not implemented'), `${instead} instead`),
+      destroy: (domid) => this.destroy(domid),
+      recreate: async (domain) => this.create(domain.config, {}),
+      rename: (domain) => this.rename(domain, `${domain.name}-${domain.id}`),
+    })
+    this.domainHost = {
+      control: parts.control, store: parts.store, loop: parts.loop,
+      now: () => this.now(),
+      destroy: (domid) => this.destroy(domid),
+      setMemTarget: (domid, mebibytes, options) => this.setMemTarget(domid, mebibytes, options),
+      emitPaused: (domid, paused) => this.hub.emit({ type: paused ? 'domain-paused' : 'domain-unpaused', id: domid }),
+    }
+    parts.onDomainException.current = () => this.lifecycle.check()
+    for (const warning of parts.warnings) this.warn(warning)
+  }
+
+  /**
+   * Boots a host; resolves when dom0 serves.
+   *
+   * @example
+   * const host = await Host.boot({ memory: 256 })
+   * const domain = await host.createDomain({ name: 'hello', memory: 32 })
+   * console.log(await domain.console.waitFor('ready'))
+   * await host.shutdown()
+   */
+  static async boot(options: HostOptions = {}): Promise<Host> {
+    return new Host(await bootHost(options))
+  }
+
+  /** Boots a host from the text of a grub.conf: its default entry's `kernel` line says how. */
+  static bootFromGrub(grubConf: string, options: HostOptions = {}): Promise<Host> {
+    return Host.boot({ ...options, grubConf })
+  }
+
+  /** Nanoseconds of host time since boot. */
+  now(): number {
+    return this.parts.clock.now()
+  }
+
+  /** Events of the hypervisor: hypercalls, traps, scheduling. */
+  get hypervisorEvents(): EventSource<HypervisorEvent> {
+    return this.hypervisor.events
+  }
+
+  /** Guests by number; dom0 is not among them. */
+  domains(): readonly Domain[] {
+    return [...this.guests.values()].sort((a, b) => a.id - b.id)
+  }
+
+  /** The guest with this number or name. Throws DOMAIN_NOT_FOUND. */
+  domain(reference: DomainReference): Domain {
+    const found = this.domains().find((domain) => domain === reference || domain.id === reference || domain.name === reference)
+    if (found !== undefined) return found
+    const shown = typeof reference === 'object' ? reference.name : reference
+    throw new XenError('DOMAIN_NOT_FOUND', `there is no domain ${shown}`, { details: { domain: shown } })
+  }
+
+  /** All domains with what `xl list` shows of them, dom0 first. */
+  listDomains(): DomainSummary[] {
+    return this.hypervisor.listDomains().map((info) => summarize(this.nameOf(info.domid), info))
+  }
+
+  /**
+   * Creates a domain from the text of a description file in either spelling, or from an object, and starts it. A
+   * creation that fails or is aborted leaves the host as it was.
+   */
+  createDomain(config: string | DomainOptions<KernelSource>, options: CreateOptions = {}): Operation<Domain, CreateProgress> {
+    const settings = { name: 'creating a domain', now: () => this.now(), signal: options.signal }
+    return startOperation<Domain, CreateProgress>(settings, async (context) => {
+      const resolved = this.configure(config, options)
+      const made = await createDomain(this.createHost(), resolved, context)
+      return this.adopt(resolved, made, options, () => context.report({ type: 'started', id: made.domid }))
+    })
+  }
+
+  /** Sets how many MiB dom0 or a guest is to have, and waits until its balloon has brought it there. */
+  setMemTarget(reference: DomainReference, mebibytes: number, options: UntilOptions = {}): Operation<void, MemoryProgress> {
+    const domid = reference === 0 || reference === 'Domain-0' ? 0 as DomId : this.domain(reference).id
+    if (domid === 0) this.describeDom0Memory()
+    return setMemoryTarget({
+      control: this.hypervisor, store: this.store, loop: this.parts.loop, now: () => this.now(),
+      onTarget: (id, target) => this.hub.emit({ type: 'memory-target', id, mebibytes: target }),
+    }, domid, mebibytes, options)
+  }
+
+  /** Resolves when nothing can run at the present host time, all promises have had their turn, and all actions are done. */
+  async settled(): Promise<void> {
+    await this.parts.loop.settled()
+    await this.lifecycle.finished()
+    await this.parts.loop.settled()
+  }
+
+  /** Waits until a condition holds, asked whenever guests have run for a while. */
+  until(what: string, met: () => boolean, options: UntilOptions = {}): Promise<void> {
+    return this.parts.loop.until(what, met, options)
+  }
+
+  /** Ends all guests and the host. */
+  async shutdown(): Promise<void> {
+    if (this.closed) return
+    this.closed = true
+    await this.lifecycle.finished()
+    for (const domain of this.domains()) await this.destroy(domain.id)
+    this.parts.loop.stop()
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.shutdown()
+  }
+
+  private warn(warning: ConfigWarning | BootWarning, addition?: string): void {
+    const shown = addition === undefined ? warning : { ...warning, message: `${warning.message}; ${addition}` }
+    this.warnings.push(shown)
+    this.hub.emit({ type: 'warning', warning: shown })
+  }
+
+  private nameOf(domid: DomId): string {
+    return domid === 0 ? 'Domain-0' : this.guests.get(domid)?.name ?? `(domain ${domid})`
+  }
+
+  private configure(config: string | DomainOptions<KernelSource>, options: CreateOptions): DomainConfig<KernelSource> {
+    if (this.closed) throw new XenError('CLOSED', 'the host is shut down')
+    const resolved = typeof config === 'string' ? this.fromText(config, options) : resolveDomainOptions<KernelSource>(config, options.era)
+    const chosen = options.kernel === undefined ? resolved : { ...resolved, kernel: options.kernel }
+    if (chosen.disks.length > 0) this.warn(ineffectiveOption('disk', 'not implemented'))
+    if (chosen.nics.length > 0) this.warn(ineffectiveOption('vif', 'not implemented'))
+    return chosen
+  }
+
+  private fromText(text: string, options: CreateOptions): DomainConfig<KernelSource> {
+    const { config, warnings } = parseDescription(text, options)
+    for (const warning of warnings) this.warn(warning)
+    return config
+  }
+
+  private createHost(): Parameters<typeof createDomain>[0] {
+    const { control, dom0, store, files, loop, options } = this.parts
+    return {
+      control, dom0, store, files, loop, random: this.random, decompress: options.decompress,
+      wallSeconds: () => options.bootTime.getTime() / 1000 + this.now() / 1e9,
+      claimName: (name) => {
+        if (name !== 'Domain-0' && !this.domains().some((domain) => domain.name === name)) return
+        throw new XenError('DOMAIN_EXISTS', `a domain named ${name} exists already`, { details: { name } })
+      },
+      onGuestError: (domid, error) => this.hub.emit({ type: 'guest-error', id: domid, error }),
+    }
+  }
+
+  private async create(config: DomainConfig<KernelSource>, options: CreateOptions): Promise<Domain> {
+    const settings = { name: 'creating a domain', now: () => this.now() }
+    const made = await startOperation<Awaited<ReturnType<typeof createDomain>>, CreateProgress>(settings, (context) =>
+      createDomain(this.createHost(), config, context))
+    return this.adopt(config, made, options, () => undefined)
+  }
+
+  /** Makes the handle of a domain that was created, and starts it. */
+  private adopt(
+    config: DomainConfig<KernelSource>,
+    made: { readonly domid: DomId; readonly uuid: string },
+    options: CreateOptions,
+    onStarted: () => void,
+  ): Domain {
+    const stream = this.dom0.consoles.open(made.domid)
+    const domain = new Domain(this.domainHost, {
+      id: made.domid, name: config.name, uuid: made.uuid, config,
+      console: new DomainConsole(stream, this.parts.loop, () => this.dom0.kernel.turn()),
+    })
+    this.guests.set(domain.id, domain)
+    this.lifecycle.watch(domain)
+    if (options.paused !== true) this.hypervisor.unpauseDomain(domain.id)
+    this.parts.loop.kick()
+    onStarted()
+    this.hub.emit({ type: 'domain-created', id: domain.id, name: domain.name })
+    return domain
+  }
+
+  private destroy(domid: DomId): Promise<void> {
+    const domain = this.guests.get(domid)
+    if (domain === undefined) {
+      return Promise.reject(new XenError('DOMAIN_NOT_FOUND', `there is no domain ${domid}`, { details: { id: domid } }))
+    }
+    const known = this.destroying.get(domid)
+    if (known !== undefined) return known
+    const work = this.tearDown(domain).finally(() => this.destroying.delete(domid))
+    this.destroying.set(domid, work)
+    return work
+  }
+
+  private async tearDown(domain: Domain): Promise<void> {
+    // Not from within a run of the hypervisor, where this may have been called.
+    await Promise.resolve()
+    const { id } = domain
+    this.hypervisor.pauseDomain(id)
+    await this.dom0.consoles.close(id)
+    this.dom0.disconnectStore(id)
+    this.hypervisor.destroyDomain(id)
+    removeDomainNodes(this.store, id, domain.uuid)
+    this.guests.delete(id)
+    this.lifecycle.forget(id)
+    domain.markEnded('destroyed')
+    this.hub.emit({ type: 'domain-destroyed', id, name: domain.name })
+    this.parts.loop.kick()
+  }
+
+  private rename(domain: Domain, name: string): void {
+    domain.rename(name)
+    this.store.write(`${domainPath(domain.id)}/name`, name)
+    this.store.write(`/vm/${domain.uuid}/name`, name)
+  }
+
+  /** Says in XenStore how much dom0 may have; libxl does so when its target is first set. */
+  private describeDom0Memory(): void {
+    const node = `${domainPath(0)}/memory/static-max`
+    if (!this.store.exists(node)) this.store.write(node, String(this.parts.dom0MaxMebibytes * 1024))
+  }
+}

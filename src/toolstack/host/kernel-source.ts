@@ -1,0 +1,44 @@
+/** What a domain can run, and how it is found. */
+import type { GuestProgram } from '../../guest/index.ts'
+import { XenError } from '../../util/index.ts'
+import { embeddedKernel } from '../embedded-kernel.ts'
+import { parseKernelImage, type KernelImage } from '../image/kernel-image.ts'
+import { unpackKernel, unpackRamdisk, type Decompressor } from '../image/unpack.ts'
+import type { FileReader } from './files.ts'
+
+/** A kernel image as a file name or bytes, or a guest written in TypeScript. */
+export type KernelSource = string | Uint8Array | GuestProgram
+
+/** A kernel that is ready to be built into a domain. */
+export type LoadedKernel =
+  | { readonly kind: 'pv'; readonly name: string; readonly size: number; readonly image: KernelImage }
+  | { readonly kind: 'typescript'; readonly name: string; readonly size: number; readonly program: GuestProgram }
+
+/** What XenStore shows as the kernel's name where there is no file. */
+const nameOf = (source: KernelSource | undefined): string => {
+  if (typeof source === 'string') return source
+  if (source === undefined) return 'embedded'
+  return typeof source === 'function' ? `typescript:${source.name === '' ? 'anonymous' : source.name}` : 'bytes'
+}
+
+/** Finds and reads a kernel. Throws INVALID_IMAGE, IO or INVALID_CONFIG. */
+export async function loadKernel(
+  source: KernelSource | undefined,
+  files: FileReader,
+  decompress?: Decompressor,
+): Promise<LoadedKernel> {
+  const name = nameOf(source)
+  if (typeof source === 'function') return { kind: 'typescript', name, size: 0, program: source }
+  if (source !== undefined && typeof source !== 'string' && !(source instanceof Uint8Array)) {
+    throw new XenError('INVALID_CONFIG', 'kernel must be a path, bytes, or a function', { details: { key: 'kernel' } })
+  }
+  const file = source === undefined ? embeddedKernel() : typeof source === 'string' ? await files.read(source) : source
+  const image = parseKernelImage(await unpackKernel(file, decompress))
+  return { kind: 'pv', name, size: file.length, image }
+}
+
+/** Finds, reads and unpacks a ramdisk. */
+export async function loadRamdisk(source: string | Uint8Array | undefined, files: FileReader): Promise<Uint8Array | undefined> {
+  if (source === undefined) return undefined
+  return unpackRamdisk(typeof source === 'string' ? await files.read(source) : source)
+}

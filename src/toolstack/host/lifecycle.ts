@@ -1,0 +1,113 @@
+/**
+ * What follows when a guest ends: the action of its configuration, as the process that xl leaves behind for each
+ * domain does it.
+ */
+import type { ControlInterface } from '../../hypervisor/index.ts'
+import type { DomId } from '../../util/index.ts'
+import type { Action, Actions } from '../config/actions.ts'
+import { shutdownReasonName, type Domain } from './domain.ts'
+import type { HostEvent, ShutdownReasonName } from './host-events.ts'
+
+/** A domain that crashes again within this time is not restarted: xend's rule against endless loops. Nanoseconds. */
+const SHORTEST_LIFE = 10e9
+
+/** What carrying out actions needs of the host. */
+export interface LifecycleHost {
+  readonly control: ControlInterface
+  now(): number
+  domains(): readonly Domain[]
+  emit(event: HostEvent): void
+  warn(domain: Domain, action: Action, instead: Action): void
+  destroy(domid: DomId): Promise<void>
+  /** Creates and starts a domain from the configuration of one that is gone. */
+  recreate(domain: Domain): Promise<Domain>
+  /** Gives a domain that stays another name, so that its successor can have its own. */
+  rename(domain: Domain): void
+}
+
+/** Which action a reason calls for; a suspend is somebody's own operation. */
+function actionFor(actions: Actions, reason: ShutdownReasonName): Action | undefined {
+  switch (reason) {
+    case 'poweroff': return actions.poweroff
+    case 'reboot': return actions.reboot
+    case 'crash': return actions.crash
+    case 'watchdog': return actions.watchdog
+    case 'soft-reset': return actions.softReset
+    case 'suspend': return undefined
+  }
+}
+
+/** Watches over the domains of one host. */
+export class Lifecycle {
+  private readonly host: LifecycleHost
+  private readonly born = new Map<DomId, number>()
+  private readonly handled = new Set<DomId>()
+  private readonly work = new Set<Promise<void>>()
+
+  constructor(host: LifecycleHost) {
+    this.host = host
+  }
+
+  /** Begins to watch a domain. */
+  watch(domain: Domain): void {
+    this.born.set(domain.id, this.host.now())
+  }
+
+  /** The domain is gone. */
+  forget(domid: DomId): void {
+    this.born.delete(domid)
+    this.handled.delete(domid)
+  }
+
+  /** The domain runs on after a suspend that was cancelled. */
+  resumed(domid: DomId): void {
+    this.handled.delete(domid)
+  }
+
+  /** Looks for domains that have ended and begins their actions. */
+  check(): void {
+    for (const domain of this.host.domains()) {
+      if (this.handled.has(domain.id) || !this.host.control.hasDomain(domain.id)) continue
+      const { shutdownReason } = this.host.control.domainInfo(domain.id)
+      if (shutdownReason !== undefined) this.end(domain, shutdownReasonName(shutdownReason))
+    }
+  }
+
+  /** Resolves when all actions that have begun are done. */
+  async finished(): Promise<void> {
+    while (this.work.size > 0) await Promise.all(this.work)
+  }
+
+  private end(domain: Domain, reason: ShutdownReasonName): void {
+    this.handled.add(domain.id)
+    const action = this.possible(domain, actionFor(domain.config.actions, reason), reason)
+    this.host.emit({ type: 'domain-shutdown', id: domain.id, reason, action })
+    if (reason !== 'suspend') domain.markEnded(reason)
+    if (action === undefined) return
+    const work = this.carryOut(domain, action).catch((error: unknown) => {
+      this.host.emit({ type: 'action-failed', id: domain.id, action, error })
+    }).finally(() => this.work.delete(work))
+    this.work.add(work)
+  }
+
+  /** The action as it can be carried out here. */
+  private possible(domain: Domain, action: Action | undefined, reason: ShutdownReasonName): Action | undefined {
+    const fast = this.host.now() - (this.born.get(domain.id) ?? 0) < SHORTEST_LIFE
+    const restarts = action === 'restart' || action === 'rename-restart' || action === 'coredump-restart'
+    let instead = action
+    if (action === 'coredump-destroy' || action === 'soft-reset') instead = 'destroy'
+    if (action === 'coredump-restart') instead = 'restart'
+    if (restarts && fast && (reason === 'crash' || reason === 'watchdog')) instead = 'destroy'
+    if (action !== undefined && instead !== undefined && instead !== action) this.host.warn(domain, action, instead)
+    return instead
+  }
+
+  private async carryOut(domain: Domain, action: Action): Promise<void> {
+    if (action === 'preserve') return
+    if (action === 'rename-restart') this.host.rename(domain)
+    else await this.host.destroy(domain.id)
+    if (action === 'destroy') return
+    const successor = await this.host.recreate(domain)
+    this.host.emit({ type: 'domain-restarted', id: domain.id, newId: successor.id, name: successor.name })
+  }
+}

@@ -1,0 +1,70 @@
+/**
+ * Long operations: a promise with typed progress that can be aborted, and that takes back what it has done when it
+ * fails or is aborted.
+ */
+import { EventHub, XenError, type EventBase, type EventSource } from '../../util/index.ts'
+
+/** A promise whose progress can be watched. */
+export type Operation<T, P extends EventBase> = Promise<T> & {
+  /** What has been done so far, as events; the promise tells the end. */
+  readonly progress: EventSource<P>
+}
+
+/** What every long operation takes. */
+export interface OperationOptions {
+  /** Aborts the operation; it is undone and rejects with ABORTED. */
+  readonly signal?: AbortSignal | undefined
+}
+
+/** What the body of an operation works with. */
+export interface OperationContext<P extends EventBase> {
+  /** Reports progress. */
+  report(event: P): void
+  /** Throws ABORTED when the caller has given up. To be called between steps. */
+  check(): void
+  /** Remembers how to take back what was just done; undone in reverse order when the operation fails. */
+  undo(step: () => void | Promise<void>): void
+  readonly signal: AbortSignal | undefined
+}
+
+/** The error of an aborted operation. */
+export const abortedError = (what: string, signal: AbortSignal | undefined): XenError =>
+  new XenError('ABORTED', `${what} was aborted`, { cause: signal?.reason })
+
+/** Undoes steps, latest first. One that fails does not keep the others from being undone. */
+async function rollBack(steps: (() => void | Promise<void>)[]): Promise<void> {
+  const failures: unknown[] = []
+  for (const step of steps.reverse()) {
+    try {
+      await step()
+    } catch (error) {
+      failures.push(error)
+    }
+  }
+  if (failures.length > 0) throw new AggregateError(failures, 'an operation could not be undone completely')
+}
+
+/** Runs `body` as an operation called `name`; it begins after the caller has had time to listen. */
+export function startOperation<T, P extends EventBase>(
+  settings: { readonly name: string; readonly now: () => number; readonly signal?: AbortSignal | undefined },
+  body: (context: OperationContext<P>) => Promise<T>,
+): Operation<T, P> {
+  const hub = new EventHub<P>(settings.now)
+  const { name, signal } = settings
+  const steps: (() => void | Promise<void>)[] = []
+  const check = (): void => {
+    if (signal?.aborted === true) throw abortedError(name, signal)
+  }
+  const run = async (): Promise<T> => {
+    await Promise.resolve()
+    try {
+      check()
+      return await body({ report: (event) => hub.emit(event), check, undo: (step) => steps.push(step), signal })
+    } catch (error) {
+      await rollBack(steps)
+      throw error
+    }
+  }
+  const source: EventSource<P> = hub
+  return Object.assign(run(), { progress: source })
+}

@@ -1,0 +1,192 @@
+/**
+ * Drives the hypervisor: runs guests for a slice, gives JavaScript a turn, waits when a real-time host is idle, and
+ * stops when nothing can happen before something comes from outside. Whoever brings something in calls `kick`.
+ */
+import type { ControlInterface, HostClock } from '../../hypervisor/index.ts'
+import { XenError } from '../../util/index.ts'
+import { abortedError } from './operation.ts'
+
+/** Instructions between two turns of JavaScript: a few milliseconds. A fixed number, so that runs can be repeated. */
+const SLICE = 500_000
+/** While somebody waits for the host to settle, time moves in steps of this many nanoseconds. */
+const SETTLE_STEP = 1_000_000
+
+/** How a condition is awaited. */
+export interface UntilOptions {
+  readonly signal?: AbortSignal | undefined
+  /** Nanoseconds of host time after which it rejects with TIMED_OUT. */
+  readonly timeout?: number | undefined
+}
+
+interface Waiter {
+  readonly what: string
+  readonly met: () => boolean
+  /** Host time at which it gives up. */
+  readonly deadline: number
+  resolve(): void
+  reject(error: unknown): void
+}
+
+/** Lets all promises that can go on do so, and other work of the application besides. */
+const turn: () => Promise<void> = typeof setImmediate === 'function'
+  ? () => new Promise((resolve) => setImmediate(resolve))
+  : () => new Promise((resolve) => {
+      const { port1, port2 } = new MessageChannel()
+      port1.onmessage = () => {
+        port1.close()
+        resolve()
+      }
+      port2.postMessage(0)
+    })
+
+/** The loop of one host. */
+export class RunLoop {
+  private readonly control: ControlInterface
+  private readonly clock: HostClock
+  private readonly waiters = new Set<Waiter>()
+  private readonly onFailure: (error: unknown) => void
+  private running = false
+  private stopped = false
+  private kicked = false
+  private settlers: (() => void)[] = []
+  /** Ends the present wait of a real-time host. */
+  private wake: (() => void) | undefined
+
+  /** `onFailure` hears of an error of the library itself, after which the loop stands still. */
+  constructor(control: ControlInterface, clock: HostClock, onFailure: (error: unknown) => void) {
+    this.control = control
+    this.clock = clock
+    this.onFailure = onFailure
+  }
+
+  /** Something has come from outside: goes on if it stood still. */
+  kick(): void {
+    this.kicked = true
+    this.wake?.()
+    if (this.running || this.stopped) return
+    this.running = true
+    this.work().catch((error: unknown) => {
+      this.stop(error)
+      this.onFailure(error)
+    })
+  }
+
+  /** Stands still for good; everything that is awaited rejects. */
+  stop(cause?: unknown): void {
+    this.stopped = true
+    this.wake?.()
+    for (const waiter of this.waiters) waiter.reject(new XenError('CLOSED', `the host was shut down while waiting for ${waiter.what}`, { cause }))
+    this.waiters.clear()
+    this.settle()
+  }
+
+  /** Resolves when nothing can run at the present host time and all promises have had their turn. */
+  settled(): Promise<void> {
+    if (this.stopped) return Promise.resolve()
+    return new Promise((resolve) => {
+      this.settlers.push(resolve)
+      this.kick()
+    })
+  }
+
+  /** Resolves when `met` holds; it is asked after every slice. */
+  until(what: string, met: () => boolean, options: UntilOptions = {}): Promise<void> {
+    const { signal, timeout } = options
+    return new Promise((resolve, reject) => {
+      if (this.stopped) return reject(new XenError('CLOSED', `the host is shut down: no waiting for ${what}`))
+      const end = (): void => {
+        this.waiters.delete(waiter)
+        signal?.removeEventListener('abort', abort)
+      }
+      const abort = (): void => waiter.reject(abortedError(`waiting for ${what}`, signal))
+      const waiter: Waiter = {
+        what, met,
+        deadline: timeout === undefined ? Infinity : this.clock.now() + timeout,
+        resolve: () => {
+          end()
+          resolve()
+        },
+        reject: (error) => {
+          end()
+          reject(error)
+        },
+      }
+      this.waiters.add(waiter)
+      if (signal?.aborted === true) return abort()
+      signal?.addEventListener('abort', abort)
+      this.kick()
+    })
+  }
+
+  private async work(): Promise<void> {
+    await turn()
+    while (!this.stopped) {
+      this.kicked = false
+      const result = this.control.run(this.limits())
+      await turn()
+      this.ask()
+      if (this.stopped) break
+      if (this.settlers.length > 0 && !this.kicked && this.quiet()) this.settle()
+      if (this.kicked || result.kind === 'limit' || result.kind === 'turn') continue
+      if (result.kind === 'wait') await this.sleep(result.deadline)
+      else if (!this.skipToDeadline()) break
+    }
+    this.running = false
+  }
+
+  private limits(): { instructions: number; until?: number } {
+    if (this.settlers.length === 0) return { instructions: SLICE }
+    return { instructions: SLICE, until: this.clock.now() + SETTLE_STEP }
+  }
+
+  /** True when no domain can run now. */
+  private quiet(): boolean {
+    return this.control.listDomains().every(({ blocked, paused, shutdown, crashed, dying }) => blocked || paused || shutdown || crashed || dying)
+  }
+
+  private settle(): void {
+    const settlers = this.settlers
+    this.settlers = []
+    for (const resolve of settlers) resolve()
+  }
+
+  /** Asks all conditions, and gives up those whose time is over. */
+  private ask(): void {
+    const now = this.clock.now()
+    for (const waiter of [...this.waiters]) {
+      if (this.isMet(waiter)) waiter.resolve()
+      else if (now >= waiter.deadline) waiter.reject(new XenError('TIMED_OUT', `${waiter.what} did not happen in time`))
+    }
+  }
+
+  private isMet(waiter: Waiter): boolean {
+    try {
+      return waiter.met()
+    } catch (error) {
+      waiter.reject(error)
+      return false
+    }
+  }
+
+  /** Nothing happens by itself any more: time moves on to whoever waits for it. False when nobody does. */
+  private skipToDeadline(): boolean {
+    const deadline = Math.min(...[...this.waiters].map((waiter) => waiter.deadline))
+    if (!Number.isFinite(deadline)) return false
+    this.clock.skipTo(deadline)
+    return true
+  }
+
+  private sleep(deadline: number): Promise<void> {
+    const nearest = Math.min(deadline, ...[...this.waiters].map((waiter) => waiter.deadline))
+    const milliseconds = Math.max(0, (nearest - this.clock.now()) / 1e6)
+    return new Promise((resolve) => {
+      const done = (): void => {
+        clearTimeout(timer)
+        this.wake = undefined
+        resolve()
+      }
+      const timer = setTimeout(done, Math.min(milliseconds, 0x7fff_ffff))
+      this.wake = done
+    })
+  }
+}

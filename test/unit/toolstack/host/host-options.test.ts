@@ -1,0 +1,44 @@
+import { expect, test } from 'vitest'
+import { SeededRandom } from '../../../../src/util/index.ts'
+import { MemoryFiles } from '../../../../src/toolstack/host/files.ts'
+import { resolveHostOptions, type HostOptions } from '../../../../src/toolstack/host/host-options.ts'
+import { randomMac, randomUuid, uuidBytes } from '../../../../src/toolstack/host/random-names.ts'
+
+test.each<[HostOptions, object]>([
+  [{}, { memory: 512, clock: 'virtual', seed: 1, instructionsPerSecond: 1e9, cpus: 1, bootTime: new Date('2005-10-24T12:00:00Z') }],
+  [{ memory: '1G', dom0Memory: '128M' }, { memory: 1024, dom0Memory: 128 }],
+  [{ memory: 256 }, { memory: 256 }],
+])('host options %j', (options, expected) => {
+  expect(resolveHostOptions(options)).toMatchObject(expected)
+})
+
+test('a real-time host boots now', () => {
+  expect(Math.abs(resolveHostOptions({ clock: 'realtime' }).bootTime.getTime() - Date.now())).toBeLessThan(5000)
+})
+
+test.each<[object, RegExp]>([
+  [{ memroy: 1 }, /unknown host option memroy; did you mean memory/],
+  [{ memory: 1 }, /memory must be at least 8/],
+  [{ memory: '8T' }, /memory must be at most/],
+  [{ memory: 'lots' }, /memory must be a whole number/],
+  [{ clock: 'slow' }, /clock must be/],
+  [{ seed: -1 }, /seed must be at least 0/],
+  [{ files: {} }, /files must have a method read/],
+])('host options %j are refused', (options, message) => {
+  expect(() => resolveHostOptions(options)).toThrow(message)
+})
+
+test('files in memory are found by name', async () => {
+  const files = new MemoryFiles({ '/k': new Uint8Array([1]) })
+  expect(await files.read('/k')).toEqual(new Uint8Array([1]))
+  await expect(files.read('/constructor')).rejects.toMatchObject({ code: 'IO', details: { path: '/constructor' } })
+})
+
+test('made-up names have the right form and follow the seed', () => {
+  const uuid = randomUuid(new SeededRandom(5))
+  expect(uuid).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/)
+  expect(randomUuid(new SeededRandom(5))).toBe(uuid)
+  expect(randomUuid(new SeededRandom(6))).not.toBe(uuid)
+  expect(uuidBytes('00112233-4455-6677-8899-aabbccddeeff')).toEqual(Uint8Array.from({ length: 16 }, (_, i) => i * 17))
+  expect(randomMac(new SeededRandom(1))).toMatch(/^00:16:3e(:[0-9a-f]{2}){3}$/)
+})

@@ -1,0 +1,62 @@
+import { describe, expect, test } from 'vitest'
+import { startOperation } from '../../../../src/toolstack/host/operation.ts'
+
+type Progress = { readonly type: 'step'; readonly n: number }
+const settings = { name: 'the work', now: () => 0 }
+
+describe('an operation', () => {
+  test('reports progress to listeners that are attached after it was started', async () => {
+    const seen: number[] = []
+    const operation = startOperation<string, Progress>(settings, async ({ report }) => {
+      report({ type: 'step', n: 1 })
+      await Promise.resolve()
+      report({ type: 'step', n: 2 })
+      return 'done'
+    })
+    operation.progress.on('step', ({ n }) => seen.push(n))
+    expect(await operation).toBe('done')
+    expect(seen).toEqual([1, 2])
+  })
+
+  test('undoes its steps in reverse order when it fails, and passes the failure on', async () => {
+    const log: string[] = []
+    const operation = startOperation<void, Progress>(settings, async ({ undo }) => {
+      undo(() => void log.push('first'))
+      undo(async () => {
+        await Promise.resolve()
+        log.push('second')
+      })
+      throw new Error('broken')
+    })
+    await expect(operation).rejects.toThrow('broken')
+    expect(log).toEqual(['second', 'first'])
+  })
+
+  test('keeps its steps when it succeeds', async () => {
+    let undone = false
+    await startOperation<void, Progress>(settings, async ({ undo }) => undo(() => { undone = true }))
+    expect(undone).toBe(false)
+  })
+
+  test('undoes the other steps when one cannot be undone', async () => {
+    let undone = false
+    const operation = startOperation<void, Progress>(settings, async ({ undo }) => {
+      undo(() => { undone = true })
+      undo(() => { throw new Error('stuck') })
+      throw new Error('broken')
+    })
+    await expect(operation).rejects.toThrow(/could not be undone/)
+    expect(undone).toBe(true)
+  })
+
+  test('is aborted before it begins, or between steps', async () => {
+    const early = startOperation<void, Progress>({ ...settings, signal: AbortSignal.abort('no') }, async () => undefined)
+    await expect(early).rejects.toMatchObject({ code: 'ABORTED', message: 'the work was aborted', cause: 'no' })
+    const controller = new AbortController()
+    const late = startOperation<void, Progress>({ ...settings, signal: controller.signal }, async ({ check }) => {
+      controller.abort()
+      check()
+    })
+    await expect(late).rejects.toMatchObject({ code: 'ABORTED' })
+  })
+})

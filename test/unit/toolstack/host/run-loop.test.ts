@@ -1,0 +1,112 @@
+import { describe, expect, test } from 'vitest'
+import { VirtualClock, type ControlInterface, type RunLimits, type RunResult } from '../../../../src/hypervisor/index.ts'
+import { RealTimeClock } from '../../../../src/toolstack/host/real-time-clock.ts'
+import { RunLoop } from '../../../../src/toolstack/host/run-loop.ts'
+
+/** A hypervisor that answers `run` from a script, and then says that it is idle. */
+function scripted(script: readonly (RunResult | (() => RunResult))[], domains: { blocked: boolean }[] = []) {
+  const rest = [...script]
+  const runs: RunLimits[] = []
+  const control = {
+    run(limits: RunLimits): RunResult {
+      runs.push(limits)
+      const next = rest.shift() ?? { kind: 'idle' }
+      return typeof next === 'function' ? next() : next
+    },
+    listDomains: () => domains,
+  }
+  // Only these two are used by the loop.
+  return { control: control as unknown as ControlInterface, runs, rest }
+}
+
+const failures = (): { seen: unknown[]; hear: (error: unknown) => void } => {
+  const seen: unknown[] = []
+  return { seen, hear: (error) => seen.push(error) }
+}
+
+describe('the run loop', () => {
+  test('runs until the host is idle and starts again when kicked', async () => {
+    const { control, runs } = scripted([{ kind: 'limit' }, { kind: 'turn' }])
+    const loop = new RunLoop(control, new VirtualClock(), () => undefined)
+    const pause = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 10))
+    loop.kick()
+    await pause()
+    expect(runs).toHaveLength(3)
+    await pause()
+    expect(runs).toHaveLength(3)
+    loop.kick()
+    await pause()
+    expect(runs).toHaveLength(4)
+  })
+
+  test('settles only when nothing can run, promises included', async () => {
+    const domain = { blocked: false }
+    let promised = false
+    const { control } = scripted([
+      { kind: 'limit' },
+      () => {
+        void Promise.resolve().then(() => { promised = true })
+        domain.blocked = true
+        return { kind: 'turn' }
+      },
+    ], [domain])
+    const loop = new RunLoop(control, new VirtualClock(), () => undefined)
+    await loop.settled()
+    expect([domain.blocked, promised]).toEqual([true, true])
+  })
+
+  test('asks a condition after each slice', async () => {
+    let value = 0
+    const { control } = scripted([() => { value = 1; return { kind: 'limit' } }, () => { value = 2; return { kind: 'limit' } }])
+    const loop = new RunLoop(control, new VirtualClock(), () => undefined)
+    await loop.until('two', () => value === 2)
+    expect(value).toBe(2)
+  })
+
+  test('moves virtual time on to a deadline when nothing else happens', async () => {
+    const clock = new VirtualClock()
+    const loop = new RunLoop(scripted([]).control, clock, () => undefined)
+    await expect(loop.until('never', () => false, { timeout: 5e9 })).rejects.toMatchObject({ code: 'TIMED_OUT', message: 'never did not happen in time' })
+    expect(clock.now()).toBe(5e9)
+  })
+
+  test('gives up a condition that is aborted, and one that throws', async () => {
+    const loop = new RunLoop(scripted([]).control, new VirtualClock(), () => undefined)
+    const controller = new AbortController()
+    const waiting = loop.until('it', () => false, { signal: controller.signal })
+    controller.abort()
+    await expect(waiting).rejects.toMatchObject({ code: 'ABORTED' })
+    await expect(loop.until('it', () => { throw new Error('gone') })).rejects.toThrow('gone')
+    await expect(loop.until('it', () => false, { signal: AbortSignal.abort() })).rejects.toMatchObject({ code: 'ABORTED' })
+  })
+
+  test('rejects what is awaited when it is stopped', async () => {
+    const loop = new RunLoop(scripted([]).control, new VirtualClock(), () => undefined)
+    const waiting = loop.until('it', () => false)
+    loop.stop()
+    await expect(waiting).rejects.toMatchObject({ code: 'CLOSED' })
+    await expect(loop.until('it', () => true)).rejects.toMatchObject({ code: 'CLOSED' })
+    await loop.settled()
+  })
+
+  test('reports an error of the library itself and stands still', async () => {
+    const { seen, hear } = failures()
+    const { control } = scripted([() => { throw new Error('bug') }])
+    const loop = new RunLoop(control, new VirtualClock(), hear)
+    await expect(loop.until('it', () => false)).rejects.toMatchObject({ code: 'CLOSED' })
+    expect(seen).toMatchObject([{ message: 'bug' }])
+  })
+
+  test('waits for the wall when a real-time host is idle, and wakes early when kicked', async () => {
+    const clock = new RealTimeClock(1e9)
+    const start = clock.now()
+    const { control, runs } = scripted([{ kind: 'wait', deadline: start + 20e6 }, { kind: 'wait', deadline: start + 60e9 }])
+    const loop = new RunLoop(control, clock, () => undefined)
+    await loop.until('the second run', () => runs.length >= 2)
+    expect(clock.now() - start).toBeGreaterThanOrEqual(19e6)
+    loop.kick()
+    await loop.until('the third run', () => runs.length >= 3)
+    expect(clock.now() - start).toBeLessThan(30e9)
+    loop.stop()
+  })
+})
