@@ -151,9 +151,7 @@ export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
     if (hard.count === 0) throw new XenError('INVALID_ARGUMENT', 'a vCPU needs a physical CPU to run on')
     entry.hard = hard
     entry.soft = soft
-    this.affinityChanged(entry, now)
-    if (entry.cpu >= 0) return this.ask(entry.cpu)
-    return entry.runnable ? this.ask(this.idleCpuFor(entry)) : -1
+    return this.ask(this.affinityChanged(entry, now))
   }
 
   parameters(domain: DomId, _vcpu?: number): SchedulerParameters {
@@ -210,8 +208,11 @@ export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
     this.placeVcpus(state, entries)
   }
 
-  /** Called after the affinity has changed; an algorithm with CPUs of its own moves the vCPU here. */
-  protected affinityChanged(_entry: VcpuEntry<V>, _now: number): void {}
+  /** The CPU to ask after a vCPU's affinity has changed, or -1. */
+  protected affinityChanged(entry: VcpuEntry<V>, _now: number): number {
+    if (entry.cpu >= 0) return entry.cpu
+    return entry.runnable ? this.idleCpuFor(entry) : -1
+  }
 
   /** The entry of a vCPU that must exist. */
   protected entryOf(vcpu: V): VcpuEntry<V> {

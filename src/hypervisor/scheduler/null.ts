@@ -5,7 +5,7 @@
  * Reference: xen/common/sched/null.c.
  */
 import { SchedulerBase, type VcpuEntry } from './base.ts'
-import type { Affinity, Decision, VcpuRef } from './types.ts'
+import type { Decision, VcpuRef } from './types.ts'
 
 /** One vCPU for each CPU. */
 export class NullScheduler<V extends VcpuRef> extends SchedulerBase<V> {
@@ -27,21 +27,16 @@ export class NullScheduler<V extends VcpuRef> extends SchedulerBase<V> {
     return freed
   }
 
-  /** The CPU that it has left, which another may have got, or else the one that it has got. */
-  override setAffinity(vcpu: V, affinity: Partial<Affinity>, now: number): number {
-    const { numbers } = this.entryOf(vcpu)
-    const before = numbers['place']!
-    super.setAffinity(vcpu, affinity, now)
-    return before >= 0 && before !== numbers['place'] ? before : numbers['place']!
-  }
-
   schedule(cpu: number, now: number): Decision<V> {
     const previous = this.stop(cpu, now)
     if (previous?.runnable) this.queue.push(previous)
     const next = this.queue.find((entry) => entry.numbers['place'] === cpu)
     this.start(cpu, next, now)
-    const moved = previous?.runnable && previous !== next ? previous.numbers['place']! : -1
-    return { vcpu: next?.ref, until: Infinity, alsoAsk: moved === cpu ? -1 : moved }
+    // One that has been given another CPU: that one does not know yet.
+    const elsewhere = this.queue.find(({ numbers: { place } }) => (
+      place !== cpu && place! >= 0 && this.running[place!] === undefined && !this.asked[place!]
+    ))
+    return { vcpu: next?.ref, until: Infinity, alsoAsk: this.ask(elsewhere?.numbers['place'] ?? -1) }
   }
 
   protected override freshNumbers(): Record<string, number> {
@@ -57,13 +52,14 @@ export class NullScheduler<V extends VcpuRef> extends SchedulerBase<V> {
     entry.since = now
   }
 
-  /** A vCPU that may not stay where it is gives its CPU up and looks for another. */
-  protected override affinityChanged(entry: VcpuEntry<V>): void {
-    const place = entry.numbers['place']!
-    if (place >= 0 && entry.hard.has(place)) return
+  /** A vCPU that may not stay where it is gives its CPU up, perhaps to another, and looks for one. */
+  protected override affinityChanged(entry: VcpuEntry<V>): number {
+    const before = entry.numbers['place']!
+    if (before >= 0 && entry.hard.has(before)) return -1
     entry.numbers['place'] = -1
     this.assign(entry)
     this.fill()
+    return before >= 0 ? before : entry.numbers['place']!
   }
 
   /** Gives a vCPU a CPU that nobody has, one of its soft affinity before others. */
