@@ -3,7 +3,7 @@
  * Rules between domains lie in event-channels.ts.
  */
 import { ERRNO } from '../../abi/index.ts'
-import { FifoDelivery } from './fifo.ts'
+import { FifoDelivery, type FifoState } from './fifo.ts'
 import { DEFAULT_PRIORITY, PortTable } from './port-table.ts'
 import { TwoLevelDelivery } from './two-level.ts'
 import { CHANNEL, type Channel, type EventDelivery, type EventDomain, type EventHost, type UpcallTarget } from './types.ts'
@@ -181,8 +181,15 @@ export class DomainEvents implements UpcallTarget {
     this.currentDelivery = new TwoLevelDelivery(this.host, this.domain, this)
   }
 
-  /** Makes the domain use a FIFO delivery that has been restored. */
-  adopt(fifo: FifoDelivery): void {
+  /** The FIFO state, or undefined under the 2-level ABI. */
+  saveFifo(): FifoState | undefined {
+    return this.currentDelivery instanceof FifoDelivery ? this.currentDelivery.save() : undefined
+  }
+
+  /** Switches to the FIFO ABI as it was saved; its numbers have been checked, its pages are still referenced. */
+  loadFifo(state: FifoState): void {
+    const fifo = new FifoDelivery(this.host, this.domain, this)
+    fifo.load(state)
     this.currentDelivery = fifo
   }
 

@@ -11,6 +11,7 @@
 import { DOMID, ERRNO, EVTCHNSTAT } from '../../abi/index.ts'
 import type { DomId } from '../../util/index.ts'
 import { DomainEvents, VIRQ_COUNT, isGlobalVirq, isUsable } from './domain-events.ts'
+import { checkEventState, loadDomainEvents, saveDomainEvents, type EventState } from './event-state.ts'
 import { CHANNEL, type Channel, type EventDomain, type EventHost } from './types.ts'
 
 /** What EVTCHNOP_status tells of a port; fields that do not apply are absent. */
@@ -264,6 +265,21 @@ export class EventChannels {
     if (!this.domains.has(domain)) return -ERRNO.ESRCH
     this.virqHandlers.set(virq, domain)
     return 0
+  }
+
+  /** All event channels as plain data. */
+  save(): EventState {
+    return {
+      domains: [...this.domains.values()].map(saveDomainEvents),
+      virqHandlers: [...this.virqHandlers],
+    }
+  }
+
+  /** Takes over saved channels; the domains have been added and have none yet. Throws INVALID_STREAM and changes nothing. */
+  load(state: EventState): void {
+    checkEventState(state, (domain) => this.domains.get(domain as DomId), this.host.memory.view.byteLength)
+    for (const saved of state.domains) loadDomainEvents(this.domains.get(saved.domain as DomId)!, saved)
+    for (const [virq, domain] of state.virqHandlers) this.virqHandlers.set(virq, domain as DomId)
   }
 
   private lookUp(caller: DomId, domain: number): DomainEvents | undefined {

@@ -2,6 +2,7 @@
 export { EventChannels } from './event-channels.ts'
 export type { PortStatus } from './event-channels.ts'
 export { DomainEvents, VIRQ_COUNT, isGlobalVirq } from './domain-events.ts'
+export type { DomainEventState, EventState } from './event-state.ts'
 export { FIFO_LINK_BITS } from './fifo.ts'
 export type { FifoState } from './fifo.ts'
 export { CHANNEL } from './types.ts'
