@@ -1,2 +1,5 @@
 export { SocketTransport, connectXenStore, listenXenStore } from './xenstore-socket.ts'
 export type { XenStoreListenOptions, XenStoreListener } from './xenstore-socket.ts'
+export { nodeFiles } from './files.ts'
+export { FileBlockStore } from './file-block-store.ts'
+export type { FileStoreOptions } from './file-block-store.ts'

@@ -1,0 +1,38 @@
+import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, expect, test } from 'vitest'
+import { FileBlockStore } from '../../../src/node/index.ts'
+import { blockStoreContract } from '../../support/block-store-contract.ts'
+
+const folder = mkdtempSync(join(tmpdir(), 'disk-'))
+const file = join(folder, 'disk.img')
+afterAll(() => rmSync(folder, { recursive: true }))
+
+const image = (size: number): string => {
+  writeFileSync(file, new Uint8Array(size))
+  return file
+}
+
+blockStoreContract('a disk in a file', {
+  make: (size) => new FileBlockStore(image(size)), makeReadOnly: (size) => new FileBlockStore(image(size), { readOnly: true }),
+})
+
+test('what was written is in the file, and the last half sector is not part of the disk', () => {
+  const store = new FileBlockStore(image(1024 + 100))
+  expect(store.size).toBe(1024)
+  store.write(512, new Uint8Array(512).fill(9))
+  store.flush()
+  store.close()
+  store.close()
+  const bytes = readFileSync(file)
+  expect([bytes[511], bytes[512], bytes[1023], bytes[1024]]).toEqual([0, 9, 9, 0])
+})
+
+test('a file that is not there, or that shrinks meanwhile, is an error of kind IO', () => {
+  expect(() => new FileBlockStore(join(folder, 'none'))).toThrow(expect.objectContaining({ code: 'IO' }))
+  const store = new FileBlockStore(image(4096))
+  truncateSync(file, 1024)
+  expect(() => store.read(512, new Uint8Array(2048))).toThrow(expect.objectContaining({ code: 'IO' }))
+  store.close()
+})
