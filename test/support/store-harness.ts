@@ -88,9 +88,10 @@ export class RawClient {
 
   /** The watch events that have arrived since the last call, as `path token`. */
   events(): string[] {
-    let known = -1
-    while (known < this.received.length) {
-      known = this.received.length
+    // A message may come in pieces: go on as long as there is progress.
+    const progress = (): string => `${this.received.length} ${this.parser.pending}`
+    for (let known = ''; known !== progress();) {
+      known = progress()
       this.pump()
       this.collect()
     }
