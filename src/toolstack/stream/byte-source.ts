@@ -1,20 +1,50 @@
 /**
- * Exact reads from a stream that arrives in pieces of any size. It counts offsets, so that an error can say where.
+ * Exact reads from a stream that arrives in pieces of any size: a web ReadableStream, a Node Readable, a generator, or
+ * bytes that are all there. It counts offsets, so that an error can say where.
  */
 import { XenError } from '../../util/index.ts'
 
-/** What a stream may be read from: a web ReadableStream, a Node stream, a generator. */
+/** Pieces of a stream; a Node Readable is one. */
 export type ByteChunks = AsyncIterable<Uint8Array> | Iterable<Uint8Array>
+
+/** What a stream may be read from. */
+export type ByteInput = ByteChunks | ReadableStream<Uint8Array> | Uint8Array
+
+type ChunkIterator = AsyncIterator<Uint8Array> | Iterator<Uint8Array>
+
+/** Iterates over a web stream; not every browser's streams can do that themselves. */
+function fromWebStream(stream: ReadableStream<Uint8Array>): ChunkIterator {
+  const reader = stream.getReader()
+  return {
+    next: async () => {
+      const { done, value } = await reader.read()
+      return done ? { done: true, value: undefined } : { done: false, value }
+    },
+    return: async () => {
+      await reader.cancel()
+      return { done: true, value: undefined }
+    },
+  }
+}
+
+function iterate(input: ByteInput): ChunkIterator {
+  if (input instanceof Uint8Array) return [input][Symbol.iterator]()
+  if ('getReader' in input) return fromWebStream(input)
+  return Symbol.asyncIterator in input ? input[Symbol.asyncIterator]() : input[Symbol.iterator]()
+}
 
 /** Reads exact numbers of bytes. */
 export class ByteSource {
-  private readonly iterator: AsyncIterator<Uint8Array> | Iterator<Uint8Array>
+  private readonly iterator: ChunkIterator
+  private readonly signal: AbortSignal | undefined
   private chunks: Uint8Array[] = []
   private available = 0
   private consumed = 0
 
-  constructor(source: ByteChunks) {
-    this.iterator = Symbol.asyncIterator in source ? source[Symbol.asyncIterator]() : source[Symbol.iterator]()
+  /** With a signal, a read that waits is given up when it fires. */
+  constructor(input: ByteInput, signal?: AbortSignal) {
+    this.iterator = iterate(input)
+    this.signal = signal
   }
 
   /** Bytes read so far. */
@@ -22,10 +52,10 @@ export class ByteSource {
     return this.consumed
   }
 
-  /** The next `size` bytes. Throws INVALID_STREAM when the stream ends before. */
+  /** The next `size` bytes. Throws INVALID_STREAM when the stream ends before, IO when it fails, ABORTED. */
   async read(size: number, what: string): Promise<Uint8Array> {
     while (this.available < size) {
-      const next = await this.iterator.next()
+      const next = await this.next(what)
       if (next.done === true) {
         throw new XenError('INVALID_STREAM', `stream ends inside ${what}: ${size} bytes wanted at offset ${this.consumed}, ${this.available} left`, {
           details: { what, offset: this.consumed, wanted: size, available: this.available },
@@ -38,6 +68,29 @@ export class ByteSource {
     this.available -= size
     this.consumed += size
     return this.cut(size)
+  }
+
+  private async next(what: string): Promise<IteratorResult<Uint8Array>> {
+    const { signal } = this
+    if (signal?.aborted === true) throw this.aborted(what)
+    let onAbort: (() => void) | undefined
+    try {
+      if (signal === undefined) return await this.iterator.next()
+      return await Promise.race([this.iterator.next(), new Promise<never>((_, reject) => {
+        onAbort = () => reject(this.aborted(what))
+        signal.addEventListener('abort', onAbort)
+      })])
+    } catch (cause) {
+      if (XenError.is(cause)) throw cause
+      const why = cause instanceof Error ? cause.message : String(cause)
+      throw new XenError('IO', `the stream cannot be read: ${why}`, { details: { what, offset: this.consumed }, cause })
+    } finally {
+      if (onAbort !== undefined) signal?.removeEventListener('abort', onAbort)
+    }
+  }
+
+  private aborted(what: string): XenError {
+    return new XenError('ABORTED', `reading ${what} was aborted`, { details: { offset: this.consumed }, cause: this.signal?.reason })
   }
 
   /** Takes `size` bytes off the queue; shares memory with the chunk when they lie in one. */
@@ -62,7 +115,7 @@ export class ByteSource {
     return out
   }
 
-  /** Tells the source that nothing more will be read. */
+  /** Tells the source that nothing more will be read. Does not wait for a read that is under way. */
   async close(): Promise<void> {
     await this.iterator.return?.()
   }

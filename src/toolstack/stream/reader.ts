@@ -4,7 +4,7 @@
  * Reference: xen/docs/specs/libxl-migration-stream.pandoc, libxc-migration-stream.pandoc.
  */
 import { XenError } from '../../util/index.ts'
-import { type ByteChunks, ByteSource } from './byte-source.ts'
+import { type ByteInput, ByteSource } from './byte-source.ts'
 import {
   IMAGE_DOMAIN, IMAGE_IDENT, IMAGE_MARKER, LIBXL_IDENT, LIBXL_OPTION, LIBXL_VERSION, MAX_CONFIG_SIZE, MAX_RECORD_SIZE,
   XL_BYTE_ORDER, XL_HEADER_SIZE, XL_MAGIC, XL_MANDATORY,
@@ -33,8 +33,9 @@ export class SaveStreamReader {
   private readonly source: ByteSource
   private records = 0
 
-  constructor(chunks: ByteChunks) {
-    this.source = new ByteSource(chunks)
+  /** With a signal, a read that waits is given up when it fires. */
+  constructor(input: ByteInput, signal?: AbortSignal) {
+    this.source = new ByteSource(input, signal)
   }
 
   /** Bytes read so far. */
@@ -96,6 +97,11 @@ export class SaveStreamReader {
     const pageShift = view.getUint16(28, true)
     if (pageShift !== 12) throw this.bad(`page shift ${pageShift} is not 12`, start + 28)
     return { version, xenMajor: view.getUint32(32, true), xenMinor: view.getUint32(36, true) }
+  }
+
+  /** Bytes that belong to no record: what two hosts say to each other around a stream. */
+  readBytes(size: number, what: string): Promise<Uint8Array> {
+    return this.source.read(size, what)
   }
 
   /** The next record of the image. */

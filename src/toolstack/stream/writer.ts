@@ -3,15 +3,11 @@
  * Reference: xen/docs/specs/libxl-migration-stream.pandoc, libxc-migration-stream.pandoc.
  */
 import { ByteWriter } from '../../util/index.ts'
+import type { ByteSink } from './byte-output.ts'
 import {
   IMAGE_DOMAIN, IMAGE_IDENT, IMAGE_MARKER, IMAGE_VERSION, LIBXL_IDENT, LIBXL_VERSION, XL_BYTE_ORDER, XL_MAGIC, XL_MANDATORY,
 } from './format.ts'
 import { type ImageRecord, type LibxlRecord, type RawRecord, encodeImageRecord, encodeLibxlRecord } from './records.ts'
-
-/** Where the bytes go; a promise holds the writer back until it resolves. */
-export interface ByteSink {
-  write(chunk: Uint8Array): Promise<void> | void
-}
 
 /** Bytes of zeros that fill a record up to a multiple of 8. */
 const PADDING = /* @__PURE__ */ new Uint8Array(8)

@@ -1,0 +1,107 @@
+/**
+ * Where a stream may be written to: a web WritableStream, a Node Writable, or anything with `write`. Each write waits
+ * until the target has taken the bytes, so that a slow target slows the writer.
+ */
+import { XenError } from '../../util/index.ts'
+
+/** Where the bytes go; a promise holds the writer back until it resolves. */
+export interface ByteSink {
+  write(chunk: Uint8Array): Promise<void> | void
+  /** Called when everything has been written; resolves when it is safe. */
+  close?(): Promise<void> | void
+  /** Called instead of `close` when writing failed; what was written is worthless. */
+  abort?(reason: unknown): Promise<void> | void
+}
+
+/** What is used of a Node Writable. */
+export interface NodeWritable {
+  write(chunk: Uint8Array, done: (error?: Error | null) => void): boolean
+  end(done: () => void): unknown
+  destroy(error?: Error): unknown
+  once(event: 'error' | 'close', listener: (error?: Error) => void): unknown
+  off(event: 'error' | 'close', listener: (error?: Error) => void): unknown
+  on(event: 'error', listener: (error: Error) => void): unknown
+  readonly destroyed: boolean
+}
+
+/** What a stream may be written to. */
+export type ByteOutput = ByteSink | WritableStream<Uint8Array> | NodeWritable
+
+/** A {@link ByteSink} with all its methods. */
+export interface OpenOutput extends ByteSink {
+  write(chunk: Uint8Array): Promise<void>
+  close(): Promise<void>
+  abort(reason: unknown): Promise<void>
+}
+
+const failure = (cause: unknown): XenError =>
+  XenError.is(cause) ? cause : new XenError('IO', `the target does not take the bytes: ${cause instanceof Error ? cause.message : String(cause)}`, { cause })
+
+const asError = (reason: unknown): Error => (reason instanceof Error ? reason : new Error(String(reason)))
+
+function fromWebStream(stream: WritableStream<Uint8Array>): OpenOutput {
+  const writer = stream.getWriter()
+  // The writer's own promise; failures are reported by the calls below.
+  writer.closed.catch(() => undefined)
+  return {
+    write: (chunk) => writer.write(chunk),
+    close: () => writer.close(),
+    abort: async (reason) => {
+      await writer.abort(reason)
+    },
+  }
+}
+
+function fromNodeStream(stream: NodeWritable): OpenOutput {
+  /** Runs one step; an error or an early end of the stream ends it, too. */
+  const step = (start: (done: (error?: Error | null) => void) => void): Promise<void> => new Promise((resolve, reject) => {
+    const finish = (error?: Error | null): void => {
+      stream.off('error', finish)
+      stream.off('close', onClose)
+      if (error === undefined || error === null) resolve()
+      else reject(error)
+    }
+    const onClose = (): void => finish(new Error('it was closed'))
+    stream.once('error', finish)
+    stream.once('close', onClose)
+    start(finish)
+  })
+  // An error that arrives between two steps is found by the next one.
+  stream.on('error', () => undefined)
+  return {
+    write: async (chunk) => {
+      if (stream.destroyed) throw new XenError('CLOSED', 'the target is closed')
+      await step((done) => void stream.write(chunk, done))
+    },
+    close: () => step((done) => void stream.end(() => done())),
+    abort: async (reason) => void stream.destroy(asError(reason)),
+  }
+}
+
+function fromSink(sink: ByteSink): OpenOutput {
+  return {
+    write: async (chunk) => sink.write(chunk),
+    close: async () => sink.close?.(),
+    abort: async (reason) => sink.abort?.(reason),
+  }
+}
+
+const isWebStream = (output: ByteOutput): output is WritableStream<Uint8Array> => 'getWriter' in output
+const isNodeStream = (output: ByteOutput): output is NodeWritable => 'end' in output && 'destroy' in output && 'once' in output
+
+/** Opens an output for writing. Its failures are XenErrors: IO, or CLOSED when it took nothing of a chunk. */
+export function openOutput(output: ByteOutput): OpenOutput {
+  const inner = isWebStream(output) ? fromWebStream(output) : isNodeStream(output) ? fromNodeStream(output) : fromSink(output)
+  const named = async (work: Promise<void>): Promise<void> => {
+    try {
+      await work
+    } catch (error) {
+      throw failure(error)
+    }
+  }
+  return {
+    write: (chunk) => named(inner.write(chunk)),
+    close: () => named(inner.close()),
+    abort: (reason) => named(inner.abort(reason)),
+  }
+}
