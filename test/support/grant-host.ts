@@ -127,7 +127,7 @@ export class GrantHostDouble {
         const frame = record(mfn)!
         frame.references -= 1
         if (frame.references < 0) throw new Error(`frame ${mfn}: reference given back twice`)
-        if (frame.references === 0) frame.owner = -1
+        if (frame.references === 0) Object.assign(frame, { owner: -1, isShared: false })
       },
       getWritable: (mfn: number): boolean => {
         const frame = record(mfn)!

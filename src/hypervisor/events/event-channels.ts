@@ -9,7 +9,7 @@
  * Reference: xen/common/event_channel.c, public/event_channel.h.
  */
 import { DOMID, ERRNO, EVTCHNSTAT } from '../../abi/index.ts'
-import type { DomId } from '../../util/index.ts'
+import { invariant, type DomId } from '../../util/index.ts'
 import { DomainEvents, VIRQ_COUNT, isGlobalVirq, isUsable } from './domain-events.ts'
 import { checkEventState, loadDomainEvents, saveDomainEvents, type EventState } from './event-state.ts'
 import { CHANNEL, type Channel, type EventDomain, type EventHost } from './types.ts'
@@ -277,9 +277,19 @@ export class EventChannels {
 
   /** Takes over saved channels; the domains have been added and have none yet. Throws INVALID_STREAM and changes nothing. */
   load(state: EventState): void {
-    checkEventState(state, (domain) => this.domains.get(domain as DomId), this.host.memory.view.byteLength)
+    this.checkState(state)
+    for (const events of this.domains.values()) invariant(events.activeCount === 0, `domain ${events.domain.id} has channels already`)
     for (const saved of state.domains) loadDomainEvents(this.domains.get(saved.domain as DomId)!, saved)
     for (const [virq, domain] of state.virqHandlers) this.virqHandlers.set(virq, domain as DomId)
+  }
+
+  /** Checks that all channels, peers and VIRQs agree. Throws INVALID_STREAM with what does not. */
+  check(): void {
+    this.checkState(this.save())
+  }
+
+  private checkState(state: EventState): void {
+    checkEventState(state, (domain) => this.domains.get(domain as DomId), this.host.memory.view.byteLength)
   }
 
   private lookUp(caller: DomId, domain: number): DomainEvents | undefined {

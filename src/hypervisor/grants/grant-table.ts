@@ -118,9 +118,14 @@ export class GrantTable {
   /** The domain dies: gives all frames back and keeps only the records of what others map. */
   retire(): void {
     if (this.retired) return
-    this.entriesAtEnd = this.entryCount
-    this.retired = true
+    this.markRetired(this.entryCount)
     for (const mfn of [...this.frames.splice(0), ...this.statusFrames.splice(0)]) this.host.frames.freeShared(mfn)
+  }
+
+  /** Notes that the domain is dead, and how many entries it had. */
+  markRetired(entries: number): void {
+    this.entriesAtEnd = entries
+    this.retired = true
   }
 
   /** Zeroes all entries. */

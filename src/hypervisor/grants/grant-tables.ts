@@ -8,6 +8,7 @@ import { DOMID, ERRNO, GNTMAP, GNTST, GNTTAB_CACHE, GTF, GrantEntryV1, GrantEntr
 import { XenError, type DomId } from '../../util/index.ts'
 import { GrantCopier } from './copying.ts'
 import { GrantTable } from './grant-table.ts'
+import { checkGrantState, loadGrantTable, saveGrantTable, type GrantState } from './grant-state.ts'
 import { GrantMapper } from './mapping.ts'
 import { transferFrame } from './transfer.ts'
 import type {
@@ -175,6 +176,30 @@ export class GrantTables {
       GrantEntryV2.domid.set(view, at, entry.remote)
       GrantEntryV2.flags.set(view, at, GTF.permit_access)
     }
+  }
+
+  /** All tables as plain data. */
+  save(): GrantState {
+    return { domains: [...this.tables.values()].map(saveGrantTable) }
+  }
+
+  /**
+   * Takes over saved tables. The domains have been added; the frames that they got then are given back, those of the saved tables
+   * are referenced already. Throws INVALID_STREAM when the state does not fit, and changes nothing then.
+   */
+  load(state: GrantState): void {
+    checkGrantState(state, (domain) => this.tables.get(domain), this.host.memory.endFrame)
+    for (const saved of state.domains) {
+      const table = this.tables.get(saved.domain)!
+      const before = [...table.frames, ...table.statusFrames]
+      loadGrantTable(table, saved)
+      for (const mfn of before) if (!saved.frames.includes(mfn) && !saved.statusFrames.includes(mfn)) this.host.frames.freeShared(mfn)
+    }
+  }
+
+  /** Checks that all tables, uses and mappings agree. Throws INVALID_STREAM with what does not. */
+  check(): void {
+    checkGrantState(this.save(), (domain) => this.tables.get(domain), this.host.memory.endFrame)
   }
 
   private own(domain: DomId): GrantTable {

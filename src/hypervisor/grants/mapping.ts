@@ -15,7 +15,7 @@ const PAGE = 4096
 const BOTH = GNTMAP.host_map | GNTMAP.device_map
 
 /** Uses that a mapping with these flags adds to the entry's record. */
-function pinsFor(flags: number): number {
+export function pinsFor(flags: number): number {
   const readOnly = (flags & GNTMAP.readonly) !== 0
   const host = readOnly ? PIN.hostRead : PIN.hostWrite
   const device = readOnly ? PIN.deviceRead : PIN.deviceWrite

@@ -16,6 +16,23 @@ export interface Mapping {
   flags: number
 }
 
+/** Saved handles of one domain. */
+export interface MaptrackState {
+  /** Handles that exist, used or free. */
+  readonly size: number
+  /** The free ones, in the order in which they will be given out. */
+  readonly free: readonly number[]
+  readonly mappings: readonly (readonly [handle: number, mapping: Mapping])[]
+}
+
+/** True for saved handles of which each is either free or used, within the limit of `maxFrames`. */
+export function maptrackFits({ size, free, mappings }: MaptrackState, maxFrames: number): boolean {
+  if (!Number.isInteger(size) || size < 0 || size % RECORDS_PER_FRAME !== 0 || size > maxFrames * RECORDS_PER_FRAME) return false
+  const handles = new Set([...free, ...mappings.map(([handle]) => handle)])
+  const each = [...handles].every((handle) => Number.isInteger(handle) && handle >= 0 && handle < size)
+  return each && handles.size === size && free.length + mappings.length === size
+}
+
 /** All handles of one domain. */
 export class Maptrack {
   private readonly mappings: (Mapping | undefined)[] = []
@@ -69,7 +86,7 @@ export class Maptrack {
   }
 
   /** All as plain data. */
-  save(): { readonly size: number; readonly free: readonly number[]; readonly mappings: readonly (readonly [number, Mapping])[] } {
+  save(): MaptrackState {
     return {
       size: this.mappings.length,
       free: this.free.slice(this.head),
@@ -77,19 +94,13 @@ export class Maptrack {
     }
   }
 
-  /** Takes over saved handles; false when they do not fit together. */
-  load(state: ReturnType<Maptrack['save']>): boolean {
-    const { size, free, mappings } = state
-    const isHandle = (handle: number): boolean => Number.isInteger(handle) && handle >= 0 && handle < size
-    const handles = new Set([...free, ...mappings.map(([handle]) => handle)])
-    const whole = size % RECORDS_PER_FRAME === 0 && size <= this.maxFrames * RECORDS_PER_FRAME
-    if (!whole || handles.size !== size || free.length + mappings.length !== size || ![...handles].every(isHandle)) return false
+  /** Takes over saved handles, which {@link maptrackFits} has checked. */
+  load({ size, free, mappings }: MaptrackState): void {
     this.mappings.length = 0
     for (let i = 0; i < size; i += 1) this.mappings.push(undefined)
     for (const [handle, mapping] of mappings) this.mappings[handle] = { ...mapping }
     this.free = [...free]
     this.head = 0
-    return true
   }
 
   private grow(): boolean {
