@@ -6,7 +6,7 @@
 import type { ControlInterface } from '../../hypervisor/index.ts'
 import { XenError, type DomId } from '../../util/index.ts'
 import type { LocalStore } from '../../xenstore/index.ts'
-import { PAGES_PER_MEBIBYTE, SLACK_PAGES } from './create-domain.ts'
+import { PAGES_PER_MEBIBYTE, SLACK_PAGES } from './domain-shell.ts'
 import { domainPath } from './domain-nodes.ts'
 import type { MemoryProgress } from './host-events.ts'
 import { startOperation, type Operation } from './operation.ts'

@@ -1,0 +1,120 @@
+/**
+ * What surrounds a domain's memory, whether it is built or restored: the domain itself, its nodes in XenStore, and the
+ * ends of its rings in dom0. Each step says how it is taken back.
+ */
+import { TypeScriptRunner, type BootInfo, type GuestProgram } from '../../guest/index.ts'
+import type { ControlInterface, VcpuRunner } from '../../hypervisor/index.ts'
+import { SeededRandom, type DomId, type EventPort, type Mfn, type Random } from '../../util/index.ts'
+import type { LocalStore } from '../../xenstore/index.ts'
+import type { DomainConfig } from '../config/domain-config.ts'
+import type { Decompressor } from '../image/unpack.ts'
+import { wakingPort, type Dom0 } from './dom0.ts'
+import { removeDomainNodes, writeDomainNodes, writeRingNodes } from './domain-nodes.ts'
+import type { FileReader } from './files.ts'
+import type { OperationContext } from './operation.ts'
+import { uuidBytes } from './random-names.ts'
+import type { RunLoop } from './run-loop.ts'
+
+/** Pages that a domain may have beyond its memory: what libxl allows (1 MiB). */
+export const SLACK_PAGES = 256
+/** Pages of a MiB. */
+export const PAGES_PER_MEBIBYTE = 256
+
+/** What making a domain needs of its host. */
+export interface CreateHost {
+  readonly control: ControlInterface
+  readonly dom0: Dom0
+  readonly store: LocalStore
+  readonly files: FileReader
+  readonly decompress: Decompressor | undefined
+  readonly loop: RunLoop
+  readonly random: Random
+  /** Seconds since 1970. */
+  wallSeconds(): number
+  /** Throws DOMAIN_EXISTS when a domain has this name. */
+  claimName(name: string): void
+  /** Hears of exceptions that a guest in TypeScript threw. */
+  onGuestError(domid: DomId, error: unknown): void
+}
+
+/** What runs in the domain, as far as its surroundings have to know. */
+export type ShellKernel =
+  | { readonly kind: 'pv'; readonly name: string }
+  | { readonly kind: 'typescript'; readonly name: string; readonly program: GuestProgram }
+
+/** A domain on its way. */
+export interface ShellPlan {
+  readonly host: CreateHost
+  readonly config: DomainConfig<unknown>
+  readonly kernel: ShellKernel
+  readonly uuid: string
+}
+
+/** A domain without memory, and what its memory has to name. */
+export interface DomainShell {
+  readonly domid: DomId
+  readonly storePort: EventPort
+  readonly consolePort: EventPort
+  /** A guest in TypeScript finds here at its first run what it is started with. */
+  readonly boot: { info?: BootInfo }
+}
+
+/** Frames of the rings in the domain's memory. */
+export interface ShellRings {
+  readonly storeFrame: Mfn
+  readonly consoleFrame: Mfn
+}
+
+type Undo = Pick<OperationContext<never>, 'undo'>
+
+function makeDomain({ host, config, kernel, uuid }: ShellPlan, boot: DomainShell['boot']): DomId {
+  const { control, loop } = host
+  const seed = host.random.next()
+  const domid: { current?: DomId } = {}
+  domid.current = control.createDomain({
+    kind: kernel.kind, vcpus: config.maxVcpus, handle: uuidBytes(uuid),
+    maxPages: config.maxMemory * PAGES_PER_MEBIBYTE + SLACK_PAGES,
+    maxPorts: config.maxEventChannels + 1, maxGrantFrames: config.maxGrantFrames,
+    ...(kernel.kind === 'pv' ? {} : {
+      createRunner: (port): VcpuRunner => new TypeScriptRunner(wakingPort(port, loop), {
+        program: kernel.program,
+        random: new SeededRandom(seed),
+        boot: () => boot.info!,
+        onCrash: (error) => host.onGuestError(domid.current!, error),
+      }),
+    }),
+  })
+  return domid.current
+}
+
+function writeNodes({ host, config, kernel, uuid }: ShellPlan, domid: DomId): void {
+  host.store.transaction((transaction) => writeDomainNodes(transaction, {
+    id: domid, name: config.name, uuid, memory: config.memory * 1024, maxMemory: config.maxMemory * 1024,
+    vcpus: config.vcpus, maxVcpus: config.maxVcpus, kernel: kernel.name, commandLine: config.commandLine,
+    ramdisk: config.ramdisk === undefined ? undefined : typeof config.ramdisk === 'string' ? config.ramdisk : 'bytes',
+    startTime: host.wallSeconds(),
+  }))
+}
+
+/** Makes a domain that is empty and paused. */
+export function makeShell(plan: ShellPlan, context: Undo & { onMade?: (domid: DomId) => void }): DomainShell {
+  const { control, store } = plan.host
+  const boot: DomainShell['boot'] = {}
+  const domid = makeDomain(plan, boot)
+  context.undo(() => control.destroyDomain(domid))
+  context.onMade?.(domid)
+  context.undo(() => removeDomainNodes(store, domid, plan.uuid))
+  writeNodes(plan, domid)
+  return { domid, storePort: control.allocUnbound(domid, 0 as DomId), consolePort: control.allocUnbound(domid, 0 as DomId), boot }
+}
+
+/** Connects the rings of a domain whose memory is complete to XenStore and to its console. */
+export function connectShell({ host }: ShellPlan, shell: DomainShell, rings: ShellRings, context: Undo): void {
+  const { dom0, store } = host
+  const { domid, storePort, consolePort } = shell
+  dom0.connectStore(domid, storePort)
+  context.undo(() => dom0.disconnectStore(domid))
+  store.transaction((transaction) => writeRingNodes(transaction, domid, { ...rings, storePort, consolePort }))
+  dom0.consoles.open(domid, { tty: `paravirt:${domid}` })
+  context.undo(() => dom0.consoles.close(domid))
+}
