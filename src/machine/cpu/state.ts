@@ -106,13 +106,16 @@ export const TLB_LOG = { offset: 69_632, entries: 1000 } as const
 /** Jump cache: rip, context, block. */
 export const JUMP = { offset: 73_728, entries: 4096, entryBytes: 16, context: 8, block: 12 } as const
 /** Records that are executed once: a block cut short by the budget. */
-export const SCRATCH_BLOCK = { offset: 139_264, bytes: 4096 } as const
+export const SCRATCH_BLOCK = { offset: 139_264, bytes: 24_576 } as const
 
 /** What the memory path has to know of the processor's rights. */
 export const PERMISSION = { USER: 1, WRITE_PROTECT: 2, NX: 4, PAGING: 8, LONG: 16, PAE: 32, SMEP: 64, SMAP: 128 } as const
 
-/** How code is decoded: the low bits of a block's key. */
-export const MODE = { CODE64: 0, CODE32: 1, CODE16: 2 } as const
+/**
+ * How code is decoded, part of a block's key: the code's size in the bits of SIZE; in those of FLOAT why x87 and vector instructions
+ * may not run (CR0.TS, CR0.EM, CR4.OSFXSR clear).
+ */
+export const MODE = { CODE64: 0, CODE32: 1, CODE16: 2, SIZE: 3, SWITCHED: 4, EMULATED: 8, NO_SSE: 16, FLOAT: 28 } as const
 
 /** Why generated code comes back to its driver, or what a single record's execution led to. */
 export const STATUS = {
@@ -138,4 +141,8 @@ export const STATUS = {
   BUDGET: 9,
   /** A string instruction used up the budget; rip is at it. */
   PARTIAL: 10,
+  /** The instruction is done and changed something that the driver has to look at. */
+  CHECK: 11,
+  /** As CHECK, but the instruction has set rip. */
+  CHECK_JUMP: 12,
 } as const

@@ -47,6 +47,8 @@ export interface Binder {
   wideImmediate(): void
   /** Pushes one of the record's small fields as an i32. */
   small(field: RegisterField | 'd'): void
+  /** Pushes the processor's base plus one of the record's small fields: the place of a register. */
+  slotAddress(field: RegisterField): void
   /** Pushes the linear address of the memory operand, without checks. */
   address(form: AddressForm): void
   /** Pushes the value at the memory operand. */

@@ -34,7 +34,7 @@ export abstract class RecordBinder implements Binder {
     this.code.memory('i32.load8_u', RECORD[field] + this.at)
   }
 
-  private slotAddress(field: RegisterField): void {
+  slotAddress(field: RegisterField): void {
     this.code.get(this.base)
     this.small(field)
     this.code.op('i32.add')

@@ -8,6 +8,7 @@ import { defineMultiplyFamily } from './multiply.ts'
 import { defineShiftFamily } from './shift.ts'
 import { definePairs, defineStackFamily } from './stack.ts'
 import { defineSystemFamily } from './system.ts'
+import { defineVectorFamily } from './vector.ts'
 
 /** Micro-operations by number and by name. */
 export interface MicroTable {
@@ -30,6 +31,7 @@ export function buildMicroTable(): MicroTable {
   defineBitFamily(list)
   defineStackFamily(list)
   defineSystemFamily(list)
+  defineVectorFamily(list)
   definePairs(list)
   const all = [...list.all.filter(({ hot }) => hot), ...list.all.filter(({ hot }) => !hot)]
   const numbers = new Map(all.map(({ name }, number) => [name, number]))

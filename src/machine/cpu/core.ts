@@ -1,0 +1,448 @@
+/**
+ * A processor's inside as TypeScript handlers see it: registers and flags in linear memory, checked access to guest memory, faults,
+ * control registers and what follows from them. What instructions do is in handlers/.
+ */
+import { CR0, CR4, EFER, GPR, RFLAGS, SEGMENT, VECTOR } from '../../x86/index.ts'
+import { highPart, lowPart, signedFromParts } from '../../util/index.ts'
+import type { PhysicalMemory } from '../physical-memory.ts'
+import type { DescriptorSource, SegmentState, TimestampSource } from '../processor-types.ts'
+import type { InterpreterExports } from './interpreter/module.ts'
+import { SEGMENT_SLOT } from './lift/lifter.ts'
+import { RECORD } from './record.ts'
+import { ACCESS, NO_TAG } from './runtime/walk.ts'
+import { JUMP, MODE, PERMISSION, SLOT, STATUS, State, TLB, TLB_LOG } from './state.ts'
+
+/** Thrown inside a handler when the guest's memory cannot be reached; caught where handlers are called. */
+export const GUEST_FAULT = /* @__PURE__ */ Symbol('guest fault')
+
+/** The six flags that arithmetic sets. */
+export const ARITHMETIC_FLAGS = RFLAGS.CF | RFLAGS.PF | RFLAGS.AF | RFLAGS.ZF | RFLAGS.SF | RFLAGS.OF
+
+/** A privileged request as it is filled in, see processor-types.ts. */
+export interface RequestFields {
+  operation: string
+  length: number
+  size: number
+  register: number
+  general: number
+  port: number
+}
+
+/** What a core is made of. */
+export interface CoreParts {
+  readonly memory: PhysicalMemory
+  readonly base: number
+  readonly bare: boolean
+  readonly descriptors: DescriptorSource | undefined
+  readonly timestamp: TimestampSource | undefined
+}
+
+/** One processor's state and the operations on it. */
+export class Core {
+  readonly memory: PhysicalMemory
+  readonly view: DataView
+  readonly base: number
+  /** True for a processor that delivers its own interrupts, starting in ring 0. */
+  readonly bare: boolean
+  readonly descriptors: DescriptorSource | undefined
+  readonly timestamp: TimestampSource | undefined
+  readonly request: RequestFields = { operation: 'other', length: 0, size: 0, register: 0, general: 0, port: 0 }
+  /** Set by Processor once the module is there. */
+  wasm!: InterpreterExports
+  /** EFER; a hosted processor is in long mode for good. */
+  efer = 0
+  /** Vector of a software interrupt. */
+  vector = 0
+  /** Budget of the whole run, and what is kept back from the slice that generated code is executing. */
+  startBudget = 0
+  keptBudget = 0
+  /** Instructions executed in all runs before this one. */
+  totalExecuted = 0
+  /** Segment bases as loaded; the slots hold 0 where 64-bit mode ignores them. */
+  private readonly bases = new Float64Array(6)
+  private generation = 0
+
+  constructor(parts: CoreParts) {
+    this.memory = parts.memory
+    this.view = parts.memory.view
+    this.base = parts.base
+    this.bare = parts.bare
+    this.descriptors = parts.descriptors
+    this.timestamp = parts.timestamp
+  }
+
+  /** Current privilege level. */
+  get cpl(): number {
+    return State.selectors.element.get(this.view, State.selectors.at(this.base, SEGMENT.ss)) & 3
+  }
+
+  /** True while 64-bit code runs. */
+  get long(): boolean {
+    return (State.mode.get(this.view, this.base) & MODE.SIZE) === MODE.CODE64
+  }
+
+  low(slot: number): number {
+    return this.view.getUint32(this.base + slot, true)
+  }
+
+  high(slot: number): number {
+    return this.view.getUint32(this.base + slot + 4, true)
+  }
+
+  setSlot(slot: number, low: number, high: number): void {
+    this.view.setUint32(this.base + slot, low, true)
+    this.view.setUint32(this.base + slot + 4, high, true)
+  }
+
+  /** A slot as a signed number: exact for canonical addresses. */
+  address(slot: number): number {
+    return signedFromParts(this.low(slot), this.high(slot))
+  }
+
+  /** Fields of the record being executed. */
+  field(record: number, name: 'a' | 'b' | 'c' | 'd'): number {
+    return this.view.getUint8(record + RECORD[name])
+  }
+
+  displacement(record: number): number {
+    return this.view.getInt32(record + RECORD.displacement, true)
+  }
+
+  instructionLength(record: number): number {
+    return this.view.getUint16(record + RECORD.ip, true) >>> 12
+  }
+
+  /** Address of the record's instruction. */
+  instructionAddress(record: number): number {
+    return this.address(State.page.offset) + (this.view.getUint16(record + RECORD.ip, true) & 0xfff)
+  }
+
+  setRip(address: number): void {
+    State.rip.setParts(this.view, this.base, lowPart(address), highPart(address))
+  }
+
+  /** RFLAGS with the lazily kept flags worked out. */
+  flags(): number {
+    const { view, base } = this
+    const low = State.flagLow.get(view, base)
+    const high = State.flagHigh.get(view, base)
+    const zero = State.flagResult.low(view, base) === 0 && State.flagResult.high(view, base) === 0
+    let parity = State.flagResult.low(view, base) & 0xff
+    parity ^= parity >> 4
+    const even = ((0x9669 >> (parity & 15)) & 1) ^ ((low >> 9) & 1)
+    const sign = (State.flagResult.high(view, base) >>> 31) ^ ((low >> 8) & 1)
+    return State.systemFlags.get(view, base) | RFLAGS.FIXED | (high >>> 31) | (even << 2) | (((low >> 3) & 1) << 4) |
+      ((zero ? 1 : 0) << 6) | (sign << 7) | (((high >>> 31) ^ ((high >>> 30) & 1)) << 11)
+  }
+
+  /** Sets all flags. */
+  setFlags(flags: number): void {
+    const { view, base } = this
+    const bit = (position: number): number => (flags >>> position) & 1
+    State.systemFlags.set(view, base, flags & ~ARITHMETIC_FLAGS & ~RFLAGS.FIXED)
+    State.flagResult.setParts(view, base, bit(6) ^ 1, 0)
+    State.flagLow.set(view, base, (bit(4) << 3) | (bit(7) << 8) | ((bit(2) ^ bit(6)) << 9))
+    State.flagHigh.set(view, base, ((bit(0) << 31) | ((bit(0) ^ bit(11)) << 30)) >>> 0)
+  }
+
+  /** Reads a hidden segment register. */
+  segment(index: number): SegmentState {
+    const { view, base } = this
+    const start = this.bases[index]!
+    const slot = SEGMENT_SLOT[index]!
+    const wide = index >= SEGMENT.fs
+    return {
+      selector: State.selectors.element.get(view, State.selectors.at(base, index)),
+      baseLow: wide ? this.low(slot) : lowPart(start),
+      baseHigh: wide ? this.high(slot) : 0,
+      limit: State.limits.element.get(view, State.limits.at(base, index)),
+      attributes: State.attributes.element.get(view, State.attributes.at(base, index)),
+    }
+  }
+
+  /** Sets selector and hidden part at once, without any check. */
+  setSegment(index: number, state: SegmentState): void {
+    const { view, base } = this
+    State.selectors.element.set(view, State.selectors.at(base, index), state.selector)
+    State.limits.element.set(view, State.limits.at(base, index), state.limit)
+    State.attributes.element.set(view, State.attributes.at(base, index), state.attributes)
+    this.bases[index] = state.baseLow >>> 0
+    if (index >= SEGMENT.fs) this.setSlot(SEGMENT_SLOT[index]!, state.baseLow, state.baseHigh)
+    if (index === SEGMENT.cs || index === SEGMENT.ss) this.updateMode()
+    else this.updateBase(index)
+  }
+
+  private updateBase(index: number): void {
+    if (index >= SEGMENT.fs) return
+    this.setSlot(SEGMENT_SLOT[index]!, this.long ? 0 : this.bases[index]!, 0)
+  }
+
+  /** Works out how code is decoded, and what that means for the segment bases. */
+  updateMode(): void {
+    const { view, base } = this
+    const attributes = State.attributes.element.get(view, State.attributes.at(base, SEGMENT.cs))
+    const mode = (this.efer & EFER.LMA) !== 0 && (attributes & 0x2000) !== 0 ? MODE.CODE64
+      : (attributes & 0x4000) !== 0 ? MODE.CODE32 : MODE.CODE16
+    const cr0 = this.controlLow(0)
+    const float = ((cr0 & CR0.TS) !== 0 ? MODE.SWITCHED : 0) | ((cr0 & CR0.EM) !== 0 ? MODE.EMULATED : 0) |
+      ((this.controlLow(4) & CR4.OSFXSR) === 0 ? MODE.NO_SSE : 0)
+    State.mode.set(view, base, mode | float)
+    for (let index = 0; index < SEGMENT.fs; index += 1) this.updateBase(index)
+    this.updateContext()
+    this.updatePermissions()
+  }
+
+  private updateContext(): void {
+    State.context.set(this.view, this.base, ((this.generation << 8) | State.mode.get(this.view, this.base)) >>> 0)
+  }
+
+  /** Control register, low half. */
+  controlLow(index: number): number {
+    return State.control.element.low(this.view, State.control.at(this.base, index))
+  }
+
+  /** Writes a control register without checks. */
+  setControl(index: number, low: number, high: number): void {
+    State.control.element.setParts(this.view, State.control.at(this.base, index), low, high)
+    if (index === 0 || index === 4) this.updateMode()
+    if (index === 0 || index === 3 || index === 4) {
+      this.updatePermissions()
+      this.flushTlb()
+    }
+  }
+
+  /** Works out what the memory path has to know from control registers, EFER and privilege level. */
+  updatePermissions(): void {
+    const { view, base } = this
+    const cr0 = this.controlLow(0)
+    const cr4 = this.controlLow(4)
+    const user = this.cpl === 3
+    const long = (this.efer & EFER.LMA) !== 0
+    const choose = (condition: boolean, bit: number): number => (condition ? bit : 0)
+    const permissions = choose(user, PERMISSION.USER) | choose((cr0 & CR0.WP) !== 0, PERMISSION.WRITE_PROTECT) |
+      choose((this.efer & EFER.NXE) !== 0, PERMISSION.NX) | choose((cr0 & CR0.PG) !== 0, PERMISSION.PAGING) |
+      choose(long, PERMISSION.LONG) | choose(long || (cr4 & CR4.PAE) !== 0, PERMISSION.PAE) |
+      choose(!user && (cr4 & CR4.SMEP) !== 0, PERMISSION.SMEP) |
+      choose(!user && (cr4 & CR4.SMAP) !== 0 && (State.systemFlags.get(view, base) & RFLAGS.AC) === 0, PERMISSION.SMAP)
+    State.permissions.set(view, base, permissions)
+    State.bank.set(view, base, TLB.offset + (user ? 0 : TLB.bankBytes))
+    State.root.set(view, base, this.controlLow(3) & (long ? 0xffff_f000 : 0xffff_ffe0))
+  }
+
+  /** Drops all translations and everything keyed by linear address. */
+  flushTlb(): void {
+    const { view, base } = this
+    const count = State.logCount.get(view, base)
+    if (count < TLB_LOG.entries) {
+      for (let i = 0; i < count; i += 1) this.clearEntry(view.getUint32(base + TLB_LOG.offset + i * 4, true))
+    } else this.clearTlb()
+    State.logCount.set(view, base, 0)
+    State.largePages.set(view, base, 0)
+    this.forgetJumps()
+  }
+
+  private clearEntry(entry: number): void {
+    const { words } = this.memory
+    for (let tag = 0; tag < 24; tag += 8) words[(entry + tag) >> 2] = NO_TAG
+  }
+
+  /** Marks every TLB entry as empty. */
+  clearTlb(): void {
+    const { words } = this.memory
+    const first = (this.base + TLB.offset) >> 2
+    for (let i = first; i < first + (2 * TLB.bankBytes) / 4; i += 8) {
+      words[i] = NO_TAG
+      words[i + 2] = NO_TAG
+      words[i + 4] = NO_TAG
+    }
+  }
+
+  /** Drops the translations of the page that holds `address`. */
+  flushPage(address: number): void {
+    if (State.largePages.get(this.view, this.base) !== 0) return this.flushTlb()
+    const page = Math.floor(address / 4096)
+    const index = ((page % TLB.entries) + TLB.entries) % TLB.entries
+    for (let bank = 0; bank < 2; bank += 1) {
+      this.clearEntry(this.base + TLB.offset + bank * TLB.bankBytes + index * TLB.entryBytes)
+    }
+    this.forgetJumps()
+  }
+
+  /** Empties the jump cache by taking a new generation. */
+  forgetJumps(): void {
+    this.generation = (this.generation + 1) & 0xff_ffff
+    if (this.generation === 0) {
+      this.memory.bytes.fill(0, this.base + JUMP.offset, this.base + JUMP.offset + JUMP.entries * JUMP.entryBytes)
+      this.generation = 1
+    }
+    this.updateContext()
+  }
+
+  /** Takes away write permission for a frame from all translations. */
+  protectFrame(mfn: number): void {
+    const { words } = this.memory
+    const first = (this.base + TLB.offset) >> 2
+    for (let i = first; i < first + (2 * TLB.bankBytes) / 4; i += 8) {
+      const tag = words[i + 2]!
+      if (tag === NO_TAG) continue
+      if (((words[i + 6]! + tag) >>> 12) === mfn) {
+        words[i + 2] = NO_TAG
+        words[i + 3] = 0
+      }
+    }
+  }
+
+  /** Host address of `bytes` bytes for reading; ends the handler with the fault when there is one. */
+  hostForRead(address: number, bytes: number): number {
+    return this.host(address, this.wasm.forRead, bytes)
+  }
+
+  /** The same for writing; `finishWrite` has to follow the write. */
+  hostForWrite(address: number, bytes: number): number {
+    return this.host(address, this.wasm.forWrite, bytes)
+  }
+
+  private host(address: number, access: (base: number, bytes: number) => number, bytes: number): number {
+    State.faultAddress.setParts(this.view, this.base, lowPart(address), highPart(address))
+    const host = access(this.base, bytes) >>> 0
+    if (host === 0) throw GUEST_FAULT
+    return host
+  }
+
+  /** Carries out a write that went to the scratch area; RELOAD when it hit decoded code. */
+  finishWrite(host: number): number {
+    return host - this.base < State.size && host >= this.base ? this.wasm.commit(this.base) : STATUS.NEXT
+  }
+
+  /** Stack pointer as an address offset. */
+  stackPointer(): number {
+    return this.long ? this.address(GPR.rsp * 8) : this.low(GPR.rsp * 8)
+  }
+
+  /** Linear address of the stack pointer plus `offset`. */
+  stackAddress(offset: number): number {
+    if (this.long) return this.address(GPR.rsp * 8) + offset
+    return (((this.low(GPR.rsp * 8) + offset) >>> 0) + this.low(SLOT.ss)) % 0x1_0000_0000
+  }
+
+  /** Adds to the stack pointer. */
+  moveStack(bytes: number): void {
+    if (this.long) this.setNumber(GPR.rsp * 8, this.address(GPR.rsp * 8) + bytes)
+    else this.setSlot(GPR.rsp * 8, (this.low(GPR.rsp * 8) + bytes) >>> 0, 0)
+  }
+
+  /** Sets a slot to a whole number (two's complement when negative). */
+  setNumber(slot: number, value: number): void {
+    this.setSlot(slot, lowPart(value), highPart(value))
+  }
+
+  /** Pushes values of `size` bytes, the first at the highest address; nothing happens when one of them would fault. */
+  pushNumbers(size: 2 | 4 | 8, values: readonly number[]): number {
+    values.forEach((_, i) => this.hostForWrite(this.stackAddress(-size * (i + 1)), size))
+    let status: number = STATUS.NEXT
+    values.forEach((value, i) => {
+      const host = this.hostForWrite(this.stackAddress(-size * (i + 1)), size)
+      if (size === 2) this.view.setUint16(host, value & 0xffff, true)
+      else this.view.setUint32(host, lowPart(value), true)
+      if (size === 8) this.view.setUint32(host + 4, highPart(value), true)
+      status |= this.finishWrite(host)
+    })
+    this.moveStack(-size * values.length)
+    return status
+  }
+
+  /** A copy of guest memory. */
+  readBytes(address: number, count: number): Uint8Array<ArrayBuffer> {
+    const out = new Uint8Array(count)
+    for (let at = 0; at < count; at += 16) {
+      const piece = Math.min(16, count - at)
+      const host = this.hostForRead(address + at, piece)
+      out.set(this.memory.bytes.subarray(host, host + piece), at)
+    }
+    return out
+  }
+
+  /** Writes to guest memory; nothing happens when any of it would fault. */
+  writeBytes(address: number, bytes: Uint8Array): number {
+    for (let at = 0; at < bytes.length; at += 16) this.hostForWrite(address + at, Math.min(16, bytes.length - at))
+    let status: number = STATUS.NEXT
+    for (let at = 0; at < bytes.length; at += 16) {
+      const piece = bytes.subarray(at, at + 16)
+      const host = this.hostForWrite(address + at, piece.length)
+      this.memory.bytes.set(piece, host)
+      status |= this.finishWrite(host)
+    }
+    return status
+  }
+
+  /** Reads 64 bits of guest memory into a slot, every bit of it. */
+  loadSlot(slot: number, address: number): void {
+    const host = this.hostForRead(address, 8)
+    this.setSlot(slot, this.view.getUint32(host, true), this.view.getUint32(host + 4, true))
+  }
+
+  readByte(address: number): number {
+    return this.view.getUint8(this.hostForRead(address, 1))
+  }
+
+  read16(address: number): number {
+    return this.view.getUint16(this.hostForRead(address, 2), true)
+  }
+
+  read32(address: number): number {
+    return this.view.getUint32(this.hostForRead(address, 4), true)
+  }
+
+  /** 64 bits as a signed number. */
+  read64(address: number): number {
+    const host = this.hostForRead(address, 8)
+    return signedFromParts(this.view.getUint32(host, true), this.view.getUint32(host + 4, true))
+  }
+
+  writeByte(address: number, value: number): number {
+    const host = this.hostForWrite(address, 1)
+    this.view.setUint8(host, value)
+    return this.finishWrite(host)
+  }
+
+  write32(address: number, value: number): number {
+    const host = this.hostForWrite(address, 4)
+    this.view.setUint32(host, value, true)
+    return this.finishWrite(host)
+  }
+
+  /** Host address of a code byte, 0 on a fault. */
+  translateCode(address: number): number {
+    State.faultAddress.setParts(this.view, this.base, lowPart(address), highPart(address))
+    return this.wasm.translate(this.base, ACCESS.EXECUTE) >>> 0
+  }
+
+  /** Ends a handler with an exception. */
+  raise(vector: number, code = 0): number {
+    State.faultVector.set(this.view, this.base, vector)
+    State.faultCode.set(this.view, this.base, code)
+    return STATUS.FAULT
+  }
+
+  undefinedOpcode(): number {
+    return this.raise(VECTOR.UD)
+  }
+
+  protection(code = 0): number {
+    return this.raise(VECTOR.GP, code)
+  }
+
+  /** Leaves an instruction to the host. */
+  privileged(operation: string, record: number, fields: Partial<RequestFields> = {}): number {
+    Object.assign(this.request, { size: 0, register: 0, general: 0, port: 0 }, fields)
+    this.request.operation = operation
+    this.request.length = this.instructionLength(record)
+    return STATUS.PRIVILEGED
+  }
+
+  /** Instructions executed so far in this run, up to and without the record's. */
+  executedBefore(record: number): number {
+    const left = State.budget.get(this.view, this.base) + this.wasm.remaining(record) + 1
+    return this.startBudget - this.keptBudget - left
+  }
+}

@@ -1,0 +1,134 @@
+/**
+ * The decode table as data: what every opcode is called and what its operands are. The decoder, the disassembler and test generators
+ * walk it; what an instruction does is found by its name elsewhere.
+ *
+ * A row of text is `opcode name operands attributes...`:
+ *   opcode      hex byte, or a range (50-57); `/3` demands ModRM.reg, `m` or `r` a memory or register operand, `:d0` the whole ModRM
+ *               byte; `f3+` demands a mandatory prefix, `np+` none
+ *   name        CC stands for the condition in the opcode's low four bits
+ *   operands    Intel's letters: E ModRM operand, G register in ModRM.reg, R register in ModRM.rm, M memory, Z register in the opcode, I
+ *               immediate, J branch target, A far pointer, O offset, X and Y string operands, S C D segment, control, debug register,
+ *               V W U vector registers, P Q N MMX; sizes b w d q dq v (16, 32 or 64) z (16 or 32) y (32 or 64) s (sign-extended byte);
+ *               anything else is a fixed register or the number 1. `x/y`: x as a register, y as memory
+ *   attributes  lock: may carry LOCK with a memory destination; rep, repcc: repetition prefixes; i64, o64: not in, only in 64-bit mode;
+ *               d64: 64-bit operands by default there; f64: always; u=...: flags left undefined (letters; `count`: depends on the count)
+ */
+import { ONE_BYTE } from './one-byte.ts'
+import { TWO_BYTE } from './two-byte.ts'
+import { VECTOR_ROWS } from './vector-rows.ts'
+import { X87_ROWS } from './x87-rows.ts'
+
+/** Opcode maps by the bytes that lead to them. */
+export type OpcodeMap = '' | '0f' | '0f38' | '0f3a'
+/** Mandatory prefixes: none at all, or one of three. */
+export type MandatoryPrefix = 'np' | '66' | 'f3' | 'f2'
+
+/** One row. */
+export interface InstructionRow {
+  readonly map: OpcodeMap
+  /** First and last opcode byte of the row. */
+  readonly opcode: number
+  readonly lastOpcode: number
+  readonly prefix?: MandatoryPrefix
+  /** Demanded ModRM.reg, kind of ModRM.mod, or whole ModRM byte. */
+  readonly reg?: number
+  readonly mod?: 'm' | 'r'
+  readonly exact?: number
+  readonly name: string
+  readonly operands: readonly string[]
+  readonly lock: boolean
+  readonly repeat?: 'rep' | 'repcc'
+  readonly mode?: 'i64' | 'o64'
+  readonly width?: 'd64' | 'f64'
+  /** Letters of flags that the manual leaves undefined, or `count`. */
+  readonly undefinedFlags: string
+  /** True when a ModRM byte follows the opcode. */
+  readonly modrm: boolean
+  /** ModRM.mod is ignored: the operand is a register (moves of control and debug registers). */
+  readonly registerOnly: boolean
+  /** Immediates that follow, by operand code. */
+  readonly immediates: readonly string[]
+}
+
+const SPEC = /^(?:(np|66|f3|f2)\+)?([0-9a-f]{2})(?:-([0-9a-f]{2}))?(?:\/([0-7]))?([mr])?(?::([0-9a-f]{2}))?$/
+
+/** Makes a row of its text. */
+export function parseRow(map: OpcodeMap, line: string): InstructionRow {
+  const [spec = '', name = '', operandText = '-', ...attributes] = line.split(/\s+/)
+  const match = SPEC.exec(spec)
+  if (match === null || name === '') throw new Error(`not a row of the decode table: ${line}`)
+  const [, prefix, first, last, reg, mod, exact] = match
+  const operands = operandText === '-' ? [] : operandText.split(',')
+  const has = (attribute: string): boolean => attributes.includes(attribute)
+  const repeat = has('rep') ? 'rep' : has('repcc') ? 'repcc' : undefined
+  const mode = has('i64') ? 'i64' : has('o64') ? 'o64' : undefined
+  const width = has('d64') ? 'd64' : has('f64') ? 'f64' : undefined
+  return {
+    map, opcode: parseInt(first!, 16), lastOpcode: parseInt(last ?? first!, 16), name, operands,
+    ...(prefix === undefined ? {} : { prefix: prefix as MandatoryPrefix }),
+    ...(reg === undefined ? {} : { reg: Number(reg) }),
+    ...(mod === undefined ? {} : { mod: mod as 'm' | 'r' }),
+    ...(exact === undefined ? {} : { exact: parseInt(exact, 16) }),
+    ...(repeat === undefined ? {} : { repeat }),
+    ...(mode === undefined ? {} : { mode }),
+    ...(width === undefined ? {} : { width }),
+    lock: has('lock'),
+    undefinedFlags: attributes.find((text) => text.startsWith('u='))?.slice(2) ?? '',
+    modrm: reg !== undefined || mod !== undefined || exact !== undefined || operands.some((o) => /^[EGMRSCDVWUPQN]/.test(o)),
+    registerOnly: name === 'movcr' || name === 'movdr',
+    immediates: operands.filter((o) => /^[IJOA]/.test(o)),
+  }
+}
+
+const rowsOf = (map: OpcodeMap, text: string): InstructionRow[] =>
+  text.split('\n').filter((line) => line.trim() !== '').map((line) => parseRow(map, line.trim()))
+
+/** All rows, in the order of the maps. */
+export function instructionRows(): InstructionRow[] {
+  return [
+    ...rowsOf('', ONE_BYTE), ...rowsOf('', X87_ROWS), ...rowsOf('0f', TWO_BYTE),
+    ...(['0f', '0f38', '0f3a'] as const).flatMap((map) => rowsOf(map, VECTOR_ROWS[map])),
+  ]
+}
+
+/** Columns of an opcode's table: mandatory prefix, register or memory, ModRM.reg. */
+const PREFIXES: readonly MandatoryPrefix[] = ['np', '66', 'f3', 'f2']
+/** Number of a mandatory prefix in {@link OpcodeEntry}. */
+export const PREFIX_NUMBER = { np: 0, 66: 1, f3: 2, f2: 3 } as const
+
+/** What one opcode byte may be: by `prefix << 4 | isRegister << 3 | reg`, or by the whole ModRM byte. */
+export interface OpcodeEntry {
+  readonly rows: (InstructionRow | undefined)[]
+  readonly exact: (InstructionRow | undefined)[] | undefined
+  /** True when any row has a ModRM byte. */
+  readonly modrm: boolean
+}
+
+/** Entries by opcode byte, for each map; separate for 64-bit and other code. */
+export type DecodeMaps = Readonly<Record<OpcodeMap, readonly (OpcodeEntry | undefined)[]>>
+
+/** Arranges the rows that exist in a mode for look-up by opcode. */
+export function buildMaps(rows: readonly InstructionRow[], long: boolean): DecodeMaps {
+  const usable = rows.filter(({ mode }) => mode !== (long ? 'i64' : 'o64'))
+  const entries = (map: OpcodeMap): (OpcodeEntry | undefined)[] =>
+    Array.from({ length: 256 }, (_, opcode) =>
+      entryOf(usable.filter((row) => row.map === map && row.opcode <= opcode && opcode <= row.lastOpcode)))
+  return { '': entries(''), '0f': entries('0f'), '0f38': entries('0f38'), '0f3a': entries('0f3a') }
+}
+
+function entryOf(rows: readonly InstructionRow[]): OpcodeEntry | undefined {
+  if (rows.length === 0) return undefined
+  const table = Array.from({ length: 64 }, (_, index) => {
+    const fits = rows.filter((row) =>
+      row.exact === undefined &&
+      (row.prefix === undefined || row.prefix === PREFIXES[index >> 4]) &&
+      (row.mod === undefined || row.mod === ((index & 8) === 0 ? 'm' : 'r')) &&
+      (row.reg === undefined || row.reg === (index & 7)))
+    return fits.find(({ prefix }) => prefix !== undefined) ?? fits[0]
+  })
+  const exactRows = rows.filter(({ exact }) => exact !== undefined)
+  const exact = exactRows.length === 0
+    ? undefined
+    : Array.from({ length: 256 }, (_, byte) => exactRows.find((row) => row.exact === byte))
+  return { rows: table, exact, modrm: rows.some(({ modrm }) => modrm) }
+}

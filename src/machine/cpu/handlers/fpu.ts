@@ -1,0 +1,136 @@
+/**
+ * The state of x87 and SSE as a whole: FXSAVE, FXRSTOR, FNINIT, control words.
+ * Reference: Intel SDM volume 1, sections 8.1 and 10.5.
+ */
+import { VECTOR } from '../../../x86/index.ts'
+import type { Core } from '../core.ts'
+import { SLOT, STATUS, State } from '../state.ts'
+import type { Handlers } from './handler.ts'
+
+/** Bits of MXCSR that exist. */
+export const MXCSR_MASK = 0xffff
+/** Bytes of an FXSAVE image. */
+export const FXSAVE_BYTES = 512
+
+const X87 = State.x87.offset
+const XMM = State.xmm.offset
+
+/** x87 and SSE as after reset. */
+export function resetFpu(core: Core): void {
+  State.x87Control.set(core.view, core.base, 0x37f)
+  State.x87Status.set(core.view, core.base, 0)
+  State.x87Tags.set(core.view, core.base, 0)
+  State.mxcsr.set(core.view, core.base, 0x1f80)
+}
+
+/**
+ * Writes an FXSAVE image at `at` of `view`. The register file is kept by physical number, the image by stack position; the tag word
+ * holds one bit a register: not empty.
+ */
+export function writeFxsave(core: Core, view: DataView, at: number): void {
+  const { base } = core
+  const status = State.x87Status.get(core.view, base)
+  const top = (status >> 11) & 7
+  view.setUint16(at, State.x87Control.get(core.view, base), true)
+  view.setUint16(at + 2, status, true)
+  view.setUint8(at + 4, State.x87Tags.get(core.view, base))
+  view.setUint8(at + 5, 0)
+  view.setUint16(at + 6, State.x87Opcode.get(core.view, base), true)
+  for (const [field, offset] of [[State.x87Instruction, 8], [State.x87Data, 16]] as const) {
+    view.setUint32(at + offset, field.low(core.view, base), true)
+    view.setUint32(at + offset + 4, field.high(core.view, base), true)
+  }
+  view.setUint32(at + 24, State.mxcsr.get(core.view, base), true)
+  view.setUint32(at + 28, MXCSR_MASK, true)
+  const bytes = new Uint8Array(view.buffer, view.byteOffset)
+  for (let i = 0; i < 8; i += 1) {
+    const from = base + X87 + ((top + i) & 7) * 16
+    bytes.set(core.memory.bytes.subarray(from, from + 10), at + 32 + i * 16)
+    bytes.fill(0, at + 42 + i * 16, at + 48 + i * 16)
+  }
+  const vectors = core.long ? 16 : 8
+  bytes.set(core.memory.bytes.subarray(base + XMM, base + XMM + vectors * 16), at + 160)
+}
+
+/** Takes an FXSAVE image; the caller has looked at MXCSR's reserved bits. */
+export function readFxsave(core: Core, view: DataView, at: number): void {
+  const { base } = core
+  const status = view.getUint16(at + 2, true)
+  const top = (status >> 11) & 7
+  State.x87Control.set(core.view, base, (view.getUint16(at, true) & 0x1f7f) | 0x40)
+  State.x87Status.set(core.view, base, status)
+  State.x87Tags.set(core.view, base, view.getUint8(at + 4))
+  State.x87Opcode.set(core.view, base, view.getUint16(at + 6, true) & 0x7ff)
+  for (const [field, offset] of [[State.x87Instruction, 8], [State.x87Data, 16]] as const) {
+    field.setParts(core.view, base, view.getUint32(at + offset, true), view.getUint32(at + offset + 4, true))
+  }
+  State.mxcsr.set(core.view, base, view.getUint32(at + 24, true))
+  const bytes = new Uint8Array(view.buffer, view.byteOffset)
+  for (let i = 0; i < 8; i += 1) {
+    const to = base + X87 + ((top + i) & 7) * 16
+    core.memory.bytes.set(bytes.subarray(at + 32 + i * 16, at + 42 + i * 16), to)
+  }
+  const vectors = core.long ? 16 : 8
+  core.memory.bytes.set(bytes.subarray(at + 160, at + 160 + vectors * 16), base + XMM)
+}
+
+function save(core: Core): number {
+  const address = core.address(SLOT.t3)
+  if (address % 16 !== 0) return core.protection()
+  const image = new Uint8Array(FXSAVE_BYTES)
+  writeFxsave(core, new DataView(image.buffer), 0)
+  // 288 bytes of registers and, in 64-bit mode, 256 of vectors; what lies behind stays as it is.
+  return core.writeBytes(address, image.subarray(0, core.long ? 416 : 288))
+}
+
+function restore(core: Core): number {
+  const address = core.address(SLOT.t3)
+  if (address % 16 !== 0) return core.protection()
+  const image = core.readBytes(address, FXSAVE_BYTES)
+  const view = new DataView(image.buffer)
+  if ((view.getUint32(24, true) & ~MXCSR_MASK) !== 0) return core.protection()
+  readFxsave(core, view, 0)
+  return STATUS.NEXT
+}
+
+function loadControlWord(core: Core): number {
+  State.x87Control.set(core.view, core.base, (core.low(SLOT.t0) & 0x1f7f) | 0x40)
+  return STATUS.NEXT
+}
+
+function loadMxcsr(core: Core): number {
+  const value = core.low(SLOT.t0)
+  if ((value & ~MXCSR_MASK) !== 0) return core.protection()
+  State.mxcsr.set(core.view, core.base, value)
+  return STATUS.NEXT
+}
+
+/** Handlers by name. */
+export const FPU_HANDLERS: Handlers = {
+  fxsave: save, fxrstor: restore,
+  fninit: (core) => {
+    State.x87Control.set(core.view, core.base, 0x37f)
+    State.x87Status.set(core.view, core.base, 0)
+    State.x87Tags.set(core.view, core.base, 0)
+    return STATUS.NEXT
+  },
+  fnclex: (core) => {
+    State.x87Status.set(core.view, core.base, State.x87Status.get(core.view, core.base) & 0x7f00)
+    return STATUS.NEXT
+  },
+  'load-control-word': loadControlWord,
+  'read-control-word': (core) => {
+    core.setSlot(SLOT.t0, State.x87Control.get(core.view, core.base), 0)
+    return STATUS.NEXT
+  },
+  'read-status-word': (core) => {
+    core.setSlot(SLOT.t0, State.x87Status.get(core.view, core.base), 0)
+    return STATUS.NEXT
+  },
+  'load-mxcsr': loadMxcsr,
+  'read-mxcsr': (core) => {
+    core.setSlot(SLOT.t0, State.mxcsr.get(core.view, core.base), 0)
+    return STATUS.NEXT
+  },
+  wait: (core) => ((core.controlLow(0) & 0xa) === 0xa ? core.raise(VECTOR.NM) : STATUS.NEXT),
+}

@@ -1,0 +1,180 @@
+/**
+ * Loading segment registers, with the checks of protected and long mode.
+ * Reference: Intel SDM volume 2, MOV; volume 3, sections 3.4.5 and 5.6.
+ */
+import { GPR, SEGMENT, VECTOR } from '../../../x86/index.ts'
+import type { Core } from '../core.ts'
+import type { SegmentState } from '../../processor-types.ts'
+import { SLOT, STATUS, State } from '../state.ts'
+import type { Handlers } from './handler.ts'
+
+/** Bits of a descriptor's access byte. */
+export const ACCESS_BYTE = { ACCESSED: 1, WRITABLE: 2, READABLE: 2, CONFORMING: 4, CODE: 8, SEGMENT: 16, PRESENT: 128 } as const
+
+/** Builds the hidden part out of a descriptor. */
+export function unpack(selector: number, low: number, high: number): SegmentState {
+  const limit = (low & 0xffff) | (high & 0xf_0000)
+  return {
+    selector,
+    baseLow: ((low >>> 16) | ((high & 0xff) << 16) | (high & 0xff00_0000)) >>> 0,
+    baseHigh: 0,
+    limit: (high & 0x80_0000) !== 0 ? ((limit << 12) | 0xfff) >>> 0 : limit,
+    attributes: (high >>> 8) & 0xf0ff,
+  }
+}
+
+const dpl = (segment: SegmentState): number => (segment.attributes >> 5) & 3
+
+/** Reads the descriptor that a selector names; undefined when it lies outside its table. */
+export function readDescriptor(core: Core, selector: number): SegmentState | undefined {
+  const out = new Uint32Array(2)
+  if (core.descriptors === undefined || !core.descriptors.read(selector, out)) return undefined
+  return unpack(selector, out[0]!, out[1]!)
+}
+
+/** A null selector: usable for nothing, but loadable into data segments. */
+const nullSegment = (selector: number): SegmentState => ({ selector, baseLow: 0, baseHigh: 0, limit: 0, attributes: 0 })
+
+function loadStack(core: Core, selector: number): number {
+  const cpl = core.cpl
+  if ((selector & ~3) === 0) {
+    if (!core.long || cpl === 3 || (selector & 3) !== cpl) return core.protection()
+    core.setSegment(SEGMENT.ss, { ...nullSegment(selector), attributes: cpl << 5 })
+    return STATUS.NEXT
+  }
+  const code = selector & 0xfffc
+  const segment = readDescriptor(core, selector)
+  const writable = ACCESS_BYTE.SEGMENT | ACCESS_BYTE.WRITABLE
+  const wanted = ACCESS_BYTE.SEGMENT | ACCESS_BYTE.CODE | ACCESS_BYTE.WRITABLE
+  if (segment === undefined || (selector & 3) !== cpl || dpl(segment) !== cpl || (segment.attributes & wanted) !== writable) {
+    return core.protection(code)
+  }
+  if ((segment.attributes & ACCESS_BYTE.PRESENT) === 0) return core.raise(VECTOR.SS, code)
+  core.setSegment(SEGMENT.ss, segment)
+  return STATUS.NEXT
+}
+
+/** Loads a segment register other than CS. */
+export function loadSegment(core: Core, index: number, selector: number): number {
+  if (index === SEGMENT.ss) return loadStack(core, selector)
+  if ((selector & ~3) === 0) {
+    core.setSegment(index, nullSegment(selector))
+    return STATUS.NEXT
+  }
+  const code = selector & 0xfffc
+  const segment = readDescriptor(core, selector)
+  if (segment === undefined) return core.protection(code)
+  const { attributes } = segment
+  const isCode = (attributes & ACCESS_BYTE.CODE) !== 0
+  if ((attributes & ACCESS_BYTE.SEGMENT) === 0 || (isCode && (attributes & ACCESS_BYTE.READABLE) === 0)) {
+    return core.protection(code)
+  }
+  const conforming = isCode && (attributes & ACCESS_BYTE.CONFORMING) !== 0
+  if (!conforming && Math.max(selector & 3, core.cpl) > dpl(segment)) return core.protection(code)
+  if ((attributes & ACCESS_BYTE.PRESENT) === 0) return core.raise(VECTOR.NP, code)
+  core.setSegment(index, segment)
+  return STATUS.NEXT
+}
+
+/** What a code selector leads to for a transfer to privilege level `target`, or the fault. */
+export function checkCode(core: Core, selector: number, target: number): SegmentState | number {
+  const code = selector & 0xfffc
+  if (code === 0) return core.protection()
+  const segment = readDescriptor(core, selector)
+  if (segment === undefined) return core.protection(code)
+  const { attributes } = segment
+  const wanted = ACCESS_BYTE.SEGMENT | ACCESS_BYTE.CODE
+  if ((attributes & wanted) !== wanted) return core.protection(code)
+  const conforming = (attributes & ACCESS_BYTE.CONFORMING) !== 0
+  if (conforming ? dpl(segment) > target : dpl(segment) !== target) return core.protection(code)
+  // L and D together are reserved in long mode.
+  if ((attributes & 0x6000) === 0x6000) return core.protection(code)
+  if ((attributes & ACCESS_BYTE.PRESENT) === 0) return core.raise(VECTOR.NP, code)
+  return { ...segment, selector: code | target }
+}
+
+/** MOV to a segment register, and the selector halves of LSS and its kin. */
+function move(core: Core, record: number): number {
+  const index = core.field(record, 'c')
+  return afterLoad(loadSegment(core, index, core.low(core.field(record, 'a')) & 0xffff), index)
+}
+
+/** A load of SS holds back interrupts for one instruction; any may change how code runs. */
+const afterLoad = (status: number, index: number): number =>
+  status !== STATUS.NEXT ? status : index === SEGMENT.ss ? STATUS.CHECK : STATUS.RELOAD
+
+const popInto = (bytes: 2 | 4 | 8) => (core: Core, record: number): number => {
+  const index = core.field(record, 'c')
+  const stack = core.stackAddress(0)
+  const status = loadSegment(core, index, core.read16(stack))
+  if (status !== STATUS.NEXT) return status
+  core.moveStack(bytes)
+  return afterLoad(status, index)
+}
+
+function read(core: Core, record: number): number {
+  const selector = State.selectors.element.get(core.view, State.selectors.at(core.base, core.field(record, 'c')))
+  core.setSlot(core.field(record, 'a'), selector, 0)
+  return STATUS.NEXT
+}
+
+/** LAR, LSL, VERR and VERW look at a descriptor without faulting. */
+function visible(core: Core, selector: number): SegmentState | undefined {
+  if ((selector & ~3) === 0) return undefined
+  const segment = readDescriptor(core, selector)
+  if (segment === undefined) return undefined
+  const conforming = (segment.attributes & 0x1c) === 0x1c
+  return conforming || Math.max(selector & 3, core.cpl) <= dpl(segment) ? segment : undefined
+}
+
+function setZero(core: Core, zero: boolean): void {
+  const flags = core.flags() & ~0x40
+  core.setFlags(zero ? flags | 0x40 : flags)
+}
+
+const describe = (value: (segment: SegmentState) => number | undefined) => (core: Core, record: number): number => {
+  const segment = visible(core, core.low(core.field(record, 'a')) & 0xffff)
+  const result = segment === undefined ? undefined : value(segment)
+  setZero(core, result !== undefined)
+  if (result === undefined) return STATUS.NEXT
+  const slot = core.base + core.field(record, 'b')
+  if (core.field(record, 'c') === 2) core.view.setUint16(slot, result & 0xffff, true)
+  else core.setSlot(slot - core.base, result, 0)
+  return STATUS.NEXT
+}
+
+/** System segments whose rights LAR and limits LSL tell: LDT, TSS; gates only to LAR. */
+const knownTo = (attributes: number, types: readonly number[]): boolean =>
+  (attributes & ACCESS_BYTE.SEGMENT) !== 0 || types.includes(attributes & 15)
+
+const verify = (allowed: (attributes: number) => boolean) => (core: Core, record: number): number => {
+  const segment = visible(core, core.low(core.field(record, 'a')) & 0xffff)
+  setZero(core, segment !== undefined && (segment.attributes & ACCESS_BYTE.SEGMENT) !== 0 && allowed(segment.attributes))
+  return STATUS.NEXT
+}
+
+/** Adjusts RPL: only in 32-bit code. */
+function adjustRpl(core: Core, record: number): number {
+  const [target, source] = [core.field(record, 'a'), core.field(record, 'b')]
+  const [rpl, wanted] = [core.low(target) & 3, core.low(source) & 3]
+  setZero(core, rpl < wanted)
+  if (rpl < wanted) core.view.setUint8(core.base + target, (core.low(target) & 0xfc) | wanted)
+  return STATUS.NEXT
+}
+
+/** Handlers by name. */
+export const SEGMENT_HANDLERS: Handlers = {
+  'load-segment': move, 'read-segment': read,
+  'pop-segment.16': popInto(2), 'pop-segment.32': popInto(4), 'pop-segment.64': popInto(8),
+  lar: describe(({ attributes }) =>
+    knownTo(attributes, [1, 2, 3, 4, 5, 9, 11, 12]) ? (attributes << 8) & 0xf0_ff00 : undefined),
+  lsl: describe(({ attributes, limit }) => (knownTo(attributes, [1, 2, 3, 9, 11]) ? limit : undefined)),
+  verr: verify((attributes) => (attributes & ACCESS_BYTE.CODE) === 0 || (attributes & ACCESS_BYTE.READABLE) !== 0),
+  verw: verify((attributes) => (attributes & ACCESS_BYTE.CODE) === 0 && (attributes & ACCESS_BYTE.WRITABLE) !== 0),
+  arpl: adjustRpl,
+}
+
+/** Slot that holds a loaded operand. */
+export const OPERAND = SLOT.t0
+/** Slot of the stack pointer. */
+export const STACK = GPR.rsp * 8

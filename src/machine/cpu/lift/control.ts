@@ -1,0 +1,252 @@
+/** Lifters of control transfers, the stack, string instructions, and everything that a TypeScript handler carries out. */
+import { CONDITIONS } from '../emit/conditions.ts'
+import { REPEAT, STRINGS } from '../runtime/strings.ts'
+import { SLOT } from '../state.ts'
+import type { Lift, Lifter } from './lifter.ts'
+
+const push: Lift = (l) => {
+  const [code] = l.instruction.row.operands as [string]
+  const size = l.instruction.operandSize
+  if (code.charAt(0) === 'I') {
+    l.immediate = l.instruction.immediate
+    return l.emit(`push.${size}.i`)
+  }
+  if (code.charAt(0) === 'Z') l.a = l.opcodeSlot(size)
+  else if (code.charAt(0) === 'E') l.a = l.source(size)
+  else {
+    l.c = SEGMENT_NUMBER[code]!
+    l.a = SLOT.t0
+    l.handler('read-segment')
+  }
+  l.emit(`push.${size}.r`)
+}
+
+const SEGMENT_NUMBER: Readonly<Record<string, number>> = { es: 0, cs: 1, ss: 2, ds: 3, fs: 4, gs: 5 }
+
+const pop: Lift = (l) => {
+  const [code] = l.instruction.row.operands as [string]
+  const size = l.instruction.operandSize
+  if (code.charAt(0) === 'E' && l.instruction.isMemory) return l.emitMemory(`pop.${size}.m`)
+  const segment = SEGMENT_NUMBER[code]
+  if (segment !== undefined) {
+    l.a = SLOT.t0
+    l.c = segment
+    return l.finalHandler(`pop-segment.${size}`)
+  }
+  l.a = code.charAt(0) === 'Z' ? l.opcodeSlot(size) : l.rmSlot(size)
+  l.emit(`pop.${size}.r`)
+}
+
+/** CALL and JMP, near. */
+const transfer = (name: 'call' | 'jmp'): Lift => (l) => {
+  const [code] = l.instruction.row.operands as [string]
+  const size = l.instruction.operandSize
+  if (code.charAt(0) === 'A') return farPointer(l, name)
+  if (code.charAt(0) === 'J') {
+    l.a = 0
+    l.displacement = l.instruction.immediate
+    l.immediate = 0
+    l.emit(name === 'call' ? `call.${size}` : size === 16 ? 'jmp.16' : 'jmp')
+  } else {
+    l.a = l.source(size)
+    l.emit(`${name}.${size}.r`)
+  }
+  l.ended = true
+}
+
+function farPointer(l: Lifter, name: 'call' | 'jmp'): void {
+  l.displacement = l.instruction.immediate
+  l.a = SLOT.t0
+  l.b = SLOT.t1
+  const { immediate2 } = l.instruction
+  l.immediate = 0
+  l.emit('mov.64.rw')
+  l.a = SLOT.t1
+  l.immediate = immediate2
+  l.emit('mov.32.ri')
+  l.a = SLOT.t0
+  l.finalHandler(`far-${name}.${l.instruction.operandSize}`)
+}
+
+/** CALL and JMP through a far pointer in memory: offset into t0, selector into t1. */
+const farMemory = (name: 'call' | 'jmp'): Lift => (l) => {
+  const size = l.instruction.operandSize
+  loadFarPointer(l)
+  l.finalHandler(`far-${name}.${size}`)
+}
+
+/** Loads offset (t0) and selector (t1) of a far pointer. */
+function loadFarPointer(l: Lifter): void {
+  const size = l.instruction.operandSize
+  l.a = SLOT.t3
+  l.emit(`lea.64.${l.memory()}`)
+  l.b = SLOT.t3
+  l.c = SLOT.zero
+  l.d = SLOT.zero
+  l.displacement = size / 8
+  l.a = SLOT.t1
+  l.emit('movzx.32.16.rm1')
+  l.displacement = 0
+  l.a = SLOT.t0
+  l.emit(`mov.${size}.rm1`)
+  l.b = SLOT.t1
+}
+
+/** LSS, LFS, LGS and their kin. */
+const farLoad = (segment: number): Lift => (l) => {
+  loadFarPointer(l)
+  l.a = SLOT.t1
+  l.c = segment
+  l.handler('load-segment')
+  l.a = l.regSlot(l.instruction.operandSize)
+  l.b = SLOT.t0
+  l.emit(`mov.${l.instruction.operandSize}.rr`)
+  l.ended = true
+}
+
+const ret: Lift = (l) => {
+  l.immediate = l.instruction.immediate
+  l.emit(`ret.${l.instruction.operandSize}`)
+  l.ended = true
+}
+
+const conditionalJump: Lift = (l) => l.branch(`j${CONDITIONS[l.instruction.opcode & 15]!}`, l.instruction.immediate)
+
+const looping = (name: string): Lift => (l) => l.branch(`${name}.${l.instruction.addressSize}`, l.instruction.immediate)
+
+const string = (name: string): Lift => (l) => {
+  const i = l.instruction
+  const byte = (i.opcode & 1) === 0
+  l.a = byte ? 0 : i.operandSize === 16 ? 1 : i.operandSize === 32 ? 2 : 3
+  l.b = i.repeat === 0 ? REPEAT.none : i.repeat === 0xf3 ? REPEAT.whileEqual : REPEAT.whileNotEqual
+  l.c = l.segmentSlot(3)
+  l.d = i.addressSize
+  l.emit(`string.${name}`)
+  // A repetition pays for itself beyond the first: it has to be the last of its block.
+  if (i.repeat !== 0) l.ended = true
+}
+
+const enter: Lift = (l) => {
+  const { operandSize, immediate, immediate2 } = l.instruction
+  l.immediate = immediate
+  if ((immediate2 & 31) === 0) return l.emit(`enter.${operandSize}`)
+  l.displacement = immediate
+  l.a = immediate2 & 31
+  l.handler(`enter.${operandSize}`)
+}
+
+/** An instruction that a handler of the same name carries out and that ends the block. */
+const final = (name: string): Lift => (l) => l.finalHandler(name)
+
+/** An instruction that the host carries out: a names the general register, c another operand, d the size in bytes. */
+const port = (direction: 'in' | 'out'): Lift => (l) => {
+  const { operands } = l.instruction.row
+  const byte = (l.instruction.opcode & 1) === 0
+  l.d = byte ? 1 : l.instruction.operandSize === 16 ? 2 : 4
+  // c is 1 when the port is in DX, else the port is in `displacement`.
+  l.c = operands.includes('dx') ? 1 : 0
+  l.displacement = l.instruction.immediate
+  l.finalHandler(direction)
+}
+
+const stringPort = (direction: 'ins' | 'outs'): Lift => (l) => {
+  const byte = (l.instruction.opcode & 1) === 0
+  l.d = byte ? 1 : l.instruction.operandSize === 16 ? 2 : 4
+  l.c = l.instruction.repeat === 0 ? 0 : 1
+  l.b = l.segmentSlot(3)
+  l.a = l.instruction.addressSize
+  l.finalHandler(direction)
+}
+
+/** MOV to and from control and debug registers: a is the general register, c the other, b 1 for a write. */
+const special = (name: 'control' | 'debug'): Lift => (l) => {
+  l.a = l.instruction.rm
+  l.c = l.instruction.reg
+  l.b = (l.instruction.opcode & 2) === 0 ? 0 : 1
+  l.finalHandler(name)
+}
+
+/** Handlers that get the address of their memory operand in t3. */
+const withAddress = (name: string): Lift => (l) => {
+  l.a = SLOT.t3
+  l.emit(`lea.64.${l.memory()}`)
+  l.c = l.instruction.operandSize / 8
+  l.finalHandler(name)
+}
+
+/** Handlers that get the E operand's value in `a`. */
+const withSource = (name: string): Lift => (l) => {
+  l.a = l.source(16)
+  l.finalHandler(name)
+}
+
+/** Handlers that leave a value in t0, which goes to the E operand. */
+const intoOperand = (name: string): Lift => (l) => {
+  l.a = SLOT.t0
+  l.handler(name)
+  l.store(l.instruction.isMemory ? 16 : l.instruction.operandSize, SLOT.t0)
+}
+
+/** LAR and LSL: `a` is the selector's slot, `b` the destination's. */
+const describe = (name: 'lar' | 'lsl'): Lift => (l) => {
+  l.a = l.source(16)
+  l.b = l.regSlot(l.instruction.operandSize)
+  l.c = l.instruction.operandSize / 8
+  l.handler(name)
+}
+
+const pushFlags: Lift = (l) => l.emit(`pushf.${l.instruction.operandSize}`)
+const popFlags: Lift = (l) => {
+  l.c = l.instruction.operandSize / 8
+  l.finalHandler('popf', `pop-handler.${l.instruction.operandSize}`)
+}
+
+const sized = (name: string): Lift => (l) => {
+  l.c = l.instruction.operandSize / 8
+  l.displacement = l.instruction.immediate
+  l.finalHandler(name)
+}
+
+const FINAL = [
+  'syscall', 'sysret', 'sysenter', 'sysexit', 'hlt', 'cli', 'sti', 'cpuid', 'rdmsr', 'wrmsr', 'rdtsc', 'rdtscp', 'rdpmc', 'clts',
+  'invd', 'wbinvd', 'swapgs', 'xgetbv', 'xsetbv', 'into', 'rsm', 'daa', 'das', 'aaa', 'aas', 'pusha', 'popa',
+] as const
+
+/** Lifters by name of instruction. */
+export const CONTROL_LIFTERS: Readonly<Record<string, Lift>> = {
+  ...Object.fromEntries(FINAL.map((name) => [name, final(name)])),
+  ...Object.fromEntries(STRINGS.map((name) => [name, string(name)])),
+  push, pop, call: transfer('call'), jmp: transfer('jmp'), callf: farMemory('call'), jmpf: farMemory('jmp'), ret,
+  lss: farLoad(2), lfs: farLoad(4), lgs: farLoad(5), les: farLoad(0), lds: farLoad(3),
+  jCC: conditionalJump, loop: looping('loop'), loope: looping('loope'), loopne: looping('loopne'), jcxz: looping('jcxz'),
+  leave: (l) => l.emit(`leave.${l.instruction.operandSize}`), enter,
+  pushf: pushFlags, popf: popFlags, iret: sized('iret'), retf: sized('retf'),
+  int: (l) => interrupt(l, l.instruction.immediate), int3: (l) => interrupt(l, 3), int1: final('int1'),
+  in: port('in'), out: port('out'), ins: stringPort('ins'), outs: stringPort('outs'),
+  movcr: special('control'), movdr: special('debug'),
+  invlpg: withAddress('invlpg'), sgdt: withAddress('sgdt'), sidt: withAddress('sidt'), lgdt: withAddress('lgdt'),
+  lidt: withAddress('lidt'), fxsave: withAddress('fxsave'), fxrstor: withAddress('fxrstor'), bound: withAddress('bound'),
+  lldt: withSource('lldt'), ltr: withSource('ltr'), verr: withSource('verr'), verw: withSource('verw'),
+  lmsw: withSource('lmsw'), sldt: intoOperand('sldt'), str: intoOperand('str'), smsw: intoOperand('smsw'),
+  lar: describe('lar'), lsl: describe('lsl'),
+  ud2: (l) => l.undefined(), ud1: (l) => l.undefined(), ud0: (l) => l.undefined(),
+  aam: adjust('aam'), aad: adjust('aad'),
+  arpl: (l) => l.modify(16, (slot) => {
+    l.a = slot
+    l.b = l.regSlot(16)
+    l.handler('arpl')
+  }),
+}
+
+function adjust(name: 'aam' | 'aad'): Lift {
+  return (l) => {
+    l.displacement = l.instruction.immediate
+    l.handler(name)
+  }
+}
+
+function interrupt(l: Lifter, vector: number): void {
+  l.displacement = vector
+  l.c = l.instruction.opcode === 0xcc ? 1 : 0
+  l.finalHandler('int')
+}

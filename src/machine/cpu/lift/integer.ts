@@ -1,0 +1,304 @@
+/** Lifters of integer instructions: moves, arithmetic, shifts, multiplication, bits. */
+import { CONDITIONS } from '../emit/conditions.ts'
+import type { Size } from '../emit/binder.ts'
+import { SLOT } from '../state.ts'
+import { BINARY } from '../uops/arithmetic.ts'
+import { BIT_TESTS } from '../uops/bits.ts'
+import { SHIFTS } from '../uops/shift.ts'
+import type { Lift, Lifter } from './lifter.ts'
+
+/** Two operands, the first of which is also the destination; for MOV and the arithmetic group. */
+const binary = (name: string): Lift => (l) => {
+  const [first, second] = l.instruction.row.operands as [string, string]
+  const size = l.size(first)
+  const kind = second.charAt(0)
+  if (kind === 'I') {
+    l.immediate = l.instruction.immediate
+    if (first.charAt(0) === 'E' && l.instruction.isMemory) return l.emitMemory(`${name}.${size}.mi`)
+    l.a = first.charAt(0) === 'E' ? l.rmSlot(size) : 0
+    return l.emit(`${name}.${size}.ri`)
+  }
+  l.a = l.regSlot(size)
+  if (l.instruction.isMemory) return l.emitMemory(`${name}.${size}.${kind === 'G' ? 'mr' : 'rm'}`)
+  l.b = l.rmSlot(size)
+  if (kind === 'G') [l.a, l.b] = [l.b, l.a]
+  l.emit(`${name}.${size}.rr`)
+}
+
+const move: Lift = (l) => {
+  const [first, second] = l.instruction.row.operands as [string, string]
+  if (first === 'Sw') return loadSegment(l)
+  if (second === 'Sw') return storeSegment(l)
+  if (first.charAt(0) === 'Z') return moveImmediate(l, first)
+  if (first.charAt(0) === 'O' || second.charAt(0) === 'O') return moveOffset(l)
+  binary('mov')(l)
+}
+
+function moveImmediate(l: Lifter, code: string): void {
+  const size = l.size(code)
+  const { immediate, immediate2 } = l.instruction
+  l.a = l.opcodeSlot(size)
+  l.immediate = immediate
+  if (size !== 64 || immediate2 === immediate >> 31) return l.emit(`mov.${size}.ri`)
+  l.displacement = immediate
+  l.immediate = immediate2
+  l.emit('mov.64.rw')
+}
+
+/** MOV between the accumulator and an absolute address. */
+function moveOffset(l: Lifter): void {
+  const [first] = l.instruction.row.operands as [string, string]
+  const load = first.charAt(0) !== 'O'
+  const size = (l.instruction.opcode & 1) === 0 ? 8 : l.instruction.operandSize
+  l.a = SLOT.t2
+  l.displacement = l.instruction.immediate
+  l.immediate = l.instruction.addressSize === 64 ? l.instruction.immediate2 : 0
+  l.emit('mov.64.rw')
+  l.a = 0
+  l.b = SLOT.t2
+  l.c = SLOT.zero
+  l.d = l.segmentSlot(3)
+  l.displacement = 0
+  l.emit(`mov.${size}.${load ? 'rm' : 'mr'}2`)
+}
+
+function loadSegment(l: Lifter): void {
+  const { reg } = l.instruction
+  if (reg > 5 || reg === 1) return l.undefined()
+  const slot = l.source(16)
+  l.a = slot
+  l.c = reg
+  l.finalHandler('load-segment')
+}
+
+function storeSegment(l: Lifter): void {
+  const { reg, isMemory, operandSize } = l.instruction
+  if (reg > 5) return l.undefined()
+  l.c = reg
+  l.a = SLOT.t0
+  l.handler('read-segment')
+  l.store(isMemory ? 16 : operandSize, SLOT.t0)
+}
+
+const extension = (name: 'movzx' | 'movsx'): Lift => (l) => {
+  const [first, second] = l.instruction.row.operands as [string, string]
+  const to = l.size(first)
+  const from = l.size(second)
+  l.a = l.regSlot(to)
+  if (from >= to) {
+    // MOVZX and MOVSX of a word into a word, MOVSXD without REX.W: plain moves.
+    if (l.instruction.isMemory) return l.emitMemory(`mov.${to}.rm`)
+    l.b = l.rmSlot(to)
+    return l.emit(`mov.${to}.rr`)
+  }
+  // Clearing the upper half comes with any 32-bit destination.
+  const target = name === 'movzx' && to === 64 ? 32 : to
+  if (l.instruction.isMemory) return l.emitMemory(`${name}.${target}.${from}.rm`)
+  l.b = l.rmSlot(from)
+  l.emit(`${name}.${target}.${from}.rr`)
+}
+
+const lea: Lift = (l) => {
+  l.instruction.segment = -1
+  const size = l.instruction.operandSize
+  if (!l.instruction.isMemory) return l.undefined()
+  l.a = l.regSlot(size)
+  const form = l.memory()
+  // An offset has no segment base.
+  l.d = (l.d & 3) | SLOT.zero
+  l.emit(`lea.${size}.${form}`)
+}
+
+const exchange: Lift = (l) => {
+  const [first, second] = l.instruction.row.operands as [string, string]
+  const size = l.size(first)
+  if (first.charAt(0) === 'Z') {
+    // 90 is NOP, not an exchange of eax with itself, which would clear the upper half.
+    if (l.instruction.opcode === 0x90 && (l.instruction.rex & 1) === 0) return l.emit('nop')
+    l.a = l.opcodeSlot(size)
+    l.b = second === 'rAX' ? 0 : l.regSlot(size)
+    return l.emit(`xchg.${size}.rr`)
+  }
+  readModifyWrite(`xchg.${size}.rr`, size)(l)
+}
+
+/** `a` is the E operand, `b` the G operand. */
+const readModifyWrite = (micro: string, size: Size): Lift => (l) =>
+  l.modify(size, (slot) => {
+    l.a = slot
+    l.b = l.regSlot(size)
+    l.emit(micro)
+  })
+
+/** One E operand, changed in place. */
+const unary = (name: string): Lift => (l) => {
+  const [code] = l.instruction.row.operands as [string]
+  const size = l.size(code)
+  if (code.charAt(0) === 'Z') {
+    l.a = l.opcodeSlot(size)
+    return l.emit(`${name}.${size}.r`)
+  }
+  if (l.instruction.isMemory && l.has(`${name}.${size}.m2`)) return l.emitMemory(`${name}.${size}.m`)
+  l.modify(size, (slot) => {
+    l.a = slot
+    l.emit(`${name}.${size}.r`)
+  })
+}
+
+const shift = (name: string): Lift => (l) => {
+  const [code, countCode] = l.instruction.row.operands as [string, string]
+  const size = l.size(code)
+  const count = countCode === '1' ? 1 : l.instruction.immediate & (size === 64 ? 63 : 31)
+  l.modify(size, (slot) => {
+    l.a = slot
+    if (countCode === 'cl') return l.emit(`${name}.${size}.rc`)
+    if (count === 0) {
+      // Flags stay; only the upper half of a 32-bit register goes.
+      l.b = slot
+      return l.emit(size === 32 ? 'mov.32.rr' : 'nop')
+    }
+    l.b = count
+    l.emit(`${name}.${size}.ri`)
+  })
+}
+
+const doubleShift = (name: 'shld' | 'shrd'): Lift => (l) => {
+  const size = l.instruction.operandSize
+  const immediate = l.instruction.row.operands[2] === 'Ib'
+  l.modify(size, (slot) => {
+    l.a = slot
+    l.b = l.regSlot(size)
+    l.immediate = l.instruction.immediate
+    l.emit(`${name}.${size}.${immediate ? 'rri' : 'rrc'}`)
+  })
+}
+
+/** IMUL in its three forms. */
+const signedMultiply: Lift = (l) => {
+  const { operands } = l.instruction.row
+  const size = l.size(operands[0]!)
+  const slot = l.source(size)
+  if (operands.length === 1) {
+    l.a = slot
+    return l.emit(`imul.${size}.r`)
+  }
+  l.a = l.regSlot(size)
+  l.b = slot
+  l.immediate = l.instruction.immediate
+  l.emit(`imul.${size}.${operands.length === 2 ? 'rr' : 'rri'}`)
+}
+
+/** One E operand as a source; DIV of 64 bits may need its handler. */
+const accumulator = (name: 'mul' | 'div' | 'idiv'): Lift => (l) => {
+  const size = l.size(l.instruction.row.operands[0]!)
+  l.a = l.source(size)
+  if (size === 64 && name !== 'mul') l.handler(name, `${name}.64.r`)
+  else l.emit(`${name}.${size}.r`)
+}
+
+const bitTest = (name: string): Lift => (l) => {
+  const i = l.instruction
+  const size = i.operandSize
+  const immediate = i.row.operands[1] === 'Ib'
+  const emit = (slot: number): void => {
+    l.a = slot
+    l.b = l.regSlot(size)
+    l.immediate = i.immediate
+    l.emit(`${name}.${size}.${immediate ? 'ri' : 'rr'}`)
+  }
+  if (!i.isMemory) return emit(l.rmSlot(size))
+  let form = l.memory()
+  if (!immediate) form = bitWord(l, size)
+  l.a = SLOT.t0
+  if (name === 'bt') {
+    l.emit(`mov.${size}.rm${form}`)
+    return emit(SLOT.t0)
+  }
+  l.emit(`modify.${size}.${form}`)
+  emit(SLOT.t0)
+  l.emit(`finish.${size}`)
+}
+
+/** A bit offset in a register reaches beyond the operand: works out the word that holds the bit. */
+function bitWord(l: Lifter, size: Size): 1 | 2 {
+  const segment = l.d & 0xf8
+  l.d = (l.d & 3) | SLOT.zero
+  l.a = SLOT.t2
+  l.emit('lea.64.2')
+  l.a = l.regSlot(size)
+  l.b = SLOT.t2
+  l.displacement = 0
+  l.emit(`bit-word.${size}.${l.instruction.addressSize === 64 ? 64 : 32}`)
+  l.b = SLOT.t1
+  l.c = SLOT.zero
+  l.d = segment
+  return 2
+}
+
+/** G := operation of E. */
+const into = (name: string): Lift => (l) => {
+  const size = l.instruction.operandSize
+  const slot = l.source(size)
+  l.a = l.regSlot(size)
+  l.b = slot
+  l.emit(`${name}.${size}.rr`)
+}
+
+const conditional = (prefix: 'cmov' | 'set'): Lift => (l) => {
+  const condition = CONDITIONS[l.instruction.opcode & 15]!
+  if (prefix === 'cmov') return into(`cmov${condition}`)(l)
+  if (!l.instruction.isMemory) {
+    l.a = l.rmSlot(8)
+    return l.emit(`set${condition}.8.r`)
+  }
+  l.a = SLOT.t0
+  l.emit(`set${condition}.8.r`)
+  l.emitMemory('mov.8.mr')
+}
+
+const compareExchange: Lift = (l) => {
+  const size = l.size(l.instruction.row.operands[0]!)
+  readModifyWrite(`cmpxchg.${size}.rr`, size)(l)
+}
+
+const exchangeAdd: Lift = (l) => {
+  const size = l.size(l.instruction.row.operands[0]!)
+  readModifyWrite(`xadd.${size}.rr`, size)(l)
+}
+
+const plain = (name: string): Lift => (l) => l.emit(name)
+
+/** Lifters by name of instruction. */
+export const INTEGER_LIFTERS: Readonly<Record<string, Lift>> = {
+  ...Object.fromEntries(BINARY.map((name) => [name, binary(name)])),
+  ...Object.fromEntries(SHIFTS.map((name) => [name, shift(name)])),
+  ...Object.fromEntries(BIT_TESTS.map((name) => [name, bitTest(name)])),
+  mov: move, movzx: extension('movzx'), movsx: extension('movsx'), movsxd: extension('movsx'), lea, xchg: exchange,
+  inc: unary('inc'), dec: unary('dec'), neg: unary('neg'), not: unary('not'),
+  shld: doubleShift('shld'), shrd: doubleShift('shrd'),
+  imul: signedMultiply, mul: accumulator('mul'), div: accumulator('div'), idiv: accumulator('idiv'),
+  bsf: into('bsf'), bsr: into('bsr'), popcnt: into('popcnt'),
+  bswap: unary('bswap'), cmovCC: conditional('cmov'), setCC: conditional('set'),
+  cmpxchg: compareExchange, xadd: exchangeAdd,
+  cmpxchg8b: (l) => l.emitMemory(l.instruction.operandSize === 64 ? 'cmpxchg16b.m' : 'cmpxchg8b.m'),
+  movnti: (l) => {
+    l.a = l.regSlot(l.size('Gy'))
+    l.emitMemory(`mov.${l.size('Gy')}.mr`)
+  },
+  cbw: (l) => l.emit(`widen.${l.instruction.operandSize}`),
+  cwd: (l) => l.emit(`sign.${l.instruction.operandSize}`),
+  nop: plain('nop'), pause: plain('nop'), wait: (l) => l.handler('wait'),
+  lfence: plain('nop'), mfence: plain('nop'), sfence: plain('nop'), clflush: (l) => touch(l),
+  clc: plain('clc'), stc: plain('stc'), cmc: plain('cmc'), cld: plain('cld'), std: plain('std'),
+  lahf: plain('lahf'), sahf: plain('sahf'), salc: plain('salc'),
+  xlat: (l) => {
+    l.c = l.segmentSlot(3)
+    l.emit(`xlat.${l.instruction.addressSize === 64 ? 64 : 32}`)
+  },
+}
+
+/** Reads a byte for its faults only. */
+function touch(l: Lifter): void {
+  l.a = SLOT.t0
+  l.emitMemory('mov.8.rm')
+}

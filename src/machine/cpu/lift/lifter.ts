@@ -1,0 +1,257 @@
+/**
+ * Turns decoded instructions into records: what all families of lifters share. It knows where a register's slot is, how an address
+ * becomes fields of a record, and writes the records of one block.
+ *
+ * hot path: runs for every newly met instruction.
+ */
+import type { Instruction } from '../decode/decoder.ts'
+import { NO_SEGMENT } from '../decode/decoder.ts'
+import type { Size } from '../emit/binder.ts'
+import { RECORD } from '../record.ts'
+import { MODE, SLOT } from '../state.ts'
+import type { MicroTable } from '../uops/index.ts'
+
+/** Slot of a segment's base by the segment's number. */
+export const SEGMENT_SLOT = [SLOT.es, SLOT.cs, SLOT.ss, SLOT.ds, SLOT.fs, SLOT.gs] as const
+
+/** Lifts one instruction, which `lifter.instruction` holds. */
+export type Lift = (lifter: Lifter) => void
+
+/** Names of TypeScript handlers by number. */
+export interface HandlerNumbers {
+  readonly numbers: ReadonlyMap<string, number>
+}
+
+/** Writes the records of one block. */
+export class Lifter {
+  instruction!: Instruction
+  /** Fields of the next record. */
+  a = 0
+  b = 0
+  c = 0
+  d = 0
+  displacement = 0
+  immediate = 0
+  /** The block ends behind this instruction. */
+  ended = false
+  /** Where the next record goes. */
+  at = 0
+  /** Offset of the instruction in its page. */
+  offset = 0
+  /** Addresses of conditional branches' records and the number of the instruction that each belongs to, in turn. */
+  readonly branches: number[] = []
+  /** Number of the instruction in its block. */
+  count = 0
+  /** Why x87 or vector instructions may not run: the FLOAT bits of the mode. */
+  floatUnit = 0
+  readonly codeSize: 16 | 32 | 64
+  private readonly table: MicroTable
+  private readonly handlers: HandlerNumbers
+  private readonly view: DataView
+  private last = -1
+
+  constructor(table: MicroTable, handlers: HandlerNumbers, options: { view: DataView; codeSize: 16 | 32 | 64 }) {
+    this.table = table
+    this.handlers = handlers
+    this.view = options.view
+    this.codeSize = options.codeSize
+  }
+
+  /** Begins a block whose first record lies at `at`. */
+  begin(at: number, mode: number): void {
+    this.at = at
+    this.floatUnit = mode & MODE.FLOAT
+    this.last = -1
+    this.count = 0
+    this.branches.length = 0
+    this.ended = false
+  }
+
+  /** True when there is a micro-operation of that name. */
+  has(name: string): boolean {
+    return this.table.numbers.has(name)
+  }
+
+  /** Writes a record with the fields set so far. */
+  emit(name: string): void {
+    const number = this.table.numbers.get(name)
+    if (number === undefined) throw new Error(`no micro-operation ${name}`)
+    const { view, at, instruction } = this
+    const pair = this.last < 0 ? undefined : this.table.pairs.get(this.last * 65_536 + number)
+    if (pair !== undefined) view.setUint16(at - RECORD.bytes + RECORD.number, pair, true)
+    this.last = number
+    view.setUint32(at, number | (this.a << 16) | (this.b << 24), true)
+    view.setUint32(at + RECORD.c, this.c | (this.d << 8) | ((this.offset | (instruction.length << 12)) << 16), true)
+    view.setInt32(at + RECORD.displacement, this.displacement, true)
+    view.setInt32(at + RECORD.immediate, this.immediate, true)
+    this.at = at + RECORD.bytes
+  }
+
+  /** Writes a conditional branch. */
+  branch(name: string, target: number): void {
+    this.a = 0
+    this.displacement = target
+    this.immediate = 0
+    this.branches.push(this.at, this.count)
+    this.emit(name)
+  }
+
+  /** Writes the record that ends the block; it goes on at the next instruction. */
+  end(): void {
+    this.a = 0
+    this.displacement = 0
+    this.immediate = 0
+    this.last = -1
+    this.emit('end')
+  }
+
+  /** Calls a TypeScript handler. */
+  handler(name: string, micro = 'handler'): void {
+    const number = this.handlers.numbers.get(name)
+    if (number === undefined) throw new Error(`no handler ${name}`)
+    this.immediate = number
+    this.emit(micro)
+  }
+
+  /** Calls a handler that ends the block. */
+  finalHandler(name: string, micro = 'handler'): void {
+    this.handler(name, micro)
+    this.ended = true
+  }
+
+  /** Raises #UD in place of the instruction. */
+  undefined(): void {
+    this.finalHandler('ud')
+  }
+
+  /** Size of an operand by its code: the last letter. */
+  size(code: string): Size {
+    const { operandSize } = this.instruction
+    switch (code.charCodeAt(code.length - 1)) {
+      case 98: // b
+        return 8
+      case 119: // w
+        return 16
+      case 100: // d
+        return 32
+      case 113: // q
+        return 64
+      case 121: // y
+        return operandSize === 64 ? 64 : 32
+      case 122: // z
+        return operandSize === 16 ? 16 : 32
+      default:
+        return operandSize
+    }
+  }
+
+  /** Slot of a general register as an operand of `size`. */
+  slot(register: number, size: Size): number {
+    if (size !== 8 || register < 4 || this.instruction.rex !== 0) return register * 8
+    return register < 8 ? (register - 4) * 8 + 1 : register * 8
+  }
+
+  /** Slot of the ModRM register operand. */
+  regSlot(size: Size): number {
+    return this.slot(this.instruction.reg, size)
+  }
+
+  rmSlot(size: Size): number {
+    return this.slot(this.instruction.rm, size)
+  }
+
+  /** Slot of the register in the opcode's low bits. */
+  opcodeSlot(size: Size): number {
+    return this.slot((this.instruction.opcode & 7) | ((this.instruction.rex & 1) << 3), size)
+  }
+
+  /** Slot of the segment base that an address uses, or of zero where there is none. */
+  segmentSlot(fallback: number): number {
+    const { segment } = this.instruction
+    if (segment !== NO_SEGMENT) return SEGMENT_SLOT[segment]!
+    return this.codeSize === 64 ? SLOT.zero : SEGMENT_SLOT[fallback]!
+  }
+
+  /** Sets the address fields for the memory operand; may write a record first. Returns the address's form. */
+  memory(): 1 | 2 {
+    const i = this.instruction
+    const stack = i.base === 4 || i.base === 5
+    const segment = this.segmentSlot(stack && i.addressSize !== 16 ? 2 : this.stackBase16(stack))
+    this.b = i.base < 0 ? SLOT.zero : i.base * 8
+    this.c = i.index < 0 ? SLOT.zero : i.index * 8
+    this.d = i.scale | SLOT.zero
+    this.displacement = i.displacement
+    if (i.ripRelative) this.relative()
+    if (i.addressSize < this.codeSize || i.addressSize === 16) this.truncate(i.addressSize)
+    this.d = (this.d & 3) | segment
+    return this.c === SLOT.zero && segment === SLOT.zero ? 1 : 2
+  }
+
+  private stackBase16(stack: boolean): number {
+    return stack && this.instruction.base === 5 ? 2 : 3
+  }
+
+  private relative(): void {
+    const next = this.offset + this.instruction.length
+    this.b = SLOT.page
+    const sum = this.displacement + next
+    if (sum === (sum | 0)) {
+      this.displacement = sum
+      return
+    }
+    this.intoTemporary('lea.64.1')
+    this.displacement = next
+  }
+
+  /** Works out the address of a shorter address size, without the segment. */
+  private truncate(size: 16 | 32 | 64): void {
+    this.intoTemporary(`lea.${size}.2`)
+  }
+
+  /** Works out what the address fields say so far and lets them name the result. */
+  private intoTemporary(micro: string): void {
+    const { a } = this
+    this.a = SLOT.t2
+    this.emit(micro)
+    this.a = a
+    this.b = SLOT.t2
+    this.c = SLOT.zero
+    this.d = SLOT.zero
+    this.displacement = 0
+  }
+
+  /** Writes a memory micro-operation in the shorter form where it has one. */
+  emitMemory(name: string): void {
+    const form = this.memory()
+    if (form === 1 && this.has(`${name}1`)) this.emit(`${name}1`)
+    else this.emit(`${name}2`)
+  }
+
+  /** Slot of the E operand's value as a source: a register, or t0 loaded from memory. */
+  source(size: Size): number {
+    if (!this.instruction.isMemory) return this.rmSlot(size)
+    this.a = SLOT.t0
+    this.emitMemory(`mov.${size}.rm`)
+    return SLOT.t0
+  }
+
+  /** Runs `body` with the slot of the E operand as destination; for memory it is read before and written behind. */
+  modify(size: Size, body: (slot: number) => void): void {
+    if (!this.instruction.isMemory) return body(this.rmSlot(size))
+    this.emitMemory(`modify.${size}.`)
+    body(SLOT.t0)
+    this.emit(`finish.${size}`)
+  }
+
+  /** Writes the slot's value to the E operand. */
+  store(size: Size, slot: number): void {
+    this.a = slot
+    if (this.instruction.isMemory) {
+      this.emitMemory(`mov.${size}.mr`)
+      return
+    }
+    this.a = this.rmSlot(size)
+    this.b = slot
+    this.emit(`mov.${size}.rr`)
+  }
+}

@@ -1,0 +1,65 @@
+/**
+ * Lifters of the x87 instructions: each goes to the TypeScript handler of its name. What the unit's control bits refuse is
+ * decided here, because code is decoded anew under other bits.
+ *
+ * Fields of a record: a is i of st(i), b where the result goes, c the kind of the memory operand (whose address is in t3), d the low
+ * bits of the opcode, displacement the opcode as the unit remembers it.
+ */
+import { SLOT } from '../state.ts'
+import type { Lift, Lifter } from './lifter.ts'
+
+/** Why floating-point code may not run, as bits of the mode under which it is decoded. */
+export const FLOAT_UNIT = {
+  /** CR0.TS: the unit's state belongs to somebody else. */
+  SWITCHED: 4,
+  /** CR0.EM: there is no unit. */
+  EMULATED: 8,
+  /** CR4.OSFXSR is clear: the system does not know of SSE. */
+  NO_SSE: 16,
+} as const
+
+/** Where the second operand is. */
+export const X87_OPERAND = {
+  register: 0, single: 1, double: 2, extended: 3, integer16: 4, integer32: 5, integer64: 6, decimal: 7, block: 8,
+} as const
+
+function operandKind(name: string, code: string): number {
+  if (code === 'M') return X87_OPERAND.block
+  if (code === 'Mt') return name.startsWith('fb') ? X87_OPERAND.decimal : X87_OPERAND.extended
+  const integer = name.startsWith('fi')
+  if (code === 'Mw') return X87_OPERAND.integer16
+  if (code === 'Md') return integer ? X87_OPERAND.integer32 : X87_OPERAND.single
+  return integer ? X87_OPERAND.integer64 : X87_OPERAND.double
+}
+
+const x87 = (name: string): Lift => (l) => {
+  if ((l.floatUnit & (FLOAT_UNIT.SWITCHED | FLOAT_UNIT.EMULATED)) !== 0) return l.finalHandler('nm')
+  const { operands } = l.instruction.row
+  const memory = operands.find((code) => code.charAt(0) === 'M')
+  if (memory !== undefined) {
+    l.a = SLOT.t3
+    l.emit(`lea.64.${l.memory()}`)
+  }
+  l.a = l.instruction.rm & 7
+  l.b = operands[0] === 'sti' ? l.instruction.rm & 7 : 0
+  l.c = memory === undefined ? X87_OPERAND.register : operandKind(name, memory)
+  l.d = l.instruction.operandSize
+  l.displacement = ((l.instruction.opcode & 7) << 8) | l.instruction.modrm
+  l.handler(name)
+}
+
+/** All instructions by name; their rows are in decode/x87-rows.ts. */
+export const X87_NAMES = [
+  ...['fadd', 'fmul', 'fsub', 'fsubr', 'fdiv', 'fdivr'].flatMap((name) => [name, `${name}p`, `fi${name.slice(1)}`]),
+  'fcom', 'fcomp', 'fcompp', 'fucom', 'fucomp', 'fucompp', 'fcomi', 'fcomip', 'fucomi', 'fucomip', 'ficom', 'ficomp',
+  'fld', 'fst', 'fstp', 'fild', 'fist', 'fistp', 'fisttp', 'fbld', 'fbstp', 'fxch', 'ffree', 'ffreep', 'fstpnce',
+  'fld1', 'fldl2t', 'fldl2e', 'fldpi', 'fldlg2', 'fldln2', 'fldz', 'fchs', 'fabs', 'ftst', 'fxam', 'fsqrt', 'frndint',
+  'f2xm1', 'fyl2x', 'fptan', 'fpatan', 'fxtract', 'fprem', 'fprem1', 'fyl2xp1', 'fsincos', 'fscale', 'fsin', 'fcos',
+  'fdecstp', 'fincstp', 'fnop', 'fneni', 'fndisi', 'fnsetpm', 'fnclex', 'fninit',
+  'fldcw', 'fnstcw', 'fnstsw', 'fldenv', 'fnstenv', 'frstor', 'fnsave',
+  ...['b', 'e', 'be', 'u', 'nb', 'ne', 'nbe', 'nu'].map((condition) => `fcmov${condition}`),
+] as const
+
+/** Lifters by name of instruction. */
+export const X87_LIFTERS: Readonly<Record<string, Lift>> = /* @__PURE__ */ Object.fromEntries(
+  X87_NAMES.map((name) => [name, x87(name)]))
