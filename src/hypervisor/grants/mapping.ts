@@ -71,8 +71,8 @@ export class GrantMapper {
     const unmapsDevice = (flags & GNTMAP.device_map) !== 0 && request.busAddress !== 0
     if (unmapsDevice && request.busAddress !== active.mfn * PAGE) return GNTST.bad_dev_addr
     if (unmapsHost && here.domain.mapsBy === 'table') {
-      const { address, newAddress } = request
-      const status = this.host.removeMapping(here.domain.id, { address, newAddress, mfn: active.mfn, flags })
+      const { vcpu = 0, address, newAddress } = request
+      const status = this.host.removeMapping(here.domain.id, { vcpu, address, newAddress, mfn: active.mfn, flags })
       if (status !== GNTST.okay) return status
     }
     const gone = (unmapsHost ? GNTMAP.host_map : 0) | (unmapsDevice ? GNTMAP.device_map : 0)
@@ -139,7 +139,7 @@ export class GrantMapper {
     while (taken < wanted && this.take(mfn, there, readOnly)) taken += 1
     let status: number = taken === wanted ? GNTST.okay : GNTST.general_error
     if (status === GNTST.okay && (flags & GNTMAP.host_map) !== 0 && here.domain.mapsBy === 'table') {
-      status = this.host.installMapping(here.domain.id, { address: request.address, mfn, flags })
+      status = this.host.installMapping(here.domain.id, { vcpu: request.vcpu ?? 0, address: request.address, mfn, flags })
     }
     if (status !== GNTST.okay) for (; taken > 0; taken -= 1) this.give(mfn, readOnly)
     return status

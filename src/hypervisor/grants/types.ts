@@ -49,6 +49,8 @@ export interface GrantFrames {
 
 /** A mapping to make. */
 export interface InstallRequest {
+  /** vCPU of the domain whose page tables translate the address. */
+  readonly vcpu: number
   /** Virtual address, or machine address of a page-table entry with GNTMAP.contains_pte. A signed number. */
   readonly address: number
   readonly mfn: number
@@ -86,6 +88,8 @@ export interface GrantHost {
 
 /** GNTTABOP_map_grant_ref. */
 export interface MapRequest {
+  /** The calling vCPU. Default 0. */
+  readonly vcpu?: number
   readonly address: number
   readonly flags: number
   readonly ref: number
@@ -101,6 +105,8 @@ export interface MapResult {
 
 /** GNTTABOP_unmap_grant_ref and GNTTABOP_unmap_and_replace. Addresses are 0 where that side is not to be unmapped. */
 export interface UnmapRequest {
+  /** The calling vCPU. Default 0. */
+  readonly vcpu?: number
   readonly handle: number
   readonly address: number
   /** Machine address of the frame: takes down the device mapping. */

@@ -35,7 +35,7 @@ function mapOne(tables: GrantTables): Operation {
   const op = GnttabMapGrantRef
   return (caller, view) => {
     const result = tables.map(caller.domain, {
-      address: address(op.hostAddr, view), flags: op.flags.get(view, 0), ref: op.ref.get(view, 0), domain: op.dom.get(view, 0),
+      vcpu: caller.vcpu, address: address(op.hostAddr, view), flags: op.flags.get(view, 0), ref: op.ref.get(view, 0), domain: op.dom.get(view, 0),
     })
     op.status.set(view, 0, result.status)
     if (result.status !== GNTST.okay) return 0
@@ -49,7 +49,8 @@ function unmapOne(tables: GrantTables): Operation {
   const op = GnttabUnmapGrantRef
   return (caller, view) => {
     op.status.set(view, 0, tables.unmap(caller.domain, {
-      handle: op.handle.get(view, 0), address: address(op.hostAddr, view), busAddress: op.devBusAddr.number(view, 0), newAddress: 0,
+      vcpu: caller.vcpu, handle: op.handle.get(view, 0), address: address(op.hostAddr, view),
+      busAddress: op.devBusAddr.number(view, 0), newAddress: 0,
     }))
     return 0
   }
@@ -59,7 +60,8 @@ function unmapAndReplaceOne(tables: GrantTables): Operation {
   const op = GnttabUnmapAndReplace
   return (caller, view) => {
     op.status.set(view, 0, tables.unmap(caller.domain, {
-      handle: op.handle.get(view, 0), address: address(op.hostAddr, view), busAddress: 0, newAddress: address(op.newAddr, view),
+      vcpu: caller.vcpu, handle: op.handle.get(view, 0), address: address(op.hostAddr, view),
+      busAddress: 0, newAddress: address(op.newAddr, view),
     }))
     return 0
   }
