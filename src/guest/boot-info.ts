@@ -16,14 +16,16 @@ export interface BootRing {
 export interface BootInfo {
   /** The frame of shared_info. It belongs to the hypervisor and is not in `frames`. */
   readonly sharedInfo: Mfn
-  /** The guest's own frames by pseudo-physical number. */
-  readonly frames: readonly Mfn[]
+  /** The guest's own frames by pseudo-physical number; undefined where its balloon is. */
+  readonly frames: readonly (Mfn | undefined)[]
   /** XenStore's ring; absent in a domain that is given its client ready-made, as dom0 may be. */
   readonly store?: BootRing
   /** The console's ring; absent in a domain without a console. */
   readonly console?: BootRing
   /** The start_info page, which a suspend hypercall names; in use from the start. */
   readonly startInfo?: Mfn
+  /** The domain was saved and has been restored: its program's state is in its memory. */
+  readonly restored?: boolean
   /** What stands behind `extra=` in the description file. */
   readonly commandLine: string
 }

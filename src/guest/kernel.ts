@@ -19,6 +19,8 @@ import type { HypercallPort } from './hypercall-port.ts'
 import { FrameAllocator } from './pages.ts'
 import { PendingEvents } from './pending-events.ts'
 import { ShutdownControl } from './shutdown-control.ts'
+import { readSuspendRecord, writeSuspendRecord } from './suspend-record.ts'
+import type { SuspendPages } from './suspend-record.ts'
 import type { GuestStore } from './store.ts'
 import { connectStoreRing } from './store-client.ts'
 import type { Timer } from './timers.ts'
@@ -68,6 +70,8 @@ export class GuestKernel {
   readonly balloon: Balloon
   /** Shutdown requests of the toolstack, and what is to happen before they are obeyed. */
   readonly control: ShutdownControl
+  /** What the program gave to `control.saveState` before the domain was saved; undefined in a domain that is fresh. */
+  readonly restoredState: unknown
   private readonly options: KernelOptions
   private readonly loop: EventLoop
   private readonly timers: Timers
@@ -75,6 +79,7 @@ export class GuestKernel {
   private readonly wakePort: EventPort
   private ended: ShutdownReason | undefined
   private retryTimer: Timer | undefined
+  private suspendPages: SuspendPages | undefined
 
   /** Boots the kernel over `port`; the program starts with {@link GuestKernel.start}. */
   constructor(port: HypercallPort, options: KernelOptions) {
@@ -94,6 +99,9 @@ export class GuestKernel {
     this.hypercalls = meteredPort(port, this.loop.charge)
     const reserved = [boot.store?.frame, boot.console?.frame, boot.startInfo].filter((frame) => frame !== undefined)
     this.frames = new FrameAllocator(port.memory, boot.frames, reserved)
+    this.restoredState = boot.restored === true && boot.startInfo !== undefined
+      ? readSuspendRecord(port.memory, boot.startInfo, boot.frames)
+      : undefined
     this.timers = new Timers(() => port.now(), (deadline) => this.hypercalls.setTimer(deadline))
     this.events = new EventChannels(this.hypercalls, this.pending, this.loop.turn)
     this.grants = new Grants(this.hypercalls)
@@ -180,6 +188,7 @@ export class GuestKernel {
     if (this.ended !== undefined) return
     this.ended = reason
     this.loop.stop()
+    if (reason === 'suspend') this.leaveRecord()
     this.hypercalls.shutdown(SHUTDOWN[reason])
   }
 
@@ -211,9 +220,23 @@ export class GuestKernel {
   /** The domain runs on after SHUTDOWN_suspend: the suspend was cancelled, everything is as it was. */
   private resumeCancelled(): void {
     this.ended = undefined
+    this.suspendPages?.release()
+    this.suspendPages = undefined
     this.loop.resume()
     this.timers.rearm()
     this.control.resumed()
+  }
+
+  /** Leaves state and frame list for the toolstack. A guest that cannot is not saved; it says why and goes on. */
+  private leaveRecord(): void {
+    const { sharedInfo, startInfo } = this.boot
+    if (startInfo === undefined) return
+    try {
+      const facts = { memory: this.hypercalls.memory, frames: this.frames, sharedInfo, startInfo }
+      this.suspendPages = writeSuspendRecord(facts, this.control.state())
+    } catch (error) {
+      this.hypercalls.consoleWrite(new TextEncoder().encode(`domain ${this.domain} cannot be saved: ${String(error)}\n`))
+    }
   }
 
   private connectStore(): GuestStore | undefined {

@@ -38,12 +38,16 @@ export class FrameAllocator {
   private readonly holes: number[] = []
 
   /** `reserved` frames are in use from the start: rings, the start_info page. */
-  constructor(memory: HypercallPort['memory'], frames: readonly Mfn[], reserved: readonly Mfn[] = []) {
+  constructor(memory: HypercallPort['memory'], frames: readonly (Mfn | undefined)[], reserved: readonly Mfn[] = []) {
     this.memory = memory
     this.frames = [...frames]
     const taken = new Set(reserved)
     for (let number = frames.length - 1; number >= 0; number -= 1) {
-      const frame = frames[number]!
+      const frame = frames[number]
+      if (frame === undefined) {
+        this.holes.push(number)
+        continue
+      }
       this.numberOf.set(frame, number)
       if (taken.has(frame)) this.used.add(number)
       else this.unused.push(number)

@@ -16,6 +16,8 @@ const NODE = 'control/shutdown'
 
 /** Called before the guest obeys; the domain ends when its promise has resolved. */
 export type ShutdownHook = (reason: ShutdownReason) => void | Promise<void>
+/** Gives the program's state as plain data (what JSON can hold), to be found again when the saved guest is restored. */
+export type StateProvider = () => unknown
 /** Called when the guest goes on after a suspend that was cancelled. */
 export type ResumeHook = () => void | Promise<void>
 
@@ -31,6 +33,7 @@ export class ShutdownControl {
   private readonly services: ShutdownServices
   private readonly hooks: ShutdownHook[] = []
   private readonly resumeHooks: ResumeHook[] = []
+  private provider: StateProvider = () => undefined
 
   constructor(services: ShutdownServices) {
     this.services = services
@@ -39,6 +42,23 @@ export class ShutdownControl {
   /** Adds something to be done before the guest obeys; hooks run one after another, the latest first. */
   beforeShutdown(hook: ShutdownHook): void {
     this.hooks.unshift(hook)
+  }
+
+  /**
+   * Says what of the program has to survive a save: asked at the last moment before the guest is suspended. A restored
+   * guest starts its program anew, and finds this in `kernel.restoredState`. The latest provider counts.
+   *
+   * @example
+   * let visits = (kernel.restoredState as { visits: number } | undefined)?.visits ?? 0
+   * kernel.control.saveState(() => ({ visits }))
+   */
+  saveState(provider: StateProvider): void {
+    this.provider = provider
+  }
+
+  /** The program's state as it is now. */
+  state(): unknown {
+    return this.provider()
   }
 
   /** Adds something to be done when the guest runs on after a cancelled suspend, in the order they were added. */
