@@ -216,6 +216,10 @@ export interface ControlInterface {
   /** Validates and pins a page table of the given level, as MMUEXT_PIN_Ln_TABLE on behalf of the domain. Throws INVALID_STATE. */
   pinTable(domid: DomId, frame: Mfn, level: 1 | 2 | 3 | 4): void
   unpinTable(domid: DomId, frame: Mfn): void
+  /** Fills a frame of the domain with hypercall stubs, where an image has a HYPERCALL_PAGE note. */
+  writeHypercallPage(domid: DomId, frame: Mfn): void
+  /** Sets what XENMEM_memory_map tells the domain; sizes in bytes, types as in e820. */
+  setMemoryMap(domid: DomId, map: readonly { readonly address: number; readonly size: number; readonly type: number }[]): void
   /** Translates a virtual address of the domain's vCPU 0 through its kernel page tables; undefined when not mapped. */
   translate(domid: DomId, address: bigint): { readonly frame: Mfn; readonly offset: number } | undefined
   /** A frame of another domain for the use of the toolstack; it stays until `unmapForeign`. */
@@ -230,7 +234,6 @@ export interface ControlInterface {
   readLogDirty(domid: DomId, options?: { readonly clear?: boolean }): Bitmap
 
   // vCPUs
-  setMaxVcpus(domid: DomId, vcpus: number): void
   /** Gives a vCPU its registers and brings it up. Throws INVALID_ARGUMENT where Xen answers -EINVAL. */
   setVcpuContext(domid: DomId, vcpu: number, context: VcpuContext): void
   /** The domain should be paused or shut down. */

@@ -8,6 +8,14 @@ export type {
   ControlInterface, CreateDomainOptions, DomainInfo, FrameInfo, HostInfo, RunLimits, RunResult, RunnerFactory,
   TrapInfoEntry, VcpuContext, VcpuInfoSnapshot, VcpuUserRegisters,
 } from './control.ts'
+export { Hypervisor } from './hypervisor.ts'
+export type { HypervisorOptions } from './composition.ts'
+export type { Finding } from './invariants.ts'
+export type { DomainPort } from './port.ts'
+export type { ProcessorFactory } from './pv/pv-vcpus.ts'
+export type { CpuidAnswer, CpuidPolicy } from './pv/cpuid.ts'
+export type { SchedulerName } from './scheduler/index.ts'
+export type { WriteTracking } from './write-tracking.ts'
 export type { HypervisorEvent } from './hypervisor-events.ts'
 export type { HypercallPort, PortCopy, PortCopySide } from './hypercall-port.ts'
 export type { GuestMemory } from './guest-memory.ts'

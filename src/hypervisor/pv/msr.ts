@@ -11,8 +11,8 @@ import { setSegmentBase } from './segments.ts'
 export interface MsrHost {
   /** Time-stamp counter. */
   timestamp(): { readonly low: number; readonly high: number }
-  /** Fills a frame of the guest's with hypercall stubs; false when it is not the guest's to write. */
-  writeHypercallPage(pv: PvVcpu, frame: number): boolean
+  /** Fills a frame of a domain's with hypercall stubs; false when it is not the domain's to write. */
+  writeHypercallPage(domid: number, frame: number): boolean
 }
 
 const GUEST_EFER = EFER.SCE | EFER.LME | EFER.LMA | EFER.NXE
@@ -71,9 +71,15 @@ export function readMsr(host: MsrHost, pv: PvVcpu, subject: { readonly register:
 }
 
 /** Writes a register; false makes the instruction fault. */
-export function writeMsr(host: MsrHost, pv: PvVcpu, register: number, value: { readonly low: number; readonly high: number }): boolean {
+export function writeMsr(
+  host: MsrHost,
+  pv: PvVcpu,
+  subject: { readonly register: number; readonly domid: number },
+  value: { readonly low: number; readonly high: number },
+): boolean {
   const { registers } = pv.processor
   const { low, high } = value
+  const { register } = subject
   switch (register) {
     case MSR.FS_BASE:
     case MSR.GS_BASE:
@@ -84,7 +90,7 @@ export function writeMsr(host: MsrHost, pv: PvVcpu, register: number, value: { r
       return true
     // Linux writes back what it has read.
     case MSR.EFER: return low === GUEST_EFER && high === 0
-    case HYPERCALL_PAGE: return (low & 0xfff) === 0 && high === 0 && host.writeHypercallPage(pv, low >>> 12)
+    case HYPERCALL_PAGE: return (low & 0xfff) === 0 && high === 0 && host.writeHypercallPage(subject.domid, low >>> 12)
     default: return DROPPED.has(register) || isCounter(register)
   }
 }

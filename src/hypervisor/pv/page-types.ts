@@ -174,6 +174,20 @@ export class PageTypes {
     this.words[at + 1] = 0
   }
 
+  /**
+   * Ends a table's validity although it is still referenced: how recursive maps of a dying domain are taken apart. The
+   * caller knows that nothing runs on the table any more.
+   */
+  invalidate(mfn: number): void {
+    const { frames } = this
+    const type = frames.type[mfn]!
+    if (!isTable(type) || !frames.hasFlag(mfn, FRAME_FLAG.VALIDATED)) return
+    if (!frames.addReference(mfn)) return
+    frames.flags[mfn]! &= ~FRAME_FLAG.VALIDATED
+    this.devalidate(mfn, type)
+    frames.putPage(mfn)
+  }
+
   private validate(mfn: number, type: number): number {
     const domid = this.frames.owner[mfn]!
     let result: number

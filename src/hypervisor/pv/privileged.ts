@@ -73,7 +73,7 @@ export class PrivilegedOperations {
       case 'rdmsr':
         return pv.inKernel && this.rdmsr(vcpu, pv)
       case 'wrmsr':
-        return pv.inKernel && this.wrmsr(pv)
+        return pv.inKernel && this.wrmsr(vcpu, pv)
       case 'read-cr': return pv.inKernel && this.readControl(pv, request)
       case 'write-cr': return pv.inKernel && this.writeControl(vcpu, pv, request)
       case 'read-dr': return pv.inKernel && this.readDebug(pv, request)
@@ -130,10 +130,10 @@ export class PrivilegedOperations {
     return true
   }
 
-  private wrmsr(pv: PvVcpu): boolean {
+  private wrmsr(vcpu: Vcpu, pv: PvVcpu): boolean {
     const { registers } = pv.processor
     const value = { low: registers.low(GPR.rax), high: registers.low(GPR.rdx) }
-    return writeMsr(this.host, pv, registers.low(GPR.rcx), value)
+    return writeMsr(this.host, pv, { register: registers.low(GPR.rcx), domid: vcpu.domain }, value)
   }
 
   private readControl(pv: PvVcpu, request: PrivilegedOperation): boolean {

@@ -1,0 +1,373 @@
+/**
+ * Puts the parts of a hypervisor together: each gets the narrow interface that it declares. Nothing happens here but
+ * wiring.
+ */
+import { type DomId, EventHub, type EventPort, type Random, invariant } from '../util/index.ts'
+import { ERRNO, GNTST, VIRQ } from '../abi/index.ts'
+import { PAGE_SIZE } from '../x86/index.ts'
+import { HypervisorConsole } from './console.ts'
+import type { Domain } from './domain.ts'
+import { DomainLifecycle } from './domain-lifecycle.ts'
+import { EventChannels } from './events/index.ts'
+import { DomainRegistry } from './foreign-domains.ts'
+import { DomainMemory } from './frames/domain-memory.ts'
+import { FrameAllocator } from './frames/frame-allocator.ts'
+import { FRAME_TYPE, FrameTable, OWNER_XEN } from './frames/frame-table.ts'
+import { MachineToPhys, machineToPhysFrames } from './frames/machine-to-phys.ts'
+import { GrantTables } from './grants/index.ts'
+import { Scratch, readInto } from './guest-access.ts'
+import type { GuestMemory } from './guest-memory.ts'
+import type { HostClock } from './host-clock.ts'
+import { HypercallDispatcher, type HypercallHandlers } from './hypercalls/dispatch.ts'
+import { eventChannelOp, eventChannelOpCompat } from './hypercalls/event-channel-op.ts'
+import { grantTableOp } from './hypercalls/grant-table-op.ts'
+import { memoryOp } from './hypercalls/memory-op.ts'
+import { schedOp, schedOpCompat } from './hypercalls/sched-op.ts'
+import {
+  consoleIo, nmiOp, notConfigured, physdevOp, privilegedOnly, setTimerOp, vmAssist,
+} from './hypercalls/small-ops.ts'
+import { vcpuOp } from './hypercalls/vcpu-op.ts'
+import { xenVersion } from './hypercalls/version.ts'
+import type { HypervisorEvent } from './hypervisor-events.ts'
+import { DomainPort } from './port.ts'
+import { BounceFrames } from './pv/bounce.ts'
+import { VcpuContexts } from './pv/contexts.ts'
+import type { CpuidPolicy } from './pv/cpuid.ts'
+import { DescriptorTables } from './pv/descriptor-tables.ts'
+import { GrantEntries } from './pv/grant-entries.ts'
+import { fillHypercallPage } from './pv/hypercall-page.ts'
+import { iret } from './pv/iret.ts'
+import { MmuExtended } from './pv/mmu-extended.ts'
+import { MmuUpdates } from './pv/mmu-update.ts'
+import { PageTypes } from './pv/page-types.ts'
+import { PrivilegedOperations } from './pv/privileged.ts'
+import { PvExits } from './pv/pv-exits.ts'
+import { pvHypercalls } from './pv/pv-hypercalls.ts'
+import { type ProcessorFactory, PvVcpus } from './pv/pv-vcpus.ts'
+import { SegmentLoader } from './pv/segments.ts'
+import { TlbClock } from './pv/tlb-clock.ts'
+import { decodeVcpuContext } from './pv/vcpu-context.ts'
+import { WritableTables } from './pv/writable-tables.ts'
+import { RunLoop } from './run-loop.ts'
+import { type SchedulerName, createScheduler } from './scheduler/index.ts'
+import { TimeRecords, TimerQueue, TscScale } from './time/index.ts'
+import { VcpuControl } from './vcpu-control.ts'
+import type { Vcpu } from './vcpu.ts'
+import type { WriteTracking } from './write-tracking.ts'
+
+/** What a hypervisor is made of. */
+export interface HypervisorOptions {
+  /** Host memory; with write tracking where domains are to be migrated. */
+  readonly memory: GuestMemory & Partial<WriteTracking>
+  readonly clock: HostClock
+  readonly random: Random
+  /** Makes processors for binary guests; without it only guests in TypeScript run. */
+  readonly createProcessor?: ProcessorFactory
+  /** Default credit2. */
+  readonly scheduler?: SchedulerName
+  /** Physical CPUs of the model. Default 1. */
+  readonly physicalCpus?: number
+  /** Rate of the time-stamp counter. Default 1,000,000 kHz, one tick for each instruction of the default clock. */
+  readonly tscKilohertz?: number
+  /** Calendar time at host boot, nanoseconds since 1970. Default 0. */
+  readonly bootTime?: bigint
+  /** The hypervisor's own command line, as a privileged domain reads it. */
+  readonly commandLine?: string
+  /** Changes what CPUID tells guests. */
+  readonly cpuidPolicy?: CpuidPolicy
+  /** Hears of listeners that threw. */
+  readonly onListenerError?: (error: unknown) => void
+}
+
+/** All parts of one hypervisor. */
+export type HypervisorParts = ReturnType<typeof compose>
+
+/** Bytes of vcpu_guest_context. */
+const CONTEXT_BYTES = 5168
+
+/** Takes the machine-to-physical table's frames, aligned to 2 MiB where the host is large enough. */
+function takeMachineToPhys(memory: GuestMemory, allocator: FrameAllocator, frames: FrameTable): MachineToPhys {
+  const needed = machineToPhysFrames(memory.endFrame)
+  const mapping = Array.from({ length: needed.mapping }, () => allocator.take())
+  const order = Math.ceil(Math.log2(needed.table))
+  const table = allocator.takeRun(order)
+  invariant(table >= 0 && !mapping.includes(-1), 'the host is too small for its machine-to-physical table')
+  for (let mfn = table + needed.table; mfn < table + 2 ** order; mfn += 1) allocator.give(mfn)
+  for (const mfn of mapping) frames.owner[mfn] = OWNER_XEN
+  for (let mfn = table; mfn < table + needed.table; mfn += 1) {
+    frames.assign(mfn, OWNER_XEN)
+    // A type reference that nobody gives back: it is never writable for anyone.
+    frames.typeCount[mfn] = 1
+  }
+  return new MachineToPhys(memory, { mapping, table })
+}
+
+/** Frames, their owners and their types. */
+function composeMemory(options: HypervisorOptions, late: { gone(domain: Domain): void }) {
+  const { memory } = options
+  const domains = new DomainRegistry()
+  const frames = new FrameTable(memory.firstFrame, memory.endFrame)
+  const allocator = new FrameAllocator(memory.firstFrame, memory.endFrame)
+  const machineToPhys = takeMachineToPhys(memory, allocator, frames)
+  const tlb = new TlbClock()
+  const domainMemory = new DomainMemory({
+    memory, frames, allocator, machineToPhys, tlb,
+    domainOf: (id) => domains.get(id),
+    lastFrameGone: (domain) => late.gone(domain),
+  })
+  const pageTypes = new PageTypes({
+    memory, frames,
+    mayMapFrames: (caller, owner) => domains.get(owner) !== undefined && domains.mayControl(caller, owner),
+    hasDevices: (id) => domains.get(id)?.privileged === true,
+    tlbTime: () => tlb.now(),
+    flushSince: (stamp) => tlb.flushSince(stamp),
+    machineToPhysEntry: (id) => (domains.get(id)?.hidesMachineToPhys === true ? machineToPhys.entryLow : 0),
+  })
+  return { memory, domains, frames, allocator, machineToPhys, tlb, domainMemory, pageTypes }
+}
+
+/** Page tables and descriptor tables of PV guests. */
+function composePv(base: ReturnType<typeof composeMemory>, hub: EventHub<HypervisorEvent>) {
+  const descriptorTables = new DescriptorTables(base)
+  const segments = new SegmentLoader(descriptorTables)
+  const updates = new MmuUpdates(base)
+  const mmu = new MmuExtended({
+    ...base, updates, descriptorTables,
+    pinned: (domain, mfn, level, action) => {
+      // The frame has been found in the frame table.
+      if (hub.wants('page-table')) hub.emit({ type: 'page-table', domid: domain.id, action, frame: mfn as never, level })
+    },
+  })
+  const contexts = new VcpuContexts({ mmu, descriptorTables, segments })
+  const grantEntries = new GrantEntries(base)
+  const writableTables = new WritableTables(base)
+  return { descriptorTables, segments, updates, mmu, contexts, grantEntries, writableTables }
+}
+
+/** Event channels and grants between domains. */
+function composeSharing(
+  base: ReturnType<typeof composeMemory>,
+  pv: ReturnType<typeof composePv>,
+  late: { control: VcpuControl | undefined; consumer(id: number, domain: DomId, port: EventPort): void },
+) {
+  const { memory, domains, frames, domainMemory, pageTypes, machineToPhys, tlb } = base
+  const vcpuOf = (id: number, vcpu: number): Vcpu | undefined => domains.get(id)?.vcpus[vcpu]
+  const events = new EventChannels({
+    memory,
+    mayControl: (caller, target) => domains.mayControl(caller, target),
+    wake: (id, vcpu) => {
+      const target = vcpuOf(id, vcpu)
+      if (target !== undefined) late.control?.wake(target)
+    },
+    notifyConsumer: (id, domain, port) => late.consumer(id, domain, port as EventPort),
+    getWritablePage: (id, gfn) => (pageTypes.getPageAndType(gfn, FRAME_TYPE.WRITABLE, id) === 0 ? gfn : -1),
+    putWritablePage: (_id, mfn) => pageTypes.putPageAndType(mfn),
+  })
+  const grants = new GrantTables({
+    memory,
+    frames: {
+      getPage: (mfn, owner) => frames.getPage(mfn, owner),
+      putPage: (mfn) => frames.putPage(mfn),
+      getWritable: (mfn) => pageTypes.getType(mfn, FRAME_TYPE.WRITABLE) === 0,
+      putWritable: (mfn) => pageTypes.putType(mfn),
+      allocateShared: (id) => {
+        const domain = domains.get(id)
+        return domain === undefined ? -1 : domainMemory.allocateShared(domain)
+      },
+      isUnmapped: (mfn) => frames.references[mfn] === 1,
+      freeShared: (mfn) => void domainMemory.giveBack(mfn),
+      steal: (mfn, owner) => {
+        const domain = domains.get(owner)
+        return domain !== undefined && domainMemory.steal(mfn, domain) ? 0 : -ERRNO.EINVAL
+      },
+      adopt: (mfn, owner) => {
+        const domain = domains.get(owner)
+        return domain !== undefined && domainMemory.adopt(mfn, domain)
+      },
+      hasRoom: (id) => {
+        const domain = domains.get(id)
+        return domain !== undefined && !domain.dying && domain.totalPages < domain.maxPages
+      },
+      discard: (mfn) => domainMemory.discard(mfn),
+      setPfn: (mfn, pfn) => machineToPhys.set(mfn, pfn),
+    },
+    mayControl: (caller, target) => domains.mayControl(caller, target),
+    installMapping: (id, request) => {
+      const vcpu = vcpuOf(id, request.vcpu)
+      return vcpu === undefined ? GNTST.general_error : pv.grantEntries.install(vcpu, request)
+    },
+    removeMapping: (id, request) => {
+      const vcpu = vcpuOf(id, request.vcpu)
+      return vcpu === undefined ? GNTST.general_error : pv.grantEntries.remove(vcpu, request)
+    },
+    flushTlb: (id) => {
+      for (const vcpu of domains.get(id)?.vcpus ?? []) if (vcpu.pv !== undefined) tlb.flush(vcpu.pv)
+    },
+    crash: (id, reason) => {
+      const vcpu = currentOf(domains.get(id))
+      if (vcpu !== undefined) late.control?.crash(vcpu, reason)
+    },
+  })
+  return { events, grants }
+}
+
+/** The vCPU of a domain that makes the present hypercall: the running one, or the first. */
+function currentOf(domain: Domain | undefined): Vcpu | undefined {
+  return domain?.vcpus.find((vcpu) => vcpu.runningOn >= 0 && vcpu.pv !== undefined) ?? domain?.vcpus[0]
+}
+
+/** Makes all parts of a hypervisor. */
+export function compose(options: HypervisorOptions) {
+  const { clock, random } = options
+  const late: {
+    control: VcpuControl | undefined; lifecycle: DomainLifecycle | undefined; loop: RunLoop | undefined
+    consumer(id: number, domain: DomId, port: EventPort): void
+  } = { control: undefined, lifecycle: undefined, loop: undefined, consumer: () => undefined }
+  const hub = new EventHub<HypervisorEvent>(() => clock.now(), options.onListenerError)
+  const base = composeMemory(options, { gone: (domain) => late.lifecycle?.finish(domain) })
+  const pv = composePv(base, hub)
+  const sharing = composeSharing(base, pv, late)
+  const { memory, domains } = base
+  const scheduler = createScheduler<Vcpu>(options.scheduler ?? 'credit2', options.physicalCpus ?? 1)
+  const timers = new TimerQueue()
+  const tsc = new TscScale(options.tscKilohertz ?? 1_000_000)
+  const timeRecords = new TimeRecords(memory, tsc)
+  const console = new HypervisorConsole({ clock, domains, hub })
+  const control = new VcpuControl({
+    memory, clock, scheduler, events: sharing.events, domains, hub, reschedule: (cpu) => late.loop?.reschedule(cpu),
+  })
+  late.control = control
+  const reservationChanged = (domain: Domain): void => {
+    if (hub.wants('reservation')) hub.emit({ type: 'reservation', domid: domain.id, pages: domain.totalPages })
+  }
+  const updateTime = timeWriter(timeRecords, clock)
+  const shared = { ...base, ...pv, ...sharing, clock, hub, scheduler, timers, tsc, timeRecords, console, control, reservationChanged, updateTime, random }
+  const { hypercalls, exits, pvVcpus } = composeExecution(options, shared)
+  const loop = new RunLoop({ clock, timers, scheduler, control, exits, hub, updateTime })
+  late.loop = loop
+  const ports = new Map<Domain, DomainPort>()
+  const portOf = (domain: Domain): DomainPort => {
+    const port = ports.get(domain) ?? new DomainPort({ ...shared, hypercalls }, domain)
+    ports.set(domain, port)
+    return port
+  }
+  const lifecycle = new DomainLifecycle({
+    ...shared, loop, pvVcpus, portOf, bootTime: options.bootTime ?? 0n,
+    raiseTimer: (vcpu) => sharing.events.raiseVirq(vcpu.domain, VIRQ.TIMER, vcpu.vcpu),
+    gone: (domain) => {
+      ports.delete(domain)
+      hub.emit({ type: 'domain-destroyed', domid: domain.id })
+    },
+  })
+  late.lifecycle = lifecycle
+  return { ...shared, hypercalls, exits, pvVcpus, loop, lifecycle, portOf, late }
+}
+
+/** Writes a vCPU's time record, and the second one that it may have registered. */
+function timeWriter(records: TimeRecords, clock: HostClock): (vcpu: Vcpu) => void {
+  return (vcpu) => {
+    const now = clock.now()
+    vcpu.timeWritten = now
+    if (vcpu.infoAddress < 0) return
+    records.updateVcpu(vcpu.infoAddress, now)
+    if (vcpu.timeArea === undefined) return
+    const at = vcpu.kernelAccess.locate(vcpu.timeArea, true)
+    if (at >= 0 && (at & 0xfff) <= PAGE_SIZE - 32) records.writeRecord(at, now)
+  }
+}
+
+type Shared = Omit<ReturnType<typeof compose>, 'hypercalls' | 'exits' | 'pvVcpus' | 'loop' | 'lifecycle' | 'portOf' | 'late'>
+
+/** Hypercalls and the exits of processors. */
+function composeExecution(options: HypervisorOptions, parts: Shared): {
+  readonly hypercalls: HypercallDispatcher; readonly exits: PvExits; readonly pvVcpus: PvVcpus
+} {
+  const { memory, tsc, clock, mmu, control, hub } = parts
+  const timestamp = { now: tsc.ticksAt(0), low: () => 0, high: () => 0 }
+  timestamp.low = () => {
+    timestamp.now = tsc.ticksAt(clock.now())
+    return timestamp.now.low
+  }
+  timestamp.high = () => timestamp.now.high
+  const pvVcpus = new PvVcpus({
+    memory, tlb: parts.tlb, mmu, descriptorTables: parts.descriptorTables, frames: new BounceFrames(),
+    createProcessor: options.createProcessor, timestamp,
+  })
+  const late: { exits: PvExits | undefined } = { exits: undefined }
+  const hypercalls = new HypercallDispatcher(handlersOf(options, parts, {
+    pvVcpus, inject: (vcpu, vector, errorCode) => late.exits?.inject(vcpu, vector, errorCode),
+  }), hub)
+  const privileged = new PrivilegedOperations({
+    tscKilohertz: tsc.kilohertz, addressBits: Math.ceil(Math.log2(memory.endFrame)) + 12, cpuidPolicy: options.cpuidPolicy,
+    timestamp: () => tsc.ticksAt(clock.now()),
+    setKernelTable: (vcpu, mfn) => mmu.setKernelTable(vcpu, mfn) === 0,
+    writeHypercallPage: (domid, frame) => writeHypercallPage(parts, domid, frame),
+  })
+  const exits = new PvExits({
+    hypercalls, privileged, writableTables: parts.writableTables, hub,
+    crash: (vcpu, reason) => control.crash(vcpu, reason),
+  })
+  late.exits = exits
+  return { hypercalls, exits, pvVcpus }
+}
+
+/** Fills a frame of a domain's with hypercall stubs; false when it is not the domain's to write. */
+export function writeHypercallPage(
+  parts: { readonly memory: GuestMemory; readonly pageTypes: PageTypes },
+  domid: number,
+  frame: number,
+): boolean {
+  const { memory, pageTypes } = parts
+  if (pageTypes.getPageAndType(frame, FRAME_TYPE.WRITABLE, domid) !== 0) return false
+  fillHypercallPage(memory.bytes.subarray(frame * PAGE_SIZE, (frame + 1) * PAGE_SIZE))
+  memory.markWritten(frame)
+  pageTypes.putPageAndType(frame)
+  return true
+}
+
+/** The handler of every hypercall that there is. */
+function handlersOf(
+  options: HypervisorOptions,
+  parts: Shared,
+  execution: { readonly pvVcpus: PvVcpus; inject(vcpu: Vcpu, vector: number, errorCode: number): void },
+): HypercallHandlers {
+  const { updates, mmu, control, memory, clock, contexts } = parts
+  const context = new Scratch(CONTEXT_BYTES)
+  return {
+    ...pvHypercalls(parts),
+    mmu_update: (caller, args) => updates.update(caller, args),
+    update_va_mapping: (caller, args) => updates.updateVaMapping(caller, args),
+    update_va_mapping_otherdomain: (caller, args) => updates.updateVaMappingOther(caller, args),
+    mmuext_op: (caller, args) => mmu.operate(caller, args),
+    iret: iret({
+      segments: parts.segments, view: memory.view, crash: (vcpu, reason) => control.crash(vcpu, reason), inject: execution.inject,
+    }),
+    memory_op: memoryOp(parts),
+    xen_version: xenVersion(options.commandLine ?? ''),
+    vm_assist: vmAssist,
+    console_io: consoleIo(parts.console),
+    sched_op: schedOp(parts),
+    sched_op_compat: schedOpCompat(parts),
+    event_channel_op: eventChannelOp(parts),
+    event_channel_op_compat: eventChannelOpCompat(parts),
+    grant_table_op: grantTableOp(parts.grants),
+    vcpu_op: vcpuOp({
+      ...parts,
+      initialise: (caller, vcpu, address) => {
+        if (!readInto(caller.access, address, context, CONTEXT_BYTES)) return -ERRNO.EFAULT
+        if (vcpu.initialised) return -ERRNO.EEXIST
+        if (caller.pv === undefined) return -ERRNO.EINVAL
+        execution.pvVcpus.ensure(vcpu)
+        return contexts.set(vcpu, decodeVcpuContext(context.view, 0))
+      },
+    }),
+    set_timer_op: setTimerOp(clock),
+    nmi_op: nmiOp,
+    physdev_op: physdevOp(parts.pageTypes),
+    domctl: privilegedOnly, sysctl: privilegedOnly, platform_op: privilegedOnly, kexec_op: privilegedOnly,
+    hypfs_op: privilegedOnly, hvm_op: notConfigured(ERRNO.ENOSYS), dm_op: notConfigured(ERRNO.EOPNOTSUPP),
+    argo_op: notConfigured(ERRNO.EOPNOTSUPP), xenpmu_op: notConfigured(ERRNO.EOPNOTSUPP),
+    xenoprof_op: notConfigured(ERRNO.ENOSYS), xsm_op: notConfigured(ERRNO.ENOSYS), tmem_op: notConfigured(ERRNO.ENOSYS),
+  }
+}
+

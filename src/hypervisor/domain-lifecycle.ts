@@ -1,0 +1,217 @@
+/**
+ * The life of domains: making one out of parts, and taking it apart again so that nothing of it is left. A frame that
+ * another domain still maps keeps a dying domain until it is unmapped.
+ * Reference: xen/common/domain.c, domain_create, domain_kill; xen/arch/x86/domain.c, domain_relinquish_resources.
+ */
+import { VcpuInfo } from '../abi/index.ts'
+import { type DomId, XenError } from '../util/index.ts'
+import type { HypervisorConsole } from './console.ts'
+import type { CreateDomainOptions } from './control.ts'
+import { Domain } from './domain.ts'
+import type { EventChannels } from './events/index.ts'
+import type { DomainRegistry } from './foreign-domains.ts'
+import { FrameAccess } from './frame-access.ts'
+import type { DomainMemory } from './frames/domain-memory.ts'
+import { FRAME_FLAG, FRAME_TYPE, type FrameTable } from './frames/frame-table.ts'
+import type { GrantTables } from './grants/index.ts'
+import type { GuestMemory } from './guest-memory.ts'
+import type { HostClock } from './host-clock.ts'
+import type { DomainPort } from './port.ts'
+import type { PvVcpus } from './pv/pv-vcpus.ts'
+import type { PageTypes } from './pv/page-types.ts'
+import type { RunLoop } from './run-loop.ts'
+import type { Scheduler } from './scheduler/index.ts'
+import { DomainWatchdogs, type TimeRecords, type TimerQueue, VcpuTimers } from './time/index.ts'
+import { Vcpu } from './vcpu.ts'
+import type { VcpuControl } from './vcpu-control.ts'
+
+/** Most vCPUs of a domain: what one grows up with on x86 (MAX_VIRT_CPUS is larger, but nothing here needs more). */
+const MAX_VCPUS = 128
+/** Grant frames and maptrack frames of a domain that says nothing (Xen's defaults). */
+const DEFAULT_GRANT_FRAMES = 64
+const DEFAULT_MAPTRACK_FRAMES = 1024
+/** Highest port number: the FIFO ABI's. */
+const MAX_PORT = 0x1_ffff
+/** Shutdown reason of an expired watchdog. */
+const WATCHDOG = 4
+
+/** What lives and dies with a domain. */
+export interface LifecycleParts {
+  readonly memory: GuestMemory
+  readonly clock: HostClock
+  readonly frames: FrameTable
+  readonly domainMemory: DomainMemory
+  readonly domains: DomainRegistry
+  readonly pageTypes: PageTypes
+  readonly events: EventChannels
+  readonly grants: GrantTables
+  readonly scheduler: Scheduler<Vcpu>
+  readonly timers: TimerQueue
+  readonly timeRecords: TimeRecords
+  readonly control: VcpuControl
+  readonly loop: RunLoop
+  readonly pvVcpus: PvVcpus
+  readonly console: HypervisorConsole
+  /** Calendar time at host boot. */
+  readonly bootTime: bigint
+  /** Raises VIRQ_TIMER in a vCPU. */
+  raiseTimer(vcpu: Vcpu): void
+  /** The typed door of a domain. */
+  portOf(domain: Domain): DomainPort
+  /** A domain is gone. */
+  gone(domain: Domain): void
+}
+
+/** Makes and unmakes domains. */
+export class DomainLifecycle {
+  private readonly parts: LifecycleParts
+  private nextId = 0
+
+  constructor(parts: LifecycleParts) {
+    this.parts = parts
+  }
+
+  /** Makes a paused domain without memory. */
+  create(options: CreateDomainOptions): Domain {
+    const { parts } = this
+    const id = this.chooseId(options)
+    const sharedInfoFrame = parts.domainMemory.takeRaw()
+    if (sharedInfoFrame < 0) throw new XenError('OUT_OF_MEMORY', 'no frame for a domain\'s shared_info', { details: { domid: id } })
+    const domain = this.assemble(id, options, sharedInfoFrame)
+    try {
+      parts.grants.addDomain({
+        id, maxGrantFrames: options.maxGrantFrames ?? DEFAULT_GRANT_FRAMES,
+        maxMaptrackFrames: options.maxMaptrackFrames ?? DEFAULT_MAPTRACK_FRAMES,
+        maxVersion: 2, mapsBy: options.kind === 'pv' ? 'table' : 'direct',
+      })
+    } catch (error) {
+      this.destroy(domain)
+      throw error
+    }
+    return domain
+  }
+
+  /** Ends a domain; it is forgotten when its last frame is free. */
+  destroy(domain: Domain): void {
+    if (domain.dying) return
+    const { parts } = this
+    domain.dying = true
+    parts.control.updateDomain(domain)
+    parts.events.closeDomain(domain.id)
+    parts.portOf(domain).release()
+    domain.watchdogs.stopAll()
+    for (const vcpu of domain.vcpus) this.dropVcpu(vcpu)
+    parts.grants.retireDomain(domain.id)
+    parts.scheduler.removeDomain(domain.id)
+    if (domain.eoiFrame >= 0) parts.pageTypes.putPageAndType(domain.eoiFrame)
+    this.relinquish(domain)
+    if (domain.totalPages + domain.sharedPages === 0) this.finish(domain)
+  }
+
+  /** The last frame of a dying domain is free. */
+  finish(domain: Domain): void {
+    const { parts } = this
+    if (parts.domains.get(domain.id) !== domain) return
+    parts.domains.remove(domain)
+    parts.events.removeDomain(domain.id)
+    parts.grants.removeDomain(domain.id)
+    parts.console.forget(domain.id)
+    parts.gone(domain)
+  }
+
+  private chooseId(options: CreateDomainOptions): DomId {
+    const { domains } = this.parts
+    if (options.domid !== undefined && domains.get(options.domid) !== undefined) {
+      throw new XenError('DOMAIN_EXISTS', `domain ${options.domid} exists`, { details: { domid: options.domid } })
+    }
+    const id = options.domid ?? domains.freeId(this.nextId)
+    if (id === undefined || id >= 0x7ff0) {
+      throw new XenError('OUT_OF_RESOURCES', `no domain number is free, or ${String(id)} is reserved`, { details: { domid: id } })
+    }
+    if (options.domid === undefined) this.nextId = id + 1
+    else this.nextId = Math.max(this.nextId, id + 1)
+    return id
+  }
+
+  private assemble(id: DomId, options: CreateDomainOptions, sharedInfoFrame: number): Domain {
+    const { parts } = this
+    const vcpuCount = options.vcpus ?? 1
+    if (!Number.isInteger(vcpuCount) || vcpuCount < 1 || vcpuCount > MAX_VCPUS) {
+      parts.domainMemory.discard(sharedInfoFrame)
+      throw new XenError('INVALID_ARGUMENT', `a domain has 1 to ${MAX_VCPUS} vCPUs, got ${vcpuCount}`, { details: { vcpus: vcpuCount } })
+    }
+    parts.frames.assignShared(sharedInfoFrame, id)
+    const domain = new Domain({
+      id, kind: options.kind, privileged: options.privileged ?? false, handle: handleOf(options.handle), vcpuCount,
+      maxPort: options.maxPorts === undefined ? MAX_PORT : options.maxPorts - 1, sharedInfoFrame,
+      createRunner: options.createRunner,
+    })
+    domain.sharedPages = 1
+    domain.maxPages = options.maxPages ?? 0
+    domain.watchdogs = new DomainWatchdogs(parts.timers, () => parts.control.shutdown(domain, WATCHDOG))
+    parts.domains.add(domain)
+    parts.timeRecords.updateWallClock(domain.sharedInfo, { bootTime: parts.bootTime })
+    parts.scheduler.addDomain(id)
+    for (let vcpu = 0; vcpu < vcpuCount; vcpu += 1) this.addVcpu(domain, vcpu)
+    parts.events.addDomain(domain)
+    return domain
+  }
+
+  private addVcpu(domain: Domain, index: number): void {
+    const { parts } = this
+    const now = parts.clock.now()
+    const vcpu = new Vcpu(domain, index, {
+      access: new FrameAccess(parts.memory, parts.frames, domain.id), infoAddress: domain.defaultVcpuInfo(index), now,
+    })
+    vcpu.timers = new VcpuTimers(parts.timers, {
+      raiseTimer: () => parts.raiseTimer(vcpu),
+      pollTimedOut: () => parts.control.wake(vcpu),
+    })
+    // A guest in TypeScript sets its own timers; a tick that nobody has asked for would only wake it.
+    if (domain.kind === 'typescript') vcpu.timers.stopPeriodic()
+    if (vcpu.infoAddress >= 0) VcpuInfo.evtchnUpcallMask.set(parts.memory.view, vcpu.infoAddress, 1)
+    domain.vcpus.push(vcpu)
+    parts.scheduler.addVcpu(vcpu, now)
+  }
+
+  private dropVcpu(vcpu: Vcpu): void {
+    const { parts } = this
+    vcpu.timers.stopAll()
+    parts.loop.forget(vcpu)
+    parts.loop.reschedule(parts.scheduler.removeVcpu(vcpu, parts.clock.now()))
+    vcpu.queued = false
+    if (vcpu.infoFrame >= 0) parts.pageTypes.putPageAndType(vcpu.infoFrame)
+    vcpu.infoFrame = -1
+    vcpu.infoAddress = -1
+    parts.pvVcpus.drop(vcpu)
+    vcpu.runner = undefined
+  }
+
+  /** Gives back every frame of a dying domain: pins, its own references, and recursive page tables by force. */
+  private relinquish(domain: Domain): void {
+    const { frames, pageTypes, domainMemory } = this.parts
+    const own: number[] = []
+    for (let mfn = frames.first; mfn < frames.end; mfn += 1) if (frames.owner[mfn] === domain.id) own.push(mfn)
+    for (const mfn of own) {
+      if (frames.owner[mfn] !== domain.id) continue
+      if (frames.hasFlag(mfn, FRAME_FLAG.PINNED)) {
+        frames.flags[mfn]! &= ~FRAME_FLAG.PINNED
+        pageTypes.putPageAndType(mfn)
+      }
+    }
+    for (const mfn of own) if (frames.owner[mfn] === domain.id) domainMemory.giveBack(mfn)
+    for (const level of [FRAME_TYPE.L4, FRAME_TYPE.L3, FRAME_TYPE.L2, FRAME_TYPE.L1]) {
+      for (const mfn of own) {
+        if (frames.owner[mfn] !== domain.id || frames.type[mfn] !== level || frames.typeCount[mfn] === 0) continue
+        pageTypes.invalidate(mfn)
+      }
+    }
+  }
+}
+
+/** A domain's handle: 16 bytes, zeros unless given. */
+function handleOf(given: Uint8Array | undefined): Uint8Array {
+  const handle = new Uint8Array(16)
+  if (given !== undefined) handle.set(given.subarray(0, 16))
+  return handle
+}

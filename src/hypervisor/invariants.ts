@@ -1,0 +1,169 @@
+/**
+ * Recounts everything that the frame table counts: references and types from page tables, descriptor tables, pins,
+ * roots, grants, event pages and foreign mappings. What the hypervisor promises of isolation is checked here against
+ * the tables as they stand in memory. For tests; nothing depends on it.
+ */
+import { GNTMAP } from '../abi/index.ts'
+import { PAGE_SIZE, PTE } from '../x86/index.ts'
+import type { HypervisorParts } from './composition.ts'
+import type { Domain } from './domain.ts'
+import { FifoDelivery } from './events/fifo.ts'
+import { FRAME_FLAG, FRAME_TYPE, OWNER_FREE } from './frames/frame-table.ts'
+import { entryFrame } from './pv/page-entries.ts'
+import { isGuestSlot } from './pv/page-types.ts'
+
+/** Something that does not add up. */
+export interface Finding {
+  readonly frame: number
+  readonly what: string
+}
+
+/** What the check looks at. */
+export type CheckedParts = Pick<HypervisorParts, 'memory' | 'frames' | 'allocator' | 'domains' | 'portOf' | 'events' | 'grants'>
+
+/** Counts that are worked out anew. */
+class Recount {
+  readonly references: Uint32Array
+  readonly types: Uint32Array
+  readonly findings: Finding[] = []
+  private readonly parts: CheckedParts
+
+  constructor(parts: CheckedParts) {
+    this.parts = parts
+    this.references = new Uint32Array(parts.frames.end)
+    this.types = new Uint32Array(parts.frames.end)
+  }
+
+  report(frame: number, what: string): void {
+    this.findings.push({ frame, what })
+  }
+
+  /** One use of a frame: a reference, and a type reference when the use depends on the type. */
+  use(frame: number, type: number, what: string): void {
+    const { frames } = this.parts
+    if (!frames.isValid(frame) || frames.owner[frame] === OWNER_FREE) {
+      this.report(frame, `${what} uses a frame that is not in use`)
+      return
+    }
+    this.references[frame]! += 1
+    if (type === FRAME_TYPE.NONE) return
+    this.types[frame]! += 1
+    if (frames.type[frame] !== type) this.report(frame, `${what} uses it as type ${type}, it has type ${frames.type[frame]}`)
+  }
+}
+
+/** Everything that does not add up; empty on a sound host. */
+export function checkInvariants(parts: CheckedParts, foreign: Iterable<readonly [number, number]> = []): Finding[] {
+  const recount = new Recount(parts)
+  countFrames(parts, recount)
+  // Frames that the toolstack itself has mapped, with how often.
+  for (const [mfn, count] of foreign) for (let i = 0; i < count; i += 1) recount.use(mfn, FRAME_TYPE.NONE, 'the toolstack')
+  for (const domain of parts.domains.all()) countDomain(parts, recount, domain)
+  compare(parts, recount)
+  return recount.findings
+}
+
+/** Owners' references, pins, and the entries of all validated tables. */
+function countFrames({ frames, memory, allocator }: CheckedParts, recount: Recount): void {
+  for (let mfn = frames.first; mfn < frames.end; mfn += 1) {
+    const isOwned = frames.owner[mfn] !== OWNER_FREE
+    if (isOwned === allocator.isFree(mfn)) recount.report(mfn, isOwned ? 'owned and free' : 'neither owned nor free')
+    if (!isOwned) continue
+    if (frames.hasFlag(mfn, FRAME_FLAG.ALLOCATED)) recount.references[mfn]! += 1
+    // What the hypervisor shares stays writable by a type reference of its own.
+    if (frames.hasFlag(mfn, FRAME_FLAG.SHARED)) recount.types[mfn]! += 1
+    const type = frames.type[mfn]!
+    if (frames.hasFlag(mfn, FRAME_FLAG.PINNED)) recount.use(mfn, type, 'its pin')
+    if (frames.typeCount[mfn] !== 0 && frames.hasFlag(mfn, FRAME_FLAG.VALIDATED)) countTable(memory.words, recount, mfn, type)
+  }
+}
+
+function countTable(words: Uint32Array, recount: Recount, mfn: number, type: number): void {
+  if (type < FRAME_TYPE.L1 || type > FRAME_TYPE.L4) return
+  for (let slot = 0; slot < 512; slot += 1) {
+    if (type === FRAME_TYPE.L4 && !isGuestSlot(slot)) continue
+    const low = words[(mfn << 10) + slot * 2]!
+    if ((low & PTE.PRESENT) === 0) continue
+    const target = entryFrame(low, words[(mfn << 10) + slot * 2 + 1]!)
+    const what = `entry ${slot} of table ${mfn}`
+    if (type === FRAME_TYPE.L1) recount.use(target, (low & PTE.WRITABLE) === 0 ? FRAME_TYPE.NONE : FRAME_TYPE.WRITABLE, what)
+    else if (target !== mfn) countLower(recount, target, type, what)
+  }
+}
+
+/** An entry of level 2 to 4 names a table one level down, or, read-only, one of its own level. */
+function countLower(recount: Recount, target: number, level: number, what: string): void {
+  const before = recount.findings.length
+  recount.use(target, level - 1, what)
+  if (recount.findings.length === before) return
+  recount.findings.length = before
+  recount.references[target]! -= 1
+  recount.types[target]! -= 1
+  recount.use(target, level, `${what} (recursive)`)
+}
+
+/** Roots, descriptor tables and registered pages of a domain, and what it maps of others. */
+function countDomain(parts: CheckedParts, recount: Recount, domain: Domain): void {
+  for (const vcpu of domain.vcpus) {
+    const { pv } = vcpu
+    if (vcpu.infoFrame >= 0) recount.use(vcpu.infoFrame, FRAME_TYPE.WRITABLE, `vcpu_info of vCPU ${vcpu.vcpu}`)
+    if (pv === undefined) continue
+    for (const root of [pv.kernelTable, pv.userTable]) if (root !== 0) recount.use(root, FRAME_TYPE.L4, `a root of vCPU ${vcpu.vcpu}`)
+    for (const mfn of [...pv.gdtFrames, ...pv.ldtFrames]) if (mfn !== 0) recount.use(mfn, FRAME_TYPE.SEGDESC, 'a descriptor table')
+  }
+  if (domain.eoiFrame >= 0) recount.use(domain.eoiFrame, FRAME_TYPE.WRITABLE, 'the EOI bitmap')
+  for (const frame of parts.portOf(domain).foreignFrames()) recount.use(frame, FRAME_TYPE.WRITABLE, 'a foreign mapping')
+  countEventPages(parts, recount, domain)
+  countGrantMappings(parts, recount, domain)
+}
+
+/** Control blocks and event words of the FIFO ABI. */
+function countEventPages(parts: CheckedParts, recount: Recount, domain: Domain): void {
+  const delivery = parts.events.of(domain.id)?.delivery
+  if (!(delivery instanceof FifoDelivery)) return
+  const { pages, vcpus } = delivery.save()
+  for (const mfn of pages) recount.use(mfn, FRAME_TYPE.WRITABLE, 'a page of event words')
+  for (const { controlBlock } of vcpus) {
+    if (controlBlock >= 0) recount.use(Math.floor(controlBlock / PAGE_SIZE), FRAME_TYPE.WRITABLE, 'an event control block')
+  }
+}
+
+/** What a domain maps of others' grants; host mappings of a domain with page tables are counted with its entries. */
+function countGrantMappings(parts: CheckedParts, recount: Recount, domain: Domain): void {
+  const table = parts.grants.of(domain.id)
+  if (table === undefined) return
+  for (const [, mapping] of table.maptrack.entries()) {
+    const active = parts.grants.of(mapping.domain)?.active.get(mapping.ref)
+    if (active === undefined) continue
+    const type = (mapping.flags & GNTMAP.readonly) === 0 ? FRAME_TYPE.WRITABLE : FRAME_TYPE.NONE
+    if ((mapping.flags & GNTMAP.device_map) !== 0) recount.use(active.mfn, type, 'a device grant mapping')
+    const isDirect = table.domain.mapsBy === 'direct'
+    if (isDirect && (mapping.flags & GNTMAP.host_map) !== 0) recount.use(active.mfn, type, 'a grant mapping')
+  }
+}
+
+function compare({ frames, domains }: CheckedParts, recount: Recount): void {
+  const pages = new Map<number, { total: number; shared: number }>()
+  for (let mfn = frames.first; mfn < frames.end; mfn += 1) {
+    const owner = frames.owner[mfn]!
+    const domain = domains.get(owner)
+    if (owner === OWNER_FREE || domain === undefined) continue
+    const count = pages.get(owner) ?? { total: 0, shared: 0 }
+    if (frames.hasFlag(mfn, FRAME_FLAG.SHARED)) count.shared += 1
+    else count.total += 1
+    pages.set(owner, count)
+    compareFrame(frames, recount, mfn)
+  }
+  for (const domain of domains.all()) {
+    const count = pages.get(domain.id) ?? { total: 0, shared: 0 }
+    if (count.total !== domain.totalPages) recount.report(-1, `domain ${domain.id} counts ${domain.totalPages} pages and owns ${count.total}`)
+    if (count.shared !== domain.sharedPages) recount.report(-1, `domain ${domain.id} counts ${domain.sharedPages} shared pages and has ${count.shared}`)
+  }
+}
+
+function compareFrame(frames: CheckedParts['frames'], recount: Recount, mfn: number): void {
+  const references = recount.references[mfn]!
+  const types = recount.types[mfn]!
+  if (references !== frames.references[mfn]) recount.report(mfn, `counts ${frames.references[mfn]} references, has ${references}`)
+  if (types !== frames.typeCount[mfn]) recount.report(mfn, `counts ${frames.typeCount[mfn]} uses of type ${frames.type[mfn]}, has ${types}`)
+}

@@ -1,0 +1,210 @@
+/**
+ * The typed hypercall door of one domain: what a guest in TypeScript, back-ends and dom0 included, asks of the
+ * hypervisor. Every call does what the ABI's hypercall does, with the same checks and the same results.
+ */
+import { DOMID, ERRNO, GNTMAP, GNTST } from '../abi/index.ts'
+import type { DomId, EventPort, GrantHandle, GrantRef, Mfn } from '../util/index.ts'
+import type { HypervisorConsole } from './console.ts'
+import type { Domain } from './domain.ts'
+import type { EventChannels } from './events/index.ts'
+import type { DomainRegistry } from './foreign-domains.ts'
+import type { DomainMemory } from './frames/domain-memory.ts'
+import { FRAME_TYPE, type FrameTable } from './frames/frame-table.ts'
+import type { GrantTables } from './grants/index.ts'
+import type { GuestMemory } from './guest-memory.ts'
+import type { HostClock } from './host-clock.ts'
+import { CALL_AGAIN, HypercallArguments } from './hypercalls/call.ts'
+import type { HypercallDispatcher } from './hypercalls/dispatch.ts'
+import { XEN_VERSION } from './hypercalls/version.ts'
+import type { HypercallPort, PortCopy, PortCopySide } from './hypercall-port.ts'
+import type { PageTypes } from './pv/page-types.ts'
+import type { VcpuControl } from './vcpu-control.ts'
+
+/** What a port works on. */
+export interface PortParts {
+  readonly memory: GuestMemory
+  readonly clock: HostClock
+  readonly frames: FrameTable
+  readonly domainMemory: DomainMemory
+  readonly domains: DomainRegistry
+  readonly pageTypes: PageTypes
+  readonly events: EventChannels
+  readonly grants: GrantTables
+  readonly control: VcpuControl
+  readonly console: HypervisorConsole
+  readonly hypercalls: HypercallDispatcher
+  /** The domain's reservation has changed. */
+  reservationChanged(domain: Domain): void
+}
+
+/** The door of one domain. */
+export class DomainPort implements HypercallPort {
+  readonly domain: DomId
+  readonly memory: GuestMemory
+  private readonly parts: PortParts
+  private readonly owner: Domain
+  private readonly args = new HypercallArguments()
+  /** Foreign frames that are mapped, with how often. */
+  private readonly foreign = new Map<number, number>()
+
+  constructor(parts: PortParts, owner: Domain) {
+    this.parts = parts
+    this.owner = owner
+    this.domain = owner.id
+    this.memory = parts.memory
+  }
+
+  now(): number {
+    return this.parts.clock.now()
+  }
+
+  /**
+   * Any hypercall by its number, as a binary guest makes it: arguments are numbers, and pointers are byte addresses of host
+   * memory within frames of the domain's own. Goes on until the call has finished.
+   */
+  hypercall(number: number, args: readonly number[]): number {
+    for (let i = 0; i < 6; i += 1) this.args.set(i, args[i] ?? 0)
+    const vcpu = this.owner.vcpus[0]!
+    for (;;) {
+      const result = this.parts.hypercalls.call(vcpu, number, this.args)
+      if (result !== CALL_AGAIN) return result
+    }
+  }
+
+  allocUnbound(domain: DomId, remote: DomId): number {
+    return this.parts.events.allocUnbound(this.domain, domain, remote)
+  }
+
+  bindInterdomain(remote: DomId, remotePort: EventPort): number {
+    return this.parts.events.bindInterdomain(this.domain, remote, remotePort)
+  }
+
+  bindVirq(virq: number, vcpu: number): number {
+    return this.parts.events.bindVirq(this.domain, virq, vcpu)
+  }
+
+  bindIpi(vcpu: number): number {
+    return this.parts.events.bindIpi(this.domain, vcpu)
+  }
+
+  closePort(port: EventPort): number {
+    return this.parts.events.close(this.domain, port)
+  }
+
+  sendEvent(port: EventPort): number {
+    return this.parts.events.send(this.domain, port)
+  }
+
+  unmaskPort(port: EventPort): number {
+    return this.parts.events.unmask(this.domain, port)
+  }
+
+  bindVcpu(port: EventPort, vcpu: number): number {
+    return this.parts.events.bindVcpu(this.domain, port, vcpu)
+  }
+
+  setupGrantTable(frames: number): readonly Mfn[] | number {
+    // The grant table names its frames by number; frames of the table are frames of the host.
+    return this.parts.grants.setup(this.domain, DOMID.SELF, frames) as readonly Mfn[] | number
+  }
+
+  mapGrant(mapping: { readonly domain: DomId; readonly ref: GrantRef; readonly readOnly?: boolean }): {
+    readonly status: number; readonly handle: GrantHandle; readonly frame: Mfn
+  } {
+    const flags = GNTMAP.host_map | (mapping.readOnly === true ? GNTMAP.readonly : 0)
+    const { status, handle, mfn } = this.parts.grants.map(this.domain, { address: 0, flags, ref: mapping.ref, domain: mapping.domain })
+    return { status, handle: handle as GrantHandle, frame: mfn as Mfn }
+  }
+
+  unmapGrant(handle: GrantHandle): number {
+    const status = this.parts.grants.unmap(this.domain, { handle, address: 0, busAddress: 0, newAddress: 0 })
+    if (status === GNTST.okay) this.parts.grants.flush(this.domain)
+    return status
+  }
+
+  copyGrants(copies: readonly PortCopy[]): readonly number[] {
+    const side = (given: PortCopySide) => 'ref' in given
+      ? { domain: given.domain, isGrant: true, number: given.ref, offset: given.offset }
+      : { domain: DOMID.SELF, isGrant: false, number: given.frame, offset: given.offset }
+    return copies.map(({ source, destination, length }) =>
+      this.parts.grants.copy(this.domain, { source: side(source), destination: side(destination), length }))
+  }
+
+  decreaseReservation(frames: readonly Mfn[]): number {
+    let done = 0
+    for (const mfn of frames) {
+      if (!this.parts.frames.getPage(mfn, this.domain)) break
+      this.parts.domainMemory.giveBack(mfn)
+      this.parts.frames.putPage(mfn)
+      done += 1
+    }
+    if (done > 0) this.parts.reservationChanged(this.owner)
+    return done
+  }
+
+  increaseReservation(count: number): readonly Mfn[] {
+    const frames: Mfn[] = []
+    while (frames.length < count) {
+      const mfn = this.parts.domainMemory.allocate(this.owner)
+      if (mfn < 0) break
+      frames.push(mfn as Mfn)
+    }
+    if (frames.length > 0) this.parts.reservationChanged(this.owner)
+    return frames
+  }
+
+  currentReservation(): number {
+    return this.owner.totalPages
+  }
+
+  maximumReservation(): number {
+    return this.owner.maxPages
+  }
+
+  setTimer(deadline: number): number {
+    return this.owner.vcpus[0]!.timers.setTimerOp(deadline, this.now())
+  }
+
+  shutdown(reason: number): number {
+    this.parts.control.shutdown(this.owner, reason)
+    return 0
+  }
+
+  consoleWrite(text: Uint8Array): number {
+    this.parts.console.write(this.domain, text)
+    return 0
+  }
+
+  version(): number {
+    return XEN_VERSION.major * 0x10000 + XEN_VERSION.minor
+  }
+
+  mapForeign(domain: DomId, frame: number): number {
+    const { domains, pageTypes } = this.parts
+    if (domains.get(domain) === undefined) return -ERRNO.ESRCH
+    if (!domains.mayControl(this.domain, domain)) return -ERRNO.EPERM
+    if (pageTypes.getPageAndType(frame, FRAME_TYPE.WRITABLE, domain) !== 0) return -ERRNO.EINVAL
+    this.foreign.set(frame, (this.foreign.get(frame) ?? 0) + 1)
+    return frame
+  }
+
+  unmapForeign(_domain: DomId, frame: number): number {
+    const count = this.foreign.get(frame)
+    if (count === undefined) return -ERRNO.EINVAL
+    if (count === 1) this.foreign.delete(frame)
+    else this.foreign.set(frame, count - 1)
+    this.parts.pageTypes.putPageAndType(frame)
+    return 0
+  }
+
+  /** Frames of others that the domain has mapped, once for each mapping. */
+  *foreignFrames(): IterableIterator<number> {
+    for (const [frame, count] of this.foreign) for (let i = 0; i < count; i += 1) yield frame
+  }
+
+  /** Gives all foreign frames back: the domain dies. */
+  release(): void {
+    for (const frame of this.foreignFrames()) this.parts.pageTypes.putPageAndType(frame)
+    this.foreign.clear()
+  }
+}
