@@ -181,6 +181,11 @@ export class DomainEvents implements UpcallTarget {
     this.currentDelivery = new TwoLevelDelivery(this.host, this.domain, this)
   }
 
+  /** Frames of the domain's that its event channels hold a writable reference on, once for each. */
+  pages(): Iterable<number> {
+    return this.currentDelivery instanceof FifoDelivery ? this.currentDelivery.frames() : []
+  }
+
   /** The FIFO state, or undefined under the 2-level ABI. */
   saveFifo(): FifoState | undefined {
     return this.currentDelivery instanceof FifoDelivery ? this.currentDelivery.save() : undefined

@@ -95,13 +95,17 @@ export class FifoDelivery implements EventDelivery {
     return 0
   }
 
+  /** Machine frames that it holds a writable reference on, once for each. */
+  *frames(): IterableIterator<number> {
+    yield* this.pages
+    for (const { controlBlock } of this.queues) if (controlBlock >= 0) yield Math.floor(controlBlock / PAGE)
+  }
+
   /** Gives all pages back. */
   destroy(): void {
-    for (const queues of this.queues) {
-      if (queues.controlBlock >= 0) this.host.putWritablePage(this.domain.id, Math.floor(queues.controlBlock / PAGE))
-      queues.controlBlock = -1
-    }
-    for (const mfn of this.pages.splice(0)) this.host.putWritablePage(this.domain.id, mfn)
+    for (const mfn of this.frames()) this.host.putWritablePage(this.domain.id, mfn)
+    for (const queues of this.queues) queues.controlBlock = -1
+    this.pages.length = 0
   }
 
   bound(channel: Channel): void {

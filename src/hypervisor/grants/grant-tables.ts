@@ -178,6 +178,19 @@ export class GrantTables {
     }
   }
 
+  /** References that a domain's mappings hold beside its page tables: one for each. */
+  *uses(domain: DomId): IterableIterator<{ readonly mfn: number; readonly writable: boolean }> {
+    const table = this.tables.get(domain)
+    if (table === undefined) return
+    for (const [, mapping] of table.maptrack.entries()) {
+      const active = this.tables.get(mapping.domain)?.active.get(mapping.ref)
+      if (active === undefined) continue
+      const use = { mfn: active.mfn, writable: (mapping.flags & GNTMAP.readonly) === 0 }
+      if ((mapping.flags & GNTMAP.device_map) !== 0) yield use
+      if ((mapping.flags & GNTMAP.host_map) !== 0 && table.domain.mapsBy === 'direct') yield use
+    }
+  }
+
   /** All tables as plain data. */
   save(): GrantState {
     return { domains: [...this.tables.values()].map(saveGrantTable) }
