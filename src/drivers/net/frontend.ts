@@ -86,7 +86,7 @@ export class Nic implements AsyncIterable<Uint8Array> {
     for (const frame of this.queue.splice(0)) handler(frame)
   }
 
-  /** Sends a frame; false when the ring is full and the frame was not taken. */
+  /** Sends a frame; false when there is no room in the ring, or no page, and the frame was not taken. */
   send(frame: Uint8Array, options: SendOptions = {}): boolean {
     if (!this.queueFrame(frame, options)) return false
     this.kick()
@@ -198,6 +198,7 @@ export class Nic implements AsyncIterable<Uint8Array> {
     const ring = this.rings?.transmit.ring
     if (ring === undefined || !this.connected) throw new XenError('CLOSED', `interface ${this.id} is not connected`)
     if (this.freeIds.length === 0 || ring.freeRequests() === 0) return false
+    if (this.freePages.length === 0 && this.device.kernel.frames.free === 0) return false
     const shared = this.freePages.pop() ?? sharePage(this.device.kernel, this.device.otherEnd)
     const id = this.freeIds.pop()!
     const address = ring.nextRequest()

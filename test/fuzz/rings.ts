@@ -1,0 +1,355 @@
+/**
+ * Seeded fuzzers for hostile rings: one half of a split driver is the real one, the other writes what it likes into the
+ * shared pages. A sequence is a few dozen steps on a fresh pair of rings; after it the connection is ended, and nothing may
+ * be left mapped, granted or thrown. A failing sequence is repeated by its number.
+ */
+import {
+  BLKIF_OP, BlkifRequest, BlkifRequestSegment, BlkifResponse, GrantEntryV1, NETTXF, NetifRxRequest,
+  NetifRxResponse, NetifTxRequest, Sring,
+} from '../../src/abi/index.ts'
+import type { BlockRequest } from '../../src/drivers/index.ts'
+import {
+  BlockClient, BlockServer, Bridge, LAYOUT_64, MemoryBlockStore, Nic, ReceiveServer, Staging, TransmitServer,
+} from '../../src/drivers/index.ts'
+import type { FrontendDevice, GuestKernel } from '../../src/guest/index.ts'
+import type { DomId } from '../../src/util/index.ts'
+import { SeededRandom, below } from '../../src/util/index.ts'
+import { FakeHypervisor } from '../support/fake-hypervisor.ts'
+import type { FakeDomain } from '../support/fake-hypervisor.ts'
+
+/** What is fuzzed: the driver, and the half that is real. */
+export type Target = 'block back-end' | 'block front-end' | 'net transmit' | 'net receive' | 'net front-end'
+
+/** What the sequences reached, so that a fuzzer which only bounces off the first check is noticed. */
+export interface Reached {
+  /** Requests, frames or responses that were carried out. */
+  served: number
+  /** Those that were refused. */
+  refused: number
+  /** Rings that were given up because of the other side. */
+  broken: number
+}
+
+/** Both sides of a fuzzed ring; one host serves many sequences. */
+export interface FuzzHost {
+  readonly hub: FakeHypervisor
+  readonly back: FakeDomain
+  readonly front: FakeDomain
+  readonly reached: Reached
+}
+
+/** A fake host with a back-end's and a front-end's kernel. */
+export async function fuzzHost(): Promise<FuzzHost> {
+  const hub = new FakeHypervisor(2048)
+  const back = hub.createDomain(0, () => undefined, { pages: 256 })
+  const front = hub.createDomain(1, () => undefined, { pages: 256 })
+  await hub.settle()
+  return { hub, back, front, reached: { served: 0, refused: 0, broken: 0 } }
+}
+
+/** Bytes before the first entry of a ring's page. */
+const RING_HEADER = 64
+const BACK = 0 as DomId
+const FRONT = 1 as DomId
+
+/** Values that are wrong in the ways that matter: limits, wraps, near misses, and plain noise. */
+function odd(random: SeededRandom): number {
+  const choice = below(random, 8)
+  if (choice === 0) return 0
+  if (choice === 1) return 0xffff_ffff
+  if (choice === 2) return 0x8000_0000 + below(random, 3) - 1
+  if (choice === 3) return 2 ** below(random, 32)
+  if (choice < 6) return below(random, 64)
+  return random.next()
+}
+
+/** One hostile half: knows the ring's page, and follows the protocol closely enough to get anywhere. */
+interface Attack {
+  readonly random: SeededRandom
+  readonly hub: FakeHypervisor
+  /** Byte offset of the ring's page. */
+  readonly ring: number
+  readonly entrySize: number
+  readonly entries: number
+  /** The index that this half writes. */
+  readonly producer: 'reqProd' | 'rspProd'
+}
+
+const rarely = (random: SeededRandom, oneIn: number): boolean => below(random, oneIn) === 0
+
+/** Entry number `ahead` beyond what has been produced, or any at all now and then. */
+function entryOf({ random, hub, ring, entrySize, entries, producer }: Attack, ahead = 0): number {
+  const index = rarely(random, 12) ? below(random, entries) : Sring[producer].get(hub.view, ring) + ahead
+  return ring + RING_HEADER + (index % entries) * entrySize
+}
+
+/** Claims to have produced `count` entries; now and then far more, or something absurd. */
+function produce({ random, hub, ring, entries, producer }: Attack, count: number): void {
+  const now = Sring[producer].get(hub.view, ring)
+  const next = rarely(random, 150) ? odd(random) : rarely(random, 40) ? now + below(random, 2 * entries) : now + count
+  Sring[producer].set(hub.view, ring, next >>> 0)
+}
+
+/** Disturbs what is not this half's to write, or anything in the page. */
+function disturb({ random, hub, ring, producer }: Attack): void {
+  if (rarely(random, 6)) Sring[producer === 'reqProd' ? 'rspEvent' : 'reqEvent'].set(hub.view, ring, odd(random) >>> 0)
+  if (rarely(random, 12)) for (let i = 0; i < 8; i += 1) hub.bytes[ring + 64 + below(random, 4032)] = random.next() & 0xff
+  if (rarely(random, 80)) for (let i = 0; i < 4; i += 1) hub.bytes[ring + below(random, 64)] = random.next() & 0xff
+}
+
+/** A block request that is nearly right. */
+function writeBlockRequest(attack: Attack, refs: readonly number[], ahead: number): void {
+  const { random, hub: { view } } = attack
+  const at = entryOf(attack, ahead)
+  const sane = !rarely(random, 4)
+  BlkifRequest.operation.set(view, at, sane ? below(random, 3) : odd(random) & 0xff)
+  BlkifRequest.nrSegments.set(view, at, sane ? 1 + below(random, 4) : odd(random) & 0xff)
+  BlkifRequest.id.setParts(view, at, odd(random), odd(random))
+  BlkifRequest.sectorNumber.setParts(view, at, sane ? below(random, 2000) : odd(random), sane ? 0 : odd(random))
+  for (let index = 0; index < 11; index += 1) {
+    const segment = BlkifRequest.seg.at(at, index)
+    BlkifRequestSegment.gref.set(view, segment, rarely(random, 30) ? odd(random) : refs[below(random, refs.length)]!)
+    BlkifRequestSegment.firstSect.set(view, segment, sane ? below(random, 5) : odd(random) & 0xff)
+    BlkifRequestSegment.lastSect.set(view, segment, sane ? 4 + below(random, 4) : odd(random) & 0xff)
+  }
+}
+
+/** Pages of a kernel, granted to the other side, and the way back. */
+function granted(kernel: GuestKernel, to: DomId, count: number): { readonly refs: number[]; readonly bases: number[]; release(): void } {
+  const pages = Array.from({ length: count }, () => kernel.frames.allocate())
+  const refs = pages.map((page, index) => kernel.grants.grant(to, page.frame, { readOnly: index % 5 === 4 }))
+  return {
+    refs, bases: pages.map((page) => page.base),
+    release: () => {
+      for (const ref of refs) if (!kernel.grants.end(ref)) throw new Error(`grant ${ref} is still in use`)
+      for (const page of pages) kernel.frames.release(page)
+    },
+  }
+}
+
+async function blockBackend({ hub, back, front, reached }: FuzzHost, random: SeededRandom): Promise<void> {
+  const pages = granted(front.kernel, BACK, 6)
+  const store = new MemoryBlockStore(1 << 20, { readOnly: below(random, 4) === 0 })
+  const ring = pages.bases[0]!
+  hub.bytes.fill(0, ring, ring + 4096)
+  const mapped = back.kernel.grants.map(FRONT, pages.refs[0]! as never)
+  const server = new BlockServer({
+    grants: back.kernel.hypercalls, domain: FRONT, store, layout: LAYOUT_64, ring, persistent: below(random, 2) === 0,
+    notify: () => undefined, hold: () => () => undefined,
+  })
+  const attack: Attack = { random, hub, ring, entrySize: BlkifRequest.size, entries: 32, producer: 'reqProd' }
+  for (let step = 0; step < 24; step += 1) {
+    const count = below(random, 6)
+    for (let i = 0; i < count; i += 1) writeBlockRequest(attack, pages.refs, i)
+    produce(attack, count)
+    disturb(attack)
+    server.serve()
+  }
+  await server.stop()
+  back.kernel.grants.unmap(mapped)
+  reached.served += server.statistics.reads + server.statistics.writes
+  reached.refused += server.statistics.errors
+  reached.broken += server.broken ? 1 : 0
+  pages.release()
+}
+
+function blockFrontend({ hub, front, reached }: FuzzHost, random: SeededRandom): void {
+  const { kernel } = front
+  const page = kernel.frames.allocate()
+  let failed = 0
+  const client = new BlockClient({ kernel, domain: BACK, ring: page, notify: () => undefined, failed: () => { failed += 1 } })
+  client.begin({
+    geometry: { sectors: 2048, readOnly: false, cdrom: false, removable: false },
+    persistent: below(random, 2) === 0, flush: true, barrier: true, discard: true,
+  })
+  let open = 0
+  const submit = (): void => {
+    const data = client.takePage()
+    open += 1
+    const request: BlockRequest = {
+      operation: BLKIF_OP.READ, sector: 0, segments: [{ data, first: 0, last: 7 }],
+      done: (status) => {
+        open -= 1
+        if (status === undefined) reached.refused += 1
+        else reached.served += 1
+        client.giveBack(data)
+      },
+    }
+    client.submit(request)
+  }
+  const attack: Attack = { random, hub, ring: page.base, entrySize: BlkifRequest.size, entries: 32, producer: 'rspProd' }
+  for (let step = 0; step < 24; step += 1) {
+    for (let i = below(random, 5); i > 0 && open < 40; i -= 1) submit()
+    const count = Math.min(below(random, 4), client.underWay)
+    for (let i = 0; i < count; i += 1) {
+      const at = entryOf(attack, i)
+      // A request and its response share the entry: the identifier is there to be sent back.
+      const id = rarely(random, 60) ? odd(random) : BlkifRequest.id.low(hub.view, at)
+      BlkifResponse.id.setParts(hub.view, at, id, rarely(random, 60) ? odd(random) : 0)
+      BlkifResponse.status.set(hub.view, at, below(random, 3) - 2)
+    }
+    produce(attack, count)
+    if (rarely(random, 4)) disturb(attack)
+    client.onEvent()
+  }
+  client.end()
+  if (open !== 0) throw new Error(`${open} requests were never ended`)
+  reached.broken += failed
+  if (failed > 1) throw new Error(`the failure was told ${failed} times`)
+  kernel.frames.release(page)
+}
+
+const marksOf = (random: SeededRandom): number =>
+  rarely(random, 40) ? odd(random) & 0xffff : rarely(random, 12) ? NETTXF.more_data : rarely(random, 4) ? NETTXF.csum_blank : 0
+
+function netTransmit({ hub, back, front, reached }: FuzzHost, random: SeededRandom, staging: Staging): void {
+  const pages = granted(front.kernel, BACK, 6)
+  const ring = pages.bases[0]!
+  hub.bytes.fill(0, ring, ring + 4096)
+  const bridge = new Bridge({ now: () => hub.clock.now() })
+  let frames = 0
+  bridge.open({ onFrame: () => { frames += 1 } })
+  const statistics = { framesIn: 0, bytesIn: 0, framesOut: 0, bytesOut: 0, errors: 0, dropped: 0 }
+  const link = bridge.attach({ deliver: () => undefined, flush: () => undefined })
+  const services = { grants: back.kernel.hypercalls, domain: FRONT, staging, statistics }
+  const server = new TransmitServer(services, ring, { link, notify: () => undefined })
+  const attack: Attack = { random, hub, ring, entrySize: NetifTxRequest.size, entries: 256, producer: 'reqProd' }
+  for (let step = 0; step < 24; step += 1) {
+    const count = below(random, 24)
+    for (let i = 0; i < count; i += 1) {
+      const at = entryOf(attack, i)
+      NetifTxRequest.gref.set(hub.view, at, rarely(random, 20) ? odd(random) : pages.refs[below(random, pages.refs.length)]!)
+      NetifTxRequest.offset.set(hub.view, at, rarely(random, 20) ? odd(random) & 0xffff : below(random, 2000))
+      NetifTxRequest.flags.set(hub.view, at, i === count - 1 && !rarely(random, 20) ? 0 : marksOf(random))
+      NetifTxRequest.packetSize.set(hub.view, at, rarely(random, 10) ? odd(random) & 0xffff : 14 + below(random, 1500))
+    }
+    produce(attack, count)
+    disturb(attack)
+    server.serve()
+  }
+  reached.served += statistics.framesIn
+  reached.refused += statistics.errors
+  reached.broken += server.broken ? 1 : 0
+  if (frames > statistics.framesIn) throw new Error('a frame was made up')
+  link.detach()
+  pages.release()
+}
+
+function netReceive({ hub, back, front, reached }: FuzzHost, random: SeededRandom, staging: Staging): void {
+  const pages = granted(front.kernel, BACK, 6)
+  const ring = pages.bases[0]!
+  hub.bytes.fill(0, ring, ring + 4096)
+  const statistics = { framesIn: 0, bytesIn: 0, framesOut: 0, bytesOut: 0, errors: 0, dropped: 0 }
+  const services = { grants: back.kernel.hypercalls, domain: FRONT, staging, statistics }
+  const features = { scatter: below(random, 2) === 0, checksumBlank: below(random, 2) === 0, checksumBlankIpv6: below(random, 2) === 0 }
+  const server = new ReceiveServer(services, ring, { features, notify: () => undefined })
+  const attack: Attack = { random, hub, ring, entrySize: NetifRxRequest.size, entries: 256, producer: 'reqProd' }
+  for (let step = 0; step < 24; step += 1) {
+    const count = below(random, 40)
+    for (let i = 0; i < count; i += 1) {
+      const at = entryOf(attack, i)
+      NetifRxRequest.id.set(hub.view, at, odd(random) & 0xffff)
+      NetifRxRequest.gref.set(hub.view, at, rarely(random, 12) ? odd(random) : pages.refs[below(random, pages.refs.length)]!)
+    }
+    produce(attack, count)
+    disturb(attack)
+    for (let i = below(random, 40); i > 0; i -= 1) {
+      server.deliver({ bytes: new Uint8Array(14 + below(random, below(random, 8) === 0 ? 60_000 : 1500)), checksumBlank: below(random, 4) === 0, validated: false })
+    }
+    server.serve()
+  }
+  reached.served += statistics.framesOut
+  reached.refused += statistics.dropped
+  reached.broken += server.broken ? 1 : 0
+  pages.release()
+}
+
+async function netFrontend({ hub, front, reached }: FuzzHost, random: SeededRandom): Promise<void> {
+  const { kernel } = front
+  const nodes: Record<string, string> = {}
+  let closed = 0
+  const device = {
+    kernel, otherEnd: BACK, id: '0', path: 'device/vif/0',
+    read: async () => '00:16:3e:00:00:01', readOtherNumber: async () => 1,
+    writeTogether: async (written: Record<string, string>) => void Object.assign(nodes, written),
+    close: async () => { closed += 1 },
+  }
+  // The interface uses these members of a device and no others.
+  const nic = new Nic(device as unknown as FrontendDevice)
+  await nic.publish()
+  nic.begin()
+  nic.onFrame(() => { reached.served += 1 })
+  const base = (name: string): number => GrantEntryV1.frame.get(hub.view, front.grantEntry(Number(nodes[name]))!) * 4096
+  const rings = [base('tx-ring-ref'), base('rx-ring-ref')] as const
+  for (let step = 0; step < 24; step += 1) {
+    const receive = !rarely(random, 3)
+    const attack: Attack = {
+      random, hub, ring: rings[receive ? 1 : 0], entrySize: receive ? 8 : 12, entries: 256, producer: 'rspProd',
+    }
+    const outstanding = Sring.reqProd.get(hub.view, attack.ring) - Sring.rspProd.get(hub.view, attack.ring)
+    const count = Math.max(0, Math.min(outstanding, below(random, 12)))
+    for (let i = 0; i < count; i += 1) {
+      const at = entryOf(attack, i)
+      // The identifier of a request stands at another place than that of its response on the transmit ring only.
+      const id = hub.view.getUint16(at + (receive ? 0 : 8), true)
+      hub.view.setUint16(at, rarely(random, 80) ? odd(random) & 0xffff : id, true)
+      if (!receive) {
+        hub.view.setInt16(at + 2, below(random, 3) - 2, true)
+        continue
+      }
+      NetifRxResponse.offset.set(hub.view, at, rarely(random, 80) ? odd(random) & 0xffff : 0)
+      NetifRxResponse.flags.set(hub.view, at, rarely(random, 10) ? odd(random) & 0xffff : 0)
+      NetifRxResponse.status.set(hub.view, at, rarely(random, 10) ? (odd(random) << 16) >> 16 : below(random, 1514))
+    }
+    produce(attack, count)
+    if (rarely(random, 4)) disturb(attack)
+    if (nic.connected && below(random, 2) === 0 && !nic.send(new Uint8Array(60))) reached.refused += 1
+    front.setPending(Number(nodes['event-channel-rx']))
+    front.runner.run(1_000_000)
+  }
+  nic.disconnect()
+  reached.broken += closed
+  if (closed > 1) throw new Error(`the interface was closed ${closed} times`)
+}
+
+/** Pages that nobody was granted: whatever is written into one of them was written where it must not be. */
+function canaries({ front, back }: FuzzHost): () => void {
+  const pages = [front, back].map(({ kernel }) => kernel.frames.allocate())
+  for (const page of pages) page.bytes.fill(0xa5)
+  return () => {
+    if (pages.some((page) => page.bytes.some((byte) => byte !== 0xa5))) throw new Error('a page that was not granted was written')
+  }
+}
+
+/** Runs sequences `first` to `first + count - 1`; the error of a failing one names it. */
+export async function fuzz(target: Target, count: number, first = 0): Promise<Reached> {
+  const host = await fuzzHost()
+  const checkCanaries = canaries(host)
+  const staging = new Staging(host.back.kernel)
+  const before = { front: host.front.kernel.frames.free, back: host.back.kernel.frames.free }
+  for (let sequence = first; sequence < first + count; sequence += 1) {
+    const random = new SeededRandom(sequence)
+    try {
+      if (target === 'block back-end') await blockBackend(host, random)
+      else if (target === 'block front-end') blockFrontend(host, random)
+      else if (target === 'net transmit') netTransmit(host, random, staging)
+      else if (target === 'net receive') netReceive(host, random, staging)
+      else await netFrontend(host, random)
+      check(host, before)
+      checkCanaries()
+    } catch (error) {
+      throw new Error(`${target}, sequence ${sequence}`, { cause: error })
+    }
+  }
+  return host.reached
+}
+
+/** Nothing may be left of a sequence. */
+function check({ hub, front, back }: FuzzHost, before: { readonly front: number; readonly back: number }): void {
+  const left = {
+    mappings: hub.mappings, granted: front.kernel.grants.granted, counted: back.kernel.grants.mappings,
+    front: before.front - front.kernel.frames.free, back: before.back - back.kernel.frames.free,
+  }
+  if (Object.values(left).some((value) => value !== 0)) throw new Error(`left behind: ${JSON.stringify(left)}`)
+}
+
