@@ -1,1 +1,17 @@
-export {}
+/**
+ * Xen as a library. This is what most users need: a host, its domains, and what they say. Each layer is a subpath of
+ * its own (`paravirt/hypervisor`, `paravirt/xenstore`, `paravirt/guest`, ...).
+ *
+ * @module
+ */
+export { XenError } from './util/index.ts'
+export type { EventSource, XenErrorCode, XenErrorDetails } from './util/index.ts'
+export { Domain, DomainConsole, Host, MemoryFiles, embeddedKernel, formatDomainList, parseDescription, parseGrubConf } from './toolstack/index.ts'
+export type {
+  Action, Actions, BootDescription, BootWarning, ClockKind, ConfigWarning, CreateOptions, CreateProgress, DiskConfig,
+  DomainConfig, DomainOptions, DomainReference, DomainSummary, FileReader, HostEvent, HostOptions, KernelSource,
+  MemoryProgress, NicConfig, Operation, OperationOptions, ShutdownProgress, ShutdownReasonName, UntilOptions,
+  WaitForOptions,
+} from './toolstack/index.ts'
+export { GuestKernel } from './guest/index.ts'
+export type { GuestProgram } from './guest/index.ts'

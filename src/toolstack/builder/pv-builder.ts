@@ -7,7 +7,6 @@ import type { ControlInterface } from '../../hypervisor/index.ts'
 import type { DomId, EventPort, GrantRef, Mfn } from '../../util/index.ts'
 import { PAGE_SIZE } from '../../x86/index.ts'
 import type { KernelImage } from '../image/kernel-image.ts'
-import { writeHypercallPage } from './hypercall-page.ts'
 import { initialContext } from './initial-context.ts'
 import { planLayout, type DomainLayout } from './layout.ts'
 import { writePageTables } from './page-tables.ts'
@@ -89,7 +88,6 @@ function writeContents(writer: DomainWriter, layout: DomainLayout, build: PvBuil
   for (const segment of image.segments) {
     writer.write(segment.physical + image.virtualOffset - image.virtualBase, segment.bytes)
   }
-  if (image.hypercallPage !== undefined) writeHypercallPage(writer.page((image.hypercallPage - image.virtualBase) / PAGE_SIZE))
   if (ramdisk !== undefined && layout.ramdisk !== undefined) writer.write(layout.ramdisk.pfn * PAGE_SIZE, ramdisk)
   writeFrameList(writer, layout)
   writePageTables(layout.mappings, {
@@ -104,6 +102,9 @@ export function buildPvDomain(control: ControlInterface, build: PvBuild): BuiltD
   const layout = planLayout({ image, totalPages: build.pages, ramdiskSize: build.ramdisk?.length })
   const writer = new DomainWriter(control, domid, control.populatePhysmap(domid, build.pages, 0))
   writeContents(writer, layout, build)
+  if (image.hypercallPage !== undefined) {
+    control.writeHypercallPage(domid, writer.frameOf((image.hypercallPage - image.virtualBase) / PAGE_SIZE))
+  }
   const storeFrame = writer.frameOf(layout.store.pfn)
   const consoleFrame = writer.frameOf(layout.console.pfn)
   const startInfo = writer.view(layout.startInfo.pfn)

@@ -19,7 +19,7 @@ export interface BootWarning {
 export interface XenOptions {
   readonly dom0Memory?: Dom0Memory
   readonly dom0Vcpus?: { readonly min: number; readonly max: number }
-  readonly scheduler?: string
+  readonly scheduler?: (typeof SCHEDULERS)[number]
 }
 
 /** Options about serial lines, logging, firmware and hardware: understood, and without any meaning on this host. */
@@ -41,8 +41,8 @@ const NOT_IMPLEMENTED = new Set(`
   vwfi vpmu hmp-unsafe argo pv pvshim buddy-alloc-size ept unrestricted_guest viridian altp2m`
   .trim().split(/\s+/))
 
-/** Schedulers by the names that Xen knows. */
-const SCHEDULERS = ['credit', 'credit2', 'rtds', 'arinc653', 'null'] as const
+/** Schedulers by the names that Xen gives them. */
+const SCHEDULERS = ['credit', 'credit2', 'rtds', 'null'] as const
 
 type Draft = { -readonly [K in keyof XenOptions]: XenOptions[K] }
 
@@ -57,12 +57,15 @@ const FOLLOWED: Readonly<Record<string, (draft: Draft, value: string) => boolean
     const [, min, , max] = /^([0-9]{1,4})?(-)?([0-9]{1,4})?$/.exec(value) ?? []
     if (min === undefined && max === undefined) return false
     const exact = !value.includes('-')
-    draft.dom0Vcpus = { min: Number(min ?? 1), max: exact ? Number(min) : Number(max ?? 8192) }
-    return draft.dom0Vcpus.min >= 1 && draft.dom0Vcpus.max >= draft.dom0Vcpus.min
+    const wanted = { min: Number(min ?? 1), max: exact ? Number(min) : Number(max ?? 8192) }
+    const sound = wanted.min >= 1 && wanted.max >= wanted.min
+    if (sound) draft.dom0Vcpus = wanted
+    return sound
   },
   sched: (draft, value) => {
-    draft.scheduler = value
-    return SCHEDULERS.includes(value as (typeof SCHEDULERS)[number])
+    const found = SCHEDULERS.find((name) => name === value)
+    if (found !== undefined) draft.scheduler = found
+    return found !== undefined
   },
   // Dom0 is always a PV guest here, which is what most of these words ask for.
   dom0: (_draft, value) => value.split(',').every((word) => ['pv', 'verbose', 'no-verbose', 'msr-relaxed', 'no-msr-relaxed'].includes(word)),
@@ -82,10 +85,7 @@ export function parseXenOptions(commandLine: string): { readonly options: XenOpt
     const value = equals < 0 ? '' : word.slice(equals + 1)
     const plain = name.replace(/^no-/, '')
     if (Object.hasOwn(FOLLOWED, name)) {
-      const before = { ...options }
       if (FOLLOWED[name]!(options, value)) continue
-      for (const key of Object.keys(options) as (keyof Draft)[]) delete options[key]
-      Object.assign(options, before)
       warnings.push(warning(name, 'bad value', `has no effect: \`${value}\` is not a value for it`))
     } else if (NOT_IMPLEMENTED.has(name)) {
       warnings.push(warning(name, 'not implemented', 'has no effect: not implemented'))

@@ -1,7 +1,7 @@
 /**
  * The composition root: puts machine, hypervisor, XenStore and dom0 together, as told by settings and grub.conf.
  */
-import { VirtualClock, type ControlInterface, type HostClock } from '../../hypervisor/index.ts'
+import { VirtualClock, type HostClock, type Hypervisor } from '../../hypervisor/index.ts'
 import { SeededRandom, XenError } from '../../util/index.ts'
 import { XenStore, type LocalStore } from '../../xenstore/index.ts'
 import { parseGrubConf, type BootDescription } from '../grub-conf/grub-conf.ts'
@@ -23,7 +23,7 @@ const DEFAULT_DOM0 = 64
 /** What a host consists of. */
 export interface HostParts {
   readonly options: ResolvedHostOptions
-  readonly control: ControlInterface
+  readonly control: Hypervisor
   readonly clock: HostClock
   readonly loop: RunLoop
   readonly xenstore: XenStore
@@ -68,7 +68,9 @@ export async function bootHost(given: HostOptions): Promise<HostParts> {
     ? new RealTimeClock(options.instructionsPerSecond)
     : new VirtualClock({ instructionsPerSecond: options.instructionsPerSecond })
   const random = new SeededRandom(options.seed)
-  const control = createHypervisor({ options, clock, random, scheduler: bootDescription?.xen.scheduler })
+  const control = createHypervisor({
+    options, clock, random, scheduler: bootDescription?.xen.scheduler, commandLine: bootDescription?.hypervisor.commandLine ?? '',
+  })
   const failed: { current?: unknown } = {}
   const loop = new RunLoop(control, clock, (error) => { failed.current = error })
   const xenstore = new XenStore({ clock, domainExists: (domain) => control.listDomains().some(({ domid }) => domid === domain) })

@@ -2,7 +2,7 @@
  * A host: machine, hypervisor, dom0 with XenStore and consoles, and the guests. It composes the layers and offers what
  * xl and libxl offer; whoever needs one layer alone imports that.
  */
-import type { ControlInterface, HypervisorEvent } from '../../hypervisor/index.ts'
+import type { Hypervisor, HypervisorEvent } from '../../hypervisor/index.ts'
 import { EventHub, SeededRandom, XenError, type DomId, type EventSource } from '../../util/index.ts'
 import type { LocalStore, XenStore } from '../../xenstore/index.ts'
 import { ineffectiveOption, parseDescription, type ConfigWarning, type DescriptionOptions } from '../config/description-file.ts'
@@ -40,7 +40,7 @@ export class Host {
   /** What happens to domains. */
   readonly events: EventSource<HostEvent>
   /** The privileged control interface, at libxc's level. */
-  readonly hypervisor: ControlInterface
+  readonly hypervisor: Hypervisor
   readonly xenstore: XenStore
   /** Dom0's handle on XenStore. */
   readonly store: LocalStore

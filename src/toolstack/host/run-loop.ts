@@ -121,12 +121,13 @@ export class RunLoop {
   private async work(): Promise<void> {
     await turn()
     while (!this.stopped) {
+      if (this.settlers.length > 0) await this.trySettle()
       this.kicked = false
       const result = this.control.run(this.limits())
       await turn()
-      this.ask()
+      // Whoever has waited goes on before the guests do.
+      if (this.ask()) await turn()
       if (this.stopped) break
-      if (this.settlers.length > 0 && !this.kicked && this.quiet()) this.settle()
       if (this.kicked || result.kind === 'limit' || result.kind === 'turn') continue
       if (result.kind === 'wait') await this.sleep(result.deadline)
       else if (!this.skipToDeadline()) break
@@ -144,19 +145,31 @@ export class RunLoop {
     return this.control.listDomains().every(({ blocked, paused, shutdown, crashed, dying }) => blocked || paused || shutdown || crashed || dying)
   }
 
+  /** Tells those who wait for it when nothing can run, now and after a turn of JavaScript. */
+  private async trySettle(): Promise<void> {
+    if (!this.quiet()) return
+    await turn()
+    if (this.ask()) await turn()
+    if (!this.quiet()) return
+    this.settle()
+    await turn()
+  }
+
   private settle(): void {
     const settlers = this.settlers
     this.settlers = []
     for (const resolve of settlers) resolve()
   }
 
-  /** Asks all conditions, and gives up those whose time is over. */
-  private ask(): void {
+  /** Asks all conditions, and gives up those whose time is over. True when somebody has waited long enough. */
+  private ask(): boolean {
     const now = this.clock.now()
+    const before = this.waiters.size
     for (const waiter of [...this.waiters]) {
       if (this.isMet(waiter)) waiter.resolve()
       else if (now >= waiter.deadline) waiter.reject(new XenError('TIMED_OUT', `${waiter.what} did not happen in time`))
     }
+    return this.waiters.size < before
   }
 
   private isMet(waiter: Waiter): boolean {

@@ -4,7 +4,7 @@
  * Reference: xen/docs/specs/libxc-migration-stream.pandoc; tools/libs/guest/xg_sr_save_x86_pv.c (the rules, not the code).
  */
 import { VcpuGuestContext } from '../../abi/index.ts'
-import { type ControlInterface, type FrameInfo, type VcpuContext, encodeVcpuContext } from '../../hypervisor/index.ts'
+import { type ControlInterface, type FrameInfo, type VcpuContext, decodeVcpuContext, encodeVcpuContext } from '../../hypervisor/index.ts'
 import { type DomId, type Mfn, XenError } from '../../util/index.ts'
 import { type CpuidLeaf, MAX_BATCH_PAGES, type MsrEntry, PAGE_TYPE, PAGE_TYPE_PINNED, type PageEntry, type SaveStreamWriter } from '../stream/index.ts'
 import { type PhysToMachine, readP2m } from './p2m.ts'
@@ -22,6 +22,8 @@ export interface ProcessorPolicy {
 
 /** Version of Xen whose ABI we speak. */
 const XEN_VERSION = { major: 4, minor: 17 } as const
+/** Page of start_info in guests written in TypeScript; the builder puts it there. */
+const TYPESCRIPT_START_INFO = 0
 /** Bytes of struct xen_domctl_ext_vcpucontext. */
 const EXTENDED_SIZE = 64
 
@@ -35,11 +37,18 @@ export interface WritePagesOptions {
   readonly onBatch?: (pages: number) => void | Promise<void>
 }
 
+/** What stands for the registers of a guest that has none: all zero, with the page of start_info where PV guests have it. */
+function withoutProcessor(): VcpuContext {
+  const blank = decodeVcpuContext(new DataView(new ArrayBuffer(VcpuGuestContext.size)), 0)
+  return { ...blank, user: { ...blank.user, rdx: BigInt(TYPESCRIPT_START_INFO) } }
+}
+
 /** Writes one domain's image. */
 export class PvImageWriter {
   private readonly control: SaveControl
   private readonly domain: DomId
   private readonly writer: SaveStreamWriter
+  private readonly hasProcessor: boolean
   private p2m: PhysToMachine
 
   /** Throws INVALID_STATE when the guest has no usable p2m. */
@@ -47,6 +56,7 @@ export class PvImageWriter {
     this.control = control
     this.domain = domain
     this.writer = writer
+    this.hasProcessor = control.domainInfo(domain).kind === 'pv'
     this.p2m = readP2m(control, domain)
   }
 
@@ -123,8 +133,15 @@ export class PvImageWriter {
 
   /** The pfn of an own frame, when machine-to-physical and p2m agree on it. */
   private ownPfn(frame: Mfn): number | undefined {
+    if (!this.hasProcessor) return this.knownPfn(frame)
     const pfn = this.control.machineToPhys(frame)
     return pfn !== undefined && this.p2m.entries[pfn] === frame ? pfn : undefined
+  }
+
+  /** A guest in TypeScript does not keep the machine's table. */
+  private knownPfn(frame: Mfn): number | undefined {
+    const pfn = this.p2m.entries.indexOf(frame)
+    return pfn < 0 ? undefined : pfn
   }
 
   private pfnOf(frame: number, what: string): number {
@@ -155,7 +172,7 @@ export class PvImageWriter {
   }
 
   private async writeVcpu(vcpu: number): Promise<void> {
-    const context = this.portable(this.control.getVcpuContext(this.domain, vcpu), vcpu)
+    const context = this.hasProcessor ? this.portable(this.control.getVcpuContext(this.domain, vcpu), vcpu) : withoutProcessor()
     const blob = new Uint8Array(VcpuGuestContext.size)
     encodeVcpuContext(context, new DataView(blob.buffer), 0)
     await this.writer.writeImageRecord({ type: 'vcpu-basic', vcpu, blob })

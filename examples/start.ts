@@ -1,0 +1,143 @@
+/**
+ * Boots a host from examples/boot/grub.conf and runs one guest on it.
+ *
+ *   npm start                              the domain of examples/xen/fc4, on the embedded kernel
+ *   npm start -- FILE [--until PATTERN]    any description file, its console connected to this terminal
+ *
+ * With a FILE it ends when the domain ends (exit status 0 after a power-off, 1 otherwise), with status 0 as soon as the
+ * console has shown PATTERN, or when Ctrl-] is typed.
+ */
+import { readFile } from 'node:fs/promises'
+import { resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { Host, XenError, embeddedKernel, formatDomainList, type Domain } from '../src/index.ts'
+import { optionalDecompressor } from '../src/decompress/index.ts'
+import { nodeFiles } from '../src/node/index.ts'
+
+const HOST_MEMORY = '1G'
+const GRUB_CONF = fileURLToPath(new URL('boot/grub.conf', import.meta.url))
+const FC4 = fileURLToPath(new URL('xen/fc4', import.meta.url))
+/** Ctrl-] leaves the console, as it does with `xl console`. */
+const LEAVE = 0x1d
+
+/** What was asked for on the command line. */
+interface Arguments {
+  readonly file: string | undefined
+  readonly until: RegExp | undefined
+}
+
+function parseArguments(words: readonly string[]): Arguments {
+  let file: string | undefined
+  let until: RegExp | undefined
+  const rest = [...words]
+  for (let word = rest.shift(); word !== undefined; word = rest.shift()) {
+    if (word === '--until') {
+      const pattern = rest.shift()
+      if (pattern === undefined) throw new XenError('INVALID_ARGUMENT', '--until needs a pattern')
+      until = new RegExp(pattern)
+    } else if (word.startsWith('-') || file !== undefined) {
+      throw new XenError('INVALID_ARGUMENT', `unexpected argument ${word}; usage: npm start [-- FILE [--until PATTERN]]`)
+    } else file = word
+  }
+  return { file, until }
+}
+
+const show = (host: Host): void => void process.stdout.write(`\n${formatDomainList(host.listDomains())}\n`)
+
+async function boot(clock: 'virtual' | 'realtime'): Promise<Host> {
+  const host = await Host.boot({
+    memory: HOST_MEMORY, grubConf: await readFile(GRUB_CONF, 'utf8'), clock, files: nodeFiles(), decompress: optionalDecompressor,
+  })
+  for (const warning of host.warnings) console.error(`warning: ${warning.message}`)
+  host.events.on('warning', ({ warning }) => console.error(`warning: ${warning.message}`))
+  return host
+}
+
+/** Prints a console until it closes. */
+async function print(domain: Domain): Promise<void> {
+  for await (const bytes of domain.console) process.stdout.write(bytes)
+}
+
+/** `npm start`: everything from the host's boot to the guest's power-off. */
+async function tour(): Promise<number> {
+  const host = await boot('virtual')
+  show(host)
+  console.log('dom0 is to have 512 MiB (xm mem-set 0 512)')
+  await host.setMemTarget(0, 512)
+  console.log('creating the domain of examples/xen/fc4, on the embedded kernel (xm create fc4)\n')
+  const domain = await host.createDomain(await readFile(FC4, 'utf8'), { source: 'examples/xen/fc4', kernel: embeddedKernel() })
+  const printed = print(domain)
+  await domain.console.waitFor('mini> ')
+  await domain.console.write('mem\r')
+  await domain.console.waitFor('mini> ')
+  show(host)
+  console.log('shutting it down (xm shutdown fc4)')
+  await domain.shutdown()
+  await printed
+  await host.settled()
+  show(host)
+  await host.shutdown()
+  return 0
+}
+
+/** Types what comes from the terminal into the console. */
+function connectTerminal(domain: Domain, leave: () => void): () => void {
+  const { stdin } = process
+  const type = (data: Buffer): void => {
+    if (data.includes(LEAVE)) return leave()
+    // A guest that is gone, or does not read, loses what was typed.
+    domain.console.write(data).catch((error: unknown) => {
+      if (!XenError.is(error)) throw error
+    })
+  }
+  if (stdin.isTTY) stdin.setRawMode(true)
+  stdin.on('data', type)
+  return () => {
+    stdin.off('data', type)
+    if (stdin.isTTY) stdin.setRawMode(false)
+    stdin.pause()
+  }
+}
+
+/** `npm start -- FILE`: one guest, connected to this terminal. */
+async function run(file: string, until: RegExp | undefined): Promise<number> {
+  const host = await boot('realtime')
+  const text = await readFile(file, 'utf8')
+  const isTour = resolve(file) === FC4
+  const domain = await host.createDomain(text, { source: file, ...(isTour ? { kernel: embeddedKernel() } : {}) })
+  // An idle guest leaves nothing to wait for but the terminal, which may be closed.
+  const alive = setInterval(() => undefined, 1 << 30)
+  const left = new AbortController()
+  const disconnect = connectTerminal(domain, () => left.abort())
+  const printed = print(domain)
+  const ended = async (): Promise<number> => {
+    const reason = await domain.waitForShutdown({ signal: left.signal })
+    await host.settled()
+    await Promise.race([printed, host.settled()])
+    console.error(`\ndomain ${domain.name} ended: ${reason}`)
+    return reason === 'poweroff' ? 0 : 1
+  }
+  const shown = async (pattern: RegExp): Promise<number> => {
+    await domain.console.waitFor(pattern)
+    return 0
+  }
+  try {
+    return await Promise.race([ended(), ...(until === undefined ? [] : [shown(until)])])
+  } catch (error) {
+    if (left.signal.aborted) return 0
+    throw error
+  } finally {
+    disconnect()
+    clearInterval(alive)
+    await host.shutdown()
+  }
+}
+
+try {
+  const { file, until } = parseArguments(process.argv.slice(2))
+  process.exitCode = file === undefined ? await tour() : await run(file, until)
+} catch (error) {
+  if (!XenError.is(error)) throw error
+  console.error(`error: ${error.message}`)
+  process.exitCode = 1
+}

@@ -1,0 +1,33 @@
+/** Puts a hypervisor on a machine: processors for binary guests come from the machine, time from the host's clock. */
+import { Hypervisor, type HostClock } from '../../hypervisor/index.ts'
+import { Machine } from '../../machine/index.ts'
+import type { Random } from '../../util/index.ts'
+import type { ResolvedHostOptions } from './host-options.ts'
+
+/** What a hypervisor is made from. */
+export interface HypervisorSettings {
+  readonly options: ResolvedHostOptions
+  readonly clock: HostClock
+  readonly random: Random
+  /** Name of the scheduler; Xen's default when undefined. */
+  readonly scheduler: 'credit' | 'credit2' | 'rtds' | 'null' | undefined
+  /** Xen's own command line. */
+  readonly commandLine: string
+}
+
+/** Frames of the host that the hypervisor keeps for itself: one entry of eight bytes for each frame, and its mapping. */
+const overheadBytes = (mebibytes: number): number => Math.ceil(mebibytes / 512) * 2 ** 20 + 2 ** 20
+
+/** Makes machine and hypervisor. */
+export function createHypervisor({ options, clock, random, scheduler, commandLine }: HypervisorSettings): Hypervisor {
+  const machine = new Machine({ memoryBytes: options.memory * 2 ** 20 + overheadBytes(options.memory) })
+  return new Hypervisor({
+    memory: machine.memory, clock, random, commandLine,
+    createProcessor: (settings) => machine.createProcessor(settings),
+    physicalCpus: options.cpus,
+    // One tick for each instruction of virtual time.
+    tscKilohertz: Math.round(options.instructionsPerSecond / 1000),
+    bootTime: BigInt(options.bootTime.getTime()) * 1_000_000n,
+    ...(scheduler === undefined ? {} : { scheduler }),
+  })
+}

@@ -1,0 +1,104 @@
+/**
+ * Saving a domain: it is suspended, its image is written in the format of `xl save`, and then it is destroyed, or goes
+ * on. When anything fails it goes on as if nothing had happened.
+ * Reference: xl(1), "save"; xen/docs/specs/libxl-migration-stream.pandoc.
+ */
+import type { DomId } from '../../util/index.ts'
+import type { DomainConfig } from '../config/domain-config.ts'
+import { domainPath } from '../host/domain-nodes.ts'
+import { kernelName, ramdiskName, type KernelSource } from '../host/kernel-source.ts'
+import { abortedError, type OperationContext } from '../host/operation.ts'
+import { openOutput, SaveStreamWriter, type ByteOutput, type OpenOutput } from '../stream/index.ts'
+import { configToJson } from './config-json.ts'
+import { PvImageWriter } from './image-writer.ts'
+import { resumeInPlace, suspendGuest, type SuspendHost, type SuspendOptions, type SuspendProgress } from './suspend.ts'
+
+/** What saving needs of the host. */
+export interface SaveHost extends SuspendHost {
+  destroy(domid: DomId): Promise<void>
+}
+
+/** The domain to be saved. */
+export interface SavedDomain {
+  readonly id: DomId
+  readonly name: string
+  readonly uuid: string
+  readonly config: DomainConfig<KernelSource>
+}
+
+/** How a domain is saved. */
+export interface SaveOptions extends SuspendOptions {
+  /** What becomes of the domain once the image is complete. Default `destroy`; `resume` is `xl save -c`, `pause` is `xl save -p`. */
+  readonly afterwards?: 'destroy' | 'resume' | 'pause' | undefined
+}
+
+/** Steps of saving a domain. */
+export type SaveProgress =
+  | SuspendProgress
+  /** `pages` of `total` have been written. */
+  | { readonly type: 'pages'; readonly pages: number; readonly total: number; readonly bytes: number }
+  /** The target has everything. */
+  | { readonly type: 'written'; readonly pages: number; readonly bytes: number }
+
+/** The configuration that goes along: as created, with the memory that the domain is to have now. */
+export function currentConfig({ store }: Pick<SaveHost, 'store'>, domain: SavedDomain): string {
+  const { config, uuid, name } = domain
+  const target = Number(store.tryRead(`${domainPath(domain.id)}/memory/target`) ?? config.memory * 1024)
+  const memory = Math.min(config.maxMemory, Math.max(1, Math.ceil(target / 1024)))
+  return configToJson({ ...config, uuid, name, memory }, { kernel: kernelName(config.kernel), ramdisk: ramdiskName(config.ramdisk) })
+}
+
+/** A writer whose every write fails once the operation is aborted, even when the target takes its time. */
+export function abortableWriter(output: OpenOutput, what: string, signal: AbortSignal | undefined): SaveStreamWriter {
+  if (signal === undefined) return new SaveStreamWriter(output)
+  let onAbort: (() => void) | undefined
+  const aborted = new Promise<never>((_, reject) => {
+    onAbort = () => reject(abortedError(what, signal))
+    if (signal.aborted) onAbort()
+    else signal.addEventListener('abort', onAbort, { once: true })
+  })
+  aborted.catch(() => undefined)
+  return new SaveStreamWriter({ write: (chunk) => Promise.race([output.write(chunk), aborted]) })
+}
+
+async function writeImage(host: SaveHost, domain: SavedDomain, writer: SaveStreamWriter, context: OperationContext<SaveProgress>): Promise<number> {
+  await writer.writeXlHeader(currentConfig(host, domain))
+  await writer.writeContainerHeader()
+  await writer.writeContainerRecord({ type: 'libxc-context' })
+  const image = new PvImageWriter(host.control, domain.id, writer)
+  const total = image.pageCount
+  let pages = 0
+  await image.writeStart({ cpuid: [], msrs: [] })
+  await image.writePages(Array.from({ length: total }, (_, pfn) => pfn), {
+    onBatch: (count) => {
+      context.check()
+      pages += count
+      context.report({ type: 'pages', pages, total, bytes: writer.offset })
+    },
+  })
+  await image.writeEnd()
+  await image.writeFinish()
+  await writer.writeContainerRecord({ type: 'end' })
+  return pages
+}
+
+/** Saves a domain. What it has done is undone by the context when a later step throws; `target` is aborted then. */
+export async function saveDomain(
+  host: SaveHost,
+  domain: SavedDomain,
+  target: ByteOutput,
+  options: SaveOptions & { readonly context: OperationContext<SaveProgress> },
+): Promise<void> {
+  const { context, afterwards = 'destroy' } = options
+  const output = openOutput(target)
+  context.undo((cause) => output.abort(cause).catch(() => undefined))
+  await suspendGuest(host, domain.id, context, options)
+  const writer = abortableWriter(output, `saving domain ${domain.id}`, context.signal)
+  const pages = await writeImage(host, domain, writer, context)
+  await output.close()
+  context.check()
+  context.report({ type: 'written', pages, bytes: writer.offset })
+  if (afterwards === 'destroy') return host.destroy(domain.id)
+  if (afterwards === 'pause') host.control.pauseDomain(domain.id)
+  resumeInPlace(host, domain.id)
+}

@@ -1,0 +1,86 @@
+/**
+ * Suspending a guest: the toolstack asks, the guest gets ready and shuts itself down with reason "suspend". Until it is
+ * destroyed it can be let go on where it is, as if nothing had happened.
+ * Reference: docs/misc/xenstore-paths.pandoc, control/shutdown; sched.h, SHUTDOWN_suspend.
+ */
+import { SHUTDOWN } from '../../abi/index.ts'
+import type { ControlInterface } from '../../hypervisor/index.ts'
+import { XenError, type DomId } from '../../util/index.ts'
+import type { LocalStore } from '../../xenstore/index.ts'
+import { domainPath } from '../host/domain-nodes.ts'
+import type { OperationContext } from '../host/operation.ts'
+import type { RunLoop } from '../host/run-loop.ts'
+
+/** What suspending needs of the host. */
+export interface SuspendHost {
+  readonly control: ControlInterface
+  readonly store: LocalStore
+  readonly loop: RunLoop
+  /** The domain runs on: whoever took its suspend for an end should forget it. */
+  onResumed(domid: DomId): void
+}
+
+/** Steps of suspending a guest. */
+export type SuspendProgress =
+  /** The request stands in XenStore. */
+  | { readonly type: 'suspend-requested' }
+  /** The guest has stopped; its memory does not change any more. */
+  | { readonly type: 'suspended' }
+
+/** How a guest is asked. */
+export interface SuspendOptions {
+  /** Nanoseconds of host time after which the guest is taken not to listen. Default: a minute, as libxl has it. */
+  readonly timeout?: number | undefined
+}
+
+const MINUTE = 60e9
+/** What SCHEDOP_shutdown returns in a guest whose suspend was cancelled. */
+const CANCELLED = 1
+
+/** Lets a suspended domain go on where it is. */
+export function resumeInPlace(host: SuspendHost, domid: DomId): void {
+  host.control.resumeDomain(domid, CANCELLED)
+  host.onResumed(domid)
+  host.loop.kick()
+}
+
+const isSuspended = ({ control }: SuspendHost, domid: DomId): boolean => control.domainInfo(domid).shutdownReason === SHUTDOWN.suspend
+
+/** Throws when a domain cannot be suspended as it is. */
+function checkRunning({ control }: SuspendHost, domid: DomId): void {
+  const { paused, shutdownReason, dying } = control.domainInfo(domid)
+  const why = dying || shutdownReason !== undefined ? 'has ended' : paused ? 'is paused: it cannot get ready to be suspended' : undefined
+  if (why !== undefined) throw new XenError('INVALID_STATE', `domain ${domid} ${why}`, { details: { domain: domid } })
+}
+
+/**
+ * Suspends a guest. If the operation fails later, the guest goes on. A guest that has taken the request but is not done
+ * when the caller gives up is waited for, so that it does not stop behind everybody's back.
+ */
+export async function suspendGuest(
+  host: SuspendHost,
+  domid: DomId,
+  context: Pick<OperationContext<SuspendProgress>, 'report' | 'undo' | 'signal'>,
+  options: SuspendOptions = {},
+): Promise<void> {
+  const { store, loop, control } = host
+  const node = `${domainPath(domid)}/control/shutdown`
+  const ended = (): boolean => !control.hasDomain(domid) || control.domainInfo(domid).shutdownReason !== undefined
+  const timeout = options.timeout ?? MINUTE
+  if (!isSuspended(host, domid)) checkRunning(host, domid)
+  context.undo(async () => {
+    if (!control.hasDomain(domid)) return
+    if (store.tryRead(node) === 'suspend') return store.write(node, '')
+    if (!ended()) await loop.until(`domain ${domid} to finish its suspend`, ended, { timeout }).catch(() => undefined)
+    if (control.hasDomain(domid) && isSuspended(host, domid)) resumeInPlace(host, domid)
+  })
+  if (!isSuspended(host, domid)) {
+    store.write(node, 'suspend')
+    context.report({ type: 'suspend-requested' })
+    await loop.until(`domain ${domid} to be suspended`, ended, { timeout, signal: context.signal })
+  }
+  if (!control.hasDomain(domid) || !isSuspended(host, domid)) {
+    throw new XenError('INVALID_STATE', `domain ${domid} ended instead of being suspended`, { details: { domain: domid } })
+  }
+  context.report({ type: 'suspended' })
+}

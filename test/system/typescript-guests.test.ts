@@ -1,0 +1,195 @@
+import { afterEach, describe, expect, test } from 'vitest'
+import { Host, formatDomainList, type GuestProgram, type HostOptions } from '../../src/index.ts'
+import { withoutLeaks } from '../../src/testing/index.ts'
+import type { DomId, EventPort, GrantRef } from '../../src/util/index.ts'
+
+const hosts: Host[] = []
+async function boot(options: HostOptions = {}): Promise<Host> {
+  const host = await Host.boot({ memory: 64, dom0Memory: 8, ...options })
+  hosts.push(host)
+  return host
+}
+afterEach(async () => {
+  for (const host of hosts.splice(0)) await host.shutdown()
+})
+
+/** Says hello, answers lines, and lives until it is told to end. */
+const echo: GuestProgram = async (kernel) => {
+  kernel.console!.log(`hello from domain ${kernel.domain}, ${await kernel.store!.read('name')}`)
+  for await (const line of kernel.console!.lines()) kernel.console!.log(`you said: ${line}`)
+}
+
+describe('a host', () => {
+  test('boots, lists dom0 alone, and shuts down', async () => {
+    const host = await boot({ dom0Memory: 16 })
+    expect(host.listDomains()).toMatchObject([{ name: 'Domain-0', id: 0, memory: 16, vcpus: 1 }])
+    expect(formatDomainList(host.listDomains())).toMatch(/^Name .*\nDomain-0 +0 +16 +1 +[r-][b-]---- +0\.\d\n$/)
+    await host.shutdown()
+    expect(() => host.domain(1)).toThrow(expect.objectContaining({ code: 'DOMAIN_NOT_FOUND' }))
+    await expect(host.createDomain({ name: 'late' })).rejects.toMatchObject({ code: 'CLOSED' })
+  })
+
+  test('follows a grub.conf', async () => {
+    const host = await Host.bootFromGrub('title X\nkernel /boot/xen.gz dom0_mem=24M sched=fast\nmodule /vmlinuz ro', { memory: 64 })
+    hosts.push(host)
+    expect(host.listDomains()).toMatchObject([{ memory: 24 }])
+    expect(host.dom0.kernel.boot.commandLine).toBe('ro')
+    expect(host.warnings.map(({ option }) => option)).toContain('sched')
+  })
+
+  test("changes dom0's memory", async () => {
+    const host = await boot({ dom0Memory: 32 })
+    const pages: number[] = []
+    const operation = host.setMemTarget(0, 16)
+    operation.progress.on('memory', (event) => pages.push(event.pages))
+    await operation
+    expect(host.listDomains()[0]?.memory).toBe(16)
+    expect(pages.at(0)).toBe(32 * 256)
+    expect(pages.at(-1)).toBe(16 * 256)
+    await host.setMemTarget(0, 20)
+    expect(host.listDomains()[0]?.memory).toBe(20)
+    await expect(host.setMemTarget(0, 4096)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
+  })
+})
+
+describe('a guest written in TypeScript', () => {
+  test('talks on its console and ends when it is told to', async () => {
+    const host = await boot()
+    await withoutLeaks(host, async () => {
+      const domain = await host.createDomain({ name: 'echo', memory: 4, kernel: echo })
+      await domain.console.waitFor('hello from domain 1, echo')
+      await domain.console.write('good morning\r')
+      await domain.console.waitFor('you said: good morning')
+      await host.settled()
+      expect(host.listDomains()).toMatchObject([{ id: 0 }, { name: 'echo', id: 1, memory: 4, state: '-b----' }])
+      const steps: string[] = []
+      const ending = domain.shutdown()
+      ending.progress.onAny((event) => steps.push(event.type))
+      expect(await ending).toBe('poweroff')
+      expect(steps).toEqual(['requested', 'acknowledged'])
+      await host.settled()
+      expect(host.domains()).toEqual([])
+    })
+  })
+
+  test('exchanges an event and a granted page with another', async () => {
+    const host = await boot()
+    const offer: GuestProgram = async (kernel) => {
+      const page = kernel.frames.allocate()
+      page.bytes.set(new TextEncoder().encode('greetings'))
+      const ref = kernel.grants.grant(2 as DomId, page.frame)
+      const port = kernel.events.allocateUnbound(kernel.domain, 2 as DomId)
+      await kernel.store!.write('data/offer', `${ref} ${port}`)
+      await kernel.event(port)
+      kernel.console!.log(`answered: ${new TextDecoder().decode(page.bytes.subarray(0, 6))}`)
+    }
+    const take: GuestProgram = async (kernel) => {
+      const [ref, port] = kernel.boot.commandLine.split(' ').map(Number)
+      const page = kernel.grants.map(1 as DomId, ref as GrantRef)
+      kernel.console!.log(`read: ${new TextDecoder().decode(page.bytes.subarray(0, 9))}`)
+      page.bytes.set(new TextEncoder().encode('thanks'))
+      const own = kernel.events.bindInterdomain(1 as DomId, port as EventPort)
+      kernel.events.notify(own)
+      kernel.grants.unmap(page)
+    }
+    const first = await host.createDomain({ name: 'offer', memory: 4, kernel: offer })
+    await host.until('the offer', () => host.store.exists('/local/domain/1/data/offer'))
+    const second = await host.createDomain({ name: 'take', memory: 4, kernel: take, commandLine: host.store.read('/local/domain/1/data/offer') })
+    await second.console.waitFor('read: greetings')
+    await first.console.waitFor('answered: thanks')
+  })
+
+  test('cannot map a page that it was not granted', async () => {
+    const host = await boot()
+    const thief: GuestProgram = (kernel) => {
+      try {
+        kernel.grants.map(0 as DomId, 8 as GrantRef)
+        kernel.console!.log('mapped')
+      } catch (error) {
+        kernel.console!.log(`refused: ${(error as { code: string }).code}`)
+      }
+    }
+    const domain = await host.createDomain({ name: 'thief', memory: 4, kernel: thief })
+    await domain.console.waitFor('refused: HYPERCALL_FAILED')
+  })
+
+  test('balloons to its target', async () => {
+    const host = await boot()
+    const domain = await host.createDomain({ name: 'b', memory: 8, maxMemory: 12, kernel: echo })
+    await domain.console.waitFor('hello')
+    await domain.setMemTarget(4)
+    expect(domain.summary().memory).toBe(4)
+    await domain.setMemTarget(12)
+    expect(domain.summary().memory).toBe(12)
+    await expect(domain.setMemTarget(13)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', details: { maximum: 12 } })
+  })
+
+  test('is paused and goes on', async () => {
+    const host = await boot()
+    let ticks = 0
+    const ticker: GuestProgram = async (kernel) => {
+      for (;;) {
+        await kernel.sleep(1e6)
+        ticks += 1
+      }
+    }
+    const domain = await host.createDomain({ name: 't', memory: 4, kernel: ticker }, { paused: true })
+    expect(domain.summary().state).toBe('--p---')
+    await host.settled()
+    expect(ticks).toBe(0)
+    domain.unpause()
+    await host.until('ten ticks', () => ticks >= 10)
+    domain.pause()
+    const then = ticks
+    await host.settled()
+    expect(ticks).toBe(then)
+    await domain.destroy()
+  })
+
+  test('that throws crashes alone: its action follows, the host goes on', async () => {
+    const host = await boot()
+    const errors: unknown[] = []
+    host.events.on('guest-error', ({ error }) => errors.push(error))
+    const domain = await host.createDomain({ name: 'bad', memory: 4, kernel: () => { throw new Error('oops') }, actions: { crash: 'preserve' } })
+    expect(await domain.waitForShutdown()).toBe('crash')
+    await host.settled()
+    expect(domain.summary().state).toBe('---sc-')
+    expect(errors).toMatchObject([{ message: 'oops' }])
+    await domain.destroy()
+    const next = await host.createDomain({ name: 'good', memory: 4, kernel: echo })
+    await next.console.waitFor('hello')
+  })
+
+  test('that reboots comes back under another number', async () => {
+    const host = await boot()
+    const domain = await host.createDomain({ name: 'again', memory: 4, kernel: echo })
+    await domain.console.waitFor('hello')
+    const restarted = host.events.once('domain-restarted')
+    expect(await domain.reboot()).toBe('reboot')
+    const { id, newId } = await restarted
+    expect([id, newId]).toEqual([1, 2])
+    await host.domain('again').console.waitFor('hello from domain 2, again')
+  })
+
+  test('runs twice exactly alike with the same seed', async () => {
+    const trace = async (seed: number): Promise<string> => {
+      const host = await boot({ seed })
+      const domain = await host.createDomain({
+        name: 'r', memory: 4, kernel: async (kernel) => {
+          for (let i = 0; i < 5; i += 1) {
+            await kernel.sleep(1000 + kernel.random.next() % 100_000)
+            kernel.console!.log(`${i} at ${kernel.now()}`)
+          }
+          kernel.shutdown('poweroff')
+        },
+      })
+      await domain.waitForShutdown()
+      await host.settled()
+      return domain.console.text() + host.now()
+    }
+    const first = await trace(5)
+    expect(first).toMatch(/4 at \d+/)
+    expect(await trace(5)).toBe(first)
+    expect(await trace(6)).not.toBe(first)
+  })
+})
