@@ -312,12 +312,20 @@ async function netFrontend({ hub, front, reached }: FuzzHost, random: SeededRand
   if (closed > 1) throw new Error(`the interface was closed ${closed} times`)
 }
 
-/** Pages that nobody was granted: whatever is written into one of them was written where it must not be. */
+/**
+ * Pages that nobody was granted: whatever is written into one of them was written where it must not be. They lie right
+ * behind those that a sequence is going to use.
+ */
 function canaries({ front, back }: FuzzHost): () => void {
-  const pages = [front, back].map(({ kernel }) => kernel.frames.allocate())
+  const pages = [front, back].flatMap(({ kernel: { frames } }) => {
+    const room = Array.from({ length: 8 }, () => frames.allocate())
+    const behind = Array.from({ length: 4 }, () => frames.allocate())
+    for (const page of room.reverse()) frames.release(page)
+    return behind
+  })
   for (const page of pages) page.bytes.fill(0xa5)
   return () => {
-    if (pages.some((page) => page.bytes.some((byte) => byte !== 0xa5))) throw new Error('a page that was not granted was written')
+    if (pages.some((page) => page.bytes[0] !== 0xa5 || page.bytes[4095] !== 0xa5)) throw new Error('a page that was not granted was written')
   }
 }
 
