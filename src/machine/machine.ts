@@ -3,9 +3,11 @@
  * runs a program without any hypervisor.
  */
 import { XenError } from '../util/index.ts'
-import { DEFAULT_PROCESSORS } from './memory-layout.ts'
+import { Engine } from './cpu/interpreter/engine.ts'
+import { MachineProcessor } from './cpu/processor.ts'
+import { DEFAULT_PROCESSORS, PROCESSOR_BYTES } from './memory-layout.ts'
 import { PhysicalMemory } from './physical-memory.ts'
-import type { Processor, ProcessorOptions } from './processor-types.ts'
+import type { ProcessorOptions } from './processor-types.ts'
 
 /** What a machine consists of. */
 export interface MachineOptions {
@@ -25,13 +27,21 @@ export interface MachineOptions {
 export class Machine {
   /** All frames; satisfies the hypervisor's GuestMemory. */
   readonly memory: PhysicalMemory
+  private readonly free: number[] = []
+  private engine: Engine | undefined
 
   constructor(options: MachineOptions) {
-    this.memory = new PhysicalMemory(options.memoryBytes, options.processors ?? DEFAULT_PROCESSORS)
+    const count = options.processors ?? DEFAULT_PROCESSORS
+    this.memory = new PhysicalMemory(options.memoryBytes, count)
+    const first = this.memory.layout.processors
+    for (let i = count - 1; i >= 0; i -= 1) this.free.push(first + i * PROCESSOR_BYTES)
   }
 
   /** Adds a processor, at reset for a bare one and in 64-bit user mode for a hosted one. */
-  createProcessor(options: ProcessorOptions): Processor {
-    throw new XenError('NOT_SUPPORTED', `no ${options.mode} processor yet`)
+  createProcessor(options: ProcessorOptions): MachineProcessor {
+    const base = this.free.pop()
+    if (base === undefined) throw new XenError('OUT_OF_RESOURCES', 'all processors of the machine are in use')
+    this.engine ??= new Engine(this.memory)
+    return new MachineProcessor(this.engine, base, { ...options, release: () => this.free.push(base) })
   }
 }

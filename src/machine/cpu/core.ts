@@ -413,8 +413,25 @@ export class Core {
 
   /** Host address of a code byte, 0 on a fault. */
   translateCode(address: number): number {
+    return this.translate(address, ACCESS.EXECUTE)
+  }
+
+  /** Host address of a byte for one of ACCESS, 0 on a fault. */
+  translate(address: number, access: number): number {
     State.faultAddress.setParts(this.view, this.base, lowPart(address), highPart(address))
-    return this.wasm.translate(this.base, ACCESS.EXECUTE) >>> 0
+    return this.wasm.translate(this.base, access) >>> 0
+  }
+
+  /** Enters a block into the jump cache for rip. */
+  rememberJump(block: number): void {
+    const { view, base } = this
+    const [low, high] = [State.rip.low(view, base), State.rip.high(view, base)]
+    const index = (low ^ ((low >>> 11) | (high << 21))) & (JUMP.entries - 1)
+    const entry = base + JUMP.offset + index * JUMP.entryBytes
+    view.setUint32(entry, low, true)
+    view.setUint32(entry + 4, high, true)
+    view.setUint32(entry + JUMP.context, State.context.get(view, base), true)
+    view.setUint32(entry + JUMP.block, block, true)
   }
 
   /** Ends a handler with an exception. */

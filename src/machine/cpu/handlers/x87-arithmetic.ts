@@ -1,0 +1,307 @@
+/**
+ * x87 arithmetic, comparisons, and everything else that works on the register stack alone or with one memory operand as its second
+ * source.
+ * Reference: Intel SDM volume 1, chapter 8; volume 2, the instructions' pages.
+ */
+import {
+  FLOAT_FLAG, Float80, REMAINDER, X87_STATUS, extract, loadConstant, loadDouble, loadInteger, loadSingle, remainder, scale,
+} from '../../softfloat/index.ts'
+import { RFLAGS } from '../../../x86/index.ts'
+import type { Core } from '../core.ts'
+import { X87_OPERAND } from '../lift/x87.ts'
+import { SLOT, STATUS } from '../state.ts'
+import type { Handler, Handlers } from './handler.ts'
+import {
+  control, delivered, isEmpty, moveTop, noteInstruction, pending, pop, pushInto, readRegister, report, setTag, stackFault, writeIndefinite, writeRegister,
+} from './x87-unit.ts'
+
+const { INVALID, DENORMAL, ZERO_DIVIDE } = FLOAT_FLAG
+const { C0, C1, C2, C3, CONDITIONS, SUPPRESSED } = X87_STATUS
+const ZERO = /* @__PURE__ */ new Float80()
+
+/** An instruction that waits for pending exceptions. */
+export const waiting = (body: (core: Core, record: number) => number | void): Handler => (core, record) => {
+  if (pending(core) !== STATUS.NEXT) return STATUS.FAULT
+  core.floats.x87.setControl(control(core))
+  const ended = body(core, record) ?? STATUS.NEXT
+  noteInstruction(core, record)
+  return ended
+}
+
+const isNaN80 = (value: Float80): boolean =>
+  (value.signExponent & 0x7fff) === 0x7fff && ((value.high & 0x7fff_ffff) | value.low) !== 0
+
+/** A signaling NaN in memory counts as one until the operation has seen it: undoes the quieting of the load. */
+function unquiet(value: Float80, loaded: number): void {
+  if ((loaded & INVALID) !== 0) value.high &= ~0x4000_0000
+}
+
+/** Reads the memory operand as an 80-bit value; returns DENORMAL when it was one. */
+function readOperand(core: Core, kind: number, out: Float80): number {
+  const unit = core.floats.x87
+  const address = core.address(SLOT.t3)
+  const { view } = core
+  // All masked: what is wrong with the operand is the operation's to report.
+  const inForce = unit.control
+  unit.setControl(0x37f)
+  let loaded = 0
+  if (kind === X87_OPERAND.single) loaded = loadSingle(unit, core.read32(address))
+  else if (kind === X87_OPERAND.double) {
+    const host = core.hostForRead(address, 8)
+    loaded = loadDouble(unit, view.getInt32(host, true), view.getInt32(host + 4, true))
+  } else {
+    const value = kind === X87_OPERAND.integer16 ? (core.read16(address) << 16) >> 16 : core.read32(address) | 0
+    loadInteger(unit, value, value >> 31)
+  }
+  unit.setControl(inForce)
+  out.copy(unit.result)
+  unquiet(out, loaded)
+  return loaded & DENORMAL
+}
+
+/** Adds the report of a denormal memory operand, which looks like a normal number once it is loaded. */
+function withDenormal(core: Core, result: number, other: Float80): number {
+  if ((result & (INVALID | ZERO_DIVIDE)) !== 0 || isNaN80(other)) return result
+  return core.floats.x87.traps(DENORMAL) ? DENORMAL | SUPPRESSED : result | DENORMAL
+}
+
+type Binary = 'add' | 'multiply' | 'subtract' | 'divide'
+
+/** Leaves the second operand in `second`; the status is DENORMAL, or -1 when a register of the operation is empty. */
+function takeOperands(core: Core, record: number): number {
+  const { first, second } = core.floats
+  const kind = core.field(record, 'c')
+  if (kind !== X87_OPERAND.register) {
+    const loaded = readOperand(core, kind, second)
+    if (isEmpty(core, 0)) return -1
+    readRegister(core, 0, first)
+    return loaded
+  }
+  const [to, i] = [core.field(record, 'b'), core.field(record, 'a')]
+  if (isEmpty(core, 0) || isEmpty(core, i)) return -1
+  readRegister(core, to, first)
+  readRegister(core, to === 0 ? i : 0, second)
+  return 0
+}
+
+const arithmetic = (operation: Binary, options: { reversed?: boolean; pops?: boolean }): Handler =>
+  waiting((core, record) => {
+    const { first, second, x87 } = core.floats
+    const to = core.field(record, 'b')
+    const taken = takeOperands(core, record)
+    if (taken < 0) {
+      if (!stackFault(core, 'underflow')) return
+      writeIndefinite(core, to)
+    } else {
+      let result = options.reversed === true ? x87[operation](second, first) : x87[operation](first, second)
+      if (taken !== 0) result = withDenormal(core, result, first)
+      report(core, result)
+      if (!delivered(result)) return
+      writeRegister(core, to, x87.result)
+    }
+    if (options.pops === true) pop(core)
+  })
+
+/** FCOM and its kin: conditions into the status word, or into RFLAGS. */
+const compare = (options: { quiet?: boolean; pops?: number; flags?: boolean; tests?: boolean; st1?: boolean }): Handler =>
+  waiting((core, record) => {
+    const { first, second, x87 } = core.floats
+    const taken = takeCompared(core, record, options)
+    let result: number
+    if (taken < 0) {
+      const masked = stackFault(core, 'underflow')
+      result = C0 | C2 | C3 | (masked ? 0 : SUPPRESSED)
+    } else {
+      result = options.quiet === true ? x87.compareQuietly(first, second) : x87.compare(first, second)
+      if (taken !== 0 && (result & INVALID) === 0 && !isNaN80(first)) {
+        result |= DENORMAL | (x87.traps(DENORMAL) ? SUPPRESSED : 0)
+      }
+      report(core, result & ~CONDITIONS)
+    }
+    deliverOrder(core, result, options.flags === true)
+    if (!delivered(result)) return
+    for (let i = 0; i < (options.pops ?? 0); i += 1) pop(core)
+  })
+
+function takeCompared(core: Core, record: number, options: { tests?: boolean; st1?: boolean }): number {
+  if (options.tests !== true && options.st1 !== true) return takeOperands(core, record)
+  if (isEmpty(core, 0) || (options.st1 === true && isEmpty(core, 1))) return -1
+  readRegister(core, 0, core.floats.first)
+  if (options.st1 === true) readRegister(core, 1, core.floats.second)
+  else core.floats.second.copy(ZERO)
+  return 0
+}
+
+function deliverOrder(core: Core, result: number, flags: boolean): void {
+  if (!flags) return report(core, result & (C0 | C2 | C3), C0 | C2 | C3)
+  if (!delivered(result)) return
+  const kept = core.flags() & ~(RFLAGS.ZF | RFLAGS.PF | RFLAGS.CF | RFLAGS.OF | RFLAGS.SF | RFLAGS.AF)
+  core.setFlags(kept | ((result & C3) !== 0 ? RFLAGS.ZF : 0) | ((result & C2) !== 0 ? RFLAGS.PF : 0) |
+    ((result & C0) !== 0 ? RFLAGS.CF : 0))
+}
+
+/** st0 := f(st0), perhaps with st1; `conditions` names the bits besides C1 that the result sets. */
+const unary = (compute: (core: Core) => number, options: { two?: boolean; conditions?: number } = {}): Handler =>
+  waiting((core) => {
+    const { first, second, x87 } = core.floats
+    const conditions = C1 | (options.conditions ?? 0)
+    if (isEmpty(core, 0) || (options.two === true && isEmpty(core, 1))) {
+      if (stackFault(core, 'underflow', conditions)) writeIndefinite(core, 0)
+      return
+    }
+    readRegister(core, 0, first)
+    readRegister(core, 1, second)
+    const result = compute(core)
+    report(core, result, conditions)
+    if (delivered(result)) writeRegister(core, 0, x87.result)
+  })
+
+/** st1 := f(st0, st1), then st0 goes. */
+const popping = (compute: (core: Core) => number): Handler =>
+  waiting((core) => {
+    const { first, second, x87 } = core.floats
+    if (isEmpty(core, 0) || isEmpty(core, 1)) {
+      if (!stackFault(core, 'underflow')) return
+      writeIndefinite(core, 1)
+      return pop(core)
+    }
+    const result = compute(withOperands(core, first, second))
+    report(core, result)
+    if (!delivered(result)) return
+    writeRegister(core, 1, x87.result)
+    pop(core)
+  })
+
+function withOperands(core: Core, first: Float80, second: Float80): Core {
+  readRegister(core, 0, first)
+  readRegister(core, 1, second)
+  return core
+}
+
+/** st0 := result, then the second result is pushed. */
+const pushing = (compute: (core: Core) => number, conditions = 0): Handler =>
+  waiting((core) => {
+    const { first, x87 } = core.floats
+    const under = isEmpty(core, 0)
+    if (under || !isEmpty(core, 7)) {
+      if (!stackFault(core, under ? 'underflow' : 'overflow', C1 | conditions)) return
+      writeIndefinite(core, 0)
+      moveTop(core, -1)
+      return writeIndefinite(core, 0)
+    }
+    readRegister(core, 0, first)
+    const result = compute(core)
+    report(core, result, C1 | conditions)
+    if (!delivered(result)) return
+    writeRegister(core, 0, x87.result)
+    moveTop(core, -1)
+    writeRegister(core, 0, x87.pushed)
+  })
+
+const constant = (index: number): Handler => waiting((core) => {
+  loadConstant(core.floats.x87, index)
+  report(core, 0)
+  pushInto(core, () => writeRegister(core, 0, core.floats.x87.result))
+})
+
+const changeSign = (change: (signExponent: number) => number): Handler => waiting((core) => {
+  const { first } = core.floats
+  if (isEmpty(core, 0)) {
+    if (stackFault(core, 'underflow')) writeIndefinite(core, 0)
+    return
+  }
+  report(core, 0)
+  readRegister(core, 0, first)
+  first.signExponent = change(first.signExponent)
+  writeRegister(core, 0, first)
+})
+
+const exchange: Handler = waiting((core, record) => {
+  const { first, second } = core.floats
+  const i = core.field(record, 'a')
+  if (isEmpty(core, 0) || isEmpty(core, i)) {
+    if (!stackFault(core, 'underflow')) return
+    for (const register of [0, i]) if (isEmpty(core, register)) writeIndefinite(core, register)
+  } else report(core, 0)
+  readRegister(core, 0, first)
+  readRegister(core, i, second)
+  writeRegister(core, 0, second)
+  writeRegister(core, i, first)
+})
+
+const examine: Handler = waiting((core) => {
+  const { first, x87 } = core.floats
+  readRegister(core, 0, first)
+  const result = isEmpty(core, 0) ? C3 | C0 | ((first.signExponent & 0x8000) !== 0 ? C1 : 0) : x87.examine(first)
+  report(core, result, CONDITIONS)
+})
+
+/** FCMOVcc: `flags` any of which makes the condition true, or false when negated. */
+const conditionalMove = (flags: number, negated: boolean): Handler => waiting((core, record) => {
+  const i = core.field(record, 'a')
+  if (isEmpty(core, 0) || isEmpty(core, i)) {
+    if (stackFault(core, 'underflow')) writeIndefinite(core, 0)
+    return
+  }
+  report(core, 0)
+  if (((core.flags() & flags) !== 0) === negated) return
+  writeRegister(core, 0, readRegister(core, i, core.floats.first))
+})
+
+const rotate = (by: number): Handler => waiting((core) => {
+  report(core, 0)
+  moveTop(core, by)
+})
+
+const nothing: Handler = waiting(() => {})
+
+const OPERATIONS: readonly (readonly [name: string, operation: Binary, reversed: boolean])[] = [
+  ['add', 'add', false], ['mul', 'multiply', false], ['sub', 'subtract', false], ['subr', 'subtract', true],
+  ['div', 'divide', false], ['divr', 'divide', true],
+]
+const CONSTANTS = ['fld1', 'fldl2t', 'fldl2e', 'fldpi', 'fldlg2', 'fldln2', 'fldz']
+const CARRY_OR_ZERO = RFLAGS.CF | RFLAGS.ZF
+
+/** Handlers by name. */
+export const X87_ARITHMETIC_HANDLERS: Handlers = {
+  ...Object.fromEntries(OPERATIONS.flatMap(([name, operation, reversed]) => [
+    [`f${name}`, arithmetic(operation, { reversed })],
+    [`f${name}p`, arithmetic(operation, { reversed, pops: true })],
+    [`fi${name}`, arithmetic(operation, { reversed })],
+  ])),
+  ...Object.fromEntries(CONSTANTS.map((name, index) => [name, constant(index)])),
+  fcom: compare({}), fcomp: compare({ pops: 1 }), fcompp: compare({ pops: 2, st1: true }),
+  fucom: compare({ quiet: true }), fucomp: compare({ quiet: true, pops: 1 }),
+  fucompp: compare({ quiet: true, pops: 2, st1: true }),
+  fcomi: compare({ flags: true }), fcomip: compare({ flags: true, pops: 1 }),
+  fucomi: compare({ flags: true, quiet: true }), fucomip: compare({ flags: true, quiet: true, pops: 1 }),
+  ficom: compare({}), ficomp: compare({ pops: 1 }), ftst: compare({ tests: true }), fxam: examine,
+  fchs: changeSign((value) => value ^ 0x8000), fabs: changeSign((value) => value & 0x7fff), fxch: exchange,
+  fsqrt: unary(({ floats }) => floats.x87.squareRoot(floats.first)),
+  frndint: unary(({ floats }) => floats.x87.roundToInteger(floats.first)),
+  f2xm1: unary(({ floats }) => floats.transcendental.powerOfTwoMinusOne(floats.first)),
+  fsin: unary(({ floats }) => floats.transcendental.sine(floats.first), { conditions: C2 }),
+  fcos: unary(({ floats }) => floats.transcendental.cosine(floats.first), { conditions: C2 }),
+  fscale: unary(({ floats }) => scale(floats.x87, floats.first, floats.second), { two: true }),
+  fprem: unary(({ floats }) => remainder(floats.x87, floats.first, floats.second, REMAINDER.FPREM),
+    { two: true, conditions: CONDITIONS }),
+  fprem1: unary(({ floats }) => remainder(floats.x87, floats.first, floats.second, REMAINDER.FPREM1),
+    { two: true, conditions: CONDITIONS }),
+  fyl2x: popping(({ floats }) => floats.transcendental.logarithm(floats.first, floats.second)),
+  fyl2xp1: popping(({ floats }) => floats.transcendental.logarithmOfOnePlus(floats.first, floats.second)),
+  fpatan: popping(({ floats }) => floats.transcendental.arctangent(floats.first, floats.second)),
+  fptan: pushing(({ floats }) => floats.transcendental.tangent(floats.first), C2),
+  fsincos: pushing(({ floats }) => floats.transcendental.sineCosine(floats.first), C2),
+  fxtract: pushing(({ floats }) => extract(floats.x87, floats.first)),
+  fcmovb: conditionalMove(RFLAGS.CF, false), fcmovnb: conditionalMove(RFLAGS.CF, true),
+  fcmove: conditionalMove(RFLAGS.ZF, false), fcmovne: conditionalMove(RFLAGS.ZF, true),
+  fcmovbe: conditionalMove(CARRY_OR_ZERO, false), fcmovnbe: conditionalMove(CARRY_OR_ZERO, true),
+  fcmovu: conditionalMove(RFLAGS.PF, false), fcmovnu: conditionalMove(RFLAGS.PF, true),
+  fincstp: rotate(1), fdecstp: rotate(-1), fnop: nothing, fneni: () => STATUS.NEXT, fndisi: () => STATUS.NEXT,
+  fnsetpm: () => STATUS.NEXT,
+  ffree: waiting((core, record) => setTag(core, core.field(record, 'a'), 0)),
+  ffreep: waiting((core, record) => {
+    setTag(core, core.field(record, 'a'), 0)
+    moveTop(core, 1)
+  }),
+}

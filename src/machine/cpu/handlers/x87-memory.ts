@@ -1,0 +1,278 @@
+/**
+ * x87 loads, stores, control words and environments.
+ * Reference: Intel SDM volume 1, section 8.1.10 (formats of the environment); volume 2, FLD to FSTP, FLDENV, FNSAVE.
+ */
+import {
+  FLOAT_FLAG, Float80, loadDecimal, loadDouble, loadInteger, loadSingle, storeDecimal, storeDouble, storeInteger, storeSingle,
+} from '../../softfloat/index.ts'
+import { GPR } from '../../../x86/index.ts'
+import type { Core } from '../core.ts'
+import { X87_OPERAND } from '../lift/x87.ts'
+import { SLOT, STATUS, State } from '../state.ts'
+import type { Handler, Handlers } from './handler.ts'
+import { waiting } from './x87-arithmetic.ts'
+import {
+  CONTROL_RESET, control, delivered, isEmpty, moveTop, pop, pushInto, readRegister, report, setControl, setStatus, stackFault,
+  status, writeIndefinite, writeRegister,
+} from './x87-unit.ts'
+
+/** Bytes of a memory operand by its kind. */
+const BYTES: Readonly<Record<number, number>> = {
+  [X87_OPERAND.single]: 4, [X87_OPERAND.double]: 8, [X87_OPERAND.extended]: 10, [X87_OPERAND.integer16]: 2,
+  [X87_OPERAND.integer32]: 4, [X87_OPERAND.integer64]: 8, [X87_OPERAND.decimal]: 10,
+}
+
+/** Pushes what `load` leaves in the unit's result, unless the load traps. */
+function pushLoaded(core: Core, load: () => number): void {
+  if (!isEmpty(core, 7)) return pushInto(core, () => {})
+  const result = load()
+  report(core, result)
+  if (delivered(result)) pushInto(core, () => writeRegister(core, 0, core.floats.x87.result))
+}
+
+const load: Handler = waiting((core, record) => {
+  const kind = core.field(record, 'c')
+  const { view } = core
+  const { x87, words } = core.floats
+  if (kind === X87_OPERAND.register) return loadRegister(core, core.field(record, 'a'))
+  const host = core.hostForRead(core.address(SLOT.t3), BYTES[kind]!)
+  const word = (index: number): number => view.getInt32(host + index * 4, true)
+  switch (kind) {
+    case X87_OPERAND.single:
+      return pushLoaded(core, () => loadSingle(x87, word(0)))
+    case X87_OPERAND.double:
+      return pushLoaded(core, () => loadDouble(x87, word(0), word(1)))
+    case X87_OPERAND.integer16: {
+      const value = view.getInt16(host, true)
+      return pushLoaded(core, () => loadInteger(x87, value, value >> 31))
+    }
+    case X87_OPERAND.integer32:
+      return pushLoaded(core, () => loadInteger(x87, word(0), word(0) >> 31))
+    case X87_OPERAND.integer64:
+      return pushLoaded(core, () => loadInteger(x87, word(0), word(1)))
+    case X87_OPERAND.decimal:
+      words.word0 = word(0)
+      words.word1 = word(1)
+      words.word2 = view.getUint16(host + 8, true)
+      return pushLoaded(core, () => loadDecimal(x87, words))
+    default:
+      return pushLoaded(core, () => {
+        x87.result.set(view.getUint16(host + 8, true), word(1), word(0))
+        return 0
+      })
+  }
+})
+
+function loadRegister(core: Core, i: number): void {
+  const { first } = core.floats
+  if (isEmpty(core, i)) {
+    if (!stackFault(core, 'underflow')) return
+    moveTop(core, -1)
+    return writeIndefinite(core, 0)
+  }
+  report(core, 0)
+  readRegister(core, i, first)
+  pushInto(core, () => writeRegister(core, 0, first))
+}
+
+/** An operand that every store answers as an invalid operation: what an empty register is stored as. */
+const UNSUPPORTED = /* @__PURE__ */ new Float80(0x7fff, 0, 0)
+
+/** Converts st0 into the words to be written. */
+function convert(core: Core, kind: number, options: { from: Float80; truncate: boolean }): number {
+  const { x87, words } = core.floats
+  const { from, truncate } = options
+  switch (kind) {
+    case X87_OPERAND.single: return storeSingle(x87, from, words)
+    case X87_OPERAND.double: return storeDouble(x87, from, words)
+    case X87_OPERAND.integer16: return storeInteger(x87, from, words, { bits: 16, truncate })
+    case X87_OPERAND.integer32: return storeInteger(x87, from, words, { bits: 32, truncate })
+    case X87_OPERAND.integer64: return storeInteger(x87, from, words, { bits: 64, truncate })
+    case X87_OPERAND.decimal: return storeDecimal(x87, from, words)
+    default:
+      words.word0 = from.low
+      words.word1 = from.high
+      words.word2 = from.signExponent
+      return 0
+  }
+}
+
+function writeWords(core: Core, host: number, bytes: number): number {
+  const { view } = core
+  const { words } = core.floats
+  if (bytes === 2) view.setUint16(host, words.word0 & 0xffff, true)
+  else view.setInt32(host, words.word0, true)
+  if (bytes > 4) view.setInt32(host + 4, words.word1, true)
+  if (bytes > 8) view.setUint16(host + 8, words.word2 & 0xffff, true)
+  return core.finishWrite(host)
+}
+
+const store = (options: { pops?: boolean; truncate?: boolean }): Handler =>
+  waiting((core, record) => {
+    const kind = core.field(record, 'c')
+    if (kind === X87_OPERAND.register) return storeRegister(core, core.field(record, 'a'), options.pops === true)
+    const bytes = BYTES[kind]!
+    const host = core.hostForWrite(core.address(SLOT.t3), bytes)
+    const { first } = core.floats
+    if (isEmpty(core, 0)) {
+      if (!stackFault(core, 'underflow')) return
+      const indefinite = kind === X87_OPERAND.extended
+      convert(core, kind, { from: indefinite ? INDEFINITE : UNSUPPORTED, truncate: false })
+    } else {
+      const result = convert(core, kind, { from: readRegister(core, 0, first), truncate: options.truncate === true })
+      report(core, result)
+      if (!delivered(result)) return
+    }
+    const ended = writeWords(core, host, bytes)
+    if (options.pops === true) pop(core)
+    return ended
+  })
+
+const INDEFINITE = /* @__PURE__ */ new Float80(0xffff, -0x4000_0000, 0)
+
+function storeRegister(core: Core, i: number, pops: boolean): void {
+  if (isEmpty(core, 0)) {
+    if (!stackFault(core, 'underflow')) return
+    writeIndefinite(core, i)
+  } else {
+    report(core, 0)
+    writeRegister(core, i, readRegister(core, 0, core.floats.first))
+  }
+  if (pops) pop(core)
+}
+
+const CONTROL_ALL = FLOAT_FLAG.ALL
+
+function initialize(core: Core): number {
+  const { view, base } = core
+  State.x87Tags.set(view, base, 0)
+  State.x87Opcode.set(view, base, 0)
+  State.x87Instruction.setParts(view, base, 0, 0)
+  State.x87Data.setParts(view, base, 0, 0)
+  State.x87Status.set(view, base, 0)
+  setControl(core, CONTROL_RESET)
+  return STATUS.NEXT
+}
+
+/** Two bits a register, by physical number: 0 valid, 1 zero, 2 special, 3 empty. */
+function fullTags(core: Core): number {
+  const { first } = core.floats
+  const top = (status(core) >> 11) & 7
+  let tags = 0
+  for (let i = 0; i < 8; i += 1) tags |= tagOf(core, i, first) << (((top + i) & 7) * 2)
+  return tags
+}
+
+function tagOf(core: Core, i: number, scratch: Float80): number {
+  if (isEmpty(core, i)) return 3
+  readRegister(core, i, scratch)
+  const exponent = scratch.signExponent & 0x7fff
+  if (exponent === 0 && (scratch.high | scratch.low) === 0) return 1
+  return exponent === 0 || exponent === 0x7fff || scratch.high >= 0 ? 2 : 0
+}
+
+function takeTags(core: Core, tags: number): void {
+  let kept = 0
+  for (let i = 0; i < 8; i += 1) if (((tags >> (i * 2)) & 3) !== 3) kept |= 1 << i
+  State.x87Tags.set(core.view, core.base, kept)
+}
+
+/** Bytes of an environment by operand size. */
+const environmentBytes = (core: Core, record: number): 14 | 28 => (core.field(record, 'd') === 16 ? 14 : 28)
+
+function environment(core: Core, bytes: 14 | 28): Uint8Array {
+  const { view, base } = core
+  const image = new Uint8Array(bytes + 80)
+  const to = new DataView(image.buffer)
+  const words = [control(core), status(core), fullTags(core)]
+  const [ip, data] = [State.x87Instruction.low(view, base), State.x87Data.low(view, base)]
+  if (bytes === 14) {
+    [...words, ip & 0xffff, 0, data & 0xffff, 0].forEach((word, index) => to.setUint16(index * 2, word, true))
+    return image
+  }
+  words.forEach((word, index) => to.setUint32(index * 4, 0xffff_0000 + word, true))
+  to.setUint32(12, ip, true)
+  to.setUint32(16, State.x87Opcode.get(view, base) << 16, true)
+  to.setUint32(20, data, true)
+  to.setUint32(24, 0xffff_0000, true)
+  return image
+}
+
+function takeEnvironment(core: Core, image: Uint8Array, bytes: 14 | 28): void {
+  const { view, base } = core
+  const from = new DataView(image.buffer, image.byteOffset)
+  const step = bytes === 14 ? 2 : 4
+  const pointer = (at: number): number => (bytes === 14 ? from.getUint16(at, true) : from.getUint32(at, true))
+  takeTags(core, from.getUint16(2 * step, true))
+  State.x87Instruction.setParts(view, base, pointer(3 * step), 0)
+  State.x87Data.setParts(view, base, pointer(5 * step), 0)
+  State.x87Opcode.set(view, base, bytes === 14 ? 0 : from.getUint16(18, true) & 0x7ff)
+  State.x87Status.set(view, base, from.getUint16(step, true))
+  setControl(core, from.getUint16(0, true))
+}
+
+const storeEnvironment: Handler = (core, record) => {
+  const bytes = environmentBytes(core, record)
+  const ended = core.writeBytes(core.address(SLOT.t3), environment(core, bytes).subarray(0, bytes), record)
+  setControl(core, control(core) | CONTROL_ALL)
+  return ended
+}
+
+const loadEnvironment: Handler = waiting((core, record) => {
+  const bytes = environmentBytes(core, record)
+  takeEnvironment(core, core.readBytes(core.address(SLOT.t3), bytes), bytes)
+})
+
+const saveAll: Handler = (core, record) => {
+  const bytes = environmentBytes(core, record)
+  const image = environment(core, bytes)
+  const to = new DataView(image.buffer)
+  const { first } = core.floats
+  for (let i = 0; i < 8; i += 1) {
+    readRegister(core, i, first)
+    to.setInt32(bytes + i * 10, first.low, true)
+    to.setInt32(bytes + i * 10 + 4, first.high, true)
+    to.setUint16(bytes + i * 10 + 8, first.signExponent, true)
+  }
+  const ended = core.writeBytes(core.address(SLOT.t3), image, record)
+  initialize(core)
+  return ended
+}
+
+const restoreAll: Handler = waiting((core, record) => {
+  const bytes = environmentBytes(core, record)
+  const image = core.readBytes(core.address(SLOT.t3), bytes + 80)
+  const from = new DataView(image.buffer, image.byteOffset)
+  takeEnvironment(core, image, bytes)
+  const kept = State.x87Tags.get(core.view, core.base)
+  for (let i = 0; i < 8; i += 1) {
+    const at = bytes + i * 10
+    writeRegister(core, i, core.floats.first.set(from.getUint16(at + 8, true), from.getInt32(at + 4, true), from.getInt32(at, true)))
+  }
+  State.x87Tags.set(core.view, core.base, kept)
+})
+
+const write16 = (core: Core, value: number): number => {
+  const host = core.hostForWrite(core.address(SLOT.t3), 2)
+  core.view.setUint16(host, value, true)
+  return core.finishWrite(host)
+}
+
+/** Handlers by name. */
+export const X87_MEMORY_HANDLERS: Handlers = {
+  fld: load, fild: load, fbld: load,
+  fst: store({}), fstp: store({ pops: true }), fstpnce: store({ pops: true }), fist: store({}), fistp: store({ pops: true }),
+  fisttp: store({ pops: true, truncate: true }), fbstp: store({ pops: true }),
+  fldcw: waiting((core) => setControl(core, core.read16(core.address(SLOT.t3)))),
+  fnstcw: (core) => write16(core, control(core)),
+  fnstsw: (core, record) => {
+    if (core.field(record, 'c') !== X87_OPERAND.register) return write16(core, status(core))
+    core.view.setUint16(core.base + GPR.rax * 8, status(core), true)
+    return STATUS.NEXT
+  },
+  fnclex: (core) => {
+    setStatus(core, status(core) & 0x7f00)
+    return STATUS.NEXT
+  },
+  fninit: initialize, fldenv: loadEnvironment, fnstenv: storeEnvironment, frstor: restoreAll, fnsave: saveAll,
+}

@@ -1,0 +1,71 @@
+/**
+ * What all processors of a machine share: the generated interpreter, compiled once, and the cache of decoded code. Made when the
+ * first processor is.
+ */
+import type { PhysicalMemory } from '../../physical-memory.ts'
+import { CodeCache } from '../code-cache.ts'
+import { GUEST_FAULT } from '../core.ts'
+import type { Core } from '../core.ts'
+import { HANDLERS } from '../handlers/index.ts'
+import { RECORD } from '../record.ts'
+import { STATUS } from '../state.ts'
+import { buildMicroTable } from '../uops/index.ts'
+import type { MicroTable } from '../uops/index.ts'
+import { writeInterpreter } from './module.ts'
+import type { InterpreterExports } from './module.ts'
+
+/** Interpreter and decoded code of one machine. */
+export class Engine {
+  readonly memory: PhysicalMemory
+  readonly table: MicroTable
+  readonly code: CodeCache
+  private readonly modules: { -readonly [K in 32 | 64]?: InterpreterExports } = {}
+  private readonly cores = new Map<number, Core>()
+
+  constructor(memory: PhysicalMemory) {
+    this.memory = memory
+    this.table = buildMicroTable()
+    this.code = new CodeCache(memory, this.table)
+  }
+
+  /** Lets handlers find a core by its base. */
+  attach(core: Core): void {
+    this.cores.set(core.base, core)
+    this.code.attach(core)
+  }
+
+  detach(core: Core): void {
+    this.cores.delete(core.base)
+    this.code.detach(core)
+  }
+
+  /** The interpreter for 64-bit or for shorter linear addresses. */
+  interpreter(width: 32 | 64): InterpreterExports {
+    return (this.modules[width] ??= this.compile(width))
+  }
+
+  private compile(width: 32 | 64): InterpreterExports {
+    const module = new WebAssembly.Module(writeInterpreter(this.table, width))
+    const instance = new WebAssembly.Instance(module, {
+      env: {
+        memory: this.memory.memory,
+        handler: (base: number, record: number) => this.handle(base >>> 0, record >>> 0),
+        codeWritten: (mfn: number) => this.code.invalidate(mfn),
+      },
+    })
+    // The exports are those that writeInterpreter declares.
+    return instance.exports as unknown as InterpreterExports
+  }
+
+  /** Runs the handler that a record names. */
+  private handle(base: number, record: number): number {
+    const core = this.cores.get(base)!
+    const handler = HANDLERS[this.memory.view.getUint32(record + RECORD.immediate, true)]!
+    try {
+      return handler(core, record)
+    } catch (error) {
+      if (error === GUEST_FAULT) return STATUS.FAULT
+      throw error
+    }
+  }
+}

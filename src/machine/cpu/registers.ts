@@ -1,0 +1,88 @@
+/** The public view of a processor's architectural registers. */
+import { signedFromParts } from '../../util/index.ts'
+import type { Registers, SegmentState } from '../processor-types.ts'
+import type { Core } from './core.ts'
+import { State } from './state.ts'
+
+/** Registers of one core. */
+export class CoreRegisters implements Registers {
+  private readonly core: Core
+
+  constructor(core: Core) {
+    this.core = core
+  }
+
+  low(general: number): number {
+    return this.core.low(general * 8)
+  }
+
+  high(general: number): number {
+    return this.core.high(general * 8)
+  }
+
+  set(general: number, low: number, high: number): void {
+    this.core.setSlot(general * 8, low, high)
+  }
+
+  rip(): number {
+    const { view, base } = this.core
+    return signedFromParts(State.rip.low(view, base), State.rip.high(view, base))
+  }
+
+  setRip(low: number, high: number): void {
+    State.rip.setParts(this.core.view, this.core.base, low, high)
+  }
+
+  flags(): number {
+    return this.core.flags()
+  }
+
+  setFlags(value: number): void {
+    this.core.setFlags(value)
+    this.core.updatePermissions()
+  }
+
+  segment(index: number): SegmentState {
+    return this.core.segment(index)
+  }
+
+  setSegment(index: number, state: SegmentState): void {
+    this.core.setSegment(index, state)
+  }
+
+  controlLow(index: number): number {
+    return this.core.controlLow(index)
+  }
+
+  controlHigh(index: number): number {
+    return State.control.element.high(this.core.view, State.control.at(this.core.base, index))
+  }
+
+  setControl(index: number, low: number, high: number): void {
+    this.core.setControl(index, low, high)
+  }
+
+  kernelGsBaseLow(): number {
+    return State.kernelGsBase.low(this.core.view, this.core.base)
+  }
+
+  kernelGsBaseHigh(): number {
+    return State.kernelGsBase.high(this.core.view, this.core.base)
+  }
+
+  setKernelGsBase(low: number, high: number): void {
+    State.kernelGsBase.setParts(this.core.view, this.core.base, low, high)
+  }
+
+  debugLow(index: number): number {
+    return State.debug.element.low(this.core.view, State.debug.at(this.core.base, index))
+  }
+
+  debugHigh(index: number): number {
+    return State.debug.element.high(this.core.view, State.debug.at(this.core.base, index))
+  }
+
+  setDebug(index: number, low: number, high: number): void {
+    State.debug.element.setParts(this.core.view, State.debug.at(this.core.base, index), low, high)
+  }
+}
