@@ -101,16 +101,16 @@ function disturb({ random, hub, ring, producer }: Attack): void {
 function writeBlockRequest(attack: Attack, refs: readonly number[], ahead: number): void {
   const { random, hub: { view } } = attack
   const at = entryOf(attack, ahead)
-  const sane = !rarely(random, 4)
-  BlkifRequest.operation.set(view, at, sane ? below(random, 3) : odd(random) & 0xff)
-  BlkifRequest.nrSegments.set(view, at, sane ? 1 + below(random, 4) : odd(random) & 0xff)
+  const pick = (usual: number): number => (rarely(random, 16) ? odd(random) : usual)
+  BlkifRequest.operation.set(view, at, pick(below(random, 3)) & 0xff)
+  BlkifRequest.nrSegments.set(view, at, pick(1 + below(random, 4)) & 0xff)
   BlkifRequest.id.setParts(view, at, odd(random), odd(random))
-  BlkifRequest.sectorNumber.setParts(view, at, sane ? below(random, 2000) : odd(random), sane ? 0 : odd(random))
+  BlkifRequest.sectorNumber.setParts(view, at, pick(below(random, 2000)), rarely(random, 30) ? odd(random) : 0)
   for (let index = 0; index < 11; index += 1) {
     const segment = BlkifRequest.seg.at(at, index)
     BlkifRequestSegment.gref.set(view, segment, rarely(random, 30) ? odd(random) : refs[below(random, refs.length)]!)
-    BlkifRequestSegment.firstSect.set(view, segment, sane ? below(random, 5) : odd(random) & 0xff)
-    BlkifRequestSegment.lastSect.set(view, segment, sane ? 4 + below(random, 4) : odd(random) & 0xff)
+    BlkifRequestSegment.firstSect.set(view, segment, pick(below(random, 5)) & 0xff)
+    BlkifRequestSegment.lastSect.set(view, segment, pick(4 + below(random, 4)) & 0xff)
   }
 }
 
