@@ -3,11 +3,9 @@
  * roots, grants, event pages and foreign mappings. What the hypervisor promises of isolation is checked here against
  * the tables as they stand in memory. For tests; nothing depends on it.
  */
-import { GNTMAP } from '../abi/index.ts'
-import { PAGE_SIZE, PTE } from '../x86/index.ts'
+import { PTE } from '../x86/index.ts'
 import type { HypervisorParts } from './composition.ts'
 import type { Domain } from './domain.ts'
-import { FifoDelivery } from './events/fifo.ts'
 import { FRAME_FLAG, FRAME_TYPE, OWNER_FREE } from './frames/frame-table.ts'
 import { entryFrame } from './pv/page-entries.ts'
 import { isGuestSlot } from './pv/page-types.ts'
@@ -113,32 +111,9 @@ function countDomain(parts: CheckedParts, recount: Recount, domain: Domain): voi
   }
   if (domain.eoiFrame >= 0) recount.use(domain.eoiFrame, FRAME_TYPE.WRITABLE, 'the EOI bitmap')
   for (const frame of parts.portOf(domain).foreignFrames()) recount.use(frame, FRAME_TYPE.WRITABLE, 'a foreign mapping')
-  countEventPages(parts, recount, domain)
-  countGrantMappings(parts, recount, domain)
-}
-
-/** Control blocks and event words of the FIFO ABI. */
-function countEventPages(parts: CheckedParts, recount: Recount, domain: Domain): void {
-  const delivery = parts.events.of(domain.id)?.delivery
-  if (!(delivery instanceof FifoDelivery)) return
-  const { pages, vcpus } = delivery.save()
-  for (const mfn of pages) recount.use(mfn, FRAME_TYPE.WRITABLE, 'a page of event words')
-  for (const { controlBlock } of vcpus) {
-    if (controlBlock >= 0) recount.use(Math.floor(controlBlock / PAGE_SIZE), FRAME_TYPE.WRITABLE, 'an event control block')
-  }
-}
-
-/** What a domain maps of others' grants; host mappings of a domain with page tables are counted with its entries. */
-function countGrantMappings(parts: CheckedParts, recount: Recount, domain: Domain): void {
-  const table = parts.grants.of(domain.id)
-  if (table === undefined) return
-  for (const [, mapping] of table.maptrack.entries()) {
-    const active = parts.grants.of(mapping.domain)?.active.get(mapping.ref)
-    if (active === undefined) continue
-    const type = (mapping.flags & GNTMAP.readonly) === 0 ? FRAME_TYPE.WRITABLE : FRAME_TYPE.NONE
-    if ((mapping.flags & GNTMAP.device_map) !== 0) recount.use(active.mfn, type, 'a device grant mapping')
-    const isDirect = table.domain.mapsBy === 'direct'
-    if (isDirect && (mapping.flags & GNTMAP.host_map) !== 0) recount.use(active.mfn, type, 'a grant mapping')
+  for (const mfn of parts.events.of(domain.id)?.pages() ?? []) recount.use(mfn, FRAME_TYPE.WRITABLE, 'an event page')
+  for (const { mfn, writable } of parts.grants.uses(domain.id)) {
+    recount.use(mfn, writable ? FRAME_TYPE.WRITABLE : FRAME_TYPE.NONE, 'a grant mapping')
   }
 }
 
