@@ -14,12 +14,21 @@ export type LoadedKernel =
   | { readonly kind: 'pv'; readonly name: string; readonly size: number; readonly image: KernelImage }
   | { readonly kind: 'typescript'; readonly name: string; readonly size: number; readonly program: GuestProgram }
 
-/** What XenStore shows as the kernel's name where there is no file. */
-const nameOf = (source: KernelSource | undefined): string => {
-  if (typeof source === 'string') return source
-  if (source === undefined) return 'embedded'
+/** What a saved configuration calls a ramdisk. */
+export const ramdiskName = (source: string | Uint8Array | undefined): string | undefined =>
+  typeof source === 'object' ? 'bytes' : source
+
+/** True for the name of a kernel that is a guest in TypeScript. */
+export const isTypeScriptName = (name: string | undefined): boolean => name?.startsWith('typescript:') === true
+
+/** What a saved configuration calls a kernel; undefined for the embedded one. */
+export const kernelName = (source: KernelSource | undefined): string | undefined => {
+  if (typeof source === 'string' || source === undefined) return source
   return typeof source === 'function' ? `typescript:${source.name === '' ? 'anonymous' : source.name}` : 'bytes'
 }
+
+/** What XenStore shows as the kernel's name. */
+export const shownKernelName = (source: KernelSource | undefined): string => kernelName(source) ?? 'embedded'
 
 /** Finds and reads a kernel. Throws INVALID_IMAGE, IO or INVALID_CONFIG. */
 export async function loadKernel(
@@ -27,7 +36,7 @@ export async function loadKernel(
   files: FileReader,
   decompress?: Decompressor,
 ): Promise<LoadedKernel> {
-  const name = nameOf(source)
+  const name = shownKernelName(source)
   if (typeof source === 'function') return { kind: 'typescript', name, size: 0, program: source }
   if (source !== undefined && typeof source !== 'string' && !(source instanceof Uint8Array)) {
     throw new XenError('INVALID_CONFIG', 'kernel must be a path, bytes, or a function', { details: { key: 'kernel' } })

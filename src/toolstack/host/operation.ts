@@ -16,6 +16,9 @@ export interface OperationOptions {
   readonly signal?: AbortSignal | undefined
 }
 
+/** Takes something back; it is told why the operation failed. */
+export type UndoStep = (cause: unknown) => void | Promise<void>
+
 /** What the body of an operation works with. */
 export interface OperationContext<P extends EventBase> {
   /** Reports progress. */
@@ -23,7 +26,7 @@ export interface OperationContext<P extends EventBase> {
   /** Throws ABORTED when the caller has given up. To be called between steps. */
   check(): void
   /** Remembers how to take back what was just done; undone in reverse order when the operation fails. */
-  undo(step: () => void | Promise<void>): void
+  undo(step: UndoStep): void
   readonly signal: AbortSignal | undefined
 }
 
@@ -32,11 +35,11 @@ export const abortedError = (what: string, signal: AbortSignal | undefined): Xen
   new XenError('ABORTED', `${what} was aborted`, { cause: signal?.reason })
 
 /** Undoes steps, latest first. One that fails does not keep the others from being undone. */
-async function rollBack(steps: (() => void | Promise<void>)[]): Promise<void> {
+async function rollBack(steps: UndoStep[], cause: unknown): Promise<void> {
   const failures: unknown[] = []
   for (const step of steps.reverse()) {
     try {
-      await step()
+      await step(cause)
     } catch (error) {
       failures.push(error)
     }
@@ -51,7 +54,7 @@ export function startOperation<T, P extends EventBase>(
 ): Operation<T, P> {
   const hub = new EventHub<P>(settings.now)
   const { name, signal } = settings
-  const steps: (() => void | Promise<void>)[] = []
+  const steps: UndoStep[] = []
   const check = (): void => {
     if (signal?.aborted === true) throw abortedError(name, signal)
   }
@@ -61,7 +64,7 @@ export function startOperation<T, P extends EventBase>(
       check()
       return await body({ report: (event) => hub.emit(event), check, undo: (step) => steps.push(step), signal })
     } catch (error) {
-      await rollBack(steps)
+      await rollBack(steps, error)
       throw error
     }
   }

@@ -1,0 +1,141 @@
+/**
+ * Restoring a domain from a stream in the format of `xl save`. The stream is not trusted: a restore that fails leaves
+ * the host as it was.
+ * Reference: xl(1), "restore"; xen/docs/specs/libxl-migration-stream.pandoc.
+ */
+import { StartInfo, XenstoreDomainInterface } from '../../abi/index.ts'
+import type { BootInfo } from '../../guest/index.ts'
+import { XenError, type DomId } from '../../util/index.ts'
+import type { DomainConfig } from '../config/domain-config.ts'
+import { connectShell, makeShell, SLACK_PAGES, PAGES_PER_MEBIBYTE, type CreateHost, type DomainShell, type ShellPlan } from '../host/domain-shell.ts'
+import { isTypeScriptName, shownKernelName, type KernelSource } from '../host/kernel-source.ts'
+import type { OperationContext } from '../host/operation.ts'
+import { randomUuid } from '../host/random-names.ts'
+import type { ImageRecord, SaveStreamReader } from '../stream/index.ts'
+import { configFromJson } from './config-json.ts'
+import { PvImageReader, type RestoredImage } from './image-reader.ts'
+
+/** How a domain is restored. */
+export interface RestoreOptions {
+  /**
+   * What the domain is to run when it is started anew; needed for a guest in TypeScript, whose program is not in the
+   * stream. Default: the file that the stream names.
+   */
+  readonly kernel?: KernelSource | undefined
+  /** Another name than the stream's. */
+  readonly name?: string | undefined
+}
+
+/** Steps of restoring a domain. */
+export type RestoreProgress =
+  | { readonly type: 'configuration'; readonly name: string; readonly memory: number }
+  | { readonly type: 'domain-made'; readonly id: number }
+  | { readonly type: 'pages'; readonly pages: number; readonly bytes: number }
+  /** The image is complete and correct; the domain is paused. */
+  | { readonly type: 'restored'; readonly id: number; readonly pages: number; readonly bytes: number }
+
+/** A domain that was restored; it is still paused. */
+export interface RestoredDomain {
+  readonly domid: DomId
+  readonly uuid: string
+  readonly config: DomainConfig<KernelSource>
+  /** The name in the stream. */
+  readonly savedName: string
+}
+
+const bad = (what: string, reader: SaveStreamReader): XenError =>
+  new XenError('INVALID_STREAM', what, { details: { offset: reader.offset } })
+
+/** The kernel for the domain's next start, and whether the image is that of a guest in TypeScript. */
+function chooseKernel(saved: DomainConfig<string>, kernel: KernelSource | undefined): ShellPlan['kernel'] {
+  const isProgram = isTypeScriptName(saved.kernel)
+  if (isProgram && typeof kernel !== 'function') {
+    throw new XenError('NOT_SUPPORTED', `the saved domain runs ${saved.kernel}: give its program as \`kernel\``, { details: { kernel: saved.kernel } })
+  }
+  if (!isProgram && typeof kernel === 'function') {
+    throw new XenError('INVALID_ARGUMENT', 'the saved domain runs a binary kernel, not a program in TypeScript')
+  }
+  const name = shownKernelName(kernel ?? saved.kernel)
+  return typeof kernel === 'function' ? { kind: 'typescript', name, program: kernel } : { kind: 'pv', name }
+}
+
+/** Reads the libxl container around the image, and the image by `readImage`. */
+async function readContainer(reader: SaveStreamReader, readImage: () => Promise<void>): Promise<void> {
+  const first = await reader.readContainerRecord()
+  if (first.type !== 'libxc-context') throw bad(`the container begins with ${first.type}, not with the image`, reader)
+  await reader.readImageHeader()
+  await readImage()
+  for (;;) {
+    const record = await reader.readContainerRecord()
+    if (record.type === 'end') return
+    // What an emulator has to say does not concern a PV domain; optional records may be skipped.
+    if (record.type !== 'emulator-xenstore' && record.type !== 'emulator-context' && record.type !== 'unknown') {
+      throw bad(`record ${record.type} follows the image`, reader)
+    }
+  }
+}
+
+/** What a restored guest in TypeScript is started with: a fresh connection to XenStore, and the memory that it left. */
+function startProgram({ host }: ShellPlan, shell: DomainShell, image: RestoredImage): void {
+  const { control } = host
+  const { domid } = shell
+  // The old connection's requests are nobody's any more.
+  const ring = control.frameBytes(domid, image.xenstoreFrame)
+  ring.fill(0, 0, XenstoreDomainInterface.size)
+  control.markWritten(image.xenstoreFrame)
+  const startInfo = control.frameBytes(domid, image.startInfoFrame)
+  const text = StartInfo.cmdLine.get(new DataView(startInfo.buffer, startInfo.byteOffset, startInfo.byteLength), 0)
+  const info: BootInfo = {
+    sharedInfo: control.domainInfo(domid).sharedInfoFrame, frames: image.frames, startInfo: image.startInfoFrame, restored: true,
+    store: { frame: image.xenstoreFrame, port: shell.storePort }, console: { frame: image.consoleFrame, port: shell.consolePort },
+    commandLine: new TextDecoder().decode(text.subarray(0, (text.indexOf(0) + text.length + 1) % (text.length + 1))),
+  }
+  shell.boot.info = info
+}
+
+/** Reads the configuration that a stream begins with. */
+async function readConfig(reader: SaveStreamReader, options: RestoreOptions): Promise<{ saved: DomainConfig<string>; config: DomainConfig<KernelSource> }> {
+  const header = await reader.readXlHeader()
+  const saved = configFromJson(header.config)
+  await reader.readContainerHeader()
+  return { saved, config: { ...saved, kernel: options.kernel ?? saved.kernel, name: options.name ?? saved.name } }
+}
+
+/** Restores a domain and leaves it paused. What it has done is undone by the context when a later step throws. */
+export async function restoreDomain(
+  host: CreateHost,
+  reader: SaveStreamReader,
+  options: RestoreOptions & { readonly context: OperationContext<RestoreProgress> },
+): Promise<RestoredDomain> {
+  const { context } = options
+  const { undo } = context
+  const { saved, config } = await readConfig(reader, options)
+  const kernel = chooseKernel(saved, options.kernel)
+  host.claimName(config.name)
+  context.report({ type: 'configuration', name: saved.name, memory: config.memory })
+  // A domain that moves within one host lives beside itself for a moment; its nodes cannot.
+  const taken = config.uuid === undefined || host.store.exists(`/vm/${config.uuid}`)
+  const uuid = taken ? randomUuid(host.random) : config.uuid
+  const plan: ShellPlan = { host, config, kernel, uuid }
+  const shell = makeShell(plan, { undo, onMade: (id) => context.report({ type: 'domain-made', id }) })
+  const image = new PvImageReader(host.control, {
+    domain: shell.domid, kind: kernel.kind, maxPages: config.maxMemory * PAGES_PER_MEBIBYTE + SLACK_PAGES,
+    xenstorePort: shell.storePort, consolePort: shell.consolePort,
+  })
+  await readContainer(reader, async () => {
+    const last = await image.read(reader, (record: ImageRecord) => {
+      context.check()
+      if (record.type === 'page-data') context.report({ type: 'pages', pages: image.pageCount, bytes: reader.offset })
+    })
+    if (last === 'checkpoint') throw new XenError('NOT_SUPPORTED', 'the stream is one of repeated checkpoints')
+  })
+  // Somebody else may have taken the name while the image was read; from here on nothing waits.
+  host.claimName(config.name)
+  const rings = image.finish()
+  if (kernel.kind === 'typescript') startProgram(plan, shell, rings)
+  connectShell(plan, shell, { storeFrame: rings.xenstoreFrame, consoleFrame: rings.consoleFrame }, { undo })
+  if (kernel.kind === 'typescript') host.control.startVcpu(shell.domid, 0)
+  context.check()
+  context.report({ type: 'restored', id: shell.domid, pages: image.pageCount, bytes: reader.offset })
+  return { domid: shell.domid, uuid, config, savedName: saved.name }
+}
