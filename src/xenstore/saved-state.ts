@@ -56,6 +56,8 @@ export interface SavedAccess {
   readonly current: SavedCopy | undefined
   readonly modified: boolean
   readonly fire: Match | undefined
+  /** When it was created, counted within the transaction; 0 when it was not. */
+  readonly made: number
 }
 
 /** One open transaction. */

@@ -124,6 +124,8 @@ export class StoreSession extends SessionRights {
     }
     if (isStoreErrorName(node)) return node
     if (path === '/') return 'EINVAL'
+    // Within a transaction the parent may have gone since the node was first seen.
+    if (view.get(parentPath(path)) === undefined) return this.overflowed(view) ? 'ENOSPC' : 'EINVAL'
     if (view instanceof StoreTransaction) {
       view.remove(path, this.store.nextGeneration())
       return view.overflowed ? this.overflow(view) : undefined

@@ -232,13 +232,18 @@ export class XenStore {
   apply(transaction: StoreTransaction): number {
     const changes = transaction.changes()
     let { tree } = this
-    for (const { path, before, current } of changes) {
+    for (const { path, before, current, made } of changes) {
       if (path.charCodeAt(0) === 0x40) {
         if (current !== undefined) this.special.set(path, current.with({ generation: this.nextGeneration() }))
         continue
       }
-      const live = nodeAt(tree, path)
       const generation = this.nextGeneration()
+      let live = nodeAt(tree, path)
+      if (live !== undefined && made > 0) {
+        // It was removed, with all below it, and made again: it comes last among its siblings.
+        tree = withoutNode(tree, path, generation)
+        live = undefined
+      }
       if (current !== undefined) {
         const children = live?.children ?? NO_CHILDREN
         tree = withNode(tree, path, current.with({ children, generation }), generation)

@@ -6,7 +6,7 @@
  * Reference: tools/xenstored/transaction.c, head comment.
  */
 import { nodeSize, type StoreNode } from './node.ts'
-import { readCopy, saveCopy, type SavedTransaction } from './saved-state.ts'
+import { expectSaved, isCount, readCopy, saveCopy, type SavedTransaction } from './saved-state.ts'
 import { baseName, childPath, parentPath } from './path.ts'
 import { MATCH, type Match } from './watches.ts'
 
@@ -20,6 +20,8 @@ export interface Access {
   modified: boolean
   /** Which watches are to fire at the end; undefined for none. */
   fire: Match | undefined
+  /** When it was created here, counted within the transaction; 0 when it was not. */
+  made: number
 }
 
 /** Where a transaction reads what it has not touched yet, and how much it may touch. */
@@ -50,6 +52,7 @@ export class StoreTransaction {
   readonly added = new Map<number, number>()
   /** Bytes of the copies, which count against whoever opened it. */
   memory = 0
+  private lastMade = 0
   private readonly base: TransactionBase
 
   constructor(id: number, base: TransactionBase) {
@@ -71,7 +74,7 @@ export class StoreTransaction {
       return undefined
     }
     const before = this.base.get(path)
-    const access: Access = { path, before, current: before, modified: false, fire: undefined }
+    const access: Access = { path, before, current: before, modified: false, fire: undefined, made: 0 }
     this.accesses.set(path, access)
     this.memory += path.length + (before === undefined ? 0 : nodeSize(before))
     return access
@@ -85,6 +88,10 @@ export class StoreTransaction {
     if (current !== undefined) this.count(current, -1)
     if (node !== undefined) this.count(node, 1)
     this.memory += (node === undefined ? 0 : nodeSize(node)) - (current === undefined ? 0 : nodeSize(current))
+    if (current === undefined && node !== undefined) {
+      this.lastMade += 1
+      access.made = this.lastMade
+    }
     access.current = node
     access.modified = true
   }
@@ -151,8 +158,8 @@ export class StoreTransaction {
 
   /** The transaction as plain data. */
   save(): SavedTransaction {
-    const accesses = [...this.accesses.values()].map(({ path, before, current, modified, fire }) => ({
-      path, before: saveCopy(before), current: saveCopy(current), modified, fire,
+    const accesses = [...this.accesses.values()].map(({ path, before, current, modified, fire, made }) => ({
+      path, before: saveCopy(before), current: saveCopy(current), modified, fire, made,
     }))
     return { id: this.id, poisoned: this.poisoned, conflicted: this.conflicted, accesses }
   }
@@ -160,21 +167,31 @@ export class StoreTransaction {
   /** A transaction that goes on from saved data. */
   static restore(saved: SavedTransaction, base: TransactionBase, newest: number): StoreTransaction {
     const transaction = new StoreTransaction(saved.id, base)
-    for (const { path, before, current, modified, fire } of saved.accesses) {
-      const access: Access = { path, before: readCopy(before, newest), current: undefined, modified: false, fire }
-      access.current = access.before
+    for (const { path, before, current, modified, fire, made } of saved.accesses) {
+      const known = readCopy(before, newest)
+      const access: Access = { path, before: known, current: known, modified: false, fire, made: 0 }
       transaction.accesses.set(path, access)
       transaction.memory += path.length + (access.before === undefined ? 0 : nodeSize(access.before))
       if (modified) transaction.put(path, readCopy(current, newest))
+      expectSaved(isCount(made), 'an order of creation that is none')
+      access.made = made
+      transaction.lastMade = Math.max(transaction.lastMade, made)
     }
     transaction.poisoned = saved.poisoned
     transaction.conflicted = saved.conflicted
     return transaction
   }
 
-  /** The changed nodes, parents before their children. */
+  /** The changed nodes, parents before their children, and new children in the order in which they were made. */
   changes(): readonly Access[] {
     const modified = [...this.accesses.values()].filter((access) => access.modified)
-    return modified.sort((a, b) => a.path.length - b.path.length)
+    return modified.sort((a, b) => depthOf(a.path) - depthOf(b.path) || a.made - b.made)
   }
+}
+
+/** Components of a path. */
+function depthOf(path: string): number {
+  let depth = path.length > 1 ? 1 : 0
+  for (let slash = path.indexOf('/', 1); slash >= 0; slash = path.indexOf('/', slash + 1)) depth += 1
+  return depth
 }

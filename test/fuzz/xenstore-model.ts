@@ -341,7 +341,9 @@ export class ModelStore {
     for (const [i, each] of missing.entries()) {
       view.set(each, this.fresh(i === 0 ? value : '', [...perms], i === 0 ? [] : [last(missing[i - 1]!)]))
     }
-    view.set(up(top), { ...parent, children: [...parent.children, last(top)], version: this.version++ })
+    // Within a transaction the parent may still list a child that others have removed meanwhile.
+    const children = [...new Set([...parent.children, last(top)])]
+    view.set(up(top), { ...parent, children, version: this.version++ })
     this.changed(client, tx, path, 'subtree', undefined, false)
   }
 
@@ -351,10 +353,13 @@ export class ModelStore {
     const node = this.permitted(client, view, path, 'w')
     if (node === 'ENOENT') return view.get(up(path)) === undefined ? refuse('ENOENT') : OK
     if (path === '/') refuse('EINVAL')
+    if (view.get(up(path)) === undefined) refuse('EINVAL')
     const before = new Map(this.nodes)
     const order: string[] = []
     const visit = (at: string): void => {
-      for (const name of view.get(at)!.children) visit(`${at}/${name}`)
+      const found = view.get(at)
+      if (found === undefined) return
+      for (const name of found.children) visit(`${at}/${name}`)
       order.push(at)
     }
     visit(path)

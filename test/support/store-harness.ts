@@ -95,7 +95,13 @@ export class RawClient {
       this.pump()
       this.collect()
     }
-    const all = this.received
+    return this.takeEvents()
+  }
+
+  /** The watch events among what has arrived. */
+  takeEvents(): string[] {
+    const all = this.collect()
+    if (all.length === 0) return []
     const events = all.filter(({ type }) => type === OPS.WATCH_EVENT)
     this.received.splice(0, all.length, ...all.filter(({ type }) => type !== OPS.WATCH_EVENT))
     return events.map(({ text }) => text.slice(0, -1).replace('\0', ' '))
