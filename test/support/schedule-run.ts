@@ -1,6 +1,6 @@
 /**
- * A host that only schedules: vCPUs that run and sleep by a pattern, CPUs that ask when told to, and a count of the time that each
- * vCPU has had. It checks after every step what holds for all schedulers.
+ * A host that only schedules: vCPUs that run and sleep by a pattern, CPUs that ask when told to, and a count of the
+ * time that each vCPU has had. It checks after every step what holds for all schedulers.
  */
 import { createScheduler, type Scheduler, type SchedulerName, type VcpuRef } from '../../src/hypervisor/scheduler/index.ts'
 import { domId, type DomId } from '../../src/util/index.ts'
@@ -200,8 +200,8 @@ export class ScheduleRun {
 }
 
 /**
- * Exact shares of `cpus` CPUs: by weight, but nobody gets more than its limit (one CPU for each vCPU, or its cap), and what that leaves
- * goes to the others by weight.
+ * Exact shares of `cpus` CPUs: by weight, but nobody gets more than its limit (one CPU for each vCPU, or its cap),
+ * and what that leaves goes to the others by weight.
  */
 export function exactShares(claims: readonly { weight: number; limit: number }[], cpus: number): number[] {
   const shares = claims.map(() => -1)

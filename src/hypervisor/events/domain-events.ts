@@ -6,7 +6,9 @@ import { ERRNO } from '../../abi/index.ts'
 import { FifoDelivery, type FifoState } from './fifo.ts'
 import { DEFAULT_PRIORITY, PortTable } from './port-table.ts'
 import { TwoLevelDelivery } from './two-level.ts'
-import { CHANNEL, type Channel, type EventDelivery, type EventDomain, type EventHost, type UpcallTarget } from './types.ts'
+import {
+  CHANNEL, type Channel, type EventDelivery, type EventDomain, type EventHost, type UpcallTarget,
+} from './types.ts'
 
 /** Number of VIRQs (public/xen.h, NR_VIRQS). */
 export const VIRQ_COUNT = 24
@@ -145,7 +147,10 @@ export class DomainEvents implements UpcallTarget {
     }
   }
 
-  /** Gives a vCPU its FIFO control block; the first one switches the domain to the FIFO ABI. 0, or a negative error number. */
+  /**
+   * Gives a vCPU its FIFO control block; the first one switches the domain to the FIFO ABI. 0, or a negative error
+   * number.
+   */
   initControl(vcpu: number, gfn: number, offset: number): number {
     if (!this.hasVcpu(vcpu)) return -ERRNO.ENOENT
     const misplaced = FifoDelivery.checkOffset(offset)

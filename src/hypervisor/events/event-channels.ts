@@ -1,9 +1,9 @@
 /**
- * Event channels of all domains: who may bind, close, send and ask, and what that does to both ends.
- * Results are those of the ABI: zero or a port on success, a negative error number on failure; a failed operation leaves
+ * Event channels of all domains: who may bind, close, send and ask, and what that does to both ends. Results are
+ * those of the ABI: zero or a port on success, a negative error number on failure; a failed operation leaves
  * everything as it was.
  *
- *   free -> unbound <-> interdomain        an unbound port waits for one named domain; when the peer closes, it waits again
+ *   free -> unbound <-> interdomain    an unbound port waits for one named domain, and again when the peer closes
  *   free -> virq | ipi -> free
  *
  * Reference: xen/common/event_channel.c, public/event_channel.h.
@@ -78,7 +78,9 @@ export class EventChannels {
     return channel.port
   }
 
-  /** A port of `domain` on which the hypervisor itself listens, for `remote` to bind. `consumer` is any number but 0. */
+  /**
+   * A port of `domain` on which the hypervisor itself listens, for `remote` to bind. `consumer` is any number but 0.
+   */
   allocForConsumer(domain: DomId, vcpu: number, remote: DomId, consumer: number): number {
     const target = this.domains.get(domain)
     if (target === undefined) return -ERRNO.ESRCH
@@ -215,7 +217,10 @@ export class EventChannels {
     return 0
   }
 
-  /** EVTCHNOP_reset: closes all ports and goes back to the 2-level ABI. Another domain must be paused by the toolstack. */
+  /**
+   * EVTCHNOP_reset: closes all ports and goes back to the 2-level ABI. Another domain must be paused by the
+   * toolstack.
+   */
   reset(caller: DomId, domain: number, isPaused: (domain: DomId) => boolean): number {
     const target = this.lookUp(caller, domain)
     if (target === undefined) return -ERRNO.ESRCH
@@ -275,10 +280,15 @@ export class EventChannels {
     }
   }
 
-  /** Takes over saved channels; the domains have been added and have none yet. Throws INVALID_STREAM and changes nothing. */
+  /**
+   * Takes over saved channels; the domains have been added and have none yet. Throws INVALID_STREAM and changes
+   * nothing.
+   */
   load(state: EventState): void {
     this.checkState(state)
-    for (const events of this.domains.values()) invariant(events.activeCount === 0, `domain ${events.domain.id} has channels already`)
+    for (const { activeCount, domain } of this.domains.values()) {
+      invariant(activeCount === 0, `domain ${domain.id} has channels already`)
+    }
     for (const saved of state.domains) loadDomainEvents(this.domains.get(saved.domain as DomId)!, saved)
     for (const [virq, domain] of state.virqHandlers) this.virqHandlers.set(virq, domain as DomId)
   }

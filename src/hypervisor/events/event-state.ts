@@ -1,6 +1,7 @@
 /**
- * Event channels as plain data, and back. The guest's own bits lie in its memory and are not part of it; nor are the references on FIFO
- * pages, which the frame table saves. What comes back is checked as a whole before anything is taken over.
+ * Event channels as plain data, and back. The guest's own bits lie in its memory and are not part of it; nor are the
+ * references on FIFO pages, which the frame table saves. What comes back is checked as a whole before anything is
+ * taken over.
  */
 import { XenError } from '../../util/index.ts'
 import type { DomainEvents } from './domain-events.ts'
@@ -79,14 +80,17 @@ const virqVcpu = ({ virq, vcpu }: Channel): number => (isGlobalVirq(virq) ? 0 : 
 
 function checkDomain(state: DomainEventState, events: DomainEvents, memorySize: number): void {
   const { vcpuCount, maxPort } = events.domain
-  if (!isWhole(state.records, 0x2_0001) || state.records < 64 || state.records % 64 !== 0) throw broken('number of ports')
+  const { records } = state
+  if (!isWhole(records, 0x2_0001) || records < 64 || records % 64 !== 0) throw broken('number of ports')
   const seen = new Set<number>()
   const virqs = new Set<string>()
   for (const channel of state.channels) {
     const { port, state: kind, vcpu, priority, lastVcpu, lastPriority, virq } = channel
     const known = Object.values(CHANNEL).includes(kind as ChannelState) && kind !== CHANNEL.reserved
     const placed = isWhole(port, state.records) && port > 0 && port <= maxPort && !seen.has(port)
-    const bound = [[vcpu, vcpuCount], [lastVcpu, vcpuCount], [priority, 16], [lastPriority, 16], [virq, VIRQ_COUNT]] as const
+    const bound = [
+      [vcpu, vcpuCount], [lastVcpu, vcpuCount], [priority, 16], [lastPriority, 16], [virq, VIRQ_COUNT],
+    ] as const
     if (!known || !placed || !bound.every(([value, limit]) => isWhole(value, limit))) throw broken(`port ${port}`)
     seen.add(port)
     if (kind !== CHANNEL.virq) continue

@@ -1,12 +1,13 @@
 /**
- * The FIFO ABI: one 32-bit event word for each port in pages of the guest's, linked into 16 queues for each vCPU whose heads lie in
- * the vCPU's control block.
+ * The FIFO ABI: one 32-bit event word for each port in pages of the guest's, linked into 16 queues for each vCPU
+ * whose heads lie in the vCPU's control block.
  *
  *   event word   31 PENDING | 30 MASKED | 29 LINKED | 28 BUSY | 16..0 LINK (next port of the queue, 0 ends it)
  *   control block   ready (a bit for each priority) | reserved | head[16]
  *
- * The guest consumes queues on its own: it may clear PENDING, MASKED, LINKED and LINK at any time, and it may write garbage. So
- * nothing that the guest can write is ever used as an index here: queue tails are ours, and LINK is only written.
+ * The guest consumes queues on its own: it may clear PENDING, MASKED, LINKED and LINK at any time, and it may write
+ * garbage. So nothing that the guest can write is ever used as an index here: queue tails are ours, and LINK is only
+ * written.
  *
  * Reference: xen/common/event_fifo.c; Xen's design document on FIFO-based event channels.
  */

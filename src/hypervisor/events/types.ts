@@ -23,7 +23,10 @@ export interface EventDomain {
 /** What event channels ask of the hypervisor around them. */
 export interface EventHost {
   readonly memory: Pick<GuestMemory, 'view'>
-  /** True when `caller` may act for `target`: it is privileged, or has been given power over it. Not asked about itself. */
+  /**
+   * True when `caller` may act for `target`: it is privileged, or has been given power over it. Not asked about
+   * itself.
+   */
   mayControl(caller: DomId, target: DomId): boolean
   /** The vCPU has something to do: unblock it if it is blocked, interrupt it if it runs. */
   wake(domain: DomId, vcpu: number): void

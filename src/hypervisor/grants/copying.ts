@@ -1,6 +1,6 @@
 /**
- * Copying between frames and grants without mapping them. Each side is acquired for the time of one copy: the entry's record gets a
- * use, the frame a reference, and a frame that is written a writable type.
+ * Copying between frames and grants without mapping them. Each side is acquired for the time of one copy: the entry's
+ * record gets a use, the frame a reference, and a frame that is written a writable type.
  *
  * Version 2 entries may grant a part of a page, or pass on what another domain granted (transitive, one step deep).
  *
@@ -150,7 +150,8 @@ export class GrantCopier {
     const at = table.entryAt(ref)
     const transDomain = GrantEntryV2.transDomid.get(this.host.memory.view, at)
     const transRef = GrantEntryV2.gref.get(this.host.memory.view, at)
-    const behind = allowed && transDomain !== table.domain.id && transDomain !== DOMID.SELF ? tableOf(transDomain) : undefined
+    const isOther = transDomain !== table.domain.id && transDomain !== DOMID.SELF
+    const behind = allowed && isOther ? tableOf(transDomain) : undefined
     if (behind === undefined) {
       table.settle(ref, readOnly)
       return GNTST.general_error
@@ -210,6 +211,7 @@ export class GrantCopier {
 
 /** True when an entry still grants what its record says. */
 function isSame(active: ActiveEntry, granted: Granted): boolean {
-  if (active.mfn !== granted.mfn || active.transDomain !== granted.transDomain || active.transRef !== granted.transRef) return false
+  const sameSource = active.transDomain === granted.transDomain && active.transRef === granted.transRef
+  if (active.mfn !== granted.mfn || !sameSource) return false
   return !active.isSubPage || (granted.isSubPage && active.start === granted.start && active.length === granted.length)
 }

@@ -1,6 +1,7 @@
 /**
- * Grant tables as plain data, and back. Entries lie in the guests' frames and are not part of it; nor are references and types, which the
- * frame table saves, nor page-table entries. What comes back is checked as a whole before anything is taken over.
+ * Grant tables as plain data, and back. Entries lie in the guests' frames and are not part of it; nor are references
+ * and types, which the frame table saves, nor page-table entries. What comes back is checked as a whole before
+ * anything is taken over.
  */
 import { GNTMAP } from '../../abi/index.ts'
 import { XenError } from '../../util/index.ts'
@@ -50,7 +51,9 @@ export function checkGrantState(state: GrantState, of: Finder, endFrame: number)
     const table = of(domain.domain)
     if (table === undefined) throw broken(`domain ${domain.domain} does not exist`)
     checkTable(domain, table, endFrame)
-    for (const [handle, mapping] of domain.maptrack.mappings) countUses(uses, mapping, { handle, domain: domain.domain })
+    for (const [handle, mapping] of domain.maptrack.mappings) {
+      countUses(uses, mapping, { handle, domain: domain.domain })
+    }
   }
   for (const domain of state.domains) {
     for (const [ref, { pin, domain: user }] of domain.active) {
@@ -83,18 +86,24 @@ function checkTable(state: DomainGrantState, table: GrantTable, endFrame: number
   if (![...frames, ...statusFrames].every(isFrame)) throw broken('frames of a table')
   if (frames.length > maxGrantFrames || (frames.length === 0) !== retired) throw broken('size of a table')
   const perPage = version === 1 ? 512 : 256
-  if (statusFrames.length !== (version === 1 ? 0 : Math.ceil((frames.length * perPage) / 2048))) throw broken('status frames')
+  const wantedStatus = version === 1 ? 0 : Math.ceil((frames.length * perPage) / 2048)
+  if (statusFrames.length !== wantedStatus) throw broken('status frames')
   const entries = retired ? retiredWith : frames.length * perPage
   if (new Set(active.map(([ref]) => ref)).size !== active.length) throw broken('a grant twice')
   for (const [ref, { mfn, start, length, transDomain, transRef }] of active) {
-    const numbers = isWhole(start, 4097) && isWhole(length, 65536) && isWhole(transDomain, 65536) && isWhole(transRef, 2 ** 32)
+    const numbers = isWhole(start, 4097) && isWhole(length, 65536)
+      && isWhole(transDomain, 65536) && isWhole(transRef, 2 ** 32)
     if (!isWhole(ref, entries) || !isFrame(mfn) || !numbers) throw broken(`grant ${ref} of domain ${state.domain}`)
   }
 }
 
-function countUses(uses: Map<string, number>, mapping: Mapping, { handle, domain }: { handle: number; domain: number }): void {
+/** Adds what a handle of a domain's maps to the uses of its grant. */
+function countUses(
+  uses: Map<string, number>, mapping: Mapping, { handle, domain }: { readonly handle: number; readonly domain: number },
+): void {
   const { flags } = mapping
-  if (!isWhole(flags, 2 ** 32) || (flags & (GNTMAP.host_map | GNTMAP.device_map)) === 0) throw broken(`handle ${handle}`)
+  const maps = (flags & (GNTMAP.host_map | GNTMAP.device_map)) !== 0
+  if (!isWhole(flags, 2 ** 32) || !maps) throw broken(`handle ${handle}`)
   const key = `${mapping.domain}.${mapping.ref} for ${domain}`
   uses.set(key, (uses.get(key) ?? 0) + pinsFor(flags))
 }

@@ -1,12 +1,13 @@
 /**
- * One domain's grant table: the frames it shares with the domain, the entries in them, and our own record of each entry that
- * is in use ("active entry"), which holds what was checked when it came into use. The guest may rewrite its entries at any time;
- * what is in use is judged by the record.
+ * One domain's grant table: the frames it shares with the domain, the entries in them, and our own record of each
+ * entry that is in use ("active entry"), which holds what was checked when it came into use. The guest may rewrite
+ * its entries at any time; what is in use is judged by the record.
  *
  *   version 1   entry: flags | domid | frame (8 bytes); GTF_reading and GTF_writing stand in the flags
  *   version 2   entry of 16 bytes: full page, sub-page or transitive; the two bits stand in a status word of its own
  *
- * Reference: public/grant_table.h; xen/common/grant_table.c (struct active_grant_entry, _set_status_v1, _set_status_v2).
+ * Reference: public/grant_table.h; xen/common/grant_table.c (struct active_grant_entry, _set_status_v1,
+ * _set_status_v2).
  */
 import { GNTST, GTF, GrantEntryV1, GrantEntryV2 } from '../../abi/index.ts'
 import { Maptrack } from './maptrack.ts'
@@ -84,7 +85,9 @@ export class GrantTable {
     return this.retired ? this.entriesAtEnd : this.frames.length * (PAGE / this.entrySize)
   }
 
-  /** Makes the table `count` frames large, never smaller; false when there is no memory, and nothing has changed then. */
+  /**
+   * Makes the table `count` frames large, never smaller; false when there is no memory, and nothing has changed then.
+   */
   grow(count: number): boolean {
     const wanted = Math.max(count, this.frames.length, 1)
     const wantedStatus = this.version === 1 ? 0 : statusFramesFor(wanted)
@@ -164,8 +167,8 @@ export class GrantTable {
   }
 
   /**
-   * Checks that the entry allows the use, and sets GTF_reading (and GTF_writing) so that the guest sees it. GNTST status.
-   * An entry in use is only checked for writing: whom it is for was checked when it came into use.
+   * Checks that the entry allows the use, and sets GTF_reading (and GTF_writing) so that the guest sees it. GNTST
+   * status. An entry in use is only checked for writing: whom it is for was checked when it came into use.
    */
   announce(ref: number, use: Use): number {
     const flags = this.flagsOf(ref)

@@ -1,6 +1,6 @@
 /**
- * The grant tables of all domains: who may do what to whose table. The rules of each operation lie in files of their own.
- * Statuses are GNTST; operations that have none return 0 or a negative error number.
+ * The grant tables of all domains: who may do what to whose table. The rules of each operation lie in files of their
+ * own. Statuses are GNTST; operations that have none return 0 or a negative error number.
  *
  * Reference: xen/common/grant_table.c (do_grant_table_op), public/grant_table.h.
  */
@@ -44,14 +44,16 @@ export class GrantTables {
   addDomain(domain: GrantDomain): void {
     const table = new GrantTable(this.host, domain)
     if (!table.grow(1)) {
-      throw new XenError('OUT_OF_MEMORY', `no frame for the grant table of domain ${domain.id}`, { details: { domid: domain.id } })
+      throw new XenError('OUT_OF_MEMORY', `no frame for the grant table of domain ${domain.id}`, {
+        details: { domid: domain.id },
+      })
     }
     this.tables.set(domain.id, table)
   }
 
   /**
-   * The domain dies: gives up all that it maps, and its table's frames. What others map of it stays until they unmap it;
-   * nobody can map more.
+   * The domain dies: gives up all that it maps, and its table's frames. What others map of it stays until they unmap
+   * it; nobody can map more.
    */
   retireDomain(id: DomId): void {
     const table = this.tables.get(id)
@@ -120,7 +122,10 @@ export class GrantTables {
     return typeof table === 'number' ? table : { frames: table.frames.length, maxFrames: table.domain.maxGrantFrames }
   }
 
-  /** GNTTABOP_set_version of the caller's own table: 0 or a negative error number. See {@link GrantTables.versionOf} for the outcome. */
+  /**
+   * GNTTABOP_set_version of the caller's own table: 0 or a negative error number. See {@link GrantTables.versionOf}
+   * for the outcome.
+   */
   setVersion(caller: DomId, version: number): number {
     return setVersion(this.own(caller), version, this.host.memory)
   }
@@ -149,7 +154,10 @@ export class GrantTables {
     return GNTST.okay
   }
 
-  /** GNTTABOP_cache_flush: 0 or a negative error number. Caches here are coherent, so only the right to ask is checked. */
+  /**
+   * GNTTABOP_cache_flush: 0 or a negative error number. Caches here are coherent, so only the right to ask is
+   * checked.
+   */
   cacheFlush(caller: DomId, request: CacheFlushRequest): number {
     const { offset, length, op } = request
     const unknown = op & ~(GNTTAB_CACHE.INVAL | GNTTAB_CACHE.CLEAN)
@@ -161,7 +169,10 @@ export class GrantTables {
     return op === GNTTAB_CACHE.INVAL ? -ERRNO.EOPNOTSUPP : 0
   }
 
-  /** Writes an entry of a domain's table as the toolstack does for console and XenStore. Throws INVALID_ARGUMENT beyond the table. */
+  /**
+   * Writes an entry of a domain's table as the toolstack does for console and XenStore. Throws INVALID_ARGUMENT
+   * beyond the table.
+   */
   seed(domain: DomId, ref: number, entry: { readonly remote: DomId; readonly frame: number }): void {
     const table = this.own(domain)
     if (table.retired || ref >= table.entryCount) {
@@ -197,8 +208,8 @@ export class GrantTables {
   }
 
   /**
-   * Takes over saved tables. The domains have been added; the frames that they got then are given back, those of the saved tables
-   * are referenced already. Throws INVALID_STREAM when the state does not fit, and changes nothing then.
+   * Takes over saved tables. The domains have been added; the frames that they got then are given back, those of the
+   * saved tables are referenced already. Throws INVALID_STREAM when the state does not fit, and changes nothing then.
    */
   load(state: GrantState): void {
     checkGrantState(state, (domain) => this.tables.get(domain), this.host.memory.endFrame)
@@ -206,7 +217,8 @@ export class GrantTables {
       const table = this.tables.get(saved.domain)!
       const before = [...table.frames, ...table.statusFrames]
       loadGrantTable(table, saved)
-      for (const mfn of before) if (!saved.frames.includes(mfn) && !saved.statusFrames.includes(mfn)) this.host.frames.freeShared(mfn)
+      const kept = new Set([...saved.frames, ...saved.statusFrames])
+      for (const mfn of before) if (!kept.has(mfn)) this.host.frames.freeShared(mfn)
     }
   }
 
@@ -217,7 +229,9 @@ export class GrantTables {
 
   private own(domain: DomId): GrantTable {
     const table = this.tables.get(domain)
-    if (table === undefined) throw new XenError('DOMAIN_NOT_FOUND', `domain ${domain} has no grant table`, { details: { domain } })
+    if (table === undefined) {
+      throw new XenError('DOMAIN_NOT_FOUND', `domain ${domain} has no grant table`, { details: { domain } })
+    }
     return table
   }
 

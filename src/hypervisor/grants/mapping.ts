@@ -1,8 +1,9 @@
 /**
  * Mapping others' grants and taking the mappings down.
  *
- * A mapping holds: a use in the entry's record, a reference on the frame for each of host and device mapping, and a writable type
- * for each where it may write. In a domain with page tables, the references of a host mapping lie with its page-table entry.
+ * A mapping holds: a use in the entry's record, a reference on the frame for each of host and device mapping, and a
+ * writable type for each where it may write. In a domain with page tables, the references of a host mapping lie with
+ * its page-table entry.
  *
  * Reference: xen/common/grant_table.c (map_grant_ref, unmap_common, unmap_common_complete, gnttab_release_mappings).
  */
@@ -53,8 +54,8 @@ export class GrantMapper {
   }
 
   /**
-   * GNTTABOP_unmap_grant_ref and unmap_and_replace. `tableOf` finds the granting domain's table. The caller flushes the TLB
-   * afterwards: nothing else runs in between.
+   * GNTTABOP_unmap_grant_ref and unmap_and_replace. `tableOf` finds the granting domain's table. The caller flushes
+   * the TLB afterwards: nothing else runs in between.
    */
   unmap(here: GrantTable, request: UnmapRequest, tableOf: (domain: number) => GrantTable | undefined): number {
     const mapping = here.maptrack.get(request.handle)
@@ -82,7 +83,9 @@ export class GrantMapper {
     return GNTST.okay
   }
 
-  /** A dying domain gives up all that it has mapped. Where entries hold the references, they go with the page tables. */
+  /**
+   * A dying domain gives up all that it has mapped. Where entries hold the references, they go with the page tables.
+   */
   releaseAll(here: GrantTable, tableOf: (domain: number) => GrantTable | undefined): void {
     for (const [handle, mapping] of here.maptrack.entries()) {
       const there = tableOf(mapping.domain)
@@ -130,7 +133,9 @@ export class GrantMapper {
   /** Takes the references that a mapping needs and makes it; undone when anything fails. */
   private attach(
     here: GrantTable, there: GrantTable,
-    { active, request, readOnly }: { readonly active: ActiveEntry; readonly request: MapRequest; readonly readOnly: boolean },
+    { active, request, readOnly }: {
+      readonly active: ActiveEntry; readonly request: MapRequest; readonly readOnly: boolean
+    },
   ): number {
     const { flags } = request
     const { mfn } = active
@@ -139,7 +144,8 @@ export class GrantMapper {
     while (taken < wanted && this.take(mfn, there, readOnly)) taken += 1
     let status: number = taken === wanted ? GNTST.okay : GNTST.general_error
     if (status === GNTST.okay && (flags & GNTMAP.host_map) !== 0 && here.domain.mapsBy === 'table') {
-      status = this.host.installMapping(here.domain.id, { vcpu: request.vcpu ?? 0, address: request.address, mfn, flags })
+      const { vcpu = 0, address } = request
+      status = this.host.installMapping(here.domain.id, { vcpu, address, mfn, flags })
     }
     if (status !== GNTST.okay) for (; taken > 0; taken -= 1) this.give(mfn, readOnly)
     return status

@@ -1,6 +1,6 @@
 /**
- * The handles under which a domain has others' grants mapped. Records come in pages of 256, so that the limit counts what Xen's
- * counts; a handle that was given back comes round again last, which makes the use of a stale one show.
+ * The handles under which a domain has others' grants mapped. Records come in pages of 256, so that the limit counts
+ * what Xen's counts; a handle that was given back comes round again last, which makes the use of a stale one show.
  *
  * Reference: xen/common/grant_table.c (get_maptrack_handle).
  */
@@ -27,7 +27,8 @@ export interface MaptrackState {
 
 /** True for saved handles of which each is either free or used, within the limit of `maxFrames`. */
 export function maptrackFits({ size, free, mappings }: MaptrackState, maxFrames: number): boolean {
-  if (!Number.isInteger(size) || size < 0 || size % RECORDS_PER_FRAME !== 0 || size > maxFrames * RECORDS_PER_FRAME) return false
+  const frames = size / RECORDS_PER_FRAME
+  if (!Number.isInteger(frames) || frames < 0 || frames > maxFrames) return false
   const handles = new Set([...free, ...mappings.map(([handle]) => handle)])
   const each = [...handles].every((handle) => Number.isInteger(handle) && handle >= 0 && handle < size)
   return each && handles.size === size && free.length + mappings.length === size

@@ -16,8 +16,8 @@ function commit(host: GrantHost, taker: GrantTable, giver: number, ref: number):
 }
 
 /**
- * One GNTTABOP_transfer; GNTST status. As in Xen, a frame that has been taken from its owner and then cannot be given to the
- * other domain is freed.
+ * One GNTTABOP_transfer; GNTST status. As in Xen, a frame that has been taken from its owner and then cannot be given
+ * to the other domain is freed.
  */
 export function transferFrame(
   host: GrantHost, giver: GrantTable, request: TransferRequest, tableOf: (domain: number) => GrantTable | undefined,

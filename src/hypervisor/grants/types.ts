@@ -35,7 +35,10 @@ export interface GrantFrames {
   isUnmapped(mfn: number): boolean
   /** Gives a frame of {@link GrantFrames.allocateShared} back; it goes once nobody maps it any more. */
   freeShared(mfn: number): void
-  /** Takes a plain frame from its owner. 0; -EINVAL when it is not the owner's plain frame; another negative number otherwise. */
+  /**
+   * Takes a plain frame from its owner. 0; -EINVAL when it is not the owner's plain frame; another negative number
+   * otherwise.
+   */
   steal(mfn: number, owner: DomId): number
   /** Gives a stolen frame to a domain; false when it has no room. */
   adopt(mfn: number, owner: DomId): boolean
@@ -71,13 +74,13 @@ export interface GrantHost {
   /** True when `caller` may act for `target`. Not asked about itself. */
   mayControl(caller: DomId, target: DomId): boolean
   /**
-   * Writes a page-table entry of the caller's that maps the frame. The references that it needs have been taken; those of the
-   * entry that stood there are given back. GNTST.okay or general_error.
+   * Writes a page-table entry of the caller's that maps the frame. The references that it needs have been taken;
+   * those of the entry that stood there are given back. GNTST.okay or general_error.
    */
   installMapping(domain: DomId, request: InstallRequest): number
   /**
-   * Replaces the entry that maps the frame, after checking that it does with the same rights. References stay: they are given
-   * back here. GNTST.okay or general_error.
+   * Replaces the entry that maps the frame, after checking that it does with the same rights. References stay: they
+   * are given back here. GNTST.okay or general_error.
    */
   removeMapping(domain: DomId, request: RemoveRequest): number
   /** Entries have been removed: no vCPU of the domain may use them any more. */

@@ -1,6 +1,6 @@
 /**
- * Changing a grant table's version. Only the first eight entries, the toolstack's, live through it; all others must be out of use
- * and are cleared.
+ * Changing a grant table's version. Only the first eight entries, the toolstack's, live through it; all others must
+ * be out of use and are cleared.
  *
  * Reference: xen/common/grant_table.c (gnttab_set_version).
  */
@@ -33,7 +33,8 @@ export function setVersion(table: GrantTable, version: number, memory: GuestMemo
   table.clearEntries()
   table.version = 1
   kept.forEach((entry, ref) => {
-    GrantEntryV1.encode(memory.view, table.entryAt(ref), { flags: entry.flags, domid: entry.domain, frame: entry.frame })
+    const { flags, domain, frame } = entry
+    GrantEntryV1.encode(memory.view, table.entryAt(ref), { flags, domid: domain, frame })
   })
   return 0
 }

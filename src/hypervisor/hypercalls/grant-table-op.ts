@@ -1,7 +1,7 @@
 /**
- * grant_table_op: the arguments of each sub-operation, read once and answered one by one. A batch that is long is left in the middle
- * and called again with what is left.
- * Reference: public/grant_table.h; xen/common/grant_table.c, do_grant_table_op.
+ * grant_table_op: the arguments of each sub-operation, read once and answered one by one. A batch that is long is
+ * left in the middle and called again with what is left. Reference: public/grant_table.h; xen/common/grant_table.c,
+ * do_grant_table_op.
  */
 import {
   ERRNO, GNTCOPY, GNTST, GNTTABOP, GnttabCacheFlush, GnttabCopy, GnttabCopyPtr, GnttabGetStatusFrames, GnttabGetVersion,
@@ -18,7 +18,10 @@ const PAGE = 4096
 /** The largest argument of one operation. */
 const LARGEST = GnttabCopy.size
 
-/** One operation: takes its argument from the scratch, leaves its answer there. 0, or a negative error number that ends the batch. */
+/**
+ * One operation: takes its argument from the scratch, leaves its answer there. 0, or a negative error number that
+ * ends the batch.
+ */
 type Operation = (caller: Vcpu, view: DataView) => number
 
 /** An operation that takes an array of arguments. */
@@ -29,13 +32,14 @@ interface Batched {
   readonly run: Operation
 }
 
-const address = (field: WideField, view: DataView, base = 0): number => signedFromParts(field.low(view, base), field.high(view, base))
+const address = (field: WideField, view: DataView): number => signedFromParts(field.low(view, 0), field.high(view, 0))
 
 function mapOne(tables: GrantTables): Operation {
   const op = GnttabMapGrantRef
   return (caller, view) => {
     const result = tables.map(caller.domain, {
-      vcpu: caller.vcpu, address: address(op.hostAddr, view), flags: op.flags.get(view, 0), ref: op.ref.get(view, 0), domain: op.dom.get(view, 0),
+      vcpu: caller.vcpu, address: address(op.hostAddr, view), flags: op.flags.get(view, 0),
+      ref: op.ref.get(view, 0), domain: op.dom.get(view, 0),
     })
     op.status.set(view, 0, result.status)
     if (result.status !== GNTST.okay) return 0
@@ -109,7 +113,8 @@ function swapOne(tables: GrantTables): Operation {
 function cacheFlushOne(tables: GrantTables): Operation {
   const op = GnttabCacheFlush
   return (caller, view) => tables.cacheFlush(caller.domain, {
-    address: op.devBusAddr.number(view, 0), offset: op.offset.get(view, 0), length: op.length.get(view, 0), op: op.op.get(view, 0),
+    address: op.devBusAddr.number(view, 0), offset: op.offset.get(view, 0), length: op.length.get(view, 0),
+    op: op.op.get(view, 0),
   })
 }
 
@@ -118,14 +123,20 @@ function batchedOperations(tables: GrantTables): ReadonlyMap<number, Batched> {
   const status = (op: { readonly status: { readonly offset: number } }): readonly [number, number] =>
     [op.status.offset, op.status.offset + 2]
   return new Map<number, Batched>([
-    [GNTTABOP.map_grant_ref, { size: GnttabMapGrantRef.size, answer: [0, GnttabMapGrantRef.size], run: mapOne(tables) }],
-    [GNTTABOP.unmap_grant_ref, { size: GnttabUnmapGrantRef.size, answer: status(GnttabUnmapGrantRef), run: unmapOne(tables) }],
+    [GNTTABOP.map_grant_ref, {
+      size: GnttabMapGrantRef.size, answer: [0, GnttabMapGrantRef.size], run: mapOne(tables),
+    }],
+    [GNTTABOP.unmap_grant_ref, {
+      size: GnttabUnmapGrantRef.size, answer: status(GnttabUnmapGrantRef), run: unmapOne(tables),
+    }],
     [GNTTABOP.unmap_and_replace, {
       size: GnttabUnmapAndReplace.size, answer: status(GnttabUnmapAndReplace), run: unmapAndReplaceOne(tables),
     }],
     [GNTTABOP.transfer, { size: GnttabTransfer.size, answer: status(GnttabTransfer), run: transferOne(tables) }],
     [GNTTABOP.copy, { size: GnttabCopy.size, answer: status(GnttabCopy), run: copyOne(tables) }],
-    [GNTTABOP.swap_grant_ref, { size: GnttabSwapGrantRef.size, answer: status(GnttabSwapGrantRef), run: swapOne(tables) }],
+    [GNTTABOP.swap_grant_ref, {
+      size: GnttabSwapGrantRef.size, answer: status(GnttabSwapGrantRef), run: swapOne(tables),
+    }],
     [GNTTABOP.cache_flush, { size: GnttabCacheFlush.size, answer: [0, 0], run: cacheFlushOne(tables) }],
   ])
 }

@@ -256,7 +256,10 @@ export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
     entry.since = now
   }
 
-  /** An idle CPU that the vCPU may use and that nobody is to ask yet, one of its soft affinity before others; -1 for none. */
+  /**
+   * An idle CPU that the vCPU may use and that nobody is to ask yet, one of its soft affinity before others; -1 for
+   * none.
+   */
   protected idleCpuFor(entry: VcpuEntry<V>): number {
     let found = -1
     for (let cpu = 0; cpu < this.cpuCount; cpu += 1) {

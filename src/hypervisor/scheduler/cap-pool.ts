@@ -1,6 +1,7 @@
 /**
- * Caps: how much CPU time a domain may use in each period, in percent of one physical CPU. A vCPU of a capped domain takes an
- * allowance out of its domain's budget before it runs, and gives back what it has not used; without one it does not run.
+ * Caps: how much CPU time a domain may use in each period, in percent of one physical CPU. A vCPU of a capped domain
+ * takes an allowance out of its domain's budget before it runs, and gives back what it has not used; without one it
+ * does not run.
  *
  * Reference: xen/common/sched/credit2.c (the comment on utilization caps).
  */

@@ -1,10 +1,11 @@
 /**
- * Credit: every accounting period the host's CPU time is dealt out to the active domains by weight, and running uses it up. vCPUs with
- * credit left (UNDER) take turns before those without (OVER), of whom the one with the smallest debt goes first; one that wakes with
- * credit left goes before all (BOOST) until it has run once. A domain's weight is for all its vCPUs together.
+ * Credit: every accounting period the host's CPU time is dealt out to the active domains by weight, and running uses
+ * it up. vCPUs with credit left (UNDER) take turns before those without (OVER), of whom the one with the smallest
+ * debt goes first; one that wakes with credit left goes before all (BOOST) until it has run once. A domain's weight
+ * is for all its vCPUs together.
  *
- * Beside Xen's algorithm, on purpose: time is measured and not sampled, credit that a vCPU cannot use goes to the others instead of
- * being lost, and debts are kept and put in order. So shares are exact over time.
+ * Beside Xen's algorithm, on purpose: time is measured and not sampled, credit that a vCPU cannot use goes to the
+ * others instead of being lost, and debts are kept and put in order. So shares are exact over time.
  *
  * Reference: xen/common/sched/credit.c.
  */
@@ -84,7 +85,9 @@ export class CreditScheduler<V extends VcpuRef> extends SchedulerBase<V> {
     const next = this.choose(cpu, contender, { yields, now })
     const displaced = contender !== next ? contender : undefined
     if (displaced !== undefined) this.insert(displaced)
-    if (next === undefined) return { vcpu: undefined, until: this.nextRefill(cpu, now), alsoAsk: this.askFor(displaced, cpu) }
+    if (next === undefined) {
+      return { vcpu: undefined, until: this.nextRefill(cpu, now), alsoAsk: this.askFor(displaced, cpu) }
+    }
     this.start(cpu, next, now)
     this.caps.take(next)
     if (next !== previous) next.numbers['started'] = now
@@ -126,11 +129,16 @@ export class CreditScheduler<V extends VcpuRef> extends SchedulerBase<V> {
     this.caps.use(entry, time)
   }
 
-  /** The first of the best class that may run here. The one that ran before stays only within the rate limit, or when nobody else is as good. */
+  /**
+   * The first of the best class that may run here. The one that ran before stays only within the rate limit, or when
+   * nobody else is as good.
+   */
   private choose(
-    cpu: number, contender: VcpuEntry<V> | undefined, { yields, now }: { readonly yields: boolean; readonly now: number },
+    cpu: number, contender: VcpuEntry<V> | undefined,
+    { yields, now }: { readonly yields: boolean; readonly now: number },
   ): VcpuEntry<V> | undefined {
-    const staying = contender !== undefined && contender.hard.has(cpu) && this.caps.mayRun(contender, now) ? contender : undefined
+    const mayStay = contender !== undefined && contender.hard.has(cpu) && this.caps.mayRun(contender, now)
+    const staying = mayStay ? contender : undefined
     if (staying !== undefined && !yields && now - staying.numbers['started']! < this.ratelimit) return staying
     const other = this.queue.find((entry) => entry.hard.has(cpu) && this.caps.mayRun(entry, now))
     if (staying === undefined || other === undefined) return other ?? staying

@@ -1,10 +1,11 @@
 /**
- * Credit2, the default: whoever has most credit runs; running burns credit the faster the smaller a vCPU's weight is; when nobody has
- * any left, all get some. All CPUs share one queue in order of credit.
+ * Credit2, the default: whoever has most credit runs; running burns credit the faster the smaller a vCPU's weight is;
+ * when nobody has any left, all get some. All CPUs share one queue in order of credit.
  *
- * Beside Xen's algorithm, on purpose: debts are never forgiven, and credit in hand is cut only where it would let a vCPU lead all
- * others by more than {@link MAX_LEAD}. So shares come out by weight also where weights differ a thousandfold, where a weight asks for
- * more than one CPU can give, and where vCPUs are pinned. There is no resistance to migration: it costs nothing here.
+ * Beside Xen's algorithm, on purpose: debts are never forgiven, and credit in hand is cut only where it would let a
+ * vCPU lead all others by more than {@link MAX_LEAD}. So shares come out by weight also where weights differ a
+ * thousandfold, where a weight asks for more than one CPU can give, and where vCPUs are pinned. There is no
+ * resistance to migration: it costs nothing here.
  *
  * Reference: xen/common/sched/credit2.c.
  */
@@ -49,7 +50,8 @@ export class Credit2Scheduler<V extends VcpuRef> extends SchedulerBase<V> {
     const limit = 100 * entry.vcpuCount
     const cap = values['cap'] ?? 0
     if (cap > limit) {
-      throw new XenError('INVALID_ARGUMENT', `cap must be at most 100 for each of the domain's ${entry.vcpuCount} vCPUs, got ${cap}`, {
+      const message = `cap must be at most 100 for each of the domain's ${entry.vcpuCount} vCPUs, got ${cap}`
+      throw new XenError('INVALID_ARGUMENT', message, {
         details: { name: 'cap', value: cap, max: limit },
       })
     }
@@ -85,7 +87,9 @@ export class Credit2Scheduler<V extends VcpuRef> extends SchedulerBase<V> {
     const next = this.choose(cpu, contender, { yields, now })
     const displaced = contender !== next ? contender : undefined
     if (displaced !== undefined) this.insert(displaced)
-    if (next === undefined) return { vcpu: undefined, until: this.nextRefill(cpu, now), alsoAsk: this.askFor(displaced, cpu) }
+    if (next === undefined) {
+      return { vcpu: undefined, until: this.nextRefill(cpu, now), alsoAsk: this.askFor(displaced, cpu) }
+    }
     if (next.numbers['credit']! <= 0) this.reset(next, now)
     this.start(cpu, next, now)
     this.caps.take(next)
@@ -121,9 +125,11 @@ export class Credit2Scheduler<V extends VcpuRef> extends SchedulerBase<V> {
 
   /** The vCPU to run on `cpu`, given the one that ran there and could go on. */
   private choose(
-    cpu: number, contender: VcpuEntry<V> | undefined, { yields, now }: { readonly yields: boolean; readonly now: number },
+    cpu: number, contender: VcpuEntry<V> | undefined,
+    { yields, now }: { readonly yields: boolean; readonly now: number },
   ): VcpuEntry<V> | undefined {
-    const staying = contender !== undefined && contender.hard.has(cpu) && this.caps.mayRun(contender, now) ? contender : undefined
+    const mayStay = contender !== undefined && contender.hard.has(cpu) && this.caps.mayRun(contender, now)
+    const staying = mayStay ? contender : undefined
     if (staying !== undefined && !yields && now - staying.numbers['started']! < this.ratelimit) return staying
     // An idle CPU that it likes better will be asked to take it.
     let best = staying !== undefined && !staying.soft.has(cpu) && this.hasIdleSoft(staying) ? undefined : staying
@@ -166,7 +172,9 @@ export class Credit2Scheduler<V extends VcpuRef> extends SchedulerBase<V> {
     this.queue.splice(at < 0 ? this.queue.length : at, 0, entry)
   }
 
-  /** The CPU whose vCPU has least credit, if less than this one's; -1 otherwise. One of the soft affinity goes first. */
+  /**
+   * The CPU whose vCPU has least credit, if less than this one's; -1 otherwise. One of the soft affinity goes first.
+   */
   private cpuToTake(entry: VcpuEntry<V>, now: number): number {
     let best = -1
     let bestScore = 0
@@ -222,7 +230,10 @@ export class Credit2Scheduler<V extends VcpuRef> extends SchedulerBase<V> {
 
 const weightOf = (domain: DomainEntry): number => domain.parameters['weight']!
 
-/** Lowers vCPUs far ahead so that none leads the one below it by more than the limit; their order and small distances stay. */
+/**
+ * Lowers vCPUs far ahead so that none leads the one below it by more than the limit; their order and small distances
+ * stay.
+ */
 function closeGaps<V extends VcpuRef>(leaders: VcpuEntry<V>[]): void {
   leaders.sort((a, b) => a.numbers['credit']! - b.numbers['credit']!)
   let below = Infinity

@@ -1,6 +1,6 @@
 /**
- * Null: each vCPU has a physical CPU to itself for as long as it exists; one for which there is none waits until another goes.
- * No time is shared and nothing is preempted.
+ * Null: each vCPU has a physical CPU to itself for as long as it exists; one for which there is none waits until
+ * another goes. No time is shared and nothing is preempted.
  *
  * Reference: xen/common/sched/null.c.
  */

@@ -37,7 +37,8 @@ export function changed<K extends string>(
     }
     const inRange = Number.isInteger(value) && value >= rule.min && value <= rule.max
     if (!inRange && rule.also?.includes(value) !== true) {
-      throw new XenError('INVALID_ARGUMENT', `${name} must be a whole number from ${rule.min} to ${rule.max}, got ${value}`, {
+      const message = `${name} must be a whole number from ${rule.min} to ${rule.max}, got ${value}`
+      throw new XenError('INVALID_ARGUMENT', message, {
         details: { name, value, min: rule.min, max: rule.max },
       })
     }

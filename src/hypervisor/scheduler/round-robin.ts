@@ -1,6 +1,6 @@
 /**
- * Round-robin: every runnable vCPU in turn, one slice each, on any CPU that it may use. The plainest scheduler there is;
- * it knows no weights.
+ * Round-robin: every runnable vCPU in turn, one slice each, on any CPU that it may use. The plainest scheduler there
+ * is; it knows no weights.
  */
 import { SchedulerBase, type VcpuEntry } from './base.ts'
 import type { Decision, VcpuRef } from './types.ts'

@@ -1,6 +1,7 @@
 /**
- * RTDS: real-time shares. Each vCPU has a budget in each period of its own; of those with budget left, the one whose period ends first
- * runs. A vCPU with extra time goes on after its budget, behind all that have theirs; one without waits for its next period.
+ * RTDS: real-time shares. Each vCPU has a budget in each period of its own; of those with budget left, the one whose
+ * period ends first runs. A vCPU with extra time goes on after its budget, behind all that have theirs; one without
+ * waits for its next period.
  *
  * Reference: xen/common/sched/rt.c.
  */
@@ -39,7 +40,8 @@ export class RtdsScheduler<V extends VcpuRef> extends SchedulerBase<V> {
     const current = vcpu === undefined ? entry.parameters : { ...this.parameters(domain, vcpu) }
     const wanted = changed(DOMAIN, { ...defaults(DOMAIN), ...current }, values)
     if (wanted.budget > wanted.period) {
-      throw new XenError('INVALID_ARGUMENT', `a budget of ${wanted.budget} does not fit into a period of ${wanted.period}`, {
+      const message = `a budget of ${wanted.budget} does not fit into a period of ${wanted.period}`
+      throw new XenError('INVALID_ARGUMENT', message, {
         details: { name: 'budget', value: wanted.budget, max: wanted.period },
       })
     }
@@ -80,7 +82,8 @@ export class RtdsScheduler<V extends VcpuRef> extends SchedulerBase<V> {
     if (idle >= 0) return idle
     let worst: VcpuEntry<V> | undefined
     for (const running of this.running) {
-      if (running === undefined || this.asked[running.cpu] || !entry.hard.has(running.cpu) || !isBefore(entry, running)) continue
+      if (running === undefined || this.asked[running.cpu] || !entry.hard.has(running.cpu)) continue
+      if (!isBefore(entry, running)) continue
       if (worst === undefined || isBefore(worst, running)) worst = running
     }
     return worst?.cpu ?? -1

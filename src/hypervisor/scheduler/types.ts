@@ -1,9 +1,9 @@
 /**
- * The scheduler interface: who runs next on a physical CPU, and until when. Schedulers are pure data and arithmetic: time comes
- * in as a parameter, they own no timer, and the same calls give the same answers.
+ * The scheduler interface: who runs next on a physical CPU, and until when. Schedulers are pure data and arithmetic:
+ * time comes in as a parameter, they own no timer, and the same calls give the same answers.
  *
- * The caller asks `schedule(cpu, now)` whenever a CPU has reached its decision's `until`, when what runs there has gone to
- * sleep or yielded, and when `wake` names the CPU. Between two questions the CPU runs what it was told.
+ * The caller asks `schedule(cpu, now)` whenever a CPU has reached its decision's `until`, when what runs there has
+ * gone to sleep or yielded, and when `wake` names the CPU. Between two questions the CPU runs what it was told.
  */
 import type { DomId } from '../../util/index.ts'
 
@@ -92,7 +92,10 @@ export interface Scheduler<V extends VcpuRef = VcpuRef> {
   /** What `cpu` is to do from `now` on. Charges what ran there. */
   schedule(cpu: number, now: number): Decision<V>
   affinity(vcpu: V): Affinity
-  /** The CPU to ask again because of it, or -1. Throws INVALID_ARGUMENT for CPUs that do not exist and for an empty hard set. */
+  /**
+   * The CPU to ask again because of it, or -1. Throws INVALID_ARGUMENT for CPUs that do not exist and for an empty
+   * hard set.
+   */
   setAffinity(vcpu: V, affinity: Partial<Affinity>, now: number): number
   /** The domain's parameters; per-vCPU ones where the algorithm has them and `vcpu` is given. */
   parameters(domain: DomId, vcpu?: number): SchedulerParameters

@@ -1,11 +1,11 @@
 /**
  * How long a vCPU has been running, runnable, blocked and offline, and the copy of it that a guest may have registered.
  *
- * With VMASST_TYPE_runstate_update_flag the top bit of state_entry_time is set while the copy is being written, so that a reader on
- * another vCPU does not mix two states.
+ * With VMASST_TYPE_runstate_update_flag the top bit of state_entry_time is set while the copy is being written, so
+ * that a reader on another vCPU does not mix two states.
  *
- * Reference: public/vcpu.h (struct vcpu_runstate_info); xen/common/sched/core.c (vcpu_runstate_change), xen/arch/x86/domain.c
- * (update_runstate_area).
+ * Reference: public/vcpu.h (struct vcpu_runstate_info); xen/common/sched/core.c (vcpu_runstate_change),
+ * xen/arch/x86/domain.c (update_runstate_area).
  */
 import { RUNSTATE, VcpuRunstateInfo } from '../../abi/index.ts'
 import { XenError } from '../../util/index.ts'
@@ -47,7 +47,9 @@ export class RunstateClock {
     return this.current
   }
 
-  /** Enters a state; staying in it is no change. True when it has changed, so that the guest's copy is to be renewed. */
+  /**
+   * Enters a state; staying in it is no change. True when it has changed, so that the guest's copy is to be renewed.
+   */
   change(state: Runstate, now: number): boolean {
     if (state === this.current) return false
     if (now > this.entered) {
@@ -78,7 +80,8 @@ export class RunstateClock {
   /** A clock that goes on from saved state. Throws INVALID_STREAM for numbers that cannot be. */
   static restore(saved: RunstateSnapshot): RunstateClock {
     const numbers = [saved.state, saved.entered, ...saved.times]
-    const sound = saved.times.length === STATES && saved.state < STATES && numbers.every((n) => n >= 0 && Number.isInteger(n))
+    const isTime = (value: number): boolean => value >= 0 && Number.isInteger(value)
+    const sound = saved.times.length === STATES && saved.state < STATES && numbers.every(isTime)
     if (!sound) throw new XenError('INVALID_STREAM', 'saved run state does not fit', { details: { saved } })
     const clock = new RunstateClock(saved.entered, saved.state)
     clock.times.set(saved.times)
@@ -97,7 +100,10 @@ export function runstateBytes(snapshot: RunstateSnapshot): Uint8Array {
   return bytes
 }
 
-/** Renews the guest's copy through `write`; with `announce`, marked as being written meanwhile. False when it could not. */
+/**
+ * Renews the guest's copy through `write`; with `announce`, marked as being written meanwhile. False when it could
+ * not.
+ */
 export function writeRunstateArea(snapshot: RunstateSnapshot, write: GuestWriter, announce: boolean): boolean {
   const bytes = runstateBytes(snapshot)
   if (!announce) return write(0, bytes)

@@ -1,9 +1,9 @@
 /**
- * What guests read time from: each vCPU's time record in its vcpu_info, and the wall clock in shared_info. A reader on another vCPU
- * retries while the version is odd or has changed, so the version is written before and after.
+ * What guests read time from: each vCPU's time record in its vcpu_info, and the wall clock in shared_info. A reader
+ * on another vCPU retries while the version is odd or has changed, so the version is written before and after.
  *
- * The record's multiplier is cut to 32 bits: a guest's clock drifts by up to 1 ns in 4 s from its record, so records are renewed at
- * each switch and at least every {@link TIME_RECORD_LIFETIME}.
+ * The record's multiplier is cut to 32 bits: a guest's clock drifts by up to 1 ns in 4 s from its record, so records
+ * are renewed at each switch and at least every {@link TIME_RECORD_LIFETIME}.
  *
  * Reference: public/xen.h (struct vcpu_time_info, shared_info); xen/arch/x86/time.c (__update_vcpu_system_time).
  */

@@ -1,6 +1,6 @@
 /**
- * The host's timers in the order in which they are due: a binary heap. Timers that are due at the same time fire in the order
- * in which they were set, so that runs repeat exactly.
+ * The host's timers in the order in which they are due: a binary heap. Timers that are due at the same time fire in
+ * the order in which they were set, so that runs repeat exactly.
  *
  * Reference: xen/common/timer.c has the same interface.
  */

@@ -1,8 +1,10 @@
 /**
- * The arithmetic between nanoseconds of host time and ticks of the time-stamp counter, exact at every size, and the two numbers
- * by which a guest does the same from its time record:
+ * The arithmetic between nanoseconds of host time and ticks of the time-stamp counter, exact at every size, and the
+ * two numbers by which a guest does the same from its time record:
  *
- *   time = system_time + (((tsc - tsc_timestamp) << tsc_shift) * tsc_to_system_mul >> 32)      (a negative shift goes right)
+ *   time = system_time + (((tsc - tsc_timestamp) << tsc_shift) * tsc_to_system_mul >> 32)
+ *
+ * where a negative shift goes right.
  *
  * Reference: public/xen.h (struct vcpu_time_info); xen/arch/x86/time.c (set_time_scale).
  */
@@ -48,7 +50,8 @@ export class TscScale {
 
   constructor(kilohertz: number) {
     if (!Number.isInteger(kilohertz) || kilohertz < 1000 || kilohertz > 100_000_000) {
-      throw new XenError('INVALID_ARGUMENT', `a time-stamp counter runs at 1,000 to 100,000,000 kHz, got ${kilohertz}`, {
+      const message = `a time-stamp counter runs at 1,000 to 100,000,000 kHz, got ${kilohertz}`
+      throw new XenError('INVALID_ARGUMENT', message, {
         details: { kilohertz },
       })
     }

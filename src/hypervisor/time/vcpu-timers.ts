@@ -1,8 +1,9 @@
 /**
- * The timers of one vCPU: one-shot (set_timer_op and VCPUOP_set_singleshot_timer share it), periodic, and the time limit of
- * SCHEDOP_poll. The first two raise VIRQ_TIMER.
+ * The timers of one vCPU: one-shot (set_timer_op and VCPUOP_set_singleshot_timer share it), periodic, and the time
+ * limit of SCHEDOP_poll. The first two raise VIRQ_TIMER.
  *
- * The periodic timer only runs while the vCPU runs, and catches up when it is switched in: a tick never wakes a sleeping guest.
+ * The periodic timer only runs while the vCPU runs, and catches up when it is switched in: a tick never wakes a
+ * sleeping guest.
  *
  * Reference: xen/common/sched/core.c (do_set_timer_op, vcpu_periodic_timer_work), xen/common/domain.c (common_vcpu_op).
  */
@@ -68,7 +69,10 @@ export class VcpuTimers {
     return 0
   }
 
-  /** VCPUOP_set_singleshot_timer. A deadline that has passed raises the event at once (VCPU_SSHOTTMR_future is ignored by 4.17). */
+  /**
+   * VCPUOP_set_singleshot_timer. A deadline that has passed raises the event at once (VCPU_SSHOTTMR_future is ignored
+   * by 4.17).
+   */
   setOneShot(deadline: number, now: number): number {
     if (deadline < now) {
       this.queue.stop(this.oneShot)

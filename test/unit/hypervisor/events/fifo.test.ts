@@ -8,7 +8,10 @@ const PAGE = 4096
 const BIT = { pending: 1 << 31, masked: 1 << 30, linked: 1 << 29, busy: 1 << 28 } as const
 const LINK = EVTCHN_FIFO.LINK_MASK
 
-/** A guest that speaks the FIFO ABI: control blocks and event array in frames of its own, and the consumer a kernel has. */
+/**
+ * A guest that speaks the FIFO ABI: control blocks and event array in frames of its own, and the consumer a kernel
+ * has.
+ */
 class FifoGuest {
   readonly host = new EventHostDouble()
   readonly vcpus: number
