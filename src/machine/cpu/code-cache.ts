@@ -105,9 +105,14 @@ export class CodeCache {
     let host = place.host
     let second = 0
     while (!lifter.ended && lifter.count < BLOCK_INSTRUCTIONS && host < pageEnd) {
+      const { length } = decoder.instruction
       let result: DecodeResult = decoder.decode(bytes, host, pageEnd)
       if (result === DECODED.MORE_BYTES) {
-        if (lifter.count > 0) break
+        if (lifter.count > 0) {
+          // The block's end is told by its last instruction, which has been overwritten by the one that crosses.
+          decoder.instruction.length = length
+          break
+        }
         second = place.nextPage()
         if (second === 0) return { bytes: 0, second }
         result = this.decodeJoined(decoder, host, second)
