@@ -1,42 +1,82 @@
 /** What the toolstack writes for a disk and a network interface, node by node as xl does (see the captures of real Xen). */
-import type { TestStore } from './test-store.ts'
+import type { LocalStore } from '../../src/xenstore/index.ts'
 
-/** A disk of domain 1 with its back-end in domain 0. */
-export function seedDisk(store: TestStore, options: { readonly device?: string; readonly mode?: string; readonly params?: string } = {}): void {
-  const id = options.device ?? '51712'
-  const front = `/local/domain/1/device/vbd/${id}`
-  const back = `/local/domain/0/backend/vbd/1/${id}`
-  store.seed({
-    [`${front}/backend`]: back, [`${front}/backend-id`]: '0', [`${front}/state`]: '1',
-    [`${front}/virtual-device`]: id, [`${front}/device-type`]: 'disk', [`${front}/trusted`]: '1', [`${front}/protocol`]: 'x86_64-abi',
-    [`${back}/frontend`]: front, [`${back}/params`]: options.params ?? '/g/disk.img', [`${back}/script`]: '/etc/xen/scripts/block',
-    [`${back}/frontend-id`]: '1', [`${back}/online`]: '1', [`${back}/removable`]: '0', [`${back}/bootable`]: '1',
-    [`${back}/state`]: '1', [`${back}/dev`]: 'xvda', [`${back}/type`]: 'phy', [`${back}/mode`]: options.mode ?? 'w',
-    [`${back}/device-type`]: 'disk', [`${back}/discard-enable`]: '1', [`${back}/specification`]: 'xen',
-  }, { [front]: ['n1', 'r0'], [back]: ['n0', 'r1'] })
+/** Writes nodes and permissions as the toolstack, and removes them. */
+export interface Seeder {
+  seed(nodes: Readonly<Record<string, string>>, permissions?: Readonly<Record<string, readonly string[]>>): void
+  drop(path: string): void
 }
 
-/** A network interface of domain `domain` with its back-end in domain 0. */
-export function seedNic(store: TestStore, domain: number, mac: string): void {
-  const front = `/local/domain/${domain}/device/vif/0`
-  const back = `/local/domain/0/backend/vif/${domain}/0`
+/** Seeds a store by its local handle; a directory that `permissions` names gets them before what is below it. */
+export const seeder = (toolstack: LocalStore): Seeder => ({
+  seed: (nodes, permissions = {}) => toolstack.transaction((transaction) => {
+    for (const [path, list] of Object.entries(permissions)) {
+      transaction.mkdir(path)
+      transaction.setPermissions(path, list)
+    }
+    for (const [path, value] of Object.entries(nodes)) transaction.write(path, value)
+  }),
+  drop: (path) => toolstack.tryRm(path),
+})
+
+/** Whose device it is. */
+export interface DeviceOwners {
+  readonly front?: number
+  readonly back?: number
+}
+
+/** Where the two halves of a device stand. */
+export function devicePaths(kind: 'vbd' | 'vif', id: string, { front = 1, back = 0 }: DeviceOwners = {}): { readonly front: string; readonly back: string } {
+  return { front: `/local/domain/${front}/device/${kind}/${id}`, back: `/local/domain/${back}/backend/${kind}/${front}/${id}` }
+}
+
+const permissions = (paths: { readonly front: string; readonly back: string }, { front = 1, back = 0 }: DeviceOwners) =>
+  ({ [paths.front]: [`n${front}`, `r${back}`], [paths.back]: [`n${back}`, `r${front}`] })
+
+/** How a disk is described. */
+export interface DiskSeed extends DeviceOwners {
+  readonly device?: string
+  readonly mode?: string
+  readonly params?: string
+}
+
+/** A disk. */
+export function seedDisk(store: Seeder, options: DiskSeed = {}): void {
+  const id = options.device ?? '51712'
+  const paths = devicePaths('vbd', id, options)
+  const { front, back } = paths
   store.seed({
-    [`${front}/backend`]: back, [`${front}/backend-id`]: '0', [`${front}/state`]: '1', [`${front}/handle`]: '0',
-    [`${front}/mac`]: mac, [`${front}/trusted`]: '1', [`${front}/mtu`]: '1500',
-    [`${back}/frontend`]: front, [`${back}/frontend-id`]: String(domain), [`${back}/online`]: '1', [`${back}/state`]: '1',
-    [`${back}/script`]: '/etc/xen/scripts/vif-bridge', [`${back}/mac`]: mac, [`${back}/bridge`]: 'xenbr0',
-    [`${back}/handle`]: '0', [`${back}/type`]: 'vif', [`${back}/hotplug-status`]: '',
-  }, { [front]: [`n${domain}`, 'r0'], [back]: ['n0', `r${domain}`] })
+    [`${front}/backend`]: back, [`${front}/backend-id`]: String(options.back ?? 0), [`${front}/state`]: '1',
+    [`${front}/virtual-device`]: id, [`${front}/device-type`]: 'disk', [`${front}/trusted`]: '1', [`${front}/protocol`]: 'x86_64-abi',
+    [`${back}/frontend`]: front, [`${back}/params`]: options.params ?? '/g/disk.img', [`${back}/script`]: '/etc/xen/scripts/block',
+    [`${back}/frontend-id`]: String(options.front ?? 1), [`${back}/online`]: '1', [`${back}/removable`]: '0', [`${back}/bootable`]: '1',
+    [`${back}/state`]: '1', [`${back}/dev`]: 'xvda', [`${back}/type`]: 'phy', [`${back}/mode`]: options.mode ?? 'w',
+    [`${back}/device-type`]: 'disk', [`${back}/discard-enable`]: '1', [`${back}/specification`]: 'xen',
+  }, permissions(paths, options))
+}
+
+/** A network interface. */
+export function seedNic(store: Seeder, front: number, mac: string, back = 0): void {
+  const owners = { front, back }
+  const paths = devicePaths('vif', '0', owners)
+  store.seed({
+    [`${paths.front}/backend`]: paths.back, [`${paths.front}/backend-id`]: String(back), [`${paths.front}/state`]: '1',
+    [`${paths.front}/handle`]: '0', [`${paths.front}/mac`]: mac, [`${paths.front}/trusted`]: '1', [`${paths.front}/mtu`]: '1500',
+    [`${paths.back}/frontend`]: paths.front, [`${paths.back}/frontend-id`]: String(front), [`${paths.back}/online`]: '1',
+    [`${paths.back}/state`]: '1', [`${paths.back}/script`]: '/etc/xen/scripts/vif-bridge', [`${paths.back}/mac`]: mac,
+    [`${paths.back}/bridge`]: 'xenbr0', [`${paths.back}/handle`]: '0', [`${paths.back}/type`]: 'vif', [`${paths.back}/hotplug-status`]: '',
+  }, permissions(paths, owners))
 }
 
 /** What the toolstack does to take a device away while both run. */
-export function detach(store: TestStore, kind: 'vbd' | 'vif', domain: number, id: string): void {
-  const back = `/local/domain/0/backend/${kind}/${domain}/${id}`
+export function detach(store: Seeder, kind: 'vbd' | 'vif', front: number, id: string): void {
+  const { back } = devicePaths(kind, id, { front })
   store.seed({ [`${back}/online`]: '0', [`${back}/state`]: '5' })
 }
 
 /** What the toolstack removes once both halves are closed. */
-export function removeDevice(store: TestStore, kind: 'vbd' | 'vif', domain: number, id: string): void {
-  store.drop(`/local/domain/${domain}/device/${kind}/${id}`)
-  store.drop(`/local/domain/0/backend/${kind}/${domain}/${id}`)
+export function removeDevice(store: Seeder, kind: 'vbd' | 'vif', front: number, id: string): void {
+  const paths = devicePaths(kind, id, { front })
+  store.drop(paths.front)
+  store.drop(paths.back)
 }

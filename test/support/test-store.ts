@@ -7,6 +7,7 @@ import { connectStore } from '../../src/guest/index.ts'
 import { XenError } from '../../src/util/index.ts'
 import type { LocalStore } from '../../src/xenstore/index.ts'
 import { XenStore, XenStoreServer, storeErrorName } from '../../src/xenstore/index.ts'
+import { seeder } from './devices.ts'
 
 /** A store, its server, and dom0's toolstack. */
 export class TestStore {
@@ -36,18 +37,12 @@ export class TestStore {
 
   /** Writes nodes as the toolstack; a directory that `permissions` names gets them before what is below it. */
   seed(nodes: Readonly<Record<string, string>>, permissions: Readonly<Record<string, readonly string[]>> = {}): void {
-    this.toolstack.transaction((transaction) => {
-      for (const [path, list] of Object.entries(permissions)) {
-        transaction.mkdir(path)
-        transaction.setPermissions(path, list)
-      }
-      for (const [path, value] of Object.entries(nodes)) transaction.write(path, value)
-    })
+    seeder(this.toolstack).seed(nodes, permissions)
   }
 
   /** Removes a node and all below it, as the toolstack does. */
   drop(path: string): void {
-    this.toolstack.tryRm(path)
+    seeder(this.toolstack).drop(path)
   }
 
   get(path: string): string | undefined {
