@@ -31,6 +31,16 @@ const CONSTANTS: ReadonlyMap<number, number> = /* @__PURE__ */ new Map([
 ])
 /** Performance counters of the K7. */
 const isCounter = (register: number): boolean => register >= 0xc001_0000 && register <= 0xc001_0007
+/**
+ * Machine-check registers: every domain has two banks in which nothing ever happened, and no MCG_CTL.
+ * Reference: xen/arch/x86/cpu/mcheck/vmce.c, vmce_rdmsr, vmce_wrmsr.
+ */
+const MACHINE_CHECK = { CAPABILITY: 0x179, STATUS: 0x17a, FIRST_BANK: 0x400, BANKS: 2, PER_BANK: 4 } as const
+const isBankRegister = (register: number): boolean =>
+  register >= MACHINE_CHECK.FIRST_BANK && register < MACHINE_CHECK.FIRST_BANK + MACHINE_CHECK.BANKS * MACHINE_CHECK.PER_BANK
+/** The first register of a bank enables its reports: all of them. */
+const isBankControl = (register: number): boolean => isBankRegister(register) && register % MACHINE_CHECK.PER_BANK === 0
+
 /** Registers whose writes are taken and dropped. */
 const DROPPED: ReadonlySet<number> = /* @__PURE__ */ new Set([
   0xc001_0015, 0xc001_001f, 0xc001_0061, 0xc001_0062, 0xc001_0063, 0xc001_0064, 0xc001_1029, 0xe7, 0xe8,
@@ -63,7 +73,10 @@ export function readMsr(host: MsrHost, pv: PvVcpu, subject: { readonly register:
     case MSR.EFER: return answer(GUEST_EFER)
     case MSR.PAT: return answer(PAT_LOW, PAT_HIGH)
     case MSR.APIC_BASE: return answer(APIC_ENABLED_AT_DEFAULT | (subject.vcpu === 0 ? BOOT_PROCESSOR : 0))
+    case MACHINE_CHECK.CAPABILITY: return answer(MACHINE_CHECK.BANKS)
+    case MACHINE_CHECK.STATUS: return answer(0)
     default: {
+      if (isBankRegister(register)) return isBankControl(register) ? answer(0xffff_ffff, 0xffff_ffff) : answer(0)
       const constant = isCounter(register) ? 0 : CONSTANTS.get(register)
       return constant === undefined ? false : answer(constant)
     }
@@ -91,6 +104,7 @@ export function writeMsr(
     // Linux writes back what it has read.
     case MSR.EFER: return low === GUEST_EFER && high === 0
     case HYPERCALL_PAGE: return (low & 0xfff) === 0 && high === 0 && host.writeHypercallPage(subject.domid, low >>> 12)
-    default: return DROPPED.has(register) || isCounter(register)
+    case MACHINE_CHECK.STATUS: return true
+    default: return DROPPED.has(register) || isCounter(register) || isBankRegister(register)
   }
 }
