@@ -130,15 +130,20 @@ class ElfReader {
     return Array.from({ length: count }, (_, i) => offset + i * stride)
   }
 
+  /** What the file holds of a segment. Notes are read in the file: their size in memory may be 0. */
+  private fileBytes(base: number, i: number): Uint8Array {
+    const offset = this.whole(ProgramHeader.offset, base, `segment ${i} p_offset`)
+    return this.range(offset, this.whole(ProgramHeader.filesz, base, `segment ${i} p_filesz`), `segment ${i} p_offset`)
+  }
+
   private segment(base: number, i: number): ElfSegment {
     const name = (field: string): string => `segment ${i} ${field}`
-    const offset = this.whole(ProgramHeader.offset, base, name('p_offset'))
     const fileSize = this.whole(ProgramHeader.filesz, base, name('p_filesz'))
     const size = this.whole(ProgramHeader.memsz, base, name('p_memsz'))
     const physical = this.whole(ProgramHeader.paddr, base, name('p_paddr'))
     if (fileSize > size) throw imageError(name('p_filesz'), fileSize, `is more than p_memsz 0x${size.toString(16)}`)
     if (!Number.isSafeInteger(physical + size)) throw imageError(name('p_memsz'), size, 'reaches beyond the address space')
-    return { physical, size, bytes: this.range(offset, fileSize, name('p_offset')) }
+    return { physical, size, bytes: this.fileBytes(base, i) }
   }
 
   private programs(): Pick<ElfFile, 'segments' | 'notes'> {
@@ -146,7 +151,7 @@ class ElfReader {
     const notes: Uint8Array[] = []
     for (const [i, base] of this.table('ph', ProgramHeader.size).entries()) {
       const type = ProgramHeader.type.get(this.view, base)
-      if (type === SEGMENT_NOTE) notes.push(this.segment(base, i).bytes)
+      if (type === SEGMENT_NOTE) notes.push(this.fileBytes(base, i))
       if (type !== SEGMENT_LOAD || (ProgramHeader.flags.get(this.view, base) & SEGMENT_ACCESS) === 0) continue
       const segment = this.segment(base, i)
       if (segment.size > 0) segments.push(segment)
