@@ -1,0 +1,167 @@
+/**
+ * A processor whose instructions are functions of a test: registers in plain arrays, a script of steps, each of which
+ * does something and says why the run ended. It knows no x86.
+ */
+import type {
+  ExitReason, Processor, ProcessorExit, ProcessorState, Registers, SegmentState,
+} from '../../src/machine/index.ts'
+import { EXIT } from '../../src/machine/index.ts'
+
+const NULL: SegmentState = { selector: 0, baseLow: 0, baseHigh: 0, limit: 0, attributes: 0 }
+
+/** Registers in plain arrays. */
+export class PlainRegisters implements Registers {
+  private readonly lows = new Uint32Array(16)
+  private readonly highs = new Uint32Array(16)
+  private readonly segments: SegmentState[] = [NULL, NULL, NULL, NULL, NULL, NULL]
+  private readonly control = new Uint32Array(18)
+  private readonly debug = new Uint32Array(16)
+  private rflags = 0x202
+  private instruction = 0
+  private hiddenLow = 0
+  private hiddenHigh = 0
+
+  low(general: number): number {
+    return this.lows[general]!
+  }
+
+  high(general: number): number {
+    return this.highs[general]!
+  }
+
+  set(general: number, low: number, high: number): void {
+    this.lows[general] = low
+    this.highs[general] = high
+  }
+
+  rip(): number {
+    return this.instruction
+  }
+
+  setRip(low: number, high: number): void {
+    this.instruction = (high | 0) * 2 ** 32 + (low >>> 0)
+  }
+
+  flags(): number {
+    return this.rflags
+  }
+
+  setFlags(value: number): void {
+    this.rflags = (value | 2) >>> 0
+  }
+
+  segment(index: number): SegmentState {
+    return this.segments[index]!
+  }
+
+  setSegment(index: number, state: SegmentState): void {
+    this.segments[index] = state
+  }
+
+  controlLow(index: number): number {
+    return this.control[index * 2]!
+  }
+
+  controlHigh(index: number): number {
+    return this.control[index * 2 + 1]!
+  }
+
+  setControl(index: number, low: number, high: number): void {
+    this.control[index * 2] = low
+    this.control[index * 2 + 1] = high
+  }
+
+  kernelGsBaseLow(): number {
+    return this.hiddenLow
+  }
+
+  kernelGsBaseHigh(): number {
+    return this.hiddenHigh
+  }
+
+  setKernelGsBase(low: number, high: number): void {
+    this.hiddenLow = low >>> 0
+    this.hiddenHigh = high >>> 0
+  }
+
+  debugLow(index: number): number {
+    return this.debug[index * 2]!
+  }
+
+  debugHigh(index: number): number {
+    return this.debug[index * 2 + 1]!
+  }
+
+  setDebug(index: number, low: number, high: number): void {
+    this.debug[index * 2] = low
+    this.debug[index * 2 + 1] = high
+  }
+}
+
+/** What one step of a script ends with; nothing: the run goes on with the next step. */
+export interface StepEnd {
+  readonly reason: ExitReason
+  readonly vector?: number
+  readonly errorCode?: number
+  readonly address?: number
+  readonly request?: Partial<ProcessorExit['request']>
+}
+
+/** Acts as one instruction. */
+export type Step = (registers: PlainRegisters) => StepEnd | undefined
+
+/** Runs a script; without one it spends its budget. */
+export class ScriptedProcessor implements Processor {
+  readonly registers = new PlainRegisters()
+  readonly exit: { -readonly [K in keyof ProcessorExit]: ProcessorExit[K] } = {
+    reason: EXIT.BUDGET, vector: 0, errorCode: 0, address: 0,
+    request: { operation: 'other', length: 2, size: 4, register: 0, general: 0, port: 0 },
+  }
+  readonly script: Step[] = []
+  executed = 0
+  flushes = 0
+  destroyed = false
+
+  run(budget: number): ExitReason {
+    this.executed = 0
+    while (this.executed < budget) {
+      const step = this.script.shift()
+      if (step === undefined) {
+        this.executed = budget
+        break
+      }
+      this.executed += 1
+      const end = step(this.registers)
+      if (end === undefined) continue
+      const { request } = this.exit
+      Object.assign(this.exit, { vector: 0, errorCode: 0, address: 0 }, end, { request: { ...request, ...end.request } })
+      return end.reason
+    }
+    this.exit.reason = EXIT.BUDGET
+    return EXIT.BUDGET
+  }
+
+  flushTlb(): void {
+    this.flushes += 1
+  }
+
+  flushPage(): void {}
+
+  save(): ProcessorState {
+    throw new Error('a scripted processor is not saved')
+  }
+
+  restore(): void {
+    throw new Error('a scripted processor is not restored')
+  }
+
+  saveFpu(): Uint8Array {
+    return new Uint8Array(512)
+  }
+
+  loadFpu(): void {}
+
+  destroy(): void {
+    this.destroyed = true
+  }
+}
