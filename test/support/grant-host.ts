@@ -1,6 +1,8 @@
 /** A host for grant tables alone: frames with owners and counts, and page-table entries as a plain map. */
 import { ERRNO, GNTMAP, GNTST, GTF, GrantEntryV1, GrantEntryV2 } from '../../src/abi/index.ts'
-import { GrantTables, type GrantDomain, type InstallRequest, type RemoveRequest } from '../../src/hypervisor/grants/index.ts'
+import {
+  GrantTables, type GrantDomain, type InstallRequest, type RemoveRequest,
+} from '../../src/hypervisor/grants/index.ts'
 import { domId, type DomId } from '../../src/util/index.ts'
 
 const PAGE = 4096

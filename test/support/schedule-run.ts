@@ -2,7 +2,9 @@
  * A host that only schedules: vCPUs that run and sleep by a pattern, CPUs that ask when told to, and a count of the
  * time that each vCPU has had. It checks after every step what holds for all schedulers.
  */
-import { createScheduler, type Scheduler, type SchedulerName, type VcpuRef } from '../../src/hypervisor/scheduler/index.ts'
+import {
+  createScheduler, type Scheduler, type SchedulerName, type VcpuRef,
+} from '../../src/hypervisor/scheduler/index.ts'
 import { domId, type DomId } from '../../src/util/index.ts'
 
 export const MS = 1_000_000
@@ -49,7 +51,9 @@ export class ScheduleRun {
 
   constructor(name: SchedulerName, cpuCount: number) {
     this.scheduler = createScheduler(name, cpuCount)
-    this.cpus = Array.from({ length: cpuCount }, () => ({ current: undefined, until: Infinity, since: 0, idle: 0, ask: false }))
+    this.cpus = Array.from({ length: cpuCount }, () => (
+      { current: undefined, until: Infinity, since: 0, idle: 0, ask: false }
+    ))
   }
 
   /** A domain with as many vCPUs as patterns, all of them awake. */
@@ -111,13 +115,14 @@ export class ScheduleRun {
     while (this.now < end) {
       const next = Math.min(
         end,
-        ...this.cpus.map(({ until, current, since }) => Math.min(until, current === undefined ? Infinity : since + current.runLeft)),
+        ...this.cpus.map(({ until, current, since }) => Math.min(until, since + (current?.runLeft ?? Infinity))),
         ...this.vcpus.map(({ wakeAt }) => wakeAt),
       )
       this.advance(next)
       for (const vcpu of this.vcpus) if (vcpu.wakeAt <= this.now) this.wake(vcpu)
       for (const { current } of this.cpus) {
-        if (current !== undefined && current.runnable && current.runLeft <= 0) this.sleep(current, this.now + current.pattern.sleep)
+        if (current?.runnable !== true || current.runLeft > 0) continue
+        this.sleep(current, this.now + current.pattern.sleep)
       }
       this.cpus.forEach((cpu, index) => { if (cpu.until <= this.now) this.askLater(index) })
       this.settle()
@@ -168,7 +173,8 @@ export class ScheduleRun {
     if (until <= this.now) throw new Error(`CPU ${index} is to ask again at ${until}, but it is ${this.now} already`)
     if (vcpu !== undefined && vcpu.cpu >= 0) throw new Error(`vCPU ${vcpu.domain}.${vcpu.vcpu} runs twice`)
     if (vcpu !== undefined && !vcpu.runnable) throw new Error(`vCPU ${vcpu.domain}.${vcpu.vcpu} sleeps and was chosen`)
-    if (vcpu !== undefined && !this.scheduler.affinity(vcpu).hard.includes(index)) throw new Error(`CPU ${index} is forbidden`)
+    const allowed = vcpu === undefined || this.scheduler.affinity(vcpu).hard.includes(index)
+    if (!allowed) throw new Error(`CPU ${index} is forbidden`)
     if (vcpu !== before) this.switches += 1
     cpu.current = vcpu
     cpu.until = until
@@ -194,7 +200,8 @@ export class ScheduleRun {
       if (!vcpu.runnable || vcpu.cpu >= 0) continue
       const { hard } = this.scheduler.affinity(vcpu)
       const wasted = idle.find((cpu) => hard.includes(cpu))
-      if (wasted !== undefined) throw new Error(`CPU ${wasted} idles at ${this.now} while ${vcpu.domain}.${vcpu.vcpu} waits`)
+      const name = `${vcpu.domain}.${vcpu.vcpu}`
+      if (wasted !== undefined) throw new Error(`CPU ${wasted} idles at ${this.now} while ${name} waits`)
     }
   }
 }

@@ -3,6 +3,8 @@ import { DOMID, ERRNO, EVTCHNSTAT, SharedInfo, VIRQ, VcpuInfo } from '../../../.
 import { domId } from '../../../../src/util/index.ts'
 import { EventHostDouble } from '../../../support/event-host.ts'
 
+type Two = ReturnType<typeof twoDomains>
+
 function twoDomains() {
   const host = new EventHostDouble()
   const dom0 = host.domain(0)
@@ -56,11 +58,11 @@ describe('allocating and binding', () => {
   })
 
   test.each([
-    ['a port that waits for somebody else', (c: ReturnType<typeof twoDomains>) => c.channels.allocUnbound(c.domU.id, DOMID.SELF, 2)],
+    ['a port that waits for somebody else', (c: Two) => c.channels.allocUnbound(c.domU.id, DOMID.SELF, 2)],
     ['a free port', () => 9],
     ['a port without a record', () => 4000],
     ['port 0', () => 0],
-    ['an IPI port', (c: ReturnType<typeof twoDomains>) => c.channels.bindIpi(c.domU.id, 0)],
+    ['an IPI port', (c: Two) => c.channels.bindIpi(c.domU.id, 0)],
   ])('%s cannot be bound, and no port is lost in trying', (_name, remotePort) => {
     const all = twoDomains()
     const port = remotePort(all)

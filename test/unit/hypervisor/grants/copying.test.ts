@@ -52,7 +52,7 @@ describe('copying', () => {
   })
 
   test.each([
-    ['a frame of another domain', { source: { domain: 1, isGrant: false, number: 1, offset: 0 } }, GNTST.permission_denied],
+    ['a frame of another domain', { source: { ...frameSide(1), domain: 1 } }, GNTST.permission_denied],
     ['a domain that does not exist', { source: grantSide(8, 9) }, GNTST.bad_domain],
     ['a reference beyond the table', { source: grantSide(1, 512) }, GNTST.bad_gntref],
     ['an entry that is invalid', { source: grantSide(1, 20) }, GNTST.general_error],
@@ -112,7 +112,7 @@ describe('version 2 entries', () => {
   }
 
   test('a sub-page grant gives its bytes and no others', () => {
-    const { host, theirs, own, copy } = version2()
+    const { host, dom0, theirs, own, copy } = version2()
     GrantEntryV2.encode(host.memory.view, host.tables.of(1)!.entryAt(9), {
       flags: GTF.permit_access | GTF.sub_page, domid: 0, pageOff: 128, length: 64, subPageFrame: BigInt(theirs),
     })
@@ -121,7 +121,8 @@ describe('version 2 entries', () => {
     expect(copy(grantSide(1, 9, 127), frameSide(own), 2)).toBe(GNTST.general_error)
     expect(copy(grantSide(1, 9, 128), frameSide(own), 65)).toBe(GNTST.general_error)
     expect([host.counts(theirs), host.inUse(1, 9)]).toEqual([[0, 0], '--'])
-    expect(host.tables.map(host.tables.of(0)!.domain.id, { address: 64, flags: 2, ref: 9, domain: 1 }).status).toBe(GNTST.general_error)
+    const mapped = host.tables.map(dom0, { address: 64, flags: 2, ref: 9, domain: 1 })
+    expect(mapped.status).toBe(GNTST.general_error)
   })
 
   /** Domain 2 grants its entry 3 to guest 1, which passes it on to dom0 as entry 9. */
@@ -131,7 +132,9 @@ describe('version 2 entries', () => {
     const source = host.frame(2)
     host.memory.bytes.fill(5, source * PAGE, (source + 1) * PAGE)
     host.grant(2, 3, { to: 1, mfn: source, flags: inner })
-    GrantEntryV2.encode(host.memory.view, host.tables.of(1)!.entryAt(9), { flags: GTF.transitive, domid: 0, transDomid: 2, gref: 3 })
+    GrantEntryV2.encode(host.memory.view, host.tables.of(1)!.entryAt(9), {
+      flags: GTF.transitive, domid: 0, transDomid: 2, gref: 3,
+    })
     return { ...all, source }
   }
 
@@ -146,7 +149,9 @@ describe('version 2 entries', () => {
 
   test.each([
     ['does not grant to it', (h: GrantHostDouble) => h.grant(2, 3, { to: 0, mfn: 1 })],
-    ['grants read-only', (h: GrantHostDouble) => h.grant(2, 3, { to: 1, mfn: h.tables.of(2)!.frameOf(3), flags: GTF.permit_access | GTF.readonly })],
+    ['grants read-only', (h: GrantHostDouble) => h.grant(2, 3, {
+      to: 1, mfn: h.tables.of(2)!.frameOf(3), flags: GTF.permit_access | GTF.readonly,
+    })],
     ['passes on itself', (h: GrantHostDouble) => h.grant(2, 3, { to: 1, mfn: 0, flags: GTF.transitive })],
   ])('it fails where the domain behind %s, and nothing changes', (_name, spoil) => {
     const { host, own, copy } = passedOn()
@@ -156,7 +161,8 @@ describe('version 2 entries', () => {
     expect(host.snapshot()).toBe(before)
   })
 
-  test.each([[1, 'itself'], [9, 'nobody'], [DOMID.SELF, 'DOMID_SELF']])('a transitive grant that names %i (%s) is refused', (transDomid) => {
+  const NAMED = [[1, 'itself'], [9, 'nobody'], [DOMID.SELF, 'DOMID_SELF']] as const
+  test.each(NAMED)('a transitive grant that names %i (%s) is refused', (transDomid) => {
     const { host, own, copy } = passedOn()
     GrantEntryV2.encode(host.memory.view, host.tables.of(1)!.entryAt(9), { transDomid })
     const before = host.snapshot()

@@ -113,7 +113,9 @@ describe('what is checked before the entry', () => {
   test('handles end where the limit of records is, and come back', () => {
     const { host, map, unmap } = granted()
     for (let i = 0; i < 8; i += 1) host.grant(1, 10 + i, { to: 0, mfn: host.frame(1) })
-    const handles = Array.from({ length: 512 }, (_, i) => map(HOST, { ref: 10 + (i & 7), address: ADDRESS + i * 4096 }).handle)
+    const handles = Array.from({ length: 512 }, (_, i) => (
+      map(HOST, { ref: 10 + (i & 7), address: ADDRESS + i * 4096 }).handle
+    ))
     expect(new Set(handles).size).toBe(512)
     expect(map(HOST).status).toBe(GNTST.no_space)
     expect(unmap(handles[5]!, { address: ADDRESS + 5 * 4096 })).toBe(GNTST.okay)

@@ -13,8 +13,9 @@ function busy() {
   const mfn = host.frame(1)
   host.grant(1, 9, { to: 0, mfn })
   host.grant(1, 10, { to: 0, mfn })
-  const map = (ref: number, flags: number, address: number) => host.tables.map(dom0, { ref, flags, address, domain: 1 }).handle
-  const handles = [map(9, GNTMAP.host_map, 64), map(9, GNTMAP.host_map | GNTMAP.readonly, 128), map(10, GNTMAP.host_map | GNTMAP.device_map, 192)]
+  const map = (ref: number, flags: number, address: number) =>
+    host.tables.map(dom0, { ref, flags: flags | GNTMAP.host_map, address, domain: 1 }).handle
+  const handles = [map(9, 0, 64), map(9, GNTMAP.readonly, 128), map(10, GNTMAP.device_map, 192)]
   return { host, dom0, guest, mfn, handles }
 }
 
@@ -39,7 +40,9 @@ describe('saved grant tables', () => {
     expect(host.records).toEqual(one.host.records)
     const unmap = (h: GrantHostDouble, handle: number, address: number) =>
       h.tables.unmap(one.dom0, { handle, address, busAddress: address === 192 ? one.mfn * 4096 : 0, newAddress: 0 })
-    for (const h of [host, one.host]) expect(one.handles.map((handle, i) => unmap(h, handle, 64 * (i + 1)))).toEqual([0, 0, 0])
+    for (const h of [host, one.host]) {
+      expect(one.handles.map((handle, i) => unmap(h, handle, 64 * (i + 1)))).toEqual([0, 0, 0])
+    }
     expect([host.counts(one.mfn), host.inUse(1, 9), host.inUse(1, 10)]).toEqual([[0, 0], '--', '--'])
     expect(clone(host.tables.save())).toEqual(clone(one.host.tables.save()))
   })
@@ -78,19 +81,24 @@ function tryAnything(host: GrantHostDouble, random: SeededRandom, frames: number
   const ref = pick(8, 9, 10, 11, 12, below(random, 600))
   const frame = frames[below(random, frames.length)]!
   const side = () => ({
-    domain: pick(0, 1, 2, 0x7ff0, 9), isGrant: below(random, 4) !== 0, number: below(random, 5) === 0 ? frame : ref, offset: pick(0, 1, 2048, 4095, 65535),
+    domain: pick(0, 1, 2, 0x7ff0, 9), isGrant: below(random, 4) !== 0, number: below(random, 5) === 0 ? frame : ref,
+    offset: pick(0, 1, 2048, 4095, 65535),
   })
   switch (below(random, 10)) {
     case 0: case 1: {
       if (ref >= table.entryCount) return -100
       host.grant(caller, ref, {
         to: below(random, 3), mfn: pick(frame, frame, frame, 0xfffff),
-        flags: pick(GTF.permit_access, GTF.permit_access, GTF.permit_access | GTF.readonly, GTF.accept_transfer, GTF.permit_access | GTF.sub_page, GTF.transitive, below(random, 65536)),
+        flags: pick(
+          GTF.permit_access, GTF.permit_access, GTF.permit_access | GTF.readonly, GTF.accept_transfer,
+          GTF.permit_access | GTF.sub_page, GTF.transitive, below(random, 65536),
+        ),
       })
       return 0
     }
     case 2: case 3: return host.tables.map(caller, {
-      domain: pick(0, 1, 2, 9), ref, flags: pick(2, 6, 3, 7, 1, 5, below(random, 32)), address: 64 * (1 + below(random, 40)),
+      domain: pick(0, 1, 2, 9), ref, flags: pick(2, 6, 3, 7, 1, 5, below(random, 32)),
+      address: 64 * (1 + below(random, 40)),
     }).status
     case 4: case 5: {
       const [handle = below(random, 600)] = [...table.maptrack.entries()].map(([h]) => h).slice(below(random, 4))
@@ -99,12 +107,18 @@ function tryAnything(host: GrantHostDouble, random: SeededRandom, frames: number
       const address = [...host.entries].find(([key, entry]) => (
         key.startsWith(`${caller}:`) && entry.mfn === mfn && entry.readOnly === (((mapping?.flags ?? 0) & 4) !== 0)
       ))?.[0].split(':')[1] ?? '64'
-      return host.tables.unmap(caller, { handle, address: pick(Number(address), Number(address), 0, 64), busAddress: pick(mfn * 4096, 0, 4096), newAddress: 0 })
+      return host.tables.unmap(caller, {
+        handle, address: pick(Number(address), Number(address), 0, 64), newAddress: 0,
+        busAddress: pick(mfn * 4096, 0, 4096),
+      })
     }
     case 6: return host.tables.copy(caller, { source: side(), destination: side(), length: pick(0, 1, 64, 4096) })
     case 7: return host.tables.swap(caller, ref, pick(8, 9, 10, 700))
     case 8: return host.tables.setVersion(caller, pick(1, 2, 3))
-    default: return typeof host.tables.setup(caller, 0x7ff0, 1 + below(random, 5)) === 'number' ? GNTST.general_error : 0
+    default: {
+      const frames = host.tables.setup(caller, 0x7ff0, 1 + below(random, 5))
+      return typeof frames === 'number' ? frames : 0
+    }
   }
 }
 

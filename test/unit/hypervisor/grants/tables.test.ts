@@ -80,7 +80,8 @@ describe('versions', () => {
     expect(host.inUse(1, 0)).toBe('r-')
   })
 
-  test.each([[0, -ERRNO.EINVAL], [3, -ERRNO.EINVAL], [0xffffffff, -ERRNO.EINVAL], [1, 0]])('set_version %i gives %i', (version, result) => {
+  const VERSIONS = [[0, -ERRNO.EINVAL], [3, -ERRNO.EINVAL], [0xffffffff, -ERRNO.EINVAL], [1, 0]] as const
+  test.each(VERSIONS)('set_version %i gives %i', (version, result) => {
     const { tables, guest } = domains()
     expect(tables.setVersion(guest, version)).toBe(result)
   })
@@ -98,7 +99,8 @@ describe('versions', () => {
     tables.setVersion(guest, 2)
     host.grant(1, 3, { to: 0, mfn: 1, flags: GTF.transitive })
     expect(tables.setVersion(guest, 1)).toBe(-ERRNO.ERANGE)
-    GrantEntryV2.encode(host.memory.view, tables.of(1)!.entryAt(3), { flags: GTF.permit_access, fullPageFrame: 1n << 32n })
+    const at = tables.of(1)!.entryAt(3)
+    GrantEntryV2.encode(host.memory.view, at, { flags: GTF.permit_access, fullPageFrame: 1n << 32n })
     expect(tables.setVersion(guest, 1)).toBe(-ERRNO.ERANGE)
     host.grant(1, 3, { to: 0, mfn: 1 })
     const [status] = tables.statusFrames(guest, DOMID.SELF, 1) as number[]
@@ -131,9 +133,10 @@ describe('versions', () => {
     expect(host.tables.statusFrames(guest, DOMID.SELF, 3)).toHaveLength(3)
     expect(host.tables.statusFrames(guest, DOMID.SELF, 4)).toBe(GNTST.general_error)
     host.grant(1, 5119, { to: 1, mfn: host.frame(1) })
-    expect(host.tables.map(guest, { address: 64, flags: GNTMAP.host_map, ref: 5119, domain: 1 }).status).toBe(GNTST.okay)
+    const map = (ref: number) => host.tables.map(guest, { address: 64, flags: GNTMAP.host_map, ref, domain: 1 }).status
+    expect(map(5119)).toBe(GNTST.okay)
     expect(host.inUse(1, 5119)).toBe('rw')
-    expect(host.tables.map(guest, { address: 64, flags: GNTMAP.host_map, ref: 5120, domain: 1 }).status).toBe(GNTST.bad_gntref)
+    expect(map(5120)).toBe(GNTST.bad_gntref)
   })
 })
 
@@ -158,8 +161,10 @@ describe('the toolstack’s entries', () => {
     const { host, tables, guest } = domains()
     tables.seed(guest, 0, { remote: domId(0), frame: 33 })
     expect(GrantEntryV1.decode(host.memory.view, tables.of(1)!.entryAt(0))).toEqual({ flags: 1, domid: 0, frame: 33 })
-    expect(() => tables.seed(guest, 512, { remote: domId(0), frame: 33 })).toThrowError(expect.objectContaining({ code: 'INVALID_ARGUMENT' }))
-    expect(() => tables.seed(domId(9), 0, { remote: domId(0), frame: 33 })).toThrowError(expect.objectContaining({ code: 'DOMAIN_NOT_FOUND' }))
+    expect(() => tables.seed(guest, 512, { remote: domId(0), frame: 33 }))
+      .toThrowError(expect.objectContaining({ code: 'INVALID_ARGUMENT' }))
+    expect(() => tables.seed(domId(9), 0, { remote: domId(0), frame: 33 }))
+      .toThrowError(expect.objectContaining({ code: 'DOMAIN_NOT_FOUND' }))
   })
 })
 

@@ -20,8 +20,14 @@ const CASES: readonly Case[] = [
   { name: 'six on four CPUs', cpus: 4, domains: [1, 1, 2, 2, 3, 3].map((n) => ({ weight: n * 200 })) },
   { name: 'a cap below the share', cpus: 1, domains: [{ weight: 256, cap: 25 }, { weight: 256 }, { weight: 512 }] },
   { name: 'a cap above the share', cpus: 1, domains: [{ weight: 256, cap: 60 }, { weight: 256 }] },
-  { name: 'caps on two CPUs', cpus: 2, domains: [{ weight: 256, cap: 40 }, { weight: 256 }, { weight: 128 }, { weight: 512, cap: 90 }] },
-  { name: 'a cap of two vCPUs', cpus: 2, domains: [{ weight: 256, cap: 70, vcpus: 2 }, { weight: 256 }, { weight: 256 }] },
+  {
+    name: 'caps on two CPUs', cpus: 2,
+    domains: [{ weight: 256, cap: 40 }, { weight: 256 }, { weight: 128 }, { weight: 512, cap: 90 }],
+  },
+  {
+    name: 'a cap of two vCPUs', cpus: 2,
+    domains: [{ weight: 256, cap: 70, vcpus: 2 }, { weight: 256 }, { weight: 256 }],
+  },
 ]
 
 /** In credit2 each vCPU has its domain's weight; in credit the domain has it once. */

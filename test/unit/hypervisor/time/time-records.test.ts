@@ -14,9 +14,9 @@ function guestTime(view: DataView, record: number, tsc: bigint): bigint {
 const ticks = (scale: TscScale, time: number): bigint => (BigInt(time) * BigInt(scale.kilohertz)) / 1_000_000n
 
 describe('time records', () => {
-  // A tick of more than 1 ns, or a shift that drops two bits, costs the second nanosecond: the formula has no more to give.
+  // A tick of more than 1 ns, or a shift that drops two bits, costs the second nanosecond: the formula gives no more.
   test.each([[2_600_000, 1], [1_000_000, 1], [3_792_911, 1], [999_983, 2], [4_999_999, 2]])(
-    "at %i kHz the guest's formula gives the host's time within %i ns as long as the record is valid", (kilohertz, limit) => {
+    "at %i kHz the guest's formula gives the host's time within %i ns while the record holds", (kilohertz, limit) => {
       const view = new DataView(new ArrayBuffer(64))
       const scale = new TscScale(kilohertz)
       const records = new TimeRecords({ view }, scale)

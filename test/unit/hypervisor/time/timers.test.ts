@@ -196,8 +196,8 @@ describe('watchdogs', () => {
     expect(dogs.operate(0, 1, 0)).toBe(1)
   })
 
-  test.each([[1, -ERRNO.EINVAL], [3, -ERRNO.EINVAL], [0xffffffff, -ERRNO.EINVAL]])('number %i, not in use, gives %i', (id, expected) => {
-    expect(build().dogs.operate(id, 1, 0)).toBe(expected)
+  test.each([1, 3, 0xffffffff])('number %i, not in use, is EINVAL', (id) => {
+    expect(build().dogs.operate(id, 1, 0)).toBe(-ERRNO.EINVAL)
   })
 
   test('saved watchdogs bite at the same time', () => {
