@@ -22,6 +22,8 @@ export type XenErrorCode =
   | 'HYPERCALL_FAILED'
   | 'XENSTORE'
   | 'TIMED_OUT'
+  /** A migration was cut at the moment of the handover: nobody here can know whether the other side runs the domain. */
+  | 'MIGRATION_UNDECIDED'
   | 'ABORTED'
   | 'CLOSED'
   | 'IO'

@@ -27,6 +27,8 @@ export interface OperationContext<P extends EventBase> {
   check(): void
   /** Remembers how to take back what was just done; undone in reverse order when the operation fails. */
   undo(step: UndoStep): void
+  /** Forgets how to take back what was done so far: there is no way back any more. */
+  commit(): void
   readonly signal: AbortSignal | undefined
 }
 
@@ -62,7 +64,7 @@ export function startOperation<T, P extends EventBase>(
     await Promise.resolve()
     try {
       check()
-      return await body({ report: (event) => hub.emit(event), check, undo: (step) => steps.push(step), signal })
+      return await body({ report: (event) => hub.emit(event), check, undo: (step) => steps.push(step), commit: () => void steps.splice(0), signal })
     } catch (error) {
       await rollBack(steps, error)
       throw error

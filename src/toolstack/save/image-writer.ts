@@ -3,7 +3,7 @@
  * state that may not change any more. A live copy calls `writePages` while the domain runs; everything else wants it suspended.
  * Reference: xen/docs/specs/libxc-migration-stream.pandoc; tools/libs/guest/xg_sr_save_x86_pv.c (the rules, not the code).
  */
-import { VcpuGuestContext } from '../../abi/index.ts'
+import { StartInfo, VcpuGuestContext } from '../../abi/index.ts'
 import { type ControlInterface, type FrameInfo, type VcpuContext, decodeVcpuContext, encodeVcpuContext } from '../../hypervisor/index.ts'
 import { type DomId, type Mfn, XenError } from '../../util/index.ts'
 import { type CpuidLeaf, MAX_BATCH_PAGES, type MsrEntry, PAGE_TYPE, PAGE_TYPE_PINNED, type PageEntry, type SaveStreamWriter } from '../stream/index.ts'
@@ -50,6 +50,8 @@ export class PvImageWriter {
   private readonly writer: SaveStreamWriter
   private readonly hasProcessor: boolean
   private p2m: PhysToMachine
+  /** How each page was sent last: its PAGE_TYPE + 1, or 0. */
+  private readonly sent: Uint8Array
 
   /** Throws INVALID_STATE when the guest has no usable p2m. */
   constructor(control: SaveControl, domain: DomId, writer: SaveStreamWriter) {
@@ -58,6 +60,7 @@ export class PvImageWriter {
     this.writer = writer
     this.hasProcessor = control.domainInfo(domain).kind === 'pv'
     this.p2m = readP2m(control, domain)
+    this.sent = new Uint8Array(this.p2m.maxPfn)
   }
 
   /** Pages that the guest's p2m spans. */
@@ -75,9 +78,30 @@ export class PvImageWriter {
     this.p2m = now
   }
 
-  /** The pfn of a frame of the domain; undefined when it has none. */
-  pfnOfFrame(frame: Mfn): number | undefined {
-    return this.ownPfn(frame)
+  /**
+   * Pages that are of another type now than when they were sent: a page that becomes a page table is not written for
+   * that, nor is one that the balloon took.
+   */
+  retyped(): number[] {
+    const { sent, p2m } = this
+    const changed: number[] = []
+    for (let pfn = 0; pfn < p2m.maxPfn; pfn += 1) {
+      if (sent[pfn] !== 0 && sent[pfn] !== this.typeOf(p2m.entries[pfn]) + 1) changed.push(pfn)
+    }
+    return changed
+  }
+
+  /**
+   * Pages of the rings of console and XenStore of a suspended domain. Their other sides write them by mappings of their
+   * own, so nobody notes it.
+   */
+  ringPages(): number[] {
+    const frame = this.control.getVcpuContext(this.domain, 0).user.rdx
+    const bytes = this.control.frameBytes(this.domain, Number(BigInt.asUintN(52, frame)) as Mfn)
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+    // A suspended guest has put pseudo-physical numbers there.
+    const rings = [StartInfo.storeMfn.number(view, 0), StartInfo.consoleMfn.number(view, 0)]
+    return rings.filter((pfn) => pfn < this.p2m.maxPfn)
   }
 
   /** Headers and what is known before any page. */
@@ -105,7 +129,10 @@ export class PvImageWriter {
       for (; next.done !== true; next = iterator.next()) {
         const entry = this.pageEntry(next.value, options.live === true)
         if (entry === undefined) postponed.push(next.value)
-        else if (pages.push(entry) >= MAX_BATCH_PAGES) break
+        else {
+          this.sent[entry.pfn] = entry.type + 1
+          if (pages.push(entry) >= MAX_BATCH_PAGES) break
+        }
       }
       if (pages.length > 0) await this.writer.writeImageRecord({ type: 'page-data', pages })
       if (pages.length > 0) await options.onBatch?.(pages.length)
@@ -116,19 +143,36 @@ export class PvImageWriter {
   /** One page as the stream holds it; undefined for a table that cannot be read consistently while the guest runs. */
   private pageEntry(pfn: number, live: boolean): PageEntry | undefined {
     const frame = this.p2m.entries[pfn]
-    if (frame === undefined) return { pfn, type: PAGE_TYPE.INVALID, contents: undefined }
-    const info = this.control.frameInfo(frame)
-    if (info.owner !== this.domain) return { pfn, type: PAGE_TYPE.INVALID, contents: undefined }
-    const level = info.validated ? levels[info.type] : undefined
+    const type = this.typeOf(frame)
+    if (frame === undefined || type === PAGE_TYPE.INVALID) return { pfn, type: PAGE_TYPE.INVALID, contents: undefined }
     const bytes = this.control.frameBytes(this.domain, frame)
-    if (level === undefined) return { pfn, type: PAGE_TYPE.NORMAL, contents: bytes }
+    const level = type & ~PAGE_TYPE_PINNED
+    if (level === 0) return { pfn, type, contents: bytes }
     try {
       const contents = toPseudoPhysical(bytes, { level, pfn }, (mfn) => this.ownPfn(mfn as Mfn))
-      return { pfn, type: level | (info.pinned ? PAGE_TYPE_PINNED : 0), contents }
+      return { pfn, type, contents }
     } catch (error) {
       if (live && XenError.is(error, 'INVALID_STATE')) return undefined
       throw error
     }
+  }
+
+  /** A guest may write any number into its list; undefined for one that is no frame. */
+  private infoOf(frame: Mfn): FrameInfo | undefined {
+    try {
+      return this.control.frameInfo(frame)
+    } catch (error) {
+      if (XenError.is(error, 'INVALID_ADDRESS')) return undefined
+      throw error
+    }
+  }
+
+  /** PAGE_TYPE of a frame as it is now. */
+  private typeOf(frame: Mfn | undefined): number {
+    const info = frame === undefined ? undefined : this.infoOf(frame)
+    if (info?.owner !== this.domain) return PAGE_TYPE.INVALID
+    const level = info.validated ? levels[info.type] : undefined
+    return level === undefined ? PAGE_TYPE.NORMAL : level | (info.pinned ? PAGE_TYPE_PINNED : 0)
   }
 
   /** The pfn of an own frame, when machine-to-physical and p2m agree on it. */

@@ -22,8 +22,8 @@ export interface RestoreOptions {
    * stream. Default: the file that the stream names.
    */
   readonly kernel?: KernelSource | undefined
-  /** Another name than the stream's. */
-  readonly name?: string | undefined
+  /** The name, given the stream's. Default: the stream's. */
+  readonly rename?: ((saved: string) => string) | undefined
 }
 
 /** Steps of restoring a domain. */
@@ -98,7 +98,7 @@ async function readConfig(reader: SaveStreamReader, options: RestoreOptions): Pr
   const header = await reader.readXlHeader()
   const saved = configFromJson(header.config)
   await reader.readContainerHeader()
-  return { saved, config: { ...saved, kernel: options.kernel ?? saved.kernel, name: options.name ?? saved.name } }
+  return { saved, config: { ...saved, kernel: options.kernel ?? saved.kernel, name: options.rename?.(saved.name) ?? saved.name } }
 }
 
 /** Restores a domain and leaves it paused. What it has done is undone by the context when a later step throws. */

@@ -1,0 +1,72 @@
+/**
+ * Pre-copy: all pages while the domain runs, then again those it has written meanwhile, round after round, until few
+ * are left or it does not help any more. What is left then is sent while the domain stands still.
+ * Reference: tools/libs/guest/xg_sr_save.c, precopy_policy (the figures, not the code).
+ */
+import type { ControlInterface } from '../../hypervisor/index.ts'
+import type { Bitmap, DomId } from '../../util/index.ts'
+import type { PvImageWriter } from '../save/image-writer.ts'
+
+/** When to stop copying a running domain. */
+export interface PrecopyLimits {
+  /** Rounds at most, the first one included. Default 5. */
+  readonly maxRounds?: number | undefined
+  /** Stops when fewer pages than this are dirty. Default 50. */
+  readonly dirtyPages?: number | undefined
+}
+
+/** Rounds of copying. */
+export type PrecopyProgress =
+  | { readonly type: 'round'; readonly round: number; readonly pages: number }
+  | { readonly type: 'pages'; readonly round: number; readonly pages: number; readonly total: number }
+
+/** What copying needs. */
+export interface PrecopyJob {
+  readonly control: Pick<ControlInterface, 'readLogDirty'>
+  readonly domain: DomId
+  readonly image: PvImageWriter
+  readonly limits: PrecopyLimits
+  report(event: PrecopyProgress): void
+  /** Called between batches: the domain gets its turn; throws when copying should end. */
+  breathe(): Promise<void>
+}
+
+const LIMITS = { rounds: 5, dirtyPages: 50 } as const
+
+/** Writes one round of pages; those that have to be written again. */
+export async function copyRound(job: PrecopyJob, round: number, options: { readonly pages: readonly number[]; readonly live: boolean }): Promise<number[]> {
+  const { image } = job
+  const { pages, live } = options
+  job.report({ type: 'round', round, pages: pages.length })
+  let sent = 0
+  return image.writePages(pages, {
+    live,
+    onBatch: async (count) => {
+      sent += count
+      job.report({ type: 'pages', round, pages: sent, total: pages.length })
+      if (live) await job.breathe()
+    },
+  })
+}
+
+const within = (dirty: Bitmap, limit: number): number[] => [...dirty].filter((pfn) => pfn < limit)
+
+/** Pages that were written since the last look. */
+export const dirtyPages = ({ control, domain, image }: PrecopyJob): number[] =>
+  within(control.readLogDirty(domain, { clear: true }), image.pageCount)
+
+/** Copies a running domain; the pages that are still to be sent, and how many rounds there were. */
+export async function precopy(job: PrecopyJob): Promise<{ readonly rounds: number; readonly left: readonly number[] }> {
+  const maxRounds = job.limits.maxRounds ?? LIMITS.rounds
+  const enough = job.limits.dirtyPages ?? LIMITS.dirtyPages
+  const left = new Set<number>()
+  let pages = Array.from({ length: job.image.pageCount }, (_, pfn) => pfn)
+  for (let round = 1; ; round += 1) {
+    for (const pfn of await copyRound(job, round, { pages, live: true })) left.add(pfn)
+    for (const pfn of dirtyPages(job)) left.add(pfn)
+    if (left.size < enough || round >= maxRounds) return { rounds: round, left: [...left] }
+    pages = [...left]
+    left.clear()
+    job.image.refresh()
+  }
+}

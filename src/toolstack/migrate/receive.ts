@@ -1,0 +1,75 @@
+/**
+ * The receiving side of a live migration. The copy is made under another name and stays paused until the sender gives
+ * it free; a receiver that cannot run it destroys it and says so.
+ * Reference: xl(1), "migrate-receive"; a capture of Xen 4.17.
+ */
+import { XenError } from '../../util/index.ts'
+import type { CreateHost } from '../host/domain-shell.ts'
+import type { OperationContext } from '../host/operation.ts'
+import { restoreDomain, type RestoredDomain, type RestoreOptions, type RestoreProgress } from '../save/restore-domain.ts'
+import { openOutput, SaveStreamReader, type OpenOutput } from '../stream/index.ts'
+import { expectMessage, MESSAGE, STATUS } from './handshake.ts'
+import type { MigrationTransport } from './transport.ts'
+
+/** Steps of a migration, seen from the receiver. */
+export type ReceiveProgress =
+  | RestoreProgress
+  /** Everything is here; the sender has been asked for its permission. */
+  | { readonly type: 'permission-asked' }
+  /** The domain is ours. */
+  | { readonly type: 'permission-given' }
+
+/** How a domain is received. */
+export type ReceiveOptions = Pick<RestoreOptions, 'kernel'>
+
+/** What receiving needs of the host besides restoring. */
+export interface ReceiveHost extends CreateHost {
+  /** Gives the domain its final name and starts it. Throws DOMAIN_EXISTS. */
+  start(domain: RestoredDomain, name: string): void
+}
+
+/** Suffix of the name of a domain that is not ours yet. */
+const INCOMING = '--incoming'
+
+/** Tells the sender that its domain does not run here, and, the copy being destroyed, that it may have it back. */
+async function giveBack(output: OpenOutput): Promise<void> {
+  await output.write(MESSAGE.REPORT)
+  await output.write(new Uint8Array([STATUS.FAILED]))
+  await output.write(MESSAGE.PERMISSION)
+  await output.close()
+}
+
+/** Waits for the permission to run the domain. */
+async function askPermission(reader: SaveStreamReader, output: OpenOutput, context: OperationContext<ReceiveProgress>): Promise<void> {
+  await output.write(MESSAGE.READY)
+  context.report({ type: 'permission-asked' })
+  await expectMessage(reader, 'PERMISSION')
+  context.report({ type: 'permission-given' })
+}
+
+/** Receives a domain and runs it. What it has done is undone by the context when a later step throws. */
+export async function receiveDomain(
+  host: ReceiveHost,
+  transport: MigrationTransport,
+  options: ReceiveOptions & { readonly context: OperationContext<ReceiveProgress> },
+): Promise<RestoredDomain> {
+  const { context, kernel } = options
+  const output = openOutput(transport.writable)
+  const reader = new SaveStreamReader(transport.readable, context.signal)
+  let asked = false
+  // The first step to be remembered is the last to be undone: by then the copy is destroyed.
+  context.undo((cause) => (asked ? giveBack(output) : output.abort(cause)).catch(() => undefined))
+  context.undo(() => {
+    if (!asked) void reader.close().catch(() => undefined)
+  })
+  await output.write(MESSAGE.BANNER)
+  const restored = await restoreDomain(host, reader, { kernel, context, rename: (name) => `${name}${INCOMING}` })
+  asked = true
+  await askPermission(reader, output, context)
+  if (context.signal?.aborted === true) throw new XenError('ABORTED', 'receiving a domain was aborted', { cause: context.signal.reason })
+  host.start(restored, restored.savedName)
+  context.commit()
+  // The domain runs, whether or not the sender hears of it.
+  await output.write(new Uint8Array([...MESSAGE.REPORT, STATUS.RUNNING])).then(() => output.close()).catch(() => undefined)
+  return restored
+}

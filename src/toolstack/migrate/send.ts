@@ -1,0 +1,253 @@
+/**
+ * The sending side of a live migration. Until it gives the permission away the domain is its own, and any failure lets
+ * the domain go on here. Afterwards it never runs the domain again by itself: only the receiver's word, that its copy is
+ * destroyed, gives the domain back.
+ * Reference: xl(1), "migrate"; a capture of Xen 4.17.
+ */
+import { XenError, type DomId } from '../../util/index.ts'
+import { PvImageWriter } from '../save/image-writer.ts'
+import { abortableWriter, currentConfig, type SavedDomain, type SaveHost } from '../save/save-domain.ts'
+import { resumeInPlace, suspendGuest, type SuspendOptions, type SuspendProgress } from '../save/suspend.ts'
+import type { OperationContext } from '../host/operation.ts'
+import { openOutput, SaveStreamReader, type OpenOutput, type SaveStreamWriter } from '../stream/index.ts'
+import { expectMessage, expectReport, MESSAGE, STATUS } from './handshake.ts'
+import { copyRound, dirtyPages, precopy, type PrecopyJob, type PrecopyLimits, type PrecopyProgress } from './precopy.ts'
+import type { MigrationTransport } from './transport.ts'
+
+/** What sending needs of the host. */
+export interface SendHost extends SaveHost {
+  rename(domid: DomId, name: string): void
+  /** Nanoseconds of host time. */
+  now(): number
+}
+
+/** How a domain is sent. */
+export interface MigrateOptions extends SuspendOptions, PrecopyLimits {
+  /** False suspends the domain before anything is copied. Default true; guests in TypeScript are always copied so. */
+  readonly live?: boolean | undefined
+}
+
+/** Steps of a migration, seen from the sender. */
+export type MigrateProgress =
+  /** The receiver is there. */
+  | { readonly type: 'connected' }
+  | PrecopyProgress
+  | SuspendProgress
+  /** The receiver has everything; the domain is given to it. */
+  | { readonly type: 'handed-over' }
+  /** The receiver runs the domain. */
+  | { readonly type: 'running-there' }
+
+/** What a migration came to. */
+export interface MigrationSummary {
+  /** Rounds while the domain ran. */
+  readonly rounds: number
+  /** Pages sent, those that were sent again included. */
+  readonly pages: number
+  readonly bytes: number
+  /** Pages sent while the domain stood still. */
+  readonly finalPages: number
+  /** Nanoseconds of host time from the request to suspend to the receiver's report. */
+  readonly downtime: number
+}
+
+/** Suffix of the name of a domain that has been given away. */
+const GONE = '--migratedaway'
+
+/** One migration on its way. */
+interface Journey {
+  readonly host: SendHost
+  readonly domain: SavedDomain
+  readonly reader: SaveStreamReader
+  readonly writer: SaveStreamWriter
+  readonly output: OpenOutput
+  readonly options: MigrateOptions
+  readonly context: OperationContext<MigrateProgress>
+}
+
+/** Notices while pages are written that the receiver has said something or is gone. */
+class Listener {
+  private failure: unknown
+  readonly ready: Promise<void>
+
+  constructor(reader: SaveStreamReader) {
+    this.ready = expectMessage(reader, 'READY').catch((cause: unknown) => {
+      if (XenError.is(cause, 'ABORTED')) throw cause
+      throw new XenError('IO', 'the other host has ended the migration', { cause })
+    })
+    this.ready.catch((error: unknown) => { this.failure = error })
+  }
+
+  check(): void {
+    if (this.failure !== undefined) throw this.failure
+  }
+}
+
+/** A signal that follows the caller's until `end`: a domain that has been given away cannot be called back. */
+function untilHandover(signal: AbortSignal | undefined): { readonly signal: AbortSignal; end(): void } {
+  const own = new AbortController()
+  const follow = (): void => own.abort(signal?.reason)
+  if (signal?.aborted === true) follow()
+  signal?.addEventListener('abort', follow)
+  return { signal: own.signal, end: () => signal?.removeEventListener('abort', follow) }
+}
+
+/** Gives the run loop its turn: the domain runs between two batches. */
+const breathe = (): Promise<void> => new Promise((resolve) => {
+  if (typeof setImmediate === 'function') setImmediate(resolve)
+  else setTimeout(resolve, 0)
+})
+
+async function writeHead({ host, domain, writer }: Journey): Promise<void> {
+  await writer.writeXlHeader(currentConfig(host, domain))
+  await writer.writeContainerHeader()
+  await writer.writeContainerRecord({ type: 'libxc-context' })
+}
+
+/** Copies while the domain runs; what is left, and the image to write it to. */
+async function copyLive(journey: Journey, listener: Listener): Promise<{ job: PrecopyJob; rounds: number; left: readonly number[] }> {
+  const { host, domain, writer, options, context } = journey
+  host.control.enableLogDirty(domain.id)
+  context.undo(() => {
+    if (host.control.hasDomain(domain.id)) host.control.disableLogDirty(domain.id)
+  })
+  const job: PrecopyJob = {
+    control: host.control, domain: domain.id, image: new PvImageWriter(host.control, domain.id, writer), limits: options,
+    report: (event) => context.report(event),
+    breathe: async () => {
+      listener.check()
+      context.check()
+      await breathe()
+    },
+  }
+  await job.image.writeStart({ cpuid: [], msrs: [] })
+  return { job, ...(await precopy(job)) }
+}
+
+/** Sends what is left of a suspended domain, and the end of the stream; how many pages that were. */
+async function finish(journey: Journey, job: PrecopyJob, left: readonly number[], round: number): Promise<number> {
+  const { host, domain, writer, context } = journey
+  job.image.refresh()
+  const pages = new Set([...left, ...dirtyPages(job), ...job.image.retyped(), ...job.image.ringPages()])
+  await copyRound(job, round, { pages: [...pages], live: false })
+  host.control.disableLogDirty(domain.id)
+  await job.image.writeEnd()
+  await job.image.writeFinish()
+  await writer.writeContainerRecord({ type: 'end' })
+  context.check()
+  return pages.size
+}
+
+type Copied = Pick<MigrationSummary, 'rounds' | 'pages' | 'finalPages'> & { readonly stopped: number }
+
+async function sendLive(journey: Journey, listener: Listener): Promise<Copied> {
+  const { host, domain, context, options } = journey
+  let pages = 0
+  const { job, rounds, left } = await copyLive({ ...journey, context: counting(context, (count) => { pages += count }) }, listener)
+  const stopped = host.now()
+  await suspendGuest(host, domain.id, context, options)
+  const finalPages = await finish(journey, job, left, rounds + 1)
+  return { rounds, pages: pages + finalPages, finalPages, stopped }
+}
+
+/** A context that counts the pages of each round as it is announced. */
+function counting(context: OperationContext<MigrateProgress>, count: (pages: number) => void): OperationContext<MigrateProgress> {
+  return {
+    ...context,
+    report: (event) => {
+      if (event.type === 'round') count(event.pages)
+      context.report(event)
+    },
+  }
+}
+
+async function sendStopped(journey: Journey): Promise<Copied> {
+  const { host, domain, writer, context, options } = journey
+  const stopped = host.now()
+  await suspendGuest(host, domain.id, context, options)
+  const image = new PvImageWriter(host.control, domain.id, writer)
+  await image.writeStart({ cpuid: [], msrs: [] })
+  const job: PrecopyJob = {
+    control: host.control, domain: domain.id, image, limits: options, report: (event) => context.report(event),
+    breathe: async () => context.check(),
+  }
+  await copyRound(job, 1, { pages: Array.from({ length: image.pageCount }, (_, pfn) => pfn), live: false })
+  await image.writeEnd()
+  await image.writeFinish()
+  await writer.writeContainerRecord({ type: 'end' })
+  return { rounds: 0, pages: image.pageCount, finalPages: image.pageCount, stopped }
+}
+
+const undecided = (domain: SavedDomain, cause: unknown): XenError =>
+  new XenError('MIGRATION_UNDECIDED', `nobody here knows whether the other host runs domain ${domain.id}; it stays suspended as ${domain.name}${GONE}: `
+    + 'resume or destroy it once you do', { details: { domain: domain.id, name: `${domain.name}${GONE}` }, cause })
+
+/**
+ * Gives the domain away and hears what became of it. True when the receiver runs it; false when the receiver has
+ * destroyed its copy and given the domain back. Throws MIGRATION_UNDECIDED when nobody can know.
+ */
+async function handOver({ host, domain, reader, output, context }: Journey): Promise<boolean> {
+  const lost = (cause: unknown): XenError => {
+    context.commit()
+    return undecided(domain, cause)
+  }
+  host.rename(domain.id, `${domain.name}${GONE}`)
+  context.report({ type: 'handed-over' })
+  try {
+    await output.write(MESSAGE.PERMISSION)
+  } catch (error) {
+    // Only a pipe that was closed before has certainly not delivered it.
+    if (XenError.is(error, 'CLOSED')) return false
+    throw lost(error)
+  }
+  try {
+    if (await expectReport(reader) === STATUS.RUNNING) return true
+    await expectMessage(reader, 'PERMISSION')
+    return false
+  } catch (error) {
+    throw lost(error)
+  }
+}
+
+/** Sends a domain to the host at the other end. What it has done is undone by the context when a step before the handover throws. */
+export async function sendDomain(
+  host: SendHost,
+  domain: SavedDomain,
+  transport: MigrationTransport,
+  options: MigrateOptions & { readonly context: OperationContext<MigrateProgress> },
+): Promise<MigrationSummary> {
+  const { context } = options
+  const output = openOutput(transport.writable)
+  const patience = untilHandover(context.signal)
+  const reader = new SaveStreamReader(transport.readable, patience.signal)
+  context.undo((cause) => output.abort(cause).catch(() => undefined))
+  context.undo(() => void reader.close().catch(() => undefined))
+  await expectMessage(reader, 'BANNER')
+  context.report({ type: 'connected' })
+  const writer = abortableWriter(output, `the migration of domain ${domain.id}`, context.signal)
+  const journey: Journey = { host, domain, reader, writer, output, options, context }
+  const listener = new Listener(reader)
+  await writeHead(journey)
+  const live = options.live !== false && host.control.domainInfo(domain.id).kind === 'pv'
+  const copied = live ? await sendLive(journey, listener) : await sendStopped(journey)
+  await listener.ready
+  context.check()
+  patience.end()
+  const runs = await handOver(journey)
+  if (!runs) {
+    host.rename(domain.id, domain.name)
+    throw new XenError('IO', `the other host could not run domain ${domain.id}; it goes on here`, { details: { domain: domain.id } })
+  }
+  context.report({ type: 'running-there' })
+  const { stopped, ...figures } = copied
+  const summary: MigrationSummary = { ...figures, bytes: writer.offset, downtime: host.now() - stopped }
+  await host.destroy(domain.id)
+  await output.close().catch(() => undefined)
+  return summary
+}
+
+/** Ends a suspend that nobody else will: for a domain whose migration was undecided and that is known not to run elsewhere. */
+export function takeBack(host: SendHost, domain: SavedDomain): void {
+  if (domain.name.endsWith(GONE)) host.rename(domain.id, domain.name.slice(0, -GONE.length))
+  resumeInPlace(host, domain.id)
+}
