@@ -2,7 +2,9 @@
  * Blocks cut short: a copy of a block's first instructions, for a budget that does not reach its end. Copies are executed once and
  * are not found by anybody.
  */
+import { GPR } from '../../x86/index.ts'
 import { BLOCK, RECORD } from './record.ts'
+import { SLOT } from './state.ts'
 import type { MicroTable } from './uops/index.ts'
 
 /** Makes such copies. */
@@ -11,6 +13,8 @@ export class Clipper {
   private readonly bytes: Uint8Array
   /** For a pair's number: that of its first half. Otherwise the number itself. */
   private readonly single: Uint16Array
+  /** Numbers of micro-operations that work on the stack. */
+  private readonly stack: Uint8Array
   /** Numbers of micro-operations that branch out of the middle of a block. */
   private readonly branches: Uint8Array
 
@@ -18,7 +22,18 @@ export class Clipper {
     this.view = view
     this.bytes = new Uint8Array(view.buffer)
     this.single = Uint16Array.from(table.all, ({ first }, number) => (first === undefined ? number : table.numbers.get(first)!))
+    this.stack = Uint8Array.from(table.all, ({ name }) => (/^(push|pop|call|ret|leave|enter)/.test(name) ? 1 : 0))
     this.branches = Uint8Array.from(table.all, ({ name }) => (/^(j|loop)/.test(name) && !name.startsWith('jmp') ? 1 : 0))
+  }
+
+  /** True when a record's memory access goes through the stack segment: by its base register, or because it is a stack operation. */
+  usesStack(record: number): boolean {
+    const { view } = this
+    if (this.stack[this.single[view.getUint16(record + RECORD.number, true)]!] === 1) return true
+    const base = view.getUint8(record + RECORD.b)
+    const bits = view.getUint8(record + RECORD.c) === SLOT.zero && (view.getUint8(record + RECORD.d) & 3) === 3
+    if (bits && base === SLOT.t1) return true
+    return (base === GPR.rsp * 8 || base === GPR.rbp * 8) && (view.getUint8(record + RECORD.d) & 0xf8) === SLOT.zero
   }
 
   /** Copies the first `count` instructions of a block to `target`. */

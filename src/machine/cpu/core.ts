@@ -6,6 +6,7 @@ import { CR0, CR4, EFER, GPR, RFLAGS, SEGMENT, VECTOR } from '../../x86/index.ts
 import { highPart, lowPart, signedFromParts } from '../../util/index.ts'
 import type { PhysicalMemory } from '../physical-memory.ts'
 import type { DescriptorSource, SegmentState, TimestampSource } from '../processor-types.ts'
+import { FloatUnits } from './handlers/float-units.ts'
 import type { InterpreterExports } from './interpreter/module.ts'
 import { SEGMENT_SLOT } from './lift/lifter.ts'
 import { RECORD } from './record.ts'
@@ -46,6 +47,8 @@ export class Core {
   readonly bare: boolean
   readonly descriptors: DescriptorSource | undefined
   readonly timestamp: TimestampSource | undefined
+  /** Soft-float with its scratch space. */
+  readonly floats = new FloatUnits()
   readonly request: RequestFields = { operation: 'other', length: 0, size: 0, register: 0, general: 0, port: 0 }
   /** Set by Processor once the module is there. */
   wasm!: InterpreterExports

@@ -12,7 +12,7 @@ import { Core } from './core.ts'
 import { FXSAVE_BYTES, readFxsave, resetFpu, writeFxsave } from './handlers/fpu.ts'
 import type { Engine } from './interpreter/engine.ts'
 import { CoreRegisters } from './registers.ts'
-import { ACCESS } from './runtime/walk.ts'
+import { ACCESS, NOT_CANONICAL } from './runtime/walk.ts'
 import { restoreState, saveState } from './saved-state.ts'
 import { MODE, SCRATCH_BLOCK, STATUS, State } from './state.ts'
 
@@ -124,7 +124,7 @@ export class MachineProcessor implements Processor {
   private leave(status: number): ExitReason | undefined {
     switch (status) {
       case STATUS.FAULT:
-        return this.fault()
+        return this.fault(status)
       case STATUS.SYSCALL:
         return EXIT.SYSCALL
       case STATUS.INTERRUPT:
@@ -140,10 +140,14 @@ export class MachineProcessor implements Processor {
   }
 
   /** Copies the fault out of the state. */
-  private fault(): ExitReason {
+  private fault(status: number): ExitReason {
     const { view, base } = this.core
     this.result.vector = State.faultVector.get(view, base)
     this.result.errorCode = State.faultCode.get(view, base)
+    if (this.result.errorCode === NOT_CANONICAL) {
+      this.result.errorCode = 0
+      if (status !== STATUS.NEED_BLOCK && this.clipper.usesStack(State.record.get(view, base))) this.result.vector = VECTOR.SS
+    }
     const page = this.result.vector === VECTOR.PF
     this.result.address = page
       ? signedFromParts(State.faultAddress.low(view, base), State.faultAddress.high(view, base)) : 0
@@ -157,7 +161,7 @@ export class MachineProcessor implements Processor {
   }
 
   private finishFault(left: number): ExitReason {
-    return this.finish(this.fault(), left)
+    return this.finish(this.fault(STATUS.NEED_BLOCK), left)
   }
 
   /** Finds or decodes the block at rip and enters it into the jump cache where that is not done by generated code; 0 on a fault. */

@@ -104,7 +104,7 @@ be movsx Gv,Eb
 bf movsx Gv,Ew
 c0 xadd Eb,Gb lock
 c1 xadd Ev,Gv lock
-c3m movnti My,Gy
+np+c3m movnti My,Gy
 c7/1m cmpxchg8b M lock
 c8-cf bswap Zv
 ff ud0 Gv,Ev

@@ -40,7 +40,7 @@ function readTimestamp(core: Core, record: number): number {
     const count = core.totalExecuted + core.executedBefore(record)
     setPair(core, count >>> 0, Math.floor(count / 0x1_0000_0000))
   } else {
-    const low = core.timestamp.low()
+    const low = core.timestamp.low(core.executedBefore(record))
     setPair(core, low, core.timestamp.high())
   }
   return STATUS.NEXT

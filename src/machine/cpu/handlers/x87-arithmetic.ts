@@ -28,6 +28,13 @@ export const waiting = (body: (core: Core, record: number) => number | void): Ha
   return ended
 }
 
+/** One that waits but is not itself remembered: loads of control words and environments. */
+export const waitingControl = (body: (core: Core, record: number) => void): Handler => (core, record) => {
+  if (pending(core) !== STATUS.NEXT) return STATUS.FAULT
+  body(core, record)
+  return STATUS.NEXT
+}
+
 const isNaN80 = (value: Float80): boolean =>
   (value.signExponent & 0x7fff) === 0x7fff && ((value.high & 0x7fff_ffff) | value.low) !== 0
 
@@ -279,7 +286,7 @@ export const X87_ARITHMETIC_HANDLERS: Handlers = {
   fchs: changeSign((value) => value ^ 0x8000), fabs: changeSign((value) => value & 0x7fff), fxch: exchange,
   fsqrt: unary(({ floats }) => floats.x87.squareRoot(floats.first)),
   frndint: unary(({ floats }) => floats.x87.roundToInteger(floats.first)),
-  f2xm1: unary(({ floats }) => floats.transcendental.powerOfTwoMinusOne(floats.first)),
+  f2xm1: unary(({ floats }) => floats.transcendental.exp2MinusOne(floats.first)),
   fsin: unary(({ floats }) => floats.transcendental.sine(floats.first), { conditions: C2 }),
   fcos: unary(({ floats }) => floats.transcendental.cosine(floats.first), { conditions: C2 }),
   fscale: unary(({ floats }) => scale(floats.x87, floats.first, floats.second), { two: true }),

@@ -10,7 +10,7 @@ import type { Core } from '../core.ts'
 import { X87_OPERAND } from '../lift/x87.ts'
 import { SLOT, STATUS, State } from '../state.ts'
 import type { Handler, Handlers } from './handler.ts'
-import { waiting } from './x87-arithmetic.ts'
+import { waiting, waitingControl } from './x87-arithmetic.ts'
 import {
   CONTROL_RESET, control, delivered, isEmpty, moveTop, pop, pushInto, readRegister, report, setControl, setStatus, stackFault,
   status, writeIndefinite, writeRegister,
@@ -213,12 +213,12 @@ function takeEnvironment(core: Core, image: Uint8Array, bytes: 14 | 28): void {
 
 const storeEnvironment: Handler = (core, record) => {
   const bytes = environmentBytes(core, record)
-  const ended = core.writeBytes(core.address(SLOT.t3), environment(core, bytes).subarray(0, bytes), record)
+  const ended = core.writeBytes(core.address(SLOT.t3), environment(core, bytes).subarray(0, bytes))
   setControl(core, control(core) | CONTROL_ALL)
   return ended
 }
 
-const loadEnvironment: Handler = waiting((core, record) => {
+const loadEnvironment: Handler = waitingControl((core, record) => {
   const bytes = environmentBytes(core, record)
   takeEnvironment(core, core.readBytes(core.address(SLOT.t3), bytes), bytes)
 })
@@ -234,12 +234,12 @@ const saveAll: Handler = (core, record) => {
     to.setInt32(bytes + i * 10 + 4, first.high, true)
     to.setUint16(bytes + i * 10 + 8, first.signExponent, true)
   }
-  const ended = core.writeBytes(core.address(SLOT.t3), image, record)
+  const ended = core.writeBytes(core.address(SLOT.t3), image)
   initialize(core)
   return ended
 }
 
-const restoreAll: Handler = waiting((core, record) => {
+const restoreAll: Handler = waitingControl((core, record) => {
   const bytes = environmentBytes(core, record)
   const image = core.readBytes(core.address(SLOT.t3), bytes + 80)
   const from = new DataView(image.buffer, image.byteOffset)
@@ -263,7 +263,7 @@ export const X87_MEMORY_HANDLERS: Handlers = {
   fld: load, fild: load, fbld: load,
   fst: store({}), fstp: store({ pops: true }), fstpnce: store({ pops: true }), fist: store({}), fistp: store({ pops: true }),
   fisttp: store({ pops: true, truncate: true }), fbstp: store({ pops: true }),
-  fldcw: waiting((core) => setControl(core, core.read16(core.address(SLOT.t3)))),
+  fldcw: waitingControl((core) => setControl(core, core.read16(core.address(SLOT.t3)))),
   fnstcw: (core) => write16(core, control(core)),
   fnstsw: (core, record) => {
     if (core.field(record, 'c') !== X87_OPERAND.register) return write16(core, status(core))

@@ -231,7 +231,9 @@ function bitWord(l: Lifter, size: Size): 1 | 2 {
   l.emit(`bit-word.${size}.${l.instruction.addressSize === 64 ? 64 : 32}`)
   l.b = SLOT.t1
   l.c = SLOT.zero
-  l.d = segment
+  // Without an index the shift says nothing; 3 tells that the address came from rsp or rbp, see clip.ts.
+  const { base } = l.instruction
+  l.d = segment | (segment === SLOT.zero && (base === 4 || base === 5) ? 3 : 0)
   return 2
 }
 

@@ -129,6 +129,7 @@ export class Lifter {
     const { operandSize } = this.instruction
     switch (code.charCodeAt(code.length - 1)) {
       case 98: // b
+      case 108: // al
         return 8
       case 119: // w
         return 16

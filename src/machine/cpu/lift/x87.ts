@@ -5,18 +5,8 @@
  * Fields of a record: a is i of st(i), b where the result goes, c the kind of the memory operand (whose address is in t3), d the low
  * bits of the opcode, displacement the opcode as the unit remembers it.
  */
-import { SLOT } from '../state.ts'
-import type { Lift, Lifter } from './lifter.ts'
-
-/** Why floating-point code may not run, as bits of the mode under which it is decoded. */
-export const FLOAT_UNIT = {
-  /** CR0.TS: the unit's state belongs to somebody else. */
-  SWITCHED: 4,
-  /** CR0.EM: there is no unit. */
-  EMULATED: 8,
-  /** CR4.OSFXSR is clear: the system does not know of SSE. */
-  NO_SSE: 16,
-} as const
+import { MODE, SLOT } from '../state.ts'
+import type { Lift } from './lifter.ts'
 
 /** Where the second operand is. */
 export const X87_OPERAND = {
@@ -33,7 +23,7 @@ function operandKind(name: string, code: string): number {
 }
 
 const x87 = (name: string): Lift => (l) => {
-  if ((l.floatUnit & (FLOAT_UNIT.SWITCHED | FLOAT_UNIT.EMULATED)) !== 0) return l.finalHandler('nm')
+  if ((l.floatUnit & (MODE.SWITCHED | MODE.EMULATED)) !== 0) return l.finalHandler('nm')
   const { operands } = l.instruction.row
   const memory = operands.find((code) => code.charAt(0) === 'M')
   if (memory !== undefined) {

@@ -18,6 +18,9 @@ export const ACCESS = { READ: TLB.read, WRITE: TLB.write, EXECUTE: TLB.execute }
 /** Tag that no page has. */
 export const NO_TAG = 1
 
+/** Error code by which the walk tells a general protection fault of its own. */
+export const NOT_CANONICAL = 0x1_0000
+
 /** Locals and labels of the walk. */
 interface Walk {
   readonly code: Code
@@ -166,8 +169,9 @@ function canonical(w: Walk): void {
   c.get(w.base)
   c.i32(VECTOR.GP)
   c.memory('i32.store', State.faultVector.offset)
+  // Through the stack segment it is a stack fault, which the driver finds out.
   c.get(w.base)
-  c.i32(0)
+  c.i32(NOT_CANONICAL)
   c.memory('i32.store', State.faultCode.offset)
   c.get(w.base)
   c.get(w.address)

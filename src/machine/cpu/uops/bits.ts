@@ -196,6 +196,7 @@ function compareExchangePair(b: Binder, size: 32 | 64): void {
   const flags = c.local('i32')
   b.address(2)
   c.set(address)
+  if (size === 64) b.requireAligned(address, 16)
   b.hostForWrite(address, 2 * bytes)
   c.set(host)
   for (const [local, offset] of [[low, 0], [high, bytes]] as const) {

@@ -6,9 +6,13 @@ import type { Micro } from './micro.ts'
 import { defineMoveFamily } from './move.ts'
 import { defineMultiplyFamily } from './multiply.ts'
 import { defineShiftFamily } from './shift.ts'
+import { defineVectorFloats } from './sse-float.ts'
+import { defineVectorIntegers } from './sse-integer.ts'
+import { defineVectorMoves } from './sse-move.ts'
+import { defineVectorShuffles } from './sse-shuffle.ts'
+import { defineVectorSystem } from './sse-system.ts'
 import { definePairs, defineStackFamily } from './stack.ts'
 import { defineSystemFamily } from './system.ts'
-import { defineVectorFamily } from './vector.ts'
 
 /** Micro-operations by number and by name. */
 export interface MicroTable {
@@ -31,7 +35,11 @@ export function buildMicroTable(): MicroTable {
   defineBitFamily(list)
   defineStackFamily(list)
   defineSystemFamily(list)
-  defineVectorFamily(list)
+  defineVectorMoves(list)
+  defineVectorIntegers(list)
+  defineVectorShuffles(list)
+  defineVectorFloats(list)
+  defineVectorSystem(list)
   definePairs(list)
   const all = [...list.all.filter(({ hot }) => hot), ...list.all.filter(({ hot }) => !hot)]
   const numbers = new Map(all.map(({ name }, number) => [name, number]))

@@ -1,0 +1,151 @@
+/**
+ * Vector instructions without floating point that are too involved for generated code: string comparison, MPSADBW, PHMINPOSUW,
+ * masked stores, and MXCSR.
+ * Reference: Intel SDM volume 1, section 4.1 of volume 2 (imm8 of PCMPxSTRx); volume 2, the instructions' pages.
+ */
+import { GPR, RFLAGS, VECTOR } from '../../../x86/index.ts'
+import type { Core } from '../core.ts'
+import { SLOT, STATUS, State } from '../state.ts'
+import type { Handler, Handlers } from './handler.ts'
+import { useMmx } from './sse-float.ts'
+
+const place = (core: Core, unit: number): number => core.base + unit * 16
+const first = (core: Core, record: number): number => place(core, core.field(record, 'a'))
+const second = (core: Core, record: number): number => place(core, core.field(record, 'b'))
+
+/** Sums of absolute differences of four bytes at eight neighbouring places. */
+const sumsOfDifferences: Handler = (core, record) => {
+  const { bytes } = core.memory
+  const [to, from, immediate] = [first(core, record), second(core, record), core.field(record, 'd')]
+  const [a, b] = [to + (immediate & 4), from + (immediate & 3) * 4]
+  const sums = Array.from({ length: 8 }, (_, i) =>
+    [0, 1, 2, 3].reduce((sum, k) => sum + Math.abs(bytes[a + i + k]! - bytes[b + k]!), 0))
+  sums.forEach((sum, i) => core.view.setUint16(to + i * 2, sum, true))
+  return STATUS.NEXT
+}
+
+const smallestWord: Handler = (core, record) => {
+  const { view } = core
+  const [to, from] = [first(core, record), second(core, record)]
+  let least = 0x1_0000
+  let at = 0
+  for (let i = 0; i < 8; i += 1) {
+    const word = view.getUint16(from + i * 2, true)
+    if (word >= least) continue
+    least = word
+    at = i
+  }
+  view.setUint32(to, least | (at << 16), true)
+  for (let i = 4; i < 16; i += 4) view.setUint32(to + i, 0, true)
+  return STATUS.NEXT
+}
+
+/** One operand of a string comparison: its elements and how many of them count. */
+interface Text {
+  readonly elements: readonly number[]
+  readonly valid: number
+}
+
+function elementsOf(core: Core, at: number, immediate: number): number[] {
+  const { view } = core
+  const words = (immediate & 1) !== 0
+  const signed = (immediate & 2) !== 0
+  return Array.from({ length: words ? 8 : 16 }, (_, i) => {
+    if (words) return signed ? view.getInt16(at + i * 2, true) : view.getUint16(at + i * 2, true)
+    return signed ? view.getInt8(at + i) : view.getUint8(at + i)
+  })
+}
+
+function untilZero(elements: readonly number[]): Text {
+  const end = elements.indexOf(0)
+  return { elements, valid: end < 0 ? elements.length : end }
+}
+
+/** Length in a register: its magnitude, at most all elements. */
+function withLength(core: Core, elements: readonly number[], operand: { register: number; wide: boolean }): Text {
+  const { register, wide } = operand
+  const low = core.low(register * 8)
+  const high = wide ? core.high(register * 8) | 0 : (low | 0) >> 31
+  const count = elements.length
+  const magnitude = high === 0 ? low : high === -1 ? (low === 0 ? count : -(low | 0) >>> 0) : count
+  return { elements, valid: Math.min(high !== 0 && high !== -1 ? count : magnitude, count) }
+}
+
+/** Bit i of the result for element i of the second operand. */
+function aggregate(a: Text, b: Text, kind: number): number {
+  const count = b.elements.length
+  let result = 0
+  for (let i = 0; i < count; i += 1) if (holds(a, b, kind, i)) result |= 1 << i
+  return result
+}
+
+function holds(a: Text, b: Text, kind: number, i: number): boolean {
+  const value = b.elements[i]!
+  const inB = i < b.valid
+  switch (kind) {
+    case 0:
+      return inB && a.elements.some((element, j) => j < a.valid && element === value)
+    case 1:
+      return inB && a.elements.some((low, j) => j % 2 === 0 && j + 1 < a.valid && low <= value && value <= a.elements[j + 1]!)
+    case 2:
+      return i < a.valid ? inB && a.elements[i] === value : !inB
+    default:
+      return a.elements.every((element, j) => {
+        if (j >= a.valid || i + j >= b.elements.length) return true
+        return i + j < b.valid && element === b.elements[i + j]
+      })
+  }
+}
+
+const POLARITY = { ALL: 1, VALID_ONLY: 3 } as const
+
+/** PCMPESTRI, PCMPESTRM, PCMPISTRI, PCMPISTRM. */
+const compareStrings = (length: 'explicit' | 'implicit', gives: 'index' | 'mask'): Handler => (core, record) => {
+  const immediate = core.field(record, 'd')
+  const wide = core.field(record, 'c') === 64
+  const [one, two] = [elementsOf(core, first(core, record), immediate), elementsOf(core, second(core, record), immediate)]
+  const a = length === 'implicit' ? untilZero(one) : withLength(core, one, { register: GPR.rax, wide })
+  const b = length === 'implicit' ? untilZero(two) : withLength(core, two, { register: GPR.rdx, wide })
+  const count = one.length
+  const all = (1 << count) - 1
+  let result = aggregate(a, b, (immediate >> 2) & 3)
+  const polarity = (immediate >> 4) & 3
+  if (polarity === POLARITY.ALL) result ^= all
+  else if (polarity === POLARITY.VALID_ONLY) result ^= (1 << b.valid) - 1
+  const kept = core.flags() & ~(RFLAGS.OF | RFLAGS.SF | RFLAGS.AF | RFLAGS.ZF | RFLAGS.PF | RFLAGS.CF)
+  core.setFlags(kept | (result !== 0 ? RFLAGS.CF : 0) | (b.valid < count ? RFLAGS.ZF : 0) |
+    (a.valid < count ? RFLAGS.SF : 0) | ((result & 1) !== 0 ? RFLAGS.OF : 0))
+  if (gives === 'index') {
+    const last = (immediate & 0x40) !== 0
+    core.setSlot(GPR.rcx * 8, result === 0 ? count : last ? 31 - Math.clz32(result) : 31 - Math.clz32(result & -result), 0)
+  } else writeMask(core, result, { count, expand: (immediate & 0x40) !== 0 })
+  return STATUS.NEXT
+}
+
+/** The result into XMM0, as bits or as lanes of all ones. */
+function writeMask(core: Core, result: number, how: { count: number; expand: boolean }): void {
+  const { view } = core
+  const to = core.base + State.xmm.offset
+  const bytes = 16 / how.count
+  for (let i = 0; i < 16; i += 4) view.setUint32(to + i, 0, true)
+  if (!how.expand) return view.setUint16(to, result, true)
+  for (let i = 0; i < 16; i += 1) view.setUint8(to + i, (result >> Math.floor(i / bytes)) & 1 ? 0xff : 0)
+}
+
+/** Writes those bytes of `a` whose mask byte in `b` has its top bit set, to the address in t3; c is the number of bytes. */
+const maskedStore: Handler = (core, record) => {
+  const { bytes } = core.memory
+  const [from, mask, count] = [first(core, record), second(core, record), core.field(record, 'c')]
+  const host = core.hostForWrite(core.address(SLOT.t3), count)
+  for (let i = 0; i < count; i += 1) if (bytes[mask + i]! >= 0x80) bytes[host + i] = bytes[from + i]!
+  if (count === 8) useMmx(core)
+  return core.finishWrite(host)
+}
+
+/** Handlers by name. */
+export const SSE_OTHER_HANDLERS: Handlers = {
+  mpsadbw: sumsOfDifferences, phminposuw: smallestWord, maskmov: maskedStore,
+  pcmpestrm: compareStrings('explicit', 'mask'), pcmpestri: compareStrings('explicit', 'index'),
+  pcmpistrm: compareStrings('implicit', 'mask'), pcmpistri: compareStrings('implicit', 'index'),
+  nm: (core) => core.raise(VECTOR.NM),
+}
