@@ -91,17 +91,21 @@ export class DomainConsole implements AsyncIterable<Uint8Array> {
       this.waiting += 1
       await this.loop.until(`${String(pattern)} on the console`, () => {
         found = match()
-        if (found === undefined && this.over) throw this.closedError(pattern)
+        if (found === undefined && this.over) throw this.failure('CLOSED', 'ended before it showed', pattern)
         return found !== undefined
-      }, options).finally(() => { this.waiting -= 1 })
+      }, options).catch((error: unknown) => {
+        throw XenError.is(error, 'TIMED_OUT') ? this.failure('TIMED_OUT', 'did not show in time', pattern) : error
+      }).finally(() => { this.waiting -= 1 })
     }
     this.place = found!.index + found![0].length
     return found!
   }
 
-  private closedError(pattern: string | RegExp): XenError {
-    return new XenError('CLOSED', `domain ${this.stream.domain} ended before its console showed ${String(pattern)}`, {
-      details: { domain: this.stream.domain, pattern: String(pattern), tail: this.seen.slice(-500) },
+  /** The error of waiting in vain, with the last that was shown. */
+  private failure(code: 'CLOSED' | 'TIMED_OUT', what: string, pattern: string | RegExp): XenError {
+    const tail = this.seen.slice(-500)
+    return new XenError(code, `the console of domain ${this.stream.domain} ${what} ${String(pattern)}; its last words: ${JSON.stringify(tail)}`, {
+      details: { domain: this.stream.domain, pattern: String(pattern), tail },
     })
   }
 
