@@ -283,12 +283,14 @@ function composeExecution(options: HypervisorOptions, parts: Shared): {
   readonly hypercalls: HypercallDispatcher; readonly exits: PvExits; readonly pvVcpus: PvVcpus
 } {
   const { memory, tsc, clock, mmu, control, hub } = parts
-  const timestamp = { now: tsc.ticksAt(0), low: () => 0, high: () => 0 }
-  timestamp.low = () => {
-    timestamp.now = tsc.ticksAt(clock.now())
-    return timestamp.now.low
+  let read = tsc.ticksAt(0)
+  const timestamp = {
+    low: (executed: number) => {
+      read = tsc.ticksAt(clock.after?.(executed) ?? clock.now())
+      return read.low
+    },
+    high: () => read.high,
   }
-  timestamp.high = () => timestamp.now.high
   const pvVcpus = new PvVcpus({
     memory, tlb: parts.tlb, mmu, descriptorTables: parts.descriptorTables, frames: new BounceFrames(),
     createProcessor: options.createProcessor, timestamp,

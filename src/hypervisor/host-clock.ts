@@ -8,6 +8,8 @@ import type { Clock } from '../util/index.ts'
 export interface HostClock extends Clock {
   /** `instructions` have been executed on one physical CPU. */
   charge(instructions: number): void
+  /** What `now` will be when further `instructions` are charged; without this, time stands still within a run. */
+  after?(instructions: number): number
   /** Instructions that fit between now and `time`, at least 1. */
   instructionsUntil(time: number): number
   /** Nothing is to be done before `time`: true when time stands there now, false when it has to be waited for. */
@@ -40,6 +42,10 @@ export class VirtualClock implements HostClock {
     const whole = Math.floor(passed)
     this.time += whole
     this.rest = passed - whole
+  }
+
+  after(instructions: number): number {
+    return this.time + Math.floor(this.rest + instructions * this.nanosecondsEach)
   }
 
   instructionsUntil(time: number): number {

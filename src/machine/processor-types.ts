@@ -92,7 +92,8 @@ export interface DescriptorSource {
 
 /** Time-stamp counter as RDTSC reads it. */
 export interface TimestampSource {
-  low(): number
+  /** Low half now; `executed`: instructions of the present run that are done, by which time has moved on. */
+  low(executed: number): number
   /** Belongs to the value whose low half was read last. */
   high(): number
 }
