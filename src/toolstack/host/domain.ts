@@ -7,12 +7,17 @@ import type { ControlInterface, DomainInfo } from '../../hypervisor/index.ts'
 import { XenError, type DomId } from '../../util/index.ts'
 import type { LocalStore } from '../../xenstore/index.ts'
 import type { DomainConfig } from '../config/domain-config.ts'
+import type { MigrateOptions, MigrateProgress, MigrationSummary } from '../migrate/send.ts'
+import type { MigrationTransport } from '../migrate/transport.ts'
+import type { SaveOptions, SaveProgress } from '../save/save-domain.ts'
+import type { ByteOutput } from '../stream/index.ts'
 import type { DomainConsole } from './domain-console.ts'
 import { summarize, type DomainSummary } from './domain-list.ts'
+import type { DomainMovement } from './domain-movement.ts'
 import { domainPath } from './domain-nodes.ts'
 import type { MemoryProgress, ShutdownProgress, ShutdownReasonName } from './host-events.ts'
 import type { KernelSource } from './kernel-source.ts'
-import { startOperation, type Operation } from './operation.ts'
+import { startOperation, type Operation, type OperationOptions } from './operation.ts'
 import type { RunLoop, UntilOptions } from './run-loop.ts'
 
 /** Names of shutdown reasons by number. */
@@ -33,6 +38,7 @@ export interface DomainHost {
   destroy(domid: DomId): Promise<void>
   setMemTarget(domid: DomId, mebibytes: number, options: UntilOptions): Operation<void, MemoryProgress>
   emitPaused(domid: DomId, paused: boolean): void
+  readonly movement: DomainMovement
 }
 
 /** Facts of a handle. */
@@ -116,6 +122,27 @@ export class Domain {
   /** Sets how many MiB it is to have, and waits until its balloon has brought it there. */
   setMemTarget(mebibytes: number, options: UntilOptions = {}): Operation<void, MemoryProgress> {
     return this.host.setMemTarget(this.id, mebibytes, options)
+  }
+
+  /**
+   * Saves the domain in the format of `xl save`, and destroys it, unless told otherwise. A save that fails or is
+   * aborted lets the domain go on as if nothing had happened.
+   */
+  save(target: ByteOutput, options: SaveOptions & OperationOptions = {}): Operation<void, SaveProgress> {
+    return this.host.movement.save(this, target, options)
+  }
+
+  /**
+   * Moves the domain to the host at the other end of `transport`, which waits for it by `receiveMigration`. At every
+   * instant at most one of the two may run it; a migration that fails before the handover lets it go on here.
+   */
+  migrate(transport: MigrationTransport, options: MigrateOptions & OperationOptions = {}): Operation<MigrationSummary, MigrateProgress> {
+    return this.host.movement.migrate(this, transport, options)
+  }
+
+  /** Lets a suspended domain go on where it is: one whose migration was undecided, and that does not run elsewhere. */
+  resume(): void {
+    this.host.movement.resume(this)
   }
 
   /** Resolves when the guest has ended, with the reason; at once when it has. */

@@ -9,8 +9,13 @@ import { ineffectiveOption, parseDescription, type ConfigWarning, type Descripti
 import { resolveDomainOptions, type DomainConfig, type DomainOptions } from '../config/domain-config.ts'
 import type { BootDescription } from '../grub-conf/grub-conf.ts'
 import type { BootWarning } from '../grub-conf/xen-options.ts'
+import type { ReceiveOptions, ReceiveProgress } from '../migrate/receive.ts'
+import type { MigrationTransport } from '../migrate/transport.ts'
+import type { RestoreProgress } from '../save/restore-domain.ts'
+import type { ByteInput } from '../stream/index.ts'
 import { bootHost, type HostParts } from './boot-host.ts'
 import { createDomain } from './create-domain.ts'
+import { DomainMovement, type RestoreDomainOptions } from './domain-movement.ts'
 import type { Dom0 } from './dom0.ts'
 import { DomainConsole } from './domain-console.ts'
 import { summarize, type DomainSummary } from './domain-list.ts'
@@ -56,6 +61,7 @@ export class Host {
   private readonly lifecycle: Lifecycle
   private readonly random: SeededRandom
   private readonly domainHost: DomainHost
+  private readonly movement: DomainMovement
   private closed = false
 
   private constructor(parts: HostParts) {
@@ -78,7 +84,9 @@ export class Host {
       recreate: async (domain) => this.create(domain.config, {}),
       rename: (domain) => this.rename(domain, `${domain.name}-${domain.id}`),
     })
+    this.movement = this.createMovement()
     this.domainHost = {
+      movement: this.movement,
       control: parts.control, store: parts.store, loop: parts.loop,
       now: () => this.now(),
       destroy: (domid) => this.destroy(domid),
@@ -148,6 +156,19 @@ export class Host {
     })
   }
 
+  /**
+   * Restores a domain from what `domain.save` or `xl save` wrote, and starts it. A restore that fails or is aborted
+   * leaves the host as it was.
+   */
+  restore(source: ByteInput, options: RestoreDomainOptions = {}): Operation<Domain, RestoreProgress> {
+    return this.movement.restore(source, options)
+  }
+
+  /** Waits for a domain that another host sends by `domain.migrate`, and runs it from then on. */
+  receiveMigration(transport: MigrationTransport, options: ReceiveOptions & OperationOptions = {}): Operation<Domain, ReceiveProgress> {
+    return this.movement.receive(transport, options)
+  }
+
   /** Sets how many MiB dom0 or a guest is to have, and waits until its balloon has brought it there. */
   setMemTarget(reference: DomainReference, mebibytes: number, options: UntilOptions = {}): Operation<void, MemoryProgress> {
     const domid = reference === 0 || reference === 'Domain-0' ? 0 as DomId : this.domain(reference).id
@@ -190,7 +211,7 @@ export class Host {
   }
 
   private nameOf(domid: DomId): string {
-    return domid === 0 ? 'Domain-0' : this.guests.get(domid)?.name ?? `(domain ${domid})`
+    return domid === 0 ? 'Domain-0' : this.guests.get(domid)?.name ?? this.store.tryRead(`${domainPath(domid)}/name`) ?? `(domain ${domid})`
   }
 
   private configure(config: string | DomainOptions<KernelSource>, options: CreateOptions): DomainConfig<KernelSource> {
@@ -219,6 +240,19 @@ export class Host {
       },
       onGuestError: (domid, error) => this.hub.emit({ type: 'guest-error', id: domid, error }),
     }
+  }
+
+  private createMovement(): DomainMovement {
+    const { control, store, loop } = this.parts
+    return new DomainMovement({
+      control, store, loop,
+      now: () => this.now(),
+      destroy: (domid) => this.destroy(domid),
+      rename: (domid, name) => this.rename(this.domain(domid), name),
+      onResumed: (domid) => this.lifecycle.resumed(domid),
+      create: () => this.createHost(),
+      adopt: (config, made, options) => this.adopt(config, made, options, () => undefined),
+    })
   }
 
   private async create(config: DomainConfig<KernelSource>, options: CreateOptions): Promise<Domain> {
