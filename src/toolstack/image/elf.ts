@@ -136,11 +136,19 @@ class ElfReader {
     return this.range(offset, this.whole(ProgramHeader.filesz, base, `segment ${i} p_filesz`), `segment ${i} p_offset`)
   }
 
+  /** A physical address, as a signed number: older kernels count from their virtual base and put virtual addresses here. */
+  private physical(base: number, name: string): number {
+    const value = BigInt.asIntN(64, ProgramHeader.paddr.get(this.view, base))
+    const address = Number(value)
+    if (!Number.isSafeInteger(address)) throw imageError(name, BigInt.asUintN(64, value), 'is out of range')
+    return address
+  }
+
   private segment(base: number, i: number): ElfSegment {
     const name = (field: string): string => `segment ${i} ${field}`
     const fileSize = this.whole(ProgramHeader.filesz, base, name('p_filesz'))
     const size = this.whole(ProgramHeader.memsz, base, name('p_memsz'))
-    const physical = this.whole(ProgramHeader.paddr, base, name('p_paddr'))
+    const physical = this.physical(base, name('p_paddr'))
     if (fileSize > size) throw imageError(name('p_filesz'), fileSize, `is more than p_memsz 0x${size.toString(16)}`)
     if (!Number.isSafeInteger(physical + size)) throw imageError(name('p_memsz'), size, 'reaches beyond the address space')
     return { physical, size, bytes: this.fileBytes(base, i) }

@@ -40,7 +40,7 @@ function checkNotes(notes: XenNotes): void {
 /** First and one past the last physical address that is loaded. */
 function extent(segments: readonly ElfSegment[]): readonly [number, number] {
   const start = segments.reduce((least, segment) => Math.min(least, segment.physical), Infinity)
-  const end = segments.reduce((most, segment) => Math.max(most, segment.physical + segment.size), 0)
+  const end = segments.reduce((most, segment) => Math.max(most, segment.physical + segment.size), -Infinity)
   return [start, end]
 }
 

@@ -94,7 +94,7 @@ describe('a hostile ELF file', () => {
     ['e_type', 16, 2, 1n], ['e_machine', 18, 2, 3n], ['e_version', 20, 4, 2n], ['e_entry', 24, 8, 0x8000_0000_0000_0000n],
     ['e_phoff', 32, 8, 0xffff_ffff_ffff_fff0n], ['e_phoff', 32, 8, 0x100000n], ['e_shoff', 40, 8, 0x100000n], ['e_ehsize', 52, 2, 10n],
     ['e_phentsize', 54, 2, 8n], ['e_phnum', 56, 2, 0xffffn], ['e_shentsize', 58, 2, 8n], ['e_shnum', 60, 2, 0xffffn], ['e_shstrndx', 62, 2, 99n],
-    ['segment 0 p_offset', 72, 8, 0x100000n], ['segment 0 p_offset', 72, 8, -1n], ['segment 0 p_paddr', 88, 8, -1n],
+    ['segment 0 p_offset', 72, 8, 0x100000n], ['segment 0 p_offset', 72, 8, -1n], ['segment 0 p_paddr', 88, 8, 0x4000_0000_0000_0000n], ['p_paddr', 88, 8, -1n],
     ['segment 0 p_filesz', 96, 8, 0x100000n], ['segment 0 p_filesz', 96, 8, -1n], ['segment 0 p_memsz', 104, 8, 1n << 62n],
     ['segment 0 p_memsz', 104, 8, (1n << 53n) - 1n],
   ])('is refused with the name of the field %s', (field, offset, size, value) => {

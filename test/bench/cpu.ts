@@ -1,0 +1,133 @@
+/**
+ * How fast the processor is: one integer program natively, on the machine alone, in a PV domain, on npm's v86 (with and
+ * without its compiler) and on qemu-system-x86_64, phase by phase. Checksums are compared, so nobody skips work.
+ * Targets of the interpreter: 150 MIPS over the program, 400 on the best phase, a domain at 0.97 of the machine alone.
+ */
+import { readFileSync } from 'node:fs'
+import { Host } from '../../src/index.ts'
+import { Machine } from '../../src/machine/index.ts'
+import type { Report } from './report.ts'
+import { loadFlatProgram } from './support/flat-machine.ts'
+import {
+  build, PHASES, PhaseTimer, timeNative, timeQemu, timeV86, type Timing,
+} from './support/integer-program.ts'
+
+const SCALE = 1
+const LEAST_MIPS = 150
+const BEST_MIPS = 400
+const LEAST_DOMAIN_RATIO = 0.97
+const MOST_START_MS = 150
+
+interface Run extends Timing {
+  readonly instructions?: number
+}
+type Result = Run | { readonly absent: string }
+
+function runOnMachine(): Result {
+  const built = build('bare', SCALE)
+  if ('absent' in built) return built
+  const program = loadFlatProgram(built.path)
+  const timer = new PhaseTimer()
+  const instructions = program.run((text) => timer.push(text))
+  return { ...timer.result(), instructions }
+}
+
+async function runInDomain(): Promise<Result> {
+  const built = build('pv', SCALE)
+  if ('absent' in built) return built
+  const host = await Host.boot({ memory: 96, dom0Memory: 16 })
+  const timer = new PhaseTimer()
+  host.hypervisorEvents.on('console', (event) => timer.push(event.text))
+  const domain = await host.createDomain({
+    name: 'integer', memory: 16, kernel: readFileSync(built.path), actions: { poweroff: 'preserve', crash: 'preserve' },
+  })
+  await host.until('the program is done', () => timer.done || domain.info().shutdownReason !== undefined)
+  const { cpuTime } = domain.info()
+  await host.shutdown()
+  if (!timer.done) return { absent: 'the domain ended before the program' }
+  // A nanosecond of CPU time is one instruction at the default rate.
+  return { ...timer.result(), instructions: cpuTime }
+}
+
+/** Start-up of a machine: WebAssembly generated and compiled, one processor made. */
+function reportStart(report: Report): void {
+  const begun = performance.now()
+  new Machine({ memoryBytes: 1 << 20 }).createProcessor({ mode: 'hosted' })
+  const value = performance.now() - begun
+  report({ case: 'machine start-up', value, unit: 'ms', baseline: '', ratio: null, target: MOST_START_MS, met: value < MOST_START_MS })
+}
+
+function reportRun(report: Report, name: string, result: Result, native: Result): void {
+  if ('absent' in result) {
+    report({ case: name, value: 0, unit: 's', baseline: `absent: ${result.absent}`, ratio: null, target: null, met: null })
+    return
+  }
+  for (const phase of [...PHASES, 'total']) {
+    const seconds = phase === 'total' ? result.total : result.seconds[phase]!
+    const peer = 'absent' in native ? undefined : phase === 'total' ? native.total : native.seconds[phase]!
+    report({
+      case: `${name} ${phase}`, value: seconds, unit: 's', baseline: peer === undefined ? 'absent: native' : 'native',
+      ratio: peer === undefined ? null : seconds / peer, target: null, met: null,
+    })
+  }
+}
+
+function reportSpeed(report: Report, machine: Run, perPhase: readonly (readonly [string, number])[]): void {
+  const mips = (machine.instructions ?? 0) / machine.total / 1e6
+  report({ case: 'machine, whole program', value: mips, unit: 'MIPS', baseline: '', ratio: null, target: LEAST_MIPS, met: mips >= LEAST_MIPS })
+  const best = Math.max(...perPhase.map(([, value]) => value))
+  for (const [phase, value] of perPhase) {
+    report({ case: `machine, ${phase}`, value, unit: 'MIPS', baseline: '', ratio: null, target: null, met: null })
+  }
+  report({ case: 'machine, best phase', value: best, unit: 'MIPS', baseline: '', ratio: null, target: BEST_MIPS, met: best >= BEST_MIPS })
+}
+
+/** Instructions by phase, counted in a run of their own so that looking at the counter does not disturb the timed one. */
+function instructionsByPhase(): Record<string, number> {
+  const built = build('bare', SCALE)
+  if ('absent' in built) return {}
+  const program = loadFlatProgram(built.path)
+  const counts: Record<string, number> = {}
+  let line = ''
+  let before = 0
+  program.run((text) => {
+    line += text
+    if (text !== '\n') return
+    const [name, word] = line.trim().split(' ')
+    if (word === 'begin') before = program.executed()
+    else if (name !== undefined) counts[name] = program.executed() - before
+    line = ''
+  })
+  return counts
+}
+
+function checkSums(results: readonly Result[]): void {
+  const present = results.filter((result): result is Run => !('absent' in result))
+  for (const result of present) {
+    if (JSON.stringify(result.checksums) !== JSON.stringify(present[0]!.checksums)) throw new Error('checksums differ')
+  }
+}
+
+/** Runs the benchmark. */
+export async function run(report: Report): Promise<void> {
+  reportStart(report)
+  const native = await timeNative(SCALE)
+  const machine = runOnMachine()
+  const domain = await runInDomain()
+  const qemu = await timeQemu(SCALE)
+  const v86 = await timeV86(SCALE, { jit: true })
+  const v86Interpreter = await timeV86(SCALE, { jit: false })
+  checkSums([native, machine, domain, qemu, v86, v86Interpreter])
+  reportRun(report, 'native', native, native)
+  reportRun(report, 'machine', machine, native)
+  reportRun(report, 'domain', domain, native)
+  reportRun(report, 'qemu tcg (32-bit)', qemu, native)
+  reportRun(report, 'v86 (32-bit)', v86, native)
+  reportRun(report, 'v86 interpreter (32-bit)', v86Interpreter, native)
+  if ('absent' in machine) return
+  const counts = instructionsByPhase()
+  reportSpeed(report, machine, PHASES.map((phase) => [phase, (counts[phase] ?? 0) / machine.seconds[phase]! / 1e6]))
+  if ('absent' in domain) return
+  const ratio = machine.total / domain.total
+  report({ case: 'domain against machine', value: ratio, unit: '', baseline: 'machine', ratio, target: LEAST_DOMAIN_RATIO, met: ratio >= LEAST_DOMAIN_RATIO })
+}
