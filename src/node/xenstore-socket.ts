@@ -3,7 +3,7 @@
  * server, xenstored included. Who may connect is decided by the socket file's permissions, as with xenstored: whoever
  * can open it is the privileged domain.
  */
-import { chmodSync, unlinkSync } from 'node:fs'
+import { chmodSync, lstatSync, unlinkSync } from 'node:fs'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { XenError } from '../util/index.ts'
 import {
@@ -18,6 +18,7 @@ export class SocketTransport implements StoreTransport {
   private readonly socket: Socket
   private pieces: Buffer[] = []
   private ended = false
+  private gone = false
   private full = false
   private listener: TransportListener | undefined
 
@@ -28,7 +29,7 @@ export class SocketTransport implements StoreTransport {
     // An error is always followed by 'close', which is where the end is noticed.
     socket.on('error', () => undefined)
     socket.on('end', () => this.finish())
-    socket.on('close', () => this.finish())
+    socket.on('close', () => this.vanished())
   }
 
   private arrived(piece: Buffer): void {
@@ -48,6 +49,12 @@ export class SocketTransport implements StoreTransport {
     this.listener?.readable()
   }
 
+  private vanished(): void {
+    this.gone = true
+    this.finish()
+    this.listener?.writable()
+  }
+
   get state(): TransportState {
     return this.ended && this.pieces.length === 0 ? 'ended' : 'open'
   }
@@ -59,6 +66,7 @@ export class SocketTransport implements StoreTransport {
   }
 
   send(bytes: Uint8Array): number {
+    if (this.gone) return bytes.length
     if (this.full || !this.socket.writable) return 0
     // The socket may keep what it is given beyond this call, so it gets a copy of its own.
     this.full = !this.socket.write(Buffer.from(bytes))
@@ -123,7 +131,7 @@ async function bindOrReplace(server: Server, path: string, mode: number): Promis
     await bind(server, path, mode)
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException
-    if (code !== 'EADDRINUSE' || await isServed(path)) {
+    if (code !== 'EADDRINUSE' || !lstatSync(path).isSocket() || await isServed(path)) {
       throw new XenError('IO', `cannot listen at ${path}: ${message}`, { details: { path }, cause: error })
     }
     // A socket file that a dead server left behind.

@@ -111,17 +111,22 @@ export class StoreTransaction {
     this.put(above, parent.with({ children: parent.children.set(baseName(top.path), top.node), generation }))
   }
 
-  /** Removes a node and all below it; the watches of each are noted. */
+  /** Removes a node and all below it; the watches of each are noted. Nothing is removed when that touches too much. */
   remove(path: string, generation: number): void {
-    this.removeBelow(path)
-    this.noteFire(path, MATCH.SUBTREE)
     const above = parentPath(path)
     const parent = this.get(above)
-    if (parent === undefined) return
+    const doomed = this.below(path)
+    if (parent === undefined || this.overflowed) return
+    for (const each of doomed) {
+      this.put(each, undefined)
+      this.noteFire(each, each === path ? MATCH.SUBTREE : MATCH.EXACT)
+    }
     this.put(above, parent.with({ children: parent.children.delete(baseName(path)), generation }))
   }
 
-  private removeBelow(root: string): void {
+  /** A node and all below it, children before their parents. Touches them. */
+  private below(root: string): readonly string[] {
+    const found: string[] = []
     const stack: { path: string; names: string[] }[] = []
     const enter = (path: string): void => {
       const node = this.get(path)
@@ -134,10 +139,10 @@ export class StoreTransaction {
       if (name !== undefined) enter(childPath(top.path, name))
       else {
         stack.pop()
-        this.put(top.path, undefined)
-        if (top.path !== root) this.noteFire(top.path, MATCH.EXACT)
+        found.push(top.path)
       }
     }
+    return found
   }
 
   /** Notes that watches fire for a node at the end; the wider kind wins. */

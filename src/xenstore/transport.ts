@@ -27,7 +27,10 @@ export interface StoreTransport {
   readonly state: TransportState
   /** The bytes that arrived next, valid until the next call; undefined when none are waiting. */
   receive(): Uint8Array | undefined
-  /** Sends as much as can be taken now, and says how much that is. The bytes are copied or sent at once. */
+  /**
+   * Sends as much as can be taken now, and says how much that is. The bytes are copied or sent at once. When the other
+   * side is gone for good, everything is taken and goes nowhere.
+   */
   send(bytes: Uint8Array): number
   /** Ends the transport, with the reason where there is one. */
   close(fault?: TransportFault): void
@@ -75,7 +78,7 @@ export class MemoryTransport implements StoreTransport {
 
   send(bytes: Uint8Array): number {
     const { other } = this
-    if (this.ended || other === undefined || other.ended) return 0
+    if (this.ended || other === undefined || other.ended) return bytes.length
     const count = Math.min(bytes.length, MemoryTransport.CAPACITY - other.waiting)
     this.full = count < bytes.length
     if (count === 0) return 0

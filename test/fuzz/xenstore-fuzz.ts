@@ -147,7 +147,7 @@ function round(generator: Generator, count: number, tally: Record<string, number
     const kind = given.startsWith('!') ? given.slice(1) : 'ok'
     tally[kind] = (tally[kind] ?? 0) + 1
     if (expected !== '!SKIP|' && answer !== expected) {
-      throw new Error(`expected ${expected}, got ${answer}\n${trace.slice(-400).join('\n')}`)
+      throw new Error(`expected ${expected}, got ${answer}\n${shorten(trace)}`)
     }
     for (const [n, each] of pairs.entries()) {
       const got = each.real.takeEvents()
@@ -156,12 +156,15 @@ function round(generator: Generator, count: number, tally: Record<string, number
       const want = all.filter((event, at) => event.startsWith('@') || all.indexOf(event) === at)
       events += got.length
       if (got.join('\n') !== want.join('\n')) {
-        throw new Error(`client ${n}: expected events ${want}, got ${got}\n${trace.slice(-400).join('\n')}`)
+        throw new Error(`client ${n}: expected events ${want}, got ${got}\n${shorten(trace)}`)
       }
     }
   }
   return events
 }
+
+/** The last messages before a difference; a whole round is replayed by its seed. */
+const shorten = (trace: readonly string[]): string => trace.slice(-60).map((line) => line.slice(0, 120)).join('\n')
 
 /** Runs `cases` messages. Throws at the first difference. */
 export function fuzz(options: { readonly seed: number; readonly cases: number }): FuzzResult {
