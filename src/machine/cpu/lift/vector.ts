@@ -1,100 +1,342 @@
-/** Lifters of MMX, SSE and x87 instructions. */
-import { SLOT, State } from '../state.ts'
+/**
+ * Lifters of SSE and MMX instructions. A memory operand is loaded into a temporary first, so that every operation needs only its
+ * register form; instructions without a micro-operation of their own go to the handler of their name.
+ *
+ * Fields of a record: a is the destination's unit, b the source's (or a general register's slot), d the immediate byte.
+ */
+import { UNALIGNED } from '../decode/vector-rows.ts'
+import { MODE, SLOT } from '../state.ts'
+import { FLOAT_FAST } from '../uops/sse-float.ts'
+import { MMX_OPERATIONS, XMM_OPERATIONS } from '../uops/sse-integer.ts'
+import { VECTOR_UNIT } from '../uops/sse-place.ts'
 import type { Lift, Lifter } from './lifter.ts'
+import { X87_LIFTERS } from './x87.ts'
 
-/** Pseudo register 16: a place for a memory operand. */
-const TEMPORARY = 16
+const TEMPORARY = VECTOR_UNIT.temporary
+const isMmx = (code: string): boolean => /^[PQN]/.test(code)
 
-/** Moves of 16 bytes between a vector register and register or memory. */
-const move128 = (alignment: 'a' | 'u'): Lift => (l) => {
-  const load = l.instruction.row.operands[0]!.charAt(0) === 'V'
-  l.a = l.instruction.reg * 16
-  if (l.instruction.isMemory) return l.emitMemory(`${load ? 'load' : 'store'}128.${alignment}`)
-  l.b = l.instruction.rm * 16
-  if (!load) [l.a, l.b] = [l.b, l.a]
-  l.emit('move128')
+const xmm = (number: number): number => VECTOR_UNIT.xmm + number
+const mmx = (number: number): number => VECTOR_UNIT.mmx + (number & 7)
+/** Unit of a register by the operand's code. */
+const unit = (code: string, number: number): number => (isMmx(code) ? mmx(number) : xmm(number))
+
+/** Kind of load by the size letters of an operand's code. */
+const LOAD: Readonly<Record<string, string>> = { dq: '128a', q: '64z', d: '32z', w: '16z', b: '8z' }
+
+/** Unit of the operand in ModRM.rm as a source: a register, or the temporary loaded from memory. */
+function source(l: Lifter, code: string): number {
+  if (!l.instruction.isMemory) return unit(code, l.instruction.rm)
+  const size = code.slice(1)
+  const kind = size === 'dq' && UNALIGNED.has(l.instruction.row.name) ? '128' : LOAD[size]!
+  l.a = TEMPORARY
+  l.emitMemory(`vload.${kind}.m`)
+  return TEMPORARY
 }
 
-/** MOVD and MOVQ between vector and general registers or memory. */
-const moveGeneral: Lift = (l) => {
+/** Raises what keeps an SSE or MMX instruction from being executed; true when it did. */
+function refused(l: Lifter, uses: 'sse' | 'mmx'): boolean {
+  const sse = uses === 'sse'
+  if ((l.floatUnit & MODE.EMULATED) !== 0 || (sse && (l.floatUnit & MODE.NO_SSE) !== 0)) l.undefined()
+  else if ((l.floatUnit & MODE.SWITCHED) !== 0) l.finalHandler('nm')
+  else {
+    if (!sse) l.emit('x87-check')
+    return false
+  }
+  return true
+}
+
+const usesMmx = (l: Lifter): boolean => l.instruction.row.operands.some(isMmx)
+
+/** Lifts with the checks before it. */
+const checked = (lift: Lift): Lift => (l) => {
+  if (!refused(l, usesMmx(l) ? 'mmx' : 'sse')) lift(l)
+}
+
+/** first := first op second, for both register files. */
+const operation = (name: string): Lift => (l) => {
+  const [first, second] = l.instruction.row.operands as [string, string]
+  if (second === 'Ib') {
+    l.a = unit(first, l.instruction.rm)
+    l.d = l.instruction.immediate
+    return l.emit(isMmx(first) ? `${name}.mmx.i` : `${name}.vi`)
+  }
+  const from = source(l, second)
+  l.a = unit(first, l.instruction.reg)
+  l.b = from
+  l.emit(isMmx(first) ? `${name}.mmx` : `${name}.vv`)
+}
+
+/** An operation with an immediate, cut to `most` where larger ones do the same. */
+const withImmediate = (name: string, most = 255): Lift => (l) => {
+  const [first, second] = l.instruction.row.operands as [string, string]
+  const from = source(l, second)
+  l.a = unit(first, l.instruction.reg)
+  l.b = from
+  l.d = Math.min(l.instruction.immediate, most)
+  l.emit(isMmx(first) ? `${name}.mmx.i` : `${name}.vvi`)
+}
+
+/** PSLLDQ and PSRLDQ. */
+const byteShift = (name: string): Lift => (l) => {
+  l.a = xmm(l.instruction.rm)
+  l.d = Math.min(l.instruction.immediate, 16)
+  l.emit(`${name}.vi`)
+}
+
+/** Arithmetic with a fast path in WebAssembly and a handler behind it, or the handler alone. */
+const float = (name: string): Lift => (l) => {
+  const [first, second] = l.instruction.row.operands as [string, string]
+  const from = source(l, second)
+  l.a = unit(first, l.instruction.reg)
+  l.b = from
+  l.c = l.instruction.operandSize
+  l.d = l.instruction.immediate & 0xff
+  l.handler(name, FLOAT_FAST.has(name) ? `${name}.vv` : 'handler')
+}
+
+/** Conversions from a general register or memory: b is the integer's slot. */
+const fromInteger = (name: string): Lift => (l) => {
   const size = l.size('Ey')
-  if (l.instruction.row.operands[0] === 'Vdq') {
-    const slot = l.source(size)
-    l.a = l.instruction.reg * 16
-    l.b = slot
-    return l.emit(`vector-from.${size}`)
-  }
-  l.a = l.instruction.isMemory ? SLOT.t0 : l.instruction.rm * 8
-  l.b = l.instruction.reg * 16
-  l.emit(`vector-to.${size}`)
-  if (l.instruction.isMemory) l.store(size, SLOT.t0)
+  const slot = l.source(size)
+  l.a = xmm(l.instruction.reg)
+  l.b = slot
+  l.handler(`${name}.${size}`, FLOAT_FAST.has(`${name}.${size}`) ? `${name}.${size}.vr` : 'handler')
 }
 
-/** MOVQ between the low halves of vector registers or memory; a register's upper half is cleared. */
-const moveLow: Lift = (l) => {
-  const load = l.instruction.row.operands[0] === 'Vdq'
-  const { isMemory, reg, rm } = l.instruction
-  if (load && isMemory) {
-    const slot = l.source(64)
-    l.a = reg * 16
-    l.b = slot
-    return l.emit('vector-from.64')
+/** Conversions to a general register. */
+const toInteger = (name: string): Lift => (l) => {
+  const size = l.size('Gy')
+  const from = source(l, l.instruction.row.operands[1]!)
+  l.a = l.regSlot(size)
+  l.b = from
+  l.handler(`${name}.${size}`, FLOAT_FAST.has(`${name}.${size}`) ? `${name}.${size}.rv` : 'handler')
+}
+
+/** What a plain move does between registers, as a load and as a store. */
+const move = (register: string, load: string, store: string): Lift => (l) => {
+  const [first, second] = l.instruction.row.operands as [string, string]
+  const i = l.instruction
+  const toRm = /^[WQM]/.test(first)
+  if (!i.isMemory) {
+    l.a = xmm(toRm ? i.rm : i.reg)
+    l.b = xmm(toRm ? i.reg : i.rm)
+    return l.emit(`vmov.${register}`)
   }
+  l.a = unit(toRm ? second : first, i.reg)
+  l.emitMemory(toRm ? `vstore.${store}.m` : `vload.${load}.m`)
+}
+
+/** MOVQ in all its forms. */
+const moveQuadword: Lift = (l) => {
+  const [first, second] = l.instruction.row.operands as [string, string]
+  if (!isMmx(first)) return move('64z', '64z', '64')(l)
+  const toRm = first.charAt(0) === 'Q'
+  if (toRm && l.instruction.isMemory) return storeMmx(l, '64')
+  const from = toRm ? mmx(l.instruction.reg) : source(l, second)
+  l.a = mmx(toRm ? l.instruction.rm : l.instruction.reg)
+  l.b = from
+  l.emit('movq.mmx')
+}
+
+/** Stores an MMX register. The store comes first: it may fault, and the unit's state changes only when it does not. */
+function storeMmx(l: Lifter, kind: string): void {
+  l.a = mmx(l.instruction.reg)
+  l.emitMemory(`vstore.${kind}.m`)
+  l.emit('mmx')
+}
+
+/** MOVD and MOVQ between a general register or memory and a vector. */
+const moveDoubleword: Lift = (l) => {
+  const [first, second] = l.instruction.row.operands as [string, string]
+  const size = l.size('Ey')
+  if (second === 'Ey') return intoVector(l, first, size)
+  if (l.instruction.isMemory) {
+    if (isMmx(second)) return storeMmx(l, String(size))
+    l.a = xmm(l.instruction.reg)
+    return l.emitMemory(`vstore.${size}.m`)
+  }
+  if (isMmx(second)) l.emit('mmx')
+  l.a = l.rmSlot(size)
+  l.b = unit(second, l.instruction.reg)
+  l.emit(`vmov.${size}.rv`)
+}
+
+function intoVector(l: Lifter, code: string, size: number): void {
+  const wide = size === 64 ? 64 : 32
+  if (isMmx(code)) {
+    const slot = l.source(wide)
+    l.a = mmx(l.instruction.reg)
+    l.b = slot
+    return l.emit(`movd.${wide}.mmx.r`)
+  }
+  l.a = xmm(l.instruction.reg)
+  if (l.instruction.isMemory) return l.emitMemory(`vload.${wide}z.m`)
+  l.b = l.rmSlot(wide)
+  l.emit(`vmov.${wide}.vr`)
+}
+
+/** MOVLPS, MOVHPS, MOVHLPS, MOVLHPS and their double forms. */
+const moveHalf = (half: '64' | '64h', register: string): Lift => move(register, half, half)
+
+const nonTemporal: Lift = (l) => {
+  const [first, second] = l.instruction.row.operands as [string, string]
+  if (isMmx(second)) return storeMmx(l, '64')
+  l.a = xmm(l.instruction.reg)
+  l.emitMemory(first === 'Mdq' ? 'vstore.128a.m' : 'vstore.64.m')
+}
+
+/** Sign masks: a general register from a vector register. */
+const mask = (name: string): Lift => (l) => {
+  const code = l.instruction.row.operands[1]!
+  l.a = l.regSlot(32)
+  l.b = unit(code, l.instruction.rm)
+  l.emit(isMmx(code) ? `${name}.mmx` : `${name}.rv`)
+}
+
+/** PINSRB, PINSRW, PINSRD: from a general register or memory into one lane. */
+const insert = (size: 8 | 16 | 32): Lift => (l) => {
+  const code = l.instruction.row.operands[0]!
+  const wide = size === 32 ? (l.size('Ey') === 64 ? 64 : 32) : size
+  const slot = l.instruction.isMemory ? l.source(wide) : l.slot(l.instruction.rm, 32)
+  l.a = unit(code, l.instruction.reg)
+  l.b = slot
+  l.d = l.instruction.immediate & (isMmx(code) ? 3 : 128 / wide - 1)
+  l.emit(isMmx(code) ? 'pinsr.mmx' : `pinsr.${wide}.vr`)
+}
+
+/** PEXTRW of 0F C5, into a general register, and of 0F 3A 15. */
+const extractWord: Lift = (l) => {
+  const [first, second] = l.instruction.row.operands as [string, string]
+  if (first.charAt(0) !== 'G') return extract(16)(l)
+  l.a = l.regSlot(32)
+  l.b = unit(second, l.instruction.rm)
+  l.d = l.instruction.immediate & (isMmx(second) ? 3 : 7)
+  l.emit(isMmx(second) ? 'pextr.mmx' : 'pextr.16.rv')
+}
+
+/** PEXTRB, PEXTRW, PEXTRD, EXTRACTPS: from one lane to a general register, zero-extended, or to memory. */
+const extract = (size: 8 | 16 | 32): Lift => (l) => {
+  const i = l.instruction
+  const wide = i.row.name === 'pextrd' && l.size('Ey') === 64 ? 64 : size
+  l.a = i.isMemory ? SLOT.t0 : l.slot(i.rm, 32)
+  l.b = xmm(i.reg)
+  l.d = i.immediate & (128 / wide - 1)
+  l.emit(`pextr.${wide}.rv`)
+  if (i.isMemory) l.emitMemory(`mov.${wide}.mr`)
+}
+
+const insertSingle: Lift = (l) => {
+  const { immediate, isMemory } = l.instruction
+  if (isMemory) l.source(32)
+  else {
+    l.a = SLOT.t0
+    l.b = xmm(l.instruction.rm)
+    l.d = immediate >> 6
+    l.emit('pextr.32.rv')
+  }
+  l.a = xmm(l.instruction.reg)
+  l.b = SLOT.t0
+  l.d = immediate & 0x3f
+  l.emit('insertps.vr')
+}
+
+/** MOVQ2DQ and MOVDQ2Q. */
+const betweenFiles = (to: 'xmm' | 'mmx'): Lift => (l) => {
+  const { reg, rm } = l.instruction
+  if (to === 'xmm') l.emit('mmx')
+  l.a = to === 'xmm' ? xmm(reg) : mmx(reg)
+  l.b = to === 'xmm' ? mmx(rm) : xmm(rm)
+  l.emit(to === 'xmm' ? 'vmov.64z' : 'movq.mmx')
+}
+
+/** MASKMOVQ and MASKMOVDQU write at DS:rDI; their handler gets the address in t3. */
+const maskedStore: Lift = (l) => {
+  const [first, second] = l.instruction.row.operands as [string, string]
+  const { reg, rm, addressSize } = l.instruction
+  l.a = SLOT.t3
+  l.b = 7 * 8
+  l.c = SLOT.zero
+  l.d = SLOT.zero
+  l.displacement = 0
+  l.emit(`lea.${addressSize}.2`)
+  l.b = SLOT.t3
+  l.c = l.segmentSlot(3)
+  l.emit('segment')
+  l.a = unit(first, reg)
+  l.b = unit(second, rm)
+  l.c = isMmx(first) ? 8 : 16
+  l.finalHandler('maskmov')
+}
+
+/** CRC32: a is the destination's slot, b the source's. */
+const checksum: Lift = (l) => {
+  const size = l.size(l.instruction.row.operands[1]!)
+  const slot = l.source(size)
+  l.a = l.regSlot(32)
+  l.b = slot
+  l.emit(`crc32.${size}`)
+}
+
+/** LDMXCSR and STMXCSR. */
+const loadControl: Lift = (l) => {
+  l.source(32)
+  l.handler('load-mxcsr')
+}
+const storeControl: Lift = (l) => {
   l.a = SLOT.t0
-  l.b = (load ? rm : reg) * 16
-  l.emit('vector-to.64')
-  if (!load && isMemory) return l.store(64, SLOT.t0)
-  l.a = (load ? reg : rm) * 16
-  l.b = SLOT.t0
-  l.emit('vector-from.64')
+  l.emit('mxcsr')
+  l.emitMemory('mov.32.mr')
 }
 
-const logic = (micro: string): Lift => (l) => {
-  l.b = vectorSource(l)
-  l.a = l.instruction.reg * 16
-  l.emit(micro)
-}
-
-/** Place of the W operand: a register, or the temporary, loaded from aligned memory. */
-function vectorSource(l: Lifter): number {
-  if (!l.instruction.isMemory) return l.instruction.rm * 16
-  // The temporary lies behind the 16 registers: byte 256 from the first, which a record's field cannot name, so that
-  // operations on it go through register 15's neighbour by an offset of their own.
-  l.a = TEMPORARY * 15
-  l.emitMemory('load128.a')
-  return TEMPORARY * 15
-}
-
-/** Loads a 16- or 32-bit control word from memory and hands it to a handler. */
-const controlWord = (size: 16 | 32, handler: string): Lift => (l) => {
-  l.source(size)
-  l.handler(handler)
-}
-
-/** Stores what a handler leaves. */
-const storeWord = (size: 16 | 32, handler: string): Lift => (l) => {
-  l.handler(handler)
-  if (l.instruction.isMemory) return l.store(size, SLOT.t0)
-  l.a = 0
-  l.b = SLOT.t0
-  l.emit('mov.16.rr')
-}
-
-const withAddress = (handler: string): Lift => (l) => {
+/** FXSAVE and FXRSTOR: the address in t3. EM and TS count, OSFXSR does not. */
+const wholeState = (name: string): Lift => (l) => {
+  if ((l.floatUnit & (MODE.EMULATED | MODE.SWITCHED)) !== 0) return l.finalHandler('nm')
   l.a = SLOT.t3
   l.emit(`lea.64.${l.memory()}`)
-  l.handler(handler)
+  l.handler(name)
+}
+
+/** Names that go to a handler or its fast path with (destination, source, immediate). */
+const FLOATS = [
+  ...['add', 'sub', 'mul', 'div', 'min', 'max', 'sqrt', 'cmp'].flatMap((name) =>
+    ['ss', 'sd', 'ps', 'pd'].map((kind) => name + kind)),
+  'rcpss', 'rcpps', 'rsqrtss', 'rsqrtps', 'roundss', 'roundsd', 'roundps', 'roundpd', 'haddps', 'haddpd', 'hsubps', 'hsubpd',
+  'addsubps', 'addsubpd', 'dpps', 'dppd', 'ucomiss', 'ucomisd', 'comiss', 'comisd', 'cvtss2sd', 'cvtsd2ss', 'cvtps2pd', 'cvtpd2ps',
+  'cvtdq2ps', 'cvtdq2pd', 'cvtps2dq', 'cvttps2dq', 'cvtpd2dq', 'cvttpd2dq', 'cvtpi2ps', 'cvtpi2pd', 'cvtps2pi', 'cvttps2pi',
+  'cvtpd2pi', 'cvttpd2pi', 'mpsadbw', 'phminposuw', 'pcmpestrm', 'pcmpestri', 'pcmpistrm', 'pcmpistri',
+]
+const EXTENSIONS = ['pmovsx', 'pmovzx'].flatMap((name) => ['bw', 'bd', 'bq', 'wd', 'wq', 'dq'].map((sizes) => name + sizes))
+
+const lifters: Readonly<Record<string, Lift>> = {
+  ...Object.fromEntries([...Object.keys(XMM_OPERATIONS), ...Object.keys(MMX_OPERATIONS), ...EXTENSIONS]
+    .map((name) => [name, operation(name)])),
+  ...Object.fromEntries(FLOATS.map((name) => [name, float(name)])),
+  ...Object.fromEntries(['movups', 'movupd', 'movdqu', 'lddqu'].map((name) => [name, move('128', '128', '128')])),
+  ...Object.fromEntries(['movaps', 'movapd', 'movdqa', 'movntdqa'].map((name) => [name, move('128', '128a', '128a')])),
+  movss: move('32', '32z', '32'), movsd: move('64', '64z', '64'), movq: moveQuadword, movd: moveDoubleword,
+  movlps: moveHalf('64', ''), movlpd: moveHalf('64', ''), movhps: moveHalf('64h', ''), movhpd: moveHalf('64h', ''),
+  movhlps: moveHalf('64', '64.lh'), movlhps: moveHalf('64', '64.hl'),
+  movntps: nonTemporal, movntpd: nonTemporal, movntdq: nonTemporal, movntq: nonTemporal,
+  pshufd: withImmediate('pshufd'), pshuflw: withImmediate('pshuflw'), pshufhw: withImmediate('pshufhw'),
+  pshufw: withImmediate('pshufw'), shufps: withImmediate('shufps'), shufpd: withImmediate('shufpd'),
+  palignr: withImmediate('palignr', 32), blendps: withImmediate('blendps'), blendpd: withImmediate('blendpd'),
+  pblendw: withImmediate('pblendw'), pslldq: byteShift('pslldq'), psrldq: byteShift('psrldq'),
+  blendvps: operation('blendvps'), blendvpd: operation('blendvpd'), pblendvb: operation('pblendvb'), ptest: operation('ptest'),
+  movmskps: mask('movmskps'), movmskpd: mask('movmskpd'), pmovmskb: mask('pmovmskb'),
+  pinsrb: insert(8), pinsrw: insert(16), pinsrd: insert(32), insertps: insertSingle,
+  pextrb: extract(8), pextrw: extractWord, pextrd: extract(32), extractps: extract(32),
+  movq2dq: betweenFiles('xmm'), movdq2q: betweenFiles('mmx'), maskmovq: maskedStore, maskmovdqu: maskedStore,
+  cvtsi2ss: fromInteger('cvtsi2ss'), cvtsi2sd: fromInteger('cvtsi2sd'),
+  ...Object.fromEntries(['cvtss2si', 'cvttss2si', 'cvtsd2si', 'cvttsd2si'].map((name) => [name, toInteger(name)])),
+  ldmxcsr: loadControl, stmxcsr: storeControl,
 }
 
 /** Lifters by name of instruction. */
 export const VECTOR_LIFTERS: Readonly<Record<string, Lift>> = {
-  movups: move128('u'), movupd: move128('u'), movdqu: move128('u'), movaps: move128('a'), movapd: move128('a'),
-  movdqa: move128('a'), movd: moveGeneral, movq: moveLow, pxor: logic('v128.xor'),
-  fninit: (l) => l.handler('fninit'), fnclex: (l) => l.handler('fnclex'),
-  fldcw: controlWord(16, 'load-control-word'), fnstcw: storeWord(16, 'read-control-word'),
-  fnstsw: storeWord(16, 'read-status-word'), ldmxcsr: controlWord(32, 'load-mxcsr'), stmxcsr: storeWord(32, 'read-mxcsr'),
-  fxsave: withAddress('fxsave'), fxrstor: withAddress('fxrstor'),
+  ...Object.fromEntries(Object.entries(lifters).map(([name, lift]) => [name, checked(lift)])),
+  ...X87_LIFTERS,
+  crc32: checksum, fxsave: wholeState('fxsave'), fxrstor: wholeState('fxrstor'),
+  emms: (l) => {
+    if (!refused(l, 'mmx')) l.emit('emms')
+  },
 }
-
-/** Bytes of the vector registers in the state; named here for the head comment's sake. */
-export const VECTOR_BYTES = State.xmm.size
