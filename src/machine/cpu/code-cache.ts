@@ -7,7 +7,7 @@ import { BLOCK_BUCKETS } from '../memory-layout.ts'
 import type { PhysicalMemory } from '../physical-memory.ts'
 import { DECODED, Decoder } from './decode/decoder.ts'
 import type { DecodeResult } from './decode/decoder.ts'
-import { buildMaps, instructionRows } from './decode/table.ts'
+import { decodeMaps } from './interpreter/compiled.ts'
 import { BLOCK, BLOCK_CROSSES, BLOCK_DEAD, BLOCK_INSTRUCTIONS, RECORD } from './record.ts'
 import { HANDLER_NUMBERS } from './handlers/index.ts'
 import { LIFTERS } from './lift/index.ts'
@@ -52,10 +52,8 @@ export class CodeCache {
   constructor(memory: PhysicalMemory, table: MicroTable) {
     this.memory = memory
     this.next = memory.layout.recordCache
-    const rows = instructionRows()
-    const [long, other] = [buildMaps(rows, true), buildMaps(rows, false)]
     const sizes = [64, 32, 16] as const
-    this.decoders = sizes.map((size) => new Decoder(size === 64 ? long : other, size))
+    this.decoders = sizes.map((size) => new Decoder(decodeMaps(size === 64 ? 'long' : 'short'), size))
     this.lifters = sizes.map((codeSize) =>
       new Lifter(table, { numbers: HANDLER_NUMBERS }, { view: memory.view, codeSize }))
     memory.setCodeWriteListener((mfn) => this.invalidate(mfn))

@@ -9,9 +9,8 @@ import type { Core } from '../core.ts'
 import { HANDLERS } from '../handlers/index.ts'
 import { RECORD } from '../record.ts'
 import { STATUS } from '../state.ts'
-import { buildMicroTable } from '../uops/index.ts'
 import type { MicroTable } from '../uops/index.ts'
-import { writeInterpreter } from './module.ts'
+import { compileInterpreter, microTable } from './compiled.ts'
 import type { InterpreterExports } from './module.ts'
 
 /** Interpreter and decoded code of one machine. */
@@ -24,7 +23,7 @@ export class Engine {
 
   constructor(memory: PhysicalMemory) {
     this.memory = memory
-    this.table = buildMicroTable()
+    this.table = microTable()
     this.code = new CodeCache(memory, this.table)
   }
 
@@ -45,8 +44,7 @@ export class Engine {
   }
 
   private compile(width: 32 | 64): InterpreterExports {
-    const module = new WebAssembly.Module(writeInterpreter(this.table, width))
-    const instance = new WebAssembly.Instance(module, {
+    const instance = new WebAssembly.Instance(compileInterpreter(width), {
       env: {
         memory: this.memory.memory,
         handler: (base: number, record: number) => this.handle(base >>> 0, record >>> 0),
