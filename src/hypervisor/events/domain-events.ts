@@ -217,7 +217,7 @@ export class DomainEvents implements UpcallTarget {
   private switchToFifo(fifo: FifoDelivery, before: EventDelivery): void {
     for (let port = 1; port < Math.min(before.portCount, this.ports.length); port += 1) {
       const channel = this.ports.get(port)!
-      if (before.isPending(channel)) channel.pending = true
+      if (isUsable(channel) && before.isPending(channel)) channel.pending = true
       channel.priority = DEFAULT_PRIORITY
     }
     this.currentDelivery = fifo

@@ -131,7 +131,8 @@ describe('arrays of operations', () => {
 
   test.each([
     [GNTTABOP.map_grant_ref, 0x8000_0000, -ERRNO.EINVAL], [GNTTABOP.map_grant_ref, 0, 0],
-    [GNTTABOP.dump_table, 1, -ERRNO.ENOSYS], [13, 1, -ERRNO.ENOSYS], [0xffff_ffff, 1, -ERRNO.ENOSYS], [GNTTABOP.setup_table, 2, -ERRNO.EINVAL],
+    [GNTTABOP.dump_table, 1, -ERRNO.ENOSYS], [13, 1, -ERRNO.ENOSYS], [0xffff_ffff, 1, -ERRNO.ENOSYS],
+    [GNTTABOP.setup_table, 2, -ERRNO.EINVAL],
     [GNTTABOP.query_size, 0, -ERRNO.EINVAL], [GNTTABOP.get_status_frames, 2, -ERRNO.EINVAL],
   ])('operation %i with a count of %i gives %i', (command, count, expected) => {
     expect(caller().call(command, count)).toBe(expected)
