@@ -21,6 +21,9 @@ const MAX_PERIOD = 2 ** 62 - 1
 const FAR_FUTURE = 2 ** 50
 const FAR_FUTURE_DELAY = 100 * MILLISECOND
 
+/** An unsigned deadline as Xen's signed time: one beyond 2^63 lies in the past, and is due at once. */
+const asSigned = (deadline: number): number => (deadline >= 2 ** 63 ? 0 : deadline)
+
 /** What a vCPU's timers do. */
 export interface VcpuTimerActions {
   /** Raises VIRQ_TIMER in the vCPU. */
@@ -77,7 +80,7 @@ export class VcpuTimers {
     if (deadline < now) {
       this.queue.stop(this.oneShot)
       this.actions.raiseTimer()
-    } else this.queue.set(this.oneShot, deadline)
+    } else this.queue.set(this.oneShot, asSigned(deadline))
     return 0
   }
 
@@ -105,7 +108,7 @@ export class VcpuTimers {
 
   /** Limits the time that the vCPU polls; 0 is no limit. */
   startPoll(deadline: number): void {
-    if (deadline !== 0) this.queue.set(this.poll, deadline)
+    if (deadline !== 0) this.queue.set(this.poll, asSigned(deadline))
   }
 
   /** The vCPU polls no more. */

@@ -123,6 +123,13 @@ describe("a vCPU's timers", () => {
     expect(queue.size).toBe(0)
   })
 
+  test('a deadline beyond 2^63 is negative to Xen, and due at once', () => {
+    const { timers, at } = vcpuTimers()
+    timers.setOneShot(2 ** 64 - 2048, 100)
+    timers.startPoll(2 ** 63)
+    expect(at(100)).toEqual(['timer', 'poll'])
+  })
+
   test('the periodic timer ticks while the vCPU runs and catches up once when it is switched in', () => {
     const { timers, at, log } = vcpuTimers()
     timers.switchIn(0)
