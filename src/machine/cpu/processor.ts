@@ -95,6 +95,8 @@ export class MachineProcessor implements Processor {
       left = core.keptBudget + this.settle(status)
       block = 0
       if (status === STATUS.NEED_BLOCK) {
+        // A fetch belongs to the next instruction: without budget for it, it must not fault yet.
+        if (left <= 0) continue
         block = this.provideBlock()
         if (block === 0) return this.finishFault(left)
       } else if (status === STATUS.BUDGET) {
