@@ -318,7 +318,7 @@ void remember_bases(uint64_t fs, uint64_t gs)
 }
 
 /*
- * Entry of every signal: notes segment state, clears the alignment-check flag, takes the worker's FS base back, and
+ * Entry of every signal: notes segment state, clears the flags AC, NT and ID (which a return from the handler would keep), takes the worker's FS base back, and
  * gives the next case its bases before returning. Selectors are noted in the order ES, CS, SS, DS, FS, GS.
  */
 __asm__(
@@ -330,7 +330,7 @@ __asm__(
   "  mov %fs, %ax\n  mov %ax, 8(%rsp)\n"
   "  mov %gs, %ax\n  mov %ax, 10(%rsp)\n"
   "  mov %rdi, %rbx\n  mov %rsi, %r12\n  mov %rdx, %rcx\n"
-  "  pushfq\n  andl $~0x40000, (%rsp)\n  popfq\n"
+  "  pushfq\n  andl $~0x244000, (%rsp)\n  popfq\n"
   "  push %rcx\n"
   "  rdfsbase %rdi\n  rdgsbase %rsi\n"
   "  xor %eax, %eax\n  mov %ax, %ds\n  mov %ax, %es\n  mov %ax, %fs\n  mov %ax, %gs\n"

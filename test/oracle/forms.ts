@@ -1,0 +1,90 @@
+/**
+ * Every form in which the decode table lets an instruction be written in 64-bit code: row, opcode, register or memory operand,
+ * operand size, LOCK, repetition. The generator makes cases of each.
+ */
+import { instructionRows } from '../../src/machine/cpu/decode/table.ts'
+import type { InstructionRow } from '../../src/machine/cpu/decode/table.ts'
+
+/** One form. */
+export interface Form {
+  readonly row: InstructionRow
+  readonly opcode: number
+  /** Whether ModRM names memory; false for rows without ModRM. */
+  readonly memory: boolean
+  readonly size: 16 | 32 | 64
+  readonly lock: boolean
+  readonly repeat: 0 | 0xf2 | 0xf3
+  /** As the table prints it. */
+  readonly text: string
+}
+
+/** Instructions whose operand size shows in no operand. */
+const SIZED = new Set([
+  'cbw', 'cwd', 'pushf', 'popf', 'leave', 'enter', 'ret', 'retf', 'iret', 'push', 'pop', 'cmpxchg8b', 'sgdt', 'fldenv', 'fnstenv',
+  'frstor', 'fnsave', 'fxsave', 'fxrstor', 'pcmpestri', 'pcmpestrm', 'pcmpistri',
+])
+
+function sizesOf(row: InstructionRow): readonly (16 | 32 | 64)[] {
+  if (row.width === 'f64') return [64]
+  const codes = row.operands.flatMap((code) => code.split('/'))
+  const varies = codes.some((code) => /^[A-Z].*[vz]$/.test(code) || code === 'rAX' || code === 'eAX' || code === 'M')
+  if (row.width === 'd64') return [16, 64]
+  if (varies || SIZED.has(row.name)) return [16, 32, 64]
+  return codes.some((code) => /y$/.test(code)) ? [32, 64] : [32]
+}
+
+function placesOf(row: InstructionRow): readonly boolean[] {
+  if (!row.modrm || row.exact !== undefined) return [false]
+  if (row.mod !== undefined) return [row.mod === 'm']
+  const memoryOnly = row.operands.some((code) => code.startsWith('M'))
+  const registerOnly = row.operands.some((code) => /^[RUNCD]/.test(code) && !code.includes('/'))
+  const either = row.operands.some((code) => /^[EWQ]/.test(code) || code.includes('/'))
+  if (memoryOnly) return [true]
+  return registerOnly || !either ? [false] : [false, true]
+}
+
+const hex = (value: number): string => value.toString(16).padStart(2, '0')
+
+function textOf(form: Omit<Form, 'text'>): string {
+  const { row } = form
+  const opcode = `${row.prefix ?? ''}${row.prefix === undefined ? '' : '+'}${row.map}${hex(form.opcode)}`
+  const reg = row.reg === undefined ? '' : `/${row.reg}`
+  return `${opcode}${reg} ${row.name} ${row.operands.join()} ${form.size}${form.memory ? ' m' : ''}` +
+    `${form.lock ? ' lock' : ''}${form.repeat === 0 ? '' : ` ${hex(form.repeat)}`}`
+}
+
+function* formsOf(row: InstructionRow): Generator<Form> {
+  for (let opcode = row.opcode; opcode <= row.lastOpcode; opcode += 1) {
+    for (const size of sizesOf(row)) {
+      if (size === 16 && (row.prefix === '66' || row.prefix === 'np')) continue
+      for (const memory of placesOf(row)) {
+        const repeats = row.repeat === undefined ? [0] as const : row.repeat === 'rep' ? [0, 0xf3] as const : [0, 0xf2, 0xf3] as const
+        for (const repeat of repeats) {
+          for (const lock of row.lock && memory ? [false, true] : [false]) {
+            const form = { row, opcode, memory, size, lock, repeat }
+            yield { ...form, text: textOf(form) }
+          }
+        }
+      }
+    }
+  }
+}
+
+/** All forms of 64-bit code. */
+export function allForms(): Form[] {
+  return instructionRows().filter(({ mode }) => mode !== 'i64').flatMap((row) => [...formsOf(row)])
+}
+
+/** Why a form is not compared with the processor underneath; undefined when it is. */
+export function whyNotCompared({ row, size }: Form): string | undefined {
+  // AMD processors know no far pointers with 64-bit offsets.
+  if (size === 64 && /^(l[sfg]s|callf|jmpf)$/.test(row.name)) return 'differs between makers'
+  return NOT_COMPARED[row.name]
+}
+
+const NOT_COMPARED: Readonly<Record<string, string>> = {
+  cpuid: 'answers differ on purpose', rdtsc: 'time', rdtscp: 'time', xgetbv: 'XSAVE is not offered', rdpmc: 'counters',
+  sgdt: 'the system emulates it', sidt: 'the system emulates it', smsw: 'the system emulates it', sldt: 'the system emulates it',
+  str: 'the system emulates it', int1: 'looks like a single step', sysenter: 'system call',
+  rcpss: 'estimate', rcpps: 'estimate', rsqrtss: 'estimate', rsqrtps: 'estimate',
+}

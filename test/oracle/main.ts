@@ -1,0 +1,48 @@
+/**
+ * `npm run oracle -- --cases N --seed S [--only NAME]`: compares our processor with the one underneath, prints the table and ends with
+ * 1 when anything differs.
+ */
+import { parseArgs } from 'node:util'
+import { Comparison } from './comparison.ts'
+import { nativeExecutor } from './native.ts'
+
+const BATCH = 4000
+
+function main(): number {
+  const { values } = parseArgs({
+    options: {
+      cases: { type: 'string', default: '200000' }, seed: { type: 'string', default: '1' }, only: { type: 'string', default: '' },
+      show: { type: 'string', default: '40' },
+    },
+  })
+  const program = nativeExecutor()
+  if (program.path === undefined) {
+    console.log(`no native processor: ${program.reason}`)
+    return 2
+  }
+  const only = new RegExp(values.only)
+  const comparison = new Comparison(program.path, Number(values.seed), ({ text }) => only.test(text))
+  const { summary } = comparison
+  const wanted = Number(values.cases)
+  const started = performance.now()
+  for (let done = 0; done < wanted; done += BATCH) {
+    const count = Math.min(BATCH, wanted - done)
+    if (done % (4 * BATCH) === 3 * BATCH) comparison.sequences(count)
+    else comparison.singles(count, done)
+  }
+  for (const [form, count] of [...summary.byForm].sort((a, b) => b[1] - a[1]).slice(0, Number(values.show))) {
+    const sample = summary.samples.find((one) => one.form === form)!
+    console.log(`${count} x ${form}\n    ${sample.bytes}\n    ${sample.found.join('\n    ')}`)
+  }
+  const seconds = (performance.now() - started) / 1000
+  console.log(`opcode forms known to the decoder  ${summary.known}`)
+  console.log(`forms compared                     ${summary.comparable}`)
+  console.log(`forms exercised                    ${summary.exercised}`)
+  console.log(`cases                              ${summary.cases}`)
+  console.log(`forms with mismatches              ${summary.byForm.size}`)
+  console.log(`mismatches                         ${summary.mismatches}`)
+  console.log(`seconds                            ${seconds.toFixed(1)}`)
+  return summary.mismatches === 0 ? 0 : 1
+}
+
+process.exitCode = main()
