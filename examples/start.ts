@@ -42,7 +42,10 @@ function parseArguments(words: readonly string[]): Arguments {
   return { file, until }
 }
 
-const show = (host: Host): void => void process.stdout.write(`\n${formatDomainList(host.listDomains())}\n`)
+async function show(host: Host): Promise<void> {
+  await host.settled()
+  process.stdout.write(`\n${formatDomainList(host.listDomains())}\n`)
+}
 
 async function boot(clock: 'virtual' | 'realtime'): Promise<Host> {
   const host = await Host.boot({
@@ -61,7 +64,7 @@ async function print(domain: Domain): Promise<void> {
 /** `npm start`: everything from the host's boot to the guest's power-off. */
 async function tour(): Promise<number> {
   const host = await boot('virtual')
-  show(host)
+  await show(host)
   console.log('dom0 is to have 512 MiB (xm mem-set 0 512)')
   await host.setMemTarget(0, 512)
   console.log('creating the domain of examples/xen/fc4, on the embedded kernel (xm create fc4)\n')
@@ -70,12 +73,11 @@ async function tour(): Promise<number> {
   await domain.console.waitFor('mini> ')
   await domain.console.write('mem\r')
   await domain.console.waitFor('mini> ')
-  show(host)
+  await show(host)
   console.log('shutting it down (xm shutdown fc4)')
   await domain.shutdown()
   await printed
-  await host.settled()
-  show(host)
+  await show(host)
   await host.shutdown()
   return 0
 }

@@ -161,6 +161,16 @@ export class Domain {
     this.currentName = name
   }
 
+  /** What is shown where a handle is printed: not the whole host behind it. */
+  toJSON(): { readonly id: number; readonly name: string; readonly uuid: string } {
+    return { id: this.id, name: this.name, uuid: this.uuid }
+  }
+
+  /** The same for Node's `console.log`. @internal */
+  [Symbol.for('nodejs.util.inspect.custom')](): string {
+    return `Domain ${JSON.stringify(this)}`
+  }
+
   private request(what: 'poweroff' | 'reboot', options: UntilOptions): Operation<ShutdownReasonName, ShutdownProgress> {
     const { store, loop } = this.host
     const node = `${domainPath(this.id)}/control/shutdown`

@@ -200,6 +200,17 @@ export class Host {
     this.parts.loop.stop()
   }
 
+  /** What is shown where a host is printed: its domains. */
+  toJSON(): readonly DomainSummary[] {
+    return this.listDomains()
+  }
+
+  /** The same for Node's `console.log`. @internal */
+  [Symbol.for('nodejs.util.inspect.custom')](): string {
+    return `Host ${JSON.stringify(this)}`
+  }
+
+  /** The same as `shutdown`, for `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.shutdown()
   }
@@ -235,7 +246,9 @@ export class Host {
       control, dom0, store, files, loop, random: this.random, decompress: options.decompress,
       wallSeconds: () => options.bootTime.getTime() / 1000 + this.now() / 1e9,
       claimName: (name) => {
-        if (name !== 'Domain-0' && !this.domains().some((domain) => domain.name === name)) return
+        // XenStore knows a domain's name before there is a handle for it.
+        const taken = this.store.list('/local/domain').some((id) => this.store.tryRead(`${domainPath(Number(id))}/name`) === name)
+        if (!taken) return
         throw new XenError('DOMAIN_EXISTS', `a domain named ${name} exists already`, { details: { name } })
       },
       onGuestError: (domid, error) => this.hub.emit({ type: 'guest-error', id: domid, error }),

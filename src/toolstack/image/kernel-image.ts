@@ -10,6 +10,10 @@ import { readXenNotes, type XenNotes } from './xen-notes.ts'
 /** The one interface version that 64-bit PV guests have ever named. */
 const XEN_VERSION = 'xen-3.0'
 
+/** The addresses that Xen keeps for itself: 0xffff800000000000 up to 0xffff880000000000. */
+const XEN_START = -(2 ** 47)
+const XEN_END = XEN_START + 2 ** 43
+
 /** What the domain builder needs to know of a kernel. Addresses are signed numbers. */
 export interface KernelImage {
   readonly segments: readonly ElfSegment[]
@@ -54,6 +58,9 @@ function addresses(elf: ElfFile, notes: XenNotes) {
   const end = high + virtualOffset
   const entry = notes.entry ?? elf.entry
   if (!Number.isSafeInteger(start) || start < virtualBase) throw imageError('p_paddr', low, `lies below VIRT_BASE ${virtualBase.toString(16)}`)
+  if (end > XEN_START && start < XEN_END) {
+    throw imageError('note VIRT_BASE', BigInt.asUintN(64, BigInt(virtualBase)), 'puts the kernel where Xen itself lies')
+  }
   // Everything is mapped from the base upwards; a kernel that spans more than a host can have is not one.
   if (end - virtualBase > 2 ** 32) throw imageError('p_paddr', low, 'lies more than 4 GiB above VIRT_BASE')
   if (entry < start || entry >= end) throw imageError('entry point', BigInt.asUintN(64, BigInt(entry)), 'lies outside the loaded segments')
