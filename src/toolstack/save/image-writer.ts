@@ -24,6 +24,8 @@ export interface ProcessorPolicy {
 const XEN_VERSION = { major: 4, minor: 17 } as const
 /** Page of start_info in guests written in TypeScript; the builder puts it there. */
 const TYPESCRIPT_START_INFO = 0
+/** Descriptors in a page of the GDT. */
+const GDT_ENTRIES_PER_PAGE = 512
 /** Bytes of struct xen_domctl_ext_vcpucontext. */
 const EXTENDED_SIZE = 64
 
@@ -235,7 +237,7 @@ export class PvImageWriter {
     return {
       ...context,
       user,
-      gdtFrames: context.gdtFrames.map((frame) => this.pfnOf(frame, 'a page of the GDT')),
+      gdtFrames: context.gdtFrames.slice(0, Math.ceil(context.gdtEntries / GDT_ENTRIES_PER_PAGE)).map((frame) => this.pfnOf(frame, 'a page of the GDT')),
       kernelTable: this.pfnOf(context.kernelTable, 'the kernel\'s page table'),
       userTable: context.userTable === 0 ? 0 : this.pfnOf(context.userTable, 'the user\'s page table'),
     }

@@ -34,8 +34,11 @@ export interface OpenOutput extends ByteSink {
   abort(reason: unknown): Promise<void>
 }
 
-const failure = (cause: unknown): XenError =>
-  XenError.is(cause) ? cause : new XenError('IO', `the target does not take the bytes: ${cause instanceof Error ? cause.message : String(cause)}`, { cause })
+const failure = (cause: unknown): XenError => {
+  if (XenError.is(cause)) return cause
+  const why = cause === undefined ? 'it is closed' : cause instanceof Error ? cause.message : String(cause)
+  return new XenError('IO', `the target does not take the bytes: ${why}`, { cause })
+}
 
 const asError = (reason: unknown): Error => (reason instanceof Error ? reason : new Error(String(reason)))
 
