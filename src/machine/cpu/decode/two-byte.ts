@@ -78,6 +78,10 @@ aa rsm -
 ab bts Ev,Gv lock u=oszap
 ac shrd Ev,Gv,Ib u=count
 ad shrd Ev,Gv,cl u=count
+np+ae/0m fxsave M
+np+ae/1m fxrstor M
+np+ae/2m ldmxcsr Md
+np+ae/3m stmxcsr Md
 ae/7m clflush M
 np+ae/5r lfence -
 np+ae/6r mfence -
