@@ -1,0 +1,88 @@
+/**
+ * A client for measuring servers: it sends prepared bytes and only counts what comes back, so that it costs as little
+ * as possible beside either server.
+ */
+import { connect, type Socket } from 'node:net'
+import { packet } from '../../support/store-harness.ts'
+
+const EVENT = 15
+const ERROR = 16
+
+/** One connection. */
+export class LoadClient {
+  /** Replies received, errors among them. */
+  replies = 0
+  /** Watch events received. */
+  events = 0
+  /** The body of the last reply. */
+  last = ''
+  /** Errors that were not expected, by name. */
+  readonly errors: string[] = []
+  private readonly socket: Socket
+  private rest: Buffer = Buffer.alloc(0)
+  private wanted: { replies: number; events: number; resolve: () => void } | undefined
+
+  private constructor(socket: Socket) {
+    this.socket = socket
+    socket.on('data', (piece) => this.take(piece))
+    socket.on('error', () => undefined)
+  }
+
+  static async connect(path: string): Promise<LoadClient> {
+    // xenstored lets one client wait in line; more at once are turned away for the moment.
+    for (let tries = 0; ; tries += 1) {
+      const socket = connect(path)
+      const failure = await new Promise<NodeJS.ErrnoException | undefined>((resolve) => {
+        socket.once('connect', () => resolve(undefined)).once('error', resolve)
+      })
+      if (failure === undefined) return new LoadClient(socket)
+      if (failure.code !== 'EAGAIN' || tries === 200) throw failure
+      await new Promise((resolve) => setTimeout(resolve, 5))
+    }
+  }
+
+  private take(piece: Buffer): void {
+    const bytes = this.rest.length === 0 ? piece : Buffer.concat([this.rest, piece])
+    let at = 0
+    while (at + 16 <= bytes.length) {
+      const end = at + 16 + bytes.readUInt32LE(at + 12)
+      if (end > bytes.length) break
+      const type = bytes.readUInt32LE(at)
+      if (type === EVENT) this.events += 1
+      else {
+        this.replies += 1
+        if (type === ERROR) this.errors.push(bytes.toString('latin1', at + 16, end - 1))
+        if (end === bytes.length) this.last = bytes.toString('latin1', at + 16, end)
+      }
+      at = end
+    }
+    this.rest = bytes.subarray(at)
+    const { wanted } = this
+    if (wanted === undefined || this.replies < wanted.replies || this.events < wanted.events) return
+    this.wanted = undefined
+    wanted.resolve()
+  }
+
+  /** Sends bytes; resolves when so many more replies and events have come. */
+  send(bytes: Uint8Array, replies: number, events = 0): Promise<void> {
+    return new Promise((resolve) => {
+      this.wanted = { replies: this.replies + replies, events: this.events + events, resolve }
+      this.socket.write(bytes)
+    })
+  }
+
+  /** Resolves when so many more events have come. */
+  receive(events: number): Promise<void> {
+    return new Promise((resolve) => { this.wanted = { replies: 0, events: this.events + events, resolve } })
+  }
+
+  close(): void {
+    this.socket.destroy()
+  }
+}
+
+/** Many messages in a row as one piece of bytes. */
+export const batch = (messages: readonly Uint8Array[]): Uint8Array => Buffer.concat(messages)
+
+/** A message without a transaction. */
+export const message = (type: number, body: string, tx = 0): Uint8Array => packet(type, body, { id: 1, tx })

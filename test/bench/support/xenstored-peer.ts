@@ -1,0 +1,67 @@
+/**
+ * The C xenstored of Debian's xen-utils-4.17, run without Xen on a socket of its own. It opens its database only when
+ * it has met domain 0, so its calls to the hypervisor are answered by a small preloaded library, built here with gcc.
+ */
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+/** A server that runs in a process of its own. */
+export interface ServerProcess {
+  readonly socket: string
+  readonly process: ChildProcess
+  stop(): void
+}
+
+const root = fileURLToPath(new URL('../../..', import.meta.url))
+const BINARY = 'usr/lib/xen-4.17/bin/xenstored'
+
+/** Where xenstored is: installed, or unpacked into the ignored folder `.guests` by package name. */
+function findBinary(): string {
+  if (existsSync(`/${BINARY}`)) return `/${BINARY}`
+  const folder = join(root, '.guests', 'xen-utils-4.17')
+  const unpacked = join(folder, BINARY)
+  if (existsSync(unpacked)) return unpacked
+  mkdirSync(folder, { recursive: true })
+  execFileSync('apt-get', ['download', 'xen-utils-4.17'], { cwd: folder, stdio: 'ignore' })
+  const file = readdirSync(folder).find((name) => name.endsWith('.deb'))
+  if (file === undefined) throw new Error('apt-get gave no package')
+  execFileSync('dpkg-deb', ['-x', file, '.'], { cwd: folder })
+  return unpacked
+}
+
+/** Resolves when something listens at the path. */
+export async function listening(socket: string, child: ChildProcess): Promise<void> {
+  for (let tries = 0; tries < 400; tries += 1) {
+    if (existsSync(socket)) return
+    if (child.exitCode !== null) throw new Error(`the server ended with status ${child.exitCode}`)
+    await new Promise((resolve) => setTimeout(resolve, 25))
+  }
+  throw new Error('the server does not come up')
+}
+
+/** Starts it; the reason as text when that is not possible here. */
+export async function startPeer(): Promise<ServerProcess | string> {
+  const folder = mkdtempSync(join(tmpdir(), 'paravirt-xenstored-'))
+  try {
+    const binary = findBinary()
+    const shim = join(folder, 'shim.so')
+    const source = fileURLToPath(new URL('xenstored-shim.c', import.meta.url))
+    execFileSync('gcc', ['-O2', '-shared', '-fPIC', '-o', shim, source, '-ldl'], { stdio: 'pipe' })
+    const child = spawn(binary, ['-N'], {
+      env: { ...process.env, LD_PRELOAD: shim, XENSTORED_RUNDIR: folder, XENSTORED_ROOTDIR: folder }, stdio: 'ignore',
+    })
+    const socket = join(folder, 'socket')
+    await listening(socket, child)
+    const stop = (): void => {
+      child.kill()
+      rmSync(folder, { recursive: true, force: true })
+    }
+    return { socket, process: child, stop }
+  } catch (error) {
+    rmSync(folder, { recursive: true, force: true })
+    return `absent: C xenstored (${(error as Error).message.split('\n')[0]})`
+  }
+}
