@@ -104,7 +104,7 @@ function connectTerminal(domain: Domain, leave: () => void): () => void {
 /** `npm start -- FILE`: one guest, connected to this terminal. */
 async function run(file: string, until: RegExp | undefined): Promise<number> {
   const host = await boot('realtime')
-  const text = await readFile(file, 'utf8')
+  const text = new TextDecoder().decode(await nodeFiles().read(file))
   const isTour = resolve(file) === FC4
   const domain = await host.createDomain(text, { source: file, ...(isTour ? { kernel: embeddedKernel() } : {}) })
   // An idle guest leaves nothing to wait for but the terminal, which may be closed.
