@@ -216,18 +216,16 @@ const conversion = (c: Conversion): Handler => (core, record) => {
   })
 }
 
+/** The unit becomes an MMX unit before the operation, also when that traps. */
 const toMmx = (handler: Handler): Handler => (core, record) => {
+  useMmx(core)
   const result = handler(core, record)
-  if (result === STATUS.NEXT) {
-    useMmx(core)
-    core.view.setUint16(place(core, core.field(record, 'a')) + 8, 0xffff, true)
-  }
+  if (result === STATUS.NEXT) core.view.setUint16(place(core, core.field(record, 'a')) + 8, 0xffff, true)
   return result
 }
 const fromMmx = (handler: Handler): Handler => (core, record) => {
-  const result = handler(core, record)
-  if (result === STATUS.NEXT && core.field(record, 'b') >= State.x87.offset / 16) useMmx(core)
-  return result
+  if (core.field(record, 'b') >= State.x87.offset / 16) useMmx(core)
+  return handler(core, record)
 }
 
 /** Register 0 becomes the top of the x87 stack, all registers valid. */

@@ -12,7 +12,7 @@ import { X87_OPERAND } from '../lift/x87.ts'
 import { SLOT, STATUS } from '../state.ts'
 import type { Handler, Handlers } from './handler.ts'
 import {
-  control, delivered, isEmpty, moveTop, noteInstruction, pending, pop, pushInto, readRegister, report, setTag, stackFault, writeIndefinite, writeRegister,
+  control, delivered, isEmpty, moveTop, noteInstruction, pending, pop, pushInto, readRegister, report, setTag, stackFault, status, writeIndefinite, writeRegister,
 } from './x87-unit.ts'
 
 const { INVALID, DENORMAL, ZERO_DIVIDE } = FLOAT_FLAG
@@ -24,7 +24,8 @@ export const waiting = (body: (core: Core, record: number) => number | void): Ha
   if (pending(core) !== STATUS.NEXT) return STATUS.FAULT
   core.floats.x87.setControl(control(core))
   const ended = body(core, record) ?? STATUS.NEXT
-  noteInstruction(core, record)
+  // As AMD's processors do: pointers are only kept for an instruction that leaves an exception pending.
+  if ((status(core) & 0x80) !== 0) noteInstruction(core, record)
   return ended
 }
 
@@ -116,14 +117,14 @@ const compare = (options: { quiet?: boolean; pops?: number; flags?: boolean; tes
     const taken = takeCompared(core, record, options)
     let result: number
     if (taken < 0) {
-      const masked = stackFault(core, 'underflow')
+      const masked = stackFault(core, 'underflow', options.flags === true ? 0 : C1)
       result = C0 | C2 | C3 | (masked ? 0 : SUPPRESSED)
     } else {
       result = options.quiet === true ? x87.compareQuietly(first, second) : x87.compare(first, second)
       if (taken !== 0 && (result & INVALID) === 0 && !isNaN80(first)) {
         result |= DENORMAL | (x87.traps(DENORMAL) ? SUPPRESSED : 0)
       }
-      report(core, result & ~CONDITIONS)
+      report(core, result & ~CONDITIONS, options.flags === true ? 0 : C1)
     }
     deliverOrder(core, result, options.flags === true)
     if (!delivered(result)) return
@@ -141,7 +142,6 @@ function takeCompared(core: Core, record: number, options: { tests?: boolean; st
 
 function deliverOrder(core: Core, result: number, flags: boolean): void {
   if (!flags) return report(core, result & (C0 | C2 | C3), C0 | C2 | C3)
-  if (!delivered(result)) return
   const kept = core.flags() & ~(RFLAGS.ZF | RFLAGS.PF | RFLAGS.CF | RFLAGS.OF | RFLAGS.SF | RFLAGS.AF)
   core.setFlags(kept | ((result & C3) !== 0 ? RFLAGS.ZF : 0) | ((result & C2) !== 0 ? RFLAGS.PF : 0) |
     ((result & C0) !== 0 ? RFLAGS.CF : 0))
@@ -153,7 +153,7 @@ const unary = (compute: (core: Core) => number, options: { two?: boolean; condit
     const { first, second, x87 } = core.floats
     const conditions = C1 | (options.conditions ?? 0)
     if (isEmpty(core, 0) || (options.two === true && isEmpty(core, 1))) {
-      if (stackFault(core, 'underflow', conditions)) writeIndefinite(core, 0)
+      if (stackFault(core, 'underflow', conditions & (C1 | C2))) writeIndefinite(core, 0)
       return
     }
     readRegister(core, 0, first)
@@ -247,10 +247,9 @@ const examine: Handler = waiting((core) => {
 const conditionalMove = (flags: number, negated: boolean): Handler => waiting((core, record) => {
   const i = core.field(record, 'a')
   if (isEmpty(core, 0) || isEmpty(core, i)) {
-    if (stackFault(core, 'underflow')) writeIndefinite(core, 0)
+    if (stackFault(core, 'underflow', 0)) writeIndefinite(core, 0)
     return
   }
-  report(core, 0)
   if (((core.flags() & flags) !== 0) === negated) return
   writeRegister(core, 0, readRegister(core, i, core.floats.first))
 })
@@ -306,9 +305,13 @@ export const X87_ARITHMETIC_HANDLERS: Handlers = {
   fcmovu: conditionalMove(RFLAGS.PF, false), fcmovnu: conditionalMove(RFLAGS.PF, true),
   fincstp: rotate(1), fdecstp: rotate(-1), fnop: nothing, fneni: () => STATUS.NEXT, fndisi: () => STATUS.NEXT,
   fnsetpm: () => STATUS.NEXT,
-  ffree: waiting((core, record) => setTag(core, core.field(record, 'a'), 0)),
-  ffreep: waiting((core, record) => {
+  ffree: waiting((core, record) => {
+    report(core, 0)
     setTag(core, core.field(record, 'a'), 0)
-    moveTop(core, 1)
+  }),
+  ffreep: waiting((core, record) => {
+    report(core, 0)
+    setTag(core, core.field(record, 'a'), 0)
+    pop(core)
   }),
 }

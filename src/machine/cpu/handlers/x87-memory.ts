@@ -261,8 +261,14 @@ const write16 = (core: Core, value: number): number => {
 /** Handlers by name. */
 export const X87_MEMORY_HANDLERS: Handlers = {
   fld: load, fild: load, fbld: load,
-  fst: store({}), fstp: store({ pops: true }), fstpnce: store({ pops: true }), fist: store({}), fistp: store({ pops: true }),
+  fst: store({}), fstp: store({ pops: true }), fist: store({}), fistp: store({ pops: true }),
   fisttp: store({ pops: true, truncate: true }), fbstp: store({ pops: true }),
+  // FSTP that takes an empty register for what it holds.
+  fstpnce: waiting((core, record) => {
+    report(core, 0)
+    writeRegister(core, core.field(record, 'a'), readRegister(core, 0, core.floats.first))
+    pop(core)
+  }),
   fldcw: waitingControl((core) => setControl(core, core.read16(core.address(SLOT.t3)))),
   fnstcw: (core) => write16(core, control(core)),
   fnstsw: (core, record) => {

@@ -63,7 +63,8 @@ function moveOffset(l: Lifter): void {
 }
 
 function loadSegment(l: Lifter): void {
-  const { reg } = l.instruction
+  // REX.R does not reach segment registers.
+  const reg = l.instruction.reg & 7
   if (reg > 5 || reg === 1) return l.undefined()
   const slot = l.source(16)
   l.a = slot
@@ -72,7 +73,8 @@ function loadSegment(l: Lifter): void {
 }
 
 function storeSegment(l: Lifter): void {
-  const { reg, isMemory, operandSize } = l.instruction
+  const { isMemory, operandSize } = l.instruction
+  const reg = l.instruction.reg & 7
   if (reg > 5) return l.undefined()
   l.c = reg
   l.a = SLOT.t0
