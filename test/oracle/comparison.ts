@@ -49,14 +49,26 @@ function leniencyOf(form: Form): Leniency {
   if (/^sh[lr]d/.test(name) && form.size === 16) mask |= DOUBLE_SHIFT_UNDEFINED
   // SYSCALL leaves rcx and r11 to the host; natively a filter stands in its way.
   const undefinedRegisters = name === 'syscall' ? 0x802 : 0
-  return { undefinedFlags: mask, pushesFlags: name === 'pushf', undefinedRegisters }
+  return {
+    undefinedFlags: mask, pushesFlags: name === 'pushf', undefinedRegisters, approximate: APPROXIMATE.has(name),
+    hiddenAddress: LONG_ACCESS.has(name) ? 0xfff : 0,
+  }
 }
 
-const merge = (forms: readonly Form[]): Leniency => ({
-  undefinedFlags: forms.reduce((mask, form) => mask | leniencyOf(form).undefinedFlags, 0),
-  undefinedRegisters: forms.reduce((mask, form) => mask | (leniencyOf(form).undefinedRegisters ?? 0), 0),
-  pushesFlags: forms.some((form) => leniencyOf(form).pushesFlags === true),
-})
+const APPROXIMATE = new Set(['f2xm1', 'fyl2x', 'fyl2xp1', 'fptan', 'fpatan', 'fsin', 'fcos', 'fsincos'])
+/** Accesses of more than 16 bytes, made in pieces of the processor's choice. */
+const LONG_ACCESS = new Set(['fldenv', 'fnstenv', 'frstor', 'fnsave', 'fxsave', 'fxrstor'])
+
+function merge(forms: readonly Form[]): Leniency {
+  const all = forms.map(leniencyOf)
+  return {
+    undefinedFlags: all.reduce((mask, one) => mask | one.undefinedFlags, 0),
+    undefinedRegisters: all.reduce((mask, one) => mask | (one.undefinedRegisters ?? 0), 0),
+    hiddenAddress: all.reduce((mask, one) => mask | (one.hiddenAddress ?? 0), 0),
+    pushesFlags: all.some((one) => one.pushesFlags === true),
+    approximate: all.some((one) => one.approximate === true),
+  }
+}
 
 const hexBytes = (bytes: Uint8Array): string => Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join(' ')
 

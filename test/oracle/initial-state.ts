@@ -12,7 +12,6 @@ const DATA = REGIONS[2]
 const FLAGS_FIXED = 0x202
 const STATUS_FLAGS = 0x8d5
 const DIRECTION = 0x400
-const ALIGNMENT_CHECK = 0x4_0000
 
 const oneIn = (random: Random, count: number): boolean => below(random, count) === 0
 
@@ -95,8 +94,7 @@ export function randomCase(random: Random, rip: number, code: Uint8Array): Oracl
     general[register * 2] = low
     general[register * 2 + 1] = high
   }
-  const flags = FLAGS_FIXED | (random.next() & STATUS_FLAGS) | (oneIn(random, 8) ? DIRECTION : 0) |
-    (oneIn(random, 64) ? ALIGNMENT_CHECK : 0)
+  const flags = FLAGS_FIXED | (random.next() & STATUS_FLAGS) | (oneIn(random, 8) ? DIRECTION : 0)
   return {
     general, rip, flags,
     fsBase: DATA.address + 0x400, gsBase: DATA.address + 0x1400,
