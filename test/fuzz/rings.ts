@@ -4,8 +4,8 @@
  * be left mapped, granted or thrown. A failing sequence is repeated by its number.
  */
 import {
-  BLKIF_OP, BlkifRequest, BlkifRequestSegment, BlkifResponse, GrantEntryV1, NETTXF, NetifRxRequest,
-  NetifRxResponse, NetifTxRequest, Sring,
+  BLKIF_OP, BlkifRequest, BlkifRequestIndirect, BlkifRequestSegment, BlkifResponse, GrantEntryV1, NETTXF,
+  NetifRxRequest, NetifRxResponse, NetifTxRequest, Sring,
 } from '../../src/abi/index.ts'
 import type { BlockRequest } from '../../src/drivers/index.ts'
 import {
@@ -114,6 +114,25 @@ function writeBlockRequest(attack: Attack, refs: readonly number[], ahead: numbe
   }
 }
 
+/** A block request whose segments stand in a page of their own. */
+function writeIndirectRequest(attack: Attack, pages: { readonly refs: readonly number[]; readonly bases: readonly number[] }, ahead: number): void {
+  const { random, hub: { view } } = attack
+  const at = entryOf(attack, ahead)
+  const pick = (usual: number): number => (rarely(random, 16) ? odd(random) : usual)
+  const list = 1 + below(random, pages.refs.length - 1)
+  BlkifRequestIndirect.operation.set(view, at, BLKIF_OP.INDIRECT)
+  BlkifRequestIndirect.indirectOp.set(view, at, pick(below(random, 2)) & 0xff)
+  BlkifRequestIndirect.nrSegments.set(view, at, pick(1 + below(random, 20)) & 0xffff)
+  BlkifRequestIndirect.sectorNumber.setParts(view, at, pick(below(random, 1800)), 0)
+  view.setUint32(BlkifRequestIndirect.indirectGrefs.at(at, 0), pick(pages.refs[list]!), true)
+  for (let index = 0; index < 20; index += 1) {
+    const place = pages.bases[list]! + index * BlkifRequestSegment.size
+    BlkifRequestSegment.gref.set(view, place, rarely(random, 60) ? odd(random) : pages.refs[below(random, pages.refs.length)]!)
+    BlkifRequestSegment.firstSect.set(view, place, below(random, 5))
+    BlkifRequestSegment.lastSect.set(view, place, rarely(random, 60) ? odd(random) & 0xff : 4 + below(random, 4))
+  }
+}
+
 /** Pages of a kernel, granted to the other side, and the way back. */
 function granted(kernel: GuestKernel, to: DomId, count: number): { readonly refs: number[]; readonly bases: number[]; release(): void } {
   const pages = Array.from({ length: count }, () => kernel.frames.allocate())
@@ -140,7 +159,10 @@ async function blockBackend({ hub, back, front, reached }: FuzzHost, random: See
   const attack: Attack = { random, hub, ring, entrySize: BlkifRequest.size, entries: 32, producer: 'reqProd' }
   for (let step = 0; step < 24; step += 1) {
     const count = below(random, 6)
-    for (let i = 0; i < count; i += 1) writeBlockRequest(attack, pages.refs, i)
+    for (let i = 0; i < count; i += 1) {
+      if (rarely(random, 3)) writeIndirectRequest(attack, pages, i)
+      else writeBlockRequest(attack, pages.refs, i)
+    }
     produce(attack, count)
     disturb(attack)
     server.serve()
@@ -160,7 +182,7 @@ function blockFrontend({ hub, front, reached }: FuzzHost, random: SeededRandom):
   const client = new BlockClient({ kernel, domain: BACK, ring: page, notify: () => undefined, failed: () => { failed += 1 } })
   client.begin({
     geometry: { sectors: 2048, readOnly: false, cdrom: false, removable: false },
-    persistent: below(random, 2) === 0, flush: true, barrier: true, discard: true,
+    persistent: below(random, 2) === 0, flush: true, barrier: true, discard: true, indirect: 256,
   })
   let open = 0
   const submit = (): void => {

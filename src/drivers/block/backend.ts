@@ -12,7 +12,7 @@ import { XenError } from '../../util/index.ts'
 import type { BlockStore } from './block-store.ts'
 import { SECTOR_SIZE } from './block-store.ts'
 import type { BlockLayout } from './protocol.ts'
-import { layoutOf } from './protocol.ts'
+import { INDIRECT_SEGMENTS, layoutOf } from './protocol.ts'
 import type { BlockStatistics } from './server.ts'
 import { BlockServer } from './server.ts'
 
@@ -73,7 +73,9 @@ class BlockInstance implements BackendInstance, ServedDisk {
   }
 
   async announce(): Promise<void> {
-    await this.device.write({ 'multi-queue-max-queues': '1', 'max-ring-page-order': '0' })
+    await this.device.write({
+      'feature-max-indirect-segments': String(INDIRECT_SEGMENTS), 'multi-queue-max-queues': '1', 'max-ring-page-order': '0',
+    })
   }
 
   /** Opens the store, as the hotplug script would, and lets the handshake go on. */

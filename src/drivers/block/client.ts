@@ -14,10 +14,10 @@ import type { DomId } from '../../util/index.ts'
 import { XenError } from '../../util/index.ts'
 import { SECTOR_SIZE } from './block-store.ts'
 import type { DiskGeometry } from './protocol.ts'
-import { LAYOUT_64, MAX_SEGMENTS, SECTORS_PER_PAGE } from './protocol.ts'
+import { DIRECT_SEGMENTS, INDIRECT_SEGMENTS, LAYOUT_64, SECTORS_PER_PAGE } from './protocol.ts'
 
-/** Pages that stay granted for reuse: as many as a full ring carries. */
-const POOL_LIMIT = 32 * MAX_SEGMENTS
+/** Pages that stay granted for reuse: as many as a full ring of direct requests carries, or four indirect ones. */
+const POOL_LIMIT = 1024
 const PAGE_SIZE = 4096
 
 /** What the back-end offers. */
@@ -27,6 +27,8 @@ export interface BlockFeatures {
   readonly flush: boolean
   readonly barrier: boolean
   readonly discard: boolean
+  /** Segments of an indirect request; 0 where there are none. */
+  readonly indirect: number
 }
 
 /** A page of the guest that its back-end may use. */
@@ -39,7 +41,7 @@ export interface Segment {
   readonly last: number
 }
 
-/** One ring entry's worth of work. */
+/** One ring entry's worth of work: up to {@link BlockClient.maxSegments} segments. */
 export interface BlockRequest {
   readonly operation: number
   readonly sector: number
@@ -66,6 +68,8 @@ export class BlockClient {
   private readonly ring: FrontRing
   /** Requests under way by their identifier, which is a number below the ring's size. */
   private readonly slots: (BlockRequest | undefined)[]
+  /** The pages that hold the segments of indirect requests under way. */
+  private readonly lists: (DataPage | undefined)[]
   private readonly freeSlots: number[]
   private readonly waiting: BlockRequest[] = []
   private readonly pool: DataPage[] = []
@@ -78,12 +82,18 @@ export class BlockClient {
     this.options = options
     this.ring = FrontRing.create({ view, base, entrySize: LAYOUT_64.entrySize })
     this.slots = new Array<BlockRequest | undefined>(this.ring.entries).fill(undefined)
+    this.lists = new Array<DataPage | undefined>(this.ring.entries).fill(undefined)
     this.freeSlots = Array.from({ length: this.ring.entries }, (_, index) => this.ring.entries - 1 - index)
   }
 
   /** Requests that are in the ring. */
   get underWay(): number {
     return this.ring.entries - this.freeSlots.length
+  }
+
+  /** Segments that one request can carry. */
+  get maxSegments(): number {
+    return Math.max(DIRECT_SEGMENTS, Math.min(this.features?.indirect ?? 0, INDIRECT_SEGMENTS))
   }
 
   /** The connection is up. */
@@ -146,7 +156,8 @@ export class BlockClient {
 
   /** A page that is granted to the back-end until {@link BlockClient.giveBack}. */
   takePage(): DataPage {
-    return this.pool.pop() ?? sharePage(this.options.kernel, this.options.domain)
+    // First in, first out: pages that lie side by side stay together, and the back-end moves them in one piece.
+    return this.pool.shift() ?? sharePage(this.options.kernel, this.options.domain)
   }
 
   /** Takes a page back; it stays granted for the next request where the back-end keeps it mapped. */
@@ -191,7 +202,7 @@ export class BlockClient {
     operation: number, range: { readonly sector: number; readonly count: number },
     source: Uint8Array | undefined, target: Uint8Array | undefined,
   ): Promise<void> {
-    const perRequest = MAX_SEGMENTS * SECTORS_PER_PAGE
+    const perRequest = this.maxSegments * SECTORS_PER_PAGE
     const parts: Promise<void>[] = []
     for (let done = 0; done < range.count; done += perRequest) {
       const count = Math.min(perRequest, range.count - done)
@@ -268,14 +279,26 @@ export class BlockClient {
       discard.nrSectors.setNumber(view, address, count)
       return
     }
-    request.nrSegments.set(view, address, segments.length)
-    for (let index = 0; index < segments.length; index += 1) {
-      const { data, first, last } = segments[index]!
-      const place = request.seg.at(address, index)
-      BlkifRequestSegment.gref.set(view, place, data.ref)
-      BlkifRequestSegment.firstSect.set(view, place, first)
-      BlkifRequestSegment.lastSect.set(view, place, last)
+    if (segments.length > DIRECT_SEGMENTS) {
+      this.fillIndirect(address, slot, { operation, sector, segments })
+      return
     }
+    request.nrSegments.set(view, address, segments.length)
+    writeSegments(view, request.seg.at(address, 0), segments)
+  }
+
+  private fillIndirect(address: number, slot: number, { operation, sector, segments }: Omit<BlockRequest, 'done'>): void {
+    const { view } = this.options.ring
+    const { indirect } = LAYOUT_64
+    const list = this.takePage()
+    this.lists[slot] = list
+    writeSegments(view, list.page.base, segments)
+    indirect.operation.set(view, address, BLKIF_OP.INDIRECT)
+    indirect.indirectOp.set(view, address, operation)
+    indirect.nrSegments.set(view, address, segments.length)
+    indirect.handle.set(view, address, 0)
+    indirect.sectorNumber.setNumber(view, address, sector)
+    view.setUint32(indirect.indirectGrefs.at(address, 0), list.ref, true)
   }
 
   /** Ends the request that a response names; false when there is none such. */
@@ -287,6 +310,7 @@ export class BlockClient {
     if (request === undefined) return false
     this.slots[slot] = undefined
     this.freeSlots.push(slot)
+    this.giveBackList(slot)
     request.done(status)
     return true
   }
@@ -300,7 +324,26 @@ export class BlockClient {
   private abandon(): void {
     const lost = [...this.slots.filter((request) => request !== undefined), ...this.waiting.splice(0)]
     this.slots.fill(undefined)
+    for (let slot = 0; slot < this.lists.length; slot += 1) this.giveBackList(slot)
     for (const request of lost) request.done(undefined)
+  }
+
+  private giveBackList(slot: number): void {
+    const list = this.lists[slot]
+    if (list === undefined) return
+    this.lists[slot] = undefined
+    this.giveBack(list)
+  }
+}
+
+/** Writes segments one behind the other, as they stand in a request and in the page of an indirect one. */
+function writeSegments(view: DataView, start: number, segments: readonly Segment[]): void {
+  for (let index = 0; index < segments.length; index += 1) {
+    const { data, first, last } = segments[index]!
+    const place = start + index * BlkifRequestSegment.size
+    BlkifRequestSegment.gref.set(view, place, data.ref)
+    BlkifRequestSegment.firstSect.set(view, place, first)
+    BlkifRequestSegment.lastSect.set(view, place, last)
   }
 }
 

@@ -121,6 +121,7 @@ export class Disk {
     ring.client.begin({
       geometry: this.shape, persistent: await feature('feature-persistent'), flush: await feature('feature-flush-cache'),
       barrier: await feature('feature-barrier'), discard: await feature('feature-discard'),
+      indirect: (await device.readOtherNumber('feature-max-indirect-segments')) ?? 0,
     })
     device.kernel.turn()
     for (const resolve of this.waiting.splice(0)) resolve(this)

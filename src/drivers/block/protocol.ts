@@ -7,19 +7,22 @@
  * Reference: public/io/blkif.h.
  */
 import {
-  BLKIF_MAX_SEGMENTS_PER_REQUEST, BlkifRequest, BlkifRequestDiscard, BlkifRequestDiscardX32, BlkifRequestX32,
-  BlkifResponse, BlkifResponseX32, IO_PROTO_ABI,
+  BLKIF_MAX_SEGMENTS_PER_REQUEST, BlkifRequest, BlkifRequestDiscard, BlkifRequestDiscardX32, BlkifRequestIndirect,
+  BlkifRequestIndirectX32, BlkifRequestX32, BlkifResponse, BlkifResponseX32, IO_PROTO_ABI,
 } from '../../abi/index.ts'
 
 /** 512-byte sectors in a page. */
 export const SECTORS_PER_PAGE = 8
-/** Pages that one request can carry. */
-export const MAX_SEGMENTS = BLKIF_MAX_SEGMENTS_PER_REQUEST
+/** Pages that a request in the ring itself can carry. */
+export const DIRECT_SEGMENTS = BLKIF_MAX_SEGMENTS_PER_REQUEST
+/** Pages that a request can carry whose segments stand in a page of their own; what the back-end offers, as Linux does. */
+export const INDIRECT_SEGMENTS = 256
 
 /** How requests and responses lie in the ring. 32-bit guests align 64-bit fields to 4 bytes. */
 export interface BlockLayout {
   readonly request: typeof BlkifRequest
   readonly discard: typeof BlkifRequestDiscard
+  readonly indirect: typeof BlkifRequestIndirect
   readonly response: typeof BlkifResponse
   /** Bytes of a ring entry. */
   readonly entrySize: number
@@ -27,11 +30,13 @@ export interface BlockLayout {
 
 /** The layout of 64-bit guests, and of all who do not say. */
 export const LAYOUT_64: BlockLayout = /* @__PURE__ */ Object.freeze({
-  request: BlkifRequest, discard: BlkifRequestDiscard, response: BlkifResponse, entrySize: BlkifRequest.size,
+  request: BlkifRequest, discard: BlkifRequestDiscard, indirect: BlkifRequestIndirect, response: BlkifResponse,
+  entrySize: BlkifRequest.size,
 })
 /** The layout of 32-bit guests. */
 export const LAYOUT_32: BlockLayout = /* @__PURE__ */ Object.freeze({
-  request: BlkifRequestX32, discard: BlkifRequestDiscardX32, response: BlkifResponseX32, entrySize: BlkifRequestX32.size,
+  request: BlkifRequestX32, discard: BlkifRequestDiscardX32, indirect: BlkifRequestIndirectX32, response: BlkifResponseX32,
+  entrySize: BlkifRequestX32.size,
 })
 
 /** The layout that a front-end's node `protocol` names; undefined for one that is not spoken here. */

@@ -16,7 +16,7 @@ import { TWO_32 } from '../../util/index.ts'
 import type { BlockStore } from './block-store.ts'
 import { SECTOR_SIZE } from './block-store.ts'
 import type { BlockLayout } from './protocol.ts'
-import { MAX_SEGMENTS, SECTORS_PER_PAGE } from './protocol.ts'
+import { DIRECT_SEGMENTS, INDIRECT_SEGMENTS, SECTORS_PER_PAGE } from './protocol.ts'
 
 const PAGE_SIZE = 4096
 /** Grants that stay mapped for one ring: three times what can be under way. Stops a guest from using up our handles. */
@@ -53,14 +53,25 @@ interface Mapped {
   readonly handle: GrantHandle
 }
 
+/** The segments of a request, in a private copy, and what is to be done with them. */
+interface SegmentList {
+  readonly view: DataView
+  /** Where the first of them stands. */
+  readonly at: number
+  readonly count: number
+  /** First sector of the disk; as the guest gave it, and not yet checked. */
+  readonly first: number
+}
+
 /** A request that has been checked: whole sectors in mapped frames. */
 interface Transfer {
   readonly write: boolean
   readonly idLow: number
   readonly idHigh: number
   readonly operation: number
-  readonly handles: readonly GrantHandle[]
-  readonly sectors: number
+  /** Mappings that end with the request. */
+  readonly handles: GrantHandle[]
+  sectors: number
 }
 
 /** Serves one ring. */
@@ -80,7 +91,11 @@ export class BlockServer {
   private stopped = false
   private readonly idle: (() => void)[] = []
   /** Byte runs of the request in hand: start and length, in pairs. */
-  private readonly runs = new Int32Array(2 * MAX_SEGMENTS)
+  private readonly runs = new Int32Array(2 * INDIRECT_SEGMENTS)
+  private runCount = 0
+  /** Copy of the segments of an indirect request. */
+  private readonly indirect = new Uint8Array(INDIRECT_SEGMENTS * BlkifRequestSegment.size)
+  private readonly indirectView = new DataView(this.indirect.buffer)
 
   constructor(options: BlockServerOptions) {
     const { layout } = options
@@ -123,6 +138,9 @@ export class BlockServer {
       case BLKIF_OP.WRITE:
         this.transfer(operation, idLow, idHigh)
         return
+      case BLKIF_OP.INDIRECT:
+        this.transferIndirect(idLow, idHigh)
+        return
       case BLKIF_OP.WRITE_BARRIER:
       case BLKIF_OP.FLUSH_DISKCACHE:
         this.statistics.flushes += 1
@@ -138,39 +156,65 @@ export class BlockServer {
   }
 
   private transfer(operation: number, idLow: number, idHigh: number): void {
-    const { store } = this.options
-    const write = operation !== BLKIF_OP.READ
+    const { request } = this.options.layout
+    const count = request.nrSegments.get(this.view, 0)
+    const list: SegmentList = {
+      view: this.view, at: request.seg.at(0, 0), count: count <= DIRECT_SEGMENTS ? count : 0,
+      first: request.sectorNumber.number(this.view, 0),
+    }
+    this.start(list, { write: operation !== BLKIF_OP.READ, idLow, idHigh, operation, handles: [], sectors: 0 })
+  }
+
+  /** A request whose segments stand in a page of their own, which is copied before it is looked at. */
+  private transferIndirect(idLow: number, idHigh: number): void {
+    const { layout: { indirect }, grants: { memory } } = this.options
+    const operation = indirect.indirectOp.get(this.view, 0)
+    const count = indirect.nrSegments.get(this.view, 0)
     const handles: GrantHandle[] = []
-    const sectors = write && store.readOnly ? -1 : this.mapSegments(write, handles)
+    const sound = (operation === BLKIF_OP.READ || operation === BLKIF_OP.WRITE) && count <= INDIRECT_SEGMENTS
+    const frame = sound ? this.mapOne(this.view.getUint32(indirect.indirectGrefs.at(0, 0), true), true, handles) : -1
+    if (frame >= 0) {
+      const start = frame * PAGE_SIZE
+      this.indirect.set(memory.bytes.subarray(start, start + count * BlkifRequestSegment.size))
+    }
+    const list: SegmentList = {
+      view: this.indirectView, at: 0, count: frame < 0 ? 0 : count,
+      first: indirect.sectorNumber.number(this.view, 0),
+    }
+    this.start(list, {
+      write: operation === BLKIF_OP.WRITE, idLow, idHigh, operation: BLKIF_OP.INDIRECT, handles, sectors: 0,
+    })
+  }
+
+  /** Carries a transfer out, or answers that it cannot be. */
+  private start(list: SegmentList, transfer: Transfer): void {
+    const { store } = this.options
+    const sectors = transfer.write && store.readOnly ? -1 : this.mapSegments(list, transfer)
     if (sectors < 0) {
-      this.release(handles)
-      this.respond(idLow, idHigh, operation, BLKIF_RSP.ERROR)
+      this.release(transfer.handles)
+      this.respond(transfer.idLow, transfer.idHigh, transfer.operation, BLKIF_RSP.ERROR)
       return
     }
-    // mapSegments has checked that the first sector is a number in range.
-    const offset = this.options.layout.request.sectorNumber.number(this.view, 0) * SECTOR_SIZE
-    const done = this.attempt(() => this.move(write, offset))
-    const result = operation !== BLKIF_OP.WRITE_BARRIER ? done : this.afterwards(done, () => store.flush())
-    this.finish(result, { write, idLow, idHigh, operation, handles, sectors })
+    transfer.sectors = sectors
+    const done = this.move(transfer.write, list.first * SECTOR_SIZE)
+    const isBarrier = transfer.operation === BLKIF_OP.WRITE_BARRIER
+    this.finish(isBarrier ? this.afterwards(done, () => store.flush()) : done, transfer)
   }
 
   /** Checks and maps all segments, and notes their bytes as runs; sectors in all, or -1. */
-  private mapSegments(write: boolean, handles: GrantHandle[]): number {
-    const { request } = this.options.layout
-    const count = request.nrSegments.get(this.view, 0)
-    const first = request.sectorNumber.number(this.view, 0)
-    if (count === 0 || count > MAX_SEGMENTS || first >= this.sectors) return -1
+  private mapSegments({ view, at, count, first }: SegmentList, { write, handles }: Transfer): number {
+    if (count === 0 || first >= this.sectors) return -1
     let sectors = 0
     let runs = 0
     let end = -1
     for (let index = 0; index < count; index += 1) {
-      const segment = request.seg.at(0, index)
-      const from = BlkifRequestSegment.firstSect.get(this.view, segment)
-      const to = BlkifRequestSegment.lastSect.get(this.view, segment)
+      const segment = at + index * BlkifRequestSegment.size
+      const from = BlkifRequestSegment.firstSect.get(view, segment)
+      const to = BlkifRequestSegment.lastSect.get(view, segment)
       if (from > to || to >= SECTORS_PER_PAGE) return -1
       sectors += to - from + 1
       if (first + sectors > this.sectors) return -1
-      const frame = this.mapOne(BlkifRequestSegment.gref.get(this.view, segment), write, handles)
+      const frame = this.mapOne(BlkifRequestSegment.gref.get(view, segment), write, handles)
       if (frame < 0) return -1
       const start = frame * PAGE_SIZE + from * SECTOR_SIZE
       const length = (to - from + 1) * SECTOR_SIZE
@@ -183,7 +227,7 @@ export class BlockServer {
       }
       end = start + length
     }
-    this.runs.fill(0, 2 * runs)
+    this.runCount = runs
     return sectors
   }
 
@@ -205,22 +249,39 @@ export class BlockServer {
     return frame
   }
 
-  /** Moves the noted runs between memory and store. */
-  private move(write: boolean, start: number): void | Promise<void> {
-    const { store, grants } = this.options
-    const waiting: Promise<void>[] = []
+  /** Moves the noted runs between memory and store; whether that went well. */
+  private move(write: boolean, start: number): boolean | Promise<boolean> {
+    let waiting: Promise<void>[] | undefined
     let offset = start
-    for (let index = 0; index < 2 * MAX_SEGMENTS; index += 2) {
-      const length = this.runs[index + 1]!
-      if (length === 0) break
-      const from = this.runs[index]! >>> 0
-      const bytes = grants.memory.bytes.subarray(from, from + length)
-      const done = write ? store.write(offset, bytes) : store.read(offset, bytes)
-      if (done !== undefined) waiting.push(done)
-      if (!write) this.markWritten(from, length)
-      offset += length
+    try {
+      for (let index = 0; index < 2 * this.runCount; index += 2) {
+        const length = this.runs[index + 1]!
+        const done = this.moveRun(write, offset, { from: this.runs[index]! >>> 0, length })
+        if (done !== undefined) (waiting ??= []).push(done)
+        offset += length
+      }
+    } catch (error) {
+      this.noteError(error)
+      // Runs that were begun still use their pages: the request ends when they have.
+      return waiting === undefined ? false : Promise.allSettled(waiting).then(() => false)
     }
-    return waiting.length === 0 ? undefined : Promise.all(waiting).then(() => undefined)
+    if (waiting === undefined) return true
+    return Promise.allSettled(waiting).then((runs) => {
+      const failed = runs.find((run) => run.status === 'rejected')
+      return failed === undefined || this.noteError(failed.reason)
+    })
+  }
+
+  private moveRun(
+    write: boolean, offset: number, { from, length }: { readonly from: number; readonly length: number },
+  ): void | Promise<void> {
+    const { store, grants } = this.options
+    const bytes = grants.memory.bytes.subarray(from, from + length)
+    if (write) return store.write(offset, bytes)
+    const done = store.read(offset, bytes)
+    if (done !== undefined) return done.then(() => this.markWritten(from, length))
+    this.markWritten(from, length)
+    return undefined
   }
 
   private markWritten(from: number, length: number): void {

@@ -54,10 +54,11 @@ describe('the handshake of a disk', () => {
 
   test('writes in the order of the captures, with the same transactions', async () => {
     const { store } = await setUp()
-    // golden: xenbus-handshake-vbd.txt, parts A and B; what is not offered here (indirect segments) is left out.
+    // golden: xenbus-handshake-vbd.txt, parts A and B; rings of more than one page are not offered here.
     const own = 'backend/vbd/1/51712'
     const back = writes(store, 'back').slice(writes(store, 'back').findIndex((line) => line.includes(own)))
     expect(back).toEqual([
+      `WRITE ${own}/feature-max-indirect-segments = "256"`,
       `WRITE ${own}/multi-queue-max-queues = "1"`,
       `WRITE ${own}/max-ring-page-order = "0"`,
       'TX_START', `WRITE ${own}/state = "2"`, 'TX_END commit',
@@ -309,6 +310,28 @@ describe('the block back-end', () => {
     for (let i = 0; i < 10; i += 1) await during(hub, disk.read(i * 8, 32))
     expect(back.calls.get('mapGrant') ?? 0).toBe(0)
     expect(hub.mappings).toBeLessThanOrEqual(1 + 12)
+  })
+
+  test.each([['with', '256'], ['without', '']])('carries 1 MiB %s indirect requests', async (_with, offered) => {
+    const hub = new FakeHypervisor(8192)
+    const store = new TestStore()
+    const backend = new BlockBackend({ open: () => new MemoryBlockStore(SECTORS * 512) })
+    const frontend = new BlockFrontend()
+    const back = hub.createDomain(0, (kernel) => new BackendBus(kernel).register(backend), { store: store.connect(0) })
+    const connection = store.connect(1)
+    await hub.settle()
+    seedDisk(store)
+    await hub.settle()
+    store.seed({ '/local/domain/0/backend/vbd/1/51712/feature-max-indirect-segments': offered })
+    hub.createDomain(1, (kernel) => new FrontendBus(kernel).register(frontend), { store: connection, pages: 1024 })
+    await hub.settle()
+    const disk = await during(hub, frontend.disk(51712))
+    const bytes = pattern(1 << 20, 5)
+    await during(hub, disk.write(1, bytes))
+    const { statistics } = backend.disk(1 as DomId, 51712)!
+    expect(statistics!.writes).toBe(offered === '256' ? 1 : 24)
+    expect(Buffer.compare(await during(hub, disk.read(1, 2048)), bytes)).toBe(0)
+    expect(back.crash).toBeUndefined()
   })
 
   test('is closed by the program like any disk of the guest', async () => {
