@@ -81,3 +81,41 @@ function compare(b: Binder, size: Size, comparison: Comparison, locals: readonly
   if (locals.length === 1) constant(b.code, size, 0)
   b.code.op(`${typeOf(size)}.${comparison}` satisfies PlainName)
 }
+
+/**
+ * How a jump's record says its condition, so that one piece of code serves all: which of equal (1), below (2) and less (4) it holds for, and
+ * whether it is turned over. After TEST, less is the sign and below never holds.
+ */
+export const SELECTOR: Readonly<Partial<Record<Condition, { readonly mask: number; readonly negate: number }>>> = {
+  e: { mask: 1, negate: 0 }, ne: { mask: 1, negate: 1 }, b: { mask: 2, negate: 0 }, ae: { mask: 2, negate: 1 },
+  be: { mask: 3, negate: 0 }, a: { mask: 3, negate: 1 }, l: { mask: 4, negate: 0 }, ge: { mask: 4, negate: 1 },
+  le: { mask: 5, negate: 0 }, g: { mask: 5, negate: 1 }, s: { mask: 4, negate: 0 }, ns: { mask: 4, negate: 1 },
+}
+
+/** Conditions that {@link pushSelected} can tell, by what set the flags. */
+export const SELECTABLE: Readonly<Record<'sub' | 'logic', readonly Condition[]>> = {
+  sub: ['e', 'ne', 'b', 'ae', 'be', 'a', 'l', 'ge', 'le', 'g'],
+  logic: ['e', 'ne', 'l', 'ge', 'le', 'g', 's', 'ns'],
+}
+
+/** Pushes the condition that the record's fields b (mask) and c (negate) select. */
+export function pushSelected(b: Binder, source: FlagSource): void {
+  const c = b.code
+  const { size } = source
+  const locals = source.kind === 'sub' ? [source.left, source.right] : [source.result]
+  compare(b, size, 'eq', locals)
+  if (source.kind === 'sub') {
+    compare(b, size, 'lt_u', locals)
+    c.i32(1)
+    c.op('i32.shl', 'i32.or')
+  }
+  compare(b, size, 'lt_s', locals)
+  c.i32(2)
+  c.op('i32.shl', 'i32.or')
+  b.small('b')
+  c.op('i32.and')
+  c.i32(0)
+  c.op('i32.ne')
+  b.small('c')
+  c.op('i32.xor')
+}

@@ -460,12 +460,21 @@ export class FullBinder extends RecordBinder {
     this.leave(STATUS.JUMP)
   }
 
-  branch(): void {
+  branch(from: 'end' | 'middle'): void {
+    const c = this.code
+    if (from === 'middle') {
+      c.get(this.base)
+      c.get(this.base)
+      c.memory('i32.load', State.budget.offset)
+      this.small('a')
+      c.op('i32.add')
+      c.memory('i32.store', State.budget.offset)
+    }
     this.jump(() => {
       this.nextIp()
-      this.code.get(this.record)
-      this.code.memory('i64.load32_s', RECORD.displacement)
-      this.code.op('i64.add')
+      c.get(this.record)
+      c.memory('i64.load32_s', RECORD.displacement)
+      c.op('i64.add')
     })
   }
 

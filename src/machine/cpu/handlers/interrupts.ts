@@ -31,9 +31,9 @@ function popFlags(core: Core, record: number): number {
   return STATUS.CHECK
 }
 
-/** Size in bytes of an element on the stack. */
-const readStack = (core: Core, index: number, size: number): number => {
-  const address = core.stackAddress(index * size)
+/** Reads `size` bytes of an element on the stack; elements are `step` bytes apart. Exact up to 53 bits. */
+const readStack = (core: Core, index: number, size: number, step = size): number => {
+  const address = core.stackAddress(index * step)
   return size === 8 ? core.read64(address) : size === 4 ? core.read32(address) : core.read16(address)
 }
 
@@ -41,9 +41,14 @@ const readStack = (core: Core, index: number, size: number): number => {
 function interruptReturn(core: Core, record: number): number {
   const size = core.field(record, 'c')
   if ((core.flags() & RFLAGS.NT) !== 0) return core.protection()
+  // The whole frame is read before anything is judged, flags first.
+  const flags = readStack(core, 2, size === 2 ? 2 : 4, size)
   const rip = readStack(core, 0, size)
-  const selector = readStack(core, 1, size) & 0xffff
-  const flags = size === 2 ? core.read16(core.stackAddress(4)) : core.read32(core.stackAddress(2 * size))
+  const selector = readStack(core, 1, 2, size)
+  if (core.long) {
+    readStack(core, 3, size)
+    readStack(core, 4, 2, size)
+  }
   if ((selector & 3) < core.cpl) return core.protection(selector & 0xfffc)
   const code = checkCode(core, selector, selector & 3)
   if (typeof code === 'number') return code
@@ -52,7 +57,7 @@ function interruptReturn(core: Core, record: number): number {
     // Every bit of the stack pointer counts, canonical or not.
     if (size === 8) core.loadSlot(SLOT.t1, core.stackAddress(24))
     else core.setSlot(SLOT.t1, readStack(core, 3, size), 0)
-    const stackSelector = readStack(core, 4, size) & 0xffff
+    const stackSelector = readStack(core, 4, 2, size)
     const status = loadSegment(core, SEGMENT.ss, stackSelector)
     if (status !== STATUS.NEXT) return status
     core.setSlot(GPR.rsp * 8, core.low(SLOT.t1), core.high(SLOT.t1))
@@ -82,8 +87,8 @@ const farTransfer = (name: 'call' | 'jmp', size: 2 | 4 | 8): Handler => (core, r
 
 function farReturn(core: Core, record: number): number {
   const size = core.field(record, 'c')
+  const selector = readStack(core, 1, 2, size)
   const target = readStack(core, 0, size)
-  const selector = readStack(core, 1, size) & 0xffff
   if ((selector & 3) < core.cpl) return core.protection(selector & 0xfffc)
   const code = checkCode(core, selector, selector & 3)
   if (typeof code === 'number') return code
@@ -99,21 +104,32 @@ function interrupt(core: Core, vector: number): number {
   return STATUS.INTERRUPT
 }
 
-/** ENTER with frames to copy. */
+/** ENTER with frames to copy, one element at a time as the processor does; nothing changes before all accesses have been made. */
 const enter = (size: 2 | 4 | 8): Handler => (core, record) => {
   const level = core.field(record, 'a')
-  const frame = core.stackPointer() - size
-  const values = [core.address(GPR.rbp * 8)]
+  const top = core.stackPointer()
+  const frame = top - size
+  const end = top - size * (level + 1) - (core.displacement(record) & 0xffff)
+  core.hostForWrite(core.stackAddress(end - top), size)
+  const bytes = new Uint8Array(size * (level + 1))
+  const view = new DataView(bytes.buffer)
+  const put = (index: number, low: number, high: number): void => {
+    const at = bytes.length - size * (index + 1)
+    if (size === 2) view.setUint16(at, low, true)
+    else view.setUint32(at, low, true)
+    if (size === 8) view.setUint32(at + 4, high, true)
+  }
+  put(0, core.low(GPR.rbp * 8), core.high(GPR.rbp * 8))
   let pointer = core.address(GPR.rbp * 8)
   for (let i = 1; i < level; i += 1) {
     pointer -= size
-    values.push(size === 8 ? core.read64(pointer) : size === 4 ? core.read32(pointer) : core.read16(pointer))
+    bytes.set(core.readBytes(core.stackLinear(pointer), size), bytes.length - size * (i + 1))
   }
-  values.push(frame)
-  core.pushNumbers(size, values)
+  put(level, lowPart(frame), highPart(frame))
+  const status = core.writeBytes(core.stackAddress(-size * (level + 1)), bytes)
   core.setNumber(GPR.rbp * 8, frame)
-  core.moveStack(-(core.displacement(record) & 0xffff))
-  return STATUS.NEXT
+  core.moveStack(end - top)
+  return status
 }
 
 /** Handlers by name. */

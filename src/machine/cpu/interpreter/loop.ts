@@ -13,6 +13,7 @@ import { pushJumpEntry } from '../runtime/blocks.ts'
 import type { BlockFunctions } from '../runtime/blocks.ts'
 import { JUMP, STATUS, State } from '../state.ts'
 import type { Micro } from '../uops/micro.ts'
+import { fitsWidth } from '../uops/hot.ts'
 import type { MicroTable } from '../uops/index.ts'
 
 /** What the loop calls. */
@@ -176,11 +177,11 @@ function advance(l: Loop, bytes: number): void {
 /** The dispatch and all micro-operations of the loop. */
 function writeHandlers(l: Loop, table: MicroTable, to: { labels: LoopLabels; top: Label }): void {
   const c = l.code
-  const hot = table.all.slice(0, table.hotCount)
-  const labels = hot.map(() => c.block()).reverse()
+  const hot = table.all.slice(0, table.hotCount).filter(({ name }) => fitsWidth(name, l.functions.width))
+  const labels = new Map([...hot].reverse().map((micro) => [micro, c.block()]))
   c.get(l.record)
   c.memory('i32.load16_u', RECORD.number)
-  c.brTable(labels, to.labels.slow)
+  c.brTable(table.all.slice(0, table.hotCount).map((micro) => labels.get(micro) ?? to.labels.slow), to.labels.slow)
   for (const micro of hot) {
     c.end()
     writeHandler(l, micro, to.labels)

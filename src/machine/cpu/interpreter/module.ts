@@ -66,7 +66,6 @@ function writeSingle(c: Code, table: MicroTable, options: { functions: SlowFunct
   const [base, record] = [0, 1]
   const status = c.local('i32')
   const wanted = table.all.map((micro, number) => ({ micro, number }))
-    .filter(({ micro }) => !micro.hot || micro.memory)
   const labels = new Map<number, number>()
   const unknown = c.block()
   for (const { number, micro } of [...wanted].reverse()) {

@@ -7,6 +7,8 @@
 import type { Instruction } from '../decode/decoder.ts'
 import { NO_SEGMENT } from '../decode/decoder.ts'
 import type { Size } from '../emit/binder.ts'
+import { SELECTOR } from '../emit/conditions.ts'
+import type { Condition } from '../emit/conditions.ts'
 import { RECORD } from '../record.ts'
 import { MODE, SLOT } from '../state.ts'
 import type { MicroTable } from '../uops/index.ts'
@@ -89,7 +91,10 @@ export class Lifter {
 
   /** Writes a conditional branch. */
   branch(name: string, target: number): void {
+    const selector = SELECTOR[name.slice(1) as Condition]
     this.a = 0
+    this.b = selector?.mask ?? 0
+    this.c = selector?.negate ?? 0
     this.displacement = target
     this.immediate = 0
     this.branches.push(this.at, this.count)

@@ -88,19 +88,14 @@ function toMemory(b: Binder, name: BinaryName, operand: { size: Size; form: Addr
 function defineBinary(list: MicroList): void {
   for (const name of BINARY) {
     for (const size of SIZES) {
-      const byteCompare = size === 8 && (name === 'cmp' || name === 'test')
-      const hot = (size >= 32 && name !== 'sbb' && name !== 'adc') || byteCompare
-      const registers = { hot: hot || size === 8 || size >= 32, memory: false }
-      list.add(`${name}.${size}.rr`, (b) => toRegister(b, name, size, () => b.get('b', size)), registers)
-      list.add(`${name}.${size}.ri`, (b) => toRegister(b, name, size, () => b.immediate(size)), registers)
+      list.add(`${name}.${size}.rr`, (b) => toRegister(b, name, size, () => b.get('b', size)))
+      list.add(`${name}.${size}.ri`, (b) => toRegister(b, name, size, () => b.immediate(size)))
       for (const form of [1, 2] as const) {
-        if (form === 1 && !hot) continue
-        const memory = { hot, memory: true }
-        list.add(`${name}.${size}.rm${form}`, (b) => toRegister(b, name, size, () => b.load(form, size)), memory)
+        list.add(`${name}.${size}.rm${form}`, (b) => toRegister(b, name, size, () => b.load(form, size)))
         list.add(`${name}.${size}.mr${form}`,
-          (b) => toMemory(b, name, { size, form }, () => b.get('a', size)), memory)
+          (b) => toMemory(b, name, { size, form }, () => b.get('a', size)))
         list.add(`${name}.${size}.mi${form}`,
-          (b) => toMemory(b, name, { size, form }, () => b.immediate(size)), memory)
+          (b) => toMemory(b, name, { size, form }, () => b.immediate(size)))
       }
     }
   }
@@ -122,7 +117,6 @@ function step(b: Binder, name: 'inc' | 'dec', source: Omit<FlagSource, 'kind'>):
 function defineSteps(list: MicroList): void {
   for (const name of ['inc', 'dec'] as const) {
     for (const size of SIZES) {
-      const hot = size >= 32
       list.add(`${name}.${size}.r`, (b) =>
         withLocals(b, size, (source) => {
           const place = b.place('a', size)
@@ -131,9 +125,8 @@ function defineSteps(list: MicroList): void {
           const flags = step(b, name, source)
           place.set(() => b.code.get(source.result))
           return flags
-        }), { hot, memory: false })
+        }))
       for (const form of [1, 2] as const) {
-        if (form === 1 && !hot) continue
         list.add(`${name}.${size}.m${form}`, (b) =>
           withLocals(b, size, (source) => {
             let flags: FlagSource | undefined
@@ -142,7 +135,7 @@ function defineSteps(list: MicroList): void {
               return source.result
             })
             return flags!
-          }), { hot, memory: true })
+          }))
       }
     }
   }
@@ -161,7 +154,7 @@ function defineNegations(list: MicroList): void {
         const flags = binary(b, 'sub', source)
         place.set(() => b.code.get(source.result))
         return flags
-      }), { hot: size >= 32, memory: false })
+      }))
     list.add(`not.${size}.r`, (b) => {
       const place = b.place('a', size)
       place.set(() => {
@@ -170,7 +163,7 @@ function defineNegations(list: MicroList): void {
         b.code.op(`${type}.xor`)
         truncate(b.code, size)
       })
-    }, { hot: size >= 32, memory: false })
+    })
   }
 }
 

@@ -51,9 +51,8 @@ function bitTest(b: Binder, name: (typeof BIT_TESTS)[number], size: Size, push: 
 function defineBitTests(list: MicroList): void {
   for (const size of [16, 32, 64] as const) {
     for (const name of BIT_TESTS) {
-      const hot = size === 64
-      list.add(`${name}.${size}.rr`, (b) => bitTest(b, name, size, () => b.get('b', size)), { hot, memory: false })
-      list.add(`${name}.${size}.ri`, (b) => bitTest(b, name, size, () => b.immediate(size)), { hot, memory: false })
+      list.add(`${name}.${size}.rr`, (b) => bitTest(b, name, size, () => b.get('b', size)))
+      list.add(`${name}.${size}.ri`, (b) => bitTest(b, name, size, () => b.immediate(size)))
     }
   }
 }
@@ -62,7 +61,7 @@ function defineBitTests(list: MicroList): void {
 function defineBitAddresses(list: MicroList): void {
   for (const size of [16, 32, 64] as const) {
     for (const width of [32, 64] as const) {
-      list.rare(`bit-word.${size}.${width}`, (b) => {
+      list.add(`bit-word.${size}.${width}`, (b) => {
         const c = b.code
         c.get(b.base)
         b.address(1)
@@ -116,9 +115,9 @@ function scan(b: Binder, name: 'bsf' | 'bsr', size: Size): void {
 function defineScans(list: MicroList): void {
   for (const size of [16, 32, 64] as const) {
     const type = typeOf(size)
-    list.rare(`bsf.${size}.rr`, (b) => scan(b, 'bsf', size))
-    list.rare(`bsr.${size}.rr`, (b) => scan(b, 'bsr', size))
-    list.rare(`popcnt.${size}.rr`, (b) => {
+    list.add(`bsf.${size}.rr`, (b) => scan(b, 'bsf', size))
+    list.add(`bsr.${size}.rr`, (b) => scan(b, 'bsr', size))
+    list.add(`popcnt.${size}.rr`, (b) => {
       const c = b.code
       const value = c.local(type)
       b.get('b', size)
@@ -148,7 +147,7 @@ function defineCompareExchange(list: MicroList): void {
   for (const size of [8, 16, 32, 64] as const) {
     const type = typeOf(size)
     // `a` is the destination, `b` the source; the accumulator takes the old value when they differ.
-    list.rare(`cmpxchg.${size}.rr`, (b) => {
+    list.add(`cmpxchg.${size}.rr`, (b) => {
       const c = b.code
       const [left, right, result] = [c.local(type), c.local(type), c.local(type)]
       const destination = b.place('a', size)
@@ -168,7 +167,7 @@ function defineCompareExchange(list: MicroList): void {
       c.end()
       c.release(type, left, right, result)
     })
-    list.rare(`xadd.${size}.rr`, (b) => {
+    list.add(`xadd.${size}.rr`, (b) => {
       const c = b.code
       const [left, right, result] = [c.local(type), c.local(type), c.local(type)]
       const [destination, source] = [b.place('a', size), b.place('b', size)]
@@ -182,8 +181,8 @@ function defineCompareExchange(list: MicroList): void {
       c.release(type, left, right, result)
     })
   }
-  list.rare('cmpxchg8b.m2', (b) => compareExchangePair(b, 32))
-  list.rare('cmpxchg16b.m2', (b) => compareExchangePair(b, 64))
+  list.add('cmpxchg8b.m2', (b) => compareExchangePair(b, 32))
+  list.add('cmpxchg16b.m2', (b) => compareExchangePair(b, 64))
 }
 
 /** CMPXCHG8B and CMPXCHG16B: two words of `size` against rdx:rax, taken from rcx:rbx. Only ZF changes. */
@@ -237,7 +236,7 @@ function compareExchangePair(b: Binder, size: 32 | 64): void {
 
 function defineFlagInstructions(list: MicroList): void {
   const setCarry = (name: string, push: (b: Binder) => void): void =>
-    list.rare(name, (b) => {
+    list.add(name, (b) => {
       const carry = b.code.local('i32')
       push(b)
       b.code.set(carry)
@@ -251,7 +250,7 @@ function defineFlagInstructions(list: MicroList): void {
     b.code.op('i32.eqz')
   })
   const setDirection = (name: string, set: number): void =>
-    list.rare(name, (b) => {
+    list.add(name, (b) => {
       b.code.get(b.base)
       b.code.get(b.base)
       b.code.memory('i32.load', State.systemFlags.offset)
@@ -263,7 +262,7 @@ function defineFlagInstructions(list: MicroList): void {
     })
   setDirection('cld', 0)
   setDirection('std', RFLAGS.DF)
-  list.rare('lahf', (b) => {
+  list.add('lahf', (b) => {
     const c = b.code
     c.get(b.base)
     c.i32(RFLAGS.FIXED)
@@ -274,7 +273,7 @@ function defineFlagInstructions(list: MicroList): void {
     }
     c.memory('i32.store8', 1)
   })
-  list.rare('sahf', (b) => {
+  list.add('sahf', (b) => {
     const flags = b.code.local('i32')
     b.code.get(b.base)
     b.code.memory('i32.load8_u', 1)
@@ -282,13 +281,13 @@ function defineFlagInstructions(list: MicroList): void {
     takeFlags(b, flags, 'without overflow')
     b.code.release('i32', flags)
   })
-  list.rare('salc', (b) => b.fixed(GPR.rax, 8).set(() => {
+  list.add('salc', (b) => b.fixed(GPR.rax, 8).set(() => {
     b.code.i32(0)
     pushCarry(b)
     b.code.op('i32.sub')
   }))
   for (const size of [16, 32, 64] as const) {
-    list.rare(`pushf.${size}`, (b) =>
+    list.add(`pushf.${size}`, (b) =>
       pushValue(b, size, () => {
         pushFlags(b)
         b.code.i32(~(RFLAGS.RF | RFLAGS.VM))

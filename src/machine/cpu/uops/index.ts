@@ -11,7 +11,9 @@ import { defineVectorIntegers } from './sse-integer.ts'
 import { defineVectorMoves } from './sse-move.ts'
 import { defineVectorShuffles } from './sse-shuffle.ts'
 import { defineVectorSystem } from './sse-system.ts'
-import { definePairs, defineStackFamily } from './stack.ts'
+import { isHot } from './hot.ts'
+import { ANY, definePairs, jumpsOf } from './pairs.ts'
+import { defineStackFamily } from './stack.ts'
 import { defineSystemFamily } from './system.ts'
 
 /** Micro-operations by number and by name. */
@@ -27,7 +29,7 @@ export interface MicroTable {
 /** Builds the table. */
 export function buildMicroTable(): MicroTable {
   const list = new MicroList()
-  list.hot('end', (b) => b.branch('end'))
+  list.add('end', (b) => b.branch('end'))
   defineMoveFamily(list)
   defineArithmeticFamily(list)
   defineShiftFamily(list)
@@ -41,14 +43,21 @@ export function buildMicroTable(): MicroTable {
   defineVectorFloats(list)
   defineVectorSystem(list)
   definePairs(list)
-  const all = [...list.all.filter(({ hot }) => hot), ...list.all.filter(({ hot }) => !hot)]
+  // The shorter form of an address is worth its code only in the loop.
+  const kept = list.all.filter(({ name }) => isHot(name) || !/m1$|\.1$/.test(name) || singleForm(name))
+  const all = [...kept.filter(({ name }) => isHot(name)), ...kept.filter(({ name }) => !isHot(name))]
   const numbers = new Map(all.map(({ name }, number) => [name, number]))
   if (numbers.size !== all.length) throw new Error('two micro-operations have the same name')
   const pairs = new Map<number, number>()
-  all.forEach(({ name, first }, number) => {
-    if (first === undefined) return
-    const second = numbers.get(name.slice(name.indexOf('+') + 1))!
-    pairs.set(numbers.get(first)! * 65_536 + second, number)
-  })
-  return { all, hotCount: list.all.filter(({ hot }) => hot).length, numbers, pairs }
+  // Those that take the condition from the record come first, so that those made for one condition override them.
+  for (const any of [true, false]) {
+    all.forEach(({ name, first }, number) => {
+      if (first === undefined || name.endsWith(`+j${ANY}`) !== any) return
+      for (const jump of jumpsOf(name)) pairs.set(numbers.get(first)! * 65_536 + numbers.get(jump)!, number)
+    })
+  }
+  return { all, hotCount: kept.filter(({ name }) => isHot(name)).length, numbers, pairs }
 }
+
+/** Micro-operations that lifters ask for in the shorter form by name. */
+const singleForm = (name: string): boolean => /^(lea|mov|modify)\.|^movzx\.32\.16/.test(name)

@@ -1,5 +1,5 @@
 /**
- * What a micro-operation is: a name, one function that writes its WebAssembly, and how often it is needed. Names read
+ * What a micro-operation is: a name and one function that writes its WebAssembly. Names read
  * `operation.size.operands`: r is a register, i the immediate, m1 and m2 memory in the two forms of an address.
  */
 import type { Binder, FlagSource } from '../emit/binder.ts'
@@ -11,10 +11,6 @@ export type Emit = (b: Binder, before?: FlagSource) => FlagSource | void
 export interface Micro {
   readonly name: string
   readonly emit: Emit
-  /** Belongs into the interpreter's loop; others are executed by a call. */
-  readonly hot: boolean
-  /** Touches memory, so that a version outside the loop is needed too. */
-  readonly memory: boolean
   /** For a pair: the name of its first half, and the meaning of its second. */
   readonly first?: string
   readonly second?: Emit
@@ -24,18 +20,8 @@ export interface Micro {
 export class MicroList {
   readonly all: Micro[] = []
 
-  /** Adds one that is executed outside the loop. */
-  rare(name: string, emit: Emit): void {
-    this.add(name, emit, { hot: false, memory: false })
-  }
-
-  /** Adds one to the loop that touches registers only. */
-  hot(name: string, emit: Emit): void {
-    this.add(name, emit, { hot: true, memory: false })
-  }
-
-  /** Adds one, hot or not. */
-  add(name: string, emit: Emit, options: { hot: boolean; memory: boolean }): void {
-    this.all.push({ name, emit, ...options })
+  /** Adds one. */
+  add(name: string, emit: Emit): void {
+    this.all.push({ name, emit })
   }
 }

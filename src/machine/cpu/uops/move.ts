@@ -7,7 +7,6 @@ import type { MicroList } from './micro.ts'
 
 const SIZES: readonly Size[] = [8, 16, 32, 64]
 const FORMS: readonly AddressForm[] = [1, 2]
-const MEMORY = { hot: true, memory: true }
 
 /** Converts the value on the stack from one size to a larger one. */
 export function extend(b: Binder, sizes: { from: Size; to: Size }, sign: 'zero' | 'sign'): void {
@@ -18,8 +17,8 @@ export function extend(b: Binder, sizes: { from: Size; to: Size }, sign: 'zero' 
 
 function defineMoves(list: MicroList): void {
   for (const size of SIZES) {
-    list.hot(`mov.${size}.rr`, (b) => b.place('a', size).set(() => b.get('b', size)))
-    list.hot(`mov.${size}.ri`, (b) => b.place('a', size).set(() => b.immediate(size)))
+    list.add(`mov.${size}.rr`, (b) => b.place('a', size).set(() => b.get('b', size)))
+    list.add(`mov.${size}.ri`, (b) => b.place('a', size).set(() => b.immediate(size)))
     for (const form of FORMS) {
       list.add(`mov.${size}.rm${form}`, (b) => {
         const value = b.code.local(typeOf(size))
@@ -27,12 +26,12 @@ function defineMoves(list: MicroList): void {
         b.code.set(value)
         b.place('a', size).set(() => b.code.get(value))
         b.code.release(typeOf(size), value)
-      }, MEMORY)
-      list.add(`mov.${size}.mr${form}`, (b) => b.store(form, size, () => b.get('a', size)), MEMORY)
-      list.add(`mov.${size}.mi${form}`, (b) => b.store(form, size, () => b.immediate(size)), MEMORY)
+      })
+      list.add(`mov.${size}.mr${form}`, (b) => b.store(form, size, () => b.get('a', size)))
+      list.add(`mov.${size}.mi${form}`, (b) => b.store(form, size, () => b.immediate(size)))
     }
   }
-  list.hot('mov.64.rw', (b) => b.place('a', 64).set(() => b.wideImmediate()))
+  list.add('mov.64.rw', (b) => b.place('a', 64).set(() => b.wideImmediate()))
 }
 
 function defineExtensions(list: MicroList): void {
@@ -40,7 +39,7 @@ function defineExtensions(list: MicroList): void {
     const name = sign === 'zero' ? 'movzx' : 'movsx'
     for (const to of [16, 32, 64] as const) {
       for (const from of SIZES.filter((size) => size < to)) {
-        list.hot(`${name}.${to}.${from}.rr`, (b) =>
+        list.add(`${name}.${to}.${from}.rr`, (b) =>
           b.place('a', to).set(() => {
             b.get('b', from)
             extend(b, { from, to }, sign)
@@ -55,7 +54,7 @@ function defineExtensions(list: MicroList): void {
               extend(b, { from, to }, sign)
             })
             b.code.release('i32', value)
-          }, { hot: to !== 16 && (sign === 'sign' || to === 32), memory: true })
+          })
         }
       }
     }
@@ -64,27 +63,27 @@ function defineExtensions(list: MicroList): void {
 
 function defineAddresses(list: MicroList): void {
   for (const form of FORMS) {
-    list.hot(`lea.64.${form}`, (b) => b.place('a', 64).set(() => b.address(form)))
-    list.hot(`lea.32.${form}`, (b) =>
+    list.add(`lea.64.${form}`, (b) => b.place('a', 64).set(() => b.address(form)))
+    list.add(`lea.32.${form}`, (b) =>
       b.place('a', 32).set(() => {
         b.address(form)
         b.code.op('i32.wrap_i64')
       }))
-    list.rare(`lea.16.${form}`, (b) =>
+    list.add(`lea.16.${form}`, (b) =>
       b.place('a', 16).set(() => {
         b.address(form)
         b.code.op('i32.wrap_i64')
       }))
   }
   // a := b + slot d; adds a segment base to an address that was cut to 32 bits.
-  list.rare('segment', (b) => {
+  list.add('segment', (b) => {
     b.place('a', 64).set(() => {
       b.get('b', 64)
       b.get('c', 64)
       b.code.op('i64.add')
     })
   })
-  list.rare('next-ip', (b) => b.place('a', 64).set(() => b.nextIp()))
+  list.add('next-ip', (b) => b.place('a', 64).set(() => b.nextIp()))
 }
 
 /** Loads into a temporary, loads for a later write, and that write. */
@@ -109,9 +108,9 @@ function defineTemporaries(list: MicroList): void {
         b.code.memory('i64.store', SLOT.t0)
         b.code.release('i64', address)
         b.code.release('i32', host)
-      }, MEMORY)
+      })
     }
-    list.rare(`finish.${size}`, (b) => {
+    list.add(`finish.${size}`, (b) => {
       const host = b.code.local('i32')
       b.code.get(b.base)
       b.code.memory('i32.load', State.host.offset)
@@ -136,12 +135,12 @@ function defineExchanges(list: MicroList): void {
       first.set(() => second.get())
       second.set(() => b.code.get(old))
       b.code.release(type, old)
-    }, { hot: size >= 32, memory: false })
+    })
   }
-  list.hot('bswap.32.r', (b) => swapBytes(b, 32))
-  list.hot('bswap.64.r', (b) => swapBytes(b, 64))
+  list.add('bswap.32.r', (b) => swapBytes(b, 32))
+  list.add('bswap.64.r', (b) => swapBytes(b, 64))
   // The manual leaves the 16-bit form open; processors give zero.
-  list.rare('bswap.16.r', (b) => b.place('a', 16).set(() => b.code.i32(0)))
+  list.add('bswap.16.r', (b) => b.place('a', 16).set(() => b.code.i32(0)))
 }
 
 function swapBytes(b: Binder, size: 32 | 64): void {
@@ -190,9 +189,9 @@ function defineConditional(list: MicroList): void {
           pushCondition(b, condition)
           b.code.op('select')
         })
-      }, { hot: size >= 32 && !'op'.includes(condition.slice(-1)), memory: false })
+      })
     }
-    list.hot(`set${condition}.8.r`, (b) => b.place('a', 8).set(() => pushBoolean(b, condition)))
+    list.add(`set${condition}.8.r`, (b) => b.place('a', 8).set(() => pushBoolean(b, condition)))
   }
 }
 
@@ -213,7 +212,7 @@ export function defineMoveFamily(list: MicroList): void {
   defineConditional(list)
   // XLAT: al := [rbx + al + segment base], c is the segment base's slot.
   for (const width of [32, 64] as const) {
-    list.rare(`xlat.${width}`, (b) => {
+    list.add(`xlat.${width}`, (b) => {
       const address = b.code.local('i64')
       const value = b.code.local('i32')
       b.fixed(3, width).get()

@@ -262,7 +262,7 @@ function pushDividend(b: Binder, size: 8 | 16 | 32, sign: 'zero' | 'sign'): void
 
 function defineAccumulator(list: MicroList): void {
   for (const [from, to] of [[8, 16], [16, 32], [32, 64]] as const) {
-    list.hot(`widen.${to}`, (b) => {
+    list.add(`widen.${to}`, (b) => {
       const place = b.fixed(GPR.rax, to)
       const source = b.fixed(GPR.rax, from)
       place.set(() => {
@@ -272,7 +272,7 @@ function defineAccumulator(list: MicroList): void {
     })
   }
   for (const size of [16, 32, 64] as const) {
-    list.hot(`sign.${size}`, (b) =>
+    list.add(`sign.${size}`, (b) =>
       b.fixed(GPR.rdx, size).set(() => {
         b.fixed(GPR.rax, size).get()
         if (size === 16) b.code.op('i32.extend16_s')
@@ -330,27 +330,25 @@ function divideWide(b: Binder, sign: 'zero' | 'sign'): void {
 }
 
 function defineWideDivisions(list: MicroList): void {
-  list.rare('div.64.r', (b) => divideWide(b, 'zero'))
-  list.rare('idiv.64.r', (b) => divideWide(b, 'sign'))
+  list.add('div.64.r', (b) => divideWide(b, 'zero'))
+  list.add('idiv.64.r', (b) => divideWide(b, 'sign'))
 }
 
 /** Adds the family. */
 export function defineMultiplyFamily(list: MicroList): void {
   for (const size of SIZES) {
-    list.add(`mul.${size}.r`, (b) => multiply(b, size, 'zero'), { hot: size === 64, memory: false })
-    list.rare(`imul.${size}.r`, (b) => multiply(b, size, 'sign'))
+    list.add(`mul.${size}.r`, (b) => multiply(b, size, 'zero'))
+    list.add(`imul.${size}.r`, (b) => multiply(b, size, 'sign'))
     if (size === 8) continue
     list.add(`imul.${size}.rr`, (b) =>
-      multiplyInto(b, size, { left: () => b.get('a', size), right: () => b.get('b', size) }),
-    { hot: size >= 32, memory: false })
+      multiplyInto(b, size, { left: () => b.get('a', size), right: () => b.get('b', size) }))
     list.add(`imul.${size}.rri`, (b) =>
-      multiplyInto(b, size, { left: () => b.get('b', size), right: () => b.immediate(size) }),
-    { hot: size >= 32, memory: false })
+      multiplyInto(b, size, { left: () => b.get('b', size), right: () => b.immediate(size) }))
   }
   defineWideDivisions(list)
   for (const size of [8, 16, 32] as const) {
-    list.rare(`div.${size}.r`, (b) => divide(b, size, 'zero'))
-    list.rare(`idiv.${size}.r`, (b) => divide(b, size, 'sign'))
+    list.add(`div.${size}.r`, (b) => divide(b, size, 'zero'))
+    list.add(`idiv.${size}.r`, (b) => divide(b, size, 'sign'))
   }
   defineAccumulator(list)
 }

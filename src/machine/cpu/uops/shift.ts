@@ -265,7 +265,7 @@ function defineShifts(list: MicroList): void {
           b.code.set(work.count)
           compute(b, name, work)
           finish(b, work, place, keep)
-        }), { hot: size >= 32 && !name.startsWith('rc'), memory: false })
+        }))
       list.add(`${name}.${size}.rc`, (b) =>
         withWork(b, size, (work, place) =>
           counted(b, work, place, {
@@ -274,7 +274,7 @@ function defineShifts(list: MicroList): void {
               compute(b, name, work)
               finish(b, work, place, keep)
             },
-          })), { hot: size >= 32 && ['shl', 'shr'].includes(name), memory: false })
+          })))
     }
   }
 }
@@ -304,7 +304,7 @@ function defineDoubles(list: MicroList): void {
   for (const name of ['shld', 'shrd'] as const) {
     for (const size of [16, 32, 64] as const) {
       const define = (suffix: string, push: (b: Binder) => void): void =>
-        list.rare(`${name}.${size}.${suffix}`, (b) =>
+        list.add(`${name}.${size}.${suffix}`, (b) =>
           withWork(b, size, (work, place) =>
             counted(b, work, place, {
               push: () => push(b),

@@ -198,14 +198,13 @@ function scalarOrder(b: Binder, kind: ScalarKind): void {
 function defineScalars(list: MicroList): void {
   for (const kind of ['sd', 'ss'] as const) {
     for (const operation of ['add', 'sub', 'mul', 'div', 'sqrt'] as const) {
-      list.add(`${operation}${kind}.vv`, (b) => scalarArithmetic(b, kind, operation),
-        { hot: operation !== 'sqrt', memory: true })
+      list.add(`${operation}${kind}.vv`, (b) => scalarArithmetic(b, kind, operation))
     }
     for (const [name, comparison] of [['min', 'lt'], ['max', 'gt']] as const) {
-      list.rare(`${name}${kind}.vv`, (b) => scalarExtreme(b, kind, comparison))
+      list.add(`${name}${kind}.vv`, (b) => scalarExtreme(b, kind, comparison))
     }
     for (const name of ['comi', 'ucomi']) {
-      list.add(`${name}${kind}.vv`, (b) => scalarOrder(b, kind), { hot: kind === 'sd', memory: true })
+      list.add(`${name}${kind}.vv`, (b) => scalarOrder(b, kind))
     }
   }
 }
@@ -291,7 +290,7 @@ function packedArithmetic(b: Binder, kind: keyof typeof PACKED, operation: Opera
 function definePacked(list: MicroList): void {
   for (const kind of ['pd', 'ps'] as const) {
     for (const operation of ['add', 'sub', 'mul', 'div', 'sqrt'] as const) {
-      list.rare(`${operation}${kind}.vv`, (b) => packedArithmetic(b, kind, operation))
+      list.add(`${operation}${kind}.vv`, (b) => packedArithmetic(b, kind, operation))
     }
   }
 }
@@ -395,15 +394,14 @@ function betweenFormats(b: Binder, to: ScalarKind): void {
 function defineConversions(list: MicroList): void {
   for (const kind of ['sd', 'ss'] as const) {
     for (const size of [32, 64] as const) {
-      list.add(`cvtsi2${kind}.${size}.vr`, (b) => fromInteger(b, kind, size), { hot: kind === 'sd', memory: true })
-      list.add(`cvtt${kind}2si.${size}.rv`, (b) => toInteger(b, kind, { size, truncate: true }),
-        { hot: kind === 'sd', memory: true })
-      list.rare(`cvt${kind}2si.${size}.rv`, (b) => toInteger(b, kind, { size, truncate: false }))
+      list.add(`cvtsi2${kind}.${size}.vr`, (b) => fromInteger(b, kind, size))
+      list.add(`cvtt${kind}2si.${size}.rv`, (b) => toInteger(b, kind, { size, truncate: true }))
+      list.add(`cvt${kind}2si.${size}.rv`, (b) => toInteger(b, kind, { size, truncate: false }))
     }
   }
-  list.add('cvtss2sd.vv', (b) => betweenFormats(b, 'sd'), { hot: true, memory: true })
-  list.add('cvtsd2ss.vv', (b) => betweenFormats(b, 'ss'), { hot: true, memory: true })
-  list.rare('cvtdq2pd.vv', (b) => vectorPlace(b, 'a').store('v128.store', () => {
+  list.add('cvtss2sd.vv', (b) => betweenFormats(b, 'sd'))
+  list.add('cvtsd2ss.vv', (b) => betweenFormats(b, 'ss'))
+  list.add('cvtdq2pd.vv', (b) => vectorPlace(b, 'a').store('v128.store', () => {
     pushVector(b, 'b')
     b.code.op('f64x2.convert_low_i32x4_s')
   }))

@@ -308,8 +308,8 @@ function defineImmediateShifts(list: MicroList): void {
         b.code.set(value)
         place.store('v128.store', () => immediateShift(b, name, size, value))
         b.code.release('v128', value)
-      }, { hot: size !== 'w' && name !== 'psra', memory: false })
-      list.rare(`${name}${size}.mmx.i`, (b) => {
+      })
+      list.add(`${name}${size}.mmx.i`, (b) => {
         const value = b.code.local('v128')
         enterMmx(b)
         pushVector(b, 'a', 'v128.load64_zero')
@@ -335,10 +335,10 @@ export function defineVectorIntegers(list: MicroList): void {
       b.code.set(second)
       place.store('v128.store', () => operation(b.code, first, second))
       b.code.release('v128', first, second)
-    }, { hot: HOT.has(name), memory: false })
+    })
   }
   for (const [name, operation] of Object.entries(MMX_OPERATIONS)) {
-    list.rare(`${name}.mmx`, (b) => {
+    list.add(`${name}.mmx`, (b) => {
       const [first, second] = [b.code.local('v128'), b.code.local('v128')]
       enterMmx(b)
       pushVector(b, 'a', 'v128.load64_zero')

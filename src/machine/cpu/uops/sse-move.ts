@@ -12,12 +12,12 @@ const FORMS: readonly AddressForm[] = [1, 2]
 /** How a load fills the register: bytes read, kind of load, and where in the register it goes. */
 const LOADS: readonly {
   readonly name: string; readonly bytes: number; readonly load: MemoryName; readonly store: MemoryName; readonly at?: number
-  readonly aligned?: boolean; readonly hot?: boolean
+  readonly aligned?: boolean
 }[] = [
-  { name: '128', bytes: 16, load: 'v128.load', store: 'v128.store', hot: true },
-  { name: '128a', bytes: 16, load: 'v128.load', store: 'v128.store', hot: true, aligned: true },
-  { name: '64z', bytes: 8, load: 'v128.load64_zero', store: 'v128.store', hot: true },
-  { name: '32z', bytes: 4, load: 'v128.load32_zero', store: 'v128.store', hot: true },
+  { name: '128', bytes: 16, load: 'v128.load', store: 'v128.store' },
+  { name: '128a', bytes: 16, load: 'v128.load', store: 'v128.store', aligned: true },
+  { name: '64z', bytes: 8, load: 'v128.load64_zero', store: 'v128.store' },
+  { name: '32z', bytes: 4, load: 'v128.load32_zero', store: 'v128.store' },
   { name: '16z', bytes: 2, load: 'i64.load16_u', store: 'i64.store' },
   { name: '8z', bytes: 1, load: 'i64.load8_u', store: 'i64.store' },
   { name: '64', bytes: 8, load: 'i64.load', store: 'i64.store' },
@@ -25,10 +25,9 @@ const LOADS: readonly {
 ]
 
 function defineLoads(list: MicroList): void {
-  for (const { name, bytes, load, store, at, aligned, hot } of LOADS) {
+  for (const { name, bytes, load, store, at, aligned } of LOADS) {
     const type = load.startsWith('v128') ? 'v128' : 'i64'
     for (const form of FORMS) {
-      if (hot !== true && form === 1) continue
       list.add(`vload.${name}.m${form}`, (b) => {
         const c = b.code
         const [address, value] = [c.local('i64'), c.local(type)]
@@ -41,7 +40,7 @@ function defineLoads(list: MicroList): void {
         vectorPlace(b, 'a').store(store, () => c.get(value), at)
         c.release('i64', address)
         c.release(type, value)
-      }, { hot: hot === true, memory: true })
+      })
     }
   }
 }
@@ -49,19 +48,18 @@ function defineLoads(list: MicroList): void {
 /** How a store takes a part of the register: bytes written, kinds of load and store, and where in the register it begins. */
 const STORES: readonly {
   readonly name: string; readonly bytes: number; readonly load: MemoryName; readonly store: MemoryName; readonly at?: number
-  readonly aligned?: boolean; readonly hot?: boolean
+  readonly aligned?: boolean
 }[] = [
-  { name: '128', bytes: 16, load: 'v128.load', store: 'v128.store', hot: true },
-  { name: '128a', bytes: 16, load: 'v128.load', store: 'v128.store', hot: true, aligned: true },
-  { name: '64', bytes: 8, load: 'i64.load', store: 'i64.store', hot: true },
+  { name: '128', bytes: 16, load: 'v128.load', store: 'v128.store' },
+  { name: '128a', bytes: 16, load: 'v128.load', store: 'v128.store', aligned: true },
+  { name: '64', bytes: 8, load: 'i64.load', store: 'i64.store' },
   { name: '64h', bytes: 8, load: 'i64.load', store: 'i64.store', at: 8 },
-  { name: '32', bytes: 4, load: 'i32.load', store: 'i32.store', hot: true },
+  { name: '32', bytes: 4, load: 'i32.load', store: 'i32.store' },
 ]
 
 function defineStores(list: MicroList): void {
-  for (const { name, bytes, load, store, at, aligned, hot } of STORES) {
+  for (const { name, bytes, load, store, at, aligned } of STORES) {
     for (const form of FORMS) {
-      if (hot !== true && form === 1) continue
       list.add(`vstore.${name}.m${form}`, (b) => {
         const c = b.code
         const [address, host] = [c.local('i64'), c.local('i32')]
@@ -75,14 +73,14 @@ function defineStores(list: MicroList): void {
         b.written(host)
         c.release('i64', address)
         c.release('i32', host)
-      }, { hot: hot === true, memory: true })
+      })
     }
   }
 }
 
 /** A part of `b` goes to a part of `a`. */
 function part(list: MicroList, name: string, how: {
-  load: MemoryName; store: MemoryName; from?: number; to?: number; hot?: boolean
+  load: MemoryName; store: MemoryName; from?: number; to?: number
 }): void {
   list.add(name, (b) => vectorPlace(b, 'a').store(how.store, () => {
     b.small('b')
@@ -91,23 +89,23 @@ function part(list: MicroList, name: string, how: {
     b.code.get(b.base)
     b.code.op('i32.add')
     b.code.memory(how.load, how.from ?? 0)
-  }, how.to), { hot: how.hot === true, memory: false })
+  }, how.to))
 }
 
 /** Moves between vector and general registers; a name's letters are those of destination and source. */
 function defineCrossings(list: MicroList): void {
-  list.hot('vmov.32.vr', (b) => vectorPlace(b, 'a').store('v128.store', () => {
+  list.add('vmov.32.vr', (b) => vectorPlace(b, 'a').store('v128.store', () => {
     byteZero(b)
     b.get('b', 32)
     b.code.lane('i32x4.replace_lane', 0)
   }))
-  list.hot('vmov.64.vr', (b) => vectorPlace(b, 'a').store('v128.store', () => {
+  list.add('vmov.64.vr', (b) => vectorPlace(b, 'a').store('v128.store', () => {
     byteZero(b)
     b.get('b', 64)
     b.code.lane('i64x2.replace_lane', 0)
   }))
   for (const size of [32, 64] as const) {
-    list.hot(`vmov.${size}.rv`, (b) =>
+    list.add(`vmov.${size}.rv`, (b) =>
       b.place('a', size).set(() => pushVector(b, 'b', size === 64 ? 'i64.load' : 'i32.load')))
   }
 }
@@ -121,9 +119,9 @@ export function defineVectorMoves(list: MicroList): void {
   defineLoads(list)
   defineStores(list)
   defineCrossings(list)
-  part(list, 'vmov.128', { load: 'v128.load', store: 'v128.store', hot: true })
-  part(list, 'vmov.64z', { load: 'v128.load64_zero', store: 'v128.store', hot: true })
-  part(list, 'vmov.64', { load: 'i64.load', store: 'i64.store', hot: true })
+  part(list, 'vmov.128', { load: 'v128.load', store: 'v128.store' })
+  part(list, 'vmov.64z', { load: 'v128.load64_zero', store: 'v128.store' })
+  part(list, 'vmov.64', { load: 'i64.load', store: 'i64.store' })
   part(list, 'vmov.32', { load: 'i32.load', store: 'i32.store' })
   part(list, 'vmov.64.lh', { load: 'i64.load', store: 'i64.store', from: 8 })
   part(list, 'vmov.64.hl', { load: 'i64.load', store: 'i64.store', to: 8 })

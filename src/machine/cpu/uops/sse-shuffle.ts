@@ -84,25 +84,24 @@ function pushWordPicks(b: Binder, half: 'low' | 'high'): void {
 }
 
 function definePicks(list: MicroList): void {
-  const hot = { hot: true, memory: false }
   list.add('pshufd.vvi', (b) => withOperands(b, (_, second) => {
     b.code.get(second)
     pushDoublewordPicks(b)
     b.code.op('i8x16.swizzle')
-  }), hot)
+  }))
   for (const half of ['low', 'high'] as const) {
-    list.rare(`pshuf${half.charAt(0)}w.vvi`, (b) => withOperands(b, (_, second) => {
+    list.add(`pshuf${half.charAt(0)}w.vvi`, (b) => withOperands(b, (_, second) => {
       b.code.get(second)
       pushWordPicks(b, half)
       b.code.op('i8x16.swizzle')
     }))
   }
-  list.rare('pshufw.mmx.i', (b) => withMmx(b, (_, second) => {
+  list.add('pshufw.mmx.i', (b) => withMmx(b, (_, second) => {
     b.code.get(second)
     pushWordPicks(b, 'low')
     b.code.op('i8x16.swizzle')
   }))
-  list.rare('shufps.vvi', (b) => withOperands(b, (first, second) => {
+  list.add('shufps.vvi', (b) => withOperands(b, (first, second) => {
     const c = b.code
     const picks = c.local('v128')
     pushDoublewordPicks(b)
@@ -115,7 +114,7 @@ function definePicks(list: MicroList): void {
     c.shuffle(Array.from({ length: 16 }, (_, index) => (index < 8 ? index : index + 16)))
     c.release('v128', picks)
   }))
-  list.rare('shufpd.vvi', (b) => withOperands(b, (first, second) => {
+  list.add('shufpd.vvi', (b) => withOperands(b, (first, second) => {
     const c = b.code
     for (const [operand, bit] of [[first, 1], [second, 2]] as const) {
       c.get(operand)
@@ -142,7 +141,7 @@ function pushRun(b: Binder, sign: 1 | -1, offset: number): void {
 /** Shifts by whole bytes: d is at most 16, for PALIGNR at most 32, so that no byte number wraps into range. */
 function defineByteShifts(list: MicroList): void {
   for (const [name, sign] of [['psrldq', 1], ['pslldq', -1]] as const) {
-    list.hot(`${name}.vi`, (b) => {
+    list.add(`${name}.vi`, (b) => {
       const place = vectorPlace(b, 'a')
       place.store('v128.store', () => {
         place.load('v128.load')
@@ -151,8 +150,8 @@ function defineByteShifts(list: MicroList): void {
       })
     })
   }
-  list.rare('palignr.vvi', (b) => withOperands(b, (first, second) => align(b, { first, second })))
-  list.rare('palignr.mmx.i', (b) => withMmx(b, (first, second) => {
+  list.add('palignr.vvi', (b) => withOperands(b, (first, second) => align(b, { first, second })))
+  list.add('palignr.mmx.i', (b) => withMmx(b, (first, second) => {
     const c = b.code
     c.get(second)
     c.get(first)
@@ -195,25 +194,25 @@ const LANES = [
 
 function defineLanes(list: MicroList): void {
   for (const { size, shift, load, store } of LANES) {
-    list.rare(`pinsr.${size}.vr`, (b) => {
+    list.add(`pinsr.${size}.vr`, (b) => {
       pushLaneAddress(b, 'a', shift)
       b.get('b', size)
       b.code.memory(store)
     })
     const wide = size === 64 ? 64 : 32
-    list.rare(`pextr.${size}.rv`, (b) => b.place('a', wide).set(() => {
+    list.add(`pextr.${size}.rv`, (b) => b.place('a', wide).set(() => {
       pushLaneAddress(b, 'b', shift)
       b.code.memory(load)
     }))
   }
-  list.rare('pinsr.mmx', (b) => {
+  list.add('pinsr.mmx', (b) => {
     enterMmx(b)
     pushLaneAddress(b, 'a', 1)
     b.get('b', 16)
     b.code.memory('i32.store16')
     vectorPlace(b, 'a').store('i32.store16', () => b.code.i32(-1), 8)
   })
-  list.rare('pextr.mmx', (b) => {
+  list.add('pextr.mmx', (b) => {
     enterMmx(b)
     b.place('a', 32).set(() => {
       pushLaneAddress(b, 'b', 1)
@@ -237,7 +236,7 @@ function pushBlendMask(b: Binder, shape: 'i16x8' | 'i32x4' | 'i64x2'): void {
 
 function defineBlends(list: MicroList): void {
   for (const [name, shape] of [['blendps', 'i32x4'], ['blendpd', 'i64x2'], ['pblendw', 'i16x8']] as const) {
-    list.rare(`${name}.vvi`, (b) => withOperands(b, (first, second) => {
+    list.add(`${name}.vvi`, (b) => withOperands(b, (first, second) => {
       b.code.get(second)
       b.code.get(first)
       pushBlendMask(b, shape)
@@ -245,7 +244,7 @@ function defineBlends(list: MicroList): void {
     }))
   }
   for (const [name, shape] of [['blendvps', 'i32x4'], ['blendvpd', 'i64x2'], ['pblendvb', 'i8x16']] as const) {
-    list.rare(`${name}.vv`, (b) => withOperands(b, (first, second) => {
+    list.add(`${name}.vv`, (b) => withOperands(b, (first, second) => {
       const c = b.code
       c.get(second)
       c.get(first)
@@ -256,7 +255,7 @@ function defineBlends(list: MicroList): void {
     }))
   }
   // INSERTPS: the source lane stands in lane 0 of a 32-bit value in general slot b; d holds destination lane and zeros.
-  list.rare('insertps.vr', (b) => {
+  list.add('insertps.vr', (b) => {
     const c = b.code
     c.get(b.base)
     b.small('a')
@@ -289,7 +288,7 @@ function defineExtensions(list: MicroList): void {
   for (const [name, sign] of [['pmovsx', 's'], ['pmovzx', 'u']] as const) {
     for (const [sizes, chain] of Object.entries(steps)) {
       const ops = chain.map(([from, to]) => `${to}.extend_low_${from}_${sign}` as PlainName)
-      list.rare(`${name}${sizes}.vv`, (b) => vectorPlace(b, 'a').store('v128.store', () => {
+      list.add(`${name}${sizes}.vv`, (b) => vectorPlace(b, 'a').store('v128.store', () => {
         pushVector(b, 'b')
         b.code.op(...ops)
       }))
@@ -304,16 +303,16 @@ function defineMasks(list: MicroList): void {
     list.add(`${name}.rv`, (b) => b.place('a', 32).set(() => {
       pushVector(b, 'b')
       b.code.op(`${shape}.bitmask`)
-    }), { hot: name === 'pmovmskb', memory: false })
+    }))
   }
-  list.rare('pmovmskb.mmx', (b) => {
+  list.add('pmovmskb.mmx', (b) => {
     enterMmx(b)
     b.place('a', 32).set(() => {
       pushVector(b, 'b', 'v128.load64_zero')
       b.code.op('i8x16.bitmask')
     })
   })
-  list.rare('ptest.vv', (b) => {
+  list.add('ptest.vv', (b) => {
     const c = b.code
     const [first, second] = [c.local('v128'), c.local('v128')]
     pushVector(b, 'a')
@@ -364,7 +363,7 @@ export function storeZeroAndCarry(b: Binder): void {
 /** Moves between MMX, XMM and general registers, and EMMS. */
 function defineMmxMoves(list: MicroList): void {
   const toMmx = (name: string, push: (b: Binder) => void): void =>
-    list.rare(name, (b) => {
+    list.add(name, (b) => {
       const value = b.code.local('v128')
       enterMmx(b)
       push(b)
@@ -380,8 +379,8 @@ function defineMmxMoves(list: MicroList): void {
       b.code.op('i64x2.splat')
     })
   }
-  list.rare('mmx', enterMmx)
-  list.rare('emms', (b) => {
+  list.add('mmx', enterMmx)
+  list.add('emms', (b) => {
     enterMmx(b)
     b.code.get(b.base)
     b.code.i32(0)

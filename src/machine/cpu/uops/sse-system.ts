@@ -55,12 +55,12 @@ function checksum(b: Binder, size: Size): void {
 
 /** Adds the family. */
 export function defineVectorSystem(list: MicroList): void {
-  for (const size of [8, 16, 32, 64] as const) list.rare(`crc32.${size}`, (b) => checksum(b, size))
-  list.rare('mxcsr', (b) => b.place('a', 32).set(() => {
+  for (const size of [8, 16, 32, 64] as const) list.add(`crc32.${size}`, (b) => checksum(b, size))
+  list.add('mxcsr', (b) => b.place('a', 32).set(() => {
     b.code.get(b.base)
     b.code.memory('i32.load', State.mxcsr.offset)
   }))
-  list.rare('x87-check', (b) => {
+  list.add('x87-check', (b) => {
     const c = b.code
     c.get(b.base)
     c.memory('i32.load', State.x87Status.offset)

@@ -1,10 +1,10 @@
 /** PUSH POP CALL RET LEAVE ENTER, and jumps: everything that ends a block or moves the stack pointer. */
 import { GPR } from '../../../x86/index.ts'
-import { CONDITIONS, isDirect, pushConditionAfter } from '../emit/conditions.ts'
+import { CONDITIONS, pushConditionAfter } from '../emit/conditions.ts'
 import { constant, typeOf } from '../emit/binder.ts'
-import type { Binder, FlagSource, Size } from '../emit/binder.ts'
+import type { Binder, Size } from '../emit/binder.ts'
 import { SLOT } from '../state.ts'
-import type { Emit, Micro, MicroList } from './micro.ts'
+import type { Emit, MicroList } from './micro.ts'
 
 type StackSize = 16 | 32 | 64
 
@@ -57,23 +57,22 @@ export function popValue(b: Binder, size: StackSize, target: number): void {
 function definePushes(list: MicroList): void {
   for (const size of [16, 32, 64] as const) {
     const type = typeOf(size)
-    const options = { hot: size !== 16, memory: true }
     list.add(`push.${size}.r`, (b) => {
       const value = b.code.local(type)
       b.get('a', size)
       b.code.set(value)
       pushValue(b, size, () => b.code.get(value))
       b.code.release(type, value)
-    }, options)
-    list.add(`push.${size}.i`, (b) => pushValue(b, size, () => b.immediate(size)), options)
+    })
+    list.add(`push.${size}.i`, (b) => pushValue(b, size, () => b.immediate(size)))
     list.add(`pop.${size}.r`, (b) => {
       const value = b.code.local(type)
       popValue(b, size, value)
       b.place('a', size).set(() => b.code.get(value))
       b.code.release(type, value)
-    }, options)
+    })
     // The address is worked out with the stack pointer already moved, which stays unmoved when the store faults.
-    list.rare(`pop.${size}.m2`, (b) => {
+    list.add(`pop.${size}.m2`, (b) => {
       const c = b.code
       const [value, address, old] = [c.local(type), c.local('i64'), c.local(typeOf(b.width))]
       const pointer = b.fixed(GPR.rsp, b.width)
@@ -122,7 +121,7 @@ function definePushes(list: MicroList): void {
       b.fixed(GPR.rbp, size).set(() => c.get(value))
       c.release('i64', address)
       c.release(type, value)
-    }, options)
+    })
   }
 }
 
@@ -134,7 +133,6 @@ function asAddress(b: Binder, size: Size): void {
 function defineCalls(list: MicroList): void {
   for (const size of [16, 32, 64] as const) {
     const type = typeOf(size)
-    const options = { hot: size !== 16, memory: true }
     const pushNext = (b: Binder): void =>
       pushValue(b, size, () => {
         b.nextIp()
@@ -143,7 +141,7 @@ function defineCalls(list: MicroList): void {
     list.add(`call.${size}`, (b) => {
       pushNext(b)
       b.branch('end')
-    }, options)
+    })
     list.add(`call.${size}.r`, (b) => {
       const target = b.code.local(type)
       b.get('a', size)
@@ -154,12 +152,12 @@ function defineCalls(list: MicroList): void {
         asAddress(b, size)
       })
       b.code.release(type, target)
-    }, options)
+    })
     list.add(`jmp.${size}.r`, (b) =>
       b.jump(() => {
         b.get('a', size)
         asAddress(b, size)
-      }), { hot: true, memory: false })
+      }))
     list.add(`ret.${size}`, (b) => {
       const target = b.code.local(type)
       popValue(b, size, target)
@@ -169,9 +167,9 @@ function defineCalls(list: MicroList): void {
         asAddress(b, size)
       })
       b.code.release(type, target)
-    }, options)
+    })
   }
-  list.hot('jmp', (b) => b.branch('end'))
+  list.add('jmp', (b) => b.branch('end'))
 }
 
 /** Jcc: goes on behind it unless the condition holds. */
@@ -183,7 +181,7 @@ export const conditionalJump = (condition: (typeof CONDITIONS)[number]): Emit =>
 }
 
 function defineConditional(list: MicroList): void {
-  for (const condition of CONDITIONS) list.hot(`j${condition}`, conditionalJump(condition))
+  for (const condition of CONDITIONS) list.add(`j${condition}`, conditionalJump(condition))
   for (const width of [16, 32, 64] as const) {
     const type = typeOf(width)
     const decrement = (b: Binder): void => {
@@ -200,7 +198,7 @@ function defineConditional(list: MicroList): void {
       b.code.op(`${type}.ne`)
     }
     const looping = (name: string, condition?: 'e' | 'ne'): void =>
-      list.hot(`${name}.${width}`, (b) => {
+      list.add(`${name}.${width}`, (b) => {
         decrement(b)
         notZero(b)
         if (condition !== undefined) {
@@ -214,7 +212,7 @@ function defineConditional(list: MicroList): void {
     looping('loop')
     looping('loope', 'e')
     looping('loopne', 'ne')
-    list.hot(`jcxz.${width}`, (b) => {
+    list.add(`jcxz.${width}`, (b) => {
       notZero(b)
       b.code.op('i32.eqz')
       b.code.if()
@@ -224,44 +222,10 @@ function defineConditional(list: MicroList): void {
   }
 }
 
-/** Comparisons that are dispatched together with the conditional jump behind them, and the conditions worth it. */
-const FUSED: readonly { readonly pattern: RegExp; readonly conditions: readonly (typeof CONDITIONS)[number][] }[] = [
-  { pattern: /^cmp\.(32|64)\.r[ri]$/, conditions: ['e', 'ne', 'b', 'ae', 'be', 'a', 'l', 'ge', 'le', 'g'] },
-  { pattern: /^cmp\.8\.ri$/, conditions: ['e', 'ne', 'be', 'a', 'b', 'ae'] },
-  { pattern: /^cmp\.(32|64)\.(rm1|mr1|mi1)$/, conditions: ['e', 'ne', 'b', 'ae', 'be', 'a'] },
-  { pattern: /^cmp\.8\.(mi1|mi2|rm1)$/, conditions: ['e', 'ne'] },
-  { pattern: /^cmp\.(32|64)\.(mi2|rm2)$/, conditions: ['e', 'ne'] },
-  { pattern: /^test\.(32|64)\.rr$/, conditions: ['e', 'ne', 's', 'ns', 'le', 'g'] },
-  { pattern: /^test\.8\.(rr|ri|mi1)$/, conditions: ['e', 'ne', 's', 'ns'] },
-  { pattern: /^test\.32\.ri$/, conditions: ['e', 'ne'] },
-  { pattern: /^(sub|add)\.(32|64)\.r[ri]$/, conditions: ['e', 'ne'] },
-  { pattern: /^and\.32\.r[ri]$/, conditions: ['e', 'ne'] },
-  { pattern: /^(inc|dec)\.(32|64)\.r$/, conditions: ['e', 'ne'] },
-]
-
-const kindOf = (name: string): FlagSource['kind'] =>
-  name.startsWith('cmp') ? 'sub' : /^(test|and)/.test(name) ? 'logic' : 'step'
-
-/** Adds the pairs of a comparison and a jump; to be called when all singles are there. */
-export function definePairs(list: MicroList): void {
-  const singles = new Map<string, Micro>(list.all.map((micro) => [micro.name, micro]))
-  for (const { pattern, conditions } of FUSED) {
-    for (const micro of [...singles.values()].filter(({ name, hot }) => hot && pattern.test(name))) {
-      for (const condition of conditions) {
-        if (!isDirect(kindOf(micro.name), condition)) continue
-        list.all.push({
-          name: `${micro.name}+j${condition}`, hot: true, memory: micro.memory, first: micro.name,
-          emit: micro.emit, second: conditionalJump(condition),
-        })
-      }
-    }
-  }
-}
-
 function defineEnter(list: MicroList): void {
   // ENTER at nesting level 0; deeper ones are a handler's work.
   for (const size of [16, 32, 64] as const) {
-    list.rare(`enter.${size}`, (b) => {
+    list.add(`enter.${size}`, (b) => {
       const value = b.code.local(typeOf(size))
       b.fixed(GPR.rbp, size).get()
       b.code.set(value)
@@ -275,7 +239,7 @@ function defineEnter(list: MicroList): void {
       b.code.release(typeOf(size), value)
     })
     // Pops into a temporary and lets the record's handler go on with it.
-    list.rare(`pop-handler.${size}`, (b) => {
+    list.add(`pop-handler.${size}`, (b) => {
       const value = b.code.local(typeOf(size))
       popValue(b, size, value)
       b.code.get(b.base)

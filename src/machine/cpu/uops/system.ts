@@ -4,7 +4,7 @@ import type { MicroList } from './micro.ts'
 
 /** Adds the family. */
 export function defineSystemFamily(list: MicroList): void {
-  list.hot('nop', () => {})
-  list.rare('handler', (b) => b.handler())
-  for (const name of STRINGS) list.rare(`string.${name}`, (b) => b.runtime(name))
+  list.add('nop', () => {})
+  list.add('handler', (b) => b.handler())
+  for (const name of STRINGS) list.add(`string.${name}`, (b) => b.runtime(name))
 }
