@@ -5,6 +5,7 @@
 import { TypeScriptRunner, type BootInfo, type GuestProgram } from '../../guest/index.ts'
 import type { ControlInterface, VcpuRunner } from '../../hypervisor/index.ts'
 import { SeededRandom, type DomId, type EventPort, type Mfn, type Random } from '../../util/index.ts'
+import { PAGE_SIZE } from '../../x86/index.ts'
 import type { LocalStore } from '../../xenstore/index.ts'
 import type { DomainConfig } from '../config/domain-config.ts'
 import type { Decompressor } from '../image/unpack.ts'
@@ -67,6 +68,9 @@ export interface ShellRings {
 
 type Undo = Pick<OperationContext<never>, 'undo'>
 
+/** Kind of a memory map's entry: usable memory. */
+const E820_RAM = 1
+
 function makeDomain({ host, config, kernel, uuid }: ShellPlan, boot: DomainShell['boot']): DomId {
   const { control, loop } = host
   const seed = host.random.next()
@@ -84,6 +88,12 @@ function makeDomain({ host, config, kernel, uuid }: ShellPlan, boot: DomainShell
       }),
     }),
   })
+  // One range of RAM, as libxl tells a PV guest that has no devices passed through.
+  if (kernel.kind === 'pv') {
+    control.setMemoryMap(domid.current, [
+      { address: 0, size: config.maxMemory * PAGES_PER_MEBIBYTE * PAGE_SIZE, type: E820_RAM },
+    ])
+  }
   return domid.current
 }
 
@@ -105,7 +115,12 @@ export function makeShell(plan: ShellPlan, context: Undo & { onMade?: (domid: Do
   context.onMade?.(domid)
   context.undo(() => removeDomainNodes(store, domid, plan.uuid))
   writeNodes(plan, domid)
-  return { domid, storePort: control.allocUnbound(domid, 0 as DomId), consolePort: control.allocUnbound(domid, 0 as DomId), boot }
+  return {
+    domid,
+    storePort: control.allocUnbound(domid, 0 as DomId),
+    consolePort: control.allocUnbound(domid, 0 as DomId),
+    boot,
+  }
 }
 
 /** Connects the rings of a domain whose memory is complete to XenStore and to its console. */
