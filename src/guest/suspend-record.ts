@@ -1,13 +1,13 @@
 /**
  * What a guest in TypeScript leaves in its own memory before it is saved, so that it can go on elsewhere: the list of
  * its frames, described in shared_info as any PV guest does, and its program's state as JSON. Where the state lies
- * stands in the second half of the start_info page:
+ * stands in the second half of the start_info page, which names the rings by page numbers meanwhile:
  *
  *   start_info page | struct start_info ... | at 2048: magic, version, length, numbers of the pages that hold the text |
  *
  * Reference: public/arch-x86/xen.h, struct arch_shared_info (pfn_to_mfn_frame_list_list).
  */
-import { SharedInfo } from '../abi/index.ts'
+import { SharedInfo, StartInfo } from '../abi/index.ts'
 import { array, bytes, overlay, u32, XenError, type Mfn } from '../util/index.ts'
 import { pageOf, type FrameAllocator, type Page } from './pages.ts'
 import type { HypercallPort } from './hypercall-port.ts'
@@ -28,6 +28,29 @@ const SuspendRecord = /* @__PURE__ */ overlay(2048, {
 })
 
 type Memory = HypercallPort['memory']
+
+const numbersOf = (frames: FrameAllocator): Map<Mfn | undefined, number> =>
+  new Map(frames.p2m().map((frame, pfn) => [frame, pfn]))
+
+/** start_info's fields that name rings. */
+const RINGS = [StartInfo.storeMfn, StartInfo.consoleMfn] as const
+
+/** A saved domain's start_info names its rings by page numbers: frames belong to one host. */
+function nameRingsByPage({ memory, frames, startInfo }: SuspendFacts): void {
+  const numbers = numbersOf(frames)
+  for (const field of RINGS) {
+    const pfn = numbers.get(field.number(memory.view, startInfo * PAGE_SIZE) as Mfn)
+    if (pfn !== undefined) field.setNumber(memory.view, startInfo * PAGE_SIZE, pfn)
+  }
+}
+
+/** What the page says while the guest runs. */
+function nameRingsByFrame({ memory, frames, startInfo }: SuspendFacts): void {
+  for (const field of RINGS) {
+    const frame = frames.p2m()[field.number(memory.view, startInfo * PAGE_SIZE)]
+    if (frame !== undefined) field.setNumber(memory.view, startInfo * PAGE_SIZE, frame)
+  }
+}
 
 /** What the record is made of. */
 export interface SuspendFacts {
@@ -73,7 +96,7 @@ function writeState({ memory, frames, startInfo }: SuspendFacts, text: Uint8Arra
       details: { length: text.length, limit: STATE_PAGES * PAGE_SIZE },
     })
   }
-  const numbers = new Map(frames.p2m().map((frame, pfn) => [frame, pfn]))
+  const numbers = numbersOf(frames)
   SuspendRecord.magic.set(memory.view, place, MAGIC)
   SuspendRecord.version.set(memory.view, place, VERSION)
   SuspendRecord.length.set(memory.view, place, text.length)
@@ -98,7 +121,7 @@ export function writeSuspendRecord(facts: SuspendFacts, state: unknown): Suspend
     taken.push(page)
     return page
   }
-  const release = (): void => {
+  const forget = (): void => {
     const { arch } = SharedInfo
     arch.layout.maxPfn.setNumber(memory.view, arch.at(sharedInfo * PAGE_SIZE), 0)
     for (const page of taken.splice(0)) frames.release(page)
@@ -107,10 +130,16 @@ export function writeSuspendRecord(facts: SuspendFacts, state: unknown): Suspend
     writeState(facts, new TextEncoder().encode(JSON.stringify(state ?? null)), allocate)
     describeFrames(facts, allocate)
   } catch (error) {
-    release()
+    forget()
     throw error
   }
-  return { release }
+  nameRingsByPage(facts)
+  return {
+    release: () => {
+      nameRingsByFrame(facts)
+      forget()
+    },
+  }
 }
 
 const bad = (what: string): XenError => new XenError('INVALID_STATE', `the saved guest has no state: ${what}`)

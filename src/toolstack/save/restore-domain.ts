@@ -129,8 +129,6 @@ export async function restoreDomain(
     })
     if (last === 'checkpoint') throw new XenError('NOT_SUPPORTED', 'the stream is one of repeated checkpoints')
   })
-  // Somebody else may have taken the name while the image was read; from here on nothing waits.
-  host.claimName(config.name)
   const rings = image.finish()
   if (kernel.kind === 'typescript') startProgram(plan, shell, rings)
   connectShell(plan, shell, { storeFrame: rings.xenstoreFrame, consoleFrame: rings.consoleFrame }, { undo })
