@@ -28,6 +28,8 @@ export class EventLoop {
   executed = 0
   private readonly sources: LoopSources
   private readonly tasks: (() => void)[] = []
+  /** The source that was taken from last. */
+  private source = 0
   private spent = 0
   private turnWanted = false
   private holds = 0
@@ -101,16 +103,25 @@ export class EventLoop {
 
   /** Does one thing; false when there is nothing to do. */
   private step(): boolean {
-    const handler = this.tasks.shift() ?? this.sources.takeDue()
-    const port = handler === undefined ? this.sources.takePort() : 0
-    if (handler === undefined && port === 0) return false
+    const work = this.next()
+    if (work === undefined) return false
     this.spent += COST.handler
     try {
-      if (handler !== undefined) handler()
-      else this.sources.deliver(port)
+      if (typeof work === 'number') this.sources.deliver(work)
+      else work()
     } catch (error) {
       this.sources.fail(error)
     }
     return true
+  }
+
+  /** Takes from the three sources in turns, so that none of them can starve the others. */
+  private next(): (() => void) | number | undefined {
+    for (let tries = 0; tries < 3; tries += 1) {
+      this.source = (this.source + 1) % 3
+      const work = this.source === 0 ? this.tasks.shift() : this.source === 1 ? this.sources.takeDue() : this.sources.takePort()
+      if (work !== undefined && work !== 0) return work
+    }
+    return undefined
   }
 }

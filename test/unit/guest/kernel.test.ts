@@ -146,6 +146,24 @@ describe('a guest kernel in TypeScript', () => {
     expect(heard).toBe(1)
   })
 
+  test('a timer or a task that renews itself for ever does not keep events from being heard', async () => {
+    const hub = new FakeHypervisor()
+    let heard = 0
+    let port = 0 as EventPort
+    const domain = hub.createDomain(1, (kernel) => {
+      port = kernel.events.allocateUnbound(kernel.domain, 2 as never, () => { heard += 1 })
+      const again = (): void => {
+        kernel.after(0, again)
+        kernel.post(() => undefined)
+      }
+      again()
+    })
+    domain.runner.run(20_000)
+    domain.setPending(port)
+    domain.runner.run(20_000)
+    expect(heard).toBe(1)
+  })
+
   test('a budget of one handler makes it stop after each, and nothing is lost', async () => {
     const hub = new FakeHypervisor()
     let done = 0
