@@ -36,7 +36,10 @@ function parseArguments(words: readonly string[]): Arguments {
       if (pattern === undefined) throw new XenError('INVALID_ARGUMENT', '--until needs a pattern')
       until = new RegExp(pattern)
     } else if (word.startsWith('-') || file !== undefined) {
-      throw new XenError('INVALID_ARGUMENT', `unexpected argument ${word}; usage: npm start [-- FILE [--until PATTERN]]`)
+      throw new XenError(
+        'INVALID_ARGUMENT',
+        `unexpected argument ${word}; usage: npm start [-- FILE [--until PATTERN]]`,
+      )
     } else file = word
   }
   return { file, until }
@@ -49,7 +52,11 @@ async function show(host: Host): Promise<void> {
 
 async function boot(clock: 'virtual' | 'realtime'): Promise<Host> {
   const host = await Host.boot({
-    memory: HOST_MEMORY, grubConf: await readFile(GRUB_CONF, 'utf8'), clock, files: nodeFiles(), decompress: optionalDecompressor,
+    memory: HOST_MEMORY,
+    grubConf: await readFile(GRUB_CONF, 'utf8'),
+    clock,
+    files: nodeFiles(),
+    decompress: optionalDecompressor,
   })
   for (const warning of host.warnings) console.error(`warning: ${warning.message}`)
   host.events.on('warning', ({ warning }) => console.error(`warning: ${warning.message}`))
@@ -68,7 +75,10 @@ async function tour(): Promise<number> {
   console.log('dom0 is to have 512 MiB (xm mem-set 0 512)')
   await host.setMemTarget(0, 512)
   console.log('creating the domain of examples/xen/fc4, on the embedded kernel (xm create fc4)\n')
-  const domain = await host.createDomain(await readFile(FC4, 'utf8'), { source: 'examples/xen/fc4', kernel: embeddedKernel() })
+  const domain = await host.createDomain(await readFile(FC4, 'utf8'), {
+    source: 'examples/xen/fc4',
+    kernel: embeddedKernel(),
+  })
   const printed = print(domain)
   await domain.console.waitFor('mini> ')
   await domain.console.write('mem\r')

@@ -6,7 +6,16 @@
  */
 export { XenError } from './util/index.ts'
 export type { EventSource, XenErrorCode, XenErrorDetails } from './util/index.ts'
-export { Domain, DomainConsole, Host, MemoryFiles, embeddedKernel, formatDomainList, parseDescription, parseGrubConf } from './toolstack/index.ts'
+export {
+  Domain,
+  DomainConsole,
+  Host,
+  MemoryFiles,
+  embeddedKernel,
+  formatDomainList,
+  parseDescription,
+  parseGrubConf,
+} from './toolstack/index.ts'
 export type {
   Action, Actions, BootDescription, BootWarning, ClockKind, ConfigWarning, CreateOptions, CreateProgress, DiskConfig,
   DomainConfig, DomainOptions, DomainReference, DomainSummary, FileReader, HostEvent, HostOptions, KernelSource,

@@ -12,9 +12,14 @@ export function nodeFiles(directory = '.'): FileReader {
       try {
         return await readFile(full)
       } catch (error) {
-        throw new XenError('IO', `file ${path} cannot be read: ${error instanceof Error ? error.message : String(error)}`, {
-          details: { path, full }, cause: error,
-        })
+        throw new XenError(
+          'IO',
+          `file ${path} cannot be read: ${error instanceof Error ? error.message : String(error)}`,
+          {
+            details: { path, full },
+            cause: error,
+          },
+        )
       }
     },
   }

@@ -42,11 +42,21 @@ export function noteBytes(notes: readonly TestNote[]): Uint8Array {
 }
 
 /** The file: header, program headers, contents, section headers. */
-export function makeElf({ entry = 0n, segments, notes = [], notesIn = 'segment', guestSection }: TestElf): Uint8Array<ArrayBuffer> {
+export function makeElf({
+  entry = 0n,
+  segments,
+  notes = [],
+  notesIn = 'segment',
+  guestSection,
+}: TestElf): Uint8Array<ArrayBuffer> {
   const noteArea = noteBytes(notes)
   const noteSegment = notes.length > 0 && notesIn === 'segment'
   const names = '\0.shstrtab\0.note.Xen\0__xen_guest\0'
-  const contents: Uint8Array[] = [...segments.map((segment) => segment.bytes), noteArea, new TextEncoder().encode(names)]
+  const contents: Uint8Array[] = [
+    ...segments.map((segment) => segment.bytes),
+    noteArea,
+    new TextEncoder().encode(names),
+  ]
   if (guestSection !== undefined) contents.push(new TextEncoder().encode(`${guestSection}\0`))
   const phnum = segments.length + (noteSegment ? 1 : 0)
   const offsets: number[] = []
@@ -66,14 +76,25 @@ export function makeElf({ entry = 0n, segments, notes = [], notesIn = 'segment',
   view.setBigUint64(24, BigInt.asUintN(64, entry), true)
   view.setBigUint64(32, 64n, true)
   view.setBigUint64(40, BigInt(end), true)
-  for (const [offset, value] of [[52, 64], [54, 56], [56, phnum], [58, 64], [60, shnum], [62, 1]] as const) view.setUint16(offset, value, true)
+  for (const [offset, value] of [
+    [52, 64],
+    [54, 56],
+    [56, phnum],
+    [58, 64],
+    [60, shnum],
+    [62, 1],
+  ] as const)
+    view.setUint16(offset, value, true)
   const program = (i: number, type: number, flags: number, values: readonly number[]): void => {
     view.setUint32(64 + i * 56, type, true)
     view.setUint32(64 + i * 56 + 4, flags, true)
     values.forEach((value, j) => view.setBigUint64(64 + i * 56 + 8 + j * 8, BigInt(value), true))
   }
-  segments.forEach((s, i) => program(i, 1, s.flags ?? 7, [offsets[i]!, s.address, s.address, s.bytes.length, s.size ?? s.bytes.length, 4096]))
-  if (noteSegment) program(segments.length, 4, 4, [offsets[segments.length]!, 0, 0, noteArea.length, noteArea.length, 4])
+  segments.forEach((s, i) =>
+    program(i, 1, s.flags ?? 7, [offsets[i]!, s.address, s.address, s.bytes.length, s.size ?? s.bytes.length, 4096]),
+  )
+  if (noteSegment)
+    program(segments.length, 4, 4, [offsets[segments.length]!, 0, 0, noteArea.length, noteArea.length, 4])
   const section = (i: number, name: number, type: number, content: number): void => {
     view.setUint32(end + i * 64, name, true)
     view.setUint32(end + i * 64 + 4, type, true)

@@ -19,23 +19,55 @@ function damaged(offset: number, bytes: readonly number[]): Uint8Array {
   return image
 }
 
-const options = (over: Partial<DomainOptions<KernelSource>>): DomainOptions<KernelSource> => ({ name: 'bad', memory: 16, ...over })
+const options = (over: Partial<DomainOptions<KernelSource>>): DomainOptions<KernelSource> => ({
+  name: 'bad',
+  memory: 16,
+  ...over,
+})
 
 describe('creating a domain', () => {
   test.each<[string, string | DomainOptions<KernelSource>, object]>([
-    ['an unknown option', 'name = "bad"\nmemroy = 16', { code: 'INVALID_CONFIG', details: { line: 2, column: 1, nearest: 'memory' } }],
+    [
+      'an unknown option',
+      'name = "bad"\nmemroy = 16',
+      { code: 'INVALID_CONFIG', details: { line: 2, column: 1, nearest: 'memory' } },
+    ],
     ['a wrong type', 'name = "bad"\nmemory = "lots"', { code: 'INVALID_CONFIG', details: { line: 2, column: 10 } }],
     ['an unclosed list', 'name = "bad"\ndisk = [ "a"', { code: 'INVALID_CONFIG', details: { line: 2, column: 8 } }],
     ['no name', 'memory = 16', { code: 'INVALID_CONFIG' }],
     ["dom0's name", options({ name: 'Domain-0' }), { code: 'DOMAIN_EXISTS' }],
     ['a kernel that is not there', options({ kernel: '/nosuch' }), { code: 'IO', details: { path: '/nosuch' } }],
-    ['a kernel that is no ELF file', options({ kernel: new TextEncoder().encode('#!/bin/sh\n'.repeat(20)) }), { code: 'INVALID_IMAGE' }],
+    [
+      'a kernel that is no ELF file',
+      options({ kernel: new TextEncoder().encode('#!/bin/sh\n'.repeat(20)) }),
+      { code: 'INVALID_IMAGE' },
+    ],
     ['a cut kernel', options({ kernel: embeddedKernel().subarray(0, 5000) }), { code: 'INVALID_IMAGE' }],
-    ['a kernel for another machine', options({ kernel: damaged(18, [3]) }), { code: 'INVALID_IMAGE', details: { field: 'e_machine' } }],
-    ['a kernel that is not for Xen', options({ kernel: makeElf({ segments: [{ address: 0, bytes: new Uint8Array(99) }] }) }), { code: 'INVALID_IMAGE' }],
-    ['too little memory for the kernel', options({ memory: 1 }), { code: 'OUT_OF_MEMORY', details: { segment: 'initial mapping' } }],
-    ['more memory than the host has', options({ memory: 2000 }), { code: 'OUT_OF_MEMORY', details: { neededPages: 512000 } }],
-    ['a ramdisk that does not fit', options({ ramdisk: new Uint8Array(17 << 20) }), { code: 'OUT_OF_MEMORY', details: { segment: 'ramdisk' } }],
+    [
+      'a kernel for another machine',
+      options({ kernel: damaged(18, [3]) }),
+      { code: 'INVALID_IMAGE', details: { field: 'e_machine' } },
+    ],
+    [
+      'a kernel that is not for Xen',
+      options({ kernel: makeElf({ segments: [{ address: 0, bytes: new Uint8Array(99) }] }) }),
+      { code: 'INVALID_IMAGE' },
+    ],
+    [
+      'too little memory for the kernel',
+      options({ memory: 1 }),
+      { code: 'OUT_OF_MEMORY', details: { segment: 'initial mapping' } },
+    ],
+    [
+      'more memory than the host has',
+      options({ memory: 2000 }),
+      { code: 'OUT_OF_MEMORY', details: { neededPages: 512000 } },
+    ],
+    [
+      'a ramdisk that does not fit',
+      options({ ramdisk: new Uint8Array(17 << 20) }),
+      { code: 'OUT_OF_MEMORY', details: { segment: 'ramdisk' } },
+    ],
     ['a command line that is too long', options({ commandLine: 'x'.repeat(2000) }), { code: 'INVALID_CONFIG' }],
     ['a kernel where Xen itself lies', options({
       kernel: makeElf({
@@ -48,14 +80,19 @@ describe('creating a domain', () => {
     expect(host.domains()).toEqual([])
   })
 
-  test.each(['image-loaded', 'domain-made', 'memory-built'] as const)('aborted after %s leaves nothing behind', async (step) => {
-    const controller = new AbortController()
-    await expect(withoutLeaks(host, () => {
-      const creation = host.createDomain(options({}), { signal: controller.signal })
-      creation.progress.on(step, () => controller.abort())
-      return creation
-    })).rejects.toMatchObject({ code: 'ABORTED' })
-  })
+  test.each(['image-loaded', 'domain-made', 'memory-built'] as const)(
+    'aborted after %s leaves nothing behind',
+    async (step) => {
+      const controller = new AbortController()
+      await expect(
+        withoutLeaks(host, () => {
+          const creation = host.createDomain(options({}), { signal: controller.signal })
+          creation.progress.on(step, () => controller.abort())
+          return creation
+        }),
+      ).rejects.toMatchObject({ code: 'ABORTED' })
+    },
+  )
 
   test('under a name that is taken fails, also when both creations run at once', async () => {
     const both = await Promise.allSettled([host.createDomain(options({})), host.createDomain(options({}))])
@@ -84,10 +121,14 @@ describe('creating a domain', () => {
 
 describe('a hostile kernel', () => {
   /** A kernel of a few instructions. */
-  const machine = (code: readonly number[]): Uint8Array => makeElf({
-    entry: 0x1000n, segments: [{ address: 0x1000, bytes: Uint8Array.from([...code, ...new Array<number>(64).fill(0x90), 0xeb, 0xfe]) }],
-    notes: [{ type: 5, value: 'xen-3.0' }],
-  })
+  const machine = (code: readonly number[]): Uint8Array =>
+    makeElf({
+      entry: 0x1000n,
+      segments: [
+        { address: 0x1000, bytes: Uint8Array.from([...code, ...new Array<number>(64).fill(0x90), 0xeb, 0xfe]) },
+      ],
+      notes: [{ type: 5, value: 'xen-3.0' }],
+    })
   const mov = (register: 'rdi' | 'rsi' | 'rdx', value: bigint): number[] => {
     const opcode = { rdi: 0xbf, rsi: 0xbe, rdx: 0xba }[register]
     return [0x48, opcode, ...new Uint8Array(new BigUint64Array([BigInt.asUintN(64, value)]).buffer)]
@@ -115,14 +156,22 @@ describe('a hostile kernel', () => {
     ['a pointer outside of the guest', [...mov('rdi', 1n), ...mov('rsi', 0x7fff_ffff_f000n), ...call(17)], -14],
     ['a pointer into Xen', [...mov('rdi', 1n), ...mov('rsi', 0xffff_8000_0000_0000n), ...call(17)], -14],
     ['a non-canonical pointer', [...mov('rdi', 1n), ...mov('rsi', 0x1234_5678_9abc_def0n), ...call(17)], -14],
-    ['an event channel that is not its own', [...mov('rdi', 4n), 0x48, 0x89, 0xe6, 0x48, 0x83, 0xee, 0x40, 0xc7, 0x06, 99, 0, 0, 0, ...call(32)], -22],
+    [
+      'an event channel that is not its own',
+      [...mov('rdi', 4n), 0x48, 0x89, 0xe6, 0x48, 0x83, 0xee, 0x40, 0xc7, 0x06, 99, 0, 0, 0, ...call(32)],
+      -22,
+    ],
     ['domctl', call(36), -1],
   ])('that makes %s gets the error of Xen', async (_name, code, expected) => {
     const results: number[] = []
-    const stop = host.hypervisor.events.on('hypercall', ({ domid, result }) => { if (domid !== 0) results.push(result) })
+    const stop = host.hypervisor.events.on('hypercall', ({ domid, result }) => {
+      if (domid !== 0) results.push(result)
+    })
     await withoutLeaks(host, async () => {
       // Afterwards it writes the result's register and ends with ud2, so that the run is over.
-      const domain = await host.createDomain(options({ kernel: machine([...code, 0x0f, 0x0b]), actions: { crash: 'preserve' } }))
+      const domain = await host.createDomain(
+        options({ kernel: machine([...code, 0x0f, 0x0b]), actions: { crash: 'preserve' } }),
+      )
       expect(await domain.waitForShutdown({ timeout: 1e9 })).toBe('crash')
       await domain.destroy()
     })

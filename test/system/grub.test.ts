@@ -19,7 +19,11 @@ afterEach(async () => {
 
 describe.skipIf(missing !== undefined)(`GRUB's Xen image${missing ?? ''}`, () => {
   test('boots to its prompt, answers commands, and powers off', { timeout: 60_000 }, async () => {
-    const host = await Host.boot({ memory: 128, dom0Memory: 8, files: new MemoryFiles({ [KERNEL]: readFileSync(guestFile('grub64')!) }) })
+    const host = await Host.boot({
+      memory: 128,
+      dom0Memory: 8,
+      files: new MemoryFiles({ [KERNEL]: readFileSync(guestFile('grub64')!) }),
+    })
     hosts.push(host)
     await withoutLeaks(host, async () => {
       const domain = await host.createDomain(description, { source: 'examples/xen/grub' })

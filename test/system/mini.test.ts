@@ -1,6 +1,13 @@
 /** The embedded kernel on a host of ours: boot, commands, timer, balloon, peers, shutdown requests, crashes. */
 import { afterEach, describe, expect, test } from 'vitest'
-import { Host, type Domain, type DomainOptions, type GuestProgram, type HostOptions, type KernelSource } from '../../src/index.ts'
+import {
+  Host,
+  type Domain,
+  type DomainOptions,
+  type GuestProgram,
+  type HostOptions,
+  type KernelSource,
+} from '../../src/index.ts'
 import { playConsole, withoutLeaks } from '../../src/testing/index.ts'
 import type { DomId } from '../../src/util/index.ts'
 
@@ -29,16 +36,27 @@ describe('the embedded kernel', () => {
     const domain = await mini(host, { memory: 32, commandLine: 'hello=world', name: 'mini1' })
     const text = domain.console.text().replaceAll('\r', '')
     for (const line of [
-      'on Xen 4.17', 'magic xen-3.0-x86_64, flags 0', '8192 pages, shared_info at machine address', 'xenstore: frame', 'port 1', 'port 2',
-      'command line: hello=world', 'memory: 32768 KiB of 32768 KiB', '0 frames disagree', 'domain 1, name: mini1',
-    ]) expect(text).toContain(line)
+      'on Xen 4.17',
+      'magic xen-3.0-x86_64, flags 0',
+      '8192 pages, shared_info at machine address',
+      'xenstore: frame',
+      'port 1',
+      'port 2',
+      'command line: hello=world',
+      'memory: 32768 KiB of 32768 KiB',
+      '0 frames disagree',
+      'domain 1, name: mini1',
+    ])
+      expect(text).toContain(line)
   })
 
   test('takes timer interrupts: virtual time passes as it should', async () => {
     const host = await boot()
     const domain = await mini(host)
     await ask(domain, 'ticks 3', /tick 3 at (\d+) ms/)
-    const [first, , third] = [...domain.console.text().matchAll(/tick \d at (\d+) ms/g)].slice(-3).map((match) => Number(match[1]))
+    const [first, , third] = [...domain.console.text().matchAll(/tick \d at (\d+) ms/g)]
+      .slice(-3)
+      .map((match) => Number(match[1]))
     expect(third! - first!).toBe(200)
   })
 
@@ -77,7 +95,11 @@ describe('the embedded kernel', () => {
     const domain = await mini(host)
     const other = await host.createDomain({ name: 'peer', memory: 4, kernel: peer })
     await host.until('the offer', () => host.store.exists('/local/domain/2/data/offer'))
-    await ask(domain, `peer 2 ${host.store.read('/local/domain/2/data/offer')}`, 'domain 2 wrote: greetings from TypeScript')
+    await ask(
+      domain,
+      `peer 2 ${host.store.read('/local/domain/2/data/offer')}`,
+      'domain 2 wrote: greetings from TypeScript',
+    )
     await other.console.waitFor('it has answered')
   })
 

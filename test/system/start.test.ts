@@ -12,9 +12,14 @@ const TSX = join(dirname(createRequire(import.meta.url).resolve('tsx/package.jso
 /** Runs examples/start.ts and collects what it prints. */
 function start(words: readonly string[], input = ''): Promise<{ status: number; out: string; err: string }> {
   return new Promise((resolve) => {
-    const child = execFile(process.execPath, [TSX, 'examples/start.ts', ...words], { cwd: ROOT, timeout: 90_000 }, (error, out, err) => {
-      resolve({ status: error === null ? 0 : Number(error.code ?? -1), out, err })
-    })
+    const child = execFile(
+      process.execPath,
+      [TSX, 'examples/start.ts', ...words],
+      { cwd: ROOT, timeout: 90_000 },
+      (error, out, err) => {
+        resolve({ status: error === null ? 0 : Number(error.code ?? -1), out, err })
+      },
+    )
     child.stdin?.end(input)
   })
 }
@@ -23,7 +28,9 @@ describe('npm start', () => {
   test('runs the main job from the host boot to the power-off', { timeout: 100_000 }, async () => {
     const { status, out, err } = await start([])
     const lines = out.replaceAll('\r', '').split('\n')
-    const tables = lines.filter((line) => /^(Domain-0|fc4) /.test(line)).map((line) => line.split(/\s+/).slice(0, 5).join(' '))
+    const tables = lines
+      .filter((line) => /^(Domain-0|fc4) /.test(line))
+      .map((line) => line.split(/\s+/).slice(0, 5).join(' '))
     expect(tables).toEqual([
       'Domain-0 0 768 1 -b----', 'Domain-0 0 512 1 -b----', 'fc4 1 64 1 -b----', 'Domain-0 0 512 1 -b----',
     ])
@@ -48,11 +55,18 @@ describe('npm start', () => {
     expect(status).toBe(0)
   })
 
-  test.each([['a file that is not there', ['nosuch']], ['a wrong argument', ['--unti', 'x']]])('with %s says so and fails', async (_name, words) => {
-    const { status, err } = await start(words)
-    expect(err).toMatch(/^error: /m)
-    expect(status).toBe(1)
-  }, 60_000)
+  test.each([
+    ['a file that is not there', ['nosuch']],
+    ['a wrong argument', ['--unti', 'x']],
+  ])(
+    'with %s says so and fails',
+    async (_name, words) => {
+      const { status, err } = await start(words)
+      expect(err).toMatch(/^error: /m)
+      expect(status).toBe(1)
+    },
+    60_000,
+  )
 
   const missing = whyMissing('grub64')
   test.skipIf(missing !== undefined)(`boots Debian's GRUB${missing ?? ''}`, { timeout: 100_000 }, async () => {

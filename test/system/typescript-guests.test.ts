@@ -30,7 +30,9 @@ describe('a host', () => {
   })
 
   test('follows a grub.conf', async () => {
-    const host = await Host.bootFromGrub('title X\nkernel /boot/xen.gz dom0_mem=24M sched=fast\nmodule /vmlinuz ro', { memory: 64 })
+    const host = await Host.bootFromGrub('title X\nkernel /boot/xen.gz dom0_mem=24M sched=fast\nmodule /vmlinuz ro', {
+      memory: 64,
+    })
     hosts.push(host)
     expect(host.listDomains()).toMatchObject([{ memory: 24 }])
     expect(host.dom0.kernel.boot.commandLine).toBe('ro')
@@ -94,7 +96,12 @@ describe('a guest written in TypeScript', () => {
     }
     const first = await host.createDomain({ name: 'offer', memory: 4, kernel: offer })
     await host.until('the offer', () => host.store.exists('/local/domain/1/data/offer'))
-    const second = await host.createDomain({ name: 'take', memory: 4, kernel: take, commandLine: host.store.read('/local/domain/1/data/offer') })
+    const second = await host.createDomain({
+      name: 'take',
+      memory: 4,
+      kernel: take,
+      commandLine: host.store.read('/local/domain/1/data/offer'),
+    })
     await second.console.waitFor('read: greetings')
     await first.console.waitFor('answered: thanks')
   })
@@ -150,7 +157,14 @@ describe('a guest written in TypeScript', () => {
     const host = await boot()
     const errors: unknown[] = []
     host.events.on('guest-error', ({ error }) => errors.push(error))
-    const domain = await host.createDomain({ name: 'bad', memory: 4, kernel: () => { throw new Error('oops') }, actions: { crash: 'preserve' } })
+    const domain = await host.createDomain({
+      name: 'bad',
+      memory: 4,
+      kernel: () => {
+        throw new Error('oops')
+      },
+      actions: { crash: 'preserve' },
+    })
     expect(await domain.waitForShutdown()).toBe('crash')
     await host.settled()
     expect(domain.summary().state).toBe('---sc-')

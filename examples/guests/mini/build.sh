@@ -24,7 +24,10 @@ HEAD
 
 /** A fresh copy of the embedded kernel's ELF image. */
 export function embeddedKernel(): Uint8Array {
-  return Uint8Array.from(atob(IMAGE.join('')), (character) => character.charCodeAt(0))
+  const text = atob(IMAGE.join(''))
+  const image = new Uint8Array(text.length)
+  for (let i = 0; i < image.length; i += 1) image[i] = text.charCodeAt(i)
+  return image
 }
 TAIL
 }

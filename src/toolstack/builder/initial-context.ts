@@ -24,7 +24,7 @@ function emptyFpu(): Uint8Array {
   return fpu
 }
 
-/** The context of vCPU 0: kernel mode, on the boot stack, start_info in RSI. `table` is the frame of the top-level table. */
+/** The context of vCPU 0: kernel mode, on the boot stack, start_info in RSI. `table`: frame of the top-level table. */
 export function initialContext(layout: DomainLayout, entry: number, table: number): VcpuContext {
   const address = (value: number): bigint => BigInt.asUintN(64, BigInt(value))
   const stack = address(layout.bootStack.address + PAGE_SIZE)
@@ -40,6 +40,12 @@ export function initialContext(layout: DomainLayout, entry: number, table: numbe
     traps: [], ldtBase: 0n, ldtEntries: 0, gdtFrames: [], gdtEntries: 0,
     kernelSs: KERNEL_SS, kernelSp: stack, kernelTable: table, userTable: 0, cr0: 0n, cr4: 0n,
     debug: [0n, 0n, 0n, 0n, 0n, 0n, DR6, DR7],
-    eventCallback: 0n, failsafeCallback: 0n, syscallCallback: 0n, vmAssist: 0n, fsBase: 0n, gsBaseKernel: 0n, gsBaseUser: 0n,
+    eventCallback: 0n,
+    failsafeCallback: 0n,
+    syscallCallback: 0n,
+    vmAssist: 0n,
+    fsBase: 0n,
+    gsBaseKernel: 0n,
+    gsBaseUser: 0n,
   }
 }

@@ -75,10 +75,11 @@ class Allocator {
   }
 
   private check(name: string, pages: number): void {
-    const free = this.totalPages - this.pfn
-    if (pages <= free) return
-    throw new XenError('OUT_OF_MEMORY', `the domain's memory is too small: ${name} needs ${pages} pages, ${Math.max(free, 0)} of ${this.totalPages} are left`, {
-      details: { segment: name, neededPages: pages, freePages: Math.max(free, 0), totalPages: this.totalPages },
+    const free = Math.max(0, this.totalPages - this.pfn)
+    if (pages <= this.totalPages - this.pfn) return
+    const what = `${name} needs ${pages} pages, ${free} of ${this.totalPages} are left`
+    throw new XenError('OUT_OF_MEMORY', `the domain's memory is too small: ${what}`, {
+      details: { segment: name, neededPages: pages, freePages: free, totalPages: this.totalPages },
     })
   }
 
@@ -111,7 +112,12 @@ function planInitialMapping(allocator: Allocator, base: number): Mapping {
 }
 
 /** Plans the frame list at an address of its own; its tables follow the list. */
-function planOwnP2m(allocator: Allocator, address: number, size: number, initial: Mapping): { p2m: Segment; mapping: Mapping } {
+function planOwnP2m(
+  allocator: Allocator,
+  address: number,
+  size: number,
+  initial: Mapping,
+): { p2m: Segment; mapping: Mapping } {
   const listPages = pagesFor(size)
   const from = unsigned48(address)
   const area = { from, to: from + listPages * PAGE_SIZE - 1, pfn: allocator.pfn }
@@ -126,7 +132,8 @@ export function planLayout({ image, totalPages, ramdiskSize }: LayoutInput): Dom
   const p2mSize = totalPages * 8
   allocator.skipTo('kernel', Math.floor(image.start / PAGE_SIZE) * PAGE_SIZE)
   const kernel = allocator.segment('kernel', image.end - allocator.end)
-  const mapped = ramdiskSize !== undefined && !image.moduleByFrame ? allocator.segment('ramdisk', ramdiskSize) : undefined
+  const mapped =
+    ramdiskSize !== undefined && !image.moduleByFrame ? allocator.segment('ramdisk', ramdiskSize) : undefined
   const inner = image.initialP2m === undefined ? allocator.segment('phys2mach', p2mSize) : undefined
   const startInfo = allocator.segment('start info', PAGE_SIZE)
   const store = allocator.segment('xenstore', PAGE_SIZE)
@@ -137,7 +144,8 @@ export function planLayout({ image, totalPages, ramdiskSize }: LayoutInput): Dom
   const allocEnd = allocator.end
   const virtualEnd = image.virtualBase + (initial.to - initial.from) + 1
   allocator.skipTo('initial mapping', virtualEnd)
-  const unmapped = ramdiskSize !== undefined && image.moduleByFrame ? allocator.segment('ramdisk', ramdiskSize) : undefined
+  const unmapped =
+    ramdiskSize !== undefined && image.moduleByFrame ? allocator.segment('ramdisk', ramdiskSize) : undefined
   const own = image.initialP2m === undefined ? undefined : planOwnP2m(allocator, image.initialP2m, p2mSize, initial)
   return {
     totalPages, kernel, startInfo, store, console, pageTables, bootStack, allocEnd, virtualEnd,

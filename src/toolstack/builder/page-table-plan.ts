@@ -52,7 +52,11 @@ function uncovered(from: number, to: number, level: number, earlier: readonly Ma
 }
 
 /** Plans the mapping of `from` to `to` (inclusive) onto pages from `pfn`, with its tables placed from `tablesAt`. */
-export function planMapping(area: { from: number; to: number; pfn: number }, tablesAt: number, earlier: readonly Mapping[]): Mapping {
+export function planMapping(
+  area: { from: number; to: number; pfn: number },
+  tablesAt: number,
+  earlier: readonly Mapping[],
+): Mapping {
   const levels: TableRun[] = []
   let tables = 0
   for (let level = 3; level >= 0; level -= 1) {

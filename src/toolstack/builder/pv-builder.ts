@@ -12,7 +12,7 @@ import { planLayout, type DomainLayout } from './layout.ts'
 import { writePageTables } from './page-tables.ts'
 import { writeStartInfo } from './start-info.ts'
 
-/** Grant references that console and XenStore have in every domain. Reference: public/grant_table.h, GNTTAB_RESERVED_*. */
+/** Grants of console and XenStore in every domain. Reference: public/grant_table.h, GNTTAB_RESERVED_*. */
 export const RESERVED_GRANT = { console: 0, store: 1 } as const
 
 /** What to build. */
@@ -79,7 +79,8 @@ class DomainWriter {
 function writeFrameList(writer: DomainWriter, layout: DomainLayout): void {
   for (let first = 0; first < layout.totalPages; first += PAGE_SIZE / 8) {
     const view = writer.view(layout.p2m.pfn + first / (PAGE_SIZE / 8))
-    for (let i = 0; i < PAGE_SIZE / 8 && first + i < layout.totalPages; i += 1) view.setUint32(i * 8, writer.frameOf(first + i), true)
+    for (let i = 0; i < PAGE_SIZE / 8 && first + i < layout.totalPages; i += 1)
+      view.setUint32(i * 8, writer.frameOf(first + i), true)
   }
 }
 

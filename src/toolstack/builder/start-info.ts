@@ -21,9 +21,13 @@ const latin1 = (text: string): Uint8Array => new TextEncoder().encode(text)
 export function encodeCommandLine(commandLine: string): Uint8Array {
   const bytes = latin1(commandLine)
   if (bytes.length >= MAX_GUEST_CMDLINE) {
-    throw new XenError('INVALID_CONFIG', `the command line has ${bytes.length} bytes, at most ${MAX_GUEST_CMDLINE - 1} fit`, {
-      details: { key: 'commandLine', length: bytes.length, limit: MAX_GUEST_CMDLINE - 1 },
-    })
+    throw new XenError(
+      'INVALID_CONFIG',
+      `the command line has ${bytes.length} bytes, at most ${MAX_GUEST_CMDLINE - 1} fit`,
+      {
+        details: { key: 'commandLine', length: bytes.length, limit: MAX_GUEST_CMDLINE - 1 },
+      },
+    )
   }
   return bytes
 }

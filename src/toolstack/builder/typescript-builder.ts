@@ -28,7 +28,8 @@ export function buildTypeScriptDomain(
   build: TypeScriptBuild,
 ): { readonly storeFrame: Mfn; readonly consoleFrame: Mfn; readonly boot: BootInfo } {
   const { domid, pages } = build
-  if (pages < 4) throw new XenError('OUT_OF_MEMORY', 'a guest needs at least 4 pages', { details: { totalPages: pages } })
+  if (pages < 4)
+    throw new XenError('OUT_OF_MEMORY', 'a guest needs at least 4 pages', { details: { totalPages: pages } })
   const frames = control.populatePhysmap(domid, pages, 0)
   const [startInfo, storeFrame, consoleFrame] = [frames[PAGE.startInfo]!, frames[PAGE.store]!, frames[PAGE.console]!]
   const { sharedInfoFrame } = control.domainInfo(domid)

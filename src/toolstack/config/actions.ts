@@ -23,7 +23,13 @@ export interface Actions {
 export type Era = 'xl' | 'xm'
 
 /** What xl does unless told otherwise. */
-const XL: Actions = { poweroff: 'destroy', reboot: 'restart', crash: 'destroy', watchdog: 'destroy', softReset: 'soft-reset' }
+const XL: Actions = {
+  poweroff: 'destroy',
+  reboot: 'restart',
+  crash: 'destroy',
+  watchdog: 'destroy',
+  softReset: 'soft-reset',
+}
 
 /** Defaults of an era: xm restarted a crashed domain, xl destroys it. */
 export const defaultActions = (era: Era): Actions => (era === 'xm' ? { ...XL, crash: 'restart' } : XL)
@@ -32,7 +38,9 @@ export const defaultActions = (era: Era): Actions => (era === 'xm' ? { ...XL, cr
 export const RESTART_WORDS = ['onreboot', 'always', 'never'] as const
 
 /** The three actions that one word of the `restart` option stood for. */
-export function actionsFromRestart(word: (typeof RESTART_WORDS)[number]): Pick<Actions, 'poweroff' | 'reboot' | 'crash'> {
+export function actionsFromRestart(
+  word: (typeof RESTART_WORDS)[number],
+): Pick<Actions, 'poweroff' | 'reboot' | 'crash'> {
   if (word === 'always') return { poweroff: 'restart', reboot: 'restart', crash: 'restart' }
   if (word === 'never') return { poweroff: 'destroy', reboot: 'destroy', crash: 'destroy' }
   return { poweroff: 'destroy', reboot: 'restart', crash: 'destroy' }

@@ -42,7 +42,12 @@ export interface DescriptionOptions extends ParseOptions {
 /** One warning, worded. */
 export function ineffectiveOption(option: string, reason: Ineffective, position?: Position): ConfigWarning {
   const place = position === undefined ? '' : `${formatPosition(position)}: `
-  return { option, reason, ...(position === undefined ? {} : { position }), message: `${place}${option} has no effect: ${reason}` }
+  return {
+    option,
+    reason,
+    ...(position === undefined ? {} : { position }),
+    message: `${place}${option} has no effect: ${reason}`,
+  }
 }
 
 /** The value at a path of keys and indexes, or the nearest one above it. */
@@ -94,7 +99,15 @@ function networkArgument(values: FileValues): string {
   if (values.ip === undefined && method === 'off') return ''
   // The kernel wants a server there even when nothing is mounted from it.
   const server = values.nfs_server ?? '1.2.3.4'
-  const fields = [values.ip, server, values.gateway, values.netmask, values.hostname, values.interface ?? 'eth0', method]
+  const fields = [
+    values.ip,
+    server,
+    values.gateway,
+    values.netmask,
+    values.hostname,
+    values.interface ?? 'eth0',
+    method,
+  ]
   return `ip=${fields.map((field) => field ?? '').join(':')}`
 }
 
@@ -126,10 +139,14 @@ function crossCheck(values: FileValues, parsed: ParsedConfig): void {
     }
   }
   if (values.maxmem !== undefined && values.maxmem < (values.memory ?? 0)) {
-    throw configError(place('maxmem'), `maxmem ${values.maxmem} is less than memory ${values.memory}`, { key: 'maxmem' })
+    throw configError(place('maxmem'), `maxmem ${values.maxmem} is less than memory ${values.memory}`, {
+      key: 'maxmem',
+    })
   }
   if (values.maxvcpus !== undefined && values.maxvcpus < (values.vcpus ?? 1)) {
-    throw configError(place('maxvcpus'), `maxvcpus ${values.maxvcpus} is less than vcpus ${values.vcpus}`, { key: 'maxvcpus' })
+    throw configError(place('maxvcpus'), `maxvcpus ${values.maxvcpus} is less than vcpus ${values.vcpus}`, {
+      key: 'maxvcpus',
+    })
   }
   if (values.nfs_root !== undefined && values.nfs_server === undefined) {
     throw configError(place('nfs_root'), 'nfs_root needs nfs_server', { key: 'nfs_root' })
@@ -172,7 +189,9 @@ export function parseDescription(text: string, options: DescriptionOptions = {})
   if (!result.success) complain(result.error.issues[0]!, parsed)
   const values = result.data
   if (values.name === undefined) {
-    throw configError({ source: options.source ?? 'config', line: 1, column: 1 }, 'a domain needs a name', { key: 'name' })
+    throw configError({ source: options.source ?? 'config', line: 1, column: 1 }, 'a domain needs a name', {
+      key: 'name',
+    })
   }
   crossCheck(values, parsed)
   const era = options.era ?? ([...parsed.assignments.keys()].some((key) => XM_OPTIONS.has(key)) ? 'xm' : 'xl')

@@ -69,7 +69,9 @@ const whole = (least: number, most: number) =>
     .min(least, { error: `must be at least ${least}` })
     .max(most, { error: `must be at most ${most}` })
 
-const fileSource = /* @__PURE__ */ z.union([z.string().min(1), z.instanceof(Uint8Array)], { error: 'must be a path or bytes' })
+const fileSource = /* @__PURE__ */ z.union([z.string().min(1), z.instanceof(Uint8Array)], {
+  error: 'must be a path or bytes',
+})
 const action = /* @__PURE__ */ z.enum(ACTIONS, { error: `must be one of ${ACTIONS.join(', ')}` })
 
 const shape = {
@@ -94,7 +96,7 @@ const shape = {
 
 const OptionsSchema = /* @__PURE__ */ z.strictObject(shape)
 
-/** Turns zod's first complaint into an INVALID_CONFIG error that names the option, and the nearest one when it is unknown. */
+/** Turns zod's first complaint into an error that names the option, and the nearest one when it is unknown. */
 function complain(issue: z.core.$ZodIssue): never {
   if (issue.code === 'unrecognized_keys') {
     const key = issue.keys[0]!
@@ -129,7 +131,9 @@ export function resolveDomainOptions<Kernel>(options: DomainOptions<Kernel>, era
 }
 
 function tooSmall(name: string, value: number, than: string, least: number): XenError {
-  return new XenError('INVALID_CONFIG', `${name} ${value} is less than ${than} ${least}`, { details: { key: name, value, least } })
+  return new XenError('INVALID_CONFIG', `${name} ${value} is less than ${than} ${least}`, {
+    details: { key: name, value, least },
+  })
 }
 
 /** Two disks under one name would share one XenStore directory. */
@@ -137,7 +141,9 @@ function distinctDisks(disks: readonly DiskConfig[]): readonly DiskConfig[] {
   const seen = new Set<number>()
   for (const { vdev } of disks) {
     if (seen.has(vdev.number)) {
-      throw new XenError('INVALID_CONFIG', `two disks are called ${vdev.name}`, { details: { key: 'disks', vdev: vdev.name } })
+      throw new XenError('INVALID_CONFIG', `two disks are called ${vdev.name}`, {
+        details: { key: 'disks', vdev: vdev.name },
+      })
     }
     seen.add(vdev.number)
   }

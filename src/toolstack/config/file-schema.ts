@@ -69,7 +69,10 @@ const effective = {
 }
 
 /** Names of all options that a file may use. */
-export const OPTION_NAMES: readonly string[] = /* @__PURE__ */ [...Object.keys(effective), ...INEFFECTIVE_OPTIONS.keys()]
+export const OPTION_NAMES: readonly string[] = /* @__PURE__ */ [
+  ...Object.keys(effective),
+  ...INEFFECTIVE_OPTIONS.keys(),
+]
 
 /** A description file's values by option, unknown options refused. */
 export const FileSchema = /* @__PURE__ */ z.strictObject(effective).partial()

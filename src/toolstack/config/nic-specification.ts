@@ -110,6 +110,9 @@ export function parseNic(specification: string): NicConfig {
   }
   return {
     ...draft,
-    bridge: draft.bridge ?? 'xenbr0', script: draft.script ?? 'vif-bridge', backend: draft.backend ?? '0', trusted: draft.trusted ?? true,
+    bridge: draft.bridge ?? 'xenbr0',
+    script: draft.script ?? 'vif-bridge',
+    backend: draft.backend ?? '0',
+    trusted: draft.trusted ?? true,
   }
 }

@@ -12,7 +12,20 @@ import { Tokenizer, numberFromToken, type Token } from './tokenizer.ts'
 const MAX_NESTING = 16
 
 /** First words of Python statements; a file that starts a line with one is a program, not a description. */
-const PYTHON = new Set(['def', 'import', 'from', 'if', 'else', 'elif', 'for', 'while', 'print', 'return', 'class', 'try'])
+const PYTHON = new Set([
+  'def',
+  'import',
+  'from',
+  'if',
+  'else',
+  'elif',
+  'for',
+  'while',
+  'print',
+  'return',
+  'class',
+  'try',
+])
 
 /** Where {@link parseConfig} takes its input from. */
 export interface ParseOptions {
@@ -64,7 +77,12 @@ class Parser {
 
   private unexpected(wanted: string): Error {
     const { token } = this
-    const found = token.kind === 'end' ? 'the end of the text' : token.kind === 'newline' ? 'the end of the line' : `\`${token.text}\``
+    const found =
+      token.kind === 'end'
+        ? 'the end of the text'
+        : token.kind === 'newline'
+          ? 'the end of the line'
+          : `\`${token.text}\``
     return configError(token.position, `${wanted} expected, found ${found}`)
   }
 
@@ -79,7 +97,9 @@ class Parser {
     if (this.token.kind !== 'name') throw this.unexpected('a key')
     const key = this.take()
     if (PYTHON.has(key.text) && !this.isMark('=') && !this.isMark('+=')) {
-      throw configError(key.position, `\`${key.text}\` is Python code, which is not executed: write literals`, { key: key.text })
+      throw configError(key.position, `\`${key.text}\` is Python code, which is not executed: write literals`, {
+        key: key.text,
+      })
     }
     if (!this.isMark('=') && !this.isMark('+=')) throw this.unexpected(`\`=\` after ${key.text}`)
     const append = this.take().text === '+='
@@ -99,7 +119,9 @@ class Parser {
     if (before === undefined) return value
     if (before.kind === 'list' && value.kind === 'list') return { ...before, items: [...before.items, ...value.items] }
     if (before.kind === 'string' && value.kind === 'string') return { ...before, value: before.value + value.value }
-    throw configError(key.position, `${key.text} is a ${before.kind}, a ${value.kind} cannot be added to it`, { key: key.text })
+    throw configError(key.position, `${key.text} is a ${before.kind}, a ${value.kind} cannot be added to it`, {
+      key: key.text,
+    })
   }
 
   /** A value, formatted with `%` where the old form does so. */
@@ -129,7 +151,9 @@ class Parser {
     const name = this.take()
     const known = this.assignments.get(name.text) ?? this.context.fallback.get(name.text)
     if (known === undefined) {
-      throw configError(name.position, `${name.text} has no value yet; give it one above or as ${name.text}=VALUE`, { key: name.text })
+      throw configError(name.position, `${name.text} has no value yet; give it one above or as ${name.text}=VALUE`, {
+        key: name.text,
+      })
     }
     this.context.variables.add(name.text)
     return known.value
@@ -138,7 +162,8 @@ class Parser {
   private value(depth: number): ConfigValue {
     const { token } = this
     if (token.kind === 'string') return { kind: 'string', value: this.take().text, position: token.position }
-    if (token.kind === 'number') return { kind: 'number', value: numberFromToken(this.take()), position: token.position }
+    if (token.kind === 'number')
+      return { kind: 'number', value: numberFromToken(this.take()), position: token.position }
     if (this.isMark('[')) return this.list(depth)
     throw this.unexpected('a string, a number or a list')
   }

@@ -27,7 +27,8 @@ function diskFromLetters(letters: string): number {
 }
 
 function xenNumber(name: string, disk: number, partition: number): number {
-  if (disk > MAX_DISK || partition > MAX_PARTITION) throw wrong(name, `is beyond disk ${MAX_DISK}, partition ${MAX_PARTITION}`)
+  if (disk > MAX_DISK || partition > MAX_PARTITION)
+    throw wrong(name, `is beyond disk ${MAX_DISK}, partition ${MAX_PARTITION}`)
   if (disk < 16 && partition < 16) return (202 << 8) | (disk << 4) | partition
   return (1 << 28) | (disk << 8) | partition
 }
@@ -40,13 +41,15 @@ export function parseVirtualDevice(name: string): VirtualDevice {
     return { name, number: xenNumber(name, Number(numbered[1]), Number(numbered[2] ?? 0)) }
   }
   const [, family, letters, digits] = /^(xvd|hd|sd)([a-z]{1,5})([0-9]{0,4})$/.exec(name) ?? []
-  if (family === undefined || letters === undefined) throw wrong(name, 'is not a device name such as xvda, hda1 or sda1')
+  if (family === undefined || letters === undefined)
+    throw wrong(name, 'is not a device name such as xvda, hda1 or sda1')
   const disk = diskFromLetters(letters)
   const partition = digits === undefined || digits === '' ? 0 : Number(digits)
   if (digits?.startsWith('0')) throw wrong(name, 'has a partition number that starts with 0')
   if (family === 'xvd') return { name, number: xenNumber(name, disk, partition) }
   const [disks, partitions] = family === 'hd' ? [4, 64] : [16, 16]
-  if (disk >= disks || partition >= partitions) throw wrong(name, `is beyond ${family}'s ${disks} disks of ${partitions - 1} partitions`)
+  if (disk >= disks || partition >= partitions)
+    throw wrong(name, `is beyond ${family}'s ${disks} disks of ${partitions - 1} partitions`)
   if (family === 'sd') return { name, number: (8 << 8) | (disk << 4) | partition }
   return { name, number: ((disk < 2 ? 3 : 22) << 8) | ((disk & 1) << 6) | partition }
 }

@@ -60,7 +60,9 @@ class GrubParser {
   }
 
   private fault(line: number, message: string): XenError {
-    return new XenError('INVALID_CONFIG', `${this.source}:${line}:1: ${message}`, { details: { source: this.source, line, column: 1 } })
+    return new XenError('INVALID_CONFIG', `${this.source}:${line}:1: ${message}`, {
+      details: { source: this.source, line, column: 1 },
+    })
   }
 
   private whole(line: number, command: string, value: string): number {
@@ -96,11 +98,16 @@ class GrubParser {
     if (command === 'default') this.chosen = rest === 'saved' ? 0 : this.whole(number, command, rest)
     else if (command === 'timeout') this.timeout = this.whole(number, command, rest)
     else if (command === 'title') this.entries.push({ title: rest, line: number, kernel: undefined, modules: [] })
-    else if (command === 'kernel' || command === 'module' || command === 'modulenounzip') this.entryCommand(number, command, rest)
-    else if (command === 'initrd') throw this.fault(number, 'initrd is for kernels without a hypervisor; Xen takes `module`')
+    else if (command === 'kernel' || command === 'module' || command === 'modulenounzip')
+      this.entryCommand(number, command, rest)
+    else if (command === 'initrd')
+      throw this.fault(number, 'initrd is for kernels without a hypervisor; Xen takes `module`')
     else if (!WITHOUT_MEANING.has(command)) {
       const nearest = nearestWord(command, COMMANDS)
-      throw this.fault(number, `unknown command \`${command || text.trim()}\`${nearest === undefined ? '' : `; did you mean \`${nearest}\`?`}`)
+      throw this.fault(
+        number,
+        `unknown command \`${command || text.trim()}\`${nearest === undefined ? '' : `; did you mean \`${nearest}\`?`}`,
+      )
     }
   }
 

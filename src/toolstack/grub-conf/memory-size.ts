@@ -32,7 +32,8 @@ export interface Dom0Memory {
 function parseAmount(text: string): Amount | undefined {
   const negative = text.startsWith('-')
   const [first = '', second, more] = text.slice(negative ? 1 : 0).split('+')
-  const percent = (part: string): number | undefined => (/^[0-9]{1,2}%$|^100%$/.test(part) ? Number(part.slice(0, -1)) : undefined)
+  const percent = (part: string): number | undefined =>
+    /^[0-9]{1,2}%$|^100%$/.test(part) ? Number(part.slice(0, -1)) : undefined
   if (more !== undefined) return undefined
   const alone = percent(first)
   if (alone !== undefined) return second === undefined && !negative ? { bytes: 0, percent: alone } : undefined

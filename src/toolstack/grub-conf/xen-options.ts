@@ -68,7 +68,8 @@ const FOLLOWED: Readonly<Record<string, (draft: Draft, value: string) => boolean
     return found !== undefined
   },
   // Dom0 is always a PV guest here, which is what most of these words ask for.
-  dom0: (_draft, value) => value.split(',').every((word) => ['pv', 'verbose', 'no-verbose', 'msr-relaxed', 'no-msr-relaxed'].includes(word)),
+  dom0: (_draft, value) =>
+    value.split(',').every((word) => ['pv', 'verbose', 'no-verbose', 'msr-relaxed', 'no-msr-relaxed'].includes(word)),
 }
 
 function warning(option: string, reason: OptionReason, text: string): BootWarning {
@@ -76,7 +77,10 @@ function warning(option: string, reason: OptionReason, text: string): BootWarnin
 }
 
 /** Reads the options behind `kernel /boot/xen.gz`. */
-export function parseXenOptions(commandLine: string): { readonly options: XenOptions; readonly warnings: readonly BootWarning[] } {
+export function parseXenOptions(commandLine: string): {
+  readonly options: XenOptions
+  readonly warnings: readonly BootWarning[]
+} {
   const options: Draft = {}
   const warnings: BootWarning[] = []
   for (const word of commandLine.split(/\s+/).filter((item) => item !== '' && item !== '--')) {
@@ -91,7 +95,9 @@ export function parseXenOptions(commandLine: string): { readonly options: XenOpt
       warnings.push(warning(name, 'not implemented', 'has no effect: not implemented'))
     } else if (!WITHOUT_MEANING.has(name) && !WITHOUT_MEANING.has(plain)) {
       const nearest = nearestWord(name, [...Object.keys(FOLLOWED), ...NOT_IMPLEMENTED, ...WITHOUT_MEANING])
-      warnings.push(warning(name, 'unknown', `is unknown${nearest === undefined ? '' : `; did you mean \`${nearest}\`?`}`))
+      warnings.push(
+        warning(name, 'unknown', `is unknown${nearest === undefined ? '' : `; did you mean \`${nearest}\`?`}`),
+      )
     }
   }
   return { options, warnings }

@@ -38,7 +38,10 @@ export interface HostParts {
 }
 
 /** Dom0's MiB at boot, and at most. Settings go before the grub.conf. */
-function dom0Memory(options: ResolvedHostOptions, boot: BootDescription | undefined): { readonly atBoot: number; readonly most: number } {
+function dom0Memory(
+  options: ResolvedHostOptions,
+  boot: BootDescription | undefined,
+): { readonly atBoot: number; readonly most: number } {
   const total = options.memory * MEBIBYTE
   const otherwise = Math.min(DEFAULT_DOM0, Math.floor(options.memory / 2))
   const spec = boot?.xen.dom0Memory ?? {}
@@ -54,9 +57,13 @@ function dom0Memory(options: ResolvedHostOptions, boot: BootDescription | undefi
 
 /** Dom0 is a kernel of this library: what a grub.conf would load instead is named in a warning. */
 function moduleWarnings({ dom0, ramdisk, others }: BootDescription): readonly BootWarning[] {
-  return [dom0, ramdisk, ...others].filter((module) => module !== undefined).map(({ path }) => ({
-    option: 'module', reason: 'not implemented', message: `module ${path} is not loaded: dom0 is a kernel of this library`,
-  }))
+  return [dom0, ramdisk, ...others]
+    .filter((module) => module !== undefined)
+    .map(({ path }) => ({
+      option: 'module',
+      reason: 'not implemented',
+      message: `module ${path} is not loaded: dom0 is a kernel of this library`,
+    }))
 }
 
 /** Boots everything up to a serving dom0. */
@@ -69,11 +76,20 @@ export async function bootHost(given: HostOptions): Promise<HostParts> {
     : new VirtualClock({ instructionsPerSecond: options.instructionsPerSecond })
   const random = new SeededRandom(options.seed)
   const control = createHypervisor({
-    options, clock, random, scheduler: bootDescription?.xen.scheduler, commandLine: bootDescription?.hypervisor.commandLine ?? '',
+    options,
+    clock,
+    random,
+    scheduler: bootDescription?.xen.scheduler,
+    commandLine: bootDescription?.hypervisor.commandLine ?? '',
   })
   const failed: { current?: unknown } = {}
-  const loop = new RunLoop(control, clock, (error) => { failed.current = error })
-  const xenstore = new XenStore({ clock, domainExists: (domain) => control.listDomains().some(({ domid }) => domid === domain) })
+  const loop = new RunLoop(control, clock, (error) => {
+    failed.current = error
+  })
+  const xenstore = new XenStore({
+    clock,
+    domainExists: (domain) => control.listDomains().some(({ domid }) => domid === domain),
+  })
   const onDomainException = { current: (): void => undefined }
   const dom0 = await Dom0.boot({
     control, store: xenstore, loop,

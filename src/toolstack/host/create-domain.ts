@@ -6,7 +6,14 @@ import { XenError, type DomId, type Mfn } from '../../util/index.ts'
 import { buildPvDomain } from '../builder/pv-builder.ts'
 import { buildTypeScriptDomain } from '../builder/typescript-builder.ts'
 import type { DomainConfig } from '../config/domain-config.ts'
-import { connectShell, makeShell, PAGES_PER_MEBIBYTE, type CreateHost, type DomainShell, type ShellPlan } from './domain-shell.ts'
+import {
+  connectShell,
+  makeShell,
+  PAGES_PER_MEBIBYTE,
+  type CreateHost,
+  type DomainShell,
+  type ShellPlan,
+} from './domain-shell.ts'
 import type { CreateProgress } from './host-events.ts'
 import { loadKernel, loadRamdisk, type KernelSource, type LoadedKernel } from './kernel-source.ts'
 import type { OperationContext } from './operation.ts'
@@ -40,7 +47,8 @@ function build(plan: Plan, shell: DomainShell): { storeFrame: Mfn; consoleFrame:
 function checkMemory({ host, pages, config }: Plan): void {
   const { freeFrames } = host.control.hostInfo()
   if (pages <= freeFrames) return
-  throw new XenError('OUT_OF_MEMORY', `domain ${config.name} needs ${config.memory} MiB, the host has ${Math.floor(freeFrames / PAGES_PER_MEBIBYTE)} MiB free`, {
+  const free = Math.floor(freeFrames / PAGES_PER_MEBIBYTE)
+  throw new XenError('OUT_OF_MEMORY', `domain ${config.name} needs ${config.memory} MiB, the host has ${free} MiB free`, {
     details: { neededPages: pages, freePages: freeFrames },
   })
 }

@@ -15,7 +15,7 @@ export interface HypervisorSettings {
   readonly commandLine: string
 }
 
-/** Frames of the host that the hypervisor keeps for itself: one entry of eight bytes for each frame, and its mapping. */
+/** Bytes that the hypervisor keeps for itself: eight for each frame of the host, and the tables that map them. */
 const overheadBytes = (mebibytes: number): number => Math.ceil(mebibytes / 512) * 2 ** 20 + 2 ** 20
 
 /** Makes machine and hypervisor. */

@@ -65,7 +65,8 @@ class StoreService {
     server.process()
     this.timer?.cancel()
     const deadline = server.nextDeadline()
-    if (Number.isFinite(deadline)) this.timer = kernel.after(Math.max(0, deadline * 1e6 - kernel.now()), () => this.serve())
+    if (Number.isFinite(deadline))
+      this.timer = kernel.after(Math.max(0, deadline * 1e6 - kernel.now()), () => this.serve())
   }
 }
 

@@ -104,9 +104,13 @@ export class DomainConsole implements AsyncIterable<Uint8Array> {
   /** The error of waiting in vain, with the last that was shown. */
   private failure(code: 'CLOSED' | 'TIMED_OUT', what: string, pattern: string | RegExp): XenError {
     const tail = this.seen.slice(-500)
-    return new XenError(code, `the console of domain ${this.stream.domain} ${what} ${String(pattern)}; its last words: ${JSON.stringify(tail)}`, {
-      details: { domain: this.stream.domain, pattern: String(pattern), tail },
-    })
+    return new XenError(
+      code,
+      `the console of domain ${this.stream.domain} ${what} ${String(pattern)}; its last words: ${JSON.stringify(tail)}`,
+      {
+        details: { domain: this.stream.domain, pattern: String(pattern), tail },
+      },
+    )
   }
 
   private find(pattern: string | RegExp): RegExpExecArray | undefined {

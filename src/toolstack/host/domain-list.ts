@@ -20,7 +20,12 @@ export interface DomainSummary {
 /** State letters in the order in which xl shows them. */
 export function stateLetters(info: DomainInfo): string {
   const letters: readonly (readonly [string, boolean])[] = [
-    ['r', info.running], ['b', info.blocked], ['p', info.paused], ['s', info.shutdown || info.crashed], ['c', info.crashed], ['d', info.dying],
+    ['r', info.running],
+    ['b', info.blocked],
+    ['p', info.paused],
+    ['s', info.shutdown || info.crashed],
+    ['c', info.crashed],
+    ['d', info.dying],
   ]
   return letters.map(([letter, is]) => (is ? letter : '-')).join('')
 }
@@ -33,7 +38,10 @@ export const summarize = (name: string, info: DomainInfo): DomainSummary => ({
 
 /** The table that `xl list` prints, with a line end behind each line. */
 export function formatDomainList(domains: readonly DomainSummary[]): string {
-  const lines = domains.map(({ name, id, memory, vcpus, state, time }) =>
-    `${name.padEnd(40)} ${String(id).padStart(5)} ${String(memory).padStart(5)} ${String(vcpus).padStart(5)}     ${state}  ${time.toFixed(1).padStart(8)}`)
+  const right = (value: number | string, width: number): string => String(value).padStart(width)
+  const lines = domains.map(({ name, id, memory, vcpus, state, time }) => {
+    const numbers = `${right(id, 5)} ${right(memory, 5)} ${right(vcpus, 5)}`
+    return `${name.padEnd(40)} ${numbers}     ${state}  ${right(time.toFixed(1), 8)}`
+  })
   return ['Name                                        ID   Mem VCPUs\tState\tTime(s)', ...lines, ''].join('\n')
 }

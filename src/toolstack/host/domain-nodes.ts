@@ -55,14 +55,31 @@ const cpuRows = (facts: DomainFacts): NodeRow[] => Array.from({ length: facts.ma
 
 /** Nodes below /local/domain/ID before the domain is built. */
 const domainRows = (facts: DomainFacts): NodeRow[] => [
-  ['', ''], ['vm', vmPath(facts.uuid)], ['name', facts.name],
-  ['cpu', ''], ...cpuRows(facts),
-  ['memory', ''], ['memory/static-max', String(facts.maxMemory)], ['memory/target', String(facts.memory)], ['memory/videoram', '0'],
-  ['device', ''], ['device/suspend', ''], ['device/suspend/event-channel', '', 'guest'],
-  ['control', ''], ['control/shutdown', '', 'guest'], ['control/feature-poweroff', '', 'guest'], ['control/feature-reboot', '', 'guest'],
-  ['control/feature-suspend', '', 'guest'], ['control/sysrq', '', 'guest'],
-  ['control/platform-feature-multiprocessor-suspend', '1'], ['control/platform-feature-xs_reset_watches', '1'],
-  ['data', '', 'guest'], ['drivers', '', 'guest'], ['feature', '', 'guest'], ['attr', '', 'guest'], ['error', '', 'guest'],
+  ['', ''],
+  ['vm', vmPath(facts.uuid)],
+  ['name', facts.name],
+  ['cpu', ''],
+  ...cpuRows(facts),
+  ['memory', ''],
+  ['memory/static-max', String(facts.maxMemory)],
+  ['memory/target', String(facts.memory)],
+  ['memory/videoram', '0'],
+  ['device', ''],
+  ['device/suspend', ''],
+  ['device/suspend/event-channel', '', 'guest'],
+  ['control', ''],
+  ['control/shutdown', '', 'guest'],
+  ['control/feature-poweroff', '', 'guest'],
+  ['control/feature-reboot', '', 'guest'],
+  ['control/feature-suspend', '', 'guest'],
+  ['control/sysrq', '', 'guest'],
+  ['control/platform-feature-multiprocessor-suspend', '1'],
+  ['control/platform-feature-xs_reset_watches', '1'],
+  ['data', '', 'guest'],
+  ['drivers', '', 'guest'],
+  ['feature', '', 'guest'],
+  ['attr', '', 'guest'],
+  ['error', '', 'guest'],
   ['domid', String(facts.id)],
 ]
 
@@ -76,15 +93,29 @@ const vmRows = (facts: DomainFacts): NodeRow[] => [
 
 /** Nodes that describe the console device, alike at the back-end and in libxl's own directory. */
 const consoleDeviceRows = (id: number): NodeRow[] => [
-  ['frontend', `${domainPath(id)}/console`], ['frontend-id', String(id)], ['online', '1'], ['state', '1'], ['protocol', 'vt100'],
+  ['frontend', `${domainPath(id)}/console`],
+  ['frontend-id', String(id)],
+  ['online', '1'],
+  ['state', '1'],
+  ['protocol', 'vt100'],
 ]
 
 /** Nodes of one host that exist before any guest. */
 export function writeHostNodes(store: LocalStore): void {
   for (const [path, value] of [
-    ['/local', ''], ['/local/domain', ''], ['/local/domain/0', ''], ['/local/domain/0/domid', '0'], ['/local/domain/0/name', 'Domain-0'],
-    ['/local/domain/0/backend', ''], ['/local/pool', ''], ['/local/pool/0', ''], ['/local/pool/0/name', 'Pool-0'], ['/vm', ''], ['/libxl', ''],
-  ] as const) store.write(path, value)
+    ['/local', ''],
+    ['/local/domain', ''],
+    ['/local/domain/0', ''],
+    ['/local/domain/0/domid', '0'],
+    ['/local/domain/0/name', 'Domain-0'],
+    ['/local/domain/0/backend', ''],
+    ['/local/pool', ''],
+    ['/local/pool/0', ''],
+    ['/local/pool/0/name', 'Pool-0'],
+    ['/vm', ''],
+    ['/libxl', ''],
+  ] as const)
+    store.write(path, value)
 }
 
 /** Writes what is known before the domain is built. */
@@ -93,19 +124,30 @@ export function writeDomainNodes(store: LocalOperations, facts: DomainFacts): vo
   writeRows(store, domainPath(id), id, domainRows(facts))
   writeRows(store, vmPath(facts.uuid), id, vmRows(facts))
   store.write(libxlPath(id), '')
-  for (const [path, value] of [['device', ''], ['type', 'pv'], ['dm-version', 'qemu_xen']] as const) store.write(`${libxlPath(id)}/${path}`, value)
+  for (const [path, value] of [
+    ['device', ''],
+    ['type', 'pv'],
+    ['dm-version', 'qemu_xen'],
+  ] as const)
+    store.write(`${libxlPath(id)}/${path}`, value)
 }
 
 /** Writes where console and XenStore are: from now on the console's back-end may connect. */
 export function writeRingNodes(store: LocalOperations, id: number, rings: RingFacts): void {
   const base = domainPath(id)
-  writeRows(store, base, id, [['store', ''], ['store/port', String(rings.storePort)], ['store/ring-ref', String(rings.storeFrame)]])
+  writeRows(store, base, id, [
+    ['store', ''],
+    ['store/port', String(rings.storePort)],
+    ['store/ring-ref', String(rings.storeFrame)],
+  ])
   const backend = `${consoleBackendPath(id)}/0`
-  for (const parent of ['/local/domain/0/backend/console', consoleBackendPath(id)]) if (!store.exists(parent)) store.write(parent, '')
+  for (const parent of ['/local/domain/0/backend/console', consoleBackendPath(id)])
+    if (!store.exists(parent)) store.write(parent, '')
   writeRows(store, backend, id, [['', ''], ...consoleDeviceRows(id)])
   for (const parent of ['console', 'console/0']) store.write(`${libxlPath(id)}/device/${parent}`, '')
   const [frontend, ...rest] = consoleDeviceRows(id)
-  for (const [path, value] of [frontend!, ['backend', backend] as const, ...rest]) store.write(`${libxlPath(id)}/device/console/0/${path}`, value)
+  for (const [path, value] of [frontend!, ['backend', backend] as const, ...rest])
+    store.write(`${libxlPath(id)}/device/console/0/${path}`, value)
   writeRows(store, base, id, [
     ['console', ''], ['console/backend', backend], ['console/backend-id', '0'], ['console/limit', '1048576'],
     ['console/type', 'xenconsoled'], ['console/output', 'pty'], ['console/tty', ''],

@@ -136,7 +136,10 @@ export class Domain {
    * Moves the domain to the host at the other end of `transport`, which waits for it by `receiveMigration`. At every
    * instant at most one of the two may run it; a migration that fails before the handover lets it go on here.
    */
-  migrate(transport: MigrationTransport, options: MigrateOptions & OperationOptions = {}): Operation<MigrationSummary, MigrateProgress> {
+  migrate(
+    transport: MigrationTransport,
+    options: MigrateOptions & OperationOptions = {},
+  ): Operation<MigrationSummary, MigrateProgress> {
     return this.host.movement.migrate(this, transport, options)
   }
 
@@ -147,7 +150,8 @@ export class Domain {
 
   /** Resolves when the guest has ended, with the reason; at once when it has. */
   async waitForShutdown(options: UntilOptions = {}): Promise<ShutdownReasonName | 'destroyed'> {
-    if (this.ended === undefined) await this.host.loop.until(`the end of domain ${this.id}`, () => this.ended !== undefined, options)
+    if (this.ended === undefined)
+      await this.host.loop.until(`the end of domain ${this.id}`, () => this.ended !== undefined, options)
     return this.ended!
   }
 
@@ -197,6 +201,8 @@ export class Domain {
   }
 
   private gone(): XenError {
-    return new XenError('DOMAIN_NOT_FOUND', `domain ${this.id} (${this.name}) is gone`, { details: { id: this.id, name: this.name } })
+    return new XenError('DOMAIN_NOT_FOUND', `domain ${this.id} (${this.name}) is gone`, {
+      details: { id: this.id, name: this.name },
+    })
   }
 }

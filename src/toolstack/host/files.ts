@@ -1,4 +1,4 @@
-/** The seam to files named in configurations: kernels and ramdisks. The core has none; `paravirt/node` reads real ones. */
+/** The seam to the files that configurations name. The core has none; `paravirt/node` reads real ones. */
 import { XenError } from '../../util/index.ts'
 
 /** Reads files by name. */
@@ -18,9 +18,13 @@ export class MemoryFiles implements FileReader {
   async read(path: string): Promise<Uint8Array> {
     const bytes = this.contents.get(path)
     if (bytes === undefined) {
-      throw new XenError('IO', `there is no file ${path} on this host; give \`files\` to Host.boot, or the bytes themselves`, {
-        details: { path },
-      })
+      throw new XenError(
+        'IO',
+        `there is no file ${path} on this host; give \`files\` to Host.boot, or the bytes themselves`,
+        {
+          details: { path },
+        },
+      )
     }
     return bytes
   }

@@ -13,7 +13,12 @@ export type HostEvent =
   | { readonly type: 'domain-paused'; readonly id: number }
   | { readonly type: 'domain-unpaused'; readonly id: number }
   /** The guest has ended itself, or crashed. `action` follows, unless the toolstack itself asked for a suspend. */
-  | { readonly type: 'domain-shutdown'; readonly id: number; readonly reason: ShutdownReasonName; readonly action: Action | undefined }
+  | {
+      readonly type: 'domain-shutdown'
+      readonly id: number
+      readonly reason: ShutdownReasonName
+      readonly action: Action | undefined
+    }
   | { readonly type: 'domain-destroyed'; readonly id: number; readonly name: string }
   /** The same configuration runs again under another number. */
   | { readonly type: 'domain-restarted'; readonly id: number; readonly newId: number; readonly name: string }

@@ -15,7 +15,7 @@ export interface HostOptions {
   readonly memory?: number | string | undefined
   /** Dom0's memory, written alike. Default 64, or what the grub.conf says. */
   readonly dom0Memory?: number | string | undefined
-  /** Text of a grub.conf whose default entry boots Xen; its `dom0_mem=` and other options count where none is given here. */
+  /** Text of a grub.conf whose default entry boots Xen; its options count where none is given here. */
   readonly grubConf?: string | undefined
   /**
    * `virtual` (default): time follows executed instructions and jumps over idle time; a run can be repeated exactly.
@@ -60,10 +60,14 @@ const shape = {
   instructionsPerSecond: whole('instructionsPerSecond', 1000, 1e12).default(1e9),
   cpus: whole('cpus', 1, 64).default(1),
   bootTime: z.date().optional(),
-  files: z.custom<FileReader>((value) => typeof (value as FileReader | undefined)?.read === 'function', {
-    error: 'files must have a method read',
-  }).optional(),
-  decompress: z.custom<Decompressor>((value) => typeof value === 'function', { error: 'decompress must be a function' }).optional(),
+  files: z
+    .custom<FileReader>((value) => typeof (value as FileReader | undefined)?.read === 'function', {
+      error: 'files must have a method read',
+    })
+    .optional(),
+  decompress: z
+    .custom<Decompressor>((value) => typeof value === 'function', { error: 'decompress must be a function' })
+    .optional(),
 }
 
 const Schema = /* @__PURE__ */ z.strictObject(shape)
@@ -82,9 +86,13 @@ export function resolveHostOptions(options: HostOptions): ResolvedHostOptions {
   if (issue.code === 'unrecognized_keys') {
     const key = issue.keys[0]!
     const nearest = nearestWord(key, Object.keys(shape))
-    throw new XenError('INVALID_CONFIG', `unknown host option ${key}${nearest === undefined ? '' : `; did you mean ${nearest}?`}`, {
-      details: { key, nearest },
-    })
+    throw new XenError(
+      'INVALID_CONFIG',
+      `unknown host option ${key}${nearest === undefined ? '' : `; did you mean ${nearest}?`}`,
+      {
+        details: { key, nearest },
+      },
+    )
   }
   throw new XenError('INVALID_CONFIG', `host option ${issue.message}`, { details: { key: issue.path.join('.') } })
 }

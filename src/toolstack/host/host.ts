@@ -5,7 +5,12 @@
 import type { Hypervisor, HypervisorEvent } from '../../hypervisor/index.ts'
 import { EventHub, SeededRandom, XenError, type DomId, type EventSource } from '../../util/index.ts'
 import type { LocalStore, XenStore } from '../../xenstore/index.ts'
-import { ineffectiveOption, parseDescription, type ConfigWarning, type DescriptionOptions } from '../config/description-file.ts'
+import {
+  ineffectiveOption,
+  parseDescription,
+  type ConfigWarning,
+  type DescriptionOptions,
+} from '../config/description-file.ts'
 import { resolveDomainOptions, type DomainConfig, type DomainOptions } from '../config/domain-config.ts'
 import type { BootDescription } from '../grub-conf/grub-conf.ts'
 import type { BootWarning } from '../grub-conf/xen-options.ts'
@@ -79,7 +84,8 @@ export class Host {
       now: () => this.now(),
       domains: () => this.domains(),
       emit: (event) => this.hub.emit(event),
-      warn: (domain, action, instead) => this.warn(ineffectiveOption(`${action} of ${domain.name}`, 'not implemented'), `${instead} instead`),
+      warn: (domain, action, instead) =>
+        this.warn(ineffectiveOption(`${action} of ${domain.name}`, 'not implemented'), `${instead} instead`),
       destroy: (domid) => this.destroy(domid),
       recreate: async (domain) => this.create(domain.config, {}),
       rename: (domain) => this.rename(domain, `${domain.name}-${domain.id}`),
@@ -132,7 +138,9 @@ export class Host {
 
   /** The guest with this number or name. Throws DOMAIN_NOT_FOUND. */
   domain(reference: DomainReference): Domain {
-    const found = this.domains().find((domain) => domain === reference || domain.id === reference || domain.name === reference)
+    const found = this.domains().find(
+      (domain) => domain === reference || domain.id === reference || domain.name === reference,
+    )
     if (found !== undefined) return found
     const shown = typeof reference === 'object' ? reference.name : reference
     throw new XenError('DOMAIN_NOT_FOUND', `there is no domain ${shown}`, { details: { domain: shown } })
@@ -147,7 +155,10 @@ export class Host {
    * Creates a domain from the text of a description file in either spelling, or from an object, and starts it. A
    * creation that fails or is aborted leaves the host as it was.
    */
-  createDomain(config: string | DomainOptions<KernelSource>, options: CreateOptions = {}): Operation<Domain, CreateProgress> {
+  createDomain(
+    config: string | DomainOptions<KernelSource>,
+    options: CreateOptions = {},
+  ): Operation<Domain, CreateProgress> {
     const settings = { name: 'creating a domain', now: () => this.now(), signal: options.signal }
     return startOperation<Domain, CreateProgress>(settings, async (context) => {
       const resolved = this.configure(config, options)
@@ -165,13 +176,20 @@ export class Host {
   }
 
   /** Waits for a domain that another host sends by `domain.migrate`, and runs it from then on. */
-  receiveMigration(transport: MigrationTransport, options: ReceiveOptions & OperationOptions = {}): Operation<Domain, ReceiveProgress> {
+  receiveMigration(
+    transport: MigrationTransport,
+    options: ReceiveOptions & OperationOptions = {},
+  ): Operation<Domain, ReceiveProgress> {
     return this.movement.receive(transport, options)
   }
 
   /** Sets how many MiB dom0 or a guest is to have, and waits until its balloon has brought it there. */
-  setMemTarget(reference: DomainReference, mebibytes: number, options: UntilOptions = {}): Operation<void, MemoryProgress> {
-    const domid = reference === 0 || reference === 'Domain-0' ? 0 as DomId : this.domain(reference).id
+  setMemTarget(
+    reference: DomainReference,
+    mebibytes: number,
+    options: UntilOptions = {},
+  ): Operation<void, MemoryProgress> {
+    const domid = reference === 0 || reference === 'Domain-0' ? (0 as DomId) : this.domain(reference).id
     if (domid === 0) this.describeDom0Memory()
     return setMemoryTarget({
       control: this.hypervisor, store: this.store, loop: this.parts.loop, now: () => this.now(),
@@ -179,7 +197,7 @@ export class Host {
     }, domid, mebibytes, options)
   }
 
-  /** Resolves when nothing can run at the present host time, all promises have had their turn, and all actions are done. */
+  /** Resolves when nothing can run at the present host time, promises have had their turn, and actions are done. */
   async settled(): Promise<void> {
     await this.parts.loop.settled()
     await this.lifecycle.finished()
@@ -222,12 +240,17 @@ export class Host {
   }
 
   private nameOf(domid: DomId): string {
-    return domid === 0 ? 'Domain-0' : this.guests.get(domid)?.name ?? this.store.tryRead(`${domainPath(domid)}/name`) ?? `(domain ${domid})`
+    return domid === 0
+      ? 'Domain-0'
+      : (this.guests.get(domid)?.name ?? this.store.tryRead(`${domainPath(domid)}/name`) ?? `(domain ${domid})`)
   }
 
   private configure(config: string | DomainOptions<KernelSource>, options: CreateOptions): DomainConfig<KernelSource> {
     if (this.closed) throw new XenError('CLOSED', 'the host is shut down')
-    const resolved = typeof config === 'string' ? this.fromText(config, options) : resolveDomainOptions<KernelSource>(config, options.era)
+    const resolved =
+      typeof config === 'string'
+        ? this.fromText(config, options)
+        : resolveDomainOptions<KernelSource>(config, options.era)
     const chosen = options.kernel === undefined ? resolved : { ...resolved, kernel: options.kernel }
     if (chosen.disks.length > 0) this.warn(ineffectiveOption('disk', 'not implemented'))
     if (chosen.nics.length > 0) this.warn(ineffectiveOption('vif', 'not implemented'))
@@ -247,7 +270,9 @@ export class Host {
       wallSeconds: () => options.bootTime.getTime() / 1000 + this.now() / 1e9,
       claimName: (name) => {
         // XenStore knows a domain's name before there is a handle for it.
-        const taken = this.store.list('/local/domain').some((id) => this.store.tryRead(`${domainPath(Number(id))}/name`) === name)
+        const taken = this.store
+          .list('/local/domain')
+          .some((id) => this.store.tryRead(`${domainPath(Number(id))}/name`) === name)
         if (!taken) return
         throw new XenError('DOMAIN_EXISTS', `a domain named ${name} exists already`, { details: { name } })
       },

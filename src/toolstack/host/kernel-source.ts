@@ -47,7 +47,10 @@ export async function loadKernel(
 }
 
 /** Finds, reads and unpacks a ramdisk. */
-export async function loadRamdisk(source: string | Uint8Array | undefined, files: FileReader): Promise<Uint8Array | undefined> {
+export async function loadRamdisk(
+  source: string | Uint8Array | undefined,
+  files: FileReader,
+): Promise<Uint8Array | undefined> {
   if (source === undefined) return undefined
   return unpackRamdisk(typeof source === 'string' ? await files.read(source) : source)
 }

@@ -26,7 +26,9 @@ const LEAST = 1
 
 function check({ control, store }: MemoryHost, domid: DomId, mebibytes: number): void {
   if (!Number.isInteger(mebibytes) || mebibytes < LEAST) {
-    throw new XenError('INVALID_ARGUMENT', `a memory target is a whole number of MiB, got ${mebibytes}`, { details: { mebibytes } })
+    throw new XenError('INVALID_ARGUMENT', `a memory target is a whole number of MiB, got ${mebibytes}`, {
+      details: { mebibytes },
+    })
   }
   const staticMax = Number(store.tryRead(`${domainPath(domid)}/memory/static-max`) ?? 0) / 1024
   if (mebibytes > staticMax) {
@@ -38,14 +40,23 @@ function check({ control, store }: MemoryHost, domid: DomId, mebibytes: number):
   const wanted = mebibytes * PAGES_PER_MEBIBYTE - totalPages
   const { freeFrames } = control.hostInfo()
   if (wanted > freeFrames) {
-    throw new XenError('OUT_OF_MEMORY', `domain ${domid} would need ${wanted} more pages, the host has ${freeFrames} free`, {
-      details: { neededPages: wanted, freePages: freeFrames },
-    })
+    throw new XenError(
+      'OUT_OF_MEMORY',
+      `domain ${domid} would need ${wanted} more pages, the host has ${freeFrames} free`,
+      {
+        details: { neededPages: wanted, freePages: freeFrames },
+      },
+    )
   }
 }
 
 /** Sets a domain's target and waits until the guest has reached it. Aborted or timed out, the old target is back. */
-export function setMemoryTarget(host: MemoryHost, domid: DomId, mebibytes: number, options: UntilOptions): Operation<void, MemoryProgress> {
+export function setMemoryTarget(
+  host: MemoryHost,
+  domid: DomId,
+  mebibytes: number,
+  options: UntilOptions,
+): Operation<void, MemoryProgress> {
   const { control, store, loop } = host
   const settings = { name: `memory target of domain ${domid}`, now: host.now, signal: options.signal }
   return startOperation<void, MemoryProgress>(settings, async ({ report, undo }) => {

@@ -64,7 +64,13 @@ export function startOperation<T, P extends EventBase>(
     await Promise.resolve()
     try {
       check()
-      return await body({ report: (event) => hub.emit(event), check, undo: (step) => steps.push(step), commit: () => void steps.splice(0), signal })
+      return await body({
+        report: (event) => hub.emit(event),
+        check,
+        undo: (step) => steps.push(step),
+        commit: () => void steps.splice(0),
+        signal,
+      })
     } catch (error) {
       await rollBack(steps, error)
       throw error

@@ -75,7 +75,8 @@ export class RunLoop {
   stop(cause?: unknown): void {
     this.stopped = true
     this.wake?.()
-    for (const waiter of this.waiters) waiter.reject(new XenError('CLOSED', `the host was shut down while waiting for ${waiter.what}`, { cause }))
+    for (const waiter of this.waiters)
+      waiter.reject(new XenError('CLOSED', `the host was shut down while waiting for ${waiter.what}`, { cause }))
     this.waiters.clear()
     this.settle()
   }
@@ -142,7 +143,9 @@ export class RunLoop {
 
   /** True when no domain can run now. */
   private quiet(): boolean {
-    return this.control.listDomains().every(({ blocked, paused, shutdown, crashed, dying }) => blocked || paused || shutdown || crashed || dying)
+    return this.control
+      .listDomains()
+      .every(({ blocked, paused, shutdown, crashed, dying }) => blocked || paused || shutdown || crashed || dying)
   }
 
   /** Tells those who wait for it when nothing can run, now and after a turn of JavaScript. */

@@ -14,13 +14,28 @@ const FileHeader = /* @__PURE__ */ overlay(64, {
 
 /** Struct Elf64_Phdr. */
 const ProgramHeader = /* @__PURE__ */ overlay(56, {
-  type: u32(0), flags: u32(4), offset: u64(8), vaddr: u64(16), paddr: u64(24), filesz: u64(32), memsz: u64(40), align: u64(48),
+  type: u32(0),
+  flags: u32(4),
+  offset: u64(8),
+  vaddr: u64(16),
+  paddr: u64(24),
+  filesz: u64(32),
+  memsz: u64(40),
+  align: u64(48),
 })
 
 /** Struct Elf64_Shdr. */
 const SectionHeader = /* @__PURE__ */ overlay(64, {
-  name: u32(0), type: u32(4), flags: u64(8), addr: u64(16), offset: u64(24), length: u64(32), link: u32(40), info: u32(44),
-  addralign: u64(48), entsize: u64(56),
+  name: u32(0),
+  type: u32(4),
+  flags: u64(8),
+  addr: u64(16),
+  offset: u64(24),
+  length: u64(32),
+  link: u32(40),
+  info: u32(44),
+  addralign: u64(48),
+  entsize: u64(56),
 })
 
 const MAGIC = 0x464c457f
@@ -89,19 +104,29 @@ class ElfReader {
 
   private range(offset: number, size: number, name: string): Uint8Array {
     if (offset + size > this.file.length) {
-      throw imageError(name, offset, `+ 0x${size.toString(16)} bytes reaches beyond the file's 0x${this.file.length.toString(16)}`)
+      throw imageError(
+        name,
+        offset,
+        `+ 0x${size.toString(16)} bytes reaches beyond the file's 0x${this.file.length.toString(16)}`,
+      )
     }
     return this.file.subarray(offset, offset + size)
   }
 
   private fileHeader(): void {
     const { view } = this
-    if (this.file.length < FileHeader.size) throw imageError('file size', this.file.length, 'is too small for an ELF header')
+    if (this.file.length < FileHeader.size)
+      throw imageError('file size', this.file.length, 'is too small for an ELF header')
     const expect = (name: string, value: number, wanted: number, what: string): void => {
       if (value !== wanted) throw imageError(name, value, `is not ${what}`)
     }
     expect('e_ident magic', FileHeader.magic.get(view, 0), MAGIC, 'that of an ELF file')
-    expect('e_ident[EI_CLASS]', FileHeader.class.get(view, 0), CLASS_64, 'ELFCLASS64: only 64-bit kernels are supported')
+    expect(
+      'e_ident[EI_CLASS]',
+      FileHeader.class.get(view, 0),
+      CLASS_64,
+      'ELFCLASS64: only 64-bit kernels are supported',
+    )
     expect('e_ident[EI_DATA]', FileHeader.data.get(view, 0), LITTLE_ENDIAN, 'little-endian')
     expect('e_ident[EI_VERSION]', FileHeader.version.get(view, 0), 1, 'the current version')
     expect('e_machine', FileHeader.machine.get(view, 0), MACHINE_X86_64, 'x86-64')
@@ -136,7 +161,7 @@ class ElfReader {
     return this.range(offset, this.whole(ProgramHeader.filesz, base, `segment ${i} p_filesz`), `segment ${i} p_offset`)
   }
 
-  /** A physical address, as a signed number: older kernels count from their virtual base and put virtual addresses here. */
+  /** A physical address, signed: older kernels count from their virtual base and put virtual addresses here. */
   private physical(base: number, name: string): number {
     const value = BigInt.asIntN(64, ProgramHeader.paddr.get(this.view, base))
     const address = Number(value)
@@ -150,7 +175,8 @@ class ElfReader {
     const size = this.whole(ProgramHeader.memsz, base, name('p_memsz'))
     const physical = this.physical(base, name('p_paddr'))
     if (fileSize > size) throw imageError(name('p_filesz'), fileSize, `is more than p_memsz 0x${size.toString(16)}`)
-    if (!Number.isSafeInteger(physical + size)) throw imageError(name('p_memsz'), size, 'reaches beyond the address space')
+    if (!Number.isSafeInteger(physical + size))
+      throw imageError(name('p_memsz'), size, 'reaches beyond the address space')
     return { physical, size, bytes: this.fileBytes(base, i) }
   }
 
@@ -164,7 +190,8 @@ class ElfReader {
       const segment = this.segment(base, i)
       if (segment.size > 0) segments.push(segment)
     }
-    if (segments.length === 0) throw imageError('e_phnum', FileHeader.phnum.get(this.view, 0), 'headers hold nothing to load')
+    if (segments.length === 0)
+      throw imageError('e_phnum', FileHeader.phnum.get(this.view, 0), 'headers hold nothing to load')
     return { segments, notes }
   }
 
@@ -176,7 +203,11 @@ class ElfReader {
       const type = SectionHeader.type.get(this.view, base)
       if (type === SECTION_NOBITS || type === 0) return new Uint8Array(0)
       const offset = this.whole(SectionHeader.offset, base, `section ${i} sh_offset`)
-      return this.range(offset, this.whole(SectionHeader.length, base, `section ${i} sh_size`), `section ${i} sh_offset`)
+      return this.range(
+        offset,
+        this.whole(SectionHeader.length, base, `section ${i} sh_size`),
+        `section ${i} sh_offset`,
+      )
     })
     const strings = contents[stringIndex] ?? new Uint8Array(0)
     return bases.map((base, i) => ({

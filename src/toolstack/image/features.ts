@@ -30,7 +30,8 @@ export function parseFeatures(text: string, alsoSupported = 0): ImageFeatures {
     if (demanded) required |= 1 << bit
   }
   for (const name of NOT_FOR_PV) {
-    if ((required & (1 << XENFEAT[name])) !== 0) throw imageError('note FEATURES', name, 'is required, and a PV guest cannot have it')
+    if ((required & (1 << XENFEAT[name])) !== 0)
+      throw imageError('note FEATURES', name, 'is required, and a PV guest cannot have it')
   }
   return { supported: supported >>> 0, required: required >>> 0 }
 }

@@ -38,7 +38,8 @@ function checkNotes(notes: XenNotes): void {
   if (notes.xenVersion !== undefined && notes.xenVersion !== XEN_VERSION) {
     throw imageError('note XEN_VERSION', notes.xenVersion, `is not ${XEN_VERSION}`)
   }
-  if (notes.loader !== undefined && notes.loader !== 'generic') throw imageError('note LOADER', notes.loader, 'is not generic')
+  if (notes.loader !== undefined && notes.loader !== 'generic')
+    throw imageError('note LOADER', notes.loader, 'is not generic')
 }
 
 /** First and one past the last physical address that is loaded. */
@@ -57,20 +58,26 @@ function addresses(elf: ElfFile, notes: XenNotes) {
   const start = low + virtualOffset
   const end = high + virtualOffset
   const entry = notes.entry ?? elf.entry
-  if (!Number.isSafeInteger(start) || start < virtualBase) throw imageError('p_paddr', low, `lies below VIRT_BASE ${virtualBase.toString(16)}`)
+  if (!Number.isSafeInteger(start) || start < virtualBase)
+    throw imageError('p_paddr', low, `lies below VIRT_BASE ${virtualBase.toString(16)}`)
   if (end > XEN_START && start < XEN_END) {
     throw imageError('note VIRT_BASE', BigInt.asUintN(64, BigInt(virtualBase)), 'puts the kernel where Xen itself lies')
   }
   // Everything is mapped from the base upwards; a kernel that spans more than a host can have is not one.
   if (end - virtualBase > 2 ** 32) throw imageError('p_paddr', low, 'lies more than 4 GiB above VIRT_BASE')
-  if (entry < start || entry >= end) throw imageError('entry point', BigInt.asUintN(64, BigInt(entry)), 'lies outside the loaded segments')
+  if (entry < start || entry >= end)
+    throw imageError('entry point', BigInt.asUintN(64, BigInt(entry)), 'lies outside the loaded segments')
   return { virtualBase, virtualOffset, start, end, entry }
 }
 
-/** A p2m list outside the kernel's mapping must start at a page below the base (unsigned); otherwise it is not honoured. */
-function p2mBase(wanted: number | undefined, image: { virtualBase: number; start: number; end: number }): number | undefined {
+/** A p2m list of its own must start at a page below the base (unsigned); otherwise it is not honoured. */
+function p2mBase(
+  wanted: number | undefined,
+  image: { virtualBase: number; start: number; end: number },
+): number | undefined {
   if (wanted === undefined || wanted % 4096 !== 0) return undefined
-  if (wanted >= image.start && wanted < image.end) throw imageError('note INIT_P2M', BigInt.asUintN(64, BigInt(wanted)), 'lies in the kernel')
+  if (wanted >= image.start && wanted < image.end)
+    throw imageError('note INIT_P2M', BigInt.asUintN(64, BigInt(wanted)), 'lies in the kernel')
   const unsigned = (address: number): number => (address < 0 ? address + 2 ** 64 : address)
   return unsigned(wanted) < unsigned(image.virtualBase) ? wanted : undefined
 }
@@ -80,14 +87,21 @@ export function parseKernelImage(file: Uint8Array): KernelImage {
   const elf = parseElf(file)
   const notes = readXenNotes(elf)
   if (notes === undefined) {
-    throw new XenError('INVALID_IMAGE', 'kernel image: it has neither Xen ELF notes nor a __xen_guest section, so it is not a Xen guest', {
-      details: { field: 'notes', value: undefined },
-    })
+    throw new XenError(
+      'INVALID_IMAGE',
+      'kernel image: it has neither Xen ELF notes nor a __xen_guest section, so it is not a Xen guest',
+      {
+        details: { field: 'notes', value: undefined },
+      },
+    )
   }
   checkNotes(notes)
   const places = addresses(elf, notes)
   const { hypercallPage } = notes
-  if (hypercallPage !== undefined && (hypercallPage % 4096 !== 0 || hypercallPage < places.start || hypercallPage + 4096 > roundUp(places.end))) {
+  if (
+    hypercallPage !== undefined &&
+    (hypercallPage % 4096 !== 0 || hypercallPage < places.start || hypercallPage + 4096 > roundUp(places.end))
+  ) {
     throw imageError('note HYPERCALL_PAGE', BigInt.asUintN(64, BigInt(hypercallPage)), 'is not a page of the kernel')
   }
   return {

@@ -6,7 +6,7 @@
 import { XenError } from '../../util/index.ts'
 import { imageError } from './elf.ts'
 
-/** Unpacks what the platform itself cannot: `compression` is the format's name. Throws INVALID_IMAGE or NOT_SUPPORTED. */
+/** Unpacks what the platform cannot: `compression` is the format's name. Throws INVALID_IMAGE or NOT_SUPPORTED. */
 export type Decompressor = (compression: string, data: Uint8Array) => Promise<Uint8Array>
 
 /** Unpacked images beyond this are refused: a small file must not fill the host's memory. */
@@ -30,7 +30,14 @@ export const compressionOf = (file: Uint8Array): string | undefined =>
   SIGNATURES.find(([, bytes]) => startsWith(file, bytes))?.[0]
 
 /** Offsets in bzImage's setup header. */
-const SETUP = { sectors: 0x1f1, magic: 0x202, version: 0x206, payloadOffset: 0x248, payloadLength: 0x24c, end: 0x250 } as const
+const SETUP = {
+  sectors: 0x1f1,
+  magic: 0x202,
+  version: 0x206,
+  payloadOffset: 0x248,
+  payloadLength: 0x24c,
+  end: 0x250,
+} as const
 const HDRS = 0x53726448
 
 /** The compressed payload of a bzImage; undefined for other files. */
@@ -43,7 +50,8 @@ function bzImagePayload(file: Uint8Array): Uint8Array | undefined {
   const kernelAt = ((view.getUint8(SETUP.sectors) || 4) + 1) * 512
   const offset = view.getUint32(SETUP.payloadOffset, true)
   const length = view.getUint32(SETUP.payloadLength, true)
-  if (kernelAt + offset + length > file.length) throw imageError('setup header payload_length', length, 'reaches beyond the file')
+  if (kernelAt + offset + length > file.length)
+    throw imageError('setup header payload_length', length, 'reaches beyond the file')
   return file.subarray(kernelAt + offset, kernelAt + offset + length)
 }
 
@@ -83,15 +91,22 @@ export async function gunzip(file: Uint8Array, limit = MAX_UNPACKED): Promise<Ui
     return await collect(input.pipeThrough(new DecompressionStream('gzip')), limit)
   } catch (error) {
     if (XenError.is(error)) throw error
-    throw new XenError('INVALID_IMAGE', 'kernel image: its gzip data is damaged', { details: { field: 'gzip' }, cause: error })
+    throw new XenError('INVALID_IMAGE', 'kernel image: its gzip data is damaged', {
+      details: { field: 'gzip' },
+      cause: error,
+    })
   }
 }
 
 /** Refuses every compression: what holds when the user has given no decompressor. */
 const unsupported: Decompressor = async (compression) => {
-  throw new XenError('NOT_SUPPORTED', `kernel image: compression ${compression} needs a decompressor (see paravirt/decompress)`, {
-    details: { compression },
-  })
+  throw new XenError(
+    'NOT_SUPPORTED',
+    `kernel image: compression ${compression} needs a decompressor (see paravirt/decompress)`,
+    {
+      details: { compression },
+    },
+  )
 }
 
 /** Bytes behind a bzImage's payload that hold its unpacked size, for all formats but gzip. */
@@ -107,7 +122,7 @@ export async function unpackKernel(file: Uint8Array, decompress: Decompressor = 
   return decompress(compression, payload === undefined ? packed : packed.subarray(0, packed.length - SIZE_TRAILER))
 }
 
-/** A ramdisk as the guest gets it: unpacked when it is a gzip file, as Xen's domain builder does, otherwise as it is. */
+/** A ramdisk as the guest gets it: unpacked when it is a gzip file, as by Xen's builder, otherwise as it is. */
 export async function unpackRamdisk(file: Uint8Array): Promise<Uint8Array> {
   return compressionOf(file) === 'gzip' ? gunzip(file) : file
 }

@@ -109,7 +109,8 @@ function readNotes(area: Uint8Array, draft: Draft): boolean {
 
 /** A number of the older section, in C's notation. */
 function sectionNumber(key: string, text: string): bigint {
-  if (!/^(0[xX][0-9a-fA-F]{1,16}|[0-9]{1,19})$/.test(text)) throw imageError(`__xen_guest ${key}`, text, 'is not a number')
+  if (!/^(0[xX][0-9a-fA-F]{1,16}|[0-9]{1,19})$/.test(text))
+    throw imageError(`__xen_guest ${key}`, text, 'is not a number')
   return BigInt(text)
 }
 

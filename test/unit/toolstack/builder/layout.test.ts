@@ -10,7 +10,10 @@ const LINUX: LayoutInput = {
   totalPages: 0x8000,
   ramdiskSize: 0x21b210,
 }
-const GRUB: LayoutInput = { image: { virtualBase: 0, start: 0, end: 0x9f000, initialP2m: undefined, moduleByFrame: false }, totalPages: 0x2000 }
+const GRUB: LayoutInput = {
+  image: { virtualBase: 0, start: 0, end: 0x9f000, initialP2m: undefined, moduleByFrame: false },
+  totalPages: 0x2000,
+}
 
 const at = (segment: { pfn: number; pages: number; address: number } | undefined): readonly unknown[] =>
   [segment?.pfn, segment?.pages, BigInt.asUintN(64, BigInt(segment?.address ?? 0)).toString(16)]
@@ -28,7 +31,12 @@ describe('the layout of a domain', () => {
     expect(at({ pfn: 0, pages: 0, address: layout.virtualEnd })[2]).toBe('ffffffff84c00000')
     expect(at(layout.ramdisk)).toEqual([0x4c00, 0x21c, 'ffffffff84c00000'])
     expect(layout.ramdisk?.size).toBe(0x21b210)
-    expect([layout.p2m.pfn, layout.p2m.pages, layout.p2m.address, layout.p2m.ownMapping]).toEqual([0x4e1c, 0x43, 0x8000000000, true])
+    expect([layout.p2m.pfn, layout.p2m.pages, layout.p2m.address, layout.p2m.ownMapping]).toEqual([
+      0x4e1c,
+      0x43,
+      0x8000000000,
+      true,
+    ])
   })
 
   test('counts the tables that real Xen counted', () => {
@@ -37,17 +45,37 @@ describe('the layout of a domain', () => {
     expect(initial?.levels.map(({ from, to }) => [from.toString(16), to.toString(16)]).slice(0, 3)).toEqual([
       ['ffff80000000', 'ffff84bfffff'], ['ffff80000000', 'ffffbfffffff'], ['ff8000000000', 'ffffffffffff'],
     ])
-    expect(p2m?.levels.map(({ from, to, tables }) => [from.toString(16), to.toString(16), tables]).slice(0, 3)).toEqual([
-      ['8000000000', '80001fffff', 1], ['8000000000', '803fffffff', 1], ['8000000000', 'ffffffffff', 1],
-    ])
+    expect(p2m?.levels.map(({ from, to, tables }) => [from.toString(16), to.toString(16), tables]).slice(0, 3)).toEqual(
+      [
+        ['8000000000', '80001fffff', 1],
+        ['8000000000', '803fffffff', 1],
+        ['8000000000', 'ffffffffff', 1],
+      ],
+    )
     // The tables stand behind the 0x40 pages of the list.
     expect(p2m?.levels.map(({ pfn }) => pfn).slice(0, 3)).toEqual([0x4e1c + 0x42, 0x4e1c + 0x41, 0x4e1c + 0x40])
   })
 
   test('keeps ramdisk and frame list inside the mapping for a kernel that asks for nothing else', () => {
     const layout = planLayout({ ...GRUB, ramdiskSize: 5000 })
-    expect([layout.kernel, layout.ramdisk, layout.p2m, layout.startInfo, layout.store, layout.console, layout.pageTables].map((s) => [s?.pfn, s?.pages])).toEqual([
-      [0, 0x9f], [0x9f, 2], [0xa1, 16], [0xb1, 1], [0xb2, 1], [0xb3, 1], [0xb4, 5],
+    expect(
+      [
+        layout.kernel,
+        layout.ramdisk,
+        layout.p2m,
+        layout.startInfo,
+        layout.store,
+        layout.console,
+        layout.pageTables,
+      ].map((s) => [s?.pfn, s?.pages]),
+    ).toEqual([
+      [0, 0x9f],
+      [0x9f, 2],
+      [0xa1, 16],
+      [0xb1, 1],
+      [0xb2, 1],
+      [0xb3, 1],
+      [0xb4, 5],
     ])
     expect([layout.bootStack.pfn, layout.virtualEnd, layout.p2m.ownMapping]).toEqual([0xb9, 0x400000, false])
     expect(layout.mappings).toHaveLength(1)
@@ -55,7 +83,13 @@ describe('the layout of a domain', () => {
 
   test('of a small kernel with 32 MiB is the one that it printed on real Xen', () => {
     // test/golden/mini-console-xen-4.17.txt; the kernel took 0x14000 bytes then.
-    const image = { virtualBase: -0x80000000, start: -0x80000000, end: -0x80000000 + 0x14000, initialP2m: undefined, moduleByFrame: false }
+    const image = {
+      virtualBase: -0x80000000,
+      start: -0x80000000,
+      end: -0x80000000 + 0x14000,
+      initialP2m: undefined,
+      moduleByFrame: false,
+    }
     const layout = planLayout({ image, totalPages: 8192 })
     expect(at(layout.pageTables)[2]).toBe('ffffffff80027000')
     expect(layout.pageTables.pages).toBe(5)
@@ -107,7 +141,10 @@ function walker(layout: DomainLayout): (address: bigint) => { pfn: number; flags
 }
 
 describe('the page tables of a domain', () => {
-  test.each<[string, LayoutInput]>([['Linux', LINUX], ['GRUB', GRUB]])('map every page of %s where it belongs, tables read-only', (_name, input) => {
+  test.each<[string, LayoutInput]>([
+    ['Linux', LINUX],
+    ['GRUB', GRUB],
+  ])('map every page of %s where it belongs, tables read-only', (_name, input) => {
     const layout = planLayout(input)
     const walk = walker(layout)
     const base = BigInt.asUintN(64, BigInt(input.image.virtualBase))

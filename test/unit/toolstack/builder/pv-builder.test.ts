@@ -7,7 +7,7 @@ import { buildTypeScriptDomain } from '../../../../src/toolstack/builder/typescr
 import { parseKernelImage } from '../../../../src/toolstack/image/kernel-image.ts'
 import { makeElf } from '../../../support/elf-image.ts'
 
-/** What the builder asks of the hypervisor, recorded; frames are handed out downwards so that frame and page number differ. */
+/** What the builder asks of the hypervisor, recorded; frames come downwards, so that frame and page number differ. */
 class RecordingControl {
   readonly calls: string[] = []
   readonly written = new Set<number>()
@@ -44,10 +44,19 @@ class RecordingControl {
 }
 
 const code = Uint8Array.from({ length: 0x2345 }, (_, i) => i * 7)
-const elf = (over: object = {}): Uint8Array => makeElf({
-  entry: 0x100010n, segments: [{ address: 0x100800, bytes: code, size: 0x4000 }, { address: 0x100000, bytes: new Uint8Array(32).fill(1) }],
-  notes: [{ type: 5, value: 'xen-3.0' }, { type: 2, value: 0x103000n }], ...over,
-})
+const elf = (over: object = {}): Uint8Array =>
+  makeElf({
+    entry: 0x100010n,
+    segments: [
+      { address: 0x100800, bytes: code, size: 0x4000 },
+      { address: 0x100000, bytes: new Uint8Array(32).fill(1) },
+    ],
+    notes: [
+      { type: 5, value: 'xen-3.0' },
+      { type: 2, value: 0x103000n },
+    ],
+    ...over,
+  })
 
 function build(over: Partial<PvBuild> = {}): { control: RecordingControl; built: ReturnType<typeof buildPvDomain> } {
   const control = new RecordingControl()
@@ -83,7 +92,8 @@ describe('a built PV domain', () => {
   test('lists its frames by page number', () => {
     const { control, built } = build()
     const list = Array.from({ length: 4 }, (_, i) => control.page(built.layout.p2m.pfn + i).view)
-    for (const pfn of [0, 1, 511, 512, 2047]) expect(list[pfn >> 9]!.getBigUint64((pfn & 511) * 8, true)).toBe(BigInt(0x9000 - pfn))
+    for (const pfn of [0, 1, 511, 512, 2047])
+      expect(list[pfn >> 9]!.getBigUint64((pfn & 511) * 8, true)).toBe(BigInt(0x9000 - pfn))
   })
 
   test('finds everything in start_info', () => {
@@ -94,24 +104,47 @@ describe('a built PV domain', () => {
     expect(text(info.magic)).toBe('xen-3.0-x86_64')
     expect(text(info.cmdLine)).toBe('hello=world')
     expect(info).toMatchObject({
-      nrPages: 2048n, sharedInfo: 0x77000n, flags: 0, storeMfn: BigInt(built.storeFrame), storeEvtchn: 1,
-      consoleMfn: BigInt(built.consoleFrame), consoleEvtchn: 2, ptBase: BigInt(layout.pageTables.address),
-      nrPtFrames: BigInt(layout.pageTables.pages), mfnList: BigInt(layout.p2m.address), modStart: BigInt(layout.ramdisk!.address), modLen: 5000n,
-      firstP2mPfn: 0n, nrP2mFrames: 0n,
+      nrPages: 2048n,
+      sharedInfo: 0x77000n,
+      flags: 0,
+      storeMfn: BigInt(built.storeFrame),
+      storeEvtchn: 1,
+      consoleMfn: BigInt(built.consoleFrame),
+      consoleEvtchn: 2,
+      ptBase: BigInt(layout.pageTables.address),
+      nrPtFrames: BigInt(layout.pageTables.pages),
+      mfnList: BigInt(layout.p2m.address),
+      modStart: BigInt(layout.ramdisk!.address),
+      modLen: 5000n,
+      firstP2mPfn: 0n,
+      nrP2mFrames: 0n,
     })
     expect(control.page(layout.ramdisk!.pfn + 1).bytes.subarray(903, 906)).toEqual(new Uint8Array([9, 0, 0]))
   })
 
   test('gets ramdisk and frame list by page number when its kernel asks for that', () => {
-    const image = parseKernelImage(elf({
-      entry: 0xffffffff80100010n,
-      notes: [{ type: 5, value: 'xen-3.0' }, { type: 3, value: 0xffffffff80000000n }, { type: 1, value: 0xffffffff80100010n }, { type: 16, value: 1n }, { type: 15, value: 0x8000000000n }],
-    }))
+    const image = parseKernelImage(
+      elf({
+        entry: 0xffffffff80100010n,
+        notes: [
+          { type: 5, value: 'xen-3.0' },
+          { type: 3, value: 0xffffffff80000000n },
+          { type: 1, value: 0xffffffff80100010n },
+          { type: 16, value: 1n },
+          { type: 15, value: 0x8000000000n },
+        ],
+      }),
+    )
     const { control, built } = build({ image, ramdisk: new Uint8Array(10) })
     const { layout } = built
     expect(StartInfo.decode(control.page(layout.startInfo.pfn).view, 0)).toMatchObject({
-      flags: 8, modStart: BigInt(layout.ramdisk!.pfn), modLen: 10n, mfnList: 0x8000000000n, firstP2mPfn: BigInt(layout.p2m.pfn),
-      nrP2mFrames: BigInt(layout.p2m.pages), ptBase: BigInt.asUintN(64, BigInt(layout.pageTables.address)),
+      flags: 8,
+      modStart: BigInt(layout.ramdisk!.pfn),
+      modLen: 10n,
+      mfnList: 0x8000000000n,
+      firstP2mPfn: BigInt(layout.p2m.pfn),
+      nrP2mFrames: BigInt(layout.p2m.pages),
+      ptBase: BigInt.asUintN(64, BigInt(layout.pageTables.address)),
     })
   })
 
@@ -119,10 +152,21 @@ describe('a built PV domain', () => {
     const { control, built } = build()
     const { layout } = built
     expect(control.context).toMatchObject({
-      flags: 0x24, kernelTable: 0x9000 - layout.pageTables.pfn, kernelSs: 0xe02b, kernelSp: BigInt(layout.bootStack.address + 4096),
+      flags: 0x24,
+      kernelTable: 0x9000 - layout.pageTables.pfn,
+      kernelSs: 0xe02b,
+      kernelSp: BigInt(layout.bootStack.address + 4096),
       user: {
-        rip: 0x100010n, rsi: BigInt(layout.startInfo.address), rsp: BigInt(layout.bootStack.address + 4096), rflags: 0x200n,
-        cs: 0xe033, ss: 0xe02b, ds: 0, es: 0, fs: 0, gs: 0,
+        rip: 0x100010n,
+        rsi: BigInt(layout.startInfo.address),
+        rsp: BigInt(layout.bootStack.address + 4096),
+        rflags: 0x200n,
+        cs: 0xe033,
+        ss: 0xe02b,
+        ds: 0,
+        es: 0,
+        fs: 0,
+        gs: 0,
       },
     })
     expect(control.context?.debug.slice(6)).toEqual([0xffff0ff0n, 0x400n])
@@ -137,12 +181,26 @@ describe('a built PV domain', () => {
 test('a domain for a TypeScript guest has start_info, rings and grants like any other', () => {
   const control = new RecordingControl()
   const built = buildTypeScriptDomain(control as unknown as ControlInterface, {
-    domid: 1 as DomId, pages: 16, commandLine: 'a=b', storePort: 1 as EventPort, consolePort: 2 as EventPort, servedBy: 0 as DomId,
+    domid: 1 as DomId,
+    pages: 16,
+    commandLine: 'a=b',
+    storePort: 1 as EventPort,
+    consolePort: 2 as EventPort,
+    servedBy: 0 as DomId,
   })
   expect(control.calls).toEqual(['populate 16 from 0', 'grant 0 of 8ffe to 0', 'grant 1 of 8fff to 0'])
   expect(built.boot).toMatchObject({
-    sharedInfo: 0x77, startInfo: 0x9000, store: { frame: 0x8fff, port: 1 }, console: { frame: 0x8ffe, port: 2 }, commandLine: 'a=b',
+    sharedInfo: 0x77,
+    startInfo: 0x9000,
+    store: { frame: 0x8fff, port: 1 },
+    console: { frame: 0x8ffe, port: 2 },
+    commandLine: 'a=b',
   })
   expect(built.boot.frames).toHaveLength(16)
-  expect(StartInfo.decode(control.page(0).view, 0)).toMatchObject({ nrPages: 16n, sharedInfo: 0x77000n, storeMfn: 0x8fffn, consoleMfn: 0x8ffen })
+  expect(StartInfo.decode(control.page(0).view, 0)).toMatchObject({
+    nrPages: 16n,
+    sharedInfo: 0x77000n,
+    storeMfn: 0x8fffn,
+    consoleMfn: 0x8ffen,
+  })
 })

@@ -27,9 +27,22 @@ describe('xl spelling', () => {
       disk = [ "/g/disk.img,raw,xvda,w" ]
       vif = [ "mac=00:16:3e:00:00:01,bridge=xenbr0" ]`)
     expect(config).toMatchObject({
-      name: 'fc4', type: 'pv', kernel: '/g/vmlinuz', ramdisk: '/g/initrd.gz', memory: 128, maxMemory: 128, vcpus: 2, maxVcpus: 2,
+      name: 'fc4',
+      type: 'pv',
+      kernel: '/g/vmlinuz',
+      ramdisk: '/g/initrd.gz',
+      memory: 128,
+      maxMemory: 128,
+      vcpus: 2,
+      maxVcpus: 2,
       commandLine: 'console=hvc0 panic=-1 rdinit=/sbin/init',
-      actions: { poweroff: 'destroy', reboot: 'restart', crash: 'destroy', watchdog: 'destroy', softReset: 'soft-reset' },
+      actions: {
+        poweroff: 'destroy',
+        reboot: 'restart',
+        crash: 'destroy',
+        watchdog: 'destroy',
+        softReset: 'soft-reset',
+      },
     })
     expect(config.disks[0]?.vdev.number).toBe(51712)
     expect(config.nics[0]?.mac).toBe('00:16:3e:00:00:01')
@@ -87,7 +100,11 @@ describe('xl spelling', () => {
 
   test('needs a name, and one that a path can hold', () => {
     expect(failure(() => parseDescription('memory = 1')).message).toBe('config:1:1: a domain needs a name')
-    expect(failure(() => parseDescription('memory = 1\nname = "a/b"')).details).toMatchObject({ line: 2, column: 8, key: 'name' })
+    expect(failure(() => parseDescription('memory = 1\nname = "a/b"')).details).toMatchObject({
+      line: 2,
+      column: 8,
+      key: 'name',
+    })
   })
 
   test('a restart of an unrelated spelling keeps its wording apart: every option has one meaning', () => {
@@ -115,8 +132,11 @@ describe('xm spelling of 2005', () => {
 
   test.each<[string, object]>([
     ['dhcp = "dhcp"', { commandLine: 'ip=:1.2.3.4::::eth0:dhcp' }],
-    ['ip = "10.0.0.2"\ngateway = "10.0.0.1"\nnetmask = "255.0.0.0"\nhostname = "vm"\nroot = "/dev/nfs"\nnfs_server = "10.0.0.9"\nnfs_root = "/srv"',
-      { commandLine: 'ip=10.0.0.2:10.0.0.9:10.0.0.1:255.0.0.0:vm:eth0:off root=/dev/nfs nfsroot=10.0.0.9:/srv' }],
+    [
+      'ip = "10.0.0.2"\ngateway = "10.0.0.1"\nnetmask = "255.0.0.0"\nhostname = "vm"\n'
+        + 'root = "/dev/nfs"\nnfs_server = "10.0.0.9"\nnfs_root = "/srv"',
+      { commandLine: 'ip=10.0.0.2:10.0.0.9:10.0.0.1:255.0.0.0:vm:eth0:off root=/dev/nfs nfsroot=10.0.0.9:/srv' },
+    ],
     ["restart = 'always'", { actions: { poweroff: 'restart', crash: 'restart' } }],
     ["restart = 'onreboot'", { actions: { poweroff: 'destroy', reboot: 'restart', crash: 'destroy' } }],
     ["restart = 'never'\non_crash = 'preserve'", { actions: { reboot: 'destroy', crash: 'preserve' } }],
@@ -135,10 +155,22 @@ describe('xm spelling of 2005', () => {
 
 describe('a configuration object', () => {
   test('gets defaults and parsed specifications', () => {
-    const config = resolveDomainOptions({ name: 'a', disks: ['/x,raw,xvda,w'], nics: [''], actions: { crash: 'preserve' } })
+    const config = resolveDomainOptions({
+      name: 'a',
+      disks: ['/x,raw,xvda,w'],
+      nics: [''],
+      actions: { crash: 'preserve' },
+    })
     expect(config).toMatchObject({
-      name: 'a', memory: 32, maxMemory: 32, vcpus: 1, maxEventChannels: 1023, maxGrantFrames: 64,
-      disks: [{ target: '/x', vdev: { number: 51712 } }], nics: [{ bridge: 'xenbr0' }], actions: { crash: 'preserve', reboot: 'restart' },
+      name: 'a',
+      memory: 32,
+      maxMemory: 32,
+      vcpus: 1,
+      maxEventChannels: 1023,
+      maxGrantFrames: 64,
+      disks: [{ target: '/x', vdev: { number: 51712 } }],
+      nics: [{ bridge: 'xenbr0' }],
+      actions: { crash: 'preserve', reboot: 'restart' },
     })
   })
 

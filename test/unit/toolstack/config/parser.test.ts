@@ -4,7 +4,9 @@ import { parseConfig } from '../../../../src/toolstack/config/parser.ts'
 import { plainValue } from '../../../../src/toolstack/config/syntax.ts'
 
 const values = (text: string, overrides: string[] = []): Record<string, unknown> =>
-  Object.fromEntries([...parseConfig(text, { overrides }).assignments.values()].map((a) => [a.key, plainValue(a.value)]))
+  Object.fromEntries(
+    [...parseConfig(text, { overrides }).assignments.values()].map((a) => [a.key, plainValue(a.value)]),
+  )
 
 function failure(text: string, overrides: string[] = []): XenError {
   try {
@@ -40,8 +42,14 @@ describe('a description file', () => {
   })
 
   test('takes overrides as if they were appended, and bare words as strings', () => {
-    expect(values('memory = 64\nname = "a"', ['memory=128', 'name=b', 'extra=x y', 'disk=["a"]', 'kernel="/k"'])).toEqual({
-      memory: 128, name: 'b', extra: 'x y', disk: ['a'], kernel: '/k',
+    expect(
+      values('memory = 64\nname = "a"', ['memory=128', 'name=b', 'extra=x y', 'disk=["a"]', 'kernel="/k"']),
+    ).toEqual({
+      memory: 128,
+      name: 'b',
+      extra: 'x y',
+      disk: ['a'],
+      kernel: '/k',
     })
   })
 

@@ -15,11 +15,24 @@ describe('a virtual device number', () => {
     expect(parseVirtualDevice(name)).toEqual({ name, number })
   })
 
-  test.each(['', 'xvd', 'xvda01', 'hde', 'hda64', 'sdq', 'sda16', 'xvda256', 'vda', 'XVDA', 'd', 'xvdzzzzzz', '/dev/xvda', '0'])(
-    'does not exist for %j', (name) => {
-      expect(() => parseVirtualDevice(name)).toThrow(expect.objectContaining({ code: 'INVALID_CONFIG' }))
-    },
-  )
+  test.each([
+    '',
+    'xvd',
+    'xvda01',
+    'hde',
+    'hda64',
+    'sdq',
+    'sda16',
+    'xvda256',
+    'vda',
+    'XVDA',
+    'd',
+    'xvdzzzzzz',
+    '/dev/xvda',
+    '0',
+  ])('does not exist for %j', (name) => {
+    expect(() => parseVirtualDevice(name)).toThrow(expect.objectContaining({ code: 'INVALID_CONFIG' }))
+  })
 })
 
 const disk = (over: Partial<DiskConfig> & { name: string; number: number }): DiskConfig => {
@@ -35,11 +48,25 @@ describe('a disk specification', () => {
   test.each<[string, DiskConfig]>([
     ['/g/disk.img,raw,xvda,w', disk({ ...xvda, target: '/g/disk.img' })],
     ['/g/disk.img,,xvda', disk({ ...xvda, target: '/g/disk.img' })],
-    ['format=qcow2, vdev=xvda, access=ro, target=/a,b=c.img', disk({ ...xvda, target: '/a,b=c.img', format: 'qcow2', access: 'r' })],
+    [
+      'format=qcow2, vdev=xvda, access=ro, target=/a,b=c.img',
+      disk({ ...xvda, target: '/a,b=c.img', format: 'qcow2', access: 'r' }),
+    ],
     ['/cd.iso,,hdc,cdrom', disk({ name: 'hdc', number: 5632, target: '/cd.iso', type: 'cdrom', access: 'r' })],
     ['vdev=xvda,target=/x', disk({ ...xvda, target: '/x' })],
-    ['/x,raw,xvda,w,backendtype=qdisk,no-discard,untrusted,direct-io-safe,backend=drv,script=block-x',
-      disk({ ...xvda, target: '/x', backendType: 'qdisk', discard: false, trusted: false, directIoSafe: true, backend: 'drv', script: 'block-x' })],
+    [
+      '/x,raw,xvda,w,backendtype=qdisk,no-discard,untrusted,direct-io-safe,backend=drv,script=block-x',
+      disk({
+        ...xvda,
+        target: '/x',
+        backendType: 'qdisk',
+        discard: false,
+        trusted: false,
+        directIoSafe: true,
+        backend: 'drv',
+        script: 'block-x',
+      }),
+    ],
     ['file:/u/fc4.img,sda1,w', disk({ name: 'sda1', number: 2049, target: '/u/fc4.img' })],
     ['phy:vg0/root, hda1, r', disk({ name: 'hda1', number: 769, target: 'vg0/root', access: 'r' })],
     ['phy:sda7,hda1,w,5', disk({ name: 'hda1', number: 769, target: 'sda7', backend: '5' })],
@@ -75,10 +102,25 @@ describe('a NIC specification', () => {
   test.each<[string, object]>([
     ['', defaults],
     ['mac=00:16:3E:00:00:01,bridge=br1', { ...defaults, mac: '00:16:3e:00:00:01', bridge: 'br1' }],
-    ['mac=aa:00:00:00:00:11, bridge=xen-br0, be_mac=aa:00:00:00:00:12', { ...defaults, mac: 'aa:00:00:00:00:11', bridge: 'xen-br0' }],
-    ['type=vif,vifname=v0,ip=10.0.0.2,backend=net,devid=3,mtu=9000,untrusted,vlan=10p/20,model=e1000,netdev=eth1', {
-      ...defaults, name: 'v0', ip: '10.0.0.2', backend: 'net', deviceId: 3, mtu: 9000, trusted: false, vlan: '10p/20', model: 'e1000', gatewayDevice: 'eth1',
-    }],
+    [
+      'mac=aa:00:00:00:00:11, bridge=xen-br0, be_mac=aa:00:00:00:00:12',
+      { ...defaults, mac: 'aa:00:00:00:00:11', bridge: 'xen-br0' },
+    ],
+    [
+      'type=vif,vifname=v0,ip=10.0.0.2,backend=net,devid=3,mtu=9000,untrusted,vlan=10p/20,model=e1000,netdev=eth1',
+      {
+        ...defaults,
+        name: 'v0',
+        ip: '10.0.0.2',
+        backend: 'net',
+        deviceId: 3,
+        mtu: 9000,
+        trusted: false,
+        vlan: '10p/20',
+        model: 'e1000',
+        gatewayDevice: 'eth1',
+      },
+    ],
     ['rate=10Mb/s', { ...defaults, rate: { bytesPerInterval: 62500, intervalMicroseconds: 50000 } }],
     ['rate=1MB/s@20ms', { ...defaults, rate: { bytesPerInterval: 20000, intervalMicroseconds: 20000 } }],
   ])('%j', (text, expected) => {

@@ -59,9 +59,21 @@ describe('a grub.conf', () => {
 describe("Xen's command line", () => {
   test.each<[string, object, string[]]>([
     ['', {}, []],
-    ['dom0_mem=512M dom0_max_vcpus=2 sched=credit', { dom0Memory: { amount: { bytes: 2 ** 29, percent: 0 } }, dom0Vcpus: { min: 2, max: 2 }, scheduler: 'credit' }, []],
-    ['dom0_mem=900M,max:900M', { dom0Memory: { amount: { bytes: 900 * 2 ** 20, percent: 0 }, max: { bytes: 900 * 2 ** 20, percent: 0 } } }, []],
-    ['dom0_mem=min:64M dom0_mem=25%', { dom0Memory: { min: { bytes: 2 ** 26, percent: 0 }, amount: { bytes: 0, percent: 25 } } }, []],
+    [
+      'dom0_mem=512M dom0_max_vcpus=2 sched=credit',
+      { dom0Memory: { amount: { bytes: 2 ** 29, percent: 0 } }, dom0Vcpus: { min: 2, max: 2 }, scheduler: 'credit' },
+      [],
+    ],
+    [
+      'dom0_mem=900M,max:900M',
+      { dom0Memory: { amount: { bytes: 900 * 2 ** 20, percent: 0 }, max: { bytes: 900 * 2 ** 20, percent: 0 } } },
+      [],
+    ],
+    [
+      'dom0_mem=min:64M dom0_mem=25%',
+      { dom0Memory: { min: { bytes: 2 ** 26, percent: 0 }, amount: { bytes: 0, percent: 25 } } },
+      [],
+    ],
     ['dom0_max_vcpus=2-4', { dom0Vcpus: { min: 2, max: 4 } }, []],
     ['dom0_max_vcpus=-4', { dom0Vcpus: { min: 1, max: 4 } }, []],
     ['com1=115200,8n1 console=com1 loglvl=all guest_loglvl=all noreboot no-watchdog dom0=pv', {}, []],
@@ -79,12 +91,21 @@ describe("Xen's command line", () => {
   })
 
   test('a warning names the nearest option', () => {
-    expect(parseXenOptions('dom0_men=1G').warnings[0]?.message).toBe('Xen option `dom0_men` is unknown; did you mean `dom0_mem`?')
+    expect(parseXenOptions('dom0_men=1G').warnings[0]?.message).toBe(
+      'Xen option `dom0_men` is unknown; did you mean `dom0_mem`?',
+    )
   })
 })
 
 test.each<[string, number | undefined]>([
-  ['262144', 2 ** 28], ['512M', 2 ** 29], ['1g', 2 ** 30], ['4096B', 4096], ['0x40k', 65536], ['', undefined], ['M', undefined], ['-1M', undefined],
+  ['262144', 2 ** 28],
+  ['512M', 2 ** 29],
+  ['1g', 2 ** 30],
+  ['4096B', 4096],
+  ['0x40k', 65536],
+  ['', undefined],
+  ['M', undefined],
+  ['-1M', undefined],
 ])('a size of %j is %s bytes', (text, bytes) => {
   expect(parseSize(text)).toBe(bytes)
 })

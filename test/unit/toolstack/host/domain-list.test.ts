@@ -3,9 +3,24 @@ import type { DomainInfo } from '../../../../src/hypervisor/index.ts'
 import { formatDomainList, stateLetters, summarize } from '../../../../src/toolstack/host/domain-list.ts'
 
 const info = (over: Partial<DomainInfo>): DomainInfo => ({
-  domid: 1 as DomainInfo['domid'], kind: 'pv', privileged: false, running: false, blocked: false, paused: false, shutdown: false, crashed: false,
-  dying: false, shutdownReason: undefined, totalPages: 32768, maxPages: 33024, sharedInfoFrame: 0 as DomainInfo['sharedInfoFrame'], cpuTime: 11e9,
-  onlineVcpus: 2, maxVcpu: 1, handle: new Uint8Array(16), ...over,
+  domid: 1 as DomainInfo['domid'],
+  kind: 'pv',
+  privileged: false,
+  running: false,
+  blocked: false,
+  paused: false,
+  shutdown: false,
+  crashed: false,
+  dying: false,
+  shutdownReason: undefined,
+  totalPages: 32768,
+  maxPages: 33024,
+  sharedInfoFrame: 0 as DomainInfo['sharedInfoFrame'],
+  cpuTime: 11e9,
+  onlineVcpus: 2,
+  maxVcpu: 1,
+  handle: new Uint8Array(16),
+  ...over,
 })
 
 test('the list looks as xl prints it, to the last blank', () => {
@@ -24,12 +39,24 @@ test('the list looks as xl prints it, to the last blank', () => {
 })
 
 test.each<[Partial<DomainInfo>, string]>([
-  [{}, '------'], [{ running: true }, 'r-----'], [{ blocked: true }, '-b----'], [{ blocked: true, paused: true }, '-bp---'],
-  [{ shutdown: true }, '---s--'], [{ crashed: true }, '---sc-'], [{ dying: true }, '-----d'],
+  [{}, '------'],
+  [{ running: true }, 'r-----'],
+  [{ blocked: true }, '-b----'],
+  [{ blocked: true, paused: true }, '-bp---'],
+  [{ shutdown: true }, '---s--'],
+  [{ crashed: true }, '---sc-'],
+  [{ dying: true }, '-----d'],
 ])('the state of %j is %s', (over, letters) => {
   expect(stateLetters(info(over))).toBe(letters)
 })
 
 test('a summary counts memory in MiB and time in seconds', () => {
-  expect(summarize('fc4', info({ blocked: true }))).toEqual({ name: 'fc4', id: 1, memory: 128, vcpus: 2, state: '-b----', time: 11 })
+  expect(summarize('fc4', info({ blocked: true }))).toEqual({
+    name: 'fc4',
+    id: 1,
+    memory: 128,
+    vcpus: 2,
+    state: '-b----',
+    time: 11,
+  })
 })

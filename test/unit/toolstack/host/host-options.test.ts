@@ -5,8 +5,21 @@ import { resolveHostOptions, type HostOptions } from '../../../../src/toolstack/
 import { randomMac, randomUuid, uuidBytes } from '../../../../src/toolstack/host/random-names.ts'
 
 test.each<[HostOptions, object]>([
-  [{}, { memory: 512, clock: 'virtual', seed: 1, instructionsPerSecond: 1e9, cpus: 1, bootTime: new Date('2005-10-24T12:00:00Z') }],
-  [{ memory: '1G', dom0Memory: '128M' }, { memory: 1024, dom0Memory: 128 }],
+  [
+    {},
+    {
+      memory: 512,
+      clock: 'virtual',
+      seed: 1,
+      instructionsPerSecond: 1e9,
+      cpus: 1,
+      bootTime: new Date('2005-10-24T12:00:00Z'),
+    },
+  ],
+  [
+    { memory: '1G', dom0Memory: '128M' },
+    { memory: 1024, dom0Memory: 128 },
+  ],
   [{ memory: 256 }, { memory: 256 }],
 ])('host options %j', (options, expected) => {
   expect(resolveHostOptions(options)).toMatchObject(expected)

@@ -50,7 +50,10 @@ describe('an operation', () => {
   })
 
   test('is aborted before it begins, or between steps', async () => {
-    const early = startOperation<void, Progress>({ ...settings, signal: AbortSignal.abort('no') }, async () => undefined)
+    const early = startOperation<void, Progress>(
+      { ...settings, signal: AbortSignal.abort('no') },
+      async () => undefined,
+    )
     await expect(early).rejects.toMatchObject({ code: 'ABORTED', message: 'the work was aborted', cause: 'no' })
     const controller = new AbortController()
     const late = startOperation<void, Progress>({ ...settings, signal: controller.signal }, async ({ check }) => {

@@ -1,5 +1,10 @@
 import { describe, expect, test } from 'vitest'
-import { VirtualClock, type ControlInterface, type RunLimits, type RunResult } from '../../../../src/hypervisor/index.ts'
+import {
+  VirtualClock,
+  type ControlInterface,
+  type RunLimits,
+  type RunResult,
+} from '../../../../src/hypervisor/index.ts'
 import { RealTimeClock } from '../../../../src/toolstack/host/real-time-clock.ts'
 import { RunLoop } from '../../../../src/toolstack/host/run-loop.ts'
 
@@ -57,7 +62,16 @@ describe('the run loop', () => {
 
   test('asks a condition after each slice', async () => {
     let value = 0
-    const { control } = scripted([() => { value = 1; return { kind: 'limit' } }, () => { value = 2; return { kind: 'limit' } }])
+    const { control } = scripted([
+      () => {
+        value = 1
+        return { kind: 'limit' }
+      },
+      () => {
+        value = 2
+        return { kind: 'limit' }
+      },
+    ])
     const loop = new RunLoop(control, new VirtualClock(), () => undefined)
     await loop.until('two', () => value === 2)
     expect(value).toBe(2)
@@ -66,7 +80,10 @@ describe('the run loop', () => {
   test('moves virtual time on to a deadline when nothing else happens', async () => {
     const clock = new VirtualClock()
     const loop = new RunLoop(scripted([]).control, clock, () => undefined)
-    await expect(loop.until('never', () => false, { timeout: 5e9 })).rejects.toMatchObject({ code: 'TIMED_OUT', message: 'never did not happen in time' })
+    await expect(loop.until('never', () => false, { timeout: 5e9 })).rejects.toMatchObject({
+      code: 'TIMED_OUT',
+      message: 'never did not happen in time',
+    })
     expect(clock.now()).toBe(5e9)
   })
 
@@ -76,8 +93,14 @@ describe('the run loop', () => {
     const waiting = loop.until('it', () => false, { signal: controller.signal })
     controller.abort()
     await expect(waiting).rejects.toMatchObject({ code: 'ABORTED' })
-    await expect(loop.until('it', () => { throw new Error('gone') })).rejects.toThrow('gone')
-    await expect(loop.until('it', () => false, { signal: AbortSignal.abort() })).rejects.toMatchObject({ code: 'ABORTED' })
+    await expect(
+      loop.until('it', () => {
+        throw new Error('gone')
+      }),
+    ).rejects.toThrow('gone')
+    await expect(loop.until('it', () => false, { signal: AbortSignal.abort() })).rejects.toMatchObject({
+      code: 'ABORTED',
+    })
   })
 
   test('rejects what is awaited when it is stopped', async () => {
@@ -100,7 +123,10 @@ describe('the run loop', () => {
   test('waits for the wall when a real-time host is idle, and wakes early when kicked', async () => {
     const clock = new RealTimeClock(1e9)
     const start = clock.now()
-    const { control, runs } = scripted([{ kind: 'wait', deadline: start + 20e6 }, { kind: 'wait', deadline: start + 60e9 }])
+    const { control, runs } = scripted([
+      { kind: 'wait', deadline: start + 20e6 },
+      { kind: 'wait', deadline: start + 60e9 },
+    ])
     const loop = new RunLoop(control, clock, () => undefined)
     await loop.until('the second run', () => runs.length >= 2)
     expect(clock.now() - start).toBeGreaterThanOrEqual(19e6)
