@@ -4,7 +4,7 @@
  * Reference: Intel SDM volume 2, IRET, CALL, RET, POPF.
  */
 import { GPR, RFLAGS, SEGMENT } from '../../../x86/index.ts'
-import { isCanonical } from '../../../util/index.ts'
+import { highPart, isCanonical, lowPart } from '../../../util/index.ts'
 import type { Core } from '../core.ts'
 import { SLOT, STATUS } from '../state.ts'
 import { checkCode, loadSegment } from './segments.ts'
@@ -123,7 +123,7 @@ const enter = (size: 2 | 4 | 8): Handler => (core, record) => {
   let pointer = core.address(GPR.rbp * 8)
   for (let i = 1; i < level; i += 1) {
     pointer -= size
-    bytes.set(core.readBytes(core.stackLinear(pointer), size), bytes.length - size * (i + 1))
+    bytes.set(core.readBytes(core.stackAddress(pointer - top), size), bytes.length - size * (i + 1))
   }
   put(level, lowPart(frame), highPart(frame))
   const status = core.writeBytes(core.stackAddress(-size * (level + 1)), bytes)

@@ -136,9 +136,9 @@ function writeMask(core: Core, result: number, how: { count: number; expand: boo
 const maskedStore: Handler = (core, record) => {
   const { bytes } = core.memory
   const [from, mask, count] = [first(core, record), second(core, record), core.field(record, 'c')]
+  if (count === 8) useMmx(core)
   const host = core.hostForWrite(core.address(SLOT.t3), count)
   for (let i = 0; i < count; i += 1) if (bytes[mask + i]! >= 0x80) bytes[host + i] = bytes[from + i]!
-  if (count === 8) useMmx(core)
   return core.finishWrite(host)
 }
 

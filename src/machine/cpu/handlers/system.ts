@@ -10,6 +10,12 @@ import type { Handler, Handlers } from './handler.ts'
 /** An instruction that the host carries out. */
 const request = (operation: string): Handler => (core, record) => core.privileged(operation, record)
 
+/** What comes before an instruction reads its operand: a host carries it out, ring 3 of a bare processor may not. */
+const first = (operation: string): Handler => (core, record) => {
+  if (!core.bare) return core.privileged(operation, record)
+  return core.cpl === 0 ? STATUS.NEXT : core.protection()
+}
+
 /** MOV to or from a control or debug register. */
 const special = (read: string, write: string, known: readonly number[]): Handler => (core, record) => {
   const register = core.field(record, 'c')
@@ -76,6 +82,7 @@ export const SYSTEM_HANDLERS: Handlers = {
   control: special('read-cr', 'write-cr', [0, 2, 3, 4, 8]), debug: special('read-dr', 'write-dr', [0, 1, 2, 3, 4, 5, 6, 7]),
   in: port('in'), out: port('out'), ins: stringPort('ins'), outs: stringPort('outs'),
   lgdt: request('other'), lidt: request('other'), lldt: request('other'), ltr: request('other'),
+  'first-lldt': first('other'), 'first-ltr': first('other'), 'first-lmsw': first('lmsw'),
   sgdt: storeTable, sidt: storeTable,
   sldt: leaveInTemporary(() => 0), str: leaveInTemporary(() => 0), smsw: leaveInTemporary((core) => core.controlLow(0)),
 }

@@ -117,7 +117,7 @@ const compare = (options: { quiet?: boolean; pops?: number; flags?: boolean; tes
     const taken = takeCompared(core, record, options)
     let result: number
     if (taken < 0) {
-      const masked = stackFault(core, 'underflow', options.flags === true ? 0 : C1)
+      const masked = stackFault(core, 'underflow')
       result = C0 | C2 | C3 | (masked ? 0 : SUPPRESSED)
     } else {
       result = options.quiet === true ? x87.compareQuietly(first, second) : x87.compare(first, second)
@@ -159,9 +159,13 @@ const unary = (compute: (core: Core) => number, options: { two?: boolean; condit
     readRegister(core, 0, first)
     readRegister(core, 1, second)
     const result = compute(core)
-    report(core, result, conditions)
+    report(core, result, options.two === true && !dividable(first, second) ? conditions & (C1 | C2) : conditions)
     if (delivered(result)) writeRegister(core, 0, x87.result)
   })
+
+/** Whether both are numbers other than zero and infinity, so that a remainder has a quotient to tell of. */
+const dividable = (a: Float80, b: Float80): boolean =>
+  [a, b].every(({ signExponent, high, low }) => (signExponent & 0x7fff) !== 0x7fff && (high | low) !== 0)
 
 /** st1 := f(st0, st1), then st0 goes. */
 const popping = (compute: (core: Core) => number): Handler =>
@@ -247,7 +251,7 @@ const examine: Handler = waiting((core) => {
 const conditionalMove = (flags: number, negated: boolean): Handler => waiting((core, record) => {
   const i = core.field(record, 'a')
   if (isEmpty(core, 0) || isEmpty(core, i)) {
-    if (stackFault(core, 'underflow', 0)) writeIndefinite(core, 0)
+    if (stackFault(core, 'underflow')) writeIndefinite(core, 0)
     return
   }
   if (((core.flags() & flags) !== 0) === negated) return

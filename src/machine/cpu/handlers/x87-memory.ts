@@ -263,10 +263,10 @@ export const X87_MEMORY_HANDLERS: Handlers = {
   fld: load, fild: load, fbld: load,
   fst: store({}), fstp: store({ pops: true }), fist: store({}), fistp: store({ pops: true }),
   fisttp: store({ pops: true, truncate: true }), fbstp: store({ pops: true }),
-  // FSTP that takes an empty register for what it holds.
+  // FSTP without a stack fault: an empty register is not stored.
   fstpnce: waiting((core, record) => {
     report(core, 0)
-    writeRegister(core, core.field(record, 'a'), readRegister(core, 0, core.floats.first))
+    if (!isEmpty(core, 0)) writeRegister(core, core.field(record, 'a'), readRegister(core, 0, core.floats.first))
     pop(core)
   }),
   fldcw: waitingControl((core) => setControl(core, core.read16(core.address(SLOT.t3)))),

@@ -75,7 +75,7 @@ const farMemory = (name: 'call' | 'jmp'): Lift => (l) => {
   l.finalHandler(`far-${name}.${size}`)
 }
 
-/** Loads offset (t0) and selector (t1) of a far pointer. */
+/** Loads offset (t0) and selector (t1) of a far pointer, in the order of their addresses. */
 function loadFarPointer(l: Lifter): void {
   const size = l.instruction.operandSize
   l.a = SLOT.t3
@@ -83,12 +83,13 @@ function loadFarPointer(l: Lifter): void {
   l.b = SLOT.t3
   l.c = SLOT.zero
   l.d = SLOT.zero
+  l.displacement = 0
+  l.a = SLOT.t0
+  l.emit(`mov.${size}.rm1`)
   l.displacement = size / 8
   l.a = SLOT.t1
   l.emit('movzx.32.16.rm1')
   l.displacement = 0
-  l.a = SLOT.t0
-  l.emit(`mov.${size}.rm1`)
   l.b = SLOT.t1
 }
 
@@ -174,8 +175,9 @@ const withAddress = (name: string): Lift => (l) => {
   l.finalHandler(name)
 }
 
-/** Handlers that get the E operand's value in `a`. */
+/** Handlers that get the E operand's value in `a`; who may not execute them does not get as far as reading it. */
 const withSource = (name: string): Lift => (l) => {
+  if (PRIVILEGED.has(name)) l.handler(`first-${name}`)
   l.a = l.source(16)
   l.finalHandler(name)
 }
@@ -207,6 +209,7 @@ const sized = (name: string): Lift => (l) => {
   l.finalHandler(name)
 }
 
+const PRIVILEGED = new Set(['lldt', 'ltr', 'lmsw'])
 const FINAL = [
   'syscall', 'sysret', 'sysenter', 'sysexit', 'hlt', 'cli', 'sti', 'cpuid', 'rdmsr', 'wrmsr', 'rdtsc', 'rdtscp', 'rdpmc', 'clts',
   'invd', 'wbinvd', 'swapgs', 'xgetbv', 'xsetbv', 'into', 'rsm', 'daa', 'das', 'aaa', 'aas', 'pusha', 'popa',

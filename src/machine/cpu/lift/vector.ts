@@ -45,7 +45,9 @@ function refused(l: Lifter, uses: 'sse' | 'mmx'): boolean {
   return true
 }
 
-const usesMmx = (l: Lifter): boolean => l.instruction.row.operands.some(isMmx)
+/** CVTPI2PD from memory is an SSE instruction like any other. */
+const usesMmx = (l: Lifter): boolean => l.instruction.row.operands.some((code) =>
+  isMmx(code) && !(l.instruction.isMemory && l.instruction.row.name === 'cvtpi2pd'))
 
 /** Lifts with the checks before it. */
 const checked = (lift: Lift): Lift => (l) => {
