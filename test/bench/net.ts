@@ -72,10 +72,9 @@ async function throughRings({ host, ends: [from, to] }: Setup, size: number): Pr
   hello.set(parseMac('00:16:3e:00:00:01')!)
   to.kernel.post(() => void to.nic.send(hello))
   const pump = (): void => {
-    if (stop) return
-    from.nic.sendAll(burst)
-    from.kernel.after(0, pump)
+    if (!stop) from.nic.sendAll(burst)
   }
+  from.nic.onRoom(pump)
   const run = async (length: number): Promise<number> => {
     stop = false
     from.kernel.post(pump)

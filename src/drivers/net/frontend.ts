@@ -57,6 +57,8 @@ export class Nic implements AsyncIterable<Uint8Array> {
   private readonly queue: Uint8Array[] = []
   private handler: ((frame: Uint8Array) => void) | undefined
   private wake: (() => void) | undefined
+  private roomHandler: (() => void) | undefined
+  private readonly roomWaiters: (() => void)[] = []
   private readonly waiting: ((nic: Nic) => void)[] = []
 
   /** @internal */
@@ -102,6 +104,17 @@ export class Nic implements AsyncIterable<Uint8Array> {
     }
     if (taken > 0) this.kick()
     return taken
+  }
+
+  /** Calls `handler` whenever frames have been sent and there is room again. */
+  onRoom(handler: () => void): void {
+    this.roomHandler = handler
+  }
+
+  /** Resolves when there is room for a frame, or the interface is gone. */
+  room(): Promise<void> {
+    if (!this.connected || this.freeIds.length > 0) return Promise.resolve()
+    return new Promise((resolve) => this.roomWaiters.push(resolve))
   }
 
   /** Frames as they come; ends when the interface goes. */
@@ -164,6 +177,7 @@ export class Nic implements AsyncIterable<Uint8Array> {
     rings.transmit.shared.release()
     rings.receive.shared.release()
     this.wakeReader()
+    this.tellRoom()
   }
 
   private makeRings(split: boolean): Rings {
@@ -221,13 +235,24 @@ export class Nic implements AsyncIterable<Uint8Array> {
 
   private onEvent(): void {
     if (this.rings === undefined || this.broken) return
+    const before = this.freeIds.length
     if (!this.reap(this.rings.transmit.ring) || !this.takeFrames(this.rings.receive.ring)) {
       this.broken = true
       this.wakeReader()
+      this.tellRoom()
       void this.device.close()
       return
     }
     this.putUp()
+    if (this.freeIds.length > before) this.tellRoom()
+  }
+
+  private tellRoom(): void {
+    if (this.roomWaiters.length > 0) {
+      this.device.kernel.turn()
+      for (const resolve of this.roomWaiters.splice(0)) resolve()
+    }
+    if (this.connected) this.roomHandler?.()
   }
 
   /** Takes the pages of sent frames back; false when the back-end broke the rules. */
