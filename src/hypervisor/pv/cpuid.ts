@@ -8,10 +8,8 @@ import { XEN_VERSION } from '../hypercalls/version.ts'
 /** Answer of one leaf: EAX, EBX, ECX, EDX. */
 export type CpuidAnswer = readonly [number, number, number, number]
 
-/** Facts about the asking vCPU. */
+/** Facts that some leaves tell. */
 export interface CpuidSubject {
-  readonly vcpu: number
-  readonly vcpuCount: number
   readonly tscKilohertz: number
   /** Bits of a machine address. */
   readonly addressBits: number
@@ -36,9 +34,11 @@ const EXTENDED_ECX = /* @__PURE__ */ bits(0, 8)
 /** Leaf 7 EBX: fast REP MOVSB and STOSB. */
 const LEAF7_EBX = /* @__PURE__ */ bits(9)
 
-/** Family 15, model 107, stepping 1: an early x86-64 processor that asks for no workarounds of later ones. */
-const SIGNATURE = 0x0006_0fb1
+/** Family 6, model 6, stepping 3 of AMD's: what emulators call themselves, and no real processor with errata of its own. */
+const SIGNATURE = 0x0000_0663
 const VENDOR: CpuidAnswer = [0, 0x6874_7541, 0x444d_4163, 0x6974_6e65]
+/** Leaf 1 EBX: 64 bytes flushed by CLFLUSH, in units of 8. */
+const CACHE_LINE = 8 << 8
 const BRAND = 'paravirt x86-64 processor'
 
 /** Four registers of the brand string; leaf 0x80000002 is part 0. */
@@ -66,10 +66,11 @@ function hypervisorLeaf(index: number, subleaf: number, subject: CpuidSubject): 
   }
 }
 
-function basicLeaf(leaf: number, subleaf: number, subject: CpuidSubject): CpuidAnswer {
+function basicLeaf(leaf: number, subleaf: number): CpuidAnswer {
   switch (leaf) {
     case 0: return [7, VENDOR[1], VENDOR[2], VENDOR[3]]
-    case 1: return [SIGNATURE, ((subject.vcpu * 2) << 24 | 8 << 8) >>> 0, LEAF1_ECX, LEAF1_EDX]
+    // A PV guest has no APIC: the identifier reads as 0 on every vCPU.
+    case 1: return [SIGNATURE, CACHE_LINE, LEAF1_ECX, LEAF1_EDX]
     case 7: return subleaf === 0 ? [0, LEAF7_EBX, 0, 0] : NOTHING
     default: return NOTHING
   }
@@ -92,5 +93,5 @@ function extendedLeaf(leaf: number): CpuidAnswer {
 /** Answers CPUID for a PV guest. */
 export function queryCpuid(leaf: number, subleaf: number, subject: CpuidSubject): CpuidAnswer {
   if (leaf >= 0x4000_0000 && leaf < 0x4000_0100) return hypervisorLeaf(leaf - 0x4000_0000, subleaf, subject)
-  return leaf >= 0x8000_0000 ? extendedLeaf(leaf) : basicLeaf(leaf, subleaf, subject)
+  return leaf >= 0x8000_0000 ? extendedLeaf(leaf) : basicLeaf(leaf, subleaf)
 }

@@ -53,7 +53,7 @@ export class PrivilegedOperations {
     const { bytes } = this.scratch
     if (!readInto(vcpu.access, pv.processor.registers.rip(), this.scratch, FORCED_CPUID.length)) return false
     if (FORCED_CPUID.some((byte, i) => bytes[i] !== byte)) return false
-    this.cpuid(vcpu, pv)
+    this.cpuid(pv)
     this.advance(pv, FORCED_CPUID.length)
     return true
   }
@@ -66,7 +66,7 @@ export class PrivilegedOperations {
   private carryOut(vcpu: Vcpu, pv: PvVcpu, request: PrivilegedOperation): boolean {
     switch (request.operation) {
       case 'cpuid':
-        this.cpuid(vcpu, pv)
+        this.cpuid(pv)
         return true
       case 'rdtsc':
         return this.rdtsc(pv)
@@ -94,14 +94,11 @@ export class PrivilegedOperations {
     }
   }
 
-  private cpuid(vcpu: Vcpu, pv: PvVcpu): void {
+  private cpuid(pv: PvVcpu): void {
     const { registers } = pv.processor
     const leaf = registers.low(GPR.rax)
     const subleaf = registers.low(GPR.rcx)
-    const plain = queryCpuid(leaf, subleaf, {
-      vcpu: vcpu.vcpu, vcpuCount: vcpu.owner.vcpuCount,
-      tscKilohertz: this.host.tscKilohertz, addressBits: this.host.addressBits,
-    })
+    const plain = queryCpuid(leaf, subleaf, this.host)
     const answer: CpuidAnswer = this.host.cpuidPolicy?.(leaf, subleaf, plain) ?? plain
     registers.set(GPR.rax, answer[0], 0)
     registers.set(GPR.rbx, answer[1], 0)
