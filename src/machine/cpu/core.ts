@@ -228,7 +228,7 @@ export class Core {
       choose(!user && (cr4 & CR4.SMEP) !== 0, PERMISSION.SMEP) |
       choose(!user && (cr4 & CR4.SMAP) !== 0 && (State.systemFlags.get(view, base) & RFLAGS.AC) === 0, PERMISSION.SMAP)
     State.permissions.set(view, base, permissions)
-    State.bank.set(view, base, TLB.offset + (user ? 0 : TLB.bankBytes))
+    State.bank.set(view, base, base + TLB.offset + (user ? 0 : TLB.bankBytes))
     State.root.set(view, base, this.controlLow(3) & (long ? 0xffff_f000 : 0xffff_ffe0))
   }
 

@@ -46,7 +46,7 @@ export const State = /* @__PURE__ */ overlay(4096, {
   mode: u32(520),
   /** Generation and mode as the jump cache keys them. */
   context: u32(524),
-  /** Offset of the TLB bank in use, from base. */
+  /** Address of the TLB bank in use. */
   bank: u32(528),
   /** Entries in the TLB log. */
   logCount: u32(532),

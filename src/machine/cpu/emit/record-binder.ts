@@ -204,40 +204,6 @@ export abstract class RecordBinder implements Binder {
     this.code.get(this.base)
     this.code.memory('i64.load', State.page.offset)
   }
-
-  /** Leaves the host address in `host` when the TLB has the page for this access; otherwise runs `miss`. */
-  protected lookUp(access: 'read' | 'write', operand: { address: number; bytes: number }, miss: () => void): void {
-    const c = this.code
-    const entry = c.local('i32')
-    const { address, bytes } = operand
-    c.get(this.base)
-    c.get(this.base)
-    c.memory('i32.load', State.bank.offset)
-    c.op('i32.add')
-    c.get(address)
-    c.i64(12)
-    c.op('i64.shr_u', 'i32.wrap_i64')
-    c.i32(TLB.entries - 1)
-    c.op('i32.and')
-    c.i32(5)
-    c.op('i32.shl', 'i32.add')
-    c.tee(entry)
-    c.memory('i64.load', TLB[access])
-    c.get(address)
-    if (bytes > 1) {
-      c.i64(bytes - 1)
-      c.op('i64.add')
-    }
-    c.i64(-4096)
-    c.op('i64.and', 'i64.ne')
-    miss()
-    c.get(address)
-    c.op('i32.wrap_i64')
-    c.get(entry)
-    c.memory('i32.load', TLB.delta)
-    c.op('i32.add')
-    c.release('i32', entry)
-  }
 }
 
 /** Loads a value of a size from the address on the stack. */
@@ -295,6 +261,9 @@ export interface LoopOptions {
   readonly budget: number
 }
 
+/** log2 of a TLB entry's bytes. */
+const ENTRY_SHIFT = Math.log2(TLB.entryBytes)
+
 /** The binder in the interpreter's loop: memory accesses that miss leave the handler before it has changed anything. */
 export class FastBinder extends RecordBinder {
   private readonly labels: LoopLabels
@@ -316,14 +285,40 @@ export class FastBinder extends RecordBinder {
     this.code.set(this.record)
   }
 
+  /** Leaves the handler unless the TLB has the page; an access into the next page differs from every tag. */
   private host(access: 'read' | 'write', address: number, bytes: number): void {
-    this.lookUp(access, { address, bytes }, () => {
-      if (this.at === 0) return this.code.brIf(this.labels.slow)
-      this.code.if()
+    const c = this.code
+    const entry = c.local('i32')
+    c.get(address)
+    c.i64(12 - ENTRY_SHIFT)
+    c.op('i64.shr_u', 'i32.wrap_i64')
+    c.i32((TLB.entries - 1) << ENTRY_SHIFT)
+    c.op('i32.and')
+    c.get(this.base)
+    c.memory('i32.load', State.bank.offset)
+    c.op('i32.add')
+    c.tee(entry)
+    c.memory('i64.load', TLB[access])
+    c.get(address)
+    if (bytes > 1) {
+      c.i64(bytes - 1)
+      c.op('i64.add')
+    }
+    c.i64(-4096)
+    c.op('i64.and', 'i64.ne')
+    if (this.at === 0) c.brIf(this.labels.slow)
+    else {
+      c.if()
       this.advance()
-      this.code.br(this.labels.slow)
-      this.code.end()
-    })
+      c.br(this.labels.slow)
+      c.end()
+    }
+    c.get(address)
+    c.op('i32.wrap_i64')
+    c.get(entry)
+    c.memory('i32.load', TLB.delta)
+    c.op('i32.add')
+    c.release('i32', entry)
   }
 
   giveUp(): void {

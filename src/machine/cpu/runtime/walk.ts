@@ -79,9 +79,7 @@ function writeProbe(c: Code, walk: number): void {
 /** Pushes the address of the TLB entry for a linear address. */
 function pushEntry(c: Code, base: number, address: number): void {
   c.get(base)
-  c.get(base)
   c.memory('i32.load', State.bank.offset)
-  c.op('i32.add')
   c.get(address)
   c.i64(12)
   c.op('i64.shr_u', 'i32.wrap_i64')
