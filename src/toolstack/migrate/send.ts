@@ -189,6 +189,9 @@ const undecided = (domain: SavedDomain, cause: unknown): XenError =>
 async function handOver({ host, domain, reader, output, context }: Journey): Promise<boolean> {
   const lost = (cause: unknown): XenError => {
     context.commit()
+    // The other side must not wait for ever, either.
+    void output.close().catch(() => undefined)
+    void reader.close().catch(() => undefined)
     return undecided(domain, cause)
   }
   host.rename(domain.id, `${domain.name}${GONE}`)
@@ -198,7 +201,8 @@ async function handOver({ host, domain, reader, output, context }: Journey): Pro
   } catch (error) {
     // Only a pipe that was closed before has certainly not delivered it.
     if (XenError.is(error, 'CLOSED')) return false
-    throw lost(error)
+    // The receiver may still be able to say what it has got.
+    void output.abort(error).catch(() => undefined)
   }
   try {
     if (await expectReport(reader) === STATUS.RUNNING) return true

@@ -21,23 +21,26 @@ export interface TransportPair {
   cut(): void
 }
 
-/** Chunks under way at most before a writer has to wait. */
-const CAPACITY = 4
+interface Parcel {
+  readonly chunk: Uint8Array
+  taken(): void
+  lost(): void
+}
 
-/** One direction: a queue of chunks between a writer and a reader. */
+/** One direction. A write is done when the reader has taken the chunk, so a cut never leaves a doubt about it. */
 class Lane implements ByteSink {
-  private readonly queue: Uint8Array[] = []
+  private readonly queue: Parcel[] = []
   private closed = false
   private broken = false
   private wakeReader: () => void = () => undefined
-  private wakeWriter: () => void = () => undefined
 
   async write(chunk: Uint8Array): Promise<void> {
-    if (this.queue.length >= CAPACITY && !this.broken) await new Promise<void>((resolve) => { this.wakeWriter = resolve })
-    if (this.broken || this.closed) throw new XenError('CLOSED', 'the pipe to the other host is closed')
-    // A copy: the writer may use its buffer again.
-    this.queue.push(chunk.slice())
-    this.wakeReader()
+    const gone = new XenError('CLOSED', 'the pipe to the other host is closed')
+    if (this.broken || this.closed) throw gone
+    await new Promise<void>((taken, reject) => {
+      this.queue.push({ chunk, taken, lost: () => reject(gone) })
+      this.wakeReader()
+    })
   }
 
   close(): void {
@@ -52,19 +55,18 @@ class Lane implements ByteSink {
   /** Loses everything that is under way. */
   break(): void {
     this.broken = true
-    this.queue.length = 0
+    for (const parcel of this.queue.splice(0)) parcel.lost()
     this.wakeReader()
-    this.wakeWriter()
   }
 
   readonly chunks: ByteChunks = {
     [Symbol.asyncIterator]: () => ({
       next: async () => {
         while (this.queue.length === 0 && !this.closed && !this.broken) await new Promise<void>((resolve) => { this.wakeReader = resolve })
-        const value = this.queue.shift()
-        if (value === undefined) return { done: true, value: undefined }
-        this.wakeWriter()
-        return { done: false, value }
+        const parcel = this.queue.shift()
+        if (parcel === undefined) return { done: true, value: undefined }
+        parcel.taken()
+        return { done: false, value: parcel.chunk }
       },
       return: async () => {
         this.break()
