@@ -54,6 +54,8 @@ export class Nic implements AsyncIterable<Uint8Array> {
   private nextSlot = 0
   /** Parts of a frame whose other slots are still to come. */
   private parts: Uint8Array[] = []
+  /** The frame that these parts belong to has a blank checksum. */
+  private blank = false
   private readonly queue: Uint8Array[] = []
   private handler: ((frame: Uint8Array) => void) | undefined
   private wake: (() => void) | undefined
@@ -82,7 +84,7 @@ export class Nic implements AsyncIterable<Uint8Array> {
     return new Promise((resolve) => this.waiting.push(resolve))
   }
 
-  /** Hands every frame to `handler` as it comes, instead of the queue. */
+  /** Hands every frame to `handler` as it comes, instead of the queue. The bytes are valid during the call only. */
   onFrame(handler: (frame: Uint8Array) => void): void {
     this.handler = handler
     for (const frame of this.queue.splice(0)) handler(frame)
@@ -298,19 +300,25 @@ export class Nic implements AsyncIterable<Uint8Array> {
     { page }: SharedPage, { offset, flags, status }: { readonly offset: number; readonly flags: number; readonly status: number },
   ): boolean {
     if (status > 0 && offset + status > PAGE_SIZE) return false
+    const isLast = (flags & NETRXF.more_data) === 0
+    if (isLast && this.parts.length === 0) {
+      if (status > 0) this.accept(page.bytes.subarray(offset, offset + status), (flags & NETRXF.csum_blank) !== 0)
+      return true
+    }
+    this.blank ||= (flags & NETRXF.csum_blank) !== 0
     // A part that failed spoils its frame; the slots that follow still belong to it.
     this.parts.push(status > 0 ? page.bytes.slice(offset, offset + status) : SPOILT)
-    if ((flags & NETRXF.more_data) !== 0) return this.parts.length <= MAX_SLOTS
-    const parts = this.parts
+    if (!isLast) return this.parts.length <= MAX_SLOTS
+    const { parts, blank } = this
     this.parts = []
-    if (parts.includes(SPOILT)) return true
-    const frame = parts.length === 1 ? parts[0]! : join(parts)
-    if ((flags & NETRXF.csum_blank) !== 0) completeChecksum(frame)
-    this.accept(frame)
+    this.blank = false
+    if (!parts.includes(SPOILT)) this.accept(join(parts), blank)
     return true
   }
 
-  private accept(frame: Uint8Array): void {
+  /** Takes a whole frame, which may lie in a page that is put up again afterwards. */
+  private accept(frame: Uint8Array, checksumBlank: boolean): void {
+    if (checksumBlank) completeChecksum(frame)
     if (this.handler !== undefined) {
       this.handler(frame)
       return
@@ -319,7 +327,7 @@ export class Nic implements AsyncIterable<Uint8Array> {
       this.queue.shift()
       this.lost += 1
     }
-    this.queue.push(frame)
+    this.queue.push(frame.slice())
   }
 
   /** Puts up pages for receiving until the ring is full or the guest has no more to spare. */

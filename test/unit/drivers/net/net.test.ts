@@ -56,7 +56,7 @@ async function setUp(count: number): Promise<Setup> {
   const nics = frontends.map((frontend) => frontend.nics[0]!)
   const heard = nics.map((nic) => {
     const frames: Uint8Array[] = []
-    nic.onFrame((bytes) => frames.push(bytes))
+    nic.onFrame((bytes) => frames.push(bytes.slice()))
     return frames
   })
   return { hub, store, bridge: bridge!, backend, back, guests, nics, heard }
