@@ -27,7 +27,7 @@ const PYTHON = new Set([
   'try',
 ])
 
-/** Where {@link parseConfig} takes its input from. */
+/** What is parsed besides the text. */
 export interface ParseOptions {
   /** Name of the text in error messages. Default `config`. */
   readonly source?: string

@@ -69,6 +69,7 @@ export class DomainConsole implements AsyncIterable<Uint8Array> {
     return this.stream.output(options)
   }
 
+  /** The same as `output()`. */
   [Symbol.asyncIterator](): AsyncIterator<Uint8Array> {
     return this.output()[Symbol.asyncIterator]()
   }

@@ -54,9 +54,11 @@ export interface DomainIdentity {
 export class Domain {
   /** Its number; another one after a restart. */
   readonly id: DomId
+  /** Stays the same for as long as the domain exists, wherever it is moved. */
   readonly uuid: string
   /** What it was created from. */
   readonly config: DomainConfig<KernelSource>
+  /** Its console, output from the first line on. */
   readonly console: DomainConsole
   private readonly host: DomainHost
   private currentName: string
@@ -72,6 +74,7 @@ export class Domain {
     this.console = identity.console
   }
 
+  /** Unique on its host. */
   get name(): string {
     return this.currentName
   }

@@ -51,9 +51,11 @@ export class Host {
   readonly events: EventSource<HostEvent>
   /** The privileged control interface, at libxc's level. */
   readonly hypervisor: Hypervisor
+  /** The store itself, with its events. */
   readonly xenstore: XenStore
   /** Dom0's handle on XenStore. */
   readonly store: LocalStore
+  /** The control domain: its kernel, the XenStore server and the console back-end. */
   readonly dom0: Dom0
   /** What was booted, for a host that came from a grub.conf. */
   readonly bootDescription: BootDescription | undefined
