@@ -17,8 +17,8 @@ export interface Leniency {
   readonly undefinedFlags: number
   /** General registers whose value is undefined, as a bit mask. */
   readonly undefinedRegisters?: number
-  /** The case pushes RFLAGS, natively with the trap flag. */
-  readonly pushesFlags?: boolean
+  /** Bits of memory that differ for a reason: the trap flag in pushed RFLAGS, MXCSR bits that are not offered. */
+  readonly hiddenMemory?: number
   /** x87 condition bits that the instruction leaves undefined, at their places in the status word. */
   readonly undefinedConditions?: number
   /** Bits of a faulting address that depend on how a processor cuts a long access into pieces. */
@@ -106,7 +106,7 @@ export function differences(ours: Outcome, theirs: Outcome, leniency: Leniency):
   check('selectors', ours.selectors.map(hex).join(), theirs.selectors.map(hex).join())
   check('fs base', wide(ours.fsBase), wide(theirs.fsBase))
   check('gs base', wide(ours.gsBase), wide(theirs.gsBase))
-  compareChanges(ours, theirs, leniency.pushesFlags === true ? 0x0100_0100 : 0, found)
+  compareChanges(ours, theirs, leniency.hiddenMemory ?? 0, found)
   compareFloats(ours.fx, theirs.fx, leniency, found)
   return found
 }

@@ -168,6 +168,17 @@ function special(random: Random, form: Form, draft: Draft, target: number): void
 
 const fxHeader = (fx: Uint8Array): number[] => [...fx.subarray(0, 24), ...fx.subarray(24, 28), 0xff, 0xff, 0, 0]
 
+/** A frame that far returns accept: instruction pointer, code segment, flags, stack pointer, stack segment. */
+function farFrame(random: Random, form: Form, draft: Draft): void {
+  const at = REGIONS[2].address + 0x1000 + below(random, 0x800)
+  draft.general.set(RSP, [at, 0])
+  const flags = 0x202 | (random.next() & 0x8d5)
+  const element = (value: number): number[] => [...bytesOf(value, 4), 0, 0, 0, 0].slice(0, form.size / 8)
+  const values = [REGIONS[0].address + 0x10, 0x33, flags, REGIONS[2].address + 0x1800, 0x2b]
+  const count = form.row.name === 'iret' ? 5 : 2
+  draft.patches.push({ address: at, bytes: Uint8Array.from(values.slice(0, count).flatMap(element)) })
+}
+
 /** Registers that an instruction uses without naming them. */
 function implicit(random: Random, form: Form, draft: Draft): void {
   const { name, operands } = form.row
@@ -179,9 +190,10 @@ function implicit(random: Random, form: Form, draft: Draft): void {
     set(RDI, dataAddress(random))
     if (form.repeat !== 0) draft.general.set(RCX, [below(random, oneIn(random, 8) ? 600 : 30), 0])
   }
+  if (name === 'retf' || (name === 'iret' && !oneIn(random, 4))) farFrame(random, form, draft)
   if (name.startsWith('maskmov')) set(RDI, dataAddress(random))
   if (name === 'xlat') set(RBX, dataAddress(random) & ~0xff)
-  if (name === 'leave' || name === 'enter') set(RBP, dataAddress(random) & ~7)
+  if (name === 'leave' || (name === 'enter' && !oneIn(random, 4))) set(RBP, dataAddress(random) & ~7)
   if ((name === 'div' || name === 'idiv') && oneIn(random, 2)) draft.general.set(RDX, oneIn(random, 2) ? [0, 0] : [below(random, 9), 0])
   if (isShortDoubleShift(form)) draft.general.set(RCX, [below(random, 17), 0])
   if (name.startsWith('pcmpestr') && !oneIn(random, 4)) {
@@ -203,7 +215,7 @@ export function makeCase(random: Random, forms: readonly Form[]): OracleCase {
   for (const form of forms) addInstruction(random, form, draft, rip + draft.bytes.length)
   const one = randomCase(random, rip, Uint8Array.from(draft.bytes))
   for (const [register, [low, high]] of draft.general) {
-    if (register === RSP && form0Uses(forms)) continue
+    if (register === RSP && usesStack(forms)) continue
     one.general[register * 2] = low
     one.general[register * 2 + 1] = high
   }
@@ -211,4 +223,4 @@ export function makeCase(random: Random, forms: readonly Form[]): OracleCase {
 }
 
 /** Whether a stack instruction wants its stack pointer left alone. */
-const form0Uses = (forms: readonly Form[]): boolean => forms.some(({ row }) => /^(push|pop|call|ret|enter)/.test(row.name))
+const usesStack = (forms: readonly Form[]): boolean => forms.some(({ row }) => /^(push|pop|call|ret$|enter)/.test(row.name))

@@ -3,10 +3,18 @@
  * 1 when anything differs.
  */
 import { parseArgs } from 'node:util'
-import { Comparison } from './comparison.ts'
+import { Comparison, type Mismatch } from './comparison.ts'
 import { nativeExecutor } from './native.ts'
 
 const BATCH = 4000
+
+const hex = (value: number): string => value.toString(16)
+
+/** Initial state of a case in one line. */
+function stateText({ one }: Mismatch): string {
+  const general = Array.from({ length: 16 }, (_, i) => `${hex(one.general[i * 2 + 1]!)}_${hex(one.general[i * 2]!)}`)
+  return `${general.join(' ')} flags ${hex(one.flags)} rip ${hex(one.rip)}`
+}
 
 function main(): number {
   const { values } = parseArgs({
@@ -32,7 +40,7 @@ function main(): number {
   }
   for (const [form, count] of [...summary.byForm].sort((a, b) => b[1] - a[1]).slice(0, Number(values.show))) {
     const sample = summary.samples.find((one) => one.form === form)!
-    console.log(`${count} x ${form}\n    ${sample.bytes}\n    ${sample.found.join('\n    ')}`)
+    console.log(`${count} x ${form}\n    ${sample.bytes}\n    ${sample.found.join('\n    ')}\n    with ${stateText(sample)}`)
   }
   const seconds = (performance.now() - started) / 1000
   console.log(`opcode forms known to the decoder  ${summary.known}`)

@@ -3,9 +3,12 @@
  * are not found by anybody.
  */
 import { GPR } from '../../x86/index.ts'
+import { HANDLER_NUMBERS } from './handlers/index.ts'
 import { BLOCK, RECORD } from './record.ts'
 import { SLOT } from './state.ts'
 import type { MicroTable } from './uops/index.ts'
+
+const STACK_HANDLERS = /^(pop|push|iret|retf|enter|far-call)/
 
 /** Makes such copies. */
 export class Clipper {
@@ -15,6 +18,9 @@ export class Clipper {
   private readonly single: Uint16Array
   /** Numbers of micro-operations that work on the stack. */
   private readonly stack: Uint8Array
+  /** Number of the micro-operation that calls a handler, and numbers of the handlers that work on the stack. */
+  private readonly handler: number
+  private readonly stackHandlers = new Set([...HANDLER_NUMBERS].filter(([name]) => STACK_HANDLERS.test(name)).map(([, number]) => number))
   /** Numbers of micro-operations that branch out of the middle of a block. */
   private readonly branches: Uint8Array
 
@@ -23,6 +29,7 @@ export class Clipper {
     this.bytes = new Uint8Array(view.buffer)
     this.single = Uint16Array.from(table.all, ({ first }, number) => (first === undefined ? number : table.numbers.get(first)!))
     this.stack = Uint8Array.from(table.all, ({ name }) => (/^(push|pop|call|ret|leave|enter)/.test(name) ? 1 : 0))
+    this.handler = table.numbers.get('handler')!
     this.branches = Uint8Array.from(table.all, ({ name }) => (/^(j|loop)/.test(name) && !name.startsWith('jmp') ? 1 : 0))
   }
 
@@ -30,6 +37,8 @@ export class Clipper {
   usesStack(record: number): boolean {
     const { view } = this
     if (this.stack[this.single[view.getUint16(record + RECORD.number, true)]!] === 1) return true
+    const isHandler = view.getUint16(record + RECORD.number, true) === this.handler
+    if (isHandler && this.stackHandlers.has(view.getUint32(record + RECORD.immediate, true))) return true
     const base = view.getUint8(record + RECORD.b)
     const bits = view.getUint8(record + RECORD.c) === SLOT.zero && (view.getUint8(record + RECORD.d) & 3) === 3
     if (bits && base === SLOT.t1) return true

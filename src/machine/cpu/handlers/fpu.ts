@@ -2,10 +2,11 @@
  * The state of x87 and SSE as a whole: FXSAVE, FXRSTOR, FNINIT, control words.
  * Reference: Intel SDM volume 1, sections 8.1 and 10.5.
  */
-import { VECTOR } from '../../../x86/index.ts'
+import { CR0, VECTOR } from '../../../x86/index.ts'
 import type { Core } from '../core.ts'
 import { SLOT, STATUS, State } from '../state.ts'
 import type { Handlers } from './handler.ts'
+import { pending, setStatus } from './x87-unit.ts'
 
 /** Bits of MXCSR that exist. */
 export const MXCSR_MASK = 0xffff
@@ -58,7 +59,7 @@ export function readFxsave(core: Core, view: DataView, at: number): void {
   const status = view.getUint16(at + 2, true)
   const top = (status >> 11) & 7
   State.x87Control.set(core.view, base, (view.getUint16(at, true) & 0x1f7f) | 0x40)
-  State.x87Status.set(core.view, base, status)
+  setStatus(core, status)
   State.x87Tags.set(core.view, base, view.getUint8(at + 4))
   State.x87Opcode.set(core.view, base, view.getUint16(at + 6, true) & 0x7ff)
   for (const [field, offset] of [[State.x87Instruction, 8], [State.x87Data, 16]] as const) {
@@ -93,11 +94,6 @@ function restore(core: Core): number {
   return STATUS.NEXT
 }
 
-function loadControlWord(core: Core): number {
-  State.x87Control.set(core.view, core.base, (core.low(SLOT.t0) & 0x1f7f) | 0x40)
-  return STATUS.NEXT
-}
-
 function loadMxcsr(core: Core): number {
   const value = core.low(SLOT.t0)
   if ((value & ~MXCSR_MASK) !== 0) return core.protection()
@@ -108,29 +104,6 @@ function loadMxcsr(core: Core): number {
 /** Handlers by name. */
 export const FPU_HANDLERS: Handlers = {
   fxsave: save, fxrstor: restore,
-  fninit: (core) => {
-    State.x87Control.set(core.view, core.base, 0x37f)
-    State.x87Status.set(core.view, core.base, 0)
-    State.x87Tags.set(core.view, core.base, 0)
-    return STATUS.NEXT
-  },
-  fnclex: (core) => {
-    State.x87Status.set(core.view, core.base, State.x87Status.get(core.view, core.base) & 0x7f00)
-    return STATUS.NEXT
-  },
-  'load-control-word': loadControlWord,
-  'read-control-word': (core) => {
-    core.setSlot(SLOT.t0, State.x87Control.get(core.view, core.base), 0)
-    return STATUS.NEXT
-  },
-  'read-status-word': (core) => {
-    core.setSlot(SLOT.t0, State.x87Status.get(core.view, core.base), 0)
-    return STATUS.NEXT
-  },
   'load-mxcsr': loadMxcsr,
-  'read-mxcsr': (core) => {
-    core.setSlot(SLOT.t0, State.mxcsr.get(core.view, core.base), 0)
-    return STATUS.NEXT
-  },
-  wait: (core) => ((core.controlLow(0) & 0xa) === 0xa ? core.raise(VECTOR.NM) : STATUS.NEXT),
+  wait: (core) => ((core.controlLow(0) & (CR0.MP | CR0.TS)) === (CR0.MP | CR0.TS) ? core.raise(VECTOR.NM) : pending(core)),
 }

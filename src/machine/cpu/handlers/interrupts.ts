@@ -104,32 +104,37 @@ function interrupt(core: Core, vector: number): number {
   return STATUS.INTERRUPT
 }
 
-/** ENTER with frames to copy, one element at a time as the processor does; nothing changes before all accesses have been made. */
+/**
+ * ENTER with frames to copy. As on the processor, what has been pushed stays when a later access faults; registers do not change
+ * before all accesses have been made.
+ */
 const enter = (size: 2 | 4 | 8): Handler => (core, record) => {
   const level = core.field(record, 'a')
   const top = core.stackPointer()
   const frame = top - size
-  const end = top - size * (level + 1) - (core.displacement(record) & 0xffff)
-  core.hostForWrite(core.stackAddress(end - top), size)
-  const bytes = new Uint8Array(size * (level + 1))
-  const view = new DataView(bytes.buffer)
-  const put = (index: number, low: number, high: number): void => {
-    const at = bytes.length - size * (index + 1)
-    if (size === 2) view.setUint16(at, low, true)
-    else view.setUint32(at, low, true)
-    if (size === 8) view.setUint32(at + 4, high, true)
-  }
-  put(0, core.low(GPR.rbp * 8), core.high(GPR.rbp * 8))
-  let pointer = core.address(GPR.rbp * 8)
+  let [to, pointer] = [frame, core.address(GPR.rbp * 8)]
+  let status: number = core.writeBytes(core.stackAddress(to - top), numberBytes(core.low(GPR.rbp * 8), core.high(GPR.rbp * 8), size))
   for (let i = 1; i < level; i += 1) {
     pointer -= size
-    bytes.set(core.readBytes(core.stackAddress(pointer - top), size), bytes.length - size * (i + 1))
+    to -= size
+    status |= core.writeBytes(core.stackAddress(to - top), core.readBytes(core.stackAddress(pointer - top), size))
   }
-  put(level, lowPart(frame), highPart(frame))
-  const status = core.writeBytes(core.stackAddress(-size * (level + 1)), bytes)
-  core.setNumber(GPR.rbp * 8, frame)
-  core.moveStack(end - top)
+  to -= size
+  status |= core.writeBytes(core.stackAddress(to - top), numberBytes(lowPart(frame), highPart(frame), size))
+  to -= core.displacement(record) & 0xffff
+  core.hostForWrite(core.stackAddress(to - top), size)
+  if (size === 2) core.view.setUint16(core.base + GPR.rbp * 8, frame & 0xffff, true)
+  else core.setNumber(GPR.rbp * 8, frame)
+  core.moveStack(to - top)
   return status
+}
+
+function numberBytes(low: number, high: number, size: 2 | 4 | 8): Uint8Array {
+  const bytes = new Uint8Array(8)
+  const view = new DataView(bytes.buffer)
+  view.setUint32(0, low, true)
+  view.setUint32(4, high, true)
+  return bytes.subarray(0, size)
 }
 
 /** Handlers by name. */

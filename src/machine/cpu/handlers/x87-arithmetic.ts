@@ -95,7 +95,7 @@ function takeOperands(core: Core, record: number): number {
 const arithmetic = (operation: Binary, options: { reversed?: boolean; pops?: boolean }): Handler =>
   waiting((core, record) => {
     const { first, second, x87 } = core.floats
-    const to = core.field(record, 'b')
+    const to = core.field(record, 'c') === X87_OPERAND.register ? core.field(record, 'b') : 0
     const taken = takeOperands(core, record)
     if (taken < 0) {
       if (!stackFault(core, 'underflow')) return

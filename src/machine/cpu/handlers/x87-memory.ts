@@ -178,21 +178,23 @@ function takeTags(core: Core, tags: number): void {
 }
 
 /** Bytes of an environment by operand size. */
-const environmentBytes = (core: Core, record: number): 14 | 28 => (core.field(record, 'd') === 16 ? 14 : 28)
+const environmentBytes = (core: Core, record: number): 14 | 28 => (core.displacement(record) >>> 16 === 16 ? 14 : 28)
 
 function environment(core: Core, bytes: 14 | 28): Uint8Array {
   const { view, base } = core
   const image = new Uint8Array(bytes + 80)
   const to = new DataView(image.buffer)
   const words = [control(core), status(core), fullTags(core)]
-  const [ip, data] = [State.x87Instruction.low(view, base), State.x87Data.low(view, base)]
+  // Pointers are told only while an exception is pending, as AMD's processors do.
+  const told = (status(core) & 0x80) !== 0
+  const [ip, data] = told ? [State.x87Instruction.low(view, base), State.x87Data.low(view, base)] : [0, 0]
   if (bytes === 14) {
     [...words, ip & 0xffff, 0, data & 0xffff, 0].forEach((word, index) => to.setUint16(index * 2, word, true))
     return image
   }
   words.forEach((word, index) => to.setUint32(index * 4, 0xffff_0000 + word, true))
   to.setUint32(12, ip, true)
-  to.setUint32(16, State.x87Opcode.get(view, base) << 16, true)
+  to.setUint32(16, told ? State.x87Opcode.get(view, base) << 16 : 0, true)
   to.setUint32(20, data, true)
   to.setUint32(24, 0xffff_0000, true)
   return image

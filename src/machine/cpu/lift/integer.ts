@@ -296,6 +296,8 @@ export const INTEGER_LIFTERS: Readonly<Record<string, Lift>> = {
   clc: plain('clc'), stc: plain('stc'), cmc: plain('cmc'), cld: plain('cld'), std: plain('std'),
   lahf: plain('lahf'), sahf: plain('sahf'), salc: plain('salc'),
   xlat: (l) => {
+    // No base register that could look like the stack's.
+    l.b = SLOT.zero
     l.c = l.segmentSlot(3)
     l.emit(`xlat.${l.instruction.addressSize === 64 ? 64 : 32}`)
   },

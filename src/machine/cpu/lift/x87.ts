@@ -2,8 +2,8 @@
  * Lifters of the x87 instructions: each goes to the TypeScript handler of its name. What the unit's control bits refuse is
  * decided here, because code is decoded anew under other bits.
  *
- * Fields of a record: a is i of st(i), b where the result goes, c the kind of the memory operand (whose address is in t3), d the low
- * bits of the opcode, displacement the opcode as the unit remembers it.
+ * Fields of a record: a is i of st(i), b where the result goes, c the kind of the memory operand, whose address is in t3 (b and d then
+ * stay as its address has them), displacement the opcode as the unit remembers it and above it the operand size.
  */
 import { MODE, SLOT } from '../state.ts'
 import type { Lift } from './lifter.ts'
@@ -31,10 +31,9 @@ const x87 = (name: string): Lift => (l) => {
     l.emit(`lea.64.${l.memory()}`)
   }
   l.a = l.instruction.rm & 7
-  l.b = operands[0] === 'sti' ? l.instruction.rm & 7 : 0
+  if (memory === undefined) l.b = operands[0] === 'sti' ? l.instruction.rm & 7 : 0
   l.c = memory === undefined ? X87_OPERAND.register : operandKind(name, memory)
-  l.d = l.instruction.operandSize
-  l.displacement = ((l.instruction.opcode & 7) << 8) | l.instruction.modrm
+  l.displacement = (l.instruction.operandSize << 16) | ((l.instruction.opcode & 7) << 8) | l.instruction.modrm
   l.handler(name)
 }
 
