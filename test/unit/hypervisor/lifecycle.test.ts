@@ -1,0 +1,187 @@
+import { describe, expect, test } from 'vitest'
+import { SHUTDOWN, VIRQ } from '../../../src/abi/index.ts'
+import type { HypervisorEvent, VcpuRunner } from '../../../src/hypervisor/index.ts'
+import { XenError, domId, grantRef, type DomId } from '../../../src/util/index.ts'
+import { SLEEPER, TestHost } from '../../support/hypervisor-host.ts'
+import { PvGuest } from '../../support/pv-guest.ts'
+
+const failure = (body: () => unknown): string => {
+  try {
+    body()
+    return 'nothing was thrown'
+  } catch (error) {
+    return XenError.is(error) ? error.code : String(error)
+  }
+}
+
+describe('a domain', () => {
+  test('starts paused, without memory, with the next number', () => {
+    const { hypervisor } = new TestHost()
+    const first = hypervisor.createDomain({ kind: 'typescript', createRunner: () => SLEEPER })
+    const second = hypervisor.createDomain({ kind: 'typescript', createRunner: () => SLEEPER, vcpus: 3, maxPages: 9 })
+    expect([first, second]).toEqual([0, 1])
+    expect(hypervisor.domainInfo(second)).toMatchObject({
+      paused: true, running: false, blocked: false, shutdown: false, totalPages: 0, maxPages: 9, maxVcpu: 2, onlineVcpus: 0,
+    })
+  })
+
+  test('leaves nothing behind, also when it is destroyed twice or in the middle of its life', () => {
+    const host = new TestHost()
+    for (let round = 0; round < 5; round += 1) {
+      const guest = host.guest({ pages: 100, vcpus: 4 })
+      const port = host.hypervisor.port(guest.domid)
+      port.allocUnbound(guest.domid, domId(0))
+      port.setupGrantTable(3)
+      port.bindVirq(VIRQ.TIMER, 0)
+      port.setTimer(1e9)
+      host.hypervisor.startVcpu(guest.domid, 0)
+      host.hypervisor.unpauseDomain(guest.domid)
+      host.hypervisor.run({ instructions: 1000, until: host.clock.now() + 1000 })
+      guest.destroy()
+      expect(host.hypervisor.hostInfo().freeFrames).toBe(host.freeAtBoot)
+      expect(failure(() => guest.destroy())).toBe('DOMAIN_NOT_FOUND')
+      expect(host.problems()).toEqual([])
+    }
+  })
+
+  const refusals: [string, string, (host: TestHost) => unknown][] = [
+    ['a number that is taken', 'DOMAIN_EXISTS', ({ hypervisor }) => {
+      hypervisor.createDomain({ kind: 'pv', domid: domId(7) })
+      hypervisor.createDomain({ kind: 'pv', domid: domId(7) })
+    }],
+    ['a reserved number', 'OUT_OF_RESOURCES', ({ hypervisor }) => hypervisor.createDomain({ kind: 'pv', domid: domId(0x7ff0) })],
+    ['no vCPU', 'INVALID_ARGUMENT', ({ hypervisor }) => hypervisor.createDomain({ kind: 'pv', vcpus: 0 })],
+    ['too many vCPUs', 'INVALID_ARGUMENT', ({ hypervisor }) => hypervisor.createDomain({ kind: 'pv', vcpus: 4096 })],
+    ['a TypeScript guest without a runner', 'INVALID_ARGUMENT', ({ hypervisor }) => hypervisor.createDomain({ kind: 'typescript' })],
+    ['more pages than the domain may have', 'OUT_OF_MEMORY', ({ hypervisor }) =>
+      hypervisor.populatePhysmap(hypervisor.createDomain({ kind: 'pv', maxPages: 4 }), 5)],
+    ['more pages than the host has', 'OUT_OF_MEMORY', ({ hypervisor }) =>
+      hypervisor.populatePhysmap(hypervisor.createDomain({ kind: 'pv', maxPages: 1e9 }), 1e8)],
+    ['registers for a TypeScript guest', 'INVALID_STATE', (host) =>
+      host.hypervisor.setVcpuContext(host.guest().domid, 0, PvGuest.context(1))],
+    ['registers on a host without processors', 'NOT_SUPPORTED', ({ hypervisor }) =>
+      hypervisor.setVcpuContext(hypervisor.createDomain({ kind: 'pv' }), 0, PvGuest.context(1))],
+    ['a vCPU that it has not', 'INVALID_ARGUMENT', (host) => host.hypervisor.startVcpu(host.guest().domid, 3)],
+    ['bytes of a frame that is not its own', 'PERMISSION_DENIED', (host) => {
+      const [a, b] = [host.guest(), host.guest()]
+      host.hypervisor.frameBytes(a.domid, b.frames[0]!)
+    }],
+    ['resuming while it runs', 'INVALID_STATE', (host) => host.hypervisor.resumeDomain(host.guest().domid)],
+    ['unpausing too often', 'INVALID_STATE', (host) => {
+      const { domid } = host.guest()
+      host.hypervisor.unpauseDomain(domid)
+      host.hypervisor.unpauseDomain(domid)
+    }],
+    ['a grant beyond the table', 'INVALID_ARGUMENT', (host) => {
+      const guest = host.guest()
+      host.hypervisor.seedGrant(guest.domid, grantRef(100_000), { remote: domId(0), frame: guest.frames[0]! })
+    }],
+    ['anything of a domain that is not there', 'DOMAIN_NOT_FOUND', ({ hypervisor }) => hypervisor.domainInfo(domId(77))],
+  ]
+  test.each(refusals)('refuses %s: %s', (_name, code, attempt) => {
+    const host = new TestHost()
+    expect(failure(() => attempt(host))).toBe(code)
+    for (const { domid } of host.hypervisor.listDomains()) host.hypervisor.destroyDomain(domid)
+    expect(host.hypervisor.hostInfo().freeFrames).toBe(host.freeAtBoot)
+  })
+
+  test('that the host has no room for leaves nothing', () => {
+    const host = new TestHost({ frames: 128 })
+    const made: DomId[] = []
+    expect(failure(() => {
+      for (;;) made.push(host.hypervisor.createDomain({ kind: 'pv' }))
+    })).toBe('OUT_OF_MEMORY')
+    for (const domid of made) host.hypervisor.destroyDomain(domid)
+    expect(host.hypervisor.listDomains()).toEqual([])
+    expect(host.hypervisor.hostInfo().freeFrames).toBe(host.freeAtBoot)
+  })
+})
+
+describe('pausing and shutting down', () => {
+  /** Counts its runs. */
+  const busy = (): VcpuRunner & { runs: number } => ({
+    runs: 0, executed: 0,
+    run(budget) {
+      this.runs += 1
+      Object.assign(this, { executed: Math.min(budget, 1000) })
+      return { kind: 'budget' }
+    },
+    enter: () => true,
+  })
+
+  test('pauses are counted', () => {
+    const host = new TestHost()
+    const runner = busy()
+    const { domid } = host.guest({ runner })
+    const { hypervisor } = host
+    hypervisor.startVcpu(domid, 0)
+    hypervisor.pauseDomain(domid)
+    hypervisor.unpauseDomain(domid)
+    hypervisor.run({ instructions: 5000 })
+    expect(runner.runs).toBe(0)
+    hypervisor.unpauseDomain(domid)
+    hypervisor.run({ instructions: 5000 })
+    expect(runner.runs).toBeGreaterThan(0)
+    hypervisor.pauseDomain(domid)
+    const before = runner.runs
+    hypervisor.run({ instructions: 5000, until: host.clock.now() + 5000 })
+    expect(runner.runs).toBe(before)
+  })
+
+  test('a suspended domain goes on where it was when it is resumed', () => {
+    const host = new TestHost()
+    const runner = busy()
+    const { domid } = host.guest({ runner })
+    const { hypervisor } = host
+    const events: HypervisorEvent['type'][] = []
+    hypervisor.events.onAny(({ type }) => events.push(type))
+    hypervisor.startVcpu(domid, 0)
+    hypervisor.unpauseDomain(domid)
+    hypervisor.port(domid).shutdown(SHUTDOWN.suspend)
+    hypervisor.run({ instructions: 5000 })
+    expect(runner.runs).toBe(0)
+    expect(hypervisor.domainInfo(domid)).toMatchObject({ shutdown: true, shutdownReason: SHUTDOWN.suspend })
+    hypervisor.resumeDomain(domid)
+    hypervisor.run({ instructions: 5000 })
+    expect(runner.runs).toBeGreaterThan(0)
+    expect(hypervisor.domainInfo(domid)).toMatchObject({ shutdown: false, shutdownReason: undefined })
+    expect(events.filter((type) => type.startsWith('domain-'))).toEqual(['domain-unpaused', 'domain-shutdown', 'domain-resumed'])
+  })
+
+  test('dom0 hears of a domain that has ended through VIRQ_DOM_EXC', () => {
+    const host = new TestHost()
+    const dom0 = host.guest({ privileged: true })
+    const other = host.guest()
+    const port = host.hypervisor.port(dom0.domid)
+    const bound = port.bindVirq(VIRQ.DOM_EXC, 0)
+    host.hypervisor.shutdownDomain(other.domid, SHUTDOWN.crash)
+    expect(host.hypervisor.domainInfo(other.domid)).toMatchObject({ crashed: true, shutdown: false })
+    const pending = host.memory.view.getUint32(host.hypervisor.domainInfo(dom0.domid).sharedInfoFrame * 4096 + 2048, true)
+    expect(pending & (1 << bound)).not.toBe(0)
+  })
+})
+
+describe('log-dirty', () => {
+  test('tells which pages were written since it was asked last', () => {
+    const host = new TestHost()
+    const guest = host.guest({ pages: 8 })
+    const { hypervisor, memory } = host
+    hypervisor.enableLogDirty(guest.domid)
+    expect([...hypervisor.readLogDirty(guest.domid)]).toEqual([])
+    memory.markWritten(guest.frames[3]!)
+    memory.markWritten(guest.frames[6]!)
+    expect([...hypervisor.readLogDirty(guest.domid)]).toEqual([3, 6])
+    expect([...hypervisor.readLogDirty(guest.domid, { clear: true })]).toEqual([3, 6])
+    expect([...hypervisor.readLogDirty(guest.domid)]).toEqual([])
+    hypervisor.disableLogDirty(guest.domid)
+    expect(failure(() => hypervisor.readLogDirty(guest.domid))).toBe('INVALID_STATE')
+  })
+
+  test('notes what hypercalls write for the guest', () => {
+    const host = new TestHost()
+    const guest = host.guest({ pages: 8 })
+    host.hypervisor.enableLogDirty(guest.domid)
+    expect(guest.call('xen_version', 1, guest.frames[5]! * 4096)).toBe(0)
+    expect([...host.hypervisor.readLogDirty(guest.domid)]).toEqual([5])
+  })
+})

@@ -1,0 +1,175 @@
+import { describe, expect, test } from 'vitest'
+import { VIRQ } from '../../../src/abi/index.ts'
+import type { HostClock, VcpuExit, VcpuRunner } from '../../../src/hypervisor/index.ts'
+import { TestHost } from '../../support/hypervisor-host.ts'
+
+/** A runner that follows a list of exits, each after so many instructions, and then sleeps. */
+class Scripted implements VcpuRunner {
+  executed = 0
+  readonly seen: number[] = []
+  readonly entered: string[] = []
+  private readonly script: { after: number; exit: VcpuExit }[]
+  private readonly now: () => number
+  onEnter: () => void = () => undefined
+  /** Looks at what is pending, as every guest does before it sleeps. */
+  takeEvents: () => void = () => undefined
+
+  constructor(script: { after: number; exit: VcpuExit }[], now: () => number) {
+    this.script = script
+    this.now = now
+  }
+
+  run(budget: number): VcpuExit {
+    this.seen.push(this.now())
+    this.takeEvents()
+    const next = this.script[0]
+    if (next === undefined) {
+      this.executed = 1
+      return { kind: 'block' }
+    }
+    this.executed = Math.min(budget, next.after)
+    next.after -= this.executed
+    if (next.after > 0) return { kind: 'budget' }
+    this.script.shift()
+    return next.exit
+  }
+
+  enter(entry: { kind: string }): boolean {
+    this.entered.push(entry.kind)
+    this.onEnter()
+    return true
+  }
+}
+
+const SPIN: { after: number; exit: VcpuExit }[] = [{ after: 1e12, exit: { kind: 'budget' } }]
+
+function start(host: TestHost, script: { after: number; exit: VcpuExit }[]) {
+  const runner = new Scripted(script, () => host.clock.now())
+  const guest = host.guest({ pages: 16, runner })
+  host.hypervisor.startVcpu(guest.domid, 0)
+  host.hypervisor.unpauseDomain(guest.domid)
+  const info = host.hypervisor.domainInfo(guest.domid).sharedInfoFrame * 4096
+  runner.takeEvents = () => host.memory.view.setUint8(info, 0)
+  return { runner, guest, port: host.hypervisor.port(guest.domid) }
+}
+
+describe('time', () => {
+  test('follows the instructions that are executed', () => {
+    const host = new TestHost()
+    const { guest } = start(host, [...SPIN])
+    expect(host.hypervisor.run({ instructions: 250_000 })).toEqual({ kind: 'limit' })
+    expect(host.clock.now()).toBe(250_000)
+    expect(host.hypervisor.domainInfo(guest.domid).cpuTime).toBe(250_000)
+  })
+
+  test('jumps to the next timer when nothing can run, and the timer wakes its guest', () => {
+    const host = new TestHost()
+    const { runner, port } = start(host, [{ after: 10, exit: { kind: 'block' } }])
+    port.bindVirq(VIRQ.TIMER, 0)
+    port.setTimer(5_000_000)
+    expect(host.hypervisor.run()).toEqual({ kind: 'idle' })
+    expect(runner.seen).toEqual([0, 5_000_000])
+    expect(host.clock.now()).toBeGreaterThanOrEqual(5_000_000)
+  })
+
+  test('does not go beyond what the caller allows', () => {
+    const host = new TestHost()
+    const { port } = start(host, [])
+    port.bindVirq(VIRQ.TIMER, 0)
+    port.setTimer(5_000_000)
+    expect(host.hypervisor.run({ until: 1_000_000 })).toEqual({ kind: 'limit' })
+    expect(host.clock.now()).toBe(1_000_000)
+  })
+
+  test('interrupts a running guest when a timer of another is due', () => {
+    const host = new TestHost()
+    const sleeper = start(host, [{ after: 10, exit: { kind: 'block' } }])
+    const busy = start(host, [...SPIN])
+    sleeper.port.bindVirq(VIRQ.TIMER, 0)
+    sleeper.port.setTimer(300_000)
+    host.hypervisor.run({ instructions: 5_000_000 })
+    expect(busy.runner.seen.length).toBeGreaterThan(1)
+    // The scheduler lets nobody be interrupted in his first millisecond.
+    expect(sleeper.runner.seen.some((time) => time >= 300_000 && time < 2_000_000)).toBe(true)
+  })
+
+  test('waits for the wall when the clock cannot jump', () => {
+    const clock: HostClock = {
+      now: () => 100, charge: () => undefined, instructionsUntil: () => 1000, skipTo: () => false, set: () => undefined,
+    }
+    const host = new TestHost({ clock })
+    const { port } = start(host, [])
+    port.bindVirq(VIRQ.TIMER, 0)
+    port.setTimer(5000)
+    expect(host.hypervisor.run()).toEqual({ kind: 'wait', deadline: 5000 })
+  })
+})
+
+describe('exits', () => {
+  test('a turn comes back at once and is not lost', () => {
+    const host = new TestHost()
+    const { runner } = start(host, [{ after: 10, exit: { kind: 'turn' } }, { after: 10, exit: { kind: 'turn' } }])
+    expect(host.hypervisor.run()).toEqual({ kind: 'turn' })
+    expect(host.hypervisor.run()).toEqual({ kind: 'turn' })
+    expect(host.hypervisor.run()).toEqual({ kind: 'idle' })
+    expect(runner.seen.length).toBe(3)
+  })
+
+  test('an upcall is delivered as long as it is pending and not masked', () => {
+    const host = new TestHost()
+    const { runner, guest, port } = start(host, [...SPIN])
+    const info = host.hypervisor.domainInfo(guest.domid).sharedInfoFrame * 4096
+    runner.takeEvents = () => undefined
+    runner.onEnter = () => host.memory.view.setUint8(info, 0)
+    const own = port.bindIpi(0)
+    port.sendEvent(own as never)
+    host.hypervisor.run({ instructions: 100 })
+    expect(runner.entered).toEqual([])
+    host.memory.view.setUint8(info + 1, 0)
+    host.hypervisor.run({ instructions: 100 })
+    expect(runner.entered).toEqual(['event'])
+  })
+
+  test('a runner that does nothing cannot stop the clock', () => {
+    const host = new TestHost()
+    const idle: VcpuRunner = { executed: 0, run: () => ({ kind: 'budget' }), enter: () => true }
+    const guest = host.guest({ runner: idle })
+    host.hypervisor.startVcpu(guest.domid, 0)
+    host.hypervisor.unpauseDomain(guest.domid)
+    expect(host.hypervisor.run({ instructions: 500 })).toEqual({ kind: 'limit' })
+    expect(host.clock.now()).toBe(500)
+  })
+})
+
+describe('several physical CPUs', () => {
+  test('run as many guests at the same time, and no guest twice as fast', () => {
+    const host = new TestHost({ physicalCpus: 3 })
+    const guests = [1, 2, 3].map(() => start(host, [...SPIN]))
+    host.hypervisor.run({ instructions: 9_000_000 })
+    const time = host.clock.now()
+    expect(time).toBeGreaterThan(2_800_000)
+    expect(time).toBeLessThan(3_200_000)
+    for (const { guest } of guests) {
+      const { cpuTime } = host.hypervisor.domainInfo(guest.domid)
+      expect(Math.abs(cpuTime - 3_000_000)).toBeLessThan(200_000)
+    }
+  })
+
+  test('share what there is when guests are more', () => {
+    const host = new TestHost({ physicalCpus: 2 })
+    const guests = [1, 2, 3].map(() => start(host, [...SPIN]))
+    host.hypervisor.run({ instructions: 600_000_000 })
+    const shares = guests.map(({ guest }) => host.hypervisor.domainInfo(guest.domid).cpuTime / host.clock.now())
+    for (const share of shares) expect(Math.abs(share - 2 / 3)).toBeLessThan(0.1)
+  })
+
+  test('go on from an idle host when somebody is woken from outside', () => {
+    const host = new TestHost({ physicalCpus: 2 })
+    const { runner, port } = start(host, [{ after: 5, exit: { kind: 'block' } }])
+    expect(host.hypervisor.run()).toEqual({ kind: 'idle' })
+    const before = runner.seen.length
+    port.sendEvent(port.bindIpi(0) as never)
+    host.hypervisor.run({ instructions: 1000 })
+    expect(runner.seen.length).toBeGreaterThan(before)
+  })
+})
