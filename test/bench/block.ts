@@ -31,6 +31,12 @@ interface Setup {
   readonly store: MemoryBlockStore
 }
 
+/** Pages of one transfer, and the segments of the requests that carry it. */
+interface Buffer {
+  readonly pages: readonly DataPage[]
+  readonly parts: readonly (readonly Segment[])[]
+}
+
 async function setUp(): Promise<Setup> {
   const host = await Host.boot({ memory: 192, dom0Memory: 16 })
   const store = new MemoryBlockStore(DISK)
@@ -53,27 +59,29 @@ async function setUp(): Promise<Setup> {
 
 /** Transfers `size` bytes by as many requests as that takes, again and again, `depth` at a time. Transfers in a second. */
 async function throughRing({ host, client, kernel }: Setup, size: number, depth: number): Promise<number> {
-  const buffers = Array.from({ length: Math.min(depth, size >= MIB ? BUFFERS : depth) },
-    () => Array.from({ length: Math.ceil(size / 4096) }, () => client.takePage()))
+  const most = client.maxSegments
+  const buffers = Array.from({ length: Math.min(depth, size >= MIB ? BUFFERS : depth) }, (): Buffer => {
+    const pages = Array.from({ length: Math.ceil(size / 4096) }, () => client.takePage())
+    const segments = pages.map((data): Segment => ({ data, first: 0, last: 7 }))
+    const parts = Array.from({ length: Math.ceil(pages.length / most) }, (_, part) => segments.slice(part * most, (part + 1) * most))
+    return { pages, parts }
+  })
   let done = 0
   let running = depth
   let stop = false
-  const start = (own: readonly DataPage[], sector: number): void => {
-    const most = client.maxSegments
-    let parts = Math.ceil(own.length / most)
+  const start = (buffer: Buffer, sector: number): void => {
+    let parts = buffer.parts.length
     const finished = (status: number | undefined): void => {
       if (status !== BLKIF_RSP.OKAY) throw new Error(`a request ended with status ${status}`)
       parts -= 1
       if (parts > 0) return
       done += 1
       if (stop) running -= 1
-      else start(own, (sector + size / 512) % (DISK / 512))
+      else start(buffer, (sector + size / 512) % (DISK / 512))
     }
-    const requests = Array.from({ length: parts }, (_, part) => ({
-      operation: BLKIF_OP.READ, sector: sector + part * most * 8, done: finished,
-      segments: own.slice(part * most, (part + 1) * most).map((data): Segment => ({ data, first: 0, last: 7 })),
-    }))
-    client.submitAll(requests)
+    client.submitAll(buffer.parts.map((segments, part) => (
+      { operation: BLKIF_OP.READ, sector: sector + part * most * 8, segments, done: finished }
+    )))
   }
   const run = async (length: number): Promise<number> => {
     stop = false
@@ -90,7 +98,7 @@ async function throughRing({ host, client, kernel }: Setup, size: number, depth:
   }
   await run(SECONDS / 4)
   const rate = await run(SECONDS)
-  for (const own of buffers) for (const data of own) client.giveBack(data)
+  for (const { pages } of buffers) for (const data of pages) client.giveBack(data)
   return rate
 }
 
