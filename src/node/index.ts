@@ -1,5 +1,7 @@
 export { SocketTransport, connectXenStore, listenXenStore } from './xenstore-socket.ts'
 export type { XenStoreListenOptions, XenStoreListener } from './xenstore-socket.ts'
+export { MigrationListener, connectMigration, listenMigration } from './migration-socket.ts'
+export type { MigrationConnectOptions, MigrationListenOptions } from './migration-socket.ts'
 export { nodeFiles } from './files.ts'
 export { FileBlockStore } from './file-block-store.ts'
 export type { FileStoreOptions } from './file-block-store.ts'

@@ -71,5 +71,6 @@ export async function receiveDomain(
   context.commit()
   // The domain runs, whether or not the sender hears of it.
   await output.write(new Uint8Array([...MESSAGE.REPORT, STATUS.RUNNING])).then(() => output.close()).catch(() => undefined)
+  void reader.close().catch(() => undefined)
   return restored
 }

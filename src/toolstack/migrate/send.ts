@@ -247,6 +247,7 @@ export async function sendDomain(
   const summary: MigrationSummary = { ...figures, bytes: writer.offset, downtime: host.now() - stopped }
   await host.destroy(domain.id)
   await output.close().catch(() => undefined)
+  void reader.close().catch(() => undefined)
   return summary
 }
 
