@@ -148,10 +148,18 @@ function composePv(base: ReturnType<typeof composeMemory>, hub: EventHub<Hypervi
 function composeSharing(
   base: ReturnType<typeof composeMemory>,
   pv: ReturnType<typeof composePv>,
-  late: { control: VcpuControl | undefined; consumer(id: number, domain: DomId, port: EventPort): void },
+  late: {
+    control: VcpuControl | undefined; hypercalls: HypercallDispatcher | undefined
+    consumer(id: number, domain: DomId, port: EventPort): void
+  },
 ) {
   const { memory, domains, frames, domainMemory, pageTypes, machineToPhys, tlb } = base
   const vcpuOf = (id: number, vcpu: number): Vcpu | undefined => domains.get(id)?.vcpus[vcpu]
+  /** The vCPU whose hypercall asks; a call from outside stands for the first. */
+  const callerOf = (id: number): Vcpu | undefined => {
+    const current = late.hypercalls?.current
+    return current?.domain === id ? current : vcpuOf(id, 0)
+  }
   const events = new EventChannels({
     memory,
     mayControl: (caller, target) => domains.mayControl(caller, target),
@@ -204,16 +212,11 @@ function composeSharing(
       for (const vcpu of domains.get(id)?.vcpus ?? []) if (vcpu.pv !== undefined) tlb.flush(vcpu.pv)
     },
     crash: (id, reason) => {
-      const vcpu = currentOf(domains.get(id))
+      const vcpu = callerOf(id)
       if (vcpu !== undefined) late.control?.crash(vcpu, reason)
     },
   })
   return { events, grants }
-}
-
-/** The vCPU of a domain that makes the present hypercall: the running one, or the first. */
-function currentOf(domain: Domain | undefined): Vcpu | undefined {
-  return domain?.vcpus.find((vcpu) => vcpu.runningOn >= 0 && vcpu.pv !== undefined) ?? domain?.vcpus[0]
 }
 
 /** Makes all parts of a hypervisor. */
@@ -221,8 +224,8 @@ export function compose(options: HypervisorOptions) {
   const { clock, random } = options
   const late: {
     control: VcpuControl | undefined; lifecycle: DomainLifecycle | undefined; loop: RunLoop | undefined
-    consumer(id: number, domain: DomId, port: EventPort): void
-  } = { control: undefined, lifecycle: undefined, loop: undefined, consumer: () => undefined }
+    hypercalls: HypercallDispatcher | undefined; consumer(id: number, domain: DomId, port: EventPort): void
+  } = { control: undefined, lifecycle: undefined, loop: undefined, hypercalls: undefined, consumer: () => undefined }
   const hub = new EventHub<HypervisorEvent>(() => clock.now(), options.onListenerError)
   const base = composeMemory(options, { gone: (domain) => late.lifecycle?.finish(domain) })
   const pv = composePv(base, hub)
@@ -243,6 +246,7 @@ export function compose(options: HypervisorOptions) {
   const updateTime = timeWriter(timeRecords, clock)
   const shared = { ...base, ...pv, ...sharing, clock, hub, scheduler, timers, tsc, timeRecords, console, control, reservationChanged, updateTime, random }
   const { hypercalls, exits, pvVcpus } = composeExecution(options, shared)
+  late.hypercalls = hypercalls
   const loop = new RunLoop({ clock, timers, scheduler, control, exits, hub, updateTime })
   late.loop = loop
   const ports = new Map<Domain, DomainPort>()

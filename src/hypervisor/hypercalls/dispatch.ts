@@ -24,6 +24,7 @@ export class HypercallDispatcher {
   private readonly hub: EventHub<HypervisorEvent>
   private readonly entry = new Scratch(MulticallEntry.size)
   private readonly inner = new HypercallArguments()
+  private caller: Vcpu | undefined
 
   constructor(handlers: HypercallHandlers, hub: EventHub<HypervisorEvent>) {
     this.hub = hub
@@ -31,6 +32,11 @@ export class HypercallDispatcher {
       this.table[HYPERVISOR[name as HypercallName]] = handler
     }
     this.table[HYPERVISOR.multicall] = (caller, args) => this.multicall(caller, args)
+  }
+
+  /** The vCPU that makes the present hypercall; undefined between hypercalls. */
+  get current(): Vcpu | undefined {
+    return this.caller
   }
 
   /** Numbers that have a handler. */
@@ -45,7 +51,10 @@ export class HypercallDispatcher {
   call(caller: Vcpu, number: number, args: HypercallArguments): number {
     const handler = number < NUMBERS ? this.table[number] : undefined
     const sub = args.low[0]!
+    const before = this.caller
+    this.caller = caller
     const result = handler === undefined ? -ERRNO.ENOSYS : handler(caller, args)
+    this.caller = before
     if (this.hub.wants('hypercall') && result !== CALL_AGAIN) {
       this.hub.emit({ type: 'hypercall', domid: caller.domain, vcpu: caller.vcpu, number, sub, result })
     }
