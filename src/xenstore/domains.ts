@@ -97,6 +97,11 @@ export class DomainTable {
 
   /** Books the change of one node: `before` or `after` is undefined when it is created or removed. */
   account(path: string, before: StoreNode | undefined, after: StoreNode | undefined): void {
+    if (before !== undefined && after !== undefined && before.permissions === after.permissions) {
+      // hot path: most changes are of a value alone.
+      this.create(after.permissions[0].domain).usage.memory += nodeSize(after) - nodeSize(before)
+      return
+    }
     if (before !== undefined) this.book(path, before, -1)
     if (after !== undefined) this.book(path, after, 1)
   }

@@ -33,6 +33,13 @@ export class StoreNode implements NodeParts {
     this.children = parts.children
   }
 
+  /** A version with other children; its own generation stays. */
+  withChildren(children: Children): StoreNode {
+    return new StoreNode({
+      value: this.value, permissions: this.permissions, generation: this.generation, children,
+    })
+  }
+
   /** A version with some parts replaced. */
   with(parts: Partial<NodeParts>): StoreNode {
     return new StoreNode({
@@ -85,14 +92,14 @@ function changed(node: StoreNode, change: Change, start: number): StoreNode {
   if (slash >= 0) {
     const name = change.path.slice(start, slash)
     const child = node.children.get(name)!
-    return node.with({ children: node.children.set(name, changed(child, change, slash + 1)) })
+    return node.withChildren(node.children.set(name, changed(child, change, slash + 1)))
   }
   const name = change.path.slice(start)
   if (change.node === undefined) {
     return node.with({ children: node.children.delete(name), generation: change.generation })
   }
   const children = node.children.set(name, change.node)
-  if (children.size === node.children.size) return node.with({ children })
+  if (children.size === node.children.size) return node.withChildren(children)
   return node.with({ children, generation: change.generation })
 }
 

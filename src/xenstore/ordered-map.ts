@@ -2,7 +2,7 @@
  * A persistent map from names to values that keeps the order of insertion: the children of a node. Changing it
  * makes a new map that shares nearly everything with the old one, so a transaction or a dump can keep any version.
  *
- * Up to eight entries are a plain array; more are a hash trie of 32-way branches, so that a directory of 100,000
+ * Up to eight entries are two plain arrays; more are a hash trie of 32-way branches, so that a directory of 100,000
  * children costs no more per change than one of a hundred.
  *
  * hot path: `get` runs for every component of every path.
@@ -112,99 +112,108 @@ function collect<T>(slot: Slot<T>, into: Entry<T>[]): void {
   else into.push(slot)
 }
 
-/** What a version counts. */
-interface Shape {
-  readonly size: number
-  readonly nameBytes: number
-  /** Order of the next entry. */
-  readonly next: number
-}
-
 /** A version of the map; it never changes. */
 export class OrderedMap<T> {
   /** How many entries it has. */
   readonly size: number
   /** Bytes of all names with a terminator each: what a listing takes on the wire. */
   readonly nameBytes: number
-  private readonly nextOrder: number
-  private readonly small: readonly Entry<T>[] | undefined
-  private readonly large: Slot<T> | undefined
+  /** Names in order, while there are few. Versions that differ in values alone share them. */
+  private readonly few: readonly string[] | undefined
+  /** Values in order of `few`. */
+  private readonly values: readonly T[]
+  /** Everything, when there are many. */
+  private readonly many: Slot<T> | undefined
+  /** Order of the next entry of a large map. */
+  private readonly next: number
   private listed: Uint8Array | undefined
 
-  private constructor(content: readonly Entry<T>[] | Slot<T>, shape: Shape) {
-    this.size = shape.size
-    this.nameBytes = shape.nameBytes
-    this.nextOrder = shape.next
-    const small = shape.size <= SMALL
-    this.small = small ? (content as readonly Entry<T>[]) : undefined
-    this.large = small ? undefined : (content as Slot<T>)
+  private constructor(size: number, nameBytes: number, content: Content<T>) {
+    this.size = size
+    this.nameBytes = nameBytes
+    this.few = content.few
+    this.values = content.values
+    this.many = content.many
+    this.next = content.next
     this.listed = undefined
   }
 
   /** The map without entries. */
   static empty<T>(): OrderedMap<T> {
-    return new OrderedMap<T>([], { size: 0, nameBytes: 0, next: 0 })
-  }
-
-  private entry(name: string): Entry<T> | undefined {
-    const { small } = this
-    if (small === undefined) return find(this.large!, name, hashOf(name))
-    for (let i = 0; i < small.length; i += 1) if (small[i]!.name === name) return small[i]
-    return undefined
+    return new OrderedMap<T>(0, 0, { few: [], values: [], many: undefined, next: 0 })
   }
 
   /** The value under a name. */
   get(name: string): T | undefined {
-    return this.entry(name)?.value
+    const { few } = this
+    if (few === undefined) return find(this.many!, name, hashOf(name))?.value
+    // An index of -1 finds nothing.
+    return this.values[few.indexOf(name)]
   }
 
   /** A map in which `name` has `value`: in its old place, or at the end. */
   set(name: string, value: T): OrderedMap<T> {
-    const old = this.entry(name)
-    const { small } = this
-    if (old !== undefined) {
-      const entry = { name, hash: old.hash, order: old.order, value }
-      const shape = { size: this.size, nameBytes: this.nameBytes, next: this.nextOrder }
-      if (small === undefined) return new OrderedMap(insert(this.large!, entry, 0), shape)
-      const entries = small.slice()
-      entries[small.indexOf(old)] = entry
-      return new OrderedMap(entries, shape)
+    const { few } = this
+    if (few === undefined) return this.setMany(name, value)
+    const index = few.indexOf(name)
+    if (index >= 0) {
+      const values = this.values.slice()
+      values[index] = value
+      return new OrderedMap(this.size, this.nameBytes, { few, values, many: undefined, next: 0 })
     }
-    const entry = { name, hash: hashOf(name), order: this.nextOrder, value }
-    const shape = { size: this.size + 1, nameBytes: this.nameBytes + name.length + 1, next: this.nextOrder + 1 }
-    if (small === undefined) return new OrderedMap(insert(this.large!, entry, 0), shape)
-    if (small.length < SMALL) return new OrderedMap([...small, entry], shape)
-    return new OrderedMap(small.reduce<Slot<T>>((slot, each) => insert(slot, each, 0), entry), shape)
+    const nameBytes = this.nameBytes + name.length + 1
+    const names = [...few, name]
+    const values = [...this.values, value]
+    const many = names.length > SMALL ? trieOf(names, values) : undefined
+    const content = many === undefined
+      ? { few: names, values, many, next: 0 }
+      : { few: undefined, values: [], many, next: names.length }
+    return new OrderedMap<T>(this.size + 1, nameBytes, content)
+  }
+
+  private setMany(name: string, value: T): OrderedMap<T> {
+    const hash = hashOf(name)
+    const old = find(this.many!, name, hash)
+    const many = insert(this.many!, { name, hash, order: old?.order ?? this.next, value }, 0)
+    if (old !== undefined) {
+      return new OrderedMap(this.size, this.nameBytes, { few: undefined, values: [], many, next: this.next })
+    }
+    const nameBytes = this.nameBytes + name.length + 1
+    return new OrderedMap(this.size + 1, nameBytes, { few: undefined, values: [], many, next: this.next + 1 })
   }
 
   /** A map without `name`. */
   delete(name: string): OrderedMap<T> {
-    const old = this.entry(name)
-    if (old === undefined) return this
-    const shape = { size: this.size - 1, nameBytes: this.nameBytes - name.length - 1, next: this.nextOrder }
-    if (this.small !== undefined) return new OrderedMap(this.small.filter((entry) => entry !== old), shape)
-    const rest = remove(this.large!, name, old.hash, 0)!
-    if (shape.size > SMALL) return new OrderedMap(rest, shape)
-    const entries: Entry<T>[] = []
-    collect(rest, entries)
-    return new OrderedMap(entries.sort((a, b) => a.order - b.order), shape)
-  }
-
-  private ordered(): readonly Entry<T>[] {
-    if (this.small !== undefined) return this.small
-    const entries: Entry<T>[] = []
-    collect(this.large!, entries)
-    return entries.sort((a, b) => a.order - b.order)
+    const { few } = this
+    const size = this.size - 1
+    const nameBytes = this.nameBytes - name.length - 1
+    if (few === undefined) {
+      const hash = hashOf(name)
+      if (find(this.many!, name, hash) === undefined) return this
+      const many = remove(this.many!, name, hash, 0)!
+      if (size > SMALL) return new OrderedMap(size, nameBytes, { few: undefined, values: [], many, next: this.next })
+      const entries = inOrder(many)
+      const names = entries.map((entry) => entry.name)
+      const left = entries.map((entry) => entry.value)
+      return new OrderedMap(size, nameBytes, { few: names, values: left, many: undefined, next: 0 })
+    }
+    const index = few.indexOf(name)
+    if (index < 0) return this
+    const names = few.filter((_, i) => i !== index)
+    const values = this.values.filter((_, i) => i !== index)
+    return new OrderedMap(size, nameBytes, { few: names, values, many: undefined, next: 0 })
   }
 
   /** The names in order of insertion. */
   names(): readonly string[] {
-    return this.ordered().map((entry) => entry.name)
+    return this.few ?? inOrder(this.many!).map((entry) => entry.name)
   }
 
   /** Names and values in order of insertion. */
   entries(): readonly (readonly [string, T])[] {
-    return this.ordered().map((entry) => [entry.name, entry.value] as const)
+    const { few, values } = this
+    if (few !== undefined) return few.map((name, i) => [name, values[i]!] as const)
+    return inOrder(this.many!).map((entry) => [entry.name, entry.value] as const)
   }
 
   /** The names as they travel, each with a terminator. Kept, because a large one is asked for in many parts. */
@@ -212,11 +221,30 @@ export class OrderedMap<T> {
     if (this.listed !== undefined) return this.listed
     const bytes = new Uint8Array(this.nameBytes)
     let at = 0
-    for (const entry of this.ordered()) {
-      for (let i = 0; i < entry.name.length; i += 1) bytes[at + i] = entry.name.charCodeAt(i)
-      at += entry.name.length + 1
+    for (const name of this.names()) {
+      for (let i = 0; i < name.length; i += 1) bytes[at + i] = name.charCodeAt(i)
+      at += name.length + 1
     }
     this.listed = bytes
     return bytes
   }
+}
+
+/** What a version holds, in one of its two forms. */
+interface Content<T> {
+  readonly few: readonly string[] | undefined
+  readonly values: readonly T[]
+  readonly many: Slot<T> | undefined
+  readonly next: number
+}
+
+const inOrder = <T>(slot: Slot<T>): readonly Entry<T>[] => {
+  const entries: Entry<T>[] = []
+  collect(slot, entries)
+  return entries.sort((a, b) => a.order - b.order)
+}
+
+const trieOf = <T>(names: readonly string[], values: readonly T[]): Slot<T> => {
+  const [first, ...rest] = names.map((name, order): Entry<T> => ({ name, hash: hashOf(name), order, value: values[order]! }))
+  return rest.reduce<Slot<T>>((slot, entry) => insert(slot, entry, 0), first!)
 }

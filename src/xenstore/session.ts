@@ -104,7 +104,10 @@ export class StoreSession extends SessionRights {
     const node = this.permitted(view, path, ACCESS.WRITE)
     if (node === 'ENOENT') return this.create(view, path, value ?? EMPTY_VALUE)
     if (isStoreErrorName(node)) return node
-    return value === undefined ? undefined : this.update(view, path, node, { value })
+    if (value === undefined) return undefined
+    const { permissions, children } = node
+    const next = new StoreNode({ value, permissions, generation: this.store.nextGeneration(), children })
+    return this.update(view, node, { path, node: next })
   }
 
   /** Removes a node and all below it. A missing node is fine when its parent exists. */
@@ -150,7 +153,8 @@ export class StoreSession extends SessionRights {
     const node = this.permitted(view, path, ACCESS.WRITE | ACCESS.OWNER)
     if (isStoreErrorName(node)) return node
     if (!this.privileged && permissions[0].domain !== node.permissions[0].domain) return 'EPERM'
-    return this.update(view, path, node, { permissions })
+    const next = node.with({ permissions, generation: this.store.nextGeneration() })
+    return this.update(view, node, { path, node: next })
   }
 
   /** Marks the entries of domains that do not exist; undefined when that is the owner's. */
@@ -165,13 +169,8 @@ export class StoreSession extends SessionRights {
     return marked[0]!.ignored === true ? undefined : (marked as unknown as Permissions)
   }
 
-  private update(
-    view: View,
-    path: string,
-    node: StoreNode,
-    parts: { readonly value?: Uint8Array; readonly permissions?: Permissions },
-  ): StoreErrorName | undefined {
-    const next = node.with({ ...parts, generation: this.store.nextGeneration() })
+  /** Puts the next version of a node in its place. */
+  private update(view: View, node: StoreNode, { path, node: next }: PlacedNode): StoreErrorName | undefined {
     const refused = this.tooLarge(next, nodeSize(next) - nodeSize(node))
     if (refused !== undefined) return this.poison(view, refused)
     if (view instanceof StoreTransaction) {
@@ -181,7 +180,7 @@ export class StoreSession extends SessionRights {
     }
     view.replace(path, next, node)
     this.charge(1)
-    const old = parts.permissions === undefined ? undefined : node.permissions
+    const old = next.permissions === node.permissions ? undefined : node.permissions
     view.fire({ path, match: MATCH.SUBTREE, node: next, root: view.root, old })
     return undefined
   }
@@ -310,6 +309,7 @@ export class StoreSession extends SessionRights {
   deliver(watch: Watch, path: string, cause: EventCause | undefined): void {
     const shown = watch.prefixLength === 0 ? path : path.slice(watch.prefixLength)
     this.sink(shown, watch.token, cause)
+    if (!this.store.hub.wants('watch-fired')) return
     this.store.hub.emit({
       type: 'watch-fired', connection: this.id, domain: this.domain, path: shown, token: watch.token,
     })
@@ -326,7 +326,9 @@ export class StoreSession extends SessionRights {
     const id = this.nextTransaction
     this.advanceTransaction()
     this.hold(new StoreTransaction(id, this.base))
-    this.store.hub.emit({ type: 'transaction-started', connection: this.id, domain: this.domain, transaction: id })
+    if (this.store.hub.wants('transaction-started')) {
+      this.store.hub.emit({ type: 'transaction-started', connection: this.id, domain: this.domain, transaction: id })
+    }
     return this.done('transaction-start', id, '', { id })
   }
 

@@ -85,8 +85,10 @@ export class StoreTransaction {
     const access = this.touch(path)
     if (access === undefined) return
     const { current } = access
-    if (current !== undefined) this.count(current, -1)
-    if (node !== undefined) this.count(node, 1)
+    if (current?.permissions[0].domain !== node?.permissions[0].domain) {
+      if (current !== undefined) this.count(current, -1)
+      if (node !== undefined) this.count(node, 1)
+    }
     this.memory += (node === undefined ? 0 : nodeSize(node)) - (current === undefined ? 0 : nodeSize(current))
     if (current === undefined && node !== undefined) {
       this.lastMade += 1

@@ -22,7 +22,8 @@ interface Pair {
 /** Messages after which everything begins anew, so that the stores stay small and a failure is short to replay. */
 const ROUND = 2000
 
-class Generator {
+/** Makes messages. */
+export class Generator {
   private readonly random: SeededRandom
 
   constructor(random: SeededRandom) {

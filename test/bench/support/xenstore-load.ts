@@ -3,7 +3,6 @@
  * as possible beside either server.
  */
 import { connect, type Socket } from 'node:net'
-import { packet } from '../../support/store-harness.ts'
 
 const EVENT = 15
 const ERROR = 16
@@ -84,5 +83,13 @@ export class LoadClient {
 /** Many messages in a row as one piece of bytes. */
 export const batch = (messages: readonly Uint8Array[]): Uint8Array => Buffer.concat(messages)
 
-/** A message without a transaction. */
-export const message = (type: number, body: string, tx = 0): Uint8Array => packet(type, body, { id: 1, tx })
+/** A message. */
+export function message(type: number, body: string, tx = 0): Uint8Array {
+  const bytes = Buffer.allocUnsafe(16 + body.length)
+  bytes.writeUInt32LE(type, 0)
+  bytes.writeUInt32LE(1, 4)
+  bytes.writeUInt32LE(tx, 8)
+  bytes.writeUInt32LE(body.length, 12)
+  bytes.write(body, 16, 'latin1')
+  return bytes
+}
