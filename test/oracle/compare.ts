@@ -63,7 +63,11 @@ function bytesText(bytes: Uint8Array, at: number, count: number): string {
 
 /** Whether two 80-bit values are neighbours: significands at most two units apart. */
 function nearlyEqual(ours: Uint8Array, theirs: Uint8Array, at: number): boolean {
-  const value = (bytes: Uint8Array): bigint => BigInt(`0x${bytesText(bytes, at, 10)}`)
+  // Without the integer bit, so that neighbours across a power of two differ by one.
+  const value = (bytes: Uint8Array): bigint => {
+    const all = BigInt(`0x${bytesText(bytes, at, 10)}`)
+    return ((all >> 64n) << 63n) | (all & 0x7fff_ffff_ffff_ffffn)
+  }
   const difference = value(ours) - value(theirs)
   return difference >= -2n && difference <= 2n
 }

@@ -107,7 +107,7 @@ export class Comparison {
       if (this.decoder.instruction.row !== undefined && !sameRow(this.decoder, form)) return undefined
       at += this.decoder.instruction.length
     }
-    if (forms.some(({ row }) => row.name === 'lsl') && pointsAtProcessorNumber(one)) return undefined
+    if (forms.some(({ row }) => /^(lsl|lar|ver[rw])$/.test(row.name)) && pointsAtProcessorNumber(one)) return undefined
     return at === code.length && code.length <= 48 ? one : undefined
   }
 
@@ -160,11 +160,11 @@ export class Comparison {
     const form = o.forms.map(({ text }) => text).join('; ')
     const count = summary.byForm.get(form) ?? 0
     summary.byForm.set(form, count + 1)
-    if (count < 2) summary.samples.push({ form, bytes: hexBytes(o.one.patches[0]!.bytes), found: o.found, one: o.one })
+    if (count < 25) summary.samples.push({ form, bytes: hexBytes(o.one.patches[0]!.bytes), found: o.found, one: o.one })
   }
 }
 
-/** Linux keeps the processor's number in the limit of a segment, which LSL tells. */
+/** Linux keeps the processor's number in the limit of a segment of its own. */
 const pointsAtProcessorNumber = (one: OracleCase): boolean =>
   one.general.some((word, index) => index % 2 === 0 && (word & 0xfffc) === 0x78)
 
@@ -175,6 +175,6 @@ function sameRow(decoder: Decoder, form: Form): boolean {
 
 /** Instructions that leave a register undefined or do not go on at the next one. */
 const BREAKS_SEQUENCES =
-  /^(jmp|call|ret|iret|int|syscall|sysret|hlt|ud|loop|jcxz|jCC|popf|pushf|bsf|bsr|in|out|mov[cd]r|enter|leave|l[defgs]s)/
+  /^(jmp|call|ret|iret|int|syscall|sysret|hlt|ud|loop|jcxz|jCC|popf|pushf|lahf|bsf|bsr|in|out|mov[cd]r|enter|leave|l[defgs]s)/
 /** Instructions that depend on flags; not behind one that leaves some of them undefined. */
-const READS_FLAGS = /CC$|^(fcmov|adc|sbb|rc[lr]|lahf|cmc)/
+const READS_FLAGS = /CC$|^(fcmov|adc|sbb|rc[lr]|cmc)/

@@ -13,7 +13,10 @@ const hex = (value: number): string => value.toString(16)
 /** Initial state of a case in one line. */
 function stateText({ one }: Mismatch): string {
   const general = Array.from({ length: 16 }, (_, i) => `${hex(one.general[i * 2 + 1]!)}_${hex(one.general[i * 2]!)}`)
-  return `${general.join(' ')} flags ${hex(one.flags)} rip ${hex(one.rip)}`
+  const image = Array.from(one.fx, (byte) => byte.toString(16).padStart(2, '0'))
+  const number = (at: number, count: number): string => image.slice(at, at + count).reverse().join('')
+  return `${general.join(' ')} flags ${hex(one.flags)} rip ${hex(one.rip)} fcw ${number(0, 2)} fsw ${number(2, 2)} ` +
+    `ftw ${number(4, 1)} mxcsr ${number(24, 4)} st0 ${number(32, 10)} st1 ${number(48, 10)}`
 }
 
 function main(): number {

@@ -28,7 +28,7 @@ export class Clipper {
     this.view = view
     this.bytes = new Uint8Array(view.buffer)
     this.single = Uint16Array.from(table.all, ({ first }, number) => (first === undefined ? number : table.numbers.get(first)!))
-    this.stack = Uint8Array.from(table.all, ({ name }) => (/^(push|pop|call|ret|leave|enter)/.test(name) ? 1 : 0))
+    this.stack = Uint8Array.from(table.all, ({ name }) => (/^(push|pop\.\d+\.r|pop-|call|ret|leave|enter)/.test(name) ? 1 : 0))
     this.handler = table.numbers.get('handler')!
     this.branches = Uint8Array.from(table.all, ({ name }) => (/^(j|loop)/.test(name) && !name.startsWith('jmp') ? 1 : 0))
   }

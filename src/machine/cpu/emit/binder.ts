@@ -86,6 +86,8 @@ export interface Binder {
   handler(): void
   /** Leaves the whole operation to that handler: what the code here relies on does not hold. Nothing may be changed yet. */
   giveUp(): void
+  /** Raises #GP with code 0. Nothing may be changed yet. */
+  protection(): void
   /** Raises #GP when the linear address in a local is not a multiple of `bytes`. */
   requireAligned(address: number, bytes: number): void
   /** Calls a function of the runtime by name with (base, record); its status ends the operation. */

@@ -1,14 +1,12 @@
 /**
- * The dynamic binder: operands are read from the record at run time. Two kinds share it: the fast one stands in the
- * interpreter's loop and gives up on a memory access that misses the TLB; the full one executes a single record, slow
- * paths included.
+ * The dynamic binder: operands are read from the record at run time. Two kinds build on it: the fast one
+ * (fast-binder.ts) in the interpreter's loop, the full one (full-binder.ts) for single records.
  *
  * hot path: each handler's loads are what an emulated instruction costs; places are worked out once and kept in locals.
  */
-import type { Code, Label } from '../../../wasm/index.ts'
-import { VECTOR } from '../../../x86/index.ts'
+import type { Code } from '../../../wasm/index.ts'
 import { RECORD } from '../record.ts'
-import { STATUS, State, TLB } from '../state.ts'
+import { State } from '../state.ts'
 import { typeOf } from './binder.ts'
 import type { AddressForm, AddressWidth, Binder, Place, RegisterField, Size } from './binder.ts'
 
@@ -164,7 +162,7 @@ export abstract class RecordBinder implements Binder {
   abstract leave(status: number): void
   abstract handler(): void
   abstract giveUp(): void
-  protected abstract misaligned(): void
+  abstract protection(): void
   abstract runtime(name: string): void
 
   requireAligned(address: number, bytes: number): void {
@@ -174,7 +172,7 @@ export abstract class RecordBinder implements Binder {
     c.i32(bytes - 1)
     c.op('i32.and')
     c.if()
-    this.misaligned()
+    this.protection()
     c.end()
   }
 
@@ -235,282 +233,5 @@ function placeAt(c: Code, address: number, where: { size: Size; offset: number }
         c.memory('i64.store', offset)
       } else storeSized(c, size, offset)
     },
-  }
-}
-
-/** Where the interpreter's loop goes on from a handler. */
-export interface LoopLabels {
-  /** Execute this record outside the loop. */
-  readonly slow: Label
-  /** Look up the address in the target local. */
-  readonly lookUp: Label
-  /** Enter the block in the record local. */
-  readonly enter: Label
-  /** Follow the record's branch whose block is not known yet. */
-  readonly follow: Label
-}
-
-/** What a handler in the loop has at hand: locals and labels. */
-export interface LoopOptions {
-  readonly base: number
-  readonly record: number
-  readonly at?: number
-  readonly width: AddressWidth
-  readonly labels: LoopLabels
-  readonly target: number
-  readonly budget: number
-}
-
-/** log2 of a TLB entry's bytes. */
-const ENTRY_SHIFT = Math.log2(TLB.entryBytes)
-
-/** The binder in the interpreter's loop: memory accesses that miss leave the handler before it has changed anything. */
-export class FastBinder extends RecordBinder {
-  private readonly labels: LoopLabels
-  private readonly target: number
-  private readonly budget: number
-
-  constructor(code: Code, options: LoopOptions) {
-    super(code, options)
-    this.labels = options.labels
-    this.target = options.target
-    this.budget = options.budget
-  }
-
-  private advance(): void {
-    if (this.at === 0) return
-    this.code.get(this.record)
-    this.code.i32(this.at)
-    this.code.op('i32.add')
-    this.code.set(this.record)
-  }
-
-  /** Leaves the handler unless the TLB has the page; an access into the next page differs from every tag. */
-  private host(access: 'read' | 'write', address: number, bytes: number): void {
-    const c = this.code
-    const entry = c.local('i32')
-    c.get(address)
-    c.i64(12 - ENTRY_SHIFT)
-    c.op('i64.shr_u', 'i32.wrap_i64')
-    c.i32((TLB.entries - 1) << ENTRY_SHIFT)
-    c.op('i32.and')
-    c.get(this.base)
-    c.memory('i32.load', State.bank.offset)
-    c.op('i32.add')
-    c.tee(entry)
-    c.memory('i64.load', TLB[access])
-    c.get(address)
-    if (bytes > 1) {
-      c.i64(bytes - 1)
-      c.op('i64.add')
-    }
-    c.i64(-4096)
-    c.op('i64.and', 'i64.ne')
-    if (this.at === 0) c.brIf(this.labels.slow)
-    else {
-      c.if()
-      this.advance()
-      c.br(this.labels.slow)
-      c.end()
-    }
-    c.get(address)
-    c.op('i32.wrap_i64')
-    c.get(entry)
-    c.memory('i32.load', TLB.delta)
-    c.op('i32.add')
-    c.release('i32', entry)
-  }
-
-  giveUp(): void {
-    this.advance()
-    this.code.br(this.labels.slow)
-  }
-
-  protected misaligned(): void {
-    this.giveUp()
-  }
-
-  hostForRead(address: number, bytes: number): void {
-    this.host('read', address, bytes)
-  }
-
-  hostForWrite(address: number, bytes: number): void {
-    this.host('write', address, bytes)
-  }
-
-  written(): void {}
-
-  jump(push: () => void): void {
-    push()
-    this.code.set(this.target)
-    this.code.br(this.labels.lookUp)
-  }
-
-  branch(from: 'end' | 'middle'): void {
-    const c = this.code
-    const block = c.local('i32')
-    if (from === 'middle') {
-      c.get(this.budget)
-      this.small('a')
-      c.op('i32.add')
-      c.set(this.budget)
-    }
-    c.get(this.record)
-    c.memory('i32.load', RECORD.immediate + this.at)
-    c.tee(block)
-    c.if()
-    c.get(block)
-    c.set(this.record)
-    c.br(this.labels.enter)
-    c.end()
-    this.advance()
-    c.br(this.labels.follow)
-    c.release('i32', block)
-  }
-
-  leave(): void {
-    throw new Error('a micro-operation of the loop cannot leave to the driver')
-  }
-
-  handler(): void {
-    throw new Error('a micro-operation of the loop cannot call a handler')
-  }
-
-  runtime(): void {
-    throw new Error('a micro-operation of the loop cannot call the runtime')
-  }
-}
-
-/** Functions that the full binder calls. */
-export interface SlowFunctions {
-  /** (base, address, bytes) -> host address, 0 on a fault. */
-  readonly forRead: number
-  readonly forWrite: number
-  /** (base, host) -> status: carries out a write that could not go straight to its place. */
-  readonly commit: number
-  /** (base, record) -> status. */
-  readonly handler: number
-  /** (base, record) -> status, by name. */
-  readonly runtime: ReadonlyMap<string, number>
-}
-
-/** The binder that executes one record completely and returns a status. */
-export class FullBinder extends RecordBinder {
-  private readonly functions: SlowFunctions
-  /** Local with the status to return. */
-  readonly status: number
-
-  constructor(
-    code: Code,
-    options: { base: number; record: number; status: number; width: AddressWidth; functions: SlowFunctions },
-  ) {
-    super(code, options)
-    this.functions = options.functions
-    this.status = options.status
-  }
-
-  private host(func: number, address: number, bytes: number): void {
-    const c = this.code
-    const host = c.local('i32')
-    c.get(this.base)
-    c.get(address)
-    c.i32(bytes)
-    c.call(func)
-    c.tee(host)
-    c.op('i32.eqz')
-    c.if()
-    this.leave(STATUS.FAULT)
-    c.end()
-    c.get(host)
-    c.release('i32', host)
-  }
-
-  hostForRead(address: number, bytes: number): void {
-    this.host(this.functions.forRead, address, bytes)
-  }
-
-  hostForWrite(address: number, bytes: number): void {
-    this.host(this.functions.forWrite, address, bytes)
-  }
-
-  written(host: number): void {
-    const c = this.code
-    // Only the scratch area, which lies in the processor's own state, asks for more.
-    c.get(host)
-    c.get(this.base)
-    c.op('i32.sub')
-    c.i32(State.size)
-    c.op('i32.lt_u')
-    c.if()
-    c.get(this.base)
-    c.call(this.functions.commit)
-    c.set(this.status)
-    c.end()
-  }
-
-  jump(push: () => void): void {
-    this.code.get(this.base)
-    push()
-    this.code.memory('i64.store', State.rip.offset)
-    this.leave(STATUS.JUMP)
-  }
-
-  branch(from: 'end' | 'middle'): void {
-    const c = this.code
-    if (from === 'middle') {
-      c.get(this.base)
-      c.get(this.base)
-      c.memory('i32.load', State.budget.offset)
-      this.small('a')
-      c.op('i32.add')
-      c.memory('i32.store', State.budget.offset)
-    }
-    this.jump(() => {
-      this.nextIp()
-      c.get(this.record)
-      c.memory('i64.load32_s', RECORD.displacement)
-      c.op('i64.add')
-    })
-  }
-
-  leave(status: number): void {
-    this.code.i32(status)
-    this.code.op('return')
-  }
-
-  handler(): void {
-    this.code.get(this.base)
-    this.code.get(this.record)
-    this.code.call(this.functions.handler)
-    this.code.set(this.status)
-  }
-
-  giveUp(): void {
-    this.handler()
-    this.code.get(this.status)
-    this.code.op('return')
-  }
-
-  protected misaligned(): void {
-    this.fault(VECTOR.GP)
-  }
-
-  /** Leaves with a fault whose error code, if it has one, is 0. */
-  private fault(vector: number): void {
-    for (const [offset, value] of [[State.faultVector.offset, vector], [State.faultCode.offset, 0]] as const) {
-      this.code.get(this.base)
-      this.code.i32(value)
-      this.code.memory('i32.store', offset)
-    }
-    this.leave(STATUS.FAULT)
-  }
-
-  runtime(name: string): void {
-    const func = this.functions.runtime.get(name)
-    if (func === undefined) throw new Error(`no runtime function ${name}`)
-    this.code.get(this.base)
-    this.code.get(this.record)
-    this.code.call(func)
-    this.code.set(this.status)
   }
 }

@@ -78,6 +78,8 @@ export function readFxsave(core: Core, view: DataView, at: number): void {
 function save(core: Core): number {
   const address = core.address(SLOT.t3)
   if (address % 16 !== 0) return core.protection()
+  // The last reserved bytes have to be writable too.
+  core.hostForWrite(address + FXSAVE_BYTES - 16, 16)
   const image = new Uint8Array(FXSAVE_BYTES)
   writeFxsave(core, new DataView(image.buffer), 0)
   // 288 bytes of registers and, in 64-bit mode, 256 of vectors; what lies behind stays as it is.

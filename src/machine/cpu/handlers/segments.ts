@@ -166,8 +166,11 @@ function adjustRpl(core: Core, record: number): number {
 export const SEGMENT_HANDLERS: Handlers = {
   'load-segment': move, 'read-segment': read,
   'pop-segment.16': popInto(2), 'pop-segment.32': popInto(4), 'pop-segment.64': popInto(8),
-  lar: describe(({ attributes }) =>
-    knownTo(attributes, [1, 2, 3, 4, 5, 9, 11, 12]) ? (attributes << 8) & 0xf0_ff00 : undefined),
+  // Bits 19..16 are undefined by Intel; AMD's processors show the limit's there.
+  lar: describe(({ attributes, limit }) => {
+    const top = (attributes & 0x8000) !== 0 ? limit >>> 28 : (limit >>> 16) & 15
+    return knownTo(attributes, [1, 2, 3, 4, 5, 9, 11, 12]) ? ((attributes << 8) & 0xf0_ff00) | (top << 16) : undefined
+  }),
   lsl: describe(({ attributes, limit }) => (knownTo(attributes, [1, 2, 3, 9, 11]) ? limit : undefined)),
   verr: verify((attributes) => (attributes & ACCESS_BYTE.CODE) === 0 || (attributes & ACCESS_BYTE.READABLE) !== 0),
   verw: verify((attributes) => (attributes & ACCESS_BYTE.CODE) === 0 && (attributes & ACCESS_BYTE.WRITABLE) !== 0),

@@ -159,13 +159,10 @@ const unary = (compute: (core: Core) => number, options: { two?: boolean; condit
     readRegister(core, 0, first)
     readRegister(core, 1, second)
     const result = compute(core)
-    report(core, result, options.two === true && !dividable(first, second) ? conditions & (C1 | C2) : conditions)
+    const failed = (result & (INVALID | SUPPRESSED)) !== 0 || isNaN80(first) || (options.two === true && isNaN80(second))
+    report(core, result, failed ? conditions & (C1 | C2) : conditions)
     if (delivered(result)) writeRegister(core, 0, x87.result)
   })
-
-/** Whether both are numbers other than zero and infinity, so that a remainder has a quotient to tell of. */
-const dividable = (a: Float80, b: Float80): boolean =>
-  [a, b].every(({ signExponent, high, low }) => (signExponent & 0x7fff) !== 0x7fff && (high | low) !== 0)
 
 /** st1 := f(st0, st1), then st0 goes. */
 const popping = (compute: (core: Core) => number): Handler =>

@@ -78,17 +78,12 @@ const farMemory = (name: 'call' | 'jmp'): Lift => (l) => {
 /** Loads offset (t0) and selector (t1) of a far pointer, in the order of their addresses. */
 function loadFarPointer(l: Lifter): void {
   const size = l.instruction.operandSize
-  l.a = SLOT.t3
-  l.emit(`lea.64.${l.memory()}`)
-  l.b = SLOT.t3
-  l.c = SLOT.zero
-  l.d = SLOT.zero
-  l.displacement = 0
+  const form = l.memory()
   l.a = SLOT.t0
-  l.emit(`mov.${size}.rm1`)
-  l.displacement = size / 8
+  l.emit(`mov.${size}.rm${form}`)
+  l.displacement += size / 8
   l.a = SLOT.t1
-  l.emit('movzx.32.16.rm1')
+  l.emit(`movzx.32.16.rm${form}`)
   l.displacement = 0
   l.b = SLOT.t1
 }

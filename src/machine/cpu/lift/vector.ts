@@ -45,9 +45,9 @@ function refused(l: Lifter, uses: 'sse' | 'mmx'): boolean {
   return true
 }
 
-/** CVTPI2PD from memory is an SSE instruction like any other. */
+/** CVTPI2PS and CVTPI2PD from memory are SSE instructions like any other. */
 const usesMmx = (l: Lifter): boolean => l.instruction.row.operands.some((code) =>
-  isMmx(code) && !(l.instruction.isMemory && l.instruction.row.name === 'cvtpi2pd'))
+  isMmx(code) && !(l.instruction.isMemory && l.instruction.row.name.startsWith('cvtpi2')))
 
 /** Lifts with the checks before it. */
 const checked = (lift: Lift): Lift => (l) => {

@@ -44,12 +44,13 @@ export function pushValue(b: Binder, size: StackSize, value: () => void): void {
   b.code.release('i64', address)
 }
 
-/** Leaves the top of the guest's stack in a local and removes it. */
-export function popValue(b: Binder, size: StackSize, target: number): void {
+/** Leaves the top of the guest's stack in a local and, unless `check` refuses it, removes it. */
+export function popValue(b: Binder, size: StackSize, target: number, check = (): void => {}): void {
   const address = b.code.local('i64')
   stackAddress(b, address, 0)
   b.loadAt(address, size)
   b.code.set(target)
+  check()
   moveStack(b, () => constant(b.code, b.width, size / 8))
   b.code.release('i64', address)
 }
@@ -130,11 +131,27 @@ function asAddress(b: Binder, size: Size): void {
   if (size !== 64) b.code.op('i64.extend_i32_u')
 }
 
+/** Refuses the code address in a local when it is not canonical: the instruction faults then, not the fetch. */
+function requireCanonical(b: Binder, size: Size, target: number): void {
+  if (size !== 64) return
+  const c = b.code
+  c.get(target)
+  c.i64(0, 0x8000)
+  c.op('i64.add')
+  c.i64(48)
+  c.op('i64.shr_u', 'i64.eqz', 'i32.eqz')
+  c.if()
+  b.protection()
+  c.end()
+}
+
 function defineCalls(list: MicroList): void {
   for (const size of [16, 32, 64] as const) {
     const type = typeOf(size)
-    const pushNext = (b: Binder): void =>
+    // Whether the stack can be written is looked at before the target is.
+    const pushNext = (b: Binder, check = (): void => {}): void =>
       pushValue(b, size, () => {
+        check()
         b.nextIp()
         if (size !== 64) b.code.op('i32.wrap_i64')
       })
@@ -146,21 +163,27 @@ function defineCalls(list: MicroList): void {
       const target = b.code.local(type)
       b.get('a', size)
       b.code.set(target)
-      pushNext(b)
+      pushNext(b, () => requireCanonical(b, size, target))
       b.jump(() => {
         b.code.get(target)
         asAddress(b, size)
       })
       b.code.release(type, target)
     })
-    list.add(`jmp.${size}.r`, (b) =>
+    list.add(`jmp.${size}.r`, (b) => {
+      const target = b.code.local(type)
+      b.get('a', size)
+      b.code.set(target)
+      requireCanonical(b, size, target)
       b.jump(() => {
-        b.get('a', size)
+        b.code.get(target)
         asAddress(b, size)
-      }))
+      })
+      b.code.release(type, target)
+    })
     list.add(`ret.${size}`, (b) => {
       const target = b.code.local(type)
-      popValue(b, size, target)
+      popValue(b, size, target, () => requireCanonical(b, size, target))
       moveStack(b, () => b.immediate(b.width))
       b.jump(() => {
         b.code.get(target)
@@ -222,22 +245,40 @@ function defineConditional(list: MicroList): void {
   }
 }
 
+/** ENTER at nesting level 0: pushes the frame pointer, and faults when the new top of the stack could not be written. */
+function enter(b: Binder, size: StackSize): void {
+  const c = b.code
+  const [address, host, value] = [c.local('i64'), c.local('i32'), c.local(typeOf(size))]
+  stackAddress(b, address, -size / 8)
+  b.fixed(GPR.rbp, size).get()
+  c.set(value)
+  b.storeAt(address, size, () => c.get(value))
+  c.get(address)
+  b.immediate(64)
+  c.op('i64.sub')
+  if (b.width === 32) {
+    c.i64(-1, 0)
+    c.op('i64.and')
+  }
+  c.set(address)
+  b.hostForWrite(address, size / 8)
+  c.set(host)
+  moveStack(b, () => constant(c, b.width, -size / 8))
+  b.fixed(GPR.rbp, size).set(() => b.fixed(GPR.rsp, size).get())
+  moveStack(b, () => {
+    constant(c, b.width, 0)
+    b.immediate(b.width)
+    c.op(`${typeOf(b.width)}.sub`)
+  })
+  c.release('i64', address)
+  c.release('i32', host)
+  c.release(typeOf(size), value)
+}
+
 function defineEnter(list: MicroList): void {
-  // ENTER at nesting level 0; deeper ones are a handler's work.
   for (const size of [16, 32, 64] as const) {
-    list.add(`enter.${size}`, (b) => {
-      const value = b.code.local(typeOf(size))
-      b.fixed(GPR.rbp, size).get()
-      b.code.set(value)
-      pushValue(b, size, () => b.code.get(value))
-      b.fixed(GPR.rbp, size).set(() => b.fixed(GPR.rsp, size).get())
-      moveStack(b, () => {
-        constant(b.code, b.width, 0)
-        b.immediate(b.width)
-        b.code.op(`${typeOf(b.width)}.sub`)
-      })
-      b.code.release(typeOf(size), value)
-    })
+    // Deeper ones are a handler's work.
+    list.add(`enter.${size}`, (b) => enter(b, size))
     // Pops into a temporary and lets the record's handler go on with it.
     list.add(`pop-handler.${size}`, (b) => {
       const value = b.code.local(typeOf(size))
