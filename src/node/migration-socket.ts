@@ -36,6 +36,8 @@ function asTransport(socket: Socket): MigrationTransport {
 
 /** Waits for other hosts to connect; each connection is one migration. */
 export class MigrationListener {
+  /** The port that it listens on. */
+  readonly port: number
   private readonly server: Server
   private readonly waiting: Socket[] = []
   private readonly takers: ((socket: Socket | undefined) => void)[] = []
@@ -43,17 +45,13 @@ export class MigrationListener {
   /** @internal */
   constructor(server: Server) {
     this.server = server
+    // A server that listens on TCP has such an address.
+    this.port = (server.address() as AddressInfo).port
     server.on('connection', (socket) => {
       const taker = this.takers.shift()
       if (taker === undefined) this.waiting.push(socket)
       else taker(socket)
     })
-  }
-
-  /** The port that it listens on. */
-  get port(): number {
-    // A server that listens on TCP has such an address.
-    return (this.server.address() as AddressInfo).port
   }
 
   /** The next connection. Rejects with CLOSED when the listener is closed. */
