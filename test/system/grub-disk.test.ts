@@ -1,0 +1,74 @@
+/**
+ * Debian's GRUB for Xen reads a disk of ours by its own block front-end: a file system that mke2fs made, a file out of it,
+ * and the image's own grub.cfg. What it reads is compared with what is in the image.
+ */
+import { execFileSync, spawnSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, describe, expect, test } from 'vitest'
+import { BlockBackend, MemoryBlockStore } from '../../src/drivers/index.ts'
+import { BackendBus } from '../../src/guest/index.ts'
+import { Host, MemoryFiles } from '../../src/index.ts'
+import { playConsole } from '../../src/testing/index.ts'
+import { seedDisk, seeder } from '../support/devices.ts'
+import { guestFile, whyMissing } from '../support/guests.ts'
+
+const KERNEL = '.guests/grub-xen-host/usr/lib/grub-xen/grub-x86_64-xen.bin'
+const description = readFileSync(new URL('../../examples/xen/grub', import.meta.url), 'utf8')
+const tool = spawnSync('mke2fs', ['-V']).error === undefined ? undefined : ' (SKIPPED: no mke2fs on this machine)'
+const missing = whyMissing('grub64') ?? tool
+
+/** An ext2 image of 8 MiB with the given files. */
+function image(files: Readonly<Record<string, string>>): Uint8Array {
+  const folder = mkdtempSync(join(tmpdir(), 'ext2-'))
+  const root = join(folder, 'root')
+  for (const [path, content] of Object.entries(files)) {
+    mkdirSync(join(root, path, '..'), { recursive: true })
+    writeFileSync(join(root, path), content)
+  }
+  execFileSync('mke2fs', ['-q', '-t', 'ext2', '-d', root, join(folder, 'disk.img'), '8192'], { stdio: 'ignore' })
+  const bytes = new Uint8Array(readFileSync(join(folder, 'disk.img')))
+  rmSync(folder, { recursive: true })
+  return bytes
+}
+
+const hosts: Host[] = []
+afterEach(async () => {
+  for (const host of hosts.splice(0)) await host.shutdown()
+})
+
+describe.skipIf(missing !== undefined)(`GRUB's Xen image${missing ?? ''}`, () => {
+  test('reads a file system from a disk that we serve', { timeout: 120_000 }, async () => {
+    const big = Array.from({ length: 20_000 }, (_, i) => `line ${i}`).join('\n')
+    const host = await Host.boot({ memory: 128, dom0Memory: 16, files: new MemoryFiles({ [KERNEL]: readFileSync(guestFile('grub64')!) }) })
+    hosts.push(host)
+    const backend = new BlockBackend({ open: () => new MemoryBlockStore(image({ 'hello.txt': 'hello from ext2\n', 'boot/big': big })) })
+    await new BackendBus(host.dom0.kernel).register(backend)
+    const domain = await host.createDomain(description, { source: 'examples/xen/grub', paused: true })
+    seedDisk(seeder(host.store), { front: domain.id, mode: 'r' })
+    await host.settled()
+    domain.unpause()
+    const found = await playConsole(domain, [
+      { expect: 'grub> ' },
+      { type: 'ls\r' },
+      { expect: /\n\r([^\n]*)\n\rgrub> / },
+      { type: 'ls (xen/xvda)/\r' },
+      { expect: /\n\r([^\n]*)\n\rgrub> / },
+      { type: 'cat (xen/xvda)/hello.txt\r' },
+      { expect: /(hello from [a-z0-9]+)\n\r/ },
+      { type: 'md5sum (xen/xvda)/boot/big\r' },
+      { expect: /([0-9a-f]{32}) {2}\(xen/ },
+      { expect: 'grub> ' },
+      { type: 'halt\r' },
+    ])
+    expect(found[1]?.[1]).toContain('(xen/xvda)')
+    expect(found[2]?.[1]).toMatch(/boot\/ hello\.txt|hello\.txt boot\//)
+    expect(found[3]?.[1]).toBe('hello from ext2')
+    expect(found[4]?.[1]).toBe(createHash('md5').update(big).digest('hex'))
+    expect(await domain.waitForShutdown()).toBe('poweroff')
+    await host.settled()
+    expect(host.hypervisor.checkInvariants()).toEqual([])
+  })
+})
