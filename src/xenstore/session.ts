@@ -282,8 +282,7 @@ export class StoreSession extends SessionRights {
     const path = this.canonical(given, true)
     const watch = path === undefined ? undefined : this.watches.get(`${path}\0${token}`)
     if (watch !== undefined) this.dropWatch(watch)
-    const missing = path === undefined ? 'EINVAL' : 'ENOENT'
-    return this.done('unwatch', 0, given, watch === undefined ? missing : undefined)
+    return this.done('unwatch', 0, given, watch === undefined ? 'ENOENT' : undefined)
   }
 
   private dropWatch(watch: Watch): void {

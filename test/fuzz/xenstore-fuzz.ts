@@ -77,7 +77,7 @@ export class Generator {
   }
 
   /** One message that makes sense. */
-  private sensible(): { type: number; body: string } {
+  sensible(): { type: number; body: string } {
     const of = (op: keyof typeof OPS, body: string) => ({ type: OPS[op], body })
     const row = below(this.random, 100)
     if (row < 22) return of('WRITE', `${this.anyPath()}\0${this.value()}`)

@@ -417,7 +417,7 @@ export class ModelStore {
 
   private unwatch(client: ModelClient, words: string[]): string {
     if (words.length !== 2) refuse('EINVAL')
-    const path = this.absolute(client, words[0]!, true)
+    const path = /^[/@]/.test(words[0]!) ? words[0]! : `/local/domain/${client.domain}/${words[0]}`
     const place = client.watches.findIndex((watch) => watch.path === path && watch.token === words[1])
     if (place < 0) refuse('ENOENT')
     const [gone] = client.watches.splice(place, 1)

@@ -1,0 +1,73 @@
+/** A client of any server behind a socket that asks one thing at a time, for comparing answers. */
+import { connect, type Socket } from 'node:net'
+import { PacketParser } from '../../src/xenstore/index.ts'
+import { OPS, packet } from './store-harness.ts'
+
+interface Answer {
+  readonly type: number
+  readonly id: number
+  readonly text: string
+}
+
+/** The client. Answers look as those of the harness's: errors as `!ENOENT`, terminators as `|`. */
+export class PeerClient {
+  private readonly socket: Socket
+  private readonly parser = new PacketParser()
+  private answers: Answer[] = []
+  private lastId = 0
+  private wake = (): void => undefined
+
+  private constructor(socket: Socket) {
+    this.socket = socket
+    socket.on('error', () => undefined)
+    socket.on('data', (piece) => {
+      this.parser.feed(piece)
+      while (this.parser.next() === 'message') {
+        const { type, requestId, body, start, end } = this.parser
+        this.answers.push({ type, id: requestId, text: Buffer.from(body.slice(start, end)).toString('latin1') })
+      }
+      this.wake()
+    })
+  }
+
+  static async connect(path: string): Promise<PeerClient> {
+    const socket = connect(path)
+    await new Promise<void>((resolve, reject) => socket.once('connect', resolve).once('error', reject))
+    return new PeerClient(socket)
+  }
+
+  /** Asks, and waits for the answer to this very request; rejects when there is none for five seconds. */
+  async ask(type: number, body: string, tx = 0): Promise<string> {
+    this.lastId += 1
+    this.socket.write(packet(type, body, { id: this.lastId, tx }))
+    const deadline = Date.now() + 5000
+    for (;;) {
+      const place = this.answers.findIndex((answer) => answer.id === this.lastId && answer.type !== OPS.WATCH_EVENT)
+      if (place >= 0) {
+        const [answer] = this.answers.splice(place, 1)
+        const text = answer!.text.replaceAll('\0', '|')
+        return answer!.type === OPS.ERROR ? `!${text.slice(0, -1)}` : text
+      }
+      if (Date.now() > deadline) throw new Error(`no answer to ${type} ${JSON.stringify(body)}`)
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, 100)
+        this.wake = () => {
+          clearTimeout(timer)
+          resolve()
+        }
+      })
+    }
+  }
+
+  /** The events that have arrived, after one more exchange to be sure that they have. */
+  async events(): Promise<string[]> {
+    await this.ask(OPS.GET_DOMAIN_PATH, '1\0')
+    const events = this.answers.filter(({ type }) => type === OPS.WATCH_EVENT)
+    this.answers = this.answers.filter(({ type }) => type !== OPS.WATCH_EVENT)
+    return events.map(({ text }) => text.slice(0, -1).replace('\0', ' '))
+  }
+
+  close(): void {
+    this.socket.destroy()
+  }
+}
