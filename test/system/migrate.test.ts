@@ -140,6 +140,23 @@ function fragile(count: number, when: 'before' | 'after'): { readonly ends: read
   return { ends: ends.map(wrap), writes: () => writes }
 }
 
+describe('memory that changes while it is copied', () => {
+  test.each([[{}, 5], [{ maxRounds: 2 }, 2], [{ live: false }, 0]] as const)('comes over complete, with options %o', { timeout: 60_000 }, async (options, rounds) => {
+    const [first, second] = [await boot(1), await boot(2)]
+    const domain = await startMini(first)
+    await domain.console.write('hot 4096\r')
+    await domain.console.waitFor('hot: 1024 pages')
+    const { ends } = transportPair()
+    const [there, summary] = await Promise.all([second.receiveMigration(ends[1]), domain.migrate(ends[0], options)])
+    expect(summary.rounds).toBe(rounds)
+    expect(summary.finalPages).toBeGreaterThan(1000)
+    await there.console.waitFor('mini: restored')
+    await there.console.write('hot 0\r')
+    await there.console.waitFor(/hot: \d\d+ rounds, 0 pages wrong/)
+    await answers(there)
+  })
+})
+
 describe('a pipe that is cut', () => {
   const isRunning = (host: Host): boolean => host.domains().some((domain) => {
     const { paused, shutdown } = domain.info()

@@ -271,6 +271,31 @@ void memory_set_target(u64 kilobytes)
         print("balloon: %lu KiB -> %lu KiB\n", before * 4, present * 4);
 }
 
+/* The topmost free pages, `kilobytes` of them if there are as many: the first one's number. */
+static u64 first_of_topmost(u64 kilobytes)
+{
+    u64 end = smaller(present, MAP_LIMIT);
+    return end - smaller(kilobytes / 4, end - first_free);
+}
+
+/* Writes a value into each of the topmost pages; says how many pages that were. */
+u64 memory_write(u64 kilobytes, u64 value)
+{
+    u64 first = first_of_topmost(kilobytes), end = smaller(present, MAP_LIMIT);
+    for (u64 page = first; page < end; page++)
+        *(volatile u64 *)page_at(page) = value;
+    return end - first;
+}
+
+/* Counts those of the topmost pages that do not hold the value. */
+u64 memory_differs(u64 kilobytes, u64 value)
+{
+    u64 wrong = 0;
+    for (u64 page = first_of_topmost(kilobytes); page < smaller(present, MAP_LIMIT); page++)
+        wrong += *(volatile u64 *)page_at(page) != value;
+    return wrong;
+}
+
 /* Counts the pages, and those where Xen's table of frames disagrees with ours. */
 void memory_report(void)
 {

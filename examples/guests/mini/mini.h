@@ -68,6 +68,8 @@ u64 frame_of(const void *address);
 u64 memory_pages(void);
 void memory_set_target(u64 kilobytes);
 void memory_report(void);
+u64 memory_write(u64 kilobytes, u64 value);
+u64 memory_differs(u64 kilobytes, u64 value);
 
 /* store.c */
 void store_start(const struct start_info *info);

@@ -15,6 +15,7 @@ static const struct start_info *start;
 static char typed[256];
 static u64 typed_length;
 static u64 ticks, ticks_wanted;
+static u64 hot_kilobytes, hot_rounds;
 
 /* One tick every 100 ms until enough have come; then the timer is left alone, so that the domain can sleep. */
 static void arm(u64 count)
@@ -28,12 +29,19 @@ static void arm(u64 count)
 /* A restored domain's timer is not armed. */
 void shell_resume(void)
 {
-    if (ticks < ticks_wanted)
+    if (hot_kilobytes)
+        set_timer(system_time() + NANOSECONDS_PER_MILLISECOND);
+    else if (ticks < ticks_wanted)
         set_timer(system_time() + TICK);
 }
 
 void shell_timer(void)
 {
+    if (hot_kilobytes) {
+        memory_write(hot_kilobytes, ++hot_rounds);
+        set_timer(system_time() + NANOSECONDS_PER_MILLISECOND);
+        return;
+    }
     if (ticks >= ticks_wanted)
         return;
     ticks++;
@@ -99,6 +107,20 @@ static void run_spin(char *rest)
     forbid_events();
     set_timer(0);
     print("spin: %lu rounds, %lu upcalls\n", rounds, upcalls() - before);
+}
+
+/* Keeps memory changing, for whoever copies it; stopped, says whether everything was where it had been written. */
+static void run_hot(char *rest)
+{
+    u64 wrong = memory_differs(hot_kilobytes, hot_rounds);
+    if (hot_kilobytes)
+        print("hot: %lu rounds, %lu pages wrong\n", hot_rounds, wrong);
+    hot_rounds = 1;
+    hot_kilobytes = number_of(word_of(&rest));
+    if (!hot_kilobytes)
+        return;
+    print("hot: %lu pages\n", memory_write(hot_kilobytes, hot_rounds));
+    set_timer(system_time() + NANOSECONDS_PER_MILLISECOND);
 }
 
 static void run_ls(char *rest)
@@ -180,6 +202,7 @@ static const struct command commands[] = {
     { "ticks", "ticks N              prints N ticks, one every 100 ms", run_ticks },
     { "time", "time                 nanoseconds since the host started", run_time },
     { "spin", "spin MS              computes for so long and counts upcalls", run_spin },
+    { "hot", "hot KIB              writes so much memory every millisecond, until hot 0", run_hot },
     { "ls", "ls PATH              names below a node of XenStore", run_ls },
     { "read", "read PATH            a node's value", run_read },
     { "write", "write PATH VALUE     sets it", run_write },
