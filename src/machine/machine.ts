@@ -3,11 +3,10 @@
  * runs a program without any hypervisor.
  */
 import { XenError } from '../util/index.ts'
-import { Engine } from './cpu/interpreter/engine.ts'
-import { MachineProcessor } from './cpu/processor.ts'
+import { Engine, MachineProcessor } from './cpu/index.ts'
 import { DEFAULT_PROCESSORS, PROCESSOR_BYTES } from './memory-layout.ts'
 import { PhysicalMemory } from './physical-memory.ts'
-import type { ProcessorOptions } from './processor-types.ts'
+import type { Processor, ProcessorOptions } from './processor-types.ts'
 
 /** What a machine consists of. */
 export interface MachineOptions {
@@ -38,7 +37,7 @@ export class Machine {
   }
 
   /** Adds a processor, at reset for a bare one and in 64-bit user mode for a hosted one. */
-  createProcessor(options: ProcessorOptions): MachineProcessor {
+  createProcessor(options: ProcessorOptions): Processor {
     const base = this.free.pop()
     if (base === undefined) throw new XenError('OUT_OF_RESOURCES', 'all processors of the machine are in use')
     this.engine ??= new Engine(this.memory)

@@ -8,7 +8,10 @@
 export const EXIT = {
   /** The instruction budget is spent. */
   BUDGET: 0,
-  /** A fault or trap: `vector`, `errorCode`, `address` say which. For a fault rip is at the instruction and nothing else changed. */
+  /**
+   * A fault or trap: `vector`, `errorCode`, `address` say which. For a fault rip is at the instruction and nothing
+   * else changed.
+   */
   EXCEPTION: 1,
   /** SYSCALL in a hosted processor; rip is behind it, rcx, r11, CS and SS are untouched. */
   SYSCALL: 2,
@@ -16,7 +19,10 @@ export const EXIT = {
   INTERRUPT: 3,
   /** An instruction that a hosted processor leaves to its host; rip is at it, `request` describes it. */
   PRIVILEGED: 4,
-  /** HLT executed by ring 0 of a bare processor with interrupts enabled, or a hook asked to stop; rip is behind the instruction. */
+  /**
+   * HLT executed by ring 0 of a bare processor with interrupts enabled, or a hook asked to stop; rip is behind the
+   * instruction.
+   */
   HALT: 5,
   /** A debugger's breakpoint, hook or single step stops here; rip is at the next instruction. */
   DEBUG: 6,
@@ -46,7 +52,10 @@ export interface ProcessorExit {
   readonly request: PrivilegedRequest
 }
 
-/** A segment register's hidden part as software sees it. `limit` in bytes; `attributes`: descriptor bits 55..40 without the limit's. */
+/**
+ * A segment register's hidden part as software sees it. `limit` in bytes; `attributes`: descriptor bits 55..40 without
+ * the limit's.
+ */
 export interface SegmentState {
   readonly selector: number
   readonly baseLow: number
@@ -57,30 +66,41 @@ export interface SegmentState {
 
 /** Architectural registers. General and segment registers by x86's numbers (GPR, SEGMENT). */
 export interface Registers {
+  /** Bits 0 to 31 of a general register. */
   low(general: number): number
+  /** Bits 32 to 63 of a general register. */
   high(general: number): number
+  /** Writes all 64 bits of a general register. */
   set(general: number, low: number, high: number): void
   /** Instruction pointer as a signed number; exact when canonical. */
   rip(): number
+  /** Where execution goes on; halves of the virtual address. */
   setRip(low: number, high: number): void
   /** RFLAGS with the lazily kept arithmetic flags worked out; bit 1 set. */
   flags(): number
+  /** Writes RFLAGS without checks. */
   setFlags(value: number): void
+  /** Selector and hidden part of a segment register. */
   segment(index: number): SegmentState
   /** Sets selector and hidden part at once, without any check. */
   setSegment(index: number, state: SegmentState): void
   /** Control register 0, 2, 3, 4 or 8. */
   controlLow(index: number): number
+  /** Bits 32 to 63 of a control register. */
   controlHigh(index: number): number
   /** Writes a control register without checks; CR3 and paging bits take effect at once (stale translations go). */
   setControl(index: number, low: number, high: number): void
   /** Base behind KERNEL_GS_BASE. */
   kernelGsBaseLow(): number
+  /** Bits 32 to 63 of the base behind KERNEL_GS_BASE. */
   kernelGsBaseHigh(): number
+  /** Writes the base that SWAPGS exchanges. */
   setKernelGsBase(low: number, high: number): void
   /** Debug register 0 to 3, 6 or 7. */
   debugLow(index: number): number
+  /** Bits 32 to 63 of a debug register. */
   debugHigh(index: number): number
+  /** Writes a debug register without checks. */
   setDebug(index: number, low: number, high: number): void
 }
 
@@ -102,7 +122,10 @@ export interface TimestampSource {
 export interface Processor {
   readonly registers: Registers
   readonly exit: ProcessorExit
-  /** Executes until `budget` instructions are done or an exit is due; the count is exact. Never throws on the guest's behalf. */
+  /**
+   * Executes until `budget` instructions are done or an exit is due; the count is exact. Never throws on the guest's
+   * behalf.
+   */
   run(budget: number): ExitReason
   /** Instructions that the last run completed. */
   readonly executed: number
@@ -116,6 +139,7 @@ export interface Processor {
   restore(state: ProcessorState): void
   /** FXSAVE image, 512 bytes. */
   saveFpu(): Uint8Array
+  /** Takes x87, MMX and SSE state out of an FXSAVE image of 512 bytes, without the checks of FXRSTOR. */
   loadFpu(image: Uint8Array): void
   /** Gives back its memory; it must not run afterwards. */
   destroy(): void

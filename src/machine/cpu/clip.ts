@@ -1,6 +1,6 @@
 /**
- * Blocks cut short: a copy of a block's first instructions, for a budget that does not reach its end. Copies are executed once and
- * are not found by anybody.
+ * Blocks cut short: a copy of a block's first instructions, for a budget that does not reach its end. Copies are
+ * executed once and are not found by anybody.
  */
 import { GPR } from '../../x86/index.ts'
 import { HANDLER_NUMBERS } from './handlers/index.ts'
@@ -9,6 +9,11 @@ import { SLOT } from './state.ts'
 import type { MicroTable } from './uops/index.ts'
 
 const STACK_HANDLERS = /^(pop|push|iret|retf|enter|far-call)/
+
+/** Micro-operations that work on the stack. */
+const STACK_OPERATIONS = /^(push|pop\.\d+\.r|pop-|call|ret|leave|enter)/
+/** Micro-operations that branch out of the middle of a block. */
+const SIDE_BRANCHES = /^(j(?!mp)|loop)/
 
 /** Makes such copies. */
 export class Clipper {
@@ -20,20 +25,25 @@ export class Clipper {
   private readonly stack: Uint8Array
   /** Number of the micro-operation that calls a handler, and numbers of the handlers that work on the stack. */
   private readonly handler: number
-  private readonly stackHandlers = new Set([...HANDLER_NUMBERS].filter(([name]) => STACK_HANDLERS.test(name)).map(([, number]) => number))
+  private readonly stackHandlers = new Set(
+    [...HANDLER_NUMBERS].filter(([name]) => STACK_HANDLERS.test(name)).map(([, number]) => number))
   /** Numbers of micro-operations that branch out of the middle of a block. */
   private readonly branches: Uint8Array
 
   constructor(view: DataView, table: MicroTable) {
     this.view = view
     this.bytes = new Uint8Array(view.buffer)
-    this.single = Uint16Array.from(table.all, ({ first }, number) => (first === undefined ? number : table.numbers.get(first)!))
-    this.stack = Uint8Array.from(table.all, ({ name }) => (/^(push|pop\.\d+\.r|pop-|call|ret|leave|enter)/.test(name) ? 1 : 0))
+    const { all, numbers } = table
+    this.single = Uint16Array.from(all, ({ first }, number) => (first === undefined ? number : numbers.get(first)!))
+    this.stack = Uint8Array.from(all, ({ name }) => (STACK_OPERATIONS.test(name) ? 1 : 0))
     this.handler = table.numbers.get('handler')!
-    this.branches = Uint8Array.from(table.all, ({ name }) => (/^(j|loop)/.test(name) && !name.startsWith('jmp') ? 1 : 0))
+    this.branches = Uint8Array.from(all, ({ name }) => (SIDE_BRANCHES.test(name) ? 1 : 0))
   }
 
-  /** True when a record's memory access goes through the stack segment: by its base register, or because it is a stack operation. */
+  /**
+   * True when a record's memory access goes through the stack segment: by its base register, or because it is a stack
+   * operation.
+   */
   usesStack(record: number): boolean {
     const { view } = this
     if (this.stack[this.single[view.getUint16(record + RECORD.number, true)]!] === 1) return true

@@ -1,6 +1,6 @@
 /**
- * Decoded code of a machine: makes blocks of records, finds them again by physical address, drops them when their bytes change.
- * A block that goes on into the next page depends on two frames and is found only together with the second.
+ * Decoded code of a machine: makes blocks of records, finds them again by physical address, drops them when their bytes
+ * change. A block that goes on into the next page depends on two frames and is found only together with the second.
  */
 import { PAGE_SHIFT, PAGE_SIZE } from '../../x86/index.ts'
 import { BLOCK_BUCKETS } from '../memory-layout.ts'

@@ -1,6 +1,6 @@
 /**
- * A processor's inside as TypeScript handlers see it: registers and flags in linear memory, checked access to guest memory, faults,
- * control registers and what follows from them. What instructions do is in handlers/.
+ * A processor's inside as TypeScript handlers see it: registers and flags in linear memory, checked access to guest
+ * memory, faults, control registers and what follows from them. What instructions do is in handlers/.
  */
 import { CR0, CR4, EFER, GPR, RFLAGS, SEGMENT, VECTOR } from '../../x86/index.ts'
 import { highPart, lowPart, signedFromParts } from '../../util/index.ts'
@@ -10,7 +10,7 @@ import { FloatUnits } from './handlers/float-units.ts'
 import type { InterpreterExports } from './interpreter/module.ts'
 import { SEGMENT_SLOT } from './lift/lifter.ts'
 import { RECORD } from './record.ts'
-import { ACCESS, NO_TAG } from './runtime/walk.ts'
+import { ACCESS, NO_TAG } from './runtime/tlb.ts'
 import { JUMP, MODE, PERMISSION, SLOT, STATUS, State, TLB, TLB_LOG } from './state.ts'
 
 /** Thrown inside a handler when the guest's memory cannot be reached; caught where handlers are called. */
@@ -166,13 +166,20 @@ export class Core {
   /** Sets selector and hidden part at once, without any check. */
   setSegment(index: number, state: SegmentState): void {
     const { view, base } = this
+    const attributes = State.attributes.element.get(view, State.attributes.at(base, index))
+    const privilege = this.cpl
     State.selectors.element.set(view, State.selectors.at(base, index), state.selector)
     State.limits.element.set(view, State.limits.at(base, index), state.limit)
     State.attributes.element.set(view, State.attributes.at(base, index), state.attributes)
     this.bases[index] = state.baseLow >>> 0
     if (index >= SEGMENT.fs) this.setSlot(SEGMENT_SLOT[index]!, state.baseLow, state.baseHigh)
-    if (index === SEGMENT.cs || index === SEGMENT.ss) this.updateMode()
-    else this.updateBase(index)
+    if (index !== SEGMENT.cs && index !== SEGMENT.ss) {
+      this.updateBase(index)
+      return
+    }
+    // A hypervisor goes to and fro between flat 64-bit segments that differ in their selectors only.
+    const isAlike = this.long && state.attributes === attributes && this.cpl === privilege
+    if (!isAlike) this.updateMode()
   }
 
   private updateBase(index: number): void {

@@ -1,6 +1,7 @@
 /**
- * One logical processor: drives the generated interpreter, provides it with decoded blocks, and turns its statuses into exits. A budget
- * is handed out in slices, because V8 replaces the interpreter's first, slow compilation only between two calls.
+ * One logical processor: drives the generated interpreter, provides it with decoded blocks, and turns its statuses into
+ * exits. A budget is handed out in slices, because V8 replaces the interpreter's first, slow compilation only between
+ * two calls.
  */
 import { CR0, CR4, EFER, RFLAGS, SEGMENT, VECTOR } from '../../x86/index.ts'
 import { signedFromParts } from '../../util/index.ts'
@@ -12,7 +13,8 @@ import { Core } from './core.ts'
 import { FXSAVE_BYTES, readFxsave, resetFpu, writeFxsave } from './handlers/fpu.ts'
 import type { Engine } from './interpreter/engine.ts'
 import { CoreRegisters } from './registers.ts'
-import { ACCESS, NOT_CANONICAL } from './runtime/walk.ts'
+import { ACCESS } from './runtime/tlb.ts'
+import { NOT_CANONICAL } from './runtime/walk.ts'
 import { restoreState, saveState } from './saved-state.ts'
 import { MODE, SCRATCH_BLOCK, STATUS, State } from './state.ts'
 
@@ -108,7 +110,10 @@ export class MachineProcessor implements Processor {
     }
   }
 
-  /** Sets rip behind or at the record that stopped, gives back what was paid for and not executed; returns the budget left. */
+  /**
+   * Sets rip behind or at the record that stopped, gives back what was paid for and not executed; returns the budget
+   * left.
+   */
   private settle(status: number): number {
     const { core } = this
     const { view, base } = core
@@ -148,7 +153,8 @@ export class MachineProcessor implements Processor {
     this.result.errorCode = State.faultCode.get(view, base)
     if (this.result.errorCode === NOT_CANONICAL) {
       this.result.errorCode = 0
-      if (status !== STATUS.NEED_BLOCK && this.clipper.usesStack(State.record.get(view, base))) this.result.vector = VECTOR.SS
+      const record = State.record.get(view, base)
+      if (status !== STATUS.NEED_BLOCK && this.clipper.usesStack(record)) this.result.vector = VECTOR.SS
     }
     const page = this.result.vector === VECTOR.PF
     this.result.address = page
@@ -166,7 +172,10 @@ export class MachineProcessor implements Processor {
     return this.finish(this.fault(STATUS.NEED_BLOCK), left)
   }
 
-  /** Finds or decodes the block at rip and enters it into the jump cache where that is not done by generated code; 0 on a fault. */
+  /**
+   * Finds or decodes the block at rip and enters it into the jump cache where that is not done by generated code; 0 on
+   * a fault.
+   */
   private provideBlock(): number {
     const { core, engine } = this
     const { view, base } = core
@@ -200,11 +209,12 @@ export class MachineProcessor implements Processor {
   }
 
   /**
-   * Host address (byte offset in memory) that a linear address leads to, with the processor's present rights; undefined where it
-   * would fault. Sets accessed and dirty bits as an access does.
+   * Host address (byte offset in memory) that a linear address leads to, with the processor's present rights; undefined
+   * where it would fault. Sets accessed and dirty bits as an access does.
    */
   translate(address: number, access: 'read' | 'write' | 'execute'): number | undefined {
-    const host = this.core.translate(address, access === 'read' ? ACCESS.READ : access === 'write' ? ACCESS.WRITE : ACCESS.EXECUTE)
+    const kind = access === 'read' ? ACCESS.READ : access === 'write' ? ACCESS.WRITE : ACCESS.EXECUTE
+    const host = this.core.translate(address, kind)
     return host === 0 ? undefined : host
   }
 

@@ -1,4 +1,6 @@
-/** A processor's architectural state as plain data, and back; what comes back is hostile until it has been looked at. */
+/**
+ * A processor's architectural state as plain data, and back; what comes back is hostile until it has been looked at.
+ */
 import { XenError } from '../../util/index.ts'
 import type { ProcessorState, SegmentState } from '../processor-types.ts'
 import type { Core } from './core.ts'
@@ -28,7 +30,7 @@ export function saveState(core: Core, registers: CoreRegisters, fpu: Uint8Array)
   }
 }
 
-const isWord = (value: unknown): value is number => Number.isInteger(value) && (value as number) >= 0 && (value as number) <= 0xffff_ffff
+const isWord = (value: unknown): value is number => typeof value === 'number' && value >>> 0 === value
 
 function words(value: unknown, length: number, name: string): readonly number[] {
   const fits = Array.isArray(value) && value.length === length && value.every(isWord)
@@ -58,7 +60,9 @@ export function restoreState(core: Core, registers: CoreRegisters, state: Proces
   const fpu = words(state.fpu, FXSAVE_BYTES, 'FXSAVE image')
   const [xcr0] = words([state.xcr0], 1, 'XCR0')
   const image = new DataView(Uint8Array.from(fpu).buffer)
-  if ((image.getUint32(24, true) & ~MXCSR_MASK) !== 0) throw new XenError('INVALID_STATE', 'MXCSR has reserved bits set')
+  if ((image.getUint32(24, true) & ~MXCSR_MASK) !== 0) {
+    throw new XenError('INVALID_STATE', 'MXCSR has reserved bits set')
+  }
   for (let i = 0; i < 16; i += 1) registers.set(i, general[i * 2]!, general[i * 2 + 1]!)
   registers.setRip(rip[0]!, rip[1]!)
   CONTROLS.forEach((number, i) => registers.setControl(number, control[i * 2]!, control[i * 2 + 1]!))

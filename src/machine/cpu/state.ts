@@ -109,13 +109,17 @@ export const JUMP = { offset: 73_728, entries: 4096, entryBytes: 16, context: 8,
 export const SCRATCH_BLOCK = { offset: 139_264, bytes: 24_576 } as const
 
 /** What the memory path has to know of the processor's rights. */
-export const PERMISSION = { USER: 1, WRITE_PROTECT: 2, NX: 4, PAGING: 8, LONG: 16, PAE: 32, SMEP: 64, SMAP: 128 } as const
+export const PERMISSION = {
+  USER: 1, WRITE_PROTECT: 2, NX: 4, PAGING: 8, LONG: 16, PAE: 32, SMEP: 64, SMAP: 128,
+} as const
 
 /**
- * How code is decoded, part of a block's key: the code's size in the bits of SIZE; in those of FLOAT why x87 and vector instructions
- * may not run (CR0.TS, CR0.EM, CR4.OSFXSR clear).
+ * How code is decoded, part of a block's key: the code's size in the bits of SIZE; in those of FLOAT why x87 and vector
+ * instructions may not run (CR0.TS, CR0.EM, CR4.OSFXSR clear).
  */
-export const MODE = { CODE64: 0, CODE32: 1, CODE16: 2, SIZE: 3, SWITCHED: 4, EMULATED: 8, NO_SSE: 16, FLOAT: 28 } as const
+export const MODE = {
+  CODE64: 0, CODE32: 1, CODE16: 2, SIZE: 3, SWITCHED: 4, EMULATED: 8, NO_SSE: 16, FLOAT: 28,
+} as const
 
 /** Why generated code comes back to its driver, or what a single record's execution led to. */
 export const STATUS = {

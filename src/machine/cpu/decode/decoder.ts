@@ -1,6 +1,6 @@
 /**
- * From bytes to one decoded instruction, by the decode table. It fills one reused object; what is not an instruction is told apart from
- * bytes that are still missing because the page ends.
+ * From bytes to one decoded instruction, by the decode table. It fills one reused object; what is not an instruction is
+ * told apart from bytes that are still missing because the page ends.
  * Reference: Intel SDM volume 2, chapter 2.
  *
  * hot path: runs for every newly met instruction, aimed at under 300 ns.

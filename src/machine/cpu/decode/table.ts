@@ -1,17 +1,19 @@
 /**
- * The decode table as data: what every opcode is called and what its operands are. The decoder, the disassembler and test generators
- * walk it; what an instruction does is found by its name elsewhere.
+ * The decode table as data: what every opcode is called and what its operands are. The decoder, the disassembler and
+ * test generators walk it; what an instruction does is found by its name elsewhere.
  *
  * A row of text is `opcode name operands attributes...`:
- *   opcode      hex byte, or a range (50-57); `/3` demands ModRM.reg, `m` or `r` a memory or register operand, `:d0` the whole ModRM
- *               byte; `f3+` demands a mandatory prefix, `np+` none
+ *   opcode      hex byte, or a range (50-57); `/3` demands ModRM.reg, `m` or `r` a memory or register operand, `:d0`
+ *               the whole ModRM byte; `f3+` demands a mandatory prefix, `np+` none
  *   name        CC stands for the condition in the opcode's low four bits
- *   operands    Intel's letters: E ModRM operand, G register in ModRM.reg, R register in ModRM.rm, M memory, Z register in the opcode, I
- *               immediate, J branch target, A far pointer, O offset, X and Y string operands, S C D segment, control, debug register,
- *               V W U vector registers, P Q N MMX; sizes b w d q dq v (16, 32 or 64) z (16 or 32) y (32 or 64) s (sign-extended byte);
- *               anything else is a fixed register or the number 1. `x/y`: x as a register, y as memory
- *   attributes  lock: may carry LOCK with a memory destination; rep, repcc: repetition prefixes; i64, o64: not in, only in 64-bit mode;
- *               d64: 64-bit operands by default there; f64: always; u=...: flags left undefined (letters; `count`: depends on the count)
+ *   operands    Intel's letters: E ModRM operand, G register in ModRM.reg, R register in ModRM.rm, M memory, Z register
+ *               in the opcode, I immediate, J branch target, A far pointer, O offset, X and Y string operands, S C D
+ *               segment, control, debug register, V W U vector registers, P Q N MMX; sizes b w d q dq v (16, 32 or 64)
+ *               z (16 or 32) y (32 or 64) s (sign-extended byte); anything else is a fixed register or the number 1.
+ *               `x/y`: x as a register, y as memory
+ *   attributes  lock: may carry LOCK with a memory destination; rep, repcc: repetition prefixes; i64, o64: not in, only
+ *               in 64-bit mode; d64: 64-bit operands by default there; f64: always; u=...: flags left undefined
+ *               (letters; `count`: depends on the count)
  */
 import { ONE_BYTE } from './one-byte.ts'
 import { TWO_BYTE } from './two-byte.ts'
@@ -74,7 +76,7 @@ export function parseRow(map: OpcodeMap, line: string): InstructionRow {
     ...(width === undefined ? {} : { width }),
     lock: has('lock'),
     undefinedFlags: attributes.find((text) => text.startsWith('u='))?.slice(2) ?? '',
-    modrm: reg !== undefined || mod !== undefined || exact !== undefined || operands.some((o) => /^[EGMRSCDVWUPQN]/.test(o)),
+    modrm: [reg, mod, exact].some((part) => part !== undefined) || operands.some((o) => /^[EGMRSCDVWUPQN]/.test(o)),
     registerOnly: name === 'movcr' || name === 'movdr',
     immediates: operands.filter((o) => /^[IJOA]/.test(o)),
   }

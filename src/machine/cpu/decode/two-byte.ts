@@ -1,5 +1,6 @@
 /**
- * The two-byte opcode map (0F) and the three-byte maps (0F 38, 0F 3A), integer and system instructions. Row format: see table.ts.
+ * The two-byte opcode map (0F) and the three-byte maps (0F 38, 0F 3A), integer and system instructions. Row format: see
+ * table.ts.
  * Reference: Intel SDM volume 2, appendix A, tables A-3 to A-6.
  */
 

@@ -1,6 +1,6 @@
 /**
- * The seam between what an instruction means and where its operands are: a micro-operation's function asks the binder for
- * registers, immediates, memory and control flow, and the binder writes the WebAssembly for it. The dynamic binder
+ * The seam between what an instruction means and where its operands are: a micro-operation's function asks the binder
+ * for registers, immediates, memory and control flow, and the binder writes the WebAssembly for it. The dynamic binder
  * reads a record at run time (interpreter); a static one would know the record now (compiled regions).
  */
 import type { Code } from '../../../wasm/index.ts'
@@ -84,7 +84,10 @@ export interface Binder {
   leave(status: number): void
   /** Calls the TypeScript handler that the record names. */
   handler(): void
-  /** Leaves the whole operation to that handler: what the code here relies on does not hold. Nothing may be changed yet. */
+  /**
+   * Leaves the whole operation to that handler: what the code here relies on does not hold. Nothing may be changed
+   * yet.
+   */
   giveUp(): void
   /** Raises #GP with code 0. Nothing may be changed yet. */
   protection(): void

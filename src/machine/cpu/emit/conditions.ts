@@ -83,8 +83,8 @@ function compare(b: Binder, size: Size, comparison: Comparison, locals: readonly
 }
 
 /**
- * How a jump's record says its condition, so that one piece of code serves all: which of equal (1), below (2) and less (4) it holds for, and
- * whether it is turned over. After TEST, less is the sign and below never holds.
+ * How a jump's record says its condition, so that one piece of code serves all: which of equal (1), below (2) and less
+ * (4) it holds for, and whether it is turned over. After TEST, less is the sign and below never holds.
  */
 export const SELECTOR: Readonly<Partial<Record<Condition, { readonly mask: number; readonly negate: number }>>> = {
   e: { mask: 1, negate: 0 }, ne: { mask: 1, negate: 1 }, b: { mask: 2, negate: 0 }, ae: { mask: 2, negate: 1 },

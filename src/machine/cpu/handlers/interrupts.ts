@@ -105,15 +105,16 @@ function interrupt(core: Core, vector: number): number {
 }
 
 /**
- * ENTER with frames to copy. As on the processor, what has been pushed stays when a later access faults; registers do not change
- * before all accesses have been made.
+ * ENTER with frames to copy. As on the processor, what has been pushed stays when a later access faults; registers do
+ * not change before all accesses have been made.
  */
 const enter = (size: 2 | 4 | 8): Handler => (core, record) => {
   const level = core.field(record, 'a')
   const top = core.stackPointer()
   const frame = top - size
   let [to, pointer] = [frame, core.address(GPR.rbp * 8)]
-  let status: number = core.writeBytes(core.stackAddress(to - top), numberBytes(core.low(GPR.rbp * 8), core.high(GPR.rbp * 8), size))
+  const saved = numberBytes(core.low(GPR.rbp * 8), core.high(GPR.rbp * 8), size)
+  let status: number = core.writeBytes(core.stackAddress(to - top), saved)
   for (let i = 1; i < level; i += 1) {
     pointer -= size
     to -= size

@@ -9,7 +9,9 @@ import { SLOT, STATUS, State } from '../state.ts'
 import type { Handlers } from './handler.ts'
 
 /** Bits of a descriptor's access byte. */
-export const ACCESS_BYTE = { ACCESSED: 1, WRITABLE: 2, READABLE: 2, CONFORMING: 4, CODE: 8, SEGMENT: 16, PRESENT: 128 } as const
+export const ACCESS_BYTE = {
+  ACCESSED: 1, WRITABLE: 2, READABLE: 2, CONFORMING: 4, CODE: 8, SEGMENT: 16, PRESENT: 128,
+} as const
 
 /** Builds the hidden part out of a descriptor. */
 export function unpack(selector: number, low: number, high: number): SegmentState {
@@ -46,9 +48,8 @@ function loadStack(core: Core, selector: number): number {
   const segment = readDescriptor(core, selector)
   const writable = ACCESS_BYTE.SEGMENT | ACCESS_BYTE.WRITABLE
   const wanted = ACCESS_BYTE.SEGMENT | ACCESS_BYTE.CODE | ACCESS_BYTE.WRITABLE
-  if (segment === undefined || (selector & 3) !== cpl || dpl(segment) !== cpl || (segment.attributes & wanted) !== writable) {
-    return core.protection(code)
-  }
+  if (segment === undefined || (segment.attributes & wanted) !== writable) return core.protection(code)
+  if ((selector & 3) !== cpl || dpl(segment) !== cpl) return core.protection(code)
   if ((segment.attributes & ACCESS_BYTE.PRESENT) === 0) return core.raise(VECTOR.SS, code)
   core.setSegment(SEGMENT.ss, segment)
   return STATUS.NEXT
@@ -149,7 +150,8 @@ const knownTo = (attributes: number, types: readonly number[]): boolean =>
 
 const verify = (allowed: (attributes: number) => boolean) => (core: Core, record: number): number => {
   const segment = visible(core, core.low(core.field(record, 'a')) & 0xffff)
-  setZero(core, segment !== undefined && (segment.attributes & ACCESS_BYTE.SEGMENT) !== 0 && allowed(segment.attributes))
+  const attributes = segment?.attributes ?? 0
+  setZero(core, (attributes & ACCESS_BYTE.SEGMENT) !== 0 && allowed(attributes))
   return STATUS.NEXT
 }
 

@@ -1,5 +1,6 @@
 /**
- * Instructions about the machine itself. On a hosted processor those that ring 3 may not execute become requests to the host.
+ * Instructions about the machine itself. On a hosted processor those that ring 3 may not execute become requests to the
+ * host.
  * Reference: Intel SDM volume 2; volume 3, chapter 2.
  */
 import { CR4, GPR, VECTOR } from '../../../x86/index.ts'
@@ -79,7 +80,8 @@ export const SYSTEM_HANDLERS: Handlers = {
   hlt: request('hlt'), cli: request('cli'), sti: request('sti'), clts: request('clts'), lmsw: request('lmsw'),
   invd: request('wbinvd'), wbinvd: request('wbinvd'), swapgs: request('swapgs'), xsetbv: request('xsetbv'),
   invlpg: request('invlpg'), rsm: (core) => core.undefinedOpcode(), xgetbv: readExtendedControl,
-  control: special('read-cr', 'write-cr', [0, 2, 3, 4, 8]), debug: special('read-dr', 'write-dr', [0, 1, 2, 3, 4, 5, 6, 7]),
+  control: special('read-cr', 'write-cr', [0, 2, 3, 4, 8]),
+  debug: special('read-dr', 'write-dr', [0, 1, 2, 3, 4, 5, 6, 7]),
   in: port('in'), out: port('out'), ins: stringPort('ins'), outs: stringPort('outs'),
   lgdt: request('other'), lidt: request('other'), lldt: request('other'), ltr: request('other'),
   'first-lldt': first('other'), 'first-ltr': first('other'), 'first-lmsw': first('lmsw'),

@@ -1,6 +1,7 @@
 /**
- * What is the same for every machine: the micro-operations' table, the decode maps and the compiled modules. Each is the value of a function
- * without arguments that matter to anybody else, kept after the first call because it costs tens of milliseconds.
+ * What is the same for every machine: the micro-operations' table, the decode maps and the compiled modules. Each is
+ * the value of a function without arguments that matter to anybody else, kept after the first call because it costs
+ * tens of milliseconds.
  */
 import { buildMaps, instructionRows } from '../decode/table.ts'
 import type { DecodeMaps } from '../decode/table.ts'
@@ -20,7 +21,8 @@ function once<K, V>(make: (key: K) => V): (key: K) => V {
 }
 
 const table = /* @__PURE__ */ once((_: 'only') => buildMicroTable())
-const module = /* @__PURE__ */ once((width: AddressWidth) => new WebAssembly.Module(writeInterpreter(microTable(), width)))
+const module = /* @__PURE__ */ once((width: AddressWidth) =>
+  new WebAssembly.Module(writeInterpreter(microTable(), width)))
 const maps = /* @__PURE__ */ once((code: 'long' | 'short') => buildMaps(instructionRows(), code === 'long'))
 
 /** The micro-operations. */

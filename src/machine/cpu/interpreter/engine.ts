@@ -1,6 +1,6 @@
 /**
- * What all processors of a machine share: the generated interpreter, compiled once, and the cache of decoded code. Made when the
- * first processor is.
+ * What all processors of a machine share: the generated interpreter, compiled once, and the cache of decoded code. Made
+ * when the first processor is.
  */
 import type { PhysicalMemory } from '../../physical-memory.ts'
 import { CodeCache } from '../code-cache.ts'

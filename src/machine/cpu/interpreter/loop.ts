@@ -1,13 +1,13 @@
 /**
- * The interpreter's loop: fetches a record's number, branches to its micro-operation, goes on with the next record. Blocks are
- * entered through a check of the budget; the jump cache is looked at here, everything slower is a call.
+ * The interpreter's loop: fetches a record's number, branches to its micro-operation, goes on with the next record.
+ * Blocks are entered through a check of the budget; the jump cache is looked at here, everything slower is a call.
  *
  * hot path: 3 locals live around the loop (record, budget, base), see the note on each label.
  */
 import type { Code, Label } from '../../../wasm/index.ts'
 import type { AddressWidth } from '../emit/binder.ts'
-import { FastBinder } from '../emit/record-binder.ts'
-import type { LoopLabels, LoopOptions } from '../emit/record-binder.ts'
+import { FastBinder } from '../emit/fast-binder.ts'
+import type { LoopLabels, LoopOptions } from '../emit/fast-binder.ts'
 import { BLOCK, RECORD } from '../record.ts'
 import { pushJumpEntry } from '../runtime/blocks.ts'
 import type { BlockFunctions } from '../runtime/blocks.ts'

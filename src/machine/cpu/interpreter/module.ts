@@ -1,13 +1,13 @@
 /**
- * Generates the interpreter as a WebAssembly module: the loop with one `br_table` over the frequent micro-operations, a function
- * that executes any single record completely, and the runtime that both call. Everything takes the processor's base as a
- * parameter, so that one instance serves all processors of a machine.
+ * Generates the interpreter as a WebAssembly module: the loop with one `br_table` over the frequent micro-operations, a
+ * function that executes any single record completely, and the runtime that both call. Everything takes the processor's
+ * base as a parameter, so that one instance serves all processors of a machine.
  */
 import { ModuleWriter } from '../../../wasm/index.ts'
 import type { Code } from '../../../wasm/index.ts'
 import type { AddressWidth } from '../emit/binder.ts'
-import { FullBinder } from '../emit/record-binder.ts'
-import type { SlowFunctions } from '../emit/record-binder.ts'
+import { FullBinder } from '../emit/full-binder.ts'
+import type { SlowFunctions } from '../emit/full-binder.ts'
 import { defineAccess } from '../runtime/access.ts'
 import { defineBlocks } from '../runtime/blocks.ts'
 import type { BlockFunctions } from '../runtime/blocks.ts'

@@ -1,4 +1,6 @@
-/** Lifters of control transfers, the stack, string instructions, and everything that a TypeScript handler carries out. */
+/**
+ * Lifters of control transfers, the stack, string instructions, and everything that a TypeScript handler carries out.
+ */
 import { CONDITIONS } from '../emit/conditions.ts'
 import { REPEAT, STRINGS } from '../runtime/strings.ts'
 import { SLOT } from '../state.ts'
@@ -206,8 +208,8 @@ const sized = (name: string): Lift => (l) => {
 
 const PRIVILEGED = new Set(['lldt', 'ltr', 'lmsw'])
 const FINAL = [
-  'syscall', 'sysret', 'sysenter', 'sysexit', 'hlt', 'cli', 'sti', 'cpuid', 'rdmsr', 'wrmsr', 'rdtsc', 'rdtscp', 'rdpmc', 'clts',
-  'invd', 'wbinvd', 'swapgs', 'xgetbv', 'xsetbv', 'into', 'rsm', 'daa', 'das', 'aaa', 'aas', 'pusha', 'popa',
+  'syscall', 'sysret', 'sysenter', 'sysexit', 'hlt', 'cli', 'sti', 'cpuid', 'rdmsr', 'wrmsr', 'rdtsc', 'rdtscp', 'rdpmc',
+  'clts', 'invd', 'wbinvd', 'swapgs', 'xgetbv', 'xsetbv', 'into', 'rsm', 'daa', 'das', 'aaa', 'aas', 'pusha', 'popa',
 ] as const
 
 /** Lifters by name of instruction. */
@@ -216,14 +218,15 @@ export const CONTROL_LIFTERS: Readonly<Record<string, Lift>> = {
   ...Object.fromEntries(STRINGS.map((name) => [name, string(name)])),
   push, pop, call: transfer('call'), jmp: transfer('jmp'), callf: farMemory('call'), jmpf: farMemory('jmp'), ret,
   lss: farLoad(2), lfs: farLoad(4), lgs: farLoad(5), les: farLoad(0), lds: farLoad(3),
-  jCC: conditionalJump, loop: looping('loop'), loope: looping('loope'), loopne: looping('loopne'), jcxz: looping('jcxz'),
+  jCC: conditionalJump, loop: looping('loop'), loope: looping('loope'), loopne: looping('loopne'),
+  jcxz: looping('jcxz'),
   leave: (l) => l.emit(`leave.${l.instruction.operandSize}`), enter,
   pushf: pushFlags, popf: popFlags, iret: sized('iret'), retf: sized('retf'),
   int: (l) => interrupt(l, l.instruction.immediate), int3: (l) => interrupt(l, 3), int1: final('int1'),
   in: port('in'), out: port('out'), ins: stringPort('ins'), outs: stringPort('outs'),
   movcr: special('control'), movdr: special('debug'),
   invlpg: withAddress('invlpg'), sgdt: withAddress('sgdt'), sidt: withAddress('sidt'), lgdt: withAddress('lgdt'),
-  lidt: withAddress('lidt'), fxsave: withAddress('fxsave'), fxrstor: withAddress('fxrstor'), bound: withAddress('bound'),
+  lidt: withAddress('lidt'), bound: withAddress('bound'),
   lldt: withSource('lldt'), ltr: withSource('ltr'), verr: withSource('verr'), verw: withSource('verw'),
   lmsw: withSource('lmsw'), sldt: intoOperand('sldt'), str: intoOperand('str'), smsw: intoOperand('smsw'),
   lar: describe('lar'), lsl: describe('lsl'),

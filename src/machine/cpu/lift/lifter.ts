@@ -1,6 +1,6 @@
 /**
- * Turns decoded instructions into records: what all families of lifters share. It knows where a register's slot is, how an address
- * becomes fields of a record, and writes the records of one block.
+ * Turns decoded instructions into records: what all families of lifters share. It knows where a register's slot is, how
+ * an address becomes fields of a record, and writes the records of one block.
  *
  * hot path: runs for every newly met instruction.
  */

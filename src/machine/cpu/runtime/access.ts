@@ -1,10 +1,10 @@
 /**
- * Memory accesses off the fast path: across pages, and into frames that hold decoded code. A write that cannot go straight to its
- * place is put together in the state's scratch area and carried out by `commit`.
+ * Memory accesses off the fast path: across pages, and into frames that hold decoded code. A write that cannot go
+ * straight to its place is put together in the state's scratch area and carried out by `commit`.
  */
 import type { Code, ModuleWriter } from '../../../wasm/index.ts'
 import { STATUS, State } from '../state.ts'
-import { ACCESS } from './walk.ts'
+import { ACCESS } from './tlb.ts'
 
 const SCRATCH = State.scratch.offset
 

@@ -6,7 +6,7 @@ import type { Code, ModuleWriter } from '../../../wasm/index.ts'
 import { BLOCK_BUCKETS } from '../../memory-layout.ts'
 import { BLOCK, RECORD } from '../record.ts'
 import { JUMP, State } from '../state.ts'
-import { ACCESS } from './walk.ts'
+import { ACCESS } from './tlb.ts'
 
 /** Multiplier that spreads physical addresses over the buckets. */
 const SPREAD = 0x9e37_79b1

@@ -1,9 +1,11 @@
 /**
- * String instructions: MOVS STOS LODS SCAS CMPS, alone and repeated, forwards and backwards, element by element or page by page.
- * Registers hold the progress after every step, so that a fault in the middle restarts exactly there. Each repetition counts as
- * one instruction of the budget; when that is spent the instruction stops half-way and is entered again later.
+ * String instructions: MOVS STOS LODS SCAS CMPS, alone and repeated, forwards and backwards, element by element or page
+ * by page. Registers hold the progress after every step, so that a fault in the middle restarts exactly there. Each
+ * repetition counts as one instruction of the budget; when that is spent the instruction stops half-way and is entered
+ * again later.
  *
- * Record: a is log2 of the element's size, b the kind of repetition, c the slot of the source's segment base, d the address size in bits.
+ * Record: a is log2 of the element's size, b the kind of repetition, c the slot of the source's segment base, d the
+ * address size in bits.
  */
 import { GPR, RFLAGS } from '../../../x86/index.ts'
 import type { Code, ModuleWriter } from '../../../wasm/index.ts'

@@ -10,40 +10,12 @@
  */
 import { PAGE_FAULT, PTE, VECTOR } from '../../../x86/index.ts'
 import type { Code, Label, ModuleWriter } from '../../../wasm/index.ts'
-import { PERMISSION, State, TLB, TLB_LOG } from '../state.ts'
-
-/** What an access is for, as numbers of the functions here: also the offset of its tag in a TLB entry. */
-export const ACCESS = { READ: TLB.read, WRITE: TLB.write, EXECUTE: TLB.execute } as const
-
-/** Tag that no page has. */
-export const NO_TAG = 1
+import { PERMISSION, State } from '../state.ts'
+import { ACCESS, fill, load, noteWrite, pushWritable, testPermission, writeProbe } from './tlb.ts'
+import type { Walk } from './tlb.ts'
 
 /** Error code by which the walk tells a general protection fault of its own. */
 export const NOT_CANONICAL = 0x1_0000
-
-/** Locals and labels of the walk. */
-interface Walk {
-  readonly code: Code
-  readonly base: number
-  readonly address: number
-  readonly access: number
-  readonly permissions: number
-  /** Host address of the table, then of the page. */
-  readonly table: number
-  /** Host addresses of the entries, level 4 first. */
-  readonly entries: readonly number[]
-  readonly entry: number
-  /** AND of all levels' low halves; NX of any level. */
-  readonly rights: number
-  readonly noExecute: number
-  readonly faultCode: number
-  readonly fault: Label
-}
-
-const load = (w: Walk, offset: number): void => {
-  w.code.get(w.base)
-  w.code.memory('i32.load', offset)
-}
 
 /** Adds the functions `walk(base, address, access)` and `probe` of the same shape, which tries the TLB first. */
 export function defineWalk(module: ModuleWriter): { walk: number; probe: number } {
@@ -52,41 +24,6 @@ export function defineWalk(module: ModuleWriter): { walk: number; probe: number 
   const probe = module.function(['i32', 'i64', 'i32'], ['i32'])
   writeProbe(probe.code, walk.index)
   return { walk: walk.index, probe: probe.index }
-}
-
-function writeProbe(c: Code, walk: number): void {
-  const [base, address, access] = [0, 1, 2]
-  const entry = c.local('i32')
-  pushEntry(c, base, address)
-  c.tee(entry)
-  c.get(access)
-  c.op('i32.add')
-  c.memory('i64.load')
-  c.get(address)
-  c.i64(-4096)
-  c.op('i64.and', 'i64.eq')
-  c.if()
-  c.get(address)
-  c.op('i32.wrap_i64')
-  c.get(entry)
-  c.memory('i32.load', TLB.delta)
-  c.op('i32.add', 'return')
-  c.end()
-  for (const local of [base, address, access]) c.get(local)
-  c.call(walk)
-}
-
-/** Pushes the address of the TLB entry for a linear address. */
-function pushEntry(c: Code, base: number, address: number): void {
-  c.get(base)
-  c.memory('i32.load', State.bank.offset)
-  c.get(address)
-  c.i64(12)
-  c.op('i64.shr_u', 'i32.wrap_i64')
-  c.i32(TLB.entries - 1)
-  c.op('i32.and')
-  c.i32(5)
-  c.op('i32.shl', 'i32.add')
 }
 
 function writeWalk(c: Code): void {
@@ -129,12 +66,6 @@ function writeWalk(c: Code): void {
   finish(w)
   c.end()
   pageFault(w)
-}
-
-function testPermission(w: Walk, bit: number): void {
-  w.code.get(w.permissions)
-  w.code.i32(bit)
-  w.code.op('i32.and')
 }
 
 /** Without paging a linear address is a physical one with all rights. */
@@ -356,18 +287,6 @@ function setAccessed(w: Walk, entry: number): void {
   c.end()
 }
 
-/** Pushes 1 when writing is allowed by the tables, or by ring 0 without write protection. */
-function pushWritable(w: Walk): void {
-  const c = w.code
-  c.get(w.rights)
-  c.i32(PTE.WRITABLE)
-  c.op('i32.and')
-  testPermission(w, PERMISSION.USER | PERMISSION.WRITE_PROTECT)
-  c.op('i32.eqz', 'i32.or')
-  c.i32(0)
-  c.op('i32.ne')
-}
-
 function checkRights(w: Walk): void {
   const c = w.code
   const forbid = (): void => {
@@ -407,116 +326,6 @@ function checkRights(w: Walk): void {
     c.op(execute ? 'i32.eq' : 'i32.ne', 'i32.and')
     forbid()
   }
-}
-
-/** Notes that the page has been written, for dirty tracking. */
-function noteWrite(w: Walk): void {
-  const c = w.code
-  pushFrameNote(w)
-  c.i32(0)
-  c.memory('i32.store8')
-}
-
-function pushFrameNote(w: Walk): void {
-  load(w, State.frameNotes.offset)
-  w.code.get(w.table)
-  w.code.i32(12)
-  w.code.op('i32.shr_u', 'i32.add')
-}
-
-/** Pushes 1 when the page holds no decoded code and is not being watched. */
-function pushUnwatched(w: Walk): void {
-  const c = w.code
-  load(w, State.codeLines.offset)
-  c.get(w.table)
-  c.i32(12)
-  c.op('i32.shr_u')
-  c.i32(3)
-  c.op('i32.shl', 'i32.add')
-  c.memory('i64.load')
-  c.op('i64.eqz')
-  pushFrameNote(w)
-  c.memory('i32.load8_u')
-  c.op('i32.eqz', 'i32.and')
-}
-
-function fill(w: Walk, leaf: number): void {
-  const c = w.code
-  const entry = c.local('i32')
-  const tag = c.local('i64')
-  pushEntry(c, w.base, w.address)
-  c.set(entry)
-  c.get(w.address)
-  c.i64(-4096)
-  c.op('i64.and')
-  c.set(tag)
-  const setTag = (offset: number, allowed: () => void): void => {
-    c.get(entry)
-    c.get(tag)
-    c.i64(NO_TAG)
-    allowed()
-    c.op('select')
-    c.memory('i64.store', offset)
-  }
-  // SMEP and SMAP split what a page allows; then only the access at hand is remembered.
-  const unlessSplit = (access: number): void => {
-    testPermission(w, PERMISSION.SMEP | PERMISSION.SMAP)
-    c.op('i32.eqz')
-    c.get(w.access)
-    c.i32(access)
-    c.op('i32.eq', 'i32.or')
-  }
-  setTag(TLB.read, () => {
-    unlessSplit(ACCESS.READ)
-  })
-  setTag(TLB.write, () => {
-    pushWritable(w)
-    c.get(leaf)
-    c.memory('i32.load')
-    c.i32(PTE.DIRTY)
-    c.op('i32.and')
-    c.i32(0)
-    c.op('i32.ne', 'i32.and')
-    pushUnwatched(w)
-    c.op('i32.and')
-    unlessSplit(ACCESS.WRITE)
-    c.op('i32.and')
-  })
-  setTag(TLB.execute, () => {
-    c.get(w.noExecute)
-    c.op('i32.eqz')
-    unlessSplit(ACCESS.EXECUTE)
-    c.op('i32.and')
-  })
-  c.get(entry)
-  c.get(w.table)
-  c.get(tag)
-  c.op('i32.wrap_i64', 'i32.sub')
-  c.memory('i32.store', TLB.delta)
-  log(w, entry)
-}
-
-/** Notes the entry so that a flush finds it; when the log is full a flush clears everything. */
-function log(w: Walk, entry: number): void {
-  const c = w.code
-  const count = c.local('i32')
-  load(w, State.logCount.offset)
-  c.tee(count)
-  c.i32(TLB_LOG.entries)
-  c.op('i32.lt_u')
-  c.if()
-  c.get(w.base)
-  c.get(count)
-  c.i32(2)
-  c.op('i32.shl', 'i32.add')
-  c.get(entry)
-  c.memory('i32.store', TLB_LOG.offset)
-  c.get(w.base)
-  c.get(count)
-  c.i32(1)
-  c.op('i32.add')
-  c.memory('i32.store', State.logCount.offset)
-  c.end()
 }
 
 /** Leaves a page fault in the state and returns 0. */

@@ -64,7 +64,9 @@ function toRegister(b: Binder, name: BinaryName, size: Size, push: () => void): 
 }
 
 /** Memory destination; `push` pushes the second operand. */
-function toMemory(b: Binder, name: BinaryName, operand: { size: Size; form: AddressForm }, push: () => void): FlagSource {
+function toMemory(
+  b: Binder, name: BinaryName, operand: { size: Size; form: AddressForm }, push: () => void,
+): FlagSource {
   const { size, form } = operand
   return withLocals(b, size, (source) => {
     if (!writes(name)) {

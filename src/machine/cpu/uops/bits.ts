@@ -266,7 +266,8 @@ function defineFlagInstructions(list: MicroList): void {
     const c = b.code
     c.get(b.base)
     c.i32(RFLAGS.FIXED)
-    for (const [push, bit] of [[pushCarry, 0], [pushParity, 2], [pushAdjust, 4], [pushZero, 6], [pushSign, 7]] as const) {
+    const parts = [[pushCarry, 0], [pushParity, 2], [pushAdjust, 4], [pushZero, 6], [pushSign, 7]] as const
+    for (const [push, bit] of parts) {
       push(b)
       c.i32(bit)
       c.op('i32.shl', 'i32.or')

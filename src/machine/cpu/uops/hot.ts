@@ -1,10 +1,11 @@
 /**
- * Which micro-operations stand in the interpreter's loop: those that a boot of Linux and ordinary compiled code execute most. All others are
- * executed by a call, which costs some 4 ns more.
+ * Which micro-operations stand in the interpreter's loop: those that a boot of Linux and ordinary compiled code execute
+ * most. All others are executed by a call, which costs some 4 ns more.
  *
- * The loop is one function, and V8 gives a function of more than 8,192 virtual registers to a register allocator that makes it about 1.7
- * times slower (measured on Node 20; --no-turbo-use-mid-tier-regalloc-for-huge-functions shows it). A line here costs 15 to 40 of them a
- * micro-operation, so a line comes in only when another goes, and test/bench/cpu decides.
+ * The loop is one function, and V8 gives a function of more than 8,192 virtual registers to a register allocator that
+ * makes it about 1.7 times slower (measured on Node 20; --no-turbo-use-mid-tier-regalloc-for-huge-functions shows it).
+ * A line here costs 15 to 40 of them a micro-operation, so a line comes in only when another goes, and test/bench/cpu
+ * decides.
  */
 const PATTERNS: readonly RegExp[] = [
   /^(end|nop|jmp)$/,

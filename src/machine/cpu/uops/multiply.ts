@@ -1,6 +1,6 @@
 /**
- * MUL, IMUL, and the sign extensions of the accumulator. DIV and IDIV of 64-bit operands go to a handler, the smaller ones
- * are here; a quotient that does not fit is a divide error and changes nothing.
+ * MUL, IMUL, and the sign extensions of the accumulator. DIV and IDIV of 64-bit operands go to a handler, the smaller
+ * ones are here; a quotient that does not fit is a divide error and changes nothing.
  * Reference: Intel SDM volume 2, MUL, IMUL, DIV, IDIV, CBW, CWD.
  */
 import { GPR, VECTOR } from '../../../x86/index.ts'

@@ -1,6 +1,7 @@
 /**
- * Pairs: a comparison and the conditional jump behind it, dispatched once. The records of both stay as they are, only the first one's
- * number tells of the pair. Frequent conditions have a pair of their own; the others share one that takes the condition from the jump's record.
+ * Pairs: a comparison and the conditional jump behind it, dispatched once. The records of both stay as they are, only
+ * the first one's number tells of the pair. Frequent conditions have a pair of their own; the others share one that
+ * takes the condition from the jump's record.
  */
 import { SELECTABLE, isDirect, pushSelected } from '../emit/conditions.ts'
 import type { Condition } from '../emit/conditions.ts'

@@ -1,6 +1,6 @@
 /**
- * Shifts and rotations: SHL SHR SAR ROL ROR RCL RCR, SHLD SHRD. Counts are taken modulo 32 (64 for 64-bit operands); a count of
- * zero leaves the flags alone. OF is worked out as for a count of 1, where the manual defines it.
+ * Shifts and rotations: SHL SHR SAR ROL ROR RCL RCR, SHLD SHRD. Counts are taken modulo 32 (64 for 64-bit operands); a
+ * count of zero leaves the flags alone. OF is worked out as for a count of 1, where the manual defines it.
  * Reference: Intel SDM volume 2, SAL/SAR/SHL/SHR, RCL/RCR/ROL/ROR, SHLD, SHRD.
  */
 import { GPR } from '../../../x86/index.ts'

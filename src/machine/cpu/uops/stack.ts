@@ -245,7 +245,9 @@ function defineConditional(list: MicroList): void {
   }
 }
 
-/** ENTER at nesting level 0: pushes the frame pointer, and faults when the new top of the stack could not be written. */
+/**
+ * ENTER at nesting level 0: pushes the frame pointer, and faults when the new top of the stack could not be written.
+ */
 function enter(b: Binder, size: StackSize): void {
   const c = b.code
   const [address, host, value] = [c.local('i64'), c.local('i32'), c.local(typeOf(size))]

@@ -1,0 +1,141 @@
+/** The binder that executes one record completely, slow paths included, and returns a status. */
+import { VECTOR } from '../../../x86/index.ts'
+import type { Code } from '../../../wasm/index.ts'
+import { RECORD } from '../record.ts'
+import { STATUS, State } from '../state.ts'
+import type { AddressWidth } from './binder.ts'
+import { RecordBinder } from './record-binder.ts'
+
+/** Functions that the full binder calls. */
+export interface SlowFunctions {
+  /** (base, address, bytes) -> host address, 0 on a fault. */
+  readonly forRead: number
+  readonly forWrite: number
+  /** (base, host) -> status: carries out a write that could not go straight to its place. */
+  readonly commit: number
+  /** (base, record) -> status. */
+  readonly handler: number
+  /** (base, record) -> status, by name. */
+  readonly runtime: ReadonlyMap<string, number>
+}
+
+/** The binder that executes one record completely and returns a status. */
+export class FullBinder extends RecordBinder {
+  private readonly functions: SlowFunctions
+  /** Local with the status to return. */
+  readonly status: number
+
+  constructor(
+    code: Code,
+    options: { base: number; record: number; status: number; width: AddressWidth; functions: SlowFunctions },
+  ) {
+    super(code, options)
+    this.functions = options.functions
+    this.status = options.status
+  }
+
+  private host(func: number, address: number, bytes: number): void {
+    const c = this.code
+    const host = c.local('i32')
+    c.get(this.base)
+    c.get(address)
+    c.i32(bytes)
+    c.call(func)
+    c.tee(host)
+    c.op('i32.eqz')
+    c.if()
+    this.leave(STATUS.FAULT)
+    c.end()
+    c.get(host)
+    c.release('i32', host)
+  }
+
+  hostForRead(address: number, bytes: number): void {
+    this.host(this.functions.forRead, address, bytes)
+  }
+
+  hostForWrite(address: number, bytes: number): void {
+    this.host(this.functions.forWrite, address, bytes)
+  }
+
+  written(host: number): void {
+    const c = this.code
+    // Only the scratch area, which lies in the processor's own state, asks for more.
+    c.get(host)
+    c.get(this.base)
+    c.op('i32.sub')
+    c.i32(State.size)
+    c.op('i32.lt_u')
+    c.if()
+    c.get(this.base)
+    c.call(this.functions.commit)
+    c.set(this.status)
+    c.end()
+  }
+
+  jump(push: () => void): void {
+    this.code.get(this.base)
+    push()
+    this.code.memory('i64.store', State.rip.offset)
+    this.leave(STATUS.JUMP)
+  }
+
+  branch(from: 'end' | 'middle'): void {
+    const c = this.code
+    if (from === 'middle') {
+      c.get(this.base)
+      c.get(this.base)
+      c.memory('i32.load', State.budget.offset)
+      this.small('a')
+      c.op('i32.add')
+      c.memory('i32.store', State.budget.offset)
+    }
+    this.jump(() => {
+      this.nextIp()
+      c.get(this.record)
+      c.memory('i64.load32_s', RECORD.displacement)
+      c.op('i64.add')
+    })
+  }
+
+  leave(status: number): void {
+    this.code.i32(status)
+    this.code.op('return')
+  }
+
+  handler(): void {
+    this.code.get(this.base)
+    this.code.get(this.record)
+    this.code.call(this.functions.handler)
+    this.code.set(this.status)
+  }
+
+  giveUp(): void {
+    this.handler()
+    this.code.get(this.status)
+    this.code.op('return')
+  }
+
+  protection(): void {
+    this.fault(VECTOR.GP)
+  }
+
+  /** Leaves with a fault whose error code, if it has one, is 0. */
+  private fault(vector: number): void {
+    for (const [offset, value] of [[State.faultVector.offset, vector], [State.faultCode.offset, 0]] as const) {
+      this.code.get(this.base)
+      this.code.i32(value)
+      this.code.memory('i32.store', offset)
+    }
+    this.leave(STATUS.FAULT)
+  }
+
+  runtime(name: string): void {
+    const func = this.functions.runtime.get(name)
+    if (func === undefined) throw new Error(`no runtime function ${name}`)
+    this.code.get(this.base)
+    this.code.get(this.record)
+    this.code.call(func)
+    this.code.set(this.status)
+  }
+}

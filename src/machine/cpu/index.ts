@@ -1,0 +1,36 @@
+/**
+ * The x86-64 processor. How an instruction travels:
+ *
+ *   bytes --decode/--> Instruction --lift/--> records in linear memory --interpreter/--> executed
+ *             by table               by name     (record.ts)               by generated WebAssembly
+ *
+ * decode/       rows of text as in the manual (one-byte, two-byte, vector, x87) and the decoder that reads them; data
+ *               only
+ * lift/         per instruction name: which micro-operations with which operands; writes records
+ * uops/         micro-operations: one function each, which emits WebAssembly through a Binder; the only place of
+ *               meaning
+ * emit/         the Binder and what micro-operations share: flags, conditions, record binders for the loop and for
+ *               single records
+ * runtime/      larger pieces of generated code: page walk, slow memory accesses, block look-up, string instructions
+ * handlers/     rare instructions in TypeScript, called with (core, record)
+ * interpreter/  puts all that into one module: the loop (frequent micro-operations) and `single` (all of them)
+ * code-cache.ts, core.ts, processor.ts   decoded blocks; a processor's inside; the driver behind the public interface
+ *
+ * To add an instruction:
+ * 1. Add its row to decode/ (format: decode/table.ts). Disassembler and oracle know it from then on.
+ * 2. Give its name a lifter in lift/. It sets fields (a, b, c, d, displacement, immediate) and calls `emit(name)`;
+ *    `source(size)` loads the E operand, `modify(size, body)` reads and writes it, `emitMemory(name)` takes a memory
+ *    form of the micro-operation, `handler(name)` calls TypeScript, `ended` or `finalHandler` end the block. Without a
+ *    lifter it raises #UD.
+ * 3. If no micro-operation fits, add one to a family in uops/ (`list.add('name.size.operands', (b) => ...)`). It must
+ *    not change anything before its last memory access has gone through; a handler neither, when it returns FAULT. What
+ *    it means is written here once: the loop, `single` and later compiled regions all run this function.
+ * 4. If it is frequent, uops/hot.ts puts it into the loop; read there what that costs.
+ *
+ * Rules that hold everything together: a record's instruction is precise (fault: no effect; status RELOAD: done, look
+ * up again); a block pays for all its instructions on entry and whoever leaves early gives the rest back; frames with
+ * decoded code never get a write tag in the TLB, so every write to them passes runtime/access.ts; what code depends on
+ * besides its bytes is in State.mode, part of a block's key.
+ */
+export { MachineProcessor } from './processor.ts'
+export { Engine } from './interpreter/engine.ts'
