@@ -8,6 +8,7 @@ import type { HypercallPort } from './hypercall-port.ts'
 import type { FrameAllocator } from './pages.ts'
 import type { GuestStore } from './store.ts'
 import { readOptional } from './store.ts'
+import type { Timer } from './timers.ts'
 
 /** Pages moved in one step, so that a large change does not take the guest's whole slice. */
 export const BALLOON_BATCH = 512
@@ -38,7 +39,9 @@ export interface BalloonServices {
     'currentReservation' | 'maximumReservation' | 'decreaseReservation' | 'increaseReservation'>
   readonly frames: FrameAllocator
   readonly store: GuestStore | undefined
-  after(nanoseconds: number, handler: () => void): { cancel(): void }
+  /** Calls `handler` once, `nanoseconds` of host time from now. */
+  after(nanoseconds: number, handler: () => void): Pick<Timer, 'cancel'>
+  /** Runs `task` as one of the guest's next steps. */
   post(task: () => void): void
 }
 
@@ -49,7 +52,7 @@ export class Balloon {
   private working = false
   /** The guest uses more pages than the target leaves it; each page that it releases is given back. */
   private short = false
-  private retry: { cancel(): void } | undefined
+  private retry: Pick<Timer, 'cancel'> | undefined
   private pause = BALLOON_RETRY
 
   constructor(services: BalloonServices) {

@@ -17,7 +17,9 @@ export const CONSOLE_INPUT_LIMIT = 1 << 16
 
 /** What the console needs of its guest. */
 export interface ConsoleServices {
+  /** Hears a port; returns it. */
   listen(port: EventPort, handler: () => void): EventPort
+  /** Wakes the back-end; a negative error number when the port is not open. */
   notify(port: EventPort): number
   /** A promise was resolved: JavaScript is to have a turn. */
   turn(): void

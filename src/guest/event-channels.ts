@@ -29,7 +29,8 @@ export function checked(result: number, operation: string, details: Readonly<Rec
   return result
 }
 
-type EventCalls = Pick<HypercallPort,
+/** The hypercalls that event channels need. */
+export type EventCalls = Pick<HypercallPort,
   'allocUnbound' | 'bindInterdomain' | 'bindVirq' | 'bindIpi' | 'closePort' | 'sendEvent' | 'unmaskPort'>
 
 /** Opens, closes and signals ports, and finds the handler of one that is pending. */

@@ -27,7 +27,8 @@ export interface GrantAccess {
   readonly readOnly?: boolean
 }
 
-type GrantCalls = Pick<HypercallPort, 'memory' | 'setupGrantTable' | 'mapGrant' | 'unmapGrant' | 'copyGrants'>
+/** The hypercalls that grants need. */
+export type GrantCalls = Pick<HypercallPort, 'memory' | 'setupGrantTable' | 'mapGrant' | 'unmapGrant' | 'copyGrants'>
 
 /** The grant table of one guest. */
 export class Grants {

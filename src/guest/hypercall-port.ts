@@ -42,24 +42,34 @@ export interface HypercallPort {
     readonly view: DataView
     readonly bytes: Uint8Array
     readonly words: Uint32Array
+    /** Tells of bytes written by TypeScript: drops instructions decoded from the frame and feeds the dirty log. */
     markWritten(mfn: number): void
   }
   /** Host time in nanoseconds, as the guest computes it from its time record. */
   now(): number
 
   // Event channels. Reference: public/event_channel.h
+  /** A new port of `domain` (DOMID.SELF is the caller) that `remote` may bind to. */
   allocUnbound(domain: DomId, remote: DomId): number
+  /** A new port joined to the unbound `remotePort` of `remote`; pending at once, as the ABI has it. */
   bindInterdomain(remote: DomId, remotePort: EventPort): number
+  /** A new port on which virtual interrupt `virq` arrives; a VIRQ is bound at most once. */
   bindVirq(virq: number, vcpu: number): number
+  /** A new port by which vCPUs of the caller wake `vcpu`. */
   bindIpi(vcpu: number): number
+  /** Ends the own half; the other half is then unbound. */
   closePort(port: EventPort): number
+  /** Makes the other end pending. */
   sendEvent(port: EventPort): number
+  /** Clears the mask bit, and delivers what came meanwhile. */
   unmaskPort(port: EventPort): number
+  /** Moves a port's events to another vCPU of the caller. */
   bindVcpu(port: EventPort, vcpu: number): number
 
   // Grant tables. Reference: public/grant_table.h
   /** Frames of the caller's grant table, grown to `frames`; or a negative error number. */
   setupGrantTable(frames: number): readonly Mfn[] | number
+  /** Maps a frame that another domain has granted, until `unmapGrant`. */
   mapGrant(mapping: GrantMapping): MappedGrant
   /** GNTST status. */
   unmapGrant(handle: GrantHandle): number
@@ -89,5 +99,6 @@ export interface HypercallPort {
   // Privileged: dom0, or a domain that has been given power over the other.
   /** The frame that domain `domain` names `frame`, accessible until `unmapForeign`; or a negative error number. */
   mapForeign(domain: DomId, frame: number): number
+  /** Ends one `mapForeign`. */
   unmapForeign(domain: DomId, frame: number): number
 }

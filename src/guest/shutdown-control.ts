@@ -24,7 +24,9 @@ export type ResumeHook = () => void | Promise<void>
 /** What the control needs of its guest. */
 export interface ShutdownServices {
   readonly store: GuestStore | undefined
+  /** Ends the domain, or suspends it. */
   shutdown(reason: ShutdownReason): void
+  /** Runs asynchronous work beside the program; a rejection crashes the domain. */
   spawn(work: () => Promise<void>): void
 }
 

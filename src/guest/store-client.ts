@@ -13,6 +13,7 @@ import type { EventPort } from '../util/index.ts'
 export interface StoreServices {
   /** Hears a port. */
   listen(port: EventPort, handler: () => void): EventPort
+  /** Wakes the other end of the ring; a negative error number when the port is not open. */
   notify(port: EventPort): number
   /** A promise was resolved: JavaScript is to have a turn. */
   turn(): void

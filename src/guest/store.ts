@@ -11,9 +11,11 @@ import { XenError } from '../util/index.ts'
 export interface StoreAccess {
   /** The value of a node; rejects with XENSTORE and `details.error` 'ENOENT' when there is none. */
   read(path: string): Promise<string>
+  /** Sets a node's value, making it and its missing parents. */
   write(path: string, value: string): Promise<void>
   /** Names of a node's children. */
   directory(path: string): Promise<readonly string[]>
+  /** Removes a node and all below it; a missing node is no error unless its parent is missing, too. */
   remove(path: string): Promise<void>
 }
 

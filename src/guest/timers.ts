@@ -6,6 +6,7 @@
 /** One timer; `cancel` may be called at any time, also after it has fired. */
 export interface Timer {
   readonly deadline: number
+  /** Keeps the handler from running; without effect once it has run. */
   cancel(): void
 }
 

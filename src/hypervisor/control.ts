@@ -169,6 +169,13 @@ export interface RunLimits {
   readonly until?: number
 }
 
+/** One range of a domain's memory map: bytes, and a type as in e820 (1: usable memory). */
+export interface MemoryRange {
+  readonly address: number
+  readonly size: number
+  readonly type: number
+}
+
 /** Everything a toolstack may ask of the hypervisor. */
 export interface ControlInterface {
   readonly events: EventSource<HypervisorEvent>
@@ -180,18 +187,23 @@ export interface ControlInterface {
   destroyDomain(domid: DomId): void
   /** Counted: as many `unpauseDomain` are needed. A new domain is paused once. */
   pauseDomain(domid: DomId): void
+  /** Takes one pause back; throws INVALID_STATE when there is none. */
   unpauseDomain(domid: DomId): void
   /** Marks it shut down for `reason` and stops its vCPUs, as SCHEDOP_shutdown does. */
   shutdownDomain(domid: DomId, reason: number): void
   /** Lets a domain that was shut down (suspended) go on; its `SCHEDOP_shutdown` returns `result` (1: cancelled). */
   resumeDomain(domid: DomId, result?: number): void
+  /** What the hypervisor knows of one domain now; throws DOMAIN_NOT_FOUND. */
   domainInfo(domid: DomId): DomainInfo
   /** All domains, by number. */
   listDomains(): DomainInfo[]
+  /** Whether the domain exists, dying ones included. */
   hasDomain(domid: DomId): boolean
+  /** Memory, CPUs and time of the host now. */
   hostInfo(): HostInfo
 
   // Memory
+  /** Limits what the domain may own; pages above a lowered limit stay. Throws INVALID_ARGUMENT. */
   setMaxPages(domid: DomId, pages: number): void
   /**
    * Gives `count` zeroed frames to a domain and returns them in order; with `firstPfn` their machine-to-physical
@@ -206,29 +218,37 @@ export interface ControlInterface {
   machineToPhys(frame: Mfn): number | undefined
   /** Frames that the domain owns, ascending. */
   domainFrames(domid: DomId): Mfn[]
+  /** Owner, type and counts of any frame of the host; throws INVALID_ADDRESS for others. */
   frameInfo(frame: Mfn): FrameInfo
   /**
    * Bytes of a frame of the domain, shared with it. After writing call `markWritten`. Only for frames that are not
    * page tables (building and restoring write tables before they are pinned).
    */
   frameBytes(domid: DomId, frame: Mfn): Uint8Array
+  /** Tells of bytes written through `frameBytes`: drops decoded instructions and feeds the dirty log. */
   markWritten(frame: Mfn): void
-  /** Validates and pins a page table of the given level, as MMUEXT_PIN_Ln_TABLE on behalf of the domain. Throws INVALID_STATE. */
+  /**
+   * Validates and pins a page table of the given level, as MMUEXT_PIN_Ln_TABLE on behalf of the domain. Throws
+   * INVALID_STATE.
+   */
   pinTable(domid: DomId, frame: Mfn, level: 1 | 2 | 3 | 4): void
+  /** Takes the pin away; throws INVALID_STATE when the frame is not pinned. */
   unpinTable(domid: DomId, frame: Mfn): void
   /** Fills a frame of the domain with hypercall stubs, where an image has a HYPERCALL_PAGE note. */
   writeHypercallPage(domid: DomId, frame: Mfn): void
   /** Sets what XENMEM_memory_map tells the domain; sizes in bytes, types as in e820. */
-  setMemoryMap(domid: DomId, map: readonly { readonly address: number; readonly size: number; readonly type: number }[]): void
+  setMemoryMap(domid: DomId, map: readonly MemoryRange[]): void
   /** Translates a virtual address of the domain's vCPU 0 through its kernel page tables; undefined when not mapped. */
   translate(domid: DomId, address: bigint): { readonly frame: Mfn; readonly offset: number } | undefined
   /** A frame of another domain for the use of the toolstack; it stays until `unmapForeign`. */
   mapForeign(domid: DomId, frame: Mfn): Mfn
+  /** Ends one `mapForeign`; throws INVALID_STATE when the frame is not mapped. */
   unmapForeign(domid: DomId, frame: Mfn): void
 
   // Log-dirty (migration)
   /** Starts noting which frames are written. */
   enableLogDirty(domid: DomId): void
+  /** Stops noting writes; `readLogDirty` throws INVALID_STATE from then on. */
   disableLogDirty(domid: DomId): void
   /** Dirty pseudo-physical frames since the last call; `clear` starts anew. */
   readLogDirty(domid: DomId, options?: { readonly clear?: boolean }): Bitmap
@@ -240,9 +260,11 @@ export interface ControlInterface {
   getVcpuContext(domid: DomId, vcpu: number): VcpuContext
   /** Brings up vCPU `vcpu` of a TypeScript guest (it needs no registers). */
   startVcpu(domid: DomId, vcpu: number): void
+  /** State, CPU time in nanoseconds and place of one vCPU. */
   vcpuInfo(domid: DomId, vcpu: number): VcpuInfoSnapshot
   /** Weight, cap and the like in the names of the scheduler in use. */
   schedulerParameters(domid: DomId): Readonly<Record<string, number>>
+  /** Changes the given ones and keeps the others; INVALID_ARGUMENT for what the scheduler does not take. */
   setSchedulerParameters(domid: DomId, parameters: Readonly<Record<string, number>>): void
   /** Physical CPUs a vCPU may run on (hard) and should run on (soft). */
   setAffinity(domid: DomId, vcpu: number, affinity: { hard?: readonly number[]; soft?: readonly number[] }): void
@@ -250,6 +272,7 @@ export interface ControlInterface {
   // Event channels and grants on behalf of a domain
   /** EVTCHNOP_alloc_unbound in `domid` for `remote`; the new port. */
   allocUnbound(domid: DomId, remote: DomId): EventPort
+  /** Closes a port of the domain; throws HYPERCALL_FAILED when it is not open. */
   closePort(domid: DomId, port: EventPort): void
   /** Sends through a port of `domid`, as the domain itself would. */
   sendEvent(domid: DomId, port: EventPort): void

@@ -55,6 +55,7 @@ export class SocketTransport implements StoreTransport {
     this.listener?.writable()
   }
 
+  /** `ended` once the socket has closed and everything that came has been received. */
   get state(): TransportState {
     return this.ended && this.pieces.length === 0 ? 'ended' : 'open'
   }

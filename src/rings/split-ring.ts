@@ -86,6 +86,7 @@ class RingSide {
     return { produced: this.produced, consumed: this.consumed }
   }
 
+  /** Copies an entry that starts at byte `address` out of shared memory, cut to the smaller of entry and target. */
   protected copyEntry(address: number, target: Uint8Array): void {
     const length = Math.min(target.length, this.entrySize)
     target.set(new Uint8Array(this.view.buffer, this.view.byteOffset + address, length))

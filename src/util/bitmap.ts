@@ -15,6 +15,7 @@ export class Bitmap {
     return this.population
   }
 
+  /** Whether the bit is set; false for numbers outside the map. */
   has(index: number): boolean {
     return ((this.words[index >>> 5] ?? 0) >>> (index & 31) & 1) === 1
   }
@@ -35,6 +36,7 @@ export class Bitmap {
     return true
   }
 
+  /** Clears all bits; the length stays. */
   clear(): void {
     this.words.fill(0)
     this.population = 0

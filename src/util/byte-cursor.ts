@@ -41,18 +41,22 @@ export class ByteReader {
     return start
   }
 
+  /** The next byte; like every read, throws the reader's error code when too few are left. */
   u8(): number {
     return this.view.getUint8(this.take(1))
   }
 
+  /** The next 2 bytes, unsigned. */
   u16(): number {
     return this.view.getUint16(this.take(2), true)
   }
 
+  /** The next 4 bytes, unsigned. */
   u32(): number {
     return this.view.getUint32(this.take(4), true)
   }
 
+  /** The next 8 bytes, unsigned. */
   u64(): bigint {
     return this.view.getBigUint64(this.take(8), true)
   }
@@ -63,6 +67,7 @@ export class ByteReader {
     return this.source.subarray(start, start + size)
   }
 
+  /** Passes over `size` bytes; throws when there are fewer. */
   skip(size: number): void {
     this.take(size)
   }
@@ -96,30 +101,35 @@ export class ByteWriter {
     return start
   }
 
+  /** Appends the low 8 bits of `value`. */
   u8(value: number): this {
     const at = this.room(1)
     this.view.setUint8(at, value)
     return this
   }
 
+  /** Appends the low 16 bits of `value`, least significant byte first. */
   u16(value: number): this {
     const at = this.room(2)
     this.view.setUint16(at, value, true)
     return this
   }
 
+  /** Appends the low 32 bits of `value`, least significant byte first. */
   u32(value: number): this {
     const at = this.room(4)
     this.view.setUint32(at, value, true)
     return this
   }
 
+  /** Appends the low 64 bits of `value`, least significant byte first. */
   u64(value: bigint): this {
     const at = this.room(8)
     this.view.setBigUint64(at, value, true)
     return this
   }
 
+  /** Appends a copy of `value`, without a length in front. */
   bytes(value: Uint8Array): this {
     const at = this.room(value.length)
     this.buffer.set(value, at)

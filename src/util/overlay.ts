@@ -17,17 +17,24 @@ interface Placed {
 /** A field of at most 32 bits. */
 export interface NumberField extends Placed {
   readonly kind: 'number'
+  /** The value, for a structure that starts at byte `base` of `view`. */
   get(view: DataView, base: number): number
+  /** Writes the low bits of `value` that the field has room for. */
   set(view: DataView, base: number, value: number): void
 }
 
 /** A 64-bit field; `low` and `high` are unsigned 32-bit halves and avoid BigInt on hot paths. */
 export interface WideField extends Placed {
   readonly kind: 'wide'
+  /** All 64 bits, unsigned; allocates, so not for hot paths. */
   get(view: DataView, base: number): bigint
+  /** Writes the low 64 bits of `value`. */
   set(view: DataView, base: number, value: bigint): void
+  /** Bits 0 to 31, unsigned. */
   low(view: DataView, base: number): number
+  /** Bits 32 to 63, unsigned. */
   high(view: DataView, base: number): number
+  /** Writes both halves; each may be given signed or unsigned. */
   setParts(view: DataView, base: number, low: number, high: number): void
   /** The value as a number; exact up to 2^53, rounded above. */
   number(view: DataView, base: number): number

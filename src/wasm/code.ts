@@ -71,6 +71,7 @@ export class Code {
     this.sink.bytes(lanes)
   }
 
+  /** Pushes a 32-bit constant, given signed or unsigned. */
   i32(value: number): void {
     this.sink.byte(0x41)
     this.sink.signed(value)
@@ -82,6 +83,7 @@ export class Code {
     this.sink.signed64(low, high)
   }
 
+  /** Pushes a double constant. */
   f64(value: number): void {
     this.sink.byte(0x44)
     this.sink.float64(value)
@@ -106,26 +108,31 @@ export class Code {
     this.free[type].push(...locals)
   }
 
+  /** Pushes a local; parameters are numbered first, from 0. */
   get(local: number): void {
     this.sink.byte(0x20)
     this.sink.unsigned(local)
   }
 
+  /** Pops into a local. */
   set(local: number): void {
     this.sink.byte(0x21)
     this.sink.unsigned(local)
   }
 
+  /** Copies the top of the stack into a local and leaves it there. */
   tee(local: number): void {
     this.sink.byte(0x22)
     this.sink.unsigned(local)
   }
 
+  /** Pushes a global, by its index in the module, imports first. */
   globalGet(index: number): void {
     this.sink.byte(0x23)
     this.sink.unsigned(index)
   }
 
+  /** Pops into a mutable global. */
   globalSet(index: number): void {
     this.sink.byte(0x24)
     this.sink.unsigned(index)
@@ -153,6 +160,7 @@ export class Code {
     return this.open(0x04, result)
   }
 
+  /** Begins what runs when the condition of the innermost `if` was zero. */
   else(): void {
     this.op('else')
   }
@@ -163,11 +171,13 @@ export class Code {
     this.depth -= 1
   }
 
+  /** Branches always; what follows in the block is unreachable. */
   br(label: Label): void {
     this.sink.byte(0x0c)
     this.sink.unsigned(this.depth - label)
   }
 
+  /** Branches when the i32 on the stack is not zero. */
   brIf(label: Label): void {
     this.sink.byte(0x0d)
     this.sink.unsigned(this.depth - label)
@@ -181,11 +191,13 @@ export class Code {
     this.sink.unsigned(this.depth - other)
   }
 
+  /** Calls a function by its index in the module, imports first. */
   call(func: number): void {
     this.sink.byte(0x10)
     this.sink.unsigned(func)
   }
 
+  /** Calls the function that `table` holds at the i32 on the stack; traps when it is not of function type `type`. */
   callIndirect(type: number, table = 0): void {
     this.sink.byte(0x11)
     this.sink.unsigned(type)

@@ -43,6 +43,7 @@ export class RingTransport implements StoreTransport {
     this.pipe = new BytePipe(ring.view, ring.base, side === 'client' ? XENSTORE_PIPE : mirror(XENSTORE_PIPE))
   }
 
+  /** `broken` once the indexes of the page make no sense, `ended` after `close`; `reset` opens it again. */
   get state(): TransportState {
     return this.condition
   }

@@ -92,6 +92,7 @@ export type ConnectionState =
 
 /** One client. */
 export class StoreConnection {
+  /** @internal What the client may do and has open. */
   readonly session: StoreSession
   readonly transport: StoreTransport
   readonly parser = new PacketParser()
@@ -105,6 +106,7 @@ export class StoreConnection {
   private readonly limited: boolean
   private readonly restartable: boolean
 
+  /** @internal The server makes connections. */
   constructor(owner: ConnectionOwner, session: StoreSession, transport: StoreTransport) {
     this.owner = owner
     this.restartable = transport instanceof RingTransport
@@ -278,7 +280,7 @@ export class StoreConnection {
     this.replied(HEADER_SIZE + error.length + 1, cause)
   }
 
-  /** Queues a watch event. An equal one that still waits stands for both; the special ones are always sent. */
+  /** @internal Queues a watch event. An equal one that still waits stands for both; the special ones are always sent. */
   event(path: string, token: string, cause: RequestCause | undefined): void {
     const text = `${path}\0${token}\0`
     if (this.state !== 'open' || text.length > XENSTORE.PAYLOAD_MAX) return

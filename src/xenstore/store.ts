@@ -105,7 +105,7 @@ export class XenStore {
     return new LocalStore(this, domain)
   }
 
-  /** The root of the current tree. It never changes; the store moves on to another one. */
+  /** @internal The root of the current tree. It never changes; the store moves on to another one. */
   get root(): StoreNode {
     return this.tree
   }

@@ -60,6 +60,7 @@ export class MemoryTransport implements StoreTransport {
     return [one, two]
   }
 
+  /** `ended` once the other side has closed and everything it sent has been received. */
   get state(): TransportState {
     return this.ended && this.chunks.length === 0 ? 'ended' : 'open'
   }

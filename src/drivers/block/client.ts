@@ -57,6 +57,7 @@ export interface BlockClientOptions {
   readonly kernel: Pick<GuestKernel, 'frames' | 'grants' | 'endGrant' | 'turn'>
   readonly domain: DomId
   readonly ring: Page
+  /** Wakes the back-end: requests were published that it asked to hear of. */
   notify(): void
   /** The back-end broke the protocol. */
   failed(): void

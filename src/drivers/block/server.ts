@@ -43,6 +43,7 @@ export interface BlockServerOptions {
   readonly ring: number
   /** Keep grants mapped between requests. */
   readonly persistent: boolean
+  /** Wakes the front-end: responses were published that it asked to hear of. */
   notify(): void
   /** A store has not answered at once: time is to stand still until the returned function is called. */
   hold(): () => void

@@ -206,7 +206,7 @@ class NetInstance implements BackendInstance, ServedNic, NetPort {
 }
 
 /**
- * The driver for `vif` devices, to be registered with a {@link BackendBus}.
+ * The driver for `vif` devices, to be registered with a the guest kit's `BackendBus`.
  *
  * @example
  * const bridge = new Bridge({ now: () => kernel.now(), post: (task) => kernel.post(task) })

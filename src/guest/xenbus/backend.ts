@@ -36,6 +36,7 @@ export interface BackendDriver {
   readonly type: string
   /** True when the driver passes through Closing on its way to Closed, as Linux's network back-end does. */
   readonly closesInSteps?: boolean
+  /** Makes what serves one new device; `otherEnd` and `otherPath` are known already. */
   probe(device: BackendDevice): BackendInstance
 }
 

@@ -29,6 +29,7 @@ export interface DeviceOptions {
   readonly store: GuestStore
   /** Path relative to the own domain's directory, such as `device/vbd/51712`. */
   readonly path: string
+  /** Where changes of state and failures are told. */
   readonly emit: (event: XenbusEvent) => void
 }
 
@@ -44,6 +45,7 @@ export abstract class XenbusDevice {
   otherEnd = 0 as DomId
   /** Absolute path of the other half's directory. */
   otherPath = ''
+  /** @internal */
   protected readonly steps = new Sequence((error) => this.fail(error))
   private readonly emit: (event: XenbusEvent) => void
   private readonly unwatches: (() => Promise<void>)[] = []

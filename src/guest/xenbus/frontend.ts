@@ -29,6 +29,7 @@ export interface FrontendInstance {
 export interface FrontendDriver {
   /** The kind as XenStore spells it: `vbd`, `vif`. */
   readonly type: string
+  /** Makes what serves one new device; `otherEnd` and `otherPath` are known already. */
   probe(device: FrontendDevice): FrontendInstance
 }
 

@@ -6,6 +6,7 @@ import { XenError } from '../../util/index.ts'
 
 /** Where the bytes go; a promise holds the writer back until it resolves. */
 export interface ByteSink {
+  /** Takes the next bytes of the stream; the next call comes when the promise has resolved. */
   write(chunk: Uint8Array): Promise<void> | void
   /** Called when everything has been written; resolves when it is safe. */
   close?(): Promise<void> | void
@@ -15,11 +16,17 @@ export interface ByteSink {
 
 /** What is used of a Node Writable. */
 export interface NodeWritable {
+  /** Hands over bytes; `done` is called when they have been taken, with the error when they were not. */
   write(chunk: Uint8Array, done: (error?: Error | null) => void): boolean
+  /** Ends the stream; `done` is called when all has been flushed. */
   end(done: () => void): unknown
+  /** Ends the stream at once; what is buffered is lost. */
   destroy(error?: Error): unknown
+  /** Calls `listener` at the next event only. */
   once(event: 'error' | 'close', listener: (error?: Error) => void): unknown
+  /** Forgets a listener. */
   off(event: 'error' | 'close', listener: (error?: Error) => void): unknown
+  /** Calls `listener` at each event. */
   on(event: 'error', listener: (error: Error) => void): unknown
   readonly destroyed: boolean
 }

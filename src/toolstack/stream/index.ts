@@ -7,4 +7,4 @@ export type { ByteOutput, ByteSink, NodeWritable, OpenOutput } from './byte-outp
 export { ByteSource } from './byte-source.ts'
 export type { ByteChunks, ByteInput } from './byte-source.ts'
 export { MAX_BATCH_PAGES, PAGE_TYPE, PAGE_TYPE_PINNED } from './format.ts'
-export type { CpuidLeaf, ImageRecord, LibxlRecord, MsrEntry, PageEntry } from './records.ts'
+export type { CpuidLeaf, ImageRecord, LibxlRecord, MsrEntry, PageEntry, VcpuBlobType } from './records.ts'
