@@ -12,13 +12,29 @@ import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Host, XenError, embeddedKernel, formatDomainList, type Domain } from '../src/index.ts'
 import { optionalDecompressor } from '../src/decompress/index.ts'
-import { nodeFiles } from '../src/node/index.ts'
+import { MemoryBlockStore } from '../src/drivers/index.ts'
+import { nodeDisks, nodeFiles } from '../src/node/index.ts'
+import type { DiskOpener } from '../src/toolstack/index.ts'
 
 const HOST_MEMORY = '1G'
 const GRUB_CONF = fileURLToPath(new URL('boot/grub.conf', import.meta.url))
 const FC4 = fileURLToPath(new URL('xen/fc4', import.meta.url))
 /** Ctrl-] leaves the console, as it does with `xl console`. */
 const LEAVE = 0x1d
+
+/** Bytes of the disk that stands in for an image that is not on this machine. */
+const STAND_IN = 16 << 20
+
+/** Opens disk images; one that is missing, as those of 2005 are, is stood in for by an empty disk. */
+const openDisk: DiskOpener = (request) => {
+  try {
+    return nodeDisks()(request)
+  } catch (error) {
+    if (!XenError.is(error, 'IO')) throw error
+    console.error(`warning: ${error.message}: an empty disk stands in for it`)
+    return new MemoryBlockStore(STAND_IN)
+  }
+}
 
 /** What was asked for on the command line. */
 interface Arguments {
@@ -57,6 +73,7 @@ async function boot(clock: 'virtual' | 'realtime'): Promise<Host> {
     clock,
     files: nodeFiles(),
     decompress: optionalDecompressor,
+    openDisk,
   })
   for (const warning of host.warnings) console.error(`warning: ${warning.message}`)
   host.events.on('warning', ({ warning }) => console.error(`warning: ${warning.message}`))

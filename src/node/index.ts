@@ -3,5 +3,6 @@ export type { XenStoreListenOptions, XenStoreListener } from './xenstore-socket.
 export { MigrationListener, connectMigration, listenMigration } from './migration-socket.ts'
 export type { MigrationConnectOptions, MigrationListenOptions } from './migration-socket.ts'
 export { nodeFiles } from './files.ts'
+export { nodeDisks } from './disks.ts'
 export { FileBlockStore } from './file-block-store.ts'
 export type { FileStoreOptions } from './file-block-store.ts'

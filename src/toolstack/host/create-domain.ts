@@ -7,6 +7,7 @@ import { buildPvDomain } from '../builder/pv-builder.ts'
 import { buildTypeScriptDomain } from '../builder/typescript-builder.ts'
 import type { DomainConfig } from '../config/domain-config.ts'
 import {
+  connectDevices,
   connectShell,
   makeShell,
   PAGES_PER_MEBIBYTE,
@@ -74,6 +75,7 @@ export async function createDomain(
   const rings = build(plan, shell)
   context.report({ type: 'memory-built', id: shell.domid, pages: plan.pages })
   connectShell(plan, shell, rings, { undo })
+  await connectDevices(plan, shell, { undo })
   context.check()
   if (kernel.kind === 'typescript') host.control.startVcpu(shell.domid, 0)
   return { domid: shell.domid, uuid }

@@ -8,6 +8,7 @@ import { SeededRandom, type DomId, type EventPort, type Mfn, type Random } from 
 import { PAGE_SIZE } from '../../x86/index.ts'
 import type { LocalStore } from '../../xenstore/index.ts'
 import type { DomainConfig } from '../config/domain-config.ts'
+import type { Devices } from '../devices/devices.ts'
 import type { Decompressor } from '../image/unpack.ts'
 import { wakingPort, type Dom0 } from './dom0.ts'
 import { removeDomainNodes, writeDomainNodes, writeRingNodes } from './domain-nodes.ts'
@@ -30,6 +31,7 @@ export interface CreateHost {
   readonly decompress: Decompressor | undefined
   readonly loop: RunLoop
   readonly random: Random
+  readonly devices: Devices
   /** Seconds since 1970. */
   wallSeconds(): number
   /** Throws DOMAIN_EXISTS when a domain has this name. */
@@ -132,4 +134,12 @@ export function connectShell({ host }: ShellPlan, shell: DomainShell, rings: She
   store.transaction((transaction) => writeRingNodes(transaction, domid, { ...rings, storePort, consolePort }))
   dom0.consoles.open(domid, { tty: `paravirt:${domid}` })
   context.undo(() => dom0.consoles.close(domid))
+}
+
+/** Attaches the devices of a domain's configuration; their back-ends are ready when it resolves. */
+export async function connectDevices({ host, config }: ShellPlan, { domid }: DomainShell, context: Undo): Promise<void> {
+  if (config.disks.length + config.nics.length === 0) return
+  context.undo(() => host.devices.detachAll(domid))
+  for (const disk of config.disks) await host.devices.attachDisk(domid, disk)
+  for (const nic of config.nics) await host.devices.attachNic(domid, nic)
 }

@@ -3,10 +3,15 @@
  * After the domain is destroyed its calls throw DOMAIN_NOT_FOUND.
  */
 import { SHUTDOWN } from '../../abi/index.ts'
+import type { BlockStore } from '../../drivers/index.ts'
 import type { ControlInterface, DomainInfo } from '../../hypervisor/index.ts'
 import { XenError, type DomId } from '../../util/index.ts'
 import type { LocalStore } from '../../xenstore/index.ts'
+import { parseDisk, type DiskConfig } from '../config/disk-specification.ts'
 import type { DomainConfig } from '../config/domain-config.ts'
+import { parseNic, type NicConfig } from '../config/nic-specification.ts'
+import { parseVirtualDevice } from '../config/vdev.ts'
+import type { DeviceInfo, DeviceOptions, DeviceProgress, Devices } from '../devices/devices.ts'
 import type { MigrateOptions, MigrateProgress, MigrationSummary } from '../migrate/send.ts'
 import type { MigrationTransport } from '../migrate/transport.ts'
 import type { SaveOptions, SaveProgress } from '../save/save-domain.ts'
@@ -32,6 +37,7 @@ export const shutdownReasonName = (reason: number): ShutdownReasonName => REASON
 /** What a handle needs of its host. */
 export interface DomainHost {
   readonly control: ControlInterface
+  readonly devices: Devices
   readonly store: LocalStore
   readonly loop: RunLoop
   now(): number
@@ -39,6 +45,12 @@ export interface DomainHost {
   setMemTarget(domid: DomId, mebibytes: number, options: UntilOptions): Operation<void, MemoryProgress>
   emitPaused(domid: DomId, paused: boolean): void
   readonly movement: DomainMovement
+}
+
+/** How a disk is attached. */
+export interface AttachDiskOptions extends OperationOptions {
+  /** The disk's contents; without it the host's `openDisk` is asked. */
+  readonly store?: BlockStore | undefined
 }
 
 /** Facts of a handle. */
@@ -176,6 +188,53 @@ export class Domain {
   /** The same for Node's `console.log`. @internal */
   [Symbol.for('nodejs.util.inspect.custom')](): string {
     return `Domain ${JSON.stringify(this)}`
+  }
+
+  /**
+   * Gives it a disk, described as in a description file or as an object; resolves when the back-end serves it. The
+   * contents come from `store`, or from what the host's `openDisk` finds for the target.
+   */
+  attachDisk(disk: string | DiskConfig, options: AttachDiskOptions = {}): Operation<void, DeviceProgress> {
+    const config = typeof disk === 'string' ? parseDisk(disk) : disk
+    return this.changeDevices(`attaching disk ${config.vdev.name}`, options, (settings) =>
+      this.host.devices.attachDisk(this.id, config, { ...settings, store: options.store }))
+  }
+
+  /** Gives it a network interface; resolves with its number. */
+  attachNic(nic: string | NicConfig = '', options: OperationOptions = {}): Operation<number, DeviceProgress> {
+    const config = typeof nic === 'string' ? parseNic(nic) : nic
+    return this.changeDevices('attaching a network interface', options, (settings) =>
+      this.host.devices.attachNic(this.id, config, settings))
+  }
+
+  /** Takes a disk away by its name, such as `xvda`; resolves when both halves have closed. */
+  detachDisk(vdev: string, options: OperationOptions = {}): Operation<void, DeviceProgress> {
+    const { number } = parseVirtualDevice(vdev)
+    return this.changeDevices(`detaching disk ${vdev}`, options, (settings) =>
+      this.host.devices.detach(this.id, { kind: 'vbd', id: number }, settings))
+  }
+
+  /** Takes a network interface away by its number. */
+  detachNic(device: number, options: OperationOptions = {}): Operation<void, DeviceProgress> {
+    return this.changeDevices(`detaching network interface ${device}`, options, (settings) =>
+      this.host.devices.detach(this.id, { kind: 'vif', id: device }, settings))
+  }
+
+  /** Its disks and network interfaces. */
+  devices(): readonly DeviceInfo[] {
+    return this.host.devices.list(this.id)
+  }
+
+  private changeDevices<T>(
+    name: string,
+    { signal }: OperationOptions,
+    change: (settings: DeviceOptions) => Promise<T>,
+  ): Operation<T, DeviceProgress> {
+    const settings = { name: `${name} of domain ${this.id}`, now: () => this.host.now(), signal }
+    return startOperation<T, DeviceProgress>(settings, ({ report }) => {
+      if (this.ended !== undefined) throw this.gone()
+      return change({ signal, onProgress: report })
+    })
   }
 
   private request(what: 'poweroff' | 'reboot', options: UntilOptions): Operation<ShutdownReasonName, ShutdownProgress> {

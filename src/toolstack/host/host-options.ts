@@ -3,6 +3,7 @@ import * as z from 'zod'
 import { XenError } from '../../util/index.ts'
 import { nearestWord } from '../config/nearest.ts'
 import { parseSize } from '../grub-conf/memory-size.ts'
+import type { DiskOpener } from '../devices/devices.ts'
 import type { Decompressor } from '../image/unpack.ts'
 import type { FileReader } from './files.ts'
 
@@ -34,6 +35,8 @@ export interface HostOptions {
   readonly files?: FileReader | undefined
   /** Unpacks kernels in formats other than gzip; see `paravirt/decompress`. */
   readonly decompress?: Decompressor | undefined
+  /** Opens the targets of disks; see `paravirt/node` for files. Without it a domain with disks is refused. */
+  readonly openDisk?: DiskOpener | undefined
 }
 
 /** Most memory of a host: one WebAssembly memory, less what the machine itself needs. */
@@ -68,6 +71,7 @@ const shape = {
   decompress: z
     .custom<Decompressor>((value) => typeof value === 'function', { error: 'decompress must be a function' })
     .optional(),
+  openDisk: z.custom<DiskOpener>((value) => typeof value === 'function', { error: 'openDisk must be a function' }).optional(),
 }
 
 const Schema = /* @__PURE__ */ z.strictObject(shape)

@@ -4,6 +4,7 @@
  */
 import type { Hypervisor, HypervisorEvent } from '../../hypervisor/index.ts'
 import { EventHub, SeededRandom, XenError, type DomId, type EventSource } from '../../util/index.ts'
+import type { Bridge } from '../../drivers/index.ts'
 import type { LocalStore, XenStore } from '../../xenstore/index.ts'
 import {
   ineffectiveOption,
@@ -12,6 +13,7 @@ import {
   type DescriptionOptions,
 } from '../config/description-file.ts'
 import { resolveDomainOptions, type DomainConfig, type DomainOptions } from '../config/domain-config.ts'
+import { Devices } from '../devices/devices.ts'
 import type { BootDescription } from '../grub-conf/grub-conf.ts'
 import type { BootWarning } from '../grub-conf/xen-options.ts'
 import type { ReceiveOptions, ReceiveProgress } from '../migrate/receive.ts'
@@ -69,6 +71,7 @@ export class Host {
   private readonly random: SeededRandom
   private readonly domainHost: DomainHost
   private readonly movement: DomainMovement
+  private readonly devices: Devices
   private closed = false
 
   private constructor(parts: HostParts) {
@@ -92,9 +95,14 @@ export class Host {
       recreate: async (domain) => this.create(domain.config, {}),
       rename: (domain) => this.rename(domain, `${domain.name}-${domain.id}`),
     })
+    this.devices = new Devices({
+      store: parts.store, loop: parts.loop, kernel: parts.dom0.kernel, random: this.random, openDisk: parts.options.openDisk,
+      domainId: (reference) => this.domainId(/^[0-9]+$/.test(reference) ? Number(reference) : reference),
+    })
     this.movement = this.createMovement()
     this.domainHost = {
       movement: this.movement,
+      devices: this.devices,
       control: parts.control, store: parts.store, loop: parts.loop,
       now: () => this.now(),
       destroy: (domid) => this.destroy(domid),
@@ -191,7 +199,7 @@ export class Host {
     mebibytes: number,
     options: UntilOptions = {},
   ): Operation<void, MemoryProgress> {
-    const domid = reference === 0 || reference === 'Domain-0' ? (0 as DomId) : this.domain(reference).id
+    const domid = this.domainId(reference)
     if (domid === 0) this.describeDom0Memory()
     return setMemoryTarget({
       control: this.hypervisor, store: this.store, loop: this.parts.loop, now: () => this.now(),
@@ -235,6 +243,15 @@ export class Host {
     return this.shutdown()
   }
 
+  /** The bridge of a name in dom0, where guests' interfaces and user code meet; it is made when first asked for. */
+  bridge(name = 'xenbr0'): Bridge {
+    return this.devices.bridge(name)
+  }
+
+  private domainId(reference: DomainReference): DomId {
+    return reference === 0 || reference === 'Domain-0' ? (0 as DomId) : this.domain(reference).id
+  }
+
   private warn(warning: ConfigWarning | BootWarning, addition?: string): void {
     const shown = addition === undefined ? warning : { ...warning, message: `${warning.message}; ${addition}` }
     this.warnings.push(shown)
@@ -254,8 +271,6 @@ export class Host {
         ? this.fromText(config, options)
         : resolveDomainOptions<KernelSource>(config, options.era)
     const chosen = options.kernel === undefined ? resolved : { ...resolved, kernel: options.kernel }
-    if (chosen.disks.length > 0) this.warn(ineffectiveOption('disk', 'not implemented'))
-    if (chosen.nics.length > 0) this.warn(ineffectiveOption('vif', 'not implemented'))
     return chosen
   }
 
@@ -268,7 +283,7 @@ export class Host {
   private createHost(): Parameters<typeof createDomain>[0] {
     const { control, dom0, store, files, loop, options } = this.parts
     return {
-      control, dom0, store, files, loop, random: this.random, decompress: options.decompress,
+      control, dom0, store, files, loop, random: this.random, decompress: options.decompress, devices: this.devices,
       wallSeconds: () => options.bootTime.getTime() / 1000 + this.now() / 1e9,
       claimName: (name) => {
         // XenStore knows a domain's name before there is a handle for it.
@@ -340,6 +355,7 @@ export class Host {
     await Promise.resolve()
     const { id } = domain
     this.hypervisor.pauseDomain(id)
+    await this.devices.detachAll(id)
     await this.dom0.consoles.close(id)
     this.dom0.disconnectStore(id)
     this.hypervisor.destroyDomain(id)

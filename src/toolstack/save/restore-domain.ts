@@ -7,7 +7,7 @@ import { StartInfo, XenstoreDomainInterface } from '../../abi/index.ts'
 import type { BootInfo } from '../../guest/index.ts'
 import { XenError, type DomId } from '../../util/index.ts'
 import type { DomainConfig } from '../config/domain-config.ts'
-import { connectShell, makeShell, SLACK_PAGES, PAGES_PER_MEBIBYTE, type CreateHost, type DomainShell, type ShellPlan } from '../host/domain-shell.ts'
+import { connectDevices, connectShell, makeShell, SLACK_PAGES, PAGES_PER_MEBIBYTE, type CreateHost, type DomainShell, type ShellPlan } from '../host/domain-shell.ts'
 import { isTypeScriptName, shownKernelName, type KernelSource } from '../host/kernel-source.ts'
 import type { OperationContext } from '../host/operation.ts'
 import { randomUuid } from '../host/random-names.ts'
@@ -132,6 +132,7 @@ export async function restoreDomain(
   const rings = image.finish()
   if (kernel.kind === 'typescript') startProgram(plan, shell, rings)
   connectShell(plan, shell, { storeFrame: rings.xenstoreFrame, consoleFrame: rings.consoleFrame }, { undo })
+  await connectDevices(plan, shell, { undo })
   if (kernel.kind === 'typescript') host.control.startVcpu(shell.domid, 0)
   context.check()
   context.report({ type: 'restored', id: shell.domid, pages: image.pageCount, bytes: reader.offset })

@@ -1,0 +1,129 @@
+/**
+ * The nodes of a split device as libxl writes them: the back-end's directory, the front-end's, and libxl's own copy of the
+ * back-end's, all in one transaction, in its order and with its permissions.
+ * Reference: docs/misc/xenstore-paths.pandoc; the order is that of captures of Xen 4.17 (xl create, xl block-attach).
+ */
+import { XENBUS_STATE } from '../../abi/index.ts'
+import type { DomId } from '../../util/index.ts'
+import type { LocalOperations, LocalStore } from '../../xenstore/index.ts'
+import { domainPath } from '../host/domain-nodes.ts'
+
+/** Kinds of split devices. */
+export type DeviceKind = 'vbd' | 'vif'
+
+/** Which device of which domain, and who serves it. */
+export interface DevicePlace {
+  readonly kind: DeviceKind
+  readonly domain: DomId
+  readonly backend: DomId
+  /** Number of the device in its domain: 51712 for xvda, 0 for the first NIC. */
+  readonly id: number
+}
+
+/** A node: name and value. */
+export type DeviceRow = readonly [name: string, value: string]
+
+/** What a kind of device has in its two directories, besides what all devices have. */
+export interface DeviceRows {
+  /** Between `frontend` and `frontend-id`. */
+  readonly backendHead: readonly DeviceRow[]
+  /** Between `online` and `state`. */
+  readonly backendMiddle: readonly DeviceRow[]
+  /** After `state`. */
+  readonly backendTail: readonly DeviceRow[]
+  readonly frontend: readonly DeviceRow[]
+}
+
+/** Directories of a device. */
+export interface DevicePaths {
+  readonly frontend: string
+  readonly backend: string
+  readonly libxl: string
+}
+
+/** Where a device's nodes are. */
+export const devicePaths = ({ kind, domain, backend, id }: DevicePlace): DevicePaths => ({
+  frontend: `${domainPath(domain)}/device/${kind}/${id}`,
+  backend: `${domainPath(backend)}/backend/${kind}/${domain}/${id}`,
+  libxl: `/libxl/${domain}/device/${kind}/${id}`,
+})
+
+const INITIALISING = String(XENBUS_STATE.Initialising)
+
+/** Nodes that the back-end's directory and libxl's copy share, after `frontend`. */
+const commonRows = (place: DevicePlace, rows: DeviceRows): DeviceRow[] => [
+  ...rows.backendHead,
+  ['frontend-id', String(place.domain)],
+  ['online', '1'],
+  ...rows.backendMiddle,
+  ['state', INITIALISING],
+  ...rows.backendTail,
+]
+
+function makeDirectory(store: LocalOperations, path: string, permissions: readonly string[]): void {
+  if (store.exists(path)) return
+  store.mkdir(path)
+  store.setPermissions(path, permissions)
+}
+
+function writeRows(store: LocalOperations, base: string, permissions: readonly string[], rows: readonly DeviceRow[]): void {
+  makeDirectory(store, base, permissions)
+  for (const [name, value] of rows) {
+    store.write(`${base}/${name}`, value)
+    store.setPermissions(`${base}/${name}`, permissions)
+  }
+}
+
+/** Writes a device's nodes: from now on both halves may begin their handshake. */
+export function writeDeviceNodes(store: LocalStore, place: DevicePlace, rows: DeviceRows): void {
+  const { domain, backend, kind } = place
+  const paths = devicePaths(place)
+  store.transaction((transaction) => {
+    makeDirectory(transaction, `/libxl/${domain}/device/${kind}`, ['n0'])
+    const common = commonRows(place, rows)
+    writeRows(transaction, paths.libxl, ['n0'], [['frontend', paths.frontend], ['backend', paths.backend], ...common])
+    makeDirectory(transaction, `${domainPath(domain)}/device/${kind}`, ['n0', `r${domain}`])
+    writeRows(transaction, paths.frontend, [`n${domain}`, `r${backend}`], [
+      ['backend', paths.backend], ['backend-id', String(backend)], ['state', INITIALISING], ...rows.frontend,
+    ])
+    for (const parent of [`${domainPath(backend)}/backend`, `${domainPath(backend)}/backend/${kind}`]) {
+      makeDirectory(transaction, parent, [`n${backend}`])
+    }
+    makeDirectory(transaction, `${domainPath(backend)}/backend/${kind}/${domain}`, [`n${backend}`])
+    writeRows(transaction, paths.backend, [`n${backend}`, `r${domain}`], [['frontend', paths.frontend], ...common])
+  })
+}
+
+/** Asks the back-end to let a device go. */
+export function requestClose(store: LocalStore, place: DevicePlace): void {
+  const { backend } = devicePaths(place)
+  if (!store.exists(`${backend}/state`)) return
+  store.transaction((transaction) => {
+    transaction.write(`${backend}/online`, '0')
+    transaction.write(`${backend}/state`, String(XENBUS_STATE.Closing))
+  })
+}
+
+/** Removes a device's nodes, and directories that are empty without them. */
+export function removeDeviceNodes(store: LocalStore, place: DevicePlace): void {
+  const paths = devicePaths(place)
+  store.transaction((transaction) => {
+    for (const path of [paths.frontend, paths.backend, paths.libxl]) transaction.tryRm(path)
+    const emptied = (path: string): boolean => transaction.exists(path) && transaction.list(path).length === 0
+    const parents = [`${domainPath(place.backend)}/backend/${place.kind}/${place.domain}`, `${domainPath(place.backend)}/backend/${place.kind}`]
+    for (const parent of parents) if (emptied(parent)) transaction.rm(parent)
+  })
+}
+
+const stateAt = (store: LocalStore, directory: string): number | undefined => {
+  const text = store.tryRead(`${directory}/state`)
+  return text === undefined ? undefined : Number(text)
+}
+
+/** State of the back-end; undefined when its nodes are gone. */
+export const backendState = (store: LocalStore, place: DevicePlace): number | undefined =>
+  stateAt(store, devicePaths(place).backend)
+
+/** State of the front-end; undefined when its nodes are gone. */
+export const frontendState = (store: LocalStore, place: DevicePlace): number | undefined =>
+  stateAt(store, devicePaths(place).frontend)
