@@ -5,13 +5,14 @@
 import { DECODED, Decoder } from '../../src/machine/cpu/decode/decoder.ts'
 import { buildMaps, instructionRows } from '../../src/machine/cpu/decode/table.ts'
 import { below, SeededRandom } from '../../src/util/index.ts'
-import { differences } from './compare.ts'
+import { differences, exceptionDiffers } from './compare.ts'
 import type { Leniency } from './compare.ts'
 import { makeCase } from './encode.ts'
 import { type Form, allForms, whyNotCompared } from './forms.ts'
 import { HostedExecutor } from './hosted.ts'
 import { runNatively } from './native.ts'
-import { END, type OracleCase } from './wire.ts'
+import { randomCase } from './initial-state.ts'
+import { END, type OracleCase, REGIONS } from './wire.ts'
 
 const FLAG_BITS: Readonly<Record<string, number>> = { c: 0x1, p: 0x4, a: 0x10, z: 0x40, s: 0x80, o: 0x800 }
 const lettersMask = (letters: string): number => [...letters].reduce((mask, letter) => mask | (FLAG_BITS[letter] ?? 0), 0)
@@ -30,6 +31,9 @@ export interface Summary {
   readonly comparable: number
   exercised: number
   cases: number
+  /** Cases of random bytes, and those among them that ran into an instruction which ours does not offer. */
+  noise: number
+  notOffered: number
   mismatches: number
   readonly samples: Mismatch[]
   readonly byForm: Map<string, number>
@@ -72,6 +76,21 @@ function merge(forms: readonly Form[]): Leniency {
 
 const hexBytes = (bytes: Uint8Array): string => Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join(' ')
 
+/** Differences of one form that are kept for showing. */
+const SAMPLES = 60
+const UNDEFINED_OPCODE = 6
+
+/** Instructions of the processor underneath that ours does not offer: VEX, EVEX and XOP prefixes, 3DNow, and some of 0F. */
+function isNotOffered(bytes: Uint8Array): boolean {
+  let at = 0
+  while (at < 14 && /^(66|67|f[023]|2e|36|3e|26|64|65|4.)$/.test(bytes[at]!.toString(16))) at += 1
+  if ([0xc4, 0xc5, 0x62, 0x8f].includes(bytes[at]!)) return true
+  return bytes[at] === 0x0f && NOT_OFFERED.has(bytes[at + 1]!)
+}
+
+/** Second bytes behind 0F where such instructions live: system extensions, FSGSBASE, RDRAND, XSAVE, SSE4a, AES, SHA, MOVBE ... */
+const NOT_OFFERED = new Set([0x01, 0x0e, 0x0f, 0x2b, 0x38, 0x3a, 0x78, 0x79, 0xae, 0xc7])
+
 /** The oracle at work. */
 export class Comparison {
   readonly summary: Summary
@@ -90,7 +109,7 @@ export class Comparison {
     const all = allForms()
     this.forms = all.filter((form) => whyNotCompared(form) === undefined && only(form))
     this.summary = {
-      known: all.length, comparable: this.forms.length, exercised: 0, cases: 0, mismatches: 0, samples: [], byForm: new Map(),
+      known: all.length, comparable: this.forms.length, exercised: 0, cases: 0, noise: 0, notOffered: 0, mismatches: 0, samples: [], byForm: new Map(),
     }
     this.hosted = new HostedExecutor(seed)
   }
@@ -122,10 +141,81 @@ export class Comparison {
     this.compareAll(picked.map(({ form, one }) => ({ forms: [form], one })))
   }
 
+  /** Compares `count` cases of an instruction that sets flags and a conditional jump over another one, run as one block. */
+  branches(count: number): void {
+    const setters = this.forms.filter(({ row }) => SETS_FLAGS.test(row.name))
+    const jumps = this.forms.filter(({ row }) => row.name === 'jCC' && row.operands[0] === 'Jb')
+    const skipped = this.forms.filter(({ row, memory }) => /^(mov|lea|inc|xor|sub)$/.test(row.name) && !memory && row.map === '')
+    const end = this.forms.find(({ row, opcode }) => row.name === 'jmp' && opcode === 0xeb)
+    if (setters.length === 0 || jumps.length === 0 || end === undefined) return
+    const pick = (from: readonly Form[]): Form => from[below(this.random, from.length)]!
+    const picked: { forms: Form[]; one: OracleCase }[] = []
+    for (let i = 0; picked.length < count && i < count * 4; i += 1) {
+      const forms = [pick(setters), pick(jumps), pick(skipped), end]
+      const one = this.draft(forms)
+      if (one !== undefined && this.aimJumps(one, forms)) picked.push({ forms, one })
+    }
+    this.compareAll(picked, 'at once')
+  }
+
+  /** Lets the conditional jump lead over the instruction behind it, and the last jump to what follows. */
+  private aimJumps(one: OracleCase, forms: readonly Form[]): boolean {
+    const code = one.patches[0]!.bytes
+    const lengths: number[] = []
+    let at = 0
+    for (let i = 0; i < forms.length; i += 1) {
+      if (this.decoder.decode(code, at, code.length) !== DECODED.OK) return false
+      lengths.push(this.decoder.instruction.length)
+      at += this.decoder.instruction.length
+    }
+    code[lengths[0]! + lengths[1]! - 1] = lengths[2]!
+    code[code.length - 1] = 0
+    return true
+  }
+
+  /** Compares `count` cases of random bytes: only whether the same exception comes at the same place. */
+  noise(count: number): void {
+    const cases = Array.from({ length: count }, () => randomCase(this.random, REGIONS[0].address + 0x100, this.randomBytes()))
+    const native = runNatively(this.path, cases, this.seed)
+    cases.forEach((one, index) => {
+      const theirs = native[index]!
+      if (theirs.end === END.KILLED || !this.comparableNoise(one)) return
+      const ours = this.hosted.run(one)
+      if (ours.uncompared) return
+      const { summary } = this
+      summary.noise += 1
+      if (ours.end === UNDEFINED_OPCODE && theirs.end !== UNDEFINED_OPCODE && isNotOffered(one.patches[0]!.bytes)) {
+        summary.notOffered += 1
+        return
+      }
+      this.note({ text: 'random bytes', one, found: exceptionDiffers(ours, theirs) })
+    })
+  }
+
+  private randomBytes(): Uint8Array {
+    const bytes = Uint8Array.from({ length: 15 }, () => below(this.random, 256))
+    // Two-byte opcodes and prefixes are the larger part of what can be got wrong.
+    if (below(this.random, 3) === 0) bytes[below(this.random, 3)] = 0x0f
+    if (below(this.random, 4) === 0) bytes[0] = [0x66, 0xf2, 0xf3, 0xf0, 0x48, 0x67][below(this.random, 6)]!
+    return bytes
+  }
+
+  /** What makers decide differently, or what a native run cannot show, is left out of random bytes. */
+  private comparableNoise(one: OracleCase): boolean {
+    const code = one.patches[0]!.bytes
+    if (this.decoder.decode(code, 0, code.length) !== DECODED.OK) return true
+    const { row, operandPrefix, operandSize, reg, opcode, repeat } = this.decoder.instruction
+    // AMD's processors take the condition of LOOPcc from a repetition prefix.
+    if (row.name.startsWith('loop') && repeat !== 0) return false
+    if (row.width === 'f64' && operandPrefix) return false
+    const loadsStackSegment = (row.name === 'mov' && opcode === 0x8e && (reg & 7) === 2) || row.name === 'lss'
+    return !loadsStackSegment && whyNotCompared({ row, size: operandSize }) === undefined
+  }
+
   /** Compares `count` cases of several instructions in a row. */
   sequences(count: number): void {
     const plain = this.forms.filter(({ row, size }) =>
-      !BREAKS_SEQUENCES.test(row.name) && !(size === 16 && /^sh[lr]d/.test(row.name)))
+      !BREAKS_SEQUENCES.test(row.name) && !LOADS_SEGMENT.test(`${row.name} ${row.operands[0]}`) && !(size === 16 && /^sh[lr]d/.test(row.name)))
     const blind = plain.filter(({ row }) => !READS_FLAGS.test(row.name))
     const picked: { forms: Form[]; one: OracleCase }[] = []
     for (let i = 0; picked.length < count && i < count * 4; i += 1) {
@@ -140,27 +230,30 @@ export class Comparison {
     this.compareAll(picked)
   }
 
-  private compareAll(cases: readonly { readonly forms: readonly Form[]; readonly one: OracleCase }[]): void {
+  private compareAll(
+    cases: readonly { readonly forms: readonly Form[]; readonly one: OracleCase }[],
+    how: 'single steps' | 'at once' = 'single steps',
+  ): void {
     const native = runNatively(this.path, cases.map(({ one }) => one), this.seed)
     cases.forEach(({ forms, one }, index) => {
       const theirs = native[index]!
-      const ours = this.hosted.run(one)
+      const ours = this.hosted.run(one, how)
       if (ours.uncompared || theirs.end === END.KILLED) return
       this.summary.cases += 1
       for (const { text } of forms) this.seen.add(text)
-      this.note({ forms, one, found: differences(ours, theirs, merge(forms)) })
+      const form = forms.map(({ text }) => text).join('; ')
+      this.note({ text: form, one, found: differences(ours, theirs, merge(forms)) })
     })
     this.summary.exercised = this.seen.size
   }
 
-  private note(o: { forms: readonly Form[]; one: OracleCase; found: readonly string[] }): void {
+  private note(o: { text: string; one: OracleCase; found: readonly string[] }): void {
     if (o.found.length === 0) return
     const { summary } = this
     summary.mismatches += 1
-    const form = o.forms.map(({ text }) => text).join('; ')
-    const count = summary.byForm.get(form) ?? 0
-    summary.byForm.set(form, count + 1)
-    if (count < 25) summary.samples.push({ form, bytes: hexBytes(o.one.patches[0]!.bytes), found: o.found, one: o.one })
+    const count = summary.byForm.get(o.text) ?? 0
+    summary.byForm.set(o.text, count + 1)
+    if (count < SAMPLES) summary.samples.push({ form: o.text, bytes: hexBytes(o.one.patches[0]!.bytes), found: o.found, one: o.one })
   }
 }
 
@@ -176,5 +269,9 @@ function sameRow(decoder: Decoder, form: Form): boolean {
 /** Instructions that leave a register undefined or do not go on at the next one. */
 const BREAKS_SEQUENCES =
   /^(jmp|call|ret|iret|int|syscall|sysret|hlt|ud|loop|jcxz|jCC|popf|pushf|lahf|bsf|bsr|in|out|mov[cd]r|enter|leave|l[defgs]s)/
+/** Natively a segment register is lost at the next single step. */
+const LOADS_SEGMENT = /^(mov Sw|pop [fg]s)$/
+/** Instructions that compilers put before a conditional jump. */
+const SETS_FLAGS = /^(add|sub|cmp|test|and|or|xor|inc|dec|neg|adc|sbb)$/
 /** Instructions that depend on flags; not behind one that leaves some of them undefined. */
 const READS_FLAGS = /CC$|^(fcmov|adc|sbb|rc[lr]|cmc)/

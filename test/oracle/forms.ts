@@ -76,7 +76,7 @@ export function allForms(): Form[] {
 }
 
 /** Why a form is not compared with the processor underneath; undefined when it is. */
-export function whyNotCompared({ row, size }: Form): string | undefined {
+export function whyNotCompared({ row, size }: Pick<Form, 'row' | 'size'>): string | undefined {
   // AMD processors know no far pointers with 64-bit offsets.
   if (size === 64 && /^(l[sfg]s|callf|jmpf)$/.test(row.name)) return 'differs between makers'
   return NOT_COMPARED[row.name]

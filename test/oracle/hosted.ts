@@ -99,10 +99,10 @@ export class HostedExecutor {
     return region === undefined ? -1 : region.bytes[address - region.address]!
   }
 
-  /** Runs one case and puts memory back. */
-  run(one: OracleCase): HostedOutcome {
+  /** Runs one case and puts memory back: instruction by instruction, or all with one budget. */
+  run(one: OracleCase, how: 'single steps' | 'at once' = 'single steps'): HostedOutcome {
     this.enter(one)
-    const stop = this.steps(one.steps)
+    const stop = how === 'at once' ? this.atOnce(one.steps) : this.steps(one.steps)
     const changes = this.collectChanges()
     for (const patch of one.patches) this.patch(patch.address, undefined, patch.bytes.length)
     return { ...this.outcome(stop), changes }
@@ -132,6 +132,13 @@ export class HostedExecutor {
     const image = new Uint8Array(512)
     image.set(one.fx.subarray(0, FX_BYTES))
     this.processor.loadFpu(image)
+  }
+
+  private atOnce(count: number): Stop {
+    const { processor } = this
+    const reason = processor.run(count)
+    if (reason === EXIT.BUDGET) return { end: END.STEPS, steps: processor.executed }
+    return this.stopped(reason, processor.registers.rip(), processor.executed)
   }
 
   private steps(count: number): Stop {

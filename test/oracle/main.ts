@@ -23,7 +23,7 @@ function main(): number {
   const { values } = parseArgs({
     options: {
       cases: { type: 'string', default: '200000' }, seed: { type: 'string', default: '1' }, only: { type: 'string', default: '' },
-      show: { type: 'string', default: '40' },
+      show: { type: 'string', default: '40' }, noise: { type: 'string', default: '100000' },
     },
   })
   const program = nativeExecutor()
@@ -38,9 +38,12 @@ function main(): number {
   const started = performance.now()
   for (let done = 0; done < wanted; done += BATCH) {
     const count = Math.min(BATCH, wanted - done)
-    if (done % (4 * BATCH) === 3 * BATCH) comparison.sequences(count)
+    const turn = (done / BATCH) % 5
+    if (turn === 3) comparison.sequences(count)
+    else if (turn === 4) comparison.branches(count)
     else comparison.singles(count, done)
   }
+  for (let done = 0; done < Number(values.noise); done += BATCH) comparison.noise(Math.min(BATCH, Number(values.noise) - done))
   for (const [form, count] of [...summary.byForm].sort((a, b) => b[1] - a[1]).slice(0, Number(values.show))) {
     const sample = summary.samples.find((one) => one.form === form)!
     console.log(`${count} x ${form}\n    ${sample.bytes}\n    ${sample.found.join('\n    ')}\n    with ${stateText(sample)}`)
@@ -50,6 +53,7 @@ function main(): number {
   console.log(`forms compared                     ${summary.comparable}`)
   console.log(`forms exercised                    ${summary.exercised}`)
   console.log(`cases                              ${summary.cases}`)
+  console.log(`cases of random bytes              ${summary.noise} (${summary.notOffered} not offered)`)
   console.log(`forms with mismatches              ${summary.byForm.size}`)
   console.log(`mismatches                         ${summary.mismatches}`)
   console.log(`seconds                            ${seconds.toFixed(1)}`)

@@ -89,7 +89,13 @@ function farReturn(core: Core, record: number): number {
   const size = core.field(record, 'c')
   const selector = readStack(core, 1, 2, size)
   const target = readStack(core, 0, size)
-  if ((selector & 3) < core.cpl) return core.protection(selector & 0xfffc)
+  if ((selector & 3) < core.cpl) {
+    // The processor has read the outer stack pointer by then, its segment first.
+    const behind = 2 * size + (core.displacement(record) & 0xffff)
+    core.read16(core.stackAddress(behind + size))
+    core.readBytes(core.stackAddress(behind), size)
+    return core.protection(selector & 0xfffc)
+  }
   const code = checkCode(core, selector, selector & 3)
   if (typeof code === 'number') return code
   if (!isCanonical(target)) return core.protection()
