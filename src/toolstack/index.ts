@@ -33,7 +33,6 @@ export type {
 export { formatDomainList } from './host/domain-list.ts'
 export type { DomainSummary } from './host/domain-list.ts'
 export { Dom0 } from './host/dom0.ts'
-export type { Dom0Options } from './host/dom0.ts'
 export { MemoryFiles } from './host/files.ts'
 export type { FileReader } from './host/files.ts'
 export type { KernelSource } from './host/kernel-source.ts'

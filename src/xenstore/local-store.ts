@@ -32,6 +32,8 @@ export class LocalOperations {
   protected readonly session: StoreSession
   private readonly id: number
 
+  /** @internal */
+  /** @internal A {@link LocalStore} and its transactions make these. */
   constructor(session: StoreSession, transaction: number) {
     this.session = session
     this.id = transaction
@@ -112,7 +114,7 @@ export class LocalStore extends LocalOperations {
   private readonly listeners = new Map<string, WatchListener>()
   private lastToken = 0
 
-  /** To be made by {@link XenStore.local}. */
+  /** @internal Made by {@link XenStore.local}. */
   constructor(store: XenStore, domain: number) {
     const session: StoreSession = store.openSession({
       domain,

@@ -116,6 +116,16 @@ export class StoreConnection {
     transport.listen({ readable: () => owner.ready(this), writable: () => owner.dirty(this) })
   }
 
+  /** Its number, which the store's events name. */
+  get id(): number {
+    return this.session.id
+  }
+
+  /** The domain at the other end. */
+  get domain(): number {
+    return this.session.domain
+  }
+
   /** True while there is a reason of the protocol not to read from this client. */
   private held(): boolean {
     if (this.output.length > REPLY_BACKLOG) return true
@@ -127,7 +137,7 @@ export class StoreConnection {
     return !this.owner.mayWrite(this)
   }
 
-  /** Serves what has arrived, a turn's worth; true when there may be more. */
+  /** @internal Serves what has arrived, a turn's worth; true when there may be more. */
   serveInput(): boolean {
     for (let served = 0; served < TURN; served += 1) {
       if (this.state !== 'open') return false
@@ -152,7 +162,7 @@ export class StoreConnection {
     return false
   }
 
-  /** The client broke the rules. A domain stays connected but is ignored, anybody else is dropped. */
+  /** @internal The client broke the rules. A domain stays connected but is ignored, anybody else is dropped. */
   fail(fault: TransportFault): false {
     this.transport.close(fault)
     if (this.restartable) this.ignore()
@@ -171,7 +181,7 @@ export class StoreConnection {
     this.parser.reset()
   }
 
-  /** Begins anew: watches, transactions and messages of the time before are gone. */
+  /** @internal Begins anew: watches, transactions and messages of the time before are gone. */
   restart(): void {
     this.forgetEverything()
     this.state = 'open'
@@ -251,7 +261,7 @@ export class StoreConnection {
     this.markers.push(marker)
   }
 
-  /** Answers with raw bytes. */
+  /** @internal Answers with raw bytes. */
   replyBytes(value: Uint8Array, cause?: RequestCause): void {
     if (value.length > XENSTORE.PAYLOAD_MAX) {
       this.replyError('E2BIG', cause)
@@ -262,7 +272,7 @@ export class StoreConnection {
     this.replied(HEADER_SIZE + value.length, cause)
   }
 
-  /** Answers with text that has its terminators already. */
+  /** @internal Answers with text that has its terminators already. */
   replyText(text: string, cause?: RequestCause): void {
     if (text.length > XENSTORE.PAYLOAD_MAX) {
       this.replyError('E2BIG', cause)
@@ -273,14 +283,14 @@ export class StoreConnection {
     this.replied(HEADER_SIZE + text.length, cause)
   }
 
-  /** Refuses. */
+  /** @internal Refuses. */
   replyError(error: StoreErrorName, cause?: RequestCause): void {
     const at = this.header(XS.ERROR, error.length + 1)
     this.output.data[putRawText(error, this.output.data, at)] = 0
     this.replied(HEADER_SIZE + error.length + 1, cause)
   }
 
-  /** @internal Queues a watch event. An equal one that still waits stands for both; the special ones are always sent. */
+  /** @internal @internal Queues a watch event. An equal one that still waits stands for both; the special ones are always sent. */
   event(path: string, token: string, cause: RequestCause | undefined): void {
     const text = `${path}\0${token}\0`
     if (this.state !== 'open' || text.length > XENSTORE.PAYLOAD_MAX) return
@@ -301,7 +311,7 @@ export class StoreConnection {
     this.owner.dirty(this)
   }
 
-  /** Sends what waits, as far as the client takes it; true when something was taken. */
+  /** @internal Sends what waits, as far as the client takes it; true when something was taken. */
   flush(): boolean {
     if (this.state !== 'open' || this.output.length === 0) return false
     const sent = this.transport.send(this.output.peek())
@@ -335,7 +345,7 @@ export class StoreConnection {
     }
   }
 
-  /** Lets go of the causes of events that have waited too long; when that is due next. */
+  /** @internal Lets go of the causes of events that have waited too long; when that is due next. */
   expireEvents(now: number): number {
     for (let at = this.firstMarker; at < this.markers.length; at += 1) {
       const marker = this.markers[at]!

@@ -96,7 +96,7 @@ export class Dom0 {
     return this.service.server
   }
 
-  /** Makes dom0 and boots it; resolves when it serves. */
+  /** @internal Makes dom0 and boots it; resolves when it serves. */
   static async boot(options: Dom0Options): Promise<Dom0> {
     const { control, loop } = options
     const service = new StoreService(options.store)
