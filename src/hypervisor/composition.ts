@@ -135,7 +135,8 @@ function composePv(base: ReturnType<typeof composeMemory>, hub: EventHub<Hypervi
     ...base, updates, descriptorTables,
     pinned: (domain, mfn, level, action) => {
       // The frame has been found in the frame table.
-      if (hub.wants('page-table')) hub.emit({ type: 'page-table', domid: domain.id, action, frame: mfn as never, level })
+      if (!hub.wants('page-table')) return
+      hub.emit({ type: 'page-table', domid: domain.id, action, frame: mfn as never, level })
     },
   })
   const contexts = new VcpuContexts({ mmu, descriptorTables, segments })
@@ -244,7 +245,10 @@ export function compose(options: HypervisorOptions) {
     if (hub.wants('reservation')) hub.emit({ type: 'reservation', domid: domain.id, pages: domain.totalPages })
   }
   const updateTime = timeWriter(timeRecords, clock)
-  const shared = { ...base, ...pv, ...sharing, clock, hub, scheduler, timers, tsc, timeRecords, console, control, reservationChanged, updateTime, random }
+  const shared = {
+    ...base, ...pv, ...sharing, clock, hub, scheduler, timers, tsc, timeRecords, console, control, reservationChanged,
+    updateTime, random,
+  }
   const { hypercalls, exits, pvVcpus } = composeExecution(options, shared)
   late.hypercalls = hypercalls
   const loop = new RunLoop({ clock, timers, scheduler, control, exits, hub, updateTime })
@@ -280,7 +284,10 @@ function timeWriter(records: TimeRecords, clock: HostClock): (vcpu: Vcpu) => voi
   }
 }
 
-type Shared = Omit<ReturnType<typeof compose>, 'hypercalls' | 'exits' | 'pvVcpus' | 'loop' | 'lifecycle' | 'portOf' | 'late'>
+/** What is there before anything can execute. */
+type Shared = Omit<
+  ReturnType<typeof compose>, 'hypercalls' | 'exits' | 'pvVcpus' | 'loop' | 'lifecycle' | 'portOf' | 'late'
+>
 
 /** Hypercalls and the exits of processors. */
 function composeExecution(options: HypervisorOptions, parts: Shared): {
@@ -304,7 +311,8 @@ function composeExecution(options: HypervisorOptions, parts: Shared): {
     pvVcpus, inject: (vcpu, vector, errorCode) => late.exits?.inject(vcpu, vector, errorCode),
   }), hub)
   const privileged = new PrivilegedOperations({
-    tscKilohertz: tsc.kilohertz, addressBits: Math.ceil(Math.log2(memory.endFrame)) + 12, cpuidPolicy: options.cpuidPolicy,
+    tscKilohertz: tsc.kilohertz, cpuidPolicy: options.cpuidPolicy,
+    addressBits: Math.ceil(Math.log2(memory.endFrame)) + 12,
     timestamp: () => tsc.ticksAt(clock.now()),
     setKernelTable: (vcpu, mfn) => mmu.setKernelTable(vcpu, mfn) === 0,
     writeHypercallPage: (domid, frame) => writeHypercallPage(parts, domid, frame),
@@ -346,7 +354,8 @@ function handlersOf(
     update_va_mapping_otherdomain: (caller, args) => updates.updateVaMappingOther(caller, args),
     mmuext_op: (caller, args) => mmu.operate(caller, args),
     iret: iret({
-      segments: parts.segments, view: memory.view, crash: (vcpu, reason) => control.crash(vcpu, reason), inject: execution.inject,
+      segments: parts.segments, view: memory.view, inject: execution.inject,
+      crash: (vcpu, reason) => control.crash(vcpu, reason),
     }),
     memory_op: memoryOp(parts),
     xen_version: xenVersion(options.commandLine ?? ''),

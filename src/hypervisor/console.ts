@@ -13,15 +13,22 @@ const RING_BYTES = 16384
 const RATE = 65536
 const SECOND = 1_000_000_000
 
+/** What the console works on. */
+export interface ConsoleParts {
+  readonly clock: HostClock
+  readonly domains: DomainRegistry
+  readonly hub: EventHub<HypervisorEvent>
+}
+
 /** Text of guests and hypervisor. */
 export class HypervisorConsole {
-  private readonly parts: { readonly clock: HostClock; readonly domains: DomainRegistry; readonly hub: EventHub<HypervisorEvent> }
+  private readonly parts: ConsoleParts
   private text = ''
   private readonly spent = new Map<DomId, { second: number; bytes: number }>()
   private readonly lines = new Map<DomId, string>()
   private readonly decoder = new TextDecoder('latin1')
 
-  constructor(parts: { readonly clock: HostClock; readonly domains: DomainRegistry; readonly hub: EventHub<HypervisorEvent> }) {
+  constructor(parts: ConsoleParts) {
     this.parts = parts
   }
 

@@ -6,7 +6,7 @@ import { Bitmap, type DomId, type Mfn, XenError } from '../util/index.ts'
 import { PAGE_SIZE } from '../x86/index.ts'
 import type { HypervisorParts } from './composition.ts'
 import { writeHypercallPage } from './composition.ts'
-import type { FrameInfo } from './control.ts'
+import type { FrameInfo, MemoryRange } from './control.ts'
 import type { Domain } from './domain.ts'
 import { FRAME_FLAG, OWNER_FREE, OWNER_XEN } from './frames/frame-table.ts'
 import type { WriteTracking } from './write-tracking.ts'
@@ -42,7 +42,8 @@ export class MemoryControl {
     const { domainMemory, machineToPhys } = this.parts
     const room = Math.min(domain.maxPages - domain.totalPages, domainMemory.free)
     if (!Number.isInteger(count) || count < 0 || count > room || domain.dying) {
-      throw new XenError('OUT_OF_MEMORY', `${count} pages for domain ${domid}: there is room for ${Math.max(0, room)}`, {
+      const message = `${count} pages for domain ${domid}: there is room for ${Math.max(0, room)}`
+      throw new XenError('OUT_OF_MEMORY', message, {
         details: { domid, wanted: count, room, free: domainMemory.free, maxPages: domain.maxPages },
       })
     }
@@ -75,7 +76,11 @@ export class MemoryControl {
 
   frameInfo(frame: Mfn): FrameInfo {
     const { frames } = this.parts
-    if (!frames.isValid(frame)) throw new XenError('INVALID_ADDRESS', `the host has no frame ${frame}`, { details: { frame } })
+    if (!frames.isValid(frame)) {
+      throw new XenError('INVALID_ADDRESS', `the host has no frame ${frame}`, {
+        details: { frame },
+      })
+    }
     const owner = frames.owner[frame]!
     return {
       owner: owner === OWNER_FREE || owner === OWNER_XEN ? undefined : (owner as DomId),
@@ -95,25 +100,30 @@ export class MemoryControl {
   pin(domid: DomId, frame: Mfn, level: 1 | 2 | 3 | 4): void {
     const result = this.parts.mmu.pin(this.parts.find(domid), frame, level)
     if (result < 0) {
-      throw new XenError('INVALID_STATE', `frame ${frame} of domain ${domid} cannot be pinned as a table of level ${level}`, {
-        details: { domid, frame, level, result },
-      })
+      const message = `frame ${frame} of domain ${domid} cannot be pinned as a table of level ${level}`
+      throw new XenError('INVALID_STATE', message, { details: { domid, frame, level, result } })
     }
   }
 
   unpin(domid: DomId, frame: Mfn): void {
     const result = this.parts.mmu.unpin(this.parts.find(domid), frame)
-    if (result < 0) throw new XenError('INVALID_STATE', `frame ${frame} of domain ${domid} is not pinned`, { details: { domid, frame, result } })
+    if (result < 0) {
+      throw new XenError('INVALID_STATE', `frame ${frame} of domain ${domid} is not pinned`, {
+        details: { domid, frame, result },
+      })
+    }
   }
 
   writeHypercallPage(domid: DomId, frame: Mfn): void {
     this.own(domid, frame)
     if (!writeHypercallPage(this.parts, domid, frame)) {
-      throw new XenError('INVALID_STATE', `frame ${frame} of domain ${domid} is in use as a table`, { details: { domid, frame } })
+      throw new XenError('INVALID_STATE', `frame ${frame} of domain ${domid} is in use as a table`, {
+        details: { domid, frame },
+      })
     }
   }
 
-  setMemoryMap(domid: DomId, map: readonly { readonly address: number; readonly size: number; readonly type: number }[]): void {
+  setMemoryMap(domid: DomId, map: readonly MemoryRange[]): void {
     this.parts.find(domid).memoryMap = map.map(({ address, size, type }) => ({
       addressLow: address >>> 0, addressHigh: Math.floor(address / 2 ** 32),
       sizeLow: size >>> 0, sizeHigh: Math.floor(size / 2 ** 32), type,
@@ -129,7 +139,11 @@ export class MemoryControl {
 
   unmapForeign(domid: DomId, frame: Mfn): void {
     const count = this.foreign.get(frame)
-    if (count === undefined) throw new XenError('INVALID_STATE', `frame ${frame} of domain ${domid} is not mapped`, { details: { domid, frame } })
+    if (count === undefined) {
+      throw new XenError('INVALID_STATE', `frame ${frame} of domain ${domid} is not mapped`, {
+        details: { domid, frame },
+      })
+    }
     if (count === 1) this.foreign.delete(frame)
     else this.foreign.set(frame, count - 1)
     this.parts.frames.putPage(frame)

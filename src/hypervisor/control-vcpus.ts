@@ -24,12 +24,16 @@ export class VcpuContextControl {
   set(domid: DomId, index: number, context: VcpuContext): void {
     const vcpu = this.vcpuOf(domid, index)
     if (vcpu.owner.kind !== 'pv') {
-      throw new XenError('INVALID_STATE', `domain ${domid} has no registers: it is written in TypeScript`, { details: { domid } })
+      throw new XenError('INVALID_STATE', `domain ${domid} has no registers: it is written in TypeScript`, {
+        details: { domid },
+      })
     }
     this.parts.pvVcpus.ensure(vcpu)
     const result = this.parts.contexts.set(vcpu, context)
     if (result < 0) {
-      throw new XenError('INVALID_ARGUMENT', `vCPU ${index} of domain ${domid} cannot have this context`, { details: { domid, vcpu: index, result } })
+      throw new XenError('INVALID_ARGUMENT', `vCPU ${index} of domain ${domid} cannot have this context`, {
+        details: { domid, vcpu: index, result },
+      })
     }
     if ((context.flags & VGCF.online) !== 0) this.parts.control.bringUp(vcpu)
   }
@@ -37,7 +41,9 @@ export class VcpuContextControl {
   get(domid: DomId, index: number): VcpuContext {
     const vcpu = this.vcpuOf(domid, index)
     if (vcpu.pv === undefined) {
-      throw new XenError('INVALID_STATE', `vCPU ${index} of domain ${domid} has no registers`, { details: { domid, vcpu: index } })
+      throw new XenError('INVALID_STATE', `vCPU ${index} of domain ${domid} has no registers`, {
+        details: { domid, vcpu: index },
+      })
     }
     return this.parts.contexts.get(vcpu, vcpu.pv)
   }
@@ -46,7 +52,9 @@ export class VcpuContextControl {
     const vcpu = this.vcpuOf(domid, index)
     const { owner } = vcpu
     if (owner.createRunner === undefined) {
-      throw new XenError('INVALID_STATE', `domain ${domid} is not written in TypeScript; give its vCPU a context`, { details: { domid } })
+      throw new XenError('INVALID_STATE', `domain ${domid} is not written in TypeScript; give its vCPU a context`, {
+        details: { domid },
+      })
     }
     vcpu.runner ??= owner.createRunner(this.parts.portOf(owner), index)
     vcpu.initialised = true
@@ -83,7 +91,11 @@ export class VcpuContextControl {
 
   private vcpuOf(domid: DomId, index: number): Vcpu {
     const vcpu = this.parts.find(domid).vcpus[index]
-    if (vcpu === undefined) throw new XenError('INVALID_ARGUMENT', `domain ${domid} has no vCPU ${index}`, { details: { domid, vcpu: index } })
+    if (vcpu === undefined) {
+      throw new XenError('INVALID_ARGUMENT', `domain ${domid} has no vCPU ${index}`, {
+        details: { domid, vcpu: index },
+      })
+    }
     return vcpu
   }
 }

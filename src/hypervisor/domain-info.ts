@@ -1,4 +1,7 @@
-/** What the toolstack is told of a domain. Reference: tools/libs/ctrl/xc_domain.c, xc_dominfo; xen/common/domctl.c, getdomaininfo. */
+/**
+ * What the toolstack is told of a domain. Reference: tools/libs/ctrl/xc_domain.c, xc_dominfo; xen/common/domctl.c,
+ * getdomaininfo.
+ */
 import { SHUTDOWN } from '../abi/index.ts'
 import type { Mfn } from '../util/index.ts'
 import type { DomainInfo } from './control.ts'

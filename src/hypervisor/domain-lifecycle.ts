@@ -76,7 +76,11 @@ export class DomainLifecycle {
     const { parts } = this
     const id = this.chooseId(options)
     const sharedInfoFrame = parts.domainMemory.takeRaw()
-    if (sharedInfoFrame < 0) throw new XenError('OUT_OF_MEMORY', 'no frame for a domain\'s shared_info', { details: { domid: id } })
+    if (sharedInfoFrame < 0) {
+      throw new XenError('OUT_OF_MEMORY', 'no frame for a domain\'s shared_info', {
+        details: { domid: id },
+      })
+    }
     const domain = this.assemble(id, options, sharedInfoFrame)
     try {
       parts.grants.addDomain({
@@ -126,7 +130,9 @@ export class DomainLifecycle {
     }
     const id = options.domid ?? domains.freeId(this.nextId)
     if (id === undefined || id >= 0x7ff0) {
-      throw new XenError('OUT_OF_RESOURCES', `no domain number is free, or ${String(id)} is reserved`, { details: { domid: id } })
+      throw new XenError('OUT_OF_RESOURCES', `no domain number is free, or ${String(id)} is reserved`, {
+        details: { domid: id },
+      })
     }
     if (options.domid === undefined) this.nextId = id + 1
     else this.nextId = Math.max(this.nextId, id + 1)
@@ -138,7 +144,9 @@ export class DomainLifecycle {
     const vcpuCount = options.vcpus ?? 1
     if (!Number.isInteger(vcpuCount) || vcpuCount < 1 || vcpuCount > MAX_VCPUS) {
       parts.domainMemory.discard(sharedInfoFrame)
-      throw new XenError('INVALID_ARGUMENT', `a domain has 1 to ${MAX_VCPUS} vCPUs, got ${vcpuCount}`, { details: { vcpus: vcpuCount } })
+      throw new XenError('INVALID_ARGUMENT', `a domain has 1 to ${MAX_VCPUS} vCPUs, got ${vcpuCount}`, {
+        details: { vcpus: vcpuCount },
+      })
     }
     parts.frames.assignShared(sharedInfoFrame, id)
     const domain = new Domain({

@@ -44,6 +44,9 @@ export type HypervisorEvent =
   /** Pages owned by the domain changed to `pages`. */
   | { readonly type: 'reservation'; readonly domid: DomId; readonly pages: number }
   /** A frame was pinned or unpinned as a page table. */
-  | { readonly type: 'page-table'; readonly domid: DomId; readonly action: 'pin' | 'unpin'; readonly frame: Mfn; readonly level: number }
+  | {
+    readonly type: 'page-table'; readonly domid: DomId; readonly action: 'pin' | 'unpin'
+    readonly frame: Mfn; readonly level: number
+  }
   /** Text on the hypervisor's console. */
   | { readonly type: 'console'; readonly domid: DomId; readonly text: string }

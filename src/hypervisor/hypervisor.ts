@@ -2,13 +2,16 @@
  * The hypervisor as its users see it: the privileged control interface over the parts that composition.ts puts
  * together. What is particular to memory and to vCPUs is in control-memory.ts and control-vcpus.ts.
  */
-import { type Bitmap, type DomId, type EventPort, type EventSource, type GrantRef, type Mfn, type Random, XenError } from '../util/index.ts'
+import {
+  type Bitmap, type DomId, type EventPort, type EventSource, type GrantRef, type Mfn, type Random, XenError,
+} from '../util/index.ts'
 import { GNTST } from '../abi/index.ts'
 import { type HypervisorOptions, type HypervisorParts, compose } from './composition.ts'
 import { MemoryControl } from './control-memory.ts'
 import { VcpuContextControl } from './control-vcpus.ts'
 import type {
-  ControlInterface, CreateDomainOptions, DomainInfo, FrameInfo, HostInfo, RunLimits, RunResult, VcpuContext,
+  ControlInterface, CreateDomainOptions, DomainInfo, FrameInfo, HostInfo, MemoryRange, RunLimits, RunResult,
+  VcpuContext,
   VcpuInfoSnapshot,
 } from './control.ts'
 import { describeDomain } from './domain-info.ts'
@@ -66,7 +69,11 @@ export class Hypervisor implements ControlInterface {
 
   unpauseDomain(domid: DomId): void {
     const domain = this.find(domid)
-    if (domain.pauseCount === 0) throw new XenError('INVALID_STATE', `domain ${domid} is not paused`, { details: { domid } })
+    if (domain.pauseCount === 0) {
+      throw new XenError('INVALID_STATE', `domain ${domid} is not paused`, {
+        details: { domid },
+      })
+    }
     domain.pauseCount -= 1
     this.parts.control.updateDomain(domain)
     this.parts.hub.emit({ type: 'domain-unpaused', domid })
@@ -156,7 +163,7 @@ export class Hypervisor implements ControlInterface {
     this.memory.writeHypercallPage(domid, frame)
   }
 
-  setMemoryMap(domid: DomId, map: readonly { readonly address: number; readonly size: number; readonly type: number }[]): void {
+  setMemoryMap(domid: DomId, map: readonly MemoryRange[]): void {
     this.memory.setMemoryMap(domid, map)
   }
 
@@ -216,7 +223,8 @@ export class Hypervisor implements ControlInterface {
 
   allocUnbound(domid: DomId, remote: DomId): EventPort {
     this.find(domid)
-    return this.checked(this.parts.events.allocUnbound(domid, domid, remote), 'EVTCHNOP_alloc_unbound', domid) as EventPort
+    const port = this.parts.events.allocUnbound(domid, domid, remote)
+    return this.checked(port, 'EVTCHNOP_alloc_unbound', domid) as EventPort
   }
 
   closePort(domid: DomId, port: EventPort): void {
@@ -263,12 +271,18 @@ export class Hypervisor implements ControlInterface {
 
   private find(domid: DomId): Domain {
     const domain = this.parts.domains.get(domid)
-    if (domain === undefined) throw new XenError('DOMAIN_NOT_FOUND', `there is no domain ${domid}`, { details: { domid } })
+    if (domain === undefined) {
+      throw new XenError('DOMAIN_NOT_FOUND', `there is no domain ${domid}`, {
+        details: { domid },
+      })
+    }
     return domain
   }
 
   private checked(result: number, call: string, domid: DomId): number {
     if (result >= GNTST.okay) return result
-    throw new XenError('HYPERCALL_FAILED', `${call} for domain ${domid} failed with ${result}`, { details: { call, domid, result } })
+    throw new XenError('HYPERCALL_FAILED', `${call} for domain ${domid} failed with ${result}`, {
+      details: { call, domid, result },
+    })
   }
 }

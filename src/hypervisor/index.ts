@@ -5,8 +5,8 @@
  * @module
  */
 export type {
-  ControlInterface, CreateDomainOptions, DomainInfo, FrameInfo, HostInfo, RunLimits, RunResult, RunnerFactory,
-  TrapInfoEntry, VcpuContext, VcpuInfoSnapshot, VcpuUserRegisters,
+  ControlInterface, CreateDomainOptions, DomainInfo, FrameInfo, HostInfo, MemoryRange, RunLimits, RunResult,
+  RunnerFactory, TrapInfoEntry, VcpuContext, VcpuInfoSnapshot, VcpuUserRegisters,
 } from './control.ts'
 export { Hypervisor } from './hypervisor.ts'
 export type { HypervisorOptions } from './composition.ts'

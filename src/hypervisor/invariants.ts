@@ -17,7 +17,9 @@ export interface Finding {
 }
 
 /** What the check looks at. */
-export type CheckedParts = Pick<HypervisorParts, 'memory' | 'frames' | 'allocator' | 'domains' | 'portOf' | 'events' | 'grants'>
+export type CheckedParts = Pick<
+  HypervisorParts, 'memory' | 'frames' | 'allocator' | 'domains' | 'portOf' | 'events' | 'grants'
+>
 
 /** Counts that are worked out anew. */
 class Recount {
@@ -46,7 +48,8 @@ class Recount {
     this.references[frame]! += 1
     if (type === FRAME_TYPE.NONE) return
     this.types[frame]! += 1
-    if (frames.type[frame] !== type) this.report(frame, `${what} uses it as type ${type}, it has type ${frames.type[frame]}`)
+    const actual = frames.type[frame]
+    if (actual !== type) this.report(frame, `${what} uses it as type ${type}, it has type ${actual}`)
   }
 }
 
@@ -55,7 +58,9 @@ export function checkInvariants(parts: CheckedParts, foreign: Iterable<readonly 
   const recount = new Recount(parts)
   countFrames(parts, recount)
   // Frames that the toolstack itself has mapped, with how often.
-  for (const [mfn, count] of foreign) for (let i = 0; i < count; i += 1) recount.use(mfn, FRAME_TYPE.NONE, 'the toolstack')
+  for (const [mfn, count] of foreign) {
+    for (let i = 0; i < count; i += 1) recount.use(mfn, FRAME_TYPE.NONE, 'the toolstack')
+  }
   for (const domain of parts.domains.all()) countDomain(parts, recount, domain)
   compare(parts, recount)
   return recount.findings
@@ -72,7 +77,8 @@ function countFrames({ frames, memory, allocator }: CheckedParts, recount: Recou
     if (frames.hasFlag(mfn, FRAME_FLAG.SHARED)) recount.types[mfn]! += 1
     const type = frames.type[mfn]!
     if (frames.hasFlag(mfn, FRAME_FLAG.PINNED)) recount.use(mfn, type, 'its pin')
-    if (frames.typeCount[mfn] !== 0 && frames.hasFlag(mfn, FRAME_FLAG.VALIDATED)) countTable(memory.words, recount, mfn, type)
+    if (frames.typeCount[mfn] === 0 || !frames.hasFlag(mfn, FRAME_FLAG.VALIDATED)) continue
+    countTable(memory.words, recount, mfn, type)
   }
 }
 
@@ -84,7 +90,8 @@ function countTable(words: Uint32Array, recount: Recount, mfn: number, type: num
     if ((low & PTE.PRESENT) === 0) continue
     const target = entryFrame(low, words[(mfn << 10) + slot * 2 + 1]!)
     const what = `entry ${slot} of table ${mfn}`
-    if (type === FRAME_TYPE.L1) recount.use(target, (low & PTE.WRITABLE) === 0 ? FRAME_TYPE.NONE : FRAME_TYPE.WRITABLE, what)
+    const leafType = (low & PTE.WRITABLE) === 0 ? FRAME_TYPE.NONE : FRAME_TYPE.WRITABLE
+    if (type === FRAME_TYPE.L1) recount.use(target, leafType, what)
     else if (target !== mfn) countLower(recount, target, type, what)
   }
 }
@@ -106,8 +113,12 @@ function countDomain(parts: CheckedParts, recount: Recount, domain: Domain): voi
     const { pv } = vcpu
     if (vcpu.infoFrame >= 0) recount.use(vcpu.infoFrame, FRAME_TYPE.WRITABLE, `vcpu_info of vCPU ${vcpu.vcpu}`)
     if (pv === undefined) continue
-    for (const root of [pv.kernelTable, pv.userTable]) if (root !== 0) recount.use(root, FRAME_TYPE.L4, `a root of vCPU ${vcpu.vcpu}`)
-    for (const mfn of [...pv.gdtFrames, ...pv.ldtFrames]) if (mfn !== 0) recount.use(mfn, FRAME_TYPE.SEGDESC, 'a descriptor table')
+    for (const root of [pv.kernelTable, pv.userTable]) {
+      if (root !== 0) recount.use(root, FRAME_TYPE.L4, `a root of vCPU ${vcpu.vcpu}`)
+    }
+    for (const mfn of [...pv.gdtFrames, ...pv.ldtFrames]) {
+      if (mfn !== 0) recount.use(mfn, FRAME_TYPE.SEGDESC, 'a descriptor table')
+    }
   }
   if (domain.eoiFrame >= 0) recount.use(domain.eoiFrame, FRAME_TYPE.WRITABLE, 'the EOI bitmap')
   for (const frame of parts.portOf(domain).foreignFrames()) recount.use(frame, FRAME_TYPE.WRITABLE, 'a foreign mapping')
@@ -131,14 +142,20 @@ function compare({ frames, domains }: CheckedParts, recount: Recount): void {
   }
   for (const domain of domains.all()) {
     const count = pages.get(domain.id) ?? { total: 0, shared: 0 }
-    if (count.total !== domain.totalPages) recount.report(-1, `domain ${domain.id} counts ${domain.totalPages} pages and owns ${count.total}`)
-    if (count.shared !== domain.sharedPages) recount.report(-1, `domain ${domain.id} counts ${domain.sharedPages} shared pages and has ${count.shared}`)
+    const { id, totalPages, sharedPages } = domain
+    if (count.total !== totalPages) {
+      recount.report(-1, `domain ${id} counts ${totalPages} pages and owns ${count.total}`)
+    }
+    if (count.shared === sharedPages) continue
+    recount.report(-1, `domain ${id} counts ${sharedPages} shared pages and has ${count.shared}`)
   }
 }
 
 function compareFrame(frames: CheckedParts['frames'], recount: Recount, mfn: number): void {
-  const references = recount.references[mfn]!
+  const found = recount.references[mfn]!
   const types = recount.types[mfn]!
-  if (references !== frames.references[mfn]) recount.report(mfn, `counts ${frames.references[mfn]} references, has ${references}`)
-  if (types !== frames.typeCount[mfn]) recount.report(mfn, `counts ${frames.typeCount[mfn]} uses of type ${frames.type[mfn]}, has ${types}`)
+  const { [mfn]: references } = frames.references
+  const { [mfn]: typeCount } = frames.typeCount
+  if (found !== references) recount.report(mfn, `counts ${references} references, has ${found}`)
+  if (types !== typeCount) recount.report(mfn, `counts ${typeCount} uses of type ${frames.type[mfn]}, has ${types}`)
 }

@@ -59,7 +59,8 @@ export class DomainPort implements HypercallPort {
   }
 
   /**
-   * Any hypercall by its number, as a binary guest makes it: arguments are numbers, and pointers are byte addresses of host
+   * Any hypercall by its number, as a binary guest makes it: arguments are numbers, and pointers are byte addresses
+   * of host
    * memory within frames of the domain's own. Goes on until the call has finished.
    */
   hypercall(number: number, args: readonly number[]): number {
@@ -112,7 +113,8 @@ export class DomainPort implements HypercallPort {
     readonly status: number; readonly handle: GrantHandle; readonly frame: Mfn
   } {
     const flags = GNTMAP.host_map | (mapping.readOnly === true ? GNTMAP.readonly : 0)
-    const { status, handle, mfn } = this.parts.grants.map(this.domain, { address: 0, flags, ref: mapping.ref, domain: mapping.domain })
+    const request = { address: 0, flags, ref: mapping.ref, domain: mapping.domain }
+    const { status, handle, mfn } = this.parts.grants.map(this.domain, request)
     return { status, handle: handle as GrantHandle, frame: mfn as Mfn }
   }
 

@@ -165,5 +165,6 @@ export class VcpuControl {
 /** Run state of a vCPU that is on no CPU. */
 export function restingState(vcpu: Vcpu): 0 | 1 | 2 | 3 {
   if (vcpu.isRunnable) return RUNSTATE.runnable
-  return vcpu.online && vcpu.blocked && vcpu.pauseCount === 0 && vcpu.owner.isActive ? RUNSTATE.blocked : RUNSTATE.offline
+  const isBlocked = vcpu.online && vcpu.blocked && vcpu.pauseCount === 0 && vcpu.owner.isActive
+  return isBlocked ? RUNSTATE.blocked : RUNSTATE.offline
 }

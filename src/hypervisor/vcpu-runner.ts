@@ -4,10 +4,14 @@
  * implement it, and the toolstack wires them. Nothing here says which of the two it is.
  */
 
-/** What the guest asked of a privileged instruction; the processor has decoded it, the hypervisor gives it its meaning. */
+/**
+ * What the guest asked of a privileged instruction; the processor has decoded it, the hypervisor gives it its
+ * meaning.
+ */
 export interface PrivilegedOperation {
   readonly operation:
-    | 'cpuid' | 'rdmsr' | 'wrmsr' | 'rdtsc' | 'rdtscp' | 'read-cr' | 'write-cr' | 'read-dr' | 'write-dr' | 'clts' | 'lmsw'
+    | 'cpuid' | 'rdmsr' | 'wrmsr' | 'rdtsc' | 'rdtscp' | 'read-cr' | 'write-cr' | 'read-dr' | 'write-dr' | 'clts'
+    | 'lmsw'
     | 'in' | 'out' | 'ins' | 'outs' | 'cli' | 'sti' | 'hlt' | 'invlpg' | 'wbinvd' | 'xsetbv' | 'swapgs' | 'other'
   /** Bytes of the instruction, to be added to rip once it has been carried out. */
   readonly length: number
@@ -54,10 +58,16 @@ export type VcpuEntry =
 
 /** Executes one virtual CPU. */
 export interface VcpuRunner {
-  /** Runs until about `budget` instructions are executed or the hypervisor is needed. Never throws on the guest's behalf. */
+  /**
+   * Runs until about `budget` instructions are executed or the hypervisor is needed. Never throws on the guest's
+   * behalf.
+   */
   run(budget: number): VcpuExit
   /** Instructions that the last `run` executed; virtual time follows it. */
   readonly executed: number
-  /** Makes the next `run` start at `entry`. False when the guest has no handler there, or no stack to enter on: it is to crash. */
+  /**
+   * Makes the next `run` start at `entry`. False when the guest has no handler there, or no stack to enter on: it is
+   * to crash.
+   */
   enter(entry: VcpuEntry): boolean
 }

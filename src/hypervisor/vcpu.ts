@@ -47,7 +47,11 @@ export class Vcpu {
   /** Host time at which its time record was written last. */
   timeWritten = -Infinity
 
-  constructor(owner: Domain, id: number, options: { readonly access: GuestAccess; readonly infoAddress: number; readonly now: number }) {
+  constructor(
+    owner: Domain,
+    id: number,
+    options: { readonly access: GuestAccess; readonly infoAddress: number; readonly now: number },
+  ) {
     this.owner = owner
     this.domain = owner.id
     this.vcpu = id

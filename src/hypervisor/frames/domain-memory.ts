@@ -72,7 +72,9 @@ export class DomainMemory {
     return mfn
   }
 
-  /** Drops the owner's own reference; the frame is free once nobody else holds one. False when it was dropped before. */
+  /**
+   * Drops the owner's own reference; the frame is free once nobody else holds one. False when it was dropped before.
+   */
   giveBack(mfn: number): boolean {
     const { frames } = this.parts
     if (!frames.hasFlag(mfn, FRAME_FLAG.ALLOCATED)) return false

@@ -45,7 +45,8 @@ export class HypercallDispatcher {
   }
 
   /**
-   * Carries out hypercall `number`. The result goes to the guest, except {@link CALL_AGAIN} (to be made again with what the
+   * Carries out hypercall `number`. The result goes to the guest, except {@link CALL_AGAIN} (to be made again with
+   * what the
    * arguments hold now) and {@link CALL_SILENT} (the handler has set the registers).
    */
   call(caller: Vcpu, number: number, args: HypercallArguments): number {

@@ -52,7 +52,8 @@ function operate(parts: EventOpParts, caller: Vcpu, command: number, view: DataV
     case EVTCHNOP.unmask: return events.unmask(id, EvtchnUnmask.port.get(view, 0))
     case EVTCHNOP.close: return events.close(id, EvtchnClose.port.get(view, 0))
     case EVTCHNOP.alloc_unbound: {
-      const port = events.allocUnbound(id, EvtchnAllocUnbound.dom.get(view, 0), EvtchnAllocUnbound.remoteDom.get(view, 0))
+      const remote = EvtchnAllocUnbound.remoteDom.get(view, 0)
+      const port = events.allocUnbound(id, EvtchnAllocUnbound.dom.get(view, 0), remote)
       return answered(port, () => EvtchnAllocUnbound.port.set(view, 0, port))
     }
     case EVTCHNOP.bind_interdomain: {
@@ -71,9 +72,12 @@ function operate(parts: EventOpParts, caller: Vcpu, command: number, view: DataV
     // There are no physical interrupts.
     case EVTCHNOP.bind_pirq: return -ERRNO.EINVAL
     case EVTCHNOP.status: return status(events, id, view)
-    case EVTCHNOP.bind_vcpu: return events.bindVcpu(id, EvtchnBindVcpu.port.get(view, 0), EvtchnBindVcpu.vcpu.get(view, 0))
-    case EVTCHNOP.reset:
-      return events.reset(id, EvtchnReset.dom.get(view, 0), (domain) => (parts.domains.get(domain)?.pauseCount ?? 0) > 0)
+    case EVTCHNOP.bind_vcpu:
+      return events.bindVcpu(id, EvtchnBindVcpu.port.get(view, 0), EvtchnBindVcpu.vcpu.get(view, 0))
+    case EVTCHNOP.reset: {
+      const isPaused = (domain: DomId): boolean => (parts.domains.get(domain)?.pauseCount ?? 0) > 0
+      return events.reset(id, EvtchnReset.dom.get(view, 0), isPaused)
+    }
     default: return fifo(events, id, command, view)
   }
 }
@@ -124,7 +128,8 @@ export function eventChannelOp(parts: EventOpParts): HypercallHandler {
     if (!caller.access.read(args.address(1), bytes)) return -ERRNO.EFAULT
     const result = operate(parts, caller, command, scratch.view)
     if (parts.hub.wants('event-channel')) {
-      parts.hub.emit({ type: 'event-channel', domid: caller.domain, action: nameOf(command), port: scratch.view.getUint32(0, true) })
+      const port = scratch.view.getUint32(0, true)
+      parts.hub.emit({ type: 'event-channel', domid: caller.domain, action: nameOf(command), port })
     }
     if (result !== 0 || !ANSWERS.has(command)) return result
     // What cannot be told stays as it was done: the guest still finds it by asking for the port's status.

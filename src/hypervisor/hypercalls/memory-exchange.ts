@@ -53,8 +53,9 @@ export class Exchange {
 
   private side(at: number): Side {
     const { view } = this.scratch
+    const { extentStart } = XenMemoryReservation
     return {
-      list: signedFromParts(XenMemoryReservation.extentStart.low(view, at), XenMemoryReservation.extentStart.high(view, at)),
+      list: signedFromParts(extentStart.low(view, at), extentStart.high(view, at)),
       count: XenMemoryReservation.nrExtents.number(view, at),
       order: XenMemoryReservation.extentOrder.get(view, at),
       domid: XenMemoryReservation.domid.get(view, at),
@@ -65,7 +66,8 @@ export class Exchange {
     const limit = caller.owner.privileged ? MAX_PRIVILEGED_ORDER : MAX_ORDER
     if (into.order > limit || out.order > limit) return -ERRNO.EPERM
     const pages = into.count * 2 ** into.order
-    const isSound = into.domid === out.domid && pages === out.count * 2 ** out.order && pages <= PAGE_LIMIT && done <= into.count
+    const isSound = into.domid === out.domid && pages === out.count * 2 ** out.order && pages <= PAGE_LIMIT
+      && done <= into.count
     return isSound ? 0 : -ERRNO.EINVAL
   }
 
@@ -142,7 +144,11 @@ export class Exchange {
     return stolen
   }
 
-  private undo(domain: Domain, stolen: readonly number[], taken: { readonly fresh: readonly number[]; readonly order: number }): void {
+  private undo(
+    domain: Domain,
+    stolen: readonly number[],
+    taken: { readonly fresh: readonly number[]; readonly order: number },
+  ): void {
     const { domainMemory } = this.parts
     for (const first of taken.fresh) {
       for (let mfn = first; mfn < first + 2 ** taken.order; mfn += 1) domainMemory.giveBack(mfn)

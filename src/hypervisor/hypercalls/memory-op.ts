@@ -152,7 +152,8 @@ function machphysFrames(parts: MemoryOpParts, caller: Vcpu, address: number, scr
   const { view } = scratch
   const { tableFrame, tableFrames } = parts.machineToPhys
   const count = Math.min(XenMachphysMfnList.maxExtents.get(view, 0), Math.ceil(tableFrames / 512))
-  const list = signedFromParts(XenMachphysMfnList.extentStart.low(view, 0), XenMachphysMfnList.extentStart.high(view, 0))
+  const { extentStart } = XenMachphysMfnList
+  const list = signedFromParts(extentStart.low(view, 0), extentStart.high(view, 0))
   const out = new DataView(new ArrayBuffer(count * 8))
   for (let i = 0; i < count; i += 1) out.setUint32(i * 8, tableFrame + i * 512, true)
   XenMachphysMfnList.nrExtents.set(view, 0, count)

@@ -38,7 +38,9 @@ export class Reservations {
   /** One of the three operations. */
   operate(caller: Vcpu, command: number, args: HypercallArguments): number {
     const start = Math.floor(args.number(0) / EXTENT_SHIFT)
-    if (!readInto(caller.access, args.address(1), this.scratch, XenMemoryReservation.size)) return start === 0 ? -ERRNO.EFAULT : start
+    if (!readInto(caller.access, args.address(1), this.scratch, XenMemoryReservation.size)) {
+      return start === 0 ? -ERRNO.EFAULT : start
+    }
     const reservation = this.read(caller)
     if (reservation === undefined || start >= reservation.count) return start
     const end = Math.min(reservation.count, start + BATCH_LIMIT)
@@ -55,10 +57,12 @@ export class Reservations {
     const order = XenMemoryReservation.extentOrder.get(view, 0)
     const domain = this.parts.domains.resolve(caller.owner, XenMemoryReservation.domid.get(view, 0))
     const limit = caller.owner.privileged ? MAX_PRIVILEGED_ORDER : MAX_ORDER
-    if (domain === undefined || !this.parts.domains.mayControl(caller.domain, domain.id) || order > limit) return undefined
+    if (domain === undefined || order > limit) return undefined
+    if (!this.parts.domains.mayControl(caller.domain, domain.id)) return undefined
+    const { extentStart } = XenMemoryReservation
     return {
       domain,
-      list: signedFromParts(XenMemoryReservation.extentStart.low(view, 0), XenMemoryReservation.extentStart.high(view, 0)),
+      list: signedFromParts(extentStart.low(view, 0), extentStart.high(view, 0)),
       count: XenMemoryReservation.nrExtents.number(view, 0),
       order,
     }
@@ -83,7 +87,9 @@ export class Reservations {
 
   private name(first: number, order: number, pfn: number): void {
     const { machineToPhys } = this.parts
-    for (let i = 0; i < 2 ** order; i += 1) machineToPhys.setParts(first + i, (pfn + i) >>> 0, Math.floor((pfn + i) / TWO_32) >>> 0)
+    for (let i = 0; i < 2 ** order; i += 1) {
+      machineToPhys.setParts(first + i, (pfn + i) >>> 0, Math.floor((pfn + i) / TWO_32) >>> 0)
+    }
   }
 
   private decrease(caller: Vcpu, reservation: Reservation, index: number): boolean {

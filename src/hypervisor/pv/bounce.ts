@@ -42,7 +42,9 @@ const FRAME_BYTES = 64
 export class BounceFrames {
   private readonly scratch = new Scratch(FRAME_BYTES)
 
-  /** Enters the guest's kernel at `bounce.entry`. False when it has no such entry or no stack: the guest is to crash. */
+  /**
+   * Enters the guest's kernel at `bounce.entry`. False when it has no such entry or no stack: the guest is to crash.
+   */
   enter(target: BounceTarget, bounce: Bounce): boolean {
     const { pv } = target
     if (bounce.entry.low === 0 && bounce.entry.high === 0) return false

@@ -1,5 +1,6 @@
 /**
- * Giving a PV vCPU all of its state at once, and reading it back: what builders, VCPUOP_initialise, save and restore do.
+ * Giving a PV vCPU all of its state at once, and reading it back: what builders, VCPUOP_initialise, save and restore
+ * do.
  * What a hostile context could break is checked first; a refused one changes nothing.
  * Reference: xen/arch/x86/domain.c, arch_set_info_guest, arch_get_info_guest.
  */
@@ -67,15 +68,16 @@ export class VcpuContexts {
     const active = bigFromParts(gs.baseLow, gs.baseHigh)
     const hidden = bigFromParts(registers.kernelGsBaseLow(), registers.kernelGsBaseHigh())
     const flags = VGCF.i387_valid | (pv.inKernel ? VGCF.in_kernel : 0) | (vcpu.online ? VGCF.online : 0)
-      | (pv.failsafeMasksEvents ? VGCF.failsafe_disables_events : 0) | (pv.syscallMasksEvents ? VGCF.syscall_disables_events : 0)
+      | (pv.failsafeMasksEvents ? VGCF.failsafe_disables_events : 0)
+      | (pv.syscallMasksEvents ? VGCF.syscall_disables_events : 0)
     return {
       flags, user: userRegisters(pv), fpu: pv.processor.saveFpu(), traps: trapTable(pv),
       ldtBase: BigInt.asUintN(64, BigInt(pv.ldtBase)), ldtEntries: pv.ldtEntries,
       gdtFrames: Array.from(pv.gdtFrames), gdtEntries: pv.gdtEntries,
       kernelSs: pv.kernelSs, kernelSp: big(pv.kernelSp), kernelTable: pv.kernelTable, userTable: pv.userTable,
       cr0: pv.taskSwitched ? BigInt(CR0.TS) : 0n, cr4: big(pv.cr4),
-      debug: Array.from({ length: 8 }, (_, i) => (i === 4 || i === 5 ? 0n : bigFromParts(registers.debugLow(i), registers.debugHigh(i)))),
-      eventCallback: big(pv.eventCallback), failsafeCallback: big(pv.failsafeCallback), syscallCallback: big(pv.syscallCallback),
+      debug: debugRegisters(pv), eventCallback: big(pv.eventCallback), failsafeCallback: big(pv.failsafeCallback),
+      syscallCallback: big(pv.syscallCallback),
       vmAssist: vcpu.vcpu === 0 ? assistsOf(vcpu) : 0n, fsBase: bigFromParts(fs.baseLow, fs.baseHigh),
       gsBaseKernel: pv.inKernel ? active : hidden, gsBaseUser: pv.inKernel ? hidden : active,
     }
@@ -164,9 +166,17 @@ function put(entry: EntryPoint, value: bigint): void {
 
 const big = (entry: EntryPoint): bigint => bigFromParts(entry.low, entry.high)
 
+/** DR0 to DR7; there is no DR4 and DR5. */
+function debugRegisters(pv: PvVcpu): bigint[] {
+  const { registers } = pv.processor
+  const value = (i: number): bigint => bigFromParts(registers.debugLow(i), registers.debugHigh(i))
+  return [0, 1, 2, 3, 4, 5, 6, 7].map((i) => (i === 4 || i === 5 ? 0n : value(i)))
+}
+
 function userRegisters(pv: PvVcpu): VcpuUserRegisters {
   const { registers } = pv.processor
-  const general = Object.fromEntries(GENERAL.map((name) => [name, bigFromParts(registers.low(GPR[name]), registers.high(GPR[name]))]))
+  const value = (name: GprName): bigint => bigFromParts(registers.low(GPR[name]), registers.high(GPR[name]))
+  const general = Object.fromEntries(GENERAL.map((name) => [name, value(name)]))
   const selector = (index: number): number => registers.segment(index).selector
   const cs = selector(SEGMENT.cs)
   return {

@@ -34,7 +34,10 @@ const EXTENDED_ECX = /* @__PURE__ */ bits(0, 8)
 /** Leaf 7 EBX: fast REP MOVSB and STOSB. */
 const LEAF7_EBX = /* @__PURE__ */ bits(9)
 
-/** Family 6, model 6, stepping 3 of AMD's: what emulators call themselves, and no real processor with errata of its own. */
+/**
+ * Family 6, model 6, stepping 3 of AMD's: what emulators call themselves, and no real processor with errata of its
+ * own.
+ */
 const SIGNATURE = 0x0000_0663
 const VENDOR: CpuidAnswer = [0, 0x6874_7541, 0x444d_4163, 0x6974_6e65]
 /** Leaf 1 EBX: 64 bytes flushed by CLFLUSH, in units of 8. */

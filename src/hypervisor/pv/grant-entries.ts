@@ -85,7 +85,8 @@ export class GrantEntries {
   private locate(vcpu: Vcpu, address: number, isEntry: boolean): number {
     const { memory, frames } = this.parts
     let at = -1
-    if (isEntry) at = Number.isInteger(address / 8) && address >= 0 && address < memory.endFrame * 4096 ? address / 4 : -1
+    const isPlace = Number.isInteger(address / 8) && address >= 0 && address < memory.endFrame * 4096
+    if (isEntry) at = isPlace ? address / 4 : -1
     else if (isGuestAddress(address)) {
       const root = vcpu.pv?.kernelTable ?? 0
       at = root === 0 ? -1 : findLeaf(memory.words, root, address)

@@ -182,7 +182,8 @@ export class MmuExtended {
       case MMUEXT.NEW_BASEPTR: return this.setKernelTable(caller, mfn)
       case MMUEXT.NEW_USER_BASEPTR: return this.setUserTable(caller, mfn)
       case MMUEXT.SET_LDT:
-        return caller.pv === undefined ? -ERRNO.EINVAL : descriptorTables.setLdt(caller.pv, address, MmuextOp.nrEnts.get(view, 0))
+        if (caller.pv === undefined) return -ERRNO.EINVAL
+        return descriptorTables.setLdt(caller.pv, address, MmuextOp.nrEnts.get(view, 0))
       // Nothing is cached: a guest that may flush caches has nothing to flush.
       case MMUEXT.FLUSH_CACHE: return caller.owner.privileged ? 0 : -ERRNO.EACCES
       case MMUEXT.FLUSH_CACHE_GLOBAL: return caller.owner.privileged ? 0 : -ERRNO.EINVAL

@@ -37,7 +37,8 @@ const isCounter = (register: number): boolean => register >= 0xc001_0000 && regi
  */
 const MACHINE_CHECK = { CAPABILITY: 0x179, STATUS: 0x17a, FIRST_BANK: 0x400, BANKS: 2, PER_BANK: 4 } as const
 const isBankRegister = (register: number): boolean =>
-  register >= MACHINE_CHECK.FIRST_BANK && register < MACHINE_CHECK.FIRST_BANK + MACHINE_CHECK.BANKS * MACHINE_CHECK.PER_BANK
+  register >= MACHINE_CHECK.FIRST_BANK
+  && register < MACHINE_CHECK.FIRST_BANK + MACHINE_CHECK.BANKS * MACHINE_CHECK.PER_BANK
 /** The first register of a bank enables its reports: all of them. */
 const isBankControl = (register: number): boolean => isBankRegister(register) && register % MACHINE_CHECK.PER_BANK === 0
 
@@ -47,7 +48,12 @@ const DROPPED: ReadonlySet<number> = /* @__PURE__ */ new Set([
 ])
 
 /** Reads a register into `out` (low, high half); false makes the instruction fault. */
-export function readMsr(host: MsrHost, pv: PvVcpu, subject: { readonly register: number; readonly vcpu: number }, out: Uint32Array): boolean {
+export function readMsr(
+  host: MsrHost,
+  pv: PvVcpu,
+  subject: { readonly register: number; readonly vcpu: number },
+  out: Uint32Array,
+): boolean {
   const { registers } = pv.processor
   const answer = (low: number, high = 0): boolean => {
     out[0] = low

@@ -82,7 +82,9 @@ export class PageTypes {
     return result
   }
 
-  /** Gives a type reference back; the last one of a table gives back what its entries hold. `parent`: see linear maps. */
+  /**
+   * Gives a type reference back; the last one of a table gives back what its entries hold. `parent`: see linear maps.
+   */
   putType(mfn: number, parent = -1): void {
     const { frames } = this
     const count = frames.typeCount[mfn]!
@@ -110,7 +112,8 @@ export class PageTypes {
   }
 
   /**
-   * Takes what a present level-1 entry needs. `tableOwner` owns the table; `pgOwner` is the domain whose frame it names.
+   * Takes what a present level-1 entry needs. `tableOwner` owns the table; `pgOwner` is the domain whose frame it
+   * names.
    * The entry is as the guest wrote it or adjusted; only PRESENT entries come here.
    */
   getLeaf(low: number, high: number, owners: LeafOwners): number {
@@ -144,7 +147,7 @@ export class PageTypes {
   }
 
   /** Takes what a present entry of level 2 to 4 in the table `parent` needs: a table one level below it. */
-  getTable(low: number, high: number, place: { readonly parent: number; readonly level: number; readonly domid: number }): number {
+  getTable(low: number, high: number, place: TablePlace): number {
     if (isForbiddenTable(low)) return -ERRNO.EINVAL
     const mfn = entryFrame(low, high)
     const result = this.getPageAndType(mfn, place.level - 1, place.domid)
@@ -261,8 +264,10 @@ export class PageTypes {
     }
   }
 
-  /** A read-only entry that maps a validated table of the same level as `parent`: the recursive maps of some kernels. */
-  private getLinear(low: number, mfn: number, place: { readonly parent: number; readonly level: number; readonly domid: number }): boolean {
+  /**
+   * A read-only entry that maps a validated table of the same level as `parent`: the recursive maps of some kernels.
+   */
+  private getLinear(low: number, mfn: number, place: TablePlace): boolean {
     const { frames } = this
     const { parent, level, domid } = place
     if ((low & PTE.WRITABLE) !== 0) return false
@@ -287,6 +292,14 @@ export interface LeafOwners {
   readonly table: number
   /** Domain in whose name the frame is mapped. */
   readonly frame: number
+}
+
+/** Where an entry of level 2 to 4 stands. */
+export interface TablePlace {
+  /** Frame of the table that holds it, and that table's level and owner. */
+  readonly parent: number
+  readonly level: number
+  readonly domid: number
 }
 
 /** True for the types of page tables. */

@@ -1,5 +1,6 @@
 /**
- * Instructions that a PV guest may not execute, and what the hypervisor does in their place: some get their meaning, I/O
+ * Instructions that a PV guest may not execute, and what the hypervisor does in their place: some get their meaning,
+ * I/O
  * finds no device, the others fault as #GP. Interrupt flags have no meaning; the guest masks events instead.
  * Reference: xen/arch/x86/pv/emul-priv-op.c.
  */
@@ -166,7 +167,7 @@ export class PrivilegedOperations {
         setEntry(pv.cr2, low, high)
         return true
       case 3:
-        return (high & 0xfff0_0000) === 0 && high >>> 0 < 0x100 && this.host.setKernelTable(vcpu, low >>> 12 | high << 20)
+        return high < 0x100 && this.host.setKernelTable(vcpu, low >>> 12 | high << 20)
       case 4:
         setCr4(pv, low)
         return true

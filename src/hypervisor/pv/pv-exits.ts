@@ -67,7 +67,8 @@ export class PvExits {
       hub.emit({ type: 'trap-bounced', domid: vcpu.domain, vcpu: vcpu.vcpu, vector, errorCode, address })
     }
     const entered = vcpu.runner?.enter({ kind: 'trap', vector, errorCode, address }) ?? false
-    if (!entered) this.parts.crash(vcpu, `no handler or stack for trap ${vector}, error code ${errorCode}, address ${address}`)
+    if (entered) return
+    this.parts.crash(vcpu, `no handler or stack for trap ${vector}, error code ${errorCode}, address ${address}`)
   }
 
   private syscall(vcpu: Vcpu, pv: PvVcpu): void {
@@ -77,7 +78,9 @@ export class PvExits {
     registers.set(GPR.rcx, rip >>> 0, Math.floor(rip / TWO_32) >>> 0)
     registers.set(GPR.r11, (flags | RFLAGS.IF) >>> 0, 0)
     if (pv.inKernel) this.hypercall(vcpu, pv)
-    else if (vcpu.runner?.enter({ kind: 'syscall' }) !== true) this.parts.crash(vcpu, 'syscall without a callback or kernel stack')
+    else if (vcpu.runner?.enter({ kind: 'syscall' }) !== true) {
+      this.parts.crash(vcpu, 'syscall without a callback or kernel stack')
+    }
   }
 
   private hypercall(vcpu: Vcpu, pv: PvVcpu): void {

@@ -74,7 +74,12 @@ function setGdt(parts: PvHypercallParts): PvHandler {
 }
 
 /** Sets one entry point of a vCPU. */
-function registerCallback(caller: Vcpu, pv: PvVcpu, type: number, target: EntryPoint & { readonly masks: boolean }): number {
+function registerCallback(
+  caller: Vcpu,
+  pv: PvVcpu,
+  type: number,
+  target: EntryPoint & { readonly masks: boolean },
+): number {
   const { low, high, masks } = target
   if (!isCanonical(signedFromParts(low, high))) return -ERRNO.EINVAL
   switch (type) {
@@ -119,8 +124,8 @@ const callbackOp = (scratch: Scratch): PvHandler => (caller, pv, args) => {
     pv.setTrap(2, { flags: 0, cs: 0, low: 0, high: 0 })
     return 0
   }
-  const isKnown = Object.values(CALLBACKTYPE).some((known) => known === type) && type !== CALLBACKTYPE.sysenter_deprecated
-  return isKnown ? -ERRNO.EINVAL : -ERRNO.ENOSYS
+  const types: readonly number[] = Object.values(CALLBACKTYPE)
+  return types.includes(type) && type !== CALLBACKTYPE.sysenter_deprecated ? -ERRNO.EINVAL : -ERRNO.ENOSYS
 }
 
 /** set_callbacks(event, failsafe, syscall): errors of each are not told. */

@@ -16,6 +16,14 @@ export interface EntryPoint {
 
 const entryPoint = (): EntryPoint => ({ low: 0, high: 0 })
 
+/** One handler of the virtual trap table; its address in halves. */
+export interface Trap {
+  readonly flags: number
+  readonly cs: number
+  readonly low: number
+  readonly high: number
+}
+
 /** Flat 64-bit code in ring 3. */
 export const FLAT_CODE_64: SegmentState = {
   selector: FLAT.KERNEL_CS64, baseLow: 0, baseHigh: 0, limit: 0xffff_ffff, attributes: 0xa0fb,
@@ -110,7 +118,7 @@ export class PvVcpu {
   }
 
   /** Sets one entry of the virtual trap table. */
-  setTrap(vector: number, trap: { readonly flags: number; readonly cs: number; readonly low: number; readonly high: number }): void {
+  setTrap(vector: number, trap: Trap): void {
     this.trapSelector[vector] = trap.cs
     this.trapFlags[vector] = trap.flags
     this.trapLow[vector] = trap.low

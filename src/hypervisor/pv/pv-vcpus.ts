@@ -40,11 +40,15 @@ export class PvVcpus {
     if (vcpu.pv !== undefined) return vcpu.pv
     const { createProcessor, descriptorTables, memory, tlb, timestamp, frames } = this.parts
     if (createProcessor === undefined) {
-      throw new XenError('NOT_SUPPORTED', 'this host has no processors for binary guests', { details: { domid: vcpu.domain } })
+      throw new XenError('NOT_SUPPORTED', 'this host has no processors for binary guests', {
+        details: { domid: vcpu.domain },
+      })
     }
     const processor = createProcessor({
       mode: 'hosted',
-      descriptors: { read: (selector, out) => vcpu.pv !== undefined && descriptorTables.read(vcpu.owner, vcpu.pv, selector, out) },
+      descriptors: {
+        read: (selector, out) => vcpu.pv !== undefined && descriptorTables.read(vcpu.owner, vcpu.pv, selector, out),
+      },
       ...(timestamp === undefined ? {} : { timestamp }),
     })
     const pv = new PvVcpu(processor)

@@ -17,7 +17,11 @@ const LONG = 1 << 21
 const SIZE_32 = 1 << 22
 
 /** Changes only the base of a segment register. */
-export function setSegmentBase(registers: Registers, index: number, base: { readonly low: number; readonly high: number }): void {
+export function setSegmentBase(
+  registers: Registers,
+  index: number,
+  base: { readonly low: number; readonly high: number },
+): void {
   const { selector, limit, attributes } = registers.segment(index)
   registers.setSegment(index, { selector, limit, attributes, baseLow: base.low >>> 0, baseHigh: base.high >>> 0 })
 }
@@ -50,7 +54,8 @@ export class SegmentLoader {
     if (!this.tables.read(domain, pv, selector, this.descriptor)) return undefined
     const high = this.descriptor[1]!
     const isData = (high & (PRESENT | NOT_SYSTEM | CODE | WRITABLE)) === (PRESENT | NOT_SYSTEM | WRITABLE)
-    return isData && (high >>> DPL_SHIFT & 3) === 3 ? segmentFromDescriptor(selector, this.descriptor[0]!, high) : undefined
+    if (!isData || (high >>> DPL_SHIFT & 3) !== 3) return undefined
+    return segmentFromDescriptor(selector, this.descriptor[0]!, high)
   }
 
   /** Data segment; empty when the selector is null or the processor would fault. */

@@ -71,7 +71,11 @@ export class WritableTables {
       && frames.type[mfn] === FRAME_TYPE.L1
   }
 
-  private execute(vcpu: Vcpu, pv: PvVcpu, place: { readonly leaf: number; readonly table: number; readonly address: number }): WriteOutcome {
+  private execute(
+    vcpu: Vcpu,
+    pv: PvVcpu,
+    place: { readonly leaf: number; readonly table: number; readonly address: number },
+  ): WriteOutcome {
     const { words } = this.parts.memory
     const { leaf, table, address } = place
     const base = table << 10
