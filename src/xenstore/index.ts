@@ -19,7 +19,8 @@ export type { QuotaLimits, QuotaName, QuotaUsage } from './quota.ts'
 export { XenStoreServer } from './server.ts'
 export type { ConnectionOptions, IntroduceOptions, RestoreOptions, XenStoreServerOptions } from './server.ts'
 export type {
-  SavedConnection, SavedDomain, SavedMarker, SavedNode, SavedServer, SavedSession, SavedStore,
+  SavedAccess, SavedConnection, SavedCopy, SavedDomain, SavedMarker, SavedNode, SavedServer, SavedSession, SavedStore,
+  SavedTransaction, SavedWatch,
 } from './saved-state.ts'
 export { StoreConnection } from './server-connection.ts'
 export type { ConnectionState } from './server-connection.ts'
