@@ -208,6 +208,7 @@ function blockFrontend({ hub, front, reached }: FuzzHost, random: SeededRandom):
       // A request and its response share the entry: the identifier is there to be sent back.
       const id = rarely(random, 60) ? odd(random) : BlkifRequest.id.low(hub.view, at)
       BlkifResponse.id.setParts(hub.view, at, id, rarely(random, 60) ? odd(random) : 0)
+      BlkifResponse.operation.set(hub.view, at, rarely(random, 60) ? odd(random) & 0xff : BLKIF_OP.READ)
       BlkifResponse.status.set(hub.view, at, below(random, 3) - 2)
     }
     produce(attack, count)

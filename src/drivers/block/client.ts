@@ -302,13 +302,13 @@ export class BlockClient {
     view.setUint32(indirect.indirectGrefs.at(address, 0), list.ref, true)
   }
 
-  /** Ends the request that a response names; false when there is none such. */
+  /** Ends the request that a response names; false when there is none such, or another operation was answered. */
   private accept(address: number): boolean {
     const { view } = this.options.ring
     const slot = LAYOUT_64.response.id.low(view, address)
     const status = LAYOUT_64.response.status.get(view, address)
     const request = LAYOUT_64.response.id.high(view, address) === 0 ? this.slots[slot] : undefined
-    if (request === undefined) return false
+    if (request === undefined || LAYOUT_64.response.operation.get(view, address) !== request.operation) return false
     this.slots[slot] = undefined
     this.freeSlots.push(slot)
     this.giveBackList(slot)

@@ -166,7 +166,10 @@ export class BlockServer {
     this.start(list, { write: operation !== BLKIF_OP.READ, idLow, idHigh, operation, handles: [], sectors: 0 })
   }
 
-  /** A request whose segments stand in a page of their own, which is copied before it is looked at. */
+  /**
+   * A request whose segments stand in a page of their own, which is copied before it is looked at. Its answer names
+   * what was done, a read or a write, as Linux expects.
+   */
   private transferIndirect(idLow: number, idHigh: number): void {
     const { layout: { indirect }, grants: { memory } } = this.options
     const operation = indirect.indirectOp.get(this.view, 0)
@@ -183,7 +186,7 @@ export class BlockServer {
       first: indirect.sectorNumber.number(this.view, 0),
     }
     this.start(list, {
-      write: operation === BLKIF_OP.WRITE, idLow, idHigh, operation: BLKIF_OP.INDIRECT, handles, sectors: 0,
+      write: operation === BLKIF_OP.WRITE, idLow, idHigh, operation, handles, sectors: 0,
     })
   }
 
