@@ -82,18 +82,18 @@ describe('the layout of a domain', () => {
   })
 
   test('of a small kernel with 32 MiB is the one that it printed on real Xen', () => {
-    // test/golden/mini-console-xen-4.17.txt; the kernel took 0x14000 bytes then.
+    // test/golden/mini-console-xen-4.17.txt; the kernel took 0x1a000 bytes then.
     const image = {
       virtualBase: -0x80000000,
       start: -0x80000000,
-      end: -0x80000000 + 0x14000,
+      end: -0x80000000 + 0x1a000,
       initialP2m: undefined,
       moduleByFrame: false,
     }
     const layout = planLayout({ image, totalPages: 8192 })
-    expect(at(layout.pageTables)[2]).toBe('ffffffff80027000')
+    expect(at(layout.pageTables)[2]).toBe('ffffffff8002d000')
     expect(layout.pageTables.pages).toBe(5)
-    expect(at(layout.p2m)[2]).toBe('ffffffff80014000')
+    expect(at(layout.p2m)[2]).toBe('ffffffff8001a000')
   })
 
   test('leaves at least 512 KiB mapped behind the boot stack', () => {
