@@ -1,6 +1,7 @@
 /**
- * Runs batches of cases on both processors and says where they differ, form by form. What is left out of a comparison follows from
- * the decode table's rows and from a few facts about the processor underneath, given here with their reason.
+ * Runs batches of cases on both processors and says where they differ, form by form. What is left out of a comparison
+ * follows from the decode table's rows and from a few facts about the processor underneath, given here with their
+ * reason.
  */
 import { DECODED, Decoder } from '../../src/machine/cpu/decode/decoder.ts'
 import { buildMaps, instructionRows } from '../../src/machine/cpu/decode/table.ts'
@@ -15,7 +16,8 @@ import { randomCase } from './initial-state.ts'
 import { END, type OracleCase, REGIONS } from './wire.ts'
 
 const FLAG_BITS: Readonly<Record<string, number>> = { c: 0x1, p: 0x4, a: 0x10, z: 0x40, s: 0x80, o: 0x800 }
-const lettersMask = (letters: string): number => [...letters].reduce((mask, letter) => mask | (FLAG_BITS[letter] ?? 0), 0)
+const lettersMask = (letters: string): number =>
+  [...letters].reduce((mask, letter) => mask | (FLAG_BITS[letter] ?? 0), 0)
 
 /** A difference found. */
 export interface Mismatch {
@@ -39,7 +41,9 @@ export interface Summary {
   readonly byForm: Map<string, number>
 }
 
-/** Flags that shifts and rotations leave undefined, by their count: at most everything but what a count of 1 defines. */
+/**
+ * Flags that shifts and rotations leave undefined, by their count: at most everything but what a count of 1 defines.
+ */
 const SHIFT_UNDEFINED = /* @__PURE__ */ lettersMask('oa')
 const DOUBLE_SHIFT_UNDEFINED = /* @__PURE__ */ lettersMask('oszapc')
 
@@ -55,7 +59,8 @@ function leniencyOf(form: Form): Leniency {
   const undefinedRegisters = name === 'syscall' ? 0x802 : 0
   return {
     undefinedFlags: mask, undefinedRegisters, approximate: APPROXIMATE.has(name),
-    hiddenMemory: name === 'pushf' ? 0x0101_0101 : name === 'fxsave' ? 0x2_0000 : 0, hiddenAddress: LONG_ACCESS.has(name) ? 0xfff : 0,
+    hiddenMemory: name === 'pushf' ? 0x0101_0101 : name === 'fxsave' ? 0x2_0000 : 0,
+    anyAddress: LONG_ACCESS.has(name),
   }
 }
 
@@ -68,19 +73,23 @@ function merge(forms: readonly Form[]): Leniency {
   return {
     undefinedFlags: all.reduce((mask, one) => mask | one.undefinedFlags, 0),
     undefinedRegisters: all.reduce((mask, one) => mask | (one.undefinedRegisters ?? 0), 0),
-    hiddenAddress: all.reduce((mask, one) => mask | (one.hiddenAddress ?? 0), 0),
+    anyAddress: all.some((one) => one.anyAddress === true),
     hiddenMemory: all.reduce((mask, one) => mask | (one.hiddenMemory ?? 0), 0),
     approximate: all.some((one) => one.approximate === true),
   }
 }
 
-const hexBytes = (bytes: Uint8Array): string => Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join(' ')
+const hexBytes = (bytes: Uint8Array): string =>
+  Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join(' ')
 
 /** Differences of one form that are kept for showing. */
 const SAMPLES = 60
 const UNDEFINED_OPCODE = 6
 
-/** Instructions of the processor underneath that ours does not offer: VEX, EVEX and XOP prefixes, 3DNow, and some of 0F. */
+/**
+ * Instructions of the processor underneath that ours does not offer: VEX, EVEX and XOP prefixes, 3DNow, and some of
+ * 0F.
+ */
 function isNotOffered(bytes: Uint8Array): boolean {
   let at = 0
   while (at < 14 && /^(66|67|f[023]|2e|36|3e|26|64|65|4.)$/.test(bytes[at]!.toString(16))) at += 1
@@ -88,8 +97,11 @@ function isNotOffered(bytes: Uint8Array): boolean {
   return bytes[at] === 0x0f && NOT_OFFERED.has(bytes[at + 1]!)
 }
 
-/** Second bytes behind 0F where such instructions live: system extensions, FSGSBASE, RDRAND, XSAVE, SSE4a, AES, SHA, MOVBE ... */
-const NOT_OFFERED = new Set([0x01, 0x0e, 0x0f, 0x2b, 0x38, 0x3a, 0x78, 0x79, 0xae, 0xc7])
+/**
+ * Second bytes behind 0F where such instructions live: system extensions, CR8 as LOCK MOV CR0, FSGSBASE, RDRAND,
+ * XSAVE, SSE4a, AES, SHA, MOVBE ...
+ */
+const NOT_OFFERED = new Set([0x01, 0x0e, 0x0f, 0x20, 0x22, 0x2b, 0x38, 0x3a, 0x78, 0x79, 0xae, 0xc7])
 
 /** The oracle at work. */
 export class Comparison {
@@ -109,7 +121,8 @@ export class Comparison {
     const all = allForms()
     this.forms = all.filter((form) => whyNotCompared(form) === undefined && only(form))
     this.summary = {
-      known: all.length, comparable: this.forms.length, exercised: 0, cases: 0, noise: 0, notOffered: 0, mismatches: 0, samples: [], byForm: new Map(),
+      known: all.length, comparable: this.forms.length, exercised: 0, cases: 0, noise: 0, notOffered: 0, mismatches: 0,
+      samples: [], byForm: new Map(),
     }
     this.hosted = new HostedExecutor(seed)
   }
@@ -141,11 +154,15 @@ export class Comparison {
     this.compareAll(picked.map(({ form, one }) => ({ forms: [form], one })))
   }
 
-  /** Compares `count` cases of an instruction that sets flags and a conditional jump over another one, run as one block. */
+  /**
+   * Compares `count` cases of an instruction that sets flags and a conditional jump over another one, run as one
+   * block.
+   */
   branches(count: number): void {
     const setters = this.forms.filter(({ row }) => SETS_FLAGS.test(row.name))
     const jumps = this.forms.filter(({ row }) => row.name === 'jCC' && row.operands[0] === 'Jb')
-    const skipped = this.forms.filter(({ row, memory }) => /^(mov|lea|inc|xor|sub)$/.test(row.name) && !memory && row.map === '')
+    const skipped = this.forms.filter(({ row, memory }) =>
+      /^(mov|lea|inc|xor|sub)$/.test(row.name) && !memory && row.map === '' && row.operands[0] !== 'Sw')
     const end = this.forms.find(({ row, opcode }) => row.name === 'jmp' && opcode === 0xeb)
     if (setters.length === 0 || jumps.length === 0 || end === undefined) return
     const pick = (from: readonly Form[]): Form => from[below(this.random, from.length)]!
@@ -175,7 +192,8 @@ export class Comparison {
 
   /** Compares `count` cases of random bytes: only whether the same exception comes at the same place. */
   noise(count: number): void {
-    const cases = Array.from({ length: count }, () => randomCase(this.random, REGIONS[0].address + 0x100, this.randomBytes()))
+    const rip = REGIONS[0].address + 0x100
+    const cases = Array.from({ length: count }, () => randomCase(this.random, rip, this.randomBytes()))
     const native = runNatively(this.path, cases, this.seed)
     cases.forEach((one, index) => {
       const theirs = native[index]!
@@ -205,6 +223,8 @@ export class Comparison {
     const code = one.patches[0]!.bytes
     if (this.decoder.decode(code, 0, code.length) !== DECODED.OK) return true
     const { row, operandPrefix, operandSize, reg, opcode, repeat } = this.decoder.instruction
+    // Which of two faulting operands of CMPS comes first is not the same with every address.
+    if (row.name === 'cmps') return false
     // AMD's processors take the condition of LOOPcc from a repetition prefix.
     if (row.name.startsWith('loop') && repeat !== 0) return false
     if (row.width === 'f64' && operandPrefix) return false
@@ -215,7 +235,8 @@ export class Comparison {
   /** Compares `count` cases of several instructions in a row. */
   sequences(count: number): void {
     const plain = this.forms.filter(({ row, size }) =>
-      !BREAKS_SEQUENCES.test(row.name) && !LOADS_SEGMENT.test(`${row.name} ${row.operands[0]}`) && !(size === 16 && /^sh[lr]d/.test(row.name)))
+      !BREAKS_SEQUENCES.test(row.name) && !LOADS_SEGMENT.test(`${row.name} ${row.operands[0]}`) &&
+      !(size === 16 && /^sh[lr]d/.test(row.name)))
     const blind = plain.filter(({ row }) => !READS_FLAGS.test(row.name))
     const picked: { forms: Form[]; one: OracleCase }[] = []
     for (let i = 0; picked.length < count && i < count * 4; i += 1) {
@@ -253,7 +274,8 @@ export class Comparison {
     summary.mismatches += 1
     const count = summary.byForm.get(o.text) ?? 0
     summary.byForm.set(o.text, count + 1)
-    if (count < SAMPLES) summary.samples.push({ form: o.text, bytes: hexBytes(o.one.patches[0]!.bytes), found: o.found, one: o.one })
+    if (count >= SAMPLES) return
+    summary.samples.push({ form: o.text, bytes: hexBytes(o.one.patches[0]!.bytes), found: o.found, one: o.one })
   }
 }
 
@@ -268,7 +290,7 @@ function sameRow(decoder: Decoder, form: Form): boolean {
 
 /** Instructions that leave a register undefined or do not go on at the next one. */
 const BREAKS_SEQUENCES =
-  /^(jmp|call|ret|iret|int|syscall|sysret|hlt|ud|loop|jcxz|jCC|popf|pushf|lahf|bsf|bsr|in|out|mov[cd]r|enter|leave|l[defgs]s)/
+  /^(jmp|call|ret|iret|int|sys|hlt|ud|loop|jcxz|jCC|popf|pushf|lahf|bsf|bsr|in|out|mov[cd]r|enter|leave|l[defgs]s)/
 /** Natively a segment register is lost at the next single step. */
 const LOADS_SEGMENT = /^(mov Sw|pop [fg]s)$/
 /** Instructions that compilers put before a conditional jump. */

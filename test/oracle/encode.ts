@@ -1,6 +1,7 @@
 /**
- * Instances of a form: random operands as bytes, and the initial state in which a memory operand lies in the test's data. What
- * comes out is checked with the decoder by the caller, so that redundant prefixes cannot turn it into something else.
+ * Instances of a form: random operands as bytes, and the initial state in which a memory operand lies in the test's
+ * data. What comes out is checked with the decoder by the caller, so that redundant prefixes cannot turn it into
+ * something else.
  */
 import { below, type Random } from '../../src/util/index.ts'
 import type { Form } from './forms.ts'
@@ -29,13 +30,15 @@ interface Address {
 }
 
 const oneIn = (random: Random, count: number): boolean => below(random, count) === 0
-const bytesOf = (value: number, count: number): number[] => Array.from({ length: count }, (_, i) => (value >>> (i * 8)) & 0xff)
+const bytesOf = (value: number, count: number): number[] =>
+  Array.from({ length: count }, (_, i) => (value >>> (i * 8)) & 0xff)
 
 /** A random ModRM memory operand with its SIB and displacement. */
 function randomAddress(random: Random, reg: number): Address {
   const kind = below(random, 16)
   const low = (reg & 7) << 3
-  if (kind === 0) return { modrm: low | 5, rest: [], rex: 0, base: -1, index: -1, scale: 0, displacement: 0, relative: true }
+  const none = { rest: [], rex: 0, base: -1, index: -1, scale: 0, displacement: 0, relative: false }
+  if (kind === 0) return { ...none, modrm: low | 5, relative: true }
   const mod = below(random, 3)
   const base = below(random, 16)
   const useSib = (base & 7) === 4 || oneIn(random, 3)
@@ -44,16 +47,15 @@ function randomAddress(random: Random, reg: number): Address {
   const displacement = mod === 1 ? below(random, 256) - 128 : mod === 2 ? below(random, 0x2000) - 0x1000 : 0
   const disp = mod === 1 ? [displacement & 0xff] : mod === 2 ? bytesOf(displacement, 4) : []
   if (!useSib) {
-    return {
-      modrm: (mod << 6) | low | (base & 7), rest: disp, rex: base >> 3, base, index: -1, scale: 0, displacement, relative: false,
-    }
+    return { ...none, modrm: (mod << 6) | low | (base & 7), rest: disp, rex: base >> 3, base, displacement }
   }
   const index = below(random, 16)
   const scale = below(random, 4)
   const sib = (scale << 6) | ((index & 7) << 3) | (base & 7)
   const absolute = noBase ? dataAddress(random) : 0
   return {
-    modrm: (mod << 6) | low | 4, rest: [sib, ...(noBase ? bytesOf(absolute, 4) : disp)], rex: (base >> 3) | ((index >> 3) << 1),
+    modrm: (mod << 6) | low | 4, rest: [sib, ...(noBase ? bytesOf(absolute, 4) : disp)],
+    rex: (base >> 3) | ((index >> 3) << 1),
     base: noBase ? -1 : base, index: index === 4 ? -1 : index, scale, displacement: noBase ? absolute : displacement,
     relative: false,
   }
@@ -103,6 +105,11 @@ function immediateBytes(random: Random, form: Form, code: string): number[] {
 /** SHLD and SHRD of words by more than 16 leave the result undefined. */
 const isShortDoubleShift = (form: Form): boolean => form.size === 16 && /^sh[lr]d$/.test(form.row.name)
 
+/** Bases of FS and GS by their prefixes. */
+const SEGMENT_BASES: Readonly<Record<number, number>> = {
+  0x64: REGIONS[2].address + 0x400, 0x65: REGIONS[2].address + 0x1400,
+}
+
 /** Appends one instruction of the form at `rip` to the draft. */
 function addInstruction(random: Random, form: Form, draft: Draft, rip: number): void {
   const { row } = form
@@ -131,7 +138,7 @@ function addInstruction(random: Random, form: Form, draft: Draft, rip: number): 
   const opcode = form.opcode
   const before = [...start.bytes, ...rexBytes, ...escape, opcode]
   if (address !== undefined) {
-    const base = start.segment === 0x64 ? REGIONS[2].address + 0x400 : start.segment === 0x65 ? REGIONS[2].address + 0x1400 : 0
+    const base = SEGMENT_BASES[start.segment] ?? 0
     if (address.relative) {
       const next = rip + before.length + 1 + 4 + immediates.length
       modrm = [address.modrm, ...bytesOf(target - base - next, 4)]
@@ -188,13 +195,17 @@ function implicit(random: Random, form: Form, draft: Draft): void {
   if (operands.some((code) => /^[XY]/.test(code))) {
     set(RSI, dataAddress(random))
     set(RDI, dataAddress(random))
+    // With two faulting operands the order would not be the same with every address.
+    if (name === 'cmps') draft.general.set(RDI, [dataAddress(random) & ~0x1000, 0])
     if (form.repeat !== 0) draft.general.set(RCX, [below(random, oneIn(random, 8) ? 600 : 30), 0])
   }
   if (name === 'retf' || (name === 'iret' && !oneIn(random, 4))) farFrame(random, form, draft)
   if (name.startsWith('maskmov')) set(RDI, dataAddress(random))
   if (name === 'xlat') set(RBX, dataAddress(random) & ~0xff)
   if (name === 'leave' || (name === 'enter' && !oneIn(random, 4))) set(RBP, dataAddress(random) & ~7)
-  if ((name === 'div' || name === 'idiv') && oneIn(random, 2)) draft.general.set(RDX, oneIn(random, 2) ? [0, 0] : [below(random, 9), 0])
+  if ((name === 'div' || name === 'idiv') && oneIn(random, 2)) {
+    draft.general.set(RDX, oneIn(random, 2) ? [0, 0] : [below(random, 9), 0])
+  }
   if (isShortDoubleShift(form)) draft.general.set(RCX, [below(random, 17), 0])
   if (name.startsWith('pcmpestr') && !oneIn(random, 4)) {
     for (const register of [0, RDX]) draft.general.set(register, [below(random, 24), 0])
@@ -223,4 +234,5 @@ export function makeCase(random: Random, forms: readonly Form[]): OracleCase {
 }
 
 /** Whether a stack instruction wants its stack pointer left alone. */
-const usesStack = (forms: readonly Form[]): boolean => forms.some(({ row }) => /^(push|pop|call|ret$|enter)/.test(row.name))
+const usesStack = (forms: readonly Form[]): boolean =>
+  forms.some(({ row }) => /^(push|pop|call|ret$|enter)/.test(row.name))

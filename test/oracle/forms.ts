@@ -1,6 +1,6 @@
 /**
- * Every form in which the decode table lets an instruction be written in 64-bit code: row, opcode, register or memory operand,
- * operand size, LOCK, repetition. The generator makes cases of each.
+ * Every form in which the decode table lets an instruction be written in 64-bit code: row, opcode, register or memory
+ * operand, operand size, LOCK, repetition. The generator makes cases of each.
  */
 import { instructionRows } from '../../src/machine/cpu/decode/table.ts'
 import type { InstructionRow } from '../../src/machine/cpu/decode/table.ts'
@@ -20,8 +20,8 @@ export interface Form {
 
 /** Instructions whose operand size shows in no operand. */
 const SIZED = new Set([
-  'cbw', 'cwd', 'pushf', 'popf', 'leave', 'enter', 'ret', 'retf', 'iret', 'push', 'pop', 'cmpxchg8b', 'sgdt', 'fldenv', 'fnstenv',
-  'frstor', 'fnsave', 'fxsave', 'fxrstor', 'pcmpestri', 'pcmpestrm', 'pcmpistri',
+  'cbw', 'cwd', 'pushf', 'popf', 'leave', 'enter', 'ret', 'retf', 'iret', 'push', 'pop', 'cmpxchg8b', 'sgdt', 'fldenv',
+  'fnstenv', 'frstor', 'fnsave', 'fxsave', 'fxrstor', 'pcmpestri', 'pcmpestrm', 'pcmpistri',
 ])
 
 function sizesOf(row: InstructionRow): readonly (16 | 32 | 64)[] {
@@ -53,13 +53,14 @@ function textOf(form: Omit<Form, 'text'>): string {
     `${form.lock ? ' lock' : ''}${form.repeat === 0 ? '' : ` ${hex(form.repeat)}`}`
 }
 
+const REPEATS = { none: [0], rep: [0, 0xf3], repcc: [0, 0xf2, 0xf3] } as const
+
 function* formsOf(row: InstructionRow): Generator<Form> {
   for (let opcode = row.opcode; opcode <= row.lastOpcode; opcode += 1) {
     for (const size of sizesOf(row)) {
       if (size === 16 && (row.prefix === '66' || row.prefix === 'np')) continue
       for (const memory of placesOf(row)) {
-        const repeats = row.repeat === undefined ? [0] as const : row.repeat === 'rep' ? [0, 0xf3] as const : [0, 0xf2, 0xf3] as const
-        for (const repeat of repeats) {
+        for (const repeat of REPEATS[row.repeat ?? 'none']) {
           for (const lock of row.lock && memory ? [false, true] : [false]) {
             const form = { row, opcode, memory, size, lock, repeat }
             yield { ...form, text: textOf(form) }
@@ -84,7 +85,8 @@ export function whyNotCompared({ row, size }: Pick<Form, 'row' | 'size'>): strin
 
 const NOT_COMPARED: Readonly<Record<string, string>> = {
   cpuid: 'answers differ on purpose', rdtsc: 'time', rdtscp: 'time', xgetbv: 'XSAVE is not offered', rdpmc: 'counters',
-  sgdt: 'the system emulates it', sidt: 'the system emulates it', smsw: 'the system emulates it', sldt: 'the system emulates it',
-  str: 'the system emulates it', int1: 'looks like a single step', sysenter: 'system call',
+  sgdt: 'the system emulates it', sidt: 'the system emulates it', smsw: 'the system emulates it',
+  sldt: 'the system emulates it', str: 'the system emulates it',
+  int1: 'looks like a single step', sysenter: 'system call',
   rcpss: 'estimate', rcpps: 'estimate', rsqrtss: 'estimate', rsqrtps: 'estimate',
 }

@@ -198,7 +198,8 @@ export class HostedExecutor {
       const { live } = region
       for (let word = 0; word < live.length; word += 2) {
         if (live[word] === before[word] && live[word + 1] === before[word + 1]) continue
-        if (changes.length < MOST_CHANGES) changes.push({ address: region.address + word * 4, low: live[word]!, high: live[word + 1]! })
+        const change = { address: region.address + word * 4, low: live[word]!, high: live[word + 1]! }
+        if (changes.length < MOST_CHANGES) changes.push(change)
         live[word] = before[word]!
         live[word + 1] = before[word + 1]!
         this.machine.memory.markWritten(region.firstFrame + (word >>> 10))

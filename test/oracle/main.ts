@@ -1,6 +1,6 @@
 /**
- * `npm run oracle -- --cases N --seed S [--only NAME]`: compares our processor with the one underneath, prints the table and ends with
- * 1 when anything differs.
+ * `npm run oracle -- --cases N --seed S [--only NAME]`: compares our processor with the one underneath, prints the
+ * table and ends with 1 when anything differs.
  */
 import { parseArgs } from 'node:util'
 import { Comparison, type Mismatch } from './comparison.ts'
@@ -22,8 +22,9 @@ function stateText({ one }: Mismatch): string {
 function main(): number {
   const { values } = parseArgs({
     options: {
-      cases: { type: 'string', default: '200000' }, seed: { type: 'string', default: '1' }, only: { type: 'string', default: '' },
-      show: { type: 'string', default: '40' }, noise: { type: 'string', default: '100000' },
+      cases: { type: 'string', default: '200000' }, seed: { type: 'string', default: '1' },
+      only: { type: 'string', default: '' }, show: { type: 'string', default: '40' },
+      noise: { type: 'string', default: '100000' },
     },
   })
   const program = nativeExecutor()
@@ -43,10 +44,11 @@ function main(): number {
     else if (turn === 4) comparison.branches(count)
     else comparison.singles(count, done)
   }
-  for (let done = 0; done < Number(values.noise); done += BATCH) comparison.noise(Math.min(BATCH, Number(values.noise) - done))
+  const noise = Number(values.noise)
+  for (let done = 0; done < noise; done += BATCH) comparison.noise(Math.min(BATCH, noise - done))
   for (const [form, count] of [...summary.byForm].sort((a, b) => b[1] - a[1]).slice(0, Number(values.show))) {
     const sample = summary.samples.find((one) => one.form === form)!
-    console.log(`${count} x ${form}\n    ${sample.bytes}\n    ${sample.found.join('\n    ')}\n    with ${stateText(sample)}`)
+    console.log([`${count} x ${form}`, sample.bytes, ...sample.found, `with ${stateText(sample)}`].join('\n    '))
   }
   const seconds = (performance.now() - started) / 1000
   console.log(`opcode forms known to the decoder  ${summary.known}`)

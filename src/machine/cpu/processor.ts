@@ -3,7 +3,7 @@
  * exits. A budget is handed out in slices, because V8 replaces the interpreter's first, slow compilation only between
  * two calls.
  */
-import { CR0, CR4, EFER, RFLAGS, SEGMENT, VECTOR } from '../../x86/index.ts'
+import { CR0, CR4, EFER, GPR, RFLAGS, SEGMENT, VECTOR } from '../../x86/index.ts'
 import { signedFromParts } from '../../util/index.ts'
 import { EXIT } from '../processor-types.ts'
 import type { ExitReason, Processor, ProcessorExit, ProcessorOptions, ProcessorState } from '../processor-types.ts'
@@ -148,13 +148,16 @@ export class MachineProcessor implements Processor {
 
   /** Copies the fault out of the state. */
   private fault(status: number): ExitReason {
-    const { view, base } = this.core
+    const { core } = this
+    const { view, base } = core
     this.result.vector = State.faultVector.get(view, base)
     this.result.errorCode = State.faultCode.get(view, base)
     if (this.result.errorCode === NOT_CANONICAL) {
       this.result.errorCode = 0
       const record = State.record.get(view, base)
-      if (status !== STATUS.NEED_BLOCK && this.clipper.usesStack(record)) this.result.vector = VECTOR.SS
+      const atTop = core.low(GPR.rsp * 8) === State.faultAddress.low(view, base) &&
+        core.high(GPR.rsp * 8) === State.faultAddress.high(view, base)
+      if (status !== STATUS.NEED_BLOCK && this.clipper.usesStack(record, atTop)) this.result.vector = VECTOR.SS
     }
     const page = this.result.vector === VECTOR.PF
     this.result.address = page

@@ -1,6 +1,6 @@
 /**
- * Rows of MMX, SSE to SSE4.2 by map. Row format: see table.ts. A 128-bit memory operand is aligned unless the instruction is one
- * of {@link UNALIGNED}.
+ * Rows of MMX, SSE to SSE4.2 by map. Row format: see table.ts. A 128-bit memory operand is aligned unless the
+ * instruction is one of {@link UNALIGNED}.
  * Reference: Intel SDM volume 2, appendix A, tables A-3 to A-5.
  */
 

@@ -1,6 +1,7 @@
 /**
- * Rows of the x87 instructions, opcodes D8 to DF. Row format: see table.ts; `st` is the top of the stack, `sti` the register that
- * ModRM.rm counts from there. Names follow the assembler's, with `fn` where no pending exception is waited for.
+ * Rows of the x87 instructions, opcodes D8 to DF. Row format: see table.ts; `st` is the top of the stack, `sti` the
+ * register that ModRM.rm counts from there. Names follow the assembler's, with `fn` where no pending exception is
+ * waited for.
  * Reference: Intel SDM volume 2, appendix A, tables A-7 to A-22.
  */
 

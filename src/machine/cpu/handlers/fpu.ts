@@ -25,8 +25,8 @@ export function resetFpu(core: Core): void {
 }
 
 /**
- * Writes an FXSAVE image at `at` of `view`. The register file is kept by physical number, the image by stack position; the tag word
- * holds one bit a register: not empty.
+ * Writes an FXSAVE image at `at` of `view`. The register file is kept by physical number, the image by stack
+ * position; the tag word holds one bit a register: not empty.
  */
 export function writeFxsave(core: Core, view: DataView, at: number): void {
   const { base } = core
@@ -107,5 +107,8 @@ function loadMxcsr(core: Core): number {
 export const FPU_HANDLERS: Handlers = {
   fxsave: save, fxrstor: restore,
   'load-mxcsr': loadMxcsr,
-  wait: (core) => ((core.controlLow(0) & (CR0.MP | CR0.TS)) === (CR0.MP | CR0.TS) ? core.raise(VECTOR.NM) : pending(core)),
+  wait: (core) => {
+    const watched = CR0.MP | CR0.TS
+    return (core.controlLow(0) & watched) === watched ? core.raise(VECTOR.NM) : pending(core)
+  },
 }

@@ -1,7 +1,7 @@
 /**
- * SSE floating point by soft-float, lane by lane: what the fast paths in uops/sse-float.ts leave over (other rounding modes, unmasked
- * exceptions, denormals, NaNs) and the instructions that have none. Flags go to MXCSR; an unmasked one raises #XM and
- * leaves the destination alone.
+ * SSE floating point by soft-float, lane by lane: what the fast paths in uops/sse-float.ts leave over (other rounding
+ * modes, unmasked exceptions, denormals, NaNs) and the instructions that have none. Flags go to MXCSR; an unmasked
+ * one raises #XM and leaves the destination alone.
  *
  * Fields of a record: a is the destination's unit (or slot), b the source's, d the immediate byte.
  * Reference: Intel SDM volume 1, chapters 10 and 11; volume 2, the instructions' pages.
@@ -40,7 +40,10 @@ function flagsOf(unit: SseArithmetic, flags: number): number {
   return unit.traps(flags & EARLY) === 0 ? flags : flags & EARLY
 }
 
-/** Runs `lane` for each lane; the result of each goes to words of `lanes`. Stores `words` words unless something traps. */
+/**
+ * Runs `lane` for each lane; the result of each goes to words of `lanes`. Stores `words` words unless something
+ * traps.
+ */
 function packed(core: Core, to: number, words: number, lane: (unit: SseArithmetic, out: Int32Array) => number): number {
   const unit = prepare(core)
   const { lanes } = core.floats
@@ -95,8 +98,13 @@ const binary = (name: string, operation: number): Handlers =>
   inKinds(name, (unit, a, b) => unit.binary32(operation, a, b),
     (unit, { aLow, aHigh, bLow, bHigh }) => unit.binary64(operation, aLow, aHigh, bLow, bHigh))
 
-/** Horizontal sums and differences, and ADDSUB: `pick` gives the two words (or doubles) of lane i; first's come before second's. */
-const crossing = (kind: 'ps' | 'pd', operation: (lane: number) => number, pick: (lane: number) => readonly [number, number]): Handler =>
+/**
+ * Horizontal sums and differences, and ADDSUB: `pick` gives the two words (or doubles) of lane i; first's come before
+ * second's.
+ */
+const crossing = (
+  kind: 'ps' | 'pd', operation: (lane: number) => number, pick: (lane: number) => readonly [number, number],
+): Handler =>
   (core, record) => {
     const [bytes, count] = KINDS[kind]
     const { view } = core
@@ -130,7 +138,8 @@ const alternating = (kind: 'ps' | 'pd'): Handler =>
 /** DPPS and DPPD: products of the chosen lanes, summed pairwise, into the chosen lanes. */
 const dotSingles: Handler = (core, record) => {
   const { view } = core
-  const [to, from, immediate] = [place(core, core.field(record, 'a')), place(core, core.field(record, 'b')), core.field(record, 'd')]
+  const [to, from] = [place(core, core.field(record, 'a')), place(core, core.field(record, 'b'))]
+  const immediate = core.field(record, 'd')
   return packed(core, to, 4, (unit, out) => {
     let flags = 0
     const products = [0, 1, 2, 3].map((i) => {
@@ -151,7 +160,8 @@ const dotSingles: Handler = (core, record) => {
 
 const dotDoubles: Handler = (core, record) => {
   const { view } = core
-  const [to, from, immediate] = [place(core, core.field(record, 'a')), place(core, core.field(record, 'b')), core.field(record, 'd')]
+  const [to, from] = [place(core, core.field(record, 'a')), place(core, core.field(record, 'b'))]
+  const immediate = core.field(record, 'd')
   return packed(core, to, 4, (unit, out) => {
     let flags = 0
     const products = [0, 1].map((i) => {
@@ -178,7 +188,8 @@ const order = (kind: 'ss' | 'sd', quiet: 0 | 1): Handler => (core, record) => {
   const [a, b] = [place(core, core.field(record, 'a')), place(core, core.field(record, 'b'))]
   const unit = prepare(core)
   const flags = kind === 'ss' ? unit.order32(quiet, view.getInt32(a, true), view.getInt32(b, true))
-    : unit.order64(quiet, view.getInt32(a, true), view.getInt32(a + 4, true), view.getInt32(b, true), view.getInt32(b + 4, true))
+    : unit.order64(quiet, view.getInt32(a, true), view.getInt32(a + 4, true),
+      view.getInt32(b, true), view.getInt32(b + 4, true))
   const result = conclude(core, flags)
   if (result === STATUS.NEXT) {
     const kept = core.flags() & ~(RFLAGS.OF | RFLAGS.SF | RFLAGS.AF | RFLAGS.ZF | RFLAGS.PF | RFLAGS.CF)
@@ -187,7 +198,10 @@ const order = (kind: 'ss' | 'sd', quiet: 0 | 1): Handler => (core, record) => {
   return result
 }
 
-/** A conversion: `count` lanes from lanes of `from` bytes to lanes of `to` bytes; words behind them are cleared up to `clear`. */
+/**
+ * A conversion: `count` lanes from lanes of `from` bytes to lanes of `to` bytes; words behind them are cleared up to
+ * `clear`.
+ */
 interface Conversion {
   readonly count: number
   readonly from: 4 | 8
@@ -234,7 +248,8 @@ export function useMmx(core: Core): void {
   State.x87Tags.set(core.view, core.base, 0xff)
 }
 
-const singleToInt = (rounding: number) => (unit: SseArithmetic, low: number): number => singleToInteger(unit, low, 32, rounding)
+const singleToInt = (rounding: number) => (unit: SseArithmetic, low: number): number =>
+  singleToInteger(unit, low, 32, rounding)
 const doubleToInt = (rounding: number) => (unit: SseArithmetic, low: number, high: number): number =>
   doubleToInteger(unit, low, high, { size: 32, rounding })
 
@@ -273,7 +288,8 @@ const none: Double = () => 0
 
 /** Handlers by name. */
 export const SSE_FLOAT_HANDLERS: Handlers = {
-  ...binary('add', ADD), ...binary('sub', SUB), ...binary('mul', SSE_OPERATION.MUL), ...binary('div', SSE_OPERATION.DIV),
+  ...binary('add', ADD), ...binary('sub', SUB),
+  ...binary('mul', SSE_OPERATION.MUL), ...binary('div', SSE_OPERATION.DIV),
   ...binary('min', SSE_OPERATION.MIN), ...binary('max', SSE_OPERATION.MAX),
   ...inKinds('sqrt', (unit, _, b) => unit.squareRoot32(b), (unit, { bLow, bHigh }) => unit.squareRoot64(bLow, bHigh)),
   ...inKinds('cmp', (unit, a, b, immediate) => unit.compare32(immediate & 7, a, b),
@@ -284,7 +300,8 @@ export const SSE_FLOAT_HANDLERS: Handlers = {
     [`rcp${kind}`, lanewise(kind, (unit, _, b) => reciprocalSingle(unit, b), none)],
     [`rsqrt${kind}`, lanewise(kind, (unit, _, b) => reciprocalRootSingle(unit, b), none)],
   ])),
-  haddps: horizontal('ps', ADD), haddpd: horizontal('pd', ADD), hsubps: horizontal('ps', SUB), hsubpd: horizontal('pd', SUB),
+  haddps: horizontal('ps', ADD), haddpd: horizontal('pd', ADD),
+  hsubps: horizontal('ps', SUB), hsubpd: horizontal('pd', SUB),
   addsubps: alternating('ps'), addsubpd: alternating('pd'), dpps: dotSingles, dppd: dotDoubles,
   comiss: order('ss', 0), comisd: order('sd', 0), ucomiss: order('ss', 1), ucomisd: order('sd', 1),
   cvtss2sd: conversion({ count: 1, from: 4, to: 8, words: 2, convert: singleToDouble }),

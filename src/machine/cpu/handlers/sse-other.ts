@@ -1,6 +1,6 @@
 /**
- * Vector instructions without floating point that are too involved for generated code: string comparison, MPSADBW, PHMINPOSUW,
- * masked stores, and MXCSR.
+ * Vector instructions without floating point that are too involved for generated code: string comparison, MPSADBW,
+ * PHMINPOSUW, masked stores, and MXCSR.
  * Reference: Intel SDM volume 1, section 4.1 of volume 2 (imm8 of PCMPxSTRx); volume 2, the instructions' pages.
  */
 import { GPR, RFLAGS, VECTOR } from '../../../x86/index.ts'
@@ -86,7 +86,8 @@ function holds(a: Text, b: Text, kind: number, i: number): boolean {
     case 0:
       return inB && a.elements.some((element, j) => j < a.valid && element === value)
     case 1:
-      return inB && a.elements.some((low, j) => j % 2 === 0 && j + 1 < a.valid && low <= value && value <= a.elements[j + 1]!)
+      return inB && a.elements.some((low, j) =>
+        j % 2 === 0 && j + 1 < a.valid && low <= value && value <= a.elements[j + 1]!)
     case 2:
       return i < a.valid ? inB && a.elements[i] === value : !inB
     default:
@@ -103,7 +104,8 @@ const POLARITY = { ALL: 1, VALID_ONLY: 3 } as const
 const compareStrings = (length: 'explicit' | 'implicit', gives: 'index' | 'mask'): Handler => (core, record) => {
   const immediate = core.field(record, 'd')
   const wide = core.field(record, 'c') === 64
-  const [one, two] = [elementsOf(core, first(core, record), immediate), elementsOf(core, second(core, record), immediate)]
+  const one = elementsOf(core, first(core, record), immediate)
+  const two = elementsOf(core, second(core, record), immediate)
   const a = length === 'implicit' ? untilZero(one) : withLength(core, one, { register: GPR.rax, wide })
   const b = length === 'implicit' ? untilZero(two) : withLength(core, two, { register: GPR.rdx, wide })
   const count = one.length
@@ -117,7 +119,8 @@ const compareStrings = (length: 'explicit' | 'implicit', gives: 'index' | 'mask'
     (a.valid < count ? RFLAGS.SF : 0) | ((result & 1) !== 0 ? RFLAGS.OF : 0))
   if (gives === 'index') {
     const last = (immediate & 0x40) !== 0
-    core.setSlot(GPR.rcx * 8, result === 0 ? count : last ? 31 - Math.clz32(result) : 31 - Math.clz32(result & -result), 0)
+    const chosen = last ? result : result & -result
+    core.setSlot(GPR.rcx * 8, result === 0 ? count : 31 - Math.clz32(chosen), 0)
   } else writeMask(core, result, { count, expand: (immediate & 0x40) !== 0 })
   return STATUS.NEXT
 }
@@ -132,7 +135,10 @@ function writeMask(core: Core, result: number, how: { count: number; expand: boo
   for (let i = 0; i < 16; i += 1) view.setUint8(to + i, (result >> Math.floor(i / bytes)) & 1 ? 0xff : 0)
 }
 
-/** Writes those bytes of `a` whose mask byte in `b` has its top bit set, to the address in t3; c is the number of bytes. */
+/**
+ * Writes those bytes of `a` whose mask byte in `b` has its top bit set, to the address in t3; c is the number of
+ * bytes.
+ */
 const maskedStore: Handler = (core, record) => {
   const { bytes } = core.memory
   const [from, mask, count] = [first(core, record), second(core, record), core.field(record, 'c')]

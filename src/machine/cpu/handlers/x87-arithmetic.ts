@@ -1,10 +1,11 @@
 /**
- * x87 arithmetic, comparisons, and everything else that works on the register stack alone or with one memory operand as its second
- * source.
+ * x87 arithmetic, comparisons, and everything else that works on the register stack alone or with one memory operand
+ * as its second source.
  * Reference: Intel SDM volume 1, chapter 8; volume 2, the instructions' pages.
  */
 import {
-  FLOAT_FLAG, Float80, REMAINDER, X87_STATUS, extract, loadConstant, loadDouble, loadInteger, loadSingle, remainder, scale,
+  FLOAT_FLAG, Float80, REMAINDER, X87_STATUS, extract, loadConstant, loadDouble, loadInteger, loadSingle, remainder,
+  scale,
 } from '../../softfloat/index.ts'
 import { RFLAGS } from '../../../x86/index.ts'
 import type { Core } from '../core.ts'
@@ -12,7 +13,8 @@ import { X87_OPERAND } from '../lift/x87.ts'
 import { SLOT, STATUS } from '../state.ts'
 import type { Handler, Handlers } from './handler.ts'
 import {
-  control, delivered, isEmpty, moveTop, noteInstruction, pending, pop, pushInto, readRegister, report, setTag, stackFault, status, writeIndefinite, writeRegister,
+  control, delivered, isEmpty, moveTop, noteInstruction, pending, pop, pushInto, readRegister, report, setTag,
+  stackFault, status, writeIndefinite, writeRegister,
 } from './x87-unit.ts'
 
 const { INVALID, DENORMAL, ZERO_DIVIDE } = FLOAT_FLAG
@@ -111,7 +113,18 @@ const arithmetic = (operation: Binary, options: { reversed?: boolean; pops?: boo
   })
 
 /** FCOM and its kin: conditions into the status word, or into RFLAGS. */
-const compare = (options: { quiet?: boolean; pops?: number; flags?: boolean; tests?: boolean; st1?: boolean }): Handler =>
+interface Comparison {
+  readonly quiet?: boolean
+  readonly pops?: number
+  /** Into RFLAGS. */
+  readonly flags?: boolean
+  /** With zero. */
+  readonly tests?: boolean
+  /** With st1, whatever the record says. */
+  readonly st1?: boolean
+}
+
+const compare = (options: Comparison): Handler =>
   waiting((core, record) => {
     const { first, second, x87 } = core.floats
     const taken = takeCompared(core, record, options)
@@ -159,7 +172,8 @@ const unary = (compute: (core: Core) => number, options: { two?: boolean; condit
     readRegister(core, 0, first)
     readRegister(core, 1, second)
     const result = compute(core)
-    const failed = (result & (INVALID | SUPPRESSED)) !== 0 || isNaN80(first) || (options.two === true && isNaN80(second))
+    const failed = (result & (INVALID | SUPPRESSED)) !== 0 || isNaN80(first) ||
+      (options.two === true && isNaN80(second))
     report(core, result, failed ? conditions & (C1 | C2) : conditions)
     if (delivered(result)) writeRegister(core, 0, x87.result)
   })

@@ -3,7 +3,8 @@
  * Reference: Intel SDM volume 1, section 8.1.10 (formats of the environment); volume 2, FLD to FSTP, FLDENV, FNSAVE.
  */
 import {
-  FLOAT_FLAG, Float80, loadDecimal, loadDouble, loadInteger, loadSingle, storeDecimal, storeDouble, storeInteger, storeSingle,
+  FLOAT_FLAG, Float80, loadDecimal, loadDouble, loadInteger, loadSingle, storeDecimal, storeDouble, storeInteger,
+  storeSingle,
 } from '../../softfloat/index.ts'
 import { GPR } from '../../../x86/index.ts'
 import type { Core } from '../core.ts'
@@ -12,7 +13,8 @@ import { SLOT, STATUS, State } from '../state.ts'
 import type { Handler, Handlers } from './handler.ts'
 import { waiting, waitingControl } from './x87-arithmetic.ts'
 import {
-  CONTROL_RESET, control, delivered, isEmpty, moveTop, pop, pushInto, readRegister, report, setControl, setStatus, stackFault,
+  CONTROL_RESET, control, delivered, isEmpty, moveTop, pop, pushInto, readRegister, report, setControl, setStatus,
+  stackFault,
   status, writeIndefinite, writeRegister,
 } from './x87-unit.ts'
 
@@ -249,7 +251,9 @@ const restoreAll: Handler = waitingControl((core, record) => {
   const kept = State.x87Tags.get(core.view, core.base)
   for (let i = 0; i < 8; i += 1) {
     const at = bytes + i * 10
-    writeRegister(core, i, core.floats.first.set(from.getUint16(at + 8, true), from.getInt32(at + 4, true), from.getInt32(at, true)))
+    const { first } = core.floats
+    first.set(from.getUint16(at + 8, true), from.getInt32(at + 4, true), from.getInt32(at, true))
+    writeRegister(core, i, first)
   }
   State.x87Tags.set(core.view, core.base, kept)
 })

@@ -1,6 +1,6 @@
 /**
- * The x87 register stack as handlers see it: registers by position, tags, status and control word, stack faults, pending
- * exceptions. Registers are kept by physical number; a tag is one bit, set when the register is not empty.
+ * The x87 register stack as handlers see it: registers by position, tags, status and control word, stack faults,
+ * pending exceptions. Registers are kept by physical number; a tag is one bit, set when the register is not empty.
  * Reference: Intel SDM volume 1, sections 8.1, 8.5 and 8.7.
  */
 import type { Float80 } from '../../softfloat/index.ts'

@@ -1,6 +1,6 @@
 /**
- * Lifters of SSE and MMX instructions. A memory operand is loaded into a temporary first, so that every operation needs only its
- * register form; instructions without a micro-operation of their own go to the handler of their name.
+ * Lifters of SSE and MMX instructions. A memory operand is loaded into a temporary first, so that every operation
+ * needs only its register form; instructions without a micro-operation of their own go to the handler of their name.
  *
  * Fields of a record: a is the destination's unit, b the source's (or a general register's slot), d the immediate byte.
  */
@@ -302,12 +302,14 @@ const wholeState = (name: string): Lift => (l) => {
 const FLOATS = [
   ...['add', 'sub', 'mul', 'div', 'min', 'max', 'sqrt', 'cmp'].flatMap((name) =>
     ['ss', 'sd', 'ps', 'pd'].map((kind) => name + kind)),
-  'rcpss', 'rcpps', 'rsqrtss', 'rsqrtps', 'roundss', 'roundsd', 'roundps', 'roundpd', 'haddps', 'haddpd', 'hsubps', 'hsubpd',
-  'addsubps', 'addsubpd', 'dpps', 'dppd', 'ucomiss', 'ucomisd', 'comiss', 'comisd', 'cvtss2sd', 'cvtsd2ss', 'cvtps2pd', 'cvtpd2ps',
-  'cvtdq2ps', 'cvtdq2pd', 'cvtps2dq', 'cvttps2dq', 'cvtpd2dq', 'cvttpd2dq', 'cvtpi2ps', 'cvtpi2pd', 'cvtps2pi', 'cvttps2pi',
+  'rcpss', 'rcpps', 'rsqrtss', 'rsqrtps', 'roundss', 'roundsd', 'roundps', 'roundpd', 'haddps', 'haddpd', 'hsubps',
+  'hsubpd', 'addsubps', 'addsubpd', 'dpps', 'dppd', 'ucomiss', 'ucomisd', 'comiss', 'comisd', 'cvtss2sd', 'cvtsd2ss',
+  'cvtps2pd', 'cvtpd2ps', 'cvtdq2ps', 'cvtdq2pd', 'cvtps2dq', 'cvttps2dq', 'cvtpd2dq', 'cvttpd2dq', 'cvtpi2ps',
+  'cvtpi2pd', 'cvtps2pi', 'cvttps2pi',
   'cvtpd2pi', 'cvttpd2pi', 'mpsadbw', 'phminposuw', 'pcmpestrm', 'pcmpestri', 'pcmpistrm', 'pcmpistri',
 ]
-const EXTENSIONS = ['pmovsx', 'pmovzx'].flatMap((name) => ['bw', 'bd', 'bq', 'wd', 'wq', 'dq'].map((sizes) => name + sizes))
+const EXTENSIONS = ['pmovsx', 'pmovzx'].flatMap((name) =>
+  ['bw', 'bd', 'bq', 'wd', 'wq', 'dq'].map((sizes) => name + sizes))
 
 const lifters: Readonly<Record<string, Lift>> = {
   ...Object.fromEntries([...Object.keys(XMM_OPERATIONS), ...Object.keys(MMX_OPERATIONS), ...EXTENSIONS]
@@ -323,7 +325,8 @@ const lifters: Readonly<Record<string, Lift>> = {
   pshufw: withImmediate('pshufw'), shufps: withImmediate('shufps'), shufpd: withImmediate('shufpd'),
   palignr: withImmediate('palignr', 32), blendps: withImmediate('blendps'), blendpd: withImmediate('blendpd'),
   pblendw: withImmediate('pblendw'), pslldq: byteShift('pslldq'), psrldq: byteShift('psrldq'),
-  blendvps: operation('blendvps'), blendvpd: operation('blendvpd'), pblendvb: operation('pblendvb'), ptest: operation('ptest'),
+  blendvps: operation('blendvps'), blendvpd: operation('blendvpd'), pblendvb: operation('pblendvb'),
+  ptest: operation('ptest'),
   movmskps: mask('movmskps'), movmskpd: mask('movmskpd'), pmovmskb: mask('pmovmskb'),
   pinsrb: insert(8), pinsrw: insert(16), pinsrd: insert(32), insertps: insertSingle,
   pextrb: extract(8), pextrw: extractWord, pextrd: extract(32), extractps: extract(32),

@@ -1,9 +1,10 @@
 /**
- * Lifters of the x87 instructions: each goes to the TypeScript handler of its name. What the unit's control bits refuse is
- * decided here, because code is decoded anew under other bits.
+ * Lifters of the x87 instructions: each goes to the TypeScript handler of its name. What the unit's control bits
+ * refuse is decided here, because code is decoded anew under other bits.
  *
- * Fields of a record: a is i of st(i), b where the result goes, c the kind of the memory operand, whose address is in t3 (b and d then
- * stay as its address has them), displacement the opcode as the unit remembers it and above it the operand size.
+ * Fields of a record: a is i of st(i), b where the result goes, c the kind of the memory operand, whose address is in
+ * t3 (b and d then stay as its address has them), displacement the opcode as the unit remembers it and above it the
+ * operand size.
  */
 import { MODE, SLOT } from '../state.ts'
 import type { Lift } from './lifter.ts'

@@ -1,11 +1,12 @@
 /**
- * Fast paths of SSE floating point: WebAssembly's own arithmetic where it gives what the processor would, flags included.
+ * Fast paths of SSE floating point: WebAssembly's own arithmetic where it gives what the processor would, flags
+ * included.
  *
- * That is so when MXCSR rounds to nearest, masks all exceptions and treats denormals as numbers, when no operand is denormal and the
- * result is normal (or a zero that is exact), so that of all flags only PRECISION can be new. Flags are sticky: once PRECISION stands
- * in MXCSR nothing has to be detected. Programs reach that state with their first inexact result; until then, and in all
- * other cases, the record's handler does the work by soft-float. Operations that are exact for the operands at hand
- * (conversions of small integers, comparisons) need no such state.
+ * That is so when MXCSR rounds to nearest, masks all exceptions and treats denormals as numbers, when no operand is
+ * denormal and the result is normal (or a zero that is exact), so that of all flags only PRECISION can be new. Flags
+ * are sticky: once PRECISION stands in MXCSR nothing has to be detected. Programs reach that state with their first
+ * inexact result; until then, and in all other cases, the record's handler does the work by soft-float. Operations
+ * that are exact for the operands at hand (conversions of small integers, comparisons) need no such state.
  * Reference: Intel SDM volume 1, section 11.5.
  */
 import type { PlainName } from '../../../wasm/index.ts'
@@ -88,8 +89,16 @@ function pushZero(b: Binder, kind: ScalarKind, bits: number): void {
 
 type Operation = 'add' | 'sub' | 'mul' | 'div' | 'sqrt'
 
+/** An operation, its operands and its result, as locals. */
+interface Computed {
+  readonly operation: Operation
+  readonly x: number
+  readonly y: number
+  readonly r: number
+}
+
 /** Pushes 1 when the result in a local may be something else than an exact zero or a normal number. */
-function pushOddResult(b: Binder, kind: ScalarKind, o: { operation: Operation; x: number; y: number; r: number }): void {
+function pushOddResult(b: Binder, kind: ScalarKind, o: Computed): void {
   pushNotNormal(b, kind, o.r)
   b.code.if('i32')
   pushZero(b, kind, o.r)
@@ -161,7 +170,9 @@ function takeBoth(b: Binder, kind: ScalarKind, o: { x: number; y: number; first:
   b.code.set(o.y)
 }
 
-function compareFloats(b: Binder, kind: ScalarKind, o: { x: number; y: number; comparison: 'lt' | 'gt' | 'ne' | 'eq' }): void {
+function compareFloats(
+  b: Binder, kind: ScalarKind, o: { x: number; y: number; comparison: 'lt' | 'gt' | 'ne' | 'eq' },
+): void {
   const { float, int } = SCALAR[kind]
   for (const local of [o.x, o.y]) {
     b.code.get(local)
@@ -242,7 +253,7 @@ function pushBeyond(b: Binder, kind: keyof typeof PACKED, local: number): void {
 }
 
 /** Pushes a mask of the lanes where a product or quotient is zero although the first factor (and the second) is not. */
-function pushVanished(b: Binder, kind: keyof typeof PACKED, o: { operation: Operation; x: number; y: number; r: number }): void {
+function pushVanished(b: Binder, kind: keyof typeof PACKED, o: Computed): void {
   const { shape } = PACKED[kind]
   const compare = (local: number, comparison: 'eq' | 'ne'): void => {
     b.code.get(local)
@@ -341,7 +352,8 @@ function toInteger(b: Binder, kind: ScalarKind, options: { size: 32 | 64; trunca
   c.get(x)
   c.op(`${float}.ne`)
   c.if()
-  // Not whole, not a number, or out of range. Where a whole number has no neighbour nearer than 1, it cannot be the first.
+  // Not whole, not a number, or out of range. Where a whole number has no neighbour nearer than 1, it cannot be the
+  // first.
   c.get(back)
   c.get(x)
   c.op(`${float}.sub`, `${float}.abs`)
@@ -412,7 +424,8 @@ const KINDS = ['ss', 'sd', 'ps', 'pd']
 export const FLOAT_FAST: ReadonlySet<string> = /* @__PURE__ */ new Set([
   ...['add', 'sub', 'mul', 'div', 'sqrt'].flatMap((name) => KINDS.map((kind) => name + kind)),
   'minss', 'minsd', 'maxss', 'maxsd', 'comiss', 'comisd', 'ucomiss', 'ucomisd', 'cvtss2sd', 'cvtsd2ss', 'cvtdq2pd',
-  ...['cvtsi2ss', 'cvtsi2sd', 'cvtss2si', 'cvttss2si', 'cvtsd2si', 'cvttsd2si'].flatMap((name) => [`${name}.32`, `${name}.64`]),
+  ...['cvtsi2ss', 'cvtsi2sd', 'cvtss2si', 'cvttss2si', 'cvtsd2si', 'cvttsd2si']
+    .flatMap((name) => [`${name}.32`, `${name}.64`]),
 ])
 
 /** Adds the family. */

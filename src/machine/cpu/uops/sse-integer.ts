@@ -1,7 +1,7 @@
 /**
- * Packed integer instructions of two operands, first := first op second, for XMM and for MMX registers. An MMX operand is
- * the low half of a vector whose upper half is zero: lane by lane nothing changes; instructions that look across lanes (packing,
- * horizontal sums) see both operands joined into one vector.
+ * Packed integer instructions of two operands, first := first op second, for XMM and for MMX registers. An MMX
+ * operand is the low half of a vector whose upper half is zero: lane by lane nothing changes; instructions that look
+ * across lanes (packing, horizontal sums) see both operands joined into one vector.
  * Reference: Intel SDM volume 2, the instructions' pages.
  */
 import type { Code, PlainName } from '../../../wasm/index.ts'
@@ -170,7 +170,9 @@ function shiftBy(c: Code, how: {
   c.op('i64.lt_u', 'select', 'i64x2.splat', 'v128.and')
 }
 
-/** Equality of, or sign of the difference between, 64-bit lanes and so on: instructions that are one of WebAssembly's. */
+/**
+ * Equality of, or sign of the difference between, 64-bit lanes and so on: instructions that are one of WebAssembly's.
+ */
 const BOTH_PLAIN: Readonly<Record<string, PlainName>> = {
   paddb: 'i8x16.add', paddw: 'i16x8.add', paddd: 'i32x4.add', paddq: 'i64x2.add',
   psubb: 'i8x16.sub', psubw: 'i16x8.sub', psubd: 'i32x4.sub', psubq: 'i64x2.sub',
@@ -212,7 +214,8 @@ function absolute(c: Code, shape: 'i8x16' | 'i16x8' | 'i32x4', operand: number):
 
 /** Instructions whose MMX form works on both operands joined. */
 const JOINED: Readonly<Record<string, VectorOperation>> = {
-  packsswb: plain('i8x16.narrow_i16x8_s'), packuswb: plain('i8x16.narrow_i16x8_u'), packssdw: plain('i16x8.narrow_i32x4_s'),
+  packsswb: plain('i8x16.narrow_i16x8_s'), packuswb: plain('i8x16.narrow_i16x8_u'),
+  packssdw: plain('i16x8.narrow_i32x4_s'),
   phaddw: horizontal(2, 'i16x8.add'), phaddd: horizontal(4, 'i32x4.add'), phaddsw: horizontal(2, 'i16x8.add_sat_s'),
   phsubw: horizontal(2, 'i16x8.sub'), phsubd: horizontal(4, 'i32x4.sub'), phsubsw: horizontal(2, 'i16x8.sub_sat_s'),
 }
@@ -251,12 +254,6 @@ function joined(operation: VectorOperation): VectorOperation {
     c.release('v128', both)
   }
 }
-
-/** Those that libc's string functions and compilers' everyday code use. */
-const HOT = new Set([
-  'pxor', 'por', 'pand', 'pandn', 'pcmpeqb', 'pcmpeqd', 'pminub', 'psubb', 'paddb', 'paddd', 'paddq', 'punpcklqdq', 'punpckldq',
-  'punpcklbw', 'xorps', 'andps', 'andpd', 'xorpd', 'pcmpgtb', 'pmuludq', 'psubd', 'punpckhqdq', 'unpcklpd', 'pshufb',
-])
 
 /** Writes an MMX register's new value: the part of the x87 register above it becomes all ones. */
 export function storeMmx(b: Binder, value: number): void {

@@ -1,6 +1,6 @@
 /**
- * Moves of vectors and of parts of them: between registers, memory and general registers. Loads into the temporary give all
- * other vector instructions their memory operands.
+ * Moves of vectors and of parts of them: between registers, memory and general registers. Loads into the temporary
+ * give all other vector instructions their memory operands.
  */
 import type { MemoryName } from '../../../wasm/index.ts'
 import type { AddressForm, Binder } from '../emit/binder.ts'
@@ -9,11 +9,19 @@ import { pushVector, vectorPlace } from './sse-place.ts'
 
 const FORMS: readonly AddressForm[] = [1, 2]
 
-/** How a load fills the register: bytes read, kind of load, and where in the register it goes. */
-const LOADS: readonly {
-  readonly name: string; readonly bytes: number; readonly load: MemoryName; readonly store: MemoryName; readonly at?: number
+/** How a part of a register is loaded or stored. */
+interface Part {
+  readonly name: string
+  readonly bytes: number
+  readonly load: MemoryName
+  readonly store: MemoryName
+  /** Byte in the register. */
+  readonly at?: number
   readonly aligned?: boolean
-}[] = [
+}
+
+/** How a load fills the register: bytes read, kind of load, and where in the register it goes. */
+const LOADS: readonly Part[] = [
   { name: '128', bytes: 16, load: 'v128.load', store: 'v128.store' },
   { name: '128a', bytes: 16, load: 'v128.load', store: 'v128.store', aligned: true },
   { name: '64z', bytes: 8, load: 'v128.load64_zero', store: 'v128.store' },
@@ -45,11 +53,11 @@ function defineLoads(list: MicroList): void {
   }
 }
 
-/** How a store takes a part of the register: bytes written, kinds of load and store, and where in the register it begins. */
-const STORES: readonly {
-  readonly name: string; readonly bytes: number; readonly load: MemoryName; readonly store: MemoryName; readonly at?: number
-  readonly aligned?: boolean
-}[] = [
+/**
+ * How a store takes a part of the register: bytes written, kinds of load and store, and where in the register it
+ * begins.
+ */
+const STORES: readonly Part[] = [
   { name: '128', bytes: 16, load: 'v128.load', store: 'v128.store' },
   { name: '128a', bytes: 16, load: 'v128.load', store: 'v128.store', aligned: true },
   { name: '64', bytes: 8, load: 'i64.load', store: 'i64.store' },

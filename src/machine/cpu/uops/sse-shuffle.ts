@@ -1,6 +1,6 @@
 /**
- * Vector instructions that rearrange: shuffles by an immediate (in d), byte-wise shifts, insertions and extractions of one lane,
- * blends, extensions of lanes, masks of sign bits, PTEST.
+ * Vector instructions that rearrange: shuffles by an immediate (in d), byte-wise shifts, insertions and extractions
+ * of one lane, blends, extensions of lanes, masks of sign bits, PTEST.
  * Reference: Intel SDM volume 2, the instructions' pages.
  */
 import type { Code, PlainName } from '../../../wasm/index.ts'
@@ -280,7 +280,8 @@ function defineBlends(list: MicroList): void {
 }
 
 function defineExtensions(list: MicroList): void {
-  const steps: Readonly<Record<string, readonly [from: 'i8x16' | 'i16x8' | 'i32x4', to: 'i16x8' | 'i32x4' | 'i64x2'][]>> = {
+  type Step = readonly [from: 'i8x16' | 'i16x8' | 'i32x4', to: 'i16x8' | 'i32x4' | 'i64x2']
+  const steps: Readonly<Record<string, readonly Step[]>> = {
     bw: [['i8x16', 'i16x8']], bd: [['i8x16', 'i16x8'], ['i16x8', 'i32x4']],
     bq: [['i8x16', 'i16x8'], ['i16x8', 'i32x4'], ['i32x4', 'i64x2']],
     wd: [['i16x8', 'i32x4']], wq: [['i16x8', 'i32x4'], ['i32x4', 'i64x2']], dq: [['i32x4', 'i64x2']],
