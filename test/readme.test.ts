@@ -1,0 +1,63 @@
+/** What the README says, held against the code: its example runs as written, its tables name what there is. */
+import { execFile } from 'node:child_process'
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { tmpdir } from 'node:os'
+import { dirname, join, resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { describe, expect, test } from 'vitest'
+
+const ROOT = resolve(import.meta.dirname, '..')
+const TSX = join(dirname(createRequire(import.meta.url).resolve('tsx/package.json')), 'dist/cli.mjs')
+const readme = readFileSync(join(ROOT, 'README.md'), 'utf8')
+
+/** Runs a program of TypeScript in a folder of its own, with the package's root module in place of the package. */
+function run(program: string): Promise<{ status: number; out: string; err: string }> {
+  const folder = mkdtempSync(join(tmpdir(), 'paravirt-readme-'))
+  const file = join(folder, 'example.mts')
+  const source = pathToFileURL(join(ROOT, 'src/index.ts')).href
+  writeFileSync(file, program.replaceAll("from 'paravirt'", `from '${source}'`))
+  return new Promise((done) => {
+    execFile(process.execPath, [TSX, file], { cwd: ROOT, timeout: 90_000 }, (error, out, err) => {
+      rmSync(folder, { recursive: true, force: true })
+      done({ status: error === null ? 0 : Number(error.code ?? -1), out, err })
+    })
+  })
+}
+
+describe('the README', () => {
+  test('has an example that runs as written', { timeout: 100_000 }, async () => {
+    const example = /```ts\n(.*?)```/s.exec(readme)?.[1] ?? ''
+    expect(example).toContain("from 'paravirt'")
+    const { status, out, err } = await run(example)
+    const lines = out.replaceAll('\r', '').split('\n')
+    expect(err).toBe('')
+    expect(lines).toContain('mini> echo Xen in TypeScript')
+    expect(lines).toContain('Xen in TypeScript')
+    expect(lines).toContain('domain 1: poweroff')
+    const table = lines.filter((line) => /^(Domain-0|hello) /.test(line)).map((line) => line.split(/\s+/).slice(0, 5))
+    expect(table).toEqual([['Domain-0', '0', '64', '1', '-b----'], ['hello', '1', '16', '1', '-b----']])
+    expect(status).toBe(0)
+  })
+
+  test('names every subpath of the package', () => {
+    const { exports } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { exports: object }
+    for (const name of Object.keys(exports)) {
+      if (name !== './package.json') expect(readme).toContain(`\`paravirt${name.slice(1)}\``)
+    }
+  })
+
+  test('names every example', () => {
+    for (const folder of ['examples', 'examples/xen', 'examples/boot', 'examples/guests']) {
+      for (const entry of readdirSync(join(ROOT, folder), { withFileTypes: true })) {
+        const isGroup = folder === 'examples' && entry.isDirectory()
+        if (!isGroup) expect(readme).toContain(`\`${folder}/${entry.name}\``)
+      }
+    }
+  })
+
+  test('names only commands that exist', () => {
+    const { scripts } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { scripts: object }
+    for (const [, name] of readme.matchAll(/npm run ([a-z]+)/g)) expect(Object.keys(scripts)).toContain(name)
+  })
+})
