@@ -290,7 +290,7 @@ export class StoreConnection {
     this.replied(HEADER_SIZE + error.length + 1, cause)
   }
 
-  /** @internal @internal Queues a watch event. An equal one that still waits stands for both; the special ones are always sent. */
+  /** @internal Queues a watch event. An equal one that still waits stands for both; special ones are always sent. */
   event(path: string, token: string, cause: RequestCause | undefined): void {
     const text = `${path}\0${token}\0`
     if (this.state !== 'open' || text.length > XENSTORE.PAYLOAD_MAX) return

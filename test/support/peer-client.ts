@@ -9,6 +9,19 @@ interface Answer {
   readonly text: string
 }
 
+/** Connects, also to a server that lets only one client wait in line and turns others away for the moment. */
+export async function connectPatiently(path: string): Promise<Socket> {
+  for (let tries = 0; ; tries += 1) {
+    const socket = connect(path)
+    const failure = await new Promise<NodeJS.ErrnoException | undefined>((resolve) => {
+      socket.once('connect', () => resolve(undefined)).once('error', resolve)
+    })
+    if (failure === undefined) return socket
+    if (failure.code !== 'EAGAIN' || tries === 200) throw failure
+    await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+}
+
 /** The client. Answers look as those of the harness's: errors as `!ENOENT`, terminators as `|`. */
 export class PeerClient {
   private readonly socket: Socket
@@ -31,9 +44,7 @@ export class PeerClient {
   }
 
   static async connect(path: string): Promise<PeerClient> {
-    const socket = connect(path)
-    await new Promise<void>((resolve, reject) => socket.once('connect', resolve).once('error', reject))
-    return new PeerClient(socket)
+    return new PeerClient(await connectPatiently(path))
   }
 
   /** Asks, and waits for the answer to this very request; rejects when there is none for five seconds. */

@@ -5,9 +5,16 @@
  * (malformed bodies).
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { startPeer, type ServerProcess } from '../bench/support/xenstored-peer.ts'
+import { execFile } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { findXenProgram, startPeer, type ServerProcess } from '../bench/support/xenstored-peer.ts'
 import { Generator } from '../fuzz/xenstore-fuzz.ts'
+import { listenXenStore } from '../../src/node/index.ts'
 import { SeededRandom } from '../../src/util/index.ts'
+import { XenStore, XenStoreServer } from '../../src/xenstore/index.ts'
 import { PeerClient } from '../support/peer-client.ts'
 import { OPS, StoreHarness } from '../support/store-harness.ts'
 
@@ -81,13 +88,34 @@ describe.skipIf(typeof peer === 'string')('the same messages to the C xenstored'
         continue
       }
       compared += 1
-      if (!started && answer !== other) differences.push(`${type} ${body} in ${mine}: ours ${answer}, xenstored ${other}`)
+      const what = `${type} ${body} in ${mine}`
+      if (!started && answer !== other) differences.push(`${what}: ours ${answer}, xenstored ${other}`)
       for (const [n, client] of theirs.entries()) {
         const [got, want] = [ours[n]!.events().join(), (await client.events()).join()]
-        if (got !== want) differences.push(`${type} ${body} in ${mine}: events of ${n}: ours ${got}, xenstored ${want}`)
+        if (got !== want) differences.push(`${what}: events of ${n}: ours ${got}, xenstored ${want}`)
       }
     }
     expect(differences).toEqual([])
     expect(compared).toBeGreaterThan(800)
   }, 120_000)
 })
+
+test.skipIf(typeof peer === 'string')('Xen\'s own test program for xenstored is content', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'paravirt-test-xenstore-'))
+  const path = join(folder, 'socket')
+  const server: XenStoreServer = new XenStoreServer({
+    store: new XenStore(),
+    onWork: () => queueMicrotask(() => server.process()),
+  })
+  const door = await listenXenStore(server, path)
+  try {
+    const env = { ...process.env, XENSTORED_PATH: path }
+    const { stdout, stderr } = await promisify(execFile)(findXenProgram('test-xenstore'), ['-i', '50'], { env })
+    expect(stderr).toBe('')
+    expect(stdout.trim().split('\n').length).toBeGreaterThanOrEqual(12)
+    expect(stdout).not.toMatch(/fail/i)
+  } finally {
+    await door.close()
+    rmSync(folder, { recursive: true, force: true })
+  }
+}, 60_000)

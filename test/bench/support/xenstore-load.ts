@@ -2,7 +2,8 @@
  * A client for measuring servers: it sends prepared bytes and only counts what comes back, so that it costs as little
  * as possible beside either server.
  */
-import { connect, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
+import { connectPatiently } from '../../support/peer-client.ts'
 
 const EVENT = 15
 const ERROR = 16
@@ -28,16 +29,7 @@ export class LoadClient {
   }
 
   static async connect(path: string): Promise<LoadClient> {
-    // xenstored lets one client wait in line; more at once are turned away for the moment.
-    for (let tries = 0; ; tries += 1) {
-      const socket = connect(path)
-      const failure = await new Promise<NodeJS.ErrnoException | undefined>((resolve) => {
-        socket.once('connect', () => resolve(undefined)).once('error', resolve)
-      })
-      if (failure === undefined) return new LoadClient(socket)
-      if (failure.code !== 'EAGAIN' || tries === 200) throw failure
-      await new Promise((resolve) => setTimeout(resolve, 5))
-    }
+    return new LoadClient(await connectPatiently(path))
   }
 
   private take(piece: Buffer): void {

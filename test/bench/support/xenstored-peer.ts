@@ -16,13 +16,14 @@ export interface ServerProcess {
 }
 
 const root = fileURLToPath(new URL('../../..', import.meta.url))
-const BINARY = 'usr/lib/xen-4.17/bin/xenstored'
+const PROGRAMS = 'usr/lib/xen-4.17/bin'
 
-/** Where xenstored is: installed, or unpacked into the ignored folder `.guests` by package name. */
-function findBinary(): string {
-  if (existsSync(`/${BINARY}`)) return `/${BINARY}`
+/** Where a program of xen-utils is: installed, or unpacked into the ignored folder `.guests` by package name. */
+export function findXenProgram(name: string): string {
+  const installed = `/${PROGRAMS}/${name}`
+  if (existsSync(installed)) return installed
   const folder = join(root, '.guests', 'xen-utils-4.17')
-  const unpacked = join(folder, BINARY)
+  const unpacked = join(folder, PROGRAMS, name)
   if (existsSync(unpacked)) return unpacked
   mkdirSync(folder, { recursive: true })
   execFileSync('apt-get', ['download', 'xen-utils-4.17'], { cwd: folder, stdio: 'ignore' })
@@ -46,7 +47,7 @@ export async function listening(socket: string, child: ChildProcess): Promise<vo
 export async function startPeer(): Promise<ServerProcess | string> {
   const folder = mkdtempSync(join(tmpdir(), 'paravirt-xenstored-'))
   try {
-    const binary = findBinary()
+    const binary = findXenProgram('xenstored')
     const shim = join(folder, 'shim.so')
     const source = fileURLToPath(new URL('xenstored-shim.c', import.meta.url))
     execFileSync('gcc', ['-O2', '-shared', '-fPIC', '-o', shim, source, '-ldl'], { stdio: 'pipe' })
