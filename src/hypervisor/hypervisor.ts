@@ -19,6 +19,7 @@ import type { Domain } from './domain.ts'
 import type { HypervisorEvent } from './hypervisor-events.ts'
 import { type Finding, checkInvariants } from './invariants.ts'
 import type { DomainPort } from './port.ts'
+import { hashState } from './state-hash.ts'
 
 /**
  * A hypervisor.
@@ -262,6 +263,11 @@ export class Hypervisor implements ControlInterface {
   /** Recounts frame table, page tables, ports and grants; what does not add up. For tests and fault finding. */
   checkInvariants(): Finding[] {
     return checkInvariants(this.parts, this.memory.references())
+  }
+
+  /** 16 digits for all that guests can see: the same inputs give the same, at every moment. */
+  stateHash(): string {
+    return hashState(this.parts)
   }
 
   /** Numbers of the hypercalls that have a handler. */
