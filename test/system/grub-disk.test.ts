@@ -8,11 +8,9 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
-import { BlockBackend, MemoryBlockStore } from '../../src/drivers/index.ts'
-import { BackendBus } from '../../src/guest/index.ts'
+import { MemoryBlockStore } from '../../src/drivers/index.ts'
 import { Host, MemoryFiles } from '../../src/index.ts'
 import { playConsole } from '../../src/testing/index.ts'
-import { seedDisk, seeder } from '../support/devices.ts'
 import { guestFile, whyMissing } from '../support/guests.ts'
 
 const KERNEL = '.guests/grub-xen-host/usr/lib/grub-xen/grub-x86_64-xen.bin'
@@ -42,14 +40,12 @@ afterEach(async () => {
 describe.skipIf(missing !== undefined)(`GRUB's Xen image${missing ?? ''}`, () => {
   test('reads a file system from a disk that we serve', { timeout: 120_000 }, async () => {
     const big = Array.from({ length: 20_000 }, (_, i) => `line ${i}`).join('\n')
-    const host = await Host.boot({ memory: 128, dom0Memory: 16, files: new MemoryFiles({ [KERNEL]: readFileSync(guestFile('grub64')!) }) })
+    const host = await Host.boot({
+      memory: 128, dom0Memory: 16, files: new MemoryFiles({ [KERNEL]: readFileSync(guestFile('grub64')!) }),
+      openDisk: () => new MemoryBlockStore(image({ 'hello.txt': 'hello from ext2\n', 'boot/big': big }), { readOnly: true }),
+    })
     hosts.push(host)
-    const backend = new BlockBackend({ open: () => new MemoryBlockStore(image({ 'hello.txt': 'hello from ext2\n', 'boot/big': big })) })
-    await new BackendBus(host.dom0.kernel).register(backend)
-    const domain = await host.createDomain(description, { source: 'examples/xen/grub', paused: true })
-    seedDisk(seeder(host.store), { front: domain.id, mode: 'r' })
-    await host.settled()
-    domain.unpause()
+    const domain = await host.createDomain(`${description}\ndisk = ["/images/ext2.img,raw,xvda,r"]`, { source: 'examples/xen/grub' })
     const found = await playConsole(domain, [
       { expect: 'grub> ' },
       { type: 'ls\r' },
