@@ -8,11 +8,13 @@ import { buildMaps, instructionRows } from '../../src/machine/cpu/decode/table.t
 import { below, SeededRandom } from '../../src/util/index.ts'
 import { differences, exceptionDiffers } from './compare.ts'
 import type { Leniency } from './compare.ts'
-import { makeCase } from './encode.ts'
+import { caseOf, makeRecipe } from './encode.ts'
+import type { Recipe } from './encode.ts'
 import { type Form, allForms, whyNotCompared } from './forms.ts'
 import { HostedExecutor } from './hosted.ts'
 import { runNatively } from './native.ts'
 import { randomCase } from './initial-state.ts'
+import type { Vector } from './vectors.ts'
 import { END, type OracleCase, REGIONS } from './wire.ts'
 
 const FLAG_BITS: Readonly<Record<string, number>> = { c: 0x1, p: 0x4, a: 0x10, z: 0x40, s: 0x80, o: 0x800 }
@@ -127,9 +129,15 @@ export class Comparison {
     this.hosted = new HostedExecutor(seed)
   }
 
-  /** A case of one form, or undefined when the bytes came out as something else. */
-  draft(forms: readonly Form[]): OracleCase | undefined {
-    const one = makeCase(this.random, forms)
+  private draft(forms: readonly Form[]): OracleCase | undefined {
+    const recipe = this.recipe(forms)
+    return recipe === undefined ? undefined : caseOf(recipe)
+  }
+
+  /** A recipe for some forms, or undefined when the bytes came out as something else. */
+  private recipe(forms: readonly Form[]): Recipe | undefined {
+    const recipe = makeRecipe(this.random, forms)
+    const one = caseOf(recipe)
     const code = one.patches[0]!.bytes
     const padded = new Uint8Array(code.length + 15).fill(0x90)
     padded.set(code)
@@ -140,7 +148,19 @@ export class Comparison {
       at += this.decoder.instruction.length
     }
     if (forms.some(({ row }) => /^(lsl|lar|ver[rw])$/.test(row.name)) && pointsAtProcessorNumber(one)) return undefined
-    return at === code.length && code.length <= 48 ? one : undefined
+    return at === code.length && code.length <= 48 ? recipe : undefined
+  }
+
+  /** One vector for each form, with what the processor underneath makes of it; preferably one that does not fault. */
+  record(): Vector[] {
+    return this.forms.flatMap((form) => {
+      const recipes = [1, 2, 3, 4].map(() => this.recipe([form])).filter((recipe) => recipe !== undefined)
+      const outcomes = runNatively(this.path, recipes.map(caseOf), this.seed)
+      const best = Math.max(outcomes.findIndex(({ end }) => end === END.STEPS), 0)
+      const [recipe, outcome] = [recipes[best], outcomes[best]]
+      if (recipe === undefined || outcome === undefined || outcome.end === END.KILLED) return []
+      return [{ form: form.text, recipe, outcome, leniency: leniencyOf(form) }]
+    })
   }
 
   /** Compares `count` cases: forms in turn, each alone. */

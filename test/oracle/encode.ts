@@ -3,7 +3,7 @@
  * data. What comes out is checked with the decoder by the caller, so that redundant prefixes cannot turn it into
  * something else.
  */
-import { below, type Random } from '../../src/util/index.ts'
+import { below, type Random, SeededRandom } from '../../src/util/index.ts'
 import type { Form } from './forms.ts'
 import { dataAddress, generalValue, randomCase } from './initial-state.ts'
 import { type OracleCase, type Patch, REGIONS } from './wire.ts'
@@ -219,18 +219,37 @@ function randomRip(random: Random, length: number): number {
   return region.address + 0x100 + below(random, 0x800)
 }
 
-/** A case for one instruction of each of the given forms in a row. */
-export function makeCase(random: Random, forms: readonly Form[]): OracleCase {
+/** How a case comes about: everything but the state that follows from its seed. Small enough to be kept in a file. */
+export interface Recipe {
+  readonly stateSeed: number
+  readonly rip: number
+  readonly code: Uint8Array
+  readonly steps: number
+  /** Registers set on top of the random state: number, low half, high half. */
+  readonly general: readonly (readonly [register: number, low: number, high: number])[]
+  readonly patches: readonly Patch[]
+}
+
+/** A recipe for one instruction of each of the given forms in a row. */
+export function makeRecipe(random: Random, forms: readonly Form[]): Recipe {
   const rip = randomRip(random, 8)
   const draft: Draft = { bytes: [], general: new Map(), patches: [] }
   for (const form of forms) addInstruction(random, form, draft, rip + draft.bytes.length)
-  const one = randomCase(random, rip, Uint8Array.from(draft.bytes))
-  for (const [register, [low, high]] of draft.general) {
-    if (register === RSP && usesStack(forms)) continue
+  const general = [...draft.general].filter(([register]) => register !== RSP || !usesStack(forms))
+  return {
+    stateSeed: random.next(), rip, code: Uint8Array.from(draft.bytes), steps: forms.length, patches: draft.patches,
+    general: general.map(([register, [low, high]]) => [register, low >>> 0, high >>> 0]),
+  }
+}
+
+/** The case that a recipe describes. */
+export function caseOf(recipe: Recipe): OracleCase {
+  const one = randomCase(new SeededRandom(recipe.stateSeed), recipe.rip, recipe.code)
+  for (const [register, low, high] of recipe.general) {
     one.general[register * 2] = low
     one.general[register * 2 + 1] = high
   }
-  return { ...one, steps: forms.length, patches: [...one.patches, ...draft.patches] }
+  return { ...one, steps: recipe.steps, patches: [...one.patches, ...recipe.patches] }
 }
 
 /** Whether a stack instruction wants its stack pointer left alone. */

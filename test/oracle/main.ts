@@ -1,10 +1,13 @@
 /**
  * `npm run oracle -- --cases N --seed S [--only NAME]`: compares our processor with the one underneath, prints the
- * table and ends with 1 when anything differs.
+ * table and ends with 1 when anything differs. `--record` writes the vectors that are replayed where no native
+ * processor is.
  */
 import { parseArgs } from 'node:util'
 import { Comparison, type Mismatch } from './comparison.ts'
 import { nativeExecutor } from './native.ts'
+import { replayVectors } from './replay.ts'
+import { VECTOR_SEED, writeVectors } from './vectors.ts'
 
 const BATCH = 4000
 
@@ -19,18 +22,27 @@ function stateText({ one }: Mismatch): string {
     `ftw ${number(4, 1)} mxcsr ${number(24, 4)} st0 ${number(32, 10)} st1 ${number(48, 10)}`
 }
 
+/** Without a native processor, or after recording: our processor against the recorded vectors. */
+function replay(reason: string): number {
+  const { vectors, mismatches } = replayVectors()
+  for (const line of mismatches) console.log(line)
+  console.log(`recorded vectors (${reason})   ${vectors}\nmismatches   ${mismatches.length}`)
+  return mismatches.length === 0 ? 0 : 1
+}
+
 function main(): number {
   const { values } = parseArgs({
     options: {
       cases: { type: 'string', default: '200000' }, seed: { type: 'string', default: '1' },
       only: { type: 'string', default: '' }, show: { type: 'string', default: '40' },
-      noise: { type: 'string', default: '100000' },
+      record: { type: 'boolean', default: false }, noise: { type: 'string', default: '100000' },
     },
   })
   const program = nativeExecutor()
-  if (program.path === undefined) {
-    console.log(`no native processor: ${program.reason}`)
-    return 2
+  if (program.path === undefined) return replay(program.reason)
+  if (values.record) {
+    writeVectors(new Comparison(program.path, VECTOR_SEED).record())
+    return replay('just recorded')
   }
   const only = new RegExp(values.only)
   const comparison = new Comparison(program.path, Number(values.seed), ({ text }) => only.test(text))
