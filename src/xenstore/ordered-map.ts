@@ -245,6 +245,7 @@ const inOrder = <T>(slot: Slot<T>): readonly Entry<T>[] => {
 }
 
 const trieOf = <T>(names: readonly string[], values: readonly T[]): Slot<T> => {
-  const [first, ...rest] = names.map((name, order): Entry<T> => ({ name, hash: hashOf(name), order, value: values[order]! }))
-  return rest.reduce<Slot<T>>((slot, entry) => insert(slot, entry, 0), first!)
+  const entry = (name: string, order: number): Entry<T> => ({ name, hash: hashOf(name), order, value: values[order]! })
+  const [first, ...rest] = names.map(entry)
+  return rest.reduce<Slot<T>>((slot, each) => insert(slot, each, 0), first!)
 }

@@ -52,7 +52,8 @@ export class Generator {
   }
 
   private anyPath(): string {
-    return this.chance(4) ? this.pick(['@releaseDomain', '@introduceDomain', '@other', '//', '/a/', '/a b', '']) : this.path()
+    const odd = ['@releaseDomain', '@introduceDomain', '@other', '//', '/a/', '/a b', '']
+    return this.chance(4) ? this.pick(odd) : this.path()
   }
 
   private perms(): string {
@@ -97,7 +98,8 @@ export class Generator {
     if (row < 96) return of('RESET_WATCHES', '\0')
     if (row < 97) return of('SET_QUOTA', this.quota())
     if (row < 98) return of('GET_QUOTA', this.pick(['', 'nodes\0', '1\0nodes\0', 'none\0']))
-    return of(this.pick(['GET_DOMAIN_PATH', 'IS_DOMAIN_INTRODUCED', 'RELEASE', 'RESUME', 'GET_FEATURE', 'CONTROL']), '7\0')
+    const onDomain = ['GET_DOMAIN_PATH', 'IS_DOMAIN_INTRODUCED', 'RELEASE', 'RESUME', 'GET_FEATURE', 'CONTROL'] as const
+    return of(this.pick(onDomain), '7\0')
   }
 
   /** Any message. */
@@ -109,7 +111,8 @@ export class Generator {
     if (row < 95) return { type: this.random.next(), body }
     const at = below(this.random, body.length + 1)
     if (row < 97) return { type, body: body.slice(0, at) }
-    if (row < 99) return { type, body: body.slice(0, at) + String.fromCharCode(below(this.random, 256)) + body.slice(at + 1) }
+    const other = String.fromCharCode(below(this.random, 256))
+    if (row < 99) return { type, body: body.slice(0, at) + other + body.slice(at + 1) }
     const noise = Array.from({ length: below(this.random, 40) }, () => String.fromCharCode(below(this.random, 256)))
     return { type: below(this.random, 27), body: noise.join('') }
   }
@@ -118,7 +121,8 @@ export class Generator {
 /** Sets the scene: homes for two domains, and a place that both may use. */
 function scene(pairs: readonly Pair[], model: ModelStore): void {
   const lines: readonly (readonly [number, string])[] = [
-    [11, '/local/domain/1\0'], [14, '/local/domain/1\0n1\0'], [11, '/local/domain/2\0'], [14, '/local/domain/2\0n2\0r1\0'],
+    [11, '/local/domain/1\0'], [14, '/local/domain/1\0n1\0'],
+    [11, '/local/domain/2\0'], [14, '/local/domain/2\0n2\0r1\0'],
     [11, '/shared\0s'], [14, '/shared\0n0\0b1\0b2\0'],
   ]
   for (const [type, body] of lines) {
@@ -140,7 +144,8 @@ function round(generator: Generator, count: number, tally: Record<string, number
     const pair = pairs[who]!
     const { type, body } = generator.message()
     const open = [...pair.model.transactions.keys()]
-    const tx = open.length > 0 && generator.chance(70) ? generator.pick(open) : generator.chance(2) ? generator.number(5) : 0
+    const wild = generator.chance(2) ? generator.number(5) : 0
+    const tx = open.length > 0 && generator.chance(70) ? generator.pick(open) : wild
     trace.push(`${who}: ${type} ${JSON.stringify(body)} tx ${tx}`)
     const expected = model.answer(pair.model, type, body, tx).replaceAll('\0', '|')
     const given = pair.real.ask(type, Uint8Array.from(body, (c) => c.charCodeAt(0)), tx) ?? 'nothing'
@@ -179,7 +184,10 @@ export function fuzz(options: { readonly seed: number; readonly cases: number })
 }
 
 /** Noise as a byte stream, cut at random: nothing may throw, and the server must drop who breaks the rules. */
-export function fuzzStream(options: { readonly seed: number; readonly streams: number }): { dropped: number; served: number } {
+export function fuzzStream(options: {
+  readonly seed: number
+  readonly streams: number
+}): { dropped: number; served: number } {
   const random = new SeededRandom(options.seed)
   const harness = new StoreHarness()
   const witness = harness.client()
@@ -188,8 +196,9 @@ export function fuzzStream(options: { readonly seed: number; readonly streams: n
   for (let i = 0; i < options.streams; i += 1) {
     const client = harness.client(below(random, 3))
     for (let piece = 0; piece < 20; piece += 1) {
-      const bytes = packet(below(random, 30), 'x'.repeat(below(random, 50)), { id: random.next(), tx: below(random, 3) })
-      for (let flips = below(random, 4); flips > 0; flips -= 1) bytes[below(random, bytes.length)] = random.next() & 0xff
+      const body = 'x'.repeat(below(random, 50))
+      const bytes = packet(below(random, 30), body, { id: random.next(), tx: below(random, 3) })
+      for (let n = below(random, 4); n > 0; n -= 1) bytes[below(random, bytes.length)] = random.next() & 0xff
       client.send(bytes.subarray(0, 1 + below(random, bytes.length)))
     }
     client.collect()

@@ -56,6 +56,9 @@ const last = (path: string): string => path.slice(path.lastIndexOf('/') + 1)
 const up = (path: string): string => path.slice(0, Math.max(1, path.lastIndexOf('/'))).replace(/^@.*/, '/')
 const idOf = (perm: string): number => Number(perm.slice(1))
 
+/** Reads a whole number up to a limit, or refuses. */
+type NumberReader = (text: string | undefined, limit: number) => number
+
 class Refused extends Error {}
 const refuse = (name: string): never => {
   throw new Refused(name)
@@ -91,9 +94,8 @@ export class ModelStore {
 
   /** A domain gets the limits of the moment at which it is first mentioned. */
   private known(domain: number): Map<string, number> {
-    let limits = this.limits.get(domain)
-    if (limits === undefined) this.limits.set(domain, limits = new Map(this.defaults))
-    return limits
+    if (!this.limits.has(domain)) this.limits.set(domain, new Map(this.defaults))
+    return this.limits.get(domain)!
   }
 
   private limit(client: ModelClient, name: string): number {
@@ -128,34 +130,23 @@ export class ModelStore {
       case 5: return this.unwatch(client, words)
       case 6: return this.start(client, tx)
       case 7: return this.end(client, tx, only())
-      case 8: {
-        number(words[0], 65535)
-        return number(words[2], 0x7fffffff) === 0 ? refuse('EINVAL') : refuse('EINVAL')
-      }
+      case 8: return refuse('EINVAL')
       case 9:
       case 18: return number(only(), 65535) === 0 ? refuse('EINVAL') : refuse('ENOENT')
       case 10: return `/local/domain/${number(only(), 65535)}\0`
-      case 11: return this.write(client, tx, words.length > 0 ? words[0]! : refuse('EINVAL'), body.slice(words[0]!.length + 1))
+      case 11: {
+        const path = words[0] ?? refuse('EINVAL')
+        return this.write(client, tx, path, body.slice(path.length + 1))
+      }
       case 12: return this.write(client, tx, only(), undefined)
       case 13: return this.remove(client, tx, only())
       case 14: return this.setPerms(client, tx, words)
       case 17: return number(only(), 65535) === 32752 ? 'T\0' : 'F\0'
-      case 19: {
-        number(words[0], 65535)
-        number(words[1], 65535)
-        return refuse('ENOENT')
-      }
+      case 19: return number(words[0], 65535) + number(words[1], 65535) < 0 ? OK : refuse('ENOENT')
       case 21: return this.reset(client)
       case 22: return this.part(client, tx, words, number)
       case 23: return this.getFeature(client, words, number)
-      case 24: {
-        const domain = words.length === 2 ? number(words[0], 65535) : refuse('EINVAL')
-        const features = number(words[1], 0xffffffff)
-        if (features > 15) refuse('EINVAL')
-        this.known(domain)
-        this.features.set(domain, features)
-        return OK
-      }
+      case 24: return this.setFeature(words, number)
       case 25: return this.getQuota(words, number)
       default: return this.setQuota(words, number)
     }
@@ -166,7 +157,7 @@ export class ModelStore {
     return words[0] === 'help' || words[0] === 'quota' ? refuse('SKIP') : refuse('EINVAL')
   }
 
-  private getFeature(client: ModelClient, words: string[], number: (t: string | undefined, l: number) => number): string {
+  private getFeature(client: ModelClient, words: string[], number: NumberReader): string {
     if (words.length === 0) return `${this.features.get(client.domain) ?? 15}\0`
     const domain = number(words[0], 65535)
     if (words.length > 1) refuse('EINVAL')
@@ -175,14 +166,23 @@ export class ModelStore {
     return `${this.features.get(domain) ?? 15}\0`
   }
 
-  private getQuota(words: string[], number: (t: string | undefined, l: number) => number): string {
+  private setFeature(words: string[], number: NumberReader): string {
+    const domain = words.length === 2 ? number(words[0], 65535) : refuse('EINVAL')
+    const features = number(words[1], 0xffffffff)
+    if (features > 15) refuse('EINVAL')
+    this.known(domain)
+    this.features.set(domain, features)
+    return OK
+  }
+
+  private getQuota(words: string[], number: NumberReader): string {
     if (words.length > 2) refuse('EINVAL')
     if (words.length === 0) return `${[...QUOTAS.keys()].join(' ')}\0`
     const limits = words.length === 1 ? this.defaults : this.known(number(words[0], 65535))
     return `${limits.get(words[words.length - 1]!) ?? refuse('EINVAL')}\0`
   }
 
-  private setQuota(words: string[], number: (t: string | undefined, l: number) => number): string {
+  private setQuota(words: string[], number: NumberReader): string {
     if (words.length < 2 || words.length > 3) refuse('EINVAL')
     const value = number(words[words.length - 1], 0xffffffff)
     const domain = words.length === 3 ? number(words[0], 65535) : undefined
@@ -198,9 +198,10 @@ export class ModelStore {
   private absolute(client: ModelClient, given: string, special = false): string {
     if (given.startsWith('@') && !special) refuse('EINVAL')
     const path = /^[/@]/.test(given) ? given : `/local/domain/${client.domain}/${given}`
-    if (!/^[A-Za-z0-9\-/_@]*$/.test(path) || path.includes('//') || (path.endsWith('/') && path !== '/')) refuse('EINVAL')
+    if (!/^[A-Za-z0-9\-/_@]*$/.test(path) || path.includes('//')) refuse('EINVAL')
+    if (path.endsWith('/') && path !== '/') refuse('EINVAL')
     const own = path.replace(/^\/local\/domain\/\d{1,5}\//, '')
-    const max = (client.domain === 0 ? this.known(0) : this.known(client.domain)).get('path-max')! || Infinity
+    const max = this.known(client.domain).get('path-max')! || Infinity
     if (path.length > 3072 || own.length > max) refuse('EINVAL')
     return path
   }
@@ -266,9 +267,7 @@ export class ModelStore {
     return text.length > 4096 ? refuse('E2BIG') : text
   }
 
-  private part(
-    client: ModelClient, tx: number, words: string[], number: (t: string | undefined, l: number) => number,
-  ): string {
+  private part(client: ModelClient, tx: number, words: string[], number: NumberReader): string {
     if (words.length !== 2) refuse('EINVAL')
     number(words[1], 0xffffffff)
     this.readable(client, tx, words[0]!)
@@ -400,13 +399,11 @@ export class ModelStore {
   private watch(client: ModelClient, words: string[]): string {
     if (words.length < 2 || words.length > 3) refuse('EINVAL')
     if (words.length === 3 && !(/^\d{1,10}$/.test(words[2]!) && Number(words[2]) <= 0x7fffffff)) refuse('EINVAL')
-    if (words.length === 3 && client.domain !== 0 && ((this.features.get(client.domain) ?? 15) & 4) === 0) refuse('EINVAL')
-    if (words.length === 3 && client.domain === 0 && ((this.features.get(0) ?? 15) & 4) === 0) refuse('EINVAL')
+    if (words.length === 3 && ((this.features.get(client.domain) ?? 15) & 4) === 0) refuse('EINVAL')
     const path = this.absolute(client, words[0]!, true)
     const token = words[1]!
     if (client.watches.some((watch) => watch.path === path && watch.token === token)) refuse('EEXIST')
-    const mine = client.watches.length
-    if (mine + 1 > this.limit(client, 'watches')) refuse('ENOSPC')
+    if (client.watches.length + 1 > this.limit(client, 'watches')) refuse('ENOSPC')
     const cut = /^[/@]/.test(words[0]!) ? 0 : `/local/domain/${client.domain}/`.length
     const watch = { path, token, depth: words.length === 3 ? Number(words[2]) : -1, cut }
     client.watches.push(watch)
@@ -458,8 +455,8 @@ export class ModelStore {
       const levels = path === watch.path ? 0 : below.split('/').length - 1
       if (watch.depth >= 0 && levels > watch.depth) continue
       const parent = nodes.get(up(path))?.perms
-      const sees = (old !== undefined && this.may(client, old, 'r'))
-        || (now !== undefined && (this.may(client, now, 'r') || (parent !== undefined && this.may(client, parent, 'r'))))
+      const may = (perms: string[] | undefined): boolean => perms !== undefined && this.may(client, perms, 'r')
+      const sees = may(old) || (now !== undefined && (may(now) || may(parent)))
       if (sees || client.domain === 0) client.events.push(`${path.slice(watch.cut)} ${watch.token}`)
     }
   }
@@ -501,8 +498,8 @@ export class ModelStore {
 
   private mayGrow(client: ModelClient, transaction: Transaction): void {
     if (client.domain === 0) return
-    const owners = new Set([...transaction.nodes.values()].flatMap(({ now }) => now === undefined ? [] : [idOf(now.perms[0]!)]))
-    for (const owner of owners) {
+    const nodes = [...transaction.nodes.values()].flatMap(({ now }) => now === undefined ? [] : [now])
+    for (const owner of new Set(nodes.map((node) => idOf(node.perms[0]!)))) {
       const added = this.added(transaction, owner)
       const limit = owner === 0 ? Infinity : this.known(owner).get('nodes')! || Infinity
       if (added > 0 && this.owned(owner) + added > limit) refuse('ENOSPC')

@@ -11,8 +11,10 @@ const seed = option('seed', 1)
 const start = performance.now()
 const { answers, events } = fuzz({ seed, cases })
 const seconds = (performance.now() - start) / 1000
-console.log(`seed ${seed}: ${cases} messages in ${seconds.toFixed(1)} s, all answers and ${events} events as the model's`)
-for (const [name, count] of Object.entries(answers).sort((a, b) => b[1] - a[1])) console.log(`  ${name.padEnd(8)} ${count}`)
+const took = `${cases} messages in ${seconds.toFixed(1)} s`
+console.log(`seed ${seed}: ${took}, all answers and ${events} events as the model's`)
+const kinds = Object.entries(answers).sort((a, b) => b[1] - a[1])
+for (const [name, count] of kinds) console.log(`  ${name.padEnd(8)} ${count}`)
 const streams = Math.ceil(cases / 200)
 const { dropped, served } = fuzzStream({ seed, streams })
 console.log(`${streams} noisy streams: ${dropped} dropped, ${served} served to their end, nobody else harmed`)

@@ -19,7 +19,8 @@ if (!installed) console.warn('SKIPPED: Debian\'s xenstore-utils are not installe
 /** What a client of Debian's xenstore-utils prints, and how it ends. */
 async function client(name: string, ...words: string[]): Promise<{ output: string; status: number }> {
   try {
-    const { stdout } = await run(`xenstore-${name}`, words, { env: { ...process.env, XENSTORED_PATH: socket }, timeout: 10_000 })
+    const env = { ...process.env, XENSTORED_PATH: socket }
+    const { stdout } = await run(`xenstore-${name}`, words, { env, timeout: 10_000 })
     return { output: stdout, status: 0 }
   } catch (error) {
     const { stdout, code } = error as { stdout?: string; code?: number }
@@ -86,7 +87,7 @@ describe.skipIf(!installed)('Debian\'s xenstore-utils at a running host', () => 
 
   test('xenstore-watch', async () => {
     const watching = client('watch', '-n', '3', '/test/watched')
-    // The watch is set once its first event is printed, which cannot be seen from here: write until it has all it wants.
+    // When the watch is set cannot be seen from here: write until it has seen all that it wants.
     let done = false
     const finished = watching.finally(() => { done = true })
     for (let i = 0; !done; i += 1) await client('write', '/test/watched/node', String(i))

@@ -136,7 +136,7 @@ describe('a dump that contradicts itself is refused:', () => {
     ['a bad limit', (saved) => { saved.store.limits.nodes = -1 }],
     ['a bad domain', (saved) => { saved.store.domains[0].id = 70000 }],
     ['a bad connection', (saved) => { saved.connections[0].session.domain = -1 }],
-    ['a watch twice', (saved) => { saved.connections[0].session.watches.push(saved.connections[0].session.watches[0]) }],
+    ['a watch twice', ({ connections }) => { connections[0].session.watches.push(connections[0].session.watches[0]) }],
     ['a bad transaction', (saved) => { saved.connections[0].session.transactions[0].id = 0 }],
     ['no messages', (saved) => { saved.connections[0].input = undefined }],
     ['messages out of order', (saved) => { saved.connections[0].markers = [{ end: 5, bytes: 1 }] }],
