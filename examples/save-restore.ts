@@ -4,18 +4,19 @@
  *
  *   npx tsx examples/save-restore.ts [FILE]
  */
-import { createReadStream, createWriteStream } from 'node:fs'
+import { createReadStream } from 'node:fs'
 import { mkdtemp, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Host } from '../src/index.ts'
+import { fileSink } from '../src/node/index.ts'
 
 const file = process.argv[2] ?? join(await mkdtemp(join(tmpdir(), 'paravirt-')), 'sleeper.xl')
 
 const first = await Host.boot({ memory: 64, dom0Memory: 16 })
 const sleeper = await first.createDomain({ name: 'sleeper', memory: 16 })
 await sleeper.console.waitFor('tick 3')
-const saving = sleeper.save(createWriteStream(file))
+const saving = sleeper.save(fileSink(file))
 saving.progress.on('pages', ({ pages, total }) => console.log(`${pages} of ${total} pages`))
 await saving
 await first.shutdown()

@@ -1,5 +1,6 @@
 export { SocketTransport, connectXenStore, listenXenStore } from './xenstore-socket.ts'
 export type { XenStoreListenOptions, XenStoreListener } from './xenstore-socket.ts'
+export { fileSink } from './file-sink.ts'
 export { MigrationListener, connectMigration, listenMigration } from './migration-socket.ts'
 export type { MigrationConnectOptions, MigrationListenOptions } from './migration-socket.ts'
 export { nodeFiles } from './files.ts'

@@ -4,7 +4,7 @@
  */
 import { once } from 'node:events'
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
-import type { MigrationTransport } from '../toolstack/index.ts'
+import { openOutput, type MigrationTransport } from '../toolstack/index.ts'
 import { XenError } from '../util/index.ts'
 
 /** Where to listen for migrations. */
@@ -31,7 +31,8 @@ const failed = (what: string, cause: unknown): XenError =>
 function asTransport(socket: Socket): MigrationTransport {
   // An error shows at the next read or write.
   socket.on('error', () => undefined)
-  return { readable: socket, writable: socket }
+  // A socket's bytes are the kernel's once a write is done.
+  return { readable: socket, writable: { ...openOutput(socket), keepsNothing: true } }
 }
 
 /** Waits for other hosts to connect; each connection is one migration. */

@@ -25,7 +25,7 @@ export type { MigrationTransport, TransportPair } from './migrate/transport.ts'
 export type { MigrateOptions, MigrateProgress, MigrationSummary } from './migrate/send.ts'
 export type { PrecopyLimits, PrecopyProgress } from './migrate/precopy.ts'
 export type { ReceiveOptions, ReceiveProgress } from './migrate/receive.ts'
-export { SaveStreamReader, SaveStreamWriter } from './stream/index.ts'
+export { SaveStreamReader, SaveStreamWriter, openOutput } from './stream/index.ts'
 export type {
   ByteChunks, ByteInput, ByteOutput, ByteSink, CpuidLeaf, ImageHeader, ImageRecord, LibxlRecord, MsrEntry, NodeWritable,
   PageEntry, VcpuBlobType, XlHeader,

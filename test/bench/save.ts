@@ -3,11 +3,11 @@
  * copying the same bytes (0.4 of that was aimed at, into nothing) and against writing the same bytes to the same file
  * system (0.7).
  */
-import { createWriteStream } from 'node:fs'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Host, type Domain } from '../../src/index.ts'
+import { fileSink } from '../../src/node/index.ts'
 import type { Report } from './report.ts'
 
 const MEBIBYTES = 128
@@ -65,7 +65,7 @@ async function measure(report: Report, folder: string): Promise<void> {
       target: against.target, met: against.target === null ? null : ratio >= against.target,
     })
   }
-  row('save into nothing', await repeat(() => saveRate(domain, { write: () => undefined })), { name: 'memcpy', value: memcpy, target: TARGET.memory })
+  row('save into nothing', await repeat(() => saveRate(domain, { keepsNothing: true, write: () => undefined })), { name: 'memcpy', value: memcpy, target: TARGET.memory })
   const chunks: Uint8Array[] = []
   row('save into memory', await repeat(() => {
     chunks.length = 0
@@ -73,7 +73,7 @@ async function measure(report: Report, folder: string): Promise<void> {
   }), { name: 'memcpy', value: memcpy, target: null })
   const path = join(folder, 'bench.xl')
   const file = await repeat(() => rate(() => writeFile(path, source)))
-  row('save into a file', await repeat(() => saveRate(domain, createWriteStream(path))), { name: 'writeFile', value: file, target: TARGET.file })
+  row('save into a file', await repeat(() => saveRate(domain, fileSink(path))), { name: 'writeFile', value: file, target: TARGET.file })
   await domain.destroy()
   const restored = await repeat(async () => {
     let there: Domain | undefined

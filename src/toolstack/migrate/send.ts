@@ -134,6 +134,7 @@ async function finish(journey: Journey, job: PrecopyJob, left: readonly number[]
   await job.image.writeEnd()
   await job.image.writeFinish()
   await writer.writeContainerRecord({ type: 'end' })
+  await writer.flush()
   context.check()
   return pages.size
 }
@@ -175,6 +176,7 @@ async function sendStopped(journey: Journey): Promise<Copied> {
   await image.writeEnd()
   await image.writeFinish()
   await writer.writeContainerRecord({ type: 'end' })
+  await writer.flush()
   return { rounds: 0, pages: image.pageCount, finalPages: image.pageCount, stopped }
 }
 

@@ -7,7 +7,9 @@
 import { SharedInfo, StartInfo, VcpuGuestContext } from '../../abi/index.ts'
 import { type ControlInterface, type VcpuContext, decodeVcpuContext } from '../../hypervisor/index.ts'
 import { type DomId, type EventPort, type GrantRef, type Mfn, XenError } from '../../util/index.ts'
-import { type ImageRecord, PAGE_TYPE, PAGE_TYPE_PINNED, type SaveStreamReader } from '../stream/index.ts'
+import { type ImageRecord, PAGE_TYPE, PAGE_TYPE_PINNED, type PageEntry, type SaveStreamReader } from '../stream/index.ts'
+import { ImagePages } from './image-pages.ts'
+import { MAX_PFN } from './p2m.ts'
 import { toMachine } from './page-tables.ts'
 
 /** What is used of the control interface. */
@@ -46,16 +48,11 @@ const isPresent = (type: number): boolean => type !== PAGE_TYPE.INVALID && type 
 const bad = (what: string, details: Record<string, unknown> = {}): XenError => new XenError('INVALID_STREAM', what, { details })
 const viewOf = (data: Uint8Array): DataView => new DataView(data.buffer, data.byteOffset, data.byteLength)
 
-interface SavedPage {
-  readonly frame: Mfn
-  readonly type: number
-}
-
 /** Reads one image into one domain. */
 export class PvImageReader {
   private readonly control: RestoreControl
   private readonly target: RestoreTarget
-  private readonly pages = new Map<number, SavedPage>()
+  private pages = new ImagePages(0)
   private readonly contexts = new Map<number, VcpuContext>()
   private p2mFrames: readonly number[] | undefined
   private maxPfn = 0
@@ -69,7 +66,7 @@ export class PvImageReader {
 
   /** Pages that the image has named so far. */
   get pageCount(): number {
-    return this.pages.size
+    return this.pages.count
   }
 
   /**
@@ -122,51 +119,59 @@ export class PvImageReader {
 
   private takeP2m(record: Extract<ImageRecord, { type: 'p2m-frames' }>): void {
     if (!this.seenInfo) throw bad('P2M_FRAMES comes before PV_INFO')
+    if (this.p2mFrames !== undefined) throw bad('P2M_FRAMES comes twice')
+    if (record.endPfn >= MAX_PFN) throw bad(`a p2m that ends at ${record.endPfn}; ${MAX_PFN} pages are allowed`)
     if (record.startPfn !== 0) throw bad(`the p2m starts at ${record.startPfn}, not at 0`)
     const wanted = Math.floor(record.endPfn / 512) + 1
     if (record.frames.length !== wanted) throw bad(`a p2m of ${wanted} pages has ${record.frames.length}`)
     this.p2mFrames = record.frames
     this.maxPfn = record.endPfn
+    this.pages = new ImagePages(record.endPfn + 1)
   }
 
   private takePages(record: Extract<ImageRecord, { type: 'page-data' }>): void {
     if (this.p2mFrames === undefined) throw bad('PAGE_DATA comes before P2M_FRAMES')
-    const wrong = record.pages.find(({ pfn }) => pfn > this.maxPfn)
-    if (wrong !== undefined) throw bad(`page ${wrong.pfn} lies beyond the p2m's end ${this.maxPfn}`, { pfn: wrong.pfn })
-    this.populate(record.pages.filter(({ pfn, type }) => isPresent(type) && !this.pages.has(pfn)).map(({ pfn }) => pfn))
+    this.populate(record.pages)
+    const { domain } = this.target
     for (const { pfn, type, contents } of record.pages) {
-      if (!isPresent(type)) {
+      const frame = this.pages.frame(pfn)
+      // A page that is there has a frame by now.
+      if (!isPresent(type) || frame === undefined) {
         this.drop(pfn)
         continue
       }
-      const { frame } = this.pages.get(pfn)!
-      this.pages.set(pfn, { frame, type })
+      this.pages.setType(pfn, type)
       if (contents === undefined) continue
-      this.control.frameBytes(this.target.domain, frame).set(contents)
+      this.control.frameBytes(domain, frame).set(contents)
       this.control.markWritten(frame)
     }
   }
 
-  /** Gives the domain frames for these pages, neighbours together. */
-  private populate(pfns: readonly number[]): void {
-    const wanted = [...new Set(pfns)]
-    if (this.pages.size + wanted.length > this.target.maxPages) {
+  /** Gives the domain frames for those of these pages that it lacks, neighbours together. */
+  private populate(pages: readonly PageEntry[]): void {
+    const wanted = new Set<number>()
+    for (const { pfn, type } of pages) {
+      if (pfn > this.maxPfn) throw bad(`page ${pfn} lies beyond the p2m's end ${this.maxPfn}`, { pfn })
+      if (isPresent(type) && !this.pages.has(pfn)) wanted.add(pfn)
+    }
+    if (this.pages.count + wanted.size > this.target.maxPages) {
       throw bad(`the image holds more pages than the domain may own (${this.target.maxPages})`, { maxPages: this.target.maxPages })
     }
-    for (let start = 0; start < wanted.length;) {
+    const list = [...wanted]
+    for (let start = 0; start < list.length;) {
       let end = start + 1
-      while (end < wanted.length && wanted[end] === wanted[end - 1]! + 1) end += 1
-      const frames = this.control.populatePhysmap(this.target.domain, end - start, wanted[start]!)
-      for (const [i, frame] of frames.entries()) this.pages.set(wanted[start + i]!, { frame, type: PAGE_TYPE.NORMAL })
+      while (end < list.length && list[end] === list[end - 1]! + 1) end += 1
+      const frames = this.control.populatePhysmap(this.target.domain, end - start, list[start]!)
+      for (let i = 0; i < frames.length; i += 1) this.pages.add(list[start + i]!, frames[i]!)
       start = end
     }
   }
 
   /** The guest has given the page away since an earlier round. */
   private drop(pfn: number): void {
-    const page = this.pages.get(pfn)
-    if (page === undefined) return
-    this.control.releaseFrames(this.target.domain, [page.frame])
+    const frame = this.pages.frame(pfn)
+    if (frame === undefined) return
+    this.control.releaseFrames(this.target.domain, [frame])
     this.pages.delete(pfn)
   }
 
@@ -212,9 +217,9 @@ export class PvImageReader {
   }
 
   private frame(pfn: number, what: string): Mfn {
-    const page = this.pages.get(pfn)
-    if (page === undefined) throw bad(`${what} is page ${pfn}, which the image does not hold`, { what, pfn })
-    return page.frame
+    const frame = this.pages.frame(pfn)
+    if (frame === undefined) throw bad(`${what} is page ${pfn}, which the image does not hold`, { what, pfn })
+    return frame
   }
 
   /** The guest's own list gets the new frames. */
@@ -222,9 +227,9 @@ export class PvImageReader {
     for (const [index, pfn] of (this.p2mFrames ?? []).entries()) {
       const view = viewOf(this.bytes(pfn, 'a page of the p2m'))
       for (let i = 0; i < 512; i += 1) {
-        const page = this.pages.get(index * 512 + i)
-        view.setUint32(i * 8, page?.frame ?? 0xffff_ffff, true)
-        view.setUint32(i * 8 + 4, page === undefined ? 0xffff_ffff : 0, true)
+        const frame = this.pages.frame(index * 512 + i)
+        view.setUint32(i * 8, frame ?? 0xffff_ffff, true)
+        view.setUint32(i * 8 + 4, frame === undefined ? 0xffff_ffff : 0, true)
       }
       this.control.markWritten(this.frame(pfn, 'a page of the p2m'))
     }
@@ -245,25 +250,25 @@ export class PvImageReader {
     StartInfo.consoleMfn.setNumber(view, 0, consoleFrame)
     StartInfo.consoleEvtchn.set(view, 0, this.target.consolePort)
     this.control.markWritten(this.frame(pfn, 'start_info'))
-    const frames = Array.from({ length: this.maxPfn + 1 }, (_, i) => this.pages.get(i)?.frame)
-    return { xenstoreFrame, consoleFrame, startInfoFrame: this.frame(pfn, 'start_info'), frames }
+    return { xenstoreFrame, consoleFrame, startInfoFrame: this.frame(pfn, 'start_info'), frames: this.pages.list() }
   }
 
   private convertTables(): void {
-    for (const [pfn, { frame, type }] of this.pages) {
+    const toFrame = (pfn: number): number | undefined => this.pages.frame(pfn)
+    this.pages.forEachTyped((pfn, frame, type) => {
       const level = levelOf(type)
-      if (level === 0) continue
+      if (level === 0) return
       const bytes = this.control.frameBytes(this.target.domain, frame)
-      bytes.set(toMachine(bytes, { level, pfn }, (from) => this.pages.get(from)?.frame))
-    }
+      bytes.set(toMachine(bytes, { level, pfn }, toFrame))
+    })
   }
 
   private pinTables(): void {
-    for (const { frame, type } of this.pages.values()) {
+    this.pages.forEachTyped((_, frame, type) => {
       const level = levelOf(type)
-      if (level === 0 || (type & PAGE_TYPE_PINNED) === 0) continue
+      if (level === 0 || (type & PAGE_TYPE_PINNED) === 0) return
       this.control.pinTable(this.target.domain, frame, level as 1 | 2 | 3 | 4)
-    }
+    })
   }
 
   /** Only vCPU records and the p2m's description survive; ports are all masked until the guest binds them anew. */

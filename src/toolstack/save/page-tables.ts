@@ -42,17 +42,14 @@ function convert(page: Uint8Array, place: TablePlace, entry: (low: number, high:
 
 /** A converter that maps each present entry's frame with `map`; `code` and `what` say what a missing one means. */
 function converter(code: 'INVALID_STATE' | 'INVALID_STREAM', what: string) {
+  const fail = (place: TablePlace, slot: number, why: string, frame?: number): XenError =>
+    new XenError(code, `page table pfn ${place.pfn}, slot ${slot}: ${why}`, { details: { ...place, slot, ...(frame === undefined ? {} : { frame }) } })
   return (page: Uint8Array, place: TablePlace, map: FrameMap): Uint8Array =>
     convert(page, place, (low, high, slot) => {
-      const details = { ...place, slot }
-      if (place.level > 1 && (low & PTE.LARGE) !== 0) {
-        throw new XenError(code, `page table pfn ${place.pfn}, slot ${slot}: large pages are not for PV guests`, { details })
-      }
+      if (place.level > 1 && (low & PTE.LARGE) !== 0) throw fail(place, slot, 'large pages are not for PV guests')
       const frame = (high & PTE_HIGH_FRAME) * 2 ** 20 + (low >>> PAGE_SHIFT)
       const mapped = map(frame)
-      if (mapped === undefined) {
-        throw new XenError(code, `page table pfn ${place.pfn}, slot ${slot}: ${what} ${frame}`, { details: { ...details, frame } })
-      }
+      if (mapped === undefined) throw fail(place, slot, `${what} ${frame}`, frame)
       return mapped
     })
 }

@@ -58,7 +58,7 @@ export function abortableWriter(output: OpenOutput, what: string, signal: AbortS
     else signal.addEventListener('abort', onAbort, { once: true })
   })
   aborted.catch(() => undefined)
-  return new SaveStreamWriter({ write: (chunk) => Promise.race([output.write(chunk), aborted]) })
+  return new SaveStreamWriter({ keepsNothing: output.keepsNothing, write: (chunk) => Promise.race([output.write(chunk), aborted]) })
 }
 
 async function writeImage(host: SaveHost, domain: SavedDomain, writer: SaveStreamWriter, context: OperationContext<SaveProgress>): Promise<number> {
@@ -79,6 +79,7 @@ async function writeImage(host: SaveHost, domain: SavedDomain, writer: SaveStrea
   await image.writeEnd()
   await image.writeFinish()
   await writer.writeContainerRecord({ type: 'end' })
+  await writer.flush()
   return pages
 }
 

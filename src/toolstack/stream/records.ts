@@ -77,18 +77,27 @@ const empty = (): Uint8Array => new Uint8Array(0)
 
 const PFN_HIGH_MASK = 0x000f_ffff
 
-function encodePageData(pages: readonly PageEntry[]): Uint8Array {
-  const withContents = pages.filter((page) => hasContents(page.type))
-  const out = new ByteWriter(8 + pages.length * 8 + withContents.length * PAGE_SIZE)
-  out.u32(pages.length).u32(0)
-  for (const { pfn, type } of pages) {
-    out.u32(pfn >>> 0).u32(((type << 28) | (Math.floor(pfn / 0x1_0000_0000) & PFN_HIGH_MASK)) >>> 0)
-  }
-  for (const { contents, pfn } of withContents) {
+/** Memory for the body of a record: as many bytes as asked for, in any state. */
+export type Allocate = (size: number) => Uint8Array
+
+const fresh: Allocate = (size) => new Uint8Array(size)
+
+function encodePageData(pages: readonly PageEntry[], allocate: Allocate): Uint8Array {
+  let at = 8 + pages.length * 8
+  const out = allocate(pages.reduce((size, page) => size + (hasContents(page.type) ? PAGE_SIZE : 0), at))
+  const view = new DataView(out.buffer, out.byteOffset, out.length)
+  view.setUint32(0, pages.length, true)
+  view.setUint32(4, 0, true)
+  for (let i = 0; i < pages.length; i += 1) {
+    const { pfn, type, contents } = pages[i]!
+    view.setUint32(8 + i * 8, pfn >>> 0, true)
+    view.setUint32(12 + i * 8, (type << 28) | (Math.floor(pfn / 0x1_0000_0000) & PFN_HIGH_MASK), true)
+    if (!hasContents(type)) continue
     if (contents?.length !== PAGE_SIZE) throw new XenError('INVALID_ARGUMENT', `page ${pfn} has no ${PAGE_SIZE} bytes`)
-    out.bytes(contents)
+    out.set(contents, at)
+    at += PAGE_SIZE
   }
-  return out.finish()
+  return out
 }
 
 function decodePageData(body: Uint8Array): ImageRecord {
@@ -97,18 +106,20 @@ function decodePageData(body: Uint8Array): ImageRecord {
   require(reader.u32() === 0, 'PAGE_DATA: reserved field is not zero')
   require(count > 0, 'PAGE_DATA: no pages')
   require(count * 8 <= reader.remaining, `PAGE_DATA: ${count} pages do not fit into the record`, { count })
-  const heads = Array.from({ length: count }, () => {
+  const pages: PageEntry[] = []
+  const contents = new ByteReader(body, 'PAGE_DATA')
+  contents.skip(8 + count * 8)
+  for (let i = 0; i < count; i += 1) {
     const low = reader.u32()
     const high = reader.u32()
     const type = high >>> 28
-    require((high & 0x0ff0_0000) === 0, 'PAGE_DATA: reserved bits of a page number are set', { low, high })
-    require(isPageType(type), `PAGE_DATA: page type ${type} is reserved`, { type })
-    return { pfn: (high & PFN_HIGH_MASK) * 0x1_0000_0000 + low, type }
-  })
-  const pages = heads.map((head): PageEntry => ({
-    ...head, contents: hasContents(head.type) ? reader.bytes(PAGE_SIZE) : undefined,
-  }))
-  require(reader.remaining === 0, `PAGE_DATA: ${reader.remaining} bytes too many`)
+    if ((high & 0x0ff0_0000) !== 0) throw bad('PAGE_DATA: reserved bits of a page number are set', { low, high })
+    if (!isPageType(type)) throw bad(`PAGE_DATA: page type ${type} is reserved`, { type })
+    pages.push({
+      pfn: (high & PFN_HIGH_MASK) * 0x1_0000_0000 + low, type, contents: hasContents(type) ? contents.bytes(PAGE_SIZE) : undefined,
+    })
+  }
+  require(contents.remaining === 0, `PAGE_DATA: ${contents.remaining} bytes too many`)
   return { type: 'page-data', pages }
 }
 
@@ -234,14 +245,14 @@ export function decodeImageRecord({ type, body }: RawRecord): ImageRecord {
   throw bad(`image record type 0x${type.toString(16)} is unknown or not for a PV domain`, { type })
 }
 
-/** Encodes a record of the image. */
-export function encodeImageRecord(record: ImageRecord): RawRecord {
+/** Encodes a record of the image; the memory for pages, which are most of it, comes from `allocate`. */
+export function encodeImageRecord(record: ImageRecord, allocate: Allocate = fresh): RawRecord {
   switch (record.type) {
     case 'end': return { type: IMAGE_RECORD.END, body: empty() }
     case 'verify': return { type: IMAGE_RECORD.VERIFY, body: empty() }
     case 'checkpoint': return { type: IMAGE_RECORD.CHECKPOINT, body: empty() }
     case 'static-data-end': return { type: IMAGE_RECORD.STATIC_DATA_END, body: empty() }
-    case 'page-data': return { type: IMAGE_RECORD.PAGE_DATA, body: encodePageData(record.pages) }
+    case 'page-data': return { type: IMAGE_RECORD.PAGE_DATA, body: encodePageData(record.pages, allocate) }
     case 'pv-info':
       return { type: IMAGE_RECORD.X86_PV_INFO, body: new Uint8Array([record.guestWidth, record.pageTableLevels, 0, 0, 0, 0, 0, 0]) }
     case 'p2m-frames': return { type: IMAGE_RECORD.X86_PV_P2M_FRAMES, body: encodeP2mFrames(record) }

@@ -1,5 +1,6 @@
 /**
- * Writes a saved-domain stream. Each call waits until the sink has taken the bytes, so a slow sink slows the writer.
+ * Writes a saved-domain stream. Each call waits until the sink has taken what was written before, so a
+ * slow sink slows the writer.
  * Reference: xen/docs/specs/libxl-migration-stream.pandoc, libxc-migration-stream.pandoc.
  */
 import { ByteWriter } from '../../util/index.ts'
@@ -7,18 +8,39 @@ import type { ByteSink } from './byte-output.ts'
 import {
   IMAGE_DOMAIN, IMAGE_IDENT, IMAGE_MARKER, IMAGE_VERSION, LIBXL_IDENT, LIBXL_VERSION, XL_BYTE_ORDER, XL_MAGIC, XL_MANDATORY,
 } from './format.ts'
-import { type ImageRecord, type LibxlRecord, type RawRecord, encodeImageRecord, encodeLibxlRecord } from './records.ts'
+import {
+  type Allocate, type ImageRecord, type LibxlRecord, type RawRecord, encodeImageRecord, encodeLibxlRecord,
+} from './records.ts'
 
-/** Bytes of zeros that fill a record up to a multiple of 8. */
-const PADDING = /* @__PURE__ */ new Uint8Array(8)
+/** Header of a record. */
+const HEADER_SIZE = 8
+/** Bodies up to this size go together with their header. */
+const SMALL = 1 << 16
 
-/** Writes headers and records in the order in which the caller gives them. */
+/** Two buffers in turn: one is filled while the other is under way. */
+function inTurn(): Allocate {
+  const buffers = [new Uint8Array(0), new Uint8Array(0)]
+  let turn = 0
+  return (size) => {
+    turn = 1 - turn
+    if (buffers[turn]!.length < size) buffers[turn] = new Uint8Array(size)
+    return buffers[turn]!.subarray(0, size)
+  }
+}
+
+/**
+ * Writes headers and records in the order in which the caller gives them. One write is under way at most; when it fails,
+ * the next one says so, or `flush`.
+ */
 export class SaveStreamWriter {
   private readonly sink: ByteSink
+  private readonly allocate: Allocate | undefined
+  private pending: Promise<void> = Promise.resolve()
   private written = 0
 
   constructor(sink: ByteSink) {
     this.sink = sink
+    this.allocate = sink.keepsNothing === true ? inTurn() : undefined
   }
 
   /** Bytes written so far. */
@@ -26,9 +48,17 @@ export class SaveStreamWriter {
     return this.written
   }
 
+  /** Resolves when the sink has taken everything. */
+  flush(): Promise<void> {
+    return this.pending
+  }
+
   private async put(chunk: Uint8Array): Promise<void> {
+    await this.pending
     this.written += chunk.length
-    await this.sink.write(chunk)
+    this.pending = Promise.resolve(this.sink.write(chunk))
+    // Whoever waits for it next hears of it.
+    this.pending.catch(() => undefined)
   }
 
   /** The header of an xl file, with the configuration as libxl's JSON. */
@@ -68,13 +98,15 @@ export class SaveStreamWriter {
 
   /** One record of the image. */
   async writeImageRecord(record: ImageRecord): Promise<void> {
-    await this.writeRecord(encodeImageRecord(record))
+    await this.writeRecord(encodeImageRecord(record, this.allocate))
   }
 
   private async writeRecord({ type, body }: RawRecord): Promise<void> {
-    await this.put(new ByteWriter(8).u32(type).u32(body.length).finish())
-    if (body.length > 0) await this.put(body)
-    const rest = body.length % 8
-    if (rest !== 0) await this.put(PADDING.subarray(rest))
+    const padding = (HEADER_SIZE - (body.length % HEADER_SIZE)) % HEADER_SIZE
+    const head = new ByteWriter(HEADER_SIZE).u32(type).u32(body.length)
+    if (body.length <= SMALL) return this.put(head.bytes(body).bytes(new Uint8Array(padding)).finish())
+    await this.put(head.finish())
+    await this.put(body)
+    if (padding > 0) await this.put(new Uint8Array(padding))
   }
 }

@@ -1,0 +1,62 @@
+/**
+ * The pages of an image that is being read: the frame that each has got and the type that it was last sent with.
+ * hot path: one entry a page of the domain, so typed arrays instead of a map of objects.
+ */
+import type { Mfn } from '../../util/index.ts'
+
+/** What stands for a page that the image does not hold. */
+const NONE = -1
+
+/** Pages by pfn. */
+export class ImagePages {
+  private readonly frames: Int32Array
+  private readonly types: Uint8Array
+  private present = 0
+
+  /** `end` is one past the highest pfn. */
+  constructor(end: number) {
+    this.frames = new Int32Array(end).fill(NONE)
+    this.types = new Uint8Array(end)
+  }
+
+  /** How many pages the image holds. */
+  get count(): number {
+    return this.present
+  }
+
+  has(pfn: number): boolean {
+    return (this.frames[pfn] ?? NONE) !== NONE
+  }
+
+  /** Its frame; undefined for a page that the image does not hold. */
+  frame(pfn: number): Mfn | undefined {
+    const frame = this.frames[pfn] ?? NONE
+    return frame === NONE ? undefined : (frame as Mfn)
+  }
+
+  add(pfn: number, frame: Mfn): void {
+    this.frames[pfn] = frame
+    this.present += 1
+  }
+
+  delete(pfn: number): void {
+    this.frames[pfn] = NONE
+    this.present -= 1
+  }
+
+  setType(pfn: number, type: number): void {
+    this.types[pfn] = type
+  }
+
+  /** The frame of each pfn. */
+  list(): (Mfn | undefined)[] {
+    return Array.from(this.frames, (frame) => (frame === NONE ? undefined : (frame as Mfn)))
+  }
+
+  /** Calls `visit` for each page whose type is not 0. */
+  forEachTyped(visit: (pfn: number, frame: Mfn, type: number) => void): void {
+    this.types.forEach((type, pfn) => {
+      if (type !== 0 && this.has(pfn)) visit(pfn, this.frames[pfn] as Mfn, type)
+    })
+  }
+}
