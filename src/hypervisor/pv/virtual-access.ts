@@ -57,7 +57,10 @@ export class VirtualAccess implements GuestAccess {
     const needed = write ? PTE.PRESENT | PTE.WRITABLE : PTE.PRESENT
     if ((low & needed) !== needed) return -1
     const used = write ? PTE.ACCESSED | PTE.DIRTY : PTE.ACCESSED
-    if ((low & used) !== used) words[at] = low | used
+    if ((low & used) !== used) {
+      words[at] = low | used
+      this.memory.markWritten(at >>> 10)
+    }
     return (low >>> 12) * PAGE_SIZE + (address & 0xfff)
   }
 

@@ -1,0 +1,84 @@
+import { describe, expect, test } from 'vitest'
+import { FrameAllocator } from '../../../../src/hypervisor/frames/frame-allocator.ts'
+import { FRAME_FLAG, FRAME_TYPE, FrameTable, OWNER_FREE } from '../../../../src/hypervisor/frames/frame-table.ts'
+import { MachineToPhys, machineToPhysFrames } from '../../../../src/hypervisor/frames/machine-to-phys.ts'
+import { findLeaf } from '../../../../src/hypervisor/pv/virtual-access.ts'
+import { PTE } from '../../../../src/x86/index.ts'
+import { PlainMemory } from '../../../support/hypervisor-host.ts'
+
+describe('the allocator', () => {
+  test('hands out the lowest frame first, each once, and takes them back', () => {
+    const allocator = new FrameAllocator(4, 10)
+    expect(Array.from({ length: 7 }, () => allocator.take())).toEqual([4, 5, 6, 7, 8, 9, -1])
+    allocator.give(7)
+    allocator.give(5)
+    expect(allocator.free).toBe(2)
+    expect([allocator.take(), allocator.take(), allocator.take()]).toEqual([5, 7, -1])
+  })
+
+  test('finds aligned runs around what is taken', () => {
+    const allocator = new FrameAllocator(3, 64)
+    expect(allocator.takeRun(3)).toBe(8)
+    expect(allocator.takeRun(0)).toBe(3)
+    expect(allocator.takeRun(2)).toBe(4)
+    expect(allocator.takeRun(5)).toBe(32)
+    expect(allocator.takeRun(5)).toBe(-1)
+    expect(allocator.takeRun(3, 20)).toBe(-1)
+    expect(allocator.takeRun(3)).toBe(16)
+    expect(allocator.isFree(24)).toBe(true)
+  })
+})
+
+describe('the frame table', () => {
+  test('frees a frame with its last reference, and not before', () => {
+    const table = new FrameTable(2, 8)
+    const released: number[] = []
+    table.connect({ released: (mfn) => void released.push(mfn) })
+    table.assign(5, 3)
+    expect(table.getPage(5, 3)).toBe(true)
+    table.putPage(5)
+    expect(released).toEqual([])
+    table.putPage(5)
+    expect(released).toEqual([5])
+    expect(table.getPage(5, 3)).toBe(false)
+  })
+
+  test('gives references to the owner\'s frames only', () => {
+    const table = new FrameTable(2, 8)
+    table.assign(5, 3)
+    expect([table.getPage(5, 4), table.getPage(1, 3), table.getPage(8, 3), table.getPage(-1, 3), table.getPage(5.5, 3)])
+      .toEqual([false, false, false, false, false])
+    expect(table.owner[6]).toBe(OWNER_FREE)
+  })
+
+  test('refuses a reference that would overflow the count', () => {
+    const table = new FrameTable(2, 8)
+    table.assign(5, 3)
+    table.references[5] = 0xffff_fffd
+    expect(table.getPage(5, 3)).toBe(false)
+    expect(table.references[5]).toBe(0xffff_fffd)
+  })
+
+  test('keeps what is shared writable for good', () => {
+    const table = new FrameTable(2, 8)
+    table.assignShared(5, 3)
+    expect([table.type[5], table.typeCount[5], table.hasFlag(5, FRAME_FLAG.SHARED)]).toEqual([FRAME_TYPE.WRITABLE, 1, true])
+  })
+})
+
+describe('the machine-to-physical table', () => {
+  test('is reached by a page walk, read-only, and reads back what was written', () => {
+    const memory = new PlainMemory(2048)
+    const { table, mapping } = machineToPhysFrames(memory.endFrame)
+    const frames = Array.from({ length: mapping }, (_, i) => 8 + i)
+    const m2p = new MachineToPhys(memory, { mapping: frames, table: 16 })
+    m2p.set(1000, 77)
+    expect([m2p.get(1000), m2p.get(1001) > 0xffff_ffff]).toEqual([77, true])
+    memory.words[100 * 1024 + 512] = m2p.entryLow
+    const address = -0x8000_0000_0000 + 1000 * 8
+    const leaf = findLeaf(memory.words, 100, address)
+    expect(memory.words[leaf]! & (PTE.PRESENT | PTE.WRITABLE | PTE.USER)).toBe(PTE.PRESENT | PTE.USER)
+    expect(memory.view.getUint32((memory.words[leaf]! >>> 12) * 4096 + ((1000 * 8) & 0xfff), true)).toBe(77)
+    expect(table).toBe(4)
+  })
+})
