@@ -1,0 +1,107 @@
+/**
+ * Debian's Linux uses a disk and a network interface of ours by its own xen-blkfront and xen-netfront: what it wrote is read
+ * back by hash, a file system is made, and a guest in TypeScript answers its pings.
+ *
+ * It takes a minute or two, so it runs only where it is asked for: with CI=true or LINUX_TESTS=1.
+ */
+import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { afterEach, describe, expect, test } from 'vitest'
+import { optionalDecompressor } from '../../src/decompress/index.ts'
+import { MemoryBlockStore, NetFrontend } from '../../src/drivers/index.ts'
+import { FrontendBus } from '../../src/guest/index.ts'
+import type { GuestProgram } from '../../src/guest/index.ts'
+import { Host, MemoryFiles } from '../../src/index.ts'
+import { guestFile, whyMissing } from '../support/guests.ts'
+import { busyboxInitramfs } from '../support/initramfs.ts'
+import { answerPing } from '../support/ping.ts'
+
+const wanted = process.env['CI'] === 'true' || process.env['LINUX_TESTS'] === '1'
+const missing = wanted ? whyMissing('linux', 'linuxModules', 'busybox') : ' (SKIPPED: set LINUX_TESTS=1)'
+
+const SCRIPT = `
+insmod /m/xen-blkfront.ko
+insmod /m/xen-netfront.ko
+sleep 1
+echo capacity $(cat /sys/block/xvda/size)
+dd if=/dev/urandom of=/tmp/r bs=64k count=48 2>/dev/null
+echo wrote $(md5sum /tmp/r)
+dd if=/tmp/r of=/dev/xvda bs=64k conv=fsync 2>/dev/null
+echo 3 > /proc/sys/vm/drop_caches
+echo read $(dd if=/dev/xvda bs=64k count=48 2>/dev/null | md5sum)
+ifconfig eth0 10.0.0.1 netmask 255.255.255.0 up
+ping -c 3 -i 0.2 -W 2 10.0.0.9
+mke2fs /dev/xvda >/dev/null 2>&1 && sync && echo made a file system
+echo ready for another disk
+for i in $(seq 100); do test -b /dev/xvdb && break; sleep 0.1; done
+echo hot $(md5sum < /dev/xvdb)
+echo ready to lose it
+for i in $(seq 100); do test -b /dev/xvdb || break; sleep 0.1; done
+test -b /dev/xvdb || echo it is gone
+echo all done
+poweroff -f
+`
+
+const hosts: Host[] = []
+afterEach(async () => {
+  for (const host of hosts.splice(0)) await host.shutdown()
+})
+
+/** A guest with the address 10.0.0.9 that answers ARP and pings. */
+const responder: GuestProgram = async (kernel) => {
+  const nics = new NetFrontend()
+  await new FrontendBus(kernel).register(nics)
+  const nic = await nics.nic(0)
+  nic.onFrame((frame) => {
+    const answer = answerPing(frame, nic.mac, [10, 0, 0, 9])
+    if (answer !== undefined) nic.send(answer)
+  })
+}
+
+function disk(): Uint8Array {
+  const module = (path: string): Uint8Array => readFileSync(`${guestFile('linuxModules')!}/kernel/drivers/${path}`)
+  return busyboxInitramfs({
+    busybox: readFileSync(guestFile('busybox')!), script: SCRIPT,
+    files: { 'm/xen-blkfront.ko': module('block/xen-blkfront.ko'), 'm/xen-netfront.ko': module('net/xen-netfront.ko') },
+  })
+}
+
+describe.skipIf(missing !== undefined)(`Debian's Linux${missing ?? ''}`, () => {
+  test('uses our disk and our network by its own front-ends', { timeout: 900_000 }, async () => {
+    const store = new MemoryBlockStore(16 << 20)
+    const host = await Host.boot({
+      memory: 320, dom0Memory: 16, decompress: optionalDecompressor, openDisk: () => store,
+      files: new MemoryFiles({ linux: readFileSync(guestFile('linux')!), disk: disk() }),
+    })
+    hosts.push(host)
+    const peer = await host.createDomain({ name: 'responder', memory: 8, kernel: responder, nics: ['mac=00:16:3e:00:00:09'] })
+    const linux = await host.createDomain({
+      name: 'linux', kernel: 'linux', ramdisk: 'disk', memory: 192, commandLine: 'console=hvc0 panic=-1',
+      disks: ['/images/one,raw,xvda,w'], nics: ['mac=00:16:3e:00:00:01'],
+    })
+    await linux.console.waitFor('ready for another disk')
+    const second = new MemoryBlockStore(1 << 20)
+    second.bytes.fill(0x33)
+    await linux.attachDisk('/images/two,raw,xvdb,r', { store: second })
+    await linux.console.waitFor('ready to lose it')
+    await linux.detachDisk('xvdb')
+    await linux.console.waitFor('all done')
+    expect(await linux.waitForShutdown()).toBe('poweroff')
+    expect(peer.console.text()).toBe('')
+
+    const text = linux.console.text()
+    expect(text).toMatch(/blkfront: xvda: flush diskcache: enabled; persistent grants: enabled; indirect descriptors: enabled/)
+    expect(text).toContain('capacity 32768')
+    const [, wrote] = /wrote ([0-9a-f]{32})/.exec(text)!
+    expect(text).toContain(`read ${wrote}`)
+    expect(text).toContain('3 packets transmitted, 3 packets received, 0% packet loss')
+    expect(text).toContain('made a file system')
+    // The superblock's magic, which mke2fs has written over what was there.
+    expect([store.bytes[1024 + 56], store.bytes[1024 + 57]]).toEqual([0x53, 0xef])
+    expect(createHash('md5').update(store.bytes.subarray(0, 48 << 16)).digest('hex')).not.toBe(wrote)
+    expect(text).toContain(`hot ${createHash('md5').update(second.bytes).digest('hex')}`)
+    expect(text).toContain('it is gone')
+    await host.settled()
+    expect(host.hypervisor.checkInvariants()).toEqual([])
+  })
+})
