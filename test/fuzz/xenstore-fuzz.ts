@@ -4,7 +4,8 @@
  */
 import { SeededRandom, below } from '../../src/util/index.ts'
 import { OPS, StoreHarness, packet, type RawClient } from '../support/store-harness.ts'
-import { ModelStore, type ModelClient } from './xenstore-model.ts'
+import type { ModelClient } from './xenstore-model-types.ts'
+import { ModelStore } from './xenstore-model.ts'
 
 /** What a run did. */
 export interface FuzzResult {

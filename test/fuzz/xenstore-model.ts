@@ -4,41 +4,7 @@
  * text. It shares no code with the store that it is compared with, and knows no bytes, no rings and no time.
  */
 
-interface Node {
-  value: string
-  perms: string[]
-  version: number
-  /** Names of the children, in order. */
-  children: string[]
-}
-
-interface Touched {
-  seen: Node | undefined
-  now: Node | undefined
-  changed: boolean
-  fire: 'exact' | 'subtree' | undefined
-}
-
-interface Transaction {
-  nodes: Map<string, Touched>
-  spoiled: boolean
-}
-
-interface Watch {
-  path: string
-  token: string
-  depth: number
-  cut: number
-}
-
-/** A client of the model. */
-export interface ModelClient {
-  readonly domain: number
-  readonly transactions: Map<number, Transaction>
-  readonly watches: Watch[]
-  events: string[]
-  next: number
-}
+import type { ModelClient, Node, Touched, Transaction, Watch } from './xenstore-model-types.ts'
 
 interface View {
   get(path: string): Node | undefined
