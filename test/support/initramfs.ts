@@ -86,6 +86,9 @@ const SHELL = `echo "initramfs: ready"
 exec setsid cttyhack sh
 `
 
+/** What Linux starts when it is asked from outside to end: BusyBox alone would ask an init that is only a script. */
+const endBy = (command: string): string => `#!/bin/busybox sh\nexec /bin/busybox ${command} -f\n`
+
 /** Every folder above these paths, each once and before what is in it. */
 function foldersAbove(paths: readonly string[]): string[] {
   const folders = paths.flatMap((path) => {
@@ -97,7 +100,9 @@ function foldersAbove(paths: readonly string[]): string[] {
 
 /** A disk whose init mounts /proc, /sys and /dev, gives BusyBox's commands their names, and runs the script. */
 export function busyboxInitramfs(disk: BusyboxDisk): Uint8Array {
-  const files = Object.entries(disk.files ?? {})
+  const files = Object.entries({
+    'sbin/poweroff': endBy('poweroff'), 'sbin/reboot': endBy('reboot'), ...disk.files,
+  })
   const folders = foldersAbove(['bin/busybox', 'dev/console', ...files.map(([path]) => path)])
   return writeCpio([
     ...folders.map((path): CpioEntry => ({ kind: 'folder', path })),

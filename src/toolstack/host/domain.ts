@@ -140,6 +140,26 @@ export class Domain {
   }
 
   /**
+   * Says how many virtual CPUs it is to use, from 1 to `maxVcpus`, as `xl vcpu-set` does. The guest decides: Linux takes
+   * CPUs down by itself, and makes more of them present for its own tools to bring up. `info().onlineVcpus` tells.
+   */
+  setVcpus(count: number): void {
+    const { control, store } = this.host
+    const { maxVcpu } = control.domainInfo(this.id)
+    if (!Number.isInteger(count) || count < 1 || count > maxVcpu + 1) {
+      throw new XenError('INVALID_ARGUMENT', `domain ${this.id} can have 1 to ${maxVcpu + 1} vCPUs, got ${count}`, {
+        details: { count, maximum: maxVcpu + 1 },
+      })
+    }
+    store.transaction((transaction) => {
+      for (let vcpu = 0; vcpu <= maxVcpu; vcpu += 1) {
+        transaction.write(`${domainPath(this.id)}/cpu/${vcpu}/availability`, vcpu < count ? 'online' : 'offline')
+      }
+    })
+    this.host.loop.kick()
+  }
+
+  /**
    * Saves the domain in the format of `xl save`, and destroys it, unless told otherwise. A save that fails or is
    * aborted lets the domain go on as if nothing had happened.
    */

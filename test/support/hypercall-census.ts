@@ -1,0 +1,40 @@
+/** Counts a guest's hypercalls by name and sub-operation, as the census taken on real Xen does. */
+import * as abi from '../../src/abi/index.ts'
+import type { HypervisorEvent } from '../../src/hypervisor/index.ts'
+import type { EventSource } from '../../src/util/index.ts'
+
+/** Names of a hypercall's sub-operations, where the census tells them apart. */
+const SUBS: Readonly<Record<string, Readonly<Record<string, number>>>> = {
+  sched_op: abi.SCHEDOP, event_channel_op: abi.EVTCHNOP, grant_table_op: abi.GNTTABOP, vcpu_op: abi.VCPUOP,
+  memory_op: abi.XENMEM, xen_version: abi.XENVER,
+}
+
+const nameOf = (table: Readonly<Record<string, number>>, number: number): string =>
+  Object.entries(table).find(([, value]) => value === number)?.[0] ?? String(number)
+
+/** The name under which a call is counted: the hypercall's, with the sub-operation's where it has named ones. */
+export function callName(number: number, sub: number): string {
+  const name = nameOf(abi.HYPERVISOR, number)
+  const subs = SUBS[name]
+  return subs === undefined ? name : `${name}/${nameOf(subs, sub)}`
+}
+
+/** Counts from now on, calls inside multicalls too; returns the counts, which go on growing, and how to stop. */
+export function takeCensus(events: EventSource<HypervisorEvent>): { readonly counts: Map<string, number>; stop(): void } {
+  const counts = new Map<string, number>()
+  const stop = events.on('hypercall', ({ number, sub }) => {
+    const name = callName(number, sub)
+    counts.set(name, (counts.get(name) ?? 0) + 1)
+  })
+  return { counts, stop }
+}
+
+/** Counts in a capture from real Xen; flags and argument values there that are no sub-operation here are summed up. */
+export function readCensus(text: string): Map<string, number> {
+  const counts = new Map<string, number>()
+  for (const [, name, sub, count] of text.matchAll(/^ +([a-z_]+)(?:\/(\S+))? +(\d+) .*$/gm)) {
+    const key = SUBS[name!] === undefined || sub === undefined ? name! : `${name}/${sub}`
+    counts.set(key, (counts.get(key) ?? 0) + Number(count))
+  }
+  return counts
+}
