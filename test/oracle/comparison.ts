@@ -255,7 +255,7 @@ export class Comparison {
   /** Compares `count` cases of several instructions in a row. */
   sequences(count: number): void {
     const plain = this.forms.filter(({ row, size }) =>
-      !BREAKS_SEQUENCES.test(row.name) && !LOADS_SEGMENT.test(`${row.name} ${row.operands[0]}`) &&
+      !BREAKS_SEQUENCES.test(row.name) && !APPROXIMATE.has(row.name) && !LOADS_SEGMENT.test(`${row.name} ${row.operands[0]}`) &&
       !(size === 16 && /^sh[lr]d/.test(row.name)))
     const blind = plain.filter(({ row }) => !READS_FLAGS.test(row.name))
     const picked: { forms: Form[]; one: OracleCase }[] = []

@@ -13,7 +13,7 @@ import { X87_OPERAND } from '../lift/x87.ts'
 import { SLOT, STATUS } from '../state.ts'
 import type { Handler, Handlers } from './handler.ts'
 import {
-  control, delivered, isEmpty, moveTop, noteInstruction, pending, pop, pushInto, readRegister, report, setTag,
+  control, delivered, isEmpty, makeRoom, moveTop, noteInstruction, pending, pop, readRegister, report, setTag,
   stackFault, status, writeIndefinite, writeRegister,
 } from './x87-unit.ts'
 
@@ -223,7 +223,7 @@ const pushing = (compute: (core: Core) => number, conditions = 0): Handler =>
 const constant = (index: number): Handler => waiting((core) => {
   loadConstant(core.floats.x87, index)
   report(core, 0)
-  pushInto(core, () => writeRegister(core, 0, core.floats.x87.result))
+  if (makeRoom(core)) writeRegister(core, 0, core.floats.x87.result)
 })
 
 const changeSign = (change: (signExponent: number) => number): Handler => waiting((core) => {

@@ -13,7 +13,7 @@ import { SLOT, STATUS, State } from '../state.ts'
 import type { Handler, Handlers } from './handler.ts'
 import { waiting, waitingControl } from './x87-arithmetic.ts'
 import {
-  CONTROL_RESET, control, delivered, isEmpty, moveTop, pop, pushInto, readRegister, report, setControl, setStatus,
+  CONTROL_RESET, control, delivered, isEmpty, makeRoom, moveTop, pop, readRegister, report, setControl, setStatus,
   stackFault,
   status, writeIndefinite, writeRegister,
 } from './x87-unit.ts'
@@ -24,45 +24,42 @@ const BYTES: Readonly<Record<number, number>> = {
   [X87_OPERAND.integer32]: 4, [X87_OPERAND.integer64]: 8, [X87_OPERAND.decimal]: 10,
 }
 
-/** Pushes what `load` leaves in the unit's result, unless the load traps. */
-function pushLoaded(core: Core, load: () => number): void {
-  if (!isEmpty(core, 7)) return pushInto(core, () => {})
-  const result = load()
-  report(core, result)
-  if (delivered(result)) pushInto(core, () => writeRegister(core, 0, core.floats.x87.result))
+/** Converts the operand at a host address; the value stands in the unit's result. */
+function convertLoaded(core: Core, kind: number, host: number): number {
+  const { view } = core
+  const { x87, words } = core.floats
+  const low = kind === X87_OPERAND.integer16 ? view.getInt16(host, true) : view.getInt32(host, true)
+  switch (kind) {
+    case X87_OPERAND.single:
+      return loadSingle(x87, low)
+    case X87_OPERAND.double:
+      return loadDouble(x87, low, view.getInt32(host + 4, true))
+    case X87_OPERAND.integer16:
+    case X87_OPERAND.integer32:
+      return loadInteger(x87, low, low >> 31)
+    case X87_OPERAND.integer64:
+      return loadInteger(x87, low, view.getInt32(host + 4, true))
+    case X87_OPERAND.decimal:
+      words.word0 = low
+      words.word1 = view.getInt32(host + 4, true)
+      words.word2 = view.getUint16(host + 8, true)
+      return loadDecimal(x87, words)
+    default:
+      x87.result.set(view.getUint16(host + 8, true), view.getInt32(host + 4, true), low)
+      return 0
+  }
 }
 
 const load: Handler = waiting((core, record) => {
   const kind = core.field(record, 'c')
-  const { view } = core
-  const { x87, words } = core.floats
   if (kind === X87_OPERAND.register) return loadRegister(core, core.field(record, 'a'))
   const host = core.hostForRead(core.address(SLOT.t3), BYTES[kind]!)
-  const word = (index: number): number => view.getInt32(host + index * 4, true)
-  switch (kind) {
-    case X87_OPERAND.single:
-      return pushLoaded(core, () => loadSingle(x87, word(0)))
-    case X87_OPERAND.double:
-      return pushLoaded(core, () => loadDouble(x87, word(0), word(1)))
-    case X87_OPERAND.integer16: {
-      const value = view.getInt16(host, true)
-      return pushLoaded(core, () => loadInteger(x87, value, value >> 31))
-    }
-    case X87_OPERAND.integer32:
-      return pushLoaded(core, () => loadInteger(x87, word(0), word(0) >> 31))
-    case X87_OPERAND.integer64:
-      return pushLoaded(core, () => loadInteger(x87, word(0), word(1)))
-    case X87_OPERAND.decimal:
-      words.word0 = word(0)
-      words.word1 = word(1)
-      words.word2 = view.getUint16(host + 8, true)
-      return pushLoaded(core, () => loadDecimal(x87, words))
-    default:
-      return pushLoaded(core, () => {
-        x87.result.set(view.getUint16(host + 8, true), word(1), word(0))
-        return 0
-      })
+  if (isEmpty(core, 7)) {
+    const result = convertLoaded(core, kind, host)
+    report(core, result)
+    if (!delivered(result)) return
   }
+  if (makeRoom(core)) writeRegister(core, 0, core.floats.x87.result)
 })
 
 function loadRegister(core: Core, i: number): void {
@@ -74,7 +71,7 @@ function loadRegister(core: Core, i: number): void {
   }
   report(core, 0)
   readRegister(core, i, first)
-  pushInto(core, () => writeRegister(core, 0, first))
+  if (makeRoom(core)) writeRegister(core, 0, first)
 }
 
 /** An operand that every store answers as an invalid operation: what an empty register is stored as. */

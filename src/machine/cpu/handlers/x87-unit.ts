@@ -103,15 +103,17 @@ export function stackFault(core: Core, kind: 'overflow' | 'underflow', condition
   return (control(core) & INVALID) !== 0
 }
 
-/** Makes room at the top and runs `write` for it; reports an overflow where there is none. */
-export function pushInto(core: Core, write: () => void): void {
-  if (!isEmpty(core, 7)) {
-    if (!stackFault(core, 'overflow')) return
+/** Makes room at the top for a value to be written; false when there is none, which is reported and answered. */
+export function makeRoom(core: Core): boolean {
+  if (isEmpty(core, 7)) {
     moveTop(core, -1)
-    return writeIndefinite(core, 0)
+    return true
   }
-  moveTop(core, -1)
-  write()
+  if (stackFault(core, 'overflow')) {
+    moveTop(core, -1)
+    writeIndefinite(core, 0)
+  }
+  return false
 }
 
 /** A pending exception as a fault, NEXT when there is none. Every instruction that waits begins with it. */

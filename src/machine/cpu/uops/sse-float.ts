@@ -16,7 +16,9 @@ import type { MicroList } from './micro.ts'
 import { storeZeroAndCarry } from './sse-shuffle.ts'
 import { pushVector, splat32, vectorPlace } from './sse-place.ts'
 
-/** Rounding to nearest, everything masked, denormals as they are, PRECISION already noted. */
+/** Rounding to nearest, everything masked, denormals as they are; the flags are left out. */
+const DEFAULT_CONTROL = { mask: 0xffc0, value: 0x1f80 } as const
+/** The same with PRECISION already noted. */
 const DEFAULT_AND_INEXACT = { mask: 0xffe0, value: 0x1fa0 } as const
 
 /** Pushes 1 unless MXCSR is as demanded. */
@@ -214,6 +216,7 @@ function defineScalars(list: MicroList): void {
     for (const [name, comparison] of [['min', 'lt'], ['max', 'gt']] as const) {
       list.add(`${name}${kind}.vv`, (b) => scalarExtreme(b, kind, comparison))
     }
+    list.add(`round${kind}.vv`, (b) => roundToWhole(b, kind))
     for (const name of ['comi', 'ucomi']) {
       list.add(`${name}${kind}.vv`, (b) => scalarOrder(b, kind))
     }
@@ -378,6 +381,53 @@ function toInteger(b: Binder, kind: ScalarKind, options: { size: 32 | 64; trunca
   c.release(type, result)
 }
 
+/** ROUNDSS and ROUNDSD: the mode is in d. */
+function roundToWhole(b: Binder, kind: ScalarKind): void {
+  const c = b.code
+  const { float } = SCALAR[kind]
+  const [x, r, mode] = [c.local(float), c.local(float), c.local('i32')]
+  pushVector(b, 'b', `${float}.load`)
+  c.set(x)
+  b.small('d')
+  c.set(mode)
+  const round = (operation: 'nearest' | 'floor' | 'ceil' | 'trunc'): void => {
+    c.get(x)
+    c.op(`${float}.${operation}`)
+  }
+  round('nearest')
+  c.set(r)
+  // MXCSR's mode, which bit 2 asks for, is to nearest wherever this path is taken.
+  for (const [number, operation] of [[1, 'floor'], [2, 'ceil'], [3, 'trunc']] as const) {
+    c.get(mode)
+    c.i32(7)
+    c.op('i32.and')
+    c.i32(number)
+    c.op('i32.eq')
+    c.if()
+    round(operation)
+    c.set(r)
+    c.end()
+  }
+  c.get(x)
+  c.get(x)
+  c.op(`${float}.ne`)
+  pushOtherControl(b, DEFAULT_CONTROL)
+  c.op('i32.or')
+  // Inexact, to be reported, and not yet noted.
+  c.get(x)
+  c.get(r)
+  c.op(`${float}.ne`)
+  c.get(mode)
+  c.i32(8)
+  c.op('i32.and', 'i32.eqz', 'i32.and')
+  pushOtherControl(b, DEFAULT_AND_INEXACT)
+  c.op('i32.and', 'i32.or')
+  giveUpIf(b)
+  vectorPlace(b, 'a').store(`${float}.store`, () => c.get(r))
+  c.release(float, x, r)
+  c.release('i32', mode)
+}
+
 /** CVTSS2SD, exact but for NaNs and denormals, and CVTSD2SS. */
 function betweenFormats(b: Binder, to: ScalarKind): void {
   const c = b.code
@@ -423,7 +473,7 @@ const KINDS = ['ss', 'sd', 'ps', 'pd']
 /** Names of handlers that have a fast path: a micro-operation tries first. */
 export const FLOAT_FAST: ReadonlySet<string> = /* @__PURE__ */ new Set([
   ...['add', 'sub', 'mul', 'div', 'sqrt'].flatMap((name) => KINDS.map((kind) => name + kind)),
-  'minss', 'minsd', 'maxss', 'maxsd', 'comiss', 'comisd', 'ucomiss', 'ucomisd', 'cvtss2sd', 'cvtsd2ss', 'cvtdq2pd',
+  'roundss', 'roundsd', 'minss', 'minsd', 'maxss', 'maxsd', 'comiss', 'comisd', 'ucomiss', 'ucomisd', 'cvtss2sd', 'cvtsd2ss', 'cvtdq2pd',
   ...['cvtsi2ss', 'cvtsi2sd', 'cvtss2si', 'cvttss2si', 'cvtsd2si', 'cvttsd2si']
     .flatMap((name) => [`${name}.32`, `${name}.64`]),
 ])
