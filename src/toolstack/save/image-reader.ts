@@ -39,6 +39,8 @@ export interface RestoreTarget {
 /** Grant references that Xen reserves for the toolstack. Reference: public/grant_table.h. */
 const RESERVED = { console: 0 as GrantRef, xenstore: 1 as GrantRef } as const
 const DOM0 = 0 as DomId
+/** What the control interface says when an image's contents are wrong. */
+const FAULTS_OF_THE_IMAGE: ReadonlySet<string> = /* @__PURE__ */ new Set(['INVALID_STREAM', 'INVALID_STATE', 'INVALID_ARGUMENT', 'INVALID_ADDRESS'])
 const PAGE = 4096
 /** Page-table types hold their level in the low three bits. */
 const levelOf = (type: number): number => (type === PAGE_TYPE.NORMAL || type >= PAGE_TYPE.BROKEN ? 0 : type & 7)
@@ -57,6 +59,7 @@ export class PvImageReader {
   private p2mFrames: readonly number[] | undefined
   private maxPfn = 0
   private seenInfo = false
+  private endOffset = 0
   private sharedInfo: Uint8Array | undefined
 
   constructor(control: RestoreControl, target: RestoreTarget) {
@@ -79,6 +82,7 @@ export class PvImageReader {
       const record = await reader.readImageRecord()
       this.named(record.type, offset, () => this.take(record))
       await onRecord?.(record)
+      this.endOffset = offset
       if (record.type === 'end' || record.type === 'checkpoint') return record.type
     }
   }
@@ -190,8 +194,10 @@ export class PvImageReader {
     try {
       return this.assemble()
     } catch (error) {
-      if (!XenError.is(error, 'INVALID_STATE') && !XenError.is(error, 'INVALID_ARGUMENT')) throw error
-      throw new XenError('INVALID_STREAM', `the image cannot be put together: ${error.message}`, { details: error.details, cause: error })
+      if (!XenError.is(error) || !FAULTS_OF_THE_IMAGE.has(error.code)) throw error
+      throw new XenError('INVALID_STREAM', `the image that ends at offset ${this.endOffset} cannot be put together: ${error.message}`, {
+        details: { ...error.details, record: 'end', offset: this.endOffset }, cause: error,
+      })
     }
   }
 
