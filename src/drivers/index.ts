@@ -11,16 +11,17 @@ export type {
   ConsoleBackendServices, ConsoleEvent, ConsoleNodes, ConsoleOpenOptions, ConsoleOutputOptions,
 } from './console/index.ts'
 export {
-  BlockBackend, BlockClient, BlockFrontend, BlockServer, Disk, LAYOUT_32, LAYOUT_64, MemoryBlockStore, OverlayBlockStore,
-  PERSISTENT_GRANT_LIMIT, SECTOR_SIZE, checkRange, checkSize, checkWritable, layoutOf,
+  BlockBackend, BlockClient, BlockFrontend, BlockServer, Disk, LAYOUT_32, LAYOUT_64, MemoryBlockStore,
+  OverlayBlockStore, PERSISTENT_GRANT_LIMIT, SECTOR_SIZE, checkRange, checkSize, checkWritable, layoutOf,
 } from './block/index.ts'
 export type {
-  BlockBackendOptions, BlockClientOptions, BlockFeatures, BlockLayout, BlockRequest, BlockServerOptions, BlockStatistics,
-  BlockStore, DataPage, DiskGeometry, DiskRequest, MemoryStoreOptions, Segment, ServedDisk,
+  BlockBackendOptions, BlockClientOptions, BlockFeatures, BlockLayout, BlockRequest, BlockServerOptions,
+  BlockStatistics, BlockStore, DataPage, DiskGeometry, DiskRequest, MemoryStoreOptions, Segment, ServedDisk,
 } from './block/index.ts'
 export {
   ADDRESS_AGE, ADDRESS_LIMIT, Bridge, CaptureWriter, ETHERNET_HEADER, NIC_QUEUE_LIMIT, NetBackend, NetFrontend, Nic,
-  RECEIVE_QUEUE_LIMIT, ReceiveServer, Staging, TransmitServer, UserPort, captureBridge, completeChecksum, formatMac, parseMac,
+  RECEIVE_QUEUE_LIMIT, ReceiveServer, Staging, TransmitServer, UserPort, captureBridge, completeChecksum, formatMac,
+  parseMac,
 } from './net/index.ts'
 export type {
   BridgeEvent, BridgeLink, BridgeOptions, BridgeTap, CaptureOptions, CaptureSink, NetBackendOptions, NetFrame, NetPort,

@@ -12,7 +12,10 @@ import type { Timer } from './timers.ts'
 
 /** Pages moved in one step, so that a large change does not take the guest's whole slice. */
 export const BALLOON_BATCH = 512
-/** Nanoseconds before asking again when the host had too little memory; doubled each time up to {@link BALLOON_RETRY_MAX}. */
+/**
+ * Nanoseconds before asking again when the host had too little memory; doubled each time up to {@link
+ * BALLOON_RETRY_MAX}.
+ */
 export const BALLOON_RETRY = 1_000_000_000
 /** The longest pause between two attempts, in nanoseconds. */
 export const BALLOON_RETRY_MAX = 32_000_000_000

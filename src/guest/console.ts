@@ -135,7 +135,7 @@ export class GuestConsole {
   /** Takes input out of the ring; true when some was taken. */
   private collect(): boolean {
     let taken = false
-    const room = (): number => (this.handler === undefined ? CONSOLE_INPUT_LIMIT - this.input.length : CONSOLE_INPUT_LIMIT)
+    const room = (): number => CONSOLE_INPUT_LIMIT - (this.handler === undefined ? this.input.length : 0)
     for (;;) {
       const chunk = new Uint8Array(Math.min(this.pipe.input.size, room()))
       const count = this.pipe.input.read(chunk)

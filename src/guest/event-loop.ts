@@ -119,9 +119,14 @@ export class EventLoop {
   private next(): (() => void) | number | undefined {
     for (let tries = 0; tries < 3; tries += 1) {
       this.source = (this.source + 1) % 3
-      const work = this.source === 0 ? this.tasks.shift() : this.source === 1 ? this.sources.takeDue() : this.sources.takePort()
+      const work = this.takeFrom(this.source)
       if (work !== undefined && work !== 0) return work
     }
     return undefined
+  }
+
+  private takeFrom(source: number): (() => void) | number | undefined {
+    if (source === 0) return this.tasks.shift()
+    return source === 1 ? this.sources.takeDue() : this.sources.takePort()
   }
 }

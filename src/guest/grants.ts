@@ -54,7 +54,10 @@ export class Grants {
     return this.mapped
   }
 
-  /** Lets `domain` map or copy an own frame until {@link Grants.end}. Throws OUT_OF_RESOURCES when the table is full. */
+  /**
+   * Lets `domain` map or copy an own frame until {@link Grants.end}. Throws OUT_OF_RESOURCES when the table is
+   * full.
+   */
   grant(domain: DomId, frame: Mfn, access: GrantAccess = {}): GrantRef {
     const ref = this.unused.pop() ?? this.grow()
     const { view } = this.port.memory
@@ -126,7 +129,9 @@ export class Grants {
   /** Where the entry of a grant lies in host memory. */
   private entry(ref: GrantRef): number {
     const table = this.tables[Math.floor(ref / ENTRIES_PER_FRAME)]
-    if (table === undefined) throw new XenError('INVALID_ARGUMENT', `grant ${ref} is beyond the table`, { details: { ref } })
+    if (table === undefined) {
+      throw new XenError('INVALID_ARGUMENT', `grant ${ref} is beyond the table`, { details: { ref } })
+    }
     return table * 4096 + (ref % ENTRIES_PER_FRAME) * GrantEntryV1.size
   }
 
@@ -136,7 +141,9 @@ export class Grants {
     const result = this.port.setupGrantTable(wanted)
     if (typeof result === 'number' || result.length < wanted) {
       const status = typeof result === 'number' ? result : 0
-      throw new XenError('OUT_OF_RESOURCES', `the grant table cannot have ${wanted} frames`, { details: { wanted, status } })
+      throw new XenError('OUT_OF_RESOURCES', `the grant table cannot have ${wanted} frames`, {
+        details: { wanted, status },
+      })
     }
     const first = this.tables.length * ENTRIES_PER_FRAME
     this.tables = result

@@ -1,5 +1,6 @@
 /**
- * The kit for a guest kernel in TypeScript: boot, event loop, frames, ports, grants, console, XenStore, balloon, shutdown.
+ * The kit for a guest kernel in TypeScript: boot, event loop, frames, ports, grants, console, XenStore, balloon,
+ * shutdown.
  *
  * @module
  */

@@ -1,6 +1,6 @@
 /**
- * Obeys the toolstack's shutdown requests: `control/shutdown` names one, the guest acknowledges by emptying the node and
- * then acts. Programs may do something first, by hooks.
+ * Obeys the toolstack's shutdown requests: `control/shutdown` names one, the guest acknowledges by emptying the
+ * node and then acts. Programs may do something first, by hooks.
  *
  * Reference: docs/misc/xenstore-paths.pandoc, control/shutdown and control/feature-*.
  */

@@ -21,7 +21,10 @@ export interface StoreAccess {
 
 /** A connection to XenStore. */
 export interface GuestStore extends StoreAccess {
-  /** Calls `handler` once at once and then at each change at or below `path`; resolves with the function that ends it. */
+  /**
+   * Calls `handler` once at once and then at each change at or below `path`; resolves with the function that ends
+   * it.
+   */
   watch(path: string, handler: (path: string) => void): Promise<() => Promise<void>>
   /** Runs `body` in a transaction, again and again while the store answers EAGAIN. */
   transaction<T>(body: (transaction: StoreAccess) => Promise<T>): Promise<T>

@@ -16,7 +16,8 @@ interface Entry extends Timer {
   cancelled: boolean
 }
 
-const before = (a: Entry, b: Entry): boolean => a.deadline < b.deadline || (a.deadline === b.deadline && a.order < b.order)
+const before = (a: Entry, b: Entry): boolean =>
+  a.deadline < b.deadline || (a.deadline === b.deadline && a.order < b.order)
 
 /** The timers of one guest. */
 export class Timers {

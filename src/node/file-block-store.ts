@@ -36,13 +36,15 @@ export class FileBlockStore implements BlockStore {
 
   read(offset: number, target: Uint8Array): void {
     checkRange(this, offset, target.length)
-    this.whole(target.length, 'read', (done) => readSync(this.descriptor, target, done, target.length - done, offset + done))
+    const { length } = target
+    this.whole(length, 'read', (done) => readSync(this.descriptor, target, done, length - done, offset + done))
   }
 
   write(offset: number, source: Uint8Array): void {
     checkWritable(this)
     checkRange(this, offset, source.length)
-    this.whole(source.length, 'written', (done) => writeSync(this.descriptor, source, done, source.length - done, offset + done))
+    const { length } = source
+    this.whole(length, 'written', (done) => writeSync(this.descriptor, source, done, length - done, offset + done))
   }
 
   flush(): void {
@@ -69,7 +71,8 @@ export class FileBlockStore implements BlockStore {
     for (let done = 0; done < length;) {
       const moved = move(done)
       if (moved === 0) {
-        throw new XenError('IO', `disk image ${this.path} ended while it was ${what}`, { details: { path: this.path, done, length } })
+        const details = { path: this.path, done, length }
+        throw new XenError('IO', `disk image ${this.path} ended while it was ${what}`, { details })
       }
       done += moved
     }

@@ -74,7 +74,8 @@ class BlockInstance implements BackendInstance, ServedDisk {
 
   async announce(): Promise<void> {
     await this.device.write({
-      'feature-max-indirect-segments': String(INDIRECT_SEGMENTS), 'multi-queue-max-queues': '1', 'max-ring-page-order': '0',
+      'feature-max-indirect-segments': String(INDIRECT_SEGMENTS),
+      'multi-queue-max-queues': '1', 'max-ring-page-order': '0',
     })
   }
 
@@ -114,7 +115,9 @@ class BlockInstance implements BackendInstance, ServedDisk {
     const queues = (await device.readOtherNumber('multi-queue-num-queues')) ?? 1
     const order = (await device.readOtherNumber('ring-page-order')) ?? 0
     if (queues !== 1 || order !== 0) {
-      throw new XenError('NOT_SUPPORTED', 'more than one queue or ring page was not offered', { details: { queues, order } })
+      throw new XenError('NOT_SUPPORTED', 'more than one queue or ring page was not offered', {
+        details: { queues, order },
+      })
     }
     const remotePort = await device.requireOther('event-channel', { minimum: 1 })
     const ref = await device.requireOther('ring-ref')

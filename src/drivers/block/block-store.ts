@@ -28,7 +28,8 @@ export const SECTOR_SIZE = 512
 /** Throws INVALID_ARGUMENT when a range is not within a store. */
 export function checkRange(store: BlockStore, offset: number, length: number): void {
   if (Number.isInteger(offset) && offset >= 0 && length >= 0 && offset + length <= store.size) return
-  throw new XenError('INVALID_ARGUMENT', `bytes ${offset} to ${offset + length} are not within the disk's ${store.size}`, {
+  const range = `bytes ${offset} to ${offset + length}`
+  throw new XenError('INVALID_ARGUMENT', `${range} are not within the disk's ${store.size}`, {
     details: { offset, length, size: store.size },
   })
 }
@@ -41,5 +42,7 @@ export function checkWritable(store: BlockStore): void {
 /** Throws INVALID_ARGUMENT when a size is not a whole number of sectors. */
 export function checkSize(size: number): number {
   if (Number.isInteger(size) && size >= 0 && size % SECTOR_SIZE === 0) return size
-  throw new XenError('INVALID_ARGUMENT', `a disk of ${size} bytes is not a whole number of sectors`, { details: { size } })
+  throw new XenError('INVALID_ARGUMENT', `a disk of ${size} bytes is not a whole number of sectors`, {
+    details: { size },
+  })
 }

@@ -1,7 +1,8 @@
 /**
- * The front-end's half of one block ring: sends requests, takes responses, and keeps the pages that carry data. Requests
- * larger than one ring entry are split, and wait where the ring is full. What the back-end answers is checked: an
- * identifier that is not under way or an impossible index ends the connection, it never reaches another request.
+ * The front-end's half of one block ring: sends requests, takes responses, and keeps the pages that carry data.
+ * Requests larger than one ring entry are split, and wait where the ring is full. What the back-end answers is
+ * checked: an identifier that is not under way or an impossible index ends the connection, it never reaches another
+ * request.
  *
  * hot path: with pages that stay granted, a request costs no hypercall but the notification.
  * Reference: public/io/blkif.h.
@@ -113,7 +114,8 @@ export class BlockClient {
   /** Writes whole sectors. */
   async write(sector: number, bytes: Uint8Array): Promise<void> {
     if (bytes.length % SECTOR_SIZE !== 0) {
-      throw new XenError('INVALID_ARGUMENT', `${bytes.length} bytes are not whole sectors`, { details: { length: bytes.length } })
+      const details = { length: bytes.length }
+      throw new XenError('INVALID_ARGUMENT', `${bytes.length} bytes are not whole sectors`, { details })
     }
     const { geometry } = this.check(sector, bytes.length / SECTOR_SIZE)
     if (geometry.readOnly) throw new XenError('PERMISSION_DENIED', 'the disk is read-only')
@@ -161,6 +163,16 @@ export class BlockClient {
     return this.pool.shift() ?? sharePage(this.options.kernel, this.options.domain)
   }
 
+  /** A granted page, or undefined when the guest has none to spare. */
+  private tryTakePage(): DataPage | undefined {
+    try {
+      return this.takePage()
+    } catch (error) {
+      if (XenError.is(error, 'OUT_OF_MEMORY') || XenError.is(error, 'OUT_OF_RESOURCES')) return undefined
+      throw error
+    }
+  }
+
   /** Takes a page back; it stays granted for the next request where the back-end keeps it mapped. */
   giveBack(data: DataPage): void {
     if (!this.ended && this.features?.persistent === true && this.pool.length < POOL_LIMIT) this.pool.push(data)
@@ -191,7 +203,8 @@ export class BlockClient {
     if (features === undefined || this.ended || this.broken) throw new XenError('CLOSED', 'the disk is not connected')
     const { sectors } = features.geometry
     if (!Number.isInteger(sector) || !Number.isInteger(count) || sector < 0 || count < 0 || sector + count > sectors) {
-      throw new XenError('INVALID_ARGUMENT', `sectors ${sector} to ${sector + count} are not within the disk's ${sectors}`, {
+      const range = `sectors ${sector} to ${sector + count}`
+      throw new XenError('INVALID_ARGUMENT', `${range} are not within the disk's ${sectors}`, {
         details: { sector, count, sectors },
       })
     }
@@ -218,7 +231,9 @@ export class BlockClient {
 
   private async part(
     operation: number, sector: number,
-    { source, target, count }: { readonly source: Uint8Array | undefined; readonly target: Uint8Array | undefined; readonly count: number },
+    { source, target, count }: {
+      readonly source: Uint8Array | undefined; readonly target: Uint8Array | undefined; readonly count: number
+    },
   ): Promise<void> {
     const pages: DataPage[] = []
     try {
@@ -228,7 +243,8 @@ export class BlockClient {
         pages.push(data)
         const last = Math.min(SECTORS_PER_PAGE, count - done) - 1
         segments.push({ data, first: 0, last })
-        if (source !== undefined) data.page.bytes.set(source.subarray(done * SECTOR_SIZE, (done + last + 1) * SECTOR_SIZE))
+        const part = source?.subarray(done * SECTOR_SIZE, (done + last + 1) * SECTOR_SIZE)
+        if (part !== undefined) data.page.bytes.set(part)
       }
       await this.promise({ operation, sector, segments })
       segments.forEach(({ data, last }, index) => {
@@ -256,12 +272,20 @@ export class BlockClient {
   private pump(): void {
     let wrote = false
     while (this.waiting.length > 0 && this.freeSlots.length > 0) {
+      const request = this.waiting[0]!
+      const isIndirect = request.segments.length > DIRECT_SEGMENTS
+      const list = isIndirect ? this.tryTakePage() : undefined
+      if (isIndirect && list === undefined && this.underWay > 0) break
+      this.waiting.shift()
+      if (isIndirect && list === undefined) {
+        request.done(BLKIF_RSP.ERROR)
+        continue
+      }
       const address = this.ring.nextRequest()
-      if (address === NO_ENTRY) break
-      // Both lengths were checked above.
+      // There are as many slots as entries, and one of them was free.
       const slot = this.freeSlots.pop()!
-      const request = this.waiting.shift()!
       this.slots[slot] = request
+      this.lists[slot] = list
       this.fill(address, slot, request)
       wrote = true
     }
@@ -288,11 +312,12 @@ export class BlockClient {
     writeSegments(view, request.seg.at(address, 0), segments)
   }
 
-  private fillIndirect(address: number, slot: number, { operation, sector, segments }: Omit<BlockRequest, 'done'>): void {
+  private fillIndirect(address: number, slot: number, request: Omit<BlockRequest, 'done'>): void {
+    const { operation, sector, segments } = request
     const { view } = this.options.ring
     const { indirect } = LAYOUT_64
-    const list = this.takePage()
-    this.lists[slot] = list
+    // A request with that many segments was given its page before it was given its entry.
+    const list = this.lists[slot]!
     writeSegments(view, list.page.base, segments)
     indirect.operation.set(view, address, BLKIF_OP.INDIRECT)
     indirect.indirectOp.set(view, address, operation)
@@ -352,6 +377,8 @@ function writeSegments(view: DataView, start: number, segments: readonly Segment
 function failure(status: number | undefined, { operation, sector }: Omit<BlockRequest, 'done'>): XenError {
   const details = { operation, sector, status }
   if (status === undefined) return new XenError('CLOSED', 'the disk went away', { details })
-  if (status === BLKIF_RSP.EOPNOTSUPP) return new XenError('NOT_SUPPORTED', 'the back-end does not do this', { details })
+  if (status === BLKIF_RSP.EOPNOTSUPP) {
+    return new XenError('NOT_SUPPORTED', 'the back-end does not do this', { details })
+  }
   return new XenError('IO', `the back-end failed a request at sector ${sector}`, { details })
 }

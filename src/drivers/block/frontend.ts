@@ -67,7 +67,10 @@ export class Disk {
     return this.client().flush()
   }
 
-  /** Tells that sectors are no longer needed; they read as zeros then. Rejects with NOT_SUPPORTED where it is not offered. */
+  /**
+   * Tells that sectors are no longer needed; they read as zeros then. Rejects with NOT_SUPPORTED where it is not
+   * offered.
+   */
   async discard(sector: number, count: number): Promise<void> {
     return this.client().discard(sector, count)
   }
@@ -103,7 +106,8 @@ export class Disk {
     })
     this.ring = { shared, port, client }
     await this.device.writeTogether({
-      'ring-ref': String(shared.ref), 'event-channel': String(port), protocol: IO_PROTO_ABI.X86_64, 'feature-persistent': '1',
+      'ring-ref': String(shared.ref), 'event-channel': String(port), protocol: IO_PROTO_ABI.X86_64,
+      'feature-persistent': '1',
     })
     return 'Initialised'
   }
@@ -116,10 +120,12 @@ export class Disk {
     const info = (await device.readOtherNumber('info')) ?? 0
     const feature = async (name: string): Promise<boolean> => (await device.readOtherNumber(name)) === 1
     this.shape = {
-      sectors, readOnly: (info & VDISK.READONLY) !== 0, cdrom: (info & VDISK.CDROM) !== 0, removable: (info & VDISK.REMOVABLE) !== 0,
+      sectors, readOnly: (info & VDISK.READONLY) !== 0, cdrom: (info & VDISK.CDROM) !== 0,
+      removable: (info & VDISK.REMOVABLE) !== 0,
     }
     ring.client.begin({
-      geometry: this.shape, persistent: await feature('feature-persistent'), flush: await feature('feature-flush-cache'),
+      geometry: this.shape,
+      persistent: await feature('feature-persistent'), flush: await feature('feature-flush-cache'),
       barrier: await feature('feature-barrier'), discard: await feature('feature-discard'),
       indirect: (await device.readOtherNumber('feature-max-indirect-segments')) ?? 0,
     })

@@ -82,7 +82,10 @@ export class OverlayBlockStore implements BlockStore {
     return this.base.close()
   }
 
-  /** Makes the clusters of a range ours, with what is below where they are not wholly overwritten, then applies a change. */
+  /**
+   * Makes the clusters of a range ours, with what is below where they are not wholly overwritten, then applies a
+   * change.
+   */
   private change(offset: number, length: number, apply: (own: Uint8Array, piece: Piece) => void): void | Promise<void> {
     checkRange(this, offset, length)
     const copied = new Map<number, Uint8Array>()

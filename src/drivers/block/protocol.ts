@@ -15,7 +15,10 @@ import {
 export const SECTORS_PER_PAGE = 8
 /** Pages that a request in the ring itself can carry. */
 export const DIRECT_SEGMENTS = BLKIF_MAX_SEGMENTS_PER_REQUEST
-/** Pages that a request can carry whose segments stand in a page of their own; what the back-end offers, as Linux does. */
+/**
+ * Pages that a request can carry whose segments stand in a page of their own; what the back-end offers, as Linux
+ * does.
+ */
 export const INDIRECT_SEGMENTS = 256
 
 /** How requests and responses lie in the ring. 32-bit guests align 64-bit fields to 4 bytes. */
@@ -35,8 +38,8 @@ export const LAYOUT_64: BlockLayout = /* @__PURE__ */ Object.freeze({
 })
 /** The layout of 32-bit guests. */
 export const LAYOUT_32: BlockLayout = /* @__PURE__ */ Object.freeze({
-  request: BlkifRequestX32, discard: BlkifRequestDiscardX32, indirect: BlkifRequestIndirectX32, response: BlkifResponseX32,
-  entrySize: BlkifRequestX32.size,
+  request: BlkifRequestX32, discard: BlkifRequestDiscardX32, indirect: BlkifRequestIndirectX32,
+  response: BlkifResponseX32, entrySize: BlkifRequestX32.size,
 })
 
 /** The layout that a front-end's node `protocol` names; undefined for one that is not spoken here. */

@@ -144,9 +144,7 @@ export class BlockServer {
         return
       case BLKIF_OP.WRITE_BARRIER:
       case BLKIF_OP.FLUSH_DISKCACHE:
-        this.statistics.flushes += 1
-        if (operation === BLKIF_OP.WRITE_BARRIER && request.nrSegments.get(this.view, 0) > 0) this.transfer(operation, idLow, idHigh)
-        else this.finish(this.attempt(() => this.options.store.flush()), { ...NOTHING, operation, idLow, idHigh })
+        this.flush(operation, idLow, idHigh)
         return
       case BLKIF_OP.DISCARD:
         this.discard(idLow, idHigh)
@@ -154,6 +152,14 @@ export class BlockServer {
       default:
         this.respond(idLow, idHigh, operation, BLKIF_RSP.EOPNOTSUPP)
     }
+  }
+
+  /** Makes what was written durable, after a barrier's own segments where it has some. */
+  private flush(operation: number, idLow: number, idHigh: number): void {
+    this.statistics.flushes += 1
+    const carries = this.options.layout.request.nrSegments.get(this.view, 0) > 0
+    if (operation === BLKIF_OP.WRITE_BARRIER && carries) this.transfer(operation, idLow, idHigh)
+    else this.finish(this.attempt(() => this.options.store.flush()), { ...NOTHING, operation, idLow, idHigh })
   }
 
   private transfer(operation: number, idLow: number, idHigh: number): void {
@@ -290,7 +296,8 @@ export class BlockServer {
 
   private markWritten(from: number, length: number): void {
     const last = Math.floor((from + length - 1) / PAGE_SIZE)
-    for (let frame = Math.floor(from / PAGE_SIZE); frame <= last; frame += 1) this.options.grants.memory.markWritten(frame)
+    const { memory } = this.options.grants
+    for (let frame = Math.floor(from / PAGE_SIZE); frame <= last; frame += 1) memory.markWritten(frame)
   }
 
   private discard(idLow: number, idHigh: number): void {

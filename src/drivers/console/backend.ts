@@ -122,7 +122,10 @@ export class ConsoleStream {
     }
   }
 
-  /** Types into the console; resolves when the guest's ring has taken all of it, rejects with CLOSED when it never will. */
+  /**
+   * Types into the console; resolves when the guest's ring has taken all of it, rejects with CLOSED when it never
+   * will.
+   */
   write(data: string | Uint8Array): Promise<void> {
     if (this.closed) return Promise.reject(this.closedError())
     const bytes = typeof data === 'string' ? new TextEncoder().encode(data) : data.slice()
@@ -280,14 +283,20 @@ export class ConsoleStream {
   }
 
   private closedError(): XenError {
-    return new XenError('CLOSED', `the console of domain ${this.domain} is closed`, { details: { domain: this.domain } })
+    const { domain } = this
+    return new XenError('CLOSED', `the console of domain ${domain} is closed`, { details: { domain } })
   }
+}
+
+interface Served {
+  readonly stream: ConsoleStream
+  readonly unwatch: Promise<() => Promise<void>>
 }
 
 /** Serves the consoles of other domains. */
 export class ConsoleBackend {
   private readonly services: ConsoleBackendServices
-  private readonly streams = new Map<DomId, { readonly stream: ConsoleStream; readonly unwatch: Promise<() => Promise<void>> }>()
+  private readonly streams = new Map<DomId, Served>()
 
   constructor(services: ConsoleBackendServices) {
     this.services = services

@@ -1,6 +1,7 @@
 /**
  * The console protocol as both sides meet in XenStore: a domain's `console` directory names the ring and its event
- * channel. The toolstack writes it when it builds the domain; no states are exchanged, as the ring is there from the start.
+ * channel. The toolstack writes it when it builds the domain; no states are exchanged, as the ring is there from
+ * the start.
  *
  * Reference: public/io/console.h; docs/misc/console.txt.
  */

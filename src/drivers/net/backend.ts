@@ -156,8 +156,12 @@ class NetInstance implements BackendInstance, ServedNic, NetPort {
       }
       const link = bridge.attach(this)
       undo.push(() => link.detach())
-      const transmit = new TransmitServer(services, transmitPage.base, { link, notify: () => void kernel.events.notify(transmitPort) })
-      const receive = new ReceiveServer(services, receivePage.base, { features, notify: () => void kernel.events.notify(receivePort) })
+      const transmit = new TransmitServer(services, transmitPage.base, {
+        link, notify: () => void kernel.events.notify(transmitPort),
+      })
+      const receive = new ReceiveServer(services, receivePage.base, {
+        features, notify: () => void kernel.events.notify(receivePort),
+      })
       this.connection = { transmit, receive, link, release }
     } catch (error) {
       release()

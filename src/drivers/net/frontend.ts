@@ -5,7 +5,9 @@
  *
  * Reference: public/io/netif.h.
  */
-import { NETIF_RSP, NETRXF, NETTXF, NetifRxRequest, NetifRxResponse, NetifTxRequest, NetifTxResponse } from '../../abi/index.ts'
+import {
+  NETIF_RSP, NETRXF, NETTXF, NetifRxRequest, NetifRxResponse, NetifTxRequest, NetifTxResponse,
+} from '../../abi/index.ts'
 import type { FrontendDevice, FrontendDriver, FrontendInstance, SharedPage } from '../../guest/index.ts'
 import { sharePage } from '../../guest/index.ts'
 import { FrontRing, NO_ENTRY } from '../../rings/index.ts'
@@ -146,7 +148,8 @@ export class Nic implements AsyncIterable<Uint8Array> {
     this.rings = this.makeRings(split)
     const { transmit, receive } = this.rings
     await device.writeTogether({
-      'multi-queue-num-queues': '1', 'tx-ring-ref': String(transmit.shared.ref), 'rx-ring-ref': String(receive.shared.ref),
+      'multi-queue-num-queues': '1',
+      'tx-ring-ref': String(transmit.shared.ref), 'rx-ring-ref': String(receive.shared.ref),
       ...(split
         ? { 'event-channel-tx': String(transmit.port), 'event-channel-rx': String(receive.port) }
         : { 'event-channel': String(transmit.port) }),
@@ -173,7 +176,8 @@ export class Nic implements AsyncIterable<Uint8Array> {
     this.up = false
     kernel.events.close(rings.transmit.port)
     if (rings.receive.port !== rings.transmit.port) kernel.events.close(rings.receive.port)
-    for (const page of [...this.freePages.splice(0), ...this.sending.values(), ...this.receiving.values()]) page.release()
+    const pages = [...this.freePages.splice(0), ...this.sending.values(), ...this.receiving.values()]
+    for (const page of pages) page.release()
     this.sending.clear()
     this.receiving.clear()
     rings.transmit.shared.release()
@@ -209,7 +213,9 @@ export class Nic implements AsyncIterable<Uint8Array> {
 
   private queueFrame(frame: Uint8Array, { checksumBlank }: SendOptions): boolean {
     if (frame.length > PAGE_SIZE) {
-      throw new XenError('INVALID_ARGUMENT', `a frame of ${frame.length} bytes is longer than a page`, { details: { length: frame.length } })
+      throw new XenError('INVALID_ARGUMENT', `a frame of ${frame.length} bytes is longer than a page`, {
+        details: { length: frame.length },
+      })
     }
     const ring = this.rings?.transmit.ring
     if (ring === undefined || !this.connected) throw new XenError('CLOSED', `interface ${this.id} is not connected`)
@@ -297,7 +303,8 @@ export class Nic implements AsyncIterable<Uint8Array> {
 
   /** Takes one slot's part of a frame; false when it claims more than its page. */
   private takePart(
-    { page }: SharedPage, { offset, flags, status }: { readonly offset: number; readonly flags: number; readonly status: number },
+    { page }: SharedPage,
+    { offset, flags, status }: { readonly offset: number; readonly flags: number; readonly status: number },
   ): boolean {
     if (status > 0 && offset + status > PAGE_SIZE) return false
     const isLast = (flags & NETRXF.more_data) === 0

@@ -57,7 +57,8 @@ export class CaptureWriter {
     this.sink = sink
     this.snapLength = options.snapLength ?? 0
     this.epoch = options.epoch ?? 0n
-    sink(block(SECTION_HEADER, new ByteWriter().u32(BYTE_ORDER_MAGIC).u16(1).u16(0).u64(0xffff_ffff_ffff_ffffn).finish()))
+    const section = new ByteWriter().u32(BYTE_ORDER_MAGIC).u16(1).u16(0).u64(0xffff_ffff_ffff_ffffn)
+    sink(block(SECTION_HEADER, section.finish()))
     const description = new ByteWriter().u16(LINKTYPE_ETHERNET).u16(0).u32(this.snapLength)
     option(description, OPTION_INTERFACE_NAME, new TextEncoder().encode(options.name ?? 'xenbr0'))
     option(description, OPTION_TIMESTAMP_RESOLUTION, Uint8Array.of(NANOSECONDS))

@@ -1,7 +1,7 @@
 /**
  * The network protocol as both halves need it: names in XenStore and limits.
  *
- *   device/vif/ID           tx-ring-ref, rx-ring-ref, event-channel-tx, event-channel-rx, request-rx-copy, feature-*, state
+ *   device/vif/ID           tx-ring-ref, rx-ring-ref, event-channel-tx, event-channel-rx, request-rx-copy, feature-*
  *   backend/vif/DOMAIN/ID   feature-*, mac, bridge, handle, hotplug-status, state
  *
  * tx carries frames from the guest, rx to it. A frame takes one or more slots; the first of a tx frame says how large

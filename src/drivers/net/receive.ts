@@ -1,6 +1,7 @@
 /**
- * The guest's receive ring, served: frames for the guest are copied by the hypervisor into the pages that it has put up,
- * in the order of the ring, as front-ends expect. What finds no page waits, up to a limit, and is dropped beyond it.
+ * The guest's receive ring, served: frames for the guest are copied by the hypervisor into the pages that it has
+ * put up, in the order of the ring, as front-ends expect. What finds no page waits, up to a limit, and is dropped
+ * beyond it.
  *
  * hot path: one hypercall for a batch. Reference: public/io/netif.h.
  */
@@ -70,7 +71,7 @@ export class ReceiveServer {
     let next = 0
     do {
       for (let given = this.give(next); given > 0; given = this.give(next)) next += given
-    } while (next < this.queue.length && !this.ring.broken && this.ring.finalCheckForRequests() && this.fits(this.queue[next]!))
+    } while (next < this.queue.length && this.ring.finalCheckForRequests() && this.fits(this.queue[next]!))
     this.queue = this.queue.slice(next).map(kept)
   }
 
@@ -111,7 +112,9 @@ export class ReceiveServer {
   }
 
   /** Takes slots for a frame and notes what is to be copied into them. */
-  private plan(frame: NetFrame, batch: { readonly copies: GrantCopy[]; readonly pieces: Piece[]; readonly staged: number }): void {
+  private plan(
+    frame: NetFrame, batch: { readonly copies: GrantCopy[]; readonly pieces: Piece[]; readonly staged: number },
+  ): void {
     const { domain, staging } = this.services
     const { bytes, place, checksumBlank, validated } = frame
     const marks = (checksumBlank ? NETRXF.csum_blank : 0) | (validated || checksumBlank ? NETRXF.data_validated : 0)
@@ -136,7 +139,8 @@ export class ReceiveServer {
 
   /** Answers each slot; a frame of which one slot failed counts as dropped. */
   private answer(
-    pieces: readonly Piece[], statuses: readonly number[], frames: { readonly start: number; readonly ends: readonly number[] },
+    pieces: readonly Piece[], statuses: readonly number[],
+    frames: { readonly start: number; readonly ends: readonly number[] },
   ): void {
     const { grants: { memory: { view } }, statistics } = this.services
     pieces.forEach(({ id, length, flags }, index) => {

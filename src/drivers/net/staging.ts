@@ -1,6 +1,7 @@
 /**
  * Own pages through which frames pass between guests: a transmitted frame is copied out of the sender's grant into one,
- * and from there into the receiver's. Nothing of a guest's is looked at in place, so nothing can change while it is used.
+ * and from there into the receiver's. Nothing of a guest's is looked at in place, so nothing can change while it is
+ * used.
  */
 import type { GuestKernel, Page } from '../../guest/index.ts'
 

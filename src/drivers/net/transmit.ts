@@ -4,7 +4,9 @@
  *
  * hot path: one hypercall for up to 64 slots. Reference: public/io/netif.h.
  */
-import { GNTST, NETIF_EXTRA_FLAG, NETIF_RSP, NETTXF, NetifExtraInfo, NetifTxRequest, NetifTxResponse } from '../../abi/index.ts'
+import {
+  GNTST, NETIF_EXTRA_FLAG, NETIF_RSP, NETTXF, NetifExtraInfo, NetifTxRequest, NetifTxResponse,
+} from '../../abi/index.ts'
 import type { GrantCopy, HypercallPort } from '../../guest/index.ts'
 import { BackRing } from '../../rings/index.ts'
 import type { DomId, GrantRef } from '../../util/index.ts'

@@ -66,7 +66,8 @@ export class BackendDevice extends XenbusDevice {
       const frontendId = await readNumber(this.store, `${this.path}/frontend-id`, { maximum: 0x7fef })
       const frontend = await this.read('frontend')
       if (frontendId === undefined || frontend === undefined) {
-        throw new XenError('INVALID_ARGUMENT', `${this.path} does not name its front-end`, { details: { path: this.path } })
+        const details = { path: this.path }
+        throw new XenError('INVALID_ARGUMENT', `${this.path} does not name its front-end`, { details })
       }
       this.otherEnd = frontendId as DomId
       this.otherPath = frontend

@@ -75,7 +75,8 @@ class Bus<D extends BusDevice, R extends { readonly type: string }> {
   async register(driver: R): Promise<void> {
     this.drivers.set(driver.type, driver)
     if (this.started === undefined) {
-      this.started = this.store.watch(this.root, (path) => void this.steps.add(() => this.changed(path))).then(() => undefined)
+      const watching = this.store.watch(this.root, (path) => void this.steps.add(() => this.changed(path)))
+      this.started = watching.then(() => undefined)
       await this.started
     } else {
       await this.started
@@ -91,7 +92,8 @@ class Bus<D extends BusDevice, R extends { readonly type: string }> {
       if (this.known.get(place)?.ended !== false) await this.look(place)
       return
     }
-    for (const place of await this.below([this.root, ...names].join('/'), this.depth - names.length)) await this.look(place)
+    const found = await this.below([this.root, ...names].join('/'), this.depth - names.length)
+    for (const place of found) await this.look(place)
     for (const place of this.known.keys()) {
       if (place === path || place.startsWith(`${path}/`)) await this.look(place)
     }

@@ -73,7 +73,9 @@ export abstract class XenbusDevice {
   }
 
   /** A number in a node of the other half; undefined when it is absent, no number, or beyond the limits. */
-  readOtherNumber(name: string, limits?: { readonly minimum?: number; readonly maximum?: number }): Promise<number | undefined> {
+  readOtherNumber(
+    name: string, limits?: { readonly minimum?: number; readonly maximum?: number },
+  ): Promise<number | undefined> {
     return readNumber(this.store, `${this.otherPath}/${name}`, limits)
   }
 
@@ -81,7 +83,8 @@ export abstract class XenbusDevice {
   async requireOther(name: string, limits?: { readonly minimum?: number; readonly maximum?: number }): Promise<number> {
     const value = await this.readOtherNumber(name, limits)
     if (value !== undefined) return value
-    throw new XenError('INVALID_ARGUMENT', `${this.otherPath}/${name} is missing or wrong`, { details: { path: this.otherPath, name } })
+    const details = { path: this.otherPath, name }
+    throw new XenError('INVALID_ARGUMENT', `${this.otherPath}/${name} is missing or wrong`, { details })
   }
 
   /** Writes own nodes one by one. */

@@ -59,7 +59,8 @@ export class FrontendDevice extends XenbusDevice {
       const backendId = await readNumber(this.store, `${this.path}/backend-id`, { maximum: 0x7fef })
       const backend = await this.read('backend')
       if (backendId === undefined || backend === undefined) {
-        throw new XenError('INVALID_ARGUMENT', `${this.path} does not name its back-end`, { details: { path: this.path } })
+        const details = { path: this.path }
+        throw new XenError('INVALID_ARGUMENT', `${this.path} does not name its back-end`, { details })
       }
       this.otherEnd = backendId as DomId
       this.otherPath = backend

@@ -334,6 +334,21 @@ describe('the block back-end', () => {
     expect(back.crash).toBeUndefined()
   })
 
+  test('a guest that has no page left for a large request is told so, and can still make small ones', async () => {
+    const { hub, disk, front } = await setUp()
+    const { frames } = front.kernel
+    const client = disk.client()
+    const segments = Array.from({ length: 20 }, () => ({ data: client.takePage(), first: 0, last: 7 }))
+    while (frames.free > 0) frames.allocate()
+    const statuses: (number | undefined)[] = []
+    const done = (status: number | undefined): number => statuses.push(status)
+    client.submit({ operation: 0, sector: 0, segments, done })
+    client.submit({ operation: 0, sector: 0, segments: segments.slice(0, 11), done })
+    await hub.settle()
+    expect(statuses).toEqual([-1, 0])
+    expect(front.crash).toBeUndefined()
+  })
+
   test('is closed by the program like any disk of the guest', async () => {
     const { hub, disk } = await setUp()
     const reading = disk.read(0, 1)
