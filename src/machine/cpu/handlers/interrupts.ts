@@ -46,8 +46,8 @@ function interruptReturn(core: Core, record: number): number {
   const rip = readStack(core, 0, size)
   const selector = readStack(core, 1, 2, size)
   if (core.long) {
-    readStack(core, 3, size)
     readStack(core, 4, 2, size)
+    readStack(core, 3, size)
   }
   if ((selector & 3) < core.cpl) return core.protection(selector & 0xfffc)
   const code = checkCode(core, selector, selector & 3)

@@ -89,8 +89,10 @@ const extension = (name: 'movzx' | 'movsx'): Lift => (l) => {
   l.a = l.regSlot(to)
   if (from >= to) {
     // MOVZX and MOVSX of a word into a word, MOVSXD without REX.W: plain moves.
-    if (l.instruction.isMemory) return l.emitMemory(`mov.${to}.rm`)
-    l.b = l.rmSlot(to)
+    // All of the source is read, also what the destination has no room for.
+    const slot = l.source(from)
+    l.a = l.regSlot(to)
+    l.b = slot
     return l.emit(`mov.${to}.rr`)
   }
   // Clearing the upper half comes with any 32-bit destination.
