@@ -232,13 +232,14 @@ export class XenStore {
   apply(transaction: StoreTransaction): number {
     const changes = transaction.changes()
     let { tree } = this
-    for (const { path, before, current, made } of changes) {
+    for (const { path, current, made, live: found } of changes) {
       if (path.charCodeAt(0) === 0x40) {
         if (current !== undefined) this.special.set(path, current.with({ generation: this.nextGeneration() }))
         continue
       }
       const generation = this.nextGeneration()
-      let live = nodeAt(tree, path)
+      // Parents come first, so what the store had under this name is still what is there, below it too.
+      let live = found
       if (live !== undefined && made > 0) {
         // It was removed, with all below it, and made again: it comes last among its siblings.
         tree = withoutNode(tree, path, generation)
@@ -247,12 +248,12 @@ export class XenStore {
       if (current !== undefined) {
         const children = live?.children ?? NO_CHILDREN
         tree = withNode(tree, path, current.with({ children, generation }), generation)
-      } else if (live !== undefined && before !== undefined) {
+      } else if (live !== undefined && nodeAt(tree, path) !== undefined) {
         tree = withoutNode(tree, path, generation)
       }
     }
     this.tree = tree
-    for (const { path, before } of changes) this.domains.account(path, before, this.get(path))
+    for (const { path, before, current } of changes) this.domains.account(path, before, current)
     this.fireAll(transaction.accesses.values())
     return changes.length
   }

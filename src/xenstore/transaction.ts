@@ -22,6 +22,8 @@ export interface Access {
   fire: Match | undefined
   /** When it was created here, counted within the transaction; 0 when it was not. */
   made: number
+  /** The node that the store has at the end, once that is known to be no conflict. */
+  live: StoreNode | undefined
 }
 
 /** Where a transaction reads what it has not touched yet, and how much it may touch. */
@@ -74,7 +76,7 @@ export class StoreTransaction {
       return undefined
     }
     const before = this.base.get(path)
-    const access: Access = { path, before, current: before, modified: false, fire: undefined, made: 0 }
+    const access: Access = { path, before, current: before, modified: false, fire: undefined, made: 0, live: undefined }
     this.accesses.set(path, access)
     this.memory += path.length + (before === undefined ? 0 : nodeSize(before))
     return access
@@ -157,8 +159,9 @@ export class StoreTransaction {
   /** True when a node that was touched has another generation in the store now. */
   conflictsWith(get: (path: string) => StoreNode | undefined): boolean {
     if (this.conflicted) return true
-    for (const { path, before } of this.accesses.values()) {
-      if (get(path)?.generation !== before?.generation) return true
+    for (const access of this.accesses.values()) {
+      access.live = get(access.path)
+      if (access.live?.generation !== access.before?.generation) return true
     }
     return false
   }
@@ -176,7 +179,7 @@ export class StoreTransaction {
     const transaction = new StoreTransaction(saved.id, base)
     for (const { path, before, current, modified, fire, made } of saved.accesses) {
       const known = readCopy(before, newest)
-      const access: Access = { path, before: known, current: known, modified: false, fire, made: 0 }
+      const access: Access = { path, before: known, current: known, modified: false, fire, made: 0, live: undefined }
       transaction.accesses.set(path, access)
       transaction.memory += path.length + (access.before === undefined ? 0 : nodeSize(access.before))
       if (modified) transaction.put(path, readCopy(current, newest))
@@ -191,7 +194,9 @@ export class StoreTransaction {
 
   /** The changed nodes, parents before their children, and new children in the order in which they were made. */
   changes(): readonly Access[] {
-    const modified = [...this.accesses.values()].filter((access) => access.modified)
+    const modified: Access[] = []
+    for (const access of this.accesses.values()) if (access.modified) modified.push(access)
+    if (modified.length < 2) return modified
     return modified.sort((a, b) => depthOf(a.path) - depthOf(b.path) || a.made - b.made)
   }
 }

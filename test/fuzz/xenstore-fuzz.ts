@@ -3,6 +3,7 @@
  * messages make sense, some are damaged, some are noise; paths and values come from a small set, so that they meet.
  */
 import { SeededRandom, below } from '../../src/util/index.ts'
+import { XenStore } from '../../src/xenstore/index.ts'
 import { OPS, StoreHarness, packet, type RawClient } from '../support/store-harness.ts'
 import type { ModelClient } from './xenstore-model-types.ts'
 import { ModelStore } from './xenstore-model.ts'
@@ -132,6 +133,18 @@ function scene(pairs: readonly Pair[], model: ModelStore): void {
   }
 }
 
+/** What each domain is said to use must be what counting all nodes anew gives. */
+function checkAccounts(harness: StoreHarness, pairs: readonly Pair[]): void {
+  for (const { real } of pairs) real.ask('RESET_WATCHES', '|')
+  const counted = XenStore.restore(structuredClone(harness.store.save()))
+  for (const { id, usage } of harness.store.domains.values()) {
+    const anew = counted.domains.get(id)!.usage
+    if (anew.nodes !== usage.nodes || anew.memory !== usage.memory) {
+      throw new Error(`domain ${id} uses ${JSON.stringify(anew)}, but is said to use ${JSON.stringify(usage)}`)
+    }
+  }
+}
+
 /** One round; the trace of messages is in the error when the two disagree. */
 function round(generator: Generator, count: number, tally: Record<string, number>): number {
   const harness = new StoreHarness()
@@ -167,6 +180,7 @@ function round(generator: Generator, count: number, tally: Record<string, number
       }
     }
   }
+  checkAccounts(harness, pairs)
   return events
 }
 
