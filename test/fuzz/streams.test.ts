@@ -5,7 +5,7 @@ import { fuzzStreams } from './streams.ts'
 const COUNT = Number(process.env['FUZZ_STREAMS'] ?? (process.env['CI'] === 'true' ? 50_000 : 1_500))
 
 describe('a damaged saved domain', () => {
-  test('is refused with an error that says where, or restored, and leaves nothing behind', { timeout: 900_000 }, async () => {
+  test('is refused with an error that says where, or restored, and leaves nothing behind', { timeout: 1_800_000 }, async () => {
     const { refused, restored, started } = await fuzzStreams(COUNT)
     expect(refused['INVALID_STREAM']).toBeGreaterThan(COUNT / 4)
     expect(restored).toBeGreaterThan(COUNT / 10)

@@ -1,0 +1,129 @@
+/**
+ * Debian's Linux is saved, restored on another host and moved while it runs, with a disk and a network interface of ours:
+ * its processes go on, and its own front-ends connect again.
+ *
+ * It takes a minute or two, so it runs only where it is asked for: with CI=true or LINUX_TESTS=1.
+ */
+import { readFileSync } from 'node:fs'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { optionalDecompressor } from '../../src/decompress/index.ts'
+import { MemoryBlockStore, NetFrontend } from '../../src/drivers/index.ts'
+import { FrontendBus } from '../../src/guest/index.ts'
+import type { GuestProgram } from '../../src/guest/index.ts'
+import { Host, MemoryFiles, type Domain } from '../../src/index.ts'
+import { transportPair } from '../../src/toolstack/index.ts'
+import { ByteCollector } from '../support/byte-collector.ts'
+import { guestFile, whyMissing } from '../support/guests.ts'
+import { busyboxInitramfs } from '../support/initramfs.ts'
+import { LinuxGuest } from '../support/linux.ts'
+import { answerPing } from '../support/ping.ts'
+import { verifyStream } from '../support/verify-stream.ts'
+
+const wanted = process.env['CI'] === 'true' || process.env['LINUX_TESTS'] === '1'
+const missing = wanted ? whyMissing('linux', 'linuxModules', 'busybox', 'verifyStream', 'xenPython') : ' (SKIPPED: set LINUX_TESTS=1)'
+
+/** Counts in the background from the start, so that it can be seen that a process has gone on. */
+const SCRIPT = `
+insmod /m/xen-blkfront.ko
+insmod /m/xen-netfront.ko
+sleep 1
+ifconfig eth0 10.0.0.1 netmask 255.255.255.0 up
+(i=0; while true; do i=$((i+1)); echo $i > /tmp/count; sleep 0.05; done) &
+dd if=/dev/urandom of=/tmp/memory bs=64k count=64 2>/dev/null
+md5sum < /tmp/memory > /tmp/sum
+echo all set
+exec sh -i
+`
+const PATIENCE = 600_000
+
+/** A guest with the address 10.0.0.9 that answers ARP and pings. */
+const responder: GuestProgram = async (kernel) => {
+  const nics = new NetFrontend()
+  await new FrontendBus(kernel).register(nics)
+  const nic = await nics.nic(0)
+  nic.onFrame((frame) => {
+    const answer = answerPing(frame, nic.mac, [10, 0, 0, 9])
+    if (answer !== undefined) nic.send(answer)
+  })
+}
+
+const store = new MemoryBlockStore(4 << 20)
+
+function ramdisk(): Uint8Array {
+  const module = (path: string): Uint8Array => readFileSync(`${guestFile('linuxModules')!}/kernel/drivers/${path}`)
+  return busyboxInitramfs({
+    busybox: readFileSync(guestFile('busybox')!), script: SCRIPT,
+    files: { 'm/xen-blkfront.ko': module('block/xen-blkfront.ko'), 'm/xen-netfront.ko': module('net/xen-netfront.ko') },
+  })
+}
+
+async function boot(seed: number): Promise<Host> {
+  const host = await Host.boot({
+    memory: 200, dom0Memory: 16, seed, decompress: optionalDecompressor, openDisk: () => store,
+    files: new MemoryFiles({ linux: readFileSync(guestFile('linux')!), disk: ramdisk() }),
+  })
+  await host.createDomain({ name: 'responder', memory: 8, kernel: responder, nics: ['mac=00:16:3e:00:00:09'] })
+  return host
+}
+
+/** Everything that should still work after a journey; `token` is what is written to the disk. */
+async function check(host: Host, domain: Domain, token: string): Promise<void> {
+  const linux = new LinuxGuest(host, domain)
+  const before = await linux.run('cat /tmp/count')
+  expect(Number(await linux.run('sleep 0.3; cat /tmp/count'))).toBeGreaterThan(Number(before))
+  expect(await linux.run('md5sum < /tmp/memory | cmp - /tmp/sum && echo same')).toBe('same')
+  await linux.run(`echo ${token} | dd of=/dev/xvda conv=fsync 2>/dev/null; echo 3 > /proc/sys/vm/drop_caches`)
+  expect(await linux.run('head -n 1 /dev/xvda')).toBe(token)
+  expect(new TextDecoder().decode(store.bytes.subarray(0, token.length))).toBe(token)
+  expect(await linux.run('ping -c 2 -i 0.2 -W 2 10.0.0.9')).toContain('2 packets transmitted, 2 packets received')
+  expect(await linux.run('dmesg | grep -E "WARNING|BUG:|Oops" | head -3')).toBe('')
+}
+
+describe.skipIf(missing !== undefined)(`Debian's Linux${missing ?? ''}`, { timeout: PATIENCE }, () => {
+  let [first, second]: (Host | undefined)[] = []
+  let linux: Domain
+  let file: Uint8Array
+
+  beforeAll(async () => {
+    first = await boot(1)
+    linux = await first.createDomain({
+      name: 'linux', kernel: 'linux', ramdisk: 'disk', memory: 128, vcpus: 2, commandLine: 'console=hvc0 panic=-1',
+      disks: ['/images/one,raw,xvda,w'], nics: ['mac=00:16:3e:00:00:01'],
+    })
+    await linux.console.waitFor('all set')
+    await check(first, linux, 'fresh')
+  }, PATIENCE)
+  afterAll(async () => {
+    await first?.shutdown()
+    await second?.shutdown()
+  })
+
+  test('goes on when a save is cancelled', async () => {
+    await linux.save(new ByteCollector(), { afterwards: 'resume' })
+    await check(first!, linux, 'cancelled')
+  })
+
+  test('is saved in a form that Xen accepts, and goes on on another host', async () => {
+    const target = new ByteCollector()
+    await linux.save(target)
+    file = target.bytes()
+    expect(verifyStream(file)).toMatchObject({ status: 0 })
+    second = await boot(2)
+    linux = await second.restore(file)
+    await check(second, linux, 'restored')
+    expect(linux.info().onlineVcpus).toBe(2)
+  })
+
+  test('moves while it runs', async () => {
+    const { ends } = transportPair()
+    const receiving = first!.receiveMigration(ends[1])
+    const summary = await linux.migrate(ends[0])
+    linux = await receiving
+    expect(summary.rounds).toBeGreaterThan(1)
+    expect(summary.finalPages).toBeLessThan(8192)
+    await check(first!, linux, 'moved')
+    expect(await linux.shutdown()).toBe('poweroff')
+    await first!.settled()
+    expect(first!.hypervisor.checkInvariants()).toEqual([])
+  })
+})
