@@ -83,7 +83,7 @@ np+ae/0m fxsave M
 np+ae/1m fxrstor M
 np+ae/2m ldmxcsr Md
 np+ae/3m stmxcsr Md
-ae/7m clflush M
+np+ae/7m clflush M
 np+ae/5r lfence -
 np+ae/6r mfence -
 np+ae/7r sfence -

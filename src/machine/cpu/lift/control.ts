@@ -1,6 +1,7 @@
 /**
  * Lifters of control transfers, the stack, string instructions, and everything that a TypeScript handler carries out.
  */
+import { GPR } from '../../../x86/index.ts'
 import { CONDITIONS } from '../emit/conditions.ts'
 import { REPEAT, STRINGS } from '../runtime/strings.ts'
 import { SLOT } from '../state.ts'
@@ -28,7 +29,12 @@ const SEGMENT_NUMBER: Readonly<Record<string, number>> = { es: 0, cs: 1, ss: 2, 
 const pop: Lift = (l) => {
   const [code] = l.instruction.row.operands as [string]
   const size = l.instruction.operandSize
-  if (code.charAt(0) === 'E' && l.instruction.isMemory) return l.emitMemory(`pop.${size}.m`)
+  if (code.charAt(0) === 'E' && l.instruction.isMemory) {
+    const i = l.instruction
+    // The address is that behind the pop; one that is cut short is worked out before it.
+    if (i.addressSize < l.codeSize && i.base === GPR.rsp) i.displacement += size / 8
+    return l.emitMemory(`pop.${size}.m`)
+  }
   const segment = SEGMENT_NUMBER[code]
   if (segment !== undefined) {
     l.a = SLOT.t0

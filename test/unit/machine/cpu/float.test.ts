@@ -94,7 +94,7 @@ describe('exceptions of SSE', () => {
 
 describe('flags of SSE are noted on the fast path as off it', () => {
   // The first inexact sum goes by soft-float, which notes PRECISION; the second may take the fast path.
-  test.each([[0x1f80, 'nothing noted yet'], [0x1fa0, 'PRECISION noted']] as const)('from MXCSR %i: %s', (mxcsr) => {
+  test.each([[0x1f80, 'nothing noted yet'], [0x1fa0, 'PRECISION noted']] as const)('from MXCSR %i: %s', (mxcsr, _) => {
     const b = bench((view) => {
       view.setUint32(FX.mxcsr, mxcsr, true)
       view.setFloat64(FX.xmm0, 0.1, true)
