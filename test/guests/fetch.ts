@@ -2,12 +2,16 @@
  * Fetches the guests that tests run: `npm run guests -- [grub] [busybox] [linux] [tools] [all] [--again]`.
  * Without a name it is GRUB and BusyBox, the small ones.
  * Debian's packages are downloaded by name with apt-get and unpacked with dpkg-deb; no root, nothing is installed.
- * What is there already is left alone, unless asked for again.
+ * What is there already is left alone, unless asked for again. So that description files can name Linux and its disk
+ * without knowing their versions, `.guests/vmlinuz` leads to the kernel and `.guests/busybox.cpio` is a disk with BusyBox.
  */
 import { execFileSync } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import {
+  existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync,
+} from 'node:fs'
+import { join, relative } from 'node:path'
 import { pathToFileURL } from 'node:url'
+import { busyboxInitramfs } from '../support/initramfs.ts'
 import { GUESTS_FOLDER, GUEST_FILES, GUEST_SETS, guestFile, setOf, type GuestSet } from '../support/guests.ts'
 
 /** A package that only names another one, as Debian's newest kernel: the other one is unpacked in its place. */
@@ -71,6 +75,16 @@ export function chosenSets(args: readonly string[]): GuestSet[] {
   return names.length === 0 ? ['grub', 'busybox'] : (names as GuestSet[])
 }
 
+/** Gives what was fetched names without versions. */
+function nameForDescriptions(): void {
+  const [kernel, busybox] = [guestFile('linux'), guestFile('busybox')]
+  const link = join(GUESTS_FOLDER, 'vmlinuz')
+  rmSync(link, { force: true })
+  if (kernel !== undefined) symlinkSync(relative(GUESTS_FOLDER, kernel), link)
+  if (busybox === undefined) return
+  writeFileSync(join(GUESTS_FOLDER, 'busybox.cpio'), busyboxInitramfs({ busybox: readFileSync(busybox) }))
+}
+
 /** Fetches the sets that the arguments name, then checks that every file of theirs is there. */
 export function fetchGuests(args: readonly string[]): void {
   const sets = chosenSets(args)
@@ -80,6 +94,7 @@ export function fetchGuests(args: readonly string[]): void {
   }
   const missing = GUEST_FILES.filter((file) => sets.includes(setOf(file)) && guestFile(file) === undefined)
   if (missing.length > 0) throw new FetchError(`not where they are expected in the packages: ${missing.join(', ')}`)
+  nameForDescriptions()
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
