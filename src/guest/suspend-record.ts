@@ -3,7 +3,7 @@
  * its frames, described in shared_info as any PV guest does, and its program's state as JSON. Where the state lies
  * stands in the second half of the start_info page, which names the rings by page numbers meanwhile:
  *
- *   start_info page | struct start_info ... | at 2048: magic, version, length, numbers of the pages that hold the text |
+ *   start_info page | struct start_info ... | at 2048: magic, version, length, numbers of the pages with the text |
  *
  * Reference: public/arch-x86/xen.h, struct arch_shared_info (pfn_to_mfn_frame_list_list).
  */
@@ -92,9 +92,13 @@ function writeState({ memory, frames, startInfo }: SuspendFacts, text: Uint8Arra
   const place = startInfo * PAGE_SIZE + RECORD_AT
   const count = Math.ceil(text.length / PAGE_SIZE)
   if (count > STATE_PAGES) {
-    throw new XenError('OUT_OF_RESOURCES', `the state has ${text.length} bytes, at most ${STATE_PAGES * PAGE_SIZE} can be saved`, {
-      details: { length: text.length, limit: STATE_PAGES * PAGE_SIZE },
-    })
+    throw new XenError(
+      'OUT_OF_RESOURCES',
+      `the state has ${text.length} bytes, at most ${STATE_PAGES * PAGE_SIZE} can be saved`,
+      {
+        details: { length: text.length, limit: STATE_PAGES * PAGE_SIZE },
+      },
+    )
   }
   const numbers = numbersOf(frames)
   SuspendRecord.magic.set(memory.view, place, MAGIC)

@@ -107,7 +107,8 @@ export async function connectMigration(options: MigrationConnectOptions): Promis
     await once(socket, 'connect', signal === undefined ? {} : { signal })
   } catch (cause) {
     socket.destroy()
-    if (signal?.aborted === true) throw new XenError('ABORTED', `connecting to ${host}:${port} was aborted`, { cause: signal.reason })
+    if (signal?.aborted === true)
+      throw new XenError('ABORTED', `connecting to ${host}:${port} was aborted`, { cause: signal.reason })
     throw failed(`cannot connect to ${host}:${port}`, cause)
   }
   return asTransport(socket)

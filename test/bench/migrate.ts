@@ -1,8 +1,8 @@
 /**
  * Live migration of a domain with 128 MB of memory, of which 1 MiB or 32 MiB are written all the time, from one host to
- * another in this process. Total: from the call to the new domain's first instruction; downtime: from the old one's last
- * instruction to the new one's first. Wall time. Beside it QEMU (TCG) where it is installed: a machine of the same size
- * that writes as much in a loop, migrated over a local socket, with the figures that it gives itself.
+ * another in this process. Total: from the call to the new domain's first instruction; downtime: from the old one's
+ * last instruction to the new one's first. Wall time. Beside it QEMU (TCG) where it is installed: a machine of the same
+ * size that writes as much in a loop, migrated over a local socket, with the figures that it gives itself.
  */
 import { existsSync } from 'node:fs'
 import { Host, type Domain } from '../../src/index.ts'
@@ -48,7 +48,12 @@ async function migrate(mebibytes: number): Promise<Figures> {
   if (wrong !== '0') throw new Error(`${wrong} pages were lost`)
   await first.shutdown()
   await second.shutdown()
-  return { total: running - begun, downtime: running - stopped, rounds: summary.rounds, megabytes: summary.bytes / 2 ** 20 }
+  return {
+    total: running - begun,
+    downtime: running - stopped,
+    rounds: summary.rounds,
+    megabytes: summary.bytes / 2 ** 20,
+  }
 }
 
 const median = (values: readonly number[]): number => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)]!
@@ -71,8 +76,13 @@ export async function run(report: Report): Promise<void> {
     row('total')
     row('downtime')
     report({
-      case: `${MEGABYTES} MB, ${mebibytes} MiB hot: copied while it ran`, value: median(runs.map(({ megabytes }) => megabytes)), unit: 'MiB',
-      baseline: `${runs[0]!.rounds} rounds`, ratio: null, target: null, met: null,
+      case: `${MEGABYTES} MB, ${mebibytes} MiB hot: copied while it ran`,
+      value: median(runs.map(({ megabytes }) => megabytes)),
+      unit: 'MiB',
+      baseline: `${runs[0]!.rounds} rounds`,
+      ratio: null,
+      target: null,
+      met: null,
     })
   }
 }

@@ -1,7 +1,7 @@
 /**
- * Saving and restoring a domain: MiB of its memory a second, into nothing, into memory and into a file, measured against
- * copying the same bytes (0.4 of that was aimed at, into nothing) and against writing the same bytes to the same file
- * system (0.7).
+ * Saving and restoring a domain: MiB of its memory a second, into nothing, into memory and into a file, measured
+ * against copying the same bytes (0.4 of that was aimed at, into nothing) and against writing the same bytes to the
+ * same file system (0.7).
  */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -58,14 +58,22 @@ async function measure(report: Report, folder: string): Promise<void> {
   const source = new Uint8Array(MEBIBYTES * 2 ** 20).fill(1)
   const copy = new Uint8Array(source.length)
   const memcpy = await repeat(() => rate(() => copy.set(source)))
-  const row = (name: string, value: number, against: { readonly name: string; readonly value: number; readonly target: number | null }): void => {
+  const row = (
+    name: string,
+    value: number,
+    against: { readonly name: string; readonly value: number; readonly target: number | null },
+  ): void => {
     const ratio = value / against.value
     report({
       case: name, value, unit: 'MiB/s', baseline: `${against.name} ${Math.round(against.value)} MiB/s`, ratio,
       target: against.target, met: against.target === null ? null : ratio >= against.target,
     })
   }
-  row('save into nothing', await repeat(() => saveRate(domain, { keepsNothing: true, write: () => undefined })), { name: 'memcpy', value: memcpy, target: TARGET.memory })
+  row('save into nothing', await repeat(() => saveRate(domain, { keepsNothing: true, write: () => undefined })), {
+    name: 'memcpy',
+    value: memcpy,
+    target: TARGET.memory,
+  })
   const chunks: Uint8Array[] = []
   row('save into memory', await repeat(() => {
     chunks.length = 0
@@ -73,7 +81,11 @@ async function measure(report: Report, folder: string): Promise<void> {
   }), { name: 'memcpy', value: memcpy, target: null })
   const path = join(folder, 'bench.xl')
   const file = await repeat(() => rate(() => writeFile(path, source)))
-  row('save into a file', await repeat(() => saveRate(domain, fileSink(path))), { name: 'writeFile', value: file, target: TARGET.file })
+  row('save into a file', await repeat(() => saveRate(domain, fileSink(path))), {
+    name: 'writeFile',
+    value: file,
+    target: TARGET.file,
+  })
   await domain.destroy()
   const restored = await repeat(async () => {
     let there: Domain | undefined

@@ -1,6 +1,6 @@
 /**
- * Hostile saved domains: a real one is damaged record by record, field by field, and given to a host. Every case must end
- * in a typed error that says where, or in a domain; and when that is gone, the host must be as it was.
+ * Hostile saved domains: a real one is damaged record by record, field by field, and given to a host. Every case must
+ * end in a typed error that says where, or in a domain; and when that is gone, the host must be as it was.
  */
 import { Host, XenError, type Domain } from '../../src/index.ts'
 import { compareResources, resourceSnapshot } from '../../src/testing/index.ts'
@@ -49,8 +49,15 @@ async function smallDomain(): Promise<Uint8Array> {
 function partsOf(file: Uint8Array): Part[] {
   const view = viewOf(file)
   const config = 48 + view.getUint32(44, true)
-  const parts: Part[] = [{ start: 0, body: 48, end: config }, { start: config, body: config, end: config + 16 }]
-  const record = (start: number): Part => ({ start, body: start + 8, end: start + 8 + Math.ceil(view.getUint32(start + 4, true) / 8) * 8 })
+  const parts: Part[] = [
+    { start: 0, body: 48, end: config },
+    { start: config, body: config, end: config + 16 },
+  ]
+  const record = (start: number): Part => ({
+    start,
+    body: start + 8,
+    end: start + 8 + Math.ceil(view.getUint32(start + 4, true) / 8) * 8,
+  })
   parts.push(record(config + 16))
   const image = parts.at(-1)!.end
   parts.push({ start: image, body: image, end: image + 40 })
@@ -58,7 +65,9 @@ function partsOf(file: Uint8Array): Part[] {
   return parts
 }
 
-const EXTREMES = [0, 1, 7, 8, 0x7f, 0xff, 0x1ff, 0x200, 0xfff, 0x1000, 0x7fff_ffff, 0x8000_0000, 0x8000_0001, 0xffff_fff8, 0xffff_ffff]
+const EXTREMES = [
+  0, 1, 7, 8, 0x7f, 0xff, 0x1ff, 0x200, 0xfff, 0x1000, 0x7fff_ffff, 0x8000_0000, 0x8000_0001, 0xffff_fff8, 0xffff_ffff,
+]
 
 /** Makes one damaged copy after another. */
 class Damager {
@@ -66,8 +75,18 @@ class Damager {
   private readonly parts: readonly Part[]
   private readonly random: SeededRandom
   private readonly kinds: readonly (() => Uint8Array)[] = [
-    () => this.cut(), () => this.flipHeader(), () => this.flipHeader(), () => this.setField(), () => this.setField(), () => this.flipBody(),
-    () => this.flipBody(), () => this.reorder(), () => this.repeat(), () => this.omit(), () => this.grow(), () => this.flipConfig(),
+    () => this.cut(),
+    () => this.flipHeader(),
+    () => this.flipHeader(),
+    () => this.setField(),
+    () => this.setField(),
+    () => this.flipBody(),
+    () => this.flipBody(),
+    () => this.reorder(),
+    () => this.repeat(),
+    () => this.omit(),
+    () => this.grow(),
+    () => this.flipConfig(),
   ]
 
   constructor(file: Uint8Array, seed: number) {
@@ -114,7 +133,8 @@ class Damager {
   private flipConfig(): Uint8Array {
     const { body, end } = this.parts[0]!
     const copy = this.file.slice()
-    for (let i = 0; i <= below(this.random, 3); i += 1) copy[body + below(this.random, end - body)] = this.pick([...'{}[]",:0123456789-eE\\ \0']).charCodeAt(0)
+    for (let i = 0; i <= below(this.random, 3); i += 1)
+      copy[body + below(this.random, end - body)] = this.pick([...'{}[]",:0123456789-eE\\ \0']).charCodeAt(0)
     return copy
   }
 
@@ -123,7 +143,8 @@ class Damager {
     const copy = this.file.slice()
     const { start, body, end } = this.pick(this.parts)
     const words = Math.min(end - start, body - start + 256) >> 2
-    for (let i = 0; i <= below(this.random, 2); i += 1) viewOf(copy).setUint32(start + below(this.random, words) * 4, this.pick(EXTREMES), true)
+    for (let i = 0; i <= below(this.random, 2); i += 1)
+      viewOf(copy).setUint32(start + below(this.random, words) * 4, this.pick(EXTREMES), true)
     return copy
   }
 
@@ -160,7 +181,8 @@ class Damager {
 
 /** Throws when an error is not what a caller is promised. */
 function checkRefusal(error: unknown): string {
-  if (!XenError.is(error) || !CODES.has(error.code)) throw new Error('a damaged stream led to an error of another kind', { cause: error })
+  if (!XenError.is(error) || !CODES.has(error.code))
+    throw new Error('a damaged stream led to an error of another kind', { cause: error })
   if (error.code !== 'INVALID_STREAM') return error.code
   if (typeof error.details['offset'] !== 'number') throw new Error('the error does not say where', { cause: error })
   return error.code
@@ -177,7 +199,10 @@ export async function fuzzStreams(count: number, seed = 1): Promise<StreamFuzzRe
   let started = 0
   const audit = async (): Promise<void> => {
     await host.settled()
-    const wrong = [...compareResources(before, resourceSnapshot(host)), ...host.hypervisor.checkInvariants().map((finding) => JSON.stringify(finding))]
+    const wrong = [
+      ...compareResources(before, resourceSnapshot(host)),
+      ...host.hypervisor.checkInvariants().map((finding) => JSON.stringify(finding)),
+    ]
     if (wrong.length > 0) throw new Error(`the host is not as it was: ${wrong.join('; ')}`)
   }
   const live = async (domain: Domain): Promise<void> => {
@@ -187,7 +212,10 @@ export async function fuzzStreams(count: number, seed = 1): Promise<StreamFuzzRe
       domain.unpause()
       host.hypervisor.run({ instructions: LIFE })
     }
-    if (domain.exists) await domain.destroy().catch((error: unknown) => { if (!XenError.is(error, 'DOMAIN_NOT_FOUND')) throw error })
+    if (domain.exists)
+      await domain.destroy().catch((error: unknown) => {
+        if (!XenError.is(error, 'DOMAIN_NOT_FOUND')) throw error
+      })
   }
   for (let i = 1; i <= count; i += 1) {
     const domain = await host.restore(damager.next(), { paused: true }).catch((error: unknown) => {

@@ -69,8 +69,12 @@ export class FrameHost implements SaveControl, RestoreControl {
   frameInfo(frame: Mfn): FrameInfo {
     const found = this.frames.get(frame)
     return {
-      owner: found === undefined || frame === this.sharedInfoFrame ? undefined : this.domain, type: TYPES[found?.level ?? 0]!,
-      typeCount: 1, references: 1, pinned: found?.pinned ?? false, validated: (found?.level ?? 0) > 0,
+      owner: found === undefined || frame === this.sharedInfoFrame ? undefined : this.domain,
+      type: TYPES[found?.level ?? 0]!,
+      typeCount: 1,
+      references: 1,
+      pinned: found?.pinned ?? false,
+      validated: (found?.level ?? 0) > 0,
     }
   }
 
@@ -82,7 +86,8 @@ export class FrameHost implements SaveControl, RestoreControl {
   private validate(mfn: number, level: number): void {
     const frame = this.frame(mfn)
     if (frame.level === level) return
-    if (frame.level !== 0) throw new XenError('INVALID_STATE', `frame ${mfn} is a table of level ${frame.level} already`)
+    if (frame.level !== 0)
+      throw new XenError('INVALID_STATE', `frame ${mfn} is a table of level ${frame.level} already`)
     frame.level = level
     const view = new DataView(frame.bytes.buffer, frame.bytes.byteOffset, 4096)
     for (let at = 0; at < 4096; at += 8) {
@@ -111,13 +116,34 @@ export class FrameHost implements SaveControl, RestoreControl {
 
   domainInfo(): DomainInfo {
     return {
-      domid: this.domain, kind: 'pv', privileged: false, running: false, blocked: false, paused: true, shutdown: true, crashed: false,
-      dying: false, shutdownReason: 2, totalPages: this.frames.size - 1, maxPages: this.total, sharedInfoFrame: this.sharedInfoFrame,
-      cpuTime: 0, onlineVcpus: this.contexts.size, maxVcpu: this.vcpus - 1, handle: new Uint8Array(16),
+      domid: this.domain,
+      kind: 'pv',
+      privileged: false,
+      running: false,
+      blocked: false,
+      paused: true,
+      shutdown: true,
+      crashed: false,
+      dying: false,
+      shutdownReason: 2,
+      totalPages: this.frames.size - 1,
+      maxPages: this.total,
+      sharedInfoFrame: this.sharedInfoFrame,
+      cpuTime: 0,
+      onlineVcpus: this.contexts.size,
+      maxVcpu: this.vcpus - 1,
+      handle: new Uint8Array(16),
     }
   }
 
   hostInfo(): HostInfo {
-    return { totalFrames: this.total, freeFrames: this.total - this.frames.size, physicalCpus: 1, scheduler: 'none', time: 5_000_000, tscHertz: 1e9 }
+    return {
+      totalFrames: this.total,
+      freeFrames: this.total - this.frames.size,
+      physicalCpus: 1,
+      scheduler: 'none',
+      time: 5_000_000,
+      tscHertz: 1e9,
+    }
   }
 }

@@ -5,4 +5,6 @@ import { gunzipSync } from 'node:zlib'
 
 /** The whole file. */
 export const savedMini = (): Uint8Array =>
-  new Uint8Array(gunzipSync(readFileSync(fileURLToPath(new URL('../golden/mini-saved-by-xen-4.17.xl.gz', import.meta.url)))))
+  new Uint8Array(
+    gunzipSync(readFileSync(fileURLToPath(new URL('../golden/mini-saved-by-xen-4.17.xl.gz', import.meta.url)))),
+  )

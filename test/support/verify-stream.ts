@@ -13,7 +13,9 @@ export function verifyStream(file: Uint8Array): { readonly status: number | null
     const path = join(folder, 'domain.xl')
     writeFileSync(path, file)
     const run = spawnSync('python3', [guestFile('verifyStream')!, '--format', 'xl', '--verbose', '--in', path], {
-      encoding: 'utf8', env: { ...process.env, PYTHONPATH: dirname(guestFile('xenPython')!), PYTHONDONTWRITEBYTECODE: '1' }, maxBuffer: 1 << 26,
+      encoding: 'utf8',
+      env: { ...process.env, PYTHONPATH: dirname(guestFile('xenPython')!), PYTHONDONTWRITEBYTECODE: '1' },
+      maxBuffer: 1 << 26,
     })
     return { status: run.status, text: `${run.stdout}${run.stderr}` }
   } finally {

@@ -1,6 +1,6 @@
 /**
- * Debian's Linux is saved, restored on another host and moved while it runs, with a disk and a network interface of ours:
- * its processes go on, and its own front-ends connect again.
+ * Debian's Linux is saved, restored on another host and moved while it runs, with a disk and a network interface of
+ * ours: its processes go on, and its own front-ends connect again.
  *
  * It takes a minute or two, so it runs only where it is asked for: with CI=true or LINUX_TESTS=1.
  */
@@ -20,7 +20,9 @@ import { answerPing } from '../support/ping.ts'
 import { verifyStream } from '../support/verify-stream.ts'
 
 const wanted = process.env['CI'] === 'true' || process.env['LINUX_TESTS'] === '1'
-const missing = wanted ? whyMissing('linux', 'linuxModules', 'busybox', 'verifyStream', 'xenPython') : ' (SKIPPED: set LINUX_TESTS=1)'
+const missing = wanted
+  ? whyMissing('linux', 'linuxModules', 'busybox', 'verifyStream', 'xenPython')
+  : ' (SKIPPED: set LINUX_TESTS=1)'
 
 /** Counts in the background from the start, so that it can be seen that a process has gone on. */
 const SCRIPT = `

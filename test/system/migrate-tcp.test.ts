@@ -87,26 +87,35 @@ describe('a migration over TCP', () => {
     await expect(connectMigration({ port: listener.port })).rejects.toMatchObject({ code: 'IO' })
   })
 
-  test.each([100, 5_000, 3_000_000, 8_000_000])('whose connection is reset after %i bytes leaves the domain where it was', { timeout: 60_000 }, async (limit) => {
-    const [first, second] = [await boot(1), await boot(2)]
-    const domain = await startMini(first)
-    const listener = await listenMigration()
-    const wire = await breakingWire(listener.port, limit)
-    await withoutLeaks(second, async () => {
-      const receiving = listener.accept().then((transport) => second.receiveMigration(transport))
-      const [sent, received] = await Promise.allSettled([connectMigration({ port: wire.port }).then((end) => domain.migrate(end)), receiving])
-      expect(sent).toMatchObject({ status: 'rejected', reason: { code: expect.stringMatching(/^(IO|CLOSED)$/) } })
-      expect(received).toMatchObject({ status: 'rejected' })
-      await answers(domain)
-    })
-    wire.close()
-    listener.close()
-  })
+  test.each([100, 5_000, 3_000_000, 8_000_000])(
+    'whose connection is reset after %i bytes leaves the domain where it was',
+    { timeout: 60_000 },
+    async (limit) => {
+      const [first, second] = [await boot(1), await boot(2)]
+      const domain = await startMini(first)
+      const listener = await listenMigration()
+      const wire = await breakingWire(listener.port, limit)
+      await withoutLeaks(second, async () => {
+        const receiving = listener.accept().then((transport) => second.receiveMigration(transport))
+        const [sent, received] = await Promise.allSettled([
+          connectMigration({ port: wire.port }).then((end) => domain.migrate(end)),
+          receiving,
+        ])
+        expect(sent).toMatchObject({ status: 'rejected', reason: { code: expect.stringMatching(/^(IO|CLOSED)$/) } })
+        expect(received).toMatchObject({ status: 'rejected' })
+        await answers(domain)
+      })
+      wire.close()
+      listener.close()
+    },
+  )
 
   test('goes on here when the other process is killed in the middle', { timeout: 60_000 }, async () => {
     const first = await boot(1)
     const domain = await startMini(first)
-    const receiver = spawn(process.execPath, [...EXAMPLE_ARGUMENTS, example('live-migration'), 'receive'], { stdio: ['ignore', 'pipe', 'inherit'] })
+    const receiver = spawn(process.execPath, [...EXAMPLE_ARGUMENTS, example('live-migration'), 'receive'], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
     const ended = once(receiver, 'exit')
     const [line] = await once(createInterface({ input: receiver.stdout }), 'line') as [string]
     const migration = domain.migrate(await connectMigration({ port: Number(line.replace('port ', '')) }))
@@ -120,7 +129,9 @@ describe('a migration over TCP', () => {
 
 describe('the example', () => {
   test('live-migration moves a domain to another process', { timeout: 60_000 }, () => {
-    const { status, stdout, stderr } = spawnSync(process.execPath, [...EXAMPLE_ARGUMENTS, example('live-migration')], { encoding: 'utf8' })
+    const { status, stdout, stderr } = spawnSync(process.execPath, [...EXAMPLE_ARGUMENTS, example('live-migration')], {
+      encoding: 'utf8',
+    })
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
     expect(stdout).toMatch(/here : \(gone; \d+ pages, \d+ of them while it stood still\)/)
     expect(stdout).toContain('there: mini: restored')
@@ -131,7 +142,11 @@ describe('the example', () => {
   test('save-restore writes a file that Xen accepts, and goes on from it', { timeout: 60_000 }, async () => {
     const folder = mkdtempSync(join(tmpdir(), 'paravirt-example-'))
     const file = join(folder, 'sleeper.xl')
-    const { status, stdout, stderr } = spawnSync(process.execPath, [...EXAMPLE_ARGUMENTS, example('save-restore'), file], { encoding: 'utf8' })
+    const { status, stdout, stderr } = spawnSync(
+      process.execPath,
+      [...EXAMPLE_ARGUMENTS, example('save-restore'), file],
+      { encoding: 'utf8' },
+    )
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
     expect(stdout).toContain('mini: restored')
     expect(stdout).toContain('it ended by poweroff')

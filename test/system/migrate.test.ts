@@ -4,7 +4,14 @@
  */
 import { afterEach, describe, expect, test } from 'vitest'
 import { type GuestKernel } from '../../src/index.ts'
-import { Host, transportPair, type ByteSink, type Domain, type MigrateOptions, type MigrationTransport } from '../../src/toolstack/index.ts'
+import {
+  Host,
+  transportPair,
+  type ByteSink,
+  type Domain,
+  type MigrateOptions,
+  type MigrationTransport,
+} from '../../src/toolstack/index.ts'
 import { withoutLeaks } from '../../src/testing/index.ts'
 
 const hosts: Host[] = []
@@ -37,24 +44,28 @@ async function move(domain: Domain, target: Host, options: MigrateOptions = {}):
 }
 
 describe('a migration', () => {
-  test.each([true, false])('(live: %s) moves a domain, and back, and leaves nothing behind', { timeout: 30_000 }, async (live) => {
-    const [first, second] = [await boot(1), await boot(2)]
-    await withoutLeaks(first, async () => {
-      const domain = await startMini(first)
-      const back = await withoutLeaks(second, async () => {
-        const there = await move(domain, second, { live })
-        expect(first.domains()).toEqual([])
-        expect([there.name, there.uuid]).toEqual(['mini', domain.uuid])
-        await there.console.waitFor('mini: restored')
-        await answers(there)
-        return move(there, first, { live })
+  test.each([true, false])(
+    '(live: %s) moves a domain, and back, and leaves nothing behind',
+    { timeout: 30_000 },
+    async (live) => {
+      const [first, second] = [await boot(1), await boot(2)]
+      await withoutLeaks(first, async () => {
+        const domain = await startMini(first)
+        const back = await withoutLeaks(second, async () => {
+          const there = await move(domain, second, { live })
+          expect(first.domains()).toEqual([])
+          expect([there.name, there.uuid]).toEqual(['mini', domain.uuid])
+          await there.console.waitFor('mini: restored')
+          await answers(there)
+          return move(there, first, { live })
+        })
+        await back.console.waitFor('mini: restored')
+        await answers(back)
+        expect(await back.shutdown()).toBe('poweroff')
+        await first.settled()
       })
-      await back.console.waitFor('mini: restored')
-      await answers(back)
-      expect(await back.shutdown()).toBe('poweroff')
-      await first.settled()
-    })
-  })
+    },
+  )
 
   test('says what it does on both sides, as xl does, and what it came to', { timeout: 30_000 }, async () => {
     const [first, second] = [await boot(1), await boot(2)]
@@ -64,7 +75,8 @@ describe('a migration', () => {
     const receiving = second.receiveMigration(ends[1])
     receiving.progress.onAny(({ type }) => {
       received!.push(type)
-      if (type === 'permission-asked') expect(second.listDomains()[1]).toMatchObject({ name: 'mini--incoming', state: '--p---' })
+      if (type === 'permission-asked')
+        expect(second.listDomains()[1]).toMatchObject({ name: 'mini--incoming', state: '--p---' })
     })
     const sending = domain.migrate(ends[0])
     sending.progress.onAny(({ type }) => void sent!.push(type))
@@ -72,8 +84,25 @@ describe('a migration', () => {
     expect(summary).toMatchObject({ pages: expect.any(Number), bytes: expect.any(Number) })
     expect(summary.pages).toBeGreaterThanOrEqual(2048)
     expect(summary.finalPages).toBeLessThan(100)
-    expect(sent).toEqual(['connected', 'round', 'pages', 'pages', 'suspend-requested', 'suspended', 'round', 'pages', 'handed-over', 'running-there'])
-    expect(received!.filter((type) => type !== 'pages')).toEqual(['configuration', 'domain-made', 'restored', 'permission-asked', 'permission-given'])
+    expect(sent).toEqual([
+      'connected',
+      'round',
+      'pages',
+      'pages',
+      'suspend-requested',
+      'suspended',
+      'round',
+      'pages',
+      'handed-over',
+      'running-there',
+    ])
+    expect(received!.filter((type) => type !== 'pages')).toEqual([
+      'configuration',
+      'domain-made',
+      'restored',
+      'permission-asked',
+      'permission-given',
+    ])
   })
 
   test('of a domain that writes all the time carries over what it wrote last', { timeout: 60_000 }, async () => {
@@ -119,8 +148,14 @@ describe('a migration', () => {
   })
 })
 
-/** The sender's end of a pipe that is cut at the `count`th write of either side, before or after its bytes have gone over. */
-function fragile(count: number, when: 'before' | 'after'): { readonly ends: readonly MigrationTransport[]; readonly writes: () => number } {
+/**
+ * The sender's end of a pipe that is cut at the `count`th write of either side, before or after its bytes have gone
+ * over.
+ */
+function fragile(
+  count: number,
+  when: 'before' | 'after',
+): { readonly ends: readonly MigrationTransport[]; readonly writes: () => number } {
   const { ends, cut } = transportPair()
   let writes = 0
   const wrap = ({ readable, writable }: MigrationTransport): MigrationTransport => ({
@@ -141,7 +176,11 @@ function fragile(count: number, when: 'before' | 'after'): { readonly ends: read
 }
 
 describe('memory that changes while it is copied', () => {
-  test.each([[{}, 5], [{ maxRounds: 2 }, 2], [{ live: false }, 0]] as const)('comes over complete, with options %o', { timeout: 60_000 }, async (options, rounds) => {
+  test.each([
+    [{}, 5],
+    [{ maxRounds: 2 }, 2],
+    [{ live: false }, 0],
+  ] as const)('comes over complete, with options %o', { timeout: 60_000 }, async (options, rounds) => {
     const [first, second] = [await boot(1), await boot(2)]
     const domain = await startMini(first)
     await domain.console.write('hot 4096\r')
@@ -158,70 +197,83 @@ describe('memory that changes while it is copied', () => {
 })
 
 describe('a pipe that is cut', () => {
-  const isRunning = (host: Host): boolean => host.domains().some((domain) => {
-    const { paused, shutdown } = domain.info()
-    return !paused && !shutdown
-  })
+  const isRunning = (host: Host): boolean =>
+    host.domains().some((domain) => {
+      const { paused, shutdown } = domain.info()
+      return !paused && !shutdown
+    })
 
-  test.each(['before', 'after'] as const)('%s any message leaves exactly one side running the domain, unchanged', { timeout: 120_000 }, async (when) => {
-    const [first, second] = [await boot(1), await boot(2)]
-    let [here, there] = [first, second]
-    await startMini(first)
-    const outcomes: string[] = []
-    for (let count = 1; ; count += 1) {
-      const { ends, writes } = fragile(count, when)
-      const domain = here.domain('mini')
-      const [sent, received] = await Promise.allSettled([domain.migrate(ends[0]!), there.receiveMigration(ends[1]!)])
-      await Promise.all([here.settled(), there.settled()])
-      expect([count, isRunning(here), isRunning(there)]).toEqual([count, received.status === 'rejected', received.status === 'fulfilled'])
-      outcomes.push(`${sent.status}/${received.status}`)
-      if (received.status === 'fulfilled') {
-        // Only the report was lost: here it waits to be told.
-        if (sent.status === 'rejected') {
-          expect(sent.reason).toMatchObject({ code: 'MIGRATION_UNDECIDED' })
-          expect(here.domain('mini--migratedaway').info().shutdown).toBe(true)
-          await here.domain('mini--migratedaway').destroy()
+  test.each(['before', 'after'] as const)(
+    '%s any message leaves exactly one side running the domain, unchanged',
+    { timeout: 120_000 },
+    async (when) => {
+      const [first, second] = [await boot(1), await boot(2)]
+      let [here, there] = [first, second]
+      await startMini(first)
+      const outcomes: string[] = []
+      for (let count = 1; ; count += 1) {
+        const { ends, writes } = fragile(count, when)
+        const domain = here.domain('mini')
+        const [sent, received] = await Promise.allSettled([domain.migrate(ends[0]!), there.receiveMigration(ends[1]!)])
+        await Promise.all([here.settled(), there.settled()])
+        expect([count, isRunning(here), isRunning(there)]).toEqual([
+          count,
+          received.status === 'rejected',
+          received.status === 'fulfilled',
+        ])
+        outcomes.push(`${sent.status}/${received.status}`)
+        if (received.status === 'fulfilled') {
+          // Only the report was lost: here it waits to be told.
+          if (sent.status === 'rejected') {
+            expect(sent.reason).toMatchObject({ code: 'MIGRATION_UNDECIDED' })
+            expect(here.domain('mini--migratedaway').info().shutdown).toBe(true)
+            await here.domain('mini--migratedaway').destroy()
+          }
+          ;[here, there] = [there, here]
+        } else {
+          expect(there.domains()).toEqual([])
         }
-        ;[here, there] = [there, here]
-      } else {
-        expect(there.domains()).toEqual([])
+        const survivor = here.domain('mini')
+        await survivor.console.waitFor(received.status === 'fulfilled' ? 'mini: restored' : 'mini>', { from: 0 })
+        await answers(survivor)
+        if (writes() < count) break
       }
-      const survivor = here.domain('mini')
-      await survivor.console.waitFor(received.status === 'fulfilled' ? 'mini: restored' : 'mini>', { from: 0 })
-      await answers(survivor)
-      if (writes() < count) break
-    }
-    expect(outcomes.length).toBeGreaterThan(20)
-    expect(outcomes.at(-1)).toBe('fulfilled/fulfilled')
-    expect(outcomes.filter((outcome) => outcome === 'rejected/rejected').length).toBeGreaterThan(18)
-  })
+      expect(outcomes.length).toBeGreaterThan(20)
+      expect(outcomes.at(-1)).toBe('fulfilled/fulfilled')
+      expect(outcomes.filter((outcome) => outcome === 'rejected/rejected').length).toBeGreaterThan(18)
+    },
+  )
 
-  test.each([true, false])('at the moment of the handover (the other side can still be heard: %s) leaves the domain to its owner', { timeout: 30_000 }, async (heard) => {
-    const [first, second] = [await boot(1), await boot(2)]
-    const domain = await startMini(first)
-    const { ends, cut } = transportPair()
-    const sink = ends[0].writable as Required<ByteSink>
-    const failing: MigrationTransport = {
-      readable: ends[0].readable,
-      writable: {
-        write: async (chunk: Uint8Array) => {
-          if (!new TextDecoder().decode(chunk).startsWith('domain is yours')) return sink.write(chunk)
-          if (!heard) cut()
-          throw new Error('connection reset')
+  test.each([true, false])(
+    'at the moment of the handover (the other side can still be heard: %s) leaves the domain to its owner',
+    { timeout: 30_000 },
+    async (heard) => {
+      const [first, second] = [await boot(1), await boot(2)]
+      const domain = await startMini(first)
+      const { ends, cut } = transportPair()
+      const sink = ends[0].writable as Required<ByteSink>
+      const failing: MigrationTransport = {
+        readable: ends[0].readable,
+        writable: {
+          write: async (chunk: Uint8Array) => {
+            if (!new TextDecoder().decode(chunk).startsWith('domain is yours')) return sink.write(chunk)
+            if (!heard) cut()
+            throw new Error('connection reset')
+          },
+          close: () => sink.close(),
+          abort: (reason: unknown) => sink.abort(reason),
         },
-        close: () => sink.close(),
-        abort: (reason: unknown) => sink.abort(reason),
-      },
-    }
-    const [sent, received] = await Promise.allSettled([domain.migrate(failing), second.receiveMigration(ends[1])])
-    expect(sent).toMatchObject({ status: 'rejected', reason: { code: heard ? 'IO' : 'MIGRATION_UNDECIDED' } })
-    expect(received).toMatchObject({ status: 'rejected' })
-    expect(domain.name).toBe(heard ? 'mini' : 'mini--migratedaway')
-    if (!heard) domain.resume()
-    expect(domain.name).toBe('mini')
-    await domain.console.waitFor('mini: suspend was cancelled')
-    await answers(domain)
-  })
+      }
+      const [sent, received] = await Promise.allSettled([domain.migrate(failing), second.receiveMigration(ends[1])])
+      expect(sent).toMatchObject({ status: 'rejected', reason: { code: heard ? 'IO' : 'MIGRATION_UNDECIDED' } })
+      expect(received).toMatchObject({ status: 'rejected' })
+      expect(domain.name).toBe(heard ? 'mini' : 'mini--migratedaway')
+      if (!heard) domain.resume()
+      expect(domain.name).toBe('mini')
+      await domain.console.waitFor('mini: suspend was cancelled')
+      await answers(domain)
+    },
+  )
 })
 
 describe('a receiver', () => {
@@ -232,7 +284,10 @@ describe('a receiver', () => {
       const rival = await second.createDomain({ name: 'mini', memory: 8 })
       const { ends } = transportPair()
       const [sent, received] = await Promise.allSettled([domain.migrate(ends[0]), second.receiveMigration(ends[1])])
-      expect(sent).toMatchObject({ status: 'rejected', reason: { code: 'IO', message: expect.stringContaining('goes on here') } })
+      expect(sent).toMatchObject({
+        status: 'rejected',
+        reason: { code: 'IO', message: expect.stringContaining('goes on here') },
+      })
       expect(received).toMatchObject({ status: 'rejected', reason: { code: 'DOMAIN_EXISTS' } })
       expect(domain.name).toBe('mini')
       await domain.console.waitFor('mini: suspend was cancelled')
@@ -242,7 +297,9 @@ describe('a receiver', () => {
   })
 
   test.each(['connected', 'round', 'pages', 'suspend-requested', 'suspended'] as const)(
-    'whose sender aborts at %s is left with nothing, and the domain goes on', { timeout: 30_000 }, async (moment) => {
+    'whose sender aborts at %s is left with nothing, and the domain goes on',
+    { timeout: 30_000 },
+    async (moment) => {
       const [first, second] = [await boot(1), await boot(2)]
       const domain = await startMini(first)
       await withoutLeaks(second, async () => {
@@ -255,7 +312,8 @@ describe('a receiver', () => {
         expect(received).toMatchObject({ status: 'rejected' })
         await answers(domain)
       })
-    })
+    },
+  )
 
   test('that aborts lets the domain go on where it was', { timeout: 30_000 }, async () => {
     const [first, second] = [await boot(1), await boot(2)]

@@ -86,44 +86,60 @@ describe('a saved domain', () => {
     await answers(back)
   })
 
-  test('with a smaller memory than it had has that memory afterwards, and can grow again', { timeout: 30_000 }, async () => {
-    const host = await boot()
-    const domain = await startMini(host)
-    await domain.setMemTarget(4)
-    const restored = await host.restore(await save(domain))
-    expect(restored.info().totalPages).toBe(1024)
-    await restored.console.waitFor('memory: 4096 KiB of 8192 KiB')
-    await restored.setMemTarget(8)
-    expect(restored.info().totalPages).toBe(2048)
-  })
+  test(
+    'with a smaller memory than it had has that memory afterwards, and can grow again',
+    { timeout: 30_000 },
+    async () => {
+      const host = await boot()
+      const domain = await startMini(host)
+      await domain.setMemTarget(4)
+      const restored = await host.restore(await save(domain))
+      expect(restored.info().totalPages).toBe(1024)
+      await restored.console.waitFor('memory: 4096 KiB of 8192 KiB')
+      await restored.setMemTarget(8)
+      expect(restored.info().totalPages).toBe(2048)
+    },
+  )
 
-  test.skipIf(missing !== undefined)(`is accepted by Xen's own verifier${missing ?? ''}`, { timeout: 30_000 }, async () => {
-    const host = await boot()
-    const accepted = { status: 0, text: expect.stringContaining('Libxl Record: End') as string }
-    expect(verifyStream(await save(await startMini(host)))).toEqual(accepted)
-    expect(verifyStream(savedMini())).toEqual(accepted)
-  })
+  test.skipIf(missing !== undefined)(
+    `is accepted by Xen's own verifier${missing ?? ''}`,
+    { timeout: 30_000 },
+    async () => {
+      const host = await boot()
+      const accepted = { status: 0, text: expect.stringContaining('Libxl Record: End') as string }
+      expect(verifyStream(await save(await startMini(host)))).toEqual(accepted)
+      expect(verifyStream(savedMini())).toEqual(accepted)
+    },
+  )
 
-  test('travels through web streams and Node streams alike, while the domain waits for a slow reader', { timeout: 30_000 }, async () => {
-    const host = await boot()
-    const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>()
-    const saving = (await startMini(host)).save(writable)
-    const chunks: Uint8Array[] = []
-    for await (const chunk of readable) {
-      chunks.push(chunk.slice())
-      expect(host.domain('mini1').summary().state).toBe('---s--')
-    }
-    await saving
-    const restored = await host.restore(new ReadableStream<Uint8Array>({ pull: (controller) => {
-      const chunk = chunks.shift()
-      if (chunk === undefined) controller.close()
-      else controller.enqueue(chunk)
-    } }))
-    await restored.console.waitFor('mini: restored')
-    const pipe = new PassThrough({ highWaterMark: 1000 })
-    const [, file] = await Promise.all([restored.save(pipe), pipe.toArray()])
-    await answers(await host.restore(Readable.from(file)))
-  })
+  test(
+    'travels through web streams and Node streams alike, while the domain waits for a slow reader',
+    { timeout: 30_000 },
+    async () => {
+      const host = await boot()
+      const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>()
+      const saving = (await startMini(host)).save(writable)
+      const chunks: Uint8Array[] = []
+      for await (const chunk of readable) {
+        chunks.push(chunk.slice())
+        expect(host.domain('mini1').summary().state).toBe('---s--')
+      }
+      await saving
+      const restored = await host.restore(
+        new ReadableStream<Uint8Array>({
+          pull: (controller) => {
+            const chunk = chunks.shift()
+            if (chunk === undefined) controller.close()
+            else controller.enqueue(chunk)
+          },
+        }),
+      )
+      await restored.console.waitFor('mini: restored')
+      const pipe = new PassThrough({ highWaterMark: 1000 })
+      const [, file] = await Promise.all([restored.save(pipe), pipe.toArray()])
+      await answers(await host.restore(Readable.from(file)))
+    },
+  )
 
   test('whose reader has enough goes on', { timeout: 30_000 }, async () => {
     const host = await boot()
@@ -138,47 +154,62 @@ describe('a saved domain', () => {
 })
 
 describe('a save', () => {
-  test.each(['resume', 'pause'] as const)('that ends in %s leaves the domain as it was', { timeout: 30_000 }, async (afterwards) => {
-    const host = await boot()
-    const domain = await startMini(host)
-    const events: string[] = []
-    const operation = domain.save(new ByteCollector(), { afterwards })
-    operation.progress.onAny((event) => void events.push(event.type))
-    await operation
-    expect([...new Set(events)]).toEqual(['suspend-requested', 'suspended', 'pages', 'written'])
-    if (afterwards === 'pause') {
-      expect(domain.summary().state).toBe('--p---')
-      domain.unpause()
-    }
-    await domain.console.waitFor('mini: suspend was cancelled')
-    await answers(domain)
-    expect(await domain.shutdown()).toBe('poweroff')
-  })
-
-  test.each([0, 500, 5_000, 1_000_000, 8_400_000])('whose target fails after %i bytes lets the domain go on', { timeout: 30_000 }, async (limit) => {
-    const host = await boot()
-    const domain = await startMini(host)
-    await withoutLeaks(host, async () => {
-      const target = new ByteCollector(limit)
-      await expect(domain.save(target)).rejects.toMatchObject({ code: 'IO', message: expect.stringContaining('the disk is full') })
-      expect(target.aborted).toBeDefined()
+  test.each(['resume', 'pause'] as const)(
+    'that ends in %s leaves the domain as it was',
+    { timeout: 30_000 },
+    async (afterwards) => {
+      const host = await boot()
+      const domain = await startMini(host)
+      const events: string[] = []
+      const operation = domain.save(new ByteCollector(), { afterwards })
+      operation.progress.onAny((event) => void events.push(event.type))
+      await operation
+      expect([...new Set(events)]).toEqual(['suspend-requested', 'suspended', 'pages', 'written'])
+      if (afterwards === 'pause') {
+        expect(domain.summary().state).toBe('--p---')
+        domain.unpause()
+      }
       await domain.console.waitFor('mini: suspend was cancelled')
       await answers(domain)
-    })
-  })
+      expect(await domain.shutdown()).toBe('poweroff')
+    },
+  )
 
-  test.each(['suspend-requested', 'suspended', 'pages'])('that is aborted at %s lets the domain go on', { timeout: 30_000 }, async (moment) => {
-    const host = await boot()
-    const domain = await startMini(host)
-    const abort = new AbortController()
-    const operation = domain.save(new ByteCollector(), { signal: abort.signal })
-    operation.progress.onAny((event) => {
-      if (event.type === moment) abort.abort()
-    })
-    await expect(operation).rejects.toMatchObject({ code: 'ABORTED' })
-    await answers(domain)
-    expect(domain.info()).toMatchObject({ shutdown: false, paused: false })
-  })
+  test.each([0, 500, 5_000, 1_000_000, 8_400_000])(
+    'whose target fails after %i bytes lets the domain go on',
+    { timeout: 30_000 },
+    async (limit) => {
+      const host = await boot()
+      const domain = await startMini(host)
+      await withoutLeaks(host, async () => {
+        const target = new ByteCollector(limit)
+        await expect(domain.save(target)).rejects.toMatchObject({
+          code: 'IO',
+          message: expect.stringContaining('the disk is full'),
+        })
+        expect(target.aborted).toBeDefined()
+        await domain.console.waitFor('mini: suspend was cancelled')
+        await answers(domain)
+      })
+    },
+  )
+
+  test.each(['suspend-requested', 'suspended', 'pages'])(
+    'that is aborted at %s lets the domain go on',
+    { timeout: 30_000 },
+    async (moment) => {
+      const host = await boot()
+      const domain = await startMini(host)
+      const abort = new AbortController()
+      const operation = domain.save(new ByteCollector(), { signal: abort.signal })
+      operation.progress.onAny((event) => {
+        if (event.type === moment) abort.abort()
+      })
+      await expect(operation).rejects.toMatchObject({ code: 'ABORTED' })
+      await answers(domain)
+      expect(domain.info()).toMatchObject({ shutdown: false, paused: false })
+    },
+  )
 
   test('into a target that never takes anything can be aborted', { timeout: 30_000 }, async () => {
     const host = await boot()
@@ -192,7 +223,12 @@ describe('a save', () => {
 
   test('of a guest that does not listen gives up and takes its request back', { timeout: 30_000 }, async () => {
     const host = await boot()
-    const deaf = await host.createDomain({ name: 'deaf', memory: 8, commandLine: 'run=fault', actions: { crash: 'preserve' } })
+    const deaf = await host.createDomain({
+      name: 'deaf',
+      memory: 8,
+      commandLine: 'run=fault',
+      actions: { crash: 'preserve' },
+    })
     await deaf.console.waitFor('page fault')
     await deaf.waitForShutdown()
     await expect(deaf.save(new ByteCollector())).rejects.toMatchObject({ code: 'INVALID_STATE' })
@@ -233,16 +269,22 @@ describe('a restore', () => {
     })
   })
 
-  test('reads a Node stream piece by piece and leaves the domain paused when told to', { timeout: 30_000 }, async () => {
-    const host = await boot()
-    const file = savedMini()
-    const pieces = Array.from({ length: Math.ceil(file.length / 1000) }, (_, i) => file.subarray(i * 1000, (i + 1) * 1000))
-    const domain = await host.restore(Readable.from(pieces), { paused: true })
-    expect(domain.summary()).toMatchObject({ name: 'mini1', memory: 4, state: '--p---' })
-    expect(host.listDomains().map(({ name }) => name)).toEqual(['Domain-0', 'mini1'])
-    domain.unpause()
-    await domain.console.waitFor('mini: restored')
-  })
+  test(
+    'reads a Node stream piece by piece and leaves the domain paused when told to',
+    { timeout: 30_000 },
+    async () => {
+      const host = await boot()
+      const file = savedMini()
+      const pieces = Array.from({ length: Math.ceil(file.length / 1000) }, (_, i) =>
+        file.subarray(i * 1000, (i + 1) * 1000),
+      )
+      const domain = await host.restore(Readable.from(pieces), { paused: true })
+      expect(domain.summary()).toMatchObject({ name: 'mini1', memory: 4, state: '--p---' })
+      expect(host.listDomains().map(({ name }) => name)).toEqual(['Domain-0', 'mini1'])
+      domain.unpause()
+      await domain.console.waitFor('mini: restored')
+    },
+  )
 })
 
 describe('a guest in TypeScript', () => {
@@ -252,7 +294,9 @@ describe('a guest in TypeScript', () => {
     const lives = (state?.lives ?? 0) + 1
     kernel.control.saveState(() => ({ lives, text: 'ä'.repeat(5000) }))
     kernel.control.afterResume(() => kernel.console?.log(`still life ${lives}`))
-    kernel.console?.log(`life ${lives} of domain ${kernel.domain}, ${kernel.frames.free} pages, ${state?.text.length ?? 0} letters`)
+    kernel.console?.log(
+      `life ${lives} of domain ${kernel.domain}, ${kernel.frames.free} pages, ${state?.text.length ?? 0} letters`,
+    )
   }
 
   test('finds its state again after a restore, and its memory is as large as it was', { timeout: 30_000 }, async () => {
@@ -262,7 +306,11 @@ describe('a guest in TypeScript', () => {
       await domain.console.waitFor(/life 1 of domain \d+, 1021 pages, 0 letters/)
       for (let life = 2; life < 5; life += 1) {
         const file = await save(domain)
-        if (missing === undefined && life === 2) expect(verifyStream(file)).toEqual({ status: 0, text: expect.stringContaining('Libxl Record: End') as string })
+        if (missing === undefined && life === 2)
+          expect(verifyStream(file)).toEqual({
+            status: 0,
+            text: expect.stringContaining('Libxl Record: End') as string,
+          })
         await expect(host.restore(file)).rejects.toMatchObject({ code: 'NOT_SUPPORTED' })
         domain = await host.restore(file, { kernel: program })
         await domain.console.waitFor(new RegExp(`life ${life} of domain ${domain.id}, 1021 pages, 5000 letters`))

@@ -1,13 +1,25 @@
 /**
- * Saving, restoring and moving domains as operations of a host. What they do is in ../save and ../migrate; here they get
- * their host, their progress and their signal.
+ * Saving, restoring and moving domains as operations of a host. What they do is in ../save and ../migrate; here they
+ * get their host, their progress and their signal.
  */
 import type { DomId } from '../../util/index.ts'
 import type { DomainConfig } from '../config/domain-config.ts'
 import { receiveDomain, type ReceiveOptions, type ReceiveProgress } from '../migrate/receive.ts'
-import { sendDomain, takeBack, type MigrateOptions, type MigrateProgress, type MigrationSummary, type SendHost } from '../migrate/send.ts'
+import {
+  sendDomain,
+  takeBack,
+  type MigrateOptions,
+  type MigrateProgress,
+  type MigrationSummary,
+  type SendHost,
+} from '../migrate/send.ts'
 import type { MigrationTransport } from '../migrate/transport.ts'
-import { restoreDomain, type RestoredDomain, type RestoreOptions, type RestoreProgress } from '../save/restore-domain.ts'
+import {
+  restoreDomain,
+  type RestoredDomain,
+  type RestoreOptions,
+  type RestoreProgress,
+} from '../save/restore-domain.ts'
 import { saveDomain, type SavedDomain, type SaveOptions, type SaveProgress } from '../save/save-domain.ts'
 import { SaveStreamReader, type ByteInput, type ByteOutput } from '../stream/index.ts'
 import type { Domain } from './domain.ts'
@@ -19,7 +31,11 @@ import { startOperation, type Operation, type OperationOptions } from './operati
 export interface MovementHost extends SendHost {
   create(): CreateHost
   /** Makes the handle of a domain that is there, and starts it. */
-  adopt(config: DomainConfig<KernelSource>, made: { readonly domid: DomId; readonly uuid: string }, options: { readonly paused: boolean }): Domain
+  adopt(
+    config: DomainConfig<KernelSource>,
+    made: { readonly domid: DomId; readonly uuid: string },
+    options: { readonly paused: boolean },
+  ): Domain
 }
 
 /** How a saved domain is started again. */
@@ -44,7 +60,11 @@ export class DomainMovement {
       saveDomain(this.host, snapshot(domain), target, { ...options, context }))
   }
 
-  migrate(domain: Domain, transport: MigrationTransport, options: MigrateOptions & OperationOptions): Operation<MigrationSummary, MigrateProgress> {
+  migrate(
+    domain: Domain,
+    transport: MigrationTransport,
+    options: MigrateOptions & OperationOptions,
+  ): Operation<MigrationSummary, MigrateProgress> {
     return this.start(`migrating domain ${domain.id}`, options, (context) =>
       sendDomain(this.host, snapshot(domain), transport, { ...options, context }))
   }
@@ -63,7 +83,10 @@ export class DomainMovement {
     })
   }
 
-  receive(transport: MigrationTransport, options: ReceiveOptions & OperationOptions): Operation<Domain, ReceiveProgress> {
+  receive(
+    transport: MigrationTransport,
+    options: ReceiveOptions & OperationOptions,
+  ): Operation<Domain, ReceiveProgress> {
     return this.start('receiving a domain', options, async (context) => {
       let domain: Domain | undefined
       const host = this.host.create()

@@ -137,7 +137,11 @@ export function connectShell({ host }: ShellPlan, shell: DomainShell, rings: She
 }
 
 /** Attaches the devices of a domain's configuration; their back-ends are ready when it resolves. */
-export async function connectDevices({ host, config }: ShellPlan, { domid }: DomainShell, context: Undo): Promise<void> {
+export async function connectDevices(
+  { host, config }: ShellPlan,
+  { domid }: DomainShell,
+  context: Undo,
+): Promise<void> {
   if (config.disks.length + config.nics.length === 0) return
   context.undo(() => host.devices.detachAll(domid))
   for (const disk of config.disks) await host.devices.attachDisk(domid, disk)

@@ -34,7 +34,11 @@ export interface PrecopyJob {
 const LIMITS = { rounds: 5, dirtyPages: 50 } as const
 
 /** Writes one round of pages; those that have to be written again. */
-export async function copyRound(job: PrecopyJob, round: number, options: { readonly pages: readonly number[]; readonly live: boolean }): Promise<number[]> {
+export async function copyRound(
+  job: PrecopyJob,
+  round: number,
+  options: { readonly pages: readonly number[]; readonly live: boolean },
+): Promise<number[]> {
   const { image } = job
   const { pages, live } = options
   job.report({ type: 'round', round, pages: pages.length })

@@ -6,7 +6,12 @@
 import { XenError } from '../../util/index.ts'
 import type { CreateHost } from '../host/domain-shell.ts'
 import type { OperationContext } from '../host/operation.ts'
-import { restoreDomain, type RestoredDomain, type RestoreOptions, type RestoreProgress } from '../save/restore-domain.ts'
+import {
+  restoreDomain,
+  type RestoredDomain,
+  type RestoreOptions,
+  type RestoreProgress,
+} from '../save/restore-domain.ts'
 import { openOutput, SaveStreamReader, type OpenOutput } from '../stream/index.ts'
 import { expectMessage, MESSAGE, STATUS } from './handshake.ts'
 import type { MigrationTransport } from './transport.ts'
@@ -40,7 +45,11 @@ async function giveBack(output: OpenOutput): Promise<void> {
 }
 
 /** Waits for the permission to run the domain. */
-async function askPermission(reader: SaveStreamReader, output: OpenOutput, context: OperationContext<ReceiveProgress>): Promise<void> {
+async function askPermission(
+  reader: SaveStreamReader,
+  output: OpenOutput,
+  context: OperationContext<ReceiveProgress>,
+): Promise<void> {
   await output.write(MESSAGE.READY)
   context.report({ type: 'permission-asked' })
   await expectMessage(reader, 'PERMISSION')
@@ -66,11 +75,15 @@ export async function receiveDomain(
   const restored = await restoreDomain(host, reader, { kernel, context, rename: (name) => `${name}${INCOMING}` })
   asked = true
   await askPermission(reader, output, context)
-  if (context.signal?.aborted === true) throw new XenError('ABORTED', 'receiving a domain was aborted', { cause: context.signal.reason })
+  if (context.signal?.aborted === true)
+    throw new XenError('ABORTED', 'receiving a domain was aborted', { cause: context.signal.reason })
   host.start(restored, restored.savedName)
   context.commit()
   // The domain runs, whether or not the sender hears of it.
-  await output.write(new Uint8Array([...MESSAGE.REPORT, STATUS.RUNNING])).then(() => output.close()).catch(() => undefined)
+  await output
+    .write(new Uint8Array([...MESSAGE.REPORT, STATUS.RUNNING]))
+    .then(() => output.close())
+    .catch(() => undefined)
   void reader.close().catch(() => undefined)
   return restored
 }

@@ -1,7 +1,7 @@
 /**
  * The sending side of a live migration. Until it gives the permission away the domain is its own, and any failure lets
- * the domain go on here. Afterwards it never runs the domain again by itself: only the receiver's word, that its copy is
- * destroyed, gives the domain back.
+ * the domain go on here. Afterwards it never runs the domain again by itself: only the receiver's word, that its copy
+ * is destroyed, gives the domain back.
  * Reference: xl(1), "migrate"; a capture of Xen 4.17.
  */
 import { XenError, type DomId } from '../../util/index.ts'
@@ -105,14 +105,20 @@ async function writeHead({ host, domain, writer }: Journey): Promise<void> {
 }
 
 /** Copies while the domain runs; what is left, and the image to write it to. */
-async function copyLive(journey: Journey, listener: Listener): Promise<{ job: PrecopyJob; rounds: number; left: readonly number[] }> {
+async function copyLive(
+  journey: Journey,
+  listener: Listener,
+): Promise<{ job: PrecopyJob; rounds: number; left: readonly number[] }> {
   const { host, domain, writer, options, context } = journey
   host.control.enableLogDirty(domain.id)
   context.undo(() => {
     if (host.control.hasDomain(domain.id)) host.control.disableLogDirty(domain.id)
   })
   const job: PrecopyJob = {
-    control: host.control, domain: domain.id, image: new PvImageWriter(host.control, domain.id, writer), limits: options,
+    control: host.control,
+    domain: domain.id,
+    image: new PvImageWriter(host.control, domain.id, writer),
+    limits: options,
     report: (event) => context.report(event),
     breathe: async () => {
       listener.check()
@@ -144,7 +150,15 @@ type Copied = Pick<MigrationSummary, 'rounds' | 'pages' | 'finalPages'> & { read
 async function sendLive(journey: Journey, listener: Listener): Promise<Copied> {
   const { host, domain, context, options } = journey
   let pages = 0
-  const { job, rounds, left } = await copyLive({ ...journey, context: counting(context, (count) => { pages += count }) }, listener)
+  const { job, rounds, left } = await copyLive(
+    {
+      ...journey,
+      context: counting(context, (count) => {
+        pages += count
+      }),
+    },
+    listener,
+  )
   const stopped = host.now()
   await suspendGuest(host, domain.id, context, options)
   const finalPages = await finish(journey, job, left, rounds + 1)
@@ -152,7 +166,10 @@ async function sendLive(journey: Journey, listener: Listener): Promise<Copied> {
 }
 
 /** A context that counts the pages of each round as it is announced. */
-function counting(context: OperationContext<MigrateProgress>, count: (pages: number) => void): OperationContext<MigrateProgress> {
+function counting(
+  context: OperationContext<MigrateProgress>,
+  count: (pages: number) => void,
+): OperationContext<MigrateProgress> {
   return {
     ...context,
     report: (event) => {
@@ -181,8 +198,12 @@ async function sendStopped(journey: Journey): Promise<Copied> {
 }
 
 const undecided = (domain: SavedDomain, cause: unknown): XenError =>
-  new XenError('MIGRATION_UNDECIDED', `nobody here knows whether the other host runs domain ${domain.id}; it stays suspended as ${domain.name}${GONE}: `
-    + 'resume or destroy it once you do', { details: { domain: domain.id, name: `${domain.name}${GONE}` }, cause })
+  new XenError(
+    'MIGRATION_UNDECIDED',
+    `nobody here knows whether the other host runs domain ${domain.id}; it stays suspended as ${domain.name}${GONE}: `
+      + 'resume or destroy it once you do',
+    { details: { domain: domain.id, name: `${domain.name}${GONE}` }, cause },
+  )
 
 /**
  * Gives the domain away and hears what became of it. True when the receiver runs it; false when the receiver has
@@ -215,7 +236,10 @@ async function handOver({ host, domain, reader, output, context }: Journey): Pro
   }
 }
 
-/** Sends a domain to the host at the other end. What it has done is undone by the context when a step before the handover throws. */
+/**
+ * Sends a domain to the host at the other end. What it has done is undone by the context when a step before the
+ * handover throws.
+ */
 export async function sendDomain(
   host: SendHost,
   domain: SavedDomain,
@@ -242,7 +266,9 @@ export async function sendDomain(
   const runs = await handOver(journey)
   if (!runs) {
     host.rename(domain.id, domain.name)
-    throw new XenError('IO', `the other host could not run domain ${domain.id}; it goes on here`, { details: { domain: domain.id } })
+    throw new XenError('IO', `the other host could not run domain ${domain.id}; it goes on here`, {
+      details: { domain: domain.id },
+    })
   }
   context.report({ type: 'running-there' })
   const { stopped, ...figures } = copied
@@ -253,7 +279,10 @@ export async function sendDomain(
   return summary
 }
 
-/** Ends a suspend that nobody else will: for a domain whose migration was undecided and that is known not to run elsewhere. */
+/**
+ * Ends a suspend that nobody else will: for a domain whose migration was undecided and that is known not to run
+ * elsewhere.
+ */
 export function takeBack(host: SendHost, domain: SavedDomain): void {
   if (domain.name.endsWith(GONE)) host.rename(domain.id, domain.name.slice(0, -GONE.length))
   resumeInPlace(host, domain.id)

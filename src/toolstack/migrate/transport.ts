@@ -62,7 +62,10 @@ class Lane implements ByteSink {
   readonly chunks: ByteChunks = {
     [Symbol.asyncIterator]: () => ({
       next: async () => {
-        while (this.queue.length === 0 && !this.closed && !this.broken) await new Promise<void>((resolve) => { this.wakeReader = resolve })
+        while (this.queue.length === 0 && !this.closed && !this.broken)
+          await new Promise<void>((resolve) => {
+            this.wakeReader = resolve
+          })
         const parcel = this.queue.shift()
         if (parcel === undefined) return { done: true, value: undefined }
         parcel.taken()

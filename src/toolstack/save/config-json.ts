@@ -27,14 +27,18 @@ const unlessDefault = <T>(value: T, usual: T): T | undefined => (value === usual
 const actionName = (action: Action, usual: Action | undefined): Json | undefined =>
   unlessDefault(action, usual)?.replaceAll('-', '_')
 
-/** Prints as libxl's JSON generator does: four blanks a level, an empty line in an empty object, absent keys left out. */
+/**
+ * Prints as libxl's JSON generator does: four blanks a level, an empty line in an empty object, absent keys left out.
+ */
 function print(value: Json, indent = ''): string {
   if (typeof value !== 'object') return JSON.stringify(value)
   const inner = `${indent}    `
   const [open, close] = Array.isArray(value) ? ['[', ']'] : ['{', '}']
   const items = Array.isArray(value)
     ? value.map((item: Json) => `${inner}${print(item, inner)}`)
-    : Object.entries(value).filter(([, item]) => item !== undefined).map(([key, item]) => `${inner}${JSON.stringify(key)}: ${print(item as Json, inner)}`)
+    : Object.entries(value)
+        .filter(([, item]) => item !== undefined)
+        .map(([key, item]) => `${inner}${JSON.stringify(key)}: ${print(item as Json, inner)}`)
   return `${open}\n${items.join(',\n')}\n${indent}${close}`
 }
 
@@ -52,10 +56,19 @@ const diskJson = (disk: DiskConfig): Json => ({
 
 const nicJson = (nic: NicConfig, index: number): Json => ({
   backend_domname: unlessDefault(nic.backend, '0'),
-  devid: nic.deviceId ?? index, mtu: nic.mtu, model: nic.model, mac: nic.mac, ip: nic.ip, bridge: nic.bridge, ifname: nic.name,
-  script: unlessDefault(nic.script, 'vif-bridge'), nictype: 'vif',
-  rate_bytes_per_interval: nic.rate?.bytesPerInterval, rate_interval_usecs: nic.rate?.intervalMicroseconds,
-  gatewaydev: nic.gatewayDevice, vlan: nic.vlan,
+  devid: nic.deviceId ?? index,
+  mtu: nic.mtu,
+  model: nic.model,
+  mac: nic.mac,
+  ip: nic.ip,
+  bridge: nic.bridge,
+  ifname: nic.name,
+  script: unlessDefault(nic.script, 'vif-bridge'),
+  nictype: 'vif',
+  rate_bytes_per_interval: nic.rate?.bytesPerInterval,
+  rate_interval_usecs: nic.rate?.intervalMicroseconds,
+  gatewaydev: nic.gatewayDevice,
+  vlan: nic.vlan,
   trusted: nic.trusted ? undefined : flag(false),
 })
 
@@ -93,7 +106,11 @@ export function configToJson(config: DomainConfig<unknown>, names: SourceNames):
 const text = /* @__PURE__ */ z.string()
 const number = /* @__PURE__ */ z.number()
 const bool = /* @__PURE__ */ z.enum(['True', 'False', '<default>'])
-const action = /* @__PURE__ */ z.string().transform((word) => word.replaceAll('_', '-')).pipe(z.enum(ACTIONS)).optional()
+const action = /* @__PURE__ */ z
+  .string()
+  .transform((word) => word.replaceAll('_', '-'))
+  .pipe(z.enum(ACTIONS))
+  .optional()
 
 const DiskSchema = /* @__PURE__ */ z.object({
   backend_domname: text.optional(), pdev_path: text.optional(), vdev: text,
@@ -104,18 +121,34 @@ const DiskSchema = /* @__PURE__ */ z.object({
 })
 
 const NicSchema = /* @__PURE__ */ z.object({
-  backend_domname: text.optional(), devid: number.optional(), mtu: number.optional(), model: text.optional(), mac: text.optional(),
-  ip: text.optional(), bridge: text.optional(), ifname: text.optional(), script: text.optional(),
-  rate_bytes_per_interval: number.optional(), rate_interval_usecs: number.optional(), gatewaydev: text.optional(),
-  vlan: text.optional(), trusted: bool.optional(),
+  backend_domname: text.optional(),
+  devid: number.optional(),
+  mtu: number.optional(),
+  model: text.optional(),
+  mac: text.optional(),
+  ip: text.optional(),
+  bridge: text.optional(),
+  ifname: text.optional(),
+  script: text.optional(),
+  rate_bytes_per_interval: number.optional(),
+  rate_interval_usecs: number.optional(),
+  gatewaydev: text.optional(),
+  vlan: text.optional(),
+  trusted: bool.optional(),
 })
 
 const ConfigSchema = /* @__PURE__ */ z.object({
   c_info: z.object({ type: text, name: text, uuid: text.optional() }),
   b_info: z.object({
-    max_vcpus: number.default(1), avail_vcpus: z.array(number).optional(), max_memkb: number, target_memkb: number.optional(),
-    event_channels: number.default(DEFAULTS.eventChannels), max_grant_frames: number.default(DEFAULTS.grantFrames),
-    kernel: text.optional(), cmdline: text.default(''), ramdisk: text.optional(),
+    max_vcpus: number.default(1),
+    avail_vcpus: z.array(number).optional(),
+    max_memkb: number,
+    target_memkb: number.optional(),
+    event_channels: number.default(DEFAULTS.eventChannels),
+    max_grant_frames: number.default(DEFAULTS.grantFrames),
+    kernel: text.optional(),
+    cmdline: text.default(''),
+    ramdisk: text.optional(),
   }),
   disks: z.array(DiskSchema).default([]),
   nics: z.array(NicSchema).default([]),
@@ -127,7 +160,9 @@ type SavedConfig = z.infer<typeof ConfigSchema>
 /** Fields without those that are undefined, which optional properties may not hold. */
 function present<T extends object>(fields: T): { [K in keyof T]: Exclude<T[K], undefined> } {
   // What is filtered out is exactly what the type excludes; absent keys are the callers' optional fields.
-  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as { [K in keyof T]: Exclude<T[K], undefined> }
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as {
+    [K in keyof T]: Exclude<T[K], undefined>
+  }
 }
 
 function diskConfig(disk: SavedConfig['disks'][number]): DiskConfig {
@@ -138,25 +173,47 @@ function diskConfig(disk: SavedConfig['disks'][number]): DiskConfig {
     access: disk.readwrite === undefined || disk.readwrite === 0 ? 'r' : 'w',
     type: (disk.is_cdrom ?? 0) === 0 ? 'disk' : 'cdrom',
     backend: disk.backend_domname ?? '0',
-    directIoSafe: disk.direct_io_safe === 'True', discard: disk.discard_enable !== 'False', trusted: disk.trusted !== 'False',
-    ...present({ target: disk.pdev_path, script: disk.script, backendType: backend === 'unknown' ? undefined : backend }),
+    directIoSafe: disk.direct_io_safe === 'True',
+    discard: disk.discard_enable !== 'False',
+    trusted: disk.trusted !== 'False',
+    ...present({
+      target: disk.pdev_path,
+      script: disk.script,
+      backendType: backend === 'unknown' ? undefined : backend,
+    }),
   }
 }
 
 function nicConfig(nic: SavedConfig['nics'][number]): NicConfig {
   const { rate_bytes_per_interval: bytes, rate_interval_usecs: interval } = nic
-  const rate = bytes === undefined || bytes === 0 ? undefined : { bytesPerInterval: bytes, intervalMicroseconds: interval ?? 50_000 }
+  const rate =
+    bytes === undefined || bytes === 0
+      ? undefined
+      : { bytesPerInterval: bytes, intervalMicroseconds: interval ?? 50_000 }
   return {
-    bridge: nic.bridge ?? 'xenbr0', script: nic.script ?? 'vif-bridge', backend: nic.backend_domname ?? '0', trusted: nic.trusted !== 'False',
+    bridge: nic.bridge ?? 'xenbr0',
+    script: nic.script ?? 'vif-bridge',
+    backend: nic.backend_domname ?? '0',
+    trusted: nic.trusted !== 'False',
     ...present({
-      mac: nic.mac?.toLowerCase(), ip: nic.ip, name: nic.ifname, model: nic.model, gatewayDevice: nic.gatewaydev, deviceId: nic.devid,
-      mtu: nic.mtu, vlan: nic.vlan, rate,
+      mac: nic.mac?.toLowerCase(),
+      ip: nic.ip,
+      name: nic.ifname,
+      model: nic.model,
+      gatewayDevice: nic.gatewaydev,
+      deviceId: nic.devid,
+      mtu: nic.mtu,
+      vlan: nic.vlan,
+      rate,
     }),
   }
 }
 
 const bad = (why: string, cause?: unknown): XenError =>
-  new XenError('INVALID_STREAM', `the saved configuration ${why}`, { details: { record: 'configuration', offset: 48 }, cause })
+  new XenError('INVALID_STREAM', `the saved configuration ${why}`, {
+    details: { record: 'configuration', offset: 48 },
+    cause,
+  })
 
 function decode(json: string): SavedConfig {
   let value: unknown
@@ -171,15 +228,21 @@ function decode(json: string): SavedConfig {
   throw bad(`is wrong at ${issue.path.join('.')}: ${issue.message}`)
 }
 
-const actionsOf = (saved: SavedConfig): Partial<Actions> => present({
-  poweroff: saved.on_poweroff, reboot: saved.on_reboot, crash: saved.on_crash, watchdog: saved.on_watchdog, softReset: saved.on_soft_reset,
-})
+const actionsOf = (saved: SavedConfig): Partial<Actions> =>
+  present({
+    poweroff: saved.on_poweroff,
+    reboot: saved.on_reboot,
+    crash: saved.on_crash,
+    watchdog: saved.on_watchdog,
+    softReset: saved.on_soft_reset,
+  })
 
 /** Reads a configuration from libxl's JSON. Throws INVALID_STREAM, and NOT_SUPPORTED for a domain that is not PV. */
 export function configFromJson(json: string): DomainConfig<string> {
   const saved = decode(json)
   const { c_info: create, b_info: build } = saved
-  if (create.type !== 'pv') throw new XenError('NOT_SUPPORTED', `the saved domain is of type ${create.type}, only pv is supported`)
+  if (create.type !== 'pv')
+    throw new XenError('NOT_SUPPORTED', `the saved domain is of type ${create.type}, only pv is supported`)
   const maxMemory = Math.ceil(build.max_memkb / KIB)
   try {
     return resolveDomainOptions<string>({

@@ -2,19 +2,35 @@
  * Rebuilds a PV domain from a libxc image: an empty domain is filled, and only when the whole image has been read and
  * checked are page tables pinned and vCPUs given their registers. The stream is hostile: order, numbers and contents
  * are checked here, and page tables once more by the hypervisor's own validation.
- * Reference: xen/docs/specs/libxc-migration-stream.pandoc; tools/libs/guest/xg_sr_restore_x86_pv.c (the rules, not the code).
+ * Reference: xen/docs/specs/libxc-migration-stream.pandoc; tools/libs/guest/xg_sr_restore_x86_pv.c (the rules, not the
+ * code).
  */
 import { SharedInfo, StartInfo, VcpuGuestContext } from '../../abi/index.ts'
 import { type ControlInterface, type VcpuContext, decodeVcpuContext } from '../../hypervisor/index.ts'
 import { type DomId, type EventPort, type GrantRef, type Mfn, XenError } from '../../util/index.ts'
-import { type ImageRecord, PAGE_TYPE, PAGE_TYPE_PINNED, type PageEntry, type SaveStreamReader } from '../stream/index.ts'
+import {
+  type ImageRecord,
+  PAGE_TYPE,
+  PAGE_TYPE_PINNED,
+  type PageEntry,
+  type SaveStreamReader,
+} from '../stream/index.ts'
 import { ImagePages } from './image-pages.ts'
 import { MAX_PFN } from './p2m.ts'
 import { toMachine } from './page-tables.ts'
 
 /** What is used of the control interface. */
-export type RestoreControl = Pick<ControlInterface,
-  'populatePhysmap' | 'releaseFrames' | 'frameBytes' | 'markWritten' | 'domainInfo' | 'pinTable' | 'setVcpuContext' | 'seedGrant'>
+export type RestoreControl = Pick<
+  ControlInterface,
+  | 'populatePhysmap'
+  | 'releaseFrames'
+  | 'frameBytes'
+  | 'markWritten'
+  | 'domainInfo'
+  | 'pinTable'
+  | 'setVcpuContext'
+  | 'seedGrant'
+>
 
 /** Where in the new domain things are to be found. */
 export interface RestoredImage {
@@ -40,14 +56,20 @@ export interface RestoreTarget {
 const RESERVED = { console: 0 as GrantRef, xenstore: 1 as GrantRef } as const
 const DOM0 = 0 as DomId
 /** What the control interface says when an image's contents are wrong. */
-const FAULTS_OF_THE_IMAGE: ReadonlySet<string> = /* @__PURE__ */ new Set(['INVALID_STREAM', 'INVALID_STATE', 'INVALID_ARGUMENT', 'INVALID_ADDRESS'])
+const FAULTS_OF_THE_IMAGE: ReadonlySet<string> = /* @__PURE__ */ new Set([
+  'INVALID_STREAM',
+  'INVALID_STATE',
+  'INVALID_ARGUMENT',
+  'INVALID_ADDRESS',
+])
 const PAGE = 4096
 /** Page-table types hold their level in the low three bits. */
 const levelOf = (type: number): number => (type === PAGE_TYPE.NORMAL || type >= PAGE_TYPE.BROKEN ? 0 : type & 7)
 
 const isPresent = (type: number): boolean => type !== PAGE_TYPE.INVALID && type !== PAGE_TYPE.BROKEN
 
-const bad = (what: string, details: Record<string, unknown> = {}): XenError => new XenError('INVALID_STREAM', what, { details })
+const bad = (what: string, details: Record<string, unknown> = {}): XenError =>
+  new XenError('INVALID_STREAM', what, { details })
 const viewOf = (data: Uint8Array): DataView => new DataView(data.buffer, data.byteOffset, data.byteLength)
 
 /** Reads one image into one domain. */
@@ -76,7 +98,10 @@ export class PvImageReader {
    * Reads records up to and including `end` or `checkpoint`; tells which. `onRecord` may wait, which holds the reader
    * back; what it throws ends the reading.
    */
-  async read(reader: SaveStreamReader, onRecord?: (record: ImageRecord) => void | Promise<void>): Promise<'end' | 'checkpoint'> {
+  async read(
+    reader: SaveStreamReader,
+    onRecord?: (record: ImageRecord) => void | Promise<void>,
+  ): Promise<'end' | 'checkpoint'> {
     for (;;) {
       const offset = reader.offset
       const record = await reader.readImageRecord()
@@ -116,7 +141,10 @@ export class PvImageReader {
 
   private takeInfo(record: Extract<ImageRecord, { type: 'pv-info' }>): void {
     if (record.guestWidth !== 8 || record.pageTableLevels !== 4) {
-      throw new XenError('NOT_SUPPORTED', `a ${record.guestWidth * 8}-bit guest with ${record.pageTableLevels}-level page tables`)
+      throw new XenError(
+        'NOT_SUPPORTED',
+        `a ${record.guestWidth * 8}-bit guest with ${record.pageTableLevels}-level page tables`,
+      )
     }
     this.seenInfo = true
   }
@@ -159,7 +187,9 @@ export class PvImageReader {
       if (isPresent(type) && !this.pages.has(pfn)) wanted.add(pfn)
     }
     if (this.pages.count + wanted.size > this.target.maxPages) {
-      throw bad(`the image holds more pages than the domain may own (${this.target.maxPages})`, { maxPages: this.target.maxPages })
+      throw bad(`the image holds more pages than the domain may own (${this.target.maxPages})`, {
+        maxPages: this.target.maxPages,
+      })
     }
     const list = [...wanted]
     for (let start = 0; start < list.length;) {
@@ -185,19 +215,28 @@ export class PvImageReader {
       throw bad(`the context of vCPU ${record.vcpu} has ${record.blob.length} bytes, not ${VcpuGuestContext.size}`)
     }
     const { maxVcpu } = this.control.domainInfo(this.target.domain)
-    if (record.vcpu > maxVcpu) throw bad(`vCPU ${record.vcpu} of a domain whose last is ${maxVcpu}`, { vcpu: record.vcpu })
+    if (record.vcpu > maxVcpu)
+      throw bad(`vCPU ${record.vcpu} of a domain whose last is ${maxVcpu}`, { vcpu: record.vcpu })
     this.contexts.set(record.vcpu, decodeVcpuContext(viewOf(record.blob), 0))
   }
 
-  /** Puts the domain together; it can be unpaused afterwards. Throws INVALID_STREAM when the image lacks something or lies. */
+  /**
+   * Puts the domain together; it can be unpaused afterwards. Throws INVALID_STREAM when the image lacks something or
+   * lies.
+   */
   finish(): RestoredImage {
     try {
       return this.assemble()
     } catch (error) {
       if (!XenError.is(error) || !FAULTS_OF_THE_IMAGE.has(error.code)) throw error
-      throw new XenError('INVALID_STREAM', `the image that ends at offset ${this.endOffset} cannot be put together: ${error.message}`, {
-        details: { ...error.details, record: 'end', offset: this.endOffset }, cause: error,
-      })
+      throw new XenError(
+        'INVALID_STREAM',
+        `the image that ends at offset ${this.endOffset} cannot be put together: ${error.message}`,
+        {
+          details: { ...error.details, record: 'end', offset: this.endOffset },
+          cause: error,
+        },
+      )
     }
   }
 

@@ -1,12 +1,28 @@
 /**
  * Writes the libxc image of a PV domain: static data, pages (in as many rounds as the caller wants), and at last the
- * state that may not change any more. A live copy calls `writePages` while the domain runs; everything else wants it suspended.
- * Reference: xen/docs/specs/libxc-migration-stream.pandoc; tools/libs/guest/xg_sr_save_x86_pv.c (the rules, not the code).
+ * state that may not change any more. A live copy calls `writePages` while the domain runs; everything else wants it
+ * suspended.
+ * Reference: xen/docs/specs/libxc-migration-stream.pandoc; tools/libs/guest/xg_sr_save_x86_pv.c (the rules, not the
+ * code).
  */
 import { StartInfo, VcpuGuestContext } from '../../abi/index.ts'
-import { type ControlInterface, type FrameInfo, type VcpuContext, decodeVcpuContext, encodeVcpuContext } from '../../hypervisor/index.ts'
+import {
+  type ControlInterface,
+  type FrameInfo,
+  type VcpuContext,
+  decodeVcpuContext,
+  encodeVcpuContext,
+} from '../../hypervisor/index.ts'
 import { type DomId, type Mfn, XenError } from '../../util/index.ts'
-import { type CpuidLeaf, MAX_BATCH_PAGES, type MsrEntry, PAGE_TYPE, PAGE_TYPE_PINNED, type PageEntry, type SaveStreamWriter } from '../stream/index.ts'
+import {
+  type CpuidLeaf,
+  MAX_BATCH_PAGES,
+  type MsrEntry,
+  PAGE_TYPE,
+  PAGE_TYPE_PINNED,
+  type PageEntry,
+  type SaveStreamWriter,
+} from '../stream/index.ts'
 import { type PhysToMachine, readP2m } from './p2m.ts'
 import { toPseudoPhysical } from './page-tables.ts'
 
@@ -39,7 +55,10 @@ export interface WritePagesOptions {
   readonly onBatch?: (pages: number) => void | Promise<void>
 }
 
-/** What stands for the registers of a guest that has none: all zero, with the page of start_info where PV guests have it. */
+/**
+ * What stands for the registers of a guest that has none: all zero, with the page of start_info where PV guests have
+ * it.
+ */
 function withoutProcessor(): VcpuContext {
   const blank = decodeVcpuContext(new DataView(new ArrayBuffer(VcpuGuestContext.size)), 0)
   return { ...blank, user: { ...blank.user, rdx: BigInt(TYPESCRIPT_START_INFO) } }
@@ -70,12 +89,17 @@ export class PvImageWriter {
     return this.p2m.maxPfn
   }
 
-  /** Reads the guest's p2m anew: its balloon may have changed entries. Throws INVALID_STATE when the list itself has moved. */
+  /**
+   * Reads the guest's p2m anew: its balloon may have changed entries. Throws INVALID_STATE when the list itself has
+   * moved.
+   */
   refresh(): void {
     const now = readP2m(this.control, this.domain)
     const { frames, maxPfn } = this.p2m
     if (now.maxPfn !== maxPfn || now.frames.some((frame, i) => frame !== frames[i])) {
-      throw new XenError('INVALID_STATE', 'the guest has moved its p2m while it was being copied', { details: { domain: this.domain } })
+      throw new XenError('INVALID_STATE', 'the guest has moved its p2m while it was being copied', {
+        details: { domain: this.domain },
+      })
     }
     this.p2m = now
   }
@@ -193,7 +217,9 @@ export class PvImageWriter {
   private pfnOf(frame: number, what: string): number {
     const pfn = this.ownPfn(frame as Mfn)
     if (pfn === undefined) {
-      throw new XenError('INVALID_STATE', `${what}, frame ${frame}, is not in the guest's p2m`, { details: { what, frame } })
+      throw new XenError('INVALID_STATE', `${what}, frame ${frame}, is not in the guest's p2m`, {
+        details: { what, frame },
+      })
     }
     return pfn
   }
@@ -218,7 +244,9 @@ export class PvImageWriter {
   }
 
   private async writeVcpu(vcpu: number): Promise<void> {
-    const context = this.hasProcessor ? this.portable(this.control.getVcpuContext(this.domain, vcpu), vcpu) : withoutProcessor()
+    const context = this.hasProcessor
+      ? this.portable(this.control.getVcpuContext(this.domain, vcpu), vcpu)
+      : withoutProcessor()
     const blob = new Uint8Array(VcpuGuestContext.size)
     encodeVcpuContext(context, new DataView(blob.buffer), 0)
     await this.writer.writeImageRecord({ type: 'vcpu-basic', vcpu, blob })
@@ -237,9 +265,11 @@ export class PvImageWriter {
     return {
       ...context,
       user,
-      gdtFrames: context.gdtFrames.slice(0, Math.ceil(context.gdtEntries / GDT_ENTRIES_PER_PAGE)).map((frame) => this.pfnOf(frame, 'a page of the GDT')),
-      kernelTable: this.pfnOf(context.kernelTable, 'the kernel\'s page table'),
-      userTable: context.userTable === 0 ? 0 : this.pfnOf(context.userTable, 'the user\'s page table'),
+      gdtFrames: context.gdtFrames
+        .slice(0, Math.ceil(context.gdtEntries / GDT_ENTRIES_PER_PAGE))
+        .map((frame) => this.pfnOf(frame, 'a page of the GDT')),
+      kernelTable: this.pfnOf(context.kernelTable, "the kernel's page table"),
+      userTable: context.userTable === 0 ? 0 : this.pfnOf(context.userTable, "the user's page table"),
     }
   }
 }

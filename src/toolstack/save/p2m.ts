@@ -14,7 +14,9 @@ import { ENTRIES_PER_TABLE, PAGE_SHIFT, PTE, PTE_HIGH_FRAME, tableIndex } from '
 
 /** An entry without a frame. Reference: INVALID_P2M_ENTRY. */
 export const INVALID_P2M_ENTRY = 0xffff_ffff_ffff_ffffn
-/** Most pages a p2m may describe: what fits into 4 GiB of host memory, tenfold. Stops a lying max_pfn from costing time. */
+/**
+ * Most pages a p2m may describe: what fits into 4 GiB of host memory, tenfold. Stops a lying max_pfn from costing time.
+ */
 export const MAX_PFN = 10 * 2 ** 20
 
 /** What is used of the control interface. */

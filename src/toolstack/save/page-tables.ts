@@ -22,7 +22,11 @@ export interface TablePlace {
 const isXenSlot = (level: number, slot: number): boolean =>
   level === 4 && slot >= XEN_FIRST_SLOT && slot <= XEN_LAST_SLOT
 
-function convert(page: Uint8Array, place: TablePlace, entry: (low: number, high: number, slot: number) => number): Uint8Array {
+function convert(
+  page: Uint8Array,
+  place: TablePlace,
+  entry: (low: number, high: number, slot: number) => number,
+): Uint8Array {
   const out = page.slice()
   const view = new DataView(out.buffer)
   for (let slot = 0; slot < ENTRIES_PER_TABLE; slot += 1) {
@@ -43,7 +47,9 @@ function convert(page: Uint8Array, place: TablePlace, entry: (low: number, high:
 /** A converter that maps each present entry's frame with `map`; `code` and `what` say what a missing one means. */
 function converter(code: 'INVALID_STATE' | 'INVALID_STREAM', what: string) {
   const fail = (place: TablePlace, slot: number, why: string, frame?: number): XenError =>
-    new XenError(code, `page table pfn ${place.pfn}, slot ${slot}: ${why}`, { details: { ...place, slot, ...(frame === undefined ? {} : { frame }) } })
+    new XenError(code, `page table pfn ${place.pfn}, slot ${slot}: ${why}`, {
+      details: { ...place, slot, ...(frame === undefined ? {} : { frame }) },
+    })
   return (page: Uint8Array, place: TablePlace, map: FrameMap): Uint8Array =>
     convert(page, place, (low, high, slot) => {
       if (place.level > 1 && (low & PTE.LARGE) !== 0) throw fail(place, slot, 'large pages are not for PV guests')
@@ -54,8 +60,14 @@ function converter(code: 'INVALID_STATE' | 'INVALID_STREAM', what: string) {
     })
 }
 
-/** A copy of a table with pfns in place of mfns and Xen's slots empty. Throws INVALID_STATE for a frame that is not the domain's. */
-export const toPseudoPhysical = /* @__PURE__ */ converter('INVALID_STATE', 'it maps a frame that is not the domain\'s own,')
+/**
+ * A copy of a table with pfns in place of mfns and Xen's slots empty. Throws INVALID_STATE for a frame that is not the
+ * domain's.
+ */
+export const toPseudoPhysical = /* @__PURE__ */ converter(
+  'INVALID_STATE',
+  "it maps a frame that is not the domain's own,",
+)
 
 /** A copy of a table with mfns in place of pfns. Throws INVALID_STREAM for a pfn that the stream has not named. */
 export const toMachine = /* @__PURE__ */ converter('INVALID_STREAM', 'it maps a page that the stream does not hold,')

@@ -7,7 +7,16 @@ import { StartInfo, XenstoreDomainInterface } from '../../abi/index.ts'
 import type { BootInfo } from '../../guest/index.ts'
 import { XenError, type DomId } from '../../util/index.ts'
 import type { DomainConfig } from '../config/domain-config.ts'
-import { connectDevices, connectShell, makeShell, SLACK_PAGES, PAGES_PER_MEBIBYTE, type CreateHost, type DomainShell, type ShellPlan } from '../host/domain-shell.ts'
+import {
+  connectDevices,
+  connectShell,
+  makeShell,
+  SLACK_PAGES,
+  PAGES_PER_MEBIBYTE,
+  type CreateHost,
+  type DomainShell,
+  type ShellPlan,
+} from '../host/domain-shell.ts'
 import { isTypeScriptName, shownKernelName, type KernelSource } from '../host/kernel-source.ts'
 import type { OperationContext } from '../host/operation.ts'
 import { randomUuid } from '../host/random-names.ts'
@@ -50,7 +59,9 @@ const bad = (what: string, reader: SaveStreamReader): XenError =>
 function chooseKernel(saved: DomainConfig<string>, kernel: KernelSource | undefined): ShellPlan['kernel'] {
   const isProgram = isTypeScriptName(saved.kernel)
   if (isProgram && typeof kernel !== 'function') {
-    throw new XenError('NOT_SUPPORTED', `the saved domain runs ${saved.kernel}: give its program as \`kernel\``, { details: { kernel: saved.kernel } })
+    throw new XenError('NOT_SUPPORTED', `the saved domain runs ${saved.kernel}: give its program as \`kernel\``, {
+      details: { kernel: saved.kernel },
+    })
   }
   if (!isProgram && typeof kernel === 'function') {
     throw new XenError('INVALID_ARGUMENT', 'the saved domain runs a binary kernel, not a program in TypeScript')
@@ -86,19 +97,29 @@ function startProgram({ host }: ShellPlan, shell: DomainShell, image: RestoredIm
   const startInfo = control.frameBytes(domid, image.startInfoFrame)
   const text = StartInfo.cmdLine.get(new DataView(startInfo.buffer, startInfo.byteOffset, startInfo.byteLength), 0)
   const info: BootInfo = {
-    sharedInfo: control.domainInfo(domid).sharedInfoFrame, frames: image.frames, startInfo: image.startInfoFrame, restored: true,
-    store: { frame: image.xenstoreFrame, port: shell.storePort }, console: { frame: image.consoleFrame, port: shell.consolePort },
+    sharedInfo: control.domainInfo(domid).sharedInfoFrame,
+    frames: image.frames,
+    startInfo: image.startInfoFrame,
+    restored: true,
+    store: { frame: image.xenstoreFrame, port: shell.storePort },
+    console: { frame: image.consoleFrame, port: shell.consolePort },
     commandLine: new TextDecoder().decode(text.subarray(0, (text.indexOf(0) + text.length + 1) % (text.length + 1))),
   }
   shell.boot.info = info
 }
 
 /** Reads the configuration that a stream begins with. */
-async function readConfig(reader: SaveStreamReader, options: RestoreOptions): Promise<{ saved: DomainConfig<string>; config: DomainConfig<KernelSource> }> {
+async function readConfig(
+  reader: SaveStreamReader,
+  options: RestoreOptions,
+): Promise<{ saved: DomainConfig<string>; config: DomainConfig<KernelSource> }> {
   const header = await reader.readXlHeader()
   const saved = configFromJson(header.config)
   await reader.readContainerHeader()
-  return { saved, config: { ...saved, kernel: options.kernel ?? saved.kernel, name: options.rename?.(saved.name) ?? saved.name } }
+  return {
+    saved,
+    config: { ...saved, kernel: options.kernel ?? saved.kernel, name: options.rename?.(saved.name) ?? saved.name },
+  }
 }
 
 /** Restores a domain and leaves it paused. What it has done is undone by the context when a later step throws. */

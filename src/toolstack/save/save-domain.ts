@@ -28,7 +28,10 @@ export interface SavedDomain {
 
 /** How a domain is saved. */
 export interface SaveOptions extends SuspendOptions {
-  /** What becomes of the domain once the image is complete. Default `destroy`; `resume` is `xl save -c`, `pause` is `xl save -p`. */
+  /**
+   * What becomes of the domain once the image is complete. Default `destroy`; `resume` is `xl save -c`, `pause` is `xl
+   * save -p`.
+   */
   readonly afterwards?: 'destroy' | 'resume' | 'pause' | undefined
 }
 
@@ -45,7 +48,10 @@ export function currentConfig({ store }: Pick<SaveHost, 'store'>, domain: SavedD
   const { config, uuid, name } = domain
   const target = Number(store.tryRead(`${domainPath(domain.id)}/memory/target`) ?? config.memory * 1024)
   const memory = Math.min(config.maxMemory, Math.max(1, Math.ceil(target / 1024)))
-  return configToJson({ ...config, uuid, name, memory }, { kernel: kernelName(config.kernel), ramdisk: ramdiskName(config.ramdisk) })
+  return configToJson(
+    { ...config, uuid, name, memory },
+    { kernel: kernelName(config.kernel), ramdisk: ramdiskName(config.ramdisk) },
+  )
 }
 
 /** A writer whose every write fails once the operation is aborted, even when the target takes its time. */
@@ -58,10 +64,18 @@ export function abortableWriter(output: OpenOutput, what: string, signal: AbortS
     else signal.addEventListener('abort', onAbort, { once: true })
   })
   aborted.catch(() => undefined)
-  return new SaveStreamWriter({ keepsNothing: output.keepsNothing, write: (chunk) => Promise.race([output.write(chunk), aborted]) })
+  return new SaveStreamWriter({
+    keepsNothing: output.keepsNothing,
+    write: (chunk) => Promise.race([output.write(chunk), aborted]),
+  })
 }
 
-async function writeImage(host: SaveHost, domain: SavedDomain, writer: SaveStreamWriter, context: OperationContext<SaveProgress>): Promise<number> {
+async function writeImage(
+  host: SaveHost,
+  domain: SavedDomain,
+  writer: SaveStreamWriter,
+  context: OperationContext<SaveProgress>,
+): Promise<number> {
   await writer.writeXlHeader(currentConfig(host, domain))
   await writer.writeContainerHeader()
   await writer.writeContainerRecord({ type: 'libxc-context' })

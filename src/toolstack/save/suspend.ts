@@ -44,12 +44,18 @@ export function resumeInPlace(host: SuspendHost, domid: DomId): void {
   host.loop.kick()
 }
 
-const isSuspended = ({ control }: SuspendHost, domid: DomId): boolean => control.domainInfo(domid).shutdownReason === SHUTDOWN.suspend
+const isSuspended = ({ control }: SuspendHost, domid: DomId): boolean =>
+  control.domainInfo(domid).shutdownReason === SHUTDOWN.suspend
 
 /** Throws when a domain cannot be suspended as it is. */
 function checkRunning({ control }: SuspendHost, domid: DomId): void {
   const { paused, shutdownReason, dying } = control.domainInfo(domid)
-  const why = dying || shutdownReason !== undefined ? 'has ended' : paused ? 'is paused: it cannot get ready to be suspended' : undefined
+  const why =
+    dying || shutdownReason !== undefined
+      ? 'has ended'
+      : paused
+        ? 'is paused: it cannot get ready to be suspended'
+        : undefined
   if (why !== undefined) throw new XenError('INVALID_STATE', `domain ${domid} ${why}`, { details: { domain: domid } })
 }
 
@@ -80,7 +86,9 @@ export async function suspendGuest(
     await loop.until(`domain ${domid} to be suspended`, ended, { timeout, signal: context.signal })
   }
   if (!control.hasDomain(domid) || !isSuspended(host, domid)) {
-    throw new XenError('INVALID_STATE', `domain ${domid} ended instead of being suspended`, { details: { domain: domid } })
+    throw new XenError('INVALID_STATE', `domain ${domid} ended instead of being suspended`, {
+      details: { domain: domid },
+    })
   }
   context.report({ type: 'suspended' })
 }

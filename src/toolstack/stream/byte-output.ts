@@ -71,18 +71,19 @@ function fromWebStream(stream: WritableStream<Uint8Array>): OpenOutput {
 
 function fromNodeStream(stream: NodeWritable): OpenOutput {
   /** Runs one step; an error or an early end of the stream ends it, too. */
-  const step = (start: (done: (error?: Error | null) => void) => void): Promise<void> => new Promise((resolve, reject) => {
-    const finish = (error?: Error | null): void => {
-      stream.off('error', finish)
-      stream.off('close', onClose)
-      if (error === undefined || error === null) resolve()
-      else reject(error)
-    }
-    const onClose = (): void => finish(new Error('it was closed'))
-    stream.once('error', finish)
-    stream.once('close', onClose)
-    start(finish)
-  })
+  const step = (start: (done: (error?: Error | null) => void) => void): Promise<void> =>
+    new Promise((resolve, reject) => {
+      const finish = (error?: Error | null): void => {
+        stream.off('error', finish)
+        stream.off('close', onClose)
+        if (error === undefined || error === null) resolve()
+        else reject(error)
+      }
+      const onClose = (): void => finish(new Error('it was closed'))
+      stream.once('error', finish)
+      stream.once('close', onClose)
+      start(finish)
+    })
   // An error that arrives between two steps is found by the next one.
   stream.on('error', () => undefined)
   return {
@@ -106,11 +107,16 @@ function fromSink(sink: ByteSink): OpenOutput {
 }
 
 const isWebStream = (output: ByteOutput): output is WritableStream<Uint8Array> => 'getWriter' in output
-const isNodeStream = (output: ByteOutput): output is NodeWritable => 'end' in output && 'destroy' in output && 'once' in output
+const isNodeStream = (output: ByteOutput): output is NodeWritable =>
+  'end' in output && 'destroy' in output && 'once' in output
 
 /** Opens an output for writing. Its failures are XenErrors: IO, or CLOSED when it took nothing of a chunk. */
 export function openOutput(output: ByteOutput): OpenOutput {
-  const inner = isWebStream(output) ? fromWebStream(output) : isNodeStream(output) ? fromNodeStream(output) : fromSink(output)
+  const inner = isWebStream(output)
+    ? fromWebStream(output)
+    : isNodeStream(output)
+      ? fromNodeStream(output)
+      : fromSink(output)
   const named = async (work: Promise<void>): Promise<void> => {
     try {
       await work

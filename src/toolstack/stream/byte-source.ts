@@ -57,9 +57,13 @@ export class ByteSource {
     while (this.available < size) {
       const next = await this.next(what)
       if (next.done === true) {
-        throw new XenError('INVALID_STREAM', `stream ends inside ${what}: ${size} bytes wanted at offset ${this.consumed}, ${this.available} left`, {
-          details: { what, offset: this.consumed, wanted: size, available: this.available },
-        })
+        throw new XenError(
+          'INVALID_STREAM',
+          `stream ends inside ${what}: ${size} bytes wanted at offset ${this.consumed}, ${this.available} left`,
+          {
+            details: { what, offset: this.consumed, wanted: size, available: this.available },
+          },
+        )
       }
       if (next.value.length === 0) continue
       this.chunks.push(next.value)
@@ -90,7 +94,10 @@ export class ByteSource {
   }
 
   private aborted(what: string): XenError {
-    return new XenError('ABORTED', `reading ${what} was aborted`, { details: { offset: this.consumed }, cause: this.signal?.reason })
+    return new XenError('ABORTED', `reading ${what} was aborted`, {
+      details: { offset: this.consumed },
+      cause: this.signal?.reason,
+    })
   }
 
   /** Takes `size` bytes off the queue; shares memory with the chunk when they lie in one. */

@@ -4,7 +4,8 @@
  *   xl header and JSON configuration | libxl container, version 2 | libxc image, version 3, inside LIBXC_CONTEXT
  *
  * Only PV x86 is written; what is read is checked against the same tables.
- * Reference: xen/docs/specs/libxl-migration-stream.pandoc, libxc-migration-stream.pandoc; tools/xl/xl.h (struct save_file_header).
+ * Reference: xen/docs/specs/libxl-migration-stream.pandoc, libxc-migration-stream.pandoc; tools/xl/xl.h (struct
+ * save_file_header).
  */
 
 /** First 32 bytes of a file that `xl save` writes. */

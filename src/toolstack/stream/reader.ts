@@ -52,7 +52,8 @@ export class SaveStreamReader {
     if (view.getUint32(32, true) !== XL_BYTE_ORDER) throw this.bad('the file was written in another byte order', 32)
     const mandatory = view.getUint32(36, true)
     const known = XL_MANDATORY.CONFIG_IS_JSON | XL_MANDATORY.STREAM_V2
-    if (mandatory !== known) throw this.bad(`mandatory flags 0x${mandatory.toString(16)} are not 0x${known.toString(16)}`, 36)
+    if (mandatory !== known)
+      throw this.bad(`mandatory flags 0x${mandatory.toString(16)} are not 0x${known.toString(16)}`, 36)
     return { optionalFlags: view.getUint32(40, true), config: await this.readConfig(view.getUint32(44, true)) }
   }
 
@@ -60,7 +61,8 @@ export class SaveStreamReader {
     if (optionalSize < 4 || optionalSize > MAX_CONFIG_SIZE) throw this.bad(`${optionalSize} bytes of optional data`, 44)
     const data = await this.source.read(optionalSize, 'the configuration')
     const size = viewOf(data).getUint32(0, true)
-    if (size > optionalSize - 4) throw this.bad(`a configuration of ${size} bytes in ${optionalSize} bytes of data`, XL_HEADER_SIZE)
+    if (size > optionalSize - 4)
+      throw this.bad(`a configuration of ${size} bytes in ${optionalSize} bytes of data`, XL_HEADER_SIZE)
     const text = new TextDecoder('utf-8').decode(data.subarray(4, 4 + size))
     return text.endsWith('\0') ? text.slice(0, -1) : text
   }

@@ -41,11 +41,22 @@ export type ImageRecord =
   | { readonly type: 'end' | 'verify' | 'checkpoint' | 'static-data-end' }
   | { readonly type: 'page-data'; readonly pages: readonly PageEntry[] }
   | { readonly type: 'pv-info'; readonly guestWidth: number; readonly pageTableLevels: number }
-  | { readonly type: 'p2m-frames'; readonly startPfn: number; readonly endPfn: number; readonly frames: readonly number[] }
+  | {
+      readonly type: 'p2m-frames'
+      readonly startPfn: number
+      readonly endPfn: number
+      readonly frames: readonly number[]
+    }
   | { readonly type: VcpuBlobType; readonly vcpu: number; readonly blob: Uint8Array }
   | { readonly type: 'vcpu-msrs'; readonly vcpu: number; readonly msrs: readonly MsrEntry[] }
   | { readonly type: 'shared-info'; readonly page: Uint8Array }
-  | { readonly type: 'tsc-info'; readonly mode: number; readonly khz: number; readonly nanoseconds: bigint; readonly incarnation: number }
+  | {
+      readonly type: 'tsc-info'
+      readonly mode: number
+      readonly khz: number
+      readonly nanoseconds: bigint
+      readonly incarnation: number
+    }
   | { readonly type: 'cpuid-policy'; readonly leaves: readonly CpuidLeaf[] }
   | { readonly type: 'msr-policy'; readonly msrs: readonly MsrEntry[] }
   /** An optional record that this version does not know. */
@@ -54,7 +65,12 @@ export type ImageRecord =
 /** One record of the container. */
 export type LibxlRecord =
   | { readonly type: 'end' | 'libxc-context' | 'checkpoint-end' }
-  | { readonly type: 'emulator-xenstore'; readonly emulator: number; readonly index: number; readonly entries: readonly (readonly [string, string])[] }
+  | {
+      readonly type: 'emulator-xenstore'
+      readonly emulator: number
+      readonly index: number
+      readonly entries: readonly (readonly [string, string])[]
+    }
   | { readonly type: 'emulator-context'; readonly emulator: number; readonly index: number; readonly blob: Uint8Array }
   | { readonly type: 'checkpoint-state'; readonly id: number }
   | { readonly type: 'unknown'; readonly number: number }
@@ -116,7 +132,9 @@ function decodePageData(body: Uint8Array): ImageRecord {
     if ((high & 0x0ff0_0000) !== 0) throw bad('PAGE_DATA: reserved bits of a page number are set', { low, high })
     if (!isPageType(type)) throw bad(`PAGE_DATA: page type ${type} is reserved`, { type })
     pages.push({
-      pfn: (high & PFN_HIGH_MASK) * 0x1_0000_0000 + low, type, contents: hasContents(type) ? contents.bytes(PAGE_SIZE) : undefined,
+      pfn: (high & PFN_HIGH_MASK) * 0x1_0000_0000 + low,
+      type,
+      contents: hasContents(type) ? contents.bytes(PAGE_SIZE) : undefined,
     })
   }
   require(contents.remaining === 0, `PAGE_DATA: ${contents.remaining} bytes too many`)
@@ -127,7 +145,8 @@ function decodePvInfo(body: Uint8Array): ImageRecord {
   require(body.length === 8, 'X86_PV_INFO: not 8 bytes', { length: body.length })
   const [guestWidth, pageTableLevels, ...reserved] = body
   require(guestWidth === 4 || guestWidth === 8, `X86_PV_INFO: guest width ${guestWidth} is not 4 or 8`)
-  require(pageTableLevels === 3 || pageTableLevels === 4, `X86_PV_INFO: ${pageTableLevels} page-table levels are not 3 or 4`)
+  require(pageTableLevels === 3
+    || pageTableLevels === 4, `X86_PV_INFO: ${pageTableLevels} page-table levels are not 3 or 4`)
   require(reserved.every((byte) => byte === 0), 'X86_PV_INFO: reserved bytes are not zero')
   return { type: 'pv-info', guestWidth: guestWidth!, pageTableLevels: pageTableLevels! }
 }
@@ -195,12 +214,19 @@ const encodeTscInfo = (record: Extract<ImageRecord, { type: 'tsc-info' }>): Uint
 function decodeTscInfo(body: Uint8Array): ImageRecord {
   require(body.length === 24, `X86_TSC_INFO: ${body.length} bytes are not 24`)
   const reader = new ByteReader(body, 'X86_TSC_INFO')
-  return { type: 'tsc-info', mode: reader.u32(), khz: reader.u32(), nanoseconds: reader.u64(), incarnation: reader.u32() }
+  return {
+    type: 'tsc-info',
+    mode: reader.u32(),
+    khz: reader.u32(),
+    nanoseconds: reader.u64(),
+    incarnation: reader.u32(),
+  }
 }
 
 function encodeCpuidPolicy(leaves: readonly CpuidLeaf[]): Uint8Array {
   const out = new ByteWriter(leaves.length * 24)
-  for (const leaf of leaves) out.u32(leaf.leaf).u32(leaf.subleaf).u32(leaf.eax).u32(leaf.ebx).u32(leaf.ecx).u32(leaf.edx)
+  for (const leaf of leaves)
+    out.u32(leaf.leaf).u32(leaf.subleaf).u32(leaf.eax).u32(leaf.ebx).u32(leaf.ecx).u32(leaf.edx)
   return out.finish()
 }
 
@@ -208,7 +234,12 @@ function decodeCpuidPolicy(body: Uint8Array): ImageRecord {
   require(body.length > 0 && body.length % 24 === 0, 'X86_CPUID_POLICY: not a whole number of leaves')
   const reader = new ByteReader(body, 'X86_CPUID_POLICY')
   const leaves = Array.from({ length: body.length / 24 }, (): CpuidLeaf => ({
-    leaf: reader.u32(), subleaf: reader.u32(), eax: reader.u32(), ebx: reader.u32(), ecx: reader.u32(), edx: reader.u32(),
+    leaf: reader.u32(),
+    subleaf: reader.u32(),
+    eax: reader.u32(),
+    ebx: reader.u32(),
+    ecx: reader.u32(),
+    edx: reader.u32(),
   }))
   return { type: 'cpuid-policy', leaves }
 }
@@ -234,7 +265,10 @@ const imageDecoders: ReadonlyMap<number, (body: Uint8Array) => ImageRecord> = /*
   [IMAGE_RECORD.CHECKPOINT, bare('checkpoint')],
   [IMAGE_RECORD.STATIC_DATA_END, bare('static-data-end')],
   [IMAGE_RECORD.X86_CPUID_POLICY, decodeCpuidPolicy],
-  [IMAGE_RECORD.X86_MSR_POLICY, (body): ImageRecord => ({ type: 'msr-policy', msrs: decodeMsrs(new ByteReader(body, 'X86_MSR_POLICY')) })],
+  [
+    IMAGE_RECORD.X86_MSR_POLICY,
+    (body): ImageRecord => ({ type: 'msr-policy', msrs: decodeMsrs(new ByteReader(body, 'X86_MSR_POLICY')) }),
+  ],
 ])
 
 /** Decodes a record of the image. Throws INVALID_STREAM for a mandatory record that is unknown or malformed. */
@@ -254,18 +288,33 @@ export function encodeImageRecord(record: ImageRecord, allocate: Allocate = fres
     case 'static-data-end': return { type: IMAGE_RECORD.STATIC_DATA_END, body: empty() }
     case 'page-data': return { type: IMAGE_RECORD.PAGE_DATA, body: encodePageData(record.pages, allocate) }
     case 'pv-info':
-      return { type: IMAGE_RECORD.X86_PV_INFO, body: new Uint8Array([record.guestWidth, record.pageTableLevels, 0, 0, 0, 0, 0, 0]) }
-    case 'p2m-frames': return { type: IMAGE_RECORD.X86_PV_P2M_FRAMES, body: encodeP2mFrames(record) }
-    case 'vcpu-basic': return { type: IMAGE_RECORD.X86_PV_VCPU_BASIC, body: encodeVcpuBlob(record) }
-    case 'vcpu-extended': return { type: IMAGE_RECORD.X86_PV_VCPU_EXTENDED, body: encodeVcpuBlob(record) }
-    case 'vcpu-xsave': return { type: IMAGE_RECORD.X86_PV_VCPU_XSAVE, body: encodeVcpuBlob(record) }
+      return {
+        type: IMAGE_RECORD.X86_PV_INFO,
+        body: new Uint8Array([record.guestWidth, record.pageTableLevels, 0, 0, 0, 0, 0, 0]),
+      }
+    case 'p2m-frames':
+      return { type: IMAGE_RECORD.X86_PV_P2M_FRAMES, body: encodeP2mFrames(record) }
+    case 'vcpu-basic':
+      return { type: IMAGE_RECORD.X86_PV_VCPU_BASIC, body: encodeVcpuBlob(record) }
+    case 'vcpu-extended':
+      return { type: IMAGE_RECORD.X86_PV_VCPU_EXTENDED, body: encodeVcpuBlob(record) }
+    case 'vcpu-xsave':
+      return { type: IMAGE_RECORD.X86_PV_VCPU_XSAVE, body: encodeVcpuBlob(record) }
     case 'vcpu-msrs':
-      return { type: IMAGE_RECORD.X86_PV_VCPU_MSRS, body: encodeMsrs(record.msrs, new ByteWriter().u32(record.vcpu).u32(0)) }
-    case 'shared-info': return { type: IMAGE_RECORD.SHARED_INFO, body: record.page }
-    case 'tsc-info': return { type: IMAGE_RECORD.X86_TSC_INFO, body: encodeTscInfo(record) }
-    case 'cpuid-policy': return { type: IMAGE_RECORD.X86_CPUID_POLICY, body: encodeCpuidPolicy(record.leaves) }
-    case 'msr-policy': return { type: IMAGE_RECORD.X86_MSR_POLICY, body: encodeMsrs(record.msrs) }
-    case 'unknown': throw new XenError('INVALID_ARGUMENT', 'an unknown record cannot be written')
+      return {
+        type: IMAGE_RECORD.X86_PV_VCPU_MSRS,
+        body: encodeMsrs(record.msrs, new ByteWriter().u32(record.vcpu).u32(0)),
+      }
+    case 'shared-info':
+      return { type: IMAGE_RECORD.SHARED_INFO, body: record.page }
+    case 'tsc-info':
+      return { type: IMAGE_RECORD.X86_TSC_INFO, body: encodeTscInfo(record) }
+    case 'cpuid-policy':
+      return { type: IMAGE_RECORD.X86_CPUID_POLICY, body: encodeCpuidPolicy(record.leaves) }
+    case 'msr-policy':
+      return { type: IMAGE_RECORD.X86_MSR_POLICY, body: encodeMsrs(record.msrs) }
+    case 'unknown':
+      throw new XenError('INVALID_ARGUMENT', 'an unknown record cannot be written')
   }
 }
 
@@ -290,9 +339,19 @@ export function decodeLibxlRecord({ type, body }: RawRecord): LibxlRecord {
     case LIBXL_RECORD.LIBXC_CONTEXT: return noBody('libxc-context')
     case LIBXL_RECORD.CHECKPOINT_END: return noBody('checkpoint-end')
     case LIBXL_RECORD.EMULATOR_XENSTORE_DATA:
-      return { type: 'emulator-xenstore', emulator: reader.u32(), index: reader.u32(), entries: decodePairs(reader.bytes(reader.remaining)) }
+      return {
+        type: 'emulator-xenstore',
+        emulator: reader.u32(),
+        index: reader.u32(),
+        entries: decodePairs(reader.bytes(reader.remaining)),
+      }
     case LIBXL_RECORD.EMULATOR_CONTEXT:
-      return { type: 'emulator-context', emulator: reader.u32(), index: reader.u32(), blob: reader.bytes(reader.remaining) }
+      return {
+        type: 'emulator-context',
+        emulator: reader.u32(),
+        index: reader.u32(),
+        blob: reader.bytes(reader.remaining),
+      }
     case LIBXL_RECORD.CHECKPOINT_STATE:
       require(body.length === 8, `CHECKPOINT_STATE: ${body.length} bytes are not 8`)
       return { type: 'checkpoint-state', id: reader.u32() }

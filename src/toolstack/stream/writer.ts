@@ -6,7 +6,15 @@
 import { ByteWriter } from '../../util/index.ts'
 import type { ByteSink } from './byte-output.ts'
 import {
-  IMAGE_DOMAIN, IMAGE_IDENT, IMAGE_MARKER, IMAGE_VERSION, LIBXL_IDENT, LIBXL_VERSION, XL_BYTE_ORDER, XL_MAGIC, XL_MANDATORY,
+  IMAGE_DOMAIN,
+  IMAGE_IDENT,
+  IMAGE_MARKER,
+  IMAGE_VERSION,
+  LIBXL_IDENT,
+  LIBXL_VERSION,
+  XL_BYTE_ORDER,
+  XL_MAGIC,
+  XL_MANDATORY,
 } from './format.ts'
 import {
   type Allocate, type ImageRecord, type LibxlRecord, type RawRecord, encodeImageRecord, encodeLibxlRecord,
@@ -29,8 +37,8 @@ function inTurn(): Allocate {
 }
 
 /**
- * Writes headers and records in the order in which the caller gives them. One write is under way at most; when it fails,
- * the next one says so, or `flush`.
+ * Writes headers and records in the order in which the caller gives them. One write is under way at most; when it
+ * fails, the next one says so, or `flush`.
  */
 export class SaveStreamWriter {
   private readonly sink: ByteSink

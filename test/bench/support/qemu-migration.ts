@@ -26,12 +26,33 @@ class Machine {
   private lines: AsyncIterator<string> | undefined
   private reader: Interface | undefined
 
-  constructor(options: { readonly folder: string; readonly name: string; readonly kernel: string; readonly memory: number; readonly extra?: readonly string[] }) {
+  constructor(options: {
+    readonly folder: string
+    readonly name: string
+    readonly kernel: string
+    readonly memory: number
+    readonly extra?: readonly string[]
+  }) {
     this.path = join(options.folder, `${options.name}.qmp`)
-    this.process = spawn(PROGRAM, [
-      '-machine', 'pc', '-m', String(options.memory), '-display', 'none', '-nodefaults', '-no-reboot', '-kernel', options.kernel,
-      '-qmp', `unix:${this.path},server=on,wait=off`, ...(options.extra ?? []),
-    ], { stdio: 'ignore' })
+    this.process = spawn(
+      PROGRAM,
+      [
+        '-machine',
+        'pc',
+        '-m',
+        String(options.memory),
+        '-display',
+        'none',
+        '-nodefaults',
+        '-no-reboot',
+        '-kernel',
+        options.kernel,
+        '-qmp',
+        `unix:${this.path},server=on,wait=off`,
+        ...(options.extra ?? []),
+      ],
+      { stdio: 'ignore' },
+    )
   }
 
   async open(): Promise<void> {
@@ -66,10 +87,24 @@ export async function migrateQemu(memory: number, hotMebibytes: number): Promise
   const folder = mkdtempSync(join(tmpdir(), 'paravirt-qemu-'))
   const kernel = join(folder, 'hot.elf')
   const source = join(import.meta.dirname, '..')
-  execFileSync('gcc', [
-    '-m32', '-nostdlib', '-static', '-no-pie', `-DHOT_BYTES=${hotMebibytes * 2 ** 20}`, '-Wl,--build-id=none', '-Wl,--no-warn-rwx-segments',
-    '-Wl,-T,cpu-program/flat.ld', '-Wl,--defsym,load_address=0x100000', 'migration-guest/hot.S', '-o', kernel,
-  ], { cwd: source })
+  execFileSync(
+    'gcc',
+    [
+      '-m32',
+      '-nostdlib',
+      '-static',
+      '-no-pie',
+      `-DHOT_BYTES=${hotMebibytes * 2 ** 20}`,
+      '-Wl,--build-id=none',
+      '-Wl,--no-warn-rwx-segments',
+      '-Wl,-T,cpu-program/flat.ld',
+      '-Wl,--defsym,load_address=0x100000',
+      'migration-guest/hot.S',
+      '-o',
+      kernel,
+    ],
+    { cwd: source },
+  )
   const wire = `unix:${join(folder, 'wire')}`
   const target = new Machine({ folder, name: 'target', kernel, memory, extra: ['-incoming', wire] })
   const origin = new Machine({ folder, name: 'origin', kernel, memory })
@@ -81,7 +116,8 @@ export async function migrateQemu(memory: number, hotMebibytes: number): Promise
     await origin.call('migrate', { uri: wire })
     for (;;) {
       const info = await origin.call('query-migrate')
-      if (info['status'] === 'completed') return { total: info['total-time'] as number, downtime: info['downtime'] as number }
+      if (info['status'] === 'completed')
+        return { total: info['total-time'] as number, downtime: info['downtime'] as number }
       if (info['status'] === 'failed') throw new Error('QEMU could not migrate')
       await sleep(10)
     }

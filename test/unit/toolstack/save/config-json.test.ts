@@ -7,13 +7,21 @@ import { configFromJson, configToJson } from '../../../../src/toolstack/save/con
 import { SaveStreamReader } from '../../../../src/toolstack/stream/index.ts'
 import { savedMini } from '../../../support/saved-mini.ts'
 
-const golden = (name: string): string => readFileSync(fileURLToPath(new URL(`../../../golden/${name}`, import.meta.url)), 'utf8')
+const golden = (name: string): string =>
+  readFileSync(fileURLToPath(new URL(`../../../golden/${name}`, import.meta.url)), 'utf8')
 
 describe('a configuration as JSON', () => {
   test('is byte for byte what xl save of Xen 4.17 wrote', async () => {
     const { config: json } = await new SaveStreamReader([savedMini()]).readXlHeader()
     const config = configFromJson(json)
-    expect(config).toMatchObject({ name: 'mini1', memory: 4, maxMemory: 4, vcpus: 1, kernel: '/mini.elf', commandLine: 'hello=world' })
+    expect(config).toMatchObject({
+      name: 'mini1',
+      memory: 4,
+      maxMemory: 4,
+      vcpus: 1,
+      kernel: '/mini.elf',
+      commandLine: 'hello=world',
+    })
     expect(configToJson(config, { kernel: config.kernel, ramdisk: undefined })).toBe(json)
   })
 
@@ -54,11 +62,28 @@ on_soft_reset = 'destroy'
   test.each([
     ['is no JSON', '{', 'INVALID_STREAM', /is not JSON/],
     ['lacks a name', '{"c_info":{"type":"pv"},"b_info":{"max_memkb":4096}}', 'INVALID_STREAM', /c_info.name/],
-    ['is of another type', '{"c_info":{"type":"hvm","name":"x"},"b_info":{"max_memkb":4096}}', 'NOT_SUPPORTED', /type hvm/],
-    ['wants no memory', '{"c_info":{"type":"pv","name":"x"},"b_info":{"max_memkb":0}}', 'INVALID_STREAM', /memory must be at least 1/],
-    ['names no device', '{"c_info":{"type":"pv","name":"x"},"b_info":{"max_memkb":4096},"disks":[{"vdev":"foo"}]}', 'INVALID_STREAM', /foo/],
+    [
+      'is of another type',
+      '{"c_info":{"type":"hvm","name":"x"},"b_info":{"max_memkb":4096}}',
+      'NOT_SUPPORTED',
+      /type hvm/,
+    ],
+    [
+      'wants no memory',
+      '{"c_info":{"type":"pv","name":"x"},"b_info":{"max_memkb":0}}',
+      'INVALID_STREAM',
+      /memory must be at least 1/,
+    ],
+    [
+      'names no device',
+      '{"c_info":{"type":"pv","name":"x"},"b_info":{"max_memkb":4096},"disks":[{"vdev":"foo"}]}',
+      'INVALID_STREAM',
+      /foo/,
+    ],
   ])('that %s is refused', (_, json, code, message) => {
-    expect(() => configFromJson(json)).toThrow(expect.objectContaining({ code, message: expect.stringMatching(message) }))
+    expect(() => configFromJson(json)).toThrow(
+      expect.objectContaining({ code, message: expect.stringMatching(message) }),
+    )
   })
 
   test('leaves out what is not said', () => {

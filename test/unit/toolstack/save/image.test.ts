@@ -2,7 +2,13 @@ import { describe, expect, test } from 'vitest'
 import { SharedInfo, StartInfo } from '../../../../src/abi/index.ts'
 import { PvImageReader } from '../../../../src/toolstack/save/image-reader.ts'
 import { PvImageWriter } from '../../../../src/toolstack/save/image-writer.ts'
-import { type ImageRecord, PAGE_TYPE, type PageEntry, SaveStreamReader, SaveStreamWriter } from '../../../../src/toolstack/stream/index.ts'
+import {
+  type ImageRecord,
+  PAGE_TYPE,
+  type PageEntry,
+  SaveStreamReader,
+  SaveStreamWriter,
+} from '../../../../src/toolstack/stream/index.ts'
 import type { EventPort, Mfn } from '../../../../src/util/index.ts'
 import { FrameHost } from '../../../support/frame-host.ts'
 import { savedMini } from '../../../support/saved-mini.ts'
@@ -25,7 +31,8 @@ async function records(file: Uint8Array): Promise<ImageRecord[]> {
   return all
 }
 
-const pagesOf = (all: readonly ImageRecord[]): PageEntry[] => all.flatMap((record) => (record.type === 'page-data' ? record.pages : []))
+const pagesOf = (all: readonly ImageRecord[]): PageEntry[] =>
+  all.flatMap((record) => (record.type === 'page-data' ? record.pages : []))
 const viewOf = (data: Uint8Array): DataView => new DataView(data.buffer, data.byteOffset, data.byteLength)
 
 async function restored(file: Uint8Array, maxPages = 2000) {
@@ -74,8 +81,12 @@ describe('a domain that real Xen saved', () => {
     const { host } = await restored(savedMini())
     const page = host.frameBytes(host.domain, host.sharedInfoFrame)
     const { evtchnMask, evtchnPending, arch } = SharedInfo
-    expect(page.subarray(evtchnMask.offset, evtchnMask.offset + evtchnMask.size).every((byte) => byte === 0xff)).toBe(true)
-    expect(page.subarray(evtchnPending.offset, evtchnPending.offset + evtchnPending.size).every((byte) => byte === 0)).toBe(true)
+    expect(page.subarray(evtchnMask.offset, evtchnMask.offset + evtchnMask.size).every((byte) => byte === 0xff)).toBe(
+      true,
+    )
+    expect(
+      page.subarray(evtchnPending.offset, evtchnPending.offset + evtchnPending.size).every((byte) => byte === 0),
+    ).toBe(true)
     expect(arch.layout.maxPfn.number(viewOf(page), arch.at(0))).toBe(1024)
   })
 
@@ -111,12 +122,20 @@ describe('a domain that real Xen saved', () => {
     const image = new PvImageReader(host, { domain: host.domain, kind: 'pv', maxPages: 2000, ...PORTS })
     await image.read(await openImage(file))
     // The table that maps the topmost page, before and after.
-    const table = pagesOf(await records(file)).find(({ type, contents }) => type === PAGE_TYPE.L1 && viewOf(contents!).getUint32(4088, true) >>> 12 === 1023)!
+    const table = pagesOf(await records(file)).find(
+      ({ type, contents }) => type === PAGE_TYPE.L1 && viewOf(contents!).getUint32(4088, true) >>> 12 === 1023,
+    )!
     const contents = table.contents!.slice()
     contents.fill(0, 4088)
     const chunks: Uint8Array[] = []
     const later = new SaveStreamWriter({ write: (chunk) => void chunks.push(chunk) })
-    await later.writeImageRecord({ type: 'page-data', pages: [{ ...table, contents }, { pfn: 1023, type: PAGE_TYPE.INVALID, contents: undefined }] })
+    await later.writeImageRecord({
+      type: 'page-data',
+      pages: [
+        { ...table, contents },
+        { pfn: 1023, type: PAGE_TYPE.INVALID, contents: undefined },
+      ],
+    })
     await later.writeImageRecord({ type: 'checkpoint' })
     expect(await image.read(new SaveStreamReader(chunks))).toBe('checkpoint')
     expect(image.finish().frames[1023]).toBeUndefined()

@@ -72,7 +72,9 @@ const pieces = (all: Uint8Array, size: number): Uint8Array[] =>
   Array.from({ length: Math.ceil(all.length / size) }, (_, i) => all.subarray(i * size, (i + 1) * size))
 
 /** Reads what {@link written} wrote. */
-async function readAll(chunks: Iterable<Uint8Array>): Promise<{ config: string; image: ImageRecord[]; container: LibxlRecord[] }> {
+async function readAll(
+  chunks: Iterable<Uint8Array>,
+): Promise<{ config: string; image: ImageRecord[]; container: LibxlRecord[] }> {
   const reader = new SaveStreamReader(chunks)
   const { config } = await reader.readXlHeader()
   await reader.readContainerHeader()
@@ -103,14 +105,18 @@ describe('a saved-domain stream', () => {
     }
   })
 
-  test('with any byte changed it is either refused with a typed error or read as other content, never otherwise', async () => {
+  test('with any byte changed it is refused with a typed error or read as other content, never otherwise', async () => {
     const all = join(await written())
     const random = new SeededRandom(8)
     for (let i = 0; i < 500; i += 1) {
       const changed = all.slice()
       changed[below(random, all.length)]! ^= 1 << below(random, 8)
-      const error = await readAll([changed]).then(() => undefined, (caught: unknown) => caught)
-      if (error !== undefined && !XenError.is(error, 'INVALID_STREAM')) expect((error as Error).name).toBe('AssertionError')
+      const error = await readAll([changed]).then(
+        () => undefined,
+        (caught: unknown) => caught,
+      )
+      if (error !== undefined && !XenError.is(error, 'INVALID_STREAM'))
+        expect((error as Error).name).toBe('AssertionError')
     }
   })
 })
@@ -143,7 +149,10 @@ describe('an image record', () => {
   })
 
   test('that is optional and unknown is passed over', () => {
-    expect(decodeImageRecord({ type: 0x8000_0077, body: new Uint8Array(3) })).toEqual({ type: 'unknown', number: 0x8000_0077 })
+    expect(decodeImageRecord({ type: 0x8000_0077, body: new Uint8Array(3) })).toEqual({
+      type: 'unknown',
+      number: 0x8000_0077,
+    })
   })
 })
 
