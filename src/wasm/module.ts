@@ -1,6 +1,6 @@
 /**
- * Writes a WebAssembly module: types, imports, functions, globals, tables, exports. Imports come first, as in the format, and
- * functions are numbered in the order in which they are declared. It knows no x86.
+ * Writes a WebAssembly module: types, imports, functions, globals, tables, exports. Imports come first, as in the
+ * format, and functions are numbered in the order in which they are declared. It knows no x86.
  * Reference: WebAssembly core specification 2.0, section 5.5.
  */
 import { ByteSink } from './byte-writer.ts'
