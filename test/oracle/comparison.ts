@@ -232,7 +232,8 @@ export class Comparison {
 
   private isLong(one: OracleCase): boolean {
     const code = one.patches[0]!.bytes
-    return this.decoder.decode(code, 0, code.length) === DECODED.OK && LONG_ACCESS.has(this.decoder.instruction.row.name)
+    const decoded = this.decoder.decode(code, 0, code.length) === DECODED.OK
+    return decoded && LONG_ACCESS.has(this.decoder.instruction.row.name)
   }
 
   private randomBytes(): Uint8Array {
@@ -260,8 +261,8 @@ export class Comparison {
   /** Compares `count` cases of several instructions in a row. */
   sequences(count: number): void {
     const plain = this.forms.filter(({ row, size }) =>
-      !BREAKS_SEQUENCES.test(row.name) && !APPROXIMATE.has(row.name) && !LOADS_SEGMENT.test(`${row.name} ${row.operands[0]}`) &&
-      !(size === 16 && /^sh[lr]d/.test(row.name)))
+      !BREAKS_SEQUENCES.test(row.name) && !APPROXIMATE.has(row.name) &&
+      !LOADS_SEGMENT.test(`${row.name} ${row.operands[0]}`) && !(size === 16 && /^sh[lr]d/.test(row.name)))
     const blind = plain.filter(({ row }) => !READS_FLAGS.test(row.name))
     const picked: { forms: Form[]; one: OracleCase }[] = []
     for (let i = 0; picked.length < count && i < count * 4; i += 1) {

@@ -82,7 +82,8 @@ function fromLine(line: Line): Vector {
   const pair = (at: number): [number, number] => [words[at]!, words[at + 1]!]
   const outcome: Outcome = {
     end: end[0]!, error: end[1]!, cr2: [end[2]!, end[3]!], steps: end[4]!,
-    general: Uint32Array.from(words.slice(0, 32)), rip: pair(32), flags: words[34]!, fsBase: pair(35), gsBase: pair(37), selectors: words.slice(39), fx,
+    general: Uint32Array.from(words.slice(0, 32)), rip: pair(32), flags: words[34]!,
+    fsBase: pair(35), gsBase: pair(37), selectors: words.slice(39), fx,
     changes: changes.map(([address, low, high]) => ({ address, low, high })),
   }
   return { form, recipe, outcome, leniency }
