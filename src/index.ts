@@ -15,12 +15,14 @@ export {
   formatDomainList,
   parseDescription,
   parseGrubConf,
+  transportPair,
 } from './toolstack/index.ts'
 export type {
-  Action, Actions, BootDescription, BootWarning, ClockKind, ConfigWarning, CreateOptions, CreateProgress, DiskConfig,
-  DomainConfig, DomainOptions, DomainReference, DomainSummary, FileReader, HostEvent, HostOptions, KernelSource,
-  MemoryProgress, NicConfig, Operation, OperationOptions, ShutdownProgress, ShutdownReasonName, UntilOptions,
-  WaitForOptions,
+  Action, Actions, BootDescription, BootWarning, ByteInput, ByteOutput, ByteSink, ClockKind, ConfigWarning,
+  CreateOptions, CreateProgress, DiskConfig, DomainConfig, DomainOptions, DomainReference, DomainSummary, FileReader,
+  HostEvent, HostOptions, KernelSource, MemoryProgress, MigrateOptions, MigrateProgress, MigrationSummary,
+  MigrationTransport, NicConfig, Operation, OperationOptions, ReceiveOptions, ReceiveProgress, RestoreDomainOptions,
+  RestoreProgress, SaveOptions, SaveProgress, ShutdownProgress, ShutdownReasonName, UntilOptions, WaitForOptions,
 } from './toolstack/index.ts'
 export { GuestKernel } from './guest/index.ts'
 export type { GuestProgram } from './guest/index.ts'

@@ -38,7 +38,7 @@ export interface RestoredImage {
   readonly consoleFrame: Mfn
   readonly startInfoFrame: Mfn
   /** The new frame of each pfn; undefined where the domain has none. */
-  readonly frames: readonly (Mfn | undefined)[]
+  frames(): readonly (Mfn | undefined)[]
 }
 
 /** What the toolstack has prepared for the new domain. */
@@ -295,7 +295,7 @@ export class PvImageReader {
     StartInfo.consoleMfn.setNumber(view, 0, consoleFrame)
     StartInfo.consoleEvtchn.set(view, 0, this.target.consolePort)
     this.control.markWritten(this.frame(pfn, 'start_info'))
-    return { xenstoreFrame, consoleFrame, startInfoFrame: this.frame(pfn, 'start_info'), frames: this.pages.list() }
+    return { xenstoreFrame, consoleFrame, startInfoFrame: this.frame(pfn, 'start_info'), frames: () => this.pages.list() }
   }
 
   private convertTables(): void {

@@ -98,7 +98,7 @@ function startProgram({ host }: ShellPlan, shell: DomainShell, image: RestoredIm
   const text = StartInfo.cmdLine.get(new DataView(startInfo.buffer, startInfo.byteOffset, startInfo.byteLength), 0)
   const info: BootInfo = {
     sharedInfo: control.domainInfo(domid).sharedInfoFrame,
-    frames: image.frames,
+    frames: image.frames(),
     startInfo: image.startInfoFrame,
     restored: true,
     store: { frame: image.xenstoreFrame, port: shell.storePort },

@@ -95,7 +95,7 @@ describe('a domain that real Xen saved', () => {
     const { host, result } = await restored(file)
     const original = await records(file)
     const p2m = original.flatMap((record) => (record.type === 'p2m-frames' ? record.frames : []))
-    describeP2m(host, result.frames, p2m)
+    describeP2m(host, result.frames(), p2m)
     const before = new Map(pagesOf(original).map((page) => [page.pfn, page]))
     const changed: number[] = []
     const again = await records(await saved(host))
@@ -138,7 +138,7 @@ describe('a domain that real Xen saved', () => {
     })
     await later.writeImageRecord({ type: 'checkpoint' })
     expect(await image.read(new SaveStreamReader(chunks))).toBe('checkpoint')
-    expect(image.finish().frames[1023]).toBeUndefined()
+    expect(image.finish().frames()[1023]).toBeUndefined()
     expect(host.frames.size).toBe(1023 + 1)
   })
 })
