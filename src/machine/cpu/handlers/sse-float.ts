@@ -36,6 +36,7 @@ function prepare(core: Core): SseArithmetic {
 /** Flags that are found before an operation is carried out: when unmasked, no lane reports anything of its result. */
 const EARLY = 0x07
 
+/** What a packed operation reports. */
 function flagsOf(unit: SseArithmetic, flags: number): number {
   return unit.traps(flags & EARLY) === 0 ? flags : flags & EARLY
 }
@@ -47,7 +48,7 @@ function flagsOf(unit: SseArithmetic, flags: number): number {
 function packed(core: Core, to: number, words: number, lane: (unit: SseArithmetic, out: Int32Array) => number): number {
   const unit = prepare(core)
   const { lanes } = core.floats
-  const result = conclude(core, flagsOf(unit, lane(unit, lanes)))
+  const result = conclude(core, lane(unit, lanes))
   if (result === STATUS.NEXT) for (let i = 0; i < words; i += 1) core.view.setInt32(to + i * 4, lanes[i]!, true)
   return result
 }
@@ -87,7 +88,7 @@ const lanewise = (kind: Kind, single: Single, double: Double): Handler => (core,
         out[i * 2 + 1] = unit.high
       }
     }
-    return flags
+    return flagsOf(unit, flags)
   })
 }
 
@@ -125,7 +126,7 @@ const crossing = (
           out[i * 2 + 1] = unit.high
         }
       }
-      return flags
+      return flagsOf(unit, flags)
     })
   }
 
@@ -135,7 +136,7 @@ const horizontal = (kind: 'ps' | 'pd', operation: number): Handler =>
 const alternating = (kind: 'ps' | 'pd'): Handler =>
   crossing(kind, (lane) => (lane % 2 === 0 ? SUB : ADD), (lane) => [lane, lane + KINDS[kind][1]])
 
-/** DPPS and DPPD: products of the chosen lanes, summed pairwise, into the chosen lanes. */
+/** DPPS and DPPD: products of the chosen lanes, summed pairwise, into the chosen lanes; each step may trap. */
 const dotSingles: Handler = (core, record) => {
   const { view } = core
   const [to, from] = [place(core, core.field(record, 'a')), place(core, core.field(record, 'b'))]
@@ -147,12 +148,19 @@ const dotSingles: Handler = (core, record) => {
       flags |= unit.binary32(SSE_OPERATION.MUL, view.getInt32(to + i * 4, true), view.getInt32(from + i * 4, true))
       return unit.low
     })
-    if (unit.traps(flags) !== 0) return flags
+    flags = flagsOf(unit, flags)
     const add = (a: number, b: number): number => {
-      flags |= unit.binary32(ADD, a, b)
+      late |= unit.binary32(ADD, a, b)
       return unit.low
     }
-    const sum = add(add(products[0]!, products[1]!), add(products[2]!, products[3]!))
+    let late = 0
+    if (unit.traps(flags) !== 0) return flags
+    const halves = [add(products[0]!, products[1]!), add(products[2]!, products[3]!)] as const
+    flags |= flagsOf(unit, late)
+    if (unit.traps(flags) !== 0) return flags
+    late = 0
+    const sum = add(...halves)
+    flags |= late
     for (let i = 0; i < 4; i += 1) out[i] = (immediate & (1 << i)) === 0 ? 0 : sum
     return flags
   })
@@ -171,6 +179,7 @@ const dotDoubles: Handler = (core, record) => {
         view.getInt32(y, true), view.getInt32(y + 4, true))
       return [unit.low, unit.high] as const
     })
+    flags = flagsOf(unit, flags)
     if (unit.traps(flags) !== 0) return flags
     flags |= unit.binary64(ADD, products[0]![0], products[0]![1], products[1]![0], products[1]![1])
     for (let i = 0; i < 2; i += 1) {
@@ -226,7 +235,7 @@ const conversion = (c: Conversion): Handler => (core, record) => {
         out[i * 2 + 1] = unit.high
       }
     }
-    return flags
+    return flagsOf(unit, flags)
   })
 }
 
