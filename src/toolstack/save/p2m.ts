@@ -12,12 +12,16 @@ import type { ControlInterface } from '../../hypervisor/index.ts'
 import { type DomId, type Mfn, XenError, isCanonical } from '../../util/index.ts'
 import { ENTRIES_PER_TABLE, PAGE_SHIFT, PTE, PTE_HIGH_FRAME, tableIndex } from '../../x86/index.ts'
 
-/** An entry without a frame. Reference: INVALID_P2M_ENTRY. */
-export const INVALID_P2M_ENTRY = 0xffff_ffff_ffff_ffffn
 /**
  * Most pages a p2m may describe: what fits into 4 GiB of host memory, tenfold. Stops a lying max_pfn from costing time.
  */
 export const MAX_PFN = 10 * 2 ** 20
+
+/**
+ * Stale entries that a small guest may have beside those of its own frames. Stops one frame from being saved a million
+ * times.
+ */
+const SLACK = 1024
 
 /** What is used of the control interface. */
 export type P2mControl = Pick<ControlInterface, 'domainInfo' | 'frameBytes'>
@@ -99,18 +103,28 @@ export function readP2m(control: P2mControl, domain: DomId): PhysToMachine {
   const frames = cr3 === 0
     ? reader.tree(arch.pfnToMfnFrameListList.number(shared, base), pages)
     : reader.linear(Math.floor(cr3 / 4096), Number(BigInt.asIntN(64, arch.p2mVaddr.get(shared, base))), pages)
-  return { maxPfn, frames, entries: readEntries(reader, frames, maxPfn) }
+  return { maxPfn, frames, entries: readEntries(reader, { frames, maxPfn, limit: 2 * info.totalPages + SLACK }) }
 }
 
-function readEntries(reader: P2mReader, frames: readonly Mfn[], maxPfn: number): (Mfn | undefined)[] {
+interface P2mFacts {
+  readonly frames: readonly Mfn[]
+  readonly maxPfn: number
+  /** Entries at most that name a frame. */
+  readonly limit: number
+}
+
+function readEntries(reader: P2mReader, { frames, maxPfn, limit }: P2mFacts): (Mfn | undefined)[] {
   const entries: (Mfn | undefined)[] = []
+  let named = 0
   for (const frame of frames) {
     const page = reader.page(frame, 'the p2m')
     for (let i = 0; i < ENTRIES_PER_TABLE && entries.length < maxPfn; i += 1) {
       const high = page.getUint32(i * 8 + 4, true)
       // Bits 63 and 62 mark foreign and identity entries; such pages are not the domain's own memory.
       entries.push(high === 0 ? (page.getUint32(i * 8, true) as Mfn) : undefined)
+      if (high === 0) named += 1
     }
+    if (named > limit) throw invalid(`it names more than ${limit} frames`, { limit })
   }
   return entries
 }

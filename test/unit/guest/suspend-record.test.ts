@@ -11,7 +11,10 @@ const START_INFO = 2 as Mfn
 function guest(count = 20) {
   const buffer = new ArrayBuffer(4096 * 256)
   const memory = {
-    view: new DataView(buffer), bytes: new Uint8Array(buffer), words: new Uint32Array(buffer), markWritten: () => undefined,
+    view: new DataView(buffer),
+    bytes: new Uint8Array(buffer),
+    words: new Uint32Array(buffer),
+    markWritten: () => undefined,
   }
   const list = Array.from({ length: count }, (_, i) => (i < 3 ? START_INFO + i : 250 - i * 3) as Mfn)
   StartInfo.storeMfn.setNumber(memory.view, START_INFO * 4096, list[1]!)
@@ -52,8 +55,12 @@ describe('what a guest leaves when it is suspended', () => {
 
   test('is not left by halves when there is no room', () => {
     const { memory, frames, list, facts } = guest(6)
-    expect(() => writeSuspendRecord(facts, 'x'.repeat(9000))).toThrow(expect.objectContaining({ code: 'OUT_OF_MEMORY' }))
-    expect(() => writeSuspendRecord(facts, 'x'.repeat(3e6))).toThrow(expect.objectContaining({ code: 'OUT_OF_RESOURCES' }))
+    expect(() => writeSuspendRecord(facts, 'x'.repeat(9000))).toThrow(
+      expect.objectContaining({ code: 'OUT_OF_MEMORY' }),
+    )
+    expect(() => writeSuspendRecord(facts, 'x'.repeat(3e6))).toThrow(
+      expect.objectContaining({ code: 'OUT_OF_RESOURCES' }),
+    )
     expect([frames.free, maxPfn(memory.view), rings(memory.view)]).toEqual([3, 0, [list[1], list[2]]])
   })
 
@@ -63,7 +70,9 @@ describe('what a guest leaves when it is suspended', () => {
     for (const [offset, value] of [[2048, 0], [2056, 2], [2060, 0xff_ffff], [2064, 999]] as const) {
       const before = memory.view.getUint32(START_INFO * 4096 + offset, true)
       memory.view.setUint32(START_INFO * 4096 + offset, value, true)
-      expect(() => readSuspendRecord(memory, START_INFO, list)).toThrow(expect.objectContaining({ code: 'INVALID_STATE' }))
+      expect(() => readSuspendRecord(memory, START_INFO, list)).toThrow(
+        expect.objectContaining({ code: 'INVALID_STATE' }),
+      )
       memory.view.setUint32(START_INFO * 4096 + offset, before, true)
     }
   })

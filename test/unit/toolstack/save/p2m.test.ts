@@ -1,0 +1,87 @@
+import { describe, expect, test } from 'vitest'
+import { SharedInfo } from '../../../../src/abi/index.ts'
+import { readP2m } from '../../../../src/toolstack/save/p2m.ts'
+import type { Mfn } from '../../../../src/util/index.ts'
+import { FrameHost } from '../../../support/frame-host.ts'
+
+const PAGES = 40
+
+/** Writes one field of shared_info. */
+type Set = (name: 'maxPfn' | 'pfnToMfnFrameListList' | 'p2mCr3' | 'p2mVaddr', value: bigint) => void
+
+/** A domain of 40 pages that describes its list as a tree: page 0 is the root, 1 the list of lists, 2 the list. */
+function described() {
+  const host = new FrameHost()
+  const frames = host.populatePhysmap(host.domain, PAGES, 0)
+  const view = (frame: Mfn): DataView => {
+    const bytes = host.frameBytes(host.domain, frame)
+    return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  }
+  const put = (page: number, index: number, value: bigint): void =>
+    view(frames[page]!).setBigUint64(index * 8, value, true)
+  const set: Set = (name, value) =>
+    SharedInfo.arch.layout[name].set(view(host.sharedInfoFrame), SharedInfo.arch.at(0), value)
+  put(0, 0, BigInt(frames[1]!))
+  put(1, 0, BigInt(frames[2]!))
+  frames.forEach((frame, i) => put(2, i, BigInt(frame)))
+  set('maxPfn', BigInt(PAGES))
+  set('pfnToMfnFrameListList', BigInt(frames[0]!))
+  return { host, frames, put, set }
+}
+
+/** The same with a linear list: page 3 to 6 are tables that map page 2 at `address`. */
+function linear(address: bigint) {
+  const domain = described()
+  const { frames, put, set } = domain
+  const index = (level: number): number => Number((address >> BigInt(12 + 9 * (level - 1))) & 511n)
+  for (const [page, level, next] of [[3, 4, 4], [4, 3, 5], [5, 2, 6], [6, 1, 2]] as const) {
+    put(page, index(level), (BigInt(frames[next]!) << 12n) | 0x67n)
+  }
+  set('p2mCr3', BigInt(frames[3]!) << 12n)
+  set('p2mVaddr', address)
+  return domain
+}
+
+describe('a list of frames', () => {
+  test('is found by the tree that describes it', () => {
+    const { host, frames } = described()
+    expect(readP2m(host, host.domain)).toEqual({ maxPfn: PAGES, frames: [frames[2]], entries: frames })
+  })
+
+  test.each([0xffff_ffff_8001_a000n, 0x0000_7f00_0000_0000n])('is found at the virtual address %x', (address) => {
+    const { host, frames } = linear(address)
+    expect(readP2m(host, host.domain)).toEqual({ maxPfn: PAGES, frames: [frames[2]], entries: frames })
+  })
+
+  test('has no frame where the balloon is, nor where an entry is marked as foreign', () => {
+    const { host, put } = described()
+    put(2, 7, 0xffff_ffff_ffff_ffffn)
+    put(2, 8, (1n << 62n) | 5n)
+    expect(readP2m(host, host.domain).entries.slice(7, 9)).toEqual([undefined, undefined])
+  })
+
+  test.each<[string, (domain: ReturnType<typeof linear>) => void, RegExp]>([
+    ['no end', ({ set }) => set('maxPfn', 0n), /max_pfn 0 is not from 1/],
+    ['an end beyond all memory', ({ set }) => set('maxPfn', 1n << 40n), /max_pfn 1099511627776/],
+    ['an end beyond its pages', ({ set }) => set('maxPfn', 600n), /not mapped/],
+    ['a root that is not its own', ({ set }) => set('p2mCr3', 5n << 12n), /frame 5, which is not the domain's/],
+    ['an address that is none', ({ set }) => set('p2mVaddr', 1n << 60n), /not canonical/],
+    ['an address that is not mapped', ({ set }) => set('p2mVaddr', 0x1000n), /not mapped at level/],
+    ['a tree that is not its own', ({ set }) => {
+      set('p2mCr3', 0n)
+      set('pfnToMfnFrameListList', 99999n)
+    }, /frame 99999, which is not the domain's/],
+    ['one frame under many numbers', ({ set, put, frames }) => {
+      set('p2mCr3', 0n)
+      set('maxPfn', 512n * 512n)
+      for (let i = 0; i < 512; i += 1) put(1, i, BigInt(frames[2]!))
+      for (let i = 0; i < 512; i += 1) put(2, i, BigInt(frames[9]!))
+    }, /names more than 1104 frames/],
+  ])('with %s is refused', (_, lie, message) => {
+    const domain = linear(0xffff_ffff_8001_a000n)
+    lie(domain)
+    expect(() => readP2m(domain.host, domain.host.domain)).toThrow(
+      expect.objectContaining({ code: 'INVALID_STATE', message: expect.stringMatching(message) }),
+    )
+  })
+})
