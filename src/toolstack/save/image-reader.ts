@@ -295,7 +295,8 @@ export class PvImageReader {
     StartInfo.consoleMfn.setNumber(view, 0, consoleFrame)
     StartInfo.consoleEvtchn.set(view, 0, this.target.consolePort)
     this.control.markWritten(this.frame(pfn, 'start_info'))
-    return { xenstoreFrame, consoleFrame, startInfoFrame: this.frame(pfn, 'start_info'), frames: () => this.pages.list() }
+    const startInfoFrame = this.frame(pfn, 'start_info')
+    return { xenstoreFrame, consoleFrame, startInfoFrame, frames: () => this.pages.list() }
   }
 
   private convertTables(): void {
