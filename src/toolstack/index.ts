@@ -27,7 +27,7 @@ export type { PrecopyLimits, PrecopyProgress } from './migrate/precopy.ts'
 export type { ReceiveOptions, ReceiveProgress } from './migrate/receive.ts'
 export { SaveStreamReader, SaveStreamWriter, openOutput } from './stream/index.ts'
 export type {
-  ByteChunks, ByteInput, ByteOutput, ByteSink, CpuidLeaf, ImageHeader, ImageRecord, LibxlRecord, MsrEntry, NodeWritable,
+  OpenOutput,   ByteChunks, ByteInput, ByteOutput, ByteSink, CpuidLeaf, ImageHeader, ImageRecord, LibxlRecord, MsrEntry, NodeWritable,
   PageEntry, VcpuBlobType, XlHeader,
 } from './stream/index.ts'
 export { formatDomainList } from './host/domain-list.ts'
