@@ -47,7 +47,7 @@ describe('an initramfs', () => {
       busybox: new Uint8Array(5), script: 'poweroff -f\n', files: { 'lib/modules/a.ko': 'A', 'lib/b': 'B' },
     })).map((entry) => entry.name)
     expect(names).toEqual([
-      'bin', 'dev', 'lib', 'lib/modules', 'dev/console', 'bin/busybox', 'init', 'lib/modules/a.ko', 'lib/b',
+      'bin', 'dev', 'lib', 'lib/modules', 'sbin', 'dev/console', 'bin/busybox', 'init', 'sbin/poweroff', 'sbin/reboot', 'lib/modules/a.ko', 'lib/b',
     ])
   })
 
