@@ -1,6 +1,6 @@
 /**
- * A machine: physical memory and the processors that run on it. It knows nothing of Xen; with `bare` processors it
- * runs a program without any hypervisor.
+ * A machine: physical memory and the processors that run on it. It knows nothing of Xen: its
+ * processors run in user mode for whoever hosts them.
  */
 import { XenError } from '../util/index.ts'
 import { Engine, MachineProcessor } from './cpu/index.ts'
@@ -36,8 +36,10 @@ export class Machine {
     for (let i = count - 1; i >= 0; i -= 1) this.free.push(first + i * PROCESSOR_BYTES)
   }
 
-  /** Adds a processor, at reset for a bare one and in 64-bit user mode for a hosted one. */
+  /** Adds a hosted processor, in 64-bit user mode. Throws NOT_SUPPORTED for a bare one. */
   createProcessor(options: ProcessorOptions): Processor {
+    // Ring 0 does not work yet; a processor that only looks bare would mislead.
+    if (options.mode === 'bare') throw new XenError('NOT_SUPPORTED', 'bare processors are not supported, only hosted ones are')
     const base = this.free.pop()
     if (base === undefined) throw new XenError('OUT_OF_RESOURCES', 'all processors of the machine are in use')
     this.engine ??= new Engine(this.memory)

@@ -167,7 +167,7 @@ export interface ProcessorState {
 export interface ProcessorOptions {
   /**
    * `hosted`: everything privileged comes back as an exit and code runs in ring 3 (a PV guest);
-   * `bare`: the processor delivers its own interrupts and exceptions through its IDT, starting in ring 0.
+   * `bare`: the processor delivers its own interrupts and exceptions through its IDT, starting in ring 0. Not supported yet.
    */
   readonly mode: 'hosted' | 'bare'
   /** For hosted processors: the host's descriptor tables. */
