@@ -238,8 +238,8 @@ export class XenStore {
         continue
       }
       const generation = this.nextGeneration()
-      // Parents come first, so what the store had under this name is still what is there, below it too.
-      let live = found
+      // Parents come first: unless one of them went, what the store had under this name is there still, as it was.
+      let live = made > 0 ? nodeAt(tree, path) : found
       if (live !== undefined && made > 0) {
         // It was removed, with all below it, and made again: it comes last among its siblings.
         tree = withoutNode(tree, path, generation)

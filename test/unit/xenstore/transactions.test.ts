@@ -139,6 +139,18 @@ test('a node made and removed within a transaction was never there', () => {
   expect(two.ask('DIRECTORY', '/|')).toBe('tool|a|b|')
 })
 
+test('a node made anew below one that then goes, goes with it', () => {
+  const { one, two } = setup()
+  one.ask('WRITE', '/p/q/r|1')
+  one.ask('TRANSACTION_START', '|')
+  one.ask('RM', '/p/q/r|', 1)
+  one.ask('WRITE', '/p/q/r|2', 1)
+  one.ask('RM', '/p|', 1)
+  expect(one.ask('TRANSACTION_END', 'T|', 1)).toBe('OK|')
+  expect(two.ask('READ', '/p/q/r|')).toBe('!ENOENT')
+  expect(two.ask('DIRECTORY', '/|')).toBe('tool|a|b|')
+})
+
 test('permissions set within a transaction hold from its end on', () => {
   const { harness, one } = setup()
   const guest = harness.client(1)
