@@ -20,8 +20,8 @@ export {
 export type {
   Action, Actions, BootDescription, BootWarning, ByteInput, ByteOutput, ByteSink, ClockKind, ConfigWarning,
   CreateOptions, CreateProgress, DiskConfig, DomainConfig, DomainOptions, DomainReference, DomainSummary, FileReader,
-  HostEvent, HostOptions, KernelSource, MemoryProgress, MigrateOptions, MigrateProgress, MigrationSummary,
-  MigrationTransport, NicConfig, Operation, OperationOptions, ReceiveOptions, ReceiveProgress, RestoreDomainOptions,
+  HostEvent, HostOptions, KernelSource, MaximumProgress, MemoryProgress, MigrateOptions, MigrateProgress,
+  MigrationSummary, MigrationTransport, NicConfig, Operation, OperationOptions, ReceiveOptions, ReceiveProgress, RestoreDomainOptions,
   RestoreProgress, SaveOptions, SaveProgress, ShutdownProgress, ShutdownReasonName, UntilOptions, WaitForOptions,
 } from './toolstack/index.ts'
 export { GuestKernel } from './guest/index.ts'

@@ -10,7 +10,7 @@ export { DomainConsole } from './host/domain-console.ts'
 export type { WaitForOptions } from './host/domain-console.ts'
 export type { HostOptions, ClockKind } from './host/host-options.ts'
 export type {
-  CreateProgress, HostEvent, MemoryProgress, ShutdownProgress, ShutdownReasonName,
+  CreateProgress, HostEvent, MaximumProgress, MemoryProgress, ShutdownProgress, ShutdownReasonName,
 } from './host/host-events.ts'
 export type { Operation, OperationOptions } from './host/operation.ts'
 export type { UntilOptions } from './host/run-loop.ts'

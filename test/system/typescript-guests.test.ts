@@ -51,6 +51,9 @@ describe('a host', () => {
     await host.setMemTarget(0, 20)
     expect(host.listDomains()[0]?.memory).toBe(20)
     await expect(host.setMemTarget(0, 4096)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
+    await expect(host.setMaxMem(0, 16)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', details: { target: 20 } })
+    await host.setMaxMem('Domain-0', 24)
+    await expect(host.setMemTarget(0, 25)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', details: { maximum: 24 } })
   })
 })
 
@@ -129,6 +132,57 @@ describe('a guest written in TypeScript', () => {
     await domain.setMemTarget(12)
     expect(domain.summary().memory).toBe(12)
     await expect(domain.setMemTarget(13)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', details: { maximum: 12 } })
+  })
+
+  test('has a maximum that can be raised above what it was created with, and lowered to its target', async () => {
+    const host = await boot()
+    const domain = await host.createDomain({ name: 'b', memory: 4, maxMemory: 6, kernel: echo })
+    await domain.console.waitFor('hello')
+    const seen: unknown[] = []
+    host.events.on('memory-maximum', ({ id, mebibytes }) => seen.push({ id, mebibytes }))
+    const raising = domain.setMaxMem(10)
+    raising.progress.on('limit', ({ pages }) => seen.push(pages))
+    await raising
+    expect(seen).toEqual([11 * 256, { id: domain.id, mebibytes: 10 }])
+    expect(host.store.read(`/local/domain/${domain.id}/memory/static-max`)).toBe('10240')
+    expect(domain.info().maxPages).toBe(11 * 256)
+    expect(domain.summary().memory).toBe(4)
+    await domain.setMemTarget(10)
+    expect(domain.summary().memory).toBe(10)
+    await domain.setMemTarget(5)
+    await domain.setMaxMem(5)
+    await expect(domain.setMemTarget(6)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', details: { maximum: 5 } })
+    expect(host.hypervisor.checkInvariants()).toEqual([])
+  })
+
+  test('keeps its maximum when it cannot be what was asked for', async () => {
+    const host = await boot()
+    const domain = await host.createDomain({ name: 'b', memory: 4, maxMemory: 6, kernel: echo })
+    const facts = () => [domain.info().maxPages, host.store.read(`/local/domain/${domain.id}/memory/static-max`)]
+    const before = facts()
+    for (const [mebibytes, details] of [[3, { target: 4 }], [0, {}], [4.5, {}], [NaN, {}], [2 ** 40, {}]] as const) {
+      await expect(domain.setMaxMem(mebibytes)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', details })
+    }
+    await expect(domain.setMaxMem(8, { signal: AbortSignal.abort() })).rejects.toMatchObject({ code: 'ABORTED' })
+    expect(facts()).toEqual(before)
+    await domain.destroy()
+    await expect(domain.setMaxMem(8)).rejects.toMatchObject({ code: 'DOMAIN_NOT_FOUND' })
+    await expect(domain.setMemTarget(4)).rejects.toMatchObject({ code: 'DOMAIN_NOT_FOUND' })
+  })
+
+  test('takes the maximum that it was given along when it is saved and restored', async () => {
+    const host = await boot()
+    const domain = await host.createDomain({ name: 'b', memory: 4, maxMemory: 6, kernel: echo })
+    await domain.console.waitFor('hello')
+    await domain.setMaxMem(9)
+    const stream = new TransformStream<Uint8Array, Uint8Array>(undefined, { highWaterMark: 1 << 20 })
+    const [, restored] = await Promise.all([
+      domain.save(stream.writable),
+      host.restore(stream.readable, { kernel: echo, rename: () => 'again' }),
+    ])
+    expect(restored.config.maxMemory).toBe(9)
+    await restored.setMemTarget(9)
+    expect(restored.summary().memory).toBe(9)
   })
 
   test('is paused and goes on', async () => {

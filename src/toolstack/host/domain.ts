@@ -20,7 +20,7 @@ import type { DomainConsole } from './domain-console.ts'
 import { summarize, type DomainSummary } from './domain-list.ts'
 import type { DomainMovement } from './domain-movement.ts'
 import { domainPath } from './domain-nodes.ts'
-import type { MemoryProgress, ShutdownProgress, ShutdownReasonName } from './host-events.ts'
+import type { MaximumProgress, MemoryProgress, ShutdownProgress, ShutdownReasonName } from './host-events.ts'
 import type { KernelSource } from './kernel-source.ts'
 import { startOperation, type Operation, type OperationOptions } from './operation.ts'
 import type { RunLoop, UntilOptions } from './run-loop.ts'
@@ -43,6 +43,7 @@ export interface DomainHost {
   now(): number
   destroy(domid: DomId): Promise<void>
   setMemTarget(domid: DomId, mebibytes: number, options: UntilOptions): Operation<void, MemoryProgress>
+  setMaxMem(domid: DomId, mebibytes: number, options: OperationOptions): Operation<void, MaximumProgress>
   emitPaused(domid: DomId, paused: boolean): void
   readonly movement: DomainMovement
 }
@@ -137,6 +138,11 @@ export class Domain {
   /** Sets how many MiB it is to have, and waits until its balloon has brought it there. */
   setMemTarget(mebibytes: number, options: UntilOptions = {}): Operation<void, MemoryProgress> {
     return this.host.setMemTarget(this.id, mebibytes, options)
+  }
+
+  /** Sets how many MiB it may be given at most, at least its target; what it has does not change. */
+  setMaxMem(mebibytes: number, options: OperationOptions = {}): Operation<void, MaximumProgress> {
+    return this.host.setMaxMem(this.id, mebibytes, options)
   }
 
   /**

@@ -27,6 +27,7 @@ export type HostEvent =
   /** A guest written in TypeScript threw; the domain crashes. */
   | { readonly type: 'guest-error'; readonly id: number; readonly error: unknown }
   | { readonly type: 'memory-target'; readonly id: number; readonly mebibytes: number }
+  | { readonly type: 'memory-maximum'; readonly id: number; readonly mebibytes: number }
 
 /** Steps of creating a domain. */
 export type CreateProgress =
@@ -40,6 +41,12 @@ export interface MemoryProgress {
   readonly type: 'memory'
   readonly pages: number
   readonly targetPages: number
+}
+
+/** The hypervisor's new limit of a domain: its maximum and what it may have beyond that. */
+export interface MaximumProgress {
+  readonly type: 'limit'
+  readonly pages: number
 }
 
 /** Steps of ending a domain. */

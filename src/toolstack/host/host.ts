@@ -28,11 +28,11 @@ import { DomainConsole } from './domain-console.ts'
 import { summarize, type DomainSummary } from './domain-list.ts'
 import { domainPath, removeDomainNodes } from './domain-nodes.ts'
 import { Domain, type DomainHost } from './domain.ts'
-import type { CreateProgress, HostEvent, MemoryProgress } from './host-events.ts'
+import type { CreateProgress, HostEvent, MaximumProgress, MemoryProgress } from './host-events.ts'
 import type { HostOptions } from './host-options.ts'
 import type { KernelSource } from './kernel-source.ts'
 import { Lifecycle } from './lifecycle.ts'
-import { setMemoryTarget } from './memory-target.ts'
+import { setMemoryMaximum, setMemoryTarget, type MemoryHost } from './memory-target.ts'
 import { startOperation, type Operation, type OperationOptions } from './operation.ts'
 import type { UntilOptions } from './run-loop.ts'
 
@@ -106,7 +106,8 @@ export class Host {
       control: parts.control, store: parts.store, loop: parts.loop,
       now: () => this.now(),
       destroy: (domid) => this.destroy(domid),
-      setMemTarget: (domid, mebibytes, options) => this.setMemTarget(domid, mebibytes, options),
+      setMemTarget: (domid, mebibytes, options) => setMemoryTarget(this.memoryHost(), domid, mebibytes, options),
+      setMaxMem: (domid, mebibytes, options) => setMemoryMaximum(this.memoryHost(), domid, mebibytes, options),
       emitPaused: (domid, paused) => this.hub.emit({ type: paused ? 'domain-paused' : 'domain-unpaused', id: domid }),
     }
     parts.onDomainException.current = () => this.lifecycle.check()
@@ -201,10 +202,18 @@ export class Host {
   ): Operation<void, MemoryProgress> {
     const domid = this.domainId(reference)
     if (domid === 0) this.describeDom0Memory()
-    return setMemoryTarget({
-      control: this.hypervisor, store: this.store, loop: this.parts.loop, now: () => this.now(),
-      onTarget: (id, target) => this.hub.emit({ type: 'memory-target', id, mebibytes: target }),
-    }, domid, mebibytes, options)
+    return setMemoryTarget(this.memoryHost(), domid, mebibytes, options)
+  }
+
+  /** Sets how many MiB dom0 or a guest may be given at most, at least its target; what it has does not change. */
+  setMaxMem(
+    reference: DomainReference,
+    mebibytes: number,
+    options: OperationOptions = {},
+  ): Operation<void, MaximumProgress> {
+    const domid = this.domainId(reference)
+    if (domid === 0) this.describeDom0Memory()
+    return setMemoryMaximum(this.memoryHost(), domid, mebibytes, options)
   }
 
   /** Resolves when nothing can run at the present host time, promises have had their turn, and actions are done. */
@@ -278,6 +287,14 @@ export class Host {
     const { config, warnings } = parseDescription(text, options)
     for (const warning of warnings) this.warn(warning)
     return config
+  }
+
+  private memoryHost(): MemoryHost {
+    return {
+      control: this.hypervisor, store: this.store, loop: this.parts.loop, now: () => this.now(),
+      onTarget: (id, mebibytes) => this.hub.emit({ type: 'memory-target', id, mebibytes }),
+      onMaximum: (id, mebibytes) => this.hub.emit({ type: 'memory-maximum', id, mebibytes }),
+    }
   }
 
   private createHost(): Parameters<typeof createDomain>[0] {

@@ -1,42 +1,65 @@
 /**
  * Memory targets: the toolstack writes what a domain is to have, the guest's balloon driver does it, and the
- * hypervisor's limit keeps it from having more.
- * Reference: docs/misc/xenstore-paths.pandoc, memory/target; libxl_set_memory_target's rules.
+ * hypervisor's limit keeps it from having more. And the maximum, above which no target may be.
+ * Reference: docs/misc/xenstore-paths.pandoc, memory/target and memory/static-max; the rules of
+ * libxl_set_memory_target and libxl_domain_setmaxmem.
  */
 import type { ControlInterface } from '../../hypervisor/index.ts'
 import { XenError, type DomId } from '../../util/index.ts'
 import type { LocalStore } from '../../xenstore/index.ts'
 import { PAGES_PER_MEBIBYTE, SLACK_PAGES } from './domain-shell.ts'
 import { domainPath } from './domain-nodes.ts'
-import type { MemoryProgress } from './host-events.ts'
-import { startOperation, type Operation } from './operation.ts'
+import type { MaximumProgress, MemoryProgress } from './host-events.ts'
+import { startOperation, type Operation, type OperationOptions } from './operation.ts'
 import type { RunLoop, UntilOptions } from './run-loop.ts'
 
-/** What setting a target needs of the host. */
+/** What setting a target or the maximum needs of the host. */
 export interface MemoryHost {
   readonly control: ControlInterface
   readonly store: LocalStore
   readonly loop: RunLoop
   now(): number
   onTarget(domid: DomId, mebibytes: number): void
+  onMaximum(domid: DomId, mebibytes: number): void
 }
 
 /** Less than this no guest can live with. */
 const LEAST = 1
+/** 16 TiB: more than a PV guest can address; page counts stay exact below. */
+const MOST = 16 * 2 ** 20
+
+const targetNode = (domid: DomId): string => `${domainPath(domid)}/memory/target`
+const maximumNode = (domid: DomId): string => `${domainPath(domid)}/memory/static-max`
+
+/** A node's value in MiB; undefined when there is no such node. */
+function readMebibytes(store: LocalStore, node: string): number | undefined {
+  const value = store.tryRead(node)
+  return value === undefined ? undefined : Number(value) / 1024
+}
+
+/** What a domain is to have and may have at most, in MiB; undefined is what XenStore does not say. */
+export const memorySettings = (
+  store: LocalStore,
+  domid: DomId,
+): { readonly target: number | undefined; readonly maximum: number | undefined } =>
+  ({ target: readMebibytes(store, targetNode(domid)), maximum: readMebibytes(store, maximumNode(domid)) })
+
+function checkWhole(what: string, mebibytes: number): void {
+  if (Number.isInteger(mebibytes) && mebibytes >= LEAST && mebibytes <= MOST) return
+  throw new XenError('INVALID_ARGUMENT', `${what} is a whole number of MiB from ${LEAST} to ${MOST}, got ${mebibytes}`, {
+    details: { mebibytes },
+  })
+}
 
 function check({ control, store }: MemoryHost, domid: DomId, mebibytes: number): void {
-  if (!Number.isInteger(mebibytes) || mebibytes < LEAST) {
-    throw new XenError('INVALID_ARGUMENT', `a memory target is a whole number of MiB, got ${mebibytes}`, {
-      details: { mebibytes },
-    })
-  }
-  const staticMax = Number(store.tryRead(`${domainPath(domid)}/memory/static-max`) ?? 0) / 1024
+  checkWhole('a memory target', mebibytes)
+  const { totalPages } = control.domainInfo(domid)
+  const staticMax = memorySettings(store, domid).maximum ?? 0
   if (mebibytes > staticMax) {
     throw new XenError('INVALID_ARGUMENT', `domain ${domid} can have at most ${staticMax} MiB, got ${mebibytes}`, {
       details: { mebibytes, maximum: staticMax },
     })
   }
-  const { totalPages } = control.domainInfo(domid)
   const wanted = mebibytes * PAGES_PER_MEBIBYTE - totalPages
   const { freeFrames } = control.hostInfo()
   if (wanted > freeFrames) {
@@ -61,7 +84,7 @@ export function setMemoryTarget(
   const settings = { name: `memory target of domain ${domid}`, now: host.now, signal: options.signal }
   return startOperation<void, MemoryProgress>(settings, async ({ report, undo }) => {
     check(host, domid, mebibytes)
-    const node = `${domainPath(domid)}/memory/target`
+    const node = targetNode(domid)
     const before = store.tryRead(node)
     const { maxPages, totalPages: atFirst } = control.domainInfo(domid)
     undo(() => {
@@ -81,5 +104,40 @@ export function setMemoryTarget(
       reported = totalPages
       return targetPages < atFirst ? totalPages <= targetPages : totalPages >= targetPages
     }, options)
+  })
+}
+
+/**
+ * Sets how much a domain may have at most: the hypervisor's limit and `memory/static-max`. What it has does not change;
+ * a later target may go up to there.
+ */
+export function setMemoryMaximum(
+  host: MemoryHost,
+  domid: DomId,
+  mebibytes: number,
+  { signal }: OperationOptions,
+): Operation<void, MaximumProgress> {
+  const { control, store } = host
+  const settings = { name: `memory maximum of domain ${domid}`, now: host.now, signal }
+  return startOperation<void, MaximumProgress>(settings, async ({ report, undo }) => {
+    checkWhole('a memory maximum', mebibytes)
+    const { maxPages, totalPages } = control.domainInfo(domid)
+    // A domain without a target is to keep what it has.
+    const target = memorySettings(store, domid).target ?? totalPages / PAGES_PER_MEBIBYTE
+    if (mebibytes < target) {
+      throw new XenError(
+        'INVALID_ARGUMENT',
+        `domain ${domid} is to have ${target} MiB: its maximum cannot be ${mebibytes}`,
+        { details: { mebibytes, target } },
+      )
+    }
+    undo(() => {
+      if (control.hasDomain(domid)) control.setMaxPages(domid, maxPages)
+    })
+    const limit = mebibytes * PAGES_PER_MEBIBYTE + SLACK_PAGES
+    control.setMaxPages(domid, limit)
+    store.write(maximumNode(domid), String(mebibytes * 1024))
+    report({ type: 'limit', pages: limit })
+    host.onMaximum(domid, mebibytes)
   })
 }

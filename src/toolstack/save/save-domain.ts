@@ -5,8 +5,8 @@
  */
 import type { DomId } from '../../util/index.ts'
 import type { DomainConfig } from '../config/domain-config.ts'
-import { domainPath } from '../host/domain-nodes.ts'
 import { kernelName, ramdiskName, type KernelSource } from '../host/kernel-source.ts'
+import { memorySettings } from '../host/memory-target.ts'
 import { abortedError, type OperationContext } from '../host/operation.ts'
 import { openOutput, SaveStreamWriter, type ByteOutput, type OpenOutput } from '../stream/index.ts'
 import { configToJson } from './config-json.ts'
@@ -43,13 +43,14 @@ export type SaveProgress =
   /** The target has everything. */
   | { readonly type: 'written'; readonly pages: number; readonly bytes: number }
 
-/** The configuration that goes along: as created, with the memory that the domain is to have now. */
+/** The configuration that goes along: as created, with the memory that the domain is to have and may have now. */
 export function currentConfig({ store }: Pick<SaveHost, 'store'>, domain: SavedDomain): string {
   const { config, uuid, name } = domain
-  const target = Number(store.tryRead(`${domainPath(domain.id)}/memory/target`) ?? config.memory * 1024)
-  const memory = Math.min(config.maxMemory, Math.max(1, Math.ceil(target / 1024)))
+  const { target, maximum } = memorySettings(store, domain.id)
+  const maxMemory = Math.floor(maximum ?? config.maxMemory)
+  const memory = Math.min(maxMemory, Math.max(1, Math.ceil(target ?? config.memory)))
   return configToJson(
-    { ...config, uuid, name, memory },
+    { ...config, uuid, name, memory, maxMemory },
     { kernel: kernelName(config.kernel), ramdisk: ramdiskName(config.ramdisk) },
   )
 }
