@@ -2,7 +2,7 @@
  * Debian's GRUB for Xen reads a disk of ours by its own block front-end: a file system that mke2fs made, a file out of it,
  * and the image's own grub.cfg. What it reads is compared with what is in the image.
  */
-import { execFileSync, spawnSync } from 'node:child_process'
+import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -12,11 +12,11 @@ import { MemoryBlockStore } from '../../src/drivers/index.ts'
 import { Host, MemoryFiles } from '../../src/index.ts'
 import { playConsole } from '../../src/testing/index.ts'
 import { guestFile, whyMissing } from '../support/guests.ts'
+import { whyNoProgram } from '../support/programs.ts'
 
 const KERNEL = '.guests/grub-xen-host/usr/lib/grub-xen/grub-x86_64-xen.bin'
 const description = readFileSync(new URL('../../examples/xen/grub', import.meta.url), 'utf8')
-const tool = spawnSync('mke2fs', ['-V']).error === undefined ? undefined : ' (SKIPPED: no mke2fs on this machine)'
-const missing = whyMissing('grub64') ?? tool
+const missing = whyMissing('grub64') ?? whyNoProgram('mke2fs', '-V')
 
 /** An ext2 image of 8 MiB with the given files. */
 function image(files: Readonly<Record<string, string>>): Uint8Array {

@@ -1,9 +1,10 @@
-import { execFileSync, spawnSync } from 'node:child_process'
+import { execFileSync } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { Bridge, CaptureWriter, captureBridge, parseMac } from '../../../../src/drivers/index.ts'
+import { whyNoProgram } from '../../../support/programs.ts'
 
 /** An ARP request from 10.0.0.1 for 10.0.0.2, padded to `length`. */
 function arp(length: number): Uint8Array {
@@ -59,8 +60,8 @@ describe('a capture in pcapng', () => {
     expect([packet.readUInt32LE(20), packet.readUInt32LE(24), packet.length]).toEqual([20, 60, 52])
   })
 
-  const tool = spawnSync('tcpdump', ['--version']).error === undefined ? 'tcpdump' : undefined
-  test.skipIf(tool === undefined)('is read by tcpdump', () => {
+  const missing = whyNoProgram('tcpdump', '--version')
+  test.skipIf(missing !== undefined)(`is read by tcpdump${missing ?? ''}`, () => {
     const folder = mkdtempSync(join(tmpdir(), 'capture-'))
     const file = join(folder, 'a.pcapng')
     writeFileSync(file, capture([42, 60, 61, 1514], { epoch: 1_700_000_000_000_000_000n }))
