@@ -15,7 +15,7 @@ import { runInNewContext } from 'node:vm'
 import { MemoryTransport, XenStore, XenStoreServer } from '../../src/xenstore/index.ts'
 import { OPS, packet } from '../support/store-harness.ts'
 import type { Report } from './report.ts'
-import { LoadClient, batch, message } from './support/xenstore-load.ts'
+import { LoadClient, PreparedBatch, batch, message } from './support/xenstore-load.ts'
 import { listening, startPeer, type ServerProcess } from './support/xenstored-peer.ts'
 
 /** Milliseconds of one measurement. */
@@ -61,31 +61,34 @@ const transaction: Work = async (client, index) => {
 }
 
 /** Twenty transactions side by side, each step of all of them in one piece; every one changes its own node. */
-const transactionsPipelined: Work = async (client, index) => {
+const transactionsPipelined = (): Work => {
   const count = 20
   const ids = Array.from({ length: count }, (_, i) => i)
-  await client.send(batch(ids.map(() => message(OPS.TRANSACTION_START, '\0'))), count)
-  const last = parseInt(client.last, 10)
-  const steps = ids.map((i) => {
-    const tx = last - count + 1 + i
-    const path = node(index * count + i)
-    return batch([
-      message(OPS.READ, `${path}\0`, tx), message(OPS.WRITE, `${path}\0value`, tx),
-      message(OPS.TRANSACTION_END, 'T\0', tx),
-    ])
-  })
-  await client.send(batch(steps), count * 3)
-  return count
+  const starts = batch(ids.map(() => message(OPS.TRANSACTION_START, '\0')))
+  const steps = new PreparedBatch(ids.flatMap((i) => [
+    message(OPS.READ, `${node(i)}\0`), message(OPS.WRITE, `${node(i)}\0value`), message(OPS.TRANSACTION_END, 'T\0'),
+  ]))
+  return async (client) => {
+    await client.send(starts, count)
+    const last = parseInt(client.last, 10)
+    for (const i of ids) steps.within(last - count + 1 + i, i * 3, i * 3 + 3)
+    await client.send(steps.bytes, count * 3)
+    return count
+  }
 }
 
 /** What a toolstack does when it creates a domain: many nodes at once, in three pieces. */
-const largeTransaction: Work = async (client) => {
+const largeTransaction = (): Work => {
+  const start = message(OPS.TRANSACTION_START, '\0')
   const indexes = Array.from({ length: 100 }, (_, i) => i)
-  await client.send(message(OPS.TRANSACTION_START, '\0'), 1)
-  const tx = parseInt(client.last, 10)
-  await client.send(batch(indexes.map((i) => message(OPS.WRITE, `/bench/large/${i}\0value`, tx))), indexes.length)
-  await client.send(message(OPS.TRANSACTION_END, 'T\0', tx), 1)
-  return 1
+  const writes = new PreparedBatch(indexes.map((i) => message(OPS.WRITE, `/bench/large/${i}\0value`)))
+  return async (client) => {
+    await client.send(start, 1)
+    const tx = parseInt(client.last, 10)
+    await client.send(writes.within(tx), writes.count)
+    await client.send(message(OPS.TRANSACTION_END, 'T\0', tx), 1)
+    return 1
+  }
 }
 
 async function rate(socket: string, clients: number, work: Work): Promise<number> {
@@ -163,8 +166,8 @@ const CASES: readonly (readonly [string, number, (socket: string) => Promise<num
   ['directory, pipelined', 1.5, (socket) => rate(socket, 1, pipelined(OPS.DIRECTORY, () => '/bench/domain\0'))],
   ['watch events delivered', 1.5, deliveries],
   ['transaction, one at a time', 1, (socket) => rate(socket, 1, transaction)],
-  ['transaction, pipelined', 10, (socket) => rate(socket, 1, transactionsPipelined)],
-  ['transaction of 100 writes', 10, (socket) => rate(socket, 1, largeTransaction)],
+  ['transaction, pipelined', 10, (socket) => rate(socket, 1, transactionsPipelined())],
+  ['transaction of 100 writes', 10, (socket) => rate(socket, 1, largeTransaction())],
   ['transaction, 50 clients', 10, (socket) => rate(socket, 50, transaction)],
 ]
 

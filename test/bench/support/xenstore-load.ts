@@ -75,6 +75,32 @@ export class LoadClient {
 /** Many messages in a row as one piece of bytes. */
 export const batch = (messages: readonly Uint8Array[]): Uint8Array => Buffer.concat(messages)
 
+/**
+ * Messages that are sent again and again, each time in another transaction: written once, so that a measurement loads
+ * the server and not the client.
+ */
+export class PreparedBatch {
+  readonly count: number
+  readonly bytes: Buffer
+  private readonly starts: readonly number[]
+
+  constructor(messages: readonly Uint8Array[]) {
+    this.count = messages.length
+    this.bytes = Buffer.concat(messages)
+    let at = 0
+    this.starts = messages.map((each) => {
+      at += each.length
+      return at - each.length
+    })
+  }
+
+  /** The bytes, with a transaction's number in the messages from `first` to before `end`. */
+  within(transaction: number, first = 0, end = this.count): Uint8Array {
+    for (let i = first; i < end; i += 1) this.bytes.writeUInt32LE(transaction, this.starts[i]! + 8)
+    return this.bytes
+  }
+}
+
 /** A message. */
 export function message(type: number, body: string, tx = 0): Uint8Array {
   const bytes = Buffer.allocUnsafe(16 + body.length)
