@@ -4,33 +4,18 @@
  */
 import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { readFileSync } from 'node:fs'
 import { afterEach, describe, expect, test } from 'vitest'
 import { MemoryBlockStore } from '../../src/drivers/index.ts'
 import { Host, MemoryFiles } from '../../src/index.ts'
 import { playConsole } from '../../src/testing/index.ts'
+import { ext2Image, whyNoExt2 } from '../support/ext2-image.ts'
 import { guestFile, whyMissing } from '../support/guests.ts'
 import { whyNoProgram } from '../support/programs.ts'
 
 const KERNEL = '.guests/grub-xen-host/usr/lib/grub-xen/grub-x86_64-xen.bin'
 const description = readFileSync(new URL('../../examples/xen/grub', import.meta.url), 'utf8')
 const missing = whyMissing('grub64') ?? whyNoProgram('mke2fs', '-V')
-
-/** An ext2 image of 8 MiB with the given files. */
-function image(files: Readonly<Record<string, string>>): Uint8Array {
-  const folder = mkdtempSync(join(tmpdir(), 'ext2-'))
-  const root = join(folder, 'root')
-  for (const [path, content] of Object.entries(files)) {
-    mkdirSync(join(root, path, '..'), { recursive: true })
-    writeFileSync(join(root, path), content)
-  }
-  execFileSync('mke2fs', ['-q', '-t', 'ext2', '-d', root, join(folder, 'disk.img'), '8192'], { stdio: 'ignore' })
-  const bytes = new Uint8Array(readFileSync(join(folder, 'disk.img')))
-  rmSync(folder, { recursive: true })
-  return bytes
-}
 
 const hosts: Host[] = []
 afterEach(async () => {
@@ -42,7 +27,7 @@ describe.skipIf(missing !== undefined)(`GRUB's Xen image${missing ?? ''}`, () =>
     const big = Array.from({ length: 20_000 }, (_, i) => `line ${i}`).join('\n')
     const host = await Host.boot({
       memory: 128, dom0Memory: 16, files: new MemoryFiles({ [KERNEL]: readFileSync(guestFile('grub64')!) }),
-      openDisk: () => new MemoryBlockStore(image({ 'hello.txt': 'hello from ext2\n', 'boot/big': big }), { readOnly: true }),
+      openDisk: () => new MemoryBlockStore(ext2Image(8192, { 'hello.txt': 'hello from ext2\n', 'boot/big': big }), { readOnly: true }),
     })
     hosts.push(host)
     const domain = await host.createDomain(`${description}\ndisk = ["/images/ext2.img,raw,xvda,r"]`, { source: 'examples/xen/grub' })
