@@ -1,14 +1,17 @@
 /**
  * Recounts everything that the frame table counts: references and types from page tables, descriptor tables, pins,
- * roots, grants, event pages and foreign mappings. What the hypervisor promises of isolation is checked here against
- * the tables as they stand in memory. For tests; nothing depends on it.
+ * roots, grants, event pages and foreign mappings; looks at every entry and descriptor that a processor may use; and
+ * lets event channels and grants agree with their peers. What the hypervisor promises of isolation is checked here
+ * against the tables as they stand in memory. For tests; nothing depends on it.
  */
+import { XenError } from '../util/index.ts'
 import { PTE } from '../x86/index.ts'
 import type { HypervisorParts } from './composition.ts'
 import type { Domain } from './domain.ts'
 import { FRAME_FLAG, FRAME_TYPE, OWNER_FREE } from './frames/frame-table.ts'
-import { entryFrame } from './pv/page-entries.ts'
-import { isGuestSlot } from './pv/page-types.ts'
+import { fixDescriptor } from './pv/descriptors.ts'
+import { entryFrame, isForbiddenLeaf, isForbiddenTable } from './pv/page-entries.ts'
+import { XEN_SLOTS, isGuestSlot } from './pv/page-types.ts'
 
 /** Something that does not add up. */
 export interface Finding {
@@ -18,7 +21,7 @@ export interface Finding {
 
 /** What the check looks at. */
 export type CheckedParts = Pick<
-  HypervisorParts, 'memory' | 'frames' | 'allocator' | 'domains' | 'portOf' | 'events' | 'grants'
+  HypervisorParts, 'memory' | 'frames' | 'allocator' | 'domains' | 'machineToPhys' | 'portOf' | 'events' | 'grants'
 >
 
 /** Counts that are worked out anew. */
@@ -61,13 +64,40 @@ export function checkInvariants(parts: CheckedParts, foreign: Iterable<readonly 
   for (const [mfn, count] of foreign) {
     for (let i = 0; i < count; i += 1) recount.use(mfn, FRAME_TYPE.NONE, 'the toolstack')
   }
-  for (const domain of parts.domains.all()) countDomain(parts, recount, domain)
+  for (const domain of parts.domains.all()) {
+    countDomain(parts, recount, domain)
+    checkShared(parts, recount, domain)
+  }
   compare(parts, recount)
+  checkAgreement(parts, recount)
   return recount.findings
 }
 
+/** What the hypervisor writes to for as long as a domain lives is still the domain's. */
+function checkShared({ frames, grants }: CheckedParts, recount: Recount, domain: Domain): void {
+  if (domain.dying) return
+  const table = grants.of(domain.id)
+  for (const mfn of [domain.sharedInfoFrame, ...table?.frames ?? [], ...table?.statusFrames ?? []]) {
+    const isShared = frames.owner[mfn] === domain.id && frames.hasFlag(mfn, FRAME_FLAG.SHARED)
+    if (!isShared) recount.report(mfn, `is written to on behalf of domain ${domain.id}, which it is not shared with`)
+  }
+}
+
+/** Both ends of every channel and of every grant tell the same. */
+function checkAgreement({ events, grants }: CheckedParts, recount: Recount): void {
+  for (const part of [events, grants]) {
+    try {
+      part.check()
+    } catch (error) {
+      if (!XenError.is(error)) throw error
+      recount.report(-1, error.message)
+    }
+  }
+}
+
 /** Owners' references, pins, and the entries of all validated tables. */
-function countFrames({ frames, memory, allocator }: CheckedParts, recount: Recount): void {
+function countFrames(parts: CheckedParts, recount: Recount): void {
+  const { frames, allocator } = parts
   for (let mfn = frames.first; mfn < frames.end; mfn += 1) {
     const isOwned = frames.owner[mfn] !== OWNER_FREE
     if (isOwned === allocator.isFree(mfn)) recount.report(mfn, isOwned ? 'owned and free' : 'neither owned nor free')
@@ -78,16 +108,34 @@ function countFrames({ frames, memory, allocator }: CheckedParts, recount: Recou
     const type = frames.type[mfn]!
     if (frames.hasFlag(mfn, FRAME_FLAG.PINNED)) recount.use(mfn, type, 'its pin')
     if (frames.typeCount[mfn] === 0 || !frames.hasFlag(mfn, FRAME_FLAG.VALIDATED)) continue
-    countTable(memory.words, recount, mfn, type)
+    if (type === FRAME_TYPE.SEGDESC) checkDescriptors(parts, recount, mfn)
+    else if (type >= FRAME_TYPE.L1 && type <= FRAME_TYPE.L4) countTable(parts, recount, mfn, type)
   }
 }
 
-function countTable(words: Uint32Array, recount: Recount, mfn: number, type: number): void {
-  if (type < FRAME_TYPE.L1 || type > FRAME_TYPE.L4) return
+/** No descriptor of a page in use lends a guest more than it may have. */
+function checkDescriptors({ memory }: CheckedParts, recount: Recount, mfn: number): void {
+  const pair = new Uint32Array(2)
+  for (let at = mfn << 10; at < (mfn + 1) << 10; at += 2) {
+    pair.set(memory.words.subarray(at, at + 2))
+    const isSafe = fixDescriptor(pair, 0) && pair[0] === memory.words[at] && pair[1] === memory.words[at + 1]
+    if (!isSafe) recount.report(mfn, `descriptor ${(at & 1023) >> 1} is not one that a guest may have`)
+  }
+}
+
+function countTable(parts: CheckedParts, recount: Recount, mfn: number, type: number): void {
+  const { memory: { words }, frames, domains } = parts
+  const hasDevices = domains.get(frames.owner[mfn]!)?.privileged === true
   for (let slot = 0; slot < 512; slot += 1) {
-    if (type === FRAME_TYPE.L4 && !isGuestSlot(slot)) continue
     const low = words[(mfn << 10) + slot * 2]!
+    if (type === FRAME_TYPE.L4 && !isGuestSlot(slot)) {
+      const own = slot === XEN_SLOTS.first && low === parts.machineToPhys.entryLow
+      if (low !== 0 && !own) recount.report(mfn, `the hypervisor's slot ${slot} holds ${low.toString(16)}`)
+      continue
+    }
     if ((low & PTE.PRESENT) === 0) continue
+    const isForbidden = type === FRAME_TYPE.L1 ? isForbiddenLeaf(low, hasDevices) : isForbiddenTable(low)
+    if (isForbidden) recount.report(mfn, `entry ${slot} has flags that no guest may set: ${(low & 0xfff).toString(16)}`)
     const target = entryFrame(low, words[(mfn << 10) + slot * 2 + 1]!)
     const what = `entry ${slot} of table ${mfn}`
     const leafType = (low & PTE.WRITABLE) === 0 ? FRAME_TYPE.NONE : FRAME_TYPE.WRITABLE

@@ -135,9 +135,7 @@ export class DomainPort implements HypercallPort {
   decreaseReservation(frames: readonly Mfn[]): number {
     let done = 0
     for (const mfn of frames) {
-      if (!this.parts.frames.getPage(mfn, this.domain)) break
-      this.parts.domainMemory.giveBack(mfn)
-      this.parts.frames.putPage(mfn)
+      if (!this.parts.domainMemory.release(mfn, this.domain)) break
       done += 1
     }
     if (done > 0) this.parts.reservationChanged(this.owner)

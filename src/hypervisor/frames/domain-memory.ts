@@ -73,6 +73,19 @@ export class DomainMemory {
   }
 
   /**
+   * A guest gives one of its frames back; it is free once nobody else holds it. False for a frame that is not the
+   * domain's, and for one that the hypervisor shares with it and writes to for as long as the domain lives.
+   */
+  release(mfn: number, domid: number): boolean {
+    const { frames } = this.parts
+    if (!frames.getPage(mfn, domid)) return false
+    const mayGo = !frames.hasFlag(mfn, FRAME_FLAG.SHARED)
+    if (mayGo) this.giveBack(mfn)
+    frames.putPage(mfn)
+    return mayGo
+  }
+
+  /**
    * Drops the owner's own reference; the frame is free once nobody else holds one. False when it was dropped before.
    */
   giveBack(mfn: number): boolean {

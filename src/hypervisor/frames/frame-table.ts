@@ -50,8 +50,11 @@ export class FrameTable {
   readonly typeCount: Uint32Array
   /** Recursive page-table entries: positive counts entries in this table, negative counts uses of this table. */
   readonly linear: Int32Array
-  /** Value of the TLB clock when the last type reference was dropped, or the frame was freed. */
-  readonly stamp: Uint32Array
+  /**
+   * Value of the TLB clock when the last type reference was dropped, or the frame was freed. Wider than 32 bits: a
+   * busy host flushes 2^32 times in a day, and a clock that wraps would take stale translations for flushed ones.
+   */
+  readonly stamp: Float64Array
   private hooks: FrameTableHooks = { released: () => undefined }
 
   constructor(first: number, end: number) {
@@ -63,7 +66,7 @@ export class FrameTable {
     this.references = new Uint32Array(end)
     this.typeCount = new Uint32Array(end)
     this.linear = new Int32Array(end)
-    this.stamp = new Uint32Array(end)
+    this.stamp = new Float64Array(end)
   }
 
   /** Connects the part that takes frames back; to be called once, by the composition. */

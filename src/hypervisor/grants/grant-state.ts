@@ -52,7 +52,8 @@ export function checkGrantState(state: GrantState, of: Finder, endFrame: number)
     if (table === undefined) throw broken(`domain ${domain.domain} does not exist`)
     checkTable(domain, table, endFrame)
     for (const [handle, mapping] of domain.maptrack.mappings) {
-      countUses(uses, mapping, { handle, domain: domain.domain })
+      // A domain that had its mappings overwritten may outlive in its handles the domain that they name.
+      if (of(mapping.domain) !== undefined) countUses(uses, mapping, { handle, domain: domain.domain })
     }
   }
   for (const domain of state.domains) {

@@ -44,3 +44,7 @@ export const CALL_SILENT = -(2 ** 41)
 export const PREEMPTED = 0x8000_0000
 /** Operations of one batch that are carried out before the host gets a turn. */
 export const BATCH_LIMIT = 4096
+/** Entries of one multicall, each of which may be a batch, that are made before the host gets a turn. */
+export const MULTICALL_LIMIT = 64
+/** Page tables of 512 entries each that one batch checks or takes apart before the host gets a turn. */
+export const TABLE_LIMIT = 256

@@ -7,7 +7,7 @@ import { type EventHub, TWO_32 } from '../../util/index.ts'
 import { Scratch, readInto } from '../guest-access.ts'
 import type { HypervisorEvent } from '../hypervisor-events.ts'
 import type { Vcpu } from '../vcpu.ts'
-import { BATCH_LIMIT, CALL_AGAIN, CALL_SILENT, HypercallArguments, type HypercallHandler } from './call.ts'
+import { CALL_AGAIN, CALL_SILENT, MULTICALL_LIMIT, HypercallArguments, type HypercallHandler } from './call.ts'
 
 /** Name of a hypercall, as in public/xen.h without its prefix. */
 export type HypercallName = keyof typeof HYPERVISOR
@@ -65,7 +65,7 @@ export class HypercallDispatcher {
   /** multicall(list, count): one after another; each result goes into its entry. */
   private multicall(caller: Vcpu, args: HypercallArguments): number {
     const count = args.u32(1)
-    const limit = Math.min(count, BATCH_LIMIT)
+    const limit = Math.min(count, MULTICALL_LIMIT)
     let address = args.address(0)
     for (let done = 0; done < limit; done += 1, address += MulticallEntry.size) {
       if (!readInto(caller.access, address, this.entry, MulticallEntry.size)) return -ERRNO.EFAULT

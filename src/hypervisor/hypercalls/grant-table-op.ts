@@ -15,6 +15,8 @@ import type { Vcpu } from '../vcpu.ts'
 import { BATCH_LIMIT, CALL_AGAIN, type HypercallArguments, type HypercallHandler } from './call.ts'
 
 const PAGE = 4096
+/** Cache flushes before the host gets a turn: each may look through all grants of the host that are in use. */
+const CACHE_FLUSH_LIMIT = 16
 /** The largest argument of one operation. */
 const LARGEST = GnttabCopy.size
 
@@ -30,6 +32,8 @@ interface Batched {
   /** Bytes of the answer: written back from here to here. */
   readonly answer: readonly [from: number, to: number]
   readonly run: Operation
+  /** Operations before the host gets a turn, where one is more work than usual. */
+  readonly limit?: number
 }
 
 const address = (field: WideField, view: DataView): number => signedFromParts(field.low(view, 0), field.high(view, 0))
@@ -137,7 +141,9 @@ function batchedOperations(tables: GrantTables): ReadonlyMap<number, Batched> {
     [GNTTABOP.swap_grant_ref, {
       size: GnttabSwapGrantRef.size, answer: status(GnttabSwapGrantRef), run: swapOne(tables),
     }],
-    [GNTTABOP.cache_flush, { size: GnttabCacheFlush.size, answer: [0, 0], run: cacheFlushOne(tables) }],
+    [GNTTABOP.cache_flush, {
+      size: GnttabCacheFlush.size, answer: [0, 0], run: cacheFlushOne(tables), limit: CACHE_FLUSH_LIMIT,
+    }],
   ])
 }
 
@@ -159,13 +165,13 @@ export function grantTableOp(tables: GrantTables): HypercallHandler {
 }
 
 function runBatch(
-  { size, answer: [from, to], run }: Batched,
+  { size, answer: [from, to], run, limit = BATCH_LIMIT }: Batched,
   { caller, args, count, scratch }: {
     readonly caller: Vcpu; readonly args: HypercallArguments; readonly count: number; readonly scratch: Scratch
   },
 ): number {
   const start = args.address(1)
-  const now = Math.min(count, BATCH_LIMIT)
+  const now = Math.min(count, limit)
   for (let i = 0; i < now; i += 1) {
     const at = start + i * size
     if (!readInto(caller.access, at, scratch, size)) return -ERRNO.EFAULT

@@ -8,6 +8,7 @@ import { TWO_32, signedFromParts } from '../../util/index.ts'
 import type { Domain } from '../domain.ts'
 import { Scratch, readInto } from '../guest-access.ts'
 import type { Vcpu } from '../vcpu.ts'
+import { BATCH_LIMIT, CALL_AGAIN } from './call.ts'
 import type { MemoryOpParts } from './memory-op.ts'
 import { MAX_ORDER, MAX_PRIVILEGED_ORDER } from './memory-reservation.ts'
 
@@ -19,9 +20,6 @@ interface Side {
   readonly domid: number
 }
 
-/** Extents exchanged in one call at most, counted in pages: bounds the work of one hypercall. */
-const PAGE_LIMIT = 2 ** 20
-
 /** Carries out XENMEM_exchange. */
 export class Exchange {
   private readonly parts: MemoryOpParts
@@ -32,7 +30,7 @@ export class Exchange {
     this.parts = parts
   }
 
-  /** Exchanges what the structure at `address` names. */
+  /** Exchanges what the structure at `address` names; it counts there what is done, and is then called again. */
   operate(caller: Vcpu, address: number): number {
     if (!readInto(caller.access, address, this.scratch, XenMemoryExchange.size)) return -ERRNO.EFAULT
     const into = this.side(XenMemoryExchange.in.at(0))
@@ -66,12 +64,12 @@ export class Exchange {
     const limit = caller.owner.privileged ? MAX_PRIVILEGED_ORDER : MAX_ORDER
     if (into.order > limit || out.order > limit) return -ERRNO.EPERM
     const pages = into.count * 2 ** into.order
-    const isSound = into.domid === out.domid && pages === out.count * 2 ** out.order && pages <= PAGE_LIMIT
+    const isSound = into.domid === out.domid && pages === out.count * 2 ** out.order && pages <= Number.MAX_SAFE_INTEGER
       && done <= into.count
     return isSound ? 0 : -ERRNO.EINVAL
   }
 
-  /** Chunk by chunk of the larger extent, until all is done or something fails. */
+  /** Chunk by chunk of the larger extent, until all is done, something fails, or the host is to have a turn. */
   private exchange(
     caller: Vcpu,
     domain: Domain,
@@ -84,6 +82,7 @@ export class Exchange {
     if (job.done % inPerChunk !== 0) return { done: job.done, result: -ERRNO.EINVAL }
     let done = job.done
     for (; done + inPerChunk <= into.count; done += inPerChunk) {
+      if ((done - job.done) * 2 ** into.order >= BATCH_LIMIT) return { done, result: CALL_AGAIN }
       const outFirst = (done / inPerChunk) * outPerChunk
       const result = this.chunk(caller, domain, { into, out, inFirst: done, inPerChunk, outFirst, outPerChunk })
       if (result !== 0) return { done, result }

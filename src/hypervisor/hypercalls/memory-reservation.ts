@@ -97,17 +97,8 @@ export class Reservations {
     const high = this.scratch.view.getUint32(4, true)
     const first = high === 0 ? this.scratch.view.getUint32(0, true) : -1
     for (let mfn = first; mfn < first + 2 ** reservation.order; mfn += 1) {
-      if (!this.release(reservation.domain, mfn)) return false
+      if (!this.parts.domainMemory.release(mfn, reservation.domain.id)) return false
     }
-    return true
-  }
-
-  /** Gives one frame back; false when it is not the domain's. */
-  private release(domain: Domain, mfn: number): boolean {
-    const { frames, domainMemory } = this.parts
-    if (!frames.getPage(mfn, domain.id)) return false
-    domainMemory.giveBack(mfn)
-    frames.putPage(mfn)
     return true
   }
 }

@@ -9,7 +9,7 @@ import { PAGE_SIZE } from '../../x86/index.ts'
 import type { Domain } from '../domain.ts'
 import { FRAME_FLAG, FRAME_TYPE } from '../frames/frame-table.ts'
 import { Scratch, readInto } from '../guest-access.ts'
-import { BATCH_LIMIT, CALL_AGAIN, type HypercallArguments, PREEMPTED } from '../hypercalls/call.ts'
+import { BATCH_LIMIT, CALL_AGAIN, type HypercallArguments, PREEMPTED, TABLE_LIMIT } from '../hypercalls/call.ts'
 import type { Vcpu } from '../vcpu.ts'
 import type { DescriptorTables } from './descriptor-tables.ts'
 import type { MmuParts, MmuUpdates } from './mmu-update.ts'
@@ -44,10 +44,12 @@ export class MmuExtended {
     const owner = this.parts.domains.frameOwner(caller.owner, args.u32(3) & 0xffff)
     if (owner < 0) return owner
     const limit = Math.min(count, BATCH_LIMIT)
+    const { pageTypes } = this.parts
+    const lastTable = pageTypes.tablesVisited + TABLE_LIMIT
     let address = args.address(0)
     let result = 0
     let done = 0
-    for (; done < limit; done += 1, address += MmuextOp.size) {
+    for (; done < limit && pageTypes.tablesVisited < lastTable; done += 1, address += MmuextOp.size) {
       result = readInto(caller.access, address, this.scratch, MmuextOp.size) ? this.one(caller, owner) : -ERRNO.EFAULT
       if (result !== 0) break
     }

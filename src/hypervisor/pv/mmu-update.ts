@@ -11,7 +11,7 @@ import { FRAME_TYPE, type FrameTable } from '../frames/frame-table.ts'
 import type { MachineToPhys } from '../frames/machine-to-phys.ts'
 import { type GuestAccess, Scratch, readInto } from '../guest-access.ts'
 import type { GuestMemory } from '../guest-memory.ts'
-import { BATCH_LIMIT, CALL_AGAIN, type HypercallArguments, PREEMPTED } from '../hypercalls/call.ts'
+import { BATCH_LIMIT, CALL_AGAIN, type HypercallArguments, PREEMPTED, TABLE_LIMIT } from '../hypercalls/call.ts'
 import type { Vcpu } from '../vcpu.ts'
 import type { PageTypes } from './page-types.ts'
 import { PageUpdates } from './page-updates.ts'
@@ -100,11 +100,13 @@ export class MmuUpdates {
     const counter = args.address(2)
     const before = begun && counter !== 0 ? this.readCounter(caller.access, counter) : 0
     const limit = Math.min(count, BATCH_LIMIT)
+    const { pageTypes } = this.parts
+    const lastTable = pageTypes.tablesVisited + TABLE_LIMIT
     let address = args.address(0)
     let result = 0
     let done = 0
     this.tablesChanged = false
-    for (; done < limit; done += 1, address += 16) {
+    for (; done < limit && pageTypes.tablesVisited < lastTable; done += 1, address += 16) {
       result = this.take(caller.access, address) ? this.apply(caller.owner, owners, this.request) : -ERRNO.EFAULT
       if (result !== 0) break
     }

@@ -21,15 +21,16 @@ export const isGuestAddress = (address: number): boolean =>
 const TABLE_USED = PTE.PRESENT | PTE.ACCESSED
 
 /**
- * Word index of the level-1 entry that maps `address` in the tables under `root`, or -1 when a level above is not
- * present.
+ * Word index of the level-1 entry that maps `address` in the tables under `root`, or -1 when an entry above it has
+ * not all of `rights`. Through a recursive map it may be an entry of a higher table: who writes where it leads has to
+ * ask for PTE.WRITABLE, which such a map never grants.
  */
-export function findLeaf(words: Uint32Array, root: number, address: number): number {
+export function findLeaf(words: Uint32Array, root: number, address: number, rights: number = PTE.PRESENT): number {
   let table = root
   for (let shift = 39; shift > 12; shift -= 9) {
     const at = (table << 10) + (Math.floor(address / 2 ** shift) & 0x1ff) * 2
     const low = words[at]!
-    if ((low & PTE.PRESENT) === 0) return -1
+    if ((low & rights) !== rights) return -1
     if ((low & TABLE_USED) !== TABLE_USED) words[at] = low | PTE.ACCESSED
     table = low >>> 12
   }
@@ -51,10 +52,10 @@ export class VirtualAccess implements GuestAccess {
     const root = this.root()
     if (root === 0) return -1
     const { words } = this.memory
-    const at = findLeaf(words, root, address)
+    const needed = write ? PTE.PRESENT | PTE.WRITABLE : PTE.PRESENT
+    const at = findLeaf(words, root, address, needed)
     if (at < 0) return -1
     const low = words[at]!
-    const needed = write ? PTE.PRESENT | PTE.WRITABLE : PTE.PRESENT
     if ((low & needed) !== needed) return -1
     const used = write ? PTE.ACCESSED | PTE.DIRTY : PTE.ACCESSED
     if ((low & used) !== used) {
