@@ -6,9 +6,9 @@ import { Bitmap, type DomId, type Mfn, XenError } from '../util/index.ts'
 import { PAGE_SIZE } from '../x86/index.ts'
 import type { HypervisorParts } from './composition.ts'
 import { writeHypercallPage } from './composition.ts'
-import type { FrameInfo, MemoryRange } from './control.ts'
+import { FRAME_KIND, type FrameInfo, type MemoryRange } from './control.ts'
 import type { Domain } from './domain.ts'
-import { FRAME_FLAG, OWNER_FREE, OWNER_XEN } from './frames/frame-table.ts'
+import { FRAME_FLAG, FRAME_TYPE, OWNER_FREE, OWNER_XEN } from './frames/frame-table.ts'
 import type { WriteTracking } from './write-tracking.ts'
 
 /** What memory control works on. */
@@ -19,6 +19,12 @@ export interface MemoryControlParts extends Pick<HypervisorParts,
 }
 
 const TYPE_NAMES = ['none', 'l1', 'l2', 'l3', 'l4', 'segdesc', 'writable'] as const
+
+/**
+ * Pseudo-physical numbers that the dirty log covers, far more than a host has frames. A guest may give a frame any
+ * number: stops one write from becoming a bitmap of half a gigabyte.
+ */
+const MOST_PFNS = 2 ** 24
 
 /** Carries out memory operations for the toolstack. */
 export class MemoryControl {
@@ -66,12 +72,18 @@ export class MemoryControl {
 
   framesOf(domid: DomId): Mfn[] {
     this.parts.find(domid)
-    const { frames } = this.parts
     const own: Mfn[] = []
-    for (let mfn = frames.first; mfn < frames.end; mfn += 1) {
-      if (frames.owner[mfn] === domid && !frames.hasFlag(mfn, FRAME_FLAG.SHARED)) own.push(mfn as Mfn)
-    }
+    this.forEachOwn(domid, (mfn) => void own.push(mfn as Mfn))
     return own
+  }
+
+  /** The frames of its reservation, ascending. */
+  private forEachOwn(domid: DomId, visit: (mfn: number) => void): void {
+    const { frames } = this.parts
+    const { owner, flags, end } = frames
+    for (let mfn = frames.first; mfn < end; mfn += 1) {
+      if (owner[mfn] === domid && (flags[mfn]! & FRAME_FLAG.SHARED) === 0) visit(mfn)
+    }
   }
 
   frameInfo(frame: Mfn): FrameInfo {
@@ -95,6 +107,47 @@ export class MemoryControl {
   frameBytes(domid: DomId, frame: Mfn): Uint8Array {
     this.own(domid, frame)
     return this.parts.memory.bytes.subarray(frame * PAGE_SIZE, (frame + 1) * PAGE_SIZE)
+  }
+
+  frameKinds(domid: DomId, list: Uint32Array): Uint8Array {
+    this.parts.find(domid)
+    const { frames } = this.parts
+    return Uint8Array.from(list, (mfn) => {
+      if (!frames.isValid(mfn) || frames.owner[mfn] !== domid) return FRAME_KIND.NOT_OWNED
+      const type = frames.type[mfn]!
+      if (type < FRAME_TYPE.L1 || type > FRAME_TYPE.L4 || !frames.hasFlag(mfn, FRAME_FLAG.VALIDATED)) return FRAME_KIND.MEMORY
+      return type | (frames.hasFlag(mfn, FRAME_FLAG.PINNED) ? FRAME_KIND.PINNED : 0)
+    })
+  }
+
+  readFrames(domid: DomId, list: Uint32Array, into: Uint8Array): void {
+    const { bytes } = this.parts.memory
+    this.forEachRun(domid, list, (mfn, count, index) => {
+      into.set(bytes.subarray(mfn * PAGE_SIZE, (mfn + count) * PAGE_SIZE), index * PAGE_SIZE)
+    })
+  }
+
+  writeFrames(domid: DomId, list: Uint32Array, from: Uint8Array): void {
+    if (from.length !== list.length * PAGE_SIZE) {
+      throw new XenError('INVALID_ARGUMENT', `${from.length} bytes do not fill ${list.length} frames`)
+    }
+    const { memory } = this.parts
+    this.forEachRun(domid, list, (mfn, count, index) => {
+      memory.bytes.set(from.subarray(index * PAGE_SIZE, (index + count) * PAGE_SIZE), mfn * PAGE_SIZE)
+      for (let frame = mfn; frame < mfn + count; frame += 1) memory.markWritten(frame)
+    })
+  }
+
+  /** Checks that all frames are the domain's, then visits neighbours together. */
+  private forEachRun(domid: DomId, list: Uint32Array, visit: (mfn: number, count: number, index: number) => void): void {
+    this.parts.find(domid)
+    const { frames } = this.parts
+    for (const mfn of list) if (!frames.isValid(mfn) || frames.owner[mfn] !== domid) throw notOwned(domid, mfn as Mfn)
+    for (let start = 0, end; start < list.length; start = end) {
+      const first = list[start]!
+      for (end = start + 1; end < list.length && list[end] === first + end - start;) end += 1
+      visit(first, end - start, start)
+    }
   }
 
   pin(domid: DomId, frame: Mfn, level: 1 | 2 | 3 | 4): void {
@@ -153,7 +206,7 @@ export class MemoryControl {
     const domain = this.parts.find(domid)
     const { watchWrites } = this.tracking()
     domain.logDirty = true
-    for (const mfn of this.framesOf(domid)) watchWrites(mfn)
+    this.forEachOwn(domid, watchWrites)
     this.forgetTranslations()
   }
 
@@ -161,7 +214,7 @@ export class MemoryControl {
     const domain = this.parts.find(domid)
     const { ignoreWrites } = this.tracking()
     domain.logDirty = false
-    for (const mfn of this.framesOf(domid)) ignoreWrites(mfn)
+    this.forEachOwn(domid, ignoreWrites)
   }
 
   readLogDirty(domid: DomId, clear: boolean): Bitmap {
@@ -169,16 +222,17 @@ export class MemoryControl {
       throw new XenError('INVALID_STATE', `writes of domain ${domid} are not noted`, { details: { domid } })
     }
     const { isClean, watchWrites } = this.tracking()
+    const { machineToPhys } = this.parts
     const dirty: number[] = []
     let last = -1
-    for (const mfn of this.framesOf(domid)) {
-      const pfn = this.machineToPhys(mfn)
-      if (pfn === undefined) continue
+    this.forEachOwn(domid, (mfn) => {
+      const pfn = machineToPhys.get(mfn)
+      if (pfn >= MOST_PFNS) return
       last = Math.max(last, pfn)
-      if (isClean(mfn)) continue
+      if (isClean(mfn)) return
       dirty.push(pfn)
       if (clear) watchWrites(mfn)
-    }
+    })
     if (clear && dirty.length > 0) this.forgetTranslations()
     const bitmap = new Bitmap(last + 1)
     for (const pfn of dirty) bitmap.add(pfn)

@@ -137,6 +137,12 @@ export interface FrameInfo {
   readonly validated: boolean
 }
 
+/**
+ * What a frame is, as a toolstack that copies a domain has to know it: 0 for memory, 1 to 4 for a validated page table
+ * of that level, with PINNED or not. Reference: domctl.h, XEN_DOMCTL_PFINFO_*, shifted down.
+ */
+export const FRAME_KIND = /* @__PURE__ */ Object.freeze({ MEMORY: 0, PINNED: 8, NOT_OWNED: 15 })
+
 /** The host as `xl info` shows it. */
 export interface HostInfo {
   readonly totalFrames: number
@@ -227,6 +233,12 @@ export interface ControlInterface {
   frameBytes(domid: DomId, frame: Mfn): Uint8Array
   /** Tells of bytes written through `frameBytes`: drops decoded instructions and feeds the dirty log. */
   markWritten(frame: Mfn): void
+  /** {@link FRAME_KIND} of each of many frames, in order; NOT_OWNED also for numbers that are no frames. */
+  frameKinds(domid: DomId, frames: Uint32Array): Uint8Array
+  /** Copies whole frames of the domain to `into`, one behind the other; throws as `frameBytes` does. */
+  readFrames(domid: DomId, frames: Uint32Array, into: Uint8Array): void
+  /** Fills whole frames of the domain and marks them written; the rules are those of `frameBytes`. */
+  writeFrames(domid: DomId, frames: Uint32Array, from: Uint8Array): void
   /**
    * Validates and pins a page table of the given level, as MMUEXT_PIN_Ln_TABLE on behalf of the domain. Throws
    * INVALID_STATE.

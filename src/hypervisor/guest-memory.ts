@@ -16,6 +16,11 @@ export interface GuestMemory {
   /** One past the last frame. */
   readonly endFrame: number
   /**
+   * Makes a frame all zero; called before a frame is handed out, so that a memory that knows which frames nobody has
+   * used yet need not touch them. Default: zeros are written.
+   */
+  clearFrame?(mfn: number): void
+  /**
    * To be called after TypeScript has written into a guest's frame: drops instructions cached from it and notes it in
    * dirty logging. Ring indexes and other words that no guest executes may leave it out, page contents may not.
    */

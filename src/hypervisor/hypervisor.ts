@@ -148,6 +148,18 @@ export class Hypervisor implements ControlInterface {
     return this.memory.frameBytes(domid, frame)
   }
 
+  frameKinds(domid: DomId, frames: Uint32Array): Uint8Array {
+    return this.memory.frameKinds(domid, frames)
+  }
+
+  readFrames(domid: DomId, frames: Uint32Array, into: Uint8Array): void {
+    this.memory.readFrames(domid, frames, into)
+  }
+
+  writeFrames(domid: DomId, frames: Uint32Array, from: Uint8Array): void {
+    this.memory.writeFrames(domid, frames, from)
+  }
+
   markWritten(frame: Mfn): void {
     this.parts.memory.markWritten(frame)
   }

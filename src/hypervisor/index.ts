@@ -8,6 +8,7 @@ export type {
   ControlInterface, CreateDomainOptions, DomainInfo, FrameInfo, HostInfo, MemoryRange, RunLimits, RunResult,
   RunnerFactory, TrapInfoEntry, VcpuContext, VcpuInfoSnapshot, VcpuUserRegisters,
 } from './control.ts'
+export { FRAME_KIND } from './control.ts'
 export { Hypervisor } from './hypervisor.ts'
 export type { HypervisorOptions } from './composition.ts'
 export type { Finding } from './invariants.ts'

@@ -4,7 +4,7 @@
  * share is the same bytes. Who owns a frame is not known here.
  */
 import { PAGE_SHIFT, PAGE_SIZE } from '../x86/index.ts'
-import { XenError } from '../util/index.ts'
+import { Bitmap, XenError } from '../util/index.ts'
 import { FRAME_NOTE, MAX_MEMORY_BYTES, layOut } from './memory-layout.ts'
 import type { MemoryLayout } from './memory-layout.ts'
 
@@ -28,6 +28,8 @@ export class PhysicalMemory {
   /** Where the machine's own areas lie. @internal */
   readonly layout: MemoryLayout
   private onCodeWrite: CodeWriteListener = () => {}
+  /** Frames that have been handed out; the others are as zero as they were made. */
+  private readonly used: Bitmap
 
   /** `bytes` of memory for guests, rounded up to whole frames, and room for `processors` processors. */
   constructor(bytes: number, processors: number) {
@@ -46,6 +48,16 @@ export class PhysicalMemory {
     this.words = new Uint32Array(this.buffer)
     this.firstFrame = this.layout.firstFrame
     this.endFrame = this.layout.endFrame
+    this.used = new Bitmap(this.endFrame)
+  }
+
+  /**
+   * Makes a frame all zero before it is handed out. One that is handed out for the first time is left alone: the host
+   * gives memory to the process only when it is touched, and most of a guest's memory never is.
+   */
+  clearFrame(mfn: number): void {
+    if (this.used.add(mfn)) return
+    this.words.fill(0, mfn * (PAGE_SIZE / 4), (mfn + 1) * (PAGE_SIZE / 4))
   }
 
   /**

@@ -131,7 +131,8 @@ export class DomainMemory {
   private prepare(mfn: number): void {
     const { memory, frames, tlb } = this.parts
     tlb.flushSince(frames.stamp[mfn]!)
-    memory.words.fill(0, mfn * (PAGE_SIZE / 4), (mfn + 1) * (PAGE_SIZE / 4))
+    if (memory.clearFrame !== undefined) memory.clearFrame(mfn)
+    else memory.words.fill(0, mfn * (PAGE_SIZE / 4), (mfn + 1) * (PAGE_SIZE / 4))
     memory.markWritten(mfn)
   }
 

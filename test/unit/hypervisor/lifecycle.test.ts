@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { SHUTDOWN, VIRQ } from '../../../src/abi/index.ts'
-import type { HypervisorEvent, VcpuRunner } from '../../../src/hypervisor/index.ts'
+import { FRAME_KIND, type HypervisorEvent, type VcpuRunner } from '../../../src/hypervisor/index.ts'
 import { XenError, domId, grantRef, type DomId } from '../../../src/util/index.ts'
 import { SLEEPER, TestHost } from '../../support/hypervisor-host.ts'
 import { PvGuest } from '../../support/pv-guest.ts'
@@ -183,5 +183,70 @@ describe('log-dirty', () => {
     host.hypervisor.enableLogDirty(guest.domid)
     expect(guest.call('xen_version', 1, guest.frames[5]! * 4096)).toBe(0)
     expect([...host.hypervisor.readLogDirty(guest.domid)]).toEqual([5])
+  })
+
+  test('passes over numbers that no domain can have, whatever the guest writes into its table', () => {
+    const host = new TestHost()
+    const guest = host.guest({ pages: 8 })
+    const { hypervisor, memory } = host
+    hypervisor.enableLogDirty(guest.domid)
+    hypervisor.setMachineToPhys(guest.domid, guest.frames[2]!, 0xffff_fffe)
+    memory.markWritten(guest.frames[2]!)
+    memory.markWritten(guest.frames[4]!)
+    const dirty = hypervisor.readLogDirty(guest.domid)
+    expect([...dirty]).toEqual([4])
+    expect(dirty.length).toBe(8)
+  })
+})
+
+describe('many frames at once', () => {
+  const frames = (...list: number[]): Uint32Array => Uint32Array.from(list)
+
+  test('are told apart as one by one: memory, tables, pinned tables, and what is not the domain\'s', () => {
+    const guest = PvGuest.boot()
+    const other = guest.host.guest()
+    const { hypervisor } = guest.host
+    hypervisor.pinTable(guest.domid, guest.l4, 4)
+    const all = hypervisor.domainFrames(guest.domid)
+    const levels: Record<string, number> = { l1: 1, l2: 2, l3: 3, l4: 4 }
+    const expected = all.map((frame) => {
+      const { type, validated, pinned } = hypervisor.frameInfo(frame)
+      const level = validated ? levels[type] ?? 0 : 0
+      return level === 0 ? FRAME_KIND.MEMORY : level | (pinned ? FRAME_KIND.PINNED : 0)
+    })
+    expect([...hypervisor.frameKinds(guest.domid, frames(...all))]).toEqual(expected)
+    expect(new Set(expected)).toEqual(new Set([0, 1, 2, 3, 4 | FRAME_KIND.PINNED]))
+    expect([...hypervisor.frameKinds(guest.domid, frames(other.frames[0]!, 0, 0xffff_ffff))]).toEqual([15, 15, 15])
+    expect(failure(() => hypervisor.frameKinds(domId(77), frames()))).toBe('DOMAIN_NOT_FOUND')
+  })
+
+  test('are read and written in any order, and what is written is noted', () => {
+    const host = new TestHost()
+    const { domid, frames: own } = host.guest({ pages: 8 })
+    const { hypervisor, memory } = host
+    const order = frames(own[5]!, own[6]!, own[2]!, own[3]!, own[1]!)
+    const from = Uint8Array.from({ length: 5 * 4096 }, (_, i) => (i >>> 12) + 1)
+    hypervisor.enableLogDirty(domid)
+    hypervisor.writeFrames(domid, order, from)
+    expect([...hypervisor.readLogDirty(domid)]).toEqual([1, 2, 3, 5, 6])
+    expect([...order].map((mfn) => [memory.bytes[mfn * 4096], memory.bytes[mfn * 4096 + 4095]])).toEqual(
+      [1, 2, 3, 4, 5].map((value) => [value, value]),
+    )
+    const into = new Uint8Array(from.length)
+    hypervisor.readFrames(domid, order, into)
+    expect(into).toEqual(from)
+  })
+
+  test('of which one is not the domain\'s are left alone altogether', () => {
+    const host = new TestHost()
+    const [guest, other] = [host.guest({ pages: 8 }), host.guest({ pages: 1 })]
+    const { hypervisor, memory } = host
+    const list = frames(guest.frames[0]!, other.frames[0]!)
+    const bytes = new Uint8Array(2 * 4096).fill(9)
+    expect(failure(() => hypervisor.writeFrames(guest.domid, list, bytes))).toBe('PERMISSION_DENIED')
+    expect(failure(() => hypervisor.readFrames(guest.domid, list, bytes))).toBe('PERMISSION_DENIED')
+    expect(failure(() => hypervisor.writeFrames(guest.domid, list.subarray(0, 1), bytes))).toBe('INVALID_ARGUMENT')
+    expect(memory.bytes[guest.frames[0]! * 4096]).toBe(0)
+    expect(bytes.every((byte) => byte === 9)).toBe(true)
   })
 })

@@ -38,3 +38,15 @@ test('a frame is told about only when it holds decoded code', () => {
   memory.markWritten(code)
   expect(seen).toEqual([code])
 })
+
+test('a frame is zero when it is cleared, the first time and after it was used', () => {
+  const { memory } = new Machine({ memoryBytes: 1 << 20 })
+  const mfn = memory.firstFrame + 5
+  const words = memory.words.subarray(mfn << 10, (mfn + 1) << 10)
+  for (const round of [1, 2, 3]) {
+    memory.clearFrame(mfn)
+    expect(words.every((word) => word === 0)).toBe(true)
+    words.fill(round)
+    expect(memory.words[(mfn - 1 << 10) + 1023]).toBe(0)
+  }
+})
