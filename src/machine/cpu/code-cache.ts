@@ -25,6 +25,15 @@ export interface CodeUser {
 /** Bytes that one block may take at most: each instruction a handful of records. */
 const BLOCK_ROOM = BLOCK.bytes + BLOCK_INSTRUCTIONS * 8 * RECORD.bytes
 
+/** Code sizes by MODE. */
+const CODE_SIZES = [64, 32, 16] as const
+
+/** What turns bytes of one code size into records. */
+interface Translator {
+  readonly decoder: Decoder
+  readonly lifter: Lifter
+}
+
 /** Where code is to be decoded. */
 export interface CodePlace {
   /** Host address of the first byte. */
@@ -38,8 +47,9 @@ export interface CodePlace {
 export class CodeCache {
   private readonly memory: PhysicalMemory
   private readonly users = new Set<CodeUser>()
-  private readonly decoders: readonly Decoder[]
-  private readonly lifters: readonly Lifter[]
+  private readonly table: MicroTable
+  /** Decoder and lifter for each code size; those of shorter code are made when such code is met. */
+  private readonly translators: Translator[] = []
   /** Blocks by frame. */
   private readonly byFrame = new Map<number, number[]>()
   /** Blocks that cross, by `host * 32 + mode`: block and host address of the second page. */
@@ -51,11 +61,8 @@ export class CodeCache {
 
   constructor(memory: PhysicalMemory, table: MicroTable) {
     this.memory = memory
+    this.table = table
     this.next = memory.layout.recordCache
-    const sizes = [64, 32, 16] as const
-    this.decoders = sizes.map((size) => new Decoder(decodeMaps(size === 64 ? 'long' : 'short'), size))
-    this.lifters = sizes.map((codeSize) =>
-      new Lifter(table, { numbers: HANDLER_NUMBERS }, { view: memory.view, codeSize }))
     memory.setCodeWriteListener((mfn) => this.invalidate(mfn))
   }
 
@@ -78,8 +85,9 @@ export class CodeCache {
   decode(place: CodePlace): number {
     if (this.next + BLOCK_ROOM > this.memory.layout.recordCacheEnd) this.clear()
     const block = this.next
-    const lifter = this.lifters[place.mode & MODE.SIZE]!
-    const span = this.fill(block, lifter, place)
+    const translator = (this.translators[place.mode & MODE.SIZE] ??= this.translator(place.mode))
+    const { lifter } = translator
+    const span = this.fill(block, translator, place)
     if (span.bytes === 0) return 0
     this.next = lifter.at
     this.decoded += lifter.count
@@ -93,9 +101,16 @@ export class CodeCache {
     return block
   }
 
+  private translator(mode: number): Translator {
+    const codeSize = CODE_SIZES[mode & MODE.SIZE]!
+    return {
+      decoder: new Decoder(decodeMaps(codeSize === 64 ? 'long' : 'short'), codeSize),
+      lifter: new Lifter(this.table, { numbers: HANDLER_NUMBERS }, { view: this.memory.view, codeSize }),
+    }
+  }
+
   /** Lifts instructions until the block ends; tells how many bytes it covers and where the second page is. */
-  private fill(block: number, lifter: Lifter, place: CodePlace): { bytes: number; second: number } {
-    const decoder = this.decoders[place.mode & MODE.SIZE]!
+  private fill(block: number, { decoder, lifter }: Translator, place: CodePlace): { bytes: number; second: number } {
     const { bytes } = this.memory
     const pageEnd = (place.host - (place.host % PAGE_SIZE)) + PAGE_SIZE
     lifter.begin(block + BLOCK.bytes, place.mode)

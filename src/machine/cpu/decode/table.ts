@@ -25,23 +25,23 @@ export type OpcodeMap = '' | '0f' | '0f38' | '0f3a'
 /** Mandatory prefixes: none at all, or one of three. */
 export type MandatoryPrefix = 'np' | '66' | 'f3' | 'f2'
 
-/** One row. */
+/** One row. Each has all properties, so that the decoder and the lifters meet objects of one shape only. */
 export interface InstructionRow {
   readonly map: OpcodeMap
   /** First and last opcode byte of the row. */
   readonly opcode: number
   readonly lastOpcode: number
-  readonly prefix?: MandatoryPrefix
+  readonly prefix: MandatoryPrefix | undefined
   /** Demanded ModRM.reg, kind of ModRM.mod, or whole ModRM byte. */
-  readonly reg?: number
-  readonly mod?: 'm' | 'r'
-  readonly exact?: number
+  readonly reg: number | undefined
+  readonly mod: 'm' | 'r' | undefined
+  readonly exact: number | undefined
   readonly name: string
   readonly operands: readonly string[]
   readonly lock: boolean
-  readonly repeat?: 'rep' | 'repcc'
-  readonly mode?: 'i64' | 'o64'
-  readonly width?: 'd64' | 'f64'
+  readonly repeat: 'rep' | 'repcc' | undefined
+  readonly mode: 'i64' | 'o64' | undefined
+  readonly width: 'd64' | 'f64' | undefined
   /** Letters of flags that the manual leaves undefined, or `count`. */
   readonly undefinedFlags: string
   /** True when a ModRM byte follows the opcode. */
@@ -62,18 +62,15 @@ export function parseRow(map: OpcodeMap, line: string): InstructionRow {
   const [, prefix, first, last, reg, mod, exact] = match
   const operands = operandText === '-' ? [] : operandText.split(',')
   const has = (attribute: string): boolean => attributes.includes(attribute)
-  const repeat = has('rep') ? 'rep' : has('repcc') ? 'repcc' : undefined
-  const mode = has('i64') ? 'i64' : has('o64') ? 'o64' : undefined
-  const width = has('d64') ? 'd64' : has('f64') ? 'f64' : undefined
   return {
     map, opcode: parseInt(first!, 16), lastOpcode: parseInt(last ?? first!, 16), name, operands,
-    ...(prefix === undefined ? {} : { prefix: prefix as MandatoryPrefix }),
-    ...(reg === undefined ? {} : { reg: Number(reg) }),
-    ...(mod === undefined ? {} : { mod: mod as 'm' | 'r' }),
-    ...(exact === undefined ? {} : { exact: parseInt(exact, 16) }),
-    ...(repeat === undefined ? {} : { repeat }),
-    ...(mode === undefined ? {} : { mode }),
-    ...(width === undefined ? {} : { width }),
+    prefix: prefix as MandatoryPrefix | undefined,
+    reg: reg === undefined ? undefined : Number(reg),
+    mod: mod as 'm' | 'r' | undefined,
+    exact: exact === undefined ? undefined : parseInt(exact, 16),
+    repeat: has('rep') ? 'rep' : has('repcc') ? 'repcc' : undefined,
+    mode: has('i64') ? 'i64' : has('o64') ? 'o64' : undefined,
+    width: has('d64') ? 'd64' : has('f64') ? 'f64' : undefined,
     lock: has('lock'),
     undefinedFlags: attributes.find((text) => text.startsWith('u='))?.slice(2) ?? '',
     modrm: [reg, mod, exact].some((part) => part !== undefined) || operands.some((o) => /^[EGMRSCDVWUPQN]/.test(o)),
@@ -93,8 +90,6 @@ export function instructionRows(): InstructionRow[] {
   ]
 }
 
-/** Columns of an opcode's table: mandatory prefix, register or memory, ModRM.reg. */
-const PREFIXES: readonly MandatoryPrefix[] = ['np', '66', 'f3', 'f2']
 /** Number of a mandatory prefix in {@link OpcodeEntry}. */
 export const PREFIX_NUMBER = { np: 0, 66: 1, f3: 2, f2: 3 } as const
 
@@ -109,28 +104,39 @@ export interface OpcodeEntry {
 /** Entries by opcode byte, for each map; separate for 64-bit and other code. */
 export type DecodeMaps = Readonly<Record<OpcodeMap, readonly (OpcodeEntry | undefined)[]>>
 
+/** An entry while rows are being entered. */
+type OpenEntry = { -readonly [K in keyof OpcodeEntry]: OpcodeEntry[K] }
+
+const unset = <T>(count: number): (T | undefined)[] => new Array<T | undefined>(count).fill(undefined)
+
 /** Arranges the rows that exist in a mode for look-up by opcode. */
 export function buildMaps(rows: readonly InstructionRow[], long: boolean): DecodeMaps {
-  const usable = rows.filter(({ mode }) => mode !== (long ? 'i64' : 'o64'))
-  const entries = (map: OpcodeMap): (OpcodeEntry | undefined)[] =>
-    Array.from({ length: 256 }, (_, opcode) =>
-      entryOf(usable.filter((row) => row.map === map && row.opcode <= opcode && opcode <= row.lastOpcode)))
-  return { '': entries(''), '0f': entries('0f'), '0f38': entries('0f38'), '0f3a': entries('0f3a') }
+  const map = (): (OpenEntry | undefined)[] => unset(256)
+  const maps = { '': map(), '0f': map(), '0f38': map(), '0f3a': map() }
+  for (const row of rows) {
+    if (row.mode === (long ? 'i64' : 'o64')) continue
+    const entries = maps[row.map]
+    for (let opcode = row.opcode; opcode <= row.lastOpcode; opcode += 1) {
+      enter((entries[opcode] ??= { rows: unset(64), exact: undefined, modrm: false }), row)
+    }
+  }
+  return maps
 }
 
-function entryOf(rows: readonly InstructionRow[]): OpcodeEntry | undefined {
-  if (rows.length === 0) return undefined
-  const table = Array.from({ length: 64 }, (_, index) => {
-    const fits = rows.filter((row) =>
-      row.exact === undefined &&
-      (row.prefix === undefined || row.prefix === PREFIXES[index >> 4]) &&
-      (row.mod === undefined || row.mod === ((index & 8) === 0 ? 'm' : 'r')) &&
-      (row.reg === undefined || row.reg === (index & 7)))
-    return fits.find(({ prefix }) => prefix !== undefined) ?? fits[0]
-  })
-  const exactRows = rows.filter(({ exact }) => exact !== undefined)
-  const exact = exactRows.length === 0
-    ? undefined
-    : Array.from({ length: 256 }, (_, byte) => exactRows.find((row) => row.exact === byte))
-  return { rows: table, exact, modrm: rows.some(({ modrm }) => modrm) }
+/** Enters a row wherever it fits and no earlier one stands; one that demands a prefix displaces those that do not. */
+function enter(entry: OpenEntry, row: InstructionRow): void {
+  entry.modrm ||= row.modrm
+  if (row.exact !== undefined) {
+    entry.exact ??= unset(256)
+    entry.exact[row.exact] ??= row
+    return
+  }
+  const number = row.prefix === undefined ? undefined : PREFIX_NUMBER[row.prefix]
+  for (let index = 0; index < 64; index += 1) {
+    if (number !== undefined && number !== index >> 4) continue
+    if (row.mod !== undefined && (row.mod === 'r') !== ((index & 8) !== 0)) continue
+    if (row.reg !== undefined && row.reg !== (index & 7)) continue
+    const known = entry.rows[index]
+    if (known === undefined || (known.prefix === undefined && number !== undefined)) entry.rows[index] = row
+  }
 }
