@@ -7,8 +7,9 @@ import { ByteSink } from './byte-writer.ts'
 import { Code, VALUE_TYPE } from './code.ts'
 import type { ValueType } from './code.ts'
 
-const SECTION = { type: 1, import: 2, function: 3, table: 4, global: 6, export: 7, code: 10 } as const
+const SECTION = { type: 1, import: 2, function: 3, table: 4, global: 6, export: 7, element: 9, code: 10 } as const
 const KIND = { function: 0, table: 1, memory: 2, global: 3 } as const
+const FUNCREF = 0x70
 
 interface DefinedFunction {
   readonly type: number
@@ -23,6 +24,8 @@ export class ModuleWriter {
   private readonly functions: DefinedFunction[] = []
   private readonly globals: Uint8Array[] = []
   private readonly exports: Uint8Array[] = []
+  private readonly tables: Uint8Array[] = []
+  private readonly elements: Uint8Array[] = []
   private importedFunctions = 0
   private importedGlobals = 0
 
@@ -66,6 +69,14 @@ export class ModuleWriter {
     return this.importedFunctions++
   }
 
+  /** Imports a table of at least `size` functions, number 0 in `callIndirect`. */
+  importTable(from: string, name: string, size: number): void {
+    this.import(from, name, (sink) => {
+      sink.bytes([KIND.table, FUNCREF, 0])
+      sink.unsigned(size)
+    })
+  }
+
   /** Imports an immutable global; to be called before any global is defined. */
   importGlobal(from: string, name: string, type: ValueType): number {
     if (this.globals.length > 0) throw new Error('imports come before definitions')
@@ -83,6 +94,26 @@ export class ModuleWriter {
     return this.importedGlobals + this.globals.length - 1
   }
 
+  /** Defines and exports a table of `size` functions, number 0 in `callIndirect`. */
+  table(name: string, size: number): void {
+    const sink = new ByteSink(8)
+    sink.bytes([FUNCREF, 0])
+    sink.unsigned(size)
+    this.tables.push(sink.view())
+    this.exportAs(name, KIND.table, 0)
+  }
+
+  /** Puts functions into table 0 when the module is instantiated, the first at index `from`. */
+  element(from: number, functions: readonly number[]): void {
+    const sink = new ByteSink(functions.length * 2 + 16)
+    sink.bytes([0, 0x41])
+    sink.signed(from)
+    sink.byte(0x0b)
+    sink.unsigned(functions.length)
+    for (const index of functions) sink.unsigned(index)
+    this.elements.push(sink.view())
+  }
+
   /** Declares a function, to be called by number at once and written through the `Code` that comes back. */
   function(parameters: readonly ValueType[], results: readonly ValueType[]): { index: number; code: Code } {
     const code = new Code(parameters.length)
@@ -92,9 +123,13 @@ export class ModuleWriter {
 
   /** Exports a function. */
   export(name: string, index: number): void {
+    this.exportAs(name, KIND.function, index)
+  }
+
+  private exportAs(name: string, kind: number, index: number): void {
     const sink = new ByteSink(32)
     sink.name(name)
-    sink.byte(KIND.function)
+    sink.byte(kind)
     sink.unsigned(index)
     this.exports.push(sink.view())
   }
@@ -115,8 +150,10 @@ export class ModuleWriter {
     section(SECTION.type, this.typeBytes)
     section(SECTION.import, this.imports)
     section(SECTION.function, this.functions.map(({ type }) => encoded(type)))
+    section(SECTION.table, this.tables)
     section(SECTION.global, this.globals)
     section(SECTION.export, this.exports)
+    section(SECTION.element, this.elements)
     section(SECTION.code, this.functions.map(({ code }) => sized(code.finish())))
     return out.view().slice()
   }

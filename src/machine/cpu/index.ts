@@ -13,7 +13,7 @@
  *               single records
  * runtime/      larger pieces of generated code: page walk, slow memory accesses, block look-up, string instructions
  * handlers/     rare instructions in TypeScript, called with (core, record)
- * interpreter/  puts all that into one module: the loop (frequent micro-operations) and `single` (all of them)
+ * interpreter/  puts all that into modules: the loop (frequent micro-operations) and a function for each single one
  * code-cache.ts, core.ts, processor.ts   decoded blocks; a processor's inside; the driver behind the public interface
  *
  * To add an instruction:
@@ -24,7 +24,7 @@
  *    lifter it raises #UD.
  * 3. If no micro-operation fits, add one to a family in uops/ (`list.add('name.size.operands', (b) => ...)`). It must
  *    not change anything before its last memory access has gone through; a handler neither, when it returns FAULT. What
- *    it means is written here once: the loop, `single` and later compiled regions all run this function.
+ *    it means is written here once: the loop, the single functions and later compiled regions all run this function.
  * 4. If it is frequent, uops/hot.ts puts it into the loop; read there what that costs.
  *
  * Rules that hold everything together: a record's instruction is precise (fault: no effect; status RELOAD: done, look

@@ -173,3 +173,40 @@ describe('constants and control', () => {
     expect([...sink.view()]).toEqual([0xe5, 0x8e, 0x26, 0xc0, 0xbb, 0x78])
   })
 })
+
+describe('tables', () => {
+  /** A module whose function at slot `slot` of the table gives `value`, and which calls slot 2 of the table. */
+  function withTable(slot: number, value: number, place: (module: ModuleWriter) => void): ModuleWriter {
+    const module = new ModuleWriter()
+    place(module)
+    const constant = module.function([], ['i32'])
+    constant.code.i32(value)
+    module.element(slot, [constant.index])
+    const caller = module.function([], ['i32'])
+    caller.code.i32(2)
+    caller.code.callIndirect(module.type([], ['i32']))
+    module.export('second', caller.index)
+    return module
+  }
+  const instantiate = (module: ModuleWriter, env: WebAssembly.ModuleImports = {}): WebAssembly.Exports =>
+    new WebAssembly.Instance(new WebAssembly.Module(module.finish()), { env }).exports
+  const define = (module: ModuleWriter): void => module.table('table', 4)
+
+  test('a function stands at the index that an element gives it', () => {
+    const exports = instantiate(withTable(2, 77, define))
+    expect((exports['second'] as () => number)()).toBe(77)
+    expect((exports['table'] as WebAssembly.Table).length).toBe(4)
+  })
+
+  test('an empty place traps', () => {
+    expect(() => (instantiate(withTable(3, 77, define))['second'] as () => number)()).toThrow(WebAssembly.RuntimeError)
+  })
+
+  test('a module that imports the table of another changes what both call', () => {
+    const first = instantiate(withTable(2, 77, define))
+    const second = withTable(2, 88, (module) => module.importTable('env', 'table', 4))
+    const { second: own } = instantiate(second, { table: first['table'] as WebAssembly.Table })
+    expect((own as () => number)()).toBe(88)
+    expect((first['second'] as () => number)()).toBe(88)
+  })
+})

@@ -9,6 +9,7 @@ import type { AddressWidth } from '../emit/binder.ts'
 import { buildMicroTable } from '../uops/index.ts'
 import type { MicroTable } from '../uops/index.ts'
 import { writeInterpreter } from './module.ts'
+import { writeSingles } from './singles.ts'
 
 /** Remembers the value of a function for each argument. */
 function once<K, V>(make: (key: K) => V): (key: K) => V {
@@ -23,13 +24,19 @@ function once<K, V>(make: (key: K) => V): (key: K) => V {
 const table = /* @__PURE__ */ once((_: 'only') => buildMicroTable())
 const module = /* @__PURE__ */ once((width: AddressWidth) =>
   new WebAssembly.Module(writeInterpreter(microTable(), width)))
-const maps = /* @__PURE__ */ once((code: 'long' | 'short') => buildMaps(instructionRows(), code === 'long'))
+const vectors = /* @__PURE__ */ once((width: AddressWidth) =>
+  new WebAssembly.Module(writeSingles(microTable(), 'vector', width)))
+const rows = /* @__PURE__ */ once((_: 'only') => instructionRows())
+const maps = /* @__PURE__ */ once((code: 'long' | 'short') => buildMaps(rows('only'), code === 'long'))
 
 /** The micro-operations. */
 export const microTable = (): MicroTable => table('only')
 
 /** The interpreter for a width of linear addresses. */
 export const compileInterpreter = (width: AddressWidth): WebAssembly.Module => module(width)
+
+/** The functions of vector operations that go with it. */
+export const compileVectors = (width: AddressWidth): WebAssembly.Module => vectors(width)
 
 /** Decode maps of 64-bit code, or of 32- and 16-bit code. */
 export const decodeMaps = (code: 'long' | 'short'): DecodeMaps => maps(code)

@@ -10,8 +10,9 @@ import { HANDLERS } from '../handlers/index.ts'
 import { RECORD } from '../record.ts'
 import { STATUS } from '../state.ts'
 import type { MicroTable } from '../uops/index.ts'
-import { compileInterpreter, microTable } from './compiled.ts'
+import { compileInterpreter, compileVectors, microTable } from './compiled.ts'
 import type { InterpreterExports } from './module.ts'
+import type { SinglesImports } from './singles.ts'
 
 /** Interpreter and decoded code of one machine. */
 export class Engine {
@@ -46,6 +47,7 @@ export class Engine {
   private compile(width: 32 | 64): InterpreterExports {
     const instance = new WebAssembly.Instance(compileInterpreter(width), {
       env: {
+        loadVectors: () => this.loadVectors(width),
         memory: this.memory.memory,
         handler: (base: number, record: number) => this.handle(base >>> 0, record >>> 0),
         codeWritten: (mfn: number) => this.code.invalidate(mfn),
@@ -53,6 +55,16 @@ export class Engine {
     })
     // The exports are those that writeInterpreter declares.
     return instance.exports as unknown as InterpreterExports
+  }
+
+  /** Adds the functions of vector operations. */
+  private loadVectors(width: 32 | 64): void {
+    const { singles, readHost, writeHost, commit } = this.interpreter(width)
+    const env: SinglesImports = {
+      memory: this.memory.memory, singles, readHost, writeHost, commit,
+      handler: (base, record) => this.handle(base >>> 0, record >>> 0),
+    }
+    new WebAssembly.Instance(compileVectors(width), { env: { ...env } })
   }
 
   /** Runs the handler that a record names. */

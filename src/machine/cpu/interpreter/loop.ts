@@ -19,7 +19,7 @@ import type { MicroTable } from '../uops/index.ts'
 /** What the loop calls. */
 export interface LoopFunctions {
   readonly blocks: BlockFunctions
-  /** (base, record) -> status: executes one record completely. */
+  /** Type of the functions that execute one record completely, (base, record) -> status: table 0, by its number. */
   readonly single: number
   readonly width: AddressWidth
 }
@@ -179,8 +179,7 @@ function writeHandlers(l: Loop, table: MicroTable, to: { labels: LoopLabels; top
   const c = l.code
   const hot = table.all.slice(0, table.hotCount).filter(({ name }) => fitsWidth(name, l.functions.width))
   const labels = new Map([...hot].reverse().map((micro) => [micro, c.block()]))
-  c.get(l.record)
-  c.memory('i32.load16_u', RECORD.number)
+  pushNumber(c, l.record)
   c.brTable(table.all.slice(0, table.hotCount).map((micro) => labels.get(micro) ?? to.labels.slow), to.labels.slow)
   for (const micro of hot) {
     c.end()
@@ -198,6 +197,12 @@ function writeHandler(l: Loop, micro: Micro, labels: LoopLabels): void {
   micro.second(new FastBinder(l.code, { ...options, at: RECORD.bytes }), flags ?? undefined)
 }
 
+/** Pushes the record's number. */
+export function pushNumber(c: Code, record: number): void {
+  c.get(record)
+  c.memory('i32.load16_u', RECORD.number)
+}
+
 /** Executes the record by a call and goes on as its status says. */
 function writeSlow(l: Loop, to: { top: Label; lookUp: Label }): void {
   const c = l.code
@@ -206,7 +211,8 @@ function writeSlow(l: Loop, to: { top: Label; lookUp: Label }): void {
   c.memory('i32.store', State.budget.offset)
   c.get(l.base)
   c.get(l.record)
-  c.call(l.functions.single)
+  pushNumber(c, l.record)
+  c.callIndirect(l.functions.single)
   c.set(l.status)
   c.get(l.base)
   c.memory('i32.load', State.budget.offset)

@@ -1,22 +1,19 @@
 /**
- * Generates the interpreter as a WebAssembly module: the loop with one `br_table` over the frequent micro-operations, a
- * function that executes any single record completely, and the runtime that both call. Everything takes the processor's
- * base as a parameter, so that one instance serves all processors of a machine.
+ * Generates the interpreter as a WebAssembly module: the loop with one `br_table` over the frequent micro-operations,
+ * functions that execute single records completely (singles.ts), and the runtime that both call. Everything takes the
+ * processor's base as a parameter, so that one instance serves all processors of a machine.
  */
 import { ModuleWriter } from '../../../wasm/index.ts'
-import type { Code } from '../../../wasm/index.ts'
 import type { AddressWidth } from '../emit/binder.ts'
-import { FullBinder } from '../emit/full-binder.ts'
-import type { SlowFunctions } from '../emit/full-binder.ts'
 import { defineAccess } from '../runtime/access.ts'
 import { defineBlocks } from '../runtime/blocks.ts'
 import type { BlockFunctions } from '../runtime/blocks.ts'
 import { defineStrings } from '../runtime/strings.ts'
 import { defineWalk } from '../runtime/walk.ts'
-import { RECORD } from '../record.ts'
 import { State } from '../state.ts'
 import type { MicroTable } from '../uops/index.ts'
 import { writeLoop } from './loop.ts'
+import { defineAbsent, defineSingles, singleType } from './singles.ts'
 
 /** Imports of the module. */
 export interface InterpreterImports {
@@ -25,6 +22,8 @@ export interface InterpreterImports {
   readonly handler: (base: number, record: number) => number
   /** Decoded code in a frame has been overwritten. */
   readonly codeWritten: (mfn: number) => void
+  /** A vector operation is met: puts the functions of all of them into `singles`. */
+  readonly loadVectors: () => void
 }
 
 /** Exports of the module. 64-bit addresses go through the state, not through parameters. */
@@ -39,54 +38,31 @@ export interface InterpreterExports {
   readonly commit: (base: number) => number
   /** (record) -> instructions of the block behind this one. */
   readonly remaining: (record: number) => number
+  /** Functions that execute a record, by its number; what further ones import. */
+  readonly singles: WebAssembly.Table
+  readonly readHost: WebAssembly.ExportValue
+  readonly writeHost: WebAssembly.ExportValue
 }
 
 /** Writes the module for one width of linear addresses. */
 export function writeInterpreter(table: MicroTable, width: AddressWidth): Uint8Array<ArrayBuffer> {
   const module = new ModuleWriter()
   module.importMemory('env', 'memory')
+  const loadVectors = module.importFunction('env', 'loadVectors', [], [])
   const handler = module.importFunction('env', 'handler', ['i32', 'i32'], ['i32'])
   const codeWritten = module.importFunction('env', 'codeWritten', ['i32'], [])
   const { probe } = defineWalk(module)
   const access = defineAccess(module, probe, codeWritten)
   const blocks = defineBlocks(module, probe)
   const runtime = defineStrings(module, access)
-  const functions: SlowFunctions = { ...access, handler, runtime }
-  const single = module.function(['i32', 'i32'], ['i32'])
-  writeSingle(single.code, table, { functions, width })
+  module.table('singles', table.all.length)
+  defineSingles(module, table, { group: 'common', functions: { ...access, handler, runtime }, width })
+  defineAbsent(module, table, loadVectors)
   const run = module.function(['i32', 'i32'], ['i32'])
-  writeLoop(run.code, table, { blocks, single: single.index, width })
+  writeLoop(run.code, table, { blocks, single: singleType(module), width })
   module.export('run', run.index)
   exportAccess(module, { probe, access, blocks })
   return module.finish()
-}
-
-/** Executes one record, whichever it is: (base, record) -> status. Of a pair, the first half. */
-function writeSingle(c: Code, table: MicroTable, options: { functions: SlowFunctions; width: AddressWidth }): void {
-  const [base, record] = [0, 1]
-  const status = c.local('i32')
-  const wanted = table.all.map((micro, number) => ({ micro, number }))
-  const labels = new Map<number, number>()
-  const unknown = c.block()
-  for (const { number, micro } of [...wanted].reverse()) {
-    if (micro.first === undefined) labels.set(number, c.block())
-  }
-  // A pair is executed as its first half; the second has a record of its own.
-  for (const { number, micro } of wanted) {
-    if (micro.first !== undefined) labels.set(number, labels.get(table.numbers.get(micro.first)!) ?? unknown)
-  }
-  c.get(record)
-  c.memory('i32.load16_u', RECORD.number)
-  c.brTable(table.all.map((_, number) => labels.get(number) ?? unknown), unknown)
-  for (const { micro } of wanted) {
-    if (micro.first !== undefined) continue
-    c.end()
-    micro.emit(new FullBinder(c, { base, record, status, ...options }))
-    c.get(status)
-    c.op('return')
-  }
-  c.end()
-  c.op('unreachable')
 }
 
 /** Exports for TypeScript: addresses come through the state's fault address. */
@@ -105,6 +81,8 @@ function exportAccess(
     code.call(func)
     module.export(name, index)
   }
+  module.export('readHost', parts.access.forRead)
+  module.export('writeHost', parts.access.forWrite)
   module.export('commit', parts.access.commit)
   module.export('remaining', parts.blocks.remaining)
 }

@@ -37,15 +37,20 @@ export function buildMicroTable(): MicroTable {
   defineBitFamily(list)
   defineStackFamily(list)
   defineSystemFamily(list)
+  definePairs(list)
+  list.group = 'vector'
   defineVectorMoves(list)
   defineVectorIntegers(list)
   defineVectorShuffles(list)
   defineVectorFloats(list)
   defineVectorSystem(list)
-  definePairs(list)
   // The shorter form of an address is worth its code only in the loop.
-  const kept = list.all.filter(({ name }) => isHot(name) || !/m1$|\.1$/.test(name) || singleForm(name))
-  const all = [...kept.filter(({ name }) => isHot(name)), ...kept.filter(({ name }) => !isHot(name))]
+  const [hot, others]: [Micro[], Micro[]] = [[], []]
+  for (const micro of list.all) {
+    if (isHot(micro.name)) hot.push(micro)
+    else if (!/m1$|\.1$/.test(micro.name) || singleForm(micro.name)) others.push(micro)
+  }
+  const all = [...hot, ...others]
   const numbers = new Map(all.map(({ name }, number) => [name, number]))
   if (numbers.size !== all.length) throw new Error('two micro-operations have the same name')
   const pairs = new Map<number, number>()
@@ -56,7 +61,7 @@ export function buildMicroTable(): MicroTable {
       for (const jump of jumpsOf(name)) pairs.set(numbers.get(first)! * 65_536 + numbers.get(jump)!, number)
     })
   }
-  return { all, hotCount: kept.filter(({ name }) => isHot(name)).length, numbers, pairs }
+  return { all, hotCount: hot.length, numbers, pairs }
 }
 
 /** Micro-operations that lifters ask for in the shorter form by name. */

@@ -46,11 +46,12 @@ const selectedJump: Emit = (b, before) => {
 export function definePairs(list: MicroList): void {
   const singles = [...list.all]
   for (const { pattern, conditions } of RULES) {
-    for (const { name, emit } of singles.filter((micro) => pattern.test(micro.name))) {
+    for (const single of singles.filter((micro) => pattern.test(micro.name))) {
+      const { name } = single
       for (const condition of conditions) {
         if (condition !== ANY && !isDirect(kindOf(name), condition)) continue
         const second = condition === ANY ? selectedJump : conditionalJump(condition)
-        list.all.push({ name: `${name}+j${condition}`, first: name, emit, second })
+        list.addPair(`${name}+j${condition}`, single, second)
       }
     }
   }
