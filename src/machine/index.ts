@@ -9,6 +9,6 @@ export { PhysicalMemory } from './physical-memory.ts'
 export type { CodeWriteListener } from './physical-memory.ts'
 export { EXIT } from './processor-types.ts'
 export type {
-  DescriptorSource, ExitReason, PrivilegedRequest, Processor, ProcessorExit, ProcessorOptions, ProcessorState,
-  Registers, SegmentState, TimestampSource,
+  BareProcessor, CpuidSource, DescriptorSource, ExitReason, PortSource, PrivilegedRequest, Processor, ProcessorExit,
+  ProcessorOptions, ProcessorState, Registers, SegmentState, SystemView, TableState, TimestampSource,
 } from './processor-types.ts'

@@ -1,12 +1,12 @@
 /**
- * A machine: physical memory and the processors that run on it. It knows nothing of Xen: its
- * processors run in user mode for whoever hosts them.
+ * A machine: physical memory and the processors that run on it. It knows nothing of Xen: its processors run in user mode
+ * for whoever hosts them, or bare with a kernel of their own.
  */
 import { XenError } from '../util/index.ts'
 import { Engine, MachineProcessor } from './cpu/index.ts'
 import { DEFAULT_PROCESSORS, PROCESSOR_BYTES } from './memory-layout.ts'
 import { PhysicalMemory } from './physical-memory.ts'
-import type { Processor, ProcessorOptions } from './processor-types.ts'
+import type { BareProcessor, Processor, ProcessorOptions } from './processor-types.ts'
 
 /** What a machine consists of. */
 export interface MachineOptions {
@@ -36,10 +36,10 @@ export class Machine {
     for (let i = count - 1; i >= 0; i -= 1) this.free.push(first + i * PROCESSOR_BYTES)
   }
 
-  /** Adds a hosted processor, in 64-bit user mode. Throws NOT_SUPPORTED for a bare one. */
+  /** Adds a processor: a hosted one for a hypervisor, or a bare one with a kernel of its own. */
+  createProcessor(options: ProcessorOptions & { readonly mode: 'bare' }): BareProcessor
+  createProcessor(options: ProcessorOptions): Processor
   createProcessor(options: ProcessorOptions): Processor {
-    // Ring 0 does not work yet; a processor that only looks bare would mislead.
-    if (options.mode === 'bare') throw new XenError('NOT_SUPPORTED', 'bare processors are not supported, only hosted ones are')
     const base = this.free.pop()
     if (base === undefined) throw new XenError('OUT_OF_RESOURCES', 'all processors of the machine are in use')
     this.engine ??= new Engine(this.memory)

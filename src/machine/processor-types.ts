@@ -20,12 +20,14 @@ export const EXIT = {
   /** An instruction that a hosted processor leaves to its host; rip is at it, `request` describes it. */
   PRIVILEGED: 4,
   /**
-   * HLT executed by ring 0 of a bare processor with interrupts enabled, or a hook asked to stop; rip is behind the
-   * instruction.
+   * Ring 0 of a bare processor has executed HLT and no interrupt is there that may end it; rip is behind the instruction.
+   * Each further run ends the same way until one is.
    */
   HALT: 5,
   /** A debugger's breakpoint, hook or single step stops here; rip is at the next instruction. */
   DEBUG: 6,
+  /** A bare processor could not deliver a double fault (triple fault) and has stopped for good. */
+  SHUTDOWN: 7,
 } as const
 /** One of the {@link EXIT} numbers. */
 export type ExitReason = (typeof EXIT)[keyof typeof EXIT]
@@ -62,6 +64,13 @@ export interface SegmentState {
   readonly baseHigh: number
   readonly limit: number
   readonly attributes: number
+}
+
+/** Where a descriptor table lies; `limit` is the offset of its last byte. */
+export interface TableState {
+  readonly baseLow: number
+  readonly baseHigh: number
+  readonly limit: number
 }
 
 /** Architectural registers. General and segment registers by x86's numbers (GPR, SEGMENT). */
@@ -118,6 +127,19 @@ export interface TimestampSource {
   high(): number
 }
 
+/** What CPUID answers on a bare processor, and so what its kernel may switch on. */
+export interface CpuidSource {
+  /** EAX, EBX, ECX, EDX of a leaf. */
+  read(leaf: number, subleaf: number): readonly [number, number, number, number]
+}
+
+/** I/O ports of a bare processor: whatever devices its machine has. */
+export interface PortSource {
+  /** Value of `size` bytes (1, 2, 4); bits beyond them are ignored. */
+  read(port: number, size: number): number
+  write(port: number, size: number, value: number): void
+}
+
 /** One logical CPU. */
 export interface Processor {
   readonly registers: Registers
@@ -145,6 +167,35 @@ export interface Processor {
   destroy(): void
 }
 
+/** Registers that a kernel in ring 0 has to itself. */
+export interface SystemView {
+  /** Where the descriptor tables lie. */
+  gdt: TableState
+  idt: TableState
+  /** Local descriptor table and task register with their hidden parts. */
+  ldtr: SegmentState
+  tr: SegmentState
+  /** A model-specific register in halves; undefined when there is none. */
+  msr(register: number): readonly [low: number, high: number] | undefined
+  /** Writes a model-specific register as WRMSR does; false where that faults. */
+  setMsr(register: number, low: number, high: number): boolean
+}
+
+/**
+ * A processor with a kernel of its own. Each delivery of an exception or interrupt counts as one instruction of the
+ * budget, so that handlers that fault again and again come to its end too.
+ */
+export interface BareProcessor extends Processor {
+  readonly system: SystemView
+  /**
+   * Requests an external interrupt. It is delivered before an instruction as soon as RFLAGS.IF, CR8 and the interrupt
+   * shadow allow; of several the highest vector first.
+   */
+  interrupt(vector: number): void
+  /** Requests a non-maskable interrupt. */
+  nmi(): void
+}
+
 /** Saved architectural state: plain data with named fields. */
 export interface ProcessorState {
   readonly version: 1
@@ -167,11 +218,17 @@ export interface ProcessorState {
 export interface ProcessorOptions {
   /**
    * `hosted`: everything privileged comes back as an exit and code runs in ring 3 (a PV guest);
-   * `bare`: the processor delivers its own interrupts and exceptions through its IDT, starting in ring 0. Not supported yet.
+   * `bare`: the processor runs a kernel of its own and delivers its exceptions and interrupts through its IDT. It starts in
+   * ring 0 and 64-bit mode with paging on, flat segments and interrupts off; its host loads memory and sets CR3, rip and
+   * rsp. Physical address 0 is the first byte of the machine's memory.
    */
   readonly mode: 'hosted' | 'bare'
   /** For hosted processors: the host's descriptor tables. */
   readonly descriptors?: DescriptorSource
   /** What RDTSC reads; without one it counts executed instructions. */
   readonly timestamp?: TimestampSource
+  /** For bare processors: what CPUID answers; the machine's own table unless given. */
+  readonly cpuid?: CpuidSource
+  /** For bare processors: I/O ports; without it reads give ones and writes go nowhere. */
+  readonly ports?: PortSource
 }

@@ -3,7 +3,7 @@
  *
  * @module
  */
-export { CR0, CR4, EFER, GPR, MSR, RFLAGS, SEGMENT } from './registers.ts'
+export { CR0, CR4, DR6, DR7, EFER, GPR, MSR, RFLAGS, SEGMENT } from './registers.ts'
 export type { GprName, SegmentName } from './registers.ts'
 export { PAGE_FAULT, VECTOR, hasErrorCode } from './exceptions.ts'
 export type { Vector } from './exceptions.ts'

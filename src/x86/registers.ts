@@ -36,6 +36,12 @@ export const CR4 = {
   OSXSAVE: 1 << 18, SMEP: 1 << 20, SMAP: 1 << 21,
 } as const
 
+/** DR6 bits, and those that read as 1. */
+export const DR6 = { BD: 1 << 13, BS: 1 << 14, BT: 1 << 15, ONES: 0xffff_0ff0 } as const
+
+/** DR7 bits, and those that read as 1. */
+export const DR7 = { GD: 1 << 13, ONES: 0x400 } as const
+
 /** EFER bits. */
 export const EFER = { SCE: 1 << 0, LME: 1 << 8, LMA: 1 << 10, NXE: 1 << 11 } as const
 

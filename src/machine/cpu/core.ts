@@ -5,19 +5,21 @@
 import { CR0, CR4, EFER, GPR, RFLAGS, SEGMENT, VECTOR } from '../../x86/index.ts'
 import { highPart, lowPart, signedFromParts } from '../../util/index.ts'
 import type { PhysicalMemory } from '../physical-memory.ts'
-import type { DescriptorSource, SegmentState, TimestampSource } from '../processor-types.ts'
+import type { CpuidSource, DescriptorSource, PortSource, SegmentState, TimestampSource } from '../processor-types.ts'
+import { readFlags, writeFlags } from './flag-word.ts'
 import { FloatUnits } from './handlers/float-units.ts'
 import type { InterpreterExports } from './interpreter/module.ts'
 import { SEGMENT_SLOT } from './lift/lifter.ts'
 import { RECORD } from './record.ts'
 import { ACCESS, NO_TAG } from './runtime/tlb.ts'
 import { JUMP, MODE, PERMISSION, SLOT, STATUS, State, TLB, TLB_LOG } from './state.ts'
+import { DebugUnit } from './system/debug.ts'
+import { EventUnit } from './system/events.ts'
+import type { Shadow } from './system/events.ts'
+import { SystemRegisters } from './system/system-registers.ts'
 
 /** Thrown inside a handler when the guest's memory cannot be reached; caught where handlers are called. */
 export const GUEST_FAULT = /* @__PURE__ */ Symbol('guest fault')
-
-/** The six flags that arithmetic sets. */
-export const ARITHMETIC_FLAGS = RFLAGS.CF | RFLAGS.PF | RFLAGS.AF | RFLAGS.ZF | RFLAGS.SF | RFLAGS.OF
 
 /** A privileged request as it is filled in, see processor-types.ts. */
 export interface RequestFields {
@@ -36,6 +38,8 @@ export interface CoreParts {
   readonly bare: boolean
   readonly descriptors: DescriptorSource | undefined
   readonly timestamp: TimestampSource | undefined
+  readonly cpuid: CpuidSource
+  readonly ports: PortSource
 }
 
 /** One processor's state and the operations on it. */
@@ -47,12 +51,17 @@ export class Core {
   readonly bare: boolean
   readonly descriptors: DescriptorSource | undefined
   readonly timestamp: TimestampSource | undefined
+  readonly cpuid: CpuidSource
+  readonly ports: PortSource
+  readonly debug: DebugUnit
+  readonly events: EventUnit
+  readonly system = new SystemRegisters()
   /** Soft-float with its scratch space. */
   readonly floats = new FloatUnits()
   readonly request: RequestFields = { operation: 'other', length: 0, size: 0, register: 0, general: 0, port: 0 }
   /** Set by Processor once the module is there. */
   wasm!: InterpreterExports
-  /** EFER; a hosted processor is in long mode for good. */
+  /** EFER; a hosted processor is in long mode for good. Bits that other state follows from: `setEfer`. */
   efer = 0
   /** Vector of a software interrupt. */
   vector = 0
@@ -72,6 +81,20 @@ export class Core {
     this.bare = parts.bare
     this.descriptors = parts.descriptors
     this.timestamp = parts.timestamp
+    this.cpuid = parts.cpuid
+    this.ports = parts.ports
+    this.debug = new DebugUnit(this)
+    this.events = new EventUnit(this)
+  }
+
+  /** True when the driver has to look at what comes between two instructions. */
+  get isCareful(): boolean {
+    return this.debug.isCareful || this.events.isWaiting
+  }
+
+  /** Holds back interrupts, behind a load of SS debug traps too, for the instruction that follows the record's. */
+  castShadow(kind: Shadow, record: number): void {
+    this.events.castShadow(kind, this.totalExecuted + this.executedBefore(record) + 1)
   }
 
   /** Current privilege level. */
@@ -126,26 +149,12 @@ export class Core {
 
   /** RFLAGS with the lazily kept flags worked out. */
   flags(): number {
-    const { view, base } = this
-    const low = State.flagLow.get(view, base)
-    const high = State.flagHigh.get(view, base)
-    const zero = State.flagResult.low(view, base) === 0 && State.flagResult.high(view, base) === 0
-    let parity = State.flagResult.low(view, base) & 0xff
-    parity ^= parity >> 4
-    const even = ((0x9669 >> (parity & 15)) & 1) ^ ((low >> 9) & 1)
-    const sign = (State.flagResult.high(view, base) >>> 31) ^ ((low >> 8) & 1)
-    return State.systemFlags.get(view, base) | RFLAGS.FIXED | (high >>> 31) | (even << 2) | (((low >> 3) & 1) << 4) |
-      ((zero ? 1 : 0) << 6) | (sign << 7) | (((high >>> 31) ^ ((high >>> 30) & 1)) << 11)
+    return readFlags(this.view, this.base)
   }
 
   /** Sets all flags. */
   setFlags(flags: number): void {
-    const { view, base } = this
-    const bit = (position: number): number => (flags >>> position) & 1
-    State.systemFlags.set(view, base, flags & ~ARITHMETIC_FLAGS & ~RFLAGS.FIXED)
-    State.flagResult.setParts(view, base, bit(6) ^ 1, 0)
-    State.flagLow.set(view, base, (bit(4) << 3) | (bit(7) << 8) | ((bit(2) ^ bit(6)) << 9))
-    State.flagHigh.set(view, base, ((bit(0) << 31) | ((bit(0) ^ bit(11)) << 30)) >>> 0)
+    writeFlags(this.view, this.base, flags)
   }
 
   /** Reads a hidden segment register. */
@@ -214,6 +223,7 @@ export class Core {
   /** Writes a control register without checks. */
   setControl(index: number, low: number, high: number): void {
     State.control.element.setParts(this.view, State.control.at(this.base, index), low, high)
+    if (index === 0 && this.bare) this.followPaging()
     if (index === 0 || index === 4) this.updateMode()
     if (index === 0 || index === 3 || index === 4) {
       this.updatePermissions()
@@ -221,12 +231,27 @@ export class Core {
     }
   }
 
+  /** Long mode is active while it is enabled and paging is on. */
+  private followPaging(): void {
+    const active = (this.controlLow(0) & CR0.PG) !== 0 && (this.efer & EFER.LME) !== 0
+    this.efer = active ? this.efer | EFER.LMA : this.efer & ~EFER.LMA
+  }
+
+  /** Writes EFER without checks; LMA follows from paging. */
+  setEfer(value: number): void {
+    this.efer = value
+    this.followPaging()
+    this.updateMode()
+    this.flushTlb()
+  }
+
   /** Works out what the memory path has to know from control registers, EFER and privilege level. */
-  updatePermissions(): void {
+  updatePermissions(user = this.cpl === 3): void {
     const { view, base } = this
     const cr0 = this.controlLow(0)
     const cr4 = this.controlLow(4)
-    const user = this.cpl === 3
+    const alignment = State.systemFlags.get(view, base) & RFLAGS.AC
+    if (alignment !== 0 || State.watch.get(view, base) !== 0) this.debug.updateWatch()
     const long = (this.efer & EFER.LMA) !== 0
     const choose = (condition: boolean, bit: number): number => (condition ? bit : 0)
     const permissions = choose(user, PERMISSION.USER) | choose((cr0 & CR0.WP) !== 0, PERMISSION.WRITE_PROTECT) |
@@ -430,18 +455,6 @@ export class Core {
   translate(address: number, access: number): number {
     State.faultAddress.setParts(this.view, this.base, lowPart(address), highPart(address))
     return this.wasm.translate(this.base, access) >>> 0
-  }
-
-  /** Enters a block into the jump cache for rip. */
-  rememberJump(block: number): void {
-    const { view, base } = this
-    const [low, high] = [State.rip.low(view, base), State.rip.high(view, base)]
-    const index = (low ^ ((low >>> 11) | (high << 21))) & (JUMP.entries - 1)
-    const entry = base + JUMP.offset + index * JUMP.entryBytes
-    view.setUint32(entry, low, true)
-    view.setUint32(entry + 4, high, true)
-    view.setUint32(entry + JUMP.context, State.context.get(view, base), true)
-    view.setUint32(entry + JUMP.block, block, true)
   }
 
   /** Ends a handler with an exception. */

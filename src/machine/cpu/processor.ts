@@ -3,20 +3,27 @@
  * exits. A budget is handed out in slices, because V8 replaces the interpreter's first, slow compilation only between
  * two calls.
  */
-import { CR0, CR4, EFER, GPR, RFLAGS, SEGMENT, VECTOR } from '../../x86/index.ts'
-import { signedFromParts } from '../../util/index.ts'
+import { CR0, CR4, DR6, EFER, GPR, RFLAGS, SEGMENT, VECTOR, hasErrorCode } from '../../x86/index.ts'
+import { XenError, signedFromParts } from '../../util/index.ts'
+import { DEFAULT_CPUID } from '../cpuid.ts'
 import { EXIT } from '../processor-types.ts'
-import type { ExitReason, Processor, ProcessorExit, ProcessorOptions, ProcessorState } from '../processor-types.ts'
+import type {
+  BareProcessor, ExitReason, ProcessorExit, ProcessorOptions, ProcessorState,
+} from '../processor-types.ts'
 import { Clipper } from './clip.ts'
 import type { CodePlace } from './code-cache.ts'
 import { Core } from './core.ts'
+import { CoreSystemView } from './system-view.ts'
 import { FXSAVE_BYTES, readFxsave, resetFpu, writeFxsave } from './handlers/fpu.ts'
 import type { Engine } from './interpreter/engine.ts'
 import { CoreRegisters } from './registers.ts'
 import { ACCESS } from './runtime/tlb.ts'
 import { NOT_CANONICAL } from './runtime/walk.ts'
 import { restoreState, saveState } from './saved-state.ts'
-import { MODE, SCRATCH_BLOCK, STATUS, State } from './state.ts'
+import { JUMP, MODE, SCRATCH_BLOCK, STATUS, State } from './state.ts'
+import { deliver, notePageFault } from './system/delivery.ts'
+import type { Delivery } from './system/gates.ts'
+import { NO_PORTS } from './system/ports.ts'
 
 /** Instructions that generated code executes before it comes back once. */
 const SLICE = 400_000
@@ -25,8 +32,9 @@ const SLICE = 400_000
 const UNDONE = new Set<number>([STATUS.FAULT, STATUS.PRIVILEGED, STATUS.PARTIAL])
 
 /** A processor of the machine. */
-export class MachineProcessor implements Processor {
+export class MachineProcessor implements BareProcessor {
   readonly registers: CoreRegisters
+  readonly system: CoreSystemView
   readonly exit: ProcessorExit
   private readonly core: Core
   private readonly engine: Engine
@@ -34,14 +42,17 @@ export class MachineProcessor implements Processor {
   private readonly release: () => void
   private readonly result = { reason: EXIT.BUDGET as ExitReason, vector: 0, errorCode: 0, address: 0 }
   private count = 0
+  /** Budget left of the running run. */
+  private left = 0
 
   constructor(engine: Engine, base: number, options: ProcessorOptions & { release: () => void }) {
     this.engine = engine
     this.release = options.release
     this.core = new Core({
       memory: engine.memory, base, bare: options.mode === 'bare', descriptors: options.descriptors,
-      timestamp: options.timestamp,
+      timestamp: options.timestamp, cpuid: options.cpuid ?? DEFAULT_CPUID, ports: options.ports ?? NO_PORTS,
     })
+    this.system = new CoreSystemView(this.core)
     this.registers = new CoreRegisters(this.core)
     this.exit = Object.assign(this.result, { request: this.core.request }) as unknown as ProcessorExit
     this.clipper = new Clipper(engine.memory.view, engine.table)
@@ -49,7 +60,7 @@ export class MachineProcessor implements Processor {
     engine.attach(this.core)
   }
 
-  /** The state that a processor starts in: hosted ones in 64-bit user mode. */
+  /** The state that a processor starts in: 64-bit mode, a hosted one in ring 3, a bare one in ring 0. */
   private reset(): void {
     const { core } = this
     const { view, base, memory } = core
@@ -65,14 +76,16 @@ export class MachineProcessor implements Processor {
     core.clearTlb()
     resetFpu(core)
     State.xcr0.set(view, base, 1)
-    core.setFlags(RFLAGS.IF)
-    core.efer = EFER.SCE | EFER.LME | EFER.LMA | EFER.NXE
     core.wasm = this.engine.interpreter(64)
-    core.setControl(0, (CR0.PE | CR0.MP | CR0.ET | CR0.NE | CR0.WP | CR0.PG) >>> 0, 0)
+    core.setFlags(core.bare ? 0 : RFLAGS.IF)
+    core.efer = EFER.SCE | EFER.LME | EFER.LMA | EFER.NXE
+    core.setControl(0, (CR0.PE | CR0.MP | CR0.ET | CR0.NE | CR0.WP | CR0.AM | CR0.PG) >>> 0, 0)
     core.setControl(4, CR4.PAE | CR4.PGE | CR4.OSFXSR | CR4.OSXMMEXCPT, 0)
     const flat = { baseLow: 0, baseHigh: 0, limit: 0xffff_ffff }
-    core.setSegment(SEGMENT.ss, { ...flat, selector: 0xe02b, attributes: 0xc0f3 })
-    core.setSegment(SEGMENT.cs, { ...flat, selector: 0xe033, attributes: 0xa0fb })
+    const ring = core.bare ? 0 : 0x60
+    core.setSegment(SEGMENT.ss, { ...flat, selector: core.bare ? 0x10 : 0xe02b, attributes: 0xc093 | ring })
+    core.setSegment(SEGMENT.cs, { ...flat, selector: core.bare ? 8 : 0xe033, attributes: 0xa09b | ring })
+    core.debug.reset()
     core.flushTlb()
   }
 
@@ -82,32 +95,160 @@ export class MachineProcessor implements Processor {
 
   run(budget: number): ExitReason {
     const { core } = this
-    const { view, base } = core
     core.totalExecuted += this.count
     this.count = 0
     core.startBudget = Math.max(0, Math.min(Math.floor(budget), 0x7fff_0000))
-    let left = core.startBudget
+    this.left = core.startBudget
     let block = 0
     for (;;) {
-      if (left <= 0) return this.finish(EXIT.BUDGET, 0)
-      const slice = Math.min(left, SLICE)
-      core.keptBudget = left - slice
-      State.budget.set(view, base, slice)
-      const status = core.wasm.run(base, block)
-      left = core.keptBudget + this.settle(status)
+      const isStepping = core.isCareful
+      if (isStepping) {
+        const reason = this.attend()
+        if (reason !== undefined) return this.finish(reason)
+        if (this.hasDelivered) block = 0
+      }
+      if (this.left <= 0) return this.finish(EXIT.BUDGET)
+      const status = isStepping ? this.step(block) : this.execute(block, SLICE)
       block = 0
       if (status === STATUS.NEED_BLOCK) {
         // A fetch belongs to the next instruction: without budget for it, it must not fault yet.
-        if (left <= 0) continue
+        if (this.left <= 0) continue
         block = this.provideBlock()
-        if (block === 0) return this.finishFault(left)
+        if (block !== 0) continue
+        if (!core.bare) return this.finish(this.fault(status))
+        if (!this.deliverFault(status)) return this.finish(this.shutDown())
       } else if (status === STATUS.BUDGET) {
-        block = left > 0 && left < BLOCK_LIMIT ? this.shorten(left) : 0
+        const most = isStepping ? Math.min(this.left, 1) : this.left
+        block = most > 0 && most < BLOCK_LIMIT ? this.shorten(most) : 0
       } else if (status !== STATUS.PARTIAL) {
         const reason = this.leave(status)
-        if (reason !== undefined) return this.finish(reason, left)
+        if (reason !== undefined) return this.finish(reason)
       }
     }
+  }
+
+  /** Executes up to `slice` instructions. */
+  private execute(block: number, slice: number): number {
+    const { core } = this
+    const { view, base } = core
+    const some = Math.min(this.left, slice)
+    core.keptBudget = this.left - some
+    State.budget.set(view, base, some)
+    const status = core.wasm.run(base, block)
+    this.left = core.keptBudget + this.settle(status)
+    return status
+  }
+
+  /**
+   * Executes one instruction under the eyes of the debug unit. RF holds for one instruction only; the trap flag counts
+   * as it was before the instruction, unless that decided otherwise.
+   */
+  private step(block: number): number {
+    const { core } = this
+    const { view, base, debug } = core
+    const flags = State.systemFlags.get(view, base)
+    // An interrupt that is masked is no reason to go slowly.
+    if (!debug.isCareful && core.events.shadow(this.done) === 'none') return this.execute(block, SLICE)
+    const before = this.left
+    debug.isUntraced = false
+    State.systemFlags.set(view, base, flags & ~RFLAGS.RF)
+    const status = this.execute(block, 1)
+    if (this.left === before) {
+      if ((flags & RFLAGS.RF) !== 0) State.systemFlags.set(view, base, State.systemFlags.get(view, base) | RFLAGS.RF)
+      if (status === STATUS.FAULT) debug.pending = 0
+    } else if ((flags & RFLAGS.TF) !== 0 && !debug.isUntraced && core.events.shadow(this.done) !== 'ss') {
+      debug.pending |= DR6.BS
+    }
+    return status
+  }
+
+  /** Instructions done since the processor was made. */
+  private get done(): number {
+    return this.core.totalExecuted + this.core.startBudget - this.left
+  }
+
+  /**
+   * What comes between two instructions: debug traps, interrupts, breakpoints on the next instruction; in this order.
+   * The exit that it leads to; undefined to go on.
+   */
+  private attend(): ExitReason | undefined {
+    const { core } = this
+    const { debug, events } = core
+    this.hasDelivered = false
+    for (;;) {
+      const shadow = events.shadow(this.done)
+      let due: Partial<Delivery> | undefined
+      if (debug.pending !== 0 && shadow !== 'ss') {
+        if (!core.bare) return this.debugException(debug.pending)
+        due = { vector: VECTOR.DB }
+      } else if (core.bare && events.deliverable(shadow) >= 0) due = { vector: events.deliverable(shadow), kind: 'external' }
+      else if (events.activity !== 'running') return events.activity === 'halted' ? EXIT.HALT : EXIT.SHUTDOWN
+      else if (shadow !== 'ss' && this.left > 0) {
+        const bits = this.breakpointHere()
+        if (bits === 0) return undefined
+        if (!core.bare) return this.debugException(bits)
+        debug.pending = bits
+        due = { vector: VECTOR.DB }
+      }
+      if (due === undefined || this.left <= 0) return undefined
+      if (!this.deliverDue(due)) return this.shutDown()
+    }
+  }
+
+  /** Set when something has been delivered, so that execution goes on elsewhere. */
+  private hasDelivered = false
+
+  private breakpointHere(): number {
+    const { core } = this
+    const { view, base } = core
+    if (!core.debug.watchesCode || (State.systemFlags.get(view, base) & RFLAGS.RF) !== 0) return 0
+    const start = core.long ? 0 : core.segment(SEGMENT.cs).baseLow
+    return core.debug.atInstruction(this.registers.rip() + start)
+  }
+
+  /** Ends a hosted run with #DB; DR6 tells why. */
+  private debugException(bits: number): ExitReason {
+    this.core.debug.raised(bits)
+    Object.assign(this.result, { vector: VECTOR.DB, errorCode: 0, address: 0 })
+    return EXIT.EXCEPTION
+  }
+
+  /** Delivers a debug trap or an external interrupt of a bare processor, which ends a halt. */
+  private deliverDue(due: Partial<Delivery>): boolean {
+    const { core } = this
+    const { events } = core
+    const { vector = 0, kind = 'exception' } = due
+    if (kind === 'exception') core.debug.raised(core.debug.pending)
+    else if (vector === VECTOR.NMI && events.nmi && !events.nmiBlocked) {
+      events.nmi = false
+      events.nmiBlocked = true
+    } else events.take(vector)
+    events.activity = 'running'
+    return this.send({ vector, kind, rip: this.registers.rip(), flags: core.flags() })
+  }
+
+  /** Delivers the fault that the state holds; RF is set in the flags that its handler returns to. */
+  private deliverFault(status: number): boolean {
+    const { core } = this
+    this.fault(status)
+    const { vector, errorCode } = this.result
+    if (vector === VECTOR.PF) notePageFault(core)
+    return this.send({
+      vector, kind: 'exception', errorCode: hasErrorCode(vector) ? errorCode : undefined, rip: this.registers.rip(),
+      flags: core.flags() | RFLAGS.RF,
+    })
+  }
+
+  /** A delivery counts as an instruction. */
+  private send(delivery: Delivery): boolean {
+    this.left -= 1
+    this.hasDelivered = true
+    return deliver(this.core, delivery)
+  }
+
+  private shutDown(): ExitReason {
+    this.core.events.activity = 'shutdown'
+    return EXIT.SHUTDOWN
   }
 
   /**
@@ -131,7 +272,8 @@ export class MachineProcessor implements Processor {
   private leave(status: number): ExitReason | undefined {
     switch (status) {
       case STATUS.FAULT:
-        return this.fault(status)
+        if (!this.core.bare) return this.fault(status)
+        return this.deliverFault(status) ? undefined : this.shutDown()
       case STATUS.SYSCALL:
         return EXIT.SYSCALL
       case STATUS.INTERRUPT:
@@ -140,7 +282,8 @@ export class MachineProcessor implements Processor {
       case STATUS.PRIVILEGED:
         return EXIT.PRIVILEGED
       case STATUS.HALT:
-        return EXIT.HALT
+        this.core.events.activity = 'halted'
+        return undefined
       default:
         return undefined
     }
@@ -165,14 +308,21 @@ export class MachineProcessor implements Processor {
     return EXIT.EXCEPTION
   }
 
-  private finish(reason: ExitReason, left: number): ExitReason {
-    this.count = this.core.startBudget - left
+  private finish(reason: ExitReason): ExitReason {
+    this.count = this.core.startBudget - this.left
     this.result.reason = reason
     return reason
   }
 
-  private finishFault(left: number): ExitReason {
-    return this.finish(this.fault(STATUS.NEED_BLOCK), left)
+  interrupt(vector: number): void {
+    if (!Number.isInteger(vector) || vector < 0 || vector > 255) {
+      throw new XenError('INVALID_ARGUMENT', 'an interrupt vector is a number from 0 to 255', { details: { vector } })
+    }
+    this.core.events.request(vector)
+  }
+
+  nmi(): void {
+    this.core.events.nmi = true
   }
 
   /**
@@ -189,10 +339,22 @@ export class MachineProcessor implements Processor {
     const place: CodePlace = { host, mode: State.mode.get(view, base), nextPage: () => core.translateCode(next) }
     const known = engine.code.findCrossing(place)
     if (known !== 0) {
-      core.rememberJump(known)
+      this.rememberJump(known)
       return known
     }
     return engine.code.decode(place)
+  }
+
+  /** Enters a block into the jump cache for rip. */
+  private rememberJump(block: number): void {
+    const { view, base } = this.core
+    const [low, high] = [State.rip.low(view, base), State.rip.high(view, base)]
+    const index = (low ^ ((low >>> 11) | (high << 21))) & (JUMP.entries - 1)
+    const entry = base + JUMP.offset + index * JUMP.entryBytes
+    view.setUint32(entry, low, true)
+    view.setUint32(entry + 4, high, true)
+    view.setUint32(entry + JUMP.context, State.context.get(view, base), true)
+    view.setUint32(entry + JUMP.block, block, true)
   }
 
   /** A copy of the block that generated code could not pay for, cut to what is left. */

@@ -83,6 +83,6 @@ export class CoreRegisters implements Registers {
   }
 
   setDebug(index: number, low: number, high: number): void {
-    State.debug.element.setParts(this.core.view, State.debug.at(this.core.base, index), low, high)
+    this.core.debug.set(index, low, high)
   }
 }

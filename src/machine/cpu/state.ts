@@ -58,6 +58,9 @@ export const State = /* @__PURE__ */ overlay(4096, {
   physicalBase: u32(544),
   physicalLow: u32(548),
   physicalSize: u32(600),
+  /** Not zero while data accesses are looked at one by one (system/debug.ts), and the address of the one at hand. */
+  watch: u32(616),
+  watchedAddress: u64(624),
   /** Offsets of memory's tables: code lines, frame notes, block table. */
   codeLines: u32(552),
   frameNotes: u32(556),

@@ -1,5 +1,7 @@
 /** All handlers, numbered. */
 import { ARITHMETIC_HANDLERS } from './arithmetic.ts'
+import { FAR_HANDLERS } from './far-transfers.ts'
+import { FLAG_HANDLERS } from './flags.ts'
 import { FPU_HANDLERS } from './fpu.ts'
 import type { Handler } from './handler.ts'
 import { INTERRUPT_HANDLERS } from './interrupts.ts'
@@ -11,7 +13,7 @@ import { X87_ARITHMETIC_HANDLERS } from './x87-arithmetic.ts'
 import { X87_MEMORY_HANDLERS } from './x87-memory.ts'
 
 const entries: readonly [string, Handler][] = /* @__PURE__ */ Object.entries({
-  ...ARITHMETIC_HANDLERS, ...FPU_HANDLERS, ...INTERRUPT_HANDLERS, ...SEGMENT_HANDLERS, ...SYSTEM_HANDLERS,
+  ...ARITHMETIC_HANDLERS, ...FAR_HANDLERS, ...FLAG_HANDLERS, ...FPU_HANDLERS, ...INTERRUPT_HANDLERS, ...SEGMENT_HANDLERS, ...SYSTEM_HANDLERS,
   ...SSE_FLOAT_HANDLERS, ...SSE_OTHER_HANDLERS, ...X87_ARITHMETIC_HANDLERS, ...X87_MEMORY_HANDLERS,
 })
 

@@ -1,111 +1,18 @@
 /**
- * Control transfers between segments and privilege levels: SYSCALL, INT, IRET, far CALL, JMP and RET, POPF.
- * A hosted processor leaves what crosses privilege levels to its host.
- * Reference: Intel SDM volume 2, IRET, CALL, RET, POPF.
+ * Ways into a kernel: SYSCALL and its kin, INT. A hosted processor leaves them to its host. And ENTER with frames.
+ * Reference: Intel SDM volume 2, ENTER, INT n, SYSCALL, SYSENTER.
  */
-import { GPR, RFLAGS, SEGMENT } from '../../../x86/index.ts'
-import { highPart, isCanonical, lowPart } from '../../../util/index.ts'
+import { GPR, RFLAGS, VECTOR } from '../../../x86/index.ts'
+import { highPart, lowPart } from '../../../util/index.ts'
 import type { Core } from '../core.ts'
-import { SLOT, STATUS } from '../state.ts'
-import { checkCode, loadSegment } from './segments.ts'
+import { STATUS } from '../state.ts'
+import { softwareInterrupt } from '../system/delivery.ts'
+import { systemCall, systemEnter, systemExit, systemReturn } from '../system/fast-calls.ts'
 import type { Handler, Handlers } from './handler.ts'
 
-/** Flags that POPF and IRET may change in ring 3. */
-const USER_FLAGS = 0xdd5 | RFLAGS.TF | RFLAGS.NT | RFLAGS.AC | RFLAGS.ID
-
-/** Takes new flags as the privilege level allows, of which `size` bytes were given. */
-export function takeFlags(core: Core, value: number, size: number): void {
-  let mask = USER_FLAGS
-  if (core.bare) {
-    const iopl = (core.flags() >> 12) & 3
-    if (core.cpl <= iopl) mask |= RFLAGS.IF
-    if (core.cpl === 0) mask |= RFLAGS.IOPL
-  }
-  if (size === 2) mask &= 0xffff
-  core.setFlags((core.flags() & ~mask) | (value & mask))
-}
-
-function popFlags(core: Core, record: number): number {
-  takeFlags(core, core.low(SLOT.t0), core.field(record, 'c'))
-  core.updatePermissions()
-  return STATUS.CHECK
-}
-
-/** Reads `size` bytes of an element on the stack; elements are `step` bytes apart. Exact up to 53 bits. */
-const readStack = (core: Core, index: number, size: number, step = size): number => {
-  const address = core.stackAddress(index * step)
-  return size === 8 ? core.read64(address) : size === 4 ? core.read32(address) : core.read16(address)
-}
-
-/** IRET to the same privilege level. In 64-bit mode the stack pointer is always on the frame. */
-function interruptReturn(core: Core, record: number): number {
-  const size = core.field(record, 'c')
-  if ((core.flags() & RFLAGS.NT) !== 0) return core.protection()
-  // The whole frame is read before anything is judged, flags first.
-  const flags = readStack(core, 2, size === 2 ? 2 : 4, size)
-  const rip = readStack(core, 0, size)
-  const selector = readStack(core, 1, 2, size)
-  if (core.long) {
-    readStack(core, 4, 2, size)
-    readStack(core, 3, size)
-  }
-  if ((selector & 3) < core.cpl) return core.protection(selector & 0xfffc)
-  const code = checkCode(core, selector, selector & 3)
-  if (typeof code === 'number') return code
-  if (!isCanonical(rip)) return core.protection()
-  if (core.long) {
-    // Every bit of the stack pointer counts, canonical or not.
-    if (size === 8) core.loadSlot(SLOT.t1, core.stackAddress(24))
-    else core.setSlot(SLOT.t1, readStack(core, 3, size), 0)
-    const stackSelector = readStack(core, 4, 2, size)
-    const status = loadSegment(core, SEGMENT.ss, stackSelector)
-    if (status !== STATUS.NEXT) return status
-    core.setSlot(GPR.rsp * 8, core.low(SLOT.t1), core.high(SLOT.t1))
-  } else core.moveStack(3 * size)
-  core.setSegment(SEGMENT.cs, code)
-  takeFlags(core, flags, size)
-  core.updatePermissions()
-  core.setRip(rip)
-  return STATUS.CHECK_JUMP
-}
-
-/** Far JMP and CALL: offset in t0, selector in t1. */
-const farTransfer = (name: 'call' | 'jmp', size: 2 | 4 | 8): Handler => (core, record) => {
-  const code = checkCode(core, core.low(SLOT.t1) & 0xffff, core.cpl)
-  if (typeof code === 'number') return code
-  const target = size === 8 ? core.address(SLOT.t0) : size === 4 ? core.low(SLOT.t0) : core.low(SLOT.t0) & 0xffff
-  if (!isCanonical(target)) return core.protection()
-  if (name === 'call') {
-    const next = core.instructionAddress(record) + core.instructionLength(record)
-    const selector = core.segment(SEGMENT.cs).selector
-    core.pushNumbers(size, [selector, next])
-  }
-  core.setSegment(SEGMENT.cs, code)
-  core.setRip(target)
-  return STATUS.CHECK_JUMP
-}
-
-function farReturn(core: Core, record: number): number {
-  const size = core.field(record, 'c')
-  const selector = readStack(core, 1, 2, size)
-  const target = readStack(core, 0, size)
-  if ((selector & 3) < core.cpl) {
-    // The processor has read the outer stack pointer by then, its segment first.
-    const behind = 2 * size + (core.displacement(record) & 0xffff)
-    core.read16(core.stackAddress(behind + size))
-    core.readBytes(core.stackAddress(behind), size)
-    return core.protection(selector & 0xfffc)
-  }
-  const code = checkCode(core, selector, selector & 3)
-  if (typeof code === 'number') return code
-  if (!isCanonical(target)) return core.protection()
-  core.moveStack(2 * size + (core.displacement(record) & 0xffff))
-  core.setSegment(SEGMENT.cs, code)
-  core.setRip(target)
-  return STATUS.CHECK_JUMP
-}
-
-function interrupt(core: Core, vector: number): number {
+/** INT n, INT3, INTO, INT1: to the host, or through a bare processor's own IDT. */
+function interrupt(core: Core, record: number, vector: number): number {
+  if (core.bare) return softwareInterrupt(core, record, vector)
   core.vector = vector
   return STATUS.INTERRUPT
 }
@@ -144,17 +51,22 @@ function numberBytes(low: number, high: number, size: 2 | 4 | 8): Uint8Array {
   return bytes.subarray(0, size)
 }
 
+/** INT1 counts as an event of the processor's own, and the ring does not matter. */
+function debugInterrupt(core: Core, record: number): number {
+  return core.bare ? softwareInterrupt(core, record, VECTOR.DB, 'exception') : interrupt(core, record, VECTOR.DB)
+}
+
+/** An instruction that leaves a hosted processor's code one way and is carried out here on a bare one. */
+const split = (hosted: Handler, bare: Handler): Handler => (core, record) => (core.bare ? bare : hosted)(core, record)
+
 /** Handlers by name. */
 export const INTERRUPT_HANDLERS: Handlers = {
-  syscall: () => STATUS.SYSCALL,
-  sysret: (core) => core.protection(),
-  sysenter: (core) => core.undefinedOpcode(),
-  sysexit: (core) => core.protection(),
-  int: (core, record) => interrupt(core, core.displacement(record) & 0xff),
-  int1: (core) => interrupt(core, 1),
-  into: (core) => ((core.flags() & RFLAGS.OF) === 0 ? STATUS.NEXT : interrupt(core, 4)),
-  popf: popFlags, iret: interruptReturn, retf: farReturn,
-  'far-call.16': farTransfer('call', 2), 'far-call.32': farTransfer('call', 4), 'far-call.64': farTransfer('call', 8),
-  'far-jmp.16': farTransfer('jmp', 2), 'far-jmp.32': farTransfer('jmp', 4), 'far-jmp.64': farTransfer('jmp', 8),
+  syscall: split(() => STATUS.SYSCALL, systemCall),
+  sysret: split((core) => core.protection(), systemReturn),
+  sysenter: split((core) => core.undefinedOpcode(), systemEnter),
+  sysexit: split((core) => core.protection(), systemExit),
+  int: (core, record) => interrupt(core, record, core.displacement(record) & 0xff),
+  int1: debugInterrupt,
+  into: (core, record) => ((core.flags() & RFLAGS.OF) === 0 ? STATUS.NEXT : interrupt(core, record, VECTOR.OF)),
   'enter.16': enter(2), 'enter.32': enter(4), 'enter.64': enter(8),
 }

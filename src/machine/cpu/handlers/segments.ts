@@ -6,52 +6,47 @@ import { GPR, SEGMENT, VECTOR } from '../../../x86/index.ts'
 import type { Core } from '../core.ts'
 import type { SegmentState } from '../../processor-types.ts'
 import { SLOT, STATUS, State } from '../state.ts'
+import { ACCESS_BYTE, dplOf as dpl, fail, markAccessed, nullSegment, readOwnDescriptor, unpack } from '../system/tables.ts'
 import type { Handlers } from './handler.ts'
-
-/** Bits of a descriptor's access byte. */
-export const ACCESS_BYTE = {
-  ACCESSED: 1, WRITABLE: 2, READABLE: 2, CONFORMING: 4, CODE: 8, SEGMENT: 16, PRESENT: 128,
-} as const
-
-/** Builds the hidden part out of a descriptor. */
-export function unpack(selector: number, low: number, high: number): SegmentState {
-  const limit = (low & 0xffff) | (high & 0xf_0000)
-  return {
-    selector,
-    baseLow: ((low >>> 16) | ((high & 0xff) << 16) | (high & 0xff00_0000)) >>> 0,
-    baseHigh: 0,
-    limit: (high & 0x80_0000) !== 0 ? ((limit << 12) | 0xfff) >>> 0 : limit,
-    attributes: (high >>> 8) & 0xf0ff,
-  }
-}
-
-const dpl = (segment: SegmentState): number => (segment.attributes >> 5) & 3
 
 /** Reads the descriptor that a selector names; undefined when it lies outside its table. */
 export function readDescriptor(core: Core, selector: number): SegmentState | undefined {
+  if (core.bare) {
+    const words = readOwnDescriptor(core, selector)
+    return words === undefined ? undefined : unpack(selector, words[0]!, words[1]!)
+  }
   const out = new Uint32Array(2)
   if (core.descriptors === undefined || !core.descriptors.read(selector, out)) return undefined
   return unpack(selector, out[0]!, out[1]!)
 }
 
-/** A null selector: usable for nothing, but loadable into data segments. */
-const nullSegment = (selector: number): SegmentState => ({ selector, baseLow: 0, baseHigh: 0, limit: 0, attributes: 0 })
-
-function loadStack(core: Core, selector: number): number {
-  const cpl = core.cpl
-  if ((selector & ~3) === 0) {
-    if (!core.long || cpl === 3 || (selector & 3) !== cpl) return core.protection()
-    core.setSegment(SEGMENT.ss, { ...nullSegment(selector), attributes: cpl << 5 })
-    return STATUS.NEXT
-  }
-  const code = selector & 0xfffc
-  const segment = readDescriptor(core, selector)
+/**
+ * The stack segment of a ring, checked; a bad one raises `vector`, an absent one #SS. `ext` marks an external event's.
+ */
+export function stackSegment(
+  core: Core, selector: number, how: { readonly ring: number; readonly vector: number; readonly ext?: number },
+): SegmentState {
+  const { ring, vector, ext = 0 } = how
+  const code = (selector & 0xfffc) | ext
+  const segment = (selector & 0xfffc) === 0 ? undefined : readDescriptor(core, selector)
   const writable = ACCESS_BYTE.SEGMENT | ACCESS_BYTE.WRITABLE
   const wanted = ACCESS_BYTE.SEGMENT | ACCESS_BYTE.CODE | ACCESS_BYTE.WRITABLE
-  if (segment === undefined || (segment.attributes & wanted) !== writable) return core.protection(code)
-  if ((selector & 3) !== cpl || dpl(segment) !== cpl) return core.protection(code)
-  if ((segment.attributes & ACCESS_BYTE.PRESENT) === 0) return core.raise(VECTOR.SS, code)
-  core.setSegment(SEGMENT.ss, segment)
+  if (segment === undefined || (segment.attributes & wanted) !== writable) fail(core, vector, code)
+  if ((selector & 3) !== ring || dpl(segment) !== ring) fail(core, vector, code)
+  if ((segment.attributes & ACCESS_BYTE.PRESENT) === 0) fail(core, VECTOR.SS, code)
+  return markAccessed(core, segment)
+}
+
+/** The stack segment that a return to `ring` finds on the stack: null only for 64-bit code of an inner ring. */
+export function returnStack(core: Core, selector: number, to: { ring: number; isLong: boolean }): SegmentState {
+  const { ring } = to
+  if ((selector & 0xfffc) !== 0) return stackSegment(core, selector, { ring, vector: VECTOR.GP })
+  if (!to.isLong || ring === 3 || (selector & 3) !== ring) fail(core, VECTOR.GP)
+  return { ...nullSegment(selector), attributes: ring << 5 }
+}
+
+function loadStack(core: Core, selector: number): number {
+  core.setSegment(SEGMENT.ss, returnStack(core, selector, { ring: core.cpl, isLong: core.long }))
   return STATUS.NEXT
 }
 
@@ -73,7 +68,7 @@ export function loadSegment(core: Core, index: number, selector: number): number
   const conforming = isCode && (attributes & ACCESS_BYTE.CONFORMING) !== 0
   if (!conforming && Math.max(selector & 3, core.cpl) > dpl(segment)) return core.protection(code)
   if ((attributes & ACCESS_BYTE.PRESENT) === 0) return core.raise(VECTOR.NP, code)
-  core.setSegment(index, segment)
+  core.setSegment(index, markAccessed(core, segment))
   return STATUS.NEXT
 }
 
@@ -91,18 +86,21 @@ export function checkCode(core: Core, selector: number, target: number): Segment
   // L and D together are reserved in long mode.
   if ((attributes & 0x6000) === 0x6000) return core.protection(code)
   if ((attributes & ACCESS_BYTE.PRESENT) === 0) return core.raise(VECTOR.NP, code)
-  return { ...segment, selector: code | target }
+  return { ...markAccessed(core, segment), selector: code | target }
 }
 
 /** MOV to a segment register, and the selector halves of LSS and its kin. */
 function move(core: Core, record: number): number {
   const index = core.field(record, 'c')
-  return afterLoad(loadSegment(core, index, core.low(core.field(record, 'a')) & 0xffff), index)
+  return afterLoad(core, record, loadSegment(core, index, core.low(core.field(record, 'a')) & 0xffff))
 }
 
-/** A load of SS holds back interrupts for one instruction; any may change how code runs. */
-const afterLoad = (status: number, index: number): number =>
-  status !== STATUS.NEXT ? status : index === SEGMENT.ss ? STATUS.CHECK : STATUS.RELOAD
+/** A load of SS holds back interrupts and debug traps for one instruction; any may change how code runs. */
+function afterLoad(core: Core, record: number, status: number): number {
+  if (status !== STATUS.NEXT) return status
+  if (core.field(record, 'c') === SEGMENT.ss) core.castShadow('ss', record)
+  return core.isCareful ? STATUS.CHECK : STATUS.RELOAD
+}
 
 const popInto = (bytes: 2 | 4 | 8) => (core: Core, record: number): number => {
   const index = core.field(record, 'c')
@@ -110,7 +108,7 @@ const popInto = (bytes: 2 | 4 | 8) => (core: Core, record: number): number => {
   const status = loadSegment(core, index, core.read16(stack))
   if (status !== STATUS.NEXT) return status
   core.moveStack(bytes)
-  return afterLoad(status, index)
+  return afterLoad(core, record, status)
 }
 
 function read(core: Core, record: number): number {

@@ -1,39 +1,52 @@
 /**
  * Instructions about the machine itself. On a hosted processor those that ring 3 may not execute become requests to the
- * host.
+ * host; ring 0 of a bare one executes them (system/).
  * Reference: Intel SDM volume 2; volume 3, chapter 2.
  */
 import { CR4, GPR, VECTOR } from '../../../x86/index.ts'
 import type { Core } from '../core.ts'
 import { SLOT, STATUS, State } from '../state.ts'
+import {
+  clearTaskSwitched, invalidatePage, isHidden, loadStatusWord, loadSystemSegment, loadTable, moveControl, moveDebug, ringZero,
+  setExtendedControl, storeTable,
+} from '../system/control.ts'
+import { swapGs } from '../system/fast-calls.ts'
+import { readRegister, readTimestampAndProcessor, timestamp, writeRegister } from '../system/msrs.ts'
+import { portAccess, stringPort } from '../system/ports.ts'
+import { clearInterrupts, setInterrupts } from './flags.ts'
 import type { Handler, Handlers } from './handler.ts'
 
-/** An instruction that the host carries out. */
-const request = (operation: string): Handler => (core, record) => core.privileged(operation, record)
+/** An instruction that a hosted processor's host carries out, and ring 0 of a bare one itself. */
+const privileged = (operation: string, bare: Handler): Handler => (core, record) =>
+  core.bare ? bare(core, record) : core.privileged(operation, record)
+const ringZeroOnly = (operation: string, bare: Handler): Handler => privileged(operation, ringZero(bare))
 
 /** What comes before an instruction reads its operand: a host carries it out, ring 3 of a bare processor may not. */
-const first = (operation: string): Handler => (core, record) => {
-  if (!core.bare) return core.privileged(operation, record)
-  return core.cpl === 0 ? STATUS.NEXT : core.protection()
-}
+const first = (operation: string): Handler => privileged(operation, ringZero(() => STATUS.NEXT))
 
 /** MOV to or from a control or debug register. */
-const special = (read: string, write: string, known: readonly number[]): Handler => (core, record) => {
+const special = (
+  names: { readonly read: string; readonly write: string }, known: readonly number[], bare: Handler,
+): Handler => (core, record) => {
   const register = core.field(record, 'c')
   if (!known.includes(register)) return core.undefinedOpcode()
-  const operation = core.field(record, 'b') === 0 ? read : write
+  if (core.bare) return bare(core, record)
+  const operation = core.field(record, 'b') === 0 ? names.read : names.write
   return core.privileged(operation, record, { register, general: core.field(record, 'a') })
 }
 
-const port = (operation: string): Handler => (core, record) =>
-  core.privileged(operation, record, {
+const port = (operation: 'in' | 'out'): Handler => (core, record) =>
+  core.bare ? PORTS[operation](core, record) : core.privileged(operation, record, {
     size: core.field(record, 'd'),
     port: core.field(record, 'c') === 1 ? core.low(GPR.rdx * 8) & 0xffff : core.displacement(record) & 0xff,
     general: GPR.rax,
   })
 
-const stringPort = (operation: string): Handler => (core, record) =>
-  core.privileged(operation, record, { size: core.field(record, 'd'), port: core.low(GPR.rdx * 8) & 0xffff })
+const portString = (operation: 'ins' | 'outs'): Handler => (core, record) =>
+  core.bare ? PORTS[operation](core, record)
+    : core.privileged(operation, record, { size: core.field(record, 'd'), port: core.low(GPR.rdx * 8) & 0xffff })
+
+const PORTS = { in: portAccess('in'), out: portAccess('out'), ins: stringPort('ins'), outs: stringPort('outs') } as const
 
 function setPair(core: Core, low: number, high: number): void {
   core.setSlot(GPR.rax * 8, low, 0)
@@ -42,14 +55,10 @@ function setPair(core: Core, low: number, high: number): void {
 
 /** RDTSC: the host's time stamp, or the number of instructions executed. */
 function readTimestamp(core: Core, record: number): number {
-  if ((core.controlLow(4) & CR4.TSD) !== 0 && core.cpl !== 0) return core.privileged('rdtsc', record)
-  if (core.timestamp === undefined) {
-    const count = core.totalExecuted + core.executedBefore(record)
-    setPair(core, count >>> 0, Math.floor(count / 0x1_0000_0000))
-  } else {
-    const low = core.timestamp.low(core.executedBefore(record))
-    setPair(core, low, core.timestamp.high())
+  if ((core.controlLow(4) & CR4.TSD) !== 0 && core.cpl !== 0) {
+    return core.bare ? core.protection() : core.privileged('rdtsc', record)
   }
+  setPair(core, ...timestamp(core, core.executedBefore(record)))
   return STATUS.NEXT
 }
 
@@ -60,31 +69,61 @@ function readExtendedControl(core: Core): number {
   return STATUS.NEXT
 }
 
-/** SGDT and SIDT of a hosted processor tell an empty table, as nothing of the host's is to be seen. */
-function storeTable(core: Core): number {
-  return core.writeBytes(core.address(SLOT.t3), new Uint8Array(core.long ? 10 : 6))
+/** CPUID of a bare processor: its table, with what follows from CR4. */
+function identify(core: Core): number {
+  const leaf = core.low(GPR.rax * 8)
+  const [eax, ebx, ecx, edx] = core.cpuid.read(leaf, core.low(GPR.rcx * 8))
+  const enabled = leaf === 1 && (core.controlLow(4) & CR4.OSXSAVE) !== 0 ? OSXSAVE_SHOWN : 0
+  core.setSlot(GPR.rax * 8, eax >>> 0, 0)
+  core.setSlot(GPR.rbx * 8, ebx >>> 0, 0)
+  core.setSlot(GPR.rcx * 8, (ecx | enabled) >>> 0, 0)
+  core.setSlot(GPR.rdx * 8, edx >>> 0, 0)
+  return STATUS.NEXT
 }
 
+/** Bit of CPUID leaf 1 that shows CR4.OSXSAVE. */
+const OSXSAVE_SHOWN = 1 << 27
+
+/** SGDT and SIDT of a hosted processor tell an empty table, as nothing of the host's is to be seen. */
+const storeHostedTable: Handler = (core) => core.writeBytes(core.address(SLOT.t3), new Uint8Array(core.long ? 10 : 6))
+
+const table = (name: 'gdt' | 'idt'): Handler => {
+  const own = storeTable(name)
+  return (core, record) => (core.bare ? own : storeHostedTable)(core, record)
+}
+
+/** SLDT, STR, SMSW: the value goes to t0. With CR4.UMIP only ring 0 may. */
 const leaveInTemporary = (value: (core: Core) => number): Handler => (core) => {
+  if (core.bare && isHidden(core)) return core.protection()
   core.setSlot(SLOT.t0, value(core), 0)
   return STATUS.NEXT
 }
+
+/** HLT: the host waits, or the driver of a bare processor. */
+const halt: Handler = () => STATUS.HALT
+const nothing: Handler = () => STATUS.NEXT
 
 /** Handlers by name. */
 export const SYSTEM_HANDLERS: Handlers = {
   ud: (core) => core.undefinedOpcode(),
   gp: (core) => core.protection(),
   nm: (core) => core.raise(VECTOR.NM),
-  cpuid: request('cpuid'), rdmsr: request('rdmsr'), wrmsr: request('wrmsr'), rdpmc: request('other'),
-  rdtsc: readTimestamp, rdtscp: request('rdtscp'),
-  hlt: request('hlt'), cli: request('cli'), sti: request('sti'), clts: request('clts'), lmsw: request('lmsw'),
-  invd: request('wbinvd'), wbinvd: request('wbinvd'), swapgs: request('swapgs'), xsetbv: request('xsetbv'),
-  invlpg: request('invlpg'), rsm: (core) => core.undefinedOpcode(), xgetbv: readExtendedControl,
-  control: special('read-cr', 'write-cr', [0, 2, 3, 4, 8]),
-  debug: special('read-dr', 'write-dr', [0, 1, 2, 3, 4, 5, 6, 7]),
-  in: port('in'), out: port('out'), ins: stringPort('ins'), outs: stringPort('outs'),
-  lgdt: request('other'), lidt: request('other'), lldt: request('other'), ltr: request('other'),
+  cpuid: privileged('cpuid', identify), rdmsr: ringZeroOnly('rdmsr', readRegister),
+  wrmsr: ringZeroOnly('wrmsr', writeRegister), rdpmc: privileged('other', (core) => core.protection()),
+  rdtsc: readTimestamp, rdtscp: privileged('rdtscp', readTimestampAndProcessor),
+  hlt: ringZeroOnly('hlt', halt), cli: privileged('cli', clearInterrupts), sti: privileged('sti', setInterrupts),
+  clts: ringZeroOnly('clts', clearTaskSwitched), lmsw: ringZeroOnly('lmsw', loadStatusWord),
+  invd: ringZeroOnly('wbinvd', nothing), wbinvd: ringZeroOnly('wbinvd', nothing),
+  swapgs: privileged('swapgs', swapGs), xsetbv: privileged('xsetbv', setExtendedControl),
+  invlpg: ringZeroOnly('invlpg', invalidatePage), rsm: (core) => core.undefinedOpcode(), xgetbv: readExtendedControl,
+  control: special({ read: 'read-cr', write: 'write-cr' }, [0, 2, 3, 4, 8], moveControl),
+  debug: special({ read: 'read-dr', write: 'write-dr' }, [0, 1, 2, 3, 4, 5, 6, 7], moveDebug),
+  in: port('in'), out: port('out'), ins: portString('ins'), outs: portString('outs'),
+  lgdt: ringZeroOnly('other', loadTable('gdt')), lidt: ringZeroOnly('other', loadTable('idt')),
+  lldt: ringZeroOnly('other', loadSystemSegment('ldtr')), ltr: ringZeroOnly('other', loadSystemSegment('tr')),
   'first-lldt': first('other'), 'first-ltr': first('other'), 'first-lmsw': first('lmsw'),
-  sgdt: storeTable, sidt: storeTable,
-  sldt: leaveInTemporary(() => 0), str: leaveInTemporary(() => 0), smsw: leaveInTemporary((core) => core.controlLow(0)),
+  sgdt: table('gdt'), sidt: table('idt'),
+  sldt: leaveInTemporary((core) => (core.bare ? core.system.ldtr.selector : 0)),
+  str: leaveInTemporary((core) => (core.bare ? core.system.tr.selector : 0)),
+  smsw: leaveInTemporary((core) => core.controlLow(0)),
 }

@@ -51,6 +51,8 @@ export class Engine {
         memory: this.memory.memory,
         handler: (base: number, record: number) => this.handle(base >>> 0, record >>> 0),
         codeWritten: (mfn: number) => this.code.invalidate(mfn),
+        watched: (base: number, bytes: number, isWrite: number) =>
+          this.cores.get(base >>> 0)!.debug.atAccess(bytes, isWrite !== 0),
       },
     })
     // The exports are those that writeInterpreter declares.

@@ -24,6 +24,8 @@ export interface InterpreterImports {
   readonly codeWritten: (mfn: number) => void
   /** A vector operation is met: puts the functions of all of them into `singles`. */
   readonly loadVectors: () => void
+  /** (base, bytes, 1 for a write) -> 0 to fault: looks at an access to the address in `watchedAddress`. */
+  readonly watched: (base: number, bytes: number, isWrite: number) => number
 }
 
 /** Exports of the module. 64-bit addresses go through the state, not through parameters. */
@@ -51,8 +53,9 @@ export function writeInterpreter(table: MicroTable, width: AddressWidth): Uint8A
   const loadVectors = module.importFunction('env', 'loadVectors', [], [])
   const handler = module.importFunction('env', 'handler', ['i32', 'i32'], ['i32'])
   const codeWritten = module.importFunction('env', 'codeWritten', ['i32'], [])
+  const watched = module.importFunction('env', 'watched', ['i32', 'i32', 'i32'], ['i32'])
   const { probe } = defineWalk(module)
-  const access = defineAccess(module, probe, codeWritten)
+  const access = defineAccess(module, probe, { codeWritten, watched })
   const blocks = defineBlocks(module, probe)
   const runtime = defineStrings(module, access)
   module.table('singles', table.all.length)

@@ -214,7 +214,7 @@ const sized = (name: string): Lift => (l) => {
 
 const PRIVILEGED = new Set(['lldt', 'ltr', 'lmsw'])
 const FINAL = [
-  'syscall', 'sysret', 'sysenter', 'sysexit', 'hlt', 'cli', 'sti', 'cpuid', 'rdmsr', 'wrmsr', 'rdtsc', 'rdtscp', 'rdpmc',
+  'syscall', 'sysenter', 'hlt', 'cli', 'sti', 'cpuid', 'rdmsr', 'wrmsr', 'rdtsc', 'rdtscp', 'rdpmc',
   'clts', 'invd', 'wbinvd', 'swapgs', 'xgetbv', 'xsetbv', 'into', 'rsm', 'daa', 'das', 'aaa', 'aas', 'pusha', 'popa',
 ] as const
 
@@ -228,6 +228,7 @@ export const CONTROL_LIFTERS: Readonly<Record<string, Lift>> = {
   jcxz: looping('jcxz'),
   leave: (l) => l.emit(`leave.${l.instruction.operandSize}`), enter,
   pushf: pushFlags, popf: popFlags, iret: sized('iret'), retf: sized('retf'),
+  sysret: sized('sysret'), sysexit: sized('sysexit'),
   int: (l) => interrupt(l, l.instruction.immediate), int3: (l) => interrupt(l, 3), int1: final('int1'),
   in: port('in'), out: port('out'), ins: stringPort('ins'), outs: stringPort('outs'),
   movcr: special('control'), movdr: special('debug'),

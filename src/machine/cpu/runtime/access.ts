@@ -17,11 +17,20 @@ export interface AccessFunctions {
   readonly commit: number
 }
 
-/** Adds the functions. `codeWritten` is an import: (frame) -> (). */
-export function defineAccess(module: ModuleWriter, probe: number, codeWritten: number): AccessFunctions {
+/** What the functions call: `codeWritten` (frame) -> (), `watched` (base, bytes, 1 for a write) -> 0 to fault. */
+export interface AccessImports {
+  readonly codeWritten: number
+  readonly watched: number
+}
+
+/** Adds the functions. */
+export function defineAccess(module: ModuleWriter, probe: number, imports: AccessImports): AccessFunctions {
+  const { codeWritten, watched } = imports
   const forRead = module.function(['i32', 'i64', 'i32'], ['i32'])
+  writeWatch(forRead.code, watched, 0)
   writeForRead(forRead.code, probe)
   const forWrite = module.function(['i32', 'i64', 'i32'], ['i32'])
+  writeWatch(forWrite.code, watched, 1)
   writeForWrite(forWrite.code, probe)
   const commitPiece = module.function(['i32', 'i32', 'i32'], ['i32'])
   writeCommitPiece(commitPiece.code, codeWritten)
@@ -31,6 +40,26 @@ export function defineAccess(module: ModuleWriter, probe: number, codeWritten: n
 }
 
 const [BASE, ADDRESS, BYTES] = [0, 1, 2]
+
+/** While data accesses are watched: has the access at hand looked at; returns 0 when it is to fault. */
+function writeWatch(c: Code, watched: number, isWrite: 0 | 1): void {
+  c.get(BASE)
+  c.memory('i32.load', State.watch.offset)
+  c.if()
+  c.get(BASE)
+  c.get(ADDRESS)
+  c.memory('i64.store', State.watchedAddress.offset)
+  c.get(BASE)
+  c.get(BYTES)
+  c.i32(isWrite)
+  c.call(watched)
+  c.op('i32.eqz')
+  c.if()
+  c.i32(0)
+  c.op('return')
+  c.end()
+  c.end()
+}
 
 /** Pushes the offset of the address in its page. */
 function pushOffset(c: Code): void {

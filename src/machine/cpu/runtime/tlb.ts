@@ -142,6 +142,11 @@ export function fill(w: Walk, leaf: number): void {
     c.op('select')
     c.memory('i64.store', offset)
   }
+  // While data accesses are watched, none may pass the slow path by.
+  const unwatched = (): void => {
+    load(w, State.watch.offset)
+    c.op('i32.eqz', 'i32.and')
+  }
   // SMEP and SMAP split what a page allows; then only the access at hand is remembered.
   const unlessSplit = (access: number): void => {
     testPermission(w, PERMISSION.SMEP | PERMISSION.SMAP)
@@ -152,6 +157,7 @@ export function fill(w: Walk, leaf: number): void {
   }
   setTag(TLB.read, () => {
     unlessSplit(ACCESS.READ)
+    unwatched()
   })
   setTag(TLB.write, () => {
     pushWritable(w)
@@ -165,6 +171,7 @@ export function fill(w: Walk, leaf: number): void {
     c.op('i32.and')
     unlessSplit(ACCESS.WRITE)
     c.op('i32.and')
+    unwatched()
   })
   setTag(TLB.execute, () => {
     c.get(w.noExecute)

@@ -1,0 +1,217 @@
+/**
+ * Transfers between segments and rings: IRET, far CALL, JMP and RET, and call gates. A hosted processor stays in its
+ * ring; a bare one reaches inner rings through gates and outer ones by returning.
+ * Reference: Intel SDM volume 2, IRET, CALL, JMP, RET; volume 3, section 5.8.
+ */
+import { GPR, RFLAGS, SEGMENT, VECTOR } from '../../../x86/index.ts'
+import { highPart, isCanonical, lowPart, signedFromParts } from '../../../util/index.ts'
+import type { SegmentState } from '../../processor-types.ts'
+import type { Core } from '../core.ts'
+import { SLOT, STATUS } from '../state.ts'
+import { codeBehindGate } from '../system/gates.ts'
+import { legacyStack, legacyStackOfRing, pushLegacy } from '../system/legacy-delivery.ts'
+import {
+  ACCESS_BYTE, BIG, LONG_CODE, SYSTEM_TYPE, dropInnerSegments, isLongMode, nullSegment, pushWide, readOwnDescriptor,
+  stackOfRing,
+} from '../system/tables.ts'
+import { takeFlags } from './flags.ts'
+import type { Handler, Handlers } from './handler.ts'
+import { checkCode, returnStack } from './segments.ts'
+
+type Width = 2 | 4 | 8
+
+/** Reads `size` bytes of an element on the stack; elements are `step` bytes apart. Exact up to 53 bits. */
+const readStack = (core: Core, index: number, size: number, step = size): number => {
+  const address = core.stackAddress(index * step)
+  return size === 8 ? core.read64(address) : size === 4 ? core.read32(address) : core.read16(address)
+}
+
+/** True when a hidden code segment runs 64-bit code. */
+const runsLong = (core: Core, code: SegmentState): boolean => isLongMode(core) && (code.attributes & LONG_CODE) !== 0
+
+/** A target has to be canonical in 64-bit code, and inside the segment elsewhere. */
+function isReachable(core: Core, code: SegmentState, target: number): boolean {
+  if (runsLong(core, code)) return isCanonical(target)
+  return target >= 0 && target <= code.limit
+}
+
+/** Takes the stack of a return. Bits that its segment does not use stay as they are. */
+function setStack(core: Core, code: SegmentState, stack: SegmentState): void {
+  const whole = runsLong(core, code) || core.long
+  const pointer = core.low(SLOT.t1)
+  if (whole) core.setSlot(GPR.rsp * 8, pointer, core.high(SLOT.t1))
+  else if ((stack.attributes & BIG) !== 0) core.setSlot(GPR.rsp * 8, pointer, 0)
+  else core.setSlot(GPR.rsp * 8, ((core.low(GPR.rsp * 8) & 0xffff_0000) | (pointer & 0xffff)) >>> 0, 0)
+  core.setSegment(SEGMENT.ss, stack)
+}
+
+/** Leaves the stack pointer that lies at `offset` in t1. Every bit of it counts, canonical or not. */
+function loadPointer(core: Core, offset: number, size: number): void {
+  const address = core.stackAddress(offset)
+  if (size === 8) core.loadSlot(SLOT.t1, address)
+  else core.setSlot(SLOT.t1, size === 4 ? core.read32(address) : core.read16(address), 0)
+}
+
+/** IRET. In 64-bit mode the stack pointer is always on the frame, elsewhere when the ring changes. */
+function interruptReturn(core: Core, record: number): number {
+  const size = core.field(record, 'c')
+  if ((core.flags() & RFLAGS.NT) !== 0) return core.protection()
+  // The whole frame is read before anything is judged, flags first.
+  const flags = readStack(core, 2, size === 2 ? 2 : 4, size)
+  const rip = readStack(core, 0, size)
+  const selector = readStack(core, 1, 2, size)
+  const ring = selector & 3
+  const { cpl } = core
+  const hasStack = core.long || ring > cpl
+  if (hasStack) {
+    readStack(core, 4, 2, size)
+    readStack(core, 3, size)
+  }
+  if (ring < cpl) return core.protection(selector & 0xfffc)
+  const code = checkCode(core, selector, ring)
+  if (typeof code === 'number') return code
+  if (!isReachable(core, code, rip)) return core.protection()
+  if (hasStack) {
+    loadPointer(core, 3 * size, size)
+    const stack = returnStack(core, readStack(core, 4, 2, size), { ring, isLong: runsLong(core, code) })
+    takeFlags(core, flags, size, 'iret')
+    setStack(core, code, stack)
+  } else {
+    takeFlags(core, flags, size, 'iret')
+    core.moveStack(3 * size)
+  }
+  core.setSegment(SEGMENT.cs, code)
+  if (ring > cpl) dropInnerSegments(core, ring)
+  core.events.nmiBlocked = false
+  core.updatePermissions()
+  core.setRip(rip)
+  return STATUS.CHECK_JUMP
+}
+
+/** Far RET. A return to an outer ring takes its stack from behind the parameters, which it drops on both stacks. */
+function farReturn(core: Core, record: number): number {
+  const size = core.field(record, 'c')
+  const selector = readStack(core, 1, 2, size)
+  const target = readStack(core, 0, size)
+  const ring = selector & 3
+  const { cpl } = core
+  const released = core.displacement(record) & 0xffff
+  const behind = 2 * size + released
+  if (ring !== cpl) {
+    // The processor has read the outer stack pointer before it judges, its segment first.
+    core.read16(core.stackAddress(behind + size))
+    core.readBytes(core.stackAddress(behind), size)
+    if (ring < cpl) return core.protection(selector & 0xfffc)
+  }
+  const code = checkCode(core, selector, ring)
+  if (typeof code === 'number') return code
+  if (!isReachable(core, code, target)) return core.protection()
+  if (ring === cpl) core.moveStack(behind)
+  else {
+    loadPointer(core, behind, size)
+    const stackSelector = core.read16(core.stackAddress(behind + size))
+    setStack(core, code, returnStack(core, stackSelector, { ring, isLong: runsLong(core, code) }))
+  }
+  core.setSegment(SEGMENT.cs, code)
+  if (ring > cpl) {
+    core.moveStack(released)
+    dropInnerSegments(core, ring)
+  }
+  core.setRip(target)
+  return STATUS.CHECK_JUMP
+}
+
+/** Far JMP and CALL: offset in t0, selector in t1. */
+const farTransfer = (name: 'call' | 'jmp', size: Width): Handler => (core, record) => {
+  const selector = core.low(SLOT.t1) & 0xffff
+  if (core.bare && (selector & 0xfffc) !== 0) {
+    const words = readOwnDescriptor(core, selector)
+    if (words === undefined) return core.protection(selector & 0xfffc)
+    const access = (words[1]! >>> 8) & 0xff
+    if ((access & ACCESS_BYTE.SEGMENT) === 0) return throughGate(core, record, { name, selector, access })
+    // A direct transfer to code that is not conforming may not ask for less than the present ring.
+    const conforming = (access & ACCESS_BYTE.CONFORMING) !== 0
+    if (!conforming && (selector & 3) > core.cpl) return core.protection(selector & 0xfffc)
+  }
+  const code = checkCode(core, selector, core.cpl)
+  if (typeof code === 'number') return code
+  const target = size === 8 ? core.address(SLOT.t0) : size === 4 ? core.low(SLOT.t0) : core.low(SLOT.t0) & 0xffff
+  if (!isReachable(core, code, target)) return core.protection()
+  if (name === 'call') core.pushNumbers(size, [core.segment(SEGMENT.cs).selector, nextInstruction(core, record)])
+  core.setSegment(SEGMENT.cs, code)
+  core.setRip(target)
+  return STATUS.CHECK_JUMP
+}
+
+const nextInstruction = (core: Core, record: number): number =>
+  core.instructionAddress(record) + core.instructionLength(record)
+
+interface FarGate {
+  readonly name: 'call' | 'jmp'
+  readonly selector: number
+  readonly access: number
+}
+
+/** Far CALL and JMP through a call gate. Task gates and task switches are not there: they fault. */
+function throughGate(core: Core, record: number, gate: FarGate): number {
+  const code = gate.selector & 0xfffc
+  const long = isLongMode(core)
+  const type = gate.access & 15
+  const isGate = type === SYSTEM_TYPE.CALL_GATE || (!long && type === SYSTEM_TYPE.CALL_GATE_16)
+  const dpl = (gate.access >> 5) & 3
+  if (!isGate || dpl < Math.max(core.cpl, gate.selector & 3)) return core.protection(code)
+  if ((gate.access & ACCESS_BYTE.PRESENT) === 0) return core.raise(VECTOR.NP, code)
+  const words = readOwnDescriptor(core, gate.selector, long ? 4 : 2)
+  // The second half of a 64-bit gate has a type of its own, which is to be 0.
+  if (words === undefined || (long && (words[3]! & 0x1f00) !== 0)) return core.protection(code)
+  const target = codeBehindGate(core, words[0]! >>> 16)
+  if (gate.name === 'jmp' && target.ring !== core.cpl) return core.protection(words[0]! >>> 16 & 0xfffc)
+  const low = ((words[0]! & 0xffff) | (words[1]! & 0xffff_0000)) >>> 0
+  const offset = long ? signedFromParts(low, words[2]!) : type === SYSTEM_TYPE.CALL_GATE ? low : low & 0xffff
+  if (!isReachable(core, target.code, offset)) return core.protection()
+  if (gate.name === 'call') {
+    const next = nextInstruction(core, record)
+    if (long) pushLongCall(core, target.ring, next)
+    else pushLegacyCall(core, { ring: target.ring, next, size: type === SYSTEM_TYPE.CALL_GATE ? 4 : 2, parameters: words[1]! & 31 })
+  }
+  core.setSegment(SEGMENT.cs, target.code)
+  core.setRip(offset)
+  return STATUS.CHECK_JUMP
+}
+
+/** The frame of a call through a 64-bit gate, on the ring's stack. */
+function pushLongCall(core: Core, ring: number, next: number): void {
+  const isInner = ring < core.cpl
+  const top = isInner ? stackOfRing(core, ring) : core.address(GPR.rsp * 8)
+  const words: [number, number][] = isInner
+    ? [[core.segment(SEGMENT.ss).selector, 0], [core.low(GPR.rsp * 8), core.high(GPR.rsp * 8)]] : []
+  words.push([core.segment(SEGMENT.cs).selector, 0], [lowPart(next), highPart(next)])
+  pushWide(core, top, words, ring)
+  if (isInner) core.setSegment(SEGMENT.ss, { ...nullSegment(ring), attributes: ring << 5 })
+  core.setNumber(GPR.rsp * 8, top - words.length * 8)
+}
+
+/** The frame of a call through a 32-bit or 16-bit gate; parameters are copied to an inner ring's stack. */
+function pushLegacyCall(
+  core: Core, call: { ring: number; next: number; size: 2 | 4; parameters: number },
+): void {
+  const { ring, size } = call
+  const isInner = ring < core.cpl
+  const stack = isInner ? legacyStackOfRing(core, ring) : legacyStack(core)
+  const values: number[] = []
+  if (isInner) {
+    values.push(core.segment(SEGMENT.ss).selector, core.low(GPR.rsp * 8))
+    for (let i = call.parameters - 1; i >= 0; i -= 1) values.push(readStack(core, i, size))
+  }
+  values.push(core.segment(SEGMENT.cs).selector, call.next >>> 0)
+  const pointer = pushLegacy(core, stack, values, { size, ring, ext: 0 })
+  if (isInner) core.setSegment(SEGMENT.ss, stack.segment)
+  core.setSlot(GPR.rsp * 8, pointer, 0)
+}
+
+/** Handlers by name. */
+export const FAR_HANDLERS: Handlers = {
+  iret: interruptReturn, retf: farReturn,
+  'far-call.16': farTransfer('call', 2), 'far-call.32': farTransfer('call', 4), 'far-call.64': farTransfer('call', 8),
+  'far-jmp.16': farTransfer('jmp', 2), 'far-jmp.32': farTransfer('jmp', 4), 'far-jmp.64': farTransfer('jmp', 8),
+}

@@ -1,0 +1,123 @@
+/**
+ * SYSCALL, SYSRET, SYSENTER, SYSEXIT and SWAPGS of a bare processor: ring changes without tables.
+ * Reference: Intel SDM volume 2, the instructions of these names; AMD64 APM volume 2, section 6.1.
+ */
+import { EFER, GPR, MSR, RFLAGS, SEGMENT } from '../../../x86/index.ts'
+import { highPart, isCanonical, lowPart, signedFromParts } from '../../../util/index.ts'
+import type { SegmentState } from '../../processor-types.ts'
+import type { Core } from '../core.ts'
+import { SEGMENT_SLOT } from '../lift/lifter.ts'
+import { STATUS, State } from '../state.ts'
+import { FEATURE, hasFeature } from './features.ts'
+import { isLongMode } from './tables.ts'
+
+/** Flags that SYSRET takes from R11. */
+const RETURNED_FLAGS = 0x3c_7fd7
+const PRESENT_SEGMENT = 0x90
+const READABLE_CODE = 0xb
+const WRITABLE_DATA = 3
+const GRANULAR = 0x8000
+
+/** A flat code segment that no table holds. */
+const flatCode = (selector: number, ring: number, bits: 32 | 64): SegmentState => ({
+  selector: (selector & 0xfffc) | ring, baseLow: 0, baseHigh: 0, limit: 0xffff_ffff,
+  attributes: PRESENT_SEGMENT | READABLE_CODE | (ring << 5) | GRANULAR | (bits === 64 ? 0x2000 : 0x4000),
+})
+
+const flatStack = (selector: number, ring: number): SegmentState => ({
+  selector: (selector & 0xfffc) | ring, baseLow: 0, baseHigh: 0, limit: 0xffff_ffff,
+  attributes: PRESENT_SEGMENT | WRITABLE_DATA | (ring << 5) | GRANULAR | 0x4000,
+})
+
+const plain = (core: Core, register: number): readonly [number, number] => core.system.plain(register)!
+
+/** Enters a ring; SS first, because the privilege level hangs on it. */
+function enter(core: Core, to: { code: SegmentState; stack: SegmentState; rip: number }): void {
+  core.setSegment(SEGMENT.ss, to.stack)
+  core.setSegment(SEGMENT.cs, to.code)
+  core.updatePermissions()
+  core.setRip(to.rip)
+}
+
+/** Single step goes by the trap flag that these instructions leave. */
+function traceByNewFlags(core: Core): void {
+  core.debug.traceAs((core.flags() & RFLAGS.TF) !== 0)
+}
+
+/** SYSCALL. */
+export function systemCall(core: Core, record: number): number {
+  if ((core.efer & EFER.SCE) === 0 || !isLongMode(core)) return core.undefinedOpcode()
+  const next = core.instructionAddress(record) + core.instructionLength(record)
+  const flags = core.flags() & ~RFLAGS.RF
+  const [low, high] = plain(core, core.long ? MSR.LSTAR : MSR.CSTAR)
+  const selector = plain(core, MSR.STAR)[1] & 0xffff
+  core.setSlot(GPR.rcx * 8, lowPart(next), highPart(next))
+  core.setSlot(GPR.r11 * 8, flags, 0)
+  core.setFlags(flags & ~plain(core, MSR.SFMASK)[0])
+  enter(core, {
+    code: flatCode(selector, 0, 64), stack: flatStack(selector + 8, 0), rip: signedFromParts(low, high),
+  })
+  traceByNewFlags(core)
+  return STATUS.CHECK_JUMP
+}
+
+/** SYSRET: to 64-bit code with an operand size of 64 bits, else to 32-bit code. */
+export function systemReturn(core: Core, record: number): number {
+  if ((core.efer & EFER.SCE) === 0 || !isLongMode(core)) return core.undefinedOpcode()
+  if (core.cpl !== 0) return core.protection()
+  const toLong = core.field(record, 'c') === 8
+  const target = toLong ? core.address(GPR.rcx * 8) : core.low(GPR.rcx * 8)
+  if (!isCanonical(target)) return core.protection()
+  const selector = plain(core, MSR.STAR)[1] >>> 16
+  core.setFlags(core.low(GPR.r11 * 8) & RETURNED_FLAGS)
+  enter(core, {
+    code: flatCode(selector + (toLong ? 16 : 0), 3, toLong ? 64 : 32), stack: flatStack(selector + 8, 3), rip: target,
+  })
+  traceByNewFlags(core)
+  return STATUS.CHECK_JUMP
+}
+
+/** SYSENTER: to ring 0 by the registers SYSENTER_CS, ESP and EIP. */
+export function systemEnter(core: Core): number {
+  if (!hasFeature(core, FEATURE.SEP)) return core.undefinedOpcode()
+  const [selector] = plain(core, MSR.SYSENTER_CS)
+  if ((selector & 0xfffc) === 0) return core.protection()
+  const long = isLongMode(core)
+  const [ipLow, ipHigh] = plain(core, MSR.SYSENTER_EIP)
+  const [spLow, spHigh] = plain(core, MSR.SYSENTER_ESP)
+  core.setFlags(core.flags() & ~(RFLAGS.VM | RFLAGS.IF | RFLAGS.RF))
+  core.setSlot(GPR.rsp * 8, spLow, long ? spHigh : 0)
+  enter(core, {
+    code: flatCode(selector, 0, long ? 64 : 32), stack: flatStack(selector + 8, 0),
+    rip: long ? signedFromParts(ipLow, ipHigh) : ipLow,
+  })
+  return STATUS.CHECK_JUMP
+}
+
+/** SYSEXIT: to ring 3; RCX is its stack pointer, RDX its rip. */
+export function systemExit(core: Core, record: number): number {
+  if (!hasFeature(core, FEATURE.SEP)) return core.undefinedOpcode()
+  const [selector] = plain(core, MSR.SYSENTER_CS)
+  if ((selector & 0xfffc) === 0 || core.cpl !== 0) return core.protection()
+  const toLong = core.field(record, 'c') === 8
+  const target = toLong ? core.address(GPR.rdx * 8) : core.low(GPR.rdx * 8)
+  const stack = toLong ? core.address(GPR.rcx * 8) : core.low(GPR.rcx * 8)
+  if (!isCanonical(target) || !isCanonical(stack)) return core.protection()
+  core.setNumber(GPR.rsp * 8, stack)
+  enter(core, {
+    code: flatCode(selector + (toLong ? 32 : 16), 3, toLong ? 64 : 32),
+    stack: flatStack(selector + (toLong ? 40 : 24), 3), rip: target,
+  })
+  return STATUS.CHECK_JUMP
+}
+
+/** SWAPGS. */
+export function swapGs(core: Core): number {
+  if (core.cpl !== 0) return core.protection()
+  const { view, base } = core
+  const slot = SEGMENT_SLOT[SEGMENT.gs]!
+  const [low, high] = [core.low(slot), core.high(slot)]
+  core.setSlot(slot, State.kernelGsBase.low(view, base), State.kernelGsBase.high(view, base))
+  State.kernelGsBase.setParts(view, base, low, high)
+  return STATUS.NEXT
+}

@@ -1,0 +1,141 @@
+/**
+ * RDMSR and WRMSR of a bare processor. A register that is not named here does not exist.
+ * Reference: Intel SDM volume 4; AMD64 APM volume 2, appendix A.
+ */
+import { CR0, EFER, GPR, MSR, SEGMENT } from '../../../x86/index.ts'
+import { isCanonical, signedFromParts } from '../../../util/index.ts'
+import type { Core } from '../core.ts'
+import { SEGMENT_SLOT } from '../lift/lifter.ts'
+import { STATUS, State } from '../state.ts'
+import { FEATURE, allowedEfer, hasFeature } from './features.ts'
+
+type Pair = readonly [low: number, high: number]
+
+/** Local APIC's registers are not there; the base reads as after reset, on the processor that boots. */
+const APIC_BASE_LOW = 0xfee0_0100
+const APIC_ENABLE = 0x800
+/** Microcode level: none. Machine checks: no banks, no report. */
+const CONSTANTS: ReadonlyMap<number, Pair> = /* @__PURE__ */ new Map([[0x8b, [0, 0]], [0x179, [0, 0]], [0x17a, [0, 0]]])
+/** Memory types that a byte of PAT may name. */
+const MEMORY_TYPES: ReadonlySet<number> = /* @__PURE__ */ new Set([0, 1, 4, 5, 6, 7])
+/** Registers that hold an address, which has to be canonical. */
+const ADDRESSES: ReadonlySet<number> = /* @__PURE__ */ new Set<number>([
+  MSR.LSTAR, MSR.CSTAR, MSR.SYSENTER_ESP, MSR.SYSENTER_EIP, MSR.FS_BASE, MSR.GS_BASE, MSR.KERNEL_GS_BASE,
+])
+
+const baseSlot = (register: number): number => SEGMENT_SLOT[register === MSR.FS_BASE ? SEGMENT.fs : SEGMENT.gs]!
+
+/** Adds 64-bit values in halves. */
+const add = (a: Pair, b: Pair): Pair => {
+  const low = a[0] + b[0]
+  return [low >>> 0, (a[1] + b[1] + (low > 0xffff_ffff ? 1 : 0)) >>> 0]
+}
+
+/** The time stamp as the source or the count of instructions has it, without what WRMSR has added. */
+function sourceOfTime(core: Core, executed: number): Pair {
+  const { timestamp } = core
+  if (timestamp !== undefined) {
+    const low = timestamp.low(executed)
+    return [low >>> 0, timestamp.high() >>> 0]
+  }
+  const count = core.totalExecuted + executed
+  return [count >>> 0, Math.floor(count / 0x1_0000_0000) >>> 0]
+}
+
+/** Time-stamp counter, `executed` instructions into the present run. */
+export function timestamp(core: Core, executed: number): Pair {
+  const { low, high } = core.system.timestampOffset
+  return add(sourceOfTime(core, executed), [low, high])
+}
+
+/** Value of a register; undefined when there is none. */
+export function readMsr(core: Core, register: number, executed: number): Pair | undefined {
+  const { view, base } = core
+  switch (register) {
+    case MSR.EFER: return [core.efer, 0]
+    case MSR.FS_BASE:
+    case MSR.GS_BASE:
+      return [core.low(baseSlot(register)), core.high(baseSlot(register))]
+    case MSR.KERNEL_GS_BASE: return [State.kernelGsBase.low(view, base), State.kernelGsBase.high(view, base)]
+    case MSR.TSC: return timestamp(core, executed)
+    case MSR.APIC_BASE: return [hasFeature(core, FEATURE.APIC) ? APIC_BASE_LOW | APIC_ENABLE : APIC_BASE_LOW, 0]
+    default: return core.system.plain(register) ?? CONSTANTS.get(register)
+  }
+}
+
+/** Writes a register; false where WRMSR faults. */
+export function writeMsr(core: Core, register: number, value: Pair, executed: number): boolean {
+  const [low, high] = value
+  if (ADDRESSES.has(register) && !isCanonical(signedFromParts(low, high))) return false
+  switch (register) {
+    case MSR.EFER: return high === 0 && writeEfer(core, low)
+    case MSR.FS_BASE:
+    case MSR.GS_BASE:
+      core.setSlot(baseSlot(register), low, high)
+      return true
+    case MSR.KERNEL_GS_BASE:
+      State.kernelGsBase.setParts(core.view, core.base, low, high)
+      return true
+    case MSR.TSC: {
+      const source = sourceOfTime(core, executed)
+      const negative = add([~source[0] >>> 0, ~source[1] >>> 0], [1, 0])
+      const [offsetLow, offsetHigh] = add(value, negative)
+      core.system.timestampOffset = { low: offsetLow, high: offsetHigh }
+      return true
+    }
+    // The base cannot be moved and the controller, which is not there, not be switched.
+    case MSR.APIC_BASE: return high === 0 && low === readMsr(core, register, executed)![0]
+    case MSR.PAT: {
+      const types = [low, low >>> 8, low >>> 16, low >>> 24, high, high >>> 8, high >>> 16, high >>> 24]
+      if (!types.every((type) => MEMORY_TYPES.has(type & 0xff))) return false
+      break
+    }
+    case MSR.TSC_AUX:
+    case MSR.SFMASK:
+      if (high !== 0) return false
+      break
+    default:
+  }
+  if (core.system.plain(register) === undefined) return CONSTANTS.has(register)
+  core.system.setPlain(register, low, high)
+  return true
+}
+
+/** EFER: LMA follows from LME and paging, and LME does not change while paging is on. */
+function writeEfer(core: Core, low: number): boolean {
+  if ((low & ~allowedEfer(core)) !== 0) return false
+  const paging = (core.controlLow(0) & CR0.PG) !== 0
+  if (paging && ((low ^ core.efer) & EFER.LME) !== 0) return false
+  core.setEfer((low & ~EFER.LMA) | (core.efer & EFER.LMA))
+  return true
+}
+
+const index = (core: Core): number => core.low(GPR.rcx * 8)
+
+/** RDMSR; the ring has been looked at. */
+export function readRegister(core: Core, record: number): number {
+  const value = readMsr(core, index(core), core.executedBefore(record))
+  if (value === undefined) return core.protection()
+  core.setSlot(GPR.rax * 8, value[0], 0)
+  core.setSlot(GPR.rdx * 8, value[1], 0)
+  return STATUS.NEXT
+}
+
+/** WRMSR; the ring has been looked at. */
+export function writeRegister(core: Core, record: number): number {
+  const value: Pair = [core.low(GPR.rax * 8), core.low(GPR.rdx * 8)]
+  if (!writeMsr(core, index(core), value, core.executedBefore(record))) return core.protection()
+  return index(core) === MSR.EFER ? STATUS.CHECK : STATUS.NEXT
+}
+
+/** RDTSCP: the time stamp, and TSC_AUX in ECX. */
+export function readTimestampAndProcessor(core: Core, record: number): number {
+  if (!hasFeature(core, FEATURE.RDTSCP)) return core.undefinedOpcode()
+  if ((core.controlLow(4) & 4) !== 0 && core.cpl !== 0) return core.protection()
+  const [low, high] = timestamp(core, core.executedBefore(record))
+  core.setSlot(GPR.rax * 8, low, 0)
+  core.setSlot(GPR.rdx * 8, high, 0)
+  core.setSlot(GPR.rcx * 8, core.system.plain(MSR.TSC_AUX)![0], 0)
+  return STATUS.NEXT
+}
+

@@ -1,0 +1,173 @@
+/**
+ * The tables that a bare processor's registers lead to: GDT, LDT, IDT, TSS. Their memory is read and written with the
+ * rights of ring 0, whoever runs.
+ * Reference: Intel SDM volume 3, sections 2.4, 3.5, 7.2 and 7.7.
+ */
+import { RFLAGS, SEGMENT, VECTOR } from '../../../x86/index.ts'
+import { isCanonical, signedFromParts } from '../../../util/index.ts'
+import type { SegmentState, TableState } from '../../processor-types.ts'
+import { GUEST_FAULT } from '../core.ts'
+import type { Core } from '../core.ts'
+
+/** Bits of a descriptor's access byte. */
+export const ACCESS_BYTE = {
+  ACCESSED: 1, WRITABLE: 2, READABLE: 2, CONFORMING: 4, CODE: 8, SEGMENT: 16, PRESENT: 128,
+} as const
+
+/** Types of system descriptors. */
+export const SYSTEM_TYPE = {
+  TSS_16: 1, LDT: 2, BUSY: 2, CALL_GATE_16: 4, TASK_GATE: 5, INTERRUPT_GATE_16: 6, TRAP_GATE_16: 7, TSS: 9, TSS_BUSY: 11,
+  CALL_GATE: 12, INTERRUPT_GATE: 14, TRAP_GATE: 15,
+} as const
+
+/** Code segment attributes: 64-bit code, and operands of 32 bits. */
+export const LONG_CODE = 0x2000
+/** Default size of code and stack: 32 bits. */
+export const BIG = 0x4000
+
+/** Builds the hidden part out of a descriptor. */
+export function unpack(selector: number, low: number, high: number): SegmentState {
+  const limit = (low & 0xffff) | (high & 0xf_0000)
+  return {
+    selector,
+    baseLow: ((low >>> 16) | ((high & 0xff) << 16) | (high & 0xff00_0000)) >>> 0,
+    baseHigh: 0,
+    limit: (high & 0x80_0000) !== 0 ? ((limit << 12) | 0xfff) >>> 0 : limit,
+    attributes: (high >>> 8) & 0xf0ff,
+  }
+}
+
+/** Descriptor privilege level. */
+export const dplOf = (segment: SegmentState): number => (segment.attributes >> 5) & 3
+
+/** A segment register that names nothing. */
+export const nullSegment = (selector: number): SegmentState =>
+  ({ selector, baseLow: 0, baseHigh: 0, limit: 0, attributes: 0 })
+
+/** Ends the instruction at hand with an exception; caught where handlers are called. */
+export function fail(core: Core, vector: number, code = 0): never {
+  core.raise(vector, code)
+  throw GUEST_FAULT
+}
+
+/** Runs `body` with the rights of ring 0, as the processor's own accesses are made; breakpoints do not see them. */
+export function asSupervisor<T>(core: Core, body: () => T): T {
+  const { debug } = core
+  const wasImplicit = debug.isImplicit
+  const isUser = core.cpl === 3
+  debug.isImplicit = true
+  if (isUser) core.updatePermissions(false)
+  try {
+    return body()
+  } finally {
+    if (isUser) core.updatePermissions()
+    debug.isImplicit = wasImplicit
+  }
+}
+
+/** Reads whole words of a table. */
+export function readWords(core: Core, address: number, count: number): Uint32Array {
+  return asSupervisor(core, () => new Uint32Array(core.readBytes(address, count * 4).buffer))
+}
+
+/** True while EFER.LMA is set: system descriptors and gates are those of long mode. */
+export const isLongMode = (core: Core): boolean => (core.efer & 0x400) !== 0
+
+/** Linear address of an offset in a table. */
+export const inTable = (core: Core, base: number, offset: number): number =>
+  isLongMode(core) ? base + offset : (base + offset) % 0x1_0000_0000
+
+/** Where a selector's descriptor of `bytes` bytes lies; undefined when it is not in its table. */
+export function descriptorAddress(core: Core, selector: number, bytes = 8): number | undefined {
+  const { system } = core
+  const local = (selector & 4) !== 0
+  if (local && (system.ldtr.attributes & ACCESS_BYTE.PRESENT) === 0) return undefined
+  const table: TableState = local ? system.ldtr : system.gdt
+  const offset = selector & 0xfff8
+  if (offset + bytes - 1 > table.limit) return undefined
+  return inTable(core, tableBase(table), offset)
+}
+
+/** Base of a table as a number. */
+export const tableBase = (table: TableState): number => signedFromParts(table.baseLow, table.baseHigh)
+
+/** Reads a descriptor of a bare processor's own tables; undefined when it lies outside. */
+export function readOwnDescriptor(core: Core, selector: number, words = 2): Uint32Array | undefined {
+  const address = descriptorAddress(core, selector, words * 4)
+  return address === undefined ? undefined : readWords(core, address, words)
+}
+
+/** Changes the access byte of a descriptor in memory. */
+export function updateAccess(core: Core, selector: number, set: number, clear = 0): void {
+  const address = descriptorAddress(core, selector)
+  if (address === undefined) return
+  asSupervisor(core, () => {
+    const old = core.readByte(address + 5)
+    const value = (old & ~clear) | set
+    if (value !== old) core.writeByte(address + 5, value)
+  })
+}
+
+/** Sets the accessed bit of a code or data segment that is being loaded, as a bare processor does. */
+export function markAccessed(core: Core, segment: SegmentState): SegmentState {
+  if (!core.bare || (segment.attributes & ACCESS_BYTE.ACCESSED) !== 0) return segment
+  updateAccess(core, segment.selector, ACCESS_BYTE.ACCESSED)
+  return { ...segment, attributes: segment.attributes | ACCESS_BYTE.ACCESSED }
+}
+
+/** Reads the task-state segment. `ext` marks the fault of one that is too short as an external event's. */
+export function readTask(core: Core, offset: number, words: number, ext = 0): Uint32Array {
+  const { tr } = core.system
+  if (offset + words * 4 - 1 > tr.limit) fail(core, VECTOR.TS, (tr.selector & 0xfffc) | ext)
+  return readWords(core, inTable(core, tableBase(tr), offset), words)
+}
+
+/** Stack pointer for ring 0, 1 or 2 out of the 64-bit task-state segment. */
+export function stackOfRing(core: Core, ring: number, ext = 0): number {
+  return stackAt(core, 4 + ring * 8, ext)
+}
+
+/** Stack pointer of interrupt stack table entry 1 to 7. */
+export function stackOfTable(core: Core, entry: number, ext: number): number {
+  return stackAt(core, 36 + (entry - 1) * 8, ext)
+}
+
+function stackAt(core: Core, offset: number, ext: number): number {
+  const [low, high] = readTask(core, offset, 2, ext)
+  const address = signedFromParts(low!, high!)
+  if (!isCanonical(address)) fail(core, VECTOR.SS, ext)
+  return address
+}
+
+/**
+ * Writes 64-bit words downwards from a stack pointer, the first at the highest address, with the rights of ring `ring`.
+ * Nothing is written when one of them would fault.
+ */
+export function pushWide(core: Core, top: number, words: readonly (readonly [low: number, high: number])[], ring: number): void {
+  const bottom = top - words.length * 8
+  if (!isCanonical(bottom) || !isCanonical(top - 1)) fail(core, VECTOR.SS)
+  const bytes = new Uint8Array(words.length * 8)
+  const view = new DataView(bytes.buffer)
+  words.forEach(([low, high], i) => {
+    const at = (words.length - 1 - i) * 8
+    view.setUint32(at, low, true)
+    view.setUint32(at + 4, high, true)
+  })
+  const write = (): unknown => core.writeBytes(bottom, bytes)
+  if (ring === 3) write()
+  else asSupervisor(core, write)
+}
+
+/** Segment registers that an outer ring may not keep are emptied on the way out. */
+export function dropInnerSegments(core: Core, ring: number): void {
+  for (const index of [SEGMENT.es, SEGMENT.ds, SEGMENT.fs, SEGMENT.gs]) {
+    const segment = core.segment(index)
+    const conforming = (segment.attributes & 0x1c) === 0x1c
+    const isNull = (segment.selector & 0xfffc) === 0
+    // A null selector in 64-bit mode keeps its base: it has no descriptor whose level could be compared.
+    if (!isNull && !conforming && dplOf(segment) < ring) core.setSegment(index, nullSegment(0))
+  }
+}
+
+/** Flags that entering a handler clears. */
+export const ENTRY_FLAGS = RFLAGS.TF | RFLAGS.NT | RFLAGS.RF | RFLAGS.VM
