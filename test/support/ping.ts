@@ -1,4 +1,6 @@
-/** Answers to ARP requests and to ICMP echo requests over IPv4, for guests that are pinged. */
+/** Answers to ARP requests and to ICMP echo requests over IPv4, and a guest in TypeScript that gives them. */
+import { NetFrontend } from '../../src/drivers/index.ts'
+import { FrontendBus, type GuestProgram } from '../../src/guest/index.ts'
 
 const word = (bytes: Uint8Array, at: number): number => bytes[at]! << 8 | bytes[at + 1]!
 
@@ -30,4 +32,15 @@ export function answerPing(frame: Uint8Array, mac: Uint8Array, address: readonly
   answer[36] = (~sum >>> 8) & 0xff
   answer[37] = ~sum & 0xff
   return answer
+}
+
+/** A guest with this IPv4 address on its first interface that answers whoever pings it. */
+export const pingResponder = (address: readonly number[]): GuestProgram => async (kernel) => {
+  const nics = new NetFrontend()
+  await new FrontendBus(kernel).register(nics)
+  const nic = await nics.nic(0)
+  nic.onFrame((frame) => {
+    const answer = answerPing(frame, nic.mac, address)
+    if (answer !== undefined) nic.send(answer)
+  })
 }

@@ -8,13 +8,11 @@ import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { afterEach, describe, expect, test } from 'vitest'
 import { optionalDecompressor } from '../../src/decompress/index.ts'
-import { MemoryBlockStore, NetFrontend } from '../../src/drivers/index.ts'
-import { FrontendBus } from '../../src/guest/index.ts'
-import type { GuestProgram } from '../../src/guest/index.ts'
+import { MemoryBlockStore } from '../../src/drivers/index.ts'
 import { Host, MemoryFiles } from '../../src/index.ts'
 import { guestFile, whyMissing } from '../support/guests.ts'
 import { busyboxInitramfs } from '../support/initramfs.ts'
-import { answerPing } from '../support/ping.ts'
+import { pingResponder } from '../support/ping.ts'
 
 const wanted = process.env['CI'] === 'true' || process.env['LINUX_TESTS'] === '1'
 const missing = wanted ? whyMissing('linux', 'linuxModules', 'busybox') : ' (SKIPPED: set LINUX_TESTS=1)'
@@ -47,17 +45,6 @@ afterEach(async () => {
   for (const host of hosts.splice(0)) await host.shutdown()
 })
 
-/** A guest with the address 10.0.0.9 that answers ARP and pings. */
-const responder: GuestProgram = async (kernel) => {
-  const nics = new NetFrontend()
-  await new FrontendBus(kernel).register(nics)
-  const nic = await nics.nic(0)
-  nic.onFrame((frame) => {
-    const answer = answerPing(frame, nic.mac, [10, 0, 0, 9])
-    if (answer !== undefined) nic.send(answer)
-  })
-}
-
 function disk(): Uint8Array {
   const module = (path: string): Uint8Array => readFileSync(`${guestFile('linuxModules')!}/kernel/drivers/${path}`)
   return busyboxInitramfs({
@@ -74,7 +61,7 @@ describe.skipIf(missing !== undefined)(`Debian's Linux${missing ?? ''}`, () => {
       files: new MemoryFiles({ linux: readFileSync(guestFile('linux')!), disk: disk() }),
     })
     hosts.push(host)
-    const peer = await host.createDomain({ name: 'responder', memory: 8, kernel: responder, nics: ['mac=00:16:3e:00:00:09'] })
+    const peer = await host.createDomain({ name: 'responder', memory: 8, kernel: pingResponder([10, 0, 0, 9]), nics: ['mac=00:16:3e:00:00:09'] })
     const linux = await host.createDomain({
       name: 'linux', kernel: 'linux', ramdisk: 'disk', memory: 192, commandLine: 'console=hvc0 panic=-1',
       disks: ['/images/one,raw,xvda,w'], nics: ['mac=00:16:3e:00:00:01'],

@@ -7,16 +7,14 @@
 import { readFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { optionalDecompressor } from '../../src/decompress/index.ts'
-import { MemoryBlockStore, NetFrontend } from '../../src/drivers/index.ts'
-import { FrontendBus } from '../../src/guest/index.ts'
-import type { GuestProgram } from '../../src/guest/index.ts'
+import { MemoryBlockStore } from '../../src/drivers/index.ts'
 import { Host, MemoryFiles, type Domain } from '../../src/index.ts'
 import { transportPair } from '../../src/toolstack/index.ts'
 import { ByteCollector } from '../support/byte-collector.ts'
 import { guestFile, whyMissing } from '../support/guests.ts'
 import { busyboxInitramfs } from '../support/initramfs.ts'
 import { LinuxGuest } from '../support/linux.ts'
-import { answerPing } from '../support/ping.ts'
+import { pingResponder } from '../support/ping.ts'
 import { verifyStream } from '../support/verify-stream.ts'
 
 const wanted = process.env['CI'] === 'true' || process.env['LINUX_TESTS'] === '1'
@@ -38,17 +36,6 @@ exec sh -i
 `
 const PATIENCE = 600_000
 
-/** A guest with the address 10.0.0.9 that answers ARP and pings. */
-const responder: GuestProgram = async (kernel) => {
-  const nics = new NetFrontend()
-  await new FrontendBus(kernel).register(nics)
-  const nic = await nics.nic(0)
-  nic.onFrame((frame) => {
-    const answer = answerPing(frame, nic.mac, [10, 0, 0, 9])
-    if (answer !== undefined) nic.send(answer)
-  })
-}
-
 const store = new MemoryBlockStore(4 << 20)
 
 function ramdisk(): Uint8Array {
@@ -64,7 +51,7 @@ async function boot(seed: number): Promise<Host> {
     memory: 200, dom0Memory: 16, seed, decompress: optionalDecompressor, openDisk: () => store,
     files: new MemoryFiles({ linux: readFileSync(guestFile('linux')!), disk: ramdisk() }),
   })
-  await host.createDomain({ name: 'responder', memory: 8, kernel: responder, nics: ['mac=00:16:3e:00:00:09'] })
+  await host.createDomain({ name: 'responder', memory: 8, kernel: pingResponder([10, 0, 0, 9]), nics: ['mac=00:16:3e:00:00:09'] })
   return host
 }
 
