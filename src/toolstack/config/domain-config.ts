@@ -13,6 +13,8 @@ export type FileSource = string | Uint8Array
 
 /** Defaults to MiB of memory that xl uses when a description gives none. */
 const DEFAULT_MEMORY = 32
+/** Most MiB of a domain: no host has more. */
+export const MAX_MEMORY = 4096
 
 /** What a caller may say about a domain; everything but the name has a default. */
 export interface DomainOptions<Kernel = FileSource> {
@@ -82,8 +84,8 @@ const shape = {
   kernel: z.unknown().optional(),
   ramdisk: fileSource.optional(),
   commandLine: z.string().default(''),
-  memory: whole(1, 4096).default(DEFAULT_MEMORY),
-  maxMemory: whole(1, 4096).optional(),
+  memory: whole(1, MAX_MEMORY).default(DEFAULT_MEMORY),
+  maxMemory: whole(1, MAX_MEMORY).optional(),
   vcpus: whole(1, 128).default(1),
   maxVcpus: whole(1, 128).optional(),
   disks: z.array(z.union([z.string(), z.custom<DiskConfig>((v) => typeof v === 'object' && v !== null)])).default([]),

@@ -7,6 +7,7 @@
 import type { ControlInterface } from '../../hypervisor/index.ts'
 import { XenError, type DomId } from '../../util/index.ts'
 import type { LocalStore } from '../../xenstore/index.ts'
+import { MAX_MEMORY } from '../config/domain-config.ts'
 import { PAGES_PER_MEBIBYTE, SLACK_PAGES } from './domain-shell.ts'
 import { domainPath } from './domain-nodes.ts'
 import type { MaximumProgress, MemoryProgress } from './host-events.ts'
@@ -25,8 +26,6 @@ export interface MemoryHost {
 
 /** Less than this no guest can live with. */
 const LEAST = 1
-/** 16 TiB: more than a PV guest can address; page counts stay exact below. */
-const MOST = 16 * 2 ** 20
 
 const targetNode = (domid: DomId): string => `${domainPath(domid)}/memory/target`
 const maximumNode = (domid: DomId): string => `${domainPath(domid)}/memory/static-max`
@@ -45,8 +44,8 @@ export const memorySettings = (
   ({ target: readMebibytes(store, targetNode(domid)), maximum: readMebibytes(store, maximumNode(domid)) })
 
 function checkWhole(what: string, mebibytes: number): void {
-  if (Number.isInteger(mebibytes) && mebibytes >= LEAST && mebibytes <= MOST) return
-  throw new XenError('INVALID_ARGUMENT', `${what} is a whole number of MiB from ${LEAST} to ${MOST}, got ${mebibytes}`, {
+  if (Number.isInteger(mebibytes) && mebibytes >= LEAST && mebibytes <= MAX_MEMORY) return
+  throw new XenError('INVALID_ARGUMENT', `${what} is a whole number of MiB from ${LEAST} to ${MAX_MEMORY}, got ${mebibytes}`, {
     details: { mebibytes },
   })
 }
