@@ -27,8 +27,8 @@ export type { PrecopyLimits, PrecopyProgress } from './migrate/precopy.ts'
 export type { ReceiveOptions, ReceiveProgress } from './migrate/receive.ts'
 export { SaveStreamReader, SaveStreamWriter, openOutput } from './stream/index.ts'
 export type {
-  OpenOutput,   ByteChunks, ByteInput, ByteOutput, ByteSink, CpuidLeaf, ImageHeader, ImageRecord, LibxlRecord, MsrEntry, NodeWritable,
-  PageEntry, VcpuBlobType, XlHeader,
+  BulkRecord, ByteChunks, ByteInput, ByteOutput, ByteSink, CpuidLeaf, ImageHeader, ImageRecord, LendingChunks,
+  LibxlRecord, MsrEntry, NodeWritable, OpenOutput, PageBatch, PageEntry, PageSource, ReadMemory, VcpuBlobType, XlHeader,
 } from './stream/index.ts'
 export { formatDomainList } from './host/domain-list.ts'
 export type { DomainSummary } from './host/domain-list.ts'

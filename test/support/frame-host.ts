@@ -2,7 +2,9 @@
  * As much of a hypervisor as saving and restoring an image needs, for one domain: frames, machine-to-physical numbers,
  * page tables that are typed when they are pinned, and vCPU contexts. System tests use the real one.
  */
-import type { DomainInfo, FrameInfo, HostInfo, VcpuContext, VcpuInfoSnapshot } from '../../src/hypervisor/index.ts'
+import {
+  FRAME_KIND, type DomainInfo, type FrameInfo, type HostInfo, type VcpuContext, type VcpuInfoSnapshot,
+} from '../../src/hypervisor/index.ts'
 import type { RestoreControl } from '../../src/toolstack/save/image-reader.ts'
 import type { SaveControl } from '../../src/toolstack/save/image-writer.ts'
 import { XenError, type DomId, type GrantRef, type Mfn } from '../../src/util/index.ts'
@@ -58,6 +60,22 @@ export class FrameHost implements SaveControl, RestoreControl {
 
   frameBytes(_: DomId, frame: Mfn): Uint8Array {
     return this.frame(frame).bytes
+  }
+
+  frameKinds(_: DomId, frames: Uint32Array): Uint8Array {
+    return Uint8Array.from(frames, (mfn) => {
+      const { owner, type, validated, pinned } = this.frameInfo(mfn as Mfn)
+      if (owner !== this.domain) return FRAME_KIND.NOT_OWNED
+      return validated ? TYPES.indexOf(type as (typeof TYPES)[number]) | (pinned ? FRAME_KIND.PINNED : 0) : 0
+    })
+  }
+
+  readFrames(_: DomId, frames: Uint32Array, into: Uint8Array): void {
+    frames.forEach((mfn, i) => into.set(this.frame(mfn).bytes, i * 4096))
+  }
+
+  writeFrames(_: DomId, frames: Uint32Array, from: Uint8Array): void {
+    frames.forEach((mfn, i) => this.frame(mfn).bytes.set(from.subarray(i * 4096, (i + 1) * 4096)))
   }
 
   markWritten(): void {}

@@ -75,7 +75,7 @@ export class DomainMovement {
 
   restore(source: ByteInput, options: RestoreDomainOptions): Operation<Domain, RestoreProgress> {
     return this.start('restoring a domain', options, async (context) => {
-      const reader = new SaveStreamReader(source, options.signal)
+      const reader = new SaveStreamReader(source, options.signal, 'reused')
       context.undo(() => void reader.close().catch(() => undefined))
       const restored = await restoreDomain(this.host.create(), reader, { ...options, context })
       void reader.close().catch(() => undefined)

@@ -64,7 +64,7 @@ export async function receiveDomain(
 ): Promise<RestoredDomain> {
   const { context, kernel } = options
   const output = openOutput(transport.writable)
-  const reader = new SaveStreamReader(transport.readable, context.signal)
+  const reader = new SaveStreamReader(transport.readable, context.signal, 'reused')
   let asked = false
   // The first step to be remembered is the last to be undone: by then the copy is destroyed.
   context.undo((cause) => (asked ? giveBack(output) : output.abort(cause)).catch(() => undefined))

@@ -3,7 +3,7 @@
  * TCP is in `paravirt/node`.
  */
 import { XenError } from '../../util/index.ts'
-import type { ByteChunks, ByteInput, ByteOutput, ByteSink } from '../stream/index.ts'
+import type { ByteInput, ByteOutput, ByteSink, LendingChunks } from '../stream/index.ts'
 
 /**
  * One end of a two-way pipe. A write that rejects with CLOSED promises that nothing of the chunk has been delivered;
@@ -29,6 +29,7 @@ interface Parcel {
 
 /** One direction. A write is done when the reader has taken the chunk, so a cut never leaves a doubt about it. */
 class Lane implements ByteSink {
+  readonly keepsLast = true
   private readonly queue: Parcel[] = []
   private closed = false
   private broken = false
@@ -59,8 +60,14 @@ class Lane implements ByteSink {
     this.wakeReader()
   }
 
-  readonly chunks: ByteChunks = {
-    [Symbol.asyncIterator]: () => ({
+  /** Its bytes: copies of what was written, or for a reader that says so the writer's own memory. */
+  readonly chunks: LendingChunks = {
+    [Symbol.asyncIterator]: () => this.iterate((chunk) => chunk.slice()),
+    lent: { [Symbol.asyncIterator]: () => this.iterate((chunk) => chunk) },
+  }
+
+  private iterate(hand: (chunk: Uint8Array) => Uint8Array): AsyncIterator<Uint8Array> {
+    return {
       next: async () => {
         while (this.queue.length === 0 && !this.closed && !this.broken)
           await new Promise<void>((resolve) => {
@@ -68,14 +75,15 @@ class Lane implements ByteSink {
           })
         const parcel = this.queue.shift()
         if (parcel === undefined) return { done: true, value: undefined }
+        const value = hand(parcel.chunk)
         parcel.taken()
-        return { done: false, value: parcel.chunk }
+        return { done: false, value }
       },
       return: async () => {
         this.break()
         return { done: true, value: undefined }
       },
-    }),
+    }
   }
 }
 

@@ -6,6 +6,8 @@ import type { Mfn } from '../../util/index.ts'
 
 /** What stands for a page that the image does not hold. */
 const NONE = -1
+/** What stands for a page that is to get its frame in a moment. */
+const RESERVED = -2
 
 /** Pages by pfn. */
 export class ImagePages {
@@ -31,7 +33,14 @@ export class ImagePages {
   /** Its frame; undefined for a page that the image does not hold. */
   frame(pfn: number): Mfn | undefined {
     const frame = this.frames[pfn] ?? NONE
-    return frame === NONE ? undefined : (frame as Mfn)
+    return frame < 0 ? undefined : (frame as Mfn)
+  }
+
+  /** Keeps a place for a page; false when it has one. `add` has to follow. */
+  reserve(pfn: number): boolean {
+    if (this.frames[pfn] !== NONE) return false
+    this.frames[pfn] = RESERVED
+    return true
   }
 
   add(pfn: number, frame: Mfn): void {

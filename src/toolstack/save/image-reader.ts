@@ -9,15 +9,17 @@ import { SharedInfo, StartInfo, VcpuGuestContext } from '../../abi/index.ts'
 import { type ControlInterface, type VcpuContext, decodeVcpuContext } from '../../hypervisor/index.ts'
 import { type DomId, type EventPort, type GrantRef, type Mfn, XenError } from '../../util/index.ts'
 import {
-  type ImageRecord,
+  type BulkRecord,
   PAGE_TYPE,
   PAGE_TYPE_PINNED,
-  type PageEntry,
+  type PageBatch,
   type SaveStreamReader,
+  hasContents,
 } from '../stream/index.ts'
 import { ImagePages } from './image-pages.ts'
 import { MAX_PFN } from './p2m.ts'
 import { toMachine } from './page-tables.ts'
+import { ZeroPages } from './zero-pages.ts'
 
 /** What is used of the control interface. */
 export type RestoreControl = Pick<
@@ -25,6 +27,7 @@ export type RestoreControl = Pick<
   | 'populatePhysmap'
   | 'releaseFrames'
   | 'frameBytes'
+  | 'writeFrames'
   | 'markWritten'
   | 'domainInfo'
   | 'pinTable'
@@ -100,13 +103,13 @@ export class PvImageReader {
    */
   async read(
     reader: SaveStreamReader,
-    onRecord?: (record: ImageRecord) => void | Promise<void>,
+    onRecord?: (type: BulkRecord['type']) => void | Promise<void>,
   ): Promise<'end' | 'checkpoint'> {
     for (;;) {
       const offset = reader.offset
-      const record = await reader.readImageRecord()
+      const record = await reader.readBulkRecord()
       this.named(record.type, offset, () => this.take(record))
-      await onRecord?.(record)
+      await onRecord?.(record.type)
       this.endOffset = offset
       if (record.type === 'end' || record.type === 'checkpoint') return record.type
     }
@@ -124,11 +127,11 @@ export class PvImageReader {
     }
   }
 
-  private take(record: ImageRecord): void {
+  private take(record: BulkRecord): void {
     switch (record.type) {
       case 'pv-info': return this.takeInfo(record)
       case 'p2m-frames': return this.takeP2m(record)
-      case 'page-data': return this.takePages(record)
+      case 'page-data': return this.takePages(record.batch)
       case 'shared-info':
         this.sharedInfo = record.page.slice()
         return
@@ -139,7 +142,7 @@ export class PvImageReader {
     }
   }
 
-  private takeInfo(record: Extract<ImageRecord, { type: 'pv-info' }>): void {
+  private takeInfo(record: Extract<BulkRecord, { type: 'pv-info' }>): void {
     if (record.guestWidth !== 8 || record.pageTableLevels !== 4) {
       throw new XenError(
         'NOT_SUPPORTED',
@@ -149,7 +152,7 @@ export class PvImageReader {
     this.seenInfo = true
   }
 
-  private takeP2m(record: Extract<ImageRecord, { type: 'p2m-frames' }>): void {
+  private takeP2m(record: Extract<BulkRecord, { type: 'p2m-frames' }>): void {
     if (!this.seenInfo) throw bad('P2M_FRAMES comes before PV_INFO')
     if (this.p2mFrames !== undefined) throw bad('P2M_FRAMES comes twice')
     if (record.endPfn >= MAX_PFN) throw bad(`a p2m that ends at ${record.endPfn}; ${MAX_PFN} pages are allowed`)
@@ -161,44 +164,65 @@ export class PvImageReader {
     this.pages = new ImagePages(record.endPfn + 1)
   }
 
-  private takePages(record: Extract<ImageRecord, { type: 'page-data' }>): void {
+  private takePages({ pfns, types, contents }: PageBatch): void {
     if (this.p2mFrames === undefined) throw bad('PAGE_DATA comes before P2M_FRAMES')
-    this.populate(record.pages)
-    const { domain } = this.target
-    for (const { pfn, type, contents } of record.pages) {
-      const frame = this.pages.frame(pfn)
-      // A page that is there has a frame by now.
-      if (!isPresent(type) || frame === undefined) {
+    const isNew = this.populate(pfns, types)
+    const zeros = new ZeroPages(contents)
+    const frames = new Uint32Array(pfns.length)
+    // Frames from `done` to `count` are still to be filled from `contents`, where their bytes end at `end`.
+    let [done, count, at, end] = [0, 0, 0, 0]
+    const flush = (): void => {
+      const from = contents.subarray(end - (count - done) * PAGE, end)
+      this.control.writeFrames(this.target.domain, frames.subarray(done, count), from)
+      done = count
+    }
+    for (let i = 0; i < pfns.length; i += 1) {
+      const [pfn, type, place] = [pfns[i]!, types[i]!, at]
+      if (hasContents(type)) at += PAGE
+      if (!isPresent(type)) {
+        flush()
         this.drop(pfn)
         continue
       }
+      const frame = this.pages.frame(pfn)
+      if (frame === undefined) throw bad(`one record takes page ${pfn} away and then has it`, { pfn })
       this.pages.setType(pfn, type)
-      if (contents === undefined) continue
-      this.control.frameBytes(domain, frame).set(contents)
-      this.control.markWritten(frame)
+      if (!hasContents(type) || (isNew[i] === 1 && zeros.has(place))) continue
+      if (end !== place) flush()
+      end = place + PAGE
+      frames[count] = frame
+      count += 1
     }
+    flush()
   }
 
-  /** Gives the domain frames for those of these pages that it lacks, neighbours together. */
-  private populate(pages: readonly PageEntry[]): void {
-    const wanted = new Set<number>()
-    for (const { pfn, type } of pages) {
+  /**
+   * Gives the domain frames for those of these pages that it lacks, neighbours together. Tells for each whether it is
+   * new, and so all zero.
+   */
+  private populate(pfns: Float64Array, types: Uint8Array): Uint8Array {
+    const isNew = new Uint8Array(pfns.length)
+    const wanted: number[] = []
+    for (let i = 0; i < pfns.length; i += 1) {
+      const pfn = pfns[i]!
       if (pfn > this.maxPfn) throw bad(`page ${pfn} lies beyond the p2m's end ${this.maxPfn}`, { pfn })
-      if (isPresent(type) && !this.pages.has(pfn)) wanted.add(pfn)
+      if (!isPresent(types[i]!) || !this.pages.reserve(pfn)) continue
+      isNew[i] = 1
+      wanted.push(pfn)
     }
-    if (this.pages.count + wanted.size > this.target.maxPages) {
+    if (this.pages.count + wanted.length > this.target.maxPages) {
       throw bad(`the image holds more pages than the domain may own (${this.target.maxPages})`, {
         maxPages: this.target.maxPages,
       })
     }
-    const list = [...wanted]
-    for (let start = 0; start < list.length;) {
+    for (let start = 0; start < wanted.length;) {
       let end = start + 1
-      while (end < list.length && list[end] === list[end - 1]! + 1) end += 1
-      const frames = this.control.populatePhysmap(this.target.domain, end - start, list[start]!)
-      for (let i = 0; i < frames.length; i += 1) this.pages.add(list[start + i]!, frames[i]!)
+      while (end < wanted.length && wanted[end] === wanted[end - 1]! + 1) end += 1
+      const frames = this.control.populatePhysmap(this.target.domain, end - start, wanted[start]!)
+      for (let i = 0; i < frames.length; i += 1) this.pages.add(wanted[start + i]!, frames[i]!)
       start = end
     }
+    return isNew
   }
 
   /** The guest has given the page away since an earlier round. */
@@ -209,7 +233,7 @@ export class PvImageReader {
     this.pages.delete(pfn)
   }
 
-  private takeVcpu(record: Extract<ImageRecord, { readonly blob: Uint8Array }>): void {
+  private takeVcpu(record: Extract<BulkRecord, { readonly blob: Uint8Array }>): void {
     if (this.p2mFrames === undefined) throw bad('a vCPU comes before the pages')
     if (record.blob.length !== VcpuGuestContext.size) {
       throw bad(`the context of vCPU ${record.vcpu} has ${record.blob.length} bytes, not ${VcpuGuestContext.size}`)

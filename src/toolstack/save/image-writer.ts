@@ -8,7 +8,6 @@
 import { StartInfo, VcpuGuestContext } from '../../abi/index.ts'
 import {
   type ControlInterface,
-  type FrameInfo,
   type VcpuContext,
   decodeVcpuContext,
   encodeVcpuContext,
@@ -20,15 +19,17 @@ import {
   type MsrEntry,
   PAGE_TYPE,
   PAGE_TYPE_PINNED,
-  type PageEntry,
+  type PageSource,
   type SaveStreamWriter,
+  hasContents,
 } from '../stream/index.ts'
 import { type PhysToMachine, readP2m } from './p2m.ts'
-import { toPseudoPhysical } from './page-tables.ts'
+import { type TablePlace, toPseudoPhysical } from './page-tables.ts'
 
 /** What is used of the control interface. */
 export type SaveControl = Pick<ControlInterface,
-  'domainInfo' | 'frameBytes' | 'frameInfo' | 'machineToPhys' | 'getVcpuContext' | 'vcpuInfo' | 'hostInfo'>
+  | 'domainInfo' | 'frameBytes' | 'frameKinds' | 'readFrames' | 'machineToPhys' | 'getVcpuContext' | 'vcpuInfo'
+  | 'hostInfo'>
 
 /** What the guest may know of the processor; it is compared on the other host. */
 export interface ProcessorPolicy {
@@ -45,7 +46,9 @@ const GDT_ENTRIES_PER_PAGE = 512
 /** Bytes of struct xen_domctl_ext_vcpucontext. */
 const EXTENDED_SIZE = 64
 
-const levels: Partial<Record<FrameInfo['type'], number>> = { l1: 1, l2: 2, l3: 3, l4: 4 }
+const PAGE = 4096
+/** Stands for the type of a table that cannot be copied while the guest runs. */
+const POSTPONED = 0xff
 
 /** How pages are written. */
 export interface WritePagesOptions {
@@ -53,6 +56,14 @@ export interface WritePagesOptions {
   readonly live?: boolean
   /** Called with the number of pages behind each batch; what it throws or rejects ends the writing. */
   readonly onBatch?: (pages: number) => void | Promise<void>
+}
+
+/** Pages as they were found. */
+interface TakenPages {
+  readonly frames: Uint32Array
+  readonly types: Uint8Array
+  /** Contents of page tables, by frame. */
+  readonly tables: ReadonlyMap<number, Uint8Array>
 }
 
 /**
@@ -110,9 +121,10 @@ export class PvImageWriter {
    */
   retyped(): number[] {
     const { sent, p2m } = this
+    const types = this.typesOf(p2m.entries)
     const changed: number[] = []
     for (let pfn = 0; pfn < p2m.maxPfn; pfn += 1) {
-      if (sent[pfn] !== 0 && sent[pfn] !== this.typeOf(p2m.entries[pfn]) + 1) changed.push(pfn)
+      if (sent[pfn] !== 0 && sent[pfn] !== types[pfn]! + 1) changed.push(pfn)
     }
     return changed
   }
@@ -145,60 +157,71 @@ export class PvImageWriter {
    * Writes the pages of the given pfns, in batches, each of which is taken at one instant. `live`: a table that just
    * changes is left for the next round and returned.
    */
-  async writePages(pfns: Iterable<number>, options: WritePagesOptions = {}): Promise<number[]> {
+  async writePages(pfns: ArrayLike<number>, options: WritePagesOptions = {}): Promise<number[]> {
+    const all = Uint32Array.from(pfns)
     const postponed: number[] = []
-    const iterator = pfns[Symbol.iterator]()
-    for (;;) {
-      // No await between here and the encoding inside writeImageRecord: pages are views of the guest's memory.
-      const pages: PageEntry[] = []
-      let next = iterator.next()
-      for (; next.done !== true; next = iterator.next()) {
-        const entry = this.pageEntry(next.value, options.live === true)
-        if (entry === undefined) postponed.push(next.value)
-        else {
-          this.sent[entry.pfn] = entry.type + 1
-          if (pages.push(entry) >= MAX_BATCH_PAGES) break
-        }
+    for (let start = 0; start < all.length; start += MAX_BATCH_PAGES) {
+      // No await between here and the copying inside the writer's writePages.
+      const batch = this.takeBatch(all.subarray(start, start + MAX_BATCH_PAGES), options.live === true)
+      postponed.push(...batch.postponed)
+      const { length } = batch.pages.pfns
+      if (length === 0) continue
+      await this.writer.writePages(batch.pages)
+      await options.onBatch?.(length)
+    }
+    return postponed
+  }
+
+  /** These pages as they are now, and those that cannot be read consistently while the guest runs. */
+  private takeBatch(pfns: Uint32Array, live: boolean): { readonly pages: PageSource; readonly postponed: number[] } {
+    const frames = pfns.map((pfn) => this.p2m.entries[pfn]!)
+    const types = this.typesOf(frames)
+    const tables = new Map<number, Uint8Array>()
+    types.forEach((type, i) => {
+      const level = type & ~PAGE_TYPE_PINNED
+      if (level === 0 || !hasContents(type)) return
+      const table = this.readTable(frames[i]!, { level, pfn: pfns[i]! }, live)
+      if (table === undefined) types[i] = POSTPONED
+      else tables.set(frames[i]!, table)
+    })
+    const isReady = (_: number, i: number): boolean => types[i] !== POSTPONED
+    const postponed = pfns.filter((_, i) => types[i] === POSTPONED)
+    const ready = { pfns: pfns.filter(isReady), frames: frames.filter(isReady), types: types.filter(isReady) }
+    ready.pfns.forEach((pfn, i) => { this.sent[pfn] = ready.types[i]! + 1 })
+    const copy = (into: Uint8Array): void => this.copyPages({ ...ready, tables }, into)
+    return { pages: { pfns: ready.pfns, types: ready.types, copy }, postponed: [...postponed] }
+  }
+
+  private copyPages({ frames, types, tables }: TakenPages, into: Uint8Array): void {
+    let at = 0
+    for (let start = 0, end; start < frames.length; start = end) {
+      end = start + 1
+      const table = tables.get(frames[start]!)
+      if (!hasContents(types[start]!)) continue
+      if (table === undefined) {
+        while (types[end] === PAGE_TYPE.NORMAL) end += 1
+        this.control.readFrames(this.domain, frames.subarray(start, end), into.subarray(at))
+      } else {
+        into.set(table, at)
       }
-      if (pages.length > 0) await this.writer.writeImageRecord({ type: 'page-data', pages })
-      if (pages.length > 0) await options.onBatch?.(pages.length)
-      if (next.done === true) return postponed
+      at += (end - start) * PAGE
     }
   }
 
-  /** One page as the stream holds it; undefined for a table that cannot be read consistently while the guest runs. */
-  private pageEntry(pfn: number, live: boolean): PageEntry | undefined {
-    const frame = this.p2m.entries[pfn]
-    const type = this.typeOf(frame)
-    if (frame === undefined || type === PAGE_TYPE.INVALID) return { pfn, type: PAGE_TYPE.INVALID, contents: undefined }
-    const bytes = this.control.frameBytes(this.domain, frame)
-    const level = type & ~PAGE_TYPE_PINNED
-    if (level === 0) return { pfn, type, contents: bytes }
+  /** A table as the stream holds it; undefined when it cannot be read consistently while the guest runs. */
+  private readTable(frame: number, place: TablePlace, live: boolean): Uint8Array | undefined {
+    const bytes = this.control.frameBytes(this.domain, frame as Mfn)
     try {
-      const contents = toPseudoPhysical(bytes, { level, pfn }, (mfn) => this.ownPfn(mfn as Mfn))
-      return { pfn, type, contents }
+      return toPseudoPhysical(bytes, place, (mfn) => this.ownPfn(mfn as Mfn))
     } catch (error) {
       if (live && XenError.is(error, 'INVALID_STATE')) return undefined
       throw error
     }
   }
 
-  /** A guest may write any number into its list; undefined for one that is no frame. */
-  private infoOf(frame: Mfn): FrameInfo | undefined {
-    try {
-      return this.control.frameInfo(frame)
-    } catch (error) {
-      if (XenError.is(error, 'INVALID_ADDRESS')) return undefined
-      throw error
-    }
-  }
-
-  /** PAGE_TYPE of a frame as it is now. */
-  private typeOf(frame: Mfn | undefined): number {
-    const info = frame === undefined ? undefined : this.infoOf(frame)
-    if (info?.owner !== this.domain) return PAGE_TYPE.INVALID
-    const level = info.validated ? levels[info.type] : undefined
-    return level === undefined ? PAGE_TYPE.NORMAL : level | (info.pinned ? PAGE_TYPE_PINNED : 0)
+  /** PAGE_TYPE of frames as they are now; a guest may write any number into its list. The control's numbers are ours. */
+  private typesOf(frames: Uint32Array): Uint8Array {
+    return this.control.frameKinds(this.domain, frames)
   }
 
   /** The pfn of an own frame, when machine-to-physical and p2m agree on it. */

@@ -32,9 +32,12 @@ export interface PhysToMachine {
   readonly maxPfn: number
   /** Frames of the list's pages, in order. */
   readonly frames: readonly Mfn[]
-  /** mfn of each pfn; undefined where the guest has none. */
-  readonly entries: readonly (Mfn | undefined)[]
+  /** mfn of each pfn, which may be any number; NO_FRAME where the guest has none. */
+  readonly entries: Uint32Array
 }
+
+/** What stands in a list where the guest has no frame. */
+export const NO_FRAME = 0xffff_ffff
 
 const invalid = (what: string, details: Record<string, unknown>): XenError =>
   new XenError('INVALID_STATE', `the guest's p2m is unusable: ${what}`, { details })
@@ -113,18 +116,21 @@ interface P2mFacts {
   readonly limit: number
 }
 
-function readEntries(reader: P2mReader, { frames, maxPfn, limit }: P2mFacts): (Mfn | undefined)[] {
-  const entries: (Mfn | undefined)[] = []
+function readEntries(reader: P2mReader, { frames, maxPfn, limit }: P2mFacts): Uint32Array {
+  const entries = new Uint32Array(maxPfn).fill(NO_FRAME)
   let named = 0
-  for (const frame of frames) {
-    const page = reader.page(frame, 'the p2m')
-    for (let i = 0; i < ENTRIES_PER_TABLE && entries.length < maxPfn; i += 1) {
-      const high = page.getUint32(i * 8 + 4, true)
+  frames.forEach((frame, index) => {
+    const { buffer, byteOffset } = reader.page(frame, 'the p2m')
+    const page = new Uint32Array(buffer, byteOffset, ENTRIES_PER_TABLE * 2)
+    const first = index * ENTRIES_PER_TABLE
+    const count = Math.min(ENTRIES_PER_TABLE, maxPfn - first)
+    for (let i = 0; i < count; i += 1) {
       // Bits 63 and 62 mark foreign and identity entries; such pages are not the domain's own memory.
-      entries.push(high === 0 ? (page.getUint32(i * 8, true) as Mfn) : undefined)
-      if (high === 0) named += 1
+      if (page[i * 2 + 1] !== 0) continue
+      entries[first + i] = page[i * 2]!
+      named += 1
     }
     if (named > limit) throw invalid(`it names more than ${limit} frames`, { limit })
-  }
+  })
   return entries
 }

@@ -20,7 +20,7 @@ import {
 import { isTypeScriptName, shownKernelName, type KernelSource } from '../host/kernel-source.ts'
 import type { OperationContext } from '../host/operation.ts'
 import { randomUuid } from '../host/random-names.ts'
-import type { ImageRecord, SaveStreamReader } from '../stream/index.ts'
+import type { SaveStreamReader } from '../stream/index.ts'
 import { configFromJson } from './config-json.ts'
 import { PvImageReader, type RestoredImage } from './image-reader.ts'
 
@@ -144,9 +144,9 @@ export async function restoreDomain(
     xenstorePort: shell.storePort, consolePort: shell.consolePort,
   })
   await readContainer(reader, async () => {
-    const last = await image.read(reader, (record: ImageRecord) => {
+    const last = await image.read(reader, (type) => {
       context.check()
-      if (record.type === 'page-data') context.report({ type: 'pages', pages: image.pageCount, bytes: reader.offset })
+      if (type === 'page-data') context.report({ type: 'pages', pages: image.pageCount, bytes: reader.offset })
     })
     if (last === 'checkpoint') throw new XenError('NOT_SUPPORTED', 'the stream is one of repeated checkpoints')
   })

@@ -67,6 +67,7 @@ export function abortableWriter(output: OpenOutput, what: string, signal: AbortS
   aborted.catch(() => undefined)
   return new SaveStreamWriter({
     keepsNothing: output.keepsNothing,
+    keepsLast: output.keepsLast,
     write: (chunk) => Promise.race([output.write(chunk), aborted]),
   })
 }

@@ -11,6 +11,8 @@ export interface ByteSink {
    * times as fast as fresh memory. Not for sinks that collect chunks.
    */
   readonly keepsNothing?: boolean
+  /** True when a chunk is looked at until the next `write` is done and no longer, as in a pipe within one process. */
+  readonly keepsLast?: boolean
   /** Takes the next bytes of the stream; the next call comes when the promise has resolved. */
   write(chunk: Uint8Array): Promise<void> | void
   /** Called when everything has been written; resolves when it is safe. */
@@ -42,6 +44,7 @@ export type ByteOutput = ByteSink | WritableStream<Uint8Array> | NodeWritable
 /** A {@link ByteSink} with all its methods. */
 export interface OpenOutput extends ByteSink {
   readonly keepsNothing: boolean
+  readonly keepsLast: boolean
   write(chunk: Uint8Array): Promise<void>
   close(): Promise<void>
   abort(reason: unknown): Promise<void>
@@ -61,6 +64,7 @@ function fromWebStream(stream: WritableStream<Uint8Array>): OpenOutput {
   writer.closed.catch(() => undefined)
   return {
     keepsNothing: false,
+    keepsLast: false,
     write: (chunk) => writer.write(chunk),
     close: () => writer.close(),
     abort: async (reason) => {
@@ -88,6 +92,7 @@ function fromNodeStream(stream: NodeWritable): OpenOutput {
   stream.on('error', () => undefined)
   return {
     keepsNothing: false,
+    keepsLast: false,
     write: async (chunk) => {
       if (stream.destroyed) throw new XenError('CLOSED', 'the target is closed')
       await step((done) => void stream.write(chunk, done))
@@ -100,6 +105,7 @@ function fromNodeStream(stream: NodeWritable): OpenOutput {
 function fromSink(sink: ByteSink): OpenOutput {
   return {
     keepsNothing: sink.keepsNothing === true,
+    keepsLast: sink.keepsLast === true,
     write: async (chunk) => sink.write(chunk),
     close: async () => sink.close?.(),
     abort: async (reason) => sink.abort?.(reason),
@@ -126,6 +132,7 @@ export function openOutput(output: ByteOutput): OpenOutput {
   }
   return {
     keepsNothing: inner.keepsNothing,
+    keepsLast: inner.keepsLast,
     write: (chunk) => named(inner.write(chunk)),
     close: () => named(inner.close()),
     abort: (reason) => named(inner.abort(reason)),

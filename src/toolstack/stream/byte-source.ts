@@ -7,8 +7,16 @@ import { XenError } from '../../util/index.ts'
 /** Pieces of a stream; a Node Readable is one. */
 export type ByteChunks = AsyncIterable<Uint8Array> | Iterable<Uint8Array>
 
+/** Pieces that are also to be had on loan: each is good until the next one is asked for. */
+export interface LendingChunks extends AsyncIterable<Uint8Array> {
+  readonly lent: AsyncIterable<Uint8Array>
+}
+
 /** What a stream may be read from. */
-export type ByteInput = ByteChunks | ReadableStream<Uint8Array> | Uint8Array
+export type ByteInput = ByteChunks | LendingChunks | ReadableStream<Uint8Array> | Uint8Array
+
+/** Whose memory a reader gives out: memory for the caller to keep, or memory that is used again by the next read. */
+export type ReadMemory = 'fresh' | 'reused'
 
 type ChunkIterator = AsyncIterator<Uint8Array> | Iterator<Uint8Array>
 
@@ -27,8 +35,12 @@ function fromWebStream(stream: ReadableStream<Uint8Array>): ChunkIterator {
   }
 }
 
-function iterate(input: ByteInput): ChunkIterator {
+/** Reads up to this size always get memory of their own; those beyond the larger one do so, too. */
+const REUSED = { from: 1 << 16, to: 1 << 23 } as const
+
+function iterate(input: ByteInput, memory: ReadMemory): ChunkIterator {
   if (input instanceof Uint8Array) return [input][Symbol.iterator]()
+  if (memory === 'reused' && 'lent' in input) return input.lent[Symbol.asyncIterator]()
   if ('getReader' in input) return fromWebStream(input)
   return Symbol.asyncIterator in input ? input[Symbol.asyncIterator]() : input[Symbol.iterator]()
 }
@@ -40,11 +52,14 @@ export class ByteSource {
   private chunks: Uint8Array[] = []
   private available = 0
   private consumed = 0
+  private readonly memory: ReadMemory
+  private scratch = new Uint8Array(0)
 
-  /** With a signal, a read that waits is given up when it fires. */
-  constructor(input: ByteInput, signal?: AbortSignal) {
-    this.iterator = iterate(input)
+  /** With a signal, a read that waits is given up when it fires. `reused`: what is read holds until the next read. */
+  constructor(input: ByteInput, signal?: AbortSignal, memory: ReadMemory = 'fresh') {
+    this.iterator = iterate(input, memory)
     this.signal = signal
+    this.memory = memory
   }
 
   /** Bytes read so far. */
@@ -109,7 +124,7 @@ export class ByteSource {
       else this.chunks[0] = first.subarray(size)
       return first.subarray(0, size)
     }
-    const out = new Uint8Array(size)
+    const out = this.allocate(size)
     let filled = 0
     while (filled < size) {
       const chunk = this.chunks[0]!
@@ -120,6 +135,12 @@ export class ByteSource {
       else this.chunks[0] = chunk.subarray(part)
     }
     return out
+  }
+
+  private allocate(size: number): Uint8Array {
+    if (this.memory === 'fresh' || size < REUSED.from || size > REUSED.to) return new Uint8Array(size)
+    if (this.scratch.length < size) this.scratch = new Uint8Array(size)
+    return this.scratch.subarray(0, size)
   }
 
   /** Tells the source that nothing more will be read. Does not wait for a read that is under way. */

@@ -4,12 +4,15 @@
  * Reference: xen/docs/specs/libxl-migration-stream.pandoc, libxc-migration-stream.pandoc.
  */
 import { XenError } from '../../util/index.ts'
-import { type ByteInput, ByteSource } from './byte-source.ts'
+import { type ByteInput, ByteSource, type ReadMemory } from './byte-source.ts'
 import {
   IMAGE_DOMAIN, IMAGE_IDENT, IMAGE_MARKER, LIBXL_IDENT, LIBXL_OPTION, LIBXL_VERSION, MAX_CONFIG_SIZE, MAX_RECORD_SIZE,
   XL_BYTE_ORDER, XL_HEADER_SIZE, XL_MAGIC, XL_MANDATORY,
 } from './format.ts'
-import { type ImageRecord, type LibxlRecord, type RawRecord, decodeImageRecord, decodeLibxlRecord } from './records.ts'
+import {
+  type BulkRecord, type ImageRecord, type LibxlRecord, type RawRecord,
+  decodeBulkRecord, decodeImageRecord, decodeLibxlRecord,
+} from './records.ts'
 
 /** What an xl file begins with. */
 export interface XlHeader {
@@ -33,9 +36,12 @@ export class SaveStreamReader {
   private readonly source: ByteSource
   private records = 0
 
-  /** With a signal, a read that waits is given up when it fires. */
-  constructor(input: ByteInput, signal?: AbortSignal) {
-    this.source = new ByteSource(input, signal)
+  /**
+   * With a signal, a read that waits is given up when it fires. With `reused` memory a record is good until the next
+   * read, which is several times as fast for pages.
+   */
+  constructor(input: ByteInput, signal?: AbortSignal, memory: ReadMemory = 'fresh') {
+    this.source = new ByteSource(input, signal, memory)
   }
 
   /** Bytes read so far. */
@@ -109,6 +115,11 @@ export class SaveStreamReader {
   /** The next record of the image. */
   readImageRecord(): Promise<ImageRecord> {
     return this.readRecord('image', decodeImageRecord)
+  }
+
+  /** The next record of the image, with pages in bulk. */
+  readBulkRecord(): Promise<BulkRecord> {
+    return this.readRecord('image', decodeBulkRecord)
   }
 
   /** Tells the source that nothing more will be read. */

@@ -5,16 +5,11 @@
  */
 import { ByteReader, ByteWriter, XenError } from '../../util/index.ts'
 import { PAGE_SIZE } from '../../x86/index.ts'
-import { IMAGE_RECORD, LIBXL_RECORD, RECORD_OPTIONAL, hasContents, isPageType } from './format.ts'
-
-/** One page in a PAGE_DATA record. */
-export interface PageEntry {
-  readonly pfn: number
-  /** PAGE_TYPE. */
-  readonly type: number
-  /** 4096 bytes, or undefined for types without contents. */
-  readonly contents: Uint8Array | undefined
-}
+import { IMAGE_RECORD, LIBXL_RECORD, RECORD_OPTIONAL } from './format.ts'
+import {
+  type Allocate, type PageBatch, type PageEntry, type PageSource,
+  decodePageBatch, encodePageSource, entriesOf, sourceOf,
+} from './page-data.ts'
 
 /** A leaf of a CPUID policy. Reference: xen_cpuid_leaf_t. */
 export interface CpuidLeaf {
@@ -62,6 +57,11 @@ export type ImageRecord =
   /** An optional record that this version does not know. */
   | { readonly type: 'unknown'; readonly number: number }
 
+/** One record of the image, with pages in bulk. */
+export type BulkRecord =
+  | Exclude<ImageRecord, { readonly type: 'page-data' }>
+  | { readonly type: 'page-data'; readonly batch: PageBatch }
+
 /** One record of the container. */
 export type LibxlRecord =
   | { readonly type: 'end' | 'libxc-context' | 'checkpoint-end' }
@@ -91,55 +91,7 @@ function require(condition: boolean, what: string, details?: Record<string, unkn
 
 const empty = (): Uint8Array => new Uint8Array(0)
 
-const PFN_HIGH_MASK = 0x000f_ffff
-
-/** Memory for the body of a record: as many bytes as asked for, in any state. */
-export type Allocate = (size: number) => Uint8Array
-
 const fresh: Allocate = (size) => new Uint8Array(size)
-
-function encodePageData(pages: readonly PageEntry[], allocate: Allocate): Uint8Array {
-  let at = 8 + pages.length * 8
-  const out = allocate(pages.reduce((size, page) => size + (hasContents(page.type) ? PAGE_SIZE : 0), at))
-  const view = new DataView(out.buffer, out.byteOffset, out.length)
-  view.setUint32(0, pages.length, true)
-  view.setUint32(4, 0, true)
-  for (let i = 0; i < pages.length; i += 1) {
-    const { pfn, type, contents } = pages[i]!
-    view.setUint32(8 + i * 8, pfn >>> 0, true)
-    view.setUint32(12 + i * 8, (type << 28) | (Math.floor(pfn / 0x1_0000_0000) & PFN_HIGH_MASK), true)
-    if (!hasContents(type)) continue
-    if (contents?.length !== PAGE_SIZE) throw new XenError('INVALID_ARGUMENT', `page ${pfn} has no ${PAGE_SIZE} bytes`)
-    out.set(contents, at)
-    at += PAGE_SIZE
-  }
-  return out
-}
-
-function decodePageData(body: Uint8Array): ImageRecord {
-  const reader = new ByteReader(body, 'PAGE_DATA')
-  const count = reader.u32()
-  require(reader.u32() === 0, 'PAGE_DATA: reserved field is not zero')
-  require(count > 0, 'PAGE_DATA: no pages')
-  require(count * 8 <= reader.remaining, `PAGE_DATA: ${count} pages do not fit into the record`, { count })
-  const pages: PageEntry[] = []
-  const contents = new ByteReader(body, 'PAGE_DATA')
-  contents.skip(8 + count * 8)
-  for (let i = 0; i < count; i += 1) {
-    const low = reader.u32()
-    const high = reader.u32()
-    const type = high >>> 28
-    if ((high & 0x0ff0_0000) !== 0) throw bad('PAGE_DATA: reserved bits of a page number are set', { low, high })
-    if (!isPageType(type)) throw bad(`PAGE_DATA: page type ${type} is reserved`, { type })
-    pages.push({
-      pfn: (high & PFN_HIGH_MASK) * 0x1_0000_0000 + low,
-      type,
-      contents: hasContents(type) ? contents.bytes(PAGE_SIZE) : undefined,
-    })
-  }
-  require(contents.remaining === 0, `PAGE_DATA: ${contents.remaining} bytes too many`)
-  return { type: 'page-data', pages }
-}
 
 function decodePvInfo(body: Uint8Array): ImageRecord {
   require(body.length === 8, 'X86_PV_INFO: not 8 bytes', { length: body.length })
@@ -252,7 +204,7 @@ const bare = (type: 'end' | 'verify' | 'checkpoint' | 'static-data-end') => (bod
 
 const imageDecoders: ReadonlyMap<number, (body: Uint8Array) => ImageRecord> = /* @__PURE__ */ new Map([
   [IMAGE_RECORD.END, bare('end')],
-  [IMAGE_RECORD.PAGE_DATA, decodePageData],
+  [IMAGE_RECORD.PAGE_DATA, (body): ImageRecord => ({ type: 'page-data', pages: entriesOf(decodePageBatch(body)) })],
   [IMAGE_RECORD.X86_PV_INFO, decodePvInfo],
   [IMAGE_RECORD.X86_PV_P2M_FRAMES, decodeP2mFrames],
   [IMAGE_RECORD.X86_PV_VCPU_BASIC, decodeVcpuBlob('vcpu-basic')],
@@ -279,6 +231,18 @@ export function decodeImageRecord({ type, body }: RawRecord): ImageRecord {
   throw bad(`image record type 0x${type.toString(16)} is unknown or not for a PV domain`, { type })
 }
 
+/** Decodes a record of the image, a PAGE_DATA record in bulk. */
+export function decodeBulkRecord(record: RawRecord): BulkRecord {
+  if (record.type === IMAGE_RECORD.PAGE_DATA) return { type: 'page-data', batch: decodePageBatch(record.body) }
+  // There is no other number for pages.
+  return decodeImageRecord(record) as Exclude<ImageRecord, { readonly type: 'page-data' }>
+}
+
+/** Encodes a PAGE_DATA record in bulk. */
+export function encodePages(pages: PageSource, allocate: Allocate = fresh): RawRecord {
+  return { type: IMAGE_RECORD.PAGE_DATA, body: encodePageSource(pages, allocate) }
+}
+
 /** Encodes a record of the image; the memory for pages, which are most of it, comes from `allocate`. */
 export function encodeImageRecord(record: ImageRecord, allocate: Allocate = fresh): RawRecord {
   switch (record.type) {
@@ -286,7 +250,7 @@ export function encodeImageRecord(record: ImageRecord, allocate: Allocate = fres
     case 'verify': return { type: IMAGE_RECORD.VERIFY, body: empty() }
     case 'checkpoint': return { type: IMAGE_RECORD.CHECKPOINT, body: empty() }
     case 'static-data-end': return { type: IMAGE_RECORD.STATIC_DATA_END, body: empty() }
-    case 'page-data': return { type: IMAGE_RECORD.PAGE_DATA, body: encodePageData(record.pages, allocate) }
+    case 'page-data': return { type: IMAGE_RECORD.PAGE_DATA, body: encodePageSource(sourceOf(record.pages), allocate) }
     case 'pv-info':
       return {
         type: IMAGE_RECORD.X86_PV_INFO,

@@ -16,8 +16,9 @@ import {
   XL_MAGIC,
   XL_MANDATORY,
 } from './format.ts'
+import type { Allocate, PageSource } from './page-data.ts'
 import {
-  type Allocate, type ImageRecord, type LibxlRecord, type RawRecord, encodeImageRecord, encodeLibxlRecord,
+  type ImageRecord, type LibxlRecord, type RawRecord, encodeImageRecord, encodeLibxlRecord, encodePages,
 } from './records.ts'
 
 /** Header of a record. */
@@ -25,12 +26,12 @@ const HEADER_SIZE = 8
 /** Bodies up to this size go together with their header. */
 const SMALL = 1 << 16
 
-/** Two buffers in turn: one is filled while the other is under way. */
-function inTurn(): Allocate {
-  const buffers = [new Uint8Array(0), new Uint8Array(0)]
+/** Some buffers in turn: one is filled while the others are under way. */
+function inTurn(count: number): Allocate {
+  const buffers = Array.from({ length: count }, () => new Uint8Array(0))
   let turn = 0
   return (size) => {
-    turn = 1 - turn
+    turn = (turn + 1) % count
     if (buffers[turn]!.length < size) buffers[turn] = new Uint8Array(size)
     return buffers[turn]!.subarray(0, size)
   }
@@ -48,7 +49,8 @@ export class SaveStreamWriter {
 
   constructor(sink: ByteSink) {
     this.sink = sink
-    this.allocate = sink.keepsNothing === true ? inTurn() : undefined
+    // One is filled, one is under way, and one may still be looked at.
+    this.allocate = sink.keepsNothing === true ? inTurn(2) : sink.keepsLast === true ? inTurn(3) : undefined
   }
 
   /** Bytes written so far. */
@@ -107,6 +109,11 @@ export class SaveStreamWriter {
   /** One record of the image. */
   async writeImageRecord(record: ImageRecord): Promise<void> {
     await this.writeRecord(encodeImageRecord(record, this.allocate))
+  }
+
+  /** A record of pages. They are copied before this returns, so that all of them are of one moment. */
+  writePages(pages: PageSource): Promise<void> {
+    return this.writeRecord(encodePages(pages, this.allocate))
   }
 
   private async writeRecord({ type, body }: RawRecord): Promise<void> {

@@ -116,6 +116,32 @@ describe('a domain that real Xen saved', () => {
     })
   })
 
+  test('whose page comes twice has it as it came last, also when that is zero, or given and taken', async () => {
+    const host = new FrameHost()
+    const image = new PvImageReader(host, { domain: host.domain, kind: 'pv', maxPages: 2000, ...PORTS })
+    const chunks: Uint8Array[] = []
+    const stream = new SaveStreamWriter({ write: (chunk) => void chunks.push(chunk) })
+    const page = (pfn: number, fill: number): PageEntry =>
+      ({ pfn, type: PAGE_TYPE.NORMAL, contents: new Uint8Array(4096).fill(fill) })
+    const gone = (pfn: number): PageEntry => ({ pfn, type: PAGE_TYPE.INVALID, contents: undefined })
+    await stream.writeImageRecord({ type: 'pv-info', guestWidth: 8, pageTableLevels: 4 })
+    await stream.writeImageRecord({ type: 'p2m-frames', startPfn: 0, endPfn: 15, frames: [0] })
+    const records = [
+      [page(1, 5), page(1, 0), page(2, 0), page(2, 6), page(3, 0), page(6, 0), page(5, 8)],
+      [page(3, 9), page(5, 0), page(6, 1), gone(2), { pfn: 7, type: PAGE_TYPE.ALLOCATE_ONLY, contents: undefined }],
+    ]
+    for (const pages of records) await stream.writeImageRecord({ type: 'page-data', pages })
+    await stream.writeImageRecord({ type: 'checkpoint' })
+    await image.read(new SaveStreamReader(chunks))
+    const fills = [...host.frames.values()].filter(({ pfn }) => pfn !== undefined).map(({ pfn, bytes }) => [pfn, bytes[9]])
+    expect(fills.sort(([a], [b]) => a! - b!)).toEqual([[1, 0], [3, 9], [5, 0], [6, 1], [7, 0]])
+    expect(image.pageCount).toBe(5)
+    const again: Uint8Array[] = []
+    const later = new SaveStreamWriter({ write: (chunk) => void again.push(chunk) })
+    await later.writeImageRecord({ type: 'page-data', pages: [gone(9), page(9, 1)] })
+    await expect(image.read(new SaveStreamReader(again))).rejects.toThrow('takes page 9 away and then has it')
+  })
+
   test('that gave a page away while it was copied gets it back neither in its list nor from the host', async () => {
     const file = savedMini()
     const host = new FrameHost()

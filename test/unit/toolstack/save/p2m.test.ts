@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { SharedInfo } from '../../../../src/abi/index.ts'
-import { readP2m } from '../../../../src/toolstack/save/p2m.ts'
+import { NO_FRAME, readP2m } from '../../../../src/toolstack/save/p2m.ts'
 import type { Mfn } from '../../../../src/util/index.ts'
 import { FrameHost } from '../../../support/frame-host.ts'
 
@@ -45,19 +45,19 @@ function linear(address: bigint) {
 describe('a list of frames', () => {
   test('is found by the tree that describes it', () => {
     const { host, frames } = described()
-    expect(readP2m(host, host.domain)).toEqual({ maxPfn: PAGES, frames: [frames[2]], entries: frames })
+    expect(readP2m(host, host.domain)).toEqual({ maxPfn: PAGES, frames: [frames[2]], entries: Uint32Array.from(frames) })
   })
 
   test.each([0xffff_ffff_8001_a000n, 0x0000_7f00_0000_0000n])('is found at the virtual address %x', (address) => {
     const { host, frames } = linear(address)
-    expect(readP2m(host, host.domain)).toEqual({ maxPfn: PAGES, frames: [frames[2]], entries: frames })
+    expect(readP2m(host, host.domain)).toEqual({ maxPfn: PAGES, frames: [frames[2]], entries: Uint32Array.from(frames) })
   })
 
   test('has no frame where the balloon is, nor where an entry is marked as foreign', () => {
     const { host, put } = described()
     put(2, 7, 0xffff_ffff_ffff_ffffn)
     put(2, 8, (1n << 62n) | 5n)
-    expect(readP2m(host, host.domain).entries.slice(7, 9)).toEqual([undefined, undefined])
+    expect(readP2m(host, host.domain).entries.slice(7, 9)).toEqual(Uint32Array.of(NO_FRAME, NO_FRAME))
   })
 
   test.each<[string, (domain: ReturnType<typeof linear>) => void, RegExp]>([
