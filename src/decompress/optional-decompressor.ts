@@ -12,6 +12,7 @@ interface SevenZip {
     writeFile(path: string, data: Uint8Array): void
     readFile(path: string): Uint8Array
     readdir(path: string): string[]
+    unlink(path: string): void
   }
   callMain(args: string[]): number
 }
@@ -53,7 +54,11 @@ async function unpackSevenZip(compression: string, data: Uint8Array): Promise<Ui
   if (status !== 0) throw damaged(compression, { status })
   const [name] = archiver.FS.readdir('out').filter((entry) => !entry.startsWith('.'))
   if (name === undefined) throw damaged(compression)
-  return archiver.FS.readFile(`out/${name}`)
+  const unpacked = archiver.FS.readFile(`out/${name}`)
+  // The archiver may outlive this call; its copies, ten times the kernel file, need not.
+  archiver.FS.unlink(file)
+  archiver.FS.unlink(`out/${name}`)
+  return unpacked
 }
 
 /** Unpacks the legacy container: a magic number, then blocks, each behind its packed length. */

@@ -3,6 +3,10 @@
  * machine beside the guest's memory; the same kernel and disk in QEMU's TCG by its PVH entry, where that is installed.
  * The PV way is longer than the PVH way: 3.2 thousand million instructions against 1.5.
  *
+ * Host memory beyond the guest's is what this process has in memory at the shell (RSS), without the pages of the guest
+ * that are in it, and without what the process had in memory before its first host: Node, this repository's loader and
+ * the library's code. What the largest moment took is given beside it: unpacking the kernel.
+ *
  * Targets: the shell within 25 s; host memory beyond the guest's under a quarter of it plus 64 MiB.
  */
 import { execFileSync, spawn } from 'node:child_process'
@@ -13,8 +17,9 @@ import { optionalDecompressor } from '../../src/decompress/index.ts'
 import { unpackKernel } from '../../src/toolstack/image/unpack.ts'
 import { guestFile } from '../support/guests.ts'
 import { busyboxInitramfs } from '../support/initramfs.ts'
-import { bootLinux } from '../support/linux.ts'
+import { type LinuxGuest, bootLinux } from '../support/linux.ts'
 import type { Report } from './report.ts'
+import { guestBytes, residentBytes } from './support/memory.ts'
 
 const MEBIBYTES = 256
 const TARGET_SECONDS = 25
@@ -25,8 +30,22 @@ const PATIENCE = 600_000
 
 const plain = { baseline: '', ratio: null, target: null, met: null } as const
 
+const mebibytes = (bytes: number): number => bytes / 2 ** 20
+
+/** Memory at the shell. */
+function reportMemory(report: Report, { host, domain }: LinuxGuest, idle: number): void {
+  const resident = residentBytes()
+  const guest = guestBytes(host, domain)
+  const value = mebibytes(resident - guest - idle)
+  const target = MEBIBYTES / 4 + 64
+  const parts = `${mebibytes(resident).toFixed(0)} in all, ${mebibytes(guest).toFixed(0)} guest, ${mebibytes(idle).toFixed(0)} idle`
+  report({ case: 'host memory beyond the guest\'s', value, unit: 'MiB', baseline: parts, ratio: null, target, met: value <= target })
+  report({ case: 'the process at its largest', value: process.resourceUsage().maxRSS / 1024, unit: 'MiB', ...plain })
+}
+
 /** Boots here; wall seconds from creation to the shell. */
 async function bootHere(report: Report): Promise<number> {
+  const idle = residentBytes()
   const begun = performance.now()
   const before = process.cpuUsage()
   const linux = await bootLinux({ domain: { memory: MEBIBYTES } })
@@ -36,11 +55,7 @@ async function bootHere(report: Report): Promise<number> {
   const { cpuTime } = linux.domain.info()
   report({ case: 'guest time to the shell', value: cpuTime / 1e9, unit: 's', ...plain })
   report({ case: 'processor seconds of this process', value: (cpu.user + cpu.system) / 1e6, unit: 's', ...plain })
-  const beyond = process.memoryUsage().rss / 2 ** 20 - MEBIBYTES
-  const target = MEBIBYTES / 4 + 64
-  report({
-    case: 'host memory beyond the guest\'s', value: beyond, unit: 'MiB', baseline: '', ratio: null, target, met: beyond <= target,
-  })
+  reportMemory(report, linux, idle)
   await linux.host.shutdown()
   return seconds
 }
