@@ -13,7 +13,7 @@ const STACK_HANDLERS = /^(pop|push|iret|retf|enter|far-call)/
 /** Micro-operations that work on the stack. */
 const STACK_OPERATIONS = /^(push|pop\.\d+\.r|pop-|call|ret|leave|enter)/
 /** Micro-operations that branch out of the middle of a block. */
-const SIDE_BRANCHES = /^(j(?!mp)|loop)/
+const SIDE_BRANCHES = /^(segmented\.)?(j(?!mp)|loop)/
 
 /** Makes such copies. */
 export class Clipper {

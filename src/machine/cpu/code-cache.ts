@@ -23,7 +23,7 @@ export interface CodeUser {
 }
 
 /** Bytes that one block may take at most: each instruction a handful of records. */
-const BLOCK_ROOM = BLOCK.bytes + BLOCK_INSTRUCTIONS * 8 * RECORD.bytes
+const BLOCK_ROOM = BLOCK.bytes + BLOCK_INSTRUCTIONS * 12 * RECORD.bytes
 
 /** Code sizes by MODE. */
 const CODE_SIZES = [64, 32, 16] as const
@@ -52,7 +52,7 @@ export class CodeCache {
   private readonly translators: Translator[] = []
   /** Blocks by frame. */
   private readonly byFrame = new Map<number, number[]>()
-  /** Blocks that cross, by `host * 32 + mode`: block and host address of the second page. */
+  /** Blocks that cross, by `host * 256 + mode`: block and host address of the second page. */
   private readonly crossing = new Map<number, { readonly block: number; readonly second: number }>()
   private readonly joined = new Uint8Array(32)
   private next: number
@@ -77,7 +77,7 @@ export class CodeCache {
 
   /** A crossing block at a place, if its second page is still the same. */
   findCrossing(place: CodePlace): number {
-    const known = this.crossing.get(place.host * 32 + place.mode)
+    const known = this.crossing.get(place.host * 256 + place.mode)
     return known !== undefined && known.second === place.nextPage() ? known.block : 0
   }
 
@@ -152,8 +152,9 @@ export class CodeCache {
   private lift(lifter: Lifter, result: DecodeResult): void {
     // A bad instruction still needs a length of 1 to 15 to be told from its neighbours.
     const { instruction } = lifter
+    instruction.length = Math.min(Math.max(instruction.length, 1), 15)
+    lifter.fetch()
     if (result !== DECODED.OK) {
-      instruction.length = Math.min(Math.max(instruction.length, 1), 15)
       if (result === DECODED.TOO_LONG) lifter.finalHandler('gp')
       else lifter.undefined()
       return
@@ -171,7 +172,7 @@ export class CodeCache {
     const start = place.host % PAGE_SIZE
     this.note(mfn, block, { from: start, to: Math.min(start + span.bytes, PAGE_SIZE) - 1 })
     if (crosses) {
-      this.crossing.set(place.host * 32 + place.mode, { block, second: span.second })
+      this.crossing.set(place.host * 256 + place.mode, { block, second: span.second })
       this.note(span.second >>> PAGE_SHIFT, block, { from: 0, to: Math.max(start + span.bytes - PAGE_SIZE - 1, 0) })
     }
     const bucket = this.bucket(place.host)
@@ -212,7 +213,7 @@ export class CodeCache {
       view.setUint32(block + BLOCK.mode, mode | BLOCK_DEAD, true)
       this.unchain(block)
       if ((mode & BLOCK_CROSSES) !== 0) {
-        this.crossing.delete(view.getUint32(block + BLOCK.physical, true) * 32 + (mode & 31))
+        this.crossing.delete(view.getUint32(block + BLOCK.physical, true) * 256 + (mode & 0xff))
       }
     }
     for (const user of this.users) user.forgetJumps()

@@ -11,12 +11,14 @@ import { FloatUnits } from './handlers/float-units.ts'
 import type { InterpreterExports } from './interpreter/module.ts'
 import { SEGMENT_SLOT } from './lift/lifter.ts'
 import { RECORD } from './record.ts'
-import { ACCESS, NO_TAG } from './runtime/tlb.ts'
-import { JUMP, MODE, PERMISSION, SLOT, STATUS, State, TLB, TLB_LOG } from './state.ts'
+import { ACCESS } from './runtime/tlb.ts'
+import { segmentMode, stackAllows } from './segmentation.ts'
+import { JUMP, MODE, PERMISSION, SLOT, STATUS, State, TLB } from './state.ts'
 import { DebugUnit } from './system/debug.ts'
 import { EventUnit } from './system/events.ts'
 import type { Shadow } from './system/events.ts'
 import { SystemRegisters } from './system/system-registers.ts'
+import { clearAll, flushAll, flushOne, forbidWriting } from './translations.ts'
 
 /** Thrown inside a handler when the guest's memory cannot be reached; caught where handlers are called. */
 export const GUEST_FAULT = /* @__PURE__ */ Symbol('guest fault')
@@ -40,6 +42,8 @@ export interface CoreParts {
   readonly timestamp: TimestampSource | undefined
   readonly cpuid: CpuidSource
   readonly ports: PortSource
+  /** The generated interpreter for linear addresses of a width. */
+  readonly interpreter: (width: 32 | 64) => InterpreterExports
 }
 
 /** One processor's state and the operations on it. */
@@ -59,8 +63,8 @@ export class Core {
   /** Soft-float with its scratch space. */
   readonly floats = new FloatUnits()
   readonly request: RequestFields = { operation: 'other', length: 0, size: 0, register: 0, general: 0, port: 0 }
-  /** Set by Processor once the module is there. */
-  wasm!: InterpreterExports
+  /** The interpreter for the code at hand. */
+  wasm: InterpreterExports
   /** EFER; a hosted processor is in long mode for good. Bits that other state follows from: `setEfer`. */
   efer = 0
   /** Vector of a software interrupt. */
@@ -72,6 +76,7 @@ export class Core {
   totalExecuted = 0
   /** Segment bases as loaded; the slots hold 0 where 64-bit mode ignores them. */
   private readonly bases = new Float64Array(6)
+  private readonly interpreter: (width: 32 | 64) => InterpreterExports
   private generation = 0
 
   constructor(parts: CoreParts) {
@@ -85,6 +90,8 @@ export class Core {
     this.ports = parts.ports
     this.debug = new DebugUnit(this)
     this.events = new EventUnit(this)
+    this.interpreter = parts.interpreter
+    this.wasm = parts.interpreter(64)
   }
 
   /** True when the driver has to look at what comes between two instructions. */
@@ -138,13 +145,30 @@ export class Core {
     return this.view.getUint16(record + RECORD.ip, true) >>> 12
   }
 
-  /** Address of the record's instruction. */
+  /** Linear address of the record's instruction. */
   instructionAddress(record: number): number {
     return this.address(State.page.offset) + (this.view.getUint16(record + RECORD.ip, true) & 0xfff)
   }
 
+  /** RIP, or EIP: the offset in the code segment. */
+  get rip(): number {
+    const linear = signedFromParts(State.rip.low(this.view, this.base), State.rip.high(this.view, this.base))
+    return this.long ? linear : (linear - this.low(SLOT.cs)) >>> 0
+  }
+
+  /** Goes on at an offset in the code segment. */
   setRip(address: number): void {
-    State.rip.setParts(this.view, this.base, lowPart(address), highPart(address))
+    this.goTo(this.long ? address : address + this.low(SLOT.cs))
+  }
+
+  /** Goes on at a linear address. */
+  goTo(linear: number): void {
+    State.rip.setParts(this.view, this.base, lowPart(linear), this.long ? highPart(linear) : 0)
+  }
+
+  /** Base of a segment other than FS and GS as it was loaded. */
+  segmentBase(index: number): number {
+    return this.bases[index]!
   }
 
   /** RFLAGS with the lazily kept flags worked out. */
@@ -182,31 +206,32 @@ export class Core {
     State.attributes.element.set(view, State.attributes.at(base, index), state.attributes)
     this.bases[index] = state.baseLow >>> 0
     if (index >= SEGMENT.fs) this.setSlot(SEGMENT_SLOT[index]!, state.baseLow, state.baseHigh)
-    if (index !== SEGMENT.cs && index !== SEGMENT.ss) {
-      this.updateBase(index)
-      return
-    }
+    if (this.long && index !== SEGMENT.cs && index !== SEGMENT.ss) return
     // A hypervisor goes to and fro between flat 64-bit segments that differ in their selectors only.
     const isAlike = this.long && state.attributes === attributes && this.cpl === privilege
     if (!isAlike) this.updateMode()
   }
 
-  private updateBase(index: number): void {
-    if (index >= SEGMENT.fs) return
-    this.setSlot(SEGMENT_SLOT[index]!, this.long ? 0 : this.bases[index]!, 0)
+  /** Sets what the mode leaves of the segment bases; the instruction pointer keeps its offset in CS. */
+  private updateBases(mode: number): void {
+    const { rip } = this
+    State.mode.set(this.view, this.base, mode)
+    for (let index = 0; index < SEGMENT.fs; index += 1) {
+      this.setSlot(SEGMENT_SLOT[index]!, this.long ? 0 : this.bases[index]!, 0)
+    }
+    this.setRip(rip)
+    this.wasm = this.interpreter(this.long ? 64 : 32)
   }
 
   /** Works out how code is decoded, and what that means for the segment bases. */
   updateMode(): void {
     const { view, base } = this
     const attributes = State.attributes.element.get(view, State.attributes.at(base, SEGMENT.cs))
-    const mode = (this.efer & EFER.LMA) !== 0 && (attributes & 0x2000) !== 0 ? MODE.CODE64
-      : (attributes & 0x4000) !== 0 ? MODE.CODE32 : MODE.CODE16
+    const mode = (this.efer & EFER.LMA) !== 0 && (attributes & 0x2000) !== 0 ? MODE.CODE64 : segmentMode(this)
     const cr0 = this.controlLow(0)
     const float = ((cr0 & CR0.TS) !== 0 ? MODE.SWITCHED : 0) | ((cr0 & CR0.EM) !== 0 ? MODE.EMULATED : 0) |
       ((this.controlLow(4) & CR4.OSFXSR) === 0 ? MODE.NO_SSE : 0)
-    State.mode.set(view, base, mode | float)
-    for (let index = 0; index < SEGMENT.fs; index += 1) this.updateBase(index)
+    this.updateBases(mode | float)
     this.updateContext()
     this.updatePermissions()
   }
@@ -257,49 +282,29 @@ export class Core {
     const permissions = choose(user, PERMISSION.USER) | choose((cr0 & CR0.WP) !== 0, PERMISSION.WRITE_PROTECT) |
       choose((this.efer & EFER.NXE) !== 0, PERMISSION.NX) | choose((cr0 & CR0.PG) !== 0, PERMISSION.PAGING) |
       choose(long, PERMISSION.LONG) | choose(long || (cr4 & CR4.PAE) !== 0, PERMISSION.PAE) |
+      choose((cr4 & CR4.PSE) !== 0, PERMISSION.PSE) |
       choose(!user && (cr4 & CR4.SMEP) !== 0, PERMISSION.SMEP) |
       choose(!user && (cr4 & CR4.SMAP) !== 0 && (State.systemFlags.get(view, base) & RFLAGS.AC) === 0, PERMISSION.SMAP)
     State.permissions.set(view, base, permissions)
     State.bank.set(view, base, base + TLB.offset + (user ? 0 : TLB.bankBytes))
-    State.root.set(view, base, this.controlLow(3) & (long ? 0xffff_f000 : 0xffff_ffe0))
+    const pointers = !long && (cr4 & CR4.PAE) !== 0
+    State.root.set(view, base, this.controlLow(3) & (pointers ? 0xffff_ffe0 : 0xffff_f000))
   }
 
   /** Drops all translations and everything keyed by linear address. */
   flushTlb(): void {
-    const { view, base } = this
-    const count = State.logCount.get(view, base)
-    if (count < TLB_LOG.entries) {
-      for (let i = 0; i < count; i += 1) this.clearEntry(view.getUint32(base + TLB_LOG.offset + i * 4, true))
-    } else this.clearTlb()
-    State.logCount.set(view, base, 0)
-    State.largePages.set(view, base, 0)
+    flushAll(this.memory, this.base)
     this.forgetJumps()
-  }
-
-  private clearEntry(entry: number): void {
-    const { words } = this.memory
-    for (let tag = 0; tag < 24; tag += 8) words[(entry + tag) >> 2] = NO_TAG
   }
 
   /** Marks every TLB entry as empty. */
   clearTlb(): void {
-    const { words } = this.memory
-    const first = (this.base + TLB.offset) >> 2
-    for (let i = first; i < first + (2 * TLB.bankBytes) / 4; i += 8) {
-      words[i] = NO_TAG
-      words[i + 2] = NO_TAG
-      words[i + 4] = NO_TAG
-    }
+    clearAll(this.memory, this.base)
   }
 
   /** Drops the translations of the page that holds `address`. */
   flushPage(address: number): void {
-    if (State.largePages.get(this.view, this.base) !== 0) return this.flushTlb()
-    const page = Math.floor(address / 4096)
-    const index = ((page % TLB.entries) + TLB.entries) % TLB.entries
-    for (let bank = 0; bank < 2; bank += 1) {
-      this.clearEntry(this.base + TLB.offset + bank * TLB.bankBytes + index * TLB.entryBytes)
-    }
+    flushOne(this.memory, this.base, address)
     this.forgetJumps()
   }
 
@@ -315,16 +320,7 @@ export class Core {
 
   /** Takes away write permission for a frame from all translations. */
   protectFrame(mfn: number): void {
-    const { words } = this.memory
-    const first = (this.base + TLB.offset) >> 2
-    for (let i = first; i < first + (2 * TLB.bankBytes) / 4; i += 8) {
-      const tag = words[i + 2]!
-      if (tag === NO_TAG) continue
-      if (((words[i + 6]! + tag) >>> 12) === mfn) {
-        words[i + 2] = NO_TAG
-        words[i + 3] = 0
-      }
-    }
+    forbidWriting(this.memory, this.base, mfn)
   }
 
   /** Host address of `bytes` bytes for reading; ends the handler with the fault when there is one. */
@@ -351,19 +347,32 @@ export class Core {
 
   /** Stack pointer as an address offset. */
   stackPointer(): number {
-    return this.long ? this.address(GPR.rsp * 8) : this.low(GPR.rsp * 8)
+    return this.long ? this.address(GPR.rsp * 8) : (this.low(GPR.rsp * 8) & this.stackMask) >>> 0
+  }
+
+  /** Bits of the stack pointer that count outside of 64-bit mode. */
+  get stackMask(): number {
+    return State.stackMask.get(this.view, this.base)
   }
 
   /** Linear address of the stack pointer plus `offset`. */
   stackAddress(offset: number): number {
     if (this.long) return this.address(GPR.rsp * 8) + offset
-    return (((this.low(GPR.rsp * 8) + offset) >>> 0) + this.low(SLOT.ss)) % 0x1_0000_0000
+    return (((this.low(GPR.rsp * 8) + offset) & this.stackMask) + this.low(SLOT.ss)) >>> 0
+  }
+
+  /** The same for an access of some bytes; ends the handler with the fault when the stack segment does not allow it. */
+  stackPlace(offset: number, bytes: number, access: number = ACCESS.READ): number {
+    const from = (this.low(GPR.rsp * 8) + offset) & this.stackMask
+    if (!stackAllows(this, from, { bytes, access })) throw GUEST_FAULT
+    return this.stackAddress(offset)
   }
 
   /** Adds to the stack pointer. */
   moveStack(bytes: number): void {
-    if (this.long) this.setNumber(GPR.rsp * 8, this.address(GPR.rsp * 8) + bytes)
-    else this.setSlot(GPR.rsp * 8, (this.low(GPR.rsp * 8) + bytes) >>> 0, 0)
+    if (this.long) return this.setNumber(GPR.rsp * 8, this.address(GPR.rsp * 8) + bytes)
+    const [old, mask] = [this.low(GPR.rsp * 8), this.stackMask]
+    this.setSlot(GPR.rsp * 8, ((old & ~mask) | ((old + bytes) & mask)) >>> 0, 0)
   }
 
   /** Sets a slot to a whole number (two's complement when negative). */
@@ -373,7 +382,7 @@ export class Core {
 
   /** Pushes values of `size` bytes, the first at the highest address; nothing happens when one of them would fault. */
   pushNumbers(size: 2 | 4 | 8, values: readonly number[]): number {
-    values.forEach((_, i) => this.hostForWrite(this.stackAddress(-size * (i + 1)), size))
+    values.forEach((_, i) => this.hostForWrite(this.stackPlace(-size * (i + 1), size, ACCESS.WRITE), size))
     let status: number = STATUS.NEXT
     values.forEach((value, i) => {
       const host = this.hostForWrite(this.stackAddress(-size * (i + 1)), size)

@@ -20,6 +20,7 @@ import { CoreRegisters } from './registers.ts'
 import { ACCESS } from './runtime/tlb.ts'
 import { NOT_CANONICAL } from './runtime/walk.ts'
 import { restoreState, saveState } from './saved-state.ts'
+import { codeAllows } from './segmentation.ts'
 import { JUMP, MODE, SCRATCH_BLOCK, STATUS, State } from './state.ts'
 import { deliver, notePageFault } from './system/delivery.ts'
 import type { Delivery } from './system/gates.ts'
@@ -51,6 +52,7 @@ export class MachineProcessor implements BareProcessor {
     this.core = new Core({
       memory: engine.memory, base, bare: options.mode === 'bare', descriptors: options.descriptors,
       timestamp: options.timestamp, cpuid: options.cpuid ?? DEFAULT_CPUID, ports: options.ports ?? NO_PORTS,
+      interpreter: (width) => engine.interpreter(width),
     })
     this.system = new CoreSystemView(this.core)
     this.registers = new CoreRegisters(this.core)
@@ -76,15 +78,15 @@ export class MachineProcessor implements BareProcessor {
     core.clearTlb()
     resetFpu(core)
     State.xcr0.set(view, base, 1)
-    core.wasm = this.engine.interpreter(64)
     core.setFlags(core.bare ? 0 : RFLAGS.IF)
     core.efer = EFER.SCE | EFER.LME | EFER.LMA | EFER.NXE
-    core.setControl(0, (CR0.PE | CR0.MP | CR0.ET | CR0.NE | CR0.WP | CR0.AM | CR0.PG) >>> 0, 0)
-    core.setControl(4, CR4.PAE | CR4.PGE | CR4.OSFXSR | CR4.OSXMMEXCPT, 0)
     const flat = { baseLow: 0, baseHigh: 0, limit: 0xffff_ffff }
     const ring = core.bare ? 0 : 0x60
-    core.setSegment(SEGMENT.ss, { ...flat, selector: core.bare ? 0x10 : 0xe02b, attributes: 0xc093 | ring })
+    // Code first: from then on nothing looks like 32-bit code, for which another module would be generated.
     core.setSegment(SEGMENT.cs, { ...flat, selector: core.bare ? 8 : 0xe033, attributes: 0xa09b | ring })
+    core.setControl(0, (CR0.PE | CR0.MP | CR0.ET | CR0.NE | CR0.WP | CR0.AM | CR0.PG) >>> 0, 0)
+    core.setControl(4, CR4.PAE | CR4.PGE | CR4.OSFXSR | CR4.OSXMMEXCPT, 0)
+    core.setSegment(SEGMENT.ss, { ...flat, selector: core.bare ? 0x10 : 0xe02b, attributes: 0xc093 | ring })
     core.debug.reset()
     core.flushTlb()
   }
@@ -263,7 +265,7 @@ export class MachineProcessor implements BareProcessor {
     const record = State.record.get(view, base)
     const undone = UNDONE.has(status)
     if (status !== STATUS.CHECK_JUMP) {
-      core.setRip(core.instructionAddress(record) + (undone ? 0 : core.instructionLength(record)))
+      core.goTo(core.instructionAddress(record) + (undone ? 0 : core.instructionLength(record)))
     }
     return left + core.wasm.remaining(record) + (undone ? 1 : 0)
   }
@@ -332,10 +334,12 @@ export class MachineProcessor implements BareProcessor {
   private provideBlock(): number {
     const { core, engine } = this
     const { view, base } = core
-    const rip = this.registers.rip()
+    if (!codeAllows(core, core.rip)) return 0
+    const rip = signedFromParts(State.rip.low(view, base), State.rip.high(view, base))
     const host = core.translateCode(rip)
     if (host === 0) return 0
-    const next = (Math.floor(rip / 4096) + 1) * 4096
+    const behind = (Math.floor(rip / 4096) + 1) * 4096
+    const next = core.long ? behind : behind % 0x1_0000_0000
     const place: CodePlace = { host, mode: State.mode.get(view, base), nextPage: () => core.translateCode(next) }
     const known = engine.code.findCrossing(place)
     if (known !== 0) {

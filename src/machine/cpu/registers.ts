@@ -1,5 +1,4 @@
 /** The public view of a processor's architectural registers. */
-import { signedFromParts } from '../../util/index.ts'
 import type { Registers, SegmentState } from '../processor-types.ts'
 import type { Core } from './core.ts'
 import { State } from './state.ts'
@@ -25,12 +24,12 @@ export class CoreRegisters implements Registers {
   }
 
   rip(): number {
-    const { view, base } = this.core
-    return signedFromParts(State.rip.low(view, base), State.rip.high(view, base))
+    return this.core.rip
   }
 
   setRip(low: number, high: number): void {
-    State.rip.setParts(this.core.view, this.core.base, low, high)
+    if (this.core.long) State.rip.setParts(this.core.view, this.core.base, low, high)
+    else this.core.setRip(low)
   }
 
   flags(): number {

@@ -19,7 +19,7 @@ export function saveState(core: Core, registers: CoreRegisters, fpu: Uint8Array)
   return {
     version: 1,
     general: pairs(general, (i) => registers.low(i), (i) => registers.high(i)),
-    rip: [State.rip.low(core.view, core.base), State.rip.high(core.view, core.base)],
+    rip: core.long ? [State.rip.low(core.view, core.base), State.rip.high(core.view, core.base)] : [core.rip, 0],
     flags: registers.flags(),
     segments: [0, 1, 2, 3, 4, 5].map((i) => registers.segment(i)),
     control: pairs(CONTROLS, (i) => registers.controlLow(i), (i) => registers.controlHigh(i)),

@@ -95,6 +95,8 @@ export const State = /* @__PURE__ */ overlay(4096, {
   selectors: array(1024, u32, 6),
   limits: array(1048, u32, 6),
   attributes: array(1072, u32, 6),
+  /** Bits of the stack pointer that count outside of 64-bit mode: all 32, or 16 where SS.B is clear. */
+  stackMask: u32(1200),
 })
 
 /** Where a TLB entry's parts lie: tags are the page's linear address, or NO_TAG. */
@@ -113,15 +115,16 @@ export const SCRATCH_BLOCK = { offset: 139_264, bytes: 24_576 } as const
 
 /** What the memory path has to know of the processor's rights. */
 export const PERMISSION = {
-  USER: 1, WRITE_PROTECT: 2, NX: 4, PAGING: 8, LONG: 16, PAE: 32, SMEP: 64, SMAP: 128,
+  USER: 1, WRITE_PROTECT: 2, NX: 4, PAGING: 8, LONG: 16, PAE: 32, SMEP: 64, SMAP: 128, PSE: 256,
 } as const
 
 /**
  * How code is decoded, part of a block's key: the code's size in the bits of SIZE; in those of FLOAT why x87 and vector
- * instructions may not run (CR0.TS, CR0.EM, CR4.OSFXSR clear).
+ * instructions may not run (CR0.TS, CR0.EM, CR4.OSFXSR clear); SEGMENTED outside of 64-bit mode where a segment is not
+ * flat, so that code is decoded with checks of segments (segments.ts).
  */
 export const MODE = {
-  CODE64: 0, CODE32: 1, CODE16: 2, SIZE: 3, SWITCHED: 4, EMULATED: 8, NO_SSE: 16, FLOAT: 28,
+  CODE64: 0, CODE32: 1, CODE16: 2, SIZE: 3, SWITCHED: 4, EMULATED: 8, NO_SSE: 16, FLOAT: 28, SEGMENTED: 32,
 } as const
 
 /** Why generated code comes back to its driver, or what a single record's execution led to. */

@@ -70,7 +70,7 @@ export const ONE_BYTE = `
 58-5f pop Zv d64
 60 pusha - i64
 61 popa - i64
-62 bound Gv,M i64
+62m bound Gv,M i64
 63 movsxd Gv,Ed o64
 63 arpl Ew,Gw i64
 68 push Iz d64

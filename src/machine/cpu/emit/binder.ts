@@ -73,13 +73,25 @@ export interface Binder {
   readonly record: number
   /** Width of linear addresses. */
   readonly width: AddressWidth
-  /** Pushes linear address of the next instruction, or of this one. */
+  /**
+   * True where segments are not flat: stack and code addresses are offsets, to be checked and to have their segment's
+   * base added.
+   */
+  readonly segmented: boolean
+  /**
+   * Raises what an access at the offset in a local (i32) deserves: access and segment as one number, see
+   * runtime/segments.ts, or as the record's immediate. Nothing may be changed yet.
+   */
+  checkSegment(offset: number, access: number | 'immediate'): void
+  /** Pushes the address of the next instruction, or of this one: where segments are not flat, its offset in CS. */
   nextIp(): void
   thisIp(): void
   /** Ends the block: goes on at the address that `push` pushes. */
   jump(push: () => void): void
   /** Goes on at the record's branch target: at the block's end, or out of its middle. */
   branch(from: 'end' | 'middle'): void
+  /** Raises #GP when the record's branch leads out of the code segment. Nothing may be changed yet. */
+  checkBranch(): void
   /** Ends the block, leaving to the driver with a status. */
   leave(status: number): void
   /** Calls the TypeScript handler that the record names. */

@@ -140,6 +140,12 @@ export class FastBinder extends RecordBinder {
     c.release('i32', block)
   }
 
+  checkSegment(): void {
+    throw new Error('a micro-operation of the loop knows flat segments only')
+  }
+
+  checkBranch(): void {}
+
   leave(): void {
     throw new Error('a micro-operation of the loop cannot leave to the driver')
   }

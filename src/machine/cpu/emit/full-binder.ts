@@ -1,8 +1,9 @@
 /** The binder that executes one record completely, slow paths included, and returns a status. */
-import { VECTOR } from '../../../x86/index.ts'
+import { SEGMENT, VECTOR } from '../../../x86/index.ts'
 import type { Code } from '../../../wasm/index.ts'
 import { RECORD } from '../record.ts'
-import { STATUS, State } from '../state.ts'
+import { SEGMENT_USE, segmentAccess } from '../runtime/segments.ts'
+import { SLOT, STATUS, State } from '../state.ts'
 import type { AddressWidth } from './binder.ts'
 import { RecordBinder } from './record-binder.ts'
 
@@ -13,6 +14,8 @@ export interface SlowFunctions {
   readonly forWrite: number
   /** (base, host) -> status: carries out a write that could not go straight to its place. */
   readonly commit: number
+  /** (base, offset, access) -> 1, or 0 on a fault. */
+  readonly checkSegment: number
   /** (base, record) -> status. */
   readonly handler: number
   /** (base, record) -> status, by name. */
@@ -27,7 +30,9 @@ export class FullBinder extends RecordBinder {
 
   constructor(
     code: Code,
-    options: { base: number; record: number; status: number; width: AddressWidth; functions: SlowFunctions },
+    options: {
+      base: number; record: number; status: number; width: AddressWidth; segmented?: boolean; functions: SlowFunctions
+    },
   ) {
     super(code, options)
     this.functions = options.functions
@@ -73,9 +78,52 @@ export class FullBinder extends RecordBinder {
     c.end()
   }
 
+  checkSegment(offset: number, access: number | 'immediate'): void {
+    const c = this.code
+    c.get(this.base)
+    c.get(offset)
+    if (access === 'immediate') this.immediate(32)
+    else c.i32(access)
+    c.call(this.functions.checkSegment)
+    c.op('i32.eqz')
+    c.if()
+    this.leave(STATUS.FAULT)
+    c.end()
+  }
+
+  /** Pushes the offset in CS that the record's branch leads to; d tells that it is one of 16 bits. */
+  private pushTarget(): void {
+    const c = this.code
+    this.nextIp()
+    c.get(this.record)
+    c.memory('i64.load32_s', RECORD.displacement)
+    c.op('i64.add')
+    if (!this.segmented) return
+    c.i64(0xffff)
+    c.i64(-1, 0)
+    this.small('d')
+    c.op('select', 'i64.and')
+  }
+
+  checkBranch(): void {
+    if (!this.segmented) return
+    const target = this.code.local('i32')
+    this.pushTarget()
+    this.code.op('i32.wrap_i64')
+    this.code.set(target)
+    this.checkSegment(target, segmentAccess(SEGMENT.cs, SEGMENT_USE.FETCH, 1))
+    this.code.release('i32', target)
+  }
+
   jump(push: () => void): void {
     this.code.get(this.base)
     push()
+    if (this.segmented) {
+      this.code.get(this.base)
+      this.code.memory('i64.load', SLOT.cs)
+      this.code.op('i64.add')
+      this.wrap()
+    }
     this.code.memory('i64.store', State.rip.offset)
     this.leave(STATUS.JUMP)
   }
@@ -91,10 +139,8 @@ export class FullBinder extends RecordBinder {
       c.memory('i32.store', State.budget.offset)
     }
     this.jump(() => {
-      this.nextIp()
-      c.get(this.record)
-      c.memory('i64.load32_s', RECORD.displacement)
-      c.op('i64.add')
+      this.pushTarget()
+      if (this.width === 32 && !this.segmented) this.wrap()
     })
   }
 

@@ -6,7 +6,7 @@
  */
 import type { Code } from '../../../wasm/index.ts'
 import { RECORD } from '../record.ts'
-import { State } from '../state.ts'
+import { SLOT, State } from '../state.ts'
 import { typeOf } from './binder.ts'
 import type { AddressForm, AddressWidth, Binder, Place, RegisterField, Size } from './binder.ts'
 
@@ -18,13 +18,17 @@ export abstract class RecordBinder implements Binder {
   /** Byte offset of this micro-operation's record from the record pointer: not 0 for the second of a pair. */
   protected readonly at: number
   readonly width: AddressWidth
+  readonly segmented: boolean
 
-  constructor(code: Code, options: { base: number; record: number; at?: number; width: AddressWidth }) {
+  constructor(
+    code: Code, options: { base: number; record: number; at?: number; width: AddressWidth; segmented?: boolean },
+  ) {
     this.code = code
     this.base = options.base
     this.record = options.record
     this.at = options.at ?? 0
     this.width = options.width
+    this.segmented = options.segmented ?? false
   }
 
   small(field: RegisterField | 'd'): void {
@@ -96,7 +100,7 @@ export abstract class RecordBinder implements Binder {
     if (this.width === 32) this.wrap()
   }
 
-  private wrap(): void {
+  protected wrap(): void {
     this.code.i64(-1, 0)
     this.code.op('i64.and')
   }
@@ -159,6 +163,8 @@ export abstract class RecordBinder implements Binder {
   abstract written(host: number): void
   abstract jump(push: () => void): void
   abstract branch(from: 'end' | 'middle'): void
+  abstract checkSegment(offset: number, access: number | 'immediate'): void
+  abstract checkBranch(): void
   abstract leave(status: number): void
   abstract handler(): void
   abstract giveUp(): void
@@ -182,6 +188,7 @@ export abstract class RecordBinder implements Binder {
     this.code.memory('i64.load16_u', RECORD.ip + this.at)
     this.code.i64(0xfff)
     this.code.op('i64.and', 'i64.add')
+    this.intoOffset()
   }
 
   nextIp(): void {
@@ -196,6 +203,16 @@ export abstract class RecordBinder implements Binder {
     this.code.i32(12)
     this.code.op('i32.shr_u', 'i32.add', 'i64.extend_i32_u', 'i64.add')
     this.code.release('i32', ip)
+    this.intoOffset()
+  }
+
+  /** Turns the linear code address on the stack into the offset in CS. */
+  private intoOffset(): void {
+    if (!this.segmented) return
+    this.code.get(this.base)
+    this.code.memory('i64.load', SLOT.cs)
+    this.code.op('i64.sub')
+    this.wrap()
   }
 
   private pushPage(): void {

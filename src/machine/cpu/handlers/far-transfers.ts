@@ -7,6 +7,7 @@ import { GPR, RFLAGS, SEGMENT, VECTOR } from '../../../x86/index.ts'
 import { highPart, isCanonical, lowPart, signedFromParts } from '../../../util/index.ts'
 import type { SegmentState } from '../../processor-types.ts'
 import type { Core } from '../core.ts'
+import { nextInstruction } from '../segmentation.ts'
 import { SLOT, STATUS } from '../state.ts'
 import { codeBehindGate } from '../system/gates.ts'
 import { legacyStack, legacyStackOfRing, pushLegacy } from '../system/legacy-delivery.ts'
@@ -22,7 +23,7 @@ type Width = 2 | 4 | 8
 
 /** Reads `size` bytes of an element on the stack; elements are `step` bytes apart. Exact up to 53 bits. */
 const readStack = (core: Core, index: number, size: number, step = size): number => {
-  const address = core.stackAddress(index * step)
+  const address = core.stackPlace(index * step, size)
   return size === 8 ? core.read64(address) : size === 4 ? core.read32(address) : core.read16(address)
 }
 
@@ -99,8 +100,8 @@ function farReturn(core: Core, record: number): number {
   const behind = 2 * size + released
   if (ring !== cpl) {
     // The processor has read the outer stack pointer before it judges, its segment first.
-    core.read16(core.stackAddress(behind + size))
-    core.readBytes(core.stackAddress(behind), size)
+    core.read16(core.stackPlace(behind + size, 2))
+    core.readBytes(core.stackPlace(behind, size), size)
     if (ring < cpl) return core.protection(selector & 0xfffc)
   }
   const code = checkCode(core, selector, ring)
@@ -142,9 +143,6 @@ const farTransfer = (name: 'call' | 'jmp', size: Width): Handler => (core, recor
   core.setRip(target)
   return STATUS.CHECK_JUMP
 }
-
-const nextInstruction = (core: Core, record: number): number =>
-  core.instructionAddress(record) + core.instructionLength(record)
 
 interface FarGate {
   readonly name: 'call' | 'jmp'

@@ -8,13 +8,15 @@ import { INTERRUPT_HANDLERS } from './interrupts.ts'
 import { SEGMENT_HANDLERS } from './segments.ts'
 import { SSE_FLOAT_HANDLERS } from './sse-float.ts'
 import { SSE_OTHER_HANDLERS } from './sse-other.ts'
+import { STACK_HANDLERS } from './stack-blocks.ts'
 import { SYSTEM_HANDLERS } from './system.ts'
 import { X87_ARITHMETIC_HANDLERS } from './x87-arithmetic.ts'
 import { X87_MEMORY_HANDLERS } from './x87-memory.ts'
 
 const entries: readonly [string, Handler][] = /* @__PURE__ */ Object.entries({
   ...ARITHMETIC_HANDLERS, ...FAR_HANDLERS, ...FLAG_HANDLERS, ...FPU_HANDLERS, ...INTERRUPT_HANDLERS, ...SEGMENT_HANDLERS, ...SYSTEM_HANDLERS,
-  ...SSE_FLOAT_HANDLERS, ...SSE_OTHER_HANDLERS, ...X87_ARITHMETIC_HANDLERS, ...X87_MEMORY_HANDLERS,
+  ...SSE_FLOAT_HANDLERS, ...SSE_OTHER_HANDLERS, ...STACK_HANDLERS, ...X87_ARITHMETIC_HANDLERS,
+  ...X87_MEMORY_HANDLERS,
 })
 
 /** Handlers by number. */

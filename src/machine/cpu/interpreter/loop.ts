@@ -240,6 +240,10 @@ function writeSlow(l: Loop, to: { top: Label; lookUp: Label }): void {
   c.op('i32.add')
   c.set(l.budget)
   bind(l).nextIp()
+  if (l.functions.width === 32) {
+    c.i64(-1, 0)
+    c.op('i64.and')
+  }
   c.set(l.target)
   c.br(to.lookUp)
   c.end()

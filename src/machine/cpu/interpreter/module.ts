@@ -5,12 +5,15 @@
  */
 import { ModuleWriter } from '../../../wasm/index.ts'
 import type { AddressWidth } from '../emit/binder.ts'
+import type { SlowFunctions } from '../emit/full-binder.ts'
 import { defineAccess } from '../runtime/access.ts'
 import { defineBlocks } from '../runtime/blocks.ts'
 import type { BlockFunctions } from '../runtime/blocks.ts'
+import { defineSegments } from '../runtime/segments.ts'
 import { defineStrings } from '../runtime/strings.ts'
 import { defineWalk } from '../runtime/walk.ts'
 import { State } from '../state.ts'
+import { SEGMENTED } from '../uops/segment.ts'
 import type { MicroTable } from '../uops/index.ts'
 import { writeLoop } from './loop.ts'
 import { defineAbsent, defineSingles, singleType } from './singles.ts'
@@ -44,6 +47,8 @@ export interface InterpreterExports {
   readonly singles: WebAssembly.Table
   readonly readHost: WebAssembly.ExportValue
   readonly writeHost: WebAssembly.ExportValue
+  /** (base, offset, access) -> 1, or 0 on a fault. */
+  readonly checkSegment: (base: number, offset: number, access: number) => number
 }
 
 /** Writes the module for one width of linear addresses. */
@@ -57,14 +62,21 @@ export function writeInterpreter(table: MicroTable, width: AddressWidth): Uint8A
   const { probe } = defineWalk(module)
   const access = defineAccess(module, probe, { codeWritten, watched })
   const blocks = defineBlocks(module, probe)
+  const checkSegment = defineSegments(module)
   const runtime = defineStrings(module, access)
+  if (width === 32) {
+    for (const [name, func] of defineStrings(module, access, checkSegment)) runtime.set(SEGMENTED + name, func)
+  }
+  const functions: SlowFunctions = { ...access, checkSegment, handler, runtime }
   module.table('singles', table.all.length)
-  defineSingles(module, table, { group: 'common', functions: { ...access, handler, runtime }, width })
+  defineSingles(module, table, { group: 'common', functions, width })
+  if (width === 32) defineSingles(module, table, { group: 'segmented', functions, width })
   defineAbsent(module, table, loadVectors)
   const run = module.function(['i32', 'i32'], ['i32'])
   writeLoop(run.code, table, { blocks, single: singleType(module), width })
   module.export('run', run.index)
   exportAccess(module, { probe, access, blocks })
+  module.export('checkSegment', checkSegment)
   return module.finish()
 }
 

@@ -62,7 +62,9 @@ function fillTable(module: ModuleWriter, table: MicroTable, indexOf: (micro: Mic
 function writeSingle(module: ModuleWriter, micro: Micro, options: SinglesOptions): number {
   const { index, code } = module.function(PARAMETERS, RESULTS)
   const status = code.local('i32')
-  micro.emit(new FullBinder(code, { base: 0, record: 1, status, functions: options.functions, width: options.width }))
+  const { functions, width } = options
+  const segmented = micro.group === 'segmented'
+  micro.emit(new FullBinder(code, { base: 0, record: 1, status, functions, width, segmented }))
   code.get(status)
   return index
 }
@@ -75,7 +77,7 @@ export function defineAbsent(module: ModuleWriter, table: MicroTable, load: numb
   code.get(1)
   pushNumber(code, 1)
   code.callIndirect(singleType(module))
-  fillTable(module, table, ({ group }) => (group === 'common' ? undefined : index))
+  fillTable(module, table, ({ group }) => (group === 'vector' ? index : undefined))
 }
 
 /** Writes the module of a group. */
@@ -87,6 +89,7 @@ export function writeSingles(table: MicroTable, group: MicroGroup, width: Addres
   const forRead = module.importFunction('env', 'readHost', ['i32', 'i64', 'i32'], ['i32'])
   const forWrite = module.importFunction('env', 'writeHost', ['i32', 'i64', 'i32'], ['i32'])
   const commit = module.importFunction('env', 'commit', ['i32'], ['i32'])
-  defineSingles(module, table, { group, width, functions: { handler, forRead, forWrite, commit, runtime: new Map() } })
+  const functions = { handler, forRead, forWrite, commit, checkSegment: -1, runtime: new Map<string, number>() }
+  defineSingles(module, table, { group, width, functions })
   return module.finish()
 }

@@ -1,10 +1,12 @@
 /**
  * Lifters of control transfers, the stack, string instructions, and everything that a TypeScript handler carries out.
  */
-import { GPR } from '../../../x86/index.ts'
+import { GPR, SEGMENT } from '../../../x86/index.ts'
 import { CONDITIONS } from '../emit/conditions.ts'
 import { REPEAT, STRINGS } from '../runtime/strings.ts'
 import { SLOT } from '../state.ts'
+import { SEGMENTED } from '../uops/segment.ts'
+import { reads, writes } from './access.ts'
 import type { Lift, Lifter } from './lifter.ts'
 
 const push: Lift = (l) => {
@@ -12,7 +14,7 @@ const push: Lift = (l) => {
   const size = l.instruction.operandSize
   if (code.charAt(0) === 'I') {
     l.immediate = l.instruction.immediate
-    return l.emit(`push.${size}.i`)
+    return l.emitOffset(`push.${size}.i`)
   }
   if (code.charAt(0) === 'Z') l.a = l.opcodeSlot(size)
   else if (code.charAt(0) === 'E') l.a = l.source(size)
@@ -21,7 +23,7 @@ const push: Lift = (l) => {
     l.a = SLOT.t0
     l.handler('read-segment')
   }
-  l.emit(`push.${size}.r`)
+  l.emitOffset(`push.${size}.r`)
 }
 
 const SEGMENT_NUMBER: Readonly<Record<string, number>> = { es: 0, cs: 1, ss: 2, ds: 3, fs: 4, gs: 5 }
@@ -32,8 +34,9 @@ const pop: Lift = (l) => {
   if (code.charAt(0) === 'E' && l.instruction.isMemory) {
     const i = l.instruction
     // The address is that behind the pop; one that is cut short is worked out before it.
-    if (i.addressSize < l.codeSize && i.base === GPR.rsp) i.displacement += size / 8
-    return l.emitMemory(`pop.${size}.m`)
+    const early = i.addressSize < l.codeSize || l.isChecked(l.segmentOf(SEGMENT.ss))
+    if (early && i.base === GPR.rsp) i.displacement += size / 8
+    return l.emitMemory(`${l.segmented ? SEGMENTED : ''}pop.${size}.m`)
   }
   const segment = SEGMENT_NUMBER[code]
   if (segment !== undefined) {
@@ -42,7 +45,7 @@ const pop: Lift = (l) => {
     return l.finalHandler(`pop-segment.${size}`)
   }
   l.a = code.charAt(0) === 'Z' ? l.opcodeSlot(size) : l.rmSlot(size)
-  l.emit(`pop.${size}.r`)
+  l.emitOffset(`pop.${size}.r`)
 }
 
 /** CALL and JMP, near. */
@@ -54,10 +57,10 @@ const transfer = (name: 'call' | 'jmp'): Lift => (l) => {
     l.a = 0
     l.displacement = l.instruction.immediate
     l.immediate = 0
-    l.emit(name === 'call' ? `call.${size}` : size === 16 ? 'jmp.16' : 'jmp')
+    l.emitRelative(name === 'call' ? `call.${size}` : 'jmp')
   } else {
     l.a = l.source(size)
-    l.emit(`${name}.${size}.r`)
+    l.emitOffset(`${name}.${size}.r`)
   }
   l.ended = true
 }
@@ -86,7 +89,7 @@ const farMemory = (name: 'call' | 'jmp'): Lift => (l) => {
 /** Loads offset (t0) and selector (t1) of a far pointer, in the order of their addresses. */
 function loadFarPointer(l: Lifter): void {
   const size = l.instruction.operandSize
-  const form = l.memory()
+  const form = l.memory(reads(size / 8 + 2))
   l.a = SLOT.t0
   l.emit(`mov.${size}.rm${form}`)
   l.displacement += size / 8
@@ -110,7 +113,7 @@ const farLoad = (segment: number): Lift => (l) => {
 
 const ret: Lift = (l) => {
   l.immediate = l.instruction.immediate
-  l.emit(`ret.${l.instruction.operandSize}`)
+  l.emitOffset(`ret.${l.instruction.operandSize}`)
   l.ended = true
 }
 
@@ -123,9 +126,13 @@ const string = (name: string): Lift => (l) => {
   const byte = (i.opcode & 1) === 0
   l.a = byte ? 0 : i.operandSize === 16 ? 1 : i.operandSize === 32 ? 2 : 3
   l.b = i.repeat === 0 ? REPEAT.none : i.repeat === 0xf3 ? REPEAT.whileEqual : REPEAT.whileNotEqual
-  l.c = l.segmentSlot(3)
+  const segment = l.segmentOf(SEGMENT.ds)
+  l.c = l.segmentSlot(SEGMENT.ds)
   l.d = i.addressSize
-  l.emit(`string.${name}`)
+  l.displacement = segment
+  const source = name === 'movs' || name === 'lods' || name === 'cmps'
+  const checked = l.segmented || (source && l.isChecked(segment))
+  l.emit(`${checked ? SEGMENTED : ''}string.${name}`)
   // A repetition pays for itself beyond the first: it has to be the last of its block.
   if (i.repeat !== 0) l.ended = true
 }
@@ -133,7 +140,7 @@ const string = (name: string): Lift => (l) => {
 const enter: Lift = (l) => {
   const { operandSize, immediate, immediate2 } = l.instruction
   l.immediate = immediate
-  if ((immediate2 & 31) === 0) return l.emit(`enter.${operandSize}`)
+  if ((immediate2 & 31) === 0) return l.emitOffset(`enter.${operandSize}`)
   l.displacement = immediate
   l.a = immediate2 & 31
   l.handler(`enter.${operandSize}`)
@@ -170,11 +177,13 @@ const special = (name: 'control' | 'debug'): Lift => (l) => {
   l.finalHandler(name)
 }
 
-/** Handlers that get the address of their memory operand in t3. */
+/** Handlers that get the address of their memory operand in t3; INVLPG only looks at the address. */
 const withAddress = (name: string): Lift => (l) => {
-  l.a = SLOT.t3
-  l.emit(`lea.64.${l.memory()}`)
-  l.c = l.instruction.operandSize / 8
+  const { operandSize } = l.instruction
+  const table = l.codeSize === 64 ? 10 : 6
+  l.addressInto(SLOT.t3, name === 'bound' ? reads(operandSize / 4) : /^s.dt/.test(name) ? writes(table) : reads(table))
+  l.a = l.regSlot(operandSize)
+  l.c = operandSize / 8
   l.finalHandler(name)
 }
 
@@ -200,10 +209,10 @@ const describe = (name: 'lar' | 'lsl'): Lift => (l) => {
   l.handler(name)
 }
 
-const pushFlags: Lift = (l) => l.emit(`pushf.${l.instruction.operandSize}`)
+const pushFlags: Lift = (l) => l.emitOffset(`pushf.${l.instruction.operandSize}`)
 const popFlags: Lift = (l) => {
   l.c = l.instruction.operandSize / 8
-  l.finalHandler('popf', `pop-handler.${l.instruction.operandSize}`)
+  l.finalHandler('popf', `${l.segmented ? SEGMENTED : ''}pop-handler.${l.instruction.operandSize}`)
 }
 
 const sized = (name: string): Lift => (l) => {
@@ -215,7 +224,7 @@ const sized = (name: string): Lift => (l) => {
 const PRIVILEGED = new Set(['lldt', 'ltr', 'lmsw'])
 const FINAL = [
   'syscall', 'sysenter', 'hlt', 'cli', 'sti', 'cpuid', 'rdmsr', 'wrmsr', 'rdtsc', 'rdtscp', 'rdpmc',
-  'clts', 'invd', 'wbinvd', 'swapgs', 'xgetbv', 'xsetbv', 'into', 'rsm', 'daa', 'das', 'aaa', 'aas', 'pusha', 'popa',
+  'clts', 'invd', 'wbinvd', 'swapgs', 'xgetbv', 'xsetbv', 'into', 'rsm', 'daa', 'das', 'aaa', 'aas',
 ] as const
 
 /** Lifters by name of instruction. */
@@ -226,14 +235,14 @@ export const CONTROL_LIFTERS: Readonly<Record<string, Lift>> = {
   lss: farLoad(2), lfs: farLoad(4), lgs: farLoad(5), les: farLoad(0), lds: farLoad(3),
   jCC: conditionalJump, loop: looping('loop'), loope: looping('loope'), loopne: looping('loopne'),
   jcxz: looping('jcxz'),
-  leave: (l) => l.emit(`leave.${l.instruction.operandSize}`), enter,
+  leave: (l) => l.emitOffset(`leave.${l.instruction.operandSize}`), enter,
   pushf: pushFlags, popf: popFlags, iret: sized('iret'), retf: sized('retf'),
   sysret: sized('sysret'), sysexit: sized('sysexit'),
   int: (l) => interrupt(l, l.instruction.immediate), int3: (l) => interrupt(l, 3), int1: final('int1'),
   in: port('in'), out: port('out'), ins: stringPort('ins'), outs: stringPort('outs'),
   movcr: special('control'), movdr: special('debug'),
   invlpg: withAddress('invlpg'), sgdt: withAddress('sgdt'), sidt: withAddress('sidt'), lgdt: withAddress('lgdt'),
-  lidt: withAddress('lidt'), bound: withAddress('bound'),
+  lidt: withAddress('lidt'), bound: withAddress('bound'), pusha: sized('pusha'), popa: sized('popa'),
   lldt: withSource('lldt'), ltr: withSource('ltr'), verr: withSource('verr'), verw: withSource('verw'),
   lmsw: withSource('lmsw'), sldt: intoOperand('sldt'), str: intoOperand('str'), smsw: intoOperand('smsw'),
   lar: describe('lar'), lsl: describe('lsl'),

@@ -1,10 +1,14 @@
 /** Lifters of integer instructions: moves, arithmetic, shifts, multiplication, bits. */
 import { CONDITIONS } from '../emit/conditions.ts'
 import type { Size } from '../emit/binder.ts'
+import { SEGMENT } from '../../../x86/index.ts'
+import { SEGMENT_USE } from '../runtime/segments.ts'
 import { SLOT } from '../state.ts'
 import { BINARY } from '../uops/arithmetic.ts'
 import { BIT_TESTS } from '../uops/bits.ts'
 import { SHIFTS } from '../uops/shift.ts'
+import { reads, writes } from './access.ts'
+import type { Access } from './access.ts'
 import type { Lift, Lifter } from './lifter.ts'
 
 /** Two operands, the first of which is also the destination; for MOV and the arithmetic group. */
@@ -57,8 +61,9 @@ function moveOffset(l: Lifter): void {
   l.a = 0
   l.b = SLOT.t2
   l.c = SLOT.zero
-  l.d = l.segmentSlot(3)
   l.displacement = 0
+  if (l.codeSize === 64) l.d = l.segmentSlot(SEGMENT.ds)
+  else l.through(l.segmentOf(SEGMENT.ds), load ? reads(size / 8) : writes(size / 8))
   l.emit(`mov.${size}.${load ? 'rm' : 'mr'}2`)
 }
 
@@ -108,8 +113,6 @@ const lea: Lift = (l) => {
   if (!l.instruction.isMemory) return l.undefined()
   l.a = l.regSlot(size)
   const form = l.memory()
-  // An offset has no segment base.
-  l.d = (l.d & 3) | SLOT.zero
   l.emit(`lea.${size}.${form}`)
 }
 
@@ -211,8 +214,8 @@ const bitTest = (name: string): Lift => (l) => {
     l.emit(`${name}.${size}.${immediate ? 'ri' : 'rr'}`)
   }
   if (!i.isMemory) return emit(l.rmSlot(size))
-  let form = l.memory()
-  if (!immediate) form = bitWord(l, size)
+  const access = { bytes: size / 8, use: name === 'bt' ? SEGMENT_USE.READ : SEGMENT_USE.WRITE }
+  const form = immediate ? l.memory(access) : bitWord(l, size, access)
   l.a = SLOT.t0
   if (name === 'bt') {
     l.emit(`mov.${size}.rm${form}`)
@@ -224,19 +227,21 @@ const bitTest = (name: string): Lift => (l) => {
 }
 
 /** A bit offset in a register reaches beyond the operand: works out the word that holds the bit. */
-function bitWord(l: Lifter, size: Size): 1 | 2 {
-  const segment = l.d & 0xf8
-  l.d = (l.d & 3) | SLOT.zero
+function bitWord(l: Lifter, size: Size, access: Access): 1 | 2 {
+  const { base } = l.instruction
+  const fallback = base === 4 || base === 5 ? SEGMENT.ss : SEGMENT.ds
+  const segment = l.segmentSlot(fallback)
+  l.memory()
   l.a = SLOT.t2
   l.emit('lea.64.2')
   l.a = l.regSlot(size)
   l.b = SLOT.t2
   l.displacement = 0
-  l.emit(`bit-word.${size}.${l.instruction.addressSize === 64 ? 64 : 32}`)
+  l.emit(`bit-word.${size}.${l.instruction.addressSize}`)
   l.b = SLOT.t1
   l.c = SLOT.zero
+  if (l.codeSize !== 64) return l.through(l.segmentOf(fallback), access)
   // Without an index the shift says nothing; 3 tells that the address came from rsp or rbp, see clip.ts.
-  const { base } = l.instruction
   l.d = segment | (segment === SLOT.zero && (base === 4 || base === 5) ? 3 : 0)
   return 2
 }
@@ -298,10 +303,15 @@ export const INTEGER_LIFTERS: Readonly<Record<string, Lift>> = {
   clc: plain('clc'), stc: plain('stc'), cmc: plain('cmc'), cld: plain('cld'), std: plain('std'),
   lahf: plain('lahf'), sahf: plain('sahf'), salc: plain('salc'),
   xlat: (l) => {
-    // No base register that could look like the stack's.
-    l.b = SLOT.zero
-    l.c = l.segmentSlot(3)
-    l.emit(`xlat.${l.instruction.addressSize === 64 ? 64 : 32}`)
+    l.a = SLOT.t2
+    l.emit(`xlat.${l.instruction.addressSize}`)
+    l.b = SLOT.t2
+    l.a = 0
+    if (l.codeSize !== 64) l.through(l.segmentOf(SEGMENT.ds), reads(1))
+    l.c = SLOT.zero
+    l.d = l.codeSize === 64 ? l.segmentSlot(SEGMENT.ds) : SLOT.zero
+    l.displacement = 0
+    l.emit('mov.8.rm2')
   },
 }
 

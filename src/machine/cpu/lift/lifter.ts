@@ -10,7 +10,12 @@ import type { Size } from '../emit/binder.ts'
 import { SELECTOR } from '../emit/conditions.ts'
 import type { Condition } from '../emit/conditions.ts'
 import { RECORD } from '../record.ts'
+import { SEGMENT } from '../../../x86/index.ts'
+import { SEGMENT_USE, segmentAccess } from '../runtime/segments.ts'
 import { MODE, SLOT } from '../state.ts'
+import { SEGMENTED } from '../uops/segment.ts'
+import { accessOf, reads } from './access.ts'
+import type { Access } from './access.ts'
 import type { MicroTable } from '../uops/index.ts'
 
 /** Slot of a segment's base by the segment's number. */
@@ -23,6 +28,9 @@ export type Lift = (lifter: Lifter) => void
 export interface HandlerNumbers {
   readonly numbers: ReadonlyMap<string, number>
 }
+
+/** In 64-bit mode nobody asks what an access is like. */
+const ANY_ACCESS: Access = /* @__PURE__ */ reads(1)
 
 /** Writes the records of one block. */
 export class Lifter {
@@ -46,6 +54,8 @@ export class Lifter {
   count = 0
   /** Why x87 or vector instructions may not run: the FLOAT bits of the mode. */
   floatUnit = 0
+  /** Segments are not flat: accesses and fetches are checked. */
+  segmented = false
   readonly codeSize: 16 | 32 | 64
   private readonly table: MicroTable
   private readonly handlers: HandlerNumbers
@@ -63,6 +73,7 @@ export class Lifter {
   begin(at: number, mode: number): void {
     this.at = at
     this.floatUnit = mode & MODE.FLOAT
+    this.segmented = (mode & MODE.SEGMENTED) !== 0
     this.last = -1
     this.count = 0
     this.branches.length = 0
@@ -89,6 +100,25 @@ export class Lifter {
     this.at = at + RECORD.bytes
   }
 
+  /** Checks that the whole instruction lies in the code segment. */
+  fetch(): void {
+    if (!this.segmented) return
+    this.immediate = segmentAccess(SEGMENT.cs, SEGMENT_USE.FETCH, this.instruction.length)
+    this.emit('segment-fetch')
+  }
+
+  /** Writes a micro-operation on the stack or on code addresses. */
+  emitOffset(name: string): void {
+    this.emit(this.segmented ? SEGMENTED + name : name)
+  }
+
+  /** Writes a relative branch; outside of 64-bit mode one of 16 bits cuts the target, which only offsets allow. */
+  emitRelative(name: string): void {
+    const short = this.codeSize !== 64 && this.instruction.operandSize === 16
+    this.d = short ? 1 : 0
+    this.emit(this.segmented || short ? SEGMENTED + name : name)
+  }
+
   /** Writes a conditional branch. */
   branch(name: string, target: number): void {
     const selector = SELECTOR[name.slice(1) as Condition]
@@ -98,7 +128,7 @@ export class Lifter {
     this.displacement = target
     this.immediate = 0
     this.branches.push(this.at, this.count)
-    this.emit(name)
+    this.emitRelative(name)
   }
 
   /** Writes the record that ends the block; it goes on at the next instruction. */
@@ -174,27 +204,73 @@ export class Lifter {
   /** Slot of the segment base that an address uses, or of zero where there is none. */
   segmentSlot(fallback: number): number {
     const { segment } = this.instruction
-    if (segment !== NO_SEGMENT) return SEGMENT_SLOT[segment]!
-    return this.codeSize === 64 ? SLOT.zero : SEGMENT_SLOT[fallback]!
+    if (this.codeSize === 64) return segment === NO_SEGMENT ? SLOT.zero : SEGMENT_SLOT[segment]!
+    // A segment is flat, or the access goes through a check that adds its base.
+    return this.isChecked(this.segmentOf(fallback)) ? SEGMENT_SLOT[this.segmentOf(fallback)]! : SLOT.zero
   }
 
-  /** Sets the address fields for the memory operand; may write a record first. Returns the address's form. */
-  memory(): 1 | 2 {
+  /** Number of the segment that an address uses. */
+  segmentOf(fallback: number): number {
+    const { segment } = this.instruction
+    return segment === NO_SEGMENT ? fallback : segment
+  }
+
+  /** True when an access through the segment needs a look: outside of 64-bit mode, unless it is surely flat. */
+  isChecked(segment: number): boolean {
+    if (this.codeSize === 64) return false
+    return this.segmented || segment === SEGMENT.cs || segment >= SEGMENT.fs
+  }
+
+  /**
+   * Sets the address fields for the memory operand, for an access or, without one, for its offset alone; may write
+   * records first. Returns the address's form.
+   */
+  memory(access?: Access): 1 | 2 {
     const i = this.instruction
-    const stack = i.base === 4 || i.base === 5
-    const segment = this.segmentSlot(stack && i.addressSize !== 16 ? 2 : this.stackBase16(stack))
+    const fallback = i.base === 4 || i.base === 5 ? SEGMENT.ss : SEGMENT.ds
+    const segment = access === undefined ? SLOT.zero : this.segmentSlot(fallback)
     this.b = i.base < 0 ? SLOT.zero : i.base * 8
     this.c = i.index < 0 ? SLOT.zero : i.index * 8
     this.d = i.scale | SLOT.zero
     this.displacement = i.displacement
     if (i.ripRelative) this.relative()
     if (i.addressSize < this.codeSize || i.addressSize === 16) this.truncate(i.addressSize)
+    if (access !== undefined && this.isChecked(this.segmentOf(fallback))) {
+      if (this.b !== SLOT.t2) this.truncate(32)
+      return this.through(this.segmentOf(fallback), access)
+    }
     this.d = (this.d & 3) | segment
     return this.c === SLOT.zero && segment === SLOT.zero ? 1 : 2
   }
 
-  private stackBase16(stack: boolean): number {
-    return stack && this.instruction.base === 5 ? 2 : 3
+  /**
+   * Sends an access at the offset that the address fields name, in a temporary and as wide as addresses are, through a
+   * segment. Returns the address's form.
+   */
+  through(segment: number, access: Access): 1 | 2 {
+    this.c = SLOT.zero
+    this.displacement = 0
+    if (!this.isChecked(segment)) {
+      this.d = SLOT.zero
+      return 1
+    }
+    const { a, b, immediate } = this
+    this.a = b
+    this.b = SEGMENT_SLOT[segment]!
+    this.immediate = segmentAccess(segment, access.use, access.bytes)
+    this.emit('segment-check')
+    this.a = a
+    this.b = b
+    this.d = SLOT.zero
+    this.immediate = immediate
+    return 1
+  }
+
+  /** Leaves the linear address of the memory operand in a slot, for a handler. */
+  addressInto(slot: number, access: Access): void {
+    const form = this.memory(access)
+    this.a = slot
+    this.emit(`lea.64.${form}`)
   }
 
   private relative(): void {
@@ -211,7 +287,7 @@ export class Lifter {
 
   /** Works out the address of a shorter address size, without the segment. */
   private truncate(size: 16 | 32 | 64): void {
-    this.intoTemporary(`lea.${size}.2`)
+    this.intoTemporary(size === 16 ? 'offset.16.2' : `lea.${size}.2`)
   }
 
   /** Works out what the address fields say so far and lets them name the result. */
@@ -228,7 +304,7 @@ export class Lifter {
 
   /** Writes a memory micro-operation in the shorter form where it has one. */
   emitMemory(name: string): void {
-    const form = this.memory()
+    const form = this.memory(this.codeSize === 64 ? ANY_ACCESS : accessOf(name))
     if (form === 1 && this.has(`${name}1`)) this.emit(`${name}1`)
     else this.emit(`${name}2`)
   }

@@ -5,10 +5,12 @@
  * Fields of a record: a is the destination's unit, b the source's (or a general register's slot), d the immediate byte.
  */
 import { UNALIGNED } from '../decode/vector-rows.ts'
+import { SEGMENT } from '../../../x86/index.ts'
 import { MODE, SLOT } from '../state.ts'
 import { FLOAT_FAST } from '../uops/sse-float.ts'
 import { MMX_OPERATIONS, XMM_OPERATIONS } from '../uops/sse-integer.ts'
 import { VECTOR_UNIT } from '../uops/sse-place.ts'
+import { reads, writes } from './access.ts'
 import type { Lift, Lifter } from './lifter.ts'
 import { X87_LIFTERS } from './x87.ts'
 
@@ -260,10 +262,12 @@ const maskedStore: Lift = (l) => {
   l.c = SLOT.zero
   l.d = SLOT.zero
   l.displacement = 0
-  l.emit(`lea.${addressSize}.2`)
+  l.emit(addressSize === 16 ? 'offset.16.2' : `lea.${addressSize}.2`)
   l.b = SLOT.t3
-  l.c = l.segmentSlot(3)
-  l.emit('segment')
+  if (l.codeSize === 64) {
+    l.c = l.segmentSlot(SEGMENT.ds)
+    l.emit('segment')
+  } else l.through(l.segmentOf(SEGMENT.ds), writes(isMmx(first) ? 8 : 16))
   l.a = unit(first, reg)
   l.b = unit(second, rm)
   l.c = isMmx(first) ? 8 : 16
@@ -293,8 +297,7 @@ const storeControl: Lift = (l) => {
 /** FXSAVE and FXRSTOR: the address in t3. EM and TS count, OSFXSR does not. */
 const wholeState = (name: string): Lift => (l) => {
   if ((l.floatUnit & (MODE.EMULATED | MODE.SWITCHED)) !== 0) return l.finalHandler('nm')
-  l.a = SLOT.t3
-  l.emit(`lea.64.${l.memory()}`)
+  l.addressInto(SLOT.t3, name === 'fxsave' ? writes(512) : reads(512))
   l.handler(name)
 }
 

@@ -6,8 +6,9 @@
  * t3 (b and d then stay as its address has them), displacement the opcode as the unit remembers it and above it the
  * operand size.
  */
+import { SEGMENT_USE } from '../runtime/segments.ts'
 import { MODE, SLOT } from '../state.ts'
-import type { Lift } from './lifter.ts'
+import type { Lift, Lifter } from './lifter.ts'
 
 /** Where the second operand is. */
 export const X87_OPERAND = {
@@ -23,13 +24,23 @@ function operandKind(name: string, code: string): number {
   return integer ? X87_OPERAND.integer64 : X87_OPERAND.double
 }
 
+/** Instructions that write their memory operand. */
+const WRITES = /^f(n?st|ist|bst|nsave)/
+
+const CODE_BYTES: Readonly<Record<string, number>> = { Mw: 2, Md: 4, Mq: 8, Mt: 10 }
+
+function operandBytes(l: Lifter, name: string, code: string): number {
+  const environment = l.instruction.operandSize === 16 ? 14 : 28
+  return CODE_BYTES[code] ?? (/env$/.test(name) ? environment : environment + 80)
+}
+
 const x87 = (name: string): Lift => (l) => {
   if ((l.floatUnit & (MODE.SWITCHED | MODE.EMULATED)) !== 0) return l.finalHandler('nm')
   const { operands } = l.instruction.row
   const memory = operands.find((code) => code.charAt(0) === 'M')
   if (memory !== undefined) {
-    l.a = SLOT.t3
-    l.emit(`lea.64.${l.memory()}`)
+    const access = { bytes: operandBytes(l, name, memory), use: WRITES.test(name) ? SEGMENT_USE.WRITE : SEGMENT_USE.READ }
+    l.addressInto(SLOT.t3, access)
   }
   l.a = l.instruction.rm & 7
   if (memory === undefined) l.b = operands[0] === 'sti' ? l.instruction.rm & 7 : 0

@@ -8,6 +8,8 @@ import type { AccessFunctions } from './access.ts'
 export interface Work {
   readonly code: Code
   readonly functions: AccessFunctions
+  /** Function that checks an access through a segment; negative where segments are flat. */
+  readonly checkSegment: number
   readonly base: number
   readonly record: number
   readonly shift: number
@@ -53,7 +55,7 @@ export function measure(name: string, w: Work): void {
   const c = w.code
   c.i32(1)
   c.set(w.elements)
-  if (name !== 'movs' && name !== 'stos') return
+  if (w.checkSegment >= 0 || (name !== 'movs' && name !== 'stos')) return
   c.get(w.repeat)
   c.get(w.step)
   c.i32(0)

@@ -5,13 +5,15 @@
  * again later.
  *
  * Record: a is log2 of the element's size, b the kind of repetition, c the slot of the source's segment base, d the
- * address size in bits.
+ * address size in bits. Where segments are not flat every element is checked; displacement is then the source's
+ * segment.
  */
-import { GPR, RFLAGS } from '../../../x86/index.ts'
+import { GPR, RFLAGS, SEGMENT } from '../../../x86/index.ts'
 import type { Code, ModuleWriter } from '../../../wasm/index.ts'
 import { RECORD } from '../record.ts'
 import { SLOT, STATUS, State } from '../state.ts'
 import type { AccessFunctions } from './access.ts'
+import { SEGMENT_USE, segmentAccess } from './segments.ts'
 import { bySize, copyBulk, fillBulk, measure, pushIsScratch, storeElement } from './string-bulk.ts'
 import type { Work } from './string-bulk.ts'
 import { compareFlags } from './string-flags.ts'
@@ -23,11 +25,11 @@ type StringName = (typeof STRINGS)[number]
 /** Kinds of repetition. */
 export const REPEAT = { none: 0, whileEqual: 1, whileNotEqual: 2 } as const
 
-/** Adds the functions, each (base, record) -> status. */
-export function defineStrings(module: ModuleWriter, functions: AccessFunctions): Map<string, number> {
+/** Adds the functions, each (base, record) -> status; with `checkSegment` those for segments that are not flat. */
+export function defineStrings(module: ModuleWriter, functions: AccessFunctions, checkSegment = -1): Map<string, number> {
   return new Map(STRINGS.map((name) => {
     const { index, code } = module.function(['i32', 'i32'], ['i32'])
-    writeString(name, code, functions)
+    writeString(name, code, { functions, checkSegment })
     return [name, index]
   }))
 }
@@ -37,11 +39,13 @@ const usesTarget = (name: StringName): boolean => name !== 'lods'
 const writesTarget = (name: StringName): boolean => name === 'movs' || name === 'stos'
 const compares = (name: StringName): boolean => name === 'scas' || name === 'cmps'
 
-function writeString(name: StringName, c: Code, functions: AccessFunctions): void {
+function writeString(
+  name: StringName, c: Code, options: { functions: AccessFunctions; checkSegment: number },
+): void {
   const i32 = (): number => c.local('i32')
   const i64 = (): number => c.local('i64')
   const w: Work = {
-    code: c, functions, base: 0, record: 1, shift: i32(), repeat: i32(), count: i64(), source: i64(), target: i64(),
+    code: c, ...options, base: 0, record: 1, shift: i32(), repeat: i32(), count: i64(), source: i64(), target: i64(),
     hostSource: i32(), hostTarget: i32(), elements: i32(), step: i32(), status: i32(), value: i64(), other: i64(),
   }
   start(w)
@@ -146,22 +150,30 @@ function locate(name: StringName, w: Work): void {
   }
   const target = (func: number): void => {
     pushRegister(w, GPR.rdi)
-    c.get(w.base)
-    c.memory('i64.load', SLOT.es)
-    c.op('i64.add')
     c.set(w.target)
+    const use = writesTarget(name) ? SEGMENT_USE.WRITE : SEGMENT_USE.READ
+    inSegment(w, w.target, () => c.i32(segmentAccess(SEGMENT.es, use, 0)))
+    linear(w, w.target, () => {
+      c.get(w.base)
+      c.memory('i64.load', SLOT.es)
+    })
     host(w.hostTarget, func, w.target)
   }
   // Of the two operands of CMPS the second faults first.
   if (name === 'cmps') target(w.functions.forRead)
   if (usesSource(name)) {
     pushRegister(w, GPR.rsi)
-    c.get(w.base)
-    small(w, 'c')
-    c.op('i32.add')
-    c.memory('i64.load')
-    c.op('i64.add')
     c.set(w.source)
+    inSegment(w, w.source, () => {
+      c.get(w.record)
+      c.memory('i32.load', RECORD.displacement)
+    })
+    linear(w, w.source, () => {
+      c.get(w.base)
+      small(w, 'c')
+      c.op('i32.add')
+      c.memory('i64.load')
+    })
     host(w.hostSource, w.functions.forRead, w.source)
     if (name === 'movs' || name === 'cmps') {
       // A source that was put together in the scratch area has to be taken out before the target uses it.
@@ -171,6 +183,38 @@ function locate(name: StringName, w: Work): void {
     }
   }
   if (usesTarget(name)) target(writesTarget(name) ? w.functions.forWrite : w.functions.forRead)
+}
+
+/** Looks at the segment of an element at the offset in a local; returns on a fault. */
+function inSegment(w: Work, offset: number, pushSegment: () => void): void {
+  if (w.checkSegment < 0) return
+  const c = w.code
+  c.get(w.base)
+  c.get(offset)
+  c.op('i32.wrap_i64')
+  pushSegment()
+  c.i32(segmentAccess(0, SEGMENT_USE.READ, 1))
+  c.get(w.shift)
+  c.op('i32.shl', 'i32.or')
+  c.call(w.checkSegment)
+  c.op('i32.eqz')
+  c.if()
+  c.i32(STATUS.FAULT)
+  c.op('return')
+  c.end()
+}
+
+/** Adds a segment's base to the offset in a local. */
+function linear(w: Work, offset: number, pushBase: () => void): void {
+  const c = w.code
+  c.get(offset)
+  pushBase()
+  c.op('i64.add')
+  if (w.checkSegment >= 0) {
+    c.i64(-1, 0)
+    c.op('i64.and')
+  }
+  c.set(offset)
 }
 
 /** Loads an element of the run-time size from the host address on the stack, zero-extended. */
@@ -251,12 +295,24 @@ function finishWrite(w: Work): void {
 function progress(name: StringName, w: Work): void {
   const c = w.code
   const move = (register: number, push: () => void): void => {
-    c.get(w.base)
     pushRegister(w, register)
     push()
     c.op('i64.add')
+    c.set(w.other)
+    // 16 bits leave the rest of the register alone, 32 clear the upper half.
+    small(w, 'd')
+    c.i32(16)
+    c.op('i32.eq')
+    c.if()
+    c.get(w.base)
+    c.get(w.other)
+    c.memory('i64.store16', register * 8)
+    c.else()
+    c.get(w.base)
+    c.get(w.other)
     maskAddress(w)
     c.memory('i64.store', register * 8)
+    c.end()
   }
   const distance = (): void => {
     c.get(w.elements)

@@ -11,6 +11,7 @@ import { GPR, RFLAGS, SEGMENT, VECTOR } from '../../../x86/index.ts'
 import { highPart, isCanonical, lowPart } from '../../../util/index.ts'
 import { GUEST_FAULT } from '../core.ts'
 import type { Core } from '../core.ts'
+import { nextInstruction } from '../segmentation.ts'
 import { NOT_CANONICAL } from '../runtime/walk.ts'
 import { STATUS, State } from '../state.ts'
 import { codeBehindGate, enterCode, readGate } from './gates.ts'
@@ -54,7 +55,7 @@ const wholeStackPointer = (core: Core): number => core.address(GPR.rsp * 8)
 export function softwareInterrupt(
   core: Core, record: number, vector: number, kind: 'software' | 'exception' = 'software',
 ): number {
-  const rip = core.instructionAddress(record) + core.instructionLength(record)
+  const rip = nextInstruction(core, record)
   enterHandler(core, { vector, kind, rip, flags: core.flags() & ~RFLAGS.RF })
   core.debug.isUntraced = true
   return STATUS.CHECK_JUMP

@@ -6,6 +6,7 @@ import { EFER, GPR, MSR, RFLAGS, SEGMENT } from '../../../x86/index.ts'
 import { highPart, isCanonical, lowPart, signedFromParts } from '../../../util/index.ts'
 import type { SegmentState } from '../../processor-types.ts'
 import type { Core } from '../core.ts'
+import { nextInstruction } from '../segmentation.ts'
 import { SEGMENT_SLOT } from '../lift/lifter.ts'
 import { STATUS, State } from '../state.ts'
 import { FEATURE, hasFeature } from './features.ts'
@@ -47,7 +48,7 @@ function traceByNewFlags(core: Core): void {
 /** SYSCALL. */
 export function systemCall(core: Core, record: number): number {
   if ((core.efer & EFER.SCE) === 0 || !isLongMode(core)) return core.undefinedOpcode()
-  const next = core.instructionAddress(record) + core.instructionLength(record)
+  const next = nextInstruction(core, record)
   const flags = core.flags() & ~RFLAGS.RF
   const [low, high] = plain(core, core.long ? MSR.LSTAR : MSR.CSTAR)
   const selector = plain(core, MSR.STAR)[1] & 0xffff

@@ -60,7 +60,7 @@ function defineBitTests(list: MicroList): void {
 /** Address of the word that holds the bit: memory operand plus the signed bit offset in `a`, whole words of `size`. */
 function defineBitAddresses(list: MicroList): void {
   for (const size of [16, 32, 64] as const) {
-    for (const width of [32, 64] as const) {
+    for (const width of [16, 32, 64] as const) {
       list.add(`bit-word.${size}.${width}`, (b) => {
         const c = b.code
         c.get(b.base)
@@ -72,8 +72,8 @@ function defineBitAddresses(list: MicroList): void {
         c.op('i64.shr_s')
         c.i64(-size / 8)
         c.op('i64.and', 'i64.add')
-        if (width === 32) {
-          c.i64(-1, 0)
+        if (width !== 64) {
+          c.i64(width === 32 ? -1 : 0xffff, 0)
           c.op('i64.and')
         }
         c.memory('i64.store', State.temporaries.offset + 8)

@@ -13,6 +13,7 @@ import { defineVectorShuffles } from './sse-shuffle.ts'
 import { defineVectorSystem } from './sse-system.ts'
 import { isHot } from './hot.ts'
 import { ANY, definePairs, jumpsOf } from './pairs.ts'
+import { defineSegmentFamily } from './segment.ts'
 import { defineStackFamily } from './stack.ts'
 import { defineSystemFamily } from './system.ts'
 
@@ -37,6 +38,9 @@ export function buildMicroTable(): MicroTable {
   defineBitFamily(list)
   defineStackFamily(list)
   defineSystemFamily(list)
+  list.group = 'segmented'
+  defineSegmentFamily(list)
+  list.group = 'common'
   definePairs(list)
   list.group = 'vector'
   defineVectorMoves(list)

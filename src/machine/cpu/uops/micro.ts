@@ -7,8 +7,11 @@ import type { Binder, FlagSource } from '../emit/binder.ts'
 /** Writes a micro-operation's meaning; `before` tells what the one just before it left in flags. */
 export type Emit = (b: Binder, before?: FlagSource) => FlagSource | void
 
-/** Which module holds the function that executes a record outside the loop: vector operations come when one is met. */
-export type MicroGroup = 'common' | 'vector'
+/**
+ * Which module holds the function that executes a record outside the loop: vector operations come when one is met,
+ * those of `segmented`, for code whose segments are not flat, only where there are such segments.
+ */
+export type MicroGroup = 'common' | 'vector' | 'segmented'
 
 /** One micro-operation, or a pair of two in consecutive records that is dispatched once. */
 export interface Micro {

@@ -75,6 +75,14 @@ function defineAddresses(list: MicroList): void {
         b.code.op('i32.wrap_i64')
       }))
   }
+  // An offset of 16 bits on its way to becoming an address.
+  list.add('offset.16.2', (b) =>
+    b.place('a', 32).set(() => {
+      b.address(2)
+      b.code.op('i32.wrap_i64')
+      b.code.i32(0xffff)
+      b.code.op('i32.and')
+    }))
   // a := b + slot d; adds a segment base to an address that was cut to 32 bits.
   list.add('segment', (b) => {
     b.place('a', 64).set(() => {
@@ -210,23 +218,16 @@ export function defineMoveFamily(list: MicroList): void {
   defineTemporaries(list)
   defineExchanges(list)
   defineConditional(list)
-  // XLAT: al := [rbx + al + segment base], c is the segment base's slot.
-  for (const width of [32, 64] as const) {
-    list.add(`xlat.${width}`, (b) => {
-      const address = b.code.local('i64')
-      const value = b.code.local('i32')
-      b.fixed(3, width).get()
-      b.fixed(0, 8).get()
-      if (width === 32) b.code.op('i32.add', 'i64.extend_i32_u')
-      else b.code.op('i64.extend_i32_u', 'i64.add')
-      b.get('c', 64)
-      b.code.op('i64.add')
-      b.code.set(address)
-      b.loadAt(address, 8)
-      b.code.set(value)
-      b.fixed(0, 8).set(() => b.code.get(value))
-      b.code.release('i64', address)
-      b.code.release('i32', value)
-    })
+  // XLAT: where its byte lies, rbx + al.
+  for (const width of [16, 32, 64] as const) {
+    list.add(`xlat.${width}`, (b) =>
+      b.place('a', 64).set(() => {
+        b.fixed(3, 64).get()
+        b.fixed(0, 8).get()
+        b.code.op('i64.extend_i32_u', 'i64.add')
+        if (width === 64) return
+        b.code.i64(width === 32 ? -1 : 0xffff, 0)
+        b.code.op('i64.and')
+      }))
   }
 }

@@ -1,34 +1,89 @@
-/** PUSH POP CALL RET LEAVE ENTER, and jumps: everything that ends a block or moves the stack pointer. */
-import { GPR } from '../../../x86/index.ts'
+/**
+ * PUSH POP CALL RET LEAVE ENTER, and jumps: everything that ends a block or moves the stack pointer. Where segments are
+ * not flat, the same functions work on offsets: the stack pointer is as wide as SS.B says, bases are added, limits
+ * checked.
+ */
+import { GPR, SEGMENT } from '../../../x86/index.ts'
 import { CONDITIONS, pushConditionAfter } from '../emit/conditions.ts'
 import { constant, typeOf } from '../emit/binder.ts'
 import type { Binder, Size } from '../emit/binder.ts'
-import { SLOT } from '../state.ts'
+import { SEGMENT_USE, segmentAccess } from '../runtime/segments.ts'
+import type { SegmentUse } from '../runtime/segments.ts'
+import { SLOT, State } from '../state.ts'
 import type { Emit, MicroList } from './micro.ts'
 
 type StackSize = 16 | 32 | 64
 
-/** Sets `address` to the linear address of the stack pointer plus `offset`. */
-function stackAddress(b: Binder, address: number, offset: number): void {
+/** An access to the stack. */
+interface StackAccess {
+  readonly offset: number
+  /** Pushes how much lower than that it is. */
+  readonly below?: () => void
+  readonly bytes: number
+  readonly use: SegmentUse
+}
+
+/** Sets `address` to the linear address of the stack pointer, or another register that stands for it, plus an offset. */
+function stackAddress(b: Binder, address: number, access: StackAccess, register: number = GPR.rsp): void {
   const c = b.code
-  b.fixed(GPR.rsp, b.width).get()
-  constant(c, b.width, offset)
-  c.op(`${typeOf(b.width)}.add`)
-  if (b.width === 32) {
-    c.op('i64.extend_i32_u')
-    c.get(b.base)
-    c.memory('i64.load', SLOT.ss)
-    c.op('i64.add')
-    c.i64(-1, 0)
-    c.op('i64.and')
+  b.fixed(register, b.width).get()
+  if (access.offset !== 0) {
+    constant(c, b.width, access.offset)
+    c.op(`${typeOf(b.width)}.add`)
   }
+  if (access.below !== undefined) {
+    access.below()
+    c.op(`${typeOf(b.width)}.sub`)
+  }
+  if (b.segmented) throughSegment(b, access)
+  if (b.width === 32) c.op('i64.extend_i32_u')
   c.set(address)
+}
+
+/** Cuts the i32 on the stack to the width of the stack pointer. */
+function maskStack(b: Binder): void {
+  b.code.get(b.base)
+  b.code.memory('i32.load', State.stackMask.offset)
+  b.code.op('i32.and')
+}
+
+/** Turns the offset on the stack (i32) into a linear address, after a look at the limit. */
+function throughSegment(b: Binder, { use, bytes }: StackAccess): void {
+  const c = b.code
+  const offset = c.local('i32')
+  maskStack(b)
+  c.set(offset)
+  b.checkSegment(offset, segmentAccess(SEGMENT.ss, use, bytes))
+  c.get(offset)
+  c.get(b.base)
+  c.memory('i32.load', SLOT.ss)
+  c.op('i32.add')
+  c.release('i32', offset)
+}
+
+const reading = (size: StackSize): StackAccess => ({ offset: 0, bytes: size / 8, use: SEGMENT_USE.READ })
+const pushing = (size: StackSize): StackAccess => ({ offset: -size / 8, bytes: size / 8, use: SEGMENT_USE.WRITE })
+
+/** Sets the stack pointer, or the part of it that SS.B leaves, to what `push` pushes. */
+function setStack(b: Binder, push: () => void): void {
+  const place = b.fixed(GPR.rsp, b.width)
+  if (!b.segmented) return place.set(push)
+  const c = b.code
+  place.set(() => {
+    push()
+    maskStack(b)
+    place.get()
+    c.get(b.base)
+    c.memory('i32.load', State.stackMask.offset)
+    c.i32(-1)
+    c.op('i32.xor', 'i32.and', 'i32.or')
+  })
 }
 
 /** Adds to the stack pointer. */
 function moveStack(b: Binder, push: () => void): void {
   const place = b.fixed(GPR.rsp, b.width)
-  place.set(() => {
+  setStack(b, () => {
     place.get()
     push()
     b.code.op(`${typeOf(b.width)}.add`)
@@ -38,7 +93,7 @@ function moveStack(b: Binder, push: () => void): void {
 /** Pushes what `value` pushes on the guest's stack. */
 export function pushValue(b: Binder, size: StackSize, value: () => void): void {
   const address = b.code.local('i64')
-  stackAddress(b, address, -size / 8)
+  stackAddress(b, address, pushing(size))
   b.storeAt(address, size, value)
   moveStack(b, () => constant(b.code, b.width, -size / 8))
   b.code.release('i64', address)
@@ -47,7 +102,7 @@ export function pushValue(b: Binder, size: StackSize, value: () => void): void {
 /** Leaves the top of the guest's stack in a local and, unless `check` refuses it, removes it. */
 export function popValue(b: Binder, size: StackSize, target: number, check = (): void => {}): void {
   const address = b.code.local('i64')
-  stackAddress(b, address, 0)
+  stackAddress(b, address, reading(size))
   b.loadAt(address, size)
   b.code.set(target)
   check()
@@ -77,7 +132,7 @@ function definePushes(list: MicroList): void {
       const c = b.code
       const [value, address, old] = [c.local(type), c.local('i64'), c.local(typeOf(b.width))]
       const pointer = b.fixed(GPR.rsp, b.width)
-      stackAddress(b, address, 0)
+      stackAddress(b, address, reading(size))
       b.loadAt(address, size)
       c.set(value)
       pointer.get()
@@ -102,19 +157,10 @@ function definePushes(list: MicroList): void {
       const c = b.code
       const [value, address] = [c.local(type), c.local('i64')]
       const frame = b.fixed(GPR.rbp, b.width)
-      frame.get()
-      if (b.width === 32) {
-        c.op('i64.extend_i32_u')
-        c.get(b.base)
-        c.memory('i64.load', SLOT.ss)
-        c.op('i64.add')
-        c.i64(-1, 0)
-        c.op('i64.and')
-      }
-      c.set(address)
+      stackAddress(b, address, reading(size), GPR.rbp)
       b.loadAt(address, size)
       c.set(value)
-      b.fixed(GPR.rsp, b.width).set(() => {
+      setStack(b, () => {
         frame.get()
         constant(c, b.width, size / 8)
         c.op(`${typeOf(b.width)}.add`)
@@ -131,8 +177,12 @@ function asAddress(b: Binder, size: Size): void {
   if (size !== 64) b.code.op('i64.extend_i32_u')
 }
 
-/** Refuses the code address in a local when it is not canonical: the instruction faults then, not the fetch. */
-function requireCanonical(b: Binder, size: Size, target: number): void {
+/**
+ * Refuses the code address in a local when it is not canonical, or lies behind the code segment's limit: the
+ * instruction faults then, not the fetch.
+ */
+function requireTarget(b: Binder, size: Size, target: number): void {
+  if (b.segmented) return b.checkSegment(target, segmentAccess(SEGMENT.cs, SEGMENT_USE.FETCH, 1))
   if (size !== 64) return
   const c = b.code
   c.get(target)
@@ -156,14 +206,14 @@ function defineCalls(list: MicroList): void {
         if (size !== 64) b.code.op('i32.wrap_i64')
       })
     list.add(`call.${size}`, (b) => {
-      pushNext(b)
+      pushNext(b, () => b.checkBranch())
       b.branch('end')
     })
     list.add(`call.${size}.r`, (b) => {
       const target = b.code.local(type)
       b.get('a', size)
       b.code.set(target)
-      pushNext(b, () => requireCanonical(b, size, target))
+      pushNext(b, () => requireTarget(b, size, target))
       b.jump(() => {
         b.code.get(target)
         asAddress(b, size)
@@ -174,7 +224,7 @@ function defineCalls(list: MicroList): void {
       const target = b.code.local(type)
       b.get('a', size)
       b.code.set(target)
-      requireCanonical(b, size, target)
+      requireTarget(b, size, target)
       b.jump(() => {
         b.code.get(target)
         asAddress(b, size)
@@ -183,7 +233,7 @@ function defineCalls(list: MicroList): void {
     })
     list.add(`ret.${size}`, (b) => {
       const target = b.code.local(type)
-      popValue(b, size, target, () => requireCanonical(b, size, target))
+      popValue(b, size, target, () => requireTarget(b, size, target))
       moveStack(b, () => b.immediate(b.width))
       b.jump(() => {
         b.code.get(target)
@@ -192,13 +242,17 @@ function defineCalls(list: MicroList): void {
       b.code.release(type, target)
     })
   }
-  list.add('jmp', (b) => b.branch('end'))
+  list.add('jmp', (b) => {
+    b.checkBranch()
+    b.branch('end')
+  })
 }
 
 /** Jcc: goes on behind it unless the condition holds. */
 export const conditionalJump = (condition: (typeof CONDITIONS)[number]): Emit => (b, before) => {
   pushConditionAfter(b, condition, before)
   b.code.if()
+  b.checkBranch()
   b.branch('middle')
   b.code.end()
 }
@@ -215,30 +269,31 @@ function defineConditional(list: MicroList): void {
         b.code.op(`${type}.sub`)
       })
     }
-    const notZero = (b: Binder): void => {
-      b.fixed(GPR.rcx, width).get()
-      constant(b.code, width, 0)
-      b.code.op(`${type}.ne`)
-    }
     const looping = (name: string, condition?: 'e' | 'ne'): void =>
       list.add(`${name}.${width}`, (b) => {
-        decrement(b)
-        notZero(b)
+        const count = b.fixed(GPR.rcx, width)
+        count.get()
+        constant(b.code, width, 1)
+        b.code.op(`${type}.ne`)
         if (condition !== undefined) {
           pushConditionAfter(b, condition, undefined)
           b.code.op('i32.and')
         }
         b.code.if()
+        b.checkBranch()
+        decrement(b)
         b.branch('middle')
         b.code.end()
+        decrement(b)
       })
     looping('loop')
     looping('loope', 'e')
     looping('loopne', 'ne')
     list.add(`jcxz.${width}`, (b) => {
-      notZero(b)
-      b.code.op('i32.eqz')
+      b.fixed(GPR.rcx, width).get()
+      b.code.op(`${type}.eqz`)
       b.code.if()
+      b.checkBranch()
       b.branch('middle')
       b.code.end()
     })
@@ -251,18 +306,11 @@ function defineConditional(list: MicroList): void {
 function enter(b: Binder, size: StackSize): void {
   const c = b.code
   const [address, host, value] = [c.local('i64'), c.local('i32'), c.local(typeOf(size))]
-  stackAddress(b, address, -size / 8)
+  stackAddress(b, address, pushing(size))
   b.fixed(GPR.rbp, size).get()
   c.set(value)
   b.storeAt(address, size, () => c.get(value))
-  c.get(address)
-  b.immediate(64)
-  c.op('i64.sub')
-  if (b.width === 32) {
-    c.i64(-1, 0)
-    c.op('i64.and')
-  }
-  c.set(address)
+  stackAddress(b, address, { ...pushing(size), below: () => b.immediate(b.width) })
   b.hostForWrite(address, size / 8)
   c.set(host)
   moveStack(b, () => constant(c, b.width, -size / 8))
