@@ -1,0 +1,203 @@
+/** The tool of examples/xm.ts: two hosts in processes of their own, and every command as a process that talks to one. */
+import { execFile, spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url))
+const COMMAND = ['--import', 'tsx', join(ROOT, 'examples/xm.ts')]
+const KERNEL = join(ROOT, 'examples/guests/mini/mini.elf')
+const PATIENCE = 120_000
+/** What Ctrl-] sends. */
+const LEAVE = '\x1d'
+
+const folder = mkdtempSync(join(tmpdir(), 'paravirt-xm-'))
+
+/** One xend, and xm as its user. */
+class Daemon {
+  readonly socket: string
+  port = 0
+  private process: ChildProcess | undefined
+
+  constructor(name: string) {
+    this.socket = join(folder, name)
+  }
+
+  private get settings() {
+    return { cwd: ROOT, env: { ...process.env, XEND_SOCKET: this.socket } }
+  }
+
+  private spawn(words: readonly string[]): ChildProcess {
+    return spawn(process.execPath, [...COMMAND, ...words], { ...this.settings, stdio: ['pipe', 'pipe', 'inherit'] })
+  }
+
+  async start(): Promise<void> {
+    this.process = this.spawn(['xend', '--memory', '160M', '--relocation', '0'])
+    for await (const line of createInterface({ input: this.process.stdout! })) {
+      this.port = Number(/domains at port (\d+)$/.exec(line)?.[1] ?? 0)
+      if (this.port !== 0) return
+    }
+    throw new Error('xend did not start')
+  }
+
+  async end(): Promise<unknown> {
+    const { process } = this
+    if (process === undefined || process.exitCode !== null) return undefined
+    const ended = once(process, 'exit')
+    process.kill('SIGTERM')
+    return (await ended)[0]
+  }
+
+  /** Runs a command; what it printed, or its error and status. */
+  xm(...words: string[]): Promise<{ readonly status: number; readonly out: string; readonly err: string }> {
+    return new Promise((resolve) => {
+      execFile(process.execPath, [...COMMAND, ...words], this.settings, (error, out, err) =>
+        resolve({ status: error === null ? 0 : Number(error.code ?? -1), out, err }))
+    })
+  }
+
+  /** Runs a command that has to succeed and say nothing on the error stream; what it printed. */
+  async done(...words: string[]): Promise<string> {
+    const { status, out, err } = await this.xm(...words)
+    expect({ words, status, err }).toEqual({ words, status: 0, err: '' })
+    return out
+  }
+
+  /** The list's lines, as words. */
+  async list(...names: string[]): Promise<string[][]> {
+    const lines = (await this.done('list', ...names)).trimEnd().split('\n').slice(1)
+    return lines.map((line) => line.trim().split(/\s+/).slice(0, 5))
+  }
+
+  /** Types into a domain's console, waits for an answer, and leaves. */
+  async converse(domain: string, typed: string, answer: RegExp): Promise<void> {
+    const child = this.spawn(['console', domain])
+    const ended = once(child, 'exit')
+    let seen = ''
+    child.stdin!.write(typed)
+    for await (const bytes of child.stdout!) {
+      seen += String(bytes)
+      if (answer.test(seen)) break
+    }
+    child.stdin!.write(LEAVE)
+    expect(seen).toMatch(answer)
+    expect((await ended)[0]).toBe(0)
+  }
+
+  /** Begins a command and interrupts it after a while. */
+  async interrupted(...words: string[]): Promise<void> {
+    const child = this.spawn(words)
+    const ended = once(child, 'exit')
+    await new Promise((resolve) => setTimeout(resolve, 2_000))
+    child.kill('SIGINT')
+    await ended
+  }
+}
+
+const [here, there] = [new Daemon('here'), new Daemon('there')]
+
+beforeAll(async () => {
+  expect(await here.xm('list')).toMatchObject({ status: 1, err: expect.stringContaining('start one by `xm xend`') })
+  writeFileSync(join(folder, 'guest'), `name = "guest"\nmemory = 16\nkernel = "${KERNEL}"\nextra = "from a file"\n`)
+  writeFileSync(join(folder, 'disk.img'), new Uint8Array(1 << 20))
+  await Promise.all([here.start(), there.start()])
+}, PATIENCE)
+
+afterAll(async () => {
+  expect(await Promise.all([here.end(), there.end()])).toEqual([0, 0])
+  expect(existsSync(here.socket)).toBe(false)
+  rmSync(folder, { recursive: true })
+}, PATIENCE)
+
+describe('examples/xm.ts', () => {
+  test('serves its owner alone, and one host at a socket', { timeout: PATIENCE }, async () => {
+    expect(statSync(here.socket).mode & 0o777).toBe(0o600)
+    expect(await here.xm('xend')).toMatchObject({ status: 1, err: expect.stringContaining('another xend listens') })
+    expect(await here.done('help')).toContain('xm create FILE [KEY=VALUE ...]\n')
+  })
+
+  test('creates a domain, lists it and types into its console', { timeout: PATIENCE }, async () => {
+    expect(await here.done('create', join(folder, 'guest'), 'name=first')).toBe('Started domain first, id=1\n')
+    expect(await here.done('list')).toMatch(/^Name {40}ID {3}Mem VCPUs\tState\tTime\(s\)\nDomain-0 +0 /)
+    await here.converse('first', 'mem\r', /command line: from a file[^]*memory: \d+ KiB of 16384 KiB/)
+    expect(await here.list('first')).toEqual([['first', '1', '16', '1', '-b----']])
+  })
+
+  test('changes memory and vCPUs, and pauses', { timeout: PATIENCE }, async () => {
+    await here.done('mem-set', 'first', '12')
+    await here.done('mem-max', '1', '14')
+    expect(await here.xm('mem-set', 'first', '15')).toMatchObject({
+      status: 1, err: 'Error: domain 1 can have at most 14 MiB, got 15\n',
+    })
+    await here.done('vcpu-set', 'first', '1')
+    await here.done('pause', 'first')
+    expect((await here.list('first'))[0]).toEqual(['first', '1', '12', '1', expect.stringContaining('p')])
+    await here.done('unpause', 'first')
+    expect(await here.list('first')).toEqual([['first', '1', '12', '1', '-b----']])
+  })
+
+  test('attaches and detaches devices in the spelling of xm and of xl', { timeout: PATIENCE }, async () => {
+    const disk = join(folder, 'disk.img')
+    await here.done('block-attach', 'first', `file:${disk}`, 'xvda', 'w')
+    await here.done('block-attach', 'first', `${disk},raw,xvdb,r`)
+    await here.done('network-attach', 'first', 'mac=00:16:3e:00:00:07', 'bridge=xenbr1')
+    expect(await here.done('block-list', 'first')).toMatch(/^Vdev +BE .*\n51712 +0 +2 +1\n51728 +0 +2 +1\n$/)
+    expect(await here.done('network-list', 'first')).toMatch(/^Idx +BE .*\n0 +0 +2 +1\n$/)
+    expect(await here.xm('block-attach', 'first', '/nosuch', 'xvdc', 'w')).toMatchObject({ status: 1 })
+    await here.done('block-detach', 'first', 'xvda')
+    await here.done('block-detach', 'first', 'xvdb')
+    await here.done('network-detach', 'first', '0')
+    expect(await here.done('block-list', 'first')).toMatch(/^Vdev .*\n$/)
+  })
+
+  test('saves, restores, and moves a domain to another host', { timeout: PATIENCE }, async () => {
+    const file = join(folder, 'first.xl')
+    await here.done('save', 'first', file)
+    expect(await here.list()).toHaveLength(1)
+    await here.done('restore', file)
+    expect(await here.list('first')).toEqual([['first', '2', '12', '1', '-b----']])
+    const said = await here.done('migrate', 'first', `127.0.0.1:${there.port}`)
+    expect(said).toMatch(/^first has gone to .*: \d+ pages, \d+ of them/)
+    expect(await here.list()).toHaveLength(1)
+    expect(await there.list('first')).toEqual([['first', '1', '12', '1', '-b----']])
+    await there.converse('first', 'echo in another process\r', /\nin another process/)
+  })
+
+  test('ends domains in every way', { timeout: PATIENCE }, async () => {
+    await there.done('reboot', 'first')
+    await there.converse('first', 'echo again\r', /\nagain/)
+    expect((await there.list('first'))[0]![1]).toBe('2')
+    await there.done('shutdown', 'first')
+    expect(await there.list()).toHaveLength(1)
+    await there.done('create', join(folder, 'guest'))
+    await there.done('destroy', 'guest')
+    expect(await there.xm('list', 'guest')).toMatchObject({ status: 1, err: 'Error: there is no domain guest\n' })
+  })
+
+  test('takes back what it was interrupted in', { timeout: PATIENCE }, async () => {
+    await here.done('create', join(folder, 'guest'))
+    await here.converse('guest', '\r', /mini> /)
+    await here.done('pause', 'guest')
+    await here.interrupted('shutdown', 'guest')
+    await here.done('unpause', 'guest')
+    await here.converse('guest', 'echo alive\r', /\nalive/)
+    await here.done('destroy', 'guest')
+  })
+
+  test.each([
+    [[], 2, /^usage: xm xend/],
+    [['nosuch'], 1, /^Error: there is no command nosuch/],
+    [['constructor'], 1, /^Error: there is no command constructor/],
+    [['create'], 1, /^Error: usage: xm create FILE/],
+    [['create', '/nosuch'], 1, /^Error: .*ENOENT/],
+    [['pause', 'a', 'b'], 1, /^Error: usage: xm pause DOMAIN/],
+    [['mem-set', '0', 'much'], 1, /^Error: much is not a number/],
+    [['xend', '--nosuch'], 1, /^Error: .*--nosuch/],
+  ])('answers %j by status %i', { timeout: PATIENCE }, async (words, status, err) => {
+    expect(await here.xm(...words)).toEqual({ status, out: '', err: expect.stringMatching(err) })
+  })
+})
