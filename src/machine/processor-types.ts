@@ -83,7 +83,7 @@ export interface Registers {
   set(general: number, low: number, high: number): void
   /** Instruction pointer as a signed number; exact when canonical. */
   rip(): number
-  /** Where execution goes on; halves of the virtual address. */
+  /** Where execution goes on, also after HLT; halves of the virtual address. */
   setRip(low: number, high: number): void
   /** RFLAGS with the lazily kept arithmetic flags worked out; bit 1 set. */
   flags(): number

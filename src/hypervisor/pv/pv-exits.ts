@@ -12,7 +12,7 @@ import type { VcpuExit } from '../vcpu-runner.ts'
 import type { Vcpu } from '../vcpu.ts'
 import { EXIT } from './processor-exits.ts'
 import type { PrivilegedOperations } from './privileged.ts'
-import { setTaskSwitched } from './pv-hypercalls.ts'
+import { noteSingleStep, setTaskSwitched } from './pv-hypercalls.ts'
 import type { PvVcpu } from './pv-vcpu.ts'
 import type { WritableTables } from './writable-tables.ts'
 
@@ -54,7 +54,8 @@ export class PvExits {
         this.interrupt(vcpu, pv, exit.vector)
         return
       case 'privileged':
-        if (!this.parts.privileged.emulate(vcpu, pv, exit.request)) this.inject(vcpu, VECTOR.GP, 0)
+        if (this.parts.privileged.emulate(vcpu, pv, exit.request)) this.stepped(vcpu, pv)
+        else this.inject(vcpu, VECTOR.GP, 0)
         return
       default:
     }
@@ -69,6 +70,13 @@ export class PvExits {
     const entered = vcpu.runner?.enter({ kind: 'trap', vector, errorCode, address }) ?? false
     if (entered) return
     this.parts.crash(vcpu, `no handler or stack for trap ${vector}, error code ${errorCode}, address ${address}`)
+  }
+
+  /** An instruction has been carried out in the guest's place: a guest that single-steps is told. */
+  private stepped(vcpu: Vcpu, pv: PvVcpu): void {
+    if ((pv.processor.registers.flags() & RFLAGS.TF) === 0) return
+    noteSingleStep(pv)
+    this.inject(vcpu, VECTOR.DB, -1)
   }
 
   private syscall(vcpu: Vcpu, pv: PvVcpu): void {
@@ -98,6 +106,8 @@ export class PvExits {
       return
     }
     registers.set(GPR.rax, result >>> 0, Math.floor(result / TWO_32) >>> 0)
+    // The way back is a SYSRET, behind which the trap comes at once.
+    this.stepped(vcpu, pv)
   }
 
   /** Lets the guest execute its `syscall` once more, with the arguments that are left. */
@@ -126,7 +136,10 @@ export class PvExits {
         return
       }
     } else if (vector === VECTOR.UD) {
-      if (this.parts.privileged.emulateForced(vcpu, pv)) return
+      if (this.parts.privileged.emulateForced(vcpu, pv)) {
+        this.stepped(vcpu, pv)
+        return
+      }
     } else if (vector === VECTOR.NM && pv.taskSwitched) setTaskSwitched(pv, false)
     this.inject(vcpu, vector, errorCode, address)
   }

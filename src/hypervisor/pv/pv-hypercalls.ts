@@ -8,7 +8,7 @@ import {
   TrapInfo,
 } from '../../abi/index.ts'
 import { isCanonical, signedFromParts } from '../../util/index.ts'
-import { CR0, CR4, SEGMENT } from '../../x86/index.ts'
+import { CR0, CR4, DR6, DR7, SEGMENT } from '../../x86/index.ts'
 import { Scratch, readInto } from '../guest-access.ts'
 import { BATCH_LIMIT, CALL_AGAIN, type HypercallArguments, type HypercallHandler } from '../hypercalls/call.ts'
 import { registerNmi } from '../hypercalls/small-ops.ts'
@@ -189,17 +189,21 @@ function selectUserGs(parts: PvHypercallParts, caller: Vcpu, pv: PvVcpu, selecto
 }
 
 const DR6_ZERO = 0x1000
-const DR6_ONE = 0xffff_0ff0
 const DR7_ZERO = 0xd800
-const DR7_ONE = 0x400
-const DR7_DETECT = 1 << 13
 const DR7_ACTIVE = 0xff
+
+/**
+ * A single-step trap of the guest's that the processor did not raise, because the hypervisor carried the instruction
+ * out: DR6 tells of it.
+ */
+export function noteSingleStep(pv: PvVcpu): void {
+  const { registers } = pv.processor
+  registers.setDebug(6, (registers.debugLow(6) | DR6.BS) >>> 0, 0)
+}
 
 /** Writes a debug register as the guest may: 0, -EPERM, -EINVAL, or -ENODEV for one that does not exist. */
 export function setDebugRegister(pv: PvVcpu, register: number, low: number, high: number): number {
   const store = (index: number, value: number, top: number): number => {
-    pv.debugLow[index] = value >>> 0
-    pv.debugHigh[index] = top
     pv.processor.registers.setDebug(index, value >>> 0, top)
     return 0
   }
@@ -208,9 +212,9 @@ export function setDebugRegister(pv: PvVcpu, register: number, low: number, high
   // DR4 and DR5 are other names of DR6 and DR7, unless debugging extensions are on.
   if (register <= 5 && (pv.cr4.low & CR4.DE) !== 0) return -ERRNO.ENODEV
   if (high !== 0) return -ERRNO.EINVAL
-  if (register === 4 || register === 6) return store(6, (low & ~DR6_ZERO) | DR6_ONE, 0)
-  const value = (low & ~DR7_ZERO) | DR7_ONE
-  if ((value & DR7_DETECT) !== 0) return -ERRNO.EPERM
+  if (register === 4 || register === 6) return store(6, (low & ~DR6_ZERO) | DR6.ONES, 0)
+  const value = (low & ~DR7_ZERO) | DR7.ONES
+  if ((value & DR7.GD) !== 0) return -ERRNO.EPERM
   if ((value & DR7_ACTIVE) !== 0 && watchesIo(value)) return -ERRNO.EPERM
   return store(7, value, 0)
 }
@@ -226,12 +230,11 @@ const setDebugreg: PvHandler = (_caller, pv, args) =>
 const getDebugreg: PvHandler = (_caller, pv, args) => {
   const register = args.u32(0)
   if (register > 7) return -ERRNO.ENODEV
-  if (register === 4 || register === 5) {
-    if ((pv.cr4.low & CR4.DE) !== 0) return -ERRNO.ENODEV
-    return signedFromParts(pv.debugLow[register + 2]!, pv.debugHigh[register + 2]!)
-  }
+  const isAlias = register === 4 || register === 5
+  if (isAlias && (pv.cr4.low & CR4.DE) !== 0) return -ERRNO.ENODEV
+  const actual = isAlias ? register + 2 : register
   const { registers } = pv.processor
-  return signedFromParts(registers.debugLow(register), registers.debugHigh(register))
+  return signedFromParts(registers.debugLow(actual), registers.debugHigh(actual))
 }
 
 /** The handlers by the names of their numbers. */

@@ -75,9 +75,6 @@ export class PvVcpu {
   taskSwitched = false
   readonly cr2 = entryPoint()
   readonly cr4 = entryPoint()
-  /** Base of GS in user mode; the kernel's is in the processor, or behind it. */
-  readonly debugLow = new Uint32Array(8)
-  readonly debugHigh = new Uint32Array(8)
   /** I/O permission bitmap that the guest keeps for user mode. */
   readonly ioBitmap = entryPoint()
   ioBitmapLimit = 0
@@ -89,8 +86,6 @@ export class PvVcpu {
 
   constructor(processor: Processor) {
     this.processor = processor
-    this.debugLow[6] = 0xffff_0ff0
-    this.debugLow[7] = 0x400
   }
 
   /** Frame of the top-level table in force. */

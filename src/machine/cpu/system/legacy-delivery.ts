@@ -58,7 +58,11 @@ export function pushLegacy(
     if (how.size === 2) view.setUint16(at, value & 0xffff, true)
     else view.setUint32(at, value, true)
   })
-  const write = (): unknown => core.writeBytes((stack.segment.baseLow + bottom) % 0x1_0000_0000, frame)
+  const start = stack.segment.baseLow + bottom
+  const write = (): void => {
+    values.forEach((_, i) => core.hostForWrite((start + bytes - (i + 1) * how.size) % 0x1_0000_0000, how.size))
+    core.writeBytes(start % 0x1_0000_0000, frame)
+  }
   if (how.ring === 3) write()
   else asSupervisor(core, write)
   return mask === 0xffff ? ((core.low(GPR.rsp * 8) & 0xffff_0000) | bottom) >>> 0 : bottom

@@ -153,7 +153,11 @@ export function pushWide(core: Core, top: number, words: readonly (readonly [low
     view.setUint32(at, low, true)
     view.setUint32(at + 4, high, true)
   })
-  const write = (): unknown => core.writeBytes(bottom, bytes)
+  const write = (): void => {
+    // The processor pushes one by one: the topmost that cannot be written is the one that faults.
+    words.forEach((_, i) => core.hostForWrite(top - (i + 1) * 8, 8))
+    core.writeBytes(bottom, bytes)
+  }
   if (ring === 3) write()
   else asSupervisor(core, write)
 }
