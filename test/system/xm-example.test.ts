@@ -1,4 +1,4 @@
-/** The tool of examples/xm.ts: two hosts in processes of their own, and every command as a process that talks to one. */
+/** The tool of examples/xm.ts: two hosts in processes of their own, and commands as processes that talk to one. */
 import { execFile, spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
@@ -79,10 +79,12 @@ class Daemon {
     const ended = once(child, 'exit')
     let seen = ''
     child.stdin!.write(typed)
-    for await (const bytes of child.stdout!) {
-      seen += String(bytes)
-      if (answer.test(seen)) break
-    }
+    await new Promise<void>((resolve) => {
+      child.stdout!.on('end', resolve).on('data', (bytes) => {
+        seen += String(bytes)
+        if (answer.test(seen)) resolve()
+      })
+    })
     child.stdin!.write(LEAVE)
     expect(seen).toMatch(answer)
     expect((await ended)[0]).toBe(0)
