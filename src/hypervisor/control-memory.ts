@@ -20,6 +20,8 @@ export interface MemoryControlParts extends Pick<HypervisorParts,
 
 const TYPE_NAMES = ['none', 'l1', 'l2', 'l3', 'l4', 'segdesc', 'writable'] as const
 
+const isTableType = (type: number): boolean => type >= FRAME_TYPE.L1 && type <= FRAME_TYPE.L4
+
 /**
  * Pseudo-physical numbers that the dirty log covers, far more than a host has frames. A guest may give a frame any
  * number: stops one write from becoming a bitmap of half a gigabyte.
@@ -112,12 +114,14 @@ export class MemoryControl {
   frameKinds(domid: DomId, list: Uint32Array): Uint8Array {
     this.parts.find(domid)
     const { frames } = this.parts
-    return Uint8Array.from(list, (mfn) => {
-      if (!frames.isValid(mfn) || frames.owner[mfn] !== domid) return FRAME_KIND.NOT_OWNED
-      const type = frames.type[mfn]!
-      if (type < FRAME_TYPE.L1 || type > FRAME_TYPE.L4 || !frames.hasFlag(mfn, FRAME_FLAG.VALIDATED)) return FRAME_KIND.MEMORY
-      return type | (frames.hasFlag(mfn, FRAME_FLAG.PINNED) ? FRAME_KIND.PINNED : 0)
-    })
+    const kinds = new Uint8Array(list.length)
+    for (let i = 0; i < list.length; i += 1) {
+      const mfn = list[i]!
+      if (!frames.isValid(mfn) || frames.owner[mfn] !== domid) kinds[i] = FRAME_KIND.NOT_OWNED
+      else if (isTableType(frames.type[mfn]!) && frames.hasFlag(mfn, FRAME_FLAG.VALIDATED))
+        kinds[i] = frames.type[mfn]! | (frames.hasFlag(mfn, FRAME_FLAG.PINNED) ? FRAME_KIND.PINNED : 0)
+    }
+    return kinds
   }
 
   readFrames(domid: DomId, list: Uint32Array, into: Uint8Array): void {
@@ -142,7 +146,10 @@ export class MemoryControl {
   private forEachRun(domid: DomId, list: Uint32Array, visit: (mfn: number, count: number, index: number) => void): void {
     this.parts.find(domid)
     const { frames } = this.parts
-    for (const mfn of list) if (!frames.isValid(mfn) || frames.owner[mfn] !== domid) throw notOwned(domid, mfn as Mfn)
+    for (let i = 0; i < list.length; i += 1) {
+      const mfn = list[i]!
+      if (!frames.isValid(mfn) || frames.owner[mfn] !== domid) throw notOwned(domid, mfn as Mfn)
+    }
     for (let start = 0, end; start < list.length; start = end) {
       const first = list[start]!
       for (end = start + 1; end < list.length && list[end] === first + end - start;) end += 1

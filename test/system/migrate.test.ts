@@ -112,7 +112,7 @@ describe('a migration', () => {
     await domain.console.waitFor('-> 6144 KiB')
     const { ends } = transportPair()
     const receiving = second.receiveMigration(ends[1])
-    const sending = domain.migrate(ends[0], { dirtyPages: 0, maxRounds: 4 })
+    const sending = domain.migrate(ends[0], { dirtyPages: 0, maxRounds: 4, worthwhile: Infinity })
     const busy: Promise<void>[] = []
     sending.progress.on('round', ({ round }) => {
       if (round <= 4) busy.push(domain.console.write(`balloon ${round % 2 === 0 ? 8192 : 5120}\r`))
@@ -177,8 +177,9 @@ function fragile(
 
 describe('memory that changes while it is copied', () => {
   test.each([
-    [{}, 5],
-    [{ maxRounds: 2 }, 2],
+    [{}, 2],
+    [{ worthwhile: Infinity }, 5],
+    [{ maxRounds: 1 }, 1],
     [{ live: false }, 0],
   ] as const)('comes over complete, with options %o', { timeout: 60_000 }, async (options, rounds) => {
     const [first, second] = [await boot(1), await boot(2)]

@@ -1,7 +1,8 @@
 /**
  * Pre-copy: all pages while the domain runs, then again those it has written meanwhile, round after round, until few
- * are left or it does not help any more. What is left then is sent while the domain stands still.
- * Reference: tools/libs/guest/xg_sr_save.c, precopy_policy (the figures, not the code).
+ * are left or it does not help any more: a domain that writes the same pages all the time dirties them as fast as they
+ * are sent. What is left then is sent while the domain stands still.
+ * Reference: tools/libs/guest/xg_sr_save.c, precopy_policy (the first two figures, not the code).
  */
 import type { ControlInterface } from '../../hypervisor/index.ts'
 import type { Bitmap, DomId } from '../../util/index.ts'
@@ -13,6 +14,11 @@ export interface PrecopyLimits {
   readonly maxRounds?: number | undefined
   /** Stops when fewer pages than this are dirty. Default 50. */
   readonly dirtyPages?: number | undefined
+  /**
+   * Makes another round only while it has less than this part of the last one's pages to send. Default 7/8; with
+   * Infinity the other limits alone decide, as with libxc.
+   */
+  readonly worthwhile?: number | undefined
 }
 
 /** Rounds of copying. */
@@ -27,11 +33,18 @@ export interface PrecopyJob {
   readonly image: PvImageWriter
   readonly limits: PrecopyLimits
   report(event: PrecopyProgress): void
-  /** Called between batches: the domain gets its turn; throws when copying should end. */
+  /** Called behind each batch; throws when copying should end. */
+  check(): void
+  /** The domain gets its turn. */
   breathe(): Promise<void>
 }
 
-const LIMITS = { rounds: 5, dirtyPages: 50 } as const
+const LIMITS = { rounds: 5, dirtyPages: 50, worthwhile: 7 / 8 } as const
+/**
+ * Pages after which a running domain gets its turn, at the latest. Domain and copy share a thread: this many are copied
+ * in about the time that a turn takes.
+ */
+const PAGES_PER_TURN = 4096
 
 /** Writes one round of pages; those that have to be written again. */
 export async function copyRound(
@@ -43,12 +56,16 @@ export async function copyRound(
   const { pages, live } = options
   job.report({ type: 'round', round, pages: pages.length })
   let sent = 0
+  let turn = PAGES_PER_TURN
   return image.writePages(pages, {
     live,
     onBatch: async (count) => {
       sent += count
       job.report({ type: 'pages', round, pages: sent, total: pages.length })
-      if (live) await job.breathe()
+      job.check()
+      if (!live || sent < turn) return
+      turn = sent + PAGES_PER_TURN
+      await job.breathe()
     },
   })
 }
@@ -63,12 +80,15 @@ export const dirtyPages = ({ control, domain, image }: PrecopyJob): number[] =>
 export async function precopy(job: PrecopyJob): Promise<{ readonly rounds: number; readonly left: readonly number[] }> {
   const maxRounds = job.limits.maxRounds ?? LIMITS.rounds
   const enough = job.limits.dirtyPages ?? LIMITS.dirtyPages
+  const worthwhile = job.limits.worthwhile ?? LIMITS.worthwhile
   const left = new Set<number>()
   let pages = Array.from({ length: job.image.pageCount }, (_, pfn) => pfn)
   for (let round = 1; ; round += 1) {
     for (const pfn of await copyRound(job, round, { pages, live: true })) left.add(pfn)
+    await job.breathe()
     for (const pfn of dirtyPages(job)) left.add(pfn)
-    if (left.size < enough || round >= maxRounds) return { rounds: round, left: [...left] }
+    const helps = left.size < pages.length * worthwhile
+    if (left.size < enough || !helps || round >= maxRounds) return { rounds: round, left: [...left] }
     pages = [...left]
     left.clear()
     job.image.refresh()

@@ -120,11 +120,11 @@ async function copyLive(
     image: new PvImageWriter(host.control, domain.id, writer),
     limits: options,
     report: (event) => context.report(event),
-    breathe: async () => {
+    check: () => {
       listener.check()
       context.check()
-      await breathe()
     },
+    breathe,
   }
   await job.image.writeStart({ cpuid: [], msrs: [] })
   return { job, ...(await precopy(job)) }
@@ -132,11 +132,10 @@ async function copyLive(
 
 /** Sends what is left of a suspended domain, and the end of the stream; how many pages that were. */
 async function finish(journey: Journey, job: PrecopyJob, left: readonly number[], round: number): Promise<number> {
-  const { host, domain, writer, context } = journey
+  const { writer, context } = journey
   job.image.refresh()
   const pages = new Set([...left, ...dirtyPages(job), ...job.image.retyped(), ...job.image.ringPages()])
   await copyRound(job, round, { pages: [...pages], live: false })
-  host.control.disableLogDirty(domain.id)
   await job.image.writeEnd()
   await job.image.writeFinish()
   await writer.writeContainerRecord({ type: 'end' })
@@ -187,7 +186,7 @@ async function sendStopped(journey: Journey): Promise<Copied> {
   await image.writeStart({ cpuid: [], msrs: [] })
   const job: PrecopyJob = {
     control: host.control, domain: domain.id, image, limits: options, report: (event) => context.report(event),
-    breathe: async () => context.check(),
+    check: () => context.check(), breathe,
   }
   await copyRound(job, 1, { pages: Array.from({ length: image.pageCount }, (_, pfn) => pfn), live: false })
   await image.writeEnd()
@@ -212,6 +211,7 @@ const undecided = (domain: SavedDomain, cause: unknown): XenError =>
 async function handOver({ host, domain, reader, output, context }: Journey): Promise<boolean> {
   const lost = (cause: unknown): XenError => {
     context.commit()
+    host.control.disableLogDirty(domain.id)
     // The other side must not wait for ever, either.
     void output.close().catch(() => undefined)
     void reader.close().catch(() => undefined)

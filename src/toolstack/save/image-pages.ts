@@ -64,8 +64,9 @@ export class ImagePages {
 
   /** Calls `visit` for each page whose type is not 0. */
   forEachTyped(visit: (pfn: number, frame: Mfn, type: number) => void): void {
-    this.types.forEach((type, pfn) => {
-      if (type !== 0 && this.has(pfn)) visit(pfn, this.frames[pfn] as Mfn, type)
-    })
+    const { types, frames } = this
+    for (let pfn = 0; pfn < types.length; pfn += 1) {
+      if (types[pfn] !== 0 && frames[pfn]! >= 0) visit(pfn, frames[pfn] as Mfn, types[pfn]!)
+    }
   }
 }

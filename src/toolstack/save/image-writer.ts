@@ -174,22 +174,28 @@ export class PvImageWriter {
 
   /** These pages as they are now, and those that cannot be read consistently while the guest runs. */
   private takeBatch(pfns: Uint32Array, live: boolean): { readonly pages: PageSource; readonly postponed: number[] } {
-    const frames = pfns.map((pfn) => this.p2m.entries[pfn]!)
+    const frames = new Uint32Array(pfns.length)
+    for (let i = 0; i < pfns.length; i += 1) frames[i] = this.p2m.entries[pfns[i]!]!
     const types = this.typesOf(frames)
     const tables = new Map<number, Uint8Array>()
-    types.forEach((type, i) => {
-      const level = type & ~PAGE_TYPE_PINNED
-      if (level === 0 || !hasContents(type)) return
+    const postponed: number[] = []
+    for (let i = 0; i < types.length; i += 1) {
+      const level = types[i]! & ~PAGE_TYPE_PINNED
+      if (level === 0 || !hasContents(types[i]!)) continue
       const table = this.readTable(frames[i]!, { level, pfn: pfns[i]! }, live)
-      if (table === undefined) types[i] = POSTPONED
-      else tables.set(frames[i]!, table)
-    })
+      if (table !== undefined) tables.set(frames[i]!, table)
+      else {
+        types[i] = POSTPONED
+        postponed.push(pfns[i]!)
+      }
+    }
     const isReady = (_: number, i: number): boolean => types[i] !== POSTPONED
-    const postponed = pfns.filter((_, i) => types[i] === POSTPONED)
-    const ready = { pfns: pfns.filter(isReady), frames: frames.filter(isReady), types: types.filter(isReady) }
-    ready.pfns.forEach((pfn, i) => { this.sent[pfn] = ready.types[i]! + 1 })
-    const copy = (into: Uint8Array): void => this.copyPages({ ...ready, tables }, into)
-    return { pages: { pfns: ready.pfns, types: ready.types, copy }, postponed: [...postponed] }
+    const taken = postponed.length === 0
+      ? { pfns, frames, types }
+      : { pfns: pfns.filter(isReady), frames: frames.filter(isReady), types: types.filter((type) => type !== POSTPONED) }
+    for (let i = 0; i < taken.pfns.length; i += 1) this.sent[taken.pfns[i]!] = taken.types[i]! + 1
+    const copy = (into: Uint8Array): void => this.copyPages({ ...taken, tables }, into)
+    return { pages: { ...taken, copy }, postponed }
   }
 
   private copyPages({ frames, types, tables }: TakenPages, into: Uint8Array): void {

@@ -28,18 +28,18 @@ function convert(
   entry: (low: number, high: number, slot: number) => number,
 ): Uint8Array {
   const out = page.slice()
-  const view = new DataView(out.buffer)
+  const words = new Uint32Array(out.buffer)
   for (let slot = 0; slot < ENTRIES_PER_TABLE; slot += 1) {
     if (isXenSlot(place.level, slot)) {
-      view.setBigUint64(slot * 8, 0n, true)
+      words.fill(0, slot * 2, slot * 2 + 2)
       continue
     }
-    const low = view.getUint32(slot * 8, true)
-    const high = view.getUint32(slot * 8 + 4, true)
+    const low = words[slot * 2]!
     if ((low & PTE.PRESENT) === 0) continue
+    const high = words[slot * 2 + 1]!
     const frame = entry(low, high, slot)
-    view.setUint32(slot * 8, ((frame << PAGE_SHIFT) | (low & 0xfff)) >>> 0, true)
-    view.setUint32(slot * 8 + 4, ((high & ~PTE_HIGH_FRAME) | Math.floor(frame / 2 ** 20)) >>> 0, true)
+    words[slot * 2] = (frame << PAGE_SHIFT) | (low & 0xfff)
+    words[slot * 2 + 1] = (high & ~PTE_HIGH_FRAME) | Math.floor(frame / 2 ** 20)
   }
   return out
 }

@@ -53,7 +53,8 @@ const bad = (what: string, details: Record<string, unknown> = {}): XenError =>
 /** Encodes pages; `copy` is called before this returns. */
 export function encodePageSource({ pfns, types, copy }: PageSource, allocate: Allocate): Uint8Array {
   const start = HEADER_SIZE + pfns.length * ENTRY_SIZE
-  const full = types.reduce((count, type) => count + (hasContents(type) ? 1 : 0), 0)
+  let full = 0
+  for (let i = 0; i < types.length; i += 1) if (hasContents(types[i]!)) full += 1
   const body = allocate(start + full * PAGE_SIZE)
   const view = new DataView(body.buffer, body.byteOffset, start)
   view.setUint32(0, pfns.length, true)
