@@ -1,33 +1,38 @@
 /**
  * Which micro-operations stand in the interpreter's loop: those that a boot of Linux and ordinary compiled code execute
- * most. All others are executed by a call, which costs some 4 ns more.
+ * most. All others are executed by a call, which costs some 7 ns more.
  *
  * The loop is one function, and V8 gives a function of more than 8,192 virtual registers to a register allocator that
- * makes it about 1.7 times slower (measured on Node 20; --no-turbo-use-mid-tier-regalloc-for-huge-functions shows it).
- * A line here costs 15 to 40 of them a micro-operation, so a line comes in only when another goes, and test/bench/cpu
- * decides.
+ * makes it about 1.7 times slower (measured on Node 20). With --trace-wasm-compilation-times its size shows whether that
+ * has happened: --no-turbo-use-mid-tier-regalloc-for-huge-functions then makes another. It has not at 40 KB of body,
+ * with the loop at 33. test/bench/cpu decides on a line; vector operations make everything else slower here, a boot of
+ * Linux by 15 %.
  */
 const PATTERNS: readonly RegExp[] = [
   /^(end|nop|jmp)$/,
   /^mov\.(32|64)\.(rr|ri|rm1|rm2|mr1|mr2|mi1|mi2)$/,
-  /^mov\.8\.(rm1|mr1|mr2|mi1)$/,
+  /^mov\.8\.(rm1|mr1|mr2|mi1|mi2)$/,
   /^mov\.16\.mr1$/,
   /^mov\.64\.rw$/,
   /^movzx\.32\.(8|16)\.(rr|rm1|rm2)$/,
   /^movsx\.64\.32\.(rr|rm1|rm2)$/,
   /^movsx\.32\.(8|16)\.rm1$/,
+  /^movsx\.32\.8\.rr$/,
   /^lea\.(32|64)\.[12]$/,
   /^(add|sub|and|or|xor|cmp|test)\.(32|64)\.r[ri]$/,
   /^(add|sub|and|or|xor|cmp)\.(32|64)\.rm1$/,
-  /^(add|cmp)\.(32|64)\.rm2$/,
+  /^(add|sub|cmp)\.(32|64)\.rm2$/,
+  /^xor\.32\.rm2$/,
+  /^cmp\.8\.rm2$/,
   /^cmp\.(8|32|64)\.mi1$/,
-  /^test\.8\.mi1$/,
+  /^test\.8\.mi[12]$/,
   /^cmp\.(32|64)\.mr1$/,
   /^(add|or|and|sub|xor)\.(32|64)\.m[ri][12]$/,
   /^(cmp|test|and|or|xor)\.8\.r[ri]$/,
   /^(adc|sbb)\.64\.r[ri]$/,
   /^sbb\.32\.rr$/,
   /^(inc|dec)\.(32|64)\.(r|m1)$/,
+  /^(inc|dec)\.32\.m2$/,
   /^(neg|not)\.(32|64)\.r$/,
   /^(shl|shr|sar)\.(32|64)\.ri$/,
   /^(rol|ror)\.32\.ri$/,
@@ -39,6 +44,7 @@ const PATTERNS: readonly RegExp[] = [
   /^set(b|ae|e|ne|a|l|g)\.8\.r$/,
   /^widen\.64$/,
   /^xchg\.(32|64)\.rr$/,
+  /^bswap\.(32|64)\.r$/,
   /^(push|pop)\.(32|64)\.r$/,
   /^push\.(32|64)\.i$/,
   /^(call|ret|leave)\.(32|64)$/,
