@@ -4,6 +4,9 @@
  * Values of 64 bits are two unsigned 32-bit halves; virtual addresses are signed numbers (util's `signedFromParts`).
  */
 
+import type { Random } from '../util/index.ts'
+import type { CpuidAnswer } from '../x86/index.ts'
+
 /** Why {@link Processor.run} came back. */
 export const EXIT = {
   /** The instruction budget is spent. */
@@ -130,7 +133,7 @@ export interface TimestampSource {
 /** What CPUID answers on a bare processor, and so what its kernel may switch on. */
 export interface CpuidSource {
   /** EAX, EBX, ECX, EDX of a leaf. */
-  read(leaf: number, subleaf: number): readonly [number, number, number, number]
+  read(leaf: number, subleaf: number): CpuidAnswer
 }
 
 /** I/O ports of a bare processor: whatever devices its machine has. */
@@ -155,6 +158,8 @@ export interface Processor {
   flushTlb(): void
   /** Drops the translations of the page that holds `address`. */
   flushPage(address: number): void
+  /** What CPUID of the processor itself answers; a host shows its guests what it likes of it. */
+  cpuid(leaf: number, subleaf: number): CpuidAnswer
   /** All architectural state as plain data. */
   save(): ProcessorState
   /** Takes back what `save` gave; hostile input throws INVALID_STATE and changes nothing. */
@@ -212,6 +217,8 @@ export interface ProcessorState {
   /** FXSAVE image. */
   readonly fpu: readonly number[]
   readonly xcr0: number
+  /** Position of the processor's own random numbers; absent when they come from elsewhere. */
+  readonly random?: readonly number[]
 }
 
 /** How a processor is made. */
@@ -227,7 +234,14 @@ export interface ProcessorOptions {
   readonly descriptors?: DescriptorSource
   /** What RDTSC reads; without one it counts executed instructions. */
   readonly timestamp?: TimestampSource
-  /** For bare processors: what CPUID answers; the machine's own table unless given. */
+  /** What RDRAND and RDSEED read; without one a fixed sequence, the same for every processor. */
+  readonly random?: Random
+  /** Which core of how many in its package it is, as CPUID tells; the only one unless given. */
+  readonly topology?: { readonly index: number; readonly count: number }
+  /**
+   * What CPUID answers instead of the processor's own table. A kernel in ring 0 can switch on what is offered; an
+   * instruction that is not implemented stays undefined.
+   */
   readonly cpuid?: CpuidSource
   /** For bare processors: I/O ports; without it reads give ones and writes go nowhere. */
   readonly ports?: PortSource

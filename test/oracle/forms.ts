@@ -48,7 +48,7 @@ const hex = (value: number): string => value.toString(16).padStart(2, '0')
 function textOf(form: Omit<Form, 'text'>): string {
   const { row } = form
   const opcode = `${row.prefix ?? ''}${row.prefix === undefined ? '' : '+'}${row.map}${hex(form.opcode)}`
-  const reg = row.reg === undefined ? '' : `/${row.reg}`
+  const reg = row.exact !== undefined ? `:${hex(row.exact)}` : row.reg === undefined ? '' : `/${row.reg}`
   return `${opcode}${reg} ${row.name} ${row.operands.join()} ${form.size}${form.memory ? ' m' : ''}` +
     `${form.lock ? ' lock' : ''}${form.repeat === 0 ? '' : ` ${hex(form.repeat)}`}`
 }
@@ -71,16 +71,16 @@ function* formsOf(row: InstructionRow): Generator<Form> {
   }
 }
 
-/** All forms of 64-bit code. */
+/** All forms of 64-bit code that the processor has. */
 export function allForms(): Form[] {
-  return instructionRows().filter(({ mode }) => mode !== 'i64').flatMap((row) => [...formsOf(row)])
+  return instructionRows().filter(({ mode, offered }) => mode !== 'i64' && offered).flatMap((row) => [...formsOf(row)])
 }
 
 /** Why a form is not compared with the processor underneath; undefined when it is. */
 export function whyNotCompared({ row, size }: Pick<Form, 'row' | 'size'>): string | undefined {
   // AMD processors know no far pointers with 64-bit offsets.
   if (size === 64 && /^(l[sfg]s|callf|jmpf)$/.test(row.name)) return 'differs between makers'
-  return NOT_COMPARED[row.name]
+  return NOT_COMPARED[row.alias ?? row.name]
 }
 
 const NOT_COMPARED: Readonly<Record<string, string>> = {
@@ -88,5 +88,8 @@ const NOT_COMPARED: Readonly<Record<string, string>> = {
   sgdt: 'the system emulates it', sidt: 'the system emulates it', smsw: 'the system emulates it',
   sldt: 'the system emulates it', str: 'the system emulates it',
   int1: 'looks like a single step', sysenter: 'system call',
+  rdrand: 'random', rdseed: 'random',
+  // What a processor without BMI1 or LZCNT takes for BSF and BSR.
+  tzcnt: 'another instruction where it is offered', lzcnt: 'another instruction where it is offered',
   rcpss: 'estimate', rcpps: 'estimate', rsqrtss: 'estimate', rsqrtps: 'estimate',
 }

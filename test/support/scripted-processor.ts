@@ -5,6 +5,7 @@
 import type {
   ExitReason, Processor, ProcessorExit, ProcessorState, Registers, SegmentState,
 } from '../../src/machine/index.ts'
+import type { CpuidAnswer } from '../../src/x86/index.ts'
 import { EXIT } from '../../src/machine/index.ts'
 
 const NULL: SegmentState = { selector: 0, baseLow: 0, baseHigh: 0, limit: 0, attributes: 0 }
@@ -146,6 +147,10 @@ export class ScriptedProcessor implements Processor {
   }
 
   flushPage(): void {}
+
+  cpuid(leaf: number, subleaf: number): CpuidAnswer {
+    return [leaf, subleaf, 0xffff_ffff, 0xffff_ffff]
+  }
 
   save(): ProcessorState {
     throw new Error('a scripted processor is not saved')

@@ -1,12 +1,11 @@
 /**
- * What CPUID tells a PV guest: the processor that the machine implements (x86-64-v2 without AVX and XSAVE), without
- * what only a kernel in ring 0 may use, and the hypervisor's own leaves at 0x40000000.
- * Reference: xen/arch/x86/cpuid.c, guest_cpuid; xen/include/public/arch-x86/cpuid.h; AMD64 APM volume 3, appendix E.
+ * What CPUID tells a PV guest: what the processor tells, without what only a kernel in ring 0 may use, with what Xen
+ * provides in its place, and the hypervisor's own leaves at 0x40000000.
+ * Reference: xen/arch/x86/cpuid.c, guest_cpuid; xen/include/public/arch-x86/cpuid.h.
  */
+import { featureBits } from '../../x86/index.ts'
+import type { CpuFeature, CpuidAnswer } from '../../x86/index.ts'
 import { XEN_VERSION } from '../hypercalls/version.ts'
-
-/** Answer of one leaf: EAX, EBX, ECX, EDX. */
-export type CpuidAnswer = readonly [number, number, number, number]
 
 /** Facts that some leaves tell. */
 export interface CpuidSubject {
@@ -19,39 +18,13 @@ export interface CpuidSubject {
 export type CpuidPolicy = (leaf: number, subleaf: number, answer: CpuidAnswer) => CpuidAnswer | undefined
 
 const NOTHING: CpuidAnswer = [0, 0, 0, 0]
-const bits = (...numbers: number[]): number => numbers.reduce((word, bit) => word | (1 << bit), 0) >>> 0
 
-/** Leaf 1 ECX: SSE3, SSSE3, CX16, SSE4.1, SSE4.2, POPCNT, hypervisor present. */
-const LEAF1_ECX = /* @__PURE__ */ bits(0, 9, 13, 19, 20, 23, 31)
-/** Leaf 1 EDX: FPU DE TSC MSR PAE MCE CX8 APIC MCA CMOV PAT CLFSH MMX FXSR SSE SSE2. */
-const LEAF1_EDX = /* @__PURE__ */ bits(0, 2, 4, 5, 6, 7, 8, 9, 14, 15, 16, 19, 23, 24, 25, 26)
-/** Bits of leaf 1 EDX that AMD repeats in 0x80000001. */
-const REPEATED = /* @__PURE__ */ bits(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 14, 15, 16, 17, 23, 24)
-/** SYSCALL, NX, LM. */
-const EXTENDED_EDX = /* @__PURE__ */ bits(11, 20, 29)
-/** LAHF in 64-bit mode, PREFETCHW. */
-const EXTENDED_ECX = /* @__PURE__ */ bits(0, 8)
-/** Leaf 7 EBX: fast REP MOVSB and STOSB. */
-const LEAF7_EBX = /* @__PURE__ */ bits(9)
-
-/**
- * Family 6, model 6, stepping 3 of AMD's: what emulators call themselves, and no real processor with errata of its
- * own.
- */
-const SIGNATURE = 0x0000_0663
-const VENDOR: CpuidAnswer = [0, 0x6874_7541, 0x444d_4163, 0x6974_6e65]
-/** Leaf 1 EBX: 64 bytes flushed by CLFLUSH, in units of 8. */
-const CACHE_LINE = 8 << 8
-const BRAND = 'paravirt x86-64 processor'
-
-/** Four registers of the brand string; leaf 0x80000002 is part 0. */
-function brand(part: number): CpuidAnswer {
-  const bytes = new Uint8Array(48)
-  bytes.set(new TextEncoder().encode(BRAND))
-  const view = new DataView(bytes.buffer)
-  const word = (index: number): number => view.getUint32(part * 16 + index * 4, true)
-  return [word(0), word(1), word(2), word(3)]
-}
+/** Features of page tables and control registers that the hypervisor keeps to itself. */
+const HIDDEN: readonly CpuFeature[] = [
+  'vme', 'pse', 'pge', 'pse36', 'sep', 'mtrr', 'x2apic', 'pcid', 'smep', 'smap', 'umip', 'invpcid', 'rdtscp', 'monitor',
+]
+/** Features that the hypervisor carries out: machine-check and APIC registers, page attributes; and its own presence. */
+const PROVIDED: readonly CpuFeature[] = ['mce', 'mca', 'apic', 'pat', 'hypervisor']
 
 /** Leaves of the hypervisor. */
 function hypervisorLeaf(index: number, subleaf: number, subject: CpuidSubject): CpuidAnswer {
@@ -69,32 +42,32 @@ function hypervisorLeaf(index: number, subleaf: number, subject: CpuidSubject): 
   }
 }
 
-function basicLeaf(leaf: number, subleaf: number): CpuidAnswer {
-  switch (leaf) {
-    case 0: return [7, VENDOR[1], VENDOR[2], VENDOR[3]]
-    // A PV guest has no APIC: the identifier reads as 0 on every vCPU.
-    case 1: return [SIGNATURE, CACHE_LINE, LEAF1_ECX, LEAF1_EDX]
-    case 7: return subleaf === 0 ? [0, LEAF7_EBX, 0, 0] : NOTHING
-    default: return NOTHING
+/** Bits of leaf 1 EDX that AMD repeats in 0x80000001. */
+const REPEATED = 0x0183_f3ff
+/** Leaf of address sizes; machine addresses look as wide as on a server, however small the machine is. */
+const [ADDRESSES, PHYSICAL_BITS] = [0x8000_0008, 40] as const
+const [EXTENDED, EDX] = [0x8000_0001, 3] as const
+
+/** Takes the hidden features out of a processor's answer and puts the provided ones in. */
+function throughPolicy(leaf: number, subleaf: number, answer: CpuidAnswer): CpuidAnswer {
+  const change = (word: number, register: 0 | 1 | 2 | 3): number => {
+    const bits = (features: readonly CpuFeature[]): number => {
+      const own = featureBits(features, { leaf, subleaf, register })
+      const isRepeated = leaf === EXTENDED && register === EDX
+      return isRepeated ? own | (featureBits(features, { leaf: 1, register }) & REPEATED) : own
+    }
+    return ((word & ~bits(HIDDEN)) | bits(PROVIDED)) >>> 0
   }
+  return [change(answer[0], 0), change(answer[1], 1), change(answer[2], 2), change(answer[3], 3)]
 }
 
-function extendedLeaf(leaf: number): CpuidAnswer {
-  switch (leaf) {
-    case 0x8000_0000: return [0x8000_0008, VENDOR[1], VENDOR[2], VENDOR[3]]
-    case 0x8000_0001: return [SIGNATURE, 0, EXTENDED_ECX, (EXTENDED_EDX | (LEAF1_EDX & REPEATED)) >>> 0]
-    case 0x8000_0002:
-    case 0x8000_0003:
-    case 0x8000_0004:
-      return brand(leaf - 0x8000_0002)
-    // 40 bits of physical, 48 of virtual address.
-    case 0x8000_0008: return [0x3028, 0, 0, 0]
-    default: return NOTHING
-  }
-}
-
-/** Answers CPUID for a PV guest. */
-export function queryCpuid(leaf: number, subleaf: number, subject: CpuidSubject): CpuidAnswer {
+/** Answers CPUID for a PV guest, given what the processor itself answers. */
+export function queryCpuid(
+  { leaf, subleaf }: { readonly leaf: number; readonly subleaf: number },
+  subject: CpuidSubject,
+  processor: { cpuid(leaf: number, subleaf: number): CpuidAnswer },
+): CpuidAnswer {
   if (leaf >= 0x4000_0000 && leaf < 0x4000_0100) return hypervisorLeaf(leaf - 0x4000_0000, subleaf, subject)
-  return leaf >= 0x8000_0000 ? extendedLeaf(leaf) : basicLeaf(leaf, subleaf)
+  const answer = throughPolicy(leaf, subleaf, processor.cpuid(leaf, subleaf))
+  return leaf === ADDRESSES ? [(answer[0] & ~0xff) | PHYSICAL_BITS, answer[1], answer[2], answer[3]] : answer
 }

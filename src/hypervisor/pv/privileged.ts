@@ -7,10 +7,11 @@
 import { VMASST_TYPE } from '../../abi/index.ts'
 import { signedFromParts } from '../../util/index.ts'
 import { CR0, CR4, GPR } from '../../x86/index.ts'
+import type { CpuidAnswer } from '../../x86/index.ts'
 import { Scratch, readInto } from '../guest-access.ts'
 import type { PrivilegedOperation } from '../vcpu-runner.ts'
 import type { Vcpu } from '../vcpu.ts'
-import { type CpuidAnswer, type CpuidPolicy, queryCpuid } from './cpuid.ts'
+import { type CpuidPolicy, queryCpuid } from './cpuid.ts'
 import { type MsrHost, readMsr, writeMsr } from './msr.ts'
 import { setDebugRegister, setTaskSwitched } from './pv-hypercalls.ts'
 import { type PvVcpu, setEntry } from './pv-vcpu.ts'
@@ -99,7 +100,7 @@ export class PrivilegedOperations {
     const { registers } = pv.processor
     const leaf = registers.low(GPR.rax)
     const subleaf = registers.low(GPR.rcx)
-    const plain = queryCpuid(leaf, subleaf, this.host)
+    const plain = queryCpuid({ leaf, subleaf }, this.host, pv.processor)
     const answer: CpuidAnswer = this.host.cpuidPolicy?.(leaf, subleaf, plain) ?? plain
     registers.set(GPR.rax, answer[0], 0)
     registers.set(GPR.rbx, answer[1], 0)

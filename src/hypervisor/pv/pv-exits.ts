@@ -55,7 +55,8 @@ export class PvExits {
         return
       case 'privileged':
         if (this.parts.privileged.emulate(vcpu, pv, exit.request)) this.stepped(vcpu, pv)
-        else this.inject(vcpu, VECTOR.GP, 0)
+        // RDTSCP is hidden from guests, so that it does not exist for them.
+        else this.inject(vcpu, exit.request.operation === 'rdtscp' ? VECTOR.UD : VECTOR.GP, 0)
         return
       default:
     }

@@ -50,6 +50,7 @@ export class PvVcpus {
         read: (selector, out) => vcpu.pv !== undefined && descriptorTables.read(vcpu.owner, vcpu.pv, selector, out),
       },
       ...(timestamp === undefined ? {} : { timestamp }),
+      topology: { index: vcpu.vcpu, count: vcpu.owner.vcpus.length },
     })
     const pv = new PvVcpu(processor)
     vcpu.pv = pv

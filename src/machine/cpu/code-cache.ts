@@ -7,7 +7,7 @@ import { BLOCK_BUCKETS } from '../memory-layout.ts'
 import type { PhysicalMemory } from '../physical-memory.ts'
 import { DECODED, Decoder } from './decode/decoder.ts'
 import type { DecodeResult } from './decode/decoder.ts'
-import { decodeMaps } from './interpreter/compiled.ts'
+import { decodeMaps } from './decode/maps.ts'
 import { BLOCK, BLOCK_CROSSES, BLOCK_DEAD, BLOCK_INSTRUCTIONS, RECORD } from './record.ts'
 import { HANDLER_NUMBERS } from './handlers/index.ts'
 import { LIFTERS } from './lift/index.ts'
@@ -159,7 +159,8 @@ export class CodeCache {
       else lifter.undefined()
       return
     }
-    const lift = LIFTERS[instruction.row.name]
+    const { row } = instruction
+    const lift = row.offered ? LIFTERS[row.name] : undefined
     if (lift === undefined) lifter.undefined()
     else lift(lifter)
   }

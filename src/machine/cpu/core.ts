@@ -4,12 +4,14 @@
  */
 import { CR0, CR4, EFER, GPR, RFLAGS, SEGMENT, VECTOR } from '../../x86/index.ts'
 import { highPart, lowPart, signedFromParts } from '../../util/index.ts'
+import type { Random } from '../../util/index.ts'
 import type { PhysicalMemory } from '../physical-memory.ts'
 import type { CpuidSource, DescriptorSource, PortSource, SegmentState, TimestampSource } from '../processor-types.ts'
 import { readFlags, writeFlags } from './flag-word.ts'
 import { FloatUnits } from './handlers/float-units.ts'
 import type { InterpreterExports } from './interpreter/module.ts'
 import { SEGMENT_SLOT } from './lift/lifter.ts'
+import type { CoreParts, RequestFields } from './parts.ts'
 import { RECORD } from './record.ts'
 import { ACCESS } from './runtime/tlb.ts'
 import { segmentMode, stackAllows } from './segmentation.ts'
@@ -23,29 +25,6 @@ import { clearAll, flushAll, flushOne, forbidWriting } from './translations.ts'
 /** Thrown inside a handler when the guest's memory cannot be reached; caught where handlers are called. */
 export const GUEST_FAULT = /* @__PURE__ */ Symbol('guest fault')
 
-/** A privileged request as it is filled in, see processor-types.ts. */
-export interface RequestFields {
-  operation: string
-  length: number
-  size: number
-  register: number
-  general: number
-  port: number
-}
-
-/** What a core is made of. */
-export interface CoreParts {
-  readonly memory: PhysicalMemory
-  readonly base: number
-  readonly bare: boolean
-  readonly descriptors: DescriptorSource | undefined
-  readonly timestamp: TimestampSource | undefined
-  readonly cpuid: CpuidSource
-  readonly ports: PortSource
-  /** The generated interpreter for linear addresses of a width. */
-  readonly interpreter: (width: 32 | 64) => InterpreterExports
-}
-
 /** One processor's state and the operations on it. */
 export class Core {
   readonly memory: PhysicalMemory
@@ -57,6 +36,8 @@ export class Core {
   readonly timestamp: TimestampSource | undefined
   readonly cpuid: CpuidSource
   readonly ports: PortSource
+  /** What RDRAND and RDSEED read. */
+  random: Random
   readonly debug: DebugUnit
   readonly events: EventUnit
   readonly system = new SystemRegisters()
@@ -88,6 +69,7 @@ export class Core {
     this.timestamp = parts.timestamp
     this.cpuid = parts.cpuid
     this.ports = parts.ports
+    this.random = parts.random
     this.debug = new DebugUnit(this)
     this.events = new EventUnit(this)
     this.interpreter = parts.interpreter

@@ -4,17 +4,19 @@
  * two calls.
  */
 import { CR0, CR4, DR6, EFER, GPR, RFLAGS, SEGMENT, VECTOR, hasErrorCode } from '../../x86/index.ts'
-import { XenError, signedFromParts } from '../../util/index.ts'
-import { DEFAULT_CPUID } from '../cpuid.ts'
+import type { CpuidAnswer } from '../../x86/index.ts'
+import { SeededRandom, XenError, signedFromParts } from '../../util/index.ts'
 import { EXIT } from '../processor-types.ts'
 import type {
   BareProcessor, ExitReason, ProcessorExit, ProcessorOptions, ProcessorState,
 } from '../processor-types.ts'
 import { Clipper } from './clip.ts'
+import { queryProcessor } from './cpuid.ts'
 import type { CodePlace } from './code-cache.ts'
 import { Core } from './core.ts'
 import { CoreSystemView } from './system-view.ts'
 import { FXSAVE_BYTES, readFxsave, resetFpu, writeFxsave } from './handlers/fpu.ts'
+import { randomTaker, savedRandom } from './handlers/random.ts'
 import type { Engine } from './interpreter/engine.ts'
 import { CoreRegisters } from './registers.ts'
 import { ACCESS } from './runtime/tlb.ts'
@@ -31,6 +33,9 @@ const SLICE = 400_000
 
 /** What the statuses mean for the instruction at hand: not executed, executed, or executed and rip set. */
 const UNDONE = new Set<number>([STATUS.FAULT, STATUS.PRIVILEGED, STATUS.PARTIAL])
+
+/** Seed of a processor's random numbers unless it is given a source: any number would do. */
+const USUAL_SEED = 0x7072_6e67
 
 /** A processor of the machine. */
 export class MachineProcessor implements BareProcessor {
@@ -49,9 +54,12 @@ export class MachineProcessor implements BareProcessor {
   constructor(engine: Engine, base: number, options: ProcessorOptions & { release: () => void }) {
     this.engine = engine
     this.release = options.release
+    const topology = options.topology ?? { index: 0, count: 1 }
     this.core = new Core({
       memory: engine.memory, base, bare: options.mode === 'bare', descriptors: options.descriptors,
-      timestamp: options.timestamp, cpuid: options.cpuid ?? DEFAULT_CPUID, ports: options.ports ?? NO_PORTS,
+      timestamp: options.timestamp, ports: options.ports ?? NO_PORTS,
+      cpuid: options.cpuid ?? { read: (leaf, subleaf) => queryProcessor(leaf, subleaf, topology) },
+      random: options.random ?? new SeededRandom(USUAL_SEED),
       interpreter: (width) => engine.interpreter(width),
     })
     this.system = new CoreSystemView(this.core)
@@ -387,12 +395,18 @@ export class MachineProcessor implements BareProcessor {
     return host === 0 ? undefined : host
   }
 
+  cpuid(leaf: number, subleaf: number): CpuidAnswer {
+    return this.core.cpuid.read(leaf >>> 0, subleaf >>> 0)
+  }
+
   save(): ProcessorState {
-    return saveState(this.core, this.registers, this.saveFpu())
+    return { ...saveState(this.core, this.registers, this.saveFpu()), ...savedRandom(this.core) }
   }
 
   restore(state: ProcessorState): void {
+    const takeRandom = randomTaker(this.core, state.random)
     restoreState(this.core, this.registers, state)
+    takeRandom()
   }
 
   saveFpu(): Uint8Array {

@@ -1,7 +1,7 @@
 /** Puts a hypervisor on a machine: processors for binary guests come from the machine, time from the host's clock. */
 import { Hypervisor, type HostClock } from '../../hypervisor/index.ts'
 import { Machine } from '../../machine/index.ts'
-import type { Random } from '../../util/index.ts'
+import { SeededRandom, type Random } from '../../util/index.ts'
 import type { ResolvedHostOptions } from './host-options.ts'
 
 /** What a hypervisor is made from. */
@@ -18,12 +18,18 @@ export interface HypervisorSettings {
 /** Bytes that the hypervisor keeps for itself: eight for each frame of the host, and the tables that map them. */
 const overheadBytes = (mebibytes: number): number => Math.ceil(mebibytes / 512) * 2 ** 20 + 2 ** 20
 
+/** Any number that no other use of the seed has. */
+const PROCESSOR_SEEDS = 0x7264_7264
+
 /** Makes machine and hypervisor. */
 export function createHypervisor({ options, clock, random, scheduler, commandLine }: HypervisorSettings): Hypervisor {
   const machine = new Machine({ memoryBytes: options.memory * 2 ** 20 + overheadBytes(options.memory) })
+  // Its own stream, so that the number of processors changes nothing else.
+  const seeds = new SeededRandom(options.seed ^ PROCESSOR_SEEDS)
   return new Hypervisor({
     memory: machine.memory, clock, random, commandLine,
-    createProcessor: (settings) => machine.createProcessor(settings),
+    createProcessor: (settings) =>
+      machine.createProcessor({ ...settings, random: options.entropy ?? new SeededRandom(seeds.next()) }),
     physicalCpus: options.cpus,
     // One tick for each instruction of virtual time.
     tscKilohertz: Math.round(options.instructionsPerSecond / 1000),

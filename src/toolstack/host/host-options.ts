@@ -1,6 +1,6 @@
 /** What a host is booted with; checked here, with the defaults. */
 import * as z from 'zod'
-import { XenError } from '../../util/index.ts'
+import { XenError, type Random } from '../../util/index.ts'
 import { nearestWord } from '../config/nearest.ts'
 import { parseSize } from '../grub-conf/memory-size.ts'
 import type { DiskOpener } from '../devices/devices.ts'
@@ -25,6 +25,11 @@ export interface HostOptions {
   readonly clock?: ClockKind | undefined
   /** Seed of everything random. Default 1. */
   readonly seed?: number | undefined
+  /**
+   * What guests' RDRAND and RDSEED read. By default numbers that follow from the seed, so that a run repeats; a host
+   * whose guests keep secrets gives a real source.
+   */
+  readonly entropy?: Random | undefined
   /** Instructions per second of virtual time. Default 10^9. */
   readonly instructionsPerSecond?: number | undefined
   /** Physical CPUs. Default 1. */
@@ -60,6 +65,11 @@ const shape = {
   grubConf: z.string().optional(),
   clock: z.enum(['virtual', 'realtime'], { error: 'clock must be "virtual" or "realtime"' }).default('virtual'),
   seed: whole('seed', 0, 0xffff_ffff).default(1),
+  entropy: z
+    .custom<Random>((value) => typeof (value as Random | undefined)?.next === 'function', {
+      error: 'entropy must have a method next',
+    })
+    .optional(),
   instructionsPerSecond: whole('instructionsPerSecond', 1000, 1e12).default(1e9),
   cpus: whole('cpus', 1, 64).default(1),
   bootTime: z.date().optional(),

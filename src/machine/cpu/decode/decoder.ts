@@ -13,8 +13,8 @@ export const NO_SEGMENT = -1
 /** An instruction longer than this is a general protection fault. */
 export const MAX_LENGTH = 15
 
-/** What came of decoding. */
-export const DECODED = { OK: 0, UNDEFINED: 1, MORE_BYTES: 2, TOO_LONG: 3 } as const
+/** What came of decoding. An instruction that may not have its LOCK prefix is complete, but undefined. */
+export const DECODED = { OK: 0, UNDEFINED: 1, MORE_BYTES: 2, TOO_LONG: 3, NOT_LOCKABLE: 4 } as const
 /** One of the {@link DECODED} numbers. */
 export type DecodeResult = (typeof DECODED)[keyof typeof DECODED]
 
@@ -99,7 +99,7 @@ export class Decoder {
     if (entry.modrm) {
       i.modrm = this.next()
       if (this.short) return DECODED.MORE_BYTES
-      row = entry.exact?.[i.modrm]
+      row = entry.exact?.[(prefix << 8) | i.modrm]
       const register = i.modrm >= 0xc0 ? 8 : 0
       row ??= entry.rows[(prefix << 4) | register | ((i.modrm >> 3) & 7)]
     } else row = entry.rows[prefix << 4]
@@ -109,7 +109,7 @@ export class Decoder {
     // A row of an opcode that elsewhere has no ModRM byte, as 0F 0B: nothing follows.
     if (entry.modrm) this.modrm()
     for (const kind of row.immediates) this.immediate(kind)
-    if (i.lock && !(row.lock && i.isMemory)) return DECODED.UNDEFINED
+    if (i.lock && !(row.lock && i.isMemory)) return DECODED.NOT_LOCKABLE
     return DECODED.OK
   }
 

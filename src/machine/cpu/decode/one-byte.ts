@@ -78,9 +78,9 @@ export const ONE_BYTE = `
 6a push Ibs d64
 6b imul Gv,Ev,Ibs u=szap
 6c ins Yb,dx rep
-6d ins Yv,dx rep
+6d ins Yz,dx rep
 6e outs dx,Xb rep
-6f outs dx,Xv rep
+6f outs dx,Xz rep
 70-7f jCC Jb f64
 80/0 add Eb,Ib lock
 80/1 or Eb,Ib lock u=a
@@ -175,7 +175,9 @@ c3 ret - f64
 c4m les Gz,M i64
 c5m lds Gz,M i64
 c6/0 mov Eb,Ib
+c6:f8 xabort Ib rtm
 c7/0 mov Ev,Iz
+c7:f8 xbegin Jz rtm
 c8 enter Iw,Ib d64
 c9 leave - d64
 ca retf Iw

@@ -13,10 +13,15 @@
  *               `x/y`: x as a register, y as memory
  *   attributes  lock: may carry LOCK with a memory destination; rep, repcc: repetition prefixes; i64, o64: not in, only
  *               in 64-bit mode; d64: 64-bit operands by default there; f64: always; u=...: flags left undefined
- *               (letters; `count`: depends on the count)
+ *               (letters; `count`: depends on the count); as=...: how the assembler calls it where that is not the
+ *               name of what it does here; the name of a CPUID feature (x86/cpuid.ts): exists only with it
+ * A row whose feature is not offered is there to be named and measured; it raises #UD as any processor without it does.
  */
+import { isCpuFeature } from '../../../x86/index.ts'
+import type { CpuFeature } from '../../../x86/index.ts'
+import { isOffered } from '../features.ts'
 import { ONE_BYTE } from './one-byte.ts'
-import { TWO_BYTE } from './two-byte.ts'
+import { MAP_38, MAP_3A, TWO_BYTE } from './two-byte.ts'
 import { VECTOR_ROWS } from './vector-rows.ts'
 import { X87_ROWS } from './x87-rows.ts'
 
@@ -42,6 +47,12 @@ export interface InstructionRow {
   readonly repeat: 'rep' | 'repcc' | undefined
   readonly mode: 'i64' | 'o64' | undefined
   readonly width: 'd64' | 'f64' | undefined
+  /** What CPUID must offer for the instruction to exist; none for what every processor has. */
+  readonly feature: CpuFeature | undefined
+  /** False when the processor has not that feature: the instruction raises #UD. */
+  readonly offered: boolean
+  /** How assemblers call it, where that differs from `name`. */
+  readonly alias: string | undefined
   /** Letters of flags that the manual leaves undefined, or `count`. */
   readonly undefinedFlags: string
   /** True when a ModRM byte follows the opcode. */
@@ -55,13 +66,14 @@ export interface InstructionRow {
 const SPEC = /^(?:(np|66|f3|f2)\+)?([0-9a-f]{2})(?:-([0-9a-f]{2}))?(?:\/([0-7]))?([mr])?(?::([0-9a-f]{2}))?$/
 
 /** Makes a row of its text. */
-export function parseRow(map: OpcodeMap, line: string): InstructionRow {
+export function parseRow(map: OpcodeMap, line: string, usualFeature?: CpuFeature): InstructionRow {
   const [spec = '', name = '', operandText = '-', ...attributes] = line.split(/\s+/)
   const match = SPEC.exec(spec)
   if (match === null || name === '') throw new Error(`not a row of the decode table: ${line}`)
   const [, prefix, first, last, reg, mod, exact] = match
   const operands = operandText === '-' ? [] : operandText.split(',')
   const has = (attribute: string): boolean => attributes.includes(attribute)
+  const feature = attributes.find(isCpuFeature) ?? usualFeature
   return {
     map, opcode: parseInt(first!, 16), lastOpcode: parseInt(last ?? first!, 16), name, operands,
     prefix: prefix as MandatoryPrefix | undefined,
@@ -71,6 +83,9 @@ export function parseRow(map: OpcodeMap, line: string): InstructionRow {
     repeat: has('rep') ? 'rep' : has('repcc') ? 'repcc' : undefined,
     mode: has('i64') ? 'i64' : has('o64') ? 'o64' : undefined,
     width: has('d64') ? 'd64' : has('f64') ? 'f64' : undefined,
+    feature,
+    offered: feature === undefined || isOffered(feature),
+    alias: attributes.find((text) => text.startsWith('as='))?.slice(3),
     lock: has('lock'),
     undefinedFlags: attributes.find((text) => text.startsWith('u='))?.slice(2) ?? '',
     modrm: [reg, mod, exact].some((part) => part !== undefined) || operands.some((o) => /^[EGMRSCDVWUPQN]/.test(o)),
@@ -79,13 +94,14 @@ export function parseRow(map: OpcodeMap, line: string): InstructionRow {
   }
 }
 
-const rowsOf = (map: OpcodeMap, text: string): InstructionRow[] =>
-  text.split('\n').filter((line) => line.trim() !== '').map((line) => parseRow(map, line.trim()))
+const rowsOf = (map: OpcodeMap, text: string, usualFeature?: CpuFeature): InstructionRow[] =>
+  text.split('\n').filter((line) => line.trim() !== '').map((line) => parseRow(map, line.trim(), usualFeature))
 
 /** All rows, in the order of the maps. */
 export function instructionRows(): InstructionRow[] {
   return [
-    ...rowsOf('', ONE_BYTE), ...rowsOf('', X87_ROWS), ...rowsOf('0f', TWO_BYTE),
+    ...rowsOf('', ONE_BYTE), ...rowsOf('', X87_ROWS, 'fpu'), ...rowsOf('0f', TWO_BYTE),
+    ...rowsOf('0f38', MAP_38), ...rowsOf('0f3a', MAP_3A),
     ...(['0f', '0f38', '0f3a'] as const).flatMap((map) => rowsOf(map, VECTOR_ROWS[map])),
   ]
 }
@@ -93,7 +109,7 @@ export function instructionRows(): InstructionRow[] {
 /** Number of a mandatory prefix in {@link OpcodeEntry}. */
 export const PREFIX_NUMBER = { np: 0, 66: 1, f3: 2, f2: 3 } as const
 
-/** What one opcode byte may be: by `prefix << 4 | isRegister << 3 | reg`, or by the whole ModRM byte. */
+/** What one opcode byte may be: by `prefix << 4 | isRegister << 3 | reg`, or by `prefix << 8 | ModRM`. */
 export interface OpcodeEntry {
   readonly rows: (InstructionRow | undefined)[]
   readonly exact: (InstructionRow | undefined)[] | undefined
@@ -126,17 +142,23 @@ export function buildMaps(rows: readonly InstructionRow[], long: boolean): Decod
 /** Enters a row wherever it fits and no earlier one stands; one that demands a prefix displaces those that do not. */
 function enter(entry: OpenEntry, row: InstructionRow): void {
   entry.modrm ||= row.modrm
+  const number = row.prefix === undefined ? undefined : PREFIX_NUMBER[row.prefix]
   if (row.exact !== undefined) {
-    entry.exact ??= unset(256)
-    entry.exact[row.exact] ??= row
+    entry.exact ??= unset(4 * 256)
+    for (let prefix = 0; prefix < 4; prefix += 1) {
+      if (number === undefined || number === prefix) place(entry.exact, prefix << 8 | row.exact, row)
+    }
     return
   }
-  const number = row.prefix === undefined ? undefined : PREFIX_NUMBER[row.prefix]
   for (let index = 0; index < 64; index += 1) {
     if (number !== undefined && number !== index >> 4) continue
     if (row.mod !== undefined && (row.mod === 'r') !== ((index & 8) !== 0)) continue
     if (row.reg !== undefined && row.reg !== (index & 7)) continue
-    const known = entry.rows[index]
-    if (known === undefined || (known.prefix === undefined && number !== undefined)) entry.rows[index] = row
+    place(entry.rows, index, row)
   }
+}
+
+function place(rows: (InstructionRow | undefined)[], index: number, row: InstructionRow): void {
+  const known = rows[index]
+  if (known === undefined || (known.prefix === undefined && row.prefix !== undefined)) rows[index] = row
 }

@@ -10,369 +10,369 @@ export const UNALIGNED: ReadonlySet<string> = /* @__PURE__ */ new Set([
 ])
 
 const TWO_BYTE_VECTORS = `
-np+10 movups Vdq,Wdq
-np+11 movups Wdq,Vdq
-66+10 movupd Vdq,Wdq
-66+11 movupd Wdq,Vdq
-f3+10 movss Vdq,Wd
-f3+11 movss Wd,Vdq
-f2+10 movsd Vdq,Wq
-f2+11 movsd Wq,Vdq
-np+12m movlps Vdq,Mq
-np+12r movhlps Vdq,Udq
-66+12m movlpd Vdq,Mq
-f3+12 movsldup Vdq,Wdq
-f2+12 movddup Vdq,Wq
-np+13m movlps Mq,Vdq
-66+13m movlpd Mq,Vdq
-np+14 unpcklps Vdq,Wdq
-66+14 unpcklpd Vdq,Wdq
-np+15 unpckhps Vdq,Wdq
-66+15 unpckhpd Vdq,Wdq
-np+16m movhps Vdq,Mq
-np+16r movlhps Vdq,Udq
-66+16m movhpd Vdq,Mq
-f3+16 movshdup Vdq,Wdq
-np+17m movhps Mq,Vdq
-66+17m movhpd Mq,Vdq
-np+28 movaps Vdq,Wdq
-66+28 movapd Vdq,Wdq
-np+29 movaps Wdq,Vdq
-66+29 movapd Wdq,Vdq
-np+2a cvtpi2ps Vdq,Qq
-66+2a cvtpi2pd Vdq,Qq
-f3+2a cvtsi2ss Vdq,Ey
-f2+2a cvtsi2sd Vdq,Ey
-np+2bm movntps Mdq,Vdq
-66+2bm movntpd Mdq,Vdq
-np+2c cvttps2pi Pq,Wq
-66+2c cvttpd2pi Pq,Wdq
-f3+2c cvttss2si Gy,Wd
-f2+2c cvttsd2si Gy,Wq
-np+2d cvtps2pi Pq,Wq
-66+2d cvtpd2pi Pq,Wdq
-f3+2d cvtss2si Gy,Wd
-f2+2d cvtsd2si Gy,Wq
-np+2e ucomiss Vdq,Wd
-66+2e ucomisd Vdq,Wq
-np+2f comiss Vdq,Wd
-66+2f comisd Vdq,Wq
-np+50r movmskps Gd,Udq
-66+50r movmskpd Gd,Udq
-np+51 sqrtps Vdq,Wdq
-66+51 sqrtpd Vdq,Wdq
-f3+51 sqrtss Vdq,Wd
-f2+51 sqrtsd Vdq,Wq
-np+52 rsqrtps Vdq,Wdq
-f3+52 rsqrtss Vdq,Wd
-np+53 rcpps Vdq,Wdq
-f3+53 rcpss Vdq,Wd
-np+54 andps Vdq,Wdq
-66+54 andpd Vdq,Wdq
-np+55 andnps Vdq,Wdq
-66+55 andnpd Vdq,Wdq
-np+56 orps Vdq,Wdq
-66+56 orpd Vdq,Wdq
-np+57 xorps Vdq,Wdq
-66+57 xorpd Vdq,Wdq
-np+58 addps Vdq,Wdq
-66+58 addpd Vdq,Wdq
-f3+58 addss Vdq,Wd
-f2+58 addsd Vdq,Wq
-np+59 mulps Vdq,Wdq
-66+59 mulpd Vdq,Wdq
-f3+59 mulss Vdq,Wd
-f2+59 mulsd Vdq,Wq
-np+5a cvtps2pd Vdq,Wq
-66+5a cvtpd2ps Vdq,Wdq
-f3+5a cvtss2sd Vdq,Wd
-f2+5a cvtsd2ss Vdq,Wq
-np+5b cvtdq2ps Vdq,Wdq
-66+5b cvtps2dq Vdq,Wdq
-f3+5b cvttps2dq Vdq,Wdq
-np+5c subps Vdq,Wdq
-66+5c subpd Vdq,Wdq
-f3+5c subss Vdq,Wd
-f2+5c subsd Vdq,Wq
-np+5d minps Vdq,Wdq
-66+5d minpd Vdq,Wdq
-f3+5d minss Vdq,Wd
-f2+5d minsd Vdq,Wq
-np+5e divps Vdq,Wdq
-66+5e divpd Vdq,Wdq
-f3+5e divss Vdq,Wd
-f2+5e divsd Vdq,Wq
-np+5f maxps Vdq,Wdq
-66+5f maxpd Vdq,Wdq
-f3+5f maxss Vdq,Wd
-f2+5f maxsd Vdq,Wq
-np+60 punpcklbw Pq,Qd
-66+60 punpcklbw Vdq,Wdq
-np+61 punpcklwd Pq,Qd
-66+61 punpcklwd Vdq,Wdq
-np+62 punpckldq Pq,Qd
-66+62 punpckldq Vdq,Wdq
-np+63 packsswb Pq,Qq
-66+63 packsswb Vdq,Wdq
-np+64 pcmpgtb Pq,Qq
-66+64 pcmpgtb Vdq,Wdq
-np+65 pcmpgtw Pq,Qq
-66+65 pcmpgtw Vdq,Wdq
-np+66 pcmpgtd Pq,Qq
-66+66 pcmpgtd Vdq,Wdq
-np+67 packuswb Pq,Qq
-66+67 packuswb Vdq,Wdq
-np+68 punpckhbw Pq,Qq
-66+68 punpckhbw Vdq,Wdq
-np+69 punpckhwd Pq,Qq
-66+69 punpckhwd Vdq,Wdq
-np+6a punpckhdq Pq,Qq
-66+6a punpckhdq Vdq,Wdq
-np+6b packssdw Pq,Qq
-66+6b packssdw Vdq,Wdq
-66+6c punpcklqdq Vdq,Wdq
-66+6d punpckhqdq Vdq,Wdq
-np+6e movd Pq,Ey
-66+6e movd Vdq,Ey
-np+6f movq Pq,Qq
-66+6f movdqa Vdq,Wdq
-f3+6f movdqu Vdq,Wdq
-np+70 pshufw Pq,Qq,Ib
-66+70 pshufd Vdq,Wdq,Ib
-f3+70 pshufhw Vdq,Wdq,Ib
-f2+70 pshuflw Vdq,Wdq,Ib
-np+71/2r psrlw Nq,Ib
-66+71/2r psrlw Udq,Ib
-np+71/4r psraw Nq,Ib
-66+71/4r psraw Udq,Ib
-np+71/6r psllw Nq,Ib
-66+71/6r psllw Udq,Ib
-np+72/2r psrld Nq,Ib
-66+72/2r psrld Udq,Ib
-np+72/4r psrad Nq,Ib
-66+72/4r psrad Udq,Ib
-np+72/6r pslld Nq,Ib
-66+72/6r pslld Udq,Ib
-np+73/2r psrlq Nq,Ib
-66+73/2r psrlq Udq,Ib
-np+73/6r psllq Nq,Ib
-66+73/6r psllq Udq,Ib
-66+73/3r psrldq Udq,Ib
-66+73/7r pslldq Udq,Ib
-np+74 pcmpeqb Pq,Qq
-66+74 pcmpeqb Vdq,Wdq
-np+75 pcmpeqw Pq,Qq
-66+75 pcmpeqw Vdq,Wdq
-np+76 pcmpeqd Pq,Qq
-66+76 pcmpeqd Vdq,Wdq
-np+77 emms -
-66+7c haddpd Vdq,Wdq
-f2+7c haddps Vdq,Wdq
-66+7d hsubpd Vdq,Wdq
-f2+7d hsubps Vdq,Wdq
-np+7e movd Ey,Pq
-66+7e movd Ey,Vdq
-f3+7e movq Vdq,Wq
-np+7f movq Qq,Pq
-66+7f movdqa Wdq,Vdq
-f3+7f movdqu Wdq,Vdq
-np+c2 cmpps Vdq,Wdq,Ib
-66+c2 cmppd Vdq,Wdq,Ib
-f3+c2 cmpss Vdq,Wd,Ib
-f2+c2 cmpsd Vdq,Wq,Ib
-np+c4 pinsrw Pq,Rd/Mw,Ib
-66+c4 pinsrw Vdq,Rd/Mw,Ib
-np+c5r pextrw Gd,Nq,Ib
-66+c5r pextrw Gd,Udq,Ib
-np+c6 shufps Vdq,Wdq,Ib
-66+c6 shufpd Vdq,Wdq,Ib
-66+d0 addsubpd Vdq,Wdq
-f2+d0 addsubps Vdq,Wdq
-np+d1 psrlw Pq,Qq
-66+d1 psrlw Vdq,Wdq
-np+d2 psrld Pq,Qq
-66+d2 psrld Vdq,Wdq
-np+d3 psrlq Pq,Qq
-66+d3 psrlq Vdq,Wdq
-np+d4 paddq Pq,Qq
-66+d4 paddq Vdq,Wdq
-np+d5 pmullw Pq,Qq
-66+d5 pmullw Vdq,Wdq
-66+d6 movq Wq,Vdq
-f3+d6r movq2dq Vdq,Nq
-f2+d6r movdq2q Pq,Udq
-np+d7r pmovmskb Gd,Nq
-66+d7r pmovmskb Gd,Udq
-np+d8 psubusb Pq,Qq
-66+d8 psubusb Vdq,Wdq
-np+d9 psubusw Pq,Qq
-66+d9 psubusw Vdq,Wdq
-np+da pminub Pq,Qq
-66+da pminub Vdq,Wdq
-np+db pand Pq,Qq
-66+db pand Vdq,Wdq
-np+dc paddusb Pq,Qq
-66+dc paddusb Vdq,Wdq
-np+dd paddusw Pq,Qq
-66+dd paddusw Vdq,Wdq
-np+de pmaxub Pq,Qq
-66+de pmaxub Vdq,Wdq
-np+df pandn Pq,Qq
-66+df pandn Vdq,Wdq
-np+e0 pavgb Pq,Qq
-66+e0 pavgb Vdq,Wdq
-np+e1 psraw Pq,Qq
-66+e1 psraw Vdq,Wdq
-np+e2 psrad Pq,Qq
-66+e2 psrad Vdq,Wdq
-np+e3 pavgw Pq,Qq
-66+e3 pavgw Vdq,Wdq
-np+e4 pmulhuw Pq,Qq
-66+e4 pmulhuw Vdq,Wdq
-np+e5 pmulhw Pq,Qq
-66+e5 pmulhw Vdq,Wdq
-66+e6 cvttpd2dq Vdq,Wdq
-f3+e6 cvtdq2pd Vdq,Wq
-f2+e6 cvtpd2dq Vdq,Wdq
-np+e7m movntq Mq,Pq
-66+e7m movntdq Mdq,Vdq
-np+e8 psubsb Pq,Qq
-66+e8 psubsb Vdq,Wdq
-np+e9 psubsw Pq,Qq
-66+e9 psubsw Vdq,Wdq
-np+ea pminsw Pq,Qq
-66+ea pminsw Vdq,Wdq
-np+eb por Pq,Qq
-66+eb por Vdq,Wdq
-np+ec paddsb Pq,Qq
-66+ec paddsb Vdq,Wdq
-np+ed paddsw Pq,Qq
-66+ed paddsw Vdq,Wdq
-np+ee pmaxsw Pq,Qq
-66+ee pmaxsw Vdq,Wdq
-np+ef pxor Pq,Qq
-66+ef pxor Vdq,Wdq
-f2+f0m lddqu Vdq,Mdq
-np+f1 psllw Pq,Qq
-66+f1 psllw Vdq,Wdq
-np+f2 pslld Pq,Qq
-66+f2 pslld Vdq,Wdq
-np+f3 psllq Pq,Qq
-66+f3 psllq Vdq,Wdq
-np+f4 pmuludq Pq,Qq
-66+f4 pmuludq Vdq,Wdq
-np+f5 pmaddwd Pq,Qq
-66+f5 pmaddwd Vdq,Wdq
-np+f6 psadbw Pq,Qq
-66+f6 psadbw Vdq,Wdq
-np+f7r maskmovq Pq,Nq
-66+f7r maskmovdqu Vdq,Udq
-np+f8 psubb Pq,Qq
-66+f8 psubb Vdq,Wdq
-np+f9 psubw Pq,Qq
-66+f9 psubw Vdq,Wdq
-np+fa psubd Pq,Qq
-66+fa psubd Vdq,Wdq
-np+fb psubq Pq,Qq
-66+fb psubq Vdq,Wdq
-np+fc paddb Pq,Qq
-66+fc paddb Vdq,Wdq
-np+fd paddw Pq,Qq
-66+fd paddw Vdq,Wdq
-np+fe paddd Pq,Qq
-66+fe paddd Vdq,Wdq
+np+10 movups Vdq,Wdq sse
+np+11 movups Wdq,Vdq sse
+66+10 movupd Vdq,Wdq sse2
+66+11 movupd Wdq,Vdq sse2
+f3+10 movss Vdq,Wd sse
+f3+11 movss Wd,Vdq sse
+f2+10 movsd Vdq,Wq sse2
+f2+11 movsd Wq,Vdq sse2
+np+12m movlps Vdq,Mq sse
+np+12r movhlps Vdq,Udq sse
+66+12m movlpd Vdq,Mq sse2
+f3+12 movsldup Vdq,Wdq sse3
+f2+12 movddup Vdq,Wq sse3
+np+13m movlps Mq,Vdq sse
+66+13m movlpd Mq,Vdq sse2
+np+14 unpcklps Vdq,Wdq sse
+66+14 unpcklpd Vdq,Wdq sse2
+np+15 unpckhps Vdq,Wdq sse
+66+15 unpckhpd Vdq,Wdq sse2
+np+16m movhps Vdq,Mq sse
+np+16r movlhps Vdq,Udq sse
+66+16m movhpd Vdq,Mq sse2
+f3+16 movshdup Vdq,Wdq sse3
+np+17m movhps Mq,Vdq sse
+66+17m movhpd Mq,Vdq sse2
+np+28 movaps Vdq,Wdq sse
+66+28 movapd Vdq,Wdq sse2
+np+29 movaps Wdq,Vdq sse
+66+29 movapd Wdq,Vdq sse2
+np+2a cvtpi2ps Vdq,Qq sse
+66+2a cvtpi2pd Vdq,Qq sse2
+f3+2a cvtsi2ss Vdq,Ey sse
+f2+2a cvtsi2sd Vdq,Ey sse2
+np+2bm movntps Mdq,Vdq sse
+66+2bm movntpd Mdq,Vdq sse2
+np+2c cvttps2pi Pq,Wq sse
+66+2c cvttpd2pi Pq,Wdq sse2
+f3+2c cvttss2si Gy,Wd sse
+f2+2c cvttsd2si Gy,Wq sse2
+np+2d cvtps2pi Pq,Wq sse
+66+2d cvtpd2pi Pq,Wdq sse2
+f3+2d cvtss2si Gy,Wd sse
+f2+2d cvtsd2si Gy,Wq sse2
+np+2e ucomiss Vdq,Wd sse
+66+2e ucomisd Vdq,Wq sse2
+np+2f comiss Vdq,Wd sse
+66+2f comisd Vdq,Wq sse2
+np+50r movmskps Gd,Udq sse
+66+50r movmskpd Gd,Udq sse2
+np+51 sqrtps Vdq,Wdq sse
+66+51 sqrtpd Vdq,Wdq sse2
+f3+51 sqrtss Vdq,Wd sse
+f2+51 sqrtsd Vdq,Wq sse2
+np+52 rsqrtps Vdq,Wdq sse
+f3+52 rsqrtss Vdq,Wd sse
+np+53 rcpps Vdq,Wdq sse
+f3+53 rcpss Vdq,Wd sse
+np+54 andps Vdq,Wdq sse
+66+54 andpd Vdq,Wdq sse2
+np+55 andnps Vdq,Wdq sse
+66+55 andnpd Vdq,Wdq sse2
+np+56 orps Vdq,Wdq sse
+66+56 orpd Vdq,Wdq sse2
+np+57 xorps Vdq,Wdq sse
+66+57 xorpd Vdq,Wdq sse2
+np+58 addps Vdq,Wdq sse
+66+58 addpd Vdq,Wdq sse2
+f3+58 addss Vdq,Wd sse
+f2+58 addsd Vdq,Wq sse2
+np+59 mulps Vdq,Wdq sse
+66+59 mulpd Vdq,Wdq sse2
+f3+59 mulss Vdq,Wd sse
+f2+59 mulsd Vdq,Wq sse2
+np+5a cvtps2pd Vdq,Wq sse2
+66+5a cvtpd2ps Vdq,Wdq sse2
+f3+5a cvtss2sd Vdq,Wd sse2
+f2+5a cvtsd2ss Vdq,Wq sse2
+np+5b cvtdq2ps Vdq,Wdq sse2
+66+5b cvtps2dq Vdq,Wdq sse2
+f3+5b cvttps2dq Vdq,Wdq sse2
+np+5c subps Vdq,Wdq sse
+66+5c subpd Vdq,Wdq sse2
+f3+5c subss Vdq,Wd sse
+f2+5c subsd Vdq,Wq sse2
+np+5d minps Vdq,Wdq sse
+66+5d minpd Vdq,Wdq sse2
+f3+5d minss Vdq,Wd sse
+f2+5d minsd Vdq,Wq sse2
+np+5e divps Vdq,Wdq sse
+66+5e divpd Vdq,Wdq sse2
+f3+5e divss Vdq,Wd sse
+f2+5e divsd Vdq,Wq sse2
+np+5f maxps Vdq,Wdq sse
+66+5f maxpd Vdq,Wdq sse2
+f3+5f maxss Vdq,Wd sse
+f2+5f maxsd Vdq,Wq sse2
+np+60 punpcklbw Pq,Qd mmx
+66+60 punpcklbw Vdq,Wdq sse2
+np+61 punpcklwd Pq,Qd mmx
+66+61 punpcklwd Vdq,Wdq sse2
+np+62 punpckldq Pq,Qd mmx
+66+62 punpckldq Vdq,Wdq sse2
+np+63 packsswb Pq,Qq mmx
+66+63 packsswb Vdq,Wdq sse2
+np+64 pcmpgtb Pq,Qq mmx
+66+64 pcmpgtb Vdq,Wdq sse2
+np+65 pcmpgtw Pq,Qq mmx
+66+65 pcmpgtw Vdq,Wdq sse2
+np+66 pcmpgtd Pq,Qq mmx
+66+66 pcmpgtd Vdq,Wdq sse2
+np+67 packuswb Pq,Qq mmx
+66+67 packuswb Vdq,Wdq sse2
+np+68 punpckhbw Pq,Qq mmx
+66+68 punpckhbw Vdq,Wdq sse2
+np+69 punpckhwd Pq,Qq mmx
+66+69 punpckhwd Vdq,Wdq sse2
+np+6a punpckhdq Pq,Qq mmx
+66+6a punpckhdq Vdq,Wdq sse2
+np+6b packssdw Pq,Qq mmx
+66+6b packssdw Vdq,Wdq sse2
+66+6c punpcklqdq Vdq,Wdq sse2
+66+6d punpckhqdq Vdq,Wdq sse2
+np+6e movd Pq,Ey mmx
+66+6e movd Vdq,Ey sse2
+np+6f movq Pq,Qq mmx
+66+6f movdqa Vdq,Wdq sse2
+f3+6f movdqu Vdq,Wdq sse2
+np+70 pshufw Pq,Qq,Ib sse
+66+70 pshufd Vdq,Wdq,Ib sse2
+f3+70 pshufhw Vdq,Wdq,Ib sse2
+f2+70 pshuflw Vdq,Wdq,Ib sse2
+np+71/2r psrlw Nq,Ib mmx
+66+71/2r psrlw Udq,Ib sse2
+np+71/4r psraw Nq,Ib mmx
+66+71/4r psraw Udq,Ib sse2
+np+71/6r psllw Nq,Ib mmx
+66+71/6r psllw Udq,Ib sse2
+np+72/2r psrld Nq,Ib mmx
+66+72/2r psrld Udq,Ib sse2
+np+72/4r psrad Nq,Ib mmx
+66+72/4r psrad Udq,Ib sse2
+np+72/6r pslld Nq,Ib mmx
+66+72/6r pslld Udq,Ib sse2
+np+73/2r psrlq Nq,Ib mmx
+66+73/2r psrlq Udq,Ib sse2
+np+73/6r psllq Nq,Ib mmx
+66+73/6r psllq Udq,Ib sse2
+66+73/3r psrldq Udq,Ib sse2
+66+73/7r pslldq Udq,Ib sse2
+np+74 pcmpeqb Pq,Qq mmx
+66+74 pcmpeqb Vdq,Wdq sse2
+np+75 pcmpeqw Pq,Qq mmx
+66+75 pcmpeqw Vdq,Wdq sse2
+np+76 pcmpeqd Pq,Qq mmx
+66+76 pcmpeqd Vdq,Wdq sse2
+np+77 emms - mmx
+66+7c haddpd Vdq,Wdq sse3
+f2+7c haddps Vdq,Wdq sse3
+66+7d hsubpd Vdq,Wdq sse3
+f2+7d hsubps Vdq,Wdq sse3
+np+7e movd Ey,Pq mmx
+66+7e movd Ey,Vdq sse2
+f3+7e movq Vdq,Wq sse2
+np+7f movq Qq,Pq mmx
+66+7f movdqa Wdq,Vdq sse2
+f3+7f movdqu Wdq,Vdq sse2
+np+c2 cmpps Vdq,Wdq,Ib sse
+66+c2 cmppd Vdq,Wdq,Ib sse2
+f3+c2 cmpss Vdq,Wd,Ib sse
+f2+c2 cmpsd Vdq,Wq,Ib sse2
+np+c4 pinsrw Pq,Rd/Mw,Ib sse
+66+c4 pinsrw Vdq,Rd/Mw,Ib sse2
+np+c5r pextrw Gd,Nq,Ib sse
+66+c5r pextrw Gd,Udq,Ib sse2
+np+c6 shufps Vdq,Wdq,Ib sse
+66+c6 shufpd Vdq,Wdq,Ib sse2
+66+d0 addsubpd Vdq,Wdq sse3
+f2+d0 addsubps Vdq,Wdq sse3
+np+d1 psrlw Pq,Qq mmx
+66+d1 psrlw Vdq,Wdq sse2
+np+d2 psrld Pq,Qq mmx
+66+d2 psrld Vdq,Wdq sse2
+np+d3 psrlq Pq,Qq mmx
+66+d3 psrlq Vdq,Wdq sse2
+np+d4 paddq Pq,Qq sse2
+66+d4 paddq Vdq,Wdq sse2
+np+d5 pmullw Pq,Qq mmx
+66+d5 pmullw Vdq,Wdq sse2
+66+d6 movq Wq,Vdq sse2
+f3+d6r movq2dq Vdq,Nq sse2
+f2+d6r movdq2q Pq,Udq sse2
+np+d7r pmovmskb Gd,Nq sse
+66+d7r pmovmskb Gd,Udq sse2
+np+d8 psubusb Pq,Qq mmx
+66+d8 psubusb Vdq,Wdq sse2
+np+d9 psubusw Pq,Qq mmx
+66+d9 psubusw Vdq,Wdq sse2
+np+da pminub Pq,Qq sse
+66+da pminub Vdq,Wdq sse2
+np+db pand Pq,Qq mmx
+66+db pand Vdq,Wdq sse2
+np+dc paddusb Pq,Qq mmx
+66+dc paddusb Vdq,Wdq sse2
+np+dd paddusw Pq,Qq mmx
+66+dd paddusw Vdq,Wdq sse2
+np+de pmaxub Pq,Qq sse
+66+de pmaxub Vdq,Wdq sse2
+np+df pandn Pq,Qq mmx
+66+df pandn Vdq,Wdq sse2
+np+e0 pavgb Pq,Qq sse
+66+e0 pavgb Vdq,Wdq sse2
+np+e1 psraw Pq,Qq mmx
+66+e1 psraw Vdq,Wdq sse2
+np+e2 psrad Pq,Qq mmx
+66+e2 psrad Vdq,Wdq sse2
+np+e3 pavgw Pq,Qq sse
+66+e3 pavgw Vdq,Wdq sse2
+np+e4 pmulhuw Pq,Qq sse
+66+e4 pmulhuw Vdq,Wdq sse2
+np+e5 pmulhw Pq,Qq mmx
+66+e5 pmulhw Vdq,Wdq sse2
+66+e6 cvttpd2dq Vdq,Wdq sse2
+f3+e6 cvtdq2pd Vdq,Wq sse2
+f2+e6 cvtpd2dq Vdq,Wdq sse2
+np+e7m movntq Mq,Pq sse
+66+e7m movntdq Mdq,Vdq sse2
+np+e8 psubsb Pq,Qq mmx
+66+e8 psubsb Vdq,Wdq sse2
+np+e9 psubsw Pq,Qq mmx
+66+e9 psubsw Vdq,Wdq sse2
+np+ea pminsw Pq,Qq sse
+66+ea pminsw Vdq,Wdq sse2
+np+eb por Pq,Qq mmx
+66+eb por Vdq,Wdq sse2
+np+ec paddsb Pq,Qq mmx
+66+ec paddsb Vdq,Wdq sse2
+np+ed paddsw Pq,Qq mmx
+66+ed paddsw Vdq,Wdq sse2
+np+ee pmaxsw Pq,Qq sse
+66+ee pmaxsw Vdq,Wdq sse2
+np+ef pxor Pq,Qq mmx
+66+ef pxor Vdq,Wdq sse2
+f2+f0m lddqu Vdq,Mdq sse3
+np+f1 psllw Pq,Qq mmx
+66+f1 psllw Vdq,Wdq sse2
+np+f2 pslld Pq,Qq mmx
+66+f2 pslld Vdq,Wdq sse2
+np+f3 psllq Pq,Qq mmx
+66+f3 psllq Vdq,Wdq sse2
+np+f4 pmuludq Pq,Qq sse2
+66+f4 pmuludq Vdq,Wdq sse2
+np+f5 pmaddwd Pq,Qq mmx
+66+f5 pmaddwd Vdq,Wdq sse2
+np+f6 psadbw Pq,Qq sse
+66+f6 psadbw Vdq,Wdq sse2
+np+f7r maskmovq Pq,Nq sse
+66+f7r maskmovdqu Vdq,Udq sse2
+np+f8 psubb Pq,Qq mmx
+66+f8 psubb Vdq,Wdq sse2
+np+f9 psubw Pq,Qq mmx
+66+f9 psubw Vdq,Wdq sse2
+np+fa psubd Pq,Qq mmx
+66+fa psubd Vdq,Wdq sse2
+np+fb psubq Pq,Qq sse2
+66+fb psubq Vdq,Wdq sse2
+np+fc paddb Pq,Qq mmx
+66+fc paddb Vdq,Wdq sse2
+np+fd paddw Pq,Qq mmx
+66+fd paddw Vdq,Wdq sse2
+np+fe paddd Pq,Qq mmx
+66+fe paddd Vdq,Wdq sse2
 `
 
 const MAP_38_VECTORS = `
-np+00 pshufb Pq,Qq
-66+00 pshufb Vdq,Wdq
-np+01 phaddw Pq,Qq
-66+01 phaddw Vdq,Wdq
-np+02 phaddd Pq,Qq
-66+02 phaddd Vdq,Wdq
-np+03 phaddsw Pq,Qq
-66+03 phaddsw Vdq,Wdq
-np+04 pmaddubsw Pq,Qq
-66+04 pmaddubsw Vdq,Wdq
-np+05 phsubw Pq,Qq
-66+05 phsubw Vdq,Wdq
-np+06 phsubd Pq,Qq
-66+06 phsubd Vdq,Wdq
-np+07 phsubsw Pq,Qq
-66+07 phsubsw Vdq,Wdq
-np+08 psignb Pq,Qq
-66+08 psignb Vdq,Wdq
-np+09 psignw Pq,Qq
-66+09 psignw Vdq,Wdq
-np+0a psignd Pq,Qq
-66+0a psignd Vdq,Wdq
-np+0b pmulhrsw Pq,Qq
-66+0b pmulhrsw Vdq,Wdq
-66+10 pblendvb Vdq,Wdq
-66+14 blendvps Vdq,Wdq
-66+15 blendvpd Vdq,Wdq
-66+17 ptest Vdq,Wdq
-np+1c pabsb Pq,Qq
-66+1c pabsb Vdq,Wdq
-np+1d pabsw Pq,Qq
-66+1d pabsw Vdq,Wdq
-np+1e pabsd Pq,Qq
-66+1e pabsd Vdq,Wdq
-66+20 pmovsxbw Vdq,Wq
-66+21 pmovsxbd Vdq,Wd
-66+22 pmovsxbq Vdq,Ww
-66+23 pmovsxwd Vdq,Wq
-66+24 pmovsxwq Vdq,Wd
-66+25 pmovsxdq Vdq,Wq
-66+30 pmovzxbw Vdq,Wq
-66+31 pmovzxbd Vdq,Wd
-66+32 pmovzxbq Vdq,Ww
-66+33 pmovzxwd Vdq,Wq
-66+34 pmovzxwq Vdq,Wd
-66+35 pmovzxdq Vdq,Wq
-66+28 pmuldq Vdq,Wdq
-66+29 pcmpeqq Vdq,Wdq
-66+2am movntdqa Vdq,Mdq
-66+2b packusdw Vdq,Wdq
-66+37 pcmpgtq Vdq,Wdq
-66+38 pminsb Vdq,Wdq
-66+39 pminsd Vdq,Wdq
-66+3a pminuw Vdq,Wdq
-66+3b pminud Vdq,Wdq
-66+3c pmaxsb Vdq,Wdq
-66+3d pmaxsd Vdq,Wdq
-66+3e pmaxuw Vdq,Wdq
-66+3f pmaxud Vdq,Wdq
-66+40 pmulld Vdq,Wdq
-66+41 phminposuw Vdq,Wdq
-f2+f0 crc32 Gy,Eb
-f2+f1 crc32 Gy,Ev
+np+00 pshufb Pq,Qq ssse3
+66+00 pshufb Vdq,Wdq ssse3
+np+01 phaddw Pq,Qq ssse3
+66+01 phaddw Vdq,Wdq ssse3
+np+02 phaddd Pq,Qq ssse3
+66+02 phaddd Vdq,Wdq ssse3
+np+03 phaddsw Pq,Qq ssse3
+66+03 phaddsw Vdq,Wdq ssse3
+np+04 pmaddubsw Pq,Qq ssse3
+66+04 pmaddubsw Vdq,Wdq ssse3
+np+05 phsubw Pq,Qq ssse3
+66+05 phsubw Vdq,Wdq ssse3
+np+06 phsubd Pq,Qq ssse3
+66+06 phsubd Vdq,Wdq ssse3
+np+07 phsubsw Pq,Qq ssse3
+66+07 phsubsw Vdq,Wdq ssse3
+np+08 psignb Pq,Qq ssse3
+66+08 psignb Vdq,Wdq ssse3
+np+09 psignw Pq,Qq ssse3
+66+09 psignw Vdq,Wdq ssse3
+np+0a psignd Pq,Qq ssse3
+66+0a psignd Vdq,Wdq ssse3
+np+0b pmulhrsw Pq,Qq ssse3
+66+0b pmulhrsw Vdq,Wdq ssse3
+66+10 pblendvb Vdq,Wdq sse4_1
+66+14 blendvps Vdq,Wdq sse4_1
+66+15 blendvpd Vdq,Wdq sse4_1
+66+17 ptest Vdq,Wdq sse4_1
+np+1c pabsb Pq,Qq ssse3
+66+1c pabsb Vdq,Wdq ssse3
+np+1d pabsw Pq,Qq ssse3
+66+1d pabsw Vdq,Wdq ssse3
+np+1e pabsd Pq,Qq ssse3
+66+1e pabsd Vdq,Wdq ssse3
+66+20 pmovsxbw Vdq,Wq sse4_1
+66+21 pmovsxbd Vdq,Wd sse4_1
+66+22 pmovsxbq Vdq,Ww sse4_1
+66+23 pmovsxwd Vdq,Wq sse4_1
+66+24 pmovsxwq Vdq,Wd sse4_1
+66+25 pmovsxdq Vdq,Wq sse4_1
+66+30 pmovzxbw Vdq,Wq sse4_1
+66+31 pmovzxbd Vdq,Wd sse4_1
+66+32 pmovzxbq Vdq,Ww sse4_1
+66+33 pmovzxwd Vdq,Wq sse4_1
+66+34 pmovzxwq Vdq,Wd sse4_1
+66+35 pmovzxdq Vdq,Wq sse4_1
+66+28 pmuldq Vdq,Wdq sse4_1
+66+29 pcmpeqq Vdq,Wdq sse4_1
+66+2am movntdqa Vdq,Mdq sse4_1
+66+2b packusdw Vdq,Wdq sse4_1
+66+37 pcmpgtq Vdq,Wdq sse4_2
+66+38 pminsb Vdq,Wdq sse4_1
+66+39 pminsd Vdq,Wdq sse4_1
+66+3a pminuw Vdq,Wdq sse4_1
+66+3b pminud Vdq,Wdq sse4_1
+66+3c pmaxsb Vdq,Wdq sse4_1
+66+3d pmaxsd Vdq,Wdq sse4_1
+66+3e pmaxuw Vdq,Wdq sse4_1
+66+3f pmaxud Vdq,Wdq sse4_1
+66+40 pmulld Vdq,Wdq sse4_1
+66+41 phminposuw Vdq,Wdq sse4_1
+f2+f0 crc32 Gy,Eb sse4_2
+f2+f1 crc32 Gy,Ev sse4_2
 `
 
 const MAP_3A_VECTORS = `
-66+08 roundps Vdq,Wdq,Ib
-66+09 roundpd Vdq,Wdq,Ib
-66+0a roundss Vdq,Wd,Ib
-66+0b roundsd Vdq,Wq,Ib
-66+0c blendps Vdq,Wdq,Ib
-66+0d blendpd Vdq,Wdq,Ib
-66+0e pblendw Vdq,Wdq,Ib
-np+0f palignr Pq,Qq,Ib
-66+0f palignr Vdq,Wdq,Ib
-66+14 pextrb Rd/Mb,Vdq,Ib
-66+15 pextrw Rd/Mw,Vdq,Ib
-66+16 pextrd Ey,Vdq,Ib
-66+17 extractps Ed,Vdq,Ib
-66+20 pinsrb Vdq,Rd/Mb,Ib
-66+21 insertps Vdq,Wd,Ib
-66+22 pinsrd Vdq,Ey,Ib
-66+40 dpps Vdq,Wdq,Ib
-66+41 dppd Vdq,Wdq,Ib
-66+42 mpsadbw Vdq,Wdq,Ib
-66+60 pcmpestrm Vdq,Wdq,Ib
-66+61 pcmpestri Vdq,Wdq,Ib
-66+62 pcmpistrm Vdq,Wdq,Ib
-66+63 pcmpistri Vdq,Wdq,Ib
+66+08 roundps Vdq,Wdq,Ib sse4_1
+66+09 roundpd Vdq,Wdq,Ib sse4_1
+66+0a roundss Vdq,Wd,Ib sse4_1
+66+0b roundsd Vdq,Wq,Ib sse4_1
+66+0c blendps Vdq,Wdq,Ib sse4_1
+66+0d blendpd Vdq,Wdq,Ib sse4_1
+66+0e pblendw Vdq,Wdq,Ib sse4_1
+np+0f palignr Pq,Qq,Ib ssse3
+66+0f palignr Vdq,Wdq,Ib ssse3
+66+14 pextrb Rd/Mb,Vdq,Ib sse4_1
+66+15 pextrw Rd/Mw,Vdq,Ib sse4_1
+66+16 pextrd Ey,Vdq,Ib sse4_1
+66+17 extractps Ed,Vdq,Ib sse4_1
+66+20 pinsrb Vdq,Rd/Mb,Ib sse4_1
+66+21 insertps Vdq,Wd,Ib sse4_1
+66+22 pinsrd Vdq,Ey,Ib sse4_1
+66+40 dpps Vdq,Wdq,Ib sse4_1
+66+41 dppd Vdq,Wdq,Ib sse4_1
+66+42 mpsadbw Vdq,Wdq,Ib sse4_1
+66+60 pcmpestrm Vdq,Wdq,Ib sse4_2
+66+61 pcmpestri Vdq,Wdq,Ib sse4_2
+66+62 pcmpistrm Vdq,Wdq,Ib sse4_2
+66+63 pcmpistri Vdq,Wdq,Ib sse4_2
 `
 
 /** Rows by map. */

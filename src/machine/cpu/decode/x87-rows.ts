@@ -75,7 +75,7 @@ da/2r fcmovbe st,sti
 da/3r fcmovu st,sti
 da:e9 fucompp -
 db/0m fild Md
-db/1m fisttp Md
+db/1m fisttp Md sse3
 db/2m fist Md
 db/3m fistp Md
 db/5m fld Mt
@@ -108,7 +108,7 @@ dc/5r fsub sti,st
 dc/6r fdivr sti,st
 dc/7r fdiv sti,st
 dd/0m fld Mq
-dd/1m fisttp Mq
+dd/1m fisttp Mq sse3
 dd/2m fst Mq
 dd/3m fstp Mq
 dd/4m frstor M
@@ -137,7 +137,7 @@ de/5r fsubp sti,st
 de/6r fdivrp sti,st
 de/7r fdivp sti,st
 df/0m fild Mw
-df/1m fisttp Mw
+df/1m fisttp Mw sse3
 df/2m fist Mw
 df/3m fistp Mw
 df/4m fbld Mt

@@ -5,10 +5,10 @@
  */
 import { CR4, GPR, VECTOR } from '../../../x86/index.ts'
 import type { Core } from '../core.ts'
-import { SLOT, STATUS, State } from '../state.ts'
+import { SLOT, STATUS } from '../state.ts'
 import {
   clearTaskSwitched, invalidatePage, isHidden, loadStatusWord, loadSystemSegment, loadTable, moveControl, moveDebug, ringZero,
-  setExtendedControl, storeTable,
+  storeTable,
 } from '../system/control.ts'
 import { swapGs } from '../system/fast-calls.ts'
 import { readRegister, readTimestampAndProcessor, timestamp, writeRegister } from '../system/msrs.ts'
@@ -62,27 +62,15 @@ function readTimestamp(core: Core, record: number): number {
   return STATUS.NEXT
 }
 
-function readExtendedControl(core: Core): number {
-  if ((core.controlLow(4) & CR4.OSXSAVE) === 0) return core.undefinedOpcode()
-  if (core.low(GPR.rcx * 8) !== 0) return core.protection()
-  setPair(core, State.xcr0.get(core.view, core.base), 0)
-  return STATUS.NEXT
-}
-
-/** CPUID of a bare processor: its table, with what follows from CR4. */
+/** CPUID of a bare processor. */
 function identify(core: Core): number {
-  const leaf = core.low(GPR.rax * 8)
-  const [eax, ebx, ecx, edx] = core.cpuid.read(leaf, core.low(GPR.rcx * 8))
-  const enabled = leaf === 1 && (core.controlLow(4) & CR4.OSXSAVE) !== 0 ? OSXSAVE_SHOWN : 0
+  const [eax, ebx, ecx, edx] = core.cpuid.read(core.low(GPR.rax * 8), core.low(GPR.rcx * 8))
   core.setSlot(GPR.rax * 8, eax >>> 0, 0)
   core.setSlot(GPR.rbx * 8, ebx >>> 0, 0)
-  core.setSlot(GPR.rcx * 8, (ecx | enabled) >>> 0, 0)
+  core.setSlot(GPR.rcx * 8, ecx >>> 0, 0)
   core.setSlot(GPR.rdx * 8, edx >>> 0, 0)
   return STATUS.NEXT
 }
-
-/** Bit of CPUID leaf 1 that shows CR4.OSXSAVE. */
-const OSXSAVE_SHOWN = 1 << 27
 
 /** SGDT and SIDT of a hosted processor tell an empty table, as nothing of the host's is to be seen. */
 const storeHostedTable: Handler = (core) => core.writeBytes(core.address(SLOT.t3), new Uint8Array(core.long ? 10 : 6))
@@ -114,8 +102,8 @@ export const SYSTEM_HANDLERS: Handlers = {
   hlt: ringZeroOnly('hlt', halt), cli: privileged('cli', clearInterrupts), sti: privileged('sti', setInterrupts),
   clts: ringZeroOnly('clts', clearTaskSwitched), lmsw: ringZeroOnly('lmsw', loadStatusWord),
   invd: ringZeroOnly('wbinvd', nothing), wbinvd: ringZeroOnly('wbinvd', nothing),
-  swapgs: privileged('swapgs', swapGs), xsetbv: privileged('xsetbv', setExtendedControl),
-  invlpg: ringZeroOnly('invlpg', invalidatePage), rsm: (core) => core.undefinedOpcode(), xgetbv: readExtendedControl,
+  swapgs: privileged('swapgs', swapGs),
+  invlpg: ringZeroOnly('invlpg', invalidatePage), rsm: (core) => core.undefinedOpcode(),
   control: special({ read: 'read-cr', write: 'write-cr' }, [0, 2, 3, 4, 8], moveControl),
   debug: special({ read: 'read-dr', write: 'write-dr' }, [0, 1, 2, 3, 4, 5, 6, 7], moveDebug),
   in: port('in'), out: port('out'), ins: portString('ins'), outs: portString('outs'),

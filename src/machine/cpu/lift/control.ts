@@ -201,6 +201,16 @@ const intoOperand = (name: string): Lift => (l) => {
   l.store(l.instruction.isMemory ? 16 : l.instruction.operandSize, SLOT.t0)
 }
 
+/** RDRAND and RDSEED: into a register, whole. With a repetition prefix they are other instructions. */
+const random: Lift = (l) => {
+  if (l.instruction.repeat !== 0) return l.undefined()
+  const size = l.instruction.operandSize
+  l.handler('random')
+  l.a = l.rmSlot(size)
+  l.b = SLOT.t0
+  l.emit(`mov.${size}.rr`)
+}
+
 /** LAR and LSL: `a` is the selector's slot, `b` the destination's. */
 const describe = (name: 'lar' | 'lsl'): Lift => (l) => {
   l.a = l.source(16)
@@ -224,7 +234,7 @@ const sized = (name: string): Lift => (l) => {
 const PRIVILEGED = new Set(['lldt', 'ltr', 'lmsw'])
 const FINAL = [
   'syscall', 'sysenter', 'hlt', 'cli', 'sti', 'cpuid', 'rdmsr', 'wrmsr', 'rdtsc', 'rdtscp', 'rdpmc',
-  'clts', 'invd', 'wbinvd', 'swapgs', 'xgetbv', 'xsetbv', 'into', 'rsm', 'daa', 'das', 'aaa', 'aas',
+  'clts', 'invd', 'wbinvd', 'swapgs', 'into', 'rsm', 'daa', 'das', 'aaa', 'aas',
 ] as const
 
 /** Lifters by name of instruction. */
@@ -245,7 +255,7 @@ export const CONTROL_LIFTERS: Readonly<Record<string, Lift>> = {
   lidt: withAddress('lidt'), bound: withAddress('bound'), pusha: sized('pusha'), popa: sized('popa'),
   lldt: withSource('lldt'), ltr: withSource('ltr'), verr: withSource('verr'), verw: withSource('verw'),
   lmsw: withSource('lmsw'), sldt: intoOperand('sldt'), str: intoOperand('str'), smsw: intoOperand('smsw'),
-  lar: describe('lar'), lsl: describe('lsl'),
+  lar: describe('lar'), lsl: describe('lsl'), rdrand: random, rdseed: random,
   ud2: (l) => l.undefined(), ud1: (l) => l.undefined(), ud0: (l) => l.undefined(),
   aam: adjust('aam'), aad: adjust('aad'),
   arpl: (l) => l.modify(16, (slot) => {

@@ -197,14 +197,3 @@ export function invalidatePage(core: Core): number {
   if (isCanonical(address)) core.flushPage(address)
   return STATUS.RELOAD
 }
-
-/** XSETBV, where XSAVE is offered and enabled. */
-export function setExtendedControl(core: Core): number {
-  if ((core.controlLow(4) & CR4.OSXSAVE) === 0 || !hasFeature(core, FEATURE.XSAVE)) return core.undefinedOpcode()
-  if (core.cpl !== 0 || core.low(GPR.rcx * 8) !== 0 || core.low(GPR.rdx * 8) !== 0) return core.protection()
-  const value = core.low(GPR.rax * 8)
-  const [offered] = core.cpuid.read(0xd, 0)
-  if ((value & 1) === 0 || (value & ~offered) !== 0 || (value & 6) === 4) return core.protection()
-  State.xcr0.set(core.view, core.base, value)
-  return STATUS.NEXT
-}

@@ -1,27 +1,26 @@
 /**
- * What CPUID offers decides what a bare processor's kernel may switch on: bits of the answers, by name.
+ * What CPUID offers decides what a bare processor's kernel may switch on.
  * Reference: Intel SDM volume 2, CPUID.
  */
-import { CR0, CR4, EFER } from '../../../x86/index.ts'
+import { CPU_FEATURES, CR0, CR4, EFER } from '../../../x86/index.ts'
+import type { CpuFeature } from '../../../x86/index.ts'
 import type { Core } from '../core.ts'
 
-/** A bit of an answer: leaf, register (0 to 3: EAX to EDX), bit. */
-type Feature = readonly [leaf: number, register: number, bit: number]
-
-/** Features by the manual's names. */
+/** Features that decide what may be switched on. */
 export const FEATURE = {
-  VME: [1, 3, 1], DE: [1, 3, 2], PSE: [1, 3, 3], TSC: [1, 3, 4], PAE: [1, 3, 6], MCE: [1, 3, 7], APIC: [1, 3, 9], SEP: [1, 3, 11],
-  PGE: [1, 3, 13], FXSR: [1, 3, 24], SSE: [1, 3, 25], PCID: [1, 2, 17], XSAVE: [1, 2, 26],
-  FSGSBASE: [7, 1, 0], SMEP: [7, 1, 7], SMAP: [7, 1, 20], UMIP: [7, 2, 2],
-  SYSCALL: [0x8000_0001, 3, 11], NX: [0x8000_0001, 3, 20], LM: [0x8000_0001, 3, 29], RDTSCP: [0x8000_0001, 3, 27],
-} as const satisfies Readonly<Record<string, Feature>>
+  VME: 'vme', DE: 'de', PSE: 'pse', TSC: 'tsc', PAE: 'pae', MCE: 'mce', APIC: 'apic', SEP: 'sep', PGE: 'pge', FXSR: 'fxsr',
+  SSE: 'sse', PCID: 'pcid', XSAVE: 'xsave', FSGSBASE: 'fsgsbase', SMEP: 'smep', SMAP: 'smap', UMIP: 'umip', SYSCALL: 'syscall',
+  NX: 'nx', LM: 'lm', RDTSCP: 'rdtscp',
+} as const satisfies Readonly<Record<string, CpuFeature>>
 
 /** Whether CPUID offers a feature. */
-export const hasFeature = (core: Core, [leaf, register, bit]: Feature): boolean =>
-  (core.cpuid.read(leaf, 0)[register]! >>> bit & 1) === 1
+export function hasFeature(core: Core, name: CpuFeature): boolean {
+  const { leaf, subleaf, register, bit } = CPU_FEATURES[name]
+  return (core.cpuid.read(leaf, subleaf)[register] >>> bit & 1) === 1
+}
 
 /** Bits of CR4, each with what has to be offered for it; the others are reserved. */
-const CR4_FEATURES: readonly (readonly [bit: number, feature: Feature | undefined])[] = [
+const CR4_FEATURES: readonly (readonly [bit: number, feature: CpuFeature | undefined])[] = [
   [CR4.VME, FEATURE.VME], [CR4.PVI, FEATURE.VME], [CR4.TSD, FEATURE.TSC], [CR4.DE, FEATURE.DE], [CR4.PSE, FEATURE.PSE],
   [CR4.PAE, FEATURE.PAE], [CR4.MCE, FEATURE.MCE], [CR4.PGE, FEATURE.PGE], [CR4.PCE, undefined], [CR4.OSFXSR, FEATURE.FXSR],
   [CR4.OSXMMEXCPT, FEATURE.SSE], [CR4.UMIP, FEATURE.UMIP], [CR4.FSGSBASE, FEATURE.FSGSBASE], [CR4.PCIDE, FEATURE.PCID],

@@ -1,0 +1,34 @@
+/**
+ * RDRAND and RDSEED: both read the processor's source, which is a seeded one unless its owner gave another.
+ * Reference: Intel SDM volume 2, RDRAND, RDSEED.
+ */
+import { SeededRandom, XenError } from '../../../util/index.ts'
+import { RFLAGS } from '../../../x86/index.ts'
+import type { Core } from '../core.ts'
+import { ARITHMETIC_FLAGS } from '../flag-word.ts'
+import { SLOT, STATUS } from '../state.ts'
+import type { Handlers } from './handler.ts'
+
+/** Leaves 64 random bits in t0 and sets CF: there always are some. */
+function random(core: Core): number {
+  core.setSlot(SLOT.t0, core.random.next(), core.random.next())
+  core.setFlags((core.flags() & ~ARITHMETIC_FLAGS) | RFLAGS.CF)
+  return STATUS.NEXT
+}
+
+/** The part of a saved state that the source's position is; none for a source from outside. */
+export const savedRandom = ({ random: source }: Core): { random?: readonly number[] } =>
+  source instanceof SeededRandom ? { random: source.save() } : {}
+
+/** Looks at a saved position; the function takes it, unless the source is one from outside, which stays what it is. */
+export function randomTaker(core: Core, saved: readonly number[] | undefined): () => void {
+  if (saved === undefined) return () => {}
+  const isGood = Array.isArray(saved) && saved.length === 4 && saved.every((word) => word >>> 0 === word)
+  if (!isGood) throw new XenError('INVALID_STATE', "a processor's random numbers are not 4 words")
+  return () => {
+    if (core.random instanceof SeededRandom) core.random = SeededRandom.restore(saved)
+  }
+}
+
+/** Handlers by name. */
+export const RANDOM_HANDLERS: Handlers = { random }

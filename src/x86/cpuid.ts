@@ -1,0 +1,81 @@
+/**
+ * Where CPUID tells of a processor's features, and what they are called. Names follow the flags line of Linux's
+ * /proc/cpuinfo, but for sse3.
+ * Reference: Intel SDM volume 2, CPUID; AMD64 APM volume 3, appendix E.
+ */
+
+/** Answer of CPUID for one leaf: EAX, EBX, ECX, EDX. */
+export type CpuidAnswer = readonly [number, number, number, number]
+
+/** Bits by register, of subleaf 0 but for that of XSAVE. */
+const BITS = {
+  leaf1Ecx: {
+    sse3: 0, pclmulqdq: 1, monitor: 3, vmx: 5, ssse3: 9, fma: 12, cx16: 13, pcid: 17, sse4_1: 19, sse4_2: 20,
+    x2apic: 21, movbe: 22, popcnt: 23, aes: 25, xsave: 26, osxsave: 27, avx: 28, f16c: 29, rdrand: 30, hypervisor: 31,
+  },
+  leaf1Edx: {
+    fpu: 0, vme: 1, de: 2, pse: 3, tsc: 4, msr: 5, pae: 6, mce: 7, cx8: 8, apic: 9, sep: 11, mtrr: 12, pge: 13, mca: 14,
+    cmov: 15, pat: 16, pse36: 17, clflush: 19, mmx: 23, fxsr: 24, sse: 25, sse2: 26, ht: 28,
+  },
+  leaf7Ebx: {
+    fsgsbase: 0, sgx: 2, bmi1: 3, avx2: 5, smep: 7, bmi2: 8, erms: 9, invpcid: 10, rtm: 11, avx512f: 16, rdseed: 18,
+    adx: 19, smap: 20, clflushopt: 23, clwb: 24, sha_ni: 29,
+  },
+  leaf7Ecx: {
+    umip: 2, pku: 3, waitpkg: 5, shstk: 7, gfni: 8, rdpid: 22, movdiri: 27, movdir64b: 28, enqcmd: 29,
+  },
+  leaf7Edx: { serialize: 14 },
+  xsaveEax: { xsaveopt: 0, xsavec: 1, xsaves: 3 },
+  extendedEcx: { lahf_lm: 0, cmp_legacy: 1, svm: 2, prefetchw: 8, mwaitx: 29 },
+  extendedEdx: { syscall: 11, nx: 20, rdtscp: 27, lm: 29 },
+  extended8Ebx: { clzero: 0, wbnoinvd: 9 },
+  encryptionEax: { sev_snp: 4 },
+} as const
+
+type Register = keyof typeof BITS
+type FeatureOf<R extends Register> = R extends Register ? keyof (typeof BITS)[R] : never
+/** A feature that CPUID tells of. */
+export type CpuFeature = FeatureOf<Register>
+
+/** Leaf, subleaf and register (0 for EAX to 3 for EDX) of each group. */
+const PLACES: Readonly<Record<Register, readonly [leaf: number, subleaf: number, register: 0 | 1 | 2 | 3]>> = {
+  leaf1Ecx: [1, 0, 2], leaf1Edx: [1, 0, 3], leaf7Ebx: [7, 0, 1], leaf7Ecx: [7, 0, 2], leaf7Edx: [7, 0, 3],
+  xsaveEax: [0xd, 1, 0], extendedEcx: [0x8000_0001, 0, 2], extendedEdx: [0x8000_0001, 0, 3],
+  extended8Ebx: [0x8000_0008, 0, 1], encryptionEax: [0x8000_001f, 0, 0],
+}
+
+/** Where a feature is told. */
+export interface CpuFeaturePlace {
+  readonly leaf: number
+  readonly subleaf: number
+  /** 0 for EAX to 3 for EDX. */
+  readonly register: 0 | 1 | 2 | 3
+  readonly bit: number
+}
+
+/** All features by name. */
+export const CPU_FEATURES: Readonly<Record<CpuFeature, CpuFeaturePlace>> = /* @__PURE__ */ Object.fromEntries(
+  (Object.keys(BITS) as Register[]).flatMap((group) => Object.entries(BITS[group]).map(([name, bit]) => {
+    const [leaf, subleaf, register] = PLACES[group]
+    return [name, { leaf, subleaf, register, bit }]
+  })),
+  // The names are the tables' keys.
+) as Record<CpuFeature, CpuFeaturePlace>
+
+/** True for the name of a feature. */
+export const isCpuFeature = (name: string): name is CpuFeature => Object.hasOwn(CPU_FEATURES, name)
+
+/** The bits that a list of features sets in one register. */
+export function featureBits(
+  features: Iterable<CpuFeature>,
+  where: { readonly leaf: number; readonly subleaf?: number; readonly register: 0 | 1 | 2 | 3 },
+): number {
+  let bits = 0
+  for (const name of features) {
+    const place = CPU_FEATURES[name]
+    const fits = place.leaf === where.leaf && place.subleaf === (where.subleaf ?? 0) &&
+      place.register === where.register
+    if (fits) bits |= 1 << place.bit
+  }
+  return bits >>> 0
+}
