@@ -10,5 +10,5 @@ export type { CodeWriteListener } from './physical-memory.ts'
 export { EXIT } from './processor-types.ts'
 export type {
   BareProcessor, CpuidSource, DescriptorSource, ExitReason, PortSource, PrivilegedRequest, Processor, ProcessorExit,
-  ProcessorOptions, ProcessorState, Registers, SegmentState, SystemView, TableState, TimestampSource,
+  ProcessorOptions, ProcessorState, ProcessorSystemState, Registers, SegmentState, SystemView, TableState, TimestampSource,
 } from './processor-types.ts'

@@ -53,8 +53,9 @@ export class Core {
   /** Budget of the whole run, and what is kept back from the slice that generated code is executing. */
   startBudget = 0
   keptBudget = 0
-  /** Instructions executed in all runs before this one. */
+  /** Instructions executed in all runs before this one, and in the last that has ended. */
   totalExecuted = 0
+  lastExecuted = 0
   /** Segment bases as loaded; the slots hold 0 where 64-bit mode ignores them. */
   private readonly bases = new Float64Array(6)
   private readonly interpreter: (width: 32 | 64) => InterpreterExports

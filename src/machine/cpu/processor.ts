@@ -47,7 +47,6 @@ export class MachineProcessor implements BareProcessor {
   private readonly clipper: Clipper
   private readonly release: () => void
   private readonly result = { reason: EXIT.BUDGET as ExitReason, vector: 0, errorCode: 0, address: 0 }
-  private count = 0
   /** Budget left of the running run. */
   private left = 0
 
@@ -100,13 +99,13 @@ export class MachineProcessor implements BareProcessor {
   }
 
   get executed(): number {
-    return this.count
+    return this.core.lastExecuted
   }
 
   run(budget: number): ExitReason {
     const { core } = this
-    core.totalExecuted += this.count
-    this.count = 0
+    core.totalExecuted += core.lastExecuted
+    core.lastExecuted = 0
     core.startBudget = Math.max(0, Math.min(Math.floor(budget), 0x7fff_0000))
     this.left = core.startBudget
     let block = 0
@@ -172,7 +171,12 @@ export class MachineProcessor implements BareProcessor {
     return status
   }
 
-  /** Instructions done since the processor was made. */
+  /** Instructions done since the processor was made, while none runs. */
+  private get doneOutside(): number {
+    return this.core.totalExecuted + this.core.lastExecuted
+  }
+
+  /** The same in the middle of a run. */
   private get done(): number {
     return this.core.totalExecuted + this.core.startBudget - this.left
   }
@@ -319,7 +323,7 @@ export class MachineProcessor implements BareProcessor {
   }
 
   private finish(reason: ExitReason): ExitReason {
-    this.count = this.core.startBudget - this.left
+    this.core.lastExecuted = this.core.startBudget - this.left
     this.result.reason = reason
     return reason
   }
@@ -400,12 +404,13 @@ export class MachineProcessor implements BareProcessor {
   }
 
   save(): ProcessorState {
-    return { ...saveState(this.core, this.registers, this.saveFpu()), ...savedRandom(this.core) }
+    const state = saveState(this.core, this.registers, { fpu: this.saveFpu(), done: this.doneOutside })
+    return { ...state, ...savedRandom(this.core) }
   }
 
   restore(state: ProcessorState): void {
     const takeRandom = randomTaker(this.core, state.random)
-    restoreState(this.core, this.registers, state)
+    restoreState(this.core, this.registers, state, this.doneOutside)
     takeRandom()
   }
 

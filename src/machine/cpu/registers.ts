@@ -30,6 +30,7 @@ export class CoreRegisters implements Registers {
   setRip(low: number, high: number): void {
     if (this.core.long) State.rip.setParts(this.core.view, this.core.base, low, high)
     else this.core.setRip(low)
+    if (this.core.events.activity === 'halted') this.core.events.activity = 'running'
   }
 
   flags(): number {

@@ -1,7 +1,7 @@
 /** The public view of the registers that a kernel in ring 0 has to itself. */
 import type { SegmentState, SystemView, TableState } from '../processor-types.ts'
 import type { Core } from './core.ts'
-import { readMsr, writeMsr } from './system/msrs.ts'
+import { executedOutside, readMsr, writeMsr } from './system/msrs.ts'
 
 /** System registers of one core. */
 export class CoreSystemView implements SystemView {
@@ -44,10 +44,10 @@ export class CoreSystemView implements SystemView {
   }
 
   msr(register: number): readonly [low: number, high: number] | undefined {
-    return readMsr(this.core, register, 0)
+    return readMsr(this.core, register, executedOutside(this.core))
   }
 
   setMsr(register: number, low: number, high: number): boolean {
-    return writeMsr(this.core, register, [low >>> 0, high >>> 0], 0)
+    return writeMsr(this.core, register, [low >>> 0, high >>> 0], executedOutside(this.core))
   }
 }

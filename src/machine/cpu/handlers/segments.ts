@@ -102,6 +102,17 @@ function afterLoad(core: Core, record: number, status: number): number {
   return core.isCareful ? STATUS.CHECK : STATUS.RELOAD
 }
 
+/** LSS, LFS and their kin: the offset in t0 goes to the register `b` of `d` bytes once the selector is loaded. */
+function loadFar(core: Core, record: number): number {
+  const status = move(core, record)
+  if (status === STATUS.FAULT) return status
+  const target = core.field(record, 'b')
+  const size = core.field(record, 'd')
+  if (size === 2) core.view.setUint16(core.base + target, core.low(SLOT.t0), true)
+  else core.setSlot(target, core.low(SLOT.t0), size === 8 ? core.high(SLOT.t0) : 0)
+  return status
+}
+
 const popInto = (bytes: 2 | 4 | 8) => (core: Core, record: number): number => {
   const index = core.field(record, 'c')
   const stack = core.stackAddress(0)
@@ -164,7 +175,7 @@ function adjustRpl(core: Core, record: number): number {
 
 /** Handlers by name. */
 export const SEGMENT_HANDLERS: Handlers = {
-  'load-segment': move, 'read-segment': read,
+  'load-segment': move, 'load-far': loadFar, 'read-segment': read,
   'pop-segment.16': popInto(2), 'pop-segment.32': popInto(4), 'pop-segment.64': popInto(8),
   // Bits 19..16 are undefined by Intel; AMD's processors show the limit's there.
   lar: describe(({ attributes, limit }) => {

@@ -101,14 +101,13 @@ function loadFarPointer(l: Lifter): void {
 
 /** LSS, LFS, LGS and their kin. */
 const farLoad = (segment: number): Lift => (l) => {
+  const size = l.instruction.operandSize
   loadFarPointer(l)
   l.a = SLOT.t1
+  l.b = l.regSlot(size)
   l.c = segment
-  l.handler('load-segment')
-  l.a = l.regSlot(l.instruction.operandSize)
-  l.b = SLOT.t0
-  l.emit(`mov.${l.instruction.operandSize}.rr`)
-  l.ended = true
+  l.d = size / 8
+  l.finalHandler('load-far')
 }
 
 const ret: Lift = (l) => {

@@ -201,7 +201,7 @@ function reserved(w: Walk): void {
   c.i64(0, 0x000f_ffff)
   testPermission(w, PERMISSION.NX)
   c.op('i32.eqz', 'i64.extend_i32_u')
-  c.i64(61)
+  c.i64(63)
   c.op('i64.shl', 'i64.or', 'i64.and', 'i64.eqz', 'i32.eqz')
   c.if()
   raise(w, PAGE_FAULT.PRESENT | PAGE_FAULT.RESERVED)

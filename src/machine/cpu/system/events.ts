@@ -8,7 +8,8 @@ import type { Core } from '../core.ts'
 import { State } from '../state.ts'
 
 /** What the processor does between instructions. */
-export type Activity = 'running' | 'halted' | 'shutdown'
+export const ACTIVITIES = ['running', 'halted', 'shutdown'] as const
+type Activity = (typeof ACTIVITIES)[number]
 
 /** What an instruction holds back until the next one is done: STI interrupts, a load of SS debug traps as well. */
 export type Shadow = 'none' | 'sti' | 'ss'

@@ -42,6 +42,9 @@ function sourceOfTime(core: Core, executed: number): Pair {
   return [count >>> 0, Math.floor(count / 0x1_0000_0000) >>> 0]
 }
 
+/** What a time stamp looked at between two runs has to count; a host's own clock has moved on by itself. */
+export const executedOutside = (core: Core): number => (core.timestamp === undefined ? core.lastExecuted : 0)
+
 /** Time-stamp counter, `executed` instructions into the present run. */
 export function timestamp(core: Core, executed: number): Pair {
   const { low, high } = core.system.timestampOffset
@@ -63,10 +66,19 @@ export function readMsr(core: Core, register: number, executed: number): Pair | 
   }
 }
 
+/** Whether a register takes a value, as far as that hangs on the value alone. */
+export function isMsrValue(register: number, [low, high]: Pair): boolean {
+  if (ADDRESSES.has(register)) return isCanonical(signedFromParts(low, high))
+  if (register === MSR.TSC_AUX || register === MSR.SFMASK) return high === 0
+  if (register !== MSR.PAT) return true
+  const types = [low, low >>> 8, low >>> 16, low >>> 24, high, high >>> 8, high >>> 16, high >>> 24]
+  return types.every((type) => MEMORY_TYPES.has(type & 0xff))
+}
+
 /** Writes a register; false where WRMSR faults. */
 export function writeMsr(core: Core, register: number, value: Pair, executed: number): boolean {
   const [low, high] = value
-  if (ADDRESSES.has(register) && !isCanonical(signedFromParts(low, high))) return false
+  if (!isMsrValue(register, value)) return false
   switch (register) {
     case MSR.EFER: return high === 0 && writeEfer(core, low)
     case MSR.FS_BASE:
@@ -85,15 +97,6 @@ export function writeMsr(core: Core, register: number, value: Pair, executed: nu
     }
     // The base cannot be moved and the controller, which is not there, not be switched.
     case MSR.APIC_BASE: return high === 0 && low === readMsr(core, register, executed)![0]
-    case MSR.PAT: {
-      const types = [low, low >>> 8, low >>> 16, low >>> 24, high, high >>> 8, high >>> 16, high >>> 24]
-      if (!types.every((type) => MEMORY_TYPES.has(type & 0xff))) return false
-      break
-    }
-    case MSR.TSC_AUX:
-    case MSR.SFMASK:
-      if (high !== 0) return false
-      break
     default:
   }
   if (core.system.plain(register) === undefined) return CONSTANTS.has(register)
