@@ -60,12 +60,13 @@ export class DomainPort implements HypercallPort {
 
   /**
    * Any hypercall by its number, as a binary guest makes it: arguments are numbers, and pointers are byte addresses
-   * of host
-   * memory within frames of the domain's own. Goes on until the call has finished.
+   * of host memory within frames of the domain's own. Goes on until the call has finished. vCPU `caller` makes it, the
+   * first unless told otherwise; -ENOENT when there is no such one.
    */
-  hypercall(number: number, args: readonly number[]): number {
+  hypercall(number: number, args: readonly number[], caller = 0): number {
     for (let i = 0; i < 6; i += 1) this.args.set(i, args[i] ?? 0)
-    const vcpu = this.owner.vcpus[0]!
+    const vcpu = this.owner.vcpus[caller]
+    if (vcpu === undefined) return -ERRNO.ENOENT
     for (;;) {
       const result = this.parts.hypercalls.call(vcpu, number, this.args)
       if (result !== CALL_AGAIN) return result

@@ -91,7 +91,8 @@ export class RunLoop {
       if (!this.isAlone) clock.set(cpu.time)
       const now = clock.now()
       if (now >= this.until || this.budget <= 0) return LIMIT
-      timers.run(now)
+      // Timers of a domain whose vCPUs all sleep must not keep the host in here.
+      this.budget -= timers.run(now) * EXIT_COST
       if (cpu.ask || now >= cpu.until) {
         cpu.ask = false
         const decision = scheduler.schedule(cpu.id, now)

@@ -27,13 +27,16 @@ const noRegisters: VcpuUserRegisters = {
 /** A PV domain with one scripted vCPU. */
 export class PvGuest extends TestGuest {
   readonly processor: ScriptedProcessor
+  /** Those of all vCPUs that have been given registers. */
+  readonly processors: readonly ScriptedProcessor[]
   readonly l1: Mfn
   readonly l4: Mfn
   readonly user: Mfn
 
-  private constructor(host: TestHost, domid: DomId, frames: readonly Mfn[], processor: ScriptedProcessor) {
+  private constructor(host: TestHost, domid: DomId, frames: readonly Mfn[], processors: readonly ScriptedProcessor[]) {
     super(host, domid, frames)
-    this.processor = processor
+    this.processors = processors
+    this.processor = processors[0]!
     this.l1 = frames[TABLES.l1]!
     this.l4 = frames[TABLES.l4]!
     this.user = frames[TABLES.user]!
@@ -50,9 +53,10 @@ export class PvGuest extends TestGuest {
   }
 
   /** Host and guest; `changes` go into the context. */
-  static boot(changes: Partial<VcpuContext> = {}, options: { maxPages?: number } = {}): PvGuest {
+  static boot(changes: Partial<VcpuContext> = {}, options: { maxPages?: number; physicalCpus?: number } = {}): PvGuest {
     const processors: ScriptedProcessor[] = []
     const host = new TestHost({
+      physicalCpus: options.physicalCpus ?? 1,
       createProcessor: () => {
         const processor = new ScriptedProcessor()
         processors.push(processor)
@@ -72,7 +76,7 @@ export class PvGuest extends TestGuest {
     for (let i = 0; i < 5; i += 1) builder.poke(l1!, (BASE >> 12) + MAPPED + i, frames[TABLES.l4 + i]!, PTE.PRESENT)
     hypervisor.setVcpuContext(domid, 0, PvGuest.context(l4!, changes))
     hypervisor.unpauseDomain(domid)
-    return new PvGuest(host, domid, frames, processors[0]!)
+    return new PvGuest(host, domid, frames, processors)
   }
 
   /** Virtual address of a byte in one of the mapped frames. */

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { VIRQ } from '../../../src/abi/index.ts'
+import { VCPUOP, VIRQ } from '../../../src/abi/index.ts'
 import type { HostClock, VcpuExit, VcpuRunner } from '../../../src/hypervisor/index.ts'
 import { TestHost } from '../../support/hypervisor-host.ts'
 
@@ -54,6 +54,16 @@ function start(host: TestHost, script: { after: number; exit: VcpuExit }[]) {
 }
 
 describe('time', () => {
+  test('gives the host its turn also when nothing but timers of sleeping vCPUs is left', () => {
+    const host = new TestHost()
+    const guest = host.guest({ pages: 16, vcpus: 2 })
+    host.memory.view.setBigUint64(guest.scratch, 1_000_000n, true)
+    // A vCPU that was never brought up ticks: it wakes nobody, and nothing is executed.
+    expect(guest.call('vcpu_op', VCPUOP.set_periodic_timer, 1, guest.scratch)).toBe(0)
+    expect(host.hypervisor.run({ instructions: 10_000 })).toEqual({ kind: 'limit' })
+    expect(host.clock.now()).toBeLessThan(1e9)
+  })
+
   test('follows the instructions that are executed', () => {
     const host = new TestHost()
     const { guest } = start(host, [...SPIN])
