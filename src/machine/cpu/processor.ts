@@ -37,6 +37,9 @@ const UNDONE = new Set<number>([STATUS.FAULT, STATUS.PRIVILEGED, STATUS.PARTIAL]
 /** Seed of a processor's random numbers unless it is given a source: any number would do. */
 const USUAL_SEED = 0x7072_6e67
 
+/** What the host goes on with: it knows of the trap flag and decides itself. */
+const TO_HOST = new Set<number>([STATUS.SYSCALL, STATUS.INTERRUPT])
+
 /** A processor of the machine. */
 export class MachineProcessor implements BareProcessor {
   readonly registers: CoreRegisters
@@ -165,8 +168,8 @@ export class MachineProcessor implements BareProcessor {
     if (this.left === before) {
       if ((flags & RFLAGS.RF) !== 0) State.systemFlags.set(view, base, State.systemFlags.get(view, base) | RFLAGS.RF)
       if (status === STATUS.FAULT) debug.pending = 0
-    } else if ((flags & RFLAGS.TF) !== 0 && !debug.isUntraced && core.events.shadow(this.done) !== 'ss') {
-      debug.pending |= DR6.BS
+    } else if ((flags & RFLAGS.TF) !== 0 && !debug.isUntraced && !TO_HOST.has(status)) {
+      if (core.events.shadow(this.done) !== 'ss') debug.pending |= DR6.BS
     }
     return status
   }
