@@ -107,6 +107,47 @@ describe('a domain with devices', () => {
     expect(host.domains()).toHaveLength(1)
   })
 
+  test('takes along the devices that it has when it is saved, with the addresses that were chosen', async () => {
+    const openDisk = (): MemoryBlockStore => new MemoryBlockStore(1 << 20)
+    const [first, second] = [await boot({ openDisk }), await boot({ openDisk, seed: 2 })]
+    const domain = await first.createDomain({ name: 'user', memory: 8, kernel: user, disks: ['/a,raw,xvdb,w'], nics: [''] })
+    await domain.detachDisk('xvdb')
+    await domain.attachDisk('/c,raw,xvda,w')
+    await domain.attachNic('bridge=xenbr1')
+    await domain.console.waitFor('written')
+    const nodes = (host: Host, id: number) => [0, 1].map((nic) =>
+      ['mac', 'bridge'].map((name) => host.store.tryRead(`/local/domain/0/backend/vif/${id}/${nic}/${name}`)))
+    const before = nodes(first, domain.id)
+    const stream = new TransformStream<Uint8Array, Uint8Array>(undefined, { highWaterMark: 1 << 20 })
+    const [, restored] = await Promise.all([domain.save(stream.writable), second.restore(stream.readable, { kernel: user })])
+    expect(restored.devices().map(({ kind, device }) => [kind, device])).toEqual([['vbd', 51712], ['vif', 0], ['vif', 1]])
+    expect(nodes(second, restored.id)).toEqual(before)
+    expect(before).toEqual([[expect.stringMatching(/^00:16:3e:/), 'xenbr0'], [expect.stringMatching(/^00:16:3e:/), 'xenbr1']])
+    await restored.console.waitFor('written')
+  })
+
+  test('is started anew as it was at its end: same UUID and addresses, memory and disks that it was given', async () => {
+    const host = await boot({ openDisk: () => new MemoryBlockStore(1 << 20) })
+    const domain = await host.createDomain({
+      name: 'user', memory: 8, maxVcpus: 1, kernel: user, nics: [''], actions: { reboot: 'restart' },
+    })
+    await domain.console.waitFor('ready')
+    await domain.attachDisk('/c,raw,xvda,w')
+    await domain.attachDisk('/own,raw,xvdb,w', { store: new MemoryBlockStore(1 << 20) })
+    await domain.console.waitFor('written')
+    await domain.setMaxMem(12)
+    await domain.setMemTarget(10)
+    const mac = host.store.read(`/local/domain/0/backend/vif/${domain.id}/0/mac`)
+    const restarted = host.events.once('domain-restarted')
+    await domain.reboot()
+    const again = host.domain((await restarted).newId)
+    expect(again.uuid).toBe(domain.uuid)
+    expect(again.config).toMatchObject({ memory: 10, maxMemory: 12 })
+    expect(again.devices().map(({ kind, device }) => [kind, device])).toEqual([['vbd', 51712], ['vif', 0]])
+    expect(host.store.read(`/local/domain/0/backend/vif/${again.id}/0/mac`)).toBe(mac)
+    await again.console.waitFor('written')
+  })
+
   test('refuses a device that it has, and taking away one that it has not', async () => {
     const host = await boot()
     const domain = await host.createDomain({ name: 'user', memory: 8, kernel: user })

@@ -101,6 +101,18 @@ describe('a saved domain', () => {
     },
   )
 
+  test('is to use as many vCPUs as it was told last', { timeout: 30_000 }, async () => {
+    const host = await boot()
+    const domain = await host.createDomain({ name: 'mini1', memory: 8, vcpus: 3, maxVcpus: 4 })
+    await domain.console.waitFor('tick 3')
+    domain.setVcpus(2)
+    const restored = await host.restore(await save(domain))
+    expect(restored.config).toMatchObject({ vcpus: 2, maxVcpus: 4 })
+    const nodes = [0, 1, 2, 3].map((vcpu) => host.store.read(`/local/domain/${restored.id}/cpu/${vcpu}/availability`))
+    expect(nodes).toEqual(['online', 'online', 'offline', 'offline'])
+    await answers(restored)
+  })
+
   test.skipIf(missing !== undefined)(
     `is accepted by Xen's own verifier${missing ?? ''}`,
     { timeout: 30_000 },

@@ -63,13 +63,27 @@ const ANSWER_TIME = 10e9
 /** Prefix of addresses that belong to Xen's guests. */
 const MAC_PREFIX = '00:16:3e'
 
+/** What devices of a domain were attached by, with the choices that were left open. */
+export interface DeviceConfigs {
+  readonly disks: readonly DiskConfig[]
+  readonly nics: readonly NicConfig[]
+}
+
+/** A device with one of its configurations. */
+interface Attached extends DevicePlace {
+  readonly disk?: DiskConfig
+  readonly nic?: NicConfig
+  /** Its contents came with it: they cannot be opened again by its target. */
+  readonly hasOwnStore?: boolean
+}
+
 const same = (a: DevicePlace, b: DevicePlace): boolean => a.kind === b.kind && a.domain === b.domain && a.id === b.id
 
 /** All split devices of a host. */
 export class Devices {
   private readonly host: DeviceHost
   private readonly bridges = new Map<string, Bridge>()
-  private readonly places: DevicePlace[] = []
+  private readonly places: Attached[] = []
   /** Stores that came with a disk, by domain and device, until the back-end asks for them. */
   private readonly given = new Map<string, BlockStore>()
   private disks: BlockBackend | undefined
@@ -99,6 +113,13 @@ export class Devices {
     }))
   }
 
+  /** What a domain's devices were attached by; `reopenable` are those whose contents did not come with them. */
+  configs(domain: DomId, which: 'all' | 'reopenable' = 'all'): DeviceConfigs {
+    const own = this.places.filter((place) => place.domain === domain)
+    const wanted = which === 'all' ? own : own.filter(({ hasOwnStore }) => hasOwnStore !== true)
+    return { disks: wanted.flatMap(({ disk }) => disk ?? []), nics: wanted.flatMap(({ nic }) => nic ?? []) }
+  }
+
   /** Gives a domain a disk; resolves when its back-end is ready for the guest. Throws DEVICE_EXISTS, IO, NOT_SUPPORTED. */
   async attachDisk(domain: DomId, disk: DiskConfig, options: DeviceOptions = {}): Promise<void> {
     if (disk.format !== 'raw' && options.store === undefined) {
@@ -106,7 +127,10 @@ export class Devices {
         details: { vdev: disk.vdev.name, format: disk.format },
       })
     }
-    const place: DevicePlace = { kind: 'vbd', domain, backend: this.host.domainId(disk.backend), id: disk.vdev.number }
+    const backend = this.host.domainId(disk.backend)
+    const place: Attached = {
+      kind: 'vbd', domain, backend, id: disk.vdev.number, disk, hasOwnStore: options.store !== undefined,
+    }
     const key = `${domain}/${place.id}`
     if (options.store !== undefined) this.given.set(key, options.store)
     try {
@@ -119,8 +143,9 @@ export class Devices {
   /** Gives a domain a network interface; its number. What its specification leaves open is chosen here. */
   async attachNic(domain: DomId, nic: NicConfig, options: DeviceOptions = {}): Promise<number> {
     const deviceId = nic.deviceId ?? this.freeNic(domain)
-    const place: DevicePlace = { kind: 'vif', domain, backend: this.host.domainId(nic.backend), id: deviceId }
-    await this.attach(place, nicRows({ ...nic, deviceId, mac: nic.mac ?? this.randomMac() }), options)
+    const chosen = { ...nic, deviceId, mac: nic.mac ?? this.randomMac() }
+    const backend = this.host.domainId(nic.backend)
+    await this.attach({ kind: 'vif', domain, backend, id: deviceId, nic: chosen }, nicRows(chosen), options)
     return deviceId
   }
 
@@ -159,10 +184,10 @@ export class Devices {
 
   private forget(place: DevicePlace): void {
     removeDeviceNodes(this.host.store, place)
-    this.places.splice(this.places.indexOf(place), 1)
+    this.places.splice(this.places.findIndex((known) => same(known, place)), 1)
   }
 
-  private async attach(place: DevicePlace, rows: DeviceRows, options: DeviceOptions): Promise<void> {
+  private async attach(place: Attached, rows: DeviceRows, options: DeviceOptions): Promise<void> {
     if (this.places.some((known) => same(known, place))) {
       throw new XenError('DEVICE_EXISTS', `domain ${place.domain} has a ${place.kind} ${place.id} already`, {
         details: { domain: place.domain, kind: place.kind, id: place.id },

@@ -50,7 +50,10 @@ export interface DomainHost {
 
 /** How a disk is attached. */
 export interface AttachDiskOptions extends OperationOptions {
-  /** The disk's contents; without it the host's `openDisk` is asked. */
+  /**
+   * The disk's contents; without it the host's `openDisk` is asked. It is asked for this disk, too, where the domain is
+   * restored or moves to; a restart does without the disk.
+   */
   readonly store?: BlockStore | undefined
 }
 

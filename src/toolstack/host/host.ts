@@ -31,6 +31,7 @@ import { Domain, type DomainHost } from './domain.ts'
 import type { CreateProgress, HostEvent, MaximumProgress, MemoryProgress } from './host-events.ts'
 import type { HostOptions } from './host-options.ts'
 import type { KernelSource } from './kernel-source.ts'
+import { liveConfig } from './live-config.ts'
 import { Lifecycle } from './lifecycle.ts'
 import { setMemoryMaximum, setMemoryTarget, type MemoryHost } from './memory-target.ts'
 import { startOperation, type Operation, type OperationOptions } from './operation.ts'
@@ -92,7 +93,9 @@ export class Host {
       warn: (domain, action, instead) =>
         this.warn(ineffectiveOption(`${action} of ${domain.name}`, 'not implemented'), `${instead} instead`),
       destroy: (domid) => this.destroy(domid),
-      recreate: async (domain) => this.create(domain.config, {}),
+      successorConfig: (domain) =>
+        liveConfig({ store: this.store, deviceConfigs: (domid) => this.devices.configs(domid, 'reopenable') }, domain),
+      recreate: async (config) => this.create(config, {}),
       rename: (domain) => this.rename(domain, `${domain.name}-${domain.id}`),
     })
     this.devices = new Devices({
@@ -319,6 +322,7 @@ export class Host {
     return new DomainMovement({
       control, store, loop,
       now: () => this.now(),
+      deviceConfigs: (domid) => this.devices.configs(domid),
       destroy: (domid) => this.destroy(domid),
       rename: (domid, name) => this.rename(this.domain(domid), name),
       onResumed: (domid) => this.lifecycle.resumed(domid),

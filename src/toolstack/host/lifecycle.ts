@@ -5,8 +5,10 @@
 import type { ControlInterface } from '../../hypervisor/index.ts'
 import type { DomId } from '../../util/index.ts'
 import type { Action, Actions } from '../config/actions.ts'
+import type { DomainConfig } from '../config/domain-config.ts'
 import { shutdownReasonName, type Domain } from './domain.ts'
 import type { HostEvent, ShutdownReasonName } from './host-events.ts'
+import type { KernelSource } from './kernel-source.ts'
 
 /** A domain that crashes again within this time is not restarted: xend's rule against endless loops. Nanoseconds. */
 const SHORTEST_LIFE = 10e9
@@ -19,8 +21,10 @@ export interface LifecycleHost {
   emit(event: HostEvent): void
   warn(domain: Domain, action: Action, instead: Action): void
   destroy(domid: DomId): Promise<void>
-  /** Creates and starts a domain from the configuration of one that is gone. */
-  recreate(domain: Domain): Promise<Domain>
+  /** What a domain's successor is created from: its configuration as it is now. */
+  successorConfig(domain: Domain): DomainConfig<KernelSource>
+  /** Creates and starts a domain's successor. */
+  recreate(config: DomainConfig<KernelSource>): Promise<Domain>
   /** Gives a domain that stays another name, so that its successor can have its own. */
   rename(domain: Domain): void
 }
@@ -104,10 +108,13 @@ export class Lifecycle {
 
   private async carryOut(domain: Domain, action: Action): Promise<void> {
     if (action === 'preserve') return
+    const config = this.host.successorConfig(domain)
     if (action === 'rename-restart') this.host.rename(domain)
     else await this.host.destroy(domain.id)
     if (action === 'destroy') return
-    const successor = await this.host.recreate(domain)
+    // A domain that stays keeps its UUID to itself.
+    const uuid = action === 'rename-restart' ? undefined : config.uuid
+    const successor = await this.host.recreate({ ...config, uuid })
     this.host.emit({ type: 'domain-restarted', id: domain.id, newId: successor.id, name: successor.name })
   }
 }

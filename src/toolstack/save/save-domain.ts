@@ -4,9 +4,8 @@
  * Reference: xl(1), "save"; xen/docs/specs/libxl-migration-stream.pandoc.
  */
 import type { DomId } from '../../util/index.ts'
-import type { DomainConfig } from '../config/domain-config.ts'
-import { kernelName, ramdiskName, type KernelSource } from '../host/kernel-source.ts'
-import { memorySettings } from '../host/memory-target.ts'
+import { kernelName, ramdiskName } from '../host/kernel-source.ts'
+import { liveConfig, type ConfiguredDomain, type LiveHost } from '../host/live-config.ts'
 import { abortedError, type OperationContext } from '../host/operation.ts'
 import { openOutput, SaveStreamWriter, type ByteOutput, type OpenOutput } from '../stream/index.ts'
 import { configToJson } from './config-json.ts'
@@ -14,17 +13,12 @@ import { PvImageWriter } from './image-writer.ts'
 import { resumeInPlace, suspendGuest, type SuspendHost, type SuspendOptions, type SuspendProgress } from './suspend.ts'
 
 /** What saving needs of the host. */
-export interface SaveHost extends SuspendHost {
+export interface SaveHost extends SuspendHost, LiveHost {
   destroy(domid: DomId): Promise<void>
 }
 
 /** The domain to be saved. */
-export interface SavedDomain {
-  readonly id: DomId
-  readonly name: string
-  readonly uuid: string
-  readonly config: DomainConfig<KernelSource>
-}
+export type SavedDomain = ConfiguredDomain
 
 /** How a domain is saved. */
 export interface SaveOptions extends SuspendOptions {
@@ -43,16 +37,10 @@ export type SaveProgress =
   /** The target has everything. */
   | { readonly type: 'written'; readonly pages: number; readonly bytes: number }
 
-/** The configuration that goes along: as created, with the memory that the domain is to have and may have now. */
-export function currentConfig({ store }: Pick<SaveHost, 'store'>, domain: SavedDomain): string {
-  const { config, uuid, name } = domain
-  const { target, maximum } = memorySettings(store, domain.id)
-  const maxMemory = Math.floor(maximum ?? config.maxMemory)
-  const memory = Math.min(maxMemory, Math.max(1, Math.ceil(target ?? config.memory)))
-  return configToJson(
-    { ...config, uuid, name, memory, maxMemory },
-    { kernel: kernelName(config.kernel), ramdisk: ramdiskName(config.ramdisk) },
-  )
+/** The configuration that goes along, as it is now. */
+export function currentConfig(host: LiveHost, domain: SavedDomain): string {
+  const config = liveConfig(host, domain)
+  return configToJson(config, { kernel: kernelName(config.kernel), ramdisk: ramdiskName(config.ramdisk) })
 }
 
 /** A writer whose every write fails once the operation is aborted, even when the target takes its time. */
