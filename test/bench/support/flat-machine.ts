@@ -1,63 +1,48 @@
 /**
- * Runs a flat 64-bit program on the machine with no hypervisor: an ELF file at its physical addresses, memory mapped one
- * to one, port 0x3f8 as output, `cli` as the end. What it costs here is the baseline for what a domain costs.
+ * Runs a flat 64-bit program on the bare machine: ring 0, page tables of its own that map memory one to one, no hypervisor.
+ * An ELF file at its physical addresses, port 0x3f8 as output, HLT with interrupts off as the end. What it costs here is
+ * the baseline for what a domain costs.
  */
 import { readFileSync } from 'node:fs'
-import { EXIT, Machine, type Processor } from '../../../src/machine/index.ts'
+import { EXIT, Machine, type BareProcessor } from '../../../src/machine/index.ts'
 
 const PAGE = 4096
 const MEMORY = 16 << 20
 const PRESENT = 1
 const WRITABLE = 2
-const USER = 4
 const OUTPUT_PORT = 0x3f8
-const RAX = 0
 /** Instructions between two looks at the clock. */
 const SLICE = 1_000_000
 
-/** Maps the first gigabyte's worth of frames one to one from `first` on; returns the root table's frame. */
-function mapOneToOne(machine: Machine, first: number, pages: number): number {
+/** Maps all memory one to one by tables at its end; returns the root table's physical address. */
+function mapOneToOne(machine: Machine): number {
   const { words, firstFrame } = machine.memory
-  let next = firstFrame + pages
-  const table = (): number => {
-    words.fill(0, next << 10, (next + 1) << 10)
-    return next++
+  const pages = MEMORY / PAGE
+  const leaves = pages / 512
+  const root = pages - leaves - 3
+  const entry = (table: number, slot: number, target: number): void => {
+    words[((firstFrame + table) << 10) + slot * 2] = (target << 12) | PRESENT | WRITABLE
   }
-  const entry = (frame: number, slot: number, target: number): void => {
-    words[(frame << 10) + slot * 2] = (target << 12) | PRESENT | WRITABLE | USER
-  }
-  const root = table()
-  const directory = table()
-  const middle = table()
-  entry(root, 0, directory)
-  entry(directory, 0, middle)
-  let leaf = 0
-  for (let page = 0; page < pages; page += 1) {
-    const address = first + page
-    if (page === 0 || address % 512 === 0) {
-      leaf = table()
-      entry(middle, address >> 9, leaf)
-    }
-    entry(leaf, address % 512, firstFrame + page)
-  }
-  return root
+  entry(root, 0, root + 1)
+  entry(root + 1, 0, root + 2)
+  for (let leaf = 0; leaf < leaves; leaf += 1) entry(root + 2, leaf, root + 3 + leaf)
+  for (let page = 0; page < pages; page += 1) entry(root + 3 + (page >> 9), page % 512, page)
+  return root * PAGE
 }
 
 /** A loaded program, ready to run. */
 export interface FlatProgram {
-  readonly processor: Processor
-  /** Runs to the end; `onOutput` gets each character. The number of instructions. */
-  run(onOutput: (text: string) => void): number
-  /** Instructions executed up to the last exit. */
+  readonly processor: BareProcessor
+  /** Runs to the end, `slice` instructions at a time; `onOutput` gets each character. The number of instructions. */
+  run(onOutput: (text: string) => void, slice?: number): number
+  /** Instructions executed up to the end of the last slice. */
   executed(): number
 }
 
-/** Loads an ELF file whose program runs from 1 MiB. */
+/** Loads an ELF file. */
 export function loadFlatProgram(path: string): FlatProgram {
   const file = readFileSync(path)
   const view = new DataView(file.buffer, file.byteOffset, file.byteLength)
-  const first = 0x100
-  const pages = (MEMORY >> 12) - 64
   const machine = new Machine({ memoryBytes: MEMORY })
   const base = machine.memory.firstFrame * PAGE
   const headers = Number(view.getBigUint64(32, true))
@@ -65,28 +50,30 @@ export function loadFlatProgram(path: string): FlatProgram {
     const at = headers + i * 56
     if (view.getUint32(at, true) !== 1) continue
     const offset = Number(view.getBigUint64(at + 8, true))
-    const address = Number(view.getBigUint64(at + 24, true)) - first * PAGE
+    const address = Number(view.getBigUint64(at + 24, true))
     machine.memory.bytes.set(file.subarray(offset, offset + Number(view.getBigUint64(at + 32, true))), base + address)
   }
-  const root = mapOneToOne(machine, first, pages)
-  const processor = machine.createProcessor({ mode: 'hosted', descriptors: { read: () => false } })
-  processor.registers.setControl(3, (root * PAGE) >>> 0, 0)
+  const output = { take: (_: string): void => {} }
+  const processor = machine.createProcessor({
+    mode: 'bare',
+    ports: {
+      read: () => 0xff,
+      write: (port, _, value) => {
+        if (port === OUTPUT_PORT) output.take(String.fromCharCode(value))
+      },
+    },
+  })
+  processor.registers.setControl(3, mapOneToOne(machine), 0)
   processor.registers.setRip(view.getUint32(24, true), 0)
-  const counter = { instructions: 0 }
-  return { processor, run: (onOutput) => run(processor, counter, onOutput), executed: () => counter.instructions }
-}
-
-function run(processor: Processor, counter: { instructions: number }, onOutput: (text: string) => void): number {
-  const { registers } = processor
-  for (;;) {
-    const reason = processor.run(SLICE)
-    counter.instructions += processor.executed
-    if (reason === EXIT.BUDGET) continue
-    const { request } = processor.exit
-    if (reason !== EXIT.PRIVILEGED) throw new Error(`the program ended with exit ${reason}, vector ${processor.exit.vector}`)
-    if (request.operation === 'cli') return counter.instructions
-    if (request.operation !== 'out' || request.port !== OUTPUT_PORT) throw new Error(`unexpected ${request.operation}`)
-    onOutput(String.fromCharCode(registers.low(RAX) & 0xff))
-    registers.setRip((registers.rip() + request.length) >>> 0, 0)
+  let executed = 0
+  const run = (onOutput: (text: string) => void, slice = SLICE): number => {
+    output.take = onOutput
+    for (;;) {
+      const reason = processor.run(slice)
+      executed += processor.executed
+      if (reason === EXIT.HALT) return executed
+      if (reason !== EXIT.BUDGET) throw new Error(`the program ended with exit ${reason}`)
+    }
   }
+  return { processor, run, executed: () => executed }
 }
