@@ -239,7 +239,7 @@ export function decodeBulkRecord(record: RawRecord): BulkRecord {
 }
 
 /** Encodes a PAGE_DATA record in bulk. */
-export function encodePages(pages: PageSource, allocate: Allocate = fresh): RawRecord {
+export function encodePages(pages: PageSource, allocate: Allocate): RawRecord {
   return { type: IMAGE_RECORD.PAGE_DATA, body: encodePageSource(pages, allocate) }
 }
 

@@ -113,7 +113,13 @@ export class SaveStreamWriter {
 
   /** A record of pages. They are copied before this returns, so that all of them are of one moment. */
   writePages(pages: PageSource): Promise<void> {
-    return this.writeRecord(encodePages(pages, this.allocate))
+    const allocate = this.allocate ?? ((size: number): Uint8Array => new Uint8Array(size))
+    // Header and pages in one piece; page data needs no padding.
+    const { type, body } = encodePages(pages, (size) => allocate(HEADER_SIZE + size).subarray(HEADER_SIZE))
+    const view = new DataView(body.buffer, body.byteOffset - HEADER_SIZE, HEADER_SIZE)
+    view.setUint32(0, type, true)
+    view.setUint32(4, body.length, true)
+    return this.put(new Uint8Array(body.buffer, body.byteOffset - HEADER_SIZE, HEADER_SIZE + body.length))
   }
 
   private async writeRecord({ type, body }: RawRecord): Promise<void> {
