@@ -186,6 +186,8 @@ const misc: Generator = (t) => {
   return t.pick<Call>([
     ['sched_op', sched, t.pointer(64)],
     ['xen_version', t.below(12), t.pointer(64)],
+    ['xen_version', t.below(12), t.wildPointer()],
+    ['vcpu_op', VCPUOP.get_runstate_info, t.below(2), t.wildPointer()],
     ['vm_assist', t.below(3), t.below(40)],
     ['physdev_op', t.below(32), t.pointer(64)],
     ['set_trap_table', t.pointer(64)],

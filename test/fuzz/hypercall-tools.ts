@@ -157,10 +157,10 @@ export class Tools {
   }
 
   /** Nothing, the hypervisor's range, the end of what is mapped, what no processor takes; or a recursive map. */
-  private wildPointer(): number {
+  wildPointer(): number {
     if (this.chance(2)) return this.pick([0, -1, -0x8000_0000_0000, 0x1000, BASE + MAPPED * 4096 - 4, BASE + (MAPPED + 3) * 4096, 2 ** 47])
     const slots = Array.from({ length: 4 }, () => this.pick([RECURSIVE, RECURSIVE, 0, 256]))
-    const address = slots.reduce((sum, slot) => sum * 512 + slot, 0) * 4096 + this.below(512) * 8
+    const address = slots.reduce((sum, slot) => sum * 512 + slot, 0) * 4096 + this.pick([0, RECURSIVE * 8, this.below(512) * 8])
     return address >= 2 ** 47 ? address - 2 ** 48 : address
   }
 }
