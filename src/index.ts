@@ -22,7 +22,8 @@ export type {
   CreateOptions, CreateProgress, DiskConfig, DomainConfig, DomainOptions, DomainReference, DomainSummary, FileReader,
   HostEvent, HostOptions, KernelSource, MaximumProgress, MemoryProgress, MigrateOptions, MigrateProgress,
   MigrationSummary, MigrationTransport, NicConfig, Operation, OperationOptions, ReceiveOptions, ReceiveProgress, RestoreDomainOptions,
-  RestoreProgress, SaveOptions, SaveProgress, ShutdownProgress, ShutdownReasonName, UntilOptions, WaitForOptions,
+  RestoreProgress, SaveOptions, SaveProgress, SetVcpusOptions, ShutdownProgress, ShutdownReasonName, UntilOptions,
+  VcpuProgress, WaitForOptions,
 } from './toolstack/index.ts'
 export { GuestKernel } from './guest/index.ts'
 export type { GuestProgram } from './guest/index.ts'

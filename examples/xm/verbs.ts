@@ -97,7 +97,8 @@ export const VERBS: Readonly<Record<string, Verb>> = {
     session.host.setMemTarget(reference(name), amount(mebibytes), session) },
   'mem-max': { words: 'DOMAIN MIB', run: (session, name, mebibytes) =>
     session.host.setMaxMem(reference(name), amount(mebibytes), session) },
-  'vcpu-set': { words: 'DOMAIN COUNT', run: (session, name, count) => find(session, name).setVcpus(amount(count)) },
+  'vcpu-set': { words: 'DOMAIN COUNT', run: (session, name, count) =>
+    find(session, name).setVcpus(amount(count), session) },
   'block-attach': { words: 'DOMAIN DISK [VDEV MODE]', run: attachDisk },
   'block-detach': { words: 'DOMAIN VDEV', run: (session, name, vdev) => find(session, name).detachDisk(vdev, session) },
   'block-list': { words: 'DOMAIN', run: (session, name) => devices(session, name, 'vbd') },

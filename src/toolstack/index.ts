@@ -11,7 +11,10 @@ export type { WaitForOptions } from './host/domain-console.ts'
 export type { HostOptions, ClockKind } from './host/host-options.ts'
 export type {
   CreateProgress, HostEvent, MaximumProgress, MemoryProgress, ShutdownProgress, ShutdownReasonName,
+  VcpuProgress,
 } from './host/host-events.ts'
+export type { SetVcpusOptions } from './host/vcpu-target.ts'
+export type { DeviceStateChange } from './devices/device-states.ts'
 export type { Operation, OperationOptions } from './host/operation.ts'
 export type { UntilOptions } from './host/run-loop.ts'
 export type { RestoreDomainOptions } from './host/domain-movement.ts'

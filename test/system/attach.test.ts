@@ -75,6 +75,29 @@ describe('a domain with devices', () => {
     expect(host.hypervisor.checkInvariants()).toEqual([])
   })
 
+  test('tells the states of both halves as they change, whatever the guest writes there', async () => {
+    const host = await boot()
+    const seen: (readonly [half: string, from: number | undefined, to: number | undefined])[] = []
+    const domain = await host.createDomain({ name: 'liar', memory: 8, kernel: async (kernel) => {
+      await user(kernel)
+      await kernel.sleep(1e7)
+      for (const text of ['nonsense', '4', '9'.repeat(1000), '-1']) await kernel.store!.write('device/vbd/51712/state', text)
+      kernel.console!.log('lied')
+    } })
+    host.events.on('device-state', ({ id, kind, device, half, from, to }) => {
+      expect([id, kind, device]).toEqual([domain.id, 'vbd', 51712])
+      seen.push([half, from, to])
+    })
+    const of = (wanted: string) => seen.filter(([half]) => half === wanted).map(([, from, to]) => [from, to])
+    await domain.attachDisk('/virtual,raw,xvda,rw', { store: new MemoryBlockStore(1 << 20) })
+    await domain.console.waitFor('lied')
+    expect(of('back-end').slice(0, 3)).toEqual([[undefined, 1], [1, 2], [2, 4]])
+    expect(of('front-end')).toEqual([[undefined, 1], [1, 3], [3, 4], [4, 0], [0, 4], [4, 0]])
+    await domain.destroy()
+    expect(of('front-end').at(-1)).toEqual([0, undefined])
+    expect(of('back-end').at(-1)).toEqual([expect.any(Number), undefined])
+  })
+
   test('leaves nothing behind when it is destroyed with its devices connected', async () => {
     const host = await boot({ openDisk: () => new MemoryBlockStore(1 << 20) })
     const warm = await host.createDomain({ name: 'warm', memory: 8, kernel: user, disks: ['/a,raw,xvda,w'], nics: [''] })

@@ -31,6 +31,32 @@ const ask = async (domain: Domain, command: string, answer: string | RegExp): Pr
   (await playConsole(domain, [{ type: `${command}\r` }, { expect: answer }], { timeout: 5e9 }))[0]!
 
 describe('the embedded kernel', () => {
+  test('keeps its vCPUs: a wish that it does not follow in time is taken back', async () => {
+    const host = await boot()
+    const domain = await mini(host, { vcpus: 1, maxVcpus: 3 })
+    const wishes = () => [0, 1, 2].map((vcpu) => host.store.read(`/local/domain/${domain.id}/cpu/${vcpu}/availability`))
+    const told: unknown[] = []
+    host.events.on('vcpu-target', ({ id, vcpus }) => told.push([id, vcpus]))
+    const asking = domain.setVcpus(2, { wait: true, timeout: 1e9 })
+    asking.progress.on('vcpus', ({ online, wanted }) => told.push([online, wanted, wishes()[1]]))
+    await expect(asking).rejects.toMatchObject({ code: 'TIMED_OUT' })
+    expect(told).toEqual([[domain.id, 2], [1, 2, 'online']])
+    expect(wishes()).toEqual(['online', 'offline', 'offline'])
+    const stop = new AbortController()
+    const aborted = domain.setVcpus(3, { wait: true, signal: stop.signal })
+    host.events.once('vcpu-target').then(() => stop.abort(), () => undefined)
+    await expect(aborted).rejects.toMatchObject({ code: 'ABORTED' })
+    expect(wishes()).toEqual(['online', 'offline', 'offline'])
+    for (const count of [0, 4, 1.5, NaN]) {
+      await expect(domain.setVcpus(count)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', details: { maximum: 3 } })
+    }
+    await domain.setVcpus(3)
+    expect(wishes()).toEqual(['online', 'online', 'online'])
+    await domain.setVcpus(1, { wait: true })
+    await domain.destroy()
+    await expect(domain.setVcpus(1)).rejects.toMatchObject({ code: 'DOMAIN_NOT_FOUND' })
+  })
+
   test('prints what it was started with, as it does on real Xen', async () => {
     const host = await boot()
     const domain = await mini(host, { memory: 32, commandLine: 'hello=world', name: 'mini1' })

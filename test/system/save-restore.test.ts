@@ -105,7 +105,7 @@ describe('a saved domain', () => {
     const host = await boot()
     const domain = await host.createDomain({ name: 'mini1', memory: 8, vcpus: 3, maxVcpus: 4 })
     await domain.console.waitFor('tick 3')
-    domain.setVcpus(2)
+    await domain.setVcpus(2)
     const restored = await host.restore(await save(domain))
     expect(restored.config).toMatchObject({ vcpus: 2, maxVcpus: 4 })
     const nodes = [0, 1, 2, 3].map((vcpu) => host.store.read(`/local/domain/${restored.id}/cpu/${vcpu}/availability`))

@@ -14,6 +14,7 @@ import {
   backendState, devicePaths, frontendState, removeDeviceNodes, requestClose, writeDeviceNodes, type DeviceKind, type DevicePlace, type DeviceRows,
 } from './device-nodes.ts'
 import { diskRows, nicRows } from './device-rows.ts'
+import { watchDeviceStates, type DeviceStateChange } from './device-states.ts'
 
 /** Opens what a disk's specification names as its target. A rejection makes attaching the disk fail. */
 export type DiskOpener = (request: DiskRequest) => BlockStore | Promise<BlockStore>
@@ -54,6 +55,8 @@ export interface DeviceHost {
   readonly kernel: GuestKernel
   readonly random: Random
   readonly openDisk: DiskOpener | undefined
+  /** A half of a device changed its state. */
+  onState(domain: DomId, change: DeviceStateChange): void
   /** Finds a domain by number or name. Throws DOMAIN_NOT_FOUND. */
   domainId(reference: string): DomId
 }
@@ -75,6 +78,8 @@ interface Attached extends DevicePlace {
   readonly nic?: NicConfig
   /** Its contents came with it: they cannot be opened again by its target. */
   readonly hasOwnStore?: boolean
+  /** Ends telling its states. */
+  unwatch?: () => void
 }
 
 const same = (a: DevicePlace, b: DevicePlace): boolean => a.kind === b.kind && a.domain === b.domain && a.id === b.id
@@ -171,7 +176,7 @@ export class Devices {
   }
 
   /** Removes a device's nodes and waits until dom0 has let it go; a driver domain lets go by itself. */
-  private async takeAway(place: DevicePlace): Promise<void> {
+  private async takeAway(place: Attached): Promise<void> {
     this.forget(place)
     if (place.backend !== 0) return
     const { loop } = this.host
@@ -182,9 +187,10 @@ export class Devices {
     return (kind === 'vbd' ? this.disks?.disk(domain, id) : this.nics?.nic(domain, id)) !== undefined
   }
 
-  private forget(place: DevicePlace): void {
+  private forget(place: Attached): void {
     removeDeviceNodes(this.host.store, place)
-    this.places.splice(this.places.findIndex((known) => same(known, place)), 1)
+    place.unwatch?.()
+    this.places.splice(this.places.indexOf(place), 1)
   }
 
   private async attach(place: Attached, rows: DeviceRows, options: DeviceOptions): Promise<void> {
@@ -196,6 +202,7 @@ export class Devices {
     this.places.push(place)
     try {
       if (place.backend === 0) await this.serve()
+      place.unwatch = watchDeviceStates(this.host.store, place, (change) => this.host.onState(place.domain, change))
       writeDeviceNodes(this.host.store, place, rows)
       await this.reach(place, [XENBUS_STATE.InitWait, XENBUS_STATE.Initialised, XENBUS_STATE.Connected], options)
       if (place.kind === 'vbd') await this.opened(place, options)

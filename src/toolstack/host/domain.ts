@@ -20,10 +20,13 @@ import type { DomainConsole } from './domain-console.ts'
 import { summarize, type DomainSummary } from './domain-list.ts'
 import type { DomainMovement } from './domain-movement.ts'
 import { domainPath } from './domain-nodes.ts'
-import type { MaximumProgress, MemoryProgress, ShutdownProgress, ShutdownReasonName } from './host-events.ts'
+import type {
+  MaximumProgress, MemoryProgress, ShutdownProgress, ShutdownReasonName, VcpuProgress,
+} from './host-events.ts'
 import type { KernelSource } from './kernel-source.ts'
 import { startOperation, type Operation, type OperationOptions } from './operation.ts'
 import type { RunLoop, UntilOptions } from './run-loop.ts'
+import { setVcpuTarget, type SetVcpusOptions } from './vcpu-target.ts'
 
 /** Names of shutdown reasons by number. */
 const REASONS: Readonly<Record<number, ShutdownReasonName>> = {
@@ -44,6 +47,7 @@ export interface DomainHost {
   destroy(domid: DomId): Promise<void>
   setMemTarget(domid: DomId, mebibytes: number, options: UntilOptions): Operation<void, MemoryProgress>
   setMaxMem(domid: DomId, mebibytes: number, options: OperationOptions): Operation<void, MaximumProgress>
+  onVcpuTarget(domid: DomId, vcpus: number): void
   emitPaused(domid: DomId, paused: boolean): void
   readonly movement: DomainMovement
 }
@@ -152,20 +156,8 @@ export class Domain {
    * Says how many virtual CPUs it is to use, from 1 to `maxVcpus`, as `xl vcpu-set` does. The guest decides: Linux takes
    * CPUs down by itself, and makes more of them present for its own tools to bring up. `info().onlineVcpus` tells.
    */
-  setVcpus(count: number): void {
-    const { control, store } = this.host
-    const { maxVcpu } = control.domainInfo(this.id)
-    if (!Number.isInteger(count) || count < 1 || count > maxVcpu + 1) {
-      throw new XenError('INVALID_ARGUMENT', `domain ${this.id} can have 1 to ${maxVcpu + 1} vCPUs, got ${count}`, {
-        details: { count, maximum: maxVcpu + 1 },
-      })
-    }
-    store.transaction((transaction) => {
-      for (let vcpu = 0; vcpu <= maxVcpu; vcpu += 1) {
-        transaction.write(`${domainPath(this.id)}/cpu/${vcpu}/availability`, vcpu < count ? 'online' : 'offline')
-      }
-    })
-    this.host.loop.kick()
+  setVcpus(count: number, options: SetVcpusOptions = {}): Operation<void, VcpuProgress> {
+    return setVcpuTarget(this.host, this.id, count, options)
   }
 
   /**

@@ -1,6 +1,7 @@
 /** What a host tells its observers about domains, and what it warns about. */
 import type { Action } from '../config/actions.ts'
 import type { ConfigWarning } from '../config/description-file.ts'
+import type { DeviceStateChange } from '../devices/device-states.ts'
 import type { BootWarning } from '../grub-conf/xen-options.ts'
 
 /** Why a domain ended. */
@@ -28,6 +29,9 @@ export type HostEvent =
   | { readonly type: 'guest-error'; readonly id: number; readonly error: unknown }
   | { readonly type: 'memory-target'; readonly id: number; readonly mebibytes: number }
   | { readonly type: 'memory-maximum'; readonly id: number; readonly mebibytes: number }
+  | { readonly type: 'vcpu-target'; readonly id: number; readonly vcpus: number }
+  /** The front-end or the back-end of a disk or network interface of domain `id` went into another state. */
+  | ({ readonly type: 'device-state'; readonly id: number } & DeviceStateChange)
 
 /** Steps of creating a domain. */
 export type CreateProgress =
@@ -47,6 +51,13 @@ export interface MemoryProgress {
 export interface MaximumProgress {
   readonly type: 'limit'
   readonly pages: number
+}
+
+/** How many vCPUs a domain uses. */
+export interface VcpuProgress {
+  readonly type: 'vcpus'
+  readonly online: number
+  readonly wanted: number
 }
 
 /** Steps of ending a domain. */

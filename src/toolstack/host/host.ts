@@ -100,6 +100,7 @@ export class Host {
     })
     this.devices = new Devices({
       store: parts.store, loop: parts.loop, kernel: parts.dom0.kernel, random: this.random, openDisk: parts.options.openDisk,
+      onState: (id, change) => this.hub.emit({ type: 'device-state', id, ...change }),
       domainId: (reference) => this.domainId(/^[0-9]+$/.test(reference) ? Number(reference) : reference),
     })
     this.movement = this.createMovement()
@@ -111,6 +112,7 @@ export class Host {
       destroy: (domid) => this.destroy(domid),
       setMemTarget: (domid, mebibytes, options) => setMemoryTarget(this.memoryHost(), domid, mebibytes, options),
       setMaxMem: (domid, mebibytes, options) => setMemoryMaximum(this.memoryHost(), domid, mebibytes, options),
+      onVcpuTarget: (id, vcpus) => this.hub.emit({ type: 'vcpu-target', id, vcpus }),
       emitPaused: (domid, paused) => this.hub.emit({ type: paused ? 'domain-paused' : 'domain-unpaused', id: domid }),
     }
     parts.onDomainException.current = () => this.lifecycle.check()

@@ -1,0 +1,73 @@
+/**
+ * How many vCPUs a domain is to use: the toolstack writes which are available, the guest takes its CPUs up or down.
+ * Reference: docs/misc/xenstore-paths.pandoc, cpu/[0-9]+/availability; libxl_set_vcpuonline.
+ */
+import type { ControlInterface } from '../../hypervisor/index.ts'
+import { XenError, type DomId } from '../../util/index.ts'
+import type { LocalStore } from '../../xenstore/index.ts'
+import { domainPath } from './domain-nodes.ts'
+import type { VcpuProgress } from './host-events.ts'
+import { startOperation, type Operation } from './operation.ts'
+import type { RunLoop, UntilOptions } from './run-loop.ts'
+
+/** What it needs of the host. */
+export interface VcpuHost {
+  readonly control: ControlInterface
+  readonly store: LocalStore
+  readonly loop: RunLoop
+  now(): number
+  onVcpuTarget(domid: DomId, vcpus: number): void
+}
+
+/** How vCPUs are asked for. */
+export interface SetVcpusOptions extends UntilOptions {
+  /** Waits until the guest uses as many, and takes the wish back when it does not in time. Default: the wish is all. */
+  readonly wait?: boolean | undefined
+}
+
+const availabilityNode = (domid: DomId, vcpu: number): string => `${domainPath(domid)}/cpu/${vcpu}/availability`
+
+function checkCount({ control }: VcpuHost, domid: DomId, count: number): number {
+  const most = control.domainInfo(domid).maxVcpu + 1
+  if (Number.isInteger(count) && count >= 1 && count <= most) return most
+  throw new XenError('INVALID_ARGUMENT', `domain ${domid} can have 1 to ${most} vCPUs, got ${count}`, {
+    details: { count, maximum: most },
+  })
+}
+
+/** Writes which vCPUs are to be used, all at once. */
+function write(store: LocalStore, domid: DomId, values: readonly (string | undefined)[]): void {
+  store.transaction((transaction) => values.forEach((value, vcpu) => {
+    if (value === undefined) transaction.tryRm(availabilityNode(domid, vcpu))
+    else transaction.write(availabilityNode(domid, vcpu), value)
+  }))
+}
+
+/** Says how many vCPUs a domain is to use. Aborted or timed out, what was written before is back. */
+export function setVcpuTarget(
+  host: VcpuHost,
+  domid: DomId,
+  count: number,
+  options: SetVcpusOptions,
+): Operation<void, VcpuProgress> {
+  const { control, store, loop } = host
+  const settings = { name: `vCPUs of domain ${domid}`, now: () => host.now(), signal: options.signal }
+  return startOperation<void, VcpuProgress>(settings, async ({ report, undo }) => {
+    const vcpus = Array.from({ length: checkCount(host, domid, count) }, (_, vcpu) => vcpu)
+    const before = vcpus.map((vcpu) => store.tryRead(availabilityNode(domid, vcpu)))
+    undo(() => {
+      if (control.hasDomain(domid)) write(store, domid, before)
+    })
+    write(store, domid, vcpus.map((vcpu) => (vcpu < count ? 'online' : 'offline')))
+    host.onVcpuTarget(domid, count)
+    loop.kick()
+    let reported: number | undefined
+    const reached = (): boolean => {
+      const { onlineVcpus } = control.domainInfo(domid)
+      if (onlineVcpus !== reported) report({ type: 'vcpus', online: onlineVcpus, wanted: count })
+      reported = onlineVcpus
+      return onlineVcpus === count
+    }
+    if (!reached() && options.wait === true) await loop.until(settings.name, reached, options)
+  })
+}
