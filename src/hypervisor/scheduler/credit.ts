@@ -9,25 +9,17 @@
  *
  * Reference: xen/common/sched/credit.c.
  */
-import { SchedulerBase, type DomainEntry, type VcpuEntry } from './base.ts'
-import { CapPool, UNLIMITED, freshCapNumbers } from './cap-pool.ts'
-import type { Decision, VcpuRef } from './types.ts'
+import type { DomainEntry, VcpuEntry } from './base.ts'
+import { UNLIMITED, freshCapNumbers } from './cap-pool.ts'
+import type { VcpuRef } from './types.ts'
+import { type Choice, MILLISECOND, RATELIMIT, WeightedScheduler } from './weighted.ts'
 
-const MICROSECOND = 1000
-const MILLISECOND = 1_000_000
 const CAP_PERIOD = 30 * MILLISECOND
-
-const DOMAIN = {
-  weight: { min: 1, max: 65535, default: 256 },
-  /** Percent of one CPU; 0 is no cap. */
-  cap: { min: 0, max: 65535, default: 0 },
-} as const
 
 const GLOBAL = {
   /** Length of a slice and of an accounting period in milliseconds. */
   tslice: { min: 1, max: 1000, default: 30 },
-  /** Microseconds that a vCPU runs before another takes its place; 0 switches the limit off. */
-  ratelimit: { min: 100, max: 500_000, default: 1000, also: [0] },
+  ...RATELIMIT,
 } as const
 
 /** A share of something that is dealt out by weight, with the most that it can take. */
@@ -59,41 +51,12 @@ function deal(claims: readonly Claim[], amount: number): number {
 }
 
 /** Weighted shares, dealt out in advance. */
-export class CreditScheduler<V extends VcpuRef> extends SchedulerBase<V> {
+export class CreditScheduler<V extends VcpuRef> extends WeightedScheduler<V> {
   readonly name = 'credit'
   protected override readonly numbers = { accountAt: 0, surplus: 0 }
-  private readonly caps = new CapPool<V>(CAP_PERIOD)
 
   constructor(cpuCount: number) {
-    super(cpuCount, DOMAIN, GLOBAL)
-  }
-
-  override yield(vcpu: V): void {
-    const entry = this.entryOf(vcpu)
-    if (entry.cpu >= 0) entry.numbers['yields'] = 1
-  }
-
-  schedule(cpu: number, now: number): Decision<V> {
-    const previous = this.stop(cpu, now)
-    const yields = previous?.numbers['yields'] === 1
-    if (previous !== undefined) {
-      Object.assign(previous.numbers, { yields: 0, boost: 0 })
-      this.caps.giveBack(previous)
-    }
-    this.account(now)
-    const contender = previous?.runnable ? previous : undefined
-    const next = this.choose(cpu, contender, { yields, now })
-    const displaced = contender !== next ? contender : undefined
-    if (displaced !== undefined) this.insert(displaced)
-    if (next === undefined) {
-      return { vcpu: undefined, until: this.nextRefill(cpu, now), alsoAsk: this.askFor(displaced, cpu) }
-    }
-    this.start(cpu, next, now)
-    this.caps.take(next)
-    if (next !== previous) next.numbers['started'] = now
-    const slice = Math.min(this.slice(next, now), this.caps.limit(next))
-    const until = Math.min(now + slice, this.nextRefill(cpu, now))
-    return { vcpu: next.ref, until, alsoAsk: this.askFor(displaced, cpu) }
+    super(cpuCount, { capPeriod: CAP_PERIOD, global: GLOBAL })
   }
 
   protected override freshNumbers(): Record<string, number> {
@@ -129,24 +92,24 @@ export class CreditScheduler<V extends VcpuRef> extends SchedulerBase<V> {
     this.caps.use(entry, time)
   }
 
-  /**
-   * The first of the best class that may run here. The one that ran before stays only within the rate limit, or when
-   * nobody else is as good.
-   */
-  private choose(
-    cpu: number, contender: VcpuEntry<V> | undefined,
-    { yields, now }: { readonly yields: boolean; readonly now: number },
-  ): VcpuEntry<V> | undefined {
-    const mayStay = contender !== undefined && contender.hard.has(cpu) && this.caps.mayRun(contender, now)
-    const staying = mayStay ? contender : undefined
-    if (staying !== undefined && !yields && now - staying.numbers['started']! < this.ratelimit) return staying
+  protected override stopped(previous: VcpuEntry<V>): void {
+    super.stopped(previous)
+    previous.numbers['boost'] = 0
+  }
+
+  protected override beforeChoice(now: number): void {
+    this.account(now)
+  }
+
+  /** The first of the best class that may run here. The one that ran before stays only when nobody else is as good. */
+  protected choose(cpu: number, { staying, yields, now }: Choice<V>): VcpuEntry<V> | undefined {
     const other = this.queue.find((entry) => entry.hard.has(cpu) && this.caps.mayRun(entry, now))
     if (staying === undefined || other === undefined) return other ?? staying
     return yields || !goesBefore(staying, other) ? other : staying
   }
 
   /** Until the slice ends; a better class that waits only lets the rate limit pass. */
-  private slice(next: VcpuEntry<V>, now: number): number {
+  protected slice(_cpu: number, next: VcpuEntry<V>, now: number): number {
     const rest = next.numbers['started']! + this.ratelimit - now
     const waiting = this.queue[0]
     if (waiting !== undefined && classOf(waiting) < classOf(next) && rest > 0) return rest
@@ -192,7 +155,7 @@ export class CreditScheduler<V extends VcpuRef> extends SchedulerBase<V> {
     return left
   }
 
-  private insert(entry: VcpuEntry<V>): void {
+  protected insert(entry: VcpuEntry<V>): void {
     const at = this.queue.findIndex((other) => goesBefore(entry, other))
     this.queue.splice(at < 0 ? this.queue.length : at, 0, entry)
   }
@@ -202,21 +165,8 @@ export class CreditScheduler<V extends VcpuRef> extends SchedulerBase<V> {
     this.queue.sort((a, b) => Number(goesBefore(b, a)) - Number(goesBefore(a, b)))
   }
 
-  private nextRefill(cpu: number, now: number): number {
-    let next = Infinity
-    for (const entry of this.queue) {
-      if (entry.domain.parameters['cap'] === 0 || !entry.hard.has(cpu) || this.caps.mayRun(entry, now)) continue
-      next = Math.min(next, this.caps.nextRefill(entry))
-    }
-    return next
-  }
-
   private get period(): number {
     return this.global['tslice']! * MILLISECOND
-  }
-
-  private get ratelimit(): number {
-    return this.global['ratelimit']! * MICROSECOND
   }
 }
 

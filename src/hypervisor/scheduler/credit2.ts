@@ -10,12 +10,11 @@
  * Reference: xen/common/sched/credit2.c.
  */
 import { XenError, type DomId } from '../../util/index.ts'
-import { SchedulerBase, type DomainEntry, type VcpuEntry } from './base.ts'
-import { CapPool, UNLIMITED, freshCapNumbers } from './cap-pool.ts'
-import type { Decision, SchedulerParameters, VcpuRef } from './types.ts'
+import type { DomainEntry, VcpuEntry } from './base.ts'
+import { UNLIMITED, freshCapNumbers } from './cap-pool.ts'
+import type { SchedulerParameters, VcpuRef } from './types.ts'
+import { type Choice, MICROSECOND, MILLISECOND, RATELIMIT, WeightedScheduler } from './weighted.ts'
 
-const MICROSECOND = 1000
-const MILLISECOND = 1_000_000
 /** Credit that everybody gets at a reset, and the longest slice. */
 const CREDIT = 10 * MILLISECOND
 const MAX_SLICE = 10 * MILLISECOND
@@ -24,25 +23,13 @@ const CAP_PERIOD = 10 * MILLISECOND
 /** Most credit by which one vCPU may lead the next. */
 const MAX_LEAD = 3 * CREDIT
 
-const DOMAIN = {
-  weight: { min: 1, max: 65535, default: 256 },
-  /** Percent of one CPU; 0 is no cap. */
-  cap: { min: 0, max: 65535, default: 0 },
-} as const
-
-const GLOBAL = {
-  /** Microseconds that a vCPU runs before another takes its place; 0 switches the limit off. */
-  ratelimit: { min: 100, max: 500_000, default: 1000, also: [0] },
-} as const
-
 /** Weighted shares by credit. */
-export class Credit2Scheduler<V extends VcpuRef> extends SchedulerBase<V> {
+export class Credit2Scheduler<V extends VcpuRef> extends WeightedScheduler<V> {
   readonly name = 'credit2'
-  private readonly caps = new CapPool<V>(CAP_PERIOD)
   private largestWeight = 0
 
   constructor(cpuCount: number) {
-    super(cpuCount, DOMAIN, GLOBAL)
+    super(cpuCount, { capPeriod: CAP_PERIOD, global: RATELIMIT })
   }
 
   override setParameters(domain: DomId, values: SchedulerParameters): void {
@@ -71,33 +58,6 @@ export class Credit2Scheduler<V extends VcpuRef> extends SchedulerBase<V> {
     return super.removeVcpu(vcpu, now)
   }
 
-  override yield(vcpu: V): void {
-    const entry = this.entryOf(vcpu)
-    if (entry.cpu >= 0) entry.numbers['yields'] = 1
-  }
-
-  schedule(cpu: number, now: number): Decision<V> {
-    const previous = this.stop(cpu, now)
-    const yields = previous?.numbers['yields'] === 1
-    if (previous !== undefined) {
-      previous.numbers['yields'] = 0
-      this.caps.giveBack(previous)
-    }
-    const contender = previous?.runnable ? previous : undefined
-    const next = this.choose(cpu, contender, { yields, now })
-    const displaced = contender !== next ? contender : undefined
-    if (displaced !== undefined) this.insert(displaced)
-    if (next === undefined) {
-      return { vcpu: undefined, until: this.nextRefill(cpu, now), alsoAsk: this.askFor(displaced, cpu) }
-    }
-    if (next.numbers['credit']! <= 0) this.reset(next, now)
-    this.start(cpu, next, now)
-    this.caps.take(next)
-    if (next !== previous) next.numbers['started'] = now
-    const until = Math.min(now + this.slice(cpu, next, now), this.nextRefill(cpu, now))
-    return { vcpu: next.ref, until, alsoAsk: this.askFor(displaced, cpu) }
-  }
-
   protected override freshNumbers(): Record<string, number> {
     return { credit: CREDIT, started: 0, yields: 0, allowance: UNLIMITED }
   }
@@ -123,14 +83,7 @@ export class Credit2Scheduler<V extends VcpuRef> extends SchedulerBase<V> {
     this.caps.use(entry, time)
   }
 
-  /** The vCPU to run on `cpu`, given the one that ran there and could go on. */
-  private choose(
-    cpu: number, contender: VcpuEntry<V> | undefined,
-    { yields, now }: { readonly yields: boolean; readonly now: number },
-  ): VcpuEntry<V> | undefined {
-    const mayStay = contender !== undefined && contender.hard.has(cpu) && this.caps.mayRun(contender, now)
-    const staying = mayStay ? contender : undefined
-    if (staying !== undefined && !yields && now - staying.numbers['started']! < this.ratelimit) return staying
+  protected choose(cpu: number, { staying, yields, now }: Choice<V>): VcpuEntry<V> | undefined {
     // An idle CPU that it likes better will be asked to take it.
     let best = staying !== undefined && !staying.soft.has(cpu) && this.hasIdleSoft(staying) ? undefined : staying
     for (const entry of this.queue) {
@@ -143,12 +96,17 @@ export class Credit2Scheduler<V extends VcpuRef> extends SchedulerBase<V> {
   }
 
   /** How long `next` may run: until its credit is used up or another's is equal, within the limits. */
-  private slice(cpu: number, next: VcpuEntry<V>, now: number): number {
+  protected slice(cpu: number, next: VcpuEntry<V>, now: number): number {
     const waiting = this.queue.find((entry) => entry.hard.has(cpu) && this.caps.mayRun(entry, now))
     const lead = next.numbers['credit']! - Math.max(waiting?.numbers['credit'] ?? 0, 0)
     const time = Math.ceil((Math.max(lead, 0) * weightOf(next.domain)) / this.maxWeight())
     const shortest = Math.max(MIN_SLICE, next.numbers['started']! + this.ratelimit - now)
-    return Math.min(Math.max(Math.min(time, MAX_SLICE), shortest), this.caps.limit(next))
+    return Math.max(Math.min(time, MAX_SLICE), shortest)
+  }
+
+  /** Whoever is to run without credit left: all get some. */
+  protected override chosen(next: VcpuEntry<V>, now: number): void {
+    if (next.numbers['credit']! <= 0) this.reset(next, now)
   }
 
   /** Gives everybody as much credit as `next` needs to have some. */
@@ -166,7 +124,7 @@ export class Credit2Scheduler<V extends VcpuRef> extends SchedulerBase<V> {
   }
 
   /** Puts a vCPU behind all with as much credit. */
-  private insert(entry: VcpuEntry<V>): void {
+  protected insert(entry: VcpuEntry<V>): void {
     const credit = entry.numbers['credit']!
     const at = this.queue.findIndex((other) => other.numbers['credit']! < credit)
     this.queue.splice(at < 0 ? this.queue.length : at, 0, entry)
@@ -200,16 +158,6 @@ export class Credit2Scheduler<V extends VcpuRef> extends SchedulerBase<V> {
     return lowest === Infinity ? 0 : lowest
   }
 
-  /** When a vCPU that waits for its domain's budget could take this CPU. */
-  private nextRefill(cpu: number, now: number): number {
-    let next = Infinity
-    for (const entry of this.queue) {
-      if (entry.domain.parameters['cap'] === 0 || !entry.hard.has(cpu) || this.caps.mayRun(entry, now)) continue
-      next = Math.min(next, this.caps.nextRefill(entry))
-    }
-    return next
-  }
-
   /** True while an idle CPU of its soft affinity could take it. */
   private hasIdleSoft(entry: VcpuEntry<V>): boolean {
     const idle = this.idleCpuFor(entry)
@@ -221,10 +169,6 @@ export class Credit2Scheduler<V extends VcpuRef> extends SchedulerBase<V> {
       for (const entry of this.vcpus.values()) this.largestWeight = Math.max(this.largestWeight, weightOf(entry.domain))
     }
     return this.largestWeight
-  }
-
-  private get ratelimit(): number {
-    return this.global['ratelimit']! * MICROSECOND
   }
 }
 
