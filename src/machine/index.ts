@@ -7,6 +7,10 @@ export { Machine } from './machine.ts'
 export type { MachineOptions } from './machine.ts'
 export { PhysicalMemory } from './physical-memory.ts'
 export type { CodeWriteListener } from './physical-memory.ts'
+export { Disassembler, disassemble, disassembleAll } from './cpu/index.ts'
+export type {
+  Disassembled, DisassemblyOptions, MemoryOperand, Operand, OperandSize,
+} from './cpu/index.ts'
 export { EXIT } from './processor-types.ts'
 export type {
   BareProcessor, CpuidSource, DescriptorSource, ExitReason, PortSource, PrivilegedRequest, Processor, ProcessorExit,

@@ -6,6 +6,7 @@
  *
  * decode/       rows of text as in the manual (one-byte, two-byte, vector, x87) and the decoder that reads them; data
  *               only
+ * disassembler/ the same rows as text, for listings and messages
  * lift/         per instruction name: which micro-operations with which operands; writes records
  * uops/         micro-operations: one function each, which emits WebAssembly through a Binder; the only place of
  *               meaning
@@ -32,5 +33,8 @@
  * decoded code never get a write tag in the TLB, so every write to them passes runtime/access.ts; what code depends on
  * besides its bytes is in State.mode, part of a block's key.
  */
+export { Disassembler, disassemble, disassembleAll } from './disassembler/disassembler.ts'
+export type { Disassembled, DisassemblyOptions } from './disassembler/disassembler.ts'
+export type { MemoryOperand, Operand, OperandSize } from './disassembler/operands.ts'
 export { MachineProcessor } from './processor.ts'
 export { Engine } from './interpreter/engine.ts'
