@@ -40,7 +40,7 @@ export interface CodePlace {
   readonly host: number
   readonly mode: number
   /** Host address of the page that follows in linear memory, 0 when it cannot be fetched. Asked only when needed. */
-  readonly nextPage: () => number
+  nextPage(): number
 }
 
 /** The cache. */

@@ -25,6 +25,8 @@ import { clearAll, flushAll, flushOne, forbidWriting } from './translations.ts'
 /** Thrown inside a handler when the guest's memory cannot be reached; caught where handlers are called. */
 export const GUEST_FAULT = /* @__PURE__ */ Symbol('guest fault')
 
+const choose = (condition: boolean, bit: number): number => (condition ? bit : 0)
+
 /** One processor's state and the operations on it. */
 export class Core {
   readonly memory: PhysicalMemory
@@ -56,6 +58,8 @@ export class Core {
   /** Instructions executed in all runs before this one, and in the last that has ended. */
   totalExecuted = 0
   lastExecuted = 0
+  /** Where the host puts a descriptor that is being read. */
+  readonly descriptor = new Uint32Array(2)
   /** Segment bases as loaded; the slots hold 0 where 64-bit mode ignores them. */
   private readonly bases = new Float64Array(6)
   private readonly interpreter: (width: 32 | 64) => InterpreterExports
@@ -261,7 +265,6 @@ export class Core {
     const alignment = State.systemFlags.get(view, base) & RFLAGS.AC
     if (alignment !== 0 || State.watch.get(view, base) !== 0) this.debug.updateWatch()
     const long = (this.efer & EFER.LMA) !== 0
-    const choose = (condition: boolean, bit: number): number => (condition ? bit : 0)
     const permissions = choose(user, PERMISSION.USER) | choose((cr0 & CR0.WP) !== 0, PERMISSION.WRITE_PROTECT) |
       choose((this.efer & EFER.NXE) !== 0, PERMISSION.NX) | choose((cr0 & CR0.PG) !== 0, PERMISSION.PAGING) |
       choose(long, PERMISSION.LONG) | choose(long || (cr4 & CR4.PAE) !== 0, PERMISSION.PAE) |

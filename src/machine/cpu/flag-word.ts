@@ -20,11 +20,13 @@ export function readFlags(view: DataView, base: number): number {
     ((zero ? 1 : 0) << 6) | (sign << 7) | (((high >>> 31) ^ ((high >>> 30) & 1)) << 11)
 }
 
+const bit = (flags: number, position: number): number => (flags >>> position) & 1
+
 /** Writes RFLAGS of the processor at `base`. */
 export function writeFlags(view: DataView, base: number, flags: number): void {
-  const bit = (position: number): number => (flags >>> position) & 1
+  const [carry, zero] = [bit(flags, 0), bit(flags, 6)]
   State.systemFlags.set(view, base, flags & ~ARITHMETIC_FLAGS & ~RFLAGS.FIXED)
-  State.flagResult.setParts(view, base, bit(6) ^ 1, 0)
-  State.flagLow.set(view, base, (bit(4) << 3) | (bit(7) << 8) | ((bit(2) ^ bit(6)) << 9))
-  State.flagHigh.set(view, base, ((bit(0) << 31) | ((bit(0) ^ bit(11)) << 30)) >>> 0)
+  State.flagResult.setParts(view, base, zero ^ 1, 0)
+  State.flagLow.set(view, base, (bit(flags, 4) << 3) | (bit(flags, 7) << 8) | ((bit(flags, 2) ^ zero) << 9))
+  State.flagHigh.set(view, base, ((carry << 31) | ((carry ^ bit(flags, 11)) << 30)) >>> 0)
 }

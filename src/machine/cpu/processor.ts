@@ -10,7 +10,6 @@ import { EXIT } from '../processor-types.ts'
 import type {
   BareProcessor, ExitReason, ProcessorExit, ProcessorOptions, ProcessorState,
 } from '../processor-types.ts'
-import { Clipper } from './clip.ts'
 import { queryProcessor } from './cpuid.ts'
 import type { CodePlace } from './code-cache.ts'
 import { Core } from './core.ts'
@@ -40,6 +39,23 @@ const USUAL_SEED = 0x7072_6e67
 /** What the host goes on with: it knows of the trap flag and decides itself. */
 const TO_HOST = new Set<number>([STATUS.SYSCALL, STATUS.INTERRUPT])
 
+/** Where code is to be decoded; one object, used again. */
+class FetchPlace implements CodePlace {
+  host = 0
+  mode = 0
+  rip = 0
+  private readonly core: Core
+
+  constructor(core: Core) {
+    this.core = core
+  }
+
+  nextPage(): number {
+    const behind = (Math.floor(this.rip / 4096) + 1) * 4096
+    return this.core.translateCode(this.core.long ? behind : behind % 0x1_0000_0000)
+  }
+}
+
 /** A processor of the machine. */
 export class MachineProcessor implements BareProcessor {
   readonly registers: CoreRegisters
@@ -47,9 +63,9 @@ export class MachineProcessor implements BareProcessor {
   readonly exit: ProcessorExit
   private readonly core: Core
   private readonly engine: Engine
-  private readonly clipper: Clipper
   private readonly release: () => void
   private readonly result = { reason: EXIT.BUDGET as ExitReason, vector: 0, errorCode: 0, address: 0 }
+  private readonly place: FetchPlace
   /** Budget left of the running run. */
   private left = 0
 
@@ -67,7 +83,7 @@ export class MachineProcessor implements BareProcessor {
     this.system = new CoreSystemView(this.core)
     this.registers = new CoreRegisters(this.core)
     this.exit = Object.assign(this.result, { request: this.core.request }) as unknown as ProcessorExit
-    this.clipper = new Clipper(engine.memory.view, engine.table)
+    this.place = new FetchPlace(this.core)
     this.reset()
     engine.attach(this.core)
   }
@@ -317,7 +333,7 @@ export class MachineProcessor implements BareProcessor {
       const record = State.record.get(view, base)
       const atTop = core.low(GPR.rsp * 8) === State.faultAddress.low(view, base) &&
         core.high(GPR.rsp * 8) === State.faultAddress.high(view, base)
-      if (status !== STATUS.NEED_BLOCK && this.clipper.usesStack(record, atTop)) this.result.vector = VECTOR.SS
+      if (status !== STATUS.NEED_BLOCK && this.engine.clipper.usesStack(record, atTop)) this.result.vector = VECTOR.SS
     }
     const page = this.result.vector === VECTOR.PF
     this.result.address = page
@@ -353,9 +369,10 @@ export class MachineProcessor implements BareProcessor {
     const rip = signedFromParts(State.rip.low(view, base), State.rip.high(view, base))
     const host = core.translateCode(rip)
     if (host === 0) return 0
-    const behind = (Math.floor(rip / 4096) + 1) * 4096
-    const next = core.long ? behind : behind % 0x1_0000_0000
-    const place: CodePlace = { host, mode: State.mode.get(view, base), nextPage: () => core.translateCode(next) }
+    const { place } = this
+    place.host = host
+    place.mode = State.mode.get(view, base)
+    place.rip = rip
     const known = engine.code.findCrossing(place)
     if (known !== 0) {
       this.rememberJump(known)
@@ -380,7 +397,7 @@ export class MachineProcessor implements BareProcessor {
   private shorten(left: number): number {
     const { view, base } = this.core
     const target = base + SCRATCH_BLOCK.offset
-    this.clipper.clip(State.record.get(view, base), left, target)
+    this.engine.clipper.clip(State.record.get(view, base), left, target)
     return target
   }
 

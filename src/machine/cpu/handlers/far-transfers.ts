@@ -84,7 +84,7 @@ function interruptReturn(core: Core, record: number): number {
   core.setSegment(SEGMENT.cs, code)
   if (ring > cpl) dropInnerSegments(core, ring)
   core.events.nmiBlocked = false
-  core.updatePermissions()
+  if (ring !== cpl) core.updatePermissions()
   core.setRip(rip)
   return STATUS.CHECK_JUMP
 }

@@ -23,8 +23,9 @@ export function takeFlags(core: Core, value: number, size: number, by: 'popf' | 
   }
   if (by === 'iret' && core.debug.watchesCode) mask |= RFLAGS.RF
   if (size === 2) mask &= 0xffff
-  core.setFlags((old & ~(mask | RFLAGS.RF)) | (value & mask))
-  core.updatePermissions()
+  const now = (old & ~(mask | RFLAGS.RF)) | (value & mask)
+  core.setFlags(now)
+  if (((old ^ now) & RFLAGS.AC) !== 0) core.updatePermissions()
 }
 
 function popFlags(core: Core, record: number): number {

@@ -15,9 +15,9 @@ export function readDescriptor(core: Core, selector: number): SegmentState | und
     const words = readOwnDescriptor(core, selector)
     return words === undefined ? undefined : unpack(selector, words[0]!, words[1]!)
   }
-  const out = new Uint32Array(2)
-  if (core.descriptors === undefined || !core.descriptors.read(selector, out)) return undefined
-  return unpack(selector, out[0]!, out[1]!)
+  const { descriptor, descriptors } = core
+  if (descriptors === undefined || !descriptors.read(selector, descriptor)) return undefined
+  return unpack(selector, descriptor[0]!, descriptor[1]!)
 }
 
 /**
@@ -86,7 +86,8 @@ export function checkCode(core: Core, selector: number, target: number): Segment
   // L and D together are reserved in long mode.
   if ((attributes & 0x6000) === 0x6000) return core.protection(code)
   if ((attributes & ACCESS_BYTE.PRESENT) === 0) return core.raise(VECTOR.NP, code)
-  return { ...markAccessed(core, segment), selector: code | target }
+  const accessed = markAccessed(core, segment)
+  return selector === (code | target) ? accessed : { ...accessed, selector: code | target }
 }
 
 /** MOV to a segment register, and the selector halves of LSS and its kin. */

@@ -3,6 +3,7 @@
  * when the first processor is.
  */
 import type { PhysicalMemory } from '../../physical-memory.ts'
+import { Clipper } from '../clip.ts'
 import { CodeCache } from '../code-cache.ts'
 import { GUEST_FAULT } from '../core.ts'
 import type { Core } from '../core.ts'
@@ -19,6 +20,7 @@ export class Engine {
   readonly memory: PhysicalMemory
   readonly table: MicroTable
   readonly code: CodeCache
+  readonly clipper: Clipper
   private readonly modules: { -readonly [K in 32 | 64]?: InterpreterExports } = {}
   private readonly cores = new Map<number, Core>()
 
@@ -26,6 +28,7 @@ export class Engine {
     this.memory = memory
     this.table = microTable()
     this.code = new CodeCache(memory, this.table)
+    this.clipper = new Clipper(memory.view, this.table)
   }
 
   /** Lets handlers find a core by its base. */
