@@ -37,6 +37,24 @@ export interface PortParts {
   reservationChanged(domain: Domain): void
 }
 
+/** One side of a copy as grant tables take it. */
+interface PortSide {
+  domain: number
+  isGrant: boolean
+  number: number
+  offset: number
+}
+
+const emptySide = (): PortSide => ({ domain: DOMID.SELF, isGrant: false, number: 0, offset: 0 })
+
+function fillSide(side: PortSide, given: PortCopySide): void {
+  const isGrant = 'ref' in given
+  side.isGrant = isGrant
+  side.domain = isGrant ? given.domain : DOMID.SELF
+  side.number = isGrant ? given.ref : given.frame
+  side.offset = given.offset
+}
+
 /** The door of one domain. */
 export class DomainPort implements HypercallPort {
   readonly domain: DomId
@@ -44,6 +62,8 @@ export class DomainPort implements HypercallPort {
   private readonly parts: PortParts
   private readonly owner: Domain
   private readonly args = new HypercallArguments()
+  /** The copy in hand, filled anew for each of a batch. */
+  private readonly copyRequest = { source: emptySide(), destination: emptySide(), length: 0 }
   /** Foreign frames that are mapped, with how often. */
   private readonly foreign = new Map<number, number>()
 
@@ -126,11 +146,16 @@ export class DomainPort implements HypercallPort {
   }
 
   copyGrants(copies: readonly PortCopy[]): readonly number[] {
-    const side = (given: PortCopySide) => 'ref' in given
-      ? { domain: given.domain, isGrant: true, number: given.ref, offset: given.offset }
-      : { domain: DOMID.SELF, isGrant: false, number: given.frame, offset: given.offset }
-    return copies.map(({ source, destination, length }) =>
-      this.parts.grants.copy(this.domain, { source: side(source), destination: side(destination), length }))
+    const { copyRequest } = this
+    const statuses: number[] = []
+    for (let index = 0; index < copies.length; index += 1) {
+      const { source, destination, length } = copies[index]!
+      fillSide(copyRequest.source, source)
+      fillSide(copyRequest.destination, destination)
+      copyRequest.length = length
+      statuses.push(this.parts.grants.copy(this.domain, copyRequest))
+    }
+    return statuses
   }
 
   decreaseReservation(frames: readonly Mfn[]): number {

@@ -11,18 +11,15 @@ import type { GuestKernel } from '../../src/guest/index.ts'
 import { Host } from '../../src/index.ts'
 import { seedDisk, seeder } from '../support/devices.ts'
 import type { Report } from './report.ts'
+import { bestRates, type Work } from './support/rates.ts'
 
 const MIB = 1 << 20
 const DISK = 64 * MIB
 /** Buffers of 1 MiB that the transfers share: as many pages as a back-end keeps mapped for one ring. */
 const BUFFERS = 4
-const SECONDS = 1
-
-/** Seconds of this process's CPU: the same as wall time on a quiet machine, and still right on a busy one. */
-const seconds = (): number => {
-  const { user, system } = process.cpuUsage()
-  return (user + system) / 1e6
-}
+/** Transfers of 1 MiB, and requests of 4 KiB, of one round: a few tenths of a second. */
+const TRANSFERS = 2048
+const REQUESTS = 64 * 1024
 
 interface Setup {
   readonly host: Host
@@ -57,8 +54,11 @@ async function setUp(): Promise<Setup> {
   return { host, store, ...found! }
 }
 
-/** Transfers `size` bytes by as many requests as that takes, again and again, `depth` at a time. Transfers in a second. */
-async function throughRing({ host, client, kernel }: Setup, size: number, depth: number): Promise<number> {
+/** Measures transfers of `size` bytes by as many requests as that takes, again and again, `depth` at a time. */
+async function throughRing(
+  { host, client, kernel }: Setup, { size, depth }: { readonly size: number; readonly depth: number },
+  measure: (work: Work) => Promise<number[]>,
+): Promise<number[]> {
   const most = client.maxSegments
   const buffers = Array.from({ length: Math.min(depth, size >= MIB ? BUFFERS : depth) }, (): Buffer => {
     const pages = Array.from({ length: Math.ceil(size / 4096) }, () => client.takePage())
@@ -67,48 +67,31 @@ async function throughRing({ host, client, kernel }: Setup, size: number, depth:
     return { pages, parts }
   })
   let done = 0
-  let running = depth
-  let stop = false
+  let left = 0
   const start = (buffer: Buffer, sector: number): void => {
+    left -= 1
     let parts = buffer.parts.length
     const finished = (status: number | undefined): void => {
       if (status !== BLKIF_RSP.OKAY) throw new Error(`a request ended with status ${status}`)
       parts -= 1
       if (parts > 0) return
       done += 1
-      if (stop) running -= 1
-      else start(buffer, (sector + size / 512) % (DISK / 512))
+      if (left > 0) start(buffer, (sector + size / 512) % (DISK / 512))
     }
     client.submitAll(buffer.parts.map((segments, part) => (
       { operation: BLKIF_OP.READ, sector: sector + part * most * 8, segments, done: finished }
     )))
   }
-  const run = async (length: number): Promise<number> => {
-    stop = false
-    running = depth
+  const rates = await measure(async (count) => {
     done = 0
-    const begin = seconds()
+    left = count
     kernel.post(() => {
       for (let index = 0; index < depth; index += 1) start(buffers[index % buffers.length]!, index * (size / 512))
     })
-    await host.until('the time to be over', () => seconds() - begin > length)
-    stop = true
-    await host.until('the last requests', () => running === 0)
-    return done / (seconds() - begin)
-  }
-  await run(SECONDS / 4)
-  const rate = await run(SECONDS)
+    await host.until('all transfers', () => done >= count)
+  })
   for (const { pages } of buffers) for (const data of pages) client.giveBack(data)
-  return rate
-}
-
-/** Calls in a second. */
-function timed(call: (round: number) => void): number {
-  for (let round = 0; round < 100; round += 1) call(round)
-  const begin = seconds()
-  let rounds = 0
-  while (seconds() - begin < SECONDS / 2) for (let i = 0; i < 20; i += 1) call(rounds++)
-  return rounds / (seconds() - begin)
+  return rates
 }
 
 /** Measures and reports. */
@@ -117,25 +100,37 @@ export async function run(report: Report): Promise<void> {
   const { store } = setup
   const target = new Uint8Array(BUFFERS * MIB)
   /** The same reads into as many buffers, without a guest, a ring, or a hypervisor. */
-  const direct = (size: number, buffers: number): number =>
-    timed((round) => store.read((round * size) % DISK, target.subarray((round % buffers) * size, (round % buffers + 1) * size)))
+  const direct = (size: number, buffers: number): Work => (count) => {
+    for (let round = 0; round < count; round += 1) {
+      const start = (round % buffers) * size
+      store.read((round * size) % DISK, target.subarray(start, start + size))
+    }
+  }
   const source = new Uint8Array(DISK).fill(0x5a)
-  const copy = timed((round) => target.set(source.subarray((round * MIB) % DISK, (round * MIB) % DISK + MIB)))
+  const copy: Work = (count) => {
+    for (let round = 0; round < count; round += 1) {
+      const start = (round * MIB) % DISK
+      target.set(source.subarray(start, start + MIB))
+    }
+  }
   for (const depth of [1, 32]) {
-    const baseline = direct(MIB, Math.min(depth, BUFFERS))
-    const rate = await throughRing(setup, MIB, depth)
+    const [rate = 0, baseline = 0, memcpy = 0] = await throughRing(setup, { size: MIB, depth }, (work) => bestRates([
+      { work, count: TRANSFERS },
+      { work: direct(MIB, Math.min(depth, BUFFERS)), count: TRANSFERS },
+      { work: copy, count: TRANSFERS },
+    ]))
     const ratio = rate / baseline
     report({
-      case: `read 1 MiB, ${depth} at a time`, value: rate, unit: 'MiB/s', baseline: `store called directly: ${Math.round(baseline)} MiB/s`,
+      case: `read 1 MiB, ${depth} at a time`, value: rate, unit: 'MiB/s',
+      baseline: `store called directly: ${Math.round(baseline)} MiB/s, memcpy: ${Math.round(memcpy)}`,
       ratio, target: 0.9, met: ratio >= 0.9,
     })
   }
-  report({
-    case: 'memcpy of 1 MiB', value: copy, unit: 'MiB/s', baseline: '', ratio: null, target: null, met: null,
-  })
   for (const depth of [1, 32]) {
-    const baseline = direct(4096, depth)
-    const rate = await throughRing(setup, 4096, depth)
+    const [rate = 0, baseline = 0] = await throughRing(setup, { size: 4096, depth }, (work) => bestRates([
+      { work, count: REQUESTS },
+      { work: direct(4096, depth), count: REQUESTS },
+    ]))
     const goal = depth === 32 ? 200_000 : null
     report({
       case: `read 4 KiB, ${depth} at a time`, value: rate, unit: 'requests/s', baseline: `store called directly: ${Math.round(baseline)}/s`,

@@ -1,11 +1,12 @@
 /**
  * `npm run bench` lists the benchmarks, `npm run bench -- NAME` runs one and prints a table,
- * `--json` prints one object a line instead. Each benchmark is a file of this folder that exports `run`.
+ * `--json` prints one object a line instead. Each benchmark is a file of this folder that exports `run`; it is built
+ * first, with what it measures, as the published package is built.
  */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { readdirSync } from 'node:fs'
-import { join } from 'node:path'
-import { pathToFileURL } from 'node:url'
-import { type BenchModule, formatRow } from './report.ts'
+import { bundle } from './support/bundle.ts'
 
 const own = new Set(['main.ts', 'report.ts'])
 const names = readdirSync(import.meta.dirname)
@@ -16,12 +17,30 @@ const names = readdirSync(import.meta.dirname)
 const json = process.argv.includes('--json')
 const name = process.argv.slice(2).find((word) => !word.startsWith('--'))
 
+/** The program that runs one benchmark and prints its rows. */
+const program = (benchmark: string): string => `
+  import { run } from './${benchmark}.ts'
+  import { formatRow } from './report.ts'
+  await run((row) => console.log(${json ? `JSON.stringify({ bench: '${benchmark}', ...row })` : 'formatRow(row)'}))
+`
+
+/** Builds and runs a benchmark; its exit status. */
+async function measure(benchmark: string): Promise<number> {
+  const { path, remove } = await bundle(program(benchmark))
+  try {
+    const child = spawn(process.execPath, [path], { stdio: 'inherit' })
+    const [status] = (await once(child, 'exit')) as [number | null]
+    return status ?? 1
+  } finally {
+    remove()
+  }
+}
+
 if (name === undefined) {
   console.log(`Benchmarks: ${names.join(', ')}\nRun one with: npm run bench -- NAME [--json]`)
 } else if (!names.includes(name)) {
   console.error(`No benchmark '${name}'. There are: ${names.join(', ')}`)
   process.exitCode = 2
 } else {
-  const bench = (await import(pathToFileURL(join(import.meta.dirname, `${name}.ts`)).href)) as BenchModule
-  await bench.run((row) => console.log(json ? JSON.stringify({ bench: name, ...row }) : formatRow(row)))
+  process.exitCode = await measure(name)
 }

@@ -16,13 +16,8 @@ export interface Row {
   readonly met: boolean | null
 }
 
-/** Takes the rows of a benchmark as they are measured. */
+/** Takes the rows of a benchmark as they are measured: what its `run` is given. */
 export type Report = (row: Row) => void
-
-/** A benchmark module. */
-export interface BenchModule {
-  run(report: Report): Promise<void>
-}
 
 const significant = (value: number): string =>
   Math.abs(value) >= 1000 ? Math.round(value).toLocaleString('en-US') : value.toPrecision(4)

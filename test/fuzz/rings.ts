@@ -277,7 +277,11 @@ function netReceive({ hub, back, front, reached }: FuzzHost, random: SeededRando
     produce(attack, count)
     disturb(attack)
     for (let i = below(random, 40); i > 0; i -= 1) {
-      server.deliver({ bytes: new Uint8Array(14 + below(random, below(random, 8) === 0 ? 60_000 : 1500)), checksumBlank: below(random, 4) === 0, validated: false })
+      const staged = staging.frames[below(random, staging.frames.length)]!
+      const isStaged = below(random, 3) === 0
+      if (isStaged) staged.resize(14 + below(random, 1500))
+      const bytes = isStaged ? staged.bytes : new Uint8Array(14 + below(random, below(random, 8) === 0 ? 60_000 : 1500))
+      server.deliver(isStaged ? staged : { bytes, checksumBlank: below(random, 4) === 0, validated: false })
     }
     server.serve()
   }

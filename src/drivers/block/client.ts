@@ -4,10 +4,11 @@
  * checked: an identifier that is not under way or an impossible index ends the connection, it never reaches another
  * request.
  *
- * hot path: with pages that stay granted, a request costs no hypercall but the notification.
+ * hot path: with pages that stay granted, a request costs no hypercall but the notification;
+ * figure in server.ts.
  * Reference: public/io/blkif.h.
  */
-import { BLKIF_OP, BLKIF_RSP, BlkifRequestSegment } from '../../abi/index.ts'
+import { BLKIF_OP, BLKIF_RSP } from '../../abi/index.ts'
 import type { GuestKernel, Page, SharedPage } from '../../guest/index.ts'
 import { sharePage } from '../../guest/index.ts'
 import { FrontRing, NO_ENTRY } from '../../rings/index.ts'
@@ -15,7 +16,7 @@ import type { DomId } from '../../util/index.ts'
 import { XenError } from '../../util/index.ts'
 import { SECTOR_SIZE } from './block-store.ts'
 import type { DiskGeometry } from './protocol.ts'
-import { DIRECT_SEGMENTS, INDIRECT_SEGMENTS, LAYOUT_64, SECTORS_PER_PAGE } from './protocol.ts'
+import { DIRECT_SEGMENTS, INDIRECT_SEGMENTS, LAYOUT_64, SECTORS_PER_PAGE, SEGMENT_AT } from './protocol.ts'
 
 /** Pages that stay granted for reuse: as many as a full ring of direct requests carries, or four indirect ones. */
 const POOL_LIMIT = 1024
@@ -364,12 +365,14 @@ export class BlockClient {
 
 /** Writes segments one behind the other, as they stand in a request and in the page of an indirect one. */
 function writeSegments(view: DataView, start: number, segments: readonly Segment[]): void {
+  const { gref, firstSect, lastSect, size } = SEGMENT_AT
+  let place = start
   for (let index = 0; index < segments.length; index += 1) {
     const { data, first, last } = segments[index]!
-    const place = start + index * BlkifRequestSegment.size
-    BlkifRequestSegment.gref.set(view, place, data.ref)
-    BlkifRequestSegment.firstSect.set(view, place, first)
-    BlkifRequestSegment.lastSect.set(view, place, last)
+    view.setUint32(place + gref, data.ref, true)
+    view.setUint8(place + firstSect, first)
+    view.setUint8(place + lastSect, last)
+    place += size
   }
 }
 

@@ -8,7 +8,7 @@
  */
 import {
   BLKIF_MAX_SEGMENTS_PER_REQUEST, BlkifRequest, BlkifRequestDiscard, BlkifRequestDiscardX32, BlkifRequestIndirect,
-  BlkifRequestIndirectX32, BlkifRequestX32, BlkifResponse, BlkifResponseX32, IO_PROTO_ABI,
+  BlkifRequestIndirectX32, BlkifRequestSegment, BlkifRequestX32, BlkifResponse, BlkifResponseX32, IO_PROTO_ABI,
 } from '../../abi/index.ts'
 
 /** 512-byte sectors in a page. */
@@ -20,6 +20,12 @@ export const DIRECT_SEGMENTS = BLKIF_MAX_SEGMENTS_PER_REQUEST
  * does.
  */
 export const INDIRECT_SEGMENTS = 256
+
+/** Where the fields of a segment stand, as numbers: a request has up to 256 segments. */
+export const SEGMENT_AT = /* @__PURE__ */ Object.freeze({
+  gref: BlkifRequestSegment.gref.offset, firstSect: BlkifRequestSegment.firstSect.offset,
+  lastSect: BlkifRequestSegment.lastSect.offset, size: BlkifRequestSegment.size,
+})
 
 /** How requests and responses lie in the ring. 32-bit guests align 64-bit fields to 4 bytes. */
 export interface BlockLayout {

@@ -3,24 +3,24 @@
  * grants, nothing of XenStore. The front-end is hostile: each request is copied out of the ring once, every field of
  * the copy is checked before it is used, and a grant that cannot be mapped fails its request and nothing else.
  *
- * Segments whose frames lie one behind the other are moved in one piece. Grants stay mapped when the front-end said
- * that it uses them again and again. hot path: a request to memory costs about as much as its bytes.
+ * Segments whose frames lie one behind the other are moved in one piece, by the store straight to or from the guest's
+ * memory. Grants stay mapped when the front-end said that it uses them again and again.
+ * hot path: a request of 1 MiB costs 7 microseconds beside what its bytes take (80), both halves and the host included.
  *
  * Reference: public/io/blkif.h.
  */
 import { BLKIF_OP, BLKIF_RSP, BlkifRequestSegment, GNTST } from '../../abi/index.ts'
 import type { HypercallPort } from '../../guest/index.ts'
 import { BackRing } from '../../rings/index.ts'
-import type { DomId, GrantHandle, GrantRef, Mfn } from '../../util/index.ts'
+import type { DomId, GrantHandle, GrantRef } from '../../util/index.ts'
 import { TWO_32 } from '../../util/index.ts'
 import type { BlockStore } from './block-store.ts'
 import { SECTOR_SIZE } from './block-store.ts'
+import { PersistentGrants } from './persistent-grants.ts'
 import type { BlockLayout } from './protocol.ts'
-import { DIRECT_SEGMENTS, INDIRECT_SEGMENTS, SECTORS_PER_PAGE } from './protocol.ts'
+import { DIRECT_SEGMENTS, INDIRECT_SEGMENTS, SECTORS_PER_PAGE, SEGMENT_AT } from './protocol.ts'
 
 const PAGE_SIZE = 4096
-/** Grants that stay mapped for one ring: three times what can be under way. Stops a guest from using up our handles. */
-export const PERSISTENT_GRANT_LIMIT = 1056
 
 /** What has been done for a ring so far. */
 export interface BlockStatistics {
@@ -47,11 +47,6 @@ export interface BlockServerOptions {
   notify(): void
   /** A store has not answered at once: time is to stand still until the returned function is called. */
   hold(): () => void
-}
-
-interface Mapped {
-  readonly frame: Mfn
-  readonly handle: GrantHandle
 }
 
 /** The segments of a request, in a private copy, and what is to be done with them. */
@@ -87,12 +82,12 @@ export class BlockServer {
   private readonly copy: Uint8Array
   private readonly view: DataView
   private readonly sectors: number
-  private readonly persistent = new Map<number, Mapped>()
+  private readonly persistent = new PersistentGrants()
   private underWay = 0
   private stopped = false
   private readonly idle: (() => void)[] = []
   /** Byte runs of the request in hand: start and length, in pairs. */
-  private readonly runs = new Int32Array(2 * INDIRECT_SEGMENTS)
+  private readonly runs = new Uint32Array(2 * INDIRECT_SEGMENTS)
   private runCount = 0
   /** Copy of the segments of an indirect request. */
   private readonly indirect = new Uint8Array(INDIRECT_SEGMENTS * BlkifRequestSegment.size)
@@ -125,8 +120,7 @@ export class BlockServer {
   async stop(): Promise<void> {
     this.stopped = true
     if (this.underWay > 0) await new Promise<void>((resolve) => this.idle.push(resolve))
-    for (const { handle } of this.persistent.values()) this.options.grants.unmapGrant(handle)
-    this.persistent.clear()
+    this.release(this.persistent.clear())
   }
 
   private handle(): void {
@@ -182,7 +176,8 @@ export class BlockServer {
     const count = indirect.nrSegments.get(this.view, 0)
     const handles: GrantHandle[] = []
     const sound = (operation === BLKIF_OP.READ || operation === BLKIF_OP.WRITE) && count <= INDIRECT_SEGMENTS
-    const frame = sound ? this.mapOne(this.view.getUint32(indirect.indirectGrefs.at(0, 0), true), true, handles) : -1
+    const ref = this.view.getUint32(indirect.indirectGrefs.at(0, 0), true)
+    const frame = sound ? this.persistent.frameOf(ref) || this.mapOne(ref, true, handles) : -1
     if (frame >= 0) {
       const start = frame * PAGE_SIZE
       this.indirect.set(memory.bytes.subarray(start, start + count * BlkifRequestSegment.size))
@@ -214,42 +209,41 @@ export class BlockServer {
   /** Checks and maps all segments, and notes their bytes as runs; sectors in all, or -1. */
   private mapSegments({ view, at, count, first }: SegmentList, { write, handles }: Transfer): number {
     if (count === 0 || first >= this.sectors) return -1
+    const { runs, persistent } = this
+    const { gref, firstSect, lastSect, size } = SEGMENT_AT
     let sectors = 0
-    let runs = 0
+    let next = 0
     let end = -1
-    for (let index = 0; index < count; index += 1) {
-      const segment = at + index * BlkifRequestSegment.size
-      const from = BlkifRequestSegment.firstSect.get(view, segment)
-      const to = BlkifRequestSegment.lastSect.get(view, segment)
+    for (let segment = at; segment < at + count * size; segment += size) {
+      const from = view.getUint8(segment + firstSect)
+      const to = view.getUint8(segment + lastSect)
       if (from > to || to >= SECTORS_PER_PAGE) return -1
       sectors += to - from + 1
       if (first + sectors > this.sectors) return -1
-      const frame = this.mapOne(BlkifRequestSegment.gref.get(view, segment), write, handles)
+      const ref = view.getUint32(segment + gref, true)
+      const frame = persistent.frameOf(ref) || this.mapOne(ref, write, handles)
       if (frame < 0) return -1
       const start = frame * PAGE_SIZE + from * SECTOR_SIZE
       const length = (to - from + 1) * SECTOR_SIZE
       if (start === end) {
-        this.runs[2 * runs - 1]! += length
+        runs[next - 1]! += length
       } else {
-        this.runs[2 * runs] = start | 0
-        this.runs[2 * runs + 1] = length
-        runs += 1
+        runs[next] = start
+        runs[next + 1] = length
+        next += 2
       }
       end = start + length
     }
-    this.runCount = runs
+    this.runCount = next / 2
     return sectors
   }
 
-  /** The frame of a grant, mapped if it is not yet; -1 when it cannot be mapped. */
+  /** The frame of a grant that is not kept mapped, now mapped; -1 when it cannot be. */
   private mapOne(ref: number, write: boolean, handles: GrantHandle[]): number {
     const { grants, domain, persistent } = this.options
-    const known = this.persistent.get(ref)
-    if (known !== undefined) return known.frame
-    const keep = persistent && this.persistent.size < PERSISTENT_GRANT_LIMIT
-    if (keep) {
+    if (persistent && this.persistent.hasRoom(ref)) {
       const { status, frame, handle } = grants.mapGrant({ domain, ref: ref as GrantRef })
-      if (status === GNTST.okay) this.persistent.set(ref, { frame, handle })
+      if (status === GNTST.okay) this.persistent.keep(ref, frame, handle)
       if (status === GNTST.okay) return frame
     }
     // A request that writes to the disk only reads the guest's page.
@@ -266,7 +260,7 @@ export class BlockServer {
     try {
       for (let index = 0; index < 2 * this.runCount; index += 2) {
         const length = this.runs[index + 1]!
-        const done = this.moveRun(write, offset, { from: this.runs[index]! >>> 0, length })
+        const done = this.moveRun(write, offset, { from: this.runs[index]!, length })
         if (done !== undefined) (waiting ??= []).push(done)
         offset += length
       }

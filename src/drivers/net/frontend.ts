@@ -3,6 +3,7 @@
  * sends frames and receives them. Its pages stay granted and are used again and again; what the back-end answers is
  * checked, and a back-end that breaks the rules loses the interface, no more.
  *
+ * hot path: nothing is allocated for a frame of one slot that goes to a handler; figure in transmit.ts.
  * Reference: public/io/netif.h.
  */
 import {
@@ -24,6 +25,13 @@ export const NIC_QUEUE_LIMIT = 1024
 export interface SendOptions {
   /** The transport checksum holds only the pseudo-header's sum; the other end completes it where it matters. */
   readonly checksumBlank?: boolean
+}
+
+/** A page of an interface. */
+interface NicPage {
+  readonly shared: SharedPage
+  /** Its first bytes, as many as the last frame had: frames of one size follow each other, as a rule. */
+  head: Uint8Array
 }
 
 interface Ring {
@@ -48,11 +56,11 @@ export class Nic implements AsyncIterable<Uint8Array> {
   private up = false
   private broken = false
   /** Pages for sending: free ones, and those under way by their identifier. */
-  private readonly freePages: SharedPage[] = []
-  private readonly sending = new Map<number, SharedPage>()
+  private readonly freePages: NicPage[] = []
+  private readonly sending: (NicPage | undefined)[] = []
   private readonly freeIds: number[] = []
   /** Pages that are put up for receiving, by their slot in the ring. */
-  private readonly receiving = new Map<number, SharedPage>()
+  private readonly receiving: (NicPage | undefined)[] = []
   private nextSlot = 0
   /** Parts of a frame whose other slots are still to come. */
   private parts: Uint8Array[] = []
@@ -176,10 +184,10 @@ export class Nic implements AsyncIterable<Uint8Array> {
     this.up = false
     kernel.events.close(rings.transmit.port)
     if (rings.receive.port !== rings.transmit.port) kernel.events.close(rings.receive.port)
-    const pages = [...this.freePages.splice(0), ...this.sending.values(), ...this.receiving.values()]
-    for (const page of pages) page.release()
-    this.sending.clear()
-    this.receiving.clear()
+    const pages = [...this.freePages.splice(0), ...this.sending.splice(0), ...this.receiving.splice(0)]
+    for (const page of pages) page?.shared.release()
+    this.parts = []
+    this.blank = false
     rings.transmit.shared.release()
     rings.receive.shared.release()
     this.wakeReader()
@@ -203,7 +211,12 @@ export class Nic implements AsyncIterable<Uint8Array> {
       const transmitPort = open(() => this.onEvent())
       const receivePort = split ? open(() => this.onEvent()) : transmitPort
       const rings = { transmit: make(TX_ENTRY, transmitPort), receive: make(RX_ENTRY, receivePort) }
-      this.freeIds.splice(0, this.freeIds.length, ...Array.from({ length: rings.transmit.ring.entries }, (_, id) => id))
+      const none = (count: number): undefined[] => Array.from({ length: count }, () => undefined)
+      const { entries } = rings.transmit.ring
+      this.sending.splice(0, this.sending.length, ...none(entries))
+      this.receiving.splice(0, this.receiving.length, ...none(rings.receive.ring.entries))
+      this.freeIds.splice(0, this.freeIds.length, ...Array.from({ length: entries }, (_, id) => id))
+      this.nextSlot = 0
       return rings
     } catch (error) {
       for (const step of undo.reverse()) step()
@@ -221,18 +234,24 @@ export class Nic implements AsyncIterable<Uint8Array> {
     if (ring === undefined || !this.connected) throw new XenError('CLOSED', `interface ${this.id} is not connected`)
     if (this.freeIds.length === 0 || ring.freeRequests() === 0) return false
     if (this.freePages.length === 0 && this.device.kernel.frames.free === 0) return false
-    const shared = this.freePages.pop() ?? sharePage(this.device.kernel, this.device.otherEnd)
+    const page = this.freePages.pop() ?? this.newPage()
+    const { shared } = page
     const id = this.freeIds.pop()!
     const address = ring.nextRequest()
     const { view } = shared.page
     shared.page.bytes.set(frame)
-    this.sending.set(id, shared)
+    this.sending[id] = page
     NetifTxRequest.gref.set(view, address, shared.ref)
     NetifTxRequest.offset.set(view, address, 0)
     NetifTxRequest.flags.set(view, address, checksumBlank === true ? NETTXF.csum_blank | NETTXF.data_validated : 0)
     NetifTxRequest.id.set(view, address, id)
     NetifTxRequest.packetSize.set(view, address, frame.length)
     return true
+  }
+
+  private newPage(): NicPage {
+    const shared = sharePage(this.device.kernel, this.device.otherEnd)
+    return { shared, head: shared.page.bytes }
   }
 
   private kick(): void {
@@ -270,11 +289,11 @@ export class Nic implements AsyncIterable<Uint8Array> {
       for (let address = ring.takeResponse(); address !== NO_ENTRY; address = ring.takeResponse()) {
         if (NetifTxResponse.status.get(view, address) === NETIF_RSP.NULL) continue
         const id = NetifTxResponse.id.get(view, address)
-        const shared = this.sending.get(id)
-        if (shared === undefined) return false
-        this.sending.delete(id)
+        const page = this.sending[id]
+        if (page === undefined) return false
+        this.sending[id] = undefined
         this.freeIds.push(id)
-        this.freePages.push(shared)
+        this.freePages.push(page)
       }
     } while (ring.finalCheckForResponses())
     return !ring.broken
@@ -286,14 +305,11 @@ export class Nic implements AsyncIterable<Uint8Array> {
     do {
       for (let address = ring.takeResponse(); address !== NO_ENTRY; address = ring.takeResponse()) {
         const slot = NetifRxResponse.id.get(view, address)
-        const shared = this.receiving.get(slot)
-        if (shared === undefined) return false
-        this.receiving.delete(slot)
-        const okay = this.takePart(shared, {
-          offset: NetifRxResponse.offset.get(view, address), flags: NetifRxResponse.flags.get(view, address),
-          status: NetifRxResponse.status.get(view, address),
-        })
-        this.freePages.push(shared)
+        const page = this.receiving[slot]
+        if (page === undefined) return false
+        this.receiving[slot] = undefined
+        const okay = this.takePart(page, view, address)
+        this.freePages.push(page)
         if (!okay) return false
       }
     } while (ring.finalCheckForResponses())
@@ -301,20 +317,20 @@ export class Nic implements AsyncIterable<Uint8Array> {
     return !ring.broken
   }
 
-  /** Takes one slot's part of a frame; false when it claims more than its page. */
-  private takePart(
-    { page }: SharedPage,
-    { offset, flags, status }: { readonly offset: number; readonly flags: number; readonly status: number },
-  ): boolean {
+  /** Takes one slot's part of a frame, which the response at `address` describes; false when it is impossible. */
+  private takePart(page: NicPage, view: DataView, address: number): boolean {
+    const offset = NetifRxResponse.offset.get(view, address)
+    const flags = NetifRxResponse.flags.get(view, address)
+    const status = NetifRxResponse.status.get(view, address)
     if (status > 0 && offset + status > PAGE_SIZE) return false
     const isLast = (flags & NETRXF.more_data) === 0
     if (isLast && this.parts.length === 0) {
-      if (status > 0) this.accept(page.bytes.subarray(offset, offset + status), (flags & NETRXF.csum_blank) !== 0)
+      if (status > 0) this.accept(partOf(page, offset, status), (flags & NETRXF.csum_blank) !== 0)
       return true
     }
     this.blank ||= (flags & NETRXF.csum_blank) !== 0
     // A part that failed spoils its frame; the slots that follow still belong to it.
-    this.parts.push(status > 0 ? page.bytes.slice(offset, offset + status) : SPOILT)
+    this.parts.push(status > 0 ? partOf(page, offset, status).slice() : SPOILT)
     if (!isLast) return this.parts.length <= MAX_SLOTS
     const { parts, blank } = this
     this.parts = []
@@ -339,17 +355,17 @@ export class Nic implements AsyncIterable<Uint8Array> {
 
   /** Puts up pages for receiving until the ring is full or the guest has no more to spare. */
   private putUp(): void {
-    const { rings, device: { kernel, otherEnd } } = this
+    const { rings, device: { kernel } } = this
     if (rings === undefined) return
     const { ring, shared: { page: { view } }, port } = rings.receive
     let wrote = false
     while (ring.freeRequests() > 0 && (this.freePages.length > 0 || kernel.frames.free > RESERVE)) {
-      const shared = this.freePages.pop() ?? sharePage(kernel, otherEnd)
+      const page = this.freePages.pop() ?? this.newPage()
       const slot = this.freeSlot(ring.entries)
       const address = ring.nextRequest()
       NetifRxRequest.id.set(view, address, slot)
-      NetifRxRequest.gref.set(view, address, shared.ref)
-      this.receiving.set(slot, shared)
+      NetifRxRequest.gref.set(view, address, page.shared.ref)
+      this.receiving[slot] = page
       wrote = true
     }
     if (wrote && ring.pushRequestsAndCheckNotify()) kernel.events.notify(port)
@@ -357,7 +373,7 @@ export class Nic implements AsyncIterable<Uint8Array> {
 
   /** An identifier that is not in use; they go round as the ring does. */
   private freeSlot(entries: number): number {
-    while (this.receiving.has(this.nextSlot)) this.nextSlot = (this.nextSlot + 1) % entries
+    while (this.receiving[this.nextSlot] !== undefined) this.nextSlot = (this.nextSlot + 1) & (entries - 1)
     return this.nextSlot
   }
 
@@ -409,6 +425,14 @@ export class NetFrontend implements FrontendDriver {
 /** Free pages that an interface leaves to the rest of the guest. */
 const RESERVE = 16
 const SPOILT = /* @__PURE__ */ new Uint8Array(0)
+
+/** `length` bytes of a page; a view that the page keeps where it can. */
+function partOf(page: NicPage, offset: number, length: number): Uint8Array {
+  const { bytes } = page.shared.page
+  if (offset !== 0) return bytes.subarray(offset, offset + length)
+  if (page.head.length !== length) page.head = bytes.subarray(0, length)
+  return page.head
+}
 
 function join(parts: readonly Uint8Array[]): Uint8Array {
   const frame = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0))

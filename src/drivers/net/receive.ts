@@ -3,7 +3,9 @@
  * put up, in the order of the ring, as front-ends expect. What finds no page waits, up to a limit, and is dropped
  * beyond it.
  *
- * hot path: one hypercall for a batch. Reference: public/io/netif.h.
+ * hot path: one hypercall for a batch, and nothing allocated for a frame that lies in an own page; figure in
+ * transmit.ts.
+ * Reference: public/io/netif.h.
  */
 import { GNTST, NETIF_RSP, NETRXF, NetifRxRequest, NetifRxResponse } from '../../abi/index.ts'
 import type { GrantCopy } from '../../guest/index.ts'
@@ -12,11 +14,14 @@ import type { GrantRef, Mfn } from '../../util/index.ts'
 import type { NetFrame } from './frame.ts'
 import { completeChecksum, isIpv6 } from './frame.ts'
 import { RX_ENTRY } from './protocol.ts'
-import { RECEIVE_PAGES } from './staging.ts'
+import type { CopyOut } from './staging.ts'
+import { RECEIVE_PAGES, copyOut } from './staging.ts'
 import type { RingServices } from './transmit.ts'
 
 /** Frames that wait for a guest which has put up no pages: stops a guest from filling its driver domain's memory. */
 export const RECEIVE_QUEUE_LIMIT = 512
+/** Bytes of these frames: the largest frames reach it before the count does. */
+export const RECEIVE_QUEUE_BYTES = 4 << 20
 const PAGE_SIZE = 4096
 
 /** What the front-end can take. */
@@ -29,11 +34,18 @@ export interface ReceiveFeatures {
   readonly checksumBlankIpv6: boolean
 }
 
-/** A piece of a frame in one slot of the ring. */
-interface Piece {
-  readonly id: number
-  readonly length: number
-  readonly flags: number
+/** The pieces of a batch of frames in columns, one for each slot of the ring. */
+class Pieces {
+  readonly id: Uint16Array
+  readonly length: Uint16Array
+  readonly flags: Uint16Array
+  count = 0
+
+  constructor(capacity: number) {
+    this.id = new Uint16Array(capacity)
+    this.length = new Uint16Array(capacity)
+    this.flags = new Uint16Array(capacity)
+  }
 }
 
 /** Serves a receive ring. */
@@ -42,16 +54,28 @@ export class ReceiveServer {
   private readonly features: ReceiveFeatures
   private readonly notify: () => void
   private readonly ring: BackRing
-  private readonly copy = new Uint8Array(RX_ENTRY)
-  private readonly view = new DataView(this.copy.buffer)
-  private queue: NetFrame[] = []
+  private readonly view: DataView
+  private readonly queue: NetFrame[] = []
+  private queuedBytes = 0
+  /** So many of the queue's first frames have bytes of their own: they have outlived the batch that brought them. */
+  private owned = 0
+  private readonly pieces: Pieces
+  /** One past the last piece of each frame in the batch. */
+  private readonly ends: number[] = []
+  /** Pages for frames from elsewhere that the batch has used. */
+  private staged = 0
+  private readonly copySlots: readonly CopyOut[]
+  private readonly copies: GrantCopy[] = []
 
   /** `base` is the byte offset of the ring's page. */
   constructor(services: RingServices, base: number, options: { readonly features: ReceiveFeatures; notify(): void }) {
     this.services = services
     this.features = options.features
     this.notify = () => options.notify()
-    this.ring = new BackRing({ view: services.grants.memory.view, base, entrySize: RX_ENTRY })
+    this.view = services.grants.memory.view
+    this.ring = new BackRing({ view: this.view, base, entrySize: RX_ENTRY })
+    this.pieces = new Pieces(this.ring.entries)
+    this.copySlots = Array.from({ length: this.ring.entries }, () => copyOut(services.domain))
   }
 
   /** True when the front-end has broken the rules of the ring; nothing is served any more. */
@@ -61,18 +85,31 @@ export class ReceiveServer {
 
   /** Takes a frame for the guest; it is on its way with the next `serve`. */
   deliver(frame: NetFrame): void {
-    const fits = frame.bytes.length <= PAGE_SIZE || this.features.scatter
-    if (!fits || this.queue.length >= RECEIVE_QUEUE_LIMIT) this.services.statistics.dropped += 1
-    else this.queue.push(this.readable(frame))
+    const { length } = frame.bytes
+    const fits = length <= PAGE_SIZE || this.features.scatter
+    const hasRoom = this.queue.length < RECEIVE_QUEUE_LIMIT && this.queuedBytes + length <= RECEIVE_QUEUE_BYTES
+    if (!fits || !hasRoom) {
+      this.services.statistics.dropped += 1
+      return
+    }
+    this.queue.push(this.readable(frame))
+    this.queuedBytes += length
   }
 
   /** Gives the guest what waits, as far as it has put up pages; what stays is kept. */
   serve(): void {
+    const { queue } = this
     let next = 0
     do {
       for (let given = this.give(next); given > 0; given = this.give(next)) next += given
-    } while (next < this.queue.length && this.ring.finalCheckForRequests() && this.fits(this.queue[next]!))
-    this.queue = this.queue.slice(next).map(kept)
+    } while (next < queue.length && this.ring.finalCheckForRequests() && this.fits(queue[next]!))
+    for (let index = 0; index < next; index += 1) this.queuedBytes -= queue[index]!.bytes.length
+    if (next === queue.length) queue.length = 0
+    else if (next > 0) queue.splice(0, next)
+    for (let index = Math.max(0, this.owned - next); index < queue.length; index += 1) {
+      queue[index] = withOwnBytes(queue[index]!)
+    }
+    this.owned = queue.length
   }
 
   /** The frame as this guest can read it: with a whole checksum where it would not understand a blank one. */
@@ -80,9 +117,9 @@ export class ReceiveServer {
     if (!frame.checksumBlank) return frame
     const { checksumBlank, checksumBlankIpv6 } = this.features
     if (checksumBlank && (checksumBlankIpv6 || !isIpv6(frame.bytes))) return frame
-    const bytes = frame.bytes.slice()
-    completeChecksum(bytes)
-    return { bytes, checksumBlank: false, validated: frame.validated }
+    const whole = withOwnBytes(frame)
+    completeChecksum(whole.bytes)
+    return { ...whole, checksumBlank: false }
   }
 
   private slotsOf(frame: NetFrame): number {
@@ -95,79 +132,96 @@ export class ReceiveServer {
 
   /** Gives a batch of frames from number `start` of the queue on; how many. */
   private give(start: number): number {
-    const copies: GrantCopy[] = []
-    const pieces: Piece[] = []
-    const ends: number[] = []
-    let staged = 0
-    for (let index = start; index < this.queue.length; index += 1) {
-      const frame = this.queue[index]!
+    const { queue, copies, pieces, ends } = this
+    copies.length = 0
+    ends.length = 0
+    pieces.count = 0
+    this.staged = 0
+    for (let index = start; index < queue.length; index += 1) {
+      const frame = queue[index]!
       const pages = frame.place === undefined ? this.slotsOf(frame) : 0
-      if (staged + pages > RECEIVE_PAGES || !this.fits(frame)) break
-      this.plan(frame, { copies, pieces, staged })
-      staged += pages
-      ends.push(pieces.length)
+      if (this.staged + pages > RECEIVE_PAGES || !this.fits(frame)) break
+      this.plan(frame)
+      ends.push(pieces.count)
     }
-    if (pieces.length > 0) this.answer(pieces, this.services.grants.copyGrants(copies), { start, ends })
+    if (pieces.count > 0) this.answer(this.services.grants.copyGrants(copies))
     return ends.length
   }
 
   /** Takes slots for a frame and notes what is to be copied into them. */
-  private plan(
-    frame: NetFrame, batch: { readonly copies: GrantCopy[]; readonly pieces: Piece[]; readonly staged: number },
-  ): void {
-    const { domain, staging } = this.services
-    const { bytes, place, checksumBlank, validated } = frame
-    const marks = (checksumBlank ? NETRXF.csum_blank : 0) | (validated || checksumBlank ? NETRXF.data_validated : 0)
-    for (let done = 0, slot = 0; done < bytes.length; done += PAGE_SIZE, slot += 1) {
-      const length = Math.min(PAGE_SIZE, bytes.length - done)
-      this.ring.copyRequest(this.copy)
-      const ref = NetifRxRequest.gref.get(this.view, 0) as GrantRef
-      const more = done + length < bytes.length ? NETRXF.more_data : 0
-      batch.pieces.push({ id: NetifRxRequest.id.get(this.view, 0), length, flags: (done === 0 ? marks : 0) | more })
-      let source: { readonly frame: Mfn; readonly offset: number }
-      if (place === undefined) {
-        const page = staging.receive[batch.staged + slot]!
-        page.bytes.set(bytes.subarray(done, done + length))
-        source = { frame: page.frame, offset: 0 }
-      } else {
-        // A frame that lies in an own page is at most that page long.
-        source = { frame: place.frame as Mfn, offset: place.offset }
-      }
-      batch.copies.push({ source, destination: { domain, ref, offset: 0 }, length })
+  private plan(frame: NetFrame): void {
+    const { copies, pieces, view } = this
+    const { bytes, checksumBlank, validated } = frame
+    const size = bytes.length
+    let flags = (checksumBlank ? NETRXF.csum_blank : 0) | (validated || checksumBlank ? NETRXF.data_validated : 0)
+    for (let done = 0; done < size; done += PAGE_SIZE) {
+      const length = Math.min(PAGE_SIZE, size - done)
+      // `fits` has counted the slots.
+      const address = this.ring.takeRequest()
+      const copy = this.copySlots[copies.length]!
+      copy.destination.ref = NetifRxRequest.gref.get(view, address) as GrantRef
+      copy.length = length
+      this.placeSource(copy, frame, done)
+      copies.push(copy)
+      if (done + length < size) flags |= NETRXF.more_data
+      else flags &= ~NETRXF.more_data
+      pieces.id[pieces.count] = NetifRxRequest.id.get(view, address)
+      pieces.length[pieces.count] = length
+      pieces.flags[pieces.count] = flags
+      pieces.count += 1
+      flags = 0
     }
   }
 
+  /** Says where a piece of a frame is copied from: where it lies, or a page that it is put into. */
+  private placeSource({ source, length }: CopyOut, { bytes, place }: NetFrame, start: number): void {
+    if (place !== undefined) {
+      // A frame that lies in an own page is at most that page long.
+      source.frame = place.frame as Mfn
+      source.offset = place.offset
+      return
+    }
+    const page = this.services.staging.receive[this.staged]!
+    this.staged += 1
+    page.bytes.set(length === bytes.length ? bytes : bytes.subarray(start, start + length))
+    source.frame = page.frame
+    source.offset = 0
+  }
+
   /** Answers each slot; a frame of which one slot failed counts as dropped. */
-  private answer(
-    pieces: readonly Piece[], statuses: readonly number[],
-    frames: { readonly start: number; readonly ends: readonly number[] },
-  ): void {
-    const { grants: { memory: { view } }, statistics } = this.services
-    pieces.forEach(({ id, length, flags }, index) => {
-      const address = this.ring.nextResponse()
-      if (address < 0) return
-      NetifRxResponse.id.set(view, address, id)
-      NetifRxResponse.offset.set(view, address, 0)
-      NetifRxResponse.flags.set(view, address, flags)
-      NetifRxResponse.status.set(view, address, statuses[index] === GNTST.okay ? length : NETIF_RSP.ERROR)
-    })
-    let first = 0
-    for (const end of frames.ends) {
-      const okay = statuses.slice(first, end).every((status) => status === GNTST.okay)
+  private answer(statuses: readonly number[]): void {
+    const { view, pieces, ends, services: { statistics } } = this
+    let piece = 0
+    for (const end of ends) {
+      let okay = true
+      let size = 0
+      for (; piece < end; piece += 1) {
+        const isCopied = statuses[piece] === GNTST.okay
+        const length = pieces.length[piece]!
+        this.respond(view, piece, isCopied ? length : NETIF_RSP.ERROR)
+        okay &&= isCopied
+        size += length
+      }
       if (okay) {
         statistics.framesOut += 1
-        for (let index = first; index < end; index += 1) statistics.bytesOut += pieces[index]!.length
+        statistics.bytesOut += size
       } else {
         statistics.dropped += 1
       }
-      first = end
     }
     if (this.ring.pushResponsesAndCheckNotify()) this.notify()
+  }
+
+  private respond(view: DataView, piece: number, status: number): void {
+    const address = this.ring.nextResponse()
+    if (address < 0) return
+    NetifRxResponse.id.set(view, address, this.pieces.id[piece]!)
+    NetifRxResponse.offset.set(view, address, 0)
+    NetifRxResponse.flags.set(view, address, this.pieces.flags[piece]!)
+    NetifRxResponse.status.set(view, address, status)
   }
 }
 
 /** A frame with bytes of its own, as it must be when it outlives the batch that brought it. */
-const kept = (frame: NetFrame): NetFrame =>
-  frame.place === undefined && frame.bytes.buffer.byteLength === frame.bytes.length
-    ? frame
-    : { bytes: frame.bytes.slice(), checksumBlank: frame.checksumBlank, validated: frame.validated }
+const withOwnBytes = ({ bytes, checksumBlank, validated }: NetFrame): NetFrame =>
+  ({ bytes: bytes.slice(), checksumBlank, validated })

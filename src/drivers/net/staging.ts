@@ -2,22 +2,72 @@
  * Own pages through which frames pass between guests: a transmitted frame is copied out of the sender's grant into one,
  * and from there into the receiver's. Nothing of a guest's is looked at in place, so nothing can change while it is
  * used.
+ *
+ * hot path: the descriptions of frames and copies are made once and filled anew in each batch.
  */
 import type { GuestKernel, Page } from '../../guest/index.ts'
+import type { DomId, GrantRef, Mfn } from '../../util/index.ts'
+import type { NetFrame } from './frame.ts'
 
 /** Pages that one batch of transmitted slots may use. */
 export const TRANSMIT_PAGES = 64
 /** Pages for frames that do not lie in an own page yet. */
 export const RECEIVE_PAGES = 32
 
+/** A frame whose bytes lie at the start of an own page; it holds until the page is used again. */
+class StagedFrame implements NetFrame {
+  bytes: Uint8Array
+  checksumBlank = false
+  validated = false
+  readonly place: { readonly frame: Mfn; readonly offset: number }
+  private readonly page: Page
+
+  constructor(page: Page) {
+    this.page = page
+    this.bytes = page.bytes
+    this.place = { frame: page.frame, offset: 0 }
+  }
+
+  /** Takes the first `size` bytes of the page for the frame. */
+  resize(size: number): void {
+    // Frames of one size follow each other, as a rule, and making a view costs more than a copy.
+    if (this.bytes.length !== size) this.bytes = this.page.bytes.subarray(0, size)
+  }
+}
+
+/** A copy out of a grant into an own page. */
+export interface CopyIn {
+  readonly source: { readonly domain: DomId; ref: GrantRef; offset: number }
+  readonly destination: { frame: Mfn; readonly offset: number }
+  length: number
+}
+
+/** A copy out of an own page into a grant. */
+export interface CopyOut {
+  readonly source: { frame: Mfn; offset: number }
+  readonly destination: { readonly domain: DomId; ref: GrantRef; readonly offset: number }
+  length: number
+}
+
+/** An empty {@link CopyIn} from grants of `domain`. */
+export const copyIn = (domain: DomId): CopyIn =>
+  ({ source: { domain, ref: 0 as GrantRef, offset: 0 }, destination: { frame: 0 as Mfn, offset: 0 }, length: 0 })
+
+/** An empty {@link CopyOut} into grants of `domain`. */
+export const copyOut = (domain: DomId): CopyOut =>
+  ({ source: { frame: 0 as Mfn, offset: 0 }, destination: { domain, ref: 0 as GrantRef, offset: 0 }, length: 0 })
+
 /** The pages of one back-end, shared by all its interfaces: each is used within one batch only. */
 export class Staging {
   readonly transmit: readonly Page[]
   readonly receive: readonly Page[]
+  /** The frames in the pages for transmitting. @internal */
+  readonly frames: readonly StagedFrame[]
 
   constructor(kernel: Pick<GuestKernel, 'frames'>) {
     const take = (count: number): Page[] => Array.from({ length: count }, () => kernel.frames.allocate())
     this.transmit = take(TRANSMIT_PAGES)
     this.receive = take(RECEIVE_PAGES)
+    this.frames = this.transmit.map((page) => new StagedFrame(page))
   }
 }

@@ -4,6 +4,8 @@
  *
  * Version 2 entries may grant a part of a page, or pass on what another domain granted (transitive, one step deep).
  *
+ * hot path: two sides that are reused, and no record for an entry of version 1 that nobody else uses, as nothing can
+ * run before it is let go; every check stays. 140 ns for 16 bytes, where records took 430.
  * Reference: xen/common/grant_table.c (acquire_grant_for_copy, gnttab_copy_one).
  */
 import { DOMID, GNTST, GTF, GrantEntryV2 } from '../../abi/index.ts'
@@ -12,15 +14,38 @@ import type { CopyRequest, CopySide, GrantHost } from './types.ts'
 
 const PAGE = 4096
 
-/** One side of a copy, held. */
-interface Held {
-  readonly mfn: number
+/** One side of a copy, held; filled anew for each copy. */
+class HeldSide {
+  /** This side is written. */
+  readonly write: boolean
+  mfn = 0
   /** Bytes of the frame that may be used. */
+  start = 0
+  length = PAGE
+  /** Address of an entry of `table` that is in use without a record; -1 when there is none. */
+  plain = -1
+  table: GrantTable | undefined
+  /** The entries to be released that have a record: the granted one, and what it passes on. */
+  entries: readonly EntryUse[] = NO_ENTRIES
+
+  constructor(write: boolean) {
+    this.write = write
+  }
+}
+
+interface EntryUse {
+  readonly table: GrantTable
+  readonly ref: number
+}
+
+const NO_ENTRIES: readonly EntryUse[] = /* @__PURE__ */ Object.freeze([])
+
+/** What an entry with a record gives. */
+interface Acquired {
+  readonly mfn: number
   readonly start: number
   readonly length: number
-  /** The entries to be released: the granted one, and what it passes on. */
-  readonly entries: readonly { readonly table: GrantTable; readonly ref: number }[]
-  readonly written: boolean
+  readonly entries: readonly EntryUse[]
 }
 
 /** An entry about to be used, with what its use needs. */
@@ -34,99 +59,142 @@ interface Acquisition {
 /** What an entry of version 1 or 2 grants, a reference on its frame taken. */
 type Granted = Pick<ActiveEntry, 'mfn' | 'start' | 'length' | 'isSubPage' | 'transDomain' | 'transRef'>
 
-/** Finds the table of a domain, DOMID_SELF included; undefined when there is none. */
+/** Finds the table of a domain by its number; undefined when there is none. */
 export type TableFinder = (domain: number) => GrantTable | undefined
 
 /** Copies on behalf of one host's domains. */
 export class GrantCopier {
   private readonly host: GrantHost
+  private readonly find: TableFinder
+  private readonly from = new HeldSide(false)
+  private readonly to = new HeldSide(true)
 
-  constructor(host: GrantHost) {
+  constructor(host: GrantHost, find: TableFinder) {
     this.host = host
+    this.find = find
   }
 
-  /** One GNTTABOP_copy; GNTST status. `tableOf` also resolves DOMID_SELF to the caller's. */
-  copy(caller: GrantTable, request: CopyRequest, tableOf: TableFinder): number {
+  /** One GNTTABOP_copy; GNTST status. */
+  copy(caller: GrantTable, request: CopyRequest): number {
     const { source, destination } = request
-    const tables: GrantTable[] = []
-    for (const side of [source, destination]) {
-      if (side.domain !== DOMID.SELF && !side.isGrant) return GNTST.permission_denied
-      const table = tableOf(side.domain)
-      if (table === undefined) return GNTST.bad_domain
-      tables.push(table)
+    const { from, to } = this
+    let status = this.choose(from, source, caller)
+    if (status === GNTST.okay) status = this.choose(to, destination, caller)
+    if (status === GNTST.okay) status = this.hold(from, source, caller)
+    if (status !== GNTST.okay) return status
+    status = this.hold(to, destination, caller)
+    if (status === GNTST.okay) {
+      status = this.move(request)
+      this.letGo(to)
     }
-    const from = this.hold(source, { caller, table: tables[0]!, write: false, tableOf })
-    if (typeof from === 'number') return from
-    const to = this.hold(destination, { caller, table: tables[1]!, write: true, tableOf })
-    if (typeof to === 'number') {
-      this.letGo(from)
-      return to
-    }
-    const status = this.move(request, from, to)
-    this.letGo(to)
     this.letGo(from)
     return status
   }
 
-  private move({ source, destination, length }: CopyRequest, from: Held, to: Held): number {
+  /** Finds the table that a side belongs to; GNTST status. */
+  private choose(held: HeldSide, { domain, isGrant }: CopySide, caller: GrantTable): number {
+    if (domain === DOMID.SELF) {
+      held.table = caller
+      return GNTST.okay
+    }
+    if (!isGrant) return GNTST.permission_denied
+    held.table = this.find(domain)
+    return held.table === undefined ? GNTST.bad_domain : GNTST.okay
+  }
+
+  private move({ source, destination, length }: CopyRequest): number {
+    const { from, to, host: { memory } } = this
     if (source.offset + length > PAGE || destination.offset + length > PAGE) return GNTST.bad_copy_arg
-    const fits = (side: CopySide, held: Held): boolean =>
-      side.offset >= held.start && side.offset + length <= held.start + held.length
-    if (!fits(source, from) || !fits(destination, to)) return GNTST.general_error
+    if (!isWithin(from, source.offset, length) || !isWithin(to, destination.offset, length)) return GNTST.general_error
     const start = from.mfn * PAGE + source.offset
-    this.host.memory.bytes.copyWithin(to.mfn * PAGE + destination.offset, start, start + length)
-    this.host.memory.markWritten(to.mfn)
+    memory.bytes.copyWithin(to.mfn * PAGE + destination.offset, start, start + length)
+    memory.markWritten(to.mfn)
     return GNTST.okay
   }
 
-  private hold(
-    side: CopySide,
-    { caller, table, write, tableOf }: {
-      readonly caller: GrantTable; readonly table: GrantTable; readonly write: boolean; readonly tableOf: TableFinder
-    },
-  ): Held | number {
+  /** Takes what a side needs; GNTST status. A side that fails holds nothing. */
+  private hold(held: HeldSide, side: CopySide, caller: GrantTable): number {
     const { frames } = this.host
-    let held: Held
-    if (side.isGrant) {
-      const acquired = this.acquire(
-        { table, ref: side.number, user: caller.domain.id, readOnly: !write }, tableOf, true)
-      if (typeof acquired === 'number') return acquired
-      held = acquired
+    const user = caller.domain.id
+    held.start = 0
+    held.length = PAGE
+    if (!side.isGrant) {
+      if (!frames.getPage(side.number, user)) return GNTST.bad_page
+      held.mfn = side.number
     } else {
-      if (!frames.getPage(side.number, caller.domain.id)) return GNTST.bad_page
-      held = { mfn: side.number, start: 0, length: PAGE, entries: [], written: false }
+      const status = this.holdGrant(held, side.number, user)
+      if (status !== GNTST.okay) return status
     }
-    if (!write) return held
-    if (frames.getWritable(held.mfn)) return { ...held, written: true }
-    this.letGo(held, false)
+    if (!held.write || frames.getWritable(held.mfn)) return GNTST.okay
+    this.letGoEntries(held)
     return GNTST.general_error
   }
 
-  private letGo(held: Held, readOnly = !held.written): void {
-    for (const { table, ref } of held.entries) this.release(table, ref, readOnly)
-    if (held.written) this.host.frames.putWritable(held.mfn)
+  private holdGrant(held: HeldSide, ref: number, user: number): number {
+    // `choose` has found the table of each side.
+    const table = held.table!
+    const readOnly = !held.write
+    if (table.version === 1 && !table.active.has(ref)) return this.holdPlain(held, ref, user)
+    const acquired = this.acquire({ table, ref, user, readOnly }, true)
+    if (typeof acquired === 'number') return acquired
+    held.mfn = acquired.mfn
+    held.start = acquired.start
+    held.length = acquired.length
+    held.entries = acquired.entries
+    return GNTST.okay
+  }
+
+  /** An entry of version 1 that is not in use: the same checks as with a record, and nothing allocated. */
+  private holdPlain(held: HeldSide, ref: number, user: number): number {
+    const table = held.table!
+    const entry = table.enter(ref, user, held.write)
+    if (entry < 0) return entry
+    const mfn = table.frameAt(entry)
+    if (!this.host.frames.getPage(mfn, table.domain.id)) {
+      table.leave(entry, held.write)
+      return GNTST.bad_page
+    }
+    held.mfn = mfn
+    held.plain = entry
+    return GNTST.okay
+  }
+
+  private letGo(held: HeldSide): void {
+    if (held.write) this.host.frames.putWritable(held.mfn)
+    this.letGoEntries(held)
+  }
+
+  /** Lets go of a side whose frame has no writable type taken. */
+  private letGoEntries(held: HeldSide): void {
+    if (held.plain >= 0) {
+      held.table!.leave(held.plain, held.write)
+      held.plain = -1
+    } else if (held.entries !== NO_ENTRIES) {
+      for (const { table, ref } of held.entries) this.release(table, ref, !held.write)
+      held.entries = NO_ENTRIES
+    }
     this.host.frames.putPage(held.mfn)
   }
 
-  private acquire(use: Acquisition, tableOf: TableFinder, allowTransitive: boolean): Held | number {
+  private acquire(use: Acquisition, allowTransitive: boolean): Acquired | number {
     const { table, ref, user, readOnly } = use
     if (table.retired || ref >= table.entryCount) return GNTST.bad_gntref
     const pins = readOnly ? PIN.hostRead : PIN.hostWrite
     const active = table.active.get(ref)
     if (active !== undefined && (active.domain !== user || wouldOverflow(active.pin, pins))) return GNTST.general_error
     const isTransitive = table.version === 2 && (table.flagsOf(ref) & GTF.type_mask) === GTF.transitive
-    if (isTransitive) return this.acquireTransitive(use, tableOf, allowTransitive)
+    if (isTransitive) return this.acquireTransitive(use, allowTransitive)
     if (active === undefined || (!readOnly && !isWritePinned(active.pin))) return this.acquireFresh(use)
     if (!this.host.frames.getPage(active.mfn, table.domain.id)) {
       table.settle(ref, readOnly)
       return GNTST.bad_domain
     }
     active.pin += pins
-    return this.heldBy(active, [{ table, ref }])
+    return acquiredBy(active, [{ table, ref }])
   }
 
   /** An entry that comes into use, or into use for writing: checked against what the guest has in it now. */
-  private acquireFresh({ table, ref, user, readOnly }: Acquisition): Held | number {
+  private acquireFresh({ table, ref, user, readOnly }: Acquisition): Acquired | number {
     const status = table.announce(ref, { readOnly, map: false, domain: user })
     if (status !== GNTST.okay) return status
     const granted = this.read(table, ref)
@@ -136,11 +204,11 @@ export class GrantCopier {
       table.settle(ref, readOnly)
       return typeof granted === 'number' ? granted : GNTST.general_error
     }
-    return this.heldBy(this.record({ table, ref, user, readOnly }, granted), [{ table, ref }])
+    return acquiredBy(this.record({ table, ref, user, readOnly }, granted), [{ table, ref }])
   }
 
   /** An entry that passes on another domain's grant to its own domain. */
-  private acquireTransitive(use: Acquisition, tableOf: TableFinder, allowed: boolean): Held | number {
+  private acquireTransitive(use: Acquisition, allowed: boolean): Acquired | number {
     const { table, ref, user, readOnly } = use
     const before = table.active.get(ref)
     if (before === undefined || (!readOnly && !isWritePinned(before.pin))) {
@@ -151,24 +219,26 @@ export class GrantCopier {
     const transDomain = GrantEntryV2.transDomid.get(this.host.memory.view, at)
     const transRef = GrantEntryV2.gref.get(this.host.memory.view, at)
     const isOther = transDomain !== table.domain.id && transDomain !== DOMID.SELF
-    const behind = allowed && isOther ? tableOf(transDomain) : undefined
+    const behind = allowed && isOther ? this.find(transDomain) : undefined
     if (behind === undefined) {
       table.settle(ref, readOnly)
       return GNTST.general_error
     }
-    const inner = this.acquire({ table: behind, ref: transRef, user: table.domain.id, readOnly }, tableOf, false)
+    const inner = this.acquire({ table: behind, ref: transRef, user: table.domain.id, readOnly }, false)
     if (typeof inner === 'number') {
       table.settle(ref, readOnly)
       return inner
     }
     // Always taken for a sub-page, because that is what cannot be mapped.
-    const granted: Granted = { ...inner, isSubPage: true, transDomain, transRef }
+    const { mfn, start, length } = inner
+    const granted: Granted = { mfn, start, length, isSubPage: true, transDomain, transRef }
     if (before !== undefined && !(before.isSubPage && isSame(before, granted))) {
-      this.letGo(inner, readOnly)
+      for (const entry of inner.entries) this.release(entry.table, entry.ref, readOnly)
+      this.host.frames.putPage(mfn)
       table.settle(ref, readOnly)
       return GNTST.general_error
     }
-    return this.heldBy(this.record(use, granted), [{ table, ref }, ...inner.entries])
+    return acquiredBy(this.record(use, granted), [{ table, ref }, ...inner.entries])
   }
 
   /** What the entry grants now, a reference on the frame taken; or a GNTST status. */
@@ -203,11 +273,13 @@ export class GrantCopier {
     active.pin -= readOnly ? PIN.hostRead : PIN.hostWrite
     table.settle(ref, readOnly)
   }
-
-  private heldBy({ mfn, start, length }: ActiveEntry, entries: Held['entries']): Held {
-    return { mfn, start, length, entries, written: false }
-  }
 }
+
+const acquiredBy = ({ mfn, start, length }: ActiveEntry, entries: readonly EntryUse[]): Acquired =>
+  ({ mfn, start, length, entries })
+
+const isWithin = ({ start, length }: HeldSide, offset: number, count: number): boolean =>
+  offset >= start && offset + count <= start + length
 
 /** True when an entry still grants what its record says. */
 function isSame(active: ActiveEntry, granted: Granted): boolean {

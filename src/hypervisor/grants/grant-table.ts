@@ -15,6 +15,9 @@ import type { GrantDomain, GrantHost } from './types.ts'
 
 const PAGE = 4096
 const STATUS_SIZE = 2
+/** Entries of version 1 in a frame, a power of two. */
+const ENTRIES_PER_FRAME = PAGE / GrantEntryV1.size
+const ENTRIES_SHIFT = 31 - Math.clz32(ENTRIES_PER_FRAME)
 /** Entries that the toolstack uses; they survive a change of version. */
 export const RESERVED_ENTRIES = 8
 
@@ -188,6 +191,32 @@ export class GrantTable {
     if (!readOnly && !isWritePinned(pin)) bits |= GTF.writing
     const status = this.statusAt(ref)
     if (bits !== 0 && status >= 0) this.view.setUint16(status, this.view.getUint16(status, true) & ~bits, true)
+  }
+
+  /**
+   * Brings an entry of version 1 that has no record into use until {@link GrantTable.leave}, for something that ends
+   * before anything else runs: the checks and the bits of {@link GrantTable.announce}, and no record. The entry's
+   * address, or a GNTST status.
+   */
+  enter(ref: number, user: number, write: boolean): number {
+    if (this.retired || !(ref >= 0 && ref < this.frames.length * ENTRIES_PER_FRAME)) return GNTST.bad_gntref
+    const at = this.frames[ref >>> ENTRIES_SHIFT]! * PAGE + (ref & (ENTRIES_PER_FRAME - 1)) * GrantEntryV1.size
+    const flags = this.view.getUint16(at, true)
+    if ((flags & GTF.type_mask) !== GTF.permit_access) return GNTST.general_error
+    if (this.view.getUint16(at + GrantEntryV1.domid.offset, true) !== user) return GNTST.general_error
+    if (write && (flags & GTF.readonly) !== 0) return GNTST.general_error
+    this.view.setUint16(at, flags | (write ? GTF.reading | GTF.writing : GTF.reading), true)
+    return at
+  }
+
+  /** Ends the use of an entry at `at`, where {@link GrantTable.enter} found it. */
+  leave(at: number, write: boolean): void {
+    this.view.setUint16(at, this.view.getUint16(at, true) & ~(write ? GTF.reading | GTF.writing : GTF.reading), true)
+  }
+
+  /** Frame of an entry of version 1 at byte `at`. */
+  frameAt(at: number): number {
+    return this.view.getUint32(at + GrantEntryV1.frame.offset, true)
   }
 
   private get entrySize(): number {

@@ -37,7 +37,7 @@ export class GrantTables {
   constructor(host: GrantHost) {
     this.host = host
     this.mapper = new GrantMapper(host)
-    this.copier = new GrantCopier(host)
+    this.copier = new GrantCopier(host, (domain) => this.tables.get(domain))
   }
 
   /** Gives a new domain a table of one frame. Throws OUT_OF_MEMORY when the host has none. */
@@ -93,7 +93,7 @@ export class GrantTables {
 
   /** GNTTABOP_copy. */
   copy(caller: DomId, request: CopyRequest): number {
-    return this.copier.copy(this.own(caller), request, (domain) => this.lookUp(caller, domain))
+    return this.copier.copy(this.own(caller), request)
   }
 
   /** GNTTABOP_transfer. */
