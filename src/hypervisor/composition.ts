@@ -24,7 +24,7 @@ import { grantTableOp } from './hypercalls/grant-table-op.ts'
 import { memoryOp } from './hypercalls/memory-op.ts'
 import { schedOp, schedOpCompat } from './hypercalls/sched-op.ts'
 import {
-  consoleIo, nmiOp, notConfigured, physdevOp, privilegedOnly, setTimerOp, vmAssist,
+  consoleIo, nmiOp, notConfigured, physdevOp, physdevOpCompat, privilegedOnly, setTimerOp, vmAssist,
 } from './hypercalls/small-ops.ts'
 import { vcpuOp } from './hypercalls/vcpu-op.ts'
 import { xenVersion } from './hypercalls/version.ts'
@@ -347,6 +347,7 @@ function handlersOf(
 ): HypercallHandlers {
   const { updates, mmu, control, memory, clock, contexts } = parts
   const context = new Scratch(CONTEXT_BYTES)
+  const physdev = physdevOp(parts.pageTypes)
   return {
     ...pvHypercalls(parts),
     mmu_update: (caller, args) => updates.update(caller, args),
@@ -378,7 +379,7 @@ function handlersOf(
     }),
     set_timer_op: setTimerOp(clock),
     nmi_op: nmiOp,
-    physdev_op: physdevOp(parts.pageTypes),
+    physdev_op: physdev, physdev_op_compat: physdevOpCompat(physdev),
     domctl: privilegedOnly, sysctl: privilegedOnly, platform_op: privilegedOnly, kexec_op: privilegedOnly,
     hypfs_op: privilegedOnly, hvm_op: notConfigured(ERRNO.ENOSYS), dm_op: notConfigured(ERRNO.EOPNOTSUPP),
     argo_op: notConfigured(ERRNO.EOPNOTSUPP), xenpmu_op: notConfigured(ERRNO.EOPNOTSUPP),

@@ -9,7 +9,7 @@ import type { Vcpu } from './vcpu.ts'
 
 /** What vCPU control works on. */
 export interface VcpuContextControlParts extends Pick<HypervisorParts,
-  'memory' | 'clock' | 'scheduler' | 'control' | 'contexts' | 'pvVcpus' | 'portOf' | 'loop'> {
+  'memory' | 'clock' | 'control' | 'contexts' | 'pvVcpus' | 'portOf'> {
   find(domid: DomId): Domain
 }
 
@@ -70,9 +70,7 @@ export class VcpuContextControl {
   }
 
   setAffinity(domid: DomId, index: number, affinity: { hard?: readonly number[]; soft?: readonly number[] }): void {
-    const vcpu = this.vcpuOf(domid, index)
-    const cpu = this.parts.scheduler.setAffinity(vcpu, affinity, this.parts.clock.now())
-    if (cpu >= 0) this.parts.loop.reschedule(cpu)
+    this.parts.control.setAffinity(this.vcpuOf(domid, index), affinity)
   }
 
   /** What the hypercall that a suspended domain's first vCPU is in will have returned. */

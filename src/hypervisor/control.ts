@@ -275,9 +275,9 @@ export interface ControlInterface {
   /** State, CPU time in nanoseconds and place of one vCPU. */
   vcpuInfo(domid: DomId, vcpu: number): VcpuInfoSnapshot
   /** Weight, cap and the like in the names of the scheduler in use. */
-  schedulerParameters(domid: DomId): Readonly<Record<string, number>>
+  schedulerParameters(domid: DomId, vcpu?: number): Readonly<Record<string, number>>
   /** Changes the given ones and keeps the others; INVALID_ARGUMENT for what the scheduler does not take. */
-  setSchedulerParameters(domid: DomId, parameters: Readonly<Record<string, number>>): void
+  setSchedulerParameters(domid: DomId, parameters: Readonly<Record<string, number>>, vcpu?: number): void
   /** Physical CPUs a vCPU may run on (hard) and should run on (soft). */
   setAffinity(domid: DomId, vcpu: number, affinity: { hard?: readonly number[]; soft?: readonly number[] }): void
 

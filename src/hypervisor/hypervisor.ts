@@ -220,14 +220,14 @@ export class Hypervisor implements ControlInterface {
     return this.vcpus.info(domid, vcpu)
   }
 
-  schedulerParameters(domid: DomId): Readonly<Record<string, number>> {
+  schedulerParameters(domid: DomId, vcpu?: number): Readonly<Record<string, number>> {
     this.find(domid)
-    return this.parts.scheduler.parameters(domid)
+    return this.parts.scheduler.parameters(domid, vcpu)
   }
 
-  setSchedulerParameters(domid: DomId, parameters: Readonly<Record<string, number>>): void {
+  setSchedulerParameters(domid: DomId, parameters: Readonly<Record<string, number>>, vcpu?: number): void {
     this.find(domid)
-    this.parts.scheduler.setParameters(domid, parameters)
+    this.parts.scheduler.setParameters(domid, parameters, vcpu)
   }
 
   setAffinity(domid: DomId, vcpu: number, affinity: { hard?: readonly number[]; soft?: readonly number[] }): void {

@@ -10,7 +10,7 @@ import type { DomainRegistry } from './foreign-domains.ts'
 import type { EventChannels } from './events/index.ts'
 import type { HostClock } from './host-clock.ts'
 import type { HypervisorEvent } from './hypervisor-events.ts'
-import type { Scheduler } from './scheduler/index.ts'
+import type { Affinity, Scheduler } from './scheduler/index.ts'
 import type { Vcpu } from './vcpu.ts'
 
 /** What this part works on. */
@@ -116,6 +116,28 @@ export class VcpuControl {
     vcpu.online = false
     this.update(vcpu)
     this.tell(vcpu, 'offline')
+  }
+
+  /** Changes the physical CPUs that a vCPU may use, and lets the one that is concerned ask again. */
+  setAffinity(vcpu: Vcpu, affinity: Partial<Affinity>): void {
+    const cpu = this.parts.scheduler.setAffinity(vcpu, affinity, this.parts.clock.now())
+    if (cpu >= 0) this.parts.reschedule(cpu)
+  }
+
+  /** SCHEDOP_pin_override: pins a vCPU to one physical CPU for a while; a negative number lets it go again. */
+  pinOverride(vcpu: Vcpu, cpu: number): number {
+    const { scheduler } = this.parts
+    if (cpu < 0) {
+      if (vcpu.pinnedFrom === undefined) return -ERRNO.EINVAL
+      this.setAffinity(vcpu, { hard: vcpu.pinnedFrom })
+      vcpu.pinnedFrom = undefined
+      return 0
+    }
+    if (cpu >= scheduler.cpuCount) return -ERRNO.EINVAL
+    if (vcpu.pinnedFrom !== undefined) return -ERRNO.EBUSY
+    vcpu.pinnedFrom = scheduler.affinity(vcpu).hard
+    this.setAffinity(vcpu, { hard: [cpu] })
+    return 0
   }
 
   /** Brings all vCPUs of a domain in step after its own state has changed. */

@@ -32,6 +32,8 @@ export class Vcpu {
   blocked = false
   polling = false
   pauseCount = 0
+  /** Physical CPUs that it may use once SCHEDOP_pin_override is taken back; undefined while that is not in force. */
+  pinnedFrom: readonly number[] | undefined
   /** The scheduler knows it as runnable. */
   queued = false
   /** Physical CPU that it runs on now, or -1. */

@@ -168,6 +168,10 @@ const entryPoints: Generator = (t) => {
   }
   t.view.setBigUint64(t.at(64), BigInt(t.chance(2) ? t.below(5) : t.frame()), true)
   t.view.setUint32(t.at(72), t.below(70_000), true)
+  if (t.chance(4)) {
+    t.view.setBigUint64(t.at(56), BigInt(t.below(32)), true)
+    return ['physdev_op_compat', t.pointer(56)]
+  }
   return ['physdev_op', t.pick([PHYSDEVOP.set_iopl, PHYSDEVOP.set_iobitmap, PHYSDEVOP.pirq_eoi_gmfn_v1, PHYSDEVOP.pirq_eoi_gmfn_v2, PHYSDEVOP.irq_status_query, PHYSDEVOP.eoi]), t.pointer(64)]
 }
 

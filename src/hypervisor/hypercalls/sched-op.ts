@@ -9,7 +9,6 @@ import { signedFromParts } from '../../util/index.ts'
 import type { DomainRegistry } from '../foreign-domains.ts'
 import { Scratch, readInto } from '../guest-access.ts'
 import type { HostClock } from '../host-clock.ts'
-import type { Scheduler } from '../scheduler/index.ts'
 import type { Vcpu } from '../vcpu.ts'
 import type { VcpuControl } from '../vcpu-control.ts'
 import type { HypercallArguments, HypercallHandler } from './call.ts'
@@ -22,7 +21,6 @@ export interface SchedParts {
   readonly control: VcpuControl
   readonly domains: DomainRegistry
   readonly clock: HostClock
-  readonly scheduler: Scheduler<Vcpu>
 }
 
 /** Makes the handler of sched_op. */
@@ -111,10 +109,5 @@ function remoteShutdown(parts: SchedParts, caller: Vcpu, scratch: Scratch): numb
 function pinOverride(parts: SchedParts, caller: Vcpu, address: number): number {
   const scratch = new Scratch(SchedPinOverride.size)
   if (!readInto(caller.access, address, scratch, SchedPinOverride.size)) return -ERRNO.EFAULT
-  const cpu = SchedPinOverride.pcpu.get(scratch.view, 0)
-  const { scheduler, clock } = parts
-  if (cpu >= scheduler.cpuCount) return -ERRNO.EINVAL
-  const all = Array.from({ length: scheduler.cpuCount }, (_, index) => index)
-  scheduler.setAffinity(caller, { hard: cpu < 0 ? all : [cpu] }, clock.now())
-  return 0
+  return parts.control.pinOverride(caller, SchedPinOverride.pcpu.get(scratch.view, 0))
 }

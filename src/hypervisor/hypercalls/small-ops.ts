@@ -17,7 +17,7 @@ import type { HostClock } from '../host-clock.ts'
 import type { PageTypes } from '../pv/page-types.ts'
 import { isGuestAddress } from '../pv/virtual-access.ts'
 import type { Vcpu } from '../vcpu.ts'
-import type { HypercallHandler } from './call.ts'
+import { HypercallArguments, type HypercallHandler } from './call.ts'
 
 /** Interrupts that a domain may name: none is real, but the numbers are checked as if (nr_pirqs). */
 const PIRQ_LIMIT = 256
@@ -144,6 +144,22 @@ export function physdevOp(pageTypes: PageTypes): HypercallHandler {
         return -ERRNO.EINVAL
       default: return -ERRNO.ENOSYS
     }
+  }
+}
+
+/** The structure of physdev_op_compat: its size, and where the argument stands behind the command. */
+const COMPAT = { SIZE: 24, ARGUMENT: 8 } as const
+
+/** physdev_op_compat(structure): the form of 2004, command and argument in one. */
+export function physdevOpCompat(current: HypercallHandler): HypercallHandler {
+  const scratch = new Scratch(COMPAT.SIZE)
+  const inner = new HypercallArguments()
+  return (caller, args) => {
+    const address = args.address(0)
+    if (!readInto(caller.access, address, scratch, COMPAT.SIZE)) return -ERRNO.EFAULT
+    inner.set(0, scratch.view.getUint32(0, true))
+    inner.set(1, address + COMPAT.ARGUMENT)
+    return current(caller, inner)
   }
 }
 
