@@ -17,7 +17,7 @@ export interface Leniency {
   readonly undefinedFlags: number
   /** General registers whose value is undefined, as a bit mask. */
   readonly undefinedRegisters?: number
-  /** Bits of memory that differ for a reason: the trap flag in pushed RFLAGS, MXCSR bits that are not offered. */
+  /** Bits of memory that differ for a reason: MXCSR bits that are not offered. */
   readonly hiddenMemory?: number
   /** x87 condition bits that the instruction leaves undefined, at their places in the status word. */
   readonly undefinedConditions?: number

@@ -12,6 +12,12 @@ const MOST_RUNS = 20_000
 /** As many changed words as the native executor tells. */
 const MOST_CHANGES = 1100
 const GENERAL_PROTECTION = 13
+const DEBUG = 1
+const TRAP_FLAG = 0x100
+/** More instructions than any step takes: the trap flag has to end it. */
+const PLENTY = 1_000_000
+/** Bytes of INT n; behind a load of SS both are one step. */
+const INT_LENGTH = 2
 const PRESENT = 1
 const WRITABLE = 2
 const USER = 4
@@ -99,10 +105,13 @@ export class HostedExecutor {
     return region === undefined ? -1 : region.bytes[address - region.address]!
   }
 
-  /** Runs one case and puts memory back: instruction by instruction, or all with one budget. */
-  run(one: OracleCase, how: 'single steps' | 'at once' = 'single steps'): HostedOutcome {
+  /**
+   * Runs one case and puts memory back: by the trap flag, as the native executor does, with a budget of one instruction
+   * at a time, or all with one budget.
+   */
+  run(one: OracleCase, how: 'traced' | 'single steps' | 'at once' = 'traced'): HostedOutcome {
     this.enter(one)
-    const stop = how === 'at once' ? this.atOnce(one.steps) : this.steps(one.steps)
+    const stop = how === 'at once' ? this.atOnce(one.steps) : this.steps(one.steps, how)
     const changes = this.collectChanges()
     for (const patch of one.patches) this.patch(patch.address, undefined, patch.bytes.length)
     return { ...this.outcome(stop), changes }
@@ -136,19 +145,28 @@ export class HostedExecutor {
 
   private atOnce(count: number): Stop {
     const { processor } = this
-    const reason = processor.run(count)
-    if (reason === EXIT.BUDGET) return { end: END.STEPS, steps: processor.executed }
-    return this.stopped(reason, processor.registers.rip(), processor.executed)
+    let done = 0
+    for (;;) {
+      const reason = processor.run(count - done)
+      done += processor.executed
+      // A program that sets the trap flag itself is told of each instruction; that is not the comparison's.
+      if (reason === EXIT.EXCEPTION && processor.exit.vector === DEBUG && done < count) continue
+      if (done >= count) return { end: END.STEPS, steps: done }
+      return this.stopped(reason, processor.registers.rip(), done)
+    }
   }
 
-  private steps(count: number): Stop {
+  private steps(count: number, how: 'traced' | 'single steps'): Stop {
     const { processor } = this
     const { registers } = processor
+    const budget = how === 'traced' ? PLENTY : 1
     let at = registers.rip()
     let done = 0
     for (let runs = 0; runs < MOST_RUNS; runs += 1) {
-      const reason = processor.run(1)
-      if (reason !== EXIT.BUDGET) return this.stopped(reason, at, done)
+      if (how === 'traced') registers.setFlags(registers.flags() | TRAP_FLAG)
+      const reason = processor.run(budget)
+      const isStep = reason === EXIT.BUDGET || (reason === EXIT.EXCEPTION && processor.exit.vector === DEBUG)
+      if (!isStep) return this.stopped(reason, processor.executed === 2 ? registers.rip() - INT_LENGTH : at, done)
       const rip = registers.rip()
       if (rip === at && this.repeats(at)) continue
       done += 1

@@ -136,11 +136,12 @@ export class MachineProcessor implements BareProcessor {
         if (this.hasDelivered) block = 0
       }
       if (this.left <= 0) return this.finish(EXIT.BUDGET)
+      const before = this.left
       const status = isStepping ? this.step(block) : this.execute(block, SLICE)
       block = 0
       if (status === STATUS.NEED_BLOCK) {
-        // A fetch belongs to the next instruction: without budget for it, it must not fault yet.
-        if (this.left <= 0) continue
+        // A fetch belongs to the next instruction: without budget for it, or with a trap in between, it must not fault yet.
+        if (this.left <= 0 || (isStepping && this.left < before)) continue
         block = this.provideBlock()
         if (block !== 0) continue
         if (!core.bare) return this.finish(this.fault(status))

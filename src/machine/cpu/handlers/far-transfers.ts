@@ -89,10 +89,16 @@ function interruptReturn(core: Core, record: number): number {
   return STATUS.CHECK_JUMP
 }
 
+/** A selector in an element of the stack, all of which is read. */
+const readSelector = (core: Core, offset: number, size: number): number => {
+  const [low, high] = core.readBytes(core.stackPlace(offset, size), size)
+  return low! | (high! << 8)
+}
+
 /** Far RET. A return to an outer ring takes its stack from behind the parameters, which it drops on both stacks. */
 function farReturn(core: Core, record: number): number {
   const size = core.field(record, 'c')
-  const selector = readStack(core, 1, 2, size)
+  const selector = readSelector(core, size, size)
   const target = readStack(core, 0, size)
   const ring = selector & 3
   const { cpl } = core
@@ -100,7 +106,7 @@ function farReturn(core: Core, record: number): number {
   const behind = 2 * size + released
   if (ring !== cpl) {
     // The processor has read the outer stack pointer before it judges, its segment first.
-    core.read16(core.stackPlace(behind + size, 2))
+    readSelector(core, behind + size, size)
     core.readBytes(core.stackPlace(behind, size), size)
     if (ring < cpl) return core.protection(selector & 0xfffc)
   }
