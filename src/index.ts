@@ -19,11 +19,11 @@ export {
 } from './toolstack/index.ts'
 export type {
   Action, Actions, BootDescription, BootWarning, ByteInput, ByteOutput, ByteSink, ClockKind, ConfigWarning,
-  CreateOptions, CreateProgress, DiskConfig, DomainConfig, DomainOptions, DomainReference, DomainSummary, FileReader,
-  HostEvent, HostOptions, KernelSource, MaximumProgress, MemoryProgress, MigrateOptions, MigrateProgress,
-  MigrationSummary, MigrationTransport, NicConfig, Operation, OperationOptions, ReceiveOptions, ReceiveProgress, RestoreDomainOptions,
-  RestoreProgress, SaveOptions, SaveProgress, SetVcpusOptions, ShutdownProgress, ShutdownReasonName, UntilOptions,
-  VcpuProgress, WaitForOptions,
+  CreateOptions, CreateProgress, DeviceStateChange, DiskConfig, DomainConfig, DomainOptions, DomainReference,
+  DomainSummary, FileReader, HostEvent, HostOptions, KernelSource, MaximumProgress, MemoryProgress, MigrateOptions,
+  MigrateProgress, MigrationSummary, MigrationTransport, NicConfig, Operation, OperationOptions, ReceiveOptions,
+  ReceiveProgress, RestoreDomainOptions, RestoreProgress, SaveOptions, SaveProgress, SetVcpusOptions,
+  ShutdownProgress, ShutdownReasonName, UntilOptions, VcpuProgress, WaitForOptions,
 } from './toolstack/index.ts'
 export { GuestKernel } from './guest/index.ts'
 export type { GuestProgram } from './guest/index.ts'
