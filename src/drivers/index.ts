@@ -19,9 +19,9 @@ export type {
   BlockStatistics, BlockStore, DataPage, DiskGeometry, DiskRequest, MemoryStoreOptions, Segment, ServedDisk,
 } from './block/index.ts'
 export {
-  ADDRESS_AGE, ADDRESS_LIMIT, Bridge, CaptureWriter, ETHERNET_HEADER, NIC_QUEUE_LIMIT, NetBackend, NetFrontend, Nic,
-  RECEIVE_QUEUE_BYTES, RECEIVE_QUEUE_LIMIT, ReceiveServer, Staging, TransmitServer, UserPort, captureBridge,
-  completeChecksum, formatMac, parseMac,
+  ADDRESS_AGE, ADDRESS_LIMIT, Bridge, CaptureWriter, ETHERNET_HEADER, FRAME_QUEUE_BYTES, FRAME_QUEUE_LIMIT, NetBackend,
+  NetFrontend, Nic, RECEIVE_QUEUE_BYTES, RECEIVE_QUEUE_LIMIT, ReceiveServer, Staging, TransmitServer, UserPort,
+  captureBridge, completeChecksum, formatMac, parseMac,
 } from './net/index.ts'
 export type {
   BridgeEvent, BridgeLink, BridgeOptions, BridgeTap, CaptureOptions, CaptureSink, NetBackendOptions, NetFrame, NetPort,

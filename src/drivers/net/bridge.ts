@@ -8,6 +8,7 @@
 import { EventHub, XenError } from '../../util/index.ts'
 import type { EventSource } from '../../util/index.ts'
 import { AddressTable } from './address-table.ts'
+import { FrameQueue } from './frame-queue.ts'
 import type { NetFrame } from './frame.ts'
 import { ETHERNET_HEADER, addressAt, completeChecksum, isGroupAddress } from './frame.ts'
 
@@ -158,7 +159,7 @@ export class Bridge {
 
 /** How a port for user code is opened. */
 export interface UserPortOptions {
-  /** Frames that wait for the reader; older ones are dropped and counted. Default 1024. */
+  /** Frames that wait for the reader; older ones are dropped and counted. Default {@link FRAME_QUEUE_LIMIT}. */
   readonly limit?: number
   /** Takes the frames as they come, instead of the queue. */
   readonly onFrame?: (frame: Uint8Array) => void
@@ -174,13 +175,10 @@ export interface UserPortOptions {
  * for await (const frame of port) if (isReply(frame)) break
  */
 export class UserPort implements NetPort, AsyncIterable<Uint8Array> {
-  /** Frames that were dropped because the reader was too slow. */
-  lost = 0
-  private readonly limit: number
   private readonly onFrame: ((frame: Uint8Array) => void) | undefined
   private readonly link: BridgeLink
   private readonly services: Pick<BridgeOptions, 'post' | 'turn'>
-  private readonly queue: Uint8Array[] = []
+  private readonly queue: FrameQueue
   private wake: (() => void) | undefined
   private closed = false
 
@@ -188,10 +186,15 @@ export class UserPort implements NetPort, AsyncIterable<Uint8Array> {
   constructor(
     attach: (port: NetPort) => BridgeLink, services: Pick<BridgeOptions, 'post' | 'turn'>, options: UserPortOptions,
   ) {
-    this.limit = options.limit ?? 1024
+    this.queue = new FrameQueue(options.limit)
     this.onFrame = options.onFrame
     this.services = services
     this.link = attach(this)
+  }
+
+  /** Frames that were dropped because the reader was too slow. */
+  get lost(): number {
+    return this.queue.lost
   }
 
   /** Sends a frame. The bytes are the caller's again when it returns. */
@@ -219,10 +222,6 @@ export class UserPort implements NetPort, AsyncIterable<Uint8Array> {
     if (this.onFrame !== undefined) {
       this.onFrame(bytes)
       return
-    }
-    if (this.queue.length >= this.limit) {
-      this.queue.shift()
-      this.lost += 1
     }
     this.queue.push(bytes)
   }

@@ -14,12 +14,11 @@ import { sharePage } from '../../guest/index.ts'
 import { FrontRing, NO_ENTRY } from '../../rings/index.ts'
 import type { EventPort } from '../../util/index.ts'
 import { XenError } from '../../util/index.ts'
+import { FrameQueue } from './frame-queue.ts'
 import { completeChecksum, parseMac } from './frame.ts'
 import { MAX_SLOTS, RX_ENTRY, TX_ENTRY } from './protocol.ts'
 
 const PAGE_SIZE = 4096
-/** Frames that wait for the program; older ones are dropped and counted. */
-export const NIC_QUEUE_LIMIT = 1024
 
 /** What a program says about a frame that it sends. */
 export interface SendOptions {
@@ -49,8 +48,6 @@ interface Rings {
 export class Nic implements AsyncIterable<Uint8Array> {
   /** Its address. */
   mac: Uint8Array = new Uint8Array(6)
-  /** Frames that were dropped because the program was too slow. */
-  lost = 0
   private readonly device: FrontendDevice
   private rings: Rings | undefined
   private up = false
@@ -66,7 +63,7 @@ export class Nic implements AsyncIterable<Uint8Array> {
   private parts: Uint8Array[] = []
   /** The frame that these parts belong to has a blank checksum. */
   private blank = false
-  private readonly queue: Uint8Array[] = []
+  private readonly queue = new FrameQueue()
   private handler: ((frame: Uint8Array) => void) | undefined
   private wake: (() => void) | undefined
   private roomHandler: (() => void) | undefined
@@ -88,6 +85,11 @@ export class Nic implements AsyncIterable<Uint8Array> {
     return this.up && !this.broken
   }
 
+  /** Frames that were dropped because the program was too slow. */
+  get lost(): number {
+    return this.queue.lost
+  }
+
   /** Resolves when the interface can be used. */
   ready(): Promise<Nic> {
     if (this.up) return Promise.resolve(this)
@@ -97,7 +99,7 @@ export class Nic implements AsyncIterable<Uint8Array> {
   /** Hands every frame to `handler` as it comes, instead of the queue. The bytes are valid during the call only. */
   onFrame(handler: (frame: Uint8Array) => void): void {
     this.handler = handler
-    for (const frame of this.queue.splice(0)) handler(frame)
+    for (const frame of this.queue.drain()) handler(frame)
   }
 
   /** Sends a frame; false when there is no room in the ring, or no page, and the frame was not taken. */
@@ -345,10 +347,6 @@ export class Nic implements AsyncIterable<Uint8Array> {
     if (this.handler !== undefined) {
       this.handler(frame)
       return
-    }
-    if (this.queue.length >= NIC_QUEUE_LIMIT) {
-      this.queue.shift()
-      this.lost += 1
     }
     this.queue.push(frame.slice())
   }
