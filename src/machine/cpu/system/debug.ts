@@ -5,7 +5,7 @@
  * Reference: Intel SDM volume 3, chapter 17; section 6.15, interrupt 17.
  */
 import { CR0, CR4, DR6, DR7, RFLAGS, VECTOR } from '../../../x86/index.ts'
-import { signedFromParts } from '../../../util/index.ts'
+import { isCanonical, signedFromParts } from '../../../util/index.ts'
 import type { Core } from '../core.ts'
 import { State } from '../state.ts'
 
@@ -25,6 +25,9 @@ interface Breakpoint {
 
 /** Bits of State.watch: why data accesses are looked at. */
 export const WATCH = { BREAKPOINTS: 1, ALIGNMENT: 2 } as const
+
+/** What an operand's address has to be a multiple of: the operand's size, of x87's 10 bytes 8, of odd pieces nothing. */
+const alignmentOf = (bytes: number): number => (bytes === 10 ? 8 : [2, 4, 8, 16].includes(bytes) ? bytes : 1)
 
 /** Debug registers of one core and what follows from them. */
 export class DebugUnit {
@@ -114,15 +117,13 @@ export class DebugUnit {
     const { core } = this
     if (this.isImplicit) return 1
     const { view, base } = core
-    const watch = State.watch.get(view, base)
-    const low = State.watchedAddress.low(view, base)
-    // An operand of x87's 10 bytes is to be aligned to 8.
-    const unit = bytes === 10 ? 8 : bytes
-    if ((watch & WATCH.ALIGNMENT) !== 0 && core.cpl === 3 && (unit & (unit - 1)) === 0 && unit <= 16 && (low & (unit - 1)) !== 0) {
+    const address = signedFromParts(State.watchedAddress.low(view, base), State.watchedAddress.high(view, base))
+    // An address that is not canonical is a fault of its own, which comes first.
+    if (!isCanonical(address)) return 1
+    if ((State.watch.get(view, base) & WATCH.ALIGNMENT) !== 0 && core.cpl === 3 && address % alignmentOf(bytes) !== 0) {
       core.raise(VECTOR.AC)
       return 0
     }
-    const address = signedFromParts(low, State.watchedAddress.high(view, base))
     this.pending |= this.match(address, bytes, (kind) => kind === KIND.READ_WRITE || (isWrite && kind === KIND.WRITE))
     return 1
   }
