@@ -75,7 +75,7 @@ export async function createDomain(
   const rings = build(plan, shell)
   context.report({ type: 'memory-built', id: shell.domid, pages: plan.pages })
   connectShell(plan, shell, rings, { undo })
-  await connectDevices(plan, shell, { undo })
+  await connectDevices(plan, shell, { undo, signal: context.signal })
   context.check()
   if (kernel.kind === 'typescript') host.control.startVcpu(shell.domid, 0)
   return { domid: shell.domid, uuid }

@@ -140,10 +140,11 @@ export function connectShell({ host }: ShellPlan, shell: DomainShell, rings: She
 export async function connectDevices(
   { host, config }: ShellPlan,
   { domid }: DomainShell,
-  context: Undo,
+  context: Undo & Partial<Pick<OperationContext<never>, 'signal'>>,
 ): Promise<void> {
   if (config.disks.length + config.nics.length === 0) return
+  const { signal } = context
   context.undo(() => host.devices.detachAll(domid))
-  for (const disk of config.disks) await host.devices.attachDisk(domid, disk)
-  for (const nic of config.nics) await host.devices.attachNic(domid, nic)
+  for (const disk of config.disks) await host.devices.attachDisk(domid, disk, { signal })
+  for (const nic of config.nics) await host.devices.attachNic(domid, nic, { signal })
 }

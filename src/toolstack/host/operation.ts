@@ -36,6 +36,25 @@ export interface OperationContext<P extends EventBase> {
 export const abortedError = (what: string, signal: AbortSignal | undefined): XenError =>
   new XenError('ABORTED', `${what} was aborted`, { cause: signal?.reason })
 
+/**
+ * Waits for something that cannot be aborted itself; rejects with ABORTED as soon as the caller has given up. What the
+ * work comes to then is nobody's concern any more.
+ */
+export async function abortable<T>(work: Promise<T>, what: string, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return work
+  let onAbort: (() => void) | undefined
+  try {
+    return await Promise.race([work, new Promise<never>((_, reject) => {
+      onAbort = () => reject(abortedError(what, signal))
+      if (signal.aborted) onAbort()
+      else signal.addEventListener('abort', onAbort)
+    })])
+  } finally {
+    work.catch(() => undefined)
+    if (onAbort !== undefined) signal.removeEventListener('abort', onAbort)
+  }
+}
+
 /** Undoes steps, latest first. One that fails does not keep the others from being undone. */
 async function rollBack(steps: UndoStep[], cause: unknown): Promise<void> {
   const failures: unknown[] = []

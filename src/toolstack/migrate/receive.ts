@@ -5,7 +5,7 @@
  */
 import { XenError } from '../../util/index.ts'
 import type { CreateHost } from '../host/domain-shell.ts'
-import type { OperationContext } from '../host/operation.ts'
+import { abortable, type OperationContext } from '../host/operation.ts'
 import {
   restoreDomain,
   type RestoredDomain,
@@ -36,6 +36,9 @@ export interface ReceiveHost extends CreateHost {
 /** Suffix of the name of a domain that is not ours yet. */
 const INCOMING = '--incoming'
 
+/** Milliseconds that a failed receiver waits at most for the sender to take its last words. */
+const PATIENCE = 5000
+
 /** Tells the sender that its domain does not run here, and, the copy being destroyed, that it may have it back. */
 async function giveBack(output: OpenOutput): Promise<void> {
   await output.write(MESSAGE.REPORT)
@@ -44,13 +47,24 @@ async function giveBack(output: OpenOutput): Promise<void> {
   await output.close()
 }
 
+/** Waits for `work`, but not for ever; whether it was done. */
+async function withPatience(work: Promise<void>): Promise<boolean> {
+  let timer: ReturnType<typeof setTimeout> | undefined
+  const enough = new Promise<boolean>((resolve) => {
+    timer = setTimeout(() => resolve(false), PATIENCE)
+  })
+  const done = await Promise.race([work.then(() => true, () => false), enough])
+  clearTimeout(timer)
+  return done
+}
+
 /** Waits for the permission to run the domain. */
 async function askPermission(
   reader: SaveStreamReader,
   output: OpenOutput,
   context: OperationContext<ReceiveProgress>,
 ): Promise<void> {
-  await output.write(MESSAGE.READY)
+  await abortable(output.write(MESSAGE.READY), 'receiving a domain', context.signal)
   context.report({ type: 'permission-asked' })
   await expectMessage(reader, 'PERMISSION')
   context.report({ type: 'permission-given' })
@@ -67,11 +81,12 @@ export async function receiveDomain(
   const reader = new SaveStreamReader(transport.readable, context.signal, 'reused')
   let asked = false
   // The first step to be remembered is the last to be undone: by then the copy is destroyed.
-  context.undo((cause) => (asked ? giveBack(output) : output.abort(cause)).catch(() => undefined))
-  context.undo(() => {
-    if (!asked) void reader.close().catch(() => undefined)
+  context.undo(async (cause) => {
+    // Neither side may wait for the other for ever, in whatever it is doing.
+    if (!asked || !await withPatience(giveBack(output))) void output.abort(cause).catch(() => undefined)
+    void reader.close().catch(() => undefined)
   })
-  await output.write(MESSAGE.BANNER)
+  await abortable(output.write(MESSAGE.BANNER), 'receiving a domain', context.signal)
   const restored = await restoreDomain(host, reader, { kernel, context, rename: (name) => `${name}${INCOMING}` })
   asked = true
   await askPermission(reader, output, context)

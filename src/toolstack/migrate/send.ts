@@ -219,8 +219,13 @@ async function handOver({ host, domain, reader, output, context }: Journey): Pro
   }
   host.rename(domain.id, `${domain.name}${GONE}`)
   context.report({ type: 'handed-over' })
+  // A receiver that has given up reports without taking the permission, so one does not wait for the other.
+  const report = expectReport(reader)
+  const written = output.write(MESSAGE.PERMISSION)
+  for (const promise of [report, written]) promise.catch(() => undefined)
   try {
-    await output.write(MESSAGE.PERMISSION)
+    // A pipe that is closed tells both; the write knows more.
+    await Promise.race([written, report.then(() => undefined, breathe)])
   } catch (error) {
     // Only a pipe that was closed before has certainly not delivered it.
     if (XenError.is(error, 'CLOSED')) return false
@@ -228,7 +233,7 @@ async function handOver({ host, domain, reader, output, context }: Journey): Pro
     void output.abort(error).catch(() => undefined)
   }
   try {
-    if (await expectReport(reader) === STATUS.RUNNING) return true
+    if (await report === STATUS.RUNNING) return true
     await expectMessage(reader, 'PERMISSION')
     return false
   } catch (error) {

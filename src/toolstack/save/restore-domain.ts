@@ -153,7 +153,7 @@ export async function restoreDomain(
   const rings = image.finish()
   if (kernel.kind === 'typescript') startProgram(plan, shell, rings)
   connectShell(plan, shell, { storeFrame: rings.xenstoreFrame, consoleFrame: rings.consoleFrame }, { undo })
-  await connectDevices(plan, shell, { undo })
+  await connectDevices(plan, shell, { undo, signal: context.signal })
   if (kernel.kind === 'typescript') host.control.startVcpu(shell.domid, 0)
   context.check()
   context.report({ type: 'restored', id: shell.domid, pages: image.pageCount, bytes: reader.offset })

@@ -6,7 +6,7 @@
 import type { DomId } from '../../util/index.ts'
 import { kernelName, ramdiskName } from '../host/kernel-source.ts'
 import { liveConfig, type ConfiguredDomain, type LiveHost } from '../host/live-config.ts'
-import { abortedError, type OperationContext } from '../host/operation.ts'
+import { abortable, abortedError, type OperationContext } from '../host/operation.ts'
 import { openOutput, SaveStreamWriter, type ByteOutput, type OpenOutput } from '../stream/index.ts'
 import { configToJson } from './config-json.ts'
 import { PvImageWriter } from './image-writer.ts'
@@ -100,7 +100,7 @@ export async function saveDomain(
   await suspendGuest(host, domain.id, context, options)
   const writer = abortableWriter(output, `saving domain ${domain.id}`, context.signal)
   const pages = await writeImage(host, domain, writer, context)
-  await output.close()
+  await abortable(output.close(), `saving domain ${domain.id}`, context.signal)
   context.check()
   context.report({ type: 'written', pages, bytes: writer.offset })
   if (afterwards === 'destroy') return host.destroy(domain.id)
