@@ -11,6 +11,9 @@ export { Disassembler, disassemble, disassembleAll } from './cpu/index.ts'
 export type {
   Disassembled, DisassemblyOptions, MemoryOperand, Operand, OperandSize,
 } from './cpu/index.ts'
+export type {
+  Trace, TraceAnswer, TraceHooks, TracedAccess, TracedException, TracedInstruction,
+} from './trace-types.ts'
 export { EXIT } from './processor-types.ts'
 export type {
   BareProcessor, CpuidSource, DescriptorSource, ExitReason, PortSource, PrivilegedRequest, Processor, ProcessorExit,

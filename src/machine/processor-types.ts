@@ -6,6 +6,8 @@
 
 import type { Random } from '../util/index.ts'
 import type { CpuidAnswer } from '../x86/index.ts'
+import type { Disassembled } from './cpu/disassembler/disassembler.ts'
+import type { Trace, TraceHooks } from './trace-types.ts'
 
 /** Why {@link Processor.run} came back. */
 export const EXIT = {
@@ -160,6 +162,13 @@ export interface Processor {
   flushPage(address: number): void
   /** What CPUID of the processor itself answers; a host shows its guests what it likes of it. */
   cpuid(leaf: number, subleaf: number): CpuidAnswer
+  /** The instruction at rip, disassembled; undefined where it cannot be fetched. */
+  instruction(): Disassembled | undefined
+  /**
+   * Begins to watch the processor; several traces may be under way. It executes instruction by instruction until the last
+   * of them ends.
+   */
+  trace(hooks: TraceHooks): Trace
   /** All architectural state as plain data. */
   save(): ProcessorState
   /** Takes back what `save` gave; hostile input throws INVALID_STATE and changes nothing. */

@@ -152,6 +152,12 @@ export class ScriptedProcessor implements Processor {
     return [leaf, subleaf, 0xffff_ffff, 0xffff_ffff]
   }
 
+  instruction(): undefined {}
+
+  trace(): never {
+    throw new Error('a scripted processor is not traced')
+  }
+
   save(): ProcessorState {
     throw new Error('a scripted processor is not saved')
   }

@@ -20,6 +20,7 @@ import { DebugUnit } from './system/debug.ts'
 import { EventUnit } from './system/events.ts'
 import type { Shadow } from './system/events.ts'
 import { SystemRegisters } from './system/system-registers.ts'
+import type { Tracer } from './tracer.ts'
 import { clearAll, flushAll, flushOne, forbidWriting } from './translations.ts'
 
 /** Thrown inside a handler when the guest's memory cannot be reached; caught where handlers are called. */
@@ -43,6 +44,8 @@ export class Core {
   readonly debug: DebugUnit
   readonly events: EventUnit
   readonly system = new SystemRegisters()
+  /** Hooks that watch the processor; made with the first. */
+  tracer: Tracer | undefined
   /** Soft-float with its scratch space. */
   readonly floats = new FloatUnits()
   readonly request: RequestFields = { operation: 'other', length: 0, size: 0, register: 0, general: 0, port: 0 }
@@ -83,7 +86,12 @@ export class Core {
 
   /** True when the driver has to look at what comes between two instructions. */
   get isCareful(): boolean {
-    return this.debug.isCareful || this.events.isWaiting
+    return this.debug.isCareful || this.events.isWaiting || this.isTraced
+  }
+
+  /** True while hooks watch the processor. */
+  get isTraced(): boolean {
+    return this.tracer?.active === true
   }
 
   /** Holds back interrupts, behind a load of SS debug traps too, for the instruction that follows the record's. */

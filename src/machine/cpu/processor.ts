@@ -10,10 +10,13 @@ import { EXIT } from '../processor-types.ts'
 import type {
   BareProcessor, ExitReason, ProcessorExit, ProcessorOptions, ProcessorState,
 } from '../processor-types.ts'
+import type { Trace, TraceHooks } from '../trace-types.ts'
 import { queryProcessor } from './cpuid.ts'
 import type { CodePlace } from './code-cache.ts'
 import { Core } from './core.ts'
 import { CoreSystemView } from './system-view.ts'
+import { Disassembler } from './disassembler/disassembler.ts'
+import type { Disassembled } from './disassembler/disassembler.ts'
 import { FXSAVE_BYTES, readFxsave, resetFpu, writeFxsave } from './handlers/fpu.ts'
 import { randomTaker, savedRandom } from './handlers/random.ts'
 import type { Engine } from './interpreter/engine.ts'
@@ -26,6 +29,7 @@ import { JUMP, MODE, SCRATCH_BLOCK, STATUS, State } from './state.ts'
 import { deliver, notePageFault } from './system/delivery.ts'
 import type { Delivery } from './system/gates.ts'
 import { NO_PORTS } from './system/ports.ts'
+import { Tracer, instructionAt } from './tracer.ts'
 
 /** Instructions that generated code executes before it comes back once. */
 const SLICE = 400_000
@@ -134,6 +138,7 @@ export class MachineProcessor implements BareProcessor {
         const reason = this.attend()
         if (reason !== undefined) return this.finish(reason)
         if (this.hasDelivered) block = 0
+        if (core.isTraced && this.left > 0 && this.consultTracer()) return this.finish(EXIT.DEBUG)
       }
       if (this.left <= 0) return this.finish(EXIT.BUDGET)
       const before = this.left
@@ -177,11 +182,13 @@ export class MachineProcessor implements BareProcessor {
     const { view, base, debug } = core
     const flags = State.systemFlags.get(view, base)
     // An interrupt that is masked is no reason to go slowly.
-    if (!debug.isCareful && core.events.shadow(this.done) === 'none') return this.execute(block, SLICE)
+    const isCareful = debug.isCareful || core.isTraced
+    if (!isCareful && core.events.shadow(this.done) === 'none') return this.execute(block, SLICE)
     const before = this.left
     debug.isUntraced = false
     State.systemFlags.set(view, base, flags & ~RFLAGS.RF)
     const status = this.execute(block, 1)
+    if (core.isTraced) core.tracer!.after(this.left !== before || status === STATUS.PARTIAL)
     if (this.left === before) {
       if ((flags & RFLAGS.RF) !== 0) State.systemFlags.set(view, base, State.systemFlags.get(view, base) | RFLAGS.RF)
       if (status === STATUS.FAULT) debug.pending = 0
@@ -189,6 +196,12 @@ export class MachineProcessor implements BareProcessor {
       if (core.events.shadow(this.done) !== 'ss') debug.pending |= DR6.BS
     }
     return status
+  }
+
+  /** Asks the hooks before the next instruction; true when one of them wants the run to end. */
+  private consultTracer(): boolean {
+    const tracer = this.core.tracer!
+    return tracer.takeStop() || tracer.before(this.done)
   }
 
   /** Instructions done since the processor was made, while none runs. */
@@ -244,6 +257,7 @@ export class MachineProcessor implements BareProcessor {
   private debugException(bits: number): ExitReason {
     this.core.debug.raised(bits)
     Object.assign(this.result, { vector: VECTOR.DB, errorCode: 0, address: 0 })
+    this.tellException()
     return EXIT.EXCEPTION
   }
 
@@ -252,8 +266,11 @@ export class MachineProcessor implements BareProcessor {
     const { core } = this
     const { events } = core
     const { vector = 0, kind = 'exception' } = due
-    if (kind === 'exception') core.debug.raised(core.debug.pending)
-    else if (vector === VECTOR.NMI && events.nmi && !events.nmiBlocked) {
+    if (kind === 'exception') {
+      core.debug.raised(core.debug.pending)
+      Object.assign(this.result, { vector, errorCode: 0, address: 0 })
+      this.tellException()
+    } else if (vector === VECTOR.NMI && events.nmi && !events.nmiBlocked) {
       events.nmi = false
       events.nmiBlocked = true
     } else events.take(vector)
@@ -339,7 +356,13 @@ export class MachineProcessor implements BareProcessor {
     const page = this.result.vector === VECTOR.PF
     this.result.address = page
       ? signedFromParts(State.faultAddress.low(view, base), State.faultAddress.high(view, base)) : 0
+    this.tellException()
     return EXIT.EXCEPTION
+  }
+
+  private tellException(): void {
+    const { vector, errorCode, address } = this.result
+    if (this.core.isTraced) this.core.tracer!.exception({ vector, errorCode, address })
   }
 
   private finish(reason: ExitReason): ExitReason {
@@ -422,6 +445,15 @@ export class MachineProcessor implements BareProcessor {
 
   cpuid(leaf: number, subleaf: number): CpuidAnswer {
     return this.core.cpuid.read(leaf >>> 0, subleaf >>> 0)
+  }
+
+  instruction(): Disassembled | undefined {
+    return instructionAt(this.core, new Disassembler())
+  }
+
+  trace(hooks: TraceHooks): Trace {
+    this.core.tracer ??= new Tracer(this.core, this.registers)
+    return this.core.tracer.start(hooks)
   }
 
   save(): ProcessorState {

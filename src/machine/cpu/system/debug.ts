@@ -24,7 +24,7 @@ interface Breakpoint {
 }
 
 /** Bits of State.watch: why data accesses are looked at. */
-export const WATCH = { BREAKPOINTS: 1, ALIGNMENT: 2 } as const
+export const WATCH = { BREAKPOINTS: 1, ALIGNMENT: 2, TRACE: 4 } as const
 
 /** What an operand's address has to be a multiple of: the operand's size, of x87's 10 bytes 8, of odd pieces nothing. */
 const alignmentOf = (bytes: number): number => (bytes === 10 ? 8 : [2, 4, 8, 16].includes(bytes) ? bytes : 1)
@@ -81,7 +81,8 @@ export class DebugUnit {
     const data = this.breakpoints.some(({ kind }) => kind === KIND.WRITE || kind === KIND.READ_WRITE)
     const aligned = (this.core.controlLow(0) & CR0.AM) !== 0 && this.core.cpl === 3 &&
       (State.systemFlags.get(view, base) & RFLAGS.AC) !== 0
-    const watch = (data ? WATCH.BREAKPOINTS : 0) | (aligned ? WATCH.ALIGNMENT : 0)
+    const watch = (data ? WATCH.BREAKPOINTS : 0) | (aligned ? WATCH.ALIGNMENT : 0) |
+      (this.core.tracer?.watchesMemory === true ? WATCH.TRACE : 0)
     const before = State.watch.get(view, base)
     if (watch === before) return
     State.watch.set(view, base, watch)
@@ -124,6 +125,7 @@ export class DebugUnit {
       core.raise(VECTOR.AC)
       return 0
     }
+    if ((State.watch.get(view, base) & WATCH.TRACE) !== 0) core.tracer!.access(address, bytes, isWrite)
     this.pending |= this.match(address, bytes, (kind) => kind === KIND.READ_WRITE || (isWrite && kind === KIND.WRITE))
     return 1
   }
