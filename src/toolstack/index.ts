@@ -8,7 +8,9 @@ export type { CreateOptions, DomainReference } from './host/host.ts'
 export { Domain, shutdownReasonName } from './host/domain.ts'
 export { DomainConsole } from './host/domain-console.ts'
 export type { WaitForOptions } from './host/domain-console.ts'
-export type { HostOptions, ClockKind } from './host/host-options.ts'
+export { writeCoreDump } from './core-dump/core-dump.ts'
+export type { CoreSource } from './core-dump/core-dump.ts'
+export type { ClockKind, CoreOpener, CoreSubject, HostOptions } from './host/host-options.ts'
 export type {
   CreateProgress, HostEvent, MaximumProgress, MemoryProgress, ShutdownProgress, ShutdownReasonName,
   VcpuProgress,

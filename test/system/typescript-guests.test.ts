@@ -39,6 +39,12 @@ describe('a host', () => {
     expect(host.warnings.map(({ option }) => option)).toContain('sched')
   })
 
+  test.each([['dom0_max_vcpus=1', 0], ['dom0_max_vcpus=-4', 0], ['dom0_max_vcpus=2', 1], ['dom0_max_vcpus=2-4', 1]])('warns of more vCPUs for dom0 than it has: %s', async (option, count) => {
+    const host = await Host.bootFromGrub(`title X\nkernel /boot/xen.gz ${option}\nmodule /vmlinuz ro`, { memory: 64 })
+    hosts.push(host)
+    expect(host.warnings.filter((warning) => warning.option === 'dom0_max_vcpus')).toHaveLength(count)
+  })
+
   test("changes dom0's memory", async () => {
     const host = await boot({ dom0Memory: 32 })
     const pages: number[] = []

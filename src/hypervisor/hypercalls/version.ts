@@ -11,8 +11,8 @@ import type { Domain } from '../domain.ts'
 import { Scratch, readInto } from '../guest-access.ts'
 import type { HypercallHandler } from './call.ts'
 
-/** Version that guests see: 4.17. */
-export const XEN_VERSION = { major: 4, minor: 17, extra: '.7' } as const
+/** Version that guests see, 4.17, and the kinds of guests that it says it can run. */
+export const XEN_VERSION = { major: 4, minor: 17, extra: '.7', capabilities: 'xen-3.0-x86_64 ' } as const
 
 const DENIED = '<denied>'
 
@@ -49,7 +49,7 @@ function answer(command: number, domain: Domain, commandLine: string): Uint8Arra
   switch (command) {
     case XENVER.extraversion: return text(XEN_VERSION.extra, XEN_EXTRAVERSION_LEN)
     case XENVER.compile_info: return compileInfo(domain)
-    case XENVER.capabilities: return text('xen-3.0-x86_64 ', XEN_CAPABILITIES_INFO_LEN)
+    case XENVER.capabilities: return text(XEN_VERSION.capabilities, XEN_CAPABILITIES_INFO_LEN)
     case XENVER.changeset: return text(domain.privileged ? 'unavailable' : DENIED, XEN_CHANGESET_INFO_LEN)
     case XENVER.guest_handle: return domain.handle
     case XENVER.commandline:

@@ -66,6 +66,13 @@ function moduleWarnings({ dom0, ramdisk, others }: BootDescription): readonly Bo
     }))
 }
 
+/** Dom0's kernel works on one vCPU: an option that asks for more is named in a warning. */
+function vcpuWarnings({ xen }: BootDescription): readonly BootWarning[] {
+  if (xen.dom0Vcpus === undefined || xen.dom0Vcpus.min === 1) return []
+  const message = 'Xen option `dom0_max_vcpus` has no effect: dom0 is a kernel of this library, which works on one vCPU'
+  return [{ option: 'dom0_max_vcpus', reason: 'not implemented', message }]
+}
+
 /** Boots everything up to a serving dom0. */
 export async function bootHost(given: HostOptions): Promise<HostParts> {
   const options = resolveHostOptions(given)
@@ -107,6 +114,7 @@ export async function bootHost(given: HostOptions): Promise<HostParts> {
     options, control, clock, loop, xenstore, store, dom0, bootDescription, onDomainException,
     dom0MaxMebibytes: memory.most,
     files: options.files ?? new MemoryFiles(),
-    warnings: bootDescription === undefined ? [] : [...bootDescription.warnings, ...moduleWarnings(bootDescription)],
+    warnings: bootDescription === undefined
+      ? [] : [...bootDescription.warnings, ...vcpuWarnings(bootDescription), ...moduleWarnings(bootDescription)],
   }
 }

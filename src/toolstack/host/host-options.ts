@@ -1,10 +1,11 @@
 /** What a host is booted with; checked here, with the defaults. */
 import * as z from 'zod'
-import { XenError, type Random } from '../../util/index.ts'
+import { XenError, type DomId, type Random } from '../../util/index.ts'
 import { nearestWord } from '../config/nearest.ts'
 import { parseSize } from '../grub-conf/memory-size.ts'
 import type { DiskOpener } from '../devices/devices.ts'
 import type { Decompressor } from '../image/unpack.ts'
+import type { ByteOutput } from '../stream/index.ts'
 import type { FileReader } from './files.ts'
 
 /** How a host's time passes. */
@@ -42,6 +43,18 @@ export interface HostOptions {
   readonly decompress?: Decompressor | undefined
   /** Opens the targets of disks; see `paravirt/node` for files. Without it a domain with disks is refused. */
   readonly openDisk?: DiskOpener | undefined
+  /** Where the cores of domains go whose description asks for a dump at their end; without it there is none. */
+  readonly openCore?: CoreOpener | undefined
+}
+
+/** Opens the target of a domain's core dump, as `xl` opens a file in /var/lib/xen/dump. */
+export type CoreOpener = (domain: CoreSubject) => ByteOutput | Promise<ByteOutput>
+
+/** The domain whose core is to be written. */
+export interface CoreSubject {
+  readonly id: DomId
+  readonly name: string
+  readonly uuid: string
 }
 
 /** Most memory of a host: one WebAssembly memory, less what the machine itself needs. */
@@ -82,6 +95,7 @@ const shape = {
     .custom<Decompressor>((value) => typeof value === 'function', { error: 'decompress must be a function' })
     .optional(),
   openDisk: z.custom<DiskOpener>((value) => typeof value === 'function', { error: 'openDisk must be a function' }).optional(),
+  openCore: z.custom<CoreOpener>((value) => typeof value === 'function', { error: 'openCore must be a function' }).optional(),
 }
 
 const Schema = /* @__PURE__ */ z.strictObject(shape)

@@ -14,6 +14,7 @@ import {
 } from '../config/description-file.ts'
 import { resolveDomainOptions, type DomainConfig, type DomainOptions } from '../config/domain-config.ts'
 import { Devices } from '../devices/devices.ts'
+import { writeCoreDump } from '../core-dump/core-dump.ts'
 import type { BootDescription } from '../grub-conf/grub-conf.ts'
 import type { BootWarning } from '../grub-conf/xen-options.ts'
 import type { ReceiveOptions, ReceiveProgress } from '../migrate/receive.ts'
@@ -97,6 +98,7 @@ export class Host {
         liveConfig({ store: this.store, deviceConfigs: (domid) => this.devices.configs(domid, 'reopenable') }, domain),
       recreate: async (config) => this.create(config, {}),
       rename: (domain) => this.rename(domain, `${domain.name}-${domain.id}`),
+      dumpCore: coreDumper(parts),
     })
     this.devices = new Devices({
       store: parts.store, loop: parts.loop, kernel: parts.dom0.kernel, random: this.random, openDisk: parts.options.openDisk,
@@ -401,4 +403,10 @@ export class Host {
     const node = `${domainPath(0)}/memory/static-max`
     if (!this.store.exists(node)) this.store.write(node, String(this.parts.dom0MaxMebibytes * 1024))
   }
+}
+
+/** Writes cores where the host's settings open a target for them. */
+function coreDumper({ control, options: { openCore } }: HostParts): ((domain: Domain) => Promise<void>) | undefined {
+  if (openCore === undefined) return undefined
+  return async ({ id, name, uuid }) => writeCoreDump(control, id, await openCore({ id, name, uuid }))
 }

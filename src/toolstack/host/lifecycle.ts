@@ -27,6 +27,8 @@ export interface LifecycleHost {
   recreate(config: DomainConfig<KernelSource>): Promise<Domain>
   /** Gives a domain that stays another name, so that its successor can have its own. */
   rename(domain: Domain): void
+  /** Writes the core of a domain that has ended; undefined where nobody takes it. */
+  readonly dumpCore: ((domain: Domain) => Promise<void>) | undefined
 }
 
 /** Which action a reason calls for; a suspend is somebody's own operation. */
@@ -99,9 +101,12 @@ export class Lifecycle {
     const fast = this.host.now() - (this.born.get(domain.id) ?? 0) < SHORTEST_LIFE
     const restarts = action === 'restart' || action === 'rename-restart' || action === 'coredump-restart'
     let instead = action
-    if (action === 'coredump-destroy' || action === 'soft-reset') instead = 'destroy'
-    if (action === 'coredump-restart') instead = 'restart'
-    if (restarts && fast && (reason === 'crash' || reason === 'watchdog')) instead = 'destroy'
+    const dumps = this.host.dumpCore !== undefined
+    if (action === 'soft-reset' || (action === 'coredump-destroy' && !dumps)) instead = 'destroy'
+    if (action === 'coredump-restart' && !dumps) instead = 'restart'
+    if (restarts && fast && (reason === 'crash' || reason === 'watchdog')) {
+      instead = action === 'coredump-restart' && dumps ? 'coredump-destroy' : 'destroy'
+    }
     if (action !== undefined && instead !== undefined && instead !== action) this.host.warn(domain, action, instead)
     return instead
   }
@@ -109,12 +114,22 @@ export class Lifecycle {
   private async carryOut(domain: Domain, action: Action): Promise<void> {
     if (action === 'preserve') return
     const config = this.host.successorConfig(domain)
+    if (action === 'coredump-destroy' || action === 'coredump-restart') await this.dump(domain, action)
     if (action === 'rename-restart') this.host.rename(domain)
     else await this.host.destroy(domain.id)
-    if (action === 'destroy') return
+    if (action === 'destroy' || action === 'coredump-destroy') return
     // A domain that stays keeps its UUID to itself.
     const uuid = action === 'rename-restart' ? undefined : config.uuid
     const successor = await this.host.recreate({ ...config, uuid })
     this.host.emit({ type: 'domain-restarted', id: domain.id, newId: successor.id, name: successor.name })
+  }
+
+  /** Writes the domain's core. What else there is to do is done also when this fails, as by xl. */
+  private async dump(domain: Domain, action: Action): Promise<void> {
+    try {
+      await this.host.dumpCore?.(domain)
+    } catch (error) {
+      this.host.emit({ type: 'action-failed', id: domain.id, action, error })
+    }
   }
 }

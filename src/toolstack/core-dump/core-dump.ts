@@ -1,0 +1,208 @@
+/**
+ * A domain's memory and registers as an ELF core file in the form of `xl dump-core`, which debuggers for Xen guests read:
+ *
+ *   ELF header | section headers | .note.Xen | .xen_prstatus | .xen_shared_info | .xen_p2m | .shstrtab | .xen_pages
+ *
+ * The domain should stand still meanwhile.
+ * Reference: xen/docs/misc/dump-core-format.txt; xen/include/public/elfnote.h.
+ */
+import {
+  ELFNOTE, HYPERVISOR_VIRT_START, VcpuGuestContext, XEN_CAPABILITIES_INFO_LEN, XEN_CHANGESET_INFO_LEN,
+  XEN_EXTRAVERSION_LEN, XenCompileInfo,
+} from '../../abi/index.ts'
+import { type ControlInterface, XEN_VERSION, encodeVcpuContext } from '../../hypervisor/index.ts'
+import type { DomId, Mfn } from '../../util/index.ts'
+import { PAGE_SIZE } from '../../x86/index.ts'
+import { type ByteOutput, openOutput } from '../stream/index.ts'
+
+/** What a core dump takes from the control interface. */
+export type CoreSource = Pick<ControlInterface,
+  'domainInfo' | 'vcpuInfo' | 'getVcpuContext' | 'domainFrames' | 'machineToPhys' | 'frameBytes' | 'readFrames'>
+
+/** One page of the domain: its number there, and the host's. */
+interface CorePage {
+  readonly pfn: number
+  readonly frame: Mfn
+}
+
+/** One section: what it is called, its contents or its size alone, and the size of one of its entries. */
+interface Section {
+  readonly name: string
+  readonly type: number
+  readonly bytes?: Uint8Array
+  readonly size: number
+  readonly entry: number
+  readonly align: number
+}
+
+const ELF_HEADER = 64
+const SECTION_HEADER = 64
+const SHT = { NULL: 0, PROGBITS: 1, STRTAB: 3, NOTE: 7 } as const
+const ET_CORE = 4
+const EM_X86_64 = 62
+/** XC_CORE_MAGIC: a paravirtual domain. */
+const MAGIC = 0xf00f_ebedn
+/** Format 0.1. */
+const FORMAT = 1n
+/** Bytes of one entry of .xen_p2m. */
+const P2M_ENTRY = 16
+/** Pages that are handed over at once. */
+const BATCH = 256
+
+const encoder = new TextEncoder()
+
+/** Writes the core of a domain. A target that fails is aborted, and the error passed on. */
+export async function writeCoreDump(control: CoreSource, domid: DomId, target: ByteOutput): Promise<void> {
+  const output = openOutput(target)
+  try {
+    const pages = pagesOf(control, domid)
+    await output.write(headOf(control, domid, pages))
+    for (let first = 0; first < pages.length; first += BATCH) {
+      const frames = Uint32Array.from(pages.slice(first, first + BATCH), ({ frame }) => frame)
+      const bytes = new Uint8Array(frames.length * PAGE_SIZE)
+      control.readFrames(domid, frames, bytes)
+      await output.write(bytes)
+    }
+    await output.close()
+  } catch (error) {
+    await output.abort(error)
+    throw error
+  }
+}
+
+/** The domain's pages in order of their numbers; frames that it has not numbered are left out. */
+function pagesOf(control: CoreSource, domid: DomId): CorePage[] {
+  const numbered = control.domainFrames(domid).flatMap((frame) => {
+    const pfn = control.machineToPhys(frame)
+    return pfn === undefined ? [] : [{ pfn, frame }]
+  })
+  return numbered.sort((a, b) => a.pfn - b.pfn)
+}
+
+/** Everything before the pages. */
+function headOf(control: CoreSource, domid: DomId, pages: readonly CorePage[]): Uint8Array {
+  const contexts = contextsOf(control, domid)
+  const { sharedInfoFrame } = control.domainInfo(domid)
+  const named: readonly Omit<Section, 'size'>[] = [
+    { name: '', type: SHT.NULL, bytes: new Uint8Array(), entry: 0, align: 0 },
+    { name: '.note.Xen', type: SHT.NOTE, bytes: notes(contexts.length / VcpuGuestContext.size, pages.length), entry: 0, align: 4 },
+    { name: '.xen_prstatus', type: SHT.PROGBITS, bytes: contexts, entry: VcpuGuestContext.size, align: 8 },
+    { name: '.xen_shared_info', type: SHT.PROGBITS, bytes: control.frameBytes(domid, sharedInfoFrame), entry: PAGE_SIZE, align: 8 },
+    { name: '.xen_p2m', type: SHT.PROGBITS, bytes: frameList(pages), entry: P2M_ENTRY, align: 8 },
+    { name: '.shstrtab', type: SHT.STRTAB, entry: 0, align: 1 },
+  ]
+  const sections: Section[] = named.map((section) => ({ ...section, size: section.bytes?.length ?? 0 }))
+  sections.push({ name: '.xen_pages', type: SHT.PROGBITS, size: pages.length * PAGE_SIZE, entry: PAGE_SIZE, align: PAGE_SIZE })
+  return layOut(sections)
+}
+
+/** Puts headers and contents at their places; the last section's contents follow behind. */
+function layOut(sections: readonly Section[]): Uint8Array {
+  const names = encoder.encode(sections.map(({ name }) => `${name}\0`).join(''))
+  const filled = sections.map((section) => section.type === SHT.STRTAB ? { ...section, bytes: names, size: names.length } : section)
+  let end = ELF_HEADER + sections.length * SECTION_HEADER
+  const places = filled.map(({ align, size, bytes }) => {
+    const place = align === 0 ? 0 : Math.ceil(end / align) * align
+    end = align === 0 ? end : place + (bytes === undefined ? 0 : size)
+    return place
+  })
+  const head = new Uint8Array(end)
+  const view = new DataView(head.buffer)
+  writeElfHeader(view, filled.length, filled.findIndex(({ type }) => type === SHT.STRTAB))
+  let name = 0
+  filled.forEach((section, i) => {
+    writeSectionHeader(view, ELF_HEADER + i * SECTION_HEADER, section, { name, place: places[i]! })
+    name += section.name.length + 1
+    if (section.bytes !== undefined) head.set(section.bytes, places[i]!)
+  })
+  return head
+}
+
+function writeElfHeader(view: DataView, sections: number, names: number): void {
+  // 64-bit, little-endian, version 1.
+  new Uint8Array(view.buffer).set([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1])
+  view.setUint16(16, ET_CORE, true)
+  view.setUint16(18, EM_X86_64, true)
+  view.setUint32(20, 1, true)
+  view.setBigUint64(40, BigInt(ELF_HEADER), true)
+  view.setUint16(52, ELF_HEADER, true)
+  view.setUint16(58, SECTION_HEADER, true)
+  view.setUint16(60, sections, true)
+  view.setUint16(62, names, true)
+}
+
+function writeSectionHeader(
+  view: DataView, at: number, { type, size, align, entry }: Section, { name, place }: { readonly name: number; readonly place: number },
+): void {
+  view.setUint32(at, name, true)
+  view.setUint32(at + 4, type, true)
+  view.setBigUint64(at + 24, BigInt(place), true)
+  view.setBigUint64(at + 32, BigInt(size), true)
+  view.setBigUint64(at + 48, BigInt(align), true)
+  view.setBigUint64(at + 56, BigInt(entry), true)
+}
+
+/** Registers of the vCPUs that have any, one vcpu_guest_context each. */
+function contextsOf(control: CoreSource, domid: DomId): Uint8Array {
+  const { kind, maxVcpu } = control.domainInfo(domid)
+  const online = Array.from({ length: kind === 'pv' ? maxVcpu + 1 : 0 }, (_, vcpu) => vcpu)
+    .filter((vcpu) => control.vcpuInfo(domid, vcpu).online)
+  const bytes = new Uint8Array(online.length * VcpuGuestContext.size)
+  const view = new DataView(bytes.buffer)
+  online.forEach((vcpu, i) => encodeVcpuContext(control.getVcpuContext(domid, vcpu), view, i * VcpuGuestContext.size))
+  return bytes
+}
+
+function frameList(pages: readonly CorePage[]): Uint8Array {
+  const bytes = new Uint8Array(pages.length * P2M_ENTRY)
+  const view = new DataView(bytes.buffer)
+  pages.forEach(({ pfn, frame }, i) => {
+    view.setBigUint64(i * P2M_ENTRY, BigInt(pfn), true)
+    view.setBigUint64(i * P2M_ENTRY + 8, BigInt(frame), true)
+  })
+  return bytes
+}
+
+/** The four notes that every dump has. */
+function notes(vcpus: number, pages: number): Uint8Array {
+  const list = [
+    note(ELFNOTE.DUMPCORE_NONE, new Uint8Array()),
+    note(ELFNOTE.DUMPCORE_HEADER, words(MAGIC, BigInt(vcpus), BigInt(pages), BigInt(PAGE_SIZE))),
+    note(ELFNOTE.DUMPCORE_XEN_VERSION, joined([
+      words(BigInt(XEN_VERSION.major), BigInt(XEN_VERSION.minor)), text(XEN_VERSION.extra, XEN_EXTRAVERSION_LEN),
+      new Uint8Array(XenCompileInfo.size), text(XEN_VERSION.capabilities, XEN_CAPABILITIES_INFO_LEN),
+      new Uint8Array(XEN_CHANGESET_INFO_LEN), words(BigInt.asUintN(64, BigInt(HYPERVISOR_VIRT_START)), BigInt(PAGE_SIZE)),
+    ])),
+    note(ELFNOTE.DUMPCORE_FORMAT_VERSION, words(FORMAT)),
+  ]
+  return joined(list)
+}
+
+/** A note of Xen's: sizes of name and contents, type, name, contents. */
+function note(type: number, contents: Uint8Array): Uint8Array {
+  const header = new DataView(new ArrayBuffer(16))
+  header.setUint32(0, 4, true)
+  header.setUint32(4, contents.length, true)
+  header.setUint32(8, type, true)
+  new Uint8Array(header.buffer).set(encoder.encode('Xen'), 12)
+  return joined([new Uint8Array(header.buffer), contents])
+}
+
+function words(...values: readonly bigint[]): Uint8Array {
+  return new Uint8Array(BigUint64Array.from(values).buffer)
+}
+
+function text(value: string, size: number): Uint8Array {
+  const bytes = new Uint8Array(size)
+  bytes.set(encoder.encode(value))
+  return bytes
+}
+
+function joined(parts: readonly Uint8Array[]): Uint8Array {
+  const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0))
+  parts.reduce((at, part) => {
+    bytes.set(part, at)
+    return at + part.length
+  }, 0)
+  return bytes
+}
