@@ -14,6 +14,7 @@ import { type Form, allForms, whyNotCompared } from './forms.ts'
 import { HostedExecutor } from './hosted.ts'
 import { runNatively } from './native.ts'
 import { randomCase } from './initial-state.ts'
+import { type CodeMode, FLAT_MODE, LONG_MODE, baseOf, modeOf, randomMode } from './segments.ts'
 import type { Vector } from './vectors.ts'
 import { END, type OracleCase, REGIONS } from './wire.ts'
 
@@ -49,7 +50,7 @@ export interface Summary {
 const SHIFT_UNDEFINED = /* @__PURE__ */ lettersMask('oa')
 const DOUBLE_SHIFT_UNDEFINED = /* @__PURE__ */ lettersMask('oszapc')
 
-function leniencyOf(form: Form): Leniency {
+function leniencyOf(form: Form, code: 64 | 32): Leniency {
   const { name, undefinedFlags } = form.row
   const counted = undefinedFlags === 'count'
   const small = form.size === 16 || form.row.operands[0]?.endsWith('b') === true
@@ -62,20 +63,25 @@ function leniencyOf(form: Form): Leniency {
   return {
     undefinedFlags: mask, undefinedRegisters, approximate: APPROXIMATE.has(name),
     hiddenMemory: name === 'fxsave' ? 0x2_0000 : 0,
-    anyAddress: LONG_ACCESS.has(name),
+    // Of two operands at short addresses, which reach no memory, either may fault first.
+    anyAddress: LONG_ACCESS.has(name) || (code === 32 && name === 'cmps'),
+    anyFault: code === 32 && name === 'cmps',
   }
 }
 
+/** RFLAGS.AC. */
+const ALIGNMENT_CHECK = 0x4_0000
 const APPROXIMATE = new Set(['f2xm1', 'fyl2x', 'fyl2xp1', 'fptan', 'fpatan', 'fsin', 'fcos', 'fsincos'])
 /** Accesses of more than 16 bytes, made in pieces of the processor's choice. */
 const LONG_ACCESS = new Set(['fldenv', 'fnstenv', 'frstor', 'fnsave', 'fxsave', 'fxrstor'])
 
-function merge(forms: readonly Form[]): Leniency {
-  const all = forms.map(leniencyOf)
+function merge(forms: readonly Form[], code: 64 | 32): Leniency {
+  const all = forms.map((form) => leniencyOf(form, code))
   return {
     undefinedFlags: all.reduce((mask, one) => mask | one.undefinedFlags, 0),
     undefinedRegisters: all.reduce((mask, one) => mask | (one.undefinedRegisters ?? 0), 0),
     anyAddress: all.some((one) => one.anyAddress === true),
+    anyFault: all.some((one) => one.anyFault === true),
     hiddenMemory: all.reduce((mask, one) => mask | (one.hiddenMemory ?? 0), 0),
     approximate: all.some((one) => one.approximate === true),
   }
@@ -101,26 +107,31 @@ function isNotOffered(bytes: Uint8Array): boolean {
 
 /**
  * Second bytes behind 0F where such instructions live: system extensions, CR8 as LOCK MOV CR0, FSGSBASE, RDRAND,
- * XSAVE, SSE4a, AES, SHA, MOVBE ...
+ * XSAVE, SSE4a, AES, SHA, MOVBE ..., outside of 64-bit mode SYSCALL and SYSRET
  */
-const NOT_OFFERED = new Set([0x01, 0x0e, 0x0f, 0x20, 0x22, 0x2b, 0x38, 0x3a, 0x78, 0x79, 0xae, 0xc7])
+const NOT_OFFERED = new Set([0x01, 0x05, 0x07, 0x0e, 0x0f, 0x20, 0x22, 0x2b, 0x38, 0x3a, 0x78, 0x79, 0xae, 0xc7])
 
 /** The oracle at work. */
 export class Comparison {
   readonly summary: Summary
   private readonly forms: readonly Form[]
-  private readonly decoder = new Decoder(buildMaps(instructionRows(), true), 64)
+  private readonly decoders: Readonly<Record<64 | 32 | 16, Decoder>>
+  private readonly code: 64 | 32
   private readonly hosted: HostedExecutor
   private readonly random: SeededRandom
   private readonly seen = new Set<string>()
   private readonly path: string
   private readonly seed: number
 
-  constructor(path: string, seed: number, only: (form: Form) => boolean = () => true) {
+  constructor(path: string, seed: number, o: { code?: 64 | 32; only?: (form: Form) => boolean } = {}) {
+    const { code = 64, only = () => true } = o
+    const [long, short] = [buildMaps(instructionRows(), true), buildMaps(instructionRows(), false)]
+    this.decoders = { 64: new Decoder(long, 64), 32: new Decoder(short, 32), 16: new Decoder(short, 16) }
+    this.code = code
     this.path = path
     this.seed = seed
     this.random = new SeededRandom(seed)
-    const all = allForms()
+    const all = allForms(code)
     this.forms = all.filter((form) => whyNotCompared(form) === undefined && only(form))
     this.summary = {
       known: all.length, comparable: this.forms.length, exercised: 0, cases: 0, noise: 0, notOffered: 0, mismatches: 0,
@@ -129,23 +140,24 @@ export class Comparison {
     this.hosted = new HostedExecutor(seed)
   }
 
-  private draft(forms: readonly Form[]): OracleCase | undefined {
-    const recipe = this.recipe(forms)
+  private draft(forms: readonly Form[], mode?: CodeMode): OracleCase | undefined {
+    const recipe = this.recipe(forms, mode)
     return recipe === undefined ? undefined : caseOf(recipe)
   }
 
   /** A recipe for some forms, or undefined when the bytes came out as something else. */
-  private recipe(forms: readonly Form[]): Recipe | undefined {
-    const recipe = makeRecipe(this.random, forms)
+  private recipe(forms: readonly Form[], mode = randomMode(this.random, this.code)): Recipe | undefined {
+    const recipe = makeRecipe(this.random, forms, mode)
+    const decoder = this.decoders[mode.code]
     const one = caseOf(recipe)
     const code = one.patches[0]!.bytes
     const padded = new Uint8Array(code.length + 15).fill(0x90)
     padded.set(code)
     let at = 0
     for (const form of forms) {
-      if (this.decoder.decode(padded, at, padded.length) !== DECODED.OK) return undefined
-      if (this.decoder.instruction.row !== undefined && !sameRow(this.decoder, form)) return undefined
-      at += this.decoder.instruction.length
+      if (decoder.decode(padded, at, padded.length) !== DECODED.OK) return undefined
+      if (decoder.instruction.row !== undefined && !sameRow(decoder, form)) return undefined
+      at += decoder.instruction.length
     }
     if (forms.some(({ row }) => /^(lsl|lar|ver[rw])$/.test(row.name)) && pointsAtProcessorNumber(one)) return undefined
     return at === code.length && code.length <= 48 ? recipe : undefined
@@ -159,7 +171,7 @@ export class Comparison {
       const best = Math.max(outcomes.findIndex(({ end }) => end === END.STEPS), 0)
       const [recipe, outcome] = [recipes[best], outcomes[best]]
       if (recipe === undefined || outcome === undefined || outcome.end === END.KILLED) return []
-      return [{ form: form.text, recipe, outcome, leniency: leniencyOf(form) }]
+      return [{ form: `${this.code === 64 ? '' : '32-bit code: '}${form.text}`, recipe, outcome, leniency: leniencyOf(form, this.code) }]
     })
   }
 
@@ -169,9 +181,14 @@ export class Comparison {
     for (let i = 0; picked.length < count && i < count * 4; i += 1) {
       const form = this.forms[(first + i) % this.forms.length]!
       const one = this.draft([form])
-      if (one !== undefined) picked.push({ form, one })
+      if (one !== undefined) picked.push({ form, one: LONG_ACCESS.has(form.row.name) ? one : this.checkingSome(one) })
     }
     this.compareAll(picked.map(({ form, one }) => ({ forms: [form], one })))
+  }
+
+  /** One case in eight runs with alignment checks on. */
+  private checkingSome(one: OracleCase): OracleCase {
+    return below(this.random, 8) === 0 ? { ...one, flags: one.flags | ALIGNMENT_CHECK } : one
   }
 
   /**
@@ -180,16 +197,16 @@ export class Comparison {
    */
   branches(count: number): void {
     const setters = this.forms.filter(({ row }) => SETS_FLAGS.test(row.name))
-    const jumps = this.forms.filter(({ row }) => row.name === 'jCC' && row.operands[0] === 'Jb')
+    const jumps = this.forms.filter(({ row, size }) => row.name === 'jCC' && row.operands[0] === 'Jb' && size !== 16)
     const skipped = this.forms.filter(({ row, memory }) =>
       /^(mov|lea|inc|xor|sub)$/.test(row.name) && !memory && row.map === '' && row.operands[0] !== 'Sw')
-    const end = this.forms.find(({ row, opcode }) => row.name === 'jmp' && opcode === 0xeb)
+    const end = this.forms.find(({ row, opcode, size }) => row.name === 'jmp' && opcode === 0xeb && size !== 16)
     if (setters.length === 0 || jumps.length === 0 || end === undefined) return
     const pick = (from: readonly Form[]): Form => from[below(this.random, from.length)]!
     const picked: { forms: Form[]; one: OracleCase }[] = []
     for (let i = 0; picked.length < count && i < count * 4; i += 1) {
       const forms = [pick(setters), pick(jumps), pick(skipped), end]
-      const one = this.draft(forms)
+      const one = this.draft(forms, this.flatMode)
       if (one !== undefined && this.aimJumps(one, forms)) picked.push({ forms, one })
     }
     this.compareAll(picked, 'at once')
@@ -201,9 +218,9 @@ export class Comparison {
     const lengths: number[] = []
     let at = 0
     for (let i = 0; i < forms.length; i += 1) {
-      if (this.decoder.decode(code, at, code.length) !== DECODED.OK) return false
-      lengths.push(this.decoder.instruction.length)
-      at += this.decoder.instruction.length
+      if (this.decoders[this.code].decode(code, at, code.length) !== DECODED.OK) return false
+      lengths.push(this.decoders[this.code].instruction.length)
+      at += this.decoders[this.code].instruction.length
     }
     code[lengths[0]! + lengths[1]! - 1] = lengths[2]!
     code[code.length - 1] = 0
@@ -212,8 +229,11 @@ export class Comparison {
 
   /** Compares `count` cases of random bytes: only whether the same exception comes at the same place. */
   noise(count: number): void {
-    const rip = REGIONS[0].address + 0x100
-    const cases = Array.from({ length: count }, () => randomCase(this.random, rip, this.randomBytes()))
+    const cases = Array.from({ length: count }, () => {
+      const mode = randomMode(this.random, this.code)
+      const base = mode.code === 64 ? 0 : baseOf(mode.selectors[1]!)
+      return randomCase(this.random, REGIONS[0].address + 0x100 - base, this.randomBytes(), mode)
+    })
     const native = runNatively(this.path, cases, this.seed)
     cases.forEach((one, index) => {
       const theirs = native[index]!
@@ -232,8 +252,8 @@ export class Comparison {
 
   private isLong(one: OracleCase): boolean {
     const code = one.patches[0]!.bytes
-    const decoded = this.decoder.decode(code, 0, code.length) === DECODED.OK
-    return decoded && LONG_ACCESS.has(this.decoder.instruction.row.name)
+    const decoder = this.decoderOf(one)
+    return decoder.decode(code, 0, code.length) === DECODED.OK && LONG_ACCESS.has(decoder.instruction.row.name)
   }
 
   private randomBytes(): Uint8Array {
@@ -247,15 +267,25 @@ export class Comparison {
   /** What makers decide differently, or what a native run cannot show, is left out of random bytes. */
   private comparableNoise(one: OracleCase): boolean {
     const code = one.patches[0]!.bytes
-    if (this.decoder.decode(code, 0, code.length) !== DECODED.OK) return true
-    const { row, operandPrefix, operandSize, reg, opcode, repeat } = this.decoder.instruction
+    const decoder = this.decoderOf(one)
+    if (decoder.decode(code, 0, code.length) !== DECODED.OK) return true
+    const { row, operandPrefix, operandSize, reg, opcode, repeat } = decoder.instruction
     // Which of two faulting operands of CMPS comes first is not the same with every address.
     if (row.name === 'cmps') return false
     // AMD's processors take the condition of LOOPcc from a repetition prefix.
     if (row.name.startsWith('loop') && repeat !== 0) return false
-    if (row.width === 'f64' && operandPrefix) return false
+    if (this.code === 64 && row.width === 'f64' && operandPrefix) return false
     const loadsStackSegment = (row.name === 'mov' && opcode === 0x8e && (reg & 7) === 2) || row.name === 'lss'
     return !loadsStackSegment && whyNotCompared({ row, size: operandSize }) === undefined
+  }
+
+  private decoderOf(one: OracleCase): Decoder {
+    return this.decoders[modeOf(one.selectors).code]
+  }
+
+  /** Code without odd segments. */
+  private get flatMode(): CodeMode {
+    return this.code === 64 ? LONG_MODE : FLAT_MODE
   }
 
   /** Compares `count` cases of several instructions in a row. */
@@ -271,7 +301,7 @@ export class Comparison {
         const from = forms.some(({ row }) => !/^a?$/.test(row.undefinedFlags)) ? blind : plain
         forms.push(from[below(this.random, from.length)]!)
       }
-      const one = this.draft(forms)
+      const one = this.draft(forms, this.flatMode)
       if (one !== undefined) picked.push({ forms, one })
     }
     this.compareAll(picked)
@@ -289,7 +319,7 @@ export class Comparison {
       this.summary.cases += 1
       for (const { text } of forms) this.seen.add(text)
       const form = forms.map(({ text }) => text).join('; ')
-      this.note({ text: form, one, found: differences(ours, theirs, merge(forms)) })
+      this.note({ text: form, one, found: differences(ours, theirs, merge(forms, this.code)) })
     })
     this.summary.exercised = this.seen.size
   }
@@ -316,7 +346,7 @@ function sameRow(decoder: Decoder, form: Form): boolean {
 
 /** Instructions that leave a register undefined or do not go on at the next one. */
 const BREAKS_SEQUENCES =
-  /^(jmp|call|ret|iret|int|sys|hlt|ud|loop|jcxz|jCC|popf|pushf|lahf|bsf|bsr|in|out|mov[cd]r|enter|leave|l[defgs]s)/
+  /^(jmp|call|ret|iret|int|sys|hlt|ud|loop|jcxz|jCC|popf|pushf|lahf|bsf|bsr|in|out|mov[cd]r|enter|leave|l[defgs]s|aa[as]|da[as])/
 /** Natively a segment register is lost at the next single step. */
 const LOADS_SEGMENT = /^(mov Sw|pop [fg]s)$/
 /** Instructions that compilers put before a conditional jump. */

@@ -1,6 +1,6 @@
 /**
- * Every form in which the decode table lets an instruction be written in 64-bit code: row, opcode, register or memory
- * operand, operand size, LOCK, repetition. The generator makes cases of each.
+ * Every form in which the decode table lets an instruction be written in 64-bit code, or in shorter code: row, opcode,
+ * register or memory operand, operand size, LOCK, repetition. The generator makes cases of each.
  */
 import { instructionRows } from '../../src/machine/cpu/decode/table.ts'
 import type { InstructionRow } from '../../src/machine/cpu/decode/table.ts'
@@ -22,15 +22,16 @@ export interface Form {
 const SIZED = new Set([
   'cbw', 'cwd', 'pushf', 'popf', 'leave', 'enter', 'ret', 'retf', 'iret', 'push', 'pop', 'cmpxchg8b', 'sgdt', 'fldenv',
   'fnstenv', 'frstor', 'fnsave', 'fxsave', 'fxrstor', 'pcmpestri', 'pcmpestrm', 'pcmpistri',
+  'pusha', 'popa',
 ])
 
-function sizesOf(row: InstructionRow): readonly (16 | 32 | 64)[] {
-  if (row.width === 'f64') return [64]
+function sizesOf(row: InstructionRow, code: 64 | 32): readonly (16 | 32 | 64)[] {
+  if (row.width === 'f64') return code === 64 ? [64] : [16, 32]
   const codes = row.operands.flatMap((code) => code.split('/'))
   const varies = codes.some((code) => /^[A-Z].*[vz]$/.test(code) || code === 'rAX' || code === 'eAX' || code === 'M')
-  if (row.width === 'd64') return [16, 64]
-  if (varies || SIZED.has(row.name)) return [16, 32, 64]
-  return codes.some((code) => /y$/.test(code)) ? [32, 64] : [32]
+  if (row.width === 'd64') return code === 64 ? [16, 64] : [16, 32]
+  if (varies || SIZED.has(row.name)) return code === 64 ? [16, 32, 64] : [16, 32]
+  return code === 64 && codes.some((operand) => /y$/.test(operand)) ? [32, 64] : [32]
 }
 
 function placesOf(row: InstructionRow): readonly boolean[] {
@@ -55,9 +56,9 @@ function textOf(form: Omit<Form, 'text'>): string {
 
 const REPEATS = { none: [0], rep: [0, 0xf3], repcc: [0, 0xf2, 0xf3] } as const
 
-function* formsOf(row: InstructionRow): Generator<Form> {
+function* formsOf(row: InstructionRow, code: 64 | 32): Generator<Form> {
   for (let opcode = row.opcode; opcode <= row.lastOpcode; opcode += 1) {
-    for (const size of sizesOf(row)) {
+    for (const size of sizesOf(row, code)) {
       if (size === 16 && (row.prefix === '66' || row.prefix === 'np')) continue
       for (const memory of placesOf(row)) {
         for (const repeat of REPEATS[row.repeat ?? 'none']) {
@@ -71,9 +72,10 @@ function* formsOf(row: InstructionRow): Generator<Form> {
   }
 }
 
-/** All forms of 64-bit code that the processor has. */
-export function allForms(): Form[] {
-  return instructionRows().filter(({ mode, offered }) => mode !== 'i64' && offered).flatMap((row) => [...formsOf(row)])
+/** All forms of 64-bit code, or of 32-bit and 16-bit code, that the processor has. */
+export function allForms(code: 64 | 32 = 64): Form[] {
+  return instructionRows().filter(({ mode, offered }) => mode !== (code === 64 ? 'i64' : 'o64') && offered)
+    .flatMap((row) => [...formsOf(row, code)])
 }
 
 /** Why a form is not compared with the processor underneath; undefined when it is. */

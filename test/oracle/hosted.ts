@@ -3,8 +3,10 @@
  * test regions where the native executor has them. Answers are given in the words of a Linux process: what ring 3 may
  * not do is a general protection fault.
  */
-import { EXIT, Machine, type Processor } from '../../src/machine/index.ts'
+import { EXIT, Machine, type Processor, type SegmentState } from '../../src/machine/index.ts'
+import { unpack } from '../../src/machine/cpu/system/tables.ts'
 import { SEGMENT } from '../../src/x86/index.ts'
+import { descriptorOf, modeOf } from './segments.ts'
 import { type Change, END, FX_BYTES, type OracleCase, type Outcome, patternOf, REGIONS } from './wire.ts'
 
 const PAGE = 4096
@@ -50,13 +52,24 @@ export class HostedExecutor {
   private readonly regions: readonly Region[]
   private readonly root: number
   private nextFrame: number
+  /** Width of the case's code. */
+  private code: 64 | 32 | 16 = 64
 
   constructor(dataSeed: number) {
     this.nextFrame = this.machine.memory.firstFrame
     this.root = this.takeFrame()
     this.regions = REGIONS.map((region) => this.makeRegion(region, dataSeed))
-    this.processor = this.machine.createProcessor({ mode: 'hosted', descriptors: { read: readDescriptor } })
+    const descriptors = { read: (selector: number, out: Uint32Array) => this.readDescriptor(selector, out) }
+    this.processor = this.machine.createProcessor({ mode: 'hosted', descriptors })
     this.processor.registers.setControl(3, this.root * PAGE, 0)
+  }
+
+  /** Cases of 64-bit code have no local table, as natively. */
+  private readDescriptor(selector: number, out: Uint32Array): boolean {
+    const words = this.code === 64 && (selector & 4) !== 0 ? undefined : descriptorOf(selector)
+    if (words === undefined) return false
+    out.set(words)
+    return true
   }
 
   private takeFrame(): number {
@@ -132,12 +145,14 @@ export class HostedExecutor {
     const { registers } = this.processor
     for (const patch of one.patches) this.patch(patch.address, patch.bytes, patch.bytes.length)
     for (let i = 0; i < 16; i += 1) registers.set(i, one.general[i * 2]!, one.general[i * 2 + 1]!)
-    registers.setRip(one.rip, 0)
     registers.setFlags(one.flags)
-    for (const [index, selector, attributes] of SELECTORS) {
+    // Code first: it decides what the others mean, and what rip counts from.
+    for (const index of [SEGMENT.cs, SEGMENT.ss, SEGMENT.es, SEGMENT.ds, SEGMENT.fs, SEGMENT.gs]) {
       const base = index === SEGMENT.fs ? one.fsBase : index === SEGMENT.gs ? one.gsBase : 0
-      registers.setSegment(index, { selector, baseLow: base, baseHigh: 0, limit: 0xffff_ffff, attributes })
+      registers.setSegment(index, segmentState(one.selectors[index]!, base))
     }
+    registers.setRip(one.rip, 0)
+    this.code = modeOf(one.selectors).code
     const image = new Uint8Array(512)
     image.set(one.fx.subarray(0, FX_BYTES))
     this.processor.loadFpu(image)
@@ -160,6 +175,7 @@ export class HostedExecutor {
     const { processor } = this
     const { registers } = processor
     const budget = how === 'traced' ? PLENTY : 1
+    let code = registers.segment(SEGMENT.cs)
     let at = registers.rip()
     let done = 0
     for (let runs = 0; runs < MOST_RUNS; runs += 1) {
@@ -168,11 +184,12 @@ export class HostedExecutor {
       const isStep = reason === EXIT.BUDGET || (reason === EXIT.EXCEPTION && processor.exit.vector === DEBUG)
       if (!isStep) return this.stopped(reason, processor.executed === 2 ? registers.rip() - INT_LENGTH : at, done)
       const rip = registers.rip()
-      if (rip === at && this.repeats(at)) continue
+      if (rip === at && this.repeats(at + code.baseLow)) continue
       done += 1
       if (done >= count) return { end: END.STEPS, steps: done }
       if (rip < 0 || rip >= 0x1_0000_0000) return { end: END.LEFT, steps: done }
       at = rip
+      code = registers.segment(SEGMENT.cs)
     }
     return { end: END.TRAPS, steps: done }
   }
@@ -195,13 +212,18 @@ export class HostedExecutor {
     return { end: GENERAL_PROTECTION, error: 0, steps, uncompared }
   }
 
+  /** Whether a byte is a prefix, but for those of repetition. */
+  private isPrefix(byte: number): boolean {
+    return isPlainPrefix(byte) && (this.code === 64 || (byte & 0xf0) !== 0x40)
+  }
+
   /** Whether a repeated string instruction stands at an address: each iteration is a step of its own. */
   private repeats(address: number): boolean {
     let repeat = false
     for (let i = 0; i < 15; i += 1) {
       const byte = this.byteAt(address + i)
       if (byte === 0xf2 || byte === 0xf3) repeat = true
-      else if (!isPlainPrefix(byte)) {
+      else if (!this.isPrefix(byte)) {
         return repeat && ((byte & 0xfc) === 0x6c || (byte & 0xfc) === 0xa4 || (byte >= 0xaa && byte <= 0xaf))
       }
     }
@@ -238,7 +260,7 @@ export class HostedExecutor {
     return {
       end: stop.end, error: stop.error ?? 0, cr2: halves(stop.address ?? 0), general, rip: halves(registers.rip()),
       flags: registers.flags(), fsBase: [fs.baseLow, fs.baseHigh], gsBase: [gs.baseLow, gs.baseHigh],
-      selectors: SELECTORS.map(([index]) => registers.segment(index).selector), steps: stop.steps,
+      selectors: [0, 1, 2, 3, 4, 5].map((index) => registers.segment(index).selector), steps: stop.steps,
       fx: this.processor.saveFpu().slice(0, FX_BYTES), uncompared: stop.uncompared ?? false,
     }
   }
@@ -257,25 +279,11 @@ const halves = (value: number): [number, number] => [value >>> 0, Math.floor(val
 const isPlainPrefix = (byte: number): boolean =>
   (byte & 0xf0) === 0x40 || (byte & 0xfe) === 0x66 || (byte & 0xfe) === 0x64 || (byte & 0xe7) === 0x26 || byte === 0xf0
 
-/** The segments that Linux keeps in its descriptor table, by index: high halves; all are flat. */
-const DESCRIPTORS: Readonly<Record<number, number>> = {
-  1: 0x00cf_9b00, 2: 0x00af_9b00, 3: 0x00cf_9300, 4: 0x00cf_fb00, 5: 0x00cf_f300, 6: 0x00af_fb00,
+/** What a segment register holds; one without a descriptor keeps a base of its own. */
+function segmentState(selector: number, base: number): SegmentState {
+  const words = descriptorOf(selector)
+  if ((selector & 0xfffc) === 0 || words === undefined) {
+    return { selector, baseLow: base, baseHigh: 0, limit: 0xffff_ffff, attributes: 0 }
+  }
+  return unpack(selector, words[0], words[1])
 }
-
-function readDescriptor(selector: number, out: Uint32Array): boolean {
-  const high = (selector & 4) === 0 ? DESCRIPTORS[selector >>> 3] : undefined
-  if (high === undefined) return false
-  out[0] = 0xffff
-  out[1] = high
-  return true
-}
-
-const CODE_64 = 0xa0fb
-const DATA_FLAT = 0xc0f3
-const UNUSABLE = 0
-
-/** Segments of a Linux process: index, selector, attributes; in the order ES, CS, SS, DS, FS, GS. */
-const SELECTORS: readonly (readonly [index: number, selector: number, attributes: number])[] = [
-  [SEGMENT.es, 0, UNUSABLE], [SEGMENT.cs, 0x33, CODE_64], [SEGMENT.ss, 0x2b, DATA_FLAT],
-  [SEGMENT.ds, 0, UNUSABLE], [SEGMENT.fs, 0, UNUSABLE], [SEGMENT.gs, 0, UNUSABLE],
-]

@@ -4,6 +4,7 @@
  */
 import { below, type Random } from '../../src/util/index.ts'
 import { double, extended, single } from '../support/float-oracle.ts'
+import { type CodeMode, LONG_MODE, baseOf } from './segments.ts'
 import { FX_BYTES, type OracleCase, REGIONS } from './wire.ts'
 
 const RSP = 4
@@ -86,18 +87,36 @@ export function fxImage(random: Random): Uint8Array {
   return image.subarray(0, FX_BYTES)
 }
 
-/** A random state whose instruction pointer stands at `code`, put at `rip`. */
-export function randomCase(random: Random, rip: number, code: Uint8Array): OracleCase {
+/**
+ * What a register of such a value holds outside of 64-bit mode: 32 bits, an address as the offset in one of the segments.
+ */
+export function shorten(random: Random, value: number, selectors: readonly number[]): number {
+  if (value < DATA.address || value >= DATA.address + DATA.pages * 0x1000) return value
+  return (value - baseOf(selectors[oneIn(random, 4) ? 2 : 3]!)) >>> 0
+}
+
+/** A random state whose instruction pointer stands at `code`, put at `rip` in its code segment. */
+export function randomCase(random: Random, rip: number, code: Uint8Array, mode: CodeMode = LONG_MODE): OracleCase {
+  const { selectors } = mode
   const general = new Uint32Array(32)
   for (let register = 0; register < 16; register += 1) {
     const [low, high] = register === RSP && !oneIn(random, 16) ? [dataAddress(random) & ~7, 0] : generalValue(random)
     general[register * 2] = low
     general[register * 2 + 1] = high
   }
+  if (mode.code !== 64) {
+    for (let register = 0; register < 8; register += 1) {
+      const value = general[register * 2]!
+      general[register * 2 + 1] = 0
+      general[register * 2] = register === RSP && value >= DATA.address ? (value - baseOf(selectors[2]!)) >>> 0
+        : shorten(random, value, selectors)
+    }
+  }
   const flags = FLAGS_FIXED | (random.next() & STATUS_FLAGS) | (oneIn(random, 8) ? DIRECTION : 0)
   return {
     general, rip, flags,
-    fsBase: DATA.address + 0x400, gsBase: DATA.address + 0x1400,
-    steps: 1, fx: fxImage(random), patches: [{ address: rip, bytes: code }],
+    fsBase: mode.code === 64 ? DATA.address + 0x400 : baseOf(selectors[4]!),
+    gsBase: mode.code === 64 ? DATA.address + 0x1400 : baseOf(selectors[5]!),
+    steps: 1, fx: fxImage(random), patches: [{ address: rip + baseOf(selectors[1]!), bytes: code }], selectors,
   }
 }

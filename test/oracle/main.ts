@@ -1,13 +1,13 @@
 /**
- * `npm run oracle -- --cases N --seed S [--only NAME]`: compares our processor with the one underneath, prints the
+ * `npm run oracle -- --cases N --seed S [--only NAME] [--code 64|32]`: compares our processor with the one underneath, prints the
  * table and ends with 1 when anything differs. `--record` writes the vectors that are replayed where no native
  * processor is.
  */
 import { parseArgs } from 'node:util'
-import { Comparison, type Mismatch } from './comparison.ts'
+import { Comparison, type Mismatch, type Summary } from './comparison.ts'
 import { nativeExecutor } from './native.ts'
 import { replayVectors } from './replay.ts'
-import { VECTOR_SEED, writeVectors } from './vectors.ts'
+import { VECTOR_SEED, type Vector, writeVectors } from './vectors.ts'
 
 const BATCH = 4000
 
@@ -18,7 +18,7 @@ function stateText({ one }: Mismatch): string {
   const general = Array.from({ length: 16 }, (_, i) => `${hex(one.general[i * 2 + 1]!)}_${hex(one.general[i * 2]!)}`)
   const image = Array.from(one.fx, (byte) => byte.toString(16).padStart(2, '0'))
   const number = (at: number, count: number): string => image.slice(at, at + count).reverse().join('')
-  return `${general.join(' ')} flags ${hex(one.flags)} rip ${hex(one.rip)} fcw ${number(0, 2)} fsw ${number(2, 2)} ` +
+  return `${one.selectors.map(hex).join(' ')} | ${general.join(' ')} flags ${hex(one.flags)} rip ${hex(one.rip)} fcw ${number(0, 2)} fsw ${number(2, 2)} ` +
     `ftw ${number(4, 1)} mxcsr ${number(24, 4)} st0 ${number(32, 10)} st1 ${number(48, 10)}`
 }
 
@@ -36,42 +36,64 @@ function main(): number {
       cases: { type: 'string', default: '200000' }, seed: { type: 'string', default: '1' },
       only: { type: 'string', default: '' }, show: { type: 'string', default: '40' },
       record: { type: 'boolean', default: false }, noise: { type: 'string', default: '100000' },
+      code: { type: 'string', default: '' },
     },
   })
   const program = nativeExecutor()
   if (program.path === undefined) return replay(program.reason)
   if (values.record) {
-    writeVectors(new Comparison(program.path, VECTOR_SEED).record())
+    const record = (code: 64 | 32): Vector[] => new Comparison(program.path, VECTOR_SEED, { code }).record()
+    writeVectors([...record(64), ...record(32)])
     return replay('just recorded')
   }
   const only = new RegExp(values.only)
-  const comparison = new Comparison(program.path, Number(values.seed), ({ text }) => only.test(text))
-  const { summary } = comparison
-  const wanted = Number(values.cases)
-  const started = performance.now()
-  for (let done = 0; done < wanted; done += BATCH) {
-    const count = Math.min(BATCH, wanted - done)
+  const codes = values.code === '' ? [64, 32] as const : [values.code === '32' ? 32 : 64] as const
+  const summaries = codes.map((code) => {
+    const comparison = new Comparison(program.path, Number(values.seed), { code, only: ({ text }) => only.test(text) })
+    const share = codes.length === 1 ? 1 : SHARE[code]
+    compare(comparison, { cases: Number(values.cases) * share, noise: Number(values.noise) * share })
+    showMismatches(comparison.summary, Number(values.show))
+    return comparison.summary
+  })
+  printTable(codes.map((code) => `${code}-bit code`), summaries)
+  return summaries.every(({ mismatches }) => mismatches === 0) ? 0 : 1
+}
+
+/** How cases are shared out between 64-bit code and the rest. */
+const SHARE = { 64: 0.6, 32: 0.4 } as const
+
+function compare(comparison: Comparison, wanted: { cases: number; noise: number }): void {
+  for (let done = 0; done < wanted.cases; done += BATCH) {
+    const count = Math.min(BATCH, wanted.cases - done)
     const turn = (done / BATCH) % 5
     if (turn === 3) comparison.sequences(count)
     else if (turn === 4) comparison.branches(count)
     else comparison.singles(count, done)
   }
-  const noise = Number(values.noise)
-  for (let done = 0; done < noise; done += BATCH) comparison.noise(Math.min(BATCH, noise - done))
-  for (const [form, count] of [...summary.byForm].sort((a, b) => b[1] - a[1]).slice(0, Number(values.show))) {
+  for (let done = 0; done < wanted.noise; done += BATCH) comparison.noise(Math.min(BATCH, wanted.noise - done))
+}
+
+function showMismatches(summary: Summary, most: number): void {
+  for (const [form, count] of [...summary.byForm].sort((a, b) => b[1] - a[1]).slice(0, most)) {
     const sample = summary.samples.find((one) => one.form === form)!
     console.log([`${count} x ${form}`, sample.bytes, ...sample.found, `with ${stateText(sample)}`].join('\n    '))
   }
-  const seconds = (performance.now() - started) / 1000
-  console.log(`opcode forms known to the decoder  ${summary.known}`)
-  console.log(`forms compared                     ${summary.comparable}`)
-  console.log(`forms exercised                    ${summary.exercised}`)
-  console.log(`cases                              ${summary.cases}`)
-  console.log(`cases of random bytes              ${summary.noise} (${summary.notOffered} not offered)`)
-  console.log(`forms with mismatches              ${summary.byForm.size}`)
-  console.log(`mismatches                         ${summary.mismatches}`)
-  console.log(`seconds                            ${seconds.toFixed(1)}`)
-  return summary.mismatches === 0 ? 0 : 1
+}
+
+function printTable(heads: readonly string[], summaries: readonly Summary[]): void {
+  const line = (name: string, values: readonly (string | number)[]): void =>
+    console.log(name.padEnd(36) + values.map((value) => String(value).padStart(14)).join(''))
+  const row = (name: string, value: (summary: Summary) => number): void => line(name, summaries.map(value))
+  line('', heads)
+  row('opcode forms known to the decoder', ({ known }) => known)
+  row('forms compared', ({ comparable }) => comparable)
+  row('forms exercised', ({ exercised }) => exercised)
+  row('cases', ({ cases }) => cases)
+  row('cases of random bytes', ({ noise }) => noise)
+  row('of them not offered', ({ notOffered }) => notOffered)
+  row('forms with mismatches', ({ byForm }) => byForm.size)
+  row('mismatches', ({ mismatches }) => mismatches)
+  line('seconds', [(performance.now() / 1000).toFixed(1)])
 }
 
 process.exitCode = main()

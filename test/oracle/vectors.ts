@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url'
 import { gunzipSync, gzipSync } from 'node:zlib'
 import type { Leniency } from './compare.ts'
 import { caseOf, type Recipe } from './encode.ts'
+import { LONG_SELECTORS, modeOf } from './segments.ts'
 import { FX_BYTES, type OracleCase, type Outcome } from './wire.ts'
 
 /** What is kept of one form. */
@@ -31,6 +32,7 @@ type Line = readonly [
   general: readonly (readonly [number, number, number])[], patches: readonly (readonly [number, string])[],
   leniency: Leniency, end: readonly number[], state: readonly (readonly [number, number])[],
   fx: readonly (readonly [number, string])[], changes: readonly (readonly [number, number, number])[],
+  selectors?: readonly number[],
 ]
 
 /** Words of an outcome besides memory and the floating-point image, in a fixed order. */
@@ -42,7 +44,7 @@ function stateWords(o: Pick<Outcome, 'general' | 'rip' | 'flags' | 'fsBase' | 'g
 const initialWords = (one: OracleCase): number[] =>
   stateWords({
     general: one.general, rip: [one.rip, 0], flags: one.flags, fsBase: [one.fsBase, 0], gsBase: [one.gsBase, 0],
-    selectors: [0, 0x33, 0x2b, 0, 0, 0],
+    selectors: one.selectors,
   })
 
 function differingRuns(before: Uint8Array, after: Uint8Array): [number, string][] {
@@ -59,19 +61,21 @@ function differingRuns(before: Uint8Array, after: Uint8Array): [number, string][
 function toLine({ form, recipe, outcome, leniency }: Vector): Line {
   const one = caseOf(recipe)
   const before = initialWords(one)
+  const { code, selectors } = recipe.mode
   const state = stateWords(outcome).flatMap((word, index) => (word === before[index] ? [] : [[index, word] as const]))
   return [
     form, recipe.stateSeed, recipe.rip, toHex(recipe.code), recipe.steps, recipe.general,
     recipe.patches.map(({ address, bytes }) => [address, toHex(bytes)] as const), leniency,
     [outcome.end, outcome.error, ...outcome.cr2, outcome.steps], state, differingRuns(one.fx, outcome.fx),
     outcome.changes.map(({ address, low, high }) => [address, low, high] as const),
+    ...(code === 64 ? [] as const : [selectors] as const),
   ]
 }
 
 function fromLine(line: Line): Vector {
-  const [form, stateSeed, rip, code, steps, general, patches, leniency, end, state, fxRuns, changes] = line
+  const [form, stateSeed, rip, code, steps, general, patches, leniency, end, state, fxRuns, changes, selectors] = line
   const recipe: Recipe = {
-    stateSeed, rip, code: fromHex(code), steps, general,
+    stateSeed, rip, code: fromHex(code), steps, general, mode: modeOf(selectors ?? LONG_SELECTORS),
     patches: patches.map(([address, bytes]) => ({ address, bytes: fromHex(bytes) })),
   }
   const one = caseOf(recipe)

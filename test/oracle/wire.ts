@@ -3,6 +3,7 @@
  * A case is a whole initial state and a number of instructions to run; an outcome the whole state afterwards.
  * 64-bit values are two words, low half first.
  */
+import { LOCAL_DESCRIPTORS } from './segments.ts'
 
 /** Test regions: what is mapped, at the same addresses natively and here. All else is unmapped. */
 export const REGIONS = [
@@ -30,6 +31,8 @@ export interface OracleCase {
   /** FXSAVE image; 416 bytes count. */
   readonly fx: Uint8Array
   readonly patches: readonly Patch[]
+  /** Selectors of ES, CS, SS, DS, FS, GS. */
+  readonly selectors: readonly number[]
 }
 
 /** Why an outcome is what it is; below 32 it is the vector of an exception. */
@@ -59,7 +62,9 @@ export interface Outcome {
   readonly changes: readonly Change[]
 }
 
-const CASE_BYTES = 1128
+const CASE_BYTES = 1144
+const SELECTORS_AT = 1128
+const HEADER_BYTES = 136
 const RESULT_BYTES = 712
 const CHANGE_BYTES = 16
 const MAX_PATCHES = 8
@@ -83,15 +88,23 @@ function writeCase(to: DataView, bytes: Uint8Array, at: number, one: OracleCase)
     to.setUint32(place + 4, patch.bytes.length, true)
     bytes.set(patch.bytes, place + 8)
   })
+  one.selectors.forEach((selector, index) => to.setUint16(at + SELECTORS_AT + index * 2, selector, true))
 }
 
 /** A batch for the executor's standard input. */
 export function encodeBatch(cases: readonly OracleCase[], dataSeed: number): Uint8Array {
-  const bytes = new Uint8Array(8 + cases.length * CASE_BYTES)
+  const bytes = new Uint8Array(HEADER_BYTES + cases.length * CASE_BYTES)
   const view = new DataView(bytes.buffer)
   view.setUint32(0, cases.length, true)
   view.setUint32(4, dataSeed, true)
-  cases.forEach((one, index) => writeCase(view, bytes, 8 + index * CASE_BYTES, one))
+  // A table is loaded only where a case names one of its segments.
+  if (cases.some(({ selectors }) => selectors.some((selector) => (selector & 4) !== 0))) {
+    LOCAL_DESCRIPTORS.forEach(([low, high], index) => {
+      view.setUint32(8 + index * 8, low, true)
+      view.setUint32(12 + index * 8, high, true)
+    })
+  }
+  cases.forEach((one, index) => writeCase(view, bytes, HEADER_BYTES + index * CASE_BYTES, one))
   return bytes
 }
 

@@ -5,8 +5,10 @@
  */
 import { SEGMENT } from '../../x86/index.ts'
 import type { Core } from './core.ts'
+import { SEGMENT_SLOT } from './lift/lifter.ts'
 import { ACCESS } from './runtime/tlb.ts'
 import { SEGMENT_USE, segmentAccess } from './runtime/segments.ts'
+import type { SegmentUse } from './runtime/segments.ts'
 import { MODE, SLOT, State } from './state.ts'
 
 /** Descriptor bits: present, a data segment that expands up and may be written; D/B. */
@@ -45,6 +47,15 @@ export function stackAllows(core: Core, offset: number, access: { bytes: number;
   if ((State.mode.get(core.view, core.base) & MODE.SEGMENTED) === 0) return true
   const use = access.access === ACCESS.WRITE ? SEGMENT_USE.WRITE : SEGMENT_USE.READ
   return core.wasm.checkSegment(core.base, offset, segmentAccess(SEGMENT.ss, use, access.bytes)) !== 0
+}
+
+/** Looks at a further access through a segment to a linear address; false after leaving the fault in the state. */
+export function segmentAllows(
+  core: Core, segment: number, access: { linear: number; use: SegmentUse; bytes: number },
+): boolean {
+  const start = segment < SEGMENT.fs ? core.segmentBase(segment) : core.low(SEGMENT_SLOT[segment]!)
+  const packed = segmentAccess(segment, access.use, access.bytes)
+  return core.wasm.checkSegment(core.base, (access.linear - start) >>> 0, packed) !== 0
 }
 
 /** Where the instruction behind the record's stands, as CALL pushes it: outside of 64-bit mode an offset in CS. */

@@ -12,6 +12,7 @@
  * See ../wire.ts for both layouts. Build: gcc -O1 -fno-stack-protector -fcf-protection=none -mfsgsbase.
  */
 #define _GNU_SOURCE
+#include <asm/ldt.h>
 #include <errno.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
@@ -24,6 +25,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <ucontext.h>
@@ -35,6 +37,8 @@
 #define MAX_CHANGES 1100
 #define MAX_TRAPS 20000
 #define FX_BYTES 512
+/* Of a signal's context: the stack segment is to be taken as it stands there. */
+#define UC_STRICT_SS 4
 
 enum { GPR_COUNT = 16 };
 enum { END_STEPS = 0x100, END_SYSCALL = 0x101, END_LEFT = 0x102, END_TRAPS = 0x103, END_KILLED = 0x104 };
@@ -53,8 +57,12 @@ static struct region regions[] = {
 };
 enum { REGIONS = sizeof regions / sizeof regions[0] };
 
+enum { DESCRIPTORS = 16 };
+
 struct header {
   uint32_t cases, data_seed;
+  /* Descriptors as the processor has them; all zeros: not there. */
+  uint32_t ldt[DESCRIPTORS][2];
 };
 
 struct patch {
@@ -68,6 +76,8 @@ struct test_case {
   uint32_t steps, patches;
   uint8_t fx[FX_BYTES];
   struct patch patch[MAX_PATCHES];
+  /* ES, CS, SS, DS, FS, GS */
+  uint16_t selector[6], pad[2];
 };
 
 struct change {
@@ -99,10 +109,13 @@ static uint8_t *output;
 
 /* State of the worker, reached only through RIP-relative addresses while the FS base belongs to a case. */
 uint64_t own_fs_base, next_fs_base, next_gs_base;
+/* As in a case; CS and SS are not used. */
+uint16_t next_selector[6];
 static uint64_t seen_fs_base, seen_gs_base;
 static ucontext_t home;
 static struct _libc_fpstate home_fp;
 static uint32_t current, steps_done, traps_done;
+static uint16_t running_code;
 static uint64_t instruction_at;
 static int started;
 
@@ -141,6 +154,13 @@ static struct region *region_of(uint64_t address)
   for (int i = 0; i < REGIONS; i++)
     if (address - regions[i].address < regions[i].pages * PAGE) return &regions[i];
   return NULL;
+}
+
+/* Base of a code segment; those of the system are flat. */
+static uint32_t base_of(uint16_t selector)
+{
+  const uint32_t *d = header.ldt[selector >> 3 & (DESCRIPTORS - 1)];
+  return (selector & 4) == 0 ? 0 : d[0] >> 16 | (d[1] & 0xff) << 16 | (d[1] & 0xff000000);
 }
 
 static void apply_patches(const struct test_case *c)
@@ -221,6 +241,7 @@ static void enter_next(ucontext_t *uc)
     memcpy(uc->uc_mcontext.gregs, home.uc_mcontext.gregs, sizeof home.uc_mcontext.gregs);
     next_fs_base = own_fs_base;
     next_gs_base = 0;
+    memset(next_selector, 0, sizeof next_selector);
     return;
   }
   const struct test_case *c = &cases[current];
@@ -230,6 +251,10 @@ static void enter_next(ucontext_t *uc)
   for (int i = 0; i < GPR_COUNT; i++) g[greg_of[i]] = c->general[i];
   g[REG_RIP] = c->rip;
   g[REG_EFL] = c->flags | 0x100;
+  g[REG_CSGSFS] = c->selector[1] | (uint64_t)c->selector[2] << 48;
+  uc->uc_flags |= UC_STRICT_SS;
+  memcpy(next_selector, c->selector, sizeof next_selector);
+  running_code = c->selector[1];
   memcpy(fp, c->fx, 416);
   /* Header of the XSAVE area: x87 and SSE are to be loaded, everything else starts fresh. */
   *(uint64_t *)(fp + 512) = 3;
@@ -261,7 +286,7 @@ static uint32_t advance(const ucontext_t *uc, int *ended)
   uint64_t rip = uc->uc_mcontext.gregs[REG_RIP];
   *ended = 0;
   traps_done++;
-  if (rip == instruction_at && repeats(rip)) {
+  if (rip == instruction_at && repeats(rip + base_of(running_code))) {
     if (traps_done < MAX_TRAPS) return 0;
     *ended = 1;
     return END_TRAPS;
@@ -274,6 +299,7 @@ static uint32_t advance(const ucontext_t *uc, int *ended)
     return END_LEFT;
   }
   instruction_at = rip;
+  running_code = (uint16_t)uc->uc_mcontext.gregs[REG_CSGSFS];
   return END_STEPS;
 }
 
@@ -302,6 +328,7 @@ void on_signal(int number, siginfo_t *info, ucontext_t *uc, const uint16_t *sele
       g[REG_EFL] |= 0x100;
       next_fs_base = seen_fs_base;
       next_gs_base = seen_gs_base;
+      memcpy(next_selector, all, sizeof next_selector);
       return;
     }
     end = reason;
@@ -339,6 +366,8 @@ __asm__(
   "  pop %rdx\n"
   "  mov %rbx, %rdi\n  mov %r12, %rsi\n  mov %rsp, %rcx\n"
   "  call on_signal\n"
+  "  mov next_selector(%rip), %ax\n  mov %ax, %es\n  mov 6+next_selector(%rip), %ax\n  mov %ax, %ds\n"
+  "  mov 8+next_selector(%rip), %ax\n  mov %ax, %fs\n  mov 10+next_selector(%rip), %ax\n  mov %ax, %gs\n"
   "  mov next_fs_base(%rip), %rax\n  wrfsbase %rax\n"
   "  mov next_gs_base(%rip), %rax\n  wrgsbase %rax\n"
   "  add $24, %rsp\n  pop %r12\n  pop %rbx\n  ret\n");
@@ -359,6 +388,22 @@ static void install_filter(void)
   if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) _exit(4);
 }
 
+/* Loads the local descriptor table. Where the system has none, cases that need it cannot be run. */
+static void load_descriptors(void)
+{
+  for (int i = 0; i < DESCRIPTORS; i++) {
+    uint32_t low = header.ldt[i][0], high = header.ldt[i][1];
+    if ((low | high) == 0) continue;
+    struct user_desc d = {
+      .entry_number = i, .base_addr = low >> 16 | (high & 0xff) << 16 | (high & 0xff000000),
+      .limit = (low & 0xffff) | (high & 0xf0000), .seg_32bit = high >> 22 & 1, .contents = high >> 10 & 3,
+      .read_exec_only = (high >> 9 & 1) ^ 1, .limit_in_pages = high >> 23 & 1, .seg_not_present = (high >> 15 & 1) ^ 1,
+      .useable = high >> 20 & 1,
+    };
+    if (syscall(SYS_modify_ldt, 0x11, &d, sizeof d) != 0) _exit(6);
+  }
+}
+
 static void work(void)
 {
   static const int caught[] = { SIGSEGV, SIGILL, SIGFPE, SIGTRAP, SIGBUS, SIGSYS };
@@ -368,6 +413,7 @@ static void work(void)
   sigfillset(&action.sa_mask);
   if (sigaltstack(&stack, NULL) != 0) _exit(4);
   for (size_t i = 0; i < sizeof caught / sizeof caught[0]; i++) sigaction(caught[i], &action, NULL);
+  load_descriptors();
   install_filter();
   __asm__ volatile("rdfsbase %0" : "=r"(own_fs_base));
   __asm__ volatile("ud2" ::: "memory");

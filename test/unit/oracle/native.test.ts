@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { below, SeededRandom } from '../../../src/util/index.ts'
 import { randomCase } from '../../oracle/initial-state.ts'
 import { nativeExecutor, runNatively } from '../../oracle/native.ts'
+import { LONG_SELECTORS } from '../../oracle/segments.ts'
 import { END, type OracleCase, type Outcome, patternOf } from '../../oracle/wire.ts'
 
 const SEED = 7
@@ -17,7 +18,10 @@ function plain(code: readonly number[], change: Partial<OracleCase> = {}): Oracl
   new DataView(fx.buffer).setUint16(0, 0x37f, true)
   new DataView(fx.buffer).setUint32(24, 0x1f80, true)
   const patches = [{ address: CODE, bytes: Uint8Array.from(code) }]
-  return { general, rip: CODE, flags: 0x202, fsBase: DATA, gsBase: DATA + 0x1000, steps: 1, fx, patches, ...change }
+  return {
+    general, rip: CODE, flags: 0x202, fsBase: DATA, gsBase: DATA + 0x1000, steps: 1, fx, patches,
+    selectors: LONG_SELECTORS, ...change,
+  }
 }
 
 const stored = new DataView(patternOf(DATA, 3, false, SEED).buffer)

@@ -64,7 +64,7 @@ function interruptReturn(core: Core, record: number): number {
   const ring = selector & 3
   const { cpl } = core
   const hasStack = core.long || ring > cpl
-  if (hasStack) {
+  if (hasStack || ring !== cpl) {
     readStack(core, 4, 2, size)
     readStack(core, 3, size)
   }
@@ -143,11 +143,28 @@ const farTransfer = (name: 'call' | 'jmp', size: Width): Handler => (core, recor
   const code = checkCode(core, selector, core.cpl)
   if (typeof code === 'number') return code
   const target = size === 8 ? core.address(SLOT.t0) : size === 4 ? core.low(SLOT.t0) : core.low(SLOT.t0) & 0xffff
-  if (!isReachable(core, code, target)) return core.protection()
-  if (name === 'call') core.pushNumbers(size, [core.segment(SEGMENT.cs).selector, nextInstruction(core, record)])
+  const pointer = core.low(GPR.rsp * 8)
+  const upper = core.high(GPR.rsp * 8)
+  if (name === 'call') pushReturn(core, code, { size, next: nextInstruction(core, record) })
+  if (!isReachable(core, code, target)) {
+    // As on processors, what has been pushed stays in memory.
+    core.setSlot(GPR.rsp * 8, pointer, upper)
+    return core.protection()
+  }
   core.setSegment(SEGMENT.cs, code)
   core.setRip(target)
   return STATUS.CHECK_JUMP
+}
+
+/** Pushes where a far CALL comes back to: by the rules of the code that is called, where the stack has no base in 64-bit. */
+function pushReturn(core: Core, code: SegmentState, to: { size: Width; next: number }): void {
+  const old = core.segment(SEGMENT.cs)
+  core.setSegment(SEGMENT.cs, code)
+  try {
+    core.pushNumbers(to.size, [old.selector, to.next])
+  } finally {
+    core.setSegment(SEGMENT.cs, old)
+  }
 }
 
 interface FarGate {

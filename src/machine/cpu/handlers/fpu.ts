@@ -13,6 +13,10 @@ export const MXCSR_MASK = 0xffff
 /** Bytes of an FXSAVE image. */
 export const FXSAVE_BYTES = 512
 
+/** XMM registers there are, and those that the instructions reach from the code at hand. */
+const ALL_VECTORS = 16
+const vectorsOf = (core: Core): number => (core.long ? ALL_VECTORS : 8)
+
 const X87 = State.x87.offset
 const XMM = State.xmm.offset
 
@@ -28,7 +32,7 @@ export function resetFpu(core: Core): void {
  * Writes an FXSAVE image at `at` of `view`. The register file is kept by physical number, the image by stack
  * position; the tag word holds one bit a register: not empty.
  */
-export function writeFxsave(core: Core, view: DataView, at: number): void {
+export function writeFxsave(core: Core, view: DataView, at: number, vectors = ALL_VECTORS): void {
   const { base } = core
   const status = State.x87Status.get(core.view, base)
   const top = (status >> 11) & 7
@@ -49,12 +53,11 @@ export function writeFxsave(core: Core, view: DataView, at: number): void {
     bytes.set(core.memory.bytes.subarray(from, from + 10), at + 32 + i * 16)
     bytes.fill(0, at + 42 + i * 16, at + 48 + i * 16)
   }
-  const vectors = core.long ? 16 : 8
   bytes.set(core.memory.bytes.subarray(base + XMM, base + XMM + vectors * 16), at + 160)
 }
 
 /** Takes an FXSAVE image; the caller has looked at MXCSR's reserved bits. */
-export function readFxsave(core: Core, view: DataView, at: number): void {
+export function readFxsave(core: Core, view: DataView, at: number, vectors = ALL_VECTORS): void {
   const { base } = core
   const status = view.getUint16(at + 2, true)
   const top = (status >> 11) & 7
@@ -71,7 +74,6 @@ export function readFxsave(core: Core, view: DataView, at: number): void {
     const to = base + X87 + ((top + i) & 7) * 16
     core.memory.bytes.set(bytes.subarray(at + 32 + i * 16, at + 42 + i * 16), to)
   }
-  const vectors = core.long ? 16 : 8
   core.memory.bytes.set(bytes.subarray(at + 160, at + 160 + vectors * 16), base + XMM)
 }
 
@@ -81,7 +83,7 @@ function save(core: Core): number {
   // The last reserved bytes have to be writable too.
   core.hostForWrite(address + FXSAVE_BYTES - 16, 16)
   const image = new Uint8Array(FXSAVE_BYTES)
-  writeFxsave(core, new DataView(image.buffer), 0)
+  writeFxsave(core, new DataView(image.buffer), 0, vectorsOf(core))
   // 288 bytes of registers and, in 64-bit mode, 256 of vectors; what lies behind stays as it is.
   return core.writeBytes(address, image.subarray(0, core.long ? 416 : 288))
 }
@@ -92,7 +94,7 @@ function restore(core: Core): number {
   const image = core.readBytes(address, FXSAVE_BYTES)
   const view = new DataView(image.buffer)
   if ((view.getUint32(24, true) & ~MXCSR_MASK) !== 0) return core.protection()
-  readFxsave(core, view, 0)
+  readFxsave(core, view, 0, vectorsOf(core))
   return STATUS.NEXT
 }
 

@@ -5,6 +5,7 @@
 import { GPR, RFLAGS, VECTOR } from '../../../x86/index.ts'
 import { highPart, lowPart } from '../../../util/index.ts'
 import type { Core } from '../core.ts'
+import { ACCESS } from '../runtime/tlb.ts'
 import { STATUS } from '../state.ts'
 import { softwareInterrupt } from '../system/delivery.ts'
 import { systemCall, systemEnter, systemExit, systemReturn } from '../system/fast-calls.ts'
@@ -26,18 +27,19 @@ const enter = (size: 2 | 4 | 8): Handler => (core, record) => {
   const top = core.stackPointer()
   const frame = top - size
   let [to, pointer] = [frame, core.address(GPR.rbp * 8)]
-  const saved = numberBytes(core.low(GPR.rbp * 8), core.high(GPR.rbp * 8), size)
-  let status: number = core.writeBytes(core.stackAddress(to - top), saved)
+  const push = (value: Uint8Array): number => core.writeBytes(core.stackPlace(to - top, size, ACCESS.WRITE), value)
+  let status = push(numberBytes(core.low(GPR.rbp * 8), core.high(GPR.rbp * 8), size))
   for (let i = 1; i < level; i += 1) {
     pointer -= size
     to -= size
-    status |= core.writeBytes(core.stackAddress(to - top), core.readBytes(core.stackAddress(pointer - top), size))
+    status |= push(core.readBytes(core.stackPlace(pointer - top, size), size))
   }
   to -= size
-  status |= core.writeBytes(core.stackAddress(to - top), numberBytes(lowPart(frame), highPart(frame), size))
+  status |= push(numberBytes(lowPart(frame), highPart(frame), size))
   to -= core.displacement(record) & 0xffff
-  core.hostForWrite(core.stackAddress(to - top), size)
+  core.hostForWrite(core.stackPlace(to - top, size, ACCESS.WRITE), size)
   if (size === 2) core.view.setUint16(core.base + GPR.rbp * 8, frame & 0xffff, true)
+  else if (size === 4) core.setSlot(GPR.rbp * 8, frame >>> 0, 0)
   else core.setNumber(GPR.rbp * 8, frame)
   core.moveStack(to - top)
   return status

@@ -5,6 +5,8 @@
 import { GPR, SEGMENT, VECTOR } from '../../../x86/index.ts'
 import type { Core } from '../core.ts'
 import type { SegmentState } from '../../processor-types.ts'
+import { SEGMENT_USE } from '../runtime/segments.ts'
+import { segmentAllows } from '../segmentation.ts'
 import { SLOT, STATUS, State } from '../state.ts'
 import { ACCESS_BYTE, dplOf as dpl, fail, markAccessed, nullSegment, readOwnDescriptor, unpack } from '../system/tables.ts'
 import type { Handlers } from './handler.ts'
@@ -105,18 +107,18 @@ function afterLoad(core: Core, record: number, status: number): number {
 
 /** LSS, LFS and their kin: the offset in t0 goes to the register `b` of `d` bytes once the selector is loaded. */
 function loadFar(core: Core, record: number): number {
-  const status = move(core, record)
-  if (status === STATUS.FAULT) return status
+  const status = loadSegment(core, core.field(record, 'c'), core.low(core.field(record, 'a')) & 0xffff)
+  if (status !== STATUS.NEXT) return status
   const target = core.field(record, 'b')
   const size = core.field(record, 'd')
   if (size === 2) core.view.setUint16(core.base + target, core.low(SLOT.t0), true)
   else core.setSlot(target, core.low(SLOT.t0), size === 8 ? core.high(SLOT.t0) : 0)
-  return status
+  return core.isCareful ? STATUS.CHECK : STATUS.RELOAD
 }
 
 const popInto = (bytes: 2 | 4 | 8) => (core: Core, record: number): number => {
   const index = core.field(record, 'c')
-  const stack = core.stackAddress(0)
+  const stack = core.stackPlace(0, bytes)
   const status = loadSegment(core, index, core.read16(stack))
   if (status !== STATUS.NEXT) return status
   core.moveStack(bytes)
@@ -165,13 +167,28 @@ const verify = (allowed: (attributes: number) => boolean) => (core: Core, record
   return STATUS.NEXT
 }
 
-/** Adjusts RPL: only in 32-bit code. */
-function adjustRpl(core: Core, record: number): number {
+/** ARPL: a is the selector, b the one whose RPL it is to have at least. True when it changed. */
+function raiseRpl(core: Core, record: number): boolean {
   const [target, source] = [core.field(record, 'a'), core.field(record, 'b')]
   const [rpl, wanted] = [core.low(target) & 3, core.low(source) & 3]
   setZero(core, rpl < wanted)
   if (rpl < wanted) core.view.setUint8(core.base + target, (core.low(target) & 0xfc) | wanted)
-  return STATUS.NEXT
+  return rpl < wanted
+}
+
+/** The same in memory, whose address is in t3 and whose segment is c; it is written only when it changes. */
+function raiseRplInMemory(core: Core, record: number): number {
+  const address = core.low(SLOT.t3)
+  core.setSlot(core.field(record, 'a'), core.read16(address), 0)
+  const flags = core.flags()
+  if (!raiseRpl(core, record)) return STATUS.NEXT
+  core.setFlags(flags)
+  const segment = core.field(record, 'c')
+  if (!segmentAllows(core, segment, { linear: address, use: SEGMENT_USE.WRITE, bytes: 2 })) return STATUS.FAULT
+  const host = core.hostForWrite(address, 2)
+  core.view.setUint16(host, core.low(core.field(record, 'a')), true)
+  setZero(core, true)
+  return core.finishWrite(host)
 }
 
 /** Handlers by name. */
@@ -186,7 +203,11 @@ export const SEGMENT_HANDLERS: Handlers = {
   lsl: describe(({ attributes, limit }) => (knownTo(attributes, [1, 2, 3, 9, 11]) ? limit : undefined)),
   verr: verify((attributes) => (attributes & ACCESS_BYTE.CODE) === 0 || (attributes & ACCESS_BYTE.READABLE) !== 0),
   verw: verify((attributes) => (attributes & ACCESS_BYTE.CODE) === 0 && (attributes & ACCESS_BYTE.WRITABLE) !== 0),
-  arpl: adjustRpl,
+  arpl: (core, record) => {
+    raiseRpl(core, record)
+    return STATUS.NEXT
+  },
+  'arpl-memory': raiseRplInMemory,
 }
 
 /** Slot that holds a loaded operand. */

@@ -4,30 +4,40 @@
  */
 import { GPR, VECTOR } from '../../../x86/index.ts'
 import type { Core } from '../core.ts'
+import { ACCESS } from '../runtime/tlb.ts'
 import { SLOT, STATUS } from '../state.ts'
 import type { Handlers } from './handler.ts'
 
 const REGISTERS = 8
 
-/** PUSHA: all registers, the stack pointer as it was. */
+/** PUSHA: all registers, the stack pointer as it was. As on processors, what has been written stays behind a fault. */
 function pushAll(core: Core, record: number): number {
-  const values = Array.from({ length: REGISTERS }, (_, register) => core.low(register * 8))
-  return core.pushNumbers(core.field(record, 'c') === 2 ? 2 : 4, values)
+  const size = core.field(record, 'c')
+  let status: number = STATUS.NEXT
+  for (let register = 0; register < REGISTERS; register += 1) {
+    const host = core.hostForWrite(core.stackPlace(-size * (register + 1), size, ACCESS.WRITE), size)
+    if (size === 2) core.view.setUint16(host, core.low(register * 8) & 0xffff, true)
+    else core.view.setUint32(host, core.low(register * 8), true)
+    status |= core.finishWrite(host)
+  }
+  core.moveStack(-size * REGISTERS)
+  return status
 }
 
-/** POPA: all registers but the stack pointer, whose value is dropped. */
+/**
+ * POPA: all registers but the stack pointer, whose value is dropped. As on processors, registers that have been read
+ * stay so when a later one faults; the stack pointer does not move then.
+ */
 function popAll(core: Core, record: number): number {
   const size = core.field(record, 'c')
-  const values = Array.from({ length: REGISTERS }, (_, i) => {
+  for (let i = 0; i < REGISTERS; i += 1) {
     const address = core.stackPlace(i * size, size)
-    return size === 2 ? core.read16(address) : core.read32(address)
-  })
-  values.forEach((value, i) => {
+    const value = size === 2 ? core.read16(address) : core.read32(address)
     const register = REGISTERS - 1 - i
-    if (register === GPR.rsp) return
+    if (register === GPR.rsp) continue
     if (size === 2) core.view.setUint16(core.base + register * 8, value, true)
     else core.setSlot(register * 8, value, 0)
-  })
+  }
   core.moveStack(REGISTERS * size)
   return STATUS.NEXT
 }

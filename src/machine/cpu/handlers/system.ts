@@ -110,6 +110,7 @@ export const SYSTEM_HANDLERS: Handlers = {
   lgdt: ringZeroOnly('other', loadTable('gdt')), lidt: ringZeroOnly('other', loadTable('idt')),
   lldt: ringZeroOnly('other', loadSystemSegment('ldtr')), ltr: ringZeroOnly('other', loadSystemSegment('tr')),
   'first-lldt': first('other'), 'first-ltr': first('other'), 'first-lmsw': first('lmsw'),
+  'first-invlpg': first('invlpg'), 'first-lgdt': first('other'), 'first-lidt': first('other'),
   sgdt: table('gdt'), sidt: table('idt'),
   sldt: leaveInTemporary((core) => (core.bare ? core.system.ldtr.selector : 0)),
   str: leaveInTemporary((core) => (core.bare ? core.system.tr.selector : 0)),

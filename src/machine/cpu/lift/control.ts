@@ -36,6 +36,8 @@ const pop: Lift = (l) => {
     // The address is that behind the pop; one that is cut short is worked out before it.
     const early = i.addressSize < l.codeSize || l.isChecked(l.segmentOf(SEGMENT.ss))
     if (early && i.base === GPR.rsp) i.displacement += size / 8
+    // The stack is read first; with odd segments that decides which of two faults comes.
+    if (l.segmented) l.emit(`${SEGMENTED}peek.${size}`)
     return l.emitMemory(`${l.segmented ? SEGMENTED : ''}pop.${size}.m`)
   }
   const segment = SEGMENT_NUMBER[code]
@@ -180,6 +182,8 @@ const special = (name: 'control' | 'debug'): Lift => (l) => {
 const withAddress = (name: string): Lift => (l) => {
   const { operandSize } = l.instruction
   const table = l.codeSize === 64 ? 10 : 6
+  // Who may not execute it does not get as far as a segment's limit.
+  if (l.segmented && PRIVILEGED.has(name)) l.handler(`first-${name}`)
   l.addressInto(SLOT.t3, name === 'bound' ? reads(operandSize / 4) : /^s.dt/.test(name) ? writes(table) : reads(table))
   l.a = l.regSlot(operandSize)
   l.c = operandSize / 8
@@ -230,7 +234,7 @@ const sized = (name: string): Lift => (l) => {
   l.finalHandler(name)
 }
 
-const PRIVILEGED = new Set(['lldt', 'ltr', 'lmsw'])
+const PRIVILEGED = new Set(['lldt', 'ltr', 'lmsw', 'lgdt', 'lidt', 'invlpg'])
 const FINAL = [
   'syscall', 'sysenter', 'hlt', 'cli', 'sti', 'cpuid', 'rdmsr', 'wrmsr', 'rdtsc', 'rdtscp', 'rdpmc',
   'clts', 'invd', 'wbinvd', 'swapgs', 'into', 'rsm', 'daa', 'das', 'aaa', 'aas',
@@ -257,11 +261,16 @@ export const CONTROL_LIFTERS: Readonly<Record<string, Lift>> = {
   lar: describe('lar'), lsl: describe('lsl'), rdrand: random, rdseed: random,
   ud2: (l) => l.undefined(), ud1: (l) => l.undefined(), ud0: (l) => l.undefined(),
   aam: adjust('aam'), aad: adjust('aad'),
-  arpl: (l) => l.modify(16, (slot) => {
-    l.a = slot
-    l.b = l.regSlot(16)
-    l.handler('arpl')
-  }),
+  arpl,
+}
+
+function arpl(l: Lifter): void {
+  const { isMemory, base } = l.instruction
+  if (isMemory) l.addressInto(SLOT.t3, reads(2))
+  l.a = isMemory ? SLOT.t0 : l.rmSlot(16)
+  l.b = l.regSlot(16)
+  l.c = l.segmentOf(base === GPR.rsp || base === GPR.rbp ? SEGMENT.ss : SEGMENT.ds)
+  l.handler(isMemory ? 'arpl-memory' : 'arpl')
 }
 
 function adjust(name: 'aam' | 'aad'): Lift {

@@ -258,7 +258,7 @@ export class Lifter {
     this.a = b
     this.b = SEGMENT_SLOT[segment]!
     this.immediate = segmentAccess(segment, access.use, access.bytes)
-    this.emit('segment-check')
+    this.emit(access.aligned === true ? 'segment-check-aligned' : 'segment-check')
     this.a = a
     this.b = b
     this.d = SLOT.zero

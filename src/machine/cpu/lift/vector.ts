@@ -267,7 +267,11 @@ const maskedStore: Lift = (l) => {
   if (l.codeSize === 64) {
     l.c = l.segmentSlot(SEGMENT.ds)
     l.emit('segment')
-  } else l.through(l.segmentOf(SEGMENT.ds), writes(isMmx(first) ? 8 : 16))
+  } else {
+    // The unit is in MMX mode by the time that the access faults.
+    if (isMmx(first) && l.isChecked(l.segmentOf(SEGMENT.ds))) l.emit('mmx')
+    l.through(l.segmentOf(SEGMENT.ds), writes(isMmx(first) ? 8 : 16))
+  }
   l.a = unit(first, reg)
   l.b = unit(second, rm)
   l.c = isMmx(first) ? 8 : 16

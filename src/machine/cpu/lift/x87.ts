@@ -40,6 +40,8 @@ const x87 = (name: string): Lift => (l) => {
   const memory = operands.find((code) => code.charAt(0) === 'M')
   if (memory !== undefined) {
     const access = { bytes: operandBytes(l, name, memory), use: WRITES.test(name) ? SEGMENT_USE.WRITE : SEGMENT_USE.READ }
+    // A pending exception comes before a fault of the operand.
+    if (l.segmented && !name.startsWith('fn')) l.handler('wait')
     l.addressInto(SLOT.t3, access)
   }
   l.a = l.instruction.rm & 7

@@ -3,7 +3,9 @@
  * straight to its place is put together in the state's scratch area and carried out by `commit`.
  */
 import type { Code, ModuleWriter } from '../../../wasm/index.ts'
-import { STATUS, State } from '../state.ts'
+import type { AddressWidth } from '../emit/binder.ts'
+import { MODE, STATUS, State } from '../state.ts'
+import { raiseProtection } from './walk.ts'
 import { ACCESS } from './tlb.ts'
 
 const SCRATCH = State.scratch.offset
@@ -17,21 +19,25 @@ export interface AccessFunctions {
   readonly commit: number
 }
 
-/** What the functions call: `codeWritten` (frame) -> (), `watched` (base, bytes, 1 for a write) -> 0 to fault. */
+/**
+ * What the functions call: `codeWritten` (frame) -> (), `watched` (base, bytes, 1 for a write) -> 0 to fault. And how
+ * wide linear addresses are.
+ */
 export interface AccessImports {
+  readonly width: AddressWidth
   readonly codeWritten: number
   readonly watched: number
 }
 
 /** Adds the functions. */
 export function defineAccess(module: ModuleWriter, probe: number, imports: AccessImports): AccessFunctions {
-  const { codeWritten, watched } = imports
+  const { codeWritten, watched, width } = imports
   const forRead = module.function(['i32', 'i64', 'i32'], ['i32'])
   writeWatch(forRead.code, watched, 0)
-  writeForRead(forRead.code, probe)
+  writeForRead(forRead.code, probe, width)
   const forWrite = module.function(['i32', 'i64', 'i32'], ['i32'])
   writeWatch(forWrite.code, watched, 1)
-  writeForWrite(forWrite.code, probe)
+  writeForWrite(forWrite.code, probe, width)
   const commitPiece = module.function(['i32', 'i32', 'i32'], ['i32'])
   writeCommitPiece(commitPiece.code, codeWritten)
   const commit = module.function(['i32'], ['i32'])
@@ -96,8 +102,9 @@ function probeInto(c: Code, target: number, options: { probe: number; access: nu
 function probeBoth(
   c: Code,
   locals: { first: number; second: number; split: number },
-  options: { probe: number; access: number },
+  options: { probe: number; access: number; width: AddressWidth },
 ): void {
+  if (options.width === 32) refuseEnd(c)
   c.i32(4096)
   pushOffset(c)
   c.op('i32.sub')
@@ -109,8 +116,33 @@ function probeBoth(
       c.get(ADDRESS)
       c.get(locals.split)
       c.op('i64.extend_i32_u', 'i64.add')
+      if (options.width === 32) {
+        c.i64(-1, 0)
+        c.op('i64.and')
+      }
     },
   })
+}
+
+/**
+ * 32-bit linear addresses: an access that goes on at address 0 leaves its segment, which in flat code nobody has looked
+ * at. Whether that is the stack segment the driver finds out.
+ */
+function refuseEnd(c: Code): void {
+  c.get(ADDRESS)
+  c.get(BYTES)
+  c.op('i64.extend_i32_u', 'i64.add')
+  c.i64(0, 1)
+  c.op('i64.gt_u')
+  c.get(BASE)
+  c.memory('i32.load', State.mode.offset)
+  c.i32(MODE.SEGMENTED)
+  c.op('i32.and', 'i32.eqz', 'i32.and')
+  c.if()
+  raiseProtection(c, BASE, ADDRESS)
+  c.i32(0)
+  c.op('return')
+  c.end()
 }
 
 /** Copies the two pieces into the scratch area. */
@@ -139,7 +171,7 @@ function pushScratch(c: Code): void {
   c.op('i32.add')
 }
 
-function writeForRead(c: Code, probe: number): void {
+function writeForRead(c: Code, probe: number, width: AddressWidth): void {
   const locals = { first: c.local('i32'), second: c.local('i32'), split: c.local('i32') }
   pushCrosses(c)
   c.op('i32.eqz')
@@ -150,7 +182,7 @@ function writeForRead(c: Code, probe: number): void {
   c.call(probe)
   c.op('return')
   c.end()
-  probeBoth(c, locals, { probe, access: ACCESS.READ })
+  probeBoth(c, locals, { probe, access: ACCESS.READ, width })
   gather(c, locals)
   pushScratch(c)
 }
@@ -169,11 +201,11 @@ function pushHasCode(c: Code, host: number): void {
   c.op('i64.ne')
 }
 
-function writeForWrite(c: Code, probe: number): void {
+function writeForWrite(c: Code, probe: number, width: AddressWidth): void {
   const locals = { first: c.local('i32'), second: c.local('i32'), split: c.local('i32') }
   pushCrosses(c)
   c.if()
-  probeBoth(c, locals, { probe, access: ACCESS.WRITE })
+  probeBoth(c, locals, { probe, access: ACCESS.WRITE, width })
   c.else()
   c.get(BYTES)
   c.set(locals.split)

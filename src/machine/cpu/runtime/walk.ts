@@ -95,19 +95,23 @@ function canonical(w: Walk): void {
   c.get(w.address)
   c.op('i64.ne')
   c.if()
-  c.get(w.base)
-  c.i32(VECTOR.GP)
-  c.memory('i32.store', State.faultVector.offset)
-  // Through the stack segment it is a stack fault, which the driver finds out.
-  c.get(w.base)
-  c.i32(NOT_CANONICAL)
-  c.memory('i32.store', State.faultCode.offset)
-  c.get(w.base)
-  c.get(w.address)
-  c.memory('i64.store', State.faultAddress.offset)
+  raiseProtection(c, w.base, w.address)
   c.i32(0)
   c.op('return')
   c.end()
+}
+
+/** Leaves #GP(0) in the state; through the stack segment it is a stack fault, which the driver finds out. */
+export function raiseProtection(c: Code, base: number, address: number): void {
+  c.get(base)
+  c.i32(VECTOR.GP)
+  c.memory('i32.store', State.faultVector.offset)
+  c.get(base)
+  c.i32(NOT_CANONICAL)
+  c.memory('i32.store', State.faultCode.offset)
+  c.get(base)
+  c.get(address)
+  c.memory('i64.store', State.faultAddress.offset)
 }
 
 /** Turns a physical address in a local into a host address; outside of memory it is a reserved-bit fault. */

@@ -2,12 +2,13 @@
  * Code outside of 64-bit mode whose segments are not flat: checks of accesses and fetches, and the micro-operations of
  * stack and control flow once more, with offsets in place of linear addresses.
  */
+import type { Binder } from '../emit/binder.ts'
 import { STRINGS } from '../runtime/strings.ts'
 import type { MicroList } from './micro.ts'
 
 /** What works on the stack or on code addresses, in the sizes that such code has. */
 const WITH_OFFSETS =
-  /^((push|pop|leave|enter|pop-handler|pushf|call|jmp|ret|loop|loope|loopne|jcxz)\.(16|32)(\.|$)|j[a-z]+$)/
+  /^((push|pop|peek|leave|enter|pop-handler|pushf|call|jmp|ret|loop|loope|loopne|jcxz)\.(16|32)(\.|$)|j[a-z]+$)/
 
 /** Begins the names of those where segments are not flat. */
 export const SEGMENTED = 'segmented.'
@@ -20,18 +21,16 @@ export function defineSegmentFamily(list: MicroList): void {
   for (const name of STRINGS) {
     list.add(`${SEGMENTED}string.${name}`, (b) => b.runtime(SEGMENTED + name))
   }
-  // The offset in slot a becomes a linear address; b is the slot of the segment's base, the immediate the access.
-  list.add('segment-check', (b) => {
-    const offset = b.code.local('i32')
+  list.add('segment-check', (b) => throughSegment(b))
+  list.add('segment-check-aligned', (b) => {
+    const address = b.code.local('i64')
     b.get('a', 32)
-    b.code.set(offset)
-    b.checkSegment(offset, 'immediate')
-    b.place('a', 32).set(() => {
-      b.code.get(offset)
-      b.get('b', 32)
-      b.code.op('i32.add')
-    })
-    b.code.release('i32', offset)
+    b.get('b', 32)
+    b.code.op('i32.add', 'i64.extend_i32_u')
+    b.code.set(address)
+    b.requireAligned(address, 16)
+    b.code.release('i64', address)
+    throughSegment(b)
   })
   // The immediate is the access: all bytes of the instruction.
   list.add('segment-fetch', (b) => {
@@ -42,4 +41,18 @@ export function defineSegmentFamily(list: MicroList): void {
     b.checkSegment(offset, 'immediate')
     b.code.release('i32', offset)
   })
+}
+
+/** The offset in slot a becomes a linear address; b is the slot of the segment's base, the immediate the access. */
+function throughSegment(b: Binder): void {
+  const offset = b.code.local('i32')
+  b.get('a', 32)
+  b.code.set(offset)
+  b.checkSegment(offset, 'immediate')
+  b.place('a', 32).set(() => {
+    b.code.get(offset)
+    b.get('b', 32)
+    b.code.op('i32.add')
+  })
+  b.code.release('i32', offset)
 }

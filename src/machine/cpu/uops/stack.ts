@@ -127,6 +127,15 @@ function definePushes(list: MicroList): void {
       b.place('a', size).set(() => b.code.get(value))
       b.code.release(type, value)
     })
+    // Only for the faults of reading the top.
+    list.add(`peek.${size}`, (b) => {
+      const [address, host] = [b.code.local('i64'), b.code.local('i32')]
+      stackAddress(b, address, reading(size))
+      b.hostForRead(address, size / 8)
+      b.code.set(host)
+      b.code.release('i64', address)
+      b.code.release('i32', host)
+    })
     // The address is worked out with the stack pointer already moved, which stays unmoved when the store faults.
     list.add(`pop.${size}.m2`, (b) => {
       const c = b.code
