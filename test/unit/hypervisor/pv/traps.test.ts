@@ -347,3 +347,45 @@ describe('writable page tables', () => {
     expect(rip(guest)).toBe(0x3000 + 14 * 16)
   })
 })
+
+describe('single step over what the hypervisor carries out', () => {
+  const stepped: readonly [string, NonNullable<ReturnType<Step>>][] = [
+    ['a privileged instruction', { reason: EXIT.PRIVILEGED, request: { operation: 'cpuid', length: 2 } }],
+    ['a hypercall', { reason: EXIT.SYSCALL }],
+  ]
+  test.each(stepped)('%s is followed by the trap, and DR6 tells of it', (_, end) => {
+    const guest = PvGuest.boot({ traps: [trap(1)] })
+    const { registers } = guest.processor
+    guest.run((r) => {
+      r.setFlags(RFLAGS.TF | RFLAGS.IF)
+      r.setRip(0x1234, 0)
+      // xen_version(XENVER_version)
+      r.set(GPR.rax, 17, 0)
+      return end
+    })
+    expect(rip(guest)).toBe(0x3010)
+    expect(registers.debugLow(6) & 0x4000).toBe(0x4000)
+    const [, , interrupted, , flags] = guest.stack(5)
+    expect(interrupted).toBe(end.reason === EXIT.SYSCALL ? 0x1234n : 0x1236n)
+    expect(flags! & 0x100n).toBe(0x100n)
+    expect(registers.flags() & RFLAGS.TF).toBe(0)
+  })
+
+  test('without the flag nothing follows', () => {
+    const guest = PvGuest.boot({ traps: [trap(1)] })
+    guest.run((r) => {
+      r.setRip(0x1234, 0)
+      return { reason: EXIT.PRIVILEGED, request: { operation: 'cpuid', length: 2 } }
+    })
+    expect(rip(guest)).toBe(0x1236)
+  })
+
+  test('debug registers are read back, DR4 and DR5 as other names of DR6 and DR7', () => {
+    const guest = PvGuest.boot({ traps: TRAPS })
+    expect(guest.hypercall('set_debugreg', 7, 0x401)).toBe(0)
+    expect([guest.hypercall('get_debugreg', 7), guest.hypercall('get_debugreg', 5)]).toEqual([0x401, 0x401])
+    guest.processor.registers.setDebug(6, 0xffff_4ff1, 0)
+    expect(guest.hypercall('get_debugreg', 4)).toBe(0xffff_4ff1)
+    expect(guest.hypercall('set_debugreg', 7, 0x2001)).toBe(-1)
+  })
+})
