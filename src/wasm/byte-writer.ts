@@ -3,12 +3,12 @@
  * Reference: WebAssembly core specification 2.0, sections 5.2 and 5.3.
  */
 
-/** Appends bytes to a growing Uint8Array. */
+/** Appends bytes to a growing Uint8Array. Up to 64 bytes V8 allocates among its objects, which is much cheaper. */
 export class ByteSink {
   private buffer: Uint8Array
   private used = 0
 
-  constructor(capacity = 256) {
+  constructor(capacity = 64) {
     this.buffer = new Uint8Array(capacity)
   }
 
@@ -24,7 +24,7 @@ export class ByteSink {
 
   private reserve(count: number): void {
     if (this.used + count <= this.buffer.length) return
-    const larger = new Uint8Array(Math.max(this.buffer.length * 2, this.used + count))
+    const larger = new Uint8Array(Math.max(this.buffer.length * 4, this.used + count))
     larger.set(this.buffer)
     this.buffer = larger
   }
@@ -66,6 +66,7 @@ export class ByteSink {
 
   /** A signed 64-bit number, given as two halves, as LEB128. */
   signed64(low: number, high: number): void {
+    if (low >> 31 === (high | 0)) return this.signed(low)
     let rest = (BigInt(high | 0) << 32n) | BigInt(low >>> 0)
     while (rest < -0x40n || rest >= 0x40n) {
       this.byte(Number(rest & 0x7fn) | 0x80)

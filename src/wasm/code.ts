@@ -25,7 +25,7 @@ const ops: Readonly<Record<string, number>> = /* @__PURE__ */ Object.assign({}, 
 
 /** One function's locals and instructions. */
 export class Code {
-  private readonly sink = new ByteSink(512)
+  private readonly sink = new ByteSink()
   private readonly localTypes: ValueType[] = []
   private readonly free: { readonly [K in ValueType]: number[] } = { i32: [], i64: [], f32: [], f64: [], v128: [] }
   private readonly parameters: number
@@ -220,23 +220,24 @@ export class Code {
     this.sink.bytes([0xfc, 11, 0])
   }
 
-  /** The function's encoding: locals, instructions, end. */
-  finish(): Uint8Array {
+  /** Appends the function's encoding: its size, locals, instructions, end. */
+  writeTo(out: ByteSink): void {
     if (this.depth !== 0) throw new Error(`${this.depth} blocks are still open`)
-    const body = new ByteSink(this.sink.length + 64)
+    const locals = new ByteSink(64)
     const runs: [number, ValueType][] = []
     for (const type of this.localTypes) {
       const last = runs[runs.length - 1]
       if (last !== undefined && last[1] === type) last[0] += 1
       else runs.push([1, type])
     }
-    body.unsigned(runs.length)
+    locals.unsigned(runs.length)
     for (const [count, type] of runs) {
-      body.unsigned(count)
-      body.byte(VALUE_TYPE[type])
+      locals.unsigned(count)
+      locals.byte(VALUE_TYPE[type])
     }
-    body.bytes(this.sink.view())
-    body.byte(PLAIN.end)
-    return body.view()
+    out.unsigned(locals.length + this.sink.length + 1)
+    out.bytes(locals.view())
+    out.bytes(this.sink.view())
+    out.byte(PLAIN.end)
   }
 }

@@ -138,36 +138,24 @@ export class ModuleWriter {
   finish(): Uint8Array<ArrayBuffer> {
     const out = new ByteSink(4096)
     out.bytes([0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00])
-    const section = (id: number, entries: readonly Uint8Array[]): void => {
+    const section = <T>(id: number, entries: readonly T[], write: (sink: ByteSink, entry: T) => void): void => {
       if (entries.length === 0) return
-      const content = new ByteSink(entries.reduce((sum, entry) => sum + entry.length, 8))
+      const content = new ByteSink(id === SECTION.code ? 1 << 17 : 1024)
       content.unsigned(entries.length)
-      for (const entry of entries) content.bytes(entry)
+      for (const entry of entries) write(content, entry)
       out.byte(id)
       out.unsigned(content.length)
       out.bytes(content.view())
     }
-    section(SECTION.type, this.typeBytes)
-    section(SECTION.import, this.imports)
-    section(SECTION.function, this.functions.map(({ type }) => encoded(type)))
-    section(SECTION.table, this.tables)
-    section(SECTION.global, this.globals)
-    section(SECTION.export, this.exports)
-    section(SECTION.element, this.elements)
-    section(SECTION.code, this.functions.map(({ code }) => sized(code.finish())))
+    const asIs = (sink: ByteSink, entry: Uint8Array): void => sink.bytes(entry)
+    section(SECTION.type, this.typeBytes, asIs)
+    section(SECTION.import, this.imports, asIs)
+    section(SECTION.function, this.functions, (sink, { type }) => sink.unsigned(type))
+    section(SECTION.table, this.tables, asIs)
+    section(SECTION.global, this.globals, asIs)
+    section(SECTION.export, this.exports, asIs)
+    section(SECTION.element, this.elements, asIs)
+    section(SECTION.code, this.functions, (sink, { code }) => code.writeTo(sink))
     return out.view().slice()
   }
-}
-
-function encoded(value: number): Uint8Array {
-  const sink = new ByteSink(5)
-  sink.unsigned(value)
-  return sink.view()
-}
-
-function sized(bytes: Uint8Array): Uint8Array {
-  const sink = new ByteSink(bytes.length + 5)
-  sink.unsigned(bytes.length)
-  sink.bytes(bytes)
-  return sink.view()
 }

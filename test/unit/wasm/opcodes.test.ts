@@ -159,7 +159,7 @@ describe('constants and control', () => {
   test('an open block is an error, and released locals are used again', () => {
     const code = new Code(0)
     code.block()
-    expect(() => code.finish()).toThrow(/still open/)
+    expect(() => code.writeTo(new ByteSink())).toThrow(/still open/)
     const first = code.local('i32')
     code.release('i32', first)
     expect(code.local('i32')).toBe(first)
