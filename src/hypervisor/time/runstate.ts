@@ -69,7 +69,8 @@ export class RunstateClock {
 
   /** Nanoseconds that the vCPU has run. */
   cpuTime(now: number): number {
-    return this.at(now).times[RUNSTATE.running]!
+    const running = this.times[RUNSTATE.running]!
+    return this.current === RUNSTATE.running && now > this.entered ? running + now - this.entered : running
   }
 
   /** As it stood when the state was entered: what is written into the guest's copy on a switch, and what is saved. */

@@ -7,7 +7,7 @@ import { XenError } from '../../util/index.ts'
 import { abortedError } from './operation.ts'
 
 /** Instructions between two turns of JavaScript: a few milliseconds. A fixed number, so that runs can be repeated. */
-const SLICE = 500_000
+const SLICE = 1_000_000
 /** While somebody waits for the host to settle, time moves in steps of this many nanoseconds. */
 const SETTLE_STEP = 1_000_000
 
