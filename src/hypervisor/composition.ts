@@ -382,7 +382,7 @@ function handlersOf(
     physdev_op: physdev, physdev_op_compat: physdevOpCompat(physdev),
     domctl: privilegedOnly, sysctl: privilegedOnly, platform_op: privilegedOnly, kexec_op: privilegedOnly,
     hypfs_op: privilegedOnly, hvm_op: notConfigured(ERRNO.ENOSYS), dm_op: notConfigured(ERRNO.EOPNOTSUPP),
-    argo_op: notConfigured(ERRNO.EOPNOTSUPP), xenpmu_op: notConfigured(ERRNO.EOPNOTSUPP),
+    argo_op: notConfigured(ERRNO.ENOSYS), xenpmu_op: notConfigured(ERRNO.EOPNOTSUPP),
     xenoprof_op: notConfigured(ERRNO.ENOSYS), xsm_op: notConfigured(ERRNO.ENOSYS), tmem_op: notConfigured(ERRNO.ENOSYS),
   }
 }
