@@ -3,7 +3,7 @@
  * exits. A budget is handed out in slices, because V8 replaces the interpreter's first, slow compilation only between
  * two calls.
  */
-import { CR0, CR4, DR6, EFER, GPR, RFLAGS, SEGMENT, VECTOR, hasErrorCode } from '../../x86/index.ts'
+import { CR0, CR4, DR6, EFER, GPR, RFLAGS, SEGMENT, VECTOR } from '../../x86/index.ts'
 import type { CpuidAnswer } from '../../x86/index.ts'
 import { SeededRandom, XenError, signedFromParts } from '../../util/index.ts'
 import { EXIT } from '../processor-types.ts'
@@ -26,8 +26,7 @@ import { NOT_CANONICAL } from './runtime/walk.ts'
 import { restoreState, saveState } from './saved-state.ts'
 import { codeAllows } from './segmentation.ts'
 import { JUMP, MODE, SCRATCH_BLOCK, STATUS, State } from './state.ts'
-import { deliver, notePageFault } from './system/delivery.ts'
-import type { Delivery } from './system/gates.ts'
+import { Boundary } from './system/boundary.ts'
 import { NO_PORTS } from './system/ports.ts'
 import { Tracer, instructionAt } from './tracer.ts'
 
@@ -70,8 +69,7 @@ export class MachineProcessor implements BareProcessor {
   private readonly release: () => void
   private readonly result = { reason: EXIT.BUDGET as ExitReason, vector: 0, errorCode: 0, address: 0 }
   private readonly place: FetchPlace
-  /** Budget left of the running run. */
-  private left = 0
+  private readonly boundary: Boundary
 
   constructor(engine: Engine, base: number, options: ProcessorOptions & { release: () => void }) {
     this.engine = engine
@@ -88,6 +86,7 @@ export class MachineProcessor implements BareProcessor {
     this.registers = new CoreRegisters(this.core)
     this.exit = Object.assign(this.result, { request: this.core.request }) as unknown as ProcessorExit
     this.place = new FetchPlace(this.core)
+    this.boundary = new Boundary(this.core, this.result)
     this.reset()
     engine.attach(this.core)
   }
@@ -130,29 +129,30 @@ export class MachineProcessor implements BareProcessor {
     core.totalExecuted += core.lastExecuted
     core.lastExecuted = 0
     core.startBudget = Math.max(0, Math.min(Math.floor(budget), 0x7fff_0000))
-    this.left = core.startBudget
+    this.boundary.left = core.startBudget
     let block = 0
     for (;;) {
       const isStepping = core.isCareful
       if (isStepping) {
-        const reason = this.attend()
+        const reason = this.boundary.attend()
         if (reason !== undefined) return this.finish(reason)
-        if (this.hasDelivered) block = 0
-        if (core.isTraced && this.left > 0 && this.consultTracer()) return this.finish(EXIT.DEBUG)
+        if (this.boundary.hasDelivered) block = 0
+        if (core.isTraced && this.boundary.left > 0 && this.consultTracer()) return this.finish(EXIT.DEBUG)
       }
-      if (this.left <= 0) return this.finish(EXIT.BUDGET)
-      const before = this.left
+      if (this.boundary.left <= 0) return this.finish(EXIT.BUDGET)
+      const before = this.boundary.left
       const status = isStepping ? this.step(block) : this.execute(block, SLICE)
       block = 0
       if (status === STATUS.NEED_BLOCK) {
         // A fetch belongs to the next instruction: without budget for it, or with a trap in between, it must not fault yet.
-        if (this.left <= 0 || (isStepping && this.left < before)) continue
+        if (this.boundary.left <= 0 || (isStepping && this.boundary.left < before)) continue
         block = this.provideBlock()
         if (block !== 0) continue
-        if (!core.bare) return this.finish(this.fault(status))
-        if (!this.deliverFault(status)) return this.finish(this.shutDown())
+        this.fault(status)
+        if (!core.bare) return this.finish(EXIT.EXCEPTION)
+        if (!this.boundary.deliverFault()) return this.finish(this.boundary.shutDown())
       } else if (status === STATUS.BUDGET) {
-        const most = isStepping ? Math.min(this.left, 1) : this.left
+        const most = isStepping ? Math.min(this.boundary.left, 1) : this.boundary.left
         block = most > 0 && most < BLOCK_LIMIT ? this.shorten(most) : 0
       } else if (status !== STATUS.PARTIAL) {
         const reason = this.leave(status)
@@ -165,11 +165,11 @@ export class MachineProcessor implements BareProcessor {
   private execute(block: number, slice: number): number {
     const { core } = this
     const { view, base } = core
-    const some = Math.min(this.left, slice)
-    core.keptBudget = this.left - some
+    const some = Math.min(this.boundary.left, slice)
+    core.keptBudget = this.boundary.left - some
     State.budget.set(view, base, some)
     const status = core.wasm.run(base, block)
-    this.left = core.keptBudget + this.settle(status)
+    this.boundary.left = core.keptBudget + this.settle(status)
     return status
   }
 
@@ -183,17 +183,17 @@ export class MachineProcessor implements BareProcessor {
     const flags = State.systemFlags.get(view, base)
     // An interrupt that is masked is no reason to go slowly.
     const isCareful = debug.isCareful || core.isTraced
-    if (!isCareful && core.events.shadow(this.done) === 'none') return this.execute(block, SLICE)
-    const before = this.left
+    if (!isCareful && core.events.shadow(this.boundary.done) === 'none') return this.execute(block, SLICE)
+    const before = this.boundary.left
     debug.isUntraced = false
     State.systemFlags.set(view, base, flags & ~RFLAGS.RF)
     const status = this.execute(block, 1)
-    if (core.isTraced) core.tracer!.after(this.left !== before || status === STATUS.PARTIAL)
-    if (this.left === before) {
+    if (core.isTraced) core.tracer!.after(this.boundary.left !== before || status === STATUS.PARTIAL)
+    if (this.boundary.left === before) {
       if ((flags & RFLAGS.RF) !== 0) State.systemFlags.set(view, base, State.systemFlags.get(view, base) | RFLAGS.RF)
       if (status === STATUS.FAULT) debug.pending = 0
     } else if ((flags & RFLAGS.TF) !== 0 && !debug.isUntraced && !TO_HOST.has(status)) {
-      if (core.events.shadow(this.done) !== 'ss') debug.pending |= DR6.BS
+      if (core.events.shadow(this.boundary.done) !== 'ss') debug.pending |= DR6.BS
     }
     return status
   }
@@ -201,105 +201,12 @@ export class MachineProcessor implements BareProcessor {
   /** Asks the hooks before the next instruction; true when one of them wants the run to end. */
   private consultTracer(): boolean {
     const tracer = this.core.tracer!
-    return tracer.takeStop() || tracer.before(this.done)
+    return tracer.takeStop() || tracer.before(this.boundary.done)
   }
 
   /** Instructions done since the processor was made, while none runs. */
   private get doneOutside(): number {
     return this.core.totalExecuted + this.core.lastExecuted
-  }
-
-  /** The same in the middle of a run. */
-  private get done(): number {
-    return this.core.totalExecuted + this.core.startBudget - this.left
-  }
-
-  /**
-   * What comes between two instructions: debug traps, interrupts, breakpoints on the next instruction; in this order.
-   * The exit that it leads to; undefined to go on.
-   */
-  private attend(): ExitReason | undefined {
-    const { core } = this
-    const { debug, events } = core
-    this.hasDelivered = false
-    for (;;) {
-      const shadow = events.shadow(this.done)
-      let due: Partial<Delivery> | undefined
-      if (debug.pending !== 0 && shadow !== 'ss') {
-        if (!core.bare) return this.debugException(debug.pending)
-        due = { vector: VECTOR.DB }
-      } else if (core.bare && events.deliverable(shadow) >= 0) due = { vector: events.deliverable(shadow), kind: 'external' }
-      else if (events.activity !== 'running') return events.activity === 'halted' ? EXIT.HALT : EXIT.SHUTDOWN
-      else if (shadow !== 'ss' && this.left > 0) {
-        const bits = this.breakpointHere()
-        if (bits === 0) return undefined
-        if (!core.bare) return this.debugException(bits)
-        debug.pending = bits
-        due = { vector: VECTOR.DB }
-      }
-      if (due === undefined || this.left <= 0) return undefined
-      if (!this.deliverDue(due)) return this.shutDown()
-    }
-  }
-
-  /** Set when something has been delivered, so that execution goes on elsewhere. */
-  private hasDelivered = false
-
-  private breakpointHere(): number {
-    const { core } = this
-    const { view, base } = core
-    if (!core.debug.watchesCode || (State.systemFlags.get(view, base) & RFLAGS.RF) !== 0) return 0
-    const start = core.long ? 0 : core.segment(SEGMENT.cs).baseLow
-    return core.debug.atInstruction(this.registers.rip() + start)
-  }
-
-  /** Ends a hosted run with #DB; DR6 tells why. */
-  private debugException(bits: number): ExitReason {
-    this.core.debug.raised(bits)
-    Object.assign(this.result, { vector: VECTOR.DB, errorCode: 0, address: 0 })
-    this.tellException()
-    return EXIT.EXCEPTION
-  }
-
-  /** Delivers a debug trap or an external interrupt of a bare processor, which ends a halt. */
-  private deliverDue(due: Partial<Delivery>): boolean {
-    const { core } = this
-    const { events } = core
-    const { vector = 0, kind = 'exception' } = due
-    if (kind === 'exception') {
-      core.debug.raised(core.debug.pending)
-      Object.assign(this.result, { vector, errorCode: 0, address: 0 })
-      this.tellException()
-    } else if (vector === VECTOR.NMI && events.nmi && !events.nmiBlocked) {
-      events.nmi = false
-      events.nmiBlocked = true
-    } else events.take(vector)
-    events.activity = 'running'
-    return this.send({ vector, kind, rip: this.registers.rip(), flags: core.flags() })
-  }
-
-  /** Delivers the fault that the state holds; RF is set in the flags that its handler returns to. */
-  private deliverFault(status: number): boolean {
-    const { core } = this
-    this.fault(status)
-    const { vector, errorCode } = this.result
-    if (vector === VECTOR.PF) notePageFault(core)
-    return this.send({
-      vector, kind: 'exception', errorCode: hasErrorCode(vector) ? errorCode : undefined, rip: this.registers.rip(),
-      flags: core.flags() | RFLAGS.RF,
-    })
-  }
-
-  /** A delivery counts as an instruction. */
-  private send(delivery: Delivery): boolean {
-    this.left -= 1
-    this.hasDelivered = true
-    return deliver(this.core, delivery)
-  }
-
-  private shutDown(): ExitReason {
-    this.core.events.activity = 'shutdown'
-    return EXIT.SHUTDOWN
   }
 
   /**
@@ -323,8 +230,9 @@ export class MachineProcessor implements BareProcessor {
   private leave(status: number): ExitReason | undefined {
     switch (status) {
       case STATUS.FAULT:
-        if (!this.core.bare) return this.fault(status)
-        return this.deliverFault(status) ? undefined : this.shutDown()
+        this.fault(status)
+        if (!this.core.bare) return EXIT.EXCEPTION
+        return this.boundary.deliverFault() ? undefined : this.boundary.shutDown()
       case STATUS.SYSCALL:
         return EXIT.SYSCALL
       case STATUS.INTERRUPT:
@@ -341,7 +249,7 @@ export class MachineProcessor implements BareProcessor {
   }
 
   /** Copies the fault out of the state. */
-  private fault(status: number): ExitReason {
+  private fault(status: number): void {
     const { core } = this
     const { view, base } = core
     this.result.vector = State.faultVector.get(view, base)
@@ -356,17 +264,11 @@ export class MachineProcessor implements BareProcessor {
     const page = this.result.vector === VECTOR.PF
     this.result.address = page
       ? signedFromParts(State.faultAddress.low(view, base), State.faultAddress.high(view, base)) : 0
-    this.tellException()
-    return EXIT.EXCEPTION
-  }
-
-  private tellException(): void {
-    const { vector, errorCode, address } = this.result
-    if (this.core.isTraced) this.core.tracer!.exception({ vector, errorCode, address })
+    this.boundary.tellException()
   }
 
   private finish(reason: ExitReason): ExitReason {
-    this.core.lastExecuted = this.core.startBudget - this.left
+    this.core.lastExecuted = this.core.startBudget - this.boundary.left
     this.result.reason = reason
     return reason
   }

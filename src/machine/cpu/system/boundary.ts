@@ -1,0 +1,129 @@
+/**
+ * What comes between two instructions of a processor: debug traps, interrupts, breakpoints, and for a bare one their
+ * delivery. The driver asks only while there is something to look for.
+ * Reference: Intel SDM volume 3, section 6.9.
+ */
+import { RFLAGS, SEGMENT, VECTOR, hasErrorCode } from '../../../x86/index.ts'
+import { EXIT } from '../../processor-types.ts'
+import type { ExitReason } from '../../processor-types.ts'
+import type { Core } from '../core.ts'
+import { State } from '../state.ts'
+import { deliver, notePageFault } from './delivery.ts'
+import type { Delivery } from './gates.ts'
+
+/** The exception that a run ends with or that is delivered. */
+export interface ExceptionFields {
+  vector: number
+  errorCode: number
+  address: number
+}
+
+/** Boundary between instructions of one core. */
+export class Boundary {
+  private readonly core: Core
+  private readonly result: ExceptionFields
+  /** Budget left of the running run. */
+  left = 0
+  /** Set when something has been delivered, so that execution goes on elsewhere. */
+  hasDelivered = false
+
+  constructor(core: Core, result: ExceptionFields) {
+    this.core = core
+    this.result = result
+  }
+
+  /** Instructions done since the processor was made. */
+  get done(): number {
+    return this.core.totalExecuted + this.core.startBudget - this.left
+  }
+
+  /**
+   * What comes between two instructions: debug traps, interrupts, breakpoints on the next instruction; in this order.
+   * The exit that it leads to; undefined to go on.
+   */
+  attend(): ExitReason | undefined {
+    const { core } = this
+    const { debug, events } = core
+    this.hasDelivered = false
+    for (;;) {
+      const shadow = events.shadow(this.done)
+      let due: Partial<Delivery> | undefined
+      if (debug.pending !== 0 && shadow !== 'ss') {
+        if (!core.bare) return this.debugException(debug.pending)
+        due = { vector: VECTOR.DB }
+      } else if (core.bare && events.deliverable(shadow) >= 0) due = { vector: events.deliverable(shadow), kind: 'external' }
+      else if (events.activity !== 'running') return events.activity === 'halted' ? EXIT.HALT : EXIT.SHUTDOWN
+      else if (shadow !== 'ss' && this.left > 0) {
+        const bits = this.breakpointHere()
+        if (bits === 0) return undefined
+        if (!core.bare) return this.debugException(bits)
+        debug.pending = bits
+        due = { vector: VECTOR.DB }
+      }
+      if (due === undefined || this.left <= 0) return undefined
+      if (!this.deliverDue(due)) return this.shutDown()
+    }
+  }
+
+  private breakpointHere(): number {
+    const { core } = this
+    const { view, base } = core
+    if (!core.debug.watchesCode || (State.systemFlags.get(view, base) & RFLAGS.RF) !== 0) return 0
+    const start = core.long ? 0 : core.segment(SEGMENT.cs).baseLow
+    return core.debug.atInstruction(this.core.rip + start)
+  }
+
+  /** Ends a hosted run with #DB; DR6 tells why. */
+  private debugException(bits: number): ExitReason {
+    this.core.debug.raised(bits)
+    Object.assign(this.result, { vector: VECTOR.DB, errorCode: 0, address: 0 })
+    this.tellException()
+    return EXIT.EXCEPTION
+  }
+
+  /** Delivers a debug trap or an external interrupt of a bare processor, which ends a halt. */
+  private deliverDue(due: Partial<Delivery>): boolean {
+    const { core } = this
+    const { events } = core
+    const { vector = 0, kind = 'exception' } = due
+    if (kind === 'exception') {
+      core.debug.raised(core.debug.pending)
+      Object.assign(this.result, { vector, errorCode: 0, address: 0 })
+      this.tellException()
+    } else if (vector === VECTOR.NMI && events.nmi && !events.nmiBlocked) {
+      events.nmi = false
+      events.nmiBlocked = true
+    } else events.take(vector)
+    events.activity = 'running'
+    return this.send({ vector, kind, rip: this.core.rip, flags: core.flags() })
+  }
+
+  /** Delivers the fault that `result` tells; RF is set in the flags that its handler returns to. */
+  deliverFault(): boolean {
+    const { core } = this
+    const { vector, errorCode } = this.result
+    if (vector === VECTOR.PF) notePageFault(core)
+    return this.send({
+      vector, kind: 'exception', errorCode: hasErrorCode(vector) ? errorCode : undefined, rip: this.core.rip,
+      flags: core.flags() | RFLAGS.RF,
+    })
+  }
+
+  /** A delivery counts as an instruction. */
+  private send(delivery: Delivery): boolean {
+    this.left -= 1
+    this.hasDelivered = true
+    return deliver(this.core, delivery)
+  }
+
+  shutDown(): ExitReason {
+    this.core.events.activity = 'shutdown'
+    return EXIT.SHUTDOWN
+  }
+
+  /** Tells hooks of the exception in `result`. */
+  tellException(): void {
+    const { vector, errorCode, address } = this.result
+    if (this.core.isTraced) this.core.tracer!.exception({ vector, errorCode, address })
+  }
+}
