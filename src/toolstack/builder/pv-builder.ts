@@ -40,6 +40,7 @@ class DomainWriter {
   private readonly control: ControlInterface
   private readonly domid: DomId
   private readonly frames: readonly Mfn[]
+  private viewed: { readonly pfn: number; readonly view: DataView } | undefined
 
   constructor(control: ControlInterface, domid: DomId, frames: readonly Mfn[]) {
     this.control = control
@@ -57,9 +58,13 @@ class DomainWriter {
     return this.control.frameBytes(this.domid, this.frameOf(pfn))
   }
 
+  /** A page's contents; the same object again while the same page is asked for, as page tables are. */
   view(pfn: number): DataView {
-    const page = this.page(pfn)
-    return new DataView(page.buffer, page.byteOffset, page.byteLength)
+    if (this.viewed?.pfn !== pfn) {
+      const page = this.page(pfn)
+      this.viewed = { pfn, view: new DataView(page.buffer, page.byteOffset, page.byteLength) }
+    }
+    return this.viewed.view
   }
 
   /** Copies bytes to a pseudo-physical address, across pages. */
