@@ -38,3 +38,11 @@ export function readCensus(text: string): Map<string, number> {
   }
   return counts
 }
+
+/** Two counts side by side, the most frequent calls first. */
+export function formatCensus(here: ReadonlyMap<string, number>, onXen: ReadonlyMap<string, number>): string {
+  const names = [...new Set([...onXen.keys(), ...here.keys()])].sort((a, b) => (onXen.get(b) ?? 0) - (onXen.get(a) ?? 0))
+  const row = (name: string, first: string | number, second: string | number): string =>
+    `${name.padEnd(42)} ${String(first).padStart(9)} ${String(second).padStart(9)}`
+  return [row('hypercall', 'real Xen', 'here'), ...names.map((name) => row(name, onXen.get(name) ?? 0, here.get(name) ?? 0))].join('\n')
+}

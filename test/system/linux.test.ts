@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { DomainOptions, KernelSource } from '../../src/index.ts'
 import { compareDmesg } from '../support/dmesg.ts'
 import { whyMissing } from '../support/guests.ts'
-import { readCensus, takeCensus } from '../support/hypercall-census.ts'
+import { formatCensus, readCensus, takeCensus } from '../support/hypercall-census.ts'
 import { NEWER_KERNEL, NOT_HERE, ONLY_HERE } from '../support/linux-differences.ts'
 import { LINUX_FILES, LinuxGuest, SECOND, bootLinux, bootLinuxHost, createLinux, stateHash } from '../support/linux.ts'
 
@@ -54,12 +54,15 @@ describe.skipIf(missing !== undefined)(`Linux on one vCPU${missing ?? ''}`, { ti
 
   test('its messages are those of the same kernel on real Xen, but for differences that are known', () => {
     const { missing, added } = compareDmesg(first.console, golden('linux-console-xen-4.17.txt'))
+    const listed = (title: string, lines: readonly string[]): string => [title, ...lines.map((line) => `  ${line}`)].join('\n')
+    console.log(listed('Only on real Xen:', missing), listed('\nOnly here:', added), '\nReasons: docs/differences-from-xen.md')
     expect(missing.filter((line) => ![...NOT_HERE, ...NEWER_KERNEL].some((known) => known.test(line)))).toEqual([])
     expect(added.filter((line) => ![...ONLY_HERE, ...NEWER_KERNEL].some((known) => known.test(line)))).toEqual([])
   })
 
   test('it makes the hypercalls that it makes on real Xen', () => {
     const onXen = readCensus(golden('linux-hypercalls-xen-4.17.txt'))
+    console.log(`Hypercalls from creation to the shell; real Xen's from creation to power-off:\n${formatCensus(first.calls, onXen)}`)
     const names = [...onXen.keys()].filter((name) => !AT_POWER_OFF.includes(name))
     expect(names.filter((name) => !first.calls.has(name))).toEqual([])
     expect([...first.calls.keys()].filter((name) => !onXen.has(name))).toEqual([])
