@@ -1,5 +1,6 @@
 /**
- * A domain's memory and registers as an ELF core file in the form of `xl dump-core`, which debuggers for Xen guests read:
+ * A domain's memory and registers as an ELF core file in the form of `xl dump-core`, which debuggers for Xen guests
+ * read:
  *
  *   ELF header | section headers | .note.Xen | .xen_prstatus | .xen_shared_info | .xen_p2m | .shstrtab | .xen_pages
  *
@@ -83,23 +84,27 @@ function pagesOf(control: CoreSource, domid: DomId): CorePage[] {
 function headOf(control: CoreSource, domid: DomId, pages: readonly CorePage[]): Uint8Array {
   const contexts = contextsOf(control, domid)
   const { sharedInfoFrame } = control.domainInfo(domid)
-  const named: readonly Omit<Section, 'size'>[] = [
-    { name: '', type: SHT.NULL, bytes: new Uint8Array(), entry: 0, align: 0 },
-    { name: '.note.Xen', type: SHT.NOTE, bytes: notes(contexts.length / VcpuGuestContext.size, pages.length), entry: 0, align: 4 },
-    { name: '.xen_prstatus', type: SHT.PROGBITS, bytes: contexts, entry: VcpuGuestContext.size, align: 8 },
-    { name: '.xen_shared_info', type: SHT.PROGBITS, bytes: control.frameBytes(domid, sharedInfoFrame), entry: PAGE_SIZE, align: 8 },
-    { name: '.xen_p2m', type: SHT.PROGBITS, bytes: frameList(pages), entry: P2M_ENTRY, align: 8 },
-    { name: '.shstrtab', type: SHT.STRTAB, entry: 0, align: 1 },
-  ]
-  const sections: Section[] = named.map((section) => ({ ...section, size: section.bytes?.length ?? 0 }))
-  sections.push({ name: '.xen_pages', type: SHT.PROGBITS, size: pages.length * PAGE_SIZE, entry: PAGE_SIZE, align: PAGE_SIZE })
-  return layOut(sections)
+  const filled = (name: string, bytes: Uint8Array, entry: number): Section =>
+    ({ name, type: SHT.PROGBITS, bytes, size: bytes.length, entry, align: 8 })
+  const empty: Section = { name: '', type: SHT.NULL, size: 0, entry: 0, align: 0 }
+  const note = notes(contexts.length / VcpuGuestContext.size, pages.length)
+  const contents = { type: SHT.PROGBITS, size: pages.length * PAGE_SIZE, entry: PAGE_SIZE, align: PAGE_SIZE }
+  return layOut([
+    empty,
+    { ...filled('.note.Xen', note, 0), type: SHT.NOTE, align: 4 },
+    filled('.xen_prstatus', contexts, VcpuGuestContext.size),
+    filled('.xen_shared_info', control.frameBytes(domid, sharedInfoFrame), PAGE_SIZE),
+    filled('.xen_p2m', frameList(pages), P2M_ENTRY),
+    { ...empty, name: '.shstrtab', type: SHT.STRTAB, align: 1 },
+    { ...contents, name: '.xen_pages' },
+  ])
 }
 
 /** Puts headers and contents at their places; the last section's contents follow behind. */
 function layOut(sections: readonly Section[]): Uint8Array {
   const names = encoder.encode(sections.map(({ name }) => `${name}\0`).join(''))
-  const filled = sections.map((section) => section.type === SHT.STRTAB ? { ...section, bytes: names, size: names.length } : section)
+  const filled = sections.map((section) =>
+    section.type === SHT.STRTAB ? { ...section, bytes: names, size: names.length } : section)
   let end = ELF_HEADER + sections.length * SECTION_HEADER
   const places = filled.map(({ align, size, bytes }) => {
     const place = align === 0 ? 0 : Math.ceil(end / align) * align
@@ -132,7 +137,8 @@ function writeElfHeader(view: DataView, sections: number, names: number): void {
 }
 
 function writeSectionHeader(
-  view: DataView, at: number, { type, size, align, entry }: Section, { name, place }: { readonly name: number; readonly place: number },
+  view: DataView, at: number, { type, size, align, entry }: Section,
+  { name, place }: { readonly name: number; readonly place: number },
 ): void {
   view.setUint32(at, name, true)
   view.setUint32(at + 4, type, true)
@@ -171,7 +177,8 @@ function notes(vcpus: number, pages: number): Uint8Array {
     note(ELFNOTE.DUMPCORE_XEN_VERSION, joined([
       words(BigInt(XEN_VERSION.major), BigInt(XEN_VERSION.minor)), text(XEN_VERSION.extra, XEN_EXTRAVERSION_LEN),
       new Uint8Array(XenCompileInfo.size), text(XEN_VERSION.capabilities, XEN_CAPABILITIES_INFO_LEN),
-      new Uint8Array(XEN_CHANGESET_INFO_LEN), words(BigInt.asUintN(64, BigInt(HYPERVISOR_VIRT_START)), BigInt(PAGE_SIZE)),
+      new Uint8Array(XEN_CHANGESET_INFO_LEN),
+      words(BigInt.asUintN(64, BigInt(HYPERVISOR_VIRT_START)), BigInt(PAGE_SIZE)),
     ])),
     note(ELFNOTE.DUMPCORE_FORMAT_VERSION, words(FORMAT)),
   ]

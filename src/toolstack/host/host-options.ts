@@ -95,7 +95,9 @@ const shape = {
     .custom<Decompressor>((value) => typeof value === 'function', { error: 'decompress must be a function' })
     .optional(),
   openDisk: z.custom<DiskOpener>((value) => typeof value === 'function', { error: 'openDisk must be a function' }).optional(),
-  openCore: z.custom<CoreOpener>((value) => typeof value === 'function', { error: 'openCore must be a function' }).optional(),
+  openCore: z
+    .custom<CoreOpener>((value) => typeof value === 'function', { error: 'openCore must be a function' })
+    .optional(),
 }
 
 const Schema = /* @__PURE__ */ z.strictObject(shape)
