@@ -7,7 +7,7 @@ import { describe, expect, test } from 'vitest'
 import { compareDmesg } from '../support/dmesg.ts'
 import { whyMissing } from '../support/guests.ts'
 import { NEWER_KERNEL, NOT_HERE, ONLY_HERE } from '../support/linux-differences.ts'
-import { LINUX_FILES, SECOND, bootLinux, type LinuxGuest } from '../support/linux.ts'
+import { LINUX_FILES, SECOND, bootLinux, stateHash, type LinuxGuest } from '../support/linux.ts'
 
 const missing = whyMissing(...LINUX_FILES)
 /** The longer ones run only where they are asked for. */
@@ -69,6 +69,18 @@ describe.skipIf(missing !== undefined)(`Linux on several vCPUs${missing ?? ''}`,
       await host.settled()
       expect(host.domains()).toEqual([])
     })
+  })
+
+  test.skipIf(!wanted)('two runs of four vCPUs on two physical CPUs are the same run', async () => {
+    const runs: { console: string; hash: string; host: string; time: number }[] = []
+    for (let i = 0; i < 2; i += 1) {
+      await withLinux(4, 2, async ({ host, domain }) => {
+        const hash = stateHash(host, domain)
+        runs.push({ console: domain.console.text(), hash, host: host.hypervisor.stateHash(), time: host.now() })
+      })
+    }
+    expect(runs[0]!.console).toContain('smp: Brought up 1 node, 4 CPUs')
+    expect(runs[1]).toEqual(runs[0])
   })
 
   test.skipIf(!wanted).each([[2, 1], [8, 1]])('%i come up on %i physical CPU and all run', async (vcpus, cpus) => {
