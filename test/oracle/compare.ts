@@ -110,11 +110,10 @@ export function differences(ours: Outcome, theirs: Outcome, leniency: Leniency):
   }
   for (let i = 0; i < 16; i += 1) {
     if (((leniency.undefinedRegisters ?? 0) & (1 << i)) !== 0) continue
-    const mine = wide([ours.general[i * 2]!, ours.general[i * 2 + 1]!])
-    // Linux returns to a 16-bit stack with an upper half of its own in the stack pointer, which only 64-bit code sees.
+    // Outside of 64-bit code the stack pointer has no upper half, and Linux leaves one there for a 16-bit stack.
     const hidden = i === RSP && (ours.selectors[1] !== LONG_CODE || !isBig(ours.selectors[2]!))
-    const high = hidden ? 0 : theirs.general[i * 2 + 1]!
-    const other = wide([theirs.general[i * 2]!, high])
+    const text = ({ general }: Outcome): string => wide([general[i * 2]!, hidden ? 0 : general[i * 2 + 1]!])
+    const [mine, other] = [text(ours), text(theirs)]
     if (mine !== other) found.push(`${GENERAL_NAMES[i]!} ${mine}, processor ${other}`)
   }
   const flags = FLAGS_SEEN & ~TRAP_AND_RESUME & ~leniency.undefinedFlags

@@ -5,7 +5,7 @@
  */
 import { parseArgs } from 'node:util'
 import { Comparison, type Mismatch, type Summary } from './comparison.ts'
-import { nativeExecutor } from './native.ts'
+import { nativeExecutor, whyNoShortCode } from './native.ts'
 import { replayVectors } from './replay.ts'
 import { VECTOR_SEED, type Vector, writeVectors } from './vectors.ts'
 
@@ -47,7 +47,10 @@ function main(): number {
     return replay('just recorded')
   }
   const only = new RegExp(values.only)
-  const codes = values.code === '' ? [64, 32] as const : [values.code === '32' ? 32 : 64] as const
+  const noShort = whyNoShortCode(program.path)
+  if (noShort !== undefined) console.log(`32-bit code is not compared: ${noShort}`)
+  const wanted = values.code === '' ? [64, 32] as const : [values.code === '32' ? 32 : 64] as const
+  const codes = wanted.filter((code) => code === 64 || noShort === undefined)
   const summaries = codes.map((code) => {
     const comparison = new Comparison(program.path, Number(values.seed), { code, only: ({ text }) => only.test(text) })
     const share = codes.length === 1 ? 1 : SHARE[code]

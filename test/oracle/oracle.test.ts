@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest'
 import { Comparison } from './comparison.ts'
 import { allForms, whyNotCompared } from './forms.ts'
-import { nativeExecutor } from './native.ts'
+import { nativeExecutor, whyNoShortCode } from './native.ts'
 import { replayVectors } from './replay.ts'
 
 const program = nativeExecutor()
@@ -12,38 +12,47 @@ describe('the processor against recorded vectors', () => {
   it('agrees with each of them, one for nearly every form', () => {
     const { vectors, mismatches } = replayVectors()
     expect(mismatches).toEqual([])
-    expect(vectors).toBeGreaterThan(2300)
+    expect(vectors).toBeGreaterThan(4300)
   }, 60_000)
 })
 
 describe('the forms of the decode table', () => {
-  it('are all compared but those that a process cannot judge', () => {
-    const left = allForms().filter((form) => whyNotCompared(form) !== undefined)
+  it.each([64, 32] as const)('of %s-bit code are all compared but those that a process cannot judge', (code) => {
+    const left = allForms(code).filter((form) => whyNotCompared(form) !== undefined)
     expect(new Set(left.map(({ row }) => row.alias ?? row.name)).size).toBeLessThan(28)
   })
 })
 
-describe.skipIf(program.path === undefined)(`the processor against the one underneath ${program.reason ?? ''}`, () => {
-  const comparison = new Comparison(program.path ?? '', SEED)
+const reasons: Readonly<Record<64 | 32, string | undefined>> = {
+  64: program.reason, 32: program.path === undefined ? program.reason : whyNoShortCode(program.path),
+}
+
+describe.each([64, 32] as const)('%s-bit code on the processor and on the one underneath', (code) => {
+  const reason = reasons[code]
+  const comparison = new Comparison(program.path ?? '', SEED, { code })
   const { summary } = comparison
   const agrees = (): void => {
     expect(summary.samples.map(({ form, bytes, found }) => `${form} (${bytes}): ${found.join(', ')}`)).toEqual([])
   }
+  const test = (name: string, milliseconds: number, body: () => void): void => {
+    const title = reason === undefined ? name : `${name} (SKIPPED: ${reason})`
+    it.skipIf(reason !== undefined)(title, body, milliseconds)
+  }
 
-  it('agrees on single instructions of every form', () => {
+  test('agrees on single instructions of every form', 120_000, () => {
     for (let done = 0; done < 12_000; done += 4000) comparison.singles(4000, done)
     expect(summary.exercised).toBe(summary.comparable)
     agrees()
-  }, 120_000)
+  })
 
-  it('agrees on short sequences and on blocks with branches', () => {
+  test('agrees on short sequences and on blocks with branches', 60_000, () => {
     comparison.sequences(2000)
     comparison.branches(2000)
     agrees()
-  }, 60_000)
+  })
 
-  it('raises the same exceptions for random bytes', () => {
+  test('raises the same exceptions for random bytes', 60_000, () => {
     comparison.noise(4000)
     agrees()
-  }, 60_000)
+  })
 })

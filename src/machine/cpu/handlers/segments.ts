@@ -119,7 +119,7 @@ function loadFar(core: Core, record: number): number {
 const popInto = (bytes: 2 | 4 | 8) => (core: Core, record: number): number => {
   const index = core.field(record, 'c')
   const stack = core.stackPlace(0, bytes)
-  const status = loadSegment(core, index, core.read16(stack))
+  const status = loadSegment(core, index, core.view.getUint16(core.hostForRead(stack, bytes), true))
   if (status !== STATUS.NEXT) return status
   core.moveStack(bytes)
   return afterLoad(core, record, status)

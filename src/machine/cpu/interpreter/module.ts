@@ -59,7 +59,7 @@ export function writeInterpreter(table: MicroTable, width: AddressWidth): Uint8A
   const handler = module.importFunction('env', 'handler', ['i32', 'i32'], ['i32'])
   const codeWritten = module.importFunction('env', 'codeWritten', ['i32'], [])
   const watched = module.importFunction('env', 'watched', ['i32', 'i32', 'i32'], ['i32'])
-  const { probe } = defineWalk(module)
+  const { probe } = defineWalk(module, width)
   const access = defineAccess(module, probe, { codeWritten, watched, width })
   const blocks = defineBlocks(module, probe)
   const checkSegment = defineSegments(module)

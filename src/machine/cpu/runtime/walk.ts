@@ -1,5 +1,6 @@
 /**
- * From a linear address to a byte of memory: TLB, then page tables, in generated code.
+ * From a linear address to a byte of memory: TLB, then page tables, in generated code. Shown is long mode; the rest is
+ * in legacy-walk.ts.
  *
  *   63        48 47    39 38    30 29    21 20    12 11      0
  *  | sign copies |  L4   |   L3   |   L2   |   L1   | offset  |
@@ -10,23 +11,28 @@
  */
 import { PAGE_FAULT, PTE, VECTOR } from '../../../x86/index.ts'
 import type { Code, Label, ModuleWriter } from '../../../wasm/index.ts'
+import type { AddressWidth } from '../emit/binder.ts'
 import { PERMISSION, State } from '../state.ts'
+import { takePointer, walkTwoLevels } from './legacy-walk.ts'
 import { ACCESS, fill, load, noteWrite, pushWritable, testPermission, writeProbe } from './tlb.ts'
 import type { Walk } from './tlb.ts'
 
 /** Error code by which the walk tells a general protection fault of its own. */
 export const NOT_CANONICAL = 0x1_0000
 
-/** Adds the functions `walk(base, address, access)` and `probe` of the same shape, which tries the TLB first. */
-export function defineWalk(module: ModuleWriter): { walk: number; probe: number } {
+/**
+ * Adds the functions `walk(base, address, access)` and `probe` of the same shape, which tries the TLB first. 64-bit code
+ * knows long mode's tables only.
+ */
+export function defineWalk(module: ModuleWriter, width: AddressWidth): { walk: number; probe: number } {
   const walk = module.function(['i32', 'i64', 'i32'], ['i32'])
-  writeWalk(walk.code)
+  writeWalk(walk.code, width)
   const probe = module.function(['i32', 'i64', 'i32'], ['i32'])
   writeProbe(probe.code, walk.index)
   return { walk: walk.index, probe: probe.index }
 }
 
-function writeWalk(c: Code): void {
+function writeWalk(c: Code, width: AddressWidth): void {
   const local = (): number => c.local('i32')
   const shared = {
     code: c, base: 0, address: 1, access: 2, permissions: local(), table: local(),
@@ -49,14 +55,16 @@ function writeWalk(c: Code): void {
   canonical(w)
   load(w, State.root.offset)
   c.set(w.table)
+  if (width === 32) {
+    testPermission(w, PERMISSION.PAE)
+    c.op('i32.eqz')
+    c.if()
+    walkTwoLevels(w, done)
+    c.end()
+  }
   for (const level of [4, 3, 2, 1]) {
     if (level === 4) {
       testPermission(w, PERMISSION.LONG)
-      c.if()
-      walkLevel(w, level, done)
-      c.end()
-    } else if (level === 3) {
-      testPermission(w, PERMISSION.PAE)
       c.if()
       walkLevel(w, level, done)
       c.end()
@@ -115,7 +123,7 @@ export function raiseProtection(c: Code, base: number, address: number): void {
 }
 
 /** Turns a physical address in a local into a host address; outside of memory it is a reserved-bit fault. */
-function toHost(w: Walk, local: number): void {
+export function toHost(w: Walk, local: number): void {
   const c = w.code
   c.get(local)
   load(w, State.physicalBase.offset)
@@ -130,7 +138,8 @@ function toHost(w: Walk, local: number): void {
   c.end()
 }
 
-function raise(w: Walk, code: number): void {
+/** Ends the walk with a page fault of that error code. */
+export function raise(w: Walk, code: number): void {
   w.code.i32(code)
   w.code.set(w.faultCode)
   w.code.br(w.fault)
@@ -158,8 +167,15 @@ function walkLevel(w: Walk, level: number, done: Label): void {
   raise(w, 0)
   c.end()
   reserved(w)
-  if (level === 3) legacyPointer(w, place)
-  else collect(w)
+  if (level === 3) {
+    testPermission(w, PERMISSION.LONG)
+    c.if()
+    collect(w)
+    c.else()
+    takePointer(w, place)
+    c.end()
+  } else collect(w)
+  if (level === 4) refuseBits(w, PTE.LARGE)
   if (level === 3 || level === 2) large(w, level, done)
   c.get(w.entry)
   c.op('i32.wrap_i64')
@@ -170,7 +186,7 @@ function walkLevel(w: Walk, level: number, done: Label): void {
 }
 
 /** Adds an entry's rights to those of the levels above. */
-function collect(w: Walk): void {
+export function collect(w: Walk): void {
   const c = w.code
   c.get(w.rights)
   c.get(w.entry)
@@ -183,18 +199,15 @@ function collect(w: Walk): void {
   c.set(w.noExecute)
 }
 
-/** In 32-bit PAE paging level 3 is a register-like table without rights or accessed bit. */
-function legacyPointer(w: Walk, place: number): void {
+/** Bits of the entry's low half that have to be 0. */
+function refuseBits(w: Walk, bits: number): void {
   const c = w.code
-  testPermission(w, PERMISSION.LONG)
+  c.get(w.entry)
+  c.op('i32.wrap_i64')
+  c.i32(bits)
+  c.op('i32.and')
   c.if()
-  collect(w)
-  c.else()
-  c.get(w.base)
-  c.i32(State.scratch.offset + 56)
-  c.op('i32.add')
-  c.tee(place)
-  c.set(w.entries[0]!)
+  raise(w, PAGE_FAULT.PRESENT | PAGE_FAULT.RESERVED)
   c.end()
 }
 
@@ -228,6 +241,8 @@ function large(w: Walk, level: 2 | 3, done: Label): void {
     c.op('i32.ne', 'i32.and')
   }
   c.if()
+  // Bit 12 is the page's PAT bit; the other address bits below the page's size are reserved.
+  refuseBits(w, mask & ~0x1fff)
   c.get(w.entry)
   c.op('i32.wrap_i64')
   c.i32(~mask & ~0xfff)
