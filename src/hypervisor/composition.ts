@@ -177,6 +177,7 @@ function composeSharing(
     frames: {
       getPage: (mfn, owner) => frames.getPage(mfn, owner),
       putPage: (mfn) => frames.putPage(mfn),
+      isWritable: (mfn) => frames.isWritable(mfn),
       getWritable: (mfn) => pageTypes.getType(mfn, FRAME_TYPE.WRITABLE) === 0,
       putWritable: (mfn) => pageTypes.putType(mfn),
       allocateShared: (id) => {

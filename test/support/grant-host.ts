@@ -131,6 +131,7 @@ export class GrantHostDouble {
         if (frame.references < 0) throw new Error(`frame ${mfn}: reference given back twice`)
         if (frame.references === 0) Object.assign(frame, { owner: -1, isShared: false })
       },
+      isWritable: (mfn: number): boolean => record(mfn)!.writable > 0,
       getWritable: (mfn: number): boolean => {
         const frame = record(mfn)!
         if (frame.isTable) return false

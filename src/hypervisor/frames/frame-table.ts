@@ -96,9 +96,15 @@ export class FrameTable {
   /** Gives a reference back; the last one frees the frame. */
   putPage(mfn: number): void {
     const count = this.references[mfn]! - 1
-    invariant(count >= 0, `frame ${mfn} has no reference to give back`)
+    // The message is put together for a failure only: it costs more than all the rest.
+    if (count < 0) invariant(false, `frame ${mfn} has no reference to give back`)
     this.references[mfn] = count
     if (count === 0) this.hooks.released(mfn)
+  }
+
+  /** True for a frame whose type is writable already: writing it changes nothing but its bytes. */
+  isWritable(mfn: number): boolean {
+    return this.type[mfn] === FRAME_TYPE.WRITABLE && (this.flags[mfn]! & FRAME_FLAG.VALIDATED) !== 0
   }
 
   /** Hands a free frame to an owner, with the owner's own reference. */

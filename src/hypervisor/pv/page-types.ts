@@ -90,7 +90,8 @@ export class PageTypes {
   putType(mfn: number, parent = -1): void {
     const { frames } = this
     const count = frames.typeCount[mfn]!
-    invariant(count > 0, `frame ${mfn} has no type reference to give back`)
+    // The message is put together for a failure only.
+    if (count <= 0) invariant(false, `frame ${mfn} has no type reference to give back`)
     const type = frames.type[mfn]!
     const isLinear = parent >= 0 && frames.type[parent] === type && type <= FRAME_TYPE.L4 && type !== FRAME_TYPE.NONE
     if (count === 1) {
