@@ -7,13 +7,18 @@
  * that are in it, and without what the process had in memory before its first host: Node, this repository's loader and
  * the library's code. What the largest moment took is given beside it: unpacking the kernel.
  *
- * Targets: the shell within 25 s; host memory beyond the guest's under a quarter of it plus 64 MiB.
+ * What is spent outside of the processor is everything between two of its runs, from the guest's first instruction to
+ * the shell: hypercalls, traps, scheduling, XenStore, dom0, and the turns of JavaScript's event loop.
+ *
+ * Targets: the shell within 25 s, under 10 % of it outside of the processor; host memory beyond the guest's under a
+ * quarter of it plus 64 MiB.
  */
 import { execFileSync, spawn } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { optionalDecompressor } from '../../src/decompress/index.ts'
+import { MachineProcessor } from '../../src/machine/cpu/index.ts'
 import { unpackKernel } from '../../src/toolstack/image/unpack.ts'
 import { guestFile } from '../support/guests.ts'
 import { busyboxInitramfs } from '../support/initramfs.ts'
@@ -24,6 +29,7 @@ import { guestBytes, residentBytes } from './support/memory.ts'
 const MEBIBYTES = 256
 const TARGET_SECONDS = 25
 const READY = 'initramfs: ready'
+const TARGET_OUTSIDE = 10
 const QEMU = 'qemu-system-x86_64'
 /** Longer than any boot on any machine that this is run on. */
 const PATIENCE = 600_000
@@ -43,18 +49,43 @@ function reportMemory(report: Report, { host, domain }: LinuxGuest, idle: number
   report({ case: 'the process at its largest', value: process.resourceUsage().maxRSS / 1024, unit: 'MiB', ...plain })
 }
 
+/** Counts the milliseconds that processors run, until it is stopped. */
+function timeProcessors(): { readonly spent: number; stop(): void } {
+  const { prototype } = MachineProcessor
+  const { run } = prototype
+  const times = {
+    spent: 0,
+    stop: (): void => { prototype.run = run },
+  }
+  prototype.run = function timed(this: MachineProcessor, budget: number) {
+    const begun = performance.now()
+    const reason = run.call(this, budget)
+    times.spent += performance.now() - begun
+    return reason
+  }
+  return times
+}
+
 /** Boots here; wall seconds from creation to the shell. */
 async function bootHere(report: Report): Promise<number> {
   const idle = residentBytes()
   const begun = performance.now()
   const before = process.cpuUsage()
+  const times = timeProcessors()
   const linux = await bootLinux({ domain: { memory: MEBIBYTES } })
+  const started = performance.now()
   await linux.ready()
+  const outside = 100 * (1 - times.spent / (performance.now() - started))
+  times.stop()
   const seconds = (performance.now() - begun) / 1000
   const cpu = process.cpuUsage(before)
   const { cpuTime } = linux.domain.info()
   report({ case: 'guest time to the shell', value: cpuTime / 1e9, unit: 's', ...plain })
   report({ case: 'processor seconds of this process', value: (cpu.user + cpu.system) / 1e6, unit: 's', ...plain })
+  report({
+    case: 'outside of the processor', value: outside, unit: '%', baseline: '', ratio: null, target: TARGET_OUTSIDE,
+    met: outside <= TARGET_OUTSIDE,
+  })
   reportMemory(report, linux, idle)
   await linux.host.shutdown()
   return seconds
