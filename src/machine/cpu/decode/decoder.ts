@@ -108,7 +108,7 @@ export class Decoder {
     this.sizes(row, prefix)
     // A row of an opcode that elsewhere has no ModRM byte, as 0F 0B: nothing follows.
     if (entry.modrm) this.modrm()
-    for (const kind of row.immediates) this.immediate(kind)
+    for (let n = 0; n < row.immediates.length; n += 1) this.immediate(row.immediates[n]!)
     if (i.lock && !(row.lock && i.isMemory)) return DECODED.NOT_LOCKABLE
     return DECODED.OK
   }

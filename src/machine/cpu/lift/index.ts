@@ -4,7 +4,7 @@ import { INTEGER_LIFTERS } from './integer.ts'
 import type { Lift } from './lifter.ts'
 import { VECTOR_LIFTERS } from './vector.ts'
 
-/** What is not here raises #UD. */
-export const LIFTERS: Readonly<Record<string, Lift | undefined>> = {
+/** What is not here raises #UD. A map: an object of hundreds of properties is slow to look into. */
+export const LIFTERS: ReadonlyMap<string, Lift> = /* @__PURE__ */ new Map(/* @__PURE__ */ Object.entries({
   ...INTEGER_LIFTERS, ...CONTROL_LIFTERS, ...VECTOR_LIFTERS,
-}
+}))

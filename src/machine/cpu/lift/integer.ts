@@ -11,23 +11,43 @@ import { reads, writes } from './access.ts'
 import type { Access } from './access.ts'
 import type { Lift, Lifter } from './lifter.ts'
 
-/** Two operands, the first of which is also the destination; for MOV and the arithmetic group. */
-const binary = (name: string): Lift => (l) => {
-  const [first, second] = l.instruction.row.operands as [string, string]
-  const size = l.size(first)
-  const kind = second.charAt(0)
-  if (kind === 'I') {
-    l.immediate = l.instruction.immediate
-    if (first.charAt(0) === 'E' && l.instruction.isMemory) return l.emitMemory(`${name}.${size}.mi`)
-    l.a = first.charAt(0) === 'E' ? l.rmSlot(size) : 0
-    return l.emit(`${name}.${size}.ri`)
-  }
-  l.a = l.regSlot(size)
-  if (l.instruction.isMemory) return l.emitMemory(`${name}.${size}.${kind === 'G' ? 'mr' : 'rm'}`)
-  l.b = l.rmSlot(size)
-  if (kind === 'G') [l.a, l.b] = [l.b, l.a]
-  l.emit(`${name}.${size}.rr`)
+/** Names of an operation's forms. They are made once: making strings would cost more than all else in a lifter. */
+interface FormNames {
+  readonly rr: string
+  readonly ri: string
+  readonly rm: string
+  readonly mr: string
+  readonly mi: string
 }
+
+const formNames = (name: string, size: Size): FormNames => {
+  const start = `${name}.${size}`
+  return { rr: `${start}.rr`, ri: `${start}.ri`, rm: `${start}.rm`, mr: `${start}.mr`, mi: `${start}.mi` }
+}
+
+/** Two operands, the first of which is also the destination; for MOV and the arithmetic group. */
+function binary(name: string): Lift {
+  const names = { 8: formNames(name, 8), 16: formNames(name, 16), 32: formNames(name, 32), 64: formNames(name, 64) }
+  return (l) => {
+    const [first, second] = l.instruction.row.operands as [string, string]
+    const size = l.size(first)
+    const { rr, ri, rm, mr, mi } = names[size]
+    const kind = second.charAt(0)
+    if (kind === 'I') {
+      l.immediate = l.instruction.immediate
+      if (first.charAt(0) === 'E' && l.instruction.isMemory) return l.emitMemory(mi)
+      l.a = first.charAt(0) === 'E' ? l.rmSlot(size) : 0
+      return l.emit(ri)
+    }
+    l.a = l.regSlot(size)
+    if (l.instruction.isMemory) return l.emitMemory(kind === 'G' ? mr : rm)
+    l.b = l.rmSlot(size)
+    if (kind === 'G') [l.a, l.b] = [l.b, l.a]
+    l.emit(rr)
+  }
+}
+
+const plainMove = /* @__PURE__ */ binary('mov')
 
 const move: Lift = (l) => {
   const [first, second] = l.instruction.row.operands as [string, string]
@@ -35,7 +55,7 @@ const move: Lift = (l) => {
   if (second === 'Sw') return storeSegment(l)
   if (first.charAt(0) === 'Z') return moveImmediate(l, first)
   if (first.charAt(0) === 'O' || second.charAt(0) === 'O') return moveOffset(l)
-  binary('mov')(l)
+  plainMove(l)
 }
 
 function moveImmediate(l: Lifter, code: string): void {

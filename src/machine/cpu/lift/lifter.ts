@@ -61,6 +61,8 @@ export class Lifter {
   private readonly handlers: HandlerNumbers
   private readonly view: DataView
   private last = -1
+  /** Numbers of memory micro-operations in both forms of an address, by their name without the form. */
+  private readonly memoryForms = new Map<string, readonly [number, number]>()
 
   constructor(table: MicroTable, handlers: HandlerNumbers, options: { view: DataView; codeSize: 16 | 32 | 64 }) {
     this.table = table
@@ -87,8 +89,16 @@ export class Lifter {
 
   /** Writes a record with the fields set so far. */
   emit(name: string): void {
+    this.write(this.numberOf(name))
+  }
+
+  private numberOf(name: string): number {
     const number = this.table.numbers.get(name)
     if (number === undefined) throw new Error(`no micro-operation ${name}`)
+    return number
+  }
+
+  private write(number: number): void {
     const { view, at, instruction } = this
     const pair = this.last < 0 ? undefined : this.table.pairs.get(this.last * 65_536 + number)
     if (pair !== undefined) view.setUint16(at - RECORD.bytes + RECORD.number, pair, true)
@@ -305,8 +315,13 @@ export class Lifter {
   /** Writes a memory micro-operation in the shorter form where it has one. */
   emitMemory(name: string): void {
     const form = this.memory(this.codeSize === 64 ? ANY_ACCESS : accessOf(name))
-    if (form === 1 && this.has(`${name}1`)) this.emit(`${name}1`)
-    else this.emit(`${name}2`)
+    let numbers = this.memoryForms.get(name)
+    if (numbers === undefined) {
+      const long = this.numberOf(`${name}2`)
+      numbers = [this.table.numbers.get(`${name}1`) ?? long, long]
+      this.memoryForms.set(name, numbers)
+    }
+    this.write(numbers[form - 1]!)
   }
 
   /** Slot of the E operand's value as a source: a register, or t0 loaded from memory. */
