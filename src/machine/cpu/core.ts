@@ -28,6 +28,9 @@ export const GUEST_FAULT = /* @__PURE__ */ Symbol('guest fault')
 
 const choose = (condition: boolean, bit: number): number => (condition ? bit : 0)
 
+/** A code segment's attribute: 64-bit code. */
+const LONG_CODE = 0x2000
+
 /** One processor's state and the operations on it. */
 export class Core {
   readonly memory: PhysicalMemory
@@ -61,6 +64,8 @@ export class Core {
   /** Instructions executed in all runs before this one, and in the last that has ended. */
   totalExecuted = 0
   lastExecuted = 0
+  /** The interpreter that is running: a change of `wasm` needs the driver. */
+  running: InterpreterExports | undefined
   /** Where the host puts a descriptor that is being read. */
   readonly descriptor = new Uint32Array(2)
   /** Segment bases as loaded; the slots hold 0 where 64-bit mode ignores them. */
@@ -101,7 +106,11 @@ export class Core {
 
   /** Current privilege level. */
   get cpl(): number {
-    return State.selectors.element.get(this.view, State.selectors.at(this.base, SEGMENT.ss)) & 3
+    return this.selector(SEGMENT.ss) & 3
+  }
+
+  selector(index: number): number {
+    return State.selectors.element.get(this.view, State.selectors.at(this.base, index))
   }
 
   /** True while 64-bit code runs. */
@@ -194,17 +203,16 @@ export class Core {
   /** Sets selector and hidden part at once, without any check. */
   setSegment(index: number, state: SegmentState): void {
     const { view, base } = this
-    const attributes = State.attributes.element.get(view, State.attributes.at(base, index))
     const privilege = this.cpl
     State.selectors.element.set(view, State.selectors.at(base, index), state.selector)
     State.limits.element.set(view, State.limits.at(base, index), state.limit)
     State.attributes.element.set(view, State.attributes.at(base, index), state.attributes)
     this.bases[index] = state.baseLow >>> 0
     if (index >= SEGMENT.fs) this.setSlot(SEGMENT_SLOT[index]!, state.baseLow, state.baseHigh)
-    if (this.long && index !== SEGMENT.cs && index !== SEGMENT.ss) return
-    // A hypervisor goes to and fro between flat 64-bit segments that differ in their selectors only.
-    const isAlike = this.long && state.attributes === attributes && this.cpl === privilege
-    if (!isAlike) this.updateMode()
+    // In 64-bit mode the stack's segment is its ring, and one code segment is as good as another.
+    const staysLong = this.long && (index !== SEGMENT.cs || (state.attributes & LONG_CODE) !== 0)
+    if (!staysLong) this.updateMode()
+    else if (this.cpl !== privilege) this.updatePermissions()
   }
 
   /** Sets what the mode leaves of the segment bases; the instruction pointer keeps its offset in CS. */

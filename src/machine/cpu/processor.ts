@@ -168,6 +168,7 @@ export class MachineProcessor implements BareProcessor {
     const some = Math.min(this.boundary.left, slice)
     core.keptBudget = this.boundary.left - some
     State.budget.set(view, base, some)
+    core.running = core.wasm
     const status = core.wasm.run(base, block)
     this.boundary.left = core.keptBudget + this.settle(status)
     return status

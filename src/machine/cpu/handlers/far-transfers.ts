@@ -12,8 +12,8 @@ import { SLOT, STATUS } from '../state.ts'
 import { codeBehindGate } from '../system/gates.ts'
 import { legacyStack, legacyStackOfRing, pushLegacy } from '../system/legacy-delivery.ts'
 import {
-  ACCESS_BYTE, BIG, LONG_CODE, SYSTEM_TYPE, dropInnerSegments, isLongMode, nullSegment, pushWide, readOwnDescriptor,
-  stackOfRing,
+  ACCESS_BYTE, BIG, LONG_CODE, SYSTEM_TYPE, afterJump, dropInnerSegments, isLongMode, nullSegment, pushWide,
+  readOwnDescriptor, stackOfRing,
 } from '../system/tables.ts'
 import { takeFlags } from './flags.ts'
 import type { Handler, Handlers } from './handler.ts'
@@ -84,9 +84,8 @@ function interruptReturn(core: Core, record: number): number {
   core.setSegment(SEGMENT.cs, code)
   if (ring > cpl) dropInnerSegments(core, ring)
   core.events.nmiBlocked = false
-  if (ring !== cpl) core.updatePermissions()
   core.setRip(rip)
-  return STATUS.CHECK_JUMP
+  return afterJump(core)
 }
 
 /** A selector in an element of the stack, all of which is read. */

@@ -17,12 +17,14 @@ import { STATUS, State } from '../state.ts'
 import { codeBehindGate, enterCode, readGate } from './gates.ts'
 import type { Delivery } from './gates.ts'
 import { enterLegacy } from './legacy-delivery.ts'
-import { SYSTEM_TYPE, fail, isLongMode, nullSegment, pushWide, stackOfRing, stackOfTable } from './tables.ts'
+import {
+  SYSTEM_TYPE, afterJump, asSupervisor, fail, isLongMode, nullSegment, pushWide, stackOfRing, stackOfTable,
+} from './tables.ts'
+import type { WideWord } from './tables.ts'
 
 /** Enters the handler; faults leave by GUEST_FAULT with nothing changed. */
 export function enterHandler(core: Core, delivery: Delivery): void {
-  if (isLongMode(core)) enterLong(core, delivery)
-  else enterLegacy(core, delivery)
+  asSupervisor(core, () => (isLongMode(core) ? enterLong : enterLegacy)(core, delivery))
 }
 
 const LONG_GATES = [SYSTEM_TYPE.INTERRUPT_GATE, SYSTEM_TYPE.TRAP_GATE]
@@ -36,9 +38,9 @@ function enterLong(core: Core, delivery: Delivery): void {
     : ring < cpl ? stackOfRing(core, ring, ext) : wholeStackPointer(core)
   if (!isCanonical(top)) fail(core, VECTOR.SS, ext)
   if (!isCanonical(gate.offset)) fail(core, VECTOR.GP, ext)
-  const words: [number, number][] = [
-    [core.segment(SEGMENT.ss).selector, 0], [core.low(GPR.rsp * 8), core.high(GPR.rsp * 8)], [delivery.flags, 0],
-    [core.segment(SEGMENT.cs).selector, 0], [lowPart(delivery.rip), highPart(delivery.rip)],
+  const words: WideWord[] = [
+    [core.selector(SEGMENT.ss), 0], [core.low(GPR.rsp * 8), core.high(GPR.rsp * 8)], [delivery.flags, 0],
+    [core.selector(SEGMENT.cs), 0], [lowPart(delivery.rip), highPart(delivery.rip)],
   ]
   if (delivery.errorCode !== undefined) words.push([delivery.errorCode, 0])
   const aligned = Math.floor(top / 16) * 16
@@ -58,7 +60,7 @@ export function softwareInterrupt(
   const rip = nextInstruction(core, record)
   enterHandler(core, { vector, kind, rip, flags: core.flags() & ~RFLAGS.RF })
   core.debug.isUntraced = true
-  return STATUS.CHECK_JUMP
+  return afterJump(core)
 }
 
 /** Exceptions that, when one follows another, make a double fault. */

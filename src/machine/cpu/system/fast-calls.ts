@@ -10,7 +10,7 @@ import { nextInstruction } from '../segmentation.ts'
 import { SEGMENT_SLOT } from '../lift/lifter.ts'
 import { STATUS, State } from '../state.ts'
 import { FEATURE, hasFeature } from './features.ts'
-import { isLongMode } from './tables.ts'
+import { afterJump, isLongMode } from './tables.ts'
 
 /** Flags that SYSRET takes from R11. */
 const RETURNED_FLAGS = 0x3c_7fd7
@@ -32,17 +32,19 @@ const flatStack = (selector: number, ring: number): SegmentState => ({
 
 const plain = (core: Core, register: number): readonly [number, number] => core.system.plain(register)!
 
-/** Enters a ring; SS first, because the privilege level hangs on it. */
-function enter(core: Core, to: { code: SegmentState; stack: SegmentState; rip: number }): void {
+/** Enters a ring with new flags; SS before CS, because the privilege level hangs on it. */
+function enter(core: Core, to: { code: SegmentState; stack: SegmentState; rip: number; flags: number }): void {
+  const old = State.systemFlags.get(core.view, core.base)
+  core.setFlags(to.flags)
+  if (((old ^ to.flags) & RFLAGS.AC) !== 0) core.updatePermissions()
   core.setSegment(SEGMENT.ss, to.stack)
   core.setSegment(SEGMENT.cs, to.code)
-  core.updatePermissions()
   core.setRip(to.rip)
 }
 
 /** Single step goes by the trap flag that these instructions leave. */
 function traceByNewFlags(core: Core): void {
-  core.debug.traceAs((core.flags() & RFLAGS.TF) !== 0)
+  core.debug.traceAs((State.systemFlags.get(core.view, core.base) & RFLAGS.TF) !== 0)
 }
 
 /** SYSCALL. */
@@ -54,12 +56,12 @@ export function systemCall(core: Core, record: number): number {
   const selector = plain(core, MSR.STAR)[1] & 0xffff
   core.setSlot(GPR.rcx * 8, lowPart(next), highPart(next))
   core.setSlot(GPR.r11 * 8, flags, 0)
-  core.setFlags(flags & ~plain(core, MSR.SFMASK)[0])
   enter(core, {
     code: flatCode(selector, 0, 64), stack: flatStack(selector + 8, 0), rip: signedFromParts(low, high),
+    flags: flags & ~plain(core, MSR.SFMASK)[0],
   })
   traceByNewFlags(core)
-  return STATUS.CHECK_JUMP
+  return afterJump(core)
 }
 
 /** SYSRET: to 64-bit code with an operand size of 64 bits, else to 32-bit code. */
@@ -70,12 +72,12 @@ export function systemReturn(core: Core, record: number): number {
   const target = toLong ? core.address(GPR.rcx * 8) : core.low(GPR.rcx * 8)
   if (!isCanonical(target)) return core.protection()
   const selector = plain(core, MSR.STAR)[1] >>> 16
-  core.setFlags(core.low(GPR.r11 * 8) & RETURNED_FLAGS)
   enter(core, {
     code: flatCode(selector + (toLong ? 16 : 0), 3, toLong ? 64 : 32), stack: flatStack(selector + 8, 3), rip: target,
+    flags: core.low(GPR.r11 * 8) & RETURNED_FLAGS,
   })
   traceByNewFlags(core)
-  return STATUS.CHECK_JUMP
+  return afterJump(core)
 }
 
 /** SYSENTER: to ring 0 by the registers SYSENTER_CS, ESP and EIP. */
@@ -86,13 +88,12 @@ export function systemEnter(core: Core): number {
   const long = isLongMode(core)
   const [ipLow, ipHigh] = plain(core, MSR.SYSENTER_EIP)
   const [spLow, spHigh] = plain(core, MSR.SYSENTER_ESP)
-  core.setFlags(core.flags() & ~(RFLAGS.VM | RFLAGS.IF | RFLAGS.RF))
   core.setSlot(GPR.rsp * 8, spLow, long ? spHigh : 0)
   enter(core, {
     code: flatCode(selector, 0, long ? 64 : 32), stack: flatStack(selector + 8, 0),
-    rip: long ? signedFromParts(ipLow, ipHigh) : ipLow,
+    rip: long ? signedFromParts(ipLow, ipHigh) : ipLow, flags: core.flags() & ~(RFLAGS.VM | RFLAGS.IF | RFLAGS.RF),
   })
-  return STATUS.CHECK_JUMP
+  return afterJump(core)
 }
 
 /** SYSEXIT: to ring 3; RCX is its stack pointer, RDX its rip. */
@@ -107,9 +108,9 @@ export function systemExit(core: Core, record: number): number {
   core.setNumber(GPR.rsp * 8, stack)
   enter(core, {
     code: flatCode(selector + (toLong ? 32 : 16), 3, toLong ? 64 : 32),
-    stack: flatStack(selector + (toLong ? 40 : 24), 3), rip: target,
+    stack: flatStack(selector + (toLong ? 40 : 24), 3), rip: target, flags: core.flags(),
   })
-  return STATUS.CHECK_JUMP
+  return afterJump(core)
 }
 
 /** SWAPGS. */

@@ -78,6 +78,5 @@ export function readGate(core: Core, delivery: Delivery, words: 2 | 4, types: re
 export function enterCode(core: Core, to: { code: SegmentState; offset: number; masks: boolean }): void {
   core.setSegment(SEGMENT.cs, to.code)
   core.setFlags(core.flags() & ~(ENTRY_FLAGS | (to.masks ? RFLAGS.IF : 0)))
-  core.updatePermissions()
   core.setRip(to.offset)
 }

@@ -12,7 +12,7 @@ import type { Core } from '../core.ts'
 import { stackSegment } from '../handlers/segments.ts'
 import { codeBehindGate, enterCode, readGate } from './gates.ts'
 import type { Delivery } from './gates.ts'
-import { BIG, SYSTEM_TYPE, asSupervisor, fail, readTask } from './tables.ts'
+import { BIG, SYSTEM_TYPE, fail, readTask, writeAs } from './tables.ts'
 
 const GATES = [
   SYSTEM_TYPE.INTERRUPT_GATE, SYSTEM_TYPE.TRAP_GATE, SYSTEM_TYPE.INTERRUPT_GATE_16, SYSTEM_TYPE.TRAP_GATE_16,
@@ -63,8 +63,7 @@ export function pushLegacy(
     values.forEach((_, i) => core.hostForWrite((start + bytes - (i + 1) * how.size) % 0x1_0000_0000, how.size))
     core.writeBytes(start % 0x1_0000_0000, frame)
   }
-  if (how.ring === 3) write()
-  else asSupervisor(core, write)
+  writeAs(core, how.ring, write)
   return mask === 0xffff ? ((core.low(GPR.rsp * 8) & 0xffff_0000) | bottom) >>> 0 : bottom
 }
 

@@ -3,11 +3,12 @@
  * rights of ring 0, whoever runs.
  * Reference: Intel SDM volume 3, sections 2.4, 3.5, 7.2 and 7.7.
  */
-import { RFLAGS, SEGMENT, VECTOR } from '../../../x86/index.ts'
+import { PAGE_SIZE, RFLAGS, SEGMENT, VECTOR } from '../../../x86/index.ts'
 import { isCanonical, signedFromParts } from '../../../util/index.ts'
 import type { SegmentState, TableState } from '../../processor-types.ts'
 import { GUEST_FAULT } from '../core.ts'
 import type { Core } from '../core.ts'
+import { STATUS, State } from '../state.ts'
 
 /** Bits of a descriptor's access byte. */
 export const ACCESS_BYTE = {
@@ -53,22 +54,48 @@ export function fail(core: Core, vector: number, code = 0): never {
 /** Runs `body` with the rights of ring 0, as the processor's own accesses are made; breakpoints do not see them. */
 export function asSupervisor<T>(core: Core, body: () => T): T {
   const { debug } = core
-  const wasImplicit = debug.isImplicit
+  if (debug.isImplicit) return body()
   const isUser = core.cpl === 3
   debug.isImplicit = true
   if (isUser) core.updatePermissions(false)
   try {
     return body()
   } finally {
+    debug.isImplicit = false
     if (isUser) core.updatePermissions()
-    debug.isImplicit = wasImplicit
   }
 }
 
-/** Reads whole words of a table. */
-export function readWords(core: Core, address: number, count: number): Uint32Array {
-  return asSupervisor(core, () => new Uint32Array(core.readBytes(address, count * 4).buffer))
+/** Runs `body` with the rights of ring 3 in the middle of the processor's own accesses. */
+function asUser(core: Core, body: () => void): void {
+  core.updatePermissions(true)
+  body()
+  core.updatePermissions(false)
 }
+
+/** Writes a frame with the rights of the ring whose stack it lies on. */
+export function writeAs(core: Core, ring: number, body: () => void): void {
+  if (ring !== 3) asSupervisor(core, body)
+  else if (core.debug.isImplicit) asUser(core, body)
+  else body()
+}
+
+/** Reads up to four whole words of a table. */
+export function readWords(core: Core, address: number, count: number): readonly number[] {
+  return asSupervisor(core, () => {
+    const words: number[] = []
+    for (let at = 0; at < count; at += 2) {
+      const host = core.hostForRead(address + at * 4, Math.min(8, (count - at) * 4))
+      words.push(core.view.getUint32(host, true))
+      if (at + 1 < count) words.push(core.view.getUint32(host + 4, true))
+    }
+    return words
+  })
+}
+
+/** What an instruction that has set rip ends with: the driver is called only when it has something to look at. */
+export const afterJump = (core: Core): number =>
+  core.isCareful || core.wasm !== core.running ? STATUS.CHECK_JUMP : STATUS.JUMP
 
 /** True while EFER.LMA is set: system descriptors and gates are those of long mode. */
 export const isLongMode = (core: Core): boolean => (core.efer & 0x400) !== 0
@@ -92,7 +119,7 @@ export function descriptorAddress(core: Core, selector: number, bytes = 8): numb
 export const tableBase = (table: TableState): number => signedFromParts(table.baseLow, table.baseHigh)
 
 /** Reads a descriptor of a bare processor's own tables; undefined when it lies outside. */
-export function readOwnDescriptor(core: Core, selector: number, words = 2): Uint32Array | undefined {
+export function readOwnDescriptor(core: Core, selector: number, words = 2): readonly number[] | undefined {
   const address = descriptorAddress(core, selector, words * 4)
   return address === undefined ? undefined : readWords(core, address, words)
 }
@@ -116,7 +143,7 @@ export function markAccessed(core: Core, segment: SegmentState): SegmentState {
 }
 
 /** Reads the task-state segment. `ext` marks the fault of one that is too short as an external event's. */
-export function readTask(core: Core, offset: number, words: number, ext = 0): Uint32Array {
+export function readTask(core: Core, offset: number, words: number, ext = 0): readonly number[] {
   const { tr } = core.system
   if (offset + words * 4 - 1 > tr.limit) fail(core, VECTOR.TS, (tr.selector & 0xfffc) | ext)
   return readWords(core, inTable(core, tableBase(tr), offset), words)
@@ -139,37 +166,41 @@ function stackAt(core: Core, offset: number, ext: number): number {
   return address
 }
 
+const pageOf = (address: number): number => Math.floor(address / PAGE_SIZE)
+
+/** A 64-bit word in halves. */
+export type WideWord = readonly [low: number, high: number]
+
 /**
  * Writes 64-bit words downwards from a stack pointer, the first at the highest address, with the rights of ring `ring`.
  * Nothing is written when one of them would fault.
  */
-export function pushWide(core: Core, top: number, words: readonly (readonly [low: number, high: number])[], ring: number): void {
+export function pushWide(core: Core, top: number, words: readonly WideWord[], ring: number): void {
   const bottom = top - words.length * 8
   if (!isCanonical(bottom) || !isCanonical(top - 1)) fail(core, VECTOR.SS)
-  const bytes = new Uint8Array(words.length * 8)
-  const view = new DataView(bytes.buffer)
-  words.forEach(([low, high], i) => {
-    const at = (words.length - 1 - i) * 8
-    view.setUint32(at, low, true)
-    view.setUint32(at + 4, high, true)
-  })
-  const write = (): void => {
+  writeAs(core, ring, () => {
     // The processor pushes one by one: the topmost that cannot be written is the one that faults.
-    words.forEach((_, i) => core.hostForWrite(top - (i + 1) * 8, 8))
-    core.writeBytes(bottom, bytes)
-  }
-  if (ring === 3) write()
-  else asSupervisor(core, write)
+    if (pageOf(bottom) === pageOf(top - 1)) core.hostForWrite(top - 8, 8)
+    else words.forEach((_, i) => core.hostForWrite(top - (i + 1) * 8, 8))
+    const host = core.hostForWrite(bottom, words.length * 8)
+    words.forEach(([low, high], i) => {
+      const at = host + (words.length - 1 - i) * 8
+      core.view.setUint32(at, low, true)
+      core.view.setUint32(at + 4, high, true)
+    })
+    core.finishWrite(host)
+  })
 }
 
 /** Segment registers that an outer ring may not keep are emptied on the way out. */
 export function dropInnerSegments(core: Core, ring: number): void {
   for (const index of [SEGMENT.es, SEGMENT.ds, SEGMENT.fs, SEGMENT.gs]) {
-    const segment = core.segment(index)
-    const conforming = (segment.attributes & 0x1c) === 0x1c
-    const isNull = (segment.selector & 0xfffc) === 0
+    const selector = State.selectors.element.get(core.view, State.selectors.at(core.base, index))
+    const attributes = State.attributes.element.get(core.view, State.attributes.at(core.base, index))
+    const conforming = (attributes & 0x1c) === 0x1c
+    const isNull = (selector & 0xfffc) === 0
     // A null selector in 64-bit mode keeps its base: it has no descriptor whose level could be compared.
-    if (!isNull && !conforming && dplOf(segment) < ring) core.setSegment(index, nullSegment(0))
+    if (!isNull && !conforming && ((attributes >> 5) & 3) < ring) core.setSegment(index, nullSegment(0))
   }
 }
 
