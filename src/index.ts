@@ -25,5 +25,8 @@ export type {
   ReceiveProgress, RestoreDomainOptions, RestoreProgress, SaveOptions, SaveProgress, SetVcpusOptions,
   ShutdownProgress, ShutdownReasonName, UntilOptions, VcpuProgress, WaitForOptions,
 } from './toolstack/index.ts'
+export type {
+  Trace, TraceAnswer, TraceHooks, TracedAccess, TracedException, TracedInstruction,
+} from './machine/index.ts'
 export { GuestKernel } from './guest/index.ts'
 export type { GuestProgram } from './guest/index.ts'

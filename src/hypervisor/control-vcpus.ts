@@ -2,9 +2,11 @@
 import { type DomId, type Mfn, XenError, highPart, lowPart, signedFromParts } from '../util/index.ts'
 import { GPR } from '../x86/index.ts'
 import { VGCF } from '../abi/index.ts'
+import type { Trace, TraceHooks } from '../machine/index.ts'
 import type { HypervisorParts } from './composition.ts'
 import type { VcpuContext, VcpuInfoSnapshot } from './control.ts'
 import type { Domain } from './domain.ts'
+import type { PvVcpu } from './pv/pv-vcpu.ts'
 import type { Vcpu } from './vcpu.ts'
 
 /** What vCPU control works on. */
@@ -39,13 +41,11 @@ export class VcpuContextControl {
   }
 
   get(domid: DomId, index: number): VcpuContext {
-    const vcpu = this.vcpuOf(domid, index)
-    if (vcpu.pv === undefined) {
-      throw new XenError('INVALID_STATE', `vCPU ${index} of domain ${domid} has no registers`, {
-        details: { domid, vcpu: index },
-      })
-    }
-    return this.parts.contexts.get(vcpu, vcpu.pv)
+    return this.parts.contexts.get(this.vcpuOf(domid, index), this.withRegisters(domid, index))
+  }
+
+  trace(domid: DomId, index: number, hooks: TraceHooks): Trace {
+    return this.withRegisters(domid, index).processor.trace(hooks)
   }
 
   start(domid: DomId, index: number): void {
@@ -85,6 +85,14 @@ export class VcpuContextControl {
     const at = vcpu.kernelAccess.locate(signedFromParts(Number(wide & 0xffff_ffffn), Number(wide >> 32n)), false)
     // The frame stands in a validated page table.
     return at < 0 ? undefined : { frame: Math.floor(at / 4096) as Mfn, offset: at % 4096 }
+  }
+
+  private withRegisters(domid: DomId, index: number): PvVcpu {
+    const { pv } = this.vcpuOf(domid, index)
+    if (pv !== undefined) return pv
+    throw new XenError('INVALID_STATE', `vCPU ${index} of domain ${domid} has no registers`, {
+      details: { domid, vcpu: index },
+    })
   }
 
   private vcpuOf(domid: DomId, index: number): Vcpu {

@@ -5,6 +5,7 @@
  * Reference: xen/include/public/domctl.h, sysctl.h, arch-x86/xen.h (vcpu_guest_context).
  */
 import type { Bitmap, DomId, EventPort, EventSource, GrantRef, Mfn, Random } from '../util/index.ts'
+import type { Trace, TraceHooks } from '../machine/index.ts'
 import type { HypercallPort } from './hypercall-port.ts'
 import type { HypervisorEvent } from './hypervisor-events.ts'
 import type { VcpuRunner } from './vcpu-runner.ts'
@@ -272,6 +273,11 @@ export interface ControlInterface {
   getVcpuContext(domid: DomId, vcpu: number): VcpuContext
   /** Brings up vCPU `vcpu` of a TypeScript guest (it needs no registers). */
   startVcpu(domid: DomId, vcpu: number): void
+  /**
+   * Watches a vCPU of a binary guest instruction by instruction. A hook that answers 'stop' pauses the domain; the event
+   * `vcpu-stopped` tells, and `unpauseDomain` lets it go on. Throws INVALID_STATE for a vCPU without registers.
+   */
+  traceVcpu(domid: DomId, vcpu: number, hooks: TraceHooks): Trace
   /** State, CPU time in nanoseconds and place of one vCPU. */
   vcpuInfo(domid: DomId, vcpu: number): VcpuInfoSnapshot
   /** Weight, cap and the like in the names of the scheduler in use. */

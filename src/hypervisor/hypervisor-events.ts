@@ -11,10 +11,15 @@ export type HypervisorEvent =
   /** SHUTDOWN reason; the domain stays until it is destroyed. */
   | { readonly type: 'domain-shutdown'; readonly domid: DomId; readonly reason: number }
   | { readonly type: 'domain-resumed'; readonly domid: DomId }
-  /** A guest did what no guest may: why, in words, with its instruction pointer. The shutdown event follows. */
+  /** A trace asked to stop: the domain has been paused, once. */
+  | { readonly type: 'vcpu-stopped'; readonly domid: DomId; readonly vcpu: number }
+  /**
+   * A guest did what no guest may: why, in words, with its instruction pointer and what stands there (undefined where
+   * nothing can be fetched). The shutdown event follows.
+   */
   | {
     readonly type: 'domain-crashed'; readonly domid: DomId; readonly vcpu: number
-    readonly reason: string; readonly rip: number
+    readonly reason: string; readonly rip: number; readonly instruction: string | undefined
   }
   | { readonly type: 'domain-destroyed'; readonly domid: DomId }
   /** A hypercall has returned. `number` as in public/xen.h. */

@@ -2,6 +2,7 @@
  * The hypervisor as its users see it: the privileged control interface over the parts that composition.ts puts
  * together. What is particular to memory and to vCPUs is in control-memory.ts and control-vcpus.ts.
  */
+import type { Trace, TraceHooks } from '../machine/index.ts'
 import {
   type Bitmap, type DomId, type EventPort, type EventSource, type GrantRef, type Mfn, type Random, XenError,
 } from '../util/index.ts'
@@ -214,6 +215,10 @@ export class Hypervisor implements ControlInterface {
 
   startVcpu(domid: DomId, vcpu: number): void {
     this.vcpus.start(domid, vcpu)
+  }
+
+  traceVcpu(domid: DomId, vcpu: number, hooks: TraceHooks): Trace {
+    return this.vcpus.trace(domid, vcpu, hooks)
   }
 
   vcpuInfo(domid: DomId, vcpu: number): VcpuInfoSnapshot {

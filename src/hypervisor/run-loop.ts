@@ -190,6 +190,9 @@ export class RunLoop {
       case 'turn':
         this.wantsTurn = true
         return
+      case 'stopped':
+        this.parts.control.stopForTrace(vcpu)
+        return
       default:
         this.charge(EXIT_COST)
         this.parts.exits.handle(vcpu, exit)

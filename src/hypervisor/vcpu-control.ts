@@ -156,11 +156,23 @@ export class VcpuControl {
     this.parts.hub.emit({ type: 'domain-shutdown', domid: domain.id, reason: domain.shutdownReason })
   }
 
+  /** Pauses the domain of a vCPU whose trace asked for it, as Xen does for a debugger. */
+  stopForTrace(vcpu: Vcpu): void {
+    const { owner } = vcpu
+    owner.pauseCount += 1
+    this.updateDomain(owner)
+    this.parts.hub.emit({ type: 'domain-paused', domid: owner.id })
+    this.parts.hub.emit({ type: 'vcpu-stopped', domid: owner.id, vcpu: vcpu.vcpu })
+  }
+
   /** A guest did what no guest may. */
   crash(vcpu: Vcpu, reason: string): void {
-    const rip = vcpu.pv?.processor.registers.rip() ?? 0
+    const processor = vcpu.pv?.processor
     if (!vcpu.owner.isShutDown) {
-      this.parts.hub.emit({ type: 'domain-crashed', domid: vcpu.domain, vcpu: vcpu.vcpu, reason, rip })
+      this.parts.hub.emit({
+        type: 'domain-crashed', domid: vcpu.domain, vcpu: vcpu.vcpu, reason, rip: processor?.registers.rip() ?? 0,
+        instruction: processor?.instruction()?.text,
+      })
     }
     this.shutdown(vcpu.owner, SHUTDOWN.crash)
   }

@@ -42,6 +42,8 @@ export type VcpuExit =
   | { readonly kind: 'interrupt'; readonly vector: number }
   /** A fault or trap; for a fault rip points at the instruction and nothing else has changed. */
   | { readonly kind: 'exception'; readonly vector: number; readonly errorCode: number; readonly address: number }
+  /** A hook of a trace asked to stop; rip points at the next instruction. */
+  | { readonly kind: 'stopped' }
   /** An instruction that ring 3 may not execute; rip points at it. */
   | { readonly kind: 'privileged'; readonly request: PrivilegedOperation }
 

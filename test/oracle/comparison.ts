@@ -5,6 +5,8 @@
  */
 import { DECODED, Decoder } from '../../src/machine/cpu/decode/decoder.ts'
 import { buildMaps, instructionRows } from '../../src/machine/cpu/decode/table.ts'
+import { disassembleAll } from '../../src/machine/index.ts'
+import type { DisassemblyOptions } from '../../src/machine/index.ts'
 import { below, SeededRandom } from '../../src/util/index.ts'
 import { differences, exceptionDiffers } from './compare.ts'
 import type { Leniency } from './compare.ts'
@@ -26,6 +28,8 @@ const lettersMask = (letters: string): number =>
 export interface Mismatch {
   readonly form: string
   readonly bytes: string
+  /** The bytes as an assembler writes them. */
+  readonly text: string
   readonly found: readonly string[]
   readonly one: OracleCase
 }
@@ -331,9 +335,15 @@ export class Comparison {
     const count = summary.byForm.get(o.text) ?? 0
     summary.byForm.set(o.text, count + 1)
     if (count >= SAMPLES) return
-    summary.samples.push({ form: o.text, bytes: hexBytes(o.one.patches[0]!.bytes), found: o.found, one: o.one })
+    const { bytes } = o.one.patches[0]!
+    const text = listing(bytes, { address: o.one.rip, codeSize: this.code })
+    summary.samples.push({ form: o.text, bytes: hexBytes(bytes), text, found: o.found, one: o.one })
   }
 }
+
+/** A case's code, one instruction behind the other. */
+const listing = (code: Uint8Array, options: DisassemblyOptions): string =>
+  [...disassembleAll(code, options)].map(({ text }) => text.replace(/ +/g, ' ')).join('; ')
 
 /** Linux keeps the processor's number in the limit of a segment of its own. */
 const pointsAtProcessorNumber = (one: OracleCase): boolean =>

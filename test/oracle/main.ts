@@ -5,6 +5,7 @@
  */
 import { parseArgs } from 'node:util'
 import { Comparison, type Mismatch, type Summary } from './comparison.ts'
+import { isaLines } from './isa-lines.ts'
 import { nativeExecutor, whyNoShortCode } from './native.ts'
 import { replayVectors } from './replay.ts'
 import { VECTOR_SEED, type Vector, writeVectors } from './vectors.ts'
@@ -79,7 +80,8 @@ function compare(comparison: Comparison, wanted: { cases: number; noise: number 
 function showMismatches(summary: Summary, most: number): void {
   for (const [form, count] of [...summary.byForm].sort((a, b) => b[1] - a[1]).slice(0, most)) {
     const sample = summary.samples.find((one) => one.form === form)!
-    console.log([`${count} x ${form}`, sample.bytes, ...sample.found, `with ${stateText(sample)}`].join('\n    '))
+    const lines = [`${count} x ${form}`, sample.bytes, sample.text, ...sample.found, `with ${stateText(sample)}`]
+    console.log(lines.join('\n    '))
   }
 }
 
@@ -96,6 +98,7 @@ function printTable(heads: readonly string[], summaries: readonly Summary[]): vo
   row('of them not offered', ({ notOffered }) => notOffered)
   row('forms with mismatches', ({ byForm }) => byForm.size)
   row('mismatches', ({ mismatches }) => mismatches)
+  console.log(`lines that describe the ISA         ${isaLines()}`)
   line('seconds', [(performance.now() / 1000).toFixed(1)])
 }
 

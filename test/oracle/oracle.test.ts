@@ -32,7 +32,7 @@ describe.each([64, 32] as const)('%s-bit code on the processor and on the one un
   const comparison = new Comparison(program.path ?? '', SEED, { code })
   const { summary } = comparison
   const agrees = (): void => {
-    expect(summary.samples.map(({ form, bytes, found }) => `${form} (${bytes}): ${found.join(', ')}`)).toEqual([])
+    expect(summary.samples.map(({ form, bytes, text, found }) => `${form} (${bytes}: ${text}): ${found.join(', ')}`)).toEqual([])
   }
   const test = (name: string, milliseconds: number, body: () => void): void => {
     const title = reason === undefined ? name : `${name} (SKIPPED: ${reason})`

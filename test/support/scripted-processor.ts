@@ -3,10 +3,10 @@
  * does something and says why the run ended. It knows no x86.
  */
 import type {
-  ExitReason, Processor, ProcessorExit, ProcessorState, Registers, SegmentState,
+  Disassembled, ExitReason, Processor, ProcessorExit, ProcessorState, Registers, SegmentState, Trace, TraceHooks,
 } from '../../src/machine/index.ts'
 import type { CpuidAnswer } from '../../src/x86/index.ts'
-import { EXIT } from '../../src/machine/index.ts'
+import { EXIT, disassemble } from '../../src/machine/index.ts'
 
 const NULL: SegmentState = { selector: 0, baseLow: 0, baseHigh: 0, limit: 0, attributes: 0 }
 
@@ -119,6 +119,7 @@ export class ScriptedProcessor implements Processor {
     request: { operation: 'other', length: 2, size: 4, register: 0, general: 0, port: 0 },
   }
   readonly script: Step[] = []
+  readonly traces: TraceHooks[] = []
   executed = 0
   flushes = 0
   destroyed = false
@@ -152,10 +153,14 @@ export class ScriptedProcessor implements Processor {
     return [leaf, subleaf, 0xffff_ffff, 0xffff_ffff]
   }
 
-  instruction(): undefined {}
+  /** Everything is UD2. */
+  instruction(): Disassembled {
+    return disassemble(Uint8Array.of(0x0f, 0x0b), { address: this.registers.rip() })
+  }
 
-  trace(): never {
-    throw new Error('a scripted processor is not traced')
+  trace(hooks: TraceHooks): Trace {
+    this.traces.push(hooks)
+    return { active: true, error: undefined, stop: () => {} }
   }
 
   save(): ProcessorState {

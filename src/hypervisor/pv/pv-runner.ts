@@ -18,6 +18,7 @@ import { RFLAGS, SEGMENT } from '../../x86/index.ts'
 const TRAP_MASKS_EVENTS = 4
 
 const BUDGET: VcpuExit = /* @__PURE__ */ Object.freeze({ kind: 'budget' })
+const STOPPED: VcpuExit = /* @__PURE__ */ Object.freeze({ kind: 'stopped' })
 const BLOCK: VcpuExit = /* @__PURE__ */ Object.freeze({ kind: 'block' })
 const SYSCALL: VcpuExit = /* @__PURE__ */ Object.freeze({ kind: 'syscall' })
 
@@ -63,6 +64,7 @@ export class PvRunner implements VcpuRunner {
         this.privileged.request = exit.request
         return this.privileged
       case EXIT.HALT: return BLOCK
+      case EXIT.DEBUG: return STOPPED
       default: return BUDGET
     }
   }

@@ -5,6 +5,7 @@
 import { SHUTDOWN } from '../../abi/index.ts'
 import type { BlockStore } from '../../drivers/index.ts'
 import type { ControlInterface, DomainInfo } from '../../hypervisor/index.ts'
+import type { Trace, TraceHooks } from '../../machine/index.ts'
 import { XenError, type DomId } from '../../util/index.ts'
 import type { LocalStore } from '../../xenstore/index.ts'
 import { parseDisk, type DiskConfig } from '../config/disk-specification.ts'
@@ -182,6 +183,34 @@ export class Domain {
   /** Lets a suspended domain go on where it is: one whose migration was undecided, and that does not run elsewhere. */
   resume(): void {
     this.host.movement.resume(this)
+  }
+
+  /**
+   * Watches a vCPU at work: each instruction, its accesses to memory, its exceptions. A hook that answers 'stop' pauses
+   * the domain; `unpause` lets it go on. While a trace is active the vCPU is a hundred times slower, and what the guest
+   * sees is the same. Throws INVALID_STATE for a guest written in TypeScript.
+   *
+   * @example
+   * const trace = domain.trace({ instruction: ({ address, instruction }) => console.log(address, instruction?.text) })
+   */
+  trace(hooks: TraceHooks, { vcpu = 0 }: { readonly vcpu?: number } = {}): Trace {
+    const { control } = this.host
+    const trace = control.traceVcpu(this.id, vcpu, hooks)
+    const forget = control.events.on('vcpu-stopped', (event) => {
+      if (event.domid === this.id && event.vcpu === vcpu) this.host.emitPaused(this.id, true)
+    })
+    return {
+      stop: () => {
+        forget()
+        trace.stop()
+      },
+      get active() {
+        return trace.active
+      },
+      get error() {
+        return trace.error
+      },
+    }
   }
 
   /** Resolves when the guest has ended, with the reason; at once when it has. */

@@ -181,9 +181,9 @@ ff ud0 Gv,Ev
 
 /** Rows behind 0F 38. */
 export const MAP_38 = `
-66+80 invept Gy,M vmx
-66+81 invvpid Gy,M vmx
-66+82 invpcid Gy,M invpcid
+66+80 invept Gy,M f64 vmx
+66+81 invvpid Gy,M f64 vmx
+66+82 invpcid Gy,M f64 invpcid
 np+c8 sha1nexte Vdq,Wdq sha_ni
 np+c9 sha1msg1 Vdq,Wdq sha_ni
 np+ca sha1msg2 Vdq,Wdq sha_ni
