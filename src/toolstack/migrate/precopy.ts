@@ -87,6 +87,7 @@ export async function precopy(job: PrecopyJob): Promise<{ readonly rounds: numbe
     for (const pfn of await copyRound(job, round, { pages, live: true })) left.add(pfn)
     await job.breathe()
     for (const pfn of dirtyPages(job)) left.add(pfn)
+    for (const pfn of job.image.retyped()) left.add(pfn)
     const helps = left.size < pages.length * worthwhile
     if (left.size < enough || !helps || round >= maxRounds) return { rounds: round, left: [...left] }
     pages = [...left]

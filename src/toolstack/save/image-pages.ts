@@ -53,6 +53,11 @@ export class ImagePages {
     this.present -= 1
   }
 
+  /** The type that it was sent with last. */
+  type(pfn: number): number {
+    return this.types[pfn] ?? 0
+  }
+
   setType(pfn: number, type: number): void {
     this.types[pfn] = type
   }

@@ -18,7 +18,7 @@ import {
 } from '../stream/index.ts'
 import { ImagePages } from './image-pages.ts'
 import { MAX_PFN } from './p2m.ts'
-import { toMachine } from './page-tables.ts'
+import { TableConverter, levelOf } from './table-converter.ts'
 import { ZeroPages } from './zero-pages.ts'
 
 /** What is used of the control interface. */
@@ -29,6 +29,7 @@ export type RestoreControl = Pick<
   | 'frameBytes'
   | 'writeFrames'
   | 'markWritten'
+  | 'machineToPhys'
   | 'domainInfo'
   | 'pinTable'
   | 'setVcpuContext'
@@ -66,9 +67,6 @@ const FAULTS_OF_THE_IMAGE: ReadonlySet<string> = /* @__PURE__ */ new Set([
   'INVALID_ADDRESS',
 ])
 const PAGE = 4096
-/** Page-table types hold their level in the low three bits. */
-const levelOf = (type: number): number => (type === PAGE_TYPE.NORMAL || type >= PAGE_TYPE.BROKEN ? 0 : type & 7)
-
 const isPresent = (type: number): boolean => type !== PAGE_TYPE.INVALID && type !== PAGE_TYPE.BROKEN
 
 const bad = (what: string, details: Record<string, unknown> = {}): XenError =>
@@ -80,6 +78,7 @@ export class PvImageReader {
   private readonly control: RestoreControl
   private readonly target: RestoreTarget
   private pages = new ImagePages(0)
+  private tables: TableConverter
   private readonly contexts = new Map<number, VcpuContext>()
   private p2mFrames: readonly number[] | undefined
   private maxPfn = 0
@@ -90,6 +89,7 @@ export class PvImageReader {
   constructor(control: RestoreControl, target: RestoreTarget) {
     this.control = control
     this.target = target
+    this.tables = new TableConverter(control, target.domain, this.pages)
   }
 
   /** Pages that the image has named so far. */
@@ -162,6 +162,7 @@ export class PvImageReader {
     this.p2mFrames = record.frames
     this.maxPfn = record.endPfn
     this.pages = new ImagePages(record.endPfn + 1)
+    this.tables = new TableConverter(this.control, this.target.domain, this.pages)
   }
 
   private takePages({ pfns, types, contents }: PageBatch): void {
@@ -187,6 +188,7 @@ export class PvImageReader {
       const frame = this.pages.frame(pfn)
       if (frame === undefined) throw bad(`one record takes page ${pfn} away and then has it`, { pfn })
       this.pages.setType(pfn, type)
+      if (hasContents(type)) this.tables.take(pfn, type)
       if (!hasContents(type) || (isNew[i] === 1 && zeros.has(place))) continue
       if (end !== place) flush()
       end = place + PAGE
@@ -194,6 +196,8 @@ export class PvImageReader {
       count += 1
     }
     flush()
+    // The sender has begun another round, so most of what tables map is here.
+    if (this.target.kind === 'pv' && !isNew.includes(1)) this.tables.convertEarly()
   }
 
   /**
@@ -229,6 +233,7 @@ export class PvImageReader {
   private drop(pfn: number): void {
     const frame = this.pages.frame(pfn)
     if (frame === undefined) return
+    this.tables.takeBack()
     this.control.releaseFrames(this.target.domain, [frame])
     this.pages.delete(pfn)
   }
@@ -272,7 +277,7 @@ export class PvImageReader {
     const rings = this.patchStartInfo()
     this.writeSharedInfo(this.sharedInfo)
     if (kind === 'pv') {
-      this.convertTables()
+      this.tables.finish()
       this.pinTables()
       for (const [vcpu, context] of this.contexts) this.control.setVcpuContext(domain, vcpu, this.local(context, vcpu))
     }
@@ -321,16 +326,6 @@ export class PvImageReader {
     this.control.markWritten(this.frame(pfn, 'start_info'))
     const startInfoFrame = this.frame(pfn, 'start_info')
     return { xenstoreFrame, consoleFrame, startInfoFrame, frames: () => this.pages.list() }
-  }
-
-  private convertTables(): void {
-    const toFrame = (pfn: number): number | undefined => this.pages.frame(pfn)
-    this.pages.forEachTyped((pfn, frame, type) => {
-      const level = levelOf(type)
-      if (level === 0) return
-      const bytes = this.control.frameBytes(this.target.domain, frame)
-      bytes.set(toMachine(bytes, { level, pfn }, toFrame))
-    })
   }
 
   private pinTables(): void {

@@ -169,6 +169,54 @@ describe('a domain that real Xen saved', () => {
   })
 })
 
+describe('page tables that are converted while more is to come', () => {
+  /** An image of which one page has been sent again, and what is needed to send more. */
+  async function early() {
+    const file = savedMini()
+    const host = new FrameHost()
+    const image = new PvImageReader(host, { domain: host.domain, kind: 'pv', maxPages: 2000, ...PORTS })
+    await image.read(await openImage(file))
+    const original = pagesOf(await records(file))
+    const send = async (...pages: PageEntry[]): Promise<void> => {
+      const chunks: Uint8Array[] = []
+      const stream = new SaveStreamWriter({ write: (chunk) => void chunks.push(chunk) })
+      await stream.writeImageRecord({ type: 'page-data', pages })
+      await stream.writeImageRecord({ type: 'checkpoint' })
+      await image.read(new SaveStreamReader(chunks))
+    }
+    await send(original.find(({ type, pfn }) => type === PAGE_TYPE.NORMAL && pfn > 100)!)
+    const table = original.find(
+      ({ type, contents }) => type === PAGE_TYPE.L1 && viewOf(contents!).getUint32(4088, true) >>> 12 === 1023,
+    )!
+    const frameOf = (pfn: number): number => [...host.frames].find(([, frame]) => frame.pfn === pfn)![0]
+    const lastEntry = (): number => viewOf(host.frameBytes(host.domain, frameOf(table.pfn) as Mfn)).getUint32(4088, true) >>> 12
+    return { host, image, send, table, frameOf, lastEntry, gone: { pfn: 1023, type: PAGE_TYPE.INVALID, contents: undefined } }
+  }
+
+  test('name frames, are converted anew when they come again, and once only', async () => {
+    const { host, image, send, table, frameOf, lastEntry } = await early()
+    expect(lastEntry()).toBe(frameOf(1023))
+    await send(table)
+    expect(lastEntry()).toBe(frameOf(1023))
+    image.finish()
+    expect(lastEntry()).toBe(frameOf(1023))
+    expect(host.frameInfo(host.contexts.get(0)!.kernelTable as Mfn)).toMatchObject({ type: 'l4', pinned: true })
+  })
+
+  test('name pages again when one of these is taken away, and do not keep it', async () => {
+    const wrong = await early()
+    await wrong.send(wrong.gone)
+    expect(wrong.lastEntry()).toBe(1023)
+    expect(() => wrong.image.finish()).toThrow(/maps a page that the stream does not hold, 1023/)
+    const { host, image, send, table, gone } = await early()
+    await send(gone)
+    const contents = table.contents!.slice().fill(0, 4088)
+    await send({ ...table, contents })
+    image.finish()
+    expect(host.frames.size).toBe(1023 + 1)
+  })
+})
+
 /** Free pages that serve as the tree over the p2m. */
 const TREE = { top: 1000, middle: 1001 } as const
 
