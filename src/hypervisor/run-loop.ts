@@ -49,6 +49,12 @@ const QUANTUM = 50_000
 /** Virtual cost of an exit, in instructions: about what entering and leaving Xen takes. */
 const EXIT_COST = 100
 
+/**
+ * Time beyond which an idle host does not jump: nanoseconds stay exact below 2^53. Stops a guest from taking the host's
+ * clock to the end of its days by a timer; what is due later never comes.
+ */
+const LAST_TIME = 2 ** 52
+
 const LIMIT: RunResult = /* @__PURE__ */ Object.freeze({ kind: 'limit' })
 const IDLE: RunResult = /* @__PURE__ */ Object.freeze({ kind: 'idle' })
 const TURN: RunResult = /* @__PURE__ */ Object.freeze({ kind: 'turn' })
@@ -132,6 +138,13 @@ export class RunLoop {
     return time
   }
 
+  /** Local time of the earliest other CPU that has something to ask its scheduler; Infinity when none has. */
+  private earliestAsking(self: PhysicalCpu): number {
+    let time = Infinity
+    for (const cpu of this.cpus) if (cpu !== self && (cpu.ask || cpu.time < self.time)) time = Math.min(time, cpu.time)
+    return time
+  }
+
   /** An idle CPU's time passes; a result when the whole host has nothing to do. */
   private idle(cpu: PhysicalCpu): RunResult | undefined {
     const { clock, timers } = this.parts
@@ -141,12 +154,13 @@ export class RunLoop {
       cpu.time = Math.max(cpu.time + 1, Math.min(next, busy + QUANTUM))
       return undefined
     }
-    if (this.cpus.some((other) => other !== cpu && (other.ask || other.time < cpu.time))) {
-      cpu.time += 1
+    const asking = this.earliestAsking(cpu)
+    if (asking !== Infinity) {
+      cpu.time = Math.max(cpu.time + 1, Math.min(asking, next))
       return undefined
     }
     const target = Math.min(next, this.until)
-    if (target === Infinity) return IDLE
+    if (target > LAST_TIME) return IDLE
     if (!clock.skipTo(target)) return { kind: 'wait', deadline: target }
     for (const other of this.cpus) other.time = Math.max(other.time, clock.now())
     return undefined

@@ -54,6 +54,21 @@ function start(host: TestHost, script: { after: number; exit: VcpuExit }[]) {
 }
 
 describe('time', () => {
+  test.each([1, 2])('does not jump to where nanoseconds are no longer exact, with %i physical CPUs', (physicalCpus) => {
+    const host = new TestHost({ physicalCpus })
+    const guest = host.guest({ pages: 16 })
+    const sleepUntil = (deadline: number): ReturnType<typeof host.hypervisor.run> => {
+      host.memory.view.setBigUint64(guest.scratch, BigInt(deadline), true)
+      host.memory.view.setUint32(guest.scratch + 8, 0, true)
+      expect(guest.call('vcpu_op', VCPUOP.set_singleshot_timer, 0, guest.scratch)).toBe(0)
+      return host.hypervisor.run({ instructions: 1000 })
+    }
+    for (let i = 0; i < 5; i += 1) expect(sleepUntil(host.clock.now() + 2 ** 50)).toEqual({ kind: 'idle' })
+    expect(host.clock.now()).toBe(2 ** 52)
+    expect(sleepUntil(2 ** 62)).toEqual({ kind: 'idle' })
+    expect(host.clock.now()).toBe(2 ** 52)
+  })
+
   test('gives the host its turn also when nothing but timers of sleeping vCPUs is left', () => {
     const host = new TestHost()
     const guest = host.guest({ pages: 16, vcpus: 2 })
