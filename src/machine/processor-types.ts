@@ -86,7 +86,7 @@ export interface Registers {
   high(general: number): number
   /** Writes all 64 bits of a general register. */
   set(general: number, low: number, high: number): void
-  /** Instruction pointer as a signed number; exact when canonical. */
+  /** Instruction pointer as a signed number; exact when canonical. Outside of 64-bit mode the offset in CS. */
   rip(): number
   /** Where execution goes on, also after HLT; halves of the virtual address. */
   setRip(low: number, high: number): void

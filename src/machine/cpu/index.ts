@@ -28,6 +28,11 @@
  *    it means is written here once: the loop, the single functions and later compiled regions all run this function.
  * 4. If it is frequent, uops/hot.ts puts it into the loop; read there what that costs.
  *
+ * Outside of 64-bit mode another instance of the module runs, generated for 32-bit linear addresses. Where all segments are
+ * flat its code is decoded as 64-bit code is; where one is not, MODE.SEGMENTED lets the lifters put checks before fetches
+ * and accesses (`segment-fetch`, `segment-check`) and take the `segmented.` twins of stack and jump operations, in which
+ * addresses are offsets. State.rip is linear; what software sees as EIP is Core.rip.
+ *
  * Rules that hold everything together: a record's instruction is precise (fault: no effect; status RELOAD: done, look
  * up again); a block pays for all its instructions on entry and whoever leaves early gives the rest back; frames with
  * decoded code never get a write tag in the TLB, so every write to them passes runtime/access.ts; what code depends on
