@@ -211,5 +211,5 @@ describe('both versions', () => {
     for (const status of [GNTST.okay, GNTST.general_error, GNTST.bad_gntref, GNTST.bad_page, GNTST.bad_copy_arg]) {
       expect(reached.get(status), `status ${status}`).toBeGreaterThan(100)
     }
-  })
+  }, 60_000)
 })
