@@ -28,6 +28,8 @@ export interface Leniency {
   readonly anyFault?: boolean
   /** Results may differ in the last bits: x87 functions that the manual gives an error bound for. */
   readonly approximate?: boolean
+  /** Single-precision results are estimates of 12 bits: RCP and RSQRT. */
+  readonly estimate?: boolean
 }
 
 const RSP = 4
@@ -83,11 +85,26 @@ function nearlyEqual(ours: Uint8Array, theirs: Uint8Array, at: number): boolean 
   return difference >= -2n && difference <= 2n
 }
 
+/** Relative difference of two estimates, each of which may be off by 1.5 * 2^-12; and a little for their rounding. */
+const ESTIMATES_APART = 3.2 * 2 ** -12
+
+/** Whether the four numbers of a vector register are the same or estimates of the same. */
+function sameEstimates(ours: Uint8Array, theirs: Uint8Array, at: number): boolean {
+  const number = (bytes: Uint8Array, lane: number): number =>
+    new DataView(bytes.buffer, bytes.byteOffset).getFloat32(at + lane * 4, true)
+  return [0, 1, 2, 3].every((lane) => {
+    if (sameBytes(ours, theirs, at + lane * 4, 4)) return true
+    const [mine, other] = [number(ours, lane), number(theirs, lane)]
+    return Math.abs(mine - other) <= Math.abs(other) * ESTIMATES_APART
+  })
+}
+
 function compareFloats(ours: Uint8Array, theirs: Uint8Array, leniency: Leniency, found: string[]): void {
   const check = (name: string, at: number, count: number): void => {
     if (sameBytes(ours, theirs, at, count)) return
     const mine = bytesText(ours, at, count)
     const other = bytesText(theirs, at, count)
+    if (leniency.estimate === true && count === 16 && sameEstimates(ours, theirs, at)) return
     if (leniency.approximate === true && count === 10 && nearlyEqual(ours, theirs, at)) return
     found.push(`${name} ${mine}, processor ${other}`)
   }

@@ -86,12 +86,10 @@ export function whyNotCompared({ row, size }: Pick<Form, 'row' | 'size'>): strin
 }
 
 const NOT_COMPARED: Readonly<Record<string, string>> = {
-  cpuid: 'answers differ on purpose', rdtsc: 'time', rdtscp: 'time', xgetbv: 'XSAVE is not offered', rdpmc: 'counters',
+  cpuid: 'answers differ on purpose', rdtscp: 'time', rdpmc: 'counters',
   sgdt: 'the system emulates it', sidt: 'the system emulates it', smsw: 'the system emulates it',
   sldt: 'the system emulates it', str: 'the system emulates it',
   int1: 'looks like a single step', sysenter: 'system call',
-  rdrand: 'random', rdseed: 'random',
   // What a processor without BMI1 or LZCNT takes for BSF and BSR.
   tzcnt: 'another instruction where it is offered', lzcnt: 'another instruction where it is offered',
-  rcpss: 'estimate', rcpps: 'estimate', rsqrtss: 'estimate', rsqrtps: 'estimate',
 }
