@@ -23,7 +23,7 @@ export class VcpuContextControl {
     this.parts = parts
   }
 
-  set(domid: DomId, index: number, context: VcpuContext): void {
+  prepare(domid: DomId, index: number): Vcpu {
     const vcpu = this.vcpuOf(domid, index)
     if (vcpu.owner.kind !== 'pv') {
       throw new XenError('INVALID_STATE', `domain ${domid} has no registers: it is written in TypeScript`, {
@@ -31,6 +31,11 @@ export class VcpuContextControl {
       })
     }
     this.parts.pvVcpus.ensure(vcpu)
+    return vcpu
+  }
+
+  set(domid: DomId, index: number, context: VcpuContext): void {
+    const vcpu = this.prepare(domid, index)
     const result = this.parts.contexts.set(vcpu, context)
     if (result < 0) {
       throw new XenError('INVALID_ARGUMENT', `vCPU ${index} of domain ${domid} cannot have this context`, {

@@ -267,6 +267,11 @@ export interface ControlInterface {
   readLogDirty(domid: DomId, options?: { readonly clear?: boolean }): Bitmap
 
   // vCPUs
+  /**
+   * Makes the processor that a vCPU of a binary guest will run on, which takes long the first time on a host, so that
+   * `setVcpuContext` need not. Throws NOT_SUPPORTED, INVALID_STATE for a guest in TypeScript.
+   */
+  prepareVcpu(domid: DomId, vcpu: number): void
   /** Gives a vCPU its registers and brings it up. Throws INVALID_ARGUMENT where Xen answers -EINVAL. */
   setVcpuContext(domid: DomId, vcpu: number, context: VcpuContext): void
   /** The domain should be paused or shut down. */

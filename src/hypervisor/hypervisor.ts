@@ -205,6 +205,10 @@ export class Hypervisor implements ControlInterface {
     return this.memory.readLogDirty(domid, options.clear ?? false)
   }
 
+  prepareVcpu(domid: DomId, vcpu: number): void {
+    this.vcpus.prepare(domid, vcpu)
+  }
+
   setVcpuContext(domid: DomId, vcpu: number, context: VcpuContext): void {
     this.vcpus.set(domid, vcpu, context)
   }

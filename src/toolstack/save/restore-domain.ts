@@ -139,6 +139,8 @@ export async function restoreDomain(
   const uuid = taken ? randomUuid(host.random) : config.uuid
   const plan: ShellPlan = { host, config, kernel, uuid }
   const shell = makeShell(plan, { undo, onMade: (id) => context.report({ type: 'domain-made', id }) })
+  // Not while the domain stands still at the other end of a migration.
+  if (kernel.kind === 'pv') host.control.prepareVcpu(shell.domid, 0)
   const image = new PvImageReader(host.control, {
     domain: shell.domid, kind: kernel.kind, maxPages: config.maxMemory * PAGES_PER_MEBIBYTE + SLACK_PAGES,
     xenstorePort: shell.storePort, consolePort: shell.consolePort,

@@ -4,6 +4,7 @@ import { FRAME_KIND, type HypervisorEvent, type VcpuRunner } from '../../../src/
 import { XenError, domId, grantRef, type DomId } from '../../../src/util/index.ts'
 import { SLEEPER, TestHost } from '../../support/hypervisor-host.ts'
 import { PvGuest } from '../../support/pv-guest.ts'
+import { ScriptedProcessor } from '../../support/scripted-processor.ts'
 
 const failure = (body: () => unknown): string => {
   try {
@@ -158,6 +159,41 @@ describe('pausing and shutting down', () => {
     expect(host.hypervisor.domainInfo(other.domid)).toMatchObject({ crashed: true, shutdown: false })
     const pending = host.memory.view.getUint32(host.hypervisor.domainInfo(dom0.domid).sharedInfoFrame * 4096 + 2048, true)
     expect(pending & (1 << bound)).not.toBe(0)
+  })
+})
+
+describe('a vCPU that is prepared', () => {
+  test('has its processor, which it then runs on, and gives back with its domain', () => {
+    const made: ScriptedProcessor[] = []
+    const host = new TestHost({
+      createProcessor: () => {
+        made.push(new ScriptedProcessor())
+        return made.at(-1)!
+      },
+    })
+    const { hypervisor } = host
+    const domid = hypervisor.createDomain({ kind: 'pv', maxPages: 8 })
+    hypervisor.prepareVcpu(domid, 0)
+    hypervisor.prepareVcpu(domid, 0)
+    expect(made.length).toBe(1)
+    expect(hypervisor.vcpuInfo(domid, 0).online).toBe(false)
+    hypervisor.unpauseDomain(domid)
+    expect(hypervisor.run({ instructions: 1000 }).kind).toBe('idle')
+    const [table] = hypervisor.populatePhysmap(domid, 1, 0)
+    hypervisor.setVcpuContext(domid, 0, PvGuest.context(table!))
+    expect(made.length).toBe(1)
+    hypervisor.destroyDomain(domid)
+    expect(host.problems()).toEqual([])
+  })
+
+  test('needs a host with processors, and a guest for one', () => {
+    const { hypervisor } = new TestHost()
+    const binary = hypervisor.createDomain({ kind: 'pv' })
+    const written = hypervisor.createDomain({ kind: 'typescript', createRunner: () => SLEEPER })
+    expect([binary, written].map((domid) => failure(() => hypervisor.prepareVcpu(domid, 0)))).toEqual(
+      ['NOT_SUPPORTED', 'INVALID_STATE'],
+    )
+    expect(failure(() => hypervisor.prepareVcpu(binary, 1))).toBe('INVALID_ARGUMENT')
   })
 })
 
