@@ -1,6 +1,6 @@
 /**
- * A machine: physical memory and the processors that run on it. It knows nothing of Xen: its processors run in user mode
- * for whoever hosts them, or bare with a kernel of their own.
+ * A machine: physical memory and the processors that run on it. It knows nothing of Xen: its processors run in user
+ * mode for whoever hosts them, or bare with a kernel of their own.
  */
 import { XenError } from '../util/index.ts'
 import { Engine, MachineProcessor } from './cpu/index.ts'

@@ -25,8 +25,8 @@ export const EXIT = {
   /** An instruction that a hosted processor leaves to its host; rip is at it, `request` describes it. */
   PRIVILEGED: 4,
   /**
-   * Ring 0 of a bare processor has executed HLT and no interrupt is there that may end it; rip is behind the instruction.
-   * Each further run ends the same way until one is.
+   * Ring 0 of a bare processor has executed HLT and no interrupt is there that may end it; rip is behind the
+   * instruction. Each further run ends the same way until one is.
    */
   HALT: 5,
   /** A debugger's breakpoint, hook or single step stops here; rip is at the next instruction. */
@@ -259,9 +259,9 @@ export interface ProcessorSystemState {
 export interface ProcessorOptions {
   /**
    * `hosted`: everything privileged comes back as an exit and code runs in ring 3 (a PV guest);
-   * `bare`: the processor runs a kernel of its own and delivers its exceptions and interrupts through its IDT. It starts in
-   * ring 0 and 64-bit mode with paging on, flat segments and interrupts off; its host loads memory and sets CR3, rip and
-   * rsp. Physical address 0 is the first byte of the machine's memory.
+   * `bare`: the processor runs a kernel of its own and delivers its exceptions and interrupts through its IDT. It
+   * starts in ring 0 and 64-bit mode with paging on, flat segments and interrupts off; its host loads memory and sets
+   * CR3, rip and rsp. Physical address 0 is the first byte of the machine's memory.
    */
   readonly mode: 'hosted' | 'bare'
   /** For hosted processors: the host's descriptor tables. */

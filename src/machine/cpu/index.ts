@@ -14,8 +14,8 @@
  *               single records
  * runtime/      larger pieces of generated code: page walk, slow memory accesses, block look-up, string instructions
  * handlers/     rare instructions in TypeScript, called with (core, record)
- * system/       what a kernel of one's own needs (bare processors): descriptor tables, delivery through the IDT, control
- *               registers, MSRs, ports; and what comes between two instructions: interrupts, debug traps, breakpoints
+ * system/       what a kernel of one's own needs (bare processors): descriptor tables, delivery through the IDT,
+ *               control registers, MSRs, ports; what comes between two instructions: interrupts, debug traps, breakpoints
  * interpreter/  puts all that into modules: the loop (frequent micro-operations) and a function for each single one
  * code-cache.ts, core.ts, processor.ts   decoded blocks; a processor's inside; the driver behind the public interface
  *
@@ -35,10 +35,10 @@
  * and accesses (`segment-fetch`, `segment-check`) and take the `segmented.` twins of stack and jump operations, in which
  * addresses are offsets. State.rip is linear; what software sees as EIP is Core.rip.
  *
- * Nothing between two instructions costs while there is nothing to look for: `Core.isCareful` is asked once a slice. While it
- * is true, blocks are cut to one instruction and system/boundary.ts is consulted in between; handlers that may make it true
- * return CHECK. While data accesses are watched (State.watch), no data translation is remembered, and the slow path asks
- * system/debug.ts.
+ * Nothing between two instructions costs while there is nothing to look for: `Core.isCareful` is asked once a slice.
+ * While it is true, blocks are cut to one instruction and system/boundary.ts is consulted in between; handlers that may
+ * make it true return CHECK. While data accesses are watched (State.watch), no data translation is remembered, and the
+ * slow path asks system/debug.ts.
  *
  * Rules that hold everything together: a record's instruction is precise (fault: no effect; status RELOAD: done, look
  * up again); a block pays for all its instructions on entry and whoever leaves early gives the rest back; frames with

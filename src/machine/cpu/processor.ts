@@ -144,7 +144,7 @@ export class MachineProcessor implements BareProcessor {
       const status = isStepping ? this.step(block) : this.execute(block, SLICE)
       block = 0
       if (status === STATUS.NEED_BLOCK) {
-        // A fetch belongs to the next instruction: without budget for it, or with a trap in between, it must not fault yet.
+        // A fetch belongs to the next instruction: without budget for it, or with a trap in between, it does not fault.
         if (this.boundary.left <= 0 || (isStepping && this.boundary.left < before)) continue
         block = this.provideBlock()
         if (block !== 0) continue

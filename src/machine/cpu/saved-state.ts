@@ -21,7 +21,9 @@ const TRAP_BITS = 0xe00f
 const SHADOWS = ['none', 'sti', 'ss'] as const
 
 /** Takes the state out. `done`: instructions executed since the processor was made. */
-export function saveState(core: Core, registers: CoreRegisters, more: { fpu: Uint8Array; done: number }): ProcessorState {
+export function saveState(
+  core: Core, registers: CoreRegisters, more: { fpu: Uint8Array; done: number },
+): ProcessorState {
   const pairs = (numbers: readonly number[], low: (i: number) => number, high: (i: number) => number): number[] =>
     numbers.flatMap((i) => [low(i), high(i)])
   const general = Array.from({ length: 16 }, (_, i) => i)

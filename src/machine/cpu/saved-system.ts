@@ -1,6 +1,6 @@
 /**
- * The part of a bare processor's saved state that a hosted one does not have: table registers, model-specific registers,
- * and what waits to interrupt it.
+ * The part of a bare processor's saved state that a hosted one does not have: table registers, model-specific
+ * registers, and what waits to interrupt it.
  */
 import { CR0, CR4, EFER, MSR } from '../../x86/index.ts'
 import { isCanonical, signedFromParts } from '../../util/index.ts'
@@ -26,7 +26,8 @@ export function saveSystem(core: Core): ProcessorSystemState {
 const isTable = (value: unknown): value is TableState => {
   if (typeof value !== 'object' || value === null) return false
   const { baseLow, baseHigh, limit } = value as Record<keyof TableState, unknown>
-  return isWord(baseLow) && isWord(baseHigh) && isWord(limit) && limit <= 0xffff && isCanonical(signedFromParts(baseLow, baseHigh))
+  const fits = isWord(baseLow) && isWord(baseHigh) && isWord(limit) && limit <= 0xffff
+  return fits && isCanonical(signedFromParts(baseLow, baseHigh))
 }
 
 /** Looks at everything; gives what takes it, which cannot fail. */
@@ -41,7 +42,8 @@ export function restoreSystem(core: Core, state: ProcessorSystemState, control: 
   if (!Array.isArray(msrs) || msrs.length !== PLAIN_MSRS.length) refuse('model-specific registers are missing')
   const pairs = msrs.map((one) => words(one, 3, 'model-specific register'))
   pairs.forEach(([register, low, high], i) => {
-    if (register !== PLAIN_MSRS[i] || !isMsrValue(register!, [low!, high!])) refuse('a model-specific register is bad', { register })
+    const isGood = register === PLAIN_MSRS[i] && isMsrValue(register!, [low!, high!])
+    if (!isGood) refuse('a model-specific register is bad', { register })
   })
   const [stampLow, stampHigh] = words(timestamp, 2, 'time stamp')
   const isVector = (value: unknown): boolean => isWord(value) && value <= 255

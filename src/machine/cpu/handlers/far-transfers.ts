@@ -192,7 +192,10 @@ function throughGate(core: Core, record: number, gate: FarGate): number {
   if (gate.name === 'call') {
     const next = nextInstruction(core, record)
     if (long) pushLongCall(core, target.ring, next)
-    else pushLegacyCall(core, { ring: target.ring, next, size: type === SYSTEM_TYPE.CALL_GATE ? 4 : 2, parameters: words[1]! & 31 })
+    else {
+      const size = type === SYSTEM_TYPE.CALL_GATE ? 4 : 2
+      pushLegacyCall(core, { ring: target.ring, next, size, parameters: words[1]! & 31 })
+    }
   }
   core.setSegment(SEGMENT.cs, target.code)
   core.setRip(offset)

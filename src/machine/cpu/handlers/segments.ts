@@ -8,7 +8,9 @@ import type { SegmentState } from '../../processor-types.ts'
 import { SEGMENT_USE } from '../runtime/segments.ts'
 import { segmentAllows } from '../segmentation.ts'
 import { SLOT, STATUS, State } from '../state.ts'
-import { ACCESS_BYTE, dplOf as dpl, fail, markAccessed, nullSegment, readOwnDescriptor, unpack } from '../system/tables.ts'
+import {
+  ACCESS_BYTE, dplOf as dpl, fail, markAccessed, nullSegment, readOwnDescriptor, unpack,
+} from '../system/tables.ts'
 import type { Handlers } from './handler.ts'
 
 /** Reads the descriptor that a selector names; undefined when it lies outside its table. */

@@ -7,8 +7,8 @@ import { CR4, GPR, VECTOR } from '../../../x86/index.ts'
 import type { Core } from '../core.ts'
 import { SLOT, STATUS } from '../state.ts'
 import {
-  clearTaskSwitched, invalidatePage, isHidden, loadStatusWord, loadSystemSegment, loadTable, moveControl, moveDebug, ringZero,
-  storeTable,
+  clearTaskSwitched, invalidatePage, isHidden, loadStatusWord, loadSystemSegment, loadTable, moveControl, moveDebug,
+  ringZero,  storeTable,
 } from '../system/control.ts'
 import { swapGs } from '../system/fast-calls.ts'
 import { readRegister, readTimestampAndProcessor, timestamp, writeRegister } from '../system/msrs.ts'
@@ -46,7 +46,9 @@ const portString = (operation: 'ins' | 'outs'): Handler => (core, record) =>
   core.bare ? PORTS[operation](core, record)
     : core.privileged(operation, record, { size: core.field(record, 'd'), port: core.low(GPR.rdx * 8) & 0xffff })
 
-const PORTS = { in: portAccess('in'), out: portAccess('out'), ins: stringPort('ins'), outs: stringPort('outs') } as const
+const PORTS = {
+  in: portAccess('in'), out: portAccess('out'), ins: stringPort('ins'), outs: stringPort('outs'),
+} as const
 
 function setPair(core: Core, low: number, high: number): void {
   core.setSlot(GPR.rax * 8, low, 0)

@@ -47,11 +47,12 @@ export class Boundary {
     this.hasDelivered = false
     for (;;) {
       const shadow = events.shadow(this.done)
+      const waiting = core.bare ? events.deliverable(shadow) : -1
       let due: Partial<Delivery> | undefined
       if (debug.pending !== 0 && shadow !== 'ss') {
         if (!core.bare) return this.debugException(debug.pending)
         due = { vector: VECTOR.DB }
-      } else if (core.bare && events.deliverable(shadow) >= 0) due = { vector: events.deliverable(shadow), kind: 'external' }
+      } else if (waiting >= 0) due = { vector: waiting, kind: 'external' }
       else if (events.activity !== 'running') return events.activity === 'halted' ? EXIT.HALT : EXIT.SHUTDOWN
       else if (shadow !== 'ss' && this.left > 0) {
         const bits = this.breakpointHere()

@@ -1,6 +1,6 @@
 /**
- * Control and debug registers, descriptor-table registers and the machine's few other privileged instructions, as ring 0
- * of a bare processor executes them.
+ * Control and debug registers, descriptor-table registers and the machine's few other privileged instructions, as ring
+ * 0 of a bare processor executes them.
  * Reference: Intel SDM volume 2, MOV to and from control and debug registers, LGDT, LLDT, LMSW, LTR, SGDT; volume 3,
  * sections 2.5, 9.8.5 and 17.2.
  */
@@ -143,7 +143,8 @@ export const loadTable = (name: 'gdt' | 'idt'): Handler => (core, record) => {
   const base = view.getUint32(2, true)
   const isShort = !core.long && core.field(record, 'c') === 2
   const table: TableState = {
-    limit: view.getUint16(0, true), baseLow: isShort ? base & 0xff_ffff : base, baseHigh: core.long ? view.getUint32(6, true) : 0,
+    limit: view.getUint16(0, true), baseLow: isShort ? base & 0xff_ffff : base,
+    baseHigh: core.long ? view.getUint32(6, true) : 0,
   }
   if (!isCanonical(signedFromParts(table.baseLow, table.baseHigh))) return core.protection()
   core.system[name] = table

@@ -26,7 +26,7 @@ interface Breakpoint {
 /** Bits of State.watch: why data accesses are looked at. */
 export const WATCH = { BREAKPOINTS: 1, ALIGNMENT: 2, TRACE: 4 } as const
 
-/** What an operand's address has to be a multiple of: the operand's size, of x87's 10 bytes 8, of odd pieces nothing. */
+/** What an operand's address has to be a multiple of: its size, for x87's 10 bytes 8, for odd pieces nothing. */
 const alignmentOf = (bytes: number): number => (bytes === 10 ? 8 : [2, 4, 8, 16].includes(bytes) ? bytes : 1)
 
 /** Debug registers of one core and what follows from them. */
@@ -69,7 +69,8 @@ export class DebugUnit {
       const kind = (control >>> (16 + 4 * i)) & 3
       const bytes = kind === KIND.EXECUTE ? 1 : LENGTHS[(control >>> (18 + 4 * i)) & 3]!
       const address = Math.floor(this.address(i) / bytes) * bytes
-      if (kind !== KIND.PORT || (this.core.controlLow(4) & CR4.DE) !== 0) found.push({ bit: 1 << i, kind, address, bytes })
+      if (kind === KIND.PORT && (this.core.controlLow(4) & CR4.DE) === 0) continue
+      found.push({ bit: 1 << i, kind, address, bytes })
     }
     this.breakpoints = found
     this.updateWatch()

@@ -64,7 +64,8 @@ export function softwareInterrupt(
 }
 
 /** Exceptions that, when one follows another, make a double fault. */
-const CONTRIBUTORY: ReadonlySet<number> = /* @__PURE__ */ new Set([VECTOR.DE, VECTOR.TS, VECTOR.NP, VECTOR.SS, VECTOR.GP])
+const CONTRIBUTORY: ReadonlySet<number> =
+  /* @__PURE__ */ new Set([VECTOR.DE, VECTOR.TS, VECTOR.NP, VECTOR.SS, VECTOR.GP])
 
 /** Whether a fault while the first exception is delivered is a double fault. */
 function isDouble(first: Delivery, second: number): boolean {

@@ -8,8 +8,9 @@ import type { Core } from '../core.ts'
 
 /** Features that decide what may be switched on. */
 export const FEATURE = {
-  VME: 'vme', DE: 'de', PSE: 'pse', TSC: 'tsc', PAE: 'pae', MCE: 'mce', APIC: 'apic', SEP: 'sep', PGE: 'pge', FXSR: 'fxsr',
-  SSE: 'sse', PCID: 'pcid', XSAVE: 'xsave', FSGSBASE: 'fsgsbase', SMEP: 'smep', SMAP: 'smap', UMIP: 'umip', SYSCALL: 'syscall',
+  VME: 'vme', DE: 'de', PSE: 'pse', TSC: 'tsc', PAE: 'pae', MCE: 'mce', APIC: 'apic', SEP: 'sep', PGE: 'pge',
+  FXSR: 'fxsr', SSE: 'sse', PCID: 'pcid', XSAVE: 'xsave', FSGSBASE: 'fsgsbase', SMEP: 'smep', SMAP: 'smap',
+  UMIP: 'umip', SYSCALL: 'syscall',
   NX: 'nx', LM: 'lm', RDTSCP: 'rdtscp',
 } as const satisfies Readonly<Record<string, CpuFeature>>
 
@@ -22,17 +23,20 @@ export function hasFeature(core: Core, name: CpuFeature): boolean {
 /** Bits of CR4, each with what has to be offered for it; the others are reserved. */
 const CR4_FEATURES: readonly (readonly [bit: number, feature: CpuFeature | undefined])[] = [
   [CR4.VME, FEATURE.VME], [CR4.PVI, FEATURE.VME], [CR4.TSD, FEATURE.TSC], [CR4.DE, FEATURE.DE], [CR4.PSE, FEATURE.PSE],
-  [CR4.PAE, FEATURE.PAE], [CR4.MCE, FEATURE.MCE], [CR4.PGE, FEATURE.PGE], [CR4.PCE, undefined], [CR4.OSFXSR, FEATURE.FXSR],
+  [CR4.PAE, FEATURE.PAE], [CR4.MCE, FEATURE.MCE], [CR4.PGE, FEATURE.PGE], [CR4.PCE, undefined],
+  [CR4.OSFXSR, FEATURE.FXSR],
   [CR4.OSXMMEXCPT, FEATURE.SSE], [CR4.UMIP, FEATURE.UMIP], [CR4.FSGSBASE, FEATURE.FSGSBASE], [CR4.PCIDE, FEATURE.PCID],
   [CR4.OSXSAVE, FEATURE.XSAVE], [CR4.SMEP, FEATURE.SMEP], [CR4.SMAP, FEATURE.SMAP],
 ]
 
 /** Bits of CR4 that may be set. */
 export const allowedCr4 = (core: Core): number =>
-  CR4_FEATURES.reduce((bits, [bit, feature]) => (feature === undefined || hasFeature(core, feature) ? bits | bit : bits), 0)
+  CR4_FEATURES.reduce(
+    (bits, [bit, feature]) => (feature === undefined || hasFeature(core, feature) ? bits | bit : bits), 0)
 
 /** Bits of CR0 that exist. */
-export const CR0_BITS = (CR0.PE | CR0.MP | CR0.EM | CR0.TS | CR0.ET | CR0.NE | CR0.WP | CR0.AM | CR0.NW | CR0.CD | CR0.PG) >>> 0
+export const CR0_BITS =
+  (CR0.PE | CR0.MP | CR0.EM | CR0.TS | CR0.ET | CR0.NE | CR0.WP | CR0.AM | CR0.NW | CR0.CD | CR0.PG) >>> 0
 
 /** Bits of EFER that may be set. */
 export const allowedEfer = (core: Core): number =>

@@ -8,8 +8,8 @@ import { signedFromParts } from '../../../util/index.ts'
 import type { SegmentState } from '../../processor-types.ts'
 import type { Core } from '../core.ts'
 import {
-  ACCESS_BYTE, BIG, ENTRY_FLAGS, LONG_CODE, dplOf, fail, inTable, isLongMode, markAccessed, readOwnDescriptor, readWords,
-  tableBase, unpack,
+  ACCESS_BYTE, BIG, ENTRY_FLAGS, LONG_CODE, dplOf, fail, inTable, isLongMode, markAccessed, readOwnDescriptor,
+  readWords, tableBase, unpack,
 } from './tables.ts'
 
 /** What is to be delivered. */

@@ -17,8 +17,8 @@ export const ACCESS_BYTE = {
 
 /** Types of system descriptors. */
 export const SYSTEM_TYPE = {
-  TSS_16: 1, LDT: 2, BUSY: 2, CALL_GATE_16: 4, TASK_GATE: 5, INTERRUPT_GATE_16: 6, TRAP_GATE_16: 7, TSS: 9, TSS_BUSY: 11,
-  CALL_GATE: 12, INTERRUPT_GATE: 14, TRAP_GATE: 15,
+  TSS_16: 1, LDT: 2, BUSY: 2, CALL_GATE_16: 4, TASK_GATE: 5, INTERRUPT_GATE_16: 6, TRAP_GATE_16: 7, TSS: 9,
+  TSS_BUSY: 11,  CALL_GATE: 12, INTERRUPT_GATE: 14, TRAP_GATE: 15,
 } as const
 
 /** Code segment attributes: 64-bit code, and operands of 32 bits. */
