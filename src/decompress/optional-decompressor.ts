@@ -51,7 +51,7 @@ async function load<T>(name: string): Promise<T> {
 const damaged = (compression: string, details: Record<string, unknown> = {}): XenError =>
   new XenError('INVALID_IMAGE', `kernel image: its ${compression} data is damaged`, { details: { compression, ...details } })
 
-/** Lets files double as they grow: by an eighth, as is usual there, a kernel is copied ten times while it is written. */
+/** Lets files double as they grow: by an eighth, as is usual there, a kernel is copied ten times on the way. */
 function growFaster(archiver: SevenZip): void {
   const memory = archiver.FS.filesystems?.MEMFS
   if (memory?.expandFileStorage === undefined) return
