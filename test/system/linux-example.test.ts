@@ -1,4 +1,4 @@
-/** The example that boots Linux, as a new user runs it; only where it is asked for: with CI=true or LINUX_TESTS=1. */
+/** The two ways in which a new user boots Linux; only where they are asked for: with CI=true or LINUX_TESTS=1. */
 import { execFile } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
@@ -16,4 +16,11 @@ test.skipIf(missing !== undefined)(`examples/linux.ts shows a command's answer a
   expect(text).toMatch(/\n42\n/)
   expect(text).toMatch(/MemTotal: +\d+ kB/)
   expect(text).toMatch(/debian ended by poweroff/)
+}, 300_000)
+
+test.skipIf(missing !== undefined)(`npm start -- examples/xen/debian shows the boot up to the shell${missing ?? ''}`, async () => {
+  const words = ['--import', 'tsx', 'examples/start.ts', 'examples/xen/debian', '--until', 'initramfs: ready']
+  const { stdout } = await promisify(execFile)(process.execPath, words, { cwd: ROOT })
+  expect(stdout).toMatch(/Hypervisor detected: Xen PV/)
+  expect(stdout).toMatch(/Run \/init as init process/)
 }, 300_000)
