@@ -1,8 +1,10 @@
 /**
- * Xen's public interface for x86-64 guests: numbers and layouts of Xen 4.17, data only. One file for each header.
+ * Xen's public interface for x86-64 guests: numbers and layouts of Xen 4.17, data only, one file for each header;
+ * and the types of the calls that a guest in TypeScript makes.
  *
  * @module
  */
+export type { GrantCopy, GrantCopySide, GrantMapping, HypercallPort, MappedGrant } from './hypercall-port.ts'
 export { ERRNO } from './errno.ts'
 export type { ErrnoName } from './errno.ts'
 export {

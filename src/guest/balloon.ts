@@ -4,7 +4,7 @@
  *
  * Reference: docs/misc/xenstore-paths.pandoc, memory/target.
  */
-import type { HypercallPort } from './hypercall-port.ts'
+import type { HypercallPort } from '../abi/index.ts'
 import type { FrameAllocator } from './pages.ts'
 import type { GuestStore } from './store.ts'
 import { readOptional } from './store.ts'

@@ -3,7 +3,7 @@
  * a fixed price in instructions, of the order that a small kernel written in C would pay. Runs stay repeatable: the
  * price depends on what was done, never on how long JavaScript took.
  */
-import type { HypercallPort } from './hypercall-port.ts'
+import type { HypercallPort } from '../abi/index.ts'
 
 /** Prices in instructions. */
 export const COST = /* @__PURE__ */ Object.freeze({

@@ -6,7 +6,7 @@
  */
 import type { DomId, EventPort } from '../util/index.ts'
 import { XenError } from '../util/index.ts'
-import type { HypercallPort } from './hypercall-port.ts'
+import type { HypercallPort } from '../abi/index.ts'
 import type { PendingEvents } from './pending-events.ts'
 
 /** Called for each event on a port. */

@@ -5,10 +5,10 @@
  * Reference: public/grant_table.h.
  */
 import { GNTST, GNTTAB_NR_RESERVED_ENTRIES, GTF, GrantEntryV1 } from '../abi/index.ts'
+import type { GrantCopy, HypercallPort } from '../abi/index.ts'
 import type { DomId, GrantHandle, GrantRef, Mfn } from '../util/index.ts'
 import { XenError } from '../util/index.ts'
 import { checked } from './event-channels.ts'
-import type { GrantCopy, HypercallPort } from './hypercall-port.ts'
 import type { Page } from './pages.ts'
 import { pageOf } from './pages.ts'
 

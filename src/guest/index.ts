@@ -6,7 +6,7 @@
  */
 export type {
   GrantCopy, GrantCopySide, GrantMapping, HypercallPort, MappedGrant,
-} from './hypercall-port.ts'
+} from '../abi/index.ts'
 export type { BootInfo, BootRing } from './boot-info.ts'
 export { COST } from './cost.ts'
 export { GuestKernel } from './kernel.ts'

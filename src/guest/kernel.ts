@@ -4,7 +4,7 @@
  * after another; promises are a convenience on top of them.
  */
 import { SHUTDOWN, VIRQ } from '../abi/index.ts'
-import type { ShutdownReason } from '../abi/index.ts'
+import type { HypercallPort, ShutdownReason } from '../abi/index.ts'
 import type { DomId, EventPort, Random } from '../util/index.ts'
 import { XenError } from '../util/index.ts'
 import { Balloon } from './balloon.ts'
@@ -15,7 +15,6 @@ import { EventChannels } from './event-channels.ts'
 import type { LoopExit } from './event-loop.ts'
 import { EventLoop } from './event-loop.ts'
 import { Grants } from './grants.ts'
-import type { HypercallPort } from './hypercall-port.ts'
 import { FrameAllocator } from './pages.ts'
 import { PendingEvents } from './pending-events.ts'
 import { ShutdownControl } from './shutdown-control.ts'

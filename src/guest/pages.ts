@@ -4,7 +4,7 @@
  */
 import type { Mfn } from '../util/index.ts'
 import { XenError } from '../util/index.ts'
-import type { HypercallPort } from './hypercall-port.ts'
+import type { HypercallPort } from '../abi/index.ts'
 
 const PAGE_SIZE = 4096
 

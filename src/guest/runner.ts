@@ -3,10 +3,10 @@
  * processor, by budget, and cannot tell them apart. Structurally the hypervisor's VcpuRunner.
  */
 import { SHUTDOWN } from '../abi/index.ts'
+import type { HypercallPort } from '../abi/index.ts'
 import type { Random } from '../util/index.ts'
 import type { BootInfo } from './boot-info.ts'
 import { COST } from './cost.ts'
-import type { HypercallPort } from './hypercall-port.ts'
 import type { GuestProgram, KernelOptions } from './kernel.ts'
 import { GuestKernel } from './kernel.ts'
 import type { LoopExit } from './event-loop.ts'

@@ -4,9 +4,9 @@
  * throws has changed nothing. 64-bit registers are bigint here: these are control paths.
  * Reference: xen/include/public/domctl.h, sysctl.h, arch-x86/xen.h (vcpu_guest_context).
  */
+import type { HypercallPort } from '../abi/index.ts'
 import type { Bitmap, DomId, EventPort, EventSource, GrantRef, Mfn, Random } from '../util/index.ts'
 import type { Trace, TraceHooks } from '../machine/index.ts'
-import type { HypercallPort } from './hypercall-port.ts'
 import type { HypervisorEvent } from './hypervisor-events.ts'
 import type { VcpuRunner } from './vcpu-runner.ts'
 

@@ -3,6 +3,7 @@
  * hypervisor. Every call does what the ABI's hypercall does, with the same checks and the same results.
  */
 import { DOMID, ERRNO, GNTMAP, GNTST } from '../abi/index.ts'
+import type { GrantCopy, GrantCopySide, HypercallPort } from '../abi/index.ts'
 import type { DomId, EventPort, GrantHandle, GrantRef, Mfn } from '../util/index.ts'
 import type { HypervisorConsole } from './console.ts'
 import type { Domain } from './domain.ts'
@@ -16,7 +17,6 @@ import type { HostClock } from './host-clock.ts'
 import { CALL_AGAIN, HypercallArguments } from './hypercalls/call.ts'
 import type { HypercallDispatcher } from './hypercalls/dispatch.ts'
 import { XEN_VERSION } from './hypercalls/version.ts'
-import type { HypercallPort, PortCopy, PortCopySide } from './hypercall-port.ts'
 import type { PageTypes } from './pv/page-types.ts'
 import type { VcpuControl } from './vcpu-control.ts'
 
@@ -47,7 +47,7 @@ interface PortSide {
 
 const emptySide = (): PortSide => ({ domain: DOMID.SELF, isGrant: false, number: 0, offset: 0 })
 
-function fillSide(side: PortSide, given: PortCopySide): void {
+function fillSide(side: PortSide, given: GrantCopySide): void {
   const isGrant = 'ref' in given
   side.isGrant = isGrant
   side.domain = isGrant ? given.domain : DOMID.SELF
@@ -145,7 +145,7 @@ export class DomainPort implements HypercallPort {
     return status
   }
 
-  copyGrants(copies: readonly PortCopy[]): readonly number[] {
+  copyGrants(copies: readonly GrantCopy[]): readonly number[] {
     const { copyRequest } = this
     const statuses: number[] = []
     for (let index = 0; index < copies.length; index += 1) {

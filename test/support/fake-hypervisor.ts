@@ -8,7 +8,7 @@ import {
 } from '../../src/abi/index.ts'
 import type { BootInfo, GuestKernel, GuestProgram, RunnerOptions } from '../../src/guest/index.ts'
 import { TypeScriptRunner } from '../../src/guest/index.ts'
-import type { GrantCopy, GrantCopySide, HypercallPort } from '../../src/guest/hypercall-port.ts'
+import type { GrantCopy, GrantCopySide, HypercallPort } from '../../src/abi/hypercall-port.ts'
 import type { DomId, EventPort, GrantHandle, Mfn } from '../../src/util/index.ts'
 import { ManualClock, SeededRandom } from '../../src/util/index.ts'
 

@@ -1,6 +1,7 @@
 /**
- * The only door of a guest written in TypeScript, back-ends and dom0 included. Typed calls in front of the same
- * functions that decode a binary guest's hypercalls: the same checks, the same errors.
+ * The public interface as typed calls: the only door of a guest written in TypeScript, back-ends and dom0 included. It
+ * leads to the same functions that decode a binary guest's hypercalls: the same checks, the same errors. Types only, so
+ * that guest and hypervisor know the same door and neither knows the other.
  *
  * Results are those of the ABI: zero or a positive value on success, a negative error number (`-ERRNO.EINVAL`) on failure.
  */
