@@ -25,14 +25,38 @@ const COUNTING_SLICE = 10_000
 
 interface Run extends Timing {
   readonly instructions?: number
+  /** The same by the time that this process was given, where the program ran in it. */
+  readonly own?: Timing
 }
 type Result = Run | { readonly absent: string }
+
+/** Milliseconds of processor time that this process has had: what else this computer does is not in it. */
+const ownTime = (): number => process.cpuUsage().user / 1000
+
+/** Times a program that runs in this process by both clocks. */
+class TwoTimers {
+  private readonly wall = new PhaseTimer()
+  private readonly own = new PhaseTimer(ownTime)
+
+  push(text: string): void {
+    this.wall.push(text)
+    this.own.push(text)
+  }
+
+  get done(): boolean {
+    return this.wall.done
+  }
+
+  result(): Run {
+    return { ...this.wall.result(), own: this.own.result() }
+  }
+}
 
 function runOnMachine(): Result {
   const built = build('bare', SCALE)
   if ('absent' in built) return built
   const program = loadFlatProgram(built.path)
-  const timer = new PhaseTimer()
+  const timer = new TwoTimers()
   const instructions = program.run((text) => timer.push(text))
   return { ...timer.result(), instructions }
 }
@@ -41,7 +65,7 @@ async function runInDomain(): Promise<Result> {
   const built = build('pv', SCALE)
   if ('absent' in built) return built
   const host = await Host.boot({ memory: 96, dom0Memory: 16 })
-  const timer = new PhaseTimer()
+  const timer = new TwoTimers()
   host.hypervisorEvents.on('console', (event) => timer.push(event.text))
   const domain = await host.createDomain({
     name: 'integer', memory: 16, kernel: readFileSync(built.path), actions: { poweroff: 'preserve', crash: 'preserve' },
@@ -113,15 +137,19 @@ function checkSums(results: readonly Result[]): void {
   }
 }
 
+/** The least of several timings, phase by phase. */
+function least(timings: readonly Timing[]): Timing {
+  const seconds = Object.fromEntries(
+    PHASES.map((phase) => [phase, Math.min(...timings.map((one) => one.seconds[phase]!))]))
+  return { ...timings[0]!, seconds, total: PHASES.reduce((sum, phase) => sum + seconds[phase]!, 0) }
+}
+
 /** The fastest of several runs, phase by phase. */
 function fastest(results: readonly Result[]): Result {
   const runs = results.filter((result): result is Run => !('absent' in result))
   const [first] = runs
   if (first === undefined || runs.length < results.length) return results.find((result) => 'absent' in result)!
-  const seconds = Object.fromEntries(
-    PHASES.map((phase) => [phase, Math.min(...runs.map((one) => one.seconds[phase]!))]))
-  const total = PHASES.reduce((sum, phase) => sum + seconds[phase]!, 0)
-  return { ...first, seconds, total }
+  return { ...first, ...least(runs), own: least(runs.map(({ own }) => own!)) }
 }
 
 /** Machine and domain in turn, so that what else happens on this computer meets both. */
@@ -156,6 +184,7 @@ export async function run(report: Report): Promise<void> {
   const counts = instructionsByPhase()
   reportSpeed(report, machine, PHASES.map((phase) => [phase, (counts[phase] ?? 0) / machine.seconds[phase]! / 1e6]))
   if ('absent' in domain) return
-  const ratio = machine.total / domain.total
+  // Runs within this process, compared by the time that it was given.
+  const ratio = machine.own!.total / domain.own!.total
   report({ case: 'domain against machine', value: ratio, unit: '', baseline: 'machine', ratio, target: LEAST_DOMAIN_RATIO, met: ratio >= LEAST_DOMAIN_RATIO })
 }

@@ -50,8 +50,14 @@ export class PhaseTimer {
   private readonly checksums: Record<string, string> = {}
   private begun = 0
   private rest = ''
+  private readonly now: () => number
   /** True once the program has printed its last line. */
   done = false
+
+  /** `now` tells milliseconds: of the clock on the wall unless given. */
+  constructor(now: () => number = () => performance.now()) {
+    this.now = now
+  }
 
   /** Takes output as it comes, in pieces of any size. */
   push(text: string): void {
@@ -63,9 +69,9 @@ export class PhaseTimer {
   private line(line: string): void {
     const [name, word] = line.split(' ')
     if (name === 'done') this.done = true
-    else if (word === 'begin') this.begun = performance.now()
+    else if (word === 'begin') this.begun = this.now()
     else if (name !== undefined && word !== undefined && (PHASES as readonly string[]).includes(name)) {
-      this.seconds[name] = (performance.now() - this.begun) / 1000
+      this.seconds[name] = (this.now() - this.begun) / 1000
       this.checksums[name] = word
     }
   }
