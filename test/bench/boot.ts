@@ -7,10 +7,10 @@
  * that are in it, and without what the process had in memory before its first host: Node, this repository's loader and
  * the library's code. What the largest moment took is given beside it: unpacking the kernel.
  *
- * What is spent outside of the processor is everything between two of its runs, from the guest's first instruction to
- * the shell: hypercalls, traps, scheduling, XenStore, dom0, and the turns of JavaScript's event loop.
+ * What the hypervisor, dom0 and XenStore take is the hypervisor's run without the processor's, from the guest's first
+ * instruction to the shell: hypercalls, traps, scheduling, time, and dom0's kernel with XenStore and the consoles in it.
  *
- * Targets: the shell within 25 s, under 10 % of it outside of the processor; host memory beyond the guest's under a
+ * Targets: the shell within 25 s, under 10 % of it for hypervisor and XenStore; host memory beyond the guest's under a
  * quarter of it plus 64 MiB.
  */
 import { execFileSync, spawn } from 'node:child_process'
@@ -18,6 +18,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { optionalDecompressor } from '../../src/decompress/index.ts'
+import { Hypervisor } from '../../src/hypervisor/index.ts'
 import { MachineProcessor } from '../../src/machine/cpu/index.ts'
 import { unpackKernel } from '../../src/toolstack/image/unpack.ts'
 import { guestFile } from '../support/guests.ts'
@@ -29,7 +30,7 @@ import { guestBytes, residentBytes } from './support/memory.ts'
 const MEBIBYTES = 256
 const TARGET_SECONDS = 25
 const READY = 'initramfs: ready'
-const TARGET_OUTSIDE = 10
+const TARGET_PERCENT = 10
 const QEMU = 'qemu-system-x86_64'
 /** Longer than any boot on any machine that this is run on. */
 const PATIENCE = 600_000
@@ -39,8 +40,8 @@ const plain = { baseline: '', ratio: null, target: null, met: null } as const
 const mebibytes = (bytes: number): number => bytes / 2 ** 20
 
 /** Memory at the shell. */
-function reportMemory(report: Report, { host, domain }: LinuxGuest, idle: number): void {
-  const resident = residentBytes()
+async function reportMemory(report: Report, { host, domain }: LinuxGuest, idle: number): Promise<void> {
+  const resident = await residentBytes()
   const guest = guestBytes(host, domain)
   const value = mebibytes(resident - guest - idle)
   const target = MEBIBYTES / 4 + 64
@@ -49,44 +50,43 @@ function reportMemory(report: Report, { host, domain }: LinuxGuest, idle: number
   report({ case: 'the process at its largest', value: process.resourceUsage().maxRSS / 1024, unit: 'MiB', ...plain })
 }
 
-/** Counts the milliseconds that processors run, until it is stopped. */
-function timeProcessors(): { readonly spent: number; stop(): void } {
-  const { prototype } = MachineProcessor
+/** Counts the milliseconds that the method `run` of a class takes, until it is stopped. */
+function timeRuns<A, R>(prototype: { run(argument: A): R }): { readonly spent: number; stop(): void } {
   const { run } = prototype
   const times = {
     spent: 0,
     stop: (): void => { prototype.run = run },
   }
-  prototype.run = function timed(this: MachineProcessor, budget: number) {
+  prototype.run = function timed(argument: A): R {
     const begun = performance.now()
-    const reason = run.call(this, budget)
+    const result = run.call(this, argument)
     times.spent += performance.now() - begun
-    return reason
+    return result
   }
   return times
 }
 
 /** Boots here; wall seconds from creation to the shell. */
 async function bootHere(report: Report): Promise<number> {
-  const idle = residentBytes()
+  const idle = await residentBytes()
   const begun = performance.now()
   const before = process.cpuUsage()
-  const times = timeProcessors()
   const linux = await bootLinux({ domain: { memory: MEBIBYTES } })
+  const [processor, hypervisor] = [timeRuns(MachineProcessor.prototype), timeRuns(Hypervisor.prototype)]
   const started = performance.now()
   await linux.ready()
-  const outside = 100 * (1 - times.spent / (performance.now() - started))
-  times.stop()
+  const around = 100 * (hypervisor.spent - processor.spent) / (performance.now() - started)
+  for (const times of [processor, hypervisor]) times.stop()
   const seconds = (performance.now() - begun) / 1000
   const cpu = process.cpuUsage(before)
   const { cpuTime } = linux.domain.info()
   report({ case: 'guest time to the shell', value: cpuTime / 1e9, unit: 's', ...plain })
   report({ case: 'processor seconds of this process', value: (cpu.user + cpu.system) / 1e6, unit: 's', ...plain })
   report({
-    case: 'outside of the processor', value: outside, unit: '%', baseline: '', ratio: null, target: TARGET_OUTSIDE,
-    met: outside <= TARGET_OUTSIDE,
+    case: 'hypervisor, dom0 and XenStore', value: around, unit: '%', baseline: '', ratio: null, target: TARGET_PERCENT,
+    met: around <= TARGET_PERCENT,
   })
-  reportMemory(report, linux, idle)
+  await reportMemory(report, linux, idle)
   await linux.host.shutdown()
   return seconds
 }
