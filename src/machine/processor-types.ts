@@ -142,6 +142,7 @@ export interface CpuidSource {
 export interface PortSource {
   /** Value of `size` bytes (1, 2, 4); bits beyond them are ignored. */
   read(port: number, size: number): number
+  /** Takes what the guest writes: `size` bytes, 1, 2 or 4. */
   write(port: number, size: number, value: number): void
 }
 

@@ -7,8 +7,8 @@
 /** Answer of CPUID for one leaf: EAX, EBX, ECX, EDX. */
 export type CpuidAnswer = readonly [number, number, number, number]
 
-/** Bits by register, of subleaf 0 but for that of XSAVE. */
-const BITS = {
+/** Bits of the features by register of CPUID, of subleaf 0 but for that of XSAVE. */
+export const CPUID_BITS = {
   leaf1Ecx: {
     sse3: 0, pclmulqdq: 1, monitor: 3, vmx: 5, ssse3: 9, fma: 12, cx16: 13, pcid: 17, sse4_1: 19, sse4_2: 20,
     x2apic: 21, movbe: 22, popcnt: 23, aes: 25, xsave: 26, osxsave: 27, avx: 28, f16c: 29, rdrand: 30, hypervisor: 31,
@@ -32,10 +32,9 @@ const BITS = {
   encryptionEax: { sev_snp: 4 },
 } as const
 
-type Register = keyof typeof BITS
-type FeatureOf<R extends Register> = R extends Register ? keyof (typeof BITS)[R] : never
+type Register = keyof typeof CPUID_BITS
 /** A feature that CPUID tells of. */
-export type CpuFeature = FeatureOf<Register>
+export type CpuFeature = { [R in keyof typeof CPUID_BITS]: keyof (typeof CPUID_BITS)[R] }[keyof typeof CPUID_BITS]
 
 /** Leaf, subleaf and register (0 for EAX to 3 for EDX) of each group. */
 const PLACES: Readonly<Record<Register, readonly [leaf: number, subleaf: number, register: 0 | 1 | 2 | 3]>> = {
@@ -55,7 +54,7 @@ export interface CpuFeaturePlace {
 
 /** All features by name. */
 export const CPU_FEATURES: Readonly<Record<CpuFeature, CpuFeaturePlace>> = /* @__PURE__ */ Object.fromEntries(
-  (Object.keys(BITS) as Register[]).flatMap((group) => Object.entries(BITS[group]).map(([name, bit]) => {
+  (Object.keys(CPUID_BITS) as Register[]).flatMap((group) => Object.entries(CPUID_BITS[group]).map(([name, bit]) => {
     const [leaf, subleaf, register] = PLACES[group]
     return [name, { leaf, subleaf, register, bit }]
   })),
