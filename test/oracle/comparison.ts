@@ -365,7 +365,8 @@ const listing = (code: Uint8Array, options: DisassemblyOptions): string =>
 function isLockedTooFar(ours: Outcome, theirs: Outcome, one: OracleCase): boolean {
   const code = one.patches[0]!.bytes
   const opcode = code.findIndex((byte) => !/^(66|67|f[023]|2e|36|3e|26|64|65)$/.test(byte.toString(16)))
-  return ours.end === UNDEFINED_OPCODE && (theirs.end === 12 || theirs.end === 13) && code.subarray(0, opcode).includes(0xf0)
+  const isSegmentFault = theirs.end === 12 || theirs.end === 13
+  return ours.end === UNDEFINED_OPCODE && isSegmentFault && code.subarray(0, opcode).includes(0xf0)
 }
 
 /** Linux keeps the processor's number in the limit of a segment of its own. */
@@ -379,7 +380,8 @@ function sameRow(decoder: Decoder, form: Form): boolean {
 
 /** Instructions that leave a register undefined or do not go on at the next one. */
 const BREAKS_SEQUENCES =
-  /^(rdrand|rdseed|rdtsc|rcp|rsqrt|jmp|call|ret|iret|int|sys|hlt|ud|loop|jcxz|jCC|popf|pushf|lahf|bsf|bsr|in|out|mov[cd]r|enter|leave|l[defgs]s|aa[as]|da[as])/
+  new RegExp('^(rdrand|rdseed|rdtsc|rcp|rsqrt|jmp|call|ret|iret|int|sys|hlt|ud|loop|jcxz|jCC|popf|pushf|lahf|bsf|bsr|in|' +
+    'out|mov[cd]r|enter|leave|l[defgs]s|aa[as]|da[as])')
 /** Natively a segment register is lost at the next single step. */
 const LOADS_SEGMENT = /^(mov Sw|pop [fg]s)$/
 /** Instructions that compilers put before a conditional jump. */

@@ -53,8 +53,11 @@ function aim(random: Random, draft: Draft, address: Address, at: { target: numbe
   if (address.index >= 0 && address.index !== address.base) {
     const small = address.base < 0 ? 0 : below(random, 64)
     draft.general.set(address.index, [small, 0])
-    if (address.base >= 0) setSigned(draft, address.base, target - address.displacement - small * 2 ** address.scale, bytes)
-  } else if (address.base >= 0 && address.index < 0) setSigned(draft, address.base, target - address.displacement, bytes)
+    const scaled = small * 2 ** address.scale
+    if (address.base >= 0) setSigned(draft, address.base, target - address.displacement - scaled, bytes)
+  } else if (address.base >= 0 && address.index < 0) {
+    setSigned(draft, address.base, target - address.displacement, bytes)
+  }
 }
 
 function setSigned(draft: Draft, register: number, value: number, bytes: number): void {
@@ -122,7 +125,10 @@ const anySelector = (random: Random): number => WORTH_LOADING[below(random, WORT
 
 /** Where far jumps go: code that is there, or anywhere. */
 function farPointer(random: Random, size: number, mode: CodeMode): number[] {
-  if (mode.code === 64) return [...bytesOf(random.next(), size / 8), ...bytesOf([0x23, 0x2b, 0x33, 0][below(random, 4)]!, 2)]
+  if (mode.code === 64) {
+    const known = [0x23, 0x2b, 0x33, 0][below(random, 4)]!
+    return [...bytesOf(random.next(), size / 8), ...bytesOf(known, 2)]
+  }
   const selector = oneIn(random, 3) ? anySelector(random) : [0x23, 0x33, local(1), local(2)][below(random, 4)]!
   const linear = REGIONS[0].address + below(random, 0x1c00)
   const offset = oneIn(random, 8) ? random.next() : (linear - baseOf(selector)) >>> 0
@@ -240,7 +246,8 @@ function implicit(random: Random, form: Form, to: { draft: Draft; mode: CodeMode
     if (name === 'cmps') draft.general.set(RDI, [inSegment(0, dataAddress(random) & ~0x1000), 0])
     if (form.repeat !== 0) draft.general.set(RCX, [below(random, oneIn(random, 8) ? 600 : 30), 0])
   }
-  if (name === 'retf' || (mode.code !== 64 && popsSegment(form)) || (name === 'iret' && !oneIn(random, 4))) farFrame(random, form, to)
+  const takesSelector = name === 'retf' || (mode.code !== 64 && popsSegment(form))
+  if (takesSelector || (name === 'iret' && !oneIn(random, 4))) farFrame(random, form, to)
   if (name.startsWith('maskmov')) set(RDI, inSegment(3, dataAddress(random)))
   if (name === 'xlat') set(RBX, inSegment(3, dataAddress(random) & ~0xff))
   if (name === 'leave' || (name === 'enter' && !oneIn(random, 4))) set(RBP, inSegment(2, dataAddress(random) & ~7))
@@ -279,7 +286,8 @@ export function makeRecipe(random: Random, forms: readonly Form[], mode: CodeMod
   for (const form of forms) addInstruction(random, form, draft, { rip: rip + draft.bytes.length, mode })
   const general = [...draft.general].filter(([register]) => register !== RSP || !usesStack(forms))
   return {
-    stateSeed: random.next(), rip, code: Uint8Array.from(draft.bytes), steps: forms.length, patches: draft.patches, mode,
+    stateSeed: random.next(), rip, code: Uint8Array.from(draft.bytes), steps: forms.length,
+    patches: draft.patches, mode,
     general: general.map(([register, [low, high]]) => [register, low >>> 0, high >>> 0]),
   }
 }

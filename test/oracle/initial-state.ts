@@ -88,7 +88,7 @@ export function fxImage(random: Random): Uint8Array {
 }
 
 /**
- * What a register of such a value holds outside of 64-bit mode: 32 bits, an address as the offset in one of the segments.
+ * What a register of such a value holds outside of 64-bit mode: 32 bits, an address as its offset in a segment.
  */
 export function shorten(random: Random, value: number, selectors: readonly number[]): number {
   if (value < DATA.address || value >= DATA.address + DATA.pages * 0x1000) return value

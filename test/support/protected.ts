@@ -1,6 +1,6 @@
 /**
- * A bare processor in legacy protected mode, for tests that run a few bytes of 32-bit code: flat segments in ring 0 or 3,
- * paging off or on, every exception with a handler of one HLT that ends the run. Physical memory has 16 MiB; its first
+ * A bare processor in legacy protected mode, for tests that run a few bytes of 32-bit code: flat segments in ring 0 or
+ * 3, paging off or on, every exception with a handler of one HLT that ends the run. Physical memory has 16 MiB; its first
  * two are mapped one to one where paging is on.
  *
  *   0x1000 page tables   0x6000 GDT   0x7000 IDT   0x8000 TSS   0x10000 code   0x20000 handlers, 16 bytes each

@@ -30,10 +30,10 @@
  *    it means is written here once: the loop, the single functions and later compiled regions all run this function.
  * 4. If it is frequent, uops/hot.ts puts it into the loop; read there what that costs.
  *
- * Outside of 64-bit mode another instance of the module runs, generated for 32-bit linear addresses. Where all segments are
- * flat its code is decoded as 64-bit code is; where one is not, MODE.SEGMENTED lets the lifters put checks before fetches
- * and accesses (`segment-fetch`, `segment-check`) and take the `segmented.` twins of stack and jump operations, in which
- * addresses are offsets. State.rip is linear; what software sees as EIP is Core.rip.
+ * Outside of 64-bit mode another instance of the module runs, generated for 32-bit linear addresses. Where all segments
+ * are flat its code is decoded as 64-bit code is; where one is not, MODE.SEGMENTED lets the lifters put checks before
+ * fetches and accesses (`segment-fetch`, `segment-check`) and take the `segmented.` twins of stack and jump operations,
+ * in which addresses are offsets. State.rip is linear; what software sees as EIP is Core.rip.
  *
  * Nothing between two instructions costs while there is nothing to look for: `Core.isCareful` is asked once a slice.
  * While it is true, blocks are cut to one instruction and system/boundary.ts is consulted in between; handlers that may

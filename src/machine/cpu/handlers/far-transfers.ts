@@ -155,7 +155,7 @@ const farTransfer = (name: 'call' | 'jmp', size: Width): Handler => (core, recor
   return STATUS.CHECK_JUMP
 }
 
-/** Pushes where a far CALL comes back to: by the rules of the code that is called, where the stack has no base in 64-bit. */
+/** Pushes where a far CALL comes back to, by the rules of the code that is called: that of 64 bits has no stack base. */
 function pushReturn(core: Core, code: SegmentState, to: { size: Width; next: number }): void {
   const old = core.segment(SEGMENT.cs)
   core.setSegment(SEGMENT.cs, code)

@@ -39,7 +39,8 @@ const x87 = (name: string): Lift => (l) => {
   const { operands } = l.instruction.row
   const memory = operands.find((code) => code.charAt(0) === 'M')
   if (memory !== undefined) {
-    const access = { bytes: operandBytes(l, name, memory), use: WRITES.test(name) ? SEGMENT_USE.WRITE : SEGMENT_USE.READ }
+    const use = WRITES.test(name) ? SEGMENT_USE.WRITE : SEGMENT_USE.READ
+    const access = { bytes: operandBytes(l, name, memory), use }
     // A pending exception comes before a fault of the operand.
     if (l.segmented && !name.startsWith('fn')) l.handler('wait')
     l.addressInto(SLOT.t3, access)

@@ -36,7 +36,8 @@ interface Check {
 export function defineSegments(module: ModuleWriter): number {
   const { index, code } = module.function(['i32', 'i32', 'i32'], ['i32'])
   const k: Check = {
-    code, base: 0, offset: 1, access: 2, attributes: code.local('i32'), limit: code.local('i32'), last: code.local('i64'),
+    code, base: 0, offset: 1, access: 2,
+    attributes: code.local('i32'), limit: code.local('i32'), last: code.local('i64'),
   }
   take(k)
   pushType(k)

@@ -26,7 +26,9 @@ type StringName = (typeof STRINGS)[number]
 export const REPEAT = { none: 0, whileEqual: 1, whileNotEqual: 2 } as const
 
 /** Adds the functions, each (base, record) -> status; with `checkSegment` those for segments that are not flat. */
-export function defineStrings(module: ModuleWriter, functions: AccessFunctions, checkSegment = -1): Map<string, number> {
+export function defineStrings(
+  module: ModuleWriter, functions: AccessFunctions, checkSegment = -1,
+): Map<string, number> {
   return new Map(STRINGS.map((name) => {
     const { index, code } = module.function(['i32', 'i32'], ['i32'])
     writeString(name, code, { functions, checkSegment })

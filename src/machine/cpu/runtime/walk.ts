@@ -21,8 +21,8 @@ import type { Walk } from './tlb.ts'
 export const NOT_CANONICAL = 0x1_0000
 
 /**
- * Adds the functions `walk(base, address, access)` and `probe` of the same shape, which tries the TLB first. 64-bit code
- * knows long mode's tables only.
+ * Adds the functions `walk(base, address, access)` and `probe` of the same shape, which tries the TLB first. 64-bit
+ * code knows long mode's tables only.
  */
 export function defineWalk(module: ModuleWriter, width: AddressWidth): { walk: number; probe: number } {
   const walk = module.function(['i32', 'i64', 'i32'], ['i32'])

@@ -23,7 +23,7 @@ interface StackAccess {
   readonly use: SegmentUse
 }
 
-/** Sets `address` to the linear address of the stack pointer, or another register that stands for it, plus an offset. */
+/** Sets `address` to the linear address of the stack pointer, or a register that stands for it, plus an offset. */
 function stackAddress(b: Binder, address: number, access: StackAccess, register: number = GPR.rsp): void {
   const c = b.code
   b.fixed(register, b.width).get()

@@ -71,7 +71,10 @@ describe('two levels of page tables', () => {
     expect(b.get('rax')).toBe(0xabcd)
   })
 
-  test.each([['its PAT bit', 1 << 12, false], ['bit 21', 1 << 21, true], ['bits 39 to 32 of its address', 1 << 13, true]])(
+  const largeBits: readonly [string, number, boolean][] = [
+    ['its PAT bit', 1 << 12, false], ['bit 21', 1 << 21, true], ['bits 39 to 32 of its address', 1 << 13, true],
+  ]
+  test.each(largeBits)(
     'of a page of 4 MiB, %s', (_, bit, faults) => {
       const b = paged(CR4.PSE)
       b.write32(DIRECTORY, 0x80_0000 | ALL | PTE.LARGE | bit)
@@ -155,7 +158,11 @@ describe('PAE paging', () => {
     expect(without.fault).toEqual([VECTOR.PF, 9, HIGH + 0x3000])
   })
 
-  test.each([['plain', 0, false], ['with its PAT bit', 1 << 12, false], ['with bit 13', 1 << 13, true], ['with bit 20', 1 << 20, true]])(
+  const largeBits: readonly [string, number, boolean][] = [
+    ['plain', 0, false], ['with its PAT bit', 1 << 12, false], ['with bit 13', 1 << 13, true],
+    ['with bit 20', 1 << 20, true],
+  ]
+  test.each(largeBits)(
     'a page of 2 MiB, %s', (_, bit, faults) => {
       const b = mapped()
       b.write64(DIRECTORY, 0x80_0000 | ALL | PTE.LARGE | bit)

@@ -139,8 +139,10 @@ describe('code in a segment of its own', () => {
       b.set('rsi', PLACE.DATA)
       return b
     }
-    const state = (b: ProtectedBench): number[] =>
-      [...(['rax', 'rbx', 'rcx', 'rdx', 'rsp'] as const).map((name) => b.get(name)), b.cpu.registers.rip(), b.cpu.registers.flags()]
+    const state = (b: ProtectedBench): number[] => [
+      ...(['rax', 'rbx', 'rcx', 'rdx', 'rsp'] as const).map((name) => b.get(name)),
+      b.cpu.registers.rip(), b.cpu.registers.flags(),
+    ]
     const whole = make()
     start(whole, LOOP, 301)
     for (const piece of [1, 2, 3, 7, 50]) {
@@ -197,6 +199,7 @@ describe('between 64-bit and 32-bit code', () => {
 })
 
 describe('instructions that 64-bit mode has no more', () => {
+  const [FIRST, SECOND] = [little(PLACE.DATA), little(PLACE.DATA + 4)]
   const programs: readonly [string, string, number][] = [
     ['PUSHA and POPA carry all registers', 'b807000000 60 31c0 61 f4', 7],
     ['AAM divides, AAD multiplies back', 'b84b000000 d40a d50a f4', 0x4b],
@@ -206,8 +209,8 @@ describe('instructions that 64-bit mode has no more', () => {
     ['82 is 80 again', '31c0 820005 b005 f4', 5],
     ['LOOP counts CX with short addresses', `b90200ffff 31c0 40 67e2fc f4`, 2],
     ['INTO goes on without overflow', '31c0 40 ce 40 f4', 2],
-    ['BOUND goes on inside its bounds', `c705${little(PLACE.DATA)}${little(-1)} c705${little(PLACE.DATA + 4)}${little(5)} b805000000 6205${little(PLACE.DATA)} f4`, 5],
-    ['LES loads a pointer', `c705${little(PLACE.DATA)}${little(0x77)} c705${little(PLACE.DATA + 4)}${little(0x10)} c405${little(PLACE.DATA)} f4`, 0x77],
+    ['BOUND goes on inside its bounds', `c705${FIRST}${little(-1)} c705${SECOND}${little(5)} b805000000 6205${FIRST} f4`, 5],
+    ['LES loads a pointer', `c705${FIRST}${little(0x77)} c705${SECOND}${little(0x10)} c405${FIRST} f4`, 0x77],
   ]
   test.each(programs)('%s', (_, code, result) => {
     const b = new ProtectedBench()
