@@ -6,6 +6,7 @@
  * t3 (b and d then stay as its address has them), displacement the opcode as the unit remembers it and above it the
  * operand size.
  */
+import { SEGMENT } from '../../../x86/index.ts'
 import { SEGMENT_USE } from '../runtime/segments.ts'
 import { MODE, SLOT } from '../state.ts'
 import type { Lift, Lifter } from './lifter.ts'
@@ -42,7 +43,7 @@ const x87 = (name: string): Lift => (l) => {
     const use = WRITES.test(name) ? SEGMENT_USE.WRITE : SEGMENT_USE.READ
     const access = { bytes: operandBytes(l, name, memory), use }
     // A pending exception comes before a fault of the operand.
-    if (l.segmented && !name.startsWith('fn')) l.handler('wait')
+    if (l.isChecked(l.segmentOf(SEGMENT.ds)) && !name.startsWith('fn')) l.handler('wait')
     l.addressInto(SLOT.t3, access)
   }
   l.a = l.instruction.rm & 7
