@@ -248,7 +248,7 @@ export class Comparison {
       if (theirs.end === END.KILLED || !this.comparableNoise(one)) return
       const ours = this.hosted.run(one)
       if (ours.uncompared) return
-      if (this.code !== 64 && isLockedTooFar(ours, theirs, one)) return
+      if (isMisplacedLock(ours, theirs, one)) return
       const { summary } = this
       summary.noise += 1
       if (ours.end === UNDEFINED_OPCODE && theirs.end !== UNDEFINED_OPCODE && isNotOffered(one.patches[0]!.bytes)) {
@@ -361,12 +361,16 @@ export class Comparison {
 const listing = (code: Uint8Array, options: DisassemblyOptions): string =>
   [...disassembleAll(code, options)].map(({ text }) => text.replace(/ +/g, ' ')).join('; ')
 
-/** LOCK where it may not stand, and an operand outside its segment: which fault comes first is up to the processor. */
-function isLockedTooFar(ours: Outcome, theirs: Outcome, one: OracleCase): boolean {
+/**
+ * LOCK where it may not stand. Which fault comes first when the operand has one too is up to the processor, and AMD's
+ * let VERR and VERW pass with it.
+ */
+function isMisplacedLock(ours: Outcome, theirs: Outcome, one: OracleCase): boolean {
   const code = one.patches[0]!.bytes
-  const opcode = code.findIndex((byte) => !/^(66|67|f[023]|2e|36|3e|26|64|65)$/.test(byte.toString(16)))
-  const isSegmentFault = theirs.end === 12 || theirs.end === 13
-  return ours.end === UNDEFINED_OPCODE && isSegmentFault && code.subarray(0, opcode).includes(0xf0)
+  const opcode = code.findIndex((byte) => !/^(66|67|f[023]|2e|36|3e|26|64|65|4.)$/.test(byte.toString(16)))
+  if (ours.end !== UNDEFINED_OPCODE || !code.subarray(0, opcode).includes(0xf0)) return false
+  const isVerification = code[opcode] === 0x0f && code[opcode + 1] === 0 && [4, 5].includes((code[opcode + 2]! >> 3) & 7)
+  return isVerification || [12, 13, 14].includes(theirs.end)
 }
 
 /** Linux keeps the processor's number in the limit of a segment of its own. */

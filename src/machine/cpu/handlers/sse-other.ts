@@ -135,6 +135,16 @@ function writeMask(core: Core, result: number, how: { count: number; expand: boo
   for (let i = 0; i < 16; i += 1) view.setUint8(to + i, (result >> Math.floor(i / bytes)) & 1 ? 0xff : 0)
 }
 
+/** The processor stores words of 8 bytes: more alignment than theirs is not asked for. */
+function hostForWords(core: Core, count: number): number {
+  core.debug.alignment = 8
+  try {
+    return core.hostForWrite(core.address(SLOT.t3), count)
+  } finally {
+    core.debug.alignment = undefined
+  }
+}
+
 /**
  * Writes those bytes of `a` whose mask byte in `b` has its top bit set, to the address in t3; c is the number of
  * bytes.
@@ -143,7 +153,7 @@ const maskedStore: Handler = (core, record) => {
   const { bytes } = core.memory
   const [from, mask, count] = [first(core, record), second(core, record), core.field(record, 'c')]
   if (count === 8) useMmx(core)
-  const host = core.hostForWrite(core.address(SLOT.t3), count)
+  const host = hostForWords(core, count)
   for (let i = 0; i < count; i += 1) if (bytes[mask + i]! >= 0x80) bytes[host + i] = bytes[from + i]!
   return core.finishWrite(host)
 }

@@ -37,6 +37,8 @@ export class DebugUnit {
   pending = 0
   /** While the processor accesses its own tables, which no breakpoint and no alignment check sees. */
   isImplicit = false
+  /** What the access at hand has to be aligned to, where that is not its size. */
+  alignment: number | undefined
   /** The instruction at hand leaves no single-step trap behind: it has delivered an interrupt itself. */
   isUntraced = false
 
@@ -122,7 +124,8 @@ export class DebugUnit {
     const address = signedFromParts(State.watchedAddress.low(view, base), State.watchedAddress.high(view, base))
     // An address that is not canonical is a fault of its own, which comes first.
     if (!isCanonical(address)) return 1
-    if ((State.watch.get(view, base) & WATCH.ALIGNMENT) !== 0 && core.cpl === 3 && address % alignmentOf(bytes) !== 0) {
+    if ((State.watch.get(view, base) & WATCH.ALIGNMENT) !== 0 && core.cpl === 3 &&
+      address % (this.alignment ?? alignmentOf(bytes)) !== 0) {
       core.raise(VECTOR.AC)
       return 0
     }

@@ -171,7 +171,8 @@ describe('alignment checks', () => {
     ['a word at an odd address', '668b07', 1, true], ['a word at an even one', '668b07', 2, false],
     ['eight bytes at four', '488b07', 4, true], ['four bytes at four', '8b07', 4, false],
     ['a double at four', 'f20f1007', 4, true], ['a byte anywhere', '8a07', 3, false], ['a write', '8907', 2, true],
-    ['a push to an odd stack', '50', 1, true],
+    ['a push to an odd stack', '50', 1, true], ['a masked store of 16 bytes at eight', '660ff7c1', 8, false],
+    ['a masked store at four', '660ff7c1', 4, true],
   ]
   test.each(aligned)('%s in ring 3 with AC set', (_, code, offset, faults) => {
     const b = hosted(`${code} 0f05`)
