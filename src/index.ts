@@ -19,10 +19,10 @@ export {
 } from './toolstack/index.ts'
 export type {
   Action, Actions, BootDescription, BootWarning, ByteInput, ByteOutput, ByteSink, ClockKind, ConfigWarning,
-  CreateOptions, CreateProgress, DeviceStateChange, DiskConfig, DomainConfig, DomainOptions, DomainReference,
-  DomainSummary, FileReader, HostEvent, HostOptions, KernelSource, MaximumProgress, MemoryProgress, MigrateOptions,
-  MigrateProgress, MigrationSummary, MigrationTransport, NicConfig, Operation, OperationOptions, ReceiveOptions,
-  ReceiveProgress, RestoreDomainOptions, RestoreProgress, SaveOptions, SaveProgress, SetVcpusOptions,
+  CoreOpener, CoreSubject, CreateOptions, CreateProgress, DeviceStateChange, DiskConfig, DomainConfig, DomainOptions,
+  DomainReference, DomainSummary, FileReader, HostEvent, HostOptions, KernelSource, MaximumProgress, MemoryProgress,
+  MigrateOptions, MigrateProgress, MigrationSummary, MigrationTransport, NicConfig, Operation, OperationOptions,
+  ReceiveOptions, ReceiveProgress, RestoreDomainOptions, RestoreProgress, SaveOptions, SaveProgress, SetVcpusOptions,
   ShutdownProgress, ShutdownReasonName, UntilOptions, VcpuProgress, WaitForOptions,
 } from './toolstack/index.ts'
 export type {

@@ -369,7 +369,8 @@ function isMisplacedLock(ours: Outcome, theirs: Outcome, one: OracleCase): boole
   const code = one.patches[0]!.bytes
   const opcode = code.findIndex((byte) => !/^(66|67|f[023]|2e|36|3e|26|64|65|4.)$/.test(byte.toString(16)))
   if (ours.end !== UNDEFINED_OPCODE || !code.subarray(0, opcode).includes(0xf0)) return false
-  const isVerification = code[opcode] === 0x0f && code[opcode + 1] === 0 && [4, 5].includes((code[opcode + 2]! >> 3) & 7)
+  const [first, second, modrm] = code.subarray(opcode)
+  const isVerification = first === 0x0f && second === 0 && [4, 5].includes((modrm! >> 3) & 7)
   return isVerification || [12, 13, 14].includes(theirs.end)
 }
 
@@ -384,8 +385,8 @@ function sameRow(decoder: Decoder, form: Form): boolean {
 
 /** Instructions that leave a register undefined or do not go on at the next one. */
 const BREAKS_SEQUENCES =
-  new RegExp('^(rdrand|rdseed|rdtsc|rcp|rsqrt|jmp|call|ret|iret|int|sys|hlt|ud|loop|jcxz|jCC|popf|pushf|lahf|bsf|bsr|in|' +
-    'out|mov[cd]r|enter|leave|l[defgs]s|aa[as]|da[as])')
+  new RegExp('^(rdrand|rdseed|rdtsc|rcp|rsqrt|jmp|call|ret|iret|int|sys|hlt|ud|loop|jcxz|jCC|popf|pushf|lahf|bsf|bsr|' +
+    'in|out|mov[cd]r|enter|leave|l[defgs]s|aa[as]|da[as])')
 /** Natively a segment register is lost at the next single step. */
 const LOADS_SEGMENT = /^(mov Sw|pop [fg]s)$/
 /** Instructions that compilers put before a conditional jump. */
