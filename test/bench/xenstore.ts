@@ -9,12 +9,12 @@ import { spawn } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { MemoryTransport, XenStore, XenStoreServer } from '../../src/xenstore/index.ts'
 import { OPS, packet } from '../support/store-harness.ts'
 import type { Report } from './report.ts'
+import { bundle } from './support/bundle.ts'
 import { LoadClient, PreparedBatch, batch, message } from './support/xenstore-load.ts'
 import { listening, startPeer, type ServerProcess } from './support/xenstored-peer.ts'
 
@@ -138,15 +138,18 @@ async function fill(socket: string): Promise<void> {
 async function startOurs(): Promise<ServerProcess> {
   const folder = mkdtempSync(join(tmpdir(), 'paravirt-xenstore-'))
   const socket = join(folder, 'socket')
-  const program = fileURLToPath(new URL('support/xenstore-process.ts', import.meta.url))
-  const words = ['--import', 'tsx', program, socket]
-  const child = spawn(process.execPath, words, { stdio: ['ignore', 'ignore', 'inherit'] })
+  const { path, remove } = await bundle(`
+    import { serve } from './support/xenstore-process.ts'
+    await serve(process.argv[2])
+  `)
+  const child = spawn(process.execPath, [path, socket], { stdio: ['ignore', 'ignore', 'inherit'] })
   await listening(socket, child)
   return {
     socket,
     process: child,
     stop: () => {
       child.kill()
+      remove()
       rmSync(folder, { recursive: true, force: true })
     },
   }
