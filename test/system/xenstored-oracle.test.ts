@@ -105,7 +105,7 @@ test.skipIf(typeof peer === 'string')('Xen\'s own test program for xenstored is 
   const path = join(folder, 'socket')
   const server: XenStoreServer = new XenStoreServer({
     store: new XenStore(),
-    onWork: () => queueMicrotask(() => server.process()),
+    onWork: () => setImmediate(() => server.process()),
   })
   const door = await listenXenStore(server, path)
   try {

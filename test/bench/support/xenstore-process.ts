@@ -6,7 +6,7 @@ import { XenStore, XenStoreServer } from '../../../src/xenstore/index.ts'
 export async function serve(socket: string): Promise<void> {
   const server: XenStoreServer = new XenStoreServer({
     store: new XenStore(),
-    onWork: () => queueMicrotask(() => server.process()),
+    onWork: () => setImmediate(() => server.process()),
   })
   await listenXenStore(server, socket)
 }

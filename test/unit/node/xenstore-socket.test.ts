@@ -17,7 +17,7 @@ const sockets: Socket[] = []
 beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), 'paravirt-socket-'))
   path = join(folder, 'socket')
-  server = new XenStoreServer({ store: new XenStore(), onWork: () => queueMicrotask(() => server.process()) })
+  server = new XenStoreServer({ store: new XenStore(), onWork: () => setImmediate(() => server.process()) })
   door = await listenXenStore(server, path)
 })
 
