@@ -9,7 +9,7 @@ import { Host } from '../../src/index.ts'
 import { Machine } from '../../src/machine/index.ts'
 import type { Report } from './report.ts'
 import { decodingRates } from './support/decoding.ts'
-import { loadFlatProgram } from './support/flat-machine.ts'
+import { MACHINE_MEMORY, loadFlatProgram } from './support/flat-machine.ts'
 import {
   build, PHASES, PhaseTimer, timeNative, timeQemu, timeV86, type Timing,
 } from './support/integer-program.ts'
@@ -22,7 +22,7 @@ const LEAST_DOMAIN_RATIO = 0.97
 const MOST_START_MS = 150
 const LEAST_DECODING = 1
 /** Runs of machine and domain in turn; the fastest of each counts, phase by phase. */
-const ROUNDS = 3
+const ROUNDS = 4
 /** Instructions between two looks while instructions are counted by phase. */
 const COUNTING_SLICE = 10_000
 
@@ -67,7 +67,7 @@ function runOnMachine(): Result {
 async function runInDomain(): Promise<Result> {
   const built = build('pv', SCALE)
   if ('absent' in built) return built
-  const host = await Host.boot({ memory: 96, dom0Memory: 16 })
+  const host = await Host.boot({ memory: MACHINE_MEMORY >> 20, dom0Memory: 16 })
   const timer = new TwoTimers()
   host.hypervisorEvents.on('console', (event) => timer.push(event.text))
   const domain = await host.createDomain({
