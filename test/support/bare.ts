@@ -7,7 +7,7 @@
  *   0x40000 data   0x50000 end of ring 0's stack   0x58000 end of IST 1's   0x60000 end of ring 3's
  */
 import { Machine } from '../../src/machine/index.ts'
-import type { BareProcessor, ProcessorOptions } from '../../src/machine/index.ts'
+import type { BareProcessor, PhysicalMemory, ProcessorOptions } from '../../src/machine/index.ts'
 import { GPR, PTE, SEGMENT } from '../../src/x86/index.ts'
 import type { GprName } from '../../src/x86/index.ts'
 import { highPart, lowPart } from '../../src/util/index.ts'
@@ -29,6 +29,13 @@ export const SELECTOR = {
 export const handlerOf = (vector: number): number => AT.HANDLERS + vector * 16
 
 const GATE = { INTERRUPT: 0x8e00, TRAP: 0x8f00 } as const
+
+/** Writes at a physical address of a bare processor: 0 is the machine's first frame. */
+export function writePhysical(memory: PhysicalMemory, address: number, bytes: ArrayLike<number>): void {
+  const at = memory.firstFrame * 4096 + address
+  memory.bytes.set(Array.from(bytes), at)
+  for (let mfn = at >>> 12; mfn <= (at + bytes.length - 1) >>> 12; mfn += 1) memory.markWritten(mfn)
+}
 
 /** Machine, processor and tables. */
 export class BareBench {
@@ -102,11 +109,7 @@ export class BareBench {
   }
 
   write(address: number, bytes: ArrayLike<number>): void {
-    const { memory } = this.machine
-    for (let i = 0; i < bytes.length; i += 1) {
-      memory.bytes[this.base + address + i] = bytes[i]!
-      memory.markWritten((this.base + address + i) >>> 12)
-    }
+    writePhysical(this.machine.memory, address, bytes)
   }
 
   write32(address: number, value: number): void {

@@ -10,6 +10,7 @@ import { Machine } from '../../src/machine/index.ts'
 import type { BareProcessor } from '../../src/machine/index.ts'
 import { CR0, CR4, GPR, MSR, PTE, SEGMENT } from '../../src/x86/index.ts'
 import type { GprName } from '../../src/x86/index.ts'
+import { writePhysical } from './bare.ts'
 import { hexBytes } from './cpu.ts'
 
 /** Where things lie. */
@@ -88,11 +89,7 @@ export class ProtectedBench {
   }
 
   write(address: number, bytes: ArrayLike<number>): void {
-    const { memory } = this.machine
-    for (let i = 0; i < bytes.length; i += 1) {
-      memory.bytes[this.base + address + i] = bytes[i]!
-      memory.markWritten((this.base + address + i) >>> 12)
-    }
+    writePhysical(this.machine.memory, address, bytes)
   }
 
   /** Writes a word of physical memory; translations may be stale behind it. */

@@ -7,34 +7,15 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { afterEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { connectMigration, listenMigration } from '../../src/node/index.ts'
 import { withoutLeaks } from '../../src/testing/index.ts'
 import { Host, type Domain } from '../../src/toolstack/index.ts'
 import { whyMissing } from '../support/guests.ts'
 import { verifyStream } from '../support/verify-stream.ts'
+import { answers, hostsOfTests, startMini } from '../support/mini.ts'
 
-const hosts: Host[] = []
-afterEach(async () => {
-  for (const host of hosts.splice(0)) await host.shutdown()
-})
-
-async function boot(seed: number): Promise<Host> {
-  const host = await Host.boot({ memory: 32, dom0Memory: 8, seed })
-  hosts.push(host)
-  return host
-}
-
-async function startMini(host: Host): Promise<Domain> {
-  const domain = await host.createDomain({ name: 'mini', memory: 8 })
-  await domain.console.waitFor('tick 3')
-  return domain
-}
-
-async function answers(domain: Domain): Promise<void> {
-  await domain.console.write('mem\r')
-  await domain.console.waitFor(/memory: \d+ KiB of \d+ KiB.* 0 frames disagree/)
-}
+const boot = hostsOfTests({ memory: 32, dom0Memory: 8 })
 
 const example = (name: string): string => fileURLToPath(new URL(`../../examples/${name}.ts`, import.meta.url))
 const EXAMPLE_ARGUMENTS = ['--import', 'tsx']
@@ -69,7 +50,7 @@ async function breakingWire(target: number, limit: number): Promise<{ readonly p
 
 describe('a migration over TCP', () => {
   test('moves a domain there and back', { timeout: 60_000 }, async () => {
-    const [first, second] = [await boot(1), await boot(2)]
+    const [first, second] = [await boot({ seed: 1 }), await boot({ seed: 2 })]
     const listener = await listenMigration()
     const go = async (domain: Domain, to: Host): Promise<Domain> => {
       const receiving = listener.accept().then((transport) => to.receiveMigration(transport))
@@ -91,7 +72,7 @@ describe('a migration over TCP', () => {
     'whose connection is reset after %i bytes leaves the domain where it was',
     { timeout: 60_000 },
     async (limit) => {
-      const [first, second] = [await boot(1), await boot(2)]
+      const [first, second] = [await boot({ seed: 1 }), await boot({ seed: 2 })]
       const domain = await startMini(first)
       const listener = await listenMigration()
       const wire = await breakingWire(listener.port, limit)
@@ -111,7 +92,7 @@ describe('a migration over TCP', () => {
   )
 
   test('goes on here when the other process is killed in the middle', { timeout: 60_000 }, async () => {
-    const first = await boot(1)
+    const first = await boot({ seed: 1 })
     const domain = await startMini(first)
     const receiver = spawn(process.execPath, [...EXAMPLE_ARGUMENTS, example('live-migration'), 'receive'], {
       stdio: ['ignore', 'pipe', 'inherit'],

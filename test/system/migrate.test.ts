@@ -2,7 +2,7 @@
  * Live migration between hosts in one process and over TCP: the domain goes on at the other side, and wherever the pipe
  * is cut, exactly one side runs it.
  */
-import { afterEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { type GuestKernel } from '../../src/index.ts'
 import {
   Host,
@@ -13,28 +13,9 @@ import {
   type MigrationTransport,
 } from '../../src/toolstack/index.ts'
 import { withoutLeaks } from '../../src/testing/index.ts'
+import { answers, hostsOfTests, startMini } from '../support/mini.ts'
 
-const hosts: Host[] = []
-afterEach(async () => {
-  for (const host of hosts.splice(0)) await host.shutdown()
-})
-
-async function boot(seed: number): Promise<Host> {
-  const host = await Host.boot({ memory: 32, dom0Memory: 8, seed })
-  hosts.push(host)
-  return host
-}
-
-async function startMini(host: Host, commandLine = ''): Promise<Domain> {
-  const domain = await host.createDomain({ name: 'mini', memory: 8, commandLine })
-  await domain.console.waitFor('tick 3')
-  return domain
-}
-
-async function answers(domain: Domain): Promise<void> {
-  await domain.console.write('mem\r')
-  await domain.console.waitFor(/memory: \d+ KiB of \d+ KiB.* 0 frames disagree/)
-}
+const boot = hostsOfTests({ memory: 32, dom0Memory: 8 })
 
 /** Moves a domain and gives its new handle. */
 async function move(domain: Domain, target: Host, options: MigrateOptions = {}): Promise<Domain> {
@@ -48,7 +29,7 @@ describe('a migration', () => {
     '(live: %s) moves a domain, and back, and leaves nothing behind',
     { timeout: 30_000 },
     async (live) => {
-      const [first, second] = [await boot(1), await boot(2)]
+      const [first, second] = [await boot({ seed: 1 }), await boot({ seed: 2 })]
       await withoutLeaks(first, async () => {
         const domain = await startMini(first)
         const back = await withoutLeaks(second, async () => {
@@ -68,7 +49,7 @@ describe('a migration', () => {
   )
 
   test('says what it does on both sides, as xl does, and what it came to', { timeout: 30_000 }, async () => {
-    const [first, second] = [await boot(1), await boot(2)]
+    const [first, second] = [await boot({ seed: 1 }), await boot({ seed: 2 })]
     const domain = await startMini(first)
     const { ends } = transportPair()
     const [sent, received]: string[][] = [[], []]
@@ -106,7 +87,7 @@ describe('a migration', () => {
   })
 
   test('of a domain that writes all the time carries over what it wrote last', { timeout: 60_000 }, async () => {
-    const [first, second] = [await boot(1), await boot(2)]
+    const [first, second] = [await boot({ seed: 1 }), await boot({ seed: 2 })]
     const domain = await startMini(first)
     await domain.console.write('balloon 6144\r')
     await domain.console.waitFor('-> 6144 KiB')
@@ -126,7 +107,7 @@ describe('a migration', () => {
   })
 
   test('moves a guest in TypeScript with its state', { timeout: 30_000 }, async () => {
-    const [first, second] = [await boot(1), await boot(2)]
+    const [first, second] = [await boot({ seed: 1 }), await boot({ seed: 2 })]
     const program = (kernel: GuestKernel): void => {
       const places = [...((kernel.restoredState as string[] | undefined) ?? []), `place ${kernel.domain}`]
       kernel.control.saveState(() => places)
@@ -140,7 +121,7 @@ describe('a migration', () => {
   })
 
   test('within one host works, too', { timeout: 30_000 }, async () => {
-    const host = await boot(1)
+    const host = await boot({ seed: 1 })
     const there = await move(await startMini(host), host)
     expect(host.domains()).toEqual([there])
     await there.console.waitFor('mini: restored')
@@ -182,7 +163,7 @@ describe('memory that changes while it is copied', () => {
     [{ maxRounds: 1 }, 1],
     [{ live: false }, 0],
   ] as const)('comes over complete, with options %o', { timeout: 60_000 }, async (options, rounds) => {
-    const [first, second] = [await boot(1), await boot(2)]
+    const [first, second] = [await boot({ seed: 1 }), await boot({ seed: 2 })]
     const domain = await startMini(first)
     await domain.console.write('hot 4096\r')
     await domain.console.waitFor('hot: 1024 pages')
@@ -208,7 +189,7 @@ describe('a pipe that is cut', () => {
     '%s any message leaves exactly one side running the domain, unchanged',
     { timeout: 120_000 },
     async (when) => {
-      const [first, second] = [await boot(1), await boot(2)]
+      const [first, second] = [await boot({ seed: 1 }), await boot({ seed: 2 })]
       let [here, there] = [first, second]
       await startMini(first)
       const outcomes: string[] = []
@@ -249,7 +230,7 @@ describe('a pipe that is cut', () => {
     'at the moment of the handover (the other side can still be heard: %s) leaves the domain to its owner',
     { timeout: 30_000 },
     async (heard) => {
-      const [first, second] = [await boot(1), await boot(2)]
+      const [first, second] = [await boot({ seed: 1 }), await boot({ seed: 2 })]
       const domain = await startMini(first)
       const { ends, cut } = transportPair()
       const sink = ends[0].writable as Required<ByteSink>
@@ -279,7 +260,7 @@ describe('a pipe that is cut', () => {
 
 describe('a receiver', () => {
   test('that cannot have the domain gives it back', { timeout: 30_000 }, async () => {
-    const [first, second] = [await boot(1), await boot(2)]
+    const [first, second] = [await boot({ seed: 1 }), await boot({ seed: 2 })]
     const domain = await startMini(first)
     await withoutLeaks(second, async () => {
       const rival = await second.createDomain({ name: 'mini', memory: 8 })
@@ -301,7 +282,7 @@ describe('a receiver', () => {
     'whose sender aborts at %s is left with nothing, and the domain goes on',
     { timeout: 30_000 },
     async (moment) => {
-      const [first, second] = [await boot(1), await boot(2)]
+      const [first, second] = [await boot({ seed: 1 }), await boot({ seed: 2 })]
       const domain = await startMini(first)
       await withoutLeaks(second, async () => {
         const { ends } = transportPair()
@@ -317,7 +298,7 @@ describe('a receiver', () => {
   )
 
   test('that aborts lets the domain go on where it was', { timeout: 30_000 }, async () => {
-    const [first, second] = [await boot(1), await boot(2)]
+    const [first, second] = [await boot({ seed: 1 }), await boot({ seed: 2 })]
     const domain = await startMini(first)
     await withoutLeaks(second, async () => {
       const { ends } = transportPair()

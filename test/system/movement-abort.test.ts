@@ -2,39 +2,20 @@
  * Aborting saves, restores and migrations at each place where they wait: the operation ends with ABORTED and is undone,
  * whatever the other end does or does not do, and exactly one side runs the domain.
  */
-import { afterEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { withoutLeaks } from '../../src/testing/index.ts'
 import {
   Host, SaveStreamReader, transportPair, type ByteSink, type Domain, type MigrationTransport,
 } from '../../src/toolstack/index.ts'
+import { answers, hostsOfTests, startMini } from '../support/mini.ts'
 
-const hosts: Host[] = []
-afterEach(async () => {
-  for (const host of hosts.splice(0)) await host.shutdown()
-})
-
-async function boot(seed: number): Promise<Host> {
-  const host = await Host.boot({ memory: 32, dom0Memory: 8, seed })
-  hosts.push(host)
-  return host
-}
-
-async function startMini(host: Host): Promise<Domain> {
-  const domain = await host.createDomain({ name: 'mini', memory: 8 })
-  await domain.console.waitFor('tick 3')
-  return domain
-}
-
-async function answers(domain: Domain): Promise<void> {
-  await domain.console.write('mem\r')
-  await domain.console.waitFor(/memory: \d+ KiB of \d+ KiB.* 0 frames disagree/)
-}
+const boot = hostsOfTests({ memory: 32, dom0Memory: 8 })
 
 const never = (): Promise<void> => new Promise(() => undefined)
 
 describe('a save', () => {
   test('is aborted at any write of its, and the domain goes on', { timeout: 60_000 }, async () => {
-    const host = await boot(1)
+    const host = await boot({ seed: 1 })
     const domain = await startMini(host)
     await withoutLeaks(host, async () => {
       for (let count = 1; ; count += 1) {
@@ -48,7 +29,8 @@ describe('a save', () => {
             return never()
           },
         }
-        const result = await domain.save(sink, { signal: abort.signal, afterwards: 'resume' }).catch((error: unknown) => error)
+        const saving = domain.save(sink, { signal: abort.signal, afterwards: 'resume' })
+        const result = await saving.catch((error: unknown) => error)
         await answers(domain)
         expect(domain.info()).toMatchObject({ shutdown: false, paused: false })
         if (writes < count) {
@@ -62,7 +44,7 @@ describe('a save', () => {
   })
 
   test('is aborted while its target does not close', { timeout: 30_000 }, async () => {
-    const host = await boot(1)
+    const host = await boot({ seed: 1 })
     const domain = await startMini(host)
     const abort = new AbortController()
     let reason: unknown
@@ -80,7 +62,7 @@ describe('a save', () => {
   })
 
   test('into a web stream that takes nothing any more is aborted', { timeout: 30_000 }, async () => {
-    const host = await boot(1)
+    const host = await boot({ seed: 1 })
     const domain = await startMini(host)
     const abort = new AbortController()
     const stream = new WritableStream<Uint8Array>({ write: (chunk) => (chunk.length > 1e6 ? never() : undefined) })
@@ -92,7 +74,10 @@ describe('a save', () => {
 })
 
 /** A pipe of which either end's `count`th write calls `at`. */
-function watched(count: number, at: () => void): { readonly ends: MigrationTransport[]; readonly writes: () => number } {
+function watched(
+  count: number,
+  at: () => void,
+): { readonly ends: MigrationTransport[]; readonly writes: () => number } {
   const { ends } = transportPair()
   let writes = 0
   const wrap = ({ readable, writable }: MigrationTransport): MigrationTransport => {
@@ -124,7 +109,7 @@ describe('a migration', () => {
     'that its %s aborts at any message leaves exactly one side running the domain',
     { timeout: 120_000 },
     async (who) => {
-      let [here, there] = [await boot(1), await boot(2)]
+      let [here, there] = [await boot({ seed: 1 }), await boot({ seed: 2 })]
       await startMini(here)
       const outcomes: string[] = []
       for (let count = 1; ; count += 1) {
@@ -155,7 +140,7 @@ describe('a migration', () => {
   )
 
   test('that nobody sends is no longer waited for when it is aborted', { timeout: 30_000 }, async () => {
-    const host = await boot(1)
+    const host = await boot({ seed: 1 })
     await withoutLeaks(host, async () => {
       for (const delay of [0, 10]) {
         const abort = new AbortController()
@@ -167,7 +152,7 @@ describe('a migration', () => {
   })
 
   test('whose permission never comes is given back when the receiver gives up', { timeout: 30_000 }, async () => {
-    const [first, second] = [await boot(1), await boot(2)]
+    const [first, second] = [await boot({ seed: 1 }), await boot({ seed: 2 })]
     const chunks: Uint8Array[] = []
     await (await startMini(first)).save({ write: (chunk: Uint8Array) => void chunks.push(chunk) })
     await withoutLeaks(second, async () => {
@@ -186,7 +171,8 @@ describe('a migration', () => {
         return text(39 + 1 + 44)
       })()
       await expect(receiving).rejects.toMatchObject({ code: 'ABORTED' })
-      expect(await talk).toBe('my copy unpause results are as follows\0\u00ffdomain is yours, you are cleared to unpause\0')
+      expect(await talk).toBe(
+        'my copy unpause results are as follows\0\u00ffdomain is yours, you are cleared to unpause\0')
     })
   })
 })

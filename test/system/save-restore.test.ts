@@ -3,36 +3,19 @@
  * whatever fails leaves everything as it was.
  */
 import { PassThrough, Readable } from 'node:stream'
-import { afterEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { Host, type Domain, type GuestKernel } from '../../src/index.ts'
 import { withoutLeaks } from '../../src/testing/index.ts'
 import { ByteCollector } from '../support/byte-collector.ts'
 import { whyMissing } from '../support/guests.ts'
 import { savedMini } from '../support/saved-mini.ts'
 import { verifyStream } from '../support/verify-stream.ts'
+import { answers, hostsOfTests, startMini as startNamed } from '../support/mini.ts'
 
-const hosts: Host[] = []
-afterEach(async () => {
-  for (const host of hosts.splice(0)) await host.shutdown()
-})
+const boot = hostsOfTests({ memory: 64, dom0Memory: 8 })
 
-async function boot(options: Parameters<typeof Host.boot>[0] = {}): Promise<Host> {
-  const host = await Host.boot({ memory: 64, dom0Memory: 8, ...options })
-  hosts.push(host)
-  return host
-}
-
-/** A mini that has said its first word, and whose ticks are over. */
-async function startMini(host: Host, name = 'mini1'): Promise<Domain> {
-  const domain = await host.createDomain({ name, memory: 8, commandLine: 'hello=world' })
-  await domain.console.waitFor('tick 3')
-  return domain
-}
-
-async function answers(domain: Domain): Promise<void> {
-  await domain.console.write('mem\r')
-  await domain.console.waitFor(/memory: \d+ KiB of \d+ KiB.* 0 frames disagree/)
-}
+const startMini = (host: Host, name = 'mini1'): Promise<Domain> =>
+  startNamed(host, { name, commandLine: 'hello=world' })
 
 async function save(domain: Domain, options: Parameters<Domain['save']>[1] = {}): Promise<Uint8Array> {
   const file = new ByteCollector()

@@ -12,7 +12,7 @@ import type { Label } from '../../../wasm/index.ts'
 import { PERMISSION, State } from '../state.ts'
 import { testPermission } from './tlb.ts'
 import type { Walk } from './tlb.ts'
-import { collect, raise, toHost } from './walk.ts'
+import { collect, raise, takePresent, toHost } from './walk.ts'
 
 /** Address bits 39 to 32 of a page of 4 MiB, which no memory here has, and bit 21, which has to be 0. */
 const LARGE_RESERVED = 0x3f_e000
@@ -47,13 +47,7 @@ function readEntry(w: Walk, place: number, shift: number): void {
   c.op('i32.and', 'i32.add')
   c.tee(place)
   c.memory('i64.load32_u')
-  c.tee(w.entry)
-  c.op('i32.wrap_i64')
-  c.i32(PTE.PRESENT)
-  c.op('i32.and', 'i32.eqz')
-  c.if()
-  raise(w, 0)
-  c.end()
+  takePresent(w)
   collect(w)
 }
 

@@ -145,6 +145,18 @@ export function raise(w: Walk, code: number): void {
   w.code.br(w.fault)
 }
 
+/** Takes the i64 on the stack for the entry at hand, and ends the walk unless it is present. */
+export function takePresent(w: Walk): void {
+  const c = w.code
+  c.tee(w.entry)
+  c.op('i32.wrap_i64')
+  c.i32(PTE.PRESENT)
+  c.op('i32.and', 'i32.eqz')
+  c.if()
+  raise(w, 0)
+  c.end()
+}
+
 /** Reads the entry of one level; leaves the next table or the page in `table`, and goes to `done` for a large page. */
 function walkLevel(w: Walk, level: number, done: Label): void {
   const c = w.code
@@ -159,13 +171,7 @@ function walkLevel(w: Walk, level: number, done: Label): void {
   c.op('i32.and', 'i32.add')
   c.tee(place)
   c.memory('i64.load')
-  c.tee(w.entry)
-  c.op('i32.wrap_i64')
-  c.i32(PTE.PRESENT)
-  c.op('i32.and', 'i32.eqz')
-  c.if()
-  raise(w, 0)
-  c.end()
+  takePresent(w)
   reserved(w)
   if (level === 3) {
     testPermission(w, PERMISSION.LONG)
