@@ -9,6 +9,7 @@ import { XenError } from '../util/index.ts'
 import {
   XenStoreClient, type StoreTransport, type TransportListener, type TransportState, type XenStoreServer,
 } from '../xenstore/index.ts'
+import { BusyPoll, defaultBusyPoll } from './busy-poll.ts'
 
 /** Pieces that are kept for a reader that is behind before the socket is told to stop. */
 const WAITING_PIECES = 4
@@ -21,9 +22,12 @@ export class SocketTransport implements StoreTransport {
   private gone = false
   private full = false
   private listener: TransportListener | undefined
+  private readonly poll: BusyPoll
 
-  constructor(socket: Socket) {
+  /** Polls as `poll` decides, which all sockets of a server share; a client sleeps until something comes. */
+  constructor(socket: Socket, poll: BusyPoll = new BusyPoll(0)) {
     this.socket = socket
+    this.poll = poll
     socket.on('data', (piece) => this.arrived(piece))
     socket.on('drain', () => this.drained())
     // An error is always followed by 'close', which is where the end is noticed.
@@ -37,6 +41,7 @@ export class SocketTransport implements StoreTransport {
     this.pieces.push(new Uint8Array(piece.buffer, piece.byteOffset, piece.length))
     if (this.pieces.length >= WAITING_PIECES) this.socket.pause()
     this.listener?.readable()
+    this.poll.arrived()
   }
 
   private drained(): void {
@@ -90,6 +95,12 @@ export class SocketTransport implements StoreTransport {
 export interface XenStoreListenOptions {
   /** Permissions of the socket file: who may connect. Default 0o600, its owner only. */
   readonly mode?: number
+  /**
+   * Milliseconds that the process looks for the next message after an answer before it sleeps, while messages follow
+   * each other that closely: answers come two to three times as soon, for processor time while waiting. 0 sleeps at
+   * once. Default 0.2, and 0 on a machine with a single processor.
+   */
+  readonly busyPoll?: number
 }
 
 /** An open door. */
@@ -156,10 +167,11 @@ export async function listenXenStore(
   options: XenStoreListenOptions = {},
 ): Promise<XenStoreListener> {
   const sockets = new Set<Socket>()
+  const poll = new BusyPoll(options.busyPoll ?? defaultBusyPoll())
   const door = createServer((socket) => {
     sockets.add(socket)
     socket.on('close', () => sockets.delete(socket))
-    server.addConnection(new SocketTransport(socket))
+    server.addConnection(new SocketTransport(socket, poll))
   })
   await bindOrReplace(door, path, options.mode ?? 0o600)
   return {

@@ -60,6 +60,7 @@ export class EventHub<E extends EventBase> implements EventSource<E> {
   private readonly now: () => number
   private readonly onListenerError: (error: unknown) => void
   private seq = 0
+  private listeners = 0
 
   /** `now` stamps the events; `onListenerError` hears of listeners that threw (by default the console does). */
   constructor(now: () => number, onListenerError: (error: unknown) => void = (error) => console.error(error)) {
@@ -69,6 +70,7 @@ export class EventHub<E extends EventBase> implements EventSource<E> {
 
   /** True when somebody listens to events of this type: check it before building an expensive event. */
   wants(type: E['type']): boolean {
+    if (this.listeners === 0) return false
     return this.emitter.listenerCount(type) + this.emitter.listenerCount(ANY) > 0
   }
 
@@ -89,13 +91,23 @@ export class EventHub<E extends EventBase> implements EventSource<E> {
   }
 
   on<T extends E['type']>(type: T, listener: (event: EventOf<E, T> & EventStamp) => void): () => void {
-    this.emitter.on(type, listener)
-    return () => this.emitter.off(type, listener)
+    return this.add(type, listener)
   }
 
   onAny(listener: (event: E & EventStamp) => void): () => void {
-    this.emitter.on(ANY, listener)
-    return () => this.emitter.off(ANY, listener)
+    return this.add(ANY, listener)
+  }
+
+  private add(name: string, listener: EventEmitter.ListenerFn): () => void {
+    this.emitter.on(name, listener)
+    this.listeners += 1
+    let listening = true
+    return () => {
+      if (!listening) return
+      listening = false
+      this.listeners -= 1
+      this.emitter.off(name, listener)
+    }
   }
 
   once<T extends E['type']>(

@@ -6,9 +6,10 @@
  * newer Xen than 4.17.
  */
 import { XS } from '../abi/index.ts'
+import { pathOfBytes } from './known-paths.ts'
 import { parsePermissions, formatPermission, type Permissions } from './permissions.ts'
 import type { StoreErrorName } from './store-error.ts'
-import { rawText } from './text.ts'
+import { copyOf, rawText } from './text.ts'
 
 /** A request of a client. */
 export type StoreRequest =
@@ -59,19 +60,26 @@ export interface OperationRow {
   readonly decode: (body: Body) => StoreRequest | undefined
 }
 
+/** Where the first terminator is, or -1. */
+function terminator({ body, end }: Body, start: number): number {
+  for (let at = start; at < end; at += 1) if (body[at] === 0) return at
+  return -1
+}
+
 /** The only string of a body: exactly one terminator, at the end. */
-function only({ body, start, end }: Body): string | undefined {
-  if (end === start || body.indexOf(0, start) !== end - 1) return undefined
-  return rawText(body, start, end - 1)
+function only(body: Body): string | undefined {
+  const { start, end } = body
+  if (end === start || terminator(body, start) !== end - 1) return undefined
+  return pathOfBytes(body.body, start, end - 1)
 }
 
 /** All terminated strings; what follows the last terminator is left out. */
-function strings({ body, start, end }: Body): readonly string[] {
+function strings(body: Body): readonly string[] {
   const found: string[] = []
-  for (let at = start; at < end;) {
-    const nul = body.indexOf(0, at)
-    if (nul < 0 || nul >= end) break
-    found.push(rawText(body, at, nul))
+  for (let at = body.start; at < body.end;) {
+    const nul = terminator(body, at)
+    if (nul < 0) break
+    found.push(rawText(body.body, at, nul))
     at = nul + 1
   }
   return found
@@ -122,10 +130,10 @@ function decodeIntroduce(body: Body): StoreRequest | undefined {
   return { op: 'introduce', domain: numbers.domain, frame: numbers.frame, port: numbers.port }
 }
 
-function decodeWrite({ body, start, end }: Body): StoreRequest | undefined {
-  const nul = body.indexOf(0, start)
-  if (nul < 0 || nul >= end) return undefined
-  return { op: 'write', path: rawText(body, start, nul), value: body.slice(nul + 1, end) }
+function decodeWrite(body: Body): StoreRequest | undefined {
+  const nul = terminator(body, body.start)
+  if (nul < 0) return undefined
+  return { op: 'write', path: pathOfBytes(body.body, body.start, nul), value: copyOf(body.body, nul + 1, body.end) }
 }
 
 function decodeSetPermissions(body: Body): StoreRequest | undefined {

@@ -5,6 +5,7 @@
  * Every node carries the generation at which it was written itself (adding or removing a child writes the parent);
  * transactions compare them.
  */
+import { pathNames } from './known-paths.ts'
 import { OrderedMap } from './ordered-map.ts'
 import type { Permissions } from './permissions.ts'
 
@@ -64,37 +65,32 @@ const PERMISSION_BYTES = 8
 export const nodeSize = (node: NodeParts): number =>
   HEADER_BYTES + PERMISSION_BYTES * node.permissions.length + node.value.length + node.children.nameBytes
 
-/** The node at `path` below the tree's root; undefined when there is none. */
+/** The node at a well-formed `path` below the tree's root; undefined when there is none. */
 export function nodeAt(root: StoreNode, path: string): StoreNode | undefined {
+  const names = pathNames(path)!
   let node: StoreNode | undefined = root
-  if (path.length === 1) return node
-  for (let start = 1; start <= path.length;) {
-    const slash = path.indexOf('/', start)
-    const end = slash < 0 ? path.length : slash
-    node = node.children.get(path.slice(start, end))
+  for (let i = 0; i < names.length; i += 1) {
+    node = node.children.get(names[i]!)
     if (node === undefined) return undefined
-    start = end + 1
   }
   return node
 }
 
 /** Where and how a tree is changed. */
 interface Change {
-  readonly path: string
+  readonly names: readonly string[]
   /** The new node; undefined removes it. */
   readonly node: StoreNode | undefined
   /** Generation of the parent when it gains or loses a child. */
   readonly generation: number
 }
 
-function changed(node: StoreNode, change: Change, start: number): StoreNode {
-  const slash = change.path.indexOf('/', start)
-  if (slash >= 0) {
-    const name = change.path.slice(start, slash)
+function changed(node: StoreNode, change: Change, level: number): StoreNode {
+  const name = change.names[level]!
+  if (level < change.names.length - 1) {
     const child = node.children.get(name)!
-    return node.withChildren(node.children.set(name, changed(child, change, slash + 1)))
+    return node.withChildren(node.children.set(name, changed(child, change, level + 1)))
   }
-  const name = change.path.slice(start)
   if (change.node === undefined) {
     return node.with({ children: node.children.delete(name), generation: change.generation })
   }
@@ -108,11 +104,11 @@ function changed(node: StoreNode, change: Change, start: number): StoreNode {
  * had it before keeps its own.
  */
 export const withNode = (root: StoreNode, path: string, node: StoreNode, generation: number): StoreNode =>
-  path.length === 1 ? node : changed(root, { path, node, generation }, 1)
+  path.length === 1 ? node : changed(root, { names: pathNames(path)!, node, generation }, 0)
 
 /** The tree without the existing node at `path` and all below it. */
 export const withoutNode = (root: StoreNode, path: string, generation: number): StoreNode =>
-  changed(root, { path, node: undefined, generation }, 1)
+  changed(root, { names: pathNames(path)!, node: undefined, generation }, 0)
 
 /** Calls `visit` for a node and all below it, children before their parent. */
 export function walkUp(path: string, node: StoreNode, visit: (path: string, node: StoreNode) => void): void {

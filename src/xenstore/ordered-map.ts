@@ -112,40 +112,58 @@ function collect<T>(slot: Slot<T>, into: Entry<T>[]): void {
   else into.push(slot)
 }
 
+/** What versions that differ in values alone have in common. */
+class Names {
+  readonly size: number
+  /** Bytes of all names with a terminator each. */
+  readonly bytes: number
+  /** Names in order, while there are few. */
+  readonly few: readonly string[] | undefined
+  /** Order of the next entry of a large map. */
+  readonly next: number
+  listing: Uint8Array | undefined
+
+  constructor(size: number, bytes: number, few: readonly string[] | undefined, next: number) {
+    this.size = size
+    this.bytes = bytes
+    this.few = few
+    this.next = next
+    this.listing = undefined
+  }
+}
+
 /** A version of the map; it never changes. */
 export class OrderedMap<T> {
-  /** How many entries it has. */
-  readonly size: number
-  /** Bytes of all names with a terminator each: what a listing takes on the wire. */
-  readonly nameBytes: number
-  /** Names in order, while there are few. Versions that differ in values alone share them. */
-  private readonly few: readonly string[] | undefined
-  /** Values in order of `few`. */
+  private readonly shared: Names
+  /** Values in the order of the names, while there are few. */
   private readonly values: readonly T[]
   /** Everything, when there are many. */
   private readonly many: Slot<T> | undefined
-  /** Order of the next entry of a large map. */
-  private readonly next: number
-  private listed: Uint8Array | undefined
 
-  private constructor(size: number, nameBytes: number, content: Content<T>) {
-    this.size = size
-    this.nameBytes = nameBytes
-    this.few = content.few
-    this.values = content.values
-    this.many = content.many
-    this.next = content.next
-    this.listed = undefined
+  private constructor(shared: Names, values: readonly T[], many: Slot<T> | undefined) {
+    this.shared = shared
+    this.values = values
+    this.many = many
   }
 
   /** The map without entries. */
   static empty<T>(): OrderedMap<T> {
-    return new OrderedMap<T>(0, 0, { few: [], values: [], many: undefined, next: 0 })
+    return new OrderedMap<T>(new Names(0, 0, [], 0), [], undefined)
+  }
+
+  /** How many entries it has. */
+  get size(): number {
+    return this.shared.size
+  }
+
+  /** Bytes of all names with a terminator each: what a listing takes on the wire. */
+  get nameBytes(): number {
+    return this.shared.bytes
   }
 
   /** The value under a name. */
   get(name: string): T | undefined {
-    const { few } = this
+    const { few } = this.shared
     if (few === undefined) return find(this.many!, name, hashOf(name))?.value
     // An index of -1 finds nothing.
     return this.values[few.indexOf(name)]
@@ -153,90 +171,79 @@ export class OrderedMap<T> {
 
   /** A map in which `name` has `value`: in its old place, or at the end. */
   set(name: string, value: T): OrderedMap<T> {
-    const { few } = this
+    const { few, size, bytes } = this.shared
     if (few === undefined) return this.setMany(name, value)
     const index = few.indexOf(name)
     if (index >= 0) {
       const values = this.values.slice()
       values[index] = value
-      return new OrderedMap(this.size, this.nameBytes, { few, values, many: undefined, next: 0 })
+      return new OrderedMap(this.shared, values, undefined)
     }
-    const nameBytes = this.nameBytes + name.length + 1
+    const nameBytes = bytes + name.length + 1
     const names = [...few, name]
     const values = [...this.values, value]
-    const many = names.length > SMALL ? trieOf(names, values) : undefined
-    const content = many === undefined
-      ? { few: names, values, many, next: 0 }
-      : { few: undefined, values: [], many, next: names.length }
-    return new OrderedMap<T>(this.size + 1, nameBytes, content)
+    if (names.length <= SMALL) return new OrderedMap(new Names(size + 1, nameBytes, names, 0), values, undefined)
+    return new OrderedMap(new Names(size + 1, nameBytes, undefined, names.length), NOTHING, trieOf(names, values))
   }
 
   private setMany(name: string, value: T): OrderedMap<T> {
+    const { size, bytes, next } = this.shared
     const hash = hashOf(name)
     const old = find(this.many!, name, hash)
-    const many = insert(this.many!, { name, hash, order: old?.order ?? this.next, value }, 0)
-    if (old !== undefined) {
-      return new OrderedMap(this.size, this.nameBytes, { few: undefined, values: [], many, next: this.next })
-    }
-    const nameBytes = this.nameBytes + name.length + 1
-    return new OrderedMap(this.size + 1, nameBytes, { few: undefined, values: [], many, next: this.next + 1 })
+    const many = insert(this.many!, { name, hash, order: old?.order ?? next, value }, 0)
+    if (old !== undefined) return new OrderedMap<T>(this.shared, NOTHING, many)
+    return new OrderedMap<T>(new Names(size + 1, bytes + name.length + 1, undefined, next + 1), NOTHING, many)
   }
 
   /** A map without `name`. */
   delete(name: string): OrderedMap<T> {
-    const { few } = this
-    const size = this.size - 1
-    const nameBytes = this.nameBytes - name.length - 1
+    const { few, next } = this.shared
+    const size = this.shared.size - 1
+    const bytes = this.shared.bytes - name.length - 1
     if (few === undefined) {
       const hash = hashOf(name)
       if (find(this.many!, name, hash) === undefined) return this
       const many = remove(this.many!, name, hash, 0)!
-      if (size > SMALL) return new OrderedMap(size, nameBytes, { few: undefined, values: [], many, next: this.next })
+      if (size > SMALL) return new OrderedMap<T>(new Names(size, bytes, undefined, next), NOTHING, many)
       const entries = inOrder(many)
       const names = entries.map((entry) => entry.name)
-      const left = entries.map((entry) => entry.value)
-      return new OrderedMap(size, nameBytes, { few: names, values: left, many: undefined, next: 0 })
+      return new OrderedMap(new Names(size, bytes, names, 0), entries.map((entry) => entry.value), undefined)
     }
     const index = few.indexOf(name)
     if (index < 0) return this
     const names = few.filter((_, i) => i !== index)
-    const values = this.values.filter((_, i) => i !== index)
-    return new OrderedMap(size, nameBytes, { few: names, values, many: undefined, next: 0 })
+    return new OrderedMap(new Names(size, bytes, names, 0), this.values.filter((_, i) => i !== index), undefined)
   }
 
   /** The names in order of insertion. */
   names(): readonly string[] {
-    return this.few ?? inOrder(this.many!).map((entry) => entry.name)
+    return this.shared.few ?? inOrder(this.many!).map((entry) => entry.name)
   }
 
   /** Names and values in order of insertion. */
   entries(): readonly (readonly [string, T])[] {
-    const { few, values } = this
-    if (few !== undefined) return few.map((name, i) => [name, values[i]!] as const)
+    const { few } = this.shared
+    if (few !== undefined) return few.map((name, i) => [name, this.values[i]!] as const)
     return inOrder(this.many!).map((entry) => [entry.name, entry.value] as const)
   }
 
   /** The names as they travel, each with a terminator. Kept, because a large one is asked for in many parts. */
   listing(): Uint8Array {
-    if (this.listed !== undefined) return this.listed
-    const bytes = new Uint8Array(this.nameBytes)
+    const { shared } = this
+    if (shared.listing !== undefined) return shared.listing
+    const bytes = new Uint8Array(shared.bytes)
     let at = 0
     for (const name of this.names()) {
       for (let i = 0; i < name.length; i += 1) bytes[at + i] = name.charCodeAt(i)
       at += name.length + 1
     }
-    this.listed = bytes
+    shared.listing = bytes
     return bytes
   }
 }
 
-/** What a version holds, in one of its two forms. */
-interface Content<T> {
-  readonly few: readonly string[] | undefined
-  readonly values: readonly T[]
-  readonly many: Slot<T> | undefined
-  readonly next: number
-}
+/** The values of a large map, which are in its trie. */
+const NOTHING: readonly never[] = []
 
 const inOrder = <T>(slot: Slot<T>): readonly Entry<T>[] => {
   const entries: Entry<T>[] = []

@@ -3,12 +3,11 @@
  *
  * Reference: xen/docs/misc/xenstore.txt, section "Nodes"; limits in xen/include/public/io/xs_wire.h.
  */
+import { pathNames } from './known-paths.ts'
+
+export { parentPath } from './known-paths.ts'
 
 const SLASH = 0x2f
-
-/** Characters that a node name may have: letters, digits, and - / _ @ */
-const VALID: readonly boolean[] = Array.from({ length: 128 }, (_, code) =>
-  /[A-Za-z0-9\-/_@]/.test(String.fromCharCode(code)))
 
 /** How a path is to be taken. */
 export interface PathRules {
@@ -22,17 +21,6 @@ export interface PathRules {
 
 /** Longest absolute path at all. Reference: XENSTORE_ABS_PATH_MAX. */
 const ABSOLUTE_MAX = 3072
-
-/** Valid characters, no empty component, no slash at the end. */
-function wellFormed(path: string): boolean {
-  let previous = 0
-  for (let i = 0; i < path.length; i += 1) {
-    const code = path.charCodeAt(i)
-    if (VALID[code] !== true || (code === SLASH && previous === SLASH)) return false
-    previous = code
-  }
-  return previous !== SLASH || path.length === 1
-}
 
 /** Length of a leading `/local/domain/N/`, which does not count against a domain's limit. */
 function localPrefixLength(path: string): number {
@@ -48,20 +36,17 @@ export const isRelative = (path: string): boolean => path.charCodeAt(0) !== SLAS
 export function canonicalPath(path: string, rules: PathRules): string | undefined {
   if (path.startsWith('@') && !rules.special) return undefined
   const name = isRelative(path) ? `${rules.implicit}/${path}` : path
-  if (!wellFormed(name) || name.length > ABSOLUTE_MAX) return undefined
+  if (pathNames(name) === undefined || name.length > ABSOLUTE_MAX) return undefined
   const { pathMax } = rules
   if (pathMax > 0 && name.length > pathMax && name.length - localPrefixLength(name) > pathMax) return undefined
   return name
 }
 
-/** The node above; the root for a name at the top and for special names. */
-export function parentPath(path: string): string {
-  const slash = path.lastIndexOf('/')
-  return slash > 0 ? path.slice(0, slash) : '/'
-}
-
 /** The last component. */
-export const baseName = (path: string): string => path.slice(path.lastIndexOf('/') + 1)
+export function baseName(path: string): string {
+  const names = pathNames(path)
+  return names === undefined || names.length === 0 ? path.slice(path.lastIndexOf('/') + 1) : names[names.length - 1]!
+}
 
 /** The path of a child. */
 export const childPath = (path: string, name: string): string => (path === '/' ? `/${name}` : `${path}/${name}`)

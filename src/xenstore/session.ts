@@ -53,6 +53,7 @@ export class StoreSession extends SessionRights {
     this.onClose = options.onClose ?? (() => undefined)
     this.base = {
       get: (path) => store.get(path),
+      changes: () => store.changes,
       tooLarge: (nodes) => this.exceeds('transactionNodes', nodes),
     }
   }
@@ -381,7 +382,7 @@ export class StoreSession extends SessionRights {
         if (added > 0 && domain !== undefined && domain.exceeds('nodes', domain.usage.nodes + added)) return 'ENOSPC'
       }
     }
-    return transaction.conflictsWith((path) => this.store.get(path)) ? 'EAGAIN' : undefined
+    return transaction.conflicts() ? 'EAGAIN' : undefined
   }
 
   private forget(transaction: StoreTransaction): void {

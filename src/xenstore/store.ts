@@ -79,6 +79,7 @@ export class XenStore {
   /** @internal The request at work, for counting the events that it causes. */
   cause: EventCause | undefined
   private tree: StoreNode
+  private changeCount = 0
   private special = new Map<string, StoreNode>()
   private lastGeneration = 0
   private lastSession = 0
@@ -103,6 +104,11 @@ export class XenStore {
   /** A handle for code in the same process; domain 0 by default. */
   local(domain = 0): LocalStore {
     return new LocalStore(this, domain)
+  }
+
+  /** @internal How often any node has changed. */
+  get changes(): number {
+    return this.changeCount
   }
 
   /** @internal The root of the current tree. It never changes; the store moves on to another one. */
@@ -199,6 +205,7 @@ export class XenStore {
     this.domains.account(path, before, node)
     if (path.charCodeAt(0) === 0x40) this.special.set(path, node)
     else this.tree = withNode(this.tree, path, node, node.generation)
+    this.changeCount += 1
   }
 
   /** @internal Adds a chain of new nodes, the topmost last, below an existing parent. */
@@ -207,6 +214,7 @@ export class XenStore {
     const above = parentPath(top.path)
     const parent = this.get(above)!
     this.tree = withNode(this.tree, top.path, top.node, generation)
+    this.changeCount += 1
     for (const { path, node } of chain) this.domains.account(path, undefined, node)
     this.domains.account(above, parent, this.get(above))
   }
@@ -219,6 +227,7 @@ export class XenStore {
     const removed: PlacedNode[] = []
     walkUp(path, this.get(path)!, (at, node) => removed.push({ path: at, node }))
     this.tree = withoutNode(tree, path, this.nextGeneration())
+    this.changeCount += 1
     this.domains.account(above, parent, this.get(above))
     for (const each of removed) this.domains.account(each.path, each.node, undefined)
     if (this.watches.size === 0) return removed.length
@@ -253,6 +262,7 @@ export class XenStore {
       }
     }
     this.tree = tree
+    this.changeCount += 1
     for (const { path, before, current } of changes) this.domains.account(path, before, current)
     this.fireAll(transaction.accesses.values())
     return changes.length

@@ -21,6 +21,14 @@ export function rawText(bytes: Uint8Array, start = 0, end = bytes.length): strin
 const shortText = (bytes: Uint8Array, start: number, end: number): string =>
   String.fromCharCode.apply(null, bytes.subarray(start, end) as unknown as number[])
 
+/** A copy of some bytes. For the few of an ordinary value a loop is twice as fast as `slice`. */
+export function copyOf(bytes: Uint8Array, start: number, end: number): Uint8Array {
+  if (end - start > SHORT) return bytes.slice(start, end)
+  const copy = new Uint8Array(end - start)
+  for (let i = start; i < end; i += 1) copy[i - start] = bytes[i]!
+  return copy
+}
+
 /** Characters 0 to 255 as bytes, written into `target` from `at`; where they end. */
 export function putRawText(text: string, target: Uint8Array, at: number): number {
   for (let i = 0; i < text.length; i += 1) target[at + i] = text.charCodeAt(i)

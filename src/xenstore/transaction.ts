@@ -29,6 +29,8 @@ export interface Access {
 /** Where a transaction reads what it has not touched yet, and how much it may touch. */
 export interface TransactionBase {
   get(path: string): StoreNode | undefined
+  /** How often the store has changed. */
+  changes(): number
   /** True when a transaction of this many nodes is too large. */
   tooLarge(nodes: number): boolean
 }
@@ -55,6 +57,8 @@ export class StoreTransaction {
   /** Bytes of the copies, which count against whoever opened it. */
   memory = 0
   private lastMade = 0
+  /** How often the store had changed when the first node was touched. */
+  private changesBefore = -1
   private readonly base: TransactionBase
 
   constructor(id: number, base: TransactionBase) {
@@ -76,6 +80,7 @@ export class StoreTransaction {
       return undefined
     }
     const before = this.base.get(path)
+    if (this.accesses.size === 0) this.changesBefore = this.base.changes()
     const access: Access = { path, before, current: before, modified: false, fire: undefined, made: 0, live: undefined }
     this.accesses.set(path, access)
     this.memory += path.length + (before === undefined ? 0 : nodeSize(before))
@@ -157,10 +162,12 @@ export class StoreTransaction {
   }
 
   /** True when a node that was touched has another generation in the store now. */
-  conflictsWith(get: (path: string) => StoreNode | undefined): boolean {
+  conflicts(): boolean {
     if (this.conflicted) return true
+    // Where nobody has changed anything since, no node needs to be looked up again.
+    const untouched = this.changesBefore === this.base.changes()
     for (const access of this.accesses.values()) {
-      access.live = get(access.path)
+      access.live = untouched ? access.before : this.base.get(access.path)
       if (access.live?.generation !== access.before?.generation) return true
     }
     return false
