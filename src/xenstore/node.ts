@@ -65,20 +65,27 @@ const PERMISSION_BYTES = 8
 export const nodeSize = (node: NodeParts): number =>
   HEADER_BYTES + PERMISSION_BYTES * node.permissions.length + node.value.length + node.children.nameBytes
 
-/** The node at a well-formed `path` below the tree's root; undefined when there is none. */
-export function nodeAt(root: StoreNode, path: string): StoreNode | undefined {
-  const names = pathNames(path)!
+/** The node that the first `levels` of the names lead to; undefined when there is none. */
+export function nodeAlong(root: StoreNode, names: readonly string[], levels: number): StoreNode | undefined {
   let node: StoreNode | undefined = root
-  for (let i = 0; i < names.length; i += 1) {
+  for (let i = 0; i < levels; i += 1) {
     node = node.children.get(names[i]!)
     if (node === undefined) return undefined
   }
   return node
 }
 
+/** The node at a well-formed `path` below the tree's root; undefined when there is none. */
+export function nodeAt(root: StoreNode, path: string): StoreNode | undefined {
+  const names = pathNames(path)!
+  return nodeAlong(root, names, names.length)
+}
+
 /** Where and how a tree is changed. */
 interface Change {
   readonly names: readonly string[]
+  /** How many of the names lead to the node. */
+  readonly levels: number
   /** The new node; undefined removes it. */
   readonly node: StoreNode | undefined
   /** Generation of the parent when it gains or loses a child. */
@@ -87,9 +94,10 @@ interface Change {
 
 function changed(node: StoreNode, change: Change, level: number): StoreNode {
   const name = change.names[level]!
-  if (level < change.names.length - 1) {
+  const below = level + 1
+  if (below < change.levels) {
     const child = node.children.get(name)!
-    return node.withChildren(node.children.set(name, changed(child, change, level + 1)))
+    return node.withChildren(node.children.set(name, changed(child, change, below)))
   }
   if (change.node === undefined) {
     return node.with({ children: node.children.delete(name), generation: change.generation })
@@ -99,16 +107,29 @@ function changed(node: StoreNode, change: Change, level: number): StoreNode {
   return node.with({ children, generation: change.generation })
 }
 
-/**
- * The tree with `node` at `path`; its parent exists. A parent that gains a child by that gets `generation`, one that
- * had it before keeps its own.
- */
-export const withNode = (root: StoreNode, path: string, node: StoreNode, generation: number): StoreNode =>
-  path.length === 1 ? node : changed(root, { names: pathNames(path)!, node, generation }, 0)
+/** The tree with a node in the place that the first `levels` of the names lead to. As {@link withNode}. */
+export const withNodeAlong = (
+  root: StoreNode, names: readonly string[], levels: number, { node, generation }: NewNode,
+): StoreNode => (levels === 0 ? node : changed(root, { names, levels, node, generation }, 0))
+
+/** A node for a tree. */
+export interface NewNode {
+  readonly node: StoreNode
+  /** Generation of a parent that gains a child by it; one that had it before keeps its own. */
+  readonly generation: number
+}
+
+/** The tree with a node at `path`; its parent exists. */
+export function withNode(root: StoreNode, path: string, { node, generation }: NewNode): StoreNode {
+  const names = pathNames(path)!
+  return names.length === 0 ? node : changed(root, { names, levels: names.length, node, generation }, 0)
+}
 
 /** The tree without the existing node at `path` and all below it. */
-export const withoutNode = (root: StoreNode, path: string, generation: number): StoreNode =>
-  changed(root, { names: pathNames(path)!, node: undefined, generation }, 0)
+export function withoutNode(root: StoreNode, path: string, generation: number): StoreNode {
+  const names = pathNames(path)!
+  return changed(root, { names, levels: names.length, node: undefined, generation }, 0)
+}
 
 /** Calls `visit` for a node and all below it, children before their parent. */
 export function walkUp(path: string, node: StoreNode, visit: (path: string, node: StoreNode) => void): void {

@@ -146,6 +146,10 @@ export function readNode(saved: Omit<SavedNode, 'path'>, newest: number, childre
   return new StoreNode({ value: saved.value.slice(), permissions, generation: saved.generation, children })
 }
 
+/** True for the absolute path of a node, or the name of a special one where that may be. */
+export const isNodePath = (path: unknown, special: boolean): path is string =>
+  typeof path === 'string' && path !== '' && canonicalPath(path, { implicit: '', pathMax: 0, special }) === path
+
 /** The tree, checked. */
 export function readTree(nodes: readonly SavedNode[], newest: number): StoreNode {
   const [first, ...rest] = nodes
@@ -153,13 +157,11 @@ export function readTree(nodes: readonly SavedNode[], newest: number): StoreNode
   let tree = readNode(first, newest)
   for (const saved of rest) {
     const { path } = saved
-    const valid = typeof path === 'string' && path.startsWith('/') && path.length > 1
-      && canonicalPath(path, { implicit: '', pathMax: 0, special: false }) === path
-    expectSaved(valid, `a node named ${String(path)}`)
+    expectSaved(isNodePath(path, false) && path.length > 1, `a node named ${String(path)}`)
     const parent = nodeAt(tree, parentPath(path))
     expectSaved(parent !== undefined, `${path} without a parent`)
     expectSaved(nodeAt(tree, path) === undefined, `${path} twice`)
-    tree = withNode(tree, path, readNode(saved, newest), parent.generation)
+    tree = withNode(tree, path, { node: readNode(saved, newest), generation: parent.generation })
   }
   return tree
 }

@@ -228,7 +228,7 @@ export class StoreSession extends SessionRights {
   /** Limits on new nodes. Within a transaction a failure after the first node leaves it unfit to be committed. */
   private tooMany(view: View, chain: readonly PlacedNode[], parent: StoreNode): StoreErrorName | undefined {
     if (this.privileged) return undefined
-    const added = view instanceof StoreTransaction ? (view.added.get(this.domain) ?? 0) : 0
+    const added = view instanceof StoreTransaction ? (view.added?.get(this.domain) ?? 0) : 0
     const nodes = this.record!.usage.nodes + added
     for (let i = 0; i < chain.length; i += 1) {
       if (this.exceeds('nodes', nodes + i + 1)) return i === 0 ? 'ENOSPC' : this.poison(view, 'ENOSPC')
@@ -377,7 +377,7 @@ export class StoreSession extends SessionRights {
   private mayCommit(transaction: StoreTransaction): StoreErrorName | undefined {
     if (transaction.poisoned) return 'ENOMEM'
     if (!this.privileged) {
-      for (const [owner, added] of transaction.added) {
+      for (const [owner, added] of transaction.added ?? []) {
         const domain = this.store.domains.get(owner)
         if (added > 0 && domain !== undefined && domain.exceeds('nodes', domain.usage.nodes + added)) return 'ENOSPC'
       }

@@ -7,7 +7,9 @@
 import { EventHub, type Clock, type EventSource } from '../util/index.ts'
 import { DomainTable, STORE_FEATURE, isUnprivileged, type StoreDomain } from './domains.ts'
 import { LocalStore } from './local-store.ts'
-import { EMPTY_VALUE, NO_CHILDREN, StoreNode, nodeAt, walkUp, withNode, withoutNode } from './node.ts'
+import {
+  EMPTY_VALUE, NO_CHILDREN, StoreNode, nodeAlong, nodeAt, walkUp, withNode, withNodeAlong, withoutNode, type Children,
+} from './node.ts'
 import { parentPath } from './path.ts'
 import { ACCESS, DOMAIN_ANY, accessOf, type Permissions } from './permissions.ts'
 import { DEFAULT_QUOTA, type QuotaLimits, type QuotaName } from './quota.ts'
@@ -204,7 +206,7 @@ export class XenStore {
   replace(path: string, node: StoreNode, before = this.get(path)): void {
     this.domains.account(path, before, node)
     if (path.charCodeAt(0) === 0x40) this.special.set(path, node)
-    else this.tree = withNode(this.tree, path, node, node.generation)
+    else this.tree = withNode(this.tree, path, { node, generation: node.generation })
     this.changeCount += 1
   }
 
@@ -213,7 +215,7 @@ export class XenStore {
     const top = chain[chain.length - 1]!
     const above = parentPath(top.path)
     const parent = this.get(above)!
-    this.tree = withNode(this.tree, top.path, top.node, generation)
+    this.tree = withNode(this.tree, top.path, { node: top.node, generation })
     this.changeCount += 1
     for (const { path, node } of chain) this.domains.account(path, undefined, node)
     this.domains.account(above, parent, this.get(above))
@@ -240,32 +242,36 @@ export class XenStore {
   /** @internal Makes a transaction's changes the store's. The caller has checked that it may. */
   apply(transaction: StoreTransaction): number {
     const changes = transaction.changes()
-    let { tree } = this
-    for (const { path, current, made, live: found } of changes) {
-      if (path.charCodeAt(0) === 0x40) {
-        if (current !== undefined) this.special.set(path, current.with({ generation: this.nextGeneration() }))
-        continue
-      }
-      const generation = this.nextGeneration()
-      // Parents come first: unless one of them went, what the store had under this name is there still, as it was.
-      let live = made > 0 ? nodeAt(tree, path) : found
-      if (live !== undefined && made > 0) {
-        // It was removed, with all below it, and made again: it comes last among its siblings.
-        tree = withoutNode(tree, path, generation)
-        live = undefined
-      }
-      if (current !== undefined) {
-        const children = live?.children ?? NO_CHILDREN
-        tree = withNode(tree, path, current.with({ children, generation }), generation)
-      } else if (live !== undefined && nodeAt(tree, path) !== undefined) {
-        tree = withoutNode(tree, path, generation)
-      }
-    }
-    this.tree = tree
+    for (let at = 0; at < changes.length;) at = this.applySiblings(changes, at)
     this.changeCount += 1
     for (const { path, before, current } of changes) this.domains.account(path, before, current)
     this.fireAll(transaction.accesses.values())
     return changes.length
+  }
+
+  /** Applies the change at `start` and those behind it that have the same parent, which is rebuilt once for all. */
+  private applySiblings(changes: readonly Access[], start: number): number {
+    const { path, names, above, current } = changes[start]!
+    if (path.charCodeAt(0) === 0x40) {
+      if (current !== undefined) this.special.set(path, current.with({ generation: this.nextGeneration() }))
+      return start + 1
+    }
+    if (path.length === 1) {
+      this.tree = current!.with({ children: this.tree.children, generation: this.nextGeneration() })
+      return start + 1
+    }
+    const levels = names.length - 1
+    const parent = nodeAlong(this.tree, names, levels)
+    const edit: ChildrenEdit | undefined = parent && { children: parent.children, generation: parent.generation }
+    let at = start
+    for (; at < changes.length && changes[at]!.above === above; at += 1) {
+      const generation = this.nextGeneration()
+      if (edit !== undefined) applyChild(edit, changes[at]!, generation)
+    }
+    if (edit === undefined) return at
+    const { generation } = edit
+    this.tree = withNodeAlong(this.tree, names, levels, { node: parent!.with(edit), generation })
+    return at
   }
 
   private fireAll(accesses: Iterable<Access>): void {
@@ -408,6 +414,28 @@ export class XenStore {
   offers(domain: StoreDomain | undefined, feature: keyof typeof STORE_FEATURE): boolean {
     return domain === undefined || (domain.features & STORE_FEATURE[feature]) !== 0
   }
+}
+
+/** The children of a node while several of them change. */
+interface ChildrenEdit {
+  children: Children
+  /** Generation of the node itself, which changes when it gains or loses a child. */
+  generation: number
+}
+
+/** Makes a transaction's change of one node. The store has it as the transaction met it, or there was a conflict. */
+function applyChild(edit: ChildrenEdit, { names, current, made }: Access, generation: number): void {
+  const name = names[names.length - 1]!
+  let live = edit.children.get(name)
+  if (live !== undefined && (made > 0 || current === undefined)) {
+    // Made again after its removal with all below it, it comes last among its siblings.
+    edit.children = edit.children.delete(name)
+    edit.generation = generation
+    live = undefined
+  }
+  if (current === undefined) return
+  if (live === undefined) edit.generation = generation
+  edit.children = edit.children.set(name, current.with({ children: live?.children ?? NO_CHILDREN, generation }))
 }
 
 /** Saved limits, checked. */

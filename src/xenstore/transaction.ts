@@ -5,8 +5,9 @@
  *
  * Reference: tools/xenstored/transaction.c, head comment.
  */
+import { pathNames } from './known-paths.ts'
 import { nodeSize, type StoreNode } from './node.ts'
-import { expectSaved, isCount, readCopy, saveCopy, type SavedTransaction } from './saved-state.ts'
+import { expectSaved, isCount, isNodePath, readCopy, saveCopy, type SavedTransaction } from './saved-state.ts'
 import { baseName, childPath, parentPath } from './path.ts'
 import { MATCH, type Match } from './watches.ts'
 
@@ -22,8 +23,10 @@ export interface Access {
   fire: Match | undefined
   /** When it was created here, counted within the transaction; 0 when it was not. */
   made: number
-  /** The node that the store has at the end, once that is known to be no conflict. */
-  live: StoreNode | undefined
+  /** Components of the path. */
+  readonly names: readonly string[]
+  /** The path above. */
+  readonly above: string
 }
 
 /** Where a transaction reads what it has not touched yet, and how much it may touch. */
@@ -52,13 +55,15 @@ export class StoreTransaction {
   overflowed = false
   /** Set when the store changed beneath it in a way that no generation shows. */
   conflicted = false
-  /** Nodes that it would add to each domain, by owner. */
-  readonly added = new Map<number, number>()
+  /** Nodes that it would add to each domain, by owner; made when there is one. */
+  added: Map<number, number> | undefined
   /** Bytes of the copies, which count against whoever opened it. */
   memory = 0
   private lastMade = 0
   /** How often the store had changed when the first node was touched. */
   private changesBefore = -1
+  /** The node touched last: an operation comes to it several times. */
+  private recent: Access | undefined
   private readonly base: TransactionBase
 
   constructor(id: number, base: TransactionBase) {
@@ -72,7 +77,7 @@ export class StoreTransaction {
   }
 
   private touch(path: string): Access | undefined {
-    const known = this.accesses.get(path)
+    const known = this.known(path)
     if (known !== undefined) return known
     if (this.base.tooLarge(this.accesses.size + 1)) {
       this.overflowed = true
@@ -81,9 +86,17 @@ export class StoreTransaction {
     }
     const before = this.base.get(path)
     if (this.accesses.size === 0) this.changesBefore = this.base.changes()
-    const access: Access = { path, before, current: before, modified: false, fire: undefined, made: 0, live: undefined }
+    const access = accessTo(path, before)
     this.accesses.set(path, access)
+    this.recent = access
     this.memory += path.length + (before === undefined ? 0 : nodeSize(before))
+    return access
+  }
+
+  private known(path: string): Access | undefined {
+    if (this.recent?.path === path) return this.recent
+    const access = this.accesses.get(path)
+    if (access !== undefined) this.recent = access
     return access
   }
 
@@ -107,6 +120,7 @@ export class StoreTransaction {
 
   private count(node: StoreNode, sign: 1 | -1): void {
     const owner = node.permissions[0].domain
+    this.added ??= new Map()
     this.added.set(owner, (this.added.get(owner) ?? 0) + sign)
   }
 
@@ -156,7 +170,7 @@ export class StoreTransaction {
 
   /** Notes that watches fire for a node at the end; the wider kind wins. */
   noteFire(path: string, match: Match): void {
-    const access = this.accesses.get(path)
+    const access = this.known(path)
     if (access === undefined) return
     if (access.fire === undefined || match === MATCH.SUBTREE) access.fire = match
   }
@@ -165,10 +179,9 @@ export class StoreTransaction {
   conflicts(): boolean {
     if (this.conflicted) return true
     // Where nobody has changed anything since, no node needs to be looked up again.
-    const untouched = this.changesBefore === this.base.changes()
+    if (this.changesBefore === this.base.changes()) return false
     for (const access of this.accesses.values()) {
-      access.live = untouched ? access.before : this.base.get(access.path)
-      if (access.live?.generation !== access.before?.generation) return true
+      if (this.base.get(access.path)?.generation !== access.before?.generation) return true
     }
     return false
   }
@@ -185,8 +198,10 @@ export class StoreTransaction {
   static restore(saved: SavedTransaction, base: TransactionBase, newest: number): StoreTransaction {
     const transaction = new StoreTransaction(saved.id, base)
     for (const { path, before, current, modified, fire, made } of saved.accesses) {
+      expectSaved(isNodePath(path, true), `a node named ${String(path)}`)
       const known = readCopy(before, newest)
-      const access: Access = { path, before: known, current: known, modified: false, fire, made: 0, live: undefined }
+      const access = accessTo(path, known)
+      access.fire = fire
       transaction.accesses.set(path, access)
       transaction.memory += path.length + (access.before === undefined ? 0 : nodeSize(access.before))
       if (modified) transaction.put(path, readCopy(current, newest))
@@ -204,13 +219,11 @@ export class StoreTransaction {
     const modified: Access[] = []
     for (const access of this.accesses.values()) if (access.modified) modified.push(access)
     if (modified.length < 2) return modified
-    return modified.sort((a, b) => depthOf(a.path) - depthOf(b.path) || a.made - b.made)
+    return modified.sort((a, b) => a.names.length - b.names.length || a.made - b.made)
   }
 }
 
-/** Components of a path. */
-function depthOf(path: string): number {
-  let depth = path.length > 1 ? 1 : 0
-  for (let slash = path.indexOf('/', 1); slash >= 0; slash = path.indexOf('/', slash + 1)) depth += 1
-  return depth
-}
+const accessTo = (path: string, before: StoreNode | undefined): Access => ({
+  path, before, current: before, modified: false, fire: undefined, made: 0,
+  names: pathNames(path)!, above: parentPath(path),
+})
