@@ -5,7 +5,7 @@
  * Every node carries the generation at which it was written itself (adding or removing a child writes the parent);
  * transactions compare them.
  */
-import { pathNames } from './known-paths.ts'
+import { namesAtHand, pathNames } from './known-paths.ts'
 import { OrderedMap } from './ordered-map.ts'
 import type { Permissions } from './permissions.ts'
 
@@ -77,8 +77,22 @@ export function nodeAlong(root: StoreNode, names: readonly string[], levels: num
 
 /** The node at a well-formed `path` below the tree's root; undefined when there is none. */
 export function nodeAt(root: StoreNode, path: string): StoreNode | undefined {
-  const names = pathNames(path)!
-  return nodeAlong(root, names, names.length)
+  const names = namesAtHand(path)
+  return names === undefined ? nodeBelow(root, path) : nodeAlong(root, names, names.length)
+}
+
+/** As {@link nodeAt}, for a path that is looked up once and need not be taken apart. */
+function nodeBelow(root: StoreNode, path: string): StoreNode | undefined {
+  let node: StoreNode | undefined = root
+  if (path.length === 1) return node
+  for (let start = 1; start <= path.length;) {
+    const slash = path.indexOf('/', start)
+    const end = slash < 0 ? path.length : slash
+    node = node.children.get(path.slice(start, end))
+    if (node === undefined) return undefined
+    start = end + 1
+  }
+  return node
 }
 
 /** Where and how a tree is changed. */
@@ -121,13 +135,13 @@ export interface NewNode {
 
 /** The tree with a node at `path`; its parent exists. */
 export function withNode(root: StoreNode, path: string, { node, generation }: NewNode): StoreNode {
-  const names = pathNames(path)!
+  const names = pathNames(path)
   return names.length === 0 ? node : changed(root, { names, levels: names.length, node, generation }, 0)
 }
 
 /** The tree without the existing node at `path` and all below it. */
 export function withoutNode(root: StoreNode, path: string, generation: number): StoreNode {
-  const names = pathNames(path)!
+  const names = pathNames(path)
   return changed(root, { names, levels: names.length, node: undefined, generation }, 0)
 }
 

@@ -3,7 +3,7 @@
  *
  * Reference: xen/docs/misc/xenstore.txt, section "Nodes"; limits in xen/include/public/io/xs_wire.h.
  */
-import { pathNames } from './known-paths.ts'
+import { isWellFormed } from './known-paths.ts'
 
 export { parentPath } from './known-paths.ts'
 
@@ -36,17 +36,14 @@ export const isRelative = (path: string): boolean => path.charCodeAt(0) !== SLAS
 export function canonicalPath(path: string, rules: PathRules): string | undefined {
   if (path.startsWith('@') && !rules.special) return undefined
   const name = isRelative(path) ? `${rules.implicit}/${path}` : path
-  if (pathNames(name) === undefined || name.length > ABSOLUTE_MAX) return undefined
+  if (!isWellFormed(name) || name.length > ABSOLUTE_MAX) return undefined
   const { pathMax } = rules
   if (pathMax > 0 && name.length > pathMax && name.length - localPrefixLength(name) > pathMax) return undefined
   return name
 }
 
 /** The last component. */
-export function baseName(path: string): string {
-  const names = pathNames(path)
-  return names === undefined || names.length === 0 ? path.slice(path.lastIndexOf('/') + 1) : names[names.length - 1]!
-}
+export const baseName = (path: string): string => path.slice(path.lastIndexOf('/') + 1)
 
 /** The path of a child. */
 export const childPath = (path: string, name: string): string => (path === '/' ? `/${name}` : `${path}/${name}`)

@@ -225,5 +225,5 @@ export class StoreTransaction {
 
 const accessTo = (path: string, before: StoreNode | undefined): Access => ({
   path, before, current: before, modified: false, fire: undefined, made: 0,
-  names: pathNames(path)!, above: parentPath(path),
+  names: pathNames(path), above: parentPath(path),
 })
