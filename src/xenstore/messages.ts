@@ -286,7 +286,7 @@ export function decodeServerMessage(type: number, { body, start, end }: Body): S
     const [path, token] = strings({ body, start, end })
     return path === undefined || token === undefined ? { kind: 'unknown' } : { kind: 'event', path, token }
   }
-  return { kind: 'reply', type, value: body.slice(start, end) }
+  return { kind: 'reply', type, value: copyOf(body, start, end) }
 }
 
 /** The terminated strings of a reply. */

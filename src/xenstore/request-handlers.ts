@@ -1,9 +1,10 @@
 /**
  * What each operation of the protocol does: a table from operation to handler, in front of the session's operations.
  *
- * Reference: xen/docs/misc/xenstore.txt; behaviour of tools/xenstored/core.c, domain.c and control.c.
+ * Reference: xen/docs/misc/xenstore.txt; behaviour of tools/xenstored/core.c and domain.c.
  */
 import { XENSTORE } from '../abi/index.ts'
+import { runControl } from './control.ts'
 import { STORE_FEATURES, type StoreDomain } from './domains.ts'
 import type { RequestOp, StoreRequest } from './messages.ts'
 import { formatPermission } from './permissions.ts'
@@ -181,24 +182,11 @@ function setQuota(exchange: Exchange, { domain, quota, value }: RequestOf<'set-q
   return finish(exchange, undefined)
 }
 
-const CONTROL_HELP = 'Supported commands:\n\thelp\n\tcheck\n\tprint <string>\n\tquota [domid]\n'
-
-const table = (rows: readonly (readonly [string, number])[]): string =>
-  rows.map(([name, value]) => `${name.padEnd(17)}: ${String(value).padStart(8)}\n`).join('')
-
-/** The server's own commands, of which only those that mean something here exist. */
 function control(exchange: Exchange, { words }: RequestOf<'control'>): void {
-  const [command, argument] = words
-  if (command === 'help') return text(exchange, CONTROL_HELP)
-  if (command === 'check' || command === 'print') return finish(exchange, undefined)
-  if (command !== 'quota') return finish(exchange, 'EINVAL')
-  const { domains } = exchange.host.store
-  if (argument === undefined) {
-    return text(exchange, table(QUOTA_WIRE_NAMES.map(([name, key]) => [name, domains.defaults[key]])))
-  }
-  const domain = /^\d{1,5}$/.test(argument) ? domains.get(Number(argument)) : undefined
-  if (domain === undefined) return finish(exchange, 'ENOENT')
-  return text(exchange, `Domain ${argument}:\n${table(Object.entries(domain.usage))}`)
+  const { id, domain } = exchange.connection
+  const result = runControl({ store: exchange.host.store, connection: id, domain }, words)
+  if (isStoreErrorName(result)) finish(exchange, result)
+  else text(exchange, result.text)
 }
 
 /** The table. */

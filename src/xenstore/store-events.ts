@@ -46,6 +46,8 @@ export type StoreEvent =
     /** What the domain would use; for the write rate its credit in thousandths of a write. */
     readonly value: number
   }
+  /** A client had something printed: `xenstore-control print`. */
+  | (StoreActor & { readonly type: 'printed'; readonly text: string })
   /** A connection was opened. */
   | (StoreActor & { readonly type: 'connection-opened' })
   /** A connection is gone, with the reason. */

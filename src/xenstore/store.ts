@@ -191,6 +191,12 @@ export class XenStore {
     domain.credit = saved.credit === undefined ? undefined : { ...saved.credit }
   }
 
+  /** @internal Changes a limit for the domains that are there and for those to come. */
+  setLimit(name: QuotaName, value: number): void {
+    this.domains.defaults = { ...this.domains.defaults, [name]: value }
+    for (const domain of this.domains.values()) domain.limits = { ...domain.limits, [name]: value }
+  }
+
   /** @internal The next generation number. */
   nextGeneration(): number {
     this.lastGeneration += 1

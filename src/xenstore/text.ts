@@ -23,7 +23,8 @@ const shortText = (bytes: Uint8Array, start: number, end: number): string =>
 
 /** A copy of some bytes. For the few of an ordinary value a loop is twice as fast as `slice`. */
 export function copyOf(bytes: Uint8Array, start: number, end: number): Uint8Array {
-  if (end - start > SHORT) return bytes.slice(start, end)
+  // Not the array's own `slice`: that of a Buffer, which a transport may hand in, copies nothing.
+  if (end - start > SHORT) return Uint8Array.prototype.slice.call(bytes, start, end)
   const copy = new Uint8Array(end - start)
   for (let i = start; i < end; i += 1) copy[i - start] = bytes[i]!
   return copy

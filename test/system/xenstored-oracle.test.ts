@@ -12,7 +12,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { findXenProgram, startPeer, type ServerProcess } from '../bench/support/xenstored-peer.ts'
 import { Generator } from '../fuzz/xenstore-fuzz.ts'
-import { listenXenStore } from '../../src/node/index.ts'
+import { listenXenStore, type XenStoreListener } from '../../src/node/index.ts'
 import { SeededRandom } from '../../src/util/index.ts'
 import { XenStore, XenStoreServer } from '../../src/xenstore/index.ts'
 import { PeerClient } from '../support/peer-client.ts'
@@ -100,22 +100,59 @@ describe.skipIf(typeof peer === 'string')('the same messages to the C xenstored'
   }, 120_000)
 })
 
-test.skipIf(typeof peer === 'string')('Xen\'s own test program for xenstored is content', async () => {
+const COMMANDS = [
+  'check', 'check|x', 'print|text', 'print', 'print|a|b', 'quota', 'quota|99', 'quota|1|2', 'quota|set|watches|77', 'quota',
+  'quota|set|nonsense|1', 'quota|set|watches|x', 'quota|set|watches|0', 'quota|set|watches', 'quota|set|watches|1|2',
+  'quota|set|memory|12 apples', 'quota', 'quota-soft', 'quota-soft|set|memory|4096', 'quota-soft', 'quota-soft|1',
+  'quota-soft|set|watches|1', 'help|x', 'nonsense', '',
+]
+
+test.skipIf(typeof peer === 'string')('commands of xenstore-control are answered alike', async () => {
+  const client = await PeerClient.connect((peer as ServerProcess).socket)
+  const ours = new StoreHarness().client()
+  // How a limit is described is nobody's contract: its name and number are.
+  const bare = (answer: string): string => answer.replace(/^(\S+ *: +\d+) .*$/gm, '$1')
+  for (const words of COMMANDS) {
+    const body = `${words.replaceAll('|', '\0')}\0`
+    const answer = ours.ask(OPS.CONTROL, Uint8Array.from(body, (c) => c.charCodeAt(0)))
+    expect(`${words}: ${bare(answer!)}`).toBe(`${words}: ${bare(await client.ask(OPS.CONTROL, body))}`)
+  }
+  client.close()
+})
+
+describe.skipIf(typeof peer === 'string')('programs of Xen at this library\'s server', () => {
   const folder = mkdtempSync(join(tmpdir(), 'paravirt-test-xenstore-'))
   const path = join(folder, 'socket')
-  const server: XenStoreServer = new XenStoreServer({
-    store: new XenStore(),
-    onWork: () => setImmediate(() => server.process()),
+  let door: XenStoreListener | undefined
+
+  beforeAll(async () => {
+    const server: XenStoreServer = new XenStoreServer({
+      store: new XenStore(),
+      onWork: () => setImmediate(() => server.process()),
+    })
+    door = await listenXenStore(server, path)
   })
-  const door = await listenXenStore(server, path)
-  try {
-    const env = { ...process.env, XENSTORED_PATH: path }
-    const { stdout, stderr } = await promisify(execFile)(findXenProgram('test-xenstore'), ['-i', '50'], { env })
+
+  afterAll(async () => {
+    await door?.close()
+    rmSync(folder, { recursive: true, force: true })
+  })
+
+  const run = (name: string, ...words: string[]): Promise<{ stdout: string; stderr: string }> =>
+    promisify(execFile)(findXenProgram(name), words, { env: { ...process.env, XENSTORED_PATH: path } })
+
+  test('test-xenstore is content', async () => {
+    const { stdout, stderr } = await run('test-xenstore', '-i', '50')
     expect(stderr).toBe('')
     expect(stdout.trim().split('\n').length).toBeGreaterThanOrEqual(12)
     expect(stdout).not.toMatch(/fail/i)
-  } finally {
-    await door.close()
-    rmSync(folder, { recursive: true, force: true })
-  }
-}, 60_000)
+  }, 60_000)
+
+  test('xenstore-control shows and sets limits', async () => {
+    expect(await run('xenstore-control', 'check')).toEqual({ stdout: 'OK\n', stderr: '' })
+    await run('xenstore-control', 'quota', 'set', 'watches', '64')
+    expect((await run('xenstore-control', 'quota')).stdout).toMatch(/^watches {10}: {7}64 /m)
+    expect((await run('xenstore-control', 'quota', '0')).stdout).toMatch(/^Domain 0:\nnodes {11}: +\d+\nwatches /)
+    await expect(run('xenstore-control', 'nonsense')).rejects.toThrow('Command failed')
+  })
+})
