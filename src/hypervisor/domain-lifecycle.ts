@@ -3,7 +3,7 @@
  * another domain still maps keeps a dying domain until it is unmapped.
  * Reference: xen/common/domain.c, domain_create, domain_kill; xen/arch/x86/domain.c, domain_relinquish_resources.
  */
-import { VcpuInfo } from '../abi/index.ts'
+import { VIRQ, VcpuInfo } from '../abi/index.ts'
 import { type DomId, XenError } from '../util/index.ts'
 import type { HypervisorConsole } from './console.ts'
 import type { CreateDomainOptions } from './control.ts'
@@ -109,6 +109,7 @@ export class DomainLifecycle {
     parts.scheduler.removeDomain(domain.id)
     if (domain.eoiFrame >= 0) parts.pageTypes.putPageAndType(domain.eoiFrame)
     this.relinquish(domain)
+    this.announceEnd(domain)
     if (domain.totalPages + domain.sharedPages === 0) this.finish(domain)
   }
 
@@ -120,7 +121,13 @@ export class DomainLifecycle {
     parts.events.removeDomain(domain.id)
     parts.grants.removeDomain(domain.id)
     parts.console.forget(domain.id)
+    this.announceEnd(domain)
     parts.gone(domain)
+  }
+
+  /** Whoever serves domains hears when one begins to die, and again when its number is free. */
+  private announceEnd(domain: Domain): void {
+    if (domain.id !== 0) this.parts.events.raiseGlobalVirq(VIRQ.DOM_EXC, 0 as DomId)
   }
 
   private chooseId(options: CreateDomainOptions): DomId {

@@ -5,13 +5,15 @@
  * Events may come between any two replies, and replies need not come in the order of the requests: both are told
  * apart by the header alone.
  */
+import { XENSTORE } from '../abi/index.ts'
 import { XenError } from '../util/index.ts'
 import { ByteQueue } from './byte-queue.ts'
 import { ClientOperations, type Requester } from './client-operations.ts'
+import { ClientDomains } from './client-domains.ts'
 import { ClientWatch, type WatchEvent } from './client-watch.ts'
-import { decodeServerMessage, operationNumber, replyStrings, requestBody, type StoreRequest } from './messages.ts'
+import { decodeServerMessage, operationNumber, replyStrings, requestBody, requestStrings, type StoreRequest } from './messages.ts'
 import { HEADER_SIZE, PacketParser } from './packet-parser.ts'
-import { knownErrorName, storeError, storeErrorName } from './store-error.ts'
+import { knownErrorName, storeError, storeErrorName, type StoreErrorName } from './store-error.ts'
 import { putRawText } from './text.ts'
 import type { StoreTransport } from './transport.ts'
 
@@ -41,6 +43,8 @@ interface Pending {
  * for await (const { path } of store.watch('device', { signal })) console.log('changed:', path)
  */
 export class XenStoreClient extends ClientOperations {
+  /** What a toolstack tells the server of domains, and asks about them. */
+  readonly domains: ClientDomains
   private transport: StoreTransport
   private readonly output = new ByteQueue()
   private readonly parser = new PacketParser()
@@ -53,6 +57,7 @@ export class XenStoreClient extends ClientOperations {
   constructor(transport: StoreTransport) {
     const requester: Requester = { request: (request, transaction) => this.request(request, transaction) }
     super(requester, 0)
+    this.domains = new ClientDomains(requester)
     this.transport = transport
     this.listen()
   }
@@ -75,6 +80,11 @@ export class XenStoreClient extends ClientOperations {
         return
       }
       const length = text.length + (value?.length ?? 0)
+      const unfit = whyUnfit(request, length)
+      if (unfit !== undefined) {
+        reject(storeError(unfit, request.op, 'path' in request ? request.path : ''))
+        return
+      }
       const id = this.nextRequestId()
       const at = this.output.reserve(HEADER_SIZE + length)
       const { data } = this.output
@@ -253,6 +263,12 @@ export class XenStoreClient extends ClientOperations {
   async control(...words: readonly string[]): Promise<string> {
     return firstString(await this.request({ op: 'control', words }))
   }
+}
+
+/** What no server can be sent: it would end the connection over it, or take it for something else. */
+function whyUnfit(request: StoreRequest, length: number): StoreErrorName | undefined {
+  if (length > XENSTORE.PAYLOAD_MAX) return 'E2BIG'
+  return requestStrings(request).some((word) => /[\0\u0100-\uffff]/.test(String(word))) ? 'EINVAL' : undefined
 }
 
 const firstString = (value: Uint8Array): string => replyStrings(value)[0] ?? ''

@@ -31,6 +31,7 @@ export type { StoreTransport, TransportFault, TransportListener, TransportState 
 export { XenStoreClient } from './client.ts'
 export type { WatchOptions } from './client.ts'
 export { ClientOperations } from './client-operations.ts'
+export { ClientDomains } from './client-domains.ts'
 export type { WatchEvent } from './client-watch.ts'
 export { PacketParser } from './packet-parser.ts'
 export type { ParserState } from './packet-parser.ts'

@@ -230,7 +230,7 @@ export const OPERATION_BY_NUMBER: readonly (OperationRow | undefined)[] = /* @__
 export const operationNumber = (op: RequestOp): number => OPERATIONS.find((row) => row.op === op)!.number
 
 /** The strings of a request's body, in order, each of which gets a terminator. */
-function requestStrings(request: StoreRequest): readonly (string | number)[] {
+export function requestStrings(request: StoreRequest): readonly (string | number)[] {
   switch (request.op) {
     case 'control': return request.words
     case 'watch': {

@@ -8,8 +8,8 @@ import {
   TypeScriptRunner, connectStore, type BootInfo, type GuestKernel, type MappedPage, type Timer,
 } from '../../guest/index.ts'
 import type { ControlInterface, HypercallPort, VcpuRunner } from '../../hypervisor/index.ts'
-import { SeededRandom, type DomId, type EventPort, type GrantRef } from '../../util/index.ts'
-import { XenStoreServer, type XenStore } from '../../xenstore/index.ts'
+import { SeededRandom, XenError, type DomId, type EventPort, type GrantRef } from '../../util/index.ts'
+import { XenStoreServer, type StoreRing, type XenStore } from '../../xenstore/index.ts'
 import type { RunLoop } from './run-loop.ts'
 
 /** What dom0 is made of. */
@@ -30,6 +30,9 @@ export interface Dom0Options {
 interface StoreConnection {
   readonly page: MappedPage
   readonly port: EventPort
+  readonly remotePort: number
+  /** Whether a client of XenStore asked for it: then nobody but XenStore's server looks after it. */
+  readonly byRequest: boolean
 }
 
 /** A hypercall door whose events make a host that stands still go on. */
@@ -46,11 +49,17 @@ export function wakingPort(port: HypercallPort, loop: { kick(): void }): Hyperca
 /** XenStore's server as a part of dom0: it works inside dom0's kernel, when there is work or when a client is due. */
 class StoreService {
   readonly server: XenStoreServer
+  /** Connects a domain that a client introduces. */
+  connectDomain: (domain: number, port: number) => StoreRing | undefined = () => undefined
   private kernel: GuestKernel | undefined
   private timer: Timer | undefined
 
   constructor(store: XenStore) {
-    this.server = new XenStoreServer({ store, onWork: () => this.kernel?.post(() => this.serve()) })
+    this.server = new XenStoreServer({
+      store,
+      onWork: () => this.kernel?.post(() => this.serve()),
+      connectDomain: (domain, _frame, port) => this.connectDomain(domain, port),
+    })
   }
 
   /** Begins to work in `kernel`. */
@@ -71,10 +80,12 @@ class StoreService {
 }
 
 /** Tells XenStore's clients and the toolstack which domains have ended. */
-function announceEnds({ control, store, onDomainException }: Dom0Options): void {
-  for (const info of control.listDomains()) {
+function announceEnds({ control, store, onDomainException }: Dom0Options, dom0: Dom0 | undefined): void {
+  const domains = control.listDomains()
+  for (const info of domains) {
     if (info.shutdownReason !== undefined) store.domainShutdown(info.domid)
   }
+  dom0?.forgetDead(new Set(domains.filter(({ dying }) => !dying).map(({ domid }) => domid)))
   onDomainException()
 }
 
@@ -89,6 +100,7 @@ export class Dom0 {
     this.kernel = kernel
     this.service = service
     this.consoles = new ConsoleBackend(kernel)
+    service.connectDomain = (domain, port) => this.connectByRequest(domain, port)
   }
 
   /** XenStore's server, for connections from outside the host. */
@@ -101,6 +113,7 @@ export class Dom0 {
     const { control, loop } = options
     const service = new StoreService(options.store)
     let kernel: GuestKernel | undefined
+    let dom0: Dom0 | undefined
     let failure: unknown
     let boot: BootInfo | undefined
     const domid = control.createDomain({
@@ -118,7 +131,7 @@ export class Dom0 {
           options.onCrash(error)
         },
         program: (booted) => void booted.events.bindVirq(VIRQ.DOM_EXC, () => {
-          announceEnds(options)
+          announceEnds(options, dom0)
           booted.turn()
         }),
       }),
@@ -133,25 +146,63 @@ export class Dom0 {
       if (failure !== undefined) throw failure
       return kernel !== undefined
     })
-    return new Dom0(kernel!, service)
+    return (dom0 = new Dom0(kernel!, service))
   }
 
   /** Connects a new domain to XenStore by the page that its builder granted. */
   connectStore(domid: DomId, remotePort: EventPort): void {
+    this.server.introduceDomain(domid, this.open(domid, { remotePort, byRequest: false }))
+  }
+
+  private open(domid: DomId, { remotePort, byRequest }: { remotePort: number; byRequest: boolean }): StoreRing {
     const { grants, events } = this.kernel
     const page = grants.map(domid, GNTTAB_RESERVED_XENSTORE as GrantRef)
-    let port: EventPort
     try {
-      port = events.bindInterdomain(domid, remotePort, () => {
-        this.server.domainEvent(domid)
-        this.service.serve()
-      })
+      const port = this.bind(domid, remotePort)
+      this.connections.set(domid, { page, port, remotePort, byRequest })
+      return { view: page.view, base: page.base, notify: () => void events.notify(port) }
     } catch (error) {
       grants.unmap(page)
       throw error
     }
-    this.connections.set(domid, { page, port })
-    this.server.introduceDomain(domid, { view: page.view, base: page.base, notify: () => void events.notify(port) })
+  }
+
+  private bind(domid: DomId, remotePort: number): EventPort {
+    return this.kernel.events.bindInterdomain(domid, remotePort as EventPort, () => {
+      this.server.domainEvent(domid)
+      this.service.serve()
+    })
+  }
+
+  /**
+   * A client of XenStore introduces a domain: like xenstored, the page is found by the grant that is reserved for it,
+   * whatever frame the request names. For one that is connected its connection begins anew, over the port it names now.
+   */
+  private connectByRequest(domain: number, remotePort: number): StoreRing | undefined {
+    const domid = domain as DomId
+    const known = this.connections.get(domain)
+    try {
+      if (known === undefined) return this.open(domid, { remotePort, byRequest: true })
+      const { events } = this.kernel
+      let { port } = known
+      if (remotePort !== known.remotePort) {
+        port = this.bind(domid, remotePort)
+        events.close(known.port)
+        this.connections.set(domain, { ...known, port, remotePort })
+      }
+      return { view: known.page.view, base: known.page.base, notify: () => void events.notify(port) }
+    } catch (error) {
+      // No such domain, no such grant, or a port that is none: the client is told, and nothing has changed.
+      if (XenError.is(error)) return undefined
+      throw error
+    }
+  }
+
+  /** @internal Lets go of the domains that only XenStore's server looks after and that are not among the living. */
+  forgetDead(living: ReadonlySet<number>): void {
+    for (const [domain, { byRequest }] of this.connections) {
+      if (byRequest && !living.has(domain)) this.disconnectStore(domain as DomId)
+    }
   }
 
   /** Lets a domain's connection to XenStore go. */

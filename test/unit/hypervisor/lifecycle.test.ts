@@ -149,16 +149,24 @@ describe('pausing and shutting down', () => {
     expect(events.filter((type) => type.startsWith('domain-'))).toEqual(['domain-unpaused', 'domain-shutdown', 'domain-resumed'])
   })
 
-  test('dom0 hears of a domain that has ended through VIRQ_DOM_EXC', () => {
+  test('dom0 hears of a domain that has ended, and that it is being destroyed, through VIRQ_DOM_EXC', () => {
     const host = new TestHost()
+    const { hypervisor } = host
     const dom0 = host.guest({ privileged: true })
     const other = host.guest()
-    const port = host.hypervisor.port(dom0.domid)
-    const bound = port.bindVirq(VIRQ.DOM_EXC, 0)
-    host.hypervisor.shutdownDomain(other.domid, SHUTDOWN.crash)
-    expect(host.hypervisor.domainInfo(other.domid)).toMatchObject({ crashed: true, shutdown: false })
-    const pending = host.memory.view.getUint32(host.hypervisor.domainInfo(dom0.domid).sharedInfoFrame * 4096 + 2048, true)
-    expect(pending & (1 << bound)).not.toBe(0)
+    const bound = hypervisor.port(dom0.domid).bindVirq(VIRQ.DOM_EXC, 0)
+    const words = hypervisor.domainInfo(dom0.domid).sharedInfoFrame * 4096 + 2048
+    const heard = (): boolean => {
+      const pending = host.memory.view.getUint32(words, true)
+      host.memory.view.setUint32(words, 0, true)
+      return (pending & (1 << bound)) !== 0
+    }
+    hypervisor.shutdownDomain(other.domid, SHUTDOWN.crash)
+    expect(hypervisor.domainInfo(other.domid)).toMatchObject({ crashed: true, shutdown: false })
+    expect(heard()).toBe(true)
+    hypervisor.destroyDomain(other.domid)
+    expect(heard()).toBe(true)
+    expect(hypervisor.hasDomain(other.domid)).toBe(false)
   })
 })
 

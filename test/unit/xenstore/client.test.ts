@@ -48,6 +48,62 @@ test('a refusal is a XenError that says what was asked and which error it was', 
   expect(storeErrorName(await errorOf(client.setPermissions('/', ['z0'])))).toBe('EINVAL')
 })
 
+test('what no server could be sent is refused, and the connection goes on', async () => {
+  const client = setup().client()
+  expect(storeErrorName(await errorOf(client.write('/a', 'x'.repeat(4094))))).toBe('E2BIG')
+  expect(storeErrorName(await errorOf(client.write('/a\0b', 'value')))).toBe('EINVAL')
+  expect(storeErrorName(await errorOf(client.read('/\u0141')))).toBe('EINVAL')
+  expect(await client.exists('/a')).toBe(false)
+  await client.write('/a', 'x'.repeat(4093))
+  expect(await client.read('/a')).toHaveLength(4093)
+})
+
+describe('what a toolstack tells the server', () => {
+  /** A server that can connect domains 5 and 6, the latter with a page that nobody uses. */
+  function host() {
+    const made = new Map([5, 6].map((domain) => [domain, {
+      view: new DataView(new ArrayBuffer(4096)), base: 0, notify: () => undefined,
+    }]))
+    const store = new XenStore()
+    const server: XenStoreServer = new XenStoreServer({
+      store, onWork: () => queueMicrotask(() => server.process()), connectDomain: (domain) => made.get(domain),
+    })
+    return { store, client: new XenStoreClient(server.connectLocal()) }
+  }
+
+  test('domains are introduced and released', async () => {
+    const { client } = host()
+    const seen: string[] = []
+    const stop = await client.onChange('@releaseDomain', ({ path }) => void seen.push(path))
+    expect(await client.domains.isIntroduced(5)).toBe(false)
+    await client.domains.introduce(5, 0x1234, 1)
+    expect(await client.domains.isIntroduced(5)).toBe(true)
+    await client.domains.resume(5)
+    await client.domains.introduce(6, 0x1235, 1)
+    await client.domains.setTarget(5, 6)
+    await client.domains.release(5)
+    expect(await client.domains.isIntroduced(5)).toBe(false)
+    expect(seen).toEqual(['@releaseDomain', '@releaseDomain'])
+    expect(storeErrorName(await errorOf(client.domains.introduce(7, 0, 1)))).toBe('EINVAL')
+    expect(storeErrorName(await errorOf(client.domains.release(5)))).toBe('ENOENT')
+    await stop()
+  })
+
+  test('features and limits are shown and changed', async () => {
+    const { client } = host()
+    expect(await client.domains.path(5)).toBe('/local/domain/5')
+    expect(await client.domains.features()).toBe(15)
+    await client.domains.setFeatures(5, 1)
+    expect(await client.domains.features(5)).toBe(1)
+    expect(await client.domains.quotaNames()).toContain('watches')
+    await client.domains.setQuota('watches', 3, 5)
+    expect([await client.domains.quota('watches', 5), await client.domains.quota('watches')]).toEqual([3, 128])
+    await client.domains.setQuota('watches', 64)
+    expect(await client.domains.quota('watches')).toBe(64)
+    expect(storeErrorName(await errorOf(client.domains.quota('nonsense')))).toBe('EINVAL')
+  })
+})
+
 test('a directory beyond one message is fetched in parts', async () => {
   const { client, store } = setup()
   const names = Array.from({ length: 1000 }, (_, i) => `some-long-name-${i}`)
