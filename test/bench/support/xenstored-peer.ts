@@ -43,17 +43,21 @@ export async function listening(socket: string, child: ChildProcess): Promise<vo
   throw new Error('the server does not come up')
 }
 
-/** Starts it; the reason as text when that is not possible here. */
-export async function startPeer(): Promise<ServerProcess | string> {
-  const folder = mkdtempSync(join(tmpdir(), 'paravirt-xenstored-'))
+/** What is started: a program that opens the socket `socket` in its folder. */
+export interface ServerCommand {
+  readonly program: string
+  readonly words: readonly string[]
+  readonly env?: Readonly<Record<string, string>>
+}
+
+/** Builds and starts a server in a folder of its own; the reason as text when that is not possible here. */
+export async function startServer(
+  name: string, prepare: (folder: string) => ServerCommand,
+): Promise<ServerProcess | string> {
+  const folder = mkdtempSync(join(tmpdir(), 'paravirt-server-'))
   try {
-    const binary = findXenProgram('xenstored')
-    const shim = join(folder, 'shim.so')
-    const source = fileURLToPath(new URL('xenstored-shim.c', import.meta.url))
-    execFileSync('gcc', ['-O2', '-shared', '-fPIC', '-o', shim, source, '-ldl'], { stdio: 'pipe' })
-    const child = spawn(binary, ['-N'], {
-      env: { ...process.env, LD_PRELOAD: shim, XENSTORED_RUNDIR: folder, XENSTORED_ROOTDIR: folder }, stdio: 'ignore',
-    })
+    const { program, words, env } = prepare(folder)
+    const child = spawn(program, words, { env: { ...process.env, ...env }, stdio: 'ignore' })
     const socket = join(folder, 'socket')
     await listening(socket, child)
     const stop = (): void => {
@@ -63,6 +67,15 @@ export async function startPeer(): Promise<ServerProcess | string> {
     return { socket, process: child, stop }
   } catch (error) {
     rmSync(folder, { recursive: true, force: true })
-    return `absent: C xenstored (${(error as Error).message.split('\n')[0]})`
+    return `absent: ${name} (${(error as Error).message.split('\n')[0]})`
   }
 }
+
+/** Starts it; the reason as text when that is not possible here. */
+export const startPeer = (): Promise<ServerProcess | string> => startServer('C xenstored', (folder) => {
+  const program = findXenProgram('xenstored')
+  const shim = join(folder, 'shim.so')
+  const source = fileURLToPath(new URL('xenstored-shim.c', import.meta.url))
+  execFileSync('gcc', ['-O2', '-shared', '-fPIC', '-o', shim, source, '-ldl'], { stdio: 'pipe' })
+  return { program, words: ['-N'], env: { LD_PRELOAD: shim, XENSTORED_RUNDIR: folder, XENSTORED_ROOTDIR: folder } }
+})
