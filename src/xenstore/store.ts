@@ -308,6 +308,8 @@ export class XenStore {
     if (change.old !== undefined && readable(change.old)) return true
     if (change.node === undefined) return false
     if (readable(change.node.permissions)) return true
+    // Special nodes have no parent that could allow it.
+    if (change.path.charCodeAt(0) === 0x40) return false
     const parent = nodeAt(change.root, parentPath(change.path))
     return parent !== undefined && readable(parent.permissions)
   }

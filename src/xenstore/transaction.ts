@@ -199,6 +199,7 @@ export class StoreTransaction {
     const transaction = new StoreTransaction(saved.id, base)
     for (const { path, before, current, modified, fire, made } of saved.accesses) {
       expectSaved(isNodePath(path, true), `a node named ${String(path)}`)
+      expectSaved(path !== '/' || (before !== undefined && current !== undefined), 'a transaction without a root')
       const known = readCopy(before, newest)
       const access = accessTo(path, known)
       access.fire = fire

@@ -420,7 +420,7 @@ export class ModelStore {
       if (kind === 'exact' ? path !== watch.path : !inside) continue
       const levels = path === watch.path ? 0 : below.split('/').length - 1
       if (watch.depth >= 0 && levels > watch.depth) continue
-      const parent = nodes.get(up(path))?.perms
+      const parent = path.startsWith('@') ? undefined : nodes.get(up(path))?.perms
       const may = (perms: string[] | undefined): boolean => perms !== undefined && this.may(client, perms, 'r')
       const sees = may(old) || (now !== undefined && (may(now) || may(parent)))
       if (sees || client.domain === 0) client.events.push(`${path.slice(watch.cut)} ${watch.token}`)

@@ -122,6 +122,7 @@ test('connections whose client cannot be found again are gone, with all they had
 
 describe('a dump that contradicts itself is refused:', () => {
   type Spoil = (saved: { -readonly [K in keyof SavedServer]: any }) => void
+  const accessesOf = (saved: { connections: any[] }): any[] => saved.connections[0].session.transactions[0].accesses
   test.each<[string, Spoil]>([
     ['another version', (saved) => { saved.version = 2 }],
     ['no root', (saved) => { saved.store.nodes.shift() }],
@@ -138,6 +139,10 @@ describe('a dump that contradicts itself is refused:', () => {
     ['a bad connection', (saved) => { saved.connections[0].session.domain = -1 }],
     ['a watch twice', ({ connections }) => { connections[0].session.watches.push(connections[0].session.watches[0]) }],
     ['a bad transaction', (saved) => { saved.connections[0].session.transactions[0].id = 0 }],
+    ['a bad name in a transaction', (saved) => { accessesOf(saved)[0].path = 'a//b' }],
+    ['a transaction that has removed the root', (saved) => {
+      accessesOf(saved).push({ ...accessesOf(saved)[0], path: '/', modified: true, current: undefined })
+    }],
     ['no messages', (saved) => { saved.connections[0].input = undefined }],
     ['messages out of order', (saved) => { saved.connections[0].markers = [{ end: 5, bytes: 1 }] }],
   ])('%s', (_, spoil) => {

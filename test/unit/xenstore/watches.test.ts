@@ -227,6 +227,12 @@ describe('special watches', () => {
     harness.store.introduceDomain(5)
     harness.store.releaseDomain(5)
     expect(guest.events()).toEqual(['@releaseDomain r'])
+    // The root is nobody's parent here: that everybody may read it opens nothing.
+    tools.ask('SET_PERMS', '/|r0|')
+    guest.ask('GET_PERMS', '@releaseDomain|')
+    harness.store.introduceDomain(6)
+    harness.store.releaseDomain(6)
+    expect(guest.events()).toEqual(['@releaseDomain r'])
     tools.ask('SET_PERMS', '@introduceDomain|n0|r1|')
     expect(guest.events()).toEqual(['@introduceDomain i'])
     harness.store.introduceDomain(5)
