@@ -1,3 +1,4 @@
+export { BusyPoll } from './busy-poll.ts'
 export { SocketTransport, connectXenStore, listenXenStore } from './xenstore-socket.ts'
 export type { XenStoreListenOptions, XenStoreListener } from './xenstore-socket.ts'
 export { fileSink } from './file-sink.ts'
