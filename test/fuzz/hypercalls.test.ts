@@ -3,7 +3,7 @@ import { HYPERVISOR } from '../../src/abi/index.ts'
 import { HypercallFuzzer } from './hypercalls.ts'
 
 /** Calls in all; the seeds share them. FUZZ_CALLS asks for more or fewer. */
-const CALLS = Number(process.env['FUZZ_CALLS'] ?? (process.env['CI'] === 'true' ? 1_000_000 : 80_000))
+const CALLS = Number(process.env['FUZZ_CALLS'] ?? (process.env['FUZZ'] === 'long' ? 1_000_000 : 80_000))
 const SEEDS = [1, 2, 3, 4]
 /** Calls on one host: after these the attackers have usually spoilt what they had, and a fresh host reaches more. */
 const ROUND = 2000

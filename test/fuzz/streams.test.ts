@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { fuzzStreams } from './streams.ts'
 
 /** Damaged files; FUZZ_STREAMS asks for more or fewer. */
-const COUNT = Number(process.env['FUZZ_STREAMS'] ?? (process.env['CI'] === 'true' ? 50_000 : 1_500))
+const COUNT = Number(process.env['FUZZ_STREAMS'] ?? (process.env['FUZZ'] === 'long' ? 50_000 : 1_500))
 
 describe('a damaged saved domain', () => {
   test('is refused with an error that says where, or restored, and leaves nothing behind', { timeout: 1_800_000 }, async () => {

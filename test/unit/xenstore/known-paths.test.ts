@@ -56,11 +56,12 @@ test('the names of the path that was read last are at hand, those of others are 
 test('many paths that crowd each other out are all understood', () => {
   const random = new SeededRandom(7)
   const paths = Array.from({ length: 6000 }, (_, i) => `/local/domain/${i}/n${below(random, 10)}`)
+  const wrong: string[] = []
   for (let i = 0; i < 30_000; i += 1) {
     const path = paths[below(random, i % 3 === 0 ? 50 : paths.length)]!
-    expect(read(path)).toBe(path)
-    expect(pathNames(path)).toEqual(path.slice(1).split('/'))
+    if (read(path) !== path || `/${pathNames(path).join('/')}` !== path) wrong.push(path)
   }
+  expect(wrong).toEqual([])
 })
 
 /** The table's own hash, for finding two paths that it cannot tell apart by it. */
