@@ -17,6 +17,11 @@ export const defaultBusyPoll = (): number => (availableParallelism() > 1 ? 0.2 :
 /** Messages in one turn of the event loop up to which it is clients that wait, and not the server. */
 const FEW = 2
 
+/** How much longer than the limit a sleep may last that counts as short: the process had to be woken from it. */
+const WAKING = 2
+/** Polls in a row without a message after which only what comes within the limit itself begins another one. */
+const PATIENCE = 3
+
 /** Keeps the event loop of this process from sleeping while messages follow each other closely. */
 export class BusyPoll {
   private readonly limit: number
@@ -25,6 +30,8 @@ export class BusyPoll {
   private worthIt = false
   private waitingSince = -Infinity
   private turning = false
+  /** Polls in a row during which nothing came. */
+  private inVain = 0
 
   /** Polls for so many milliseconds at a time; 0 never polls. */
   constructor(limit: number) {
@@ -35,7 +42,9 @@ export class BusyPoll {
   arrived(): void {
     this.count += 1
     if (this.count > 1 || this.limit <= 0) return
-    this.worthIt = performance.now() - this.waitingSince <= this.limit
+    const waited = performance.now() - this.waitingSince
+    if (waited <= this.limit) this.inVain = 0
+    this.worthIt = waited <= (this.inVain < PATIENCE ? this.limit * WAKING : this.limit)
     if (this.turning) return
     this.turning = true
     setImmediate(this.turn)
@@ -50,5 +59,6 @@ export class BusyPoll {
     this.count = 0
     this.turning = this.worthIt && now - this.waitingSince <= this.limit
     if (this.turning) setImmediate(this.turn)
+    else if (this.worthIt) this.inVain += 1
   }
 }

@@ -41,6 +41,29 @@ test('messages that come while it polls keep it polling, and one that comes late
   expect(turnAfter(0)).toBe(false)
 })
 
+/** A message, so long after the last thing that was done; whether it is followed by polling, which is waited out. */
+function messageAfter(poll: BusyPoll, milliseconds: number): boolean {
+  vi.advanceTimersByTime(milliseconds)
+  poll.arrived()
+  const polls = turnAfter(0)
+  while (turnAfter(10)) continue
+  return polls
+}
+
+test('a sleep may last twice the limit, until polling after such sleeps has been in vain three times', () => {
+  const poll = new BusyPoll(50)
+  messageAfter(poll, 0)
+  // Each time some 60 ms pass with the poll that brings nothing.
+  expect([20, 20, 20, 20].map((more) => messageAfter(poll, more))).toEqual([true, true, true, false])
+  poll.arrived()
+  turnAfter(0)
+  vi.advanceTimersByTime(30)
+  poll.arrived()
+  expect(turnAfter(0)).toBe(true)
+  while (turnAfter(10)) continue
+  expect(messageAfter(poll, 20)).toBe(true)
+})
+
 test('many messages in one turn are not followed by polling', () => {
   const poll = new BusyPoll(50)
   poll.arrived()
