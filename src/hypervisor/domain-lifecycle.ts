@@ -125,7 +125,7 @@ export class DomainLifecycle {
     parts.gone(domain)
   }
 
-  /** Whoever serves domains hears when one begins to die, and again when its number is free. */
+  /** Whoever serves domains hears when one has been taken apart, and again when nothing keeps it any more, as in Xen. */
   private announceEnd(domain: Domain): void {
     if (domain.id !== 0) this.parts.events.raiseGlobalVirq(VIRQ.DOM_EXC, 0 as DomId)
   }

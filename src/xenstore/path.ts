@@ -29,12 +29,15 @@ function localPrefixLength(path: string): number {
   return match === null ? 0 : match[0].length
 }
 
+/** True for the name of a special node, such as `@releaseDomain`: it is in no tree. */
+export const isSpecial = (path: string): boolean => path.charCodeAt(0) === 0x40
+
 /** True for a path that is neither absolute nor special. */
-export const isRelative = (path: string): boolean => path.charCodeAt(0) !== SLASH && !path.startsWith('@')
+export const isRelative = (path: string): boolean => path.charCodeAt(0) !== SLASH && !isSpecial(path)
 
 /** The absolute form of a path, or undefined when it breaks a rule. */
 export function canonicalPath(path: string, rules: PathRules): string | undefined {
-  if (path.startsWith('@') && !rules.special) return undefined
+  if (isSpecial(path) && !rules.special) return undefined
   const name = isRelative(path) ? `${rules.implicit}/${path}` : path
   if (!isWellFormed(name) || name.length > ABSOLUTE_MAX) return undefined
   const { pathMax } = rules

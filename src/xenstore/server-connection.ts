@@ -8,6 +8,7 @@
 import { XS, XENSTORE } from '../abi/index.ts'
 import { ByteQueue } from './byte-queue.ts'
 import { HEADER_SIZE, PacketParser } from './packet-parser.ts'
+import { isSpecial } from './path.ts'
 import { RingTransport } from './ring-transport.ts'
 import { expectSaved, isCount, type SavedConnection } from './saved-state.ts'
 import type { EventCause, StoreSession } from './session.ts'
@@ -294,7 +295,7 @@ export class StoreConnection {
   event(path: string, token: string, cause: RequestCause | undefined): void {
     const text = `${path}\0${token}\0`
     if (this.state !== 'open' || text.length > XENSTORE.PAYLOAD_MAX) return
-    const special = path.startsWith('@')
+    const special = isSpecial(path)
     if (!special && this.waitingEvents.has(text)) return
     const bytes = HEADER_SIZE + text.length
     if (this.limited && this.session.exceeds('memory', (this.session.record?.usage.memory ?? 0) + bytes)) return

@@ -10,7 +10,7 @@ import { LocalStore } from './local-store.ts'
 import {
   EMPTY_VALUE, NO_CHILDREN, StoreNode, nodeAlong, nodeAt, walkUp, withNode, withNodeAlong, withoutNode, type Children,
 } from './node.ts'
-import { parentPath } from './path.ts'
+import { isSpecial, parentPath } from './path.ts'
 import { ACCESS, DOMAIN_ANY, accessOf, type Permissions } from './permissions.ts'
 import { DEFAULT_QUOTA, type QuotaLimits, type QuotaName } from './quota.ts'
 import {
@@ -205,13 +205,13 @@ export class XenStore {
 
   /** @internal The node in the current tree. */
   get(path: string): StoreNode | undefined {
-    return path.charCodeAt(0) === 0x40 ? this.special.get(path) : nodeAt(this.tree, path)
+    return isSpecial(path) ? this.special.get(path) : nodeAt(this.tree, path)
   }
 
   /** @internal Puts a node that exists, or whose parent exists, in its place. */
   replace(path: string, node: StoreNode, before = this.get(path)): void {
     this.domains.account(path, before, node)
-    if (path.charCodeAt(0) === 0x40) this.special.set(path, node)
+    if (isSpecial(path)) this.special.set(path, node)
     else this.tree = withNode(this.tree, path, { node, generation: node.generation })
     this.changeCount += 1
   }
@@ -258,7 +258,7 @@ export class XenStore {
   /** Applies the change at `start` and those behind it that have the same parent, which is rebuilt once for all. */
   private applySiblings(changes: readonly Access[], start: number): number {
     const { path, names, above, current } = changes[start]!
-    if (path.charCodeAt(0) === 0x40) {
+    if (isSpecial(path)) {
       if (current !== undefined) this.special.set(path, current.with({ generation: this.nextGeneration() }))
       return start + 1
     }
@@ -309,7 +309,7 @@ export class XenStore {
     if (change.node === undefined) return false
     if (readable(change.node.permissions)) return true
     // Special nodes have no parent that could allow it.
-    if (change.path.charCodeAt(0) === 0x40) return false
+    if (isSpecial(change.path)) return false
     const parent = nodeAt(change.root, parentPath(change.path))
     return parent !== undefined && readable(parent.permissions)
   }
@@ -372,7 +372,7 @@ export class XenStore {
     for (const path of [...owned].sort((a, b) => a.length - b.length)) {
       const node = this.get(path)
       if (node === undefined || node.permissions[0].domain !== id) continue
-      if (path === '/' || path.startsWith('@')) this.disown(path, node, id)
+      if (path === '/' || isSpecial(path)) this.disown(path, node, id)
       else this.remove(path)
     }
     for (const path of [...named]) this.disown(path, this.get(path)!, id)

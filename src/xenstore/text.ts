@@ -21,12 +21,14 @@ export function rawText(bytes: Uint8Array, start = 0, end = bytes.length): strin
 const shortText = (bytes: Uint8Array, start: number, end: number): string =>
   String.fromCharCode.apply(null, bytes.subarray(start, end) as unknown as number[])
 
-/** A copy of some bytes. For the few of an ordinary value a loop is twice as fast as `slice`. */
+/**
+ * A copy of some bytes, as a plain array also where a transport hands in a Buffer, whose own `slice` copies nothing.
+ * For the few bytes of an ordinary value a loop is twice as fast as the built-in ways.
+ */
 export function copyOf(bytes: Uint8Array, start: number, end: number): Uint8Array {
-  // Not the array's own `slice`: that of a Buffer, which a transport may hand in, copies nothing.
-  if (end - start > SHORT) return Uint8Array.prototype.slice.call(bytes, start, end)
   const copy = new Uint8Array(end - start)
-  for (let i = start; i < end; i += 1) copy[i - start] = bytes[i]!
+  if (end - start > SHORT) copy.set(bytes.subarray(start, end))
+  else for (let i = start; i < end; i += 1) copy[i - start] = bytes[i]!
   return copy
 }
 

@@ -82,3 +82,15 @@ test('a client tells replies, errors and events apart, and survives nonsense', (
   expect(decode(OPS.WATCH_EVENT, '/a|t|')).toEqual({ kind: 'event', path: '/a', token: 't' })
   expect(decode(OPS.WATCH_EVENT, '/a')).toEqual({ kind: 'unknown' })
 })
+
+test.each([3, 1000])('a value of %i bytes is a copy, also of a Buffer, whose own slice is none', (length) => {
+  const body = Buffer.alloc(3 + length, 'x')
+  body.write('/a\0', 0, 'latin1')
+  const place = { body, start: 0, end: body.length }
+  const request = OPERATION_BY_NUMBER[OPS.WRITE]!.decode(place)
+  const reply = decodeServerMessage(OPS.READ, { ...place, start: 3 })
+  body.fill(0)
+  const value = new Uint8Array(length).fill('x'.charCodeAt(0))
+  expect(request).toEqual({ op: 'write', path: '/a', value })
+  expect(reply).toEqual({ kind: 'reply', type: OPS.READ, value })
+})
