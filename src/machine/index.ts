@@ -4,6 +4,7 @@
  * @module
  */
 export { Machine } from './machine.ts'
+export { mostMemoryBytes } from './memory-layout.ts'
 export type { MachineOptions } from './machine.ts'
 export { PhysicalMemory } from './physical-memory.ts'
 export type { CodeWriteListener } from './physical-memory.ts'

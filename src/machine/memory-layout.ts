@@ -64,3 +64,15 @@ export function layOut(frames: number, processors: number, recordCacheBytes = RE
     wasmPages: Math.ceil((endFrame * PAGE_SIZE) / WASM_PAGE),
   }
 }
+
+/** Most bytes of guests' memory that a machine with room for so many processors can have, in whole frames. */
+export function mostMemoryBytes(processors: number = DEFAULT_PROCESSORS): number {
+  let fits = 0
+  let tooMany = MAX_MEMORY_BYTES / PAGE_SIZE
+  while (tooMany - fits > 1) {
+    const middle = Math.floor((fits + tooMany) / 2)
+    if (layOut(middle, processors).endFrame * PAGE_SIZE <= MAX_MEMORY_BYTES) fits = middle
+    else tooMany = middle
+  }
+  return fits * PAGE_SIZE
+}

@@ -5,7 +5,7 @@
  */
 import { PAGE_SHIFT, PAGE_SIZE } from '../x86/index.ts'
 import { Bitmap, XenError } from '../util/index.ts'
-import { FRAME_NOTE, MAX_MEMORY_BYTES, layOut } from './memory-layout.ts'
+import { FRAME_NOTE, MAX_MEMORY_BYTES, layOut, mostMemoryBytes } from './memory-layout.ts'
 import type { MemoryLayout } from './memory-layout.ts'
 
 /** Told when bytes of a frame that holds decoded instructions have changed. */
@@ -37,7 +37,7 @@ export class PhysicalMemory {
     if (!(frames > 0)) throw new XenError('INVALID_ARGUMENT', 'a machine needs memory', { details: { bytes } })
     this.layout = layOut(frames, processors)
     if (this.layout.endFrame * PAGE_SIZE > MAX_MEMORY_BYTES) {
-      const most = MAX_MEMORY_BYTES - this.layout.firstFrame * PAGE_SIZE
+      const most = mostMemoryBytes(processors)
       throw new XenError('OUT_OF_MEMORY', `a machine holds at most ${most} bytes`, { details: { bytes, most } })
     }
     const pages = this.layout.wasmPages

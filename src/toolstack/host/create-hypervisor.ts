@@ -3,6 +3,7 @@ import { Hypervisor, type HostClock } from '../../hypervisor/index.ts'
 import { Machine } from '../../machine/index.ts'
 import { SeededRandom, type Random } from '../../util/index.ts'
 import type { ResolvedHostOptions } from './host-options.ts'
+import { machineBytes } from './machine-size.ts'
 
 /** What a hypervisor is made from. */
 export interface HypervisorSettings {
@@ -15,15 +16,12 @@ export interface HypervisorSettings {
   readonly commandLine: string
 }
 
-/** Bytes that the hypervisor keeps for itself: eight for each frame of the host, and the tables that map them. */
-const overheadBytes = (mebibytes: number): number => Math.ceil(mebibytes / 512) * 2 ** 20 + 2 ** 20
-
 /** Any number that no other use of the seed has. */
 const PROCESSOR_SEEDS = 0x7264_7264
 
 /** Makes machine and hypervisor. */
 export function createHypervisor({ options, clock, random, scheduler, commandLine }: HypervisorSettings): Hypervisor {
-  const machine = new Machine({ memoryBytes: options.memory * 2 ** 20 + overheadBytes(options.memory) })
+  const machine = new Machine({ memoryBytes: machineBytes(options.memory) })
   // Its own stream, so that the number of processors changes nothing else.
   const seeds = new SeededRandom(options.seed ^ PROCESSOR_SEEDS)
   return new Hypervisor({

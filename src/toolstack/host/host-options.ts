@@ -7,6 +7,7 @@ import type { DiskOpener } from '../devices/devices.ts'
 import type { Decompressor } from '../image/unpack.ts'
 import type { ByteOutput } from '../stream/index.ts'
 import type { FileReader } from './files.ts'
+import { mostMebibytes } from './machine-size.ts'
 
 /** How a host's time passes. */
 export type ClockKind = 'virtual' | 'realtime'
@@ -57,8 +58,6 @@ export interface CoreSubject {
   readonly uuid: string
 }
 
-/** Most memory of a host: one WebAssembly memory, less what the machine itself needs. */
-const MAX_MEMORY = 4032
 /** Any fixed day would do. */
 const VIRTUAL_BOOT = /* @__PURE__ */ new Date('2005-10-24T12:00:00Z')
 
@@ -66,11 +65,15 @@ const whole = (name: string, least: number, most: number) =>
   z.int({ error: `${name} must be a whole number` })
     .min(least, { error: `${name} must be at least ${least}` }).max(most, { error: `${name} must be at most ${most}` })
 
-/** MiB, or a size with its unit. */
+/** MiB, or a size with its unit; the bound is what one machine holds, and is told with its number. */
 const mebibytes = (name: string, least: number) => z.preprocess((value) => {
   const bytes = typeof value === 'string' ? parseSize(value) : undefined
   return bytes === undefined ? value : bytes / 2 ** 20
-}, whole(name, least, MAX_MEMORY))
+}, whole(name, least, Number.MAX_SAFE_INTEGER).superRefine((value, context) => {
+  const most = mostMebibytes()
+  if (value <= most) return
+  context.addIssue({ code: 'custom', message: `${name} must be at most ${most}: a machine has no more MiB than that, got ${value}` })
+}))
 
 const shape = {
   memory: mebibytes('memory', 8).default(512),

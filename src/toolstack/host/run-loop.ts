@@ -27,6 +27,17 @@ interface Waiter {
   reject(error: unknown): void
 }
 
+/** A time-out in nanoseconds, Infinity for none. A deadline that is no number would keep all others from coming. */
+function checkPatience(timeout: number | undefined, what: string): number {
+  if (timeout === undefined) return Infinity
+  // A caller in JavaScript may hand over anything.
+  const isTime = typeof timeout === 'number' && timeout >= 0 && (timeout === Infinity || timeout <= Number.MAX_SAFE_INTEGER)
+  if (isTime) return Math.ceil(timeout)
+  throw new XenError('INVALID_ARGUMENT', `the time-out of waiting for ${what} must be nanoseconds from 0 up, got ${String(timeout)}`, {
+    details: { timeout },
+  })
+}
+
 /** Lets all promises that can go on do so, and other work of the application besides. */
 const turn: () => Promise<void> = typeof setImmediate === 'function'
   ? () => new Promise((resolve) => setImmediate(resolve))
@@ -90,10 +101,14 @@ export class RunLoop {
     })
   }
 
-  /** Resolves when `met` holds; it is asked after every slice. */
+  /**
+   * Resolves when `met` holds; it is asked after every slice. Rejects with TIMED_OUT at the very nanosecond of host time
+   * at which the time-out is over, whatever guests' timers there are, and with INVALID_ARGUMENT for what is no duration.
+   */
   until(what: string, met: () => boolean, options: UntilOptions = {}): Promise<void> {
     const { signal, timeout } = options
     return new Promise((resolve, reject) => {
+      const patience = checkPatience(timeout, what)
       if (this.stopped) return reject(new XenError('CLOSED', `the host is shut down: no waiting for ${what}`))
       const end = (): void => {
         this.waiters.delete(waiter)
@@ -102,7 +117,7 @@ export class RunLoop {
       const abort = (): void => waiter.reject(abortedError(`waiting for ${what}`, signal))
       const waiter: Waiter = {
         what, met,
-        deadline: timeout === undefined ? Infinity : this.clock.now() + timeout,
+        deadline: this.clock.now() + patience,
         resolve: () => {
           end()
           resolve()
@@ -136,9 +151,17 @@ export class RunLoop {
     this.running = false
   }
 
+  /** A run ends where somebody's patience does: guests that only tick would pass hours in one run. */
   private limits(): { instructions: number; until?: number } {
-    if (this.settlers.length === 0) return { instructions: SLICE }
-    return { instructions: SLICE, until: this.clock.now() + SETTLE_STEP }
+    const step = this.settlers.length === 0 ? Infinity : this.clock.now() + SETTLE_STEP
+    const until = Math.min(step, this.nearestDeadline())
+    return until === Infinity ? { instructions: SLICE } : { instructions: SLICE, until }
+  }
+
+  private nearestDeadline(): number {
+    let nearest = Infinity
+    for (const { deadline } of this.waiters) if (deadline < nearest) nearest = deadline
+    return nearest
   }
 
   /** True when no domain can run now. */
@@ -186,14 +209,14 @@ export class RunLoop {
 
   /** Nothing happens by itself any more: time moves on to whoever waits for it. False when nobody does. */
   private skipToDeadline(): boolean {
-    const deadline = Math.min(...[...this.waiters].map((waiter) => waiter.deadline))
+    const deadline = this.nearestDeadline()
     if (!Number.isFinite(deadline)) return false
     this.clock.skipTo(deadline)
     return true
   }
 
   private sleep(deadline: number): Promise<void> {
-    const nearest = Math.min(deadline, ...[...this.waiters].map((waiter) => waiter.deadline))
+    const nearest = Math.min(deadline, this.nearestDeadline())
     const milliseconds = Math.max(0, (nearest - this.clock.now()) / 1e6)
     return new Promise((resolve) => {
       const done = (): void => {

@@ -1,7 +1,9 @@
 import { expect, test } from 'vitest'
+import { Machine, mostMemoryBytes } from '../../../../src/machine/index.ts'
 import { SeededRandom } from '../../../../src/util/index.ts'
 import { MemoryFiles } from '../../../../src/toolstack/host/files.ts'
 import { resolveHostOptions, type HostOptions } from '../../../../src/toolstack/host/host-options.ts'
+import { machineBytes, mostMebibytes } from '../../../../src/toolstack/host/machine-size.ts'
 import { randomMac, randomUuid, uuidBytes } from '../../../../src/toolstack/host/random-names.ts'
 
 test.each<[HostOptions, object]>([
@@ -32,13 +34,25 @@ test('a real-time host boots now', () => {
 test.each<[object, RegExp]>([
   [{ memroy: 1 }, /unknown host option memroy; did you mean memory/],
   [{ memory: 1 }, /memory must be at least 8/],
-  [{ memory: '8T' }, /memory must be at most/],
+  [{ memory: '8T' }, /memory must be at most \d{4}: a machine has no more MiB than that, got 8388608/],
+  [{ dom0Memory: 4096 }, /dom0Memory must be at most \d{4}: .*got 4096/],
   [{ memory: 'lots' }, /memory must be a whole number/],
   [{ clock: 'slow' }, /clock must be/],
   [{ seed: -1 }, /seed must be at least 0/],
   [{ files: {} }, /files must have a method read/],
 ])('host options %j are refused', (options, message) => {
   expect(() => resolveHostOptions(options)).toThrow(message)
+})
+
+test('a host is told how much memory it can have, and can have as much', () => {
+  const most = mostMebibytes()
+  expect(resolveHostOptions({ memory: most })).toMatchObject({ memory: most })
+  expect(() => resolveHostOptions({ memory: most + 1 })).toThrow(`memory must be at most ${most}:`)
+  expect(machineBytes(most)).toBeLessThanOrEqual(mostMemoryBytes())
+  expect(machineBytes(most + 1)).toBeGreaterThan(mostMemoryBytes())
+  // Memory that nobody touches costs nothing.
+  expect(new Machine({ memoryBytes: machineBytes(most) }).memory.endFrame).toBeLessThanOrEqual(2 ** 20)
+  expect(() => new Machine({ memoryBytes: mostMemoryBytes() + 1 })).toThrow(`at most ${mostMemoryBytes()} bytes`)
 })
 
 test('files in memory are found by name', async () => {

@@ -87,6 +87,34 @@ describe('the run loop', () => {
     expect(clock.now()).toBe(5e9)
   })
 
+  test('gives up at its deadline to the nanosecond, however far a guest that only ticks would take a run', async () => {
+    const clock = new VirtualClock()
+    // A guest whose timer fires once a second: a run without a limit of time passes hours.
+    const ticking = (limits: RunLimits): RunResult => {
+      for (let ticks = 0; ticks < 10_000 && clock.now() < (limits.until ?? Infinity); ticks += 1) {
+        clock.skipTo(Math.min(clock.now() + 1e9, limits.until ?? Infinity))
+      }
+      return { kind: 'limit' }
+    }
+    const control = { run: ticking, listDomains: () => [] } as unknown as ControlInterface
+    const loop = new RunLoop(control, clock, () => undefined)
+    const ends: number[] = []
+    await Promise.all([1.5e9, 3e9 + 7, 2.25e9].map((timeout) =>
+      loop.until('never', () => false, { timeout }).catch(() => ends.push(clock.now()))))
+    expect(ends).toEqual([1.5e9, 2.25e9, 3e9 + 7])
+    loop.stop()
+  })
+
+  test('refuses a time-out that is none, and others keep theirs', async () => {
+    const clock = new VirtualClock()
+    const loop = new RunLoop(scripted([]).control, clock, () => undefined)
+    for (const timeout of [Number.NaN, -1, '1 fortnight', {}, 1e300] as never[]) {
+      await expect(loop.until('it', () => true, { timeout })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
+    }
+    await expect(loop.until('never', () => false, { timeout: 5e9 })).rejects.toMatchObject({ code: 'TIMED_OUT' })
+    expect(clock.now()).toBe(5e9)
+  })
+
   test('gives up a condition that is aborted, and one that throws', async () => {
     const loop = new RunLoop(scripted([]).control, new VirtualClock(), () => undefined)
     const controller = new AbortController()

@@ -1,0 +1,18 @@
+/** How much memory a host's machine has for its guests' MiB, and how many MiB a host can have at most. */
+import { mostMemoryBytes } from '../../machine/index.ts'
+
+const MEBIBYTE = 2 ** 20
+
+/** Bytes that the hypervisor keeps for itself: eight for each frame of the host, and the tables that map them. */
+const overheadBytes = (mebibytes: number): number => Math.ceil(mebibytes / 512) * MEBIBYTE + MEBIBYTE
+
+/** Bytes of the machine of a host that gives `mebibytes` to its domains. */
+export const machineBytes = (mebibytes: number): number => mebibytes * MEBIBYTE + overheadBytes(mebibytes)
+
+/** MiB that the domains of a host can have together, dom0 included: what one machine holds. */
+export function mostMebibytes(): number {
+  const bytes = mostMemoryBytes()
+  let mebibytes = Math.floor(bytes / MEBIBYTE)
+  while (machineBytes(mebibytes) > bytes) mebibytes -= 1
+  return mebibytes
+}
