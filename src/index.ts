@@ -4,8 +4,8 @@
  *
  * @module
  */
-export { XenError } from './util/index.ts'
-export type { EventSource, XenErrorCode, XenErrorDetails } from './util/index.ts'
+export { XenError, parseDuration } from './util/index.ts'
+export type { Duration, DurationParts, EventSource, XenErrorCode, XenErrorDetails } from './util/index.ts'
 export {
   Domain,
   DomainConsole,

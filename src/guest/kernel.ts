@@ -6,7 +6,7 @@
 import { SHUTDOWN, VIRQ } from '../abi/index.ts'
 import type { HypercallPort, ShutdownReason } from '../abi/index.ts'
 import type { DomId, EventPort, Random } from '../util/index.ts'
-import { XenError } from '../util/index.ts'
+import { parseDuration, XenError, type Duration } from '../util/index.ts'
 import { Balloon } from './balloon.ts'
 import type { BootInfo } from './boot-info.ts'
 import { GuestConsole } from './console.ts'
@@ -129,15 +129,15 @@ export class GuestKernel {
     return this.hypercalls.now()
   }
 
-  /** Calls `handler` once, `nanoseconds` from now. */
-  after(nanoseconds: number, handler: () => void): Timer {
-    return this.timers.after(nanoseconds, handler)
+  /** Calls `handler` once, so long from now: nanoseconds, `'5ms'` or `{ milliseconds: 5 }`. Throws INVALID_ARGUMENT. */
+  after(delay: Duration, handler: () => void): Timer {
+    return this.timers.after(parseDuration(delay, 'delay'), handler)
   }
 
-  /** Resolves `nanoseconds` from now. */
-  sleep(nanoseconds: number): Promise<void> {
+  /** Resolves so long from now, written as for `after`. Rejects with INVALID_ARGUMENT. */
+  sleep(delay: Duration): Promise<void> {
     return new Promise((resolve) => {
-      this.after(nanoseconds, () => {
+      this.after(delay, () => {
         this.turn()
         resolve()
       })

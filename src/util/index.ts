@@ -22,3 +22,11 @@ export { SeededRandom, below, fillRandom } from './random.ts'
 export type { Random } from './random.ts'
 export { EventHub } from './events.ts'
 export type { EventBase, EventOf, EventSource, EventStamp, EventsLost, StreamOptions } from './events.ts'
+export { parseDuration, shown } from './duration.ts'
+export type { Duration, DurationBounds, DurationParts } from './duration.ts'
+export { nearestWord } from './nearest.ts'
+export {
+  abortSignal, anything, byteArray, callable, checkArgument, checkOptions, duration, flag, having, listOf, oneOf, real, text,
+  timeLimit, whole,
+} from './check-options.ts'
+export type { Check, OptionChecks } from './check-options.ts'

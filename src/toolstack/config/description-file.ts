@@ -3,11 +3,10 @@
  * everything that is understood but has no effect.
  */
 import type * as z from 'zod'
-import { XenError } from '../../util/index.ts'
+import { nearestWord, XenError } from '../../util/index.ts'
 import { actionsFromRestart, type Actions, type Era } from './actions.ts'
 import { resolveDomainOptions, type DomainConfig, type DomainOptions } from './domain-config.ts'
 import { FileSchema, OPTION_NAMES, type FileValues } from './file-schema.ts'
-import { nearestWord } from './nearest.ts'
 import { INEFFECTIVE_OPTIONS, XM_OPTIONS, type Ineffective } from './option-names.ts'
 import { parseDisk } from './disk-specification.ts'
 import { parseNic } from './nic-specification.ts'

@@ -2,8 +2,7 @@
  * Disk specifications: xl's `target,format,vdev,access,key=value...` and xend's older `file:/path,sda1,w`.
  * Reference: xl-disk-configuration(5).
  */
-import { XenError } from '../../util/index.ts'
-import { nearestWord } from './nearest.ts'
+import { nearestWord, XenError } from '../../util/index.ts'
 import { parseVirtualDevice, type VirtualDevice } from './vdev.ts'
 
 /** Format of what a disk's target holds. */

@@ -2,10 +2,9 @@
  * The configuration of one domain, whatever it came from: a typed object whose defaults stand here and nowhere else.
  */
 import * as z from 'zod'
-import { XenError } from '../../util/index.ts'
+import { nearestWord, XenError } from '../../util/index.ts'
 import { ACTIONS, defaultActions, type Actions, type Era } from './actions.ts'
 import { parseDisk, type DiskConfig } from './disk-specification.ts'
-import { nearestWord } from './nearest.ts'
 import { parseNic, type NicConfig } from './nic-specification.ts'
 
 /** A file's bytes, or the name under which the host's file source knows it. */

@@ -2,8 +2,7 @@
  * NIC specifications: `mac=...,bridge=...`, every key optional, the empty text for all defaults.
  * Reference: xl-network-configuration(5).
  */
-import { XenError } from '../../util/index.ts'
-import { nearestWord } from './nearest.ts'
+import { nearestWord, XenError } from '../../util/index.ts'
 
 /** One virtual network interface. What is not given is chosen when the domain is created. */
 export interface NicConfig {

@@ -3,8 +3,7 @@
  * and ramdisk. Only Xen entries (`kernel` a multiboot image, `module` lines behind it) make sense here.
  * Reference: GRUB legacy manual, "The list of command-line and menu entry commands".
  */
-import { XenError } from '../../util/index.ts'
-import { nearestWord } from '../config/nearest.ts'
+import { nearestWord, XenError } from '../../util/index.ts'
 import { parseXenOptions, type BootWarning, type XenOptions } from './xen-options.ts'
 
 /** A file with what follows its name on the line. */

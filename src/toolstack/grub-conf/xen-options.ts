@@ -2,7 +2,7 @@
  * The hypervisor's command line: options that this host follows, options that are about hardware it does not have, and
  * a warning by name for all others. Reference: docs/misc/xen-command-line.pandoc.
  */
-import { nearestWord } from '../config/nearest.ts'
+import { nearestWord } from '../../util/index.ts'
 import { parseDom0Memory, type Dom0Memory } from './memory-size.ts'
 
 /** Why an option is left aside. */

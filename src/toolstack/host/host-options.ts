@@ -1,7 +1,6 @@
 /** What a host is booted with; checked here, with the defaults. */
 import * as z from 'zod'
-import { XenError, type DomId, type Random } from '../../util/index.ts'
-import { nearestWord } from '../config/nearest.ts'
+import { nearestWord, XenError, type DomId, type Random } from '../../util/index.ts'
 import { parseSize } from '../grub-conf/memory-size.ts'
 import type { DiskOpener } from '../devices/devices.ts'
 import type { Decompressor } from '../image/unpack.ts'

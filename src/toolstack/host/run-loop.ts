@@ -3,7 +3,7 @@
  * stops when nothing can happen before something comes from outside. Whoever brings something in calls `kick`.
  */
 import type { ControlInterface, HostClock } from '../../hypervisor/index.ts'
-import { XenError } from '../../util/index.ts'
+import { parseDuration, XenError, type Duration } from '../../util/index.ts'
 import { abortedError } from './operation.ts'
 
 /** Instructions between two turns of JavaScript: a few milliseconds. A fixed number, so that runs can be repeated. */
@@ -14,8 +14,8 @@ const SETTLE_STEP = 1_000_000
 /** How a condition is awaited. */
 export interface UntilOptions {
   readonly signal?: AbortSignal | undefined
-  /** Nanoseconds of host time after which it rejects with TIMED_OUT. */
-  readonly timeout?: number | undefined
+  /** Host time after which it rejects with TIMED_OUT: `'5s'`, `{ seconds: 5 }` or nanoseconds. Default: never. */
+  readonly timeout?: Duration | undefined
 }
 
 interface Waiter {
@@ -28,15 +28,8 @@ interface Waiter {
 }
 
 /** A time-out in nanoseconds, Infinity for none. A deadline that is no number would keep all others from coming. */
-function checkPatience(timeout: number | undefined, what: string): number {
-  if (timeout === undefined) return Infinity
-  // A caller in JavaScript may hand over anything.
-  const isTime = typeof timeout === 'number' && timeout >= 0 && (timeout === Infinity || timeout <= Number.MAX_SAFE_INTEGER)
-  if (isTime) return Math.ceil(timeout)
-  throw new XenError('INVALID_ARGUMENT', `the time-out of waiting for ${what} must be nanoseconds from 0 up, got ${String(timeout)}`, {
-    details: { timeout },
-  })
-}
+const patienceOf = (timeout: Duration | undefined, what: string): number =>
+  timeout === undefined ? Infinity : parseDuration(timeout, `the time-out of waiting for ${what}`, { most: Infinity })
 
 /** Lets all promises that can go on do so, and other work of the application besides. */
 const turn: () => Promise<void> = typeof setImmediate === 'function'
@@ -108,7 +101,7 @@ export class RunLoop {
   until(what: string, met: () => boolean, options: UntilOptions = {}): Promise<void> {
     const { signal, timeout } = options
     return new Promise((resolve, reject) => {
-      const patience = checkPatience(timeout, what)
+      const patience = patienceOf(timeout, what)
       if (this.stopped) return reject(new XenError('CLOSED', `the host is shut down: no waiting for ${what}`))
       const end = (): void => {
         this.waiters.delete(waiter)

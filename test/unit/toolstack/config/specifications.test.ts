@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { parseDisk, type DiskConfig } from '../../../../src/toolstack/config/disk-specification.ts'
 import { parseNic } from '../../../../src/toolstack/config/nic-specification.ts'
-import { nearestWord } from '../../../../src/toolstack/config/nearest.ts'
+import { nearestWord } from '../../../../src/util/index.ts'
 import { parseVirtualDevice } from '../../../../src/toolstack/config/vdev.ts'
 
 describe('a virtual device number', () => {
