@@ -112,7 +112,8 @@ export function parseDuration(duration: Duration, what: string, bounds: Duration
     throw refusal(what, duration, "must be a length of time: nanoseconds, a text such as '5s', or { seconds: 5 }")
   }
   if (nanoseconds < least) throw refusal(what, duration, least === 0 ? 'must not be negative' : `must be at least ${least} ns`)
-  if (nanoseconds > most) throw refusal(what, duration, `must be at most ${most} ns`)
+  const limit = nanoseconds === Infinity ? most : Math.min(most, Number.MAX_SAFE_INTEGER)
+  if (nanoseconds > limit) throw refusal(what, duration, `must be at most ${limit} ns`)
   return Math.round(nanoseconds)
 }
 

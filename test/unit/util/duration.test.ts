@@ -37,6 +37,7 @@ test.each<[unknown, string]>([
 
 test('bounds may let Infinity pass, or ask for more than nothing', () => {
   expect(parseDuration(Infinity, 'timeout', { most: Infinity })).toBe(Infinity)
+  expect(() => parseDuration(1e300, 'timeout', { most: Infinity })).toThrow('timeout must be at most 9007199254740991 ns')
   expect(() => parseDuration('1ms', 'period', { least: 1e9 })).toThrow('period must be at least 1000000000 ns, got "1ms"')
 })
 
