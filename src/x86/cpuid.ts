@@ -28,6 +28,7 @@ export const CPUID_BITS = {
   xsaveEax: { xsaveopt: 0, xsavec: 1, xsaves: 3 },
   extendedEcx: { lahf_lm: 0, cmp_legacy: 1, svm: 2, prefetchw: 8, mwaitx: 29 },
   extendedEdx: { syscall: 11, nx: 20, rdtscp: 27, lm: 29 },
+  extended7Edx: { nonstop_tsc: 8 },
   extended8Ebx: { clzero: 0, wbnoinvd: 9 },
   encryptionEax: { sev_snp: 4 },
 } as const
@@ -40,8 +41,25 @@ export type CpuFeature = { [R in keyof typeof CPUID_BITS]: keyof (typeof CPUID_B
 const PLACES: Readonly<Record<Register, readonly [leaf: number, subleaf: number, register: 0 | 1 | 2 | 3]>> = {
   leaf1Ecx: [1, 0, 2], leaf1Edx: [1, 0, 3], leaf7Ebx: [7, 0, 1], leaf7Ecx: [7, 0, 2], leaf7Edx: [7, 0, 3],
   xsaveEax: [0xd, 1, 0], extendedEcx: [0x8000_0001, 0, 2], extendedEdx: [0x8000_0001, 0, 3],
-  extended8Ebx: [0x8000_0008, 0, 1], encryptionEax: [0x8000_001f, 0, 0],
+  extended7Edx: [0x8000_0007, 0, 3], extended8Ebx: [0x8000_0008, 0, 1], encryptionEax: [0x8000_001f, 0, 0],
 }
+
+/**
+ * The leaves that consist of subleaves, chosen by ECX. All others ignore ECX: programs do not clear it before they ask,
+ * and what a caller left there changes nothing.
+ */
+const WITH_SUBLEAVES: ReadonlySet<number> = /* @__PURE__ */ new Set([
+  // Caches, features, topology, XSAVE; monitoring and allocation of caches; enclaves, trace, attributes of the system;
+  // address translation, tiles, key locker, topology again, memory of trace, performance counters, vectors.
+  4, 7, 0xb, 0xd, 0xf, 0x10, 0x12, 0x14, 0x17, 0x18, 0x1b, 0x1d, 0x1e, 0x1f, 0x20, 0x23, 0x24,
+  // Xen's time, HVM and PV leaves.
+  0x4000_0003, 0x4000_0004, 0x4000_0005,
+  // AMD's caches, allocation and topology.
+  0x8000_001d, 0x8000_0020, 0x8000_0026,
+])
+
+/** True for a leaf whose answer depends on the subleaf in ECX. */
+export const hasSubleaves = (leaf: number): boolean => WITH_SUBLEAVES.has(leaf)
 
 /** Where a feature is told. */
 export interface CpuFeaturePlace {
@@ -64,16 +82,16 @@ export const CPU_FEATURES: Readonly<Record<CpuFeature, CpuFeaturePlace>> = /* @_
 /** True for the name of a feature. */
 export const isCpuFeature = (name: string): name is CpuFeature => Object.hasOwn(CPU_FEATURES, name)
 
-/** The bits that a list of features sets in one register. */
+/** The bits that a list of features sets in one register; the subleaf counts where the leaf has some. */
 export function featureBits(
   features: Iterable<CpuFeature>,
   where: { readonly leaf: number; readonly subleaf?: number; readonly register: 0 | 1 | 2 | 3 },
 ): number {
   let bits = 0
+  const subleaf = hasSubleaves(where.leaf) ? where.subleaf ?? 0 : 0
   for (const name of features) {
     const place = CPU_FEATURES[name]
-    const fits = place.leaf === where.leaf && place.subleaf === (where.subleaf ?? 0) &&
-      place.register === where.register
+    const fits = place.leaf === where.leaf && place.subleaf === subleaf && place.register === where.register
     if (fits) bits |= 1 << place.bit
   }
   return bits >>> 0

@@ -5,7 +5,7 @@
  */
 export { CR0, CR4, DR6, DR7, EFER, GPR, MSR, RFLAGS, SEGMENT } from './registers.ts'
 export type { GprName, SegmentName } from './registers.ts'
-export { CPUID_BITS, CPU_FEATURES, featureBits, isCpuFeature } from './cpuid.ts'
+export { CPUID_BITS, CPU_FEATURES, featureBits, hasSubleaves, isCpuFeature } from './cpuid.ts'
 export type { CpuFeature, CpuFeaturePlace, CpuidAnswer } from './cpuid.ts'
 export { PAGE_FAULT, VECTOR, hasErrorCode } from './exceptions.ts'
 export type { Vector } from './exceptions.ts'

@@ -3,25 +3,28 @@
  * provides in its place, and the hypervisor's own leaves at 0x40000000.
  * Reference: xen/arch/x86/cpuid.c, guest_cpuid; xen/include/public/arch-x86/cpuid.h.
  */
-import { featureBits } from '../../x86/index.ts'
+import { featureBits, hasSubleaves } from '../../x86/index.ts'
 import type { CpuFeature, CpuidAnswer } from '../../x86/index.ts'
 import { XEN_VERSION } from '../hypercalls/version.ts'
 
-/** Facts that some leaves tell. */
+/** Overrides or adds leaves; undefined leaves the answer as it is. The subleaf is 0 for a leaf that has none. */
+export type CpuidPolicy = (leaf: number, subleaf: number, answer: CpuidAnswer) => CpuidAnswer | undefined
+
+/** Facts that some leaves tell, and what the user changes of them. */
 export interface CpuidSubject {
   readonly tscKilohertz: number
   /** Bits of a machine address. */
   readonly addressBits: number
+  readonly cpuidPolicy?: CpuidPolicy | undefined
 }
-
-/** Overrides or adds leaves; undefined leaves the answer as it is. */
-export type CpuidPolicy = (leaf: number, subleaf: number, answer: CpuidAnswer) => CpuidAnswer | undefined
 
 const NOTHING: CpuidAnswer = [0, 0, 0, 0]
 
 /** Features of page tables and control registers that the hypervisor keeps to itself. */
 const HIDDEN: readonly CpuFeature[] = [
   'vme', 'pse', 'pge', 'pse36', 'sep', 'mtrr', 'x2apic', 'pcid', 'smep', 'smap', 'umip', 'invpcid', 'rdtscp', 'monitor',
+  // Only for a domain that cannot be moved.
+  'nonstop_tsc',
 ]
 /** Features that the hypervisor carries out: machine-check and APIC registers, page attributes; and its own presence. */
 const PROVIDED: readonly CpuFeature[] = ['mce', 'mca', 'apic', 'pat', 'hypervisor']
@@ -37,7 +40,7 @@ function hypervisorLeaf(index: number, subleaf: number, subject: CpuidSubject): 
     case 3:
       if (subleaf === 0) return [2, 2, subject.tscKilohertz, 0]
       return subleaf === 2 ? [subject.tscKilohertz, 0, 0, 0] : NOTHING
-    case 5: return [0, subject.addressBits, 0, 0]
+    case 5: return subleaf === 0 ? [0, subject.addressBits, 0, 0] : NOTHING
     default: return NOTHING
   }
 }
@@ -61,13 +64,24 @@ function throughPolicy(leaf: number, subleaf: number, answer: CpuidAnswer): Cpui
   return [change(answer[0], 0), change(answer[1], 1), change(answer[2], 2), change(answer[3], 3)]
 }
 
-/** Answers CPUID for a PV guest, given what the processor itself answers. */
-export function queryCpuid(
+/** What Xen answers without a policy of the user's. */
+function plainAnswer(
   { leaf, subleaf }: { readonly leaf: number; readonly subleaf: number },
   subject: CpuidSubject,
   processor: { cpuid(leaf: number, subleaf: number): CpuidAnswer },
 ): CpuidAnswer {
-  if (leaf >= 0x4000_0000 && leaf < 0x4000_0100) return hypervisorLeaf(leaf - 0x4000_0000, subleaf, subject)
+  if (leaf >= 0x4000_0000 && leaf < 0x4000_0200) return hypervisorLeaf(leaf - 0x4000_0000, subleaf, subject)
   const answer = throughPolicy(leaf, subleaf, processor.cpuid(leaf, subleaf))
   return leaf === ADDRESSES ? [(answer[0] & ~0xff) | PHYSICAL_BITS, answer[1], answer[2], answer[3]] : answer
+}
+
+/** Answers CPUID for a PV guest with EAX and ECX as given, from what the processor itself answers. */
+export function queryCpuid(
+  { leaf, subleaf: ecx }: { readonly leaf: number; readonly subleaf: number },
+  subject: CpuidSubject,
+  processor: { cpuid(leaf: number, subleaf: number): CpuidAnswer },
+): CpuidAnswer {
+  const subleaf = hasSubleaves(leaf) ? ecx : 0
+  const plain = plainAnswer({ leaf, subleaf }, subject, processor)
+  return subject.cpuidPolicy?.(leaf, subleaf, plain) ?? plain
 }

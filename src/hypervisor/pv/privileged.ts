@@ -7,7 +7,6 @@
 import { VMASST_TYPE } from '../../abi/index.ts'
 import { signedFromParts } from '../../util/index.ts'
 import { CR0, CR4, GPR } from '../../x86/index.ts'
-import type { CpuidAnswer } from '../../x86/index.ts'
 import { Scratch, readInto } from '../guest-access.ts'
 import type { PrivilegedOperation } from '../vcpu-runner.ts'
 import type { Vcpu } from '../vcpu.ts'
@@ -100,8 +99,7 @@ export class PrivilegedOperations {
     const { registers } = pv.processor
     const leaf = registers.low(GPR.rax)
     const subleaf = registers.low(GPR.rcx)
-    const plain = queryCpuid({ leaf, subleaf }, this.host, pv.processor)
-    const answer: CpuidAnswer = this.host.cpuidPolicy?.(leaf, subleaf, plain) ?? plain
+    const answer = queryCpuid({ leaf, subleaf }, this.host, pv.processor)
     registers.set(GPR.rax, answer[0], 0)
     registers.set(GPR.rbx, answer[1], 0)
     registers.set(GPR.rcx, answer[2], 0)

@@ -1,12 +1,16 @@
+import { execFileSync } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
 import { EXIT } from '../../../../src/machine/index.ts'
 import { instructionRows } from '../../../../src/machine/cpu/decode/table.ts'
 import type { InstructionRow } from '../../../../src/machine/cpu/decode/table.ts'
 import { OFFERED_FEATURES } from '../../../../src/machine/cpu/features.ts'
-import { CPU_FEATURES, VECTOR } from '../../../../src/x86/index.ts'
+import { CPU_FEATURES, GPR, VECTOR, hasSubleaves } from '../../../../src/x86/index.ts'
 import type { CpuFeature } from '../../../../src/x86/index.ts'
 import { SeededRandom } from '../../../../src/util/index.ts'
+import { AT, BareBench } from '../../../support/bare.ts'
 import { CODE, CpuBench, DATA } from '../../../support/cpu.ts'
+import { buildNative } from '../../../support/native-build.ts'
 
 const bench = new CpuBench()
 
@@ -74,6 +78,59 @@ describe('CPUID and the instructions agree', () => {
     expect([ebx >>> 24, (ebx >>> 16) & 0xff, (edx >>> 28) & 1]).toEqual([2, 4, 1])
     expect(b.cpu.cpuid(0x8000_0008, 0)[2] & 0xff).toBe(3)
     expect(bench.cpu.cpuid(0x8000_0008, 0)[2] & 0xff).toBe(0)
+  })
+})
+
+describe('ECX chooses a subleaf only where a leaf has subleaves', () => {
+  const random = new SeededRandom(0x1c)
+  const leaves = [
+    ...Array.from({ length: 0x30 }, (_, index) => index), ...Array.from({ length: 0x30 }, (_, index) => 0x8000_0000 + index),
+    0x4000_0000, 0xc000_0000, 0xffff_ffff, ...Array.from({ length: 16 }, () => random.next()),
+  ]
+
+  test('a bare processor\'s CPUID answers every other leaf alike, whatever ECX holds', () => {
+    const { cpu } = bench
+    for (const leaf of leaves.filter((leaf) => !hasSubleaves(leaf))) {
+      for (const ecx of [1, 2, 0xff, 0x8000_0000, 0xffff_ffff, random.next(), random.next()]) {
+        expect([leaf, ecx, cpu.cpuid(leaf, ecx)]).toEqual([leaf, ecx, cpu.cpuid(leaf, 0)])
+      }
+    }
+  })
+
+  test('subleaves beyond the highest, leaves beyond the highest and between the ranges are zero', () => {
+    for (const [leaf, subleaf] of [[7, 1], [7, 0xffff_ffff], [0xb, 0], [0xd, 1], [0xe, 0], [0x8000_0022, 0], [0x1000_0000, 0]]) {
+      expect([leaf, bench.cpu.cpuid(leaf!, subleaf!)]).toEqual([leaf, [0, 0, 0, 0]])
+    }
+    expect([bench.cpu.cpuid(0, 0)[0], bench.cpu.cpuid(0x8000_0000, 0)[0]]).toEqual([0xd, 0x8000_0021])
+  })
+
+  test('caches of a size that programs can divide by are told in AMD\'s leaves', () => {
+    const [, , data, instructions] = bench.cpu.cpuid(0x8000_0005, 7)
+    const [, , second, third] = bench.cpu.cpuid(0x8000_0006, 7)
+    expect([data >>> 24, instructions >>> 24, second >>> 16, (third >>> 18) * 512]).toEqual([32, 32, 512, 16_384])
+    for (const word of [data, instructions, second, third]) expect(word & 0xff).toBe(64)
+  })
+
+  test('the instruction asks with all 32 bits of both registers and clears the upper halves of four', () => {
+    const bare = new BareBench()
+    const { registers } = bare.cpu
+    registers.set(GPR.rax, 1, 0xffff_ffff)
+    registers.set(GPR.rbx, 0xffff_ffff, 0xffff_ffff)
+    registers.set(GPR.rcx, 0x9abc_def0, 0x1234_5678)
+    bare.write(AT.CODE, [0x0f, 0xa2, 0xf4])
+    bare.cpu.run(2)
+    const answer = (['rax', 'rbx', 'rcx', 'rdx'] as const).map((name) => bare.get(name))
+    expect(answer[0]).not.toBe(0)
+    expect(answer).toEqual(bare.cpu.cpuid(1, 0))
+  })
+})
+
+const probe = buildNative(fileURLToPath(new URL('../../../oracle/native/cpuid-subleaves.c', import.meta.url)), ['-O1'])
+describe.skipIf(probe.path === undefined)(`the processor underneath${probe.reason === undefined ? '' : ` SKIPPED: ${probe.reason}`}`, () => {
+  test('varies with ECX in leaves only that are said to have subleaves', () => {
+    const varying = execFileSync(probe.path!, { encoding: 'utf8' }).split('\n').filter((line) => line !== '').map(Number)
+    expect(varying.length).toBeGreaterThan(0)
+    expect(varying.filter((leaf) => !hasSubleaves(leaf))).toEqual([])
   })
 })
 
