@@ -9,7 +9,7 @@ import { disassembleAll } from '../../src/machine/index.ts'
 import type { DisassemblyOptions } from '../../src/machine/index.ts'
 import { below, SeededRandom } from '../../src/util/index.ts'
 import { differences, exceptionDiffers } from './compare.ts'
-import type { Leniency } from './compare.ts'
+import type { FaultLeniency, Leniency } from './compare.ts'
 import { caseOf, makeRecipe } from './encode.ts'
 import type { Recipe } from './encode.ts'
 import { type Form, allForms, whyNotCompared } from './forms.ts'
@@ -54,7 +54,7 @@ export interface Summary {
 const SHIFT_UNDEFINED = /* @__PURE__ */ lettersMask('oa')
 const DOUBLE_SHIFT_UNDEFINED = /* @__PURE__ */ lettersMask('oszapc')
 
-function leniencyOf(form: Form, code: 64 | 32): Leniency {
+function leniencyOf(form: Form): Leniency {
   const { name, undefinedFlags } = form.row
   const counted = undefinedFlags === 'count'
   const small = form.size === 16 || form.row.operands[0]?.endsWith('b') === true
@@ -67,9 +67,7 @@ function leniencyOf(form: Form, code: 64 | 32): Leniency {
   return {
     undefinedFlags: mask, undefinedRegisters, approximate: APPROXIMATE.has(name), estimate: ESTIMATES.has(name),
     hiddenMemory: name === 'fxsave' ? 0x2_0000 : 0,
-    // Of two operands at short addresses, which reach no memory, either may fault first.
-    anyAddress: LONG_ACCESS.has(name) || (code === 32 && name === 'cmps'),
-    anyFault: code === 32 && name === 'cmps',
+    anyAddress: LONG_ACCESS.has(name), anyFault: TWO_OPERANDS.has(name),
   }
 }
 
@@ -78,11 +76,13 @@ const ALIGNMENT_CHECK = 0x4_0000
 const APPROXIMATE = new Set(['f2xm1', 'fyl2x', 'fyl2xp1', 'fptan', 'fpatan', 'fsin', 'fcos', 'fsincos'])
 /** Estimates of 12 bits, which makers form by tables of their own. */
 const ESTIMATES = new Set(['rcpss', 'rcpps', 'rsqrtss', 'rsqrtps'])
+/** Two operands in memory, read without one another's help. */
+const TWO_OPERANDS = new Set(['cmps'])
 /** Accesses of more than 16 bytes, made in pieces of the processor's choice. */
 const LONG_ACCESS = new Set(['fldenv', 'fnstenv', 'frstor', 'fnsave', 'fxsave', 'fxrstor'])
 
-function merge(forms: readonly Form[], code: 64 | 32): Leniency {
-  const all = forms.map((form) => leniencyOf(form, code))
+function merge(forms: readonly Form[]): Leniency {
+  const all = forms.map(leniencyOf)
   return {
     undefinedFlags: all.reduce((mask, one) => mask | one.undefinedFlags, 0),
     undefinedRegisters: all.reduce((mask, one) => mask | (one.undefinedRegisters ?? 0), 0),
@@ -255,14 +255,16 @@ export class Comparison {
         summary.notOffered += 1
         return
       }
-      this.note({ text: 'random bytes', one, found: exceptionDiffers(ours, theirs, this.isLong(one)) })
+      this.note({ text: 'random bytes', one, found: exceptionDiffers(ours, theirs, this.faultLeniency(one)) })
     })
   }
 
-  private isLong(one: OracleCase): boolean {
+  private faultLeniency(one: OracleCase): FaultLeniency {
     const code = one.patches[0]!.bytes
     const decoder = this.decoderOf(one)
-    return decoder.decode(code, 0, code.length) === DECODED.OK && LONG_ACCESS.has(decoder.instruction.row.name)
+    if (decoder.decode(code, 0, code.length) !== DECODED.OK) return {}
+    const { name } = decoder.instruction.row
+    return { anyAddress: LONG_ACCESS.has(name), anyFault: TWO_OPERANDS.has(name) }
   }
 
   private randomBytes(): Uint8Array {
@@ -279,8 +281,6 @@ export class Comparison {
     const decoder = this.decoderOf(one)
     if (decoder.decode(code, 0, code.length) !== DECODED.OK) return true
     const { row, operandPrefix, operandSize, reg, opcode, repeat } = decoder.instruction
-    // Which of two faulting operands of CMPS comes first is not the same with every address.
-    if (row.name === 'cmps') return false
     // AMD's processors take the condition of LOOPcc from a repetition prefix.
     if (row.name.startsWith('loop') && repeat !== 0) return false
     if (this.code === 64 && row.width === 'f64' && operandPrefix) return false
@@ -319,7 +319,7 @@ export class Comparison {
 
   /** What not to compare of a case. */
   private leniency(forms: readonly Form[], one: OracleCase): Leniency {
-    const lenient = merge(forms, this.code)
+    const lenient = merge(forms)
     if (!/^rd(rand|seed)$/.test(forms[0]!.row.name)) return lenient
     const { bytes } = one.patches[0]!
     const decoder = this.decoderOf(one)
