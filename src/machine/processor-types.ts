@@ -161,6 +161,11 @@ export interface Processor {
   flushTlb(): void
   /** Drops the translations of the page that holds `address`. */
   flushPage(address: number): void
+  /**
+   * Forgets the debug trap that is held back until the next instruction is done (behind MOV SS and POP SS); the DR6 bits
+   * that it would have shown, 0 for none. For a host that the instruction has entered in between.
+   */
+  takeDebugTrap(): number
   /** What CPUID of the processor itself answers; a host shows its guests what it likes of it. */
   cpuid(leaf: number, subleaf: number): CpuidAnswer
   /** The instruction at rip, disassembled; undefined where it cannot be fetched. */

@@ -67,7 +67,7 @@ function leniencyOf(form: Form): Leniency {
   return {
     undefinedFlags: mask, undefinedRegisters, approximate: APPROXIMATE.has(name), estimate: ESTIMATES.has(name),
     hiddenMemory: name === 'fxsave' ? 0x2_0000 : 0,
-    anyAddress: LONG_ACCESS.has(name), anyFault: TWO_OPERANDS.has(name),
+    ...faultLeniencyOf(name),
   }
 }
 
@@ -80,6 +80,10 @@ const ESTIMATES = new Set(['rcpss', 'rcpps', 'rsqrtss', 'rsqrtps'])
 const TWO_OPERANDS = new Set(['cmps'])
 /** Accesses of more than 16 bytes, made in pieces of the processor's choice. */
 const LONG_ACCESS = new Set(['fldenv', 'fnstenv', 'frstor', 'fnsave', 'fxsave', 'fxrstor'])
+
+/** Where an instruction makes several accesses, which of them faults first is up to the processor, and with what. */
+const faultLeniencyOf = (name: string): FaultLeniency =>
+  ({ anyAddress: LONG_ACCESS.has(name), anyFault: LONG_ACCESS.has(name) || TWO_OPERANDS.has(name) })
 
 function merge(forms: readonly Form[]): Leniency {
   const all = forms.map(leniencyOf)
@@ -166,7 +170,6 @@ export class Comparison {
       if (decoder.instruction.row !== undefined && !sameRow(decoder, form)) return undefined
       at += decoder.instruction.length
     }
-    if (forms.some(({ row }) => /^(lsl|lar|ver[rw])$/.test(row.name)) && pointsAtProcessorNumber(one)) return undefined
     return at === code.length && code.length <= 48 ? recipe : undefined
   }
 
@@ -264,7 +267,7 @@ export class Comparison {
     const decoder = this.decoderOf(one)
     if (decoder.decode(code, 0, code.length) !== DECODED.OK) return {}
     const { name } = decoder.instruction.row
-    return { anyAddress: LONG_ACCESS.has(name), anyFault: TWO_OPERANDS.has(name) }
+    return faultLeniencyOf(name)
   }
 
   private randomBytes(): Uint8Array {
@@ -373,10 +376,6 @@ function isMisplacedLock(ours: Outcome, theirs: Outcome, one: OracleCase): boole
   const isVerification = first === 0x0f && second === 0 && [4, 5].includes((modrm! >> 3) & 7)
   return isVerification || [12, 13, 14].includes(theirs.end)
 }
-
-/** Linux keeps the processor's number in the limit of a segment of its own. */
-const pointsAtProcessorNumber = (one: OracleCase): boolean =>
-  one.general.some((word, index) => index % 2 === 0 && (word & 0xfffc) === 0x78)
 
 function sameRow(decoder: Decoder, form: Form): boolean {
   const { row, opcode } = decoder.instruction

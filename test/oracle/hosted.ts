@@ -25,6 +25,9 @@ const WRITABLE = 2
 const USER = 4
 const NO_EXECUTE_HIGH = 0x8000_0000
 
+/** Selector of the segment in whose limit Linux keeps the number of the processor. */
+const PROCESSOR_NUMBER = 0x78
+
 interface Region {
   readonly address: number
   readonly writable: boolean
@@ -52,6 +55,8 @@ export class HostedExecutor {
   private readonly regions: readonly Region[]
   private readonly root: number
   private nextFrame: number
+  /** The case has looked at a descriptor that is another one on each processor underneath. */
+  private askedProcessorNumber = false
   /** Width of the case's code. */
   private code: 64 | 32 | 16 = 64
 
@@ -66,6 +71,7 @@ export class HostedExecutor {
 
   /** Cases of 64-bit code have no local table, as natively. */
   private readDescriptor(selector: number, out: Uint32Array): boolean {
+    if ((selector & 0xfffc) === PROCESSOR_NUMBER) this.askedProcessorNumber = true
     const words = this.code === 64 && (selector & 4) !== 0 ? undefined : descriptorOf(selector)
     if (words === undefined) return false
     out.set(words)
@@ -124,6 +130,7 @@ export class HostedExecutor {
    */
   run(one: OracleCase, how: 'traced' | 'single steps' | 'at once' = 'traced'): HostedOutcome {
     this.enter(one)
+    this.askedProcessorNumber = false
     const stop = how === 'at once' ? this.atOnce(one.steps) : this.steps(one.steps, how)
     const changes = this.collectChanges()
     for (const patch of one.patches) this.patch(patch.address, undefined, patch.bytes.length)
@@ -261,7 +268,7 @@ export class HostedExecutor {
       end: stop.end, error: stop.error ?? 0, cr2: halves(stop.address ?? 0), general, rip: halves(registers.rip()),
       flags: registers.flags(), fsBase: [fs.baseLow, fs.baseHigh], gsBase: [gs.baseLow, gs.baseHigh],
       selectors: [0, 1, 2, 3, 4, 5].map((index) => registers.segment(index).selector), steps: stop.steps,
-      fx: this.processor.saveFpu().slice(0, FX_BYTES), uncompared: stop.uncompared ?? false,
+      fx: this.processor.saveFpu().slice(0, FX_BYTES), uncompared: stop.uncompared === true || this.askedProcessorNumber,
     }
   }
 }

@@ -149,6 +149,10 @@ export class ScriptedProcessor implements Processor {
 
   flushPage(): void {}
 
+  takeDebugTrap(): number {
+    return 0
+  }
+
   cpuid(leaf: number, subleaf: number): CpuidAnswer {
     return [leaf, subleaf, 0xffff_ffff, 0xffff_ffff]
   }

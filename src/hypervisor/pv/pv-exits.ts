@@ -3,7 +3,9 @@
  * instructions to carry out in the guest's place.
  * Reference: xen/arch/x86/traps.c, do_trap, do_general_protection, fixup_page_fault; x86_64/entry.S.
  */
-import { GPR, RFLAGS, VECTOR } from '../../x86/index.ts'
+import { FLAT } from '../../abi/index.ts'
+import type { Registers } from '../../machine/index.ts'
+import { GPR, RFLAGS, SEGMENT, VECTOR } from '../../x86/index.ts'
 import { TWO_32, type EventHub } from '../../util/index.ts'
 import { CALL_AGAIN, CALL_SILENT, HypercallArguments } from '../hypercalls/call.ts'
 import type { HypercallDispatcher } from '../hypercalls/dispatch.ts'
@@ -13,7 +15,7 @@ import type { Vcpu } from '../vcpu.ts'
 import { EXIT } from './processor-exits.ts'
 import type { PrivilegedOperations } from './privileged.ts'
 import { noteSingleStep, setTaskSwitched } from './pv-hypercalls.ts'
-import type { PvVcpu } from './pv-vcpu.ts'
+import { FLAT_CODE_32, FLAT_CODE_64, FLAT_DATA, type PvVcpu } from './pv-vcpu.ts'
 import type { WritableTables } from './writable-tables.ts'
 
 /** What the exits need. */
@@ -43,6 +45,7 @@ export class PvExits {
   handle(vcpu: Vcpu, exit: VcpuExit): void {
     const { pv } = vcpu
     if (pv === undefined) return
+    if (entersHypervisor(exit)) pv.processor.takeDebugTrap()
     switch (exit.kind) {
       case 'syscall':
         this.syscall(vcpu, pv)
@@ -80,15 +83,23 @@ export class PvExits {
     this.inject(vcpu, VECTOR.DB, -1)
   }
 
+  /**
+   * SYSCALL enters the hypervisor, which takes it for granted that flat segments were in force: what code and stack
+   * segment the guest had is lost. From 64-bit kernel mode it is a hypercall, all else goes to the guest's handler.
+   */
   private syscall(vcpu: Vcpu, pv: PvVcpu): void {
     const { registers } = pv.processor
     const rip = registers.rip()
     const flags = registers.flags() & ~RFLAGS.RF
     registers.set(GPR.rcx, rip >>> 0, Math.floor(rip / TWO_32) >>> 0)
     registers.set(GPR.r11, (flags | RFLAGS.IF) >>> 0, 0)
-    if (pv.inKernel) this.hypercall(vcpu, pv)
-    else if (vcpu.runner?.enter({ kind: 'syscall' }) !== true) {
-      this.parts.crash(vcpu, 'syscall without a callback or kernel stack')
+    const isLong = enterFlatSegments(registers)
+    if (pv.inKernel && isLong) this.hypercall(vcpu, pv)
+    else if (pv.hasSyscallEntry(isLong)) {
+      if (vcpu.runner?.enter({ kind: 'syscall' }) !== true) this.parts.crash(vcpu, 'syscall without a kernel stack')
+    } else {
+      this.rewind(pv)
+      this.inject(vcpu, VECTOR.UD, 0)
     }
   }
 
@@ -166,3 +177,27 @@ export class PvExits {
   }
 }
 
+/** Instructions that a PV guest executes itself on Xen, and that only here are the hypervisor's. */
+const NATIVE = new Set<string>(['cpuid', 'rdtsc', 'rdtscp'])
+
+/**
+ * Whether the guest's instruction enters Xen. A debug trap that MOV SS or POP SS holds back over such an instruction comes
+ * on the hypervisor's first one (CVE-2018-8897), and Xen drops it there: the guest must not be told, for it would be
+ * told in its kernel's entry.
+ * Reference: xen/arch/x86/traps.c, do_debug.
+ */
+const entersHypervisor = (exit: VcpuExit): boolean =>
+  exit.kind === 'syscall' || exit.kind === 'exception' || exit.kind === 'interrupt' ||
+  (exit.kind === 'privileged' && !NATIVE.has(exit.request.operation))
+
+/** Descriptor bit of 64-bit code, as attributes carry it. */
+const CODE_64 = 0x2000
+
+/** CS and SS as SYSCALL leaves them; true when it came from 64-bit code. */
+function enterFlatSegments(registers: Registers): boolean {
+  const code = registers.segment(SEGMENT.cs)
+  const isLong = (code.attributes & CODE_64) !== 0
+  if (code.selector !== FLAT.KERNEL_CS64) registers.setSegment(SEGMENT.cs, isLong ? FLAT_CODE_64 : FLAT_CODE_32)
+  registers.setSegment(SEGMENT.ss, FLAT_DATA)
+  return isLong
+}

@@ -106,8 +106,8 @@ export class PvRunner implements VcpuRunner {
     const { registers } = this.processor
     const isCompatible = isCompatibilitySyscall(registers.segment(SEGMENT.cs).selector)
     const entry = isCompatible ? pv.syscall32Callback : pv.syscallCallback
-    const masks = isCompatible ? pv.syscall32MasksEvents : pv.syscallMasksEvents
-    const entered = this.bounce(entry, masks, -1)
+    // Xen masks events for both as the 64-bit entry wishes.
+    const entered = this.bounce(entry, pv.syscallMasksEvents, -1)
     if (entered) registers.setFlags(registers.flags() & ~RFLAGS.DF)
     return entered
   }

@@ -112,6 +112,12 @@ export class PvVcpu {
     this.loadRoot()
   }
 
+  /** Whether the guest's kernel takes SYSCALL of 64-bit code, or of shorter code. */
+  hasSyscallEntry(fromLongCode: boolean): boolean {
+    const { low, high } = fromLongCode ? this.syscallCallback : this.syscall32Callback
+    return low !== 0 || high !== 0
+  }
+
   /** Sets one entry of the virtual trap table. */
   setTrap(vector: number, trap: Trap): void {
     this.trapSelector[vector] = trap.cs

@@ -346,6 +346,13 @@ export class MachineProcessor implements BareProcessor {
     return host === 0 ? undefined : host
   }
 
+  takeDebugTrap(): number {
+    const { debug } = this.core
+    const bits = debug.pending
+    debug.pending = 0
+    return bits
+  }
+
   cpuid(leaf: number, subleaf: number): CpuidAnswer {
     return this.core.cpuid.read(leaf >>> 0, subleaf >>> 0)
   }

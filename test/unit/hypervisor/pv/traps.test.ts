@@ -3,6 +3,8 @@ import { FLAT, SHUTDOWN, VGCF, VMASST_CMD, VMASST_TYPE } from '../../../../src/a
 import { EXIT } from '../../../../src/machine/index.ts'
 import { GPR, PAGE_FAULT, RFLAGS, SEGMENT, VECTOR } from '../../../../src/x86/index.ts'
 import { PvGuest, BASE } from '../../../support/pv-guest.ts'
+import { FLAT_CODE_64, FLAT_DATA } from '../../../../src/hypervisor/pv/pv-vcpu.ts'
+import type { SegmentState } from '../../../../src/machine/index.ts'
 import type { Step } from '../../../support/scripted-processor.ts'
 
 const trap = (vector: number, flags = 0) => ({ vector, flags, cs: FLAT.KERNEL_CS64, address: BigInt(0x3000 + vector * 16) })
@@ -149,6 +151,56 @@ describe('the two modes', () => {
     expect([rcx, pushed]).toEqual([0x5010n, 0x5010n])
     expect(cs! & 0xffffn).toBe(BigInt(FLAT.USER_CS64))
     expect(rsp).toBe(BigInt(guest.at(20)))
+  })
+
+  /** Segments of the guest's own making: 64-bit code and 32-bit code beside the flat ones, and data with a base. */
+  const OWN_CODE = { selector: 0x0f, baseLow: 0x1000, baseHigh: 0, limit: 0xffff, attributes: 0xa0fb }
+  const OWN_SHORT = { ...OWN_CODE, attributes: 0x40fb }
+  const OWN_STACK = { selector: 0x17, baseLow: 0x2000, baseHigh: 0, limit: 0xffff, attributes: 0x40f3 }
+  const syscallFrom = (code: SegmentState, number?: number): Step => (r) => {
+    r.setSegment(SEGMENT.cs, code)
+    r.setSegment(SEGMENT.ss, OWN_STACK)
+    r.setRip(0x5012, 0)
+    if (number !== undefined) r.set(GPR.rax, number, 0)
+    return { reason: EXIT.SYSCALL }
+  }
+  const XEN_VERSION_NUMBER = 17
+
+  test('a hypercall leaves flat code and stack segments, whatever the kernel had', () => {
+    const guest = PvGuest.boot({ traps: TRAPS })
+    guest.run(syscallFrom(OWN_CODE, XEN_VERSION_NUMBER))
+    const { registers } = guest.processor
+    expect([registers.segment(SEGMENT.cs), registers.segment(SEGMENT.ss)]).toEqual([FLAT_CODE_64, FLAT_DATA])
+    expect([rip(guest), registers.low(GPR.rax)]).toEqual([0x5012, 0x0004_0011])
+  })
+
+  test('a syscall from user mode tells its handler of the flat segments, not of those that were in force', () => {
+    const guest = withUser()
+    enterUser(guest)
+    guest.run(syscallFrom(OWN_CODE))
+    const [, , , cs, , , ss] = guest.stack(7)
+    expect([cs! & 0xffffn, ss]).toEqual([BigInt(FLAT.KERNEL_CS64), BigInt(FLAT.KERNEL_SS)])
+  })
+
+  test('a syscall of 32-bit code is no hypercall even in kernel mode: it goes to the entry for such', () => {
+    const guest = PvGuest.boot({ traps: TRAPS })
+    const op = guest.at(1)
+    const [TYPE_SYSCALL32, REGISTER] = [7, 0]
+    guest.view.setUint32(guest.place(1), TYPE_SYSCALL32, true)
+    guest.view.setBigUint64(guest.place(1, 8), 0x2400n, true)
+    expect(guest.hypercall('callback_op', REGISTER, op)).toBe(0)
+    guest.run(syscallFrom(OWN_SHORT, XEN_VERSION_NUMBER))
+    const [rcx, , pushed, cs, , , ss] = guest.stack(7)
+    expect([rip(guest), rcx, pushed]).toEqual([0x2400, 0x5012n, 0x5012n])
+    expect([cs! & 0xffffn, ss]).toEqual([BigInt(FLAT.USER_CS32 & ~3), BigInt(FLAT.KERNEL_SS)])
+  })
+
+  test('a syscall for which the guest has no entry is an undefined instruction', () => {
+    const guest = PvGuest.boot({ traps: TRAPS })
+    guest.run(syscallFrom(OWN_SHORT))
+    expect(rip(guest)).toBe(0x3000 + VECTOR.UD * 16)
+    expect(guest.stack(3)[2]).toBe(0x5010n)
+    expect(guest.host.hypervisor.domainInfo(guest.domid).crashed).toBe(false)
   })
 
   test('a fault in user mode carries the USER bit and enters on the kernel\'s stack', () => {
