@@ -19,6 +19,7 @@ export {
 } from './toolstack/index.ts'
 export type {
   Action, Actions, BootDescription, BootWarning, ByteInput, ByteOutput, ByteSink, ClockKind, ConfigWarning,
+  ConfigWarningReason,
   CoreOpener, CoreSubject, CreateOptions, CreateProgress, DeviceStateChange, DiskConfig, DomainConfig, DomainOptions,
   DomainReference, DomainSummary, FileReader, HostEvent, HostOptions, KernelSource, MaximumProgress, MemoryProgress,
   MigrateOptions, MigrateProgress, MigrationSummary, MigrationTransport, NicConfig, Operation, OperationOptions,

@@ -43,6 +43,10 @@ const PLACES = {
   busybox: { set: 'busybox', package: 'busybox-static', folder: 'bin', name: 'busybox' },
   /** Xen's own checker of saved images, a Python program. */
   verifyStream: { set: 'tools', package: 'xen-utils-4.17', folder: 'usr/lib/xen-4.17/bin', name: 'verify-stream-v2' },
+  /** The program that reads description files on a real host. */
+  xl: { set: 'tools', package: 'xen-utils-4.17', folder: 'usr/lib/xen-4.17/bin', name: 'xl' },
+  /** The boot loader that reads a guest's kernel out of its disk, a Python program. */
+  pygrub: { set: 'tools', package: 'xen-utils-4.17', folder: 'usr/lib/xen-4.17/bin', name: 'pygrub' },
   /** Folder of the Python modules that it needs. */
   xenPython: { set: 'tools', package: 'xen-utils-4.17', folder: 'usr/lib/xen-4.17/lib/python', name: 'xen' },
 } as const satisfies Record<string, Place>

@@ -6,19 +6,25 @@ import type * as z from 'zod'
 import { nearestWord, XenError } from '../../util/index.ts'
 import { actionsFromRestart, type Actions, type Era } from './actions.ts'
 import { resolveDomainOptions, type DomainConfig, type DomainOptions } from './domain-config.ts'
-import { FileSchema, OPTION_NAMES, type FileValues } from './file-schema.ts'
-import { INEFFECTIVE_OPTIONS, XM_OPTIONS, type Ineffective } from './option-names.ts'
+import {
+  EFFECTIVE_OPTIONS, FileSchema, LIST_OPTIONS, NUMBER_OPTIONS, OPTION_NAMES, type FileValues,
+} from './file-schema.ts'
+import { INEFFECTIVE_OPTIONS, XM_NETWORK_OPTIONS, XM_OPTIONS, type Ineffective } from './option-names.ts'
 import { parseDisk } from './disk-specification.ts'
-import { parseNic } from './nic-specification.ts'
+import { parseNic, type NicConfig } from './nic-specification.ts'
 import { parseConfig, type ParseOptions } from './parser.ts'
 import {
-  configError, formatPosition, plainValue, type ConfigValue, type ParsedConfig, type PlainValue, type Position,
+  configError, formatPosition, plainValue, type Assignment, type ConfigValue, type ParsedConfig, type PlainValue,
+  type Position, type SyntaxNote,
 } from './syntax.ts'
 
-/** An option that was understood and has no effect. */
+/** Why something in a description has no effect, or probably not the one that its author had in mind. */
+export type ConfigWarningReason = Ineffective | SyntaxNote['reason'] | 'unknown' | 'no list' | 'ignored'
+
+/** Something in a description that is passed over, as xl passes over it. */
 export interface ConfigWarning {
   readonly option: string
-  readonly reason: Ineffective
+  readonly reason: ConfigWarningReason
   /** Where the option stands; absent for options given as an object. */
   readonly position?: Position
   readonly message: string
@@ -34,19 +40,27 @@ export interface Description {
 
 /** How a description is read. */
 export interface DescriptionOptions extends ParseOptions {
-  /** Whose defaults apply. Unless given, xm's when an option is used that only xm had. */
+  /** Whose defaults apply. Unless given, xm's when an option is used that only xm had, or a `%` of Python. */
   readonly era?: Era
+  /** Refuses a file with unknown options or with an option that is assigned twice, instead of warning. Default false. */
+  readonly strict?: boolean
 }
 
 /** One warning, worded. */
 export function ineffectiveOption(option: string, reason: Ineffective, position?: Position): ConfigWarning {
-  const place = position === undefined ? '' : `${formatPosition(position)}: `
-  return {
-    option,
-    reason,
-    ...(position === undefined ? {} : { position }),
-    message: `${place}${option} has no effect: ${reason}`,
-  }
+  const message = `${option} has no effect: ${reason}`
+  return position === undefined ? { option, reason, message } : warning({ option, reason, position, message })
+}
+
+/** A warning with its place in front. */
+function warning({ option, reason, position, message }: Required<ConfigWarning>): ConfigWarning {
+  return { option, reason, position, message: `${formatPosition(position)}: ${message}` }
+}
+
+/** What the author of an unknown option may have meant. */
+function unknownOption(key: string): { readonly message: string; readonly nearest: string | undefined } {
+  const nearest = nearestWord(key, OPTION_NAMES)
+  return { nearest, message: `unknown option \`${key}\`${nearest === undefined ? '' : `; did you mean \`${nearest}\`?`}` }
 }
 
 /** The value at a path of keys and indexes, or the nearest one above it. */
@@ -62,12 +76,6 @@ function valueAt(parsed: ParsedConfig, path: readonly PropertyKey[]): ConfigValu
 
 /** Turns zod's first complaint into an error at the place of the value. */
 function complain(issue: z.core.$ZodIssue, parsed: ParsedConfig): never {
-  if (issue.code === 'unrecognized_keys') {
-    const key = issue.keys[0]!
-    const nearest = nearestWord(key, OPTION_NAMES)
-    const hint = nearest === undefined ? '' : `; did you mean \`${nearest}\`?`
-    throw configError(parsed.assignments.get(key)!.position, `unknown option \`${key}\`${hint}`, { key, nearest })
-  }
   const value = valueAt(parsed, issue.path)
   const key = String(issue.path[0])
   throw configError(value!.position, `${key} ${issue.message}`, { key, value: plainValue(value!) })
@@ -147,21 +155,43 @@ function crossCheck(values: FileValues, parsed: ParsedConfig): void {
       key: 'maxvcpus',
     })
   }
+  if (values.firmware !== undefined && !/^pvgrub(?:32|64)$/.test(values.firmware)) {
+    throw configError(place('firmware'), 'firmware must be "pvgrub32" or "pvgrub64"', { key: 'firmware' })
+  }
+  if (values.firmware !== undefined && (values.kernel ?? '') !== '') {
+    throw configError(place('firmware'), 'both kernel and firmware are given', { key: 'firmware' })
+  }
   if (values.nfs_root !== undefined && values.nfs_server === undefined) {
     throw configError(place('nfs_root'), 'nfs_root needs nfs_server', { key: 'nfs_root' })
   }
 }
 
-/** The file's options in the words of the API. */
-function translate(values: FileValues, parsed: ParsedConfig): DomainOptions {
-  const disks = (values.disk ?? []).map((text, i) => at(parsed, ['disk', i], () => parseDisk(text)))
-  const nics = (values.vif ?? []).map((text, i) => at(parsed, ['vif', i], () => parseNic(text)))
+/** The interfaces; parameters that xl passes over become warnings. */
+function readNics(values: FileValues, { parsed, warnings, strict }: Reading): readonly NicConfig[] {
+  const nics = (values.vif ?? []).map((text, i) => at(parsed, ['vif', i], () => {
+    const { position } = valueAt(parsed, ['vif', i])!
+    const onIgnored = (message: string): void => {
+      warnings.push(warning({ option: 'vif', reason: 'ignored', position, message }))
+    }
+    return parseNic(text, strict ? {} : { onIgnored })
+  }))
   while (nics.length < (values.nics ?? 0)) nics.push(parseNic(''))
+  return nics
+}
+
+/** The file's options in the words of the API. */
+function translate(values: FileValues, reading: Reading): DomainOptions {
+  const { parsed } = reading
+  const disks = (values.disk ?? []).map((text, i) => at(parsed, ['disk', i], () => parseDisk(text)))
+  const nics = readNics(values, reading)
+  // An empty text means none, as it does for xl.
+  const named = (value: string | undefined): string | undefined => (value === '' ? undefined : value)
   return {
     name: values.name ?? '', uuid: values.uuid,
-    // An empty text means none, as it does for xl.
-    kernel: values.kernel === '' ? undefined : values.kernel,
-    ramdisk: values.ramdisk === '' ? undefined : values.ramdisk,
+    kernel: named(values.kernel) ?? values.firmware,
+    ramdisk: named(values.ramdisk),
+    bootloader: named(values.bootloader),
+    bootloaderArgs: [...(values.bootloader_args ?? []), ...(values.bootargs ?? [])],
     commandLine: commandLine(values),
     memory: values.memory, maxMemory: values.maxmem, vcpus: values.vcpus, maxVcpus: values.maxvcpus,
     maxEventChannels: values.max_event_channels, maxGrantFrames: values.max_grant_frames,
@@ -169,22 +199,77 @@ function translate(values: FileValues, parsed: ParsedConfig): DomainOptions {
   }
 }
 
+/** A text being read: what it says, and what has to be said about it. */
+interface Reading {
+  readonly parsed: ParsedConfig
+  readonly warnings: ConfigWarning[]
+  readonly era: Era
+  readonly strict: boolean
+}
+
+/** Whose habits a file follows, as far as the file tells. */
+function eraOf({ assignments, variables }: ParsedConfig): Era {
+  return variables.size > 0 || [...assignments.keys()].some((key) => XM_OPTIONS.has(key)) ? 'xm' : 'xl'
+}
+
+/** Why an option has no effect; undefined for one that has. */
+function whyIneffective(key: string, era: Era): Ineffective | undefined {
+  const onlyXm = XM_NETWORK_OPTIONS.has(key) || XM_OPTIONS.has(key)
+  return INEFFECTIVE_OPTIONS.get(key) ?? (onlyXm && era === 'xl' ? 'only for xm' : undefined)
+}
+
+/** The value of an option that has an effect; undefined where xl passes over it. */
+function effectiveValue({ key, value, appended }: Assignment, { warnings }: Reading): PlainValue | undefined {
+  const { position } = value
+  if (appended && NUMBER_OPTIONS.has(key)) throw configError(position, `\`+=\` does not add numbers (${key})`, { key })
+  // xl passes over anything but a list here. An empty text can mean nothing else than none; any other means a device.
+  if (!LIST_OPTIONS.has(key) || value.kind === 'list' || value.value !== '') return plainValue(value)
+  warnings.push(warning({ option: key, reason: 'no list', position, message: `${key} is an empty text where a list belongs` }))
+  return undefined
+}
+
+/** Sorts a file's options: those that have an effect are returned, all others become warnings. */
+function sortOptions(reading: Reading): ReadonlyMap<string, PlainValue> {
+  const { parsed, warnings, era, strict } = reading
+  const effective = new Map<string, PlainValue>()
+  for (const assignment of parsed.assignments.values()) {
+    const { key, position } = assignment
+    const reason = whyIneffective(key, era)
+    if (reason !== undefined) warnings.push(ineffectiveOption(key, reason, position))
+    else if (EFFECTIVE_OPTIONS.has(key)) {
+      const value = effectiveValue(assignment, reading)
+      if (value !== undefined) effective.set(key, value)
+    } else if (!parsed.variables.has(key)) {
+      const { message, nearest } = unknownOption(key)
+      if (strict) throw configError(position, message, { key, nearest })
+      warnings.push(warning({ option: key, reason: 'unknown', position, message }))
+    }
+  }
+  return effective
+}
+
+/** What was noticed while the text was parsed. */
+function passOnNotes({ parsed, warnings, strict }: Reading): void {
+  for (const { key, reason, position, message } of parsed.notes) {
+    if (strict) throw configError(position, message, { key })
+    warnings.push(warning({ option: key, reason, position, message }))
+  }
+}
+
 /**
- * Reads a description file in either spelling. Throws INVALID_CONFIG with source, line and column.
+ * Reads a description file in either spelling. What xl passes over, such as unknown options, becomes a warning. Throws
+ * INVALID_CONFIG with source, line and column.
  *
  * @example
  * const { config, warnings } = parseDescription(`name = "fc4"\nmemory = 64\nnics = 1`, { source: 'fc4' })
  */
 export function parseDescription(text: string, options: DescriptionOptions = {}): Description {
   const parsed = parseConfig(text, options)
-  const effective: Record<string, PlainValue> = {}
   const warnings: ConfigWarning[] = []
-  for (const { key, value, position } of parsed.assignments.values()) {
-    const reason = INEFFECTIVE_OPTIONS.get(key)
-    if (reason !== undefined) warnings.push(ineffectiveOption(key, reason, position))
-    else if (!parsed.variables.has(key) || OPTION_NAMES.includes(key)) effective[key] = plainValue(value)
-  }
-  const result = FileSchema.safeParse(effective)
+  const reading: Reading = { parsed, warnings, era: options.era ?? eraOf(parsed), strict: options.strict === true }
+  passOnNotes(reading)
+  // Only names of the table get here: no key of a file can be `__proto__`.
+  const result = FileSchema.safeParse(Object.fromEntries(sortOptions(reading)))
   if (!result.success) complain(result.error.issues[0]!, parsed)
   const values = result.data
   if (values.name === undefined) {
@@ -193,7 +278,6 @@ export function parseDescription(text: string, options: DescriptionOptions = {})
     })
   }
   crossCheck(values, parsed)
-  const era = options.era ?? ([...parsed.assignments.keys()].some((key) => XM_OPTIONS.has(key)) ? 'xm' : 'xl')
-  const translated = translate(values, parsed)
-  return { config: at(parsed, undefined, () => resolveDomainOptions(translated, era)), warnings, era }
+  const translated = translate(values, reading)
+  return { config: at(parsed, undefined, () => resolveDomainOptions(translated, reading.era)), warnings, era: reading.era }
 }

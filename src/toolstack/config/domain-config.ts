@@ -24,6 +24,10 @@ export interface DomainOptions<Kernel = FileSource> {
   /** What runs in the domain; the embedded kernel when absent. */
   readonly kernel?: Kernel | undefined
   readonly ramdisk?: FileSource | undefined
+  /** What finds kernel and ramdisk in the domain's own first disk: `pygrub`, also with a path in front. */
+  readonly bootloader?: string | undefined
+  /** Arguments of the boot loader. */
+  readonly bootloaderArgs?: readonly string[] | undefined
   /** Passed to the kernel. */
   readonly commandLine?: string | undefined
   /** MiB at start. Default 32, as xl has it. */
@@ -53,6 +57,8 @@ export interface DomainConfig<Kernel = FileSource> {
   readonly uuid: string | undefined
   readonly kernel: Kernel | undefined
   readonly ramdisk: FileSource | undefined
+  readonly bootloader: string | undefined
+  readonly bootloaderArgs: readonly string[]
   readonly commandLine: string
   readonly memory: number
   readonly maxMemory: number
@@ -82,6 +88,8 @@ const shape = {
   uuid: z.string().regex(/^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$/, { error: 'is not a UUID' }).optional(),
   kernel: z.unknown().optional(),
   ramdisk: fileSource.optional(),
+  bootloader: z.string({ error: 'must be a string' }).min(1, { error: 'must not be empty' }).optional(),
+  bootloaderArgs: z.array(z.string(), { error: 'must be a list of strings' }).default([]),
   commandLine: z.string().default(''),
   memory: whole(1, MAX_MEMORY).default(DEFAULT_MEMORY),
   maxMemory: whole(1, MAX_MEMORY).optional(),
@@ -124,6 +132,7 @@ export function resolveDomainOptions<Kernel>(options: DomainOptions<Kernel>, era
     type: 'pv',
     uuid: rest.uuid?.toLowerCase(),
     ramdisk: rest.ramdisk,
+    bootloader: rest.bootloader,
     kernel: options.kernel,
     disks: distinctDisks(disks.map((disk) => (typeof disk === 'string' ? parseDisk(disk) : disk))),
     nics: nics.map((nic) => (typeof nic === 'string' ? parseNic(nic) : nic)),

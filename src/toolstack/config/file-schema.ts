@@ -5,14 +5,15 @@
  */
 import * as z from 'zod'
 import { ACTIONS, RESTART_WORDS } from './actions.ts'
+import { parseNumber } from './number.ts'
 import { INEFFECTIVE_OPTIONS } from './option-names.ts'
 
 const text = /* @__PURE__ */ z.string({ error: 'must be a string' })
 
-/** A whole number in a range; a string of digits counts, as it does for xl. */
+/** A whole number in a range; whether it stands between quotes does not matter, as it does not for xl. */
 const whole = (least: number, most: number) =>
   z.preprocess(
-    (value) => (typeof value === 'string' && /^(0[xX][0-9a-fA-F]+|[0-9]+)$/.test(value) ? Number(value) : value),
+    (value) => (typeof value === 'string' ? (parseNumber(value) ?? value) : value),
     z.int({ error: 'must be a whole number' })
       .min(least, { error: `must be at least ${least}` })
       .max(most, { error: `must be at most ${most}` }),
@@ -20,6 +21,12 @@ const whole = (least: number, most: number) =>
 
 /** A list of strings. */
 const texts = /* @__PURE__ */ z.array(text, { error: 'must be a list of strings' })
+
+/** A list of strings, or one string of words. */
+const wordList = /* @__PURE__ */ z.preprocess(
+  (value) => (typeof value === 'string' ? value.split(/[ \t\n]+/).filter((word) => word !== '') : value),
+  texts,
+)
 
 const action = /* @__PURE__ */ z.preprocess(
   (value) => (typeof value === 'string' ? value.replaceAll('_', '-') : value),
@@ -38,6 +45,9 @@ const effective = {
   uuid: text.regex(/^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$/, { error: 'is not a UUID' }),
   kernel: text,
   ramdisk: text,
+  bootloader: text,
+  bootloader_args: wordList,
+  firmware: text,
   memory: whole(1, MAX_MEBIBYTES),
   maxmem: whole(1, MAX_MEBIBYTES),
   vcpus: whole(1, MAX_VCPUS),
@@ -55,8 +65,8 @@ const effective = {
   on_watchdog: action,
   on_soft_reset: action,
   // xm of 2005 only
-  nics: z.preprocess((value) => value, z.int({ error: 'must be a whole number' })
-    .min(-1, { error: 'must be at least -1' }).max(8, { error: 'must be at most 8' })),
+  bootargs: wordList,
+  nics: whole(-1, 8),
   restart: z.enum(RESTART_WORDS, { error: `must be one of ${RESTART_WORDS.join(', ')}` }),
   dhcp: text,
   ip: text,
@@ -68,13 +78,21 @@ const effective = {
   nfs_root: text,
 }
 
-/** Names of all options that a file may use. */
-export const OPTION_NAMES: readonly string[] = /* @__PURE__ */ [
-  ...Object.keys(effective),
-  ...INEFFECTIVE_OPTIONS.keys(),
-]
+/** Options that have an effect. */
+export const EFFECTIVE_OPTIONS: ReadonlySet<string> = /* @__PURE__ */ new Set(Object.keys(effective))
 
-/** A description file's values by option, unknown options refused. */
+/** Options that take a number: nothing is added to one with `+=`. */
+export const NUMBER_OPTIONS: ReadonlySet<string> = /* @__PURE__ */ new Set(
+  'memory maxmem vcpus maxvcpus max_event_channels max_grant_frames nics'.split(' '),
+)
+
+/** Options that take a list and nothing else. */
+export const LIST_OPTIONS: ReadonlySet<string> = /* @__PURE__ */ new Set(['disk', 'vif'])
+
+/** Names of all options that a file may use. */
+export const OPTION_NAMES: readonly string[] = /* @__PURE__ */ [...EFFECTIVE_OPTIONS, ...INEFFECTIVE_OPTIONS.keys()]
+
+/** A description file's values by option; unknown options are sorted out before. */
 export const FileSchema = /* @__PURE__ */ z.strictObject(effective).partial()
 
 /** What a file that passes {@link FileSchema} says. */

@@ -28,18 +28,53 @@ export interface NicConfig {
 type Draft = { -readonly [K in keyof NicConfig]?: NicConfig[K] }
 type Setter = (draft: Draft, value: string) => boolean
 
-const MAC = /^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/
-const UNIT: Readonly<Record<string, number>> = { '': 1, k: 1e3, M: 1e6, G: 1e9 }
-const INTERVAL: Readonly<Record<string, number>> = { us: 1, ms: 1e3, s: 1e6 }
+/** Bytes (`B`) or bits (`b`) a second, and the interval after which as much may be sent again. */
+const RATE = /^([0-9]+[GMK]?[Bb]\/s)(?:@([0-9]+[mu]?s?))?$/
+const UNIT: Readonly<Record<string, bigint>> = { K: 1_000n, M: 1_000_000n, G: 1_000_000_000n }
+const [UINT32_MAX, UINT64_MAX] = [2n ** 32n - 1n, 2n ** 64n - 1n]
+/** Microseconds of an interval that nobody gives. */
+const DEFAULT_INTERVAL = 50_000n
 
-/** `10Mb/s` (bits) or `1MB/s@20ms` (bytes, replenished every 20 ms; 50 ms by default). */
-function parseRate(text: string): NonNullable<NicConfig['rate']> | undefined {
-  const match = /^([0-9]{1,9})([kMG]?)([bB])\/s(?:@([0-9]{1,6})(us|ms|s))?$/.exec(text)
-  if (match === null) return undefined
-  const perSecond = Number(match[1]) * UNIT[match[2]!]! / (match[3] === 'b' ? 8 : 1)
-  const interval = match[4] === undefined ? 50_000 : Number(match[4]) * INTERVAL[match[5]!]!
-  const bytesPerInterval = Math.floor(perSecond * interval / 1e6)
-  return bytesPerInterval > 0 && interval > 0 ? { bytesPerInterval, intervalMicroseconds: interval } : undefined
+/** The digits that strtoull with base 0 takes (017 is octal and the 9 of 019 is left), and what stands behind them. */
+function leadingNumber(text: string): readonly [bigint, string] {
+  const digits = /^(?:0[0-7]*|[1-9][0-9]*)/.exec(text)?.[0] ?? ''
+  const value = digits.length > 24 ? UINT64_MAX : BigInt(digits.startsWith('0') ? `0o0${digits}` : digits)
+  return [value, text.slice(digits.length)]
+}
+
+/** A number in libxl's range; undefined for 0 and for what is beyond it. */
+const counted = (value: bigint): bigint | undefined => (value === 0n || value > UINT32_MAX ? undefined : value)
+
+function microseconds(text: string): bigint | undefined {
+  const [number, rest] = leadingNumber(text)
+  // A number alone counts seconds.
+  const unit = rest === '' || rest.startsWith('s') ? 1_000_000n : rest.startsWith('m') ? 1_000n : 1n
+  const interval = counted(number)
+  return interval === undefined ? undefined : counted(interval * unit)
+}
+
+/**
+ * `10Mb/s` (bits) or `1MB/s@20ms` (bytes, replenished every 20 ms; 50 ms by default); undefined for what is no rate.
+ * Reference: tools/libs/util/libxlu_vif.c.
+ */
+export function parseRate(text: string): NonNullable<NicConfig['rate']> | undefined {
+  const [, amount, every] = RATE.exec(text) ?? []
+  if (amount === undefined) return undefined
+  const [digits, unit] = leadingNumber(amount)
+  const interval = every === undefined ? DEFAULT_INTERVAL : microseconds(every)
+  const number = counted(digits)
+  if (number === undefined || interval === undefined) return undefined
+  const perSecond = (number * (UNIT[unit[0]!] ?? 1n)) / (unit.startsWith('b') || unit[1] === 'b' ? 8n : 1n)
+  if (perSecond > UINT64_MAX / interval) return undefined
+  return { bytesPerInterval: Number((perSecond * interval) / 1_000_000n), intervalMicroseconds: Number(interval) }
+}
+
+/** Six numbers in hexadecimal with any one character between them, as `xl` takes them; in the usual form. */
+function parseMac(text: string): string | undefined {
+  const parts = /^([0-9a-f]+)[^0-9a-f]([0-9a-f]+)[^0-9a-f]([0-9a-f]+)[^0-9a-f]([0-9a-f]+)[^0-9a-f]([0-9a-f]+)[^0-9a-f]([0-9a-f]+)$/i.exec(text)
+  const bytes = parts?.slice(1).map((part) => Number.parseInt(part, 16)) ?? []
+  if (bytes.length !== 6 || bytes.some((byte) => byte > 255)) return undefined
+  return bytes.map((byte) => byte.toString(16).padStart(2, '0')).join(':')
 }
 
 /** Makes the setter of a text field. */
@@ -58,8 +93,11 @@ const whole = (name: 'deviceId' | 'mtu', limit: number): Setter => (draft, value
 /** What each key does; false means that the value is wrong. */
 const SETTERS: Readonly<Record<string, Setter>> = {
   mac: (draft, value) => {
-    draft.mac = value.toLowerCase()
-    return MAC.test(draft.mac) && (Number.parseInt(draft.mac.slice(0, 2), 16) & 1) === 0
+    const mac = parseMac(value)
+    // The lowest bit of the first byte marks a group of cards: no card has such an address.
+    if (mac === undefined || (Number.parseInt(mac.slice(0, 2), 16) & 1) === 1) return false
+    draft.mac = mac
+    return true
   },
   bridge: text('bridge'),
   script: text('script'),
@@ -75,7 +113,7 @@ const SETTERS: Readonly<Record<string, Setter>> = {
   // A PV guest has no emulated card; xl accepts both words and xend's files carry them.
   type: (_draft, value) => value === 'vif' || value === 'ioemu',
   // Address of the back-end's side, given in files of 2005 and meaningless to a guest.
-  be_mac: (_draft, value) => MAC.test(value.toLowerCase()),
+  be_mac: (_draft, value) => parseMac(value) !== undefined,
   rate: (draft, value) => {
     const rate = parseRate(value)
     if (rate !== undefined) draft.rate = rate
@@ -83,12 +121,21 @@ const SETTERS: Readonly<Record<string, Setter>> = {
   },
 }
 
+/** Words about acceleration and checkpointed streams: known to xl, without any meaning here. */
+const WITHOUT_MEANING = /^(?:accel|forwarddev|colo_[a-z0-9_]+)$/
+
+/** How a specification is read. */
+export interface NicOptions {
+  /** Told of each parameter that is unknown or means nothing here, and is passed over; without it an unknown one is an error. */
+  readonly onIgnored?: (message: string) => void
+}
+
 /** Parses one NIC specification in either spelling. Throws INVALID_CONFIG naming the specification. */
-export function parseNic(specification: string): NicConfig {
+export function parseNic(specification: string, options: NicOptions = {}): NicConfig {
+  const wrong = (message: string): string => `vif \`${specification}\`: ${message}`
   const fault = (message: string): XenError =>
-    new XenError('INVALID_CONFIG', `vif \`${specification}\`: ${message}`, { details: { vif: specification } })
+    new XenError('INVALID_CONFIG', wrong(message), { details: { vif: specification } })
   const draft: Draft = {}
-  const seen = new Set<string>()
   for (const part of specification.split(',').map((item) => item.trim())) {
     if (part === '') continue
     if (part === 'trusted' || part === 'untrusted') {
@@ -100,10 +147,12 @@ export function parseNic(specification: string): NicConfig {
     const setter = Object.hasOwn(SETTERS, key) ? SETTERS[key] : undefined
     if (setter === undefined || equals < 0) {
       const nearest = nearestWord(key, Object.keys(SETTERS))
-      throw fault(`unknown parameter \`${key}\`${nearest === undefined ? '' : `; did you mean \`${nearest}=\`?`}`)
+      const message = WITHOUT_MEANING.test(key) ? `${key} means nothing here`
+        : `unknown parameter \`${key}\`${nearest === undefined ? '' : `; did you mean \`${nearest}=\`?`}`
+      if (options.onIgnored === undefined && !WITHOUT_MEANING.test(key)) throw fault(message)
+      options.onIgnored?.(wrong(message))
+      continue
     }
-    if (seen.has(key)) throw fault(`${key} is given twice`)
-    seen.add(key)
     const value = part.slice(equals + 1).trim()
     if (!setter(draft, value)) throw fault(`\`${value}\` is not a value for ${key}`)
   }

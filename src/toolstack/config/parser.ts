@@ -3,13 +3,17 @@
  * were Python programs; of that only literals and `"vm%d" % vmid` are understood, nothing is ever evaluated.
  * Reference: xl.cfg(5); for the old form xmdomain.cfg(5).
  */
+import { parseNumber } from './number.ts'
 import {
-  configError, type Assignment, type ConfigValue, type ParsedConfig, type Position,
+  configError, type Assignment, type ConfigValue, type ParsedConfig, type Position, type SyntaxNote,
 } from './syntax.ts'
-import { Tokenizer, numberFromToken, type Token } from './tokenizer.ts'
+import { Tokenizer, type Token } from './tokenizer.ts'
 
 /** Lists inside lists inside lists: no option of Xen needs more, and a hostile file must not exhaust the stack. */
 const MAX_NESTING = 16
+
+/** Longest text that `%` and `+=` may make: each line of a hostile file could double what the line above has made. */
+const MAX_TEXT = 2 ** 20
 
 /** First words of Python statements; a file that starts a line with one is a program, not a description. */
 const PYTHON = new Set([
@@ -41,6 +45,7 @@ interface ParseContext {
   readonly variables: Set<string>
   /** Values of operands that no text above has assigned: those of the overrides. */
   readonly fallback: ReadonlyMap<string, Assignment>
+  readonly notes: SyntaxNote[]
 }
 
 /** Reads assignments from tokens into a table that several texts share. */
@@ -104,22 +109,40 @@ class Parser {
     if (!this.isMark('=') && !this.isMark('+=')) throw this.unexpected(`\`=\` after ${key.text}`)
     const append = this.take().text === '+='
     const value = this.expression(0)
+    this.noteDropped(key.text)
     if (!this.is('end') && !this.is('newline') && !this.isMark(';')) {
       throw this.unexpected(`the end of the line after the value of ${key.text}`)
     }
-    this.assign(key, append ? this.appended(key, value) : value)
+    const before = this.assignments.get(key.text)
+    if (before !== undefined && !append) this.noteReplaced(key, before)
+    this.assignments.set(key.text, {
+      key: key.text, position: key.position, value: append ? this.appended(key, value) : value, appended: append,
+    })
   }
 
-  private assign(key: Token, value: ConfigValue): void {
-    this.assignments.set(key.text, { key: key.text, position: key.position, value })
+  private noteDropped(key: string): void {
+    for (const position of this.tokenizer.dropped.splice(0)) {
+      const message = 'an octal escape gives no character, as with xl'
+      this.context.notes.push({ key, reason: 'no character', position, message })
+    }
+  }
+
+  /** An override is meant to replace what the file says; within one text two assignments look like a mistake. */
+  private noteReplaced(key: Token, before: Assignment): void {
+    if (before.position.source !== key.position.source) return
+    const message = `${key.text} is assigned again: what line ${before.position.line} says does not count`
+    this.context.notes.push({ key: key.text, reason: 'assigned twice', position: key.position, message })
   }
 
   private appended(key: Token, value: ConfigValue): ConfigValue {
     const before = this.assignments.get(key.text)?.value
     if (before === undefined) return value
     if (before.kind === 'list' && value.kind === 'list') return { ...before, items: [...before.items, ...value.items] }
-    if (before.kind === 'string' && value.kind === 'string') return { ...before, value: before.value + value.value }
-    throw configError(key.position, `${key.text} is a ${before.kind}, a ${value.kind} cannot be added to it`, {
+    if (before.kind !== 'list' && value.kind !== 'list') {
+      return { kind: 'string', value: bounded(before.value + value.value, key.position), position: before.position }
+    }
+    const what = (item: ConfigValue): string => (item.kind === 'list' ? 'list' : 'text')
+    throw configError(key.position, `${key.text} is a ${what(before)}, a ${what(value)} cannot be added to it`, {
       key: key.text,
     })
   }
@@ -130,7 +153,7 @@ class Parser {
     if (!this.isMark('%')) return value
     const sign = this.take()
     if (value.kind !== 'string') throw configError(sign.position, '`%` formats strings only')
-    return { ...value, value: formatPercent(value.value, this.operands(), sign.position) }
+    return { ...value, value: bounded(formatPercent(value.value, this.operands(), sign.position), sign.position) }
   }
 
   private operands(): readonly ConfigValue[] {
@@ -162,8 +185,7 @@ class Parser {
   private value(depth: number): ConfigValue {
     const { token } = this
     if (token.kind === 'string') return { kind: 'string', value: this.take().text, position: token.position }
-    if (token.kind === 'number')
-      return { kind: 'number', value: numberFromToken(this.take()), position: token.position }
+    if (token.kind === 'number') return { kind: 'number', value: this.take().text, position: token.position }
     if (this.isMark('[')) return this.list(depth)
     throw this.unexpected('a string, a number or a list')
   }
@@ -187,20 +209,34 @@ class Parser {
   }
 }
 
+/** Refuses a text that has grown beyond every use. */
+function bounded(text: string, position: Position): string {
+  if (text.length > MAX_TEXT) throw tooLong(position)
+  return text
+}
+
+const tooLong = (position: Position): Error =>
+  configError(position, `this makes a text of more than ${MAX_TEXT} characters`)
+
 /** Python's `%` for the conversions that description files used: d, i, s, x and `%%`, with width and leading zeros. */
 function formatPercent(format: string, operands: readonly ConfigValue[], position: Position): string {
   let used = 0
+  let length = 0
   const text = format.replace(/%(0?)(\d{0,3})(.?)/g, (_all, zero: string, width: string, conversion: string) => {
     if (conversion === '%') return '%'
     const operand = operands[used]
     used += 1
     if (operand === undefined) throw configError(position, 'more conversions than values in this `%` expression')
     if (operand.kind === 'list') throw configError(position, 'a list cannot be formatted')
-    const number = conversion === 'd' || conversion === 'i' || conversion === 'x'
-    if (!number && conversion !== 's') throw configError(position, `conversion \`%${conversion}\` is not supported`)
-    if (number && operand.kind !== 'number') throw configError(position, `\`%${conversion}\` needs a number`)
-    const plain = conversion === 'x' ? Number(operand.value).toString(16) : String(operand.value)
-    return plain.padStart(Number(width), zero === '' ? ' ' : '0')
+    const wantsNumber = conversion === 'd' || conversion === 'i' || conversion === 'x'
+    if (!wantsNumber && conversion !== 's') throw configError(position, `conversion \`%${conversion}\` is not supported`)
+    const number = operand.kind === 'number' ? parseNumber(operand.value) : undefined
+    if (wantsNumber && number === undefined) throw configError(position, `\`%${conversion}\` needs a number`)
+    const plain = number === undefined ? operand.value : number.toString(conversion === 'x' ? 16 : 10)
+    const padded = plain.padStart(Number(width), zero === '' ? ' ' : '0')
+    length += padded.length
+    if (length > MAX_TEXT) throw tooLong(position)
+    return padded
   })
   if (used < operands.length) throw configError(position, 'more values than conversions in this `%` expression')
   return text
@@ -208,17 +244,17 @@ function formatPercent(format: string, operands: readonly ConfigValue[], positio
 
 /** `name=word` of a command line: a bare word is a string, as xm took it. */
 function quoteBareWord(override: string): string {
-  const match = /^\s*([A-Za-z_]\w*)\s*(\+?=)\s*(.*?)\s*$/s.exec(override)
+  const match = /^\s*([A-Za-z_][\w.]*)\s*(\+?=)\s*(.*?)\s*$/s.exec(override)
   const [, key = '', sign = '', value = ''] = match ?? []
   if (match === null || /^["'[]/.test(value) || /^-?(0[xX][0-9a-fA-F]+|[0-9]+)$/.test(value)) return override
-  return `${key}${sign}${value.includes('"') ? `'${value}'` : `"${value}"`}`
+  return `${key}${sign}"${value.replace(/["\\]/g, '\\$&')}"`
 }
 
 /** Parses a description file in either spelling. Throws INVALID_CONFIG with source, line and column. */
 export function parseConfig(text: string, options: ParseOptions = {}): ParsedConfig {
   const assignments = new Map<string, Assignment>()
   const fallback = new Map<string, Assignment>()
-  const context: ParseContext = { variables: new Set(), fallback }
+  const context: ParseContext = { variables: new Set(), fallback, notes: [] }
   const overrides = (options.overrides ?? []).map(quoteBareWord)
   const parseOverrides = (target: Map<string, Assignment>): void => {
     for (const [i, override] of overrides.entries()) {
@@ -226,7 +262,9 @@ export function parseConfig(text: string, options: ParseOptions = {}): ParsedCon
     }
   }
   parseOverrides(fallback)
+  // They are parsed again below, and would be noted twice.
+  context.notes.length = 0
   new Parser(new Tokenizer(text, options.source ?? 'config'), assignments, context).parse()
   parseOverrides(assignments)
-  return { assignments, variables: context.variables }
+  return { assignments, variables: context.variables, notes: context.notes }
 }

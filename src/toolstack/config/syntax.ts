@@ -1,6 +1,6 @@
 /**
  * What a description file says before anybody asks what it means: assignments of literals, each with its place,
- * and the error that names a place. Not here: which keys exist (keys.ts, schema.ts).
+ * and the error that names a place. Not here: which keys exist (file-schema.ts, option-names.ts).
  */
 import { XenError, type XenErrorDetails } from '../../util/index.ts'
 
@@ -12,10 +12,12 @@ export interface Position {
   readonly column: number
 }
 
-/** A literal of a description file. */
+/**
+ * A literal of a description file. A number is kept as it is written, as by xl: `extra = 4` is the text `4`, and whether
+ * `089` is a number at all matters to those who want one.
+ */
 export type ConfigValue =
-  | { readonly kind: 'string'; readonly value: string; readonly position: Position }
-  | { readonly kind: 'number'; readonly value: number; readonly position: Position }
+  | { readonly kind: 'string' | 'number'; readonly value: string; readonly position: Position }
   | { readonly kind: 'list'; readonly items: readonly ConfigValue[]; readonly position: Position }
 
 /** `key = value`, the last one of its key where a file assigns it several times. */
@@ -23,6 +25,16 @@ export interface Assignment {
   readonly key: string
   readonly position: Position
   readonly value: ConfigValue
+  /** True when the last assignment was `+=`. */
+  readonly appended: boolean
+}
+
+/** Something in a text that was passed over, or is probably not what its author meant. */
+export interface SyntaxNote {
+  readonly key: string
+  readonly reason: 'assigned twice' | 'no character'
+  readonly position: Position
+  readonly message: string
 }
 
 /** A parsed description file. */
@@ -31,6 +43,7 @@ export interface ParsedConfig {
   readonly assignments: ReadonlyMap<string, Assignment>
   /** Keys that only served as variables of a `%` expression; they need not be options. */
   readonly variables: ReadonlySet<string>
+  readonly notes: readonly SyntaxNote[]
 }
 
 /** The position as error texts show it. */
@@ -44,7 +57,7 @@ export function configError(position: Position, message: string, details: XenErr
 }
 
 /** A value without its positions. */
-export type PlainValue = string | number | readonly PlainValue[]
+export type PlainValue = string | readonly PlainValue[]
 
 /** Strips the positions. */
 export function plainValue(value: ConfigValue): PlainValue {

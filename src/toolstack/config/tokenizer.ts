@@ -1,8 +1,10 @@
 /**
- * Splits a description file into tokens. Strings have no escapes (as in xl), numbers are decimal, octal with a
- * leading 0, or hexadecimal; `#` starts a comment; a line end counts except inside brackets, which the parser knows.
- * Reference: xl.cfg(5), section "Syntax".
+ * Splits a description file into tokens: names, numbers, strings between quotes of either kind with backslashes as in
+ * escapes.ts, marks; `#` starts a comment; a line end counts except inside brackets, which the parser knows.
+ * Beyond what xl takes: capital letters, a sign before a number, carriage returns, a comment on a last line without an
+ * end, and the `%` of Python. Reference: tools/libs/util/libxlu_cfg_l.l.
  */
+import { dequote } from './escapes.ts'
 import { configError, type Position } from './syntax.ts'
 
 /** One token; `text` is the string's content, the number's digits, the name, or the mark itself. */
@@ -14,12 +16,17 @@ export interface Token {
 
 const SPACE = /[ \t\r\f]+/y
 const COMMENT = /#[^\n]*/y
-const NAME = /[A-Za-z_][A-Za-z0-9_]*/y
+const NAME = /[A-Za-z_][A-Za-z0-9_.]*/y
+/** What xl takes for a number, which may turn out to be none, and what else begins like one. */
 const NUMBER = /-?[0-9][0-9A-Za-z_.]*/y
+const WELL_FORMED = /^-?[0-9][0-9a-fA-FxX]*$/
 const MARK = /\+=|[=;,[\]%()]/y
+const STRING = { '"': /"((?:[^"\\\n]|\\[^\n])*)"/y, "'": /'((?:[^'\\\n]|\\[^\n])*)'/y } as const
 
 /** Reads tokens one after another, so that a fault is found only when the parser has understood all before it. */
 export class Tokenizer {
+  /** Places of escapes that gave no character. */
+  readonly dropped: Position[] = []
   private readonly text: string
   private readonly source: string
   private offset = 0
@@ -32,7 +39,11 @@ export class Tokenizer {
   }
 
   private get position(): Position {
-    return { source: this.source, line: this.line, column: this.offset - this.lineStart + 1 }
+    return this.positionAt(this.offset)
+  }
+
+  private positionAt(offset: number): Position {
+    return { source: this.source, line: this.line, column: offset - this.lineStart + 1 }
   }
 
   private match(pattern: RegExp): string | undefined {
@@ -42,13 +53,17 @@ export class Tokenizer {
     return found
   }
 
-  private string(quote: string, position: Position): Token {
-    const start = this.offset + 1
-    const lineEnd = this.text.indexOf('\n', start)
-    const end = this.text.indexOf(quote, start)
-    if (end < 0 || (lineEnd >= 0 && end > lineEnd)) throw configError(position, 'this string is not closed on its line')
-    this.offset = end + 1
-    return { kind: 'string', text: this.text.slice(start, end), position }
+  private string(quote: '"' | "'", position: Position): Token {
+    const first = this.offset + 1
+    const whole = this.match(STRING[quote])
+    if (whole === undefined) throw configError(position, 'this string is not closed on its line')
+    const raw = whole.slice(1, -1)
+    const zero = raw.indexOf('\0')
+    if (zero >= 0) throw configError(this.positionAt(first + zero), 'a string must not contain a zero byte')
+    const content = dequote(raw)
+    if (content.text === undefined) throw configError(this.positionAt(first + content.offset), content.fault)
+    this.dropped.push(...content.dropped.map((offset) => this.positionAt(first + offset)))
+    return { kind: 'string', text: content.text, position }
   }
 
   /** The next token; at the end of the text always one of kind `end`. */
@@ -66,18 +81,10 @@ export class Tokenizer {
     if (character === '"' || character === "'") return this.string(character, position)
     for (const [kind, pattern] of [['name', NAME], ['number', NUMBER], ['mark', MARK]] as const) {
       const text = this.match(pattern)
-      if (text !== undefined) return { kind, text, position }
+      if (text === undefined) continue
+      if (kind === 'number' && !WELL_FORMED.test(text)) throw configError(position, `${text} is not a number`)
+      return { kind, text, position }
     }
     throw configError(position, `character ${JSON.stringify(character)} has no meaning here`)
   }
-}
-
-/** The value of a number token: decimal, 0octal or 0xhex. */
-export function numberFromToken(token: Token): number {
-  const digits = token.text.replace(/^-/, '')
-  const base = /^0[xX][0-9a-fA-F]+$/.test(digits) ? 16 : /^0[0-7]+$/.test(digits) ? 8 : /^[0-9]+$/.test(digits) ? 10 : 0
-  const value = base === 16 ? parseInt(digits.slice(2), 16) : base === 0 ? NaN : parseInt(digits, base)
-  const octalMistake = base === 10 && digits.length > 1 && digits.startsWith('0')
-  if (!Number.isSafeInteger(value) || octalMistake) throw configError(token.position, `${token.text} is not a number`)
-  return token.text.startsWith('-') ? -value : value
 }

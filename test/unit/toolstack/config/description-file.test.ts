@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { XenError } from '../../../../src/util/index.ts'
 import { parseDescription } from '../../../../src/toolstack/config/description-file.ts'
+import type { Era } from '../../../../src/toolstack/config/actions.ts'
 import { resolveDomainOptions } from '../../../../src/toolstack/config/domain-config.ts'
 import { OPTION_NAMES } from '../../../../src/toolstack/config/file-schema.ts'
 
@@ -54,6 +55,14 @@ describe('xl spelling', () => {
     ['root = "/dev/xvda1 ro"\nextra = "quiet"', { commandLine: 'root=/dev/xvda1 ro quiet' }],
     ['root = "/dev/xvda1"\ncmdline = "just this"', { commandLine: 'just this' }],
     ['memory = "64"\nmaxmem = 0x80', { memory: 64, maxMemory: 128 }],
+    ['memory = "0100"\nmaxmem = " +0x80"', { memory: 64, maxMemory: 128 }],
+    ['extra = 4\nkernel = 089', { commandLine: '4', kernel: '089' }],
+    ['extra = "say=\\"hi\\""', { commandLine: 'say="hi"' }],
+    ['bootloader = "pygrub"\nbootloader_args = ["--entry=1"]', { bootloader: 'pygrub', bootloaderArgs: ['--entry=1'] }],
+    ['bootloader = "pygrub"\nbootloader_args = "-q --entry=1"', { bootloaderArgs: ['-q', '--entry=1'] }],
+    ['bootloader = ""', { bootloader: undefined, bootloaderArgs: [] }],
+    ['firmware = "pvgrub64"', { kernel: 'pvgrub64' }],
+    ['vif = ["", "rate=1MB/s@20ms"]', { nics: [{ bridge: 'xenbr0' }, { rate: { bytesPerInterval: 20000 } }] }],
     ['vcpus = 1\nmaxvcpus = 4', { vcpus: 1, maxVcpus: 4 }],
     ['builder = "generic"\nramdisk = ""', { type: 'pv', ramdisk: undefined }],
     ['on_crash = "coredump_restart"', { actions: { crash: 'coredump-restart' } }],
@@ -70,18 +79,87 @@ describe('xl spelling', () => {
     expect(warnings[0]?.message).toBe('f:2:1: cpu_weight has no effect: not implemented')
   })
 
+  test('passes over unknown options with a warning that names the nearest one, and refuses them when it is strict', () => {
+    const text = 'name = "x"\nmemroy = 64\ncolour = "red"'
+    const { config, warnings } = parseDescription(text, { source: 'f' })
+    expect(config.memory).toBe(32)
+    expect(warnings).toEqual([
+      { option: 'memroy', reason: 'unknown', position: { source: 'f', line: 2, column: 1 }, message: 'f:2:1: unknown option `memroy`; did you mean `memory`?' },
+      { option: 'colour', reason: 'unknown', position: { source: 'f', line: 3, column: 1 }, message: 'f:3:1: unknown option `colour`' },
+    ])
+    const error = failure(() => parseDescription(text, { source: 'f', strict: true }))
+    expect(error.message).toBe('f:2:1: unknown option `memroy`; did you mean `memory`?')
+    expect(error.details).toMatchObject({ key: 'memroy', nearest: 'memory', line: 2, column: 1 })
+  })
+
+  test.each(['__proto__', 'constructor', 'toString', 'hasOwnProperty', 'valueOf', 'prototype'])(
+    'takes %s for a word like any other', (key) => {
+      for (const value of ['1', '"x"', '["x"]', '[["x"]]']) {
+        const { config, warnings } = parseDescription(`name = "a"\n${key} = ${value}\n${key} += ${value}`)
+        expect(warnings.map(({ option, reason }) => [option, reason])).toEqual([[key, 'unknown']])
+        expect([Object.getPrototypeOf(config), config.memory]).toEqual([Object.prototype, 32])
+        expect(failure(() => parseDescription(`name = "a"\n${key} = ${value}`, { strict: true })).message).toMatch(`unknown option \`${key}\``)
+      }
+      expect(({} as Record<string, unknown>)['x']).toBeUndefined()
+    },
+  )
+
+  test('the last of several assignments counts, as with xl, and the author is told; a strict reader refuses them', () => {
+    const text = 'name = "x"\ndisk = ["/a,raw,xvda"]\ndisk = ["/b,raw,xvdb"]'
+    const { config, warnings } = parseDescription(text, { source: 'f' })
+    expect(config.disks.map(({ target }) => target)).toEqual(['/b'])
+    expect(warnings.map(({ reason, message }) => [reason, message])).toEqual([
+      ['assigned twice', 'f:3:1: disk is assigned again: what line 2 says does not count'],
+    ])
+    expect(failure(() => parseDescription(text, { strict: true })).details).toMatchObject({ key: 'disk', line: 3 })
+  })
+
+  test('an empty text where a list belongs is an empty list, with a warning', () => {
+    const { config, warnings } = parseDescription('name = "x"\nvif = ""\ndisk = \'\'')
+    expect([config.nics, config.disks]).toEqual([[], []])
+    expect(warnings.map(({ option, reason }) => [option, reason])).toEqual([['vif', 'no list'], ['disk', 'no list']])
+  })
+
+  test('passes over parameters of an interface that xl passes over', () => {
+    const text = 'name = "x"\nvif = [ "brigde=br1,mac=00:16:3e:00:00:01", "accel=1,bridge=br2" ]'
+    const { config, warnings } = parseDescription(text, { source: 'f' })
+    expect(config.nics.map(({ bridge }) => bridge)).toEqual(['xenbr0', 'br2'])
+    expect(warnings.map(({ message }) => message)).toEqual([
+      'f:2:9: vif `brigde=br1,mac=00:16:3e:00:00:01`: unknown parameter `brigde`; did you mean `bridge=`?',
+      'f:2:45: vif `accel=1,bridge=br2`: accel means nothing here',
+    ])
+    expect(() => parseDescription(text, { strict: true })).toThrow(/brigde/)
+  })
+
+  test.each(['dhcp = "dhcp"', 'ip = "10.0.0.2"', 'hostname = "vm"', 'nfs_root = "/x"'])(
+    'leaves a file for xl where a word of xm stands in it that files for xl carry too: %s', (line) => {
+      const { config, era, warnings } = parseDescription(`name = "x"\nextra = "quiet"\n${line}`)
+      expect([era, config.commandLine, config.actions.crash]).toEqual(['xl', 'quiet', 'destroy'])
+      expect(warnings.map(({ reason }) => reason)).toEqual(['only for xm'])
+    },
+  )
+
+  test.each<[string, Era]>([
+    ['nics = 1', 'xm'], ['restart = "never"', 'xm'], ['n = 1\nextra = "%d" % n', 'xm'], ['dhcp = "dhcp"\nrestart = "never"', 'xm'], ['display = ":0"', 'xl'], ['memory = 1', 'xl'],
+  ])('%j is a file for %s', (text, era) => {
+    expect(parseDescription(`name = "x"\n${text}`).era).toBe(era)
+  })
+
   test.each<[string, number, number, RegExp]>([
-    ['colour = "red"', 2, 1, /unknown option `colour`$/],
-    ['memroy = 64', 2, 1, /unknown option `memroy`; did you mean `memory`\?/],
     ['memory = "lots"', 2, 10, /memory must be a whole number/],
     ['memory = [64]', 2, 10, /memory must be a whole number/],
     ['memory = 0', 2, 10, /memory must be at least 1/],
     ['memory = 9000', 2, 10, /memory must be at most 4096/],
     ['memory = -5', 2, 10, /at least 1/],
     ['vcpus=0', 2, 7, /vcpus must be at least 1/],
-    ['kernel = 5', 2, 10, /kernel must be a string/],
+    ['kernel = [5]', 2, 10, /kernel must be a string/],
+    ['memory = 089', 2, 10, /whole number/],
+    ['memory = "0x"', 2, 10, /whole number/],
+    ['memory = 99999999999999999999', 2, 10, /whole number/],
+    ['memory += 64', 2, 11, /does not add numbers/],
+    ['vcpus = 1\nvcpus += 1', 2, 9, /does not add numbers/],
     ['disk = "file:/x,sda1,w"', 2, 8, /disk must be a list/],
-    ['disk = [ "a,raw,xvda",\n  7 ]', 3, 3, /disk must be a string/],
+    ['disk = [ "a,raw,xvda",\n  [] ]', 3, 3, /disk must be a string/],
     ['disk = [ "/a,raw,xvda,w",\n  "/a,weird,xvdb,w" ]', 3, 3, /unknown value `weird` for format/],
     ['disk = [ "/a,raw,xvda,w", "/b,raw,xvda,w" ]', 2, 8, /two disks are called xvda/],
     ['vif = [ "mac=1" ]', 2, 9, /not a value for mac/],
@@ -91,7 +169,9 @@ describe('xl spelling', () => {
     ['memory = 64\nmaxmem = 32', 3, 10, /maxmem 32 is less than memory 64/],
     ['vcpus = 4\nmaxvcpus = 2', 3, 12, /maxvcpus 2 is less/],
     ['uuid = "1"', 2, 8, /not a UUID/],
-    ['nfs_root = "/x"', 2, 12, /needs nfs_server/],
+    ['nics = 1\nnfs_root = "/x"', 3, 12, /needs nfs_server/],
+    ['firmware = "uefi"', 2, 12, /must be "pvgrub32" or "pvgrub64"/],
+    ['firmware = "pvgrub64"\nkernel = "/x"', 2, 12, /both kernel and firmware/],
   ])('%j is refused at its place', (text, line, column, message) => {
     const error = failure(() => parseDescription(`name = "x"\n${text}`, { source: 'f' }))
     expect([error.details['line'], error.details['column']]).toEqual([line, column])
@@ -131,9 +211,9 @@ describe('xm spelling of 2005', () => {
   })
 
   test.each<[string, object]>([
-    ['dhcp = "dhcp"', { commandLine: 'ip=:1.2.3.4::::eth0:dhcp' }],
+    ['nics = 0\ndhcp = "dhcp"', { commandLine: 'ip=:1.2.3.4::::eth0:dhcp' }],
     [
-      'ip = "10.0.0.2"\ngateway = "10.0.0.1"\nnetmask = "255.0.0.0"\nhostname = "vm"\n'
+      'nics = 0\nip = "10.0.0.2"\ngateway = "10.0.0.1"\nnetmask = "255.0.0.0"\nhostname = "vm"\n'
         + 'root = "/dev/nfs"\nnfs_server = "10.0.0.9"\nnfs_root = "/srv"',
       { commandLine: 'ip=10.0.0.2:10.0.0.9:10.0.0.1:255.0.0.0:vm:eth0:off root=/dev/nfs nfsroot=10.0.0.9:/srv' },
     ],
