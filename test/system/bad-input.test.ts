@@ -29,8 +29,8 @@ describe('creating a domain', () => {
   test.each<[string, string | DomainOptions<KernelSource>, object]>([
     [
       'an unknown option',
-      'name = "bad"\nmemroy = 16',
-      { code: 'INVALID_CONFIG', details: { line: 2, column: 1, nearest: 'memory' } },
+      options({ memroy: 16 } as Partial<DomainOptions<KernelSource>>),
+      { code: 'INVALID_CONFIG', details: { key: 'memroy', nearest: 'memory' } },
     ],
     ['a wrong type', 'name = "bad"\nmemory = "lots"', { code: 'INVALID_CONFIG', details: { line: 2, column: 10 } }],
     ['an unclosed list', 'name = "bad"\ndisk = [ "a"', { code: 'INVALID_CONFIG', details: { line: 2, column: 8 } }],
