@@ -3,7 +3,8 @@
  *
  * @module
  */
-export { Host } from './host/host.ts'
+export { Host, WARNING_LIMIT } from './host/host.ts'
+export type { CallbackFailure, CallbackName } from './host/callback-failures.ts'
 export type { CreateOptions, DomainReference } from './host/host.ts'
 export { Domain, shutdownReasonName } from './host/domain.ts'
 export { DomainConsole } from './host/domain-console.ts'

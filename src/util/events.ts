@@ -4,6 +4,7 @@
  * listeners costs one check, and a slow reader of a stream is told how many events it lost.
  */
 import { EventEmitter } from 'eventemitter3'
+import { callGuarded } from './callbacks.ts'
 import { XenError } from './errors.ts'
 
 /** The least an event is: a member of a discriminated union on `type`. */
@@ -81,11 +82,7 @@ export class EventHub<E extends EventBase> implements EventSource<E> {
     const stamped = { ...event, seq: this.seq, time: this.now() }
     for (const name of [event.type, ANY]) {
       for (const listener of this.emitter.listeners(name)) {
-        try {
-          listener(stamped)
-        } catch (error) {
-          this.onListenerError(error)
-        }
+        callGuarded(() => listener(stamped), this.onListenerError)
       }
     }
   }

@@ -1,4 +1,5 @@
-/** One watch on the client's side: events wait here until they are taken, each different one once. */
+/** One watch on the client's side: events wait here until they are taken, each different one once, and not without end. */
+import { ChangeQueue } from './change-queue.ts'
 import type { StoreRequest } from './messages.ts'
 import type { XenError } from '../util/index.ts'
 
@@ -16,7 +17,7 @@ export class ClientWatch {
   /** Takes events as they come, instead of the queue. */
   listener: ((event: WatchEvent) => void) | undefined
   private readonly depth: number | undefined
-  private readonly waiting = new Map<string, WatchEvent>()
+  private readonly waiting: ChangeQueue
   private ended = false
   private failure: XenError | undefined
   private wake: (() => void) | undefined
@@ -25,6 +26,7 @@ export class ClientWatch {
     this.path = path
     this.token = token
     this.depth = depth
+    this.waiting = new ChangeQueue(path)
   }
 
   /** The request that sets it. */
@@ -39,7 +41,7 @@ export class ClientWatch {
       this.listener({ path, token })
       return
     }
-    this.waiting.set(path, { path, token })
+    this.waiting.push(path)
     this.wake?.()
   }
 
@@ -48,11 +50,8 @@ export class ClientWatch {
     for (;;) {
       if (this.failure !== undefined) throw this.failure
       if (this.ended) return undefined
-      const [first] = this.waiting.values()
-      if (first !== undefined) {
-        this.waiting.delete(first.path)
-        return first
-      }
+      const path = this.waiting.take()
+      if (path !== undefined) return { path, token: this.token }
       await new Promise<void>((resolve) => { this.wake = resolve })
     }
   }

@@ -2,6 +2,8 @@
  * A handle on the store for code in the same process: the toolstack's. The same operations, rights and errors as over
  * a connection, as direct calls that answer at once; a refused one throws a XenError with code XENSTORE.
  */
+import { callGuarded } from '../util/index.ts'
+import { ChangeQueue } from './change-queue.ts'
 import type { StoreNode } from './node.ts'
 import { formatPermission, parsePermissions, type Permissions } from './permissions.ts'
 import type { StoreSession } from './session.ts'
@@ -118,14 +120,16 @@ export class LocalStore extends LocalOperations {
   constructor(store: XenStore, domain: number) {
     const session: StoreSession = store.openSession({
       domain,
-      sink: (path, token) => store.defer(() => this.listeners.get(token)?.(path, token)),
+      sink: (path, token) => store.defer(() => callGuarded(() => this.listeners.get(token)?.(path, token),
+        (error) => store.listenerFailed(path, token, error))),
     })
     super(session, 0)
   }
 
   /**
    * Calls `listener` for every change at or below `path`, and once now. Calls come after the operation that caused
-   * them is complete, in order. Returns the function that ends the watch.
+   * them is complete, in order. Returns the function that ends the watch. A listener that throws harms nobody: the store
+   * tells of it by its event `listener-failed`.
    */
   watch(path: string, listener: WatchListener, depth = -1): () => void {
     this.lastToken += 1
@@ -140,10 +144,13 @@ export class LocalStore extends LocalOperations {
     }
   }
 
-  /** Watches as a stream of changed paths, beginning with `path` itself; it ends when `signal` fires. */
+  /**
+   * Watches as a stream of changed paths, beginning with `path` itself; it ends when `signal` fires. Equal changes that
+   * were not taken yet are reported once; for a reader with {@link CHANGE_LIMIT} of them waiting `path` stands for all.
+   */
   async *changes(path: string, options: { readonly signal?: AbortSignal } = {}): AsyncGenerator<string, void> {
     const { signal } = options
-    const waiting: string[] = []
+    const waiting = new ChangeQueue(path)
     let wake = (): void => undefined
     const end = this.watch(path, (changed) => {
       waiting.push(changed)
@@ -153,7 +160,7 @@ export class LocalStore extends LocalOperations {
     signal?.addEventListener('abort', abort)
     try {
       while (signal?.aborted !== true) {
-        const next = waiting.shift()
+        const next = waiting.take()
         if (next !== undefined) yield next
         else await new Promise<void>((resolve) => { wake = resolve })
       }

@@ -26,6 +26,8 @@ export type StoreEvent =
   })
   /** A watch event is on its way to a connection. */
   | (StoreActor & { readonly type: 'watch-fired'; readonly path: string; readonly token: string })
+  /** A listener of a watch of this process has thrown or rejected; the watch goes on. */
+  | { readonly type: 'listener-failed'; readonly path: string; readonly token: string; readonly error: unknown }
   /** A transaction was opened. */
   | (StoreActor & { readonly type: 'transaction-started'; readonly transaction: number })
   /** A transaction took effect. */

@@ -407,6 +407,11 @@ export class XenStore {
     this.deferred.push(call)
   }
 
+  /** @internal Tells of a listener in this process that threw. */
+  listenerFailed(path: string, token: string, error: unknown): void {
+    this.hub.emit({ type: 'listener-failed', path, token, error })
+  }
+
   /** @internal Makes the calls that were put off. Every operation ends with it. */
   settle(): void {
     if (this.deferred.length === 0 || this.delivering) return

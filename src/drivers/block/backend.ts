@@ -10,7 +10,7 @@ import type { BackendDevice, BackendDriver, BackendInstance, MappedPage } from '
 import type { DomId, EventPort, GrantRef } from '../../util/index.ts'
 import { XenError } from '../../util/index.ts'
 import type { BlockStore } from './block-store.ts'
-import { SECTOR_SIZE } from './block-store.ts'
+import { SECTOR_SIZE, checkStore } from './block-store.ts'
 import type { BlockLayout } from './protocol.ts'
 import { INDIRECT_SEGMENTS, layoutOf } from './protocol.ts'
 import type { BlockStatistics } from './server.ts'
@@ -34,6 +34,8 @@ export interface DiskRequest {
 export interface BlockBackendOptions {
   /** Opens the store of a disk. A rejection is told to the toolstack in `hotplug-error`. */
   open(request: DiskRequest): BlockStore | Promise<BlockStore>
+  /** A store has thrown or rejected. Its request fails, or it counts as closed; nothing else is harmed. */
+  onStoreFailed?(request: DiskRequest, error: unknown): void
 }
 
 /** One disk that is being served. */
@@ -89,7 +91,7 @@ class BlockInstance implements BackendInstance, ServedDisk {
     }
     const release = device.kernel.hold()
     try {
-      this.store = await this.backend.options.open(this.request)
+      this.store = checkStore(await this.backend.options.open(this.request))
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error)
       await device.write({ 'hotplug-error': message, 'hotplug-status': 'error' })
@@ -109,6 +111,8 @@ class BlockInstance implements BackendInstance, ServedDisk {
     const { device, store } = this
     if (store === undefined) return false
     await this.disconnect()
+    // It may have changed since it was opened: a store may grow.
+    checkStore(store)
     const layout = layoutOf(await device.readOther('protocol'))
     if (layout === undefined) throw new XenError('NOT_SUPPORTED', `${device.otherPath}/protocol is not spoken here`)
     const persistent = (await device.readOtherNumber('feature-persistent')) === 1
@@ -137,6 +141,7 @@ class BlockInstance implements BackendInstance, ServedDisk {
       ring: page.base, persistent: ring.persistent,
       notify: () => void kernel.events.notify(port),
       hold: () => kernel.hold(),
+      onStoreFailed: this.storeFailed,
     })
     let port: EventPort
     try {
@@ -189,7 +194,15 @@ class BlockInstance implements BackendInstance, ServedDisk {
     this.backend.forget(this.device.path)
     const store = this.store
     this.store = undefined
-    await store?.close()
+    try {
+      await store?.close()
+    } catch (error) {
+      this.storeFailed(error)
+    }
+  }
+
+  private readonly storeFailed = (error: unknown): void => {
+    this.backend.options.onStoreFailed?.(this.request, error)
   }
 }
 

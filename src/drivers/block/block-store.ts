@@ -39,6 +39,25 @@ export function checkWritable(store: BlockStore): void {
   if (store.readOnly) throw new XenError('PERMISSION_DENIED', 'the disk is read-only')
 }
 
+/** Throws INVALID_ARGUMENT when what a user's function answered is no block store, and says what it lacks. */
+export function checkStore(store: unknown): BlockStore {
+  if (typeof store !== 'object' || store === null) {
+    throw new XenError('INVALID_ARGUMENT', `${store === null ? 'null' : typeof store} is no block store`)
+  }
+  // Every property is looked at before it is believed.
+  const candidate = store as BlockStore
+  for (const method of ['read', 'write', 'flush', 'close'] as const) {
+    if (typeof candidate[method] !== 'function') {
+      throw new XenError('INVALID_ARGUMENT', `a block store has no method ${method}`, { details: { method } })
+    }
+  }
+  if (candidate.discard !== undefined && typeof candidate.discard !== 'function') {
+    throw new XenError('INVALID_ARGUMENT', 'a block store has a `discard` that is no method', { details: { method: 'discard' } })
+  }
+  checkSize(candidate.size)
+  return candidate
+}
+
 /** Throws INVALID_ARGUMENT when a size is not a whole number of sectors. */
 export function checkSize(size: number): number {
   if (Number.isInteger(size) && size >= 0 && size % SECTOR_SIZE === 0) return size

@@ -47,6 +47,8 @@ export interface BlockServerOptions {
   notify(): void
   /** A store has not answered at once: time is to stand still until the returned function is called. */
   hold(): () => void
+  /** The store has thrown or rejected: its request is answered with an error, and this hears of it. */
+  onStoreFailed?(error: unknown): void
 }
 
 /** The segments of a request, in a private copy, and what is to be done with them. */
@@ -283,7 +285,7 @@ export class BlockServer {
     const bytes = grants.memory.bytes.subarray(from, from + length)
     if (write) return store.write(offset, bytes)
     const done = store.read(offset, bytes)
-    if (done !== undefined) return done.then(() => this.markWritten(from, length))
+    if (done !== undefined) return Promise.resolve(done).then(() => this.markWritten(from, length))
     this.markWritten(from, length)
     return undefined
   }
@@ -314,7 +316,8 @@ export class BlockServer {
   private attempt(call: () => void | Promise<void>): boolean | Promise<boolean> {
     try {
       const done = call()
-      return done === undefined ? true : done.then(() => true, (error: unknown) => this.noteError(error))
+      // A store of a user's may answer what is no promise.
+      return done === undefined ? true : Promise.resolve(done).then(() => true, (error: unknown) => this.noteError(error))
     } catch (error) {
       return this.noteError(error)
     }
@@ -323,6 +326,7 @@ export class BlockServer {
   /** A store's failure is the request's failure, whatever it was; the guest learns no more than that. */
   private noteError(error: unknown): false {
     this.lastError = error
+    this.options.onStoreFailed?.(error)
     return false
   }
 

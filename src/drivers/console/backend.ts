@@ -293,6 +293,12 @@ interface Served {
   readonly unwatch: Promise<() => Promise<void>>
 }
 
+/** Reading a console's nodes: at most one is under way, and however often they change meanwhile, one follows. */
+interface Refreshing {
+  underWay: boolean
+  again: boolean
+}
+
 /** Serves the consoles of other domains. */
 export class ConsoleBackend {
   private readonly services: ConsoleBackendServices
@@ -310,7 +316,8 @@ export class ConsoleBackend {
     if (store === undefined) throw new XenError('INVALID_STATE', 'a console back-end needs XenStore')
     const stream = new ConsoleStream(domain, this.services)
     const path = consolePath(domain)
-    const unwatch = store.watch(path, () => this.services.spawn(() => this.refresh(stream)))
+    const refreshing: Refreshing = { underWay: false, again: false }
+    const unwatch = store.watch(path, () => this.services.spawn(() => this.refresh(stream, refreshing)))
     this.streams.set(domain, { stream, unwatch })
     const { tty } = options
     if (tty !== undefined) this.services.spawn(() => store.write(`${path}/tty`, tty))
@@ -331,7 +338,18 @@ export class ConsoleBackend {
     await (await known.unwatch)()
   }
 
-  private async refresh(stream: ConsoleStream): Promise<void> {
+  private async refresh(stream: ConsoleStream, refreshing: Refreshing): Promise<void> {
+    refreshing.again = true
+    if (refreshing.underWay) return
+    refreshing.underWay = true
+    while (refreshing.again) {
+      refreshing.again = false
+      await this.readNodes(stream)
+    }
+    refreshing.underWay = false
+  }
+
+  private async readNodes(stream: ConsoleStream): Promise<void> {
     const { store } = this.services
     if (store === undefined) return
     const path = consolePath(stream.domain)

@@ -1,16 +1,22 @@
 /**
  * The last bytes of a stream, numbered from its beginning: readers at different places share one bounded log, and one
  * that is too slow learns how much it has missed.
+ *
+ * The bytes lie in one ring, however small the pieces are that they come in: a guest that writes single bytes takes no
+ * more memory than one that writes pages. The ring grows with what is kept, at most to the limit.
  */
+
+/** Bytes of the ring at first. */
+const SMALLEST = 1 << 10
 
 /** A bounded log of bytes. */
 export class ByteLog {
-  private chunks: Uint8Array[] = []
+  private ring = new Uint8Array(0)
   private first = 0
   private last = 0
   private limit: number
 
-  /** Keeps at least the last `limit` bytes' whole chunks that fit, and never more than `limit` bytes. */
+  /** Keeps the last `limit` bytes. */
   constructor(limit: number) {
     this.limit = limit
   }
@@ -25,41 +31,56 @@ export class ByteLog {
     return this.last
   }
 
+  /** Bytes of memory that the log takes. */
+  get held(): number {
+    return this.ring.length
+  }
+
   /** Changes how much is kept. */
   resize(limit: number): void {
     this.limit = limit
-    this.trim()
+    this.first = Math.max(this.first, this.last - limit)
+    if (this.ring.length > limit) this.move(limit)
   }
 
   /** Adds bytes, which are copied. */
   append(bytes: Uint8Array): void {
-    this.chunks.push(bytes.slice())
-    this.last += bytes.length
-    this.trim()
+    const kept = bytes.subarray(Math.max(0, bytes.length - this.limit))
+    const end = this.last + bytes.length
+    const needed = Math.min(this.limit, end - this.first)
+    if (needed > this.ring.length) this.move(Math.min(this.limit, Math.max(SMALLEST, needed, 2 * this.ring.length)))
+    this.last = end
+    this.first = Math.max(this.first, end - this.limit)
+    this.put(end - kept.length, kept)
   }
 
   /** The bytes from number `from` on that are still there, in one piece. */
   since(from: number): Uint8Array {
     const begin = Math.max(from, this.first)
     const result = new Uint8Array(Math.max(0, this.last - begin))
-    let place = this.first
-    for (const chunk of this.chunks) {
-      const skip = Math.min(chunk.length, Math.max(0, begin - place))
-      if (skip < chunk.length) result.set(chunk.subarray(skip), place + skip - begin)
-      place += chunk.length
+    for (let done = 0; done < result.length;) {
+      const at = (begin + done) % this.ring.length
+      const part = Math.min(result.length - done, this.ring.length - at)
+      result.set(this.ring.subarray(at, at + part), done)
+      done += part
     }
     return result
   }
 
-  private trim(): void {
-    let excess = this.last - this.first - this.limit
-    while (excess > 0) {
-      const chunk = this.chunks[0]!
-      const cut = Math.min(excess, chunk.length)
-      if (cut === chunk.length) this.chunks.shift()
-      else this.chunks[0] = chunk.subarray(cut)
-      this.first += cut
-      excess -= cut
+  /** Puts bytes at their place in the ring; byte number N lies at N modulo the ring's length. */
+  private put(number: number, bytes: Uint8Array): void {
+    for (let done = 0; done < bytes.length;) {
+      const at = (number + done) % this.ring.length
+      const part = bytes.subarray(done, done + this.ring.length - at)
+      this.ring.set(part, at)
+      done += part.length
     }
+  }
+
+  /** Takes what is kept into a ring of another size. */
+  private move(size: number): void {
+    const kept = this.since(this.first)
+    this.ring = new Uint8Array(size)
+    this.put(this.last - kept.length, kept)
   }
 }

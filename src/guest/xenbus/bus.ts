@@ -75,7 +75,7 @@ class Bus<D extends BusDevice, R extends { readonly type: string }> {
   async register(driver: R): Promise<void> {
     this.drivers.set(driver.type, driver)
     if (this.started === undefined) {
-      const watching = this.store.watch(this.root, (path) => void this.steps.add(() => this.changed(path)))
+      const watching = this.store.watch(this.root, (path) => this.steps.addOnce(path, () => this.changed(path)))
       this.started = watching.then(() => undefined)
       await this.started
     } else {

@@ -62,6 +62,11 @@ export abstract class XenbusDevice {
     return this.path.slice(this.path.lastIndexOf('/') + 1)
   }
 
+  /** Steps of the handshake that changes of the other half have asked for and that have not begun. */
+  get backlog(): number {
+    return this.steps.backlog
+  }
+
   /** The value of an own node. */
   read(name: string): Promise<string | undefined> {
     return readOptional(this.store, `${this.path}/${name}`)
@@ -97,9 +102,12 @@ export abstract class XenbusDevice {
     return this.store.transaction((transaction) => this.write(nodes, transaction))
   }
 
-  /** Watches a path for as long as the device lives; `handler` runs after the steps that are under way. */
+  /**
+   * Watches a path for as long as the device lives; `handler` runs after the steps that are under way, and once for all
+   * the changes that came before it.
+   */
   async watch(path: string, handler: () => Promise<void> | void): Promise<void> {
-    this.unwatches.push(await this.store.watch(path, () => void this.steps.add(handler)))
+    this.unwatches.push(await this.store.watch(path, () => this.steps.addOnce(handler, handler)))
   }
 
   /** Goes into another state and tells the other half. */
@@ -110,16 +118,20 @@ export abstract class XenbusDevice {
     this.emit({ type: 'state', role: this.role, path: this.path, from, to: next })
   }
 
-  /** Gives up: lets everything go, says why in XenStore, and closes. */
+  /**
+   * Gives up: lets everything go, says why in XenStore, and closes. An exception that is no XenError is a fault of the
+   * program: a guest that uses the device ends by it, a domain that serves many devices goes on without this one.
+   */
   protected async fail(error: unknown): Promise<void> {
-    if (!XenError.is(error)) {
+    if (!XenError.is(error) && this.role === 'frontend') {
       this.kernel.crash(error)
       return
     }
+    const message = error instanceof Error ? error.message : String(error)
     try {
       await this.giveUp()
-      await this.store.write(`error/${this.path}/error`, error.message)
-      this.emit({ type: 'failed', role: this.role, path: this.path, message: error.message })
+      await this.store.write(`error/${this.path}/error`, message)
+      this.emit({ type: 'failed', role: this.role, path: this.path, message })
       await this.switchTo('Closing')
     } catch (again) {
       // The toolstack may have taken the directories away meanwhile; then nobody wants to know.

@@ -4,14 +4,33 @@
 export class Sequence {
   private last: Promise<void> = Promise.resolve()
   private readonly failed: (error: unknown) => void | Promise<void>
+  private readonly waiting = new Set<unknown>()
 
   constructor(failed: (error: unknown) => void | Promise<void>) {
     this.failed = failed
+  }
+
+  /** Steps that were asked for by {@link Sequence.addOnce} and have not begun. */
+  get backlog(): number {
+    return this.waiting.size
   }
 
   /** Adds a step; resolves when it has been done, or has failed. */
   add(step: () => Promise<void> | void): Promise<void> {
     this.last = this.last.then(step).catch((error: unknown) => this.failed(error))
     return this.last
+  }
+
+  /**
+   * Adds a step that looks at how things are, unless the one of the same key still waits: it will see them. However fast
+   * the other side changes things, what waits is one step for each key.
+   */
+  addOnce(key: unknown, step: () => Promise<void> | void): void {
+    if (this.waiting.has(key)) return
+    this.waiting.add(key)
+    void this.add(() => {
+      this.waiting.delete(key)
+      return step()
+    })
   }
 }

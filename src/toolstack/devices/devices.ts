@@ -9,6 +9,7 @@ import { XenError, below, type DomId, type Random } from '../../util/index.ts'
 import type { LocalStore } from '../../xenstore/index.ts'
 import type { DiskConfig } from '../config/disk-specification.ts'
 import type { NicConfig } from '../config/nic-specification.ts'
+import type { TellFailure } from '../host/callback-failures.ts'
 import type { RunLoop } from '../host/run-loop.ts'
 import {
   backendState, devicePaths, frontendState, removeDeviceNodes, requestClose, writeDeviceNodes, type DeviceKind, type DevicePlace, type DeviceRows,
@@ -57,6 +58,8 @@ export interface DeviceHost {
   readonly openDisk: DiskOpener | undefined
   /** A half of a device changed its state. */
   onState(domain: DomId, change: DeviceStateChange): void
+  /** Code of the host's owner has failed: a port or tap of a bridge, a block store. */
+  readonly onCallbackFailed: TellFailure
   /** Finds a domain by number or name. Throws DOMAIN_NOT_FOUND. */
   domainId(reference: string): DomId
 }
@@ -105,6 +108,8 @@ export class Devices {
     if (known !== undefined) return known
     const { kernel } = this.host
     const bridge = new Bridge({ name, now: () => kernel.now(), post: (task) => kernel.post(task), turn: () => kernel.turn() })
+    bridge.events.on('failed', ({ by, error }) =>
+      this.host.onCallbackFailed({ callback: `bridge-${by}`, subject: name, error }))
     this.bridges.set(name, bridge)
     return bridge
   }
@@ -250,7 +255,11 @@ export class Devices {
   private serve(): Promise<unknown> {
     this.serving ??= (async () => {
       const bus = new BackendBus(this.host.kernel)
-      this.disks = new BlockBackend({ open: (request) => this.open(request) })
+      this.disks = new BlockBackend({
+        open: (request) => this.open(request),
+        onStoreFailed: ({ domain, name }, error) =>
+          this.host.onCallbackFailed({ callback: 'block-store', subject: `domain ${domain}, ${name}`, error }),
+      })
       this.nics = new NetBackend({ bridge: (name) => this.bridge(name) })
       await bus.register(this.disks)
       await bus.register(this.nics)

@@ -7,6 +7,7 @@ import { XenStore, type LocalStore } from '../../xenstore/index.ts'
 import { parseGrubConf, type BootDescription } from '../grub-conf/grub-conf.ts'
 import { dom0Mebibytes } from '../grub-conf/memory-size.ts'
 import type { BootWarning } from '../grub-conf/xen-options.ts'
+import type { TellFailure } from './callback-failures.ts'
 import { PAGES_PER_MEBIBYTE } from './domain-shell.ts'
 import { Dom0 } from './dom0.ts'
 import { writeHostNodes } from './domain-nodes.ts'
@@ -35,6 +36,8 @@ export interface HostParts {
   readonly warnings: readonly BootWarning[]
   /** Called when a domain has ended. */
   readonly onDomainException: { current: () => void }
+  /** Called when code of the host's owner has failed. */
+  readonly onCallbackFailed: { current: TellFailure }
 }
 
 /** Dom0's MiB at boot, and at most. Settings go before the grub.conf. */
@@ -82,12 +85,14 @@ export async function bootHost(given: HostOptions): Promise<HostParts> {
     ? new RealTimeClock(options.instructionsPerSecond)
     : new VirtualClock({ instructionsPerSecond: options.instructionsPerSecond })
   const random = new SeededRandom(options.seed)
+  const onCallbackFailed: HostParts['onCallbackFailed'] = { current: () => undefined }
   const control = createHypervisor({
     options,
     clock,
     random,
     scheduler: bootDescription?.xen.scheduler,
     commandLine: bootDescription?.hypervisor.commandLine ?? '',
+    onCallbackFailed: (failure) => onCallbackFailed.current(failure),
   })
   const failed: { current?: unknown } = {}
   const loop = new RunLoop(control, clock, (error) => {
@@ -106,12 +111,15 @@ export async function bootHost(given: HostOptions): Promise<HostParts> {
     seed: random.next(),
     onDomainException: () => onDomainException.current(),
     onCrash: (error) => { failed.current = error },
+    onCallbackFailed: (failure) => onCallbackFailed.current(failure),
   })
+  xenstore.events.on('listener-failed', ({ path, error }) =>
+    onCallbackFailed.current({ callback: 'store-watch', subject: path, error }))
   const store = xenstore.local()
   writeHostNodes(store)
   await loop.settled()
   return {
-    options, control, clock, loop, xenstore, store, dom0, bootDescription, onDomainException,
+    options, control, clock, loop, xenstore, store, dom0, bootDescription, onDomainException, onCallbackFailed,
     dom0MaxMebibytes: memory.most,
     files: options.files ?? new MemoryFiles(),
     warnings: bootDescription === undefined

@@ -2,6 +2,7 @@
 import { Hypervisor, type HostClock } from '../../hypervisor/index.ts'
 import { Machine } from '../../machine/index.ts'
 import { SeededRandom, type Random } from '../../util/index.ts'
+import { checkedEntropy, type TellFailure } from './callback-failures.ts'
 import type { ResolvedHostOptions } from './host-options.ts'
 import { machineBytes } from './machine-size.ts'
 
@@ -14,20 +15,24 @@ export interface HypervisorSettings {
   readonly scheduler: 'credit' | 'credit2' | 'rtds' | 'null' | undefined
   /** Xen's own command line. */
   readonly commandLine: string
+  /** Hears of entropy that failed. */
+  readonly onCallbackFailed: TellFailure
 }
 
 /** Any number that no other use of the seed has. */
 const PROCESSOR_SEEDS = 0x7264_7264
 
 /** Makes machine and hypervisor. */
-export function createHypervisor({ options, clock, random, scheduler, commandLine }: HypervisorSettings): Hypervisor {
+export function createHypervisor(settings: HypervisorSettings): Hypervisor {
+  const { options, clock, random, scheduler, commandLine } = settings
   const machine = new Machine({ memoryBytes: machineBytes(options.memory) })
   // Its own stream, so that the number of processors changes nothing else.
   const seeds = new SeededRandom(options.seed ^ PROCESSOR_SEEDS)
+  const entropy = options.entropy && checkedEntropy(options.entropy, settings.onCallbackFailed)
   return new Hypervisor({
     memory: machine.memory, clock, random, commandLine,
-    createProcessor: (settings) =>
-      machine.createProcessor({ ...settings, random: options.entropy ?? new SeededRandom(seeds.next()) }),
+    createProcessor: (processor) =>
+      machine.createProcessor({ ...processor, random: entropy ?? new SeededRandom(seeds.next()) }),
     physicalCpus: options.cpus,
     // One tick for each instruction of virtual time.
     tscKilohertz: Math.round(options.instructionsPerSecond / 1000),

@@ -5,11 +5,12 @@
 import { GNTTAB_RESERVED_XENSTORE, VIRQ } from '../../abi/index.ts'
 import { ConsoleBackend } from '../../drivers/index.ts'
 import {
-  TypeScriptRunner, connectStore, type BootInfo, type GuestKernel, type MappedPage, type Timer,
+  TypeScriptRunner, connectStore, type BootInfo, type GuestKernel, type GuestStore, type MappedPage, type Timer,
 } from '../../guest/index.ts'
 import type { ControlInterface, HypercallPort, VcpuRunner } from '../../hypervisor/index.ts'
-import { SeededRandom, XenError, type DomId, type EventPort, type GrantRef } from '../../util/index.ts'
+import { SeededRandom, XenError, callGuarded, type DomId, type EventPort, type GrantRef } from '../../util/index.ts'
 import { XenStoreServer, type StoreRing, type XenStore } from '../../xenstore/index.ts'
+import type { TellFailure } from './callback-failures.ts'
 import type { RunLoop } from './run-loop.ts'
 
 /** What dom0 is made of. */
@@ -25,6 +26,8 @@ export interface Dom0Options {
   /** A domain has shut down or crashed. */
   readonly onDomainException: () => void
   readonly onCrash: (error: unknown) => void
+  /** A handler of a watch over dom0's own connection has thrown. */
+  readonly onCallbackFailed: TellFailure
 }
 
 interface StoreConnection {
@@ -89,6 +92,13 @@ function announceEnds({ control, store, onDomainException }: Dom0Options, dom0: 
   onDomainException()
 }
 
+/** Dom0's connection: a handler of a watch that throws is told and harms nobody, as any program's in dom0. */
+const guardWatches = (store: GuestStore, tell: TellFailure): GuestStore => ({
+  ...store,
+  watch: (path, handler) => store.watch(path, (changed) => callGuarded(() => handler(changed),
+    (error) => tell({ callback: 'store-watch', subject: path, error }))),
+})
+
 /** The control domain of a host. */
 export class Dom0 {
   readonly kernel: GuestKernel
@@ -120,7 +130,7 @@ export class Dom0 {
       domid: 0 as DomId, kind: 'typescript', privileged: true, vcpus: options.vcpus, maxPages: options.maxPages,
       createRunner: (port): VcpuRunner => new TypeScriptRunner(wakingPort(port, loop), {
         random: new SeededRandom(options.seed),
-        store: (guest) => connectStore(service.server.connectLocal(0), () => guest.turn()),
+        store: (guest) => guardWatches(connectStore(service.server.connectLocal(0), () => guest.turn()), options.onCallbackFailed),
         boot: () => boot!,
         onBoot: (booted) => {
           kernel = booted

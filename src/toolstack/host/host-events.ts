@@ -3,6 +3,7 @@ import type { Action } from '../config/actions.ts'
 import type { ConfigWarning } from '../config/description-file.ts'
 import type { DeviceStateChange } from '../devices/device-states.ts'
 import type { BootWarning } from '../grub-conf/xen-options.ts'
+import type { CallbackFailure } from './callback-failures.ts'
 
 /** Why a domain ended. */
 export type ShutdownReasonName = 'poweroff' | 'reboot' | 'suspend' | 'crash' | 'watchdog' | 'soft-reset'
@@ -32,6 +33,8 @@ export type HostEvent =
   | { readonly type: 'vcpu-target'; readonly id: number; readonly vcpus: number }
   /** The front-end or the back-end of a disk or network interface of domain `id` went into another state. */
   | ({ readonly type: 'device-state'; readonly id: number } & DeviceStateChange)
+  /** Code of the host's owner has thrown or rejected while it was called for a guest; nothing else is harmed. */
+  | ({ readonly type: 'callback-failed' } & CallbackFailure)
 
 /** Steps of creating a domain. */
 export type CreateProgress =

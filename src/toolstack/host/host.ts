@@ -23,6 +23,7 @@ import type { RestoreProgress } from '../save/restore-domain.ts'
 import type { ByteInput } from '../stream/index.ts'
 import { bootHost, type HostParts } from './boot-host.ts'
 import { createDomain } from './create-domain.ts'
+import { failureTeller } from './callback-failures.ts'
 import { DomainMovement, type RestoreDomainOptions } from './domain-movement.ts'
 import type { Dom0 } from './dom0.ts'
 import { DomainConsole } from './domain-console.ts'
@@ -46,6 +47,9 @@ export interface CreateOptions extends OperationOptions, DescriptionOptions {
   readonly kernel?: KernelSource
 }
 
+/** Warnings that a host keeps: a guest that ends again and again brings some about each time. */
+export const WARNING_LIMIT = 1000
+
 /** Names a domain: by its number, its name, or its handle. */
 export type DomainReference = number | string | Domain
 
@@ -63,7 +67,7 @@ export class Host {
   readonly dom0: Dom0
   /** What was booted, for a host that came from a grub.conf. */
   readonly bootDescription: BootDescription | undefined
-  /** Everything that was understood and has no effect, so far. */
+  /** What was understood and has no effect, so far; of very many the last {@link WARNING_LIMIT}. */
   readonly warnings: (ConfigWarning | BootWarning)[] = []
   private readonly parts: HostParts
   private readonly hub: EventHub<HostEvent>
@@ -103,6 +107,7 @@ export class Host {
     this.devices = new Devices({
       store: parts.store, loop: parts.loop, kernel: parts.dom0.kernel, random: this.random, openDisk: parts.options.openDisk,
       onState: (id, change) => this.hub.emit({ type: 'device-state', id, ...change }),
+      onCallbackFailed: (failure) => parts.onCallbackFailed.current(failure),
       domainId: (reference) => this.domainId(/^[0-9]+$/.test(reference) ? Number(reference) : reference),
     })
     this.movement = this.createMovement()
@@ -118,6 +123,8 @@ export class Host {
       emitPaused: (domid, paused) => this.hub.emit({ type: paused ? 'domain-paused' : 'domain-unpaused', id: domid }),
     }
     parts.onDomainException.current = () => this.lifecycle.check()
+    parts.onCallbackFailed.current = failureTeller(
+      (failure) => this.hub.emit({ type: 'callback-failed', ...failure }), () => this.hub.wants('callback-failed'))
     for (const warning of parts.warnings) this.warn(warning)
   }
 
@@ -270,6 +277,7 @@ export class Host {
 
   private warn(warning: ConfigWarning | BootWarning, addition?: string): void {
     const shown = addition === undefined ? warning : { ...warning, message: `${warning.message}; ${addition}` }
+    if (this.warnings.length >= WARNING_LIMIT) this.warnings.shift()
     this.warnings.push(shown)
     this.hub.emit({ type: 'warning', warning: shown })
   }

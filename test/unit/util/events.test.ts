@@ -30,6 +30,15 @@ describe('an event hub', () => {
     expect(errors).toHaveLength(1)
   })
 
+  test('a listener whose promise rejects is reported, too', async () => {
+    const errors: unknown[] = []
+    const hub = new EventHub<{ readonly type: 'tick' }>(() => 0, (error) => errors.push(error))
+    hub.on('tick', async () => { throw new Error('later') })
+    hub.emit({ type: 'tick' })
+    await new Promise((resolve) => setImmediate(resolve))
+    expect(errors).toEqual([new Error('later')])
+  })
+
   test('knows whether anybody listens', () => {
     const { hub: events } = hub()
     expect(events.wants('started')).toBe(false)

@@ -1,5 +1,6 @@
 /**
- * RDRAND and RDSEED: both read the processor's source, which is a seeded one unless its owner gave another.
+ * RDRAND and RDSEED: both read the processor's source, which is a seeded one unless its owner gave another. A source that
+ * throws has no number to give, which the carry flag says: a guest must not be able to end the run by asking.
  * Reference: Intel SDM volume 2, RDRAND, RDSEED.
  */
 import { SeededRandom, XenError } from '../../../util/index.ts'
@@ -9,10 +10,16 @@ import { ARITHMETIC_FLAGS } from '../flag-word.ts'
 import { SLOT, STATUS } from '../state.ts'
 import type { Handlers } from './handler.ts'
 
-/** Leaves 64 random bits in t0 and sets CF: there always are some. */
+/** Leaves 64 random bits in t0 and sets CF; zero and CF clear when there are none. */
 function random(core: Core): number {
-  core.setSlot(SLOT.t0, core.random.next(), core.random.next())
-  core.setFlags((core.flags() & ~ARITHMETIC_FLAGS) | RFLAGS.CF)
+  let carry: number = RFLAGS.CF
+  try {
+    core.setSlot(SLOT.t0, core.random.next(), core.random.next())
+  } catch {
+    core.setSlot(SLOT.t0, 0, 0)
+    carry = 0
+  }
+  core.setFlags((core.flags() & ~ARITHMETIC_FLAGS) | carry)
   return STATUS.NEXT
 }
 

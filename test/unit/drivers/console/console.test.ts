@@ -6,7 +6,7 @@ import { ByteLog } from '../../../../src/drivers/console/byte-log.ts'
 import { parseConsoleNodes } from '../../../../src/drivers/console/protocol.ts'
 import type { GuestProgram } from '../../../../src/guest/index.ts'
 import type { DomId } from '../../../../src/util/index.ts'
-import { XenError } from '../../../../src/util/index.ts'
+import { SeededRandom, XenError, below } from '../../../../src/util/index.ts'
 import { FakeHypervisor } from '../../../support/fake-hypervisor.ts'
 import type { FakeDomain } from '../../../support/fake-hypervisor.ts'
 import { TestStore } from '../../../support/test-store.ts'
@@ -234,5 +234,30 @@ describe('a bounded log', () => {
     expect([log.start, log.end, at(0)]).toEqual([12, 18, '456789'])
     log.resize(2)
     expect([log.start, at(0)]).toEqual([16, '89'])
+  })
+
+  test('takes no more memory than its limit, in whatever pieces the bytes come', () => {
+    const log = new ByteLog(1 << 16)
+    for (let i = 0; i < 1 << 17; i += 1) log.append(Uint8Array.of(i))
+    expect([log.held, log.end - log.start]).toEqual([1 << 16, 1 << 16])
+    log.resize(100)
+    expect([log.held, log.end - log.start]).toEqual([100, 100])
+  })
+
+  test('keeps what a plain array would, for pieces and limits of any size', () => {
+    const random = new SeededRandom(17)
+    const log = new ByteLog(50)
+    let model: number[] = []
+    let limit = 50
+    for (let step = 0; step < 1000; step += 1) {
+      if (below(random, 20) === 0) log.resize(limit = below(random, 5000))
+      const piece = Array.from({ length: below(random, below(random, 8) === 0 ? 3000 : 20) }, () => below(random, 256))
+      log.append(Uint8Array.from(piece))
+      model = [...model, ...piece].slice(-limit || Infinity)
+      expect(Buffer.from(log.since(log.start)).equals(Buffer.from(limit === 0 ? [] : model))).toBe(true)
+      const from = log.end - below(random, 30)
+      expect(log.since(from).length).toBe(Math.min(log.end - from, log.end - log.start))
+      if (limit === 0) model = []
+    }
   })
 })
