@@ -2,10 +2,12 @@
  * Recounts everything that the frame table counts: references and types from page tables, descriptor tables, pins,
  * roots, grants, event pages and foreign mappings; looks at every entry and descriptor that a processor may use; and
  * lets event channels and grants agree with their peers. What the hypervisor promises of isolation is checked here
- * against the tables as they stand in memory. For tests; nothing depends on it.
+ * against the tables as they stand in memory, and in checks/coherence.ts against what processors remember of them. For
+ * tests; nothing depends on it.
  */
 import { XenError } from '../util/index.ts'
 import { PTE } from '../x86/index.ts'
+import { checkCoherence } from './checks/coherence.ts'
 import type { HypervisorParts } from './composition.ts'
 import type { Domain } from './domain.ts'
 import { FRAME_FLAG, FRAME_TYPE, OWNER_FREE } from './frames/frame-table.ts'
@@ -21,7 +23,7 @@ export interface Finding {
 
 /** What the check looks at. */
 export type CheckedParts = Pick<
-  HypervisorParts, 'memory' | 'frames' | 'allocator' | 'domains' | 'machineToPhys' | 'portOf' | 'events' | 'grants'
+  HypervisorParts, 'memory' | 'frames' | 'allocator' | 'domains' | 'machineToPhys' | 'portOf' | 'events' | 'grants' | 'tlb'
 >
 
 /** Counts that are worked out anew. */
@@ -70,6 +72,7 @@ export function checkInvariants(parts: CheckedParts, foreign: Iterable<readonly 
   }
   compare(parts, recount)
   checkAgreement(parts, recount)
+  checkCoherence(parts, (frame, what) => recount.report(frame, what))
   return recount.findings
 }
 
@@ -136,6 +139,7 @@ function countTable(parts: CheckedParts, recount: Recount, mfn: number, type: nu
     if ((low & PTE.PRESENT) === 0) continue
     const isForbidden = type === FRAME_TYPE.L1 ? isForbiddenLeaf(low, hasDevices) : isForbiddenTable(low)
     if (isForbidden) recount.report(mfn, `entry ${slot} has flags that no guest may set: ${(low & 0xfff).toString(16)}`)
+    if ((low & PTE.USER) === 0) recount.report(mfn, `entry ${slot} lacks USER, which every present entry has here`)
     const target = entryFrame(low, words[(mfn << 10) + slot * 2 + 1]!)
     const what = `entry ${slot} of table ${mfn}`
     const leafType = (low & PTE.WRITABLE) === 0 ? FRAME_TYPE.NONE : FRAME_TYPE.WRITABLE

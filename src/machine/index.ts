@@ -15,6 +15,9 @@ export type {
 export type {
   Trace, TraceAnswer, TraceHooks, TracedAccess, TracedException, TracedInstruction,
 } from './trace-types.ts'
+export type {
+  CacheFault, CacheInspection, CachedTranslation, CodeInspection,
+} from './inspection-types.ts'
 export { EXIT } from './processor-types.ts'
 export type {
   BareProcessor, CpuidSource, DescriptorSource, ExitReason, PortSource, PrivilegedRequest, Processor, ProcessorExit,

@@ -7,6 +7,7 @@
 import type { Random } from '../util/index.ts'
 import type { CpuidAnswer } from '../x86/index.ts'
 import type { Disassembled } from './cpu/disassembler/disassembler.ts'
+import type { CacheInspection, CodeInspection } from './inspection-types.ts'
 import type { Trace, TraceHooks } from './trace-types.ts'
 
 /** Why {@link Processor.run} came back. */
@@ -175,6 +176,10 @@ export interface Processor {
    * of them ends.
    */
   trace(hooks: TraceHooks): Trace
+  /** What it has remembered of page tables and code, for checks; not while it runs. */
+  inspect(): CacheInspection
+  /** The decoded code that it shares with the machine's other processors, for checks; not while one runs. */
+  inspectCode(): CodeInspection
   /** All architectural state as plain data. */
   save(): ProcessorState
   /** Takes back what `save` gave; hostile input throws INVALID_STATE and changes nothing. */

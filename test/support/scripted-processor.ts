@@ -3,7 +3,7 @@
  * does something and says why the run ended. It knows no x86.
  */
 import type {
-  Disassembled, ExitReason, Processor, ProcessorExit, ProcessorState, Registers, SegmentState, Trace, TraceHooks,
+  CacheInspection, CodeInspection, Disassembled, ExitReason, Processor, ProcessorExit, ProcessorState, Registers, SegmentState, Trace, TraceHooks,
 } from '../../src/machine/index.ts'
 import type { CpuidAnswer } from '../../src/x86/index.ts'
 import { EXIT, disassemble } from '../../src/machine/index.ts'
@@ -165,6 +165,15 @@ export class ScriptedProcessor implements Processor {
   trace(hooks: TraceHooks): Trace {
     this.traces.push(hooks)
     return { active: true, error: undefined, stop: () => {} }
+  }
+
+  /** It remembers nothing: its steps look everything up. */
+  inspect(): CacheInspection {
+    return { root: this.registers.controlLow(3) >>> 12, isUser: true, translations: [], jumps: [], faults: [] }
+  }
+
+  inspectCode(): CodeInspection {
+    return { blocks: 0, faults: [] }
   }
 
   save(): ProcessorState {

@@ -189,6 +189,15 @@ export class GrantTables {
     }
   }
 
+  /** Frames of others that a domain has mapped and may reach until it unmaps them, whoever counts the references. */
+  *mapped(domain: DomId): IterableIterator<{ readonly mfn: number; readonly writable: boolean }> {
+    for (const [, mapping] of this.tables.get(domain)?.maptrack.entries() ?? []) {
+      const active = this.tables.get(mapping.domain)?.active.get(mapping.ref)
+      if (active === undefined || (mapping.flags & GNTMAP.host_map) === 0) continue
+      yield { mfn: active.mfn, writable: (mapping.flags & GNTMAP.readonly) === 0 }
+    }
+  }
+
   /** References that a domain's mappings hold beside its page tables: one for each. */
   *uses(domain: DomId): IterableIterator<{ readonly mfn: number; readonly writable: boolean }> {
     const table = this.tables.get(domain)

@@ -36,6 +36,14 @@ export class TlbClock {
     pv.flushedAt = this.time
   }
 
+  /**
+   * True when `flushSince(stamp)` drops this processor's translations: what may be stale of a frame with that stamp is
+   * then gone before the frame has another use.
+   */
+  isDue(pv: PvVcpu, stamp: number): boolean {
+    return this.holders.has(pv) && stamp >= this.oldest && pv.flushedAt <= stamp
+  }
+
   /** Drops the translations of every processor that has not flushed since `stamp`. */
   flushSince(stamp: number): void {
     if (stamp < this.oldest) return

@@ -83,22 +83,62 @@ export class CodeCache {
 
   /** Decodes a block and enters it; 0 when its first instruction goes on into a page that cannot be fetched. */
   decode(place: CodePlace): number {
-    if (this.next + BLOCK_ROOM > this.memory.layout.recordCacheEnd) this.clear()
+    // Room for one block is always left: see `decodeAgain`.
+    if (this.next + 2 * BLOCK_ROOM > this.memory.layout.recordCacheEnd) this.clear()
     const block = this.next
+    const span = this.write(block, place)
+    if (span.bytes === 0) return 0
+    this.next = span.end
+    this.decoded += this.memory.view.getUint32(block + BLOCK.count, true)
+    this.enter(block, place, span)
+    return block
+  }
+
+  /** Every block that can be entered, once. */
+  *blocks(): IterableIterator<number> {
+    for (const [mfn, blocks] of this.byFrame) {
+      for (const block of blocks) {
+        const mode = this.memory.view.getUint32(block + BLOCK.mode, true)
+        const isFirst = this.memory.view.getUint32(block + BLOCK.physical, true) >>> PAGE_SHIFT === mfn
+        if ((mode & BLOCK_DEAD) === 0 && isFirst) yield block
+      }
+    }
+  }
+
+  /** Host address of the page that a crossing block goes on into; 0 for any other. */
+  secondPage(block: number): number {
+    const { view } = this.memory
+    const mode = view.getUint32(block + BLOCK.mode, true)
+    if ((mode & BLOCK_CROSSES) === 0) return 0
+    return this.crossing.get(view.getUint32(block + BLOCK.physical, true) * 256 + (mode & 0xff))?.second ?? 0
+  }
+
+  /**
+   * Decodes a block's place once more, to be compared with the block: the copy lies behind all blocks, where nothing
+   * finds it, until the next one is made. `bytes`: what it covers, 0 when it cannot be decoded.
+   */
+  decodeAgain(block: number): { readonly copy: number; readonly bytes: number; readonly end: number } {
+    const { view } = this.memory
+    const second = this.secondPage(block)
+    const place: CodePlace = {
+      host: view.getUint32(block + BLOCK.physical, true), mode: view.getUint32(block + BLOCK.mode, true) & 0xff,
+      nextPage: () => second,
+    }
+    return { copy: this.next, ...this.write(this.next, place) }
+  }
+
+  /** Writes header and records of a block; tells how many bytes it covers, where its second page is, where it ends. */
+  private write(block: number, place: CodePlace): { bytes: number; second: number; end: number } {
     const translator = (this.translators[place.mode & MODE.SIZE] ??= this.translator(place.mode))
     const { lifter } = translator
     const span = this.fill(block, translator, place)
-    if (span.bytes === 0) return 0
-    this.next = lifter.at
-    this.decoded += lifter.count
     const { view } = this.memory
     view.setUint32(block + BLOCK.count, lifter.count, true)
     view.setUint32(block + BLOCK.physical, place.host, true)
     for (let i = 0; i < lifter.branches.length; i += 2) {
       view.setUint8(lifter.branches[i]! + RECORD.a, lifter.count - lifter.branches[i + 1]! - 1)
     }
-    this.enter(block, place, span)
-    return block
+    return { ...span, end: lifter.at }
   }
 
   private translator(mode: number): Translator {

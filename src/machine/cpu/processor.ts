@@ -6,6 +6,7 @@
 import { CR0, CR4, DR6, EFER, GPR, RFLAGS, SEGMENT, VECTOR } from '../../x86/index.ts'
 import type { CpuidAnswer } from '../../x86/index.ts'
 import { SeededRandom, XenError, signedFromParts } from '../../util/index.ts'
+import type { CacheInspection, CodeInspection } from '../inspection-types.ts'
 import { EXIT } from '../processor-types.ts'
 import type {
   BareProcessor, ExitReason, ProcessorExit, ProcessorOptions, ProcessorState,
@@ -19,6 +20,7 @@ import { Disassembler } from './disassembler/disassembler.ts'
 import type { Disassembled } from './disassembler/disassembler.ts'
 import { FXSAVE_BYTES, readFxsave, resetFpu, writeFxsave } from './handlers/fpu.ts'
 import { randomTaker, savedRandom } from './handlers/random.ts'
+import { inspectCode, inspectProcessor } from './inspection.ts'
 import type { Engine } from './interpreter/engine.ts'
 import { CoreRegisters } from './registers.ts'
 import { ACCESS } from './runtime/tlb.ts'
@@ -364,6 +366,14 @@ export class MachineProcessor implements BareProcessor {
   trace(hooks: TraceHooks): Trace {
     this.core.tracer ??= new Tracer(this.core, this.registers)
     return this.core.tracer.start(hooks)
+  }
+
+  inspect(): CacheInspection {
+    return inspectProcessor(this.core.memory, this.core.base, this.engine.code)
+  }
+
+  inspectCode(): CodeInspection {
+    return inspectCode(this.core.memory, this.engine.code)
   }
 
   save(): ProcessorState {

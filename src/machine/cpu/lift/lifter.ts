@@ -74,6 +74,8 @@ export class Lifter {
   /** Begins a block whose first record lies at `at`. */
   begin(at: number, mode: number): void {
     this.at = at
+    // The same bytes give the same records, also in fields that a record has no use for: blocks are compared by checks.
+    this.a = this.b = this.c = this.d = this.displacement = this.immediate = 0
     this.floatUnit = mode & MODE.FLOAT
     this.segmented = (mode & MODE.SEGMENTED) !== 0
     this.last = -1

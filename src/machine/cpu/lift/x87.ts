@@ -46,7 +46,7 @@ const x87 = (name: string): Lift => (l) => {
     if (l.isChecked(l.segmentOf(SEGMENT.ds)) && !name.startsWith('fn')) l.handler('wait')
     l.addressInto(SLOT.t3, access)
   }
-  l.a = l.instruction.rm & 7
+  l.a = memory === undefined ? l.instruction.rm & 7 : 0
   if (memory === undefined) l.b = operands[0] === 'sti' ? l.instruction.rm & 7 : 0
   l.c = memory === undefined ? X87_OPERAND.register : operandKind(name, memory)
   l.displacement = (l.instruction.operandSize << 16) | ((l.instruction.opcode & 7) << 8) | l.instruction.modrm
