@@ -33,6 +33,8 @@ export interface MemoryLayout {
   readonly recordCache: number
   readonly recordCacheEnd: number
   readonly processors: number
+  /** As large as a processor's area, behind those: where handles of destroyed processors lead. */
+  readonly retired: number
   readonly firstFrame: number
   readonly endFrame: number
   /** Pages of the WebAssembly.Memory. */
@@ -50,17 +52,18 @@ const align = (value: number, unit: number): number => Math.ceil(value / unit) *
 /** Works out where everything goes for `frames` frames of guests' memory. */
 export function layOut(frames: number, processors: number, recordCacheBytes = RECORD_CACHE_BYTES): MemoryLayout {
   // The notes also cover the machine's own frames, so that a frame number indexes them directly.
-  const own = PAGE_SIZE + BLOCK_BUCKETS * 4 + recordCacheBytes + processors * PROCESSOR_BYTES + 4 * WASM_PAGE
+  const own = PAGE_SIZE + BLOCK_BUCKETS * 4 + recordCacheBytes + (processors + 1) * PROCESSOR_BYTES + 4 * WASM_PAGE
   const noted = Math.ceil((own / PAGE_SIZE + frames) * 1.01) + 64
   const codeLines = PAGE_SIZE
   const frameNotes = codeLines + noted * 8
   const blockTable = align(frameNotes + noted, PAGE_SIZE)
   const recordCache = blockTable + BLOCK_BUCKETS * 4
   const recordCacheEnd = align(recordCache + recordCacheBytes, PAGE_SIZE)
-  const firstFrame = (recordCacheEnd + processors * PROCESSOR_BYTES) / PAGE_SIZE
+  const retired = recordCacheEnd + processors * PROCESSOR_BYTES
+  const firstFrame = (retired + PROCESSOR_BYTES) / PAGE_SIZE
   const endFrame = firstFrame + frames
   return {
-    codeLines, frameNotes, blockTable, recordCache, recordCacheEnd, processors: recordCacheEnd, firstFrame, endFrame,
+    codeLines, frameNotes, blockTable, recordCache, recordCacheEnd, processors: recordCacheEnd, retired, firstFrame, endFrame,
     wasmPages: Math.ceil((endFrame * PAGE_SIZE) / WASM_PAGE),
   }
 }

@@ -158,6 +158,15 @@ export interface Processor {
   run(budget: number): ExitReason
   /** Instructions that the last run completed. */
   readonly executed: number
+  /**
+   * Of a hosted processor: executes the instruction at rip for its host, without its store reaching memory. `entry` holds
+   * the two words that stand at `address`, a multiple of 8, and then what the instruction makes of them. True when it is
+   * done (of a repeated one, a repetition) and has stored 1, 2, 4 or 8 naturally aligned bytes there and nothing
+   * elsewhere; otherwise registers are as before. Debug traps are the host's to raise.
+   */
+  storeAside(address: number, entry: Uint32Array): boolean
+  /** Takes back what the last `storeAside` has done to the registers, if nothing has run since. */
+  undoAside(): void
   /** Drops all translations. */
   flushTlb(): void
   /** Drops the translations of the page that holds `address`. */

@@ -85,6 +85,21 @@ export class PlainRegisters implements Registers {
     this.hiddenHigh = high >>> 0
   }
 
+  /** Registers with the same values. */
+  copy(): PlainRegisters {
+    const copy = new PlainRegisters()
+    copy.take(this)
+    return copy
+  }
+
+  /** Takes the general registers, rip and flags of others. */
+  take(other: PlainRegisters): void {
+    this.lows.set(other.lows)
+    this.highs.set(other.highs)
+    this.instruction = other.instruction
+    this.rflags = other.rflags
+  }
+
   debugLow(index: number): number {
     return this.debug[index * 2]!
   }
@@ -102,6 +117,8 @@ export class PlainRegisters implements Registers {
 /** What one step of a script ends with; nothing: the run goes on with the next step. */
 export interface StepEnd {
   readonly reason: ExitReason
+  /** For a store that goes aside: what the eight bytes are afterwards. */
+  readonly store?: readonly [low: number, high: number]
   readonly vector?: number
   readonly errorCode?: number
   readonly address?: number
@@ -120,6 +137,7 @@ export class ScriptedProcessor implements Processor {
   }
   readonly script: Step[] = []
   readonly traces: TraceHooks[] = []
+  private before: PlainRegisters | undefined
   executed = 0
   flushes = 0
   destroyed = false
@@ -141,6 +159,23 @@ export class ScriptedProcessor implements Processor {
     }
     this.exit.reason = EXIT.BUDGET
     return EXIT.BUDGET
+  }
+
+  storeAside(_address: number, entry: Uint32Array): boolean {
+    const step = this.script.shift()
+    if (step === undefined) return false
+    this.before = this.registers.copy()
+    const end = step(this.registers)
+    if (end?.store === undefined) {
+      this.undoAside()
+      return false
+    }
+    entry.set(end.store)
+    return true
+  }
+
+  undoAside(): void {
+    this.registers.take(this.before!)
   }
 
   flushTlb(): void {

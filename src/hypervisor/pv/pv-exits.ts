@@ -12,7 +12,6 @@ import type { HypercallDispatcher } from '../hypercalls/dispatch.ts'
 import type { HypervisorEvent } from '../hypervisor-events.ts'
 import type { VcpuExit } from '../vcpu-runner.ts'
 import type { Vcpu } from '../vcpu.ts'
-import { EXIT } from './processor-exits.ts'
 import type { PrivilegedOperations } from './privileged.ts'
 import { noteSingleStep, setTaskSwitched } from './pv-hypercalls.ts'
 import { FLAT_CODE_32, FLAT_CODE_64, FLAT_DATA, type PvVcpu } from './pv-vcpu.ts'
@@ -142,11 +141,8 @@ export class PvExits {
     const { vector, errorCode, address } = exit
     if (vector === VECTOR.PF) {
       const outcome = this.parts.writableTables.attempt(vcpu, errorCode, address)
-      if (outcome === 'done') return
-      if (outcome === 'exit') {
-        this.afterWrite(vcpu, pv)
-        return
-      }
+      if (outcome === 'done') this.stepped(vcpu, pv)
+      if (outcome !== 'refused') return
     } else if (vector === VECTOR.UD) {
       if (this.parts.privileged.emulateForced(vcpu, pv)) {
         this.stepped(vcpu, pv)
@@ -154,13 +150,6 @@ export class PvExits {
       }
     } else if (vector === VECTOR.NM && pv.taskSwitched) setTaskSwitched(pv, false)
     this.inject(vcpu, vector, errorCode, address)
-  }
-
-  /** The instruction that was to write a page table ended in an exit of its own. */
-  private afterWrite(vcpu: Vcpu, pv: PvVcpu): void {
-    const { exit } = pv.processor
-    if (exit.reason === EXIT.EXCEPTION) this.inject(vcpu, exit.vector, exit.errorCode, exit.address)
-    else this.inject(vcpu, VECTOR.GP, 0)
   }
 
   /** `int n`: #BP and #OF always, the others as far as the guest's trap table lets the mode call them. */

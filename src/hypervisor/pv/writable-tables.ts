@@ -1,28 +1,36 @@
 /**
  * Writable page tables: a guest that has asked for it may write into its level-1 tables as if they were writable. The
- * write faults, the one instruction is executed with the page made writable for its duration, and what it has changed
- * is taken back and made again entry by entry through the checks. If any entry is refused, registers and table are as
- * they were before the instruction, and the guest gets its page fault.
- * Reference: xen/arch/x86/pv/ro-page-fault.c, ptwr_emulated_update, for the rules.
+ * write faults; the processor executes the one instruction with its store going aside; the entry as it would be then
+ * goes through the checks that every other way of changing an entry takes. If it is refused, or the instruction is not
+ * one whose only store lies within one entry, registers are as before and the guest gets its page fault.
+ *
+ * Why no way is left from here to a frame that is not the guest's:
+ * - The live table is written by PageUpdates alone, whose checks hold for every entry. It is never mapped writable, not
+ *   even for the one instruction: no walk of this processor or another can find it so, by this address or by an alias.
+ * - What the instruction stores goes to eight bytes of the processor's own, which no translation leads to. Its other
+ *   accesses (sources, code, tables of segments) are walks through tables that hold checked entries only, so whatever
+ *   they leave behind in the TLB the guest could have had by a plain access.
+ * - The store is compared and swapped: if the instruction's own walks have set an accessed bit in the entry, nothing is
+ *   changed, and the guest executes it again.
+ * - Stale translations of what stood in the entry before are what they are behind every change of an entry: the frame
+ *   stays what it is for as long as somebody may hold one. What ends its use stamps it (PageTypes.putType,
+ *   DomainMemory), and its next use begins behind a full flush of whoever has not flushed since (TlbClock); a grant's
+ *   end flushes at once. So no change of an entry flushes by itself, as in Xen.
+ * Reference: xen/arch/x86/pv/ro-page-fault.c, ptwr_emulated_update, for what is let through.
  */
 import { VMASST_TYPE } from '../../abi/index.ts'
-import { GPR, PAGE_FAULT, PTE } from '../../x86/index.ts'
+import { PAGE_FAULT, PTE } from '../../x86/index.ts'
 import { FRAME_TYPE, type FrameTable } from '../frames/frame-table.ts'
 import type { GuestMemory } from '../guest-memory.ts'
 import type { Vcpu } from '../vcpu.ts'
-import { EXIT } from './processor-exits.ts'
 import { entryFrame } from './page-entries.ts'
 import type { PageTypes } from './page-types.ts'
 import { PageUpdates } from './page-updates.ts'
 import type { PvVcpu } from './pv-vcpu.ts'
 import { findLeaf, isGuestAddress } from './virtual-access.ts'
 
-/** What the processor itself may have set in an entry meanwhile. */
-const USED = PTE.ACCESSED | PTE.DIRTY
-/** Words of a page table. */
-const TABLE_WORDS = 1024
-/** General registers, two halves each, then rip (2) and flags. */
-const SAVED_REGISTERS = 16
+/** Bytes of an entry. */
+const ENTRY = 8
 
 /** What this part works on. */
 export interface WritableTableParts {
@@ -33,20 +41,18 @@ export interface WritableTableParts {
 
 /** How an attempt ended. */
 export type WriteOutcome =
-  /** Not a write to a level-1 table: an ordinary fault. */
-  | 'other'
+  /** Not a write to a level-1 table, or one that is refused: an ordinary fault. */
+  | 'refused'
   /** Done; the guest goes on behind the instruction. */
   | 'done'
-  /** The instruction itself met an exit of another kind before it wrote; the processor's exit describes it. */
-  | 'exit'
+  /** Nothing has changed but an accessed bit; the guest is to execute the instruction again. */
+  | 'again'
 
 /** Carries out such writes. One object serves all vCPUs. */
 export class WritableTables {
   private readonly parts: WritableTableParts
   private readonly updates: PageUpdates
-  private readonly before = new Uint32Array(TABLE_WORDS)
-  private readonly after = new Uint32Array(TABLE_WORDS)
-  private readonly registers = new Uint32Array(SAVED_REGISTERS * 2)
+  private readonly entry = new Uint32Array(2)
 
   constructor(parts: WritableTableParts) {
     this.parts = parts
@@ -56,13 +62,14 @@ export class WritableTables {
   /** Tries to carry out the instruction that faulted at `address`. */
   attempt(vcpu: Vcpu, errorCode: number, address: number): WriteOutcome {
     const { pv } = vcpu
-    if (pv === undefined || !isPlainWrite(vcpu, pv, errorCode) || !isGuestAddress(address)) return 'other'
+    if (pv === undefined || !isPlainWrite(vcpu, pv, errorCode) || !isGuestAddress(address)) return 'refused'
     const { words } = this.parts.memory
     const leaf = findLeaf(words, pv.kernelTable, address)
-    if (leaf < 0 || (words[leaf]! & (PTE.PRESENT | PTE.WRITABLE)) !== PTE.PRESENT) return 'other'
+    if (leaf < 0 || (words[leaf]! & (PTE.PRESENT | PTE.WRITABLE)) !== PTE.PRESENT) return 'refused'
     const table = entryFrame(words[leaf]!, words[leaf + 1]!)
-    if (!this.isOwnTable(vcpu, table)) return 'other'
-    return this.execute(vcpu, pv, { leaf, table, address })
+    if (!this.isOwnTable(vcpu, table)) return 'refused'
+    const place = Math.floor(address / ENTRY) * ENTRY
+    return this.execute(vcpu, pv, { at: (table << 10) + ((place & 0xfff) >> 2), place })
   }
 
   private isOwnTable(vcpu: Vcpu, mfn: number): boolean {
@@ -71,59 +78,21 @@ export class WritableTables {
       && frames.type[mfn] === FRAME_TYPE.L1
   }
 
-  private execute(
-    vcpu: Vcpu,
-    pv: PvVcpu,
-    place: { readonly leaf: number; readonly table: number; readonly address: number },
-  ): WriteOutcome {
+  /** `at`: word index of the entry; `place`: the linear address that the guest knows it by. */
+  private execute(vcpu: Vcpu, pv: PvVcpu, { at, place }: { readonly at: number; readonly place: number }): WriteOutcome {
     const { words } = this.parts.memory
-    const { leaf, table, address } = place
-    const base = table << 10
+    const { entry } = this
     const { processor } = pv
-    const rip = processor.registers.rip()
-    const flags = processor.registers.flags()
-    this.saveRegisters(pv)
-    this.before.set(words.subarray(base, base + TABLE_WORDS))
-    const mapping = words[leaf]!
-    words[leaf] = mapping | PTE.WRITABLE
-    processor.flushPage(address)
-    const reason = processor.run(1)
-    // Unless the instruction has replaced the very entry that maps the table, that is as it was.
-    if (((words[leaf]! ^ mapping) & ~(PTE.WRITABLE | USED)) === 0) words[leaf] = mapping | (words[leaf]! & PTE.ACCESSED)
-    processor.flushPage(address)
-    this.after.set(words.subarray(base, base + TABLE_WORDS))
-    words.set(this.before, base)
-    if (this.apply(vcpu, base)) return reason === EXIT.BUDGET ? 'done' : 'exit'
-    this.restoreRegisters(pv, rip, flags)
-    return 'other'
-  }
-
-  /** Makes the changes that the instruction has made, one by one; false when one is refused. */
-  private apply(vcpu: Vcpu, base: number): boolean {
-    const { before, after } = this
-    const options = { table: vcpu.domain, frame: vcpu.domain, preserve: false }
-    for (let i = 0; i < TABLE_WORDS; i += 2) {
-      if (before[i] === after[i] && before[i + 1] === after[i + 1]) continue
-      if (this.updates.changeLeaf(base + i, after[i]!, after[i + 1]!, options) < 0) return false
-    }
-    return true
-  }
-
-  private saveRegisters(pv: PvVcpu): void {
-    const { registers } = pv.processor
-    for (let i = 0; i < SAVED_REGISTERS; i += 1) {
-      this.registers[i * 2] = registers.low(i)
-      this.registers[i * 2 + 1] = registers.high(i)
-    }
-  }
-
-  private restoreRegisters(pv: PvVcpu, rip: number, flags: number): void {
-    const { registers } = pv.processor
-    for (let i: number = GPR.rax; i < SAVED_REGISTERS; i += 1) {
-      registers.set(i, this.registers[i * 2]!, this.registers[i * 2 + 1]!)
-    }
-    registers.setRip(rip >>> 0, Math.floor(rip / 0x1_0000_0000) >>> 0)
-    registers.setFlags(flags)
+    const low = words[at]!
+    const high = words[at + 1]!
+    entry[0] = low
+    entry[1] = high
+    if (!processor.storeAside(place, entry)) return 'refused'
+    const isUnchanged = words[at] === low && words[at + 1] === high
+    const owners = { table: vcpu.domain, frame: vcpu.domain, preserve: false }
+    if (isUnchanged && this.updates.changeLeaf(at, entry[0], entry[1], owners) === 0) return 'done'
+    processor.undoAside()
+    return isUnchanged ? 'refused' : 'again'
   }
 }
 

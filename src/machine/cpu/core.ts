@@ -35,7 +35,7 @@ const LONG_CODE = 0x2000
 export class Core {
   readonly memory: PhysicalMemory
   readonly view: DataView
-  readonly base: number
+  base: number
   /** True for a processor that delivers its own interrupts, starting in ring 0. */
   readonly bare: boolean
   readonly descriptors: DescriptorSource | undefined
@@ -96,7 +96,7 @@ export class Core {
 
   /** True while hooks watch the processor. */
   get isTraced(): boolean {
-    return this.tracer?.active === true
+    return this.tracer?.active === true && this.debug.aside === undefined
   }
 
   /** Holds back interrupts, behind a load of SS debug traps too, for the instruction that follows the record's. */

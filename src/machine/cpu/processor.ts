@@ -7,12 +7,14 @@ import { CR0, CR4, DR6, EFER, GPR, RFLAGS, SEGMENT, VECTOR } from '../../x86/ind
 import type { CpuidAnswer } from '../../x86/index.ts'
 import { SeededRandom, XenError, signedFromParts } from '../../util/index.ts'
 import type { CacheInspection, CodeInspection } from '../inspection-types.ts'
+import { PROCESSOR_BYTES } from '../memory-layout.ts'
 import { EXIT } from '../processor-types.ts'
 import type {
   BareProcessor, ExitReason, ProcessorExit, ProcessorOptions, ProcessorState,
 } from '../processor-types.ts'
 import type { Trace, TraceHooks } from '../trace-types.ts'
 import { queryProcessor } from './cpuid.ts'
+import { StoreAside } from './aside.ts'
 import type { CodePlace } from './code-cache.ts'
 import { Core } from './core.ts'
 import { CoreSystemView } from './system-view.ts'
@@ -72,6 +74,8 @@ export class MachineProcessor implements BareProcessor {
   private readonly result = { reason: EXIT.BUDGET as ExitReason, vector: 0, errorCode: 0, address: 0 }
   private readonly place: FetchPlace
   private readonly boundary: Boundary
+  private readonly aside: StoreAside
+  private isDestroyed = false
 
   constructor(engine: Engine, base: number, options: ProcessorOptions & { release: () => void }) {
     this.engine = engine
@@ -89,15 +93,20 @@ export class MachineProcessor implements BareProcessor {
     this.exit = Object.assign(this.result, { request: this.core.request }) as unknown as ProcessorExit
     this.place = new FetchPlace(this.core)
     this.boundary = new Boundary(this.core, this.result)
+    this.aside = new StoreAside(this.core)
     this.reset()
     engine.attach(this.core)
   }
 
-  /** The state that a processor starts in: 64-bit mode, a hosted one in ring 3, a bare one in ring 0. */
+  /**
+   * The state that a processor starts in: 64-bit mode, a hosted one in ring 3, a bare one in ring 0. Its area has been
+   * another's before: all of it is cleared, for what is not a register outlives its owner just as well. What the jump
+   * cache says of the old owner's addresses would be taken for this one's, as generations begin anew.
+   */
   private reset(): void {
     const { core } = this
     const { view, base, memory } = core
-    memory.bytes.fill(0, base, base + State.size)
+    memory.bytes.fill(0, base, base + PROCESSOR_BYTES)
     const { layout } = memory
     State.codeLines.set(view, base, layout.codeLines)
     State.frameNotes.set(view, base, layout.frameNotes)
@@ -128,6 +137,7 @@ export class MachineProcessor implements BareProcessor {
 
   run(budget: number): ExitReason {
     const { core } = this
+    if (this.isDestroyed) throw new XenError('INVALID_STATE', 'the processor has been destroyed')
     core.totalExecuted += core.lastExecuted
     core.lastExecuted = 0
     core.startBudget = Math.max(0, Math.min(Math.floor(budget), 0x7fff_0000))
@@ -276,6 +286,17 @@ export class MachineProcessor implements BareProcessor {
     return reason
   }
 
+  storeAside(address: number, entry: Uint32Array): boolean {
+    if (this.core.bare || address % 8 !== 0) {
+      throw new XenError('INVALID_ARGUMENT', 'a hosted processor stores eight aligned bytes aside', { details: { address } })
+    }
+    return this.aside.execute(address, entry, () => this.run(1) === EXIT.BUDGET && this.core.lastExecuted === 1)
+  }
+
+  undoAside(): void {
+    this.aside.undo()
+  }
+
   interrupt(vector: number): void {
     if (!Number.isInteger(vector) || vector < 0 || vector > 255) {
       throw new XenError('INVALID_ARGUMENT', 'an interrupt vector is a number from 0 to 255', { details: { vector } })
@@ -398,7 +419,15 @@ export class MachineProcessor implements BareProcessor {
   }
 
   destroy(): void {
-    this.engine.detach(this.core)
+    const { core, engine } = this
+    if (this.isDestroyed) return
+    core.tracer?.stopAll()
+    engine.detach(core)
+    this.isDestroyed = true
+    // Who still holds a view of the registers must not see, and not change, those of the next owner.
+    core.base = engine.memory.layout.retired
+    core.clearTlb()
+    core.updatePermissions()
     this.release()
   }
 

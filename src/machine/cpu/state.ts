@@ -2,8 +2,8 @@
  * A processor's area in linear memory, declared once: TypeScript reads it through the overlay, generated code uses the
  * same offsets. The first 256 bytes are 32 slots of 8 bytes that an instruction record names by their byte offset.
  *
- *   base            +4096            +69632    +73728           +139264
- *   | state         | TLB, 2 banks   | TLB log | jump cache      | scratch
+ *   base            +4096            +69632    +73632         +73728           +139264
+ *   | state         | TLB, 2 banks   | TLB log | store aside    | jump cache      | scratch
  */
 import { array, i32, overlay, u32, u64 } from '../../util/index.ts'
 
@@ -108,6 +108,8 @@ export const TLB = {
 } as const
 /** Addresses of TLB entries in use, four bytes each, so that a flush costs what was used. */
 export const TLB_LOG = { offset: 69_632, entries: 1000 } as const
+/** Eight bytes that stand for those in memory while an instruction's store goes aside (aside.ts). */
+export const STORE_ASIDE = { offset: 73_632, bytes: 8 } as const
 /** Jump cache: rip, context, block. */
 export const JUMP = { offset: 73_728, entries: 4096, entryBytes: 16, context: 8, block: 12 } as const
 /** Records that are executed once: a block cut short by the budget. */

@@ -119,6 +119,11 @@ export class Tracer {
     return trace
   }
 
+  /** Ends all traces. */
+  stopAll(): void {
+    for (const trace of this.traces) trace.stop()
+  }
+
   /** Takes the wish to stop. */
   takeStop(): boolean {
     const wanted = this.wantsStop

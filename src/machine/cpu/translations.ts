@@ -21,6 +21,22 @@ export function flushAll(memory: PhysicalMemory, base: number): void {
   State.largePages.set(view, base, 0)
 }
 
+/**
+ * Drops the translations that have been made since the log held `count` entries. The caller has seen to it that they are
+ * all in the bank for system code, which is emptied as a whole where the log has overflowed.
+ */
+export function forgetNewer(memory: PhysicalMemory, base: number, count: number): void {
+  const { view, words } = memory
+  const now = State.logCount.get(view, base)
+  // A flush in between has begun a new log.
+  const start = now < count ? 0 : count
+  for (let i = start; i < now; i += 1) clearEntry(memory, view.getUint32(base + TLB_LOG.offset + i * 4, true))
+  State.logCount.set(view, base, start)
+  if (now < TLB_LOG.entries) return
+  const first = (base + TLB.offset + TLB.bankBytes) >> 2
+  for (let i = first; i < first + TLB.bankBytes / 4; i += 8) for (const tag of [0, 2, 4]) words[i + tag] = NO_TAG
+}
+
 /** Marks every entry as empty. */
 export function clearAll(memory: PhysicalMemory, base: number): void {
   const { words } = memory

@@ -27,7 +27,10 @@ export interface InterpreterImports {
   readonly codeWritten: (mfn: number) => void
   /** A vector operation is met: puts the functions of all of them into `singles`. */
   readonly loadVectors: () => void
-  /** (base, bytes, 1 for a write) -> 0 to fault: looks at an access to the address in `watchedAddress`. */
+  /**
+   * (base, bytes, 1 for a write) -> 0 to fault, 1 to go on, otherwise the host address to use: looks at an access to the
+   * address in `watchedAddress`.
+   */
   readonly watched: (base: number, bytes: number, isWrite: number) => number
 }
 

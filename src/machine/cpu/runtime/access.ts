@@ -20,7 +20,7 @@ export interface AccessFunctions {
 }
 
 /**
- * What the functions call: `codeWritten` (frame) -> (), `watched` (base, bytes, 1 for a write) -> 0 to fault. And how
+ * What the functions call: `codeWritten` (frame) -> (), `watched` (base, bytes, 1 for a write) -> 1 to go on, or what to return. And how
  * wide linear addresses are.
  */
 export interface AccessImports {
@@ -47,8 +47,12 @@ export function defineAccess(module: ModuleWriter, probe: number, imports: Acces
 
 const [BASE, ADDRESS, BYTES] = [0, 1, 2]
 
-/** While data accesses are watched: has the access at hand looked at; returns 0 when it is to fault. */
+/**
+ * While data accesses are watched: has the access at hand looked at. Returns 0 when it is to fault; a store that goes
+ * aside is told where to instead.
+ */
 function writeWatch(c: Code, watched: number, isWrite: 0 | 1): void {
+  const answer = c.local('i32')
   c.get(BASE)
   c.memory('i32.load', State.watch.offset)
   c.if()
@@ -59,9 +63,11 @@ function writeWatch(c: Code, watched: number, isWrite: 0 | 1): void {
   c.get(BYTES)
   c.i32(isWrite)
   c.call(watched)
-  c.op('i32.eqz')
+  c.tee(answer)
+  c.i32(1)
+  c.op('i32.ne')
   c.if()
-  c.i32(0)
+  c.get(answer)
   c.op('return')
   c.end()
   c.end()

@@ -6,6 +6,7 @@
  */
 import { CR0, CR4, DR6, DR7, RFLAGS, VECTOR } from '../../../x86/index.ts'
 import { isCanonical, signedFromParts } from '../../../util/index.ts'
+import type { StoreAside } from '../aside.ts'
 import type { Core } from '../core.ts'
 import { State } from '../state.ts'
 
@@ -24,7 +25,7 @@ interface Breakpoint {
 }
 
 /** Bits of State.watch: why data accesses are looked at. */
-export const WATCH = { BREAKPOINTS: 1, ALIGNMENT: 2, TRACE: 4 } as const
+export const WATCH = { BREAKPOINTS: 1, ALIGNMENT: 2, TRACE: 4, ASIDE: 8 } as const
 
 /** What an operand's address has to be a multiple of: its size, for x87's 10 bytes 8, for odd pieces nothing. */
 const alignmentOf = (bytes: number): number => (bytes === 10 ? 8 : [2, 4, 8, 16].includes(bytes) ? bytes : 1)
@@ -39,6 +40,8 @@ export class DebugUnit {
   isImplicit = false
   /** What the access at hand has to be aligned to, where that is not its size. */
   alignment: number | undefined
+  /** Where the store of the instruction at hand goes instead of memory, while the host has it carried out. */
+  aside: StoreAside | undefined
   /** The instruction at hand leaves no single-step trap behind: it has delivered an interrupt itself. */
   isUntraced = false
 
@@ -85,7 +88,7 @@ export class DebugUnit {
     const aligned = (this.core.controlLow(0) & CR0.AM) !== 0 && this.core.cpl === 3 &&
       (State.systemFlags.get(view, base) & RFLAGS.AC) !== 0
     const watch = (data ? WATCH.BREAKPOINTS : 0) | (aligned ? WATCH.ALIGNMENT : 0) |
-      (this.core.tracer?.watchesMemory === true ? WATCH.TRACE : 0)
+      (this.core.tracer?.watchesMemory === true ? WATCH.TRACE : 0) | (this.aside !== undefined ? WATCH.ASIDE : 0)
     const before = State.watch.get(view, base)
     if (watch === before) return
     State.watch.set(view, base, watch)
@@ -94,6 +97,7 @@ export class DebugUnit {
 
   /** True when each instruction has to be looked at by itself. */
   get isCareful(): boolean {
+    if (this.aside !== undefined) return false
     return this.pending !== 0 || this.breakpoints.length !== 0 ||
       (State.systemFlags.get(this.core.view, this.core.base) & RFLAGS.TF) !== 0
   }
@@ -114,16 +118,17 @@ export class DebugUnit {
   }
 
   /**
-   * Looks at a data access before it is made: 1 to let it go on, 0 when it faults for its alignment. Breakpoints are
-   * noted; the trap comes behind the instruction.
+   * Looks at a data access before it is made: 1 to let it go on, 0 when it faults for its alignment, and for a store
+   * that goes aside where in memory it goes. Breakpoints are noted; the trap comes behind the instruction.
    */
-  atAccess(bytes: number, isWrite: boolean): 0 | 1 {
+  atAccess(bytes: number, isWrite: boolean): number {
     const { core } = this
     if (this.isImplicit) return 1
     const { view, base } = core
     const address = signedFromParts(State.watchedAddress.low(view, base), State.watchedAddress.high(view, base))
     // An address that is not canonical is a fault of its own, which comes first.
     if (!isCanonical(address)) return 1
+    if (this.aside !== undefined) return isWrite ? this.aside.access(address, bytes) : 1
     if ((State.watch.get(view, base) & WATCH.ALIGNMENT) !== 0 && core.cpl === 3 &&
       address % (this.alignment ?? alignmentOf(bytes)) !== 0) {
       core.raise(VECTOR.AC)
