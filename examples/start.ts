@@ -4,6 +4,7 @@
  *   npm start                              the domain of examples/xen/fc4, on the embedded kernel
  *   npm start -- FILE [--until PATTERN]    any description file, its console connected to this terminal
  *
+ * With --grub FILE the host is booted from another grub.conf, or from GRUB 2's grub.cfg.
  * With a FILE it ends when the domain ends (exit status 0 after a power-off, 1 otherwise), with status 0 as soon as the
  * console has shown PATTERN, or when Ctrl-] is typed.
  */
@@ -40,25 +41,31 @@ const openDisk: DiskOpener = (request) => {
 interface Arguments {
   readonly file: string | undefined
   readonly until: RegExp | undefined
+  readonly grub: string
 }
 
 function parseArguments(words: readonly string[]): Arguments {
   let file: string | undefined
   let until: RegExp | undefined
+  let grub = GRUB_CONF
   const rest = [...words]
   for (let word = rest.shift(); word !== undefined; word = rest.shift()) {
     if (word === '--until') {
       const pattern = rest.shift()
       if (pattern === undefined) throw new XenError('INVALID_ARGUMENT', '--until needs a pattern')
       until = new RegExp(pattern)
+    } else if (word === '--grub') {
+      const path = rest.shift()
+      if (path === undefined) throw new XenError('INVALID_ARGUMENT', '--grub needs a file')
+      grub = path
     } else if (word.startsWith('-') || file !== undefined) {
       throw new XenError(
         'INVALID_ARGUMENT',
-        `unexpected argument ${word}; usage: npm start [-- FILE [--until PATTERN]]`,
+        `unexpected argument ${word}; usage: npm start [-- [FILE [--until PATTERN]] [--grub FILE]]`,
       )
     } else file = word
   }
-  return { file, until }
+  return { file, until, grub }
 }
 
 async function show(host: Host): Promise<void> {
@@ -66,10 +73,10 @@ async function show(host: Host): Promise<void> {
   process.stdout.write(`\n${formatDomainList(host.listDomains())}\n`)
 }
 
-async function boot(clock: 'virtual' | 'realtime'): Promise<Host> {
+async function boot(clock: 'virtual' | 'realtime', grub: string): Promise<Host> {
   const host = await Host.boot({
     memory: HOST_MEMORY,
-    grubConf: await readFile(GRUB_CONF, 'utf8'),
+    grubConf: await readFile(grub, 'utf8'),
     clock,
     files: nodeFiles(),
     decompress: optionalDecompressor,
@@ -86,8 +93,8 @@ async function print(domain: Domain): Promise<void> {
 }
 
 /** `npm start`: everything from the host's boot to the guest's power-off. */
-async function tour(): Promise<number> {
-  const host = await boot('virtual')
+async function tour(grub: string): Promise<number> {
+  const host = await boot('virtual', grub)
   await show(host)
   console.log('dom0 is to have 512 MiB (xm mem-set 0 512)')
   await host.setMemTarget(0, 512)
@@ -129,8 +136,8 @@ function connectTerminal(domain: Domain, leave: () => void): () => void {
 }
 
 /** `npm start -- FILE`: one guest, connected to this terminal. */
-async function run(file: string, until: RegExp | undefined): Promise<number> {
-  const host = await boot('realtime')
+async function run(file: string, { until, grub }: Arguments): Promise<number> {
+  const host = await boot('realtime', grub)
   const text = new TextDecoder().decode(await nodeFiles().read(file))
   const isTour = resolve(file) === FC4
   const domain = await host.createDomain(text, { source: file, ...(isTour ? { kernel: embeddedKernel() } : {}) })
@@ -163,8 +170,8 @@ async function run(file: string, until: RegExp | undefined): Promise<number> {
 }
 
 try {
-  const { file, until } = parseArguments(process.argv.slice(2))
-  process.exitCode = file === undefined ? await tour() : await run(file, until)
+  const given = parseArguments(process.argv.slice(2))
+  process.exitCode = given.file === undefined ? await tour(given.grub) : await run(given.file, given)
 } catch (error) {
   if (!XenError.is(error)) throw error
   console.error(`error: ${error.message}`)

@@ -14,7 +14,7 @@ export const GUEST_SETS = {
   grub: ['grub-xen-host'],
   busybox: ['busybox-static'],
   linux: ['linux-image-amd64'],
-  tools: ['xen-utils-4.17'],
+  tools: ['xen-utils-4.17', 'grub-common'],
 } as const satisfies Record<string, readonly string[]>
 
 /** A set of packages. */
@@ -47,6 +47,12 @@ const PLACES = {
   xl: { set: 'tools', package: 'xen-utils-4.17', folder: 'usr/lib/xen-4.17/bin', name: 'xl' },
   /** The boot loader that reads a guest's kernel out of its disk, a Python program. */
   pygrub: { set: 'tools', package: 'xen-utils-4.17', folder: 'usr/lib/xen-4.17/bin', name: 'pygrub' },
+  /** GRUB's own checker of scripts. */
+  grubScriptCheck: { set: 'tools', package: 'grub-common', folder: 'usr/bin', name: 'grub-script-check' },
+  /** Folder of the scripts that write a grub.cfg. */
+  grubGenerators: { set: 'tools', package: 'grub-common', folder: 'etc', name: 'grub.d' },
+  /** Folder of what they share. */
+  grubShare: { set: 'tools', package: 'grub-common', folder: 'usr/share', name: 'grub' },
   /** Folder of the Python modules that it needs. */
   xenPython: { set: 'tools', package: 'xen-utils-4.17', folder: 'usr/lib/xen-4.17/lib/python', name: 'xen' },
 } as const satisfies Record<string, Place>

@@ -4,9 +4,10 @@
 import { VirtualClock, type HostClock, type Hypervisor } from '../../hypervisor/index.ts'
 import { SeededRandom, XenError } from '../../util/index.ts'
 import { XenStore, type LocalStore } from '../../xenstore/index.ts'
-import { parseGrubConf, type BootDescription } from '../grub-conf/grub-conf.ts'
-import { dom0Mebibytes } from '../grub-conf/memory-size.ts'
-import type { BootWarning } from '../grub-conf/xen-options.ts'
+import type { BootDescription } from '../grub/boot-description.ts'
+import { parseGrub } from '../grub/grub.ts'
+import { dom0Mebibytes } from '../grub/memory-size.ts'
+import type { BootWarning } from '../grub/xen-options.ts'
 import type { TellFailure } from './callback-failures.ts'
 import { PAGES_PER_MEBIBYTE } from './domain-shell.ts'
 import { Dom0 } from './dom0.ts'
@@ -79,7 +80,7 @@ function vcpuWarnings({ xen }: BootDescription): readonly BootWarning[] {
 /** Boots everything up to a serving dom0. */
 export async function bootHost(given: HostOptions): Promise<HostParts> {
   const options = resolveHostOptions(given)
-  const bootDescription = options.grubConf === undefined ? undefined : parseGrubConf(options.grubConf)
+  const bootDescription = options.grubConf === undefined ? undefined : parseGrub(options.grubConf)
   const memory = dom0Memory(options, bootDescription)
   const clock: HostClock = options.clock === 'realtime'
     ? new RealTimeClock(options.instructionsPerSecond)

@@ -2,7 +2,7 @@
 import type { Action } from '../config/actions.ts'
 import type { ConfigWarning } from '../config/description-file.ts'
 import type { DeviceStateChange } from '../devices/device-states.ts'
-import type { BootWarning } from '../grub-conf/xen-options.ts'
+import type { BootWarning } from '../grub/xen-options.ts'
 import type { CallbackFailure } from './callback-failures.ts'
 
 /** Why a domain ended. */

@@ -1,7 +1,7 @@
 /** What a host is booted with; checked here, with the defaults. */
 import * as z from 'zod'
 import { nearestWord, XenError, type DomId, type Random } from '../../util/index.ts'
-import { parseSize } from '../grub-conf/memory-size.ts'
+import { parseSize } from '../grub/memory-size.ts'
 import type { DiskOpener } from '../devices/devices.ts'
 import type { Decompressor } from '../image/unpack.ts'
 import type { ByteOutput } from '../stream/index.ts'
@@ -17,7 +17,7 @@ export interface HostOptions {
   readonly memory?: number | string | undefined
   /** Dom0's memory, written alike. Default 64, or what the grub.conf says. */
   readonly dom0Memory?: number | string | undefined
-  /** Text of a grub.conf whose default entry boots Xen; its options count where none is given here. */
+  /** Text of a grub.conf, or of GRUB 2's grub.cfg, that boots Xen; its options count where none is given here. */
   readonly grubConf?: string | undefined
   /**
    * `virtual` (default): time follows executed instructions and jumps over idle time; a run can be repeated exactly.

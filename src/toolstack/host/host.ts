@@ -15,8 +15,8 @@ import {
 import { resolveDomainOptions, type DomainConfig, type DomainOptions } from '../config/domain-config.ts'
 import { Devices } from '../devices/devices.ts'
 import { writeCoreDump } from '../core-dump/core-dump.ts'
-import type { BootDescription } from '../grub-conf/grub-conf.ts'
-import type { BootWarning } from '../grub-conf/xen-options.ts'
+import type { BootDescription } from '../grub/boot-description.ts'
+import type { BootWarning } from '../grub/xen-options.ts'
 import type { ReceiveOptions, ReceiveProgress } from '../migrate/receive.ts'
 import type { MigrationTransport } from '../migrate/transport.ts'
 import type { RestoreProgress } from '../save/restore-domain.ts'
@@ -141,7 +141,7 @@ export class Host {
     return new Host(await bootHost(options))
   }
 
-  /** Boots a host from the text of a grub.conf: its default entry's `kernel` line says how. */
+  /** Boots a host from the text of a grub.conf or grub.cfg: the entry that loads Xen says how. */
   static bootFromGrub(grubConf: string, options: HostOptions = {}): Promise<Host> {
     return Host.boot({ ...options, grubConf })
   }

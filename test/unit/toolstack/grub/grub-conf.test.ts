@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
-import { parseGrubConf } from '../../../../src/toolstack/grub-conf/grub-conf.ts'
-import { dom0Mebibytes, parseDom0Memory, parseSize } from '../../../../src/toolstack/grub-conf/memory-size.ts'
-import { parseXenOptions } from '../../../../src/toolstack/grub-conf/xen-options.ts'
+import { parseGrubConf } from '../../../../src/toolstack/grub/grub-conf.ts'
+import { dom0Mebibytes, parseDom0Memory, parseSize } from '../../../../src/toolstack/grub/memory-size.ts'
+import { parseXenOptions } from '../../../../src/toolstack/grub/xen-options.ts'
 
 const CONF = `
 # GRUB configuration of 2005
@@ -31,7 +31,7 @@ describe('a grub.conf', () => {
   })
 
   test('gives another entry by number or title', () => {
-    expect(parseGrubConf(CONF, { entry: 0 }).hypervisor.path).toBe('/vmlinuz-2.6.11')
+    expect(parseGrubConf(CONF, { entry: 1 }).hypervisor.path).toBe('/boot/xen.gz')
     expect(parseGrubConf(CONF, { entry: 'Xen 3.0' }).title).toBe('Xen 3.0')
   })
 
@@ -39,20 +39,37 @@ describe('a grub.conf', () => {
     expect(parseGrubConf('title X\nkernel /xen.gz \\\n  sched=credit2').xen).toEqual({ scheduler: 'credit2' })
   })
 
-  test.each<[string, RegExp]>([
-    ['', /there is no entry 0/],
-    ['default 3\ntitle X\nkernel /x', /there is no entry 3/],
-    ['default first', /grub\.conf:1:1: default needs a number/],
-    ['kernel /xen.gz', /grub\.conf:1:1: kernel stands before the first title/],
-    ['title X', /grub\.conf:1:1: entry `X` has no kernel/],
-    ['title X\nmodule /vmlinuz', /grub\.conf:2:1: module stands before its kernel/],
-    ['title X\nkernel', /grub\.conf:2:1: kernel needs a file/],
-    ['title X\nkernel /a\nkernel /b', /second kernel/],
-    ['title X\nkernal /a', /unknown command `kernal`; did you mean `kernel`/],
-    ['title X\nkernel /a\ninitrd /b', /Xen takes `module`/],
-    ['title X\n%&', /unknown command `%&`/],
-  ])('%j is refused', (text, message) => {
-    expect(() => parseGrubConf(text)).toThrow(message)
+  test('an entry that does not boot Xen gives way to one that does, unless it was asked for', () => {
+    const { title, warnings } = parseGrubConf(CONF.replace('default=1', 'default=0'))
+    expect([title, warnings.map(({ message }) => message)]).toEqual([
+      'Xen 3.0', ['grub.conf: entry `Fedora Core (2.6.11)` does not boot Xen; `Xen 3.0` is booted'],
+    ])
+    expect(() => parseGrubConf(CONF, { entry: 0 })).toThrow(/entry `Fedora Core \(2\.6\.11\)` does not boot Xen/)
+    expect(() => parseGrubConf(CONF, { entry: 7 })).toThrow(/there is no entry 7/)
+  })
+
+  test.each<[string, readonly RegExp[]]>([
+    ['default 3', [/entry `?.*`? ?|names no entry/]],
+    ['default first', [/^g:1:1: default needs a number, got `first`$/]],
+    ['kernel /xen.gz', [/^g:1:1: kernel stands before the first title$/]],
+    ['title X', [/entry `X` does not boot Xen/]],
+    ['title X\nmodule /vmlinuz', [/^g:2:1: module stands before its kernel$/, /does not boot Xen/]],
+    ['title X\nkernel', [/^g:2:1: kernel needs a file$/, /does not boot Xen/]],
+    ['title X\nkernal /a', [/^g:2:1: unknown command `kernal`; did you mean `kernel`\?$/, /does not boot Xen/]],
+    ['title X\nkernel /a\ninitrd /b', [/does not boot Xen/]],
+    ['title X\n%&', [/^g:2:1: unknown command `%&`$/, /does not boot Xen/]],
+    ['title __proto__\nkernel /a\n__proto__ = 1', [/^g:3:1: unknown command `__proto__ = 1`$/, /does not boot Xen/]],
+    ['title W\nrootnoverify (hd0,0)\nchainloader +1\nmakeactive\nboot', [/does not boot Xen/]],
+  ])('%j in front of an entry that boots Xen costs no more than a warning', (text, expected) => {
+    const { title, warnings } = parseGrubConf(`${text}\ntitle Good\nkernel /xen.gz\n`, { source: 'g' })
+    expect(title).toBe('Good')
+    expect(warnings).toHaveLength(expected.length)
+    expected.forEach((message, i) => expect(warnings[i]?.message).toMatch(message))
+    expect(() => parseGrubConf(text)).toThrow(/there is no entry that boots Xen/)
+  })
+
+  test('the last of two kernels is the one that boots', () => {
+    expect(parseGrubConf('title X\nkernel /a\nmodule /m\nkernel /xen-b\n')).toMatchObject({ hypervisor: { path: '/xen-b' }, dom0: undefined })
   })
 })
 
