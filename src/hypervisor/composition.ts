@@ -53,6 +53,7 @@ import { type SchedulerName, createScheduler } from './scheduler/index.ts'
 import { TimeRecords, TimerQueue, TscScale } from './time/index.ts'
 import { VcpuControl } from './vcpu-control.ts'
 import type { Vcpu } from './vcpu.ts'
+import { WORK, WorkMeter } from './work-meter.ts'
 import type { WriteTracking } from './write-tracking.ts'
 
 /** What a hypervisor is made of. */
@@ -75,6 +76,11 @@ export interface HypervisorOptions {
   readonly commandLine?: string
   /** Changes what CPUID tells guests. */
   readonly cpuidPolicy?: CpuidPolicy
+  /**
+   * Work, in instructions, after which a long hypercall pauses and lets others run. Default 200,000; 1 pauses wherever
+   * that is possible.
+   */
+  readonly portion?: number
   /** Hears of listeners that threw. */
   readonly onListenerError?: (error: unknown) => void
 }
@@ -110,20 +116,21 @@ function composeMemory(options: HypervisorOptions, late: { gone(domain: Domain):
   const allocator = new FrameAllocator(memory.firstFrame, memory.endFrame)
   const machineToPhys = takeMachineToPhys(memory, allocator, frames)
   const tlb = new TlbClock()
+  const meter = new WorkMeter(options.portion)
   const domainMemory = new DomainMemory({
     memory, frames, allocator, machineToPhys, tlb,
     domainOf: (id) => domains.get(id),
     lastFrameGone: (domain) => late.gone(domain),
   })
   const pageTypes = new PageTypes({
-    memory, frames,
+    memory, frames, meter,
     mayMapFrames: (caller, owner) => domains.get(owner) !== undefined && domains.mayControl(caller, owner),
     hasDevices: (id) => domains.get(id)?.privileged === true,
     tlbTime: () => tlb.now(),
     flushSince: (stamp) => tlb.flushSince(stamp),
     machineToPhysEntry: (id) => (domains.get(id)?.hidesMachineToPhys === true ? machineToPhys.entryLow : 0),
   })
-  return { memory, domains, frames, allocator, machineToPhys, tlb, domainMemory, pageTypes }
+  return { memory, domains, frames, allocator, machineToPhys, tlb, meter, domainMemory, pageTypes }
 }
 
 /** Page tables and descriptor tables of PV guests. */
@@ -154,7 +161,7 @@ function composeSharing(
     consumer(id: number, domain: DomId, port: EventPort): void
   },
 ) {
-  const { memory, domains, frames, domainMemory, pageTypes, machineToPhys, tlb } = base
+  const { memory, domains, frames, domainMemory, pageTypes, machineToPhys, tlb, meter } = base
   const vcpuOf = (id: number, vcpu: number): Vcpu | undefined => domains.get(id)?.vcpus[vcpu]
   /** The vCPU whose hypercall asks; a call from outside stands for the first. */
   const callerOf = (id: number): Vcpu | undefined => {
@@ -162,7 +169,7 @@ function composeSharing(
     return current?.domain === id ? current : vcpuOf(id, 0)
   }
   const events = new EventChannels({
-    memory,
+    memory, meter,
     mayControl: (caller, target) => domains.mayControl(caller, target),
     wake: (id, vcpu) => {
       const target = vcpuOf(id, vcpu)
@@ -173,7 +180,7 @@ function composeSharing(
     putWritablePage: (_id, mfn) => pageTypes.putPageAndType(mfn),
   })
   const grants = new GrantTables({
-    memory,
+    memory, meter,
     frames: {
       getPage: (mfn, owner) => frames.getPage(mfn, owner),
       putPage: (mfn) => frames.putPage(mfn),
@@ -252,7 +259,7 @@ export function compose(options: HypervisorOptions) {
   }
   const { hypercalls, exits, pvVcpus } = composeExecution(options, shared)
   late.hypercalls = hypercalls
-  const loop = new RunLoop({ clock, timers, scheduler, control, exits, hub, updateTime })
+  const loop = new RunLoop({ clock, timers, scheduler, control, exits, hub, updateTime, meter: base.meter })
   late.loop = loop
   const ports = new Map<Domain, DomainPort>()
   const portOf = (domain: Domain): DomainPort => {
@@ -310,16 +317,16 @@ function composeExecution(options: HypervisorOptions, parts: Shared): {
   const late: { exits: PvExits | undefined } = { exits: undefined }
   const hypercalls = new HypercallDispatcher(handlersOf(options, parts, {
     pvVcpus, inject: (vcpu, vector, errorCode) => late.exits?.inject(vcpu, vector, errorCode),
-  }), hub)
+  }), hub, parts.meter)
   const privileged = new PrivilegedOperations({
     tscKilohertz: tsc.kilohertz, cpuidPolicy: options.cpuidPolicy,
     addressBits: Math.ceil(Math.log2(memory.endFrame)) + 12,
     timestamp: () => tsc.ticksAt(clock.now()),
-    setKernelTable: (vcpu, mfn) => mmu.setKernelTable(vcpu, mfn) === 0,
+    setKernelTable: (vcpu, mfn) => mmu.setKernelTable(vcpu, mfn),
     writeHypercallPage: (domid, frame) => writeHypercallPage(parts, domid, frame),
   })
   const exits = new PvExits({
-    hypercalls, privileged, writableTables: parts.writableTables, hub,
+    hypercalls, privileged, writableTables: parts.writableTables, hub, pageTypes: parts.pageTypes, meter: parts.meter,
     crash: (vcpu, reason) => control.crash(vcpu, reason),
   })
   late.exits = exits
@@ -362,12 +369,12 @@ function handlersOf(
     memory_op: memoryOp(parts),
     xen_version: xenVersion(options.commandLine ?? ''),
     vm_assist: vmAssist,
-    console_io: consoleIo(parts.console),
+    console_io: consoleIo(parts.console, parts.meter),
     sched_op: schedOp(parts),
     sched_op_compat: schedOpCompat(parts),
     event_channel_op: eventChannelOp(parts),
     event_channel_op_compat: eventChannelOpCompat(parts),
-    grant_table_op: grantTableOp(parts.grants),
+    grant_table_op: grantTableOp(parts.grants, parts.meter),
     vcpu_op: vcpuOp({
       ...parts,
       initialise: (caller, vcpu, address) => {
@@ -375,6 +382,7 @@ function handlersOf(
         if (vcpu.initialised) return -ERRNO.EEXIST
         if (caller.pv === undefined) return -ERRNO.EINVAL
         execution.pvVcpus.ensure(vcpu)
+        parts.meter.charge(WORK.context)
         return contexts.set(vcpu, decodeVcpuContext(context.view, 0))
       },
     }),

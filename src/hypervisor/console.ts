@@ -70,7 +70,7 @@ export class HypervisorConsole {
   private appendLines(domain: DomId, text: string): void {
     const lines = ((this.lines.get(domain) ?? '') + text).split('\n')
     this.lines.set(domain, (lines.pop() ?? '').slice(-RING_BYTES))
-    for (const line of lines) this.append(`(d${domain}) ${line}\n`)
+    if (lines.length > 0) this.append(lines.map((line) => `(d${domain}) ${line}\n`).join(''))
   }
 
   private append(text: string): void {

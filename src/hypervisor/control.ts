@@ -192,6 +192,11 @@ export interface ControlInterface {
   createDomain(options: CreateDomainOptions): DomId
   /** Ends a domain at once and gives back all that it held. Frames that others still map go when they unmap them. */
   destroyDomain(domid: DomId): void
+  /**
+   * The same in portions of a few milliseconds, as long as a domain with many tables and grants takes: ends the domain and
+   * does one portion. False while there is more to do, by calling it again.
+   */
+  dismantleDomain(domid: DomId): boolean
   /** Counted: as many `unpauseDomain` are needed. A new domain is paused once. */
   pauseDomain(domid: DomId): void
   /** Takes one pause back; throws INVALID_STATE when there is none. */

@@ -24,6 +24,7 @@ import type { Scheduler } from './scheduler/index.ts'
 import { DomainWatchdogs, type TimeRecords, type TimerQueue, VcpuTimers } from './time/index.ts'
 import { Vcpu } from './vcpu.ts'
 import type { VcpuControl } from './vcpu-control.ts'
+import { WORK, type WorkMeter } from './work-meter.ts'
 
 /** Most vCPUs of a domain: what one grows up with on x86 (MAX_VIRT_CPUS is larger, but nothing here needs more). */
 const MAX_VCPUS = 128
@@ -32,6 +33,8 @@ const DEFAULT_GRANT_FRAMES = 64
 const DEFAULT_MAPTRACK_FRAMES = 1024
 /** Highest port number: the FIFO ABI's. */
 const MAX_PORT = 0x1_ffff
+/** Work of one portion of taking a domain apart: a few milliseconds. */
+const DISMANTLING_PORTION = 2_000_000
 /** Shutdown reason of an expired watchdog. */
 const WATCHDOG = 4
 
@@ -43,6 +46,7 @@ export interface LifecycleParts {
   readonly domainMemory: DomainMemory
   readonly domains: DomainRegistry
   readonly pageTypes: PageTypes
+  readonly meter: WorkMeter
   readonly events: EventChannels
   readonly grants: GrantTables
   readonly scheduler: Scheduler<Vcpu>
@@ -66,6 +70,8 @@ export interface LifecycleParts {
 export class DomainLifecycle {
   private readonly parts: LifecycleParts
   private nextId = 0
+  /** Domains that are being taken apart, with what is left of it. */
+  private readonly dismantling = new Map<Domain, Iterator<void>>()
 
   constructor(parts: LifecycleParts) {
     this.parts = parts
@@ -95,20 +101,44 @@ export class DomainLifecycle {
     return domain
   }
 
-  /** Ends a domain; it is forgotten when its last frame is free. */
+  /** Ends a domain, however long that takes; it is forgotten when its last frame is free. */
   destroy(domain: Domain): void {
-    if (domain.dying) return
+    while (!this.dismantle(domain));
+  }
+
+  /** One portion of ending a domain: false while there is more to do. It never runs again from the first one on. */
+  dismantle(domain: Domain): boolean {
     const { parts } = this
+    const known = this.dismantling.get(domain)
+    if (known === undefined && domain.dying) return true
+    const work = known ?? this.takeApart(domain)
+    this.dismantling.set(domain, work)
     domain.dying = true
+    return parts.meter.within(DISMANTLING_PORTION, () => {
+      while (work.next().done !== true) {
+        // Nobody finds a domain that is gone: what is left of its end comes at once.
+        if (parts.meter.isSpent && parts.domains.get(domain.id) === domain) return false
+      }
+      this.dismantling.delete(domain)
+      return true
+    })
+  }
+
+  /** Takes a domain apart, step by step. */
+  private *takeApart(domain: Domain): Generator<void> {
+    const { parts } = this
     parts.control.updateDomain(domain)
-    parts.events.closeDomain(domain.id)
+    yield* parts.events.closing(domain.id)
     parts.portOf(domain).release()
     domain.watchdogs.stopAll()
-    for (const vcpu of domain.vcpus) this.dropVcpu(vcpu)
-    parts.grants.retireDomain(domain.id)
+    for (const vcpu of domain.vcpus) {
+      this.dropVcpu(vcpu)
+      yield
+    }
+    yield* parts.grants.retiring(domain.id)
     parts.scheduler.removeDomain(domain.id)
     if (domain.eoiFrame >= 0) parts.pageTypes.putPageAndType(domain.eoiFrame)
-    this.relinquish(domain)
+    yield* this.relinquish(domain)
     this.announceEnd(domain)
     if (domain.totalPages + domain.sharedPages === 0) this.finish(domain)
   }
@@ -203,24 +233,37 @@ export class DomainLifecycle {
   }
 
   /** Gives back every frame of a dying domain: pins, its own references, and recursive page tables by force. */
-  private relinquish(domain: Domain): void {
-    const { frames, pageTypes, domainMemory } = this.parts
+  private *relinquish(domain: Domain): Generator<void> {
+    const { frames, domainMemory } = this.parts
     const own: number[] = []
     for (let mfn = frames.first; mfn < frames.end; mfn += 1) if (frames.owner[mfn] === domain.id) own.push(mfn)
+    yield* this.eachFrame(domain, own, (mfn) => this.unpin(mfn))
+    yield* this.eachFrame(domain, own, (mfn) => void domainMemory.giveBack(mfn))
+    for (const level of [FRAME_TYPE.L4, FRAME_TYPE.L3, FRAME_TYPE.L2, FRAME_TYPE.L1]) {
+      yield* this.eachFrame(domain, own, (mfn) => {
+        if (frames.type[mfn] === level && frames.typeCount[mfn] !== 0) this.parts.pageTypes.invalidate(mfn)
+      })
+    }
+  }
+
+  /** Does something with each frame that is the domain's still, and with the tables that fall of it. */
+  private *eachFrame(domain: Domain, own: readonly number[], action: (mfn: number) => void): Generator<void> {
+    const { frames, pageTypes, meter } = this.parts
     for (const mfn of own) {
       if (frames.owner[mfn] !== domain.id) continue
-      if (frames.hasFlag(mfn, FRAME_FLAG.PINNED)) {
-        frames.flags[mfn]! &= ~FRAME_FLAG.PINNED
-        pageTypes.putPageAndType(mfn)
-      }
+      action(mfn)
+      meter.charge(WORK.frame)
+      while (!pageTypes.settle(domain.id)) yield
+      if (meter.isSpent) yield
     }
-    for (const mfn of own) if (frames.owner[mfn] === domain.id) domainMemory.giveBack(mfn)
-    for (const level of [FRAME_TYPE.L4, FRAME_TYPE.L3, FRAME_TYPE.L2, FRAME_TYPE.L1]) {
-      for (const mfn of own) {
-        if (frames.owner[mfn] !== domain.id || frames.type[mfn] !== level || frames.typeCount[mfn] === 0) continue
-        pageTypes.invalidate(mfn)
-      }
-    }
+  }
+
+  private unpin(mfn: number): void {
+    const { frames, pageTypes } = this.parts
+    pageTypes.abandon(mfn)
+    if (!frames.hasFlag(mfn, FRAME_FLAG.PINNED)) return
+    frames.flags[mfn]! &= ~FRAME_FLAG.PINNED
+    pageTypes.putPageAndType(mfn)
   }
 }
 

@@ -62,6 +62,10 @@ export class Hypervisor implements ControlInterface {
     this.parts.lifecycle.destroy(this.find(domid))
   }
 
+  dismantleDomain(domid: DomId): boolean {
+    return this.parts.lifecycle.dismantle(this.find(domid))
+  }
+
   pauseDomain(domid: DomId): void {
     const domain = this.find(domid)
     domain.pauseCount += 1

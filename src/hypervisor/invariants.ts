@@ -13,7 +13,7 @@ import type { Domain } from './domain.ts'
 import { FRAME_FLAG, FRAME_TYPE, OWNER_FREE } from './frames/frame-table.ts'
 import { fixDescriptor } from './pv/descriptors.ts'
 import { entryFrame, isForbiddenLeaf, isForbiddenTable } from './pv/page-entries.ts'
-import { XEN_SLOTS, isGuestSlot } from './pv/page-types.ts'
+import { XEN_SLOTS, isGuestSlot, isTable } from './pv/page-types.ts'
 
 /** Something that does not add up. */
 export interface Finding {
@@ -110,9 +110,10 @@ function countFrames(parts: CheckedParts, recount: Recount): void {
     if (frames.hasFlag(mfn, FRAME_FLAG.SHARED)) recount.types[mfn]! += 1
     const type = frames.type[mfn]!
     if (frames.hasFlag(mfn, FRAME_FLAG.PINNED)) recount.use(mfn, type, 'its pin')
+    if (frames.hasFlag(mfn, FRAME_FLAG.PARTIAL | FRAME_FLAG.FALLING)) countUnfinished(parts, recount, mfn)
     if (frames.typeCount[mfn] === 0 || !frames.hasFlag(mfn, FRAME_FLAG.VALIDATED)) continue
     if (type === FRAME_TYPE.SEGDESC) checkDescriptors(parts, recount, mfn)
-    else if (type >= FRAME_TYPE.L1 && type <= FRAME_TYPE.L4) countTable(parts, recount, mfn, type)
+    else if (isTable(type)) countTable(parts, recount, { mfn, type, entries: 512 })
   }
 }
 
@@ -126,14 +127,29 @@ function checkDescriptors({ memory }: CheckedParts, recount: Recount, mfn: numbe
   }
 }
 
-function countTable(parts: CheckedParts, recount: Recount, mfn: number, type: number): void {
+/** A table between two portions of work holds itself, and what the entries need that it has done or not undone yet. */
+function countUnfinished(parts: CheckedParts, recount: Recount, mfn: number): void {
+  const { frames } = parts
+  const type = frames.type[mfn]!
+  recount.use(mfn, type, 'its unfinished check')
+  const isBoth = frames.hasFlag(mfn, FRAME_FLAG.PARTIAL) && frames.hasFlag(mfn, FRAME_FLAG.FALLING)
+  if (isBoth || !isTable(type) || frames.typeCount[mfn] !== 1 || frames.hasFlag(mfn, FRAME_FLAG.VALIDATED)) {
+    recount.report(mfn, 'is no table between two portions of work')
+  } else countTable(parts, recount, { mfn, type, entries: frames.progress[mfn]! })
+}
+
+function countTable(
+  parts: CheckedParts,
+  recount: Recount,
+  { mfn, type, entries }: { readonly mfn: number; readonly type: number; readonly entries: number },
+): void {
   const { memory: { words }, frames, domains } = parts
   const hasDevices = domains.get(frames.owner[mfn]!)?.privileged === true
-  for (let slot = 0; slot < 512; slot += 1) {
+  for (let slot = 0; slot < entries; slot += 1) {
     const low = words[(mfn << 10) + slot * 2]!
     if (type === FRAME_TYPE.L4 && !isGuestSlot(slot)) {
       const own = slot === XEN_SLOTS.first && low === parts.machineToPhys.entryLow
-      if (low !== 0 && !own) recount.report(mfn, `the hypervisor's slot ${slot} holds ${low.toString(16)}`)
+      if (entries === 512 && low !== 0 && !own) recount.report(mfn, `the hypervisor's slot ${slot} holds ${low.toString(16)}`)
       continue
     }
     if ((low & PTE.PRESENT) === 0) continue

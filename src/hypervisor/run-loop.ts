@@ -17,6 +17,7 @@ import type { VcpuControl } from './vcpu-control.ts'
 import { restingState } from './vcpu-control.ts'
 import type { Vcpu } from './vcpu.ts'
 import type { VcpuExit } from './vcpu-runner.ts'
+import type { WorkMeter } from './work-meter.ts'
 
 /** What the loop drives. */
 export interface RunLoopParts {
@@ -26,6 +27,7 @@ export interface RunLoopParts {
   readonly control: VcpuControl
   readonly exits: PvExits
   readonly hub: EventHub<HypervisorEvent>
+  readonly meter: WorkMeter
   /** Writes the vCPU's time record now. */
   updateTime(vcpu: Vcpu): void
 }
@@ -209,7 +211,9 @@ export class RunLoop {
         return
       default:
         this.charge(EXIT_COST)
+        this.parts.meter.begin()
         this.parts.exits.handle(vcpu, exit)
+        this.charge(this.parts.meter.end())
     }
   }
 

@@ -1,12 +1,14 @@
 /** A host for event channels alone: memory, domains with shared_info, and a record of who was woken. */
 import { SharedInfo, VcpuInfo } from '../../src/abi/index.ts'
 import { EventChannels, type DomainEvents, type EventDomain } from '../../src/hypervisor/events/index.ts'
+import { WorkMeter } from '../../src/hypervisor/work-meter.ts'
 import { domId, type DomId } from '../../src/util/index.ts'
 
 const PAGE = 4096
 
 export class EventHostDouble {
   readonly memory = { view: new DataView(new ArrayBuffer(512 * PAGE)) }
+  readonly meter = new WorkMeter()
   readonly channels = new EventChannels(this)
   /** `domain.vcpu` of each wake-up since the last look. */
   readonly woken: string[] = []

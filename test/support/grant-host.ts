@@ -3,6 +3,7 @@ import { ERRNO, GNTMAP, GNTST, GTF, GrantEntryV1, GrantEntryV2 } from '../../src
 import {
   GrantTables, type GrantDomain, type InstallRequest, type RemoveRequest,
 } from '../../src/hypervisor/grants/index.ts'
+import { WorkMeter } from '../../src/hypervisor/work-meter.ts'
 import { domId, type DomId } from '../../src/util/index.ts'
 
 const PAGE = 4096
@@ -33,6 +34,7 @@ export class GrantHostDouble {
     { owner: -1, references: 0, writable: 0, isTable: false, isShared: false }
   ))
   readonly frames = this.frameOperations()
+  readonly meter = new WorkMeter()
   readonly tables = new GrantTables(this)
   /** Page-table entries: `domain:address` to frame and flags. */
   readonly entries = new Map<string, { mfn: number; readOnly: boolean }>()

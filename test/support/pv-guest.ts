@@ -53,10 +53,12 @@ export class PvGuest extends TestGuest {
   }
 
   /** Host and guest; `changes` go into the context. */
-  static boot(changes: Partial<VcpuContext> = {}, options: { maxPages?: number; physicalCpus?: number } = {}): PvGuest {
+  static boot(changes: Partial<VcpuContext> = {}, options: { maxPages?: number; physicalCpus?: number; portion?: number; frames?: number } = {}): PvGuest {
     const processors: ScriptedProcessor[] = []
     const host = new TestHost({
       physicalCpus: options.physicalCpus ?? 1,
+      ...(options.frames === undefined ? {} : { frames: options.frames }),
+      ...(options.portion === undefined ? {} : { portion: options.portion }),
       createProcessor: () => {
         const processor = new ScriptedProcessor()
         processors.push(processor)
@@ -97,7 +99,10 @@ export class PvGuest extends TestGuest {
   /** Runs `steps` on the processor, and then a few instructions of nothing. */
   run(...steps: Step[]): void {
     this.processor.script.push(...steps)
-    this.host.hypervisor.run({ instructions: 2000 })
+    // What a step asks for may be so much work that the turn is over before the next one.
+    for (const _ of steps) {
+      if (this.host.hypervisor.run({ instructions: 2000 }).kind !== 'limit' || this.processor.script.length === 0) return
+    }
   }
 
   /** Makes a hypercall as the guest's kernel does; what RAX holds afterwards as a signed number. */
@@ -116,6 +121,37 @@ export class PvGuest extends TestGuest {
       },
     )
     return result
+  }
+
+  /**
+   * Makes a hypercall and goes on with it for as often as it pauses; `between` looks at the host after each portion. Gives
+   * what RAX holds in the end, and in how many portions it was reached.
+   */
+  inPortions(
+    name: keyof typeof HYPERVISOR, args: readonly number[], between: () => void = () => undefined,
+  ): { result: number; portions: number } {
+    const order = [GPR.rdi, GPR.rsi, GPR.rdx, GPR.r10, GPR.r8, GPR.r9]
+    const behind = 0x1000
+    let [portions, result] = [0, Number.NaN]
+    const step: Step = (registers) => {
+      if (portions === 0) {
+        order.forEach((register, i) => registers.set(register, (args[i] ?? 0) >>> 0, Math.floor((args[i] ?? 0) / 2 ** 32) >>> 0))
+        registers.set(GPR.rax, HYPERVISOR[name], 0)
+      } else {
+        between()
+        if (registers.rip() === behind) {
+          result = (registers.high(GPR.rax) | 0) * 2 ** 32 + registers.low(GPR.rax)
+          return undefined
+        }
+      }
+      portions += 1
+      registers.setRip(behind, 0)
+      this.processor.script.unshift(step)
+      return { reason: EXIT.SYSCALL }
+    }
+    this.processor.script.push(step)
+    while (this.processor.script.length > 0) this.host.hypervisor.run({ instructions: 2000 })
+    return { result, portions }
   }
 
   /** Words of 64 bits on the guest's stack, from RSP up. */

@@ -3,6 +3,7 @@
  * Rules between domains lie in event-channels.ts.
  */
 import { ERRNO } from '../../abi/index.ts'
+import { WORK } from '../work-meter.ts'
 import { FifoDelivery, type FifoState } from './fifo.ts'
 import { DEFAULT_PRIORITY, PortTable } from './port-table.ts'
 import { TwoLevelDelivery } from './two-level.ts'
@@ -30,6 +31,8 @@ export class DomainEvents implements UpcallTarget {
   /** Channels in use, and how many of them the hypervisor listens on. */
   activeCount = 0
   consumerCount = 0
+  /** Where a reset goes on that has paused. */
+  resetAt = 1
   /** Port of each VIRQ, by vCPU; 0 when unbound. Global ones stand with vCPU 0. */
   readonly virqs: readonly Uint32Array[]
   /** Port that each polling vCPU waits for. */
@@ -45,6 +48,7 @@ export class DomainEvents implements UpcallTarget {
       portCount: () => this.delivery.portCount,
       maxPort: domain.maxPort,
       isBusy: (channel) => this.delivery.isBusy(channel),
+      looked: (count) => this.host.meter.charge(count * WORK.look),
     })
     this.virqs = Array.from({ length: domain.vcpuCount }, () => new Uint32Array(VIRQ_COUNT))
   }
@@ -124,6 +128,7 @@ export class DomainEvents implements UpcallTarget {
    */
   poll(vcpu: number, ports: readonly number[]): number {
     if (this.needsUpcall(vcpu)) return 0
+    this.host.meter.charge(ports.length * WORK.look)
     for (const port of ports) {
       const channel = this.ports.get(port)
       if (channel === undefined) return -ERRNO.EINVAL
@@ -140,6 +145,7 @@ export class DomainEvents implements UpcallTarget {
 
   wakePollers(port: number): void {
     if (this.pollers.size === 0) return
+    this.host.meter.charge(this.pollers.size * WORK.element)
     for (const [vcpu, wanted] of [...this.pollers].sort(([a], [b]) => a - b)) {
       if (wanted !== ANY_PORT && wanted !== port) continue
       this.pollers.delete(vcpu)
@@ -172,6 +178,7 @@ export class DomainEvents implements UpcallTarget {
     const error = fifo.addPage(gfn)
     if (error !== 0) return error
     const end = Math.min(fifo.wordCount, this.ports.length)
+    this.host.meter.charge(Math.max(0, end - first) * WORK.look)
     for (let port = first; port < end; port += 1) {
       const channel = this.ports.get(port)!
       if (channel.pending) fifo.setPending(channel.vcpu, channel)
@@ -215,6 +222,7 @@ export class DomainEvents implements UpcallTarget {
   }
 
   private switchToFifo(fifo: FifoDelivery, before: EventDelivery): void {
+    this.host.meter.charge(this.ports.length * WORK.look)
     for (let port = 1; port < Math.min(before.portCount, this.ports.length); port += 1) {
       const channel = this.ports.get(port)!
       if (isUsable(channel) && before.isPending(channel)) channel.pending = true

@@ -10,6 +10,8 @@
  */
 import { DOMID, ERRNO, EVTCHNSTAT } from '../../abi/index.ts'
 import { invariant, type DomId } from '../../util/index.ts'
+import { CALL_AGAIN } from '../hypercalls/call.ts'
+import { WORK } from '../work-meter.ts'
 import { DomainEvents, VIRQ_COUNT, isGlobalVirq, isUsable } from './domain-events.ts'
 import { checkEventState, loadDomainEvents, saveDomainEvents, type EventState } from './event-state.ts'
 import { CHANNEL, type Channel, type EventDomain, type EventHost } from './types.ts'
@@ -46,10 +48,18 @@ export class EventChannels {
 
   /** Closes all ports of a dying domain; peers see their ends become unbound. From now on it gets no new ones. */
   closeDomain(id: DomId): void {
+    for (const _ of this.closing(id));
+  }
+
+  /** The same, step by step. */
+  *closing(id: DomId): Generator<void> {
     const events = this.domains.get(id)
     if (events === undefined) return
     events.dying = true
-    for (let port = events.ports.length - 1; port > 0; port -= 1) this.closeEnd(events, events.ports.get(port)!)
+    for (let port = events.ports.length - 1; port > 0; port -= 1) {
+      this.closeEnd(events, events.ports.get(port)!)
+      if (this.host.meter.isSpent) yield
+    }
     for (const [virq, handler] of this.virqHandlers) if (handler === id) this.virqHandlers.delete(virq)
     events.leaveFifo()
   }
@@ -219,17 +229,21 @@ export class EventChannels {
 
   /**
    * EVTCHNOP_reset: closes all ports and goes back to the 2-level ABI. Another domain must be paused by the
-   * toolstack.
+   * toolstack. CALL_AGAIN when the work has paused.
    */
   reset(caller: DomId, domain: number, isPaused: (domain: DomId) => boolean): number {
     const target = this.lookUp(caller, domain)
     if (target === undefined) return -ERRNO.ESRCH
     if (!this.mayAct(caller, target)) return -ERRNO.EPERM
     if (target.domain.id !== caller && !isPaused(target.domain.id)) return -ERRNO.EINVAL
-    for (let port = 1; port < target.ports.length; port += 1) {
-      const channel = target.ports.get(port)!
+    const { meter } = this.host
+    for (; target.resetAt < target.ports.length; target.resetAt += 1) {
+      if (meter.isSpent) return CALL_AGAIN
+      const channel = target.ports.get(target.resetAt)!
+      meter.charge(WORK.look)
       if (channel.consumer === 0) this.closeEnd(target, channel)
     }
+    target.resetAt = 1
     if (target.activeCount > target.consumerCount) return -ERRNO.EAGAIN
     target.leaveFifo()
     return 0
@@ -330,6 +344,7 @@ export class EventChannels {
       peer.remotePort = 0
     }
     here.free(channel)
+    this.host.meter.charge(WORK.port)
     return 0
   }
 }

@@ -26,6 +26,8 @@ export interface PortRules {
   readonly maxPort: number
   /** True while a closed port must not be reused yet. */
   isBusy(channel: Channel): boolean
+  /** So many ports have been looked at. */
+  looked(count: number): void
 }
 
 /** All ports of one domain. Port 0 is reserved. */
@@ -53,12 +55,17 @@ export class PortTable {
 
   /** Lowest port that can be bound now, or a negative error number. The channel stays free until its state is set. */
   findFree(): number {
-    for (let port = this.lowestFree; port <= this.rules.maxPort; port += 1) {
-      const error = this.claim(port)
-      if (error === 0) return port
-      if (error !== -ERRNO.EBUSY) return error
+    const start = this.lowestFree
+    let port = start
+    let error = -ERRNO.ENOSPC as number
+    for (; port <= this.rules.maxPort; port += 1) {
+      error = this.claim(port)
+      if (error !== -ERRNO.EBUSY) break
     }
-    return -ERRNO.ENOSPC
+    // A guest may have any number of closed ports linked into its queues: none of them is to be had.
+    this.rules.looked(port - start + 1)
+    if (error === 0) return port
+    return error === -ERRNO.EBUSY ? -ERRNO.ENOSPC : error
   }
 
   /** 0 when this very port can be bound now, or a negative error number. */

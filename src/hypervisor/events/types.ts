@@ -4,6 +4,7 @@
  */
 import type { DomId } from '../../util/index.ts'
 import type { GuestMemory } from '../guest-memory.ts'
+import type { WorkMeter } from '../work-meter.ts'
 
 /** A domain as far as its event channels are concerned. */
 export interface EventDomain {
@@ -22,6 +23,7 @@ export interface EventDomain {
 
 /** What event channels ask of the hypervisor around them. */
 export interface EventHost {
+  readonly meter: WorkMeter
   readonly memory: Pick<GuestMemory, 'view'>
   /**
    * True when `caller` may act for `target`: it is privileged, or has been given power over it. Not asked about

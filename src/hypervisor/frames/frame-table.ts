@@ -21,6 +21,12 @@ export const FRAME_FLAG = {
   PINNED: 4,
   /** Its contents have been checked for its type. */
   VALIDATED: 8,
+  /** The check of its contents as a table has paused behind its first `progress` entries. */
+  PARTIAL: 16,
+  /** It was a table until its last use ended; its first `progress` entries are still to be given back. */
+  FALLING: 32,
+  /** It falls because it was refused, not because it was given up. */
+  REFUSED: 64,
 } as const
 
 /** Owner of frames that are free. */
@@ -50,6 +56,8 @@ export class FrameTable {
   readonly typeCount: Uint32Array
   /** Recursive page-table entries: positive counts entries in this table, negative counts uses of this table. */
   readonly linear: Int32Array
+  /** Entries of a PARTIAL or FALLING table that hold references. */
+  readonly progress: Uint16Array
   /**
    * Value of the TLB clock when the last type reference was dropped, or the frame was freed. Wider than 32 bits: a
    * busy host flushes 2^32 times in a day, and a clock that wraps would take stale translations for flushed ones.
@@ -66,6 +74,7 @@ export class FrameTable {
     this.references = new Uint32Array(end)
     this.typeCount = new Uint32Array(end)
     this.linear = new Int32Array(end)
+    this.progress = new Uint16Array(end)
     this.stamp = new Float64Array(end)
   }
 

@@ -9,6 +9,7 @@
  * Reference: xen/common/grant_table.c (acquire_grant_for_copy, gnttab_copy_one).
  */
 import { DOMID, GNTST, GTF, GrantEntryV2 } from '../../abi/index.ts'
+import { WORK } from '../work-meter.ts'
 import { PIN, isWritePinned, wouldOverflow, type ActiveEntry, type GrantTable } from './grant-table.ts'
 import type { CopyRequest, CopySide, GrantHost } from './types.ts'
 
@@ -111,6 +112,7 @@ export class GrantCopier {
     const start = from.mfn * PAGE + source.offset
     memory.bytes.copyWithin(to.mfn * PAGE + destination.offset, start, start + length)
     memory.markWritten(to.mfn)
+    this.host.meter.charge(WORK.element + Math.ceil((length / PAGE) * WORK.page))
     return GNTST.okay
   }
 

@@ -6,6 +6,7 @@
  */
 import { DOMID, ERRNO, GNTMAP, GNTST, GNTTAB_CACHE, GTF, GrantEntryV1, GrantEntryV2 } from '../../abi/index.ts'
 import { XenError, type DomId } from '../../util/index.ts'
+import { WORK } from '../work-meter.ts'
 import { GrantCopier } from './copying.ts'
 import { GrantTable } from './grant-table.ts'
 import { checkGrantState, loadGrantTable, saveGrantTable, type GrantState } from './grant-state.ts'
@@ -56,9 +57,14 @@ export class GrantTables {
    * it; nobody can map more.
    */
   retireDomain(id: DomId): void {
+    for (const _ of this.retiring(id));
+  }
+
+  /** The same, step by step. */
+  *retiring(id: DomId): Generator<void> {
     const table = this.tables.get(id)
     if (table === undefined) return
-    this.mapper.releaseAll(table, (domain) => this.tables.get(domain))
+    yield* this.mapper.releaseAll(table, (domain) => this.tables.get(domain))
     table.retire()
   }
 
@@ -104,6 +110,7 @@ export class GrantTables {
   /** GNTTABOP_setup_table: the frames of a table grown to at least `count`, or a GNTST status. */
   setup(caller: DomId, domain: number, count: number): readonly number[] | number {
     const table = this.reach(caller, domain)
+    this.host.meter.charge(count * WORK.element)
     if (typeof table === 'number') return table
     if (table.retired || count > table.domain.maxGrantFrames || !table.grow(count)) return GNTST.general_error
     return table.frames.slice(0, count)
@@ -127,6 +134,8 @@ export class GrantTables {
    * for the outcome.
    */
   setVersion(caller: DomId, version: number): number {
+    const { active, frames } = this.own(caller)
+    this.host.meter.charge(active.size * WORK.look + frames.length * WORK.page)
     return setVersion(this.own(caller), version, this.host.memory)
   }
 
@@ -266,6 +275,7 @@ export class GrantTables {
       return true
     }
     for (const table of this.tables.values()) {
+      this.host.meter.charge(table.active.size * WORK.look)
       for (const active of table.active.values()) if (active.domain === caller && active.mfn === mfn) return true
     }
     return false

@@ -8,6 +8,7 @@
  * Reference: xen/common/grant_table.c (map_grant_ref, unmap_common, unmap_common_complete, gnttab_release_mappings).
  */
 import { GNTMAP, GNTST } from '../../abi/index.ts'
+import { WORK } from '../work-meter.ts'
 import { PIN, isWritePinned, wouldOverflow, type ActiveEntry, type GrantTable } from './grant-table.ts'
 import type { Mapping } from './maptrack.ts'
 import type { GrantHost, MapRequest, MapResult, UnmapRequest } from './types.ts'
@@ -86,12 +87,14 @@ export class GrantMapper {
   /**
    * A dying domain gives up all that it has mapped. Where entries hold the references, they go with the page tables.
    */
-  releaseAll(here: GrantTable, tableOf: (domain: number) => GrantTable | undefined): void {
+  *releaseAll(here: GrantTable, tableOf: (domain: number) => GrantTable | undefined): Generator<void> {
     for (const [handle, mapping] of here.maptrack.entries()) {
+      if (this.host.meter.isSpent) yield
       const there = tableOf(mapping.domain)
       const active = there?.active.get(mapping.ref)
       const kinds = mapping.flags & (BOTH | GNTMAP.readonly)
       here.maptrack.release(handle)
+      this.host.meter.charge(WORK.grant)
       if (there === undefined || active === undefined) continue
       const keepsHost = here.domain.mapsBy === 'table'
       this.detach(there, mapping, { active, kinds, keepsHostReference: keepsHost })

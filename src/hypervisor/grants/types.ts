@@ -4,6 +4,7 @@
  */
 import type { DomId } from '../../util/index.ts'
 import type { GuestMemory } from '../guest-memory.ts'
+import type { WorkMeter } from '../work-meter.ts'
 
 /** A domain as far as its grant table is concerned. */
 export interface GrantDomain {
@@ -72,6 +73,7 @@ export interface RemoveRequest extends InstallRequest {
 /** What grant tables ask of the hypervisor around them. */
 export interface GrantHost {
   readonly memory: GuestMemory
+  readonly meter: WorkMeter
   readonly frames: GrantFrames
   /** True when `caller` may act for `target`. Not asked about itself. */
   mayControl(caller: DomId, target: DomId): boolean

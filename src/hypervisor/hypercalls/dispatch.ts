@@ -7,7 +7,8 @@ import { type EventHub, TWO_32 } from '../../util/index.ts'
 import { Scratch, readInto } from '../guest-access.ts'
 import type { HypervisorEvent } from '../hypervisor-events.ts'
 import type { Vcpu } from '../vcpu.ts'
-import { CALL_AGAIN, CALL_SILENT, MULTICALL_LIMIT, HypercallArguments, type HypercallHandler } from './call.ts'
+import { WORK, type WorkMeter } from '../work-meter.ts'
+import { CALL_AGAIN, CALL_SILENT, HypercallArguments, type HypercallHandler } from './call.ts'
 
 /** Name of a hypercall, as in public/xen.h without its prefix. */
 export type HypercallName = keyof typeof HYPERVISOR
@@ -22,12 +23,14 @@ const NUMBERS = 64
 export class HypercallDispatcher {
   private readonly table = new Array<HypercallHandler | undefined>(NUMBERS).fill(undefined)
   private readonly hub: EventHub<HypervisorEvent>
+  private readonly meter: WorkMeter
   private readonly entry = new Scratch(MulticallEntry.size)
   private readonly inner = new HypercallArguments()
   private caller: Vcpu | undefined
 
-  constructor(handlers: HypercallHandlers, hub: EventHub<HypervisorEvent>) {
+  constructor(handlers: HypercallHandlers, hub: EventHub<HypervisorEvent>, meter: WorkMeter) {
     this.hub = hub
+    this.meter = meter
     for (const [name, handler] of Object.entries(handlers)) {
       this.table[HYPERVISOR[name as HypercallName]] = handler
     }
@@ -65,11 +68,13 @@ export class HypercallDispatcher {
   /** multicall(list, count): one after another; each result goes into its entry. */
   private multicall(caller: Vcpu, args: HypercallArguments): number {
     const count = args.u32(1)
-    const limit = Math.min(count, MULTICALL_LIMIT)
+    const { meter } = this
     let address = args.address(0)
-    for (let done = 0; done < limit; done += 1, address += MulticallEntry.size) {
+    let done = 0
+    for (; done < count && !meter.isSpent; done += 1, address += MulticallEntry.size) {
       if (!readInto(caller.access, address, this.entry, MulticallEntry.size)) return -ERRNO.EFAULT
       const result = this.one(caller, address)
+      meter.charge(WORK.element)
       if (result === CALL_SILENT || result === -ERRNO.EFAULT) return result
       if (result === CALL_AGAIN) {
         args.set(0, address)
@@ -77,9 +82,9 @@ export class HypercallDispatcher {
         return CALL_AGAIN
       }
     }
-    if (limit === count) return 0
+    if (done === count) return 0
     args.set(0, address)
-    args.set(1, count - limit)
+    args.set(1, count - done)
     return CALL_AGAIN
   }
 

@@ -12,11 +12,10 @@ import { signedFromParts, type WideField } from '../../util/index.ts'
 import type { CopySide, GrantTables } from '../grants/index.ts'
 import { Scratch, readInto } from '../guest-access.ts'
 import type { Vcpu } from '../vcpu.ts'
-import { BATCH_LIMIT, CALL_AGAIN, type HypercallArguments, type HypercallHandler } from './call.ts'
+import { WORK, type WorkMeter } from '../work-meter.ts'
+import { CALL_AGAIN, type HypercallArguments, type HypercallHandler } from './call.ts'
 
 const PAGE = 4096
-/** Cache flushes before the host gets a turn: each may look through all grants of the host that are in use. */
-const CACHE_FLUSH_LIMIT = 16
 /** The largest argument of one operation. */
 const LARGEST = GnttabCopy.size
 
@@ -32,8 +31,8 @@ interface Batched {
   /** Bytes of the answer: written back from here to here. */
   readonly answer: readonly [from: number, to: number]
   readonly run: Operation
-  /** Operations before the host gets a turn, where one is more work than usual. */
-  readonly limit?: number
+  /** Work of one, beside what depends on its arguments. */
+  readonly price: number
 }
 
 const address = (field: WideField, view: DataView): number => signedFromParts(field.low(view, 0), field.high(view, 0))
@@ -128,27 +127,30 @@ function batchedOperations(tables: GrantTables): ReadonlyMap<number, Batched> {
     [op.status.offset, op.status.offset + 2]
   return new Map<number, Batched>([
     [GNTTABOP.map_grant_ref, {
-      size: GnttabMapGrantRef.size, answer: [0, GnttabMapGrantRef.size], run: mapOne(tables),
+      size: GnttabMapGrantRef.size, answer: [0, GnttabMapGrantRef.size], run: mapOne(tables), price: WORK.grant,
     }],
     [GNTTABOP.unmap_grant_ref, {
-      size: GnttabUnmapGrantRef.size, answer: status(GnttabUnmapGrantRef), run: unmapOne(tables),
+      size: GnttabUnmapGrantRef.size, answer: status(GnttabUnmapGrantRef), run: unmapOne(tables), price: WORK.grant,
     }],
     [GNTTABOP.unmap_and_replace, {
       size: GnttabUnmapAndReplace.size, answer: status(GnttabUnmapAndReplace), run: unmapAndReplaceOne(tables),
+      price: WORK.grant,
     }],
-    [GNTTABOP.transfer, { size: GnttabTransfer.size, answer: status(GnttabTransfer), run: transferOne(tables) }],
-    [GNTTABOP.copy, { size: GnttabCopy.size, answer: status(GnttabCopy), run: copyOne(tables) }],
+    [GNTTABOP.transfer, {
+      size: GnttabTransfer.size, answer: status(GnttabTransfer), run: transferOne(tables), price: WORK.grant + WORK.flush,
+    }],
+    [GNTTABOP.copy, { size: GnttabCopy.size, answer: status(GnttabCopy), run: copyOne(tables), price: WORK.element }],
     [GNTTABOP.swap_grant_ref, {
-      size: GnttabSwapGrantRef.size, answer: status(GnttabSwapGrantRef), run: swapOne(tables),
+      size: GnttabSwapGrantRef.size, answer: status(GnttabSwapGrantRef), run: swapOne(tables), price: WORK.element,
     }],
     [GNTTABOP.cache_flush, {
-      size: GnttabCacheFlush.size, answer: [0, 0], run: cacheFlushOne(tables), limit: CACHE_FLUSH_LIMIT,
+      size: GnttabCacheFlush.size, answer: [0, 0], run: cacheFlushOne(tables), price: WORK.element,
     }],
   ])
 }
 
 /** Makes the handler of grant_table_op. */
-export function grantTableOp(tables: GrantTables): HypercallHandler {
+export function grantTableOp(tables: GrantTables, meter: WorkMeter): HypercallHandler {
   const batched = batchedOperations(tables)
   const single = new SingleOperations(tables)
   const scratch = new Scratch(LARGEST)
@@ -158,30 +160,32 @@ export function grantTableOp(tables: GrantTables): HypercallHandler {
     if (count > 0x7fff_ffff) return -ERRNO.EINVAL
     const operation = batched.get(command)
     if (operation === undefined) return single.run(caller, command, args)
-    const result = runBatch(operation, { caller, args, count, scratch })
+    const result = runBatch(operation, { caller, args, count, scratch, meter })
     if (command === GNTTABOP.unmap_grant_ref || command === GNTTABOP.unmap_and_replace) tables.flush(caller.domain)
     return result
   }
 }
 
 function runBatch(
-  { size, answer: [from, to], run, limit = BATCH_LIMIT }: Batched,
-  { caller, args, count, scratch }: {
+  { size, answer: [from, to], run, price }: Batched,
+  { caller, args, count, scratch, meter }: {
     readonly caller: Vcpu; readonly args: HypercallArguments; readonly count: number; readonly scratch: Scratch
+    readonly meter: WorkMeter
   },
 ): number {
   const start = args.address(1)
-  const now = Math.min(count, limit)
-  for (let i = 0; i < now; i += 1) {
-    const at = start + i * size
+  let done = 0
+  for (; done < count && !meter.isSpent; done += 1) {
+    const at = start + done * size
     if (!readInto(caller.access, at, scratch, size)) return -ERRNO.EFAULT
     const result = run(caller, scratch.view)
     if (result < 0) return result
     if (to > from && !caller.access.write(at + from, scratch.bytes.subarray(from, to))) return -ERRNO.EFAULT
+    meter.charge(price)
   }
-  if (now === count) return 0
-  args.set(1, start + now * size)
-  args.set(2, count - now)
+  if (done === count) return 0
+  args.set(1, start + done * size)
+  args.set(2, count - done)
   return CALL_AGAIN
 }
 

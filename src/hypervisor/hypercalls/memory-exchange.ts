@@ -8,7 +8,8 @@ import { TWO_32, signedFromParts } from '../../util/index.ts'
 import type { Domain } from '../domain.ts'
 import { Scratch, readInto } from '../guest-access.ts'
 import type { Vcpu } from '../vcpu.ts'
-import { BATCH_LIMIT, CALL_AGAIN } from './call.ts'
+import { WORK } from '../work-meter.ts'
+import { CALL_AGAIN } from './call.ts'
 import type { MemoryOpParts } from './memory-op.ts'
 import { MAX_ORDER, MAX_PRIVILEGED_ORDER } from './memory-reservation.ts'
 
@@ -82,9 +83,10 @@ export class Exchange {
     if (job.done % inPerChunk !== 0) return { done: job.done, result: -ERRNO.EINVAL }
     let done = job.done
     for (; done + inPerChunk <= into.count; done += inPerChunk) {
-      if ((done - job.done) * 2 ** into.order >= BATCH_LIMIT) return { done, result: CALL_AGAIN }
+      if (this.parts.meter.isSpent) return { done, result: CALL_AGAIN }
       const outFirst = (done / inPerChunk) * outPerChunk
       const result = this.chunk(caller, domain, { into, out, inFirst: done, inPerChunk, outFirst, outPerChunk })
+      this.parts.meter.charge((inPerChunk + outPerChunk) * WORK.element + 2 ** order * (2 * WORK.frame + WORK.page))
       if (result !== 0) return { done, result }
     }
     return { done, result: 0 }

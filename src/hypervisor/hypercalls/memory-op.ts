@@ -15,6 +15,7 @@ import type { MachineToPhys } from '../frames/machine-to-phys.ts'
 import { Scratch, readInto } from '../guest-access.ts'
 import type { GuestMemory } from '../guest-memory.ts'
 import type { Vcpu } from '../vcpu.ts'
+import type { WorkMeter } from '../work-meter.ts'
 import type { HypercallHandler } from './call.ts'
 import { Exchange } from './memory-exchange.ts'
 import { Reservations } from './memory-reservation.ts'
@@ -26,6 +27,7 @@ export interface MemoryOpParts {
   readonly machineToPhys: MachineToPhys
   readonly domainMemory: DomainMemory
   readonly domains: DomainRegistry
+  readonly meter: WorkMeter
   /** The domain's reservation has changed. */
   reservationChanged(domain: Domain): void
 }

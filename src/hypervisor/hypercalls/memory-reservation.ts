@@ -8,7 +8,8 @@ import { TWO_32, signedFromParts } from '../../util/index.ts'
 import type { Domain } from '../domain.ts'
 import { Scratch, readInto } from '../guest-access.ts'
 import type { Vcpu } from '../vcpu.ts'
-import { BATCH_LIMIT, CALL_AGAIN, type HypercallArguments } from './call.ts'
+import { WORK } from '../work-meter.ts'
+import { CALL_AGAIN, type HypercallArguments } from './call.ts'
 import type { MemoryOpParts } from './memory-op.ts'
 
 /** Largest extent that a guest may ask for, as a power of two of pages. */
@@ -43,11 +44,17 @@ export class Reservations {
     }
     const reservation = this.read(caller)
     if (reservation === undefined || start >= reservation.count) return start
-    const end = Math.min(reservation.count, start + BATCH_LIMIT)
+    const { meter } = this.parts
+    const price = command === XENMEM.decrease_reservation ? WORK.frame : WORK.frame + WORK.page
     let index = start
-    while (index < end && this.one(caller, command, reservation, index)) index += 1
+    let isStuck = false
+    while (index < reservation.count && !isStuck && !meter.isSpent) {
+      if (this.one(caller, command, reservation, index)) index += 1
+      else isStuck = true
+      meter.charge(WORK.element + price * 2 ** reservation.order)
+    }
     if (index > start) this.parts.reservationChanged(reservation.domain)
-    if (index < end || end === reservation.count) return index
+    if (isStuck || index === reservation.count) return index
     args.set(0, command + index * EXTENT_SHIFT)
     return CALL_AGAIN
   }

@@ -17,7 +17,8 @@ import type { HostClock } from '../host-clock.ts'
 import type { PageTypes } from '../pv/page-types.ts'
 import { isGuestAddress } from '../pv/virtual-access.ts'
 import type { Vcpu } from '../vcpu.ts'
-import { HypercallArguments, type HypercallHandler } from './call.ts'
+import { WORK, type WorkMeter } from '../work-meter.ts'
+import { CALL_AGAIN, HypercallArguments, type HypercallHandler } from './call.ts'
 
 /** Interrupts that a domain may name: none is real, but the numbers are checked as if (nr_pirqs). */
 const PIRQ_LIMIT = 256
@@ -59,21 +60,26 @@ export function setTimerOp(clock: HostClock): HypercallHandler {
 }
 
 /** console_io(command, count, buffer): writing only. */
-export function consoleIo(console: HypervisorConsole): HypercallHandler {
+export function consoleIo(console: HypervisorConsole, meter: WorkMeter): HypercallHandler {
   const chunk = new Uint8Array(CONSOLE_CHUNK)
   return (caller, args) => {
     const command = args.u32(0)
     if (command === CONSOLEIO.read) return caller.owner.privileged ? 0 : -ERRNO.EPERM
     if (command !== CONSOLEIO.write) return -ERRNO.ENOSYS
     let address = args.address(2)
-    for (let left = args.u32(1); left > 0;) {
+    let left = args.u32(1)
+    for (; left > 0 && !meter.isSpent;) {
       const part = chunk.subarray(0, Math.min(left, CONSOLE_CHUNK))
       if (!caller.access.read(address, part)) return -ERRNO.EFAULT
       if (!console.write(caller.domain, part)) return 0
+      meter.charge(part.length * WORK.character)
       left -= part.length
       address += part.length
     }
-    return 0
+    if (left === 0) return 0
+    args.set(1, left)
+    args.set(2, address)
+    return CALL_AGAIN
   }
 }
 

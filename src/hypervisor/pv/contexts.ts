@@ -8,6 +8,7 @@ import { ERRNO, VGCF, VMASST_TYPE } from '../../abi/index.ts'
 import { bigFromParts, isCanonical, signedFromParts } from '../../util/index.ts'
 import { CR0, GPR, type GprName, RFLAGS, SEGMENT } from '../../x86/index.ts'
 import type { TrapInfoEntry, VcpuContext, VcpuUserRegisters } from '../control.ts'
+import { CALL_AGAIN } from '../hypercalls/call.ts'
 import { setAssist } from '../hypercalls/small-ops.ts'
 import type { Vcpu } from '../vcpu.ts'
 import type { DescriptorTables } from './descriptor-tables.ts'
@@ -90,6 +91,8 @@ export class VcpuContexts {
       if (error !== 0) return error
     }
     const error = mmu.setKernelTable(vcpu, context.kernelTable) || mmu.setUserTable(vcpu, context.userTable)
+    // Paused: what has been taken stays, and is not taken again by the call that goes on.
+    if (error === CALL_AGAIN) return error
     if (error !== 0) {
       mmu.dropTables(vcpu)
       descriptorTables.dropGdt(pv)

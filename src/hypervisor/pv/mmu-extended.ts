@@ -9,10 +9,12 @@ import { PAGE_SIZE } from '../../x86/index.ts'
 import type { Domain } from '../domain.ts'
 import { FRAME_FLAG, FRAME_TYPE } from '../frames/frame-table.ts'
 import { Scratch, readInto } from '../guest-access.ts'
-import { BATCH_LIMIT, CALL_AGAIN, type HypercallArguments, PREEMPTED, TABLE_LIMIT } from '../hypercalls/call.ts'
+import { CALL_AGAIN, type HypercallArguments, PREEMPTED, unfinished } from '../hypercalls/call.ts'
 import type { Vcpu } from '../vcpu.ts'
+import { WORK } from '../work-meter.ts'
 import type { DescriptorTables } from './descriptor-tables.ts'
 import type { MmuParts, MmuUpdates } from './mmu-update.ts'
+import type { PvVcpu } from './pv-vcpu.ts'
 import { isGuestAddress } from './virtual-access.ts'
 
 /** What extended operations work on beyond page tables. */
@@ -37,32 +39,29 @@ export class MmuExtended {
 
   /** mmuext_op(operations, count, done, owner). */
   operate(caller: Vcpu, args: HypercallArguments): number {
+    if (unfinished.isSettled(args)) return unfinished.resultOf(args)
     const begun = (args.u32(1) & PREEMPTED) !== 0
     const count = args.u32(1) & ~PREEMPTED
     const counter = args.address(2)
     const before = begun && counter !== 0 ? this.readCounter(caller, counter) : 0
     const owner = this.parts.domains.frameOwner(caller.owner, args.u32(3) & 0xffff)
     if (owner < 0) return owner
-    const limit = Math.min(count, BATCH_LIMIT)
-    const { pageTypes } = this.parts
-    const lastTable = pageTypes.tablesVisited + TABLE_LIMIT
+    const { pageTypes, meter } = this.parts
     let address = args.address(0)
     let result = 0
     let done = 0
-    for (; done < limit && pageTypes.tablesVisited < lastTable; done += 1, address += MmuextOp.size) {
+    // An operation that gave up tables waits for them to be taken apart before the next one.
+    for (; done < count && !meter.isSpent && !pageTypes.isFalling(owner); done += 1, address += MmuextOp.size) {
       result = readInto(caller.access, address, this.scratch, MmuextOp.size) ? this.one(caller, owner) : -ERRNO.EFAULT
       if (result !== 0) break
+      meter.charge(WORK.element)
     }
     if (counter !== 0) {
       this.scratch.view.setUint32(0, before + done, true)
       caller.access.write(counter, this.scratch.bytes.subarray(0, 4))
     }
-    if (result === 0 && done < count) {
-      args.set(0, address)
-      args.set(1, ((count - done) | PREEMPTED) >>> 0)
-      return CALL_AGAIN
-    }
-    return result
+    if (result === CALL_AGAIN || (result === 0 && done < count)) return unfinished.goOn(args, address, count - done)
+    return pageTypes.isFalling(owner) ? unfinished.settle(args, result) : result
   }
 
   /** Validates and pins a table of `level` for a domain. */
@@ -113,7 +112,7 @@ export class MmuExtended {
       if (old !== 0) this.parts.pageTypes.putPageAndType(old)
     }
     if (pv.inKernel) pv.loadRoot()
-    this.parts.tlb.flush(pv)
+    this.flush(pv)
     return 0
   }
 
@@ -131,7 +130,7 @@ export class MmuExtended {
     pv.userTable = mfn
     if (!pv.inKernel) {
       pv.loadRoot()
-      this.parts.tlb.flush(pv)
+      this.flush(pv)
     }
     if (old !== 0) this.parts.pageTypes.putPageAndType(old)
     return 0
@@ -146,6 +145,11 @@ export class MmuExtended {
     pv.userTable = 0
     if (kernelTable !== 0) this.parts.pageTypes.putPageAndType(kernelTable)
     if (userTable !== 0) this.parts.pageTypes.putPageAndType(userTable)
+  }
+
+  private flush(pv: PvVcpu): void {
+    this.parts.meter.charge(WORK.flush)
+    this.parts.tlb.flush(pv)
   }
 
   /** A table that the kernel runs on shows the machine-to-physical table. */
@@ -220,6 +224,7 @@ export class MmuExtended {
     memory.bytes.fill(0, mfn * PAGE_SIZE, (mfn + 1) * PAGE_SIZE)
     memory.markWritten(mfn)
     pageTypes.putPageAndType(mfn)
+    this.parts.meter.charge(WORK.page)
     return 0
   }
 
@@ -231,6 +236,7 @@ export class MmuExtended {
       memory.bytes.copyWithin(mfn * PAGE_SIZE, source * PAGE_SIZE, (source + 1) * PAGE_SIZE)
       memory.markWritten(mfn)
       pageTypes.putPageAndType(mfn)
+      this.parts.meter.charge(WORK.page)
     }
     frames.putPage(source)
     return result === 0 ? 0 : -ERRNO.EINVAL

@@ -7,12 +7,13 @@
 import { ERRNO, MMU, UVMF } from '../../abi/index.ts'
 import type { Domain } from '../domain.ts'
 import type { DomainRegistry } from '../foreign-domains.ts'
-import { FRAME_TYPE, type FrameTable } from '../frames/frame-table.ts'
+import { FRAME_FLAG, FRAME_TYPE, type FrameTable } from '../frames/frame-table.ts'
 import type { MachineToPhys } from '../frames/machine-to-phys.ts'
 import { type GuestAccess, Scratch, readInto } from '../guest-access.ts'
 import type { GuestMemory } from '../guest-memory.ts'
-import { BATCH_LIMIT, CALL_AGAIN, type HypercallArguments, PREEMPTED, TABLE_LIMIT } from '../hypercalls/call.ts'
+import { CALL_AGAIN, type HypercallArguments, PREEMPTED, unfinished } from '../hypercalls/call.ts'
 import type { Vcpu } from '../vcpu.ts'
+import { WORK, type WorkMeter } from '../work-meter.ts'
 import type { PageTypes } from './page-types.ts'
 import { PageUpdates } from './page-updates.ts'
 import type { TlbClock } from './tlb-clock.ts'
@@ -26,6 +27,7 @@ export interface MmuParts {
   readonly pageTypes: PageTypes
   readonly domains: DomainRegistry
   readonly tlb: TlbClock
+  readonly meter: WorkMeter
 }
 
 /** One update, taken from the guest. */
@@ -52,6 +54,7 @@ export class MmuUpdates {
 
   /** mmu_update(requests, count, done, owners). */
   update(caller: Vcpu, args: HypercallArguments): number {
+    if (unfinished.isSettled(args)) return unfinished.resultOf(args)
     const { domains } = this.parts
     const domain = caller.owner
     const owners = args.u32(3)
@@ -87,7 +90,7 @@ export class MmuUpdates {
     if (command === MMU.MACHPHYS_UPDATE) return this.setMachineToPhys(domain, owners, mfn, request)
     if (!frames.getPage(mfn, owners.tableOwner.id)) return -ERRNO.EINVAL
     const at = (mfn << 10) + ((request.pointerLow & 0xff8) >> 2)
-    const result = frames.typeCount[mfn] === 0
+    const result = !this.isInUse(mfn)
       ? this.writePlain(mfn, at, request)
       : this.changeTyped(mfn, at, request, { owners, preserve: command === MMU.PT_UPDATE_PRESERVE_AD })
     frames.putPage(mfn)
@@ -99,25 +102,26 @@ export class MmuUpdates {
     const count = args.u32(1) & ~PREEMPTED
     const counter = args.address(2)
     const before = begun && counter !== 0 ? this.readCounter(caller.access, counter) : 0
-    const limit = Math.min(count, BATCH_LIMIT)
-    const { pageTypes } = this.parts
-    const lastTable = pageTypes.tablesVisited + TABLE_LIMIT
+    const { meter } = this.parts
     let address = args.address(0)
     let result = 0
     let done = 0
     this.tablesChanged = false
-    for (; done < limit && pageTypes.tablesVisited < lastTable; done += 1, address += 16) {
+    for (; done < count && !meter.isSpent; done += 1, address += 16) {
       result = this.take(caller.access, address) ? this.apply(caller.owner, owners, this.request) : -ERRNO.EFAULT
       if (result !== 0) break
+      meter.charge(WORK.element)
     }
     if (this.tablesChanged) this.flushAll(owners.tableOwner)
     if (counter !== 0) this.writeCounter(caller.access, counter, before + done)
-    if (result === 0 && done < count) {
-      args.set(0, address)
-      args.set(1, ((count - done) | PREEMPTED) >>> 0)
-      return CALL_AGAIN
-    }
-    return result
+    if (result === CALL_AGAIN || (result === 0 && done < count)) return unfinished.goOn(args, address, count - done)
+    return this.parts.pageTypes.isFalling(owners.tableOwner.id) ? unfinished.settle(args, result) : result
+  }
+
+  /** True for a frame whose type decides what may be written to it. A table between two portions of work is none. */
+  private isInUse(mfn: number): boolean {
+    const { frames } = this.parts
+    return frames.typeCount[mfn] !== 0 && frames.hasFlag(mfn, FRAME_FLAG.VALIDATED)
   }
 
   /** Copies one request out of guest memory, once. */
@@ -203,11 +207,12 @@ export class MmuUpdates {
     const domain = caller.owner
     if (at < 0 || !frames.getPage(table, domain.id)) return -ERRNO.EINVAL
     let result: number = -ERRNO.EINVAL
-    if (frames.typeCount[table] !== 0 && frames.type[table] === FRAME_TYPE.L1) {
+    if (this.isInUse(table) && frames.type[table] === FRAME_TYPE.L1) {
       const options = { table: domain.id, frame: frameOwner, preserve: false }
       result = this.updates.changeLeaf(at, args.low[1]!, args.high[1]!, options)
     }
     frames.putPage(table)
+    this.parts.meter.charge(WORK.element)
     return result < 0 ? result : this.flushAfter(caller, args, address)
   }
 
@@ -236,6 +241,7 @@ export class MmuUpdates {
   /** Drops one page's translations of a vCPU, or all. */
   flushOne(vcpu: Vcpu, page: number | undefined): void {
     if (vcpu.pv === undefined) return
+    this.parts.meter.charge(page === undefined ? WORK.flush : WORK.flushPage)
     if (page === undefined) this.parts.tlb.flush(vcpu.pv)
     else vcpu.pv.processor.flushPage(page)
   }

@@ -8,6 +8,7 @@ import { VMASST_TYPE } from '../../abi/index.ts'
 import { signedFromParts } from '../../util/index.ts'
 import { CR0, CR4, GPR } from '../../x86/index.ts'
 import { Scratch, readInto } from '../guest-access.ts'
+import { CALL_AGAIN } from '../hypercalls/call.ts'
 import type { PrivilegedOperation } from '../vcpu-runner.ts'
 import type { Vcpu } from '../vcpu.ts'
 import { type CpuidPolicy, queryCpuid } from './cpuid.ts'
@@ -20,8 +21,8 @@ export interface PrivilegedHost extends MsrHost {
   readonly tscKilohertz: number
   readonly addressBits: number
   readonly cpuidPolicy: CpuidPolicy | undefined
-  /** Makes a frame the vCPU's kernel table; false when it is refused. */
-  setKernelTable(vcpu: Vcpu, mfn: number): boolean
+  /** Makes a frame the vCPU's kernel table: 0, a negative error number, or CALL_AGAIN. */
+  setKernelTable(vcpu: Vcpu, mfn: number): number
 }
 
 /** CR0 as every PV guest sees it, but for TS. */
@@ -37,6 +38,8 @@ export class PrivilegedOperations {
   private readonly host: PrivilegedHost
   private readonly value = new Uint32Array(2)
   private readonly scratch = new Scratch(8)
+  /** The last instruction that was not carried out has only paused: it is to be executed again. */
+  hasPaused = false
 
   constructor(host: PrivilegedHost) {
     this.host = host
@@ -44,6 +47,7 @@ export class PrivilegedOperations {
 
   /** One decoded instruction of the vCPU's. */
   emulate(vcpu: Vcpu, pv: PvVcpu, request: PrivilegedOperation): boolean {
+    this.hasPaused = false
     if (!this.carryOut(vcpu, pv, request)) return false
     this.advance(pv, request.length)
     return true
@@ -166,12 +170,18 @@ export class PrivilegedOperations {
         setEntry(pv.cr2, low, high)
         return true
       case 3:
-        return high < 0x100 && this.host.setKernelTable(vcpu, low >>> 12 | high << 20)
+        return high < 0x100 && this.switchTable(vcpu, low >>> 12 | high << 20)
       case 4:
         setCr4(pv, low)
         return true
       default: return false
     }
+  }
+
+  private switchTable(vcpu: Vcpu, mfn: number): boolean {
+    const result = this.host.setKernelTable(vcpu, mfn)
+    this.hasPaused = result === CALL_AGAIN
+    return result === 0
   }
 
   private readDebug(pv: PvVcpu, { register, general }: PrivilegedOperation): boolean {

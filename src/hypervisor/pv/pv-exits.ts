@@ -12,6 +12,8 @@ import type { HypercallDispatcher } from '../hypercalls/dispatch.ts'
 import type { HypervisorEvent } from '../hypervisor-events.ts'
 import type { VcpuExit } from '../vcpu-runner.ts'
 import type { Vcpu } from '../vcpu.ts'
+import { WORK, type WorkMeter } from '../work-meter.ts'
+import type { PageTypes } from './page-types.ts'
 import type { PrivilegedOperations } from './privileged.ts'
 import { noteSingleStep, setTaskSwitched } from './pv-hypercalls.ts'
 import { FLAT_CODE_32, FLAT_CODE_64, FLAT_DATA, type PvVcpu } from './pv-vcpu.ts'
@@ -23,6 +25,8 @@ export interface PvExitParts {
   readonly privileged: PrivilegedOperations
   readonly writableTables: WritableTables
   readonly hub: EventHub<HypervisorEvent>
+  readonly pageTypes: PageTypes
+  readonly meter: WorkMeter
   crash(vcpu: Vcpu, reason: string): void
 }
 
@@ -56,7 +60,11 @@ export class PvExits {
         this.interrupt(vcpu, pv, exit.vector)
         return
       case 'privileged':
+        // What was begun for the domain before comes first; the instruction is executed again.
+        if (!this.parts.pageTypes.settle(vcpu.domain)) return
+        this.parts.meter.charge(WORK.emulation)
         if (this.parts.privileged.emulate(vcpu, pv, exit.request)) this.stepped(vcpu, pv)
+        else if (this.parts.privileged.hasPaused) return
         // RDTSCP is hidden from guests, so that it does not exist for them.
         else this.inject(vcpu, exit.request.operation === 'rdtscp' ? VECTOR.UD : VECTOR.GP, 0)
         return
@@ -105,6 +113,11 @@ export class PvExits {
   private hypercall(vcpu: Vcpu, pv: PvVcpu): void {
     const { registers } = pv.processor
     const { args } = this
+    // Tables that an earlier call has given up are taken apart before anything else; the call is made again.
+    if (!this.parts.pageTypes.settle(vcpu.domain)) {
+      this.rewind(pv)
+      return
+    }
     for (let i = 0; i < ARGUMENTS.length; i += 1) {
       args.low[i] = registers.low(ARGUMENTS[i]!)
       args.high[i] = registers.high(ARGUMENTS[i]!)
@@ -141,10 +154,12 @@ export class PvExits {
     const { vector, errorCode, address } = exit
     if (vector === VECTOR.PF) {
       const outcome = this.parts.writableTables.attempt(vcpu, errorCode, address)
+      if (outcome !== 'refused') this.parts.meter.charge(WORK.tableStore)
       if (outcome === 'done') this.stepped(vcpu, pv)
       if (outcome !== 'refused') return
     } else if (vector === VECTOR.UD) {
       if (this.parts.privileged.emulateForced(vcpu, pv)) {
+        this.parts.meter.charge(WORK.emulation)
         this.stepped(vcpu, pv)
         return
       }

@@ -10,9 +10,10 @@ import {
 import { isCanonical, signedFromParts } from '../../util/index.ts'
 import { CR0, CR4, DR6, DR7, SEGMENT } from '../../x86/index.ts'
 import { Scratch, readInto } from '../guest-access.ts'
-import { BATCH_LIMIT, CALL_AGAIN, type HypercallArguments, type HypercallHandler } from '../hypercalls/call.ts'
+import { CALL_AGAIN, type HypercallArguments, type HypercallHandler } from '../hypercalls/call.ts'
 import { registerNmi } from '../hypercalls/small-ops.ts'
 import type { Vcpu } from '../vcpu.ts'
+import { WORK, type WorkMeter } from '../work-meter.ts'
 import type { DescriptorTables } from './descriptor-tables.ts'
 import { type EntryPoint, type PvVcpu, setEntry } from './pv-vcpu.ts'
 import { type SegmentLoader, setSegmentBase } from './segments.ts'
@@ -24,6 +25,7 @@ export interface PvHypercallParts {
   readonly descriptorTables: DescriptorTables
   readonly segments: SegmentLoader
   readonly tlb: TlbClock
+  readonly meter: WorkMeter
 }
 
 type PvHandler = (caller: Vcpu, pv: PvVcpu, args: HypercallArguments) => number
@@ -33,7 +35,7 @@ const forPv = (handler: PvHandler): HypercallHandler => (caller, args) =>
   caller.pv === undefined ? -ERRNO.ENOSYS : handler(caller, caller.pv, args)
 
 /** set_trap_table(list): entries until one without address; no list clears all. */
-function setTrapTable(scratch: Scratch): PvHandler {
+function setTrapTable(scratch: Scratch, meter: WorkMeter): PvHandler {
   const { view } = scratch
   return (caller, pv, args) => {
     let address = args.address(0)
@@ -41,7 +43,7 @@ function setTrapTable(scratch: Scratch): PvHandler {
       for (let vector = 0; vector < 256; vector += 1) pv.setTrap(vector, { flags: 0, cs: 0, low: 0, high: 0 })
       return 0
     }
-    for (let done = 0; done < BATCH_LIMIT; done += 1, address += TrapInfo.size) {
+    for (; !meter.isSpent; address += TrapInfo.size) {
       if (!readInto(caller.access, address, scratch, TrapInfo.size)) return -ERRNO.EFAULT
       const low = TrapInfo.address.low(view, 0)
       const high = TrapInfo.address.high(view, 0)
@@ -49,6 +51,7 @@ function setTrapTable(scratch: Scratch): PvHandler {
       if (!isCanonical(signedFromParts(low, high))) return -ERRNO.EINVAL
       const flags = TrapInfo.flags.get(view, 0)
       pv.setTrap(TrapInfo.vector.get(view, 0), { flags, cs: TrapInfo.cs.get(view, 0) | 3, low, high })
+      meter.charge(WORK.element)
     }
     args.set(0, address)
     return CALL_AGAIN
@@ -69,6 +72,7 @@ function setGdt(parts: PvHypercallParts): PvHandler {
     }
     const result = parts.descriptorTables.setGdt(caller.owner, pv, frames, entries)
     if (result === 0) parts.tlb.flush(pv)
+    parts.meter.charge(WORK.flush)
     return result
   }
 }
@@ -243,7 +247,7 @@ export function pvHypercalls(parts: PvHypercallParts): Readonly<Record<
   | 'update_descriptor' | 'set_segment_base' | 'callback_op', HypercallHandler>> {
   const scratch = new Scratch(16)
   return {
-    set_trap_table: forPv(setTrapTable(scratch)),
+    set_trap_table: forPv(setTrapTable(scratch, parts.meter)),
     set_gdt: forPv(setGdt(parts)),
     stack_switch: forPv(stackSwitch),
     set_callbacks: forPv(setCallbacks),

@@ -37,7 +37,7 @@ import { liveConfig } from './live-config.ts'
 import { Lifecycle } from './lifecycle.ts'
 import { setMemoryMaximum, setMemoryTarget, type MemoryHost } from './memory-target.ts'
 import { startOperation, type Operation, type OperationOptions } from './operation.ts'
-import type { UntilOptions } from './run-loop.ts'
+import { type UntilOptions, turn } from './run-loop.ts'
 
 /** How a domain is created. */
 export interface CreateOptions extends OperationOptions, DescriptionOptions {
@@ -391,7 +391,7 @@ export class Host {
     await this.devices.detachAll(id)
     await this.dom0.consoles.close(id)
     this.dom0.disconnectStore(id)
-    this.hypervisor.destroyDomain(id)
+    while (!this.hypervisor.dismantleDomain(id)) await turn()
     removeDomainNodes(this.store, id, domain.uuid)
     this.guests.delete(id)
     this.lifecycle.forget(id)

@@ -32,7 +32,7 @@ const patienceOf = (timeout: Duration | undefined, what: string): number =>
   timeout === undefined ? Infinity : parseDuration(timeout, `the time-out of waiting for ${what}`, { most: Infinity })
 
 /** Lets all promises that can go on do so, and other work of the application besides. */
-const turn: () => Promise<void> = typeof setImmediate === 'function'
+export const turn: () => Promise<void> = typeof setImmediate === 'function'
   ? () => new Promise((resolve) => setImmediate(resolve))
   : () => new Promise((resolve) => {
       const { port1, port2 } = new MessageChannel()

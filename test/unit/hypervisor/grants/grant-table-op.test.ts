@@ -4,7 +4,7 @@ import {
   GnttabMapGrantRef, GnttabQuerySize, GnttabSetVersion, GnttabSetupTable, GnttabSwapGrantRef, GnttabTransfer,
   GnttabUnmapAndReplace, GnttabUnmapGrantRef, GTF,
 } from '../../../../src/abi/index.ts'
-import { BATCH_LIMIT, CALL_AGAIN, HypercallArguments } from '../../../../src/hypervisor/hypercalls/call.ts'
+import { CALL_AGAIN, HypercallArguments } from '../../../../src/hypervisor/hypercalls/call.ts'
 import { grantTableOp } from '../../../../src/hypervisor/hypercalls/grant-table-op.ts'
 import type { Vcpu } from '../../../../src/hypervisor/vcpu.ts'
 import { GrantHostDouble } from '../../../support/grant-host.ts'
@@ -33,7 +33,7 @@ function caller() {
       return true
     },
   }
-  const handler = grantTableOp(host.tables)
+  const handler = grantTableOp(host.tables, host.meter)
   const args = new HypercallArguments()
   // The handler asks a vCPU for no more than this.
   const vcpu = (domain: number): Vcpu => ({ domain, vcpu: 0, access }) as unknown as Vcpu
@@ -120,11 +120,14 @@ describe('arrays of operations', () => {
   })
 
   test('a long array is left in the middle and gone on with', () => {
-    const { args, call, handler, vcpu, view } = caller()
-    const count = BATCH_LIMIT + 10
+    const { host, args, call, handler, vcpu, view } = caller()
+    const most = 4000
+    const count = most + 10
     for (let i = 0; i < count; i += 1) GnttabSwapGrantRef.encode(view, AT + i * 12, { refA: 1, refB: 1, status: 5 })
+    host.meter.begin()
     expect(call(GNTTABOP.swap_grant_ref, count)).toBe(CALL_AGAIN)
-    expect([args.address(1), args.u32(2)]).toEqual([AT + BATCH_LIMIT * 12, 10])
+    expect([args.address(1), args.u32(2)]).toEqual([AT + most * 12, 10])
+    expect(host.meter.end()).toBe(200_000)
     expect(handler(vcpu(0), args)).toBe(0)
     expect(GnttabSwapGrantRef.status.get(view, AT + (count - 1) * 12)).toBe(GNTST.okay)
   })
