@@ -174,6 +174,8 @@ export interface RunLimits {
   readonly instructions?: number
   /** Host time beyond which it does not go. */
   readonly until?: number
+  /** Nanoseconds by which a host with nothing to do moves its clock on at most. Default: as far as the next timer. */
+  readonly idle?: number
 }
 
 /** One range of a domain's memory map: bytes, and a type as in e820 (1: usable memory). */

@@ -52,10 +52,15 @@ const QUANTUM = 50_000
 const EXIT_COST = 100
 
 /**
- * Time beyond which an idle host does not jump: nanoseconds stay exact below 2^53. Stops a guest from taking the host's
- * clock to the end of its days by a timer; what is due later never comes.
+ * Time beyond which an idle host does not jump: nanoseconds stay exact below 2^53. What is due later never comes.
  */
 const LAST_TIME = 2 ** 52
+/**
+ * How far ahead a timer may be that an idle host jumps to: 13 days, where Xen takes a guest's deadline for a wrapped
+ * counter (do_set_timer_op). Every kind of timer lies in the one queue, so that this holds for all. A timer further ahead
+ * moves nobody's clock; it fires when time gets there for another reason.
+ */
+const FARTHEST_JUMP = 2 ** 50
 
 const LIMIT: RunResult = /* @__PURE__ */ Object.freeze({ kind: 'limit' })
 const IDLE: RunResult = /* @__PURE__ */ Object.freeze({ kind: 'idle' })
@@ -69,6 +74,8 @@ export class RunLoop {
   /** Instructions and limits of the present `run`. */
   private budget = 0
   private until = Infinity
+  /** Host time to which an idle host moves in the present `run` at most. */
+  private idleUntil = Infinity
   private wantsTurn = false
 
   constructor(parts: RunLoopParts) {
@@ -93,6 +100,7 @@ export class RunLoop {
     const { clock, timers, scheduler } = this.parts
     this.budget = limits.instructions ?? DEFAULT_INSTRUCTIONS
     this.until = limits.until ?? Infinity
+    this.idleUntil = limits.idle === undefined ? Infinity : this.parts.clock.now() + limits.idle
     this.wantsTurn = false
     for (;;) {
       const cpu = this.earliest()
@@ -162,10 +170,13 @@ export class RunLoop {
       return undefined
     }
     const target = Math.min(next, this.until)
-    if (target > LAST_TIME) return IDLE
-    if (!clock.skipTo(target)) return { kind: 'wait', deadline: target }
+    const isTooFar = this.until === Infinity && target - clock.now() > FARTHEST_JUMP
+    if (target > LAST_TIME || isTooFar) return IDLE
+    // Whoever waits for a time is taken there at once; sleeping guests take the clock on step by step.
+    const step = next > this.until ? target : Math.min(target, this.idleUntil)
+    if (!clock.skipTo(step)) return { kind: 'wait', deadline: target }
     for (const other of this.cpus) other.time = Math.max(other.time, clock.now())
-    return undefined
+    return step < target ? LIMIT : undefined
   }
 
   /** Runs the CPU's vCPU until its slice is over or it has something else to do. */

@@ -154,7 +154,6 @@ export class PvExits {
     const { vector, errorCode, address } = exit
     if (vector === VECTOR.PF) {
       const outcome = this.parts.writableTables.attempt(vcpu, errorCode, address)
-      if (outcome !== 'refused') this.parts.meter.charge(WORK.tableStore)
       if (outcome === 'done') this.stepped(vcpu, pv)
       if (outcome !== 'refused') return
     } else if (vector === VECTOR.UD) {

@@ -20,9 +20,10 @@
  */
 import { VMASST_TYPE } from '../../abi/index.ts'
 import { PAGE_FAULT, PTE } from '../../x86/index.ts'
-import { FRAME_TYPE, type FrameTable } from '../frames/frame-table.ts'
+import { FRAME_FLAG, FRAME_TYPE, type FrameTable } from '../frames/frame-table.ts'
 import type { GuestMemory } from '../guest-memory.ts'
 import type { Vcpu } from '../vcpu.ts'
+import { WORK } from '../work-meter.ts'
 import { entryFrame } from './page-entries.ts'
 import type { PageTypes } from './page-types.ts'
 import { PageUpdates } from './page-updates.ts'
@@ -75,7 +76,7 @@ export class WritableTables {
   private isOwnTable(vcpu: Vcpu, mfn: number): boolean {
     const { frames } = this.parts
     return frames.isValid(mfn) && frames.owner[mfn] === vcpu.domain && frames.typeCount[mfn] !== 0
-      && frames.type[mfn] === FRAME_TYPE.L1
+      && frames.type[mfn] === FRAME_TYPE.L1 && frames.hasFlag(mfn, FRAME_FLAG.VALIDATED)
   }
 
   /** `at`: word index of the entry; `place`: the linear address that the guest knows it by. */
@@ -87,6 +88,7 @@ export class WritableTables {
     const high = words[at + 1]!
     entry[0] = low
     entry[1] = high
+    this.parts.pageTypes.host.meter.charge(WORK.tableStore)
     if (!processor.storeAside(place, entry)) return 'refused'
     const isUnchanged = words[at] === low && words[at + 1] === high
     const owners = { table: vcpu.domain, frame: vcpu.domain, preserve: false }

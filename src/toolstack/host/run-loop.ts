@@ -2,12 +2,17 @@
  * Drives the hypervisor: runs guests for a slice, gives JavaScript a turn, waits when a real-time host is idle, and
  * stops when nothing can happen before something comes from outside. Whoever brings something in calls `kick`.
  */
-import type { ControlInterface, HostClock } from '../../hypervisor/index.ts'
+import type { ControlInterface, HostClock, RunLimits } from '../../hypervisor/index.ts'
 import { parseDuration, XenError, type Duration } from '../../util/index.ts'
 import { abortedError } from './operation.ts'
 
 /** Instructions between two turns of JavaScript: a few milliseconds. A fixed number, so that runs can be repeated. */
 const SLICE = 1_000_000
+/**
+ * Nanoseconds by which an idle host's clock moves between two turns of JavaScript. A guest that only sleeps, however it
+ * sets its timers, takes the host's clock through its days no faster than a second a turn.
+ */
+const IDLE_STEP = 1_000_000_000
 /** While somebody waits for the host to settle, time moves in steps of this many nanoseconds. */
 const SETTLE_STEP = 1_000_000
 
@@ -145,10 +150,11 @@ export class RunLoop {
   }
 
   /** A run ends where somebody's patience does: guests that only tick would pass hours in one run. */
-  private limits(): { instructions: number; until?: number } {
+  private limits(): RunLimits {
     const step = this.settlers.length === 0 ? Infinity : this.clock.now() + SETTLE_STEP
     const until = Math.min(step, this.nearestDeadline())
-    return until === Infinity ? { instructions: SLICE } : { instructions: SLICE, until }
+    const limits = { instructions: SLICE, idle: IDLE_STEP }
+    return until === Infinity ? limits : { ...limits, until }
   }
 
   private nearestDeadline(): number {

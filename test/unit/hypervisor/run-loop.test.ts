@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
-import { VCPUOP, VIRQ } from '../../../src/abi/index.ts'
+import { SCHEDOP, SchedPoll, SchedWatchdog, VCPUOP, VIRQ } from '../../../src/abi/index.ts'
 import type { HostClock, VcpuExit, VcpuRunner } from '../../../src/hypervisor/index.ts'
-import { TestHost } from '../../support/hypervisor-host.ts'
+import { TestGuest, TestHost } from '../../support/hypervisor-host.ts'
 
 /** A runner that follows a list of exits, each after so many instructions, and then sleeps. */
 class Scripted implements VcpuRunner {
@@ -67,6 +67,68 @@ describe('time', () => {
     expect(host.clock.now()).toBe(2 ** 52)
     expect(sleepUntil(2 ** 62)).toEqual({ kind: 'idle' })
     expect(host.clock.now()).toBe(2 ** 52)
+  })
+
+  const kinds: readonly [string, (guest: TestGuest, deadline: bigint) => number][] = [
+    ['VCPUOP_set_singleshot_timer', (guest, deadline) => {
+      guest.view.setBigUint64(guest.scratch, deadline, true)
+      guest.view.setUint32(guest.scratch + 8, 0, true)
+      return guest.call('vcpu_op', VCPUOP.set_singleshot_timer, 0, guest.scratch)
+    }],
+    ['SCHEDOP_poll', (guest, deadline) => {
+      SchedPoll.encode(guest.view, guest.scratch, { ports: 0n, nrPorts: 0, timeout: deadline })
+      return guest.call('sched_op', SCHEDOP.poll, guest.scratch)
+    }],
+    ['SCHEDOP_watchdog', (guest, deadline) => {
+      SchedWatchdog.encode(guest.view, guest.scratch, { id: 0, timeout: Math.min(0xffff_ffff, Number(deadline / 1_000_000_000n)) })
+      return guest.call('sched_op', SCHEDOP.watchdog, guest.scratch) - 1
+    }],
+    ['VCPUOP_set_periodic_timer', (guest, deadline) => {
+      guest.view.setBigUint64(guest.scratch, deadline, true)
+      return guest.call('vcpu_op', VCPUOP.set_periodic_timer, 0, guest.scratch)
+    }],
+  ]
+  test.each(kinds)('an idle host does not go where only %s far ahead leads, and others keep their time', (_name, set) => {
+    for (const deadline of [2n ** 52n - 1n, 2n ** 62n]) {
+      const host = new TestHost()
+      const guest = host.guest({ pages: 16 })
+      host.hypervisor.startVcpu(guest.domid, 0)
+      host.hypervisor.unpauseDomain(guest.domid)
+      expect(set(guest, deadline)).toBe(0)
+      expect(host.hypervisor.run()).toEqual({ kind: 'idle' })
+      expect(host.clock.now()).toBeLessThan(1e6)
+      const sleeper = start(host, [{ after: 10, exit: { kind: 'block' } }])
+      sleeper.port.bindVirq(VIRQ.TIMER, 0)
+      sleeper.port.setTimer(3_600_000_000_000)
+      expect(host.hypervisor.run()).toEqual({ kind: 'idle' })
+      expect(sleeper.runner.seen.at(-1)).toBe(3_600_000_000_000)
+    }
+  })
+
+  test('who waits for a time far ahead is taken there, by way of every timer before it', () => {
+    const host = new TestHost()
+    const { runner, port } = start(host, [{ after: 10, exit: { kind: 'block' } }])
+    port.bindVirq(VIRQ.TIMER, 0)
+    const [timer, until] = [2 ** 51, 2 ** 51 + 1000]
+    host.hypervisor.run()
+    const guest = new TestGuest(host, port.domain, host.hypervisor.domainFrames(port.domain))
+    kinds[0]![1](guest, BigInt(timer))
+    for (let turns = 0; host.clock.now() < until && turns < 10; turns += 1) host.hypervisor.run({ until })
+    expect(runner.seen.at(-1)).toBe(timer)
+    expect(host.clock.now()).toBe(until)
+  })
+
+  test('sleeping guests take an idle host on by so much a run as it is told', () => {
+    const host = new TestHost()
+    const { runner, port } = start(host, [{ after: 10, exit: { kind: 'block' } }])
+    port.bindVirq(VIRQ.TIMER, 0)
+    port.setTimer(3_500_000_000)
+    const steps = Array.from({ length: 4 }, () => {
+      const { kind } = host.hypervisor.run({ idle: 1_000_000_000 })
+      return [kind, Math.round(host.clock.now() / 1e8)]
+    })
+    expect(steps).toEqual([['limit', 10], ['limit', 20], ['limit', 30], ['idle', 35]])
+    expect(runner.seen).toEqual([0, 3_500_000_000])
   })
 
   test('gives the host its turn also when nothing but timers of sleeping vCPUs is left', () => {
