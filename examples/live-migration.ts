@@ -25,6 +25,7 @@ async function receive(): Promise<void> {
   const host = await Host.boot({ memory: 64, dom0Memory: 16, seed: 2 })
   const listener = await listenMigration()
   console.log(`port ${listener.port}`)
+  // Whatever comes may use no disk or network of this host: that would be listed as `trust`.
   const domain = await host.receiveMigration(await listener.accept())
   listener.close()
   const printed = print(domain, 'there')

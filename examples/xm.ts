@@ -3,7 +3,7 @@
  * there, over a socket at $XEND_SOCKET (default: .xend.sock in $XDG_RUNTIME_DIR, or at home). Files that descriptions
  * name count from where xend runs.
  *
- *   npx tsx examples/xm.ts xend [--memory SIZE] [--relocation PORT]
+ *   npx tsx examples/xm.ts xend [--memory SIZE] [--relocation PORT [--trust-senders]]
  *   npx tsx examples/xm.ts create examples/xen/fc4 kernel=examples/guests/mini/mini.elf 'disk=[]'
  *   npx tsx examples/xm.ts list
  *   npx tsx examples/xm.ts console fc4          Ctrl-] leaves it
@@ -14,7 +14,7 @@ import { connect } from 'node:net'
 import { parseArgs } from 'node:util'
 import { receive, send, socketPath, type Answer } from './xm/wire.ts'
 
-const USAGE = 'usage: xm xend [--memory SIZE] [--relocation PORT] | xm COMMAND [WORD ...]; xm help lists the commands\n'
+const USAGE = 'usage: xm xend [--memory SIZE] [--relocation PORT [--trust-senders]] | xm COMMAND [WORD ...]; xm help lists the commands\n'
 /** Ctrl-] leaves the console. */
 const LEAVE = 0x1d
 
@@ -22,10 +22,11 @@ const LEAVE = 0x1d
 async function startXend(args: string[]): Promise<number> {
   const { values } = parseArgs({ args, options: {
     memory: { type: 'string', default: '1G' }, relocation: { type: 'string' },
+    'trust-senders': { type: 'boolean', default: false },
   } })
   const { xend } = await import('./xm/xend.ts')
-  const { memory, relocation } = values
-  await xend({ memory, relocationPort: relocation === undefined ? undefined : Number(relocation) })
+  const { memory, relocation, 'trust-senders': trustSenders } = values
+  await xend({ memory, relocationPort: relocation === undefined ? undefined : Number(relocation), trustSenders })
   return 0
 }
 

@@ -24,6 +24,7 @@ export type {
   DomainReference, DomainSummary, FileReader, HostEvent, HostOptions, KernelSource, MaximumProgress, MemoryProgress,
   MigrateOptions, MigrateProgress, MigrationSummary, MigrationTransport, NicConfig, Operation, OperationOptions,
   ReceiveOptions, ReceiveProgress, RestoreDomainOptions, RestoreProgress, SaveOptions, SaveProgress, SetVcpusOptions,
+  CallbackFailure, CallbackName, DiskOpenRequest, DiskOpener, DiskOrigin, StreamPermissions, StreamTrust,
   ShutdownProgress, ShutdownReasonName, UntilOptions, VcpuProgress, WaitForOptions,
 } from './toolstack/index.ts'
 export type {

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { unlinkSync } from 'node:fs'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { resolve } from 'node:path'
-import { Host, XenError } from '../../src/index.ts'
+import { Host, XenError, type StreamTrust } from '../../src/index.ts'
 import { optionalDecompressor } from '../../src/decompress/index.ts'
 import { listenMigration, nodeDisks, nodeFiles, type MigrationListener } from '../../src/node/index.ts'
 import { runVerb } from './verbs.ts'
@@ -15,6 +15,8 @@ export interface XendOptions {
   readonly memory: string
   /** Where to listen for domains from other hosts; 0 chooses a port. Anybody who gets there can send one. */
   readonly relocationPort: number | undefined
+  /** Lets senders name disks and bridges of this host; by default a domain that has any is refused. */
+  readonly trustSenders: boolean
 }
 
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
@@ -47,10 +49,10 @@ async function serve(host: Host, socket: Socket): Promise<void> {
 }
 
 /** Takes in every domain that is sent. */
-async function takeIn(host: Host, listener: MigrationListener): Promise<void> {
+async function takeIn(host: Host, listener: MigrationListener, trust: StreamTrust): Promise<void> {
   for (;;) {
     const transport = await listener.accept()
-    host.receiveMigration(transport).then(
+    host.receiveMigration(transport, { trust }).then(
       (domain) => console.log(`xend: ${domain.name} has come`),
       (error: unknown) => console.error(`xend: a domain did not come: ${messageOf(error)}`),
     )
@@ -74,7 +76,7 @@ async function listen(server: Server, path: string): Promise<void> {
 }
 
 /** Boots a host and serves it until the process is told to end. */
-export async function xend({ memory, relocationPort }: XendOptions): Promise<void> {
+export async function xend({ memory, relocationPort, trustSenders }: XendOptions): Promise<void> {
   const host = await Host.boot({
     memory, clock: 'realtime', files: nodeFiles(), decompress: optionalDecompressor, openDisk: nodeDisks(),
   })
@@ -91,7 +93,7 @@ export async function xend({ memory, relocationPort }: XendOptions): Promise<voi
   await listen(server, socketPath())
   const relocation = relocationPort === undefined ? undefined : await listenMigration({ port: relocationPort })
   // It ends by an error when the listener is closed.
-  if (relocation !== undefined) takeIn(host, relocation).catch(() => undefined)
+  if (relocation !== undefined) takeIn(host, relocation, trustSenders ? 'all' : {}).catch(() => undefined)
   console.log(`xend: listening at ${socketPath()}`)
   if (relocation !== undefined) console.log(`xend: taking in domains at port ${relocation.port}`)
   await Promise.race([once(process, 'SIGINT'), once(process, 'SIGTERM')])

@@ -1,8 +1,15 @@
 /** Opens disks' targets as raw files of this machine, for a host's `openDisk`. */
 import { resolve } from 'node:path'
 import type { DiskOpener } from '../toolstack/index.ts'
+import { confinedPath, type ConfinedOptions } from './confined-path.ts'
 import { FileBlockStore } from './file-block-store.ts'
 
-/** Opens targets as files; relative paths count from `folder`. A disk with mode `r` is opened for reading only. */
-export const nodeDisks = (folder = '.'): DiskOpener => ({ params, readOnly }) =>
-  new FileBlockStore(resolve(folder, params), { readOnly })
+/**
+ * Opens targets as files; relative paths count from `folder`. A disk with mode `r` is opened for reading only. With
+ * `confined` whatever lies outside `folder` is refused with PERMISSION_DENIED, whoever asks for it.
+ *
+ * @example
+ * const host = await Host.boot({ openDisk: nodeDisks('/srv/images', { confined: true }) })
+ */
+export const nodeDisks = (folder = '.', options: ConfinedOptions = {}): DiskOpener => ({ params, readOnly }) =>
+  new FileBlockStore(options.confined === true ? confinedPath(folder, params) : resolve(folder, params), { readOnly })

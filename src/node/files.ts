@@ -3,12 +3,16 @@ import { readFile } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import type { FileReader } from '../toolstack/index.ts'
 import { XenError } from '../util/index.ts'
+import { confinedPath, type ConfinedOptions } from './confined-path.ts'
 
-/** Reads files of this machine; relative names are taken from `directory`, by default the working directory. */
-export function nodeFiles(directory = '.'): FileReader {
+/**
+ * Reads files of this machine; relative names are taken from `directory`, by default the working directory. With
+ * `confined` whatever lies outside of it is refused with PERMISSION_DENIED.
+ */
+export function nodeFiles(directory = '.', options: ConfinedOptions = {}): FileReader {
   return {
     async read(path) {
-      const full = resolve(directory, path)
+      const full = options.confined === true ? confinedPath(directory, path) : resolve(directory, path)
       try {
         return await readFile(full)
       } catch (error) {

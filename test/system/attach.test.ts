@@ -142,7 +142,8 @@ describe('a domain with devices', () => {
       ['mac', 'bridge'].map((name) => host.store.tryRead(`/local/domain/0/backend/vif/${id}/${nic}/${name}`)))
     const before = nodes(first, domain.id)
     const stream = new TransformStream<Uint8Array, Uint8Array>(undefined, { highWaterMark: 1 << 20 })
-    const [, restored] = await Promise.all([domain.save(stream.writable), second.restore(stream.readable, { kernel: user })])
+    const trust = { disks: ['/c'], bridges: ['xenbr0', 'xenbr1'] }
+    const [, restored] = await Promise.all([domain.save(stream.writable), second.restore(stream.readable, { kernel: user, trust })])
     expect(restored.devices().map(({ kind, device }) => [kind, device])).toEqual([['vbd', 51712], ['vif', 0], ['vif', 1]])
     expect(nodes(second, restored.id)).toEqual(before)
     expect(before).toEqual([[expect.stringMatching(/^00:16:3e:/), 'xenbr0'], [expect.stringMatching(/^00:16:3e:/), 'xenbr1']])

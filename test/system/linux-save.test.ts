@@ -98,14 +98,14 @@ describe.skipIf(missing !== undefined)(`Debian's Linux${missing ?? ''}`, { timeo
     file = target.bytes()
     expect(verifyStream(file)).toMatchObject({ status: 0 })
     second = await boot(2)
-    linux = await second.restore(file)
+    linux = await second.restore(file, { trust: 'all' })
     await check(second, linux, 'restored')
     expect(linux.info().onlineVcpus).toBe(2)
   })
 
   test('moves while it runs', async () => {
     const { ends } = transportPair()
-    const receiving = first!.receiveMigration(ends[1])
+    const receiving = first!.receiveMigration(ends[1], { trust: 'all' })
     const summary = await linux.migrate(ends[0])
     linux = await receiving
     expect(summary.rounds).toBeGreaterThan(1)

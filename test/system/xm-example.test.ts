@@ -39,7 +39,7 @@ class Daemon {
   }
 
   async start(): Promise<void> {
-    this.process = this.spawn(['xend', '--memory', '160M', '--relocation', '0'])
+    this.process = this.spawn(['xend', '--memory', '160M', '--relocation', '0', '--trust-senders'])
     for await (const line of createInterface({ input: this.process.stdout! })) {
       this.port = Number(/domains at port (\d+)$/.exec(line)?.[1] ?? 0)
       if (this.port !== 0) return

@@ -6,6 +6,7 @@ import { nearestWord, XenError } from '../../util/index.ts'
 import { ACTIONS, defaultActions, type Actions, type Era } from './actions.ts'
 import { parseDisk, type DiskConfig } from './disk-specification.ts'
 import { parseNic, type NicConfig } from './nic-specification.ts'
+import type { StreamTrust } from './stream-trust.ts'
 
 /** A file's bytes, or the name under which the host's file source knows it. */
 export type FileSource = string | Uint8Array
@@ -69,6 +70,8 @@ export interface DomainConfig<Kernel = FileSource> {
   readonly actions: Actions
   readonly maxEventChannels: number
   readonly maxGrantFrames: number
+  /** For a domain that came by a stream: what of this host the stream may name, also at the domain's next starts. */
+  readonly trust?: StreamTrust | undefined
 }
 
 const whole = (least: number, most: number) =>

@@ -17,8 +17,19 @@ import {
 import { diskRows, nicRows } from './device-rows.ts'
 import { watchDeviceStates, type DeviceStateChange } from './device-states.ts'
 
+/**
+ * Who asks for a disk: the description that a domain was created from, `attachDisk` while it runs, or a stream that it came
+ * by, which somebody else may have written. A domain that came by a stream counts as such also when it starts anew.
+ */
+export type DiskOrigin = 'configuration' | 'attach' | 'stream'
+
+/** A disk that is to be opened. */
+export interface DiskOpenRequest extends DiskRequest {
+  readonly origin: DiskOrigin
+}
+
 /** Opens what a disk's specification names as its target. A rejection makes attaching the disk fail. */
-export type DiskOpener = (request: DiskRequest) => BlockStore | Promise<BlockStore>
+export type DiskOpener = (request: DiskOpenRequest) => BlockStore | Promise<BlockStore>
 
 /** Progress of attaching or detaching a device. */
 export interface DeviceProgress {
@@ -44,6 +55,8 @@ export interface DeviceInfo {
 export interface DeviceOptions {
   /** Contents of a disk; without it the host's opener is asked for the target. */
   readonly store?: BlockStore | undefined
+  /** Who asks; default: `attach`. */
+  readonly origin?: DiskOrigin | undefined
   readonly signal?: AbortSignal | undefined
   readonly onProgress?: ((event: DeviceProgress) => void) | undefined
 }
@@ -81,6 +94,7 @@ interface Attached extends DevicePlace {
   readonly nic?: NicConfig
   /** Its contents came with it: they cannot be opened again by its target. */
   readonly hasOwnStore?: boolean
+  readonly origin?: DiskOrigin
   /** Ends telling its states. */
   unwatch?: () => void
 }
@@ -140,6 +154,7 @@ export class Devices {
     const backend = this.host.domainId(disk.backend)
     const place: Attached = {
       kind: 'vbd', domain, backend, id: disk.vdev.number, disk, hasOwnStore: options.store !== undefined,
+      origin: options.origin ?? 'attach',
     }
     const key = `${domain}/${place.id}`
     if (options.store !== undefined) this.given.set(key, options.store)
@@ -271,7 +286,8 @@ export class Devices {
     const given = this.given.get(`${request.domain}/${request.device}`)
     if (given !== undefined) return given
     const { openDisk } = this.host
-    if (openDisk !== undefined) return openDisk(request)
+    const place = this.places.find((known) => known.kind === 'vbd' && known.domain === request.domain && String(known.id) === request.device)
+    if (openDisk !== undefined) return openDisk({ ...request, origin: place?.origin ?? 'attach' })
     throw new XenError('NOT_SUPPORTED', `nothing opens ${request.params}: the host was booted without openDisk`)
   }
 

@@ -6,6 +6,7 @@ import { XenError, type DomId, type Mfn } from '../../util/index.ts'
 import { buildPvDomain } from '../builder/pv-builder.ts'
 import { buildTypeScriptDomain } from '../builder/typescript-builder.ts'
 import type { DomainConfig } from '../config/domain-config.ts'
+import { checkStreamFiles } from '../config/stream-trust.ts'
 import {
   connectDevices,
   connectShell,
@@ -61,6 +62,7 @@ export async function createDomain(
   context: OperationContext<CreateProgress>,
 ): Promise<CreatedDomain> {
   host.claimName(config.name)
+  checkStreamFiles(config)
   const kernel = await loadKernel(config.kernel, host.files, host.decompress)
   const ramdisk = await loadRamdisk(config.ramdisk, host.files)
   context.check()

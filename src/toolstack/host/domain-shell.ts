@@ -144,7 +144,8 @@ export async function connectDevices(
 ): Promise<void> {
   if (config.disks.length + config.nics.length === 0) return
   const { signal } = context
+  const origin = config.trust === undefined ? 'configuration' : 'stream'
   context.undo(() => host.devices.detachAll(domid))
-  for (const disk of config.disks) await host.devices.attachDisk(domid, disk, { signal })
+  for (const disk of config.disks) await host.devices.attachDisk(domid, disk, { signal, origin })
   for (const nic of config.nics) await host.devices.attachNic(domid, nic, { signal })
 }

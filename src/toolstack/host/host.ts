@@ -13,6 +13,7 @@ import {
   type DescriptionOptions,
 } from '../config/description-file.ts'
 import { resolveDomainOptions, type DomainConfig, type DomainOptions } from '../config/domain-config.ts'
+import { deniedFileWarnings } from '../config/stream-trust.ts'
 import { Devices } from '../devices/devices.ts'
 import { writeCoreDump } from '../core-dump/core-dump.ts'
 import type { BootDescription } from '../grub/boot-description.ts'
@@ -363,6 +364,7 @@ export class Host {
       console: new DomainConsole(stream, this.parts.loop, () => this.dom0.kernel.turn()),
     })
     this.guests.set(domain.id, domain)
+    for (const { option, message } of deniedFileWarnings(config)) this.warn({ option, reason: 'ignored', message })
     this.lifecycle.watch(domain)
     if (options.paused !== true) this.hypervisor.unpauseDomain(domain.id)
     this.parts.loop.kick()

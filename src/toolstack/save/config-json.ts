@@ -16,6 +16,8 @@ const WEIGHT = 256
 /** libxl's defaults, which its JSON leaves out. */
 const DEFAULTS = { eventChannels: 1023, grantFrames: 64 } as const
 const KIB = 1024
+/** Devices of one saved domain: more would only keep the receiver busy. */
+const MAX_DEVICES = 1024
 
 type Json = string | number | readonly Json[] | { readonly [key: string]: Json | undefined }
 
@@ -122,16 +124,16 @@ const DiskSchema = /* @__PURE__ */ z.object({
 
 const NicSchema = /* @__PURE__ */ z.object({
   backend_domname: text.optional(),
-  devid: number.optional(),
-  mtu: number.optional(),
+  devid: z.int().min(0).max(0xffff).optional(),
+  mtu: z.int().min(0).max(0xffff).optional(),
   model: text.optional(),
   mac: text.optional(),
   ip: text.optional(),
   bridge: text.optional(),
   ifname: text.optional(),
   script: text.optional(),
-  rate_bytes_per_interval: number.optional(),
-  rate_interval_usecs: number.optional(),
+  rate_bytes_per_interval: z.int().min(0).optional(),
+  rate_interval_usecs: z.int().min(0).optional(),
   gatewaydev: text.optional(),
   vlan: text.optional(),
   trusted: bool.optional(),
@@ -150,8 +152,8 @@ const ConfigSchema = /* @__PURE__ */ z.object({
     cmdline: text.default(''),
     ramdisk: text.optional(),
   }),
-  disks: z.array(DiskSchema).default([]),
-  nics: z.array(NicSchema).default([]),
+  disks: z.array(DiskSchema).max(MAX_DEVICES).default([]),
+  nics: z.array(NicSchema).max(MAX_DEVICES).default([]),
   on_poweroff: action, on_reboot: action, on_watchdog: action, on_crash: action, on_soft_reset: action,
 })
 

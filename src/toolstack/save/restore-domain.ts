@@ -7,6 +7,7 @@ import { StartInfo, XenstoreDomainInterface } from '../../abi/index.ts'
 import type { BootInfo } from '../../guest/index.ts'
 import { XenError, type DomId } from '../../util/index.ts'
 import type { DomainConfig } from '../config/domain-config.ts'
+import { checkStreamDevices, trustWithKernel, type StreamTrust } from '../config/stream-trust.ts'
 import {
   connectDevices,
   connectShell,
@@ -33,6 +34,11 @@ export interface RestoreOptions {
   readonly kernel?: KernelSource | undefined
   /** The name, given the stream's. Default: the stream's. */
   readonly rename?: ((saved: string) => string) | undefined
+  /**
+   * What of this host the stream may name: disks, bridges, files, driver domains. Default: nothing, because a stream may
+   * come from anybody. `'all'` for a stream of your own.
+   */
+  readonly trust?: StreamTrust | undefined
 }
 
 /** Steps of restoring a domain. */
@@ -115,10 +121,14 @@ async function readConfig(
 ): Promise<{ saved: DomainConfig<string>; config: DomainConfig<KernelSource> }> {
   const header = await reader.readXlHeader()
   const saved = configFromJson(header.config)
+  const { kernel = saved.kernel, trust = {} } = options
+  checkStreamDevices(saved, trust)
   await reader.readContainerHeader()
   return {
     saved,
-    config: { ...saved, kernel: options.kernel ?? saved.kernel, name: options.rename?.(saved.name) ?? saved.name },
+    config: {
+      ...saved, kernel, name: options.rename?.(saved.name) ?? saved.name, trust: trustWithKernel(trust, options.kernel),
+    },
   }
 }
 
