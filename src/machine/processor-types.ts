@@ -111,6 +111,10 @@ export interface Registers {
   kernelGsBaseHigh(): number
   /** Writes the base that SWAPGS exchanges. */
   setKernelGsBase(low: number, high: number): void
+  /** TSC_AUX, which RDTSCP reads beside the time stamp: 32 bits. */
+  tscAux(): number
+  /** Writes TSC_AUX. */
+  setTscAux(value: number): void
   /** Debug register 0 to 3, 6 or 7. */
   debugLow(index: number): number
   /** Bits 32 to 63 of a debug register. */
@@ -251,6 +255,8 @@ export interface ProcessorState {
   readonly shadow: 'none' | 'sti' | 'ss'
   /** DR6 bits of a debug trap that comes before the next instruction. */
   readonly debugTrap: number
+  /** TSC_AUX of a hosted processor; absent means 0. A bare one has it among its model-specific registers. */
+  readonly tscAux?: number
   /** For bare processors. */
   readonly system: ProcessorSystemState | undefined
   /** Position of the processor's own random numbers; absent when they come from elsewhere. */

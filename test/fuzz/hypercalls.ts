@@ -31,7 +31,7 @@ const RUN_EVERY = 40
 const RUN_INSTRUCTIONS = 3000
 const RUN_STEPS = 6
 const ARGUMENTS = [GPR.rdi, GPR.rsi, GPR.rdx, GPR.r10, GPR.r8, GPR.r9] as const
-const PRIVILEGED = ['cpuid', 'rdmsr', 'wrmsr', 'rdtsc', 'read-cr', 'write-cr', 'read-dr', 'write-dr', 'clts', 'in', 'out', 'cli', 'hlt', 'invlpg', 'other'] as const
+const PRIVILEGED = ['cpuid', 'rdmsr', 'wrmsr', 'rdtsc', 'rdtscp', 'read-cr', 'write-cr', 'read-dr', 'write-dr', 'clts', 'in', 'out', 'cli', 'hlt', 'invlpg', 'other'] as const
 /** Handlers of all exceptions, so that few of them are the end. */
 const TRAPS = Array.from({ length: 32 }, (_, vector) => ({ vector, flags: vector & 7, cs: FLAT.KERNEL_CS64, address: BigInt(0x3000 + vector * 16) }))
 

@@ -63,7 +63,7 @@ function leniencyOf(form: Form): Leniency {
   if (counted && small && /^sh/.test(name)) mask |= 1
   if (/^sh[lr]d/.test(name) && form.size === 16) mask |= DOUBLE_SHIFT_UNDEFINED
   // SYSCALL leaves rcx and r11 to the host; natively a filter stands in its way. INT 80 shortens rax on its way there.
-  const undefinedRegisters = name === 'syscall' ? 0x802 : name === 'int' ? 1 : name === 'rdtsc' ? 5 : 0
+  const undefinedRegisters = name === 'syscall' ? 0x802 : name === 'int' ? 1 : TIMES[name] ?? 0
   return {
     undefinedFlags: mask, undefinedRegisters, approximate: APPROXIMATE.has(name), estimate: ESTIMATES.has(name),
     hiddenMemory: name === 'fxsave' ? 0x2_0000 : 0,
@@ -71,6 +71,8 @@ function leniencyOf(form: Form): Leniency {
   }
 }
 
+/** Registers that tell the time, or the processor's number. */
+const TIMES: Readonly<Record<string, number>> = { rdtsc: 5, rdtscp: 7 }
 /** RFLAGS.AC. */
 const ALIGNMENT_CHECK = 0x4_0000
 const APPROXIMATE = new Set(['f2xm1', 'fyl2x', 'fyl2xp1', 'fptan', 'fpatan', 'fsin', 'fcos', 'fsincos'])
@@ -117,7 +119,7 @@ function isNotOffered(bytes: Uint8Array): boolean {
 }
 
 /**
- * Second bytes behind 0F where such instructions live: system extensions, CR8 as LOCK MOV CR0, FSGSBASE, RDRAND,
+ * Second bytes behind 0F where such instructions live: system extensions, CR8 as LOCK MOV CR0, RDPID,
  * XSAVE, SSE4a, AES, SHA, MOVBE ..., outside of 64-bit mode SYSCALL and SYSRET
  */
 const NOT_OFFERED = new Set([0x01, 0x05, 0x07, 0x0e, 0x0f, 0x20, 0x22, 0x2b, 0x38, 0x3a, 0x78, 0x79, 0xae, 0xc7])

@@ -86,7 +86,7 @@ export function whyNotCompared({ row, size }: Pick<Form, 'row' | 'size'>): strin
 }
 
 const NOT_COMPARED: Readonly<Record<string, string>> = {
-  cpuid: 'answers differ on purpose', rdtscp: 'time', rdpmc: 'counters',
+  cpuid: 'answers differ on purpose', rdpmc: 'counters',
   sgdt: 'the system emulates it', sidt: 'the system emulates it', smsw: 'the system emulates it',
   sldt: 'the system emulates it', str: 'the system emulates it',
   int1: 'looks like a single step', sysenter: 'system call',

@@ -5,7 +5,7 @@
  */
 import { EXIT, Machine, type Processor, type SegmentState } from '../../src/machine/index.ts'
 import { unpack } from '../../src/machine/cpu/system/tables.ts'
-import { SEGMENT } from '../../src/x86/index.ts'
+import { CR4, SEGMENT } from '../../src/x86/index.ts'
 import { descriptorOf, modeOf } from './segments.ts'
 import { type Change, END, FX_BYTES, type OracleCase, type Outcome, patternOf, REGIONS } from './wire.ts'
 
@@ -66,7 +66,9 @@ export class HostedExecutor {
     this.regions = REGIONS.map((region) => this.makeRegion(region, dataSeed))
     const descriptors = { read: (selector: number, out: Uint32Array) => this.readDescriptor(selector, out) }
     this.processor = this.machine.createProcessor({ mode: 'hosted', descriptors })
-    this.processor.registers.setControl(3, this.root * PAGE, 0)
+    const { registers } = this.processor
+    registers.setControl(3, this.root * PAGE, 0)
+    registers.setControl(4, (registers.controlLow(4) | CR4.FSGSBASE) >>> 0, 0)
   }
 
   /** Cases of 64-bit code have no local table, as natively. */

@@ -20,6 +20,7 @@ export class PlainRegisters implements Registers {
   private rflags = 0x202
   private instruction = 0
   private hiddenLow = 0
+  private auxiliary = 0
   private hiddenHigh = 0
 
   low(general: number): number {
@@ -70,6 +71,14 @@ export class PlainRegisters implements Registers {
   setControl(index: number, low: number, high: number): void {
     this.control[index * 2] = low
     this.control[index * 2 + 1] = high
+  }
+
+  tscAux(): number {
+    return this.auxiliary
+  }
+
+  setTscAux(value: number): void {
+    this.auxiliary = value >>> 0
   }
 
   kernelGsBaseLow(): number {

@@ -22,12 +22,15 @@ const NOTHING: CpuidAnswer = [0, 0, 0, 0]
 
 /** Features of page tables and control registers that the hypervisor keeps to itself. */
 const HIDDEN: readonly CpuFeature[] = [
-  'vme', 'pse', 'pge', 'pse36', 'sep', 'mtrr', 'x2apic', 'pcid', 'smep', 'smap', 'umip', 'invpcid', 'rdtscp', 'monitor',
+  'vme', 'pse', 'pge', 'pse36', 'sep', 'mtrr', 'x2apic', 'pcid', 'smep', 'smap', 'umip', 'invpcid', 'monitor',
   // Only for a domain that cannot be moved.
   'nonstop_tsc',
 ]
 /** Features that the hypervisor carries out: machine-check and APIC registers, page attributes; and its own presence. */
 const PROVIDED: readonly CpuFeature[] = ['mce', 'mca', 'apic', 'pat', 'hypervisor']
+
+/** Bits of EAX of the time leaf, and the mode that its EBX tells. */
+const [SAFE_TSC, HAS_RDTSCP, NEVER_EMULATED] = [1 << 1, 1 << 2, 2]
 
 /** Leaves of the hypervisor. */
 function hypervisorLeaf(index: number, subleaf: number, subject: CpuidSubject): CpuidAnswer {
@@ -38,7 +41,7 @@ function hypervisorLeaf(index: number, subleaf: number, subject: CpuidSubject): 
     // One hypercall page through MSR 0x40000000; mmu_update keeps accessed and dirty bits.
     case 2: return [1, 0x4000_0000, 1, 0]
     case 3:
-      if (subleaf === 0) return [2, 2, subject.tscKilohertz, 0]
+      if (subleaf === 0) return [SAFE_TSC | HAS_RDTSCP, NEVER_EMULATED, subject.tscKilohertz, 0]
       return subleaf === 2 ? [subject.tscKilohertz, 0, 0, 0] : NOTHING
     case 5: return subleaf === 0 ? [0, subject.addressBits, 0, 0] : NOTHING
     default: return NOTHING

@@ -72,6 +72,7 @@ export function readMsr(
     }
     // Only a kernel asks for it with a use, and in kernel mode the user's base lies behind the active one.
     case MSR.KERNEL_GS_BASE: return answer(registers.kernelGsBaseLow(), registers.kernelGsBaseHigh())
+    case MSR.TSC_AUX: return answer(registers.tscAux())
     case MSR.TSC: {
       const { low, high } = host.timestamp()
       return answer(low, high)
@@ -106,6 +107,10 @@ export function writeMsr(
       if (!isCanonical(signedFromParts(low, high))) return false
       if (register === MSR.KERNEL_GS_BASE) registers.setKernelGsBase(low, high)
       else setSegmentBase(registers, register === MSR.FS_BASE ? SEGMENT.fs : SEGMENT.gs, value)
+      return true
+    case MSR.TSC_AUX:
+      if (high !== 0) return false
+      registers.setTscAux(low)
       return true
     // Linux writes back what it has read.
     case MSR.EFER: return low === GUEST_EFER && high === 0

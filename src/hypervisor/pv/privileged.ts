@@ -27,9 +27,13 @@ export interface PrivilegedHost extends MsrHost {
 
 /** CR0 as every PV guest sees it, but for TS. */
 const GUEST_CR0 = (CR0.PE | CR0.MP | CR0.ET | CR0.NE | CR0.WP | CR0.AM | CR0.PG) >>> 0
-/** CR4 bits that a guest may have, and those that it always has. */
-const CR4_CHOICE = CR4.TSD | CR4.DE
-const CR4_ALWAYS = CR4.PSE | CR4.PAE | CR4.PGE | CR4.MCE | CR4.OSFXSR | CR4.OSXMMEXCPT
+/**
+ * CR4 bits that a guest may choose, which the processor then has too, and those of the hypervisor's that it sees. What else
+ * it writes is dropped without a word.
+ * Reference: xen/arch/x86/include/asm/pv/domain.h, PV_CR4_GUEST_MASK; pv/domain.c, pv_fixup_guest_cr4, pv_make_cr4.
+ */
+const CR4_CHOICE = CR4.TSD | CR4.DE | CR4.FSGSBASE
+const CR4_ALWAYS = CR4.PAE | CR4.MCE | CR4.OSFXSR | CR4.OSXMMEXCPT
 /** `ud2a; .ascii "xen"; cpuid`: the prefix by which a guest asks for the hypervisor's CPUID. */
 const FORCED_CPUID = [0x0f, 0x0b, 0x78, 0x65, 0x6e, 0x0f, 0xa2] as const
 
@@ -75,6 +79,8 @@ export class PrivilegedOperations {
         return true
       case 'rdtsc':
         return this.rdtsc(pv)
+      case 'rdtscp':
+        return this.rdtscp(pv)
       case 'rdmsr':
         return pv.inKernel && this.rdmsr(vcpu, pv)
       case 'wrmsr':
@@ -118,6 +124,13 @@ export class PrivilegedOperations {
     return true
   }
 
+  private rdtscp(pv: PvVcpu): boolean {
+    if (!this.rdtsc(pv)) return false
+    const { registers } = pv.processor
+    registers.set(GPR.rcx, registers.tscAux(), 0)
+    return true
+  }
+
   private rdmsr(vcpu: Vcpu, pv: PvVcpu): boolean {
     const { registers } = pv.processor
     const register = registers.low(GPR.rcx)
@@ -151,7 +164,7 @@ export class PrivilegedOperations {
         registers.set(general, (pv.kernelTable << 12) >>> 0, pv.kernelTable >>> 20)
         return true
       case 4:
-        registers.set(general, (pv.cr4.low | CR4_ALWAYS) >>> 0, 0)
+        registers.set(general, pv.cr4.low, 0)
         return true
       default: return false
     }
@@ -224,7 +237,7 @@ function mayUsePorts(vcpu: Vcpu, pv: PvVcpu): boolean {
 
 /** Sets the guest's CR4, as far as it may choose. */
 export function setCr4(pv: PvVcpu, low: number): void {
-  setEntry(pv.cr4, low & CR4_CHOICE, 0)
+  setEntry(pv.cr4, (low & CR4_CHOICE) | CR4_ALWAYS, 0)
   const { registers } = pv.processor
   const real = registers.controlLow(4)
   registers.setControl(4, ((real & ~CR4_CHOICE) | (low & CR4_CHOICE)) >>> 0, 0)

@@ -65,8 +65,7 @@ export class PvExits {
         this.parts.meter.charge(WORK.emulation)
         if (this.parts.privileged.emulate(vcpu, pv, exit.request)) this.stepped(vcpu, pv)
         else if (this.parts.privileged.hasPaused) return
-        // RDTSCP is hidden from guests, so that it does not exist for them.
-        else this.inject(vcpu, exit.request.operation === 'rdtscp' ? VECTOR.UD : VECTOR.GP, 0)
+        else this.inject(vcpu, VECTOR.GP, 0)
         return
       default:
     }

@@ -8,6 +8,7 @@ import type { CpuFeature } from '../../x86/index.ts'
 export const OFFERED_FEATURES: readonly CpuFeature[] = [
   'fpu', 'de', 'pse', 'tsc', 'msr', 'pae', 'mce', 'cx8', 'pge', 'mca', 'cmov', 'pat', 'clflush', 'mmx', 'fxsr', 'sse', 'sse2',
   'sse3', 'ssse3', 'cx16', 'sse4_1', 'sse4_2', 'popcnt', 'rdrand', 'rdseed', 'erms',
+  'fsgsbase',
   'syscall', 'nx', 'rdtscp', 'lm', 'lahf_lm', 'prefetchw', 'nonstop_tsc',
 ]
 

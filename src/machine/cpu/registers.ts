@@ -1,4 +1,5 @@
 /** The public view of a processor's architectural registers. */
+import { MSR } from '../../x86/index.ts'
 import type { Registers, SegmentState } from '../processor-types.ts'
 import type { Core } from './core.ts'
 import { State } from './state.ts'
@@ -72,6 +73,14 @@ export class CoreRegisters implements Registers {
 
   setKernelGsBase(low: number, high: number): void {
     State.kernelGsBase.setParts(this.core.view, this.core.base, low, high)
+  }
+
+  tscAux(): number {
+    return this.core.system.plain(MSR.TSC_AUX)![0]
+  }
+
+  setTscAux(value: number): void {
+    this.core.system.setPlain(MSR.TSC_AUX, value, 0)
   }
 
   debugLow(index: number): number {

@@ -40,6 +40,7 @@ export function saveState(
     xcr0: State.xcr0.get(core.view, core.base),
     shadow: core.events.shadow(more.done),
     debugTrap: core.debug.pending,
+    ...(core.bare ? {} : { tscAux: registers.tscAux() }),
     system: core.bare ? saveSystem(core) : undefined,
   }
 }
@@ -88,6 +89,7 @@ export function restoreState(core: Core, registers: CoreRegisters, state: Proces
   const debug = words(saved.debug, 2 * DEBUGS.length, 'debug registers')
   const fpu = words(saved.fpu, FXSAVE_BYTES, 'FXSAVE image')
   const [xcr0] = words([saved.xcr0], 1, 'XCR0')
+  const [tscAux] = words([saved.tscAux ?? 0], 1, 'TSC_AUX')
   const image = new DataView(Uint8Array.from(fpu).buffer)
   if ((image.getUint32(24, true) & ~MXCSR_MASK) !== 0) refuse('MXCSR has reserved bits set')
   if ((flags! & ~FLAGS) !== 0) refuse('RFLAGS has reserved bits set', { flags })
@@ -108,6 +110,7 @@ export function restoreState(core: Core, registers: CoreRegisters, state: Proces
   DEBUGS.forEach((number, i) => registers.setDebug(number, debug[i * 2]!, debug[i * 2 + 1]!))
   readFxsave(core, image, 0)
   State.xcr0.set(core.view, core.base, xcr0!)
+  if (!core.bare) registers.setTscAux(tscAux!)
   core.debug.pending = debugTrap
   takeSystem()
   core.events.castShadow(shadow as (typeof SHADOWS)[number], done)

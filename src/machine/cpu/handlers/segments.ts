@@ -2,7 +2,8 @@
  * Loading segment registers, with the checks of protected and long mode.
  * Reference: Intel SDM volume 2, MOV; volume 3, sections 3.4.5 and 5.6.
  */
-import { GPR, SEGMENT, VECTOR } from '../../../x86/index.ts'
+import { CR4, GPR, SEGMENT, VECTOR } from '../../../x86/index.ts'
+import { isCanonical, signedFromParts } from '../../../util/index.ts'
 import type { Core } from '../core.ts'
 import type { SegmentState } from '../../processor-types.ts'
 import { SEGMENT_USE } from '../runtime/segments.ts'
@@ -11,7 +12,7 @@ import { SLOT, STATUS, State } from '../state.ts'
 import {
   ACCESS_BYTE, dplOf as dpl, fail, markAccessed, nullSegment, readOwnDescriptor, unpack,
 } from '../system/tables.ts'
-import type { Handlers } from './handler.ts'
+import type { Handler, Handlers } from './handler.ts'
 
 /** Reads the descriptor that a selector names; undefined when it lies outside its table. */
 export function readDescriptor(core: Core, selector: number): SegmentState | undefined {
@@ -133,6 +134,24 @@ function read(core: Core, record: number): number {
   return STATUS.NEXT
 }
 
+/** RDFSBASE and its kin exist as long as the kernel wants them: `a` general register, `b` base, `d` bytes. */
+const withBases = (body: Handler): Handler => (core, record) =>
+  (core.controlLow(4) & CR4.FSGSBASE) === 0 ? core.undefinedOpcode() : body(core, record)
+
+function readBase(core: Core, record: number): number {
+  const base = core.field(record, 'b')
+  core.setSlot(core.field(record, 'a'), core.low(base), core.field(record, 'd') === 8 ? core.high(base) : 0)
+  return STATUS.NEXT
+}
+
+function writeBase(core: Core, record: number): number {
+  const from = core.field(record, 'a')
+  const [low, high] = [core.low(from), core.field(record, 'd') === 8 ? core.high(from) : 0]
+  if (!isCanonical(signedFromParts(low, high))) return core.protection()
+  core.setSlot(core.field(record, 'b'), low, high)
+  return STATUS.NEXT
+}
+
 /** LAR, LSL, VERR and VERW look at a descriptor without faulting. */
 function visible(core: Core, selector: number): SegmentState | undefined {
   if ((selector & ~3) === 0) return undefined
@@ -195,6 +214,7 @@ function raiseRplInMemory(core: Core, record: number): number {
 
 /** Handlers by name. */
 export const SEGMENT_HANDLERS: Handlers = {
+  'read-base': withBases(readBase), 'write-base': withBases(writeBase),
   'load-segment': move, 'load-far': loadFar, 'read-segment': read,
   'pop-segment.16': popInto(2), 'pop-segment.32': popInto(4), 'pop-segment.64': popInto(8),
   // Bits 19..16 are undefined by Intel; AMD's processors show the limit's there.

@@ -3,7 +3,7 @@
  * host; ring 0 of a bare one executes them (system/).
  * Reference: Intel SDM volume 2; volume 3, chapter 2.
  */
-import { CR4, GPR, VECTOR } from '../../../x86/index.ts'
+import { CR4, GPR, MSR, VECTOR } from '../../../x86/index.ts'
 import type { Core } from '../core.ts'
 import { SLOT, STATUS } from '../state.ts'
 import {
@@ -11,7 +11,8 @@ import {
   ringZero,  storeTable,
 } from '../system/control.ts'
 import { swapGs } from '../system/fast-calls.ts'
-import { readRegister, readTimestampAndProcessor, timestamp, writeRegister } from '../system/msrs.ts'
+import { FEATURE, hasFeature } from '../system/features.ts'
+import { readRegister, timestamp, writeRegister } from '../system/msrs.ts'
 import { portAccess, stringPort } from '../system/ports.ts'
 import { clearInterrupts, setInterrupts } from './flags.ts'
 import type { Handler, Handlers } from './handler.ts'
@@ -55,14 +56,29 @@ function setPair(core: Core, low: number, high: number): void {
   core.setSlot(GPR.rdx * 8, high, 0)
 }
 
+/** RDTSC and RDTSCP where CR4.TSD keeps them from ring 3: a host decides. */
+const timed = (operation: 'rdtsc' | 'rdtscp', execute: Handler): Handler => (core, record) => {
+  if ((core.controlLow(4) & CR4.TSD) === 0 || core.cpl === 0) return execute(core, record)
+  return core.bare ? core.protection() : core.privileged(operation, record)
+}
+
 /** RDTSC: the host's time stamp, or the number of instructions executed. */
 function readTimestamp(core: Core, record: number): number {
-  if ((core.controlLow(4) & CR4.TSD) !== 0 && core.cpl !== 0) {
-    return core.bare ? core.protection() : core.privileged('rdtsc', record)
-  }
   setPair(core, ...timestamp(core, core.executedBefore(record)))
   return STATUS.NEXT
 }
+
+/** RDTSCP: the same, and TSC_AUX in ECX. */
+function readTimestampAndProcessor(core: Core, record: number): number {
+  setPair(core, ...timestamp(core, core.executedBefore(record)))
+  core.setSlot(GPR.rcx * 8, core.system.plain(MSR.TSC_AUX)![0], 0)
+  return STATUS.NEXT
+}
+
+/** A kernel of its own may have been offered a processor without RDTSCP. */
+const readBoth = timed('rdtscp', readTimestampAndProcessor)
+const ifOffered: Handler = (core, record) =>
+  core.bare && !hasFeature(core, FEATURE.RDTSCP) ? core.undefinedOpcode() : readBoth(core, record)
 
 /** CPUID of a bare processor. */
 function identify(core: Core): number {
@@ -100,7 +116,7 @@ export const SYSTEM_HANDLERS: Handlers = {
   nm: (core) => core.raise(VECTOR.NM),
   cpuid: privileged('cpuid', identify), rdmsr: ringZeroOnly('rdmsr', readRegister),
   wrmsr: ringZeroOnly('wrmsr', writeRegister), rdpmc: privileged('other', (core) => core.protection()),
-  rdtsc: readTimestamp, rdtscp: privileged('rdtscp', readTimestampAndProcessor),
+  rdtsc: timed('rdtsc', readTimestamp), rdtscp: ifOffered,
   hlt: ringZeroOnly('hlt', halt), cli: privileged('cli', clearInterrupts), sti: privileged('sti', setInterrupts),
   clts: ringZeroOnly('clts', clearTaskSwitched), lmsw: ringZeroOnly('lmsw', loadStatusWord),
   invd: ringZeroOnly('wbinvd', nothing), wbinvd: ringZeroOnly('wbinvd', nothing),

@@ -7,7 +7,7 @@ import { REPEAT, STRINGS } from '../runtime/strings.ts'
 import { SLOT } from '../state.ts'
 import { SEGMENTED } from '../uops/segment.ts'
 import { reads, writes } from './access.ts'
-import type { Lift, Lifter } from './lifter.ts'
+import { type Lift, type Lifter, SEGMENT_SLOT } from './lifter.ts'
 
 const push: Lift = (l) => {
   const [code] = l.instruction.row.operands as [string]
@@ -214,6 +214,15 @@ const random: Lift = (l) => {
   l.emit(`mov.${size}.rr`)
 }
 
+/** RDFSBASE, RDGSBASE, WRFSBASE and WRGSBASE. */
+const segmentBase = (name: 'read-base' | 'write-base', segment: 4 | 5): Lift => (l) => {
+  const size = l.instruction.operandSize === 64 ? 64 : 32
+  l.a = l.rmSlot(size)
+  l.b = SEGMENT_SLOT[segment]
+  l.d = size / 8
+  l.handler(name)
+}
+
 /** LAR and LSL: `a` is the selector's slot, `b` the destination's. */
 const describe = (name: 'lar' | 'lsl'): Lift => (l) => {
   l.a = l.source(16)
@@ -258,6 +267,8 @@ export const CONTROL_LIFTERS: Readonly<Record<string, Lift>> = {
   lidt: withAddress('lidt'), bound: withAddress('bound'), pusha: sized('pusha'), popa: sized('popa'),
   lldt: withSource('lldt'), ltr: withSource('ltr'), verr: withSource('verr'), verw: withSource('verw'),
   lmsw: withSource('lmsw'), sldt: intoOperand('sldt'), str: intoOperand('str'), smsw: intoOperand('smsw'),
+  rdfsbase: segmentBase('read-base', SEGMENT.fs), rdgsbase: segmentBase('read-base', SEGMENT.gs),
+  wrfsbase: segmentBase('write-base', SEGMENT.fs), wrgsbase: segmentBase('write-base', SEGMENT.gs),
   lar: describe('lar'), lsl: describe('lsl'), rdrand: random, rdseed: random,
   ud2: (l) => l.undefined(), ud1: (l) => l.undefined(), ud0: (l) => l.undefined(),
   aam: adjust('aam'), aad: adjust('aad'),

@@ -130,15 +130,3 @@ export function writeRegister(core: Core, record: number): number {
   if (!writeMsr(core, index(core), value, core.executedBefore(record))) return core.protection()
   return index(core) === MSR.EFER ? STATUS.CHECK : STATUS.NEXT
 }
-
-/** RDTSCP: the time stamp, and TSC_AUX in ECX. */
-export function readTimestampAndProcessor(core: Core, record: number): number {
-  if (!hasFeature(core, FEATURE.RDTSCP)) return core.undefinedOpcode()
-  if ((core.controlLow(4) & 4) !== 0 && core.cpl !== 0) return core.protection()
-  const [low, high] = timestamp(core, core.executedBefore(record))
-  core.setSlot(GPR.rax * 8, low, 0)
-  core.setSlot(GPR.rdx * 8, high, 0)
-  core.setSlot(GPR.rcx * 8, core.system.plain(MSR.TSC_AUX)![0], 0)
-  return STATUS.NEXT
-}
-
