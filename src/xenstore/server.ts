@@ -90,7 +90,8 @@ export class XenStoreServer {
     this.host = {
       store: this.store,
       introduce: (domain, frame, port) => this.introduceByRequest(domain, frame, port),
-      isConnected: (domain) => this.pages.has(domain),
+      // Domain 0 is reached in other ways than by a page where the server runs within it.
+      isConnected: (domain) => !isUnprivileged(domain) || this.pages.has(domain),
       release: (domain) => this.releaseDomain(domain),
     }
   }

@@ -5,7 +5,7 @@
  * Reference: xen/docs/misc/xenstore.txt; behaviour of tools/xenstored.
  */
 import { EventHub, type Clock, type EventSource } from '../util/index.ts'
-import { DomainTable, STORE_FEATURE, isUnprivileged, type StoreDomain } from './domains.ts'
+import { DomainTable, PRIVILEGED_DOMAIN, STORE_FEATURE, isUnprivileged, type StoreDomain } from './domains.ts'
 import { LocalStore } from './local-store.ts'
 import {
   EMPTY_VALUE, NO_CHILDREN, StoreNode, nodeAlong, nodeAt, walkUp, withNode, withNodeAlong, withoutNode, type Children,
@@ -95,6 +95,8 @@ export class XenStore {
     this.events = this.hub
     this.domains = new DomainTable(options.domainExists ?? (() => true))
     this.domains.defaults = { ...this.domains.defaults, ...options.limits }
+    // The domain that XenStore serves first of all needs nobody to introduce it.
+    this.domains.create(PRIVILEGED_DOMAIN).introduced = true
     this.tree = madeBy(PRIVATE, this.nextGeneration())
     this.domains.account('/', undefined, this.tree)
     for (const path of ['/tool', '/tool/xenstored']) this.replace(path, madeBy(PRIVATE, this.nextGeneration()))
@@ -183,7 +185,7 @@ export class XenStore {
   private restoreDomain(saved: SavedDomain): void {
     expectSaved(isCount(saved.id, 0xffff) && isCount(saved.features, 0xff), 'a domain that is none')
     const domain = this.domains.create(saved.id)
-    domain.introduced = saved.introduced
+    domain.introduced = saved.introduced || !isUnprivileged(saved.id)
     domain.shutdown = saved.shutdown
     domain.features = saved.features
     domain.target = saved.target

@@ -114,9 +114,11 @@ export class StoreHarness {
   readonly store: XenStore
   readonly server: XenStoreServer
 
-  constructor(options: XenStoreOptions = {}) {
+  /** With `pages` any domain that a client introduces has a page of its own. */
+  constructor({ pages = false, ...options }: XenStoreOptions & { readonly pages?: boolean } = {}) {
     this.store = new XenStore({ clock: this.clock, ...options })
-    this.server = new XenStoreServer({ store: this.store })
+    const page = { view: new DataView(new ArrayBuffer(4096)), base: 0, notify: () => undefined }
+    this.server = new XenStoreServer({ store: this.store, ...(pages && { connectDomain: () => page }) })
   }
 
   /** Connects a domain by a page of its own. */

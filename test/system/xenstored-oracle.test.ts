@@ -120,6 +120,33 @@ test.skipIf(typeof peer === 'string')('commands of xenstore-control are answered
   client.close()
 })
 
+/**
+ * What is asked of domains: who they are for xenstored. Domain 0 needs no introduction; the others have none yet. No domain
+ * is released that is another's target: xenstored then only forgets that it was.
+ */
+const ABOUT_DOMAINS: readonly (readonly [keyof typeof OPS, string])[] = [
+  ...[0, 1, 2, 0x7ff0, 0x7fff].flatMap((id) => ([
+    ['IS_DOMAIN_INTRODUCED', `${id}`], ['GET_DOMAIN_PATH', `${id}`], ['RESUME', `${id}`], ['RELEASE', `${id}`],
+    ['SET_TARGET', `${id}|0`], ['SET_TARGET', `0|${id}`], ['SET_TARGET', `${id}|1`],
+  ] as const)),
+  ['INTRODUCE', '3|77|5'], ['IS_DOMAIN_INTRODUCED', '3'], ['RESUME', '3'], ['SET_TARGET', '3|0'],
+  ['RELEASE', '3'], ['IS_DOMAIN_INTRODUCED', '3'], ['RELEASE', '3'], ['IS_DOMAIN_INTRODUCED', '0'],
+]
+
+test.skipIf(typeof peer === 'string')('who is introduced, and what may be done with it, is answered alike', async () => {
+  const client = await PeerClient.connect((peer as ServerProcess).socket)
+  const harness = new StoreHarness({ pages: true })
+  const ours = harness.client()
+  const differences: string[] = []
+  for (const [op, words] of ABOUT_DOMAINS) {
+    const body = `${words.replaceAll('|', '\0')}\0`
+    const [answer, wanted] = [ours.ask(OPS[op], Uint8Array.from(body, (c) => c.charCodeAt(0))), await client.ask(OPS[op], body)]
+    if (answer !== wanted) differences.push(`${op} ${words}: ours ${answer}, xenstored ${wanted}`)
+  }
+  client.close()
+  expect(differences).toEqual([])
+})
+
 describe.skipIf(typeof peer === 'string')('programs of Xen at this library\'s server', () => {
   const folder = mkdtempSync(join(tmpdir(), 'paravirt-test-xenstore-'))
   const path = join(folder, 'socket')
