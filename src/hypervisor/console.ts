@@ -50,8 +50,10 @@ export class HypervisorConsole {
     return text
   }
 
-  /** Forgets a domain that is gone. */
+  /** Forgets a domain that is gone; the line that it did not finish is kept. */
   forget(domain: DomId): void {
+    const rest = this.lines.get(domain) ?? ''
+    if (rest !== '') this.append(`(d${domain}) ${rest}\n`)
     this.spent.delete(domain)
     this.lines.delete(domain)
   }

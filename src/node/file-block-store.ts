@@ -17,10 +17,11 @@ const ZEROS = 1 << 16
 
 /** A disk in a file. */
 export class FileBlockStore implements BlockStore {
-  readonly size: number
   readonly readOnly: boolean
   private readonly path: string
   private descriptor: number
+  private bytes: number
+  private readonly listeners = new Set<() => void>()
 
   /** Opens `path`, which must be there; its size is cut to whole sectors. Throws IO when it cannot be opened. */
   constructor(path: string, options: FileStoreOptions = {}) {
@@ -31,7 +32,27 @@ export class FileBlockStore implements BlockStore {
     } catch (cause) {
       throw new XenError('IO', `disk image ${path} cannot be opened`, { details: { path }, cause })
     }
-    this.size = Math.floor(fstatSync(this.descriptor).size / SECTOR_SIZE) * SECTOR_SIZE
+    this.bytes = this.measure()
+  }
+
+  get size(): number {
+    return this.bytes
+  }
+
+  /** Looks at the file's size again, after somebody has changed it, and tells guests that use it. */
+  refresh(): void {
+    const before = this.bytes
+    this.bytes = this.measure()
+    if (this.bytes !== before) for (const listener of this.listeners) listener()
+  }
+
+  onResize(listener: () => void): () => void {
+    this.listeners.add(listener)
+    return () => void this.listeners.delete(listener)
+  }
+
+  private measure(): number {
+    return Math.floor(fstatSync(this.descriptor).size / SECTOR_SIZE) * SECTOR_SIZE
   }
 
   read(offset: number, target: Uint8Array): void {

@@ -25,6 +25,10 @@ export type XenErrorCode =
   /** A migration was cut at the moment of the handover: nobody here can know whether the other side runs the domain. */
   | 'MIGRATION_UNDECIDED'
   | 'ABORTED'
+  /** Something is under way that excludes what was asked for; it goes on. */
+  | 'BUSY'
+  /** A newer wish of the same kind has taken the place of this one before it was fulfilled. */
+  | 'SUPERSEDED'
   | 'CLOSED'
   | 'IO'
 

@@ -5,8 +5,9 @@
  *
  * Reference: public/io/blkif.h; the captures of Linux and xl on Xen 4.17.
  */
-import { VDISK } from '../../abi/index.ts'
+import { VDISK, XENBUS_STATE } from '../../abi/index.ts'
 import type { BackendDevice, BackendDriver, BackendInstance, MappedPage } from '../../guest/index.ts'
+import { readState } from '../../guest/index.ts'
 import type { DomId, EventPort, GrantRef } from '../../util/index.ts'
 import { XenError } from '../../util/index.ts'
 import type { BlockStore } from './block-store.ts'
@@ -58,6 +59,11 @@ class BlockInstance implements BackendInstance, ServedDisk {
   private readonly device: BackendDevice
   private readonly backend: BlockBackend
   private store: BlockStore | undefined
+  /** Sectors that the front-end was told of. */
+  private announced = 0
+  private gone = false
+  /** What is to be let go with the store: listeners, and time that stands still for it. */
+  private readonly releases: (() => void)[] = []
   private connection: Connection | undefined
 
   constructor(device: BackendDevice, backend: BlockBackend) {
@@ -81,7 +87,7 @@ class BlockInstance implements BackendInstance, ServedDisk {
     })
   }
 
-  /** Opens the store, as the hotplug script would, and lets the handshake go on. */
+  /** Begins to open the store, as the hotplug script would; the handshake goes on when it is open. */
   async prepare(): Promise<void> {
     const { device } = this
     const read = async (name: string): Promise<string> => (await device.read(name)) ?? ''
@@ -89,22 +95,56 @@ class BlockInstance implements BackendInstance, ServedDisk {
       domain: device.otherEnd, device: device.id, params: await read('params'), type: await read('type'),
       readOnly: !(await read('mode')).startsWith('w'), name: await read('dev'),
     }
-    const release = device.kernel.hold()
-    try {
-      this.store = checkStore(await this.backend.options.open(this.request))
-    } catch (error) {
+    // Not waited for: the device may be taken away before an opener has answered, or when it never does.
+    void this.open(device.kernel.hold())
+  }
+
+  /** While the opener works time stands still; what follows is the device's next step. */
+  private async open(release: () => void): Promise<void> {
+    const { device, request } = this
+    this.releases.push(release)
+    const opening = (async () => checkStore(await this.backend.options.open(request)))()
+    await opening.then(release, release)
+    await opening.then((store) => device.perform(() => this.opened(store)), (error: unknown) => {
       const message = error instanceof Error ? error.message : String(error)
-      await device.write({ 'hotplug-error': message, 'hotplug-status': 'error' })
-      return
-    } finally {
-      release()
-    }
+      return device.perform(() => device.write({ 'hotplug-error': message, 'hotplug-status': 'error' }))
+    })
+  }
+
+  private async opened(store: BlockStore): Promise<void> {
+    const { device } = this
+    if (this.gone) return this.closeStore(store)
+    this.store = store
+    const end = store.onResize?.(() => device.kernel.post(() => this.lookAtSize()))
+    if (end !== undefined) this.releases.push(end)
     const number = this.backend.nextNumber()
     await device.write({
       node: `/dev/loop${number}`, 'physical-device': `7:${number.toString(16)}`,
       'physical-device-path': `/dev/loop${number}`, 'hotplug-status': 'connected',
     })
     void device.reconsider()
+  }
+
+  /** Tells the front-end when the store has another size than it was told. To be called often: it costs a comparison. */
+  private lookAtSize(): void {
+    const { store, connection, device } = this
+    if (store === undefined || connection === undefined || store.size === this.announced * SECTOR_SIZE) return
+    this.announced = store.size / SECTOR_SIZE
+    void device.perform(() => this.announceSize())
+  }
+
+  /**
+   * The new size, and the state once more: a front-end that is connected looks again, as Linux has it.
+   * Reference: drivers/block/xen-blkback, xen_vbd_resize.
+   */
+  private async announceSize(): Promise<void> {
+    const { device: { store, path }, announced } = this
+    await store.transaction(async (transaction) => {
+      // Somebody may be asking for the device's end meanwhile.
+      if ((await readState(transaction, path)) !== 'Connected') return
+      await transaction.write(`${path}/sectors`, String(announced))
+      await transaction.write(`${path}/state`, String(XENBUS_STATE.Connected))
+    })
   }
 
   async connect(): Promise<boolean> {
@@ -125,6 +165,7 @@ class BlockInstance implements BackendInstance, ServedDisk {
     }
     const remotePort = await device.requireOther('event-channel', { minimum: 1 })
     const ref = await device.requireOther('ring-ref')
+    this.announced = store.size / SECTOR_SIZE
     this.map({ ref: ref as GrantRef, remotePort: remotePort as EventPort, layout, persistent, store })
     await device.writeTogether(this.features(store, await device.read('discard-enable')))
     return true
@@ -145,7 +186,10 @@ class BlockInstance implements BackendInstance, ServedDisk {
     })
     let port: EventPort
     try {
-      port = kernel.events.bindInterdomain(otherEnd, ring.remotePort, () => server.serve())
+      port = kernel.events.bindInterdomain(otherEnd, ring.remotePort, () => {
+        this.lookAtSize()
+        server.serve()
+      })
     } catch (error) {
       kernel.grants.unmap(page)
       throw error
@@ -163,7 +207,7 @@ class BlockInstance implements BackendInstance, ServedDisk {
         'discard-granularity': '4096', 'discard-alignment': '0', 'discard-secure': '0', 'feature-discard': '1',
       }),
       'feature-barrier': '1', 'feature-persistent': '1',
-      sectors: String(store.size / SECTOR_SIZE),
+      sectors: String(this.announced),
       info: String(readOnly || store.readOnly ? VDISK.READONLY : 0),
       'sector-size': String(SECTOR_SIZE), 'physical-sector-size': String(SECTOR_SIZE),
     }
@@ -173,7 +217,10 @@ class BlockInstance implements BackendInstance, ServedDisk {
   private readOnlyStore(store: BlockStore): BlockStore {
     if (!this.request.readOnly || store.readOnly) return store
     return {
-      size: store.size, readOnly: true,
+      get size() {
+        return store.size
+      },
+      readOnly: true,
       read: (offset, target) => store.read(offset, target),
       write: () => Promise.reject(new XenError('PERMISSION_DENIED', 'the disk is read-only')),
       flush: () => store.flush(),
@@ -191,11 +238,17 @@ class BlockInstance implements BackendInstance, ServedDisk {
   }
 
   async remove(): Promise<void> {
+    this.gone = true
     this.backend.forget(this.device.path)
+    for (const release of this.releases.splice(0)) release()
     const store = this.store
     this.store = undefined
+    if (store !== undefined) await this.closeStore(store)
+  }
+
+  private async closeStore(store: BlockStore): Promise<void> {
     try {
-      await store?.close()
+      await store.close()
     } catch (error) {
       this.storeFailed(error)
     }

@@ -6,8 +6,10 @@ import { XenError } from '../../util/index.ts'
 
 /** Where a disk's bytes are. Offsets and lengths are whole numbers; the caller keeps within `size`. */
 export interface BlockStore {
-  /** Bytes of the disk, a multiple of 512. */
+  /** Bytes of the disk, a multiple of 512. It may change: the guest is told at its next request, or by `onResize`. */
   readonly size: number
+  /** Calls `listener` whenever the size has changed, until the returned function is called. */
+  onResize?(listener: () => void): () => void
   /** True when writing is refused. */
   readonly readOnly: boolean
   /** Fills `target` with the bytes at `offset`. */

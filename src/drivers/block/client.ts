@@ -99,6 +99,11 @@ export class BlockClient {
     return Math.max(DIRECT_SEGMENTS, Math.min(this.features?.indirect ?? 0, INDIRECT_SEGMENTS))
   }
 
+  /** The disk has another size from now on. */
+  resize(geometry: DiskGeometry): void {
+    if (this.features !== undefined) this.features = { ...this.features, geometry }
+  }
+
   /** The connection is up. */
   begin(features: BlockFeatures): void {
     this.features = features

@@ -25,6 +25,7 @@ export class Disk {
   private ring: Ring | undefined
   private shape: DiskGeometry | undefined
   private readonly waiting: ((disk: Disk) => void)[] = []
+  private readonly resizeListeners = new Set<(disk: Disk) => void>()
 
   /** @internal */
   constructor(device: FrontendDevice) {
@@ -133,6 +134,23 @@ export class Disk {
     for (const resolve of this.waiting.splice(0)) resolve(this)
   }
 
+  /** The back-end has said something new while it is connected: the disk has another size. @internal */
+  async lookAgain(): Promise<void> {
+    const { shape, ring } = this
+    const sectors = await this.device.readOtherNumber('sectors', { maximum: Number.MAX_SAFE_INTEGER / SECTOR_SIZE })
+    if (shape === undefined || ring === undefined || sectors === undefined || sectors === shape.sectors) return
+    this.shape = { ...shape, sectors }
+    ring.client.resize(this.shape)
+    this.device.kernel.turn()
+    for (const tell of [...this.resizeListeners]) tell(this)
+  }
+
+  /** Calls `listener` whenever the disk has got another size, until the returned function is called. */
+  onResize(listener: (disk: Disk) => void): () => void {
+    this.resizeListeners.add(listener)
+    return () => void this.resizeListeners.delete(listener)
+  }
+
   /** Lets the ring go. @internal */
   disconnect(): void {
     const { ring, device: { kernel } } = this
@@ -166,7 +184,10 @@ export class BlockFrontend implements FrontendDriver {
     this.known.set(disk.id, disk)
     for (const { resolve } of this.waiting.filter(({ id }) => id === disk.id)) resolve(disk)
     this.waiting = this.waiting.filter(({ id }) => id !== disk.id)
-    return { publish: () => disk.publish(), connected: () => disk.begin(), disconnect: () => disk.disconnect() }
+    return {
+      publish: () => disk.publish(), connected: () => disk.begin(), changed: () => disk.lookAgain(),
+      disconnect: () => disk.disconnect(),
+    }
   }
 
   /** The disks that the guest has, connected or not. */

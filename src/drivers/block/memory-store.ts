@@ -9,16 +9,37 @@ export interface MemoryStoreOptions {
 
 /** A disk whose bytes are one array. */
 export class MemoryBlockStore implements BlockStore {
-  readonly size: number
   readonly readOnly: boolean
-  /** The disk's bytes. */
-  readonly bytes: Uint8Array
+  private content: Uint8Array
+  private readonly listeners = new Set<() => void>()
 
   /** An empty disk of `content` bytes, or one over the given bytes, which are shared and not copied. */
   constructor(content: number | Uint8Array, options: MemoryStoreOptions = {}) {
-    this.bytes = typeof content === 'number' ? new Uint8Array(checkSize(content)) : content
-    this.size = checkSize(this.bytes.length)
+    this.content = typeof content === 'number' ? new Uint8Array(checkSize(content)) : content
+    checkSize(this.content.length)
     this.readOnly = options.readOnly === true
+  }
+
+  get size(): number {
+    return this.content.length
+  }
+
+  /** The disk's bytes; others after the disk was resized. */
+  get bytes(): Uint8Array {
+    return this.content
+  }
+
+  /** Makes the disk larger, by zeros, or smaller; guests that use it are told. Throws INVALID_ARGUMENT. */
+  resize(size: number): void {
+    const content = new Uint8Array(checkSize(size))
+    content.set(this.content.subarray(0, size))
+    this.content = content
+    for (const listener of this.listeners) listener()
+  }
+
+  onResize(listener: () => void): () => void {
+    this.listeners.add(listener)
+    return () => void this.listeners.delete(listener)
   }
 
   read(offset: number, target: Uint8Array): void {

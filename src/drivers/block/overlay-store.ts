@@ -34,14 +34,21 @@ function* pieces(offset: number, length: number): Generator<Piece> {
 
 /** A writable disk over another one that stays as it is. */
 export class OverlayBlockStore implements BlockStore {
-  readonly size: number
   readonly readOnly = false
   private readonly base: BlockStore
   private readonly changed = new Map<number, Uint8Array>()
 
   constructor(base: BlockStore) {
     this.base = base
-    this.size = base.size
+  }
+
+  /** The size of the store below. */
+  get size(): number {
+    return this.base.size
+  }
+
+  onResize(listener: () => void): () => void {
+    return this.base.onResize?.(listener) ?? (() => undefined)
   }
 
   /** Bytes that the changes take. */

@@ -83,9 +83,9 @@ export class BlockServer {
   private readonly ring: BackRing
   private readonly copy: Uint8Array
   private readonly view: DataView
-  private readonly sectors: number
   private readonly persistent = new PersistentGrants()
-  private underWay = 0
+  /** Requests that the store has not answered, by what lets time go on. */
+  private readonly underWay = new Set<() => void>()
   private stopped = false
   private readonly idle: (() => void)[] = []
   /** Byte runs of the request in hand: start and length, in pairs. */
@@ -101,7 +101,11 @@ export class BlockServer {
     this.ring = new BackRing({ view: options.grants.memory.view, base: options.ring, entrySize: layout.entrySize })
     this.copy = new Uint8Array(layout.entrySize)
     this.view = new DataView(this.copy.buffer)
-    this.sectors = options.store.size / SECTOR_SIZE
+  }
+
+  /** Sectors of the store, which may grow and shrink. */
+  private get sectors(): number {
+    return this.options.store.size / SECTOR_SIZE
   }
 
   /** True when the front-end has overrun its ring; nothing is served any more. */
@@ -118,10 +122,14 @@ export class BlockServer {
     } while (this.ring.finalCheckForRequests())
   }
 
-  /** Takes no more requests; resolves when none is under way any more and every grant has been let go. */
+  /**
+   * Takes no more requests; resolves when none is under way any more and every grant has been let go. A store that does
+   * not answer keeps its pages, and time from standing still no longer.
+   */
   async stop(): Promise<void> {
     this.stopped = true
-    if (this.underWay > 0) await new Promise<void>((resolve) => this.idle.push(resolve))
+    for (const release of this.underWay) release()
+    if (this.underWay.size > 0) await new Promise<void>((resolve) => this.idle.push(resolve))
     this.release(this.persistent.clear())
   }
 
@@ -210,31 +218,32 @@ export class BlockServer {
 
   /** Checks and maps all segments, and notes their bytes as runs; sectors in all, or -1. */
   private mapSegments({ view, at, count, first }: SegmentList, { write, handles }: Transfer): number {
-    if (count === 0 || first >= this.sectors) return -1
+    const end = this.sectors
+    if (count === 0 || first >= end) return -1
     const { runs, persistent } = this
     const { gref, firstSect, lastSect, size } = SEGMENT_AT
     let sectors = 0
     let next = 0
-    let end = -1
+    let runEnd = -1
     for (let segment = at; segment < at + count * size; segment += size) {
       const from = view.getUint8(segment + firstSect)
       const to = view.getUint8(segment + lastSect)
       if (from > to || to >= SECTORS_PER_PAGE) return -1
       sectors += to - from + 1
-      if (first + sectors > this.sectors) return -1
+      if (first + sectors > end) return -1
       const ref = view.getUint32(segment + gref, true)
       const frame = persistent.frameOf(ref) || this.mapOne(ref, write, handles)
       if (frame < 0) return -1
       const start = frame * PAGE_SIZE + from * SECTOR_SIZE
       const length = (to - from + 1) * SECTOR_SIZE
-      if (start === end) {
+      if (start === runEnd) {
         runs[next - 1]! += length
       } else {
         runs[next] = start
         runs[next + 1] = length
         next += 2
       }
-      end = start + length
+      runEnd = start + length
     }
     this.runCount = next / 2
     return sectors
@@ -341,14 +350,14 @@ export class BlockServer {
       this.complete(done, transfer)
       return
     }
-    this.underWay += 1
     const release = this.options.hold()
+    this.underWay.add(release)
     void done.then((okay) => {
       release()
-      this.underWay -= 1
+      this.underWay.delete(release)
       this.complete(okay, transfer)
       if (!this.stopped) this.push()
-      if (this.underWay === 0) for (const resolve of this.idle.splice(0)) resolve()
+      if (this.underWay.size === 0) for (const resolve of this.idle.splice(0)) resolve()
     })
   }
 

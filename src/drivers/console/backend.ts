@@ -37,6 +37,8 @@ export type ConsoleEvent =
 export interface ConsoleOpenOptions {
   /** Written to `console/tty`, where tools look for the console's name. */
   readonly tty?: string
+  /** Where the ring is, for those who know it before its nodes are noticed: it is connected at once. */
+  readonly ring?: Pick<ConsoleNodes, 'ringFrame' | 'port'>
 }
 
 /** How output is read. */
@@ -319,8 +321,9 @@ export class ConsoleBackend {
     const refreshing: Refreshing = { underWay: false, again: false }
     const unwatch = store.watch(path, () => this.services.spawn(() => this.refresh(stream, refreshing)))
     this.streams.set(domain, { stream, unwatch })
-    const { tty } = options
-    if (tty !== undefined) this.services.spawn(() => store.write(`${path}/tty`, tty))
+    const { tty, ring } = options
+    if (ring !== undefined) stream.update({ ...ring, limit: CONSOLE_LOG_LIMIT })
+    if (tty !== undefined) this.services.spawn(() => this.nameTerminal(path, tty))
     return stream
   }
 
@@ -336,6 +339,13 @@ export class ConsoleBackend {
     this.streams.delete(domain)
     known.stream.end()
     await (await known.unwatch)()
+  }
+
+  /** Says what the console is called. Its directory may have gone meanwhile: then it does not come back. */
+  private async nameTerminal(path: string, tty: string): Promise<void> {
+    await this.services.store?.transaction(async (transaction) => {
+      if (await readOptional(transaction, path) !== undefined) await transaction.write(`${path}/tty`, tty)
+    })
   }
 
   private async refresh(stream: ConsoleStream, refreshing: Refreshing): Promise<void> {

@@ -98,7 +98,7 @@ class NetInstance implements BackendInstance, ServedNic, NetPort {
       await device.write({ 'hotplug-error': `no bridge ${name}`, 'hotplug-status': 'error' })
       return
     }
-    await device.store.write(`${device.otherPath}/mtu`, String(this.bridge.mtu))
+    await device.writeOther({ mtu: String(this.bridge.mtu) })
     await device.write({ 'hotplug-status': 'connected' })
   }
 

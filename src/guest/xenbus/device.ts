@@ -92,14 +92,29 @@ export abstract class XenbusDevice {
     throw new XenError('INVALID_ARGUMENT', `${this.otherPath}/${name} is missing or wrong`, { details })
   }
 
-  /** Writes own nodes one by one. */
-  async write(nodes: Readonly<Record<string, string>>, access: StoreAccess = this.store): Promise<void> {
-    for (const [name, value] of Object.entries(nodes)) await access.write(`${this.path}/${name}`, value)
+  /** Does something behind the steps that are under way. Resolves when it is done; a failure closes the device. */
+  perform(step: () => Promise<void> | void): Promise<void> {
+    return this.steps.add(step)
+  }
+
+  /** Writes own nodes one by one; none when the device has been removed: a node would bring a part of it back. */
+  async write(nodes: Readonly<Record<string, string>>): Promise<void> {
+    await this.writeBelow(this.store, this.path, nodes)
   }
 
   /** Writes own nodes in one transaction. */
   writeTogether(nodes: Readonly<Record<string, string>>): Promise<void> {
-    return this.store.transaction((transaction) => this.write(nodes, transaction))
+    return this.store.transaction((transaction) => this.writeBelow(transaction, this.path, nodes))
+  }
+
+  /** Writes nodes of the other half one by one, as long as it is there. */
+  async writeOther(nodes: Readonly<Record<string, string>>): Promise<void> {
+    await this.writeBelow(this.store, this.otherPath, nodes)
+  }
+
+  private async writeBelow(store: StoreAccess, path: string, nodes: Readonly<Record<string, string>>): Promise<void> {
+    if ((await readOptional(store, `${path}/state`)) === undefined) return
+    for (const [name, value] of Object.entries(nodes)) await store.write(`${path}/${name}`, value)
   }
 
   /**
@@ -130,13 +145,21 @@ export abstract class XenbusDevice {
     const message = error instanceof Error ? error.message : String(error)
     try {
       await this.giveUp()
-      await this.store.write(`error/${this.path}/error`, message)
+      await this.tellError(message)
       this.emit({ type: 'failed', role: this.role, path: this.path, message })
       await this.switchTo('Closing')
     } catch (again) {
       // The toolstack may have taken the directories away meanwhile; then nobody wants to know.
       if (!XenError.is(again, 'XENSTORE')) this.kernel.crash(again)
     }
+  }
+
+  /** Leaves a message where tools look for it, unless the device is gone. */
+  private tellError(message: string): Promise<void> {
+    return this.store.transaction(async (transaction) => {
+      if ((await readOptional(transaction, `${this.path}/state`)) === undefined) return
+      await transaction.write(`error/${this.path}/error`, message)
+    })
   }
 
   /** Lets go of rings, grants and ports after a failure. */

@@ -21,6 +21,8 @@ export interface FrontendInstance {
   publish(): Promise<'Initialised' | 'Connected'>
   /** The back-end is connected: read what it offers, and begin. */
   connected(): Promise<void>
+  /** The back-end says once more that it is connected: something that it offers has changed. */
+  changed?(): Promise<void>
   /** Let go of rings, grants and ports; requests under way fail. May be called more than once. */
   disconnect(): Promise<void> | void
 }
@@ -96,7 +98,8 @@ export class FrontendDevice extends XenbusDevice {
         if (this.state === 'Initialising') await this.switchTo(await instance.publish())
         return
       case 'Connected':
-        if (this.live || (this.state !== 'Initialised' && this.state !== 'Connected')) return
+        if (this.live) return void await instance.changed?.()
+        if (this.state !== 'Initialised' && this.state !== 'Connected') return
         this.live = true
         await instance.connected()
         await this.switchTo('Connected')

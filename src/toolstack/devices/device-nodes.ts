@@ -104,14 +104,38 @@ export function requestClose(store: LocalStore, place: DevicePlace): void {
   })
 }
 
-/** Removes a device's nodes, and directories that are empty without them. */
-export function removeDeviceNodes(store: LocalStore, place: DevicePlace): void {
-  const paths = devicePaths(place)
+/** Takes the request back: the front-end has not obeyed, and the device stays as it was. */
+export function withdrawClose(store: LocalStore, place: DevicePlace, state: number | undefined): void {
+  const { backend } = devicePaths(place)
   store.transaction((transaction) => {
-    for (const path of [paths.frontend, paths.backend, paths.libxl]) transaction.tryRm(path)
-    const emptied = (path: string): boolean => transaction.exists(path) && transaction.list(path).length === 0
-    const parents = [`${domainPath(place.backend)}/backend/${place.kind}/${place.domain}`, `${domainPath(place.backend)}/backend/${place.kind}`]
-    for (const parent of parents) if (emptied(parent)) transaction.rm(parent)
+    if (transaction.tryRead(`${backend}/state`) !== String(XENBUS_STATE.Closing)) return
+    transaction.write(`${backend}/online`, '1')
+    if (state !== undefined) transaction.write(`${backend}/state`, String(state))
+  })
+}
+
+/** Removes a node, and the directories above it up to `root`, which stays, that are empty without it. */
+function cleanUp(store: LocalOperations, path: string, root: string): void {
+  store.tryRm(path)
+  for (let parent = parentOf(path); parent !== root && parent.startsWith(`${root}/`); parent = parentOf(parent)) {
+    if (!store.exists(parent)) continue
+    if (store.list(parent).length > 0) return
+    store.rm(parent)
+  }
+}
+
+const parentOf = (path: string): string => path.slice(0, path.lastIndexOf('/'))
+
+/** Removes a device's nodes, its back-end's complaints, and directories that are empty without them, as libxl does. */
+export function removeDeviceNodes(store: LocalStore, place: DevicePlace): void {
+  const { domain, backend, kind, id } = place
+  const paths = devicePaths(place)
+  const served = domainPath(backend)
+  store.transaction((transaction) => {
+    cleanUp(transaction, paths.frontend, `${domainPath(domain)}/device`)
+    cleanUp(transaction, paths.backend, `${served}/backend`)
+    cleanUp(transaction, paths.libxl, `/libxl/${domain}/device`)
+    cleanUp(transaction, `${served}/error/backend/${kind}/${domain}/${id}`, backend === 0 ? served : `${served}/error`)
   })
 }
 

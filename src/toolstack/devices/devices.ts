@@ -10,9 +10,10 @@ import type { LocalStore } from '../../xenstore/index.ts'
 import type { DiskConfig } from '../config/disk-specification.ts'
 import type { NicConfig } from '../config/nic-specification.ts'
 import type { TellFailure } from '../host/callback-failures.ts'
+import { abortedError } from '../host/operation.ts'
 import type { RunLoop } from '../host/run-loop.ts'
 import {
-  backendState, devicePaths, frontendState, removeDeviceNodes, requestClose, writeDeviceNodes, type DeviceKind, type DevicePlace, type DeviceRows,
+  backendState, devicePaths, frontendState, removeDeviceNodes, requestClose, withdrawClose, writeDeviceNodes, type DeviceKind, type DevicePlace, type DeviceRows,
 } from './device-nodes.ts'
 import { diskRows, nicRows } from './device-rows.ts'
 import { watchDeviceStates, type DeviceStateChange } from './device-states.ts'
@@ -58,6 +59,8 @@ export interface DeviceOptions {
   /** Who asks; default: `attach`. */
   readonly origin?: DiskOrigin | undefined
   readonly signal?: AbortSignal | undefined
+  /** Takes a device away whose front-end does not let it go; what the guest is doing with it fails then. */
+  readonly force?: boolean | undefined
   readonly onProgress?: ((event: DeviceProgress) => void) | undefined
 }
 
@@ -69,6 +72,8 @@ export interface DeviceHost {
   readonly kernel: GuestKernel
   readonly random: Random
   readonly openDisk: DiskOpener | undefined
+  /** True while a domain is there and has not ended: its front-ends can still answer. */
+  isAlive(domain: DomId): boolean
   /** A half of a device changed its state. */
   onState(domain: DomId, change: DeviceStateChange): void
   /** Code of the host's owner has failed: a port or tap of a bridge, a block store. */
@@ -95,8 +100,12 @@ interface Attached extends DevicePlace {
   /** Its contents came with it: they cannot be opened again by its target. */
   readonly hasOwnStore?: boolean
   readonly origin?: DiskOrigin
+  /** What is being done to it; undefined while it is just there. */
+  doing?: 'being attached' | 'being taken away' | undefined
   /** Ends telling its states. */
   unwatch?: () => void
+  /** Done when nothing is left of it. */
+  leaving?: Promise<void>
 }
 
 const same = (a: DevicePlace, b: DevicePlace): boolean => a.kind === b.kind && a.domain === b.domain && a.id === b.id
@@ -131,7 +140,7 @@ export class Devices {
   /** A domain's devices, in the order in which they were attached. */
   list(domain: DomId): readonly DeviceInfo[] {
     const { store } = this.host
-    return this.places.filter((place) => place.domain === domain).map((place) => ({
+    return this.places.filter((place) => place.domain === domain && place.leaving === undefined).map((place) => ({
       kind: place.kind, device: place.id, backend: place.backend, backendState: backendState(store, place),
       frontendState: frontendState(store, place),
     }))
@@ -139,7 +148,8 @@ export class Devices {
 
   /** What a domain's devices were attached by; `reopenable` are those whose contents did not come with them. */
   configs(domain: DomId, which: 'all' | 'reopenable' = 'all'): DeviceConfigs {
-    const own = this.places.filter((place) => place.domain === domain)
+    const isThere = ({ leaving, doing }: Attached): boolean => leaving === undefined && doing !== 'being attached'
+    const own = this.places.filter((place) => place.domain === domain && isThere(place))
     const wanted = which === 'all' ? own : own.filter(({ hasOwnStore }) => hasOwnStore !== true)
     return { disks: wanted.flatMap(({ disk }) => disk ?? []), nics: wanted.flatMap(({ nic }) => nic ?? []) }
   }
@@ -174,43 +184,84 @@ export class Devices {
     return deviceId
   }
 
-  /** Takes a device away; resolves when the back-end has closed. Throws DEVICE_NOT_FOUND, TIMED_OUT (then it is still there). */
+  /**
+   * Takes a device away; resolves when its back-end has let it go. Throws DEVICE_NOT_FOUND, BUSY while something else is
+   * being done to it, and TIMED_OUT for a disk that its front-end keeps for ten seconds: then it is as it was. An
+   * interface is taken away even so, as by `xl network-detach`.
+   */
   async detach(domain: DomId, device: { readonly kind: DeviceKind; readonly id: number }, options: DeviceOptions = {}): Promise<void> {
     const place = this.places.find((known) => same(known, { ...device, domain, backend: domain }))
     if (place === undefined) {
       throw new XenError('DEVICE_NOT_FOUND', `domain ${domain} has no ${device.kind} ${device.id}`, { details: { domain, ...device } })
     }
-    // A front-end that never began cannot close: its nodes just go, as libxl has it.
-    if (frontendState(this.host.store, place) !== XENBUS_STATE.Initialising) {
-      requestClose(this.host.store, place)
-      await this.reach(place, [XENBUS_STATE.Closed, undefined], options)
+    const doing = place.leaving === undefined ? place.doing : 'being taken away'
+    if (doing !== undefined) {
+      throw new XenError('BUSY', `${place.kind} ${place.id} of domain ${domain} is ${doing}`, { details: { domain, ...device, doing } })
+    }
+    place.doing = 'being taken away'
+    const state = backendState(this.host.store, place)
+    try {
+      if (options.force !== true && !this.isQuiet(place)) await this.close(place, options)
+    } catch (error) {
+      if (place.leaving === undefined) withdrawClose(this.host.store, place, state)
+      place.doing = undefined
+      throw error
     }
     await this.takeAway(place)
   }
 
-  /** Takes all devices of a domain away that is about to go, and those that it served. */
+  /** Takes all devices of a domain away that is about to go, and those that it served; one that hangs stops no other. */
   async detachAll(domain: DomId): Promise<void> {
-    for (const place of this.places.filter((known) => known.domain === domain || known.backend === domain)) {
-      await this.takeAway(place)
+    const places = this.places.filter((known) => known.domain === domain || known.backend === domain)
+    await Promise.allSettled(places.map((place) => this.takeAway(place)))
+  }
+
+  /**
+   * True when there is nobody to be asked: the front-end never began or is gone, the back-end has closed with it, or the
+   * domain has ended.
+   */
+  private isQuiet(place: Attached): boolean {
+    const { store } = this.host
+    const [front, back] = [frontendState(store, place), backendState(store, place)]
+    return front === undefined || front === XENBUS_STATE.Initialising || back === undefined || back === XENBUS_STATE.Closed
+      || (place.backend === 0 && !this.isServed(place)) || !this.host.isAlive(place.domain)
+  }
+
+  /** Asks both halves to close, and waits until they have. */
+  private async close(place: Attached, options: DeviceOptions): Promise<void> {
+    requestClose(this.host.store, place)
+    try {
+      await this.reach(place, () => this.isQuiet(place), options)
+    } catch (error) {
+      if (place.kind !== 'vif' || !XenError.is(error, 'TIMED_OUT')) throw error
     }
   }
 
   /** Removes a device's nodes and waits until dom0 has let it go; a driver domain lets go by itself. */
-  private async takeAway(place: Attached): Promise<void> {
-    this.forget(place)
-    if (place.backend !== 0) return
-    const { loop } = this.host
-    await loop.until(`${place.kind} ${place.id} of domain ${place.domain} to go`, () => !this.isServed(place), { timeout: ANSWER_TIME })
+  private takeAway(place: Attached): Promise<void> {
+    place.leaving ??= this.remove(place)
+    return place.leaving
+  }
+
+  private async remove(place: Attached): Promise<void> {
+    const { loop, store } = this.host
+    removeDeviceNodes(store, place)
+    try {
+      if (place.backend === 0) {
+        const what = `${place.kind} ${place.id} of domain ${place.domain} to go`
+        await loop.until(what, () => !this.isServed(place), { timeout: ANSWER_TIME })
+      }
+    } finally {
+      // A back-end that was in the middle of something may have written since.
+      removeDeviceNodes(store, place)
+      place.unwatch?.()
+      const index = this.places.indexOf(place)
+      if (index >= 0) this.places.splice(index, 1)
+    }
   }
 
   private isServed({ kind, domain, id }: DevicePlace): boolean {
     return (kind === 'vbd' ? this.disks?.disk(domain, id) : this.nics?.nic(domain, id)) !== undefined
-  }
-
-  private forget(place: Attached): void {
-    removeDeviceNodes(this.host.store, place)
-    place.unwatch?.()
-    this.places.splice(this.places.indexOf(place), 1)
   }
 
   private async attach(place: Attached, rows: DeviceRows, options: DeviceOptions): Promise<void> {
@@ -220,37 +271,53 @@ export class Devices {
       })
     }
     this.places.push(place)
+    place.doing = 'being attached'
     try {
       if (place.backend === 0) await this.serve()
+      this.checkStays(place, options)
       place.unwatch = watchDeviceStates(this.host.store, place, (change) => this.host.onState(place.domain, change))
       writeDeviceNodes(this.host.store, place, rows)
-      await this.reach(place, [XENBUS_STATE.InitWait, XENBUS_STATE.Initialised, XENBUS_STATE.Connected], options)
+      const { InitWait, Initialised, Connected } = XENBUS_STATE
+      const ready: readonly (number | undefined)[] = [InitWait, Initialised, Connected]
+      await this.reach(place, () => ready.includes(backendState(this.host.store, place)), options)
       if (place.kind === 'vbd') await this.opened(place, options)
+      place.doing = undefined
     } catch (error) {
-      await this.takeAway(place)
+      // What went wrong first is told; one that does not go is nobody's news.
+      await this.takeAway(place).catch(() => undefined)
       throw error
     }
   }
 
-  /** Waits for a state of the back-end, telling each on the way. */
-  private async reach(place: DevicePlace, states: readonly (number | undefined)[], options: DeviceOptions): Promise<void> {
+  /** Throws when a device is not wanted any more: its caller has given up, or a domain has gone. */
+  private checkStays(place: Attached, { signal }: DeviceOptions): void {
+    const what = `${place.kind} ${place.id} of domain ${place.domain}`
+    if (signal?.aborted === true) throw abortedError(what, signal)
+    if (place.leaving === undefined) return
+    throw new XenError('DEVICE_NOT_FOUND', `${what} was taken away meanwhile`, { details: { domain: place.domain, id: place.id } })
+  }
+
+  /** Waits until the device has come where it is to be, telling each state of the back-end on the way. */
+  private async reach(place: Attached, isThere: () => boolean, options: DeviceOptions): Promise<void> {
     const { store, loop } = this.host
     let last: number | undefined
     await loop.until(`${place.kind} ${place.id} of domain ${place.domain}`, () => {
+      this.checkStays(place, options)
       this.checkHotplug(place)
       const state = backendState(store, place)
       if (state !== last && state !== undefined) {
         options.onProgress?.({ type: 'device-state', kind: place.kind, device: place.id, state })
       }
       last = state
-      return states.includes(state)
+      return isThere()
     }, { signal: options.signal, timeout: ANSWER_TIME })
   }
 
   /** Waits until the back-end has opened a disk's store. */
-  private async opened(place: DevicePlace, options: DeviceOptions): Promise<void> {
+  private async opened(place: Attached, options: DeviceOptions): Promise<void> {
     const status = `${devicePaths(place).backend}/hotplug-status`
     await this.host.loop.until(`the disk ${place.id} of domain ${place.domain} to be opened`, () => {
+      this.checkStays(place, options)
       this.checkHotplug(place)
       return this.host.store.tryRead(status) === 'connected'
     }, { signal: options.signal, timeout: ANSWER_TIME })

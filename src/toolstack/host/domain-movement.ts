@@ -2,7 +2,7 @@
  * Saving, restoring and moving domains as operations of a host. What they do is in ../save and ../migrate; here they
  * get their host, their progress and their signal.
  */
-import type { DomId } from '../../util/index.ts'
+import { XenError, type DomId } from '../../util/index.ts'
 import type { DomainConfig } from '../config/domain-config.ts'
 import { receiveDomain, type ReceiveOptions, type ReceiveProgress } from '../migrate/receive.ts'
 import {
@@ -25,10 +25,12 @@ import { SaveStreamReader, type ByteInput, type ByteOutput } from '../stream/ind
 import type { Domain } from './domain.ts'
 import type { CreateHost } from './domain-shell.ts'
 import type { KernelSource } from './kernel-source.ts'
-import { startOperation, type Operation, type OperationOptions } from './operation.ts'
+import type { Operation, OperationContext, OperationOptions } from './operation.ts'
+import type { Operations, OperationSettings } from './operations.ts'
 
 /** What moving domains needs of its host. */
 export interface MovementHost extends SendHost {
+  readonly operations: Operations
   create(): CreateHost
   /** Makes the handle of a domain that is there, and starts it. */
   adopt(
@@ -44,6 +46,9 @@ export interface RestoreDomainOptions extends RestoreOptions, OperationOptions {
   readonly paused?: boolean | undefined
 }
 
+/** What saves and migrations of one domain exclude each other as. */
+const MOVEMENT = 'movement'
+
 /** Facts of a domain that do not change while it is on its way. */
 const snapshot = ({ id, name, uuid, config }: Domain): SavedDomain => ({ id, name, uuid, config })
 
@@ -56,7 +61,8 @@ export class DomainMovement {
   }
 
   save(domain: Domain, target: ByteOutput, options: SaveOptions & OperationOptions): Operation<void, SaveProgress> {
-    return this.start(`saving domain ${domain.id}`, options, (context) =>
+    const settings = { name: `saving domain ${domain.id}`, domain: domain.id, excluding: { kind: MOVEMENT, doing: 'being saved' } }
+    return this.start(settings, options, (context) =>
       saveDomain(this.host, snapshot(domain), target, { ...options, context }))
   }
 
@@ -65,17 +71,27 @@ export class DomainMovement {
     transport: MigrationTransport,
     options: MigrateOptions & OperationOptions,
   ): Operation<MigrationSummary, MigrateProgress> {
-    return this.start(`migrating domain ${domain.id}`, options, (context) =>
+    const settings = { name: `migrating domain ${domain.id}`, domain: domain.id, excluding: { kind: MOVEMENT, doing: 'being migrated' } }
+    return this.start(settings, options, (context) =>
       sendDomain(this.host, snapshot(domain), transport, { ...options, context }))
   }
 
+  /** Throws BUSY while a save or a migration goes on: the domain may be about to run elsewhere. */
   resume(domain: Domain): void {
+    this.checkStill(domain, 'resuming')
     takeBack(this.host, snapshot(domain))
   }
 
+  /** Throws BUSY while a domain is being saved or migrated. */
+  checkStill({ id }: Domain, what: string): void {
+    const doing = this.host.operations.underWay(id, MOVEMENT)
+    if (doing === undefined) return
+    throw new XenError('BUSY', `${what} domain ${id}: it is ${doing}`, { details: { domain: id, doing } })
+  }
+
   restore(source: ByteInput, options: RestoreDomainOptions): Operation<Domain, RestoreProgress> {
-    return this.start('restoring a domain', options, async (context) => {
-      const reader = new SaveStreamReader(source, options.signal, 'reused')
+    return this.start({ name: 'restoring a domain' }, options, async (context) => {
+      const reader = new SaveStreamReader(source, context.signal, 'reused')
       context.undo(() => void reader.close().catch(() => undefined))
       const restored = await restoreDomain(this.host.create(), reader, { ...options, context })
       void reader.close().catch(() => undefined)
@@ -87,7 +103,7 @@ export class DomainMovement {
     transport: MigrationTransport,
     options: ReceiveOptions & OperationOptions,
   ): Operation<Domain, ReceiveProgress> {
-    return this.start('receiving a domain', options, async (context) => {
+    return this.start({ name: 'receiving a domain' }, options, async (context) => {
       let domain: Domain | undefined
       const host = this.host.create()
       const start = (restored: RestoredDomain, name: string): void => {
@@ -102,10 +118,10 @@ export class DomainMovement {
   }
 
   private start<T, P extends { readonly type: string }>(
-    name: string,
-    options: OperationOptions,
-    body: Parameters<typeof startOperation<T, P>>[1],
+    settings: OperationSettings,
+    { signal }: OperationOptions,
+    body: (context: OperationContext<P>) => Promise<T>,
   ): Operation<T, P> {
-    return startOperation<T, P>({ name, now: () => this.host.now(), signal: options.signal }, body)
+    return this.host.operations.start<T, P>({ ...settings, signal }, body)
   }
 }

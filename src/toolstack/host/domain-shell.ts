@@ -132,7 +132,8 @@ export function connectShell({ host }: ShellPlan, shell: DomainShell, rings: She
   dom0.connectStore(domid, storePort)
   context.undo(() => dom0.disconnectStore(domid))
   store.transaction((transaction) => writeRingNodes(transaction, domid, { ...rings, storePort, consolePort }))
-  dom0.consoles.open(domid, { tty: `paravirt:${domid}` })
+  // At once, not when the nodes are noticed: a guest may write, and end, in its first slice.
+  dom0.consoles.open(domid, { tty: `paravirt:${domid}`, ring: { port: consolePort, ringFrame: rings.consoleFrame } })
   context.undo(() => dom0.consoles.close(domid))
 }
 

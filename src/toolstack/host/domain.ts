@@ -22,12 +22,15 @@ import { summarize, type DomainSummary } from './domain-list.ts'
 import type { DomainMovement } from './domain-movement.ts'
 import { domainPath } from './domain-nodes.ts'
 import type {
-  MaximumProgress, MemoryProgress, ShutdownProgress, ShutdownReasonName, VcpuProgress,
+  DestructionReason, MaximumProgress, MemoryProgress, ShutdownProgress, ShutdownReasonName, VcpuProgress,
 } from './host-events.ts'
 import type { KernelSource } from './kernel-source.ts'
-import { startOperation, type Operation, type OperationOptions } from './operation.ts'
+import type { Operation, OperationOptions } from './operation.ts'
+import { goneError, type Operations } from './operations.ts'
 import type { RunLoop, UntilOptions } from './run-loop.ts'
-import { setVcpuTarget, type SetVcpusOptions } from './vcpu-target.ts'
+import type { ShutdownRequests } from './shutdown-requests.ts'
+import { setVcpuTarget, type Availability, type SetVcpusOptions } from './vcpu-target.ts'
+import type { Wishes } from './wishes.ts'
 
 /** Names of shutdown reasons by number. */
 const REASONS: Readonly<Record<number, ShutdownReasonName>> = {
@@ -48,8 +51,13 @@ export interface DomainHost {
   destroy(domid: DomId): Promise<void>
   setMemTarget(domid: DomId, mebibytes: number, options: UntilOptions): Operation<void, MemoryProgress>
   setMaxMem(domid: DomId, mebibytes: number, options: OperationOptions): Operation<void, MaximumProgress>
+  readonly vcpuWishes: Wishes<Availability>
   onVcpuTarget(domid: DomId, vcpus: number): void
   emitPaused(domid: DomId, paused: boolean): void
+  /** True while the action on a domain's end is being carried out. */
+  isActing(domid: DomId): boolean
+  readonly operations: Operations
+  readonly requests: ShutdownRequests
   readonly movement: DomainMovement
 }
 
@@ -61,6 +69,15 @@ export interface AttachDiskOptions extends OperationOptions {
    */
   readonly store?: BlockStore | undefined
 }
+
+/** How a device is taken away. */
+export interface DetachOptions extends OperationOptions {
+  /** Takes it away without asking the guest, as `xl block-detach --force` does. */
+  readonly force?: boolean | undefined
+}
+
+/** How a domain ended: by itself, or because it was destroyed, saved or migrated while it ran. */
+export type DomainEnd = ShutdownReasonName | 'destroyed' | 'saved' | 'migrated'
 
 /** Facts of a handle. */
 export interface DomainIdentity {
@@ -83,7 +100,8 @@ export class Domain {
   readonly console: DomainConsole
   private readonly host: DomainHost
   private currentName: string
-  private ended: ShutdownReasonName | 'destroyed' | undefined
+  private ended: DomainEnd | undefined
+  private destroyed: DestructionReason | undefined
 
   /** @internal */
   constructor(host: DomainHost, identity: DomainIdentity) {
@@ -102,7 +120,7 @@ export class Domain {
 
   /** True until it has been destroyed. */
   get exists(): boolean {
-    return this.ended === undefined || this.host.control.hasDomain(this.id)
+    return this.destroyed === undefined
   }
 
   /** What the hypervisor says about it. Throws DOMAIN_NOT_FOUND. */
@@ -214,15 +232,21 @@ export class Domain {
   }
 
   /** Resolves when the guest has ended, with the reason; at once when it has. */
-  async waitForShutdown(options: UntilOptions = {}): Promise<ShutdownReasonName | 'destroyed'> {
+  async waitForShutdown(options: UntilOptions = {}): Promise<DomainEnd> {
     if (this.ended === undefined)
       await this.host.loop.until(`the end of domain ${this.id}`, () => this.ended !== undefined, options)
     return this.ended!
   }
 
   /** The guest has ended. @internal */
-  markEnded(reason: ShutdownReasonName | 'destroyed'): void {
+  markEnded(reason: ShutdownReasonName): void {
     this.ended ??= reason
+  }
+
+  /** The domain is gone. @internal */
+  markDestroyed(reason: DestructionReason): void {
+    this.destroyed = reason
+    this.ended ??= reason === 'saved' || reason === 'migrated' ? reason : 'destroyed'
   }
 
   /** @internal */
@@ -257,17 +281,20 @@ export class Domain {
       this.host.devices.attachNic(this.id, config, settings))
   }
 
-  /** Takes a disk away by its name, such as `xvda`; resolves when both halves have closed. */
-  detachDisk(vdev: string, options: OperationOptions = {}): Operation<void, DeviceProgress> {
+  /**
+   * Takes a disk away by its name, such as `xvda`; resolves when both halves have closed. A guest that keeps it for ten
+   * seconds of host time makes it reject with TIMED_OUT, and has it still; with `force` it is not asked.
+   */
+  detachDisk(vdev: string, options: DetachOptions = {}): Operation<void, DeviceProgress> {
     const { number } = parseVirtualDevice(vdev)
     return this.changeDevices(`detaching disk ${vdev}`, options, (settings) =>
-      this.host.devices.detach(this.id, { kind: 'vbd', id: number }, settings))
+      this.host.devices.detach(this.id, { kind: 'vbd', id: number }, { ...settings, force: options.force }))
   }
 
-  /** Takes a network interface away by its number. */
-  detachNic(device: number, options: OperationOptions = {}): Operation<void, DeviceProgress> {
+  /** Takes a network interface away by its number; after ten seconds also from a guest that keeps it. */
+  detachNic(device: number, options: DetachOptions = {}): Operation<void, DeviceProgress> {
     return this.changeDevices(`detaching network interface ${device}`, options, (settings) =>
-      this.host.devices.detach(this.id, { kind: 'vif', id: device }, settings))
+      this.host.devices.detach(this.id, { kind: 'vif', id: device }, { ...settings, force: options.force }))
   }
 
   /** Its disks and network interfaces. */
@@ -280,41 +307,40 @@ export class Domain {
     { signal }: OperationOptions,
     change: (settings: DeviceOptions) => Promise<T>,
   ): Operation<T, DeviceProgress> {
-    const settings = { name: `${name} of domain ${this.id}`, now: () => this.host.now(), signal }
-    return startOperation<T, DeviceProgress>(settings, ({ report }) => {
-      if (this.ended !== undefined) throw this.gone()
-      return change({ signal, onProgress: report })
+    const settings = { name: `${name} of domain ${this.id}`, domain: this.id, signal }
+    return this.host.operations.start<T, DeviceProgress>(settings, (context) => {
+      if (this.destroyed !== undefined) throw this.gone()
+      return change({ signal: context.signal, onProgress: context.report })
     })
   }
 
   private request(what: 'poweroff' | 'reboot', options: UntilOptions): Operation<ShutdownReasonName, ShutdownProgress> {
-    const { store, loop } = this.host
-    const node = `${domainPath(this.id)}/control/shutdown`
-    const settings = { name: `${what} of domain ${this.id}`, now: () => this.host.now(), signal: options.signal }
-    return startOperation<ShutdownReasonName, ShutdownProgress>(settings, async ({ report, undo }) => {
+    const { loop, movement, operations, requests } = this.host
+    const name = `${what} of domain ${this.id}`
+    return operations.start<ShutdownReasonName, ShutdownProgress>({ name, signal: options.signal }, async (context) => {
       if (this.ended !== undefined) throw this.gone()
-      store.write(node, what)
+      movement.checkStill(this, 'ending')
+      const request = requests.place(this.id, what)
       // Whoever gives up waiting takes the request back, if the guest has not seen it.
-      undo(() => {
-        if (store.tryRead(node) === what) store.write(node, '')
-      })
-      report({ type: 'requested' })
+      context.undo(() => void (this.destroyed === undefined && request.withdraw()))
+      context.report({ type: 'requested' })
       let acknowledged = false
-      await loop.until(settings.name, () => {
-        if (!acknowledged && store.tryRead(node) === '') {
+      await loop.until(name, () => {
+        if (!acknowledged && request.taken()) {
           acknowledged = true
-          report({ type: 'acknowledged' })
+          context.report({ type: 'acknowledged' })
         }
-        return this.ended !== undefined
-      }, options)
-      if (this.ended === 'destroyed' || this.ended === undefined) throw this.gone()
+        // Whatever follows its end has been done: its name is free, or its successor's.
+        return this.ended !== undefined && !this.host.isActing(this.id)
+      }, { ...options, signal: context.signal })
+      if (this.ended === undefined || this.ended === 'destroyed' || this.ended === 'saved' || this.ended === 'migrated') {
+        throw this.gone()
+      }
       return this.ended
     })
   }
 
   private gone(): XenError {
-    return new XenError('DOMAIN_NOT_FOUND', `domain ${this.id} (${this.name}) is gone`, {
-      details: { id: this.id, name: this.name },
-    })
+    return goneError(this, this.destroyed === undefined ? 'has ended' : `is gone: ${this.destroyed}`)
   }
 }

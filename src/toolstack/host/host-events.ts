@@ -8,6 +8,14 @@ import type { CallbackFailure } from './callback-failures.ts'
 /** Why a domain ended. */
 export type ShutdownReasonName = 'poweroff' | 'reboot' | 'suspend' | 'crash' | 'watchdog' | 'soft-reset'
 
+/**
+ * Why a domain is gone: it ended itself (`shutdown`) or crashed (`crashed`, also when its watchdog expired) and its action was
+ * to let it go; somebody asked for it (`destroyed`); it was `saved`; it runs on another host (`migrated`); what was to
+ * bring it here or to start it `failed`; or the whole host was shut down (`host-shutdown`).
+ */
+export type DestructionReason =
+  | 'shutdown' | 'crashed' | 'destroyed' | 'saved' | 'migrated' | 'failed' | 'host-shutdown'
+
 /** Every event of a host, by `type`. */
 export type HostEvent =
   | { readonly type: 'warning'; readonly warning: ConfigWarning | BootWarning }
@@ -21,7 +29,8 @@ export type HostEvent =
       readonly reason: ShutdownReasonName
       readonly action: Action | undefined
     }
-  | { readonly type: 'domain-destroyed'; readonly id: number; readonly name: string }
+  /** The domain is gone, and its name is free. */
+  | { readonly type: 'domain-destroyed'; readonly id: number; readonly name: string; readonly reason: DestructionReason }
   /** The same configuration runs again under another number. */
   | { readonly type: 'domain-restarted'; readonly id: number; readonly newId: number; readonly name: string }
   /** The action on the end of a domain failed. */

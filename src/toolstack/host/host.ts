@@ -23,22 +23,26 @@ import type { MigrationTransport } from '../migrate/transport.ts'
 import type { RestoreProgress } from '../save/restore-domain.ts'
 import type { ByteInput } from '../stream/index.ts'
 import { bootHost, type HostParts } from './boot-host.ts'
-import { createDomain } from './create-domain.ts'
 import { failureTeller } from './callback-failures.ts'
+import { createDomain, type CreatedDomain } from './create-domain.ts'
 import { DomainMovement, type RestoreDomainOptions } from './domain-movement.ts'
 import type { Dom0 } from './dom0.ts'
 import { DomainConsole } from './domain-console.ts'
 import { summarize, type DomainSummary } from './domain-list.ts'
 import { domainPath, removeDomainNodes } from './domain-nodes.ts'
 import { Domain, type DomainHost } from './domain.ts'
-import type { CreateProgress, HostEvent, MaximumProgress, MemoryProgress } from './host-events.ts'
+import type { CreateProgress, DestructionReason, HostEvent, MaximumProgress, MemoryProgress } from './host-events.ts'
 import type { HostOptions } from './host-options.ts'
 import type { KernelSource } from './kernel-source.ts'
 import { liveConfig } from './live-config.ts'
 import { Lifecycle } from './lifecycle.ts'
-import { setMemoryMaximum, setMemoryTarget, type MemoryHost } from './memory-target.ts'
-import { startOperation, type Operation, type OperationOptions } from './operation.ts'
+import { setMemoryMaximum, setMemoryTarget, type MemoryBefore, type MemoryHost } from './memory-target.ts'
+import type { Operation, OperationOptions } from './operation.ts'
+import { goneError, Operations } from './operations.ts'
 import { type UntilOptions, turn } from './run-loop.ts'
+import { ShutdownRequests } from './shutdown-requests.ts'
+import type { Availability } from './vcpu-target.ts'
+import { Wishes } from './wishes.ts'
 
 /** How a domain is created. */
 export interface CreateOptions extends OperationOptions, DescriptionOptions {
@@ -50,6 +54,12 @@ export interface CreateOptions extends OperationOptions, DescriptionOptions {
 
 /** Warnings that a host keeps: a guest that ends again and again brings some about each time. */
 export const WARNING_LIMIT = 1000
+
+/** A domain that is being taken apart. */
+interface Destruction {
+  reason: DestructionReason
+  done: Promise<DestructionReason>
+}
 
 /** Names a domain: by its number, its name, or its handle. */
 export type DomainReference = number | string | Domain
@@ -73,13 +83,16 @@ export class Host {
   private readonly parts: HostParts
   private readonly hub: EventHub<HostEvent>
   private readonly guests = new Map<DomId, Domain>()
-  private readonly destroying = new Map<DomId, Promise<void>>()
+  private readonly destroying = new Map<DomId, Destruction>()
+  private readonly operations: Operations
+  private readonly requests: ShutdownRequests
+  private readonly memoryWishes = new Wishes<MemoryBefore>('memory target')
   private readonly lifecycle: Lifecycle
   private readonly random: SeededRandom
   private readonly domainHost: DomainHost
   private readonly movement: DomainMovement
   private readonly devices: Devices
-  private closed = false
+  private closing: Promise<void> | undefined
 
   private constructor(parts: HostParts) {
     this.parts = parts
@@ -91,6 +104,8 @@ export class Host {
     this.random = new SeededRandom(parts.options.seed ^ 0x70617261)
     this.hub = new EventHub<HostEvent>(() => this.now())
     this.events = this.hub
+    this.operations = new Operations(() => this.now())
+    this.requests = new ShutdownRequests(parts.store)
     this.lifecycle = new Lifecycle({
       control: parts.control,
       now: () => this.now(),
@@ -98,15 +113,17 @@ export class Host {
       emit: (event) => this.hub.emit(event),
       warn: (domain, action, instead) =>
         this.warn(ineffectiveOption(`${action} of ${domain.name}`, 'not implemented'), `${instead} instead`),
-      destroy: (domid) => this.destroy(domid),
+      destroy: (domid, reason) => this.destroy(domid, reason),
+      onDone: () => parts.loop.kick(),
       successorConfig: (domain) =>
         liveConfig({ store: this.store, deviceConfigs: (domid) => this.devices.configs(domid, 'reopenable') }, domain),
-      recreate: async (config) => this.create(config, {}),
+      recreate: (config) => this.create(config, {}),
       rename: (domain) => this.rename(domain, `${domain.name}-${domain.id}`),
       dumpCore: coreDumper(parts),
     })
     this.devices = new Devices({
       store: parts.store, loop: parts.loop, kernel: parts.dom0.kernel, random: this.random, openDisk: parts.options.openDisk,
+      isAlive: (id) => parts.control.hasDomain(id) && parts.control.domainInfo(id).shutdownReason === undefined,
       onState: (id, change) => this.hub.emit({ type: 'device-state', id, ...change }),
       onCallbackFailed: (failure) => parts.onCallbackFailed.current(failure),
       domainId: (reference) => this.domainId(/^[0-9]+$/.test(reference) ? Number(reference) : reference),
@@ -115,11 +132,13 @@ export class Host {
     this.domainHost = {
       movement: this.movement,
       devices: this.devices,
-      control: parts.control, store: parts.store, loop: parts.loop,
+      control: parts.control, store: parts.store, loop: parts.loop, operations: this.operations, requests: this.requests,
       now: () => this.now(),
-      destroy: (domid) => this.destroy(domid),
+      destroy: async (domid) => void await this.destroy(domid, 'destroyed'),
+      isActing: (domid) => this.lifecycle.isActing(domid),
       setMemTarget: (domid, mebibytes, options) => setMemoryTarget(this.memoryHost(), domid, mebibytes, options),
       setMaxMem: (domid, mebibytes, options) => setMemoryMaximum(this.memoryHost(), domid, mebibytes, options),
+      vcpuWishes: new Wishes<Availability>('number of vCPUs'),
       onVcpuTarget: (id, vcpus) => this.hub.emit({ type: 'vcpu-target', id, vcpus }),
       emitPaused: (domid, paused) => this.hub.emit({ type: paused ? 'domain-paused' : 'domain-unpaused', id: domid }),
     }
@@ -185,8 +204,8 @@ export class Host {
     config: string | DomainOptions<KernelSource>,
     options: CreateOptions = {},
   ): Operation<Domain, CreateProgress> {
-    const settings = { name: 'creating a domain', now: () => this.now(), signal: options.signal }
-    return startOperation<Domain, CreateProgress>(settings, async (context) => {
+    const settings = { name: 'creating a domain', signal: options.signal }
+    return this.operations.start<Domain, CreateProgress>(settings, async (context) => {
       const resolved = this.configure(config, options)
       const made = await createDomain(this.createHost(), resolved, context)
       return this.adopt(resolved, made, options, () => context.report({ type: 'started', id: made.domid }))
@@ -243,12 +262,16 @@ export class Host {
     return this.parts.loop.until(what, met, options)
   }
 
-  /** Ends all guests and the host. */
-  async shutdown(): Promise<void> {
-    if (this.closed) return
-    this.closed = true
+  /** Ends all guests and the host; what is under way is undone and rejects with CLOSED. */
+  shutdown(): Promise<void> {
+    this.closing ??= this.close()
+    return this.closing
+  }
+
+  private async close(): Promise<void> {
+    await this.operations.close(new XenError('CLOSED', 'the host is shut down'))
     await this.lifecycle.finished()
-    for (const domain of this.domains()) await this.destroy(domain.id)
+    for (const domain of this.domains()) await this.destroy(domain.id, 'host-shutdown')
     this.parts.loop.stop()
   }
 
@@ -290,7 +313,6 @@ export class Host {
   }
 
   private configure(config: string | DomainOptions<KernelSource>, options: CreateOptions): DomainConfig<KernelSource> {
-    if (this.closed) throw new XenError('CLOSED', 'the host is shut down')
     const resolved =
       typeof config === 'string'
         ? this.fromText(config, options)
@@ -307,7 +329,7 @@ export class Host {
 
   private memoryHost(): MemoryHost {
     return {
-      control: this.hypervisor, store: this.store, loop: this.parts.loop, now: () => this.now(),
+      control: this.hypervisor, store: this.store, loop: this.parts.loop, operations: this.operations, wishes: this.memoryWishes,
       onTarget: (id, mebibytes) => this.hub.emit({ type: 'memory-target', id, mebibytes }),
       onMaximum: (id, mebibytes) => this.hub.emit({ type: 'memory-maximum', id, mebibytes }),
     }
@@ -333,10 +355,11 @@ export class Host {
   private createMovement(): DomainMovement {
     const { control, store, loop } = this.parts
     return new DomainMovement({
-      control, store, loop,
+      control, store, loop, operations: this.operations, requests: this.requests,
       now: () => this.now(),
       deviceConfigs: (domid) => this.devices.configs(domid),
-      destroy: (domid) => this.destroy(domid),
+      destroy: (domid, reason) => this.destroy(domid, reason),
+      isGoing: (domid) => this.destroying.has(domid),
       rename: (domid, name) => this.rename(this.domain(domid), name),
       onResumed: (domid) => this.lifecycle.resumed(domid),
       create: () => this.createHost(),
@@ -345,8 +368,7 @@ export class Host {
   }
 
   private async create(config: DomainConfig<KernelSource>, options: CreateOptions): Promise<Domain> {
-    const settings = { name: 'creating a domain', now: () => this.now() }
-    const made = await startOperation<Awaited<ReturnType<typeof createDomain>>, CreateProgress>(settings, (context) =>
+    const made = await this.operations.start<CreatedDomain, CreateProgress>({ name: 'creating a domain' }, (context) =>
       createDomain(this.createHost(), config, context))
     return this.adopt(config, made, options, () => undefined)
   }
@@ -373,33 +395,44 @@ export class Host {
     return domain
   }
 
-  private destroy(domid: DomId): Promise<void> {
+  /** Ends a domain at once; resolves, when it is gone, with the reason: a request goes before what the guest has done. */
+  private destroy(domid: DomId, reason: DestructionReason): Promise<DestructionReason> {
     const domain = this.guests.get(domid)
     if (domain === undefined) {
       return Promise.reject(new XenError('DOMAIN_NOT_FOUND', `there is no domain ${domid}`, { details: { id: domid } }))
     }
     const known = this.destroying.get(domid)
-    if (known !== undefined) return known
-    const work = this.tearDown(domain).finally(() => this.destroying.delete(domid))
-    this.destroying.set(domid, work)
-    return work
+    if (known !== undefined) {
+      if (reason === 'destroyed' && (known.reason === 'shutdown' || known.reason === 'crashed')) known.reason = reason
+      return known.done
+    }
+    const destruction: Destruction = { reason, done: Promise.resolve(reason) }
+    this.destroying.set(domid, destruction)
+    destruction.done = this.tearDown(domain, destruction)
+    return destruction.done
   }
 
-  private async tearDown(domain: Domain): Promise<void> {
+  private async tearDown(domain: Domain, destruction: Destruction): Promise<DestructionReason> {
+    const { id } = domain
+    const { hypervisor, operations } = this
+    const ended = operations.endDomain(id, goneError(domain, 'was destroyed'))
     // Not from within a run of the hypervisor, where this may have been called.
     await Promise.resolve()
-    const { id } = domain
-    this.hypervisor.pauseDomain(id)
+    if (hypervisor.hasDomain(id)) hypervisor.pauseDomain(id)
+    await ended
     await this.devices.detachAll(id)
     await this.dom0.consoles.close(id)
     this.dom0.disconnectStore(id)
-    while (!this.hypervisor.dismantleDomain(id)) await turn()
+    while (hypervisor.hasDomain(id) && !hypervisor.dismantleDomain(id)) await turn()
     removeDomainNodes(this.store, id, domain.uuid)
     this.guests.delete(id)
-    this.lifecycle.forget(id)
-    domain.markEnded('destroyed')
-    this.hub.emit({ type: 'domain-destroyed', id, name: domain.name })
+    this.destroying.delete(id)
+    for (const part of [this.lifecycle, this.requests, operations]) part.forget(id)
+    const { reason } = destruction
+    domain.markDestroyed(reason)
+    this.hub.emit({ type: 'domain-destroyed', id, name: domain.name, reason })
     this.parts.loop.kick()
+    return reason
   }
 
   private rename(domain: Domain, name: string): void {

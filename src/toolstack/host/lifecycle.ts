@@ -7,7 +7,7 @@ import type { DomId } from '../../util/index.ts'
 import type { Action, Actions } from '../config/actions.ts'
 import type { DomainConfig } from '../config/domain-config.ts'
 import { shutdownReasonName, type Domain } from './domain.ts'
-import type { HostEvent, ShutdownReasonName } from './host-events.ts'
+import type { DestructionReason, HostEvent, ShutdownReasonName } from './host-events.ts'
 import type { KernelSource } from './kernel-source.ts'
 
 /** A domain that crashes again within this time is not restarted: xend's rule against endless loops. Nanoseconds. */
@@ -20,7 +20,10 @@ export interface LifecycleHost {
   domains(): readonly Domain[]
   emit(event: HostEvent): void
   warn(domain: Domain, action: Action, instead: Action): void
-  destroy(domid: DomId): Promise<void>
+  /** Takes a domain apart; the reason that was told in the end, another one where somebody else asked for it, too. */
+  destroy(domid: DomId, reason: DestructionReason): Promise<DestructionReason>
+  /** An action has been carried out, or has failed. */
+  onDone(): void
   /** What a domain's successor is created from: its configuration as it is now. */
   successorConfig(domain: Domain): DomainConfig<KernelSource>
   /** Creates and starts a domain's successor. */
@@ -48,7 +51,7 @@ export class Lifecycle {
   private readonly host: LifecycleHost
   private readonly born = new Map<DomId, number>()
   private readonly handled = new Set<DomId>()
-  private readonly work = new Set<Promise<void>>()
+  private readonly work = new Map<DomId, Promise<void>>()
 
   constructor(host: LifecycleHost) {
     this.host = host
@@ -81,7 +84,12 @@ export class Lifecycle {
 
   /** Resolves when all actions that have begun are done. */
   async finished(): Promise<void> {
-    while (this.work.size > 0) await Promise.all(this.work)
+    while (this.work.size > 0) await Promise.all(this.work.values())
+  }
+
+  /** True while the action on a domain's end is being carried out. */
+  isActing(domid: DomId): boolean {
+    return this.work.has(domid)
   }
 
   private end(domain: Domain, reason: ShutdownReasonName): void {
@@ -90,10 +98,14 @@ export class Lifecycle {
     this.host.emit({ type: 'domain-shutdown', id: domain.id, reason, action })
     if (reason !== 'suspend') domain.markEnded(reason)
     if (action === undefined) return
-    const work = this.carryOut(domain, action).catch((error: unknown) => {
+    const why = reason === 'crash' || reason === 'watchdog' ? 'crashed' : 'shutdown'
+    const work = this.carryOut(domain, action, why).catch((error: unknown) => {
       this.host.emit({ type: 'action-failed', id: domain.id, action, error })
-    }).finally(() => this.work.delete(work))
-    this.work.add(work)
+    }).finally(() => {
+      this.work.delete(domain.id)
+      this.host.onDone()
+    })
+    this.work.set(domain.id, work)
   }
 
   /** The action as it can be carried out here. */
@@ -111,12 +123,14 @@ export class Lifecycle {
     return instead
   }
 
-  private async carryOut(domain: Domain, action: Action): Promise<void> {
+  private async carryOut(domain: Domain, action: Action, why: DestructionReason): Promise<void> {
     if (action === 'preserve') return
     const config = this.host.successorConfig(domain)
     if (action === 'coredump-destroy' || action === 'coredump-restart') await this.dump(domain, action)
+    // Somebody may have destroyed it meanwhile: then nothing of it is wanted any more.
+    if (!this.host.domains().includes(domain)) return
     if (action === 'rename-restart') this.host.rename(domain)
-    else await this.host.destroy(domain.id)
+    else if (await this.host.destroy(domain.id, why) !== why) return
     if (action === 'destroy' || action === 'coredump-destroy') return
     // A domain that stays keeps its UUID to itself.
     const uuid = action === 'rename-restart' ? undefined : config.uuid

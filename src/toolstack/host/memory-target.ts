@@ -11,17 +11,28 @@ import { MAX_MEMORY } from '../config/domain-config.ts'
 import { PAGES_PER_MEBIBYTE, SLACK_PAGES } from './domain-shell.ts'
 import { domainPath } from './domain-nodes.ts'
 import type { MaximumProgress, MemoryProgress } from './host-events.ts'
-import { startOperation, type Operation, type OperationOptions } from './operation.ts'
-import type { RunLoop, UntilOptions } from './run-loop.ts'
+import type { Operation, OperationOptions } from './operation.ts'
+import type { Operations } from './operations.ts'
+import { checkLives, checkPatience, type RunLoop, type UntilOptions } from './run-loop.ts'
+import type { Wishes } from './wishes.ts'
 
 /** What setting a target or the maximum needs of the host. */
 export interface MemoryHost {
   readonly control: ControlInterface
   readonly store: LocalStore
   readonly loop: RunLoop
-  now(): number
+  readonly operations: Operations
+  readonly wishes: Wishes<MemoryBefore>
   onTarget(domid: DomId, mebibytes: number): void
   onMaximum(domid: DomId, mebibytes: number): void
+}
+
+/** What a target that does not come true gives way to. */
+export interface MemoryBefore {
+  /** The target, as XenStore had it. */
+  readonly target: string | undefined
+  /** The hypervisor's limit, in pages; a maximum that was set meanwhile counts. */
+  maxPages: number
 }
 
 /** Less than this no guest can live with. */
@@ -72,37 +83,49 @@ function check({ control, store }: MemoryHost, domid: DomId, mebibytes: number):
   }
 }
 
-/** Sets a domain's target and waits until the guest has reached it. Aborted or timed out, the old target is back. */
+/** Puts back what there was before a target; one that is above the present maximum comes down to it. */
+function restoreTarget({ control, store }: MemoryHost, domid: DomId, { target, maxPages }: MemoryBefore): void {
+  if (!control.hasDomain(domid)) return
+  control.setMaxPages(domid, maxPages)
+  const node = targetNode(domid)
+  const maximum = store.tryRead(maximumNode(domid)) ?? target
+  if (target === undefined) store.tryRm(node)
+  else store.write(node, String(Math.min(Number(target), Number(maximum))))
+}
+
+/**
+ * Sets a domain's target and waits until the guest has reached it. Aborted or timed out, the old target is back; it
+ * rejects with SUPERSEDED when a newer one is set before, and with INVALID_STATE when the domain ends.
+ */
 export function setMemoryTarget(
   host: MemoryHost,
   domid: DomId,
   mebibytes: number,
   options: UntilOptions,
 ): Operation<void, MemoryProgress> {
-  const { control, store, loop } = host
-  const settings = { name: `memory target of domain ${domid}`, now: host.now, signal: options.signal }
-  return startOperation<void, MemoryProgress>(settings, async ({ report, undo }) => {
+  const { control, store, loop, wishes } = host
+  const settings = { name: `memory target of domain ${domid}`, domain: domid, signal: options.signal }
+  return host.operations.start<void, MemoryProgress>(settings, async ({ report, undo, signal }) => {
     check(host, domid, mebibytes)
-    const node = targetNode(domid)
-    const before = store.tryRead(node)
+    checkPatience(options, settings.name)
     const { maxPages, totalPages: atFirst } = control.domainInfo(domid)
-    undo(() => {
-      if (!control.hasDomain(domid)) return
-      control.setMaxPages(domid, maxPages)
-      if (before === undefined) store.tryRm(node)
-      else store.write(node, before)
-    })
+    const wish = wishes.begin(domid, { target: store.tryRead(targetNode(domid)), maxPages })
+    undo(() => wish.takeBack((before) => restoreTarget(host, domid, before)))
     const targetPages = mebibytes * PAGES_PER_MEBIBYTE
     control.setMaxPages(domid, targetPages + SLACK_PAGES)
-    store.write(node, String(mebibytes * 1024))
+    store.write(targetNode(domid), String(mebibytes * 1024))
     host.onTarget(domid, mebibytes)
     let reported = -1
     await loop.until(settings.name, () => {
+      wish.check()
       const { totalPages } = control.domainInfo(domid)
       if (totalPages !== reported) report({ type: 'memory', pages: totalPages, targetPages })
       reported = totalPages
-      return targetPages < atFirst ? totalPages <= targetPages : totalPages >= targetPages
-    }, options)
+      if (targetPages < atFirst ? totalPages <= targetPages : totalPages >= targetPages) return true
+      checkLives(control, domid, settings.name)
+      return false
+    }, { ...options, signal })
+    wish.fulfil()
   })
 }
 
@@ -117,10 +140,10 @@ export function setMemoryMaximum(
   { signal }: OperationOptions,
 ): Operation<void, MaximumProgress> {
   const { control, store } = host
-  const settings = { name: `memory maximum of domain ${domid}`, now: host.now, signal }
-  return startOperation<void, MaximumProgress>(settings, async ({ report, undo }) => {
+  const settings = { name: `memory maximum of domain ${domid}`, domain: domid, signal }
+  return host.operations.start<void, MaximumProgress>(settings, async ({ report }) => {
     checkWhole('a memory maximum', mebibytes)
-    const { maxPages, totalPages } = control.domainInfo(domid)
+    const { totalPages } = control.domainInfo(domid)
     // A domain without a target is to keep what it has.
     const target = memorySettings(store, domid).target ?? totalPages / PAGES_PER_MEBIBYTE
     if (mebibytes < target) {
@@ -130,12 +153,12 @@ export function setMemoryMaximum(
         { details: { mebibytes, target } },
       )
     }
-    undo(() => {
-      if (control.hasDomain(domid)) control.setMaxPages(domid, maxPages)
-    })
     const limit = mebibytes * PAGES_PER_MEBIBYTE + SLACK_PAGES
-    control.setMaxPages(domid, limit)
     store.write(maximumNode(domid), String(mebibytes * 1024))
+    control.setMaxPages(domid, limit)
+    // A target that is under way and fails gives way to this maximum, not to the one before.
+    const before = host.wishes.before(domid)
+    if (before !== undefined) before.maxPages = limit
     report({ type: 'limit', pages: limit })
     host.onMaximum(domid, mebibytes)
   })

@@ -29,6 +29,10 @@ export interface OperationContext<P extends EventBase> {
   undo(step: UndoStep): void
   /** Forgets how to take back what was done so far: there is no way back any more. */
   commit(): void
+  /** From now on the caller cannot abort it any more; the end of its domain or host still ends it. */
+  ignoreCaller(): void
+  /** From now on nobody ends it, nobody waits for it, and it excludes no other: what is left is its caller's alone. */
+  leave(): void
   readonly signal: AbortSignal | undefined
 }
 
@@ -70,11 +74,19 @@ async function rollBack(steps: UndoStep[], cause: unknown): Promise<void> {
 
 /** Runs `body` as an operation called `name`; it begins after the caller has had time to listen. */
 export function startOperation<T, P extends EventBase>(
-  settings: { readonly name: string; readonly now: () => number; readonly signal?: AbortSignal | undefined },
+  settings: {
+    readonly name: string
+    readonly now: () => number
+    readonly signal?: AbortSignal | undefined
+    /** What is told instead of an error, where the caller of this function knows better. */
+    readonly explain?: (error: unknown) => unknown
+    readonly ignoreCaller?: () => void
+    readonly leave?: () => void
+  },
   body: (context: OperationContext<P>) => Promise<T>,
 ): Operation<T, P> {
   const hub = new EventHub<P>(settings.now)
-  const { name, signal } = settings
+  const { name, signal, explain } = settings
   const steps: UndoStep[] = []
   const check = (): void => {
     if (signal?.aborted === true) throw abortedError(name, signal)
@@ -88,11 +100,14 @@ export function startOperation<T, P extends EventBase>(
         check,
         undo: (step) => steps.push(step),
         commit: () => void steps.splice(0),
+        ignoreCaller: () => settings.ignoreCaller?.(),
+        leave: () => settings.leave?.(),
         signal,
       })
     } catch (error) {
-      await rollBack(steps, error)
-      throw error
+      const why = explain === undefined ? error : explain(error)
+      await rollBack(steps, why)
+      throw why
     }
   }
   const source: EventSource<P> = hub

@@ -2,8 +2,9 @@
  * Drives the hypervisor: runs guests for a slice, gives JavaScript a turn, waits when a real-time host is idle, and
  * stops when nothing can happen before something comes from outside. Whoever brings something in calls `kick`.
  */
+import { SHUTDOWN } from '../../abi/index.ts'
 import type { ControlInterface, HostClock, RunLimits } from '../../hypervisor/index.ts'
-import { parseDuration, XenError, type Duration } from '../../util/index.ts'
+import { parseDuration, XenError, type DomId, type Duration } from '../../util/index.ts'
 import { abortedError } from './operation.ts'
 
 /** Instructions between two turns of JavaScript: a few milliseconds. A fixed number, so that runs can be repeated. */
@@ -35,6 +36,17 @@ interface Waiter {
 /** A time-out in nanoseconds, Infinity for none. A deadline that is no number would keep all others from coming. */
 const patienceOf = (timeout: Duration | undefined, what: string): number =>
   timeout === undefined ? Infinity : parseDuration(timeout, `the time-out of waiting for ${what}`, { most: Infinity })
+
+/** Throws INVALID_ARGUMENT for a time-out that is none, before anything is begun. */
+export const checkPatience = ({ timeout }: UntilOptions, what: string): void => void patienceOf(timeout, what)
+
+/** Throws INVALID_STATE when a guest has ended that something is expected of. */
+export function checkLives(control: Pick<ControlInterface, 'domainInfo'>, domid: DomId, what: string): void {
+  const { shutdownReason, dying } = control.domainInfo(domid)
+  // One that is suspended may go on.
+  if (!dying && (shutdownReason === undefined || shutdownReason === SHUTDOWN.suspend)) return
+  throw new XenError('INVALID_STATE', `${what}: the domain has ended`, { details: { domain: domid } })
+}
 
 /** Lets all promises that can go on do so, and other work of the application besides. */
 export const turn: () => Promise<void> = typeof setImmediate === 'function'

@@ -7,17 +7,23 @@ import { XenError, type DomId } from '../../util/index.ts'
 import type { LocalStore } from '../../xenstore/index.ts'
 import { domainPath } from './domain-nodes.ts'
 import type { VcpuProgress } from './host-events.ts'
-import { startOperation, type Operation } from './operation.ts'
-import type { RunLoop, UntilOptions } from './run-loop.ts'
+import type { Operation } from './operation.ts'
+import type { Operations } from './operations.ts'
+import { checkLives, checkPatience, type RunLoop, type UntilOptions } from './run-loop.ts'
+import type { Wishes } from './wishes.ts'
 
 /** What it needs of the host. */
 export interface VcpuHost {
   readonly control: ControlInterface
   readonly store: LocalStore
   readonly loop: RunLoop
-  now(): number
+  readonly operations: Operations
+  readonly vcpuWishes: Wishes<Availability>
   onVcpuTarget(domid: DomId, vcpus: number): void
 }
+
+/** What XenStore says about each vCPU; undefined where it says nothing. */
+export type Availability = readonly (string | undefined)[]
 
 /** How vCPUs are asked for. */
 export interface SetVcpusOptions extends UntilOptions {
@@ -36,14 +42,17 @@ function checkCount({ control }: VcpuHost, domid: DomId, count: number): number 
 }
 
 /** Writes which vCPUs are to be used, all at once. */
-function write(store: LocalStore, domid: DomId, values: readonly (string | undefined)[]): void {
+function write(store: LocalStore, domid: DomId, values: Availability): void {
   store.transaction((transaction) => values.forEach((value, vcpu) => {
     if (value === undefined) transaction.tryRm(availabilityNode(domid, vcpu))
     else transaction.write(availabilityNode(domid, vcpu), value)
   }))
 }
 
-/** Says how many vCPUs a domain is to use. Aborted or timed out, what was written before is back. */
+/**
+ * Says how many vCPUs a domain is to use. Aborted or timed out, what was written before is back; it rejects with
+ * SUPERSEDED when a newer wish comes before, and with INVALID_STATE when the domain ends.
+ */
 export function setVcpuTarget(
   host: VcpuHost,
   domid: DomId,
@@ -51,23 +60,27 @@ export function setVcpuTarget(
   options: SetVcpusOptions,
 ): Operation<void, VcpuProgress> {
   const { control, store, loop } = host
-  const settings = { name: `vCPUs of domain ${domid}`, now: () => host.now(), signal: options.signal }
-  return startOperation<void, VcpuProgress>(settings, async ({ report, undo }) => {
+  const settings = { name: `vCPUs of domain ${domid}`, domain: domid, signal: options.signal }
+  return host.operations.start<void, VcpuProgress>(settings, async ({ report, undo, signal }) => {
     const vcpus = Array.from({ length: checkCount(host, domid, count) }, (_, vcpu) => vcpu)
-    const before = vcpus.map((vcpu) => store.tryRead(availabilityNode(domid, vcpu)))
-    undo(() => {
+    checkPatience(options, settings.name)
+    const wish = host.vcpuWishes.begin(domid, vcpus.map((vcpu) => store.tryRead(availabilityNode(domid, vcpu))))
+    undo(() => wish.takeBack((before) => {
       if (control.hasDomain(domid)) write(store, domid, before)
-    })
+    }))
     write(store, domid, vcpus.map((vcpu) => (vcpu < count ? 'online' : 'offline')))
     host.onVcpuTarget(domid, count)
     loop.kick()
     let reported: number | undefined
     const reached = (): boolean => {
+      wish.check()
       const { onlineVcpus } = control.domainInfo(domid)
       if (onlineVcpus !== reported) report({ type: 'vcpus', online: onlineVcpus, wanted: count })
       reported = onlineVcpus
+      if (onlineVcpus !== count && options.wait === true) checkLives(control, domid, settings.name)
       return onlineVcpus === count
     }
-    if (!reached() && options.wait === true) await loop.until(settings.name, reached, options)
+    if (!reached() && options.wait === true) await loop.until(settings.name, reached, { ...options, signal })
+    wish.fulfil()
   })
 }

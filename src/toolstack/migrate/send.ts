@@ -83,15 +83,6 @@ class Listener {
   }
 }
 
-/** A signal that follows the caller's until `end`: a domain that has been given away cannot be called back. */
-function untilHandover(signal: AbortSignal | undefined): { readonly signal: AbortSignal; end(): void } {
-  const own = new AbortController()
-  const follow = (): void => own.abort(signal?.reason)
-  if (signal?.aborted === true) follow()
-  signal?.addEventListener('abort', follow)
-  return { signal: own.signal, end: () => signal?.removeEventListener('abort', follow) }
-}
-
 /** Gives the run loop its turn: the domain runs between two batches. */
 const breathe = (): Promise<void> => new Promise((resolve) => {
   if (typeof setImmediate === 'function') setImmediate(resolve)
@@ -211,7 +202,7 @@ const undecided = (domain: SavedDomain, cause: unknown): XenError =>
 async function handOver({ host, domain, reader, output, context }: Journey): Promise<boolean> {
   const lost = (cause: unknown): XenError => {
     context.commit()
-    host.control.disableLogDirty(domain.id)
+    if (host.control.hasDomain(domain.id)) host.control.disableLogDirty(domain.id)
     // The other side must not wait for ever, either.
     void output.close().catch(() => undefined)
     void reader.close().catch(() => undefined)
@@ -253,8 +244,7 @@ export async function sendDomain(
 ): Promise<MigrationSummary> {
   const { context } = options
   const output = openOutput(transport.writable)
-  const patience = untilHandover(context.signal)
-  const reader = new SaveStreamReader(transport.readable, patience.signal)
+  const reader = new SaveStreamReader(transport.readable, context.signal)
   context.undo((cause) => output.abort(cause).catch(() => undefined))
   context.undo(() => void reader.close().catch(() => undefined))
   await expectMessage(reader, 'BANNER')
@@ -267,10 +257,11 @@ export async function sendDomain(
   const copied = live ? await sendLive(journey, listener) : await sendStopped(journey)
   await listener.ready
   context.check()
-  patience.end()
+  // A domain that has been given away cannot be called back.
+  context.ignoreCaller()
   const runs = await handOver(journey)
   if (!runs) {
-    host.rename(domain.id, domain.name)
+    if (host.control.hasDomain(domain.id)) host.rename(domain.id, domain.name)
     throw new XenError('IO', `the other host could not run domain ${domain.id}; it goes on here`, {
       details: { domain: domain.id },
     })
@@ -278,7 +269,8 @@ export async function sendDomain(
   context.report({ type: 'running-there' })
   const { stopped, ...figures } = copied
   const summary: MigrationSummary = { ...figures, bytes: writer.offset, downtime: host.now() - stopped }
-  await host.destroy(domain.id)
+  context.leave()
+  await host.destroy(domain.id, 'migrated')
   await output.close().catch(() => undefined)
   void reader.close().catch(() => undefined)
   return summary

@@ -14,7 +14,7 @@ import { resumeInPlace, suspendGuest, type SuspendHost, type SuspendOptions, typ
 
 /** What saving needs of the host. */
 export interface SaveHost extends SuspendHost, LiveHost {
-  destroy(domid: DomId): Promise<void>
+  destroy(domid: DomId, reason: 'saved' | 'migrated'): Promise<unknown>
 }
 
 /** The domain to be saved. */
@@ -103,7 +103,11 @@ export async function saveDomain(
   await abortable(output.close(), `saving domain ${domain.id}`, context.signal)
   context.check()
   context.report({ type: 'written', pages, bytes: writer.offset })
-  if (afterwards === 'destroy') return host.destroy(domain.id)
+  if (afterwards === 'destroy') {
+    context.leave()
+    await host.destroy(domain.id, 'saved')
+    return
+  }
   if (afterwards === 'pause') host.control.pauseDomain(domain.id)
   resumeInPlace(host, domain.id)
 }

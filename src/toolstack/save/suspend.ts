@@ -5,17 +5,18 @@
  */
 import { SHUTDOWN } from '../../abi/index.ts'
 import type { ControlInterface } from '../../hypervisor/index.ts'
-import { XenError, type DomId } from '../../util/index.ts'
-import type { LocalStore } from '../../xenstore/index.ts'
-import { domainPath } from '../host/domain-nodes.ts'
+import { parseDuration, XenError, type DomId, type Duration } from '../../util/index.ts'
 import type { OperationContext } from '../host/operation.ts'
 import type { RunLoop } from '../host/run-loop.ts'
+import type { ShutdownRequests } from '../host/shutdown-requests.ts'
 
 /** What suspending needs of the host. */
 export interface SuspendHost {
   readonly control: ControlInterface
-  readonly store: LocalStore
   readonly loop: RunLoop
+  readonly requests: ShutdownRequests
+  /** True when somebody is taking the domain apart: it will not get anywhere any more. */
+  isGoing(domid: DomId): boolean
   /** The domain runs on: whoever took its suspend for an end should forget it. */
   onResumed(domid: DomId): void
 }
@@ -29,8 +30,8 @@ export type SuspendProgress =
 
 /** How a guest is asked. */
 export interface SuspendOptions {
-  /** Nanoseconds of host time after which the guest is taken not to listen. Default: a minute, as libxl has it. */
-  readonly timeout?: number | undefined
+  /** Host time after which the guest is taken not to listen. Default: a minute, as libxl has it. */
+  readonly timeout?: Duration | undefined
 }
 
 const MINUTE = 60e9
@@ -69,19 +70,19 @@ export async function suspendGuest(
   context: Pick<OperationContext<SuspendProgress>, 'report' | 'undo' | 'signal'>,
   options: SuspendOptions = {},
 ): Promise<void> {
-  const { store, loop, control } = host
-  const node = `${domainPath(domid)}/control/shutdown`
+  const { loop, control, requests } = host
+  const timeout = parseDuration(options.timeout ?? MINUTE, `the time-out of suspending domain ${domid}`, { most: Infinity })
   const ended = (): boolean => !control.hasDomain(domid) || control.domainInfo(domid).shutdownReason !== undefined
-  const timeout = options.timeout ?? MINUTE
-  if (!isSuspended(host, domid)) checkRunning(host, domid)
-  context.undo(async () => {
-    if (!control.hasDomain(domid)) return
-    if (store.tryRead(node) === 'suspend') return store.write(node, '')
-    if (!ended()) await loop.until(`domain ${domid} to finish its suspend`, ended, { timeout }).catch(() => undefined)
-    if (control.hasDomain(domid) && isSuspended(host, domid)) resumeInPlace(host, domid)
-  })
+  // One that is suspended already stays so whatever happens: somebody left it like that, and it may run elsewhere.
   if (!isSuspended(host, domid)) {
-    store.write(node, 'suspend')
+    checkRunning(host, domid)
+    const request = requests.place(domid, 'suspend')
+    context.undo(async () => {
+      if (!control.hasDomain(domid) || request.withdraw()) return
+      const over = (): boolean => ended() || host.isGoing(domid)
+      await loop.until(`domain ${domid} to finish its suspend`, over, { timeout }).catch(() => undefined)
+      if (!host.isGoing(domid) && control.hasDomain(domid) && isSuspended(host, domid)) resumeInPlace(host, domid)
+    })
     context.report({ type: 'suspend-requested' })
     await loop.until(`domain ${domid} to be suspended`, ended, { timeout, signal: context.signal })
   }

@@ -1,0 +1,113 @@
+/**
+ * The operations that are under way on one host. Each ends when its domain does, and when the host does, as it ends when
+ * its caller aborts it: it is undone, and rejects saying why. Operations that exclude each other are kept apart: the
+ * second is refused and nothing of the first is lost.
+ */
+import { XenError, type DomId, type EventBase } from '../../util/index.ts'
+import { startOperation, type Operation, type OperationContext, type OperationOptions } from './operation.ts'
+
+/** What an operation is, and what it depends on. */
+export interface OperationSettings extends OperationOptions {
+  readonly name: string
+  /** The domain with which it ends. */
+  readonly domain?: DomId | undefined
+  /** Operations of the same kind on one domain exclude each other; the word says what the first is doing: "being saved". */
+  readonly excluding?: { readonly kind: string; readonly doing: string } | undefined
+}
+
+interface Entry {
+  readonly settings: OperationSettings
+  readonly abort: AbortController
+  /** Why it was ended from within. */
+  cause: XenError | undefined
+  settled: Promise<unknown>
+}
+
+/** The error of a domain that is gone. */
+export const goneError = (domain: { readonly id: number; readonly name: string }, why = 'is gone'): XenError =>
+  new XenError('DOMAIN_NOT_FOUND', `domain ${domain.id} (${domain.name}) ${why}`, {
+    details: { id: domain.id, name: domain.name },
+  })
+
+/** All operations of one host. */
+export class Operations {
+  private readonly now: () => number
+  private readonly entries = new Set<Entry>()
+  /** Domains that are being taken apart: nothing begins on them. */
+  private readonly going = new Map<DomId | undefined, XenError>()
+  private closed: XenError | undefined
+
+  constructor(now: () => number) {
+    this.now = now
+  }
+
+  /** Starts one. It rejects with BUSY when another of its kind is under way, CLOSED when the host is shut down. */
+  start<T, P extends EventBase>(
+    settings: OperationSettings,
+    body: (context: OperationContext<P>) => Promise<T>,
+  ): Operation<T, P> {
+    const { name, signal } = settings
+    const abort = new AbortController()
+    const refusal = this.closed ?? this.going.get(settings.domain) ?? this.busy(settings)
+    const entry: Entry = { settings, abort, cause: refusal, settled: Promise.resolve() }
+    if (refusal === undefined) this.entries.add(entry)
+    const follow = (): void => abort.abort(signal?.reason)
+    if (signal?.aborted === true) follow()
+    else signal?.addEventListener('abort', follow)
+    const ignoreCaller = (): void => signal?.removeEventListener('abort', follow)
+    const leave = (): void => {
+      ignoreCaller()
+      this.entries.delete(entry)
+    }
+    const operation = startOperation<T, P>({
+      name, now: this.now, signal: abort.signal, ignoreCaller, leave,
+      // Ended from within it was nobody's wish: the reason is the error.
+      explain: (error) => (entry.cause !== undefined && XenError.is(error, 'ABORTED') ? entry.cause : error),
+    }, async (context) => {
+      if (refusal !== undefined) throw refusal
+      return body(context)
+    })
+    entry.settled = operation.then(leave, leave)
+    return operation
+  }
+
+  /** What is being done to a domain that excludes others of this kind; undefined when nothing is. */
+  underWay(domain: DomId, kind: string): string | undefined {
+    for (const { settings } of this.entries) {
+      if (settings.domain === domain && settings.excluding?.kind === kind) return settings.excluding.doing
+    }
+    return undefined
+  }
+
+  /** Ends all operations on a domain, and lets none begin until it is forgotten; resolves when they have been undone. */
+  async endDomain(domain: DomId, cause: XenError): Promise<void> {
+    this.going.set(domain, cause)
+    await this.end([...this.entries].filter(({ settings }) => settings.domain === domain), cause)
+  }
+
+  /** The domain is gone; its number may come again. */
+  forget(domain: DomId): void {
+    this.going.delete(domain)
+  }
+
+  /** Ends all operations, and refuses new ones; resolves when they have been undone. */
+  async close(cause: XenError): Promise<void> {
+    this.closed = cause
+    await this.end([...this.entries], cause)
+  }
+
+  private async end(entries: readonly Entry[], cause: XenError): Promise<void> {
+    for (const entry of entries) {
+      entry.cause ??= cause
+      entry.abort.abort(cause)
+    }
+    await Promise.all(entries.map(({ settled }) => settled))
+  }
+
+  private busy({ name, domain, excluding }: OperationSettings): XenError | undefined {
+    if (domain === undefined || excluding === undefined) return undefined
+    const doing = this.underWay(domain, excluding.kind)
+    if (doing === undefined) return undefined
+    return new XenError('BUSY', `${name}: domain ${domain} is ${doing} already`, { details: { domain, doing } })
+  }
+}
