@@ -6,6 +6,7 @@ import { type DomId, EventHub, type EventPort, type Random, invariant } from '..
 import { ERRNO, GNTST, VIRQ } from '../abi/index.ts'
 import { PAGE_SIZE } from '../x86/index.ts'
 import { HypervisorConsole } from './console.ts'
+import { Containment } from './containment.ts'
 import type { Domain } from './domain.ts'
 import { DomainLifecycle } from './domain-lifecycle.ts'
 import { EventChannels } from './events/index.ts'
@@ -29,6 +30,7 @@ import {
 import { vcpuOp } from './hypercalls/vcpu-op.ts'
 import { xenVersion } from './hypercalls/version.ts'
 import type { HypervisorEvent } from './hypervisor-events.ts'
+import type { Finding } from './invariants.ts'
 import { DomainPort } from './port.ts'
 import { BounceFrames } from './pv/bounce.ts'
 import { VcpuContexts } from './pv/contexts.ts'
@@ -64,6 +66,8 @@ export interface HypervisorOptions {
   readonly random: Random
   /** Makes processors for binary guests; without it only guests in TypeScript run. */
   readonly createProcessor?: ProcessorFactory
+  /** Most processors that `createProcessor` can make at a time: domains whose vCPUs would be more are refused. */
+  readonly processors?: number
   /** Default credit2. */
   readonly scheduler?: SchedulerName
   /** Physical CPUs of the model. Default 1. */
@@ -234,7 +238,11 @@ export function compose(options: HypervisorOptions) {
   const late: {
     control: VcpuControl | undefined; lifecycle: DomainLifecycle | undefined; loop: RunLoop | undefined
     hypercalls: HypercallDispatcher | undefined; consumer(id: number, domain: DomId, port: EventPort): void
-  } = { control: undefined, lifecycle: undefined, loop: undefined, hypercalls: undefined, consumer: () => undefined }
+    check(): Finding[]
+  } = {
+    control: undefined, lifecycle: undefined, loop: undefined, hypercalls: undefined, consumer: () => undefined,
+    check: () => [],
+  }
   const hub = new EventHub<HypervisorEvent>(() => clock.now(), options.onListenerError)
   const base = composeMemory(options, { gone: (domain) => late.lifecycle?.finish(domain) })
   const pv = composePv(base, hub)
@@ -259,7 +267,11 @@ export function compose(options: HypervisorOptions) {
   }
   const { hypercalls, exits, pvVcpus } = composeExecution(options, shared)
   late.hypercalls = hypercalls
-  const loop = new RunLoop({ clock, timers, scheduler, control, exits, hub, updateTime, meter: base.meter })
+  const containment = new Containment({ control, hub, check: () => late.check() })
+  const loop = new RunLoop({
+    clock, timers, scheduler, control, exits, hub, updateTime, meter: base.meter,
+    contain: (vcpu, error) => containment.contain(vcpu, error),
+  })
   late.loop = loop
   const ports = new Map<Domain, DomainPort>()
   const portOf = (domain: Domain): DomainPort => {
@@ -312,7 +324,7 @@ function composeExecution(options: HypervisorOptions, parts: Shared): {
   }
   const pvVcpus = new PvVcpus({
     memory, tlb: parts.tlb, mmu, descriptorTables: parts.descriptorTables, frames: new BounceFrames(),
-    createProcessor: options.createProcessor, timestamp,
+    createProcessor: options.createProcessor, processors: options.processors ?? Infinity, timestamp,
   })
   const late: { exits: PvExits | undefined } = { exits: undefined }
   const hypercalls = new HypercallDispatcher(handlersOf(options, parts, {
@@ -381,7 +393,7 @@ function handlersOf(
         if (!readInto(caller.access, address, context, CONTEXT_BYTES)) return -ERRNO.EFAULT
         if (vcpu.initialised) return -ERRNO.EEXIST
         if (caller.pv === undefined) return -ERRNO.EINVAL
-        execution.pvVcpus.ensure(vcpu)
+        if (!execution.pvVcpus.has(vcpu)) return -ERRNO.ENOMEM
         parts.meter.charge(WORK.context)
         return contexts.set(vcpu, decodeVcpuContext(context.view, 0))
       },

@@ -80,6 +80,8 @@ export class DomainLifecycle {
   /** Makes a paused domain without memory. */
   create(options: CreateDomainOptions): Domain {
     const { parts } = this
+    const vcpuCount = countVcpus(options)
+    if (options.kind === 'pv') parts.pvVcpus.checkRoom(vcpuCount)
     const id = this.chooseId(options)
     const sharedInfoFrame = parts.domainMemory.takeRaw()
     if (sharedInfoFrame < 0) {
@@ -87,7 +89,7 @@ export class DomainLifecycle {
         details: { domid: id },
       })
     }
-    const domain = this.assemble(id, options, sharedInfoFrame)
+    const domain = this.assemble(id, { ...options, vcpus: vcpuCount }, sharedInfoFrame)
     try {
       parts.grants.addDomain({
         id, maxGrantFrames: options.maxGrantFrames ?? DEFAULT_GRANT_FRAMES,
@@ -162,6 +164,11 @@ export class DomainLifecycle {
 
   private chooseId(options: CreateDomainOptions): DomId {
     const { domains } = this.parts
+    if (options.domid !== undefined && !(Number.isInteger(options.domid) && options.domid >= 0)) {
+      throw new XenError('INVALID_ARGUMENT', `a domain's number is 0 to ${0x7fef}, got ${options.domid}`, {
+        details: { domid: options.domid },
+      })
+    }
     if (options.domid !== undefined && domains.get(options.domid) !== undefined) {
       throw new XenError('DOMAIN_EXISTS', `domain ${options.domid} exists`, { details: { domid: options.domid } })
     }
@@ -176,15 +183,9 @@ export class DomainLifecycle {
     return id
   }
 
-  private assemble(id: DomId, options: CreateDomainOptions, sharedInfoFrame: number): Domain {
+  private assemble(id: DomId, options: CreateDomainOptions & { readonly vcpus: number }, sharedInfoFrame: number): Domain {
     const { parts } = this
-    const vcpuCount = options.vcpus ?? 1
-    if (!Number.isInteger(vcpuCount) || vcpuCount < 1 || vcpuCount > MAX_VCPUS) {
-      parts.domainMemory.discard(sharedInfoFrame)
-      throw new XenError('INVALID_ARGUMENT', `a domain has 1 to ${MAX_VCPUS} vCPUs, got ${vcpuCount}`, {
-        details: { vcpus: vcpuCount },
-      })
-    }
+    const { vcpus: vcpuCount } = options
     parts.frames.assignShared(sharedInfoFrame, id)
     const domain = new Domain({
       id, kind: options.kind, privileged: options.privileged ?? false, handle: handleOf(options.handle), vcpuCount,
@@ -216,6 +217,7 @@ export class DomainLifecycle {
     if (domain.kind === 'typescript') vcpu.timers.stopPeriodic()
     if (vcpu.infoAddress >= 0) VcpuInfo.evtchnUpcallMask.set(parts.memory.view, vcpu.infoAddress, 1)
     domain.vcpus.push(vcpu)
+    if (domain.kind === 'pv') parts.pvVcpus.reserve()
     parts.scheduler.addVcpu(vcpu, now)
   }
 
@@ -229,6 +231,7 @@ export class DomainLifecycle {
     vcpu.infoFrame = -1
     vcpu.infoAddress = -1
     parts.pvVcpus.drop(vcpu)
+    if (vcpu.owner.kind === 'pv') parts.pvVcpus.unreserve()
     vcpu.runner = undefined
   }
 
@@ -265,6 +268,12 @@ export class DomainLifecycle {
     frames.flags[mfn]! &= ~FRAME_FLAG.PINNED
     pageTypes.putPageAndType(mfn)
   }
+}
+
+/** The vCPUs that a domain is to have. */
+function countVcpus({ vcpus = 1 }: CreateDomainOptions): number {
+  if (Number.isInteger(vcpus) && vcpus >= 1 && vcpus <= MAX_VCPUS) return vcpus
+  throw new XenError('INVALID_ARGUMENT', `a domain has 1 to ${MAX_VCPUS} vCPUs, got ${vcpus}`, { details: { vcpus } })
 }
 
 /** A domain's handle: 16 bytes, zeros unless given. */

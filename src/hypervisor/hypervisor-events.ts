@@ -21,6 +21,8 @@ export type HypervisorEvent =
     readonly type: 'domain-crashed'; readonly domid: DomId; readonly vcpu: number
     readonly reason: string; readonly rip: number; readonly instruction: string | undefined
   }
+  /** An error of this library, or of a guest in TypeScript, that its domain has crashed of and nobody else. */
+  | { readonly type: 'internal-error'; readonly domid: DomId; readonly vcpu: number; readonly error: unknown }
   | { readonly type: 'domain-destroyed'; readonly domid: DomId }
   /** A hypercall has returned. `number` as in public/xen.h. */
   | {

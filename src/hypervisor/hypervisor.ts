@@ -47,6 +47,7 @@ export class Hypervisor implements ControlInterface {
     const find = (domid: DomId): Domain => this.find(domid)
     this.memory = new MemoryControl({ ...this.parts, find, tracking: options.memory })
     this.vcpus = new VcpuContextControl({ ...this.parts, find })
+    this.parts.late.check = () => this.checkInvariants()
   }
 
   createDomain(options: CreateDomainOptions): DomId {

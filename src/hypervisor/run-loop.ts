@@ -30,6 +30,8 @@ export interface RunLoopParts {
   readonly meter: WorkMeter
   /** Writes the vCPU's time record now. */
   updateTime(vcpu: Vcpu): void
+  /** An error was thrown on behalf of a vCPU: crashes its domain, or throws. */
+  contain(vcpu: Vcpu, error: unknown): void
 }
 
 /** One physical CPU of the model. */
@@ -181,7 +183,20 @@ export class RunLoop {
 
   /** Runs the CPU's vCPU until its slice is over or it has something else to do. */
   private slice(cpu: PhysicalCpu, vcpu: Vcpu): void {
-    const { clock, timers, control } = this.parts
+    const { clock, control } = this.parts
+    try {
+      this.advance(cpu, vcpu)
+    } catch (error) {
+      this.parts.meter.end()
+      this.parts.contain(vcpu, error)
+    }
+    if (!vcpu.isRunnable && !cpu.ask) control.update(vcpu)
+    vcpu.lastRun = clock.now()
+    cpu.time = this.isAlone ? clock.now() : Math.max(clock.now(), cpu.time + 1)
+  }
+
+  private advance(cpu: PhysicalCpu, vcpu: Vcpu): void {
+    const { clock, timers } = this.parts
     const horizon = Math.min(cpu.until, this.until, this.isAlone ? Infinity : this.othersBusySince(cpu) + QUANTUM)
     if (clock.now() - vcpu.timeWritten >= TIME_RECORD_LIFETIME) this.parts.updateTime(vcpu)
     while (this.budget > 0 && !cpu.ask) {
@@ -194,9 +209,6 @@ export class RunLoop {
       this.handle(vcpu, exit)
       if (this.wantsTurn) break
     }
-    if (!vcpu.isRunnable && !cpu.ask) control.update(vcpu)
-    vcpu.lastRun = clock.now()
-    cpu.time = this.isAlone ? clock.now() : Math.max(clock.now(), cpu.time + 1)
   }
 
   private charge(instructions: number): void {

@@ -57,8 +57,12 @@ export class HypercallDispatcher {
     const sub = args.low[0]!
     const before = this.caller
     this.caller = caller
-    const result = handler === undefined ? -ERRNO.ENOSYS : handler(caller, args)
-    this.caller = before
+    let result: number
+    try {
+      result = handler === undefined ? -ERRNO.ENOSYS : handler(caller, args)
+    } finally {
+      this.caller = before
+    }
     if (this.hub.wants('hypercall') && result !== CALL_AGAIN) {
       this.hub.emit({ type: 'hypercall', domid: caller.domain, vcpu: caller.vcpu, number, sub, result })
     }

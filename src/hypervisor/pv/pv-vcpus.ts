@@ -24,15 +24,49 @@ export interface PvVcpusParts {
   readonly descriptorTables: DescriptorTables
   readonly frames: BounceFrames
   readonly createProcessor: ProcessorFactory | undefined
+  /** Most processors that it can make at a time. */
+  readonly processors: number
   readonly timestamp: ProcessorOptions['timestamp']
 }
 
 /** Equips vCPUs with processors. */
 export class PvVcpus {
   private readonly parts: PvVcpusParts
+  /** vCPUs of PV domains, with a processor or without. */
+  private reserved = 0
 
   constructor(parts: PvVcpusParts) {
     this.parts = parts
+  }
+
+  /** Throws OUT_OF_RESOURCES unless so many more vCPUs can have a processor each. */
+  checkRoom(count: number): void {
+    const free = this.parts.processors - this.reserved
+    if (count <= free) return
+    throw new XenError('OUT_OF_RESOURCES', `${count} vCPUs need as many processors, and the host has ${free} left`, {
+      details: { vcpus: count, free },
+    })
+  }
+
+  /** Keeps a processor for a vCPU, as Xen takes what a vCPU needs when its domain is made; `checkRoom` comes before. */
+  reserve(): void {
+    this.reserved += 1
+  }
+
+  /** Gives back what `reserve` has kept; the vCPU has been dropped. */
+  unreserve(): void {
+    this.reserved -= 1
+  }
+
+  /** Makes sure that a vCPU has PV state; false when the machine has no processor for it. */
+  has(vcpu: Vcpu): boolean {
+    try {
+      this.ensure(vcpu)
+      return true
+    } catch (error) {
+      if (XenError.is(error)) return false
+      throw error
+    }
   }
 
   /** The PV state of a vCPU, made at first use. Throws NOT_SUPPORTED on a host without processors. */

@@ -4,7 +4,7 @@ import { Machine } from '../../machine/index.ts'
 import { SeededRandom, type Random } from '../../util/index.ts'
 import { checkedEntropy, type TellFailure } from './callback-failures.ts'
 import type { ResolvedHostOptions } from './host-options.ts'
-import { machineBytes } from './machine-size.ts'
+import { MOST_VCPUS, machineBytes } from './machine-size.ts'
 
 /** What a hypervisor is made from. */
 export interface HypervisorSettings {
@@ -25,12 +25,12 @@ const PROCESSOR_SEEDS = 0x7264_7264
 /** Makes machine and hypervisor. */
 export function createHypervisor(settings: HypervisorSettings): Hypervisor {
   const { options, clock, random, scheduler, commandLine } = settings
-  const machine = new Machine({ memoryBytes: machineBytes(options.memory) })
+  const machine = new Machine({ memoryBytes: machineBytes(options.memory), processors: MOST_VCPUS })
   // Its own stream, so that the number of processors changes nothing else.
   const seeds = new SeededRandom(options.seed ^ PROCESSOR_SEEDS)
   const entropy = options.entropy && checkedEntropy(options.entropy, settings.onCallbackFailed)
   return new Hypervisor({
-    memory: machine.memory, clock, random, commandLine,
+    memory: machine.memory, clock, random, commandLine, processors: MOST_VCPUS,
     createProcessor: (processor) =>
       machine.createProcessor({ ...processor, random: entropy ?? new SeededRandom(seeds.next()) }),
     physicalCpus: options.cpus,

@@ -3,6 +3,12 @@ import { mostMemoryBytes } from '../../machine/index.ts'
 
 const MEBIBYTE = 2 ** 20
 
+/**
+ * vCPUs that the PV domains of a host can have together, idle ones of `maxvcpus` too. Each takes 160 KiB of the machine's
+ * address space, and of real memory only once it is used.
+ */
+export const MOST_VCPUS = 256
+
 /** Bytes that the hypervisor keeps for itself: eight for each frame of the host, and the tables that map them. */
 const overheadBytes = (mebibytes: number): number => Math.ceil(mebibytes / 512) * MEBIBYTE + MEBIBYTE
 
@@ -11,7 +17,7 @@ export const machineBytes = (mebibytes: number): number => mebibytes * MEBIBYTE 
 
 /** MiB that the domains of a host can have together, dom0 included: what one machine holds. */
 export function mostMebibytes(): number {
-  const bytes = mostMemoryBytes()
+  const bytes = mostMemoryBytes(MOST_VCPUS)
   let mebibytes = Math.floor(bytes / MEBIBYTE)
   while (machineBytes(mebibytes) > bytes) mebibytes -= 1
   return mebibytes

@@ -3,7 +3,7 @@ import { Machine, mostMemoryBytes } from '../../../../src/machine/index.ts'
 import { SeededRandom } from '../../../../src/util/index.ts'
 import { MemoryFiles } from '../../../../src/toolstack/host/files.ts'
 import { resolveHostOptions, type HostOptions } from '../../../../src/toolstack/host/host-options.ts'
-import { machineBytes, mostMebibytes } from '../../../../src/toolstack/host/machine-size.ts'
+import { MOST_VCPUS, machineBytes, mostMebibytes } from '../../../../src/toolstack/host/machine-size.ts'
 import { randomMac, randomUuid, uuidBytes } from '../../../../src/toolstack/host/random-names.ts'
 
 test.each<[HostOptions, object]>([
@@ -48,8 +48,8 @@ test('a host is told how much memory it can have, and can have as much', () => {
   const most = mostMebibytes()
   expect(resolveHostOptions({ memory: most })).toMatchObject({ memory: most })
   expect(() => resolveHostOptions({ memory: most + 1 })).toThrow(`memory must be at most ${most}:`)
-  expect(machineBytes(most)).toBeLessThanOrEqual(mostMemoryBytes())
-  expect(machineBytes(most + 1)).toBeGreaterThan(mostMemoryBytes())
+  expect(machineBytes(most)).toBeLessThanOrEqual(mostMemoryBytes(MOST_VCPUS))
+  expect(machineBytes(most + 1)).toBeGreaterThan(mostMemoryBytes(MOST_VCPUS))
   // Memory that nobody touches costs nothing.
   expect(new Machine({ memoryBytes: machineBytes(most) }).memory.endFrame).toBeLessThanOrEqual(2 ** 20)
   expect(() => new Machine({ memoryBytes: mostMemoryBytes() + 1 })).toThrow(`at most ${mostMemoryBytes()} bytes`)
