@@ -1,6 +1,9 @@
 /**
  * A decompressor out of the optional packages. Both are plain JavaScript and WebAssembly, no native add-ons.
  * Not here: gzip, which every platform has.
+ *
+ * What is packed may be meant to fill the memory: unpacking stops at the caller's limit. The archiver's own memory (its
+ * dictionaries) is a WebAssembly memory of 2 GiB of addresses at most, of which as much is used as has been unpacked.
  * Reference: Linux scripts/Makefile.lib (how payloads are packed), lib/decompress_unlz4.c (the legacy lz4 container).
  */
 import type { Decompressor } from '../toolstack/index.ts'
@@ -12,10 +15,16 @@ interface MemoryFile {
   readonly usedBytes: number
 }
 
+/** How the archiver's memory gets room for a file. */
+interface MemoryFiles {
+  expandFileStorage?: (file: MemoryFile, bytes: number) => void
+  resizeFileStorage?: (file: MemoryFile, bytes: number) => void
+}
+
 /** What is used of 7z-wasm. */
 interface SevenZip {
   readonly FS: {
-    readonly filesystems?: { readonly MEMFS?: { expandFileStorage?: (file: MemoryFile, bytes: number) => void } }
+    readonly filesystems?: { readonly MEMFS?: MemoryFiles }
     writeFile(path: string, data: Uint8Array): void
     readFile(path: string): Uint8Array
     readdir(path: string): string[]
@@ -48,31 +57,67 @@ async function load<T>(name: string): Promise<T> {
   }
 }
 
+const tooLarge = (compression: string, limit: number): XenError =>
+  new XenError('INVALID_IMAGE', `kernel image: its ${compression} data unpacks to more than ${limit} bytes`, {
+    details: { field: 'unpacked size', compression, limit },
+  })
+
 const damaged = (compression: string, details: Record<string, unknown> = {}): XenError =>
   new XenError('INVALID_IMAGE', `kernel image: its ${compression} data is damaged`, { details: { compression, ...details } })
 
-/** Lets files double as they grow: by an eighth, as is usual there, a kernel is copied ten times on the way. */
-function growFaster(archiver: SevenZip): void {
+/** The archiver's errno for a full disk; thrown like this it is the answer to its write, and it ends as after any other. */
+const NO_SPACE = { name: 'ErrnoError', errno: 51 } as const
+
+/**
+ * Lets files double as they grow, up to `limit` bytes: by an eighth, as is usual there, a kernel is copied ten times on the
+ * way. The answer tells whether a file was to grow beyond the limit.
+ */
+function limitFiles(archiver: SevenZip, limit: number): () => boolean {
   const memory = archiver.FS.filesystems?.MEMFS
-  if (memory?.expandFileStorage === undefined) return
+  let exceeded = false
+  if (memory?.expandFileStorage === undefined || memory.resizeFileStorage === undefined) {
+    throw new XenError('NOT_SUPPORTED', 'this version of 7z-wasm does not let its memory be limited', { details: { package: '7z-wasm' } })
+  }
+  const check = (bytes: number): void => {
+    if (bytes <= limit) return
+    exceeded = true
+    throw NO_SPACE
+  }
   memory.expandFileStorage = (file, bytes) => {
     const { contents } = file
     const room = contents?.length ?? 0
     if (room >= bytes) return
-    const larger = new Uint8Array(Math.max(bytes, room * 2, 1 << 20))
+    check(bytes)
+    const larger = new Uint8Array(Math.min(limit, Math.max(bytes, room * 2, 1 << 20)))
     if (contents) larger.set(contents.subarray(0, file.usedBytes))
     file.contents = larger
   }
+  const resize = memory.resizeFileStorage.bind(memory)
+  memory.resizeFileStorage = (file, bytes) => {
+    check(bytes)
+    resize(file, bytes)
+  }
+  return () => exceeded
 }
 
-async function unpackSevenZip(compression: string, data: Uint8Array): Promise<Uint8Array> {
+/** Runs the archiver; its status, or what it threw: exceptions of C++ come as numbers. */
+function run(archiver: SevenZip, words: string[]): unknown {
+  try {
+    return archiver.callMain(words)
+  } catch (error) {
+    return error
+  }
+}
+
+async function unpackSevenZip(compression: string, data: Uint8Array, limit: number): Promise<Uint8Array> {
   const silent = (): void => undefined
   const create = await load<SevenZipFactory>('7z-wasm')
   const archiver = await create({ print: silent, printErr: silent })
-  growFaster(archiver)
   const file = `kernel.${ENDINGS[compression]}`
   archiver.FS.writeFile(file, data)
-  const status = archiver.callMain(['x', file, '-y', '-oout'])
+  const exceeded = limitFiles(archiver, limit)
+  const status = run(archiver, ['x', file, '-y', '-oout'])
+  if (exceeded()) throw tooLarge(compression, limit)
   if (status !== 0) throw damaged(compression, { status })
   const [name] = archiver.FS.readdir('out').filter((entry) => !entry.startsWith('.'))
   if (name === undefined) throw damaged(compression)
@@ -80,25 +125,33 @@ async function unpackSevenZip(compression: string, data: Uint8Array): Promise<Ui
   // The archiver may outlive this call; its copies, ten times the kernel file, need not.
   archiver.FS.unlink(file)
   archiver.FS.unlink(`out/${name}`)
+  // The first piece of a file is taken as it comes.
+  if (unpacked.length > limit) throw tooLarge(compression, limit)
   return unpacked
 }
 
 /** Unpacks the legacy container: a magic number, then blocks, each behind its packed length. */
-async function unpackLz4(data: Uint8Array): Promise<Uint8Array> {
+async function unpackLz4(data: Uint8Array, limit: number): Promise<Uint8Array> {
   const { decompressBlock } = await load<Lz4>('lz4js')
   const view = new DataView(data.buffer, data.byteOffset, data.byteLength)
+  // All blocks are unpacked into the same memory, and of each only what it holds is kept.
+  const block = new Uint8Array(LZ4_BLOCK)
   const parts: Uint8Array[] = []
+  let total = 0
   let at = 4
   while (at + 4 <= data.length) {
     const size = view.getUint32(at, true)
     at += 4
     if (size === LZ4_LEGACY_MAGIC) continue
     if (size === 0 || size > data.length - at) throw damaged('lz4', { offset: at - 4, size })
-    const block = new Uint8Array(LZ4_BLOCK)
-    parts.push(block.subarray(0, decompressBlock(data, block, at, size, 0)))
+    const length = decompressBlock(data, block, at, size, 0)
+    if (length > LZ4_BLOCK) throw damaged('lz4', { offset: at, length })
+    total += length
+    if (total > limit) throw tooLarge('lz4', limit)
+    if (length > 0) parts.push(block.slice(0, length))
     at += size
   }
-  const out = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0))
+  const out = new Uint8Array(total)
   parts.reduce((place, part) => {
     out.set(part, place)
     return place + part.length
@@ -107,14 +160,14 @@ async function unpackLz4(data: Uint8Array): Promise<Uint8Array> {
 }
 
 /**
- * Unpacks xz, zstd, bzip2, lzma and lz4. Throws NOT_SUPPORTED when the package that a format needs is not installed, or
- * for another format, and INVALID_IMAGE when the data is damaged.
+ * Unpacks xz, zstd, bzip2, lzma and lz4, to at most `limit` bytes. Throws NOT_SUPPORTED when the package that a format needs
+ * is not installed, or for another format, and INVALID_IMAGE when the data is damaged or unpacks to more.
  *
  * @example
  * const host = await Host.boot({ memory: '1G', decompress: optionalDecompressor })
  */
-export const optionalDecompressor: Decompressor = async (compression, data) => {
-  if (compression === 'lz4') return unpackLz4(data)
-  if (compression in ENDINGS) return unpackSevenZip(compression, data)
+export const optionalDecompressor: Decompressor = async (compression, data, limit) => {
+  if (compression === 'lz4') return unpackLz4(data, limit)
+  if (Object.hasOwn(ENDINGS, compression)) return unpackSevenZip(compression, data, limit)
   throw new XenError('NOT_SUPPORTED', `kernel image: compression ${compression} is not supported`, { details: { compression } })
 }

@@ -30,6 +30,9 @@ export interface ConfigWarning {
   readonly message: string
 }
 
+/** Characters of a description at most: what is read from somewhere must not keep the host busy. */
+const MAX_DESCRIPTION = 1 << 20
+
 /** A description file's meaning. */
 export interface Description {
   readonly config: DomainConfig
@@ -264,6 +267,11 @@ function passOnNotes({ parsed, warnings, strict }: Reading): void {
  * const { config, warnings } = parseDescription(`name = "fc4"\nmemory = 64\nnics = 1`, { source: 'fc4' })
  */
 export function parseDescription(text: string, options: DescriptionOptions = {}): Description {
+  if (text.length > MAX_DESCRIPTION) {
+    throw configError({ source: options.source ?? 'config', line: 1, column: 1 }, `${text.length} characters are more than a description has`, {
+      length: text.length, limit: MAX_DESCRIPTION,
+    })
+  }
   const parsed = parseConfig(text, options)
   const warnings: ConfigWarning[] = []
   const reading: Reading = { parsed, warnings, era: options.era ?? eraOf(parsed), strict: options.strict === true }

@@ -6,8 +6,11 @@
 import { XenError } from '../../util/index.ts'
 import { imageError } from './elf.ts'
 
-/** Unpacks what the platform cannot: `compression` is the format's name. Throws INVALID_IMAGE or NOT_SUPPORTED. */
-export type Decompressor = (compression: string, data: Uint8Array) => Promise<Uint8Array>
+/**
+ * Unpacks what the platform cannot: `compression` is the format's name. Stops and throws INVALID_IMAGE as soon as there are
+ * more than `limit` bytes, and for damaged data; NOT_SUPPORTED for a format that it does not know.
+ */
+export type Decompressor = (compression: string, data: Uint8Array, limit: number) => Promise<Uint8Array>
 
 /** Unpacked images beyond this are refused: a small file must not fill the host's memory. */
 export const MAX_UNPACKED = 512 * 2 ** 20
@@ -55,6 +58,9 @@ function bzImagePayload(file: Uint8Array): Uint8Array | undefined {
   return file.subarray(kernelAt + offset, kernelAt + offset + length)
 }
 
+/** The error of data that unpacks to more than it may. */
+const tooLarge = (size: number, limit: number): XenError => imageError('unpacked size', size, `is more than ${limit} bytes`)
+
 /** Collects a stream, at most `limit` bytes. */
 async function collect(stream: ReadableStream<Uint8Array>, limit: number): Promise<Uint8Array> {
   const parts: Uint8Array[] = []
@@ -66,7 +72,7 @@ async function collect(stream: ReadableStream<Uint8Array>, limit: number): Promi
     size += value.length
     if (size > limit) {
       await reader.cancel()
-      throw imageError('unpacked size', size, `is more than ${limit} bytes`)
+      throw tooLarge(size, limit)
     }
     parts.push(value)
   }
@@ -112,14 +118,26 @@ const unsupported: Decompressor = async (compression) => {
 /** Bytes behind a bzImage's payload that hold its unpacked size, for all formats but gzip. */
 const SIZE_TRAILER = 4
 
+/** What a user's decompressor answered, looked at before it is used. */
+function checkUnpacked(unpacked: unknown, limit: number): Uint8Array {
+  if (!(unpacked instanceof Uint8Array)) {
+    throw new XenError('INVALID_ARGUMENT', 'the host\'s decompressor answers what is no Uint8Array', { details: { option: 'decompress' } })
+  }
+  if (unpacked.length > limit) throw tooLarge(unpacked.length, limit)
+  return unpacked
+}
+
 /** The ELF file inside a kernel file. Throws INVALID_IMAGE, or NOT_SUPPORTED for a compression that is not. */
-export async function unpackKernel(file: Uint8Array, decompress: Decompressor = unsupported): Promise<Uint8Array> {
+export async function unpackKernel(
+  file: Uint8Array, decompress: Decompressor = unsupported, limit = MAX_UNPACKED,
+): Promise<Uint8Array> {
   const payload = bzImagePayload(file)
   const packed = payload ?? file
   const compression = compressionOf(packed)
   if (compression === undefined) return packed
-  if (compression === 'gzip') return gunzip(packed)
-  return decompress(compression, payload === undefined ? packed : packed.subarray(0, packed.length - SIZE_TRAILER))
+  if (compression === 'gzip') return gunzip(packed, limit)
+  const data = payload === undefined ? packed : packed.subarray(0, packed.length - SIZE_TRAILER)
+  return checkUnpacked(await decompress(compression, data, limit), limit)
 }
 
 /** A ramdisk as the guest gets it: unpacked when it is a gzip file, as by Xen's builder, otherwise as it is. */

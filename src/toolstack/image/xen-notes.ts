@@ -39,6 +39,9 @@ interface NoteValue {
   readonly address: () => number
 }
 
+/** Notes that are looked at: a kernel has some twenty, and a hostile file must not make us walk millions of empty ones. */
+const MAX_NOTES = 1024
+
 /** What each type of note sets. Types that are not here do not concern a loader. */
 const READERS: Readonly<Record<number, (draft: Draft, value: NoteValue) => void>> = {
   [ELFNOTE.ENTRY]: (d, v) => { d.entry = v.address() },
@@ -89,7 +92,10 @@ function readNotes(area: Uint8Array, draft: Draft): boolean {
   const view = new DataView(area.buffer, area.byteOffset, area.byteLength)
   const aligned = (size: number): number => (size + 3) & ~3
   let found = false
+  let count = 0
   for (let at = 0; at + 12 <= area.length;) {
+    count += 1
+    if (count > MAX_NOTES) throw imageError('notes', count, `are more than ${MAX_NOTES} in one segment or section`)
     const nameSize = view.getUint32(at, true)
     const valueSize = view.getUint32(at + 4, true)
     const type = view.getUint32(at + 8, true)

@@ -15,12 +15,31 @@ const formats: readonly (readonly [string, string, readonly string[]])[] = [
   ['lz4', 'lz4', ['-l', '-c', '-q']],
 ]
 
-function pack(tool: string, args: readonly string[]): Uint8Array | undefined {
+function pack(tool: string, args: readonly string[], input: Uint8Array = original): Uint8Array | undefined {
   try {
-    return execFileSync(tool, args, { input: original, maxBuffer: 1 << 24, stdio: ['pipe', 'pipe', 'ignore'] })
+    return execFileSync(tool, args, { input, maxBuffer: 1 << 24, stdio: ['pipe', 'pipe', 'ignore'] })
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
     throw error
+  }
+}
+
+/** Watches the arrays that are made from here on; `end` is the size of the largest. */
+function largestBuffer(): { count(size: number): number; end(): number } {
+  const plain = globalThis.Uint8Array
+  const sizes: number[] = []
+  globalThis.Uint8Array = new Proxy(plain, {
+    construct(target, args: unknown[]) {
+      if (typeof args[0] === 'number') sizes.push(args[0])
+      return Reflect.construct(target, args) as object
+    },
+  })
+  return {
+    count: (size) => sizes.filter((made) => made === size).length,
+    end: () => {
+      globalThis.Uint8Array = plain
+      return Math.max(0, ...sizes)
+    },
   }
 }
 
@@ -28,17 +47,48 @@ describe('the optional decompressor', () => {
   test.each(formats)('unpacks %s', async (name, tool, args) => {
     const packed = pack(tool, args)
     if (packed === undefined) return void console.log(`SKIPPED ${name}: no ${tool} on this machine`)
-    expect(Buffer.from(await optionalDecompressor(name, packed)).equals(Buffer.from(original))).toBe(true)
+    expect(Buffer.from(await optionalDecompressor(name, packed, original.length)).equals(Buffer.from(original))).toBe(true)
   })
 
   test.each(formats)('refuses damaged %s with a typed error', async (name, tool, args) => {
     const packed = pack(tool, args)
     if (packed === undefined) return void console.log(`SKIPPED ${name}: no ${tool} on this machine`)
     const cut = packed.slice(0, packed.length >> 1)
-    await expect(optionalDecompressor(name, cut)).rejects.toSatisfy((error) => XenError.is(error, 'INVALID_IMAGE'))
+    await expect(optionalDecompressor(name, cut, 1 << 24)).rejects.toSatisfy((error) => XenError.is(error, 'INVALID_IMAGE'))
+  })
+
+  /** A hundredth of a percent of what it unpacks to, or less. */
+  const bomb = new Uint8Array(24 << 20)
+
+  test.each(formats)('stops at the limit of %s, however much there is', async (name, tool, args) => {
+    const packed = pack(tool, args, bomb)
+    if (packed === undefined) return void console.log(`SKIPPED ${name}: no ${tool} on this machine`)
+    const limit = 1 << 20
+    const held = largestBuffer()
+    await expect(optionalDecompressor(name, packed, limit)).rejects.toMatchObject({
+      code: 'INVALID_IMAGE', details: { field: 'unpacked size', compression: name, limit },
+    })
+    // Not its own fixed memory: that of the WebAssembly module and one block of lz4.
+    expect(held.end()).toBeLessThanOrEqual(name === 'lz4' ? 8 << 20 : limit)
+    await expect(optionalDecompressor(name, pack(tool, args)!, original.length - 1)).rejects.toMatchObject({ code: 'INVALID_IMAGE' })
+  })
+
+  test('keeps of a block of lz4 what it holds, not what it might', async () => {
+    const blocks = 1000
+    const packed = new Uint8Array(4 + blocks * 6)
+    const view = new DataView(packed.buffer)
+    view.setUint32(0, 0x184c2102, true)
+    for (let i = 0; i < blocks; i += 1) {
+      view.setUint32(4 + i * 6, 2, true)
+      packed.set([0x10, 0x41], 8 + i * 6)
+    }
+    const held = largestBuffer()
+    expect((await optionalDecompressor('lz4', packed, 1 << 20)).every((byte) => byte === 0x41)).toBe(true)
+    expect(held.count(8 << 20)).toBe(1)
+    held.end()
   })
 
   test('refuses a format that it does not know', async () => {
-    await expect(optionalDecompressor('lzop', new Uint8Array(4))).rejects.toSatisfy((error) => XenError.is(error, 'NOT_SUPPORTED'))
+    await expect(optionalDecompressor('lzop', new Uint8Array(4), 1 << 24)).rejects.toSatisfy((error) => XenError.is(error, 'NOT_SUPPORTED'))
   })
 })

@@ -192,6 +192,12 @@ describe('xl spelling', () => {
   })
 })
 
+test('a description of more than a mebibyte is refused before it is read', () => {
+  expect(() => parseDescription(`name = "x"\n${'#'.repeat(1 << 20)}`)).toThrow(expect.objectContaining({
+    code: 'INVALID_CONFIG', details: expect.objectContaining({ limit: 1 << 20 }) as object,
+  }))
+})
+
 describe('xm spelling of 2005', () => {
   test('is read with the habits of its time', () => {
     const { config, era, warnings } = parseDescription(`

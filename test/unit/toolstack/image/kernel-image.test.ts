@@ -194,6 +194,18 @@ describe('a hostile ELF file', () => {
     expect([field, field.replace('p_memsz', 'p_filesz')]).toContain(error.details['field'])
   })
 
+  test('with more notes than any kernel has is refused before they are all looked at', () => {
+    const large = makeElf({ ...small(), notes: [XEN, ...Array<TestNote>(1024).fill(note(0, '', 'x'))] })
+    expect(failure(() => parseKernelImage(large))).toMatchObject({ details: { field: 'notes', value: 1025 } })
+  })
+
+  test('whose segments lie on each other is refused, and one that would be written over once more is not', () => {
+    const segment = { address: 0x100000, bytes: code, size: 0x2000 }
+    const times = (count: number): Uint8Array => makeElf({ ...small(), segments: Array(count).fill(segment) as typeof segment[] })
+    expect(parseKernelImage(times(2)).end).toBe(0x102000)
+    expect(failure(() => parseKernelImage(times(3)))).toMatchObject({ details: { field: 'p_memsz', value: 0x6000 } })
+  })
+
   test('is refused with a typed error however it is cut', () => {
     for (let length = 0; length < good.length; length += 1) {
       expect(failure(() => parseKernelImage(good.slice(0, length))).details).toHaveProperty('field')
@@ -272,6 +284,13 @@ describe('a packed kernel', () => {
     ['a payload beyond the file', bzImage(elf).subarray(0, 3000), 'INVALID_IMAGE', /payload_length/],
   ])('with %s is refused', async (_name, file, errorCode, message) => {
     await expect(unpackKernel(file)).rejects.toMatchObject({ code: errorCode, message: expect.stringMatching(message) })
+  })
+
+  test('for which the host\'s decompressor answers nonsense, or too much, is refused', async () => {
+    const packed = Uint8Array.of(0x28, 0xb5, 0x2f, 0xfd, 0, 0)
+    await expect(unpackKernel(packed, async () => 5 as never)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', details: { option: 'decompress' } })
+    await expect(unpackKernel(packed, async (_name, _data, limit) => new Uint8Array(limit + 1), 100)).rejects.toMatchObject({ code: 'INVALID_IMAGE' })
+    expect((await unpackKernel(packed, async (_name, _data, limit) => new Uint8Array(limit), 100)).length).toBe(100)
   })
 
   test('that unpacks to more than the limit is refused before it fills the memory', async () => {
