@@ -30,9 +30,9 @@ async function receive(): Promise<void> {
   listener.close()
   const printed = print(domain, 'there')
   await domain.console.waitFor('mini: restored')
-  await domain.console.waitFor(/name: \w+\r\n/)
+  await domain.console.waitFor(/name: \w+\n/)
   await domain.console.write('echo I live in another process now\r')
-  await domain.console.waitFor('process now\r\n')
+  await domain.console.waitFor('process now\n')
   console.log(`there: (asking domain ${domain.id} to power off: ${await domain.shutdown()})`)
   await printed
   await host.shutdown()

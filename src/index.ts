@@ -20,7 +20,8 @@ export {
 export type {
   Action, Actions, BootDescription, BootWarning, ByteInput, ByteOutput, ByteSink, ClockKind, ConfigWarning,
   ConfigWarningReason,
-  CoreOpener, CoreSubject, CreateOptions, CreateProgress, DeviceStateChange, DiskConfig, DomainConfig, DomainOptions,
+  ConsoleTextOptions, CoreOpener, CoreSubject, CrashCall, CrashException, CrashInstruction, CreateOptions, CreateProgress,
+  DeviceStateChange, DiskConfig, DomainConfig, DomainCrash, DomainOptions, IdleDomain,
   DomainReference, DomainSummary, FileReader, HostEvent, HostOptions, KernelSource, MaximumProgress, MemoryProgress,
   MigrateOptions, MigrateProgress, MigrationSummary, MigrationTransport, NicConfig, Operation, OperationOptions,
   ReceiveOptions, ReceiveProgress, RestoreDomainOptions, RestoreProgress, SaveOptions, SaveProgress, SetVcpusOptions,

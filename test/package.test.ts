@@ -12,7 +12,7 @@ const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as
 
 /** Every published entry point, and the most that it may weigh minified, in kilobytes: about 1.3 times what it does. */
 const budgets: Record<string, number> = {
-  '.': 1030, './util': 21, './x86': 4, './wasm': 18, './abi': 34, './machine': 315, './hypervisor': 255, './rings': 9,
+  '.': 1030, './util': 21, './x86': 7, './wasm': 18, './abi': 34, './machine': 330, './hypervisor': 255, './rings': 9,
   './xenstore': 95, './guest': 75, './drivers': 85, './toolstack': 1030, './testing': 3, './decompress': 3,
 }
 const subpaths = Object.keys(manifest.exports).filter((name) => name !== './package.json')

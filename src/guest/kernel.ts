@@ -201,8 +201,9 @@ export class GuestKernel {
     if (this.ended !== undefined) return
     const text = error instanceof Error ? error.stack ?? error.message : String(error)
     this.hypercalls.consoleWrite(new TextEncoder().encode(`domain ${this.domain} crashed: ${text}\n`))
-    this.shutdown('crash')
+    // Whoever hears of the end is to know the cause already.
     this.options.onCrash?.(error)
+    this.shutdown('crash')
   }
 
   /** Runs handlers until nothing is left or the budget is spent. To be called by the runner. */

@@ -78,8 +78,8 @@ export class TypeScriptRunner {
       this.guest = new GuestKernel(this.port, { ...options, boot: boot() })
     } catch (error) {
       this.failed = true
-      this.port.shutdown(SHUTDOWN.crash)
       this.options.onCrash?.(error)
+      this.port.shutdown(SHUTDOWN.crash)
       return undefined
     }
     onBoot?.(this.guest)

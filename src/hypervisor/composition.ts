@@ -7,6 +7,7 @@ import { ERRNO, GNTST, VIRQ } from '../abi/index.ts'
 import { PAGE_SIZE } from '../x86/index.ts'
 import { HypervisorConsole } from './console.ts'
 import { Containment } from './containment.ts'
+import { CrashReporter } from './crash-report.ts'
 import type { Domain } from './domain.ts'
 import { DomainLifecycle } from './domain-lifecycle.ts'
 import { EventChannels } from './events/index.ts'
@@ -253,8 +254,9 @@ export function compose(options: HypervisorOptions) {
   const tsc = new TscScale(options.tscKilohertz ?? 1_000_000)
   const timeRecords = new TimeRecords(memory, tsc)
   const console = new HypervisorConsole({ clock, domains, hub })
+  const crashes = new CrashReporter({ clock, memory, console, machineToPhys: base.machineToPhys })
   const control = new VcpuControl({
-    memory, clock, scheduler, events: sharing.events, domains, hub, reschedule: (cpu) => late.loop?.reschedule(cpu),
+    crashes, memory, clock, scheduler, events: sharing.events, domains, hub, reschedule: (cpu) => late.loop?.reschedule(cpu),
   })
   late.control = control
   const reservationChanged = (domain: Domain): void => {
@@ -339,7 +341,7 @@ function composeExecution(options: HypervisorOptions, parts: Shared): {
   })
   const exits = new PvExits({
     hypercalls, privileged, writableTables: parts.writableTables, hub, pageTypes: parts.pageTypes, meter: parts.meter,
-    crash: (vcpu, reason) => control.crash(vcpu, reason),
+    crash: (vcpu, reason, exception) => control.crash(vcpu, reason, exception),
   })
   late.exits = exits
   return { hypercalls, exits, pvVcpus }

@@ -43,6 +43,13 @@ export class HypervisorConsole {
     return true
   }
 
+  /** The hypervisor's own words about a domain, one line each. */
+  report(domain: DomId, lines: readonly string[]): void {
+    const text = lines.map((line) => `(XEN) ${line}\n`).join('')
+    this.append(text)
+    if (this.parts.hub.wants('console')) this.parts.hub.emit({ type: 'console', domid: domain, text })
+  }
+
   /** What the ring holds; `clear` empties it. */
   read(clear: boolean): string {
     const { text } = this

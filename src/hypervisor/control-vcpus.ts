@@ -70,7 +70,7 @@ export class VcpuContextControl {
     const vcpu = this.vcpuOf(domid, index)
     return {
       vcpu: index, online: vcpu.online, running: vcpu.runningOn >= 0, blocked: vcpu.blocked,
-      cpuTime: vcpu.runstate.cpuTime(this.parts.clock.now()), cpu: vcpu.lastCpu,
+      polling: vcpu.blocked ? vcpu.polledPorts : undefined, cpuTime: vcpu.runstate.cpuTime(this.parts.clock.now()), cpu: vcpu.lastCpu,
     }
   }
 

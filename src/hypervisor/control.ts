@@ -7,6 +7,7 @@
 import type { HypercallPort } from '../abi/index.ts'
 import type { Bitmap, DomId, EventPort, EventSource, GrantRef, Mfn, Random } from '../util/index.ts'
 import type { Trace, TraceHooks } from '../machine/index.ts'
+import type { CrashReport } from './crash-report.ts'
 import type { HypervisorEvent } from './hypervisor-events.ts'
 import type { VcpuRunner } from './vcpu-runner.ts'
 
@@ -66,6 +67,8 @@ export interface VcpuInfoSnapshot {
   readonly online: boolean
   readonly running: boolean
   readonly blocked: boolean
+  /** Ports that it waits for in SCHEDOP_poll; undefined while it does not. */
+  readonly polling: readonly number[] | undefined
   readonly cpuTime: number
   /** Physical CPU it ran on last. */
   readonly cpu: number
@@ -205,6 +208,8 @@ export interface ControlInterface {
   unpauseDomain(domid: DomId): void
   /** Marks it shut down for `reason` and stops its vCPUs, as SCHEDOP_shutdown does. */
   shutdownDomain(domid: DomId, reason: number): void
+  /** How the domain crashed: registers, code, stack; undefined while it has not. Throws DOMAIN_NOT_FOUND. */
+  crashReport(domid: DomId): CrashReport | undefined
   /** Lets a domain that was shut down (suspended) go on; its `SCHEDOP_shutdown` returns `result` (1: cancelled). */
   resumeDomain(domid: DomId, result?: number): void
   /** What the hypervisor knows of one domain now; throws DOMAIN_NOT_FOUND. */

@@ -5,6 +5,7 @@
 import { LEGACY_MAX_VCPUS, SharedInfo, VcpuInfo } from '../abi/index.ts'
 import type { DomId } from '../util/index.ts'
 import type { RunnerFactory } from './control.ts'
+import type { CrashReport } from './crash-report.ts'
 import type { DomainWatchdogs } from './time/index.ts'
 import type { Vcpu } from './vcpu.ts'
 
@@ -56,6 +57,8 @@ export class Domain implements DomainFacts {
   shutdownReason = 0
   /** Reason set by SCHEDOP_shutdown_code for a later crash, or -1. */
   shutdownCode = -1
+  /** How it crashed; undefined while it has not. */
+  crashReport: CrashReport | undefined
   /** Frame of the start_info that a suspend hypercall named; -1 for none. */
   suspendFrame = -1
   /** vm_assist types in force, one bit each; type 32 apart. */

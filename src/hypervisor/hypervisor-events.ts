@@ -2,6 +2,7 @@
  * What the hypervisor tells its observers. Events inform and never steer; each is built only when somebody listens.
  */
 import type { DomId, Mfn } from '../util/index.ts'
+import type { CrashReport } from './crash-report.ts'
 
 /** Every event of the hypervisor, by `type`. */
 export type HypervisorEvent =
@@ -14,12 +15,13 @@ export type HypervisorEvent =
   /** A trace asked to stop: the domain has been paused, once. */
   | { readonly type: 'vcpu-stopped'; readonly domid: DomId; readonly vcpu: number }
   /**
-   * A guest did what no guest may: why, in words, with its instruction pointer and what stands there (undefined where
-   * nothing can be fetched). The shutdown event follows.
+   * A guest did what no guest may, or says itself that it has crashed: why, in words, with its instruction pointer and
+   * what stands there (undefined where nothing can be fetched). The shutdown event follows.
    */
   | {
     readonly type: 'domain-crashed'; readonly domid: DomId; readonly vcpu: number
     readonly reason: string; readonly rip: number; readonly instruction: string | undefined
+    readonly report: CrashReport
   }
   /** An error of this library, or of a guest in TypeScript, that its domain has crashed of and nobody else. */
   | { readonly type: 'internal-error'; readonly domid: DomId; readonly vcpu: number; readonly error: unknown }

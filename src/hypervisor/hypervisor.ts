@@ -16,6 +16,7 @@ import type {
   VcpuInfoSnapshot,
 } from './control.ts'
 import { describeDomain } from './domain-info.ts'
+import type { CrashReport } from './crash-report.ts'
 import type { Domain } from './domain.ts'
 import type { HypervisorEvent } from './hypervisor-events.ts'
 import { type Finding, checkInvariants } from './invariants.ts'
@@ -90,6 +91,10 @@ export class Hypervisor implements ControlInterface {
     this.parts.control.shutdown(this.find(domid), reason)
   }
 
+  crashReport(domid: DomId): CrashReport | undefined {
+    return this.find(domid).crashReport
+  }
+
   resumeDomain(domid: DomId, result?: number): void {
     const domain = this.find(domid)
     if (!domain.isShutDown || domain.dying) {
@@ -98,6 +103,7 @@ export class Hypervisor implements ControlInterface {
     if (result !== undefined) this.vcpus.setHypercallResult(domain, result)
     domain.isShutDown = false
     domain.shutdownCode = -1
+    domain.crashReport = undefined
     this.parts.control.updateDomain(domain)
     this.parts.hub.emit({ type: 'domain-resumed', domid })
   }

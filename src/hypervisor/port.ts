@@ -192,7 +192,7 @@ export class DomainPort implements HypercallPort {
   }
 
   shutdown(reason: number): number {
-    this.parts.control.shutdown(this.owner, reason)
+    this.parts.control.shutdown(this.owner, reason, this.owner.vcpus[0])
     return 0
   }
 

@@ -5,12 +5,14 @@
  */
 import { ERRNO, RUNSTATE, SHUTDOWN, VIRQ } from '../abi/index.ts'
 import type { EventHub } from '../util/index.ts'
+import type { CrashCause, CrashReport, CrashReporter } from './crash-report.ts'
 import type { Domain } from './domain.ts'
 import type { DomainRegistry } from './foreign-domains.ts'
 import type { EventChannels } from './events/index.ts'
 import type { HostClock } from './host-clock.ts'
 import type { HypervisorEvent } from './hypervisor-events.ts'
 import type { Affinity, Scheduler } from './scheduler/index.ts'
+import type { TrapNote } from './pv/pv-vcpu.ts'
 import type { Vcpu } from './vcpu.ts'
 
 /** What this part works on. */
@@ -21,6 +23,8 @@ export interface VcpuControlParts {
   readonly events: EventChannels
   readonly domains: DomainRegistry
   readonly hub: EventHub<HypervisorEvent>
+  /** Writes down how a domain crashed, and says so on the hypervisor's console. */
+  readonly crashes: CrashReporter
   /** The physical CPU is to ask its scheduler again. */
   reschedule(cpu: number): void
 }
@@ -84,6 +88,7 @@ export class VcpuControl {
     if (result <= 0) return result
     vcpu.blocked = true
     vcpu.polling = true
+    vcpu.polledPorts = ports
     vcpu.timers.startPoll(deadline)
     this.update(vcpu)
     return 0
@@ -145,14 +150,24 @@ export class VcpuControl {
     for (const vcpu of domain.vcpus) this.update(vcpu)
   }
 
-  /** SCHEDOP_shutdown and its like: the vCPUs stop where they are. The first reason counts. */
-  shutdown(domain: Domain, reason: number): void {
+  /**
+   * SCHEDOP_shutdown and its like: the vCPUs stop where they are. The first reason counts. `by` is the vCPU that asked
+   * for it; undefined when somebody else did.
+   */
+  shutdown(domain: Domain, reason: number, by?: Vcpu): void {
+    this.end(domain, reason, by === undefined ? { origin: 'outside' } : { origin: 'guest', vcpu: by })
+  }
+
+  private end(domain: Domain, reason: number, cause: CrashCause): void {
     if (domain.isShutDown || domain.dying) return
     if (domain.shutdownCode < 0) domain.shutdownCode = reason & 0xff
     domain.shutdownReason = domain.shutdownCode
     domain.isShutDown = true
     this.updateDomain(domain)
+    const report = isCrash(domain.shutdownReason) ? this.parts.crashes.report(domain, cause) : undefined
+    domain.crashReport = report
     this.parts.events.raiseGlobalVirq(VIRQ.DOM_EXC, 0 as Domain['id'])
+    if (report !== undefined) this.parts.hub.emit(crashEvent(report))
     this.parts.hub.emit({ type: 'domain-shutdown', domid: domain.id, reason: domain.shutdownReason })
   }
 
@@ -165,16 +180,9 @@ export class VcpuControl {
     this.parts.hub.emit({ type: 'vcpu-stopped', domid: owner.id, vcpu: vcpu.vcpu })
   }
 
-  /** A guest did what no guest may. */
-  crash(vcpu: Vcpu, reason: string): void {
-    const processor = vcpu.pv?.processor
-    if (!vcpu.owner.isShutDown) {
-      this.parts.hub.emit({
-        type: 'domain-crashed', domid: vcpu.domain, vcpu: vcpu.vcpu, reason, rip: processor?.registers.rip() ?? 0,
-        instruction: processor?.instruction()?.text,
-      })
-    }
-    this.shutdown(vcpu.owner, SHUTDOWN.crash)
+  /** A guest did what no guest may; `exception` is what it could not take, where that is why. */
+  crash(vcpu: Vcpu, reason: string, exception?: TrapNote): void {
+    this.end(vcpu.owner, SHUTDOWN.crash, { origin: 'hypervisor', vcpu, reason, exception })
   }
 
   /** True when the vCPU has an upcall to take: pending and not masked. */
@@ -186,6 +194,7 @@ export class VcpuControl {
 
   private endPoll(vcpu: Vcpu): void {
     vcpu.polling = false
+    vcpu.polledPorts = undefined
     vcpu.timers.stopPoll()
     this.parts.events.of(vcpu.domain)?.endPoll(vcpu.vcpu)
   }
@@ -195,6 +204,15 @@ export class VcpuControl {
     if (hub.wants('schedule')) hub.emit({ type: 'schedule', domid: vcpu.domain, vcpu: vcpu.vcpu, action })
   }
 }
+
+/** Reasons that toolstacks take for a crash: the one of that name, and all that Xen does not know. */
+const isCrash = (reason: number): boolean => reason === SHUTDOWN.crash || reason > SHUTDOWN.soft_reset
+
+const crashEvent = (report: CrashReport): HypervisorEvent => ({
+  type: 'domain-crashed', domid: report.domid, vcpu: report.vcpu, reason: report.reason,
+  rip: report.state === undefined ? 0 : Number(BigInt.asIntN(64, report.state.registers.rip)),
+  instruction: report.state?.instruction, report,
+})
 
 /** Run state of a vCPU that is on no CPU. */
 export function restingState(vcpu: Vcpu): 0 | 1 | 2 | 3 {

@@ -31,6 +31,8 @@ export class Vcpu {
   online = false
   blocked = false
   polling = false
+  /** Ports that it polls, for whoever asks what it is waiting for. */
+  polledPorts: readonly number[] | undefined
   pauseCount = 0
   /** Physical CPUs that it may use once SCHEDOP_pin_override is taken back; undefined while that is not in force. */
   pinnedFrom: readonly number[] | undefined

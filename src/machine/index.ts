@@ -8,7 +8,7 @@ export { mostMemoryBytes } from './memory-layout.ts'
 export type { MachineOptions } from './machine.ts'
 export { PhysicalMemory } from './physical-memory.ts'
 export type { CodeWriteListener } from './physical-memory.ts'
-export { Disassembler, disassemble, disassembleAll } from './cpu/index.ts'
+export { Disassembler, OFFERED_LEVEL, disassemble, disassembleAll } from './cpu/index.ts'
 export type {
   Disassembled, DisassemblyOptions, MemoryOperand, Operand, OperandSize,
 } from './cpu/index.ts'

@@ -12,7 +12,7 @@ export type ConsoleStep =
  * Plays a dialogue with a domain's console and returns what each `expect` has matched.
  *
  * @example
- * await playConsole(domain, [{ expect: 'grub>' }, { type: 'echo hello\r' }, { expect: /\nhello/ }])
+ * await playConsole(domain, [{ expect: 'grub>' }, { type: 'echo hello\r' }, { expect: /^hello$/ }])
  */
 export async function playConsole(
   domain: Domain,

@@ -15,6 +15,10 @@ export type XenErrorCode =
   | 'OUT_OF_RESOURCES'
   | 'DOMAIN_NOT_FOUND'
   | 'DOMAIN_EXISTS'
+  /** What was awaited of a domain will not come: it has crashed. `details.crash` tells how. */
+  | 'DOMAIN_CRASHED'
+  /** What is awaited cannot happen: nothing can run on the host, no timer is set, and nothing is expected from outside. */
+  | 'IDLE'
   | 'DEVICE_NOT_FOUND'
   | 'DEVICE_EXISTS'
   | 'PERMISSION_DENIED'

@@ -7,8 +7,8 @@ export { CR0, CR4, DR6, DR7, EFER, GPR, MSR, RFLAGS, SEGMENT } from './registers
 export type { GprName, SegmentName } from './registers.ts'
 export { CPUID_BITS, CPU_FEATURES, featureBits, hasSubleaves, isCpuFeature } from './cpuid.ts'
 export type { CpuFeature, CpuFeaturePlace, CpuidAnswer } from './cpuid.ts'
-export { PAGE_FAULT, VECTOR, hasErrorCode } from './exceptions.ts'
-export type { Vector } from './exceptions.ts'
+export { PAGE_FAULT, VECTOR, describeException, exceptionMnemonic, exceptionName, hasErrorCode } from './exceptions.ts'
+export type { ExceptionFacts, Vector } from './exceptions.ts'
 export {
   ENTRIES_PER_TABLE, PAGE_SHIFT, PAGE_SIZE, PTE, PTE_HIGH_AVAILABLE, PTE_HIGH_FRAME, PTE_HIGH_NX, tableIndex,
 } from './paging.ts'

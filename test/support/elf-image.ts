@@ -15,6 +15,15 @@ export interface TestNote {
   readonly owner?: string
 }
 
+/** A name in the symbol table; a function of the first segment unless said otherwise. */
+export interface TestSymbol {
+  readonly name: string
+  readonly value: bigint
+  readonly size?: bigint
+  readonly type?: number
+  readonly section?: number
+}
+
 export interface TestElf {
   readonly entry?: bigint
   readonly segments: readonly TestSegment[]
@@ -23,6 +32,23 @@ export interface TestElf {
   readonly notesIn?: 'segment' | 'section'
   /** Text of a `__xen_guest` section. */
   readonly guestSection?: string
+  readonly symbols?: readonly TestSymbol[]
+}
+
+/** The entries of a symbol table and its strings. */
+function symbolParts(symbols: readonly TestSymbol[], code: number): readonly [Uint8Array, Uint8Array] {
+  const table = new DataView(new ArrayBuffer((symbols.length + 1) * 24))
+  let strings = '\0'
+  symbols.forEach(({ name, value, size = 0n, type = 2, section = code }, i) => {
+    const at = (i + 1) * 24
+    table.setUint32(at, strings.length, true)
+    table.setUint8(at + 4, 0x10 | type)
+    table.setUint16(at + 6, section, true)
+    table.setBigUint64(at + 8, BigInt.asUintN(64, value), true)
+    table.setBigUint64(at + 16, size, true)
+    strings += `${name}\0`
+  })
+  return [new Uint8Array(table.buffer), new TextEncoder().encode(strings)]
 }
 
 const padded = (length: number): number => (length + 3) & ~3
@@ -48,6 +74,7 @@ export function makeElf({
   notes = [],
   notesIn = 'segment',
   guestSection,
+  symbols,
 }: TestElf): Uint8Array<ArrayBuffer> {
   const noteArea = noteBytes(notes)
   const noteSegment = notes.length > 0 && notesIn === 'segment'
@@ -58,6 +85,8 @@ export function makeElf({
     new TextEncoder().encode(names),
   ]
   if (guestSection !== undefined) contents.push(new TextEncoder().encode(`${guestSection}\0`))
+  const code = guestSection === undefined ? 3 : 4
+  if (symbols !== undefined) contents.push(...symbolParts(symbols, code))
   const phnum = segments.length + (noteSegment ? 1 : 0)
   const offsets: number[] = []
   let end = 64 + phnum * 56
@@ -65,7 +94,7 @@ export function makeElf({
     offsets.push(end)
     end += (part.length + 15) & ~15
   }
-  const shnum = 3 + (guestSection === undefined ? 0 : 1)
+  const shnum = code + (symbols === undefined ? 0 : 3)
   const file = new Uint8Array(end + shnum * 64)
   const view = new DataView(file.buffer)
   view.setUint32(0, 0x464c457f, true)
@@ -104,6 +133,13 @@ export function makeElf({
   section(1, 1, 3, segments.length + 1)
   section(2, 11, notes.length > 0 && notesIn === 'section' ? 7 : 1, segments.length)
   if (guestSection !== undefined) section(3, 21, 1, segments.length + 2)
+  if (symbols !== undefined) {
+    section(code, 0, 1, 0)
+    view.setBigUint64(end + code * 64 + 8, 6n, true)
+    section(code + 1, 0, 2, contents.length - 2)
+    view.setUint32(end + (code + 1) * 64 + 40, code + 2, true)
+    section(code + 2, 0, 3, contents.length - 1)
+  }
   contents.forEach((part, i) => file.set(part, offsets[i]!))
   return file
 }

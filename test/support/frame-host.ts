@@ -129,7 +129,7 @@ export class FrameHost implements SaveControl, RestoreControl {
   }
 
   vcpuInfo(_: DomId, vcpu: number): VcpuInfoSnapshot {
-    return { vcpu, online: this.contexts.has(vcpu), running: false, blocked: false, cpuTime: 0, cpu: 0 }
+    return { vcpu, online: this.contexts.has(vcpu), running: false, blocked: false, polling: undefined, cpuTime: 0, cpu: 0 }
   }
 
   domainInfo(): DomainInfo {

@@ -52,17 +52,17 @@ export class LinuxGuest {
     if (this.asked === 0) {
       // A narrow terminal's shell breaks the lines that it echoes.
       await console.write('stty cols 2000\r')
-      await console.waitFor(/cols 2000\r\n/, { timeout })
+      await console.waitFor(/cols 2000\n/, { timeout })
       await console.waitFor(PROMPT, { timeout })
     }
     const word = `end-${++this.asked}`
     // What is typed is echoed: the word is spelled differently there.
     await console.write(`${command}; echo "${word.slice(0, 1)}""${word.slice(1)}:$?"\r`)
-    await console.waitFor(/\$\?"\r*\n/, { timeout })
-    const [, output = '', result] = await console.waitFor(new RegExp(`([^]*?)${word}:(\\d+)\\r*\\n`), { timeout })
+    await console.waitFor(/\$\?"\n/, { timeout })
+    const [, output = '', result] = await console.waitFor(new RegExp(`([^]*?)${word}:(\\d+)\\n`), { timeout })
     await console.waitFor(PROMPT, { timeout })
     // The kernel speaks on the same console.
-    const text = output.replace(/\r/g, '').replace(/^\[ *\d+\.\d+\] .*\n/gm, '')
+    const text = output.replace(/^\[ *\d+\.\d+\] .*\n/gm, '')
     if (Number(result) !== status) throw new Error(`${command} ended with ${result}:\n${text}`)
     return text.trim()
   }

@@ -32,9 +32,9 @@ describe.skipIf(missing !== undefined)(`GRUB's Xen image${missing ?? ''}`, () =>
         { expect: /Welcome to GRUB![\s\S]*GNU GRUB {2}version 2\.\d+/ },
         { expect: 'grub> ' },
         { type: 'ls\r' },
-        { expect: /\n\r([^\n]*)\n\rgrub> / },
+        { expect: /\n([^\n]*)\ngrub> / },
         { type: 'echo hello\r' },
-        { expect: /\n\r([^\n]*)\n\rgrub> / },
+        { expect: /\n([^\n]*)\ngrub> / },
         { type: 'halt\r' },
       ])
       expect(found[2]?.[1]).toBe('(memdisk) (proc) ')

@@ -84,7 +84,7 @@ export function schedOpCompat(parts: SchedParts): HypercallHandler {
 /** A suspend names the start_info frame in the third argument. */
 function shutDown(control: VcpuControl, caller: Vcpu, args: HypercallArguments, reason: number): number {
   caller.owner.suspendFrame = (reason & 0xff) === SHUTDOWN.suspend ? args.number(2) : -1
-  control.shutdown(caller.owner, reason & 0xff)
+  control.shutdown(caller.owner, reason & 0xff, caller)
   return 0
 }
 

@@ -176,7 +176,8 @@ function debugRegisters(pv: PvVcpu): bigint[] {
   return [0, 1, 2, 3, 4, 5, 6, 7].map((i) => (i === 4 || i === 5 ? 0n : value(i)))
 }
 
-function userRegisters(pv: PvVcpu): VcpuUserRegisters {
+/** The registers that user code knows. */
+export function userRegisters(pv: PvVcpu): VcpuUserRegisters {
   const { registers } = pv.processor
   const value = (name: GprName): bigint => bigFromParts(registers.low(GPR[name]), registers.high(GPR[name]))
   const general = Object.fromEntries(GENERAL.map((name) => [name, value(name)]))

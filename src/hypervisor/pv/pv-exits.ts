@@ -5,7 +5,7 @@
  */
 import { FLAT } from '../../abi/index.ts'
 import type { Registers } from '../../machine/index.ts'
-import { GPR, RFLAGS, SEGMENT, VECTOR } from '../../x86/index.ts'
+import { GPR, RFLAGS, SEGMENT, VECTOR, describeException, exceptionName } from '../../x86/index.ts'
 import { TWO_32, type EventHub } from '../../util/index.ts'
 import { CALL_AGAIN, CALL_SILENT, HypercallArguments } from '../hypercalls/call.ts'
 import type { HypercallDispatcher } from '../hypercalls/dispatch.ts'
@@ -16,7 +16,7 @@ import { WORK, type WorkMeter } from '../work-meter.ts'
 import type { PageTypes } from './page-types.ts'
 import type { PrivilegedOperations } from './privileged.ts'
 import { noteSingleStep, setTaskSwitched } from './pv-hypercalls.ts'
-import { FLAT_CODE_32, FLAT_CODE_64, FLAT_DATA, type PvVcpu } from './pv-vcpu.ts'
+import { FLAT_CODE_32, FLAT_CODE_64, FLAT_DATA, type PvVcpu, type TrapNote } from './pv-vcpu.ts'
 import type { WritableTables } from './writable-tables.ts'
 
 /** What the exits need. */
@@ -27,7 +27,7 @@ export interface PvExitParts {
   readonly hub: EventHub<HypervisorEvent>
   readonly pageTypes: PageTypes
   readonly meter: WorkMeter
-  crash(vcpu: Vcpu, reason: string): void
+  crash(vcpu: Vcpu, reason: string, exception?: TrapNote): void
 }
 
 /** Registers that carry a hypercall's arguments. */
@@ -77,9 +77,19 @@ export class PvExits {
     if (hub.wants('trap-bounced')) {
       hub.emit({ type: 'trap-bounced', domid: vcpu.domain, vcpu: vcpu.vcpu, vector, errorCode, address })
     }
+    // A bounce that fails may have changed modes already.
+    vcpu.pv?.noteTrap(vector, errorCode, address)
     const entered = vcpu.runner?.enter({ kind: 'trap', vector, errorCode, address }) ?? false
-    if (entered) return
-    this.parts.crash(vcpu, `no handler or stack for trap ${vector}, error code ${errorCode}, address ${address}`)
+    if (!entered) this.crashOver(vcpu, vector)
+  }
+
+  /** The guest cannot take an exception. */
+  private crashOver(vcpu: Vcpu, vector: number): void {
+    const { pv } = vcpu
+    const lacksHandler = pv === undefined || (pv.trapLow[vector] === 0 && pv.trapHigh[vector] === 0)
+    const why = lacksHandler ? 'the guest has no handler for it' : 'there is no stack for its handler'
+    const note = pv === undefined ? undefined : { ...pv.lastTrap }
+    this.parts.crash(vcpu, `${note === undefined ? exceptionName(vector) : describeException(note)}; ${why}`, note)
   }
 
   /** An instruction has been carried out in the guest's place: a guest that single-steps is told. */

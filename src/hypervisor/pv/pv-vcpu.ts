@@ -39,6 +39,17 @@ export const FLAT_DATA: SegmentState = {
 /** An empty data segment register. */
 export const NULL_SEGMENT: SegmentState = { selector: 0, baseLow: 0, baseHigh: 0, limit: 0, attributes: 0 }
 
+/** The exception that was last sent to a guest: all that is left of it when the guest ends itself over it. */
+export interface TrapNote {
+  /** -1 before the first. */
+  vector: number
+  errorCode: number
+  address: number
+  /** Where it happened, a signed number, and in which of the guest's modes. */
+  rip: number
+  fromUser: boolean
+}
+
 /** State of one PV virtual CPU around its processor. */
 export class PvVcpu {
   readonly processor: Processor
@@ -81,6 +92,7 @@ export class PvVcpu {
   /** An NMI is being handled: until the next iret no other is delivered. */
   nmiMasked = false
   nmiPending = false
+  readonly lastTrap: TrapNote = { vector: -1, errorCode: 0, address: 0, rip: 0, fromUser: false }
   /** TLB time of the last full flush. */
   flushedAt = 0
 
@@ -116,6 +128,16 @@ export class PvVcpu {
   hasSyscallEntry(fromLongCode: boolean): boolean {
     const { low, high } = fromLongCode ? this.syscallCallback : this.syscall32Callback
     return low !== 0 || high !== 0
+  }
+
+  /** Remembers an exception that is about to be sent to the guest. */
+  noteTrap(vector: number, errorCode: number, address: number): void {
+    const { lastTrap } = this
+    lastTrap.vector = vector
+    lastTrap.errorCode = errorCode
+    lastTrap.address = address
+    lastTrap.rip = this.processor.registers.rip()
+    lastTrap.fromUser = !this.inKernel
   }
 
   /** Sets one entry of the virtual trap table. */

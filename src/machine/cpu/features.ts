@@ -12,6 +12,9 @@ export const OFFERED_FEATURES: readonly CpuFeature[] = [
   'syscall', 'nx', 'rdtscp', 'lm', 'lahf_lm', 'prefetchw', 'nonstop_tsc',
 ]
 
+/** The level of the x86-64 psABI that these make up. */
+export const OFFERED_LEVEL = 'x86-64-v2'
+
 const offered: ReadonlySet<CpuFeature> = /* @__PURE__ */ new Set(OFFERED_FEATURES)
 
 /** True for a feature that the processor has. */

@@ -45,6 +45,7 @@
  * decoded code never get a write tag in the TLB, so every write to them passes runtime/access.ts; what code depends on
  * besides its bytes is in State.mode, part of a block's key.
  */
+export { OFFERED_LEVEL } from './features.ts'
 export { Disassembler, disassemble, disassembleAll } from './disassembler/disassembler.ts'
 export type { Disassembled, DisassemblyOptions } from './disassembler/disassembler.ts'
 export type { MemoryOperand, Operand, OperandSize } from './disassembler/operands.ts'

@@ -310,7 +310,7 @@ export class Devices {
       }
       last = state
       return isThere()
-    }, { signal: options.signal, timeout: ANSWER_TIME })
+    }, { signal: options.signal, timeout: ANSWER_TIME, domain: place.domain })
   }
 
   /** Waits until the back-end has opened a disk's store. */
@@ -320,7 +320,7 @@ export class Devices {
       this.checkStays(place, options)
       this.checkHotplug(place)
       return this.host.store.tryRead(status) === 'connected'
-    }, { signal: options.signal, timeout: ANSWER_TIME })
+    }, { signal: options.signal, timeout: ANSWER_TIME, domain: place.domain })
   }
 
   /** Throws IO when the back-end said that it cannot serve the device. */

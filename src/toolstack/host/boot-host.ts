@@ -95,10 +95,7 @@ export async function bootHost(given: HostOptions): Promise<HostParts> {
     commandLine: bootDescription?.hypervisor.commandLine ?? '',
     onCallbackFailed: (failure) => onCallbackFailed.current(failure),
   })
-  const failed: { current?: unknown } = {}
-  const loop = new RunLoop(control, clock, (error) => {
-    failed.current = error
-  })
+  const loop = new RunLoop(control, clock, () => undefined)
   const xenstore = new XenStore({
     clock,
     domainExists: (domain) => control.listDomains().some(({ domid }) => domid === domain),
@@ -111,7 +108,7 @@ export async function bootHost(given: HostOptions): Promise<HostParts> {
     commandLine: bootDescription?.dom0?.commandLine ?? '',
     seed: random.next(),
     onDomainException: () => onDomainException.current(),
-    onCrash: (error) => { failed.current = error },
+    onCrash: (error) => loop.stop(error),
     onCallbackFailed: (failure) => onCallbackFailed.current(failure),
   })
   xenstore.events.on('listener-failed', ({ path, error }) =>

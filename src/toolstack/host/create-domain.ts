@@ -7,6 +7,7 @@ import { buildPvDomain } from '../builder/pv-builder.ts'
 import { buildTypeScriptDomain } from '../builder/typescript-builder.ts'
 import type { DomainConfig } from '../config/domain-config.ts'
 import { checkStreamFiles } from '../config/stream-trust.ts'
+import type { SymbolTable } from '../crash/symbols.ts'
 import {
   connectDevices,
   connectShell,
@@ -25,6 +26,8 @@ import { randomUuid } from './random-names.ts'
 export interface CreatedDomain {
   readonly domid: DomId
   readonly uuid: string
+  /** Functions of its kernel, as far as its file names them. */
+  readonly symbols?: SymbolTable | undefined
 }
 
 /** A domain on its way. */
@@ -80,5 +83,5 @@ export async function createDomain(
   await connectDevices(plan, shell, { undo, signal: context.signal })
   context.check()
   if (kernel.kind === 'typescript') host.control.startVcpu(shell.domid, 0)
-  return { domid: shell.domid, uuid }
+  return { domid: shell.domid, uuid, symbols: kernel.kind === 'pv' ? kernel.symbols : undefined }
 }

@@ -1,37 +1,59 @@
 /**
  * A domain's console as a two-way stream: the console back-end's stream, with waiting for text on top. The output is
- * kept (a megabyte of it), so that nothing is missed between creating a domain and reading its console.
+ * kept (a megabyte of it), so that nothing is missed between creating a domain and reading its console. Text is in lines
+ * that end with a line feed alone, whatever carriage returns the guest's terminal adds; bytes are as the guest wrote them.
  */
 import type { ConsoleEvent, ConsoleOutputOptions, ConsoleStream } from '../../drivers/index.ts'
-import { XenError, type EventSource } from '../../util/index.ts'
+import {
+  abortSignal, checkArgument, checkOptions, flag, timeLimit, whole, XenError, type Check, type EventSource,
+} from '../../util/index.ts'
+import { crashError, type DomainCrash } from '../crash/domain-crash.ts'
+import { ConsoleText } from './console-text.ts'
 import { abortedError } from './operation.ts'
 import type { RunLoop, UntilOptions } from './run-loop.ts'
 
 /** How text is awaited. */
 export interface WaitForOptions extends UntilOptions {
-  /** Looks at the output from this character on; default: behind the last match. */
-  readonly from?: number
+  /** Looks at the text from this character on; default: behind the last match. */
+  readonly from?: number | undefined
+  /** Looks at the output with its carriage returns. Default false: lines end with `\n`. */
+  readonly raw?: boolean | undefined
 }
 
-/** Characters of output that are kept for patterns to be found in. */
-const TEXT_LIMIT = 1 << 20
+/** How text is asked for. */
+export interface ConsoleTextOptions {
+  /** With the guest's carriage returns. Default false. */
+  readonly raw?: boolean | undefined
+}
+
+/** What a console needs of its host. */
+export interface ConsoleHost {
+  readonly loop: RunLoop
+  /** Gives JavaScript a turn soon. */
+  turn(): void
+  /** How the domain has crashed; undefined while it has not. */
+  crash(): DomainCrash | undefined
+}
+
+const pattern: Check = (value) =>
+  (typeof value === 'string' && value !== '') || value instanceof RegExp ? undefined : 'must be a text that is not empty, or a RegExp'
+const WAIT_CHECKS = {
+  signal: abortSignal, timeout: timeLimit, from: /* @__PURE__ */ whole(0, Number.MAX_SAFE_INTEGER), raw: flag,
+}
 
 /** One domain's console. */
 export class DomainConsole implements AsyncIterable<Uint8Array> {
   private readonly stream: ConsoleStream
-  private readonly loop: RunLoop
-  private readonly turn: () => void
+  private readonly host: ConsoleHost
   private readonly decoder = new TextDecoder()
-  private seen = ''
+  private readonly seen = new ConsoleText()
   private waiting = 0
-  private place = 0
   private over = false
 
-  /** `turn` gives JavaScript a turn soon. @internal */
-  constructor(stream: ConsoleStream, loop: RunLoop, turn: () => void) {
+  /** @internal */
+  constructor(stream: ConsoleStream, host: ConsoleHost) {
     this.stream = stream
-    this.loop = loop
-    this.turn = turn
+    this.host = host
     stream.events.on('output', ({ bytes }) => this.take(bytes))
     stream.events.on('closed', () => { this.over = true })
     this.take(stream.history())
@@ -47,9 +69,10 @@ export class DomainConsole implements AsyncIterable<Uint8Array> {
     return this.over
   }
 
-  /** What the guest has written, as text; of very long output the last megabyte. */
-  text(): string {
-    return this.seen
+  /** What the guest has written, as lines of text; of very long output the last megabyte. */
+  text(options: ConsoleTextOptions = {}): string {
+    checkOptions('console.text', options, { raw: flag })
+    return options.raw === true ? this.seen.raw : this.seen.lines
   }
 
   /** The last megabyte of what the guest has written. */
@@ -60,7 +83,7 @@ export class DomainConsole implements AsyncIterable<Uint8Array> {
   /** Types into the console; resolves when the guest's ring has taken all of it. */
   async write(data: string | Uint8Array): Promise<void> {
     const written = this.stream.write(data)
-    this.loop.kick()
+    this.host.loop.kick()
     await written
   }
 
@@ -75,60 +98,62 @@ export class DomainConsole implements AsyncIterable<Uint8Array> {
   }
 
   /**
-   * Waits until the output behind the last match holds `pattern`, and moves the place behind it. Rejects with CLOSED
-   * when the domain ends before, with TIMED_OUT or ABORTED as told.
+   * Waits until the text behind the last match holds `pattern`, and moves the place behind it. Lines end with `\n`, and a
+   * RegExp's `^` and `$` stand for the ends of lines. Rejects with DOMAIN_CRASHED or CLOSED when the domain ends before,
+   * with TIMED_OUT or ABORTED as told, with IDLE when nothing can happen any more.
    *
    * @example
    * await domain.console.waitFor('grub>')
    * await domain.console.write('echo hello\r')
-   * const [, word] = await domain.console.waitFor(/echo hello\s+(\w+)/)
+   * const [, word] = await domain.console.waitFor(/^(hel\w+)$/)
    */
-  async waitFor(pattern: string | RegExp, options: WaitForOptions = {}): Promise<RegExpExecArray> {
-    if (options.from !== undefined) this.place = options.from
-    const match = (): RegExpExecArray | undefined => this.find(pattern)
+  async waitFor(wanted: string | RegExp, options: WaitForOptions = {}): Promise<RegExpExecArray> {
+    checkArgument('the pattern of console.waitFor', wanted, pattern)
+    checkOptions('console.waitFor', options, WAIT_CHECKS)
+    const { from, signal, timeout, raw = false } = options
+    if (from !== undefined) this.seen.moveTo(from, raw)
+    const match = (): RegExpExecArray | undefined => this.seen.find(wanted, raw)
     let found = match()
-    if (options.signal?.aborted === true) throw abortedError(`waiting for ${String(pattern)}`, options.signal)
+    if (signal?.aborted === true) throw abortedError(`waiting for ${String(wanted)}`, signal)
     if (found === undefined) {
       this.waiting += 1
-      await this.loop.until(`${String(pattern)} on the console`, () => {
+      await this.host.loop.until(`${String(wanted)} on the console of domain ${this.stream.domain}`, () => {
         found = match()
-        if (found === undefined && this.over) throw this.failure('CLOSED', 'ended before it showed', pattern)
+        if (found === undefined) this.checkAlive(wanted)
         return found !== undefined
-      }, options).catch((error: unknown) => {
-        throw XenError.is(error, 'TIMED_OUT') ? this.failure('TIMED_OUT', 'did not show in time', pattern) : error
+      }, { signal, timeout }).catch((error: unknown) => {
+        throw XenError.is(error, 'TIMED_OUT') ? this.failure('TIMED_OUT', 'did not show in time', wanted) : error
       }).finally(() => { this.waiting -= 1 })
     }
-    this.place = found!.index + found![0].length
+    this.seen.moveBehind(found!, raw)
     return found!
   }
 
+  /** Throws when nothing more will come. */
+  private checkAlive(wanted: string | RegExp): void {
+    const crash = this.host.crash()
+    if (crash !== undefined) {
+      const tail = this.seen.lines.slice(-500)
+      const what = `the console of domain ${crash.id} will not show ${String(wanted)} (its last words: ${JSON.stringify(tail)})`
+      throw crashError(crash, what, { pattern: String(wanted), tail })
+    }
+    if (this.over) throw this.failure('CLOSED', 'ended before it showed', wanted)
+  }
+
   /** The error of waiting in vain, with the last that was shown. */
-  private failure(code: 'CLOSED' | 'TIMED_OUT', what: string, pattern: string | RegExp): XenError {
-    const tail = this.seen.slice(-500)
+  private failure(code: 'CLOSED' | 'TIMED_OUT', what: string, wanted: string | RegExp): XenError {
+    const tail = this.seen.lines.slice(-500)
     return new XenError(
       code,
-      `the console of domain ${this.stream.domain} ${what} ${String(pattern)}; its last words: ${JSON.stringify(tail)}`,
+      `the console of domain ${this.stream.domain} ${what} ${String(wanted)}; its last words: ${JSON.stringify(tail)}`,
       {
-        details: { domain: this.stream.domain, pattern: String(pattern), tail },
+        details: { domain: this.stream.domain, pattern: String(wanted), tail },
       },
     )
   }
 
-  private find(pattern: string | RegExp): RegExpExecArray | undefined {
-    const source = typeof pattern === 'string' ? pattern.replace(/[.*+?^${}()|[\]\\]/g, '\\$&') : pattern.source
-    const flags = typeof pattern === 'string' ? 'g' : `${pattern.flags.replace(/[gy]/g, '')}g`
-    const expression = new RegExp(source, flags)
-    expression.lastIndex = this.place
-    return expression.exec(this.seen) ?? undefined
-  }
-
   private take(bytes: Uint8Array): void {
-    this.seen += this.decoder.decode(bytes, { stream: true })
-    if (this.seen.length > 2 * TEXT_LIMIT) {
-      const cut = this.seen.length - TEXT_LIMIT
-      this.seen = this.seen.slice(cut)
-      this.place = Math.max(0, this.place - cut)
-    }
-    if (this.waiting > 0) this.turn()
+    this.seen.add(this.decoder.decode(bytes, { stream: true }))
+    if (this.waiting > 0) this.host.turn()
   }
 }

@@ -3,7 +3,8 @@
  * get their host, their progress and their signal.
  */
 import { XenError, type DomId } from '../../util/index.ts'
-import type { DomainConfig } from '../config/domain-config.ts'
+import type { DomainConfig, FileSource } from '../config/domain-config.ts'
+import type { SymbolTable } from '../crash/symbols.ts'
 import { receiveDomain, type ReceiveOptions, type ReceiveProgress } from '../migrate/receive.ts'
 import {
   sendDomain,
@@ -24,7 +25,7 @@ import { saveDomain, type SavedDomain, type SaveOptions, type SaveProgress } fro
 import { SaveStreamReader, type ByteInput, type ByteOutput } from '../stream/index.ts'
 import type { Domain } from './domain.ts'
 import type { CreateHost } from './domain-shell.ts'
-import type { KernelSource } from './kernel-source.ts'
+import { loadSymbols, type KernelSource } from './kernel-source.ts'
 import type { Operation, OperationContext, OperationOptions } from './operation.ts'
 import type { Operations, OperationSettings } from './operations.ts'
 
@@ -35,7 +36,7 @@ export interface MovementHost extends SendHost {
   /** Makes the handle of a domain that is there, and starts it. */
   adopt(
     config: DomainConfig<KernelSource>,
-    made: { readonly domid: DomId; readonly uuid: string },
+    made: { readonly domid: DomId; readonly uuid: string; readonly symbols?: SymbolTable | undefined },
     options: { readonly paused: boolean },
   ): Domain
 }
@@ -44,6 +45,8 @@ export interface MovementHost extends SendHost {
 export interface RestoreDomainOptions extends RestoreOptions, OperationOptions {
   /** Leaves the domain paused, as `xl restore -p` does. */
   readonly paused?: boolean | undefined
+  /** ELF file with the kernel's symbols, by which a crash names functions: a saved domain brings none. */
+  readonly symbols?: FileSource | undefined
 }
 
 /** What saves and migrations of one domain exclude each other as. */
@@ -93,9 +96,11 @@ export class DomainMovement {
     return this.start({ name: 'restoring a domain' }, options, async (context) => {
       const reader = new SaveStreamReader(source, context.signal, 'reused')
       context.undo(() => void reader.close().catch(() => undefined))
-      const restored = await restoreDomain(this.host.create(), reader, { ...options, context })
+      const host = this.host.create()
+      const symbols = options.symbols === undefined ? undefined : await loadSymbols(options.symbols, host.files)
+      const restored = await restoreDomain(host, reader, { ...options, context })
       void reader.close().catch(() => undefined)
-      return this.host.adopt(restored.config, restored, { paused: options.paused === true })
+      return this.host.adopt(restored.config, { ...restored, symbols }, { paused: options.paused === true })
     })
   }
 
@@ -122,6 +127,7 @@ export class DomainMovement {
     { signal }: OperationOptions,
     body: (context: OperationContext<P>) => Promise<T>,
   ): Operation<T, P> {
-    return this.host.operations.start<T, P>({ ...settings, signal }, body)
+    // Streams are read and written: the other end is outside.
+    return this.host.operations.start<T, P>({ ...settings, signal, isOutside: true }, body)
   }
 }

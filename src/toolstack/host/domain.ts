@@ -10,6 +10,7 @@ import { XenError, type DomId } from '../../util/index.ts'
 import type { LocalStore } from '../../xenstore/index.ts'
 import { parseDisk, type DiskConfig } from '../config/disk-specification.ts'
 import type { DomainConfig } from '../config/domain-config.ts'
+import type { DomainCrash } from '../crash/domain-crash.ts'
 import { parseNic, type NicConfig } from '../config/nic-specification.ts'
 import { parseVirtualDevice } from '../config/vdev.ts'
 import type { DeviceInfo, DeviceOptions, DeviceProgress, Devices } from '../devices/devices.ts'
@@ -102,6 +103,7 @@ export class Domain {
   private currentName: string
   private ended: DomainEnd | undefined
   private destroyed: DestructionReason | undefined
+  private crashed: DomainCrash | undefined
 
   /** @internal */
   constructor(host: DomainHost, identity: DomainIdentity) {
@@ -121,6 +123,11 @@ export class Domain {
   /** True until it has been destroyed. */
   get exists(): boolean {
     return this.destroyed === undefined
+  }
+
+  /** How it has crashed: what happened where, registers, code, calls; undefined while it has not. */
+  get crash(): DomainCrash | undefined {
+    return this.crashed
   }
 
   /** What the hypervisor says about it. Throws DOMAIN_NOT_FOUND. */
@@ -247,6 +254,11 @@ export class Domain {
   markDestroyed(reason: DestructionReason): void {
     this.destroyed = reason
     this.ended ??= reason === 'saved' || reason === 'migrated' ? reason : 'destroyed'
+  }
+
+  /** The guest has crashed. @internal */
+  markCrashed(crash: DomainCrash): void {
+    this.crashed = crash
   }
 
   /** @internal */

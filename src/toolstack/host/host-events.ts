@@ -1,6 +1,7 @@
 /** What a host tells its observers about domains, and what it warns about. */
 import type { Action } from '../config/actions.ts'
 import type { ConfigWarning } from '../config/description-file.ts'
+import type { DomainCrash } from '../crash/domain-crash.ts'
 import type { DeviceStateChange } from '../devices/device-states.ts'
 import type { BootWarning } from '../grub/xen-options.ts'
 import type { CallbackFailure } from './callback-failures.ts'
@@ -29,6 +30,8 @@ export type HostEvent =
       readonly reason: ShutdownReasonName
       readonly action: Action | undefined
     }
+  /** It has crashed, by its own account or by the hypervisor's: `crash.text` explains it. `domain-shutdown` follows. */
+  | { readonly type: 'domain-crashed'; readonly id: number; readonly name: string; readonly crash: DomainCrash }
   /** The domain is gone, and its name is free. */
   | { readonly type: 'domain-destroyed'; readonly id: number; readonly name: string; readonly reason: DestructionReason }
   /** The same configuration runs again under another number. */

@@ -1,6 +1,6 @@
 /** What a host is booted with; checked here, with the defaults. */
 import * as z from 'zod'
-import { nearestWord, XenError, type DomId, type Random } from '../../util/index.ts'
+import { duration as durationCheck, nearestWord, parseDuration, XenError, type DomId, type Duration, type Random } from '../../util/index.ts'
 import { parseSize } from '../grub/memory-size.ts'
 import type { DiskOpener } from '../devices/devices.ts'
 import type { Decompressor } from '../image/unpack.ts'
@@ -24,6 +24,12 @@ export interface HostOptions {
    * `realtime`: time follows the wall, an idle host waits.
    */
   readonly clock?: ClockKind | undefined
+  /**
+   * How long, by the wall, a host on which nothing can happen any more waits for something from outside (code of yours, a
+   * socket) before everything that is awaited is rejected with IDLE; `'wait'`: for ever. Default `'1s'`, and `'wait'` for a
+   * real-time host.
+   */
+  readonly idle?: Duration | 'wait' | undefined
   /** Seed of everything random. Default 1. */
   readonly seed?: number | undefined
   /**
@@ -57,6 +63,8 @@ export interface CoreSubject {
   readonly uuid: string
 }
 
+/** Long enough for code that goes on after some work of its own, short for somebody who watches a test hang. */
+const IDLE_PATIENCE = '1s'
 /** Any fixed day would do. */
 const VIRTUAL_BOOT = /* @__PURE__ */ new Date('2005-10-24T12:00:00Z')
 
@@ -79,6 +87,9 @@ const shape = {
   dom0Memory: mebibytes('dom0Memory', 1).optional(),
   grubConf: z.string().optional(),
   clock: z.enum(['virtual', 'realtime'], { error: 'clock must be "virtual" or "realtime"' }).default('virtual'),
+  idle: z.custom<Duration>((value) => value === 'wait' || durationCheck()(value) === undefined, {
+    error: 'idle must be a length of time such as "1s", or "wait"',
+  }).optional(),
   seed: whole('seed', 0, 0xffff_ffff).default(1),
   entropy: z
     .custom<Random>((value) => typeof (value as Random | undefined)?.next === 'function', {
@@ -105,14 +116,23 @@ const shape = {
 const Schema = /* @__PURE__ */ z.strictObject(shape)
 
 /** Settings with the defaults filled in. */
-export type ResolvedHostOptions = Omit<z.infer<typeof Schema>, 'bootTime'> & { readonly bootTime: Date }
+export type ResolvedHostOptions = Omit<z.infer<typeof Schema>, 'bootTime' | 'idle'> & {
+  readonly bootTime: Date
+  /** Milliseconds; Infinity for ever. */
+  readonly idle: number
+}
 
 /** Checks settings. Throws INVALID_CONFIG naming the one at fault. */
 export function resolveHostOptions(options: HostOptions): ResolvedHostOptions {
   const result = Schema.safeParse(options)
   if (result.success) {
     const { data } = result
-    return { ...data, bootTime: data.bootTime ?? (data.clock === 'realtime' ? new Date() : VIRTUAL_BOOT) }
+    const isRealTime = data.clock === 'realtime'
+    const idle = data.idle ?? (isRealTime ? 'wait' : IDLE_PATIENCE)
+    return {
+      ...data, bootTime: data.bootTime ?? (isRealTime ? new Date() : VIRTUAL_BOOT),
+      idle: idle === 'wait' ? Infinity : parseDuration(idle, 'idle') / 1e6,
+    }
   }
   const issue = result.error.issues[0]!
   if (issue.code === 'unrecognized_keys') {

@@ -12,8 +12,10 @@ import {
   type ConfigWarning,
   type DescriptionOptions,
 } from '../config/description-file.ts'
-import { resolveDomainOptions, type DomainConfig, type DomainOptions } from '../config/domain-config.ts'
+import { resolveDomainOptions, type DomainConfig, type DomainOptions, type FileSource } from '../config/domain-config.ts'
 import { deniedFileWarnings } from '../config/stream-trust.ts'
+import { CrashBook } from '../crash/crash-book.ts'
+import type { SymbolTable } from '../crash/symbols.ts'
 import { Devices } from '../devices/devices.ts'
 import { writeCoreDump } from '../core-dump/core-dump.ts'
 import type { BootDescription } from '../grub/boot-description.ts'
@@ -33,7 +35,8 @@ import { domainPath, removeDomainNodes } from './domain-nodes.ts'
 import { Domain, type DomainHost } from './domain.ts'
 import type { CreateProgress, DestructionReason, HostEvent, MaximumProgress, MemoryProgress } from './host-events.ts'
 import type { HostOptions } from './host-options.ts'
-import type { KernelSource } from './kernel-source.ts'
+import { idleDomains, idleError } from './idle-report.ts'
+import { loadSymbols, type KernelSource } from './kernel-source.ts'
 import { liveConfig } from './live-config.ts'
 import { Lifecycle } from './lifecycle.ts'
 import { setMemoryMaximum, setMemoryTarget, type MemoryBefore, type MemoryHost } from './memory-target.ts'
@@ -50,6 +53,8 @@ export interface CreateOptions extends OperationOptions, DescriptionOptions {
   readonly paused?: boolean
   /** Replaces the kernel that the description names. */
   readonly kernel?: KernelSource
+  /** ELF file with the kernel's symbols, by which a crash names functions; default: those of the kernel's own file. */
+  readonly symbols?: FileSource | undefined
 }
 
 /** Warnings that a host keeps: a guest that ends again and again brings some about each time. */
@@ -92,6 +97,7 @@ export class Host {
   private readonly domainHost: DomainHost
   private readonly movement: DomainMovement
   private readonly devices: Devices
+  private readonly crashes: CrashBook
   private closing: Promise<void> | undefined
 
   private constructor(parts: HostParts) {
@@ -104,10 +110,21 @@ export class Host {
     this.random = new SeededRandom(parts.options.seed ^ 0x70617261)
     this.hub = new EventHub<HostEvent>(() => this.now())
     this.events = this.hub
-    this.operations = new Operations(() => this.now())
+    this.crashes = new CrashBook(parts.control, (domid) => this.nameOf(domid))
+    parts.loop.belongTo({
+      idlePatience: parts.options.idle,
+      checkDomain: (domid, what) => this.crashes.check(domid, what),
+      idleError: (waits) => idleError(waits, idleDomains(parts.control, ({ domid }) => this.nameOf(domid))),
+    })
+    this.operations = new Operations({
+      now: () => this.now(),
+      expectInput: () => this.expectInput(),
+      explain: (domid, name, error) => this.crashes.explain(domid, name, error),
+    })
     this.requests = new ShutdownRequests(parts.store)
     this.lifecycle = new Lifecycle({
       control: parts.control,
+      crashOf: (domid) => this.crashes.of(domid),
       now: () => this.now(),
       domains: () => this.domains(),
       emit: (event) => this.hub.emit(event),
@@ -117,7 +134,8 @@ export class Host {
       onDone: () => parts.loop.kick(),
       successorConfig: (domain) =>
         liveConfig({ store: this.store, deviceConfigs: (domid) => this.devices.configs(domid, 'reopenable') }, domain),
-      recreate: (config) => this.create(config, {}),
+      recreate: (config, symbols) => this.create(config, symbols),
+      symbolsOf: (domid) => this.crashes.symbolsOf(domid),
       rename: (domain) => this.rename(domain, `${domain.name}-${domain.id}`),
       dumpCore: coreDumper(parts),
     })
@@ -204,10 +222,13 @@ export class Host {
     config: string | DomainOptions<KernelSource>,
     options: CreateOptions = {},
   ): Operation<Domain, CreateProgress> {
-    const settings = { name: 'creating a domain', signal: options.signal }
+    // Files are read meanwhile.
+    const settings = { name: 'creating a domain', signal: options.signal, isOutside: true }
     return this.operations.start<Domain, CreateProgress>(settings, async (context) => {
       const resolved = this.configure(config, options)
-      const made = await createDomain(this.createHost(), resolved, context)
+      const symbols = options.symbols === undefined ? undefined : await loadSymbols(options.symbols, this.parts.files)
+      const created = await createDomain(this.createHost(), resolved, context)
+      const made = symbols === undefined ? created : { ...created, symbols }
       return this.adopt(resolved, made, options, () => context.report({ type: 'started', id: made.domid }))
     })
   }
@@ -260,6 +281,14 @@ export class Host {
   /** Waits until a condition holds, asked whenever guests have run for a while. */
   until(what: string, met: () => boolean, options: UntilOptions = {}): Promise<void> {
     return this.parts.loop.until(what, met, options)
+  }
+
+  /**
+   * Says that something may come from outside until the returned function is called: a socket is open, a person types.
+   * Meanwhile nothing that is awaited is rejected with IDLE.
+   */
+  expectInput(): () => void {
+    return this.parts.loop.expectInput()
   }
 
   /** Ends all guests and the host; what is under way is undone and rejects with CLOSED. */
@@ -348,7 +377,10 @@ export class Host {
         if (!taken) return
         throw new XenError('DOMAIN_EXISTS', `a domain named ${name} exists already`, { details: { name } })
       },
-      onGuestError: (domid, error) => this.hub.emit({ type: 'guest-error', id: domid, error }),
+      onGuestError: (domid, error) => {
+        this.crashes.noteThrown(domid, error)
+        this.hub.emit({ type: 'guest-error', id: domid, error })
+      },
     }
   }
 
@@ -367,26 +399,30 @@ export class Host {
     })
   }
 
-  private async create(config: DomainConfig<KernelSource>, options: CreateOptions): Promise<Domain> {
-    const made = await this.operations.start<CreatedDomain, CreateProgress>({ name: 'creating a domain' }, (context) =>
+  private async create(config: DomainConfig<KernelSource>, symbols: SymbolTable | undefined): Promise<Domain> {
+    const settings = { name: 'creating a domain', isOutside: true }
+    const made = await this.operations.start<CreatedDomain, CreateProgress>(settings, (context) =>
       createDomain(this.createHost(), config, context))
-    return this.adopt(config, made, options, () => undefined)
+    return this.adopt(config, { ...made, symbols: symbols ?? made.symbols }, {}, () => undefined)
   }
 
   /** Makes the handle of a domain that was created, and starts it. */
   private adopt(
     config: DomainConfig<KernelSource>,
-    made: { readonly domid: DomId; readonly uuid: string },
+    made: { readonly domid: DomId; readonly uuid: string; readonly symbols?: SymbolTable | undefined },
     options: CreateOptions,
     onStarted: () => void,
   ): Domain {
     const stream = this.dom0.consoles.open(made.domid)
-    const domain = new Domain(this.domainHost, {
+    const domain: Domain = new Domain(this.domainHost, {
       id: made.domid, name: config.name, uuid: made.uuid, config,
-      console: new DomainConsole(stream, this.parts.loop, () => this.dom0.kernel.turn()),
+      console: new DomainConsole(stream, {
+        loop: this.parts.loop, turn: () => this.dom0.kernel.turn(), crash: () => domain.crash,
+      }),
     })
     this.guests.set(domain.id, domain)
     for (const { option, message } of deniedFileWarnings(config)) this.warn({ option, reason: 'ignored', message })
+    this.crashes.know(domain.id, made.symbols)
     this.lifecycle.watch(domain)
     if (options.paused !== true) this.hypervisor.unpauseDomain(domain.id)
     this.parts.loop.kick()
@@ -427,7 +463,7 @@ export class Host {
     removeDomainNodes(this.store, id, domain.uuid)
     this.guests.delete(id)
     this.destroying.delete(id)
-    for (const part of [this.lifecycle, this.requests, operations]) part.forget(id)
+    for (const part of [this.lifecycle, this.requests, operations, this.crashes]) part.forget(id)
     const { reason } = destruction
     domain.markDestroyed(reason)
     this.hub.emit({ type: 'domain-destroyed', id, name: domain.name, reason })

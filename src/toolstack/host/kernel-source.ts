@@ -4,6 +4,7 @@ import { XenError } from '../../util/index.ts'
 import { embeddedKernel } from '../embedded-kernel.ts'
 import { parseKernelImage, type KernelImage } from '../image/kernel-image.ts'
 import { unpackKernel, unpackRamdisk, type Decompressor } from '../image/unpack.ts'
+import { SymbolTable } from '../crash/symbols.ts'
 import type { FileReader } from './files.ts'
 
 /** A kernel image as a file name or bytes, or a guest written in TypeScript. */
@@ -11,7 +12,7 @@ export type KernelSource = string | Uint8Array | GuestProgram
 
 /** A kernel that is ready to be built into a domain. */
 export type LoadedKernel =
-  | { readonly kind: 'pv'; readonly name: string; readonly size: number; readonly image: KernelImage }
+  | { readonly kind: 'pv'; readonly name: string; readonly size: number; readonly image: KernelImage; readonly symbols: SymbolTable | undefined }
   | { readonly kind: 'typescript'; readonly name: string; readonly size: number; readonly program: GuestProgram }
 
 /** What a saved configuration calls a ramdisk. */
@@ -42,9 +43,14 @@ export async function loadKernel(
     throw new XenError('INVALID_CONFIG', 'kernel must be a path, bytes, or a function', { details: { key: 'kernel' } })
   }
   const file = source === undefined ? embeddedKernel() : typeof source === 'string' ? await files.read(source) : source
-  const image = parseKernelImage(await unpackKernel(file, decompress))
-  return { kind: 'pv', name, size: file.length, image }
+  const unpacked = await unpackKernel(file, decompress)
+  const image = parseKernelImage(unpacked)
+  return { kind: 'pv', name, size: file.length, image, symbols: SymbolTable.of(unpacked) }
 }
+
+/** Reads the symbols that a user gives for a kernel that has none of its own. Throws INVALID_IMAGE or IO. */
+export const loadSymbols = async (source: string | Uint8Array, files: FileReader): Promise<SymbolTable> =>
+  SymbolTable.required(typeof source === 'string' ? await files.read(source) : source)
 
 /** Finds, reads and unpacks a ramdisk. */
 export async function loadRamdisk(

@@ -6,6 +6,8 @@ import type { ControlInterface } from '../../hypervisor/index.ts'
 import type { DomId } from '../../util/index.ts'
 import type { Action, Actions } from '../config/actions.ts'
 import type { DomainConfig } from '../config/domain-config.ts'
+import type { DomainCrash } from '../crash/domain-crash.ts'
+import type { SymbolTable } from '../crash/symbols.ts'
 import { shutdownReasonName, type Domain } from './domain.ts'
 import type { DestructionReason, HostEvent, ShutdownReasonName } from './host-events.ts'
 import type { KernelSource } from './kernel-source.ts'
@@ -19,6 +21,8 @@ export interface LifecycleHost {
   now(): number
   domains(): readonly Domain[]
   emit(event: HostEvent): void
+  /** How a domain has crashed; undefined when it has not. */
+  crashOf(domid: DomId): DomainCrash | undefined
   warn(domain: Domain, action: Action, instead: Action): void
   /** Takes a domain apart; the reason that was told in the end, another one where somebody else asked for it, too. */
   destroy(domid: DomId, reason: DestructionReason): Promise<DestructionReason>
@@ -27,7 +31,9 @@ export interface LifecycleHost {
   /** What a domain's successor is created from: its configuration as it is now. */
   successorConfig(domain: Domain): DomainConfig<KernelSource>
   /** Creates and starts a domain's successor. */
-  recreate(config: DomainConfig<KernelSource>): Promise<Domain>
+  recreate(config: DomainConfig<KernelSource>, symbols: SymbolTable | undefined): Promise<Domain>
+  /** Functions of a domain's kernel, for its successor. */
+  symbolsOf(domid: DomId): SymbolTable | undefined
   /** Gives a domain that stays another name, so that its successor can have its own. */
   rename(domain: Domain): void
   /** Writes the core of a domain that has ended; undefined where nobody takes it. */
@@ -95,6 +101,11 @@ export class Lifecycle {
   private end(domain: Domain, reason: ShutdownReasonName): void {
     this.handled.add(domain.id)
     const action = this.possible(domain, actionFor(domain.config.actions, reason), reason)
+    const crash = this.host.crashOf(domain.id)
+    if (crash !== undefined) {
+      domain.markCrashed(crash)
+      this.host.emit({ type: 'domain-crashed', id: domain.id, name: domain.name, crash })
+    }
     this.host.emit({ type: 'domain-shutdown', id: domain.id, reason, action })
     if (reason !== 'suspend') domain.markEnded(reason)
     if (action === undefined) return
@@ -126,6 +137,7 @@ export class Lifecycle {
   private async carryOut(domain: Domain, action: Action, why: DestructionReason): Promise<void> {
     if (action === 'preserve') return
     const config = this.host.successorConfig(domain)
+    const symbols = this.host.symbolsOf(domain.id)
     if (action === 'coredump-destroy' || action === 'coredump-restart') await this.dump(domain, action)
     // Somebody may have destroyed it meanwhile: then nothing of it is wanted any more.
     if (!this.host.domains().includes(domain)) return
@@ -134,7 +146,7 @@ export class Lifecycle {
     if (action === 'destroy' || action === 'coredump-destroy') return
     // A domain that stays keeps its UUID to itself.
     const uuid = action === 'rename-restart' ? undefined : config.uuid
-    const successor = await this.host.recreate({ ...config, uuid })
+    const successor = await this.host.recreate({ ...config, uuid }, symbols)
     this.host.emit({ type: 'domain-restarted', id: domain.id, newId: successor.id, name: successor.name })
   }
 

@@ -124,7 +124,7 @@ export function setMemoryTarget(
       if (targetPages < atFirst ? totalPages <= targetPages : totalPages >= targetPages) return true
       checkLives(control, domid, settings.name)
       return false
-    }, { ...options, signal })
+    }, { ...options, signal, domain: domid })
     wish.fulfil()
   })
 }

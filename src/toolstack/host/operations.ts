@@ -11,6 +11,8 @@ export interface OperationSettings extends OperationOptions {
   readonly name: string
   /** The domain with which it ends. */
   readonly domain?: DomId | undefined
+  /** It reads or writes what is outside of the host: while it goes on, the host waits for that, however idle it is. */
+  readonly isOutside?: boolean | undefined
   /** Operations of the same kind on one domain exclude each other; the word says what the first is doing: "being saved". */
   readonly excluding?: { readonly kind: string; readonly doing: string } | undefined
 }
@@ -29,16 +31,25 @@ export const goneError = (domain: { readonly id: number; readonly name: string }
     details: { id: domain.id, name: domain.name },
   })
 
+/** What operations ask of their host. */
+export interface OperationsHost {
+  now(): number
+  /** Something may come from outside until the returned function is called. */
+  expectInput(): () => void
+  /** Why an operation on a domain has really failed: its error, or the domain's crash. */
+  explain(domain: DomId, name: string, error: unknown): unknown
+}
+
 /** All operations of one host. */
 export class Operations {
-  private readonly now: () => number
+  private readonly host: OperationsHost
   private readonly entries = new Set<Entry>()
   /** Domains that are being taken apart: nothing begins on them. */
   private readonly going = new Map<DomId | undefined, XenError>()
   private closed: XenError | undefined
 
-  constructor(now: () => number) {
-    this.now = now
+  constructor(host: OperationsHost) {
+    this.host = host
   }
 
   /** Starts one. It rejects with BUSY when another of its kind is under way, CLOSED when the host is shut down. */
@@ -55,14 +66,19 @@ export class Operations {
     if (signal?.aborted === true) follow()
     else signal?.addEventListener('abort', follow)
     const ignoreCaller = (): void => signal?.removeEventListener('abort', follow)
+    const release = settings.isOutside === true ? this.host.expectInput() : undefined
     const leave = (): void => {
       ignoreCaller()
+      release?.()
       this.entries.delete(entry)
     }
     const operation = startOperation<T, P>({
-      name, now: this.now, signal: abort.signal, ignoreCaller, leave,
+      name, now: () => this.host.now(), signal: abort.signal, ignoreCaller, leave,
       // Ended from within it was nobody's wish: the reason is the error.
-      explain: (error) => (entry.cause !== undefined && XenError.is(error, 'ABORTED') ? entry.cause : error),
+      explain: (error) => {
+        const why = entry.cause !== undefined && XenError.is(error, 'ABORTED') ? entry.cause : error
+        return settings.domain === undefined ? why : this.host.explain(settings.domain, name, why)
+      },
     }, async (context) => {
       if (refusal !== undefined) throw refusal
       return body(context)

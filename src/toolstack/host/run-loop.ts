@@ -5,6 +5,7 @@
 import { SHUTDOWN } from '../../abi/index.ts'
 import type { ControlInterface, HostClock, RunLimits } from '../../hypervisor/index.ts'
 import { parseDuration, XenError, type DomId, type Duration } from '../../util/index.ts'
+import { IdleWatch } from './idle-watch.ts'
 import { abortedError } from './operation.ts'
 
 /** Instructions between two turns of JavaScript: a few milliseconds. A fixed number, so that runs can be repeated. */
@@ -24,8 +25,25 @@ export interface UntilOptions {
   readonly timeout?: Duration | undefined
 }
 
+/** What the loop itself is told about a wait, beside what a user may say. */
+export interface WaitOptions extends UntilOptions {
+  /** The domain that is to do it: when it can do nothing any more, the wait is rejected. */
+  readonly domain?: DomId | undefined
+}
+
+/** What the loop asks of its host. */
+export interface LoopHost {
+  /** Milliseconds that a host on which nothing can happen waits for something from outside; Infinity: for ever. */
+  readonly idlePatience: number
+  /** Throws when a domain has crashed: whoever waits for `what` waits in vain. */
+  checkDomain(domain: DomId, what: string): void
+  /** The error of those who wait on a host that can never go on. */
+  idleError(waits: readonly string[]): XenError
+}
+
 interface Waiter {
   readonly what: string
+  readonly domain: DomId | undefined
   readonly met: () => boolean
   /** Host time at which it gives up. */
   readonly deadline: number
@@ -72,6 +90,8 @@ export class RunLoop {
   private settlers: (() => void)[] = []
   /** Ends the present wait of a real-time host. */
   private wake: (() => void) | undefined
+  private host: LoopHost | undefined
+  private readonly idle = new IdleWatch(() => this.giveUp())
 
   /** `onFailure` hears of an error of the library itself, after which the loop stands still. */
   constructor(control: ControlInterface, clock: HostClock, onFailure: (error: unknown) => void) {
@@ -80,9 +100,21 @@ export class RunLoop {
     this.onFailure = onFailure
   }
 
+  /** Lets the loop ask its host, once there is one. */
+  belongTo(host: LoopHost): void {
+    this.host = host
+    this.idle.patience = host.idlePatience
+  }
+
+  /** Something may come from outside until the returned function is called: the host waits for it, however idle it is. */
+  expectInput(): () => void {
+    return this.idle.expectInput()
+  }
+
   /** Something has come from outside: goes on if it stood still. */
   kick(): void {
     this.kicked = true
+    this.idle.goOn()
     this.wake?.()
     if (this.running || this.stopped) return
     this.running = true
@@ -95,9 +127,11 @@ export class RunLoop {
   /** Stands still for good; everything that is awaited rejects. */
   stop(cause?: unknown): void {
     this.stopped = true
+    this.idle.goOn()
     this.wake?.()
+    const why = cause === undefined ? 'was shut down' : `has failed (${cause instanceof Error ? cause.message : String(cause)})`
     for (const waiter of this.waiters)
-      waiter.reject(new XenError('CLOSED', `the host was shut down while waiting for ${waiter.what}`, { cause }))
+      waiter.reject(new XenError('CLOSED', `the host ${why} while waiting for ${waiter.what}`, { cause }))
     this.waiters.clear()
     this.settle()
   }
@@ -115,8 +149,8 @@ export class RunLoop {
    * Resolves when `met` holds; it is asked after every slice. Rejects with TIMED_OUT at the very nanosecond of host time
    * at which the time-out is over, whatever guests' timers there are, and with INVALID_ARGUMENT for what is no duration.
    */
-  until(what: string, met: () => boolean, options: UntilOptions = {}): Promise<void> {
-    const { signal, timeout } = options
+  until(what: string, met: () => boolean, options: WaitOptions = {}): Promise<void> {
+    const { signal, timeout, domain } = options
     return new Promise((resolve, reject) => {
       const patience = patienceOf(timeout, what)
       if (this.stopped) return reject(new XenError('CLOSED', `the host is shut down: no waiting for ${what}`))
@@ -126,7 +160,7 @@ export class RunLoop {
       }
       const abort = (): void => waiter.reject(abortedError(`waiting for ${what}`, signal))
       const waiter: Waiter = {
-        what, met,
+        what, met, domain,
         deadline: this.clock.now() + patience,
         resolve: () => {
           end()
@@ -159,6 +193,7 @@ export class RunLoop {
       else if (!this.skipToDeadline()) break
     }
     this.running = false
+    if (!this.stopped && this.waiters.size > 0) this.idle.standStill()
   }
 
   /** A run ends where somebody's patience does: guests that only tick would pass hours in one run. */
@@ -211,11 +246,29 @@ export class RunLoop {
 
   private isMet(waiter: Waiter): boolean {
     try {
-      return waiter.met()
+      if (waiter.met()) return true
+      if (waiter.domain !== undefined) this.host?.checkDomain(waiter.domain, waiter.what)
     } catch (error) {
-      waiter.reject(error)
-      return false
+      waiter.reject(this.betterReason(waiter) ?? error)
     }
+    return false
+  }
+
+  /** What a crash says about a condition that cannot even be asked any more: its domain is gone. */
+  private betterReason({ domain, what }: Waiter): unknown {
+    try {
+      if (domain !== undefined) this.host?.checkDomain(domain, what)
+    } catch (error) {
+      return error
+    }
+    return undefined
+  }
+
+  /** Nothing can happen any more: everybody is told. */
+  private giveUp(): void {
+    if (this.running || this.stopped || this.waiters.size === 0 || this.host === undefined) return
+    const error = this.host.idleError([...this.waiters].map(({ what }) => what))
+    for (const waiter of [...this.waiters]) waiter.reject(error)
   }
 
   /** Nothing happens by itself any more: time moves on to whoever waits for it. False when nobody does. */

@@ -80,7 +80,9 @@ export function setVcpuTarget(
       if (onlineVcpus !== count && options.wait === true) checkLives(control, domid, settings.name)
       return onlineVcpus === count
     }
-    if (!reached() && options.wait === true) await loop.until(settings.name, reached, { ...options, signal })
+    if (!reached() && options.wait === true) {
+      await loop.until(settings.name, reached, { ...options, signal, domain: domid })
+    }
     wish.fulfil()
   })
 }

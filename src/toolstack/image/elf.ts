@@ -49,6 +49,8 @@ const SEGMENT_NOTE = 4
 const SEGMENT_ACCESS = 7
 const SECTION_NOTE = 7
 const SECTION_NOBITS = 8
+/** SHF_EXECINSTR. */
+const SECTION_EXECUTABLE = 4
 /** No kernel has more; a hostile file must not make us walk 65,535 headers of nothing. */
 const MAX_HEADERS = 1024
 
@@ -66,6 +68,11 @@ export interface ElfSegment {
 export interface ElfSection {
   readonly name: string
   readonly isNote: boolean
+  /** SHT number: what the section is. */
+  readonly type: number
+  readonly isExecutable: boolean
+  /** Index of the section that belongs to it: the strings of a symbol table. */
+  readonly link: number
   readonly bytes: Uint8Array
 }
 
@@ -213,8 +220,16 @@ class ElfReader {
     return bases.map((base, i) => ({
       name: textAt(strings, SectionHeader.name.get(this.view, base)),
       isNote: SectionHeader.type.get(this.view, base) === SECTION_NOTE,
+      type: SectionHeader.type.get(this.view, base), link: SectionHeader.link.get(this.view, base),
+      isExecutable: (SectionHeader.flags.low(this.view, base) & SECTION_EXECUTABLE) !== 0,
       bytes: contents[i]!,
     }))
+  }
+
+  /** The sections alone: a file of symbols may have nothing to load. */
+  readSections(): readonly ElfSection[] {
+    this.fileHeader()
+    return this.sections()
   }
 
   read(): ElfFile {
@@ -233,3 +248,6 @@ function textAt(strings: Uint8Array, offset: number): string {
 export function parseElf(file: Uint8Array): ElfFile {
   return new ElfReader(file).read()
 }
+
+/** Reads the sections of an ELF file, which need have no contents to load. Throws INVALID_IMAGE. */
+export const parseElfSections = (file: Uint8Array): readonly ElfSection[] => new ElfReader(file).readSections()

@@ -10,6 +10,7 @@ import type { Instruction } from '../decode/decoder.ts'
 import { attWords, addressText } from './att.ts'
 import type { Words } from './att.ts'
 import { extensionLength } from './extensions.ts'
+import { featureTitle, missingByEncoding } from './missing.ts'
 import { operandCodes, operandOf, translateTable } from './operands.ts'
 import type { DecodePlace, Operand } from './operands.ts'
 import { listPrefixes } from './prefixes.ts'
@@ -32,6 +33,11 @@ export interface Disassembled {
    * LOCK prefix; `bad`: no instruction; `cut`: bytes are missing.
    */
   readonly kind: 'offered' | 'refused' | 'bad' | 'cut'
+  /**
+   * What a processor that executes it has and ours has not: `AVX`, `SHA`, ...; undefined for instructions that it has, and
+   * for those that nobody knows.
+   */
+  readonly lacking: string | undefined
   /** Prefixes that are listed as words of their own. */
   readonly prefixes: readonly string[]
   readonly mnemonic: string
@@ -76,7 +82,8 @@ export class Disassembler {
       return this.describe(decoder.instruction, { bytes: bytes.subarray(offset), kind, place })
     }
     const length = extensionLength(bytes, offset, place.codeSize)
-    const base = { address: place.address, prefixes: [], operands: [] }
+    const lacking = missingByEncoding(bytes, offset, place.codeSize)
+    const base = { address: place.address, prefixes: [], operands: [], lacking }
     if (length > 0) return { ...base, length, kind: 'refused', mnemonic: '(vex)', text: '(vex)' }
     const kind = result === DECODED.MORE_BYTES ? 'cut' : 'bad'
     return { ...base, length: 1, kind, mnemonic: '(bad)', text: '(bad)' }
@@ -92,6 +99,7 @@ export class Disassembler {
     const hint = prefixes.hint === undefined ? words : { ...words, name: `${words.name},${prefixes.hint}` }
     return {
       address: place.address, length: i.length, kind,
+      lacking: i.row.offered || i.row.feature === undefined ? undefined : featureTitle(i.row.feature),
       prefixes: prefixes.words, mnemonic: hint.name, operands,
       text: lineOf(prefixes.words, hint) + remark(operands, place),
     }

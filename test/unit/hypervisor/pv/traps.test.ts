@@ -212,6 +212,15 @@ describe('the two modes', () => {
     expect(guest.processor.registers.low(GPR.rsp)).toBe(BASE + 31 * 4096 - 64)
   })
 
+  test('a crash over a fault in user mode says so, though its bounce has gone to the kernel', () => {
+    const guest = withUser()
+    enterUser(guest)
+    guest.run(() => ({ reason: EXIT.EXCEPTION, vector: VECTOR.AC, errorCode: 0 }))
+    const report = guest.host.hypervisor.crashReport(guest.domid)
+    expect(report?.reason).toBe('alignment check in user mode; the guest has no handler for it')
+    expect(report?.exception).toMatchObject({ fromUser: true, rip: 0x5000 })
+  })
+
   test('iret without user tables, or from a stack that cannot be read, crashes the domain', () => {
     const first = PvGuest.boot({ traps: TRAPS })
     enterUser(first)

@@ -1,0 +1,79 @@
+/**
+ * The crashes of a host's domains: taken down when the hypervisor reports them, kept for those who still wait for such a
+ * domain when it is long gone. It knows each domain's symbols, and what guests in TypeScript have thrown.
+ */
+import type { ControlInterface } from '../../hypervisor/index.ts'
+import { XenError, type DomId } from '../../util/index.ts'
+import { crashError, describeCrash, type DomainCrash } from './domain-crash.ts'
+import type { SymbolTable } from './symbols.ts'
+
+/** Crashes of domains that are gone: whoever waits for one hears of it at once, so that few are needed. */
+const KEPT_CRASHES = 64
+
+/** Codes of errors that follow from a domain's end. */
+const CONSEQUENCES = ['DOMAIN_NOT_FOUND', 'INVALID_STATE', 'CLOSED', 'TIMED_OUT'] as const
+
+/** The crashes of one host. */
+export class CrashBook {
+  private readonly crashes = new Map<DomId, DomainCrash>()
+  private readonly symbols = new Map<DomId, SymbolTable>()
+  private readonly thrown = new Map<DomId, unknown>()
+
+  /** `nameOf` names a domain, handle or not. */
+  constructor(control: ControlInterface, nameOf: (domid: DomId) => string) {
+    control.events.on('domain-crashed', ({ domid, report }) => {
+      const facts = { name: nameOf(domid), symbols: this.symbols.get(domid), cause: this.thrown.get(domid) }
+      this.keep(domid, describeCrash(report, facts))
+    })
+    control.events.on('domain-resumed', ({ domid }) => this.crashes.delete(domid))
+    control.events.on('domain-created', ({ domid }) => this.crashes.delete(domid))
+  }
+
+  /** A domain runs code whose functions have these names. */
+  know(domid: DomId, symbols: SymbolTable | undefined): void {
+    if (symbols !== undefined) this.symbols.set(domid, symbols)
+  }
+
+  /** The symbols of a domain, for its successor. */
+  symbolsOf(domid: DomId): SymbolTable | undefined {
+    return this.symbols.get(domid)
+  }
+
+  /** A guest in TypeScript threw; its crash follows. */
+  noteThrown(domid: DomId, error: unknown): void {
+    this.thrown.set(domid, error)
+  }
+
+  /** How a domain has crashed; undefined when it has not. */
+  of(domid: DomId): DomainCrash | undefined {
+    return this.crashes.get(domid)
+  }
+
+  /** Throws DOMAIN_CRASHED when a domain has crashed: who waits for `what` waits in vain. */
+  check(domid: DomId, what: string): void {
+    const crash = this.crashes.get(domid)
+    if (crash !== undefined) throw crashError(crash, what)
+  }
+
+  /** Why something with a domain has failed: an error that only says that it is no longer there is its crash's. */
+  explain(domid: DomId, what: string, error: unknown): unknown {
+    const crash = this.crashes.get(domid)
+    if (crash === undefined || !CONSEQUENCES.some((code) => XenError.is(error, code))) return error
+    return crashError(crash, `${what} failed`, { failure: error })
+  }
+
+  /** The domain is gone; its crash is still told to those who waited for it. */
+  forget(domid: DomId): void {
+    this.symbols.delete(domid)
+    this.thrown.delete(domid)
+  }
+
+  private keep(domid: DomId, crash: DomainCrash): void {
+    this.crashes.delete(domid)
+    this.crashes.set(domid, crash)
+    for (const oldest of this.crashes.keys()) {
+      if (this.crashes.size <= KEPT_CRASHES) break
+      this.crashes.delete(oldest)
+    }
+  }
+}

@@ -1,0 +1,115 @@
+/**
+ * Names of a kernel's functions by address, out of the symbol table of its ELF file. The table is a stranger's: indices
+ * are checked, names are cut, and what does not fit is left out. A stripped kernel has none.
+ * Reference: System V ABI, "Symbol Table"; struct Elf64_Sym.
+ */
+import { XenError, overlay, signedFromParts, u16, u32, u64, u8 } from '../../util/index.ts'
+import { parseElfSections, type ElfSection } from '../image/elf.ts'
+
+const Symbol64 = /* @__PURE__ */ overlay(24, { name: u32(0), info: u8(4), other: u8(5), section: u16(6), value: u64(8), length: u64(16) })
+
+const SECTION_SYMBOLS = 2
+/** STT_NOTYPE, which labels in assembler have, and STT_FUNC. */
+const TYPES: ReadonlySet<number> = /* @__PURE__ */ new Set([0, 2])
+/** Symbols that are looked at; kernels have some 200,000. */
+const MAX_SYMBOLS = 1 << 20
+const MAX_NAME = 120
+/** An address so far behind a symbol without a size is no longer its. */
+const REACH = 1 << 16
+
+/** Where an address lies. */
+export interface SymbolPlace {
+  readonly name: string
+  /** Bytes behind the symbol. */
+  readonly offset: number
+  /** Bytes of the function; 0 where the table does not say. */
+  readonly size: number
+}
+
+/** The two sections that names come from, copied out of the file so that the rest of it can go. */
+interface SymbolSections {
+  readonly symbols: Uint8Array
+  readonly strings: Uint8Array
+  /** Whether each section of the file holds code. */
+  readonly isCode: readonly boolean[]
+}
+
+/** Functions by address. The table is sorted when it is first asked. */
+export class SymbolTable {
+  private readonly sections: SymbolSections
+  private sorted: { readonly addresses: Float64Array; readonly places: Uint32Array } | undefined
+
+  private constructor(sections: SymbolSections) {
+    this.sections = sections
+  }
+
+  /** The table of an ELF file; undefined when it has none. Throws INVALID_IMAGE for what is no ELF file. */
+  static of(file: Uint8Array): SymbolTable | undefined {
+    const sections = parseElfSections(file)
+    const table = sections.find(({ type }) => type === SECTION_SYMBOLS)
+    const strings: ElfSection | undefined = table === undefined ? undefined : sections[table.link]
+    if (table === undefined || strings === undefined || table.bytes.length < Symbol64.size) return undefined
+    return new SymbolTable({
+      symbols: table.bytes.slice(), strings: strings.bytes.slice(), isCode: sections.map(({ isExecutable }) => isExecutable),
+    })
+  }
+
+  /** The same for a file whose only use are its symbols. Throws INVALID_IMAGE when there are none. */
+  static required(file: Uint8Array): SymbolTable {
+    const table = SymbolTable.of(file)
+    if (table !== undefined) return table
+    throw new XenError('INVALID_IMAGE', 'symbols: the ELF file has no symbol table', { details: { field: 'symbols' } })
+  }
+
+  /** The function that holds an address (a signed number); undefined when none does. */
+  find(address: number): SymbolPlace | undefined {
+    const { addresses, places } = (this.sorted ??= this.sort())
+    let low = 0
+    let high = addresses.length
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      if (addresses[middle]! <= address) low = middle + 1
+      else high = middle
+    }
+    if (low === 0) return undefined
+    const at = places[low - 1]!
+    const size = Symbol64.length.number(this.view, at)
+    const offset = address - addresses[low - 1]!
+    if (size > 0 ? offset >= size : offset >= REACH) return undefined
+    return { name: this.nameAt(Symbol64.name.get(this.view, at)), offset, size }
+  }
+
+  private get view(): DataView {
+    const { symbols } = this.sections
+    return new DataView(symbols.buffer, symbols.byteOffset, symbols.byteLength)
+  }
+
+  /** Addresses of functions in order, and where each stands in the table; of several at one address one with a size last. */
+  private sort(): { readonly addresses: Float64Array; readonly places: Uint32Array } {
+    const { view, sections } = this
+    const found: { address: number; place: number; sized: boolean }[] = []
+    const count = Math.min(MAX_SYMBOLS, Math.floor(sections.symbols.length / Symbol64.size))
+    for (let i = 0; i < count; i += 1) {
+      const place = i * Symbol64.size
+      const isCode = TYPES.has(Symbol64.info.get(view, place) & 15) && sections.isCode[Symbol64.section.get(view, place)] === true
+      if (!isCode || Symbol64.name.get(view, place) === 0) continue
+      const address = signedFromParts(Symbol64.value.low(view, place), Symbol64.value.high(view, place))
+      found.push({ address, place, sized: Symbol64.length.number(view, place) > 0 })
+    }
+    found.sort((a, b) => a.address - b.address || Number(a.sized) - Number(b.sized) || b.place - a.place)
+    return { addresses: Float64Array.from(found, (one) => one.address), places: Uint32Array.from(found, (one) => one.place) }
+  }
+
+  private nameAt(offset: number): string {
+    const { strings } = this.sections
+    if (offset >= strings.length) return '?'
+    const end = strings.subarray(offset, offset + MAX_NAME).indexOf(0)
+    const bytes = strings.subarray(offset, offset + (end < 0 ? MAX_NAME : end))
+    // Whatever a hostile table holds: it is printed.
+    return Array.from(bytes, (byte) => (byte > 0x20 && byte < 0x7f ? String.fromCharCode(byte) : '?')).join('')
+  }
+}
+
+/** `name+0x12/0x40`, as Linux and Xen write it. */
+export const symbolText = ({ name, offset, size }: SymbolPlace): string =>
+  `${name}+0x${offset.toString(16)}${size > 0 ? `/0x${size.toString(16)}` : ''}`

@@ -1,0 +1,72 @@
+/**
+ * The text of a console, twice: as the guest wrote it, and in lines without carriage returns, in which patterns are looked
+ * for from a place on. Both are kept up to a limit.
+ */
+
+/** Characters of output that are kept for patterns to be found in. */
+const TEXT_LIMIT = 1 << 20
+
+/** Carriage returns in a text. */
+function returnsIn(text: string): number {
+  let count = 0
+  for (let at = text.indexOf('\r'); at >= 0; at = text.indexOf('\r', at + 1)) count += 1
+  return count
+}
+
+/** A console's text and how far it has been looked at. */
+export class ConsoleText {
+  private whole = ''
+  private clean = ''
+  /** In `clean`. */
+  private place = 0
+
+  /** With carriage returns. */
+  get raw(): string {
+    return this.whole
+  }
+
+  /** Without carriage returns. */
+  get lines(): string {
+    return this.clean
+  }
+
+  /** More has come. */
+  add(text: string): void {
+    this.whole += text
+    this.clean += text.replaceAll('\r', '')
+    if (this.whole.length <= 2 * TEXT_LIMIT) return
+    const gone = this.whole.slice(0, this.whole.length - TEXT_LIMIT)
+    const goneLines = gone.length - returnsIn(gone)
+    this.whole = this.whole.slice(gone.length)
+    this.clean = this.clean.slice(goneLines)
+    this.place = Math.max(0, this.place - goneLines)
+  }
+
+  /** The first match behind the place; `^` and `$` stand for the ends of lines. */
+  find(pattern: string | RegExp, raw: boolean): RegExpExecArray | undefined {
+    // A text may have been copied from a terminal's output.
+    const text = typeof pattern === 'string' && !raw ? pattern.replaceAll('\r', '') : pattern
+    const source = typeof text === 'string' ? text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&') : text.source
+    const flags = typeof text === 'string' ? 'g' : `${text.flags.replace(/[gym]/g, '')}gm`
+    const expression = new RegExp(source, flags)
+    expression.lastIndex = raw ? this.rawPlace() : this.place
+    return expression.exec(raw ? this.whole : this.clean) ?? undefined
+  }
+
+  /** Goes on behind a match. */
+  moveBehind(match: RegExpExecArray, raw: boolean): void {
+    this.moveTo(match.index + match[0].length, raw)
+  }
+
+  /** Goes on from a character of the text. */
+  moveTo(place: number, raw: boolean): void {
+    this.place = raw ? place - returnsIn(this.whole.slice(0, place)) : place
+  }
+
+  /** The place in the text with carriage returns: right behind the character before it. */
+  private rawPlace(): number {
+    let at = 0
+    for (let left = this.place; left > 0 && at < this.whole.length; at += 1) if (this.whole[at] !== '\r') left -= 1
+    return at
+  }
+}
