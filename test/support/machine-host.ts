@@ -45,6 +45,8 @@ export class MachineHost {
   readonly freeAtBoot: number
   /** Processors made so far, those of ended domains too. */
   readonly processors: Processor[] = []
+  /** Instructions that all of them have executed. */
+  executed = 0
 
   constructor(library: Library = SOURCE, options: { readonly physicalCpus?: number; readonly memoryBytes?: number } = {}) {
     this.machine = new library.machine.Machine({ memoryBytes: options.memoryBytes ?? 8 << 20, processors: 6 })
@@ -54,10 +56,21 @@ export class MachineHost {
       createProcessor: (settings) => {
         const processor = this.machine.createProcessor({ ...settings, random: new SeededRandom(7) })
         this.processors.push(processor)
-        return processor
+        return this.counting(processor)
       },
     })
     this.freeAtBoot = this.hypervisor.hostInfo().freeFrames
+  }
+
+  private counting(processor: Processor): Processor {
+    const run = processor.run.bind(processor)
+    return Object.assign(processor, {
+      run: (budget: number) => {
+        const reason = run(budget)
+        this.executed += processor.executed
+        return reason
+      },
+    })
   }
 
   /** What does not add up, in words. */
@@ -70,7 +83,8 @@ export class MachineHost {
 export class MachineGuest {
   readonly host: MachineHost
   readonly domid: DomId
-  readonly frames: readonly Mfn[]
+  /** By the numbers that the guest's addresses follow; whoever takes frames away puts others in their place. */
+  readonly frames: Mfn[]
 
   constructor(host: MachineHost, options: { readonly pages?: number; readonly vcpus?: number; readonly maxPages?: number } = {}) {
     const { pages = 64, vcpus = 1 } = options
@@ -83,13 +97,12 @@ export class MachineGuest {
   private buildTables(): void {
     const frame = (name: keyof typeof TABLES): Mfn => this.frames[TABLES[name]]!
     const tables: readonly number[] = Object.values(TABLES)
-    for (const top of ['l4', 'other4', 'user4'] as const) this.poke(frame(top), 0, frame('l3'), TABLE)
+    for (const top of ['l4', 'other4'] as const) this.poke(frame(top), 0, frame('l3'), TABLE)
     this.poke(frame('l3'), 0, frame('l2'), TABLE)
     this.poke(frame('l2'), 0, frame('l1'), TABLE)
     WINDOWS.forEach((_, i) => this.poke(frame('l2'), i + 1, frame('window'), TABLE))
     this.frames.forEach((mfn, i) => this.poke(frame('l1'), (BASE >> 12) + i, mfn, tables.includes(i) ? READ : WRITE))
     // The user's tables share nothing with the kernel's, so that what is remembered of one shows in the other.
-    this.poke(frame('user4'), 0, 0, 0)
     this.poke(frame('user4'), 0, frame('user3'), TABLE)
     this.poke(frame('user3'), USER_BASE / 2 ** 30, frame('user2'), TABLE)
     this.poke(frame('user2'), 0, frame('user1'), TABLE)

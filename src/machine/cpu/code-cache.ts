@@ -176,7 +176,7 @@ export class CodeCache {
       lifter.count += 1
       host += decoder.instruction.length
     }
-    lifter.end()
+    lifter.end(place.host >>> PAGE_SHIFT)
     return { bytes: host - place.host, second }
   }
 

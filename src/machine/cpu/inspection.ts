@@ -57,10 +57,12 @@ function loggedEntries({ view }: PhysicalMemory, base: number): Set<number> | un
   return new Set(Array.from({ length: count }, (_, i) => view.getUint32(base + TLB_LOG.offset + i * 4, true)))
 }
 
-function translationAt({ view }: PhysicalMemory, entry: number, faults: CacheFault[]): CachedTranslation | undefined {
+function translationAt({ view, words }: PhysicalMemory, entry: number, faults: CacheFault[]): CachedTranslation | undefined {
+  // Most entries are empty.
+  const at = entry >> 2
+  if (words[at + TLB.read / 4] === NO_TAG && words[at + TLB.write / 4] === NO_TAG && words[at + TLB.execute / 4] === NO_TAG) return undefined
   const set = TAGS.filter((kind) => view.getUint32(entry + TLB[kind], true) !== NO_TAG)
-  const [first] = set
-  if (first === undefined) return undefined
+  const first = set[0]!
   const low = view.getUint32(entry + TLB[first], true)
   const address = signedFromParts(low, view.getUint32(entry + TLB[first] + 4, true))
   const frame = (view.getUint32(entry + TLB.delta, true) + low) >>> PAGE_SHIFT

@@ -1,10 +1,12 @@
 /** What processors remember, against page tables and frame types: each kind of fault is planted and found. */
 import { describe, expect, test } from 'vitest'
-import { UVMF } from '../../../src/abi/index.ts'
+import { HYPERVISOR, UVMF } from '../../../src/abi/index.ts'
 import { BLOCK } from '../../../src/machine/cpu/record.ts'
 import { JUMP, PERMISSION, State, TLB } from '../../../src/machine/cpu/state.ts'
 import type { PhysicalMemory } from '../../../src/machine/index.ts'
-import { MachineGuest, MachineHost, TABLES } from '../../support/machine-host.ts'
+import { Assembler, littleEndian } from '../../fuzz/machine-code.ts'
+import { WRITE as ENTRY } from '../../support/hypervisor-host.ts'
+import { MachineGuest, MachineHost, TABLES, WINDOWS } from '../../support/machine-host.ts'
 
 const [CODE, DATA, STACK] = [10, 12, 31]
 
@@ -149,5 +151,34 @@ describe('coherence of what processors remember', () => {
     const scene = new Scene()
     scene.memory.words[scene.guest.frames[TABLES.l1]! * 1024 + (scene.guest.at(20) >> 12) * 2]! &= ~4
     expect(scene.host.problems().join('\n')).toMatch(/lacks USER/)
+  })
+
+  test('a branch leads on in its own frame, also where the page was remapped while its block ran', () => {
+    const host = new MachineHost()
+    const guest = new MachineGuest(host)
+    const [page, alias] = [WINDOWS[0], WINDOWS[2]]
+    // mov rdi, alias; mov al, [rdi]; test ecx, ecx; je over the ret; ret; mov eax, number; ret
+    const body = (number: number): number[] =>
+      [...new Assembler(page).set('rdi', alias).raw(0x8a, 0x07, 0x85, 0xc9, 0x74, 0x01, 0xc3, 0xb8, number, 0, 0, 0, 0xc3).bytes]
+    guest.load(20, body(1))
+    guest.load(21, body(2))
+    guest.poke(guest.frames[TABLES.window]!, 0, guest.frames[20]!, ENTRY)
+    const code = new Assembler(guest.at(CODE))
+    const visit = (frame: number, flush: number, ecx: number): void => {
+      code.hypercall(HYPERVISOR.update_va_mapping, page, guest.frames[frame]! * 4096 + ENTRY, flush)
+      code.set('rax', page).raw(0xb9, ecx, 0, 0, 0, 0xff, 0xd0)
+    }
+    visit(21, UVMF.TLB_FLUSH, 0)
+    visit(20, UVMF.TLB_FLUSH, 1)
+    visit(20, UVMF.NONE, 1)
+    // No flush: the first frame's code goes on running, until its own read takes its translation's place.
+    visit(21, UVMF.NONE, 0)
+    visit(20, UVMF.TLB_FLUSH, 0)
+    guest.load(CODE, code.raw(0x89, 0x04, 0x25, ...littleEndian(guest.at(DATA), 4), 0xeb, 0xfe).bytes)
+    guest.start(0, { start: guest.at(CODE), trap: guest.at(CODE), stack: guest.at(STACK) })
+    host.hypervisor.unpauseDomain(guest.domid)
+    guest.run(5000)
+    expect(host.machine.memory.words[guest.frames[DATA]! * 1024]).toBe(1)
+    expect(host.problems()).toEqual([])
   })
 })

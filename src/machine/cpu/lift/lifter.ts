@@ -143,9 +143,12 @@ export class Lifter {
     this.emitRelative(name)
   }
 
-  /** Writes the record that ends the block; it goes on at the next instruction. */
-  end(): void {
+  /** Writes the record that ends a block of that frame; it goes on at the next instruction. */
+  end(frame: number): void {
     this.a = 0
+    this.b = frame & 0xff
+    this.c = (frame >>> 8) & 0xff
+    this.d = (frame >>> 16) & 0xff
     this.displacement = 0
     this.immediate = 0
     this.last = -1

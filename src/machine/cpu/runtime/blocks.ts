@@ -3,6 +3,7 @@
  * looks at itself; and links between blocks of one page.
  */
 import type { Code, ModuleWriter } from '../../../wasm/index.ts'
+import { PAGE_SHIFT } from '../../../x86/index.ts'
 import { BLOCK_BUCKETS } from '../../memory-layout.ts'
 import { BLOCK, RECORD } from '../record.ts'
 import { JUMP, State } from '../state.ts'
@@ -112,6 +113,11 @@ function writeFind(c: Code, probe: number): void {
   c.get(block)
 }
 
+/**
+ * Finds the block at `rip`, and links the record to it where both lie in one frame. Their linear page is the same, but
+ * the page may lead elsewhere by now: a block outlives a translation that was dropped or replaced while it runs, and
+ * its frame may be mapped in other places, in other domains too, where the branch leads to the frame's own bytes.
+ */
 function writeLink(c: Code, find: number): void {
   const [base, record, rip] = [0, 1, 2]
   const block = c.local('i32')
@@ -120,11 +126,43 @@ function writeLink(c: Code, find: number): void {
   c.call(find)
   c.tee(block)
   c.if()
+  c.get(block)
+  c.memory('i32.load', BLOCK.physical)
+  c.i32(PAGE_SHIFT)
+  c.op('i32.shr_u')
+  pushFrame(c, record)
+  c.op('i32.eq')
+  c.if()
   c.get(record)
   c.get(block)
   c.memory('i32.store', RECORD.immediate)
   c.end()
+  c.end()
   c.get(block)
+}
+
+/** Pushes the frame of the block that a record stands in, which the block's end record tells. */
+function pushFrame(c: Code, record: number): void {
+  const at = c.local('i32')
+  c.get(record)
+  c.set(at)
+  const done = c.block()
+  const again = c.loop()
+  c.get(at)
+  c.memory('i32.load16_u', RECORD.number)
+  c.op('i32.eqz')
+  c.brIf(done)
+  c.get(at)
+  c.i32(RECORD.bytes)
+  c.op('i32.add')
+  c.set(at)
+  c.br(again)
+  c.end()
+  c.end()
+  c.get(at)
+  c.memory('i32.load', RECORD.a)
+  c.i32(8)
+  c.op('i32.shr_u')
 }
 
 /** Walks to the end record (number 0) and counts the instructions on the way. */

@@ -1,0 +1,435 @@
+/**
+ * Random kernels, piece by piece: each piece is a few instructions that store into page tables, ask for changes of
+ * them, use what they map, or run it. A piece that faults is over, and the next one begins: the trap handler goes on at
+ * the address that the piece has left behind.
+ */
+import { FLAT, GNTMAP, HYPERVISOR, IretContext, MMU, MMUEXT, MmuUpdate, MmuextOp, MulticallEntry, UVMF, VGCF, XENMEM, XenMemoryReservation } from '../../src/abi/index.ts'
+import { type SeededRandom, below } from '../../src/util/index.ts'
+import { PTE } from '../../src/x86/index.ts'
+import { type MachineGuest, TABLES, USER_BASE, WINDOWS } from '../support/machine-host.ts'
+import { Assembler, STACK_STORES, STORES, type Store, littleEndian } from './machine-code.ts'
+
+/** Frames of one vCPU, by number in the guest, from its first one on. */
+export const PLACE = { trap: 0, code: 1, stack: 5, data: 6, privateA: 7, privateB: 8, user: 9, count: 10 } as const
+/** Frames that attackers map, write, run and make tables of. */
+export const PLAY = { first: 20, end: 40, looseFirst: 50 } as const
+/** Slots of the window table that pieces use; the last ones show the table itself. */
+export const SLOTS = 64
+export const SELF = 60
+/** Slot of the window table that a vCPU has for its own checks of code. */
+const privateSlot = (vcpu: number): number => 300 + vcpu
+/** In the data page: where a fault goes on, errors that the guest itself has found, arguments. */
+export const DATA = { resume: 0, wrong: 8, scratch: 512, arguments: 1024 } as const
+/** Top of a program: beyond it no piece is begun. */
+const CODE_LIMIT = 4 * 4096 - 1024
+
+/** What the pieces of a program are made for. */
+export interface ProgramField {
+  readonly guest: MachineGuest
+  readonly vcpu: number
+  /** Frames of others, which no entry may lead to. */
+  readonly foreign: readonly number[]
+  /** The domain that grants frames, and takes them. */
+  readonly partner: number
+}
+
+const STORE_NAMES = Object.keys(STORES)
+const STACK_NAMES = Object.keys(STACK_STORES)
+const FLAGS = [PTE.PRESENT, PTE.WRITABLE, PTE.USER, PTE.ACCESSED, PTE.DIRTY, PTE.LARGE, PTE.GLOBAL, PTE.PCD]
+const NX = 1n << 63n
+
+/** One vCPU's next program. */
+export class Program {
+  /** Page-table stores that it attempts. */
+  attempts = 0
+  private readonly a: Assembler
+  private readonly random: SeededRandom
+  private readonly field: ProgramField
+  private readonly first: number
+  private nextArgument: number = DATA.arguments
+
+  constructor(random: SeededRandom, field: ProgramField) {
+    this.random = random
+    this.field = field
+    this.first = field.vcpu * PLACE.count
+    this.a = new Assembler(field.guest.at(this.first + PLACE.code))
+  }
+
+  /** Bytes for the vCPU's code pages. */
+  finish(): number[] {
+    return this.a.raw(0xeb, 0xfe).bytes
+  }
+
+  /** Adds up to `count` pieces; `quiet` ones leave page tables alone. */
+  fill(count: number, kind: 'hostile' | 'quiet'): this {
+    const pieces = kind === 'quiet' ? QUIET : HOSTILE
+    for (let i = 0; i < count && this.a.bytes.length < CODE_LIMIT; i += 1) this.piece(this.pick(pieces))
+    // The last piece may well be the domain's end.
+    if (kind === 'hostile' && this.chance(2)) this.piece((p) => p.storeByStack())
+    return this
+  }
+
+  /** The trap handler of a vCPU: forgets the stack and goes on with the next piece. */
+  static handler({ guest, vcpu }: Pick<ProgramField, 'guest' | 'vcpu'>): number[] {
+    const first = vcpu * PLACE.count
+    return new Assembler(guest.at(first + PLACE.trap)).raw(0xfc).set('rsp', guest.at(first + PLACE.stack + 1))
+      .raw(0xff, 0x24, 0x25).raw(...bytesOf(guest.at(first + PLACE.data, DATA.resume))).bytes
+  }
+
+  private piece(write: (p: Program) => void): void {
+    const { a } = this
+    const at = a.bytes.length
+    a.put(this.data(DATA.resume), 0).set('rsp', this.field.guest.at(this.first + PLACE.stack + 1))
+    // cld; xor r15d, r15d
+    a.raw(0xfc, 0x45, 0x31, 0xff)
+    write(this)
+    a.bytes.splice(at + 8, 4, ...bytesOf(a.here))
+  }
+
+  // What pieces are made of.
+
+  chance(oneIn: number): boolean {
+    return below(this.random, oneIn) === 0
+  }
+
+  pick<T>(list: readonly T[]): T {
+    return list[below(this.random, list.length)]!
+  }
+
+  below(end: number): number {
+    return below(this.random, end)
+  }
+
+  private data(offset: number): number {
+    return this.field.guest.at(this.first + PLACE.data, offset)
+  }
+
+  /** Puts bytes into the data page for a call's arguments; their address. */
+  private argument(bytes: number, write: (view: DataView, at: number) => void): number {
+    if (this.nextArgument + bytes > 4096) this.nextArgument = DATA.arguments
+    const offset = this.nextArgument
+    this.nextArgument += Math.ceil(bytes / 16) * 16
+    const { memory } = this.field.guest.host.machine
+    const at = this.field.guest.place(this.first + PLACE.data, offset)
+    memory.bytes.fill(0, at, at + bytes)
+    write(memory.view, at)
+    return this.data(offset)
+  }
+
+  /** A frame that the attackers share among themselves. */
+  private playFrame(): number {
+    const { frames } = this.field.guest
+    const number = this.chance(2) ? PLAY.first + this.below(PLAY.end - PLAY.first) : PLAY.looseFirst + this.below(frames.length - PLAY.looseFirst)
+    return frames[number]!
+  }
+
+  private tableFrame(): number {
+    return this.field.guest.frames[this.pick(Object.values(TABLES))]!
+  }
+
+  private anyFrame(): number {
+    const kind = this.below(16)
+    if (kind < 11) return this.playFrame()
+    if (kind < 13) return this.tableFrame()
+    if (kind < 15) return this.pick(this.field.foreign)
+    return this.below(0x4000)
+  }
+
+  /** An entry near a valid one. */
+  private entry(frame = this.anyFrame()): bigint {
+    let flags = this.pick([0, 1, 3, 0x63, 0x63, 0x63, 0x67, 0x67, 0x21, 0x25])
+    if (this.chance(12)) flags ^= this.pick(FLAGS)
+    return (BigInt(frame) << 12n) | BigInt(flags) | (this.chance(6) ? NX : 0n) | (this.chance(60) ? 1n << 45n : 0n)
+  }
+
+  /** Address at which the guest sees an entry of a level-1 table; through aliases too, now and then of a higher table. */
+  private entryAddress(): number {
+    const { guest } = this.field
+    const slot = this.chance(30) ? 511 : this.below(SLOTS)
+    const kind = this.below(12)
+    const skew = this.chance(8) ? this.below(8) : 0
+    if (kind < 6) return guest.at(TABLES.window, slot * 8 + skew)
+    if (kind < 10) return this.pick(WINDOWS) + (SELF + this.below(4)) * 4096 + slot * 8 + skew
+    if (kind < 11) return guest.at(TABLES.user1, this.below(16) * 8 + skew)
+    return guest.at(this.pick(Object.values(TABLES)), this.below(512) * 8)
+  }
+
+  /** Machine address of an entry that mmu_update may name. */
+  private entryPlace(): number {
+    const { frames } = this.field.guest
+    const kind = this.below(10)
+    if (kind < 6) return frames[TABLES.window]! * 4096 + this.below(SLOTS) * 8
+    if (kind < 7) return frames[TABLES.user1]! * 4096 + this.below(16) * 8
+    if (kind < 8) return frames[TABLES.l2]! * 4096 + (1 + this.below(4)) * 8
+    if (kind < 9) return this.playFrame() * 4096 + this.below(512) * 8
+    return this.tableFrame() * 4096 + (16 + this.below(496)) * 8
+  }
+
+  private windowPage(): number {
+    return this.pick(WINDOWS) + this.below(SLOTS) * 4096
+  }
+
+  // Pieces.
+
+  /** A store into a page table. */
+  store(): void {
+    this.attempts += 1
+    const store: Store = STORES[this.pick(STORE_NAMES)]!
+    store(this.a, { address: this.entryAddress(), value: this.entry(), scratch: this.data(DATA.scratch), variant: this.below(64) })
+  }
+
+  /** The same as a stack: its entry maps a page just below, now and then. */
+  storeByStack(): void {
+    this.attempts += 1
+    const store: Store = STACK_STORES[this.pick(STACK_NAMES)]!
+    const alias = this.pick(WINDOWS) + SELF * 4096 + (SELF - 1 - this.below(12)) * 8
+    store(this.a, {
+      address: this.chance(2) ? alias : this.entryAddress(), value: this.entry(this.chance(2) ? this.playFrame() : undefined),
+      scratch: this.data(DATA.scratch), variant: this.below(64),
+    })
+  }
+
+  /** A store into ordinary memory by any means, across pages too. */
+  storePlain(): void {
+    const address = this.windowPage() + (this.chance(3) ? 4096 - this.below(16) : this.below(4000))
+    STORES[this.pick(STORE_NAMES)]!(this.a, {
+      address, value: this.entry(), scratch: this.data(DATA.scratch), variant: this.below(64),
+    })
+  }
+
+  /** Reads a page, and writes it. */
+  touch(): void {
+    const { a } = this
+    for (let i = 1 + this.below(4); i > 0; i -= 1) {
+      a.set('rdi', this.windowPage() + this.below(512) * 8).raw(0x48, 0x8b, 0x07)
+      if (this.chance(2)) a.raw(0x48, 0x89, 0x07)
+    }
+  }
+
+  /** Reads entries where they are shown: a right to write that was remembered would show, and last. */
+  touchTable(): void {
+    this.a.set('rdi', this.pick(WINDOWS) + (SELF + this.below(4)) * 4096 + this.below(SLOTS) * 8).raw(0x48, 0x8b, 0x07)
+    if (this.chance(2)) return
+    this.attempts += 1
+    this.a.set('rax', this.entry()).raw(0x48, 0x89, 0x07)
+  }
+
+  /** Writes code through one mapping and runs it through another one. */
+  runPlay(): void {
+    const { a } = this
+    const slot = this.below(SLOTS) * 4096
+    const offset = this.chance(8) ? 4096 - this.below(5) : this.below(4000)
+    a.set('rdi', this.pick(WINDOWS) + slot + offset).set('rax', 0xc3_0000_00b8n | BigInt(this.below(256) << 8)).raw(0x48, 0x89, 0x07)
+    a.set('rax', this.pick(WINDOWS) + slot + offset).raw(0xff, 0xd0)
+  }
+
+  /**
+   * Code in two frames at one address: runs in the first, is remapped without a flush, drops its own translation by a
+   * read that stands in the same place, and only then takes a branch within its page.
+   */
+  runStale(): void {
+    const { a, field: { guest } } = this
+    const slot = this.below(SELF) * 4096
+    const numbers = [PLAY.first + this.below(PLAY.end - PLAY.first), PLAY.first + this.below(PLAY.end - PLAY.first)]
+    // mov rdi, alias; mov al, [rdi]; test ecx, ecx; je behind the next; ret; nop (4); ret
+    const code = [0x48, 0xbf, ...littleEndian(WINDOWS[2] + slot, 8), 0x8a, 0x07, 0x85, 0xc9, 0x74, 0x05, 0xc3, 0x90, 0x90, 0x90, 0x90, 0xc3, 0x90, 0x90]
+    for (const number of numbers) {
+      a.set('rdi', guest.at(number))
+      for (let i = 0; i < code.length; i += 8) {
+        a.raw(0x48, 0xb8, ...code.slice(i, i + 8), 0x48, 0x89, 0x47, i)
+      }
+    }
+    const [first, second] = numbers.map((number) => (BigInt(guest.frames[number]!) << 12n) | 0x63n)
+    const visit = (entry: bigint, flush: number, ecx: number): void => {
+      a.hypercall(HYPERVISOR.update_va_mapping, WINDOWS[0] + slot, entry, flush)
+      a.set('rax', WINDOWS[0] + slot).raw(0xb9, ecx, 0, 0, 0, 0xff, 0xd0)
+    }
+    visit(second!, UVMF.TLB_FLUSH | UVMF.ALL, 0)
+    visit(first!, UVMF.TLB_FLUSH | UVMF.ALL, 1)
+    visit(first!, UVMF.NONE, 1)
+    visit(second!, UVMF.NONE, 0)
+  }
+
+  /**
+   * Own code at an own address, in one of two frames that nobody else writes: changed, flushed where it was remapped,
+   * and run; it has to give the number that was written last.
+   */
+  checkCode(kind: 'remap' | 'change' = this.chance(2) ? 'remap' : 'change'): void {
+    const { a, field: { guest, vcpu } } = this
+    const address = this.pick(WINDOWS) + privateSlot(vcpu) * 4096
+    const number = 1 + this.below(0x7fff_0000)
+    if (kind === 'remap') {
+      const frame = guest.frames[this.first + (this.chance(2) ? PLACE.privateA : PLACE.privateB)]!
+      const value = (BigInt(frame) << 12n) | 0x63n
+      if (this.chance(2)) a.hypercall(HYPERVISOR.update_va_mapping, address, value, UVMF.LOCAL | this.pick([UVMF.TLB_FLUSH, UVMF.INVLPG]))
+      else {
+        STORES[this.pick(['mov.64', 'xchg.64', 'stos.64', 'movs.64', 'movq.xmm'])]!(a, {
+          address: guest.at(TABLES.window, privateSlot(vcpu) * 8), value, scratch: this.data(DATA.scratch), variant: 0,
+        })
+        this.flush(MMUEXT.TLB_FLUSH_LOCAL)
+      }
+    }
+    // A jump within the page, then mov eax, number; ret. Its number comes last. R15 tells that the call was made here:
+    // what attackers run by chance may return to this place.
+    a.set('rdi', address).set('rax', BigInt(number)).raw(0xc6, 0x07, 0xeb, 0xc6, 0x47, 0x01, 0x3e, 0xc6, 0x47, 0x40, 0xb8)
+    a.raw(0x89, 0x47, 0x41, 0xc6, 0x47, 0x45, 0xc3, 0x41, 0xbf, ...bytesOf(number), 0xff, 0xd7)
+    a.raw(0x3d, ...bytesOf(number), 0x74, 0x11, 0x41, 0x81, 0xff, ...bytesOf(number), 0x75, 0x08)
+    a.raw(0x48, 0xff, 0x04, 0x25, ...bytesOf(this.data(DATA.wrong)))
+  }
+
+  /** mmu_update with some requests. */
+  update(): void {
+    this.attempts += 1
+    const count = 1 + this.below(3)
+    const requests = this.argument(count * 16, (view, at) => {
+      for (let i = 0; i < count; i += 1) {
+        const command = this.chance(6) ? this.pick(Object.values(MMU)) : MMU.NORMAL_PT_UPDATE
+        MmuUpdate.ptr.setNumber(view, at + i * 16, this.entryPlace() + command)
+        view.setBigUint64(at + i * 16 + 8, this.entry(this.chance(4) ? this.tableFrame() : undefined), true)
+      }
+    })
+    this.a.hypercall(HYPERVISOR.mmu_update, requests, count, 0, this.chance(20) ? this.field.partner : 0x7ff0)
+  }
+
+  /** update_va_mapping, with all kinds of flushes. */
+  updateByAddress(): void {
+    this.attempts += 1
+    const flags = this.pick([UVMF.NONE, UVMF.NONE, UVMF.TLB_FLUSH, UVMF.INVLPG, UVMF.TLB_FLUSH | UVMF.ALL, UVMF.INVLPG | UVMF.ALL])
+    this.a.hypercall(HYPERVISOR.update_va_mapping, this.windowPage(), this.entry(), flags)
+  }
+
+  flush(command: number = this.pick([MMUEXT.TLB_FLUSH_LOCAL, MMUEXT.INVLPG_LOCAL, MMUEXT.TLB_FLUSH_ALL, MMUEXT.INVLPG_ALL])): void {
+    this.extended((view, at) => {
+      MmuextOp.cmd.set(view, at, command)
+      MmuextOp.linearAddr.setNumber(view, at, this.windowPage())
+    })
+  }
+
+  /** Pins, unpins, clears and copies. */
+  change(): void {
+    const [command, frame] = this.pick([
+      [MMUEXT.PIN_L1_TABLE, this.playFrame()], [MMUEXT.PIN_L1_TABLE, this.playFrame()], [MMUEXT.PIN_L2_TABLE, this.playFrame()],
+      [MMUEXT.PIN_L3_TABLE, this.playFrame()], [MMUEXT.PIN_L4_TABLE, this.playFrame()], [MMUEXT.UNPIN_TABLE, this.playFrame()],
+      [MMUEXT.PIN_L1_TABLE, this.tableFrame()], [MMUEXT.UNPIN_TABLE, this.playFrame()], [MMUEXT.CLEAR_PAGE, this.playFrame()],
+      [MMUEXT.COPY_PAGE, this.playFrame()], [MMUEXT.CLEAR_PAGE, this.anyFrame()],
+    ] as const)
+    this.extended((view, at) => {
+      MmuextOp.cmd.set(view, at, command)
+      MmuextOp.mfn.setNumber(view, at, frame)
+      MmuextOp.srcMfn.setNumber(view, at, this.playFrame())
+    })
+  }
+
+  /** Takes another top-level table, for the kernel or for user mode. */
+  switchTables(): void {
+    const { frames } = this.field.guest
+    const isUser = this.chance(4)
+    this.extended((view, at) => {
+      MmuextOp.cmd.set(view, at, isUser ? MMUEXT.NEW_USER_BASEPTR : MMUEXT.NEW_BASEPTR)
+      MmuextOp.mfn.setNumber(view, at, isUser ? frames[TABLES.user4]! : this.chance(12) ? this.playFrame() : frames[this.pick([TABLES.l4, TABLES.other4])]!)
+    })
+  }
+
+  private extended(write: (view: DataView, at: number) => void): void {
+    this.a.hypercall(HYPERVISOR.mmuext_op, this.argument(MmuextOp.size, write), 1, 0, 0x7ff0)
+  }
+
+  /** Gives frames back and takes others, now and then without having unmapped them. */
+  exchangeMemory(): void {
+    const isGiving = this.chance(2)
+    const frames = Array.from({ length: 1 + this.below(3) }, () => this.playFrame())
+    if (isGiving && !this.chance(3)) {
+      // Its entry in the linear map of all frames has to go first; remembered translations stay.
+      const first = this.field.guest.frames.indexOf(frames[0] as never)
+      this.a.hypercall(HYPERVISOR.update_va_mapping, this.field.guest.at(first), 0, UVMF.NONE)
+    }
+    const list = this.argument(frames.length * 8, (view, at) => frames.forEach((mfn, i) => view.setBigUint64(at + i * 8, BigInt(mfn), true)))
+    const request = this.argument(XenMemoryReservation.size, (view, at) => {
+      XenMemoryReservation.extentStart.setNumber(view, at, list)
+      XenMemoryReservation.nrExtents.setNumber(view, at, frames.length)
+      XenMemoryReservation.domid.set(view, at, 0x7ff0)
+    })
+    this.a.hypercall(HYPERVISOR.memory_op, isGiving ? XENMEM.decrease_reservation : XENMEM.populate_physmap, request)
+  }
+
+  /** Maps a frame of the partner's, or ends a mapping. */
+  mapGrant(): void {
+    const address = this.windowPage()
+    if (this.chance(3)) {
+      const request = this.argument(24, (view, at) => {
+        view.setBigUint64(at, BigInt(address), true)
+        view.setUint32(at + 16, this.below(4), true)
+      })
+      this.a.hypercall(HYPERVISOR.grant_table_op, 1, request, 1)
+      return
+    }
+    const request = this.argument(32, (view, at) => {
+      view.setBigUint64(at, BigInt(address), true)
+      view.setUint32(at + 8, GNTMAP.host_map | (this.chance(3) ? GNTMAP.readonly : 0), true)
+      view.setUint32(at + 12, 8 + this.below(8), true)
+      view.setUint16(at + 16, this.field.partner, true)
+    })
+    this.a.hypercall(HYPERVISOR.grant_table_op, 0, request, 1)
+  }
+
+  /** Several changes at once. */
+  multicall(): void {
+    const count = 2 + this.below(3)
+    this.attempts += count
+    const list = this.argument(count * MulticallEntry.size, (view, at) => {
+      for (let i = 0; i < count; i += 1) {
+        const call = at + i * MulticallEntry.size
+        MulticallEntry.op.setNumber(view, call, HYPERVISOR.update_va_mapping)
+        const args = [BigInt(this.windowPage()), this.entry(), BigInt(this.pick([0, 1, 2, 5, 6]))]
+        args.forEach((value, j) => view.setBigUint64(call + 16 + j * 8, value, true))
+      }
+    })
+    this.a.hypercall(HYPERVISOR.multicall, list, count)
+  }
+
+  /** Goes to user mode, whose code touches its pages and comes back by a system call or a fault. */
+  user(): void {
+    const { guest } = this.field
+    const start = USER_BASE + this.field.vcpu * 4096
+    const user = new Assembler(start)
+    for (let i = 1 + this.below(5); i > 0; i -= 1) {
+      const page = USER_BASE + (2 + this.below(14)) * 4096
+      user.set('rdi', page + this.below(512) * 8).raw(0x48, 0x8b, 0x07)
+      if (this.chance(2)) user.raw(0x48, 0x89, 0x07)
+      if (this.chance(4)) user.raw(0xc6, 0x07, 0xc3, 0x48, 0x89, 0xe0, 0xff, 0xd7)
+    }
+    // The kernel's pages are not there.
+    if (this.chance(3)) user.set('rdi', this.windowPage()).raw(0x48, 0x8b, 0x07)
+    guest.load(this.first + PLACE.user, user.raw(0x0f, 0x05).bytes)
+    const frame = this.argument(IretContext.size, (view, at) => {
+      IretContext.flags.setNumber(view, at, this.chance(2) ? VGCF.in_syscall : 0)
+      IretContext.rip.setNumber(view, at, start)
+      IretContext.cs.setNumber(view, at, FLAT.USER_CS64)
+      IretContext.rflags.setNumber(view, at, 0x202)
+      IretContext.rsp.setNumber(view, at, start + 4096)
+      IretContext.ss.setNumber(view, at, FLAT.USER_SS64)
+    })
+    this.a.set('rsp', frame).raw(0xb8, ...bytesOf(HYPERVISOR.iret), 0x0f, 0x05)
+  }
+
+  /** Reads pages whose translations stand where those of the program stand. */
+  evict(): void {
+    for (let i = this.below(8); i >= 0; i -= 1) {
+      this.a.set('rdi', this.pick(WINDOWS) + (this.chance(2) ? privateSlot(this.field.vcpu) : this.below(SLOTS)) * 4096).raw(0x8a, 0x07)
+    }
+  }
+}
+
+const HOSTILE: readonly ((p: Program) => void)[] = [
+  ...Array.from({ length: 9 }, () => (p: Program) => p.store()), (p) => p.touchTable(),
+  (p) => p.storePlain(), (p) => p.touch(), (p) => p.touch(), (p) => p.runPlay(), (p) => p.runPlay(), (p) => p.runStale(), (p) => p.checkCode(),
+  (p) => p.checkCode(), (p) => p.update(), (p) => p.update(), (p) => p.updateByAddress(), (p) => p.updateByAddress(),
+  (p) => p.flush(), (p) => p.change(), (p) => p.change(), (p) => p.switchTables(), (p) => p.exchangeMemory(), (p) => p.mapGrant(),
+  (p) => p.multicall(), (p) => p.user(), (p) => p.user(), (p) => p.evict(),
+]
+const QUIET: readonly ((p: Program) => void)[] = [
+  (p) => p.storePlain(), (p) => p.touch(), (p) => p.touch(), (p) => p.runPlay(), (p) => p.checkCode('change'), (p) => p.user(), (p) => p.user(),
+  (p) => p.evict(),
+]
+
+const bytesOf = (value: number): number[] => [value & 255, (value >> 8) & 255, (value >> 16) & 255, (value >>> 24) & 255]
