@@ -1,5 +1,6 @@
 /**
- * Fetches the guests that tests run: `npm run guests -- [grub] [busybox] [linux] [tools] [all] [--again]`.
+ * Fetches the guests that tests run: `npm run guests -- [SET ...] [all] [--again]`; GUEST_SETS
+ * of test/support/guests.ts are the sets.
  * Without a name it is GRUB and BusyBox, the small ones.
  * Debian's packages are downloaded by name with apt-get and unpacked with dpkg-deb; no root, nothing is installed.
  * What is there already is left alone, unless asked for again. So that description files can name Linux and its disk
@@ -15,7 +16,9 @@ import { busyboxInitramfs } from '../support/initramfs.ts'
 import { GUESTS_FOLDER, GUEST_FILES, GUEST_SETS, guestFile, setOf, type GuestSet } from '../support/guests.ts'
 
 /** A package that only names another one, as Debian's newest kernel: the other one is unpacked in its place. */
-const NAMES_ANOTHER: Readonly<Record<string, RegExp>> = { 'linux-image-amd64': /linux-image-[0-9][^ ,]*/ }
+const NAMES_ANOTHER = /^linux-image-.*amd64$/
+/** How a package names the kernel that it stands for. */
+const KERNEL_PACKAGE = /linux-image-[0-9][^ ,]*/
 
 /** Written last, so that a folder without it is known to be incomplete. */
 const STAMP = '.version'
@@ -50,8 +53,9 @@ function fetchPackage(name: string, again: boolean): string {
   const work = mkdtempSync(join(GUESTS_FOLDER, '.work-'))
   try {
     let file = download(name, work)
-    const other = NAMES_ANOTHER[name]?.exec(run('dpkg-deb', ['-f', file, 'Depends'], work))?.[0]
-    if (NAMES_ANOTHER[name] && other === undefined) throw new FetchError(`${name} no longer names a kernel package`)
+    const namesAnother = NAMES_ANOTHER.test(name)
+    const other = namesAnother ? KERNEL_PACKAGE.exec(run('dpkg-deb', ['-f', file, 'Depends'], work))?.[0] : undefined
+    if (namesAnother && other === undefined) throw new FetchError(`${name} no longer names a kernel package`)
     if (other !== undefined) file = download(other, work)
     const unpacked = join(work, 'unpacked')
     run('dpkg-deb', ['-x', file, unpacked], work)

@@ -15,6 +15,13 @@ export const GUEST_SETS = {
   busybox: ['busybox-static'],
   linux: ['linux-image-amd64'],
   tools: ['xen-utils-4.17', 'grub-common'],
+  kernels: ['linux-image-cloud-amd64', 'linux-image-6.12-amd64'],
+  programs: [
+    'libc6', 'libc-bin', 'libgcc-s1', 'bash', 'libtinfo6', 'coreutils', 'libacl1', 'libattr1', 'libgmp10', 'libselinux1',
+    'libpcre2-8-0', 'sed', 'diffutils', 'perl-base', 'libcrypt1', 'python3.11-minimal', 'libpython3.11-minimal', 'libpython3.11-stdlib',
+    'libexpat1', 'zlib1g', 'libssl3', 'libbz2-1.0', 'liblzma5', 'libsqlite3-0', 'libffi8', 'libuuid1',
+  ],
+  installer: ['debian-installer-12-netboot-amd64'],
 } as const satisfies Record<string, readonly string[]>
 
 /** A set of packages. */
@@ -28,6 +35,9 @@ interface Place {
   readonly name: string | RegExp
 }
 
+/** Where Debian's installer is in its package. */
+const INSTALLER = 'usr/lib/debian-installer/images/12/amd64/text/debian-installer/amd64'
+
 const PLACES = {
   /** GRUB as a 64-bit PV kernel. */
   grub64: { set: 'grub', package: 'grub-xen-host', folder: 'usr/lib/grub-xen', name: 'grub-x86_64-xen.bin' },
@@ -39,6 +49,14 @@ const PLACES = {
   linux: { set: 'linux', package: 'linux-image-amd64', folder: 'boot', name: /^vmlinuz-/ },
   /** Folder of the kernel's modules. */
   linuxModules: { set: 'linux', package: 'linux-image-amd64', folder: 'lib/modules', name: /./ },
+  /** Debian's kernel for clouds, and the one of the next release as this one has it. */
+  linuxCloud: { set: 'kernels', package: 'linux-image-cloud-amd64', folder: 'boot', name: /^vmlinuz-/ },
+  linux612: { set: 'kernels', package: 'linux-image-6.12-amd64', folder: 'boot', name: /^vmlinuz-/ },
+  /** Debian's installer for the text console: its kernel and its initial RAM disk. */
+  installerKernel: { set: 'installer', package: 'debian-installer-12-netboot-amd64', folder: INSTALLER, name: 'linux' },
+  installerRamdisk: { set: 'installer', package: 'debian-installer-12-netboot-amd64', folder: INSTALLER, name: 'initrd.gz' },
+  /** The last package of a user space whose programs are linked dynamically: all are there when it is. */
+  programs: { set: 'programs', package: 'libuuid1', folder: 'usr/share/doc', name: 'libuuid1' },
   /** BusyBox, linked statically: a whole user space in one file. */
   busybox: { set: 'busybox', package: 'busybox-static', folder: 'bin', name: 'busybox' },
   /** Xen's own checker of saved images, a Python program. */

@@ -26,6 +26,8 @@ export interface LinuxBoot {
   readonly script?: string
   /** Further files of the disk. */
   readonly files?: Readonly<Record<string, string | Uint8Array>>
+  /** A further archive that is unpacked over the disk. */
+  readonly overlay?: Uint8Array
 }
 
 /** A running Linux, and its shell. */
@@ -73,13 +75,14 @@ export const bootLinuxHost = (options: HostOptions = {}): Promise<Host> =>
   Host.boot({ memory: 512, dom0Memory: 16, decompress: optionalDecompressor, ...options })
 
 /** Creates a domain with Linux on a host. */
-export async function createLinux(host: Host, { domain, script, files }: LinuxBoot = {}): Promise<LinuxGuest> {
+export async function createLinux(host: Host, { domain, script, files, overlay }: LinuxBoot = {}): Promise<LinuxGuest> {
   const disk = { busybox: readFileSync(guestFile('busybox')!), ...(script === undefined ? {} : { script }) }
   return new LinuxGuest(host, await host.createDomain({
     name: 'linux',
     memory: 256,
     kernel: readFileSync(guestFile('linux')!),
-    ramdisk: busyboxInitramfs({ ...disk, ...(files === undefined ? {} : { files }) }),
+    // Linux unpacks one archive behind the other.
+    ramdisk: Buffer.concat([busyboxInitramfs({ ...disk, ...(files === undefined ? {} : { files }) }), overlay ?? new Uint8Array()]),
     commandLine: 'console=hvc0 panic=-1 rdinit=/init',
     ...domain,
   }))
