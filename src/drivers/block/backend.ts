@@ -182,6 +182,10 @@ class BlockInstance implements BackendInstance, ServedDisk {
       ring: page.base, persistent: ring.persistent,
       notify: () => void kernel.events.notify(port),
       hold: () => kernel.hold(),
+      pause: () => new Promise((resolve) => kernel.post(() => {
+        kernel.turn()
+        resolve()
+      })),
       onStoreFailed: this.storeFailed,
     })
     let port: EventPort

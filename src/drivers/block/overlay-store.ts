@@ -1,9 +1,11 @@
 /**
  * A disk that keeps what is written in memory and leaves the store below as it is: many guests on one image, and a
- * guest whose changes can be thrown away. Whole clusters are copied from below at their first partial write.
+ * guest whose changes can be thrown away. Whole clusters are copied from below at their first partial write; those that are
+ * discarded cost a bit each.
  */
 import type { BlockStore } from './block-store.ts'
 import { checkRange } from './block-store.ts'
+import { ClusterSet } from './cluster-set.ts'
 
 /** Bytes that are copied together. */
 const CLUSTER = 4096
@@ -37,6 +39,8 @@ export class OverlayBlockStore implements BlockStore {
   readonly readOnly = false
   private readonly base: BlockStore
   private readonly changed = new Map<number, Uint8Array>()
+  /** Clusters that read as zeros; none of them is among the changed ones. */
+  private readonly discarded = new ClusterSet()
 
   constructor(base: BlockStore) {
     this.base = base
@@ -53,12 +57,13 @@ export class OverlayBlockStore implements BlockStore {
 
   /** Bytes that the changes take. */
   get changedBytes(): number {
-    return this.changed.size * CLUSTER
+    return this.changed.size * CLUSTER + this.discarded.held
   }
 
   /** Throws all changes away. */
   revert(): void {
     this.changed.clear()
+    this.discarded.clear()
   }
 
   read(offset: number, target: Uint8Array): void | Promise<void> {
@@ -67,6 +72,7 @@ export class OverlayBlockStore implements BlockStore {
       for (const { cluster, start, place, length } of pieces(offset, target.length)) {
         const own = this.changed.get(cluster)
         if (own !== undefined) target.set(own.subarray(start, start + length), place)
+        else if (this.discarded.has(cluster)) target.fill(0, place, place + length)
       }
     })
   }
@@ -82,11 +88,39 @@ export class OverlayBlockStore implements BlockStore {
   }
 
   discard(offset: number, length: number): void | Promise<void> {
-    return this.change(offset, length, (own, { start, length: part }) => own.fill(0, start, start + part))
+    checkRange(this, offset, length)
+    const end = offset + length
+    const first = Math.ceil(offset / CLUSTER)
+    // The disk's last cluster may be a short one.
+    const last = end === this.size ? Math.ceil(end / CLUSTER) : Math.floor(end / CLUSTER)
+    if (first >= last) return this.zero(offset, length)
+    this.forget(first, last)
+    return then(this.zero(offset, first * CLUSTER - offset), () => this.zero(last * CLUSTER, Math.max(0, end - last * CLUSTER)))
   }
 
   close(): void | Promise<void> {
     return this.base.close()
+  }
+
+  /** Overwrites a range that fills no cluster by zeros. */
+  private zero(offset: number, length: number): void | Promise<void> {
+    if (length === 0) return
+    return this.change(offset, length, (own, { start, length: part }) => own.fill(0, start, start + part))
+  }
+
+  /** Discards whole clusters and gives back what their changes took. */
+  private forget(first: number, last: number): void {
+    if (last - first < this.changed.size) for (let cluster = first; cluster < last; cluster += 1) this.changed.delete(cluster)
+    else for (const cluster of this.changed.keys()) if (cluster >= first && cluster < last) this.changed.delete(cluster)
+    this.discarded.addRange(first, last)
+  }
+
+  /**
+   * A cluster that is ours already, or zeros that now are, because it was discarded: either may have come about while a
+   * write waited for the store below.
+   */
+  private current(cluster: number): Uint8Array | undefined {
+    return this.changed.get(cluster) ?? (this.discarded.delete(cluster) ? new Uint8Array(CLUSTER) : undefined)
   }
 
   /**
@@ -100,14 +134,14 @@ export class OverlayBlockStore implements BlockStore {
     for (const { cluster, length: part } of pieces(offset, length)) {
       if (this.changed.has(cluster)) continue
       const begin = cluster * CLUSTER
-      const own = new Uint8Array(Math.min(CLUSTER, this.size - begin))
+      const own = new Uint8Array(CLUSTER)
+      const size = Math.min(CLUSTER, this.size - begin)
       copied.set(cluster, own)
-      if (part < own.length) ready = then(ready, () => this.base.read(begin, own))
+      if (part < size && !this.discarded.has(cluster)) ready = then(ready, () => this.base.read(begin, own.subarray(0, size)))
     }
     return then(ready, () => {
       for (const piece of pieces(offset, length)) {
-        // Another write may have made the cluster ours while this one waited for the store below.
-        const own = this.changed.get(piece.cluster) ?? copied.get(piece.cluster)
+        const own = this.current(piece.cluster) ?? copied.get(piece.cluster)
         if (own === undefined) continue
         this.changed.set(piece.cluster, own)
         apply(own, piece)

@@ -21,6 +21,8 @@ import type { BlockLayout } from './protocol.ts'
 import { DIRECT_SEGMENTS, INDIRECT_SEGMENTS, SECTORS_PER_PAGE, SEGMENT_AT } from './protocol.ts'
 
 const PAGE_SIZE = 4096
+/** Bytes that are discarded without a pause: a store may have to write zeros. */
+export const DISCARD_PIECE = 8 << 20
 
 /** What has been done for a ring so far. */
 export interface BlockStatistics {
@@ -47,6 +49,8 @@ export interface BlockServerOptions {
   notify(): void
   /** A store has not answered at once: time is to stand still until the returned function is called. */
   hold(): () => void
+  /** Lets everybody else have a turn, behind a part of a long discard. */
+  pause?(): Promise<void>
   /** The store has thrown or rejected: its request is answered with an error, and this hears of it. */
   onStoreFailed?(error: unknown): void
 }
@@ -87,6 +91,7 @@ export class BlockServer {
   /** Requests that the store has not answered, by what lets time go on. */
   private readonly underWay = new Set<() => void>()
   private stopped = false
+  private lastDiscard: Promise<void> = Promise.resolve()
   private readonly idle: (() => void)[] = []
   /** Byte runs of the request in hand: start and length, in pairs. */
   private readonly runs = new Uint32Array(2 * INDIRECT_SEGMENTS)
@@ -316,9 +321,22 @@ export class BlockServer {
       this.respond(idLow, idHigh, operation, BLKIF_RSP.ERROR)
     } else {
       this.statistics.discards += 1
-      const done = this.attempt(() => store.discard?.(first * SECTOR_SIZE, count * SECTOR_SIZE))
+      const [start, length] = [first * SECTOR_SIZE, count * SECTOR_SIZE]
+      const done = this.attempt(() => length <= DISCARD_PIECE ? store.discard?.(start, length) : this.discardInPieces(start, length))
       this.finish(done, { ...NOTHING, operation, idLow, idHigh })
     }
+  }
+
+  /** Long discards follow one another: however many the ring holds, a turn carries out one piece of one of them. */
+  private discardInPieces(start: number, length: number): Promise<void> {
+    const work = this.lastDiscard.then(async () => {
+      for (let done = 0; done < length && !this.stopped; done += DISCARD_PIECE) {
+        await this.options.store.discard?.(start + done, Math.min(DISCARD_PIECE, length - done))
+        await this.options.pause?.()
+      }
+    })
+    this.lastDiscard = work.catch(() => undefined)
+    return work
   }
 
   /** Calls a store; an exception is an error that came at once. */

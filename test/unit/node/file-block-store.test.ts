@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
@@ -27,6 +27,25 @@ test('what was written is in the file, and the last half sector is not part of t
   store.close()
   const bytes = readFileSync(file)
   expect([bytes[511], bytes[512], bytes[1023], bytes[1024]]).toEqual([0, 9, 9, 0])
+})
+
+test('a discard of a sparse file takes no room on the disk that it lies on, and makes zeros of what was written', () => {
+  const size = 64 << 20
+  const sparse = join(folder, 'sparse.img')
+  writeFileSync(sparse, '')
+  truncateSync(sparse, size)
+  const store = new FileBlockStore(sparse)
+  store.write(1 << 20, new Uint8Array(4096).fill(7))
+  store.write((1 << 21) + 512, new Uint8Array(512).fill(7))
+  store.flush()
+  const before = statSync(sparse).blocks
+  store.discard(512, size - 1024)
+  store.flush()
+  expect([statSync(sparse).size, statSync(sparse).blocks]).toEqual([size, before])
+  const bytes = new Uint8Array(4 << 20)
+  store.read(0, bytes)
+  expect(bytes.every((byte) => byte === 0)).toBe(true)
+  store.close()
 })
 
 test('a file that is not there, or that shrinks meanwhile, is an error of kind IO', () => {

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { BlockBackend, BlockFrontend, MemoryBlockStore, OverlayBlockStore } from '../../../../src/drivers/index.ts'
+import { DISCARD_PIECE } from '../../../../src/drivers/block/server.ts'
 import type { BlockBackendOptions, BlockStore, Disk } from '../../../../src/drivers/index.ts'
 import { BackendBus, FrontendBus } from '../../../../src/guest/index.ts'
 import type { DomId } from '../../../../src/util/index.ts'
@@ -301,6 +302,32 @@ describe('the block back-end', () => {
     failing.catch(() => undefined)
     expect((await during(hub, disk.read(0, 1))).length).toBe(512)
     await expect(during(hub, failing)).rejects.toSatisfy((error) => XenError.is(error, 'IO'))
+  })
+
+  test('carries a long discard out in pieces, with a turn behind each, and no two at once', async () => {
+    const pieces: [number, number][] = []
+    let busy = 0
+    let most = 0
+    const size = 64 << 20
+    const store: BlockStore = {
+      size, readOnly: false, read: () => undefined, write: () => undefined, flush: () => undefined, close: () => undefined,
+      discard: async (offset, length) => {
+        most = Math.max(most, busy += 1)
+        await Promise.resolve()
+        busy -= 1
+        pieces.push([offset >> 20, length >> 20])
+      },
+    }
+    const { hub, disk } = await setUp(() => store)
+    const half = size / 2 / 512
+    const order: string[] = []
+    const first = disk.discard(0, half).then(() => order.push('first'))
+    const second = disk.discard(half, half).then(() => order.push('second'))
+    const short = disk.discard(8, 8).then(() => order.push('short'))
+    await during(hub, Promise.all([first, second, short]))
+    expect(order).toEqual(['short', 'first', 'second'])
+    expect(pieces.filter(([, length]) => length > 0)).toEqual([0, 8, 16, 24, 32, 40, 48, 56].map((at) => [at, DISCARD_PIECE >> 20]))
+    expect(most).toBeLessThanOrEqual(2)
   })
 
   test('keeps the pages of a front-end mapped that uses them again, and of no other', async () => {
