@@ -43,6 +43,11 @@ export class Machine {
     const base = this.free.pop()
     if (base === undefined) throw new XenError('OUT_OF_RESOURCES', 'all processors of the machine are in use')
     this.engine ??= new Engine(this.memory)
-    return new MachineProcessor(this.engine, base, { ...options, release: () => this.free.push(base) })
+    const release = (): void => {
+      // The lowest area comes first, whoever had which before.
+      this.free.push(base)
+      this.free.sort((one, other) => other - one)
+    }
+    return new MachineProcessor(this.engine, base, { ...options, release })
   }
 }

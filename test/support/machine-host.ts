@@ -86,10 +86,13 @@ export class MachineGuest {
   /** By the numbers that the guest's addresses follow; whoever takes frames away puts others in their place. */
   readonly frames: Mfn[]
 
-  constructor(host: MachineHost, options: { readonly pages?: number; readonly vcpus?: number; readonly maxPages?: number } = {}) {
-    const { pages = 64, vcpus = 1 } = options
+  constructor(
+    host: MachineHost,
+    options: { readonly pages?: number; readonly vcpus?: number; readonly maxPages?: number; readonly domid?: DomId | undefined } = {},
+  ) {
+    const { pages = 64, vcpus = 1, domid } = options
     this.host = host
-    this.domid = host.hypervisor.createDomain({ kind: 'pv', vcpus, maxPages: options.maxPages ?? pages })
+    this.domid = host.hypervisor.createDomain({ kind: 'pv', vcpus, maxPages: options.maxPages ?? pages, ...(domid === undefined ? {} : { domid }) })
     this.frames = host.hypervisor.populatePhysmap(this.domid, pages, 0)
     this.buildTables()
   }

@@ -5,7 +5,7 @@
 import { FLAT } from '../../src/abi/index.ts'
 import type { VcpuContext } from '../../src/hypervisor/index.ts'
 import type { Processor } from '../../src/machine/index.ts'
-import { highPart, lowPart } from '../../src/util/index.ts'
+import { highPart, lowPart, type DomId } from '../../src/util/index.ts'
 import { GPR } from '../../src/x86/index.ts'
 import type { GprName } from '../../src/x86/index.ts'
 import { hexBytes } from './cpu.ts'
@@ -22,6 +22,7 @@ export const HALT = 'ebfe'
 export interface TableGuestOptions {
   readonly host?: MachineHost
   readonly vcpus?: number
+  readonly domid?: DomId
   /** Goes into the context of vCPU 0. */
   readonly context?: Partial<VcpuContext>
   /** Writes more into the tables before they are checked. */
@@ -34,7 +35,7 @@ export class TableGuest extends MachineGuest {
 
   constructor(options: TableGuestOptions = {}) {
     const { host = new MachineHost() } = options
-    super(host, { vcpus: options.vcpus ?? 1 })
+    super(host, { vcpus: options.vcpus ?? 1, domid: options.domid })
     HANDLED.forEach((_, i) => this.write(PAGE.handlers + i, HALT))
     this.write(PAGE.code, HALT)
     options.tables?.(this)

@@ -9,6 +9,7 @@ import { Core } from '../../../../src/machine/cpu/core.ts'
 import { PROCESSOR_BYTES } from '../../../../src/machine/memory-layout.ts'
 import { GPR, MSR, PTE, RFLAGS, SEGMENT, VECTOR } from '../../../../src/x86/index.ts'
 import { hexBytes } from '../../../support/cpu.ts'
+import { flatten } from '../../../support/flatten.ts'
 
 const CODE = 0x40_0000
 const DATA = 0x60_0000
@@ -123,26 +124,6 @@ const LIVES: readonly [what: string, life: (m: Machine, p: Processor) => void][]
 /** Objects of a core that belong to its machine, and a processor's way into them. */
 const MACHINES = new Set(['memory', 'view', 'engine', 'wasm', 'running', 'interpreter', 'release', 'core', 'registers'])
 
-/** Everything that hangs from an object as plain data, by path; what belongs to the machine is left out. */
-function describeObject(value: unknown, path = '', seen = new Set<object>(), out: Record<string, unknown> = {}): Record<string, unknown> {
-  if (typeof value === 'function') return out
-  if (typeof value !== 'object' || value === null) {
-    out[path] = value
-    return out
-  }
-  if (seen.has(value)) return out
-  seen.add(value)
-  if (ArrayBuffer.isView(value)) {
-    out[path] = Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('hex')
-    return out
-  }
-  const entries = value instanceof Map ? [...value] : value instanceof Set ? [...value].map((one, i) => [i, one]) : Object.entries(value)
-  for (const [key, one] of entries) {
-    if (!MACHINES.has(String(key))) describeObject(one, `${path}.${String(key)}`, seen, out)
-  }
-  return out
-}
-
 /** The whole processor: its area as hex by 64 bytes, and its objects. */
 function whole(m: Machine, processor: Processor): Record<string, unknown> {
   const { core } = processor as unknown as { core: Core }
@@ -151,7 +132,7 @@ function whole(m: Machine, processor: Processor): Record<string, unknown> {
     out[`+${at}`] = Buffer.from(m.memory.bytes.subarray(core.base + at, core.base + at + 64)).toString('hex')
   }
   // What the first look at 32-bit code or vectors generates is the machine's; everything else is the processor's.
-  return { ...out, base: core.base, ...describeObject(core), ...describeObject(processor, 'processor') }
+  return { ...out, base: core.base, ...flatten(core, MACHINES), ...flatten(processor, MACHINES, 'processor') }
 }
 
 describe('a processor in the area of one that is gone equals the first of a new machine', () => {
