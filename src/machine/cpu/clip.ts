@@ -2,6 +2,7 @@
  * Blocks cut short: a copy of a block's first instructions, for a budget that does not reach its end. Copies are
  * executed once and are not found by anybody.
  */
+import { invariant } from '../../util/index.ts'
 import { GPR } from '../../x86/index.ts'
 import { HANDLER_NUMBERS } from './handlers/index.ts'
 import { BLOCK, RECORD } from './record.ts'
@@ -63,10 +64,11 @@ export class Clipper {
     return this.pops[this.single[this.view.getUint16(record + RECORD.number, true)]!] === 1
   }
 
-  /** Copies the first `count` instructions of a block to `target`. */
+  /** Copies the first `count` instructions of a block to `target`: at least one, and fewer than the block has. */
   clip(block: number, count: number, target: number): void {
     const { view } = this
     const total = view.getUint32(block + BLOCK.count, true)
+    invariant(count > 0 && count < total, 'a block is cut to fewer instructions than it has, and to one at least')
     view.setUint32(target + BLOCK.count, count, true)
     let from = block + BLOCK.bytes
     let to = target + BLOCK.bytes

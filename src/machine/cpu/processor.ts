@@ -29,6 +29,7 @@ import { ACCESS } from './runtime/tlb.ts'
 import { NOT_CANONICAL } from './runtime/walk.ts'
 import { restoreState, saveState } from './saved-state.ts'
 import { codeAllows } from './segmentation.ts'
+import { BLOCK } from './record.ts'
 import { JUMP, MODE, SCRATCH_BLOCK, STATUS, State } from './state.ts'
 import { Boundary } from './system/boundary.ts'
 import { NO_PORTS } from './system/ports.ts'
@@ -165,7 +166,7 @@ export class MachineProcessor implements BareProcessor {
         if (!this.boundary.deliverFault()) return this.finish(this.boundary.shutDown())
       } else if (status === STATUS.BUDGET) {
         const most = isStepping ? Math.min(this.boundary.left, 1) : this.boundary.left
-        block = most > 0 && most < BLOCK_LIMIT ? this.shorten(most) : 0
+        block = most > 0 ? this.shorten(most) : 0
       } else if (status !== STATUS.PARTIAL) {
         const reason = this.leave(status)
         if (reason !== undefined) return this.finish(reason)
@@ -343,11 +344,16 @@ export class MachineProcessor implements BareProcessor {
     view.setUint32(entry + JUMP.block, block, true)
   }
 
-  /** A copy of the block that generated code could not pay for, cut to what is left. */
+  /**
+   * A copy of the block that generated code could not pay for, cut to what is left; 0 when only the slice was too short
+   * for it, so that it is found and executed whole.
+   */
   private shorten(left: number): number {
     const { view, base } = this.core
+    const block = State.record.get(view, base)
+    if (left >= view.getUint32(block + BLOCK.count, true)) return 0
     const target = base + SCRATCH_BLOCK.offset
-    this.engine.clipper.clip(State.record.get(view, base), left, target)
+    this.engine.clipper.clip(block, left, target)
     return target
   }
 
@@ -436,6 +442,3 @@ export class MachineProcessor implements BareProcessor {
     return (State.mode.get(this.core.view, this.core.base) & MODE.SIZE) === MODE.CODE64
   }
 }
-
-/** A budget below this may be smaller than a block; above it never is. */
-const BLOCK_LIMIT = 64

@@ -40,6 +40,18 @@ describe('control flow', () => {
 })
 
 describe('the instruction budget is exact', () => {
+  test('what a run executes is what it counts, wherever its own slices fall', () => {
+    // L: nineteen times inc rax; jmp L
+    const block = `${'48ffc0'.repeat(19)} ebc5`
+    for (let length = 400_000 - 3; length < 400_000 + 70; length += 1) {
+      const b = bench()
+      expect(b.run(block, length)).toBe(EXIT.BUDGET)
+      expect(b.cpu.executed).toBe(length)
+      expect([length, b.get('rax')]).toEqual([length, BigInt(length - Math.floor(length / 20))])
+      expect(b.cpu.registers.rip()).toBe(CODE + (length % 20) * 3)
+    }
+  })
+
   // xor eax,eax; L: inc rax; add rdx,rax; test eax,eax; jnz L
   const LOOP = '31c0 48ffc0 4801c2 85c0 75f6'
   test('in pieces of any size the same program does the same', () => {
