@@ -5,7 +5,7 @@
  */
 
 /** Why an option has no effect. */
-export type Ineffective = 'not implemented' | 'not for PV guests' | 'not for x86' | 'no longer needed' | 'only for xm'
+export type Ineffective = 'not implemented' | 'too often and too soon' | 'not for PV guests' | 'not for x86' | 'no longer needed' | 'only for xm'
 
 const words = (reason: Ineffective, list: string): readonly (readonly [string, Ineffective])[] =>
   list.trim().split(/\s+/).map((word) => [word, reason] as const)

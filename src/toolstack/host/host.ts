@@ -128,8 +128,9 @@ export class Host {
       now: () => this.now(),
       domains: () => this.domains(),
       emit: (event) => this.hub.emit(event),
-      warn: (domain, action, instead) =>
-        this.warn(ineffectiveOption(`${action} of ${domain.name}`, 'not implemented'), `${instead} instead`),
+      warn: ({ name }, { action, instead, why }) => this.warn(ineffectiveOption(`${action} of ${name}`, why), `${instead} instead`),
+      pause: (timeout, signal) => parts.loop.until('a domain to start anew', () => false, { timeout, signal }).catch(() => undefined),
+      wasAskedToReboot: (domid) => this.requests.wasAskedToReboot(domid),
       destroy: (domid, reason) => this.destroy(domid, reason),
       onDone: () => parts.loop.kick(),
       successorConfig: (domain) =>
@@ -299,7 +300,7 @@ export class Host {
 
   private async close(): Promise<void> {
     await this.operations.close(new XenError('CLOSED', 'the host is shut down'))
-    await this.lifecycle.finished()
+    await this.lifecycle.close()
     for (const domain of this.domains()) await this.destroy(domain.id, 'host-shutdown')
     this.parts.loop.stop()
   }

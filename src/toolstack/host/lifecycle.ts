@@ -5,12 +5,14 @@
 import type { ControlInterface } from '../../hypervisor/index.ts'
 import type { DomId } from '../../util/index.ts'
 import type { Action, Actions } from '../config/actions.ts'
+import type { Ineffective } from '../config/option-names.ts'
 import type { DomainConfig } from '../config/domain-config.ts'
 import type { DomainCrash } from '../crash/domain-crash.ts'
 import type { SymbolTable } from '../crash/symbols.ts'
 import { shutdownReasonName, type Domain } from './domain.ts'
 import type { DestructionReason, HostEvent, ShutdownReasonName } from './host-events.ts'
 import type { KernelSource } from './kernel-source.ts'
+import { RESTART_PAUSE, RestartRule } from './restart-rule.ts'
 
 /** A domain that crashes again within this time is not restarted: xend's rule against endless loops. Nanoseconds. */
 const SHORTEST_LIFE = 10e9
@@ -23,7 +25,12 @@ export interface LifecycleHost {
   emit(event: HostEvent): void
   /** How a domain has crashed; undefined when it has not. */
   crashOf(domid: DomId): DomainCrash | undefined
-  warn(domain: Domain, action: Action, instead: Action): void
+  /** Tells that something else is done than the domain's configuration asks for. */
+  warn(domain: Domain, change: { readonly action: Action; readonly instead: Action; readonly why: Ineffective }): void
+  /** Resolves when so many nanoseconds of host time are over, or when the signal fires. */
+  pause(nanoseconds: number, signal: AbortSignal): Promise<void>
+  /** Whether somebody has asked the domain to reboot. */
+  wasAskedToReboot(domid: DomId): boolean
   /** Takes a domain apart; the reason that was told in the end, another one where somebody else asked for it, too. */
   destroy(domid: DomId, reason: DestructionReason): Promise<DestructionReason>
   /** An action has been carried out, or has failed. */
@@ -58,6 +65,8 @@ export class Lifecycle {
   private readonly born = new Map<DomId, number>()
   private readonly handled = new Set<DomId>()
   private readonly work = new Map<DomId, Promise<void>>()
+  private readonly rule = new RestartRule()
+  private readonly closing = new AbortController()
 
   constructor(host: LifecycleHost) {
     this.host = host
@@ -93,6 +102,12 @@ export class Lifecycle {
     while (this.work.size > 0) await Promise.all(this.work.values())
   }
 
+  /** Starts nothing anew any more, and resolves when all actions that have begun are done. */
+  close(): Promise<void> {
+    this.closing.abort()
+    return this.finished()
+  }
+
   /** True while the action on a domain's end is being carried out. */
   isActing(domid: DomId): boolean {
     return this.work.has(domid)
@@ -121,16 +136,23 @@ export class Lifecycle {
 
   /** The action as it can be carried out here. */
   private possible(domain: Domain, action: Action | undefined, reason: ShutdownReasonName): Action | undefined {
-    const fast = this.host.now() - (this.born.get(domain.id) ?? 0) < SHORTEST_LIFE
+    const life = this.host.now() - (this.born.get(domain.id) ?? 0)
     const restarts = action === 'restart' || action === 'rename-restart' || action === 'coredump-restart'
     let instead = action
     const dumps = this.host.dumpCore !== undefined
     if (action === 'soft-reset' || (action === 'coredump-destroy' && !dumps)) instead = 'destroy'
     if (action === 'coredump-restart' && !dumps) instead = 'restart'
-    if (restarts && fast && (reason === 'crash' || reason === 'watchdog')) {
+    let why: Ineffective = 'not implemented'
+    const crashes = reason === 'crash' || reason === 'watchdog'
+    const wasAsked = reason === 'reboot' && this.host.wasAskedToReboot(domain.id)
+    if (!restarts) {
+      this.rule.forget(domain.name)
+    } else if ((crashes && life < SHORTEST_LIFE) || !this.rule.allows(domain.name, { life, wasAsked })) {
+      this.rule.forget(domain.name)
+      why = 'too often and too soon'
       instead = action === 'coredump-restart' && dumps ? 'coredump-destroy' : 'destroy'
     }
-    if (action !== undefined && instead !== undefined && instead !== action) this.host.warn(domain, action, instead)
+    if (action !== undefined && instead !== undefined && instead !== action) this.host.warn(domain, { action, instead, why })
     return instead
   }
 
@@ -146,6 +168,8 @@ export class Lifecycle {
     if (action === 'destroy' || action === 'coredump-destroy') return
     // A domain that stays keeps its UUID to itself.
     const uuid = action === 'rename-restart' ? undefined : config.uuid
+    await this.host.pause(RESTART_PAUSE, this.closing.signal)
+    if (this.closing.signal.aborted) return
     const successor = await this.host.recreate({ ...config, uuid }, symbols)
     this.host.emit({ type: 'domain-restarted', id: domain.id, newId: successor.id, name: successor.name })
   }

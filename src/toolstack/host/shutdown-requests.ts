@@ -26,6 +26,8 @@ interface Standing {
 export class ShutdownRequests {
   private readonly store: LocalStore
   private readonly standing = new Map<DomId, Standing[]>()
+  /** Domains that have been asked to reboot. */
+  private readonly reboots = new Set<DomId>()
 
   constructor(store: LocalStore) {
     this.store = store
@@ -35,6 +37,7 @@ export class ShutdownRequests {
   place(domain: DomId, what: ShutdownRequestName): ShutdownRequest {
     const node = `${domainPath(domain)}/control/shutdown`
     const request: Standing = { what }
+    if (what === 'reboot') this.reboots.add(domain)
     const before = this.standing.get(domain) ?? []
     this.standing.set(domain, [...before, request])
     this.store.write(node, what)
@@ -47,8 +50,14 @@ export class ShutdownRequests {
     return { taken: isTaken, withdraw: () => this.withdraw(domain, request, node) }
   }
 
+  /** Whether somebody has asked the domain to reboot. */
+  wasAskedToReboot(domain: DomId): boolean {
+    return this.reboots.has(domain)
+  }
+
   /** The domain is gone. */
   forget(domain: DomId): void {
+    this.reboots.delete(domain)
     this.standing.delete(domain)
   }
 
