@@ -267,7 +267,7 @@ export function compose(options: HypervisorOptions) {
     ...base, ...pv, ...sharing, clock, hub, scheduler, timers, tsc, timeRecords, console, control, reservationChanged,
     updateTime, random,
   }
-  const { hypercalls, exits, pvVcpus } = composeExecution(options, shared)
+  const { hypercalls, exits, pvVcpus, privileged } = composeExecution(options, shared)
   late.hypercalls = hypercalls
   const containment = new Containment({ control, hub, check: () => late.check() })
   const loop = new RunLoop({
@@ -290,7 +290,7 @@ export function compose(options: HypervisorOptions) {
     },
   })
   late.lifecycle = lifecycle
-  return { ...shared, hypercalls, exits, pvVcpus, loop, lifecycle, portOf, late }
+  return { ...shared, hypercalls, exits, pvVcpus, privileged, loop, lifecycle, portOf, late }
 }
 
 /** Writes a vCPU's time record, and the second one that it may have registered. */
@@ -308,12 +308,13 @@ function timeWriter(records: TimeRecords, clock: HostClock): (vcpu: Vcpu) => voi
 
 /** What is there before anything can execute. */
 type Shared = Omit<
-  ReturnType<typeof compose>, 'hypercalls' | 'exits' | 'pvVcpus' | 'loop' | 'lifecycle' | 'portOf' | 'late'
+  ReturnType<typeof compose>, 'hypercalls' | 'exits' | 'pvVcpus' | 'privileged' | 'loop' | 'lifecycle' | 'portOf' | 'late'
 >
 
 /** Hypercalls and the exits of processors. */
 function composeExecution(options: HypervisorOptions, parts: Shared): {
   readonly hypercalls: HypercallDispatcher; readonly exits: PvExits; readonly pvVcpus: PvVcpus
+  readonly privileged: PrivilegedOperations
 } {
   const { memory, tsc, clock, mmu, control, hub } = parts
   let read = tsc.ticksAt(0)
@@ -344,7 +345,7 @@ function composeExecution(options: HypervisorOptions, parts: Shared): {
     crash: (vcpu, reason, exception) => control.crash(vcpu, reason, exception),
   })
   late.exits = exits
-  return { hypercalls, exits, pvVcpus }
+  return { hypercalls, exits, pvVcpus, privileged }
 }
 
 /** Fills a frame of a domain's with hypercall stubs; false when it is not the domain's to write. */

@@ -1,17 +1,26 @@
 /** The control interface's operations on vCPUs: registers, starting, affinity. Reference: xen/common/domctl.c. */
 import { type DomId, type Mfn, XenError, highPart, lowPart, signedFromParts } from '../util/index.ts'
-import { GPR } from '../x86/index.ts'
+import { GPR, MSR } from '../x86/index.ts'
 import { VGCF } from '../abi/index.ts'
 import type { Trace, TraceHooks } from '../machine/index.ts'
 import type { HypervisorParts } from './composition.ts'
 import type { VcpuContext, VcpuInfoSnapshot } from './control.ts'
 import type { Domain } from './domain.ts'
+import {
+  type CpuPolicy, type CpuidSource, type CpuidTable, type MsrEntry, describePolicy, keptPolicy, missingFeatures,
+} from './pv/cpu-policy.ts'
 import type { PvVcpu } from './pv/pv-vcpu.ts'
 import type { Vcpu } from './vcpu.ts'
 
+/** Other registers that Xen saves with a vCPU, by the feature that they belong to. Reference: xen/arch/x86/domctl.c. */
+const SAVED_MSRS: ReadonlyMap<number, string> = /* @__PURE__ */ new Map([
+  [0x48, 'IBRS (SPEC_CTRL),'], [0x140, 'CPUID faulting (MISC_FEATURES_ENABLES),'], [0xc001_1027, 'DBEXT (DR0_ADDR_MASK),'],
+  [0xc001_1019, 'DBEXT (DR1_ADDR_MASK),'], [0xc001_101a, 'DBEXT (DR2_ADDR_MASK),'], [0xc001_101b, 'DBEXT (DR3_ADDR_MASK),'],
+])
+
 /** What vCPU control works on. */
 export interface VcpuContextControlParts extends Pick<HypervisorParts,
-  'memory' | 'clock' | 'control' | 'contexts' | 'pvVcpus' | 'portOf'> {
+  'memory' | 'clock' | 'control' | 'contexts' | 'pvVcpus' | 'privileged' | 'portOf'> {
   find(domid: DomId): Domain
 }
 
@@ -47,6 +56,43 @@ export class VcpuContextControl {
 
   get(domid: DomId, index: number): VcpuContext {
     return this.parts.contexts.get(this.vcpuOf(domid, index), this.withRegisters(domid, index))
+  }
+
+  policy(domid: DomId): CpuPolicy {
+    const { cpuPolicy, kind } = this.parts.find(domid)
+    return kind === 'pv' ? describePolicy(this.cpuid(domid, cpuPolicy)) : { cpuid: [], msrs: [] }
+  }
+
+  setPolicy(domid: DomId, policy: CpuPolicy): string[] {
+    const host = this.cpuid(domid, undefined)
+    this.parts.find(domid).cpuPolicy = keptPolicy(policy, host)
+    return missingFeatures(policy, host)
+  }
+
+  /** CPUID as a domain's first vCPU sees it. */
+  private cpuid(domid: DomId, own: CpuidTable | undefined): CpuidSource {
+    const pv = this.parts.pvVcpus.ensure(this.prepare(domid, 0))
+    return (leaf, subleaf) => this.parts.privileged.query(pv, { leaf, subleaf, own })
+  }
+
+  msrs(domid: DomId, index: number): MsrEntry[] {
+    const value = this.withRegisters(domid, index).processor.registers.tscAux()
+    return value === 0 ? [] : [{ index: MSR.TSC_AUX, value: BigInt(value) }]
+  }
+
+  setMsrs(domid: DomId, index: number, msrs: readonly MsrEntry[]): void {
+    const details = { domid, vcpu: index }
+    for (const { index: register, value } of msrs) {
+      const name = `register 0x${register.toString(16)}`
+      if (register !== MSR.TSC_AUX) {
+        throw new XenError('NOT_SUPPORTED', `vCPU ${index} uses ${SAVED_MSRS.get(register) ?? 'a'} ${name}, which this host does not offer`, {
+          details: { ...details, register },
+        })
+      }
+      if (value >> 32n !== 0n) throw new XenError('INVALID_ARGUMENT', `${name} of vCPU ${index} has 32 bits`, { details })
+    }
+    const { registers } = this.parts.pvVcpus.ensure(this.prepare(domid, index)).processor
+    for (const { value } of msrs) registers.setTscAux(Number(value))
   }
 
   trace(domid: DomId, index: number, hooks: TraceHooks): Trace {

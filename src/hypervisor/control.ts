@@ -4,6 +4,7 @@
  * throws has changed nothing. 64-bit registers are bigint here: these are control paths.
  * Reference: xen/include/public/domctl.h, sysctl.h, arch-x86/xen.h (vcpu_guest_context).
  */
+import type { CpuPolicy, MsrEntry } from './pv/cpu-policy.ts'
 import type { HypercallPort } from '../abi/index.ts'
 import type { Bitmap, DomId, EventPort, EventSource, GrantRef, Mfn, Random } from '../util/index.ts'
 import type { Trace, TraceHooks } from '../machine/index.ts'
@@ -288,6 +289,19 @@ export interface ControlInterface {
   setVcpuContext(domid: DomId, vcpu: number, context: VcpuContext): void
   /** The domain should be paused or shut down. */
   getVcpuContext(domid: DomId, vcpu: number): VcpuContext
+  /**
+   * What CPUID tells the domain, as XEN_DOMCTL_get_cpu_policy: to be saved with it. Empty for a guest in TypeScript.
+   */
+  getCpuPolicy(domid: DomId): CpuPolicy
+  /**
+   * Has CPUID tell a domain what it was told elsewhere, as far as this host offers it; what it does not offer is hidden, and
+   * returned by name. For a domain that has not run yet; throws INVALID_STATE for a guest in TypeScript.
+   */
+  setCpuPolicy(domid: DomId, policy: CpuPolicy): string[]
+  /** Model-specific registers of a vCPU that are saved with it, but for those that hold 0, as XEN_DOMCTL_get_vcpu_msrs. */
+  getVcpuMsrs(domid: DomId, vcpu: number): MsrEntry[]
+  /** Writes such registers. Throws NOT_SUPPORTED for one that this host does not offer, INVALID_ARGUMENT for its value. */
+  setVcpuMsrs(domid: DomId, vcpu: number, msrs: readonly MsrEntry[]): void
   /** Brings up vCPU `vcpu` of a TypeScript guest (it needs no registers). */
   startVcpu(domid: DomId, vcpu: number): void
   /**

@@ -2,6 +2,7 @@
  * One domain: identity, limits, counts and state. Operations on domains are in domain-control.ts; what a domain's
  * frames, ports and grants are is kept by the parts that own them.
  */
+import type { CpuidTable } from './pv/cpu-policy.ts'
 import { LEGACY_MAX_VCPUS, SharedInfo, VcpuInfo } from '../abi/index.ts'
 import type { DomId } from '../util/index.ts'
 import type { RunnerFactory } from './control.ts'
@@ -67,6 +68,8 @@ export class Domain implements DomainFacts {
   memoryMap: readonly MemoryMapEntry[] = []
   /** Frame of the bitmap of interrupts that want an end-of-interrupt call, or -1. */
   eoiFrame = -1
+  /** What CPUID tells it, where it has come with a policy of its own. */
+  cpuPolicy: CpuidTable | undefined = undefined
   /** Frames are watched for writes. */
   logDirty = false
 

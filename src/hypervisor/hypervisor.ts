@@ -10,6 +10,7 @@ import { GNTST } from '../abi/index.ts'
 import { type HypervisorOptions, type HypervisorParts, compose } from './composition.ts'
 import { MemoryControl } from './control-memory.ts'
 import { VcpuContextControl } from './control-vcpus.ts'
+import type { CpuPolicy, MsrEntry } from './pv/cpu-policy.ts'
 import type {
   ControlInterface, CreateDomainOptions, DomainInfo, FrameInfo, HostInfo, MemoryRange, RunLimits, RunResult,
   VcpuContext,
@@ -226,6 +227,22 @@ export class Hypervisor implements ControlInterface {
 
   getVcpuContext(domid: DomId, vcpu: number): VcpuContext {
     return this.vcpus.get(domid, vcpu)
+  }
+
+  getCpuPolicy(domid: DomId): CpuPolicy {
+    return this.vcpus.policy(domid)
+  }
+
+  setCpuPolicy(domid: DomId, policy: CpuPolicy): string[] {
+    return this.vcpus.setPolicy(domid, policy)
+  }
+
+  getVcpuMsrs(domid: DomId, vcpu: number): MsrEntry[] {
+    return this.vcpus.msrs(domid, vcpu)
+  }
+
+  setVcpuMsrs(domid: DomId, vcpu: number, msrs: readonly MsrEntry[]): void {
+    this.vcpus.setMsrs(domid, vcpu, msrs)
   }
 
   startVcpu(domid: DomId, vcpu: number): void {

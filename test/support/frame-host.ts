@@ -3,7 +3,7 @@
  * page tables that are typed when they are pinned, and vCPU contexts. System tests use the real one.
  */
 import {
-  FRAME_KIND, type DomainInfo, type FrameInfo, type HostInfo, type VcpuContext, type VcpuInfoSnapshot,
+  FRAME_KIND, type CpuPolicy, type DomainInfo, type FrameInfo, type HostInfo, type MsrEntry, type VcpuContext, type VcpuInfoSnapshot,
 } from '../../src/hypervisor/index.ts'
 import type { RestoreControl } from '../../src/toolstack/save/image-reader.ts'
 import type { SaveControl } from '../../src/toolstack/save/image-writer.ts'
@@ -26,6 +26,10 @@ export class FrameHost implements SaveControl, RestoreControl {
   readonly frames = new Map<number, Frame>()
   readonly contexts = new Map<number, VcpuContext>()
   readonly grants = new Map<number, number>()
+  /** Policy and registers as they were set; and what the host says that it lacks. */
+  policy: CpuPolicy = { cpuid: [], msrs: [] }
+  readonly msrs = new Map<number, readonly MsrEntry[]>()
+  missing: string[] = []
   private readonly total: number
   private readonly vcpus: number
   private nextFrame = 1000
@@ -47,6 +51,23 @@ export class FrameHost implements SaveControl, RestoreControl {
     const found = this.frames.get(frame)
     if (found === undefined) throw new XenError('INVALID_ADDRESS', `frame ${frame} is not the domain's`)
     return found
+  }
+
+  getCpuPolicy(): CpuPolicy {
+    return this.policy
+  }
+
+  setCpuPolicy(_: DomId, policy: CpuPolicy): string[] {
+    this.policy = policy
+    return this.missing
+  }
+
+  getVcpuMsrs(_: DomId, vcpu: number): MsrEntry[] {
+    return [...this.msrs.get(vcpu) ?? []]
+  }
+
+  setVcpuMsrs(_: DomId, vcpu: number, msrs: readonly MsrEntry[]): void {
+    this.msrs.set(vcpu, msrs)
   }
 
   populatePhysmap(_: DomId, count: number, firstPfn?: number): Mfn[] {

@@ -2,6 +2,30 @@
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { gunzipSync } from 'node:zlib'
+import { type ImageRecord, SaveStreamReader, SaveStreamWriter } from '../../src/toolstack/stream/index.ts'
+
+/** The same with some records of its image changed, left out (none returned) or added to. */
+export async function alteredMini(change: (record: ImageRecord) => readonly ImageRecord[]): Promise<Uint8Array> {
+  const reader = new SaveStreamReader([savedMini()])
+  const chunks: Uint8Array[] = []
+  const writer = new SaveStreamWriter({ write: (chunk) => void chunks.push(chunk.slice()) })
+  await writer.writeXlHeader((await reader.readXlHeader()).config)
+  await reader.readContainerHeader()
+  await writer.writeContainerHeader()
+  const image = await reader.readContainerRecord()
+  if (image.type !== 'libxc-context') throw new Error(`the container begins with ${image.type}`)
+  await writer.writeContainerRecord(image)
+  await reader.readImageHeader()
+  await writer.writeImageHeader({ major: 4, minor: 17 })
+  for (;;) {
+    const record = await reader.readImageRecord()
+    for (const one of change(record)) await writer.writeImageRecord(one)
+    if (record.type === 'end') break
+  }
+  await writer.writeContainerRecord({ type: 'end' })
+  await writer.flush()
+  return Buffer.concat(chunks)
+}
 
 /** The whole file. */
 export const savedMini = (): Uint8Array =>

@@ -6,6 +6,7 @@
 import { featureBits, hasSubleaves } from '../../x86/index.ts'
 import type { CpuFeature, CpuidAnswer } from '../../x86/index.ts'
 import { XEN_VERSION } from '../hypercalls/version.ts'
+import { type CpuidTable, answerOf } from './cpu-policy.ts'
 
 /** Overrides or adds leaves; undefined leaves the answer as it is. The subleaf is 0 for a leaf that has none. */
 export type CpuidPolicy = (leaf: number, subleaf: number, answer: CpuidAnswer) => CpuidAnswer | undefined
@@ -67,24 +68,37 @@ function throughPolicy(leaf: number, subleaf: number, answer: CpuidAnswer): Cpui
   return [change(answer[0], 0), change(answer[1], 1), change(answer[2], 2), change(answer[3], 3)]
 }
 
+const isHypervisorLeaf = (leaf: number): boolean => leaf >= 0x4000_0000 && leaf < 0x4000_0200
+
 /** What Xen answers without a policy of the user's. */
 function plainAnswer(
   { leaf, subleaf }: { readonly leaf: number; readonly subleaf: number },
   subject: CpuidSubject,
   processor: { cpuid(leaf: number, subleaf: number): CpuidAnswer },
 ): CpuidAnswer {
-  if (leaf >= 0x4000_0000 && leaf < 0x4000_0200) return hypervisorLeaf(leaf - 0x4000_0000, subleaf, subject)
+  if (isHypervisorLeaf(leaf)) return hypervisorLeaf(leaf - 0x4000_0000, subleaf, subject)
   const answer = throughPolicy(leaf, subleaf, processor.cpuid(leaf, subleaf))
+  // A PV guest has no APIC; all its vCPUs are told the same identifier, whatever they run on.
+  if (leaf === 1) return [answer[0], answer[1] & 0x00ff_ffff, answer[2], answer[3]]
   return leaf === ADDRESSES ? [(answer[0] & ~0xff) | PHYSICAL_BITS, answer[1], answer[2], answer[3]] : answer
 }
 
-/** Answers CPUID for a PV guest with EAX and ECX as given, from what the processor itself answers. */
+/** What is asked, and the policy that the domain has come with, if it has. */
+export interface CpuidQuestion {
+  readonly leaf: number
+  /** What ECX holds; counts only where the leaf has subleaves. */
+  readonly subleaf: number
+  readonly own?: CpuidTable | undefined
+}
+
+/** Answers CPUID for a PV guest, from what the processor itself answers. */
 export function queryCpuid(
-  { leaf, subleaf: ecx }: { readonly leaf: number; readonly subleaf: number },
+  { leaf, subleaf: ecx, own }: CpuidQuestion,
   subject: CpuidSubject,
   processor: { cpuid(leaf: number, subleaf: number): CpuidAnswer },
 ): CpuidAnswer {
   const subleaf = hasSubleaves(leaf) ? ecx : 0
-  const plain = plainAnswer({ leaf, subleaf }, subject, processor)
+  const plain = own === undefined || isHypervisorLeaf(leaf)
+    ? plainAnswer({ leaf, subleaf }, subject, processor) : answerOf(own, leaf, subleaf)
   return subject.cpuidPolicy?.(leaf, subleaf, plain) ?? plain
 }

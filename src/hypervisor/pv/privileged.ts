@@ -6,12 +6,12 @@
  */
 import { VMASST_TYPE } from '../../abi/index.ts'
 import { signedFromParts } from '../../util/index.ts'
-import { CR0, CR4, GPR } from '../../x86/index.ts'
+import { CR0, CR4, type CpuidAnswer, GPR } from '../../x86/index.ts'
 import { Scratch, readInto } from '../guest-access.ts'
 import { CALL_AGAIN } from '../hypercalls/call.ts'
 import type { PrivilegedOperation } from '../vcpu-runner.ts'
 import type { Vcpu } from '../vcpu.ts'
-import { type CpuidPolicy, queryCpuid } from './cpuid.ts'
+import { type CpuidPolicy, type CpuidQuestion, queryCpuid } from './cpuid.ts'
 import { type MsrHost, readMsr, writeMsr } from './msr.ts'
 import { setDebugRegister, setTaskSwitched } from './pv-hypercalls.ts'
 import { type PvVcpu, setEntry } from './pv-vcpu.ts'
@@ -62,7 +62,7 @@ export class PrivilegedOperations {
     const { bytes } = this.scratch
     if (!readInto(vcpu.access, pv.processor.registers.rip(), this.scratch, FORCED_CPUID.length)) return false
     if (FORCED_CPUID.some((byte, i) => bytes[i] !== byte)) return false
-    this.cpuid(pv)
+    this.cpuid(vcpu, pv)
     this.advance(pv, FORCED_CPUID.length)
     return true
   }
@@ -75,7 +75,7 @@ export class PrivilegedOperations {
   private carryOut(vcpu: Vcpu, pv: PvVcpu, request: PrivilegedOperation): boolean {
     switch (request.operation) {
       case 'cpuid':
-        this.cpuid(pv)
+        this.cpuid(vcpu, pv)
         return true
       case 'rdtsc':
         return this.rdtsc(pv)
@@ -105,11 +105,15 @@ export class PrivilegedOperations {
     }
   }
 
-  private cpuid(pv: PvVcpu): void {
+  /** What CPUID tells the vCPU; without `own` as if its domain had come with no policy. */
+  query(pv: PvVcpu, question: CpuidQuestion): CpuidAnswer {
+    return queryCpuid(question, this.host, pv.processor)
+  }
+
+  private cpuid(vcpu: Vcpu, pv: PvVcpu): void {
     const { registers } = pv.processor
-    const leaf = registers.low(GPR.rax)
-    const subleaf = registers.low(GPR.rcx)
-    const answer = queryCpuid({ leaf, subleaf }, this.host, pv.processor)
+    const [leaf, subleaf] = [registers.low(GPR.rax), registers.low(GPR.rcx)]
+    const answer = this.query(pv, { leaf, subleaf, own: vcpu.owner.cpuPolicy })
     registers.set(GPR.rax, answer[0], 0)
     registers.set(GPR.rbx, answer[1], 0)
     registers.set(GPR.rcx, answer[2], 0)

@@ -38,7 +38,7 @@ const ADDRESS_BITS = 0x3020
 /** Bits of leaf 1 EDX that AMD repeats in 0x80000001. */
 const REPEATED = 0x0183_f3ff
 
-const [EBX, ECX, EDX] = [1, 2, 3] as const
+const [EAX, EBX, ECX, EDX] = [0, 1, 2, 3] as const
 
 /** Features that only some processors have: more than one core in the package. */
 const featuresOf = ({ count }: Topology): readonly CpuFeature[] =>
@@ -99,6 +99,7 @@ const LEAVES: ReadonlyMap<number, (question: Question) => CpuidAnswer> = /* @__P
   [0x8000_0005, () => [FIRST_LEVEL_TLB, FIRST_LEVEL_TLB, firstLevelCache(32, 8), firstLevelCache(32, 8)]],
   [0x8000_0006, () => [0, 0, SECOND_LEVEL_CACHE, THIRD_LEVEL_CACHE]],
   [0x8000_0007, (question) => [0, 0, 0, bits(question, EDX)]],
+  [0x8000_0021, (question) => [bits(question, EAX), 0, 0, 0]],
   [0x8000_0008, (question) => [ADDRESS_BITS, bits(question, EBX), coresOf(question.topology) - 1, 0]],
 ] satisfies readonly (readonly [number, (question: Question) => CpuidAnswer])[])
 

@@ -25,7 +25,7 @@ export type ReceiveProgress =
   | { readonly type: 'permission-given' }
 
 /** How a domain is received. */
-export type ReceiveOptions = Pick<RestoreOptions, 'kernel' | 'trust'>
+export type ReceiveOptions = Pick<RestoreOptions, 'kernel' | 'trust' | 'cpuPolicy'>
 
 /** What receiving needs of the host besides restoring. */
 export interface ReceiveHost extends CreateHost {
@@ -76,7 +76,7 @@ export async function receiveDomain(
   transport: MigrationTransport,
   options: ReceiveOptions & { readonly context: OperationContext<ReceiveProgress> },
 ): Promise<RestoredDomain> {
-  const { context, kernel, trust } = options
+  const { context, kernel, trust, cpuPolicy } = options
   const output = openOutput(transport.writable)
   const reader = new SaveStreamReader(transport.readable, context.signal, 'reused')
   let asked = false
@@ -87,7 +87,7 @@ export async function receiveDomain(
     void reader.close().catch(() => undefined)
   })
   await abortable(output.write(MESSAGE.BANNER), 'receiving a domain', context.signal)
-  const restored = await restoreDomain(host, reader, { kernel, trust, context, rename: (name) => `${name}${INCOMING}` })
+  const restored = await restoreDomain(host, reader, { kernel, trust, cpuPolicy, context, rename: (name) => `${name}${INCOMING}` })
   asked = true
   await askPermission(reader, output, context)
   if (context.signal?.aborted === true)

@@ -117,7 +117,7 @@ async function copyLive(
     },
     breathe,
   }
-  await job.image.writeStart({ cpuid: [], msrs: [] })
+  await job.image.writeStart()
   return { job, ...(await precopy(job)) }
 }
 
@@ -174,7 +174,7 @@ async function sendStopped(journey: Journey): Promise<Copied> {
   const stopped = host.now()
   await suspendGuest(host, domain.id, context, options)
   const image = new PvImageWriter(host.control, domain.id, writer)
-  await image.writeStart({ cpuid: [], msrs: [] })
+  await image.writeStart()
   const job: PrecopyJob = {
     control: host.control, domain: domain.id, image, limits: options, report: (event) => context.report(event),
     check: () => context.check(), breathe,

@@ -18,6 +18,7 @@ import {
 } from '../stream/index.ts'
 import { ImagePages } from './image-pages.ts'
 import { MAX_PFN } from './p2m.ts'
+import { type CpuPolicyChoice, type ProcessorControl, ProcessorDemands } from './processor-demands.ts'
 import { TableConverter, levelOf } from './table-converter.ts'
 import { ZeroPages } from './zero-pages.ts'
 
@@ -34,7 +35,7 @@ export type RestoreControl = Pick<
   | 'pinTable'
   | 'setVcpuContext'
   | 'seedGrant'
->
+> & ProcessorControl
 
 /** Where in the new domain things are to be found. */
 export interface RestoredImage {
@@ -54,6 +55,8 @@ export interface RestoreTarget {
   readonly maxPages: number
   readonly xenstorePort: EventPort
   readonly consolePort: EventPort
+  /** What becomes of features that this host lacks. Default: `refuse`. */
+  readonly cpuPolicy?: CpuPolicyChoice | undefined
 }
 
 /** Grant references that Xen reserves for the toolstack. Reference: public/grant_table.h. */
@@ -79,6 +82,7 @@ export class PvImageReader {
   private readonly target: RestoreTarget
   private pages = new ImagePages(0)
   private tables: TableConverter
+  private readonly demands: ProcessorDemands
   private readonly contexts = new Map<number, VcpuContext>()
   private p2mFrames: readonly number[] | undefined
   private maxPfn = 0
@@ -89,6 +93,7 @@ export class PvImageReader {
   constructor(control: RestoreControl, target: RestoreTarget) {
     this.control = control
     this.target = target
+    this.demands = new ProcessorDemands(control, target.domain, target.cpuPolicy ?? 'refuse')
     this.tables = new TableConverter(control, target.domain, this.pages)
   }
 
@@ -137,8 +142,8 @@ export class PvImageReader {
         return
       case 'vcpu-basic': return this.takeVcpu(record)
       default:
-        // Policies, TSC, extended state and MSRs hold nothing that this processor does not set up alike.
-        return
+        // The time stamp goes on from this host's. A guest in TypeScript has no processor.
+        if (this.target.kind === 'pv') this.demands.take(record)
     }
   }
 
@@ -159,6 +164,7 @@ export class PvImageReader {
     if (record.startPfn !== 0) throw bad(`the p2m starts at ${record.startPfn}, not at 0`)
     const wanted = Math.floor(record.endPfn / 512) + 1
     if (record.frames.length !== wanted) throw bad(`a p2m of ${wanted} pages has ${record.frames.length}`)
+    if (this.target.kind === 'pv') this.demands.settle()
     this.p2mFrames = record.frames
     this.maxPfn = record.endPfn
     this.pages = new ImagePages(record.endPfn + 1)
@@ -246,7 +252,9 @@ export class PvImageReader {
     const { maxVcpu } = this.control.domainInfo(this.target.domain)
     if (record.vcpu > maxVcpu)
       throw bad(`vCPU ${record.vcpu} of a domain whose last is ${maxVcpu}`, { vcpu: record.vcpu })
-    this.contexts.set(record.vcpu, decodeVcpuContext(viewOf(record.blob), 0))
+    const context = decodeVcpuContext(viewOf(record.blob), 0)
+    if (this.target.kind === 'pv') this.demands.checkContext(record.vcpu, context)
+    this.contexts.set(record.vcpu, context)
   }
 
   /**
@@ -280,6 +288,7 @@ export class PvImageReader {
       this.tables.finish()
       this.pinTables()
       for (const [vcpu, context] of this.contexts) this.control.setVcpuContext(domain, vcpu, this.local(context, vcpu))
+      this.demands.apply()
     }
     this.control.seedGrant(domain, RESERVED.console, { remote: DOM0, frame: rings.consoleFrame })
     this.control.seedGrant(domain, RESERVED.xenstore, { remote: DOM0, frame: rings.xenstoreFrame })

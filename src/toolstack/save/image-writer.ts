@@ -14,9 +14,7 @@ import {
 } from '../../hypervisor/index.ts'
 import { type DomId, type Mfn, XenError } from '../../util/index.ts'
 import {
-  type CpuidLeaf,
   MAX_BATCH_PAGES,
-  type MsrEntry,
   PAGE_TYPE,
   PAGE_TYPE_PINNED,
   type PageSource,
@@ -29,13 +27,7 @@ import { type TablePlace, toPseudoPhysical } from './page-tables.ts'
 /** What is used of the control interface. */
 export type SaveControl = Pick<ControlInterface,
   | 'domainInfo' | 'frameBytes' | 'frameKinds' | 'readFrames' | 'machineToPhys' | 'getVcpuContext' | 'vcpuInfo'
-  | 'hostInfo'>
-
-/** What the guest may know of the processor; it is compared on the other host. */
-export interface ProcessorPolicy {
-  readonly cpuid: readonly CpuidLeaf[]
-  readonly msrs: readonly MsrEntry[]
-}
+  | 'hostInfo' | 'getCpuPolicy' | 'getVcpuMsrs'>
 
 /** Version of Xen whose ABI we speak. */
 const XEN_VERSION = { major: 4, minor: 17 } as const
@@ -143,7 +135,8 @@ export class PvImageWriter {
   }
 
   /** Headers and what is known before any page. */
-  async writeStart(policy: ProcessorPolicy): Promise<void> {
+  async writeStart(): Promise<void> {
+    const policy = this.control.getCpuPolicy(this.domain)
     await this.writer.writeImageHeader(XEN_VERSION)
     await this.writer.writeImageRecord({ type: 'pv-info', guestWidth: 8, pageTableLevels: 4 })
     if (policy.cpuid.length > 0) await this.writer.writeImageRecord({ type: 'cpuid-policy', leaves: policy.cpuid })
@@ -284,6 +277,8 @@ export class PvImageWriter {
     view.setUint32(0, vcpu, true)
     view.setUint32(4, EXTENDED_SIZE, true)
     await this.writer.writeImageRecord({ type: 'vcpu-extended', vcpu, blob: extended })
+    const msrs = this.hasProcessor ? this.control.getVcpuMsrs(this.domain, vcpu) : []
+    if (msrs.length > 0) await this.writer.writeImageRecord({ type: 'vcpu-msrs', vcpu, msrs })
   }
 
   /** The context with pfns where it names frames; vCPU 0 carries start_info's frame in edx while suspended. */

@@ -23,6 +23,7 @@ import type { OperationContext } from '../host/operation.ts'
 import { randomUuid } from '../host/random-names.ts'
 import type { SaveStreamReader } from '../stream/index.ts'
 import { configFromJson } from './config-json.ts'
+import type { CpuPolicyChoice } from './processor-demands.ts'
 import { PvImageReader, type RestoredImage } from './image-reader.ts'
 
 /** How a domain is restored. */
@@ -39,6 +40,11 @@ export interface RestoreOptions {
    * come from anybody. `'all'` for a stream of your own.
    */
   readonly trust?: StreamTrust | undefined
+  /**
+   * What becomes of a domain that was shown more features of the processor than this host offers: `refuse` (the default) names
+   * them and restores nothing, `mask` hides them from now on. Whatever a guest proves to be using is refused in any case.
+   */
+  readonly cpuPolicy?: CpuPolicyChoice | undefined
 }
 
 /** Steps of restoring a domain. */
@@ -140,6 +146,9 @@ export async function restoreDomain(
 ): Promise<RestoredDomain> {
   const { context } = options
   const { undo } = context
+  if (options.cpuPolicy !== undefined && !['refuse', 'mask'].includes(options.cpuPolicy)) {
+    throw new XenError('INVALID_ARGUMENT', '`cpuPolicy` is \'refuse\' or \'mask\'', { details: { cpuPolicy: options.cpuPolicy } })
+  }
   const { saved, config } = await readConfig(reader, options)
   const kernel = chooseKernel(saved, options.kernel)
   host.claimName(config.name)
@@ -153,7 +162,7 @@ export async function restoreDomain(
   if (kernel.kind === 'pv') host.control.prepareVcpu(shell.domid, 0)
   const image = new PvImageReader(host.control, {
     domain: shell.domid, kind: kernel.kind, maxPages: config.maxMemory * PAGES_PER_MEBIBYTE + SLACK_PAGES,
-    xenstorePort: shell.storePort, consolePort: shell.consolePort,
+    xenstorePort: shell.storePort, consolePort: shell.consolePort, cpuPolicy: options.cpuPolicy,
   })
   await readContainer(reader, async () => {
     const last = await image.read(reader, (type) => {

@@ -72,7 +72,7 @@ async function writeImage(
   const image = new PvImageWriter(host.control, domain.id, writer)
   const total = image.pageCount
   let pages = 0
-  await image.writeStart({ cpuid: [], msrs: [] })
+  await image.writeStart()
   await image.writePages(Array.from({ length: total }, (_, pfn) => pfn), {
     onBatch: (count) => {
       context.check()

@@ -3,6 +3,7 @@
  * decoder. Bodies come from outside: lengths, counts and reserved fields are checked, and an error names the record.
  * Reference: xen/docs/specs/libxc-migration-stream.pandoc, libxl-migration-stream.pandoc.
  */
+import type { CpuidLeaf, MsrEntry } from '../../hypervisor/index.ts'
 import { ByteReader, ByteWriter, XenError } from '../../util/index.ts'
 import { PAGE_SIZE } from '../../x86/index.ts'
 import { IMAGE_RECORD, LIBXL_RECORD, RECORD_OPTIONAL } from './format.ts'
@@ -11,22 +12,7 @@ import {
   decodePageBatch, encodePageSource, entriesOf, sourceOf,
 } from './page-data.ts'
 
-/** A leaf of a CPUID policy. Reference: xen_cpuid_leaf_t. */
-export interface CpuidLeaf {
-  readonly leaf: number
-  /** 0xffffffff where the leaf has no sub-leaves. */
-  readonly subleaf: number
-  readonly eax: number
-  readonly ebx: number
-  readonly ecx: number
-  readonly edx: number
-}
-
-/** A model-specific register. Reference: xen_msr_entry_t. */
-export interface MsrEntry {
-  readonly index: number
-  readonly value: bigint
-}
+export type { CpuidLeaf, MsrEntry }
 
 /** Records of a vCPU whose body is its number and an opaque blob. */
 export type VcpuBlobType = 'vcpu-basic' | 'vcpu-extended' | 'vcpu-xsave'

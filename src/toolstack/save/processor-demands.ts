@@ -1,0 +1,110 @@
+/**
+ * What a stream asks of the processor that its domain goes on with: the CPUID policy that the guest has seen, extended state,
+ * model-specific registers. What this host does not offer is refused by name before anything runs; a guest that was let on
+ * would die at an instruction that it has found long ago.
+ * Reference: tools/libs/guest/xg_sr_common_x86.c, xg_sr_restore_x86_pv.c; xen/arch/x86/xstate.c.
+ */
+import type { ControlInterface, CpuidLeaf, MsrEntry, VcpuContext } from '../../hypervisor/index.ts'
+import { type DomId, XenError } from '../../util/index.ts'
+import { CR4 } from '../../x86/index.ts'
+import type { BulkRecord } from '../stream/index.ts'
+
+/**
+ * What becomes of a domain that was shown more features than this host has: `refuse` it; or `mask` them, which serves a
+ * guest that does not use them or looks again. One whose registers prove that it uses them is refused all the same.
+ */
+export type CpuPolicyChoice = 'refuse' | 'mask'
+
+/** What is used of the control interface. */
+export type ProcessorControl = Pick<ControlInterface, 'setCpuPolicy' | 'setVcpuMsrs'>
+
+/** A policy of today has a hundred leaves. */
+const MOST_LEAVES = 256
+const MOST_MSRS = 64
+/** Bits of XCR0 beyond x87 and SSE, which every processor has. */
+const COMPONENTS: readonly string[] = [
+  '', '', 'avx', 'mpx', 'mpx', 'avx512f', 'avx512f', 'avx512f', '', 'pku', '', 'shstk', 'shstk', '', '', '', '', 'amx_tile', 'amx_tile',
+]
+const X87_AND_SSE = 3n
+/** XCR0, and all bits that it ever had; then the state itself. */
+const XSTATE_HEADER = 16
+
+const refusal = (what: string, features: readonly string[]): XenError =>
+  new XenError('NOT_SUPPORTED', `${what}, which this host does not offer: ${features.join(', ')}`, { details: { features } })
+
+const bad = (what: string, details: Record<string, unknown> = {}): XenError =>
+  new XenError('INVALID_STREAM', what, { details })
+
+/** Collects what the records of one image ask for. */
+export class ProcessorDemands {
+  private readonly control: ProcessorControl
+  private readonly domain: DomId
+  private readonly choice: CpuPolicyChoice
+  private cpuid: readonly CpuidLeaf[] = []
+  private msrs: readonly MsrEntry[] = []
+  private readonly registers = new Map<number, readonly MsrEntry[]>()
+
+  constructor(control: ProcessorControl, domain: DomId, choice: CpuPolicyChoice) {
+    this.control = control
+    this.domain = domain
+    this.choice = choice
+  }
+
+  /** Takes one record; those that are about something else are no matter. */
+  take(record: BulkRecord): void {
+    switch (record.type) {
+      case 'cpuid-policy':
+        if (record.leaves.length > MOST_LEAVES) throw bad(`a CPUID policy of ${record.leaves.length} leaves; ${MOST_LEAVES} are allowed`)
+        this.cpuid = record.leaves
+        return
+      case 'msr-policy':
+        this.msrs = limited(record.msrs)
+        return
+      case 'static-data-end': return this.settle()
+      case 'vcpu-xsave': return checkExtendedState(record.vcpu, record.blob)
+      case 'vcpu-msrs':
+        this.registers.set(record.vcpu, limited(record.msrs))
+        return
+      default:
+    }
+  }
+
+  /** The policy is whole: nothing of the domain has been read yet. Older streams have no record that says so. */
+  settle(): void {
+    if (this.cpuid.length === 0) return
+    const missing = this.control.setCpuPolicy(this.domain, { cpuid: this.cpuid, msrs: this.msrs })
+    if (missing.length === 0 || this.choice === 'mask') return
+    throw new XenError(
+      'NOT_SUPPORTED',
+      `the domain was shown features that this host does not offer: ${missing.join(', ')}; ` +
+        'give `cpuPolicy: \'mask\'` to hide them from now on',
+      { details: { features: missing, option: 'cpuPolicy' } },
+    )
+  }
+
+  /** Looks at what a vCPU's registers say of features in use. */
+  checkContext(vcpu: number, context: VcpuContext): void {
+    if ((Number(context.cr4 & 0xffff_ffffn) & CR4.OSXSAVE) !== 0) throw refusal(`vCPU ${vcpu} has switched on CR4.OSXSAVE`, ['xsave'])
+  }
+
+  /** Writes the registers that the vCPUs have come with; all of them have their contexts. */
+  apply(): void {
+    for (const [vcpu, msrs] of this.registers) this.control.setVcpuMsrs(this.domain, vcpu, msrs)
+  }
+}
+
+function limited(msrs: readonly MsrEntry[]): readonly MsrEntry[] {
+  if (msrs.length > MOST_MSRS) throw bad(`${msrs.length} model-specific registers; ${MOST_MSRS} are allowed`)
+  return msrs
+}
+
+/** State of x87 and SSE is in the vCPU's context as well; more than that needs a processor that has it. */
+function checkExtendedState(vcpu: number, blob: Uint8Array): void {
+  if (blob.length === 0) return
+  if (blob.length < XSTATE_HEADER) throw bad(`the extended state of vCPU ${vcpu} has ${blob.length} bytes`, { vcpu })
+  const used = new DataView(blob.buffer, blob.byteOffset, blob.byteLength).getBigUint64(8, true) & ~X87_AND_SSE
+  if (used === 0n) return
+  const bits = Array.from({ length: 64 }, (_, bit) => bit).filter((bit) => (used >> BigInt(bit) & 1n) === 1n)
+  const names = bits.map((bit) => `${COMPONENTS[bit] || 'a component'} (XCR0 bit ${bit})`)
+  throw refusal(`vCPU ${vcpu} has used extended state`, names)
+}
