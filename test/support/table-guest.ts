@@ -75,7 +75,7 @@ export class TableGuest extends MachineGuest {
   }
 
   /** Runs hex from the code page. */
-  execute(hex: string, instructions = 5000): void {
+  execute(hex: string, instructions = 20_000): void {
     this.write(PAGE.code, hex)
     const code = this.at(PAGE.code)
     this.processor.registers.setRip(lowPart(code), highPart(code))

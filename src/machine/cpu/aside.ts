@@ -24,8 +24,10 @@ const SAVED = [[0, 512], [State.mxcsr.offset, 1024]] as const
 /** Executes such instructions on one core. */
 export class StoreAside {
   private readonly core: Core
-  private readonly saved = new Uint8Array(SAVED.reduce((sum, [from, to]) => sum + to - from, 0))
-  private before = { totalExecuted: 0, lastExecuted: 0 }
+  /** Those parts in memory, and what they were before. */
+  private readonly parts: readonly { readonly now: Uint8Array; readonly before: Uint8Array }[]
+  private totalExecuted = 0
+  private lastExecuted = 0
   private address = 0
   /** First byte and bytes of the store that was made; no bytes before it. */
   private first = 0
@@ -33,6 +35,9 @@ export class StoreAside {
 
   constructor(core: Core) {
     this.core = core
+    this.parts = SAVED.map(([from, to]) => ({
+      now: core.memory.bytes.subarray(core.base + from, core.base + to), before: new Uint8Array(to - from),
+    }))
   }
 
   /**
@@ -88,21 +93,15 @@ export class StoreAside {
   /** Takes back what the last instruction has done to the registers. */
   undo(): void {
     const { core } = this
-    let at = 0
-    for (const [from, to] of SAVED) {
-      core.memory.bytes.set(this.saved.subarray(at, at + to - from), core.base + from)
-      at += to - from
-    }
-    Object.assign(core, this.before)
+    for (const { now, before } of this.parts) now.set(before)
+    core.totalExecuted = this.totalExecuted
+    core.lastExecuted = this.lastExecuted
   }
 
   private save(): void {
     const { core } = this
-    let at = 0
-    for (const [from, to] of SAVED) {
-      this.saved.set(core.memory.bytes.subarray(core.base + from, core.base + to), at)
-      at += to - from
-    }
-    this.before = { totalExecuted: core.totalExecuted, lastExecuted: core.lastExecuted }
+    for (const { now, before } of this.parts) before.set(now)
+    this.totalExecuted = core.totalExecuted
+    this.lastExecuted = core.lastExecuted
   }
 }

@@ -295,7 +295,7 @@ export class MachineProcessor implements BareProcessor {
   }
 
   undoAside(): void {
-    this.aside.undo()
+    if (!this.isDestroyed) this.aside.undo()
   }
 
   interrupt(vector: number): void {

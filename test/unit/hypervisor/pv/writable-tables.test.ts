@@ -4,8 +4,9 @@
  */
 import { createHash } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
+import { FLAT } from '../../../../src/abi/index.ts'
 import type { GprName } from '../../../../src/x86/index.ts'
-import { PTE, RFLAGS } from '../../../../src/x86/index.ts'
+import { PTE, RFLAGS, SEGMENT } from '../../../../src/x86/index.ts'
 import { TableGuest, HALT, PAGE, type TableGuestOptions } from '../../../support/table-guest.ts'
 import { READ, TABLE, WRITE } from '../../../support/hypervisor-host.ts'
 import { MachineHost, TABLES } from '../../../support/machine-host.ts'
@@ -178,6 +179,62 @@ describe('an instruction that stores once into one entry is carried out', () => 
     expect(guest.state).toBe('#1')
     expect(guest.entry(SLOT)).toBe(entryOf(guest, 50))
     expect(guest.host.machine.memory.view.getBigUint64(guest.place(PAGE.stack, 4096 - 40), true)).toBe(BigInt(guest.at(PAGE.code, 3)))
+  })
+})
+
+describe('a store that is carried out is seen by whoever watches', () => {
+  const store = (guest: TableGuest, more = ''): void => {
+    guest.set('rdi', guest.entryAt(SLOT))
+    guest.set('rax', entryOf(guest, 50))
+    guest.execute(`${more} 488907 ${HALT}`)
+    expect([guest.state, guest.entry(SLOT)]).toEqual([`+${3 + more.replaceAll(' ', '').length / 2}`, entryOf(guest, 50)])
+    expect(guest.host.problems()).toEqual([])
+  }
+
+  test('the table counts as dirty for a migration', () => {
+    const guest = boot()
+    const { hypervisor } = guest.host
+    hypervisor.enableLogDirty(guest.domid)
+    hypervisor.readLogDirty(guest.domid, { clear: true })
+    store(guest)
+    expect(hypervisor.readLogDirty(guest.domid).has(TABLES.l1)).toBe(true)
+  })
+
+  test('breakpoints on data do not see it, and go on seeing what is the guest\'s own', () => {
+    const guest = boot()
+    for (const [register, at] of [[0, guest.entryAt(SLOT)], [1, guest.at(20)]] as const) expect(guest.call('set_debugreg', register, at)).toBe(0)
+    // DR7: both enabled, for writes of 8 bytes.
+    expect(guest.call('set_debugreg', 7, 0x0099_0005)).toBe(0)
+    store(guest)
+    guest.set('rsi', guest.at(20))
+    guest.execute(`488906 90 ${HALT}`)
+    expect([guest.state, guest.processor.registers.debugLow(6) & 0xf]).toEqual(['#1', 2])
+  })
+
+  test('a trace is told of the instruction, and of no store that has not reached memory', () => {
+    const guest = boot()
+    const told: string[] = []
+    guest.processor.trace({
+      instruction: ({ instruction }) => void told.push(instruction?.mnemonic ?? ''),
+      memory: ({ kind, address }) => void told.push(`${kind} ${address.toString(16)}`),
+    })
+    guest.set('rsi', guest.at(20))
+    store(guest, '488906')
+    expect(told.slice(0, 4)).toEqual(['mov', `write ${guest.at(20).toString(16)}`, 'mov', 'jmp'])
+  })
+
+  test('by 32-bit code it is no other', () => {
+    const guest = boot()
+    const flat = { baseLow: 0, baseHigh: 0, limit: 0xffff_ffff }
+    guest.processor.registers.setSegment(SEGMENT.cs, { ...flat, selector: FLAT.KERNEL_CS32, attributes: 0xc0fb })
+    guest.processor.registers.setSegment(SEGMENT.ds, { ...flat, selector: FLAT.KERNEL_DS32, attributes: 0xc0f3 })
+    guest.set('rdi', guest.entryAt(SLOT))
+    guest.set('rax', entryOf(guest, 50))
+    // mov [edi],eax; then PUSHA onto the table, which is more than one store
+    guest.execute(`8907 8d6740 60 ${HALT}`)
+    expect([guest.state, guest.entry(SLOT)]).toEqual(['crashed', entryOf(guest, 50)])
+    for (let slot = SLOT + 1; slot < SLOT + 9; slot += 1) expect(guest.entry(slot)).toBe(0n)
+    expect(guest.host.problems()).toEqual([])
   })
 })
 

@@ -197,6 +197,8 @@ describe('a destroyed processor', () => {
     ['a saved state', (p) => p.restore(machine().createProcessor(HOSTED).save())],
     ['a trace', (p) => p.trace({ memory: () => {} }).stop()],
     ['the instruction', (p) => p.instruction()],
+    ['taking back a store', (p) => p.undoAside()],
+    ['a store', (p) => expect(() => p.storeAside(DATA, Uint32Array.of(1, 2))).toThrow('destroyed')],
     ['destroying it once more', (p) => p.destroy()],
   ]
   test.each(handles)('does nothing to the next one through %s', (_, use) => {
