@@ -101,7 +101,7 @@ describe('a migration over TCP', () => {
     const [line] = await once(createInterface({ input: receiver.stdout }), 'line') as [string]
     const migration = domain.migrate(await connectMigration({ port: Number(line.replace('port ', '')) }))
     migration.progress.on('suspended', () => void receiver.kill('SIGKILL'))
-    await expect(migration).rejects.toMatchObject({ code: 'IO' })
+    await expect(migration).rejects.toMatchObject({ code: 'CLOSED' })
     await ended
     await domain.console.waitFor('mini: suspend was cancelled')
     await answers(domain)

@@ -67,6 +67,43 @@ describe('saves and migrations', () => {
     })
   })
 
+  test('that are cancelled at one end are not called a broken stream at the other', async () => {
+    const [here, there] = [await boot({ seed: 1 }), await boot({ seed: 2 })]
+    await startMini(here)
+    for (const who of ['sender', 'receiver', 'nobody'] as const) {
+      const { ends, cut } = transportPair()
+      const abort = new AbortController()
+      const signal = (side: string) => (side === who ? abort.signal : undefined)
+      const sending = here.domain('mini').migrate(ends[0], { signal: signal('sender') })
+      const receiving = there.receiveMigration(ends[1], { signal: signal('receiver') })
+      sending.progress.on('round', () => (who === 'nobody' ? cut() : abort.abort()))
+      const [sent, received] = [outcome(sending), outcome(receiving)]
+      const cancelled = { sender: ['ABORTED', 'CLOSED'], receiver: ['CLOSED', 'ABORTED'], nobody: ['CLOSED', 'CLOSED'] }
+      expect([who, await sent, await received]).toEqual([who, ...cancelled[who]])
+      await answers(here.domain('mini'))
+      expect(there.domains()).toEqual([])
+    }
+  })
+
+  test('whose other end is silent or takes nothing end when their time is up, and the domain goes on', async () => {
+    const host = await boot({ seed: 1 })
+    const domain = await startMini(host)
+    await withoutLeaks(host, async () => {
+      const silent = (): AsyncIterable<Uint8Array> => (async function* () { await never(); yield new Uint8Array() })()
+      const peerTimeout = '50ms'
+      const banner = new TextEncoder().encode('xl migration receiver ready, send binary domain data.\n')
+      const talks = async function* (): AsyncGenerator<Uint8Array> { yield banner; await never() }
+      expect(await outcome(domain.migrate({ readable: silent(), writable: { write: () => undefined } }, { peerTimeout }))).toBe('TIMED_OUT')
+      expect(await outcome(domain.migrate({ readable: talks(), writable: { write: never } }, { peerTimeout }))).toBe('TIMED_OUT')
+      // It has taken everything, and says nothing: the domain has not been given away.
+      expect(await outcome(domain.migrate({ readable: talks(), writable: { write: () => undefined } }, { peerTimeout }))).toBe('TIMED_OUT')
+      expect(await outcome(host.receiveMigration({ readable: silent(), writable: { write: () => undefined } }, { peerTimeout }))).toBe('TIMED_OUT')
+      expect(await outcome(host.receiveMigration({ readable: silent(), writable: { write: never } }, { peerTimeout }))).toBe('TIMED_OUT')
+      expect(await outcome(domain.migrate(transportPair().ends[0], { peerTimeout: 'soon' }))).toBe('INVALID_ARGUMENT')
+      await answers(domain)
+    })
+  })
+
   test('and everything else end when the host is shut down', async () => {
     const host = await boot({ seed: 1, openDisk: never as never })
     const domain = await host.createDomain({ name: 'it', memory: 8, kernel: deaf })
@@ -182,7 +219,7 @@ describe('last words', () => {
     const domain = await host.createDomain({ name: 'brief', memory: 8, kernel, actions: { reboot: 'destroy', crash: 'destroy' } })
     await domain.waitForShutdown()
     await host.settled()
-    expect([domain.exists, domain.console.text()]).toEqual([false, words])
+    expect([domain.exists, domain.console.text({ raw: true })]).toEqual([false, words])
   })
 
   test('of a binary guest, and of one that is destroyed, are on its console', async () => {
@@ -194,7 +231,7 @@ describe('last words', () => {
     const ended = await host.createDomain({ name: 'ended', memory: 8, kernel: (kernel) => kernel.console!.write(words) }, { paused: true })
     ended.unpause()
     await ended.destroy()
-    expect(['', words]).toContain(ended.console.text())
+    expect(['', words]).toContain(ended.console.text({ raw: true }))
   })
 
   test('without an end of line reach the hypervisor\'s console when the domain goes', async () => {

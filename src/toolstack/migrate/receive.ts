@@ -12,8 +12,9 @@ import {
   type RestoreOptions,
   type RestoreProgress,
 } from '../save/restore-domain.ts'
-import { openOutput, SaveStreamReader, type OpenOutput } from '../stream/index.ts'
+import { SaveStreamReader, type OpenOutput } from '../stream/index.ts'
 import { expectMessage, MESSAGE, STATUS } from './handshake.ts'
+import { beforeHandover, openPeer, type PeerOptions } from './peer.ts'
 import type { MigrationTransport } from './transport.ts'
 
 /** Steps of a migration, seen from the receiver. */
@@ -25,7 +26,7 @@ export type ReceiveProgress =
   | { readonly type: 'permission-given' }
 
 /** How a domain is received. */
-export type ReceiveOptions = Pick<RestoreOptions, 'kernel' | 'trust' | 'cpuPolicy'>
+export type ReceiveOptions = Pick<RestoreOptions, 'kernel' | 'trust' | 'cpuPolicy'> & PeerOptions
 
 /** What receiving needs of the host besides restoring. */
 export interface ReceiveHost extends CreateHost {
@@ -64,7 +65,7 @@ async function askPermission(
   output: OpenOutput,
   context: OperationContext<ReceiveProgress>,
 ): Promise<void> {
-  await abortable(output.write(MESSAGE.READY), 'receiving a domain', context.signal)
+  await abortable(beforeHandover(output).write(MESSAGE.READY), 'receiving a domain', context.signal)
   context.report({ type: 'permission-asked' })
   await expectMessage(reader, 'PERMISSION')
   context.report({ type: 'permission-given' })
@@ -77,8 +78,8 @@ export async function receiveDomain(
   options: ReceiveOptions & { readonly context: OperationContext<ReceiveProgress> },
 ): Promise<RestoredDomain> {
   const { context, kernel, trust, cpuPolicy } = options
-  const output = openOutput(transport.writable)
-  const reader = new SaveStreamReader(transport.readable, context.signal, 'reused')
+  const { output, readable } = openPeer(transport, options)
+  const reader = new SaveStreamReader(readable, context.signal, 'reused')
   let asked = false
   // The first step to be remembered is the last to be undone: by then the copy is destroyed.
   context.undo(async (cause) => {
@@ -86,7 +87,7 @@ export async function receiveDomain(
     if (!asked || !await withPatience(giveBack(output))) void output.abort(cause).catch(() => undefined)
     void reader.close().catch(() => undefined)
   })
-  await abortable(output.write(MESSAGE.BANNER), 'receiving a domain', context.signal)
+  await abortable(beforeHandover(output).write(MESSAGE.BANNER), 'receiving a domain', context.signal)
   const restored = await restoreDomain(host, reader, { kernel, trust, cpuPolicy, context, rename: (name) => `${name}${INCOMING}` })
   asked = true
   await askPermission(reader, output, context)

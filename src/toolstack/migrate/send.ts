@@ -9,9 +9,11 @@ import { PvImageWriter } from '../save/image-writer.ts'
 import { abortableWriter, currentConfig, type SavedDomain, type SaveHost } from '../save/save-domain.ts'
 import { resumeInPlace, suspendGuest, type SuspendOptions, type SuspendProgress } from '../save/suspend.ts'
 import type { OperationContext } from '../host/operation.ts'
-import { openOutput, SaveStreamReader, type OpenOutput, type SaveStreamWriter } from '../stream/index.ts'
+import { checkLives } from '../host/run-loop.ts'
+import { SaveStreamReader, type OpenOutput, type SaveStreamWriter } from '../stream/index.ts'
 import { expectMessage, expectReport, MESSAGE, STATUS } from './handshake.ts'
 import { copyRound, dirtyPages, precopy, type PrecopyJob, type PrecopyLimits, type PrecopyProgress } from './precopy.ts'
+import { beforeHandover, openPeer, peerGone, type PeerOptions } from './peer.ts'
 import type { MigrationTransport } from './transport.ts'
 
 /** What sending needs of the host. */
@@ -22,7 +24,7 @@ export interface SendHost extends SaveHost {
 }
 
 /** How a domain is sent. */
-export interface MigrateOptions extends SuspendOptions, PrecopyLimits {
+export interface MigrateOptions extends SuspendOptions, PrecopyLimits, PeerOptions {
   /** False suspends the domain before anything is copied. Default true; guests in TypeScript are always copied so. */
   readonly live?: boolean | undefined
 }
@@ -72,8 +74,8 @@ class Listener {
 
   constructor(reader: SaveStreamReader) {
     this.ready = expectMessage(reader, 'READY').catch((cause: unknown) => {
-      if (XenError.is(cause, 'ABORTED')) throw cause
-      throw new XenError('IO', 'the other host has ended the migration', { cause })
+      if (XenError.is(cause, 'ABORTED') || XenError.is(cause, 'TIMED_OUT') || XenError.is(cause, 'CLOSED')) throw cause
+      throw peerGone(cause)
     })
     this.ready.catch((error: unknown) => { this.failure = error })
   }
@@ -114,6 +116,7 @@ async function copyLive(
     check: () => {
       listener.check()
       context.check()
+      checkLives(host.control, domain.id, `migrating domain ${domain.id}`)
     },
     breathe,
   }
@@ -243,18 +246,21 @@ export async function sendDomain(
   options: MigrateOptions & { readonly context: OperationContext<MigrateProgress> },
 ): Promise<MigrationSummary> {
   const { context } = options
-  const output = openOutput(transport.writable)
-  const reader = new SaveStreamReader(transport.readable, context.signal)
+  const { output, readable, turn } = openPeer(transport, options)
+  const reader = new SaveStreamReader(readable, context.signal)
   context.undo((cause) => output.abort(cause).catch(() => undefined))
   context.undo(() => void reader.close().catch(() => undefined))
   await expectMessage(reader, 'BANNER')
   context.report({ type: 'connected' })
-  const writer = abortableWriter(output, `the migration of domain ${domain.id}`, context.signal)
+  // It has nothing to say until it has everything.
+  turn.ours = true
+  const writer = abortableWriter(beforeHandover(output), `the migration of domain ${domain.id}`, context.signal)
   const journey: Journey = { host, domain, reader, writer, output, options, context }
   const listener = new Listener(reader)
   await writeHead(journey)
   const live = options.live !== false && host.control.domainInfo(domain.id).kind === 'pv'
   const copied = live ? await sendLive(journey, listener) : await sendStopped(journey)
+  turn.ours = false
   await listener.ready
   context.check()
   // A domain that has been given away cannot be called back.

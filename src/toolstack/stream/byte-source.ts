@@ -18,7 +18,8 @@ export type ByteInput = ByteChunks | LendingChunks | ReadableStream<Uint8Array> 
 /** Whose memory a reader gives out: memory for the caller to keep, or memory that is used again by the next read. */
 export type ReadMemory = 'fresh' | 'reused'
 
-type ChunkIterator = AsyncIterator<Uint8Array> | Iterator<Uint8Array>
+/** Gives one piece after another. */
+export type ChunkIterator = AsyncIterator<Uint8Array> | Iterator<Uint8Array>
 
 /** Iterates over a web stream; not every browser's streams can do that themselves. */
 function fromWebStream(stream: ReadableStream<Uint8Array>): ChunkIterator {
@@ -38,7 +39,8 @@ function fromWebStream(stream: ReadableStream<Uint8Array>): ChunkIterator {
 /** Reads up to this size always get memory of their own; those beyond the larger one do so, too. */
 const REUSED = { from: 1 << 16, to: 1 << 23 } as const
 
-function iterate(input: ByteInput, memory: ReadMemory): ChunkIterator {
+/** Iterates over an input, by its own memory where it lends that. */
+export function iterate(input: ByteInput, memory: ReadMemory): ChunkIterator {
   if (input instanceof Uint8Array) return [input][Symbol.iterator]()
   if (memory === 'reused' && 'lent' in input) return input.lent[Symbol.asyncIterator]()
   if ('getReader' in input) return fromWebStream(input)
