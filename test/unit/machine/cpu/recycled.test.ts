@@ -6,6 +6,7 @@ import { describe, expect, test } from 'vitest'
 import { EXIT, Machine } from '../../../../src/machine/index.ts'
 import type { Processor, ProcessorOptions } from '../../../../src/machine/index.ts'
 import { Core } from '../../../../src/machine/cpu/core.ts'
+import { SLOT, State } from '../../../../src/machine/cpu/state.ts'
 import { PROCESSOR_BYTES } from '../../../../src/machine/memory-layout.ts'
 import { GPR, MSR, PTE, RFLAGS, SEGMENT, VECTOR } from '../../../../src/x86/index.ts'
 import { hexBytes } from '../../../support/cpu.ts'
@@ -177,6 +178,48 @@ describe('a processor in the area of one that is gone equals the first of a new 
     second.registers.setRip(CODE, 0)
     expect(second.run(1000)).toBe(EXIT.SYSCALL)
     expect(second.registers.low(GPR.rax)).toBe(2)
+  })
+})
+
+describe('a saved state replaces all that there was in a processor', () => {
+  /** What lives within one instruction or one run, and is written before it is read. */
+  const PASSING = [
+    [SLOT.t0, SLOT.page + 8], [State.flagResult.offset, 240], [State.host.offset, 4], [State.budget.offset, 8],
+    [State.context.offset, 4], [State.logCount.offset, 8], [State.faultVector.offset, State.pendingSize.offset + 4 - State.faultVector.offset],
+    [State.watchedAddress.offset, 8], [State.scratch.offset, 64],
+    // Means nothing in 64-bit mode, and is worked out on the way out of it.
+    [State.stackMask.offset, 4],
+  ] as const
+  const COUNTS = new Set([...MACHINES, 'generation', 'totalExecuted', 'lastExecuted', 'startBudget', 'keptBudget', 'request', 'saved', 'parts',
+    'floats', 'descriptor', 'tracer', 'shadowEnd', 'vector'])
+
+  /** Registers and modes as generated code knows them, and as TypeScript does. */
+  function lasting(m: Machine, processor: Processor): unknown[] {
+    const { core } = processor as unknown as { core: Core }
+    const area = m.memory.bytes.slice(core.base, core.base + State.size)
+    for (const [from, bytes] of PASSING) area.fill(0, from, from + bytes)
+    return [Buffer.from(area).toString('hex').match(/.{128}/g), flatten(core, COUNTS), processor.save()]
+  }
+
+  // A trace is somebody's who watches, whatever state there is.
+  test.each(LIVES.filter(([what]) => what !== 'was traced'))('that %s', (_, life) => {
+    const source = machine()
+    const origin = source.createProcessor(HOSTED)
+    mapped(source, origin)
+    // mov ecx,9; L: dec ecx; jnz L; fld1; movdqu xmm1,[rdi]; std; syscall
+    run(source, origin, 'b909000000 ffc9 75fc d9e8 f30f6f0f fd 0f05')
+    origin.registers.setDebug(0, 5, 0)
+    const state = origin.save()
+    const restored = (m: Machine, p: Processor): unknown[] => {
+      p.restore(state)
+      return lasting(m, p)
+    }
+    const dirty = machine()
+    const used = dirty.createProcessor(HOSTED)
+    mapped(dirty, used)
+    life(dirty, used)
+    const fresh = machine()
+    expect(restored(dirty, used)).toEqual(restored(fresh, fresh.createProcessor(HOSTED)))
   })
 })
 
