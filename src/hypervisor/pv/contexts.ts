@@ -128,6 +128,8 @@ export class VcpuContexts {
     this.setSegments(vcpu, pv, context)
     setTaskSwitched(pv, (low(context.cr0) & CR0.TS) !== 0)
     setCr4(pv, low(context.cr4))
+    // What the old registers' last instruction holds back is not the new ones'.
+    pv.processor.takeDebugTrap()
     context.debug.forEach((value, i) => setDebugRegister(pv, i, low(value), high(value)))
     if ((context.flags & VGCF.i387_valid) !== 0) pv.processor.loadFpu(context.fpu)
   }

@@ -9,12 +9,13 @@ import {
 } from '../../../src/abi/index.ts'
 import type { HypervisorParts } from '../../../src/hypervisor/composition.ts'
 import type { VirtualClock } from '../../../src/hypervisor/index.ts'
+import { EXIT } from '../../../src/machine/index.ts'
 import { PROCESSOR_BYTES } from '../../../src/machine/memory-layout.ts'
 import type { DomId } from '../../../src/util/index.ts'
 import { RFLAGS } from '../../../src/x86/index.ts'
 import { flatten } from '../../support/flatten.ts'
 import { MachineHost } from '../../support/machine-host.ts'
-import { TableGuest } from '../../support/table-guest.ts'
+import { PAGE, TableGuest } from '../../support/table-guest.ts'
 
 /** The hypervisor's inside, which is what is looked at. */
 const partsOf = (host: MachineHost): HypervisorParts => (host.hypervisor as unknown as { parts: HypervisorParts }).parts
@@ -138,6 +139,26 @@ function history(host: MachineHost): readonly unknown[] {
   guest.execute('b909000000 ffc0 ffc9 75fa 488907 ebfe', 3000)
   return [...first, whole(host, guest), host.problems()]
 }
+
+test('a vCPU that is given other registers does not take the trap that its old ones held back', () => {
+  const host = new MachineHost()
+  const guest = new TableGuest({ host })
+  host.hypervisor.pauseDomain(guest.domid)
+  const { registers } = guest.processor
+  guest.host.machine.memory.view.setUint16(guest.place(20), FLAT.KERNEL_SS, true)
+  for (const [register, value] of [[0, guest.at(20)], [7, 0x0003_0001]] as const) registers.setDebug(register, value, 0)
+  guest.set('rdi', guest.at(20))
+  // mov ss,[rdi], of which the breakpoint's trap waits for the next instruction
+  guest.write(PAGE.code, '8e17 90 ebfe')
+  registers.setRip(guest.at(PAGE.code), 0)
+  expect(guest.processor.run(1)).toBe(EXIT.BUDGET)
+  expect(guest.processor.save()).toMatchObject({ shadow: 'ss', debugTrap: 1 })
+  const context = host.hypervisor.getVcpuContext(guest.domid, 0)
+  host.hypervisor.setVcpuContext(guest.domid, 0, { ...context, debug: context.debug.map((value, i) => (i === 7 ? 0n : value)) })
+  host.hypervisor.unpauseDomain(guest.domid)
+  guest.run(1000)
+  expect(guest.state).toBe('+3')
+})
 
 describe('a domain in the place of one that', () => {
   let pristine: readonly unknown[] | undefined
