@@ -4,6 +4,7 @@ export type { XenStoreListenOptions, XenStoreListener } from './xenstore-socket.
 export { fileSink } from './file-sink.ts'
 export { MigrationListener, connectMigration, listenMigration } from './migration-socket.ts'
 export type { MigrationConnectOptions, MigrationListenOptions } from './migration-socket.ts'
+export type { SocketLimits } from './socket-limits.ts'
 export type { ConfinedOptions } from './confined-path.ts'
 export { nodeFiles } from './files.ts'
 export { nodeDisks } from './disks.ts'

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { ByteSource } from '../../../../src/toolstack/stream/byte-source.ts'
-import { PAGE_TYPE } from '../../../../src/toolstack/stream/format.ts'
+import { MAX_RECORD_SIZE, PAGE_TYPE } from '../../../../src/toolstack/stream/format.ts'
 import { SaveStreamReader } from '../../../../src/toolstack/stream/reader.ts'
 import {
   type ImageRecord, type LibxlRecord, decodeImageRecord, encodeImageRecord,
@@ -154,6 +154,23 @@ describe('an image record', () => {
       number: 0x8000_0077,
     })
   })
+})
+
+test.each([MAX_RECORD_SIZE + 1, 128 << 20, 0xffff_ffff])('a record of %i bytes, which is longer than any that is written, is refused before it is read', async (size) => {
+  const head = new Uint8Array(8)
+  new DataView(head.buffer).setUint32(4, size, true)
+  let asked = 0
+  const chunks = (function* () {
+    yield head
+    for (;;) {
+      asked += 1
+      yield new Uint8Array(1 << 16)
+    }
+  })()
+  await expect(new SaveStreamReader(chunks).readImageRecord()).rejects.toMatchObject({
+    code: 'INVALID_STREAM', message: expect.stringContaining(`${MAX_RECORD_SIZE} are allowed`) as string,
+  })
+  expect(asked).toBe(0)
 })
 
 describe('a byte source', () => {
