@@ -66,7 +66,7 @@ class EncryptedStore implements BlockStore {
 const diarist: GuestProgram = async (kernel) => {
   const disks = new BlockFrontend()
   await new FrontendBus(kernel).register(disks)
-  const disk = await disks.disk(51712)
+  const disk = await disks.disk('xvda')
   const text = new TextDecoder().decode(await disk.read(0, 1)).replaceAll('\0', '')
   kernel.console!.log(/^Dear diary/.test(text) ? `I read: ${text}` : 'I find nothing to read')
   const entry = new Uint8Array(SECTOR_SIZE)

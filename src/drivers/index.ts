@@ -13,10 +13,11 @@ export type {
 export {
   BlockBackend, BlockClient, BlockFrontend, BlockServer, Disk, LAYOUT_32, LAYOUT_64, MemoryBlockStore,
   OverlayBlockStore, PERSISTENT_GRANT_LIMIT, SECTOR_SIZE, checkRange, checkSize, checkWritable, layoutOf,
+  parseVirtualDevice,
 } from './block/index.ts'
 export type {
   BlockBackendOptions, BlockClientOptions, BlockFeatures, BlockLayout, BlockRequest, BlockServerOptions,
-  BlockStatistics, BlockStore, DataPage, DiskGeometry, DiskRequest, MemoryStoreOptions, Segment, ServedDisk,
+  BlockStatistics, BlockStore, DataPage, DiskGeometry, DiskRequest, MemoryStoreOptions, Segment, ServedDisk, VirtualDevice,
 } from './block/index.ts'
 export {
   ADDRESS_AGE, ADDRESS_LIMIT, Bridge, CaptureWriter, ETHERNET_HEADER, FRAME_QUEUE_BYTES, FRAME_QUEUE_LIMIT, NetBackend,

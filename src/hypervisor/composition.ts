@@ -30,7 +30,7 @@ import {
 } from './hypercalls/small-ops.ts'
 import { vcpuOp } from './hypercalls/vcpu-op.ts'
 import { xenVersion } from './hypercalls/version.ts'
-import type { HypervisorEvent } from './hypervisor-events.ts'
+import { HYPERVISOR_EVENTS, type HypervisorEvent } from './hypervisor-events.ts'
 import type { Finding } from './invariants.ts'
 import { DomainPort } from './port.ts'
 import { BounceFrames } from './pv/bounce.ts'
@@ -244,7 +244,7 @@ export function compose(options: HypervisorOptions) {
     control: undefined, lifecycle: undefined, loop: undefined, hypercalls: undefined, consumer: () => undefined,
     check: () => [],
   }
-  const hub = new EventHub<HypervisorEvent>(() => clock.now(), options.onListenerError)
+  const hub = new EventHub<HypervisorEvent>(() => clock.now(), options.onListenerError, HYPERVISOR_EVENTS)
   const base = composeMemory(options, { gone: (domain) => late.lifecycle?.finish(domain) })
   const pv = composePv(base, hub)
   const sharing = composeSharing(base, pv, late)

@@ -1,7 +1,7 @@
 /**
  * What the hypervisor tells its observers. Events inform and never steer; each is built only when somebody listens.
  */
-import type { DomId, Mfn } from '../util/index.ts'
+import type { EventNames, DomId, Mfn } from '../util/index.ts'
 import type { CrashReport } from './crash-report.ts'
 
 /** Every event of the hypervisor, by `type`. */
@@ -59,3 +59,11 @@ export type HypervisorEvent =
   }
   /** Text on the hypervisor's console. */
   | { readonly type: 'console'; readonly domid: DomId; readonly text: string }
+
+/** Names of the events of the hypervisor. */
+export const HYPERVISOR_EVENTS: EventNames<HypervisorEvent> = {
+  'domain-created': true, 'domain-paused': true, 'domain-unpaused': true, 'domain-shutdown': true,
+  'domain-resumed': true, 'vcpu-stopped': true, 'domain-crashed': true, 'internal-error': true,
+  'domain-destroyed': true, hypercall: true, 'trap-bounced': true, upcall: true, 'event-channel': true, grant: true,
+  schedule: true, reservation: true, 'page-table': true, console: true,
+}

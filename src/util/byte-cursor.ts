@@ -4,6 +4,9 @@
  */
 import { XenError, type XenErrorCode } from './errors.ts'
 
+/** Bytes with a buffer of their own. Spelled so that compilers before TypeScript 5.7, to which arrays are not generic, take it. */
+export type OwnBytes = InstanceType<Uint8ArrayConstructor>
+
 /** Reads little-endian values one after another out of a byte array. */
 export class ByteReader {
   private readonly view: DataView
@@ -75,7 +78,7 @@ export class ByteReader {
 
 /** Collects bytes in a buffer that doubles when full. */
 export class ByteWriter {
-  private buffer: Uint8Array<ArrayBuffer>
+  private buffer: OwnBytes
   private view: DataView
   private end = 0
 
@@ -144,7 +147,7 @@ export class ByteWriter {
   }
 
   /** What was written, shared with the writer until the next write. */
-  finish(): Uint8Array<ArrayBuffer> {
+  finish(): OwnBytes {
     return this.buffer.subarray(0, this.end)
   }
 }

@@ -4,7 +4,7 @@
  * which has defaults and texts to be parsed, is checked by schemas in the toolstack instead.
  */
 import { parseDuration, shown, type Duration, type DurationBounds } from './duration.ts'
-import { XenError } from './errors.ts'
+import { XenError, type XenErrorDetails } from './errors.ts'
 import { nearestWord } from './nearest.ts'
 
 /** What is wrong with a value, as the rest of a sentence that begins with its name; undefined when nothing is. */
@@ -93,22 +93,37 @@ export function checkArgument(name: string, value: unknown, accepts: Check): voi
  * have, with the nearest that it has, and for values that it cannot take.
  */
 export function checkOptions<T extends object>(what: string, options: T, checks: OptionChecks<T>): void {
+  const fault = findFault(what, options, checks)
+  if (fault !== undefined) throw new XenError('INVALID_ARGUMENT', fault.message, { details: fault.details })
+}
+
+/** The same for an object that describes something instead of saying how a call works. Throws INVALID_CONFIG. */
+export function checkConfig<T extends object>(what: string, config: T, checks: OptionChecks<T>): void {
+  const fault = findFault(what, config, checks)
+  if (fault !== undefined) throw new XenError('INVALID_CONFIG', fault.message, { details: fault.details })
+}
+
+interface Fault {
+  readonly message: string
+  readonly details: XenErrorDetails
+}
+
+function findFault<T extends object>(what: string, options: T, checks: OptionChecks<T>): Fault | undefined {
   if (typeof options !== 'object' || options === null || Array.isArray(options)) {
-    throw new XenError('INVALID_ARGUMENT', `the options of ${what} must be an object, got ${shown(options)}`, { details: { what } })
+    return { message: `the options of ${what} must be an object, got ${shown(options)}`, details: { what } }
   }
   for (const [key, value] of Object.entries(options)) {
     const accepts = Object.hasOwn(checks, key) ? (checks as Readonly<Record<string, Check>>)[key] : undefined
-    if (accepts === undefined) throw unknownKey(what, key, Object.keys(checks))
+    if (accepts === undefined) return unknownKey(what, key, Object.keys(checks))
     const wrong = value === undefined ? undefined : accepts(value)
-    if (wrong !== undefined) {
-      throw new XenError('INVALID_ARGUMENT', `${what}: ${key} ${wrong}`, { details: { what, key, value } })
-    }
+    if (wrong !== undefined) return { message: `${what}: ${key} ${wrong}`, details: { what, key, value } }
   }
+  return undefined
 }
 
-function unknownKey(what: string, key: string, known: readonly string[]): XenError {
+function unknownKey(what: string, key: string, known: readonly string[]): Fault {
   const nearest = nearestWord(key, known)
   const hint = nearest !== undefined ? `; did you mean ${nearest}?`
     : known.length === 0 ? '; it has none' : `; it has ${known.join(', ')}`
-  return new XenError('INVALID_ARGUMENT', `${what} has no option ${shown(key).slice(1, -1)}${hint}`, { details: { what, key, nearest } })
+  return { message: `${what} has no option ${shown(key).slice(1, -1)}${hint}`, details: { what, key, nearest } }
 }

@@ -6,6 +6,7 @@
 import { EventEmitter } from 'eventemitter3'
 import { callGuarded } from './callbacks.ts'
 import { XenError } from './errors.ts'
+import { nearestWord } from './nearest.ts'
 
 /** The least an event is: a member of a discriminated union on `type`. */
 export interface EventBase {
@@ -53,6 +54,9 @@ export interface EventSource<E extends EventBase> {
   stream(options?: StreamOptions): AsyncIterable<(E & EventStamp) | EventsLost>
 }
 
+/** The names of all events of a union, by which a hub knows a name that is none. */
+export type EventNames<E extends EventBase> = Readonly<Record<E['type'], true>>
+
 const ANY = '*'
 
 /** Owns the listeners of one layer and numbers its events. */
@@ -60,13 +64,22 @@ export class EventHub<E extends EventBase> implements EventSource<E> {
   private readonly emitter = new EventEmitter()
   private readonly now: () => number
   private readonly onListenerError: (error: unknown) => void
+  private readonly names: EventNames<E> | undefined
   private seq = 0
   private listeners = 0
 
-  /** `now` stamps the events; `onListenerError` hears of listeners that threw (by default the console does). */
-  constructor(now: () => number, onListenerError: (error: unknown) => void = (error) => console.error(error)) {
+  /**
+   * `now` stamps the events; `onListenerError` hears of listeners that threw (by default the console does). With `names`
+   * nobody can listen for an event that there is not.
+   */
+  constructor(
+    now: () => number,
+    onListenerError: (error: unknown) => void = (error) => console.error(error),
+    names?: EventNames<E>,
+  ) {
     this.now = now
     this.onListenerError = onListenerError
+    this.names = names
   }
 
   /** True when somebody listens to events of this type: check it before building an expensive event. */
@@ -88,7 +101,15 @@ export class EventHub<E extends EventBase> implements EventSource<E> {
   }
 
   on<T extends E['type']>(type: T, listener: (event: EventOf<E, T> & EventStamp) => void): () => void {
+    this.checkName(type)
     return this.add(type, listener)
+  }
+
+  private checkName(type: string): void {
+    if (this.names === undefined || Object.hasOwn(this.names, type)) return
+    const nearest = nearestWord(String(type), Object.keys(this.names))
+    const hint = nearest === undefined ? `; there are ${Object.keys(this.names).join(', ')}` : `; did you mean ${nearest}?`
+    throw new XenError('INVALID_ARGUMENT', `there is no event ${String(type)}${hint}`, { details: { type, nearest } })
   }
 
   onAny(listener: (event: E & EventStamp) => void): () => void {

@@ -14,6 +14,7 @@ export type {
   ArrayField, BytesField, Decoded, DecodedFields, Field, Fields, Layout, NestedField, NumberField, Overlay, WideField,
 } from './overlay.ts'
 export { ByteReader, ByteWriter } from './byte-cursor.ts'
+export type { OwnBytes } from './byte-cursor.ts'
 export { Bitmap } from './bitmap.ts'
 export { TWO_32, bigFromParts, highPart, isCanonical, lowPart, signedFromParts, unsignedFromParts } from './wide.ts'
 export { ManualClock } from './clock.ts'
@@ -23,12 +24,12 @@ export type { Random } from './random.ts'
 export { callGuarded, watchAnswer } from './callbacks.ts'
 export type { CallbackFailed } from './callbacks.ts'
 export { EventHub } from './events.ts'
-export type { EventBase, EventOf, EventSource, EventStamp, EventsLost, StreamOptions } from './events.ts'
+export type { EventBase, EventNames, EventOf, EventSource, EventStamp, EventsLost, StreamOptions } from './events.ts'
 export { parseDuration, shown } from './duration.ts'
 export type { Duration, DurationBounds, DurationParts } from './duration.ts'
 export { nearestWord } from './nearest.ts'
 export {
-  abortSignal, anything, byteArray, callable, checkArgument, checkOptions, duration, flag, having, listOf, oneOf, real, text,
+  abortSignal, anything, byteArray, callable, checkArgument, checkConfig, checkOptions, duration, flag, having, listOf, oneOf, real, text,
   timeLimit, whole,
 } from './check-options.ts'
 export type { Check, OptionChecks } from './check-options.ts'

@@ -3,6 +3,7 @@
  * format, and functions are numbered in the order in which they are declared. It knows no x86.
  * Reference: WebAssembly core specification 2.0, section 5.5.
  */
+import type { OwnBytes } from '../util/index.ts'
 import { ByteSink } from './byte-writer.ts'
 import { Code, VALUE_TYPE } from './code.ts'
 import type { ValueType } from './code.ts'
@@ -135,7 +136,7 @@ export class ModuleWriter {
   }
 
   /** The module's bytes. */
-  finish(): Uint8Array<ArrayBuffer> {
+  finish(): OwnBytes {
     const out = new ByteSink(4096)
     out.bytes([0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00])
     const section = <T>(id: number, entries: readonly T[], write: (sink: ByteSink, entry: T) => void): void => {

@@ -1,4 +1,5 @@
 /** The events of the store, one discriminated union. They inform; nothing in the layer depends on anybody listening. */
+import type { EventNames } from '../util/index.ts'
 import type { QuotaName } from './quota.ts'
 import type { StoreErrorName } from './store-error.ts'
 
@@ -58,3 +59,11 @@ export type StoreEvent =
   | { readonly type: 'domain-introduced'; readonly domain: number }
   /** A domain was released, and what it owned is gone. */
   | { readonly type: 'domain-released'; readonly domain: number }
+
+/** Names of the events of a store. */
+export const STORE_EVENTS: EventNames<StoreEvent> = {
+  operation: true, 'watch-fired': true, 'listener-failed': true, 'transaction-started': true,
+  'transaction-committed': true, 'transaction-conflicted': true, 'transaction-aborted': true, 'quota-hit': true,
+  printed: true, 'connection-opened': true, 'connection-closed': true, 'domain-introduced': true,
+  'domain-released': true,
+}

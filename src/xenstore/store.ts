@@ -18,7 +18,7 @@ import {
 } from './saved-state.ts'
 import type { SessionRights } from './session-rights.ts'
 import { StoreSession, type EventCause, type SessionOptions } from './session.ts'
-import type { StoreEvent } from './store-events.ts'
+import { STORE_EVENTS, type StoreEvent } from './store-events.ts'
 import type { Access, PlacedNode, StoreTransaction } from './transaction.ts'
 import { MATCH, WatchRegistry, type Match } from './watches.ts'
 import { WriteRate } from './write-rate.ts'
@@ -91,7 +91,7 @@ export class XenStore {
 
   constructor(options: XenStoreOptions = {}) {
     this.clock = options.clock ?? { now: () => 0 }
-    this.hub = new EventHub<StoreEvent>(() => this.clock.now())
+    this.hub = new EventHub<StoreEvent>(() => this.clock.now(), undefined, STORE_EVENTS)
     this.events = this.hub
     this.domains = new DomainTable(options.domainExists ?? (() => true))
     this.domains.defaults = { ...this.domains.defaults, ...options.limits }

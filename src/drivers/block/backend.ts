@@ -16,6 +16,7 @@ import type { BlockLayout } from './protocol.ts'
 import { INDIRECT_SEGMENTS, layoutOf } from './protocol.ts'
 import type { BlockStatistics } from './server.ts'
 import { BlockServer } from './server.ts'
+import { parseVirtualDevice } from './virtual-device.ts'
 
 /** What the toolstack wrote about a disk. */
 export interface DiskRequest {
@@ -292,9 +293,9 @@ export class BlockBackend implements BackendDriver {
     return [...this.instances.values()]
   }
 
-  /** The disk of a domain with this device number. */
+  /** The disk of a domain with this name (`xvda`, in any spelling) or device number. */
   disk(domain: DomId, device: string | number): ServedDisk | undefined {
-    return this.instances.get(`backend/vbd/${domain}/${device}`)
+    return this.instances.get(`backend/vbd/${domain}/${parseVirtualDevice(String(device)).number}`)
   }
 
   /** @internal */

@@ -12,6 +12,7 @@ import { XenError } from '../../util/index.ts'
 import { SECTOR_SIZE } from './block-store.ts'
 import { BlockClient } from './client.ts'
 import type { DiskGeometry } from './protocol.ts'
+import { parseVirtualDevice } from './virtual-device.ts'
 
 interface Ring {
   readonly shared: SharedPage
@@ -170,7 +171,7 @@ export class Disk {
  * @example
  * const disks = new BlockFrontend()
  * await new FrontendBus(kernel).register(disks)
- * const disk = await disks.disk(51712)
+ * const disk = await disks.disk('xvda')
  * const first = await disk.read(0, 1)
  */
 export class BlockFrontend implements FrontendDriver {
@@ -195,9 +196,9 @@ export class BlockFrontend implements FrontendDriver {
     return [...this.known.values()]
   }
 
-  /** The disk with this device number, as soon as it is there and connected. */
+  /** The disk of this name (`xvda`, in any spelling) or device number, as soon as it is there and connected. */
   async disk(device: string | number): Promise<Disk> {
-    const id = String(device)
+    const id = String(parseVirtualDevice(String(device)).number)
     const disk = this.known.get(id) ?? await new Promise<Disk>((resolve) => this.waiting.push({ id, resolve }))
     return disk.ready()
   }

@@ -9,7 +9,7 @@ import { GNTTAB_RESERVED_CONSOLE } from '../../abi/index.ts'
 import type { GuestKernel, MappedPage, Page } from '../../guest/index.ts'
 import { mapForeignPage, readOptional } from '../../guest/index.ts'
 import { BytePipe, CONSOLE_PIPE, mirror } from '../../rings/index.ts'
-import type { DomId, EventPort, EventSource, GrantRef } from '../../util/index.ts'
+import type { EventNames, DomId, EventPort, EventSource, GrantRef } from '../../util/index.ts'
 import { EventHub, XenError } from '../../util/index.ts'
 import { ByteLog } from './byte-log.ts'
 import type { ConsoleNodes } from './protocol.ts'
@@ -32,6 +32,11 @@ export type ConsoleEvent =
   /** The guest wrote impossible indexes; the console stays silent until it is connected anew. */
   | { readonly type: 'broken'; readonly domain: DomId }
   | { readonly type: 'closed'; readonly domain: DomId }
+
+/** Names of the events of a console. */
+export const CONSOLE_EVENTS: EventNames<ConsoleEvent> = {
+  connected: true, output: true, disconnected: true, broken: true, closed: true,
+}
 
 /** How a console is opened. */
 export interface ConsoleOpenOptions {
@@ -82,7 +87,7 @@ export class ConsoleStream {
   constructor(domain: DomId, services: ConsoleBackendServices) {
     this.domain = domain
     this.services = services
-    this.hub = new EventHub<ConsoleEvent>(() => services.now())
+    this.hub = new EventHub<ConsoleEvent>(() => services.now(), undefined, CONSOLE_EVENTS)
     this.events = this.hub
   }
 

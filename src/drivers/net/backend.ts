@@ -10,7 +10,7 @@ import type { BackendDevice, BackendDriver, BackendInstance, MappedPage } from '
 import type { DomId, EventPort, GrantRef } from '../../util/index.ts'
 import { XenError } from '../../util/index.ts'
 import type { Bridge, BridgeLink, NetPort } from './bridge.ts'
-import type { NetFrame } from './frame.ts'
+import { parseMac, type NetFrame } from './frame.ts'
 import type { ReceiveFeatures } from './receive.ts'
 import { ReceiveServer } from './receive.ts'
 import { Staging } from './staging.ts'
@@ -240,8 +240,11 @@ export class NetBackend implements BackendDriver {
     return [...this.instances.values()]
   }
 
-  /** The interface of a domain with this number. */
+  /** The interface of a domain with this number or address. */
   nic(domain: DomId, handle: string | number): ServedNic | undefined {
+    if (typeof handle === 'string' && parseMac(handle) !== undefined) {
+      return this.nics.find((nic) => nic.domain === domain && nic.mac.toLowerCase() === handle.toLowerCase())
+    }
     return this.instances.get(`backend/vif/${domain}/${handle}`)
   }
 

@@ -8,7 +8,7 @@
  * hot path: one look-up for each end of a frame and no allocation; time is read once for a batch. 110 ns for a frame of
  * 1500 bytes, with the two copies that its ports make.
  */
-import { EventHub, XenError, callGuarded, watchAnswer } from '../../util/index.ts'
+import { type EventNames, EventHub, XenError, callGuarded, watchAnswer } from '../../util/index.ts'
 import type { EventSource } from '../../util/index.ts'
 import { AddressTable } from './address-table.ts'
 import { FrameQueue } from './frame-queue.ts'
@@ -41,6 +41,11 @@ export type BridgeEvent =
   | { readonly type: 'learned'; readonly bridge: string; readonly address: number }
   /** A port or a tap has thrown or rejected; it stays where it is. */
   | { readonly type: 'failed'; readonly bridge: string; readonly by: 'port' | 'tap'; readonly error: unknown }
+
+/** Names of the events of a bridge. */
+export const BRIDGE_EVENTS: EventNames<BridgeEvent> = {
+  attached: true, detached: true, learned: true, failed: true,
+}
 
 /** What a bridge needs. */
 export interface BridgeOptions {
@@ -79,7 +84,7 @@ export class Bridge {
     this.options = options
     this.name = options.name ?? 'xenbr0'
     this.mtu = options.mtu ?? 1500
-    this.hub = new EventHub<BridgeEvent>(() => options.now())
+    this.hub = new EventHub<BridgeEvent>(() => options.now(), undefined, BRIDGE_EVENTS)
     this.events = this.hub
   }
 

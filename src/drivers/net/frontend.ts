@@ -13,7 +13,7 @@ import type { FrontendDevice, FrontendDriver, FrontendInstance, SharedPage } fro
 import { sharePage } from '../../guest/index.ts'
 import { FrontRing, NO_ENTRY } from '../../rings/index.ts'
 import type { EventPort } from '../../util/index.ts'
-import { XenError } from '../../util/index.ts'
+import { checkArgument, whole, XenError } from '../../util/index.ts'
 import { FrameQueue } from './frame-queue.ts'
 import { completeChecksum, parseMac } from './frame.ts'
 import { MAX_SLOTS, RX_ENTRY, TX_ENTRY } from './protocol.ts'
@@ -414,7 +414,8 @@ export class NetFrontend implements FrontendDriver {
 
   /** The interface with this number, as soon as it is there and connected. */
   async nic(handle: string | number): Promise<Nic> {
-    const id = String(handle)
+    const id = String(Number(handle))
+    checkArgument('the number of a network interface', Number(handle), whole(0, 0xffff))
     const nic = this.known.get(id) ?? await new Promise<Nic>((resolve) => this.waiting.push({ id, resolve }))
     return nic.ready()
   }

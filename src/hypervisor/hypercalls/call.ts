@@ -7,8 +7,8 @@ import type { Vcpu } from '../vcpu.ts'
 
 /** Arguments of one hypercall. The object is reused: a handler keeps nothing of it. */
 export class HypercallArguments {
-  readonly low = new Uint32Array(6)
-  readonly high = new Uint32Array(6)
+  readonly low: Uint32Array = new Uint32Array(6)
+  readonly high: Uint32Array = new Uint32Array(6)
 
   /** Argument `index` as a guest address. */
   address(index: number): number {

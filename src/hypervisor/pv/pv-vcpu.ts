@@ -58,10 +58,10 @@ export class PvVcpu {
   userTable = 0
   inKernel = true
   /** Virtual trap table by vector: 0 as address means that the guest handles it not. */
-  readonly trapSelector = new Uint16Array(256)
-  readonly trapFlags = new Uint8Array(256)
-  readonly trapLow = new Uint32Array(256)
-  readonly trapHigh = new Uint32Array(256)
+  readonly trapSelector: Uint16Array = new Uint16Array(256)
+  readonly trapFlags: Uint8Array = new Uint8Array(256)
+  readonly trapLow: Uint32Array = new Uint32Array(256)
+  readonly trapHigh: Uint32Array = new Uint32Array(256)
   kernelSs = 0
   readonly kernelSp = entryPoint()
   readonly eventCallback = entryPoint()
@@ -74,12 +74,12 @@ export class PvVcpu {
   syscall32MasksEvents = false
   sysenterMasksEvents = false
   /** Descriptor tables: frames of the GDT with entries in use, virtual address of the LDT with its entries. */
-  readonly gdtFrames = new Int32Array(16)
+  readonly gdtFrames: Int32Array = new Int32Array(16)
   gdtEntries = 0
   ldtBase = 0
   ldtEntries = 0
   /** Frames of LDT pages in use, which hold a segdesc type each; 0 for none. */
-  readonly ldtFrames = new Int32Array(16)
+  readonly ldtFrames: Int32Array = new Int32Array(16)
   /** I/O privilege level that the guest has set, in RFLAGS position. */
   iopl = 0
   /** The guest's view of CR0.TS, CR2 and CR4. */

@@ -4,8 +4,9 @@
 import * as z from 'zod'
 import { nearestWord, XenError } from '../../util/index.ts'
 import { ACTIONS, defaultActions, type Actions, type Era } from './actions.ts'
-import { parseDisk, type DiskConfig } from './disk-specification.ts'
-import { parseNic, type NicConfig } from './nic-specification.ts'
+import { resolveDisk, resolveNic, type DiskDescription, type NicDescription } from './device-options.ts'
+import type { DiskConfig } from './disk-specification.ts'
+import type { NicConfig } from './nic-specification.ts'
 import type { StreamTrust } from './stream-trust.ts'
 
 /** A file's bytes, or the name under which the host's file source knows it. */
@@ -13,6 +14,8 @@ export type FileSource = string | Uint8Array
 
 /** Defaults to MiB of memory that xl uses when a description gives none. */
 const DEFAULT_MEMORY = 32
+/** xl names a file of its log after the domain. */
+const LONGEST_NAME = 200
 /** Most MiB of a domain: no host has more. */
 export const MAX_MEMORY = 4096
 
@@ -39,10 +42,10 @@ export interface DomainOptions<Kernel = FileSource> {
   readonly vcpus?: number | undefined
   /** Virtual CPUs that can ever be online. Default: `vcpus`. */
   readonly maxVcpus?: number | undefined
-  /** Disk specifications as text, or parsed ones. */
-  readonly disks?: readonly (string | DiskConfig)[] | undefined
-  /** NIC specifications as text, or parsed ones. */
-  readonly nics?: readonly (string | NicConfig)[] | undefined
+  /** Disk specifications as text or as objects, such as `{ vdev: 'xvda', target: 'disk.img' }`. */
+  readonly disks?: readonly (string | DiskDescription)[] | undefined
+  /** NIC specifications as text or as objects, such as `{ bridge: 'xenbr1' }`. */
+  readonly nics?: readonly (string | NicDescription)[] | undefined
   /** What to do when the domain ends; those left out follow xl. */
   readonly actions?: { readonly [K in keyof Actions]?: Actions[K] | undefined } | undefined
   /** Ports that the domain may use. Default 1023. */
@@ -79,6 +82,11 @@ const whole = (least: number, most: number) =>
     .min(least, { error: `must be at least ${least}` })
     .max(most, { error: `must be at most ${most}` })
 
+const listOf = <T extends string | object>(what: string) =>
+  z.array(z.custom<T>((v) => typeof v === 'string' || (typeof v === 'object' && v !== null), { error: `must be ${what}` }), {
+    error: `must be a list: ${what}`,
+  }).default([])
+
 const fileSource = /* @__PURE__ */ z.union([z.string().min(1), z.instanceof(Uint8Array)], {
   error: 'must be a path or bytes',
 })
@@ -87,24 +95,28 @@ const action = /* @__PURE__ */ z.enum(ACTIONS, { error: `must be one of ${ACTION
 const shape = {
   // A slash would make a name that XenStore paths and tools cannot hold.
   name: z.string({ error: 'must be a string' }).min(1, { error: 'must not be empty' })
+    .max(LONGEST_NAME, { error: `must be at most ${LONGEST_NAME} characters long` })
     .regex(/^[^/\u0000-\u001f]+$/, { error: 'must have neither a slash nor control characters' }),
   uuid: z.string().regex(/^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$/, { error: 'is not a UUID' }).optional(),
   kernel: z.unknown().optional(),
   ramdisk: fileSource.optional(),
   bootloader: z.string({ error: 'must be a string' }).min(1, { error: 'must not be empty' }).optional(),
   bootloaderArgs: z.array(z.string(), { error: 'must be a list of strings' }).default([]),
-  commandLine: z.string().default(''),
+  commandLine: z.string({ error: 'must be a string' }).default(''),
   memory: whole(1, MAX_MEMORY).default(DEFAULT_MEMORY),
   maxMemory: whole(1, MAX_MEMORY).optional(),
   vcpus: whole(1, 128).default(1),
   maxVcpus: whole(1, 128).optional(),
-  disks: z.array(z.union([z.string(), z.custom<DiskConfig>((v) => typeof v === 'object' && v !== null)])).default([]),
-  nics: z.array(z.union([z.string(), z.custom<NicConfig>((v) => typeof v === 'object' && v !== null)])).default([]),
+  disks: listOf<string | DiskDescription>('a text or an object for each disk'),
+  nics: listOf<string | NicDescription>('a text or an object for each network interface'),
   actions: z.strictObject({ poweroff: action, reboot: action, crash: action, watchdog: action, softReset: action })
     .partial().default({}),
   maxEventChannels: whole(1, 131071).default(1023),
   maxGrantFrames: whole(1, 1024).default(64),
 }
+
+/** Known words where an object stands within the options. */
+const KNOWN: Readonly<Record<string, readonly string[]>> = { actions: ['poweroff', 'reboot', 'crash', 'watchdog', 'softReset'] }
 
 const OptionsSchema = /* @__PURE__ */ z.strictObject(shape)
 
@@ -112,9 +124,13 @@ const OptionsSchema = /* @__PURE__ */ z.strictObject(shape)
 function complain(issue: z.core.$ZodIssue): never {
   if (issue.code === 'unrecognized_keys') {
     const key = issue.keys[0]!
-    const nearest = nearestWord(key, Object.keys(shape))
+    const place = issue.path.join('.')
+    const nearest = nearestWord(key, KNOWN[place] ?? Object.keys(shape))
     const hint = nearest === undefined ? '' : `; did you mean ${nearest}?`
-    throw new XenError('INVALID_CONFIG', `unknown option ${key}${hint}`, { details: { key, nearest } })
+    throw new XenError('INVALID_CONFIG', `unknown option ${place === '' ? key : `${place}.${key}`}${hint}`, { details: { key, nearest } })
+  }
+  if (issue.path.length === 0) {
+    throw new XenError('INVALID_CONFIG', 'the description of a domain must be a text or an object', { details: { key: '' } })
   }
   const key = issue.path.join('.')
   throw new XenError('INVALID_CONFIG', `${key} ${issue.message}`, { details: { key } })
@@ -137,8 +153,8 @@ export function resolveDomainOptions<Kernel>(options: DomainOptions<Kernel>, era
     ramdisk: rest.ramdisk,
     bootloader: rest.bootloader,
     kernel: options.kernel,
-    disks: distinctDisks(disks.map((disk) => (typeof disk === 'string' ? parseDisk(disk) : disk))),
-    nics: nics.map((nic) => (typeof nic === 'string' ? parseNic(nic) : nic)),
+    disks: distinctDisks(disks.map(resolveDisk)),
+    nics: nics.map(resolveNic),
     actions: { ...defaultActions(era), ...given },
   }
 }

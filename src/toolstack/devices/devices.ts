@@ -3,7 +3,7 @@
  * detaching as xl does, each taken back when it fails. A driver domain may serve a device instead of dom0.
  */
 import { XENBUS_STATE } from '../../abi/index.ts'
-import { BlockBackend, Bridge, NetBackend, type BlockStore, type DiskRequest } from '../../drivers/index.ts'
+import { BlockBackend, Bridge, NetBackend, parseVirtualDevice, type BlockStore, type DiskRequest } from '../../drivers/index.ts'
 import { BackendBus, type GuestKernel } from '../../guest/index.ts'
 import { XenError, below, type DomId, type Random } from '../../util/index.ts'
 import type { LocalStore } from '../../xenstore/index.ts'
@@ -46,6 +46,8 @@ export interface DeviceInfo {
   readonly kind: DeviceKind
   /** Number of the device in its domain. */
   readonly device: number
+  /** Name of a disk as it was given (`xvda`), address of a network interface. */
+  readonly name: string
   readonly backend: DomId
   /** XENBUS_STATE of the back-end, and of the front-end; undefined when a half is gone. */
   readonly backendState: number | undefined
@@ -141,9 +143,23 @@ export class Devices {
   list(domain: DomId): readonly DeviceInfo[] {
     const { store } = this.host
     return this.places.filter((place) => place.domain === domain && place.leaving === undefined).map((place) => ({
-      kind: place.kind, device: place.id, backend: place.backend, backendState: backendState(store, place),
+      kind: place.kind, device: place.id, name: place.disk?.vdev.name ?? place.nic?.mac ?? String(place.id), backend: place.backend, backendState: backendState(store, place),
       frontendState: frontendState(store, place),
     }))
+  }
+
+  /** A domain's device by its number, a disk also by its name and an interface by its address. Throws DEVICE_NOT_FOUND. */
+  find(domain: DomId, kind: DeviceKind, name: string): DeviceInfo {
+    const number = kind === 'vbd' ? parseVirtualDevice(name).number : Number(name)
+    const address = name.toLowerCase().replaceAll('-', ':')
+    const own = this.list(domain).filter((device) => device.kind === kind)
+    const found = own.find((device) => device.device === number || (kind === 'vif' && device.name === address))
+    if (found !== undefined) return found
+    const what = kind === 'vbd' ? 'disk' : 'network interface'
+    const others = own.length === 0 ? 'it has none' : `it has ${own.map((device) => device.name).join(', ')}`
+    throw new XenError('DEVICE_NOT_FOUND', `domain ${domain} has no ${what} ${name}: ${others}`, {
+      details: { domain, kind, name, id: number },
+    })
   }
 
   /** What a domain's devices were attached by; `reopenable` are those whose contents did not come with them. */

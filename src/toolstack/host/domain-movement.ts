@@ -23,6 +23,7 @@ import {
 } from '../save/restore-domain.ts'
 import { saveDomain, type SavedDomain, type SaveOptions, type SaveProgress } from '../save/save-domain.ts'
 import { SaveStreamReader, type ByteInput, type ByteOutput } from '../stream/index.ts'
+import { checkCall, type CallOptions } from './call-options.ts'
 import type { Domain } from './domain.ts'
 import type { CreateHost } from './domain-shell.ts'
 import { loadSymbols, type KernelSource } from './kernel-source.ts'
@@ -65,7 +66,7 @@ export class DomainMovement {
 
   save(domain: Domain, target: ByteOutput, options: SaveOptions & OperationOptions): Operation<void, SaveProgress> {
     const settings = { name: `saving domain ${domain.id}`, domain: domain.id, excluding: { kind: MOVEMENT, doing: 'being saved' } }
-    return this.start(settings, options, (context) =>
+    return this.start('save', settings, options, (context) =>
       saveDomain(this.host, snapshot(domain), target, { ...options, context }))
   }
 
@@ -75,7 +76,7 @@ export class DomainMovement {
     options: MigrateOptions & OperationOptions,
   ): Operation<MigrationSummary, MigrateProgress> {
     const settings = { name: `migrating domain ${domain.id}`, domain: domain.id, excluding: { kind: MOVEMENT, doing: 'being migrated' } }
-    return this.start(settings, options, (context) =>
+    return this.start('migrate', settings, options, (context) =>
       sendDomain(this.host, snapshot(domain), transport, { ...options, context }))
   }
 
@@ -93,7 +94,7 @@ export class DomainMovement {
   }
 
   restore(source: ByteInput, options: RestoreDomainOptions): Operation<Domain, RestoreProgress> {
-    return this.start({ name: 'restoring a domain' }, options, async (context) => {
+    return this.start('restore', { name: 'restoring a domain' }, options, async (context) => {
       const reader = new SaveStreamReader(source, context.signal, 'reused')
       context.undo(() => void reader.close().catch(() => undefined))
       const host = this.host.create()
@@ -108,7 +109,7 @@ export class DomainMovement {
     transport: MigrationTransport,
     options: ReceiveOptions & OperationOptions,
   ): Operation<Domain, ReceiveProgress> {
-    return this.start({ name: 'receiving a domain' }, options, async (context) => {
+    return this.start('receiveMigration', { name: 'receiving a domain' }, options, async (context) => {
       let domain: Domain | undefined
       const host = this.host.create()
       const start = (restored: RestoredDomain, name: string): void => {
@@ -122,12 +123,14 @@ export class DomainMovement {
     })
   }
 
-  private start<T, P extends { readonly type: string }>(
+  private start<T, P extends { readonly type: string }, C extends keyof CallOptions>(
+    call: C,
     settings: OperationSettings,
-    { signal }: OperationOptions,
+    options: CallOptions[C] & OperationOptions,
     body: (context: OperationContext<P>) => Promise<T>,
   ): Operation<T, P> {
     // Streams are read and written: the other end is outside.
-    return this.host.operations.start<T, P>({ ...settings, signal, isOutside: true }, body)
+    const check = (): void => checkCall(call, options)
+    return this.host.operations.start<T, P>({ ...settings, signal: options?.signal, isOutside: true, check }, body)
   }
 }

@@ -8,16 +8,15 @@ import type { ControlInterface, DomainInfo } from '../../hypervisor/index.ts'
 import type { Trace, TraceHooks } from '../../machine/index.ts'
 import { XenError, type DomId } from '../../util/index.ts'
 import type { LocalStore } from '../../xenstore/index.ts'
-import { parseDisk, type DiskConfig } from '../config/disk-specification.ts'
+import { resolveDisk, resolveNic, type DiskDescription, type NicDescription } from '../config/device-options.ts'
 import type { DomainConfig } from '../config/domain-config.ts'
 import type { DomainCrash } from '../crash/domain-crash.ts'
-import { parseNic, type NicConfig } from '../config/nic-specification.ts'
-import { parseVirtualDevice } from '../config/vdev.ts'
 import type { DeviceInfo, DeviceOptions, DeviceProgress, Devices } from '../devices/devices.ts'
 import type { MigrateOptions, MigrateProgress, MigrationSummary } from '../migrate/send.ts'
 import type { MigrationTransport } from '../migrate/transport.ts'
 import type { SaveOptions, SaveProgress } from '../save/save-domain.ts'
 import type { ByteOutput } from '../stream/index.ts'
+import { checkCall, type CallOptions } from './call-options.ts'
 import type { DomainConsole } from './domain-console.ts'
 import { summarize, type DomainSummary } from './domain-list.ts'
 import type { DomainMovement } from './domain-movement.ts'
@@ -220,6 +219,8 @@ export class Domain {
    */
   trace(hooks: TraceHooks, { vcpu = 0 }: { readonly vcpu?: number } = {}): Trace {
     const { control } = this.host
+    checkCall('the hooks of trace', hooks)
+    checkCall('trace', { vcpu })
     const trace = control.traceVcpu(this.id, vcpu, hooks)
     const forget = control.events.on('vcpu-stopped', (event) => {
       if (event.domid === this.id && event.vcpu === vcpu) this.host.emitPaused(this.id, true)
@@ -240,6 +241,7 @@ export class Domain {
 
   /** Resolves when the guest has ended, with the reason; at once when it has. */
   async waitForShutdown(options: UntilOptions = {}): Promise<DomainEnd> {
+    checkCall('waitForShutdown', options)
     if (this.ended === undefined)
       await this.host.loop.until(`the end of domain ${this.id}`, () => this.ended !== undefined, options)
     return this.ended!
@@ -280,33 +282,40 @@ export class Domain {
    * Gives it a disk, described as in a description file or as an object; resolves when the back-end serves it. The
    * contents come from `store`, or from what the host's `openDisk` finds for the target.
    */
-  attachDisk(disk: string | DiskConfig, options: AttachDiskOptions = {}): Operation<void, DeviceProgress> {
-    const config = typeof disk === 'string' ? parseDisk(disk) : disk
-    return this.changeDevices(`attaching disk ${config.vdev.name}`, options, (settings) =>
-      this.host.devices.attachDisk(this.id, config, { ...settings, store: options.store }))
+  attachDisk(disk: string | DiskDescription, options: AttachDiskOptions = {}): Operation<void, DeviceProgress> {
+    return this.changeDevices('attachDisk', 'attaching a disk', options, (settings) =>
+      this.host.devices.attachDisk(this.id, resolveDisk(disk), { ...settings, store: options.store }))
   }
 
-  /** Gives it a network interface; resolves with its number. */
-  attachNic(nic: string | NicConfig = '', options: OperationOptions = {}): Operation<number, DeviceProgress> {
-    const config = typeof nic === 'string' ? parseNic(nic) : nic
-    return this.changeDevices('attaching a network interface', options, (settings) =>
-      this.host.devices.attachNic(this.id, config, settings))
+  /** Gives it a network interface, described alike; resolves with its number. */
+  attachNic(nic: string | NicDescription = '', options: OperationOptions = {}): Operation<number, DeviceProgress> {
+    return this.changeDevices('attachNic', 'attaching a network interface', options, (settings) =>
+      this.host.devices.attachNic(this.id, resolveNic(nic), settings))
   }
 
   /**
-   * Takes a disk away by its name, such as `xvda`; resolves when both halves have closed. A guest that keeps it for ten
+   * Takes a disk away by its name, such as `xvda`, or its number; resolves when both halves have closed. A guest that keeps it for ten
    * seconds of host time makes it reject with TIMED_OUT, and has it still; with `force` it is not asked.
    */
-  detachDisk(vdev: string, options: DetachOptions = {}): Operation<void, DeviceProgress> {
-    const { number } = parseVirtualDevice(vdev)
-    return this.changeDevices(`detaching disk ${vdev}`, options, (settings) =>
-      this.host.devices.detach(this.id, { kind: 'vbd', id: number }, { ...settings, force: options.force }))
+  detachDisk(vdev: string | number, options: DetachOptions = {}): Operation<void, DeviceProgress> {
+    return this.changeDevices('detachDisk', `detaching disk ${vdev}`, options, (settings) =>
+      this.host.devices.detach(this.id, { kind: 'vbd', id: this.disk(vdev).device }, { ...settings, force: options.force }))
   }
 
-  /** Takes a network interface away by its number; after ten seconds also from a guest that keeps it. */
-  detachNic(device: number, options: DetachOptions = {}): Operation<void, DeviceProgress> {
-    return this.changeDevices(`detaching network interface ${device}`, options, (settings) =>
-      this.host.devices.detach(this.id, { kind: 'vif', id: device }, { ...settings, force: options.force }))
+  /** Takes a network interface away by its number or address; after ten seconds also from a guest that keeps it. */
+  detachNic(nic: number | string, options: DetachOptions = {}): Operation<void, DeviceProgress> {
+    return this.changeDevices('detachNic', `detaching network interface ${nic}`, options, (settings) =>
+      this.host.devices.detach(this.id, { kind: 'vif', id: this.nic(nic).device }, { ...settings, force: options.force }))
+  }
+
+  /** The disk of a name in any spelling (`xvda`, `d0`, 51712). Throws DEVICE_NOT_FOUND, INVALID_CONFIG for no name at all. */
+  disk(vdev: string | number): DeviceInfo {
+    return this.host.devices.find(this.id, 'vbd', String(vdev))
+  }
+
+  /** The network interface of a number or an address. Throws DEVICE_NOT_FOUND. */
+  nic(nic: number | string): DeviceInfo {
+    return this.host.devices.find(this.id, 'vif', String(nic))
   }
 
   /** Its disks and network interfaces. */
@@ -314,12 +323,14 @@ export class Domain {
     return this.host.devices.list(this.id)
   }
 
-  private changeDevices<T>(
+  private changeDevices<C extends 'attachDisk' | 'attachNic' | 'detachDisk' | 'detachNic', T>(
+    call: C,
     name: string,
-    { signal }: OperationOptions,
+    options: CallOptions[C],
     change: (settings: DeviceOptions) => Promise<T>,
   ): Operation<T, DeviceProgress> {
-    const settings = { name: `${name} of domain ${this.id}`, domain: this.id, signal }
+    const check = (): void => checkCall(call, options)
+    const settings = { name: `${name} of domain ${this.id}`, domain: this.id, signal: options?.signal, check }
     return this.host.operations.start<T, DeviceProgress>(settings, (context) => {
       if (this.destroyed !== undefined) throw this.gone()
       return change({ signal: context.signal, onProgress: context.report })
@@ -329,7 +340,8 @@ export class Domain {
   private request(what: 'poweroff' | 'reboot', options: UntilOptions): Operation<ShutdownReasonName, ShutdownProgress> {
     const { loop, movement, operations, requests } = this.host
     const name = `${what} of domain ${this.id}`
-    return operations.start<ShutdownReasonName, ShutdownProgress>({ name, signal: options.signal }, async (context) => {
+    const check = (): void => checkCall(what === 'poweroff' ? 'shutdown' : what, options)
+    return operations.start<ShutdownReasonName, ShutdownProgress>({ name, signal: options?.signal, check }, async (context) => {
       if (this.ended !== undefined) throw this.gone()
       movement.checkStill(this, 'ending')
       const request = requests.place(this.id, what)

@@ -1,4 +1,5 @@
 /** What a host tells its observers about domains, and what it warns about. */
+import type { EventNames } from '../../util/index.ts'
 import type { Action } from '../config/actions.ts'
 import type { ConfigWarning } from '../config/description-file.ts'
 import type { DomainCrash } from '../crash/domain-crash.ts'
@@ -47,6 +48,14 @@ export type HostEvent =
   | ({ readonly type: 'device-state'; readonly id: number } & DeviceStateChange)
   /** Code of the host's owner has thrown or rejected while it was called for a guest; nothing else is harmed. */
   | ({ readonly type: 'callback-failed' } & CallbackFailure)
+
+/** Names of the events of a host. */
+export const HOST_EVENTS: EventNames<HostEvent> = {
+  warning: true, 'domain-created': true, 'domain-paused': true, 'domain-unpaused': true, 'domain-shutdown': true,
+  'domain-crashed': true, 'domain-destroyed': true, 'domain-restarted': true, 'action-failed': true,
+  'guest-error': true, 'memory-target': true, 'memory-maximum': true, 'vcpu-target': true, 'device-state': true,
+  'callback-failed': true,
+}
 
 /** Steps of creating a domain. */
 export type CreateProgress =

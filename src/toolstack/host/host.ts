@@ -26,6 +26,7 @@ import type { RestoreProgress } from '../save/restore-domain.ts'
 import type { ByteInput } from '../stream/index.ts'
 import { bootHost, type HostParts } from './boot-host.ts'
 import { failureTeller } from './callback-failures.ts'
+import { checkCall } from './call-options.ts'
 import { createDomain, type CreatedDomain } from './create-domain.ts'
 import { DomainMovement, type RestoreDomainOptions } from './domain-movement.ts'
 import type { Dom0 } from './dom0.ts'
@@ -33,7 +34,9 @@ import { DomainConsole } from './domain-console.ts'
 import { summarize, type DomainSummary } from './domain-list.ts'
 import { domainPath, removeDomainNodes } from './domain-nodes.ts'
 import { Domain, type DomainHost } from './domain.ts'
-import type { CreateProgress, DestructionReason, HostEvent, MaximumProgress, MemoryProgress } from './host-events.ts'
+import {
+  HOST_EVENTS, type CreateProgress, type DestructionReason, type HostEvent, type MaximumProgress, type MemoryProgress,
+} from './host-events.ts'
 import type { HostOptions } from './host-options.ts'
 import { idleDomains, idleError } from './idle-report.ts'
 import { loadSymbols, type KernelSource } from './kernel-source.ts'
@@ -108,7 +111,7 @@ export class Host {
     this.dom0 = parts.dom0
     this.bootDescription = parts.bootDescription
     this.random = new SeededRandom(parts.options.seed ^ 0x70617261)
-    this.hub = new EventHub<HostEvent>(() => this.now())
+    this.hub = new EventHub<HostEvent>(() => this.now(), undefined, HOST_EVENTS)
     this.events = this.hub
     this.crashes = new CrashBook(parts.control, (domid) => this.nameOf(domid))
     parts.loop.belongTo({
@@ -204,7 +207,7 @@ export class Host {
   domain(reference: DomainReference): Domain {
     const found = this.domains().find(
       (domain) => domain === reference || domain.id === reference || domain.name === reference,
-    )
+    ) ?? this.domains().find(({ id }) => String(id) === reference)
     if (found !== undefined) return found
     const shown = typeof reference === 'object' ? reference.name : reference
     throw new XenError('DOMAIN_NOT_FOUND', `there is no domain ${shown}`, { details: { domain: shown } })
@@ -224,7 +227,8 @@ export class Host {
     options: CreateOptions = {},
   ): Operation<Domain, CreateProgress> {
     // Files are read meanwhile.
-    const settings = { name: 'creating a domain', signal: options.signal, isOutside: true }
+    const check = (): void => checkCall('createDomain', options)
+    const settings = { name: 'creating a domain', signal: options?.signal, isOutside: true, check }
     return this.operations.start<Domain, CreateProgress>(settings, async (context) => {
       const resolved = this.configure(config, options)
       const symbols = options.symbols === undefined ? undefined : await loadSymbols(options.symbols, this.parts.files)
@@ -280,7 +284,8 @@ export class Host {
   }
 
   /** Waits until a condition holds, asked whenever guests have run for a while. */
-  until(what: string, met: () => boolean, options: UntilOptions = {}): Promise<void> {
+  async until(what: string, met: () => boolean, options: UntilOptions = {}): Promise<void> {
+    checkCall('until', options)
     return this.parts.loop.until(what, met, options)
   }
 

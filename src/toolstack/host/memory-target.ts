@@ -9,6 +9,7 @@ import { XenError, type DomId } from '../../util/index.ts'
 import type { LocalStore } from '../../xenstore/index.ts'
 import { MAX_MEMORY } from '../config/domain-config.ts'
 import { PAGES_PER_MEBIBYTE, SLACK_PAGES } from './domain-shell.ts'
+import { checkCall } from './call-options.ts'
 import { domainPath } from './domain-nodes.ts'
 import type { MaximumProgress, MemoryProgress } from './host-events.ts'
 import type { Operation, OperationOptions } from './operation.ts'
@@ -61,7 +62,7 @@ function checkWhole(what: string, mebibytes: number): void {
   })
 }
 
-function check({ control, store }: MemoryHost, domid: DomId, mebibytes: number): void {
+function checkTarget({ control, store }: MemoryHost, domid: DomId, mebibytes: number): void {
   checkWhole('a memory target', mebibytes)
   const { totalPages } = control.domainInfo(domid)
   const staticMax = memorySettings(store, domid).maximum ?? 0
@@ -104,9 +105,10 @@ export function setMemoryTarget(
   options: UntilOptions,
 ): Operation<void, MemoryProgress> {
   const { control, store, loop, wishes } = host
-  const settings = { name: `memory target of domain ${domid}`, domain: domid, signal: options.signal }
+  const check = (): void => checkCall('setMemTarget', options)
+  const settings = { name: `memory target of domain ${domid}`, domain: domid, signal: options?.signal, check }
   return host.operations.start<void, MemoryProgress>(settings, async ({ report, undo, signal }) => {
-    check(host, domid, mebibytes)
+    checkTarget(host, domid, mebibytes)
     checkPatience(options, settings.name)
     const { maxPages, totalPages: atFirst } = control.domainInfo(domid)
     const wish = wishes.begin(domid, { target: store.tryRead(targetNode(domid)), maxPages })
@@ -137,10 +139,10 @@ export function setMemoryMaximum(
   host: MemoryHost,
   domid: DomId,
   mebibytes: number,
-  { signal }: OperationOptions,
+  options: OperationOptions,
 ): Operation<void, MaximumProgress> {
   const { control, store } = host
-  const settings = { name: `memory maximum of domain ${domid}`, domain: domid, signal }
+  const settings = { name: `memory maximum of domain ${domid}`, domain: domid, signal: options?.signal, check: (): void => checkCall('setMaxMem', options) }
   return host.operations.start<void, MaximumProgress>(settings, async ({ report }) => {
     checkWhole('a memory maximum', mebibytes)
     const { totalPages } = control.domainInfo(domid)

@@ -11,6 +11,8 @@ export interface OperationSettings extends OperationOptions {
   readonly name: string
   /** The domain with which it ends. */
   readonly domain?: DomId | undefined
+  /** Throws when what the caller gave is wrong; then nothing begins. */
+  readonly check?: (() => void) | undefined
   /** It reads or writes what is outside of the host: while it goes on, the host waits for that, however idle it is. */
   readonly isOutside?: boolean | undefined
   /** Operations of the same kind on one domain exclude each other; the word says what the first is doing: "being saved". */
@@ -40,6 +42,17 @@ export interface OperationsHost {
   explain(domain: DomId, name: string, error: unknown): unknown
 }
 
+/** What a check throws; undefined when it passes. */
+function errorOf(check: (() => void) | undefined): XenError | undefined {
+  try {
+    check?.()
+  } catch (error) {
+    if (XenError.is(error)) return error
+    throw error
+  }
+  return undefined
+}
+
 /** All operations of one host. */
 export class Operations {
   private readonly host: OperationsHost
@@ -57,9 +70,11 @@ export class Operations {
     settings: OperationSettings,
     body: (context: OperationContext<P>) => Promise<T>,
   ): Operation<T, P> {
-    const { name, signal } = settings
+    const { name } = settings
+    const wrong = errorOf(settings.check)
+    const signal = wrong === undefined ? settings.signal : undefined
     const abort = new AbortController()
-    const refusal = this.closed ?? this.going.get(settings.domain) ?? this.busy(settings)
+    const refusal = wrong ?? this.closed ?? this.going.get(settings.domain) ?? this.busy(settings)
     const entry: Entry = { settings, abort, cause: refusal, settled: Promise.resolve() }
     if (refusal === undefined) this.entries.add(entry)
     const follow = (): void => abort.abort(signal?.reason)

@@ -5,6 +5,7 @@
 import type { ControlInterface } from '../../hypervisor/index.ts'
 import { XenError, type DomId } from '../../util/index.ts'
 import type { LocalStore } from '../../xenstore/index.ts'
+import { checkCall } from './call-options.ts'
 import { domainPath } from './domain-nodes.ts'
 import type { VcpuProgress } from './host-events.ts'
 import type { Operation } from './operation.ts'
@@ -60,7 +61,8 @@ export function setVcpuTarget(
   options: SetVcpusOptions,
 ): Operation<void, VcpuProgress> {
   const { control, store, loop } = host
-  const settings = { name: `vCPUs of domain ${domid}`, domain: domid, signal: options.signal }
+  const check = (): void => checkCall('setVcpus', options)
+  const settings = { name: `vCPUs of domain ${domid}`, domain: domid, signal: options?.signal, check }
   return host.operations.start<void, VcpuProgress>(settings, async ({ report, undo, signal }) => {
     const vcpus = Array.from({ length: checkCount(host, domid, count) }, (_, vcpu) => vcpu)
     checkPatience(options, settings.name)

@@ -9,7 +9,7 @@ import { ACTIONS, type Action, type Actions, defaultActions } from '../config/ac
 import type { DiskConfig, DiskFormat } from '../config/disk-specification.ts'
 import { resolveDomainOptions, type DomainConfig } from '../config/domain-config.ts'
 import type { NicConfig } from '../config/nic-specification.ts'
-import { parseVirtualDevice } from '../config/vdev.ts'
+import { parseVirtualDevice } from '../../drivers/index.ts'
 
 /** Default weight of the credit schedulers. */
 const WEIGHT = 256

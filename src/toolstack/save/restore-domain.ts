@@ -146,9 +146,6 @@ export async function restoreDomain(
 ): Promise<RestoredDomain> {
   const { context } = options
   const { undo } = context
-  if (options.cpuPolicy !== undefined && !['refuse', 'mask'].includes(options.cpuPolicy)) {
-    throw new XenError('INVALID_ARGUMENT', '`cpuPolicy` is \'refuse\' or \'mask\'', { details: { cpuPolicy: options.cpuPolicy } })
-  }
   const { saved, config } = await readConfig(reader, options)
   const kernel = chooseKernel(saved, options.kernel)
   host.claimName(config.name)

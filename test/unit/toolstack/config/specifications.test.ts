@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { parseDisk, type DiskConfig } from '../../../../src/toolstack/config/disk-specification.ts'
 import { parseNic } from '../../../../src/toolstack/config/nic-specification.ts'
 import { nearestWord } from '../../../../src/util/index.ts'
-import { parseVirtualDevice } from '../../../../src/toolstack/config/vdev.ts'
+import { parseVirtualDevice } from '../../../../src/drivers/index.ts'
 
 describe('a virtual device number', () => {
   // Worked out by hand from the bit layouts of xen-vbd-interface(7); 51712 also stands in a capture of real Xen.

@@ -1,0 +1,92 @@
+/**
+ * What each call of hosts and domains may be given, in one table: the compiler sees to it that every option is there. The
+ * configuration of hosts and domains is checked by host-options.ts and config/domain-config.ts.
+ */
+import type { TraceHooks } from '../../machine/index.ts'
+import {
+  abortSignal, anything, callable, checkOptions, flag, having, listOf, oneOf, real, text, timeLimit, whole,
+  type Check, type OptionChecks,
+} from '../../util/index.ts'
+import type { StreamPermissions, StreamTrust } from '../config/stream-trust.ts'
+import type { ReceiveOptions } from '../migrate/receive.ts'
+import type { MigrateOptions } from '../migrate/send.ts'
+import type { SaveOptions } from '../save/save-domain.ts'
+import type { RestoreDomainOptions } from './domain-movement.ts'
+import type { AttachDiskOptions, DetachOptions } from './domain.ts'
+import type { CreateOptions } from './host.ts'
+import type { OperationOptions } from './operation.ts'
+import type { UntilOptions } from './run-loop.ts'
+import type { SetVcpusOptions } from './vcpu-target.ts'
+
+/** What each call takes. */
+export interface CallOptions {
+  'createDomain': CreateOptions
+  'restore': RestoreDomainOptions
+  'receiveMigration': ReceiveOptions & OperationOptions
+  'until': UntilOptions
+  'waitForShutdown': UntilOptions
+  'shutdown': UntilOptions
+  'reboot': UntilOptions
+  'setMemTarget': UntilOptions
+  'setMaxMem': OperationOptions
+  'setVcpus': SetVcpusOptions
+  'save': SaveOptions & OperationOptions
+  'migrate': MigrateOptions & OperationOptions
+  'attachDisk': AttachDiskOptions
+  'attachNic': OperationOptions
+  'detachDisk': DetachOptions
+  'detachNic': DetachOptions
+  'trace': { readonly vcpu?: number }
+  'the hooks of trace': TraceHooks
+}
+
+/** Longest path or name that is taken for a file. */
+const file: Check = (value) =>
+  (typeof value === 'string' && value !== '') || value instanceof Uint8Array ? undefined : 'must be a path or bytes'
+const kernel: Check = (value) => (typeof value === 'function' ? undefined : file(value) && 'must be a path, bytes, or a function')
+const trustFields: OptionChecks<StreamPermissions> = {
+  disks: anything, bridges: anything, files: anything, backends: anything, scripts: anything,
+}
+const trust: Check = (value) => {
+  if (value === 'all') return undefined
+  if (typeof value !== 'object' || value === null) return 'must be "all" or an object of what is allowed'
+  try {
+    checkOptions('trust', value as Exclude<StreamTrust, 'all'>, trustFields)
+    return undefined
+  } catch (error) {
+    return `is wrong: ${(error as Error).message}`
+  }
+}
+
+const cpuPolicy = /* @__PURE__ */ oneOf('refuse', 'mask')
+const signal = abortSignal
+const until: OptionChecks<UntilOptions> = { signal, timeout: timeLimit }
+const suspend = { timeout: timeLimit }
+const detach: OptionChecks<DetachOptions> = { signal, force: flag }
+const count = /* @__PURE__ */ whole(0, Number.MAX_SAFE_INTEGER)
+const store = /* @__PURE__ */ having('read', 'write', 'flush', 'close')
+
+const CHECKS: { readonly [C in keyof CallOptions]: OptionChecks<CallOptions[C]> } = {
+  createDomain: {
+    signal, paused: flag, kernel, symbols: file, source: text, overrides: /* @__PURE__ */ listOf(text),
+    era: /* @__PURE__ */ oneOf('xl', 'xm'), strict: flag,
+  },
+  restore: { signal, paused: flag, kernel, symbols: file, rename: callable, trust, cpuPolicy },
+  receiveMigration: { signal, kernel, trust, cpuPolicy, peerTimeout: timeLimit },
+  until, waitForShutdown: until, shutdown: until, reboot: until, setMemTarget: until,
+  setMaxMem: { signal },
+  setVcpus: { ...until, wait: flag },
+  save: { signal, ...suspend, afterwards: /* @__PURE__ */ oneOf('destroy', 'resume', 'pause') },
+  migrate: { signal, ...suspend, live: flag, peerTimeout: timeLimit, maxRounds: /* @__PURE__ */ whole(1, 1000), dirtyPages: count,
+    worthwhile: /* @__PURE__ */ real(0, Infinity) },
+  attachDisk: { signal, store },
+  attachNic: { signal },
+  detachDisk: detach, detachNic: detach,
+  trace: { vcpu: count },
+  'the hooks of trace': { instruction: callable, memory: callable, exception: callable },
+}
+
+/** Checks what a call was given. Throws INVALID_ARGUMENT naming the option at fault. */
+export function checkCall<C extends keyof CallOptions>(call: C, options: CallOptions[C]): void {
+  checkOptions(call, options, CHECKS[call])
+}
