@@ -92,7 +92,7 @@ export class ShutdownControl {
   private acknowledge(store: GuestStore): Promise<ShutdownReason | undefined> {
     return store.transaction(async (transaction) => {
       const request = await readOptional(transaction, NODE)
-      const reason = request === undefined ? undefined : REQUESTS[request]
+      const reason = request !== undefined && Object.hasOwn(REQUESTS, request) ? REQUESTS[request] : undefined
       if (reason !== undefined) await transaction.write(NODE, '')
       return reason
     })

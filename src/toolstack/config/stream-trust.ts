@@ -76,11 +76,12 @@ export function checkStreamDevices(config: Pick<DomainConfig<unknown>, 'disks' |
 }
 
 /** A domain's files, and what it may name when it came by a stream. */
-type FileUser = Pick<DomainConfig<unknown>, 'kernel' | 'ramdisk' | 'trust'>
+type FileUser = Pick<DomainConfig<unknown>, 'kernel' | 'ramdisk' | 'bootloader' | 'trust'>
 
 /** What the stream named that would be read at the domain's next start and may not be. */
-function deniedFiles({ kernel, ramdisk, trust }: FileUser): Named[] {
-  if (trust === undefined || trust === 'all') return []
+function deniedFiles({ kernel, ramdisk, bootloader, trust }: FileUser): Named[] {
+  // A boot loader looks for both in the domain's own disk, which it was allowed or has not got.
+  if (trust === undefined || trust === 'all' || bootloader !== undefined) return []
   return ([['kernel', kernel], ['ramdisk', ramdisk]] as const).flatMap(([who, name]) =>
     (typeof name !== 'string' || trust.files?.includes(name) === true ? [] : [{ who, key: 'files' as const, name }]))
 }

@@ -365,12 +365,22 @@ export class Devices {
     return this.serving
   }
 
+  /** Opens a disk's target for reading by the toolstack itself: a boot loader reads it before there is a domain. */
+  openImage({ vdev, target = '' }: DiskConfig, origin: DiskOrigin): BlockStore | Promise<BlockStore> {
+    const device = String(vdev.number)
+    return this.ask({ domain: 0 as DomId, device, params: target, type: 'phy', readOnly: true, name: vdev.name, origin })
+  }
+
   private open(request: DiskRequest): BlockStore | Promise<BlockStore> {
     const given = this.given.get(`${request.domain}/${request.device}`)
     if (given !== undefined) return given
-    const { openDisk } = this.host
     const place = this.places.find((known) => known.kind === 'vbd' && known.domain === request.domain && String(known.id) === request.device)
-    if (openDisk !== undefined) return openDisk({ ...request, origin: place?.origin ?? 'attach' })
+    return this.ask({ ...request, origin: place?.origin ?? 'attach' })
+  }
+
+  private ask(request: DiskOpenRequest): BlockStore | Promise<BlockStore> {
+    const { openDisk } = this.host
+    if (openDisk !== undefined) return openDisk(request)
     throw new XenError('NOT_SUPPORTED', `nothing opens ${request.params}: the host was booted without openDisk`)
   }
 

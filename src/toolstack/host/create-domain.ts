@@ -3,6 +3,7 @@
  * back, so that a creation that fails leaves the host as it was.
  */
 import { XenError, type DomId, type Mfn } from '../../util/index.ts'
+import { runBootloader } from '../bootloader/bootloader.ts'
 import { buildPvDomain } from '../builder/pv-builder.ts'
 import { buildTypeScriptDomain } from '../builder/typescript-builder.ts'
 import type { DomainConfig } from '../config/domain-config.ts'
@@ -58,6 +59,28 @@ function checkMemory({ host, pages, config }: Plan): void {
   })
 }
 
+/**
+ * Finds and reads what the domain starts with: what its configuration names, or what its boot loader finds in its disk.
+ * `booted` is the configuration with what was found; the domain itself keeps the one that it was given, and its boot loader
+ * runs again when it starts anew.
+ */
+async function loadImages(
+  host: CreateHost,
+  config: DomainConfig<KernelSource>,
+  { signal }: OperationContext<CreateProgress>,
+): Promise<{ kernel: LoadedKernel; ramdisk: Uint8Array | undefined; booted: DomainConfig<KernelSource> }> {
+  const origin = config.trust === undefined ? 'configuration' : 'stream'
+  const found = await runBootloader(config, { openDisk: (disk) => host.devices.openImage(disk, origin), signal })
+  if (found === undefined) {
+    const kernel = await loadKernel(config.kernel, host.files, host.decompress)
+    return { kernel, ramdisk: await loadRamdisk(config.ramdisk, host.files), booted: config }
+  }
+  // Names of the guest's own files are shown, and never looked up on this host.
+  const kernel = { ...await loadKernel(found.kernel, host.files, host.decompress), name: found.path }
+  const ramdisk = await loadRamdisk(found.ramdisk?.bytes, host.files)
+  return { kernel, ramdisk, booted: { ...config, commandLine: found.commandLine, ramdisk: found.ramdisk?.path } }
+}
+
 /** Creates a domain and leaves it paused. What it has done is undone by the context when a later step throws. */
 export async function createDomain(
   host: CreateHost,
@@ -66,14 +89,13 @@ export async function createDomain(
 ): Promise<CreatedDomain> {
   host.claimName(config.name)
   checkStreamFiles(config)
-  const kernel = await loadKernel(config.kernel, host.files, host.decompress)
-  const ramdisk = await loadRamdisk(config.ramdisk, host.files)
+  const { kernel, ramdisk, booted } = await loadImages(host, config, context)
   context.check()
   context.report({ type: 'image-loaded', kernel: kernel.name, bytes: kernel.size })
   // Somebody else may have taken name or memory while files were read; from here on nothing waits.
   host.claimName(config.name)
   const uuid = config.uuid ?? randomUuid(host.random)
-  const plan: Plan = { host, config, kernel, ramdisk, uuid, pages: config.memory * PAGES_PER_MEBIBYTE }
+  const plan: Plan = { host, config: booted, kernel, ramdisk, uuid, pages: config.memory * PAGES_PER_MEBIBYTE }
   checkMemory(plan)
   const { undo } = context
   const shell = makeShell(plan, { undo, onMade: (id) => context.report({ type: 'domain-made', id }) })

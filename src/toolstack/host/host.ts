@@ -352,7 +352,8 @@ export class Host {
       typeof config === 'string'
         ? this.fromText(config, options)
         : resolveDomainOptions<KernelSource>(config, options.era)
-    const chosen = options.kernel === undefined ? resolved : { ...resolved, kernel: options.kernel }
+    // Who brings a kernel along wants no boot loader to find another one.
+    const chosen = options.kernel === undefined ? resolved : { ...resolved, kernel: options.kernel, bootloader: undefined }
     return chosen
   }
 

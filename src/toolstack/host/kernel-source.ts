@@ -31,6 +31,37 @@ export const kernelName = (source: KernelSource | undefined): string | undefined
 /** What XenStore shows as the kernel's name. */
 export const shownKernelName = (source: KernelSource | undefined): string => kernelName(source) ?? 'embedded'
 
+/**
+ * GRUB as a kernel, by the names that xl and Debian give it, and where it is looked for: under its own name among the host's
+ * files, then where Debian's packages grub-xen-host and grub-xen-bin put it.
+ */
+const PV_GRUB: ReadonlyMap<string, string> = /* @__PURE__ */ new Map(
+  [['pvgrub64', 'grub-x86_64-xen.bin'], ['pvgrub32', 'grub-i386-xen.bin']].flatMap(([name = '', file = '']) =>
+    [[name, file], [`${name}.bin`, file], [file, file]] as const),
+)
+const GRUB_FOLDERS = ['', '/usr/lib/grub-xen/', '/usr/lib/grub/x86_64-xen/', '/usr/lib/xen-4.17/boot/', '/usr/lib/xen/boot/']
+
+/** Reads GRUB's image from the first place that has it. Rejects with IO where none has. */
+async function readPvGrub(name: string, file: string, files: FileReader): Promise<Uint8Array> {
+  const places = [...new Set([name, ...GRUB_FOLDERS.map((folder) => `${folder}${file}`)])]
+  for (const place of places) {
+    try {
+      return await files.read(place)
+    } catch (error) {
+      if (!XenError.is(error, 'IO')) throw error
+    }
+  }
+  throw new XenError('IO', `kernel ${name}: no file of this host is GRUB for Xen (${places.join(', ')}); Debian has it in the package grub-xen-host`, {
+    details: { path: name, places },
+  })
+}
+
+/** The bytes of a kernel that is named. */
+function readKernel(name: string, files: FileReader): Promise<Uint8Array> {
+  const grub = PV_GRUB.get(name)
+  return grub === undefined ? files.read(name) : readPvGrub(name, grub, files)
+}
+
 /** Finds and reads a kernel. Throws INVALID_IMAGE, IO or INVALID_CONFIG. */
 export async function loadKernel(
   source: KernelSource | undefined,
@@ -42,7 +73,7 @@ export async function loadKernel(
   if (source !== undefined && typeof source !== 'string' && !(source instanceof Uint8Array)) {
     throw new XenError('INVALID_CONFIG', 'kernel must be a path, bytes, or a function', { details: { key: 'kernel' } })
   }
-  const file = source === undefined ? embeddedKernel() : typeof source === 'string' ? await files.read(source) : source
+  const file = source === undefined ? embeddedKernel() : typeof source === 'string' ? await readKernel(source, files) : source
   const unpacked = await unpackKernel(file, decompress)
   const image = parseKernelImage(unpacked)
   return { kind: 'pv', name, size: file.length, image, symbols: SymbolTable.of(unpacked) }

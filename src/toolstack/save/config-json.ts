@@ -84,6 +84,8 @@ function buildJson(config: DomainConfig<unknown>, names: SourceNames): Json {
     max_grant_frames: unlessDefault(config.maxGrantFrames, DEFAULTS.grantFrames),
     claim_mode: 'True',
     kernel: names.kernel, cmdline: config.commandLine === '' ? undefined : config.commandLine, ramdisk: names.ramdisk,
+    bootloader: config.bootloader,
+    bootloader_args: config.bootloaderArgs.length === 0 ? undefined : config.bootloaderArgs,
     'type.pv': {}, arch_arm: {}, arch_x86: { msr_relaxed: 'False' },
   }
 }
@@ -151,6 +153,8 @@ const ConfigSchema = /* @__PURE__ */ z.object({
     kernel: text.optional(),
     cmdline: text.default(''),
     ramdisk: text.optional(),
+    bootloader: text.optional(),
+    bootloader_args: z.array(text).max(MAX_DEVICES).default([]),
   }),
   disks: z.array(DiskSchema).max(MAX_DEVICES).default([]),
   nics: z.array(NicSchema).max(MAX_DEVICES).default([]),
@@ -249,6 +253,7 @@ export function configFromJson(json: string): DomainConfig<string> {
   try {
     return resolveDomainOptions<string>({
       name: create.name, uuid: create.uuid, kernel: build.kernel, ramdisk: build.ramdisk, commandLine: build.cmdline,
+      bootloader: build.bootloader, bootloaderArgs: build.bootloader_args,
       memory: Math.min(maxMemory, Math.ceil((build.target_memkb ?? build.max_memkb) / KIB)), maxMemory,
       vcpus: Math.max(1, build.avail_vcpus?.length ?? build.max_vcpus), maxVcpus: build.max_vcpus,
       disks: saved.disks.map(diskConfig), nics: saved.nics.map(nicConfig), actions: actionsOf(saved),

@@ -133,7 +133,7 @@ async function readConfig(
   return {
     saved,
     config: {
-      ...saved, kernel, name: options.rename?.(saved.name) ?? saved.name, trust: trustWithKernel(trust, options.kernel),
+      ...saved, kernel, bootloader: options.kernel === undefined ? saved.bootloader : undefined, name: options.rename?.(saved.name) ?? saved.name, trust: trustWithKernel(trust, options.kernel),
     },
   }
 }

@@ -212,9 +212,11 @@ describe('shutdown requests', () => {
       order.push(`first ${reason}`)
     })
     domain.kernel.control.beforeShutdown((reason) => { order.push(`second ${reason}`) })
-    store.seed({ '/local/domain/1/control/shutdown': 'dance' })
-    await hub.settle(1e6)
-    expect([order, domain.shutdownReason, store.get('/local/domain/1/control/shutdown')]).toEqual([[], undefined, 'dance'])
+    for (const word of ['dance', 'constructor', '__proto__']) {
+      store.seed({ '/local/domain/1/control/shutdown': word })
+      await hub.settle(1e6)
+      expect([order, domain.shutdownReason, store.get('/local/domain/1/control/shutdown')]).toEqual([[], undefined, word])
+    }
     store.seed({ '/local/domain/1/control/shutdown': 'reboot' })
     await hub.settle(1e6)
     expect([order, domain.shutdownReason]).toEqual([['second reboot', 'first reboot'], 1])

@@ -92,8 +92,7 @@ describe('xl spelling', () => {
     expect(error.details).toMatchObject({ key: 'memroy', nearest: 'memory', line: 2, column: 1 })
   })
 
-  test.each(['__proto__', 'constructor', 'toString', 'hasOwnProperty', 'valueOf', 'prototype'])(
-    'takes %s for a word like any other', (key) => {
+  test.each(['__proto__', 'constructor', 'toString', 'hasOwnProperty', 'valueOf', 'prototype'])('takes %s for a word like any other', (key) => {
       for (const value of ['1', '"x"', '["x"]', '[["x"]]']) {
         const { config, warnings } = parseDescription(`name = "a"\n${key} = ${value}\n${key} += ${value}`)
         expect(warnings.map(({ option, reason }) => [option, reason])).toEqual([[key, 'unknown']])
@@ -101,8 +100,7 @@ describe('xl spelling', () => {
         expect(failure(() => parseDescription(`name = "a"\n${key} = ${value}`, { strict: true })).message).toMatch(`unknown option \`${key}\``)
       }
       expect(({} as Record<string, unknown>)['x']).toBeUndefined()
-    },
-  )
+    })
 
   test('the last of several assignments counts, as with xl, and the author is told; a strict reader refuses them', () => {
     const text = 'name = "x"\ndisk = ["/a,raw,xvda"]\ndisk = ["/b,raw,xvdb"]'
