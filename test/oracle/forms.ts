@@ -2,6 +2,7 @@
  * Every form in which the decode table lets an instruction be written in 64-bit code, or in shorter code: row, opcode,
  * register or memory operand, operand size, LOCK, repetition. The generator makes cases of each.
  */
+import { isMadeByAmd } from './maker.ts'
 import { instructionRows } from '../../src/machine/cpu/decode/table.ts'
 import type { InstructionRow } from '../../src/machine/cpu/decode/table.ts'
 
@@ -80,8 +81,8 @@ export function allForms(code: 64 | 32 = 64): Form[] {
 
 /** Why a form is not compared with the processor underneath; undefined when it is. */
 export function whyNotCompared({ row, size }: Pick<Form, 'row' | 'size'>): string | undefined {
-  // AMD processors know no far pointers with 64-bit offsets.
-  if (size === 64 && /^(l[sfg]s|callf|jmpf)$/.test(row.name)) return 'differs between makers'
+  // Far pointers with REX.W have offsets of 32 bits with AMD and of 64 bits with Intel.
+  if (size === 64 && /^(l[sfg]s|callf|jmpf)$/.test(row.name) && !isMadeByAmd()) return 'differs between makers'
   return NOT_COMPARED[row.alias ?? row.name]
 }
 

@@ -83,14 +83,20 @@ function farPointer(l: Lifter, name: 'call' | 'jmp'): void {
 
 /** CALL and JMP through a far pointer in memory: offset into t0, selector into t1. */
 const farMemory = (name: 'call' | 'jmp'): Lift => (l) => {
-  const size = l.instruction.operandSize
+  const size = farSize(l)
   loadFarPointer(l)
   l.finalHandler(`far-${name}.${size}`)
 }
 
+/**
+ * Size of a far pointer's offset: of 32 bits at most, as AMD's processors pay no heed to REX.W there. Intel's know 64.
+ * Reference: AMD64 APM volume 3, JMP (far), CALL (far), LSS.
+ */
+const farSize = (l: Lifter): 16 | 32 => (l.instruction.operandSize === 16 ? 16 : 32)
+
 /** Loads offset (t0) and selector (t1) of a far pointer, in the order of their addresses. */
 function loadFarPointer(l: Lifter): void {
-  const size = l.instruction.operandSize
+  const size = farSize(l)
   const form = l.memory(reads(size / 8 + 2))
   l.a = SLOT.t0
   l.emit(`mov.${size}.rm${form}`)
@@ -103,7 +109,7 @@ function loadFarPointer(l: Lifter): void {
 
 /** LSS, LFS, LGS and their kin. */
 const farLoad = (segment: number): Lift => (l) => {
-  const size = l.instruction.operandSize
+  const size = farSize(l)
   loadFarPointer(l)
   l.a = SLOT.t1
   l.b = l.regSlot(size)
