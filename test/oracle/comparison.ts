@@ -145,7 +145,7 @@ export class Comparison {
     this.seed = seed
     this.random = new SeededRandom(seed)
     const all = allForms(code)
-    this.forms = all.filter((form) => whyNotCompared(form) === undefined && only(form))
+    this.forms = all.filter((form) => whyNotCompared(form, code) === undefined && only(form))
     this.summary = {
       known: all.length, comparable: this.forms.length, exercised: 0, cases: 0, noise: 0, notOffered: 0, mismatches: 0,
       samples: [], byForm: new Map(),
@@ -285,12 +285,11 @@ export class Comparison {
     const code = one.patches[0]!.bytes
     const decoder = this.decoderOf(one)
     if (decoder.decode(code, 0, code.length) !== DECODED.OK) return true
-    const { row, operandPrefix, operandSize, reg, opcode, repeat } = decoder.instruction
+    const { row, operandSize, reg, opcode, repeat } = decoder.instruction
     // AMD's processors take the condition of LOOPcc from a repetition prefix.
     if (row.name.startsWith('loop') && repeat !== 0) return false
-    if (this.code === 64 && row.width === 'f64' && operandPrefix) return false
     const loadsStackSegment = (row.name === 'mov' && opcode === 0x8e && (reg & 7) === 2) || row.name === 'lss'
-    return !loadsStackSegment && whyNotCompared({ row, size: operandSize }) === undefined
+    return !loadsStackSegment && whyNotCompared({ row, size: operandSize }, this.code) === undefined
   }
 
   private decoderOf(one: OracleCase): Decoder {

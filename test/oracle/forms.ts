@@ -80,9 +80,12 @@ export function allForms(code: 64 | 32 = 64): Form[] {
 }
 
 /** Why a form is not compared with the processor underneath; undefined when it is. */
-export function whyNotCompared({ row, size }: Pick<Form, 'row' | 'size'>): string | undefined {
+export function whyNotCompared({ row, size }: Pick<Form, 'row' | 'size'>, code: 64 | 32): string | undefined {
   // Far pointers with REX.W have offsets of 32 bits with AMD and of 64 bits with Intel.
   if (size === 64 && /^(l[sfg]s|callf|jmpf)$/.test(row.name) && !isMadeByAmd()) return 'differs between makers'
+  // Near branches with an operand-size prefix are of 16 bits with AMD, and not with Intel.
+  const isNear = row.width === 'd64' && /^(jCC|jmp|call|ret|loop(n?e)?|jcxz)$/.test(row.name)
+  if (isNear && size === 16 && code === 64 && !isMadeByAmd()) return 'differs between makers'
   return NOT_COMPARED[row.alias ?? row.name]
 }
 

@@ -52,9 +52,7 @@ const CLASSES: readonly (readonly [name: string, fits: Fits])[] = [
   ['WAIT before an x87 instruction is one instruction to objdump and two to the processor', (bytes) =>
     bytes.find((byte) => !isPrefixByte(byte)) === '9b'],
   ['only the last of several segment prefixes counts', (bytes) => bytes.filter((byte) => SEGMENT.test(byte)).length > 1],
-  ['near branches with a 66 prefix in 64-bit code: AMD\'s way there, Intel\'s here', (bytes) =>
-    bytes.includes('66') && bytes.some((byte) => /^(e8|e9|c2|c3)$/.test(byte))],
-  ['a short jump with a 66 prefix has a 16-bit target', (_, theirs) => /data16 .*\bj[a-z]+ /.test(theirs)],
+  ['a short jump with a 66 prefix has a 16-bit target', (_, theirs) => /data16 .*\b(j[a-z]+|loop[a-z]*)(,p[nt])? /.test(theirs)],
   ['MPX, 3DNow, SMX and test registers, which no processor of today has', (bytes) =>
     bytes.some((byte, i) => byte === '0f' && /^(1a|1b|0e|0f|37|24|26|07)$/.test(bytes[i + 1] ?? ''))],
   ['SYSCALL outside 64-bit code, which only AMD has', (_, theirs) => /syscall$/.test(theirs)],

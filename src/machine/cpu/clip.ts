@@ -9,7 +9,7 @@ import { BLOCK, RECORD } from './record.ts'
 import { SLOT } from './state.ts'
 import type { MicroTable } from './uops/index.ts'
 
-const STACK_HANDLERS = /^(pop|push|iret|retf|enter|far-call)/
+const STACK_HANDLERS = /^(pop|push|iret|retf|enter|far-call|short-(call|ret))/
 
 /** Micro-operations that work on the stack. */
 const STACK_OPERATIONS = /^(push|pop\.\d+\.r|pop-|call|ret|leave|enter)/

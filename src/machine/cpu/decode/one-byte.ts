@@ -81,7 +81,7 @@ export const ONE_BYTE = `
 6d ins Yz,dx rep
 6e outs dx,Xb rep
 6f outs dx,Xz rep
-70-7f jCC Jb f64
+70-7f jCC Jb d64
 80/0 add Eb,Ib lock
 80/1 or Eb,Ib lock u=a
 80/2 adc Eb,Ib lock
@@ -170,8 +170,8 @@ c1/4 shl Ev,Ib u=count
 c1/5 shr Ev,Ib u=count
 c1/6 shl Ev,Ib u=count
 c1/7 sar Ev,Ib u=count
-c2 ret Iw f64
-c3 ret - f64
+c2 ret Iw d64
+c3 ret - d64
 c4m les Gz,M i64
 c5m lds Gz,M i64
 c6/0 mov Eb,Ib
@@ -222,18 +222,18 @@ d4 aam Ib i64 u=oac
 d5 aad Ib i64 u=oac
 d6 salc - i64
 d7 xlat -
-e0 loopne Jb f64
-e1 loope Jb f64
-e2 loop Jb f64
-e3 jcxz Jb f64
+e0 loopne Jb d64
+e1 loope Jb d64
+e2 loop Jb d64
+e3 jcxz Jb d64
 e4 in al,Ib
 e5 in eAX,Ib
 e6 out Ib,al
 e7 out Ib,eAX
-e8 call Jz f64
-e9 jmp Jz f64
+e8 call Jz d64
+e9 jmp Jz d64
 ea jmp Ap i64
-eb jmp Jb f64
+eb jmp Jb d64
 ec in al,dx
 ed in eAX,dx
 ee out dx,al
@@ -267,9 +267,9 @@ fe/0 inc Eb lock
 fe/1 dec Eb lock
 ff/0 inc Ev lock
 ff/1 dec Ev lock
-ff/2 call Ev f64
+ff/2 call Ev d64
 ff/3m callf M
-ff/4 jmp Ev f64
+ff/4 jmp Ev d64
 ff/5m jmpf M
 ff/6 push Ev d64
 `

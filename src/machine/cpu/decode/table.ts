@@ -12,7 +12,7 @@
  *               z (16 or 32) y (32 or 64) s (sign-extended byte); anything else is a fixed register or the number 1.
  *               `x/y`: x as a register, y as memory
  *   attributes  lock: may carry LOCK with a memory destination; rep, repcc: repetition prefixes; i64, o64: not in, only
- *               in 64-bit mode; d64: 64-bit operands by default there; f64: always; u=...: flags left undefined
+ *               in 64-bit mode; d64: 64-bit operands by default there; f64: always (near branches are d64, as with AMD); u=...: flags left undefined
  *               (letters; `count`: depends on the count); as=...: how the assembler calls it where that is not the
  *               name of what it does here; the name of a CPUID feature (x86/cpuid.ts): exists only with it
  * A row whose feature is not offered is there to be named and measured; it raises #UD as any processor without it does.

@@ -104,7 +104,7 @@ f3+1e/1r nop Ry as=rdssp
 40-4f cmovCC Gv,Ev cmov
 np+78 vmread Ey,Gy vmx f64
 np+79 vmwrite Gy,Ey vmx f64
-80-8f jCC Jz f64
+80-8f jCC Jz d64
 90-9f setCC Eb
 a0 push fs d64
 a1 pop fs d64

@@ -7,6 +7,7 @@ import type { Handler } from './handler.ts'
 import { INTERRUPT_HANDLERS } from './interrupts.ts'
 import { RANDOM_HANDLERS } from './random.ts'
 import { SEGMENT_HANDLERS } from './segments.ts'
+import { SHORT_BRANCH_HANDLERS } from './short-branches.ts'
 import { SSE_FLOAT_HANDLERS } from './sse-float.ts'
 import { SSE_OTHER_HANDLERS } from './sse-other.ts'
 import { STACK_HANDLERS } from './stack-blocks.ts'
@@ -16,7 +17,7 @@ import { X87_MEMORY_HANDLERS } from './x87-memory.ts'
 
 const entries: readonly [string, Handler][] = /* @__PURE__ */ Object.entries({
   ...ARITHMETIC_HANDLERS, ...FAR_HANDLERS, ...FLAG_HANDLERS, ...FPU_HANDLERS, ...INTERRUPT_HANDLERS,
-  ...RANDOM_HANDLERS, ...SEGMENT_HANDLERS, ...SYSTEM_HANDLERS,
+  ...RANDOM_HANDLERS, ...SEGMENT_HANDLERS, ...SHORT_BRANCH_HANDLERS, ...SYSTEM_HANDLERS,
   ...SSE_FLOAT_HANDLERS, ...SSE_OTHER_HANDLERS, ...STACK_HANDLERS, ...X87_ARITHMETIC_HANDLERS,
   ...X87_MEMORY_HANDLERS,
 })

@@ -50,6 +50,22 @@ const pop: Lift = (l) => {
   l.emitOffset(`pop.${size}.r`)
 }
 
+/** Branches of 64-bit code whose targets are cut to 16 bits; `c` says that the target is an operand. */
+function shortBranch(l: Lifter): void {
+  const { row, opcode, immediate, addressSize } = l.instruction
+  const isOperand = row.operands[0]?.charAt(0) === 'E'
+  if (isOperand) l.a = l.source(16)
+  l.b = opcode & 15
+  l.c = isOperand ? 1 : 0
+  l.d = addressSize
+  l.displacement = isOperand ? 0 : immediate
+  l.finalHandler(`short-${row.name}`)
+}
+
+const isShort = (l: Lifter): boolean => l.codeSize === 64 && l.instruction.operandSize === 16
+/** A near branch: the usual one, or cut short. */
+const near = (usual: Lift): Lift => (l) => (isShort(l) ? shortBranch(l) : usual(l))
+
 /** CALL and JMP, near. */
 const transfer = (name: 'call' | 'jmp'): Lift => (l) => {
   const [code] = l.instruction.row.operands as [string]
@@ -259,10 +275,11 @@ const FINAL = [
 export const CONTROL_LIFTERS: Readonly<Record<string, Lift>> = {
   ...Object.fromEntries(FINAL.map((name) => [name, final(name)])),
   ...Object.fromEntries(STRINGS.map((name) => [name, string(name)])),
-  push, pop, call: transfer('call'), jmp: transfer('jmp'), callf: farMemory('call'), jmpf: farMemory('jmp'), ret,
+  push, pop, call: near(transfer('call')), jmp: near(transfer('jmp')), callf: farMemory('call'), jmpf: farMemory('jmp'),
+  ret: near(ret),
   lss: farLoad(2), lfs: farLoad(4), lgs: farLoad(5), les: farLoad(0), lds: farLoad(3),
-  jCC: conditionalJump, loop: looping('loop'), loope: looping('loope'), loopne: looping('loopne'),
-  jcxz: looping('jcxz'),
+  jCC: near(conditionalJump), loop: near(looping('loop')), loope: near(looping('loope')),
+  loopne: near(looping('loopne')), jcxz: near(looping('jcxz')),
   leave: (l) => l.emitOffset(`leave.${l.instruction.operandSize}`), enter,
   pushf: pushFlags, popf: popFlags, iret: sized('iret'), retf: sized('retf'),
   sysret: sized('sysret'), sysexit: sized('sysexit'),

@@ -1,0 +1,80 @@
+/**
+ * Near branches of 64-bit code that an operand-size prefix makes 16 bits wide: AMD's processors cut the target and keep two
+ * bytes on the stack, Intel's ignore the prefix. CPUID names AMD. Nobody uses them; so they are no micro-operations.
+ * Reference: AMD64 APM volume 3, section 1.2.7 and JMP, CALL, RET (near), Jcc, LOOPcc.
+ */
+import { GPR, RFLAGS } from '../../../x86/index.ts'
+import type { Core } from '../core.ts'
+import { ACCESS } from '../runtime/tlb.ts'
+import { nextInstruction } from '../segmentation.ts'
+import { afterJump } from '../system/tables.ts'
+import type { Handler, Handlers } from './handler.ts'
+
+const OPERAND_BYTES = 2
+
+/** Where the instruction leads: a slot (`c` is 1), or as far behind it as the displacement says; 16 bits of it. */
+function target(core: Core, record: number): number {
+  const whole = core.field(record, 'c') === 1 ? core.low(core.field(record, 'a')) : nextInstruction(core, record) + core.displacement(record)
+  return whole & 0xffff
+}
+
+function goTo(core: Core, address: number): number {
+  core.goTo(address)
+  return afterJump(core)
+}
+
+/** Goes to the target, or on to the next instruction. */
+const branchIf = (isTaken: (core: Core, record: number) => boolean): Handler => (core, record) =>
+  goTo(core, isTaken(core, record) ? target(core, record) : nextInstruction(core, record))
+
+function call(core: Core, record: number): number {
+  const [to, back] = [target(core, record), nextInstruction(core, record)]
+  const host = core.hostForWrite(core.stackPlace(-OPERAND_BYTES, OPERAND_BYTES, ACCESS.WRITE), OPERAND_BYTES)
+  core.view.setUint16(host, back & 0xffff, true)
+  core.finishWrite(host)
+  core.moveStack(-OPERAND_BYTES)
+  return goTo(core, to)
+}
+
+/** The displacement: bytes that are dropped from the stack besides. */
+function ret(core: Core, record: number): number {
+  const to = core.read16(core.stackPlace(0, OPERAND_BYTES))
+  core.moveStack(OPERAND_BYTES + core.displacement(record))
+  return goTo(core, to)
+}
+
+/** One of the sixteen conditions, by the opcode's low four bits in `b`. */
+function holds(core: Core, record: number): boolean {
+  const code = core.field(record, 'b')
+  const flags = core.flags()
+  const has = (bit: number): boolean => (flags & bit) !== 0
+  const isLess = has(RFLAGS.SF) !== has(RFLAGS.OF)
+  const conditions = [
+    has(RFLAGS.OF), has(RFLAGS.CF), has(RFLAGS.ZF), has(RFLAGS.CF) || has(RFLAGS.ZF), has(RFLAGS.SF), has(RFLAGS.PF), isLess,
+    isLess || has(RFLAGS.ZF),
+  ]
+  return conditions[code >> 1] !== ((code & 1) === 1)
+}
+
+/** RCX, or ECX with an address size of 32 bits (`d`). */
+const isCountZero = (core: Core, record: number): boolean =>
+  core.low(GPR.rcx * 8) === 0 && (core.field(record, 'd') === 32 || core.high(GPR.rcx * 8) === 0)
+
+function countDown(core: Core, record: number): void {
+  const [low, high] = [core.low(GPR.rcx * 8), core.high(GPR.rcx * 8)]
+  const upper = core.field(record, 'd') === 32 ? 0 : (high - (low === 0 ? 1 : 0)) >>> 0
+  core.setSlot(GPR.rcx * 8, (low - 1) >>> 0, upper)
+}
+
+/** LOOP and its kin: `zero` is what ZF has to be. */
+const loop = (zero?: boolean): Handler => branchIf((core, record) => {
+  countDown(core, record)
+  const hasZero = (core.flags() & RFLAGS.ZF) !== 0
+  return !isCountZero(core, record) && (zero === undefined || zero === hasZero)
+})
+
+/** Handlers by name. */
+export const SHORT_BRANCH_HANDLERS: Handlers = {
+  'short-jmp': branchIf(() => true), 'short-call': call, 'short-ret': ret, 'short-jCC': branchIf(holds),
+  'short-loop': loop(), 'short-loope': loop(true), 'short-loopne': loop(false), 'short-jcxz': branchIf(isCountZero),
+}

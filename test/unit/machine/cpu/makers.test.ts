@@ -1,0 +1,82 @@
+/** What makers do differently: ours is AMD's, as CPUID says. The oracle compares it where the processor underneath is one of AMD's. */
+import { describe, expect, test } from 'vitest'
+import { EXIT } from '../../../../src/machine/index.ts'
+import { SEGMENT, VECTOR } from '../../../../src/x86/index.ts'
+import { CODE, CpuBench, DATA, STACK_END } from '../../../support/cpu.ts'
+
+const LONG_CODE = 0x33
+const descriptors = {
+  read: (selector: number, out: Uint32Array): boolean => {
+    out.set([0xffff, 0x00af_fb00])
+    return selector === LONG_CODE
+  },
+}
+
+describe('far pointers with REX.W', () => {
+  test.each([['lgs rax, [rsi]', '480fb506'], ['lfs rax, [rsi]', '480fb406']])('%s reads 32 bits of offset and the selector behind them', (_, code) => {
+    const bench = new CpuBench()
+    bench.write(DATA, [0x44, 0x33, 0x22, 0x81, 0, 0, 0xff, 0xff, 0xff, 0xff])
+    bench.set('rsi', DATA)
+    bench.set('rax', -1n)
+    expect(bench.run(`${code} 0f05`)).toBe(EXIT.SYSCALL)
+    expect(bench.get('rax')).toBe(0x8122_3344n)
+  })
+
+  test.each([['ljmp [rsi]', '48ff2e', 0], ['lcall [rsi]', '48ff1e', 8]])('%s does, too', (_, code, pushed) => {
+    const bench = new CpuBench({ descriptors })
+    const target = CODE + 0x100
+    bench.write(DATA, [target & 0xff, target >> 8 & 0xff, target >> 16, 0, LONG_CODE, 0, 0xff, 0xff, 0xff, 0xff])
+    bench.write(target, [0x0f, 0x05])
+    bench.set('rsi', DATA)
+    const before = bench.get('rsp')
+    expect(bench.run(code)).toBe(EXIT.SYSCALL)
+    expect([bench.cpu.registers.rip(), bench.cpu.registers.segment(SEGMENT.cs).selector, before - bench.get('rsp')])
+      .toEqual([target + 2, LONG_CODE, BigInt(pushed)])
+  })
+})
+
+describe('near branches of 64-bit code with an operand-size prefix', () => {
+  /** Where it goes, or is fetched from: everything below 64 KiB is unmapped. */
+  function goesTo(code: string, prepare: (bench: CpuBench) => void = () => {}): { to: number; bench: CpuBench } {
+    const bench = new CpuBench()
+    prepare(bench)
+    expect(bench.run(code)).toBe(EXIT.EXCEPTION)
+    expect(bench.cpu.exit.vector).toBe(VECTOR.PF)
+    return { to: bench.cpu.exit.address, bench }
+  }
+
+  test.each([
+    ['jmp rel8', '66eb10', 0x13], ['jmp rel16', '66e91020', 0x2014], ['je, taken', '31c0 667410', 0x15], ['jne rel16, taken', '83c801 660f851020', 0x2018],
+    ['loop', '31c9 ffc1 ffc1 66e210', 0x19], ['jrcxz', '31c9 66e310', 0x15],
+  ])('%s is cut to 16 bits', (_, code, to) => expect(goesTo(code).to).toBe(to))
+
+  test('those that are not taken go on behind themselves', () => {
+    const bench = new CpuBench()
+    // xor eax,eax; jne; loop with rcx = 1; jrcxz with rcx = 0 taken is another matter
+    bench.set('rcx', 1)
+    expect(bench.run('31c0 667510 66e210 0f05')).toBe(EXIT.SYSCALL)
+    expect([bench.get('rcx'), bench.cpu.registers.rip()]).toEqual([0n, CODE + 10])
+  })
+
+  test('call keeps two bytes on the stack, ret takes two', () => {
+    const { to, bench } = goesTo('66e81020')
+    expect([to, bench.get('rsp'), bench.read(STACK_END - 258, 2)]).toEqual([0x2014, BigInt(STACK_END - 258), Uint8Array.of(4, 0)])
+    const back = goesTo('66c20800', (b) => b.write(STACK_END - 256, [0x78, 0x56, 0x34]))
+    expect([back.to, back.bench.get('rsp')]).toEqual([0x5678, BigInt(STACK_END - 246)])
+  })
+
+  test('an operand is one of 16 bits', () => {
+    expect(goesTo('66ffe0', (b) => b.set('rax', 0x1234_5678)).to).toBe(0x5678)
+    expect(goesTo('66ff26', (b) => {
+      b.set('rsi', DATA)
+      b.write(DATA, [0x21, 0x43, 0x65])
+    }).to).toBe(0x4321)
+  })
+
+  test('REX.W wins: they are as long as ever', () => {
+    const bench = new CpuBench()
+    bench.write(CODE + 0x20, [0x0f, 0x05])
+    expect(bench.run('6648e919000000')).toBe(EXIT.SYSCALL)
+    expect(bench.cpu.registers.rip()).toBe(CODE + 0x22)
+  })
+})
