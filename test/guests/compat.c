@@ -83,7 +83,27 @@ static u32 floats(void)
   return (u32)x;
 }
 
-void _start(void)
+/*
+ * Whether the kernel's own entry for 32-bit programs tells the same process number as INT 80: it is SYSCALL on AMD's
+ * processors, SYSENTER on Intel's. Its address is in the auxiliary vector, behind arguments and environment.
+ */
+static u32 same_by_own_entry(u32 *stack)
+{
+  enum { AT_SYSINFO = 32, GETPID = 20 };
+  u32 *at = stack + 1 + stack[0] + 1, process;
+  while (*at++) {}
+  for (; at[0]; at += 2) {
+    if (at[0] != AT_SYSINFO) continue;
+    __asm__ volatile("call *%2" : "=a"(process) : "a"(GETPID), "r"(at[1]) : "memory", "ecx", "edx");
+    return process == (u32)call(GETPID, 0, 0, 0);
+  }
+  return 2;
+}
+
+/* What a program begins with: its arguments lie where the stack points. */
+__asm__(".globl _start\n_start:\n  mov %esp, %eax\n  push %eax\n  call begin\n");
+
+void begin(u32 *stack)
 {
   unsigned short cs;
   __asm__("mov %%cs, %0" : "=r"(cs));
@@ -93,6 +113,7 @@ void _start(void)
   say("floats", floats());
   say("thread", thread_local_word());
   say("child", faulting_child());
+  say("own entry", same_by_own_entry(stack));
   const char *end = "bye\n";
   call(4, 1, (int)end, length(end));
   call(1, 7, 0, 0);

@@ -120,9 +120,9 @@ function isNotOffered(bytes: Uint8Array): boolean {
 
 /**
  * Second bytes behind 0F where such instructions live: system extensions, CR8 as LOCK MOV CR0, RDPID,
- * XSAVE, SSE4a, AES, SHA, MOVBE ..., outside of 64-bit mode SYSCALL and SYSRET
+ * XSAVE, SSE4a, AES, SHA, MOVBE ...
  */
-const NOT_OFFERED = new Set([0x01, 0x05, 0x07, 0x0e, 0x0f, 0x20, 0x22, 0x2b, 0x38, 0x3a, 0x78, 0x79, 0xae, 0xc7])
+const NOT_OFFERED = new Set([0x01, 0x0e, 0x0f, 0x20, 0x22, 0x2b, 0x38, 0x3a, 0x78, 0x79, 0xae, 0xc7])
 
 /** The oracle at work. */
 export class Comparison {

@@ -86,6 +86,9 @@ export function whyNotCompared({ row, size }: Pick<Form, 'row' | 'size'>, code: 
   // Near branches with an operand-size prefix are of 16 bits with AMD, and not with Intel.
   const isNear = row.width === 'd64' && /^(jCC|jmp|call|ret|loop(n?e)?|jcxz)$/.test(row.name)
   if (isNear && size === 16 && code === 64 && !isMadeByAmd()) return 'differs between makers'
+  // Only AMD's processors know them outside of 64-bit mode, where the system has an entry of its own for the first.
+  if (code === 32 && row.name === 'syscall') return 'system call'
+  if (code === 32 && row.name === 'sysret' && !isMadeByAmd()) return 'differs between makers'
   return NOT_COMPARED[row.alias ?? row.name]
 }
 

@@ -55,7 +55,6 @@ const CLASSES: readonly (readonly [name: string, fits: Fits])[] = [
   ['a short jump with a 66 prefix has a 16-bit target', (_, theirs) => /data16 .*\b(j[a-z]+|loop[a-z]*)(,p[nt])? /.test(theirs)],
   ['MPX, 3DNow, SMX and test registers, which no processor of today has', (bytes) =>
     bytes.some((byte, i) => byte === '0f' && /^(1a|1b|0e|0f|37|24|26|07)$/.test(bytes[i + 1] ?? ''))],
-  ['SYSCALL outside 64-bit code, which only AMD has', (_, theirs) => /syscall$/.test(theirs)],
   ['FRSTPM of the 287', (bytes) => bytes.some((byte, i) => byte === 'db' && bytes[i + 1] === 'e5')],
 ]
 

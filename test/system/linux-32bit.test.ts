@@ -12,7 +12,7 @@ const missing = whyMissing(...LINUX_FILES)
 const program = buildNative(fileURLToPath(new URL('../guests/compat.c', import.meta.url)), OPTIONS)
 
 /** What the program says on a real processor. */
-const EXPECTED = ['code selector 35', 'fib 6765', 'decimal 71', 'floats 6650', 'thread 33', 'child 12', 'bye']
+const EXPECTED = ['code selector 35', 'fib 6765', 'decimal 71', 'floats 6650', 'thread 33', 'child 12', 'own entry 1', 'bye']
 
 const reason = missing ?? (program.path === undefined ? ` (SKIPPED: ${program.reason})` : undefined)
 

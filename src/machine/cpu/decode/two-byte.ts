@@ -54,9 +54,9 @@ f3+01:fe rmpadjust - sev_snp
 f2+01:ff pvalidate - sev_snp
 02 lar Gv,Ew
 03 lsl Gv,Ew
-05 syscall - o64 syscall
+05 syscall - syscall
 06 clts -
-07 sysret - o64 syscall
+07 sysret - syscall
 08 invd -
 09 wbinvd -
 f3+09 wbinvd - as=wbnoinvd

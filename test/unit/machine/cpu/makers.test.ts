@@ -1,7 +1,8 @@
 /** What makers do differently: ours is AMD's, as CPUID says. The oracle compares it where the processor underneath is one of AMD's. */
 import { describe, expect, test } from 'vitest'
 import { EXIT } from '../../../../src/machine/index.ts'
-import { SEGMENT, VECTOR } from '../../../../src/x86/index.ts'
+import { MSR, SEGMENT, VECTOR } from '../../../../src/x86/index.ts'
+import { AT, BareBench } from '../../../support/bare.ts'
 import { CODE, CpuBench, DATA, STACK_END } from '../../../support/cpu.ts'
 
 const LONG_CODE = 0x33
@@ -78,5 +79,31 @@ describe('near branches of 64-bit code with an operand-size prefix', () => {
     bench.write(CODE + 0x20, [0x0f, 0x05])
     expect(bench.run('6648e919000000')).toBe(EXIT.SYSCALL)
     expect(bench.cpu.registers.rip()).toBe(CODE + 0x22)
+  })
+})
+
+describe('SYSCALL outside of 64-bit mode', () => {
+  const SHORT_CODE = { selector: 0x23, baseLow: 0x1000, baseHigh: 0, limit: 0xffff_ffff, attributes: 0xc0fb }
+
+  test('is an exit of 32-bit code, too, with the offset behind it as rip', () => {
+    const bench = new CpuBench()
+    bench.write(CODE, [0x0f, 0x05])
+    bench.cpu.registers.setSegment(SEGMENT.cs, SHORT_CODE)
+    bench.jump(CODE - 0x1000)
+    expect([bench.cpu.run(10), bench.cpu.registers.rip()]).toEqual([EXIT.SYSCALL, CODE - 0x1000 + 2])
+  })
+
+  test('goes to CSTAR on a bare processor in long mode, and SYSRET back to 32-bit code', () => {
+    const bench = new BareBench()
+    const { cpu } = bench
+    for (const [register, low, high] of [[MSR.STAR, 0, 0x0013_0008], [MSR.CSTAR, AT.CODE + 0x100, 0], [MSR.LSTAR, AT.CODE + 0x200, 0]] as const) {
+      expect(cpu.system.setMsr(register, low, high)).toBe(true)
+    }
+    // The kernel's entry: mov esi, ecx; sysret. The program's code behind its call: ud2.
+    bench.write(AT.CODE + 0x100, [0x89, 0xce, 0x0f, 0x07])
+    bench.enterRing3()
+    cpu.registers.setSegment(SEGMENT.cs, { ...SHORT_CODE, baseLow: 0 })
+    bench.run('0f05 0f0b', 5)
+    expect([bench.handled, bench.get('rsi'), bench.frame(2)]).toEqual([VECTOR.UD, AT.CODE + 2, [AT.CODE + 2, 0x13 | 3]])
   })
 })
