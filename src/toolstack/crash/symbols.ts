@@ -14,6 +14,8 @@ const TYPES: ReadonlySet<number> = /* @__PURE__ */ new Set([0, 2])
 /** Symbols that are looked at; kernels have some 200,000. */
 const MAX_SYMBOLS = 1 << 20
 const MAX_NAME = 120
+/** Bytes of names that are kept for as long as the domain lives; kernels have some 4 MiB. */
+const MAX_STRINGS = 32 << 20
 /** An address so far behind a symbol without a size is no longer its. */
 const REACH = 1 << 16
 
@@ -50,7 +52,7 @@ export class SymbolTable {
     const strings: ElfSection | undefined = table === undefined ? undefined : sections[table.link]
     if (table === undefined || strings === undefined || table.bytes.length < Symbol64.size) return undefined
     return new SymbolTable({
-      symbols: table.bytes.slice(), strings: strings.bytes.slice(), isCode: sections.map(({ isExecutable }) => isExecutable),
+      symbols: table.bytes.slice(0, MAX_SYMBOLS * Symbol64.size), strings: strings.bytes.slice(0, MAX_STRINGS), isCode: sections.map(({ isExecutable }) => isExecutable),
     })
   }
 
@@ -59,6 +61,11 @@ export class SymbolTable {
     const table = SymbolTable.of(file)
     if (table !== undefined) return table
     throw new XenError('INVALID_IMAGE', 'symbols: the ELF file has no symbol table', { details: { field: 'symbols' } })
+  }
+
+  /** Bytes that the table keeps. */
+  get held(): number {
+    return this.sections.symbols.length + this.sections.strings.length
   }
 
   /** The function that holds an address (a signed number); undefined when none does. */

@@ -2,6 +2,7 @@
  * The text of a console, twice: as the guest wrote it, and in lines without carriage returns, in which patterns are looked
  * for from a place on. Both are kept up to a limit.
  */
+import { FlatText } from './flat-text.ts'
 
 /** Characters of output that are kept for patterns to be found in. */
 const TEXT_LIMIT = 1 << 20
@@ -15,30 +16,30 @@ function returnsIn(text: string): number {
 
 /** A console's text and how far it has been looked at. */
 export class ConsoleText {
-  private whole = ''
-  private clean = ''
+  private readonly whole = new FlatText()
+  private readonly clean = new FlatText()
   /** In `clean`. */
   private place = 0
 
   /** With carriage returns. */
   get raw(): string {
-    return this.whole
+    return this.whole.toString()
   }
 
   /** Without carriage returns. */
   get lines(): string {
-    return this.clean
+    return this.clean.toString()
   }
 
   /** More has come. */
   add(text: string): void {
-    this.whole += text
-    this.clean += text.replaceAll('\r', '')
+    this.whole.add(text)
+    this.clean.add(text.replaceAll('\r', ''))
     if (this.whole.length <= 2 * TEXT_LIMIT) return
-    const gone = this.whole.slice(0, this.whole.length - TEXT_LIMIT)
+    const gone = this.raw.slice(0, this.whole.length - TEXT_LIMIT)
     const goneLines = gone.length - returnsIn(gone)
-    this.whole = this.whole.slice(gone.length)
-    this.clean = this.clean.slice(goneLines)
+    this.whole.cut(gone.length)
+    this.clean.cut(goneLines)
     this.place = Math.max(0, this.place - goneLines)
   }
 
@@ -50,7 +51,7 @@ export class ConsoleText {
     const flags = typeof text === 'string' ? 'g' : `${text.flags.replace(/[gym]/g, '')}gm`
     const expression = new RegExp(source, flags)
     expression.lastIndex = raw ? this.rawPlace() : this.place
-    return expression.exec(raw ? this.whole : this.clean) ?? undefined
+    return expression.exec(raw ? this.raw : this.lines) ?? undefined
   }
 
   /** Goes on behind a match. */
@@ -60,13 +61,14 @@ export class ConsoleText {
 
   /** Goes on from a character of the text. */
   moveTo(place: number, raw: boolean): void {
-    this.place = raw ? place - returnsIn(this.whole.slice(0, place)) : place
+    this.place = raw ? place - returnsIn(this.raw.slice(0, place)) : place
   }
 
   /** The place in the text with carriage returns: right behind the character before it. */
   private rawPlace(): number {
+    const { raw } = this
     let at = 0
-    for (let left = this.place; left > 0 && at < this.whole.length; at += 1) if (this.whole[at] !== '\r') left -= 1
+    for (let left = this.place; left > 0 && at < raw.length; at += 1) if (raw[at] !== '\r') left -= 1
     return at
   }
 }

@@ -43,6 +43,20 @@ describe('a symbol table', () => {
     expect(at(table, BASE)).toBeUndefined()
   })
 
+  test('of a huge file keeps a million symbols and 32 MiB of names, not the file twice', () => {
+    const image = makeElf({ segments: [{ address: 0x1000, bytes: new Uint8Array(64) }], symbols: [{ name: 'a', value: BASE, size: 8n }] })
+    const view = new DataView(image.buffer)
+    const headers = Number(view.getBigUint64(40, true))
+    const huge = new Uint8Array(48 << 20)
+    const [symbols, strings] = [headers + 4 * 64, headers + view.getUint32(headers + 4 * 64 + 40, true) * 64]
+    for (const section of [symbols, strings]) {
+      view.setBigUint64(section + 24, 0n, true)
+      view.setBigUint64(section + 32, BigInt(huge.length), true)
+    }
+    huge.set(image)
+    expect(SymbolTable.required(huge).held).toBe((24 << 20) + (32 << 20))
+  })
+
   test('of a hostile file is harmless: names without an end, beyond the strings, and of control characters', () => {
     const image = makeElf({
       segments: [{ address: 0x1000, bytes: new Uint8Array(64) }],

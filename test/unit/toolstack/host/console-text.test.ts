@@ -1,6 +1,7 @@
 /** Patterns in a console's text: by lines, without carriage returns unless they are asked for, and from a place on. */
 import { describe, expect, test } from 'vitest'
 import { ConsoleText } from '../../../../src/toolstack/host/console-text.ts'
+import { FlatText, WAITING_PIECES } from '../../../../src/toolstack/host/flat-text.ts'
 
 const withText = (...pieces: readonly string[]): ConsoleText => {
   const text = new ConsoleText()
@@ -65,5 +66,28 @@ describe('a pattern', () => {
     expect(found(text, /^end$/)).toBe('end')
     expect(found(text, /\S/)).toBeUndefined()
     expect(text.lines).toBe(text.raw.replaceAll('\r', ''))
+  })
+})
+
+describe('a text that grows by single characters', () => {
+  test('is never more than a thousand pieces and the text, and reads as it was written', () => {
+    const text = new FlatText()
+    let most = 0
+    for (let i = 0; i < 100_000; i += 1) {
+      text.add(String.fromCharCode(97 + (i % 26)))
+      most = Math.max(most, text.pieces)
+    }
+    expect([text.length, most < WAITING_PIECES]).toEqual([100_000, true])
+    text.cut(99_990)
+    text.add('')
+    text.add('.')
+    expect([text.toString(), text.length, text.pieces]).toEqual([`${'abcdefghijklmnopqrstuvwxyz'.repeat(2).slice(20, 30)}.`, 11, 0])
+  })
+
+  test('is cut like any other once it is too long', () => {
+    const text = new ConsoleText()
+    for (let i = 0; i < (1 << 21) + 1; i += 1) text.add(i % 64 === 62 ? '\r' : i % 64 === 63 ? '\n' : 'x')
+    expect(text.raw.length).toBe(1 << 20)
+    expect(text.lines.length).toBe((1 << 20) * 63 / 64)
   })
 })
