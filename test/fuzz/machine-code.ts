@@ -56,6 +56,8 @@ export interface StorePlace {
   readonly address: number
   readonly value: bigint
   readonly scratch: number
+  /** Another address of the same entry, for what an instruction reads besides. */
+  readonly alias: number
   /** A small number that varies what the store does. */
   readonly variant: number
 }
@@ -73,6 +75,11 @@ const copied = (...bytes: readonly number[]): Store => (a, { address, value, scr
   a.set('rsi', scratch).set('rax', value).raw(0x48, 0x89, 0x06, 0x48, 0x89, 0x46, 0x08).set('rdi', address).raw(...bytes)
 }
 
+/** From another address of the place itself, whatever stands there. */
+const fromAlias = (...bytes: readonly number[]): Store => (a, { address, alias }) => {
+  a.set('rsi', alias).set('rdi', address).raw(...bytes)
+}
+
 /** The value in xmm0 and mm0 and rax. */
 const vector = (...bytes: readonly number[]): Store => (a, { address, value }) => {
   a.set('rdi', address).set('rax', value).raw(0x66, 0x48, 0x0f, 0x6e, 0xc0, 0x66, 0x0f, 0x6c, 0xc0, ...bytes)
@@ -87,8 +94,8 @@ const pushed = (...bytes: readonly number[]): Store => (a, { address, value, scr
  * ENTER: pushes rbp, with levels copies a display through rbp, which may lead to an alias of the target, and then looks
  * at the stack's new end: in the page that the stored entry maps, where that is near enough.
  */
-const entered = (level: number): Store => (a, { address, value, scratch, variant }) => {
-  const display = [scratch + 64, address + 0x40, address + 0x20_0000 + 0x40, address - 8][variant & 3]!
+const entered = (level: number): Store => (a, { address, value, scratch, alias, variant }) => {
+  const display = [scratch + 64, address + 0x40, alias + 0x40, alias][variant & 3]!
   const mapped = Math.floor(address / 0x20_0000) * 0x20_0000 + ((address & 0xfff) >> 3) * 4096 + 8
   const near = address - mapped
   const size = near > 0 && near < 0x1_0000 && variant < 56 ? near : (variant & 4) === 0 ? 0 : 4096
@@ -98,6 +105,7 @@ const entered = (level: number): Store => (a, { address, value, scratch, variant
 /** Stores that leave the stack's pointer at the target: a fault behind them finds no stack and ends the domain. */
 export const STACK_STORES: Readonly<Record<string, Store>> = {
   'push.64': pushed(0x50), 'push.16': pushed(0x66, 0x50), 'push.memory': pushed(0xff, 0x36), pushf: pushed(0x9c),
+  'push.alias': (a, { address, alias }) => { a.set('rsi', alias).set('rsp', address + 8).raw(0xff, 0x36) },
   'push.imm': (a, { address, value }) => { a.set('rsp', address + 8).raw(0x68, ...littleEndian(value & 0x7fff_ffffn, 4)) },
   call: pushed(0xe8, 0, 0, 0, 0), 'call.memory': pushed(0x48, 0x8d, 0x05, 6, 0, 0, 0, 0x48, 0x89, 0x06, 0xff, 0x16, 0x90),
   enter: entered(0), 'enter.1': entered(1), 'enter.2': entered(2), 'enter.5': entered(5),
@@ -122,6 +130,7 @@ export const STORES: Readonly<Record<string, Store>> = {
     a.set('rdi', address).set('rax', value).set('rcx', 2).raw(0xfd, 0xf3, 0x48, 0xab, 0xfc)
   },
   'movs.8': copied(0xa4), 'movs.16': copied(0x66, 0xa5), 'movs.32': copied(0xa5), 'movs.64': copied(0x48, 0xa5),
+  'movs.64 alias': fromAlias(0x48, 0xa5), 'movs.8 alias': fromAlias(0xa4), 'rep movs.64 alias': fromAlias(0xb9, 2, 0, 0, 0, 0xf3, 0x48, 0xa5),
   'rep movs.8': copied(0xb9, 8, 0, 0, 0, 0xf3, 0xa4),
   'rep movs.64': copied(0xb9, 2, 0, 0, 0, 0xf3, 0x48, 0xa5),
   'xchg.8': plain(0x86, 0x07), 'xchg.16': plain(0x66, 0x87, 0x07), 'xchg.32': plain(0x87, 0x07), 'xchg.64': plain(0x48, 0x87, 0x07),
@@ -145,6 +154,7 @@ export const STORES: Readonly<Record<string, Store>> = {
   xadd: (a, { address, value }) => {
     a.set('rdi', address).set('rax', value).raw(0x48, 0x8b, 0x0f, 0x48, 0x29, 0xc8, 0xf0, 0x48, 0x0f, 0xc1, 0x07)
   },
+  'pop.alias': (a, { address, alias }) => { a.set('rsp', alias).set('rdi', address).raw(0x8f, 0x07) },
   'pop.memory': (a, { address, value, scratch }) => {
     a.set('rsp', scratch).set('rax', value).raw(0x48, 0x89, 0x04, 0x24).set('rdi', address).raw(0x8f, 0x07)
   },

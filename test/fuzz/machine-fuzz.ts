@@ -37,9 +37,9 @@ const PAGES = 96
 const LIFETIMES = 4
 const SLICES = 6
 const PIECES = 14
-/** Instructions of a slice, and of one turn of it at most: the two vCPUs meet at any place. */
-const SLICE = 9000
-const TURN = 900
+/** Instructions of a slice, and limits of its turns: the two vCPUs meet at any place. */
+const SLICE = 45_000
+const TURNS = [200, 2000, 8000] as const
 /** One of so many slices leaves page tables alone: then every translation must be exactly what they say. */
 const QUIET_EVERY = 4
 /** References that partner and attacker grant each other. */
@@ -156,20 +156,26 @@ export class MachineFuzzer {
     this.slices += 1
     this.report.slices += 1
     const { hypervisor } = this.host
-    if (kind === 'hostile') this.meddle(guest)
+    if (kind === 'hostile') this.writeByGrant(guest)
     this.revive(guest)
     const processors = this.host.processors.slice(-2)
     for (const vcpu of [0, 1]) this.program(guest, vcpu, kind)
     if (kind === 'quiet') for (const processor of processors) processor.flushTlb()
     const tables = this.tables(guest)
+    const before = this.digestOfTables(guest)
+    let changesHands = kind === 'hostile'
     for (let left = SLICE; left > 0;) {
-      const turn = 1 + below(this.random, TURN)
+      const turn = 1 + below(this.random, this.pick(TURNS))
       hypervisor.run({ instructions: turn })
       left -= turn
       this.report.changed += this.tables(guest, tables)
+      if (!changesHands || left > SLICE / 2) continue
+      changesHands = false
+      this.inherit()
     }
     this.check(guest)
-    if (kind === 'quiet') this.checkExactly(guest)
+    // A store into ordinary memory may have met a page table.
+    if (kind === 'quiet' && this.digestOfTables(guest) === before) this.checkExactly(guest)
   }
 
   private program(guest: MachineGuest, vcpu: number, kind: 'hostile' | 'quiet'): void {
@@ -203,8 +209,8 @@ export class MachineFuzzer {
     })
   }
 
-  /** What others do between two slices: take frames that are free, give them back, write through grants. */
-  private meddle(guest: MachineGuest): void {
+  /** Another domain takes frames that are free, or gives its own back, while the attacker runs. */
+  private inherit(): void {
     const { hypervisor, machine: { memory } } = this.host
     const held = hypervisor.domainFrames(this.heir)
     if (held.length > 0 && below(this.random, 3) === 0) hypervisor.releaseFrames(this.heir, held)
@@ -213,6 +219,11 @@ export class MachineFuzzer {
       memory.markWritten(mfn)
     }
     this.digests.set(this.heir, this.digest(hypervisor.domainFrames(this.heir)))
+  }
+
+  /** The partner writes into frames that it was granted; code that the attacker runs may be there. */
+  private writeByGrant(guest: MachineGuest): void {
+    const { hypervisor, machine: { memory } } = this.host
     const count = below(this.random, 4)
     for (let i = 0; i < count; i += 1) {
       const [frame, ref] = [this.pick(this.partnerFrames), REFS.first + below(this.random, REFS.end - REFS.first)]
@@ -278,11 +289,19 @@ export class MachineFuzzer {
     }
   }
 
+  private digestOfTables(guest: MachineGuest): number {
+    const { hypervisor } = this.host
+    return this.digest(hypervisor.domainFrames(guest.domid).filter((mfn) => {
+      const { type, typeCount } = hypervisor.frameInfo(mfn)
+      return typeCount > 0 && type.startsWith('l')
+    }))
+  }
+
   private digest(frames: readonly number[]): number {
     const { words } = this.host.machine.memory
     let digest = 0
     for (const mfn of frames) {
-      const isTable = words[mfn * 1024] !== undefined && this.host.hypervisor.frameInfo(mfn as Mfn).type.startsWith('l')
+      const isTable = this.host.hypervisor.frameInfo(mfn as Mfn).type.startsWith('l')
       for (let i = mfn * 1024; i < mfn * 1024 + 1024; i += 1) {
         digest = (Math.imul(digest, 31) + (isTable ? words[i]! & ~0x60 : words[i]!)) | 0
       }

@@ -7,7 +7,7 @@ import { FLAT, GNTMAP, HYPERVISOR, IretContext, MMU, MMUEXT, MmuUpdate, MmuextOp
 import { type SeededRandom, below } from '../../src/util/index.ts'
 import { PTE } from '../../src/x86/index.ts'
 import { type MachineGuest, TABLES, USER_BASE, WINDOWS } from '../support/machine-host.ts'
-import { Assembler, STACK_STORES, STORES, type Store, littleEndian } from './machine-code.ts'
+import { Assembler, STACK_STORES, STORES, type StorePlace, littleEndian } from './machine-code.ts'
 
 /** Frames of one vCPU, by number in the guest, from its first one on. */
 export const PLACE = { trap: 0, code: 1, stack: 5, data: 6, privateA: 7, privateB: 8, user: 9, count: 10 } as const
@@ -66,6 +66,7 @@ export class Program {
     for (let i = 0; i < count && this.a.bytes.length < CODE_LIMIT; i += 1) this.piece(this.pick(pieces))
     // The last piece may well be the domain's end.
     if (kind === 'hostile' && this.chance(2)) this.piece((p) => p.storeByStack())
+    else if (this.chance(2)) this.piece((p) => p.user('stays'))
     return this
   }
 
@@ -113,6 +114,7 @@ export class Program {
     const at = this.field.guest.place(this.first + PLACE.data, offset)
     memory.bytes.fill(0, at, at + bytes)
     write(memory.view, at)
+    memory.markWritten(at >>> 12)
     return this.data(offset)
   }
 
@@ -174,33 +176,32 @@ export class Program {
   /** A store into a page table. */
   store(): void {
     this.attempts += 1
-    const store: Store = STORES[this.pick(STORE_NAMES)]!
-    store(this.a, { address: this.entryAddress(), value: this.entry(), scratch: this.data(DATA.scratch), variant: this.below(64) })
+    STORES[this.pick(STORE_NAMES)]!(this.a, this.storePlace(this.entryAddress(), this.entry()))
   }
 
   /** The same as a stack: its entry maps a page just below, now and then. */
   storeByStack(): void {
     this.attempts += 1
-    const store: Store = STACK_STORES[this.pick(STACK_NAMES)]!
-    const alias = this.pick(WINDOWS) + SELF * 4096 + (SELF - 1 - this.below(12)) * 8
-    store(this.a, {
-      address: this.chance(2) ? alias : this.entryAddress(), value: this.entry(this.chance(2) ? this.playFrame() : undefined),
-      scratch: this.data(DATA.scratch), variant: this.below(64),
-    })
+    const near = this.pick(WINDOWS) + SELF * 4096 + (SELF - 1 - this.below(12)) * 8
+    const value = this.entry(this.chance(2) ? this.playFrame() : undefined)
+    STACK_STORES[this.pick(STACK_NAMES)]!(this.a, this.storePlace(this.chance(2) ? near : this.entryAddress(), value))
   }
 
   /** A store into ordinary memory by any means, across pages too. */
   storePlain(): void {
     const address = this.windowPage() + (this.chance(3) ? 4096 - this.below(16) : this.below(4000))
-    STORES[this.pick(STORE_NAMES)]!(this.a, {
-      address, value: this.entry(), scratch: this.data(DATA.scratch), variant: this.below(64),
-    })
+    STORES[this.pick(STORE_NAMES)]!(this.a, this.storePlace(address, this.entry()))
+  }
+
+  private storePlace(address: number, value: bigint): StorePlace {
+    const alias = this.pick(WINDOWS) + (SELF + this.below(2)) * 4096 + (address & 0xff8)
+    return { address, value, alias, scratch: this.data(DATA.scratch), variant: this.below(64) }
   }
 
   /** Reads a page, and writes it. */
   touch(): void {
     const { a } = this
-    for (let i = 1 + this.below(4); i > 0; i -= 1) {
+    for (let i = 1 + this.below(10); i > 0; i -= 1) {
       a.set('rdi', this.windowPage() + this.below(512) * 8).raw(0x48, 0x8b, 0x07)
       if (this.chance(2)) a.raw(0x48, 0x89, 0x07)
     }
@@ -264,17 +265,49 @@ export class Program {
       if (this.chance(2)) a.hypercall(HYPERVISOR.update_va_mapping, address, value, UVMF.LOCAL | this.pick([UVMF.TLB_FLUSH, UVMF.INVLPG]))
       else {
         STORES[this.pick(['mov.64', 'xchg.64', 'stos.64', 'movs.64', 'movq.xmm'])]!(a, {
-          address: guest.at(TABLES.window, privateSlot(vcpu) * 8), value, scratch: this.data(DATA.scratch), variant: 0,
+          ...this.storePlace(guest.at(TABLES.window, privateSlot(vcpu) * 8), value), variant: 0,
         })
         this.flush(MMUEXT.TLB_FLUSH_LOCAL)
       }
     }
-    // A jump within the page, then mov eax, number; ret. Its number comes last. R15 tells that the call was made here:
-    // what attackers run by chance may return to this place.
-    a.set('rdi', address).set('rax', BigInt(number)).raw(0xc6, 0x07, 0xeb, 0xc6, 0x47, 0x01, 0x3e, 0xc6, 0x47, 0x40, 0xb8)
-    a.raw(0x89, 0x47, 0x41, 0xc6, 0x47, 0x45, 0xc3, 0x41, 0xbf, ...bytesOf(number), 0xff, 0xd7)
-    a.raw(0x3d, ...bytesOf(number), 0x74, 0x11, 0x41, 0x81, 0xff, ...bytesOf(number), 0x75, 0x08)
-    a.raw(0x48, 0xff, 0x04, 0x25, ...bytesOf(this.data(DATA.wrong)))
+    this.writeCode(address, number)
+    this.expectCode(number)
+  }
+
+  /** Own code in both frames: each runs at the same address, one page's translation dropped in between. */
+  swapCode(): void {
+    const { guest, vcpu } = this.field
+    const address = this.pick(WINDOWS) + privateSlot(vcpu) * 4096
+    const numbers = [1 + this.below(0x7fff_0000), 1 + this.below(0x7fff_0000)]
+    const map = (which: number, flush: number): void => {
+      const frame = guest.frames[this.first + (which === 0 ? PLACE.privateA : PLACE.privateB)]!
+      this.a.hypercall(HYPERVISOR.update_va_mapping, address, (BigInt(frame) << 12n) | 0x63n, flush)
+      this.a.set('rdi', address)
+    }
+    for (const which of [0, 1]) {
+      map(which, UVMF.TLB_FLUSH)
+      this.writeCode(address, numbers[which]!)
+    }
+    for (const which of [0, 0, 1, 1, 0]) {
+      map(which, UVMF.INVLPG)
+      this.expectCode(numbers[which]!)
+    }
+  }
+
+  /** A jump within the page, then mov eax, number; ret. The number comes last. */
+  private writeCode(address: number, number: number): void {
+    this.a.set('rdi', address).set('rax', BigInt(number)).raw(0xc6, 0x07, 0xeb, 0xc6, 0x47, 0x01, 0x3e, 0xc6, 0x47, 0x40, 0xb8)
+    this.a.raw(0x89, 0x47, 0x41, 0xc6, 0x47, 0x45, 0xc3)
+  }
+
+  /**
+   * Calls the code at rdi, which has to give the number. R15 tells that the call was made here: what attackers run by
+   * chance may return to this place.
+   */
+  private expectCode(number: number): void {
+    this.a.raw(0x41, 0xbf, ...bytesOf(number), 0xff, 0xd7)
+    this.a.raw(0x3d, ...bytesOf(number), 0x74, 0x11, 0x41, 0x81, 0xff, ...bytesOf(number), 0x75, 0x08)
+    this.a.raw(0x48, 0xff, 0x04, 0x25, ...bytesOf(this.data(DATA.wrong)))
   }
 
   /** mmu_update with some requests. */
@@ -320,6 +353,37 @@ export class Program {
     })
   }
 
+  /** Writes a page, takes its last writable mapping away without a flush, and makes a table of it. */
+  retype(): void {
+    const { a, field: { guest } } = this
+    const number = PLAY.looseFirst + this.below(guest.frames.length - PLAY.looseFirst)
+    const frame = guest.frames[number]!
+    const map = (flags: number): unknown =>
+      a.hypercall(HYPERVISOR.update_va_mapping, guest.at(number), flags === 0 ? 0 : (BigInt(frame) << 12n) | BigInt(flags), UVMF.NONE)
+    map(0x63)
+    a.set('rdi', guest.at(number)).raw(0x31, 0xc0, 0xb9, 0, 2, 0, 0, 0xf3, 0x48, 0xab)
+    map(this.chance(2) ? 0 : 0x21)
+    const level = this.pick([MMUEXT.PIN_L1_TABLE, MMUEXT.PIN_L1_TABLE, MMUEXT.PIN_L2_TABLE, MMUEXT.PIN_L4_TABLE])
+    for (const command of this.chance(2) ? [level] : [MMUEXT.UNPIN_TABLE, level]) {
+      this.extended((view, at) => {
+        MmuextOp.cmd.set(view, at, command)
+        MmuextOp.mfn.setNumber(view, at, frame)
+      })
+    }
+    a.set('rdi', guest.at(number, this.below(512) * 8)).set('rax', this.entry()).raw(0x48, 0x89, 0x07)
+  }
+
+  /** Changes entries of level 2, so that the windows come and go. */
+  remapTables(): void {
+    this.attempts += 1
+    const { frames } = this.field.guest
+    const request = this.argument(16, (view, at) => {
+      MmuUpdate.ptr.setNumber(view, at, frames[TABLES.l2]! * 4096 + (1 + this.below(4)) * 8)
+      view.setBigUint64(at + 8, (BigInt(frames[TABLES.window]!) << 12n) | BigInt(this.pick([0x21, 0x23, 0x23, 0x25, 0x27, 0x27, 0x67, 0])), true)
+    })
+    this.a.hypercall(HYPERVISOR.mmu_update, request, 1, 0, 0x7ff0)
+  }
+
   /** Takes another top-level table, for the kernel or for user mode. */
   switchTables(): void {
     const { frames } = this.field.guest
@@ -341,6 +405,7 @@ export class Program {
     if (isGiving && !this.chance(3)) {
       // Its entry in the linear map of all frames has to go first; remembered translations stay.
       const first = this.field.guest.frames.indexOf(frames[0] as never)
+      this.a.set('rdi', this.field.guest.at(first, 8)).raw(0x48, 0x89, 0x07)
       this.a.hypercall(HYPERVISOR.update_va_mapping, this.field.guest.at(first), 0, UVMF.NONE)
     }
     const list = this.argument(frames.length * 8, (view, at) => frames.forEach((mfn, i) => view.setBigUint64(at + i * 8, BigInt(mfn), true)))
@@ -352,24 +417,26 @@ export class Program {
     this.a.hypercall(HYPERVISOR.memory_op, isGiving ? XENMEM.decrease_reservation : XENMEM.populate_physmap, request)
   }
 
-  /** Maps a frame of the partner's, or ends a mapping. */
+  /** Maps a frame of the partner's and uses it; ends that mapping, or another one. */
   mapGrant(): void {
+    const { a } = this
     const address = this.windowPage()
-    if (this.chance(3)) {
-      const request = this.argument(24, (view, at) => {
-        view.setBigUint64(at, BigInt(address), true)
-        view.setUint32(at + 16, this.below(4), true)
-      })
-      this.a.hypercall(HYPERVISOR.grant_table_op, 1, request, 1)
-      return
-    }
-    const request = this.argument(32, (view, at) => {
+    const mapped = this.argument(32, (view, at) => {
       view.setBigUint64(at, BigInt(address), true)
       view.setUint32(at + 8, GNTMAP.host_map | (this.chance(3) ? GNTMAP.readonly : 0), true)
       view.setUint32(at + 12, 8 + this.below(8), true)
       view.setUint16(at + 16, this.field.partner, true)
     })
-    this.a.hypercall(HYPERVISOR.grant_table_op, 0, request, 1)
+    const unmapped = this.argument(24, (view, at) => {
+      view.setBigUint64(at, BigInt(this.chance(8) ? this.windowPage() : address), true)
+      view.setUint32(at + 16, this.below(4), true)
+    })
+    a.hypercall(HYPERVISOR.grant_table_op, 0, mapped, 1).set('rdi', address + this.below(512) * 8).raw(0x48, 0x8b, 0x07)
+    if (this.chance(2)) a.raw(0x48, 0x89, 0x07)
+    if (this.chance(2)) return
+    // The handle goes from one structure to the other.
+    a.raw(0x8b, 0x04, 0x25, ...bytesOf(mapped + 20), 0x89, 0x04, 0x25, ...bytesOf(unmapped + 16))
+    a.hypercall(HYPERVISOR.grant_table_op, 1, unmapped, 1)
   }
 
   /** Several changes at once. */
@@ -387,8 +454,8 @@ export class Program {
     this.a.hypercall(HYPERVISOR.multicall, list, count)
   }
 
-  /** Goes to user mode, whose code touches its pages and comes back by a system call or a fault. */
-  user(): void {
+  /** Goes to user mode, whose code touches its pages and comes back by a system call or a fault, or not at all. */
+  user(end: 'returns' | 'stays' = 'returns'): void {
     const { guest } = this.field
     const start = USER_BASE + this.field.vcpu * 4096
     const user = new Assembler(start)
@@ -399,8 +466,8 @@ export class Program {
       if (this.chance(4)) user.raw(0xc6, 0x07, 0xc3, 0x48, 0x89, 0xe0, 0xff, 0xd7)
     }
     // The kernel's pages are not there.
-    if (this.chance(3)) user.set('rdi', this.windowPage()).raw(0x48, 0x8b, 0x07)
-    guest.load(this.first + PLACE.user, user.raw(0x0f, 0x05).bytes)
+    if (end === 'returns' && this.chance(3)) user.set('rdi', this.windowPage()).raw(0x48, 0x8b, 0x07)
+    guest.load(this.first + PLACE.user, user.raw(...end === 'returns' ? [0x0f, 0x05] : [0xeb, 0xfe]).bytes)
     const frame = this.argument(IretContext.size, (view, at) => {
       IretContext.flags.setNumber(view, at, this.chance(2) ? VGCF.in_syscall : 0)
       IretContext.rip.setNumber(view, at, start)
@@ -424,7 +491,8 @@ const HOSTILE: readonly ((p: Program) => void)[] = [
   ...Array.from({ length: 9 }, () => (p: Program) => p.store()), (p) => p.touchTable(),
   (p) => p.storePlain(), (p) => p.touch(), (p) => p.touch(), (p) => p.runPlay(), (p) => p.runPlay(), (p) => p.runStale(), (p) => p.checkCode(),
   (p) => p.checkCode(), (p) => p.update(), (p) => p.update(), (p) => p.updateByAddress(), (p) => p.updateByAddress(),
-  (p) => p.flush(), (p) => p.change(), (p) => p.change(), (p) => p.switchTables(), (p) => p.exchangeMemory(), (p) => p.mapGrant(),
+  (p) => p.flush(), (p) => p.change(), (p) => p.retype(), (p) => p.swapCode(), (p) => p.remapTables(), (p) => p.switchTables(), (p) => p.exchangeMemory(), (p) => p.exchangeMemory(), (p) => p.mapGrant(),
+  (p) => p.mapGrant(),
   (p) => p.multicall(), (p) => p.user(), (p) => p.user(), (p) => p.evict(),
 ]
 const QUIET: readonly ((p: Program) => void)[] = [

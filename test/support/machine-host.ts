@@ -105,7 +105,8 @@ export class MachineGuest {
     this.poke(frame('l2'), 0, frame('l1'), TABLE)
     WINDOWS.forEach((_, i) => this.poke(frame('l2'), i + 1, frame('window'), TABLE))
     this.frames.forEach((mfn, i) => this.poke(frame('l1'), (BASE >> 12) + i, mfn, tables.includes(i) ? READ : WRITE))
-    // The user's tables share nothing with the kernel's, so that what is remembered of one shows in the other.
+    // The kernel sees the user's pages where the user does; the user sees none of the kernel's.
+    this.poke(frame('l3'), USER_BASE / 2 ** 30, frame('user2'), TABLE)
     this.poke(frame('user4'), 0, frame('user3'), TABLE)
     this.poke(frame('user3'), USER_BASE / 2 ** 30, frame('user2'), TABLE)
     this.poke(frame('user2'), 0, frame('user1'), TABLE)

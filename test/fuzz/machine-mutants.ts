@@ -1,0 +1,140 @@
+/**
+ * Faults that the fuzzer of hostile machine code has to find: each is a piece of the source as it should not be, the
+ * first two as it once was. `within`: cases in which it is found at the latest.
+ */
+import type { Patch } from '../support/mutants.ts'
+
+/** One planted fault. */
+export interface Mutant {
+  readonly name: string
+  readonly patches: readonly Patch[]
+  readonly within: number
+  /** What the finding says. */
+  readonly found: RegExp
+}
+
+const PV = 'src/hypervisor/pv'
+const CPU = 'src/machine/cpu'
+
+const patch = (file: string, find: string, replace: string): Patch => ({ file, find, replace })
+
+/** All of them. */
+export const MUTANTS: readonly Mutant[] = [
+  {
+    name: 'a page table is writable while an instruction stores into it, and is rolled back behind it',
+    patches: [patch(`${PV}/writable-tables.ts`, 'if (!processor.storeAside(place, entry)) return \'refused\'', `
+      const at0 = at & ~1023
+      const leaf0 = findLeaf(words, pv.kernelTable, place)
+      const mapping = words[leaf0]!
+      const before = words.slice(at0, at0 + 1024)
+      words[leaf0] = mapping | PTE.WRITABLE
+      processor.flushPage(place)
+      const reason = processor.run(1)
+      if (((words[leaf0]! ^ mapping) & ~(PTE.WRITABLE | 0x60)) === 0) words[leaf0] = mapping
+      processor.flushPage(place)
+      const after = words.slice(at0, at0 + 1024)
+      words.set(before, at0)
+      for (let i = 0; i < 1024; i += 2) {
+        if (before[i] === after[i] && before[i + 1] === after[i + 1]) continue
+        const all = { table: vcpu.domain, frame: vcpu.domain, preserve: false }
+        if (this.updates.changeLeaf(at0 + i, after[i]!, after[i + 1]!, all) < 0) return 'refused'
+      }
+      if (reason >= 0) return 'done'`)],
+    within: 40, found: /remembers of/,
+  },
+  {
+    name: 'a new processor keeps the jumps of the one whose place it takes',
+    patches: [patch(`${CPU}/processor.ts`, 'memory.bytes.fill(0, base, base + PROCESSOR_BYTES)', 'memory.bytes.fill(0, base, base + State.size)')],
+    within: 3, found: /the jump to/,
+  },
+  {
+    name: 'a branch is linked to the block of another frame',
+    patches: [patch(`${CPU}/runtime/blocks.ts`, '  pushFrame(c, record)\n  c.op(\'i32.eq\')\n', '  pushFrame(c, record)\n  c.op(\'i32.or\')\n')],
+    within: 5, found: /goes on in/,
+  },
+  {
+    name: 'no flush before a writable frame becomes a table',
+    patches: [patch(`${PV}/page-types.ts`, 'if (before === FRAME_TYPE.WRITABLE) this.host.flushSince(frames.stamp[mfn]!)', '')],
+    within: 10, found: /writes a frame of type [1-4]|lacks USER|counts/,
+  },
+  {
+    name: 'no flush before a freed frame is handed out',
+    patches: [patch('src/hypervisor/frames/domain-memory.ts', 'const { memory, frames, tlb } = this.parts\n    tlb.flushSince(frames.stamp[mfn]!)', 'const { memory, frames, tlb } = this.parts\n    void [frames, tlb]')],
+    within: 10, found: /leads to a frame of domain|writes a frame of type/,
+  },
+  {
+    name: 'the clock of flushes wraps',
+    patches: [patch(`${PV}/tlb-clock.ts`, 'return this.time\n', 'return this.time & 63\n')],
+    within: 10, found: /no flush|not reached by flushes/,
+  },
+  {
+    name: 'the stamp of a frame whose writable use ends is forgotten',
+    patches: [patch(`${PV}/page-types.ts`, '      frames.stamp[mfn] = this.host.tlbTime()\n', '')],
+    within: 10, found: /waits for no flush|writes a frame of type|lacks USER|counts/,
+  },
+  {
+    name: 'code that a grant copy writes over is kept',
+    patches: [patch('src/hypervisor/grants/copying.ts', 'memory.markWritten(', 'void (')],
+    within: 20, found: /differs from the bytes|other code/,
+  },
+  {
+    name: 'code in a frame that is handed out anew is kept',
+    patches: [patch('src/hypervisor/frames/domain-memory.ts', '    memory.markWritten(mfn)\n  }\n\n  private released', '  }\n\n  private released')],
+    within: 10, found: /differs from the bytes|cannot be decoded/,
+  },
+  {
+    name: 'user mode runs on the kernel\'s page tables',
+    patches: [patch(`${PV}/pv-vcpu.ts`, 'this.inKernel = !this.inKernel\n    this.loadRoot()', 'this.inKernel = !this.inKernel')],
+    within: 5, found: /another top-level table/,
+  },
+  {
+    name: 'a change of page tables drops no translations',
+    patches: [patch(`${CPU}/core.ts`, 'if (index === 0 || index === 3 || index === 4) {\n      this.updatePermissions()\n      this.flushTlb()', 'if (index === 0 || index === 3 || index === 4) {\n      this.updatePermissions()\n      if (index !== 3) this.flushTlb()')],
+    within: 10, found: /the tables say/,
+  },
+  {
+    name: 'walks are made with the rights of ring 0',
+    patches: [patch(`${CPU}/core.ts`, 'choose(user, PERMISSION.USER)', 'choose(user && this.bare, PERMISSION.USER)')],
+    within: 2, found: /more than a guest's rights/,
+  },
+  {
+    name: 'tables are entered without the bit that user mode needs',
+    patches: [patch(`${PV}/page-entries.ts`, '=> low | PTE.USER\n\n/** Bits of', '=> low\n\n/** Bits of')],
+    within: 2, found: /lacks USER/,
+  },
+  {
+    name: 'a translation that may not run may run',
+    patches: [patch(`${CPU}/runtime/tlb.ts`, '    c.get(w.noExecute)\n    c.op(\'i32.eqz\')\n    unlessSplit(ACCESS.EXECUTE)', '    c.i32(1)\n    unlessSplit(ACCESS.EXECUTE)')],
+    within: 10, found: /executable; the tables say/,
+  },
+  {
+    name: 'a translation that may be read may be written',
+    patches: [patch(`${CPU}/runtime/tlb.ts`, '    pushWritable(w)\n    c.get(leaf)', '    c.i32(1)\n    c.get(leaf)')],
+    within: 5, found: /writes a frame of type|leads to a frame|the tables say/,
+  },
+  {
+    name: 'decoding leaves the right to write its frame with other processors',
+    patches: [patch(`${CPU}/code-cache.ts`, 'for (const user of this.users) user.protectFrame(mfn)', '')],
+    within: 10, found: /written unseen|differs from the bytes|other code/,
+  },
+  {
+    name: 'dropping one page\'s translation keeps its jumps',
+    patches: [patch(`${CPU}/core.ts`, 'flushOne(this.memory, this.base, address)\n    this.forgetJumps()', 'flushOne(this.memory, this.base, address)')],
+    within: 10, found: /other code|leads to a frame|goes on in/,
+  },
+  {
+    name: 'a full flush passes the last translation by',
+    patches: [patch(`${CPU}/translations.ts`, 'for (let i = 0; i < count; i += 1) clearEntry(memory, view.getUint32(base + TLB_LOG.offset + i * 4, true))\n  } else', 'for (let i = 1; i < count; i += 1) clearEntry(memory, view.getUint32(base + TLB_LOG.offset + i * 4, true))\n  } else')],
+    within: 5, found: /found by no flush/,
+  },
+  {
+    name: 'a changed entry keeps what the old one held',
+    patches: [patch(`${PV}/page-updates.ts`, '    this.write(at, newLow, newHigh)\n    types.putLeaf(oldLow, oldHigh)', '    this.write(at, newLow, newHigh)')],
+    within: 2, found: /counts \d+ references/,
+  },
+  {
+    name: 'unmapping a grant drops no translations',
+    patches: [patch('src/hypervisor/composition.ts', 'flushTlb: (id) => {', 'flushTlb: (id) => {\n      if (id >= 0) return')],
+    within: 20, found: /leads to a frame of domain/,
+  },
+]
