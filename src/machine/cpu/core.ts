@@ -15,13 +15,13 @@ import type { CoreParts, RequestFields } from './parts.ts'
 import { RECORD } from './record.ts'
 import { ACCESS } from './runtime/tlb.ts'
 import { segmentMode, stackAllows } from './segmentation.ts'
-import { JUMP, MODE, PERMISSION, SLOT, STATUS, State, TLB } from './state.ts'
+import { CONTEXT, JUMP, MODE, PERMISSION, SLOT, STATUS, State, TLB } from './state.ts'
 import { DebugUnit } from './system/debug.ts'
 import { EventUnit } from './system/events.ts'
 import type { Shadow } from './system/events.ts'
 import { SystemRegisters } from './system/system-registers.ts'
 import type { Tracer } from './tracer.ts'
-import { clearAll, flushAll, flushOne, forbidWriting } from './translations.ts'
+import { flushAll, flushOne, forbidWriting } from './translations.ts'
 
 /** Thrown inside a handler when the guest's memory cannot be reached; caught where handlers are called. */
 export const GUEST_FAULT = /* @__PURE__ */ Symbol('guest fault')
@@ -235,12 +235,13 @@ export class Core {
     const float = ((cr0 & CR0.TS) !== 0 ? MODE.SWITCHED : 0) | ((cr0 & CR0.EM) !== 0 ? MODE.EMULATED : 0) |
       ((this.controlLow(4) & CR4.OSFXSR) === 0 ? MODE.NO_SSE : 0)
     this.updateBases(mode | float)
-    this.updateContext()
     this.updatePermissions()
   }
 
   private updateContext(): void {
-    State.context.set(this.view, this.base, ((this.generation << 8) | State.mode.get(this.view, this.base)) >>> 0)
+    const [mode, permissions] = [State.mode.get(this.view, this.base), State.permissions.get(this.view, this.base)]
+    const key = (this.generation << CONTEXT.GENERATION) | choose((permissions & PERMISSION.USER) !== 0, CONTEXT.USER) | mode
+    State.context.set(this.view, this.base, key >>> 0)
   }
 
   /** Control register, low half. */
@@ -276,18 +277,20 @@ export class Core {
   /** Works out what the memory path has to know from control registers, EFER and privilege level. */
   updatePermissions(user = this.cpl === 3): void {
     const { view, base } = this
-    const cr0 = this.controlLow(0)
-    const cr4 = this.controlLow(4)
-    const alignment = State.systemFlags.get(view, base) & RFLAGS.AC
-    if (alignment !== 0 || State.watch.get(view, base) !== 0) this.debug.updateWatch()
+    const [cr0, cr4] = [this.controlLow(0), this.controlLow(4)]
+    const isAcSet = (State.systemFlags.get(view, base) & RFLAGS.AC) !== 0
+    if (isAcSet || State.watch.get(view, base) !== 0) this.debug.updateWatch()
     const long = (this.efer & EFER.LMA) !== 0
     const permissions = choose(user, PERMISSION.USER) | choose((cr0 & CR0.WP) !== 0, PERMISSION.WRITE_PROTECT) |
       choose((this.efer & EFER.NXE) !== 0, PERMISSION.NX) | choose((cr0 & CR0.PG) !== 0, PERMISSION.PAGING) |
       choose(long, PERMISSION.LONG) | choose(long || (cr4 & CR4.PAE) !== 0, PERMISSION.PAE) |
       choose((cr4 & CR4.PSE) !== 0, PERMISSION.PSE) |
       choose(!user && (cr4 & CR4.SMEP) !== 0, PERMISSION.SMEP) |
-      choose(!user && (cr4 & CR4.SMAP) !== 0 && (State.systemFlags.get(view, base) & RFLAGS.AC) === 0, PERMISSION.SMAP)
+      choose(!user && (cr4 & CR4.SMAP) !== 0 && !isAcSet, PERMISSION.SMAP)
+    // While AC lifts SMAP ordinary rights are remembered, which do not outlast it.
+    if ((permissions & ~State.permissions.get(view, base) & PERMISSION.SMAP) !== 0) flushAll(this.memory, base)
     State.permissions.set(view, base, permissions)
+    this.updateContext()
     State.bank.set(view, base, base + TLB.offset + (user ? 0 : TLB.bankBytes))
     const pointers = !long && (cr4 & CR4.PAE) !== 0
     State.root.set(view, base, this.controlLow(3) & (pointers ? 0xffff_ffe0 : 0xffff_f000))
@@ -297,11 +300,6 @@ export class Core {
   flushTlb(): void {
     flushAll(this.memory, this.base)
     this.forgetJumps()
-  }
-
-  /** Marks every TLB entry as empty. */
-  clearTlb(): void {
-    clearAll(this.memory, this.base)
   }
 
   /** Drops the translations of the page that holds `address`. */

@@ -9,7 +9,7 @@ import type { PhysicalMemory } from '../physical-memory.ts'
 import type { CodeCache } from './code-cache.ts'
 import { BLOCK, RECORD } from './record.ts'
 import { NO_TAG } from './runtime/tlb.ts'
-import { JUMP, PERMISSION, State, TLB, TLB_LOG } from './state.ts'
+import { CONTEXT, JUMP, PERMISSION, State, TLB, TLB_LOG } from './state.ts'
 
 const TAGS = ['read', 'write', 'execute'] as const
 
@@ -79,18 +79,18 @@ function jumpsOf(
   const { view } = memory
   const live = new Set(code.blocks())
   const found: CachedTranslation[] = []
-  const generation = State.context.get(view, base) >>> 8
+  const generation = State.context.get(view, base) >>> CONTEXT.GENERATION
   for (let index = 0; index < JUMP.entries; index += 1) {
     const entry = base + JUMP.offset + index * JUMP.entryBytes
     const context = view.getUint32(entry + JUMP.context, true)
     // Older ones never come into use again: generations only grow, and the last one empties the cache.
-    if (context >>> 8 < generation) continue
+    if (context >>> CONTEXT.GENERATION < generation) continue
     const address = signedFromParts(view.getUint32(entry, true), view.getUint32(entry + 4, true))
     const block = view.getUint32(entry + JUMP.block, true)
     const fault = (what: string): unknown => faults.push({ frame: -1, what: `the jump to ${hex(address)} ${what}` })
-    if (context >>> 8 > generation) fault('is from a generation that has not been: it comes into use unasked')
+    if (context >>> CONTEXT.GENERATION > generation) fault('is from a generation that has not been: it comes into use unasked')
     else if (!live.has(block)) fault('leads to a block that has been dropped')
-    else if ((view.getUint32(block + BLOCK.mode, true) & 0xff) !== (context & 0xff)) fault('leads to code of another mode')
+    else if ((view.getUint32(block + BLOCK.mode, true) & 0xff) !== (context & CONTEXT.MODE)) fault('leads to code of another mode')
     else found.push(...pagesOf(memory, { block, address, second: code.secondPage(block) }))
   }
   return found

@@ -34,6 +34,7 @@ import { JUMP, MODE, SCRATCH_BLOCK, STATUS, State } from './state.ts'
 import { Boundary } from './system/boundary.ts'
 import { NO_PORTS } from './system/ports.ts'
 import { Tracer, instructionAt } from './tracer.ts'
+import { clearAll } from './translations.ts'
 
 /** Instructions that generated code executes before it comes back once. */
 const SLICE = 400_000
@@ -116,7 +117,7 @@ export class MachineProcessor implements BareProcessor {
     State.physicalBase.set(view, base, core.bare ? low : 0)
     State.physicalLow.set(view, base, low)
     State.physicalSize.set(view, base, layout.endFrame * 4096 - low)
-    core.clearTlb()
+    clearAll(memory, base)
     resetFpu(core)
     State.xcr0.set(view, base, 1)
     core.setFlags(core.bare ? 0 : RFLAGS.IF)
@@ -432,7 +433,7 @@ export class MachineProcessor implements BareProcessor {
     this.isDestroyed = true
     // Who still holds a view of the registers must not see, and not change, those of the next owner.
     core.base = engine.memory.layout.retired
-    core.clearTlb()
+    clearAll(core.memory, core.base)
     core.updatePermissions()
     this.release()
   }

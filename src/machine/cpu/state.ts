@@ -44,7 +44,7 @@ export const State = /* @__PURE__ */ overlay(4096, {
   record: u32(516),
   /** How code is decoded and what it may do: part of the key of blocks. */
   mode: u32(520),
-  /** Generation and mode as the jump cache keys them. */
+  /** As the jump cache keys its entries: CONTEXT. */
   context: u32(524),
   /** Address of the TLB bank in use. */
   bank: u32(528),
@@ -128,6 +128,12 @@ export const PERMISSION = {
 export const MODE = {
   CODE64: 0, CODE32: 1, CODE16: 2, SIZE: 3, SWITCHED: 4, EMULATED: 8, NO_SSE: 16, FLOAT: 28, SEGMENTED: 32,
 } as const
+
+/**
+ * What the jump cache keys entries by besides rip: the mode, whether ring 3 asks (what one ring may execute another may
+ * not), and a generation that ends with every flush.
+ */
+export const CONTEXT = { MODE: 0x3f, USER: 0x40, GENERATION: 8 } as const
 
 /** Why generated code comes back to its driver, or what a single record's execution led to. */
 export const STATUS = {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { EXIT } from '../../../../src/machine/index.ts'
-import { CR0, CR4, EFER, GPR, MSR, PTE, RFLAGS, SEGMENT, VECTOR } from '../../../../src/x86/index.ts'
+import { CR0, CR4, EFER, GPR, MSR, PAGE_FAULT, PTE, RFLAGS, SEGMENT, VECTOR } from '../../../../src/x86/index.ts'
 import { AT, BareBench, SELECTOR, handlerOf } from '../../../support/bare.ts'
 import { hexBytes } from '../../../support/cpu.ts'
 
@@ -465,6 +465,46 @@ describe('returns and far transfers', () => {
     b.set('rsp', at)
     b.run('48cf')
   }
+
+  // Ring 0 executes the page often and by a register, so that the jump to it is remembered.
+  const SHARED = 0x1_2000
+  test('IRET to ring 3 does not take along what ring 0 may execute', () => {
+    const b = new BareBench()
+    b.map(SHARED, PTE.PRESENT | PTE.WRITABLE)
+    b.write(SHARED, hexBytes('ffc1 c3'))
+    b.set('rdx', 5)
+    const push = (value: number): string => `68${Buffer.from(Uint32Array.of(value).buffer).toString('hex')}`
+    // L: mov eax,SHARED; call rax; dec edx; jnz L; xor ecx,ecx; then the frame, and iretq
+    const frame = [SELECTOR.DATA3, AT.STACK3 - 0x100, 0x202, SELECTOR.CODE3, SHARED].map(push).join('')
+    b.run(`b800200100 ffd0 ffca 75f5 31c9 ${frame} 48cf`)
+    expect([b.handled, b.get('rcx'), b.frame(2)]).toEqual([VECTOR.PF, 0, [PAGE_FAULT.PRESENT | PAGE_FAULT.USER | PAGE_FAULT.FETCH, SHARED]])
+  })
+
+  test('with SMEP a gate to ring 0 does not take along what ring 3 may execute', () => {
+    const b = new BareBench()
+    for (const page of [AT.CODE, AT.HANDLERS, AT.STACK0 - 0x1000]) b.map(page, PTE.PRESENT | PTE.WRITABLE)
+    b.cpu.registers.setControl(4, b.cpu.registers.controlLow(4) | CR4.SMEP, 0)
+    // The gate leads to the same page; the fault's own handler ends the run.
+    b.gate(0x40, { target: SHARED, dpl: 3 })
+    // ring 3: L: dec edx; js E; mov eax,SHARED; jmp rax; E: int 0x40; and the page itself: jmp back
+    b.write(RING3_CODE, hexBytes('ffca 7807 b800200100 ffe0 cd40'))
+    b.write(SHARED, hexBytes(`b8${Buffer.from(Uint32Array.of(RING3_CODE).buffer).toString('hex')} ffe0`))
+    b.set('rdx', 5)
+    b.enterRing3()
+    b.jump(RING3_CODE)
+    b.cpu.run(1000)
+    expect([b.handled, b.frame(2)]).toEqual([VECTOR.PF, [PAGE_FAULT.PRESENT | PAGE_FAULT.FETCH, SHARED]])
+  })
+
+  test('what ring 0 has read of ring 3 while AC lifted SMAP it does not read any more once AC is clear', () => {
+    const b = new BareBench()
+    for (const page of [AT.GDT, AT.IDT, AT.TSS, AT.CODE, AT.HANDLERS, AT.STACK0 - 0x1000]) b.map(page, PTE.PRESENT | PTE.WRITABLE)
+    b.cpu.registers.setControl(4, b.cpu.registers.controlLow(4) | CR4.SMAP, 0)
+    b.set('rdi', AT.DATA)
+    // pushfq; or dword [rsp],AC; popfq; mov eax,[rdi]; pushfq; and dword [rsp],~AC; popfq; mov eax,[rdi]
+    b.run('9c 810c2400000400 9d 8b07 9c 812424fffffbff 9d 8b07 f4')
+    expect([b.handled, b.frame(2)]).toEqual([VECTOR.PF, [PAGE_FAULT.PRESENT, AT.CODE + 20]])
+  })
 
   test('IRET to ring 3 takes its stack and flags and drops segments of ring 0', () => {
     const b = new BareBench()
