@@ -99,9 +99,9 @@ function farPointer(l: Lifter, name: 'call' | 'jmp'): void {
 
 /** CALL and JMP through a far pointer in memory: offset into t0, selector into t1. */
 const farMemory = (name: 'call' | 'jmp'): Lift => (l) => {
-  const size = farSize(l)
   loadFarPointer(l)
-  l.finalHandler(`far-${name}.${size}`)
+  // What CALL keeps on the stack is as wide as REX.W says.
+  l.finalHandler(`far-${name}.${l.instruction.operandSize}`)
 }
 
 /**

@@ -23,7 +23,7 @@ describe('far pointers with REX.W', () => {
     expect(bench.get('rax')).toBe(0x8122_3344n)
   })
 
-  test.each([['ljmp [rsi]', '48ff2e', 0], ['lcall [rsi]', '48ff1e', 8]])('%s does, too', (_, code, pushed) => {
+  test.each([['ljmp [rsi]', '48ff2e', 0], ['lcall [rsi]', '48ff1e', 16], ['lcall [rsi] without', 'ff1e', 8]])('%s does, too; what it keeps on the stack is as wide as the prefix says', (_, code, pushed) => {
     const bench = new CpuBench({ descriptors })
     const target = CODE + 0x100
     bench.write(DATA, [target & 0xff, target >> 8 & 0xff, target >> 16, 0, LONG_CODE, 0, 0xff, 0xff, 0xff, 0xff])
