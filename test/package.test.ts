@@ -1,8 +1,11 @@
 /** The package as a user's bundler sees it: browser-safe, importable layer by layer, and not larger than it should be. */
-import { readFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { build } from 'esbuild'
-import { describe, expect, test } from 'vitest'
+import { afterAll, describe, expect, test } from 'vitest'
+import { declarations } from './support/declarations.ts'
 
 const root = resolve(import.meta.dirname, '..')
 const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
@@ -45,5 +48,34 @@ describe('the package', () => {
   test('names its few dependencies in docs/contributing.md', () => {
     const text = readFileSync(join(root, 'docs', 'contributing.md'), 'utf8')
     for (const name of Object.keys(manifest.dependencies)) expect(text).toContain(`| ${name} |`)
+  })
+})
+
+/** Compilers of users: the oldest that is supported, and the newest. */
+const COMPILERS = ['typescript-5.4', 'typescript-6.0']
+
+describe('the published types', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'paravirt-types-'))
+  afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+  /** A program that takes all of every entry point for browsers, and is checked to the last declaration. */
+  const prepare = (): void => {
+    const types = declarations()
+    const modules = Object.keys(budgets).map((name, i) => `export * as entry${i} from '${join(types, name, 'index.js')}'`)
+    writeFileSync(join(folder, 'user.ts'), `${modules.join('\n')}\n`)
+    writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify({
+      compilerOptions: {
+        noEmit: true, strict: true, exactOptionalPropertyTypes: true, target: 'es2022', module: 'esnext',
+        moduleResolution: 'bundler', lib: ['es2022', 'dom'], types: [], skipLibCheck: false,
+      },
+      files: ['user.ts'],
+    }))
+  }
+
+  test.each(COMPILERS)('compile with %s and the libraries es2022 and dom alone', { timeout: 240_000 }, (name) => {
+    prepare()
+    const compiler = join(root, 'node_modules', name, 'lib/tsc.js')
+    const { status, stdout } = spawnSync(process.execPath, [compiler, '-p', folder], { encoding: 'utf8' })
+    expect([stdout, status]).toEqual(['', 0])
   })
 })

@@ -4,6 +4,8 @@
  * then checked, then used; an address that does not hold yields false, and the hypercall -EFAULT.
  */
 
+import type { OwnBytes } from '../util/index.ts'
+
 /** Access to one caller's memory. Addresses are signed numbers. */
 export interface GuestAccess {
   /** Copies guest bytes into `target`; false when any of them cannot be read. */
@@ -16,7 +18,7 @@ export interface GuestAccess {
 
 /** A scratch buffer with its view: the caller's side of {@link GuestAccess}. */
 export class Scratch {
-  readonly bytes: Uint8Array<ArrayBuffer>
+  readonly bytes: OwnBytes
   readonly view: DataView
 
   constructor(size: number) {

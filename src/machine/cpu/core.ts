@@ -4,7 +4,7 @@
  */
 import { CR0, CR4, EFER, GPR, RFLAGS, SEGMENT, VECTOR } from '../../x86/index.ts'
 import { highPart, lowPart, signedFromParts } from '../../util/index.ts'
-import type { Random } from '../../util/index.ts'
+import type { OwnBytes, Random } from '../../util/index.ts'
 import type { PhysicalMemory } from '../physical-memory.ts'
 import type { CpuidSource, DescriptorSource, PortSource, SegmentState, TimestampSource } from '../processor-types.ts'
 import { readFlags, writeFlags } from './flag-word.ts'
@@ -67,7 +67,7 @@ export class Core {
   /** The interpreter that is running: a change of `wasm` needs the driver. */
   running: InterpreterExports | undefined
   /** Where the host puts a descriptor that is being read. */
-  readonly descriptor = new Uint32Array(2)
+  readonly descriptor: Uint32Array = new Uint32Array(2)
   /** Segment bases as loaded; the slots hold 0 where 64-bit mode ignores them. */
   private readonly bases = new Float64Array(6)
   private readonly interpreter: (width: 32 | 64) => InterpreterExports
@@ -396,7 +396,7 @@ export class Core {
   }
 
   /** A copy of guest memory. */
-  readBytes(address: number, count: number): Uint8Array<ArrayBuffer> {
+  readBytes(address: number, count: number): OwnBytes {
     const out = new Uint8Array(count)
     for (let at = 0; at < count; at += 16) {
       const piece = Math.min(16, count - at)

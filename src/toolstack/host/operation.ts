@@ -4,6 +4,13 @@
  */
 import { EventHub, XenError, type EventBase, type EventSource } from '../../util/index.ts'
 
+declare global {
+  /** For `await using`: compilers whose `lib` has no disposables are to know the name of the host's method all the same. */
+  interface SymbolConstructor {
+    readonly asyncDispose: unique symbol
+  }
+}
+
 /** A promise whose progress can be watched. */
 export type Operation<T, P extends EventBase> = Promise<T> & {
   /** What has been done so far, as events; the promise tells the end. */

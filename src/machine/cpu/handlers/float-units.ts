@@ -12,5 +12,5 @@ export class FloatUnits {
   /** What a store to memory writes. */
   readonly words = { word0: 0, word1: 0, word2: 0 }
   /** Lanes of a packed result, until it is known that nothing traps. */
-  readonly lanes = new Int32Array(4)
+  readonly lanes: Int32Array = new Int32Array(4)
 }

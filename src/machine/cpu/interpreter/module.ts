@@ -3,6 +3,7 @@
  * functions that execute single records completely (singles.ts), and the runtime that both call. Everything takes the
  * processor's base as a parameter, so that one instance serves all processors of a machine.
  */
+import type { OwnBytes } from '../../../util/index.ts'
 import { ModuleWriter } from '../../../wasm/index.ts'
 import type { AddressWidth } from '../emit/binder.ts'
 import type { SlowFunctions } from '../emit/full-binder.ts'
@@ -55,7 +56,7 @@ export interface InterpreterExports {
 }
 
 /** Writes the module for one width of linear addresses. */
-export function writeInterpreter(table: MicroTable, width: AddressWidth): Uint8Array<ArrayBuffer> {
+export function writeInterpreter(table: MicroTable, width: AddressWidth): OwnBytes {
   const module = new ModuleWriter()
   module.importMemory('env', 'memory')
   const loadVectors = module.importFunction('env', 'loadVectors', [], [])

@@ -4,6 +4,7 @@
  * met, and each of them well. Those of a group other than `common` are a module of their own, generated when the first
  * of them is met.
  */
+import type { OwnBytes } from '../../../util/index.ts'
 import { ModuleWriter } from '../../../wasm/index.ts'
 import type { AddressWidth } from '../emit/binder.ts'
 import { FullBinder } from '../emit/full-binder.ts'
@@ -81,7 +82,7 @@ export function defineAbsent(module: ModuleWriter, table: MicroTable, load: numb
 }
 
 /** Writes the module of a group. */
-export function writeSingles(table: MicroTable, group: MicroGroup, width: AddressWidth): Uint8Array<ArrayBuffer> {
+export function writeSingles(table: MicroTable, group: MicroGroup, width: AddressWidth): OwnBytes {
   const module = new ModuleWriter()
   module.importMemory('env', 'memory')
   module.importTable('env', 'singles', table.all.length)
