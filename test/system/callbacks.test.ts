@@ -69,7 +69,8 @@ describe('user code at a bridge', () => {
 const disk = (change: Partial<Record<keyof BlockStore, unknown>>): BlockStore => {
   const store = new MemoryBlockStore(1 << 16)
   // What a user gives may be anything; that is what is tried here.
-  return Object.assign(Object.create(store) as BlockStore, change)
+  const properties = Object.entries(change).map(([name, value]) => [name, { value }])
+  return Object.create(store, Object.fromEntries(properties) as PropertyDescriptorMap) as BlockStore
 }
 
 /** Reads, writes, flushes and discards, and says how each went. */
@@ -120,6 +121,18 @@ describe('a block store', () => {
     expect(host.domains()).toEqual([])
     await expectServing(host)
   })
+})
+
+test.each<[string, () => unknown, string]>([
+  ['nothing', () => undefined, 'INVALID_ARGUMENT'], ['a text', () => 'elf', 'INVALID_ARGUMENT'], ['a buffer of another kind', () => new ArrayBuffer(9), 'INVALID_ARGUMENT'],
+  ['too little', () => new Uint8Array(9), 'INVALID_IMAGE'],
+])('files that answer %s make the creation fail with a typed error', async (_what, read, code) => {
+  const { host } = await boot({ files: { read: async () => read() as Uint8Array } })
+  await expect(host.createDomain({ name: 'user', memory: 8, kernel: '/k' })).rejects.toMatchObject({ code })
+  if (code === 'INVALID_ARGUMENT') {
+    await expect(host.createDomain({ name: 'user', memory: 8, ramdisk: '/r' })).rejects.toMatchObject({ code, details: { option: 'files', path: '/r' } })
+  }
+  await expectServing(host)
 })
 
 describe('a watch', () => {

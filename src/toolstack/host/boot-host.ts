@@ -12,7 +12,7 @@ import type { TellFailure } from './callback-failures.ts'
 import { PAGES_PER_MEBIBYTE } from './domain-shell.ts'
 import { Dom0 } from './dom0.ts'
 import { writeHostNodes } from './domain-nodes.ts'
-import { MemoryFiles, type FileReader } from './files.ts'
+import { MemoryFiles, checkedFiles, type FileReader } from './files.ts'
 import { resolveHostOptions, type HostOptions, type ResolvedHostOptions } from './host-options.ts'
 import { RealTimeClock } from './real-time-clock.ts'
 import { RunLoop } from './run-loop.ts'
@@ -119,7 +119,7 @@ export async function bootHost(given: HostOptions): Promise<HostParts> {
   return {
     options, control, clock, loop, xenstore, store, dom0, bootDescription, onDomainException, onCallbackFailed,
     dom0MaxMebibytes: memory.most,
-    files: options.files ?? new MemoryFiles(),
+    files: options.files === undefined ? new MemoryFiles() : checkedFiles(options.files),
     warnings: bootDescription === undefined
       ? [] : [...bootDescription.warnings, ...vcpuWarnings(bootDescription), ...moduleWarnings(bootDescription)],
   }

@@ -7,6 +7,15 @@ export interface FileReader {
   read(path: string): Promise<Uint8Array>
 }
 
+/** The same files; what a user's reader answers is looked at before it is used. */
+export const checkedFiles = (files: FileReader): FileReader => ({
+  async read(path) {
+    const bytes: unknown = await files.read(path)
+    if (bytes instanceof Uint8Array) return bytes
+    throw new XenError('INVALID_ARGUMENT', `the host's files answer for ${path} what is no Uint8Array`, { details: { option: 'files', path } })
+  },
+})
+
 /** Files that are given as bytes, by name. */
 export class MemoryFiles implements FileReader {
   private readonly contents: ReadonlyMap<string, Uint8Array>
