@@ -7,7 +7,7 @@
 import { XenError, type DomId } from '../../util/index.ts'
 import { PvImageWriter } from '../save/image-writer.ts'
 import { abortableWriter, currentConfig, type SavedDomain, type SaveHost } from '../save/save-domain.ts'
-import { resumeInPlace, suspendGuest, type SuspendOptions, type SuspendProgress } from '../save/suspend.ts'
+import { checkSuspended, resumeInPlace, suspendGuest, type SuspendOptions, type SuspendProgress } from '../save/suspend.ts'
 import type { OperationContext } from '../host/operation.ts'
 import { checkLives } from '../host/run-loop.ts'
 import { SaveStreamReader, type OpenOutput, type SaveStreamWriter } from '../stream/index.ts'
@@ -287,6 +287,7 @@ export async function sendDomain(
  * elsewhere.
  */
 export function takeBack(host: SendHost, domain: SavedDomain): void {
+  checkSuspended(host, domain.id)
   if (domain.name.endsWith(GONE)) host.rename(domain.id, domain.name.slice(0, -GONE.length))
   resumeInPlace(host, domain.id)
 }

@@ -38,6 +38,12 @@ const MINUTE = 60e9
 /** What SCHEDOP_shutdown returns in a guest whose suspend was cancelled. */
 const CANCELLED = 1
 
+/** Throws INVALID_STATE for a domain that is not suspended: one that has ended in another way must not run again. */
+export function checkSuspended(host: Pick<SuspendHost, 'control'>, domid: DomId): void {
+  if (isSuspended(host, domid)) return
+  throw new XenError('INVALID_STATE', `domain ${domid} is not suspended`, { details: { domain: domid } })
+}
+
 /** Lets a suspended domain go on where it is. */
 export function resumeInPlace(host: SuspendHost, domid: DomId): void {
   host.control.resumeDomain(domid, CANCELLED)
@@ -45,7 +51,7 @@ export function resumeInPlace(host: SuspendHost, domid: DomId): void {
   host.loop.kick()
 }
 
-const isSuspended = ({ control }: SuspendHost, domid: DomId): boolean =>
+const isSuspended = ({ control }: Pick<SuspendHost, 'control'>, domid: DomId): boolean =>
   control.domainInfo(domid).shutdownReason === SHUTDOWN.suspend
 
 /** Throws when a domain cannot be suspended as it is. */
