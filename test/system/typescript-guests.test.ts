@@ -39,6 +39,15 @@ describe('a host', () => {
     expect(host.warnings.map(({ option }) => option)).toContain('sched')
   })
 
+  test('follows a grub.cfg of GRUB 2', async () => {
+    const entries = "menuentry 'Debian' {\n linux /vmlinuz\n}\nsubmenu 'More' {\nmenuentry 'Xen' --id xen {\n"
+      + " multiboot2 /boot/xen.gz placeholder dom0_mem=24M\n module2 /vmlinuz placeholder ro quiet\n}\n}\nset default='1>xen'\n"
+    const host = await Host.bootFromGrub(entries, { memory: 64 })
+    hosts.push(host)
+    expect(host.listDomains()).toMatchObject([{ memory: 24 }])
+    expect([host.bootDescription?.title, host.dom0.kernel.boot.commandLine]).toEqual(['More>Xen', 'ro quiet'])
+  })
+
   test.each([['dom0_max_vcpus=1', 0], ['dom0_max_vcpus=-4', 0], ['dom0_max_vcpus=2', 1], ['dom0_max_vcpus=2-4', 1]])('warns of more vCPUs for dom0 than it has: %s', async (option, count) => {
     const host = await Host.bootFromGrub(`title X\nkernel /boot/xen.gz ${option}\nmodule /vmlinuz ro`, { memory: 64 })
     hosts.push(host)

@@ -46,13 +46,15 @@ export async function runBootloader(config: DomainConfig<unknown>, host: Bootloa
   const { bootloader, disks } = config
   if (bootloader === undefined) return undefined
   if (!/(?:^|\/)pygrub$/.test(bootloader)) {
-    throw new XenError('NOT_SUPPORTED', `boot loader \`${bootloader}\` is not supported, only pygrub is; for GRUB itself as kernel give kernel = "pvgrub64"`, {
-      details: { key: 'bootloader', value: bootloader },
-    })
+    const why = 'is not supported, only pygrub is; for GRUB itself as kernel give kernel = "pvgrub64"'
+    throw new XenError('NOT_SUPPORTED', `boot loader \`${bootloader}\` ${why}`, { details: { key: 'bootloader', value: bootloader } })
   }
   const args = argumentsFor(config)
   const [disk] = disks
-  if (disk?.target === undefined) throw wrong(`boot loader ${bootloader} needs a disk to read, and the domain's first one is ${disk === undefined ? 'not there' : 'empty'}`, { value: bootloader })
+  if (disk?.target === undefined) {
+    const state = disk === undefined ? 'not there' : 'empty'
+    throw wrong(`boot loader ${bootloader} needs a disk to read, and the domain's first one is ${state}`, { value: bootloader })
+  }
   const image = await host.openDisk(disk)
   try {
     return await pygrub(image, { args, signal: host.signal })

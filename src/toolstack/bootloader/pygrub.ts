@@ -5,7 +5,7 @@
  */
 import { XenError } from '../../util/index.ts'
 import { openFileSystem, type FileSystem } from '../filesystem/file-system.ts'
-import { ImageReader, type ImageSource } from '../filesystem/image-reader.ts'
+import { ImageReader, imageFault, type ImageSource } from '../filesystem/image-reader.ts'
 import { fileSystemStarts } from '../filesystem/partitions.ts'
 import { readExtLinux, readGrub2, readLegacy, type BootConfig, type BootImage } from './boot-configs.ts'
 
@@ -115,7 +115,7 @@ async function readBoot({ fileSystem, kernel, ramdisk, commandLine }: Choice): P
     const bytes = await fileSystem.readFile(path, MAX_FILE + 1)
     const why = bytes === undefined ? 'is not there' : bytes.length > MAX_FILE ? `is larger than ${MAX_FILE} bytes` : undefined
     if (why === undefined) return bytes!
-    throw new XenError('INVALID_IMAGE', `disk image: the ${what} ${path} that its boot loader file names ${why}`, { details: { field: what, value: path } })
+    throw imageFault(what, path, `that its boot loader file names ${why}`)
   }
   return {
     path: kernel, kernel: await read('kernel', kernel), commandLine,

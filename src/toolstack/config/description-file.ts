@@ -60,9 +60,12 @@ function warning({ option, reason, position, message }: Required<ConfigWarning>)
   return { option, reason, position, message: `${formatPosition(position)}: ${message}` }
 }
 
+/** Unknown options for which the word that was meant is looked for: more than so many are no slips. */
+const MAX_HINTS = 50
+
 /** What the author of an unknown option may have meant. */
-function unknownOption(key: string): { readonly message: string; readonly nearest: string | undefined } {
-  const nearest = nearestWord(key, OPTION_NAMES)
+function unknownOption(key: string, known: readonly string[]): { readonly message: string; readonly nearest: string | undefined } {
+  const nearest = nearestWord(key, known)
   return { nearest, message: `unknown option \`${key}\`${nearest === undefined ? '' : `; did you mean \`${nearest}\`?`}` }
 }
 
@@ -243,7 +246,7 @@ function sortOptions(reading: Reading): ReadonlyMap<string, PlainValue> {
       const value = effectiveValue(assignment, reading)
       if (value !== undefined) effective.set(key, value)
     } else if (!parsed.variables.has(key)) {
-      const { message, nearest } = unknownOption(key)
+      const { message, nearest } = unknownOption(key, warnings.length < MAX_HINTS ? OPTION_NAMES : [])
       if (strict) throw configError(position, message, { key, nearest })
       warnings.push(warning({ option: key, reason: 'unknown', position, message }))
     }

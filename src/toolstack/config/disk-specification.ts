@@ -3,6 +3,7 @@
  * How a text is taken apart is in disk-scanner.ts.
  * Reference: xl-disk-configuration(5).
  */
+import { MAX_SPECIFICATION } from './syntax.ts'
 import { parseVirtualDevice, type VirtualDevice } from '../../drivers/index.ts'
 import { nearestWord, XenError } from '../../util/index.ts'
 import { DISK_PARAMETERS, scanDisk, type ScannedDisk } from './disk-scanner.ts'
@@ -64,5 +65,6 @@ export function parseDisk(text: string): DiskConfig {
     throw new XenError('INVALID_CONFIG', `disk \`${text}\`: ${message}${hint(message)}`, { details: { disk: text } })
   }
   if (text.trim() === '') fault('it is empty')
+  if (text.length > MAX_SPECIFICATION) fault(`it has more than ${MAX_SPECIFICATION} characters`)
   return meaning(scanDisk(text, fault), fault)
 }

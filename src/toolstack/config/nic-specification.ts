@@ -3,6 +3,7 @@
  * Reference: xl-network-configuration(5).
  */
 import { nearestWord, XenError } from '../../util/index.ts'
+import { MAX_SPECIFICATION } from './syntax.ts'
 
 /** One virtual network interface. What is not given is chosen when the domain is created. */
 export interface NicConfig {
@@ -135,6 +136,7 @@ export function parseNic(specification: string, options: NicOptions = {}): NicCo
   const wrong = (message: string): string => `vif \`${specification}\`: ${message}`
   const fault = (message: string): XenError =>
     new XenError('INVALID_CONFIG', wrong(message), { details: { vif: specification } })
+  if (specification.length > MAX_SPECIFICATION) throw fault(`it has more than ${MAX_SPECIFICATION} characters`)
   const draft: Draft = {}
   for (const part of specification.split(',').map((item) => item.trim())) {
     if (part === '') continue

@@ -5,14 +5,16 @@
  */
 
 /** Why an option has no effect. */
-export type Ineffective = 'not implemented' | 'too often and too soon' | 'not for PV guests' | 'not for x86' | 'no longer needed' | 'only for xm'
+export type Ineffective =
+  | 'not implemented' | 'too often and too soon' | 'not for PV guests' | 'not for x86' | 'no longer needed' | 'only for xm'
 
 const words = (reason: Ineffective, list: string): readonly (readonly [string, Ineffective])[] =>
   list.trim().split(/\s+/).map((word) => [word, reason] as const)
 
 const NOT_IMPLEMENTED = `
   bootloader_restrict bootloader_user cpus cpus_soft cpu cpu_weight cap pool
-  vfb vkb vkb_device keymap pci pci_msitranslate pci_permissive pci_power_mgmt pci_seize localtime rtc_timeoffset tsc_mode nomigrate max_maptrack_frames max_grant_version cpuid
+  vfb vkb vkb_device keymap pci pci_msitranslate pci_permissive pci_power_mgmt pci_seize localtime rtc_timeoffset
+  tsc_mode nomigrate max_maptrack_frames max_grant_version cpuid
   channel p9 vtpm usbctrl usbdev pvcalls vdispl vsnd virtio ioports iomem irqs e820_host seclabel init_seclabel
   driver_domain xenstore_feature_mask xenstore_quota period slice latency extratime blkif netif tpmif ssidref
   claim_mode vncviewer display xauthority`

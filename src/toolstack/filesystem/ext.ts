@@ -10,8 +10,9 @@ import type { FileSystem } from './file-system.ts'
 import { imageFault, u64, viewOf, type ImageReader } from './image-reader.ts'
 
 const SUPERBLOCK = {
-  at: 1024, size: 1024, inodes: 0x00, firstDataBlock: 0x14, logBlockSize: 0x18, blocksPerGroup: 0x20, inodesPerGroup: 0x28, magic: 0x38,
-  revision: 0x4c, inodeSize: 0x58, compatible: 0x5c, incompatible: 0x60, readOnlyCompatible: 0x64, descriptorSize: 0xfe, firstMetaGroup: 0x104, backupGroups: 0x24c,
+  at: 1024, size: 1024, inodes: 0x00, firstDataBlock: 0x14, logBlockSize: 0x18, blocksPerGroup: 0x20, inodesPerGroup: 0x28,
+  magic: 0x38, revision: 0x4c, inodeSize: 0x58, compatible: 0x5c, incompatible: 0x60, readOnlyCompatible: 0x64,
+  descriptorSize: 0xfe, firstMetaGroup: 0x104, backupGroups: 0x24c,
 } as const
 const MAGIC = 0xef53
 /** Features that change where things are. */
@@ -33,6 +34,9 @@ const MAX_LINKS = 40
 const MAX_PARTS = 256
 
 const decoder = new TextDecoder()
+
+const unsupported = (what: string, details: Readonly<Record<string, unknown>>): XenError =>
+  new XenError('NOT_SUPPORTED', `disk image: ${what}`, { details })
 
 /** True where 3, 5 or 7 has a power that is `group`. */
 function isSparse(group: number): boolean {
@@ -97,11 +101,12 @@ class ExtFileSystem implements FileSystem {
     const [mode, flags] = [view.getUint16(INODE.mode, true), view.getUint32(INODE.flags, true)]
     // The upper half is a folder's access list in ext2, and of no use to a link.
     const high = (mode & KIND.mask) === KIND.file ? view.getUint32(INODE.sizeHigh, true) : 0
-    return { number, bytes, mode, flags, size: high * 2 ** 32 + view.getUint32(INODE.sizeLow, true), blocks: bytes.subarray(INODE.blocks, INODE.blocks + 60) }
+    const length = high * 2 ** 32 + view.getUint32(INODE.sizeLow, true)
+    return { number, bytes, mode, flags, size: length, blocks: bytes.subarray(INODE.blocks, INODE.blocks + 60) }
   }
 
   private async contents(inode: Inode, limit: number): Promise<Uint8Array> {
-    if ((inode.flags & ENCRYPTED) !== 0) throw new XenError('NOT_SUPPORTED', 'disk image: the file is encrypted', { details: { inode: inode.number } })
+    if ((inode.flags & ENCRYPTED) !== 0) throw unsupported('the file is encrypted', { inode: inode.number })
     const length = Math.min(inode.size, limit)
     const inline = inlineData(inode)
     if (inline !== undefined) return inline.slice(0, length)
@@ -176,7 +181,8 @@ function findEntry(block: Uint8Array, name: string): number | undefined {
   const wanted = new TextEncoder().encode(name)
   for (let at = 0; at + 8 <= block.length;) {
     const [inode, length, nameLength] = [view.getUint32(at, true), view.getUint16(at + 4, true), view.getUint8(at + 6)]
-    if (inode !== 0 && nameLength === wanted.length && at + 8 + nameLength <= block.length && wanted.every((byte, i) => block[at + 8 + i] === byte)) return inode
+    const isWhole = nameLength === wanted.length && at + 8 + nameLength <= block.length
+    if (inode !== 0 && isWhole && wanted.every((byte, i) => block[at + 8 + i] === byte)) return inode
     // Blocks of 64 KiB are longer than the field can say.
     const step = length === 0 || length === 0xffff ? block.length : length
     if (step < 8) return undefined
@@ -189,14 +195,15 @@ function findEntry(block: Uint8Array, name: string): number | undefined {
 function checkSuperblock(superblock: DataView): void {
   const field = (name: keyof typeof SUPERBLOCK): number => superblock.getUint32(SUPERBLOCK[name], true)
   const unknown = field('incompatible') & ~KNOWN
-  if (unknown !== 0) throw new XenError('NOT_SUPPORTED', `disk image: unknown features of the file system (0x${(unknown >>> 0).toString(16)})`, { details: { features: unknown >>> 0 } })
+  if (unknown !== 0) throw unsupported(`unknown features of the file system (0x${(unknown >>> 0).toString(16)})`, { features: unknown >>> 0 })
   if (field('logBlockSize') > 6) throw imageFault('log_block_size', field('logBlockSize'), 'is more than 64 KiB')
   if (field('inodesPerGroup') === 0) throw imageFault('inodes_per_group', 0, 'is nothing')
   const blockSize = 1024 << field('logBlockSize')
   const inodeSize = field('revision') === 0 ? 128 : superblock.getUint16(SUPERBLOCK.inodeSize, true)
   if (inodeSize < 128 || inodeSize > blockSize) throw imageFault('inode_size', inodeSize, 'is none')
   const descriptorSize = superblock.getUint16(SUPERBLOCK.descriptorSize, true)
-  if ((field('incompatible') & WIDE) !== 0 && (descriptorSize < 64 || descriptorSize > blockSize)) throw imageFault('desc_size', descriptorSize, 'is none')
+  if ((field('incompatible') & WIDE) === 0) return
+  if (descriptorSize < 64 || descriptorSize > blockSize) throw imageFault('desc_size', descriptorSize, 'is none')
 }
 
 /** The ext file system that begins where `image` begins; undefined where there is none. Rejects with INVALID_IMAGE or NOT_SUPPORTED. */

@@ -3,7 +3,10 @@
  * learn what it loads; Xen is what `multiboot` and `multiboot2` load with modules behind it, or by its name.
  * Reference: GRUB manual, "default" and "Multiboot"; grub-core/normal/menu.c.
  */
-import { describeBoot, checkLength, looksLikeXen, noEntry, type BootDescription, type BootEntry, type BootMenu, type BootModule, type GrubOptions } from './boot-description.ts'
+import {
+  checkLength, describeBoot, looksLikeXen, noEntry, type BootDescription, type BootEntry, type BootMenu, type BootModule,
+  type GrubOptions,
+} from './boot-description.ts'
 import { ScriptRunner, type Loaded, type MenuEntry } from './script-run.ts'
 import { parseScript, type ScriptFault } from './script-syntax.ts'
 import type { BootWarning } from './xen-options.ts'

@@ -5,7 +5,9 @@
  * Reference: GRUB legacy manual, "The list of command-line and menu entry commands".
  */
 import { nearestWord } from '../../util/index.ts'
-import { checkLength, describeBoot, looksLikeXen, noEntry, type BootDescription, type BootEntry, type BootModule, type GrubOptions } from './boot-description.ts'
+import {
+  checkLength, describeBoot, looksLikeXen, noEntry, type BootDescription, type BootEntry, type BootModule, type GrubOptions,
+} from './boot-description.ts'
 import type { BootWarning } from './xen-options.ts'
 
 interface Entry {

@@ -53,8 +53,10 @@ const MODULES = new Set(['module', 'module2', 'xen_module', 'initrd', 'initrd16'
 /** Variables that GRUB's kernel for PC firmware sets before it reads the first file. */
 const INITIAL: readonly (readonly [string, string])[] = [
   ['prefix', '(hd0)/boot/grub'], ['root', 'hd0'], ['cmdpath', '(hd0)'], ['grub_platform', 'pc'], ['grub_cpu', 'i386'],
-  ...['chainloader_bpb', 'ntldr', 'platform_search_hint', 'default_font_path', 'all_video_module', 'menuentry_id', 'menuentry_options', '200_final', 'nativedisk_cmd', 'timeout_style']
-    .map((name) => [`feature_${name}`, 'y'] as const),
+  ...[
+    'chainloader_bpb', 'ntldr', 'platform_search_hint', 'default_font_path', 'all_video_module', 'menuentry_id',
+    'menuentry_options', '200_final', 'nativedisk_cmd', 'timeout_style',
+  ].map((name) => [`feature_${name}`, 'y'] as const),
 ]
 
 /** What `if`, `while` and functions share while a script runs. */

@@ -8,7 +8,8 @@ const TEXT: Readonly<Record<string, (a: string, b: string) => boolean>> = {
   '<': (a, b) => a < b, '<=': (a, b) => a <= b, '>': (a, b) => a > b, '>=': (a, b) => a >= b,
 }
 const NUMBERS: Readonly<Record<string, (a: number, b: number) => boolean>> = {
-  '-eq': (a, b) => a === b, '-ne': (a, b) => a !== b, '-lt': (a, b) => a < b, '-le': (a, b) => a <= b, '-gt': (a, b) => a > b, '-ge': (a, b) => a >= b,
+  '-eq': (a, b) => a === b, '-ne': (a, b) => a !== b,
+  '-lt': (a, b) => a < b, '-le': (a, b) => a <= b, '-gt': (a, b) => a > b, '-ge': (a, b) => a >= b,
 }
 const FILES = new Set(['-d', '-e', '-f', '-s'])
 const FILE_PAIRS = new Set(['-nt', '-ot'])

@@ -93,7 +93,7 @@ describe.skipIf(withoutTools !== undefined)(`a boot loader${withoutTools ?? ''}`
     [{ bootloaderArgs: ['--offset=512'] }, { code: 'INVALID_IMAGE', message: /at byte 512: disk image: there is no ext2, ext3 or ext4/ }],
     [{ bootloaderArgs: ['--offset=99999999999'] }, { code: 'INVALID_IMAGE' }],
     [{ kernel: '/boot' }, { code: 'INVALID_IMAGE', message: /path \/boot is no file/ }],
-    [{ kernel: '/nothing' }, { code: 'INVALID_IMAGE', message: /the kernel \/nothing .* is not there/ }],
+    [{ kernel: '/nothing' }, { code: 'INVALID_IMAGE', message: /kernel \/nothing .* is not there/ }],
   ])('%j is refused by name', async (over, expected) => {
     const { message, ...rest } = expected as { message?: RegExp }
     await expect(run(over)).rejects.toMatchObject({ ...rest, ...(message === undefined ? {} : { message: expect.stringMatching(message) }) })

@@ -102,6 +102,17 @@ describe('xl spelling', () => {
       expect(({} as Record<string, unknown>)['x']).toBeUndefined()
     })
 
+  test('does not search for ever for what the author of a hostile file may have meant', () => {
+    const many = Array.from({ length: 40_000 }, (_, i) => `max_event_channel${i}=1`).join('\n')
+    const { warnings } = parseDescription(`name = "x"\n${many}`)
+    expect(warnings).toHaveLength(40_000)
+    expect(warnings.filter(({ message }) => message.includes('did you mean'))).toHaveLength(50)
+    expect(failure(() => parseDescription(`name = "${'x'.repeat(2 ** 20)}"`)).message).toMatch(/more than 1048576 characters/)
+    for (const option of ['disk', 'vif']) {
+      expect(failure(() => parseDescription(`name = "x"\n${option} = [ "${' a,'.repeat(50_000)}" ]`)).message).toMatch(/more than 8192 characters/)
+    }
+  })
+
   test('the last of several assignments counts, as with xl, and the author is told; a strict reader refuses them', () => {
     const text = 'name = "x"\ndisk = ["/a,raw,xvda"]\ndisk = ["/b,raw,xvdb"]'
     const { config, warnings } = parseDescription(text, { source: 'f' })
