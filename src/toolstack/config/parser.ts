@@ -5,7 +5,7 @@
  */
 import { parseNumber } from './number.ts'
 import {
-  MAX_DESCRIPTION, configError, type Assignment, type ConfigValue, type ParsedConfig, type Position, type SyntaxNote,
+  configError, type Assignment, type ConfigValue, type ParsedConfig, type Position, type SyntaxNote,
 } from './syntax.ts'
 import { Tokenizer, type Token } from './tokenizer.ts'
 
@@ -253,9 +253,6 @@ function quoteBareWord(override: string): string {
 /** Parses a description file in either spelling. Throws INVALID_CONFIG with source, line and column. */
 export function parseConfig(text: string, options: ParseOptions = {}): ParsedConfig {
   const source = options.source ?? 'config'
-  if (text.length > MAX_DESCRIPTION) {
-    throw configError({ source, line: 1, column: 1 }, `a description of more than ${MAX_DESCRIPTION} characters`)
-  }
   const assignments = new Map<string, Assignment>()
   const fallback = new Map<string, Assignment>()
   const context: ParseContext = { variables: new Set(), fallback, notes: [] }

@@ -56,8 +56,7 @@ export function configError(position: Position, message: string, details: XenErr
   })
 }
 
-/** Longest text of a description, and longest specification of one device in it: each is gone through more than once. */
-export const MAX_DESCRIPTION = 2 ** 20
+/** Longest specification of one device: it is gone through more than once. */
 export const MAX_SPECIFICATION = 8192
 
 /** A value without its positions. */
