@@ -21,7 +21,7 @@ export type {
   Action, Actions, BootDescription, BootWarning, ByteInput, ByteOutput, ByteSink, ClockKind, ConfigWarning,
   ConfigWarningReason,
   ConsoleTextOptions, CoreOpener, CoreSubject, CrashCall, CrashException, CrashInstruction, CreateOptions, CreateProgress,
-  DeviceStateChange, DiskConfig, DiskDescription, DomainConfig, DomainCrash, DomainOptions, IdleDomain,
+  DeviceStateChange, DiskConfig, DiskDescription, DiskError, DomainConfig, DomainCrash, DomainOptions, IdleDomain,
   DomainReference, DomainSummary, FileReader, HostEvent, HostOptions, KernelSource, MaximumProgress, MemoryProgress,
   MigrateOptions, MigrateProgress, MigrationSummary, MigrationTransport, NicConfig, NicDescription, Operation, OperationOptions,
   ReceiveOptions, ReceiveProgress, RestoreDomainOptions, RestoreProgress, SaveOptions, SaveProgress, SetVcpusOptions,

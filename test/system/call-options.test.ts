@@ -159,6 +159,15 @@ describe('a name', () => {
     expect(() => host.domain('nobody')).toThrow('there is no domain nobody')
   })
 
+  test('of a target that cannot be opened rejects with the error of whoever was to open it', async () => {
+    const other = await Host.boot({ memory: 32, dom0Memory: 8, openDisk: () => Promise.reject(new RangeError('no such pool')) })
+    const one = await other.createDomain({ name: 'one', memory: 8 })
+    await expect(one.attachDisk({ vdev: 'xvda', target: 'pool/disk' })).rejects.toMatchObject({
+      code: 'IO', message: expect.stringContaining('no such pool'), cause: new RangeError('no such pool'),
+    })
+    await other.shutdown()
+  })
+
   test('of a disk is enough to detach it', async () => {
     await domain.attachDisk({ vdev: 'xvdd', target: 'x', access: 'r' }, { store: new MemoryBlockStore(1 << 20) })
     await domain.detachDisk('d3', { force: true })

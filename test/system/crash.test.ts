@@ -4,6 +4,8 @@ import { cpSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { BlockFrontend, MemoryBlockStore } from '../../src/drivers/index.ts'
+import { FrontendBus } from '../../src/guest/index.ts'
 import { Host, type Domain, type GuestProgram, type KernelSource } from '../../src/index.ts'
 import { makeElf } from '../support/elf-image.ts'
 
@@ -90,6 +92,23 @@ describe('a crash', () => {
       })
       if (action === 'preserve') await domain.destroy()
     }
+  })
+
+  test('tells what the contents of its disks have failed with', async () => {
+    const domain = await host.createDomain({
+      name: 'reader', memory: 8, actions: { crash: 'preserve' }, kernel: async (kernel) => {
+        const disks = new BlockFrontend()
+        await new FrontendBus(kernel).register(disks)
+        await (await disks.disk('xvda')).read(0, 8)
+      },
+    })
+    const broken = new Error('the third head has crashed')
+    const store = Object.assign(new MemoryBlockStore(1 << 16), { read: () => { throw broken } })
+    await domain.attachDisk({ vdev: 'xvda', target: 'any' }, { store })
+    expect(await domain.waitForShutdown()).toBe('crash')
+    expect(domain.disk('xvda').lastError).toBe(broken)
+    expect(domain.crash).toMatchObject({ cause: { code: 'IO' }, diskErrors: [{ disk: 'xvda', error: broken }] })
+    expect(domain.crash?.text).toContain('the contents of disk xvda have failed: Error: the third head has crashed')
   })
 
   test('is not what ended a domain that was shut down or destroyed', async () => {

@@ -4,11 +4,18 @@
  */
 import type { ControlInterface } from '../../hypervisor/index.ts'
 import { XenError, type DomId } from '../../util/index.ts'
-import { crashError, describeCrash, type DomainCrash } from './domain-crash.ts'
+import { crashError, describeCrash, type DiskError, type DomainCrash } from './domain-crash.ts'
 import type { SymbolTable } from './symbols.ts'
 
 /** Crashes of domains that are gone: whoever waits for one hears of it at once, so that few are needed. */
 const KEPT_CRASHES = 64
+
+/** What a host knows about a domain that has crashed. */
+export interface CrashBookHost {
+  /** Its name, whether there is a handle for it or not. */
+  nameOf(domid: DomId): string
+  diskErrors(domid: DomId): readonly DiskError[]
+}
 
 /** Codes of errors that follow from a domain's end. */
 const CONSEQUENCES = ['DOMAIN_NOT_FOUND', 'INVALID_STATE', 'CLOSED', 'TIMED_OUT'] as const
@@ -19,10 +26,12 @@ export class CrashBook {
   private readonly symbols = new Map<DomId, SymbolTable>()
   private readonly thrown = new Map<DomId, unknown>()
 
-  /** `nameOf` names a domain, handle or not. */
-  constructor(control: ControlInterface, nameOf: (domid: DomId) => string) {
+  constructor(control: ControlInterface, host: CrashBookHost) {
     control.events.on('domain-crashed', ({ domid, report }) => {
-      const facts = { name: nameOf(domid), symbols: this.symbols.get(domid), cause: this.thrown.get(domid) }
+      const facts = {
+        name: host.nameOf(domid), symbols: this.symbols.get(domid), cause: this.thrown.get(domid),
+        diskErrors: host.diskErrors(domid),
+      }
       this.keep(domid, describeCrash(report, facts))
     })
     control.events.on('domain-resumed', ({ domid }) => this.crashes.delete(domid))

@@ -50,6 +50,7 @@ export function crashText(crash: Omit<DomainCrash, 'text'>): string {
   return [
     `domain ${id} (${name}) crashed on vCPU ${vcpu}: ${message}`,
     ...causeLines(crash.cause),
+    ...crash.diskErrors.map(({ disk, error }) => `the contents of disk ${disk} have failed: ${String(error).slice(0, 300)}`),
     ...(elsewhere && exception.code.length > 0
       ? [`code of the exception at ${exception.symbol ?? hex(exception.rip)}:`, ...codeLines(exception.code)] : []),
     ...(state === undefined ? [] : ['registers:', ...registerLines(state)]),

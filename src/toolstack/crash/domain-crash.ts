@@ -77,6 +77,15 @@ export interface DomainCrash {
   readonly state: CrashReport['state']
   /** What a guest written in TypeScript threw. */
   readonly cause: unknown
+  /** Disks of the domain whose contents have failed, with the error of their own: what may be behind its end. */
+  readonly diskErrors: readonly DiskError[]
+}
+
+/** The error that a disk's contents failed with last. */
+export interface DiskError {
+  /** The disk: `xvda`. */
+  readonly disk: string
+  readonly error: unknown
 }
 
 /** What the toolstack knows beside the report. */
@@ -85,6 +94,7 @@ export interface CrashFacts {
   readonly symbols: SymbolTable | undefined
   /** What a guest in TypeScript threw. */
   readonly cause: unknown
+  readonly diskErrors: readonly DiskError[]
 }
 
 const unsigned = (address: number): bigint => BigInt.asUintN(64, BigInt(Number.isInteger(address) ? address : 0))
@@ -162,6 +172,7 @@ export function describeCrash(report: CrashReport, facts: CrashFacts): DomainCra
   const crash = {
     id: report.domid, name: facts.name, vcpu: report.vcpu, time: report.time, origin: report.origin,
     message: messageOf(report, exception, facts), exception, state, cause: facts.cause,
+    diskErrors: facts.diskErrors,
     symbol: rip === undefined ? undefined : symbolAt(facts.symbols, rip),
     code: instructionsOf(state?.code, decode(state?.code, state?.registers.cs ?? 0)),
     calls: callsOf(report, facts.symbols),

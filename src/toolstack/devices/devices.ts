@@ -52,6 +52,8 @@ export interface DeviceInfo {
   /** XENBUS_STATE of the back-end, and of the front-end; undefined when a half is gone. */
   readonly backendState: number | undefined
   readonly frontendState: number | undefined
+  /** What the contents of a disk have failed with last: the error of their own behind a request that the guest saw fail. */
+  readonly lastError: unknown
 }
 
 /** What attaching and detaching need besides the device. */
@@ -104,6 +106,8 @@ interface Attached extends DevicePlace {
   readonly origin?: DiskOrigin
   /** What is being done to it; undefined while it is just there. */
   doing?: 'being attached' | 'being taken away' | undefined
+  /** What opening its contents, or a request to them, has failed with last. */
+  lastError?: unknown
   /** Ends telling its states. */
   unwatch?: () => void
   /** Done when nothing is left of it. */
@@ -144,8 +148,13 @@ export class Devices {
     const { store } = this.host
     return this.places.filter((place) => place.domain === domain && place.leaving === undefined).map((place) => ({
       kind: place.kind, device: place.id, name: place.disk?.vdev.name ?? place.nic?.mac ?? String(place.id), backend: place.backend, backendState: backendState(store, place),
-      frontendState: frontendState(store, place),
+      frontendState: frontendState(store, place), lastError: place.lastError,
     }))
+  }
+
+  /** Disks of a domain whose contents have failed. */
+  diskErrors(domain: DomId): readonly { readonly disk: string; readonly error: unknown }[] {
+    return this.list(domain).flatMap(({ name, lastError }) => (lastError === undefined ? [] : [{ disk: name, error: lastError }]))
   }
 
   /** A domain's device by its number, a disk also by its name and an interface by its address. Throws DEVICE_NOT_FOUND. */
@@ -340,12 +349,12 @@ export class Devices {
   }
 
   /** Throws IO when the back-end said that it cannot serve the device. */
-  private checkHotplug(place: DevicePlace): void {
+  private checkHotplug(place: Attached): void {
     const { backend } = devicePaths(place)
     if (this.host.store.tryRead(`${backend}/hotplug-status`) !== 'error') return
     const reason = this.host.store.tryRead(`${backend}/hotplug-error`) ?? 'the back-end gave no reason'
     throw new XenError('IO', `${place.kind} ${place.id} of domain ${place.domain}: ${reason}`, {
-      details: { domain: place.domain, kind: place.kind, device: place.id, reason },
+      details: { domain: place.domain, kind: place.kind, device: place.id, reason }, cause: place.lastError,
     })
   }
 
@@ -355,8 +364,11 @@ export class Devices {
       const bus = new BackendBus(this.host.kernel)
       this.disks = new BlockBackend({
         open: (request) => this.open(request),
-        onStoreFailed: ({ domain, name }, error) =>
-          this.host.onCallbackFailed({ callback: 'block-store', subject: `domain ${domain}, ${name}`, error }),
+        onStoreFailed: (request, error) => {
+          const place = this.diskOf(request)
+          if (place !== undefined) place.lastError = error
+          this.host.onCallbackFailed({ callback: 'block-store', subject: `domain ${request.domain}, ${request.name}`, error })
+        },
       })
       this.nics = new NetBackend({ bridge: (name) => this.bridge(name) })
       await bus.register(this.disks)
@@ -371,11 +383,21 @@ export class Devices {
     return this.ask({ domain: 0 as DomId, device, params: target, type: 'phy', readOnly: true, name: vdev.name, origin })
   }
 
-  private open(request: DiskRequest): BlockStore | Promise<BlockStore> {
+  private diskOf({ domain, device }: DiskRequest): Attached | undefined {
+    return this.places.find((known) => known.kind === 'vbd' && known.domain === domain && String(known.id) === device)
+  }
+
+  private async open(request: DiskRequest): Promise<BlockStore> {
     const given = this.given.get(`${request.domain}/${request.device}`)
     if (given !== undefined) return given
-    const place = this.places.find((known) => known.kind === 'vbd' && known.domain === request.domain && String(known.id) === request.device)
-    return this.ask({ ...request, origin: place?.origin ?? 'attach' })
+    const place = this.diskOf(request)
+    try {
+      return await this.ask({ ...request, origin: place?.origin ?? 'attach' })
+    } catch (error) {
+      // The guest's nodes hold its message; whoever attached it is given the error itself.
+      if (place !== undefined) place.lastError = error
+      throw error
+    }
   }
 
   private ask(request: DiskOpenRequest): BlockStore | Promise<BlockStore> {

@@ -17,7 +17,7 @@ import { deniedFileWarnings } from '../config/stream-trust.ts'
 import { CrashBook } from '../crash/crash-book.ts'
 import type { SymbolTable } from '../crash/symbols.ts'
 import { Devices } from '../devices/devices.ts'
-import { writeCoreDump } from '../core-dump/core-dump.ts'
+import { coreDumper } from '../core-dump/core-dumper.ts'
 import type { BootDescription } from '../grub/boot-description.ts'
 import type { BootWarning } from '../grub/xen-options.ts'
 import type { ReceiveOptions, ReceiveProgress } from '../migrate/receive.ts'
@@ -113,7 +113,9 @@ export class Host {
     this.random = new SeededRandom(parts.options.seed ^ 0x70617261)
     this.hub = new EventHub<HostEvent>(() => this.now(), undefined, HOST_EVENTS)
     this.events = this.hub
-    this.crashes = new CrashBook(parts.control, (domid) => this.nameOf(domid))
+    this.crashes = new CrashBook(parts.control, {
+      nameOf: (domid) => this.nameOf(domid), diskErrors: (domid) => this.devices.diskErrors(domid),
+    })
     parts.loop.belongTo({
       idlePatience: parts.options.idle,
       checkDomain: (domid, what) => this.crashes.check(domid, what),
@@ -489,10 +491,4 @@ export class Host {
     const node = `${domainPath(0)}/memory/static-max`
     if (!this.store.exists(node)) this.store.write(node, String(this.parts.dom0MaxMebibytes * 1024))
   }
-}
-
-/** Writes cores where the host's settings open a target for them. */
-function coreDumper({ control, options: { openCore } }: HostParts): ((domain: Domain) => Promise<void>) | undefined {
-  if (openCore === undefined) return undefined
-  return async ({ id, name, uuid }) => writeCoreDump(control, id, await openCore({ id, name, uuid }))
 }
