@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { MemoryBlockStore } from '../../src/drivers/index.ts'
 import { Host, transportPair, type DiskOpenRequest, type DomainOptions, type HostOptions, type KernelSource, type StreamTrust } from '../../src/index.ts'
+import { deniedFileWarnings } from '../../src/toolstack/config/stream-trust.ts'
 import { nodeDisks, nodeFiles } from '../../src/node/index.ts'
 import { ByteCollector } from '../support/byte-collector.ts'
 
@@ -133,6 +134,16 @@ describe('a domain that came by a stream', () => {
     const { read, failed, warnings } = await arrive({ files: ['/etc/shadow'] })
     expect([read, failed, warnings]).toEqual([['/etc/shadow'], [], []])
   })
+})
+
+test.each([
+  ['pygrub', { bootloader: 'pygrub', kernel: '/boot/vmlinuz', ramdisk: '/initrd' }, []],
+  ['no boot loader', { bootloader: undefined, kernel: '/boot/vmlinuz', ramdisk: '/initrd' }, ['kernel', 'ramdisk']],
+  ['a kernel of the receiver\'s own, given as bytes', { bootloader: undefined, kernel: new Uint8Array(9), ramdisk: undefined }, []],
+])('with %s what is refused are files of this host, not those of the guest\'s own disk', (_what, config, denied) => {
+  expect(deniedFileWarnings({ name: 'x', trust: {}, ...config }).map(({ option }) => option)).toEqual(denied)
+  expect(deniedFileWarnings({ name: 'x', trust: 'all', ...config })).toEqual([])
+  expect(deniedFileWarnings({ name: 'x', trust: undefined, ...config })).toEqual([])
 })
 
 test('an opener of disks hears who asks', async () => {
