@@ -2,6 +2,7 @@
 import { afterEach, expect, test } from 'vitest'
 import type { GuestProgram } from '../../src/guest/index.ts'
 import { Host } from '../../src/index.ts'
+import { WARNING_LIMIT } from '../../src/toolstack/index.ts'
 import { MOST_SHORT_LIVES, RESTART_PAUSE, RestartRule, SHORT_LIFE } from '../../src/toolstack/host/restart-rule.ts'
 
 const hosts: Host[] = []
@@ -44,6 +45,13 @@ test('a host waits for nobody: settled() ends beside a guest that reboots at onc
   const count = starts.length
   await new Promise((resolve) => setImmediate(resolve))
   expect([starts.length, host.domains()]).toEqual([count, []])
+})
+
+test('a host keeps its last thousand warnings, whatever ends again and again', async () => {
+  const { host } = await boot()
+  const words = Array.from({ length: 1100 }, (_, i) => `unheard_of_${i} = 1`)
+  await host.createDomain(['name = "x"', 'memory = 8', ...words].join('\n'), { paused: true })
+  expect([host.warnings.length, host.warnings.at(-1)!.option]).toEqual([WARNING_LIMIT, 'unheard_of_1099'])
 })
 
 test('lives that are long, and restarts that were asked for, begin the count anew', () => {
