@@ -33,13 +33,15 @@ export const WORK = /* @__PURE__ */ Object.freeze({
   /** Closing a port: both ends and its bits. */
   port: 60,
   /** One character on the hypervisor's console. */
-  character: 10,
+  character: 20,
   /** A vCPU's whole context: 5 KiB, 256 traps, all registers. */
   context: 5000,
+  /** Entering a handler of the guest's: a frame on its stack, and the way back. */
+  trap: 100,
   /** An instruction that is carried out in the guest's place. */
   emulation: 300,
   /** A store to a page table, carried out in the guest's place. */
-  tableStore: 1500,
+  tableStore: 800,
 } as const)
 
 /** Work after which a long operation pauses: a fifth of a millisecond of virtual time. */

@@ -290,6 +290,12 @@ export interface ProcessorOptions {
    * CR3, rip and rsp. Physical address 0 is the first byte of the machine's memory.
    */
   readonly mode: 'hosted' | 'bare'
+  /**
+   * What a budget and `executed` count. `instructions`, the default: exactly those. `work`: an instruction that takes the
+   * machine much longer than a plain one counts for so many, and so does fresh code, so that the wall time of a budget is
+   * bounded whatever runs. Both depend on nothing but what the code does.
+   */
+  readonly accounting?: 'instructions' | 'work'
   /** For hosted processors: the host's descriptor tables. */
   readonly descriptors?: DescriptorSource
   /** What RDTSC reads; without one it counts executed instructions. */

@@ -47,7 +47,8 @@ export class CodeGuest {
     this.hypervisor = new Hypervisor({
       memory: this.machine.memory, clock: new VirtualClock(), random: new SeededRandom(1),
       createProcessor: (settings) => {
-        const processor = this.machine.createProcessor({ ...settings, random: new SeededRandom(2) })
+        // Runs are measured out in instructions, whatever work they are.
+        const processor = this.machine.createProcessor({ ...settings, accounting: 'instructions', random: new SeededRandom(2) })
         processors.push(processor)
         return processor
       },

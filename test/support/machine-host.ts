@@ -54,7 +54,8 @@ export class MachineHost {
       memory: this.machine.memory, clock: new library.hypervisor.VirtualClock(), random: new SeededRandom(1),
       physicalCpus: options.physicalCpus ?? 1,
       createProcessor: (settings) => {
-        const processor = this.machine.createProcessor({ ...settings, random: new SeededRandom(7) })
+        // Runs are measured out in instructions, whatever work they are.
+        const processor = this.machine.createProcessor({ ...settings, accounting: 'instructions', random: new SeededRandom(7) })
         this.processors.push(processor)
         return this.counting(processor)
       },

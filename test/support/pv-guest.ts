@@ -100,7 +100,7 @@ export class PvGuest extends TestGuest {
   run(...steps: Step[]): void {
     this.processor.script.push(...steps)
     // What a step asks for may be so much work that the turn is over before the next one.
-    for (const _ of steps) {
+    for (let turn = 0; turn <= steps.length; turn += 1) {
       if (this.host.hypervisor.run({ instructions: 2000 }).kind !== 'limit' || this.processor.script.length === 0) return
     }
   }

@@ -79,6 +79,7 @@ export class PvExits {
     }
     // A bounce that fails may have changed modes already.
     vcpu.pv?.noteTrap(vector, errorCode, address)
+    this.parts.meter.charge(WORK.trap)
     const entered = vcpu.runner?.enter({ kind: 'trap', vector, errorCode, address }) ?? false
     if (!entered) this.crashOver(vcpu, vector)
   }

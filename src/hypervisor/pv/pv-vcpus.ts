@@ -79,7 +79,7 @@ export class PvVcpus {
       })
     }
     const processor = createProcessor({
-      mode: 'hosted',
+      mode: 'hosted', accounting: 'work',
       descriptors: {
         read: (selector, out) => vcpu.pv !== undefined && descriptorTables.read(vcpu.owner, vcpu.pv, selector, out),
       },

@@ -58,6 +58,11 @@ export class CodeCache {
   private next: number
   /** Instructions decoded so far. */
   decoded = 0
+  /**
+   * Lines of 64 bytes that held no code before the last decoding: never executed, written since, or forgotten with
+   * everything else because the cache was full.
+   */
+  freshLines = 0
 
   constructor(memory: PhysicalMemory, table: MicroTable) {
     this.memory = memory
@@ -86,6 +91,7 @@ export class CodeCache {
     // Room for one block is always left: see `decodeAgain`.
     if (this.next + 2 * BLOCK_ROOM > this.memory.layout.recordCacheEnd) this.clear()
     const block = this.next
+    this.freshLines = 0
     const span = this.write(block, place)
     if (span.bytes === 0) return 0
     this.next = span.end
@@ -235,7 +241,10 @@ export class CodeCache {
     const { words } = this.memory
     const lines = (this.memory.layout.codeLines >> 2) + mfn * 2
     for (let line = range.from >> 6; line <= range.to >> 6; line += 1) {
-      words[lines + (line >> 5)] = words[lines + (line >> 5)]! | (1 << (line & 31))
+      const before = words[lines + (line >> 5)]!
+      const after = (before | (1 << (line & 31))) >>> 0
+      if (before !== after) this.freshLines += 1
+      words[lines + (line >> 5)] = after
     }
   }
 

@@ -58,6 +58,8 @@ export class Core {
   efer = 0
   /** Vector of a software interrupt. */
   vector = 0
+  /** The budget counts work, not instructions: see ProcessorOptions. */
+  readonly countsWork: boolean
   /** Budget of the whole run, and what is kept back from the slice that generated code is executing. */
   startBudget = 0
   keptBudget = 0
@@ -78,6 +80,7 @@ export class Core {
     this.view = parts.memory.view
     this.base = parts.base
     this.bare = parts.bare
+    this.countsWork = parts.countsWork
     this.descriptors = parts.descriptors
     this.timestamp = parts.timestamp
     this.cpuid = parts.cpuid
@@ -453,11 +456,6 @@ export class Core {
     const host = this.hostForWrite(address, 4)
     this.view.setUint32(host, value, true)
     return this.finishWrite(host)
-  }
-
-  /** Host address of a code byte, 0 on a fault. */
-  translateCode(address: number): number {
-    return this.translate(address, ACCESS.EXECUTE)
   }
 
   /** Host address of a byte for one of ACCESS, 0 on a fault. */

@@ -19,6 +19,8 @@ export interface CoreParts {
   readonly memory: PhysicalMemory
   readonly base: number
   readonly bare: boolean
+  /** The budget counts work, not instructions: see ProcessorOptions. */
+  readonly countsWork: boolean
   readonly descriptors: DescriptorSource | undefined
   readonly timestamp: TimestampSource | undefined
   readonly cpuid: CpuidSource

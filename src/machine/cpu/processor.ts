@@ -20,6 +20,7 @@ import { Core } from './core.ts'
 import { CoreSystemView } from './system-view.ts'
 import { Disassembler } from './disassembler/disassembler.ts'
 import type { Disassembled } from './disassembler/disassembler.ts'
+import { CODE_LINE } from './handlers/prices.ts'
 import { FXSAVE_BYTES, readFxsave, resetFpu, writeFxsave } from './handlers/fpu.ts'
 import { randomTaker, savedRandom } from './handlers/random.ts'
 import { inspectCode, inspectProcessor } from './inspection.ts'
@@ -30,7 +31,7 @@ import { NOT_CANONICAL } from './runtime/walk.ts'
 import { restoreState, saveState } from './saved-state.ts'
 import { codeAllows } from './segmentation.ts'
 import { BLOCK } from './record.ts'
-import { JUMP, MODE, SCRATCH_BLOCK, STATUS, State } from './state.ts'
+import { JUMP, MODE, SCRATCH_BLOCK, STATUS, State, UNDONE } from './state.ts'
 import { Boundary } from './system/boundary.ts'
 import { NO_PORTS } from './system/ports.ts'
 import { Tracer, instructionAt } from './tracer.ts'
@@ -39,8 +40,6 @@ import { clearAll } from './translations.ts'
 /** Instructions that generated code executes before it comes back once. */
 const SLICE = 400_000
 
-/** What the statuses mean for the instruction at hand: not executed, executed, or executed and rip set. */
-const UNDONE = new Set<number>([STATUS.FAULT, STATUS.PRIVILEGED, STATUS.PARTIAL])
 
 /** Seed of a processor's random numbers unless it is given a source: any number would do. */
 const USUAL_SEED = 0x7072_6e67
@@ -61,7 +60,7 @@ class FetchPlace implements CodePlace {
 
   nextPage(): number {
     const behind = (Math.floor(this.rip / 4096) + 1) * 4096
-    return this.core.translateCode(this.core.long ? behind : behind % 0x1_0000_0000)
+    return this.core.translate(this.core.long ? behind : behind % 0x1_0000_0000, ACCESS.EXECUTE)
   }
 }
 
@@ -84,7 +83,7 @@ export class MachineProcessor implements BareProcessor {
     this.release = options.release
     const topology = options.topology ?? { index: 0, count: 1 }
     this.core = new Core({
-      memory: engine.memory, base, bare: options.mode === 'bare', descriptors: options.descriptors,
+      memory: engine.memory, base, bare: options.mode === 'bare', countsWork: options.accounting === 'work', descriptors: options.descriptors,
       timestamp: options.timestamp, ports: options.ports ?? NO_PORTS,
       cpuid: options.cpuid ?? { read: (leaf, subleaf) => queryProcessor(leaf, subleaf, topology) },
       random: options.random ?? new SeededRandom(USUAL_SEED),
@@ -319,7 +318,7 @@ export class MachineProcessor implements BareProcessor {
     const { view, base } = core
     if (!codeAllows(core, core.rip)) return 0
     const rip = signedFromParts(State.rip.low(view, base), State.rip.high(view, base))
-    const host = core.translateCode(rip)
+    const host = core.translate(rip, ACCESS.EXECUTE)
     if (host === 0) return 0
     const { place } = this
     place.host = host
@@ -330,7 +329,9 @@ export class MachineProcessor implements BareProcessor {
       this.rememberJump(known)
       return known
     }
-    return engine.code.decode(place)
+    const block = engine.code.decode(place)
+    if (core.countsWork) this.boundary.left -= engine.code.freshLines * CODE_LINE
+    return block
   }
 
   /** Enters a block into the jump cache for rip. */

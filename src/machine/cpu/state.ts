@@ -164,3 +164,6 @@ export const STATUS = {
   /** As CHECK, but the instruction has set rip. */
   CHECK_JUMP: 12,
 } as const
+
+/** Statuses of an instruction that has not been executed, or not to its end. */
+export const UNDONE: ReadonlySet<number> = /* @__PURE__ */ new Set<number>([STATUS.FAULT, STATUS.PRIVILEGED, STATUS.PARTIAL])

@@ -5,6 +5,7 @@ import { FLAG_HANDLERS } from './flags.ts'
 import { FPU_HANDLERS } from './fpu.ts'
 import type { Handler } from './handler.ts'
 import { INTERRUPT_HANDLERS } from './interrupts.ts'
+import { pricesOf } from './prices.ts'
 import { RANDOM_HANDLERS } from './random.ts'
 import { SEGMENT_HANDLERS } from './segments.ts'
 import { SHORT_BRANCH_HANDLERS } from './short-branches.ts'
@@ -27,3 +28,5 @@ export const HANDLERS: readonly Handler[] = /* @__PURE__ */ entries.map(([, hand
 /** Numbers by name. */
 export const HANDLER_NUMBERS: ReadonlyMap<string, number> =
   /* @__PURE__ */ new Map(entries.map(([name], number) => [name, number]))
+/** Prices of handlers by number, beyond the one instruction that each is. */
+export const HANDLER_PRICES: Uint16Array = /* @__PURE__ */ pricesOf(entries.map(([name]) => name))

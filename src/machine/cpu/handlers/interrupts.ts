@@ -9,6 +9,7 @@ import { ACCESS } from '../runtime/tlb.ts'
 import { STATUS } from '../state.ts'
 import { softwareInterrupt } from '../system/delivery.ts'
 import { systemCall, systemEnter, systemExit, systemReturn } from '../system/fast-calls.ts'
+import { ENTER_LEVEL, pay } from './prices.ts'
 import type { Handler, Handlers } from './handler.ts'
 
 /** INT n, INT3, INTO, INT1: to the host, or through a bare processor's own IDT. */
@@ -42,6 +43,7 @@ const enter = (size: 2 | 4 | 8): Handler => (core, record) => {
   else if (size === 4) core.setSlot(GPR.rbp * 8, frame >>> 0, 0)
   else core.setNumber(GPR.rbp * 8, frame)
   core.moveStack(to - top)
+  pay(core, level * ENTER_LEVEL)
   return status
 }
 

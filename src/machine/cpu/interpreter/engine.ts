@@ -7,9 +7,10 @@ import { Clipper } from '../clip.ts'
 import { CodeCache } from '../code-cache.ts'
 import { GUEST_FAULT } from '../core.ts'
 import type { Core } from '../core.ts'
-import { HANDLERS } from '../handlers/index.ts'
+import { HANDLERS, HANDLER_PRICES } from '../handlers/index.ts'
+import { isOverdrawn, pay } from '../handlers/prices.ts'
 import { RECORD } from '../record.ts'
-import { STATUS } from '../state.ts'
+import { STATUS, UNDONE } from '../state.ts'
 import type { MicroTable } from '../uops/index.ts'
 import { compileInterpreter, compileVectors, microTable } from './compiled.ts'
 import type { InterpreterExports } from './module.ts'
@@ -75,12 +76,28 @@ export class Engine {
   /** Runs the handler that a record names. */
   private handle(base: number, record: number): number {
     const core = this.cores.get(base)!
-    const handler = HANDLERS[this.memory.view.getUint32(record + RECORD.immediate, true)]!
+    const number = this.memory.view.getUint32(record + RECORD.immediate, true)
+    const handler = HANDLERS[number]!
+    // Paid before, so that the handler sees the time at which it ends; an instruction that did nothing costs nothing.
+    const price = core.countsWork && this.endsInstruction(record) ? HANDLER_PRICES[number]! : 0
+    pay(core, price)
+    let status: number = STATUS.FAULT
     try {
-      return handler(core, record)
+      status = handler(core, record)
     } catch (error) {
-      if (error === GUEST_FAULT) return STATUS.FAULT
-      throw error
+      if (error !== GUEST_FAULT) throw error
     }
+    if (price === 0) return status
+    if (UNDONE.has(status)) pay(core, -price)
+    // What is left does not reach the end of the block any more: the block is left here, so that runs end where they are due.
+    return status === STATUS.NEXT && isOverdrawn(core) ? STATUS.RELOAD : status
+  }
+
+  /** True for the last record of an instruction: behind it the block may be left. */
+  private endsInstruction(record: number): boolean {
+    const { view } = this.memory
+    const next = record + RECORD.bytes
+    return view.getUint16(next + RECORD.number, true) === 0
+      || view.getUint16(next + RECORD.ip, true) !== view.getUint16(record + RECORD.ip, true)
   }
 }

@@ -292,7 +292,7 @@ describe('anything else gets the guest its page fault, with everything as before
     const fpu = Buffer.from(guest.processor.saveFpu()).toString('hex')
     const flags = guest.processor.registers.flags()
     guest.write(PAGE.code, code + HALT, length)
-    guest.run(500)
+    guest.run(5000)
     expect(guest.state).toBe('#14')
     expect([...'rax rcx rdx rbx rbp rsi rdi'.split(' ')].map((name) => guest.get(name as GprName))).toEqual(general)
     expect(Buffer.from(guest.processor.saveFpu()).toString('hex')).toBe(fpu)

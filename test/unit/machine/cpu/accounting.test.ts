@@ -1,0 +1,128 @@
+import { describe, expect, test } from 'vitest'
+import { EXIT } from '../../../../src/machine/index.ts'
+import { HANDLER_NUMBERS } from '../../../../src/machine/cpu/handlers/index.ts'
+import { PRICED_HANDLERS } from '../../../../src/machine/cpu/handlers/prices.ts'
+import { CODE, CpuBench, DATA, hexBytes } from '../../../support/cpu.ts'
+
+/** mov $value, register (rdi 7, rbp 5, rsp 4, rbx 3, rdx 2) */
+const move = (register: number, value: number): string =>
+  `48 ${(0xb8 + register).toString(16)} ` + [0, 8, 16, 24].map((shift) => (value >>> shift & 0xff).toString(16).padStart(2, '0')).join(' ') + ' 00 00 00 00 '
+
+const FXSAVE = '0f ae 07 0f ae 0f'
+const FSIN = 'd9 e8 d9 fe dd d8'
+const ENTER = 'c8 00 00 1f ' + move(4, DATA + 0x3000) + move(5, DATA + 0x2000)
+const DIV = '48 f7 f3 ' + move(2, 1)
+/** Writes the byte of a nop behind it, which it then executes. */
+const WRITING = `c6 05 00 00 00 00 90 90`
+
+const SETUP = move(7, DATA) + move(3, 3) + move(2, 1) + move(4, DATA + 0x3000) + move(5, DATA + 0x2000)
+
+/** A processor that executes `body` for ever. */
+function looping(body: string, accounting: 'instructions' | 'work'): CpuBench {
+  const bench = new CpuBench({ accounting })
+  const length = hexBytes(body).length
+  const back = (-(length + 5)) >>> 0
+  bench.write(CODE, hexBytes(`${SETUP}${body}`))
+  bench.write(CODE + hexBytes(SETUP).length + length, [0xe9, back & 0xff, back >>> 8 & 0xff, back >>> 16 & 0xff, back >>> 24])
+  bench.jump(CODE)
+  return bench
+}
+
+/** Executes so many instructions one by one; what they counted for. */
+function countOf(bench: CpuBench, instructions: number): number {
+  let counted = 0
+  // A budget of one is one instruction, whatever it counts for.
+  for (let i = 0; i < instructions; i += 1) {
+    expect(bench.cpu.run(1)).toBe(EXIT.BUDGET)
+    counted += bench.cpu.executed
+  }
+  return counted
+}
+
+describe('a budget', () => {
+  test('every handler with a price of its own exists', () => {
+    expect(PRICED_HANDLERS.filter((name) => !HANDLER_NUMBERS.has(name))).toEqual([])
+  })
+
+  test.each([['fxsave, fxrstor', FXSAVE], ['fsin', FSIN], ['enter', ENTER], ['div', DIV], ['stores to code', WRITING]])(
+    'of instructions counts each as one: %s', (_name, body) => {
+      const bench = looping(body, 'instructions')
+      expect(bench.cpu.run(5000)).toBe(EXIT.BUDGET)
+      expect(bench.cpu.executed).toBe(5000)
+    })
+
+  test.each([
+    ['fxsave, fxrstor', FXSAVE, 1000], ['fsin', FSIN, 700], ['enter', ENTER, 3000], ['div', DIV, 40], ['stores to code', WRITING, 700],
+  ])('of work ends the sooner, the longer instructions take: %s', (_name, body, each) => {
+    const bench = looping(body, 'work')
+    let counted = 0
+    let instructions = 0
+    for (; counted < 1_000_000; instructions += 1) {
+      expect(bench.cpu.run(1)).toBe(EXIT.BUDGET)
+      counted += bench.cpu.executed
+    }
+    expect(counted / instructions).toBeGreaterThan(each)
+  })
+
+  test.each([['fxsave, fxrstor', FXSAVE], ['fsin', FSIN], ['enter', ENTER], ['div', DIV], ['stores to code', WRITING]])('of work is spent alike wherever runs are cut: %s', (_name, body) => {
+      const whole = looping(body, 'work')
+      const total = countOf(whole, 300)
+      const { registers } = whole.cpu
+      for (const size of [2, 13, 100_000]) {
+        const bench = looping(body, 'work')
+        let counted = 0
+        // Until the same place is reached with the same registers, or beyond the count.
+        while (counted < total) {
+          bench.cpu.run(Math.min(size, total - counted))
+          counted += bench.cpu.executed
+        }
+        expect(counted).toBe(total)
+        expect(bench.cpu.registers.rip()).toBe(registers.rip())
+      }
+    })
+
+  test.each([1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 1000])('of %i leaves no instruction half done', (budget) => {
+    // mov ss, eax; push rax; mov [rdi], cs; fld1; fstp; smsw ecx; mov rsi, [rdi]; pop rdx; inc rbx; hlt
+    const code = '8c d0 50 8c 0f d9 e8 dd d8 0f 01 e1 48 8b 37 5a 48 ff c3 f4'
+    const outcome = (accounting: 'instructions' | 'work', most: number): bigint[] => {
+      const bench = new CpuBench({ accounting })
+      bench.set('rdi', DATA)
+      bench.write(CODE, hexBytes(code))
+      while (bench.cpu.run(most) !== EXIT.PRIVILEGED);
+      return (['rax', 'rbx', 'rcx', 'rdx', 'rsi', 'rsp'] as const).map((name) => bench.get(name))
+    }
+    expect(outcome('work', budget)).toEqual(outcome('instructions', 1000))
+  })
+
+  test('of work costs nothing for an instruction that faults', () => {
+    const bench = new CpuBench({ accounting: 'work' })
+    bench.run('0f ae 04 25 00 00 00 00 90') // fxsave where nothing is mapped
+    expect(bench.cpu.exit.reason).toBe(EXIT.EXCEPTION)
+    // The lines from which code was taken are new, and that is all.
+    expect(bench.cpu.executed).toBe(6000)
+    bench.jump(CODE)
+    bench.cpu.run(1000)
+    expect(bench.cpu.executed).toBe(0)
+  })
+
+  test('of work is told to the timestamp counter as it is spent', () => {
+    const bench = new CpuBench({ accounting: 'work' })
+    bench.set('rdi', DATA)
+    bench.run('0f 31 89 c3 0f ae 07 0f 31 f4', 100_000) // rdtsc; mov eax, ebx; fxsave; rdtsc; hlt
+    // Two rdtsc with a usual price each, a mov, and the fxsave.
+    expect(Number(bench.get('rax') - bench.get('rbx'))).toBe(1 + 1 + 1601 + 20)
+  })
+
+  test('of work counts fresh code once, and again when it has been written', () => {
+    const bench = new CpuBench({ accounting: 'work' })
+    const pass = (): number => {
+      bench.jump(CODE)
+      expect(bench.cpu.run(100_000)).toBe(EXIT.PRIVILEGED)
+      return bench.cpu.executed
+    }
+    bench.write(CODE, hexBytes('90 90 f4'))
+    expect([pass(), pass()]).toEqual([3002, 2])
+    bench.write(CODE, hexBytes('90'))
+    expect([pass(), pass()]).toEqual([3002, 2])
+  })
+})
