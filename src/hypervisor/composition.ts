@@ -262,7 +262,7 @@ export function compose(options: HypervisorOptions) {
   const reservationChanged = (domain: Domain): void => {
     if (hub.wants('reservation')) hub.emit({ type: 'reservation', domid: domain.id, pages: domain.totalPages })
   }
-  const updateTime = timeWriter(timeRecords, clock)
+  const updateTime = timeWriter(timeRecords, clock, memory)
   const shared = {
     ...base, ...pv, ...sharing, clock, hub, scheduler, timers, tsc, timeRecords, console, control, reservationChanged,
     updateTime, random,
@@ -294,15 +294,18 @@ export function compose(options: HypervisorOptions) {
 }
 
 /** Writes a vCPU's time record, and the second one that it may have registered. */
-function timeWriter(records: TimeRecords, clock: HostClock): (vcpu: Vcpu) => void {
+function timeWriter(records: TimeRecords, clock: HostClock, memory: GuestMemory): (vcpu: Vcpu) => void {
   return (vcpu) => {
     const now = clock.now()
     vcpu.timeWritten = now
     if (vcpu.infoAddress < 0) return
     records.updateVcpu(vcpu.infoAddress, now)
+    memory.markWritten(vcpu.infoAddress >>> 12)
     if (vcpu.timeArea === undefined) return
     const at = vcpu.kernelAccess.locate(vcpu.timeArea, true)
-    if (at >= 0 && (at & 0xfff) <= PAGE_SIZE - 32) records.writeRecord(at, now)
+    if (at < 0 || (at & 0xfff) > PAGE_SIZE - 32) return
+    records.writeRecord(at, now)
+    memory.markWritten(at >>> 12)
   }
 }
 
@@ -378,7 +381,7 @@ function handlersOf(
     update_va_mapping_otherdomain: (caller, args) => updates.updateVaMappingOther(caller, args),
     mmuext_op: (caller, args) => mmu.operate(caller, args),
     iret: iret({
-      segments: parts.segments, view: memory.view, inject: execution.inject,
+      segments: parts.segments, memory, inject: execution.inject,
       crash: (vcpu, reason) => control.crash(vcpu, reason),
     }),
     memory_op: memoryOp(parts),

@@ -9,6 +9,7 @@ import type { CrashCause, CrashReport, CrashReporter } from './crash-report.ts'
 import type { Domain } from './domain.ts'
 import type { DomainRegistry } from './foreign-domains.ts'
 import type { EventChannels } from './events/index.ts'
+import type { GuestMemory } from './guest-memory.ts'
 import type { HostClock } from './host-clock.ts'
 import type { HypervisorEvent } from './hypervisor-events.ts'
 import type { Affinity, Scheduler } from './scheduler/index.ts'
@@ -17,7 +18,7 @@ import type { Vcpu } from './vcpu.ts'
 
 /** What this part works on. */
 export interface VcpuControlParts {
-  readonly memory: { readonly view: DataView }
+  readonly memory: Pick<GuestMemory, 'view' | 'markWritten'>
   readonly clock: HostClock
   readonly scheduler: Scheduler<Vcpu>
   readonly events: EventChannels
@@ -67,7 +68,10 @@ export class VcpuControl {
   /** SCHEDOP_block: sleeps until an event comes, with events enabled; goes on at once when one is waiting. */
   block(vcpu: Vcpu): void {
     const { view } = this.parts.memory
-    if (vcpu.infoAddress >= 0) view.setUint8(vcpu.infoAddress + 1, 0)
+    if (vcpu.infoAddress >= 0) {
+      view.setUint8(vcpu.infoAddress + 1, 0)
+      this.parts.memory.markWritten(vcpu.infoAddress >>> 12)
+    }
     if (vcpu.pv?.nmiPending === true || this.hasUpcall(vcpu)) return
     vcpu.blocked = true
     this.update(vcpu)

@@ -7,7 +7,7 @@ import { domId, type DomId } from '../../src/util/index.ts'
 const PAGE = 4096
 
 export class EventHostDouble {
-  readonly memory = { view: new DataView(new ArrayBuffer(512 * PAGE)) }
+  readonly memory = { view: new DataView(new ArrayBuffer(512 * PAGE)), markWritten: () => undefined }
   readonly meter = new WorkMeter()
   readonly channels = new EventChannels(this)
   /** `domain.vcpu` of each wake-up since the last look. */

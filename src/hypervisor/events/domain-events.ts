@@ -102,9 +102,10 @@ export class DomainEvents implements UpcallTarget {
   markPending(vcpu: number): void {
     const info = this.domain.vcpuInfo(vcpu)
     if (info < 0) return
-    const { view } = this.host.memory
-    if (view.getUint8(info) !== 0) return
-    view.setUint8(info, 1)
+    const { memory } = this.host
+    if (memory.view.getUint8(info) !== 0) return
+    memory.view.setUint8(info, 1)
+    memory.markWritten(info >>> 12)
     this.endPoll(vcpu)
     this.host.wake(this.domain.id, vcpu)
   }

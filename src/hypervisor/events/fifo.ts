@@ -223,6 +223,7 @@ export class FifoDelivery implements EventDelivery {
 
   private write(at: number, value: number): void {
     this.view.setInt32(at, value, true)
+    this.host.memory.markWritten(at >>> 12)
   }
 }
 

@@ -22,6 +22,7 @@ export class TwoLevelDelivery implements EventDelivery {
   readonly abi = '2-level'
   readonly portCount: number
   private readonly view: DataView
+  private readonly memory: EventHost['memory']
   private readonly domain: EventDomain
   private readonly upcall: UpcallTarget
   private readonly pendingBits: number
@@ -30,6 +31,7 @@ export class TwoLevelDelivery implements EventDelivery {
 
   constructor(host: EventHost, domain: EventDomain, upcall: UpcallTarget) {
     this.view = host.memory.view
+    this.memory = host.memory
     this.domain = domain
     this.upcall = upcall
     this.portCount = domain.wordBits * domain.wordBits
@@ -76,6 +78,7 @@ export class TwoLevelDelivery implements EventDelivery {
   selectAll(vcpu: number): void {
     const info = this.domain.vcpuInfo(vcpu)
     if (info < 0) return
+    this.memory.markWritten(info >>> 12)
     this.view.setUint32(info + this.selectorOffset, 0xffffffff, true)
     if (this.domain.wordBits === 64) this.view.setUint32(info + this.selectorOffset + 4, 0xffffffff, true)
   }
@@ -96,6 +99,7 @@ export class TwoLevelDelivery implements EventDelivery {
     const byte = this.view.getUint8(at)
     const bit = 1 << (index & 7)
     this.view.setUint8(at, byte | bit)
+    this.memory.markWritten(at >>> 12)
     return (byte & bit) !== 0
   }
 
@@ -104,6 +108,7 @@ export class TwoLevelDelivery implements EventDelivery {
     const byte = this.view.getUint8(at)
     const bit = 1 << (index & 7)
     this.view.setUint8(at, byte & ~bit)
+    this.memory.markWritten(at >>> 12)
     return (byte & bit) !== 0
   }
 }

@@ -24,7 +24,7 @@ export interface EventDomain {
 /** What event channels ask of the hypervisor around them. */
 export interface EventHost {
   readonly meter: WorkMeter
-  readonly memory: Pick<GuestMemory, 'view'>
+  readonly memory: Pick<GuestMemory, 'view' | 'markWritten'>
   /**
    * True when `caller` may act for `target`: it is privileged, or has been given power over it. Not asked about
    * itself.

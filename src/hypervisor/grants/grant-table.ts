@@ -179,7 +179,7 @@ export class GrantTable {
     if (!this.active.has(ref) && !this.permits(ref, flags, use)) return GNTST.general_error
     if (!use.readOnly && (flags & GTF.readonly) !== 0) return GNTST.general_error
     const bits = use.readOnly ? GTF.reading : GTF.reading | GTF.writing
-    this.view.setUint16(status, this.view.getUint16(status, true) | bits, true)
+    this.note(status, this.view.getUint16(status, true) | bits)
     return GNTST.okay
   }
 
@@ -190,7 +190,7 @@ export class GrantTable {
     let bits = pin === 0 ? GTF.reading : 0
     if (!readOnly && !isWritePinned(pin)) bits |= GTF.writing
     const status = this.statusAt(ref)
-    if (bits !== 0 && status >= 0) this.view.setUint16(status, this.view.getUint16(status, true) & ~bits, true)
+    if (bits !== 0 && status >= 0) this.note(status, this.view.getUint16(status, true) & ~bits)
   }
 
   /**
@@ -205,13 +205,19 @@ export class GrantTable {
     if ((flags & GTF.type_mask) !== GTF.permit_access) return GNTST.general_error
     if (this.view.getUint16(at + GrantEntryV1.domid.offset, true) !== user) return GNTST.general_error
     if (write && (flags & GTF.readonly) !== 0) return GNTST.general_error
-    this.view.setUint16(at, flags | (write ? GTF.reading | GTF.writing : GTF.reading), true)
+    this.note(at, flags | (write ? GTF.reading | GTF.writing : GTF.reading))
     return at
   }
 
   /** Ends the use of an entry at `at`, where {@link GrantTable.enter} found it. */
   leave(at: number, write: boolean): void {
-    this.view.setUint16(at, this.view.getUint16(at, true) & ~(write ? GTF.reading | GTF.writing : GTF.reading), true)
+    this.note(at, this.view.getUint16(at, true) & ~(write ? GTF.reading | GTF.writing : GTF.reading))
+  }
+
+  /** Writes a word of the table where the guest sees it, and may even execute it. */
+  private note(at: number, word: number): void {
+    this.view.setUint16(at, word, true)
+    this.host.memory.markWritten(at >>> 12)
   }
 
   /** Frame of an entry of version 1 at byte `at`. */

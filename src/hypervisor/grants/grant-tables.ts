@@ -189,6 +189,7 @@ export class GrantTables {
     }
     const at = table.entryAt(ref)
     const { view } = this.host.memory
+    this.host.memory.markWritten(at >>> 12)
     if (table.version === 1) {
       GrantEntryV1.encode(view, at, { flags: GTF.permit_access, domid: entry.remote, frame: entry.frame })
     } else {
@@ -286,5 +287,6 @@ export class GrantTables {
     const kept = bytes.slice(a, a + size)
     bytes.copyWithin(a, b, b + size)
     bytes.set(kept, b)
+    for (const at of [a, b]) this.host.memory.markWritten(at >>> 12)
   }
 }

@@ -12,6 +12,7 @@ function commit(host: GrantHost, taker: GrantTable, giver: number, ref: number):
   const flags = taker.flagsOf(ref)
   if (flags !== GTF.accept_transfer || taker.domainOf(ref) !== giver) return false
   host.memory.view.setUint16(taker.entryAt(ref), flags | GTF.transfer_committed, true)
+  host.memory.markWritten(taker.entryAt(ref) >>> 12)
   return true
 }
 
@@ -43,5 +44,6 @@ export function transferFrame(
   if (taker.version === 1) GrantEntryV1.frame.set(memory.view, at, mfn)
   else GrantEntryV2.fullPageFrame.setNumber(memory.view, at, mfn)
   memory.view.setUint16(at, taker.flagsOf(ref) | GTF.transfer_completed, true)
+  memory.markWritten(at >>> 12)
   return GNTST.okay
 }

@@ -128,6 +128,7 @@ function registerInfo(
     bytes.fill(0, target, target + VcpuInfo.size)
     VcpuInfo.evtchnUpcallMask.set(view, target, 1)
   }
+  parts.memory.markWritten(mfn)
   vcpu.infoAddress = target
   vcpu.infoFrame = mfn
   // Whatever was raised while it moved is found by a guest that looks at everything.

@@ -8,6 +8,7 @@ import { signedFromParts } from '../../util/index.ts'
 import { GPR, RFLAGS, SEGMENT, VECTOR } from '../../x86/index.ts'
 import { Scratch, readInto } from '../guest-access.ts'
 import { CALL_SILENT, type HypercallHandler } from '../hypercalls/call.ts'
+import type { GuestMemory } from '../guest-memory.ts'
 import type { Vcpu } from '../vcpu.ts'
 import type { PvVcpu } from './pv-vcpu.ts'
 import type { SegmentLoader } from './segments.ts'
@@ -15,7 +16,7 @@ import type { SegmentLoader } from './segments.ts'
 /** What iret asks of the hypervisor around it. */
 export interface IretHost {
   readonly segments: SegmentLoader
-  readonly view: DataView
+  readonly memory: Pick<GuestMemory, 'view' | 'markWritten'>
   crash(vcpu: Vcpu, reason: string): void
   /** Gives the guest a fault at the place it has returned to. */
   inject(vcpu: Vcpu, vector: number, errorCode: number): void
@@ -65,7 +66,10 @@ function restore(host: IretHost, caller: Vcpu, pv: PvVcpu, view: DataView): void
     registers.set(GPR.rcx, ripLow, ripHigh)
     registers.set(GPR.r11, real >>> 0, 0)
   }
-  if (caller.infoAddress >= 0) host.view.setUint8(caller.infoAddress + 1, (flags & RFLAGS.IF) === 0 ? 1 : 0)
+  if (caller.infoAddress >= 0) {
+    host.memory.view.setUint8(caller.infoAddress + 1, (flags & RFLAGS.IF) === 0 ? 1 : 0)
+    host.memory.markWritten(caller.infoAddress >>> 12)
+  }
   pv.nmiMasked = false
   loadSegments(host, caller, pv, view)
 }

@@ -118,6 +118,9 @@ export class PvRunner implements VcpuRunner {
       pv, access: vcpu.kernelAccess, view: this.memory.view, infoAddress: vcpu.infoAddress,
       showsIopl: vcpu.owner.hasAssist(VMASST_TYPE.architectural_iopl),
     }
-    return vcpu.infoAddress >= 0 && this.frames.enter(target, { entry, masksEvents, errorCode })
+    if (vcpu.infoAddress < 0) return false
+    // The mask, and the address of a page fault, lie where the guest may execute them.
+    this.memory.markWritten(vcpu.infoAddress >>> 12)
+    return this.frames.enter(target, { entry, masksEvents, errorCode })
   }
 }
