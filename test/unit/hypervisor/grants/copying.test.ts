@@ -30,7 +30,7 @@ describe('copying', () => {
     expect([byte(own, 199), byte(own, 200), byte(own, 215), byte(own, 216)]).toEqual([7, 1, 1, 7])
     expect(copy(frameSide(own, 0), grantSide(1, 9, 0), 8)).toBe(GNTST.okay)
     expect([byte(theirs, 7), byte(theirs, 8)]).toEqual([7, 1])
-    expect(host.written).toEqual([own, theirs])
+    expect(host.written.filter((mfn) => mfn === own || mfn === theirs)).toEqual([own, theirs])
     expect([host.counts(theirs), host.counts(own), host.inUse(1, 9), host.tables.of(1)!.active.size])
       .toEqual([[0, 0], [0, 0], '--', 0])
   })
@@ -198,7 +198,7 @@ describe('both versions', () => {
     // The tables themselves differ, what they say does not.
     const states = [8, 9, 10].map((ref) => [host.inUse(1, ref), host.tables.of(1)!.active.get(ref)?.pin])
     const bytes = [theirs, own, others].map((mfn) => Buffer.from(host.memory.bytes.subarray(mfn * PAGE, (mfn + 1) * PAGE)).toString('base64'))
-    return { statuses, states, bytes, counts: [theirs, own, others].map((mfn) => host.counts(mfn)), written: host.written }
+    return { statuses, states, bytes, counts: [theirs, own, others].map((mfn) => host.counts(mfn)), written: host.written.filter((mfn) => [theirs, own, others].includes(mfn)) }
   }
 
   test('answer alike for whole pages and leave the same behind, whatever was granted, mapped and copied', () => {
