@@ -47,6 +47,14 @@ umount /mnt
 echo ready for another disk
 for i in $(seq 100); do test -b /dev/xvdb && break; sleep 0.1; done
 echo hot $(md5sum < /dev/xvdb)
+echo ready for it to grow
+for i in $(seq 100); do grep -q ' 3072 xvdb' /proc/partitions && break; sleep 0.1; done
+grep xvdb /proc/partitions
+echo grown $(md5sum < /dev/xvdb)
+echo ready for it to shrink
+for i in $(seq 100); do grep -q ' 512 xvdb' /proc/partitions && break; sleep 0.1; done
+grep xvdb /proc/partitions
+echo shrunk $(md5sum < /dev/xvdb)
 echo ready to lose it
 for i in $(seq 100); do test -b /dev/xvdb || break; sleep 0.1; done
 test -b /dev/xvdb || echo it is gone
@@ -100,6 +108,14 @@ describe.skipIf(missing !== undefined)(`Debian's Linux${missing ?? ''}`, () => {
     const second = new MemoryBlockStore(1 << 20)
     second.bytes.fill(0x33)
     await linux.attachDisk('/images/two,raw,xvdb,r', { store: second })
+    await linux.console.waitFor('ready for it to grow')
+    const hash = (): string => createHash('md5').update(second.bytes).digest('hex')
+    const hot = hash()
+    second.resize(3 << 20)
+    second.bytes.fill(0x44, 1 << 20)
+    const grown = hash()
+    await linux.console.waitFor('ready for it to shrink')
+    second.resize(512 << 10)
     await linux.console.waitFor('ready to lose it')
     await linux.detachDisk('xvdb')
     await linux.console.waitFor('all done')
@@ -115,7 +131,11 @@ describe.skipIf(missing !== undefined)(`Debian's Linux${missing ?? ''}`, () => {
     expect(text).toContain('made a file system')
     expect(text).toContain(`found ${wrote}`)
     expect(inspect(store.bytes, '/folder/file')).toEqual({ isWhole: true, hash: wrote })
-    expect(text).toContain(`hot ${createHash('md5').update(second.bytes).digest('hex')}`)
+    expect(text).toContain(`hot ${hot}`)
+    expect(text).toMatch(/\b3072 xvdb\b/)
+    expect(text).toContain(`grown ${grown}`)
+    expect(text).toMatch(/\b512 xvdb\b/)
+    expect(text).toContain(`shrunk ${hash()}`)
     expect(text).toContain('it is gone')
     await host.settled()
     expect(host.hypervisor.checkInvariants()).toEqual([])

@@ -208,6 +208,15 @@ describe('the end of a domain', () => {
   })
 })
 
+test('a domain with the UUID of another is refused, and the other keeps its nodes', async () => {
+  const host = await boot()
+  const first = await host.createDomain({ name: 'first', memory: 4, kernel: idle })
+  expect(await outcome(host.createDomain({ name: 'second', memory: 4, kernel: idle, uuid: first.uuid }))).toBe('DOMAIN_EXISTS')
+  expect(host.store.read(`/vm/${first.uuid}/name`)).toBe('first')
+  await first.destroy()
+  await host.createDomain({ name: 'second', memory: 4, kernel: idle, uuid: first.uuid })
+})
+
 describe('last words', () => {
   const words = 'these are my last words\r\n'
   test.each<[string, GuestProgram]>([

@@ -81,6 +81,12 @@ async function loadImages(
   return { kernel, ramdisk, booted: { ...config, commandLine: found.commandLine, ramdisk: found.ramdisk?.path } }
 }
 
+/** Two domains of one UUID would have one directory of /vm, which goes with the first of them. */
+function checkUuid({ store }: CreateHost, uuid: string): void {
+  if (!store.exists(`/vm/${uuid}`)) return
+  throw new XenError('DOMAIN_EXISTS', `a domain with the UUID ${uuid} exists already`, { details: { uuid } })
+}
+
 /** Creates a domain and leaves it paused. What it has done is undone by the context when a later step throws. */
 export async function createDomain(
   host: CreateHost,
@@ -95,6 +101,7 @@ export async function createDomain(
   // Somebody else may have taken name or memory while files were read; from here on nothing waits.
   host.claimName(config.name)
   const uuid = config.uuid ?? randomUuid(host.random)
+  checkUuid(host, uuid)
   const plan: Plan = { host, config: booted, kernel, ramdisk, uuid, pages: config.memory * PAGES_PER_MEBIBYTE }
   checkMemory(plan)
   const { undo } = context
