@@ -9,13 +9,12 @@ import { afterEach, describe, expect, test } from 'vitest'
 import { MemoryBlockStore } from '../../src/drivers/index.ts'
 import { Host, MemoryFiles } from '../../src/index.ts'
 import { playConsole } from '../../src/testing/index.ts'
-import { ext2Image, whyNoExt2 } from '../support/ext2-image.ts'
+import { extImage, whyNoImages } from '../support/disk-images.ts'
 import { guestFile, whyMissing } from '../support/guests.ts'
-import { whyNoProgram } from '../support/programs.ts'
 
 const KERNEL = '.guests/grub-xen-host/usr/lib/grub-xen/grub-x86_64-xen.bin'
 const description = readFileSync(new URL('../../examples/xen/grub', import.meta.url), 'utf8')
-const missing = whyMissing('grub64') ?? whyNoProgram('mke2fs', '-V')
+const missing = whyMissing('grub64') ?? whyNoImages()
 
 const hosts: Host[] = []
 afterEach(async () => {
@@ -25,9 +24,10 @@ afterEach(async () => {
 describe.skipIf(missing !== undefined)(`GRUB's Xen image${missing ?? ''}`, () => {
   test('reads a file system from a disk that we serve', { timeout: 120_000 }, async () => {
     const big = Array.from({ length: 20_000 }, (_, i) => `line ${i}`).join('\n')
+    const image = extImage({ kibibytes: 8192, make: ['-t', 'ext2'], files: { 'hello.txt': 'hello from ext2\n', 'boot/big': big } })
     const host = await Host.boot({
       memory: 128, dom0Memory: 16, files: new MemoryFiles({ [KERNEL]: readFileSync(guestFile('grub64')!) }),
-      openDisk: () => new MemoryBlockStore(ext2Image(8192, { 'hello.txt': 'hello from ext2\n', 'boot/big': big }), { readOnly: true }),
+      openDisk: () => new MemoryBlockStore(image, { readOnly: true }),
     })
     hosts.push(host)
     const domain = await host.createDomain(`${description}\ndisk = ["/images/ext2.img,raw,xvda,r"]`, { source: 'examples/xen/grub' })

@@ -10,7 +10,7 @@ import { readFileSync } from 'node:fs'
 import { afterEach, describe, expect, test } from 'vitest'
 import { MemoryBlockStore } from '../../src/drivers/index.ts'
 import { MemoryFiles, type Host } from '../../src/index.ts'
-import { ext2Image, whyNoExt2 } from '../support/ext2-image.ts'
+import { extImage, whyNoImages } from '../support/disk-images.ts'
 import { guestFile, whyMissing } from '../support/guests.ts'
 import { busyboxInitramfs } from '../support/initramfs.ts'
 import { bootLinuxHost, LinuxGuest } from '../support/linux.ts'
@@ -19,7 +19,7 @@ const KERNEL = '.guests/grub-xen-host/usr/lib/grub-xen/grub-x86_64-xen.bin'
 const description = readFileSync(new URL('../../examples/xen/grub', import.meta.url), 'utf8')
 const wanted = process.env['CI'] === 'true' || process.env['LINUX_TESTS'] === '1'
 const missing = wanted
-  ? (whyMissing('grub64', 'linux', 'linuxModules', 'busybox') ?? whyNoExt2())
+  ? (whyMissing('grub64', 'linux', 'linuxModules', 'busybox') ?? whyNoImages())
   : ' (SKIPPED: set LINUX_TESTS=1)'
 
 const GRUB_CFG = `set timeout=0
@@ -32,13 +32,13 @@ menuentry 'Linux out of the image' {
 /** A disk as an installed system has it, with a kernel, its initial RAM disk and GRUB's configuration. */
 function bootDisk(): Uint8Array {
   const blkfront = readFileSync(`${guestFile('linuxModules')!}/kernel/drivers/block/xen-blkfront.ko`)
-  return ext2Image(20 << 10, {
+  return extImage({ kibibytes: 20 << 10, make: ['-t', 'ext2'], files: {
     'boot/grub/grub.cfg': GRUB_CFG,
     'boot/vmlinuz': readFileSync(guestFile('linux')!),
     'boot/initrd.img': busyboxInitramfs({
       busybox: readFileSync(guestFile('busybox')!), files: { 'm/xen-blkfront.ko': blkfront },
     }),
-  })
+  } })
 }
 
 const hosts: Host[] = []

@@ -14,13 +14,13 @@ import { afterEach, describe, expect, test } from 'vitest'
 import { optionalDecompressor } from '../../src/decompress/index.ts'
 import { MemoryBlockStore } from '../../src/drivers/index.ts'
 import { Host, MemoryFiles } from '../../src/index.ts'
-import { whyNoExt2 } from '../support/ext2-image.ts'
+import { whyNoImages } from '../support/disk-images.ts'
 import { guestFile, whyMissing } from '../support/guests.ts'
 import { busyboxInitramfs } from '../support/initramfs.ts'
 import { pingResponder } from '../support/ping.ts'
 
 const wanted = process.env['CI'] === 'true' || process.env['LINUX_TESTS'] === '1'
-const missing = wanted ? (whyMissing('linux', 'linuxModules', 'busybox') ?? whyNoExt2()) : ' (SKIPPED: set LINUX_TESTS=1)'
+const missing = wanted ? (whyMissing('linux', 'linuxModules', 'busybox') ?? whyNoImages()) : ' (SKIPPED: set LINUX_TESTS=1)'
 
 const SCRIPT = `
 insmod /m/xen-blkfront.ko

@@ -119,27 +119,36 @@ menuentry 'Debian GNU/Linux, with Xen hypervisor' --class debian --class xen --u
 
 const missing = whyMissing('grubScriptCheck', 'grubGenerators', 'grubShare')
 describe.skipIf(missing !== undefined)(`Debian's GRUB${missing ?? ''}`, { timeout: 60_000 }, () => {
-  test.each<[string, boolean, Record<string, string>, string]>([
-    ['the default', true, {}, 'Debian GNU/Linux, with Xen hypervisor'],
-    ['multiboot', false, {}, 'Debian GNU/Linux, with Xen hypervisor'],
-    ['a title', true, { GRUB_DEFAULT: 'Debian GNU/Linux, with Xen hypervisor' }, 'Debian GNU/Linux, with Xen hypervisor'],
-    ['an identifier', true, { GRUB_DEFAULT: 'xen-gnulinux-simple-1111-2222' }, 'Debian GNU/Linux, with Xen hypervisor'],
-    ['a path of numbers', true, { GRUB_DEFAULT: '3>0>1' }, 'Advanced options for Debian GNU/Linux (with Xen hypervisor)>Xen hypervisor, version 4.17-amd64>Debian GNU/Linux, with Xen 4.17-amd64 and Linux 6.1.0-9-amd64 (recovery mode)'],
-    ['a path of identifiers', true, { GRUB_DEFAULT: 'gnulinux-advanced-1111-2222>xen-hypervisor-4.14-amd64-1111-2222>xen-gnulinux-5.10.0-8-amd64-advanced-1111-2222' },
-      'Debian GNU/Linux, with Xen hypervisor'],
-    ['saved', true, { GRUB_DEFAULT: 'saved', GRUB_SAVEDEFAULT: 'true' }, 'Debian GNU/Linux, with Xen hypervisor'],
-  ])('%s of a generated file', (_what, multiboot2, settings, title) => {
-    const text = generateGrubCfg({
-      linux: ['6.1.0-9-amd64', '5.10.0-8-amd64'], xen: ['4.17-amd64', '4.14-amd64'], multiboot2,
-      settings: { GRUB_CMDLINE_XEN: 'dom0_mem=1G,max:1G loglvl=all', GRUB_CMDLINE_LINUX_DEFAULT: 'quiet', GRUB_TIMEOUT: '5', ...settings },
-    })
-    expect(isGrubScript(text)).toBe(true)
-    expect(parseScript(text).faults).toEqual([])
-    const boot = parseGrubCfg(text)
-    expect(boot.title).toBe(title)
-    expect(boot.hypervisor).toEqual({ path: '/boot/xen-4.17-amd64.gz', commandLine: boot.title.includes('recovery') ? expect.stringContaining('dom0_mem=1G,max:1G') : 'dom0_mem=1G,max:1G loglvl=all' })
-    expect(boot.dom0).toEqual({ path: '/boot/vmlinuz-6.1.0-9-amd64', commandLine: expect.stringMatching(/^root=\/dev\/sda1 ro /) })
-    expect(boot.ramdisk).toEqual({ path: '/boot/initrd.img-6.1.0-9-amd64', commandLine: '' })
+  /** What the generators write: one file in which Xen is loaded by `multiboot2`, and one by `multiboot`, with saved defaults. */
+  const generated = missing !== undefined ? [] : [true, false].map((multiboot2) => generateGrubCfg({
+    linux: ['6.1.0-9-amd64', '5.10.0-8-amd64'], xen: ['4.17-amd64', '4.14-amd64'], multiboot2,
+    settings: {
+      GRUB_CMDLINE_XEN: 'dom0_mem=1G,max:1G loglvl=all', GRUB_CMDLINE_LINUX_DEFAULT: 'quiet', GRUB_TIMEOUT: '5',
+      ...(multiboot2 ? {} : { GRUB_DEFAULT: 'saved', GRUB_SAVEDEFAULT: 'true' }),
+    },
+  }))
+  test('a generated file is a script, for GRUB and for us', () => {
+    expect(generated.map(isGrubScript)).toEqual([true, true])
+    expect(generated.map((text) => parseScript(text).faults)).toEqual([[], []])
+    expect(generated.map((text) => /^\s*(multiboot\w*)/m.exec(text)?.[1])).toEqual(['multiboot2', 'multiboot'])
+  })
+
+  const SIMPLE = 'Debian GNU/Linux, with Xen hypervisor'
+  const ADVANCED = 'Advanced options for Debian GNU/Linux (with Xen hypervisor)'
+  test.each<[string, number, string]>([
+    ['0', 0, SIMPLE], ['${saved_entry}', 1, SIMPLE], [SIMPLE, 0, SIMPLE], ['xen-gnulinux-simple-1111-2222', 1, SIMPLE],
+    ['3>0>1', 0, `${ADVANCED}>Xen hypervisor, version 4.17-amd64>Debian GNU/Linux, with Xen 4.17-amd64 and Linux 6.1.0-9-amd64 (recovery mode)`],
+    [`${ADVANCED}>Xen hypervisor, version 4.14-amd64>Debian GNU/Linux, with Xen 4.14-amd64 and Linux 5.10.0-8-amd64`, 1,
+      `${ADVANCED}>Xen hypervisor, version 4.14-amd64>Debian GNU/Linux, with Xen 4.14-amd64 and Linux 5.10.0-8-amd64`],
+    // The two menus of advanced options have the same identifier: the first one counts, which knows no Xen.
+    ['gnulinux-advanced-1111-2222>xen-hypervisor-4.14-amd64-1111-2222', 0, SIMPLE],
+  ])('a generated file with the default %j', (chosen, which, title) => {
+    const boot = parseGrubCfg(generated[which]!.replace(/set default="[^"]*"(?=\nfi)/, `set default="${chosen.replaceAll('$', '$$$$')}"`))
+    const [xenVersion, linuxVersion] = title.includes('5.10.0') ? ['4.14', '5.10.0-8'] : ['4.17', '6.1.0-9']
+    expect([boot.title, boot.timeout]).toEqual([title, 5])
+    expect(boot.hypervisor).toEqual({ path: `/boot/xen-${xenVersion}-amd64.gz`, commandLine: expect.stringMatching(/^dom0_mem=1G,max:1G/) })
+    expect(boot.dom0).toEqual({ path: `/boot/vmlinuz-${linuxVersion}-amd64`, commandLine: expect.stringMatching(/^root=\/dev\/sda1 ro /) })
+    expect(boot.ramdisk).toEqual({ path: `/boot/initrd.img-${linuxVersion}-amd64`, commandLine: '' })
   })
 
   const TABLE = [
@@ -166,7 +175,7 @@ describe.skipIf(missing !== undefined)(`Debian's GRUB${missing ?? ''}`, { timeou
       const body = (): string => Array.from({ length: 1 + (random.next() % 2) }, () => valid(depth + 1)).join(['; ', '\n'][random.next() % 2])
       return [word, `${word} b`, `if ${body()}; then ${body()}; fi`, `for i in ${word}; do\n${body()}\ndone`, `m ${word} {\n${body()}\n}`, `while ${word}; do ${body()}; done`][random.next() % 6]!
     }
-    const texts = Array.from({ length: 240 }, (_, i) => `${one(i)}true\n`)
+    const texts = Array.from({ length: 150 }, (_, i) => `${one(i)}true\n`)
     function one(i: number): string {
       if (i % 3 === 0) return `${Array.from({ length: 1 + (random.next() % 10) }, pick).join('')}\n`
       const text = `${valid(0)}\n`
@@ -176,7 +185,7 @@ describe.skipIf(missing !== undefined)(`Debian's GRUB${missing ?? ''}`, { timeou
     }
     const verdicts = texts.map((text) => [text, isGrubScript(text)] as const)
     expect(texts.map((text) => [text, parseScript(text).faults.length === 0])).toEqual(verdicts)
-    expect(verdicts.filter(([, good]) => good).length).toBeGreaterThan(60)
-    expect(verdicts.filter(([, good]) => !good).length).toBeGreaterThan(60)
+    expect(verdicts.filter(([, good]) => good).length).toBeGreaterThan(35)
+    expect(verdicts.filter(([, good]) => !good).length).toBeGreaterThan(35)
   })
 })
