@@ -22,7 +22,7 @@ import { DIRECT_SEGMENTS, INDIRECT_SEGMENTS, SECTORS_PER_PAGE, SEGMENT_AT } from
 
 const PAGE_SIZE = 4096
 /** Bytes that are discarded without a pause: a store may have to write zeros. */
-export const DISCARD_PIECE = 8 << 20
+export const DISCARD_PIECE = 4 << 20
 
 /** What has been done for a ring so far. */
 export interface BlockStatistics {
