@@ -2,7 +2,7 @@
  * What instructions cost that TypeScript carries out, where budgets count work (`accounting: 'work'`): as many plain
  * instructions as take about as long, on top of the one that they are. The price of an instruction never depends on
  * anything but the instruction and its operands, so that virtual time is the same whatever lies in caches and wherever a
- * run is cut. A handler that carries out only a part of its instruction, with records behind it, costs nothing. Measured by `npm run bench -- fairness`, at 2 ns for a plain instruction.
+ * run is cut. Measured by `npm run bench -- fairness`, at 2 ns for a plain instruction.
  */
 import type { Core } from '../core.ts'
 import { State } from '../state.ts'

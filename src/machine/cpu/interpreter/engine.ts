@@ -79,7 +79,7 @@ export class Engine {
     const number = this.memory.view.getUint32(record + RECORD.immediate, true)
     const handler = HANDLERS[number]!
     // Paid before, so that the handler sees the time at which it ends; an instruction that did nothing costs nothing.
-    const price = core.countsWork && this.endsInstruction(record) ? HANDLER_PRICES[number]! : 0
+    const price = core.countsWork ? HANDLER_PRICES[number]! : 0
     pay(core, price)
     let status: number = STATUS.FAULT
     try {
@@ -90,10 +90,13 @@ export class Engine {
     if (price === 0) return status
     if (UNDONE.has(status)) pay(core, -price)
     // What is left does not reach the end of the block any more: the block is left here, so that runs end where they are due.
-    return status === STATUS.NEXT && isOverdrawn(core) ? STATUS.RELOAD : status
+    return status === STATUS.NEXT && isOverdrawn(core) && this.endsInstruction(record) ? STATUS.RELOAD : status
   }
 
-  /** True for the last record of an instruction: behind it the block may be left. */
+  /**
+   * True for the last record of an instruction: behind it the block may be left. Where a handler has records behind it, the
+   * instruction ends its block (Lifter.partHandler).
+   */
   private endsInstruction(record: number): boolean {
     const { view } = this.memory
     const next = record + RECORD.bytes

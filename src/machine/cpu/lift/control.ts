@@ -21,7 +21,7 @@ const push: Lift = (l) => {
   else {
     l.c = SEGMENT_NUMBER[code]!
     l.a = SLOT.t0
-    l.handler('read-segment')
+    l.partHandler('read-segment')
   }
   l.emitOffset(`push.${size}.r`)
 }
@@ -222,7 +222,7 @@ const withSource = (name: string): Lift => (l) => {
 /** Handlers that leave a value in t0, which goes to the E operand. */
 const intoOperand = (name: string): Lift => (l) => {
   l.a = SLOT.t0
-  l.handler(name)
+  l.partHandler(name)
   l.store(l.instruction.isMemory ? 16 : l.instruction.operandSize, SLOT.t0)
 }
 
@@ -230,7 +230,7 @@ const intoOperand = (name: string): Lift => (l) => {
 const random: Lift = (l) => {
   if (l.instruction.repeat !== 0) return l.undefined()
   const size = l.instruction.operandSize
-  l.handler('random')
+  l.partHandler('random')
   l.a = l.rmSlot(size)
   l.b = SLOT.t0
   l.emit(`mov.${size}.rr`)

@@ -103,7 +103,7 @@ function storeSegment(l: Lifter): void {
   if (reg > 5) return l.undefined()
   l.c = reg
   l.a = SLOT.t0
-  l.handler('read-segment')
+  l.partHandler('read-segment')
   l.store(isMemory ? 16 : operandSize, SLOT.t0)
 }
 

@@ -163,6 +163,15 @@ export class Lifter {
     this.emit(micro)
   }
 
+  /**
+   * Calls a handler whose instruction goes on with other records. It ends its block behind them, so that a run which its
+   * price has used up ends there.
+   */
+  partHandler(name: string): void {
+    this.handler(name)
+    this.ended = true
+  }
+
   /** Calls a handler that ends the block. */
   finalHandler(name: string, micro = 'handler'): void {
     this.handler(name, micro)

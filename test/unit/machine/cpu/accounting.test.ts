@@ -81,6 +81,18 @@ describe('a budget', () => {
       }
     })
 
+  test.each([['rdrand', '48 0f c7 f0', 50], ['mov cs to a register', '8c c8', 10], ['smsw', '0f 01 e1', 10]])(
+    'of work counts what has more to do behind its handler, and is spent alike wherever runs are cut: %s', (_name, body, each) => {
+      const total = countOf(looping(body, 'work'), 300)
+      expect(total / 300).toBeGreaterThan(each)
+      for (const size of [2, 13, 100_000]) {
+        const bench = looping(body, 'work')
+        let counted = 0
+        for (; counted < total; counted += bench.cpu.executed) bench.cpu.run(Math.min(size, total - counted))
+        expect(counted).toBe(total)
+      }
+    })
+
   test.each([1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 1000])('of %i leaves no instruction half done', (budget) => {
     // mov ss, eax; push rax; mov [rdi], cs; fld1; fstp; smsw ecx; mov rsi, [rdi]; pop rdx; inc rbx; hlt
     const code = '8c d0 50 8c 0f d9 e8 dd d8 0f 01 e1 48 8b 37 5a 48 ff c3 f4'
