@@ -10,7 +10,8 @@ import { walk } from '../../src/hypervisor/checks/walk.ts'
 import { SeededRandom, below, type DomId, type Mfn } from '../../src/util/index.ts'
 import { READ, SLEEPER, WRITE } from '../support/hypervisor-host.ts'
 import { type Library, MachineGuest, MachineHost, SOURCE, TABLES } from '../support/machine-host.ts'
-import { DATA, PLACE, PLAY, Program, SELF } from './machine-program.ts'
+import { Program } from './machine-program.ts'
+import { DATA, PLACE, PLAY, SELF } from './machine-values.ts'
 
 /** What cases did, added up. */
 export class FuzzReport {

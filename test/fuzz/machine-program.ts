@@ -4,54 +4,24 @@
  * the address that the piece has left behind.
  */
 import { FLAT, GNTMAP, HYPERVISOR, IretContext, MMU, MMUEXT, MmuUpdate, MmuextOp, MulticallEntry, UVMF, VGCF, XENMEM, XenMemoryReservation } from '../../src/abi/index.ts'
-import { type SeededRandom, below } from '../../src/util/index.ts'
-import { PTE } from '../../src/x86/index.ts'
-import { type MachineGuest, TABLES, USER_BASE, WINDOWS } from '../support/machine-host.ts'
+import type { SeededRandom } from '../../src/util/index.ts'
+import { TABLES, USER_BASE, WINDOWS } from '../support/machine-host.ts'
+import { DATA, PLACE, PLAY, type ProgramField, SELF, SLOTS, Values, privateSlot } from './machine-values.ts'
 import { Assembler, STACK_STORES, STORES, type StorePlace, littleEndian } from './machine-code.ts'
 
-/** Frames of one vCPU, by number in the guest, from its first one on. */
-export const PLACE = { trap: 0, code: 1, stack: 5, data: 6, privateA: 7, privateB: 8, user: 9, count: 10 } as const
-/** Frames that attackers map, write, run and make tables of. */
-export const PLAY = { first: 20, end: 40, looseFirst: 50 } as const
-/** Slots of the window table that pieces use; the last ones show the table itself. */
-export const SLOTS = 64
-export const SELF = 60
-/** Slot of the window table that a vCPU has for its own checks of code. */
-const privateSlot = (vcpu: number): number => 300 + vcpu
-/** In the data page: where a fault goes on, errors that the guest itself has found, arguments. */
-export const DATA = { resume: 0, wrong: 8, scratch: 512, arguments: 1024 } as const
 /** Top of a program: beyond it no piece is begun. */
 const CODE_LIMIT = 4 * 4096 - 1024
 
-/** What the pieces of a program are made for. */
-export interface ProgramField {
-  readonly guest: MachineGuest
-  readonly vcpu: number
-  /** Frames of others, which no entry may lead to. */
-  readonly foreign: readonly number[]
-  /** The domain that grants frames, and takes them. */
-  readonly partner: number
-}
-
 const STORE_NAMES = Object.keys(STORES)
 const STACK_NAMES = Object.keys(STACK_STORES)
-const FLAGS = [PTE.PRESENT, PTE.WRITABLE, PTE.USER, PTE.ACCESSED, PTE.DIRTY, PTE.LARGE, PTE.GLOBAL, PTE.PCD]
-const NX = 1n << 63n
-
 /** One vCPU's next program. */
-export class Program {
+export class Program extends Values {
   /** Page-table stores that it attempts. */
   attempts = 0
   private readonly a: Assembler
-  private readonly random: SeededRandom
-  private readonly field: ProgramField
-  private readonly first: number
-  private nextArgument: number = DATA.arguments
 
   constructor(random: SeededRandom, field: ProgramField) {
-    this.random = random
-    this.field = field
-    this.first = field.vcpu * PLACE.count
+    super(random, field)
     this.a = new Assembler(field.guest.at(this.first + PLACE.code))
   }
 
@@ -74,7 +44,7 @@ export class Program {
   static handler({ guest, vcpu }: Pick<ProgramField, 'guest' | 'vcpu'>): number[] {
     const first = vcpu * PLACE.count
     return new Assembler(guest.at(first + PLACE.trap)).raw(0xfc).set('rsp', guest.at(first + PLACE.stack + 1))
-      .raw(0xff, 0x24, 0x25).raw(...bytesOf(guest.at(first + PLACE.data, DATA.resume))).bytes
+      .raw(0xff, 0x24, 0x25).raw(...wordOf(guest.at(first + PLACE.data, DATA.resume))).bytes
   }
 
   private piece(write: (p: Program) => void): void {
@@ -84,94 +54,8 @@ export class Program {
     // cld; xor r15d, r15d
     a.raw(0xfc, 0x45, 0x31, 0xff)
     write(this)
-    a.bytes.splice(at + 8, 4, ...bytesOf(a.here))
+    a.bytes.splice(at + 8, 4, ...wordOf(a.here))
   }
-
-  // What pieces are made of.
-
-  chance(oneIn: number): boolean {
-    return below(this.random, oneIn) === 0
-  }
-
-  pick<T>(list: readonly T[]): T {
-    return list[below(this.random, list.length)]!
-  }
-
-  below(end: number): number {
-    return below(this.random, end)
-  }
-
-  private data(offset: number): number {
-    return this.field.guest.at(this.first + PLACE.data, offset)
-  }
-
-  /** Puts bytes into the data page for a call's arguments; their address. */
-  private argument(bytes: number, write: (view: DataView, at: number) => void): number {
-    if (this.nextArgument + bytes > 4096) this.nextArgument = DATA.arguments
-    const offset = this.nextArgument
-    this.nextArgument += Math.ceil(bytes / 16) * 16
-    const { memory } = this.field.guest.host.machine
-    const at = this.field.guest.place(this.first + PLACE.data, offset)
-    memory.bytes.fill(0, at, at + bytes)
-    write(memory.view, at)
-    memory.markWritten(at >>> 12)
-    return this.data(offset)
-  }
-
-  /** A frame that the attackers share among themselves. */
-  private playFrame(): number {
-    const { frames } = this.field.guest
-    const number = this.chance(2) ? PLAY.first + this.below(PLAY.end - PLAY.first) : PLAY.looseFirst + this.below(frames.length - PLAY.looseFirst)
-    return frames[number]!
-  }
-
-  private tableFrame(): number {
-    return this.field.guest.frames[this.pick(Object.values(TABLES))]!
-  }
-
-  private anyFrame(): number {
-    const kind = this.below(16)
-    if (kind < 11) return this.playFrame()
-    if (kind < 13) return this.tableFrame()
-    if (kind < 15) return this.pick(this.field.foreign)
-    return this.below(0x4000)
-  }
-
-  /** An entry near a valid one. */
-  private entry(frame = this.anyFrame()): bigint {
-    let flags = this.pick([0, 1, 3, 0x63, 0x63, 0x63, 0x67, 0x67, 0x21, 0x25])
-    if (this.chance(12)) flags ^= this.pick(FLAGS)
-    return (BigInt(frame) << 12n) | BigInt(flags) | (this.chance(6) ? NX : 0n) | (this.chance(60) ? 1n << 45n : 0n)
-  }
-
-  /** Address at which the guest sees an entry of a level-1 table; through aliases too, now and then of a higher table. */
-  private entryAddress(): number {
-    const { guest } = this.field
-    const slot = this.chance(30) ? 511 : this.below(SLOTS)
-    const kind = this.below(12)
-    const skew = this.chance(8) ? this.below(8) : 0
-    if (kind < 6) return guest.at(TABLES.window, slot * 8 + skew)
-    if (kind < 10) return this.pick(WINDOWS) + (SELF + this.below(4)) * 4096 + slot * 8 + skew
-    if (kind < 11) return guest.at(TABLES.user1, this.below(16) * 8 + skew)
-    return guest.at(this.pick(Object.values(TABLES)), this.below(512) * 8)
-  }
-
-  /** Machine address of an entry that mmu_update may name. */
-  private entryPlace(): number {
-    const { frames } = this.field.guest
-    const kind = this.below(10)
-    if (kind < 6) return frames[TABLES.window]! * 4096 + this.below(SLOTS) * 8
-    if (kind < 7) return frames[TABLES.user1]! * 4096 + this.below(16) * 8
-    if (kind < 8) return frames[TABLES.l2]! * 4096 + (1 + this.below(4)) * 8
-    if (kind < 9) return this.playFrame() * 4096 + this.below(512) * 8
-    return this.tableFrame() * 4096 + (16 + this.below(496)) * 8
-  }
-
-  private windowPage(): number {
-    return this.pick(WINDOWS) + this.below(SLOTS) * 4096
-  }
-
-  // Pieces.
 
   /** A store into a page table. */
   store(): void {
@@ -305,9 +189,9 @@ export class Program {
    * chance may return to this place.
    */
   private expectCode(number: number): void {
-    this.a.raw(0x41, 0xbf, ...bytesOf(number), 0xff, 0xd7)
-    this.a.raw(0x3d, ...bytesOf(number), 0x74, 0x11, 0x41, 0x81, 0xff, ...bytesOf(number), 0x75, 0x08)
-    this.a.raw(0x48, 0xff, 0x04, 0x25, ...bytesOf(this.data(DATA.wrong)))
+    this.a.raw(0x41, 0xbf, ...wordOf(number), 0xff, 0xd7)
+    this.a.raw(0x3d, ...wordOf(number), 0x74, 0x11, 0x41, 0x81, 0xff, ...wordOf(number), 0x75, 0x08)
+    this.a.raw(0x48, 0xff, 0x04, 0x25, ...wordOf(this.data(DATA.wrong)))
   }
 
   /** mmu_update with some requests. */
@@ -435,7 +319,7 @@ export class Program {
     if (this.chance(2)) a.raw(0x48, 0x89, 0x07)
     if (this.chance(2)) return
     // The handle goes from one structure to the other.
-    a.raw(0x8b, 0x04, 0x25, ...bytesOf(mapped + 20), 0x89, 0x04, 0x25, ...bytesOf(unmapped + 16))
+    a.raw(0x8b, 0x04, 0x25, ...wordOf(mapped + 20), 0x89, 0x04, 0x25, ...wordOf(unmapped + 16))
     a.hypercall(HYPERVISOR.grant_table_op, 1, unmapped, 1)
   }
 
@@ -476,7 +360,7 @@ export class Program {
       IretContext.rsp.setNumber(view, at, start + 4096)
       IretContext.ss.setNumber(view, at, FLAT.USER_SS64)
     })
-    this.a.set('rsp', frame).raw(0xb8, ...bytesOf(HYPERVISOR.iret), 0x0f, 0x05)
+    this.a.set('rsp', frame).raw(0xb8, ...wordOf(HYPERVISOR.iret), 0x0f, 0x05)
   }
 
   /** Reads pages whose translations stand where those of the program stand. */
@@ -500,4 +384,4 @@ const QUIET: readonly ((p: Program) => void)[] = [
   (p) => p.evict(),
 ]
 
-const bytesOf = (value: number): number[] => [value & 255, (value >> 8) & 255, (value >> 16) & 255, (value >>> 24) & 255]
+const wordOf = (value: number): number[] => littleEndian(value, 4)
