@@ -7,6 +7,7 @@
  */
 import { GTF, GrantEntryV1 } from '../../src/abi/index.ts'
 import { walk } from '../../src/hypervisor/checks/walk.ts'
+import { XEN_SLOTS } from '../../src/hypervisor/pv/page-types.ts'
 import { SeededRandom, below, type DomId, type Mfn } from '../../src/util/index.ts'
 import { READ, SLEEPER, WRITE } from '../support/hypervisor-host.ts'
 import { type Library, MachineGuest, MachineHost, SOURCE, TABLES } from '../support/machine-host.ts'
@@ -58,6 +59,8 @@ export class MachineFuzzer {
   private readonly where: string
   private readonly digests = new Map<DomId, number>()
   private slices = 0
+  /** While the attacker's writes are logged: its frames' numbers and contents when the log was last emptied. */
+  private readonly logged = new Map<Mfn, { readonly pfn: number; readonly digest: number }>()
 
   constructor(seed: number, options: { readonly library?: Library; readonly report?: FuzzReport } = {}) {
     this.random = new SeededRandom(seed)
@@ -162,6 +165,7 @@ export class MachineFuzzer {
     const processors = this.host.processors.slice(-2)
     for (const vcpu of [0, 1]) this.program(guest, vcpu, kind)
     if (kind === 'quiet') for (const processor of processors) processor.flushTlb()
+    this.logged.clear()
     const tables = this.tables(guest)
     const before = this.digestOfTables(guest)
     let changesHands = kind === 'hostile'
@@ -173,8 +177,10 @@ export class MachineFuzzer {
       if (!changesHands || left > SLICE / 2) continue
       changesHands = false
       this.inherit()
+      if (below(this.random, 3) === 0) this.logWrites(guest)
     }
     this.check(guest)
+    this.checkLog(guest)
     // A store into ordinary memory may have met a page table.
     if (kind === 'quiet' && this.digestOfTables(guest) === before) this.checkExactly(guest)
   }
@@ -275,6 +281,31 @@ export class MachineFuzzer {
     }
   }
 
+  /** Has the attacker's writes logged from now on, as while a domain migrates. */
+  private logWrites(guest: MachineGuest): void {
+    const { hypervisor } = this.host
+    hypervisor.enableLogDirty(guest.domid)
+    for (const mfn of hypervisor.domainFrames(guest.domid)) {
+      const pfn = hypervisor.machineToPhys(mfn)
+      // An attacker may give its frames numbers that no log covers.
+      if (pfn !== undefined && pfn < 2 ** 16) this.logged.set(mfn, { pfn, digest: this.digestOfLogged(mfn) })
+    }
+  }
+
+  /** Whatever has changed meanwhile is in the log. */
+  private checkLog(guest: MachineGuest): void {
+    if (this.logged.size === 0) return
+    const { hypervisor } = this.host
+    const dirty = hypervisor.readLogDirty(guest.domid)
+    hypervisor.disableLogDirty(guest.domid)
+    const owned = new Set(hypervisor.domainFrames(guest.domid))
+    for (const [mfn, { pfn, digest }] of this.logged) {
+      if (!owned.has(mfn) || hypervisor.machineToPhys(mfn) !== pfn || dirty.has(pfn)) continue
+      if (this.digestOfLogged(mfn) === digest) continue
+      throw new Error(`${this.where}, slice ${this.slices}: frame ${mfn} has been written, which the log does not say`)
+    }
+  }
+
   /** No page table has changed since the last flush: what processors remember is what the tables say, no more. */
   private checkExactly(guest: MachineGuest): void {
     const { words } = this.host.machine.memory
@@ -298,15 +329,34 @@ export class MachineFuzzer {
     }))
   }
 
+  /** One number for the contents of frames; what the processor sets in entries of page tables is left out. */
   private digest(frames: readonly number[]): number {
-    const { words } = this.host.machine.memory
     let digest = 0
     for (const mfn of frames) {
       const isTable = this.host.hypervisor.frameInfo(mfn as Mfn).type.startsWith('l')
-      for (let i = mfn * 1024; i < mfn * 1024 + 1024; i += 1) {
-        digest = (Math.imul(digest, 31) + (isTable ? words[i]! & ~0x60 : words[i]!)) | 0
-      }
+      digest = (Math.imul(digest, 31) + this.digestOfFrame(mfn, isTable ? ~0x60 : ~0)) | 0
     }
+    return digest
+  }
+
+  /**
+   * What the log has to tell of, of a frame that may be a table now or then: not the bits that the processor sets in
+   * entries, not the hypervisor's own slots of a top-level table.
+   */
+  private digestOfLogged(mfn: number): number {
+    const { words } = this.host.machine.memory
+    const [first, end] = [mfn * 1024 + XEN_SLOTS.first * 2, mfn * 1024 + (XEN_SLOTS.last + 1) * 2]
+    let digest = 0
+    for (let i = mfn * 1024; i < mfn * 1024 + 1024; i += 1) {
+      if (i < first || i >= end) digest = (Math.imul(digest, 31) + (words[i]! & ~0x60)) | 0
+    }
+    return digest
+  }
+
+  private digestOfFrame(mfn: number, mask: number): number {
+    const { words } = this.host.machine.memory
+    let digest = 0
+    for (let i = mfn * 1024; i < mfn * 1024 + 1024; i += 1) digest = (Math.imul(digest, 31) + (words[i]! & mask)) | 0
     return digest
   }
 

@@ -137,4 +137,14 @@ export const MUTANTS: readonly Mutant[] = [
     patches: [patch('src/hypervisor/composition.ts', 'flushTlb: (id) => {', 'flushTlb: (id) => {\n      if (id >= 0) return')],
     within: 20, found: /leads to a frame of domain/,
   },
+  {
+    name: 'the log of writes begins while processors remember the right to write',
+    patches: [patch('src/hypervisor/control-memory.ts', 'this.forEachOwn(domid, watchWrites)\n    this.forgetTranslations()', 'this.forEachOwn(domid, watchWrites)')],
+    within: 20, found: /written unseen|log does not say/,
+  },
+  {
+    name: 'changes of page tables are not logged',
+    patches: [patch(`${PV}/page-updates.ts`, 'this.types.host.memory.markWritten(at >>> 10)', 'void at')],
+    within: 20, found: /log does not say/,
+  },
 ]

@@ -247,6 +247,15 @@ export class Program extends Values {
     map(0x63)
     a.set('rdi', guest.at(number)).raw(0x31, 0xc0, 0xb9, 0, 2, 0, 0, 0xf3, 0x48, 0xab)
     map(this.chance(2) ? 0 : 0x21)
+    if (this.chance(4)) {
+      // A page of descriptors: the selector's load gives it that type. mov eax, 15; mov ds, ax
+      this.extended((view, at) => {
+        MmuextOp.cmd.set(view, at, MMUEXT.SET_LDT)
+        MmuextOp.linearAddr.setNumber(view, at, guest.at(number))
+        MmuextOp.nrEnts.set(view, at, 512)
+      })
+      a.raw(0xb8, 15, 0, 0, 0, 0x8e, 0xd8)
+    }
     const level = this.pick([MMUEXT.PIN_L1_TABLE, MMUEXT.PIN_L1_TABLE, MMUEXT.PIN_L2_TABLE, MMUEXT.PIN_L4_TABLE])
     for (const command of this.chance(2) ? [level] : [MMUEXT.UNPIN_TABLE, level]) {
       this.extended((view, at) => {
