@@ -15,11 +15,11 @@ import { parseNic, type NicConfig } from './nic-specification.ts'
 import { parseConfig, type ParseOptions } from './parser.ts'
 import {
   configError, formatPosition, plainValue, type Assignment, type ConfigValue, type ParsedConfig, type PlainValue,
-  type Position, type SyntaxNote,
+  type Position,
 } from './syntax.ts'
 
 /** Why something in a description has no effect, or probably not the one that its author had in mind. */
-export type ConfigWarningReason = Ineffective | SyntaxNote['reason'] | 'unknown' | 'no list' | 'ignored'
+export type ConfigWarningReason = Ineffective | 'assigned twice' | 'no character' | 'unknown' | 'no list' | 'ignored'
 
 /** Something in a description that is passed over, as xl passes over it. */
 export interface ConfigWarning {
