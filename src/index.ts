@@ -25,8 +25,8 @@ export type {
   DomainReference, DomainSummary, FileReader, HostEvent, HostOptions, KernelSource, MaximumProgress, MemoryProgress,
   MigrateOptions, MigrateProgress, MigrationSummary, MigrationTransport, NicConfig, NicDescription, Operation, OperationOptions,
   ReceiveOptions, ReceiveProgress, RestoreDomainOptions, RestoreProgress, SaveOptions, SaveProgress, SetVcpusOptions,
-  CallbackFailure, CallbackName, DiskOpenRequest, DiskOpener, DiskOrigin, StreamPermissions, StreamTrust,
-  ShutdownProgress, ShutdownReasonName, UntilOptions, VcpuProgress, WaitForOptions,
+  CallbackFailure, CallbackName, DestructionReason, DetachOptions, DiskOpenRequest, DiskOpener, DiskOrigin, DomainEnd, StreamPermissions, StreamTrust,
+  ShutdownProgress, ShutdownReasonName, SyntaxNote, UntilOptions, VcpuProgress, WaitForOptions,
 } from './toolstack/index.ts'
 export type {
   Trace, TraceAnswer, TraceHooks, TracedAccess, TracedException, TracedInstruction,

@@ -15,7 +15,7 @@ export { writeCoreDump } from './core-dump/core-dump.ts'
 export type { CoreSource } from './core-dump/core-dump.ts'
 export type { ClockKind, CoreOpener, CoreSubject, HostOptions } from './host/host-options.ts'
 export type {
-  CreateProgress, HostEvent, MaximumProgress, MemoryProgress, ShutdownProgress, ShutdownReasonName,
+  CreateProgress, DestructionReason, HostEvent, MaximumProgress, MemoryProgress, ShutdownProgress, ShutdownReasonName,
   VcpuProgress,
 } from './host/host-events.ts'
 export type { SetVcpusOptions } from './host/vcpu-target.ts'
@@ -55,7 +55,7 @@ export { ACTIONS } from './config/actions.ts'
 export type { Action, Actions, Era } from './config/actions.ts'
 export type { Ineffective } from './config/option-names.ts'
 export type { ParseOptions } from './config/parser.ts'
-export type { Position } from './config/syntax.ts'
+export type { Position, SyntaxNote } from './config/syntax.ts'
 export { parseDisk } from './config/disk-specification.ts'
 export type { DiskConfig, DiskFormat } from './config/disk-specification.ts'
 export { parseNic } from './config/nic-specification.ts'
@@ -87,4 +87,4 @@ export type { Mapping, TableRun } from './builder/page-table-plan.ts'
 export type { DeviceInfo, DeviceProgress, DiskOpenRequest, DiskOpener, DiskOrigin } from './devices/devices.ts'
 export type { StreamPermissions, StreamTrust } from './config/stream-trust.ts'
 export type { DeviceKind } from './devices/device-nodes.ts'
-export type { AttachDiskOptions } from './host/domain.ts'
+export type { AttachDiskOptions, DetachOptions, DomainEnd } from './host/domain.ts'
