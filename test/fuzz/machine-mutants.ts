@@ -60,7 +60,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'no flush before a freed frame is handed out',
     patches: [patch('src/hypervisor/frames/domain-memory.ts', 'const { memory, frames, tlb } = this.parts\n    tlb.flushSince(frames.stamp[mfn]!)', 'const { memory, frames, tlb } = this.parts\n    void [frames, tlb]')],
-    within: 10, found: /leads to a frame of domain|writes a frame of type/,
+    within: 40, found: /leads to a frame of domain|writes a frame of type/,
   },
   {
     name: 'the clock of flushes wraps',
