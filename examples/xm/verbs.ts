@@ -7,7 +7,7 @@ import { connectMigration, fileSink } from '../../src/node/index.ts'
 /** One command under way. */
 export interface Session {
   readonly host: Host
-  /** Aborted when xm is interrupted: operations take the session as their options, and are undone then. */
+  /** Aborted when xm is interrupted: operations take it, and are undone then. */
   readonly signal: AbortSignal
   /** What is typed where xm runs. */
   readonly typed: AsyncIterable<Uint8Array>
@@ -90,25 +90,25 @@ export const VERBS: Readonly<Record<string, Verb>> = {
   'console': { words: 'DOMAIN', run: connect },
   'pause': { words: 'DOMAIN', run: (session, name) => find(session, name).pause() },
   'unpause': { words: 'DOMAIN', run: (session, name) => find(session, name).unpause() },
-  'shutdown': { words: 'DOMAIN', run: (session, name) => find(session, name).shutdown(session) },
-  'reboot': { words: 'DOMAIN', run: (session, name) => find(session, name).reboot(session) },
+  'shutdown': { words: 'DOMAIN', run: (session, name) => find(session, name).shutdown({ signal: session.signal }) },
+  'reboot': { words: 'DOMAIN', run: (session, name) => find(session, name).reboot({ signal: session.signal }) },
   'destroy': { words: 'DOMAIN', run: (session, name) => find(session, name).destroy() },
   'mem-set': { words: 'DOMAIN MIB', run: (session, name, mebibytes) =>
-    session.host.setMemTarget(reference(name), amount(mebibytes), session) },
+    session.host.setMemTarget(reference(name), amount(mebibytes), { signal: session.signal }) },
   'mem-max': { words: 'DOMAIN MIB', run: (session, name, mebibytes) =>
-    session.host.setMaxMem(reference(name), amount(mebibytes), session) },
+    session.host.setMaxMem(reference(name), amount(mebibytes), { signal: session.signal }) },
   'vcpu-set': { words: 'DOMAIN COUNT', run: (session, name, count) =>
-    find(session, name).setVcpus(amount(count), session) },
+    find(session, name).setVcpus(amount(count), { signal: session.signal }) },
   'block-attach': { words: 'DOMAIN DISK [VDEV MODE]', run: attachDisk },
-  'block-detach': { words: 'DOMAIN VDEV', run: (session, name, vdev) => find(session, name).detachDisk(vdev, session) },
+  'block-detach': { words: 'DOMAIN VDEV', run: (session, name, vdev) => find(session, name).detachDisk(vdev, { signal: session.signal }) },
   'block-list': { words: 'DOMAIN', run: (session, name) => devices(session, name, 'vbd') },
   'network-attach': { words: 'DOMAIN [KEY=VALUE ...]', run: (session, name, ...words) =>
-    find(session, name).attachNic(words.join(','), session) },
+    find(session, name).attachNic(words.join(','), { signal: session.signal }) },
   'network-detach': { words: 'DOMAIN INDEX', run: (session, name, index) =>
-    find(session, name).detachNic(amount(index), session) },
+    find(session, name).detachNic(amount(index), { signal: session.signal }) },
   'network-list': { words: 'DOMAIN', run: (session, name) => devices(session, name, 'vif') },
   'save': { words: 'DOMAIN FILE', run: (session, name, file) =>
-    find(session, name).save(fileSink(session.path(file)), session) },
+    find(session, name).save(fileSink(session.path(file)), { signal: session.signal }) },
   // Whoever restores a file by xm stands for it, with the disks that it names.
   'restore': { words: 'FILE', run: ({ host, path, signal }, file) =>
     host.restore(createReadStream(path(file)), { signal, trust: 'all' }) },
