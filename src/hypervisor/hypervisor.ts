@@ -4,7 +4,7 @@
  */
 import type { Trace, TraceHooks } from '../machine/index.ts'
 import {
-  type Bitmap, type DomId, type EventPort, type EventSource, type GrantRef, type Mfn, type Random, XenError,
+  type Bitmap, type DomId, type EventPort, type EventSource, type GrantRef, type Mfn, type Random, XenError, anything, byteArray, callable, checkOptions, flag, oneOf, whole, type OptionChecks,
 } from '../util/index.ts'
 import { GNTST } from '../abi/index.ts'
 import { type HypervisorOptions, type HypervisorParts, compose } from './composition.ts'
@@ -23,6 +23,12 @@ import type { HypervisorEvent } from './hypervisor-events.ts'
 import { type Finding, checkInvariants } from './invariants.ts'
 import type { DomainPort } from './port.ts'
 import { hashState } from './state-hash.ts'
+
+const DOMAIN_CHECKS: OptionChecks<CreateDomainOptions> = {
+  domid: anything, kind: /* @__PURE__ */ oneOf('pv', 'typescript'), createRunner: callable, vcpus: anything,
+  maxPages: /* @__PURE__ */ whole(0, 2 ** 40), privileged: flag, handle: byteArray, maxGrantFrames: /* @__PURE__ */ whole(0, 2 ** 20),
+  maxMaptrackFrames: /* @__PURE__ */ whole(0, 2 ** 20), maxPorts: /* @__PURE__ */ whole(1, 2 ** 17),
+}
 
 /**
  * A hypervisor.
@@ -53,6 +59,7 @@ export class Hypervisor implements ControlInterface {
   }
 
   createDomain(options: CreateDomainOptions): DomId {
+    checkOptions('createDomain', options, DOMAIN_CHECKS)
     if (options.kind === 'typescript' && options.createRunner === undefined) {
       throw new XenError('INVALID_ARGUMENT', 'a guest in TypeScript needs createRunner')
     }

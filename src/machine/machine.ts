@@ -2,7 +2,7 @@
  * A machine: physical memory and the processors that run on it. It knows nothing of Xen: its processors run in user
  * mode for whoever hosts them, or bare with a kernel of their own.
  */
-import { XenError } from '../util/index.ts'
+import { XenError, anything, checkOptions, having, oneOf, real, whole, type OptionChecks } from '../util/index.ts'
 import { Engine, MachineProcessor } from './cpu/index.ts'
 import { DEFAULT_PROCESSORS, PROCESSOR_BYTES } from './memory-layout.ts'
 import { PhysicalMemory } from './physical-memory.ts'
@@ -14,6 +14,15 @@ export interface MachineOptions {
   readonly memoryBytes: number
   /** Most processors that exist at one time; 64 unless given. */
   readonly processors?: number
+}
+
+const MACHINE_CHECKS: OptionChecks<MachineOptions> = {
+  memoryBytes: /* @__PURE__ */ real(0, Number.MAX_SAFE_INTEGER), processors: /* @__PURE__ */ whole(1, 4096),
+}
+const source = /* @__PURE__ */ having('read')
+const PROCESSOR_CHECKS: OptionChecks<ProcessorOptions> = {
+  mode: /* @__PURE__ */ oneOf('hosted', 'bare'), accounting: /* @__PURE__ */ oneOf('instructions', 'work'), descriptors: source, timestamp: /* @__PURE__ */ having('low', 'high'),
+  random: /* @__PURE__ */ having('next'), topology: anything, cpuid: source, ports: /* @__PURE__ */ having('read', 'write'),
 }
 
 /**
@@ -30,6 +39,7 @@ export class Machine {
   private engine: Engine | undefined
 
   constructor(options: MachineOptions) {
+    checkOptions('Machine', options, MACHINE_CHECKS)
     const count = options.processors ?? DEFAULT_PROCESSORS
     this.memory = new PhysicalMemory(options.memoryBytes, count)
     const first = this.memory.layout.processors
@@ -40,6 +50,7 @@ export class Machine {
   createProcessor(options: ProcessorOptions & { readonly mode: 'bare' }): BareProcessor
   createProcessor(options: ProcessorOptions): Processor
   createProcessor(options: ProcessorOptions): Processor {
+    checkOptions('createProcessor', options, PROCESSOR_CHECKS)
     const base = this.free.pop()
     if (base === undefined) throw new XenError('OUT_OF_RESOURCES', 'all processors of the machine are in use')
     this.engine ??= new Engine(this.memory)

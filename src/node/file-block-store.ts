@@ -8,7 +8,7 @@
 import { closeSync, fstatSync, fsyncSync, openSync, readSync, writeSync } from 'node:fs'
 import type { BlockStore } from '../drivers/index.ts'
 import { SECTOR_SIZE, checkRange, checkWritable } from '../drivers/index.ts'
-import { XenError } from '../util/index.ts'
+import { XenError, checkOptions, flag } from '../util/index.ts'
 
 /** How a file is opened as a disk. */
 export interface FileStoreOptions {
@@ -30,6 +30,7 @@ export class FileBlockStore implements BlockStore {
 
   /** Opens `path`, which must be there; its size is cut to whole sectors. Throws IO when it cannot be opened. */
   constructor(path: string, options: FileStoreOptions = {}) {
+    checkOptions('FileBlockStore', options, { readOnly: flag })
     this.path = path
     this.readOnly = options.readOnly === true
     try {

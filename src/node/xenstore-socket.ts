@@ -5,7 +5,7 @@
  */
 import { chmodSync, lstatSync, unlinkSync } from 'node:fs'
 import { connect, createServer, type Server, type Socket } from 'node:net'
-import { XenError } from '../util/index.ts'
+import { XenError, checkOptions, duration, parseDuration, whole, type Duration } from '../util/index.ts'
 import {
   XenStoreClient, type StoreTransport, type TransportListener, type TransportState, type XenStoreServer,
 } from '../xenstore/index.ts'
@@ -96,11 +96,11 @@ export interface XenStoreListenOptions {
   /** Permissions of the socket file: who may connect. Default 0o600, its owner only. */
   readonly mode?: number
   /**
-   * Milliseconds that the process looks for the next message after an answer before it sleeps, while messages follow
+   * How long the process looks for the next message after an answer before it sleeps, while messages follow
    * each other that closely: answers come two to three times as soon, for processor time while waiting. 0 sleeps at
-   * once. Default 0.2, and 0 on a machine with a single processor.
+   * once. Default `'200us'`, and 0 on a machine with a single processor.
    */
-  readonly busyPoll?: number
+  readonly busyPoll?: Duration
 }
 
 /** An open door. */
@@ -167,7 +167,9 @@ export async function listenXenStore(
   options: XenStoreListenOptions = {},
 ): Promise<XenStoreListener> {
   const sockets = new Set<Socket>()
-  const poll = new BusyPoll(options.busyPoll ?? defaultBusyPoll())
+  checkOptions('listenXenStore', options, { mode: whole(0, 0o7777), busyPoll: duration() })
+  const { busyPoll } = options
+  const poll = new BusyPoll(busyPoll === undefined ? defaultBusyPoll() : parseDuration(busyPoll, 'busyPoll') / 1e6)
   const door = createServer((socket) => {
     sockets.add(socket)
     socket.on('close', () => sockets.delete(socket))

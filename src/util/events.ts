@@ -5,6 +5,7 @@
  */
 import { EventEmitter } from 'eventemitter3'
 import { callGuarded } from './callbacks.ts'
+import { abortSignal, checkOptions, whole } from './check-options.ts'
 import { XenError } from './errors.ts'
 import { nearestWord } from './nearest.ts'
 
@@ -154,6 +155,7 @@ export class EventHub<E extends EventBase> implements EventSource<E> {
   }
 
   stream(options: StreamOptions = {}): AsyncIterable<(E & EventStamp) | EventsLost> {
+    checkOptions('events.stream', options, { signal: abortSignal, limit: whole(1, 1e9) })
     const queue = new StreamQueue<E & EventStamp>(options.limit ?? 1024)
     const off = this.onAny((event) => queue.push(event))
     const close = (): void => {

@@ -6,7 +6,7 @@
  * apart by the header alone.
  */
 import { XENSTORE } from '../abi/index.ts'
-import { XenError } from '../util/index.ts'
+import { XenError, abortSignal, checkOptions, whole } from '../util/index.ts'
 import { ByteQueue } from './byte-queue.ts'
 import { ClientOperations, type Requester } from './client-operations.ts'
 import { ClientDomains } from './client-domains.ts'
@@ -185,6 +185,7 @@ export class XenStoreClient extends ClientOperations {
    * not taken yet are reported once. Ending the loop ends the watch; when `signal` fires the stream ends.
    */
   watch(path: string, options: WatchOptions = {}): AsyncIterable<WatchEvent> {
+    checkOptions('watch', options, { signal: abortSignal, depth: whole(0, 0xffff_ffff) })
     return { [Symbol.asyncIterator]: () => this.events(path, options) }
   }
 

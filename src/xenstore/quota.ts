@@ -4,6 +4,7 @@
  *
  * Reference: tools/xenstored/domain.c, table of quotas; xen/docs/misc/xenstore.txt, GET_QUOTA.
  */
+import { whole, type OptionChecks } from '../util/index.ts'
 
 /** What is limited; 0 stands for no limit. */
 export interface QuotaLimits {
@@ -67,4 +68,12 @@ export interface QuotaUsage {
   outstanding: number
   memory: number
   transactions: number
+}
+
+const limit = /* @__PURE__ */ whole(0, Number.MAX_SAFE_INTEGER)
+
+/** What limits may be. */
+export const LIMIT_CHECKS: OptionChecks<Partial<QuotaLimits>> = {
+  nodes: limit, watches: limit, outstanding: limit, memory: limit, softMemory: limit, transactions: limit,
+  transactionNodes: limit, nodePermissions: limit, pathMax: limit, nodeSize: limit,
 }

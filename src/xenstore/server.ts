@@ -3,6 +3,7 @@
  * and no loop of its own. Transports tell it that there is news, its owner calls {@link XenStoreServer.process}, and
  * the same calls give the same run.
  */
+import { anything, callable, checkOptions, whole } from '../util/index.ts'
 import { isUnprivileged } from './domains.ts'
 import { OPERATION_BY_NUMBER } from './messages.ts'
 import { HANDLERS, type Exchange, type HandlerHost } from './request-handlers.ts'
@@ -76,6 +77,7 @@ export class XenStoreServer {
   private readonly host: HandlerHost
 
   constructor(options: XenStoreServerOptions) {
+    checkOptions('XenStoreServer', options, { store: anything, connectDomain: callable, onWork: callable })
     this.options = options
     this.store = options.store
     this.owner = {
@@ -103,6 +105,7 @@ export class XenStoreServer {
 
   /** Takes a client on. */
   addConnection(transport: StoreTransport, options: ConnectionOptions = {}): StoreConnection {
+    checkOptions('addConnection', options, { domain: whole(0, 0x7fff), id: whole(0, 0xffff_ffff) })
     let connection: StoreConnection | undefined
     const session = this.store.openSession({
       domain: options.domain ?? 0,
@@ -140,7 +143,11 @@ export class XenStoreServer {
    */
   static restore(saved: SavedServer, options: RestoreOptions): XenStoreServer {
     expectSaved(saved.version === SAVED_VERSION, `version ${String(saved.version)}, not ${SAVED_VERSION}`)
-    const server = new XenStoreServer({ ...options, store: XenStore.restore(saved.store, options.storeOptions) })
+    const { connectDomain, onWork, storeOptions } = options
+    const server = new XenStoreServer({
+      store: XenStore.restore(saved.store, storeOptions),
+      ...(connectDomain === undefined ? {} : { connectDomain }), ...(onWork === undefined ? {} : { onWork }),
+    })
     const kept: { readonly session: StoreSession; readonly saved: SavedSession }[] = []
     for (const each of saved.connections) {
       expectSaved(isCount(each.session.id) && isCount(each.session.domain, 0xffff), 'a connection that is none')
@@ -183,7 +190,7 @@ export class XenStoreServer {
       transport.offer(record.features)
       transport.reset()
     }
-    const connection = this.addConnection(transport, { ...options, domain })
+    const connection = this.addConnection(transport, { domain, ...(options.id === undefined ? {} : { id: options.id }) })
     this.pages.set(domain, { ring: transport, connection })
   }
 

@@ -4,7 +4,7 @@
  *
  * Reference: xen/docs/misc/xenstore.txt; behaviour of tools/xenstored.
  */
-import { EventHub, type Clock, type EventSource } from '../util/index.ts'
+import { EventHub, type Clock, type EventSource, anything, callable, checkOptions, having } from '../util/index.ts'
 import { DomainTable, PRIVILEGED_DOMAIN, STORE_FEATURE, isUnprivileged, type StoreDomain } from './domains.ts'
 import { LocalStore } from './local-store.ts'
 import {
@@ -12,7 +12,7 @@ import {
 } from './node.ts'
 import { isSpecial, parentPath } from './path.ts'
 import { ACCESS, DOMAIN_ANY, accessOf, type Permissions } from './permissions.ts'
-import { DEFAULT_QUOTA, type QuotaLimits, type QuotaName } from './quota.ts'
+import { DEFAULT_QUOTA, LIMIT_CHECKS, type QuotaLimits, type QuotaName } from './quota.ts'
 import {
   expectSaved, isCount, readNode, readTree, saveNode, saveTree, type SavedDomain, type SavedStore,
 } from './saved-state.ts'
@@ -90,6 +90,8 @@ export class XenStore {
   private delivering = false
 
   constructor(options: XenStoreOptions = {}) {
+    checkOptions('XenStore', options, { clock: having('now'), domainExists: callable, limits: anything })
+    checkOptions('the limits of XenStore', options.limits ?? {}, LIMIT_CHECKS)
     this.clock = options.clock ?? { now: () => 0 }
     this.hub = new EventHub<StoreEvent>(() => this.clock.now(), undefined, STORE_EVENTS)
     this.events = this.hub

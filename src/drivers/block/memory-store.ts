@@ -1,4 +1,5 @@
 /** A disk in memory. */
+import { checkOptions, flag } from '../../util/index.ts'
 import type { BlockStore } from './block-store.ts'
 import { checkRange, checkSize, checkWritable } from './block-store.ts'
 
@@ -15,6 +16,7 @@ export class MemoryBlockStore implements BlockStore {
 
   /** An empty disk of `content` bytes, or one over the given bytes, which are shared and not copied. */
   constructor(content: number | Uint8Array, options: MemoryStoreOptions = {}) {
+    checkOptions('MemoryBlockStore', options, { readOnly: flag })
     this.content = typeof content === 'number' ? new Uint8Array(checkSize(content)) : content
     checkSize(this.content.length)
     this.readOnly = options.readOnly === true

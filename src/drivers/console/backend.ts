@@ -5,6 +5,7 @@
  *
  * Reference: public/io/console.h; docs/misc/console.txt.
  */
+import { abortSignal, checkOptions, flag } from '../../util/index.ts'
 import { GNTTAB_RESERVED_CONSOLE } from '../../abi/index.ts'
 import type { GuestKernel, MappedPage, Page } from '../../guest/index.ts'
 import { mapForeignPage, readOptional } from '../../guest/index.ts'
@@ -113,7 +114,12 @@ export class ConsoleStream {
    * @example
    * for await (const bytes of console.output()) process.stdout.write(bytes)
    */
-  async *output(options: ConsoleOutputOptions = {}): AsyncGenerator<Uint8Array, void> {
+  output(options: ConsoleOutputOptions = {}): AsyncGenerator<Uint8Array, void> {
+    checkOptions('console.output', options, { signal: abortSignal, fromNow: flag })
+    return this.pieces(options)
+  }
+
+  private async *pieces(options: ConsoleOutputOptions): AsyncGenerator<Uint8Array, void> {
     let place = options.fromNow === true ? this.log.end : 0
     for (;;) {
       if (options.signal?.aborted === true) return

@@ -8,7 +8,9 @@
  * hot path: one look-up for each end of a frame and no allocation; time is read once for a batch. 110 ns for a frame of
  * 1500 bytes, with the two copies that its ports make.
  */
-import { type EventNames, EventHub, XenError, callGuarded, watchAnswer } from '../../util/index.ts'
+import {
+  type EventNames, EventHub, XenError, callGuarded, watchAnswer, callable, checkOptions, whole,
+} from '../../util/index.ts'
 import type { EventSource } from '../../util/index.ts'
 import { AddressTable } from './address-table.ts'
 import { FrameQueue } from './frame-queue.ts'
@@ -113,6 +115,7 @@ export class Bridge {
 
   /** Opens a port for user code. */
   open(options: UserPortOptions = {}): UserPort {
+    checkOptions('bridge.open', options, { limit: whole(1, 1e6), onFrame: callable })
     return new UserPort((port) => this.attach(port), this.options, options)
   }
 

@@ -6,7 +6,7 @@
  *
  * Reference: IETF draft-ietf-opsawg-pcapng.
  */
-import { ByteWriter, TWO_32 } from '../../util/index.ts'
+import { ByteWriter, TWO_32, anything, checkOptions, text, whole } from '../../util/index.ts'
 import type { Bridge } from './bridge.ts'
 import { completeChecksum } from './frame.ts'
 
@@ -54,6 +54,7 @@ export class CaptureWriter {
   private readonly epoch: bigint
 
   constructor(sink: CaptureSink, options: CaptureOptions = {}) {
+    checkOptions('CaptureWriter', options, { name: text, snapLength: whole(0, 0xffff_ffff), epoch: anything })
     this.sink = sink
     this.snapLength = options.snapLength ?? 0
     this.epoch = options.epoch ?? 0n
