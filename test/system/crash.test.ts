@@ -177,7 +177,7 @@ describe('a host that can never go on', () => {
     for (const failure of failures) {
       expect(failure).toMatchObject({
         code: 'IDLE', details: {
-          waits: [`never on the console of domain ${idle.id}`, 'the cows to come home', `the end of domain ${idle.id}`],
+          waits: [`"never" on the console of domain ${idle.id}`, 'the cows to come home', `the end of domain ${idle.id}`],
           domains: [
             { id: idle.id, name: idle.name, state: 'vCPU 0 waits for an event' },
             { id: paused.id, name: 'paused', state: 'has never been unpaused' },

@@ -41,6 +41,9 @@ const WAIT_CHECKS = {
   signal: abortSignal, timeout: timeLimit, from: /* @__PURE__ */ whole(0, Number.MAX_SAFE_INTEGER), raw: flag,
 }
 
+/** What is waited for, so that it stands out in a sentence. */
+const quoted = (wanted: string | RegExp): string => (typeof wanted === 'string' ? JSON.stringify(wanted) : String(wanted))
+
 /** One domain's console. */
 export class DomainConsole implements AsyncIterable<Uint8Array> {
   private readonly stream: ConsoleStream
@@ -114,10 +117,10 @@ export class DomainConsole implements AsyncIterable<Uint8Array> {
     if (from !== undefined) this.seen.moveTo(from, raw)
     const match = (): RegExpExecArray | undefined => this.seen.find(wanted, raw)
     let found = match()
-    if (signal?.aborted === true) throw abortedError(`waiting for ${String(wanted)}`, signal)
+    if (signal?.aborted === true) throw abortedError(`waiting for ${quoted(wanted)}`, signal)
     if (found === undefined) {
       this.waiting += 1
-      await this.host.loop.until(`${String(wanted)} on the console of domain ${this.stream.domain}`, () => {
+      await this.host.loop.until(`${quoted(wanted)} on the console of domain ${this.stream.domain}`, () => {
         found = match()
         if (found === undefined) this.checkAlive(wanted)
         return found !== undefined
@@ -134,7 +137,7 @@ export class DomainConsole implements AsyncIterable<Uint8Array> {
     const crash = this.host.crash()
     if (crash !== undefined) {
       const tail = this.seen.lines.slice(-500)
-      const what = `the console of domain ${crash.id} will not show ${String(wanted)} (its last words: ${JSON.stringify(tail)})`
+      const what = `the console of domain ${crash.id} will not show ${quoted(wanted)} (its last words: ${JSON.stringify(tail)})`
       throw crashError(crash, what, { pattern: String(wanted), tail })
     }
     if (this.over) throw this.failure('CLOSED', 'ended before it showed', wanted)
@@ -145,7 +148,7 @@ export class DomainConsole implements AsyncIterable<Uint8Array> {
     const tail = this.seen.lines.slice(-500)
     return new XenError(
       code,
-      `the console of domain ${this.stream.domain} ${what} ${String(wanted)}; its last words: ${JSON.stringify(tail)}`,
+      `the console of domain ${this.stream.domain} ${what} ${quoted(wanted)}; its last words: ${JSON.stringify(tail)}`,
       {
         details: { domain: this.stream.domain, pattern: String(wanted), tail },
       },
