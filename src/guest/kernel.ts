@@ -6,7 +6,7 @@
 import { SHUTDOWN, VIRQ } from '../abi/index.ts'
 import type { HypercallPort, ShutdownReason } from '../abi/index.ts'
 import type { DomId, EventPort, Random } from '../util/index.ts'
-import { parseDuration, XenError, type Duration } from '../util/index.ts'
+import { parseDuration, thrownStack, thrownText, XenError, type Duration } from '../util/index.ts'
 import { Balloon } from './balloon.ts'
 import type { BootInfo } from './boot-info.ts'
 import { GuestConsole } from './console.ts'
@@ -199,7 +199,7 @@ export class GuestKernel {
   /** Ends the domain as crashed and tells the host why. */
   crash(error: unknown): void {
     if (this.ended !== undefined) return
-    const text = error instanceof Error ? error.stack ?? error.message : String(error)
+    const text = thrownStack(error) ?? thrownText(error)
     this.hypercalls.consoleWrite(new TextEncoder().encode(`domain ${this.domain} crashed: ${text}\n`))
     // Whoever hears of the end is to know the cause already.
     this.options.onCrash?.(error)
@@ -235,7 +235,7 @@ export class GuestKernel {
       const facts = { memory: this.hypercalls.memory, frames: this.frames, sharedInfo, startInfo }
       this.suspendPages = writeSuspendRecord(facts, this.control.state())
     } catch (error) {
-      this.hypercalls.consoleWrite(new TextEncoder().encode(`domain ${this.domain} cannot be saved: ${String(error)}\n`))
+      this.hypercalls.consoleWrite(new TextEncoder().encode(`domain ${this.domain} cannot be saved: ${thrownText(error)}\n`))
     }
   }
 

@@ -7,7 +7,7 @@
  *
  * Not here: errors of timers and schedulers, which belong to no vCPU, and those of listeners, which the event hub holds.
  */
-import type { EventHub } from '../util/index.ts'
+import { thrownMessage, type EventHub } from '../util/index.ts'
 import type { HypervisorEvent } from './hypervisor-events.ts'
 import type { Finding } from './invariants.ts'
 import type { VcpuControl } from './vcpu-control.ts'
@@ -37,7 +37,7 @@ export class Containment {
       const what = findings.map(({ frame, what: words }) => `frame ${frame}: ${words}`).join('; ')
       throw new Error(`an error on behalf of domain ${vcpu.domain} has left the host unsound: ${what}`, { cause: error })
     }
-    control.crash(vcpu, `the hypervisor failed on its behalf: ${error instanceof Error ? error.message : String(error)}`)
+    control.crash(vcpu, `the hypervisor failed on its behalf: ${thrownMessage(error)}`)
     hub.emit({ type: 'internal-error', domid: vcpu.domain, vcpu: vcpu.vcpu, error })
   }
 }

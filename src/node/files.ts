@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import type { FileReader } from '../toolstack/index.ts'
-import { XenError } from '../util/index.ts'
+import { thrownMessage, XenError } from '../util/index.ts'
 import { confinedPath, type ConfinedOptions } from './confined-path.ts'
 
 /**
@@ -18,7 +18,7 @@ export function nodeFiles(directory = '.', options: ConfinedOptions = {}): FileR
       } catch (error) {
         throw new XenError(
           'IO',
-          `file ${path} cannot be read: ${error instanceof Error ? error.message : String(error)}`,
+          `file ${path} cannot be read: ${thrownMessage(error)}`,
           {
             details: { path, full },
             cause: error,

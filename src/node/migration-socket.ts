@@ -6,7 +6,7 @@
 import { once } from 'node:events'
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
 import { openOutput, type MigrationTransport } from '../toolstack/index.ts'
-import { XenError, checkOptions, duration, text, whole } from '../util/index.ts'
+import { XenError, checkOptions, duration, text, thrownMessage, whole } from '../util/index.ts'
 import { checkLimits, limitHandshake, limitIdle, type CheckedLimits, type SocketLimits } from './socket-limits.ts'
 
 /** Where to listen for migrations. */
@@ -30,7 +30,7 @@ export interface MigrationConnectOptions extends SocketLimits {
 const LOCAL = '127.0.0.1'
 
 const failed = (what: string, cause: unknown): XenError =>
-  new XenError('IO', `${what}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause })
+  new XenError('IO', `${what}: ${thrownMessage(cause)}`, { cause })
 
 /** Connections of a listener at a time. */
 const CONNECTIONS = 8

@@ -27,6 +27,7 @@ export { EventHub } from './events.ts'
 export type { EventBase, EventNames, EventOf, EventSource, EventStamp, EventsLost, StreamOptions } from './events.ts'
 export { parseDuration, shown } from './duration.ts'
 export type { Duration, DurationBounds, DurationParts } from './duration.ts'
+export { thrownMessage, thrownStack, thrownText } from './thrown.ts'
 export { nearestWord } from './nearest.ts'
 export {
   abortSignal, anything, byteArray, callable, checkArgument, checkConfig, checkOptions, duration, flag, having, listOf, oneOf, real, text,

@@ -29,6 +29,17 @@ let count = 0
 const start = (kernel: KernelSource, on: 'preserve' | 'destroy' = 'preserve'): Promise<Domain> =>
   host.createDomain({ name: `crash${count++}`, memory: 8, kernel, actions: { crash: on } })
 
+/** An object that nobody can ask anything. */
+const revoked = (): unknown => {
+  const { proxy, revoke } = Proxy.revocable({}, {})
+  revoke()
+  return proxy
+}
+
+/** An error of which one field cannot be read. */
+const spoiled = (field: 'stack' | 'message' | 'name'): Error =>
+  Object.defineProperty(new Error('spoiled'), field, { get: () => { throw new Error('a trap') } })
+
 describe('a crash', () => {
   test.each<[string, readonly number[], string]>([
     ['a read of nothing', [0x90, 0x48, 0x8b, 0x04, 0x25, 0, 0, 0, 0x40],
@@ -81,6 +92,36 @@ describe('a crash', () => {
     expect(domain.crash).toBe(crash)
     if (action === 'preserve') await domain.destroy()
     await host.settled()
+  })
+
+  test.each(Object.entries<readonly [() => unknown, string]>({
+    'nothing': [() => undefined, 'undefined'],
+    'null': [() => null, 'null'],
+    'a text': [() => 'out of luck', 'out of luck'],
+    'an object': [() => ({ a: 1 }), '{"a":1}'],
+    'an object that has no text': [() => Object.create(null), '{}'],
+    'an object whose text throws': [() => ({ toString: () => { throw new Error('none') } }), '{}'],
+    'a symbol': [() => Symbol('luck'), 'Symbol(luck)'],
+    'a revoked proxy': [() => revoked(), 'an object'],
+    'an error whose stack throws': [() => spoiled('stack'), 'Error: spoiled'],
+    'an error whose message throws': [() => spoiled('message'), 'Error: an error without a message'],
+    'an error whose name throws': [() => spoiled('name'), 'Error: spoiled'],
+    'an error whose stack is no text': [() => Object.assign(new Error('odd'), { stack: 5 }), 'Error: odd'],
+  }))('of a guest in TypeScript tells what was thrown, whatever it is: %s', async (_, [make, shown]) => {
+    const thrown = make()
+    for (const later of [false, true]) {
+      const told = host.events.once('domain-crashed')
+      const domain = await start((kernel) => {
+        if (!later) throw thrown
+        kernel.after('1ms', () => { throw thrown })
+      }, 'preserve')
+      expect(await domain.waitForShutdown()).toBe('crash')
+      const { crash } = await told
+      expect(crash.message).toBe(`its program threw ${shown}`)
+      expect(Object.is(crash.cause, thrown)).toBe(true)
+      expect(domain.crash).toBe(crash)
+      await domain.destroy()
+    }
   })
 
   test('ends the wait for a balloon that will never reach its target, whatever becomes of the domain', async () => {

@@ -9,7 +9,7 @@ import { VDISK, XENBUS_STATE } from '../../abi/index.ts'
 import type { BackendDevice, BackendDriver, BackendInstance, MappedPage } from '../../guest/index.ts'
 import { readState } from '../../guest/index.ts'
 import type { DomId, EventPort, GrantRef } from '../../util/index.ts'
-import { XenError } from '../../util/index.ts'
+import { thrownMessage, XenError } from '../../util/index.ts'
 import type { BlockStore } from './block-store.ts'
 import { SECTOR_SIZE, checkStore } from './block-store.ts'
 import type { BlockLayout } from './protocol.ts'
@@ -107,7 +107,7 @@ class BlockInstance implements BackendInstance, ServedDisk {
     const opening = (async () => checkStore(await this.backend.options.open(request)))()
     await opening.then(release, release)
     await opening.then((store) => device.perform(() => this.opened(store)), (error: unknown) => {
-      const message = error instanceof Error ? error.message : String(error)
+      const message = thrownMessage(error)
       return device.perform(() => device.write({ 'hotplug-error': message, 'hotplug-status': 'error' }))
     })
   }

@@ -5,7 +5,7 @@
  */
 import type { XenbusStateName } from '../../abi/index.ts'
 import type { DomId } from '../../util/index.ts'
-import { XenError } from '../../util/index.ts'
+import { thrownMessage, XenError } from '../../util/index.ts'
 import type { GuestKernel } from '../kernel.ts'
 import type { GuestStore, StoreAccess } from '../store.ts'
 import { readOptional } from '../store.ts'
@@ -142,7 +142,7 @@ export abstract class XenbusDevice {
       this.kernel.crash(error)
       return
     }
-    const message = error instanceof Error ? error.message : String(error)
+    const message = thrownMessage(error)
     try {
       await this.giveUp()
       await this.tellError(message)

@@ -29,8 +29,8 @@ export class CrashBook {
   constructor(control: ControlInterface, host: CrashBookHost) {
     control.events.on('domain-crashed', ({ domid, report }) => {
       const facts = {
-        name: host.nameOf(domid), symbols: this.symbols.get(domid), cause: this.thrown.get(domid),
-        diskErrors: host.diskErrors(domid),
+        name: host.nameOf(domid), symbols: this.symbols.get(domid), threw: this.thrown.has(domid),
+        cause: this.thrown.get(domid), diskErrors: host.diskErrors(domid),
       }
       this.keep(domid, describeCrash(report, facts))
     })

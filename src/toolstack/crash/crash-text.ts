@@ -1,5 +1,6 @@
 /** A crash in lines, for people: what happened, registers, code, calls. Xen's own form is the hypervisor's console's. */
 import type { CrashState } from '../../hypervisor/index.ts'
+import { thrownStack, thrownText } from '../../util/index.ts'
 import type { CrashInstruction, DomainCrash } from './domain-crash.ts'
 
 /** Words of the stack that are shown raw where there are no symbols. */
@@ -40,8 +41,7 @@ function stackLines({ state, calls }: Pick<DomainCrash, 'state' | 'calls'>): str
 }
 
 const causeLines = (cause: unknown): string[] =>
-  cause instanceof Error && cause.stack !== undefined
-    ? cause.stack.split('\n').slice(0, SHOWN_FRAMES + 1).map((line) => line.slice(0, 300)) : []
+  (thrownStack(cause)?.split('\n') ?? []).slice(0, SHOWN_FRAMES + 1).map((line) => line.slice(0, 300))
 
 /** All that is known, in lines. */
 export function crashText(crash: Omit<DomainCrash, 'text'>): string {
@@ -50,7 +50,7 @@ export function crashText(crash: Omit<DomainCrash, 'text'>): string {
   return [
     `domain ${id} (${name}) crashed on vCPU ${vcpu}: ${message}`,
     ...causeLines(crash.cause),
-    ...crash.diskErrors.map(({ disk, error }) => `the contents of disk ${disk} have failed: ${String(error).slice(0, 300)}`),
+    ...crash.diskErrors.map(({ disk, error }) => `the contents of disk ${disk} have failed: ${thrownText(error).slice(0, 300)}`),
     ...(elsewhere && exception.code.length > 0
       ? [`code of the exception at ${exception.symbol ?? hex(exception.rip)}:`, ...codeLines(exception.code)] : []),
     ...(state === undefined ? [] : ['registers:', ...registerLines(state)]),

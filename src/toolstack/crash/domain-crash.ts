@@ -5,7 +5,7 @@
 import { FLAT } from '../../abi/index.ts'
 import type { CrashedCode, CrashReport } from '../../hypervisor/index.ts'
 import { OFFERED_LEVEL, disassembleAll, type Disassembled } from '../../machine/index.ts'
-import { XenError, type XenErrorDetails } from '../../util/index.ts'
+import { thrownText, XenError, type XenErrorDetails } from '../../util/index.ts'
 import { VECTOR, describeException, exceptionName } from '../../x86/index.ts'
 import { crashText } from './crash-text.ts'
 import { symbolText, type SymbolTable } from './symbols.ts'
@@ -92,7 +92,8 @@ export interface DiskError {
 export interface CrashFacts {
   readonly name: string
   readonly symbols: SymbolTable | undefined
-  /** What a guest in TypeScript threw. */
+  /** A guest in TypeScript threw `cause`, which may be undefined as well. */
+  readonly threw: boolean
   readonly cause: unknown
   readonly diskErrors: readonly DiskError[]
 }
@@ -151,8 +152,7 @@ function callsOf({ state }: CrashReport, symbols: SymbolTable | undefined): Cras
 }
 
 function messageOf(report: CrashReport, exception: CrashException | undefined, facts: CrashFacts): string {
-  const { cause } = facts
-  if (cause !== undefined) return `its program threw ${cause instanceof Error ? `${cause.name}: ${cause.message}` : String(cause)}`
+  if (facts.threw) return `its program threw ${thrownText(facts.cause)}`
   const place = exception === undefined ? '' : ` at ${exception.symbol ?? `0x${exception.rip.toString(16)}`}`
   if (report.origin !== 'hypervisor') {
     const last = exception === undefined ? '' : `; the last exception that it took was ${exception.description}${place}`

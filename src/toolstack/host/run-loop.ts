@@ -4,7 +4,7 @@
  */
 import { SHUTDOWN } from '../../abi/index.ts'
 import type { ControlInterface, HostClock, RunLimits } from '../../hypervisor/index.ts'
-import { parseDuration, XenError, type DomId, type Duration } from '../../util/index.ts'
+import { parseDuration, thrownMessage, XenError, type DomId, type Duration } from '../../util/index.ts'
 import { IdleWatch } from './idle-watch.ts'
 import { abortedError } from './operation.ts'
 
@@ -129,7 +129,7 @@ export class RunLoop {
     this.stopped = true
     this.idle.goOn()
     this.wake?.()
-    const why = cause === undefined ? 'was shut down' : `has failed (${cause instanceof Error ? cause.message : String(cause)})`
+    const why = cause === undefined ? 'was shut down' : `has failed (${thrownMessage(cause)})`
     for (const waiter of this.waiters)
       waiter.reject(new XenError('CLOSED', `the host ${why} while waiting for ${waiter.what}`, { cause }))
     this.waiters.clear()

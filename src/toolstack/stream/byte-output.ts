@@ -2,7 +2,7 @@
  * Where a stream may be written to: a web WritableStream, a Node Writable, or anything with `write`. Each write waits
  * until the target has taken the bytes, so that a slow target slows the writer.
  */
-import { XenError } from '../../util/index.ts'
+import { thrownMessage, XenError } from '../../util/index.ts'
 
 /** Where the bytes go; a promise holds the writer back until it resolves. */
 export interface ByteSink {
@@ -52,11 +52,11 @@ export interface OpenOutput extends ByteSink {
 
 const failure = (cause: unknown): XenError => {
   if (XenError.is(cause)) return cause
-  const why = cause === undefined ? 'it is closed' : cause instanceof Error ? cause.message : String(cause)
+  const why = cause === undefined ? 'it is closed' : thrownMessage(cause)
   return new XenError('IO', `the target does not take the bytes: ${why}`, { cause })
 }
 
-const asError = (reason: unknown): Error => (reason instanceof Error ? reason : new Error(String(reason)))
+const asError = (reason: unknown): Error => (reason instanceof Error ? reason : new Error(thrownMessage(reason)))
 
 function fromWebStream(stream: WritableStream<Uint8Array>): OpenOutput {
   const writer = stream.getWriter()

@@ -2,7 +2,7 @@
  * Exact reads from a stream that arrives in pieces of any size: a web ReadableStream, a Node Readable, a generator, or
  * bytes that are all there. It counts offsets, so that an error can say where.
  */
-import { XenError } from '../../util/index.ts'
+import { thrownMessage, XenError } from '../../util/index.ts'
 
 /** Pieces of a stream; a Node Readable is one. */
 export type ByteChunks = AsyncIterable<Uint8Array> | Iterable<Uint8Array>
@@ -103,7 +103,7 @@ export class ByteSource {
       })])
     } catch (cause) {
       if (XenError.is(cause)) throw cause
-      const why = cause instanceof Error ? cause.message : String(cause)
+      const why = thrownMessage(cause)
       throw new XenError('IO', `the stream cannot be read: ${why}`, { details: { what, offset: this.consumed }, cause })
     } finally {
       if (onAbort !== undefined) signal?.removeEventListener('abort', onAbort)
