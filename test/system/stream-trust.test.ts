@@ -79,7 +79,7 @@ describe('a stream from outside that names', () => {
     expect([sent!.status, to.opened, to.host.domains()]).toEqual(['rejected', [], []])
     expect(from.host.domains()).toContain(domain)
     expect((await move(trust)).map(({ status }) => status)).toEqual(['fulfilled', 'fulfilled'])
-  })
+  }, 60_000)
 
   test('a driver domain or a script of this host is refused unless the receiver lists it', async () => {
     const { host } = await boot()
@@ -128,12 +128,12 @@ describe('a domain that came by a stream', () => {
     expect(failed).toMatchObject([{ code: 'PERMISSION_DENIED', details: { resource: 'files', name: '/etc/shadow', option: 'trust.files' } }])
     expect([read, host.domains()]).toEqual([[], []])
     expect(warnings).toEqual([expect.stringContaining('ramdisk names "/etc/shadow" of this host')])
-  })
+  }, 60_000)
 
   test('has the files read that the receiver has listed', async () => {
     const { read, failed, warnings } = await arrive({ files: ['/etc/shadow'] })
     expect([read, failed, warnings]).toEqual([['/etc/shadow'], [], []])
-  })
+  }, 60_000)
 })
 
 test.each([

@@ -19,11 +19,12 @@ async function listen(options: Parameters<typeof listenMigration>[0] = {}): Prom
 }
 
 /** A stranger, connected; `ended` resolves when the connection is over. */
-async function stranger(port: number): Promise<{ socket: Socket; ended: Promise<unknown> }> {
+async function stranger(port: number): Promise<{ socket: Socket; ended: Promise<void> }> {
   const socket = connect({ port, host: '127.0.0.1' })
   sockets.push(socket)
   socket.on('error', () => undefined).resume()
-  const ended = once(socket, 'close')
+  // Not `once` of node:events, which rejects at an error: one that still writes when it is closed is reset (ECONNRESET).
+  const ended = new Promise<void>((resolve) => void socket.once('close', () => resolve()))
   await once(socket, 'connect')
   return { socket, ended }
 }

@@ -36,5 +36,5 @@ describe('the embedded kernel', () => {
     const status = check()
     if (status === undefined) skip('no gcc 12 here')
     expect(status).toBe(0)
-  })
+  }, 60_000)
 })

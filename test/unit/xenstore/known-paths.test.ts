@@ -62,7 +62,7 @@ test('many paths that crowd each other out are all understood', () => {
     if (read(path) !== path || `/${pathNames(path).join('/')}` !== path) wrong.push(path)
   }
   expect(wrong).toEqual([])
-})
+}, 60_000)
 
 /** The table's own hash, for finding two paths that it cannot tell apart by it. */
 function hashOf(text: string): number {
@@ -83,4 +83,4 @@ test('two paths of the same hash are told apart by their bytes', () => {
   for (const [one, other] of pairs) {
     for (const path of [one, one, one, other, one, other, other, other, one]) expect(read(path)).toBe(path)
   }
-})
+}, 60_000)
