@@ -5,7 +5,7 @@
  */
 import { EventEmitter } from 'eventemitter3'
 import { callGuarded } from './callbacks.ts'
-import { abortSignal, checkOptions, whole } from './check-options.ts'
+import { abortSignal, callable, checkArgument, checkOptions, whole } from './check-options.ts'
 import { XenError } from './errors.ts'
 import { nearestWord } from './nearest.ts'
 
@@ -118,6 +118,7 @@ export class EventHub<E extends EventBase> implements EventSource<E> {
   }
 
   private add(name: string, listener: EventEmitter.ListenerFn): () => void {
+    checkArgument('the listener of an event', listener, callable)
     this.emitter.on(name, listener)
     this.listeners += 1
     let listening = true

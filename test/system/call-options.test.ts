@@ -92,6 +92,14 @@ describe('a call', () => {
     ['era', () => host.createDomain('name="x"', { era: 'lx' as Given }), 'createDomain: era must be one of "xl", "xm"'],
     ['a pattern', () => domain.console.waitFor(''), 'the pattern of console.waitFor must be a text that is not empty, or a RegExp'],
     ['a hook', () => domain.trace({ instruction: 'stop' as Given }), 'the hooks of trace: instruction must be a function'],
+    ['a target', () => domain.save(null as Given), 'the target of save must be an object with a method write, got null'],
+    ['a source', () => host.restore(5 as Given), 'the source of restore must be bytes, a stream or an iterable of bytes, got 5'],
+    ['a connection', () => domain.migrate(transportPair() as Given), 'readable of the transport of migrate must be bytes, a stream'],
+    ['no connection', () => host.receiveMigration(undefined as Given), 'the transport of receiveMigration must be an object with readable'],
+    ['half a connection', () => domain.migrate({ readable: [] } as Given), 'writable of the transport of migrate must be an object'],
+    ['input', () => domain.console.write(5 as Given), 'the data of console.write must be a text or bytes, got 5'],
+    ['a listener', () => host.events.on('domain-crashed', undefined as Given), 'the listener of an event must be a function'],
+    ['a condition', () => host.until('nothing', true as Given), 'the condition of until must be a function, got true'],
     ['a vCPU', () => domain.trace({}, { vcpu: -1 }), 'trace: vcpu must be a whole number'],
   ])('names %s that it cannot take', async (_name, work, message) => {
     const failure = await failureOf(work)

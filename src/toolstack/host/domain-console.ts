@@ -5,7 +5,7 @@
  */
 import type { ConsoleEvent, ConsoleOutputOptions, ConsoleStream } from '../../drivers/index.ts'
 import {
-  abortSignal, checkArgument, checkOptions, flag, timeLimit, whole, XenError, type Check, type EventSource,
+  abortSignal, checkArgument, checkOptions, flag, shown, timeLimit, whole, XenError, type Check, type EventSource,
 } from '../../util/index.ts'
 import { crashError, type DomainCrash } from '../crash/domain-crash.ts'
 import { ConsoleText } from './console-text.ts'
@@ -37,6 +37,8 @@ export interface ConsoleHost {
 
 const pattern: Check = (value) =>
   (typeof value === 'string' && value !== '') || value instanceof RegExp ? undefined : 'must be a text that is not empty, or a RegExp'
+const typed: Check = (value) =>
+  typeof value === 'string' || value instanceof Uint8Array ? undefined : `must be a text or bytes, got ${shown(value)}`
 const WAIT_CHECKS = {
   signal: abortSignal, timeout: timeLimit, from: /* @__PURE__ */ whole(0, Number.MAX_SAFE_INTEGER), raw: flag,
 }
@@ -85,6 +87,7 @@ export class DomainConsole implements AsyncIterable<Uint8Array> {
 
   /** Types into the console; resolves when the guest's ring has taken all of it. */
   async write(data: string | Uint8Array): Promise<void> {
+    checkArgument('the data of console.write', data, typed)
     const written = this.stream.write(data)
     this.host.loop.kick()
     await written

@@ -2,7 +2,7 @@
  * Saving, restoring and moving domains as operations of a host. What they do is in ../save and ../migrate; here they
  * get their host, their progress and their signal.
  */
-import { XenError, type DomId } from '../../util/index.ts'
+import { checkArgument, shown, XenError, type DomId } from '../../util/index.ts'
 import type { DomainConfig, FileSource } from '../config/domain-config.ts'
 import type { SymbolTable } from '../crash/symbols.ts'
 import { receiveDomain, type ReceiveOptions, type ReceiveProgress } from '../migrate/receive.ts'
@@ -22,7 +22,7 @@ import {
   type RestoreProgress,
 } from '../save/restore-domain.ts'
 import { saveDomain, type SavedDomain, type SaveOptions, type SaveProgress } from '../save/save-domain.ts'
-import { SaveStreamReader, type ByteInput, type ByteOutput } from '../stream/index.ts'
+import { byteInput, byteOutput, SaveStreamReader, type ByteInput, type ByteOutput } from '../stream/index.ts'
 import { checkCall, type CallOptions } from './call-options.ts'
 import type { Domain } from './domain.ts'
 import type { CreateHost } from './domain-shell.ts'
@@ -56,6 +56,15 @@ const MOVEMENT = 'movement'
 /** Facts of a domain that do not change while it is on its way. */
 const snapshot = ({ id, name, uuid, config }: Domain): SavedDomain => ({ id, name, uuid, config })
 
+/** Throws INVALID_ARGUMENT for what is no connection. */
+function checkTransport(call: 'migrate' | 'receiveMigration', transport: MigrationTransport): void {
+  const name = `the transport of ${call}`
+  checkArgument(name, transport, (value) => (typeof value === 'object' && value !== null
+    ? undefined : `must be an object with readable and writable, got ${shown(value)}`))
+  checkArgument(`readable of ${name}`, transport.readable, byteInput)
+  checkArgument(`writable of ${name}`, transport.writable, byteOutput)
+}
+
 /** The operations of one host. */
 export class DomainMovement {
   private readonly host: MovementHost
@@ -66,7 +75,8 @@ export class DomainMovement {
 
   save(domain: Domain, target: ByteOutput, options: SaveOptions & OperationOptions): Operation<void, SaveProgress> {
     const settings = { name: `saving domain ${domain.id}`, domain: domain.id, excluding: { kind: MOVEMENT, doing: 'being saved' } }
-    return this.start('save', settings, options, (context) =>
+    const check = (): void => checkArgument('the target of save', target, byteOutput)
+    return this.start('save', { ...settings, check }, options, (context) =>
       saveDomain(this.host, snapshot(domain), target, { ...options, context }))
   }
 
@@ -76,7 +86,8 @@ export class DomainMovement {
     options: MigrateOptions & OperationOptions,
   ): Operation<MigrationSummary, MigrateProgress> {
     const settings = { name: `migrating domain ${domain.id}`, domain: domain.id, excluding: { kind: MOVEMENT, doing: 'being migrated' } }
-    return this.start('migrate', settings, options, (context) =>
+    const check = (): void => checkTransport('migrate', transport)
+    return this.start('migrate', { ...settings, check }, options, (context) =>
       sendDomain(this.host, snapshot(domain), transport, { ...options, context }))
   }
 
@@ -94,7 +105,8 @@ export class DomainMovement {
   }
 
   restore(source: ByteInput, options: RestoreDomainOptions): Operation<Domain, RestoreProgress> {
-    return this.start('restore', { name: 'restoring a domain' }, options, async (context) => {
+    const check = (): void => checkArgument('the source of restore', source, byteInput)
+    return this.start('restore', { name: 'restoring a domain', check }, options, async (context) => {
       const reader = new SaveStreamReader(source, context.signal, 'reused')
       context.undo(() => void reader.close().catch(() => undefined))
       const host = this.host.create()
@@ -109,7 +121,8 @@ export class DomainMovement {
     transport: MigrationTransport,
     options: ReceiveOptions & OperationOptions,
   ): Operation<Domain, ReceiveProgress> {
-    return this.start('receiveMigration', { name: 'receiving a domain' }, options, async (context) => {
+    const check = (): void => checkTransport('receiveMigration', transport)
+    return this.start('receiveMigration', { name: 'receiving a domain', check }, options, async (context) => {
       let domain: Domain | undefined
       const host = this.host.create()
       const start = (restored: RestoredDomain, name: string): void => {
@@ -130,7 +143,10 @@ export class DomainMovement {
     body: (context: OperationContext<P>) => Promise<T>,
   ): Operation<T, P> {
     // Streams are read and written: the other end is outside.
-    const check = (): void => checkCall(call, options)
+    const check = (): void => {
+      settings.check?.()
+      checkCall(call, options)
+    }
     return this.host.operations.start<T, P>({ ...settings, signal: options?.signal, isOutside: true, check }, body)
   }
 }

@@ -1,6 +1,9 @@
 /** What a host is booted with; checked here, with the defaults. */
 import * as z from 'zod'
-import { duration as durationCheck, nearestWord, parseDuration, XenError, type DomId, type Duration, type Random } from '../../util/index.ts'
+import {
+  duration as durationCheck, nearestWord, parseDuration, shown, XenError, type DomId,
+  type Duration, type Random,
+} from '../../util/index.ts'
 import { parseSize } from '../grub/memory-size.ts'
 import type { DiskOpener } from '../devices/devices.ts'
 import type { Decompressor } from '../image/unpack.ts'
@@ -68,15 +71,15 @@ const IDLE_PATIENCE = '1s'
 /** Any fixed day would do. */
 const VIRTUAL_BOOT = /* @__PURE__ */ new Date('2005-10-24T12:00:00Z')
 
-const whole = (name: string, least: number, most: number) =>
-  z.int({ error: `${name} must be a whole number` })
+const whole = (name: string, least: number, most: number, kind = 'a whole number') =>
+  z.int({ error: ({ input }) => `${name} must be ${kind}, got ${shown(input)}` })
     .min(least, { error: `${name} must be at least ${least}` }).max(most, { error: `${name} must be at most ${most}` })
 
 /** MiB, or a size with its unit; the bound is what one machine holds, and is told with its number. */
 const mebibytes = (name: string, least: number) => z.preprocess((value) => {
   const bytes = typeof value === 'string' ? parseSize(value) : undefined
   return bytes === undefined ? value : bytes / 2 ** 20
-}, whole(name, least, Number.MAX_SAFE_INTEGER).superRefine((value, context) => {
+}, whole(name, least, Number.MAX_SAFE_INTEGER, 'a whole number of MiB or a size such as "512M"').superRefine((value, context) => {
   const most = mostMebibytes()
   if (value <= most) return
   context.addIssue({ code: 'custom', message: `${name} must be at most ${most}: a machine has no more MiB than that, got ${value}` })
@@ -85,7 +88,7 @@ const mebibytes = (name: string, least: number) => z.preprocess((value) => {
 const shape = {
   memory: mebibytes('memory', 8).default(512),
   dom0Memory: mebibytes('dom0Memory', 1).optional(),
-  grubConf: z.string().optional(),
+  grubConf: z.string({ error: 'grubConf must be a text' }).optional(),
   clock: z.enum(['virtual', 'realtime'], { error: 'clock must be "virtual" or "realtime"' }).default('virtual'),
   idle: z.custom<Duration>((value) => value === 'wait' || durationCheck()(value) === undefined, {
     error: 'idle must be a length of time such as "1s", or "wait"',
@@ -98,7 +101,7 @@ const shape = {
     .optional(),
   instructionsPerSecond: whole('instructionsPerSecond', 1000, 1e12).default(1e9),
   cpus: whole('cpus', 1, 64).default(1),
-  bootTime: z.date().optional(),
+  bootTime: z.date({ error: 'bootTime must be a Date that is one' }).optional(),
   files: z
     .custom<FileReader>((value) => typeof (value as FileReader | undefined)?.read === 'function', {
       error: 'files must have a method read',
@@ -135,6 +138,9 @@ export function resolveHostOptions(options: HostOptions): ResolvedHostOptions {
     }
   }
   const issue = result.error.issues[0]!
+  if (issue.path.length === 0 && issue.code === 'invalid_type') {
+    throw new XenError('INVALID_CONFIG', `the options of Host.boot must be an object, got ${shown(options)}`)
+  }
   if (issue.code === 'unrecognized_keys') {
     const key = issue.keys[0]!
     const nearest = nearestWord(key, Object.keys(shape))

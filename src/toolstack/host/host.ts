@@ -3,7 +3,7 @@
  * xl and libxl offer; whoever needs one layer alone imports that.
  */
 import type { Hypervisor, HypervisorEvent } from '../../hypervisor/index.ts'
-import { EventHub, SeededRandom, XenError, type DomId, type EventSource } from '../../util/index.ts'
+import { callable, checkArgument, EventHub, SeededRandom, XenError, type DomId, type EventSource } from '../../util/index.ts'
 import type { Bridge } from '../../drivers/index.ts'
 import type { LocalStore, XenStore } from '../../xenstore/index.ts'
 import {
@@ -287,6 +287,7 @@ export class Host {
 
   /** Waits until a condition holds, asked whenever guests have run for a while. */
   async until(what: string, met: () => boolean, options: UntilOptions = {}): Promise<void> {
+    checkArgument('the condition of until', met, callable)
     checkCall('until', options)
     return this.parts.loop.until(what, met, options)
   }

@@ -2,7 +2,7 @@
  * Where a stream may be written to: a web WritableStream, a Node Writable, or anything with `write`. Each write waits
  * until the target has taken the bytes, so that a slow target slows the writer.
  */
-import { thrownMessage, XenError } from '../../util/index.ts'
+import { having, thrownMessage, XenError, type Check } from '../../util/index.ts'
 
 /** Where the bytes go; a promise holds the writer back until it resolves. */
 export interface ByteSink {
@@ -110,6 +110,12 @@ function fromSink(sink: ByteSink): OpenOutput {
     abort: async (reason) => sink.abort?.(reason),
   }
 }
+
+const sink = /* @__PURE__ */ having('write')
+const webStream = /* @__PURE__ */ having('getWriter')
+
+/** What a stream can be written to: a sink, a web stream or one of Node's. */
+export const byteOutput: Check = (value) => (webStream(value) === undefined ? undefined : sink(value))
 
 const isWebStream = (output: ByteOutput): output is WritableStream<Uint8Array> => 'getWriter' in output
 const isNodeStream = (output: ByteOutput): output is NodeWritable =>

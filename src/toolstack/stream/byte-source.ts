@@ -2,7 +2,7 @@
  * Exact reads from a stream that arrives in pieces of any size: a web ReadableStream, a Node Readable, a generator, or
  * bytes that are all there. It counts offsets, so that an error can say where.
  */
-import { thrownMessage, XenError } from '../../util/index.ts'
+import { shown, thrownMessage, XenError, type Check } from '../../util/index.ts'
 
 /** Pieces of a stream; a Node Readable is one. */
 export type ByteChunks = AsyncIterable<Uint8Array> | Iterable<Uint8Array>
@@ -35,6 +35,11 @@ function fromWebStream(stream: ReadableStream<Uint8Array>): ChunkIterator {
     },
   }
 }
+
+/** What a stream can be read from. */
+export const byteInput: Check = (value) =>
+  typeof value === 'object' && value !== null && ['lent', 'getReader', Symbol.asyncIterator, Symbol.iterator].some((name) => name in value)
+    ? undefined : `must be bytes, a stream or an iterable of bytes, got ${shown(value)}`
 
 /** Reads up to this size always get memory of their own; those beyond the larger one do so, too. */
 const REUSED = { from: 1 << 16, to: 1 << 23 } as const
