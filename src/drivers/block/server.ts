@@ -23,6 +23,8 @@ import { DIRECT_SEGMENTS, INDIRECT_SEGMENTS, SECTORS_PER_PAGE, SEGMENT_AT } from
 const PAGE_SIZE = 4096
 /** Bytes that are discarded without a pause: a store may have to write zeros. */
 export const DISCARD_PIECE = 4 << 20
+/** Segments that are moved in one go, 4 MiB: a full ring asks for 32 MiB, and whoever shares the thread waits for it. */
+export const TURN_SEGMENTS = 1024
 
 /** What has been done for a ring so far. */
 export interface BlockStatistics {
@@ -49,7 +51,7 @@ export interface BlockServerOptions {
   notify(): void
   /** A store has not answered at once: time is to stand still until the returned function is called. */
   hold(): () => void
-  /** Lets everybody else have a turn, behind a part of a long discard. */
+  /** Lets everybody else have a turn, behind a part of a long discard or of a ring's requests. */
   pause?(): Promise<void>
   /** The store has thrown or rejected: its request is answered with an error, and this hears of it. */
   onStoreFailed?(error: unknown): void
@@ -91,6 +93,10 @@ export class BlockServer {
   /** Requests that the store has not answered, by what lets time go on. */
   private readonly underWay = new Set<() => void>()
   private stopped = false
+  /** Others have their turn; the ring is looked at again behind it. */
+  private resting = false
+  /** Segments looked at in this turn. */
+  private segments = 0
   private lastDiscard: Promise<void> = Promise.resolve()
   private readonly idle: (() => void)[] = []
   /** Byte runs of the request in hand: start and length, in pairs. */
@@ -118,13 +124,28 @@ export class BlockServer {
     return this.ring.broken
   }
 
-  /** Serves what is in the ring. To be called for each event. */
+  /** Serves what is in the ring, a turn's worth at a time. To be called for each event. */
   serve(): void {
-    if (this.stopped) return
+    if (this.stopped || this.resting) return
+    this.segments = 0
     do {
-      while (this.ring.copyRequest(this.copy)) this.handle()
+      while (this.segments < TURN_SEGMENTS && this.ring.copyRequest(this.copy)) this.handle()
       this.push()
+      if (this.segments >= TURN_SEGMENTS && this.rest()) return
     } while (this.ring.finalCheckForRequests())
+  }
+
+  /** Goes on behind a turn of everybody else; false where nobody gives one. Needs no event: the ring is looked at again. */
+  private rest(): boolean {
+    this.segments = 0
+    const pause = this.options.pause?.()
+    if (pause === undefined) return false
+    this.resting = true
+    void pause.then(() => {
+      this.resting = false
+      this.serve()
+    })
+    return true
   }
 
   /**
@@ -224,6 +245,7 @@ export class BlockServer {
   /** Checks and maps all segments, and notes their bytes as runs; sectors in all, or -1. */
   private mapSegments({ view, at, count, first }: SegmentList, { write, handles }: Transfer): number {
     const end = this.sectors
+    this.segments += count
     if (count === 0 || first >= end) return -1
     const { runs, persistent } = this
     const { gref, firstSect, lastSect, size } = SEGMENT_AT

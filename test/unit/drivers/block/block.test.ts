@@ -1,6 +1,9 @@
 import { describe, expect, test } from 'vitest'
 import { BlockBackend, BlockFrontend, MemoryBlockStore, OverlayBlockStore } from '../../../../src/drivers/index.ts'
 import type { BlockBackendOptions, BlockStore, Disk } from '../../../../src/drivers/index.ts'
+import { layoutOf } from '../../../../src/drivers/block/protocol.ts'
+import { BlockServer } from '../../../../src/drivers/block/server.ts'
+import { BLKIF_OP, GNTST } from '../../../../src/abi/index.ts'
 import { BackendBus, FrontendBus } from '../../../../src/guest/index.ts'
 import type { DomId } from '../../../../src/util/index.ts'
 import { SeededRandom, XenError, below, fillRandom } from '../../../../src/util/index.ts'
@@ -327,6 +330,48 @@ describe('the block back-end', () => {
     expect(order).toEqual(['short', 'first', 'second'])
     expect(pieces.filter(([, length]) => length > 0)).toEqual(Array.from({ length: 16 }, (_, i) => [4 * i, 4]))
     expect(most).toBeLessThanOrEqual(2)
+  })
+
+  test('serves a full ring of the largest requests in turns of 4 MiB, with everybody else in between', async () => {
+    const bytes = new Uint8Array(2 << 20)
+    const view = new DataView(bytes.buffer)
+    const layout = layoutOf('x86_64-abi')!
+    const [list, data] = [1, 2]
+    const moved = [0]
+    const move = (_offset: number, run: Uint8Array): void => void (moved[moved.length - 1]! += run.length)
+    let turns: (() => void)[] = []
+    const server = new BlockServer({
+      grants: {
+        memory: { bytes, view, markWritten: () => undefined } as never,
+        mapGrant: ({ ref }) => ({ status: GNTST.okay, frame: ref, handle: ref }) as never, unmapGrant: () => GNTST.okay,
+      },
+      domain: 1 as DomId, layout, ring: 0, persistent: false, notify: () => undefined, hold: () => () => undefined,
+      pause: () => new Promise((resolve) => void turns.push(resolve)),
+      store: { size: 64 << 20, readOnly: false, read: move, write: move, flush: () => undefined, close: () => undefined },
+    })
+    for (let i = 0; i < 256; i += 1) view.setUint32(list * 4096 + i * 8, data + i, true), bytes[list * 4096 + i * 8 + 5] = 7
+    for (let slot = 0; slot < 32; slot += 1) {
+      const at = 64 + slot * layout.entrySize
+      layout.request.operation.set(view, at, BLKIF_OP.INDIRECT)
+      layout.indirect.indirectOp.set(view, at, slot % 2 === 0 ? BLKIF_OP.READ : BLKIF_OP.WRITE)
+      layout.indirect.nrSegments.set(view, at, 256)
+      view.setUint32(layout.indirect.indirectGrefs.at(at, 0), list, true)
+    }
+    view.setUint32(0, 32, true)
+    server.serve()
+    // An event in between does not shorten the others' turn.
+    server.serve()
+    while (turns.length > 0) {
+      const [resolve, ...others] = turns
+      expect(others).toEqual([])
+      turns = []
+      moved.push(0)
+      resolve!()
+      await Promise.resolve()
+      await Promise.resolve()
+    }
+    expect(moved.filter((count) => count > 0)).toEqual(Array.from({ length: 8 }, () => 4 << 20))
+    expect(view.getUint32(8, true)).toBe(32)
   })
 
   test('keeps the pages of a front-end mapped that uses them again, and of no other', async () => {
