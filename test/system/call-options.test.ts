@@ -184,3 +184,10 @@ describe('a name', () => {
     await expect(domain.attachDisk('what is this')).rejects.toMatchObject({ code: 'INVALID_CONFIG' })
   })
 })
+
+test.each([[new Error('no such disk'), 'no such disk'], [undefined, 'undefined'], [null, 'null']])('a reader of files that throws %s is told with its file', async (thrown, shown) => {
+  await using other = await Host.boot({ memory: 32, dom0Memory: 8, files: { read: () => Promise.reject(thrown) } })
+  await expect(other.createDomain({ name: 'x', memory: 8, kernel: '/k' })).rejects.toMatchObject({
+    code: 'IO', message: `file /k cannot be read: ${shown}`, details: { path: '/k' },
+  })
+})

@@ -1,5 +1,5 @@
 /** The seam to the files that configurations name. The core has none; `paravirt/node` reads real ones. */
-import { XenError } from '../../util/index.ts'
+import { thrownMessage, XenError } from '../../util/index.ts'
 
 /** Reads files by name. */
 export interface FileReader {
@@ -10,7 +10,13 @@ export interface FileReader {
 /** The same files; what a user's reader answers is looked at before it is used. */
 export const checkedFiles = (files: FileReader): FileReader => ({
   async read(path) {
-    const bytes: unknown = await files.read(path)
+    let bytes: unknown
+    try {
+      bytes = await files.read(path)
+    } catch (cause) {
+      if (XenError.is(cause)) throw cause
+      throw new XenError('IO', `file ${path} cannot be read: ${thrownMessage(cause)}`, { details: { path }, cause })
+    }
     if (bytes instanceof Uint8Array) return bytes
     throw new XenError('INVALID_ARGUMENT', `the host's files answer for ${path} what is no Uint8Array`, { details: { option: 'files', path } })
   },
