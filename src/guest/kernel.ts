@@ -6,7 +6,9 @@
 import { SHUTDOWN, VIRQ } from '../abi/index.ts'
 import type { HypercallPort, ShutdownReason } from '../abi/index.ts'
 import type { DomId, EventPort, Random } from '../util/index.ts'
-import { parseDuration, thrownStack, thrownText, XenError, type Duration } from '../util/index.ts'
+import {
+  anything, callable, checkOptions, having, parseDuration, thrownStack, thrownText, XenError, type Duration,
+} from '../util/index.ts'
 import { Balloon } from './balloon.ts'
 import type { BootInfo } from './boot-info.ts'
 import { GuestConsole } from './console.ts'
@@ -82,6 +84,9 @@ export class GuestKernel {
 
   /** Boots the kernel over `port`; the program starts with {@link GuestKernel.start}. */
   constructor(port: HypercallPort, options: KernelOptions) {
+    checkOptions('GuestKernel', options, {
+      boot: anything, program: callable, random: having('next'), store: anything, onCrash: callable,
+    })
     const { boot } = options
     this.options = options
     this.domain = port.domain

@@ -4,7 +4,7 @@
  */
 import { SHUTDOWN } from '../abi/index.ts'
 import type { HypercallPort } from '../abi/index.ts'
-import type { Random } from '../util/index.ts'
+import { anything, callable, checkOptions, having, type Random } from '../util/index.ts'
 import type { BootInfo } from './boot-info.ts'
 import { COST } from './cost.ts'
 import type { GuestProgram, KernelOptions } from './kernel.ts'
@@ -42,6 +42,9 @@ export class TypeScriptRunner {
   private failed = false
 
   constructor(port: HypercallPort, options: RunnerOptions) {
+    checkOptions('TypeScriptRunner', options, {
+      program: callable, random: having('next'), boot: callable, onBoot: callable, store: anything, onCrash: callable,
+    })
     this.port = port
     this.options = options
   }

@@ -4,7 +4,7 @@
  */
 import type { Trace, TraceHooks } from '../machine/index.ts'
 import {
-  type Bitmap, type DomId, type EventPort, type EventSource, type GrantRef, type Mfn, type Random, XenError, anything, byteArray, callable, checkOptions, flag, oneOf, whole, type OptionChecks,
+  type Bitmap, type DomId, type EventPort, type EventSource, type GrantRef, type Mfn, type Random, XenError, anything, byteArray, callable, checkOptions, flag, having, oneOf, real, text, whole, type Check, type OptionChecks,
 } from '../util/index.ts'
 import { GNTST } from '../abi/index.ts'
 import { type HypervisorOptions, type HypervisorParts, compose } from './composition.ts'
@@ -22,12 +22,22 @@ import type { Domain } from './domain.ts'
 import type { HypervisorEvent } from './hypervisor-events.ts'
 import { type Finding, checkInvariants } from './invariants.ts'
 import type { DomainPort } from './port.ts'
+import { SCHEDULER_NAMES } from './scheduler/index.ts'
 import { hashState } from './state-hash.ts'
 
 const DOMAIN_CHECKS: OptionChecks<CreateDomainOptions> = {
   domid: anything, kind: /* @__PURE__ */ oneOf('pv', 'typescript'), createRunner: callable, vcpus: anything,
   maxPages: /* @__PURE__ */ whole(0, 2 ** 40), privileged: flag, handle: byteArray, maxGrantFrames: /* @__PURE__ */ whole(0, 2 ** 20),
   maxMaptrackFrames: /* @__PURE__ */ whole(0, 2 ** 20), maxPorts: /* @__PURE__ */ whole(1, 2 ** 17),
+}
+
+const bigint: Check = (value) => (typeof value === 'bigint' ? undefined : `must be a BigInt, got ${String(value)}`)
+
+const HYPERVISOR_CHECKS: OptionChecks<HypervisorOptions> = {
+  memory: /* @__PURE__ */ having('markWritten'), clock: /* @__PURE__ */ having('now'), random: /* @__PURE__ */ having('next'),
+  createProcessor: callable, processors: /* @__PURE__ */ whole(0, 2 ** 20), scheduler: /* @__PURE__ */ oneOf(...SCHEDULER_NAMES),
+  physicalCpus: /* @__PURE__ */ whole(1, 2 ** 12), tscKilohertz: /* @__PURE__ */ real(1, 1e9), bootTime: bigint,
+  commandLine: text, cpuidPolicy: anything, portion: /* @__PURE__ */ whole(1, 1e12), onListenerError: callable,
 }
 
 /**
@@ -49,6 +59,7 @@ export class Hypervisor implements ControlInterface {
   private readonly vcpus: VcpuContextControl
 
   constructor(options: HypervisorOptions) {
+    checkOptions('Hypervisor', options, HYPERVISOR_CHECKS)
     this.parts = compose(options)
     this.events = this.parts.hub
     this.random = options.random

@@ -5,7 +5,8 @@
  */
 export { Host, WARNING_LIMIT } from './host/host.ts'
 export type { CallbackFailure, CallbackName } from './host/callback-failures.ts'
-export type { CreateOptions, DomainReference } from './host/host.ts'
+export type { CreateOptions } from './host/create-options.ts'
+export type { DomainReference } from './host/host.ts'
 export { Domain, shutdownReasonName } from './host/domain.ts'
 export { DomainConsole } from './host/domain-console.ts'
 export type { ConsoleTextOptions, WaitForOptions } from './host/domain-console.ts'

@@ -3,7 +3,7 @@
  * and no loop of its own. Transports tell it that there is news, its owner calls {@link XenStoreServer.process}, and
  * the same calls give the same run.
  */
-import { anything, callable, checkOptions, whole } from '../util/index.ts'
+import { anything, callable, checkOptions, flag, whole } from '../util/index.ts'
 import { isUnprivileged } from './domains.ts'
 import { OPERATION_BY_NUMBER } from './messages.ts'
 import { HANDLERS, type Exchange, type HandlerHost } from './request-handlers.ts'
@@ -142,6 +142,9 @@ export class XenStoreServer {
    * connection without one is gone. Throws INVALID_STREAM when the data contradicts itself.
    */
   static restore(saved: SavedServer, options: RestoreOptions): XenStoreServer {
+    checkOptions('XenStoreServer.restore', options, {
+      connectDomain: callable, onWork: callable, storeOptions: anything, transportOf: callable, ringOf: callable,
+    })
     expectSaved(saved.version === SAVED_VERSION, `version ${String(saved.version)}, not ${SAVED_VERSION}`)
     const { connectDomain, onWork, storeOptions } = options
     const server = new XenStoreServer({
@@ -181,6 +184,7 @@ export class XenStoreServer {
 
   /** Connects a domain by its page. For one that is connected already the connection begins anew, over the new page. */
   introduceDomain(domain: number, ring: StoreRing, options: IntroduceOptions = {}): void {
+    checkOptions('introduceDomain', options, { resume: flag, id: whole(0, 0xffff_ffff) })
     const old = this.pages.get(domain)
     this.pages.delete(domain)
     old?.connection.close('introduced anew')

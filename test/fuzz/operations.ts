@@ -4,12 +4,25 @@
  * code, XenStore is as it was to the last value, nothing is in use, every store was closed, and at no moment did two
  * hosts run the same domain.
  */
-import { BlockFrontend, MemoryBlockStore, NetFrontend, type BlockStore } from '../../src/drivers/index.ts'
-import { FrontendBus, type GuestProgram } from '../../src/guest/index.ts'
+import { SHUTDOWN } from '../../src/abi/index.ts'
+import * as drivers from '../../src/drivers/index.ts'
+import type { BlockStore } from '../../src/drivers/index.ts'
+import * as guest from '../../src/guest/index.ts'
+import type { GuestProgram } from '../../src/guest/index.ts'
 import { compareResources, resourceSnapshot, type ResourceSnapshot } from '../../src/testing/index.ts'
-import { Host, transportPair, type Domain, type DomainOptions, type KernelSource } from '../../src/toolstack/index.ts'
+import * as toolstack from '../../src/toolstack/index.ts'
+import type { Domain, DomainOptions, Host, KernelSource } from '../../src/toolstack/index.ts'
 import { SeededRandom, XenError, below } from '../../src/util/index.ts'
 import type { LocalStore } from '../../src/xenstore/index.ts'
+
+/** The layers that are explored: as they stand, or with a fault planted. */
+export interface Library {
+  readonly drivers: Pick<typeof drivers, 'BlockFrontend' | 'MemoryBlockStore' | 'NetFrontend'>
+  readonly guest: Pick<typeof guest, 'FrontendBus'>
+  readonly toolstack: Pick<typeof toolstack, 'Host' | 'transportPair'>
+}
+
+const SOURCE: Library = { drivers, guest, toolstack }
 
 /** What one exploration has done. */
 export interface Exploration {
@@ -29,9 +42,9 @@ const NAMES = ['a', 'b', 'c', 'd'] as const
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
 /** Uses every device that it gets, and obeys. */
-const good: GuestProgram = async (kernel) => {
-  const [disks, nics] = [new BlockFrontend(), new NetFrontend()]
-  const bus = new FrontendBus(kernel)
+const good = (library: Library): GuestProgram => async (kernel) => {
+  const [disks, nics] = [new library.drivers.BlockFrontend(), new library.drivers.NetFrontend()]
+  const bus = new library.guest.FrontendBus(kernel)
   await bus.register(disks)
   await bus.register(nics)
   kernel.console!.log('up')
@@ -64,7 +77,6 @@ const brief: GuestProgram = async (kernel) => {
   const ways = ['poweroff', 'reboot', 'crash'] as const
   kernel.shutdown(ways[below(kernel.random, 3)]!)
 }
-const PROGRAMS: readonly GuestProgram[] = [good, good, deaf, liar, brief]
 
 /** Every node with its value and its permissions. */
 function dump(store: LocalStore, path = ''): string[] {
@@ -73,6 +85,16 @@ function dump(store: LocalStore, path = ''): string[] {
     return [`${node} = ${store.tryRead(node)} (${store.getPermissions(node).join()})`, ...dump(store, node)]
   })
 }
+
+/** A memory target that somebody waits for. */
+interface Target {
+  readonly mebibytes: number
+  begun: boolean
+  settled: boolean
+}
+
+/** How a second save or migration of a domain may end while the first goes on. */
+const REFUSALS: readonly string[] = ['BUSY', 'DOMAIN_NOT_FOUND', 'CLOSED', 'ABORTED', 'DOMAIN_CRASHED', 'IDLE']
 
 interface Side {
   readonly host: Host
@@ -91,9 +113,18 @@ class Explorer {
   /** Stores that are open. */
   private readonly open = new Set<BlockStore>()
   private readonly hanging: (() => void)[] = []
+  /** Targets of each domain in the order in which they were asked for, and the one that counts. */
+  private readonly targets = new Map<Domain, { all: Target[]; newest: Target | undefined }>()
+  /** Saves and migrations that are under way. */
+  private readonly movements = new Map<Domain, Set<object>>()
+  private readonly library: Library
+  private readonly programs: readonly GuestProgram[]
 
-  constructor(seed: number) {
+  constructor(seed: number, library: Library) {
     this.random = new SeededRandom(seed)
+    this.library = library
+    const obedient = good(library)
+    this.programs = [obedient, obedient, deaf, liar, brief]
   }
 
   private chance(percent: number): boolean {
@@ -107,7 +138,7 @@ class Explorer {
   /** A store, at once or after a while, or a failure; some never come before they are told. */
   private readonly openDisk = (): BlockStore | Promise<BlockStore> => {
     const make = (): BlockStore => {
-      const store = new MemoryBlockStore(1 << 16)
+      const store = new this.library.drivers.MemoryBlockStore(1 << 16)
       this.open.add(store)
       store.close = () => void this.open.delete(store)
       return store
@@ -121,12 +152,13 @@ class Explorer {
 
   async begin(): Promise<void> {
     for (const seed of [1, 2]) {
-      const host = await Host.boot({ memory: 64, dom0Memory: 8, seed, openDisk: this.openDisk })
+      const host = await this.library.toolstack.Host.boot({ memory: 64, dom0Memory: 8, seed, openDisk: this.openDisk })
       // The first device starts dom0's back-ends, which stay.
-      const first = await host.createDomain({ name: 'first', memory: 4, kernel: good, nics: [''] })
+      const first = await host.createDomain({ name: 'first', memory: 4, kernel: this.programs[0]!, nics: [''] })
       await first.console.waitFor('up')
       await first.destroy()
       await host.settled()
+      host.events.on('memory-target', ({ id, mebibytes }) => this.targetBegins(host, id, mebibytes))
       this.sides.push({ host, before: resourceSnapshot(host), nodes: dump(host.store) })
     }
   }
@@ -148,11 +180,71 @@ class Explorer {
     this.pending.set(done, name)
   }
 
+  private targetBegins(host: Host, id: number, mebibytes: number): void {
+    const known = this.targets.get(host.domain(id))
+    const begun = known?.all.find((target) => !target.begun && target.mebibytes === mebibytes)
+    if (known === undefined || begun === undefined) return
+    begun.begun = true
+    known.newest = begun
+  }
+
+  /** A target that fails while a newer one is under way leaves the newer one where the guest reads it. */
+  private async target(domain: Domain, host: Host, work: (mebibytes: number) => Promise<void>): Promise<void> {
+    const own: Target = { mebibytes: 2 + below(this.random, 5), begun: false, settled: false }
+    const known = this.targets.get(domain) ?? { all: [], newest: undefined }
+    this.targets.set(domain, known)
+    known.all.push(own)
+    try {
+      await work(own.mebibytes)
+    } catch (error) {
+      own.settled = true
+      const { newest } = known
+      const now = host.store.tryRead(`/local/domain/${domain.id}/memory/target`)
+      const isUndone = newest !== undefined && newest !== own && !newest.settled && now !== undefined
+        && now !== String(newest.mebibytes * 1024) && domain.exists
+      if (isUndone) this.findings.push(`a target of ${own.mebibytes} MiB undoes a newer one of ${newest.mebibytes}: ${now}`)
+      throw error
+    } finally {
+      own.settled = true
+      known.all.splice(known.all.indexOf(own), 1)
+    }
+  }
+
+  /** Of saves and migrations of one domain only one goes on at a time. */
+  private async movement(domain: Domain, work: () => Promise<unknown>): Promise<void> {
+    const own = {}
+    const current = this.movements.get(domain) ?? new Set()
+    const before = [...current]
+    this.movements.set(domain, current.add(own))
+    const code = await work().then(() => 'done', (error: unknown) => error)
+    current.delete(own)
+    const isRefused = XenError.is(code) && REFUSALS.includes(code.code)
+    if (!isRefused && before.some((other) => current.has(other))) {
+      this.findings.push(`two movements of domain ${domain.id} at once: ${String(code)}`)
+    }
+    if (code !== 'done') throw code
+  }
+
+  /** Whoever has seen a domain end finds its action done: its name is free where it is not kept. */
+  private async ended(domain: Domain, work: Promise<string>): Promise<void> {
+    const reason = await work
+    const { actions } = domain.config
+    const action = reason === 'poweroff' ? actions.poweroff : reason === 'reboot' ? actions.reboot : 'preserve'
+    if (action !== 'preserve' && domain.exists) this.findings.push(`domain ${domain.id} is there after its ${reason}`)
+  }
+
+  /** Only what is suspended may be let go on. */
+  private resume(domain: Domain): void {
+    const { shutdownReason } = domain.info()
+    domain.resume()
+    if (shutdownReason !== SHUTDOWN.suspend) this.findings.push(`domain ${domain.id} was resumed after ending by ${shutdownReason}`)
+  }
+
   private config(): DomainOptions<KernelSource> {
     const binary = this.chance(8)
     return {
       name: this.pick(NAMES)!, memory: 4, maxMemory: 6, maxVcpus: 2, vcpus: 1,
-      kernel: binary ? undefined : this.pick(PROGRAMS)!,
+      kernel: binary ? undefined : this.pick(this.programs)!,
       disks: !binary && this.chance(30) ? ['/x,raw,xvda,w'] : [], nics: !binary && this.chance(30) ? [''] : [],
       actions: { reboot: this.pick(['restart', 'destroy', 'preserve'] as const)!, crash: this.pick(['destroy', 'preserve'] as const)! },
     }
@@ -174,11 +266,11 @@ class Explorer {
     const sink = { write: () => (this.chance(5) ? turn() : undefined) }
     const steps: readonly (readonly [weight: number, name: string, work: (signal: AbortSignal) => unknown])[] = [
       [6, 'destroy', () => domain.destroy()],
-      [6, 'shutdown', (signal) => domain.shutdown({ signal, timeout })],
-      [4, 'reboot', (signal) => domain.reboot({ signal, timeout })],
-      [6, 'save', (signal) => domain.save(sink, { signal, timeout, afterwards: this.pick(['destroy', 'resume', 'pause'] as const) })],
-      [8, 'migrate', (signal) => this.migrate(domain, host, signal, timeout)],
-      [8, 'target', (signal) => domain.setMemTarget(2 + below(this.random, 5), { signal, timeout })],
+      [6, 'shutdown', (signal) => this.ended(domain, domain.shutdown({ signal, timeout }))],
+      [4, 'reboot', (signal) => this.ended(domain, domain.reboot({ signal, timeout }))],
+      [6, 'save', (signal) => this.movement(domain, async () => domain.save(sink, { signal, timeout, afterwards: this.pick(['destroy', 'resume', 'pause'] as const) }))],
+      [8, 'migrate', (signal) => this.movement(domain, () => this.migrate(domain, host, signal, timeout))],
+      [8, 'target', (signal) => this.target(domain, host, async (mebibytes) => domain.setMemTarget(mebibytes, { signal, timeout }))],
       [3, 'maximum', (signal) => domain.setMaxMem(4 + below(this.random, 3), { signal })],
       [4, 'vcpus', (signal) => domain.setVcpus(1 + below(this.random, 2), { signal, timeout, wait: this.chance(50) })],
       [8, 'attach disk', (signal) => domain.attachDisk('/x,raw,xvda,w', { signal })],
@@ -191,7 +283,7 @@ class Explorer {
         domain.pause()
         return turn().then(() => domain.unpause())
       }],
-      [1, 'resume', () => domain.resume()],
+      [2, 'resume', () => this.resume(domain)],
     ]
     let ticket = below(this.random, steps.reduce((sum, [weight]) => sum + weight, 0))
     const chosen = steps.find(([weight]) => (ticket -= weight) < 0)!
@@ -200,7 +292,7 @@ class Explorer {
 
   private async migrate(domain: Domain, host: Host, signal: AbortSignal, timeout: number): Promise<unknown> {
     const other = this.sides.find((side) => side.host !== host)!.host
-    const { ends, cut } = transportPair()
+    const { ends, cut } = this.library.toolstack.transportPair()
     this.start('receive', (stop) => other.receiveMigration(ends[1], { signal: stop, trust: 'all', kernel: typeof domain.config.kernel === 'function' ? domain.config.kernel : undefined }))
     if (this.chance(20)) void this.turns(below(this.random, 60)).then(cut)
     return domain.migrate(ends[0], { signal, timeout }).finally(() => void this.turns(200).then(cut))
@@ -225,11 +317,12 @@ class Explorer {
   }
 
   async run(steps: number): Promise<void> {
-    for (let i = 0; i < steps; i += 1) {
+    // Behind a finding a host may be busy for ever.
+    for (let i = 0; i < steps && this.findings.length === 0; i += 1) {
       this.step()
       if (this.chance(70)) await this.turns(below(this.random, 12))
       if (this.chance(10)) this.hanging.pop()?.()
-      if (this.chance(5)) {
+      if (this.chance(5) && this.findings.length === 0) {
         // A host does not settle while an action waits for an opener.
         for (const answer of this.hanging.splice(0)) answer()
         await this.pick(this.sides)!.host.settled()
@@ -237,8 +330,12 @@ class Explorer {
     }
   }
 
-  /** Ends everything, and looks whether anything is left. */
+  /** Ends everything, and looks whether anything is left; what was found already is told as it is. */
   async finish(): Promise<void> {
+    if (this.findings.length > 0) {
+      for (const { host } of this.sides) void host.shutdown().catch(() => undefined)
+      return
+    }
     for (const { controller } of this.aborts) controller.abort()
     for (const { host } of this.sides) for (const domain of host.domains()) this.start('last destroy', () => domain.destroy())
     for (let rounds = 0; rounds < 400 && this.pending.size > 0; rounds += 1) {
@@ -271,8 +368,8 @@ class Explorer {
 }
 
 /** Explores `steps` operations; the same seed explores the same. */
-export async function exploreOperations(seed: number, steps: number): Promise<Exploration> {
-  const explorer = new Explorer(seed)
+export async function exploreOperations(seed: number, steps: number, library = SOURCE): Promise<Exploration> {
+  const explorer = new Explorer(seed, library)
   await explorer.begin()
   await explorer.run(steps)
   await explorer.finish()

@@ -308,7 +308,7 @@ export class FakeHypervisor {
     domain.boot = this.buildBoot(domain, options)
     domain.runner = new TypeScriptRunner(domain.port, {
       program, random: new SeededRandom(id), boot: () => domain.boot,
-      onCrash: (error) => { domain.crash = error }, ...options,
+      onCrash: (error) => { domain.crash = error }, ...(options.store === undefined ? {} : { store: options.store }),
     })
     return domain
   }

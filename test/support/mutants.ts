@@ -25,8 +25,11 @@ export function applyPatch(text: string, { file, find, replace }: Patch): string
   throw new Error(`${file} holds ${pieces.length - 1} times what is to be replaced, instead of once: ${find}`)
 }
 
-/** The library's two layers with those patches. */
-export async function buildMutant(patches: readonly Patch[]): Promise<Library> {
+/** The layers that a mutant consists of where nothing else is said. */
+const TWO_LAYERS = `export * as hypervisor from './src/hypervisor/index.ts'; export * as machine from './src/machine/index.ts'`
+
+/** The layers that `entry` exports, with those patches; without it hypervisor and machine. `T` is what `entry` exports. */
+export async function buildMutant<T = Library>(patches: readonly Patch[], entry = TWO_LAYERS): Promise<T> {
   const done = new Set<Patch>()
   const plugin: Plugin = {
     name: 'mutant',
@@ -37,7 +40,6 @@ export async function buildMutant(patches: readonly Patch[]): Promise<Library> {
       return { contents: here.reduce(applyPatch, text), loader: 'ts' as const }
     }),
   }
-  const entry = `export * as hypervisor from './src/hypervisor/index.ts'; export * as machine from './src/machine/index.ts'`
   const { outputFiles } = await build({
     stdin: { contents: entry, resolveDir: root, loader: 'ts' }, bundle: true, format: 'esm', platform: 'node', target: 'node20',
     write: false, plugins: [plugin], logLevel: 'silent', external: ['node:*'],
@@ -45,5 +47,5 @@ export async function buildMutant(patches: readonly Patch[]): Promise<Library> {
   const missed = patches.filter((patch) => !done.has(patch))
   if (missed.length > 0) throw new Error(`the library does not consist of ${missed.map(({ file }) => file).join(', ')}`)
   // The module's exports are those of the entry above.
-  return await import(/* @vite-ignore */ `data:text/javascript;base64,${Buffer.from(outputFiles[0]!.contents).toString('base64')}`) as Library
+  return await import(/* @vite-ignore */ `data:text/javascript;base64,${Buffer.from(outputFiles[0]!.contents).toString('base64')}`) as T
 }

@@ -3,8 +3,10 @@
  * the end of a domain or host cuts off says so, and nothing undoes what came later.
  */
 import { describe, expect, test } from 'vitest'
+import { MemoryBlockStore, type BlockStore } from '../../src/drivers/index.ts'
 import type { GuestProgram } from '../../src/guest/index.ts'
 import { transportPair, type ByteSink, type Domain, type Host, type HostEvent } from '../../src/toolstack/index.ts'
+import { XenError } from '../../src/util/index.ts'
 import { withoutLeaks } from '../../src/testing/index.ts'
 import { answers, hostsOfTests, startMini } from '../support/mini.ts'
 
@@ -170,6 +172,50 @@ describe('wishes that are overtaken', () => {
 })
 
 describe('the end of a domain', () => {
+  test('is told with the error where its creation, its restore or its reception failed behind its making', async () => {
+    const host = await boot({ seed: 1, openDisk: () => { throw new XenError('IO', 'no such image') } })
+    const told: string[] = []
+    host.events.on('domain-created', ({ name }) => told.push(`${name} created`))
+    host.events.on('domain-destroyed', ({ name, reason, error }) => {
+      told.push(`${name} ${reason} ${XenError.is(error) ? error.code : ''} ${host.listDomains().length}`)
+    })
+    const seen: string[] = []
+    host.hypervisor.events.on('domain-created', () => seen.push('created'))
+    host.hypervisor.events.on('domain-destroyed', () => seen.push('destroyed'))
+    const config = { memory: 8, kernel: idle, disks: ['/x,raw,xvda,w'] }
+    await expect(host.createDomain({ name: 'no-disk', ...config })).rejects.toMatchObject({ code: 'IO' })
+    const controller = new AbortController()
+    const aborted = host.createDomain({ name: 'aborted', ...config, disks: [], nics: [''] }, { signal: controller.signal })
+    const refused = expect(aborted).rejects.toMatchObject({ code: 'ABORTED' })
+    aborted.progress.on('domain-made', () => controller.abort())
+    await refused
+    const bytes: Uint8Array[] = []
+    const kept = await host.createDomain({ name: 'kept', memory: 8, kernel: idle })
+    await kept.console.waitFor('up')
+    await kept.save({ write: (chunk: Uint8Array) => void bytes.push(chunk.slice()) })
+    const whole = Buffer.concat(bytes)
+    await expect(host.restore(whole.subarray(0, whole.length >> 1), { kernel: idle, trust: 'all' })).rejects.toThrow()
+    expect(told).toEqual(['no-disk failed IO 1', 'aborted failed ABORTED 1', 'kept created', 'kept saved  1', 'kept failed INVALID_STREAM 1'])
+    expect(seen).toEqual(['created', 'destroyed', 'created', 'destroyed', 'created', 'destroyed', 'created', 'destroyed'])
+  })
+
+  test('is told for a restart that fails, beside the failed action', async () => {
+    let opened = 0
+    const openDisk = (): BlockStore => {
+      if ((opened += 1) > 1) throw new XenError('IO', 'no such image any more')
+      return new MemoryBlockStore(1 << 16)
+    }
+    const host = await boot({ seed: 1, openDisk })
+    const told: string[] = []
+    host.events.on('domain-destroyed', ({ id, name, reason }) => told.push(`${id} ${name} ${reason}`))
+    host.events.on('action-failed', ({ id, action }) => told.push(`${id} ${action} failed`))
+    const domain = await host.createDomain({ name: 'it', memory: 8, kernel: idle, disks: ['/x,raw,xvda,w'], actions: { reboot: 'restart' } })
+    await domain.console.waitFor('up')
+    await domain.reboot().catch(() => undefined)
+    await host.settled()
+    expect(told).toEqual(['1 it shutdown', '2 it failed', '1 restart failed'])
+  })
+
   test('is told with its reason, and its name is free when the operation that ended it has resolved', async () => {
     const [here, there] = [await boot({ seed: 1 }), await boot({ seed: 2 })]
     const told: unknown[] = []

@@ -110,4 +110,13 @@ describe.skipIf(noGrub !== undefined)(`GRUB as a kernel${noGrub ?? ''}`, () => {
     const none = await boot({ files: new MemoryFiles({}) })
     await expect(none.createDomain(`name = "grub"\n${line}`)).rejects.toMatchObject({ code: 'IO', message: expect.stringMatching(/no file of this host is GRUB for Xen .*grub-xen-host/) })
   })
+
+  test.each(['kernel = "pvgrub32"', 'firmware = "pvgrub32"'])('%s is refused, as a 32-bit image', async (line) => {
+    const image = readFileSync(guestFile('grub64')!.replace('x86_64-xen', 'i386-xen'))
+    const host = await boot({ files: new MemoryFiles({ '/usr/lib/grub-xen/grub-i386-xen.bin': image }) })
+    await expect(host.createDomain(`name = "grub"\nmemory = 64\n${line}`)).rejects.toMatchObject({
+      code: 'INVALID_IMAGE', message: expect.stringMatching(/ELFCLASS64: only 64-bit kernels are supported/),
+    })
+    expect(host.domains()).toEqual([])
+  })
 })

@@ -1,6 +1,8 @@
 /** The two commands of the README, run as a user runs them. */
 import { execFile } from 'node:child_process'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
+import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
@@ -46,6 +48,23 @@ describe('npm start', () => {
     const { status, out } = await start(['examples/xen/fc4', '--until', 'tick 2 at'], 'ticks 2\r')
     expect(out).toContain('tick 1 at')
     expect(status).toBe(0)
+  })
+
+  test('--grub FILE boots the host by that file, a grub.cfg here', { timeout: 100_000 }, async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'paravirt-'))
+    try {
+      const grub = join(folder, 'grub.cfg')
+      writeFileSync(grub, 'menuentry "Xen" {\n multiboot2 /xen.gz placeholder dom0_mem=300M\n module2 /vmlinuz\n}\n')
+      const { status, out } = await start(['--grub', grub])
+      // The figure comes from this file alone.
+      expect(out).toMatch(/^Domain-0 +0 +300 /m)
+      expect(status).toBe(0)
+      const { status: failed, err } = await start(['--grub', join(folder, 'nosuch')])
+      expect(err).toMatch(/^error: .*nosuch/m)
+      expect(failed).toBe(1)
+    } finally {
+      rmSync(folder, { recursive: true })
+    }
   })
 
   test('FILE ends when the domain does, with the typed input reaching it', { timeout: 100_000 }, async () => {

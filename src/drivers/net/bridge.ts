@@ -9,7 +9,7 @@
  * 1500 bytes, with the two copies that its ports make.
  */
 import {
-  type EventNames, EventHub, XenError, callGuarded, watchAnswer, callable, checkOptions, whole,
+  type EventNames, EventHub, XenError, callGuarded, watchAnswer, callable, checkOptions, text, whole,
 } from '../../util/index.ts'
 import type { EventSource } from '../../util/index.ts'
 import { AddressTable } from './address-table.ts'
@@ -83,6 +83,7 @@ export class Bridge {
   private flushing = false
 
   constructor(options: BridgeOptions) {
+    checkOptions('Bridge', options, { name: text, mtu: whole(68, 0xffff), now: callable, post: callable, turn: callable })
     this.options = options
     this.name = options.name ?? 'xenbr0'
     this.mtu = options.mtu ?? 1500

@@ -38,6 +38,8 @@ export interface CreateHost {
   claimName(name: string): void
   /** Hears of exceptions that a guest in TypeScript threw. */
   onGuestError(domid: DomId, error: unknown): void
+  /** A domain that was made is gone again, as what was to make it complete has failed. */
+  onFailed(domid: DomId, name: string, error: unknown): void
 }
 
 /** What runs in the domain, as far as its surroundings have to know. */
@@ -113,7 +115,10 @@ export function makeShell(plan: ShellPlan, context: Undo & { onMade?: (domid: Do
   const { control, store } = plan.host
   const boot: DomainShell['boot'] = {}
   const domid = makeDomain(plan, boot)
-  context.undo(() => control.destroyDomain(domid))
+  context.undo((cause) => {
+    control.destroyDomain(domid)
+    plan.host.onFailed(domid, plan.config.name, cause)
+  })
   context.onMade?.(domid)
   context.undo(() => removeDomainNodes(store, domid, plan.uuid))
   writeNodes(plan, domid)

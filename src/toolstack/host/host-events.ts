@@ -33,8 +33,17 @@ export type HostEvent =
     }
   /** It has crashed, by its own account or by the hypervisor's: `crash.text` explains it. `domain-shutdown` follows. */
   | { readonly type: 'domain-crashed'; readonly id: number; readonly name: string; readonly crash: DomainCrash }
-  /** The domain is gone, and its name is free. */
-  | { readonly type: 'domain-destroyed'; readonly id: number; readonly name: string; readonly reason: DestructionReason }
+  /**
+   * The domain is gone, and its name is free. With the reason `failed` it never came to `domain-created`, but the list of
+   * domains has shown it; `error` is what its creation, restore or reception has failed with, ABORTED included.
+   */
+  | {
+      readonly type: 'domain-destroyed'
+      readonly id: number
+      readonly name: string
+      readonly reason: DestructionReason
+      readonly error?: unknown
+    }
   /** The same configuration runs again under another number. */
   | { readonly type: 'domain-restarted'; readonly id: number; readonly newId: number; readonly name: string }
   /** The action on the end of a domain failed. */

@@ -6,13 +6,8 @@ import type { Hypervisor, HypervisorEvent } from '../../hypervisor/index.ts'
 import { callable, checkArgument, EventHub, SeededRandom, XenError, type DomId, type EventSource } from '../../util/index.ts'
 import type { Bridge } from '../../drivers/index.ts'
 import type { LocalStore, XenStore } from '../../xenstore/index.ts'
-import {
-  ineffectiveOption,
-  parseDescription,
-  type ConfigWarning,
-  type DescriptionOptions,
-} from '../config/description-file.ts'
-import { resolveDomainOptions, type DomainConfig, type DomainOptions, type FileSource } from '../config/domain-config.ts'
+import { ineffectiveOption, type ConfigWarning } from '../config/description-file.ts'
+import type { DomainConfig, DomainOptions } from '../config/domain-config.ts'
 import { deniedFileWarnings } from '../config/stream-trust.ts'
 import { CrashBook } from '../crash/crash-book.ts'
 import type { SymbolTable } from '../crash/symbols.ts'
@@ -28,6 +23,7 @@ import { bootHost, type HostParts } from './boot-host.ts'
 import { failureTeller } from './callback-failures.ts'
 import { checkCall } from './call-options.ts'
 import { createDomain, type CreatedDomain } from './create-domain.ts'
+import { configure, type CreateOptions } from './create-options.ts'
 import { DomainMovement, type RestoreDomainOptions } from './domain-movement.ts'
 import type { Dom0 } from './dom0.ts'
 import { DomainConsole } from './domain-console.ts'
@@ -49,16 +45,6 @@ import { type UntilOptions, turn } from './run-loop.ts'
 import { ShutdownRequests } from './shutdown-requests.ts'
 import type { Availability } from './vcpu-target.ts'
 import { Wishes } from './wishes.ts'
-
-/** How a domain is created. */
-export interface CreateOptions extends OperationOptions, DescriptionOptions {
-  /** Leaves the domain paused, as `xl create -p` does. */
-  readonly paused?: boolean
-  /** Replaces the kernel that the description names. */
-  readonly kernel?: KernelSource
-  /** ELF file with the kernel's symbols, by which a crash names functions; default: those of the kernel's own file. */
-  readonly symbols?: FileSource | undefined
-}
 
 /** Warnings that a host keeps: a guest that ends again and again brings some about each time. */
 export const WARNING_LIMIT = 1000
@@ -232,7 +218,7 @@ export class Host {
     const check = (): void => checkCall('createDomain', options)
     const settings = { name: 'creating a domain', signal: options?.signal, isOutside: true, check }
     return this.operations.start<Domain, CreateProgress>(settings, async (context) => {
-      const resolved = this.configure(config, options)
+      const resolved = configure(config, options, (warning) => this.warn(warning))
       const symbols = options.symbols === undefined ? undefined : await loadSymbols(options.symbols, this.parts.files)
       const created = await createDomain(this.createHost(), resolved, context)
       const made = symbols === undefined ? created : { ...created, symbols }
@@ -350,22 +336,6 @@ export class Host {
       : (this.guests.get(domid)?.name ?? this.store.tryRead(`${domainPath(domid)}/name`) ?? `(domain ${domid})`)
   }
 
-  private configure(config: string | DomainOptions<KernelSource>, options: CreateOptions): DomainConfig<KernelSource> {
-    const resolved =
-      typeof config === 'string'
-        ? this.fromText(config, options)
-        : resolveDomainOptions<KernelSource>(config, options.era)
-    // Who brings a kernel along wants no boot loader to find another one.
-    const chosen = options.kernel === undefined ? resolved : { ...resolved, kernel: options.kernel, bootloader: undefined }
-    return chosen
-  }
-
-  private fromText(text: string, options: CreateOptions): DomainConfig<KernelSource> {
-    const { config, warnings } = parseDescription(text, options)
-    for (const warning of warnings) this.warn(warning)
-    return config
-  }
-
   private memoryHost(): MemoryHost {
     return {
       control: this.hypervisor, store: this.store, loop: this.parts.loop, operations: this.operations, wishes: this.memoryWishes,
@@ -391,6 +361,7 @@ export class Host {
         this.crashes.noteThrown(domid, error)
         this.hub.emit({ type: 'guest-error', id: domid, error })
       },
+      onFailed: (id, name, error) => this.hub.emit({ type: 'domain-destroyed', id, name, reason: 'failed', error }),
     }
   }
 

@@ -1,6 +1,8 @@
 /** Layers below the toolstack say what they cannot take, too. */
 import { expect, test } from 'vitest'
 import { Bridge, CaptureWriter, MemoryBlockStore } from '../../../src/drivers/index.ts'
+import { GuestKernel, TypeScriptRunner } from '../../../src/guest/index.ts'
+import { Hypervisor } from '../../../src/hypervisor/index.ts'
 import { Machine } from '../../../src/machine/index.ts'
 import { XenError } from '../../../src/util/index.ts'
 import { XenStore, XenStoreServer } from '../../../src/xenstore/index.ts'
@@ -14,6 +16,17 @@ test.each<[string, () => unknown, string]>([
   ['MemoryBlockStore', () => new MemoryBlockStore(512, { readonly: true } as Given), 'MemoryBlockStore has no option readonly; did you mean readOnly?'],
   ['a disk size', () => new MemoryBlockStore(513), 'a disk of 513 bytes is not a whole number of sectors'],
   ['bridge.open', () => new Bridge({ now: () => 0 }).open({ limit: 0 }), 'bridge.open: limit must be a whole number from 1'],
+  ['Bridge', () => new Bridge({ now: () => 0, nmae: 'x' } as Given), 'Bridge has no option nmae; did you mean name?'],
+  ['the payload of a bridge', () => new Bridge({ now: () => 0, mtu: 0 }), 'Bridge: mtu must be a whole number from 68 to 65535'],
+  ['Hypervisor', () => new Hypervisor({ physicalCpu: 2 } as Given), 'Hypervisor has no option physicalCpu; did you mean physicalCpus?'],
+  ['its scheduler', () => new Hypervisor({ scheduler: 'credit3' } as Given), 'Hypervisor: scheduler must be one of '],
+  ['its portion', () => new Hypervisor({ portion: 0 } as Given), 'Hypervisor: portion must be a whole number from 1'],
+  ['its boot time', () => new Hypervisor({ bootTime: 5 } as Given), 'Hypervisor: bootTime must be a BigInt, got 5'],
+  ['GuestKernel', () => new GuestKernel(undefined as Given, { onCrashed: 1 } as Given), 'GuestKernel has no option onCrashed; did you mean onCrash?'],
+  ['the program of a kernel', () => new GuestKernel(undefined as Given, { program: {} } as Given), 'GuestKernel: program must be a function'],
+  ['TypeScriptRunner', () => new TypeScriptRunner(undefined as Given, { onboot: 1 } as Given), 'TypeScriptRunner has no option onboot; did you mean onBoot?'],
+  ['introduceDomain', () => new XenStoreServer({ store: new XenStore() }).introduceDomain(1, undefined as Given, { resum: true } as Given), 'introduceDomain has no option resum; did you mean resume?'],
+  ['a restored server', () => XenStoreServer.restore({} as Given, { ringof: 1 } as Given), 'XenStoreServer.restore has no option ringof; did you mean ringOf?'],
   ['CaptureWriter', () => new CaptureWriter(() => undefined, { snapLength: -1 }), 'CaptureWriter: snapLength must be a whole number'],
   ['XenStore', () => new XenStore({ limits: { node: 5 } } as Given), 'the limits of XenStore has no option node; did you mean nodes?'],
   ['XenStoreServer', () => new XenStoreServer({ store: new XenStore(), onwork: 1 } as Given), 'XenStoreServer has no option onwork; did you mean onWork?'],

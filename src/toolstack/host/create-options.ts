@@ -1,0 +1,36 @@
+/**
+ * What a creation is given: its options, and the configuration that they and a description come to. What the
+ * configuration consists of is in ../config.
+ */
+import { parseDescription, type ConfigWarning, type DescriptionOptions } from '../config/description-file.ts'
+import { resolveDomainOptions, type DomainConfig, type DomainOptions, type FileSource } from '../config/domain-config.ts'
+import type { KernelSource } from './kernel-source.ts'
+import type { OperationOptions } from './operation.ts'
+
+/** How a domain is created. */
+export interface CreateOptions extends OperationOptions, DescriptionOptions {
+  /** Leaves the domain paused, as `xl create -p` does. */
+  readonly paused?: boolean
+  /** Replaces the kernel that the description names. */
+  readonly kernel?: KernelSource
+  /** ELF file with the kernel's symbols, by which a crash names functions; default: those of the kernel's own file. */
+  readonly symbols?: FileSource | undefined
+}
+
+/** The configuration of a domain that is to be created; `warn` hears what was understood and has no effect. */
+export function configure(
+  config: string | DomainOptions<KernelSource>,
+  options: CreateOptions,
+  warn: (warning: ConfigWarning) => void,
+): DomainConfig<KernelSource> {
+  const resolved =
+    typeof config === 'string' ? fromText(config, options, warn) : resolveDomainOptions<KernelSource>(config, options.era)
+  // Who brings a kernel along wants no boot loader to find another one.
+  return options.kernel === undefined ? resolved : { ...resolved, kernel: options.kernel, bootloader: undefined }
+}
+
+function fromText(text: string, options: CreateOptions, warn: (warning: ConfigWarning) => void): DomainConfig<KernelSource> {
+  const { config, warnings } = parseDescription(text, options)
+  for (const warning of warnings) warn(warning)
+  return config
+}
