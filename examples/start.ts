@@ -76,7 +76,7 @@ async function show(host: Host): Promise<void> {
 async function boot(clock: 'virtual' | 'realtime', grub: string): Promise<Host> {
   const host = await Host.boot({
     memory: HOST_MEMORY,
-    grubConf: await readFile(grub, 'utf8'),
+    grubConf: new TextDecoder().decode(await nodeFiles().read(grub)),
     clock,
     files: nodeFiles(),
     decompress: optionalDecompressor,
