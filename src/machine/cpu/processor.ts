@@ -271,9 +271,7 @@ export class MachineProcessor implements BareProcessor {
     if (this.result.errorCode === NOT_CANONICAL) {
       this.result.errorCode = 0
       const record = State.record.get(view, base)
-      const atTop = core.low(GPR.rsp * 8) === State.faultAddress.low(view, base) &&
-        core.high(GPR.rsp * 8) === State.faultAddress.high(view, base)
-      if (status !== STATUS.NEED_BLOCK && this.engine.clipper.usesStack(record, atTop)) this.result.vector = VECTOR.SS
+      if (status !== STATUS.NEED_BLOCK && this.engine.stackFaults.usesStack(core, record)) this.result.vector = VECTOR.SS
     }
     const page = this.result.vector === VECTOR.PF
     this.result.address = page

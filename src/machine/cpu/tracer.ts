@@ -8,6 +8,8 @@ import type {
   Trace, TraceAnswer, TraceHooks, TracedAccess, TracedException, TracedInstruction,
 } from '../trace-types.ts'
 import type { Core } from './core.ts'
+import { Decoder, type DecodeResult, type Instruction } from './decode/decoder.ts'
+import { decodeMaps } from './decode/maps.ts'
 import { Disassembler } from './disassembler/disassembler.ts'
 import type { Disassembled } from './disassembler/disassembler.ts'
 import { ACCESS } from './runtime/tlb.ts'
@@ -25,8 +27,8 @@ interface NotedAccess {
   readonly before: bigint
 }
 
-/** The instruction that stands at rip; undefined when it cannot be fetched. */
-export function instructionAt(core: Core, disassembler: Disassembler): Disassembled | undefined {
+/** The bytes that stand at rip, as far as they can be fetched, and how they are read. Changes the fault address. */
+function codeAt(core: Core): { readonly address: number; readonly bytes: Uint8Array; readonly codeSize: 16 | 32 | 64 } {
   const { view, base, memory } = core
   const address = signedFromParts(State.rip.low(view, base), State.rip.high(view, base))
   const bytes = new Uint8Array(MOST_BYTES)
@@ -41,7 +43,20 @@ export function instructionAt(core: Core, disassembler: Disassembler): Disassemb
   }
   const size = State.mode.get(view, base) & MODE.SIZE
   const codeSize = size === MODE.CODE64 ? 64 : size === MODE.CODE32 ? 32 : 16
-  return length === 0 ? undefined : disassembler.at(bytes.subarray(0, length), 0, { address, codeSize })
+  return { address, bytes: bytes.subarray(0, length), codeSize }
+}
+
+/** The instruction that stands at rip; undefined when it cannot be fetched. */
+export function instructionAt(core: Core, disassembler: Disassembler): Disassembled | undefined {
+  const { address, bytes, codeSize } = codeAt(core)
+  return bytes.length === 0 ? undefined : disassembler.at(bytes, 0, { address, codeSize })
+}
+
+/** The same without its text. */
+export function decodeAt(core: Core): { readonly result: DecodeResult; readonly instruction: Instruction } {
+  const { bytes, codeSize } = codeAt(core)
+  const decoder = new Decoder(decodeMaps(codeSize === 64 ? 'long' : 'short'), codeSize)
+  return { result: decoder.decode(bytes, 0, bytes.length), instruction: decoder.instruction }
 }
 
 /** One trace: its hooks, and whether it goes on. */

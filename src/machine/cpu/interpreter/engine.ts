@@ -4,6 +4,7 @@
  */
 import type { PhysicalMemory } from '../../physical-memory.ts'
 import { Clipper } from '../clip.ts'
+import { StackFaults } from '../stack-fault.ts'
 import { CodeCache } from '../code-cache.ts'
 import { GUEST_FAULT } from '../core.ts'
 import type { Core } from '../core.ts'
@@ -22,6 +23,7 @@ export class Engine {
   readonly table: MicroTable
   readonly code: CodeCache
   readonly clipper: Clipper
+  readonly stackFaults: StackFaults
   private readonly modules: { -readonly [K in 32 | 64]?: InterpreterExports } = {}
   private readonly cores = new Map<number, Core>()
 
@@ -30,6 +32,7 @@ export class Engine {
     this.table = microTable()
     this.code = new CodeCache(memory, this.table)
     this.clipper = new Clipper(memory.view, this.table)
+    this.stackFaults = new StackFaults(this.table)
   }
 
   /** Lets handlers find a core by its base. */

@@ -261,8 +261,7 @@ function bitWord(l: Lifter, size: Size, access: Access): 1 | 2 {
   l.b = SLOT.t1
   l.c = SLOT.zero
   if (l.codeSize !== 64) return l.through(l.segmentOf(fallback), access)
-  // Without an index the shift says nothing; 3 tells that the address came from rsp or rbp, see clip.ts.
-  l.d = segment | (segment === SLOT.zero && (base === 4 || base === 5) ? 3 : 0)
+  l.d = segment
   return 2
 }
 

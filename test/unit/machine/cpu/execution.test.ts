@@ -151,6 +151,17 @@ describe('faults', () => {
     expect([b.run('50'), b.cpu.exit.vector]).toEqual([EXIT.EXCEPTION, VECTOR.SS])
   })
 
+  test.each([
+    ['fbld (%rbp)', 'df6500', 'rbp', VECTOR.SS], ['fbld (%rsp)', 'df2424', 'rsp', VECTOR.SS], ['fbld (%rcx)', 'df21', 'rcx', VECTOR.GP],
+    ['mov %fs:(%rbp)', '64488b4500', 'rbp', VECTOR.GP], ['mov %ss:(%rcx), where SS says nothing', '36488b01', 'rcx', VECTOR.GP],
+    ['mov (%rbp,%rcx)', '488b440d00', 'rbp', VECTOR.SS], ['mov (%rcx,%rbp)', '488b0429', 'rbp', VECTOR.GP],
+    ['lods %ss:(%rsi)', '36ac', 'rsi', VECTOR.GP], ['bt %rax,(%rbp)', '480fa34500', 'rbp', VECTOR.SS],
+  ] as const)('%s tells by its segment which of both', (_what, code, register, vector) => {
+    const b = bench()
+    b.set(register, 0x8000_0000_0000_0000n)
+    expect([b.run(code), b.cpu.exit.vector, b.cpu.exit.errorCode]).toEqual([EXIT.EXCEPTION, vector, 0])
+  })
+
   test('accessed and dirty bits are set by what was done', () => {
     const b = bench()
     const entry = b.entry(DATA)

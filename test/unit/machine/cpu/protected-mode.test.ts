@@ -65,6 +65,18 @@ describe('accesses through a segment', () => {
     }
   })
 
+  test.each([
+    ['mov %ss:(%ecx),%eax', '368b01', VECTOR.SS], ['mov (%ecx),%eax', '8b01', VECTOR.GP], ['mov %ds:(%ebp),%eax', '3e8b4500', VECTOR.GP],
+    ['mov (%ebp),%eax', '8b4500', VECTOR.SS], ['fbld %ss:(%ecx)', '36df21', VECTOR.SS], ['arpl %ax,(%ebp)', '634500', VECTOR.SS],
+    ['arpl %ax,(%ecx)', '6301', VECTOR.GP], ['arpl %ax,%ss:(%ecx)', '366301', VECTOR.SS], ['lods %ss:(%esi)', '36ad', VECTOR.SS],
+    ['movs %ss:(%esi),%es:(%edi)', '36a5', VECTOR.SS], ['stos %es:(%edi), whose override says nothing', '36ab', VECTOR.GP],
+  ])('%s beyond 4 GiB in flat code', (_what, code, vector) => {
+    const b = new ProtectedBench()
+    for (const register of ['rcx', 'rbp', 'rsi', 'rdi'] as const) b.set(register, 0xffff_ffff)
+    b.run(`${code}f4`)
+    expect(b.handled).toBe(vector)
+  })
+
   test('a repetition that leaves its segment has done what it could', () => {
     const b = new ProtectedBench()
     b.cpu.registers.setSegment(SEGMENT.es, segment(TYPE.data, PLACE.DATA, 9))
