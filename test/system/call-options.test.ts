@@ -191,3 +191,9 @@ test.each([[new Error('no such disk'), 'no such disk'], [undefined, 'undefined']
     code: 'IO', message: `file /k cannot be read: ${shown}`, details: { path: '/k' },
   })
 })
+
+test('what a reader of files threw stays behind a GRUB that is nowhere', async () => {
+  const thrown = new Error('no such disk')
+  await using other = await Host.boot({ memory: 32, dom0Memory: 8, files: { read: () => Promise.reject(thrown) } })
+  await expect(other.createDomain({ name: 'x', memory: 8, kernel: 'pvgrub64' })).rejects.toMatchObject({ code: 'IO', cause: thrown })
+})

@@ -44,15 +44,17 @@ const GRUB_FOLDERS = ['', '/usr/lib/grub-xen/', '/usr/lib/grub/x86_64-xen/', '/u
 /** Reads GRUB's image from the first place that has it. Rejects with IO where none has. */
 async function readPvGrub(name: string, file: string, files: FileReader): Promise<Uint8Array> {
   const places = [...new Set([name, ...GRUB_FOLDERS.map((folder) => `${folder}${file}`)])]
+  let cause: unknown
   for (const place of places) {
     try {
       return await files.read(place)
     } catch (error) {
       if (!XenError.is(error, 'IO')) throw error
+      cause = error.cause ?? cause ?? error
     }
   }
   throw new XenError('IO', `kernel ${name}: no file of this host is GRUB for Xen (${places.join(', ')}); Debian has it in the package grub-xen-host`, {
-    details: { path: name, places },
+    details: { path: name, places }, cause,
   })
 }
 
