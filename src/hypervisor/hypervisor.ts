@@ -37,7 +37,7 @@ const HYPERVISOR_CHECKS: OptionChecks<HypervisorOptions> = {
   memory: /* @__PURE__ */ having('markWritten'), clock: /* @__PURE__ */ having('now'), random: /* @__PURE__ */ having('next'),
   createProcessor: callable, processors: /* @__PURE__ */ whole(0, 2 ** 20), scheduler: /* @__PURE__ */ oneOf(...SCHEDULER_NAMES),
   physicalCpus: /* @__PURE__ */ whole(1, 2 ** 12), tscKilohertz: /* @__PURE__ */ real(1, 1e9), bootTime: bigint,
-  commandLine: text, cpuidPolicy: anything, portion: /* @__PURE__ */ whole(1, 1e12), onListenerError: callable,
+  commandLine: text, cpuidPolicy: anything, portion: /* @__PURE__ */ real(1, Infinity), onListenerError: callable,
 }
 
 /**

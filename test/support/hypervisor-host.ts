@@ -54,8 +54,8 @@ export class TestHost {
   readonly hypervisor: Hypervisor
   readonly freeAtBoot: number
 
-  constructor(options: Partial<HypervisorOptions> & { readonly frames?: number } = {}) {
-    this.memory = new PlainMemory(options.frames ?? 2048)
+  constructor({ frames = 2048, ...options }: Partial<HypervisorOptions> & { readonly frames?: number } = {}) {
+    this.memory = new PlainMemory(frames)
     this.hypervisor = new Hypervisor({ memory: this.memory, clock: this.clock, random: new SeededRandom(1), ...options })
     this.freeAtBoot = this.hypervisor.hostInfo().freeFrames
   }

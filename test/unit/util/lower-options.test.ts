@@ -20,7 +20,7 @@ test.each<[string, () => unknown, string]>([
   ['the payload of a bridge', () => new Bridge({ now: () => 0, mtu: 0 }), 'Bridge: mtu must be a whole number from 68 to 65535'],
   ['Hypervisor', () => new Hypervisor({ physicalCpu: 2 } as Given), 'Hypervisor has no option physicalCpu; did you mean physicalCpus?'],
   ['its scheduler', () => new Hypervisor({ scheduler: 'credit3' } as Given), 'Hypervisor: scheduler must be one of '],
-  ['its portion', () => new Hypervisor({ portion: 0 } as Given), 'Hypervisor: portion must be a whole number from 1'],
+  ['its portion', () => new Hypervisor({ portion: 0 } as Given), 'Hypervisor: portion must be a number from 1 to Infinity'],
   ['its boot time', () => new Hypervisor({ bootTime: 5 } as Given), 'Hypervisor: bootTime must be a BigInt, got 5'],
   ['GuestKernel', () => new GuestKernel(undefined as Given, { onCrashed: 1 } as Given), 'GuestKernel has no option onCrashed; did you mean onCrash?'],
   ['the program of a kernel', () => new GuestKernel(undefined as Given, { program: {} } as Given), 'GuestKernel: program must be a function'],
