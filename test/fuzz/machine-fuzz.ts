@@ -44,6 +44,10 @@ const SLICE = 45_000
 const TURNS = [200, 2000, 8000] as const
 /** One of so many slices leaves page tables alone: then every translation must be exactly what they say. */
 const QUIET_EVERY = 4
+/** A turn of a processor that counts work is so much longer: most of it is paid for decoding. */
+const WORK_SCALE = 6
+/** Portions after which hypercalls pause, by case: what is half done then meets what the guest does next. */
+const PORTIONS: readonly { readonly portion?: number }[] = [{}, { portion: 1 }, {}, { portion: 700 }, {}]
 /** References that partner and attacker grant each other. */
 const REFS = { first: 8, end: 16 } as const
 
@@ -59,6 +63,8 @@ export class MachineFuzzer {
   private readonly where: string
   private readonly digests = new Map<DomId, number>()
   private slices = 0
+  /** How much longer turns are than in instructions alone. */
+  private readonly scale: number
   /** While the attacker's writes are logged: its frames' numbers and contents when the log was last emptied. */
   private readonly logged = new Map<Mfn, { readonly pfn: number; readonly digest: number }>()
 
@@ -66,7 +72,9 @@ export class MachineFuzzer {
     this.random = new SeededRandom(seed)
     this.where = `seed ${seed}`
     this.report = options.report ?? new FuzzReport()
-    this.host = new MachineHost(options.library ?? SOURCE, { physicalCpus: 3 })
+    const accounting = seed % 3 === 2 ? 'work' : 'instructions'
+    this.scale = accounting === 'work' ? WORK_SCALE : 1
+    this.host = new MachineHost(options.library ?? SOURCE, { physicalCpus: 3, accounting, ...PORTIONS[seed % PORTIONS.length] })
     this.victim = this.makeVictim()
     const { hypervisor } = this.host
     const still = { kind: 'typescript', createRunner: () => SLEEPER } as const
@@ -103,7 +111,7 @@ export class MachineFuzzer {
     victim.load(PLACE.code, [0x48, 0xff, 0x04, 0x25, ...counter!, 0x48, 0x8b, 0x04, 0x25, ...page!, 0xeb, 0xee])
     victim.start(0, { start: victim.at(PLACE.code), trap: victim.at(PLACE.trap), stack: victim.at(PLACE.stack + 1) })
     this.host.hypervisor.unpauseDomain(victim.domid)
-    this.host.hypervisor.run({ instructions: 1000 })
+    this.host.hypervisor.run({ instructions: 1000 * this.scale * 4 })
     this.digests.set(victim.domid, this.digest(victim.frames.filter((_, i) => i !== PLACE.data)))
     return victim
   }
@@ -114,7 +122,7 @@ export class MachineFuzzer {
 
   private proveVictimRuns(): void {
     const before = this.counter
-    this.host.hypervisor.run({ instructions: 3000 })
+    this.host.hypervisor.run({ instructions: 3000 * this.scale * 4 })
     if (this.counter <= before) throw new Error(`${this.where}: the victim does not run any more`)
   }
 
@@ -171,7 +179,7 @@ export class MachineFuzzer {
     let changesHands = kind === 'hostile'
     for (let left = SLICE; left > 0;) {
       const turn = 1 + below(this.random, this.pick(TURNS))
-      hypervisor.run({ instructions: turn })
+      hypervisor.run({ instructions: turn * this.scale })
       left -= turn
       this.report.changed += this.tables(guest, tables)
       if (!changesHands || left > SLICE / 2) continue

@@ -113,6 +113,8 @@ class Explorer {
   /** Stores that are open. */
   private readonly open = new Set<BlockStore>()
   private readonly hanging: (() => void)[] = []
+  /** A host does not settle while an action waits for an opener: then each comes by itself. */
+  private isSettling = false
   /** Targets of each domain in the order in which they were asked for, and the one that counts. */
   private readonly targets = new Map<Domain, { all: Target[]; newest: Target | undefined }>()
   /** Saves and migrations that are under way. */
@@ -145,7 +147,7 @@ class Explorer {
     }
     const kind = below(this.random, 10)
     if (kind === 0) throw new XenError('IO', 'no such image')
-    if (kind === 1) return new Promise((resolve) => this.hanging.push(() => resolve(make())))
+    if (kind === 1 && !this.isSettling) return new Promise((resolve) => this.hanging.push(() => resolve(make())))
     if (kind < 5) return turn().then(make)
     return make()
   }
@@ -323,11 +325,17 @@ class Explorer {
       if (this.chance(70)) await this.turns(below(this.random, 12))
       if (this.chance(10)) this.hanging.pop()?.()
       if (this.chance(5) && this.findings.length === 0) {
-        // A host does not settle while an action waits for an opener.
-        for (const answer of this.hanging.splice(0)) answer()
+        this.answerAll()
         await this.pick(this.sides)!.host.settled()
+        this.isSettling = false
       }
     }
+  }
+
+  /** From now on no opener hangs. */
+  private answerAll(): void {
+    this.isSettling = true
+    for (const answer of this.hanging.splice(0)) answer()
   }
 
   /** Ends everything, and looks whether anything is left; what was found already is told as it is. */
@@ -344,7 +352,12 @@ class Explorer {
       for (const { host } of this.sides) for (const domain of host.domains()) await domain.destroy().catch(() => undefined)
     }
     if (this.pending.size > 0) this.findings.push(`never ended: ${[...this.pending.values()].join(', ')}`)
-    for (const answer of this.hanging.splice(0)) answer()
+    this.answerAll()
+    // A domain that is to start anew is nowhere to be seen during the pause before it does.
+    for (const { host } of this.sides) {
+      await host.settled()
+      for (const domain of host.domains()) await domain.destroy().catch(() => undefined)
+    }
     for (const side of this.sides) await this.compare(side)
     if (this.open.size > 0) this.findings.push(`${this.open.size} stores were not closed`)
     for (const { host } of this.sides) await host.shutdown()

@@ -38,6 +38,16 @@ export interface Entries {
   readonly stack: number
 }
 
+/** How a host is made. */
+export interface MachineHostOptions {
+  readonly physicalCpus?: number
+  readonly memoryBytes?: number
+  /** How processors count; by default in instructions alone, so that runs are measured out whatever work they are. */
+  readonly accounting?: 'instructions' | 'work'
+  /** Work after which long hypercalls pause; by default the hypervisor's own. */
+  readonly portion?: number
+}
+
 /** Machine and hypervisor. */
 export class MachineHost {
   readonly machine: Machine
@@ -48,14 +58,15 @@ export class MachineHost {
   /** Instructions that all of them have executed. */
   executed = 0
 
-  constructor(library: Library = SOURCE, options: { readonly physicalCpus?: number; readonly memoryBytes?: number } = {}) {
+  constructor(library: Library = SOURCE, options: MachineHostOptions = {}) {
     this.machine = new library.machine.Machine({ memoryBytes: options.memoryBytes ?? 8 << 20, processors: 6 })
     this.hypervisor = new library.hypervisor.Hypervisor({
       memory: this.machine.memory, clock: new library.hypervisor.VirtualClock(), random: new SeededRandom(1),
       physicalCpus: options.physicalCpus ?? 1,
+      ...(options.portion === undefined ? {} : { portion: options.portion }),
       createProcessor: (settings) => {
-        // Runs are measured out in instructions, whatever work they are.
-        const processor = this.machine.createProcessor({ ...settings, accounting: 'instructions', random: new SeededRandom(7) })
+        const accounting = options.accounting ?? 'instructions'
+        const processor = this.machine.createProcessor({ ...settings, accounting, random: new SeededRandom(7) })
         this.processors.push(processor)
         return this.counting(processor)
       },
