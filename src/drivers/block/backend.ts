@@ -183,6 +183,7 @@ class BlockInstance implements BackendInstance, ServedDisk {
       ring: page.base, persistent: ring.persistent,
       notify: () => void kernel.events.notify(port),
       hold: () => kernel.hold(),
+      spend: (instructions) => kernel.spend(instructions),
       pause: () => new Promise((resolve) => kernel.post(() => {
         kernel.turn()
         resolve()

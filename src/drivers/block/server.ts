@@ -26,6 +26,12 @@ export const DISCARD_PIECE = 4 << 20
 /** Segments that are moved in one go, 4 MiB: a full ring asks for 32 MiB, and whoever shares the thread waits for it. */
 export const TURN_SEGMENTS = 1024
 
+/**
+ * What a segment costs the back-end's domain in virtual time, in instructions: a page mapped, moved by the store and let
+ * go. A microsecond of plain code; the slowest of the library's stores take some ten times as long for one.
+ */
+export const SEGMENT_COST = 1000
+
 /** What has been done for a ring so far. */
 export interface BlockStatistics {
   reads: number
@@ -51,6 +57,8 @@ export interface BlockServerOptions {
   notify(): void
   /** A store has not answered at once: time is to stand still until the returned function is called. */
   hold(): () => void
+  /** Charges virtual time, in instructions, for what a front-end made the back-end do. */
+  spend?(instructions: number): void
   /** Lets everybody else have a turn, behind a part of a long discard or of a ring's requests. */
   pause?(): Promise<void>
   /** The store has thrown or rejected: its request is answered with an error, and this hears of it. */
@@ -246,6 +254,7 @@ export class BlockServer {
   private mapSegments({ view, at, count, first }: SegmentList, { write, handles }: Transfer): number {
     const end = this.sectors
     this.segments += count
+    this.options.spend?.(count * SEGMENT_COST)
     if (count === 0 || first >= end) return -1
     const { runs, persistent } = this
     const { gref, firstSect, lastSect, size } = SEGMENT_AT

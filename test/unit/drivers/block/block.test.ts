@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { BlockBackend, BlockFrontend, MemoryBlockStore, OverlayBlockStore } from '../../../../src/drivers/index.ts'
 import type { BlockBackendOptions, BlockStore, Disk } from '../../../../src/drivers/index.ts'
 import { layoutOf } from '../../../../src/drivers/block/protocol.ts'
-import { BlockServer } from '../../../../src/drivers/block/server.ts'
+import { BlockServer, SEGMENT_COST } from '../../../../src/drivers/block/server.ts'
 import { BLKIF_OP, GNTST } from '../../../../src/abi/index.ts'
 import { BackendBus, FrontendBus } from '../../../../src/guest/index.ts'
 import type { DomId } from '../../../../src/util/index.ts'
@@ -340,6 +340,7 @@ describe('the block back-end', () => {
     const moved = [0]
     const move = (_offset: number, run: Uint8Array): void => void (moved[moved.length - 1]! += run.length)
     let turns: (() => void)[] = []
+    let spent = 0
     const server = new BlockServer({
       grants: {
         memory: { bytes, view, markWritten: () => undefined } as never,
@@ -347,6 +348,7 @@ describe('the block back-end', () => {
       },
       domain: 1 as DomId, layout, ring: 0, persistent: false, notify: () => undefined, hold: () => () => undefined,
       pause: () => new Promise((resolve) => void turns.push(resolve)),
+      spend: (instructions) => { spent += instructions },
       store: { size: 64 << 20, readOnly: false, read: move, write: move, flush: () => undefined, close: () => undefined },
     })
     for (let i = 0; i < 256; i += 1) view.setUint32(list * 4096 + i * 8, data + i, true), bytes[list * 4096 + i * 8 + 5] = 7
@@ -372,6 +374,8 @@ describe('the block back-end', () => {
     }
     expect(moved.filter((count) => count > 0)).toEqual(Array.from({ length: 8 }, () => 4 << 20))
     expect(view.getUint32(8, true)).toBe(32)
+    // Virtual time passes for it as for a guest's own work.
+    expect(spent).toBe(32 * 256 * SEGMENT_COST)
   })
 
   test('keeps the pages of a front-end mapped that uses them again, and of no other', async () => {
