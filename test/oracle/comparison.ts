@@ -5,6 +5,7 @@
  */
 import { DECODED, Decoder } from '../../src/machine/cpu/decode/decoder.ts'
 import { buildMaps, instructionRows } from '../../src/machine/cpu/decode/table.ts'
+import type { InstructionRow } from '../../src/machine/cpu/decode/table.ts'
 import { disassembleAll } from '../../src/machine/index.ts'
 import type { DisassemblyOptions } from '../../src/machine/index.ts'
 import { below, SeededRandom } from '../../src/util/index.ts'
@@ -67,7 +68,7 @@ function leniencyOf(form: Form): Leniency {
   return {
     undefinedFlags: mask, undefinedRegisters, approximate: APPROXIMATE.has(name), estimate: ESTIMATES.has(name),
     hiddenMemory: name === 'fxsave' ? 0x2_0000 : 0,
-    ...faultLeniencyOf(name),
+    ...faultLeniencyOf(form.row),
   }
 }
 
@@ -84,8 +85,11 @@ const TWO_OPERANDS = new Set(['cmps'])
 const LONG_ACCESS = new Set(['fldenv', 'fnstenv', 'frstor', 'fnsave', 'fxsave', 'fxrstor'])
 
 /** Where an instruction makes several accesses, which of them faults first is up to the processor, and with what. */
-const faultLeniencyOf = (name: string): FaultLeniency =>
-  ({ anyAddress: LONG_ACCESS.has(name), anyFault: LONG_ACCESS.has(name) || TWO_OPERANDS.has(name) })
+function faultLeniencyOf({ name, operands }: InstructionRow): FaultLeniency {
+  // Ten bytes of the x87 unit are read and written as eight and two.
+  const inPieces = LONG_ACCESS.has(name) || operands.includes('Mt')
+  return { anyAddress: inPieces, anyFault: inPieces || TWO_OPERANDS.has(name) }
+}
 
 function merge(forms: readonly Form[]): Leniency {
   const all = forms.map(leniencyOf)
@@ -268,8 +272,7 @@ export class Comparison {
     const code = one.patches[0]!.bytes
     const decoder = this.decoderOf(one)
     if (decoder.decode(code, 0, code.length) !== DECODED.OK) return {}
-    const { name } = decoder.instruction.row
-    return faultLeniencyOf(name)
+    return faultLeniencyOf(decoder.instruction.row)
   }
 
   private randomBytes(): Uint8Array {
