@@ -78,7 +78,7 @@ export interface DomainConfig<Kernel = FileSource> {
 }
 
 const whole = (least: number, most: number) =>
-  z.int({ error: 'must be a whole number' })
+  z.int({ error: ({ input }) => `must be a whole number, got ${JSON.stringify(input)}` })
     .min(least, { error: `must be at least ${least}` })
     .max(most, { error: `must be at most ${most}` })
 

@@ -14,7 +14,7 @@ const text = /* @__PURE__ */ z.string({ error: 'must be a string' })
 const whole = (least: number, most: number) =>
   z.preprocess(
     (value) => (typeof value === 'string' ? (parseNumber(value) ?? value) : value),
-    z.int({ error: 'must be a whole number' })
+    z.int({ error: ({ input }) => `must be a whole number, got ${JSON.stringify(input)}` })
       .min(least, { error: `must be at least ${least}` })
       .max(most, { error: `must be at most ${most}` }),
   )

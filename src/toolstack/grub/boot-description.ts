@@ -38,6 +38,9 @@ export interface BootEntry {
   readonly xen: { readonly hypervisor: BootModule; readonly modules: readonly BootModule[] } | undefined
 }
 
+/** Titles of entries that an error names. */
+const TITLES_TOLD = 3
+
 /** A menu, read. */
 export interface BootMenu {
   readonly source: string
@@ -56,13 +59,22 @@ const noXen = (message: string, { source, entries }: BootMenu, entry?: string): 
     details: { source, entry, titles: entries.map(({ title }) => title), xen: entries.filter(({ xen }) => xen).map(({ title }) => title) },
   })
 
+/** What is there instead of an entry that boots Xen, with the first thing that was odd about the file. */
+function whyNone({ entries, warnings }: BootMenu): string {
+  const titles = entries.slice(0, TITLES_TOLD).map(({ title }) => JSON.stringify(title)).join(', ')
+  const more = entries.length > TITLES_TOLD ? ` and ${entries.length - TITLES_TOLD} more` : ''
+  const found = `there is no entry that boots Xen${entries.length === 0 ? ', nor any other' : `, only ${titles}${more}`}`
+  const [first] = warnings
+  return first === undefined ? found : `${found}; ${first.message}`
+}
+
 /** The entry to boot: the one that was asked for, or the chosen one, or else the first that boots Xen. */
 function pick(menu: BootMenu, asked: BootEntry | undefined): { readonly entry: BootEntry; readonly warning?: BootWarning } {
   const wanted = asked ?? menu.chosen
   if (wanted?.xen !== undefined) return { entry: wanted }
   if (asked !== undefined) throw noXen(`entry \`${asked.title}\` does not boot Xen`, menu, asked.title)
   const entry = menu.entries.find(({ xen }) => xen !== undefined)
-  if (entry === undefined) throw noXen('there is no entry that boots Xen', menu)
+  if (entry === undefined) throw noXen(whyNone(menu), menu)
   const why = wanted === undefined ? 'the file names no entry to boot' : `entry \`${wanted.title}\` does not boot Xen`
   return { entry, warning: { option: 'default', reason: 'bad value', message: `${menu.source}: ${why}; \`${entry.title}\` is booted` } }
 }

@@ -64,7 +64,9 @@ menuentry 'Debian GNU/Linux, with Xen hypervisor' --class debian --class xen --u
     const { title, warnings } = parseGrubCfg(`${linux('Debian')}menuentry W {\n chainloader +1\n}\nmenuentry 'Shut down' {\n halt\n}\n${xen('X')}`)
     expect([title, warnings.map(({ message }) => message)]).toEqual(['X', ['grub.cfg: entry `Debian` does not boot Xen; `X` is booted']])
     expect(() => parseGrubCfg(linux('Debian'))).toThrow(/no entry that boots Xen/)
-    expect(() => parseGrubCfg('')).toThrow(/no entry that boots Xen/)
+    expect(() => parseGrubCfg('')).toThrow(/no entry that boots Xen, nor any other$/)
+    expect(() => parseGrubCfg(linux('Debian'))).toThrow(/only "Debian"$/)
+    expect(() => parseGrubCfg('menuentry "x" {\n linux /vmlinuz\n')).toThrow(/nor any other; grub\.cfg:3:1: .*found the end of the text/)
   })
 
   test.each<[string, string]>([
