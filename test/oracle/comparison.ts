@@ -74,6 +74,8 @@ function leniencyOf(form: Form): Leniency {
 
 /** Registers that tell the time, or the processor's number. */
 const TIMES: Readonly<Record<string, number>> = { rdtsc: 5, rdtscp: 7 }
+/** RFLAGS.CF. */
+const CARRY = 1
 /** RFLAGS.AC. */
 const ALIGNMENT_CHECK = 0x4_0000
 const APPROXIMATE = new Set(['f2xm1', 'fyl2x', 'fyl2xp1', 'fptan', 'fpatan', 'fsin', 'fcos', 'fsincos'])
@@ -331,7 +333,8 @@ export class Comparison {
     const { bytes } = one.patches[0]!
     const decoder = this.decoderOf(one)
     decoder.decode(bytes, 0, bytes.length)
-    return { ...lenient, undefinedRegisters: 1 << decoder.instruction.rm }
+    // A processor whose source is exhausted clears the carry flag: whether it has a number is chance, too.
+    return { ...lenient, undefinedRegisters: 1 << decoder.instruction.rm, undefinedFlags: lenient.undefinedFlags | CARRY }
   }
 
   private compareAll(
