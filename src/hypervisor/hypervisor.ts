@@ -8,22 +8,22 @@ import {
 } from '../util/index.ts'
 import { GNTST } from '../abi/index.ts'
 import { type HypervisorOptions, type HypervisorParts, compose } from './composition.ts'
-import { MemoryControl } from './control-memory.ts'
-import { VcpuContextControl } from './control-vcpus.ts'
-import type { CpuPolicy, MsrEntry } from './pv/cpu-policy.ts'
+import { MemoryControl } from './control/memory.ts'
+import { VcpuContextControl } from './control/vcpus.ts'
+import type { CpuPolicy, MsrEntry } from './guests/pv/cpu-policy.ts'
 import type {
   ControlInterface, CreateDomainOptions, DomainInfo, FrameInfo, HostInfo, MemoryRange, RunLimits, RunResult,
   VcpuContext,
   VcpuInfoSnapshot,
-} from './control.ts'
-import { describeDomain } from './domain-info.ts'
-import type { CrashReport } from './crash-report.ts'
-import type { Domain } from './domain.ts'
+} from './control/control-interface.ts'
+import { describeDomain } from './control/info.ts'
+import type { CrashReport } from './console/crash-report.ts'
+import type { Domain } from './domains/domain.ts'
 import type { HypervisorEvent } from './hypervisor-events.ts'
-import { type Finding, checkInvariants } from './invariants.ts'
-import type { DomainPort } from './port.ts'
+import { type Finding, checkInvariants } from './checks/invariants.ts'
+import type { DomainPort } from './guests/typescript/port.ts'
 import { SCHEDULER_NAMES } from './scheduler/index.ts'
-import { hashState } from './state-hash.ts'
+import { hashState } from './checks/state-hash.ts'
 
 const DOMAIN_CHECKS: OptionChecks<CreateDomainOptions> = {
   domid: anything, kind: /* @__PURE__ */ oneOf('pv', 'typescript'), createRunner: callable, vcpus: anything,

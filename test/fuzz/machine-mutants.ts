@@ -13,7 +13,7 @@ export interface Mutant {
   readonly found: RegExp
 }
 
-const PV = 'src/hypervisor/pv'
+const PV = 'src/hypervisor/guests/pv'
 const CPU = 'src/machine/cpu'
 
 const patch = (file: string, find: string, replace: string): Patch => ({ file, find, replace })
@@ -139,7 +139,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'the log of writes begins while processors remember the right to write',
-    patches: [patch('src/hypervisor/control-memory.ts', 'this.forEachOwn(domid, watchWrites)\n    this.forgetTranslations()', 'this.forEachOwn(domid, watchWrites)')],
+    patches: [patch('src/hypervisor/control/memory.ts', 'this.forEachOwn(domid, watchWrites)\n    this.forgetTranslations()', 'this.forEachOwn(domid, watchWrites)')],
     within: 20, found: /written unseen|log does not say/,
   },
   {

@@ -1,7 +1,7 @@
 /** A host for event channels alone: memory, domains with shared_info, and a record of who was woken. */
 import { SharedInfo, VcpuInfo } from '../../src/abi/index.ts'
 import { EventChannels, type DomainEvents, type EventDomain } from '../../src/hypervisor/events/index.ts'
-import { WorkMeter } from '../../src/hypervisor/work-meter.ts'
+import { WorkMeter } from '../../src/hypervisor/time/work-meter.ts'
 import { domId, type DomId } from '../../src/util/index.ts'
 
 const PAGE = 4096

@@ -3,7 +3,7 @@ import { ERRNO, GNTMAP, GNTST, GTF, GrantEntryV1, GrantEntryV2 } from '../../src
 import {
   GrantTables, type GrantDomain, type InstallRequest, type RemoveRequest,
 } from '../../src/hypervisor/grants/index.ts'
-import { WorkMeter } from '../../src/hypervisor/work-meter.ts'
+import { WorkMeter } from '../../src/hypervisor/time/work-meter.ts'
 import { domId, type DomId } from '../../src/util/index.ts'
 
 const PAGE = 4096

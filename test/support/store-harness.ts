@@ -7,7 +7,7 @@ import { ManualClock } from '../../src/util/index.ts'
 import {
   MemoryTransport, PacketParser, XenStore, XenStoreServer, type StoreTransport, type XenStoreOptions,
 } from '../../src/xenstore/index.ts'
-import { rawText } from '../../src/xenstore/text.ts'
+import { rawText } from '../../src/xenstore/tree/text.ts'
 
 /** Operations by the name that Xen's headers use, and the newer ones. */
 export const OPS = { ...XS, GET_FEATURE: 23, SET_FEATURE: 24, GET_QUOTA: 25, SET_QUOTA: 26 } as const

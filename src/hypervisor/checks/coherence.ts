@@ -21,9 +21,9 @@
  */
 import type { CacheInspection, CachedTranslation } from '../../machine/index.ts'
 import type { HypervisorParts } from '../composition.ts'
-import type { Domain } from '../domain.ts'
+import type { Domain } from '../domains/domain.ts'
 import { FRAME_FLAG, FRAME_TYPE, OWNER_FREE } from '../frames/frame-table.ts'
-import type { PvVcpu } from '../pv/pv-vcpu.ts'
+import type { PvVcpu } from '../guests/pv/pv-vcpu.ts'
 import { type Leaf, walk } from './walk.ts'
 
 /** What the check looks at. */

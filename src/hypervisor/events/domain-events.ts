@@ -3,7 +3,7 @@
  * Rules between domains lie in event-channels.ts.
  */
 import { ERRNO } from '../../abi/index.ts'
-import { WORK } from '../work-meter.ts'
+import { WORK } from '../time/work-meter.ts'
 import { FifoDelivery, type FifoState } from './fifo.ts'
 import { DEFAULT_PRIORITY, PortTable } from './port-table.ts'
 import { TwoLevelDelivery } from './two-level.ts'

@@ -3,8 +3,8 @@
  * Nothing here decides anything.
  */
 import type { DomId } from '../../util/index.ts'
-import type { GuestMemory } from '../guest-memory.ts'
-import type { WorkMeter } from '../work-meter.ts'
+import type { GuestMemory } from '../memory/guest-memory.ts'
+import type { WorkMeter } from '../time/work-meter.ts'
 
 /** A domain as far as its event channels are concerned. */
 export interface EventDomain {

@@ -4,8 +4,8 @@
  * Reference: xen/common/page_alloc.c, assign_pages, free_domheap_pages.
  */
 import { PAGE_SIZE } from '../../x86/index.ts'
-import type { Domain } from '../domain.ts'
-import type { GuestMemory } from '../guest-memory.ts'
+import type { Domain } from '../domains/domain.ts'
+import type { GuestMemory } from '../memory/guest-memory.ts'
 import type { FrameAllocator } from './frame-allocator.ts'
 import { FRAME_FLAG, FRAME_TYPE, type FrameTable } from './frame-table.ts'
 import type { MachineToPhys } from './machine-to-phys.ts'

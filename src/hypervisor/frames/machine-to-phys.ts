@@ -8,7 +8,7 @@
  */
 import { ENTRIES_PER_TABLE, PAGE_SIZE, PTE, PTE_HIGH_NX } from '../../x86/index.ts'
 import { TWO_32 } from '../../util/index.ts'
-import type { GuestMemory } from '../guest-memory.ts'
+import type { GuestMemory } from '../memory/guest-memory.ts'
 
 /** Frames the table and its mapping take, given the number of host frames. */
 export function machineToPhysFrames(hostFrames: number): { readonly table: number; readonly mapping: number } {

@@ -9,7 +9,7 @@
  * Reference: xen/common/grant_table.c (acquire_grant_for_copy, gnttab_copy_one).
  */
 import { DOMID, GNTST, GTF, GrantEntryV2 } from '../../abi/index.ts'
-import { WORK } from '../work-meter.ts'
+import { WORK } from '../time/work-meter.ts'
 import { PIN, isWritePinned, wouldOverflow, type ActiveEntry, type GrantTable } from './grant-table.ts'
 import type { CopyRequest, CopySide, GrantHost } from './types.ts'
 

@@ -6,7 +6,7 @@
  */
 import { DOMID, ERRNO, GNTMAP, GNTST, GNTTAB_CACHE, GTF, GrantEntryV1, GrantEntryV2 } from '../../abi/index.ts'
 import { XenError, type DomId } from '../../util/index.ts'
-import { WORK } from '../work-meter.ts'
+import { WORK } from '../time/work-meter.ts'
 import { GrantCopier } from './copying.ts'
 import { GrantTable } from './grant-table.ts'
 import { checkGrantState, loadGrantTable, saveGrantTable, type GrantState } from './grant-state.ts'

@@ -8,7 +8,7 @@
  * Reference: xen/common/grant_table.c (map_grant_ref, unmap_common, unmap_common_complete, gnttab_release_mappings).
  */
 import { GNTMAP, GNTST } from '../../abi/index.ts'
-import { WORK } from '../work-meter.ts'
+import { WORK } from '../time/work-meter.ts'
 import { PIN, isWritePinned, wouldOverflow, type ActiveEntry, type GrantTable } from './grant-table.ts'
 import type { Mapping } from './maptrack.ts'
 import type { GrantHost, MapRequest, MapResult, UnmapRequest } from './types.ts'

@@ -3,8 +3,8 @@
  * Statuses are those of GNTST: 0, or a negative number.
  */
 import type { DomId } from '../../util/index.ts'
-import type { GuestMemory } from '../guest-memory.ts'
-import type { WorkMeter } from '../work-meter.ts'
+import type { GuestMemory } from '../memory/guest-memory.ts'
+import type { WorkMeter } from '../time/work-meter.ts'
 
 /** A domain as far as its grant table is concerned. */
 export interface GrantDomain {

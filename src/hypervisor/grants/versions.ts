@@ -5,7 +5,7 @@
  * Reference: xen/common/grant_table.c (gnttab_set_version).
  */
 import { ERRNO, GTF, GrantEntryV1, GrantEntryV2 } from '../../abi/index.ts'
-import type { GuestMemory } from '../guest-memory.ts'
+import type { GuestMemory } from '../memory/guest-memory.ts'
 import { RESERVED_ENTRIES, type GrantTable } from './grant-table.ts'
 
 const IN_USE = GTF.reading | GTF.writing

@@ -4,10 +4,10 @@
  */
 import { ERRNO, HYPERVISOR, MulticallEntry } from '../../abi/index.ts'
 import { type EventHub, TWO_32 } from '../../util/index.ts'
-import { Scratch, readInto } from '../guest-access.ts'
+import { Scratch, readInto } from '../memory/guest-access.ts'
 import type { HypervisorEvent } from '../hypervisor-events.ts'
-import type { Vcpu } from '../vcpu.ts'
-import { WORK, type WorkMeter } from '../work-meter.ts'
+import type { Vcpu } from '../domains/vcpu.ts'
+import { WORK, type WorkMeter } from '../time/work-meter.ts'
 import { CALL_AGAIN, CALL_SILENT, HypercallArguments, type HypercallHandler } from './call.ts'
 
 /** Name of a hypercall, as in public/xen.h without its prefix. */

@@ -10,10 +10,10 @@ import {
 } from '../../abi/index.ts'
 import type { DomId, EventHub } from '../../util/index.ts'
 import type { EventChannels } from '../events/index.ts'
-import type { DomainRegistry } from '../foreign-domains.ts'
-import { Scratch } from '../guest-access.ts'
+import type { DomainRegistry } from '../domains/registry.ts'
+import { Scratch } from '../memory/guest-access.ts'
 import type { HypervisorEvent } from '../hypervisor-events.ts'
-import type { Vcpu } from '../vcpu.ts'
+import type { Vcpu } from '../domains/vcpu.ts'
 import type { HypercallHandler } from './call.ts'
 
 /** What event_channel_op works on. */

@@ -10,9 +10,9 @@ import {
 } from '../../abi/index.ts'
 import { signedFromParts, type WideField } from '../../util/index.ts'
 import type { CopySide, GrantTables } from '../grants/index.ts'
-import { Scratch, readInto } from '../guest-access.ts'
-import type { Vcpu } from '../vcpu.ts'
-import { WORK, type WorkMeter } from '../work-meter.ts'
+import { Scratch, readInto } from '../memory/guest-access.ts'
+import type { Vcpu } from '../domains/vcpu.ts'
+import { WORK, type WorkMeter } from '../time/work-meter.ts'
 import { CALL_AGAIN, type HypercallArguments, type HypercallHandler } from './call.ts'
 
 const PAGE = 4096

@@ -5,10 +5,10 @@
  */
 import { ERRNO, XENMEM, XenMemoryReservation } from '../../abi/index.ts'
 import { TWO_32, signedFromParts } from '../../util/index.ts'
-import type { Domain } from '../domain.ts'
-import { Scratch, readInto } from '../guest-access.ts'
-import type { Vcpu } from '../vcpu.ts'
-import { WORK } from '../work-meter.ts'
+import type { Domain } from '../domains/domain.ts'
+import { Scratch, readInto } from '../memory/guest-access.ts'
+import type { Vcpu } from '../domains/vcpu.ts'
+import { WORK } from '../time/work-meter.ts'
 import { CALL_AGAIN, type HypercallArguments } from './call.ts'
 import type { MemoryOpParts } from './memory-op.ts'
 

@@ -6,11 +6,11 @@ import {
   ERRNO, SCHEDOP, SHUTDOWN, SchedPinOverride, SchedPoll, SchedRemoteShutdown, SchedShutdown, SchedWatchdog,
 } from '../../abi/index.ts'
 import { signedFromParts } from '../../util/index.ts'
-import type { DomainRegistry } from '../foreign-domains.ts'
-import { Scratch, readInto } from '../guest-access.ts'
-import type { HostClock } from '../host-clock.ts'
-import type { Vcpu } from '../vcpu.ts'
-import type { VcpuControl } from '../vcpu-control.ts'
+import type { DomainRegistry } from '../domains/registry.ts'
+import { Scratch, readInto } from '../memory/guest-access.ts'
+import type { HostClock } from '../time/host-clock.ts'
+import type { Vcpu } from '../domains/vcpu.ts'
+import type { VcpuControl } from '../execution/vcpu-control.ts'
 import type { HypercallArguments, HypercallHandler } from './call.ts'
 
 /** Most ports that one poll may name: a limit of Xen's, it bounds the work of one call. */

@@ -7,8 +7,8 @@ import {
   XEN_COMMANDLINE_LEN, XEN_EXTRAVERSION_LEN, XenCompileInfo, XenFeatureInfo,
 } from '../../abi/index.ts'
 import { PAGE_SIZE } from '../../x86/index.ts'
-import type { Domain } from '../domain.ts'
-import { Scratch, readInto } from '../guest-access.ts'
+import type { Domain } from '../domains/domain.ts'
+import { Scratch, readInto } from '../memory/guest-access.ts'
 import type { HypercallHandler } from './call.ts'
 
 /** Version that guests see, 4.17, and the kinds of guests that it says it can run. */

@@ -9,7 +9,7 @@
  */
 import { PVCLOCK, SharedInfo, VcpuInfo, VcpuTimeInfo } from '../../abi/index.ts'
 import { TWO_32, type WallClock } from '../../util/index.ts'
-import type { GuestMemory } from '../guest-memory.ts'
+import type { GuestMemory } from '../memory/guest-memory.ts'
 import type { TscScale } from './tsc-scale.ts'
 
 /** Nanoseconds after which a time record is to be renewed. */

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import type { GuestMemory } from '../../../src/hypervisor/guest-memory.ts'
+import type { GuestMemory } from '../../../src/hypervisor/memory/guest-memory.ts'
 import { Machine } from '../../../src/machine/index.ts'
 import { XenError } from '../../../src/util/index.ts'
 

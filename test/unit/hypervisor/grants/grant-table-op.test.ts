@@ -6,7 +6,7 @@ import {
 } from '../../../../src/abi/index.ts'
 import { CALL_AGAIN, HypercallArguments } from '../../../../src/hypervisor/hypercalls/call.ts'
 import { grantTableOp } from '../../../../src/hypervisor/hypercalls/grant-table-op.ts'
-import type { Vcpu } from '../../../../src/hypervisor/vcpu.ts'
+import type { Vcpu } from '../../../../src/hypervisor/domains/vcpu.ts'
 import { GrantHostDouble } from '../../../support/grant-host.ts'
 
 const PAGE = 4096

@@ -1,0 +1,88 @@
+/**
+ * The hypervisor's own console: a bounded ring of text that guests write to and the toolstack reads. An unprivileged
+ * guest's lines carry its number, and it may write only so much in a second, or it could flood the host's log.
+ */
+import type { DomId, EventHub } from '../../util/index.ts'
+import type { DomainRegistry } from '../domains/registry.ts'
+import type { HostClock } from '../time/host-clock.ts'
+import type { HypervisorEvent } from '../hypervisor-events.ts'
+
+/** Bytes that the ring keeps (Xen's default console ring). */
+const RING_BYTES = 16384
+/** Bytes that an unprivileged domain may write in one second of host time. */
+const RATE = 65536
+const SECOND = 1_000_000_000
+
+/** What the console works on. */
+export interface ConsoleParts {
+  readonly clock: HostClock
+  readonly domains: DomainRegistry
+  readonly hub: EventHub<HypervisorEvent>
+}
+
+/** Text of guests and hypervisor. */
+export class HypervisorConsole {
+  private readonly parts: ConsoleParts
+  private text = ''
+  private readonly spent = new Map<DomId, { second: number; bytes: number }>()
+  private readonly lines = new Map<DomId, string>()
+  private readonly decoder = new TextDecoder('latin1')
+
+  constructor(parts: ConsoleParts) {
+    this.parts = parts
+  }
+
+  /** Takes text of a domain; false when it has written too much and the rest is dropped. */
+  write(domain: DomId, bytes: Uint8Array): boolean {
+    const text = this.decoder.decode(bytes)
+    const privileged = this.parts.domains.get(domain)?.privileged === true
+    if (!privileged && !this.allow(domain, bytes.length)) return false
+    if (privileged) this.append(text)
+    else this.appendLines(domain, text)
+    if (this.parts.hub.wants('console')) this.parts.hub.emit({ type: 'console', domid: domain, text })
+    return true
+  }
+
+  /** The hypervisor's own words about a domain, one line each. */
+  report(domain: DomId, lines: readonly string[]): void {
+    const text = lines.map((line) => `(XEN) ${line}\n`).join('')
+    this.append(text)
+    if (this.parts.hub.wants('console')) this.parts.hub.emit({ type: 'console', domid: domain, text })
+  }
+
+  /** What the ring holds; `clear` empties it. */
+  read(clear: boolean): string {
+    const { text } = this
+    if (clear) this.text = ''
+    return text
+  }
+
+  /** Forgets a domain that is gone; the line that it did not finish is kept. */
+  forget(domain: DomId): void {
+    const rest = this.lines.get(domain) ?? ''
+    if (rest !== '') this.append(`(d${domain}) ${rest}\n`)
+    this.spent.delete(domain)
+    this.lines.delete(domain)
+  }
+
+  private allow(domain: DomId, bytes: number): boolean {
+    const second = Math.floor(this.parts.clock.now() / SECOND)
+    const account = this.spent.get(domain)
+    if (account?.second !== second) {
+      this.spent.set(domain, { second, bytes })
+      return bytes <= RATE
+    }
+    account.bytes += bytes
+    return account.bytes <= RATE
+  }
+
+  private appendLines(domain: DomId, text: string): void {
+    const lines = ((this.lines.get(domain) ?? '') + text).split('\n')
+    this.lines.set(domain, (lines.pop() ?? '').slice(-RING_BYTES))
+    if (lines.length > 0) this.append(lines.map((line) => `(d${domain}) ${line}\n`).join(''))
+  }
+
+  private append(text: string): void {
+    this.text = (this.text + text).slice(-RING_BYTES)
+  }
+}

@@ -1,0 +1,188 @@
+/**
+ * What is left of a domain at the instant it crashes, as plain data: who ended it and why, the vCPU's registers, the code
+ * around its instruction pointer, its stack. It is taken at once, since the domain may be destroyed next. All of it is the
+ * guest's: sizes are fixed here, and what cannot be read is left out. Words and symbols are for whoever shows it.
+ * Reference: xen/arch/x86/traps.c, show_execution_state, show_guest_stack; xen/common/domain.c, __domain_crash.
+ */
+import { bigFromParts, type DomId, signedFromParts } from '../../util/index.ts'
+import { SEGMENT } from '../../x86/index.ts'
+import type { HypervisorConsole } from './console.ts'
+import type { VcpuUserRegisters } from '../control/control-interface.ts'
+import { crashLines, walkLines } from './crash-text.ts'
+import type { Domain } from '../domains/domain.ts'
+import type { MachineToPhys } from '../frames/machine-to-phys.ts'
+import { type GuestAccess, Scratch } from '../memory/guest-access.ts'
+import type { GuestMemory } from '../memory/guest-memory.ts'
+import type { HostClock } from '../time/host-clock.ts'
+import { userRegisters } from '../guests/pv/contexts.ts'
+import type { PvVcpu, TrapNote } from '../guests/pv/pv-vcpu.ts'
+import type { Vcpu } from '../domains/vcpu.ts'
+
+/** Bytes of code before and from the instruction pointer on. */
+const CODE_BEFORE = 8
+const CODE_FROM = 32
+/** Words of the stack: Xen shows 80 of them; the return addresses of a deep call lie further up. */
+const STACK_WORDS = 256
+
+/** Bytes of code around an address; shorter where memory ends. */
+export interface CrashedCode {
+  /** Of the first byte of `bytes`: a signed number. */
+  readonly address: number
+  /** Up to eight bytes that end right before `address`. */
+  readonly before: Uint8Array
+  readonly bytes: Uint8Array
+}
+
+/** The top of the stack. */
+export interface CrashedStack {
+  /** Of the first word: a signed number. */
+  readonly address: number
+  readonly words: readonly bigint[]
+  /** True when the words end where memory cannot be read. */
+  readonly isCut: boolean
+}
+
+/** An exception of the guest's and where it came from. */
+export interface CrashedException extends Readonly<TrapNote> {
+  /** The code there; undefined where nothing can be read. */
+  readonly code: CrashedCode | undefined
+}
+
+/** A binary guest's vCPU. */
+export interface CrashState {
+  readonly registers: VcpuUserRegisters
+  readonly cr0: bigint, readonly cr2: bigint, readonly cr3: bigint, readonly cr4: bigint
+  readonly fsBase: bigint, readonly gsBase: bigint, readonly gsShadow: bigint
+  readonly inKernel: boolean
+  /** Whether events are masked; undefined without a vcpu_info. */
+  readonly eventsMasked: boolean | undefined
+  /** The instruction at rip, as objdump writes it; undefined where nothing can be fetched. */
+  readonly instruction: string | undefined
+  readonly code: CrashedCode | undefined
+  readonly stack: CrashedStack
+}
+
+/** How a domain crashed. */
+export interface CrashReport {
+  readonly domid: DomId
+  readonly vcpu: number
+  /** Host time in nanoseconds. */
+  readonly time: number
+  /** The hypervisor ended it for what it did, the guest itself called, or somebody else ended it as crashed. */
+  readonly origin: 'hypervisor' | 'guest' | 'outside'
+  /** In words. */
+  readonly reason: string
+  /** The one that the guest could not take, or the last that it took before it ended itself. */
+  readonly exception: CrashedException | undefined
+  /** Undefined for guests in TypeScript, and for vCPUs that never had registers. */
+  readonly state: CrashState | undefined
+}
+
+/** Who ends a domain, and why. */
+export type CrashCause =
+  | { readonly origin: 'hypervisor'; readonly vcpu: Vcpu; readonly reason: string; readonly exception?: TrapNote | undefined }
+  | { readonly origin: 'guest'; readonly vcpu: Vcpu }
+  | { readonly origin: 'outside' }
+
+/** What reports are made of. */
+export interface CrashParts {
+  readonly clock: HostClock
+  readonly memory: GuestMemory
+  readonly console: HypervisorConsole
+  readonly machineToPhys: MachineToPhys
+}
+
+/** Up to `count` bytes from `address` on, as far as they can be read. */
+function readForward(access: GuestAccess, address: number, count: number): Uint8Array {
+  const bytes = new Uint8Array(count)
+  for (let at = 0; at < count; at += 1) {
+    if (!access.read(address + at, bytes.subarray(at, at + 1))) return bytes.slice(0, at)
+  }
+  return bytes
+}
+
+/** Up to `count` bytes that end before `address`. */
+function readBackward(access: GuestAccess, address: number, count: number): Uint8Array {
+  const bytes = new Uint8Array(count)
+  for (let at = count - 1; at >= 0; at -= 1) {
+    if (!access.read(address - (count - at), bytes.subarray(at, at + 1))) return bytes.slice(at + 1)
+  }
+  return bytes
+}
+
+function codeAt(access: GuestAccess, address: number): CrashedCode | undefined {
+  const bytes = readForward(access, address, CODE_FROM)
+  return bytes.length === 0 ? undefined : { address, before: readBackward(access, address, CODE_BEFORE), bytes }
+}
+
+function stackAt(access: GuestAccess, address: number): CrashedStack {
+  const words: bigint[] = []
+  const word = new Scratch(8)
+  for (let i = 0; i < STACK_WORDS; i += 1) {
+    if (!access.read(address + i * 8, word.bytes)) return { address, words, isCut: true }
+    words.push(word.view.getBigUint64(0, true))
+  }
+  return { address, words, isCut: false }
+}
+
+function stateOf(vcpu: Vcpu, pv: PvVcpu, memory: GuestMemory): CrashState {
+  const { registers } = pv.processor
+  const control = (index: number): bigint => bigFromParts(registers.controlLow(index), registers.controlHigh(index))
+  const base = (index: number): bigint => {
+    const { baseLow, baseHigh } = registers.segment(index)
+    return bigFromParts(baseLow, baseHigh)
+  }
+  const user = userRegisters(pv)
+  const stack = signedFromParts(Number(user.rsp & 0xffff_ffffn), Number(user.rsp >> 32n))
+  return {
+    registers: user, cr0: control(0), cr2: bigFromParts(pv.cr2.low, pv.cr2.high), cr3: control(3), cr4: control(4),
+    fsBase: base(SEGMENT.fs), gsBase: base(SEGMENT.gs),
+    gsShadow: bigFromParts(registers.kernelGsBaseLow(), registers.kernelGsBaseHigh()),
+    inKernel: pv.inKernel,
+    eventsMasked: vcpu.infoAddress < 0 ? undefined : memory.view.getUint8(vcpu.infoAddress + 1) !== 0,
+    instruction: pv.processor.instruction()?.text,
+    code: codeAt(vcpu.access, registers.rip()), stack: stackAt(vcpu.access, stack),
+  }
+}
+
+/** The vCPU that is to be shown where nobody's call ended the domain: one that was at work, or the first. */
+const mostInteresting = (domain: Domain): Vcpu | undefined =>
+  domain.vcpus.find(({ runningOn }) => runningOn >= 0) ?? domain.vcpus.find(({ online }) => online) ?? domain.vcpus[0]
+
+const REASONS = {
+  guest: 'the guest says that it has crashed (SHUTDOWN_crash)',
+  outside: 'it was ended as crashed from outside',
+} as const
+
+/** Takes reports. */
+export class CrashReporter {
+  private readonly parts: CrashParts
+
+  constructor(parts: CrashParts) {
+    this.parts = parts
+  }
+
+  /** Writes down how a domain has crashed, and prints it on the hypervisor's console. */
+  report(domain: Domain, cause: CrashCause): CrashReport {
+    const { memory, clock, console } = this.parts
+    const vcpu = cause.origin === 'outside' ? mostInteresting(domain) : cause.vcpu
+    const pv = vcpu?.initialised === true ? vcpu.pv : undefined
+    const report: CrashReport = {
+      domid: domain.id, vcpu: vcpu?.vcpu ?? 0, time: clock.now(), origin: cause.origin,
+      reason: cause.origin === 'hypervisor' ? cause.reason : REASONS[cause.origin],
+      exception: vcpu === undefined || pv === undefined ? undefined : exceptionOf(cause, vcpu, pv),
+      state: vcpu === undefined || pv === undefined ? undefined : stateOf(vcpu, pv, memory),
+    }
+    const walk = cause.origin === 'hypervisor' && pv !== undefined && cause.exception !== undefined
+      ? walkLines(cause.exception, { memory, root: pv.root, machineToPhys: this.parts.machineToPhys }) : []
+    console.report(domain.id, crashLines(report, { cpu: Math.max(0, vcpu?.runningOn ?? 0), walk }))
+    return report
+  }
+}
+
+/** What the guest could not take; where it has ended itself, what it took last. */
+function exceptionOf(cause: CrashCause, vcpu: Vcpu, pv: PvVcpu): CrashedException | undefined {
+  const note = cause.origin === 'hypervisor' ? cause.exception : cause.origin === 'guest' ? pv.lastTrap : undefined
+  if (note === undefined || note.vector < 0) return undefined
+  return { ...note, code: codeAt(vcpu.access, note.rip) }
+}

@@ -1,0 +1,342 @@
+/**
+ * The privileged control interface, at the level of libxc: domain by domain, frame by frame. `Hypervisor` implements
+ * it; the toolstack builds whole operations (create, save, migrate) on it. Calls throw `XenError`, and a call that
+ * throws has changed nothing. 64-bit registers are bigint here: these are control paths.
+ * Reference: xen/include/public/domctl.h, sysctl.h, arch-x86/xen.h (vcpu_guest_context).
+ */
+import type { CpuPolicy, MsrEntry } from '../guests/pv/cpu-policy.ts'
+import type { HypercallPort } from '../../abi/index.ts'
+import type { Bitmap, DomId, EventPort, EventSource, GrantRef, Mfn, Random } from '../../util/index.ts'
+import type { Trace, TraceHooks } from '../../machine/index.ts'
+import type { CrashReport } from '../console/crash-report.ts'
+import type { HypervisorEvent } from '../hypervisor-events.ts'
+import type { VcpuRunner } from '../domains/vcpu-runner.ts'
+
+/** Makes the runner of one vCPU of a guest written in TypeScript. */
+export type RunnerFactory = (port: HypercallPort, vcpu: number) => VcpuRunner
+
+/** What a new domain is; it starts paused, without memory, and without a vCPU that can run. */
+export interface CreateDomainOptions {
+  /** Wanted identifier; by default the next free one. */
+  readonly domid?: DomId
+  /** `pv`: a binary guest on the machine's processor. `typescript`: its vCPUs are made by `createRunner`. */
+  readonly kind: 'pv' | 'typescript'
+  /** Needed for `typescript`. */
+  readonly createRunner?: RunnerFactory
+  /** vCPUs it may have at most. Default 1. */
+  readonly vcpus?: number
+  /** Pages it may own at most. Default 0: set it before populating. */
+  readonly maxPages?: number
+  /** Dom0's power over all others. */
+  readonly privileged?: boolean
+  /** 16 bytes; XENVER_guest_handle gives it to the guest. */
+  readonly handle?: Uint8Array
+  readonly maxGrantFrames?: number
+  readonly maxMaptrackFrames?: number
+  /** Highest event port + 1 it may use. Default: what the ABI allows. */
+  readonly maxPorts?: number
+}
+
+/** What `xl list` shows of a domain, and what libxc's xc_dominfo_t holds. */
+export interface DomainInfo {
+  readonly domid: DomId
+  readonly kind: 'pv' | 'typescript'
+  readonly privileged: boolean
+  /** State letters of `xl list`: r, b, p, s, c, d. `shutdown` and `crashed` exclude each other as they do there. */
+  readonly running: boolean
+  readonly blocked: boolean
+  readonly paused: boolean
+  readonly shutdown: boolean
+  readonly crashed: boolean
+  readonly dying: boolean
+  /** SHUTDOWN reason once shut down, otherwise undefined. */
+  readonly shutdownReason: number | undefined
+  readonly totalPages: number
+  readonly maxPages: number
+  /** Frame of shared_info. */
+  readonly sharedInfoFrame: Mfn
+  /** Nanoseconds of CPU that its vCPUs have used. */
+  readonly cpuTime: number
+  readonly onlineVcpus: number
+  readonly maxVcpu: number
+  readonly handle: Uint8Array
+}
+
+/** One vCPU as `xl vcpu-list` shows it. */
+export interface VcpuInfoSnapshot {
+  readonly vcpu: number
+  readonly online: boolean
+  readonly running: boolean
+  readonly blocked: boolean
+  /** Ports that it waits for in SCHEDOP_poll; undefined while it does not. */
+  readonly polling: readonly number[] | undefined
+  readonly cpuTime: number
+  /** Physical CPU it ran on last. */
+  readonly cpu: number
+}
+
+/** Registers of user mode in vcpu_guest_context; selectors included. */
+export interface VcpuUserRegisters {
+  readonly rax: bigint, readonly rbx: bigint, readonly rcx: bigint, readonly rdx: bigint
+  readonly rsi: bigint, readonly rdi: bigint, readonly rbp: bigint, readonly rsp: bigint
+  readonly r8: bigint, readonly r9: bigint, readonly r10: bigint, readonly r11: bigint
+  readonly r12: bigint, readonly r13: bigint, readonly r14: bigint, readonly r15: bigint
+  readonly rip: bigint, readonly rflags: bigint
+  readonly cs: number, readonly ss: number, readonly ds: number, readonly es: number
+  readonly fs: number, readonly gs: number
+  /** The "virtual IF" of the interrupted context; see arch-x86/xen-x86_64.h. */
+  readonly savedUpcallMask: number
+}
+
+/** One entry of the virtual trap table. Reference: arch-x86/xen.h, struct trap_info. */
+export interface TrapInfoEntry {
+  readonly vector: number
+  /** Bits 0-1 privilege level from which `int n` may call it, bit 2: mask events on entry. */
+  readonly flags: number
+  readonly cs: number
+  readonly address: bigint
+}
+
+/**
+ * A whole virtual CPU of a 64-bit PV guest, field by field as in vcpu_guest_context: what a builder gives to start
+ * one, and what save and restore carry. Control registers hold the frame number of their table in Xen's form
+ * (`xen_pfn_to_cr3`: frame << 12).
+ */
+export interface VcpuContext {
+  /** VGCF flags. */
+  readonly flags: number
+  readonly user: VcpuUserRegisters
+  /** FXSAVE image of 512 bytes. */
+  readonly fpu: Uint8Array
+  readonly traps: readonly TrapInfoEntry[]
+  readonly ldtBase: bigint
+  readonly ldtEntries: number
+  readonly gdtFrames: readonly number[]
+  readonly gdtEntries: number
+  readonly kernelSs: number
+  readonly kernelSp: bigint
+  /** Frame of the kernel's top-level table (CR3), and of the user's (CR1 slot), 0 when there is none. */
+  readonly kernelTable: number
+  readonly userTable: number
+  readonly cr0: bigint
+  readonly cr4: bigint
+  /** DR0 to DR7. */
+  readonly debug: readonly bigint[]
+  readonly eventCallback: bigint
+  readonly failsafeCallback: bigint
+  readonly syscallCallback: bigint
+  readonly vmAssist: bigint
+  readonly fsBase: bigint
+  readonly gsBaseKernel: bigint
+  readonly gsBaseUser: bigint
+}
+
+/** One frame seen from outside. Reference: xen/include/public/domctl.h, getpageframeinfo3. */
+export interface FrameInfo {
+  readonly owner: DomId | undefined
+  /** Type that it has or had last. */
+  readonly type: 'none' | 'l1' | 'l2' | 'l3' | 'l4' | 'segdesc' | 'writable'
+  readonly typeCount: number
+  readonly references: number
+  readonly pinned: boolean
+  readonly validated: boolean
+}
+
+/**
+ * What a frame is, as a toolstack that copies a domain has to know it: 0 for memory, 1 to 4 for a validated page table
+ * of that level, with PINNED or not. Reference: domctl.h, XEN_DOMCTL_PFINFO_*, shifted down.
+ */
+export const FRAME_KIND = /* @__PURE__ */ Object.freeze({ MEMORY: 0, PINNED: 8, NOT_OWNED: 15 })
+
+/** The host as `xl info` shows it. */
+export interface HostInfo {
+  readonly totalFrames: number
+  readonly freeFrames: number
+  readonly physicalCpus: number
+  /** Name of the scheduler. */
+  readonly scheduler: string
+  /** Host time in nanoseconds. */
+  readonly time: number
+  /** Time-stamp counter's rate. */
+  readonly tscHertz: number
+}
+
+/** Why a run of the host came back. */
+export type RunResult =
+  /** The limit of instructions or time was reached. */
+  | { readonly kind: 'limit' }
+  /** Nothing is runnable and no timer is armed: only something from outside can go on. */
+  | { readonly kind: 'idle' }
+  /** With a real-time clock: nothing is runnable before `deadline` (host nanoseconds). */
+  | { readonly kind: 'wait'; readonly deadline: number }
+  /** A TypeScript guest wants a turn of JavaScript's event loop before time moves on. */
+  | { readonly kind: 'turn' }
+
+/** Limits of one {@link ControlInterface.run}. */
+export interface RunLimits {
+  /** Instructions after which it comes back. Default 1,000,000. */
+  readonly instructions?: number
+  /** Host time beyond which it does not go. */
+  readonly until?: number
+  /** Nanoseconds by which a host with nothing to do moves its clock on at most. Default: as far as the next timer. */
+  readonly idle?: number
+}
+
+/** One range of a domain's memory map: bytes, and a type as in e820 (1: usable memory). */
+export interface MemoryRange {
+  readonly address: number
+  readonly size: number
+  readonly type: number
+}
+
+/** Everything a toolstack may ask of the hypervisor. */
+export interface ControlInterface {
+  readonly events: EventSource<HypervisorEvent>
+
+  // Domains
+  /** Makes an empty, paused domain with its shared_info. Throws DOMAIN_EXISTS, OUT_OF_MEMORY, INVALID_ARGUMENT. */
+  createDomain(options: CreateDomainOptions): DomId
+  /** Ends a domain at once and gives back all that it held. Frames that others still map go when they unmap them. */
+  destroyDomain(domid: DomId): void
+  /**
+   * The same in portions of a few milliseconds, as long as a domain with many tables and grants takes: ends the domain and
+   * does one portion. False while there is more to do, by calling it again.
+   */
+  dismantleDomain(domid: DomId): boolean
+  /** Counted: as many `unpauseDomain` are needed. A new domain is paused once. */
+  pauseDomain(domid: DomId): void
+  /** Takes one pause back; throws INVALID_STATE when there is none. */
+  unpauseDomain(domid: DomId): void
+  /** Marks it shut down for `reason` and stops its vCPUs, as SCHEDOP_shutdown does. */
+  shutdownDomain(domid: DomId, reason: number): void
+  /** How the domain crashed: registers, code, stack; undefined while it has not. Throws DOMAIN_NOT_FOUND. */
+  crashReport(domid: DomId): CrashReport | undefined
+  /** Lets a domain that was shut down (suspended) go on; its `SCHEDOP_shutdown` returns `result` (1: cancelled). */
+  resumeDomain(domid: DomId, result?: number): void
+  /** What the hypervisor knows of one domain now; throws DOMAIN_NOT_FOUND. */
+  domainInfo(domid: DomId): DomainInfo
+  /** All domains, by number. */
+  listDomains(): DomainInfo[]
+  /** Whether the domain exists, dying ones included. */
+  hasDomain(domid: DomId): boolean
+  /** Memory, CPUs and time of the host now. */
+  hostInfo(): HostInfo
+
+  // Memory
+  /** Limits what the domain may own; pages above a lowered limit stay. Throws INVALID_ARGUMENT. */
+  setMaxPages(domid: DomId, pages: number): void
+  /**
+   * Gives `count` zeroed frames to a domain and returns them in order; with `firstPfn` their machine-to-physical
+   * entries become firstPfn, firstPfn + 1, ... Throws OUT_OF_MEMORY when the host or `maxPages` has no room.
+   */
+  populatePhysmap(domid: DomId, count: number, firstPfn?: number): Mfn[]
+  /** Takes frames back, as XENMEM_decrease_reservation does. Returns how many. */
+  releaseFrames(domid: DomId, frames: readonly Mfn[]): number
+  /** Writes the machine-to-physical entry of a frame of the domain. */
+  setMachineToPhys(domid: DomId, frame: Mfn, pfn: number): void
+  /** The pseudo-physical number that the frame has (whatever the guest has written there); undefined when invalid. */
+  machineToPhys(frame: Mfn): number | undefined
+  /** Frames that the domain owns, ascending. */
+  domainFrames(domid: DomId): Mfn[]
+  /** Owner, type and counts of any frame of the host; throws INVALID_ADDRESS for others. */
+  frameInfo(frame: Mfn): FrameInfo
+  /**
+   * Bytes of a frame of the domain, shared with it. After writing call `markWritten`. Only for frames that are not
+   * page tables (building and restoring write tables before they are pinned).
+   */
+  frameBytes(domid: DomId, frame: Mfn): Uint8Array
+  /** Tells of bytes written through `frameBytes`: drops decoded instructions and feeds the dirty log. */
+  markWritten(frame: Mfn): void
+  /** {@link FRAME_KIND} of each of many frames, in order; NOT_OWNED also for numbers that are no frames. */
+  frameKinds(domid: DomId, frames: Uint32Array): Uint8Array
+  /** Copies whole frames of the domain to `into`, one behind the other; throws as `frameBytes` does. */
+  readFrames(domid: DomId, frames: Uint32Array, into: Uint8Array): void
+  /** Fills whole frames of the domain and marks them written; the rules are those of `frameBytes`. */
+  writeFrames(domid: DomId, frames: Uint32Array, from: Uint8Array): void
+  /**
+   * Validates and pins a page table of the given level, as MMUEXT_PIN_Ln_TABLE on behalf of the domain. Throws
+   * INVALID_STATE.
+   */
+  pinTable(domid: DomId, frame: Mfn, level: 1 | 2 | 3 | 4): void
+  /** Takes the pin away; throws INVALID_STATE when the frame is not pinned. */
+  unpinTable(domid: DomId, frame: Mfn): void
+  /** Fills a frame of the domain with hypercall stubs, where an image has a HYPERCALL_PAGE note. */
+  writeHypercallPage(domid: DomId, frame: Mfn): void
+  /** Sets what XENMEM_memory_map tells the domain; sizes in bytes, types as in e820. */
+  setMemoryMap(domid: DomId, map: readonly MemoryRange[]): void
+  /** Translates a virtual address of the domain's vCPU 0 through its kernel page tables; undefined when not mapped. */
+  translate(domid: DomId, address: bigint): { readonly frame: Mfn; readonly offset: number } | undefined
+  /** A frame of another domain for the use of the toolstack; it stays until `unmapForeign`. */
+  mapForeign(domid: DomId, frame: Mfn): Mfn
+  /** Ends one `mapForeign`; throws INVALID_STATE when the frame is not mapped. */
+  unmapForeign(domid: DomId, frame: Mfn): void
+
+  // Log-dirty (migration)
+  /** Starts noting which frames are written. */
+  enableLogDirty(domid: DomId): void
+  /** Stops noting writes; `readLogDirty` throws INVALID_STATE from then on. */
+  disableLogDirty(domid: DomId): void
+  /** Dirty pseudo-physical frames since the last call; `clear` starts anew. */
+  readLogDirty(domid: DomId, options?: { readonly clear?: boolean }): Bitmap
+
+  // vCPUs
+  /**
+   * Makes the processor that a vCPU of a binary guest will run on, which takes long the first time on a host, so that
+   * `setVcpuContext` need not. Throws NOT_SUPPORTED, INVALID_STATE for a guest in TypeScript.
+   */
+  prepareVcpu(domid: DomId, vcpu: number): void
+  /** Gives a vCPU its registers and brings it up. Throws INVALID_ARGUMENT where Xen answers -EINVAL. */
+  setVcpuContext(domid: DomId, vcpu: number, context: VcpuContext): void
+  /** The domain should be paused or shut down. */
+  getVcpuContext(domid: DomId, vcpu: number): VcpuContext
+  /**
+   * What CPUID tells the domain, as XEN_DOMCTL_get_cpu_policy: to be saved with it. Empty for a guest in TypeScript.
+   */
+  getCpuPolicy(domid: DomId): CpuPolicy
+  /**
+   * Has CPUID tell a domain what it was told elsewhere, as far as this host offers it; what it does not offer is hidden, and
+   * returned by name. For a domain that has not run yet; throws INVALID_STATE for a guest in TypeScript.
+   */
+  setCpuPolicy(domid: DomId, policy: CpuPolicy): string[]
+  /** Model-specific registers of a vCPU that are saved with it, but for those that hold 0, as XEN_DOMCTL_get_vcpu_msrs. */
+  getVcpuMsrs(domid: DomId, vcpu: number): MsrEntry[]
+  /** Writes such registers. Throws NOT_SUPPORTED for one that this host does not offer, INVALID_ARGUMENT for its value. */
+  setVcpuMsrs(domid: DomId, vcpu: number, msrs: readonly MsrEntry[]): void
+  /** Brings up vCPU `vcpu` of a TypeScript guest (it needs no registers). */
+  startVcpu(domid: DomId, vcpu: number): void
+  /**
+   * Watches a vCPU of a binary guest instruction by instruction. A hook that answers 'stop' pauses the domain; the event
+   * `vcpu-stopped` tells, and `unpauseDomain` lets it go on. Throws INVALID_STATE for a vCPU without registers.
+   */
+  traceVcpu(domid: DomId, vcpu: number, hooks: TraceHooks): Trace
+  /** State, CPU time in nanoseconds and place of one vCPU. */
+  vcpuInfo(domid: DomId, vcpu: number): VcpuInfoSnapshot
+  /** Weight, cap and the like in the names of the scheduler in use. */
+  schedulerParameters(domid: DomId, vcpu?: number): Readonly<Record<string, number>>
+  /** Changes the given ones and keeps the others; INVALID_ARGUMENT for what the scheduler does not take. */
+  setSchedulerParameters(domid: DomId, parameters: Readonly<Record<string, number>>, vcpu?: number): void
+  /** Physical CPUs a vCPU may run on (hard) and should run on (soft). */
+  setAffinity(domid: DomId, vcpu: number, affinity: { hard?: readonly number[]; soft?: readonly number[] }): void
+
+  // Event channels and grants on behalf of a domain
+  /** EVTCHNOP_alloc_unbound in `domid` for `remote`; the new port. */
+  allocUnbound(domid: DomId, remote: DomId): EventPort
+  /** Closes a port of the domain; throws HYPERCALL_FAILED when it is not open. */
+  closePort(domid: DomId, port: EventPort): void
+  /** Sends through a port of `domid`, as the domain itself would. */
+  sendEvent(domid: DomId, port: EventPort): void
+  /** Raises a per-domain or per-vCPU VIRQ, e.g. VIRQ.DOM_EXC to dom0. */
+  sendVirq(domid: DomId, virq: number, vcpu?: number): void
+  /** Writes a grant entry into a domain's table, as the builder does for console and XenStore. */
+  seedGrant(domid: DomId, ref: GrantRef, entry: { readonly remote: DomId; readonly frame: Mfn }): void
+  /** The typed hypercall door of a domain. */
+  port(domid: DomId): HypercallPort
+
+  // Host
+  /** Text that guests and the hypervisor wrote to the hypervisor's console; `clear` empties it. */
+  readConsole(options?: { readonly clear?: boolean }): string
+  /** Runs whatever is runnable until a limit, or until there is nothing to do. */
+  run(limits?: RunLimits): RunResult
+  /** Random numbers of this host, for handles and the like. */
+  readonly random: Random
+}

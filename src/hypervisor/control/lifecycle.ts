@@ -1,0 +1,284 @@
+/**
+ * The life of domains: making one out of parts, and taking it apart again so that nothing of it is left. A frame that
+ * another domain still maps keeps a dying domain until it is unmapped.
+ * Reference: xen/common/domain.c, domain_create, domain_kill; xen/arch/x86/domain.c, domain_relinquish_resources.
+ */
+import { VIRQ, VcpuInfo } from '../../abi/index.ts'
+import { type DomId, XenError } from '../../util/index.ts'
+import type { HypervisorConsole } from '../console/console.ts'
+import type { CreateDomainOptions } from './control-interface.ts'
+import { Domain } from '../domains/domain.ts'
+import type { EventChannels } from '../events/index.ts'
+import type { DomainRegistry } from '../domains/registry.ts'
+import { FrameAccess } from '../memory/frame-access.ts'
+import type { DomainMemory } from '../frames/domain-memory.ts'
+import { FRAME_FLAG, FRAME_TYPE, type FrameTable } from '../frames/frame-table.ts'
+import type { GrantTables } from '../grants/index.ts'
+import type { GuestMemory } from '../memory/guest-memory.ts'
+import type { HostClock } from '../time/host-clock.ts'
+import type { DomainPort } from '../guests/typescript/port.ts'
+import type { PvVcpus } from '../guests/pv/pv-vcpus.ts'
+import type { PageTypes } from '../guests/pv/page-types.ts'
+import type { RunLoop } from '../execution/run-loop.ts'
+import type { Scheduler } from '../scheduler/index.ts'
+import { DomainWatchdogs, type TimeRecords, type TimerQueue, VcpuTimers } from '../time/index.ts'
+import { Vcpu } from '../domains/vcpu.ts'
+import type { VcpuControl } from '../execution/vcpu-control.ts'
+import { WORK, type WorkMeter } from '../time/work-meter.ts'
+
+/** Most vCPUs of a domain: what one grows up with on x86 (MAX_VIRT_CPUS is larger, but nothing here needs more). */
+const MAX_VCPUS = 128
+/** Grant frames and maptrack frames of a domain that says nothing (Xen's defaults). */
+const DEFAULT_GRANT_FRAMES = 64
+const DEFAULT_MAPTRACK_FRAMES = 1024
+/** Highest port number: the FIFO ABI's. */
+const MAX_PORT = 0x1_ffff
+/** Work of one portion of taking a domain apart: a few milliseconds. */
+const DISMANTLING_PORTION = 2_000_000
+/** Shutdown reason of an expired watchdog. */
+const WATCHDOG = 4
+
+/** What lives and dies with a domain. */
+export interface LifecycleParts {
+  readonly memory: GuestMemory
+  readonly clock: HostClock
+  readonly frames: FrameTable
+  readonly domainMemory: DomainMemory
+  readonly domains: DomainRegistry
+  readonly pageTypes: PageTypes
+  readonly meter: WorkMeter
+  readonly events: EventChannels
+  readonly grants: GrantTables
+  readonly scheduler: Scheduler<Vcpu>
+  readonly timers: TimerQueue
+  readonly timeRecords: TimeRecords
+  readonly control: VcpuControl
+  readonly loop: RunLoop
+  readonly pvVcpus: PvVcpus
+  readonly console: HypervisorConsole
+  /** Calendar time at host boot. */
+  readonly bootTime: bigint
+  /** Raises VIRQ_TIMER in a vCPU. */
+  raiseTimer(vcpu: Vcpu): void
+  /** The typed door of a domain. */
+  portOf(domain: Domain): DomainPort
+  /** A domain is gone. */
+  gone(domain: Domain): void
+}
+
+/** Makes and unmakes domains. */
+export class DomainLifecycle {
+  private readonly parts: LifecycleParts
+  private nextId = 0
+  /** Domains that are being taken apart, with what is left of it. */
+  private readonly dismantling = new Map<Domain, Iterator<void>>()
+
+  constructor(parts: LifecycleParts) {
+    this.parts = parts
+  }
+
+  /** Makes a paused domain without memory. */
+  create(options: CreateDomainOptions): Domain {
+    const { parts } = this
+    const vcpuCount = countVcpus(options)
+    if (options.kind === 'pv') parts.pvVcpus.checkRoom(vcpuCount)
+    const id = this.chooseId(options)
+    const sharedInfoFrame = parts.domainMemory.takeRaw()
+    if (sharedInfoFrame < 0) {
+      throw new XenError('OUT_OF_MEMORY', 'no frame for a domain\'s shared_info', {
+        details: { domid: id },
+      })
+    }
+    const domain = this.assemble(id, { ...options, vcpus: vcpuCount }, sharedInfoFrame)
+    try {
+      parts.grants.addDomain({
+        id, maxGrantFrames: options.maxGrantFrames ?? DEFAULT_GRANT_FRAMES,
+        maxMaptrackFrames: options.maxMaptrackFrames ?? DEFAULT_MAPTRACK_FRAMES,
+        maxVersion: 2, mapsBy: options.kind === 'pv' ? 'table' : 'direct',
+      })
+    } catch (error) {
+      this.destroy(domain)
+      throw error
+    }
+    return domain
+  }
+
+  /** Ends a domain, however long that takes; it is forgotten when its last frame is free. */
+  destroy(domain: Domain): void {
+    while (!this.dismantle(domain));
+  }
+
+  /** One portion of ending a domain: false while there is more to do. It never runs again from the first one on. */
+  dismantle(domain: Domain): boolean {
+    const { parts } = this
+    const known = this.dismantling.get(domain)
+    if (known === undefined && domain.dying) return true
+    const work = known ?? this.takeApart(domain)
+    this.dismantling.set(domain, work)
+    domain.dying = true
+    return parts.meter.within(DISMANTLING_PORTION, () => {
+      while (work.next().done !== true) {
+        // Nobody finds a domain that is gone: what is left of its end comes at once.
+        if (parts.meter.isSpent && parts.domains.get(domain.id) === domain) return false
+      }
+      this.dismantling.delete(domain)
+      return true
+    })
+  }
+
+  /** Takes a domain apart, step by step. */
+  private *takeApart(domain: Domain): Generator<void> {
+    const { parts } = this
+    parts.control.updateDomain(domain)
+    yield* parts.events.closing(domain.id)
+    parts.portOf(domain).release()
+    domain.watchdogs.stopAll()
+    for (const vcpu of domain.vcpus) {
+      this.dropVcpu(vcpu)
+      yield
+    }
+    yield* parts.grants.retiring(domain.id)
+    parts.scheduler.removeDomain(domain.id)
+    if (domain.eoiFrame >= 0) parts.pageTypes.putPageAndType(domain.eoiFrame)
+    yield* this.relinquish(domain)
+    this.announceEnd(domain)
+    if (domain.totalPages + domain.sharedPages === 0) this.finish(domain)
+  }
+
+  /** The last frame of a dying domain is free. */
+  finish(domain: Domain): void {
+    const { parts } = this
+    if (parts.domains.get(domain.id) !== domain) return
+    parts.domains.remove(domain)
+    parts.events.removeDomain(domain.id)
+    parts.grants.removeDomain(domain.id)
+    parts.console.forget(domain.id)
+    this.announceEnd(domain)
+    parts.gone(domain)
+  }
+
+  /** Whoever serves domains hears when one has been taken apart, and again when nothing keeps it any more, as in Xen. */
+  private announceEnd(domain: Domain): void {
+    if (domain.id !== 0) this.parts.events.raiseGlobalVirq(VIRQ.DOM_EXC, 0 as DomId)
+  }
+
+  private chooseId(options: CreateDomainOptions): DomId {
+    const { domains } = this.parts
+    if (options.domid !== undefined && !(Number.isInteger(options.domid) && options.domid >= 0)) {
+      throw new XenError('INVALID_ARGUMENT', `a domain's number is 0 to ${0x7fef}, got ${options.domid}`, {
+        details: { domid: options.domid },
+      })
+    }
+    if (options.domid !== undefined && domains.get(options.domid) !== undefined) {
+      throw new XenError('DOMAIN_EXISTS', `domain ${options.domid} exists`, { details: { domid: options.domid } })
+    }
+    const id = options.domid ?? domains.freeId(this.nextId)
+    if (id === undefined || id >= 0x7ff0) {
+      throw new XenError('OUT_OF_RESOURCES', `no domain number is free, or ${String(id)} is reserved`, {
+        details: { domid: id },
+      })
+    }
+    if (options.domid === undefined) this.nextId = id + 1
+    else this.nextId = Math.max(this.nextId, id + 1)
+    return id
+  }
+
+  private assemble(id: DomId, options: CreateDomainOptions & { readonly vcpus: number }, sharedInfoFrame: number): Domain {
+    const { parts } = this
+    const { vcpus: vcpuCount } = options
+    parts.frames.assignShared(sharedInfoFrame, id)
+    const domain = new Domain({
+      id, kind: options.kind, privileged: options.privileged ?? false, handle: handleOf(options.handle), vcpuCount,
+      maxPort: options.maxPorts === undefined ? MAX_PORT : options.maxPorts - 1, sharedInfoFrame,
+      createRunner: options.createRunner,
+    })
+    domain.sharedPages = 1
+    domain.maxPages = options.maxPages ?? 0
+    domain.watchdogs = new DomainWatchdogs(parts.timers, () => parts.control.shutdown(domain, WATCHDOG))
+    parts.domains.add(domain)
+    parts.timeRecords.updateWallClock(domain.sharedInfo, { bootTime: parts.bootTime })
+    parts.scheduler.addDomain(id)
+    for (let vcpu = 0; vcpu < vcpuCount; vcpu += 1) this.addVcpu(domain, vcpu)
+    parts.events.addDomain(domain)
+    return domain
+  }
+
+  private addVcpu(domain: Domain, index: number): void {
+    const { parts } = this
+    const now = parts.clock.now()
+    const vcpu = new Vcpu(domain, index, {
+      access: new FrameAccess(parts.memory, parts.frames, domain.id), infoAddress: domain.defaultVcpuInfo(index), now,
+    })
+    vcpu.timers = new VcpuTimers(parts.timers, {
+      raiseTimer: () => parts.raiseTimer(vcpu),
+      pollTimedOut: () => parts.control.wake(vcpu),
+    })
+    // A guest in TypeScript sets its own timers; a tick that nobody has asked for would only wake it.
+    if (domain.kind === 'typescript') vcpu.timers.stopPeriodic()
+    if (vcpu.infoAddress >= 0) VcpuInfo.evtchnUpcallMask.set(parts.memory.view, vcpu.infoAddress, 1)
+    domain.vcpus.push(vcpu)
+    if (domain.kind === 'pv') parts.pvVcpus.reserve()
+    parts.scheduler.addVcpu(vcpu, now)
+  }
+
+  private dropVcpu(vcpu: Vcpu): void {
+    const { parts } = this
+    vcpu.timers.stopAll()
+    parts.loop.forget(vcpu)
+    parts.loop.reschedule(parts.scheduler.removeVcpu(vcpu, parts.clock.now()))
+    vcpu.queued = false
+    if (vcpu.infoFrame >= 0) parts.pageTypes.putPageAndType(vcpu.infoFrame)
+    vcpu.infoFrame = -1
+    vcpu.infoAddress = -1
+    parts.pvVcpus.drop(vcpu)
+    if (vcpu.owner.kind === 'pv') parts.pvVcpus.unreserve()
+    vcpu.runner = undefined
+  }
+
+  /** Gives back every frame of a dying domain: pins, its own references, and recursive page tables by force. */
+  private *relinquish(domain: Domain): Generator<void> {
+    const { frames, domainMemory } = this.parts
+    const own: number[] = []
+    for (let mfn = frames.first; mfn < frames.end; mfn += 1) if (frames.owner[mfn] === domain.id) own.push(mfn)
+    yield* this.eachFrame(domain, own, (mfn) => this.unpin(mfn))
+    yield* this.eachFrame(domain, own, (mfn) => void domainMemory.giveBack(mfn))
+    for (const level of [FRAME_TYPE.L4, FRAME_TYPE.L3, FRAME_TYPE.L2, FRAME_TYPE.L1]) {
+      yield* this.eachFrame(domain, own, (mfn) => {
+        if (frames.type[mfn] === level && frames.typeCount[mfn] !== 0) this.parts.pageTypes.invalidate(mfn)
+      })
+    }
+  }
+
+  /** Does something with each frame that is the domain's still, and with the tables that fall of it. */
+  private *eachFrame(domain: Domain, own: readonly number[], action: (mfn: number) => void): Generator<void> {
+    const { frames, pageTypes, meter } = this.parts
+    for (const mfn of own) {
+      if (frames.owner[mfn] !== domain.id) continue
+      action(mfn)
+      meter.charge(WORK.frame)
+      while (!pageTypes.settle(domain.id)) yield
+      if (meter.isSpent) yield
+    }
+  }
+
+  private unpin(mfn: number): void {
+    const { frames, pageTypes } = this.parts
+    pageTypes.abandon(mfn)
+    if (!frames.hasFlag(mfn, FRAME_FLAG.PINNED)) return
+    frames.flags[mfn]! &= ~FRAME_FLAG.PINNED
+    pageTypes.putPageAndType(mfn)
+  }
+}
+
+/** The vCPUs that a domain is to have. */
+function countVcpus({ vcpus = 1 }: CreateDomainOptions): number {
+  if (Number.isInteger(vcpus) && vcpus >= 1 && vcpus <= MAX_VCPUS) return vcpus
+  throw new XenError('INVALID_ARGUMENT', `a domain has 1 to ${MAX_VCPUS} vCPUs, got ${vcpus}`, { details: { vcpus } })
+}
+
+/** A domain's handle: 16 bytes, zeros unless given. */
+function handleOf(given: Uint8Array | undefined): Uint8Array {
+  const handle = new Uint8Array(16)
+  if (given !== undefined) handle.set(given.subarray(0, 16))
+  return handle
+}

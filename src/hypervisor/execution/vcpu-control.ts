@@ -1,0 +1,226 @@
+/**
+ * What makes vCPUs run and stop: blocking and waking, coming online and going offline, pausing and shutting down of
+ * whole domains. It keeps scheduler, run states and flags of a vCPU in step.
+ * Reference: xen/common/sched/core.c, vcpu_wake, vcpu_sleep, vcpu_block; xen/common/domain.c, domain_shutdown.
+ */
+import { ERRNO, RUNSTATE, SHUTDOWN, VIRQ } from '../../abi/index.ts'
+import type { EventHub } from '../../util/index.ts'
+import type { CrashCause, CrashReport, CrashReporter } from '../console/crash-report.ts'
+import type { Domain } from '../domains/domain.ts'
+import type { DomainRegistry } from '../domains/registry.ts'
+import type { EventChannels } from '../events/index.ts'
+import type { GuestMemory } from '../memory/guest-memory.ts'
+import type { HostClock } from '../time/host-clock.ts'
+import type { HypervisorEvent } from '../hypervisor-events.ts'
+import type { Affinity, Scheduler } from '../scheduler/index.ts'
+import type { TrapNote } from '../guests/pv/pv-vcpu.ts'
+import type { Vcpu } from '../domains/vcpu.ts'
+
+/** What this part works on. */
+export interface VcpuControlParts {
+  readonly memory: Pick<GuestMemory, 'view' | 'markWritten'>
+  readonly clock: HostClock
+  readonly scheduler: Scheduler<Vcpu>
+  readonly events: EventChannels
+  readonly domains: DomainRegistry
+  readonly hub: EventHub<HypervisorEvent>
+  /** Writes down how a domain crashed, and says so on the hypervisor's console. */
+  readonly crashes: CrashReporter
+  /** The physical CPU is to ask its scheduler again. */
+  reschedule(cpu: number): void
+}
+
+/** Changes what runs. */
+export class VcpuControl {
+  private readonly parts: VcpuControlParts
+
+  constructor(parts: VcpuControlParts) {
+    this.parts = parts
+  }
+
+  /** Brings the scheduler in step with the vCPU's flags; to be called after any of them has changed. */
+  update(vcpu: Vcpu): void {
+    const runnable = vcpu.isRunnable
+    const { scheduler, clock } = this.parts
+    if (runnable !== vcpu.queued) {
+      vcpu.queued = runnable
+      const now = clock.now()
+      if (runnable) {
+        const cpu = scheduler.wake(vcpu, now)
+        if (cpu >= 0) this.parts.reschedule(cpu)
+      } else {
+        scheduler.sleep(vcpu, now)
+        if (vcpu.runningOn >= 0) this.parts.reschedule(vcpu.runningOn)
+      }
+    }
+    if (vcpu.runningOn < 0) vcpu.runstate.change(restingState(vcpu), clock.now())
+  }
+
+  /** The vCPU has something to do: ends blocking and polling. */
+  wake(vcpu: Vcpu): void {
+    if (!vcpu.blocked) return
+    vcpu.blocked = false
+    if (vcpu.polling) this.endPoll(vcpu)
+    this.update(vcpu)
+    this.tell(vcpu, 'wake')
+  }
+
+  /** SCHEDOP_block: sleeps until an event comes, with events enabled; goes on at once when one is waiting. */
+  block(vcpu: Vcpu): void {
+    const { view } = this.parts.memory
+    if (vcpu.infoAddress >= 0) {
+      view.setUint8(vcpu.infoAddress + 1, 0)
+      this.parts.memory.markWritten(vcpu.infoAddress >>> 12)
+    }
+    if (vcpu.pv?.nmiPending === true || this.hasUpcall(vcpu)) return
+    vcpu.blocked = true
+    this.update(vcpu)
+    this.tell(vcpu, 'block')
+  }
+
+  /** A guest in TypeScript has nothing to do; unlike {@link VcpuControl.block} its mask stays as it is. */
+  rest(vcpu: Vcpu): void {
+    const { view } = this.parts.memory
+    if (vcpu.infoAddress >= 0 && view.getUint8(vcpu.infoAddress) !== 0) return
+    vcpu.blocked = true
+    this.update(vcpu)
+  }
+
+  /** SCHEDOP_poll with ports already read. */
+  poll(vcpu: Vcpu, ports: readonly number[], deadline: number): number {
+    const result = this.parts.events.of(vcpu.domain)!.poll(vcpu.vcpu, ports)
+    if (result <= 0) return result
+    vcpu.blocked = true
+    vcpu.polling = true
+    vcpu.polledPorts = ports
+    vcpu.timers.startPoll(deadline)
+    this.update(vcpu)
+    return 0
+  }
+
+  /** SCHEDOP_yield. */
+  yield(vcpu: Vcpu): void {
+    this.parts.scheduler.yield(vcpu, this.parts.clock.now())
+    if (vcpu.runningOn >= 0) this.parts.reschedule(vcpu.runningOn)
+    this.tell(vcpu, 'yield')
+  }
+
+  /** VCPUOP_up, and the end of a builder's work. */
+  bringUp(vcpu: Vcpu): number {
+    if (!vcpu.initialised) return -ERRNO.EINVAL
+    if (vcpu.online) return 0
+    vcpu.online = true
+    this.update(vcpu)
+    this.tell(vcpu, 'online')
+    return 0
+  }
+
+  /** VCPUOP_down: the last one to go shuts the domain down. */
+  takeDown(vcpu: Vcpu): void {
+    if (!vcpu.owner.vcpus.some((other) => other !== vcpu && other.online)) {
+      this.shutdown(vcpu.owner, SHUTDOWN.poweroff)
+      return
+    }
+    if (!vcpu.online) return
+    vcpu.online = false
+    this.update(vcpu)
+    this.tell(vcpu, 'offline')
+  }
+
+  /** Changes the physical CPUs that a vCPU may use, and lets the one that is concerned ask again. */
+  setAffinity(vcpu: Vcpu, affinity: Partial<Affinity>): void {
+    const cpu = this.parts.scheduler.setAffinity(vcpu, affinity, this.parts.clock.now())
+    if (cpu >= 0) this.parts.reschedule(cpu)
+  }
+
+  /** SCHEDOP_pin_override: pins a vCPU to one physical CPU for a while; a negative number lets it go again. */
+  pinOverride(vcpu: Vcpu, cpu: number): number {
+    const { scheduler } = this.parts
+    if (cpu < 0) {
+      if (vcpu.pinnedFrom === undefined) return -ERRNO.EINVAL
+      this.setAffinity(vcpu, { hard: vcpu.pinnedFrom })
+      vcpu.pinnedFrom = undefined
+      return 0
+    }
+    if (cpu >= scheduler.cpuCount) return -ERRNO.EINVAL
+    if (vcpu.pinnedFrom !== undefined) return -ERRNO.EBUSY
+    vcpu.pinnedFrom = scheduler.affinity(vcpu).hard
+    this.setAffinity(vcpu, { hard: [cpu] })
+    return 0
+  }
+
+  /** Brings all vCPUs of a domain in step after its own state has changed. */
+  updateDomain(domain: Domain): void {
+    for (const vcpu of domain.vcpus) this.update(vcpu)
+  }
+
+  /**
+   * SCHEDOP_shutdown and its like: the vCPUs stop where they are. The first reason counts. `by` is the vCPU that asked
+   * for it; undefined when somebody else did.
+   */
+  shutdown(domain: Domain, reason: number, by?: Vcpu): void {
+    this.end(domain, reason, by === undefined ? { origin: 'outside' } : { origin: 'guest', vcpu: by })
+  }
+
+  private end(domain: Domain, reason: number, cause: CrashCause): void {
+    if (domain.isShutDown || domain.dying) return
+    if (domain.shutdownCode < 0) domain.shutdownCode = reason & 0xff
+    domain.shutdownReason = domain.shutdownCode
+    domain.isShutDown = true
+    this.updateDomain(domain)
+    const report = isCrash(domain.shutdownReason) ? this.parts.crashes.report(domain, cause) : undefined
+    domain.crashReport = report
+    this.parts.events.raiseGlobalVirq(VIRQ.DOM_EXC, 0 as Domain['id'])
+    if (report !== undefined) this.parts.hub.emit(crashEvent(report))
+    this.parts.hub.emit({ type: 'domain-shutdown', domid: domain.id, reason: domain.shutdownReason })
+  }
+
+  /** Pauses the domain of a vCPU whose trace asked for it, as Xen does for a debugger. */
+  stopForTrace(vcpu: Vcpu): void {
+    const { owner } = vcpu
+    owner.pauseCount += 1
+    this.updateDomain(owner)
+    this.parts.hub.emit({ type: 'domain-paused', domid: owner.id })
+    this.parts.hub.emit({ type: 'vcpu-stopped', domid: owner.id, vcpu: vcpu.vcpu })
+  }
+
+  /** A guest did what no guest may; `exception` is what it could not take, where that is why. */
+  crash(vcpu: Vcpu, reason: string, exception?: TrapNote): void {
+    this.end(vcpu.owner, SHUTDOWN.crash, { origin: 'hypervisor', vcpu, reason, exception })
+  }
+
+  /** True when the vCPU has an upcall to take: pending and not masked. */
+  hasUpcall(vcpu: Vcpu): boolean {
+    const { view } = this.parts.memory
+    const at = vcpu.infoAddress
+    return at >= 0 && view.getUint8(at) !== 0 && view.getUint8(at + 1) === 0
+  }
+
+  private endPoll(vcpu: Vcpu): void {
+    vcpu.polling = false
+    vcpu.polledPorts = undefined
+    vcpu.timers.stopPoll()
+    this.parts.events.of(vcpu.domain)?.endPoll(vcpu.vcpu)
+  }
+
+  private tell(vcpu: Vcpu, action: 'block' | 'wake' | 'yield' | 'online' | 'offline'): void {
+    const { hub } = this.parts
+    if (hub.wants('schedule')) hub.emit({ type: 'schedule', domid: vcpu.domain, vcpu: vcpu.vcpu, action })
+  }
+}
+
+/** Reasons that toolstacks take for a crash: the one of that name, and all that Xen does not know. */
+const isCrash = (reason: number): boolean => reason === SHUTDOWN.crash || reason > SHUTDOWN.soft_reset
+
+const crashEvent = (report: CrashReport): HypervisorEvent => ({
+  type: 'domain-crashed', domid: report.domid, vcpu: report.vcpu, reason: report.reason,
+  rip: report.state === undefined ? 0 : Number(BigInt.asIntN(64, report.state.registers.rip)),
+  instruction: report.state?.instruction, report,
+})
+
+/** Run state of a vCPU that is on no CPU. */
+export function restingState(vcpu: Vcpu): 0 | 1 | 2 | 3 {
+  if (vcpu.isRunnable) return RUNSTATE.runnable
+  const isBlocked = vcpu.online && vcpu.blocked && vcpu.pauseCount === 0 && vcpu.owner.isActive
+  return isBlocked ? RUNSTATE.blocked : RUNSTATE.offline
+}

@@ -1,0 +1,107 @@
+/**
+ * Page-table entries that map grants in a PV guest. The grant table holds the rights and takes the references; the
+ * entry carries them while it stands.
+ * Reference: xen/arch/x86/pv/grant_table.c, create_grant_pv_mapping, replace_grant_pv_mapping.
+ */
+import { GNTMAP, GNTST } from '../../../abi/index.ts'
+import { PTE, PTE_HIGH_NX } from '../../../x86/index.ts'
+import { FRAME_TYPE, type FrameTable } from '../../frames/frame-table.ts'
+import type { GuestMemory } from '../../memory/guest-memory.ts'
+import type { Vcpu } from '../../domains/vcpu.ts'
+import { adjustLeafHigh, adjustLeafLow } from './page-entries.ts'
+import type { PageTypes } from './page-types.ts'
+import { findLeaf, isGuestAddress } from './virtual-access.ts'
+
+/** A mapping as the grant table asks for it. */
+export interface GrantEntry {
+  /** Virtual address, or machine address of the entry with GNTMAP.contains_pte. */
+  readonly address: number
+  readonly mfn: number
+  readonly flags: number
+}
+
+/** What grant entries work on. */
+export interface GrantEntryParts {
+  readonly memory: GuestMemory
+  readonly frames: FrameTable
+  readonly pageTypes: PageTypes
+}
+
+/** Flags that must agree when a mapping is taken down. */
+const RIGHTS = PTE.PRESENT | PTE.WRITABLE
+
+/** Low half of the entry that a mapping's flags ask for, before adjustment. */
+function entryLow(entry: GrantEntry): number {
+  let low = (entry.mfn << 12) | PTE.PRESENT | PTE.ACCESSED | PTE.DIRTY
+  if ((entry.flags & GNTMAP.application_map) !== 0) low |= PTE.USER
+  if ((entry.flags & GNTMAP.readonly) === 0) low |= PTE.WRITABLE
+  return low | ((entry.flags >>> 16 & 7) << 9)
+}
+
+/** Writes and removes such entries for one host. */
+export class GrantEntries {
+  private readonly parts: GrantEntryParts
+
+  constructor(parts: GrantEntryParts) {
+    this.parts = parts
+  }
+
+  /** Maps a frame; what stood in the entry is given back. GNTST status. */
+  install(vcpu: Vcpu, entry: GrantEntry): number {
+    const at = this.locate(vcpu, entry.address, (entry.flags & GNTMAP.contains_pte) !== 0)
+    if (at < 0) return GNTST.general_error
+    const { words } = this.parts.memory
+    const oldLow = words[at]!
+    const oldHigh = words[at + 1]!
+    const low = entryLow(entry)
+    const high = adjustLeafHigh(low, PTE_HIGH_NX)
+    this.write(at, adjustLeafLow(low, high), high)
+    this.parts.pageTypes.putLeaf(oldLow, oldHigh)
+    return GNTST.okay
+  }
+
+  /** Takes a mapping's entry away, or moves the entry of `newAddress` there. GNTST status. */
+  remove(vcpu: Vcpu, entry: GrantEntry & { readonly newAddress: number }): number {
+    const byEntry = (entry.flags & GNTMAP.contains_pte) !== 0
+    if (byEntry && entry.newAddress !== 0) return GNTST.general_error
+    const at = this.locate(vcpu, entry.address, byEntry)
+    if (at < 0) return GNTST.general_error
+    const { words } = this.parts.memory
+    if (((words[at]! ^ entryLow(entry)) & (RIGHTS | 0xffff_f000)) !== 0) return GNTST.general_error
+    let low = 0
+    let high = 0
+    if (entry.newAddress !== 0) {
+      const source = this.locate(vcpu, entry.newAddress, false)
+      if (source < 0 || source === at) return GNTST.general_error
+      low = words[source]!
+      high = words[source + 1]!
+      this.write(source, 0, 0)
+    }
+    this.write(at, low, high)
+    return GNTST.okay
+  }
+
+  /** Word index of a level-1 entry of the caller's own tables, or -1. */
+  private locate(vcpu: Vcpu, address: number, isEntry: boolean): number {
+    const { memory, frames } = this.parts
+    let at = -1
+    const isPlace = Number.isInteger(address / 8) && address >= 0 && address < memory.endFrame * 4096
+    if (isEntry) at = isPlace ? address / 4 : -1
+    else if (isGuestAddress(address)) {
+      const root = vcpu.pv?.kernelTable ?? 0
+      at = root === 0 ? -1 : findLeaf(memory.words, root, address)
+    }
+    if (at < 0) return -1
+    const table = Math.floor(at / 1024)
+    const isTable = frames.isValid(table) && frames.owner[table] === vcpu.domain && frames.type[table] === FRAME_TYPE.L1
+      && frames.typeCount[table] !== 0
+    return isTable ? at : -1
+  }
+
+  private write(at: number, low: number, high: number): void {
+    const { memory } = this.parts
+    memory.words[at] = low
+    memory.words[at + 1] = high
+    memory.markWritten(Math.floor(at / 1024))
+  }
+}

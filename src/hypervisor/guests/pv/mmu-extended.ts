@@ -1,0 +1,248 @@
+/**
+ * mmuext_op: pinning page tables, switching to other top-level tables, flushing, descriptor tables, clearing and
+ * copying frames.
+ * Reference: public/xen.h, HYPERVISOR_mmuext_op; xen/arch/x86/mm.c, do_mmuext_op, new_guest_cr3.
+ */
+import { ERRNO, MMUEXT, MmuextOp } from '../../../abi/index.ts'
+import { TWO_32, signedFromParts } from '../../../util/index.ts'
+import { PAGE_SIZE } from '../../../x86/index.ts'
+import type { Domain } from '../../domains/domain.ts'
+import { FRAME_FLAG, FRAME_TYPE } from '../../frames/frame-table.ts'
+import { Scratch, readInto } from '../../memory/guest-access.ts'
+import { CALL_AGAIN, type HypercallArguments, PREEMPTED, unfinished } from '../../hypercalls/call.ts'
+import type { Vcpu } from '../../domains/vcpu.ts'
+import { WORK } from '../../time/work-meter.ts'
+import type { DescriptorTables } from './descriptor-tables.ts'
+import type { MmuParts, MmuUpdates } from './mmu-update.ts'
+import type { PvVcpu } from './pv-vcpu.ts'
+import { isGuestAddress } from './virtual-access.ts'
+
+/** What extended operations work on beyond page tables. */
+export interface MmuExtendedParts extends MmuParts {
+  readonly updates: MmuUpdates
+  readonly descriptorTables: DescriptorTables
+  /** Tells observers that a table was pinned or unpinned. */
+  pinned(domain: Domain, mfn: number, level: number, action: 'pin' | 'unpin'): void
+}
+
+/** Frame that an operation names; not a frame of any host when the high half is set. */
+const frameOf = (low: number, high: number): number => (high === 0 ? low : high * TWO_32 + low)
+
+/** Carries out mmuext_op. */
+export class MmuExtended {
+  private readonly parts: MmuExtendedParts
+  private readonly scratch = new Scratch(MmuextOp.size)
+
+  constructor(parts: MmuExtendedParts) {
+    this.parts = parts
+  }
+
+  /** mmuext_op(operations, count, done, owner). */
+  operate(caller: Vcpu, args: HypercallArguments): number {
+    if (unfinished.isSettled(args)) return unfinished.resultOf(args)
+    const begun = (args.u32(1) & PREEMPTED) !== 0
+    const count = args.u32(1) & ~PREEMPTED
+    const counter = args.address(2)
+    const before = begun && counter !== 0 ? this.readCounter(caller, counter) : 0
+    const owner = this.parts.domains.frameOwner(caller.owner, args.u32(3) & 0xffff)
+    if (owner < 0) return owner
+    const { pageTypes, meter } = this.parts
+    let address = args.address(0)
+    let result = 0
+    let done = 0
+    // An operation that gave up tables waits for them to be taken apart before the next one.
+    for (; done < count && !meter.isSpent && !pageTypes.isFalling(owner); done += 1, address += MmuextOp.size) {
+      result = readInto(caller.access, address, this.scratch, MmuextOp.size) ? this.one(caller, owner) : -ERRNO.EFAULT
+      if (result !== 0) break
+      meter.charge(WORK.element)
+    }
+    if (counter !== 0) {
+      this.scratch.view.setUint32(0, before + done, true)
+      caller.access.write(counter, this.scratch.bytes.subarray(0, 4))
+    }
+    if (result === CALL_AGAIN || (result === 0 && done < count)) return unfinished.goOn(args, address, count - done)
+    return pageTypes.isFalling(owner) ? unfinished.settle(args, result) : result
+  }
+
+  /** Validates and pins a table of `level` for a domain. */
+  pin(domain: Domain, mfn: number, level: number): number {
+    const { frames, pageTypes } = this.parts
+    if (!frames.getPage(mfn, domain.id)) return -ERRNO.EINVAL
+    const result = pageTypes.getType(mfn, level)
+    if (result !== 0) {
+      frames.putPage(mfn)
+      return result
+    }
+    if (frames.hasFlag(mfn, FRAME_FLAG.PINNED)) {
+      pageTypes.putPageAndType(mfn)
+      return -ERRNO.EINVAL
+    }
+    frames.flags[mfn]! |= FRAME_FLAG.PINNED
+    this.parts.pinned(domain, mfn, level, 'pin')
+    return 0
+  }
+
+  /** Ends the pinning of a table. */
+  unpin(domain: Domain, mfn: number): number {
+    const { frames, pageTypes } = this.parts
+    if (!frames.getPage(mfn, domain.id)) return -ERRNO.EINVAL
+    if (!frames.hasFlag(mfn, FRAME_FLAG.PINNED)) {
+      frames.putPage(mfn)
+      return -ERRNO.EINVAL
+    }
+    const level = frames.type[mfn]!
+    frames.flags[mfn]! &= ~FRAME_FLAG.PINNED
+    pageTypes.putPageAndType(mfn)
+    frames.putPage(mfn)
+    this.parts.pinned(domain, mfn, level, 'unpin')
+    return 0
+  }
+
+  /** Makes `mfn` the kernel's top-level table of a vCPU. */
+  setKernelTable(vcpu: Vcpu, mfn: number): number {
+    const { pv } = vcpu
+    if (pv === undefined) return -ERRNO.EINVAL
+    const old = pv.kernelTable
+    if (old !== mfn) {
+      const result = this.parts.pageTypes.getPageAndType(mfn, FRAME_TYPE.L4, vcpu.domain)
+      if (result !== 0) return result
+      this.parts.descriptorTables.dropLdt(pv)
+      this.showMachineToPhys(vcpu.owner, mfn)
+      pv.kernelTable = mfn
+      if (old !== 0) this.parts.pageTypes.putPageAndType(old)
+    }
+    if (pv.inKernel) pv.loadRoot()
+    this.flush(pv)
+    return 0
+  }
+
+  /** Makes `mfn` the user's top-level table of a vCPU; 0 for none. */
+  setUserTable(vcpu: Vcpu, mfn: number): number {
+    const { pv } = vcpu
+    if (pv === undefined) return -ERRNO.EINVAL
+    const old = pv.userTable
+    if (old === mfn) return 0
+    if (mfn !== 0) {
+      const result = this.parts.pageTypes.getPageAndType(mfn, FRAME_TYPE.L4, vcpu.domain)
+      if (result !== 0) return result
+      if (vcpu.owner.hidesMachineToPhys) this.parts.pageTypes.setMachineToPhysSlot(mfn, 0)
+    }
+    pv.userTable = mfn
+    if (!pv.inKernel) {
+      pv.loadRoot()
+      this.flush(pv)
+    }
+    if (old !== 0) this.parts.pageTypes.putPageAndType(old)
+    return 0
+  }
+
+  /** Gives back both top-level tables of a vCPU. */
+  dropTables(vcpu: Vcpu): void {
+    const { pv } = vcpu
+    if (pv === undefined) return
+    const { kernelTable, userTable } = pv
+    pv.kernelTable = 0
+    pv.userTable = 0
+    if (kernelTable !== 0) this.parts.pageTypes.putPageAndType(kernelTable)
+    if (userTable !== 0) this.parts.pageTypes.putPageAndType(userTable)
+  }
+
+  private flush(pv: PvVcpu): void {
+    this.parts.meter.charge(WORK.flush)
+    this.parts.tlb.flush(pv)
+  }
+
+  /** A table that the kernel runs on shows the machine-to-physical table. */
+  private showMachineToPhys(domain: Domain, mfn: number): void {
+    if (!domain.hidesMachineToPhys) {
+      this.parts.pageTypes.setMachineToPhysSlot(mfn, this.parts.machineToPhys.entryLow)
+    }
+  }
+
+  private one(caller: Vcpu, owner: number): number {
+    const { view } = this.scratch
+    const command = MmuextOp.cmd.get(view, 0)
+    const low = MmuextOp.mfn.low(view, 0)
+    const high = MmuextOp.mfn.high(view, 0)
+    const mfn = frameOf(low, high)
+    const target = this.parts.domains.get(owner)
+    if (command <= MMUEXT.UNPIN_TABLE) {
+      if (target === undefined) return -ERRNO.EINVAL
+      return command === MMUEXT.UNPIN_TABLE ? this.unpin(target, mfn) : this.pin(target, mfn, command + 1)
+    }
+    if (command === MMUEXT.CLEAR_PAGE) return this.clearPage(owner, mfn)
+    if (command === MMUEXT.COPY_PAGE) {
+      return this.copyPage(owner, mfn, frameOf(MmuextOp.srcMfn.low(view, 0), MmuextOp.srcMfn.high(view, 0)))
+    }
+    if (command === MMUEXT.MARK_SUPER || command === MMUEXT.UNMARK_SUPER) return -ERRNO.EOPNOTSUPP
+    if (command > MMUEXT.UNMARK_SUPER || command === 14) return -ERRNO.ENOSYS
+    if (caller.domain !== owner) return -ERRNO.EPERM
+    return this.local(caller, command, mfn, signedFromParts(low, high))
+  }
+
+  /** Operations on the caller itself. */
+  private local(caller: Vcpu, command: number, mfn: number, address: number): number {
+    const { updates, descriptorTables } = this.parts
+    const { view } = this.scratch
+    switch (command) {
+      case MMUEXT.NEW_BASEPTR: return this.setKernelTable(caller, mfn)
+      case MMUEXT.NEW_USER_BASEPTR: return this.setUserTable(caller, mfn)
+      case MMUEXT.SET_LDT:
+        if (caller.pv === undefined) return -ERRNO.EINVAL
+        return descriptorTables.setLdt(caller.pv, address, MmuextOp.nrEnts.get(view, 0))
+      // Nothing is cached: a guest that may flush caches has nothing to flush.
+      case MMUEXT.FLUSH_CACHE: return caller.owner.privileged ? 0 : -ERRNO.EACCES
+      case MMUEXT.FLUSH_CACHE_GLOBAL: return caller.owner.privileged ? 0 : -ERRNO.EINVAL
+      case MMUEXT.TLB_FLUSH_LOCAL:
+        updates.flushOne(caller, undefined)
+        return 0
+      case MMUEXT.INVLPG_LOCAL:
+        if (isGuestAddress(address)) updates.flushOne(caller, address)
+        return 0
+      case MMUEXT.TLB_FLUSH_ALL:
+        updates.flushAll(caller.owner)
+        return 0
+      case MMUEXT.INVLPG_ALL:
+        if (isGuestAddress(address)) for (const vcpu of caller.owner.vcpus) updates.flushOne(vcpu, address)
+        return 0
+      default:
+        return this.flushSome(caller, command, address)
+    }
+  }
+
+  private flushSome(caller: Vcpu, command: number, address: number): number {
+    const { view } = this.scratch
+    const bitmap = signedFromParts(MmuextOp.vcpumask.low(view, 0), MmuextOp.vcpumask.high(view, 0))
+    const page = command === MMUEXT.INVLPG_MULTI ? address : undefined
+    if (page !== undefined && !isGuestAddress(page)) return 0
+    return this.parts.updates.flushMasked(caller, bitmap, page) ? 0 : -ERRNO.EINVAL
+  }
+
+  private clearPage(owner: number, mfn: number): number {
+    const { pageTypes, memory } = this.parts
+    if (pageTypes.getPageAndType(mfn, FRAME_TYPE.WRITABLE, owner) !== 0) return -ERRNO.EINVAL
+    memory.bytes.fill(0, mfn * PAGE_SIZE, (mfn + 1) * PAGE_SIZE)
+    memory.markWritten(mfn)
+    pageTypes.putPageAndType(mfn)
+    this.parts.meter.charge(WORK.page)
+    return 0
+  }
+
+  private copyPage(owner: number, mfn: number, source: number): number {
+    const { frames, pageTypes, memory } = this.parts
+    if (!frames.getPage(source, owner)) return -ERRNO.EINVAL
+    const result = pageTypes.getPageAndType(mfn, FRAME_TYPE.WRITABLE, owner)
+    if (result === 0) {
+      memory.bytes.copyWithin(mfn * PAGE_SIZE, source * PAGE_SIZE, (source + 1) * PAGE_SIZE)
+      memory.markWritten(mfn)
+      pageTypes.putPageAndType(mfn)
+      this.parts.meter.charge(WORK.page)
+    }
+    frames.putPage(source)
+    return result === 0 ? 0 : -ERRNO.EINVAL
+  }
+
+  private readCounter(caller: Vcpu, address: number): number {
+    return readInto(caller.access, address, this.scratch, 4) ? this.scratch.view.getUint32(0, true) : 0
+  }
+}

@@ -1,0 +1,262 @@
+/**
+ * mmu_update and update_va_mapping: changes of page-table entries, by machine address or by virtual address.
+ *
+ * hot path: entries are read as 32-bit words in place; nothing is allocated per entry.
+ * Reference: public/xen.h, HYPERVISOR_mmu_update; xen/arch/x86/mm.c, do_mmu_update, do_update_va_mapping.
+ */
+import { ERRNO, MMU, UVMF } from '../../../abi/index.ts'
+import type { Domain } from '../../domains/domain.ts'
+import type { DomainRegistry } from '../../domains/registry.ts'
+import { FRAME_FLAG, FRAME_TYPE, type FrameTable } from '../../frames/frame-table.ts'
+import type { MachineToPhys } from '../../frames/machine-to-phys.ts'
+import { type GuestAccess, Scratch, readInto } from '../../memory/guest-access.ts'
+import type { GuestMemory } from '../../memory/guest-memory.ts'
+import { CALL_AGAIN, type HypercallArguments, PREEMPTED, unfinished } from '../../hypercalls/call.ts'
+import type { Vcpu } from '../../domains/vcpu.ts'
+import { WORK, type WorkMeter } from '../../time/work-meter.ts'
+import type { PageTypes } from './page-types.ts'
+import { PageUpdates } from './page-updates.ts'
+import type { TlbClock } from './tlb-clock.ts'
+import { findLeaf, isGuestAddress } from './virtual-access.ts'
+
+/** What page-table hypercalls work on. */
+export interface MmuParts {
+  readonly memory: GuestMemory
+  readonly frames: FrameTable
+  readonly machineToPhys: MachineToPhys
+  readonly pageTypes: PageTypes
+  readonly domains: DomainRegistry
+  readonly tlb: TlbClock
+  readonly meter: WorkMeter
+}
+
+/** One update, taken from the guest. */
+interface Request {
+  pointerLow: number
+  pointerHigh: number
+  low: number
+  high: number
+}
+
+/** The two hypercalls that change entries. */
+export class MmuUpdates {
+  private readonly parts: MmuParts
+  private readonly updates: PageUpdates
+  private readonly scratch = new Scratch(16)
+  private readonly request: Request = { pointerLow: 0, pointerHigh: 0, low: 0, high: 0 }
+  /** An entry of level 2 or above has changed in the present batch. */
+  private tablesChanged = false
+
+  constructor(parts: MmuParts) {
+    this.parts = parts
+    this.updates = new PageUpdates(parts.pageTypes)
+  }
+
+  /** mmu_update(requests, count, done, owners). */
+  update(caller: Vcpu, args: HypercallArguments): number {
+    if (unfinished.isSettled(args)) return unfinished.resultOf(args)
+    const { domains } = this.parts
+    const domain = caller.owner
+    const owners = args.u32(3)
+    const tableOwner = owners >>> 16 === 0 ? domain : domains.get((owners >>> 16) - 1)
+    if (tableOwner === undefined) return -ERRNO.ESRCH
+    if (tableOwner !== domain && !domain.privileged) return -ERRNO.EPERM
+    const frameOwner = domains.frameOwner(domain, owners & 0xffff)
+    if (frameOwner < 0) return frameOwner
+    return this.batch(caller, args, { tableOwner, frameOwner })
+  }
+
+  /** update_va_mapping(address, value, flags). */
+  updateVaMapping(caller: Vcpu, args: HypercallArguments): number {
+    return this.changeByAddress(caller, args, caller.owner.id)
+  }
+
+  /** update_va_mapping_otherdomain(address, value, flags, domain). */
+  updateVaMappingOther(caller: Vcpu, args: HypercallArguments): number {
+    const frameOwner = this.parts.domains.frameOwner(caller.owner, args.u32(3) & 0xffff)
+    return frameOwner < 0 ? frameOwner : this.changeByAddress(caller, args, frameOwner)
+  }
+
+  /** Changes one entry on behalf of a domain; the pointer's low bits say how. */
+  apply(
+    domain: Domain,
+    owners: { readonly tableOwner: Domain; readonly frameOwner: number },
+    request: Readonly<Request>,
+  ): number {
+    const { frames } = this.parts
+    const command = request.pointerLow & 7
+    if (command > MMU.PT_UPDATE_NO_TRANSLATE) return -ERRNO.ENOSYS
+    const mfn = request.pointerHigh === 0 ? request.pointerLow >>> 12 : -1
+    if (command === MMU.MACHPHYS_UPDATE) return this.setMachineToPhys(domain, owners, mfn, request)
+    if (!frames.getPage(mfn, owners.tableOwner.id)) return -ERRNO.EINVAL
+    const at = (mfn << 10) + ((request.pointerLow & 0xff8) >> 2)
+    const result = !this.isInUse(mfn)
+      ? this.writePlain(mfn, at, request)
+      : this.changeTyped(mfn, at, request, { owners, preserve: command === MMU.PT_UPDATE_PRESERVE_AD })
+    frames.putPage(mfn)
+    return result
+  }
+
+  private batch(caller: Vcpu, args: HypercallArguments, owners: { tableOwner: Domain; frameOwner: number }): number {
+    const begun = (args.u32(1) & PREEMPTED) !== 0
+    const count = args.u32(1) & ~PREEMPTED
+    const counter = args.address(2)
+    const before = begun && counter !== 0 ? this.readCounter(caller.access, counter) : 0
+    const { meter } = this.parts
+    let address = args.address(0)
+    let result = 0
+    let done = 0
+    this.tablesChanged = false
+    for (; done < count && !meter.isSpent; done += 1, address += 16) {
+      result = this.take(caller.access, address) ? this.apply(caller.owner, owners, this.request) : -ERRNO.EFAULT
+      if (result !== 0) break
+      meter.charge(WORK.element)
+    }
+    if (this.tablesChanged) this.flushAll(owners.tableOwner)
+    if (counter !== 0) this.writeCounter(caller.access, counter, before + done)
+    if (result === CALL_AGAIN || (result === 0 && done < count)) return unfinished.goOn(args, address, count - done)
+    return this.parts.pageTypes.isFalling(owners.tableOwner.id) ? unfinished.settle(args, result) : result
+  }
+
+  /** True for a frame whose type decides what may be written to it. A table between two portions of work is none. */
+  private isInUse(mfn: number): boolean {
+    const { frames } = this.parts
+    return frames.typeCount[mfn] !== 0 && frames.hasFlag(mfn, FRAME_FLAG.VALIDATED)
+  }
+
+  /** Copies one request out of guest memory, once. */
+  private take(access: GuestAccess, address: number): boolean {
+    const { request } = this
+    const at = (address & 0xfff) <= 0xff0 && (address & 3) === 0 ? access.locate(address, false) : -1
+    if (at >= 0) {
+      const { words } = this.parts.memory
+      const word = at >>> 2
+      request.pointerLow = words[word]!
+      request.pointerHigh = words[word + 1]!
+      request.low = words[word + 2]!
+      request.high = words[word + 3]!
+      return true
+    }
+    if (!readInto(access, address, this.scratch, 16)) return false
+    const { view } = this.scratch
+    request.pointerLow = view.getUint32(0, true)
+    request.pointerHigh = view.getUint32(4, true)
+    request.low = view.getUint32(8, true)
+    request.high = view.getUint32(12, true)
+    return true
+  }
+
+  private changeTyped(
+    mfn: number,
+    at: number,
+    request: Readonly<Request>,
+    how: { readonly owners: { readonly tableOwner: Domain; readonly frameOwner: number }; readonly preserve: boolean },
+  ): number {
+    const type = this.parts.frames.type[mfn]!
+    const table = how.owners.tableOwner.id
+    const frame = how.owners.frameOwner
+    if (type === FRAME_TYPE.L1) {
+      return this.updates.changeLeaf(at, request.low, request.high, { table, frame, preserve: how.preserve })
+    }
+    if (type === FRAME_TYPE.WRITABLE) {
+      this.writeWords(mfn, at, request)
+      return 0
+    }
+    if (type === FRAME_TYPE.SEGDESC || type === FRAME_TYPE.NONE || table !== frame) return -ERRNO.EINVAL
+    const result = this.updates.changeTable(at, request.low, request.high, how.preserve)
+    if (result === 0) this.tablesChanged = true
+    return result
+  }
+
+  /** A frame that is no table at present takes any value, as if the guest had written it. */
+  private writePlain(mfn: number, at: number, request: Readonly<Request>): number {
+    if (this.parts.pageTypes.getType(mfn, FRAME_TYPE.WRITABLE) !== 0) return -ERRNO.EINVAL
+    this.writeWords(mfn, at, request)
+    this.parts.pageTypes.putType(mfn)
+    return 0
+  }
+
+  private writeWords(mfn: number, at: number, request: Readonly<Request>): void {
+    const { memory } = this.parts
+    memory.words[at] = request.low
+    memory.words[at + 1] = request.high
+    memory.markWritten(mfn)
+  }
+
+  private setMachineToPhys(
+    domain: Domain,
+    owners: { readonly tableOwner: Domain; readonly frameOwner: number },
+    mfn: number,
+    request: Readonly<Request>,
+  ): number {
+    if (domain !== owners.tableOwner) return -ERRNO.EPERM
+    const { frames, machineToPhys } = this.parts
+    if (!frames.getPage(mfn, owners.frameOwner)) return -ERRNO.EINVAL
+    machineToPhys.setParts(mfn, request.low, request.high)
+    frames.putPage(mfn)
+    return 0
+  }
+
+  private changeByAddress(caller: Vcpu, args: HypercallArguments, frameOwner: number): number {
+    const { frames, memory } = this.parts
+    const address = args.address(0)
+    const root = caller.pv?.kernelTable ?? 0
+    if (root === 0 || !isGuestAddress(address)) return -ERRNO.EINVAL
+    const at = findLeaf(memory.words, root, address)
+    const table = at >>> 10
+    const domain = caller.owner
+    if (at < 0 || !frames.getPage(table, domain.id)) return -ERRNO.EINVAL
+    let result: number = -ERRNO.EINVAL
+    if (this.isInUse(table) && frames.type[table] === FRAME_TYPE.L1) {
+      const options = { table: domain.id, frame: frameOwner, preserve: false }
+      result = this.updates.changeLeaf(at, args.low[1]!, args.high[1]!, options)
+    }
+    frames.putPage(table)
+    this.parts.meter.charge(WORK.element)
+    return result < 0 ? result : this.flushAfter(caller, args, address)
+  }
+
+  private flushAfter(caller: Vcpu, args: HypercallArguments, address: number): number {
+    const kind = args.low[2]! & UVMF.FLUSHTYPE_MASK
+    if (kind !== UVMF.TLB_FLUSH && kind !== UVMF.INVLPG) return 0
+    const who = args.address(2) - kind
+    const page = kind === UVMF.INVLPG ? address : undefined
+    if (who === UVMF.LOCAL) this.flushOne(caller, page)
+    else if (who === UVMF.ALL) for (const vcpu of caller.owner.vcpus) this.flushOne(vcpu, page)
+    else return this.flushMasked(caller, who, page) ? 0 : -ERRNO.EFAULT
+    return 0
+  }
+
+  /** Flushes the vCPUs whose bits are set in the guest's bitmap at `address`; false when it cannot be read. */
+  flushMasked(caller: Vcpu, address: number, page: number | undefined): boolean {
+    const { vcpus } = caller.owner
+    const bitmap = new Scratch(Math.ceil(vcpus.length / 64) * 8)
+    if (!readInto(caller.access, address, bitmap, bitmap.bytes.length)) return false
+    for (const vcpu of vcpus) {
+      if ((bitmap.bytes[vcpu.vcpu >>> 3]! >>> (vcpu.vcpu & 7) & 1) === 1) this.flushOne(vcpu, page)
+    }
+    return true
+  }
+
+  /** Drops one page's translations of a vCPU, or all. */
+  flushOne(vcpu: Vcpu, page: number | undefined): void {
+    if (vcpu.pv === undefined) return
+    this.parts.meter.charge(page === undefined ? WORK.flush : WORK.flushPage)
+    if (page === undefined) this.parts.tlb.flush(vcpu.pv)
+    else vcpu.pv.processor.flushPage(page)
+  }
+
+  /** Drops all translations of all of a domain's vCPUs. */
+  flushAll(domain: Domain): void {
+    for (const vcpu of domain.vcpus) this.flushOne(vcpu, undefined)
+  }
+
+  private readCounter(access: GuestAccess, address: number): number {
+    return readInto(access, address, this.scratch, 4) ? this.scratch.view.getUint32(0, true) : 0
+  }
+
+  private writeCounter(access: GuestAccess, address: number, value: number): void {
+    this.scratch.view.setUint32(0, value, true)
+    access.write(address, this.scratch.bytes.subarray(0, 4))
+  }
+}

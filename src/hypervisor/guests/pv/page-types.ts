@@ -1,0 +1,454 @@
+/**
+ * Page types of PV guests: a frame becomes a page table only after every entry in it has been checked and referenced,
+ * and stays read-only to its guest for as long as it is one. Entries are put back one by one when it ceases to be.
+ *
+ *   L4 entry -> reference + L3 type on its frame -> ... -> L1 entry -> reference (+ writable type when RW)
+ *
+ * Tables may also map tables of their own level (recursive maps), read-only and only one step deep.
+ *
+ * A tree may have as many tables as its domain has frames, so that both directions pause when the exit's portion of work
+ * is spent. A table whose check has paused is PARTIAL: its first `progress` entries hold what they need. A table that
+ * loses its last use is FALLING, on a stack of its domain's, until its entries have been given back from the last to the
+ * first. Both kinds hold one type reference and one reference of their own meanwhile; whoever asks for a PARTIAL table's
+ * type next goes on where it was left. Level-1 tables are done in one step.
+ *
+ * hot path: halves of entries as integers, nothing allocated. Changing entries of a live table is in page-updates.ts.
+ * Reference: xen/arch/x86/mm.c, _get_page_type, _put_page_type, get_page_from_l1e, get_level_linear_pagetable; PGT_partial,
+ * put_old_guest_table.
+ */
+import { ERRNO } from '../../../abi/index.ts'
+import { invariant } from '../../../util/index.ts'
+import { PTE } from '../../../x86/index.ts'
+import { FRAME_FLAG, FRAME_TYPE, type FrameTable } from '../../frames/frame-table.ts'
+import type { GuestMemory } from '../../memory/guest-memory.ts'
+import { CALL_AGAIN } from '../../hypercalls/call.ts'
+import { WORK, type WorkMeter } from '../../time/work-meter.ts'
+import { isValidDescriptorPage } from './descriptors.ts'
+import {
+  adjustLeafHigh, adjustLeafLow, adjustTableLow, entryFrame, isForbiddenLeaf, isForbiddenTable, isInvalidFrame,
+} from './page-entries.ts'
+
+/** What page types ask of the hypervisor around them. */
+export interface PageTypeHost {
+  readonly memory: GuestMemory
+  readonly frames: FrameTable
+  readonly meter: WorkMeter
+  /** True when mappings made on behalf of `pgOwner` may show frames of `realOwner`. */
+  mayMapFrames(pgOwner: number, realOwner: number): boolean
+  /** True for a domain that may choose cache attributes and map device memory. */
+  hasDevices(domid: number): boolean
+  /** Present TLB time, for stamps. */
+  tlbTime(): number
+  /** Drops translations of every vCPU that has not flushed since `stamp`. */
+  flushSince(stamp: number): void
+  /** Low half of the entry for slot 256 of this domain's top-level tables; 0 for none. */
+  machineToPhysEntry(domid: number): number
+}
+
+/** First and last slot of a top-level table that belong to the hypervisor. */
+export const XEN_SLOTS = { first: 256, last: 271 } as const
+
+/** True for a top-level slot that the guest may use. */
+export const isGuestSlot = (slot: number): boolean => slot < XEN_SLOTS.first || slot > XEN_SLOTS.last
+
+const ENTRIES = 512
+
+/**
+ * Takes and gives back types of frames, checking contents as Xen does. Results: 0, a negative error number, or, for the
+ * types of page tables, CALL_AGAIN when the work has paused.
+ */
+export class PageTypes {
+  readonly host: PageTypeHost
+  private readonly frames: FrameTable
+  private readonly words: Uint32Array
+  private readonly meter: WorkMeter
+  /** Tables that are being taken apart, by domain: the last one first. */
+  private readonly falling = new Map<number, number[]>()
+  private isSettling = false
+
+  constructor(host: PageTypeHost) {
+    this.host = host
+    this.frames = host.frames
+    this.words = host.memory.words
+    this.meter = host.meter
+  }
+
+  /** Takes a type reference; the caller holds a reference. Checks the contents when the type is new. */
+  getType(mfn: number, type: number): number {
+    const { frames } = this
+    const count = frames.typeCount[mfn]!
+    const before = frames.type[mfn]!
+    if (count !== 0) {
+      if ((frames.flags[mfn]! & FRAME_FLAG.VALIDATED) === 0) return this.goOn(mfn, type)
+      if (before !== type) return -ERRNO.EINVAL
+      if (count >= 0xffff_ffff) return -ERRNO.EINVAL
+      frames.typeCount[mfn] = count + 1
+      return 0
+    }
+    frames.typeCount[mfn] = 1
+    if (before !== type) {
+      frames.type[mfn] = type
+      frames.flags[mfn]! &= ~FRAME_FLAG.VALIDATED
+      // No vCPU may go on writing through an old translation to what is to become a table.
+      if (before === FRAME_TYPE.WRITABLE) this.host.flushSince(frames.stamp[mfn]!)
+    }
+    if (type === FRAME_TYPE.WRITABLE) frames.flags[mfn]! |= FRAME_FLAG.VALIDATED
+    return (frames.flags[mfn]! & FRAME_FLAG.VALIDATED) !== 0 ? 0 : this.validate(mfn, type, 0)
+  }
+
+  /** Takes a reference and a type reference of a frame that `domid` owns. */
+  getPageAndType(mfn: number, type: number, domid: number): number {
+    if (!this.frames.getPage(mfn, domid)) return -ERRNO.EINVAL
+    const result = this.getType(mfn, type)
+    if (result !== 0) this.frames.putPage(mfn)
+    return result
+  }
+
+  /**
+   * Gives a type reference back; the last one of a table gives back what its entries hold. `parent`: see linear maps.
+   */
+  putType(mfn: number, parent = -1): void {
+    const { frames } = this
+    const count = frames.typeCount[mfn]!
+    // The message is put together for a failure only.
+    if (count <= 0) invariant(false, `frame ${mfn} has no type reference to give back`)
+    const type = frames.type[mfn]!
+    if (parent >= 0 && frames.type[parent] === type && isTable(type)) {
+      frames.linear[mfn]! += 1
+      frames.linear[parent]! -= 1
+    }
+    if (count === 1) {
+      if (isTable(type) && (frames.flags[mfn]! & FRAME_FLAG.VALIDATED) !== 0) {
+        this.fall(mfn, ENTRIES)
+        return
+      }
+      frames.stamp[mfn] = this.host.tlbTime()
+    }
+    frames.typeCount[mfn]! -= 1
+  }
+
+  /** Goes on with what is left of a domain's falling tables; false when it has paused. */
+  settle(domid: number): boolean {
+    const stack = this.falling.get(domid)
+    if (stack === undefined) return true
+    const wasSettling = this.isSettling
+    this.isSettling = true
+    while (stack.length > 0 && !this.meter.isSpent) this.takeApart(stack)
+    this.isSettling = wasSettling
+    if (stack.length > 0) return false
+    this.falling.delete(domid)
+    return true
+  }
+
+  /** True while a domain has falling tables. */
+  isFalling(domid: number): boolean {
+    return this.falling.has(domid)
+  }
+
+  /** Takes back what a paused check has taken: nobody will go on with it. */
+  abandon(mfn: number): void {
+    const { frames } = this
+    if (!frames.hasFlag(mfn, FRAME_FLAG.PARTIAL)) return
+    frames.flags[mfn]! &= ~FRAME_FLAG.PARTIAL
+    this.fall(mfn, frames.progress[mfn]!)
+    frames.putPage(mfn)
+  }
+
+  /** Gives back a type reference and a reference. */
+  putPageAndType(mfn: number, parent = -1): void {
+    this.putType(mfn, parent)
+    this.frames.putPage(mfn)
+  }
+
+  /**
+   * Takes what a present level-1 entry needs. `tableOwner` owns the table; `pgOwner` is the domain whose frame it
+   * names.
+   * The entry is as the guest wrote it or adjusted; only PRESENT entries come here.
+   */
+  getLeaf(low: number, high: number, owners: LeafOwners): number {
+    const { frames, host } = this
+    if (isForbiddenLeaf(low, host.hasDevices(owners.table))) return -ERRNO.EINVAL
+    const mfn = entryFrame(low, high)
+    if (!frames.isValid(mfn)) return isInvalidFrame(low, high) ? -ERRNO.EINVAL : -ERRNO.EPERM
+    const owner = frames.owner[mfn]!
+    if (owner !== owners.frame) {
+      if (owners.frame === owners.table || !host.mayMapFrames(owners.frame, owner)) return -ERRNO.EBUSY
+    }
+    if (!frames.addReference(mfn)) return -ERRNO.EBUSY
+    if ((low & PTE.WRITABLE) !== 0 && this.getType(mfn, FRAME_TYPE.WRITABLE) !== 0) {
+      frames.putPage(mfn)
+      return -ERRNO.EBUSY
+    }
+    if ((low & (PTE.PWT | PTE.PCD | PTE.PAT)) !== 0 && frames.hasFlag(mfn, FRAME_FLAG.SHARED)) {
+      this.putLeaf(low, high)
+      return -ERRNO.EACCES
+    }
+    return 0
+  }
+
+  /** Gives back what a level-1 entry held. */
+  putLeaf(low: number, high: number): void {
+    if ((low & PTE.PRESENT) === 0) return
+    const mfn = entryFrame(low, high)
+    if (!this.frames.isValid(mfn)) return
+    if ((low & PTE.WRITABLE) !== 0) this.putType(mfn)
+    this.frames.putPage(mfn)
+  }
+
+  /** Takes what a present entry of level 2 to 4 in the table `parent` needs: a table one level below it. */
+  getTable(low: number, high: number, place: TablePlace): number {
+    if (isForbiddenTable(low)) return -ERRNO.EINVAL
+    const mfn = entryFrame(low, high)
+    const result = this.getPageAndType(mfn, place.level - 1, place.domid)
+    if (result !== -ERRNO.EINVAL) return result
+    return this.getLinear(low, mfn, place) ? 0 : result
+  }
+
+  /** Gives back what an entry of level 2 to 4 in the table `parent` held. */
+  putTable(low: number, high: number, parent: number): void {
+    if ((low & PTE.PRESENT) === 0) return
+    const mfn = entryFrame(low, high)
+    if (mfn === parent) return
+    this.putPageAndType(mfn, parent)
+  }
+
+  /** Writes the hypervisor's slots into a top-level table. */
+  writeXenSlots(mfn: number): void {
+    const base = (mfn << 10) + XEN_SLOTS.first * 2
+    this.words.fill(0, base, base + (XEN_SLOTS.last - XEN_SLOTS.first + 1) * 2)
+    this.words[base] = this.host.machineToPhysEntry(this.frames.owner[mfn]!)
+  }
+
+  /** Shows or hides the machine-to-physical table in one top-level table. */
+  setMachineToPhysSlot(mfn: number, low: number): void {
+    const at = (mfn << 10) + XEN_SLOTS.first * 2
+    this.words[at] = low
+    this.words[at + 1] = 0
+  }
+
+  /**
+   * Ends a table's validity although it is still referenced: how recursive maps of a dying domain are taken apart. The
+   * caller knows that nothing runs on the table any more, and settles afterwards.
+   */
+  invalidate(mfn: number): void {
+    const { frames } = this
+    const type = frames.type[mfn]!
+    if (!isTable(type) || !frames.hasFlag(mfn, FRAME_FLAG.VALIDATED)) return
+    if (!frames.addReference(mfn)) return
+    frames.flags[mfn]! &= ~FRAME_FLAG.VALIDATED
+    const wasSettling = this.isSettling
+    this.isSettling = true
+    if (type === FRAME_TYPE.L1) this.putLeaves(mfn)
+    else for (let slot = ENTRIES - 1; slot >= 0; slot -= 1) this.putSlot(mfn, type, slot)
+    this.isSettling = wasSettling
+    frames.putPage(mfn)
+  }
+
+  /** A type that is asked for while the frame's table is neither checked nor free. */
+  private goOn(mfn: number, type: number): number {
+    const { frames } = this
+    if (frames.hasFlag(mfn, FRAME_FLAG.FALLING)) {
+      // Its domain settles before its next hypercall; this is another domain's, or the toolstack's.
+      if (!this.isSettling && this.settle(frames.owner[mfn]!)) return this.getType(mfn, type)
+      return isTable(type) && !this.isSettling ? CALL_AGAIN : -ERRNO.EINVAL
+    }
+    if (frames.type[mfn] !== type || !frames.hasFlag(mfn, FRAME_FLAG.PARTIAL)) return -ERRNO.EINVAL
+    frames.flags[mfn]! &= ~FRAME_FLAG.PARTIAL
+    const result = this.validate(mfn, type, frames.progress[mfn]!)
+    frames.putPage(mfn)
+    return result
+  }
+
+  /** Checks a frame's contents from entry `from` on. */
+  private validate(mfn: number, type: number, from: number): number {
+    const { frames } = this
+    const domid = frames.owner[mfn]!
+    let result: number
+    if (type === FRAME_TYPE.L1) result = this.validateLeaves(mfn, domid)
+    else if (type === FRAME_TYPE.SEGDESC) {
+      result = isValidDescriptorPage(this.words, mfn) ? 0 : -ERRNO.EINVAL
+      this.meter.charge(WORK.table + ENTRIES * WORK.entry)
+    } else result = this.validateTables(mfn, type, { domid, from })
+    this.host.memory.markWritten(mfn)
+    if (result === 0) frames.flags[mfn]! |= FRAME_FLAG.VALIDATED
+    else if (result !== CALL_AGAIN && !frames.hasFlag(mfn, FRAME_FLAG.FALLING)) this.forget(mfn)
+    return result
+  }
+
+  /** A refused table, with nothing left of it. */
+  private forget(mfn: number): void {
+    const { frames } = this
+    frames.type[mfn] = FRAME_TYPE.NONE
+    frames.typeCount[mfn] = 0
+    frames.linear[mfn] = 0
+  }
+
+  private validateLeaves(mfn: number, domid: number): number {
+    const { words } = this
+    const base = mfn << 10
+    const owners = { table: domid, frame: domid }
+    let present = 0
+    for (let at = base; at < base + 1024; at += 2) {
+      const low = words[at]!
+      if ((low & PTE.PRESENT) === 0) continue
+      present += 1
+      const high = words[at + 1]!
+      const result = this.getLeaf(low, high, owners)
+      if (result < 0) {
+        for (let back = at - 2; back >= base; back -= 2) this.putLeaf(words[back]!, words[back + 1]!)
+        this.meter.charge(WORK.table + 2 * present * WORK.entry)
+        return result
+      }
+      const adjusted = adjustLeafHigh(low, high)
+      words[at] = adjustLeafLow(low, adjusted)
+      words[at + 1] = adjusted
+    }
+    this.meter.charge(WORK.table + present * WORK.entry)
+    return 0
+  }
+
+  /**
+   * Checks the entries of a table of level 2 to 4 from one on. Work is paid for when it has been noted, so that each
+   * portion, however small, comes further.
+   */
+  private validateTables(mfn: number, level: number, range: { readonly domid: number; readonly from: number }): number {
+    const { words, meter } = this
+    const place = { parent: mfn, level, domid: range.domid }
+    for (let slot = range.from; slot < ENTRIES; slot += 1) {
+      const at = (mfn << 10) + slot * 2
+      const low = words[at]!
+      if ((low & PTE.PRESENT) === 0 || (level === 4 && !isGuestSlot(slot))) continue
+      const result = meter.isSpent ? CALL_AGAIN : this.getTable(low, words[at + 1]!, place)
+      if (result === CALL_AGAIN) return this.pause(mfn, slot)
+      if (result < 0) {
+        this.frames.flags[mfn]! |= FRAME_FLAG.REFUSED
+        this.fall(mfn, slot)
+        return result
+      }
+      words[at] = adjustTableLow(low)
+      meter.charge(WORK.entry)
+    }
+    if (level === 4) this.writeXenSlots(mfn)
+    meter.charge(WORK.table)
+    return 0
+  }
+
+  private pause(mfn: number, progress: number): number {
+    const { frames } = this
+    // The caller holds a reference, so that there is one more to be had.
+    frames.references[mfn]! += 1
+    frames.flags[mfn]! |= FRAME_FLAG.PARTIAL
+    frames.progress[mfn] = progress
+    return CALL_AGAIN
+  }
+
+  /** A table's first `progress` entries are to be given back, and then its type. */
+  private fall(mfn: number, progress: number): void {
+    const { frames } = this
+    frames.references[mfn]! += 1
+    frames.flags[mfn] = (frames.flags[mfn]! & ~FRAME_FLAG.VALIDATED) | FRAME_FLAG.FALLING
+    frames.progress[mfn] = progress
+    const owner = frames.owner[mfn]!
+    const stack = this.falling.get(owner)
+    if (stack === undefined) this.falling.set(owner, [mfn])
+    else stack.push(mfn)
+    if (!this.isSettling) this.settle(owner)
+  }
+
+  /** One step: an entry that was the last use of another table puts that one on top. */
+  private takeApart(stack: number[]): void {
+    const { frames, meter } = this
+    const height = stack.length
+    const mfn = stack[height - 1]!
+    const type = frames.type[mfn]!
+    if (type === FRAME_TYPE.L1) {
+      this.putLeaves(mfn)
+      this.fallen(stack)
+      return
+    }
+    let progress = frames.progress[mfn]!
+    while (progress > 0) {
+      progress -= 1
+      frames.progress[mfn] = progress
+      if (this.putSlot(mfn, type, progress)) meter.charge(WORK.entry)
+      if (stack.length > height || meter.isSpent) return
+    }
+    meter.charge(WORK.table)
+    this.fallen(stack)
+  }
+
+  private putLeaves(mfn: number): void {
+    const { words } = this
+    const base = mfn << 10
+    let present = 0
+    for (let at = base; at < base + 1024; at += 2) {
+      const low = words[at]!
+      if ((low & PTE.PRESENT) === 0) continue
+      present += 1
+      this.putLeaf(low, words[at + 1]!)
+    }
+    this.meter.charge(WORK.table + present * WORK.entry)
+  }
+
+  /** Gives back what one slot of a table of level 2 to 4 holds; false when that is nothing. */
+  private putSlot(mfn: number, level: number, slot: number): boolean {
+    if (level === FRAME_TYPE.L4 && !isGuestSlot(slot)) return false
+    const at = (mfn << 10) + slot * 2
+    const low = this.words[at]!
+    if ((low & PTE.PRESENT) === 0) return false
+    this.putTable(low, this.words[at + 1]!, mfn)
+    return true
+  }
+
+  /** The table on top has given everything back. */
+  private fallen(stack: number[]): void {
+    const { frames } = this
+    const mfn = stack.pop()!
+    const isRefused = frames.hasFlag(mfn, FRAME_FLAG.REFUSED)
+    frames.flags[mfn]! &= ~(FRAME_FLAG.FALLING | FRAME_FLAG.REFUSED)
+    frames.stamp[mfn] = this.host.tlbTime()
+    if (isRefused) this.forget(mfn)
+    else frames.typeCount[mfn]! -= 1
+    frames.putPage(mfn)
+  }
+
+  /**
+   * A read-only entry that maps a validated table of the same level as `parent`: the recursive maps of some kernels.
+   */
+  private getLinear(low: number, mfn: number, place: TablePlace): boolean {
+    const { frames } = this
+    const { parent, level, domid } = place
+    if ((low & PTE.WRITABLE) !== 0) return false
+    if (mfn === parent) return true
+    if (!frames.isValid(mfn) || frames.owner[parent] !== domid || !frames.getPage(mfn, domid)) return false
+    const isUsable = frames.linear[parent]! >= 0 && frames.linear[mfn]! <= 0 && frames.type[mfn] === level
+      && frames.hasFlag(mfn, FRAME_FLAG.VALIDATED) && frames.typeCount[mfn]! > 0 && frames.typeCount[mfn]! < 0xffff_ffff
+    if (!isUsable) {
+      frames.putPage(mfn)
+      return false
+    }
+    frames.linear[parent]! += 1
+    frames.linear[mfn]! -= 1
+    frames.typeCount[mfn]! += 1
+    return true
+  }
+}
+
+/** Who is concerned by a level-1 entry. */
+export interface LeafOwners {
+  /** Owner of the table that holds the entry. */
+  readonly table: number
+  /** Domain in whose name the frame is mapped. */
+  readonly frame: number
+}
+
+/** Where an entry of level 2 to 4 stands. */
+export interface TablePlace {
+  /** Frame of the table that holds it, and that table's level and owner. */
+  readonly parent: number
+  readonly level: number
+  readonly domid: number
+}
+
+/** True for the types of page tables. */
+export const isTable = (type: number): boolean => type >= FRAME_TYPE.L1 && type <= FRAME_TYPE.L4

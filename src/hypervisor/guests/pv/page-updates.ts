@@ -1,0 +1,91 @@
+/**
+ * Changes of single entries in live page tables: references for the new entry are taken first, then it is written,
+ * then the old entry's are given back, so that a refused change leaves everything as it was.
+ * hot path: halves of entries as integers, nothing allocated.
+ * Reference: xen/arch/x86/mm.c, mod_l1_entry to mod_l4_entry.
+ */
+import { ERRNO } from '../../../abi/index.ts'
+import { PTE } from '../../../x86/index.ts'
+import { FRAME_TYPE, type FrameTable } from '../../frames/frame-table.ts'
+import {
+  adjustLeafHigh, adjustLeafLow, adjustTableLow, isForbiddenLeaf, isForbiddenTable, isSameLeaf, isSameTable,
+} from './page-entries.ts'
+import { type LeafOwners, type PageTypes, isGuestSlot } from './page-types.ts'
+
+const KEPT = PTE.ACCESSED | PTE.DIRTY
+
+/** Changes entries on behalf of guests. Results: 0 or a negative error number. */
+export class PageUpdates {
+  private readonly types: PageTypes
+  private readonly frames: FrameTable
+  private readonly words: Uint32Array
+
+  constructor(types: PageTypes) {
+    this.types = types
+    this.frames = types.host.frames
+    this.words = types.host.memory.words
+  }
+
+  /**
+   * Changes the level-1 entry at word index `at`. The caller holds a reference to the table and knows its type.
+   * `preserve` keeps accessed and dirty bits that the processor has set meanwhile.
+   */
+  changeLeaf(at: number, low: number, high: number, options: LeafOwners & { readonly preserve: boolean }): number {
+    const { words, types } = this
+    const oldLow = words[at]!
+    const oldHigh = words[at + 1]!
+    if ((low & PTE.PRESENT) === 0) {
+      this.write(at, low, high)
+      types.putLeaf(oldLow, oldHigh)
+      return 0
+    }
+    if (isForbiddenLeaf(low, types.host.hasDevices(options.table))) return -ERRNO.EINVAL
+    const newHigh = adjustLeafHigh(low, high)
+    let newLow = adjustLeafLow(low, newHigh)
+    if (isSameLeaf(oldLow, oldHigh, newLow, newHigh)) {
+      if (options.preserve) newLow |= oldLow & KEPT
+      this.write(at, newLow, newHigh)
+      return 0
+    }
+    const result = types.getLeaf(newLow, newHigh, options)
+    if (result < 0) return result
+    if (options.preserve) newLow |= oldLow & KEPT
+    this.write(at, newLow, newHigh)
+    types.putLeaf(oldLow, oldHigh)
+    return 0
+  }
+
+  /** Changes the entry of level 2 to 4 at word index `at`. */
+  changeTable(at: number, low: number, high: number, preserve: boolean): number {
+    const { words, types, frames } = this
+    const parent = at >>> 10
+    const level = frames.type[parent]!
+    if (level === FRAME_TYPE.L4 && !isGuestSlot((at & 1023) >> 1)) return -ERRNO.EINVAL
+    const oldLow = words[at]!
+    const oldHigh = words[at + 1]!
+    if ((low & PTE.PRESENT) === 0) {
+      this.write(at, low, high)
+      types.putTable(oldLow, oldHigh, parent)
+      return 0
+    }
+    if (isForbiddenTable(low)) return -ERRNO.EINVAL
+    let newLow = adjustTableLow(low)
+    if (!isSameTable(oldLow, oldHigh, newLow, high)) {
+      const result = types.getTable(newLow, high, { parent, level, domid: frames.owner[parent]! })
+      if (result < 0) return result
+      if (preserve) newLow |= oldLow & KEPT
+      this.write(at, newLow, high)
+      types.putTable(oldLow, oldHigh, parent)
+      return 0
+    }
+    if (preserve) newLow |= oldLow & KEPT
+    this.write(at, newLow, high)
+    return 0
+  }
+
+  private write(at: number, low: number, high: number): void {
+    this.words[at] = low
+    this.words[at + 1] = high
+    this.types.host.memory.markWritten(at >>> 10)
+  }
+}

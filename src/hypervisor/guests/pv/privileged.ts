@@ -1,0 +1,248 @@
+/**
+ * Instructions that a PV guest may not execute, and what the hypervisor does in their place: some get their meaning,
+ * I/O
+ * finds no device, the others fault as #GP. Interrupt flags have no meaning; the guest masks events instead.
+ * Reference: xen/arch/x86/pv/emul-priv-op.c.
+ */
+import { VMASST_TYPE } from '../../../abi/index.ts'
+import { signedFromParts } from '../../../util/index.ts'
+import { CR0, CR4, type CpuidAnswer, GPR } from '../../../x86/index.ts'
+import { Scratch, readInto } from '../../memory/guest-access.ts'
+import { CALL_AGAIN } from '../../hypercalls/call.ts'
+import type { PrivilegedOperation } from '../../domains/vcpu-runner.ts'
+import type { Vcpu } from '../../domains/vcpu.ts'
+import { type CpuidPolicy, type CpuidQuestion, queryCpuid } from './cpuid.ts'
+import { type MsrHost, readMsr, writeMsr } from './msr.ts'
+import { setDebugRegister, setTaskSwitched } from './pv-hypercalls.ts'
+import { type PvVcpu, setEntry } from './pv-vcpu.ts'
+
+/** What emulation asks of the hypervisor around it. */
+export interface PrivilegedHost extends MsrHost {
+  readonly tscKilohertz: number
+  readonly addressBits: number
+  readonly cpuidPolicy: CpuidPolicy | undefined
+  /** Makes a frame the vCPU's kernel table: 0, a negative error number, or CALL_AGAIN. */
+  setKernelTable(vcpu: Vcpu, mfn: number): number
+}
+
+/** CR0 as every PV guest sees it, but for TS. */
+const GUEST_CR0 = (CR0.PE | CR0.MP | CR0.ET | CR0.NE | CR0.WP | CR0.AM | CR0.PG) >>> 0
+/**
+ * CR4 bits that a guest may choose, which the processor then has too, and those of the hypervisor's that it sees. What else
+ * it writes is dropped without a word.
+ * Reference: xen/arch/x86/include/asm/pv/domain.h, PV_CR4_GUEST_MASK; pv/domain.c, pv_fixup_guest_cr4, pv_make_cr4.
+ */
+const CR4_CHOICE = CR4.TSD | CR4.DE | CR4.FSGSBASE
+const CR4_ALWAYS = CR4.PAE | CR4.MCE | CR4.OSFXSR | CR4.OSXMMEXCPT
+/** `ud2a; .ascii "xen"; cpuid`: the prefix by which a guest asks for the hypervisor's CPUID. */
+const FORCED_CPUID = [0x0f, 0x0b, 0x78, 0x65, 0x6e, 0x0f, 0xa2] as const
+
+/** Carries out privileged instructions. True: done, rip is behind it. False: it is to fault. */
+export class PrivilegedOperations {
+  private readonly host: PrivilegedHost
+  private readonly value = new Uint32Array(2)
+  private readonly scratch = new Scratch(8)
+  /** The last instruction that was not carried out has only paused: it is to be executed again. */
+  hasPaused = false
+
+  constructor(host: PrivilegedHost) {
+    this.host = host
+  }
+
+  /** One decoded instruction of the vCPU's. */
+  emulate(vcpu: Vcpu, pv: PvVcpu, request: PrivilegedOperation): boolean {
+    this.hasPaused = false
+    if (!this.carryOut(vcpu, pv, request)) return false
+    this.advance(pv, request.length)
+    return true
+  }
+
+  /** An undefined instruction: true when it was the forced form of CPUID. */
+  emulateForced(vcpu: Vcpu, pv: PvVcpu): boolean {
+    const { bytes } = this.scratch
+    if (!readInto(vcpu.access, pv.processor.registers.rip(), this.scratch, FORCED_CPUID.length)) return false
+    if (FORCED_CPUID.some((byte, i) => bytes[i] !== byte)) return false
+    this.cpuid(vcpu, pv)
+    this.advance(pv, FORCED_CPUID.length)
+    return true
+  }
+
+  private advance(pv: PvVcpu, length: number): void {
+    const rip = pv.processor.registers.rip() + length
+    pv.processor.registers.setRip(rip >>> 0, Math.floor(rip / 0x1_0000_0000) >>> 0)
+  }
+
+  private carryOut(vcpu: Vcpu, pv: PvVcpu, request: PrivilegedOperation): boolean {
+    switch (request.operation) {
+      case 'cpuid':
+        this.cpuid(vcpu, pv)
+        return true
+      case 'rdtsc':
+        return this.rdtsc(pv)
+      case 'rdtscp':
+        return this.rdtscp(pv)
+      case 'rdmsr':
+        return pv.inKernel && this.rdmsr(vcpu, pv)
+      case 'wrmsr':
+        return pv.inKernel && this.wrmsr(vcpu, pv)
+      case 'read-cr': return pv.inKernel && this.readControl(pv, request)
+      case 'write-cr': return pv.inKernel && this.writeControl(vcpu, pv, request)
+      case 'read-dr': return pv.inKernel && this.readDebug(pv, request)
+      case 'write-dr': return pv.inKernel && this.writeDebug(pv, request)
+      case 'clts':
+        if (pv.inKernel) setTaskSwitched(pv, false)
+        return pv.inKernel
+      // Caches are coherent.
+      case 'wbinvd': return pv.inKernel
+      // Ignored where the I/O privilege level would allow it: events are masked in vcpu_info, not here.
+      case 'cli':
+      case 'sti':
+        return mayUsePorts(vcpu, pv)
+      case 'in':
+      case 'out':
+        return this.port(vcpu, pv, request)
+      default: return false
+    }
+  }
+
+  /** What CPUID tells the vCPU; without `own` as if its domain had come with no policy. */
+  query(pv: PvVcpu, question: CpuidQuestion): CpuidAnswer {
+    return queryCpuid(question, this.host, pv.processor)
+  }
+
+  private cpuid(vcpu: Vcpu, pv: PvVcpu): void {
+    const { registers } = pv.processor
+    const [leaf, subleaf] = [registers.low(GPR.rax), registers.low(GPR.rcx)]
+    const answer = this.query(pv, { leaf, subleaf, own: vcpu.owner.cpuPolicy })
+    registers.set(GPR.rax, answer[0], 0)
+    registers.set(GPR.rbx, answer[1], 0)
+    registers.set(GPR.rcx, answer[2], 0)
+    registers.set(GPR.rdx, answer[3], 0)
+  }
+
+  private rdtsc(pv: PvVcpu): boolean {
+    if (!pv.inKernel && (pv.cr4.low & CR4.TSD) !== 0) return false
+    const { low, high } = this.host.timestamp()
+    pv.processor.registers.set(GPR.rax, low, 0)
+    pv.processor.registers.set(GPR.rdx, high, 0)
+    return true
+  }
+
+  private rdtscp(pv: PvVcpu): boolean {
+    if (!this.rdtsc(pv)) return false
+    const { registers } = pv.processor
+    registers.set(GPR.rcx, registers.tscAux(), 0)
+    return true
+  }
+
+  private rdmsr(vcpu: Vcpu, pv: PvVcpu): boolean {
+    const { registers } = pv.processor
+    const register = registers.low(GPR.rcx)
+    if (!readMsr(this.host, pv, { register, vcpu: vcpu.vcpu }, this.value)) {
+      // A kernel that cannot take the fault yet reads zero.
+      if (pv.trapLow[13] !== 0 || pv.trapHigh[13] !== 0 || register >>> 16 === 0x4000) return false
+      this.value.fill(0)
+    }
+    registers.set(GPR.rax, this.value[0]!, 0)
+    registers.set(GPR.rdx, this.value[1]!, 0)
+    return true
+  }
+
+  private wrmsr(vcpu: Vcpu, pv: PvVcpu): boolean {
+    const { registers } = pv.processor
+    const value = { low: registers.low(GPR.rax), high: registers.low(GPR.rdx) }
+    return writeMsr(this.host, pv, { register: registers.low(GPR.rcx), domid: vcpu.domain }, value)
+  }
+
+  private readControl(pv: PvVcpu, request: PrivilegedOperation): boolean {
+    const { registers } = pv.processor
+    const { general } = request
+    switch (request.register) {
+      case 0:
+        registers.set(general, (GUEST_CR0 | (pv.taskSwitched ? CR0.TS : 0)) >>> 0, 0)
+        return true
+      case 2:
+        registers.set(general, pv.cr2.low, pv.cr2.high)
+        return true
+      case 3:
+        registers.set(general, (pv.kernelTable << 12) >>> 0, pv.kernelTable >>> 20)
+        return true
+      case 4:
+        registers.set(general, pv.cr4.low, 0)
+        return true
+      default: return false
+    }
+  }
+
+  private writeControl(vcpu: Vcpu, pv: PvVcpu, request: PrivilegedOperation): boolean {
+    const { registers } = pv.processor
+    const low = registers.low(request.general)
+    const high = registers.high(request.general)
+    switch (request.register) {
+      case 0:
+        if (high !== 0 || ((low ^ GUEST_CR0) & ~CR0.TS) !== 0) return false
+        setTaskSwitched(pv, (low & CR0.TS) !== 0)
+        return true
+      case 2:
+        setEntry(pv.cr2, low, high)
+        return true
+      case 3:
+        return high < 0x100 && this.switchTable(vcpu, low >>> 12 | high << 20)
+      case 4:
+        setCr4(pv, low)
+        return true
+      default: return false
+    }
+  }
+
+  private switchTable(vcpu: Vcpu, mfn: number): boolean {
+    const result = this.host.setKernelTable(vcpu, mfn)
+    this.hasPaused = result === CALL_AGAIN
+    return result === 0
+  }
+
+  private readDebug(pv: PvVcpu, { register, general }: PrivilegedOperation): boolean {
+    const actual = register === 4 || register === 5 ? register + 2 : register
+    if (actual !== register && (pv.cr4.low & CR4.DE) !== 0) return false
+    const { registers } = pv.processor
+    registers.set(general, registers.debugLow(actual), registers.debugHigh(actual))
+    return true
+  }
+
+  private writeDebug(pv: PvVcpu, { register, general }: PrivilegedOperation): boolean {
+    const { registers } = pv.processor
+    return setDebugRegister(pv, register, registers.low(general), registers.high(general)) === 0
+  }
+
+  /** No port has a device: reads are all ones, writes are lost. */
+  private port(vcpu: Vcpu, pv: PvVcpu, request: PrivilegedOperation): boolean {
+    if (!mayUsePorts(vcpu, pv) && !this.isInBitmap(vcpu, pv, request)) return false
+    if (request.operation === 'out') return true
+    const { registers } = pv.processor
+    if (request.size === 4) registers.set(GPR.rax, 0xffff_ffff, 0)
+    else registers.set(GPR.rax, (registers.low(GPR.rax) | (2 ** (request.size * 8) - 1)) >>> 0, registers.high(GPR.rax))
+    return true
+  }
+
+  private isInBitmap(vcpu: Vcpu, pv: PvVcpu, { port, size }: PrivilegedOperation): boolean {
+    if (port + size > pv.ioBitmapLimit) return false
+    const address = signedFromParts(pv.ioBitmap.low, pv.ioBitmap.high) + (port >>> 3)
+    const { bytes } = this.scratch
+    if (!vcpu.kernelAccess.read(address, bytes.subarray(0, 2))) return false
+    return (((bytes[0]! | (bytes[1]! << 8)) >>> (port & 7)) & ((1 << size) - 1)) === 0
+  }
+}
+
+/** The guest's I/O privilege level against its mode: a kernel counts as ring 1 unless it keeps the real level. */
+function mayUsePorts(vcpu: Vcpu, pv: PvVcpu): boolean {
+  const kernelLevel = vcpu.owner.hasAssist(VMASST_TYPE.architectural_iopl) ? 0 : 1
+  return (pv.inKernel ? kernelLevel : 3) << 12 <= pv.iopl
+}
+
+/** Sets the guest's CR4, as far as it may choose. */
+export function setCr4(pv: PvVcpu, low: number): void {
+  setEntry(pv.cr4, (low & CR4_CHOICE) | CR4_ALWAYS, 0)
+  const { registers } = pv.processor
+  const real = registers.controlLow(4)
+  registers.setControl(4, ((real & ~CR4_CHOICE) | (low & CR4_CHOICE)) >>> 0, 0)
+}

@@ -1,0 +1,167 @@
+/**
+ * What a virtual CPU of a 64-bit PV guest is beyond its processor's registers: page-table roots, virtual trap table,
+ * callbacks, kernel stack, descriptor tables, and which of its two modes it is in. Kernel and user both run in ring 3;
+ * the hypervisor switches page tables and GS base between them.
+ * Reference: xen/arch/x86/include/asm/domain.h, struct pv_vcpu; xen/arch/x86/pv/domain.c, toggle_guest_mode.
+ */
+import { FLAT } from '../../../abi/index.ts'
+import type { Processor, SegmentState } from '../../../machine/index.ts'
+import { SEGMENT } from '../../../x86/index.ts'
+
+/** One entry point of the guest: an address in halves; both 0 when it has none. */
+export interface EntryPoint {
+  low: number
+  high: number
+}
+
+const entryPoint = (): EntryPoint => ({ low: 0, high: 0 })
+
+/** One handler of the virtual trap table; its address in halves. */
+export interface Trap {
+  readonly flags: number
+  readonly cs: number
+  readonly low: number
+  readonly high: number
+}
+
+/** Flat 64-bit code in ring 3. */
+export const FLAT_CODE_64: SegmentState = {
+  selector: FLAT.KERNEL_CS64, baseLow: 0, baseHigh: 0, limit: 0xffff_ffff, attributes: 0xa0fb,
+}
+/** Flat 32-bit code in ring 3. */
+export const FLAT_CODE_32: SegmentState = {
+  selector: FLAT.USER_CS32, baseLow: 0, baseHigh: 0, limit: 0xffff_ffff, attributes: 0xc0fb,
+}
+/** Flat data in ring 3. */
+export const FLAT_DATA: SegmentState = {
+  selector: FLAT.KERNEL_SS, baseLow: 0, baseHigh: 0, limit: 0xffff_ffff, attributes: 0xc0f3,
+}
+/** An empty data segment register. */
+export const NULL_SEGMENT: SegmentState = { selector: 0, baseLow: 0, baseHigh: 0, limit: 0, attributes: 0 }
+
+/** The exception that was last sent to a guest: all that is left of it when the guest ends itself over it. */
+export interface TrapNote {
+  /** -1 before the first. */
+  vector: number
+  errorCode: number
+  address: number
+  /** Where it happened, a signed number, and in which of the guest's modes. */
+  rip: number
+  fromUser: boolean
+}
+
+/** State of one PV virtual CPU around its processor. */
+export class PvVcpu {
+  readonly processor: Processor
+  /** Frame of the kernel's top-level table, and of the user's; 0 for none. */
+  kernelTable = 0
+  userTable = 0
+  inKernel = true
+  /** Virtual trap table by vector: 0 as address means that the guest handles it not. */
+  readonly trapSelector: Uint16Array = new Uint16Array(256)
+  readonly trapFlags: Uint8Array = new Uint8Array(256)
+  readonly trapLow: Uint32Array = new Uint32Array(256)
+  readonly trapHigh: Uint32Array = new Uint32Array(256)
+  kernelSs = 0
+  readonly kernelSp = entryPoint()
+  readonly eventCallback = entryPoint()
+  readonly failsafeCallback = entryPoint()
+  readonly syscallCallback = entryPoint()
+  readonly syscall32Callback = entryPoint()
+  readonly sysenterCallback = entryPoint()
+  syscallMasksEvents = false
+  failsafeMasksEvents = false
+  syscall32MasksEvents = false
+  sysenterMasksEvents = false
+  /** Descriptor tables: frames of the GDT with entries in use, virtual address of the LDT with its entries. */
+  readonly gdtFrames: Int32Array = new Int32Array(16)
+  gdtEntries = 0
+  ldtBase = 0
+  ldtEntries = 0
+  /** Frames of LDT pages in use, which hold a segdesc type each; 0 for none. */
+  readonly ldtFrames: Int32Array = new Int32Array(16)
+  /** I/O privilege level that the guest has set, in RFLAGS position. */
+  iopl = 0
+  /** The guest's view of CR0.TS, CR2 and CR4. */
+  taskSwitched = false
+  readonly cr2 = entryPoint()
+  readonly cr4 = entryPoint()
+  /** I/O permission bitmap that the guest keeps for user mode. */
+  readonly ioBitmap = entryPoint()
+  ioBitmapLimit = 0
+  /** An NMI is being handled: until the next iret no other is delivered. */
+  nmiMasked = false
+  nmiPending = false
+  readonly lastTrap: TrapNote = { vector: -1, errorCode: 0, address: 0, rip: 0, fromUser: false }
+  /** TLB time of the last full flush. */
+  flushedAt = 0
+
+  constructor(processor: Processor) {
+    this.processor = processor
+  }
+
+  /** Frame of the top-level table in force. */
+  get root(): number {
+    return this.inKernel ? this.kernelTable : this.userTable
+  }
+
+  /** Loads the page tables of the present mode. */
+  loadRoot(): void {
+    this.processor.registers.setControl(3, (this.root << 12) >>> 0, this.root >>> 20)
+  }
+
+  /** Changes between kernel and user mode: GS bases and page tables change places. */
+  toggleMode(): void {
+    const { registers } = this.processor
+    const gs = registers.segment(SEGMENT.gs)
+    const low = registers.kernelGsBaseLow()
+    const high = registers.kernelGsBaseHigh()
+    registers.setKernelGsBase(gs.baseLow, gs.baseHigh)
+    registers.setSegment(SEGMENT.gs, {
+      selector: gs.selector, baseLow: low, baseHigh: high, limit: gs.limit, attributes: gs.attributes,
+    })
+    this.inKernel = !this.inKernel
+    this.loadRoot()
+  }
+
+  /** Whether the guest's kernel takes SYSCALL of 64-bit code, or of shorter code. */
+  hasSyscallEntry(fromLongCode: boolean): boolean {
+    const { low, high } = fromLongCode ? this.syscallCallback : this.syscall32Callback
+    return low !== 0 || high !== 0
+  }
+
+  /** Remembers an exception that is about to be sent to the guest. */
+  noteTrap(vector: number, errorCode: number, address: number): void {
+    const { lastTrap } = this
+    lastTrap.vector = vector
+    lastTrap.errorCode = errorCode
+    lastTrap.address = address
+    lastTrap.rip = this.processor.registers.rip()
+    lastTrap.fromUser = !this.inKernel
+  }
+
+  /** Sets one entry of the virtual trap table. */
+  setTrap(vector: number, trap: Trap): void {
+    this.trapSelector[vector] = trap.cs
+    this.trapFlags[vector] = trap.flags
+    this.trapLow[vector] = trap.low
+    this.trapHigh[vector] = trap.high
+  }
+}
+
+/** Sets an entry point. */
+export function setEntry(entry: EntryPoint, low: number, high: number): void {
+  entry.low = low >>> 0
+  entry.high = high >>> 0
+}
+
+/** Attributes of a descriptor as {@link SegmentState} carries them. */
+const attributesOf = (high: number): number => (high >>> 8) & 0xf0ff
+
+/** Hidden part of a code or data segment from its descriptor. */
+export function segmentFromDescriptor(selector: number, low: number, high: number): SegmentState {
+  const raw = (low & 0xffff) | (high & 0x000f_0000)
+  const limit = (high & (1 << 23)) !== 0 ? ((raw << 12) | 0xfff) >>> 0 : raw
+  const base = ((low >>> 16) | ((high & 0xff) << 16) | (high & 0xff00_0000)) >>> 0
+  return { selector, baseLow: base, baseHigh: 0, limit, attributes: attributesOf(high) }
+}

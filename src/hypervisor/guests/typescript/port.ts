@@ -1,0 +1,236 @@
+/**
+ * The typed hypercall door of one domain: what a guest in TypeScript, back-ends and dom0 included, asks of the
+ * hypervisor. Every call does what the ABI's hypercall does, with the same checks and the same results.
+ */
+import { DOMID, ERRNO, GNTMAP, GNTST } from '../../../abi/index.ts'
+import type { GrantCopy, GrantCopySide, HypercallPort } from '../../../abi/index.ts'
+import type { DomId, EventPort, GrantHandle, GrantRef, Mfn } from '../../../util/index.ts'
+import type { HypervisorConsole } from '../../console/console.ts'
+import type { Domain } from '../../domains/domain.ts'
+import type { EventChannels } from '../../events/index.ts'
+import type { DomainRegistry } from '../../domains/registry.ts'
+import type { DomainMemory } from '../../frames/domain-memory.ts'
+import { FRAME_TYPE, type FrameTable } from '../../frames/frame-table.ts'
+import type { GrantTables } from '../../grants/index.ts'
+import type { GuestMemory } from '../../memory/guest-memory.ts'
+import type { HostClock } from '../../time/host-clock.ts'
+import { CALL_AGAIN, HypercallArguments } from '../../hypercalls/call.ts'
+import type { HypercallDispatcher } from '../../hypercalls/dispatch.ts'
+import { XEN_VERSION } from '../../hypercalls/version.ts'
+import type { PageTypes } from '../pv/page-types.ts'
+import type { VcpuControl } from '../../execution/vcpu-control.ts'
+
+/** What a port works on. */
+export interface PortParts {
+  readonly memory: GuestMemory
+  readonly clock: HostClock
+  readonly frames: FrameTable
+  readonly domainMemory: DomainMemory
+  readonly domains: DomainRegistry
+  readonly pageTypes: PageTypes
+  readonly events: EventChannels
+  readonly grants: GrantTables
+  readonly control: VcpuControl
+  readonly console: HypervisorConsole
+  readonly hypercalls: HypercallDispatcher
+  /** The domain's reservation has changed. */
+  reservationChanged(domain: Domain): void
+}
+
+/** One side of a copy as grant tables take it. */
+interface PortSide {
+  domain: number
+  isGrant: boolean
+  number: number
+  offset: number
+}
+
+const emptySide = (): PortSide => ({ domain: DOMID.SELF, isGrant: false, number: 0, offset: 0 })
+
+function fillSide(side: PortSide, given: GrantCopySide): void {
+  const isGrant = 'ref' in given
+  side.isGrant = isGrant
+  side.domain = isGrant ? given.domain : DOMID.SELF
+  side.number = isGrant ? given.ref : given.frame
+  side.offset = given.offset
+}
+
+/** The door of one domain. */
+export class DomainPort implements HypercallPort {
+  readonly domain: DomId
+  readonly memory: GuestMemory
+  private readonly parts: PortParts
+  private readonly owner: Domain
+  private readonly args = new HypercallArguments()
+  /** The copy in hand, filled anew for each of a batch. */
+  private readonly copyRequest = { source: emptySide(), destination: emptySide(), length: 0 }
+  /** Foreign frames that are mapped, with how often. */
+  private readonly foreign = new Map<number, number>()
+
+  constructor(parts: PortParts, owner: Domain) {
+    this.parts = parts
+    this.owner = owner
+    this.domain = owner.id
+    this.memory = parts.memory
+  }
+
+  now(): number {
+    return this.parts.clock.now()
+  }
+
+  /**
+   * Any hypercall by its number, as a binary guest makes it: arguments are numbers, and pointers are byte addresses
+   * of host memory within frames of the domain's own. Goes on until the call has finished. vCPU `caller` makes it, the
+   * first unless told otherwise; -ENOENT when there is no such one.
+   */
+  hypercall(number: number, args: readonly number[], caller = 0): number {
+    for (let i = 0; i < 6; i += 1) this.args.set(i, args[i] ?? 0)
+    const vcpu = this.owner.vcpus[caller]
+    if (vcpu === undefined) return -ERRNO.ENOENT
+    for (;;) {
+      const result = this.parts.hypercalls.call(vcpu, number, this.args)
+      if (result !== CALL_AGAIN) return result
+    }
+  }
+
+  allocUnbound(domain: DomId, remote: DomId): number {
+    return this.parts.events.allocUnbound(this.domain, domain, remote)
+  }
+
+  bindInterdomain(remote: DomId, remotePort: EventPort): number {
+    return this.parts.events.bindInterdomain(this.domain, remote, remotePort)
+  }
+
+  bindVirq(virq: number, vcpu: number): number {
+    return this.parts.events.bindVirq(this.domain, virq, vcpu)
+  }
+
+  bindIpi(vcpu: number): number {
+    return this.parts.events.bindIpi(this.domain, vcpu)
+  }
+
+  closePort(port: EventPort): number {
+    return this.parts.events.close(this.domain, port)
+  }
+
+  sendEvent(port: EventPort): number {
+    return this.parts.events.send(this.domain, port)
+  }
+
+  unmaskPort(port: EventPort): number {
+    return this.parts.events.unmask(this.domain, port)
+  }
+
+  bindVcpu(port: EventPort, vcpu: number): number {
+    return this.parts.events.bindVcpu(this.domain, port, vcpu)
+  }
+
+  setupGrantTable(frames: number): readonly Mfn[] | number {
+    // The grant table names its frames by number; frames of the table are frames of the host.
+    return this.parts.grants.setup(this.domain, DOMID.SELF, frames) as readonly Mfn[] | number
+  }
+
+  mapGrant(mapping: { readonly domain: DomId; readonly ref: GrantRef; readonly readOnly?: boolean }): {
+    readonly status: number; readonly handle: GrantHandle; readonly frame: Mfn
+  } {
+    const flags = GNTMAP.host_map | (mapping.readOnly === true ? GNTMAP.readonly : 0)
+    const request = { address: 0, flags, ref: mapping.ref, domain: mapping.domain }
+    const { status, handle, mfn } = this.parts.grants.map(this.domain, request)
+    return { status, handle: handle as GrantHandle, frame: mfn as Mfn }
+  }
+
+  unmapGrant(handle: GrantHandle): number {
+    const status = this.parts.grants.unmap(this.domain, { handle, address: 0, busAddress: 0, newAddress: 0 })
+    if (status === GNTST.okay) this.parts.grants.flush(this.domain)
+    return status
+  }
+
+  copyGrants(copies: readonly GrantCopy[]): readonly number[] {
+    const { copyRequest } = this
+    const statuses: number[] = []
+    for (let index = 0; index < copies.length; index += 1) {
+      const { source, destination, length } = copies[index]!
+      fillSide(copyRequest.source, source)
+      fillSide(copyRequest.destination, destination)
+      copyRequest.length = length
+      statuses.push(this.parts.grants.copy(this.domain, copyRequest))
+    }
+    return statuses
+  }
+
+  decreaseReservation(frames: readonly Mfn[]): number {
+    let done = 0
+    for (const mfn of frames) {
+      if (!this.parts.domainMemory.release(mfn, this.domain)) break
+      done += 1
+    }
+    if (done > 0) this.parts.reservationChanged(this.owner)
+    return done
+  }
+
+  increaseReservation(count: number): readonly Mfn[] {
+    const frames: Mfn[] = []
+    while (frames.length < count) {
+      const mfn = this.parts.domainMemory.allocate(this.owner)
+      if (mfn < 0) break
+      frames.push(mfn as Mfn)
+    }
+    if (frames.length > 0) this.parts.reservationChanged(this.owner)
+    return frames
+  }
+
+  currentReservation(): number {
+    return this.owner.totalPages
+  }
+
+  maximumReservation(): number {
+    return this.owner.maxPages
+  }
+
+  setTimer(deadline: number): number {
+    return this.owner.vcpus[0]!.timers.setTimerOp(deadline, this.now())
+  }
+
+  shutdown(reason: number): number {
+    this.parts.control.shutdown(this.owner, reason, this.owner.vcpus[0])
+    return 0
+  }
+
+  consoleWrite(text: Uint8Array): number {
+    this.parts.console.write(this.domain, text)
+    return 0
+  }
+
+  version(): number {
+    return XEN_VERSION.major * 0x10000 + XEN_VERSION.minor
+  }
+
+  mapForeign(domain: DomId, frame: number): number {
+    const { domains, pageTypes } = this.parts
+    if (domains.get(domain) === undefined) return -ERRNO.ESRCH
+    if (!domains.mayControl(this.domain, domain)) return -ERRNO.EPERM
+    if (pageTypes.getPageAndType(frame, FRAME_TYPE.WRITABLE, domain) !== 0) return -ERRNO.EINVAL
+    this.foreign.set(frame, (this.foreign.get(frame) ?? 0) + 1)
+    return frame
+  }
+
+  unmapForeign(_domain: DomId, frame: number): number {
+    const count = this.foreign.get(frame)
+    if (count === undefined) return -ERRNO.EINVAL
+    if (count === 1) this.foreign.delete(frame)
+    else this.foreign.set(frame, count - 1)
+    this.parts.pageTypes.putPageAndType(frame)
+    return 0
+  }
+
+  /** Frames of others that the domain has mapped, once for each mapping. */
+  *foreignFrames(): IterableIterator<number> {
+    for (const [frame, count] of this.foreign) for (let i = 0; i < count; i += 1) yield frame
+  }
+
+  /** Gives all foreign frames back: the domain dies. */
+  release(): void {
+    for (const frame of this.foreignFrames()) this.parts.pageTypes.putPageAndType(frame)
+    this.foreign.clear()
+  }
+}

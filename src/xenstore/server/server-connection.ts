@@ -1,0 +1,374 @@
+/**
+ * One client of the server: bytes in, messages through the store, bytes out. It stops reading where the protocol says
+ * so - too many requests unanswered, too much memory, too many writes, or a client that does not take its replies -
+ * and it never waits: whoever owns it calls again when there is news.
+ *
+ * Reference: xen/docs/misc/xenstore.txt; behaviour of tools/xenstored/core.c and domain.c.
+ */
+import { XS, XENSTORE } from '../../abi/index.ts'
+import { ByteQueue } from '../protocol/byte-queue.ts'
+import { HEADER_SIZE, PacketParser } from '../protocol/packet-parser.ts'
+import { isSpecial } from '../tree/path.ts'
+import { RingTransport } from '../protocol/ring-transport.ts'
+import { expectSaved, isCount, type SavedConnection } from '../store/saved-state.ts'
+import type { EventCause, StoreSession } from '../store/session.ts'
+import type { StoreErrorName } from '../protocol/store-error.ts'
+import { putRawText } from '../tree/text.ts'
+import type { StoreTransport, TransportFault } from '../protocol/transport.ts'
+
+/** Bytes of replies after which a client that does not take them is not read from any more. */
+export const REPLY_BACKLOG = 256 * 1024
+/** Bytes of messages after which a privileged client that does not take its events is dropped. Bounds the memory. */
+export const EVENT_BACKLOG = 16 * 1024 * 1024
+/** Milliseconds after which an event that its receiver does not take no longer holds up the domain that caused it. */
+export const EVENT_TIMEOUT = 20_000
+
+/** Messages that one client is served before the next has its turn. */
+const TURN = 256
+
+/** What the server is to its connections. */
+export interface ConnectionOwner {
+  /** Carries out the message that the connection's parser holds, and answers it. */
+  serve(connection: StoreConnection): void
+  /** There is output to be sent. */
+  dirty(connection: StoreConnection): void
+  /** There may be input to be served. */
+  ready(connection: StoreConnection): void
+  /** The connection is held back, and is to be tried again when time or quotas may have changed. */
+  stalled(connection: StoreConnection): void
+  /** The client is gone. */
+  closed(connection: StoreConnection): void
+  /** Whether the domain's account allows reading. */
+  mayWrite(connection: StoreConnection): boolean
+  milliseconds(): number
+}
+
+/** A request of an unprivileged domain, until its reply and all events that it caused are taken. */
+export class RequestCause implements EventCause {
+  pending = 0
+  private answered = false
+  private readonly connection: StoreConnection
+
+  constructor(connection: StoreConnection) {
+    this.connection = connection
+  }
+
+  /** One event that it caused was taken, dropped, or has waited too long. */
+  eventDone(): void {
+    this.pending -= 1
+    this.check()
+  }
+
+  /** Its reply was taken. */
+  replyTaken(): void {
+    this.answered = true
+    this.check()
+  }
+
+  private check(): void {
+    if (this.answered && this.pending === 0) this.connection.requestDone()
+  }
+}
+
+/** A message in the output that something hangs on. */
+interface Marker {
+  /** Where it ends, counted from the beginning of the connection. */
+  readonly end: number
+  /** Bytes booked on the domain's memory. */
+  readonly bytes: number
+  /** For an event: its text, for finding equal ones. */
+  readonly event: string | undefined
+  /** For an event: the request that caused it; for a reply: the request itself. */
+  cause: RequestCause | undefined
+  /** When the cause is let go, in milliseconds. */
+  readonly deadline: number
+}
+
+/** The state of a client. */
+export type ConnectionState =
+  | 'open'
+  /** A domain that broke the protocol: not served until it connects anew. */
+  | 'ignored'
+  | 'closed'
+
+/** One client. */
+export class StoreConnection {
+  /** @internal What the client may do and has open. */
+  readonly session: StoreSession
+  readonly transport: StoreTransport
+  readonly parser = new PacketParser()
+  state: ConnectionState = 'open'
+  /** @internal */
+  readonly output = new ByteQueue()
+  private readonly owner: ConnectionOwner
+  private markers: Marker[] = []
+  private firstMarker = 0
+  private readonly waitingEvents = new Set<string>()
+  private readonly limited: boolean
+  private readonly restartable: boolean
+
+  /** @internal The server makes connections. */
+  constructor(owner: ConnectionOwner, session: StoreSession, transport: StoreTransport) {
+    this.owner = owner
+    this.restartable = transport instanceof RingTransport
+    this.session = session
+    this.transport = transport
+    this.limited = !session.privileged
+    transport.listen({ readable: () => owner.ready(this), writable: () => owner.dirty(this) })
+  }
+
+  /** Its number, which the store's events name. */
+  get id(): number {
+    return this.session.id
+  }
+
+  /** The domain at the other end. */
+  get domain(): number {
+    return this.session.domain
+  }
+
+  /** True while there is a reason of the protocol not to read from this client. */
+  private held(): boolean {
+    if (this.output.length > REPLY_BACKLOG) return true
+    const { record } = this.session
+    if (!this.limited || record === undefined) return false
+    const { limits, usage } = record
+    if (limits.outstanding !== 0 && usage.outstanding >= limits.outstanding) return true
+    if (limits.memory !== 0 && usage.memory >= limits.memory) return true
+    return !this.owner.mayWrite(this)
+  }
+
+  /** @internal Serves what has arrived, a turn's worth; true when there may be more. */
+  serveInput(): boolean {
+    for (let served = 0; served < TURN; served += 1) {
+      if (this.state !== 'open') return false
+      if (this.held()) {
+        this.owner.stalled(this)
+        return false
+      }
+      for (let found = this.parser.next(); found !== 'message'; found = this.parser.next()) {
+        if (found === 'invalid') return this.fail('protocol')
+        const chunk = this.transport.receive()
+        if (chunk === undefined) return this.inputEnded()
+        this.parser.feed(chunk)
+      }
+      this.owner.serve(this)
+    }
+    return true
+  }
+
+  private inputEnded(): false {
+    if (this.transport.state === 'broken') return this.fail('ring-index')
+    if (this.transport.state === 'ended') this.close('the client has ended')
+    return false
+  }
+
+  /** @internal The client broke the rules. A domain stays connected but is ignored, anybody else is dropped. */
+  fail(fault: TransportFault): false {
+    this.transport.close(fault)
+    if (this.restartable) this.ignore()
+    else this.close(`the client broke the rules (${fault})`)
+    return false
+  }
+
+  private ignore(): void {
+    this.state = 'ignored'
+    this.forgetEverything()
+  }
+
+  private forgetEverything(): void {
+    this.session.resetWatches()
+    this.dropOutput()
+    this.parser.reset()
+  }
+
+  /** @internal Begins anew: watches, transactions and messages of the time before are gone. */
+  restart(): void {
+    this.forgetEverything()
+    this.state = 'open'
+  }
+
+  /** Ends the connection from the server's side. */
+  close(reason: string): void {
+    if (this.state === 'closed') return
+    this.state = 'closed'
+    this.transport.close()
+    this.dropOutput()
+    this.session.close(reason)
+    this.owner.closed(this)
+  }
+
+  private dropOutput(): void {
+    this.output.clear()
+    this.settleMarkers()
+  }
+
+  // Live update
+
+  /** @internal The connection as plain data. */
+  save(): SavedConnection {
+    const { taken } = this.output
+    const waiting = this.markers.slice(this.firstMarker)
+    const markers = waiting.map(({ end, bytes, event }) => ({ end: end - taken, bytes, event }))
+    return {
+      session: this.session.save(), page: this.restartable, ignored: this.state === 'ignored',
+      input: this.parser.save(), output: this.output.peek().slice(), markers,
+    }
+  }
+
+  /** @internal Takes saved messages over. */
+  restore(saved: SavedConnection): void {
+    expectSaved(saved.input instanceof Uint8Array && saved.output instanceof Uint8Array, 'no messages')
+    if (saved.ignored) this.state = 'ignored'
+    this.parser.feed(saved.input.slice())
+    const at = this.output.reserve(saved.output.length)
+    this.output.data.set(saved.output, at)
+    let last = 0
+    for (const { end, bytes, event } of saved.markers) {
+      expectSaved(isCount(end, saved.output.length) && end >= last && isCount(bytes, 65536), 'a bad message')
+      last = end
+      if (event !== undefined && event !== '') this.waitingEvents.add(event)
+      if (event === undefined) this.session.use('outstanding', 1)
+      const cause = event === undefined ? new RequestCause(this) : undefined
+      this.mark({ end, bytes, event, cause, deadline: Infinity })
+    }
+    this.owner.dirty(this)
+  }
+
+  // Output
+
+  private header(type: number, length: number): number {
+    const at = this.output.reserve(HEADER_SIZE + length)
+    const { data } = this.output
+    const { requestId, transaction } = this.parser
+    const event = type === XS.WATCH_EVENT
+    putWord(data, at, type)
+    putWord(data, at + 4, event ? 0 : requestId)
+    putWord(data, at + 8, event ? 0 : transaction)
+    putWord(data, at + 12, length)
+    return at + HEADER_SIZE
+  }
+
+  private replied(bytes: number, cause: RequestCause | undefined): void {
+    this.owner.dirty(this)
+    if (!this.limited) return
+    this.session.use('outstanding', 1)
+    const own = cause ?? new RequestCause(this)
+    this.mark({ end: this.output.appended, bytes, event: undefined, cause: own, deadline: 0 })
+  }
+
+  private mark(marker: Marker): void {
+    this.session.use('memory', marker.bytes)
+    this.markers.push(marker)
+  }
+
+  /** @internal Answers with raw bytes. */
+  replyBytes(value: Uint8Array, cause?: RequestCause): void {
+    if (value.length > XENSTORE.PAYLOAD_MAX) {
+      this.replyError('E2BIG', cause)
+      return
+    }
+    const at = this.header(this.parser.type, value.length)
+    this.output.data.set(value, at)
+    this.replied(HEADER_SIZE + value.length, cause)
+  }
+
+  /** @internal Answers with text that has its terminators already. */
+  replyText(text: string, cause?: RequestCause): void {
+    if (text.length > XENSTORE.PAYLOAD_MAX) {
+      this.replyError('E2BIG', cause)
+      return
+    }
+    const at = this.header(this.parser.type, text.length)
+    putRawText(text, this.output.data, at)
+    this.replied(HEADER_SIZE + text.length, cause)
+  }
+
+  /** @internal Refuses. */
+  replyError(error: StoreErrorName, cause?: RequestCause): void {
+    const at = this.header(XS.ERROR, error.length + 1)
+    this.output.data[putRawText(error, this.output.data, at)] = 0
+    this.replied(HEADER_SIZE + error.length + 1, cause)
+  }
+
+  /** @internal Queues a watch event. An equal one that still waits stands for both; special ones are always sent. */
+  event(path: string, token: string, cause: RequestCause | undefined): void {
+    const text = `${path}\0${token}\0`
+    if (this.state !== 'open' || text.length > XENSTORE.PAYLOAD_MAX) return
+    const special = isSpecial(path)
+    if (!special && this.waitingEvents.has(text)) return
+    const bytes = HEADER_SIZE + text.length
+    if (this.limited && this.session.exceeds('memory', (this.session.record?.usage.memory ?? 0) + bytes)) return
+    if (this.output.length + bytes > EVENT_BACKLOG) {
+      this.close('the client does not take its events')
+      return
+    }
+    const at = this.header(XS.WATCH_EVENT, text.length)
+    putRawText(text, this.output.data, at)
+    if (!special) this.waitingEvents.add(text)
+    if (cause !== undefined) cause.pending += 1
+    const deadline = this.limited ? this.owner.milliseconds() + EVENT_TIMEOUT : Infinity
+    this.mark({ end: this.output.appended, bytes, event: special ? '' : text, cause, deadline })
+    this.owner.dirty(this)
+  }
+
+  /** @internal Sends what waits, as far as the client takes it; true when something was taken. */
+  flush(): boolean {
+    if (this.state !== 'open' || this.output.length === 0) return false
+    const sent = this.transport.send(this.output.peek())
+    if (this.transport.state === 'broken') {
+      this.fail('ring-index')
+      return false
+    }
+    if (sent === 0) return false
+    this.output.take(sent)
+    this.settleMarkers()
+    return true
+  }
+
+  /** Lets go of everything that hangs on messages which have been taken. */
+  private settleMarkers(): void {
+    const { taken } = this.output
+    let at = this.firstMarker
+    for (; at < this.markers.length && this.markers[at]!.end <= taken; at += 1) this.settle(this.markers[at]!)
+    this.firstMarker = at
+    if (at < 256 && at < this.markers.length) return
+    this.markers = this.markers.slice(at)
+    this.firstMarker = 0
+  }
+
+  private settle(marker: Marker): void {
+    this.session.use('memory', -marker.bytes)
+    if (marker.event === undefined) marker.cause?.replyTaken()
+    else {
+      this.waitingEvents.delete(marker.event)
+      marker.cause?.eventDone()
+    }
+  }
+
+  /** @internal Lets go of the causes of events that have waited too long; when that is due next. */
+  expireEvents(now: number): number {
+    for (let at = this.firstMarker; at < this.markers.length; at += 1) {
+      const marker = this.markers[at]!
+      if (marker.event === undefined || marker.cause === undefined) continue
+      if (marker.deadline > now) return marker.deadline
+      const { cause } = marker
+      marker.cause = undefined
+      cause.eventDone()
+    }
+    return Infinity
+  }
+
+  /** @internal A request's reply and events are all taken. */
+  requestDone(): void {
+    this.session.use('outstanding', -1)
+    if (this.state === 'open') this.owner.ready(this)
+  }
+}
+
+function putWord(data: Uint8Array, at: number, value: number): void {
+  data[at] = value
+  data[at + 1] = value >>> 8
+  data[at + 2] = value >>> 16
+  data[at + 3] = value >>> 24
+}

@@ -1,0 +1,337 @@
+/**
+ * The server: connections, whose messages it takes to the store, and the domains behind shared pages. It has no timer
+ * and no loop of its own. Transports tell it that there is news, its owner calls {@link XenStoreServer.process}, and
+ * the same calls give the same run.
+ */
+import { anything, callable, checkOptions, flag, whole } from '../../util/index.ts'
+import { isUnprivileged } from '../store/domains.ts'
+import { OPERATION_BY_NUMBER } from '../protocol/messages.ts'
+import { HANDLERS, type Exchange, type HandlerHost } from './request-handlers.ts'
+import { RingTransport, type StoreRing } from '../protocol/ring-transport.ts'
+import { EVENT_TIMEOUT, RequestCause, StoreConnection, type ConnectionOwner } from './server-connection.ts'
+import {
+  SAVED_VERSION, expectSaved, isCount, type SavedConnection, type SavedServer, type SavedSession,
+} from '../store/saved-state.ts'
+import type { StoreSession } from '../store/session.ts'
+import { isStoreErrorName, type StoreErrorName } from '../protocol/store-error.ts'
+import { XenStore, type XenStoreOptions } from '../store/store.ts'
+import { MemoryTransport, type StoreTransport } from '../protocol/transport.ts'
+
+/** What a server needs. */
+export interface XenStoreServerOptions {
+  readonly store: XenStore
+  /** Finds the page and the channel of a domain that a client introduces; undefined when it cannot be had. */
+  readonly connectDomain?: (domain: number, frame: number, port: number) => StoreRing | undefined
+  /**
+   * Called once when work comes up: the owner is to call `process` soon, but not from within this call, which may
+   * come in the middle of an operation of the store.
+   */
+  readonly onWork?: () => void
+}
+
+/** How saved data becomes a server again. */
+export interface RestoreOptions extends Omit<XenStoreServerOptions, 'store'> {
+  readonly storeOptions?: XenStoreOptions
+  /** The stream to a client that was connected by one. */
+  readonly transportOf: (saved: SavedConnection) => StoreTransport | undefined
+  /** The page of a domain that was connected by one. */
+  readonly ringOf?: (saved: SavedConnection) => StoreRing | undefined
+}
+
+/** How a client is taken on. */
+export interface ConnectionOptions {
+  /** The domain at the other end; 0, the default, is privileged. */
+  readonly domain?: number
+  /** The number of a connection that goes on after a live update. */
+  readonly id?: number
+}
+
+/** How a domain's page is taken on. */
+export interface IntroduceOptions {
+  /** The page is in use and stays as it is: after a live update. */
+  readonly resume?: boolean
+  /** The number of a connection that goes on after a live update. */
+  readonly id?: number
+}
+
+/**
+ * Serves a store to any number of clients.
+ *
+ * @example
+ * const server = new XenStoreServer({ store, onWork: () => queueMicrotask(() => server.process()) })
+ * server.introduceDomain(1, { view, base, notify })
+ */
+export class XenStoreServer {
+  readonly store: XenStore
+  private readonly options: XenStoreServerOptions
+  private readonly connections = new Set<StoreConnection>()
+  private readonly pages = new Map<number, { readonly ring: RingTransport; readonly connection: StoreConnection }>()
+  private readonly readySet = new Set<StoreConnection>()
+  private readonly dirtySet = new Set<StoreConnection>()
+  private readonly stalledSet = new Set<StoreConnection>()
+  private processing = false
+  /** True once the owner has been told of work and has not come yet. */
+  private signalled = false
+  private eventDeadline = Infinity
+  private readonly owner: ConnectionOwner
+  private readonly host: HandlerHost
+
+  constructor(options: XenStoreServerOptions) {
+    checkOptions('XenStoreServer', options, { store: anything, connectDomain: callable, onWork: callable })
+    this.options = options
+    this.store = options.store
+    this.owner = {
+      serve: (connection) => this.serve(connection),
+      dirty: (connection) => this.note(this.dirtySet, connection),
+      ready: (connection) => this.note(this.readySet, connection),
+      stalled: (connection) => this.stalledSet.add(connection),
+      closed: (connection) => this.forget(connection),
+      mayWrite: (connection) => this.mayWrite(connection),
+      milliseconds: () => this.store.milliseconds(),
+    }
+    this.host = {
+      store: this.store,
+      introduce: (domain, frame, port) => this.introduceByRequest(domain, frame, port),
+      // Domain 0 is reached in other ways than by a page where the server runs within it.
+      isConnected: (domain) => !isUnprivileged(domain) || this.pages.has(domain),
+      release: (domain) => this.releaseDomain(domain),
+    }
+  }
+
+  /** How many clients are connected. */
+  get clients(): number {
+    return this.connections.size
+  }
+
+  /** Takes a client on. */
+  addConnection(transport: StoreTransport, options: ConnectionOptions = {}): StoreConnection {
+    checkOptions('addConnection', options, { domain: whole(0, 0x7fff), id: whole(0, 0xffff_ffff) })
+    let connection: StoreConnection | undefined
+    const session = this.store.openSession({
+      domain: options.domain ?? 0,
+      ...(options.id === undefined ? {} : { id: options.id }),
+      sink: (path, token, cause) => connection?.event(path, token, cause as RequestCause | undefined),
+      onClose: (reason) => connection?.close(reason),
+    })
+    connection = new StoreConnection(this.owner, session, transport)
+    this.connections.add(connection)
+    this.note(this.readySet, connection)
+    return connection
+  }
+
+  /** A transport to this server for a client in the same process. */
+  connectLocal(domain = 0): StoreTransport {
+    const [client, server] = MemoryTransport.pair()
+    this.addConnection(server, { domain })
+    return client
+  }
+
+  // Live update
+
+  /** The whole server and its store as plain data, between two calls of `process`. */
+  save(): SavedServer {
+    return {
+      version: SAVED_VERSION,
+      store: this.store.save(),
+      connections: [...this.connections].map((connection) => connection.save()),
+    }
+  }
+
+  /**
+   * A server that goes on from saved data. `transportOf` finds each connection's way to its client again; a
+   * connection without one is gone. Throws INVALID_STREAM when the data contradicts itself.
+   */
+  static restore(saved: SavedServer, options: RestoreOptions): XenStoreServer {
+    checkOptions('XenStoreServer.restore', options, {
+      connectDomain: callable, onWork: callable, storeOptions: anything, transportOf: callable, ringOf: callable,
+    })
+    expectSaved(saved.version === SAVED_VERSION, `version ${String(saved.version)}, not ${SAVED_VERSION}`)
+    const { connectDomain, onWork, storeOptions } = options
+    const server = new XenStoreServer({
+      store: XenStore.restore(saved.store, storeOptions),
+      ...(connectDomain === undefined ? {} : { connectDomain }), ...(onWork === undefined ? {} : { onWork }),
+    })
+    const kept: { readonly session: StoreSession; readonly saved: SavedSession }[] = []
+    for (const each of saved.connections) {
+      expectSaved(isCount(each.session.id) && isCount(each.session.domain, 0xffff), 'a connection that is none')
+      const connection = server.reconnect(each, options)
+      if (connection === undefined) continue
+      connection.session.restore(each.session)
+      connection.restore(each)
+      kept.push({ session: connection.session, saved: each.session })
+    }
+    const watches = kept.flatMap(({ session, saved: { watches: list } }) => list.map((watch) => ({ session, watch })))
+    for (const { session, watch } of watches.sort((a, b) => a.watch.sequence - b.watch.sequence)) {
+      const set = session.addWatch(watch.path, watch.token, watch.depth, false)
+      expectSaved(!isStoreErrorName(set), `a watch on ${watch.path}`)
+    }
+    return server
+  }
+
+  private reconnect(saved: SavedConnection, options: RestoreOptions): StoreConnection | undefined {
+    const { id, domain } = saved.session
+    if (!saved.page) {
+      const transport = options.transportOf(saved)
+      return transport === undefined ? undefined : this.addConnection(transport, { domain, id })
+    }
+    const ring = options.ringOf?.(saved)
+    if (ring === undefined) return undefined
+    this.introduceDomain(domain, ring, { resume: true, id })
+    return this.pages.get(domain)?.connection
+  }
+
+  // Domains
+
+  /** Connects a domain by its page. For one that is connected already the connection begins anew, over the new page. */
+  introduceDomain(domain: number, ring: StoreRing, options: IntroduceOptions = {}): void {
+    checkOptions('introduceDomain', options, { resume: flag, id: whole(0, 0xffff_ffff) })
+    const old = this.pages.get(domain)
+    this.pages.delete(domain)
+    old?.connection.close('introduced anew')
+    const transport = new RingTransport(ring, 'server')
+    const record = this.store.introduceDomain(domain)
+    if (options.resume !== true) {
+      transport.offer(record.features)
+      transport.reset()
+    }
+    const connection = this.addConnection(transport, { domain, ...(options.id === undefined ? {} : { id: options.id }) })
+    this.pages.set(domain, { ring: transport, connection })
+  }
+
+  private introduceByRequest(domain: number, frame: number, port: number): StoreErrorName | undefined {
+    const ring = this.options.connectDomain?.(domain, frame, port)
+    if (ring === undefined) return 'EINVAL'
+    this.introduceDomain(domain, ring)
+    return undefined
+  }
+
+  /** The event of a domain's channel has come. */
+  domainEvent(domain: number): void {
+    const page = this.pages.get(domain)
+    if (page === undefined) return
+    if (page.ring.wantsReconnect()) {
+      page.connection.restart()
+      page.ring.reset()
+    }
+    page.ring.event()
+  }
+
+  /** A domain is gone: its connection, its nodes, and its name in permissions. */
+  releaseDomain(domain: number): void {
+    if (!isUnprivileged(domain)) return
+    const page = this.pages.get(domain)
+    this.pages.delete(domain)
+    page?.connection.close('domain released')
+    this.store.releaseDomain(domain)
+  }
+
+  // Work
+
+  private note(set: Set<StoreConnection>, connection: StoreConnection): void {
+    if (connection.state === 'closed' || set.has(connection)) return
+    set.add(connection)
+    if (this.processing || this.signalled) return
+    this.signalled = true
+    this.options.onWork?.()
+  }
+
+  private forget(connection: StoreConnection): void {
+    this.connections.delete(connection)
+    this.readySet.delete(connection)
+    this.dirtySet.delete(connection)
+    this.stalledSet.delete(connection)
+    const { domain } = connection.session
+    if (this.pages.get(domain)?.connection === connection) this.pages.delete(domain)
+  }
+
+  /** True when a call of {@link XenStoreServer.process} would find something to do. */
+  get hasWork(): boolean {
+    return this.readySet.size > 0 || this.dirtySet.size > 0
+  }
+
+  /** Host time in milliseconds at which `process` should be called even if nothing else happens, or Infinity. */
+  nextDeadline(): number {
+    let deadline = this.eventDeadline
+    for (const { session } of this.stalledSet) {
+      const credit = session.record?.credit
+      // Only the rate of writes waits for time; the other reasons end with something that others do.
+      if (credit === undefined || credit.credit >= 0) continue
+      deadline = Math.min(deadline, credit.timestamp + this.store.rate.wait(credit))
+    }
+    return deadline
+  }
+
+  /** Serves all clients in turns until nobody has anything to be served, and sends what is to be sent. */
+  process(): void {
+    if (this.processing) return
+    this.processing = true
+    this.signalled = false
+    try {
+      this.wakeByTime()
+      do {
+        const round = [...this.readySet]
+        this.readySet.clear()
+        for (const connection of round) if (connection.serveInput()) this.readySet.add(connection)
+        this.flush()
+      } while (this.readySet.size > 0)
+    } finally {
+      this.processing = false
+    }
+  }
+
+  private flush(): void {
+    for (const connection of this.dirtySet) {
+      this.dirtySet.delete(connection)
+      // A client that was held back for not taking its replies may be served again.
+      if (connection.flush() && this.stalledSet.delete(connection)) this.readySet.add(connection)
+    }
+  }
+
+  private wakeByTime(): void {
+    for (const connection of this.stalledSet) {
+      this.stalledSet.delete(connection)
+      this.readySet.add(connection)
+    }
+    const now = this.store.milliseconds()
+    if (now < this.eventDeadline) return
+    this.eventDeadline = Infinity
+    for (const connection of this.connections) {
+      this.eventDeadline = Math.min(this.eventDeadline, connection.expireEvents(now))
+    }
+  }
+
+  private mayWrite({ session }: StoreConnection): boolean {
+    const credit = session.record?.credit
+    if (credit === undefined || credit.credit >= 0) return true
+    return this.store.rate.update(credit, this.store.milliseconds())
+  }
+
+  // Messages
+
+  private serve(connection: StoreConnection): void {
+    const { parser, session } = connection
+    const cause = session.privileged ? undefined : new RequestCause(connection)
+    this.store.cause = cause
+    const refused = this.dispatch({ host: this.host, connection, transaction: parser.transaction, cause })
+    if (refused !== undefined) connection.replyError(refused, cause)
+    this.store.cause = undefined
+    if (cause !== undefined && cause.pending > 0 && this.eventDeadline === Infinity) {
+      this.eventDeadline = this.store.milliseconds() + EVENT_TIMEOUT
+    }
+  }
+
+  private dispatch(exchange: Exchange): StoreErrorName | undefined {
+    const { parser, session } = exchange.connection
+    const row = OPERATION_BY_NUMBER[parser.type]
+    if (row === undefined) return 'ENOSYS'
+    if (row.privileged === true && !session.privileged) return 'EACCES'
+    const named = row.outside === true ? 0 : parser.transaction
+    if (named !== 0 && !session.transactions.has(named)) return 'ENOENT'
+    const request = row.decode(parser)
+    if (request === undefined) return 'EINVAL'
+    // The table's type pairs each operation with its own request; TypeScript cannot follow that through a lookup.
+    const handle = HANDLERS[request.op] as (exchange: Exchange, request: unknown) => void
+    handle(exchange, request)
+    return undefined
+  }
+}

@@ -1,0 +1,126 @@
+/**
+ * What the store knows of domains: whether they are connected, what they use, which nodes they own and which name
+ * them in their permissions. The two sets make the clean-up at a domain's death as cheap as what it leaves behind.
+ */
+import { DOMAIN_ANY } from '../tree/permissions.ts'
+import { nodeSize, type StoreNode } from '../tree/node.ts'
+import { DEFAULT_QUOTA, type QuotaLimits, type QuotaUsage } from './quota.ts'
+import type { WriteCredit } from './write-rate.ts'
+
+/** The domain that may do everything. */
+export const PRIVILEGED_DOMAIN = 0
+
+/** True for a domain to which limits and permissions apply. */
+export const isUnprivileged = (domain: number): boolean => domain !== PRIVILEGED_DOMAIN
+
+/** What the store can do for domains. Reference: public/io/xs_wire.h, XENSTORE_SERVER_FEATURE_*, and newer ones. */
+export const STORE_FEATURE = { RECONNECTION: 1, ERROR: 2, WATCH_DEPTH: 4, DOMID_ANY: 8 } as const
+
+/** The features on offer. */
+export const STORE_FEATURES = STORE_FEATURE.RECONNECTION | STORE_FEATURE.ERROR | STORE_FEATURE.WATCH_DEPTH
+  | STORE_FEATURE.DOMID_ANY
+
+/** One domain as the store sees it. */
+export class StoreDomain {
+  readonly id: number
+  /** Whether the toolstack has introduced it and has not released it. */
+  introduced = false
+  /** Whether its shutdown has been announced. */
+  shutdown = false
+  /** Features on offer to it; may be narrowed before it is introduced. */
+  features: number = STORE_FEATURES
+  /** The domain over whose nodes it has power. */
+  target: number | undefined
+  limits: QuotaLimits
+  readonly usage: QuotaUsage = { nodes: 0, watches: 0, outstanding: 0, memory: 0, transactions: 0 }
+  /** Paths of the nodes it owns; kept for unprivileged domains. */
+  readonly owned = new Set<string>()
+  /** Paths of the nodes of others that name it in their permissions. */
+  readonly named = new Set<string>()
+  /** @internal Its account at the write-rate limit, once introduced. */
+  credit: WriteCredit | undefined
+  /** Whether the soft limit on memory has been reported. */
+  softMemoryReported = false
+
+  constructor(id: number, limits: QuotaLimits) {
+    this.id = id
+    this.limits = limits
+  }
+
+  /** True when using `value` of `what` would be more than the domain may. */
+  exceeds(what: keyof QuotaLimits, value: number): boolean {
+    const limit = this.limits[what]
+    return limit !== 0 && isUnprivileged(this.id) && value > limit
+  }
+}
+
+/** All domains that the store has heard of. */
+export class DomainTable {
+  /** Limits that a domain starts with. */
+  defaults: QuotaLimits
+  private readonly domains = new Map<number, StoreDomain>()
+  private readonly exists: (domain: number) => boolean
+
+  /** `exists` tells whether there is such a domain on the host. */
+  constructor(exists: (domain: number) => boolean, defaults: QuotaLimits = DEFAULT_QUOTA) {
+    this.exists = exists
+    this.defaults = defaults
+  }
+
+  /** The domain if the store has heard of it. */
+  get(id: number): StoreDomain | undefined {
+    return this.domains.get(id)
+  }
+
+  /** The domain, which the store hears of now if not before; undefined when the host has none with this number. */
+  find(id: number): StoreDomain | undefined {
+    return this.domains.get(id) ?? (this.exists(id) ? this.create(id) : undefined)
+  }
+
+  /** The domain, whether the host has it or not. */
+  create(id: number): StoreDomain {
+    const known = this.domains.get(id)
+    if (known !== undefined) return known
+    const domain = new StoreDomain(id, this.defaults)
+    this.domains.set(id, domain)
+    return domain
+  }
+
+  forget(id: number): void {
+    this.domains.delete(id)
+  }
+
+  /** All of them, in the order of their first appearance. */
+  values(): IterableIterator<StoreDomain> {
+    return this.domains.values()
+  }
+
+  /** Books the change of one node: `before` or `after` is undefined when it is created or removed. */
+  account(path: string, before: StoreNode | undefined, after: StoreNode | undefined): void {
+    if (before !== undefined && after !== undefined && before.permissions === after.permissions) {
+      // hot path: most changes are of a value alone.
+      this.create(after.permissions[0].domain).usage.memory += nodeSize(after) - nodeSize(before)
+      return
+    }
+    if (before !== undefined) this.book(path, before, -1)
+    if (after !== undefined) this.book(path, after, 1)
+  }
+
+  private book(path: string, node: StoreNode, sign: 1 | -1): void {
+    const { permissions } = node
+    const owner = this.create(permissions[0].domain)
+    owner.usage.nodes += sign
+    owner.usage.memory += sign * (nodeSize(node) + path.length)
+    if (isUnprivileged(owner.id)) this.note(owner.owned, path, sign)
+    for (let i = 1; i < permissions.length; i += 1) {
+      const { domain, ignored } = permissions[i]!
+      if (ignored === true || domain === DOMAIN_ANY || !isUnprivileged(domain)) continue
+      this.note(this.create(domain).named, path, sign)
+    }
+  }
+
+  private note(paths: Set<string>, path: string, sign: 1 | -1): void {
+    if (sign > 0) paths.add(path)
+    else paths.delete(path)
+  }
+}

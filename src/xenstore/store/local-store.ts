@@ -1,0 +1,201 @@
+/**
+ * A handle on the store for code in the same process: the toolstack's. The same operations, rights and errors as over
+ * a connection, as direct calls that answer at once; a refused one throws a XenError with code XENSTORE.
+ */
+import { callGuarded } from '../../util/index.ts'
+import { ChangeQueue } from './change-queue.ts'
+import type { StoreNode } from '../tree/node.ts'
+import { formatPermission, parsePermissions, type Permissions } from '../tree/permissions.ts'
+import type { StoreSession } from './session.ts'
+import { isStoreErrorName, storeError, storeErrorName, type StoreErrorName } from '../protocol/store-error.ts'
+import type { XenStore } from './store.ts'
+import { decodeText, encodeText } from '../tree/text.ts'
+
+/** Permissions as a caller may give them: `['n0', 'r5']`, or a parsed list. */
+export type PermissionsLike = readonly string[] | Permissions
+
+/** Reads what a caller gave as permissions; undefined when it is malformed. */
+export function toPermissions(given: PermissionsLike): Permissions | undefined {
+  if (typeof given[0] === 'string') return parsePermissions(given as readonly string[])
+  return given.length === 0 ? undefined : (given as Permissions)
+}
+
+function check<T>(result: T | StoreErrorName, operation: string, path: string): T {
+  if (isStoreErrorName(result)) throw storeError(result, operation, path)
+  return result
+}
+
+/** How often a transaction is tried before its conflict is the caller's. */
+const ATTEMPTS = 100
+
+/** The operations on nodes, either direct or inside a transaction. */
+export class LocalOperations {
+  /** @internal */
+  protected readonly session: StoreSession
+  private readonly id: number
+
+  /** @internal */
+  /** @internal A {@link LocalStore} and its transactions make these. */
+  constructor(session: StoreSession, transaction: number) {
+    this.session = session
+    this.id = transaction
+  }
+
+  /** The value of a node as text. */
+  read(path: string): string {
+    return decodeText(this.readBytes(path))
+  }
+
+  /** The value of a node; shared with the store, not to be written to. */
+  readBytes(path: string): Uint8Array {
+    return check(this.session.read(this.id, path), 'read', path)
+  }
+
+  /** The value of a node as text, or undefined when there is no such node. */
+  tryRead(path: string): string | undefined {
+    const value = this.session.read(this.id, path)
+    return value === 'ENOENT' ? undefined : decodeText(check(value, 'read', path))
+  }
+
+  /** True when the node exists. */
+  exists(path: string): boolean {
+    const value = this.session.read(this.id, path)
+    return value !== 'ENOENT' && check(value, 'read', path) !== undefined
+  }
+
+  /** The names of a node's children, in the order in which they were made. */
+  list(path: string): readonly string[] {
+    return check<StoreNode>(this.session.directory(this.id, path), 'directory', path).children.names()
+  }
+
+  /** The names of a node's children, or none when there is no such node. */
+  tryList(path: string): readonly string[] {
+    const node = this.session.directory(this.id, path)
+    return node === 'ENOENT' ? [] : check<StoreNode>(node, 'directory', path).children.names()
+  }
+
+  /** Gives a node a value; creates it, and what is missing above it. */
+  write(path: string, value: string | Uint8Array): void {
+    check(this.session.write(this.id, path, encodeText(value)), 'write', path)
+  }
+
+  /** Creates a node, and what is missing above it. */
+  mkdir(path: string): void {
+    check(this.session.mkdir(this.id, path), 'mkdir', path)
+  }
+
+  /** Removes a node and all below it. */
+  rm(path: string): void {
+    check(this.session.rm(this.id, path), 'rm', path)
+  }
+
+  /** Removes a node and all below it, if it is there at all. */
+  tryRm(path: string): void {
+    const error = this.session.rm(this.id, path)
+    if (error !== 'ENOENT') check(error, 'rm', path)
+  }
+
+  /** The permissions of a node: `['n0', 'r5']`. */
+  getPermissions(path: string): readonly string[] {
+    return check(this.session.getPermissions(this.id, path), 'get-permissions', path).map(formatPermission)
+  }
+
+  /** Replaces the permissions of a node. */
+  setPermissions(path: string, permissions: PermissionsLike): void {
+    const list = toPermissions(permissions)
+    if (list === undefined) throw storeError('EINVAL', 'set-permissions', path)
+    check(this.session.setPermissions(this.id, path, list), 'set-permissions', path)
+  }
+}
+
+/** Called with the changed path, and the token that the watch was set with. */
+export type WatchListener = (path: string, token: string) => void
+
+/** The handle: operations, watches, transactions. */
+export class LocalStore extends LocalOperations {
+  private readonly listeners = new Map<string, WatchListener>()
+  private lastToken = 0
+
+  /** @internal Made by {@link XenStore.local}. */
+  constructor(store: XenStore, domain: number) {
+    const session: StoreSession = store.openSession({
+      domain,
+      sink: (path, token) => store.defer(() => callGuarded(() => this.listeners.get(token)?.(path, token),
+        (error) => store.listenerFailed(path, token, error))),
+    })
+    super(session, 0)
+  }
+
+  /**
+   * Calls `listener` for every change at or below `path`, and once now. Calls come after the operation that caused
+   * them is complete, in order. Returns the function that ends the watch. A listener that throws harms nobody: the store
+   * tells of it by its event `listener-failed`.
+   */
+  watch(path: string, listener: WatchListener, depth = -1): () => void {
+    this.lastToken += 1
+    const token = `w${this.lastToken}`
+    const watch = check(this.session.watch(path, token, depth), 'watch', path)
+    this.listeners.set(token, listener)
+    this.session.deliver(watch, watch.path, undefined)
+    this.session.settle()
+    return () => {
+      this.listeners.delete(token)
+      this.session.unwatch(path, token)
+    }
+  }
+
+  /**
+   * Watches as a stream of changed paths, beginning with `path` itself; it ends when `signal` fires. Equal changes that
+   * were not taken yet are reported once; for a reader with {@link CHANGE_LIMIT} of them waiting `path` stands for all.
+   */
+  async *changes(path: string, options: { readonly signal?: AbortSignal } = {}): AsyncGenerator<string, void> {
+    const { signal } = options
+    const waiting = new ChangeQueue(path)
+    let wake = (): void => undefined
+    const end = this.watch(path, (changed) => {
+      waiting.push(changed)
+      wake()
+    })
+    const abort = (): void => wake()
+    signal?.addEventListener('abort', abort)
+    try {
+      while (signal?.aborted !== true) {
+        const next = waiting.take()
+        if (next !== undefined) yield next
+        else await new Promise<void>((resolve) => { wake = resolve })
+      }
+    } finally {
+      end()
+      signal?.removeEventListener('abort', abort)
+    }
+  }
+
+  /**
+   * Does several operations as one: all of them take effect, or none. `body` is called again when somebody else
+   * interfered; it throws to give up.
+   */
+  transaction<T>(body: (transaction: LocalOperations) => T): T {
+    for (let attempt = 1; ; attempt += 1) {
+      const { id } = check(this.session.transactionStart(0), 'transaction-start', '')
+      let result: T
+      try {
+        result = body(new LocalOperations(this.session, id))
+      } catch (error) {
+        this.session.transactionEnd(id, 'abort')
+        throw error
+      }
+      const refused = this.session.transactionEnd(id, 'commit')
+      if (refused === undefined) return result
+      if (refused !== 'EAGAIN' || attempt >= ATTEMPTS) throw storeError(refused, 'transaction-end')
+    }
+  }
+
+  /** Ends the handle and its watches. */
+  close(): void {
+    this.listeners.clear()
+    this.session.close('closed by its owner')
+  }
+}
+
+/** True for the error that tells that a node does not exist. */
+export const isMissingNode = (error: unknown): boolean => storeErrorName(error) === 'ENOENT'

@@ -1,0 +1,70 @@
+import { describe, expect, test } from 'vitest'
+import { type CpuidLeaf, missingFeatures } from '../../../../../src/hypervisor/guests/pv/cpu-policy.ts'
+import { SaveStreamReader } from '../../../../../src/toolstack/stream/index.ts'
+import { CodeGuest } from '../../../../support/code-guest.ts'
+import { savedMini } from '../../../../support/saved-mini.ts'
+
+/** The policy that real Xen wrote on a processor of AMD's, emulated and without AVX. */
+async function policyOfXen(): Promise<CpuidLeaf[]> {
+  const reader = new SaveStreamReader([savedMini()])
+  await reader.readXlHeader()
+  await reader.readContainerHeader()
+  await reader.readContainerRecord()
+  await reader.readImageHeader()
+  for (;;) {
+    const record = await reader.readImageRecord()
+    if (record.type === 'cpuid-policy') return [...record.leaves]
+  }
+}
+
+const names = (leaves: readonly CpuidLeaf[]): string[] => leaves.map(({ leaf, subleaf }) => `${leaf.toString(16)}.${subleaf.toString(16)}`)
+const policyOf = (guest: CodeGuest) => guest.hypervisor.getCpuPolicy(guest.domid)
+const leafOf = (leaves: readonly CpuidLeaf[], leaf: number): CpuidLeaf => leaves.find((one) => one.leaf === leaf)!
+
+describe('the CPU policy of a domain', () => {
+  test('lists the leaves that real Xen lists for a PV guest on AMD, in its order', async () => {
+    expect(names(policyOf(new CodeGuest()).cpuid)).toEqual(names(await policyOfXen()))
+  })
+
+  test('says in each leaf what the instruction answers', () => {
+    const guest = new CodeGuest()
+    for (const { leaf, subleaf, eax, ebx, ecx, edx } of policyOf(guest).cpuid.filter(({ leaf }) => leaf >>> 30 !== 1)) {
+      guest.set('rax', leaf)
+      guest.set('rcx', subleaf)
+      guest.run('0fa2')
+      const answer = (['rax', 'rbx', 'rcx', 'rdx'] as const).map((name) => Number(guest.get(name)))
+      expect([leaf.toString(16), answer]).toEqual([leaf.toString(16), [eax, ebx, ecx, edx]])
+    }
+  })
+
+  test('that comes from real Xen misses nothing here, and the guest goes on seeing its old processor', async () => {
+    const guest = new CodeGuest()
+    const xen = await policyOfXen()
+    expect(guest.hypervisor.setCpuPolicy(guest.domid, { cpuid: xen, msrs: [] })).toEqual([])
+    const kept = policyOf(guest).cpuid
+    for (const leaf of [0, 1, 7, 0x8000_0000, 0x8000_0001, 0x8000_0002, 0x8000_0003, 0x8000_0005]) expect(leafOf(kept, leaf)).toEqual(leafOf(xen, leaf))
+    guest.set('rax', 0x8000_0002)
+    expect(guest.run('0fa2').get('rax')).toBe(BigInt(leafOf(xen, 0x8000_0002).eax))
+    // Hypervisor leaves are this one's.
+    guest.set('rax', 0x4000_0001)
+    expect(guest.run('0fa2').get('rax')).toBe(0x4_0011n)
+  })
+
+  test('never shows a feature that the host has not, nor one that the policy has not', async () => {
+    const guest = new CodeGuest()
+    const all = (await policyOfXen()).map((one) => (one.leaf === 1 || one.leaf === 7 ? { ...one, ebx: one.ebx, ecx: 0xffff_ffff, edx: 0xffff_ffff } : one))
+    const own = policyOf(guest).cpuid
+    const missing = guest.hypervisor.setCpuPolicy(guest.domid, { cpuid: all, msrs: [] })
+    expect(missing).toContain('avx (leaf 0x1, ECX bit 28)')
+    const kept = policyOf(guest).cpuid
+    expect([leafOf(kept, 1).ecx, leafOf(kept, 1).edx, leafOf(kept, 7).ebx]).toEqual([leafOf(own, 1).ecx, leafOf(own, 1).edx, 1])
+  })
+
+  test('of any features at all is told apart bit by bit', () => {
+    const every: CpuidLeaf = { leaf: 7, subleaf: 0, eax: 0, ebx: 0xffff_ffff, ecx: 0xffff_ffff, edx: 0xffff_ffff }
+    const missing = missingFeatures({ cpuid: [every], msrs: [] }, () => [0, 0, 0, 0])
+    expect(new Set(missing).size).toBe(missing.length)
+    // 96 bits, but for those of speed, of flaws and of habits.
+    expect(missing.length).toBe(96 - 5)
+  })
+})
