@@ -1,11 +1,11 @@
 #!/bin/sh
-# Builds the kernel and puts it where it is kept: mini.elf here, and as text in src/toolstack/embedded-kernel.ts.
+# Builds the kernel and puts it where it is kept: mini.elf here, and as text in src/toolstack/image/embedded-kernel.ts.
 # With --check nothing is written: the kernel is built elsewhere, and both copies are compared with the result.
 # Another version of gcc may write other code; then --check says so and ends with status 77.
 set -eu
 cd "$(dirname "$0")"
 COMPILER=12
-EMBEDDED=../../../src/toolstack/embedded-kernel.ts
+EMBEDDED=../../../src/toolstack/image/embedded-kernel.ts
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -1,7 +1,7 @@
 /** Where the cores of a host's domains go: what an action at a domain's end calls. What is written is in core-dump.ts. */
 import type { Hypervisor } from '../../hypervisor/index.ts'
 import type { Domain } from '../host/domain.ts'
-import type { CoreOpener } from '../host/host-options.ts'
+import type { CoreOpener } from '../boot/host-options.ts'
 import { writeCoreDump } from './core-dump.ts'
 
 /** Writes cores where the host's settings open a target for them. */

@@ -6,7 +6,7 @@
 import { XENBUS_STATE } from '../../abi/index.ts'
 import type { DomId } from '../../util/index.ts'
 import type { LocalOperations, LocalStore } from '../../xenstore/index.ts'
-import { domainPath } from '../host/domain-nodes.ts'
+import { domainPath } from '../domains/domain-nodes.ts'
 
 /** Kinds of split devices. */
 export type DeviceKind = 'vbd' | 'vif'

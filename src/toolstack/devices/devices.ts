@@ -9,9 +9,9 @@ import { XenError, below, type DomId, type Random } from '../../util/index.ts'
 import type { LocalStore } from '../../xenstore/index.ts'
 import type { DiskConfig } from '../config/disk-specification.ts'
 import type { NicConfig } from '../config/nic-specification.ts'
-import type { TellFailure } from '../host/callback-failures.ts'
-import { abortedError } from '../host/operation.ts'
-import type { RunLoop } from '../host/run-loop.ts'
+import type { TellFailure } from '../run/callback-failures.ts'
+import { abortedError } from '../run/operation.ts'
+import type { RunLoop } from '../run/run-loop.ts'
 import {
   backendState, devicePaths, frontendState, removeDeviceNodes, requestClose, withdrawClose, writeDeviceNodes, type DeviceKind, type DevicePlace, type DeviceRows,
 } from './device-nodes.ts'

@@ -1,6 +1,6 @@
 /**
  * What each call of hosts and domains may be given, in one table: the compiler sees to it that every option is there. The
- * configuration of hosts and domains is checked by host-options.ts and config/domain-config.ts.
+ * configuration of hosts and domains is checked by boot/host-options.ts and config/domain-config.ts.
  */
 import type { TraceHooks } from '../../machine/index.ts'
 import {
@@ -13,9 +13,9 @@ import type { MigrateOptions } from '../migrate/send.ts'
 import type { SaveOptions } from '../save/save-domain.ts'
 import type { RestoreDomainOptions } from './domain-movement.ts'
 import type { AttachDiskOptions, DetachOptions } from './domain.ts'
-import type { CreateOptions } from './create-options.ts'
-import type { OperationOptions } from './operation.ts'
-import type { UntilOptions } from './run-loop.ts'
+import type { CreateOptions } from '../create/create-options.ts'
+import type { OperationOptions } from '../run/operation.ts'
+import type { UntilOptions } from '../run/run-loop.ts'
 import type { SetVcpusOptions } from './vcpu-target.ts'
 
 /** What each call takes. */

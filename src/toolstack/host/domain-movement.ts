@@ -25,10 +25,10 @@ import { saveDomain, type SavedDomain, type SaveOptions, type SaveProgress } fro
 import { byteInput, byteOutput, SaveStreamReader, type ByteInput, type ByteOutput } from '../stream/index.ts'
 import { checkCall, type CallOptions } from './call-options.ts'
 import type { Domain } from './domain.ts'
-import type { CreateHost } from './domain-shell.ts'
-import { loadSymbols, type KernelSource } from './kernel-source.ts'
-import type { Operation, OperationContext, OperationOptions } from './operation.ts'
-import type { Operations, OperationSettings } from './operations.ts'
+import type { CreateHost } from '../create/domain-shell.ts'
+import { loadSymbols, type KernelSource } from '../domains/kernel-source.ts'
+import type { Operation, OperationContext, OperationOptions } from '../run/operation.ts'
+import type { Operations, OperationSettings } from '../run/operations.ts'
 
 /** What moving domains needs of its host. */
 export interface MovementHost extends SendHost {

@@ -5,7 +5,7 @@ import type { ConfigWarning } from '../config/description-file.ts'
 import type { DomainCrash } from '../crash/domain-crash.ts'
 import type { DeviceStateChange } from '../devices/device-states.ts'
 import type { BootWarning } from '../grub/xen-options.ts'
-import type { CallbackFailure } from './callback-failures.ts'
+import type { CallbackFailure } from '../run/callback-failures.ts'
 
 /** Why a domain ended. */
 export type ShutdownReasonName = 'poweroff' | 'reboot' | 'suspend' | 'crash' | 'watchdog' | 'soft-reset'

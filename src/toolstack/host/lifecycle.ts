@@ -11,7 +11,7 @@ import type { DomainCrash } from '../crash/domain-crash.ts'
 import type { SymbolTable } from '../crash/symbols.ts'
 import { shutdownReasonName, type Domain } from './domain.ts'
 import type { DestructionReason, HostEvent, ShutdownReasonName } from './host-events.ts'
-import type { KernelSource } from './kernel-source.ts'
+import type { KernelSource } from '../domains/kernel-source.ts'
 import { RESTART_PAUSE, RestartRule } from './restart-rule.ts'
 
 /** A domain that crashes again within this time is not restarted: xend's rule against endless loops. Nanoseconds. */

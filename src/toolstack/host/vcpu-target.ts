@@ -6,12 +6,12 @@ import type { ControlInterface } from '../../hypervisor/index.ts'
 import { XenError, type DomId } from '../../util/index.ts'
 import type { LocalStore } from '../../xenstore/index.ts'
 import { checkCall } from './call-options.ts'
-import { domainPath } from './domain-nodes.ts'
+import { domainPath } from '../domains/domain-nodes.ts'
 import type { VcpuProgress } from './host-events.ts'
-import type { Operation } from './operation.ts'
-import type { Operations } from './operations.ts'
-import { checkLives, checkPatience, type RunLoop, type UntilOptions } from './run-loop.ts'
-import type { Wishes } from './wishes.ts'
+import type { Operation } from '../run/operation.ts'
+import type { Operations } from '../run/operations.ts'
+import { checkLives, checkPatience, type RunLoop, type UntilOptions } from '../run/run-loop.ts'
+import type { Wishes } from '../run/wishes.ts'
 
 /** What it needs of the host. */
 export interface VcpuHost {

@@ -4,8 +4,8 @@
  * Reference: xl(1), "migrate-receive"; a capture of Xen 4.17.
  */
 import { XenError } from '../../util/index.ts'
-import type { CreateHost } from '../host/domain-shell.ts'
-import { abortable, type OperationContext } from '../host/operation.ts'
+import type { CreateHost } from '../create/domain-shell.ts'
+import { abortable, type OperationContext } from '../run/operation.ts'
 import {
   restoreDomain,
   type RestoredDomain,

@@ -17,10 +17,10 @@ import {
   type CreateHost,
   type DomainShell,
   type ShellPlan,
-} from '../host/domain-shell.ts'
-import { isTypeScriptName, shownKernelName, type KernelSource } from '../host/kernel-source.ts'
-import type { OperationContext } from '../host/operation.ts'
-import { randomUuid } from '../host/random-names.ts'
+} from '../create/domain-shell.ts'
+import { isTypeScriptName, shownKernelName, type KernelSource } from '../domains/kernel-source.ts'
+import type { OperationContext } from '../run/operation.ts'
+import { randomUuid } from '../domains/random-names.ts'
 import type { SaveStreamReader } from '../stream/index.ts'
 import { configFromJson } from './config-json.ts'
 import type { CpuPolicyChoice } from './processor-demands.ts'

@@ -4,9 +4,9 @@
  * Reference: xl(1), "save"; xen/docs/specs/libxl-migration-stream.pandoc.
  */
 import type { DomId } from '../../util/index.ts'
-import { kernelName, ramdiskName } from '../host/kernel-source.ts'
-import { liveConfig, type ConfiguredDomain, type LiveHost } from '../host/live-config.ts'
-import { abortable, abortedError, type OperationContext } from '../host/operation.ts'
+import { kernelName, ramdiskName } from '../domains/kernel-source.ts'
+import { liveConfig, type ConfiguredDomain, type LiveHost } from '../create/live-config.ts'
+import { abortable, abortedError, type OperationContext } from '../run/operation.ts'
 import { openOutput, SaveStreamWriter, type ByteOutput, type OpenOutput } from '../stream/index.ts'
 import { configToJson } from './config-json.ts'
 import { PvImageWriter } from './image-writer.ts'

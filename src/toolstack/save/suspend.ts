@@ -6,9 +6,9 @@
 import { SHUTDOWN } from '../../abi/index.ts'
 import type { ControlInterface } from '../../hypervisor/index.ts'
 import { parseDuration, XenError, type DomId, type Duration } from '../../util/index.ts'
-import type { OperationContext } from '../host/operation.ts'
-import type { RunLoop } from '../host/run-loop.ts'
-import type { ShutdownRequests } from '../host/shutdown-requests.ts'
+import type { OperationContext } from '../run/operation.ts'
+import type { RunLoop } from '../run/run-loop.ts'
+import type { ShutdownRequests } from '../domains/shutdown-requests.ts'
 
 /** What suspending needs of the host. */
 export interface SuspendHost {

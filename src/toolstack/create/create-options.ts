@@ -4,8 +4,8 @@
  */
 import { parseDescription, type ConfigWarning, type DescriptionOptions } from '../config/description-file.ts'
 import { resolveDomainOptions, type DomainConfig, type DomainOptions, type FileSource } from '../config/domain-config.ts'
-import type { KernelSource } from './kernel-source.ts'
-import type { OperationOptions } from './operation.ts'
+import type { KernelSource } from '../domains/kernel-source.ts'
+import type { OperationOptions } from '../run/operation.ts'
 
 /** How a domain is created. */
 export interface CreateOptions extends OperationOptions, DescriptionOptions {

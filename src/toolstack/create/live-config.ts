@@ -7,9 +7,9 @@ import type { DomId } from '../../util/index.ts'
 import type { LocalStore } from '../../xenstore/index.ts'
 import type { DomainConfig } from '../config/domain-config.ts'
 import type { DeviceConfigs } from '../devices/devices.ts'
-import { domainPath } from './domain-nodes.ts'
-import type { KernelSource } from './kernel-source.ts'
-import { memorySettings } from './memory-target.ts'
+import { domainPath } from '../domains/domain-nodes.ts'
+import type { KernelSource } from '../domains/kernel-source.ts'
+import { memorySettings } from '../host/memory-target.ts'
 
 /** What is asked about a domain. */
 export interface LiveHost {

@@ -1,11 +1,11 @@
 /** What a domain can run, and how it is found. */
 import type { GuestProgram } from '../../guest/index.ts'
 import { XenError } from '../../util/index.ts'
-import { embeddedKernel } from '../embedded-kernel.ts'
+import { embeddedKernel } from '../image/embedded-kernel.ts'
 import { parseKernelImage, type KernelImage } from '../image/kernel-image.ts'
 import { unpackKernel, unpackRamdisk, type Decompressor } from '../image/unpack.ts'
 import { SymbolTable } from '../crash/symbols.ts'
-import type { FileReader } from './files.ts'
+import type { FileReader } from '../config/files.ts'
 
 /** A kernel image as a file name or bytes, or a guest written in TypeScript. */
 export type KernelSource = string | Uint8Array | GuestProgram

@@ -9,8 +9,8 @@ import {
 } from '../../util/index.ts'
 import { crashError, type DomainCrash } from '../crash/domain-crash.ts'
 import { ConsoleText } from './console-text.ts'
-import { abortedError } from './operation.ts'
-import type { RunLoop, UntilOptions } from './run-loop.ts'
+import { abortedError } from '../run/operation.ts'
+import type { RunLoop, UntilOptions } from '../run/run-loop.ts'
 
 /** How text is awaited. */
 export interface WaitForOptions extends UntilOptions {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { startOperation } from '../../../../src/toolstack/host/operation.ts'
+import { startOperation } from '../../../../src/toolstack/run/operation.ts'
 
 type Progress = { readonly type: 'step'; readonly n: number }
 const settings = { name: 'the work', now: () => 0 }

@@ -1,7 +1,7 @@
 /** Patterns in a console's text: by lines, without carriage returns unless they are asked for, and from a place on. */
 import { describe, expect, test } from 'vitest'
-import { ConsoleText } from '../../../../src/toolstack/host/console-text.ts'
-import { FlatText, WAITING_PIECES } from '../../../../src/toolstack/host/flat-text.ts'
+import { ConsoleText } from '../../../../src/toolstack/domains/console-text.ts'
+import { FlatText, WAITING_PIECES } from '../../../../src/toolstack/domains/flat-text.ts'
 
 const withText = (...pieces: readonly string[]): ConsoleText => {
   const text = new ConsoleText()

@@ -1,10 +1,10 @@
 import { expect, test } from 'vitest'
 import { Machine, mostMemoryBytes } from '../../../../src/machine/index.ts'
 import { SeededRandom } from '../../../../src/util/index.ts'
-import { MemoryFiles } from '../../../../src/toolstack/host/files.ts'
-import { resolveHostOptions, type HostOptions } from '../../../../src/toolstack/host/host-options.ts'
-import { MOST_VCPUS, machineBytes, mostMebibytes } from '../../../../src/toolstack/host/machine-size.ts'
-import { randomMac, randomUuid, uuidBytes } from '../../../../src/toolstack/host/random-names.ts'
+import { MemoryFiles } from '../../../../src/toolstack/config/files.ts'
+import { resolveHostOptions, type HostOptions } from '../../../../src/toolstack/boot/host-options.ts'
+import { MOST_VCPUS, machineBytes, mostMebibytes } from '../../../../src/toolstack/boot/machine-size.ts'
+import { randomMac, randomUuid, uuidBytes } from '../../../../src/toolstack/domains/random-names.ts'
 
 test.each<[HostOptions, object]>([
   [

@@ -10,8 +10,8 @@ import {
 import type { ControlInterface, HypercallPort, VcpuRunner } from '../../hypervisor/index.ts'
 import { SeededRandom, XenError, callGuarded, type DomId, type EventPort, type GrantRef } from '../../util/index.ts'
 import { XenStoreServer, type StoreRing, type XenStore } from '../../xenstore/index.ts'
-import type { TellFailure } from './callback-failures.ts'
-import type { RunLoop } from './run-loop.ts'
+import type { TellFailure } from '../run/callback-failures.ts'
+import type { RunLoop } from '../run/run-loop.ts'
 
 /** What dom0 is made of. */
 export interface Dom0Options {

@@ -2,9 +2,9 @@ import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
-import { embeddedKernel } from '../../../src/toolstack/embedded-kernel.ts'
+import { embeddedKernel } from '../../../../src/toolstack/image/embedded-kernel.ts'
 
-const folder = fileURLToPath(new URL('../../../examples/guests/mini/', import.meta.url))
+const folder = fileURLToPath(new URL('../../../../examples/guests/mini/', import.meta.url))
 const OTHER_COMPILER = 77
 
 /** The script's exit status; undefined when it cannot run here. */

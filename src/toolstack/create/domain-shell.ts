@@ -10,12 +10,12 @@ import type { LocalStore } from '../../xenstore/index.ts'
 import type { DomainConfig } from '../config/domain-config.ts'
 import type { Devices } from '../devices/devices.ts'
 import type { Decompressor } from '../image/unpack.ts'
-import { wakingPort, type Dom0 } from './dom0.ts'
-import { removeDomainNodes, writeDomainNodes, writeRingNodes } from './domain-nodes.ts'
-import type { FileReader } from './files.ts'
-import type { OperationContext } from './operation.ts'
-import { uuidBytes } from './random-names.ts'
-import type { RunLoop } from './run-loop.ts'
+import { wakingPort, type Dom0 } from '../dom0/dom0.ts'
+import { removeDomainNodes, writeDomainNodes, writeRingNodes } from '../domains/domain-nodes.ts'
+import type { FileReader } from '../config/files.ts'
+import type { OperationContext } from '../run/operation.ts'
+import { uuidBytes } from '../domains/random-names.ts'
+import type { RunLoop } from '../run/run-loop.ts'
 
 /** Pages that a domain may have beyond its memory: what libxl allows (1 MiB). */
 export const SLACK_PAGES = 256

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import type { DomainInfo } from '../../../../src/hypervisor/index.ts'
-import { formatDomainList, stateLetters, summarize } from '../../../../src/toolstack/host/domain-list.ts'
+import { formatDomainList, stateLetters, summarize } from '../../../../src/toolstack/domains/domain-list.ts'
 
 const info = (over: Partial<DomainInfo>): DomainInfo => ({
   domid: 1 as DomainInfo['domid'],

@@ -2,7 +2,7 @@
 import { Hypervisor, type HostClock } from '../../hypervisor/index.ts'
 import { Machine } from '../../machine/index.ts'
 import { SeededRandom, type Random } from '../../util/index.ts'
-import { checkedEntropy, type TellFailure } from './callback-failures.ts'
+import { checkedEntropy, type TellFailure } from '../run/callback-failures.ts'
 import type { ResolvedHostOptions } from './host-options.ts'
 import { MOST_VCPUS, machineBytes } from './machine-size.ts'
 

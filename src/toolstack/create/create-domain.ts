@@ -18,10 +18,10 @@ import {
   type DomainShell,
   type ShellPlan,
 } from './domain-shell.ts'
-import type { CreateProgress } from './host-events.ts'
-import { loadKernel, loadRamdisk, type KernelSource, type LoadedKernel } from './kernel-source.ts'
-import type { OperationContext } from './operation.ts'
-import { randomUuid } from './random-names.ts'
+import type { CreateProgress } from '../host/host-events.ts'
+import { loadKernel, loadRamdisk, type KernelSource, type LoadedKernel } from '../domains/kernel-source.ts'
+import type { OperationContext } from '../run/operation.ts'
+import { randomUuid } from '../domains/random-names.ts'
 
 /** What was created; it is still paused. */
 export interface CreatedDomain {

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { XenStore, type LocalStore } from '../../../../src/xenstore/index.ts'
 import {
   removeDomainNodes, writeDomainNodes, writeHostNodes, writeRingNodes, type DomainFacts,
-} from '../../../../src/toolstack/host/domain-nodes.ts'
+} from '../../../../src/toolstack/domains/domain-nodes.ts'
 
 const GOLDEN = readFileSync(new URL('../../../golden/xenstore-domain-xen-4.17.txt', import.meta.url), 'utf8')
 

@@ -5,8 +5,8 @@ import {
   type RunLimits,
   type RunResult,
 } from '../../../../src/hypervisor/index.ts'
-import { RealTimeClock } from '../../../../src/toolstack/host/real-time-clock.ts'
-import { RunLoop } from '../../../../src/toolstack/host/run-loop.ts'
+import { RealTimeClock } from '../../../../src/toolstack/boot/real-time-clock.ts'
+import { RunLoop } from '../../../../src/toolstack/run/run-loop.ts'
 
 /** A hypervisor that answers `run` from a script, and then says that it is idle. */
 function scripted(script: readonly (RunResult | (() => RunResult))[], domains: { blocked: boolean }[] = []) {

@@ -8,7 +8,7 @@ import { parseSize } from '../grub/memory-size.ts'
 import type { DiskOpener } from '../devices/devices.ts'
 import type { Decompressor } from '../image/unpack.ts'
 import type { ByteOutput } from '../stream/index.ts'
-import type { FileReader } from './files.ts'
+import type { FileReader } from '../config/files.ts'
 import { mostMebibytes } from './machine-size.ts'
 
 /** How a host's time passes. */
