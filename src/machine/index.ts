@@ -4,22 +4,22 @@
  * @module
  */
 export { Machine } from './machine.ts'
-export { mostMemoryBytes } from './memory-layout.ts'
+export { mostMemoryBytes } from './memory/layout.ts'
 export type { MachineOptions } from './machine.ts'
-export { PhysicalMemory } from './physical-memory.ts'
-export type { CodeWriteListener } from './physical-memory.ts'
+export { PhysicalMemory } from './memory/physical-memory.ts'
+export type { CodeWriteListener } from './memory/physical-memory.ts'
 export { Disassembler, OFFERED_LEVEL, disassemble, disassembleAll } from './cpu/index.ts'
 export type {
   Disassembled, DisassemblyOptions, MemoryOperand, Operand, OperandSize,
 } from './cpu/index.ts'
 export type {
   Trace, TraceAnswer, TraceHooks, TracedAccess, TracedException, TracedInstruction,
-} from './trace-types.ts'
+} from './interface/trace.ts'
 export type {
   CacheFault, CacheInspection, CachedTranslation, CodeInspection,
-} from './inspection-types.ts'
-export { EXIT } from './processor-types.ts'
+} from './interface/inspection.ts'
+export { EXIT } from './interface/processor.ts'
 export type {
   BareProcessor, CpuidSource, DescriptorSource, ExitReason, PortSource, PrivilegedRequest, Processor, ProcessorExit,
   ProcessorOptions, ProcessorState, ProcessorSystemState, Registers, SegmentState, SystemView, TableState, TimestampSource,
-} from './processor-types.ts'
+} from './interface/processor.ts'

@@ -4,9 +4,9 @@
  */
 import { XenError, anything, checkOptions, having, oneOf, real, whole, type OptionChecks } from '../util/index.ts'
 import { Engine, MachineProcessor } from './cpu/index.ts'
-import { DEFAULT_PROCESSORS, PROCESSOR_BYTES } from './memory-layout.ts'
-import { PhysicalMemory } from './physical-memory.ts'
-import type { BareProcessor, Processor, ProcessorOptions } from './processor-types.ts'
+import { DEFAULT_PROCESSORS, PROCESSOR_BYTES } from './memory/layout.ts'
+import { PhysicalMemory } from './memory/physical-memory.ts'
+import type { BareProcessor, Processor, ProcessorOptions } from './interface/processor.ts'
 
 /** What a machine consists of. */
 export interface MachineOptions {

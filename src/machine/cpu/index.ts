@@ -2,7 +2,7 @@
  * The x86-64 processor. How an instruction travels:
  *
  *   bytes --decode/--> Instruction --lift/--> records in linear memory --interpreter/--> executed
- *             by table               by name     (record.ts)               by generated WebAssembly
+ *             by table               by name     (layout/record.ts)        by generated WebAssembly
  *
  * decode/       rows of text as in the manual (one-byte, two-byte, vector, x87) and the decoder that reads them; data
  *               only
@@ -17,7 +17,8 @@
  * system/       what a kernel of one's own needs (bare processors): descriptor tables, delivery through the IDT,
  *               control registers, MSRs, ports; what comes between two instructions: interrupts, debug traps, breakpoints
  * interpreter/  puts all that into modules: the loop (frequent micro-operations) and a function for each single one
- * code-cache.ts, core.ts, processor.ts   decoded blocks; a processor's inside; the driver behind the public interface
+ * cpuid/, layout/, code/, core/, tracing/, inspection/, saved/, processor/   the features; a processor's area and records;
+ *               decoded blocks; a processor's inside; hooks; checks; saved state; the driver behind the public interface
  *
  * To add an instruction:
  * 1. Add its row to decode/ (format: decode/table.ts). Disassembler and oracle know it from then on.
@@ -45,9 +46,9 @@
  * decoded code never get a write tag in the TLB, so every write to them passes runtime/access.ts; what code depends on
  * besides its bytes is in State.mode, part of a block's key.
  */
-export { OFFERED_LEVEL } from './features.ts'
+export { OFFERED_LEVEL } from './cpuid/features.ts'
 export { Disassembler, disassemble, disassembleAll } from './disassembler/disassembler.ts'
 export type { Disassembled, DisassemblyOptions } from './disassembler/disassembler.ts'
 export type { MemoryOperand, Operand, OperandSize } from './disassembler/operands.ts'
-export { MachineProcessor } from './processor.ts'
-export { Engine } from './interpreter/engine.ts'
+export { MachineProcessor } from './processor/processor.ts'
+export { Engine } from './processor/engine.ts'

@@ -3,9 +3,9 @@
  * own, which compilers made and no benchmark did.
  */
 import { closeSync, openSync, readSync } from 'node:fs'
-import { CodeCache } from '../../../src/machine/cpu/code-cache.ts'
+import { CodeCache } from '../../../src/machine/cpu/code/code-cache.ts'
 import { microTable } from '../../../src/machine/cpu/interpreter/compiled.ts'
-import { MODE } from '../../../src/machine/cpu/state.ts'
+import { MODE } from '../../../src/machine/cpu/layout/state.ts'
 import { Machine } from '../../../src/machine/index.ts'
 
 /** Bytes of code that are decoded. */

@@ -1,8 +1,8 @@
 /** What processors remember, against page tables and frame types: each kind of fault is planted and found. */
 import { describe, expect, test } from 'vitest'
 import { HYPERVISOR, UVMF } from '../../../src/abi/index.ts'
-import { BLOCK } from '../../../src/machine/cpu/record.ts'
-import { JUMP, PERMISSION, State, TLB } from '../../../src/machine/cpu/state.ts'
+import { BLOCK } from '../../../src/machine/cpu/layout/record.ts'
+import { JUMP, PERMISSION, State, TLB } from '../../../src/machine/cpu/layout/state.ts'
 import type { PhysicalMemory } from '../../../src/machine/index.ts'
 import { Assembler, littleEndian } from '../../fuzz/machine-code.ts'
 import { WRITE as ENTRY } from '../../support/hypervisor-host.ts'

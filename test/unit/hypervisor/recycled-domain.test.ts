@@ -10,7 +10,7 @@ import {
 import type { HypervisorParts } from '../../../src/hypervisor/composition.ts'
 import type { VirtualClock } from '../../../src/hypervisor/index.ts'
 import { EXIT } from '../../../src/machine/index.ts'
-import { PROCESSOR_BYTES } from '../../../src/machine/memory-layout.ts'
+import { PROCESSOR_BYTES } from '../../../src/machine/memory/layout.ts'
 import type { DomId } from '../../../src/util/index.ts'
 import { RFLAGS } from '../../../src/x86/index.ts'
 import { flatten } from '../../support/flatten.ts'

@@ -19,7 +19,7 @@
  */
 import { isCpuFeature } from '../../../x86/index.ts'
 import type { CpuFeature } from '../../../x86/index.ts'
-import { isOffered } from '../features.ts'
+import { isOffered } from '../cpuid/features.ts'
 import { ONE_BYTE } from './one-byte.ts'
 import { MAP_38, MAP_3A, TWO_BYTE } from './two-byte.ts'
 import { VECTOR_ROWS } from './vector-rows.ts'

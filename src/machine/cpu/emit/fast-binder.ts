@@ -5,8 +5,8 @@
  * hot path: see record-binder.ts.
  */
 import type { Code, Label } from '../../../wasm/index.ts'
-import { RECORD } from '../record.ts'
-import { State, TLB } from '../state.ts'
+import { RECORD } from '../layout/record.ts'
+import { State, TLB } from '../layout/state.ts'
 import type { AddressWidth } from './binder.ts'
 import { RecordBinder } from './record-binder.ts'
 

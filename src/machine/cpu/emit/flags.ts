@@ -12,7 +12,7 @@
  */
 import { RFLAGS } from '../../../x86/index.ts'
 import type { Code } from '../../../wasm/index.ts'
-import { State } from '../state.ts'
+import { State } from '../layout/state.ts'
 import { signExtend64, typeOf } from './binder.ts'
 import type { Binder, FlagSource, Size } from './binder.ts'
 

@@ -1,9 +1,9 @@
 /** The binder that executes one record completely, slow paths included, and returns a status. */
 import { SEGMENT, VECTOR } from '../../../x86/index.ts'
 import type { Code } from '../../../wasm/index.ts'
-import { RECORD } from '../record.ts'
+import { RECORD } from '../layout/record.ts'
 import { SEGMENT_USE, segmentAccess } from '../runtime/segments.ts'
-import { SLOT, STATUS, State } from '../state.ts'
+import { SLOT, STATUS, State } from '../layout/state.ts'
 import type { AddressWidth } from './binder.ts'
 import { RecordBinder } from './record-binder.ts'
 

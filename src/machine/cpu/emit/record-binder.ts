@@ -5,8 +5,8 @@
  * hot path: each handler's loads are what an emulated instruction costs; places are worked out once and kept in locals.
  */
 import type { Code } from '../../../wasm/index.ts'
-import { RECORD } from '../record.ts'
-import { SLOT, State } from '../state.ts'
+import { RECORD } from '../layout/record.ts'
+import { SLOT, State } from '../layout/state.ts'
 import { typeOf } from './binder.ts'
 import type { AddressForm, AddressWidth, Binder, Place, RegisterField, Size } from './binder.ts'
 

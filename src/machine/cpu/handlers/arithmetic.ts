@@ -4,9 +4,9 @@
  */
 import { GPR, RFLAGS, VECTOR } from '../../../x86/index.ts'
 import { bigFromParts } from '../../../util/index.ts'
-import type { Core } from '../core.ts'
-import { STATUS } from '../state.ts'
-import type { Handlers } from './handler.ts'
+import type { Core } from '../core/core.ts'
+import { STATUS } from '../layout/state.ts'
+import type { Handlers } from '../core/handler.ts'
 
 const RAX = GPR.rax * 8
 const RDX = GPR.rdx * 8

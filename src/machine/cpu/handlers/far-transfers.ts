@@ -5,10 +5,10 @@
  */
 import { GPR, RFLAGS, SEGMENT, VECTOR } from '../../../x86/index.ts'
 import { highPart, isCanonical, lowPart, signedFromParts } from '../../../util/index.ts'
-import type { SegmentState } from '../../processor-types.ts'
-import type { Core } from '../core.ts'
-import { nextInstruction } from '../segmentation.ts'
-import { SLOT, STATUS } from '../state.ts'
+import type { SegmentState } from '../../interface/processor.ts'
+import type { Core } from '../core/core.ts'
+import { nextInstruction } from '../core/segmentation.ts'
+import { SLOT, STATUS } from '../layout/state.ts'
 import { codeBehindGate } from '../system/gates.ts'
 import { legacyStack, legacyStackOfRing, pushLegacy } from '../system/legacy-delivery.ts'
 import {
@@ -16,7 +16,7 @@ import {
   readOwnDescriptor, stackOfRing,
 } from '../system/tables.ts'
 import { takeFlags } from './flags.ts'
-import type { Handler, Handlers } from './handler.ts'
+import type { Handler, Handlers } from '../core/handler.ts'
 import { checkCode, returnStack } from './segments.ts'
 
 type Width = 2 | 4 | 8

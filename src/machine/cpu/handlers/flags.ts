@@ -3,9 +3,9 @@
  * Reference: Intel SDM volume 2, POPF, IRET; volume 3, section 2.3.
  */
 import { RFLAGS } from '../../../x86/index.ts'
-import type { Core } from '../core.ts'
-import { SLOT, STATUS } from '../state.ts'
-import type { Handlers } from './handler.ts'
+import type { Core } from '../core/core.ts'
+import { SLOT, STATUS } from '../layout/state.ts'
+import type { Handlers } from '../core/handler.ts'
 
 /** Flags that POPF and IRET may change in ring 3. */
 const USER_FLAGS = 0xdd5 | RFLAGS.TF | RFLAGS.NT | RFLAGS.AC | RFLAGS.ID

@@ -3,9 +3,9 @@
  * Reference: Intel SDM volume 1, sections 8.1 and 10.5.
  */
 import { CR0, VECTOR } from '../../../x86/index.ts'
-import type { Core } from '../core.ts'
-import { SLOT, STATUS, State } from '../state.ts'
-import type { Handlers } from './handler.ts'
+import type { Core } from '../core/core.ts'
+import { SLOT, STATUS, State } from '../layout/state.ts'
+import type { Handlers } from '../core/handler.ts'
 import { pending, setStatus } from './x87-unit.ts'
 
 /** Bits of MXCSR that exist. */

@@ -4,13 +4,13 @@
  */
 import { GPR, RFLAGS, VECTOR } from '../../../x86/index.ts'
 import { highPart, lowPart } from '../../../util/index.ts'
-import type { Core } from '../core.ts'
+import type { Core } from '../core/core.ts'
 import { ACCESS } from '../runtime/tlb.ts'
-import { STATUS } from '../state.ts'
+import { STATUS } from '../layout/state.ts'
 import { softwareInterrupt } from '../system/delivery.ts'
 import { systemCall, systemEnter, systemExit, systemReturn } from '../system/fast-calls.ts'
 import { ENTER_LEVEL, pay } from './prices.ts'
-import type { Handler, Handlers } from './handler.ts'
+import type { Handler, Handlers } from '../core/handler.ts'
 
 /** INT n, INT3, INTO, INT1: to the host, or through a bare processor's own IDT. */
 function interrupt(core: Core, record: number, vector: number): number {

@@ -4,8 +4,8 @@
  * anything but the instruction and its operands, so that virtual time is the same whatever lies in caches and wherever a
  * run is cut. Measured by `npm run bench -- fairness`, at 2 ns for a plain instruction.
  */
-import type { Core } from '../core.ts'
-import { State } from '../state.ts'
+import type { Core } from '../core/core.ts'
+import { State } from '../layout/state.ts'
 
 /** Entering and leaving a handler, and what most of them do. */
 const USUAL = 20

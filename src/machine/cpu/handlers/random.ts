@@ -5,10 +5,10 @@
  */
 import { SeededRandom, XenError } from '../../../util/index.ts'
 import { RFLAGS } from '../../../x86/index.ts'
-import type { Core } from '../core.ts'
-import { ARITHMETIC_FLAGS } from '../flag-word.ts'
-import { SLOT, STATUS } from '../state.ts'
-import type { Handlers } from './handler.ts'
+import type { Core } from '../core/core.ts'
+import { ARITHMETIC_FLAGS } from '../layout/flag-word.ts'
+import { SLOT, STATUS } from '../layout/state.ts'
+import type { Handlers } from '../core/handler.ts'
 
 /** Leaves 64 random bits in t0 and sets CF; zero and CF clear when there are none. */
 function random(core: Core): number {

@@ -4,15 +4,15 @@
  */
 import { CR4, GPR, SEGMENT, VECTOR } from '../../../x86/index.ts'
 import { isCanonical, signedFromParts } from '../../../util/index.ts'
-import type { Core } from '../core.ts'
-import type { SegmentState } from '../../processor-types.ts'
+import type { Core } from '../core/core.ts'
+import type { SegmentState } from '../../interface/processor.ts'
 import { SEGMENT_USE } from '../runtime/segments.ts'
-import { segmentAllows } from '../segmentation.ts'
-import { SLOT, STATUS, State } from '../state.ts'
+import { segmentAllows } from '../core/segmentation.ts'
+import { SLOT, STATUS, State } from '../layout/state.ts'
 import {
   ACCESS_BYTE, dplOf as dpl, fail, markAccessed, nullSegment, readOwnDescriptor, unpack,
 } from '../system/tables.ts'
-import type { Handler, Handlers } from './handler.ts'
+import type { Handler, Handlers } from '../core/handler.ts'
 
 /** Reads the descriptor that a selector names; undefined when it lies outside its table. */
 export function readDescriptor(core: Core, selector: number): SegmentState | undefined {

@@ -4,11 +4,11 @@
  * Reference: AMD64 APM volume 3, section 1.2.7 and JMP, CALL, RET (near), Jcc, LOOPcc.
  */
 import { GPR, RFLAGS } from '../../../x86/index.ts'
-import type { Core } from '../core.ts'
+import type { Core } from '../core/core.ts'
 import { ACCESS } from '../runtime/tlb.ts'
-import { nextInstruction } from '../segmentation.ts'
+import { nextInstruction } from '../core/segmentation.ts'
 import { afterJump } from '../system/tables.ts'
-import type { Handler, Handlers } from './handler.ts'
+import type { Handler, Handlers } from '../core/handler.ts'
 
 const OPERAND_BYTES = 2
 

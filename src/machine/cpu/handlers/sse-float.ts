@@ -12,9 +12,9 @@ import {
 } from '../../softfloat/index.ts'
 import type { SseArithmetic } from '../../softfloat/index.ts'
 import { CR4, RFLAGS, VECTOR } from '../../../x86/index.ts'
-import type { Core } from '../core.ts'
-import { STATUS, State } from '../state.ts'
-import type { Handler, Handlers } from './handler.ts'
+import type { Core } from '../core/core.ts'
+import { STATUS, State } from '../layout/state.ts'
+import type { Handler, Handlers } from '../core/handler.ts'
 
 /** Byte offset of a unit's first byte in memory. */
 const place = (core: Core, unit: number): number => core.base + unit * 16

@@ -4,9 +4,9 @@
  * Reference: Intel SDM volume 1, section 4.1 of volume 2 (imm8 of PCMPxSTRx); volume 2, the instructions' pages.
  */
 import { GPR, RFLAGS, VECTOR } from '../../../x86/index.ts'
-import type { Core } from '../core.ts'
-import { SLOT, STATUS, State } from '../state.ts'
-import type { Handler, Handlers } from './handler.ts'
+import type { Core } from '../core/core.ts'
+import { SLOT, STATUS, State } from '../layout/state.ts'
+import type { Handler, Handlers } from '../core/handler.ts'
 import { useMmx } from './sse-float.ts'
 
 const place = (core: Core, unit: number): number => core.base + unit * 16

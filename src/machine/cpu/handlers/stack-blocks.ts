@@ -3,10 +3,10 @@
  * Reference: Intel SDM volume 2, PUSHA, POPA, BOUND.
  */
 import { GPR, VECTOR } from '../../../x86/index.ts'
-import type { Core } from '../core.ts'
+import type { Core } from '../core/core.ts'
 import { ACCESS } from '../runtime/tlb.ts'
-import { SLOT, STATUS } from '../state.ts'
-import type { Handlers } from './handler.ts'
+import { SLOT, STATUS } from '../layout/state.ts'
+import type { Handlers } from '../core/handler.ts'
 
 const REGISTERS = 8
 

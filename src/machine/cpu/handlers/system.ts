@@ -4,8 +4,8 @@
  * Reference: Intel SDM volume 2; volume 3, chapter 2.
  */
 import { CR4, GPR, MSR, VECTOR } from '../../../x86/index.ts'
-import type { Core } from '../core.ts'
-import { SLOT, STATUS } from '../state.ts'
+import type { Core } from '../core/core.ts'
+import { SLOT, STATUS } from '../layout/state.ts'
 import {
   clearTaskSwitched, invalidatePage, isHidden, loadStatusWord, loadSystemSegment, loadTable, moveControl, moveDebug,
   ringZero,  storeTable,
@@ -15,7 +15,7 @@ import { FEATURE, hasFeature } from '../system/features.ts'
 import { readRegister, timestamp, writeRegister } from '../system/msrs.ts'
 import { portAccess, stringPort } from '../system/ports.ts'
 import { clearInterrupts, setInterrupts } from './flags.ts'
-import type { Handler, Handlers } from './handler.ts'
+import type { Handler, Handlers } from '../core/handler.ts'
 
 /** An instruction that a hosted processor's host carries out, and ring 0 of a bare one itself. */
 const privileged = (operation: string, bare: Handler): Handler => (core, record) =>

@@ -8,10 +8,10 @@ import {
   scale,
 } from '../../softfloat/index.ts'
 import { RFLAGS } from '../../../x86/index.ts'
-import type { Core } from '../core.ts'
+import type { Core } from '../core/core.ts'
 import { X87_OPERAND } from '../lift/x87.ts'
-import { SLOT, STATUS } from '../state.ts'
-import type { Handler, Handlers } from './handler.ts'
+import { SLOT, STATUS } from '../layout/state.ts'
+import type { Handler, Handlers } from '../core/handler.ts'
 import {
   control, delivered, isEmpty, makeRoom, moveTop, noteInstruction, pending, pop, readRegister, report, setTag,
   stackFault, status, writeIndefinite, writeRegister,

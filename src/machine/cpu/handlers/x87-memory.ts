@@ -7,10 +7,10 @@ import {
   storeSingle,
 } from '../../softfloat/index.ts'
 import { GPR } from '../../../x86/index.ts'
-import type { Core } from '../core.ts'
+import type { Core } from '../core/core.ts'
 import { X87_OPERAND } from '../lift/x87.ts'
-import { SLOT, STATUS, State } from '../state.ts'
-import type { Handler, Handlers } from './handler.ts'
+import { SLOT, STATUS, State } from '../layout/state.ts'
+import type { Handler, Handlers } from '../core/handler.ts'
 import { waiting, waitingControl } from './x87-arithmetic.ts'
 import {
   CONTROL_RESET, control, delivered, isEmpty, makeRoom, moveTop, pop, readRegister, report, setControl, setStatus,

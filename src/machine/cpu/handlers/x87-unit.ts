@@ -6,8 +6,8 @@
 import type { Float80 } from '../../softfloat/index.ts'
 import { FLOAT_FLAG, X87_STATUS } from '../../softfloat/index.ts'
 import { VECTOR } from '../../../x86/index.ts'
-import type { Core } from '../core.ts'
-import { SLOT, STATUS, State } from '../state.ts'
+import type { Core } from '../core/core.ts'
+import { SLOT, STATUS, State } from '../layout/state.ts'
 import { lowPart, highPart } from '../../../util/index.ts'
 import { X87_OPERAND } from '../lift/x87.ts'
 

@@ -4,7 +4,7 @@
 import { GPR, SEGMENT } from '../../../x86/index.ts'
 import { CONDITIONS } from '../emit/conditions.ts'
 import { REPEAT, STRINGS } from '../runtime/strings.ts'
-import { SLOT } from '../state.ts'
+import { SLOT } from '../layout/state.ts'
 import { SEGMENTED } from '../uops/segment.ts'
 import { reads, writes } from './access.ts'
 import { type Lift, type Lifter, SEGMENT_SLOT } from './lifter.ts'

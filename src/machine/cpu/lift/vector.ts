@@ -6,7 +6,7 @@
  */
 import { UNALIGNED } from '../decode/vector-rows.ts'
 import { SEGMENT } from '../../../x86/index.ts'
-import { MODE, SLOT } from '../state.ts'
+import { MODE, SLOT } from '../layout/state.ts'
 import { FLOAT_FAST } from '../uops/sse-float.ts'
 import { MMX_OPERATIONS, XMM_OPERATIONS } from '../uops/sse-integer.ts'
 import { VECTOR_UNIT } from '../uops/sse-place.ts'

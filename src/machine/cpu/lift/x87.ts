@@ -8,7 +8,7 @@
  */
 import { SEGMENT } from '../../../x86/index.ts'
 import { SEGMENT_USE } from '../runtime/segments.ts'
-import { MODE, SLOT } from '../state.ts'
+import { MODE, SLOT } from '../layout/state.ts'
 import type { Lift, Lifter } from './lifter.ts'
 
 /** Where the second operand is. */

@@ -4,7 +4,7 @@
  */
 import type { Code, ModuleWriter } from '../../../wasm/index.ts'
 import type { AddressWidth } from '../emit/binder.ts'
-import { MODE, STATUS, State } from '../state.ts'
+import { MODE, STATUS, State } from '../layout/state.ts'
 import { raiseProtection } from './walk.ts'
 import { ACCESS } from './tlb.ts'
 

@@ -4,9 +4,9 @@
  */
 import type { Code, ModuleWriter } from '../../../wasm/index.ts'
 import { PAGE_SHIFT } from '../../../x86/index.ts'
-import { BLOCK_BUCKETS } from '../../memory-layout.ts'
-import { BLOCK, RECORD } from '../record.ts'
-import { JUMP, State } from '../state.ts'
+import { BLOCK_BUCKETS } from '../../memory/layout.ts'
+import { BLOCK, RECORD } from '../layout/record.ts'
+import { JUMP, State } from '../layout/state.ts'
 import { ACCESS } from './tlb.ts'
 
 /** Multiplier that spreads physical addresses over the buckets. */

@@ -9,7 +9,7 @@
  */
 import { PAGE_FAULT, PTE } from '../../../x86/index.ts'
 import type { Label } from '../../../wasm/index.ts'
-import { PERMISSION, State } from '../state.ts'
+import { PERMISSION, State } from '../layout/state.ts'
 import { testPermission } from './tlb.ts'
 import type { Walk } from './tlb.ts'
 import { collect, raise, takePresent, toHost } from './walk.ts'

@@ -5,7 +5,7 @@
  */
 import { SEGMENT, VECTOR } from '../../../x86/index.ts'
 import type { Code, ModuleWriter } from '../../../wasm/index.ts'
-import { State } from '../state.ts'
+import { State } from '../layout/state.ts'
 
 /** What an access through a segment is for. */
 export const SEGMENT_USE = { READ: 0, WRITE: 1, FETCH: 2 } as const

@@ -1,7 +1,7 @@
 /** String instructions in bulk: how many elements of MOVS and STOS go at once, and moving them. */
 import { GPR } from '../../../x86/index.ts'
 import type { Code } from '../../../wasm/index.ts'
-import { State } from '../state.ts'
+import { State } from '../layout/state.ts'
 import type { AccessFunctions } from './access.ts'
 
 /** Locals of one string function. */

@@ -1,6 +1,6 @@
 /** Flags of the comparison that SCAS and CMPS make, for an element size known only at run time. */
 import type { Code } from '../../../wasm/index.ts'
-import { State } from '../state.ts'
+import { State } from '../layout/state.ts'
 
 /** Stores the flags of `left - right`, both i64 locals with zero-extended elements of `1 << shift` bytes. */
 export function compareFlags(c: Code, o: { base: number; left: number; right: number; shift: number }): void {

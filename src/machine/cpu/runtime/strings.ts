@@ -10,8 +10,8 @@
  */
 import { GPR, RFLAGS, SEGMENT } from '../../../x86/index.ts'
 import type { Code, ModuleWriter } from '../../../wasm/index.ts'
-import { RECORD } from '../record.ts'
-import { SLOT, STATUS, State } from '../state.ts'
+import { RECORD } from '../layout/record.ts'
+import { SLOT, STATUS, State } from '../layout/state.ts'
 import type { AccessFunctions } from './access.ts'
 import { SEGMENT_USE, segmentAccess } from './segments.ts'
 import { bySize, copyBulk, fillBulk, measure, pushIsScratch, storeElement } from './string-bulk.ts'

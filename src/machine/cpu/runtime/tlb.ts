@@ -4,7 +4,7 @@
  */
 import { PTE } from '../../../x86/index.ts'
 import type { Code, Label } from '../../../wasm/index.ts'
-import { PERMISSION, State, TLB, TLB_LOG } from '../state.ts'
+import { PERMISSION, State, TLB, TLB_LOG } from '../layout/state.ts'
 
 /** What an access is for, as numbers of the functions here: also the offset of its tag in a TLB entry. */
 export const ACCESS = { READ: TLB.read, WRITE: TLB.write, EXECUTE: TLB.execute } as const

@@ -12,7 +12,7 @@
 import { PAGE_FAULT, PTE, VECTOR } from '../../../x86/index.ts'
 import type { Code, Label, ModuleWriter } from '../../../wasm/index.ts'
 import type { AddressWidth } from '../emit/binder.ts'
-import { PERMISSION, State } from '../state.ts'
+import { PERMISSION, State } from '../layout/state.ts'
 import { takePointer, walkTwoLevels } from './legacy-walk.ts'
 import { ACCESS, fill, load, noteWrite, pushWritable, testPermission, writeProbe } from './tlb.ts'
 import type { Walk } from './tlb.ts'

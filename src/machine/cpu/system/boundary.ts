@@ -4,10 +4,10 @@
  * Reference: Intel SDM volume 3, section 6.9.
  */
 import { RFLAGS, SEGMENT, VECTOR, hasErrorCode } from '../../../x86/index.ts'
-import { EXIT } from '../../processor-types.ts'
-import type { ExitReason } from '../../processor-types.ts'
-import type { Core } from '../core.ts'
-import { State } from '../state.ts'
+import { EXIT } from '../../interface/processor.ts'
+import type { ExitReason } from '../../interface/processor.ts'
+import type { Core } from '../core/core.ts'
+import { State } from '../layout/state.ts'
 import { deliver, notePageFault } from './delivery.ts'
 import type { Delivery } from './gates.ts'
 

@@ -6,10 +6,10 @@
  */
 import { CR0, CR4, DR6, DR7, EFER, GPR, SEGMENT, VECTOR } from '../../../x86/index.ts'
 import { isCanonical, signedFromParts } from '../../../util/index.ts'
-import type { TableState } from '../../processor-types.ts'
-import type { Core } from '../core.ts'
-import type { Handler } from '../handlers/handler.ts'
-import { SLOT, STATUS, State } from '../state.ts'
+import type { TableState } from '../../interface/processor.ts'
+import type { Core } from '../core/core.ts'
+import type { Handler } from '../core/handler.ts'
+import { SLOT, STATUS, State } from '../layout/state.ts'
 import { CR0_BITS, allowedCr4, hasFeature, FEATURE } from './features.ts'
 import {
   ACCESS_BYTE, LONG_CODE, SYSTEM_TYPE, isLongMode, nullSegment, readOwnDescriptor, unpack, updateAccess,

@@ -4,11 +4,11 @@
  */
 import { EFER, GPR, MSR, RFLAGS, SEGMENT } from '../../../x86/index.ts'
 import { highPart, isCanonical, lowPart, signedFromParts } from '../../../util/index.ts'
-import type { SegmentState } from '../../processor-types.ts'
-import type { Core } from '../core.ts'
-import { nextInstruction } from '../segmentation.ts'
+import type { SegmentState } from '../../interface/processor.ts'
+import type { Core } from '../core/core.ts'
+import { nextInstruction } from '../core/segmentation.ts'
 import { SEGMENT_SLOT } from '../lift/lifter.ts'
-import { STATUS, State } from '../state.ts'
+import { STATUS, State } from '../layout/state.ts'
 import { FEATURE, hasFeature } from './features.ts'
 import { afterJump, isLongMode } from './tables.ts'
 

@@ -4,7 +4,7 @@
  */
 import { CPU_FEATURES, CR0, CR4, EFER } from '../../../x86/index.ts'
 import type { CpuFeature } from '../../../x86/index.ts'
-import type { Core } from '../core.ts'
+import type { Core } from '../core/core.ts'
 
 /** Features that decide what may be switched on. */
 export const FEATURE = {

@@ -5,8 +5,8 @@
  */
 import { RFLAGS, SEGMENT, VECTOR } from '../../../x86/index.ts'
 import { signedFromParts } from '../../../util/index.ts'
-import type { SegmentState } from '../../processor-types.ts'
-import type { Core } from '../core.ts'
+import type { SegmentState } from '../../interface/processor.ts'
+import type { Core } from '../core/core.ts'
 import {
   ACCESS_BYTE, BIG, ENTRY_FLAGS, LONG_CODE, dplOf, fail, inTable, isLongMode, markAccessed, readOwnDescriptor,
   readWords, tableBase, unpack,

@@ -7,8 +7,8 @@
  * Reference: Intel SDM volume 3, sections 6.12 and 7.2.1.
  */
 import { GPR, SEGMENT, VECTOR } from '../../../x86/index.ts'
-import type { SegmentState } from '../../processor-types.ts'
-import type { Core } from '../core.ts'
+import type { SegmentState } from '../../interface/processor.ts'
+import type { Core } from '../core/core.ts'
 import { stackSegment } from '../handlers/segments.ts'
 import { codeBehindGate, enterCode, readGate } from './gates.ts'
 import type { Delivery } from './gates.ts'

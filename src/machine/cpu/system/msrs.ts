@@ -4,9 +4,9 @@
  */
 import { CR0, EFER, GPR, MSR, SEGMENT } from '../../../x86/index.ts'
 import { isCanonical, signedFromParts } from '../../../util/index.ts'
-import type { Core } from '../core.ts'
+import type { Core } from '../core/core.ts'
 import { SEGMENT_SLOT } from '../lift/lifter.ts'
-import { STATUS, State } from '../state.ts'
+import { STATUS, State } from '../layout/state.ts'
 import { FEATURE, allowedEfer, hasFeature } from './features.ts'
 
 type Pair = readonly [low: number, high: number]

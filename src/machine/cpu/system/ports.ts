@@ -4,10 +4,10 @@
  */
 import { GPR, RFLAGS } from '../../../x86/index.ts'
 import { lowPart } from '../../../util/index.ts'
-import type { PortSource } from '../../processor-types.ts'
-import type { Core } from '../core.ts'
-import type { Handler } from '../handlers/handler.ts'
-import { SLOT, STATUS, State } from '../state.ts'
+import type { PortSource } from '../../interface/processor.ts'
+import type { Core } from '../core/core.ts'
+import type { Handler } from '../core/handler.ts'
+import { SLOT, STATUS, State } from '../layout/state.ts'
 import { readTask } from './tables.ts'
 
 type Size = 1 | 2 | 4

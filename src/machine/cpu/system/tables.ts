@@ -5,10 +5,10 @@
  */
 import { PAGE_SIZE, RFLAGS, SEGMENT, VECTOR } from '../../../x86/index.ts'
 import { isCanonical, signedFromParts } from '../../../util/index.ts'
-import type { SegmentState, TableState } from '../../processor-types.ts'
-import { GUEST_FAULT } from '../core.ts'
-import type { Core } from '../core.ts'
-import { STATUS, State } from '../state.ts'
+import type { SegmentState, TableState } from '../../interface/processor.ts'
+import { GUEST_FAULT } from '../core/core.ts'
+import type { Core } from '../core/core.ts'
+import { STATUS, State } from '../layout/state.ts'
 
 /** Bits of a descriptor's access byte. */
 export const ACCESS_BYTE = {

@@ -5,7 +5,7 @@ import type { Binder, Size } from '../emit/binder.ts'
 import {
   FLAG_STATE, explicitFlags, pushAdjust, pushCarry, pushFlags, pushParity, pushSign, pushZero, replaceCarry, takeFlags,
 } from '../emit/flags.ts'
-import { State } from '../state.ts'
+import { State } from '../layout/state.ts'
 import { binary } from './arithmetic.ts'
 import type { MicroList } from './micro.ts'
 import { pushValue } from './stack.ts'

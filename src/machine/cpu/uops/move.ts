@@ -2,7 +2,7 @@
 import { CONDITIONS, pushCondition } from '../emit/conditions.ts'
 import { typeOf } from '../emit/binder.ts'
 import type { AddressForm, Binder, Size } from '../emit/binder.ts'
-import { SLOT, State } from '../state.ts'
+import { SLOT, State } from '../layout/state.ts'
 import type { MicroList } from './micro.ts'
 
 const SIZES: readonly Size[] = [8, 16, 32, 64]

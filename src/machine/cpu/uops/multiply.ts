@@ -4,7 +4,7 @@
  * Reference: Intel SDM volume 2, MUL, IMUL, DIV, IDIV, CBW, CWD.
  */
 import { GPR, VECTOR } from '../../../x86/index.ts'
-import { STATUS, State } from '../state.ts'
+import { STATUS, State } from '../layout/state.ts'
 import { explicitFlags } from '../emit/flags.ts'
 import { signExtend64, typeOf } from '../emit/binder.ts'
 import type { Binder, Size } from '../emit/binder.ts'

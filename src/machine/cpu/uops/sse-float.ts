@@ -11,7 +11,7 @@
  */
 import type { PlainName } from '../../../wasm/index.ts'
 import type { Binder } from '../emit/binder.ts'
-import { State } from '../state.ts'
+import { State } from '../layout/state.ts'
 import type { MicroList } from './micro.ts'
 import { storeZeroAndCarry } from './sse-shuffle.ts'
 import { pushVector, splat32, vectorPlace } from './sse-place.ts'

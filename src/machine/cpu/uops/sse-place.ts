@@ -4,7 +4,7 @@
  */
 import type { Code, MemoryName } from '../../../wasm/index.ts'
 import type { Binder, RegisterField } from '../emit/binder.ts'
-import { SLOT, State } from '../state.ts'
+import { SLOT, State } from '../layout/state.ts'
 
 /** Units of the vector registers: XMM0, MM0 (physical x87 register 0), and the temporary in t1 and t2. */
 export const VECTOR_UNIT = {

@@ -6,7 +6,7 @@
 import type { Code, PlainName } from '../../../wasm/index.ts'
 import type { Binder } from '../emit/binder.ts'
 import { FLAG_STATE } from '../emit/flags.ts'
-import { State } from '../state.ts'
+import { State } from '../layout/state.ts'
 import type { MicroList } from './micro.ts'
 import { enterMmx, storeMmx } from './sse-integer.ts'
 import { byteVector, pushVector, splat32, VECTOR_UNIT, vectorPlace } from './sse-place.ts'

@@ -2,7 +2,7 @@
 import { VECTOR } from '../../../x86/index.ts'
 import type { Binder, Size } from '../emit/binder.ts'
 import { typeOf } from '../emit/binder.ts'
-import { State } from '../state.ts'
+import { State } from '../layout/state.ts'
 import type { MicroList } from './micro.ts'
 import { raise } from './multiply.ts'
 

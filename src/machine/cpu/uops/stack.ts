@@ -9,7 +9,7 @@ import { constant, typeOf } from '../emit/binder.ts'
 import type { Binder, Size } from '../emit/binder.ts'
 import { SEGMENT_USE, segmentAccess } from '../runtime/segments.ts'
 import type { SegmentUse } from '../runtime/segments.ts'
-import { SLOT, State } from '../state.ts'
+import { SLOT, State } from '../layout/state.ts'
 import type { Emit, MicroList } from './micro.ts'
 
 type StackSize = 16 | 32 | 64

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { EXIT } from '../../../../src/machine/index.ts'
-import { HANDLER_NUMBERS } from '../../../../src/machine/cpu/handlers/index.ts'
+import { HANDLER_NUMBERS } from '../../../../src/machine/cpu/handlers/table.ts'
 import { PRICED_HANDLERS } from '../../../../src/machine/cpu/handlers/prices.ts'
 import { CODE, CpuBench, DATA, hexBytes } from '../../../support/cpu.ts'
 

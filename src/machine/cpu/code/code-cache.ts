@@ -1,0 +1,298 @@
+/**
+ * Decoded code of a machine: makes blocks of records, finds them again by physical address, drops them when their bytes
+ * change. A block that goes on into the next page depends on two frames and is found only together with the second.
+ */
+import { PAGE_SHIFT, PAGE_SIZE } from '../../../x86/index.ts'
+import { BLOCK_BUCKETS } from '../../memory/layout.ts'
+import type { PhysicalMemory } from '../../memory/physical-memory.ts'
+import { DECODED, Decoder } from '../decode/decoder.ts'
+import type { DecodeResult } from '../decode/decoder.ts'
+import { decodeMaps } from '../decode/maps.ts'
+import { BLOCK, BLOCK_CROSSES, BLOCK_DEAD, BLOCK_INSTRUCTIONS, RECORD } from '../layout/record.ts'
+import { HANDLER_NUMBERS } from '../handlers/table.ts'
+import { LIFTERS } from '../lift/table.ts'
+import { Lifter } from '../lift/lifter.ts'
+import { bucketOf } from '../runtime/blocks.ts'
+import { MODE } from '../layout/state.ts'
+import type { MicroTable } from '../uops/index.ts'
+
+/** Who has to be told that decoded code is gone, or that a frame now holds some. */
+export interface CodeUser {
+  forgetJumps(): void
+  protectFrame(mfn: number): void
+}
+
+/** Bytes that one block may take at most: each instruction a handful of records. */
+const BLOCK_ROOM = BLOCK.bytes + BLOCK_INSTRUCTIONS * 12 * RECORD.bytes
+
+/** Code sizes by MODE. */
+const CODE_SIZES = [64, 32, 16] as const
+
+/** What turns bytes of one code size into records. */
+interface Translator {
+  readonly decoder: Decoder
+  readonly lifter: Lifter
+}
+
+/** Where code is to be decoded. */
+export interface CodePlace {
+  /** Host address of the first byte. */
+  readonly host: number
+  readonly mode: number
+  /** Host address of the page that follows in linear memory, 0 when it cannot be fetched. Asked only when needed. */
+  nextPage(): number
+}
+
+/** The cache. */
+export class CodeCache {
+  private readonly memory: PhysicalMemory
+  private readonly users = new Set<CodeUser>()
+  private readonly table: MicroTable
+  /** Decoder and lifter for each code size; those of shorter code are made when such code is met. */
+  private readonly translators: Translator[] = []
+  /** Blocks by frame. */
+  private readonly byFrame = new Map<number, number[]>()
+  /** Blocks that cross, by `host * 256 + mode`: block and host address of the second page. */
+  private readonly crossing = new Map<number, { readonly block: number; readonly second: number }>()
+  private readonly joined = new Uint8Array(32)
+  private next: number
+  /** Instructions decoded so far. */
+  decoded = 0
+  /**
+   * Lines of 64 bytes that held no code before the last decoding: never executed, written since, or forgotten with
+   * everything else because the cache was full.
+   */
+  freshLines = 0
+
+  constructor(memory: PhysicalMemory, table: MicroTable) {
+    this.memory = memory
+    this.table = table
+    this.next = memory.layout.recordCache
+    memory.setCodeWriteListener((mfn) => this.invalidate(mfn))
+  }
+
+  /** Adds somebody who has to know of changes. */
+  attach(user: CodeUser): void {
+    this.users.add(user)
+  }
+
+  detach(user: CodeUser): void {
+    this.users.delete(user)
+  }
+
+  /** A crossing block at a place, if its second page is still the same. */
+  findCrossing(place: CodePlace): number {
+    const known = this.crossing.get(place.host * 256 + place.mode)
+    return known !== undefined && known.second === place.nextPage() ? known.block : 0
+  }
+
+  /** Decodes a block and enters it; 0 when its first instruction goes on into a page that cannot be fetched. */
+  decode(place: CodePlace): number {
+    // Room for one block is always left: see `decodeAgain`.
+    if (this.next + 2 * BLOCK_ROOM > this.memory.layout.recordCacheEnd) this.clear()
+    const block = this.next
+    this.freshLines = 0
+    const span = this.write(block, place)
+    if (span.bytes === 0) return 0
+    this.next = span.end
+    this.decoded += this.memory.view.getUint32(block + BLOCK.count, true)
+    this.enter(block, place, span)
+    return block
+  }
+
+  /** Every block that can be entered, once. */
+  *blocks(): IterableIterator<number> {
+    for (const [mfn, blocks] of this.byFrame) {
+      for (const block of blocks) {
+        const mode = this.memory.view.getUint32(block + BLOCK.mode, true)
+        const isFirst = this.memory.view.getUint32(block + BLOCK.physical, true) >>> PAGE_SHIFT === mfn
+        if ((mode & BLOCK_DEAD) === 0 && isFirst) yield block
+      }
+    }
+  }
+
+  /** Host address of the page that a crossing block goes on into; 0 for any other. */
+  secondPage(block: number): number {
+    const { view } = this.memory
+    const mode = view.getUint32(block + BLOCK.mode, true)
+    if ((mode & BLOCK_CROSSES) === 0) return 0
+    return this.crossing.get(view.getUint32(block + BLOCK.physical, true) * 256 + (mode & 0xff))?.second ?? 0
+  }
+
+  /**
+   * Decodes a block's place once more, to be compared with the block: the copy lies behind all blocks, where nothing
+   * finds it, until the next one is made. `bytes`: what it covers, 0 when it cannot be decoded.
+   */
+  decodeAgain(block: number): { readonly copy: number; readonly bytes: number; readonly end: number } {
+    const { view } = this.memory
+    const second = this.secondPage(block)
+    const place: CodePlace = {
+      host: view.getUint32(block + BLOCK.physical, true), mode: view.getUint32(block + BLOCK.mode, true) & 0xff,
+      nextPage: () => second,
+    }
+    return { copy: this.next, ...this.write(this.next, place) }
+  }
+
+  /** Writes header and records of a block; tells how many bytes it covers, where its second page is, where it ends. */
+  private write(block: number, place: CodePlace): { bytes: number; second: number; end: number } {
+    const translator = (this.translators[place.mode & MODE.SIZE] ??= this.translator(place.mode))
+    const { lifter } = translator
+    const span = this.fill(block, translator, place)
+    const { view } = this.memory
+    view.setUint32(block + BLOCK.count, lifter.count, true)
+    view.setUint32(block + BLOCK.physical, place.host, true)
+    for (let i = 0; i < lifter.branches.length; i += 2) {
+      view.setUint8(lifter.branches[i]! + RECORD.a, lifter.count - lifter.branches[i + 1]! - 1)
+    }
+    return { ...span, end: lifter.at }
+  }
+
+  private translator(mode: number): Translator {
+    const codeSize = CODE_SIZES[mode & MODE.SIZE]!
+    return {
+      decoder: new Decoder(decodeMaps(codeSize === 64 ? 'long' : 'short'), codeSize),
+      lifter: new Lifter(this.table, { numbers: HANDLER_NUMBERS }, { view: this.memory.view, codeSize }),
+    }
+  }
+
+  /** Lifts instructions until the block ends; tells how many bytes it covers and where the second page is. */
+  private fill(block: number, { decoder, lifter }: Translator, place: CodePlace): { bytes: number; second: number } {
+    const { bytes } = this.memory
+    const pageEnd = (place.host - (place.host % PAGE_SIZE)) + PAGE_SIZE
+    lifter.begin(block + BLOCK.bytes, place.mode)
+    lifter.instruction = decoder.instruction
+    let host = place.host
+    let second = 0
+    while (!lifter.ended && lifter.count < BLOCK_INSTRUCTIONS && host < pageEnd) {
+      const { length } = decoder.instruction
+      let result: DecodeResult = decoder.decode(bytes, host, pageEnd)
+      if (result === DECODED.MORE_BYTES) {
+        if (lifter.count > 0) {
+          // The block's end is told by its last instruction, which has been overwritten by the one that crosses.
+          decoder.instruction.length = length
+          break
+        }
+        second = place.nextPage()
+        if (second === 0) return { bytes: 0, second }
+        result = this.decodeJoined(decoder, host, second)
+        lifter.ended = true
+      }
+      lifter.offset = host % PAGE_SIZE
+      this.lift(lifter, result)
+      lifter.count += 1
+      host += decoder.instruction.length
+    }
+    lifter.end(place.host >>> PAGE_SHIFT)
+    return { bytes: host - place.host, second }
+  }
+
+  /** Decodes an instruction that lies in two pages. */
+  private decodeJoined(decoder: Decoder, host: number, second: number): DecodeResult {
+    const { bytes } = this.memory
+    const first = PAGE_SIZE - (host % PAGE_SIZE)
+    this.joined.set(bytes.subarray(host, host + first))
+    this.joined.set(bytes.subarray(second, second + 16), first)
+    return decoder.decode(this.joined, 0, first + 16)
+  }
+
+  private lift(lifter: Lifter, result: DecodeResult): void {
+    // A bad instruction still needs a length of 1 to 15 to be told from its neighbours.
+    const { instruction } = lifter
+    instruction.length = Math.min(Math.max(instruction.length, 1), 15)
+    lifter.fetch()
+    if (result !== DECODED.OK) {
+      if (result === DECODED.TOO_LONG) lifter.finalHandler('gp')
+      else lifter.undefined()
+      return
+    }
+    const { row } = instruction
+    const lift = row.offered ? LIFTERS.get(row.name) : undefined
+    if (lift === undefined) lifter.undefined()
+    else lift(lifter)
+  }
+
+  private enter(block: number, place: CodePlace, span: { bytes: number; second: number }): void {
+    const { view } = this.memory
+    const mfn = place.host >>> PAGE_SHIFT
+    const crosses = span.second !== 0
+    view.setUint32(block + BLOCK.mode, place.mode | (crosses ? BLOCK_CROSSES : 0), true)
+    const start = place.host % PAGE_SIZE
+    this.note(mfn, block, { from: start, to: Math.min(start + span.bytes, PAGE_SIZE) - 1 })
+    if (crosses) {
+      this.crossing.set(place.host * 256 + place.mode, { block, second: span.second })
+      this.note(span.second >>> PAGE_SHIFT, block, { from: 0, to: Math.max(start + span.bytes - PAGE_SIZE - 1, 0) })
+    }
+    const bucket = this.bucket(place.host)
+    view.setUint32(block + BLOCK.next, view.getUint32(bucket, true), true)
+    view.setUint32(bucket, block, true)
+  }
+
+  private bucket(host: number): number {
+    return this.memory.layout.blockTable + bucketOf(host) * 4
+  }
+
+  /** Notes that a frame holds the block's code in a range of its bytes. */
+  private note(mfn: number, block: number, range: { from: number; to: number }): void {
+    const blocks = this.byFrame.get(mfn)
+    if (blocks === undefined) {
+      this.byFrame.set(mfn, [block])
+      for (const user of this.users) user.protectFrame(mfn)
+    } else blocks.push(block)
+    const { words } = this.memory
+    const lines = (this.memory.layout.codeLines >> 2) + mfn * 2
+    for (let line = range.from >> 6; line <= range.to >> 6; line += 1) {
+      const before = words[lines + (line >> 5)]!
+      const after = (before | (1 << (line & 31))) >>> 0
+      if (before !== after) this.freshLines += 1
+      words[lines + (line >> 5)] = after
+    }
+  }
+
+  /** Drops all blocks with code from a frame. */
+  invalidate(mfn: number): void {
+    const blocks = this.byFrame.get(mfn)
+    const { view, words } = this.memory
+    const lines = (this.memory.layout.codeLines >> 2) + mfn * 2
+    words[lines] = 0
+    words[lines + 1] = 0
+    if (blocks === undefined) return
+    this.byFrame.delete(mfn)
+    for (const block of blocks) {
+      const mode = view.getUint32(block + BLOCK.mode, true)
+      if ((mode & BLOCK_DEAD) !== 0) continue
+      view.setUint32(block + BLOCK.mode, mode | BLOCK_DEAD, true)
+      this.unchain(block)
+      if ((mode & BLOCK_CROSSES) !== 0) {
+        this.crossing.delete(view.getUint32(block + BLOCK.physical, true) * 256 + (mode & 0xff))
+      }
+    }
+    for (const user of this.users) user.forgetJumps()
+  }
+
+  private unchain(block: number): void {
+    const { view } = this.memory
+    let link = this.bucket(view.getUint32(block + BLOCK.physical, true))
+    for (;;) {
+      const found = view.getUint32(link, true)
+      if (found === 0) return
+      if (found === block) break
+      link = found + BLOCK.next
+    }
+    view.setUint32(link, view.getUint32(block + BLOCK.next, true), true)
+  }
+
+  /** Drops everything. No block may be running. */
+  clear(): void {
+    const { bytes, layout, words } = this.memory
+    for (const mfn of this.byFrame.keys()) {
+      const lines = (layout.codeLines >> 2) + mfn * 2
+      words[lines] = 0
+      words[lines + 1] = 0
+    }
+    this.byFrame.clear()
+    this.crossing.clear()
+    bytes.fill(0, layout.blockTable, layout.blockTable + BLOCK_BUCKETS * 4)
+    this.next = layout.recordCache
+    for (const user of this.users) user.forgetJumps()
+  }
+}

@@ -1,0 +1,170 @@
+/**
+ * Debug registers, single step and alignment checks: what makes a processor look at each instruction or each memory
+ * access. While none of it is on, generated code does not know of it; while accesses are watched, no translation for
+ * data is remembered, so that all of them pass the slow path, which asks here.
+ * Reference: Intel SDM volume 3, chapter 17; section 6.15, interrupt 17.
+ */
+import { CR0, CR4, DR6, DR7, RFLAGS, VECTOR } from '../../../x86/index.ts'
+import { isCanonical, signedFromParts } from '../../../util/index.ts'
+import type { StoreAside } from '../processor/store-aside.ts'
+import type { Core } from './core.ts'
+import { State } from '../layout/state.ts'
+
+/** Kinds of a breakpoint as DR7 encodes them. */
+const KIND = { EXECUTE: 0, WRITE: 1, PORT: 2, READ_WRITE: 3 } as const
+/** Bytes by DR7's length field. */
+const LENGTHS = [1, 2, 8, 4] as const
+
+/** An enabled breakpoint. */
+interface Breakpoint {
+  /** Its bit in DR6. */
+  readonly bit: number
+  readonly kind: number
+  readonly address: number
+  readonly bytes: number
+}
+
+/** Bits of State.watch: why data accesses are looked at. */
+export const WATCH = { BREAKPOINTS: 1, ALIGNMENT: 2, TRACE: 4, ASIDE: 8 } as const
+
+/** What an operand's address has to be a multiple of: its size, for x87's 10 bytes 8, for odd pieces nothing. */
+const alignmentOf = (bytes: number): number => (bytes === 10 ? 8 : [2, 4, 8, 16].includes(bytes) ? bytes : 1)
+
+/** Debug registers of one core and what follows from them. */
+export class DebugUnit {
+  private readonly core: Core
+  private breakpoints: readonly Breakpoint[] = []
+  /** Bits for DR6 of a trap that is due before the next instruction. */
+  pending = 0
+  /** While the processor accesses its own tables, which no breakpoint and no alignment check sees. */
+  isImplicit = false
+  /** What the access at hand has to be aligned to, where that is not its size. */
+  alignment: number | undefined
+  /** Where the store of the instruction at hand goes instead of memory, while the host has it carried out. */
+  aside: StoreAside | undefined
+  /** The instruction at hand leaves no single-step trap behind: it has delivered an interrupt itself. */
+  isUntraced = false
+
+  constructor(core: Core) {
+    this.core = core
+  }
+
+  low(index: number): number {
+    return State.debug.element.low(this.core.view, State.debug.at(this.core.base, index))
+  }
+
+  private address(index: number): number {
+    const { view, base } = this.core
+    return signedFromParts(this.low(index), State.debug.element.high(view, State.debug.at(base, index)))
+  }
+
+  /** Writes a debug register without checks. */
+  set(index: number, low: number, high: number): void {
+    const { view, base } = this.core
+    State.debug.element.setParts(view, State.debug.at(base, index), low, high)
+    this.update()
+  }
+
+  /** Works out what DR0 to DR3 and DR7 ask for; CR4.DE decides about port breakpoints. */
+  update(): void {
+    const control = this.low(7)
+    const found: Breakpoint[] = []
+    for (let i = 0; i < 4; i += 1) {
+      if (((control >>> (2 * i)) & 3) === 0) continue
+      const kind = (control >>> (16 + 4 * i)) & 3
+      const bytes = kind === KIND.EXECUTE ? 1 : LENGTHS[(control >>> (18 + 4 * i)) & 3]!
+      const address = Math.floor(this.address(i) / bytes) * bytes
+      if (kind === KIND.PORT && (this.core.controlLow(4) & CR4.DE) === 0) continue
+      found.push({ bit: 1 << i, kind, address, bytes })
+    }
+    this.breakpoints = found
+    this.updateWatch()
+  }
+
+  /** Works out whether data accesses have to be looked at; called when flags, CR0 or the privilege level change. */
+  updateWatch(): void {
+    const { view, base } = this.core
+    const data = this.breakpoints.some(({ kind }) => kind === KIND.WRITE || kind === KIND.READ_WRITE)
+    const aligned = (this.core.controlLow(0) & CR0.AM) !== 0 && this.core.cpl === 3 &&
+      (State.systemFlags.get(view, base) & RFLAGS.AC) !== 0
+    const watch = (data ? WATCH.BREAKPOINTS : 0) | (aligned ? WATCH.ALIGNMENT : 0) |
+      (this.core.tracer?.watchesMemory === true ? WATCH.TRACE : 0) | (this.aside !== undefined ? WATCH.ASIDE : 0)
+    const before = State.watch.get(view, base)
+    if (watch === before) return
+    State.watch.set(view, base, watch)
+    if (before === 0) this.core.flushTlb()
+  }
+
+  /** True when each instruction has to be looked at by itself. */
+  get isCareful(): boolean {
+    if (this.aside !== undefined) return false
+    return this.pending !== 0 || this.breakpoints.length !== 0 ||
+      (State.systemFlags.get(this.core.view, this.core.base) & RFLAGS.TF) !== 0
+  }
+
+  /** True while breakpoints on instructions are enabled, so that RFLAGS.RF means something. */
+  get watchesCode(): boolean {
+    return this.breakpoints.some(({ kind }) => kind === KIND.EXECUTE)
+  }
+
+  /** DR6 bits of the breakpoints at an instruction's linear address. */
+  atInstruction(linear: number): number {
+    return this.match(linear, 1, (kind) => kind === KIND.EXECUTE)
+  }
+
+  /** Notes a port access; the trap comes behind the instruction. */
+  atPort(port: number, bytes: number): void {
+    if (this.breakpoints.length !== 0) this.pending |= this.match(port, bytes, (kind) => kind === KIND.PORT)
+  }
+
+  /**
+   * Looks at a data access before it is made: 1 to let it go on, 0 when it faults for its alignment, and for a store
+   * that goes aside where in memory it goes. Breakpoints are noted; the trap comes behind the instruction.
+   */
+  atAccess(bytes: number, isWrite: boolean): number {
+    const { core } = this
+    if (this.isImplicit) return 1
+    const { view, base } = core
+    const address = signedFromParts(State.watchedAddress.low(view, base), State.watchedAddress.high(view, base))
+    // An address that is not canonical is a fault of its own, which comes first.
+    if (!isCanonical(address)) return 1
+    if (this.aside !== undefined) return isWrite ? this.aside.access(address, bytes) : 1
+    if ((State.watch.get(view, base) & WATCH.ALIGNMENT) !== 0 && core.cpl === 3 &&
+      address % (this.alignment ?? alignmentOf(bytes)) !== 0) {
+      core.raise(VECTOR.AC)
+      return 0
+    }
+    if ((State.watch.get(view, base) & WATCH.TRACE) !== 0) core.tracer!.access(address, bytes, isWrite)
+    this.pending |= this.match(address, bytes, (kind) => kind === KIND.READ_WRITE || (isWrite && kind === KIND.WRITE))
+    return 1
+  }
+
+  /** Decides about the single-step trap behind the instruction at hand, whatever the trap flag was before it. */
+  traceAs(isTraced: boolean): void {
+    if (isTraced) this.pending |= DR6.BS
+    this.isUntraced = true
+  }
+
+  private match(address: number, bytes: number, wanted: (kind: number) => boolean): number {
+    let bits = 0
+    for (const one of this.breakpoints) {
+      if (wanted(one.kind) && address < one.address + one.bytes && one.address < address + bytes) bits |= one.bit
+    }
+    return bits
+  }
+
+  /** A debug exception is being raised: DR6 tells why, and general detection ends. */
+  raised(bits: number): void {
+    const { view, base } = this.core
+    const status = State.debug.at(base, 6)
+    State.debug.element.setParts(view, status, (this.low(6) | bits) >>> 0, 0)
+    this.pending = 0
+    if ((this.low(7) & DR7.GD) !== 0) this.set(7, (this.low(7) & ~DR7.GD) >>> 0, 0)
+  }
+
+  /** Registers as after reset. */
+  reset(): void {
+    for (let i = 0; i < 8; i += 1) this.set(i, i === 6 ? DR6.ONES : i === 7 ? DR7.ONES : 0, 0)
+    this.pending = 0
+  }
+}

@@ -1,0 +1,97 @@
+/**
+ * What waits to interrupt a processor, and what holds it back: requested vectors, the NMI, the interrupt shadow, halt
+ * and shutdown.
+ * Reference: Intel SDM volume 3, sections 6.3, 6.7, 6.8 and 10.8.
+ */
+import { RFLAGS, VECTOR } from '../../../x86/index.ts'
+import type { Core } from './core.ts'
+import { State } from '../layout/state.ts'
+
+/** What the processor does between instructions. */
+export const ACTIVITIES = ['running', 'halted', 'shutdown'] as const
+type Activity = (typeof ACTIVITIES)[number]
+
+/** What an instruction holds back until the next one is done: STI interrupts, a load of SS debug traps as well. */
+export type Shadow = 'none' | 'sti' | 'ss'
+
+/** Events of one core. */
+export class EventUnit {
+  private readonly core: Core
+  private readonly requested = new Uint32Array(8)
+  private count = 0
+  nmi = false
+  /** An NMI is being handled: the next waits for IRET. */
+  nmiBlocked = false
+  activity: Activity = 'running'
+  /** Number of the instruction behind which the shadow ends, counted from the processor's making. */
+  private shadowEnd = -1
+  private shadowKind: Shadow = 'none'
+
+  constructor(core: Core) {
+    this.core = core
+  }
+
+  /** Requests an external interrupt; a vector that waits already is not noted twice. */
+  request(vector: number): void {
+    const bit = 1 << (vector & 31)
+    if ((this.requested[vector >>> 5]! & bit) !== 0) return
+    this.requested[vector >>> 5]! |= bit
+    this.count += 1
+  }
+
+  /** Takes a request back, because it is delivered. */
+  take(vector: number): void {
+    this.requested[vector >>> 5]! &= ~(1 << (vector & 31))
+    this.count -= 1
+  }
+
+  /** Vectors that wait, lowest first. */
+  waiting(): number[] {
+    return Array.from({ length: 256 }, (_, i) => i).filter((i) => (this.requested[i >>> 5]! & (1 << (i & 31))) !== 0)
+  }
+
+  /** Forgets everything that waits. */
+  clear(): void {
+    this.requested.fill(0)
+    this.count = 0
+    this.nmi = false
+    this.nmiBlocked = false
+    this.activity = 'running'
+    this.shadowEnd = -1
+  }
+
+  /** True when the driver has to look before it goes on. */
+  get isWaiting(): boolean {
+    return this.count !== 0 || this.nmi || this.activity !== 'running'
+  }
+
+  /** Casts the shadow of the instruction that is the `executed`th. */
+  castShadow(kind: Shadow, executed: number): void {
+    this.shadowKind = kind
+    this.shadowEnd = executed
+  }
+
+  /** Shadow in force once `executed` instructions are done. */
+  shadow(executed: number): Shadow {
+    return this.shadowEnd === executed ? this.shadowKind : 'none'
+  }
+
+  /** Vector to be delivered now: that of the NMI, an external one, or -1. */
+  deliverable(shadow: Shadow): number {
+    if (shadow !== 'none' || this.activity === 'shutdown') return -1
+    if (this.nmi && !this.nmiBlocked) return VECTOR.NMI
+    const { core } = this
+    if (this.count === 0 || (State.systemFlags.get(core.view, core.base) & RFLAGS.IF) === 0) return -1
+    const highest = this.highest()
+    // CR8 holds back classes of sixteen vectors.
+    return highest >> 4 > core.controlLow(8) || core.controlLow(8) === 0 ? highest : -1
+  }
+
+  private highest(): number {
+    for (let word = 7; word >= 0; word -= 1) {
+      const bits = this.requested[word]!
+      if (bits !== 0) return word * 32 + 31 - Math.clz32(bits)
+    }
+    return -1
+  }
+}

@@ -1,0 +1,184 @@
+/**
+ * Looks at what a processor has cached, entry by entry: TLB, jump cache, decoded blocks. Reads the areas that generated
+ * code uses and changes nothing in them. What the facts mean: machine/interface/inspection.ts.
+ */
+import { PAGE_SHIFT, PAGE_SIZE } from '../../../x86/index.ts'
+import { signedFromParts } from '../../../util/index.ts'
+import type { CacheFault, CacheInspection, CachedTranslation, CodeInspection } from '../../interface/inspection.ts'
+import type { PhysicalMemory } from '../../memory/physical-memory.ts'
+import type { CodeCache } from '../code/code-cache.ts'
+import { BLOCK, RECORD } from '../layout/record.ts'
+import { NO_TAG } from '../runtime/tlb.ts'
+import { CONTEXT, JUMP, PERMISSION, State, TLB, TLB_LOG } from '../layout/state.ts'
+
+const TAGS = ['read', 'write', 'execute'] as const
+
+/** One look at a processor; `base` is where its area begins. */
+export function inspectProcessor(memory: PhysicalMemory, base: number, code: CodeCache): CacheInspection {
+  const { view } = memory
+  const faults: CacheFault[] = []
+  return {
+    root: State.root.get(view, base) >>> PAGE_SHIFT,
+    isUser: (State.permissions.get(view, base) & PERMISSION.USER) !== 0,
+    translations: translationsOf(memory, base, faults),
+    jumps: jumpsOf(memory, base, { faults, code }),
+    faults,
+  }
+}
+
+function translationsOf(memory: PhysicalMemory, base: number, faults: CacheFault[]): CachedTranslation[] {
+  const found: CachedTranslation[] = []
+  const logged = loggedEntries(memory, base)
+  for (let index = 0; index < 2 * TLB.entries; index += 1) {
+    const entry = base + TLB.offset + index * TLB.entryBytes
+    const cached = translationAt(memory, entry, faults)
+    if (cached === undefined) continue
+    found.push(cached)
+    const { frame, address } = cached
+    const where = `the translation of ${hex(address)}`
+    if (logged !== undefined && !logged.has(entry)) faults.push({ frame, what: `${where} is found by no flush` })
+    // Entries are looked up by the page's number; one that stands elsewhere has been put together of two.
+    if (!isPlaceOf(index, address)) faults.push({ frame, what: `${where} stands where no look-up finds it` })
+    if (cached.write && codeLinesOf(memory, frame) !== 0) {
+      faults.push({ frame, what: `${where} lets code be written unseen` })
+    }
+    if (cached.write && memory.isClean(frame)) faults.push({ frame, what: `${where} lets a watched frame be written unseen` })
+  }
+  return found
+}
+
+const isPlaceOf = (index: number, address: number): boolean =>
+  (((Math.floor(address / PAGE_SIZE) - index) % TLB.entries) + TLB.entries) % TLB.entries === 0
+
+/** Entries that the next full flush goes through; undefined when it goes through all. */
+function loggedEntries({ view }: PhysicalMemory, base: number): Set<number> | undefined {
+  const count = State.logCount.get(view, base)
+  if (count >= TLB_LOG.entries) return undefined
+  return new Set(Array.from({ length: count }, (_, i) => view.getUint32(base + TLB_LOG.offset + i * 4, true)))
+}
+
+function translationAt({ view, words }: PhysicalMemory, entry: number, faults: CacheFault[]): CachedTranslation | undefined {
+  // Most entries are empty.
+  const at = entry >> 2
+  if (words[at + TLB.read / 4] === NO_TAG && words[at + TLB.write / 4] === NO_TAG && words[at + TLB.execute / 4] === NO_TAG) return undefined
+  const set = TAGS.filter((kind) => view.getUint32(entry + TLB[kind], true) !== NO_TAG)
+  const first = set[0]!
+  const low = view.getUint32(entry + TLB[first], true)
+  const address = signedFromParts(low, view.getUint32(entry + TLB[first] + 4, true))
+  const frame = (view.getUint32(entry + TLB.delta, true) + low) >>> PAGE_SHIFT
+  // One walk fills all tags.
+  const isMixed = set.some((kind) => view.getBigUint64(entry + TLB[kind], true) !== view.getBigUint64(entry + TLB[first], true))
+  if (isMixed) faults.push({ frame, what: `the translation of ${hex(address)} is one of several pages` })
+  return { address, frame, read: set.includes('read'), write: set.includes('write'), execute: set.includes('execute') }
+}
+
+/** Jumps that may be taken now, by blocks that are still there. */
+function jumpsOf(
+  memory: PhysicalMemory, base: number, { faults, code }: { readonly faults: CacheFault[]; readonly code: CodeCache },
+): CachedTranslation[] {
+  const { view } = memory
+  const live = new Set(code.blocks())
+  const found: CachedTranslation[] = []
+  const generation = State.context.get(view, base) >>> CONTEXT.GENERATION
+  for (let index = 0; index < JUMP.entries; index += 1) {
+    const entry = base + JUMP.offset + index * JUMP.entryBytes
+    const context = view.getUint32(entry + JUMP.context, true)
+    // Older ones never come into use again: generations only grow, and the last one empties the cache.
+    if (context >>> CONTEXT.GENERATION < generation) continue
+    const address = signedFromParts(view.getUint32(entry, true), view.getUint32(entry + 4, true))
+    const block = view.getUint32(entry + JUMP.block, true)
+    const fault = (what: string): unknown => faults.push({ frame: -1, what: `the jump to ${hex(address)} ${what}` })
+    if (context >>> CONTEXT.GENERATION > generation) fault('is from a generation that has not been: it comes into use unasked')
+    else if (!live.has(block)) fault('leads to a block that has been dropped')
+    else if ((view.getUint32(block + BLOCK.mode, true) & 0xff) !== (context & CONTEXT.MODE)) fault('leads to code of another mode')
+    else found.push(...pagesOf(memory, { block, address, second: code.secondPage(block) }))
+  }
+  return found
+}
+
+/** What a jump takes its block's pages to be. */
+function pagesOf(
+  { view }: PhysicalMemory, jump: { readonly block: number; readonly address: number; readonly second: number },
+): CachedTranslation[] {
+  const rights = { read: false, write: false, execute: true }
+  const page = Math.floor(jump.address / PAGE_SIZE) * PAGE_SIZE
+  const first = { address: page, frame: view.getUint32(jump.block + BLOCK.physical, true) >>> PAGE_SHIFT, ...rights }
+  if (jump.second === 0) return [first]
+  return [first, { address: page + PAGE_SIZE, frame: jump.second >>> PAGE_SHIFT, ...rights }]
+}
+
+/** One look at all decoded code of a machine. */
+export function inspectCode(memory: PhysicalMemory, code: CodeCache): CodeInspection {
+  const faults: CacheFault[] = []
+  const live = new Set(code.blocks())
+  for (const block of live) {
+    const physical = memory.view.getUint32(block + BLOCK.physical, true)
+    const fault = (what: string): void => {
+      faults.push({ frame: physical >>> PAGE_SHIFT, what: `code at ${hex(physical % PAGE_SIZE)} ${what}` })
+    }
+    const { copy, bytes, end } = code.decodeAgain(block)
+    const difference = bytes === 0 ? 'cannot be decoded any more' : compareBlocks(memory, { block, copy, end, live })
+    if (difference !== undefined) fault(difference)
+    if (!isWatched(memory, physical, Math.min(bytes, PAGE_SIZE - (physical % PAGE_SIZE)))) fault('is not watched')
+    const second = code.secondPage(block)
+    const rest = (physical % PAGE_SIZE) + bytes - PAGE_SIZE
+    if (second !== 0 && !isWatched(memory, second, rest)) fault('is not watched in its second page')
+  }
+  return { blocks: live.size, faults }
+}
+
+/** Bit for each line of a frame that holds decoded code. */
+const codeLinesOf = ({ words, layout }: PhysicalMemory, frame: number): number =>
+  (words[(layout.codeLines >> 2) + frame * 2]! | words[(layout.codeLines >> 2) + frame * 2 + 1]!) >>> 0
+
+/** True when a write to any of the bytes drops the code decoded from them. */
+function isWatched({ words, layout }: PhysicalMemory, host: number, bytes: number): boolean {
+  const lines = (layout.codeLines >> 2) + (host >>> PAGE_SHIFT) * 2
+  for (let at = host % PAGE_SIZE; at < (host % PAGE_SIZE) + bytes; at += 1) {
+    if (((words[lines + (at >> 11)]! >>> ((at >> 6) & 31)) & 1) === 0) return false
+  }
+  return true
+}
+
+/** What is compared: a block, its copy made anew with its end, and where links may lead. */
+interface Comparison {
+  readonly block: number
+  readonly copy: number
+  readonly end: number
+  readonly live: ReadonlySet<number>
+}
+
+/**
+ * What differs between records that should be the same, or undefined. Branches alone may differ: by their link, which
+ * leads to the block of their target's bytes.
+ */
+function compareBlocks(memory: PhysicalMemory, { block, copy, end, live }: Comparison): string | undefined {
+  const { view } = memory
+  const other = 'differs from the bytes it was made of'
+  if (view.getUint32(block + BLOCK.count, true) !== view.getUint32(copy + BLOCK.count, true)) return other
+  const shift = block - copy
+  for (let record = copy + BLOCK.bytes; record < end; record += RECORD.bytes) {
+    for (let at = 0; at < RECORD.immediate; at += 4) {
+      if (view.getUint32(record + at, true) !== view.getUint32(record + at + shift, true)) return other
+    }
+    const link = view.getUint32(record + RECORD.immediate + shift, true)
+    if (link === view.getUint32(record + RECORD.immediate, true)) continue
+    if (view.getUint32(record + RECORD.immediate, true) !== 0) return other
+    if (!live.has(link)) return 'has a branch that goes on in a block that has been dropped'
+    if (!isLinked(view, { block, record, link })) return 'has a branch that goes on in another block than its target\'s'
+  }
+  return undefined
+}
+
+/** True when a link leads to where the branch goes, in the frame and mode of its own block. */
+function isLinked(
+  view: DataView, { block, record, link }: { readonly block: number; readonly record: number; readonly link: number },
+): boolean {
+  const ip = view.getUint16(record + RECORD.ip, true)
+  const target = (ip & 0xfff) + (ip >>> 12) + view.getInt32(record + RECORD.displacement, true)
+  const page = Math.floor(view.getUint32(block + BLOCK.physical, true) / PAGE_SIZE) * PAGE_SIZE
+  const isMode = (view.getUint32(block + BLOCK.mode, true) & 0xff) === view.getUint32(link + BLOCK.mode, true)
+  return isMode && view.getUint32(link + BLOCK.physical, true) === page + target
+}
+
+const hex = (address: number): string => `${address < 0 ? '-' : ''}0x${Math.abs(address).toString(16)}`

@@ -1,0 +1,169 @@
+/**
+ * A processor's area in linear memory, declared once: TypeScript reads it through the overlay, generated code uses the
+ * same offsets. The first 256 bytes are 32 slots of 8 bytes that an instruction record names by their byte offset.
+ *
+ *   base            +4096            +69632    +73632         +73728           +139264
+ *   | state         | TLB, 2 banks   | TLB log | store aside    | jump cache      | scratch
+ */
+import { array, i32, overlay, u32, u64 } from '../../../util/index.ts'
+
+/** Slots that operands may name besides the 16 general registers: byte offset of each. */
+export const SLOT = {
+  /** Always zero: the absent base or index of an address. */
+  zero: 128,
+  /** Temporaries that live within one instruction. */
+  t0: 136, t1: 144, t2: 152,
+  /** Linear address of the page that holds the running block; base of rip-relative addresses. */
+  page: 160,
+  fs: 168, gs: 176, es: 184, cs: 192, ss: 200, ds: 208,
+  t3: 216,
+} as const
+
+/** A processor's state. Arithmetic flags: see emit/flags.ts. */
+export const State = /* @__PURE__ */ overlay(4096, {
+  general: array(0, u64, 16),
+  temporaries: array(SLOT.t0, u64, 3),
+  page: u64(SLOT.page),
+  fsBase: u64(SLOT.fs),
+  gsBase: u64(SLOT.gs),
+  /** What the last arithmetic gave, sign-extended. */
+  flagResult: u64(224),
+  /** AF and corrections to SF and PF. */
+  flagLow: u32(232),
+  /** CF in bit 31, CF xor OF in bit 30. */
+  flagHigh: u32(236),
+  rip: u64(240),
+  /** Host address that a prepared write goes to. */
+  host: u32(248),
+  /** All flags but the six arithmetic ones. */
+  systemFlags: u32(252),
+  xmm: array(256, u64, 32),
+  /** Instructions left of the running slice; negative only inside generated code. */
+  budget: i32(512),
+  /** Record at which execution stopped. */
+  record: u32(516),
+  /** How code is decoded and what it may do: part of the key of blocks. */
+  mode: u32(520),
+  /** As the jump cache keys its entries: CONTEXT. */
+  context: u32(524),
+  /** Address of the TLB bank in use. */
+  bank: u32(528),
+  /** Entries in the TLB log. */
+  logCount: u32(532),
+  /** Not zero when a large page has been translated since the last full flush. */
+  largePages: u32(536),
+  /** Bits of PERMISSION that hold now. */
+  permissions: u32(540),
+  /** Byte offset that the processor's physical address 0 has in memory; first byte and bytes that it may reach. */
+  physicalBase: u32(544),
+  physicalLow: u32(548),
+  physicalSize: u32(600),
+  /** Not zero while data accesses are looked at one by one (system/debug.ts), and the address of the one at hand. */
+  watch: u32(616),
+  watchedAddress: u64(624),
+  /** Offsets of memory's tables: code lines, frame notes, block table. */
+  codeLines: u32(552),
+  frameNotes: u32(556),
+  blockTable: u32(560),
+  /** Physical address of the top page table. */
+  root: u32(564),
+  /** Fault that generated code found. */
+  faultVector: u32(568),
+  faultCode: u32(572),
+  faultAddress: u64(576),
+  /** A write that has to be carried out piece by piece: host addresses and bytes of the first piece. */
+  pendingFirst: u32(584),
+  pendingSecond: u32(588),
+  pendingSplit: u32(592),
+  pendingSize: u32(596),
+  /** 64 bytes where such a write is put together. */
+  scratch: u64(640),
+  control: array(704, u64, 9),
+  kernelGsBase: u64(784),
+  debug: array(792, u64, 8),
+  mxcsr: u32(856),
+  xcr0: u32(860),
+  /** x87: eight registers of 16 bytes, then the control words. */
+  x87: array(864, u64, 16),
+  x87Control: u32(992),
+  x87Status: u32(996),
+  x87Tags: u32(1000),
+  x87Opcode: u32(1004),
+  x87Instruction: u64(1008),
+  x87Data: u64(1016),
+  /** Six segment registers: selector, limit, attributes; bases are slots. */
+  selectors: array(1024, u32, 6),
+  limits: array(1048, u32, 6),
+  attributes: array(1072, u32, 6),
+  /** Bits of the stack pointer that count outside of 64-bit mode: all 32, or 16 where SS.B is clear. */
+  stackMask: u32(1200),
+})
+
+/** Where a TLB entry's parts lie: tags are the page's linear address, or NO_TAG. */
+export const TLB = {
+  offset: 4096, bankBytes: 32_768, entries: 1024, entryBytes: 32,
+  read: 0, write: 8, execute: 16,
+  /** To be added to a linear address to give the byte in memory. */
+  delta: 24,
+} as const
+/** Addresses of TLB entries in use, four bytes each, so that a flush costs what was used. */
+export const TLB_LOG = { offset: 69_632, entries: 1000 } as const
+/** Eight bytes that stand for those in memory while an instruction's store goes aside (aside.ts). */
+export const STORE_ASIDE = { offset: 73_632, bytes: 8 } as const
+/** Jump cache: rip, context, block. */
+export const JUMP = { offset: 73_728, entries: 4096, entryBytes: 16, context: 8, block: 12 } as const
+/** Records that are executed once: a block cut short by the budget. */
+export const SCRATCH_BLOCK = { offset: 139_264, bytes: 24_576 } as const
+
+/** What the memory path has to know of the processor's rights. */
+export const PERMISSION = {
+  USER: 1, WRITE_PROTECT: 2, NX: 4, PAGING: 8, LONG: 16, PAE: 32, SMEP: 64, SMAP: 128, PSE: 256,
+} as const
+
+/**
+ * How code is decoded, part of a block's key: the code's size in the bits of SIZE; in those of FLOAT why x87 and vector
+ * instructions may not run (CR0.TS, CR0.EM, CR4.OSFXSR clear); SEGMENTED outside of 64-bit mode where a segment is not
+ * flat, so that code is decoded with checks of segments (segments.ts).
+ */
+export const MODE = {
+  CODE64: 0, CODE32: 1, CODE16: 2, SIZE: 3, SWITCHED: 4, EMULATED: 8, NO_SSE: 16, FLOAT: 28, SEGMENTED: 32,
+} as const
+
+/**
+ * What the jump cache keys entries by besides rip: the mode, whether ring 3 asks (what one ring may execute another may
+ * not), and a generation that ends with every flush.
+ */
+export const CONTEXT = { MODE: 0x3f, USER: 0x40, GENERATION: 8 } as const
+
+/** Why generated code comes back to its driver, or what a single record's execution led to. */
+export const STATUS = {
+  /** Go on with the next record. */
+  NEXT: 0,
+  /** A fault: the instruction had no effect. */
+  FAULT: 1,
+  /** The instruction is done, but the block may have changed: look up the next one. */
+  RELOAD: 2,
+  /** The instruction is done and set rip. */
+  JUMP: 3,
+  /** The host is to carry out the instruction. */
+  PRIVILEGED: 4,
+  /** SYSCALL; rip is behind it. */
+  SYSCALL: 5,
+  /** INT; rip is behind it. */
+  INTERRUPT: 6,
+  /** HLT; rip is behind it. */
+  HALT: 7,
+  /** No decoded block at rip. */
+  NEED_BLOCK: 8,
+  /** The budget is smaller than the block at rip, or spent. */
+  BUDGET: 9,
+  /** A string instruction used up the budget; rip is at it. */
+  PARTIAL: 10,
+  /** The instruction is done and changed something that the driver has to look at. */
+  CHECK: 11,
+  /** As CHECK, but the instruction has set rip. */
+  CHECK_JUMP: 12,
+} as const
+
+/** Statuses of an instruction that has not been executed, or not to its end. */
+export const UNDONE: ReadonlySet<number> = /* @__PURE__ */ new Set<number>([STATUS.FAULT, STATUS.PRIVILEGED, STATUS.PARTIAL])

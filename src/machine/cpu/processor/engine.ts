@@ -1,0 +1,109 @@
+/**
+ * What all processors of a machine share: the generated interpreter, compiled once, and the cache of decoded code. Made
+ * when the first processor is.
+ */
+import type { PhysicalMemory } from '../../memory/physical-memory.ts'
+import { Clipper } from '../code/clip.ts'
+import { StackFaults } from './stack-fault.ts'
+import { CodeCache } from '../code/code-cache.ts'
+import { GUEST_FAULT } from '../core/core.ts'
+import type { Core } from '../core/core.ts'
+import { HANDLERS, HANDLER_PRICES } from '../handlers/table.ts'
+import { isOverdrawn, pay } from '../handlers/prices.ts'
+import { RECORD } from '../layout/record.ts'
+import { STATUS, UNDONE } from '../layout/state.ts'
+import type { MicroTable } from '../uops/index.ts'
+import { compileInterpreter, compileVectors, microTable } from '../interpreter/compiled.ts'
+import type { InterpreterExports } from '../interpreter/module.ts'
+import type { SinglesImports } from '../interpreter/singles.ts'
+
+/** Interpreter and decoded code of one machine. */
+export class Engine {
+  readonly memory: PhysicalMemory
+  readonly table: MicroTable
+  readonly code: CodeCache
+  readonly clipper: Clipper
+  readonly stackFaults: StackFaults
+  private readonly modules: { -readonly [K in 32 | 64]?: InterpreterExports } = {}
+  private readonly cores = new Map<number, Core>()
+
+  constructor(memory: PhysicalMemory) {
+    this.memory = memory
+    this.table = microTable()
+    this.code = new CodeCache(memory, this.table)
+    this.clipper = new Clipper(memory.view, this.table)
+    this.stackFaults = new StackFaults(this.table)
+  }
+
+  /** Lets handlers find a core by its base. */
+  attach(core: Core): void {
+    this.cores.set(core.base, core)
+    this.code.attach(core)
+  }
+
+  detach(core: Core): void {
+    this.cores.delete(core.base)
+    this.code.detach(core)
+  }
+
+  /** The interpreter for 64-bit or for shorter linear addresses. */
+  interpreter(width: 32 | 64): InterpreterExports {
+    return (this.modules[width] ??= this.compile(width))
+  }
+
+  private compile(width: 32 | 64): InterpreterExports {
+    const instance = new WebAssembly.Instance(compileInterpreter(width), {
+      env: {
+        loadVectors: () => this.loadVectors(width),
+        memory: this.memory.memory,
+        handler: (base: number, record: number) => this.handle(base >>> 0, record >>> 0),
+        codeWritten: (mfn: number) => this.code.invalidate(mfn),
+        watched: (base: number, bytes: number, isWrite: number) =>
+          this.cores.get(base >>> 0)!.debug.atAccess(bytes, isWrite !== 0),
+      },
+    })
+    // The exports are those that writeInterpreter declares.
+    return instance.exports as unknown as InterpreterExports
+  }
+
+  /** Adds the functions of vector operations. */
+  private loadVectors(width: 32 | 64): void {
+    const { singles, readHost, writeHost, commit } = this.interpreter(width)
+    const env: SinglesImports = {
+      memory: this.memory.memory, singles, readHost, writeHost, commit,
+      handler: (base, record) => this.handle(base >>> 0, record >>> 0),
+    }
+    new WebAssembly.Instance(compileVectors(width), { env: { ...env } })
+  }
+
+  /** Runs the handler that a record names. */
+  private handle(base: number, record: number): number {
+    const core = this.cores.get(base)!
+    const number = this.memory.view.getUint32(record + RECORD.immediate, true)
+    const handler = HANDLERS[number]!
+    // Paid before, so that the handler sees the time at which it ends; an instruction that did nothing costs nothing.
+    const price = core.countsWork ? HANDLER_PRICES[number]! : 0
+    pay(core, price)
+    let status: number = STATUS.FAULT
+    try {
+      status = handler(core, record)
+    } catch (error) {
+      if (error !== GUEST_FAULT) throw error
+    }
+    if (price === 0) return status
+    if (UNDONE.has(status)) pay(core, -price)
+    // What is left does not reach the end of the block any more: the block is left here, so that runs end where they are due.
+    return status === STATUS.NEXT && isOverdrawn(core) && this.endsInstruction(record) ? STATUS.RELOAD : status
+  }
+
+  /**
+   * True for the last record of an instruction: behind it the block may be left. Where a handler has records behind it, the
+   * instruction ends its block (Lifter.partHandler).
+   */
+  private endsInstruction(record: number): boolean {
+    const { view } = this.memory
+    const next = record + RECORD.bytes
+    return view.getUint16(next + RECORD.number, true) === 0
+      || view.getUint16(next + RECORD.ip, true) !== view.getUint16(record + RECORD.ip, true)
+  }
+}

@@ -1,0 +1,62 @@
+/**
+ * Whether an access that is not canonical, or goes on beyond 4 GiB, is told as a stack fault: whether it goes through SS.
+ * A record does not say it, as flat code needs no segment and a temporary may hold the address; so that the hit path
+ * pays nothing, the instruction is decoded again when the fault is told.
+ * Reference: Intel SDM volume 1, section 3.7.4 (default segments); volume 3, section 6.15 (#SS).
+ */
+import { GPR, SEGMENT } from '../../../x86/index.ts'
+import type { Core } from '../core/core.ts'
+import { DECODED, NO_SEGMENT, type Instruction } from '../decode/decoder.ts'
+import { HANDLER_NUMBERS } from '../handlers/table.ts'
+import { RECORD } from '../layout/record.ts'
+import { State } from '../layout/state.ts'
+import { decodeAt } from '../tracing/tracer.ts'
+import type { MicroTable } from '../uops/index.ts'
+
+const STACK_HANDLERS = /^(pop|push|iret|retf|enter|far-call|short-(call|ret))/
+/** Micro-operations that work on the stack. */
+const STACK_OPERATIONS = /^(push|pop\.\d+\.r|pop-|call|ret|leave|enter)/
+const POPS_TO_MEMORY = /^pop\.\d+\.m/
+
+/** Tells which records' accesses go through the stack segment. */
+export class StackFaults {
+  private readonly operations: ReadonlySet<number>
+  private readonly pops: ReadonlySet<number>
+  private readonly handler: number
+  private readonly handlers = new Set(
+    [...HANDLER_NUMBERS].filter(([name]) => STACK_HANDLERS.test(name)).map(([, number]) => number))
+
+  constructor({ all, numbers }: MicroTable) {
+    // For a pair that is its first half.
+    const named = (pattern: RegExp): ReadonlySet<number> => new Set(all.flatMap(({ name, first }, number) =>
+      (pattern.test(first ?? name) ? [number] : [])))
+    this.operations = named(STACK_OPERATIONS)
+    this.pops = named(POPS_TO_MEMORY)
+    this.handler = numbers.get('handler')!
+  }
+
+  /** True when the access of a record that failed at the state's fault address goes through the stack segment. */
+  usesStack(core: Core, record: number): boolean {
+    const { view, base } = core
+    const at = (slot: number): boolean => core.low(slot) === State.faultAddress.low(view, base) &&
+      core.high(slot) === State.faultAddress.high(view, base)
+    const number = view.getUint16(record + RECORD.number, true)
+    // POP to memory uses both; its own read is at the stack pointer.
+    if (this.operations.has(number) || (this.pops.has(number) && at(GPR.rsp * 8))) return true
+    if (number === this.handler && this.handlers.has(view.getUint32(record + RECORD.immediate, true))) return true
+    // Asked before the code is read, which takes the fault address for itself.
+    const atSource = at(GPR.rsi * 8)
+    const { result, instruction } = decodeAt(core)
+    return result === DECODED.OK && namesStack(instruction, atSource)
+  }
+}
+
+/** True when the operand in memory goes through SS; of a string instruction's two, the source has the override. */
+function namesStack(i: Instruction, atSource: boolean): boolean {
+  if (i.segment !== NO_SEGMENT) {
+    if (i.segment !== SEGMENT.ss) return false
+    const toDestination = i.row.operands.some((operand) => operand.startsWith('Y'))
+    return !toDestination || (atSource && i.row.operands.some((operand) => operand.startsWith('X')))
+  }
+  return i.isMemory && (i.base === GPR.rsp || i.base === GPR.rbp)
+}

@@ -1,0 +1,314 @@
+/**
+ * What a processor looks like from outside: the interface that the x86 runner, debuggers and tests use.
+ * A processor is one logical x86-64 CPU whose whole state lies in linear memory; how it executes is not said here.
+ * Values of 64 bits are two unsigned 32-bit halves; virtual addresses are signed numbers (util's `signedFromParts`).
+ */
+
+import type { Random } from '../../util/index.ts'
+import type { CpuidAnswer } from '../../x86/index.ts'
+import type { Disassembled } from '../cpu/disassembler/disassembler.ts'
+import type { CacheInspection, CodeInspection } from './inspection.ts'
+import type { Trace, TraceHooks } from './trace.ts'
+
+/** Why {@link Processor.run} came back. */
+export const EXIT = {
+  /** The instruction budget is spent. */
+  BUDGET: 0,
+  /**
+   * A fault or trap: `vector`, `errorCode`, `address` say which. For a fault rip is at the instruction and nothing
+   * else changed.
+   */
+  EXCEPTION: 1,
+  /** SYSCALL in a hosted processor; rip is behind it, rcx, r11, CS and SS are untouched. */
+  SYSCALL: 2,
+  /** INT n, INT3, INTO in a hosted processor; rip is behind it, `vector` says which. */
+  INTERRUPT: 3,
+  /** An instruction that a hosted processor leaves to its host; rip is at it, `request` describes it. */
+  PRIVILEGED: 4,
+  /**
+   * Ring 0 of a bare processor has executed HLT and no interrupt is there that may end it; rip is behind the
+   * instruction. Each further run ends the same way until one is.
+   */
+  HALT: 5,
+  /** A debugger's breakpoint, hook or single step stops here; rip is at the next instruction. */
+  DEBUG: 6,
+  /** A bare processor could not deliver a double fault (triple fault) and has stopped for good. */
+  SHUTDOWN: 7,
+} as const
+/** One of the {@link EXIT} numbers. */
+export type ExitReason = (typeof EXIT)[keyof typeof EXIT]
+
+/** A decoded instruction that the host has to carry out. Same shape as the hypervisor's PrivilegedOperation. */
+export interface PrivilegedRequest {
+  readonly operation:
+    | 'cpuid' | 'rdmsr' | 'wrmsr' | 'rdtsc' | 'rdtscp' | 'read-cr' | 'write-cr' | 'read-dr' | 'write-dr' | 'clts' | 'lmsw'
+    | 'in' | 'out' | 'ins' | 'outs' | 'cli' | 'sti' | 'hlt' | 'invlpg' | 'wbinvd' | 'xsetbv' | 'swapgs' | 'other'
+  readonly length: number
+  readonly size: number
+  readonly register: number
+  readonly general: number
+  readonly port: number
+}
+
+/** Details of the last exit; one object per processor, overwritten by the next run. */
+export interface ProcessorExit {
+  readonly reason: ExitReason
+  readonly vector: number
+  readonly errorCode: number
+  /** Faulting address of a page fault (what CR2 would hold). */
+  readonly address: number
+  readonly request: PrivilegedRequest
+}
+
+/**
+ * A segment register's hidden part as software sees it. `limit` in bytes; `attributes`: descriptor bits 55..40 without
+ * the limit's.
+ */
+export interface SegmentState {
+  readonly selector: number
+  readonly baseLow: number
+  readonly baseHigh: number
+  readonly limit: number
+  readonly attributes: number
+}
+
+/** Where a descriptor table lies; `limit` is the offset of its last byte. */
+export interface TableState {
+  readonly baseLow: number
+  readonly baseHigh: number
+  readonly limit: number
+}
+
+/** Architectural registers. General and segment registers by x86's numbers (GPR, SEGMENT). */
+export interface Registers {
+  /** Bits 0 to 31 of a general register. */
+  low(general: number): number
+  /** Bits 32 to 63 of a general register. */
+  high(general: number): number
+  /** Writes all 64 bits of a general register. */
+  set(general: number, low: number, high: number): void
+  /** Instruction pointer as a signed number; exact when canonical. Outside of 64-bit mode the offset in CS. */
+  rip(): number
+  /** Where execution goes on, also after HLT; halves of the virtual address. */
+  setRip(low: number, high: number): void
+  /** RFLAGS with the lazily kept arithmetic flags worked out; bit 1 set. */
+  flags(): number
+  /** Writes RFLAGS without checks. */
+  setFlags(value: number): void
+  /** Selector and hidden part of a segment register. */
+  segment(index: number): SegmentState
+  /** Sets selector and hidden part at once, without any check. */
+  setSegment(index: number, state: SegmentState): void
+  /** Control register 0, 2, 3, 4 or 8. */
+  controlLow(index: number): number
+  /** Bits 32 to 63 of a control register. */
+  controlHigh(index: number): number
+  /** Writes a control register without checks; CR3 and paging bits take effect at once (stale translations go). */
+  setControl(index: number, low: number, high: number): void
+  /** Base behind KERNEL_GS_BASE. */
+  kernelGsBaseLow(): number
+  /** Bits 32 to 63 of the base behind KERNEL_GS_BASE. */
+  kernelGsBaseHigh(): number
+  /** Writes the base that SWAPGS exchanges. */
+  setKernelGsBase(low: number, high: number): void
+  /** TSC_AUX, which RDTSCP reads beside the time stamp: 32 bits. */
+  tscAux(): number
+  /** Writes TSC_AUX. */
+  setTscAux(value: number): void
+  /** Debug register 0 to 3, 6 or 7. */
+  debugLow(index: number): number
+  /** Bits 32 to 63 of a debug register. */
+  debugHigh(index: number): number
+  /** Writes a debug register without checks. */
+  setDebug(index: number, low: number, high: number): void
+}
+
+/** Where segment descriptors come from: a bare processor reads GDTR/LDTR, a hosted one asks its host. */
+export interface DescriptorSource {
+  /** Fills `out` with the descriptor's low and high half; false when the selector lies outside the table. */
+  read(selector: number, out: Uint32Array): boolean
+}
+
+/** Time-stamp counter as RDTSC reads it. */
+export interface TimestampSource {
+  /** Low half now; `executed`: instructions of the present run that are done, by which time has moved on. */
+  low(executed: number): number
+  /** Belongs to the value whose low half was read last. */
+  high(): number
+}
+
+/** What CPUID answers on a bare processor, and so what its kernel may switch on. */
+export interface CpuidSource {
+  /** EAX, EBX, ECX, EDX of a leaf. */
+  read(leaf: number, subleaf: number): CpuidAnswer
+}
+
+/** I/O ports of a bare processor: whatever devices its machine has. */
+export interface PortSource {
+  /** Value of `size` bytes (1, 2, 4); bits beyond them are ignored. */
+  read(port: number, size: number): number
+  /** Takes what the guest writes: `size` bytes, 1, 2 or 4. */
+  write(port: number, size: number, value: number): void
+}
+
+/** One logical CPU. */
+export interface Processor {
+  readonly registers: Registers
+  readonly exit: ProcessorExit
+  /**
+   * Executes until `budget` instructions are done or an exit is due; the count is exact. Never throws on the guest's
+   * behalf.
+   */
+  run(budget: number): ExitReason
+  /** Instructions that the last run completed. */
+  readonly executed: number
+  /**
+   * Of a hosted processor: executes the instruction at rip for its host, without its store reaching memory. `entry` holds
+   * the two words that stand at `address`, a multiple of 8, and then what the instruction makes of them. True when it is
+   * done (of a repeated one, a repetition) and has stored 1, 2, 4 or 8 naturally aligned bytes there and nothing
+   * elsewhere; otherwise registers are as before. Debug traps are the host's to raise.
+   */
+  storeAside(address: number, entry: Uint32Array): boolean
+  /** Takes back what the last `storeAside` has done to the registers, if nothing has run since. */
+  undoAside(): void
+  /** Drops all translations. */
+  flushTlb(): void
+  /** Drops the translations of the page that holds `address`. */
+  flushPage(address: number): void
+  /**
+   * Forgets the debug trap that is held back until the next instruction is done (behind MOV SS and POP SS); the DR6 bits
+   * that it would have shown, 0 for none. For a host that the instruction has entered in between.
+   */
+  takeDebugTrap(): number
+  /** What CPUID of the processor itself answers; a host shows its guests what it likes of it. */
+  cpuid(leaf: number, subleaf: number): CpuidAnswer
+  /** The instruction at rip, disassembled; undefined where it cannot be fetched. */
+  instruction(): Disassembled | undefined
+  /**
+   * Begins to watch the processor; several traces may be under way. It executes instruction by instruction until the last
+   * of them ends.
+   */
+  trace(hooks: TraceHooks): Trace
+  /** What it has remembered of page tables and code, for checks; not while it runs. */
+  inspect(): CacheInspection
+  /** The decoded code that it shares with the machine's other processors, for checks; not while one runs. */
+  inspectCode(): CodeInspection
+  /** All architectural state as plain data. */
+  save(): ProcessorState
+  /** Takes back what `save` gave; hostile input throws INVALID_STATE and changes nothing. */
+  restore(state: ProcessorState): void
+  /** FXSAVE image, 512 bytes. */
+  saveFpu(): Uint8Array
+  /** Takes x87, MMX and SSE state out of an FXSAVE image of 512 bytes, without the checks of FXRSTOR. */
+  loadFpu(image: Uint8Array): void
+  /** Gives back its memory; it must not run afterwards. */
+  destroy(): void
+}
+
+/** Registers that a kernel in ring 0 has to itself. */
+export interface SystemView {
+  /** Where the descriptor tables lie. */
+  gdt: TableState
+  idt: TableState
+  /** Local descriptor table and task register with their hidden parts. */
+  ldtr: SegmentState
+  tr: SegmentState
+  /** A model-specific register in halves; undefined when there is none. */
+  msr(register: number): readonly [low: number, high: number] | undefined
+  /** Writes a model-specific register as WRMSR does; false where that faults. */
+  setMsr(register: number, low: number, high: number): boolean
+}
+
+/**
+ * A processor with a kernel of its own. Each delivery of an exception or interrupt counts as one instruction of the
+ * budget, so that handlers that fault again and again come to its end too.
+ */
+export interface BareProcessor extends Processor {
+  readonly system: SystemView
+  /**
+   * Requests an external interrupt. It is delivered before an instruction as soon as RFLAGS.IF, CR8 and the interrupt
+   * shadow allow; of several the highest vector first.
+   */
+  interrupt(vector: number): void
+  /** Requests a non-maskable interrupt. */
+  nmi(): void
+}
+
+/** Saved architectural state: plain data with named fields. */
+export interface ProcessorState {
+  /** Version 1, without the last three fields, is taken back too. */
+  readonly version: 2
+  /** 16 values, low and high half in turn. */
+  readonly general: readonly number[]
+  readonly rip: readonly [number, number]
+  readonly flags: number
+  readonly segments: readonly SegmentState[]
+  /** CR0, CR2, CR3, CR4, CR8; low and high half in turn. */
+  readonly control: readonly number[]
+  readonly kernelGsBase: readonly [number, number]
+  /** DR0-DR3, DR6, DR7; low and high half in turn. */
+  readonly debug: readonly number[]
+  /** FXSAVE image. */
+  readonly fpu: readonly number[]
+  readonly xcr0: number
+  /** What the last instruction holds back until the next is done: interrupts, or debug traps as well. */
+  readonly shadow: 'none' | 'sti' | 'ss'
+  /** DR6 bits of a debug trap that comes before the next instruction. */
+  readonly debugTrap: number
+  /** TSC_AUX of a hosted processor; absent means 0. A bare one has it among its model-specific registers. */
+  readonly tscAux?: number
+  /** For bare processors. */
+  readonly system: ProcessorSystemState | undefined
+  /** Position of the processor's own random numbers; absent when they come from elsewhere. */
+  readonly random?: readonly number[]
+}
+
+/** What a bare processor has beyond a hosted one. */
+export interface ProcessorSystemState {
+  readonly gdt: TableState
+  readonly idt: TableState
+  readonly ldtr: SegmentState
+  readonly tr: SegmentState
+  readonly efer: number
+  /** Model-specific registers that are nothing but values: number, low, high half. */
+  readonly msrs: readonly (readonly [register: number, low: number, high: number])[]
+  /** Time-stamp counter, which goes on from there. */
+  readonly timestamp: readonly [low: number, high: number]
+  /** Vectors that wait. */
+  readonly interrupts: readonly number[]
+  readonly nmi: boolean
+  readonly nmiBlocked: boolean
+  readonly activity: 'running' | 'halted' | 'shutdown'
+}
+
+/** How a processor is made. */
+export interface ProcessorOptions {
+  /**
+   * `hosted`: everything privileged comes back as an exit and code runs in ring 3 (a PV guest);
+   * `bare`: the processor runs a kernel of its own and delivers its exceptions and interrupts through its IDT. It
+   * starts in ring 0 and 64-bit mode with paging on, flat segments and interrupts off; its host loads memory and sets
+   * CR3, rip and rsp. Physical address 0 is the first byte of the machine's memory.
+   */
+  readonly mode: 'hosted' | 'bare'
+  /**
+   * What a budget and `executed` count. `instructions`, the default: exactly those. `work`: an instruction that takes the
+   * machine much longer than a plain one counts for so many, and so does fresh code, so that the wall time of a budget is
+   * bounded whatever runs. Both depend on nothing but what the code does.
+   */
+  readonly accounting?: 'instructions' | 'work'
+  /** For hosted processors: the host's descriptor tables. */
+  readonly descriptors?: DescriptorSource
+  /** What RDTSC reads; without one it counts executed instructions. */
+  readonly timestamp?: TimestampSource
+  /** What RDRAND and RDSEED read; without one a fixed sequence, the same for every processor. */
+  readonly random?: Random
+  /** Which core of how many in its package it is, as CPUID tells; the only one unless given. */
+  readonly topology?: { readonly index: number; readonly count: number }
+  /**
+   * What CPUID answers instead of the processor's own table. A kernel in ring 0 can switch on what is offered; an
+   * instruction that is not implemented stays undefined.
+   */
+  readonly cpuid?: CpuidSource
+  /** For bare processors: I/O ports; without it reads give ones and writes go nowhere. */
+  readonly ports?: PortSource
+}
