@@ -10,12 +10,12 @@ import { GNTST } from '../abi/index.ts'
 import { type HypervisorOptions, type HypervisorParts, compose } from './composition.ts'
 import { MemoryControl } from './control/memory.ts'
 import { VcpuContextControl } from './control/vcpus.ts'
-import type { CpuPolicy, MsrEntry } from './guests/pv/cpu-policy.ts'
+import type { CpuPolicy, MsrEntry } from './domains/cpu-policy.ts'
 import type {
-  ControlInterface, CreateDomainOptions, DomainInfo, FrameInfo, HostInfo, MemoryRange, RunLimits, RunResult,
-  VcpuContext,
-  VcpuInfoSnapshot,
+  ControlInterface, CreateDomainOptions, DomainInfo, FrameInfo, HostInfo, MemoryRange, VcpuInfoSnapshot,
 } from './control/control-interface.ts'
+import type { VcpuContext } from './domains/vcpu-registers.ts'
+import type { RunLimits, RunResult } from './execution/run-limits.ts'
 import { describeDomain } from './control/info.ts'
 import type { CrashReport } from './console/crash-report.ts'
 import type { Domain } from './domains/domain.ts'

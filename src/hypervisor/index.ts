@@ -5,9 +5,10 @@
  * @module
  */
 export type {
-  ControlInterface, CreateDomainOptions, DomainInfo, FrameInfo, HostInfo, MemoryRange, RunLimits, RunResult,
-  RunnerFactory, TrapInfoEntry, VcpuContext, VcpuInfoSnapshot, VcpuUserRegisters,
+  ControlInterface, CreateDomainOptions, DomainInfo, FrameInfo, HostInfo, MemoryRange, VcpuInfoSnapshot,
 } from './control/control-interface.ts'
+export type { TrapInfoEntry, VcpuContext, VcpuUserRegisters } from './domains/vcpu-registers.ts'
+export type { RunLimits, RunResult } from './execution/run-limits.ts'
 export { FRAME_KIND } from './control/control-interface.ts'
 export { Hypervisor } from './hypervisor.ts'
 export type { HypervisorOptions } from './composition.ts'
@@ -15,7 +16,7 @@ export type { Finding } from './checks/invariants.ts'
 export type { DomainPort } from './guests/typescript/port.ts'
 export type { ProcessorFactory } from './guests/pv/pv-vcpus.ts'
 export type { CpuidPolicy } from './guests/pv/cpuid.ts'
-export type { CpuPolicy, CpuidLeaf, MsrEntry } from './guests/pv/cpu-policy.ts'
+export type { CpuPolicy, CpuidLeaf, MsrEntry } from './domains/cpu-policy.ts'
 export type { CpuidAnswer } from '../x86/index.ts'
 export type { SchedulerName } from './scheduler/index.ts'
 export type { WriteTracking } from './memory/write-tracking.ts'
@@ -23,7 +24,7 @@ export type { CrashReport, CrashState, CrashedCode, CrashedException, CrashedSta
 export type { HypervisorEvent } from './hypervisor-events.ts'
 export type { GrantCopy, GrantCopySide, HypercallPort } from '../abi/index.ts'
 export type { GuestMemory } from './memory/guest-memory.ts'
-export type { PrivilegedOperation, VcpuEntry, VcpuExit, VcpuRunner } from './domains/vcpu-runner.ts'
+export type { PrivilegedOperation, RunnerFactory, VcpuEntry, VcpuExit, VcpuRunner } from './domains/vcpu-runner.ts'
 export { VirtualClock } from './time/host-clock.ts'
 export type { HostClock } from './time/host-clock.ts'
 export { XEN_VERSION } from './hypercalls/version.ts'

@@ -7,7 +7,7 @@
 import { bigFromParts, type DomId, signedFromParts } from '../../util/index.ts'
 import { SEGMENT } from '../../x86/index.ts'
 import type { HypervisorConsole } from './console.ts'
-import type { VcpuUserRegisters } from '../control/control-interface.ts'
+import type { VcpuUserRegisters } from '../domains/vcpu-registers.ts'
 import { crashLines, walkLines } from './crash-text.ts'
 import type { Domain } from '../domains/domain.ts'
 import type { MachineToPhys } from '../frames/machine-to-phys.ts'

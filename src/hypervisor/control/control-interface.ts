@@ -4,16 +4,15 @@
  * throws has changed nothing. 64-bit registers are bigint here: these are control paths.
  * Reference: xen/include/public/domctl.h, sysctl.h, arch-x86/xen.h (vcpu_guest_context).
  */
-import type { CpuPolicy, MsrEntry } from '../guests/pv/cpu-policy.ts'
+import type { CpuPolicy, MsrEntry } from '../domains/cpu-policy.ts'
 import type { HypercallPort } from '../../abi/index.ts'
 import type { Bitmap, DomId, EventPort, EventSource, GrantRef, Mfn, Random } from '../../util/index.ts'
 import type { Trace, TraceHooks } from '../../machine/index.ts'
 import type { CrashReport } from '../console/crash-report.ts'
 import type { HypervisorEvent } from '../hypervisor-events.ts'
-import type { VcpuRunner } from '../domains/vcpu-runner.ts'
-
-/** Makes the runner of one vCPU of a guest written in TypeScript. */
-export type RunnerFactory = (port: HypercallPort, vcpu: number) => VcpuRunner
+import type { VcpuContext } from '../domains/vcpu-registers.ts'
+import type { RunnerFactory } from '../domains/vcpu-runner.ts'
+import type { RunLimits, RunResult } from '../execution/run-limits.ts'
 
 /** What a new domain is; it starts paused, without memory, and without a vCPU that can run. */
 export interface CreateDomainOptions {
@@ -75,62 +74,6 @@ export interface VcpuInfoSnapshot {
   readonly cpu: number
 }
 
-/** Registers of user mode in vcpu_guest_context; selectors included. */
-export interface VcpuUserRegisters {
-  readonly rax: bigint, readonly rbx: bigint, readonly rcx: bigint, readonly rdx: bigint
-  readonly rsi: bigint, readonly rdi: bigint, readonly rbp: bigint, readonly rsp: bigint
-  readonly r8: bigint, readonly r9: bigint, readonly r10: bigint, readonly r11: bigint
-  readonly r12: bigint, readonly r13: bigint, readonly r14: bigint, readonly r15: bigint
-  readonly rip: bigint, readonly rflags: bigint
-  readonly cs: number, readonly ss: number, readonly ds: number, readonly es: number
-  readonly fs: number, readonly gs: number
-  /** The "virtual IF" of the interrupted context; see arch-x86/xen-x86_64.h. */
-  readonly savedUpcallMask: number
-}
-
-/** One entry of the virtual trap table. Reference: arch-x86/xen.h, struct trap_info. */
-export interface TrapInfoEntry {
-  readonly vector: number
-  /** Bits 0-1 privilege level from which `int n` may call it, bit 2: mask events on entry. */
-  readonly flags: number
-  readonly cs: number
-  readonly address: bigint
-}
-
-/**
- * A whole virtual CPU of a 64-bit PV guest, field by field as in vcpu_guest_context: what a builder gives to start
- * one, and what save and restore carry. Control registers hold the frame number of their table in Xen's form
- * (`xen_pfn_to_cr3`: frame << 12).
- */
-export interface VcpuContext {
-  /** VGCF flags. */
-  readonly flags: number
-  readonly user: VcpuUserRegisters
-  /** FXSAVE image of 512 bytes. */
-  readonly fpu: Uint8Array
-  readonly traps: readonly TrapInfoEntry[]
-  readonly ldtBase: bigint
-  readonly ldtEntries: number
-  readonly gdtFrames: readonly number[]
-  readonly gdtEntries: number
-  readonly kernelSs: number
-  readonly kernelSp: bigint
-  /** Frame of the kernel's top-level table (CR3), and of the user's (CR1 slot), 0 when there is none. */
-  readonly kernelTable: number
-  readonly userTable: number
-  readonly cr0: bigint
-  readonly cr4: bigint
-  /** DR0 to DR7. */
-  readonly debug: readonly bigint[]
-  readonly eventCallback: bigint
-  readonly failsafeCallback: bigint
-  readonly syscallCallback: bigint
-  readonly vmAssist: bigint
-  readonly fsBase: bigint
-  readonly gsBaseKernel: bigint
-  readonly gsBaseUser: bigint
-}
-
 /** One frame seen from outside. Reference: xen/include/public/domctl.h, getpageframeinfo3. */
 export interface FrameInfo {
   readonly owner: DomId | undefined
@@ -159,27 +102,6 @@ export interface HostInfo {
   readonly time: number
   /** Time-stamp counter's rate. */
   readonly tscHertz: number
-}
-
-/** Why a run of the host came back. */
-export type RunResult =
-  /** The limit of instructions or time was reached. */
-  | { readonly kind: 'limit' }
-  /** Nothing is runnable and no timer is armed: only something from outside can go on. */
-  | { readonly kind: 'idle' }
-  /** With a real-time clock: nothing is runnable before `deadline` (host nanoseconds). */
-  | { readonly kind: 'wait'; readonly deadline: number }
-  /** A TypeScript guest wants a turn of JavaScript's event loop before time moves on. */
-  | { readonly kind: 'turn' }
-
-/** Limits of one {@link ControlInterface.run}. */
-export interface RunLimits {
-  /** Instructions after which it comes back. Default 1,000,000. */
-  readonly instructions?: number
-  /** Host time beyond which it does not go. */
-  readonly until?: number
-  /** Nanoseconds by which a host with nothing to do moves its clock on at most. Default: as far as the next timer. */
-  readonly idle?: number
 }
 
 /** One range of a domain's memory map: bytes, and a type as in e820 (1: usable memory). */

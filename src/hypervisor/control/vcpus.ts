@@ -4,11 +4,12 @@ import { GPR, MSR } from '../../x86/index.ts'
 import { VGCF } from '../../abi/index.ts'
 import type { Trace, TraceHooks } from '../../machine/index.ts'
 import type { HypervisorParts } from '../composition.ts'
-import type { VcpuContext, VcpuInfoSnapshot } from './control-interface.ts'
+import type { VcpuInfoSnapshot } from './control-interface.ts'
+import type { VcpuContext } from '../domains/vcpu-registers.ts'
 import type { Domain } from '../domains/domain.ts'
 import {
   type CpuPolicy, type CpuidSource, type CpuidTable, type MsrEntry, describePolicy, keptPolicy, missingFeatures,
-} from '../guests/pv/cpu-policy.ts'
+} from '../domains/cpu-policy.ts'
 import type { PvVcpu } from '../guests/pv/pv-vcpu.ts'
 import type { Vcpu } from '../domains/vcpu.ts'
 

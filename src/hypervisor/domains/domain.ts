@@ -2,13 +2,13 @@
  * One domain: identity, limits, counts and state. Operations on domains are in domain-control.ts; what a domain's
  * frames, ports and grants are is kept by the parts that own them.
  */
-import type { CpuidTable } from '../guests/pv/cpu-policy.ts'
+import type { CpuidTable } from './cpu-policy.ts'
 import { LEGACY_MAX_VCPUS, SharedInfo, VcpuInfo } from '../../abi/index.ts'
 import type { DomId } from '../../util/index.ts'
-import type { RunnerFactory } from '../control/control-interface.ts'
 import type { CrashReport } from '../console/crash-report.ts'
 import type { DomainWatchdogs } from '../time/index.ts'
 import type { Vcpu } from './vcpu.ts'
+import type { RunnerFactory } from './vcpu-runner.ts'
 
 /** One range of a domain's memory map (e820): 64-bit values in halves. */
 export interface MemoryMapEntry {

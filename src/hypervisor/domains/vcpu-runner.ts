@@ -3,6 +3,7 @@
  * runner (guest binaries on the machine's processor) and the TypeScript runner (guest kernels written in TypeScript)
  * implement it, and the toolstack wires them. Nothing here says which of the two it is.
  */
+import type { HypercallPort } from '../../abi/index.ts'
 
 /**
  * What the guest asked of a privileged instruction; the processor has decoded it, the hypervisor gives it its
@@ -73,3 +74,6 @@ export interface VcpuRunner {
    */
   enter(entry: VcpuEntry): boolean
 }
+
+/** Makes the runner of one vCPU of a guest written in TypeScript. */
+export type RunnerFactory = (port: HypercallPort, vcpu: number) => VcpuRunner

@@ -7,7 +7,7 @@
  */
 import { RUNSTATE, VMASST_TYPE } from '../../abi/index.ts'
 import type { EventHub } from '../../util/index.ts'
-import type { RunLimits, RunResult } from '../control/control-interface.ts'
+import type { RunLimits, RunResult } from './run-limits.ts'
 import type { HostClock } from '../time/host-clock.ts'
 import type { HypervisorEvent } from '../hypervisor-events.ts'
 import type { PvExits } from '../guests/pv/pv-exits.ts'

@@ -7,7 +7,7 @@
 import { ERRNO, VGCF, VMASST_TYPE } from '../../../abi/index.ts'
 import { bigFromParts, isCanonical, signedFromParts } from '../../../util/index.ts'
 import { CR0, GPR, type GprName, RFLAGS, SEGMENT } from '../../../x86/index.ts'
-import type { TrapInfoEntry, VcpuContext, VcpuUserRegisters } from '../../control/control-interface.ts'
+import type { TrapInfoEntry, VcpuContext, VcpuUserRegisters } from '../../domains/vcpu-registers.ts'
 import { CALL_AGAIN } from '../../hypercalls/call.ts'
 import { setAssist } from '../../hypercalls/small-ops.ts'
 import type { Vcpu } from '../../domains/vcpu.ts'

@@ -6,7 +6,7 @@
 import { featureBits, hasSubleaves } from '../../../x86/index.ts'
 import type { CpuFeature, CpuidAnswer } from '../../../x86/index.ts'
 import { XEN_VERSION } from '../../hypercalls/version.ts'
-import { type CpuidTable, answerOf } from './cpu-policy.ts'
+import { type CpuidTable, answerOf } from '../../domains/cpu-policy.ts'
 
 /** Overrides or adds leaves; undefined leaves the answer as it is. The subleaf is 0 for a leaf that has none. */
 export type CpuidPolicy = (leaf: number, subleaf: number, answer: CpuidAnswer) => CpuidAnswer | undefined

@@ -4,7 +4,7 @@
  * Reference: xen/include/public/arch-x86/xen.h, struct vcpu_guest_context; xen-x86_64.h, xen_pfn_to_cr3.
  */
 import { VcpuGuestContext } from '../../../abi/index.ts'
-import type { TrapInfoEntry, VcpuContext, VcpuUserRegisters } from '../../control/control-interface.ts'
+import type { TrapInfoEntry, VcpuContext, VcpuUserRegisters } from '../../domains/vcpu-registers.ts'
 
 /** Vectors of the virtual trap table. */
 const TRAPS = 256

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import type { VcpuContext } from '../../../../../src/hypervisor/control/control-interface.ts'
+import type { VcpuContext } from '../../../../../src/hypervisor/domains/vcpu-registers.ts'
 import { decodeVcpuContext, encodeVcpuContext } from '../../../../../src/hypervisor/guests/pv/vcpu-context.ts'
 
 const context: VcpuContext = {

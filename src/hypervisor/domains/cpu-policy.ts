@@ -3,7 +3,7 @@
  * What the new host does not offer is taken out, and named.
  * Reference: xen/lib/x86/cpuid.c, x86_cpuid_copy_to_buffer; xen/arch/x86/cpu-policy.c, recalculate_cpuid_policy.
  */
-import { CPU_FEATURES, type CpuFeature, type CpuidAnswer } from '../../../x86/index.ts'
+import { CPU_FEATURES, type CpuFeature, type CpuidAnswer } from '../../x86/index.ts'
 
 /** One leaf. Reference: public/arch-x86/xen.h, xen_cpuid_leaf_t. */
 export interface CpuidLeaf {
