@@ -4,8 +4,9 @@
  *
  * @module
  */
-export { INTRODUCE_DOMAIN, RELEASE_DOMAIN, XenStore } from './store/store.ts'
-export type { XenStoreOptions } from './store/store.ts'
+export { XenStore } from './store/store.ts'
+export { INTRODUCE_DOMAIN, RELEASE_DOMAIN } from './store/store-core.ts'
+export type { XenStoreOptions } from './store/store-core.ts'
 export { LocalOperations, LocalStore, isMissingNode } from './store/local-store.ts'
 export type { PermissionsLike, WatchListener } from './store/local-store.ts'
 export { storeErrorName } from './protocol/store-error.ts'
@@ -22,8 +23,7 @@ export type {
   SavedAccess, SavedConnection, SavedCopy, SavedDomain, SavedMarker, SavedNode, SavedServer, SavedSession, SavedStore,
   SavedTransaction, SavedWatch,
 } from './store/saved-state.ts'
-export { StoreConnection } from './server/server-connection.ts'
-export type { ConnectionState } from './server/server-connection.ts'
+export type { ConnectionState, StoreConnection } from './server/server-connection.ts'
 export { RingTransport } from './protocol/ring-transport.ts'
 export type { StoreRing } from './protocol/ring-transport.ts'
 export { MemoryTransport } from './protocol/transport.ts'

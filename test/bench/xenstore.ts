@@ -243,7 +243,7 @@ function populated(domains: number): { store: XenStore; watches: number } {
     for (let i = 0; i < 8; i += 1) tools.write(`/local/domain/${id}/device/n${i}`, 'value')
     session.watch(`/local/domain/${id}/device/n0`, `t${id}`)
   }
-  return { store, watches: store.watches.size }
+  return { store, watches: store.watchCount }
 }
 
 function inProcess(report: Report): void {

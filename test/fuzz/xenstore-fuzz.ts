@@ -137,8 +137,8 @@ function scene(pairs: readonly Pair[], model: ModelStore): void {
 function checkAccounts(harness: StoreHarness, pairs: readonly Pair[]): void {
   for (const { real } of pairs) real.ask('RESET_WATCHES', '|')
   const counted = XenStore.restore(structuredClone(harness.store.save()))
-  for (const { id, usage } of harness.store.domains.values()) {
-    const anew = counted.domains.get(id)!.usage
+  for (const { id, usage } of harness.store.domains()) {
+    const anew = counted.domain(id)!.usage
     if (anew.nodes !== usage.nodes || anew.memory !== usage.memory) {
       throw new Error(`domain ${id} uses ${JSON.stringify(anew)}, but is said to use ${JSON.stringify(usage)}`)
     }

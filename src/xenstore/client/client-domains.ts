@@ -11,7 +11,7 @@ import { replyStrings, type StoreRequest } from '../protocol/messages.ts'
 export class ClientDomains {
   private readonly requester: Requester
 
-  /** @internal A client makes it. */
+  /** A client makes it. */
   constructor(requester: Requester) {
     this.requester = requester
   }

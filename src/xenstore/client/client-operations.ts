@@ -17,7 +17,7 @@ export class ClientOperations {
   private readonly requester: Requester
   private readonly id: number
 
-  /** @internal A client and its transactions make these. */
+  /** A client and its transactions make these. */
   constructor(requester: Requester, transaction: number) {
     this.requester = requester
     this.id = transaction

@@ -7,11 +7,11 @@
  */
 import type { QuotaName } from '../store/quota.ts'
 import type { StoreErrorName } from '../protocol/store-error.ts'
-import type { XenStore } from '../store/store.ts'
+import type { StoreCore } from '../store/store-core.ts'
 
 /** Who gives a command to which store. */
 export interface ControlCall {
-  readonly store: XenStore
+  readonly store: StoreCore
   readonly connection: number
   readonly domain: number
 }

@@ -9,15 +9,15 @@ import { STORE_FEATURES, type StoreDomain } from '../store/domains.ts'
 import type { RequestOp, StoreRequest } from '../protocol/messages.ts'
 import { formatPermission } from '../tree/permissions.ts'
 import { QUOTA_WIRE_NAMES, type QuotaName } from '../store/quota.ts'
-import type { RequestCause, StoreConnection } from './server-connection.ts'
+import type { RequestCause, ServerConnection } from './server-connection.ts'
 import { isStoreErrorName, type StoreErrorName } from '../protocol/store-error.ts'
-import type { XenStore } from '../store/store.ts'
+import type { StoreCore } from '../store/store-core.ts'
 import { putRawText } from '../tree/text.ts'
 import type { Watch } from '../store/watches.ts'
 
 /** What handlers can do beyond the store: connecting domains is the server's. */
 export interface HandlerHost {
-  readonly store: XenStore
+  readonly store: StoreCore
   /** Connects a domain by its page; an error's name when that cannot be done. */
   introduce(domain: number, frame: number, port: number): StoreErrorName | undefined
   /** True when the domain is connected. */
@@ -28,7 +28,7 @@ export interface HandlerHost {
 /** One message at work. */
 export interface Exchange {
   readonly host: HandlerHost
-  readonly connection: StoreConnection
+  readonly connection: ServerConnection
   /** The transaction that the message names. */
   readonly transaction: number
   /** For counting unanswered requests; undefined for privileged clients. */

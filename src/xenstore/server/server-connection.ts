@@ -11,7 +11,8 @@ import { HEADER_SIZE, PacketParser } from '../protocol/packet-parser.ts'
 import { isSpecial } from '../tree/path.ts'
 import { RingTransport } from '../protocol/ring-transport.ts'
 import { expectSaved, isCount, type SavedConnection } from '../store/saved-state.ts'
-import type { EventCause, StoreSession } from '../store/session.ts'
+import type { StoreSession } from '../store/session.ts'
+import type { EventCause } from '../store/watches.ts'
 import type { StoreErrorName } from '../protocol/store-error.ts'
 import { putRawText } from '../tree/text.ts'
 import type { StoreTransport, TransportFault } from '../protocol/transport.ts'
@@ -29,17 +30,17 @@ const TURN = 256
 /** What the server is to its connections. */
 export interface ConnectionOwner {
   /** Carries out the message that the connection's parser holds, and answers it. */
-  serve(connection: StoreConnection): void
+  serve(connection: ServerConnection): void
   /** There is output to be sent. */
-  dirty(connection: StoreConnection): void
+  dirty(connection: ServerConnection): void
   /** There may be input to be served. */
-  ready(connection: StoreConnection): void
+  ready(connection: ServerConnection): void
   /** The connection is held back, and is to be tried again when time or quotas may have changed. */
-  stalled(connection: StoreConnection): void
+  stalled(connection: ServerConnection): void
   /** The client is gone. */
-  closed(connection: StoreConnection): void
+  closed(connection: ServerConnection): void
   /** Whether the domain's account allows reading. */
-  mayWrite(connection: StoreConnection): boolean
+  mayWrite(connection: ServerConnection): boolean
   milliseconds(): number
 }
 
@@ -47,9 +48,9 @@ export interface ConnectionOwner {
 export class RequestCause implements EventCause {
   pending = 0
   private answered = false
-  private readonly connection: StoreConnection
+  private readonly connection: ServerConnection
 
-  constructor(connection: StoreConnection) {
+  constructor(connection: ServerConnection) {
     this.connection = connection
   }
 
@@ -91,14 +92,24 @@ export type ConnectionState =
   | 'ignored'
   | 'closed'
 
-/** One client. */
-export class StoreConnection {
-  /** @internal What the client may do and has open. */
+/** A client as its user sees it. */
+export interface StoreConnection {
+  /** Its number, which the store's events name. */
+  readonly id: number
+  /** The domain at the other end. */
+  readonly domain: number
+  readonly state: ConnectionState
+  /** Ends the connection from the server's side. */
+  close(reason: string): void
+}
+
+/** One client as the server works with it. */
+export class ServerConnection implements StoreConnection {
+  /** What the client may do and has open. */
   readonly session: StoreSession
   readonly transport: StoreTransport
   readonly parser = new PacketParser()
   state: ConnectionState = 'open'
-  /** @internal */
   readonly output = new ByteQueue()
   private readonly owner: ConnectionOwner
   private markers: Marker[] = []
@@ -107,7 +118,7 @@ export class StoreConnection {
   private readonly limited: boolean
   private readonly restartable: boolean
 
-  /** @internal The server makes connections. */
+  /** The server makes connections. */
   constructor(owner: ConnectionOwner, session: StoreSession, transport: StoreTransport) {
     this.owner = owner
     this.restartable = transport instanceof RingTransport
@@ -138,7 +149,7 @@ export class StoreConnection {
     return !this.owner.mayWrite(this)
   }
 
-  /** @internal Serves what has arrived, a turn's worth; true when there may be more. */
+  /** Serves what has arrived, a turn's worth; true when there may be more. */
   serveInput(): boolean {
     for (let served = 0; served < TURN; served += 1) {
       if (this.state !== 'open') return false
@@ -163,7 +174,7 @@ export class StoreConnection {
     return false
   }
 
-  /** @internal The client broke the rules. A domain stays connected but is ignored, anybody else is dropped. */
+  /** The client broke the rules. A domain stays connected but is ignored, anybody else is dropped. */
   fail(fault: TransportFault): false {
     this.transport.close(fault)
     if (this.restartable) this.ignore()
@@ -182,7 +193,7 @@ export class StoreConnection {
     this.parser.reset()
   }
 
-  /** @internal Begins anew: watches, transactions and messages of the time before are gone. */
+  /** Begins anew: watches, transactions and messages of the time before are gone. */
   restart(): void {
     this.forgetEverything()
     this.state = 'open'
@@ -205,7 +216,7 @@ export class StoreConnection {
 
   // Live update
 
-  /** @internal The connection as plain data. */
+  /** The connection as plain data. */
   save(): SavedConnection {
     const { taken } = this.output
     const waiting = this.markers.slice(this.firstMarker)
@@ -216,7 +227,7 @@ export class StoreConnection {
     }
   }
 
-  /** @internal Takes saved messages over. */
+  /** Takes saved messages over. */
   restore(saved: SavedConnection): void {
     expectSaved(saved.input instanceof Uint8Array && saved.output instanceof Uint8Array, 'no messages')
     if (saved.ignored) this.state = 'ignored'
@@ -262,7 +273,7 @@ export class StoreConnection {
     this.markers.push(marker)
   }
 
-  /** @internal Answers with raw bytes. */
+  /** Answers with raw bytes. */
   replyBytes(value: Uint8Array, cause?: RequestCause): void {
     if (value.length > XENSTORE.PAYLOAD_MAX) {
       this.replyError('E2BIG', cause)
@@ -273,7 +284,7 @@ export class StoreConnection {
     this.replied(HEADER_SIZE + value.length, cause)
   }
 
-  /** @internal Answers with text that has its terminators already. */
+  /** Answers with text that has its terminators already. */
   replyText(text: string, cause?: RequestCause): void {
     if (text.length > XENSTORE.PAYLOAD_MAX) {
       this.replyError('E2BIG', cause)
@@ -284,14 +295,14 @@ export class StoreConnection {
     this.replied(HEADER_SIZE + text.length, cause)
   }
 
-  /** @internal Refuses. */
+  /** Refuses. */
   replyError(error: StoreErrorName, cause?: RequestCause): void {
     const at = this.header(XS.ERROR, error.length + 1)
     this.output.data[putRawText(error, this.output.data, at)] = 0
     this.replied(HEADER_SIZE + error.length + 1, cause)
   }
 
-  /** @internal Queues a watch event. An equal one that still waits stands for both; special ones are always sent. */
+  /** Queues a watch event. An equal one that still waits stands for both; special ones are always sent. */
   event(path: string, token: string, cause: RequestCause | undefined): void {
     const text = `${path}\0${token}\0`
     if (this.state !== 'open' || text.length > XENSTORE.PAYLOAD_MAX) return
@@ -312,7 +323,7 @@ export class StoreConnection {
     this.owner.dirty(this)
   }
 
-  /** @internal Sends what waits, as far as the client takes it; true when something was taken. */
+  /** Sends what waits, as far as the client takes it; true when something was taken. */
   flush(): boolean {
     if (this.state !== 'open' || this.output.length === 0) return false
     const sent = this.transport.send(this.output.peek())
@@ -346,7 +357,7 @@ export class StoreConnection {
     }
   }
 
-  /** @internal Lets go of the causes of events that have waited too long; when that is due next. */
+  /** Lets go of the causes of events that have waited too long; when that is due next. */
   expireEvents(now: number): number {
     for (let at = this.firstMarker; at < this.markers.length; at += 1) {
       const marker = this.markers[at]!
@@ -359,7 +370,7 @@ export class StoreConnection {
     return Infinity
   }
 
-  /** @internal A request's reply and events are all taken. */
+  /** A request's reply and events are all taken. */
   requestDone(): void {
     this.session.use('outstanding', -1)
     if (this.state === 'open') this.owner.ready(this)

@@ -8,13 +8,16 @@ import { isUnprivileged } from '../store/domains.ts'
 import { OPERATION_BY_NUMBER } from '../protocol/messages.ts'
 import { HANDLERS, type Exchange, type HandlerHost } from './request-handlers.ts'
 import { RingTransport, type StoreRing } from '../protocol/ring-transport.ts'
-import { EVENT_TIMEOUT, RequestCause, StoreConnection, type ConnectionOwner } from './server-connection.ts'
+import {
+  EVENT_TIMEOUT, RequestCause, ServerConnection, type ConnectionOwner, type StoreConnection,
+} from './server-connection.ts'
 import {
   SAVED_VERSION, expectSaved, isCount, type SavedConnection, type SavedServer, type SavedSession,
 } from '../store/saved-state.ts'
-import type { StoreSession } from '../store/session.ts'
+import { openSession, type StoreSession } from '../store/session.ts'
 import { isStoreErrorName, type StoreErrorName } from '../protocol/store-error.ts'
-import { XenStore, type XenStoreOptions } from '../store/store.ts'
+import type { StoreCore, XenStoreOptions } from '../store/store-core.ts'
+import { XenStore, coreOf } from '../store/store.ts'
 import { MemoryTransport, type StoreTransport } from '../protocol/transport.ts'
 
 /** What a server needs. */
@@ -63,12 +66,13 @@ export interface IntroduceOptions {
  */
 export class XenStoreServer {
   readonly store: XenStore
+  private readonly core: StoreCore
   private readonly options: XenStoreServerOptions
-  private readonly connections = new Set<StoreConnection>()
-  private readonly pages = new Map<number, { readonly ring: RingTransport; readonly connection: StoreConnection }>()
-  private readonly readySet = new Set<StoreConnection>()
-  private readonly dirtySet = new Set<StoreConnection>()
-  private readonly stalledSet = new Set<StoreConnection>()
+  private readonly connections = new Set<ServerConnection>()
+  private readonly pages = new Map<number, { readonly ring: RingTransport; readonly connection: ServerConnection }>()
+  private readonly readySet = new Set<ServerConnection>()
+  private readonly dirtySet = new Set<ServerConnection>()
+  private readonly stalledSet = new Set<ServerConnection>()
   private processing = false
   /** True once the owner has been told of work and has not come yet. */
   private signalled = false
@@ -80,6 +84,7 @@ export class XenStoreServer {
     checkOptions('XenStoreServer', options, { store: anything, connectDomain: callable, onWork: callable })
     this.options = options
     this.store = options.store
+    this.core = coreOf(options.store)
     this.owner = {
       serve: (connection) => this.serve(connection),
       dirty: (connection) => this.note(this.dirtySet, connection),
@@ -87,10 +92,10 @@ export class XenStoreServer {
       stalled: (connection) => this.stalledSet.add(connection),
       closed: (connection) => this.forget(connection),
       mayWrite: (connection) => this.mayWrite(connection),
-      milliseconds: () => this.store.milliseconds(),
+      milliseconds: () => this.core.milliseconds(),
     }
     this.host = {
-      store: this.store,
+      store: this.core,
       introduce: (domain, frame, port) => this.introduceByRequest(domain, frame, port),
       // Domain 0 is reached in other ways than by a page where the server runs within it.
       isConnected: (domain) => !isUnprivileged(domain) || this.pages.has(domain),
@@ -106,14 +111,18 @@ export class XenStoreServer {
   /** Takes a client on. */
   addConnection(transport: StoreTransport, options: ConnectionOptions = {}): StoreConnection {
     checkOptions('addConnection', options, { domain: whole(0, 0x7fff), id: whole(0, 0xffff_ffff) })
-    let connection: StoreConnection | undefined
-    const session = this.store.openSession({
+    return this.connect(transport, options)
+  }
+
+  private connect(transport: StoreTransport, options: ConnectionOptions): ServerConnection {
+    let connection: ServerConnection | undefined
+    const session = openSession(this.core, {
       domain: options.domain ?? 0,
       ...(options.id === undefined ? {} : { id: options.id }),
       sink: (path, token, cause) => connection?.event(path, token, cause as RequestCause | undefined),
       onClose: (reason) => connection?.close(reason),
     })
-    connection = new StoreConnection(this.owner, session, transport)
+    connection = new ServerConnection(this.owner, session, transport)
     this.connections.add(connection)
     this.note(this.readySet, connection)
     return connection
@@ -168,11 +177,11 @@ export class XenStoreServer {
     return server
   }
 
-  private reconnect(saved: SavedConnection, options: RestoreOptions): StoreConnection | undefined {
+  private reconnect(saved: SavedConnection, options: RestoreOptions): ServerConnection | undefined {
     const { id, domain } = saved.session
     if (!saved.page) {
       const transport = options.transportOf(saved)
-      return transport === undefined ? undefined : this.addConnection(transport, { domain, id })
+      return transport === undefined ? undefined : this.connect(transport, { domain, id })
     }
     const ring = options.ringOf?.(saved)
     if (ring === undefined) return undefined
@@ -194,7 +203,7 @@ export class XenStoreServer {
       transport.offer(record.features)
       transport.reset()
     }
-    const connection = this.addConnection(transport, { domain, ...(options.id === undefined ? {} : { id: options.id }) })
+    const connection = this.connect(transport, { domain, ...(options.id === undefined ? {} : { id: options.id }) })
     this.pages.set(domain, { ring: transport, connection })
   }
 
@@ -227,7 +236,7 @@ export class XenStoreServer {
 
   // Work
 
-  private note(set: Set<StoreConnection>, connection: StoreConnection): void {
+  private note(set: Set<ServerConnection>, connection: ServerConnection): void {
     if (connection.state === 'closed' || set.has(connection)) return
     set.add(connection)
     if (this.processing || this.signalled) return
@@ -235,7 +244,7 @@ export class XenStoreServer {
     this.options.onWork?.()
   }
 
-  private forget(connection: StoreConnection): void {
+  private forget(connection: ServerConnection): void {
     this.connections.delete(connection)
     this.readySet.delete(connection)
     this.dirtySet.delete(connection)
@@ -256,7 +265,7 @@ export class XenStoreServer {
       const credit = session.record?.credit
       // Only the rate of writes waits for time; the other reasons end with something that others do.
       if (credit === undefined || credit.credit >= 0) continue
-      deadline = Math.min(deadline, credit.timestamp + this.store.rate.wait(credit))
+      deadline = Math.min(deadline, credit.timestamp + this.core.rate.wait(credit))
     }
     return deadline
   }
@@ -292,7 +301,7 @@ export class XenStoreServer {
       this.stalledSet.delete(connection)
       this.readySet.add(connection)
     }
-    const now = this.store.milliseconds()
+    const now = this.core.milliseconds()
     if (now < this.eventDeadline) return
     this.eventDeadline = Infinity
     for (const connection of this.connections) {
@@ -300,23 +309,23 @@ export class XenStoreServer {
     }
   }
 
-  private mayWrite({ session }: StoreConnection): boolean {
+  private mayWrite({ session }: ServerConnection): boolean {
     const credit = session.record?.credit
     if (credit === undefined || credit.credit >= 0) return true
-    return this.store.rate.update(credit, this.store.milliseconds())
+    return this.core.rate.update(credit, this.core.milliseconds())
   }
 
   // Messages
 
-  private serve(connection: StoreConnection): void {
+  private serve(connection: ServerConnection): void {
     const { parser, session } = connection
     const cause = session.privileged ? undefined : new RequestCause(connection)
-    this.store.cause = cause
+    this.core.cause = cause
     const refused = this.dispatch({ host: this.host, connection, transaction: parser.transaction, cause })
     if (refused !== undefined) connection.replyError(refused, cause)
-    this.store.cause = undefined
+    this.core.cause = undefined
     if (cause !== undefined && cause.pending > 0 && this.eventDeadline === Infinity) {
-      this.eventDeadline = this.store.milliseconds() + EVENT_TIMEOUT
+      this.eventDeadline = this.core.milliseconds() + EVENT_TIMEOUT
     }
   }
 

@@ -37,7 +37,7 @@ export class StoreDomain {
   readonly owned = new Set<string>()
   /** Paths of the nodes of others that name it in their permissions. */
   readonly named = new Set<string>()
-  /** @internal Its account at the write-rate limit, once introduced. */
+  /** Its account at the write-rate limit, once introduced. */
   credit: WriteCredit | undefined
   /** Whether the soft limit on memory has been reported. */
   softMemoryReported = false

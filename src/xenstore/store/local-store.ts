@@ -6,9 +6,8 @@ import { callGuarded } from '../../util/index.ts'
 import { ChangeQueue } from './change-queue.ts'
 import type { StoreNode } from '../tree/node.ts'
 import { formatPermission, parsePermissions, type Permissions } from '../tree/permissions.ts'
-import type { StoreSession } from './session.ts'
+import type { EventSink, StoreSession } from './session.ts'
 import { isStoreErrorName, storeError, storeErrorName, type StoreErrorName } from '../protocol/store-error.ts'
-import type { XenStore } from './store.ts'
 import { decodeText, encodeText } from '../tree/text.ts'
 
 /** Permissions as a caller may give them: `['n0', 'r5']`, or a parsed list. */
@@ -30,12 +29,10 @@ const ATTEMPTS = 100
 
 /** The operations on nodes, either direct or inside a transaction. */
 export class LocalOperations {
-  /** @internal */
   protected readonly session: StoreSession
   private readonly id: number
 
-  /** @internal */
-  /** @internal A {@link LocalStore} and its transactions make these. */
+  /** A {@link LocalStore} and its transactions make these. */
   constructor(session: StoreSession, transaction: number) {
     this.session = session
     this.id = transaction
@@ -111,19 +108,23 @@ export class LocalOperations {
 /** Called with the changed path, and the token that the watch was set with. */
 export type WatchListener = (path: string, token: string) => void
 
+/** What a handle needs of its store. */
+export interface LocalStoreHost {
+  /** Puts off a call until the operation at work is done. */
+  defer(call: () => void): void
+  /** Tells of a listener that threw. */
+  listenerFailed(path: string, token: string, error: unknown): void
+}
+
 /** The handle: operations, watches, transactions. */
 export class LocalStore extends LocalOperations {
   private readonly listeners = new Map<string, WatchListener>()
   private lastToken = 0
 
-  /** @internal Made by {@link XenStore.local}. */
-  constructor(store: XenStore, domain: number) {
-    const session: StoreSession = store.openSession({
-      domain,
-      sink: (path, token) => store.defer(() => callGuarded(() => this.listeners.get(token)?.(path, token),
-        (error) => store.listenerFailed(path, token, error))),
-    })
-    super(session, 0)
+  /** Made by {@link XenStore.local}; `open` opens its connection. */
+  constructor(store: LocalStoreHost, open: (sink: EventSink) => StoreSession) {
+    super(open((path, token) => store.defer(() => callGuarded(() => this.listeners.get(token)?.(path, token),
+      (error) => store.listenerFailed(path, token, error)))), 0)
   }
 
   /**

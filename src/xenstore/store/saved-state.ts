@@ -55,7 +55,7 @@ export interface SavedAccess {
   readonly before: SavedCopy | undefined
   readonly current: SavedCopy | undefined
   readonly modified: boolean
-  /** @internal Which watches fire at the commit. */
+  /** Which watches fire at the commit. */
   readonly fire: Match | undefined
   /** When it was created, counted within the transaction; 0 when it was not. */
   readonly made: number

@@ -11,11 +11,11 @@ import { ACCESS, accessOf, type Asker } from '../tree/permissions.ts'
 import type { QuotaName } from './quota.ts'
 import { isStoreErrorName, type StoreErrorName } from '../protocol/store-error.ts'
 import type { StoreOperation } from './store-events.ts'
-import type { XenStore } from './store.ts'
+import type { StoreCore } from './store-core.ts'
 import { StoreTransaction } from './transaction.ts'
 
 /** The nodes as an operation sees them: the store's, or those of a transaction. */
-export type View = XenStore | StoreTransaction
+export type View = StoreCore | StoreTransaction
 
 const ALL = ACCESS.BOTH | ACCESS.OWNER
 
@@ -26,12 +26,11 @@ export class SessionRights {
   /** The domain's limits and use; undefined while the store knows nothing of the privileged domain. */
   readonly record: StoreDomain | undefined
   readonly privileged: boolean
-  /** @internal */
   readonly transactions = new Map<number, StoreTransaction>()
-  protected readonly store: XenStore
+  protected readonly store: StoreCore
   protected readonly implicit: string
 
-  constructor(store: XenStore, id: number, domain: number) {
+  constructor(store: StoreCore, id: number, domain: number) {
     this.store = store
     this.id = id
     this.domain = domain
@@ -94,14 +93,14 @@ export class SessionRights {
     return error
   }
 
-  /** @internal True, and reported, when the domain would use more than it may. */
+  /** True, and reported, when the domain would use more than it may. */
   exceeds(what: QuotaName, value: number): boolean {
     if (this.record === undefined || !this.record.exceeds(what, value)) return false
     this.store.hub.emit({ type: 'quota-hit', domain: this.domain, quota: what, value })
     return true
   }
 
-  /** @internal Books what the connection uses on its domain. */
+  /** Books what the connection uses on its domain. */
   use(what: 'watches' | 'transactions' | 'memory' | 'outstanding', amount: number): void {
     if (this.record !== undefined) this.record.usage[what] += amount
   }

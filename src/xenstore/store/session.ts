@@ -12,15 +12,9 @@ import { ACCESS, DOMAIN_ANY, type Permissions } from '../tree/permissions.ts'
 import { expectSaved, isCount, type SavedSession } from './saved-state.ts'
 import { SessionRights, type View } from './session-rights.ts'
 import { isStoreErrorName, type StoreErrorName } from '../protocol/store-error.ts'
-import type { XenStore } from './store.ts'
+import type { StoreCore } from './store-core.ts'
 import { StoreTransaction, type PlacedNode, type TransactionBase } from './transaction.ts'
-import { MATCH, type Watch } from './watches.ts'
-
-/** A request that waits for others to take the events that it caused. */
-export interface EventCause {
-  /** Events not taken yet. */
-  pending: number
-}
+import { MATCH, type EventCause, type Watch } from './watches.ts'
 
 /** Where a connection's watch events go. */
 export type EventSink = (path: string, token: string, cause: EventCause | undefined) => void
@@ -37,9 +31,8 @@ export interface SessionOptions {
 
 /** One connection. */
 export class StoreSession extends SessionRights {
-  /** @internal */
   readonly watches = new Map<string, Watch>()
-  /** @internal The number that the next transaction tries first. */
+  /** The number that the next transaction tries first. */
   nextTransaction = 1
   /** False once the connection is closed. */
   open = true
@@ -47,7 +40,7 @@ export class StoreSession extends SessionRights {
   private readonly onClose: (reason: string) => void
   private readonly base: TransactionBase
 
-  constructor(store: XenStore, options: SessionOptions & { readonly id: number }) {
+  constructor(store: StoreCore, options: SessionOptions & { readonly id: number }) {
     super(store, options.id, options.domain)
     this.sink = options.sink
     this.onClose = options.onClose ?? (() => undefined)
@@ -257,7 +250,7 @@ export class StoreSession extends SessionRights {
     return this.done('watch', 0, given, this.addWatch(given, token, depth))
   }
 
-  /** @internal Sets a watch without asking for limits: a live update brings it back. */
+  /** Sets a watch without asking for limits: a live update brings it back. */
   addWatch(given: string, token: string, depth: number, checked = true): Watch | StoreErrorName {
     const path = this.canonical(given, true)
     if (path === undefined || depth < -1 || !Number.isInteger(depth)) return 'EINVAL'
@@ -300,7 +293,7 @@ export class StoreSession extends SessionRights {
     this.done('reset-watches', 0, '', undefined)
   }
 
-  /** @internal Hands out what was put off. */
+  /** Hands out what was put off. */
   settle(): void {
     this.store.settle()
   }
@@ -393,7 +386,7 @@ export class StoreSession extends SessionRights {
 
   // Live update
 
-  /** @internal The connection as plain data. */
+  /** The connection as plain data. */
   save(): SavedSession {
     const watches = [...this.watches.values()].map(({ path, token, depth, prefixLength, sequence }) =>
       ({ path: path.slice(prefixLength), token, depth, sequence }))
@@ -401,7 +394,7 @@ export class StoreSession extends SessionRights {
     return { id: this.id, domain: this.domain, nextTransaction: this.nextTransaction, watches, transactions }
   }
 
-  /** @internal Takes saved transactions over; the watches of all connections are set by their common order. */
+  /** Takes saved transactions over; the watches of all connections are set by their common order. */
   restore(saved: SavedSession): void {
     expectSaved(isCount(saved.nextTransaction, 0xffffffff), 'a transaction number that is none')
     this.nextTransaction = saved.nextTransaction
@@ -422,4 +415,11 @@ export class StoreSession extends SessionRights {
     this.onClose(reason)
     this.store.hub.emit({ type: 'connection-closed', connection: this.id, domain: this.domain, reason })
   }
+}
+
+/** Opens a connection without a transport. */
+export function openSession(store: StoreCore, options: SessionOptions): StoreSession {
+  const session = new StoreSession(store, { ...options, id: store.nextSession(options.id) })
+  store.enter(session.id, session)
+  return session
 }

@@ -1,59 +1,19 @@
 /**
- * The store: the current root of the tree, the domains, the watches, and the one place where changes take effect.
- * What a connection may do is decided in session.ts; bytes and transports are the server's.
+ * The store as its users have it: handles for code in the same process, the domains that it serves, its events. What
+ * connections and the server do with it is in store-core.ts and session.ts.
  *
  * Reference: xen/docs/misc/xenstore.txt; behaviour of tools/xenstored.
  */
-import { EventHub, type Clock, type EventSource, anything, callable, checkOptions, having } from '../../util/index.ts'
-import { DomainTable, PRIVILEGED_DOMAIN, STORE_FEATURE, isUnprivileged, type StoreDomain } from './domains.ts'
+import type { EventSource } from '../../util/index.ts'
+import type { StoreDomain } from './domains.ts'
 import { LocalStore } from './local-store.ts'
-import {
-  EMPTY_VALUE, NO_CHILDREN, StoreNode, nodeAlong, nodeAt, walkUp, withNode, withNodeAlong, withoutNode, type Children,
-} from '../tree/node.ts'
-import { isSpecial, parentPath } from '../tree/path.ts'
-import { ACCESS, DOMAIN_ANY, accessOf, type Permissions } from '../tree/permissions.ts'
-import { DEFAULT_QUOTA, LIMIT_CHECKS, type QuotaLimits, type QuotaName } from './quota.ts'
-import {
-  expectSaved, isCount, readNode, readTree, saveNode, saveTree, type SavedDomain, type SavedStore,
-} from './saved-state.ts'
-import type { SessionRights } from './session-rights.ts'
-import { StoreSession, type EventCause, type SessionOptions } from './session.ts'
-import { STORE_EVENTS, type StoreEvent } from './store-events.ts'
-import type { Access, PlacedNode, StoreTransaction } from './transaction.ts'
-import { MATCH, WatchRegistry, type Match } from './watches.ts'
-import { WriteRate } from './write-rate.ts'
+import type { SavedStore } from './saved-state.ts'
+import { openSession, type SessionOptions, type StoreSession } from './session.ts'
+import { StoreCore, type XenStoreOptions } from './store-core.ts'
+import type { StoreEvent } from './store-events.ts'
 
-/** Special node that changes when a domain is introduced. */
-export const INTRODUCE_DOMAIN = '@introduceDomain'
-/** Special node that changes when a domain shuts down or is gone. */
-export const RELEASE_DOMAIN = '@releaseDomain'
-
-/** What a store needs from outside. */
-export interface XenStoreOptions {
-  /** Time for the write-rate limit and the events; without one time stands still. */
-  readonly clock?: Clock
-  /** Whether the host has a domain with this number. Default: it has every domain that somebody mentions. */
-  readonly domainExists?: (domain: number) => boolean
-  /** Limits that differ from xenstored's. */
-  readonly limits?: Partial<QuotaLimits>
-}
-
-/** One change that watches may see. */
-interface Change {
-  readonly path: string
-  readonly match: Match
-  /** The node itself, where the caller has it. */
-  readonly node: StoreNode | undefined
-  /** The tree in which the node's parent is looked up. */
-  readonly root: StoreNode
-  /** Permissions before the change, which also give the right to see it. */
-  readonly old?: Permissions | undefined
-}
-
-const PRIVATE: Permissions = [{ domain: 0, access: ACCESS.NONE }]
-
-const madeBy = (permissions: Permissions, generation: number): StoreNode =>
-  new StoreNode({ value: EMPTY_VALUE, permissions, generation, children: NO_CHILDREN })
+/** What the server works on; not published. */
+export let coreOf: (store: XenStore) => StoreCore
 
 /**
  * A store with everything of it in process.
@@ -66,403 +26,82 @@ const madeBy = (permissions: Permissions, generation: number): StoreNode =>
 export class XenStore {
   /** Observers' side of the store's events. */
   readonly events: EventSource<StoreEvent>
-  /** @internal */
-  readonly hub: EventHub<StoreEvent>
-  /** @internal */
-  readonly domains: DomainTable
-  /** @internal */
-  readonly watches = new WatchRegistry()
-  /** @internal */
-  readonly rate = new WriteRate()
-  /** @internal All connections by number. */
-  readonly sessions = new Map<number, StoreSession>()
-  /** @internal Transactions open on all connections. */
-  openTransactions = 0
-  /** @internal The request at work, for counting the events that it causes. */
-  cause: EventCause | undefined
-  private tree: StoreNode
-  private changeCount = 0
-  private special = new Map<string, StoreNode>()
-  private lastGeneration = 0
-  private lastSession = 0
-  private readonly clock: Clock
-  private deferred: (() => void)[] = []
-  private delivering = false
+  readonly #core: StoreCore
 
   constructor(options: XenStoreOptions = {}) {
-    checkOptions('XenStore', options, { clock: having('now'), domainExists: callable, limits: anything })
-    checkOptions('the limits of XenStore', options.limits ?? {}, LIMIT_CHECKS)
-    this.clock = options.clock ?? { now: () => 0 }
-    this.hub = new EventHub<StoreEvent>(() => this.clock.now(), undefined, STORE_EVENTS)
-    this.events = this.hub
-    this.domains = new DomainTable(options.domainExists ?? (() => true))
-    this.domains.defaults = { ...this.domains.defaults, ...options.limits }
-    // The domain that XenStore serves first of all needs nobody to introduce it.
-    this.domains.create(PRIVILEGED_DOMAIN).introduced = true
-    this.tree = madeBy(PRIVATE, this.nextGeneration())
-    this.domains.account('/', undefined, this.tree)
-    for (const path of ['/tool', '/tool/xenstored']) this.replace(path, madeBy(PRIVATE, this.nextGeneration()))
-    const readable: Permissions = [PRIVATE[0], { domain: DOMAIN_ANY, access: ACCESS.READ }]
-    this.replace(RELEASE_DOMAIN, madeBy(readable, this.nextGeneration()))
-    this.replace(INTRODUCE_DOMAIN, madeBy(PRIVATE, this.nextGeneration()))
+    this.#core = new StoreCore(options)
+    this.events = this.#core.hub
   }
 
   /** A handle for code in the same process; domain 0 by default. */
   local(domain = 0): LocalStore {
-    return new LocalStore(this, domain)
+    const core = this.#core
+    return new LocalStore(core, (sink) => openSession(core, { domain, sink }))
   }
 
-  /** @internal How often any node has changed. */
-  get changes(): number {
-    return this.changeCount
-  }
-
-  /** @internal The root of the current tree. It never changes; the store moves on to another one. */
-  get root(): StoreNode {
-    return this.tree
-  }
-
-  /** Milliseconds of host time. @internal */
-  milliseconds(): number {
-    return Math.floor(this.clock.now() / 1e6)
-  }
-
-  /** @internal Opens a connection without a transport. */
+  /** Opens a connection without a transport: names of errors instead of exceptions. */
   openSession(options: SessionOptions): StoreSession {
-    this.lastSession += 1
-    const session = new StoreSession(this, { ...options, id: options.id ?? this.lastSession })
-    this.lastSession = Math.max(this.lastSession, session.id)
-    this.sessions.set(session.id, session)
-    this.hub.emit({ type: 'connection-opened', connection: session.id, domain: session.domain })
-    return session
+    return openSession(this.#core, options)
   }
 
-  /** @internal The newest generation number. */
-  get generation(): number {
-    return this.lastGeneration
+  /** What the store knows of a domain: whether it is introduced, what it may use and uses. */
+  domain(id: number): StoreDomain | undefined {
+    return this.#core.domains.get(id)
+  }
+
+  /** All domains that the store has heard of. */
+  domains(): IterableIterator<StoreDomain> {
+    return this.#core.domains.values()
+  }
+
+  /** Open connections, those of handles in this process included. */
+  get connectionCount(): number {
+    return this.#core.sessions.size
+  }
+
+  /** Watches of all connections. */
+  get watchCount(): number {
+    return this.#core.watches.size
+  }
+
+  /** Transactions open on all connections. */
+  get transactionCount(): number {
+    return this.#core.openTransactions
   }
 
   /** The store without its connections, as plain data. */
   save(): SavedStore {
-    const domains = [...this.domains.values()].map((domain): SavedDomain => {
-      const { id, introduced, shutdown, features, target, limits, credit } = domain
-      return { id, introduced, shutdown, features, target, limits, credit: credit && { ...credit } }
-    })
-    return {
-      generation: this.lastGeneration,
-      nodes: saveTree('/', this.tree),
-      special: [...this.special].map(([path, node]) => saveNode(path, node)),
-      domains,
-      limits: this.domains.defaults,
-      rate: this.rate.save(),
-    }
+    return this.#core.save()
   }
 
   /** A store that goes on from saved data. Throws INVALID_STREAM when the data contradicts itself. */
   static restore(saved: SavedStore, options: XenStoreOptions = {}): XenStore {
     const store = new XenStore(options)
-    expectSaved(isCount(saved.generation), 'no generation')
-    const tree = readTree(saved.nodes, saved.generation)
-    for (const { path, node } of store.everyNode()) store.domains.account(path, node, undefined)
-    store.domains.defaults = readLimits(saved.limits)
-    for (const each of saved.domains) store.restoreDomain(each)
-    store.tree = tree
-    store.lastGeneration = saved.generation
-    for (const each of saved.special) {
-      expectSaved(each.path === INTRODUCE_DOMAIN || each.path === RELEASE_DOMAIN, `a special node ${each.path}`)
-      store.special.set(each.path, readNode(each, saved.generation))
-    }
-    for (const { path, node } of store.everyNode()) store.domains.account(path, undefined, node)
-    expectSaved(Number.isFinite(saved.rate.reserve) && isCount(saved.rate.domains), 'a bad reserve')
-    store.rate.restore(saved.rate)
+    store.#core.restore(saved)
     return store
-  }
-
-  private everyNode(): readonly PlacedNode[] {
-    const nodes: PlacedNode[] = [...this.special].map(([path, node]) => ({ path, node }))
-    walkUp('/', this.tree, (path, node) => nodes.push({ path, node }))
-    return nodes
-  }
-
-  private restoreDomain(saved: SavedDomain): void {
-    expectSaved(isCount(saved.id, 0xffff) && isCount(saved.features, 0xff), 'a domain that is none')
-    const domain = this.domains.create(saved.id)
-    domain.introduced = saved.introduced || !isUnprivileged(saved.id)
-    domain.shutdown = saved.shutdown
-    domain.features = saved.features
-    domain.target = saved.target
-    domain.limits = readLimits(saved.limits)
-    domain.credit = saved.credit === undefined ? undefined : { ...saved.credit }
-  }
-
-  /** @internal Changes a limit for the domains that are there and for those to come. */
-  setLimit(name: QuotaName, value: number): void {
-    this.domains.defaults = { ...this.domains.defaults, [name]: value }
-    for (const domain of this.domains.values()) domain.limits = { ...domain.limits, [name]: value }
-  }
-
-  /** @internal The next generation number. */
-  nextGeneration(): number {
-    this.lastGeneration += 1
-    return this.lastGeneration
-  }
-
-  /** @internal The node in the current tree. */
-  get(path: string): StoreNode | undefined {
-    return isSpecial(path) ? this.special.get(path) : nodeAt(this.tree, path)
-  }
-
-  /** @internal Puts a node that exists, or whose parent exists, in its place. */
-  replace(path: string, node: StoreNode, before = this.get(path)): void {
-    this.domains.account(path, before, node)
-    if (isSpecial(path)) this.special.set(path, node)
-    else this.tree = withNode(this.tree, path, { node, generation: node.generation })
-    this.changeCount += 1
-  }
-
-  /** @internal Adds a chain of new nodes, the topmost last, below an existing parent. */
-  insert(chain: readonly PlacedNode[], generation: number): void {
-    const top = chain[chain.length - 1]!
-    const above = parentPath(top.path)
-    const parent = this.get(above)!
-    this.tree = withNode(this.tree, top.path, { node: top.node, generation })
-    this.changeCount += 1
-    for (const { path, node } of chain) this.domains.account(path, undefined, node)
-    this.domains.account(above, parent, this.get(above))
-  }
-
-  /** @internal Removes a node and all below it, and fires the watches of each. How many nodes that were. */
-  remove(path: string): number {
-    const { tree } = this
-    const above = parentPath(path)
-    const parent = this.get(above)!
-    const removed: PlacedNode[] = []
-    walkUp(path, this.get(path)!, (at, node) => removed.push({ path: at, node }))
-    this.tree = withoutNode(tree, path, this.nextGeneration())
-    this.changeCount += 1
-    this.domains.account(above, parent, this.get(above))
-    for (const each of removed) this.domains.account(each.path, each.node, undefined)
-    if (this.watches.size === 0) return removed.length
-    for (const each of removed) {
-      this.fire({ ...each, match: each.path === path ? MATCH.SUBTREE : MATCH.EXACT, root: tree })
-    }
-    return removed.length
-  }
-
-  /** @internal Makes a transaction's changes the store's. The caller has checked that it may. */
-  apply(transaction: StoreTransaction): number {
-    const changes = transaction.changes()
-    for (let at = 0; at < changes.length;) at = this.applySiblings(changes, at)
-    this.changeCount += 1
-    for (const { path, before, current } of changes) this.domains.account(path, before, current)
-    this.fireAll(transaction.accesses.values())
-    return changes.length
-  }
-
-  /** Applies the change at `start` and those behind it that have the same parent, which is rebuilt once for all. */
-  private applySiblings(changes: readonly Access[], start: number): number {
-    const { path, names, above, current } = changes[start]!
-    if (isSpecial(path)) {
-      if (current !== undefined) this.special.set(path, current.with({ generation: this.nextGeneration() }))
-      return start + 1
-    }
-    if (path.length === 1) {
-      this.tree = current!.with({ children: this.tree.children, generation: this.nextGeneration() })
-      return start + 1
-    }
-    const levels = names.length - 1
-    const parent = nodeAlong(this.tree, names, levels)
-    const edit: ChildrenEdit | undefined = parent && { children: parent.children, generation: parent.generation }
-    let at = start
-    for (; at < changes.length && changes[at]!.above === above; at += 1) {
-      const generation = this.nextGeneration()
-      if (edit !== undefined) applyChild(edit, changes[at]!, generation)
-    }
-    if (edit === undefined) return at
-    const { generation } = edit
-    this.tree = withNodeAlong(this.tree, names, levels, { node: parent!.with(edit), generation })
-    return at
-  }
-
-  private fireAll(accesses: Iterable<Access>): void {
-    if (this.watches.size === 0) return
-    for (const { path, fire, before } of accesses) {
-      if (fire === undefined) continue
-      this.fire({ path, match: fire, node: this.get(path), root: this.tree, old: before?.permissions })
-    }
-  }
-
-  /** @internal Sends an event to every watch that a change concerns and whose owner may see it. */
-  fire(change: Change): void {
-    const watches = this.watches.matching(change.path, change.match)
-    if (watches.length === 0) return
-    const allowed = new Map<StoreSession, boolean>()
-    for (const watch of watches) {
-      const { session } = watch
-      let visible = allowed.get(session)
-      if (visible === undefined) allowed.set(session, visible = this.visible(session, change))
-      if (visible) session.deliver(watch, change.path, this.cause)
-    }
-  }
-
-  private visible(session: StoreSession, change: Change): boolean {
-    if (session.privileged) return true
-    const asker = session.asker()
-    const readable = (permissions: Permissions): boolean => (accessOf(permissions, asker) & ACCESS.READ) !== 0
-    if (change.old !== undefined && readable(change.old)) return true
-    if (change.node === undefined) return false
-    if (readable(change.node.permissions)) return true
-    // Special nodes have no parent that could allow it.
-    if (isSpecial(change.path)) return false
-    const parent = nodeAt(change.root, parentPath(change.path))
-    return parent !== undefined && readable(parent.permissions)
-  }
-
-  private fireSpecial(name: string, match: Match, path = name): void {
-    const node = this.special.get(name)
-    if (node !== undefined) this.fire({ path, match, node, root: this.tree })
   }
 
   /** Tells the store that a domain is there: counts it in, and lets `@introduceDomain` fire. */
   introduceDomain(id: number): StoreDomain {
-    const domain = this.domains.create(id)
-    if (domain.introduced) return domain
-    domain.introduced = true
-    domain.shutdown = false
-    domain.credit = this.rate.open(this.milliseconds())
-    if (isUnprivileged(id)) {
-      this.fireSpecial(INTRODUCE_DOMAIN, MATCH.WITHOUT_DEPTH)
-      this.fireSpecial(INTRODUCE_DOMAIN, MATCH.WITH_DEPTH, `${INTRODUCE_DOMAIN}/${id}`)
-    }
-    this.hub.emit({ type: 'domain-introduced', domain: id })
-    this.settle()
-    return domain
+    return this.#core.introduceDomain(id)
   }
 
   /** Tells the store that a domain has shut down or crashed but is still there: `@releaseDomain` fires, once. */
   domainShutdown(id: number): void {
-    const domain = this.domains.get(id)
-    if (domain === undefined || !domain.introduced || domain.shutdown) return
-    domain.shutdown = true
-    this.fireSpecial(RELEASE_DOMAIN, MATCH.WITH_DEPTH, `${RELEASE_DOMAIN}/${id}`)
-    this.fireSpecial(RELEASE_DOMAIN, MATCH.WITHOUT_DEPTH)
-    this.settle()
+    this.#core.domainShutdown(id)
   }
 
   /** Tells the store that a suspended domain goes on: its next shutdown is news again. */
   domainResumed(id: number): void {
-    const domain = this.domains.get(id)
-    if (domain !== undefined) domain.shutdown = false
+    this.#core.domainResumed(id)
   }
 
   /** Tells the store that a domain is gone: its connections end, its nodes and its name in permissions go with it. */
   releaseDomain(id: number): void {
-    const domain = this.domains.get(id)
-    if (domain === undefined || !isUnprivileged(id)) return
-    for (const session of this.sessions.values()) if (session.domain === id) session.close('domain released')
-    this.removeTraces(domain)
-    this.domains.forget(id)
-    if (domain.introduced) {
-      if (domain.credit !== undefined) this.rate.close(domain.credit)
-      this.fireSpecial(RELEASE_DOMAIN, MATCH.WITHOUT_DEPTH)
-      this.fireSpecial(RELEASE_DOMAIN, MATCH.WITH_DEPTH, `${RELEASE_DOMAIN}/${id}`)
-      this.hub.emit({ type: 'domain-released', domain: id })
-    }
-    this.settle()
+    this.#core.releaseDomain(id)
   }
 
-  private removeTraces({ id, owned, named }: StoreDomain): void {
-    // Shorter paths first: removing a node takes those below it along, and `owned` shrinks meanwhile.
-    for (const path of [...owned].sort((a, b) => a.length - b.length)) {
-      const node = this.get(path)
-      if (node === undefined || node.permissions[0].domain !== id) continue
-      if (path === '/' || isSpecial(path)) this.disown(path, node, id)
-      else this.remove(path)
-    }
-    for (const path of [...named]) this.disown(path, this.get(path)!, id)
-    for (const domain of this.domains.values()) if (domain.target === id) domain.target = undefined
-    for (const session of this.sessions.values()) {
-      for (const transaction of session.transactions.values()) transaction.conflicted ||= mentions(transaction, id)
-    }
-  }
-
-  private disown(path: string, node: StoreNode, id: number): void {
-    const [owner, ...others] = node.permissions
-    const permissions: Permissions = [
-      owner.domain === id ? { ...owner, domain: 0 } : owner,
-      ...others.filter((permission) => permission.domain !== id),
-    ]
-    this.replace(path, node.with({ permissions, generation: this.nextGeneration() }))
-  }
-
-  /** @internal Charges writes against the limit on their rate; only while transactions could be hurt by them. */
-  chargeWrites(session: SessionRights, writes: number): void {
-    const credit = session.record?.credit
-    if (credit === undefined || session.privileged) return
-    const now = this.milliseconds()
-    for (let i = 0; i < writes; i += 1) this.rate.charge(credit, now)
-    if (credit.credit < 0) {
-      this.hub.emit({ type: 'quota-hit', domain: session.domain, quota: 'writeRate', value: credit.credit })
-    }
-  }
-
-  /** @internal Puts off a call until the operation at work is done. */
-  defer(call: () => void): void {
-    this.deferred.push(call)
-  }
-
-  /** @internal Tells of a listener in this process that threw. */
-  listenerFailed(path: string, token: string, error: unknown): void {
-    this.hub.emit({ type: 'listener-failed', path, token, error })
-  }
-
-  /** @internal Makes the calls that were put off. Every operation ends with it. */
-  settle(): void {
-    if (this.deferred.length === 0 || this.delivering) return
-    this.delivering = true
-    try {
-      for (let call = this.deferred.shift(); call !== undefined; call = this.deferred.shift()) call()
-    } finally {
-      this.delivering = false
-    }
-  }
-
-  /** @internal True when a domain was offered this feature. */
-  offers(domain: StoreDomain | undefined, feature: keyof typeof STORE_FEATURE): boolean {
-    return domain === undefined || (domain.features & STORE_FEATURE[feature]) !== 0
+  static {
+    coreOf = (store) => store.#core
   }
 }
-
-/** The children of a node while several of them change. */
-interface ChildrenEdit {
-  children: Children
-  /** Generation of the node itself, which changes when it gains or loses a child. */
-  generation: number
-}
-
-/** Makes a transaction's change of one node. The store has it as the transaction met it, or there was a conflict. */
-function applyChild(edit: ChildrenEdit, { names, current, made }: Access, generation: number): void {
-  const name = names[names.length - 1]!
-  let live = edit.children.get(name)
-  if (live !== undefined && (made > 0 || current === undefined)) {
-    // Made again after its removal with all below it, it comes last among its siblings.
-    edit.children = edit.children.delete(name)
-    edit.generation = generation
-    live = undefined
-  }
-  if (current === undefined) return
-  if (live === undefined) edit.generation = generation
-  edit.children = edit.children.set(name, current.with({ children: live?.children ?? NO_CHILDREN, generation }))
-}
-
-/** Saved limits, checked. */
-function readLimits(saved: QuotaLimits): QuotaLimits {
-  for (const name of Object.keys(DEFAULT_QUOTA) as QuotaName[]) {
-    expectSaved(isCount(saved[name], 0xffffffff), `a limit on ${name} that is none`)
-  }
-  return { ...saved }
-}
-
-/** True when a node that the transaction changed names the domain. */
-const mentions = (transaction: StoreTransaction, id: number): boolean =>
-  transaction.changes().some(({ current }) => current?.permissions.some(({ domain }) => domain === id) === true)

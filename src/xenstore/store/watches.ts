@@ -4,11 +4,26 @@
  *
  * Reference: xen/docs/misc/xenstore.txt, section "Watches"; tools/xenstored/watch.c for depth and special watches.
  */
-import type { StoreSession } from './session.ts'
+import type { Asker } from '../tree/permissions.ts'
+
+/** A request that waits for others to take the events that it caused. */
+export interface EventCause {
+  /** Events not taken yet. */
+  pending: number
+}
+
+/** Whose watches they are: a connection. */
+export interface WatchOwner {
+  readonly privileged: boolean
+  /** In whose name the connection asks. */
+  asker(): Asker
+  /** Sends a watch's event for a changed path. */
+  deliver(watch: Watch, path: string, cause: EventCause | undefined): void
+}
 
 /** One watch of one connection. */
 export interface Watch {
-  readonly session: StoreSession
+  readonly session: WatchOwner
   /** The watched node, absolute. */
   readonly path: string
   readonly token: string

@@ -112,10 +112,10 @@ test('a client that goes away in the middle of a message leaves nothing', async 
   const { socket } = raw()
   socket.write(packet(OPS.WATCH, '/a\0t\0'))
   socket.write(packet(OPS.READ, '/tool\0').subarray(0, 18))
-  await until(() => server.store.watches.size === 1)
+  await until(() => server.store.watchCount === 1)
   socket.destroy()
   await until(() => server.clients === 0)
-  expect(server.store.watches.size).toBe(0)
+  expect(server.store.watchCount).toBe(0)
 })
 
 test('events reach a client that only listens', async () => {

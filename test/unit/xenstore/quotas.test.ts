@@ -11,7 +11,7 @@ function guestWith(limits: Partial<QuotaLimits>) {
   const hits: string[] = []
   harness.store.events.on('quota-hit', ({ domain, quota }) => hits.push(`${domain} ${quota}`))
   const guest = harness.client(1)
-  const used = () => harness.store.domains.get(1)!.usage
+  const used = () => harness.store.domain(1)!.usage
   return { harness, tools, guest, hits, used }
 }
 
@@ -116,9 +116,9 @@ describe('clean-up', () => {
     expect(tools.ask('READ', '/local/domain/1|')).toBe('!ENOENT')
     expect(tools.ask('DIRECTORY', '/else|')).toBe('named|')
     expect(tools.ask('GET_PERMS', '/else/named|')).toBe('n0|r2|')
-    expect(harness.store.domains.get(1)).toBeUndefined()
-    expect(harness.store.openTransactions).toBe(0)
-    expect(harness.store.watches.size).toBe(1)
+    expect(harness.store.domain(1)).toBeUndefined()
+    expect(harness.store.transactionCount).toBe(0)
+    expect(harness.store.watchCount).toBe(1)
     expect(harness.server.clients).toBe(1)
   })
 
@@ -161,7 +161,7 @@ describe('clean-up', () => {
       harness.server.process()
     }
     expect(used()).toEqual(before)
-    expect(harness.store.watches.size).toBe(0)
+    expect(harness.store.watchCount).toBe(0)
   })
 })
 

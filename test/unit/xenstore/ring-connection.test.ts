@@ -68,11 +68,11 @@ test.each([
   harness.server.domainEvent(1)
   harness.server.process()
   expect(Page.error.get(page.view, page.base)).toBe(XENSTORE.ERROR_RINGIDX)
-  expect(harness.store.watches.size).toBe(0)
-  expect(harness.store.openTransactions).toBe(0)
+  expect(harness.store.watchCount).toBe(0)
+  expect(harness.store.transactionCount).toBe(0)
   Page.reqProd.set(page.view, page.base, Page.reqCons.get(page.view, page.base))
   expect(guest.ask('READ', '/|')).toBeUndefined()
-  expect(harness.store.domains.get(1)!.introduced).toBe(true)
+  expect(harness.store.domain(1)!.introduced).toBe(true)
 })
 
 test('a message that is too long is answered with the error field', () => {
@@ -108,10 +108,10 @@ test('a domain may ask for a new connection, also after an error', () => {
 test('introducing a domain again drops what the connection had', () => {
   const { harness, tools, guest, page } = connected()
   guest.ask('WATCH', 'x|t|')
-  expect(harness.store.watches.size).toBe(1)
+  expect(harness.store.watchCount).toBe(1)
   Page.connection.set(page.view, page.base, XENSTORE.RECONNECT)
   harness.server.introduceDomain(1, { ...page, notify: () => undefined })
-  expect(harness.store.watches.size).toBe(0)
+  expect(harness.store.watchCount).toBe(0)
   expect(Page.connection.get(page.view, page.base)).toBe(XENSTORE.CONNECTED)
   expect(tools.ask('IS_DOMAIN_INTRODUCED', '1|')).toBe('T|')
   expect(tools.ask('READ', '/local/domain/1|')).toBe('')
@@ -147,7 +147,7 @@ describe('back-pressure', () => {
       sent += send() > 0 ? 1 : 0
       harness.server.process()
     }
-    const { usage } = harness.store.domains.get(1)!
+    const { usage } = harness.store.domain(1)!
     expect(usage.outstanding).toBe(20)
     expect(sent).toBeLessThan(250)
     // The guest reads at last: everything that it sent in full is answered.

@@ -141,7 +141,7 @@ describe('transactions', () => {
     }))
     expect((error as Error).message).toBe('changed my mind')
     expect(store.local().exists('/x')).toBe(false)
-    expect(store.openTransactions).toBe(0)
+    expect(store.transactionCount).toBe(0)
   })
 
   test('have a result', async () => {
@@ -163,7 +163,7 @@ describe('watches', () => {
     }
     expect(seen).toEqual(['/a', '/a/b', '/a'])
     await new Promise((resolve) => setTimeout(resolve, 0))
-    expect(store.watches.size).toBe(0)
+    expect(store.watchCount).toBe(0)
   })
 
   test('end with the loop', async () => {
@@ -173,7 +173,7 @@ describe('watches', () => {
       break
     }
     await new Promise((resolve) => setTimeout(resolve, 0))
-    expect(store.watches.size).toBe(0)
+    expect(store.watchCount).toBe(0)
   })
 
   test('of somebody who is slow report each changed node once', async () => {
@@ -194,7 +194,7 @@ describe('watches', () => {
     const { client, store } = setup()
     const events = client().watch('/a', { signal: AbortSignal.abort() })
     for await (const event of events) throw new Error(`unexpected ${event.path}`)
-    expect(store.watches.size).toBe(0)
+    expect(store.watchCount).toBe(0)
   })
 
   test('that the store refuses throw its error', async () => {
@@ -230,7 +230,7 @@ describe('an end of the connection', () => {
     server.releaseDomain(3)
     expect(XenError.is(await errorOf(next), 'CLOSED')).toBe(true)
     expect(XenError.is(await errorOf(gone.read('/tool')), 'CLOSED')).toBe(true)
-    expect(store.sessions.size).toBe(0)
+    expect(store.connectionCount).toBe(0)
   })
 
   test('by its owner lets the server forget it', async () => {

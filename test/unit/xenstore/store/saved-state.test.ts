@@ -46,13 +46,13 @@ test('nodes, permissions, generations and the order of children live on', () => 
     tools.ask('DIRECTORY', '/d|'), tools.ask('DIRECTORY_PART', '/d|0|'), tools.ask('GET_PERMS', '/d|'),
     tools.ask('READ', '/d/14|'), tools.ask('GET_PERMS', '@introduceDomain|'),
   ]
-  const usage = { ...harness.store.domains.get(1)!.usage }
+  const usage = { ...harness.store.domain(1)!.usage }
   const { tools: after, store } = resume(harness.server.save(), page)
   expect([
     after.ask('DIRECTORY', '/d|'), after.ask('DIRECTORY_PART', '/d|0|'), after.ask('GET_PERMS', '/d|'),
     after.ask('READ', '/d/14|'), after.ask('GET_PERMS', '@introduceDomain|'),
   ]).toEqual(before)
-  expect(store.domains.get(1)!.usage).toEqual(usage)
+  expect(store.domain(1)!.usage).toEqual(usage)
 })
 
 test('watches live on, in their order, relative ones too', () => {
@@ -86,7 +86,7 @@ test('open transactions live on, and still conflict', () => {
   after.tools.ask('WRITE', '/a|2')
   expect(after.tools.ask('TRANSACTION_END', 'T|', 2)).toBe('!EAGAIN')
   expect(after.tools.ask('TRANSACTION_START', '|')).toBe('3|')
-  expect(after.store.openTransactions).toBe(1)
+  expect(after.store.transactionCount).toBe(1)
 })
 
 test('half a request lives on', () => {
@@ -104,10 +104,10 @@ test('a reply of which the client has taken nothing yet lives on, and so does wh
   tools.ask('WRITE', `/local/domain/1/long|${'x'.repeat(1900)}`)
   guest.send(packet(OPS.READ, 'long\0', { id: 8 }))
   const after = resume(harness.server.save(), page)
-  expect(after.store.domains.get(1)!.usage.outstanding).toBe(1)
+  expect(after.store.domain(1)!.usage.outstanding).toBe(1)
   after.guest.events()
   expect(after.guest.received.map(({ id, text }) => [id, text.length])).toEqual([[8, 1900]])
-  expect(after.store.domains.get(1)!.usage.outstanding).toBe(0)
+  expect(after.store.domain(1)!.usage.outstanding).toBe(0)
 })
 
 test('connections whose client cannot be found again are gone, with all they had', () => {
@@ -116,8 +116,8 @@ test('connections whose client cannot be found again are gone, with all they had
   tools.ask('TRANSACTION_START', '|')
   const server = XenStoreServer.restore(harness.server.save(), { transportOf: () => undefined })
   expect(server.clients).toBe(0)
-  expect(server.store.watches.size).toBe(0)
-  expect(server.store.openTransactions).toBe(0)
+  expect(server.store.watchCount).toBe(0)
+  expect(server.store.transactionCount).toBe(0)
 })
 
 describe('a dump that contradicts itself is refused:', () => {

@@ -18,7 +18,7 @@ test('a new watch fires once, behind its reply, even for a node that does not ex
   for (const { type } of watcher.received) bytes.push(type)
   expect(bytes).toEqual([15])
   expect(watcher.events()).toEqual(['/none tok'])
-  expect(harness.store.watches.size).toBe(1)
+  expect(harness.store.watchCount).toBe(1)
 })
 
 describe('a watch on /a/b sees', () => {
@@ -185,8 +185,8 @@ test('resetting ends all watches and transactions of a connection', () => {
   tools.ask('WRITE', '/a|2')
   expect(watcher.events()).toEqual([])
   expect(watcher.ask('READ', '/a|', 1)).toBe('!ENOENT')
-  expect(harness.store.watches.size).toBe(0)
-  expect(harness.store.openTransactions).toBe(0)
+  expect(harness.store.watchCount).toBe(0)
+  expect(harness.store.transactionCount).toBe(0)
 })
 
 describe('special watches', () => {
