@@ -5,6 +5,7 @@
  * @module
  */
 export type { GrantCopy, GrantCopySide, GrantMapping, HypercallPort, MappedGrant } from './hypercall-port.ts'
+export { PAGE_SHIFT, PAGE_SIZE } from '../x86/index.ts'
 export { ERRNO } from './errno.ts'
 export type { ErrnoName } from './errno.ts'
 export {

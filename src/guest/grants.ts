@@ -4,7 +4,7 @@
  *
  * Reference: public/grant_table.h.
  */
-import { GNTST, GNTTAB_NR_RESERVED_ENTRIES, GTF, GrantEntryV1 } from '../abi/index.ts'
+import { GNTST, GNTTAB_NR_RESERVED_ENTRIES, GrantEntryV1, GTF, PAGE_SIZE } from '../abi/index.ts'
 import type { GrantCopy, HypercallPort } from '../abi/index.ts'
 import type { DomId, GrantHandle, GrantRef, Mfn } from '../util/index.ts'
 import { XenError } from '../util/index.ts'
@@ -12,7 +12,7 @@ import { checked } from './event-channels.ts'
 import type { Page } from './pages.ts'
 import { pageOf } from './pages.ts'
 
-const ENTRIES_PER_FRAME = 4096 / GrantEntryV1.size
+const ENTRIES_PER_FRAME = PAGE_SIZE / GrantEntryV1.size
 /** Another domain has the frame mapped or is copying from it. */
 const IN_USE = GTF.reading | GTF.writing
 
@@ -132,7 +132,7 @@ export class Grants {
     if (table === undefined) {
       throw new XenError('INVALID_ARGUMENT', `grant ${ref} is beyond the table`, { details: { ref } })
     }
-    return table * 4096 + (ref % ENTRIES_PER_FRAME) * GrantEntryV1.size
+    return table * PAGE_SIZE + (ref % ENTRIES_PER_FRAME) * GrantEntryV1.size
   }
 
   /** Makes the table one frame larger and returns the first new reference. */

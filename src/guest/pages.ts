@@ -2,11 +2,11 @@
  * A guest's memory as its program sees it: its own frames, handed out and taken back one page at a time, and the
  * pages of other domains that it may look at for a while. Nothing else of the host's memory can be reached from here.
  */
+import { PAGE_SIZE } from '../abi/index.ts'
 import type { Mfn } from '../util/index.ts'
 import { XenError } from '../util/index.ts'
 import type { HypercallPort } from '../abi/index.ts'
 
-const PAGE_SIZE = 4096
 
 /** One page that the guest may read and write. */
 export interface Page {

@@ -9,7 +9,7 @@
  * hot path: works on 32-bit words of host memory; each step takes one port.
  * Reference: public/xen.h, struct shared_info; public/event_channel.h.
  */
-import { SharedInfo, VcpuInfo } from '../abi/index.ts'
+import { PAGE_SIZE, SharedInfo, VcpuInfo } from '../abi/index.ts'
 import type { Mfn } from '../util/index.ts'
 
 /** Reads and clears pending ports. */
@@ -27,7 +27,7 @@ export class PendingEvents {
 
   /** `sharedInfo` is the guest's shared_info frame; the vCPU is number 0. */
   constructor(memory: { readonly bytes: Uint8Array; readonly words: Uint32Array }, sharedInfo: Mfn) {
-    const base = sharedInfo * 4096
+    const base = sharedInfo * PAGE_SIZE
     const vcpu = SharedInfo.vcpuInfo.at(base, 0)
     this.bytes = memory.bytes
     this.words = memory.words

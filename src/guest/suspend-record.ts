@@ -7,12 +7,11 @@
  *
  * Reference: public/arch-x86/xen.h, struct arch_shared_info (pfn_to_mfn_frame_list_list).
  */
-import { SharedInfo, StartInfo } from '../abi/index.ts'
+import { PAGE_SIZE, SharedInfo, StartInfo } from '../abi/index.ts'
 import type { HypercallPort } from '../abi/index.ts'
 import { array, bytes, overlay, u32, XenError, type Mfn } from '../util/index.ts'
 import { pageOf, type FrameAllocator, type Page } from './pages.ts'
 
-const PAGE_SIZE = 4096
 const ENTRIES = PAGE_SIZE / 8
 /** An entry of the list without a frame. */
 const NO_FRAME = 0xffff_ffff

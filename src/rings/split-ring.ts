@@ -10,7 +10,7 @@
  *
  * Reference: xen/include/public/io/ring.h.
  */
-import { Sring } from '../abi/index.ts'
+import { PAGE_SIZE, Sring } from '../abi/index.ts'
 import { ahead, advance, mustNotify, roundDownToPowerOfTwo } from './ring-index.ts'
 
 /** Where a ring lies in host memory and how large its entries are. */
@@ -45,7 +45,6 @@ export interface RingPosition {
 /** Answer of the `take` and `next` calls when there is no entry. */
 export const NO_ENTRY = -1
 
-const PAGE_SIZE = 4096
 /** Where the entries begin: offsetof(struct NAME_sring, ring). */
 const ENTRIES_OFFSET = 64
 

@@ -8,7 +8,7 @@
  * figure in server.ts.
  * Reference: public/io/blkif.h.
  */
-import { BLKIF_OP, BLKIF_RSP } from '../../abi/index.ts'
+import { BLKIF_OP, BLKIF_RSP, PAGE_SIZE } from '../../abi/index.ts'
 import type { GuestKernel, Page, SharedPage } from '../../guest/index.ts'
 import { sharePage } from '../../guest/index.ts'
 import { FrontRing, NO_ENTRY } from '../../rings/index.ts'
@@ -20,7 +20,6 @@ import { DIRECT_SEGMENTS, INDIRECT_SEGMENTS, LAYOUT_64, SECTORS_PER_PAGE, SEGMEN
 
 /** Pages that stay granted for reuse: as many as a full ring of direct requests carries, or four indirect ones. */
 const POOL_LIMIT = 1024
-const PAGE_SIZE = 4096
 
 /** What the back-end offers. */
 export interface BlockFeatures {

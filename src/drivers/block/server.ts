@@ -9,7 +9,7 @@
  *
  * Reference: public/io/blkif.h.
  */
-import { BLKIF_OP, BLKIF_RSP, BlkifRequestSegment, GNTST } from '../../abi/index.ts'
+import { BLKIF_OP, BLKIF_RSP, BlkifRequestSegment, GNTST, PAGE_SIZE } from '../../abi/index.ts'
 import type { HypercallPort } from '../../guest/index.ts'
 import { BackRing } from '../../rings/index.ts'
 import type { DomId, GrantHandle, GrantRef } from '../../util/index.ts'
@@ -20,7 +20,6 @@ import { PersistentGrants } from './persistent-grants.ts'
 import type { BlockLayout } from './protocol.ts'
 import { DIRECT_SEGMENTS, INDIRECT_SEGMENTS, SECTORS_PER_PAGE, SEGMENT_AT } from './protocol.ts'
 
-const PAGE_SIZE = 4096
 /** Bytes that are discarded without a pause: a store may have to write zeros. */
 export const DISCARD_PIECE = 4 << 20
 /** Segments that are moved in one go, 4 MiB: a full ring asks for 32 MiB, and whoever shares the thread waits for it. */

@@ -7,7 +7,7 @@
  * Reference: public/io/netif.h.
  */
 import {
-  NETIF_RSP, NETRXF, NETTXF, NetifRxRequest, NetifRxResponse, NetifTxRequest, NetifTxResponse,
+  NETIF_RSP, NetifRxRequest, NetifRxResponse, NetifTxRequest, NetifTxResponse, NETRXF, NETTXF, PAGE_SIZE,
 } from '../../abi/index.ts'
 import type { FrontendDevice, FrontendDriver, FrontendInstance, SharedPage } from '../../guest/index.ts'
 import { sharePage } from '../../guest/index.ts'
@@ -18,7 +18,6 @@ import { FrameQueue } from './frame-queue.ts'
 import { completeChecksum, parseMac } from './frame.ts'
 import { MAX_SLOTS, RX_ENTRY, TX_ENTRY } from './protocol.ts'
 
-const PAGE_SIZE = 4096
 
 /** What a program says about a frame that it sends. */
 export interface SendOptions {

@@ -7,7 +7,7 @@
  * transmit.ts.
  * Reference: public/io/netif.h.
  */
-import { GNTST, NETIF_RSP, NETRXF, NetifRxRequest, NetifRxResponse } from '../../abi/index.ts'
+import { GNTST, NETIF_RSP, NetifRxRequest, NetifRxResponse, NETRXF, PAGE_SIZE } from '../../abi/index.ts'
 import type { GrantCopy } from '../../guest/index.ts'
 import { BackRing } from '../../rings/index.ts'
 import type { GrantRef, Mfn } from '../../util/index.ts'
@@ -22,7 +22,6 @@ import type { RingServices } from './transmit.ts'
 export const RECEIVE_QUEUE_LIMIT = 512
 /** Bytes of these frames: the largest frames reach it before the count does. */
 export const RECEIVE_QUEUE_BYTES = 4 << 20
-const PAGE_SIZE = 4096
 
 /** What the front-end can take. */
 export interface ReceiveFeatures {

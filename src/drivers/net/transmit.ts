@@ -7,7 +7,7 @@
  * Reference: public/io/netif.h.
  */
 import {
-  GNTST, NETIF_EXTRA_FLAG, NETIF_RSP, NETTXF, NetifExtraInfo, NetifTxRequest, NetifTxResponse,
+  GNTST, NETIF_EXTRA_FLAG, NETIF_RSP, NetifExtraInfo, NetifTxRequest, NetifTxResponse, NETTXF, PAGE_SIZE,
 } from '../../abi/index.ts'
 import type { GrantCopy, HypercallPort } from '../../guest/index.ts'
 import { BackRing, NO_ENTRY } from '../../rings/index.ts'
@@ -19,7 +19,6 @@ import { MAX_SLOTS, TX_ENTRY } from './protocol.ts'
 import type { CopyIn, Staging } from './staging.ts'
 import { TRANSMIT_PAGES, copyIn } from './staging.ts'
 
-const PAGE_SIZE = 4096
 
 /** What an interface has carried. `in` is what the back-end took from the guest, `out` what it gave to it. */
 export interface NetStatistics {

@@ -2,7 +2,7 @@
  * Writes the entries of planned page tables. Tables map themselves read-only: the hypervisor refuses a writable
  * mapping of a page table when it validates them.
  */
-import { PTE } from '../../x86/index.ts'
+import { PAGE_SIZE, PTE } from '../../x86/index.ts'
 import { tableSpan, type Mapping } from './page-table-plan.ts'
 
 const LEAF = PTE.PRESENT | PTE.WRITABLE | PTE.ACCESSED
@@ -37,7 +37,7 @@ export function writePageTables(mappings: readonly Mapping[], writer: TableWrite
           const pfn = below.pfn + Math.floor((address - below.from) / step)
           const table = tables.pfn + Math.floor((address - tables.from) / tableSpan(level))
           const flags = level > 0 ? TABLE : isTable(pfn) ? LEAF & ~PTE.WRITABLE : LEAF
-          writer.writeEntry(table, Math.floor(address / step) % 512, (writer.frameOf(pfn) * 4096 + flags) >>> 0)
+          writer.writeEntry(table, Math.floor(address / step) % 512, (writer.frameOf(pfn) * PAGE_SIZE + flags) >>> 0)
         }
       }
     }

@@ -1,5 +1,5 @@
 /** The page that a PV kernel finds in RSI. Reference: xen/include/public/xen.h, struct start_info. */
-import { MAX_GUEST_CMDLINE, SIF, StartInfo } from '../../abi/index.ts'
+import { MAX_GUEST_CMDLINE, PAGE_SIZE, SIF, StartInfo } from '../../abi/index.ts'
 import { XenError } from '../../util/index.ts'
 import type { DomainLayout } from './layout.ts'
 
@@ -37,7 +37,7 @@ export function writeStartInfo(view: DataView, base: number, layout: DomainLayou
   const { ramdisk, p2m } = layout
   StartInfo.magic.set(view, base, latin1('xen-3.0-x86_64'))
   StartInfo.nrPages.setNumber(view, base, layout.totalPages)
-  StartInfo.sharedInfo.setNumber(view, base, facts.sharedInfoFrame * 4096)
+  StartInfo.sharedInfo.setNumber(view, base, facts.sharedInfoFrame * PAGE_SIZE)
   // Without VIRT_P2M_4TOOLS, as libxl starts its guests: they keep the three-level frame list up to date as well.
   StartInfo.flags.set(view, base, ramdisk !== undefined && facts.moduleByFrame ? SIF.MOD_START_PFN : 0)
   StartInfo.storeMfn.setNumber(view, base, facts.storeFrame)

@@ -2,7 +2,7 @@
  * Builds a domain for a guest written in TypeScript: real frames, of which three are start_info and the rings of
  * XenStore and console. It needs no page tables; everything else is as for any other guest.
  */
-import { StartInfo } from '../../abi/index.ts'
+import { PAGE_SIZE, StartInfo } from '../../abi/index.ts'
 import type { BootInfo } from '../../guest/index.ts'
 import type { ControlInterface } from '../../hypervisor/index.ts'
 import { XenError, type DomId, type EventPort, type GrantRef, type Mfn } from '../../util/index.ts'
@@ -37,7 +37,7 @@ export function buildTypeScriptDomain(
   const view = new DataView(page.buffer, page.byteOffset, page.byteLength)
   StartInfo.magic.set(view, 0, new TextEncoder().encode('xen-3.0-x86_64'))
   StartInfo.nrPages.setNumber(view, 0, pages)
-  StartInfo.sharedInfo.setNumber(view, 0, sharedInfoFrame * 4096)
+  StartInfo.sharedInfo.setNumber(view, 0, sharedInfoFrame * PAGE_SIZE)
   StartInfo.storeMfn.setNumber(view, 0, storeFrame)
   StartInfo.storeEvtchn.set(view, 0, build.storePort)
   StartInfo.consoleMfn.setNumber(view, 0, consoleFrame)

@@ -1,6 +1,7 @@
 /**
  * Domains as `xl list` shows them. Reference: xl(1), "list"; the form is that of Xen 4.17's xl.
  */
+import { PAGE_SIZE } from '../../abi/index.ts'
 import type { DomainInfo } from '../../hypervisor/index.ts'
 
 /** One line of the list. */
@@ -32,7 +33,7 @@ export function stateLetters(info: DomainInfo): string {
 
 /** Sums up one domain. */
 export const summarize = (name: string, info: DomainInfo): DomainSummary => ({
-  name, id: info.domid, memory: Math.floor(info.totalPages * 4096 / 2 ** 20), vcpus: info.onlineVcpus,
+  name, id: info.domid, memory: Math.floor(info.totalPages * PAGE_SIZE / 2 ** 20), vcpus: info.onlineVcpus,
   state: stateLetters(info), time: info.cpuTime / 1e9,
 })
 

@@ -2,6 +2,7 @@
  * A kernel that can be started as a 64-bit PV guest: its ELF file and its notes put together and checked against
  * each other.
  */
+import { PAGE_SIZE } from '../../abi/index.ts'
 import { XenError } from '../../util/index.ts'
 import { imageError, parseElf, type ElfFile, type ElfSegment } from './elf.ts'
 import { parseFeatures, type ImageFeatures } from './features.ts'
@@ -80,7 +81,7 @@ function p2mBase(
   wanted: number | undefined,
   image: { virtualBase: number; start: number; end: number },
 ): number | undefined {
-  if (wanted === undefined || wanted % 4096 !== 0) return undefined
+  if (wanted === undefined || wanted % PAGE_SIZE !== 0) return undefined
   if (wanted >= image.start && wanted < image.end)
     throw imageError('note INIT_P2M', BigInt.asUintN(64, BigInt(wanted)), 'lies in the kernel')
   const unsigned = (address: number): number => (address < 0 ? address + 2 ** 64 : address)
@@ -105,7 +106,7 @@ export function parseKernelImage(file: Uint8Array): KernelImage {
   const { hypercallPage } = notes
   if (
     hypercallPage !== undefined &&
-    (hypercallPage % 4096 !== 0 || hypercallPage < places.start || hypercallPage + 4096 > roundUp(places.end))
+    (hypercallPage % PAGE_SIZE !== 0 || hypercallPage < places.start || hypercallPage + PAGE_SIZE > roundUp(places.end))
   ) {
     throw imageError('note HYPERCALL_PAGE', BigInt.asUintN(64, BigInt(hypercallPage)), 'is not a page of the kernel')
   }
@@ -117,4 +118,4 @@ export function parseKernelImage(file: Uint8Array): KernelImage {
   }
 }
 
-const roundUp = (address: number): number => Math.ceil(address / 4096) * 4096
+const roundUp = (address: number): number => Math.ceil(address / PAGE_SIZE) * PAGE_SIZE

@@ -3,7 +3,7 @@
  * `__xen_guest` section, a text of KEY=VALUE pairs.
  * Reference: xen/include/public/elfnote.h.
  */
-import { ELFNOTE } from '../../abi/index.ts'
+import { ELFNOTE, PAGE_SIZE } from '../../abi/index.ts'
 import { bigFromParts, isCanonical, signedFromParts } from '../../util/index.ts'
 import { imageError, type ElfFile } from './elf.ts'
 
@@ -137,7 +137,7 @@ const SECTION_READERS: Readonly<Record<string, (draft: Draft, value: string, key
   VIRT_BASE: (d, v, k) => { d.virtualBase = sectionAddress(k, v) },
   VIRT_ENTRY: (d, v, k) => { d.entry = sectionAddress(k, v) },
   ELF_PADDR_OFFSET: (d, v, k) => { d.physicalOffset = sectionAddress(k, v) },
-  HYPERCALL_PAGE: (d, v, k) => { d.hypercallPage = Number(sectionNumber(k, v) & 0xffff_ffffn) * 4096 },
+  HYPERCALL_PAGE: (d, v, k) => { d.hypercallPage = Number(sectionNumber(k, v) & 0xffff_ffffn) * PAGE_SIZE },
 }
 
 /** Reads the `__xen_guest` text. */

@@ -5,7 +5,7 @@
  * Reference: xen/docs/specs/libxc-migration-stream.pandoc; tools/libs/guest/xg_sr_restore_x86_pv.c (the rules, not the
  * code).
  */
-import { SharedInfo, StartInfo, VcpuGuestContext } from '../../abi/index.ts'
+import { PAGE_SIZE, SharedInfo, StartInfo, VcpuGuestContext } from '../../abi/index.ts'
 import { type ControlInterface, type VcpuContext, decodeVcpuContext } from '../../hypervisor/index.ts'
 import { type DomId, type EventPort, type GrantRef, type Mfn, XenError } from '../../util/index.ts'
 import {
@@ -69,7 +69,6 @@ const FAULTS_OF_THE_IMAGE: ReadonlySet<string> = /* @__PURE__ */ new Set([
   'INVALID_ARGUMENT',
   'INVALID_ADDRESS',
 ])
-const PAGE = 4096
 const isPresent = (type: number): boolean => type !== PAGE_TYPE.INVALID && type !== PAGE_TYPE.BROKEN
 
 const bad = (what: string, details: Record<string, unknown> = {}): XenError =>
@@ -179,13 +178,13 @@ export class PvImageReader {
     // Frames from `done` to `count` are still to be filled from `contents`, where their bytes end at `end`.
     let [done, count, at, end] = [0, 0, 0, 0]
     const flush = (): void => {
-      const from = contents.subarray(end - (count - done) * PAGE, end)
+      const from = contents.subarray(end - (count - done) * PAGE_SIZE, end)
       this.control.writeFrames(this.target.domain, frames.subarray(done, count), from)
       done = count
     }
     for (let i = 0; i < pfns.length; i += 1) {
       const [pfn, type, place] = [pfns[i]!, types[i]!, at]
-      if (hasContents(type)) at += PAGE
+      if (hasContents(type)) at += PAGE_SIZE
       if (!isPresent(type)) {
         flush()
         this.drop(pfn)
@@ -197,7 +196,7 @@ export class PvImageReader {
       if (hasContents(type)) this.tables.take(pfn, type)
       if (!hasContents(type) || (isNew[i] === 1 && zeros.has(place))) continue
       if (end !== place) flush()
-      end = place + PAGE
+      end = place + PAGE_SIZE
       frames[count] = frame
       count += 1
     }
@@ -326,7 +325,7 @@ export class PvImageReader {
     const consoleFrame = this.frame(StartInfo.consoleMfn.number(view, 0), 'the console ring')
     const sharedInfoFrame = this.control.domainInfo(this.target.domain).sharedInfoFrame
     StartInfo.nrPages.setNumber(view, 0, this.maxPfn + 1)
-    StartInfo.sharedInfo.setNumber(view, 0, sharedInfoFrame * PAGE)
+    StartInfo.sharedInfo.setNumber(view, 0, sharedInfoFrame * PAGE_SIZE)
     StartInfo.flags.set(view, 0, 0)
     StartInfo.storeMfn.setNumber(view, 0, xenstoreFrame)
     StartInfo.storeEvtchn.set(view, 0, this.target.xenstorePort)

@@ -5,7 +5,7 @@
  * Reference: xen/docs/specs/libxc-migration-stream.pandoc; tools/libs/guest/xg_sr_save_x86_pv.c (the rules, not the
  * code).
  */
-import { StartInfo, VcpuGuestContext } from '../../abi/index.ts'
+import { PAGE_SIZE, StartInfo, VcpuGuestContext } from '../../abi/index.ts'
 import {
   type ControlInterface,
   type VcpuContext,
@@ -38,7 +38,6 @@ const GDT_ENTRIES_PER_PAGE = 512
 /** Bytes of struct xen_domctl_ext_vcpucontext. */
 const EXTENDED_SIZE = 64
 
-const PAGE = 4096
 /** Stands for the type of a table that cannot be copied while the guest runs. */
 const POSTPONED = 0xff
 
@@ -203,7 +202,7 @@ export class PvImageWriter {
       } else {
         into.set(table, at)
       }
-      at += (end - start) * PAGE
+      at += (end - start) * PAGE_SIZE
     }
   }
 

@@ -7,7 +7,7 @@
  *
  * Reference: xen/include/public/arch-x86/xen.h, struct arch_shared_info; start_info's comment in public/xen.h.
  */
-import { SharedInfo } from '../../abi/index.ts'
+import { PAGE_SIZE, SharedInfo } from '../../abi/index.ts'
 import type { ControlInterface } from '../../hypervisor/index.ts'
 import { type DomId, type Mfn, XenError, isCanonical } from '../../util/index.ts'
 import { ENTRIES_PER_TABLE, PAGE_SHIFT, PTE, PTE_HIGH_FRAME, tableIndex } from '../../x86/index.ts'
@@ -105,7 +105,7 @@ export function readP2m(control: P2mControl, domain: DomId): PhysToMachine {
   const cr3 = arch.p2mCr3.number(shared, base)
   const frames = cr3 === 0
     ? reader.tree(arch.pfnToMfnFrameListList.number(shared, base), pages)
-    : reader.linear(Math.floor(cr3 / 4096), Number(BigInt.asIntN(64, arch.p2mVaddr.get(shared, base))), pages)
+    : reader.linear(Math.floor(cr3 / PAGE_SIZE), Number(BigInt.asIntN(64, arch.p2mVaddr.get(shared, base))), pages)
   return { maxPfn, frames, entries: readEntries(reader, { frames, maxPfn, limit: 2 * info.totalPages + SLACK }) }
 }
 

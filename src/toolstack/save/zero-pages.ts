@@ -3,8 +3,8 @@
  * would only make the host touch its memory.
  * hot path: 32-bit words, eight at a time.
  */
-const PAGE = 4096
-const WORDS = PAGE / 4
+import { PAGE_SIZE } from '../../abi/index.ts'
+const WORDS = PAGE_SIZE / 4
 const STEP = 8
 
 /** Pages that lie one behind the other. */
@@ -25,9 +25,9 @@ export class ZeroPages {
   has(at: number): boolean {
     const { bytes, words } = this
     // Most pages that are not show it at one of these.
-    if ((bytes[at]! | bytes[at + 1]! | bytes[at + PAGE / 2]! | bytes[at + PAGE - 8]!) !== 0) return false
+    if ((bytes[at]! | bytes[at + 1]! | bytes[at + PAGE_SIZE / 2]! | bytes[at + PAGE_SIZE - 8]!) !== 0) return false
     if (words !== undefined) return isZero(words, at >>> 2)
-    new Uint8Array(this.aligned.buffer).set(bytes.subarray(at, at + PAGE))
+    new Uint8Array(this.aligned.buffer).set(bytes.subarray(at, at + PAGE_SIZE))
     return isZero(this.aligned, 0)
   }
 }

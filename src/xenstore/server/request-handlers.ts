@@ -3,7 +3,7 @@
  *
  * Reference: xen/docs/misc/xenstore.txt; behaviour of tools/xenstored/core.c and domain.c.
  */
-import { XENSTORE } from '../../abi/index.ts'
+import { DOMID, XENSTORE } from '../../abi/index.ts'
 import { runControl } from './control.ts'
 import { STORE_FEATURES, type StoreDomain } from '../store/domains.ts'
 import type { RequestOp, StoreRequest } from '../protocol/messages.ts'
@@ -135,11 +135,9 @@ function setTarget(exchange: Exchange, { domain, target }: RequestOf<'set-target
   return finish(exchange, undefined)
 }
 
-/** Reference: public/xen.h, DOMID_SELF. */
-const DOMID_SELF = 0x7ff0
 
 function isIntroduced(exchange: Exchange, { domain }: { readonly domain: number }): void {
-  const introduced = domain === DOMID_SELF || exchange.host.store.domains.get(domain)?.introduced === true
+  const introduced = domain === DOMID.SELF || exchange.host.store.domains.get(domain)?.introduced === true
   text(exchange, introduced ? 'T' : 'F')
 }
 
