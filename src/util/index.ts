@@ -34,3 +34,9 @@ export {
   timeLimit, whole,
 } from './check-options.ts'
 export type { Check, OptionChecks } from './check-options.ts'
+export { shape } from './state-shape.ts'
+export type { Shape, StateArray, StateOf } from './state-shape.ts'
+export { badState, part, partSet, partTree, whileQuiet } from './state.ts'
+export type { Lifecycle, Part, PartFacts, PartSource, SavedPart, SavedTree, StateValue, Stateful } from './state.ts'
+export { StateHasher, compareStates, hashParts, hashState } from './state-hash.ts'
+export type { StateDifference } from './state-hash.ts'

@@ -1,0 +1,201 @@
+/**
+ * The one form of state. A stateful part gives itself as plain data and takes itself back from it; a tree of named parts
+ * does the same for all below it. Plain data is what a structured clone keeps and a file can hold: null, undefined,
+ * booleans, numbers, bigints, texts, arrays of numbers, lists and records. What comes back is hostile until its shape and
+ * its part have looked at it.
+ *
+ * What is no state: what can be made again without a guest seeing it (decoded code, translations), and what belongs to the
+ * outside (listeners, open files). Who has work in flight there says by its life cycle when nothing is.
+ * Reference for the plan: propolis, lib/propolis/src/lifecycle.rs; cloud-hypervisor, vm-migration/src/lib.rs.
+ */
+import { XenError } from './errors.ts'
+import type { Shape, StateArray } from './state-shape.ts'
+
+/** Plain data. */
+export type StateValue =
+  | null | undefined | boolean | number | bigint | string | StateArray
+  | readonly StateValue[] | { readonly [name: string]: StateValue }
+
+/** What every stateful part has. */
+export interface Stateful<State> {
+  /** All that the part is, as plain data that shares nothing with it. Changes nothing. */
+  save(): State
+  /**
+   * Makes a freshly made part what the saved one was. The shape has been checked; whatever else does not fit is refused by
+   * {@link badState}, before anything has changed.
+   */
+  load(state: State): void
+}
+
+/** A part with work in flight outside of the host: a disk's reads, a user's promises. Each step defaults to nothing. */
+export interface Lifecycle {
+  /** Begin nothing outside any more; hold on to what is asked for meanwhile. No vCPU runs by now. */
+  pause(): void
+  /** Resolves when nothing is in flight outside. To be called once all parts are paused; a rejection ends the attempt. */
+  quiesce(): Promise<void>
+  /** Go on with what has been held on to. Before any vCPU runs; also after a `quiesce` that failed. */
+  resume(): void
+}
+
+/** One part's saved state. */
+export interface SavedPart {
+  readonly version: number
+  readonly state: unknown
+}
+
+/** Saved state of named parts. */
+export interface SavedTree {
+  readonly version: number
+  readonly parts: { readonly [name: string]: SavedPart | SavedTree }
+}
+
+/** A part as whoever is above it sees it. */
+export interface Part extends Lifecycle {
+  readonly name: string
+  save(): SavedPart | SavedTree
+  /** Throws INVALID_STATE, which names the part, for what the part cannot have saved. Changes nothing. */
+  check(saved: unknown): void
+  /** Checks and takes over. A leaf that refuses has changed nothing; a tree that does is half loaded, and to be thrown away. */
+  load(saved: unknown): void
+}
+
+/** What a leaf declares of itself, once. */
+export interface PartFacts<State> {
+  readonly name: string
+  /** Changes with every change of the shape or its meaning. */
+  readonly version: number
+  readonly shape: Shape<State>
+}
+
+/** The error for saved state that does not fit. Whoever loads it adds the part's name. */
+export const badState = (what: string): XenError => new XenError('INVALID_STATE', what)
+
+/** The error of a part: its own, or what one below it said, under its name. */
+function refusal(name: string, error: XenError): XenError {
+  const below = error.details['part']
+  const part = typeof below === 'string' ? `${name}.${below}` : name
+  const wrong = typeof below === 'string' ? error.details['wrong'] : error.message
+  return new XenError('INVALID_STATE', `saved state of ${part} does not fit: ${String(wrong)}`, { details: { part, wrong }, cause: error.cause ?? error })
+}
+
+/** Does `work` in the name of a part. */
+function inside<T>(name: string, work: () => T): T {
+  try {
+    return work()
+  } catch (error) {
+    throw XenError.is(error) ? refusal(name, error) : error
+  }
+}
+
+const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value) && !ArrayBuffer.isView(value)
+
+/** Looks at the frame of what was saved; gives what is in it. */
+function opened(saved: unknown, version: number, content: 'state' | 'parts'): unknown {
+  if (!isRecord(saved)) throw badState('it is no saved part')
+  if (!Object.hasOwn(saved, content) || Object.keys(saved).some((key) => key !== 'version' && key !== content)) {
+    throw badState(`it does not consist of version and ${content}`)
+  }
+  if (saved['version'] !== version) throw badState(`it is of version ${String(saved['version'])}, not ${version}`)
+  return saved[content]
+}
+
+const settled = Promise.resolve()
+
+/** Makes a stateful part a named one. */
+export function part<State>(facts: PartFacts<State>, body: Stateful<State> & Partial<Lifecycle>): Part {
+  const { name, version, shape } = facts
+  const examine = (saved: unknown): State => {
+    const state = opened(saved, version, 'state')
+    const wrong = shape(state)
+    if (wrong !== undefined) throw badState(`it${wrong}`)
+    return state as State
+  }
+  return {
+    name,
+    save: () => ({ version, state: body.save() }),
+    check: (saved) => inside(name, () => void examine(saved)),
+    load: (saved) => inside(name, () => body.load(examine(saved))),
+    pause: () => body.pause?.(),
+    quiesce: () => body.quiesce?.() ?? settled,
+    resume: () => body.resume?.(),
+  }
+}
+
+/** The life cycle of several parts: paused in order, quiesced together, resumed in the opposite order. */
+const lifecycleOf = (parts: () => readonly Part[]): Lifecycle => ({
+  pause: () => parts().forEach((one) => one.pause()),
+  quiesce: async () => void await Promise.all(parts().map((one) => one.quiesce())),
+  resume: () => [...parts()].reverse().forEach((one) => one.resume()),
+})
+
+const saveAll = (parts: readonly Part[]): SavedTree['parts'] => Object.fromEntries(parts.map((one) => [one.name, one.save()]))
+
+/** Several parts under one name. They are loaded in the order given, after the shapes of all have been checked. */
+export function partTree(facts: { readonly name: string; readonly version: number }, parts: readonly Part[]): Part {
+  const { name, version } = facts
+  const known = new Set(parts.map((one) => one.name))
+  if (known.size !== parts.length) throw new Error(`two parts of ${name} have one name`)
+  const examine = (saved: unknown): Readonly<Record<string, unknown>> => {
+    const found = opened(saved, version, 'parts')
+    if (!isRecord(found)) throw badState('its parts are no record')
+    for (const key of Object.keys(found)) if (!known.has(key)) throw badState(`it has a part "${key}", which is unknown`)
+    for (const one of parts) if (!Object.hasOwn(found, one.name)) throw badState(`it has no part "${one.name}"`)
+    for (const one of parts) one.check(found[one.name])
+    return found
+  }
+  return {
+    name,
+    save: () => ({ version, parts: saveAll(parts) }),
+    check: (saved) => inside(name, () => void examine(saved)),
+    load: (saved) => inside(name, () => {
+      const found = examine(saved)
+      for (const one of parts) one.load(found[one.name])
+    }),
+    ...lifecycleOf(() => parts),
+  }
+}
+
+/** Parts that come and go: one for each domain, each device. */
+export interface PartSource {
+  /** Those there are, each with a name of its own. */
+  present(): readonly Part[]
+  /** Makes the part that was saved under a name; undefined when there can be none of this name. */
+  make(name: string): Part | undefined
+}
+
+/** Parts that come and go, under one name. Loading makes them first, in the order of the saved record. */
+export function partSet(facts: { readonly name: string; readonly version: number }, source: PartSource): Part {
+  const { name, version } = facts
+  const examine = (saved: unknown): Readonly<Record<string, unknown>> => {
+    const found = opened(saved, version, 'parts')
+    if (!isRecord(found)) throw badState('its parts are no record')
+    return found
+  }
+  return {
+    name,
+    save: () => ({ version, parts: saveAll(source.present()) }),
+    check: (saved) => inside(name, () => void examine(saved)),
+    load: (saved) => inside(name, () => {
+      const made = Object.entries(examine(saved)).map(([key, state]) => {
+        const one = source.make(key)
+        if (one === undefined) throw badState(`there can be no part "${key}"`)
+        one.check(state)
+        return [one, state] as const
+      })
+      for (const [one, state] of made) one.load(state)
+    }),
+    ...lifecycleOf(() => source.present()),
+  }
+}
+
+/** Does `work` while nothing is in flight outside: pauses, quiesces, works, and resumes in any case. */
+export async function whileQuiet<T>(lifecycle: Lifecycle, work: () => T | Promise<T>): Promise<T> {
+  lifecycle.pause()
+  try {
+    await lifecycle.quiesce()
+    return await work()
+  } finally {
+    lifecycle.resume()
+  }
+}
