@@ -25,9 +25,12 @@ import { eventChannelOp, eventChannelOpCompat } from './hypercalls/event-channel
 import { grantTableOp } from './hypercalls/grant-table-op.ts'
 import { memoryOp } from './hypercalls/memory-op.ts'
 import { schedOp, schedOpCompat } from './hypercalls/sched-op.ts'
-import {
-  consoleIo, nmiOp, notConfigured, physdevOp, physdevOpCompat, privilegedOnly, setTimerOp, vmAssist,
-} from './hypercalls/small-ops.ts'
+import { consoleIo } from './hypercalls/console-io.ts'
+import { physdevOp, physdevOpCompat } from './hypercalls/physdev-op.ts'
+import { notConfigured, privilegedOnly } from './hypercalls/refused.ts'
+import { setTimerOp } from './hypercalls/set-timer-op.ts'
+import { vmAssist } from './hypercalls/vm-assist.ts'
+import { nmiOp } from './guests/pv/nmi.ts'
 import { vcpuOp } from './hypercalls/vcpu-op.ts'
 import { xenVersion } from './hypercalls/version.ts'
 import { HYPERVISOR_EVENTS, type HypervisorEvent } from './hypervisor-events.ts'

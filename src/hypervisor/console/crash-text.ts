@@ -8,9 +8,9 @@ import { exceptionMnemonic, hasErrorCode, PAGE_FAULT, VECTOR } from '../../x86/i
 import type { CrashReport, CrashState, CrashedStack } from './crash-report.ts'
 import type { MachineToPhys } from '../frames/machine-to-phys.ts'
 import type { GuestMemory } from '../memory/guest-memory.ts'
-import { XEN_VERSION } from '../hypercalls/version.ts'
+import { XEN_VERSION } from '../xen-version.ts'
 import type { TrapNote } from '../guests/pv/pv-vcpu.ts'
-import { isGuestAddress } from '../guests/pv/virtual-access.ts'
+import { isGuestAddress } from '../memory/guest-address.ts'
 
 /** Words that Xen shows of a stack, and of them in a line. */
 const SHOWN_WORDS = 80

@@ -10,8 +10,7 @@
  */
 import { DOMID, ERRNO, EVTCHNSTAT } from '../../abi/index.ts'
 import { invariant, type DomId } from '../../util/index.ts'
-import { CALL_AGAIN } from '../hypercalls/call.ts'
-import { WORK } from '../time/work-meter.ts'
+import { CALL_AGAIN, WORK } from '../time/work-meter.ts'
 import { DomainEvents, VIRQ_COUNT, isGlobalVirq, isUsable } from './domain-events.ts'
 import { checkEventState, loadDomainEvents, saveDomainEvents, type EventState } from './event-state.ts'
 import { CHANNEL, type Channel, type EventDomain, type EventHost } from './types.ts'

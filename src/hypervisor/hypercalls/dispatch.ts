@@ -7,8 +7,8 @@ import { type EventHub, TWO_32 } from '../../util/index.ts'
 import { Scratch, readInto } from '../memory/guest-access.ts'
 import type { HypervisorEvent } from '../hypervisor-events.ts'
 import type { Vcpu } from '../domains/vcpu.ts'
-import { WORK, type WorkMeter } from '../time/work-meter.ts'
-import { CALL_AGAIN, CALL_SILENT, HypercallArguments, type HypercallHandler } from './call.ts'
+import { CALL_AGAIN, WORK, type WorkMeter } from '../time/work-meter.ts'
+import { CALL_SILENT, HypercallArguments, type HypercallHandler } from '../domains/hypercall.ts'
 
 /** Name of a hypercall, as in public/xen.h without its prefix. */
 export type HypercallName = keyof typeof HYPERVISOR

@@ -12,8 +12,8 @@ import { signedFromParts, type WideField } from '../../util/index.ts'
 import type { CopySide, GrantTables } from '../grants/index.ts'
 import { Scratch, readInto } from '../memory/guest-access.ts'
 import type { Vcpu } from '../domains/vcpu.ts'
-import { WORK, type WorkMeter } from '../time/work-meter.ts'
-import { CALL_AGAIN, type HypercallArguments, type HypercallHandler } from './call.ts'
+import { CALL_AGAIN, WORK, type WorkMeter } from '../time/work-meter.ts'
+import type { HypercallArguments, HypercallHandler } from '../domains/hypercall.ts'
 
 const PAGE = 4096
 /** The largest argument of one operation. */

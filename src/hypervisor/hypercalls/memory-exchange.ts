@@ -8,10 +8,8 @@ import { TWO_32, signedFromParts } from '../../util/index.ts'
 import type { Domain } from '../domains/domain.ts'
 import { Scratch, readInto } from '../memory/guest-access.ts'
 import type { Vcpu } from '../domains/vcpu.ts'
-import { WORK } from '../time/work-meter.ts'
-import { CALL_AGAIN } from './call.ts'
-import type { MemoryOpParts } from './memory-op.ts'
-import { MAX_ORDER, MAX_PRIVILEGED_ORDER } from './memory-reservation.ts'
+import { CALL_AGAIN, WORK } from '../time/work-meter.ts'
+import { MAX_ORDER, MAX_PRIVILEGED_ORDER, type ReservationParts } from './memory-reservation.ts'
 
 /** One side of an exchange, copied from the guest. */
 interface Side {
@@ -23,11 +21,11 @@ interface Side {
 
 /** Carries out XENMEM_exchange. */
 export class Exchange {
-  private readonly parts: MemoryOpParts
+  private readonly parts: ReservationParts
   private readonly scratch = new Scratch(XenMemoryExchange.size)
   private readonly word = new Scratch(8)
 
-  constructor(parts: MemoryOpParts) {
+  constructor(parts: ReservationParts) {
     this.parts = parts
   }
 

@@ -7,29 +7,19 @@ import {
   XenAddToPhysmap, XenForeignMemoryMap, XenMachphysMapping, XenMachphysMfnList, XenMemoryMap, XenRemoveFromPhysmap,
 } from '../../abi/index.ts'
 import { signedFromParts } from '../../util/index.ts'
-import type { Domain, MemoryMapEntry } from '../domains/domain.ts'
-import type { DomainRegistry } from '../domains/registry.ts'
-import type { DomainMemory } from '../frames/domain-memory.ts'
+import type { MemoryMapEntry } from '../domains/domain.ts'
 import type { FrameTable } from '../frames/frame-table.ts'
-import type { MachineToPhys } from '../frames/machine-to-phys.ts'
 import { Scratch, readInto } from '../memory/guest-access.ts'
 import type { GuestMemory } from '../memory/guest-memory.ts'
 import type { Vcpu } from '../domains/vcpu.ts'
-import type { WorkMeter } from '../time/work-meter.ts'
-import type { HypercallHandler } from './call.ts'
+import type { HypercallHandler } from '../domains/hypercall.ts'
 import { Exchange } from './memory-exchange.ts'
-import { Reservations } from './memory-reservation.ts'
+import { type ReservationParts, Reservations } from './memory-reservation.ts'
 
 /** What memory_op works on. */
-export interface MemoryOpParts {
+export interface MemoryOpParts extends ReservationParts {
   readonly memory: GuestMemory
   readonly frames: FrameTable
-  readonly machineToPhys: MachineToPhys
-  readonly domainMemory: DomainMemory
-  readonly domains: DomainRegistry
-  readonly meter: WorkMeter
-  /** The domain's reservation has changed. */
-  reservationChanged(domain: Domain): void
 }
 
 /** Most entries of a memory map (E820MAX). */

@@ -8,9 +8,11 @@ import { TWO_32, signedFromParts } from '../../util/index.ts'
 import type { Domain } from '../domains/domain.ts'
 import { Scratch, readInto } from '../memory/guest-access.ts'
 import type { Vcpu } from '../domains/vcpu.ts'
-import { WORK } from '../time/work-meter.ts'
-import { CALL_AGAIN, type HypercallArguments } from './call.ts'
-import type { MemoryOpParts } from './memory-op.ts'
+import { CALL_AGAIN, WORK, type WorkMeter } from '../time/work-meter.ts'
+import type { HypercallArguments } from '../domains/hypercall.ts'
+import type { DomainRegistry } from '../domains/registry.ts'
+import type { DomainMemory } from '../frames/domain-memory.ts'
+import type { MachineToPhys } from '../frames/machine-to-phys.ts'
 
 /** Largest extent that a guest may ask for, as a power of two of pages. */
 export const MAX_ORDER = 9
@@ -18,6 +20,16 @@ export const MAX_ORDER = 9
 export const MAX_PRIVILEGED_ORDER = 12
 /** Where the command counts the extents that are done. */
 const EXTENT_SHIFT = 64
+
+/** What changes of a reservation work on. */
+export interface ReservationParts {
+  readonly machineToPhys: MachineToPhys
+  readonly domainMemory: DomainMemory
+  readonly domains: DomainRegistry
+  readonly meter: WorkMeter
+  /** The domain's reservation has changed. */
+  reservationChanged(domain: Domain): void
+}
 
 /** One reservation call, copied from the guest. */
 interface Reservation {
@@ -29,10 +41,10 @@ interface Reservation {
 
 /** Carries out reservation calls. */
 export class Reservations {
-  private readonly parts: MemoryOpParts
+  private readonly parts: ReservationParts
   private readonly scratch = new Scratch(XenMemoryReservation.size)
 
-  constructor(parts: MemoryOpParts) {
+  constructor(parts: ReservationParts) {
     this.parts = parts
   }
 

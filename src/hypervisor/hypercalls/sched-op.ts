@@ -11,7 +11,7 @@ import { Scratch, readInto } from '../memory/guest-access.ts'
 import type { HostClock } from '../time/host-clock.ts'
 import type { Vcpu } from '../domains/vcpu.ts'
 import type { VcpuControl } from '../execution/vcpu-control.ts'
-import type { HypercallArguments, HypercallHandler } from './call.ts'
+import type { HypercallArguments, HypercallHandler } from '../domains/hypercall.ts'
 
 /** Most ports that one poll may name: a limit of Xen's, it bounds the work of one call. */
 const MAX_POLL_PORTS = 128

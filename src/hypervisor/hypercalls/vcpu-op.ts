@@ -11,19 +11,19 @@ import { signedFromParts } from '../../util/index.ts'
 import type { EventChannels } from '../events/index.ts'
 import { FRAME_TYPE } from '../frames/frame-table.ts'
 import { Scratch, readInto } from '../memory/guest-access.ts'
+import { isGuestAddress } from '../memory/guest-address.ts'
 import type { GuestMemory } from '../memory/guest-memory.ts'
 import type { HostClock } from '../time/host-clock.ts'
-import type { PageTypes } from '../guests/pv/page-types.ts'
 import { runstateBytes } from '../time/index.ts'
 import type { Vcpu } from '../domains/vcpu.ts'
 import type { VcpuControl } from '../execution/vcpu-control.ts'
-import { isGuestAddress } from '../guests/pv/virtual-access.ts'
-import type { HypercallHandler } from './call.ts'
+import type { HypercallHandler } from '../domains/hypercall.ts'
+import type { WritableFrames } from './writable-frames.ts'
 
 /** What vcpu_op works on. */
 export interface VcpuOpParts {
   readonly memory: GuestMemory
-  readonly pageTypes: PageTypes
+  readonly pageTypes: WritableFrames
   readonly control: VcpuControl
   readonly events: EventChannels
   readonly clock: HostClock

@@ -9,10 +9,8 @@ import {
 import { PAGE_SIZE } from '../../x86/index.ts'
 import type { Domain } from '../domains/domain.ts'
 import { Scratch, readInto } from '../memory/guest-access.ts'
-import type { HypercallHandler } from './call.ts'
-
-/** Version that guests see, 4.17, and the kinds of guests that it says it can run. */
-export const XEN_VERSION = { major: 4, minor: 17, extra: '.7', capabilities: 'xen-3.0-x86_64 ' } as const
+import { XEN_VERSION, XEN_VERSION_NUMBER } from '../xen-version.ts'
+import type { HypercallHandler } from '../domains/hypercall.ts'
 
 const DENIED = '<denied>'
 
@@ -69,7 +67,7 @@ export function xenVersion(commandLine: string): HypercallHandler {
   return (caller, args) => {
     const command = args.u32(0)
     const address = args.address(1)
-    if (command === XENVER.version) return XEN_VERSION.major * 0x10000 + XEN_VERSION.minor
+    if (command === XENVER.version) return XEN_VERSION_NUMBER
     if (command === XENVER.pagesize) return address === 0 ? PAGE_SIZE : -ERRNO.EINVAL
     if (command === XENVER.build_id) return caller.owner.privileged ? -ERRNO.ENODATA : -ERRNO.EPERM
     if (command === XENVER.get_features) {

@@ -47,6 +47,9 @@ export const WORK = /* @__PURE__ */ Object.freeze({
 /** Work after which a long operation pauses: a fifth of a millisecond of virtual time. */
 const PORTION = 200_000
 
+/** Result of work that has not finished: it is to be asked for again, with what is left of it. */
+export const CALL_AGAIN = -(2 ** 40)
+
 /** Counts the work of the exit in hand. */
 export class WorkMeter {
   private spent = 0

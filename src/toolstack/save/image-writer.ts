@@ -9,6 +9,7 @@ import { PAGE_SIZE, StartInfo, VcpuGuestContext } from '../../abi/index.ts'
 import {
   type ControlInterface,
   type VcpuContext,
+  XEN_VERSION,
   decodeVcpuContext,
   encodeVcpuContext,
 } from '../../hypervisor/index.ts'
@@ -29,8 +30,6 @@ export type SaveControl = Pick<ControlInterface,
   | 'domainInfo' | 'frameBytes' | 'frameKinds' | 'readFrames' | 'machineToPhys' | 'getVcpuContext' | 'vcpuInfo'
   | 'hostInfo' | 'getCpuPolicy' | 'getVcpuMsrs'>
 
-/** Version of Xen whose ABI we speak. */
-const XEN_VERSION = { major: 4, minor: 17 } as const
 /** Page of start_info in guests written in TypeScript; the builder puts it there. */
 const TYPESCRIPT_START_INFO = 0
 /** Descriptors in a page of the GDT. */

@@ -5,7 +5,7 @@
  */
 import { featureBits, hasSubleaves } from '../../../x86/index.ts'
 import type { CpuFeature, CpuidAnswer } from '../../../x86/index.ts'
-import { XEN_VERSION } from '../../hypercalls/version.ts'
+import { XEN_VERSION_NUMBER } from '../../xen-version.ts'
 import { type CpuidTable, answerOf } from '../../domains/cpu-policy.ts'
 
 /** Overrides or adds leaves; undefined leaves the answer as it is. The subleaf is 0 for a leaf that has none. */
@@ -38,7 +38,7 @@ function hypervisorLeaf(index: number, subleaf: number, subject: CpuidSubject): 
   switch (index) {
     // "XenVMMXenVMM"
     case 0: return [0x4000_0005, 0x566e_6558, 0x6558_4d4d, 0x4d4d_566e]
-    case 1: return [XEN_VERSION.major * 0x10000 + XEN_VERSION.minor, 0, 0, 0]
+    case 1: return [XEN_VERSION_NUMBER, 0, 0, 0]
     // One hypercall page through MSR 0x40000000; mmu_update keeps accessed and dirty bits.
     case 2: return [1, 0x4000_0000, 1, 0]
     case 3:

@@ -13,7 +13,8 @@ import { fixDescriptor } from './descriptors.ts'
 import type { PageTypes } from './page-types.ts'
 import { entryFrame } from './page-entries.ts'
 import type { PvVcpu } from './pv-vcpu.ts'
-import { findLeaf, isGuestAddress } from './virtual-access.ts'
+import { isGuestAddress } from '../../memory/guest-address.ts'
+import { findLeaf } from './virtual-access.ts'
 
 /** Pages of a GDT that a guest may have. */
 const GDT_PAGES = 14

@@ -10,7 +10,8 @@ import type { GuestMemory } from '../../memory/guest-memory.ts'
 import type { Vcpu } from '../../domains/vcpu.ts'
 import { adjustLeafHigh, adjustLeafLow } from './page-entries.ts'
 import type { PageTypes } from './page-types.ts'
-import { findLeaf, isGuestAddress } from './virtual-access.ts'
+import { isGuestAddress } from '../../memory/guest-address.ts'
+import { findLeaf } from './virtual-access.ts'
 
 /** A mapping as the grant table asks for it. */
 export interface GrantEntry {

@@ -9,13 +9,14 @@ import { PAGE_SIZE } from '../../../x86/index.ts'
 import type { Domain } from '../../domains/domain.ts'
 import { FRAME_FLAG, FRAME_TYPE } from '../../frames/frame-table.ts'
 import { Scratch, readInto } from '../../memory/guest-access.ts'
-import { CALL_AGAIN, type HypercallArguments, PREEMPTED, unfinished } from '../../hypercalls/call.ts'
+import type { HypercallArguments } from '../../domains/hypercall.ts'
+import { PREEMPTED, unfinished } from './unfinished.ts'
 import type { Vcpu } from '../../domains/vcpu.ts'
-import { WORK } from '../../time/work-meter.ts'
+import { CALL_AGAIN, WORK } from '../../time/work-meter.ts'
 import type { DescriptorTables } from './descriptor-tables.ts'
 import type { MmuParts, MmuUpdates } from './mmu-update.ts'
 import type { PvVcpu } from './pv-vcpu.ts'
-import { isGuestAddress } from './virtual-access.ts'
+import { isGuestAddress } from '../../memory/guest-address.ts'
 
 /** What extended operations work on beyond page tables. */
 export interface MmuExtendedParts extends MmuParts {

@@ -11,13 +11,15 @@ import { FRAME_FLAG, FRAME_TYPE, type FrameTable } from '../../frames/frame-tabl
 import type { MachineToPhys } from '../../frames/machine-to-phys.ts'
 import { type GuestAccess, Scratch, readInto } from '../../memory/guest-access.ts'
 import type { GuestMemory } from '../../memory/guest-memory.ts'
-import { CALL_AGAIN, type HypercallArguments, PREEMPTED, unfinished } from '../../hypercalls/call.ts'
+import type { HypercallArguments } from '../../domains/hypercall.ts'
+import { PREEMPTED, unfinished } from './unfinished.ts'
 import type { Vcpu } from '../../domains/vcpu.ts'
-import { WORK, type WorkMeter } from '../../time/work-meter.ts'
+import { CALL_AGAIN, WORK, type WorkMeter } from '../../time/work-meter.ts'
 import type { PageTypes } from './page-types.ts'
 import { PageUpdates } from './page-updates.ts'
 import type { TlbClock } from './tlb-clock.ts'
-import { findLeaf, isGuestAddress } from './virtual-access.ts'
+import { isGuestAddress } from '../../memory/guest-address.ts'
+import { findLeaf } from './virtual-access.ts'
 
 /** What page-table hypercalls work on. */
 export interface MmuParts {

@@ -21,8 +21,7 @@ import { invariant } from '../../../util/index.ts'
 import { PTE } from '../../../x86/index.ts'
 import { FRAME_FLAG, FRAME_TYPE, type FrameTable } from '../../frames/frame-table.ts'
 import type { GuestMemory } from '../../memory/guest-memory.ts'
-import { CALL_AGAIN } from '../../hypercalls/call.ts'
-import { WORK, type WorkMeter } from '../../time/work-meter.ts'
+import { CALL_AGAIN, WORK, type WorkMeter } from '../../time/work-meter.ts'
 import { isValidDescriptorPage } from './descriptors.ts'
 import {
   adjustLeafHigh, adjustLeafLow, adjustTableLow, entryFrame, isForbiddenLeaf, isForbiddenTable, isInvalidFrame,

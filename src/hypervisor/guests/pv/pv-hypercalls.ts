@@ -10,15 +10,15 @@ import {
 import { isCanonical, signedFromParts } from '../../../util/index.ts'
 import { CR0, CR4, DR6, DR7, SEGMENT } from '../../../x86/index.ts'
 import { Scratch, readInto } from '../../memory/guest-access.ts'
-import { CALL_AGAIN, type HypercallArguments, type HypercallHandler } from '../../hypercalls/call.ts'
-import { registerNmi } from '../../hypercalls/small-ops.ts'
+import type { HypercallArguments, HypercallHandler } from '../../domains/hypercall.ts'
 import type { Vcpu } from '../../domains/vcpu.ts'
-import { WORK, type WorkMeter } from '../../time/work-meter.ts'
+import { CALL_AGAIN, WORK, type WorkMeter } from '../../time/work-meter.ts'
 import type { DescriptorTables } from './descriptor-tables.ts'
+import { registerNmi } from './nmi.ts'
 import { type EntryPoint, type PvVcpu, setEntry } from './pv-vcpu.ts'
 import { type SegmentLoader, setSegmentBase } from './segments.ts'
 import type { TlbClock } from './tlb-clock.ts'
-import { isGuestAddress } from './virtual-access.ts'
+import { isGuestAddress } from '../../memory/guest-address.ts'
 
 /** What these hypercalls work on. */
 export interface PvHypercallParts {

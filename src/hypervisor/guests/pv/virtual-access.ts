@@ -6,17 +6,10 @@
  *
  * hot path: returns numbers, allocates nothing. Reference: Intel SDM volume 3, 4.5; xen/arch/x86/usercopy.c.
  */
-import { HYPERVISOR_VIRT_END } from '../../../abi/index.ts'
 import { PAGE_SIZE, PTE } from '../../../x86/index.ts'
 import type { GuestAccess } from '../../memory/guest-access.ts'
+import { isGuestAddress } from '../../memory/guest-address.ts'
 import type { GuestMemory } from '../../memory/guest-memory.ts'
-
-/** First non-canonical address above the lower half. */
-const LOWER_END = 0x8000_0000_0000
-
-/** True for an address that a guest may pass: outside of the hypervisor's range, and canonical. */
-export const isGuestAddress = (address: number): boolean =>
-  (address >= 0 && address < LOWER_END) || (address >= HYPERVISOR_VIRT_END && address < 0)
 
 const TABLE_USED = PTE.PRESENT | PTE.ACCESSED
 

@@ -28,7 +28,8 @@ import { entryFrame } from './page-entries.ts'
 import type { PageTypes } from './page-types.ts'
 import { PageUpdates } from './page-updates.ts'
 import type { PvVcpu } from './pv-vcpu.ts'
-import { findLeaf, isGuestAddress } from './virtual-access.ts'
+import { isGuestAddress } from '../../memory/guest-address.ts'
+import { findLeaf } from './virtual-access.ts'
 
 /** Bytes of an entry. */
 const ENTRY = 8

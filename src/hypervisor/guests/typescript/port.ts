@@ -14,9 +14,10 @@ import { FRAME_TYPE, type FrameTable } from '../../frames/frame-table.ts'
 import type { GrantTables } from '../../grants/index.ts'
 import type { GuestMemory } from '../../memory/guest-memory.ts'
 import type { HostClock } from '../../time/host-clock.ts'
-import { CALL_AGAIN, HypercallArguments } from '../../hypercalls/call.ts'
+import { HypercallArguments } from '../../domains/hypercall.ts'
+import { CALL_AGAIN } from '../../time/work-meter.ts'
 import type { HypercallDispatcher } from '../../hypercalls/dispatch.ts'
-import { XEN_VERSION } from '../../hypercalls/version.ts'
+import { XEN_VERSION_NUMBER } from '../../xen-version.ts'
 import type { PageTypes } from '../pv/page-types.ts'
 import type { VcpuControl } from '../../execution/vcpu-control.ts'
 
@@ -202,7 +203,7 @@ export class DomainPort implements HypercallPort {
   }
 
   version(): number {
-    return XEN_VERSION.major * 0x10000 + XEN_VERSION.minor
+    return XEN_VERSION_NUMBER
   }
 
   mapForeign(domain: DomId, frame: number): number {

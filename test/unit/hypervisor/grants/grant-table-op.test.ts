@@ -4,7 +4,8 @@ import {
   GnttabMapGrantRef, GnttabQuerySize, GnttabSetVersion, GnttabSetupTable, GnttabSwapGrantRef, GnttabTransfer,
   GnttabUnmapAndReplace, GnttabUnmapGrantRef, GTF,
 } from '../../../../src/abi/index.ts'
-import { CALL_AGAIN, HypercallArguments } from '../../../../src/hypervisor/hypercalls/call.ts'
+import { HypercallArguments } from '../../../../src/hypervisor/domains/hypercall.ts'
+import { CALL_AGAIN } from '../../../../src/hypervisor/time/work-meter.ts'
 import { grantTableOp } from '../../../../src/hypervisor/hypercalls/grant-table-op.ts'
 import type { Vcpu } from '../../../../src/hypervisor/domains/vcpu.ts'
 import { GrantHostDouble } from '../../../support/grant-host.ts'

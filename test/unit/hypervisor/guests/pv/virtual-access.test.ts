@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { VirtualAccess, findLeaf, isGuestAddress } from '../../../../../src/hypervisor/guests/pv/virtual-access.ts'
+import { isGuestAddress } from '../../../../../src/hypervisor/memory/guest-address.ts'
+import { VirtualAccess, findLeaf } from '../../../../../src/hypervisor/guests/pv/virtual-access.ts'
 import { PTE } from '../../../../../src/x86/index.ts'
 import { PlainMemory, TABLE, WRITE } from '../../../../support/hypervisor-host.ts'
 

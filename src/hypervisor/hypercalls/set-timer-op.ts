@@ -1,0 +1,13 @@
+/**
+ * set_timer_op: the one-shot timer of 2005, which raises VIRQ_TIMER.
+ * Reference: xen/common/sched/core.c, do_set_timer_op.
+ */
+import { signedFromParts } from '../../util/index.ts'
+import type { HypercallHandler } from '../domains/hypercall.ts'
+import type { HostClock } from '../time/host-clock.ts'
+
+/** set_timer_op(deadline). */
+export function setTimerOp(clock: HostClock): HypercallHandler {
+  return (caller, args) =>
+    caller.timers.setTimerOp(signedFromParts(args.low[0]!, args.high[0]!), clock.now())
+}
