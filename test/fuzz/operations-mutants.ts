@@ -13,7 +13,7 @@ export interface OperationMutant {
   readonly found: RegExp
 }
 
-const HOST = 'src/toolstack/host'
+const TOOLSTACK = 'src/toolstack'
 
 const patch = (file: string, find: string, replace: string): Patch => ({ file, find, replace })
 
@@ -21,12 +21,12 @@ const patch = (file: string, find: string, replace: string): Patch => ({ file, f
 export const OPERATION_MUTANTS: readonly OperationMutant[] = [
   {
     name: 'a second save goes on beside the first',
-    patches: [patch(`${HOST}/operations.ts`, ' ?? this.busy(settings)', '')],
+    patches: [patch(`${TOOLSTACK}/run/operations.ts`, ' ?? this.busy(settings)', '')],
     within: 10, found: /two movements/,
   },
   {
     name: 'an overtaken memory target undoes the newer one',
-    patches: [patch(`${HOST}/wishes.ts`, '        if (!isNewest()) return\n        end()\n', '        end()\n')],
+    patches: [patch(`${TOOLSTACK}/run/wishes.ts`, '        if (!isNewest()) return\n        end()\n', '        end()\n')],
     within: 10, found: /undoes a newer one/,
   },
   {
@@ -46,7 +46,7 @@ export const OPERATION_MUTANTS: readonly OperationMutant[] = [
   },
   {
     name: 'a name is taken after the shutdown has resolved',
-    patches: [patch(`${HOST}/domain.ts`, 'return this.ended !== undefined && !this.host.isActing(this.id)', 'return this.ended !== undefined')],
+    patches: [patch(`${TOOLSTACK}/host/domain.ts`, 'return this.ended !== undefined && !this.host.isActing(this.id)', 'return this.ended !== undefined')],
     within: 10, found: /is there after its/,
   },
 ]

@@ -1,13 +1,13 @@
 /** What a host is booted with; checked here, with the defaults. */
 import * as z from 'zod'
 import {
-  duration as durationCheck, nearestWord, parseDuration, shown, XenError, type DomId,
+  duration as durationCheck, nearestWord, parseDuration, shown, XenError,
   type Duration, type Random,
 } from '../../util/index.ts'
 import { parseSize } from '../grub/memory-size.ts'
+import type { CoreOpener } from '../core-dump/core-dumper.ts'
 import type { DiskOpener } from '../devices/devices.ts'
 import type { Decompressor } from '../image/unpack.ts'
-import type { ByteOutput } from '../stream/index.ts'
 import type { FileReader } from '../config/files.ts'
 import { mostMebibytes } from './machine-size.ts'
 
@@ -54,16 +54,6 @@ export interface HostOptions {
   readonly openDisk?: DiskOpener | undefined
   /** Where the cores of domains go whose description asks for a dump at their end; without it there is none. */
   readonly openCore?: CoreOpener | undefined
-}
-
-/** Opens the target of a domain's core dump, as `xl` opens a file in /var/lib/xen/dump. */
-export type CoreOpener = (domain: CoreSubject) => ByteOutput | Promise<ByteOutput>
-
-/** The domain whose core is to be written. */
-export interface CoreSubject {
-  readonly id: DomId
-  readonly name: string
-  readonly uuid: string
 }
 
 /** Long enough for code that goes on after some work of its own, short for somebody who watches a test hang. */

@@ -4,7 +4,8 @@
  * Reference: tools/pygrub/src/pygrub.
  */
 import { XenError } from '../../util/index.ts'
-import { openFileSystem, type FileSystem } from '../filesystem/file-system.ts'
+import type { FileSystem } from '../filesystem/file-system.ts'
+import { openFileSystem } from '../filesystem/open-file-system.ts'
 import { ImageReader, imageFault, type ImageSource } from '../filesystem/image-reader.ts'
 import { fileSystemStarts } from '../filesystem/partitions.ts'
 import { readExtLinux, readGrub2, readLegacy, type BootConfig, type BootImage } from './boot-configs.ts'

@@ -6,7 +6,6 @@
  */
 import { XenError } from '../../util/index.ts'
 import type { DiskConfig } from './disk-specification.ts'
-import type { DomainConfig } from './domain-config.ts'
 import type { NicConfig } from './nic-specification.ts'
 
 /** What of this host a stream may name. What is left out allows nothing. */
@@ -68,15 +67,26 @@ function checkNic({ backend, bridge, script }: NicConfig, trust: StreamPermissio
   checkListed(trust.bridges, { who, key: 'bridges', name: bridge })
 }
 
+/** A domain's devices. */
+interface DeviceUser {
+  readonly disks: readonly DiskConfig[]
+  readonly nics: readonly NicConfig[]
+}
+
 /** Throws PERMISSION_DENIED, naming it and the option that allows it, when a stream's device names what it may not. */
-export function checkStreamDevices(config: Pick<DomainConfig<unknown>, 'disks' | 'nics'>, trust: StreamTrust): void {
+export function checkStreamDevices(config: DeviceUser, trust: StreamTrust): void {
   if (trust === 'all') return
   for (const disk of config.disks) checkDisk(disk, trust)
   for (const nic of config.nics) checkNic(nic, trust)
 }
 
 /** A domain's files, and what it may name when it came by a stream. */
-type FileUser = Pick<DomainConfig<unknown>, 'kernel' | 'ramdisk' | 'bootloader' | 'trust'>
+interface FileUser {
+  readonly kernel: unknown
+  readonly ramdisk: string | Uint8Array | undefined
+  readonly bootloader: string | undefined
+  readonly trust?: StreamTrust | undefined
+}
 
 /** What the stream named that would be read at the domain's next start and may not be. */
 function deniedFiles({ kernel, ramdisk, bootloader, trust }: FileUser): Named[] {

@@ -4,7 +4,8 @@
  */
 import type { ControlInterface } from '../../hypervisor/index.ts'
 import { XenError, type DomId } from '../../util/index.ts'
-import { crashError, describeCrash, type DiskError, type DomainCrash } from './domain-crash.ts'
+import { describeCrash } from './describe-crash.ts'
+import { crashError, type DiskError, type DomainCrash } from './domain-crash.ts'
 import type { SymbolTable } from './symbols.ts'
 
 /** Crashes of domains that are gone: whoever waits for one hears of it at once, so that few are needed. */

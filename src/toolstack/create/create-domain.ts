@@ -13,15 +13,21 @@ import {
   connectDevices,
   connectShell,
   makeShell,
-  PAGES_PER_MEBIBYTE,
   type CreateHost,
   type DomainShell,
   type ShellPlan,
 } from './domain-shell.ts'
-import type { CreateProgress } from '../host/host-events.ts'
 import { loadKernel, loadRamdisk, type KernelSource, type LoadedKernel } from '../domains/kernel-source.ts'
+import { PAGES_PER_MEBIBYTE } from '../domains/memory-settings.ts'
 import type { OperationContext } from '../run/operation.ts'
 import { randomUuid } from '../domains/random-names.ts'
+
+/** Steps of creating a domain. */
+export type CreateProgress =
+  | { readonly type: 'image-loaded'; readonly kernel: string; readonly bytes: number }
+  | { readonly type: 'domain-made'; readonly id: number }
+  | { readonly type: 'memory-built'; readonly id: number; readonly pages: number }
+  | { readonly type: 'started'; readonly id: number }
 
 /** What was created; it is still paused. */
 export interface CreatedDomain {

@@ -14,13 +14,9 @@ import { wakingPort, type Dom0 } from '../dom0/dom0.ts'
 import { removeDomainNodes, writeDomainNodes, writeRingNodes } from '../domains/domain-nodes.ts'
 import type { FileReader } from '../config/files.ts'
 import type { OperationContext } from '../run/operation.ts'
+import { PAGES_PER_MEBIBYTE, SLACK_PAGES } from '../domains/memory-settings.ts'
 import { uuidBytes } from '../domains/random-names.ts'
 import type { RunLoop } from '../run/run-loop.ts'
-
-/** Pages that a domain may have beyond its memory: what libxl allows (1 MiB). */
-export const SLACK_PAGES = 256
-/** Pages of a MiB. */
-export const PAGES_PER_MEBIBYTE = 256
 
 /** What making a domain needs of its host. */
 export interface CreateHost {

@@ -9,7 +9,7 @@ import type { DomainConfig } from '../config/domain-config.ts'
 import type { DeviceConfigs } from '../devices/devices.ts'
 import { domainPath } from '../domains/domain-nodes.ts'
 import type { KernelSource } from '../domains/kernel-source.ts'
-import { memorySettings } from '../host/memory-target.ts'
+import { memorySettings } from '../domains/memory-settings.ts'
 
 /** What is asked about a domain. */
 export interface LiveHost {

@@ -1,7 +1,7 @@
 /** Who waits for what on a host that can never go on: in words, and as data. */
 import type { ControlInterface, DomainInfo, VcpuInfoSnapshot } from '../../hypervisor/index.ts'
 import { XenError } from '../../util/index.ts'
-import { shutdownReasonName } from '../host/domain.ts'
+import { shutdownReasonName } from './shutdown-reason.ts'
 
 /** Domains that are described; a host may have hundreds. */
 const SHOWN_DOMAINS = 20

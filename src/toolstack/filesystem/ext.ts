@@ -7,7 +7,7 @@
 import { XenError } from '../../util/index.ts'
 import { fileBlocks, inlineData, readRuns, type Inode, type Volume } from './ext-blocks.ts'
 import type { FileSystem } from './file-system.ts'
-import { imageFault, u64, viewOf, type ImageReader } from './image-reader.ts'
+import { imageFault, viewOf, type ImageReader } from './image-reader.ts'
 
 const SUPERBLOCK = {
   at: 1024, size: 1024, inodes: 0x00, firstDataBlock: 0x14, logBlockSize: 0x18, blocksPerGroup: 0x20, inodesPerGroup: 0x28,

@@ -1,7 +1,4 @@
-/** What a boot loader needs of a file system, whichever kind it is, and how the kind is found out. */
-import { XenError } from '../../util/index.ts'
-import { openExt } from './ext.ts'
-import type { ImageReader } from './image-reader.ts'
+/** What a boot loader needs of a file system, whichever kind it is. */
 
 /** A file system that can be read. */
 export interface FileSystem {
@@ -13,13 +10,4 @@ export interface FileSystem {
   readFile(path: string, limit: number): Promise<Uint8Array | undefined>
   /** Whether a name is there, be it a file's or a folder's. */
   exists(path: string): Promise<boolean>
-}
-
-/** Opens the file system that begins where `image` begins. Rejects with INVALID_IMAGE where there is none that is known. */
-export async function openFileSystem(image: ImageReader): Promise<FileSystem> {
-  const found = await openExt(image)
-  if (found !== undefined) return found
-  throw new XenError('INVALID_IMAGE', 'disk image: there is no ext2, ext3 or ext4 file system', {
-    details: { field: 'file system' },
-  })
 }

@@ -2,21 +2,50 @@
  * What each call of hosts and domains may be given, in one table: the compiler sees to it that every option is there. The
  * configuration of hosts and domains is checked by boot/host-options.ts and config/domain-config.ts.
  */
+import type { BlockStore } from '../../drivers/index.ts'
 import type { TraceHooks } from '../../machine/index.ts'
 import {
   abortSignal, anything, callable, checkOptions, flag, having, listOf, oneOf, real, text, timeLimit, whole,
   type Check, type OptionChecks,
 } from '../../util/index.ts'
+import type { FileSource } from '../config/domain-config.ts'
 import type { StreamPermissions, StreamTrust } from '../config/stream-trust.ts'
 import type { ReceiveOptions } from '../migrate/receive.ts'
 import type { MigrateOptions } from '../migrate/send.ts'
+import type { RestoreOptions } from '../save/restore-domain.ts'
 import type { SaveOptions } from '../save/save-domain.ts'
-import type { RestoreDomainOptions } from './domain-movement.ts'
-import type { AttachDiskOptions, DetachOptions } from './domain.ts'
 import type { CreateOptions } from '../create/create-options.ts'
 import type { OperationOptions } from '../run/operation.ts'
 import type { UntilOptions } from '../run/run-loop.ts'
-import type { SetVcpusOptions } from './vcpu-target.ts'
+
+/** How a disk is attached. */
+export interface AttachDiskOptions extends OperationOptions {
+  /**
+   * The disk's contents; without it the host's `openDisk` is asked. It is asked for this disk, too, where the domain is
+   * restored or moves to; a restart does without the disk.
+   */
+  readonly store?: BlockStore | undefined
+}
+
+/** How a device is taken away. */
+export interface DetachOptions extends OperationOptions {
+  /** Takes it away without asking the guest, as `xl block-detach --force` does. */
+  readonly force?: boolean | undefined
+}
+
+/** How vCPUs are asked for. */
+export interface SetVcpusOptions extends UntilOptions {
+  /** Waits until the guest uses as many, and takes the wish back when it does not in time. Default: the wish is all. */
+  readonly wait?: boolean | undefined
+}
+
+/** How a saved domain is started again. */
+export interface RestoreDomainOptions extends RestoreOptions, OperationOptions {
+  /** Leaves the domain paused, as `xl restore -p` does. */
+  readonly paused?: boolean | undefined
+  /** ELF file with the kernel's symbols, by which a crash names functions: a saved domain brings none. */
+  readonly symbols?: FileSource | undefined
+}
 
 /** What each call takes. */
 export interface CallOptions {

@@ -3,7 +3,7 @@
  * get their host, their progress and their signal.
  */
 import { checkArgument, shown, XenError, type DomId } from '../../util/index.ts'
-import type { DomainConfig, FileSource } from '../config/domain-config.ts'
+import type { DomainConfig } from '../config/domain-config.ts'
 import type { SymbolTable } from '../crash/symbols.ts'
 import { receiveDomain, type ReceiveOptions, type ReceiveProgress } from '../migrate/receive.ts'
 import {
@@ -18,20 +18,18 @@ import type { MigrationTransport } from '../migrate/transport.ts'
 import {
   restoreDomain,
   type RestoredDomain,
-  type RestoreOptions,
   type RestoreProgress,
 } from '../save/restore-domain.ts'
 import { saveDomain, type SavedDomain, type SaveOptions, type SaveProgress } from '../save/save-domain.ts'
 import { byteInput, byteOutput, SaveStreamReader, type ByteInput, type ByteOutput } from '../stream/index.ts'
-import { checkCall, type CallOptions } from './call-options.ts'
-import type { Domain } from './domain.ts'
+import { checkCall, type CallOptions, type RestoreDomainOptions } from './call-options.ts'
 import type { CreateHost } from '../create/domain-shell.ts'
 import { loadSymbols, type KernelSource } from '../domains/kernel-source.ts'
 import type { Operation, OperationContext, OperationOptions } from '../run/operation.ts'
 import type { Operations, OperationSettings } from '../run/operations.ts'
 
 /** What moving domains needs of its host. */
-export interface MovementHost extends SendHost {
+export interface MovementHost<D> extends SendHost {
   readonly operations: Operations
   create(): CreateHost
   /** Makes the handle of a domain that is there, and starts it. */
@@ -39,22 +37,14 @@ export interface MovementHost extends SendHost {
     config: DomainConfig<KernelSource>,
     made: { readonly domid: DomId; readonly uuid: string; readonly symbols?: SymbolTable | undefined },
     options: { readonly paused: boolean },
-  ): Domain
-}
-
-/** How a saved domain is started again. */
-export interface RestoreDomainOptions extends RestoreOptions, OperationOptions {
-  /** Leaves the domain paused, as `xl restore -p` does. */
-  readonly paused?: boolean | undefined
-  /** ELF file with the kernel's symbols, by which a crash names functions: a saved domain brings none. */
-  readonly symbols?: FileSource | undefined
+  ): D
 }
 
 /** What saves and migrations of one domain exclude each other as. */
 const MOVEMENT = 'movement'
 
 /** Facts of a domain that do not change while it is on its way. */
-const snapshot = ({ id, name, uuid, config }: Domain): SavedDomain => ({ id, name, uuid, config })
+const snapshot = ({ id, name, uuid, config }: SavedDomain): SavedDomain => ({ id, name, uuid, config })
 
 /** Throws INVALID_ARGUMENT for what is no connection. */
 function checkTransport(call: 'migrate' | 'receiveMigration', transport: MigrationTransport): void {
@@ -65,15 +55,15 @@ function checkTransport(call: 'migrate' | 'receiveMigration', transport: Migrati
   checkArgument(`writable of ${name}`, transport.writable, byteOutput)
 }
 
-/** The operations of one host. */
-export class DomainMovement {
-  private readonly host: MovementHost
+/** The operations of one host; `D` is what its users hold of a domain. */
+export class DomainMovement<D extends SavedDomain> {
+  private readonly host: MovementHost<D>
 
-  constructor(host: MovementHost) {
+  constructor(host: MovementHost<D>) {
     this.host = host
   }
 
-  save(domain: Domain, target: ByteOutput, options: SaveOptions & OperationOptions): Operation<void, SaveProgress> {
+  save(domain: D, target: ByteOutput, options: SaveOptions & OperationOptions): Operation<void, SaveProgress> {
     const settings = { name: `saving domain ${domain.id}`, domain: domain.id, excluding: { kind: MOVEMENT, doing: 'being saved' } }
     const check = (): void => checkArgument('the target of save', target, byteOutput)
     return this.start('save', { ...settings, check }, options, (context) =>
@@ -81,7 +71,7 @@ export class DomainMovement {
   }
 
   migrate(
-    domain: Domain,
+    domain: D,
     transport: MigrationTransport,
     options: MigrateOptions & OperationOptions,
   ): Operation<MigrationSummary, MigrateProgress> {
@@ -92,19 +82,19 @@ export class DomainMovement {
   }
 
   /** Throws BUSY while a save or a migration goes on: the domain may be about to run elsewhere. */
-  resume(domain: Domain): void {
+  resume(domain: D): void {
     this.checkStill(domain, 'resuming')
     takeBack(this.host, snapshot(domain))
   }
 
   /** Throws BUSY while a domain is being saved or migrated. */
-  checkStill({ id }: Domain, what: string): void {
+  checkStill({ id }: D, what: string): void {
     const doing = this.host.operations.underWay(id, MOVEMENT)
     if (doing === undefined) return
     throw new XenError('BUSY', `${what} domain ${id}: it is ${doing}`, { details: { domain: id, doing } })
   }
 
-  restore(source: ByteInput, options: RestoreDomainOptions): Operation<Domain, RestoreProgress> {
+  restore(source: ByteInput, options: RestoreDomainOptions): Operation<D, RestoreProgress> {
     const check = (): void => checkArgument('the source of restore', source, byteInput)
     return this.start('restore', { name: 'restoring a domain', check }, options, async (context) => {
       const reader = new SaveStreamReader(source, context.signal, 'reused')
@@ -120,10 +110,10 @@ export class DomainMovement {
   receive(
     transport: MigrationTransport,
     options: ReceiveOptions & OperationOptions,
-  ): Operation<Domain, ReceiveProgress> {
+  ): Operation<D, ReceiveProgress> {
     const check = (): void => checkTransport('receiveMigration', transport)
     return this.start('receiveMigration', { name: 'receiving a domain', check }, options, async (context) => {
-      let domain: Domain | undefined
+      let domain: D | undefined
       const host = this.host.create()
       const start = (restored: RestoredDomain, name: string): void => {
         host.claimName(name)

@@ -2,8 +2,6 @@
  * A domain as users of the toolstack hold it. It is a handle: the domain's state is the hypervisor's and XenStore's.
  * After the domain is destroyed its calls throw DOMAIN_NOT_FOUND.
  */
-import { SHUTDOWN } from '../../abi/index.ts'
-import type { BlockStore } from '../../drivers/index.ts'
 import type { ControlInterface, DomainInfo } from '../../hypervisor/index.ts'
 import type { Trace, TraceHooks } from '../../machine/index.ts'
 import { XenError, type DomId } from '../../util/index.ts'
@@ -16,30 +14,19 @@ import type { MigrateOptions, MigrateProgress, MigrationSummary } from '../migra
 import type { MigrationTransport } from '../migrate/transport.ts'
 import type { SaveOptions, SaveProgress } from '../save/save-domain.ts'
 import type { ByteOutput } from '../stream/index.ts'
-import { checkCall, type CallOptions } from './call-options.ts'
+import { checkCall, type AttachDiskOptions, type CallOptions, type DetachOptions, type SetVcpusOptions } from './call-options.ts'
 import type { DomainConsole } from '../domains/domain-console.ts'
 import { summarize, type DomainSummary } from '../domains/domain-list.ts'
 import type { DomainMovement } from './domain-movement.ts'
-import { domainPath } from '../domains/domain-nodes.ts'
-import type {
-  DestructionReason, MaximumProgress, MemoryProgress, ShutdownProgress, ShutdownReasonName, VcpuProgress,
-} from './host-events.ts'
+import type { DestructionReason, ShutdownReasonName } from '../domains/shutdown-reason.ts'
+import type { MaximumProgress, MemoryProgress } from './memory-target.ts'
 import type { KernelSource } from '../domains/kernel-source.ts'
 import type { Operation, OperationOptions } from '../run/operation.ts'
 import { goneError, type Operations } from '../run/operations.ts'
 import type { RunLoop, UntilOptions } from '../run/run-loop.ts'
 import type { ShutdownRequests } from '../domains/shutdown-requests.ts'
-import { setVcpuTarget, type Availability, type SetVcpusOptions } from './vcpu-target.ts'
+import { setVcpuTarget, type Availability, type VcpuProgress } from './vcpu-target.ts'
 import type { Wishes } from '../run/wishes.ts'
-
-/** Names of shutdown reasons by number. */
-const REASONS: Readonly<Record<number, ShutdownReasonName>> = {
-  [SHUTDOWN.poweroff]: 'poweroff', [SHUTDOWN.reboot]: 'reboot', [SHUTDOWN.suspend]: 'suspend',
-  [SHUTDOWN.crash]: 'crash', [SHUTDOWN.watchdog]: 'watchdog', [SHUTDOWN.soft_reset]: 'soft-reset',
-}
-
-/** The name of a shutdown reason; numbers that Xen does not know count as crashes, as they do for xl. */
-export const shutdownReasonName = (reason: number): ShutdownReasonName => REASONS[reason] ?? 'crash'
 
 /** What a handle needs of its host. */
 export interface DomainHost {
@@ -58,23 +45,15 @@ export interface DomainHost {
   isActing(domid: DomId): boolean
   readonly operations: Operations
   readonly requests: ShutdownRequests
-  readonly movement: DomainMovement
+  readonly movement: DomainMovement<Domain>
 }
 
-/** How a disk is attached. */
-export interface AttachDiskOptions extends OperationOptions {
-  /**
-   * The disk's contents; without it the host's `openDisk` is asked. It is asked for this disk, too, where the domain is
-   * restored or moves to; a restart does without the disk.
-   */
-  readonly store?: BlockStore | undefined
-}
-
-/** How a device is taken away. */
-export interface DetachOptions extends OperationOptions {
-  /** Takes it away without asking the guest, as `xl block-detach --force` does. */
-  readonly force?: boolean | undefined
-}
+/** Steps of ending a domain. */
+export type ShutdownProgress =
+  /** The request stands in XenStore. */
+  | { readonly type: 'requested' }
+  /** The guest has taken it. */
+  | { readonly type: 'acknowledged' }
 
 /** How a domain ended: by itself, or because it was destroyed, saved or migrated while it ran. */
 export type DomainEnd = ShutdownReasonName | 'destroyed' | 'saved' | 'migrated'

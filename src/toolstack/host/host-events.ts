@@ -5,18 +5,8 @@ import type { ConfigWarning } from '../config/description-file.ts'
 import type { DomainCrash } from '../crash/domain-crash.ts'
 import type { DeviceStateChange } from '../devices/device-states.ts'
 import type { BootWarning } from '../grub/xen-options.ts'
+import type { DestructionReason, ShutdownReasonName } from '../domains/shutdown-reason.ts'
 import type { CallbackFailure } from '../run/callback-failures.ts'
-
-/** Why a domain ended. */
-export type ShutdownReasonName = 'poweroff' | 'reboot' | 'suspend' | 'crash' | 'watchdog' | 'soft-reset'
-
-/**
- * Why a domain is gone: it ended itself (`shutdown`) or crashed (`crashed`, also when its watchdog expired) and its action was
- * to let it go; somebody asked for it (`destroyed`); it was `saved`; it runs on another host (`migrated`); what was to
- * bring it here or to start it `failed`; or the whole host was shut down (`host-shutdown`).
- */
-export type DestructionReason =
-  | 'shutdown' | 'crashed' | 'destroyed' | 'saved' | 'migrated' | 'failed' | 'host-shutdown'
 
 /** Every event of a host, by `type`. */
 export type HostEvent =
@@ -65,37 +55,3 @@ export const HOST_EVENTS: EventNames<HostEvent> = {
   'guest-error': true, 'memory-target': true, 'memory-maximum': true, 'vcpu-target': true, 'device-state': true,
   'callback-failed': true,
 }
-
-/** Steps of creating a domain. */
-export type CreateProgress =
-  | { readonly type: 'image-loaded'; readonly kernel: string; readonly bytes: number }
-  | { readonly type: 'domain-made'; readonly id: number }
-  | { readonly type: 'memory-built'; readonly id: number; readonly pages: number }
-  | { readonly type: 'started'; readonly id: number }
-
-/** How far a domain's balloon has come. */
-export interface MemoryProgress {
-  readonly type: 'memory'
-  readonly pages: number
-  readonly targetPages: number
-}
-
-/** The hypervisor's new limit of a domain: its maximum and what it may have beyond that. */
-export interface MaximumProgress {
-  readonly type: 'limit'
-  readonly pages: number
-}
-
-/** How many vCPUs a domain uses. */
-export interface VcpuProgress {
-  readonly type: 'vcpus'
-  readonly online: number
-  readonly wanted: number
-}
-
-/** Steps of ending a domain. */
-export type ShutdownProgress =
-  /** The request stands in XenStore. */
-  | { readonly type: 'requested' }
-  /** The guest has taken it. */
-  | { readonly type: 'acknowledged' }

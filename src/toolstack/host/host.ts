@@ -21,27 +21,28 @@ import type { RestoreProgress } from '../save/restore-domain.ts'
 import type { ByteInput } from '../stream/index.ts'
 import { bootHost, type HostParts } from '../boot/boot-host.ts'
 import { failureTeller } from '../run/callback-failures.ts'
-import { checkCall } from './call-options.ts'
-import { createDomain, type CreatedDomain } from '../create/create-domain.ts'
+import { checkCall, type RestoreDomainOptions } from './call-options.ts'
+import { createDomain, type CreatedDomain, type CreateProgress } from '../create/create-domain.ts'
 import { configure, type CreateOptions } from '../create/create-options.ts'
-import { DomainMovement, type RestoreDomainOptions } from './domain-movement.ts'
+import { DomainMovement } from './domain-movement.ts'
 import type { Dom0 } from '../dom0/dom0.ts'
 import { DomainConsole } from '../domains/domain-console.ts'
 import { summarize, type DomainSummary } from '../domains/domain-list.ts'
 import { domainPath, removeDomainNodes } from '../domains/domain-nodes.ts'
 import { Domain, type DomainHost } from './domain.ts'
-import {
-  HOST_EVENTS, type CreateProgress, type DestructionReason, type HostEvent, type MaximumProgress, type MemoryProgress,
-} from './host-events.ts'
+import { HOST_EVENTS, type HostEvent } from './host-events.ts'
 import type { HostOptions } from '../boot/host-options.ts'
 import { idleDomains, idleError } from '../domains/idle-report.ts'
 import { loadSymbols, type KernelSource } from '../domains/kernel-source.ts'
 import { liveConfig } from '../create/live-config.ts'
 import { Lifecycle } from './lifecycle.ts'
-import { setMemoryMaximum, setMemoryTarget, type MemoryBefore, type MemoryHost } from './memory-target.ts'
+import {
+  setMemoryMaximum, setMemoryTarget, type MaximumProgress, type MemoryBefore, type MemoryHost, type MemoryProgress,
+} from './memory-target.ts'
 import type { Operation, OperationOptions } from '../run/operation.ts'
 import { goneError, Operations } from '../run/operations.ts'
 import { type UntilOptions, turn } from '../run/run-loop.ts'
+import type { DestructionReason } from '../domains/shutdown-reason.ts'
 import { ShutdownRequests } from '../domains/shutdown-requests.ts'
 import type { Availability } from './vcpu-target.ts'
 import { Wishes } from '../run/wishes.ts'
@@ -84,7 +85,7 @@ export class Host {
   private readonly lifecycle: Lifecycle
   private readonly random: SeededRandom
   private readonly domainHost: DomainHost
-  private readonly movement: DomainMovement
+  private readonly movement: DomainMovement<Domain>
   private readonly devices: Devices
   private readonly crashes: CrashBook
   private closing: Promise<void> | undefined
@@ -365,7 +366,7 @@ export class Host {
     }
   }
 
-  private createMovement(): DomainMovement {
+  private createMovement(): DomainMovement<Domain> {
     const { control, store, loop } = this.parts
     return new DomainMovement({
       control, store, loop, operations: this.operations, requests: this.requests,

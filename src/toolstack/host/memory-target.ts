@@ -8,10 +8,10 @@ import type { ControlInterface } from '../../hypervisor/index.ts'
 import { XenError, type DomId } from '../../util/index.ts'
 import type { LocalStore } from '../../xenstore/index.ts'
 import { MAX_MEMORY } from '../config/domain-config.ts'
-import { PAGES_PER_MEBIBYTE, SLACK_PAGES } from '../create/domain-shell.ts'
 import { checkCall } from './call-options.ts'
-import { domainPath } from '../domains/domain-nodes.ts'
-import type { MaximumProgress, MemoryProgress } from './host-events.ts'
+import {
+  maximumNode, memorySettings, PAGES_PER_MEBIBYTE, SLACK_PAGES, targetNode,
+} from '../domains/memory-settings.ts'
 import type { Operation, OperationOptions } from '../run/operation.ts'
 import type { Operations } from '../run/operations.ts'
 import { checkLives, checkPatience, type RunLoop, type UntilOptions } from '../run/run-loop.ts'
@@ -28,6 +28,19 @@ export interface MemoryHost {
   onMaximum(domid: DomId, mebibytes: number): void
 }
 
+/** How far a domain's balloon has come. */
+export interface MemoryProgress {
+  readonly type: 'memory'
+  readonly pages: number
+  readonly targetPages: number
+}
+
+/** The hypervisor's new limit of a domain: its maximum and what it may have beyond that. */
+export interface MaximumProgress {
+  readonly type: 'limit'
+  readonly pages: number
+}
+
 /** What a target that does not come true gives way to. */
 export interface MemoryBefore {
   /** The target, as XenStore had it. */
@@ -38,22 +51,6 @@ export interface MemoryBefore {
 
 /** Less than this no guest can live with. */
 const LEAST = 1
-
-const targetNode = (domid: DomId): string => `${domainPath(domid)}/memory/target`
-const maximumNode = (domid: DomId): string => `${domainPath(domid)}/memory/static-max`
-
-/** A node's value in MiB; undefined when there is no such node. */
-function readMebibytes(store: LocalStore, node: string): number | undefined {
-  const value = store.tryRead(node)
-  return value === undefined ? undefined : Number(value) / 1024
-}
-
-/** What a domain is to have and may have at most, in MiB; undefined is what XenStore does not say. */
-export const memorySettings = (
-  store: LocalStore,
-  domid: DomId,
-): { readonly target: number | undefined; readonly maximum: number | undefined } =>
-  ({ target: readMebibytes(store, targetNode(domid)), maximum: readMebibytes(store, maximumNode(domid)) })
 
 function checkWhole(what: string, mebibytes: number): void {
   if (Number.isInteger(mebibytes) && mebibytes >= LEAST && mebibytes <= MAX_MEMORY) return

@@ -5,12 +5,11 @@
 import type { ControlInterface } from '../../hypervisor/index.ts'
 import { XenError, type DomId } from '../../util/index.ts'
 import type { LocalStore } from '../../xenstore/index.ts'
-import { checkCall } from './call-options.ts'
+import { checkCall, type SetVcpusOptions } from './call-options.ts'
 import { domainPath } from '../domains/domain-nodes.ts'
-import type { VcpuProgress } from './host-events.ts'
 import type { Operation } from '../run/operation.ts'
 import type { Operations } from '../run/operations.ts'
-import { checkLives, checkPatience, type RunLoop, type UntilOptions } from '../run/run-loop.ts'
+import { checkLives, checkPatience, type RunLoop } from '../run/run-loop.ts'
 import type { Wishes } from '../run/wishes.ts'
 
 /** What it needs of the host. */
@@ -26,10 +25,11 @@ export interface VcpuHost {
 /** What XenStore says about each vCPU; undefined where it says nothing. */
 export type Availability = readonly (string | undefined)[]
 
-/** How vCPUs are asked for. */
-export interface SetVcpusOptions extends UntilOptions {
-  /** Waits until the guest uses as many, and takes the wish back when it does not in time. Default: the wish is all. */
-  readonly wait?: boolean | undefined
+/** How many vCPUs a domain uses. */
+export interface VcpuProgress {
+  readonly type: 'vcpus'
+  readonly online: number
+  readonly wanted: number
 }
 
 const availabilityNode = (domid: DomId, vcpu: number): string => `${domainPath(domid)}/cpu/${vcpu}/availability`

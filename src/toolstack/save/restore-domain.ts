@@ -12,12 +12,11 @@ import {
   connectDevices,
   connectShell,
   makeShell,
-  SLACK_PAGES,
-  PAGES_PER_MEBIBYTE,
   type CreateHost,
   type DomainShell,
   type ShellPlan,
 } from '../create/domain-shell.ts'
+import { PAGES_PER_MEBIBYTE, SLACK_PAGES } from '../domains/memory-settings.ts'
 import { isTypeScriptName, shownKernelName, type KernelSource } from '../domains/kernel-source.ts'
 import type { OperationContext } from '../run/operation.ts'
 import { randomUuid } from '../domains/random-names.ts'

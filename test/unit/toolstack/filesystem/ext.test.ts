@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { openFileSystem, type FileSystem } from '../../../../src/toolstack/filesystem/file-system.ts'
+import type { FileSystem } from '../../../../src/toolstack/filesystem/file-system.ts'
+import { openFileSystem } from '../../../../src/toolstack/filesystem/open-file-system.ts'
 import { ImageReader, type ImageSource } from '../../../../src/toolstack/filesystem/image-reader.ts'
 import { SeededRandom, XenError, fillRandom } from '../../../../src/util/index.ts'
 import { extImage, whyNoImages, type ImageFile } from '../../../support/disk-images.ts'
