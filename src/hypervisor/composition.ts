@@ -57,7 +57,7 @@ import { WritableTables } from './guests/pv/writable-tables.ts'
 import { RunLoop } from './execution/run-loop.ts'
 import { type SchedulerName, createScheduler } from './scheduler/index.ts'
 import { TimeRecords, TimerQueue, TscScale } from './time/index.ts'
-import { VcpuControl } from './execution/vcpu-control.ts'
+import { VcpuExecution } from './execution/vcpu-execution.ts'
 import type { Vcpu } from './domains/vcpu.ts'
 import { WORK, WorkMeter } from './time/work-meter.ts'
 import type { WriteTracking } from './memory/write-tracking.ts'
@@ -165,7 +165,7 @@ function composeSharing(
   base: ReturnType<typeof composeMemory>,
   pv: ReturnType<typeof composePv>,
   late: {
-    control: VcpuControl | undefined; hypercalls: HypercallDispatcher | undefined
+    execution: VcpuExecution | undefined; hypercalls: HypercallDispatcher | undefined
     consumer(id: number, domain: DomId, port: EventPort): void
   },
 ) {
@@ -174,14 +174,14 @@ function composeSharing(
   /** The vCPU whose hypercall asks; a call from outside stands for the first. */
   const callerOf = (id: number): Vcpu | undefined => {
     const current = late.hypercalls?.current
-    return current?.domain === id ? current : vcpuOf(id, 0)
+    return current?.domid === id ? current : vcpuOf(id, 0)
   }
   const events = new EventChannels({
     memory, meter,
     mayControl: (caller, target) => domains.mayControl(caller, target),
     wake: (id, vcpu) => {
       const target = vcpuOf(id, vcpu)
-      if (target !== undefined) late.control?.wake(target)
+      if (target !== undefined) late.execution?.wake(target)
     },
     notifyConsumer: (id, domain, port) => late.consumer(id, domain, port as EventPort),
     getWritablePage: (id, gfn) => (pageTypes.getPageAndType(gfn, FRAME_TYPE.WRITABLE, id) === 0 ? gfn : -1),
@@ -230,7 +230,7 @@ function composeSharing(
     },
     crash: (id, reason) => {
       const vcpu = callerOf(id)
-      if (vcpu !== undefined) late.control?.crash(vcpu, reason)
+      if (vcpu !== undefined) late.execution?.crash(vcpu, reason)
     },
   })
   return { events, grants }
@@ -240,11 +240,11 @@ function composeSharing(
 export function compose(options: HypervisorOptions) {
   const { clock, random } = options
   const late: {
-    control: VcpuControl | undefined; lifecycle: DomainLifecycle | undefined; loop: RunLoop | undefined
+    execution: VcpuExecution | undefined; lifecycle: DomainLifecycle | undefined; loop: RunLoop | undefined
     hypercalls: HypercallDispatcher | undefined; consumer(id: number, domain: DomId, port: EventPort): void
     check(): Finding[]
   } = {
-    control: undefined, lifecycle: undefined, loop: undefined, hypercalls: undefined, consumer: () => undefined,
+    execution: undefined, lifecycle: undefined, loop: undefined, hypercalls: undefined, consumer: () => undefined,
     check: () => [],
   }
   const hub = new EventHub<HypervisorEvent>(() => clock.now(), options.onListenerError, HYPERVISOR_EVENTS)
@@ -258,23 +258,23 @@ export function compose(options: HypervisorOptions) {
   const timeRecords = new TimeRecords(memory, tsc)
   const console = new HypervisorConsole({ clock, domains, hub })
   const crashes = new CrashReporter({ clock, memory, console, machineToPhys: base.machineToPhys })
-  const control = new VcpuControl({
+  const execution = new VcpuExecution({
     crashes, memory, clock, scheduler, events: sharing.events, domains, hub, reschedule: (cpu) => late.loop?.reschedule(cpu),
   })
-  late.control = control
+  late.execution = execution
   const reservationChanged = (domain: Domain): void => {
     if (hub.wants('reservation')) hub.emit({ type: 'reservation', domid: domain.id, pages: domain.totalPages })
   }
   const updateTime = timeWriter(timeRecords, clock, memory)
   const shared = {
-    ...base, ...pv, ...sharing, clock, hub, scheduler, timers, tsc, timeRecords, console, control, reservationChanged,
+    ...base, ...pv, ...sharing, clock, hub, scheduler, timers, tsc, timeRecords, console, execution, reservationChanged,
     updateTime, random,
   }
   const { hypercalls, exits, pvVcpus, privileged } = composeExecution(options, shared)
   late.hypercalls = hypercalls
-  const containment = new Containment({ control, hub, check: () => late.check() })
+  const containment = new Containment({ execution, hub, check: () => late.check() })
   const loop = new RunLoop({
-    clock, timers, scheduler, control, exits, hub, updateTime, meter: base.meter,
+    clock, timers, scheduler, execution, exits, hub, updateTime, meter: base.meter,
     contain: (vcpu, error) => containment.contain(vcpu, error),
   })
   late.loop = loop
@@ -286,7 +286,7 @@ export function compose(options: HypervisorOptions) {
   }
   const lifecycle = new DomainLifecycle({
     ...shared, loop, pvVcpus, portOf, bootTime: options.bootTime ?? 0n,
-    raiseTimer: (vcpu) => sharing.events.raiseVirq(vcpu.domain, VIRQ.TIMER, vcpu.vcpu),
+    raiseTimer: (vcpu) => sharing.events.raiseVirq(vcpu.domid, VIRQ.TIMER, vcpu.vcpu),
     gone: (domain) => {
       ports.delete(domain)
       hub.emit({ type: 'domain-destroyed', domid: domain.id })
@@ -322,7 +322,7 @@ function composeExecution(options: HypervisorOptions, parts: Shared): {
   readonly hypercalls: HypercallDispatcher; readonly exits: PvExits; readonly pvVcpus: PvVcpus
   readonly privileged: PrivilegedOperations
 } {
-  const { memory, tsc, clock, mmu, control, hub } = parts
+  const { memory, tsc, clock, mmu, execution, hub } = parts
   let read = tsc.ticksAt(0)
   const timestamp = {
     low: (executed: number) => {
@@ -348,7 +348,7 @@ function composeExecution(options: HypervisorOptions, parts: Shared): {
   })
   const exits = new PvExits({
     hypercalls, privileged, writableTables: parts.writableTables, hub, pageTypes: parts.pageTypes, meter: parts.meter,
-    crash: (vcpu, reason, exception) => control.crash(vcpu, reason, exception),
+    crash: (vcpu, reason, exception) => execution.crash(vcpu, reason, exception),
   })
   late.exits = exits
   return { hypercalls, exits, pvVcpus, privileged }
@@ -372,9 +372,9 @@ export function writeHypercallPage(
 function handlersOf(
   options: HypervisorOptions,
   parts: Shared,
-  execution: { readonly pvVcpus: PvVcpus; inject(vcpu: Vcpu, vector: number, errorCode: number): void },
+  processors: { readonly pvVcpus: PvVcpus; inject(vcpu: Vcpu, vector: number, errorCode: number): void },
 ): HypercallHandlers {
-  const { updates, mmu, control, memory, clock, contexts } = parts
+  const { updates, mmu, execution, memory, clock, contexts } = parts
   const context = new Scratch(CONTEXT_BYTES)
   const physdev = physdevOp(parts.pageTypes)
   return {
@@ -384,8 +384,8 @@ function handlersOf(
     update_va_mapping_otherdomain: (caller, args) => updates.updateVaMappingOther(caller, args),
     mmuext_op: (caller, args) => mmu.operate(caller, args),
     iret: iret({
-      segments: parts.segments, memory, inject: execution.inject,
-      crash: (vcpu, reason) => control.crash(vcpu, reason),
+      segments: parts.segments, memory, inject: processors.inject,
+      crash: (vcpu, reason) => execution.crash(vcpu, reason),
     }),
     memory_op: memoryOp(parts),
     xen_version: xenVersion(options.commandLine ?? ''),
@@ -402,7 +402,7 @@ function handlersOf(
         if (!readInto(caller.access, address, context, CONTEXT_BYTES)) return -ERRNO.EFAULT
         if (vcpu.initialised) return -ERRNO.EEXIST
         if (caller.pv === undefined) return -ERRNO.EINVAL
-        if (!execution.pvVcpus.has(vcpu)) return -ERRNO.ENOMEM
+        if (!processors.pvVcpus.has(vcpu)) return -ERRNO.ENOMEM
         parts.meter.charge(WORK.context)
         return contexts.set(vcpu, decodeVcpuContext(context.view, 0))
       },

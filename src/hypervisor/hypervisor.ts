@@ -90,7 +90,7 @@ export class Hypervisor implements ControlInterface {
   pauseDomain(domid: DomId): void {
     const domain = this.find(domid)
     domain.pauseCount += 1
-    this.parts.control.updateDomain(domain)
+    this.parts.execution.updateDomain(domain)
     this.parts.hub.emit({ type: 'domain-paused', domid })
   }
 
@@ -102,12 +102,12 @@ export class Hypervisor implements ControlInterface {
       })
     }
     domain.pauseCount -= 1
-    this.parts.control.updateDomain(domain)
+    this.parts.execution.updateDomain(domain)
     this.parts.hub.emit({ type: 'domain-unpaused', domid })
   }
 
   shutdownDomain(domid: DomId, reason: number): void {
-    this.parts.control.shutdown(this.find(domid), reason)
+    this.parts.execution.shutdown(this.find(domid), reason)
   }
 
   crashReport(domid: DomId): CrashReport | undefined {
@@ -123,7 +123,7 @@ export class Hypervisor implements ControlInterface {
     domain.isShutDown = false
     domain.shutdownCode = -1
     domain.crashReport = undefined
-    this.parts.control.updateDomain(domain)
+    this.parts.execution.updateDomain(domain)
     this.parts.hub.emit({ type: 'domain-resumed', domid })
   }
 

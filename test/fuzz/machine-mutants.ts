@@ -36,7 +36,7 @@ export const MUTANTS: readonly Mutant[] = [
       words.set(before, at0)
       for (let i = 0; i < 1024; i += 2) {
         if (before[i] === after[i] && before[i + 1] === after[i + 1]) continue
-        const all = { table: vcpu.domain, frame: vcpu.domain, preserve: false }
+        const all = { table: vcpu.domid, frame: vcpu.domid, preserve: false }
         if (this.updates.changeLeaf(at0 + i, after[i]!, after[i + 1]!, all) < 0) return 'refused'
       }
       if (reason >= 0) return 'done'`)],

@@ -60,7 +60,7 @@ export class ScheduleRun {
   domain(id: number, patterns: readonly (Pattern | undefined)[] = [undefined]): { id: DomId; vcpus: SimulatedVcpu[] } {
     this.scheduler.addDomain(domId(id))
     const vcpus = patterns.map((pattern = ALWAYS, vcpu): SimulatedVcpu => ({
-      domain: domId(id), vcpu, time: 0, cpu: -1, runnable: false, pattern, runLeft: pattern.run, wakeAt: Infinity,
+      domid: domId(id), vcpu, time: 0, cpu: -1, runnable: false, pattern, runLeft: pattern.run, wakeAt: Infinity,
       worstWait: 0, readySince: this.now,
     }))
     for (const vcpu of vcpus) {
@@ -131,7 +131,7 @@ export class ScheduleRun {
 
   /** Share of one CPU that each vCPU of a domain has had since `measure`, added up. */
   share(domain: number, duration: number): number {
-    return this.vcpus.filter((vcpu) => vcpu.domain === domain).reduce((sum, vcpu) => sum + vcpu.time, 0) / duration
+    return this.vcpus.filter((vcpu) => vcpu.domid === domain).reduce((sum, vcpu) => sum + vcpu.time, 0) / duration
   }
 
   /** Time that all CPUs together were idle. */
@@ -171,8 +171,8 @@ export class ScheduleRun {
     this.stop(cpu)
     const { vcpu, until, alsoAsk } = this.scheduler.schedule(index, this.now)
     if (until <= this.now) throw new Error(`CPU ${index} is to ask again at ${until}, but it is ${this.now} already`)
-    if (vcpu !== undefined && vcpu.cpu >= 0) throw new Error(`vCPU ${vcpu.domain}.${vcpu.vcpu} runs twice`)
-    if (vcpu !== undefined && !vcpu.runnable) throw new Error(`vCPU ${vcpu.domain}.${vcpu.vcpu} sleeps and was chosen`)
+    if (vcpu !== undefined && vcpu.cpu >= 0) throw new Error(`vCPU ${vcpu.domid}.${vcpu.vcpu} runs twice`)
+    if (vcpu !== undefined && !vcpu.runnable) throw new Error(`vCPU ${vcpu.domid}.${vcpu.vcpu} sleeps and was chosen`)
     const allowed = vcpu === undefined || this.scheduler.affinity(vcpu).hard.includes(index)
     if (!allowed) throw new Error(`CPU ${index} is forbidden`)
     if (vcpu !== before) this.switches += 1
@@ -200,7 +200,7 @@ export class ScheduleRun {
       if (!vcpu.runnable || vcpu.cpu >= 0) continue
       const { hard } = this.scheduler.affinity(vcpu)
       const wasted = idle.find((cpu) => hard.includes(cpu))
-      const name = `${vcpu.domain}.${vcpu.vcpu}`
+      const name = `${vcpu.domid}.${vcpu.vcpu}`
       if (wasted !== undefined) throw new Error(`CPU ${wasted} idles at ${this.now} while ${name} waits`)
     }
   }

@@ -23,7 +23,7 @@ import type { RunLoop } from '../execution/run-loop.ts'
 import type { Scheduler } from '../scheduler/index.ts'
 import { DomainWatchdogs, type TimeRecords, type TimerQueue, VcpuTimers } from '../time/index.ts'
 import { Vcpu } from '../domains/vcpu.ts'
-import type { VcpuControl } from '../execution/vcpu-control.ts'
+import type { VcpuExecution } from '../execution/vcpu-execution.ts'
 import { WORK, type WorkMeter } from '../time/work-meter.ts'
 
 /** Most vCPUs of a domain: what one grows up with on x86 (MAX_VIRT_CPUS is larger, but nothing here needs more). */
@@ -52,7 +52,7 @@ export interface LifecycleParts {
   readonly scheduler: Scheduler<Vcpu>
   readonly timers: TimerQueue
   readonly timeRecords: TimeRecords
-  readonly control: VcpuControl
+  readonly execution: VcpuExecution
   readonly loop: RunLoop
   readonly pvVcpus: PvVcpus
   readonly console: HypervisorConsole
@@ -129,7 +129,7 @@ export class DomainLifecycle {
   /** Takes a domain apart, step by step. */
   private *takeApart(domain: Domain): Generator<void> {
     const { parts } = this
-    parts.control.updateDomain(domain)
+    parts.execution.updateDomain(domain)
     yield* parts.events.closing(domain.id)
     parts.portOf(domain).release()
     domain.watchdogs.stopAll()
@@ -194,7 +194,7 @@ export class DomainLifecycle {
     })
     domain.sharedPages = 1
     domain.maxPages = options.maxPages ?? 0
-    domain.watchdogs = new DomainWatchdogs(parts.timers, () => parts.control.shutdown(domain, WATCHDOG))
+    domain.watchdogs = new DomainWatchdogs(parts.timers, () => parts.execution.shutdown(domain, WATCHDOG))
     parts.domains.add(domain)
     parts.timeRecords.updateWallClock(domain.sharedInfo, { bootTime: parts.bootTime })
     parts.scheduler.addDomain(id)
@@ -211,7 +211,7 @@ export class DomainLifecycle {
     })
     vcpu.timers = new VcpuTimers(parts.timers, {
       raiseTimer: () => parts.raiseTimer(vcpu),
-      pollTimedOut: () => parts.control.wake(vcpu),
+      pollTimedOut: () => parts.execution.wake(vcpu),
     })
     // A guest in TypeScript sets its own timers; a tick that nobody has asked for would only wake it.
     if (domain.kind === 'typescript') vcpu.timers.stopPeriodic()

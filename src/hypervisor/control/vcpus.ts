@@ -21,7 +21,7 @@ const SAVED_MSRS: ReadonlyMap<number, string> = /* @__PURE__ */ new Map([
 
 /** What vCPU control works on. */
 export interface VcpuContextControlParts extends Pick<HypervisorParts,
-  'memory' | 'clock' | 'control' | 'contexts' | 'pvVcpus' | 'privileged' | 'portOf'> {
+  'memory' | 'clock' | 'execution' | 'contexts' | 'pvVcpus' | 'privileged' | 'portOf'> {
   find(domid: DomId): Domain
 }
 
@@ -52,7 +52,7 @@ export class VcpuContextControl {
         details: { domid, vcpu: index, result },
       })
     }
-    if ((context.flags & VGCF.online) !== 0) this.parts.control.bringUp(vcpu)
+    if ((context.flags & VGCF.online) !== 0) this.parts.execution.bringUp(vcpu)
   }
 
   get(domid: DomId, index: number): VcpuContext {
@@ -110,7 +110,7 @@ export class VcpuContextControl {
     }
     vcpu.runner ??= owner.createRunner(this.parts.portOf(owner), index)
     vcpu.initialised = true
-    this.parts.control.bringUp(vcpu)
+    this.parts.execution.bringUp(vcpu)
   }
 
   info(domid: DomId, index: number): VcpuInfoSnapshot {
@@ -122,7 +122,7 @@ export class VcpuContextControl {
   }
 
   setAffinity(domid: DomId, index: number, affinity: { hard?: readonly number[]; soft?: readonly number[] }): void {
-    this.parts.control.setAffinity(this.vcpuOf(domid, index), affinity)
+    this.parts.execution.setAffinity(this.vcpuOf(domid, index), affinity)
   }
 
   /** What the hypercall that a suspended domain's first vCPU is in will have returned. */

@@ -11,7 +11,7 @@ import type { VcpuRunner } from './vcpu-runner.ts'
 /** A virtual CPU of a domain. */
 export class Vcpu {
   /** The schedulers' names of it. */
-  readonly domain: DomId
+  readonly domid: DomId
   readonly vcpu: number
   readonly owner: Domain
   /** Executes it; absent until it is initialised. */
@@ -57,7 +57,7 @@ export class Vcpu {
     options: { readonly access: GuestAccess; readonly infoAddress: number; readonly now: number },
   ) {
     this.owner = owner
-    this.domain = owner.id
+    this.domid = owner.id
     this.vcpu = id
     this.access = options.access
     this.kernelAccess = options.access

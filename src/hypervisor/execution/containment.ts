@@ -10,12 +10,12 @@
 import { thrownMessage, type EventHub } from '../../util/index.ts'
 import type { HypervisorEvent } from '../hypervisor-events.ts'
 import type { Finding } from '../checks/invariants.ts'
-import type { VcpuControl } from './vcpu-control.ts'
+import type { VcpuExecution } from './vcpu-execution.ts'
 import type { Vcpu } from '../domains/vcpu.ts'
 
 /** What containment works on. */
 export interface ContainmentParts {
-  readonly control: VcpuControl
+  readonly execution: VcpuExecution
   readonly hub: EventHub<HypervisorEvent>
   /** Everything that does not add up. */
   check(): Finding[]
@@ -31,13 +31,13 @@ export class Containment {
 
   /** Crashes the domain; throws the error, as the cause of another, where that is not enough. */
   contain(vcpu: Vcpu, error: unknown): void {
-    const { control, hub } = this.parts
+    const { execution, hub } = this.parts
     const findings = this.parts.check()
     if (findings.length > 0) {
       const what = findings.map(({ frame, what: words }) => `frame ${frame}: ${words}`).join('; ')
-      throw new Error(`an error on behalf of domain ${vcpu.domain} has left the host unsound: ${what}`, { cause: error })
+      throw new Error(`an error on behalf of domain ${vcpu.domid} has left the host unsound: ${what}`, { cause: error })
     }
-    control.crash(vcpu, `the hypervisor failed on its behalf: ${thrownMessage(error)}`)
-    hub.emit({ type: 'internal-error', domid: vcpu.domain, vcpu: vcpu.vcpu, error })
+    execution.crash(vcpu, `the hypervisor failed on its behalf: ${thrownMessage(error)}`)
+    hub.emit({ type: 'internal-error', domid: vcpu.domid, vcpu: vcpu.vcpu, error })
   }
 }

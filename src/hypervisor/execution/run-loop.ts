@@ -13,8 +13,8 @@ import type { HypervisorEvent } from '../hypervisor-events.ts'
 import type { PvExits } from '../guests/pv/pv-exits.ts'
 import type { Scheduler } from '../scheduler/index.ts'
 import { TIME_RECORD_LIFETIME, type TimerQueue, writeRunstateArea } from '../time/index.ts'
-import type { VcpuControl } from './vcpu-control.ts'
-import { restingState } from './vcpu-control.ts'
+import type { VcpuExecution } from './vcpu-execution.ts'
+import { restingState } from './vcpu-execution.ts'
 import type { Vcpu } from '../domains/vcpu.ts'
 import type { VcpuExit } from '../domains/vcpu-runner.ts'
 import type { WorkMeter } from '../time/work-meter.ts'
@@ -24,7 +24,7 @@ export interface RunLoopParts {
   readonly clock: HostClock
   readonly timers: TimerQueue
   readonly scheduler: Scheduler<Vcpu>
-  readonly control: VcpuControl
+  readonly execution: VcpuExecution
   readonly exits: PvExits
   readonly hub: EventHub<HypervisorEvent>
   readonly meter: WorkMeter
@@ -183,14 +183,14 @@ export class RunLoop {
 
   /** Runs the CPU's vCPU until its slice is over or it has something else to do. */
   private slice(cpu: PhysicalCpu, vcpu: Vcpu): void {
-    const { clock, control } = this.parts
+    const { clock, execution } = this.parts
     try {
       this.advance(cpu, vcpu)
     } catch (error) {
       this.parts.meter.end()
       this.parts.contain(vcpu, error)
     }
-    if (!vcpu.isRunnable && !cpu.ask) control.update(vcpu)
+    if (!vcpu.isRunnable && !cpu.ask) execution.update(vcpu)
     vcpu.lastRun = clock.now()
     cpu.time = this.isAlone ? clock.now() : Math.max(clock.now(), cpu.time + 1)
   }
@@ -223,14 +223,14 @@ export class RunLoop {
         if (vcpu.runner?.executed === 0) this.charge(1)
         return
       case 'block':
-        this.parts.control.rest(vcpu)
+        this.parts.execution.rest(vcpu)
         if (!vcpu.blocked) this.charge(1)
         return
       case 'turn':
         this.wantsTurn = true
         return
       case 'stopped':
-        this.parts.control.stopForTrace(vcpu)
+        this.parts.execution.stopForTrace(vcpu)
         return
       default:
         this.charge(EXIT_COST)
@@ -243,7 +243,7 @@ export class RunLoop {
   /** Enters the guest's callbacks where something waits for it; false when the domain has crashed of it. */
   private deliver(vcpu: Vcpu): boolean {
     const { pv, runner } = vcpu
-    const { control } = this.parts
+    const { execution } = this.parts
     if (pv !== undefined && pv.nmiPending && !pv.nmiMasked) {
       pv.nmiPending = false
       if (pv.trapLow[2] !== 0 || pv.trapHigh[2] !== 0) {
@@ -251,14 +251,14 @@ export class RunLoop {
         pv.nmiMasked = true
       }
     }
-    if (!control.hasUpcall(vcpu)) return true
+    if (!execution.hasUpcall(vcpu)) return true
     const { hub } = this.parts
-    if (hub.wants('upcall')) hub.emit({ type: 'upcall', domid: vcpu.domain, vcpu: vcpu.vcpu })
+    if (hub.wants('upcall')) hub.emit({ type: 'upcall', domid: vcpu.domid, vcpu: vcpu.vcpu })
     return runner?.enter({ kind: 'event' }) === true || this.crash(vcpu, 'no event callback or no stack for it')
   }
 
   private crash(vcpu: Vcpu, reason: string): boolean {
-    this.parts.control.crash(vcpu, reason)
+    this.parts.execution.crash(vcpu, reason)
     return false
   }
 
@@ -275,7 +275,7 @@ export class RunLoop {
       clock.set(cpu.time)
     }
     this.switchIn(cpu, next)
-    if (hub.wants('schedule')) hub.emit({ type: 'schedule', domid: next.domain, vcpu: next.vcpu, action: 'switch' })
+    if (hub.wants('schedule')) hub.emit({ type: 'schedule', domid: next.domid, vcpu: next.vcpu, action: 'switch' })
   }
 
   private switchOut(vcpu: Vcpu): void {

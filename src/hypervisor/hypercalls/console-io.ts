@@ -22,7 +22,7 @@ export function consoleIo(console: HypervisorConsole, meter: WorkMeter): Hyperca
     for (; left > 0 && !meter.isSpent;) {
       const part = chunk.subarray(0, Math.min(left, CONSOLE_CHUNK))
       if (!caller.access.read(address, part)) return -ERRNO.EFAULT
-      if (!console.write(caller.domain, part)) return 0
+      if (!console.write(caller.domid, part)) return 0
       meter.charge(part.length * WORK.character)
       left -= part.length
       address += part.length

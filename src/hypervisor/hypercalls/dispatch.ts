@@ -64,7 +64,7 @@ export class HypercallDispatcher {
       this.caller = before
     }
     if (this.hub.wants('hypercall') && result !== CALL_AGAIN) {
-      this.hub.emit({ type: 'hypercall', domid: caller.domain, vcpu: caller.vcpu, number, sub, result })
+      this.hub.emit({ type: 'hypercall', domid: caller.domid, vcpu: caller.vcpu, number, sub, result })
     }
     return result
   }

@@ -46,7 +46,7 @@ const ANSWERS: ReadonlySet<number> = /* @__PURE__ */ new Set<number>([
 /** One operation on arguments that have been copied; a failed one changes nothing. */
 function operate(parts: EventOpParts, caller: Vcpu, command: number, view: DataView): number {
   const { events } = parts
-  const id = caller.domain
+  const id = caller.domid
   switch (command) {
     case EVTCHNOP.send: return events.send(id, EvtchnSend.port.get(view, 0))
     case EVTCHNOP.unmask: return events.unmask(id, EvtchnUnmask.port.get(view, 0))
@@ -129,7 +129,7 @@ export function eventChannelOp(parts: EventOpParts): HypercallHandler {
     const result = operate(parts, caller, command, scratch.view)
     if (parts.hub.wants('event-channel')) {
       const port = scratch.view.getUint32(0, true)
-      parts.hub.emit({ type: 'event-channel', domid: caller.domain, action: nameOf(command), port })
+      parts.hub.emit({ type: 'event-channel', domid: caller.domid, action: nameOf(command), port })
     }
     if (result !== 0 || !ANSWERS.has(command)) return result
     // What cannot be told stays as it was done: the guest still finds it by asking for the port's status.

@@ -40,7 +40,7 @@ const address = (field: WideField, view: DataView): number => signedFromParts(fi
 function mapOne(tables: GrantTables): Operation {
   const op = GnttabMapGrantRef
   return (caller, view) => {
-    const result = tables.map(caller.domain, {
+    const result = tables.map(caller.domid, {
       vcpu: caller.vcpu, address: address(op.hostAddr, view), flags: op.flags.get(view, 0),
       ref: op.ref.get(view, 0), domain: op.dom.get(view, 0),
     })
@@ -55,7 +55,7 @@ function mapOne(tables: GrantTables): Operation {
 function unmapOne(tables: GrantTables): Operation {
   const op = GnttabUnmapGrantRef
   return (caller, view) => {
-    op.status.set(view, 0, tables.unmap(caller.domain, {
+    op.status.set(view, 0, tables.unmap(caller.domid, {
       vcpu: caller.vcpu, handle: op.handle.get(view, 0), address: address(op.hostAddr, view),
       busAddress: op.devBusAddr.number(view, 0), newAddress: 0,
     }))
@@ -66,7 +66,7 @@ function unmapOne(tables: GrantTables): Operation {
 function unmapAndReplaceOne(tables: GrantTables): Operation {
   const op = GnttabUnmapAndReplace
   return (caller, view) => {
-    op.status.set(view, 0, tables.unmap(caller.domain, {
+    op.status.set(view, 0, tables.unmap(caller.domid, {
       vcpu: caller.vcpu, handle: op.handle.get(view, 0), address: address(op.hostAddr, view),
       busAddress: 0, newAddress: address(op.newAddr, view),
     }))
@@ -77,7 +77,7 @@ function unmapAndReplaceOne(tables: GrantTables): Operation {
 function transferOne(tables: GrantTables): Operation {
   const op = GnttabTransfer
   return (caller, view) => {
-    op.status.set(view, 0, tables.transfer(caller.domain, {
+    op.status.set(view, 0, tables.transfer(caller.domid, {
       mfn: op.mfn.number(view, 0), domain: op.domid.get(view, 0), ref: op.ref.get(view, 0),
     }))
     return 0
@@ -96,7 +96,7 @@ function copyOne(tables: GrantTables): Operation {
   const op = GnttabCopy
   return (caller, view) => {
     const flags = op.flags.get(view, 0)
-    op.status.set(view, 0, tables.copy(caller.domain, {
+    op.status.set(view, 0, tables.copy(caller.domid, {
       source: copySide(view, op.source.at(0), (flags & GNTCOPY.source_gref) !== 0),
       destination: copySide(view, op.dest.at(0), (flags & GNTCOPY.dest_gref) !== 0),
       length: op.len.get(view, 0),
@@ -108,14 +108,14 @@ function copyOne(tables: GrantTables): Operation {
 function swapOne(tables: GrantTables): Operation {
   const op = GnttabSwapGrantRef
   return (caller, view) => {
-    op.status.set(view, 0, tables.swap(caller.domain, op.refA.get(view, 0), op.refB.get(view, 0)))
+    op.status.set(view, 0, tables.swap(caller.domid, op.refA.get(view, 0), op.refB.get(view, 0)))
     return 0
   }
 }
 
 function cacheFlushOne(tables: GrantTables): Operation {
   const op = GnttabCacheFlush
-  return (caller, view) => tables.cacheFlush(caller.domain, {
+  return (caller, view) => tables.cacheFlush(caller.domid, {
     address: op.devBusAddr.number(view, 0), offset: op.offset.get(view, 0), length: op.length.get(view, 0),
     op: op.op.get(view, 0),
   })
@@ -161,7 +161,7 @@ export function grantTableOp(tables: GrantTables, meter: WorkMeter): HypercallHa
     const operation = batched.get(command)
     if (operation === undefined) return single.run(caller, command, args)
     const result = runBatch(operation, { caller, args, count, scratch, meter })
-    if (command === GNTTABOP.unmap_grant_ref || command === GNTTABOP.unmap_and_replace) tables.flush(caller.domain)
+    if (command === GNTTABOP.unmap_grant_ref || command === GNTTABOP.unmap_and_replace) tables.flush(caller.domid)
     return result
   }
 }
@@ -215,7 +215,7 @@ class SingleOperations {
     const op = GnttabSetupTable
     const { scratch: { view } } = this
     if (!readInto(caller.access, at, this.scratch, op.size)) return -ERRNO.EFAULT
-    const frames = this.tables.setup(caller.domain, op.dom.get(view, 0), op.nrFrames.get(view, 0))
+    const frames = this.tables.setup(caller.domid, op.dom.get(view, 0), op.nrFrames.get(view, 0))
     return this.writeFrames(caller, frames, { list: address(op.frameList, view), status: at + op.status.offset })
   }
 
@@ -223,7 +223,7 @@ class SingleOperations {
     const op = GnttabGetStatusFrames
     const { scratch: { view } } = this
     if (!readInto(caller.access, at, this.scratch, op.size)) return -ERRNO.EFAULT
-    const frames = this.tables.statusFrames(caller.domain, op.dom.get(view, 0), op.nrFrames.get(view, 0))
+    const frames = this.tables.statusFrames(caller.domid, op.dom.get(view, 0), op.nrFrames.get(view, 0))
     return this.writeFrames(caller, frames, { list: address(op.frameList, view), status: at + op.status.offset })
   }
 
@@ -231,7 +231,7 @@ class SingleOperations {
     const op = GnttabQuerySize
     const { scratch: { view, bytes } } = this
     if (!readInto(caller.access, at, this.scratch, op.size)) return -ERRNO.EFAULT
-    const size = this.tables.querySize(caller.domain, op.dom.get(view, 0))
+    const size = this.tables.querySize(caller.domid, op.dom.get(view, 0))
     op.status.set(view, 0, typeof size === 'number' ? size : GNTST.okay)
     if (typeof size !== 'number') {
       op.nrFrames.set(view, 0, size.frames)
@@ -244,8 +244,8 @@ class SingleOperations {
     const op = GnttabSetVersion
     const { scratch: { view, bytes } } = this
     if (!readInto(caller.access, at, this.scratch, op.size)) return -ERRNO.EFAULT
-    const result = this.tables.setVersion(caller.domain, op.version.get(view, 0))
-    op.version.set(view, 0, this.tables.versionOf(caller.domain))
+    const result = this.tables.setVersion(caller.domid, op.version.get(view, 0))
+    op.version.set(view, 0, this.tables.versionOf(caller.domid))
     return caller.access.write(at, bytes.subarray(0, op.size)) ? result : -ERRNO.EFAULT
   }
 
@@ -253,7 +253,7 @@ class SingleOperations {
     const op = GnttabGetVersion
     const { scratch: { view, bytes } } = this
     if (!readInto(caller.access, at, this.scratch, op.size)) return -ERRNO.EFAULT
-    const version = this.tables.getVersion(caller.domain, op.dom.get(view, 0))
+    const version = this.tables.getVersion(caller.domid, op.dom.get(view, 0))
     if (version < 0) return version
     op.version.set(view, 0, version)
     return caller.access.write(at, bytes.subarray(0, op.size)) ? 0 : -ERRNO.EFAULT

@@ -66,7 +66,7 @@ function question(parts: MemoryOpParts, caller: Vcpu, { command, address, scratc
   if (!readInto(caller.access, address, scratch, 2)) return -ERRNO.EFAULT
   const domain = parts.domains.resolve(caller.owner, scratch.view.getUint16(0, true))
   if (domain === undefined) return -ERRNO.ESRCH
-  if (!parts.domains.mayControl(caller.domain, domain.id)) return -ERRNO.EPERM
+  if (!parts.domains.mayControl(caller.domid, domain.id)) return -ERRNO.EPERM
   if (command === XENMEM.current_reservation) return domain.totalPages
   if (command === XENMEM.maximum_reservation) return domain.maxPages
   const arch = SharedInfo.arch.at(domain.sharedInfo)
@@ -94,7 +94,7 @@ function setMemoryMap(parts: MemoryOpParts, caller: Vcpu, address: number, scrat
   if (count > MAX_MAP_ENTRIES) return -ERRNO.EINVAL
   const domain = parts.domains.resolve(caller.owner, XenForeignMemoryMap.domid.get(view, 0))
   if (domain === undefined) return -ERRNO.ESRCH
-  if (!parts.domains.mayControl(caller.domain, domain.id)) return -ERRNO.EPERM
+  if (!parts.domains.mayControl(caller.domid, domain.id)) return -ERRNO.EPERM
   const bytes = new Uint8Array(count * MAP_ENTRY_SIZE)
   const buffer = signedFromParts(XenMemoryMap.buffer.low(view, map), XenMemoryMap.buffer.high(view, map))
   if (!caller.access.read(buffer, bytes)) return -ERRNO.EFAULT
@@ -183,7 +183,7 @@ function removeFromPhysmap(parts: MemoryOpParts, caller: Vcpu, address: number, 
   if (!readInto(caller.access, address, scratch, XenRemoveFromPhysmap.size)) return -ERRNO.EFAULT
   const domain = parts.domains.resolve(caller.owner, XenRemoveFromPhysmap.domid.get(scratch.view, 0))
   if (domain === undefined) return -ERRNO.ESRCH
-  if (!parts.domains.mayControl(caller.domain, domain.id)) return -ERRNO.EPERM
+  if (!parts.domains.mayControl(caller.domid, domain.id)) return -ERRNO.EPERM
   const mfn = XenRemoveFromPhysmap.gpfn.number(scratch.view, 0)
   return parts.frames.isValid(mfn) && parts.frames.owner[mfn] === domain.id ? 0 : -ERRNO.ENOENT
 }

@@ -77,7 +77,7 @@ export class Reservations {
     const domain = this.parts.domains.resolve(caller.owner, XenMemoryReservation.domid.get(view, 0))
     const limit = caller.owner.privileged ? MAX_PRIVILEGED_ORDER : MAX_ORDER
     if (domain === undefined || order > limit) return undefined
-    if (!this.parts.domains.mayControl(caller.domain, domain.id)) return undefined
+    if (!this.parts.domains.mayControl(caller.domid, domain.id)) return undefined
     const { extentStart } = XenMemoryReservation
     return {
       domain,

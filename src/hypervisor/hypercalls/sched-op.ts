@@ -10,7 +10,7 @@ import type { DomainRegistry } from '../domains/registry.ts'
 import { Scratch, readInto } from '../memory/guest-access.ts'
 import type { HostClock } from '../time/host-clock.ts'
 import type { Vcpu } from '../domains/vcpu.ts'
-import type { VcpuControl } from '../execution/vcpu-control.ts'
+import type { VcpuExecution } from '../execution/vcpu-execution.ts'
 import type { HypercallArguments, HypercallHandler } from '../domains/hypercall.ts'
 
 /** Most ports that one poll may name: a limit of Xen's, it bounds the work of one call. */
@@ -18,7 +18,7 @@ const MAX_POLL_PORTS = 128
 
 /** What sched_op works on. */
 export interface SchedParts {
-  readonly control: VcpuControl
+  readonly execution: VcpuExecution
   readonly domains: DomainRegistry
   readonly clock: HostClock
 }
@@ -27,26 +27,26 @@ export interface SchedParts {
 export function schedOp(parts: SchedParts): HypercallHandler {
   const scratch = new Scratch(SchedPoll.size)
   const ports = new Scratch(MAX_POLL_PORTS * 4)
-  const { control } = parts
+  const { execution } = parts
   return (caller, args) => {
     const address = args.address(1)
     const read = (size: number): boolean => readInto(caller.access, address, scratch, size)
     switch (args.u32(0)) {
       case SCHEDOP.yield:
-        control.yield(caller)
+        execution.yield(caller)
         return 0
       case SCHEDOP.block:
-        control.block(caller)
+        execution.block(caller)
         return 0
       case SCHEDOP.shutdown:
         if (!read(SchedShutdown.size)) return -ERRNO.EFAULT
-        return shutDown(control, caller, args, SchedShutdown.reason.get(scratch.view, 0))
+        return shutDown(execution, caller, args, SchedShutdown.reason.get(scratch.view, 0))
       case SCHEDOP.shutdown_code:
         if (!read(SchedShutdown.size)) return -ERRNO.EFAULT
         if (caller.owner.shutdownCode < 0) caller.owner.shutdownCode = SchedShutdown.reason.get(scratch.view, 0) & 0xff
         return 0
       case SCHEDOP.poll:
-        return read(SchedPoll.size) ? poll(control, caller, scratch, ports) : -ERRNO.EFAULT
+        return read(SchedPoll.size) ? poll(execution, caller, scratch, ports) : -ERRNO.EFAULT
       case SCHEDOP.remote_shutdown:
         return read(SchedRemoteShutdown.size) ? remoteShutdown(parts, caller, scratch) : -ERRNO.EFAULT
       case SCHEDOP.watchdog:
@@ -64,17 +64,17 @@ export function schedOp(parts: SchedParts): HypercallHandler {
 
 /** sched_op_compat: the form of 2004 with the reason as argument. */
 export function schedOpCompat(parts: SchedParts): HypercallHandler {
-  const { control } = parts
+  const { execution } = parts
   return (caller, args) => {
     switch (args.u32(0)) {
       case SCHEDOP.yield:
-        control.yield(caller)
+        execution.yield(caller)
         return 0
       case SCHEDOP.block:
-        control.block(caller)
+        execution.block(caller)
         return 0
       case SCHEDOP.shutdown:
-        return shutDown(control, caller, args, args.u32(1))
+        return shutDown(execution, caller, args, args.u32(1))
       default:
         return -ERRNO.ENOSYS
     }
@@ -82,32 +82,32 @@ export function schedOpCompat(parts: SchedParts): HypercallHandler {
 }
 
 /** A suspend names the start_info frame in the third argument. */
-function shutDown(control: VcpuControl, caller: Vcpu, args: HypercallArguments, reason: number): number {
+function shutDown(execution: VcpuExecution, caller: Vcpu, args: HypercallArguments, reason: number): number {
   caller.owner.suspendFrame = (reason & 0xff) === SHUTDOWN.suspend ? args.number(2) : -1
-  control.shutdown(caller.owner, reason & 0xff, caller)
+  execution.shutdown(caller.owner, reason & 0xff, caller)
   return 0
 }
 
-function poll(control: VcpuControl, caller: Vcpu, scratch: Scratch, ports: Scratch): number {
+function poll(execution: VcpuExecution, caller: Vcpu, scratch: Scratch, ports: Scratch): number {
   const count = SchedPoll.nrPorts.get(scratch.view, 0)
   if (count > MAX_POLL_PORTS) return -ERRNO.EINVAL
   const list = signedFromParts(SchedPoll.ports.low(scratch.view, 0), SchedPoll.ports.high(scratch.view, 0))
   const deadline = SchedPoll.timeout.number(scratch.view, 0)
-  if (control.hasUpcall(caller)) return 0
+  if (execution.hasUpcall(caller)) return 0
   if (count > 0 && !readInto(caller.access, list, ports, count * 4)) return -ERRNO.EFAULT
-  return control.poll(caller, Array.from({ length: count }, (_, i) => ports.view.getUint32(i * 4, true)), deadline)
+  return execution.poll(caller, Array.from({ length: count }, (_, i) => ports.view.getUint32(i * 4, true)), deadline)
 }
 
 function remoteShutdown(parts: SchedParts, caller: Vcpu, scratch: Scratch): number {
   const target = parts.domains.get(SchedRemoteShutdown.domainId.get(scratch.view, 0))
   if (target === undefined) return -ERRNO.ESRCH
-  if (!parts.domains.mayControl(caller.domain, target.id)) return -ERRNO.EPERM
-  parts.control.shutdown(target, SchedRemoteShutdown.reason.get(scratch.view, 0) & 0xff)
+  if (!parts.domains.mayControl(caller.domid, target.id)) return -ERRNO.EPERM
+  parts.execution.shutdown(target, SchedRemoteShutdown.reason.get(scratch.view, 0) & 0xff)
   return 0
 }
 
 function pinOverride(parts: SchedParts, caller: Vcpu, address: number): number {
   const scratch = new Scratch(SchedPinOverride.size)
   if (!readInto(caller.access, address, scratch, SchedPinOverride.size)) return -ERRNO.EFAULT
-  return parts.control.pinOverride(caller, SchedPinOverride.pcpu.get(scratch.view, 0))
+  return parts.execution.pinOverride(caller, SchedPinOverride.pcpu.get(scratch.view, 0))
 }

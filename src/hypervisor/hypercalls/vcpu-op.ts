@@ -16,7 +16,7 @@ import type { GuestMemory } from '../memory/guest-memory.ts'
 import type { HostClock } from '../time/host-clock.ts'
 import { runstateBytes } from '../time/index.ts'
 import type { Vcpu } from '../domains/vcpu.ts'
-import type { VcpuControl } from '../execution/vcpu-control.ts'
+import type { VcpuExecution } from '../execution/vcpu-execution.ts'
 import type { HypercallHandler } from '../domains/hypercall.ts'
 import type { WritableFrames } from './writable-frames.ts'
 
@@ -24,7 +24,7 @@ import type { WritableFrames } from './writable-frames.ts'
 export interface VcpuOpParts {
   readonly memory: GuestMemory
   readonly pageTypes: WritableFrames
-  readonly control: VcpuControl
+  readonly execution: VcpuExecution
   readonly events: EventChannels
   readonly clock: HostClock
   /** Gives an offline vCPU the registers at a guest address of the caller's: 0 or a negative error number. */
@@ -43,9 +43,9 @@ export function vcpuOp(parts: VcpuOpParts): HypercallHandler {
     const address = args.address(2)
     switch (command) {
       case VCPUOP.initialise: return vcpu.infoAddress < 0 ? -ERRNO.EINVAL : parts.initialise(caller, vcpu, address)
-      case VCPUOP.up: return parts.control.bringUp(vcpu)
+      case VCPUOP.up: return parts.execution.bringUp(vcpu)
       case VCPUOP.down:
-        parts.control.takeDown(vcpu)
+        parts.execution.takeDown(vcpu)
         return 0
       case VCPUOP.is_up: return vcpu.online ? 1 : 0
       case VCPUOP.get_runstate_info: {
@@ -120,7 +120,7 @@ function registerInfo(
   const { mfn, offset } = place
   if (offset > PAGE_SIZE - VcpuInfo.size || (offset & 7) !== 0) return -ERRNO.ENXIO
   if (vcpu.infoFrame >= 0 || (vcpu !== caller && vcpu.online)) return -ERRNO.EINVAL
-  if (parts.pageTypes.getPageAndType(mfn, FRAME_TYPE.WRITABLE, vcpu.domain) !== 0) return -ERRNO.EINVAL
+  if (parts.pageTypes.getPageAndType(mfn, FRAME_TYPE.WRITABLE, vcpu.domid) !== 0) return -ERRNO.EINVAL
   const { bytes, view } = parts.memory
   const target = mfn * PAGE_SIZE + offset
   if (vcpu.infoAddress >= 0) bytes.copyWithin(target, vcpu.infoAddress, vcpu.infoAddress + VcpuInfo.size)
@@ -132,7 +132,7 @@ function registerInfo(
   vcpu.infoAddress = target
   vcpu.infoFrame = mfn
   // Whatever was raised while it moved is found by a guest that looks at everything.
-  parts.events.of(vcpu.domain)?.remarkAll(vcpu.vcpu)
+  parts.events.of(vcpu.domid)?.remarkAll(vcpu.vcpu)
   parts.updateTime(vcpu)
   return 0
 }
@@ -141,7 +141,7 @@ function sendNmi(parts: VcpuOpParts, vcpu: Vcpu, address: number): number {
   if (address !== 0) return -ERRNO.EINVAL
   if (vcpu.pv !== undefined) {
     vcpu.pv.nmiPending = true
-    parts.control.wake(vcpu)
+    parts.execution.wake(vcpu)
   }
   return 0
 }

@@ -102,7 +102,7 @@ export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
   }
 
   addVcpu(vcpu: V, now: number): void {
-    const domain = this.domainOf(vcpu.domain)
+    const domain = this.domainOf(vcpu.domid)
     domain.vcpuCount += 1
     const all = cpuSet(this.cpuCount, Array.from({ length: this.cpuCount }, (_, cpu) => cpu))
     this.vcpus.set(vcpu, {
@@ -181,7 +181,7 @@ export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
         { domain, parameters: { ...parameters }, numbers: { ...numbers } }
       )),
       vcpus: entries.map((entry): SavedVcpu => ({
-        domain: entry.ref.domain, vcpu: entry.ref.vcpu, runnable: entry.runnable,
+        domain: entry.ref.domid, vcpu: entry.ref.vcpu, runnable: entry.runnable,
         hard: [...entry.hard], soft: [...entry.soft], numbers: { ...entry.numbers, since: entry.since },
       })),
       running: this.running.map(index),
@@ -218,7 +218,7 @@ export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
   protected entryOf(vcpu: V): VcpuEntry<V> {
     const entry = this.vcpus.get(vcpu)
     if (entry === undefined) {
-      throw new XenError('INVALID_ARGUMENT', `vCPU ${vcpu.vcpu} of domain ${vcpu.domain} is not scheduled here`)
+      throw new XenError('INVALID_ARGUMENT', `vCPU ${vcpu.vcpu} of domain ${vcpu.domid} is not scheduled here`)
     }
     return entry
   }

@@ -119,7 +119,7 @@ export class RtdsScheduler<V extends VcpuRef> extends SchedulerBase<V> {
   }
 
   private find(domain: DomId, vcpu: number): VcpuEntry<V> {
-    for (const entry of this.vcpus.values()) if (entry.ref.domain === domain && entry.ref.vcpu === vcpu) return entry
+    for (const entry of this.vcpus.values()) if (entry.ref.domid === domain && entry.ref.vcpu === vcpu) return entry
     throw new XenError('INVALID_ARGUMENT', `domain ${domain} has no vCPU ${vcpu}`, { details: { domain, vcpu } })
   }
 }

@@ -12,7 +12,7 @@ export type SchedulerName = 'credit2' | 'credit' | 'rtds' | 'null' | 'round-robi
 
 /** A vCPU as schedulers name it. They keep the object and hand it back. */
 export interface VcpuRef {
-  readonly domain: DomId
+  readonly domid: DomId
   readonly vcpu: number
 }
 

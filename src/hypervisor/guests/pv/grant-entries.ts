@@ -94,7 +94,7 @@ export class GrantEntries {
     }
     if (at < 0) return -1
     const table = Math.floor(at / 1024)
-    const isTable = frames.isValid(table) && frames.owner[table] === vcpu.domain && frames.type[table] === FRAME_TYPE.L1
+    const isTable = frames.isValid(table) && frames.owner[table] === vcpu.domid && frames.type[table] === FRAME_TYPE.L1
       && frames.typeCount[table] !== 0
     return isTable ? at : -1
   }

@@ -105,7 +105,7 @@ export class MmuExtended {
     if (pv === undefined) return -ERRNO.EINVAL
     const old = pv.kernelTable
     if (old !== mfn) {
-      const result = this.parts.pageTypes.getPageAndType(mfn, FRAME_TYPE.L4, vcpu.domain)
+      const result = this.parts.pageTypes.getPageAndType(mfn, FRAME_TYPE.L4, vcpu.domid)
       if (result !== 0) return result
       this.parts.descriptorTables.dropLdt(pv)
       this.showMachineToPhys(vcpu.owner, mfn)
@@ -124,7 +124,7 @@ export class MmuExtended {
     const old = pv.userTable
     if (old === mfn) return 0
     if (mfn !== 0) {
-      const result = this.parts.pageTypes.getPageAndType(mfn, FRAME_TYPE.L4, vcpu.domain)
+      const result = this.parts.pageTypes.getPageAndType(mfn, FRAME_TYPE.L4, vcpu.domid)
       if (result !== 0) return result
       if (vcpu.owner.hidesMachineToPhys) this.parts.pageTypes.setMachineToPhysSlot(mfn, 0)
     }
@@ -177,7 +177,7 @@ export class MmuExtended {
     }
     if (command === MMUEXT.MARK_SUPER || command === MMUEXT.UNMARK_SUPER) return -ERRNO.EOPNOTSUPP
     if (command > MMUEXT.UNMARK_SUPER || command === 14) return -ERRNO.ENOSYS
-    if (caller.domain !== owner) return -ERRNO.EPERM
+    if (caller.domid !== owner) return -ERRNO.EPERM
     return this.local(caller, command, mfn, signedFromParts(low, high))
   }
 

@@ -151,7 +151,7 @@ export class PrivilegedOperations {
   private wrmsr(vcpu: Vcpu, pv: PvVcpu): boolean {
     const { registers } = pv.processor
     const value = { low: registers.low(GPR.rax), high: registers.low(GPR.rdx) }
-    return writeMsr(this.host, pv, { register: registers.low(GPR.rcx), domid: vcpu.domain }, value)
+    return writeMsr(this.host, pv, { register: registers.low(GPR.rcx), domid: vcpu.domid }, value)
   }
 
   private readControl(pv: PvVcpu, request: PrivilegedOperation): boolean {

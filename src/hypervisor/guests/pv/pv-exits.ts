@@ -61,7 +61,7 @@ export class PvExits {
         return
       case 'privileged':
         // What was begun for the domain before comes first; the instruction is executed again.
-        if (!this.parts.pageTypes.settle(vcpu.domain)) return
+        if (!this.parts.pageTypes.settle(vcpu.domid)) return
         this.parts.meter.charge(WORK.emulation)
         if (this.parts.privileged.emulate(vcpu, pv, exit.request)) this.stepped(vcpu, pv)
         else if (this.parts.privileged.hasPaused) return
@@ -75,7 +75,7 @@ export class PvExits {
   inject(vcpu: Vcpu, vector: number, errorCode: number, address = 0): void {
     const { hub } = this.parts
     if (hub.wants('trap-bounced')) {
-      hub.emit({ type: 'trap-bounced', domid: vcpu.domain, vcpu: vcpu.vcpu, vector, errorCode, address })
+      hub.emit({ type: 'trap-bounced', domid: vcpu.domid, vcpu: vcpu.vcpu, vector, errorCode, address })
     }
     // A bounce that fails may have changed modes already.
     vcpu.pv?.noteTrap(vector, errorCode, address)
@@ -124,7 +124,7 @@ export class PvExits {
     const { registers } = pv.processor
     const { args } = this
     // Tables that an earlier call has given up are taken apart before anything else; the call is made again.
-    if (!this.parts.pageTypes.settle(vcpu.domain)) {
+    if (!this.parts.pageTypes.settle(vcpu.domid)) {
       this.rewind(pv)
       return
     }

@@ -75,7 +75,7 @@ export class PvVcpus {
     const { createProcessor, descriptorTables, memory, tlb, timestamp, frames } = this.parts
     if (createProcessor === undefined) {
       throw new XenError('NOT_SUPPORTED', 'this host has no processors for binary guests', {
-        details: { domid: vcpu.domain },
+        details: { domid: vcpu.domid },
       })
     }
     const processor = createProcessor({

@@ -76,7 +76,7 @@ export class WritableTables {
 
   private isOwnTable(vcpu: Vcpu, mfn: number): boolean {
     const { frames } = this.parts
-    return frames.isValid(mfn) && frames.owner[mfn] === vcpu.domain && frames.typeCount[mfn] !== 0
+    return frames.isValid(mfn) && frames.owner[mfn] === vcpu.domid && frames.typeCount[mfn] !== 0
       && frames.type[mfn] === FRAME_TYPE.L1 && frames.hasFlag(mfn, FRAME_FLAG.VALIDATED)
   }
 
@@ -92,7 +92,7 @@ export class WritableTables {
     this.parts.pageTypes.host.meter.charge(WORK.tableStore)
     if (!processor.storeAside(place, entry)) return 'refused'
     const isUnchanged = words[at] === low && words[at + 1] === high
-    const owners = { table: vcpu.domain, frame: vcpu.domain, preserve: false }
+    const owners = { table: vcpu.domid, frame: vcpu.domid, preserve: false }
     if (isUnchanged && this.updates.changeLeaf(at, entry[0], entry[1], owners) === 0) return 'done'
     processor.undoAside()
     return isUnchanged ? 'refused' : 'again'

@@ -19,7 +19,7 @@ import { CALL_AGAIN } from '../../time/work-meter.ts'
 import type { HypercallDispatcher } from '../../hypercalls/dispatch.ts'
 import { XEN_VERSION_NUMBER } from '../../xen-version.ts'
 import type { PageTypes } from '../pv/page-types.ts'
-import type { VcpuControl } from '../../execution/vcpu-control.ts'
+import type { VcpuExecution } from '../../execution/vcpu-execution.ts'
 
 /** What a port works on. */
 export interface PortParts {
@@ -31,7 +31,7 @@ export interface PortParts {
   readonly pageTypes: PageTypes
   readonly events: EventChannels
   readonly grants: GrantTables
-  readonly control: VcpuControl
+  readonly execution: VcpuExecution
   readonly console: HypervisorConsole
   readonly hypercalls: HypercallDispatcher
   /** The domain's reservation has changed. */
@@ -193,7 +193,7 @@ export class DomainPort implements HypercallPort {
   }
 
   shutdown(reason: number): number {
-    this.parts.control.shutdown(this.owner, reason, this.owner.vcpus[0])
+    this.parts.execution.shutdown(this.owner, reason, this.owner.vcpus[0])
     return 0
   }
 

@@ -10,7 +10,7 @@ const error = (code: string) => expect.objectContaining({ code })
 
 /** Finds a run's vCPU by its numbers. */
 const finder = (run: ScheduleRun) => (domain: number, vcpu: number) =>
-  run.vcpus.find((one) => one.domain === domain && one.vcpu === vcpu)
+  run.vcpus.find((one) => one.domid === domain && one.vcpu === vcpu)
 
 /** Wakes, sleeps, pins, weighs, adds and removes at random. */
 function disturb(run: ScheduleRun, random: SeededRandom, step: number): void {

@@ -17,7 +17,7 @@ import type { TrapNote } from '../guests/pv/pv-vcpu.ts'
 import type { Vcpu } from '../domains/vcpu.ts'
 
 /** What this part works on. */
-export interface VcpuControlParts {
+export interface VcpuExecutionParts {
   readonly memory: Pick<GuestMemory, 'view' | 'markWritten'>
   readonly clock: HostClock
   readonly scheduler: Scheduler<Vcpu>
@@ -31,10 +31,10 @@ export interface VcpuControlParts {
 }
 
 /** Changes what runs. */
-export class VcpuControl {
-  private readonly parts: VcpuControlParts
+export class VcpuExecution {
+  private readonly parts: VcpuExecutionParts
 
-  constructor(parts: VcpuControlParts) {
+  constructor(parts: VcpuExecutionParts) {
     this.parts = parts
   }
 
@@ -78,7 +78,7 @@ export class VcpuControl {
     this.tell(vcpu, 'block')
   }
 
-  /** A guest in TypeScript has nothing to do; unlike {@link VcpuControl.block} its mask stays as it is. */
+  /** A guest in TypeScript has nothing to do; unlike {@link VcpuExecution.block} its mask stays as it is. */
   rest(vcpu: Vcpu): void {
     const { view } = this.parts.memory
     if (vcpu.infoAddress >= 0 && view.getUint8(vcpu.infoAddress) !== 0) return
@@ -88,7 +88,7 @@ export class VcpuControl {
 
   /** SCHEDOP_poll with ports already read. */
   poll(vcpu: Vcpu, ports: readonly number[], deadline: number): number {
-    const result = this.parts.events.of(vcpu.domain)!.poll(vcpu.vcpu, ports)
+    const result = this.parts.events.of(vcpu.domid)!.poll(vcpu.vcpu, ports)
     if (result <= 0) return result
     vcpu.blocked = true
     vcpu.polling = true
@@ -200,12 +200,12 @@ export class VcpuControl {
     vcpu.polling = false
     vcpu.polledPorts = undefined
     vcpu.timers.stopPoll()
-    this.parts.events.of(vcpu.domain)?.endPoll(vcpu.vcpu)
+    this.parts.events.of(vcpu.domid)?.endPoll(vcpu.vcpu)
   }
 
   private tell(vcpu: Vcpu, action: 'block' | 'wake' | 'yield' | 'online' | 'offline'): void {
     const { hub } = this.parts
-    if (hub.wants('schedule')) hub.emit({ type: 'schedule', domid: vcpu.domain, vcpu: vcpu.vcpu, action })
+    if (hub.wants('schedule')) hub.emit({ type: 'schedule', domid: vcpu.domid, vcpu: vcpu.vcpu, action })
   }
 }
 
