@@ -2,7 +2,7 @@
  * What the hypervisor tells its observers. Events inform and never steer; each is built only when somebody listens.
  */
 import type { EventNames, DomId, Mfn } from '../util/index.ts'
-import type { CrashReport } from './console/crash-report.ts'
+import type { CrashReport } from './domains/crash-report.ts'
 
 /** Every event of the hypervisor, by `type`. */
 export type HypervisorEvent =

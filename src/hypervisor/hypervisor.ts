@@ -17,7 +17,7 @@ import type {
 import type { VcpuContext } from './domains/vcpu-registers.ts'
 import type { RunLimits, RunResult } from './execution/run-limits.ts'
 import { describeDomain } from './control/info.ts'
-import type { CrashReport } from './console/crash-report.ts'
+import type { CrashReport } from './domains/crash-report.ts'
 import type { Domain } from './domains/domain.ts'
 import type { HypervisorEvent } from './hypervisor-events.ts'
 import { type Finding, checkInvariants } from './checks/invariants.ts'

@@ -5,7 +5,7 @@
 import { VcpuGuestContext } from '../../abi/index.ts'
 import type { HypervisorParts } from '../composition.ts'
 import { OWNER_FREE } from '../frames/frame-table.ts'
-import { encodeVcpuContext } from '../guests/pv/vcpu-context.ts'
+import { encodeVcpuContext } from '../domains/vcpu-context.ts'
 
 /** What the hash covers. */
 export type HashedParts = Pick<HypervisorParts, 'memory' | 'frames' | 'domains' | 'contexts' | 'clock'>

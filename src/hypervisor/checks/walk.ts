@@ -1,6 +1,6 @@
 /**
  * A walk through page tables that only looks: no accessed bits, no rights asked for. Written apart from the walks that
- * guests' accesses take (the machine's, and pv/virtual-access.ts), so that a check does not share their faults.
+ * guests' accesses take (the machine's, and memory/virtual-access.ts), so that a check does not share their faults.
  * Reference: Intel SDM volume 3, 4.5.
  */
 import { PTE } from '../../x86/index.ts'

@@ -5,11 +5,10 @@
  * xen/arch/x86/pv/traps.c, pv_inject_event (4.17).
  */
 import { exceptionMnemonic, hasErrorCode, PAGE_FAULT, VECTOR } from '../../x86/index.ts'
-import type { CrashReport, CrashState, CrashedStack } from './crash-report.ts'
+import type { CrashedStack, CrashReport, CrashState, TrapNote } from '../domains/crash-report.ts'
 import type { MachineToPhys } from '../frames/machine-to-phys.ts'
 import type { GuestMemory } from '../memory/guest-memory.ts'
 import { XEN_VERSION } from '../xen-version.ts'
-import type { TrapNote } from '../guests/pv/pv-vcpu.ts'
 import { isGuestAddress } from '../memory/guest-address.ts'
 
 /** Words that Xen shows of a stack, and of them in a line. */

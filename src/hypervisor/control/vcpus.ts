@@ -6,12 +6,11 @@ import type { Trace, TraceHooks } from '../../machine/index.ts'
 import type { HypervisorParts } from '../composition.ts'
 import type { VcpuInfoSnapshot } from './control-interface.ts'
 import type { VcpuContext } from '../domains/vcpu-registers.ts'
-import type { Domain } from '../domains/domain.ts'
+import type { Domain, Vcpu } from '../domains/domain.ts'
 import {
   type CpuPolicy, type CpuidSource, type CpuidTable, type MsrEntry, describePolicy, keptPolicy, missingFeatures,
 } from '../domains/cpu-policy.ts'
 import type { PvVcpu } from '../guests/pv/pv-vcpu.ts'
-import type { Vcpu } from '../domains/vcpu.ts'
 
 /** Other registers that Xen saves with a vCPU, by the feature that they belong to. Reference: xen/arch/x86/domctl.c. */
 const SAVED_MSRS: ReadonlyMap<number, string> = /* @__PURE__ */ new Map([

@@ -1,14 +1,16 @@
 /**
- * One domain: identity, limits, counts and state. Operations on domains are in domain-control.ts; what a domain's
+ * One domain and its virtual CPUs: identity, limits, counts and state, whoever executes them. The two stand together, as
+ * in Xen's sched.h, because each points to the other. Operations on them are in control/ and execution/; what a domain's
  * frames, ports and grants are is kept by the parts that own them.
  */
 import type { CpuidTable } from './cpu-policy.ts'
 import { LEGACY_MAX_VCPUS, SharedInfo, VcpuInfo } from '../../abi/index.ts'
 import type { DomId } from '../../util/index.ts'
-import type { CrashReport } from '../console/crash-report.ts'
-import type { DomainWatchdogs } from '../time/index.ts'
-import type { Vcpu } from './vcpu.ts'
-import type { RunnerFactory } from './vcpu-runner.ts'
+import type { CrashReport } from './crash-report.ts'
+import type { GuestAccess } from '../memory/guest-access.ts'
+import type { PvVcpu } from '../guests/pv/pv-vcpu.ts'
+import { type DomainWatchdogs, RunstateClock, type VcpuTimers } from '../time/index.ts'
+import type { RunnerFactory, VcpuRunner } from './vcpu-runner.ts'
 
 /** One range of a domain's memory map (e820): 64-bit values in halves. */
 export interface MemoryMapEntry {
@@ -103,5 +105,68 @@ export class Domain implements DomainFacts {
   /** True while a vm_assist type is in force. */
   hasAssist(type: number): boolean {
     return (this.assists & (1 << type)) !== 0
+  }
+}
+
+/** A virtual CPU of a domain. */
+export class Vcpu {
+  /** The schedulers' names of it. */
+  readonly domid: DomId
+  readonly vcpu: number
+  readonly owner: Domain
+  /** Executes it; absent until it is initialised. */
+  runner: VcpuRunner | undefined
+  /** The part that only a PV guest has. */
+  pv: PvVcpu | undefined
+  /** The memory that its hypercalls' pointers point into. */
+  access: GuestAccess
+  /** The guest kernel's memory, whichever mode is in force. */
+  kernelAccess: GuestAccess
+  /** Byte address of its vcpu_info, or -1 while it has none. */
+  infoAddress: number
+  /** Frame of a vcpu_info that it has registered elsewhere, or -1. */
+  infoFrame = -1
+  /** It has been given registers, and may be brought up. */
+  initialised = false
+  online = false
+  blocked = false
+  polling = false
+  /** Ports that it polls, for whoever asks what it is waiting for. */
+  polledPorts: readonly number[] | undefined
+  pauseCount = 0
+  /** Physical CPUs that it may use once SCHEDOP_pin_override is taken back; undefined while that is not in force. */
+  pinnedFrom: readonly number[] | undefined
+  /** The scheduler knows it as runnable. */
+  queued = false
+  /** Physical CPU that it runs on now, or -1. */
+  runningOn = -1
+  readonly runstate: RunstateClock
+  timers!: VcpuTimers
+  /** Guest addresses of registered run state and time records; undefined for none. */
+  runstateArea: number | undefined
+  timeArea: number | undefined
+  /** Host time at which it stopped running last, and the physical CPU it ran on. */
+  lastRun = 0
+  lastCpu = 0
+  /** Host time at which its time record was written last. */
+  timeWritten = -Infinity
+
+  constructor(
+    owner: Domain,
+    id: number,
+    options: { readonly access: GuestAccess; readonly infoAddress: number; readonly now: number },
+  ) {
+    this.owner = owner
+    this.domid = owner.id
+    this.vcpu = id
+    this.access = options.access
+    this.kernelAccess = options.access
+    this.infoAddress = options.infoAddress
+    this.runstate = new RunstateClock(options.now)
+  }
+
+  /** True when nothing keeps it from running. */
+  get isRunnable(): boolean {
+    return this.online && !this.blocked && this.pauseCount === 0 && this.owner.isActive
   }
 }

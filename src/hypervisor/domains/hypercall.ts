@@ -3,7 +3,7 @@
  * Handlers never throw on the guest's behalf; negative results are error numbers.
  */
 import { TWO_32, signedFromParts } from '../../util/index.ts'
-import type { Vcpu } from './vcpu.ts'
+import type { Vcpu } from './domain.ts'
 
 /** Arguments of one hypercall. The object is reused: a handler keeps nothing of it. */
 export class HypercallArguments {

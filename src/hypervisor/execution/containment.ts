@@ -11,7 +11,7 @@ import { thrownMessage, type EventHub } from '../../util/index.ts'
 import type { HypervisorEvent } from '../hypervisor-events.ts'
 import type { Finding } from '../checks/invariants.ts'
 import type { VcpuExecution } from './vcpu-execution.ts'
-import type { Vcpu } from '../domains/vcpu.ts'
+import type { Vcpu } from '../domains/domain.ts'
 
 /** What containment works on. */
 export interface ContainmentParts {

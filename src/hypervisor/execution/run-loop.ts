@@ -15,7 +15,7 @@ import type { Scheduler } from '../scheduler/index.ts'
 import { TIME_RECORD_LIFETIME, type TimerQueue, writeRunstateArea } from '../time/index.ts'
 import type { VcpuExecution } from './vcpu-execution.ts'
 import { restingState } from './vcpu-execution.ts'
-import type { Vcpu } from '../domains/vcpu.ts'
+import type { Vcpu } from '../domains/domain.ts'
 import type { VcpuExit } from '../domains/vcpu-runner.ts'
 import type { WorkMeter } from '../time/work-meter.ts'
 

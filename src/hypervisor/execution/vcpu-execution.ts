@@ -5,16 +5,15 @@
  */
 import { ERRNO, RUNSTATE, SHUTDOWN, VIRQ } from '../../abi/index.ts'
 import type { EventHub } from '../../util/index.ts'
-import type { CrashCause, CrashReport, CrashReporter } from '../console/crash-report.ts'
-import type { Domain } from '../domains/domain.ts'
+import type { CrashCause, CrashReporter } from '../console/crash-reporter.ts'
+import type { CrashReport, TrapNote } from '../domains/crash-report.ts'
+import type { Domain, Vcpu } from '../domains/domain.ts'
 import type { DomainRegistry } from '../domains/registry.ts'
 import type { EventChannels } from '../events/index.ts'
 import type { GuestMemory } from '../memory/guest-memory.ts'
 import type { HostClock } from '../time/host-clock.ts'
 import type { HypervisorEvent } from '../hypervisor-events.ts'
 import type { Affinity, Scheduler } from '../scheduler/index.ts'
-import type { TrapNote } from '../guests/pv/pv-vcpu.ts'
-import type { Vcpu } from '../domains/vcpu.ts'
 
 /** What this part works on. */
 export interface VcpuExecutionParts {

@@ -6,7 +6,7 @@ import { ERRNO, HYPERVISOR, MulticallEntry } from '../../abi/index.ts'
 import { type EventHub, TWO_32 } from '../../util/index.ts'
 import { Scratch, readInto } from '../memory/guest-access.ts'
 import type { HypervisorEvent } from '../hypervisor-events.ts'
-import type { Vcpu } from '../domains/vcpu.ts'
+import type { Vcpu } from '../domains/domain.ts'
 import { CALL_AGAIN, WORK, type WorkMeter } from '../time/work-meter.ts'
 import { CALL_SILENT, HypercallArguments, type HypercallHandler } from '../domains/hypercall.ts'
 

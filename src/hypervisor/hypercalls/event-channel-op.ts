@@ -13,7 +13,7 @@ import type { EventChannels } from '../events/index.ts'
 import type { DomainRegistry } from '../domains/registry.ts'
 import { Scratch } from '../memory/guest-access.ts'
 import type { HypervisorEvent } from '../hypervisor-events.ts'
-import type { Vcpu } from '../domains/vcpu.ts'
+import type { Vcpu } from '../domains/domain.ts'
 import type { HypercallHandler } from '../domains/hypercall.ts'
 
 /** What event_channel_op works on. */

@@ -11,7 +11,7 @@ import {
 import { signedFromParts, type WideField } from '../../util/index.ts'
 import type { CopySide, GrantTables } from '../grants/index.ts'
 import { Scratch, readInto } from '../memory/guest-access.ts'
-import type { Vcpu } from '../domains/vcpu.ts'
+import type { Vcpu } from '../domains/domain.ts'
 import { CALL_AGAIN, WORK, type WorkMeter } from '../time/work-meter.ts'
 import type { HypercallArguments, HypercallHandler } from '../domains/hypercall.ts'
 

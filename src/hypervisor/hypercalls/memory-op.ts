@@ -7,11 +7,10 @@ import {
   XenAddToPhysmap, XenForeignMemoryMap, XenMachphysMapping, XenMachphysMfnList, XenMemoryMap, XenRemoveFromPhysmap,
 } from '../../abi/index.ts'
 import { signedFromParts } from '../../util/index.ts'
-import type { MemoryMapEntry } from '../domains/domain.ts'
+import type { MemoryMapEntry, Vcpu } from '../domains/domain.ts'
 import type { FrameTable } from '../frames/frame-table.ts'
 import { Scratch, readInto } from '../memory/guest-access.ts'
 import type { GuestMemory } from '../memory/guest-memory.ts'
-import type { Vcpu } from '../domains/vcpu.ts'
 import type { HypercallHandler } from '../domains/hypercall.ts'
 import { Exchange } from './memory-exchange.ts'
 import { type ReservationParts, Reservations } from './memory-reservation.ts'

@@ -5,9 +5,8 @@
  */
 import { ERRNO, XENMEM, XenMemoryReservation } from '../../abi/index.ts'
 import { TWO_32, signedFromParts } from '../../util/index.ts'
-import type { Domain } from '../domains/domain.ts'
+import type { Domain, Vcpu } from '../domains/domain.ts'
 import { Scratch, readInto } from '../memory/guest-access.ts'
-import type { Vcpu } from '../domains/vcpu.ts'
 import { CALL_AGAIN, WORK, type WorkMeter } from '../time/work-meter.ts'
 import type { HypercallArguments } from '../domains/hypercall.ts'
 import type { DomainRegistry } from '../domains/registry.ts'

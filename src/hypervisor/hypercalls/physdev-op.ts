@@ -8,7 +8,7 @@ import {
 } from '../../abi/index.ts'
 import { signedFromParts } from '../../util/index.ts'
 import { HypercallArguments, type HypercallHandler } from '../domains/hypercall.ts'
-import type { Vcpu } from '../domains/vcpu.ts'
+import type { Vcpu } from '../domains/domain.ts'
 import { FRAME_TYPE } from '../frames/frame-table.ts'
 import { Scratch, readInto } from '../memory/guest-access.ts'
 import { isGuestAddress } from '../memory/guest-address.ts'

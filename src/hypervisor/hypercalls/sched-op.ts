@@ -9,7 +9,7 @@ import { signedFromParts } from '../../util/index.ts'
 import type { DomainRegistry } from '../domains/registry.ts'
 import { Scratch, readInto } from '../memory/guest-access.ts'
 import type { HostClock } from '../time/host-clock.ts'
-import type { Vcpu } from '../domains/vcpu.ts'
+import type { Vcpu } from '../domains/domain.ts'
 import type { VcpuExecution } from '../execution/vcpu-execution.ts'
 import type { HypercallArguments, HypercallHandler } from '../domains/hypercall.ts'
 

@@ -14,7 +14,7 @@ import type { PageTypes } from './page-types.ts'
 import { entryFrame } from './page-entries.ts'
 import type { PvVcpu } from './pv-vcpu.ts'
 import { isGuestAddress } from '../../memory/guest-address.ts'
-import { findLeaf } from './virtual-access.ts'
+import { findLeaf } from '../../memory/virtual-access.ts'
 
 /** Pages of a GDT that a guest may have. */
 const GDT_PAGES = 14

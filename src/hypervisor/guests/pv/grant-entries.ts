@@ -7,11 +7,11 @@ import { GNTMAP, GNTST } from '../../../abi/index.ts'
 import { PTE, PTE_HIGH_NX } from '../../../x86/index.ts'
 import { FRAME_TYPE, type FrameTable } from '../../frames/frame-table.ts'
 import type { GuestMemory } from '../../memory/guest-memory.ts'
-import type { Vcpu } from '../../domains/vcpu.ts'
+import type { Vcpu } from '../../domains/domain.ts'
 import { adjustLeafHigh, adjustLeafLow } from './page-entries.ts'
 import type { PageTypes } from './page-types.ts'
 import { isGuestAddress } from '../../memory/guest-address.ts'
-import { findLeaf } from './virtual-access.ts'
+import { findLeaf } from '../../memory/virtual-access.ts'
 
 /** A mapping as the grant table asks for it. */
 export interface GrantEntry {

@@ -9,7 +9,7 @@ import { GPR, RFLAGS, SEGMENT, VECTOR } from '../../../x86/index.ts'
 import { Scratch, readInto } from '../../memory/guest-access.ts'
 import { CALL_SILENT, type HypercallHandler } from '../../domains/hypercall.ts'
 import type { GuestMemory } from '../../memory/guest-memory.ts'
-import type { Vcpu } from '../../domains/vcpu.ts'
+import type { Vcpu } from '../../domains/domain.ts'
 import type { PvVcpu } from './pv-vcpu.ts'
 import type { SegmentLoader } from './segments.ts'
 

@@ -5,7 +5,7 @@
  * Reference: public/xen.h, HYPERVISOR_mmu_update; xen/arch/x86/mm.c, do_mmu_update, do_update_va_mapping.
  */
 import { ERRNO, MMU, UVMF } from '../../../abi/index.ts'
-import type { Domain } from '../../domains/domain.ts'
+import type { Domain, Vcpu } from '../../domains/domain.ts'
 import type { DomainRegistry } from '../../domains/registry.ts'
 import { FRAME_FLAG, FRAME_TYPE, type FrameTable } from '../../frames/frame-table.ts'
 import type { MachineToPhys } from '../../frames/machine-to-phys.ts'
@@ -13,13 +13,12 @@ import { type GuestAccess, Scratch, readInto } from '../../memory/guest-access.t
 import type { GuestMemory } from '../../memory/guest-memory.ts'
 import type { HypercallArguments } from '../../domains/hypercall.ts'
 import { PREEMPTED, unfinished } from './unfinished.ts'
-import type { Vcpu } from '../../domains/vcpu.ts'
 import { CALL_AGAIN, WORK, type WorkMeter } from '../../time/work-meter.ts'
 import type { PageTypes } from './page-types.ts'
 import { PageUpdates } from './page-updates.ts'
 import type { TlbClock } from './tlb-clock.ts'
 import { isGuestAddress } from '../../memory/guest-address.ts'
-import { findLeaf } from './virtual-access.ts'
+import { findLeaf } from '../../memory/virtual-access.ts'
 
 /** What page-table hypercalls work on. */
 export interface MmuParts {

@@ -6,7 +6,7 @@ import { ERRNO, XENNMI, XennmiCallback } from '../../../abi/index.ts'
 import { signedFromParts } from '../../../util/index.ts'
 import { VECTOR } from '../../../x86/index.ts'
 import type { HypercallHandler } from '../../domains/hypercall.ts'
-import type { Vcpu } from '../../domains/vcpu.ts'
+import type { Vcpu } from '../../domains/domain.ts'
 import { Scratch, readInto } from '../../memory/guest-access.ts'
 import { isGuestAddress } from '../../memory/guest-address.ts'
 

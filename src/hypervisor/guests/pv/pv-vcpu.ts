@@ -7,6 +7,7 @@
 import { FLAT } from '../../../abi/index.ts'
 import type { Processor, SegmentState } from '../../../machine/index.ts'
 import { SEGMENT } from '../../../x86/index.ts'
+import type { TrapNote } from '../../domains/crash-report.ts'
 
 /** One entry point of the guest: an address in halves; both 0 when it has none. */
 export interface EntryPoint {
@@ -38,17 +39,6 @@ export const FLAT_DATA: SegmentState = {
 }
 /** An empty data segment register. */
 export const NULL_SEGMENT: SegmentState = { selector: 0, baseLow: 0, baseHigh: 0, limit: 0, attributes: 0 }
-
-/** The exception that was last sent to a guest: all that is left of it when the guest ends itself over it. */
-export interface TrapNote {
-  /** -1 before the first. */
-  vector: number
-  errorCode: number
-  address: number
-  /** Where it happened, a signed number, and in which of the guest's modes. */
-  rip: number
-  fromUser: boolean
-}
 
 /** State of one PV virtual CPU around its processor. */
 export class PvVcpu {

@@ -4,14 +4,14 @@
 import type { Processor, ProcessorOptions } from '../../../machine/index.ts'
 import { XenError } from '../../../util/index.ts'
 import type { GuestMemory } from '../../memory/guest-memory.ts'
-import type { Vcpu } from '../../domains/vcpu.ts'
+import type { Vcpu } from '../../domains/domain.ts'
 import type { BounceFrames } from './bounce.ts'
 import type { DescriptorTables } from './descriptor-tables.ts'
 import type { MmuExtended } from './mmu-extended.ts'
 import { PvRunner } from './pv-runner.ts'
 import { PvVcpu } from './pv-vcpu.ts'
 import type { TlbClock } from './tlb-clock.ts'
-import { VirtualAccess } from './virtual-access.ts'
+import { VirtualAccess } from '../../memory/virtual-access.ts'
 
 /** Adds a processor to the machine. */
 export type ProcessorFactory = (options: ProcessorOptions) => Processor

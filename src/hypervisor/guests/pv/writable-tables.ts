@@ -22,14 +22,14 @@ import { VMASST_TYPE } from '../../../abi/index.ts'
 import { PAGE_FAULT, PTE } from '../../../x86/index.ts'
 import { FRAME_FLAG, FRAME_TYPE, type FrameTable } from '../../frames/frame-table.ts'
 import type { GuestMemory } from '../../memory/guest-memory.ts'
-import type { Vcpu } from '../../domains/vcpu.ts'
+import type { Vcpu } from '../../domains/domain.ts'
 import { WORK } from '../../time/work-meter.ts'
 import { entryFrame } from './page-entries.ts'
 import type { PageTypes } from './page-types.ts'
 import { PageUpdates } from './page-updates.ts'
 import type { PvVcpu } from './pv-vcpu.ts'
 import { isGuestAddress } from '../../memory/guest-address.ts'
-import { findLeaf } from './virtual-access.ts'
+import { findLeaf } from '../../memory/virtual-access.ts'
 
 /** Bytes of an entry. */
 const ENTRY = 8

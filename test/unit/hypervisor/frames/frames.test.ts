@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { FrameAllocator } from '../../../../src/hypervisor/frames/frame-allocator.ts'
 import { FRAME_FLAG, FRAME_TYPE, FrameTable, OWNER_FREE } from '../../../../src/hypervisor/frames/frame-table.ts'
 import { MachineToPhys, machineToPhysFrames } from '../../../../src/hypervisor/frames/machine-to-phys.ts'
-import { findLeaf } from '../../../../src/hypervisor/guests/pv/virtual-access.ts'
+import { findLeaf } from '../../../../src/hypervisor/memory/virtual-access.ts'
 import { PTE } from '../../../../src/x86/index.ts'
 import { PlainMemory } from '../../../support/hypervisor-host.ts'
 

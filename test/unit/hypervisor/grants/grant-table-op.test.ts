@@ -7,7 +7,7 @@ import {
 import { HypercallArguments } from '../../../../src/hypervisor/domains/hypercall.ts'
 import { CALL_AGAIN } from '../../../../src/hypervisor/time/work-meter.ts'
 import { grantTableOp } from '../../../../src/hypervisor/hypercalls/grant-table-op.ts'
-import type { Vcpu } from '../../../../src/hypervisor/domains/vcpu.ts'
+import type { Vcpu } from '../../../../src/hypervisor/domains/domain.ts'
 import { GrantHostDouble } from '../../../support/grant-host.ts'
 
 const PAGE = 4096

@@ -3,9 +3,9 @@
  * and only frames that the guest owns are accessible, the ones it holds as page tables for reading only.
  */
 import { PAGE_SIZE } from '../../x86/index.ts'
-import { FRAME_TYPE, type FrameTable } from '../frames/frame-table.ts'
-import type { GuestAccess } from './guest-access.ts'
-import type { GuestMemory } from './guest-memory.ts'
+import { FRAME_TYPE, type FrameTable } from './frame-table.ts'
+import type { GuestAccess } from '../memory/guest-access.ts'
+import type { GuestMemory } from '../memory/guest-memory.ts'
 
 /** Access to the frames that one domain owns. */
 export class FrameAccess implements GuestAccess {

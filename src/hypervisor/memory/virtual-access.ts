@@ -6,10 +6,10 @@
  *
  * hot path: returns numbers, allocates nothing. Reference: Intel SDM volume 3, 4.5; xen/arch/x86/usercopy.c.
  */
-import { PAGE_SIZE, PTE } from '../../../x86/index.ts'
-import type { GuestAccess } from '../../memory/guest-access.ts'
-import { isGuestAddress } from '../../memory/guest-address.ts'
-import type { GuestMemory } from '../../memory/guest-memory.ts'
+import { PAGE_SIZE, PTE } from '../../x86/index.ts'
+import type { GuestAccess } from './guest-access.ts'
+import { isGuestAddress } from './guest-address.ts'
+import type { GuestMemory } from './guest-memory.ts'
 
 const TABLE_USED = PTE.PRESENT | PTE.ACCESSED
 

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest'
-import { isGuestAddress } from '../../../../../src/hypervisor/memory/guest-address.ts'
-import { VirtualAccess, findLeaf } from '../../../../../src/hypervisor/guests/pv/virtual-access.ts'
-import { PTE } from '../../../../../src/x86/index.ts'
-import { PlainMemory, TABLE, WRITE } from '../../../../support/hypervisor-host.ts'
+import { isGuestAddress } from '../../../../src/hypervisor/memory/guest-address.ts'
+import { VirtualAccess, findLeaf } from '../../../../src/hypervisor/memory/virtual-access.ts'
+import { PTE } from '../../../../src/x86/index.ts'
+import { PlainMemory, TABLE, WRITE } from '../../../support/hypervisor-host.ts'
 
 /** Tables in frames 10 to 13 that map two pages at 2 MiB: frame 20 writable, frame 30 read-only; and nothing behind. */
 function mapped() {

@@ -9,74 +9,22 @@ import { SEGMENT } from '../../x86/index.ts'
 import type { HypervisorConsole } from './console.ts'
 import type { VcpuUserRegisters } from '../domains/vcpu-registers.ts'
 import { crashLines, walkLines } from './crash-text.ts'
-import type { Domain } from '../domains/domain.ts'
+import type { Domain, Vcpu } from '../domains/domain.ts'
 import type { MachineToPhys } from '../frames/machine-to-phys.ts'
 import { type GuestAccess, Scratch } from '../memory/guest-access.ts'
 import type { GuestMemory } from '../memory/guest-memory.ts'
 import type { HostClock } from '../time/host-clock.ts'
 import { userRegisters } from '../guests/pv/contexts.ts'
-import type { PvVcpu, TrapNote } from '../guests/pv/pv-vcpu.ts'
-import type { Vcpu } from '../domains/vcpu.ts'
+import type { PvVcpu } from '../guests/pv/pv-vcpu.ts'
+import type {
+  CrashReport, CrashState, CrashedCode, CrashedException, CrashedStack, TrapNote,
+} from '../domains/crash-report.ts'
 
 /** Bytes of code before and from the instruction pointer on. */
 const CODE_BEFORE = 8
 const CODE_FROM = 32
 /** Words of the stack: Xen shows 80 of them; the return addresses of a deep call lie further up. */
 const STACK_WORDS = 256
-
-/** Bytes of code around an address; shorter where memory ends. */
-export interface CrashedCode {
-  /** Of the first byte of `bytes`: a signed number. */
-  readonly address: number
-  /** Up to eight bytes that end right before `address`. */
-  readonly before: Uint8Array
-  readonly bytes: Uint8Array
-}
-
-/** The top of the stack. */
-export interface CrashedStack {
-  /** Of the first word: a signed number. */
-  readonly address: number
-  readonly words: readonly bigint[]
-  /** True when the words end where memory cannot be read. */
-  readonly isCut: boolean
-}
-
-/** An exception of the guest's and where it came from. */
-export interface CrashedException extends Readonly<TrapNote> {
-  /** The code there; undefined where nothing can be read. */
-  readonly code: CrashedCode | undefined
-}
-
-/** A binary guest's vCPU. */
-export interface CrashState {
-  readonly registers: VcpuUserRegisters
-  readonly cr0: bigint, readonly cr2: bigint, readonly cr3: bigint, readonly cr4: bigint
-  readonly fsBase: bigint, readonly gsBase: bigint, readonly gsShadow: bigint
-  readonly inKernel: boolean
-  /** Whether events are masked; undefined without a vcpu_info. */
-  readonly eventsMasked: boolean | undefined
-  /** The instruction at rip, as objdump writes it; undefined where nothing can be fetched. */
-  readonly instruction: string | undefined
-  readonly code: CrashedCode | undefined
-  readonly stack: CrashedStack
-}
-
-/** How a domain crashed. */
-export interface CrashReport {
-  readonly domid: DomId
-  readonly vcpu: number
-  /** Host time in nanoseconds. */
-  readonly time: number
-  /** The hypervisor ended it for what it did, the guest itself called, or somebody else ended it as crashed. */
-  readonly origin: 'hypervisor' | 'guest' | 'outside'
-  /** In words. */
-  readonly reason: string
-  /** The one that the guest could not take, or the last that it took before it ended itself. */
-  readonly exception: CrashedException | undefined
-  /** Undefined for guests in TypeScript, and for vCPUs that never had registers. */
-  readonly state: CrashState | undefined
-}
 
 /** Who ends a domain, and why. */
 export type CrashCause =

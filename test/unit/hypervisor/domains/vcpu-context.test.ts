@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import type { VcpuContext } from '../../../../../src/hypervisor/domains/vcpu-registers.ts'
-import { decodeVcpuContext, encodeVcpuContext } from '../../../../../src/hypervisor/guests/pv/vcpu-context.ts'
+import type { VcpuContext } from '../../../../src/hypervisor/domains/vcpu-registers.ts'
+import { decodeVcpuContext, encodeVcpuContext } from '../../../../src/hypervisor/domains/vcpu-context.ts'
 
 const context: VcpuContext = {
   flags: 4,

@@ -3,8 +3,8 @@
  * restore. Frame numbers are carried over as they stand; a caller that needs other ones maps them before or after.
  * Reference: xen/include/public/arch-x86/xen.h, struct vcpu_guest_context; xen-x86_64.h, xen_pfn_to_cr3.
  */
-import { VcpuGuestContext } from '../../../abi/index.ts'
-import type { TrapInfoEntry, VcpuContext, VcpuUserRegisters } from '../../domains/vcpu-registers.ts'
+import { VcpuGuestContext } from '../../abi/index.ts'
+import type { TrapInfoEntry, VcpuContext, VcpuUserRegisters } from './vcpu-registers.ts'
 
 /** Vectors of the virtual trap table. */
 const TRAPS = 256
