@@ -5,11 +5,14 @@
  * Reference: docs/misc/xenstore-paths.pandoc, memory/target.
  */
 import type { HypercallPort } from '../abi/index.ts'
+import { shape, type StateOf } from '../util/index.ts'
 import type { FrameAllocator } from './pages.ts'
+import type { Attachments } from './attachments.ts'
 import type { GuestStore } from './store.ts'
 import { readOptional } from './store.ts'
 import type { Timer } from './timers.ts'
 
+const TARGET = 'memory/target'
 /** Pages moved in one step, so that a large change does not take the guest's whole slice. */
 export const BALLOON_BATCH = 512
 /**
@@ -29,6 +32,16 @@ export interface BalloonState {
   readonly free: number
 }
 
+const pages = /* @__PURE__ */ shape.whole(0, 2 ** 40)
+
+/** The target, whether the guest uses more than it leaves, the pause before the next attempt, and the timer for it. */
+export const balloonState = /* @__PURE__ */ shape.record({
+  target: /* @__PURE__ */ shape.optional(pages), short: shape.flag, pause: shape.time, retry: /* @__PURE__ */ shape.optional(shape.time),
+})
+
+/** A saved balloon: one without a step under way. */
+export type SavedBalloon = StateOf<typeof balloonState>
+
 /** What to do next: positive takes pages in, negative gives pages back, 0 is nothing. */
 export function balloonStep(state: BalloonState): number {
   const goal = Math.min(state.target, state.maximum)
@@ -43,7 +56,7 @@ export interface BalloonServices {
   readonly frames: FrameAllocator
   readonly store: GuestStore | undefined
   /** Calls `handler` once, `nanoseconds` of host time from now. */
-  after(nanoseconds: number, handler: () => void): Pick<Timer, 'cancel'>
+  after(nanoseconds: number, handler: () => void): Pick<Timer, 'cancel' | 'keep' | 'order'>
   /** Runs `task` as one of the guest's next steps. */
   post(task: () => void): void
 }
@@ -55,7 +68,7 @@ export class Balloon {
   private working = false
   /** The guest uses more pages than the target leaves it; each page that it releases is given back. */
   private short = false
-  private retry: Pick<Timer, 'cancel'> | undefined
+  private retry: Pick<Timer, 'cancel' | 'order'> | undefined
   private pause = BALLOON_RETRY
 
   constructor(services: BalloonServices) {
@@ -74,7 +87,21 @@ export class Balloon {
   async start(): Promise<void> {
     const { store } = this.services
     if (store === undefined) return
-    await store.watch('memory/target', () => void this.readTarget(store))
+    await store.watch(TARGET, () => void this.readTarget(store), { kept: true })
+  }
+
+  save(): SavedBalloon {
+    return { target: this.pages, short: this.short, pause: this.pause, retry: this.retry?.order }
+  }
+
+  /** Goes on from a saved state, with its watch and its timer attached again. */
+  load({ target, short, pause, retry }: SavedBalloon, { attachWatch, attachTimer }: Attachments): void {
+    const { store } = this.services
+    this.pages = target
+    this.short = short
+    this.pause = pause
+    if (retry !== undefined) this.retry = attachTimer(retry, () => this.continue())
+    if (store !== undefined) attachWatch(TARGET, () => void this.readTarget(store))
   }
 
   /** Sets the target by hand, in pages. */
@@ -85,7 +112,7 @@ export class Balloon {
   }
 
   private async readTarget(store: GuestStore): Promise<void> {
-    const text = await readOptional(store, 'memory/target')
+    const text = await readOptional(store, TARGET)
     // The node holds KiB; what is no number is ignored, as other guests do.
     const kibibytes = text === undefined ? Number.NaN : Number(text)
     if (text !== '' && Number.isInteger(kibibytes) && kibibytes >= 0) this.setTarget(kibibytes / 4)
@@ -112,7 +139,7 @@ export class Balloon {
   }
 
   private tryLater(): void {
-    this.retry = this.services.after(this.pause, () => this.continue())
+    this.retry = this.services.after(this.pause, () => this.continue()).keep()
     this.pause = Math.min(this.pause * 2, BALLOON_RETRY_MAX)
   }
 

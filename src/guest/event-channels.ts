@@ -4,8 +4,8 @@
  *
  * Reference: public/event_channel.h.
  */
-import type { DomId, EventPort } from '../util/index.ts'
-import { XenError } from '../util/index.ts'
+import type { DomId, EventPort, StateOf } from '../util/index.ts'
+import { badState, shape, XenError } from '../util/index.ts'
 import type { HypercallPort } from '../abi/index.ts'
 import type { PendingEvents } from './pending-events.ts'
 
@@ -17,7 +17,17 @@ interface Listener {
   /** An event came while nobody had asked for it. */
   latched: boolean
   readonly waiting: (() => void)[]
+  /** Whoever listens can do so again after a load. */
+  kept: boolean
 }
+
+/** The ports that are open, and whether an event waits for whoever asks. */
+export const portsState = /* @__PURE__ */ shape.list(/* @__PURE__ */ shape.record({
+  port: /* @__PURE__ */ shape.whole(1, 2 ** 17), latched: shape.flag,
+}), 2 ** 17)
+
+/** Saved ports. */
+export type PortsState = StateOf<typeof portsState>
 
 /** Turns a negative error number of a hypercall into HYPERCALL_FAILED. */
 export function checked(result: number, operation: string, details: Readonly<Record<string, unknown>> = {}): number {
@@ -75,9 +85,44 @@ export class EventChannels {
 
   /** Hears a port that is open already, such as those of the boot information. */
   listen(port: EventPort, handler?: EventHandler): EventPort {
-    this.listeners.set(port, { handler, latched: false, waiting: [] })
+    this.listeners.set(port, { handler, latched: false, waiting: [], kept: false })
     this.port.unmaskPort(port)
     return port
+  }
+
+  /** Says that whoever listens at a port saves its number, and attaches its handler again after a load. Gives the port. */
+  keep(port: EventPort): EventPort {
+    const listener = this.listeners.get(port)
+    if (listener !== undefined) listener.kept = true
+    return port
+  }
+
+  /** Gives a port that was loaded its handler again: no hypercall, the guest at the other end sees nothing. */
+  attach(port: number, handler: EventHandler): EventPort {
+    const listener = this.listeners.get(port)
+    if (listener === undefined || listener.handler !== undefined) throw badState(`there is no port ${port} to be attached`)
+    listener.handler = handler
+    return this.keep(port as EventPort)
+  }
+
+  /** Ports that were loaded and that nobody has attached. */
+  unattached(): readonly number[] {
+    return [...this.listeners].filter(([, { handler }]) => handler === undefined).map(([port]) => port)
+  }
+
+  /** A port whose handler nobody would attach again; undefined when there is none. */
+  underWay(): string | undefined {
+    for (const [port, { kept }] of this.listeners) if (!kept) return `port ${port} of code that cannot be saved`
+    return undefined
+  }
+
+  save(): PortsState {
+    return [...this.listeners].map(([port, { latched }]) => ({ port, latched }))
+  }
+
+  load(state: PortsState): void {
+    if (new Set(state.map(({ port }) => port)).size < state.length) throw badState('two ports have one number')
+    for (const { port, latched } of state) this.listeners.set(port, { handler: undefined, latched, waiting: [], kept: false })
   }
 
   /** Wakes the other end. A negative error number when the port is not open. */

@@ -3,8 +3,17 @@
  * pending ports), runs its handler to completion, and counts what it costs. It never waits; when nothing is left it
  * says so, and the hypervisor blocks the vCPU.
  */
+import { shape, type StateOf } from '../util/index.ts'
 import type { Charge } from './cost.ts'
 import { COST } from './cost.ts'
+
+/** Where the loop stands between two runs: what it took from last, what is on the bill, whether JavaScript is to run. */
+export const loopState = /* @__PURE__ */ shape.record({
+  source: /* @__PURE__ */ shape.whole(0, 2), spent: shape.time, turnWanted: shape.flag,
+})
+
+/** A saved loop. */
+export type LoopState = StateOf<typeof loopState>
 
 /** Why the loop came back; see the hypervisor's VcpuExit. */
 export type LoopExit = 'budget' | 'block' | 'turn'
@@ -67,6 +76,23 @@ export class EventLoop {
       if (!released) this.holds -= 1
       released = true
     }
+  }
+
+  /** What keeps the loop from being saved: a posted task, or work outside that time stands still for. */
+  underWay(): string | undefined {
+    if (this.tasks.length > 0) return 'a posted task'
+    if (this.holds > 0) return 'work outside of the host'
+    return this.running || this.stopped ? 'a handler' : undefined
+  }
+
+  save(): LoopState {
+    return { source: this.source, spent: this.spent, turnWanted: this.turnWanted }
+  }
+
+  load({ source, spent, turnWanted }: LoopState): void {
+    this.source = source
+    this.spent = spent
+    this.turnWanted = turnWanted
   }
 
   /** Stops for good, or until `resume`: the domain has shut down. */

@@ -6,8 +6,8 @@
  */
 import { GNTST, GNTTAB_NR_RESERVED_ENTRIES, GrantEntryV1, GTF, PAGE_SIZE } from '../abi/index.ts'
 import type { GrantCopy, HypercallPort } from '../abi/index.ts'
-import type { DomId, GrantHandle, GrantRef, Mfn } from '../util/index.ts'
-import { XenError } from '../util/index.ts'
+import type { DomId, GrantHandle, GrantRef, Mfn, StateOf } from '../util/index.ts'
+import { badState, shape, XenError } from '../util/index.ts'
 import { checked } from './event-channels.ts'
 import type { Page } from './pages.ts'
 import { pageOf } from './pages.ts'
@@ -29,6 +29,16 @@ export interface GrantAccess {
 
 /** The hypercalls that grants need. */
 export type GrantCalls = Pick<HypercallPort, 'memory' | 'setupGrantTable' | 'mapGrant' | 'unmapGrant' | 'copyGrants'>
+
+/** Frames of the table, references that are free, and how many pages of others are mapped. */
+export const grantsState = /* @__PURE__ */ shape.record({
+  tables: /* @__PURE__ */ shape.list(shape.word, 2 ** 10),
+  unused: /* @__PURE__ */ shape.list(/* @__PURE__ */ shape.whole(GNTTAB_NR_RESERVED_ENTRIES, 2 ** 20), 2 ** 20),
+  mapped: /* @__PURE__ */ shape.whole(0, 2 ** 24),
+})
+
+/** A saved grant table, without grants in force: their ends are known to those alone who made them. */
+export type GrantsState = StateOf<typeof grantsState>
 
 /** The grant table of one guest. */
 export class Grants {
@@ -119,6 +129,31 @@ export class Grants {
   unmap(page: MappedPage): void {
     const status = this.port.unmapGrant(page.handle)
     if (status === GNTST.okay) this.mapped -= 1
+  }
+
+  /** The page of a mapping that was loaded with its owner. */
+  attach({ frame, handle }: { readonly frame: number; readonly handle: number }): MappedPage {
+    if (frame * PAGE_SIZE >= this.port.memory.bytes.length) throw badState(`frame ${frame} is beyond the machine's memory`)
+    return { ...pageOf(this.port.memory, frame as Mfn), handle: handle as GrantHandle }
+  }
+
+  /** What keeps the table from being saved: grants in force, which belong to drivers that cannot be. */
+  underWay(): string | undefined {
+    return this.frames.size > 0 ? 'a grant in force' : undefined
+  }
+
+  save(): GrantsState {
+    return { tables: [...this.tables], unused: [...this.unused], mapped: this.mapped }
+  }
+
+  load({ tables, unused, mapped }: GrantsState): void {
+    const most = tables.length * ENTRIES_PER_FRAME
+    if (unused.some((ref) => ref >= most)) throw badState('a free grant is beyond the table')
+    if (tables.some((frame) => frame * PAGE_SIZE >= this.port.memory.bytes.length)) throw badState('the table is beyond the machine\'s memory')
+    // Both were numbers of frames and grants when they were saved.
+    this.tables = tables as readonly Mfn[]
+    for (const ref of unused) this.unused.push(ref as GrantRef)
+    this.mapped = mapped
   }
 
   /** Copies between own frames and grants of others; GNTST status of each. */

@@ -7,8 +7,9 @@ import { SHUTDOWN, VIRQ } from '../abi/index.ts'
 import type { HypercallPort, ShutdownReason } from '../abi/index.ts'
 import type { DomId, EventPort, Random } from '../util/index.ts'
 import {
-  anything, callable, checkOptions, having, parseDuration, thrownStack, thrownText, XenError, type Duration,
+  anything, badState, callable, checkOptions, having, parseDuration, SeededRandom, thrownStack, thrownText, XenError, type Duration,
 } from '../util/index.ts'
+import type { Attachments } from './attachments.ts'
 import { Balloon } from './balloon.ts'
 import type { BootInfo } from './boot-info.ts'
 import { GuestConsole } from './console.ts'
@@ -17,12 +18,13 @@ import { EventChannels } from './event-channels.ts'
 import type { LoopExit } from './event-loop.ts'
 import { EventLoop } from './event-loop.ts'
 import { Grants } from './grants.ts'
+import type { KernelState } from './kernel-state.ts'
 import { FrameAllocator } from './pages.ts'
 import { PendingEvents } from './pending-events.ts'
 import { ShutdownControl } from './shutdown-control.ts'
 import { readSuspendRecord, writeSuspendRecord } from './suspend-record.ts'
 import type { SuspendPages } from './suspend-record.ts'
-import type { GuestStore } from './store.ts'
+import { statefulStore, type GuestStore } from './store.ts'
 import { connectStoreRing } from './store-client.ts'
 import type { Timer } from './timers.ts'
 import { Timers } from './timers.ts'
@@ -49,6 +51,8 @@ export interface KernelOptions {
   readonly store?: GuestStore | ((kernel: GuestKernel) => GuestStore)
   /** Hears of exceptions that guest code threw; the domain crashes, the host does not. */
   readonly onCrash?: (error: unknown) => void
+  /** Goes on from what {@link GuestKernel.save} gave, with the boot information that `savedBoot` makes of it. */
+  readonly saved?: KernelState
 }
 
 /** Nanoseconds after which grants that the other side still uses are looked at again. */
@@ -78,6 +82,9 @@ export class GuestKernel {
   private readonly timers: Timers
   private readonly pending: PendingEvents
   private readonly wakePort: EventPort
+  private readonly timerPort: EventPort
+  /** Asynchronous work that has not ended. */
+  private spawned = 0
   private ended: ShutdownReason | undefined
   private retryTimer: Timer | undefined
   private suspendPages: SuspendPages | undefined
@@ -85,13 +92,13 @@ export class GuestKernel {
   /** Boots the kernel over `port`; the program starts with {@link GuestKernel.start}. */
   constructor(port: HypercallPort, options: KernelOptions) {
     checkOptions('GuestKernel', options, {
-      boot: anything, program: callable, random: having('next'), store: anything, onCrash: callable,
+      boot: anything, program: callable, random: having('next'), store: anything, onCrash: callable, saved: anything,
     })
-    const { boot } = options
+    const { boot, saved } = options
     this.options = options
     this.domain = port.domain
     this.boot = boot
-    this.random = options.random
+    this.random = saved === undefined ? options.random : SeededRandom.restore(saved.random)
     this.pending = new PendingEvents(port.memory, boot.sharedInfo)
     this.loop = new EventLoop({
       takePort: () => this.pending.take(),
@@ -109,13 +116,17 @@ export class GuestKernel {
     this.timers = new Timers(() => port.now(), (deadline) => this.hypercalls.setTimer(deadline))
     this.events = new EventChannels(this.hypercalls, this.pending, this.loop.turn)
     this.grants = new Grants(this.hypercalls)
-    this.events.bindVirq(VIRQ.TIMER, () => undefined)
-    this.wakePort = this.events.bindIpi(() => undefined)
+    if (saved !== undefined) this.loadParts(saved)
+    const { events } = this
+    const ignore = (): void => undefined
+    this.timerPort = saved === undefined ? events.keep(events.bindVirq(VIRQ.TIMER, ignore)) : events.attach(saved.timerPort, ignore)
+    this.wakePort = saved === undefined ? events.keep(events.bindIpi(ignore)) : events.attach(saved.wakePort, ignore)
     this.console = boot.console === undefined ? undefined : this.openConsole(boot.console)
     this.store = this.connectStore()
     this.balloon = new Balloon(this)
     this.control = new ShutdownControl(this)
-    this.loop.charge(COST.boot)
+    if (saved === undefined) this.loop.charge(COST.boot)
+    else this.loadServices(saved)
   }
 
   /** Lets events in and starts the program. */
@@ -161,8 +172,9 @@ export class GuestKernel {
 
   /** Runs an async function beside the program; if it rejects, the domain crashes. */
   spawn(work: () => Promise<void>): void {
+    this.spawned += 1
     // A rejection of the guest's own work is the guest's crash, whenever it comes.
-    new Promise<void>((resolve) => resolve(work())).catch((error: unknown) => this.crash(error))
+    new Promise<void>((resolve) => resolve(work())).catch((error: unknown) => this.crash(error)).finally(() => { this.spawned -= 1 })
   }
 
   /** Asks for a turn of JavaScript; needed by handlers that resolve promises of their own. */
@@ -221,6 +233,76 @@ export class GuestKernel {
   get executed(): number {
     return this.loop.executed
   }
+
+  // State
+
+  /** What keeps the kernel from being saved as it stands now; undefined when nothing does. */
+  underWay(): string | undefined {
+    const { loop, timers, events, grants, control } = this
+    const store = statefulStore(this.store)
+    if (store === undefined || this.console !== undefined) return 'a connection of its own making'
+    if (!(this.random instanceof SeededRandom)) return 'a source of chance of its own'
+    if (this.spawned > 0) return 'asynchronous work'
+    return loop.underWay() ?? store.underWay() ?? timers.underWay() ?? events.underWay() ?? grants.underWay() ?? control.underWay()
+  }
+
+  /** The kernel as plain data, without its memory. Throws INVALID_STATE while something is under way. */
+  save(): KernelState {
+    const why = this.underWay()
+    const store = statefulStore(this.store)
+    if (why !== undefined || store === undefined || !(this.random instanceof SeededRandom)) {
+      throw new XenError('INVALID_STATE', `domain ${this.domain} cannot be saved as it stands: ${why ?? 'it has no XenStore'}`)
+    }
+    return {
+      sharedInfo: this.boot.sharedInfo, commandLine: this.boot.commandLine, wakePort: this.wakePort, timerPort: this.timerPort,
+      random: this.random.save(), loop: this.loop.save(), pending: this.pending.save(), timers: this.timers.save(),
+      ports: this.events.save(), frames: this.frames.save(), grants: this.grants.save(), balloon: this.balloon.save(),
+      store: store.save(),
+    }
+  }
+
+  /** How the owners of a loaded kernel's ports, timers, watches and mappings take them up again. */
+  get attachments(): Attachments {
+    return {
+      attachPort: (port, handler) => this.events.attach(port, handler),
+      attachTimer: (order, handler) => this.timers.attach(order, handler),
+      attachWatch: (path, handler) => {
+        const store = statefulStore(this.store)
+        if (store === undefined) throw badState('the kernel has no connection to XenStore that was loaded')
+        return store.attach(path, handler)
+      },
+      attachPage: (page) => this.grants.attach(page),
+    }
+  }
+
+  /** Throws INVALID_STATE when something of a loaded kernel has not been attached: an event on it would be lost. */
+  checkAttached(): void {
+    const left = [
+      ...this.events.unattached().map((port) => `port ${port}`), ...this.timers.unattached().map((order) => `timer ${order}`),
+      ...(statefulStore(this.store)?.unattached() ?? []).map((path) => `the watch on ${path}`),
+    ]
+    if (left.length > 0) throw badState(`nobody owns ${left.join(', ')}`)
+  }
+
+  /** Takes over what the constructor's own calls depend on. */
+  private loadParts(saved: KernelState): void {
+    this.loop.load(saved.loop)
+    this.pending.load(saved.pending)
+    this.timers.load(saved.timers)
+    this.events.load(saved.ports)
+    this.frames.load(saved.frames)
+    this.grants.load(saved.grants)
+  }
+
+  private loadServices(saved: KernelState): void {
+    const store = statefulStore(this.store)
+    if (store === undefined) throw badState('the kernel has no connection to XenStore that can be loaded')
+    store.load(saved.store)
+    this.balloon.load(saved.balloon, this.attachments)
+    this.control.load(this.attachments)
+  }
+
+  // Ends
 
   /** The domain runs on after SHUTDOWN_suspend: the suspend was cancelled, everything is as it was. */
   private resumeCancelled(): void {

@@ -3,8 +3,8 @@
  * pages of other domains that it may look at for a while. Nothing else of the host's memory can be reached from here.
  */
 import { PAGE_SIZE } from '../abi/index.ts'
-import type { Mfn } from '../util/index.ts'
-import { XenError } from '../util/index.ts'
+import type { Mfn, StateOf } from '../util/index.ts'
+import { badState, shape, XenError } from '../util/index.ts'
 import type { HypercallPort } from '../abi/index.ts'
 
 
@@ -24,6 +24,20 @@ export function pageOf(memory: HypercallPort['memory'], frame: Mfn): Page {
   const base = frame * PAGE_SIZE
   return { frame, base, view: memory.view, bytes: memory.bytes.subarray(base, base + PAGE_SIZE) }
 }
+
+/** An entry of the saved p2m where the balloon is. */
+const NO_FRAME = 0xffff_ffff
+const numbers = /* @__PURE__ */ shape.array(Uint32Array, 0, 2 ** 24)
+
+/** The p2m, and the page numbers that are free, in use and without a frame, each in the order in which they are taken. */
+export const framesState = /* @__PURE__ */ shape.record({ frames: numbers, unused: numbers, used: numbers, holes: numbers })
+
+/** Saved frames of a guest. */
+export type FramesState = StateOf<typeof framesState>
+
+/** The frames of a saved p2m. */
+export const savedP2m = ({ frames }: FramesState): (Mfn | undefined)[] =>
+  Array.from(frames, (frame) => (frame === NO_FRAME ? undefined : frame as Mfn))
 
 /** The guest's p2m and its free list. Pages come zeroed. */
 export class FrameAllocator {
@@ -52,6 +66,33 @@ export class FrameAllocator {
       if (taken.has(frame)) this.used.add(number)
       else this.unused.push(number)
     }
+  }
+
+  save(): FramesState {
+    return {
+      frames: Uint32Array.from(this.frames, (frame) => frame ?? NO_FRAME), unused: Uint32Array.from(this.unused),
+      used: Uint32Array.from(this.used), holes: Uint32Array.from(this.holes),
+    }
+  }
+
+  /** Takes over which pages are free; the frames themselves are those that it was made with. */
+  load({ unused, used, holes }: FramesState): void {
+    const seen = new Set<number>()
+    const expect = (numbers: Uint32Array, there: boolean): void => {
+      for (const number of numbers) {
+        if (number >= this.frames.length || seen.has(number) || (this.frames[number] !== undefined) !== there) throw badState(`page ${number} is not what it is said to be`)
+        seen.add(number)
+      }
+    }
+    for (const pages of [unused, used]) expect(pages, true)
+    expect(holes, false)
+    if (seen.size < this.frames.length) throw badState('a page is neither free nor in use')
+    this.unused.length = 0
+    this.used.clear()
+    this.holes.length = 0
+    for (const number of unused) this.unused.push(number)
+    for (const number of used) this.used.add(number)
+    for (const number of holes) this.holes.push(number)
   }
 
   /** Pages that are free. */

@@ -10,7 +10,13 @@
  * Reference: public/xen.h, struct shared_info; public/event_channel.h.
  */
 import { PAGE_SIZE, SharedInfo, VcpuInfo } from '../abi/index.ts'
-import type { Mfn } from '../util/index.ts'
+import { shape, type Mfn, type StateOf } from '../util/index.ts'
+
+/** What is left of the selector word that was last taken. */
+export const pendingState = /* @__PURE__ */ shape.record({ low: shape.word, high: shape.word })
+
+/** Saved progress through the pending ports. */
+export type PendingState = StateOf<typeof pendingState>
 
 /** Reads and clears pending ports. */
 export class PendingEvents {
@@ -71,6 +77,15 @@ export class PendingEvents {
   /** Forgets that a port was pending, as is done before a port number is used anew. */
   clearPending(port: number): void {
     this.words[this.pending + (port >>> 5)]! &= ~(1 << (port & 31))
+  }
+
+  save(): PendingState {
+    return { low: this.low >>> 0, high: this.high >>> 0 }
+  }
+
+  load({ low, high }: PendingState): void {
+    this.low = low
+    this.high = high
   }
 
   private takeSelector(): void {

@@ -9,6 +9,7 @@ import type { BootInfo } from './boot-info.ts'
 import { COST } from './cost.ts'
 import type { GuestProgram, KernelOptions } from './kernel.ts'
 import { GuestKernel } from './kernel.ts'
+import { savedBoot, type KernelState } from './kernel-state.ts'
 import type { LoopExit } from './event-loop.ts'
 
 /** Why the runner came back: the part of the hypervisor's VcpuExit that a guest in TypeScript uses. */
@@ -17,7 +18,7 @@ export interface RunnerExit {
 }
 
 /** What a guest in TypeScript is started with. */
-export interface RunnerOptions extends Omit<KernelOptions, 'boot'> {
+export interface RunnerOptions extends Omit<KernelOptions, 'boot' | 'saved'> {
   readonly program: GuestProgram
   readonly random: Random
   /** Asked for at the first run, when the domain has been built. */
@@ -52,6 +53,15 @@ export class TypeScriptRunner {
   /** The kernel, once the first run has booted it. */
   get kernel(): GuestKernel | undefined {
     return this.guest
+  }
+
+  /**
+   * Makes the kernel from what {@link GuestKernel.save} gave, in a domain whose memory and ports are there. The program is
+   * not started: who owns its handlers attaches them. Throws INVALID_STATE.
+   */
+  load(saved: KernelState): GuestKernel {
+    const { onBoot: _, ...options } = this.options
+    return (this.guest = new GuestKernel(this.port, { ...options, boot: savedBoot(saved), saved }))
   }
 
   /** Runs the guest's handlers. Never throws on the guest's behalf. */

@@ -5,6 +5,7 @@
  * Reference: docs/misc/xenstore-paths.pandoc, control/shutdown and control/feature-*.
  */
 import type { ShutdownReason } from '../abi/index.ts'
+import type { Attachments } from './attachments.ts'
 import type { GuestStore } from './store.ts'
 import { readOptional } from './store.ts'
 
@@ -73,7 +74,18 @@ export class ShutdownControl {
     const { store } = this.services
     if (store === undefined) return
     for (const feature of ['poweroff', 'reboot', 'suspend']) await store.write(`control/feature-${feature}`, '1')
-    await store.watch(NODE, () => this.services.spawn(() => this.obey(store)))
+    await store.watch(NODE, () => this.services.spawn(() => this.obey(store)), { kept: true })
+  }
+
+  /** What keeps it from being saved: hooks, which are code. */
+  underWay(): string | undefined {
+    return this.hooks.length + this.resumeHooks.length > 0 ? 'a hook for the shutdown' : undefined
+  }
+
+  /** Watches on, in a kernel that was loaded. */
+  load({ attachWatch }: Attachments): void {
+    const { store } = this.services
+    if (store !== undefined) attachWatch(NODE, () => this.services.spawn(() => this.obey(store)))
   }
 
   /** Tells the hooks that the domain runs on. */

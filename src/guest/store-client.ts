@@ -3,7 +3,7 @@
  * over any other transport.
  */
 import type { BootRing } from './boot-info.ts'
-import type { GuestStore, StoreAccess } from './store.ts'
+import type { GuestStore, StatefulStore, StoreAccess } from './store.ts'
 import type { Page } from './pages.ts'
 import { RingTransport, XenStoreClient } from '../xenstore/index.ts'
 import type { StoreTransport } from '../xenstore/index.ts'
@@ -30,7 +30,7 @@ const access = (client: ClientAccess): StoreAccess => ({
 })
 
 /** XenStore over `transport`; `turn` is called whenever something may have been resolved. */
-export function connectStore(transport: StoreTransport, turn: () => void): GuestStore {
+export function connectStore(transport: StoreTransport, turn: () => void): StatefulStore {
   const client = new XenStoreClient({
     get state() {
       return transport.state
@@ -46,10 +46,25 @@ export function connectStore(transport: StoreTransport, turn: () => void): Guest
       writable: () => listener.writable(),
     }),
   })
+  // Paths of watches that nobody would attach again.
+  const unkept: string[] = []
   return {
     ...access(client),
-    watch: (path, handler) => client.onChange(path, (event) => handler(event.path)),
+    watch: async (path, handler, options) => {
+      const end = await client.onChange(path, (event) => handler(event.path))
+      if (options?.kept === true) return end
+      unkept.push(path)
+      return () => {
+        unkept.splice(unkept.indexOf(path), 1)
+        return end()
+      }
+    },
     transaction: (body) => client.transaction((transaction) => body(access(transaction))),
+    underWay: () => client.underWay() ?? (unkept.length > 0 ? `a watch on ${unkept[0]} of code that cannot be saved` : undefined),
+    save: () => client.save(),
+    load: (state) => client.load(state),
+    attach: (path, handler) => client.attach(path, (event) => handler(event.path)),
+    unattached: () => client.unattached().map((watch) => watch.path),
   }
 }
 

@@ -4,8 +4,8 @@
  *
  * Reference: docs/misc/xenstore.txt.
  */
-
-import { XenError } from '../util/index.ts'
+import { XenError, type Stateful } from '../util/index.ts'
+import type { ClientState } from '../xenstore/index.ts'
 
 /** What can be done with nodes, inside a transaction or without. Relative paths lie under the guest's own directory. */
 export interface StoreAccess {
@@ -19,16 +19,37 @@ export interface StoreAccess {
   remove(path: string): Promise<void>
 }
 
+/** How a watch is set. */
+export interface StoreWatchOptions {
+  /** Whoever sets it attaches its handler again, by the path, after a load. Default: nobody does, and it cannot be saved. */
+  readonly kept?: true
+}
+
 /** A connection to XenStore. */
 export interface GuestStore extends StoreAccess {
   /**
    * Calls `handler` once at once and then at each change at or below `path`; resolves with the function that ends
    * it.
    */
-  watch(path: string, handler: (path: string) => void): Promise<() => Promise<void>>
+  watch(path: string, handler: (path: string) => void, options?: StoreWatchOptions): Promise<() => Promise<void>>
   /** Runs `body` in a transaction, again and again while the store answers EAGAIN. */
   transaction<T>(body: (transaction: StoreAccess) => Promise<T>): Promise<T>
 }
+
+/** A connection that can be saved with its guest. */
+export interface StatefulStore extends GuestStore, Stateful<ClientState> {
+  /** What keeps it from being saved; undefined when nothing does. */
+  underWay(): string | undefined
+  /** Gives a watch that was loaded its handler again; the function ends the watch. */
+  attach(path: string, handler: (path: string) => void): () => Promise<void>
+  /** Paths of watches that were loaded and that nobody has attached. */
+  unattached(): readonly string[]
+}
+
+/** The connection, when it can be saved. */
+export const statefulStore = (store: GuestStore | undefined): StatefulStore | undefined =>
+  // All of a stateful connection's functions come together.
+  (store !== undefined && 'attach' in store ? store as StatefulStore : undefined)
 
 /** The value of a node, or undefined when there is none or it may not be read. */
 export async function readOptional(store: StoreAccess, path: string): Promise<string | undefined> {

@@ -2,19 +2,37 @@
  * A guest's timers over the one-shot timer that the hypervisor gives a vCPU: a heap ordered by deadline, and by age
  * where deadlines are equal, so that runs are repeatable.
  */
+import { badState, shape, type StateOf } from '../util/index.ts'
 
 /** One timer; `cancel` may be called at any time, also after it has fired. */
 export interface Timer {
   readonly deadline: number
+  /** Its number among all timers of the guest, by which it is attached again. */
+  readonly order: number
   /** Keeps the handler from running; without effect once it has run. */
   cancel(): void
+  /** Says that whoever set it saves its number, and attaches its handler again after a load. Gives the timer itself. */
+  keep(): Timer
 }
 
 interface Entry extends Timer {
-  readonly order: number
-  readonly handler: () => void
+  /** Undefined in a timer that was loaded and not attached yet. */
+  handler: (() => void) | undefined
   cancelled: boolean
+  kept: boolean
 }
+
+const deadline = /* @__PURE__ */ shape.real(0, Number.MAX_SAFE_INTEGER)
+
+/** The timers that are set, the earliest first. */
+export const timersState = /* @__PURE__ */ shape.record({
+  order: shape.time,
+  programmed: deadline,
+  timers: /* @__PURE__ */ shape.list(/* @__PURE__ */ shape.record({ deadline, order: shape.time })),
+})
+
+/** Saved timers. */
+export type TimersState = StateOf<typeof timersState>
 
 const before = (a: Entry, b: Entry): boolean =>
   a.deadline < b.deadline || (a.deadline === b.deadline && a.order < b.order)
@@ -41,17 +59,66 @@ export class Timers {
 
   /** Calls `handler` once, at host time `deadline`. */
   at(deadline: number, handler: () => void): Timer {
-    const entry: Entry = {
-      deadline, handler, order: this.order++, cancelled: false,
-      cancel: () => {
-        entry.cancelled = true
-        this.reprogram()
-      },
-    }
+    const entry = this.entry(deadline, this.order++, handler)
     this.push(entry)
     this.reprogram()
     return entry
   }
+
+  private entry(deadline: number, order: number, handler: (() => void) | undefined): Entry {
+    const entry: Entry = {
+      deadline, handler, order, cancelled: false, kept: false,
+      cancel: () => {
+        entry.cancelled = true
+        this.reprogram()
+      },
+      keep: () => {
+        entry.kept = true
+        return entry
+      },
+    }
+    return entry
+  }
+
+  // State
+
+  /** Timers whose handlers nobody would attach again; undefined when there are none. */
+  underWay(): string | undefined {
+    return this.live().some(({ kept }) => !kept) ? 'a timer of code that cannot be saved' : undefined
+  }
+
+  save(): TimersState {
+    const timers = this.live().map(({ deadline, order }) => ({ deadline, order }))
+    return { order: this.order, programmed: this.programmed, timers }
+  }
+
+  load(state: TimersState): void {
+    const { order, programmed, timers } = state
+    const orders = new Set(timers.map((timer) => timer.order))
+    if (orders.size < timers.length || timers.some((timer) => timer.order >= order)) throw badState('two timers have one number')
+    this.order = order
+    this.programmed = programmed
+    for (const timer of timers) this.push(this.entry(timer.deadline, timer.order, undefined))
+  }
+
+  /** Gives a timer that was loaded its handler again. */
+  attach(order: number, handler: () => void): Timer {
+    const entry = this.heap.find((each) => each.order === order)
+    if (entry === undefined || entry.handler !== undefined) throw badState(`there is no timer ${order} to be attached`)
+    entry.handler = handler
+    return entry.keep()
+  }
+
+  /** Timers that were loaded and that nobody has attached. */
+  unattached(): readonly number[] {
+    return this.heap.filter(({ handler }) => handler === undefined).map(({ order }) => order)
+  }
+
+  private live(): Entry[] {
+    return this.heap.filter(({ cancelled }) => !cancelled).sort((a, b) => (before(a, b) ? -1 : 1))
+  }
+
+  // Heap
 
   /** Takes the next timer that is due and returns its handler. */
   takeDue(): (() => void) | undefined {

@@ -16,7 +16,7 @@ export class ClientWatch {
   readonly token: string
   /** Takes events as they come, instead of the queue. */
   listener: ((event: WatchEvent) => void) | undefined
-  private readonly depth: number | undefined
+  readonly depth: number | undefined
   private readonly waiting: ChangeQueue
   private ended = false
   private failure: XenError | undefined

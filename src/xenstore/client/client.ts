@@ -6,7 +6,7 @@
  * apart by the header alone.
  */
 import { XENSTORE } from '../../abi/index.ts'
-import { XenError, abortSignal, checkOptions, whole } from '../../util/index.ts'
+import { XenError, abortSignal, badState, checkOptions, shape, whole, type StateOf } from '../../util/index.ts'
 import { ByteQueue } from '../protocol/byte-queue.ts'
 import { ClientOperations, type Requester } from './client-operations.ts'
 import { ClientDomains } from './client-domains.ts'
@@ -27,6 +27,19 @@ export interface WatchOptions {
   /** Levels below the node that count; all when left out. Needs a server that offers it. */
   readonly depth?: number
 }
+
+/** The last numbers that were given, and the watches in the order in which they were set. */
+export const clientState = /* @__PURE__ */ shape.record({
+  lastRequest: shape.word,
+  lastToken: shape.time,
+  watches: /* @__PURE__ */ shape.list(/* @__PURE__ */ shape.record({
+    path: /* @__PURE__ */ shape.text(XENSTORE.PAYLOAD_MAX), token: /* @__PURE__ */ shape.text(64),
+    depth: /* @__PURE__ */ shape.optional(shape.word),
+  })),
+})
+
+/** A saved client: one without a request under way. */
+export type ClientState = StateOf<typeof clientState>
 
 interface Pending {
   readonly request: StoreRequest
@@ -98,6 +111,40 @@ export class XenStoreClient extends ClientOperations {
       this.pending.set(id, { request, resolve, reject })
       this.flush()
     })
+  }
+
+  // State
+
+  /** What keeps the client from being saved: requests without an answer, or events that have not come to their watch. */
+  underWay(): string | undefined {
+    if (this.pending.size > 0 || this.output.length > 0 || this.parser.pending > 0) return 'a request to XenStore'
+    return this.failure === undefined ? undefined : 'a connection to XenStore that has ended'
+  }
+
+  save(): ClientState {
+    const watches = [...this.watches.values()].map(({ path, token, depth }) => ({ path, token, depth }))
+    return { lastRequest: this.lastRequest, lastToken: this.lastToken, watches }
+  }
+
+  /** Takes over what a client was that is connected alike; its watches are there, and wait to be attached. */
+  load({ lastRequest, lastToken, watches }: ClientState): void {
+    if (new Set(watches.map(({ token }) => token)).size < watches.length) throw badState('two watches have one token')
+    this.lastRequest = lastRequest
+    this.lastToken = lastToken
+    for (const { path, token, depth } of watches) this.watches.set(token, new ClientWatch(path, token, depth))
+  }
+
+  /** Gives a watch that was loaded its listener again: the first on this path without one. The function ends the watch. */
+  attach(path: string, listener: (event: WatchEvent) => void): () => Promise<void> {
+    const watch = this.unattached().find((each) => each.path === path)
+    if (watch === undefined) throw badState(`there is no watch on ${path} to be attached`)
+    watch.listener = listener
+    return () => this.endWatch(watch)
+  }
+
+  /** Watches without a listener. */
+  unattached(): readonly ClientWatch[] {
+    return [...this.watches.values()].filter(({ listener }) => listener === undefined)
   }
 
   private nextRequestId(): number {
