@@ -1,4 +1,6 @@
 /** Chance as a parameter: nothing below the toolstack calls Math.random. */
+import { type StateOf, shape } from './state-shape.ts'
+import type { Stateful } from './state.ts'
 
 /** A source of random numbers; a seeded one makes a run repeatable. */
 export interface Random {
@@ -15,11 +17,19 @@ export function fillRandom(random: Random, target: Uint8Array): void {
   for (let i = 0; i < target.length; i += 1) target[i] = random.next() & 0xff
 }
 
+/** Position of a seeded source. It never comes to be all zeros, and would not leave them. */
+export const randomShape = /* @__PURE__ */ shape.where(/* @__PURE__ */ shape.list(shape.word, 4, 4), (words) => (
+  words.some((word) => word !== 0) ? undefined : 'must not be all zeros'
+))
+
+/** A seeded source's state. */
+export type RandomState = StateOf<typeof randomShape>
+
 /**
  * xoshiro128** seeded by splitmix32: fast, repeatable, not for secrets.
  * Reference: Blackman and Vigna, "Scrambled linear pseudorandom number generators".
  */
-export class SeededRandom implements Random {
+export class SeededRandom implements Random, Stateful<RandomState> {
   private readonly state = new Uint32Array(4)
 
   constructor(seed: number) {
@@ -48,15 +58,11 @@ export class SeededRandom implements Random {
     return result
   }
 
-  /** The generator's position, as plain data. */
-  save(): readonly number[] {
+  save(): RandomState {
     return Array.from(this.state)
   }
 
-  /** A generator that goes on from a saved position. */
-  static restore(saved: readonly number[]): SeededRandom {
-    const random = new SeededRandom(0)
-    random.state.set(saved.slice(0, 4))
-    return random
+  load(words: RandomState): void {
+    this.state.set(words)
   }
 }

@@ -2,11 +2,11 @@
  * What all schedulers share: who exists, who can run, who runs where, affinity, and saving. It decides nothing:
  * the algorithms are the subclasses.
  */
-import { Bitmap, XenError, domId, type DomId } from '../../util/index.ts'
+import { Bitmap, XenError, badState, type DomId } from '../../util/index.ts'
 import { changed, defaults, type ParameterTable } from './parameters.ts'
-import type {
-  Affinity, Decision, SavedVcpu, Scheduler, SchedulerName, SchedulerParameters, SchedulerState, VcpuRef, VcpuResolver,
-} from './types.ts'
+import type { SchedulerName } from './names.ts'
+import { checkNumbers, checkPlaces, type SavedDomain, type SavedVcpu, type SchedulerState } from './scheduler-state.ts'
+import type { Affinity, Decision, Scheduler, SchedulerParameters, VcpuRef } from './types.ts'
 
 /** A domain as schedulers see it. */
 export interface DomainEntry {
@@ -182,7 +182,7 @@ export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
       )),
       vcpus: entries.map((entry): SavedVcpu => ({
         domain: entry.ref.domid, vcpu: entry.ref.vcpu, runnable: entry.runnable,
-        hard: [...entry.hard], soft: [...entry.soft], numbers: { ...entry.numbers, since: entry.since },
+        hard: [...entry.hard], soft: [...entry.soft], since: entry.since, numbers: { ...entry.numbers },
       })),
       running: this.running.map(index),
       queue: this.queue.map(index),
@@ -192,20 +192,36 @@ export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
     }
   }
 
-  load(state: SchedulerState, resolve: VcpuResolver<V>): void {
+  /** The domains and vCPUs have been added; those that the saved scheduler did not have any more are removed. */
+  load(state: SchedulerState): void {
     if (state.kind !== this.name || state.cpus !== this.cpuCount) {
-      throw brokenState(`it is of ${state.cpus} CPUs under ${state.kind}`)
+      throw badState(`it is of ${state.cpus} CPUs under ${state.kind}`)
     }
-    this.global = changed(this.globalTable, this.global, state.global)
-    takeNumbers(this.numbers, state.numbers)
-    for (const { domain, parameters, numbers } of state.domains) {
-      this.addDomain(domId(domain))
-      const entry = this.domainOf(domId(domain))
-      entry.parameters = changed(this.domainTable, entry.parameters, parameters)
-      takeNumbers(entry.numbers, numbers)
-    }
-    const entries = state.vcpus.map((saved) => this.loadVcpu(saved, resolve))
-    this.placeVcpus(state, entries)
+    const global = changed(this.globalTable, this.global, state.global)
+    checkNumbers(this.numbers, state.numbers)
+    const domains = state.domains.map((saved) => this.checkDomain(saved))
+    const vcpus = state.vcpus.map((saved) => this.checkVcpu(saved, domains))
+    checkPlaces(state)
+    const asked = cpuSet(this.cpuCount, state.asked)
+    if (new Set(domains).size !== domains.length || new Set(vcpus).size !== vcpus.length) throw badState('something is there twice')
+    // From here on nothing is refused.
+    this.global = global
+    Object.assign(this.numbers, state.numbers)
+    this.domains.clear()
+    state.domains.forEach((saved, i) => this.takeDomain(domains[i]!, saved))
+    this.vcpus.clear()
+    state.vcpus.forEach((saved, i) => this.takeVcpu(vcpus[i]!, saved))
+    state.running.forEach((index, cpu) => {
+      this.running[cpu] = vcpus[index]
+      if (index >= 0) vcpus[index]!.cpu = cpu
+      this.asked[cpu] = asked.has(cpu)
+    })
+    this.queue.splice(0, this.queue.length, ...state.queue.map((index) => vcpus[index]!))
+  }
+
+  /** Why a vCPU cannot have these numbers of the algorithm's own; undefined when it can. */
+  protected judgeNumbers(_numbers: Readonly<Record<string, number>>): string | undefined {
+    return undefined
   }
 
   /** The CPU to ask after a vCPU's affinity has changed, or -1. */
@@ -283,48 +299,41 @@ export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
     return cpu === self ? -1 : this.ask(cpu)
   }
 
-  private loadVcpu(saved: SavedVcpu, resolve: VcpuResolver<V>): VcpuEntry<V> {
-    const ref = resolve(domId(saved.domain), saved.vcpu)
-    if (ref === undefined || this.vcpus.has(ref)) throw brokenState(`vCPU ${saved.vcpu} of domain ${saved.domain}`)
-    const { since, ...numbers } = saved.numbers
-    this.addVcpu(ref, since ?? 0)
-    const entry = this.entryOf(ref)
-    entry.runnable = saved.runnable
-    entry.hard = cpuSet(this.cpuCount, saved.hard)
-    entry.soft = cpuSet(this.cpuCount, saved.soft)
-    takeNumbers(entry.numbers, numbers)
+  private checkDomain({ domain, parameters, numbers }: SavedDomain): DomainEntry {
+    const entry = this.domains.get(domain as DomId)
+    if (entry === undefined) throw badState(`domain ${domain} is not there`)
+    changed(this.domainTable, entry.parameters, parameters)
+    checkNumbers(entry.numbers, numbers)
     return entry
   }
 
-  private placeVcpus(state: SchedulerState, entries: readonly VcpuEntry<V>[]): void {
-    const placed = new Set<number>()
-    const take = (index: number): VcpuEntry<V> => {
-      const entry = entries[index]
-      if (entry === undefined || placed.has(index)) throw brokenState(`place of vCPU ${index}`)
-      placed.add(index)
-      return entry
-    }
-    if (state.running.length !== this.cpuCount) throw brokenState('number of CPUs')
-    state.running.forEach((index, cpu) => {
-      if (index === -1) return
-      const entry = take(index)
-      entry.cpu = cpu
-      this.running[cpu] = entry
-    })
-    for (const index of state.queue) this.queue.push(take(index))
-    for (const cpu of cpuSet(this.cpuCount, state.asked)) this.asked[cpu] = true
+  private checkVcpu(saved: SavedVcpu, domains: readonly DomainEntry[]): VcpuEntry<V> {
+    const name = `vCPU ${saved.vcpu} of domain ${saved.domain}`
+    const entry = [...this.vcpus.values()].find(({ ref }) => ref.domid === saved.domain && ref.vcpu === saved.vcpu)
+    if (entry === undefined || !domains.includes(entry.domain)) throw badState(`${name} is not there`)
+    checkNumbers(entry.numbers, saved.numbers)
+    const wrong = this.judgeNumbers(saved.numbers)
+    if (wrong !== undefined) throw badState(`${name} ${wrong}`)
+    if (cpuSet(this.cpuCount, saved.hard).count === 0) throw badState(`${name} has no CPU to run on`)
+    cpuSet(this.cpuCount, saved.soft)
+    return entry
+  }
+
+  private takeDomain(entry: DomainEntry, { parameters, numbers }: SavedDomain): void {
+    this.domains.set(entry.domain, entry)
+    entry.parameters = changed(this.domainTable, entry.parameters, parameters)
+    entry.vcpuCount = 0
+    Object.assign(entry.numbers, numbers)
+  }
+
+  private takeVcpu(entry: VcpuEntry<V>, saved: SavedVcpu): void {
+    this.vcpus.set(entry.ref, entry)
+    entry.domain.vcpuCount += 1
+    entry.runnable = saved.runnable
+    entry.cpu = -1
+    entry.since = saved.since
+    entry.hard = cpuSet(this.cpuCount, saved.hard)
+    entry.soft = cpuSet(this.cpuCount, saved.soft)
+    Object.assign(entry.numbers, saved.numbers)
   }
 }
-
-/** Overwrites an algorithm's numbers with saved ones of the same names. */
-function takeNumbers(target: Record<string, number>, saved: SchedulerParameters): void {
-  for (const name of Object.keys(target)) {
-    const value = saved[name]
-    if (typeof value !== 'number' || !Number.isFinite(value)) throw brokenState(`number ${name}`)
-    target[name] = value
-  }
-}
-
-/** The error for saved state that does not hold together. */
-const brokenState = (what: string): XenError =>
-  new XenError('INVALID_STREAM', `saved scheduler state does not fit: ${what}`)

@@ -5,10 +5,8 @@ import { Credit2Scheduler } from './credit2.ts'
 import { NullScheduler } from './null.ts'
 import { RoundRobinScheduler } from './round-robin.ts'
 import { RtdsScheduler } from './rtds.ts'
-import type { Scheduler, SchedulerName, VcpuRef } from './types.ts'
-
-/** Names of all schedulers, the default first. */
-export const SCHEDULER_NAMES: readonly SchedulerName[] = ['credit2', 'credit', 'rtds', 'null', 'round-robin']
+import type { SchedulerName } from './names.ts'
+import type { Scheduler, VcpuRef } from './types.ts'
 
 /** A scheduler for `cpuCount` physical CPUs. */
 export function createScheduler<V extends VcpuRef>(name: SchedulerName, cpuCount: number): Scheduler<V> {

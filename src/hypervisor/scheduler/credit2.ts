@@ -12,6 +12,7 @@
 import { XenError, type DomId } from '../../util/index.ts'
 import type { DomainEntry, VcpuEntry } from './base.ts'
 import { UNLIMITED, freshCapNumbers } from './cap-pool.ts'
+import type { SchedulerState } from './scheduler-state.ts'
 import type { SchedulerParameters, VcpuRef } from './types.ts'
 import { type Choice, MICROSECOND, MILLISECOND, RATELIMIT, WeightedScheduler } from './weighted.ts'
 
@@ -56,6 +57,11 @@ export class Credit2Scheduler<V extends VcpuRef> extends WeightedScheduler<V> {
   override removeVcpu(vcpu: V, now: number): number {
     this.largestWeight = 0
     return super.removeVcpu(vcpu, now)
+  }
+
+  override load(state: SchedulerState): void {
+    super.load(state)
+    this.largestWeight = 0
   }
 
   protected override freshNumbers(): Record<string, number> {

@@ -1,6 +1,10 @@
 /** Schedulers: one interface, several algorithms. */
-export { SCHEDULER_NAMES, createScheduler } from './create.ts'
+export { createScheduler } from './create.ts'
+export { SCHEDULER_NAMES } from './names.ts'
+export type { SchedulerName } from './names.ts'
+export { schedulerShape } from './scheduler-state.ts'
+export type { SchedulerState } from './scheduler-state.ts'
 export { RoundRobinScheduler } from './round-robin.ts'
 export type {
-  Affinity, Decision, SavedVcpu, Scheduler, SchedulerName, SchedulerParameters, SchedulerState, VcpuRef, VcpuResolver,
+  Affinity, Decision, Scheduler, SchedulerParameters, VcpuRef,
 } from './types.ts'

@@ -43,6 +43,10 @@ export class NullScheduler<V extends VcpuRef> extends SchedulerBase<V> {
     return { place: -1 }
   }
 
+  protected override judgeNumbers({ place }: Readonly<Record<string, number>>): string | undefined {
+    return Number.isInteger(place) && place! >= -1 && place! < this.cpuCount ? undefined : `has CPU ${place} for itself`
+  }
+
   protected enqueue(entry: VcpuEntry<V>): number {
     this.queue.push(entry)
     return entry.numbers['place']!

@@ -74,6 +74,11 @@ export class RtdsScheduler<V extends VcpuRef> extends SchedulerBase<V> {
     return { period, budget, extratime: parameters['extratime']!, deadline: now + period, left: budget, level: 0 }
   }
 
+  protected override judgeNumbers({ period, budget }: Readonly<Record<string, number>>): string | undefined {
+    const isSound = budget! >= DOMAIN.budget.min * MICROSECOND && budget! <= period!
+    return isSound ? undefined : `has a budget of ${budget} in a period of ${period}`
+  }
+
   protected enqueue(entry: VcpuEntry<V>, now: number): number {
     renew(entry, now)
     this.queue.push(entry)

@@ -5,10 +5,9 @@
  * The caller asks `schedule(cpu, now)` whenever a CPU has reached its decision's `until`, when what runs there has
  * gone to sleep or yielded, and when `wake` names the CPU. Between two questions the CPU runs what it was told.
  */
-import type { DomId } from '../../util/index.ts'
-
-/** The schedulers there are, by the names Xen's `sched=` option gives them. */
-export type SchedulerName = 'credit2' | 'credit' | 'rtds' | 'null' | 'round-robin'
+import type { DomId, Stateful } from '../../util/index.ts'
+import type { SchedulerName } from './names.ts'
+import type { SchedulerState } from './scheduler-state.ts'
 
 /** A vCPU as schedulers name it. They keep the object and hand it back. */
 export interface VcpuRef {
@@ -35,44 +34,8 @@ export interface Affinity {
 /** Values by their names in the toolstack: weight, cap, period, budget ... */
 export type SchedulerParameters = Readonly<Record<string, number>>
 
-/** Saved state of a scheduler: plain data. `kind` is its name. */
-export interface SchedulerState {
-  readonly kind: SchedulerName
-  readonly cpus: number
-  readonly domains: readonly {
-    readonly domain: number
-    readonly parameters: SchedulerParameters
-    /** The algorithm's own numbers. */
-    readonly numbers: SchedulerParameters
-  }[]
-  readonly vcpus: readonly SavedVcpu[]
-  /** What the CPUs run, as index into `vcpus`, or -1. */
-  readonly running: readonly number[]
-  /** The run queues: indexes into `vcpus`, in order. */
-  readonly queue: readonly number[]
-  /** CPUs that the caller has been told to ask and has not asked yet. */
-  readonly asked: readonly number[]
-  readonly global: SchedulerParameters
-  /** The algorithm's own numbers for the host. */
-  readonly numbers: SchedulerParameters
-}
-
-/** One vCPU's scheduling state. */
-export interface SavedVcpu {
-  readonly domain: number
-  readonly vcpu: number
-  readonly runnable: boolean
-  readonly hard: readonly number[]
-  readonly soft: readonly number[]
-  /** The algorithm's own numbers: credit, budget, deadline ... */
-  readonly numbers: SchedulerParameters
-}
-
-/** Finds the vCPU that a saved state speaks of; undefined when there is none. */
-export type VcpuResolver<V extends VcpuRef> = (domain: DomId, vcpu: number) => V | undefined
-
 /** Decides which vCPU runs where. */
-export interface Scheduler<V extends VcpuRef = VcpuRef> {
+export interface Scheduler<V extends VcpuRef = VcpuRef> extends Stateful<SchedulerState> {
   readonly name: SchedulerName
   /** Number of physical CPUs it serves. */
   readonly cpuCount: number
@@ -104,8 +67,4 @@ export interface Scheduler<V extends VcpuRef = VcpuRef> {
   /** Parameters of the scheduler as a whole: slices, rate limits. */
   globalParameters(): SchedulerParameters
   setGlobalParameters(values: SchedulerParameters): void
-  /** Everything it knows, as plain data. */
-  save(): SchedulerState
-  /** Takes over saved state; to be called on a new scheduler. Throws INVALID_STREAM when it does not hold together. */
-  load(state: SchedulerState, resolve: VcpuResolver<V>): void
 }

@@ -2,10 +2,20 @@
  * The host's time: a whole number of nanoseconds since boot that follows the instructions which guests execute, and
  * jumps over idle time. A clock that follows the wall instead implements the same interface (in the toolstack).
  */
-import type { Clock } from '../../util/index.ts'
+import { type Clock, type StateOf, type Stateful, shape } from '../../util/index.ts'
+
+/** What there is to save of a clock. */
+export const clockShape = /* @__PURE__ */ shape.record({
+  time: shape.time,
+  /** Parts of a nanosecond that are not yet in `time`. */
+  rest: /* @__PURE__ */ shape.real(0, 1),
+})
+
+/** Position of a clock. */
+export type ClockState = StateOf<typeof clockShape>
 
 /** Time of one host as the run loop drives it. */
-export interface HostClock extends Clock {
+export interface HostClock extends Clock, Stateful<ClockState> {
   /** `instructions` have been executed on one physical CPU. */
   charge(instructions: number): void
   /** What `now` will be when further `instructions` are charged; without this, time stands still within a run. */
@@ -62,13 +72,11 @@ export class VirtualClock implements HostClock {
     this.rest = 0
   }
 
-  /** Position of the clock as plain data. */
-  save(): { readonly time: number; readonly rest: number } {
+  save(): ClockState {
     return { time: this.time, rest: this.rest }
   }
 
-  /** Goes on from a saved position. */
-  load(state: { readonly time: number; readonly rest: number }): void {
+  load(state: ClockState): void {
     this.time = state.time
     this.rest = state.rest
   }

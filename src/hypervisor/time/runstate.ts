@@ -8,7 +8,7 @@
  * xen/arch/x86/domain.c (update_runstate_area).
  */
 import { RUNSTATE, VcpuRunstateInfo } from '../../abi/index.ts'
-import { XenError } from '../../util/index.ts'
+import { type Stateful, shape } from '../../util/index.ts'
 
 /** One of RUNSTATE. */
 export type Runstate = (typeof RUNSTATE)[keyof typeof RUNSTATE]
@@ -30,8 +30,14 @@ export interface RunstateSnapshot {
   readonly times: readonly number[]
 }
 
+/** What a saved {@link RunstateSnapshot} looks like. */
+export const runstateShape = /* @__PURE__ */ shape.record<RunstateSnapshot>({
+  state: /* @__PURE__ */ shape.oneOf(...Object.values(RUNSTATE)), entered: shape.time,
+  times: /* @__PURE__ */ shape.list(shape.time, STATES, STATES),
+})
+
 /** The run state of one vCPU. */
-export class RunstateClock {
+export class RunstateClock implements Stateful<RunstateSnapshot> {
   private current: Runstate
   private entered: number
   private readonly times = new Float64Array(STATES)
@@ -78,15 +84,10 @@ export class RunstateClock {
     return { state: this.current, entered: this.entered, times: Array.from(this.times) }
   }
 
-  /** A clock that goes on from saved state. Throws INVALID_STREAM for numbers that cannot be. */
-  static restore(saved: RunstateSnapshot): RunstateClock {
-    const numbers = [saved.state, saved.entered, ...saved.times]
-    const isTime = (value: number): boolean => value >= 0 && Number.isInteger(value)
-    const sound = saved.times.length === STATES && saved.state < STATES && numbers.every(isTime)
-    if (!sound) throw new XenError('INVALID_STREAM', 'saved run state does not fit', { details: { saved } })
-    const clock = new RunstateClock(saved.entered, saved.state)
-    clock.times.set(saved.times)
-    return clock
+  load({ state, entered, times }: RunstateSnapshot): void {
+    this.current = state
+    this.entered = entered
+    this.times.set(times)
   }
 }
 

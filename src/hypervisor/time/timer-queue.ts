@@ -5,8 +5,25 @@
  * Reference: xen/common/timer.c has the same interface.
  */
 
+import { type StateOf, type Stateful, badState, shape } from '../../util/index.ts'
+
+/** A timer that is set, and its place among those that are due at the same time; undefined for one that is not set. */
+export const timerShape = /* @__PURE__ */ shape.optional(/* @__PURE__ */ shape.record({
+  /** A guest's deadline may lie further away than nanoseconds are exact. */
+  deadline: /* @__PURE__ */ shape.real(0, 2 ** 64), sequence: shape.time,
+}))
+
+/** A timer's state. */
+export type TimerState = StateOf<typeof timerShape>
+
+/** What the queue itself has to save: timers belong to whoever made them. */
+export const timerQueueShape = /* @__PURE__ */ shape.record({ sequence: shape.time })
+
+/** A queue's state. */
+export type TimerQueueState = StateOf<typeof timerQueueShape>
+
 /** Something that is to happen at a time. Made by {@link TimerQueue.create}; only the queue changes it. */
-export interface Timer {
+export interface Timer extends Stateful<TimerState> {
   /** Host time at which it is due, or -1 while it is not set. */
   readonly deadline: number
   readonly fire: (now: number) => void
@@ -21,30 +38,28 @@ interface QueuedTimer extends Timer {
   place: number
 }
 
-/** Saved deadline of one timer. */
-export interface TimerState {
-  readonly deadline: number
-  readonly sequence: number
-}
-
 const before = (a: QueuedTimer, b: QueuedTimer): boolean =>
   a.deadline < b.deadline || (a.deadline === b.deadline && a.sequence < b.sequence)
 
-/** Timers by deadline. */
-export class TimerQueue {
+/** Timers by deadline. A queue is loaded before its timers. */
+export class TimerQueue implements Stateful<TimerQueueState> {
   private readonly heap: QueuedTimer[] = []
   private sequence = 0
 
   /** A timer that is not set yet. */
   create(fire: (now: number) => void): Timer {
-    const timer: QueuedTimer = { deadline: -1, sequence: 0, place: -1, fire }
+    const timer: QueuedTimer = {
+      deadline: -1, sequence: 0, place: -1, fire,
+      save: () => (timer.place < 0 ? undefined : { deadline: timer.deadline, sequence: timer.sequence }),
+      load: (state) => this.loadTimer(timer, state),
+    }
     return timer
   }
 
   /** Sets a timer, anew if it was set; a deadline in the past is due at once. */
   set(timer: Timer, deadline: number): void {
     this.sequence += 1
-    this.insert(timer, { deadline: Math.max(deadline, 0), sequence: this.sequence })
+    this.insert(timer, Math.max(deadline, 0), this.sequence)
   }
 
   /** Unsets a timer; it does not matter whether it was set. */
@@ -82,23 +97,24 @@ export class TimerQueue {
     return fired
   }
 
-  /** A timer's deadline with its place among equals, or undefined while it is not set. */
-  save(timer: Timer): TimerState | undefined {
-    const { deadline, sequence, place } = this.own(timer)
-    return place < 0 ? undefined : { deadline, sequence }
+  save(): TimerQueueState {
+    return { sequence: this.sequence }
   }
 
-  /** Sets a timer as it was saved. */
-  load(timer: Timer, state: TimerState | undefined): void {
+  load({ sequence }: TimerQueueState): void {
+    this.sequence = sequence
+  }
+
+  private loadTimer(timer: Timer, state: TimerState): void {
     if (state === undefined) {
       this.stop(timer)
       return
     }
-    this.sequence = Math.max(this.sequence, state.sequence)
-    this.insert(timer, state)
+    if (state.sequence > this.sequence) throw badState('a timer was set after the last one')
+    this.insert(timer, state.deadline, state.sequence)
   }
 
-  private insert(timer: Timer, { deadline, sequence }: TimerState): void {
+  private insert(timer: Timer, deadline: number, sequence: number): void {
     this.stop(timer)
     const queued = this.own(timer)
     queued.deadline = deadline

@@ -8,7 +8,8 @@
  * Reference: xen/common/sched/core.c (do_set_timer_op, vcpu_periodic_timer_work), xen/common/domain.c (common_vcpu_op).
  */
 import { ERRNO } from '../../abi/index.ts'
-import type { Timer, TimerQueue, TimerState } from './timer-queue.ts'
+import { type StateOf, type Stateful, shape } from '../../util/index.ts'
+import { type Timer, type TimerQueue, timerShape } from './timer-queue.ts'
 
 const MILLISECOND = 1_000_000
 /** Tick of a PV vCPU that has not chosen one. */
@@ -32,17 +33,19 @@ export interface VcpuTimerActions {
   pollTimedOut(): void
 }
 
+/** What a vCPU's saved timers look like. */
+export const vcpuTimersShape = /* @__PURE__ */ shape.record({
+  period: /* @__PURE__ */ shape.where(/* @__PURE__ */ shape.real(0, MAX_PERIOD), (period) => (
+    period === 0 || period >= MIN_PERIOD ? undefined : `must be 0 or at least ${MIN_PERIOD}, got ${period}`
+  )),
+  lastTick: shape.time, oneShot: timerShape, periodic: timerShape, poll: timerShape,
+})
+
 /** A vCPU's timers as plain data. */
-export interface VcpuTimersState {
-  readonly period: number
-  readonly lastTick: number
-  readonly oneShot?: TimerState | undefined
-  readonly periodic?: TimerState | undefined
-  readonly poll?: TimerState | undefined
-}
+export type VcpuTimersState = StateOf<typeof vcpuTimersShape>
 
 /** The timers of one vCPU. Times are host nanoseconds. */
-export class VcpuTimers {
+export class VcpuTimers implements Stateful<VcpuTimersState> {
   private readonly queue: TimerQueue
   private readonly actions: VcpuTimerActions
   private readonly oneShot: Timer
@@ -131,24 +134,22 @@ export class VcpuTimers {
     for (const timer of [this.oneShot, this.periodic, this.poll]) this.queue.stop(timer)
   }
 
-  /** Periods and deadlines as plain data. */
   save(): VcpuTimersState {
     return {
       period: this.period,
       lastTick: this.lastTick,
-      oneShot: this.queue.save(this.oneShot),
-      periodic: this.queue.save(this.periodic),
-      poll: this.queue.save(this.poll),
+      oneShot: this.oneShot.save(),
+      periodic: this.periodic.save(),
+      poll: this.poll.save(),
     }
   }
 
-  /** Takes over saved periods and deadlines. */
   load(state: VcpuTimersState): void {
     this.period = state.period
     this.lastTick = state.lastTick
-    this.queue.load(this.oneShot, state.oneShot)
-    this.queue.load(this.periodic, state.periodic)
-    this.queue.load(this.poll, state.poll)
+    this.oneShot.load(state.oneShot)
+    this.periodic.load(state.periodic)
+    this.poll.load(state.poll)
   }
 
   private tick(now: number): void {

@@ -3,14 +3,24 @@
  * Reference: xen/common/sched/core.c (domain_watchdog); public/sched.h.
  */
 import { ERRNO } from '../../abi/index.ts'
-import type { Timer, TimerQueue, TimerState } from './timer-queue.ts'
+import { type StateOf, type Stateful, shape } from '../../util/index.ts'
+import { type Timer, type TimerQueue, timerShape } from './timer-queue.ts'
 
 /** Watchdogs of one domain (NR_DOMAIN_WATCHDOG_TIMERS). */
 const COUNT = 2
 const SECOND = 1_000_000_000
 
+/** What a domain's saved watchdogs look like: a used one that has fired has no deadline. */
+export const watchdogsShape = /* @__PURE__ */ shape.list(/* @__PURE__ */ shape.where(
+  /* @__PURE__ */ shape.record({ used: shape.flag, timer: timerShape }),
+  ({ used, timer }) => (used || timer === undefined ? undefined : 'is set and not in use'),
+), COUNT, COUNT)
+
+/** A domain's watchdogs as plain data. */
+export type WatchdogsState = StateOf<typeof watchdogsShape>
+
 /** The watchdogs of one domain. */
-export class DomainWatchdogs {
+export class DomainWatchdogs implements Stateful<WatchdogsState> {
   private readonly queue: TimerQueue
   private readonly timers: readonly Timer[]
   private readonly used: boolean[] = new Array<boolean>(COUNT).fill(false)
@@ -42,16 +52,14 @@ export class DomainWatchdogs {
     for (let index = 0; index < COUNT; index += 1) this.release(index)
   }
 
-  /** Deadline of each that is in use, as plain data. A used one that has fired has no deadline. */
-  save(): { readonly used: readonly boolean[]; readonly timers: readonly (TimerState | undefined)[] } {
-    return { used: [...this.used], timers: this.timers.map((timer) => this.queue.save(timer)) }
+  save(): WatchdogsState {
+    return this.timers.map((timer, index) => ({ used: this.used[index]!, timer: timer.save() }))
   }
 
-  /** Takes over saved watchdogs. */
-  load(state: ReturnType<DomainWatchdogs['save']>): void {
+  load(state: WatchdogsState): void {
     this.timers.forEach((timer, index) => {
-      this.used[index] = state.used[index] === true
-      this.queue.load(timer, this.used[index] ? state.timers[index] : undefined)
+      this.used[index] = state[index]!.used
+      timer.load(state[index]!.timer)
     })
   }
 

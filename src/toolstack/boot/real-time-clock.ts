@@ -1,10 +1,10 @@
 /** Host time that follows the wall: for hosts that people or other machines talk to while they run. */
-import type { HostClock } from '../../hypervisor/index.ts'
+import type { ClockState, HostClock } from '../../hypervisor/index.ts'
 
 /** Nanoseconds since the clock was made, as the machine underneath counts them. */
 export class RealTimeClock implements HostClock {
   private readonly instructionsPerSecond: number
-  private readonly start = performance.now()
+  private start = performance.now()
   private last = 0
 
   /** `instructionsPerSecond` is what a slice's length in time is guessed from. */
@@ -30,4 +30,14 @@ export class RealTimeClock implements HostClock {
 
   /** Time goes on for all physical CPUs alike. */
   set(): void {}
+
+  save(): ClockState {
+    return { time: this.now(), rest: 0 }
+  }
+
+  /** Goes on from the saved time: what has passed outside since then has not passed here. */
+  load({ time }: ClockState): void {
+    this.start = performance.now() - time / 1e6
+    this.last = time
+  }
 }

@@ -3,7 +3,7 @@
  * throws has no number to give, which the carry flag says: a guest must not be able to end the run by asking.
  * Reference: Intel SDM volume 2, RDRAND, RDSEED.
  */
-import { SeededRandom, XenError } from '../../../util/index.ts'
+import { SeededRandom, XenError, randomShape } from '../../../util/index.ts'
 import { RFLAGS } from '../../../x86/index.ts'
 import type { Core } from '../core/core.ts'
 import { ARITHMETIC_FLAGS } from '../layout/flag-word.ts'
@@ -30,10 +30,10 @@ export const savedRandom = ({ random: source }: Core): { random?: readonly numbe
 /** Looks at a saved position; the function takes it, unless the source is one from outside, which stays what it is. */
 export function randomTaker(core: Core, saved: readonly number[] | undefined): () => void {
   if (saved === undefined) return () => {}
-  const isGood = Array.isArray(saved) && saved.length === 4 && saved.every((word) => word >>> 0 === word)
-  if (!isGood) throw new XenError('INVALID_STATE', "a processor's random numbers are not 4 words")
+  const wrong = randomShape(saved)
+  if (wrong !== undefined) throw new XenError('INVALID_STATE', `a processor's source of random numbers${wrong}`)
   return () => {
-    if (core.random instanceof SeededRandom) core.random = SeededRandom.restore(saved)
+    if (core.random instanceof SeededRandom) core.random.load(saved)
   }
 }
 

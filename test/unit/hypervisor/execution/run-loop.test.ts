@@ -183,6 +183,7 @@ describe('time', () => {
   test('waits for the wall when the clock cannot jump', () => {
     const clock: HostClock = {
       now: () => 100, charge: () => undefined, instructionsUntil: () => 1000, skipTo: () => false, set: () => undefined,
+      save: () => ({ time: 100, rest: 0 }), load: () => undefined,
     }
     const host = new TestHost({ clock })
     const { port } = start(host, [])

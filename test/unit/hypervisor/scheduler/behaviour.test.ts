@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import {
-  SCHEDULER_NAMES, createScheduler, type SchedulerName, type VcpuRef,
+  SCHEDULER_NAMES, createScheduler, schedulerShape, type Scheduler, type SchedulerName, type VcpuRef,
 } from '../../../../src/hypervisor/scheduler/index.ts'
 import { SeededRandom, below, domId } from '../../../../src/util/index.ts'
 import { MS, SECOND, ScheduleRun } from '../../../support/schedule-run.ts'
@@ -8,9 +8,13 @@ import { MS, SECOND, ScheduleRun } from '../../../support/schedule-run.ts'
 /** An error of the library's with this code. */
 const error = (code: string) => expect.objectContaining({ code })
 
-/** Finds a run's vCPU by its numbers. */
-const finder = (run: ScheduleRun) => (domain: number, vcpu: number) =>
-  run.vcpus.find((one) => one.domid === domain && one.vcpu === vcpu)
+/** A new scheduler that knows the domains and vCPUs of a run. */
+function twinOf(run: ScheduleRun, name: SchedulerName): Scheduler<VcpuRef> {
+  const scheduler = createScheduler<VcpuRef>(name, run.scheduler.cpuCount)
+  for (const domain of new Set(run.vcpus.map((vcpu) => vcpu.domain))) scheduler.addDomain(domain)
+  for (const vcpu of run.vcpus) scheduler.addVcpu(vcpu, 0)
+  return scheduler
+}
 
 /** Wakes, sleeps, pins, weighs, adds and removes at random. */
 function disturb(run: ScheduleRun, random: SeededRandom, step: number): void {
@@ -56,8 +60,9 @@ describe.each(SCHEDULER_NAMES)('under %s', (name) => {
     }
     const one = build()
     const state = one.scheduler.save()
-    const other = createScheduler<VcpuRef>(name, 2)
-    other.load(JSON.parse(JSON.stringify(state)), finder(one))
+    const other = twinOf(one, name)
+    expect(schedulerShape(state)).toBeUndefined()
+    other.load(structuredClone(state))
     expect(other.save()).toEqual(state)
     for (let step = 0, now = one.now; step < 200; step += 1, now += 700_000) {
       const cpu = step % 2
@@ -69,15 +74,19 @@ describe.each(SCHEDULER_NAMES)('under %s', (name) => {
   test.each([
     ['another scheduler', { kind: 'other' }],
     ['other CPUs', { cpus: 3 }],
-    ['a vCPU that is nowhere', { vcpus: [{ domain: 9, vcpu: 0, runnable: true, hard: [0], soft: [0], numbers: {} }] }],
+    ['a vCPU that is nowhere', { vcpus: [{ domain: 9, vcpu: 0, runnable: true, hard: [0], soft: [0], since: 0, numbers: {} }] }],
     ['a CPU that runs what does not exist', { running: [5] }],
     ['a vCPU in two places', { running: [0], queue: [0] }],
+    ['a vCPU that can run and is nowhere', { running: [-1], queue: [] }],
+    ['numbers of another algorithm', { numbers: { other: 1 } }],
   ])('saved state of %s is refused', (_what, change) => {
     const run = new ScheduleRun(name, 1)
     run.domain(1, [undefined])
     const state = { ...run.scheduler.save(), ...change } as ReturnType<typeof run.scheduler.save>
-    expect(() => createScheduler<VcpuRef>(name, 1).load(state, finder(run)))
-      .toThrowError(expect.objectContaining({ name: 'XenError' }))
+    const twin = twinOf(run, name)
+    const before = twin.save()
+    expect(() => twin.load(state)).toThrowError(error('INVALID_STATE'))
+    expect(twin.save()).toEqual(before)
   })
 
   test('affinity is checked', () => {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { RUNSTATE, VcpuRunstateInfo } from '../../../../src/abi/index.ts'
-import { RunstateClock, writeRunstateArea } from '../../../../src/hypervisor/time/index.ts'
+import { RunstateClock, writeRunstateArea, runstateShape } from '../../../../src/hypervisor/time/index.ts'
 
 describe('run state', () => {
   test('time goes to the state that the vCPU is in', () => {
@@ -16,10 +16,11 @@ describe('run state', () => {
   test('a saved clock goes on, and one that makes no sense is refused', () => {
     const clock = new RunstateClock(0, RUNSTATE.running)
     clock.change(RUNSTATE.blocked, 70)
-    expect(RunstateClock.restore(clock.save()).at(90)).toEqual(clock.at(90))
+    const other = new RunstateClock(0)
+    other.load(clock.save())
+    expect(other.at(90)).toEqual(clock.at(90))
     for (const broken of [{ times: [1, 2, 3] }, { times: [1, 2, 3, -4] }, { entered: NaN }, { state: 7 as 0 }]) {
-      expect(() => RunstateClock.restore({ ...clock.save(), ...broken }))
-        .toThrowError(expect.objectContaining({ code: 'INVALID_STREAM' }))
+      expect(runstateShape({ ...clock.save(), ...broken })).toContain(' must ')
     }
   })
 })
