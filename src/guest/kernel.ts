@@ -5,7 +5,7 @@
  */
 import { SHUTDOWN, VIRQ } from '../abi/index.ts'
 import type { HypercallPort, ShutdownReason } from '../abi/index.ts'
-import type { DomId, EventPort, Random } from '../util/index.ts'
+import type { DomId, EventPort, Random, RandomState } from '../util/index.ts'
 import {
   anything, badState, callable, checkOptions, having, parseDuration, SeededRandom, thrownStack, thrownText, XenError, type Duration,
 } from '../util/index.ts'
@@ -98,7 +98,7 @@ export class GuestKernel {
     this.options = options
     this.domain = port.domain
     this.boot = boot
-    this.random = saved === undefined ? options.random : SeededRandom.restore(saved.random)
+    this.random = saved === undefined ? options.random : randomAt(saved.random)
     this.pending = new PendingEvents(port.memory, boot.sharedInfo)
     this.loop = new EventLoop({
       takePort: () => this.pending.take(),
@@ -353,4 +353,11 @@ export class GuestKernel {
       this.retryEndingGrants()
     })
   }
+}
+
+/** A source of chance that goes on from a saved position. */
+function randomAt(position: RandomState): SeededRandom {
+  const random = new SeededRandom(0)
+  random.load(position)
+  return random
 }

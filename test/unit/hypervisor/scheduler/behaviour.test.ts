@@ -11,7 +11,7 @@ const error = (code: string) => expect.objectContaining({ code })
 /** A new scheduler that knows the domains and vCPUs of a run. */
 function twinOf(run: ScheduleRun, name: SchedulerName): Scheduler<VcpuRef> {
   const scheduler = createScheduler<VcpuRef>(name, run.scheduler.cpuCount)
-  for (const domain of new Set(run.vcpus.map((vcpu) => vcpu.domain))) scheduler.addDomain(domain)
+  for (const domain of new Set(run.vcpus.map((vcpu) => vcpu.domid))) scheduler.addDomain(domain)
   for (const vcpu of run.vcpus) scheduler.addVcpu(vcpu, 0)
   return scheduler
 }
