@@ -7,9 +7,10 @@ import { nearestWord, XenError } from '../../util/index.ts'
 import { actionsFromRestart, type Actions, type Era } from './actions.ts'
 import { resolveDomainOptions, type DomainConfig, type DomainOptions } from './domain-config.ts'
 import {
-  EFFECTIVE_OPTIONS, FileSchema, LIST_OPTIONS, NUMBER_OPTIONS, OPTION_NAMES, type FileValues,
-} from './file-schema.ts'
-import { INEFFECTIVE_OPTIONS, XM_NETWORK_OPTIONS, XM_OPTIONS, type Ineffective } from './option-names.ts'
+  EFFECTIVE_OPTIONS, FileSchema, LIST_OPTIONS, NUMBER_OPTIONS, OPTION_NAMES, XM_NETWORK_OPTIONS, XM_OPTIONS, whyWithoutEffect,
+  type FileValues,
+} from './option-schemas.ts'
+import { ACTION_OPTIONS, OPTIONS, type Ineffective } from './option-table.ts'
 import { parseDisk } from './disk-specification.ts'
 import { parseNic, type NicConfig } from './nic-specification.ts'
 import { parseConfig, type ParseOptions } from './parser.ts'
@@ -87,10 +88,8 @@ function complain(issue: z.core.$ZodIssue, parsed: ParsedConfig): never {
   throw configError(value!.position, `${key} ${issue.message}`, { key, value: plainValue(value!) })
 }
 
-/** Names of the API's options in a file, where they differ. */
-const FILE_NAMES: Readonly<Record<string, string>> = {
-  maxMemory: 'maxmem', maxVcpus: 'maxvcpus', disks: 'disk', nics: 'vif',
-}
+/** The name of an object's option in a file. */
+const fileName = (name: string): string => (Object.hasOwn(OPTIONS, name) ? OPTIONS[name as keyof typeof OPTIONS].file : name)
 
 /** Runs a check and adds the place of the value that it is about to its error. */
 function at<T>(parsed: ParsedConfig, place: readonly PropertyKey[] | undefined, work: () => T): T {
@@ -99,7 +98,7 @@ function at<T>(parsed: ParsedConfig, place: readonly PropertyKey[] | undefined, 
   } catch (error) {
     if (!XenError.is(error)) throw error
     const option = String(error.details['key'])
-    const path = place ?? [FILE_NAMES[option] ?? option]
+    const path = place ?? [fileName(option)]
     const value = valueAt(parsed, path)
     if (value === undefined) throw error
     throw configError(value.position, error.message, { ...error.details, key: String(path[0]) })
@@ -132,14 +131,8 @@ function commandLine(values: FileValues): string {
 }
 
 function actions(values: FileValues): { [K in keyof Actions]?: Actions[K] | undefined } {
-  return {
-    ...(values.restart === undefined ? {} : actionsFromRestart(values.restart)),
-    ...(values.on_poweroff === undefined ? {} : { poweroff: values.on_poweroff }),
-    ...(values.on_reboot === undefined ? {} : { reboot: values.on_reboot }),
-    ...(values.on_crash === undefined ? {} : { crash: values.on_crash }),
-    ...(values.on_watchdog === undefined ? {} : { watchdog: values.on_watchdog }),
-    ...(values.on_soft_reset === undefined ? {} : { softReset: values.on_soft_reset }),
-  }
+  const given = Object.entries(ACTION_OPTIONS).flatMap(([name, { file }]) => (values[file] === undefined ? [] : [[name, values[file]]]))
+  return { ...(values.restart === undefined ? {} : actionsFromRestart(values.restart)), ...Object.fromEntries(given) }
 }
 
 /** Checks that stand between two options, reported at the second one. */
@@ -221,7 +214,7 @@ function eraOf({ assignments, variables }: ParsedConfig): Era {
 /** Why an option has no effect; undefined for one that has. */
 function whyIneffective(key: string, era: Era): Ineffective | undefined {
   const onlyXm = XM_NETWORK_OPTIONS.has(key) || XM_OPTIONS.has(key)
-  return INEFFECTIVE_OPTIONS.get(key) ?? (onlyXm && era === 'xl' ? 'only for xm' : undefined)
+  return whyWithoutEffect(key) ?? (onlyXm && era === 'xl' ? 'only for xm' : undefined)
 }
 
 /** The value of an option that has an effect; undefined where xl passes over it. */

@@ -1,23 +1,19 @@
 /**
- * The configuration of one domain, whatever it came from: a typed object whose defaults stand here and nowhere else.
+ * The configuration of one domain, whatever it came from: a typed object, with the defaults that the table of options
+ * gives (option-table.ts).
  */
-import * as z from 'zod'
+import type * as z from 'zod'
 import { nearestWord, XenError } from '../../util/index.ts'
-import { ACTIONS, defaultActions, type Actions, type Era } from './actions.ts'
+import { defaultActions, type Actions, type Era } from './actions.ts'
 import { resolveDisk, resolveNic, type DiskDescription, type NicDescription } from './device-options.ts'
 import type { DiskConfig } from './disk-specification.ts'
 import type { NicConfig } from './nic-specification.ts'
+import { ACTION_NAMES, OBJECT_NAMES, OptionsSchema } from './option-schemas.ts'
+import { OPTIONS } from './option-table.ts'
 import type { StreamTrust } from './stream-trust.ts'
 
 /** A file's bytes, or the name under which the host's file source knows it. */
 export type FileSource = string | Uint8Array
-
-/** Defaults to MiB of memory that xl uses when a description gives none. */
-const DEFAULT_MEMORY = 32
-/** xl names a file of its log after the domain. */
-const LONGEST_NAME = 200
-/** Most MiB of a domain: no host has more. */
-export const MAX_MEMORY = 4096
 
 /** What a caller may say about a domain; everything but the name has a default. */
 export interface DomainOptions<Kernel = FileSource> {
@@ -77,55 +73,15 @@ export interface DomainConfig<Kernel = FileSource> {
   readonly trust?: StreamTrust | undefined
 }
 
-const whole = (least: number, most: number) =>
-  z.int({ error: ({ input }) => `must be a whole number, got ${JSON.stringify(input)}` })
-    .min(least, { error: `must be at least ${least}` })
-    .max(most, { error: `must be at most ${most}` })
-
-const listOf = <T extends string | object>(what: string) =>
-  z.array(z.custom<T>((v) => typeof v === 'string' || (typeof v === 'object' && v !== null), { error: `must be ${what}` }), {
-    error: `must be a list: ${what}`,
-  }).default([])
-
-const fileSource = /* @__PURE__ */ z.union([z.string().min(1), z.instanceof(Uint8Array)], {
-  error: 'must be a path or bytes',
-})
-const action = /* @__PURE__ */ z.enum(ACTIONS, { error: `must be one of ${ACTIONS.join(', ')}` })
-
-const shape = {
-  // A slash would make a name that XenStore paths and tools cannot hold.
-  name: z.string({ error: 'must be a string' }).min(1, { error: 'must not be empty' })
-    .max(LONGEST_NAME, { error: `must be at most ${LONGEST_NAME} characters long` })
-    .regex(/^[^/\u0000-\u001f]+$/, { error: 'must have neither a slash nor control characters' }),
-  uuid: z.string().regex(/^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$/, { error: 'is not a UUID' }).optional(),
-  kernel: z.unknown().optional(),
-  ramdisk: fileSource.optional(),
-  bootloader: z.string({ error: 'must be a string' }).min(1, { error: 'must not be empty' }).optional(),
-  bootloaderArgs: z.array(z.string(), { error: 'must be a list of strings' }).default([]),
-  commandLine: z.string({ error: 'must be a string' }).default(''),
-  memory: whole(1, MAX_MEMORY).default(DEFAULT_MEMORY),
-  maxMemory: whole(1, MAX_MEMORY).optional(),
-  vcpus: whole(1, 128).default(1),
-  maxVcpus: whole(1, 128).optional(),
-  disks: listOf<string | DiskDescription>('a text or an object for each disk'),
-  nics: listOf<string | NicDescription>('a text or an object for each network interface'),
-  actions: z.strictObject({ poweroff: action, reboot: action, crash: action, watchdog: action, softReset: action })
-    .partial().default({}),
-  maxEventChannels: whole(1, 131071).default(1023),
-  maxGrantFrames: whole(1, 1024).default(64),
-}
-
 /** Known words where an object stands within the options. */
-const KNOWN: Readonly<Record<string, readonly string[]>> = { actions: ['poweroff', 'reboot', 'crash', 'watchdog', 'softReset'] }
-
-const OptionsSchema = /* @__PURE__ */ z.strictObject(shape)
+const KNOWN: Readonly<Record<string, readonly string[]>> = { actions: ACTION_NAMES }
 
 /** Turns zod's first complaint into an error that names the option, and the nearest one when it is unknown. */
 function complain(issue: z.core.$ZodIssue): never {
   if (issue.code === 'unrecognized_keys') {
     const key = issue.keys[0]!
     const place = issue.path.join('.')
-    const nearest = nearestWord(key, KNOWN[place] ?? Object.keys(shape))
+    const nearest = nearestWord(key, KNOWN[place] ?? OBJECT_NAMES)
     const hint = nearest === undefined ? '' : `; did you mean ${nearest}?`
     throw new XenError('INVALID_CONFIG', `unknown option ${place === '' ? key : `${place}.${key}`}${hint}`, { details: { key, nearest } })
   }
@@ -136,26 +92,36 @@ function complain(issue: z.core.$ZodIssue): never {
   throw new XenError('INVALID_CONFIG', `${key} ${issue.message}`, { details: { key } })
 }
 
+/** What a domain's option is unless given. Where the table has none it is undefined. */
+type Defaults = Pick<DomainConfig, 'bootloaderArgs' | 'commandLine' | 'memory' | 'vcpus' | 'maxEventChannels' | 'maxGrantFrames'>
+
+/** The table's defaults; its rows and the fields of {@link DomainConfig} are of the same types, which a test holds. */
+const defaults = (): Defaults => Object.fromEntries(
+  Object.entries(OPTIONS).flatMap(([name, { fallback }]) => (fallback === undefined ? [] : [[name, fallback]]))) as Defaults & object
+
+/** The values that are there. */
+const given = <T extends object>(values: T): { [K in keyof T]?: Exclude<T[K], undefined> } =>
+  // What is filtered out is exactly what the type excludes.
+  Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as { [K in keyof T]?: Exclude<T[K], undefined> }
+
 /** Fills in the defaults and checks everything. Throws INVALID_CONFIG. */
 export function resolveDomainOptions<Kernel>(options: DomainOptions<Kernel>, era: Era = 'xl'): DomainConfig<Kernel> {
   const result = OptionsSchema.safeParse(options)
   if (!result.success) complain(result.error.issues[0]!)
-  const { disks, nics, actions, ...rest } = result.data
-  const maxMemory = rest.maxMemory ?? rest.memory
-  const maxVcpus = rest.maxVcpus ?? rest.vcpus
-  if (maxMemory < rest.memory) throw tooSmall('maxMemory', maxMemory, 'memory', rest.memory)
-  if (maxVcpus < rest.vcpus) throw tooSmall('maxVcpus', maxVcpus, 'vcpus', rest.vcpus)
-  const given = Object.fromEntries(Object.entries(actions).filter(([, value]) => value !== undefined))
+  const { disks = [], nics = [], actions = {}, name, uuid, ramdisk, bootloader, ...rest } = result.data
+  const filled = { ...defaults(), ...given(rest) }
+  const maxMemory = filled.maxMemory ?? filled.memory
+  const maxVcpus = filled.maxVcpus ?? filled.vcpus
+  if (maxMemory < filled.memory) throw tooSmall('maxMemory', maxMemory, 'memory', filled.memory)
+  if (maxVcpus < filled.vcpus) throw tooSmall('maxVcpus', maxVcpus, 'vcpus', filled.vcpus)
   return {
-    ...rest, maxMemory, maxVcpus,
+    ...filled, name, maxMemory, maxVcpus, ramdisk, bootloader,
     type: 'pv',
-    uuid: rest.uuid?.toLowerCase(),
-    ramdisk: rest.ramdisk,
-    bootloader: rest.bootloader,
+    uuid: uuid?.toLowerCase(),
     kernel: options.kernel,
     disks: distinctDisks(disks.map(resolveDisk)),
     nics: nics.map(resolveNic),
-    actions: { ...defaultActions(era), ...given },
+    actions: { ...defaultActions(era), ...given(actions) },
   }
 }
 

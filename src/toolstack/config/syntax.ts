@@ -1,6 +1,6 @@
 /**
  * What a description file says before anybody asks what it means: assignments of literals, each with its place,
- * and the error that names a place. Not here: which keys exist (file-schema.ts, option-names.ts).
+ * and the error that names a place. Not here: which keys exist (option-table.ts).
  */
 import { XenError, type XenErrorDetails } from '../../util/index.ts'
 

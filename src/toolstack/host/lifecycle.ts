@@ -5,7 +5,7 @@
 import type { ControlInterface } from '../../hypervisor/index.ts'
 import type { DomId } from '../../util/index.ts'
 import type { Action, Actions } from '../config/actions.ts'
-import type { Ineffective } from '../config/option-names.ts'
+import type { Ineffective } from '../config/option-table.ts'
 import type { DomainConfig } from '../config/domain-config.ts'
 import type { DomainCrash } from '../crash/domain-crash.ts'
 import type { SymbolTable } from '../crash/symbols.ts'

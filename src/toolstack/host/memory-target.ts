@@ -7,7 +7,7 @@
 import type { ControlInterface } from '../../hypervisor/index.ts'
 import { XenError, type DomId } from '../../util/index.ts'
 import type { LocalStore } from '../../xenstore/index.ts'
-import { MAX_MEMORY } from '../config/domain-config.ts'
+import { MAX_MEMORY } from '../config/option-table.ts'
 import { checkCall } from './call-options.ts'
 import {
   maximumNode, memorySettings, PAGES_PER_MEBIBYTE, SLACK_PAGES, targetNode,

@@ -3,7 +3,7 @@ import { XenError } from '../../../../src/util/index.ts'
 import { parseDescription } from '../../../../src/toolstack/config/description-file.ts'
 import type { Era } from '../../../../src/toolstack/config/actions.ts'
 import { resolveDomainOptions } from '../../../../src/toolstack/config/domain-config.ts'
-import { OPTION_NAMES } from '../../../../src/toolstack/config/file-schema.ts'
+import { OPTION_NAMES } from '../../../../src/toolstack/config/option-schemas.ts'
 
 function failure(work: () => unknown): XenError {
   try {

@@ -4,8 +4,8 @@
  */
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
-import { EFFECTIVE_OPTIONS, NUMBER_OPTIONS, OPTION_NAMES } from '../../../../src/toolstack/config/file-schema.ts'
-import { XM_NETWORK_OPTIONS, XM_OPTIONS } from '../../../../src/toolstack/config/option-names.ts'
+import { EFFECTIVE_OPTIONS, NUMBER_OPTIONS, OPTION_NAMES } from '../../../../src/toolstack/config/option-schemas.ts'
+import { XM_NETWORK_OPTIONS, XM_OPTIONS } from '../../../../src/toolstack/config/option-schemas.ts'
 import { parseDescription } from '../../../../src/toolstack/config/description-file.ts'
 import { guestFile, whyMissing } from '../../../support/guests.ts'
 

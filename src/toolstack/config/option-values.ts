@@ -1,0 +1,93 @@
+/**
+ * Kinds of values that an option of a domain may have: how one is checked as part of an object, how as part of a
+ * description file, how it is written into one, and how the documentation calls it. Which options there are is in
+ * option-table.ts.
+ */
+import * as z from 'zod'
+import { ACTIONS, RESTART_WORDS } from './actions.ts'
+import { parseNumber } from './number.ts'
+
+/** One kind of value: `T` as an object has it, `F` as a file has it. */
+export interface ValueKind<T, F = T> {
+  readonly object: z.ZodType<T>
+  readonly file: z.ZodType<F>
+  /** What may stand there, for the documentation. */
+  readonly words: string
+  /** What a file's syntax makes of it: nothing is added to a number with `+=`, and where a list belongs stands nothing else. */
+  readonly syntax: 'text' | 'number' | 'list'
+}
+
+const mustBeText = /* @__PURE__ */ z.string({ error: 'must be a string' })
+const mustBeTexts = /* @__PURE__ */ z.array(mustBeText, { error: 'must be a list of strings' })
+
+const wholeNumber = (least: number, most: number) =>
+  z.int({ error: ({ input }) => `must be a whole number, got ${JSON.stringify(input)}` })
+    .min(least, { error: `must be at least ${least}` })
+    .max(most, { error: `must be at most ${most}` })
+
+/** Any text. */
+export const text: ValueKind<string> = { object: mustBeText, file: mustBeText, words: 'text', syntax: 'text' }
+
+/** A text that a check has to pass as well; `ofObject` where it is asked of objects only. */
+export const textThat = (check: z.ZodType<string>, words: string, ofObject?: z.ZodType<string>): ValueKind<string> =>
+  ({ object: ofObject ?? check, file: check, words, syntax: 'text' })
+
+/** Text of at least one character in objects; in files an empty text means none, as it does for xl. */
+export const nonEmpty: ValueKind<string> = {
+  object: /* @__PURE__ */ mustBeText.min(1, { error: 'must not be empty' }), file: mustBeText, words: 'text', syntax: 'text',
+}
+
+/** A whole number in a range; whether it stands between quotes in a file does not matter, as it does not for xl. */
+export const whole = (least: number, most: number): ValueKind<number> => ({
+  object: wholeNumber(least, most),
+  file: z.preprocess((value) => (typeof value === 'string' ? (parseNumber(value) ?? value) : value), wholeNumber(least, most)),
+  words: `${least} to ${most}`, syntax: 'number',
+})
+
+/** One of some words. */
+export const oneOf = <const W extends string>(words: readonly W[], shown = `must be one of ${words.join(', ')}`): ValueKind<W> => {
+  const schema = z.enum(words, { error: shown })
+  return { object: schema, file: schema, words: words.map((word) => `\`${word}\``).join(', '), syntax: 'text' }
+}
+
+/** A list of strings. */
+export const texts: ValueKind<string[]> = { object: mustBeTexts, file: mustBeTexts, words: 'list of texts', syntax: 'list' }
+
+/** A list of strings, in files also one string of words. */
+export const words: ValueKind<string[]> = {
+  object: mustBeTexts,
+  file: /* @__PURE__ */ z.preprocess(
+    (value) => (typeof value === 'string' ? value.split(/[ \t\n]+/).filter((word) => word !== '') : value), mustBeTexts),
+  words: 'list of texts, or words in one text', syntax: 'text',
+}
+
+/** A list of device specifications: as text, in objects as objects too. */
+export const specifications = <T extends object>(what: string): ValueKind<(string | T)[], string[]> => ({
+  object: z.array(
+    z.custom<string | T>((v) => typeof v === 'string' || (typeof v === 'object' && v !== null), { error: `must be ${what}` }),
+    { error: `must be a list: ${what}` }),
+  file: mustBeTexts, words: 'list of specifications', syntax: 'list',
+})
+
+/** A file: its name, in objects its bytes as well. */
+export const fileSource: ValueKind<string | Uint8Array, string> = {
+  object: /* @__PURE__ */ z.union([z.string().min(1), z.instanceof(Uint8Array)], { error: 'must be a path or bytes' }),
+  file: mustBeText, words: 'name of a file, or bytes', syntax: 'text',
+}
+
+/** Whatever a caller's host knows as a kernel. */
+export const kernelSource: ValueKind<unknown, string> = {
+  object: /* @__PURE__ */ z.unknown(), file: mustBeText, words: 'name of a file, or bytes', syntax: 'text',
+}
+
+const action = /* @__PURE__ */ z.enum(ACTIONS, { error: `must be one of ${ACTIONS.join(', ')}` })
+
+/** What is done with a domain that has ended; files may spell it with underscores. */
+export const actionValue: ValueKind<(typeof ACTIONS)[number]> = {
+  object: action,
+  file: /* @__PURE__ */ z.preprocess((value) => (typeof value === 'string' ? value.replaceAll('_', '-') : value), action),
+  words: /* @__PURE__ */ ACTIONS.map((word) => `\`${word}\``).join(', '), syntax: 'text',
+}
+
+/** The word that stood for three actions in 2005. */
+export const restartWord = /* @__PURE__ */ oneOf(RESTART_WORDS)
