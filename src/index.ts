@@ -13,6 +13,7 @@ export {
   MemoryFiles,
   embeddedKernel,
   formatDomainList,
+  formatDescription,
   parseDescription,
   parseGrubConf,
   transportPair,

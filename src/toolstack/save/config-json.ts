@@ -9,20 +9,14 @@ import { ACTIONS, type Action, type Actions, defaultActions } from '../config/ac
 import type { DiskConfig, DiskFormat } from '../config/disk-specification.ts'
 import { resolveDomainOptions, type DomainConfig } from '../config/domain-config.ts'
 import type { NicConfig } from '../config/nic-specification.ts'
+import { ACTION_OPTIONS } from '../config/option-table.ts'
 import { parseVirtualDevice } from '../../drivers/index.ts'
+import { MAX_ENTRIES, readSavedOptions, savedShape, writeSavedOptions, type Json, type SourceNames } from './saved-options.ts'
+
+export type { SourceNames } from './saved-options.ts'
 
 /** Default weight of the credit schedulers. */
 const WEIGHT = 256
-/** libxl's defaults, which its JSON leaves out. */
-const DEFAULTS = { eventChannels: 1023, grantFrames: 64 } as const
-const KIB = 1024
-/** Devices of one saved domain: more would only keep the receiver busy. */
-const MAX_DEVICES = 1024
-
-type Json = string | number | readonly Json[] | { readonly [key: string]: Json | undefined }
-
-/** What a kernel or ramdisk is called where it is no file. */
-export type SourceNames = { readonly kernel: string | undefined; readonly ramdisk: string | undefined }
 
 const flag = (value: boolean): Json => (value ? 'True' : 'False')
 const unlessDefault = <T>(value: T, usual: T): T | undefined => (value === usual ? undefined : value)
@@ -74,36 +68,36 @@ const nicJson = (nic: NicConfig, index: number): Json => ({
   trusted: nic.trusted ? undefined : flag(false),
 })
 
-function buildJson(config: DomainConfig<unknown>, names: SourceNames): Json {
-  return {
-    max_vcpus: unlessDefault(config.maxVcpus, 1),
-    avail_vcpus: config.maxVcpus === 1 ? undefined : Array.from({ length: config.vcpus }, (_, vcpu) => vcpu),
-    max_memkb: config.maxMemory * KIB, target_memkb: config.memory * KIB, video_memkb: 0,
-    sched_params: { sched: 'credit2', weight: WEIGHT, cap: 0 },
-    event_channels: unlessDefault(config.maxEventChannels, DEFAULTS.eventChannels),
-    max_grant_frames: unlessDefault(config.maxGrantFrames, DEFAULTS.grantFrames),
-    claim_mode: 'True',
-    kernel: names.kernel, cmdline: config.commandLine === '' ? undefined : config.commandLine, ramdisk: names.ramdisk,
-    bootloader: config.bootloader,
-    bootloader_args: config.bootloaderArgs.length === 0 ? undefined : config.bootloaderArgs,
-    'type.pv': {}, arch_arm: {}, arch_x86: { msr_relaxed: 'False' },
-  }
+/** A field that an option says, or one with what libxl has there for such a domain. */
+type JsonField = string | readonly [string, Json]
+
+/** Fields of `c_info` and `b_info` in libxl's order; what no option of ours says is as libxl has it for such a domain. */
+const CREATE_FIELDS: readonly JsonField[] = ['type', 'name', 'uuid', ['run_hotplug_scripts', 'True']]
+const BUILD_FIELDS: readonly JsonField[] = [
+  'max_vcpus', 'avail_vcpus', 'max_memkb', 'target_memkb', ['video_memkb', 0],
+  ['sched_params', { sched: 'credit2', weight: WEIGHT, cap: 0 }], 'event_channels', 'max_grant_frames', ['claim_mode', 'True'],
+  'kernel', 'cmdline', 'ramdisk', 'bootloader', 'bootloader_args', ['type.pv', {}], ['arch_arm', {}],
+  ['arch_x86', { msr_relaxed: 'False' }],
+]
+
+function fieldsJson(place: string, fields: readonly JsonField[], saved: ReadonlyMap<string, Json>): Json {
+  return Object.fromEntries(fields.map((field) => (typeof field === 'string' ? [field, saved.get(`${place}.${field}`)] : field)))
 }
 
 /** The configuration of a domain as libxl's JSON. */
 export function configToJson(config: DomainConfig<unknown>, names: SourceNames): string {
   const usual = { ...defaultActions('xl'), reboot: undefined, softReset: undefined }
   const { actions, disks, nics } = config
+  const saved = new Map<string, Json>([...writeSavedOptions(config, names), ['c_info.type', config.type]])
   return `${print({
-    c_info: { type: 'pv', name: config.name, uuid: config.uuid, run_hotplug_scripts: 'True' },
-    b_info: buildJson(config, names),
+    c_info: fieldsJson('c_info', CREATE_FIELDS, saved),
+    b_info: fieldsJson('b_info', BUILD_FIELDS, saved),
     disks: disks.length === 0 ? undefined : disks.map(diskJson),
     nics: nics.length === 0 ? undefined : nics.map(nicJson),
-    on_poweroff: actionName(actions.poweroff, usual.poweroff),
-    on_reboot: actionName(actions.reboot, usual.reboot),
-    on_watchdog: actionName(actions.watchdog, usual.watchdog),
-    on_crash: actionName(actions.crash, usual.crash),
-    on_soft_reset: actionName(actions.softReset, usual.softReset),
+    ...Object.fromEntries(Object.entries(ACTION_OPTIONS).map(([name, { saved: field }]) => {
+      const key = name as keyof Actions
+      return [field, actionName(actions[key], usual[key])]
+    })),
   })}\n`
 }
 
@@ -141,24 +135,16 @@ const NicSchema = /* @__PURE__ */ z.object({
   trusted: bool.optional(),
 })
 
+/** Each action by its field. The cast says that the fields are those of the table, which TypeScript does not follow. */
+const ACTION_FIELDS = /* @__PURE__ */ Object.fromEntries(Object.values(ACTION_OPTIONS).map(({ file }) => [file, action])) as
+  Record<(typeof ACTION_OPTIONS)[keyof typeof ACTION_OPTIONS]['file'], typeof action>
+
 const ConfigSchema = /* @__PURE__ */ z.object({
-  c_info: z.object({ type: text, name: text, uuid: text.optional() }),
-  b_info: z.object({
-    max_vcpus: number.default(1),
-    avail_vcpus: z.array(number).optional(),
-    max_memkb: number,
-    target_memkb: number.optional(),
-    event_channels: number.default(DEFAULTS.eventChannels),
-    max_grant_frames: number.default(DEFAULTS.grantFrames),
-    kernel: text.optional(),
-    cmdline: text.default(''),
-    ramdisk: text.optional(),
-    bootloader: text.optional(),
-    bootloader_args: z.array(text).max(MAX_DEVICES).default([]),
-  }),
-  disks: z.array(DiskSchema).max(MAX_DEVICES).default([]),
-  nics: z.array(NicSchema).max(MAX_DEVICES).default([]),
-  on_poweroff: action, on_reboot: action, on_watchdog: action, on_crash: action, on_soft_reset: action,
+  c_info: z.object({ .../* @__PURE__ */ savedShape('c_info'), type: text, name: text }),
+  b_info: z.object(/* @__PURE__ */ savedShape('b_info')),
+  disks: z.array(DiskSchema).max(MAX_ENTRIES).default([]),
+  nics: z.array(NicSchema).max(MAX_ENTRIES).default([]),
+  ...ACTION_FIELDS,
 })
 
 type SavedConfig = z.infer<typeof ConfigSchema>
@@ -235,13 +221,7 @@ function decode(json: string): SavedConfig {
 }
 
 const actionsOf = (saved: SavedConfig): Partial<Actions> =>
-  present({
-    poweroff: saved.on_poweroff,
-    reboot: saved.on_reboot,
-    crash: saved.on_crash,
-    watchdog: saved.on_watchdog,
-    softReset: saved.on_soft_reset,
-  })
+  Object.fromEntries(Object.entries(ACTION_OPTIONS).flatMap(([name, { file }]) => (saved[file] === undefined ? [] : [[name, saved[file]]])))
 
 /** Reads a configuration from libxl's JSON. Throws INVALID_STREAM, and NOT_SUPPORTED for a domain that is not PV. */
 export function configFromJson(json: string): DomainConfig<string> {
@@ -249,15 +229,10 @@ export function configFromJson(json: string): DomainConfig<string> {
   const { c_info: create, b_info: build } = saved
   if (create.type !== 'pv')
     throw new XenError('NOT_SUPPORTED', `the saved domain is of type ${create.type}, only pv is supported`)
-  const maxMemory = Math.ceil(build.max_memkb / KIB)
   try {
     return resolveDomainOptions<string>({
-      name: create.name, uuid: create.uuid, kernel: build.kernel, ramdisk: build.ramdisk, commandLine: build.cmdline,
-      bootloader: build.bootloader, bootloaderArgs: build.bootloader_args,
-      memory: Math.min(maxMemory, Math.ceil((build.target_memkb ?? build.max_memkb) / KIB)), maxMemory,
-      vcpus: Math.max(1, build.avail_vcpus?.length ?? build.max_vcpus), maxVcpus: build.max_vcpus,
+      ...readSavedOptions({ c_info: create, b_info: build }), name: create.name,
       disks: saved.disks.map(diskConfig), nics: saved.nics.map(nicConfig), actions: actionsOf(saved),
-      maxEventChannels: build.event_channels, maxGrantFrames: build.max_grant_frames,
     })
   } catch (error) {
     if (!XenError.is(error, 'INVALID_CONFIG')) throw error

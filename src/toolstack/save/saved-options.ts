@@ -1,0 +1,130 @@
+/**
+ * A domain's options as fields of libxl's JSON, by the places that the table of options names. Most are written as they
+ * stand and left out where they are the default; those that libxl keeps in another form are converted here. Devices and
+ * actions are in config-json.ts.
+ * Reference: tools/libs/light/libxl_types.idl, libxl_domain_create_info and libxl_domain_build_info.
+ */
+import * as z from 'zod'
+import type { DomainConfig, DomainOptions } from '../config/domain-config.ts'
+import { OPTIONS, type OptionRow } from '../config/option-table.ts'
+import type { ValueKind } from '../config/option-values.ts'
+
+/** What JSON can hold; a field that is undefined is left out. */
+export type Json = string | number | readonly Json[] | { readonly [key: string]: Json | undefined }
+
+/** What a kernel or ramdisk is called where it is no file. */
+export type SourceNames = { readonly kernel: string | undefined; readonly ramdisk: string | undefined }
+
+/** Entries of a list at most: more would only keep the receiver busy. */
+export const MAX_ENTRIES = 1024
+
+const KIB = 1024
+
+/** What a saved domain says of one option. */
+interface Conversion {
+  readonly schema: z.ZodType
+  write(config: DomainConfig<unknown>, names: SourceNames): Json | undefined
+  read(fields: SavedFields): Partial<DomainOptions<string>>
+}
+
+/** Fields of `c_info` and `b_info` by place, checked. */
+export interface SavedFields {
+  /** The field as a number; undefined where it is absent. */
+  number(place: string): number | undefined
+  get(place: string): unknown
+}
+
+const number = /* @__PURE__ */ z.number()
+const text = /* @__PURE__ */ z.string()
+
+const maxVcpus = (fields: SavedFields): number => fields.number('b_info.max_vcpus') ?? 1
+const maxMemory = (fields: SavedFields): number => Math.ceil(fields.number('b_info.max_memkb')! / KIB)
+
+const CONVERSIONS: Readonly<Record<string, Conversion>> = {
+  'b_info.max_vcpus': {
+    schema: /* @__PURE__ */ number.optional(),
+    write: (config) => (config.maxVcpus === 1 ? undefined : config.maxVcpus),
+    read: (fields) => ({ maxVcpus: maxVcpus(fields) }),
+  },
+  'b_info.avail_vcpus': {
+    schema: /* @__PURE__ */ z.array(number).optional(),
+    write: ({ maxVcpus: most, vcpus }) => (most === 1 ? undefined : Array.from({ length: vcpus }, (_, vcpu) => vcpu)),
+    read: (fields) => {
+      const online = fields.get('b_info.avail_vcpus')
+      return { vcpus: Math.max(1, Array.isArray(online) ? online.length : maxVcpus(fields)) }
+    },
+  },
+  'b_info.max_memkb': {
+    schema: number,
+    write: (config) => config.maxMemory * KIB,
+    read: (fields) => ({ maxMemory: maxMemory(fields) }),
+  },
+  'b_info.target_memkb': {
+    schema: /* @__PURE__ */ number.optional(),
+    write: (config) => config.memory * KIB,
+    read: (fields) => {
+      const target = fields.number('b_info.target_memkb')
+      return { memory: target === undefined ? maxMemory(fields) : Math.min(maxMemory(fields), Math.ceil(target / KIB)) }
+    },
+  },
+  'b_info.kernel': {
+    schema: /* @__PURE__ */ text.optional(),
+    write: (_, { kernel }) => kernel,
+    read: (fields) => ({ kernel: fields.get('b_info.kernel') as string | undefined }),
+  },
+  'b_info.ramdisk': {
+    schema: /* @__PURE__ */ text.optional(),
+    write: (_, { ramdisk }) => ramdisk,
+    read: (fields) => ({ ramdisk: fields.get('b_info.ramdisk') as string | undefined }),
+  },
+}
+
+type Row = OptionRow<ValueKind<unknown, unknown>, string | undefined>
+
+const SCHEMAS = {
+  number: /* @__PURE__ */ number.optional(), text: /* @__PURE__ */ text.optional(),
+  list: /* @__PURE__ */ z.array(text).max(MAX_ENTRIES).optional(),
+} as const
+
+const isUsual = (value: unknown, { fallback }: Row): boolean =>
+  value === undefined || value === fallback || (Array.isArray(value) && value.length === 0)
+
+/** An option that is saved as it stands. */
+const plain = (name: keyof DomainConfig & keyof DomainOptions, row: Row): Conversion => ({
+  schema: SCHEMAS[Array.isArray(row.fallback) ? 'list' : row.value.syntax],
+  // What the row's kind lets in is what JSON can hold.
+  write: (config) => (isUsual(config[name], row) ? undefined : config[name] as Json),
+  read: (fields) => ({ [name]: fields.get(row.saved!) }),
+})
+
+/** Every option that stands in `c_info` or `b_info`, with how. */
+const saved: readonly (readonly [string, Conversion])[] = /* @__PURE__ */ Object.entries<Row>(OPTIONS)
+  .filter(([, row]) => row.saved?.includes('.') === true)
+  .map(([name, row]) => [row.saved!, CONVERSIONS[row.saved!] ?? plain(name as keyof DomainConfig & keyof DomainOptions, row)])
+
+/** The fields of a configuration by place. */
+export const writeSavedOptions = (config: DomainConfig<unknown>, names: SourceNames): ReadonlyMap<string, Json> =>
+  new Map(saved.flatMap(([place, { write }]) => {
+    const value = write(config, names)
+    return value === undefined ? [] : [[place, value] as const]
+  }))
+
+/** Schemas of the fields below `c_info` or `b_info`. */
+export const savedShape = (place: string): Readonly<Record<string, z.ZodType>> =>
+  Object.fromEntries(saved.filter(([at]) => at.startsWith(`${place}.`)).map(([at, { schema }]) => [at.slice(place.length + 1), schema]))
+
+/** The options that fields say, by the names of objects. */
+export function readSavedOptions(places: Readonly<Record<string, Readonly<Record<string, unknown>>>>): Partial<DomainOptions<string>> {
+  const get = (place: string): unknown => {
+    const [first, second] = place.split('.') as [string, string]
+    return places[first]?.[second]
+  }
+  const fields: SavedFields = {
+    get,
+    number: (place) => {
+      const value = get(place)
+      return typeof value === 'number' ? value : undefined
+    },
+  }
+  return Object.assign({}, ...saved.map(([, { read }]) => read(fields))) as Partial<DomainOptions<string>>
+}
