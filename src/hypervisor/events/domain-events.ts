@@ -3,27 +3,22 @@
  * Rules between domains lie in event-channels.ts.
  */
 import { ERRNO } from '../../abi/index.ts'
+import type { Stateful } from '../../util/index.ts'
 import { WORK } from '../time/work-meter.ts'
-import { FifoDelivery, type FifoState } from './fifo.ts'
+import { type DomainEventState, virqVcpu } from './event-state.ts'
+import { FifoDelivery } from './fifo.ts'
 import { DEFAULT_PRIORITY, PortTable } from './port-table.ts'
 import { TwoLevelDelivery } from './two-level.ts'
 import {
   CHANNEL, type Channel, type EventDelivery, type EventDomain, type EventHost, type UpcallTarget,
 } from './types.ts'
-
-/** Number of VIRQs (public/xen.h, NR_VIRQS). */
-export const VIRQ_COUNT = 24
-/** VIRQs that each vCPU binds for itself: TIMER, DEBUG, XENOPROF, XENPMU. All others are global. */
-const PER_VCPU_VIRQS: ReadonlySet<number> = /* @__PURE__ */ new Set([0, 1, 7, 13])
-
-/** True for a VIRQ that a domain binds once, not once for each vCPU. */
-export const isGlobalVirq = (virq: number): boolean => !PER_VCPU_VIRQS.has(virq)
+import { VIRQ_COUNT, isGlobalVirq } from './virqs.ts'
 
 /** Polling for no particular port: any event ends it. */
 const ANY_PORT = -1
 
 /** All that a domain's event channels are. */
-export class DomainEvents implements UpcallTarget {
+export class DomainEvents implements UpcallTarget, Stateful<DomainEventState> {
   readonly domain: EventDomain
   readonly ports: PortTable
   /** Set while the domain is being taken apart: no new ports. */
@@ -199,27 +194,32 @@ export class DomainEvents implements UpcallTarget {
     return this.currentDelivery instanceof FifoDelivery ? this.currentDelivery.frames() : []
   }
 
-  /** The FIFO state, or undefined under the 2-level ABI. */
-  saveFifo(): FifoState | undefined {
-    return this.currentDelivery instanceof FifoDelivery ? this.currentDelivery.save() : undefined
+  save(): DomainEventState {
+    const { currentDelivery, ports } = this
+    return {
+      domain: this.domain.id, dying: this.dying, resetAt: this.resetAt, ...ports.save(),
+      pollers: [...this.pollers].sort(([a], [b]) => a - b),
+      fifo: currentDelivery instanceof FifoDelivery ? currentDelivery.save() : undefined,
+    }
   }
 
-  /** Switches to the FIFO ABI as it was saved; its numbers have been checked, its pages are still referenced. */
-  loadFifo(state: FifoState): void {
-    const fifo = new FifoDelivery(this.host, this.domain, this)
-    fifo.load(state)
-    this.currentDelivery = fifo
-  }
-
-  /** What each polling vCPU waits for, in order of vCPUs. */
-  savePollers(): [number, number][] {
-    return [...this.pollers].sort(([a], [b]) => a - b)
-  }
-
-  /** Puts saved polls back. */
-  loadPollers(pollers: readonly (readonly [number, number])[]): void {
-    this.pollers.clear()
+  /** Takes over what {@link checkEventState} has checked; the pages of the FIFO ABI are still referenced. */
+  load(state: DomainEventState): void {
+    const { dying, resetAt, channels, pollers, fifo } = state
+    this.dying = dying
+    this.resetAt = resetAt
+    this.ports.load(state)
+    for (const channel of channels) {
+      if (channel.state === CHANNEL.free) continue
+      this.activeCount += 1
+      if (channel.consumer !== 0) this.consumerCount += 1
+      if (channel.state === CHANNEL.virq) this.virqs[virqVcpu(channel)]![channel.virq] = channel.port
+    }
     for (const [vcpu, port] of pollers) this.pollers.set(vcpu, port)
+    if (fifo === undefined) return
+    const delivery = new FifoDelivery(this.host, this.domain, this)
+    delivery.load(fifo)
+    this.currentDelivery = delivery
   }
 
   private switchToFifo(fifo: FifoDelivery, before: EventDelivery): void {

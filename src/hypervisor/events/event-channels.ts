@@ -9,11 +9,12 @@
  * Reference: xen/common/event_channel.c, public/event_channel.h.
  */
 import { DOMID, ERRNO, EVTCHNSTAT } from '../../abi/index.ts'
-import { invariant, type DomId } from '../../util/index.ts'
+import { invariant, type DomId, type Stateful } from '../../util/index.ts'
 import { CALL_AGAIN, WORK } from '../time/work-meter.ts'
-import { DomainEvents, VIRQ_COUNT, isGlobalVirq, isUsable } from './domain-events.ts'
-import { checkEventState, loadDomainEvents, saveDomainEvents, type EventState } from './event-state.ts'
+import { DomainEvents, isUsable } from './domain-events.ts'
+import { checkEventState, type EventState } from './event-state.ts'
 import { CHANNEL, type Channel, type EventDomain, type EventHost } from './types.ts'
+import { VIRQ_COUNT, isGlobalVirq } from './virqs.ts'
 
 /** What EVTCHNOP_status tells of a port; fields that do not apply are absent. */
 export interface PortStatus {
@@ -28,7 +29,7 @@ export interface PortStatus {
 }
 
 /** The event channels of one host. */
-export class EventChannels {
+export class EventChannels implements Stateful<EventState> {
   private readonly host: EventHost
   private readonly domains = new Map<DomId, DomainEvents>()
   /** Domains that have asked for global VIRQs of the host; the hardware domain gets the others. */
@@ -285,34 +286,30 @@ export class EventChannels {
     return 0
   }
 
-  /** All event channels as plain data. */
   save(): EventState {
     return {
-      domains: [...this.domains.values()].map(saveDomainEvents),
+      domains: [...this.domains.values()].map((events) => events.save()),
       virqHandlers: [...this.virqHandlers],
     }
   }
 
-  /**
-   * Takes over saved channels; the domains have been added and have none yet. Throws INVALID_STREAM and changes
-   * nothing.
-   */
+  /** The domains have been added and have no channels yet. */
   load(state: EventState): void {
     this.checkState(state)
     for (const { activeCount, domain } of this.domains.values()) {
       invariant(activeCount === 0, `domain ${domain.id} has channels already`)
     }
-    for (const saved of state.domains) loadDomainEvents(this.domains.get(saved.domain as DomId)!, saved)
+    for (const saved of state.domains) this.domains.get(saved.domain as DomId)!.load(saved)
     for (const [virq, domain] of state.virqHandlers) this.virqHandlers.set(virq, domain as DomId)
   }
 
-  /** Checks that all channels, peers and VIRQs agree. Throws INVALID_STREAM with what does not. */
+  /** Checks that all channels, peers and VIRQs agree. Throws INVALID_STATE with what does not. */
   check(): void {
     this.checkState(this.save())
   }
 
   private checkState(state: EventState): void {
-    checkEventState(state, (domain) => this.domains.get(domain as DomId), this.host.memory.view.byteLength)
+    checkEventState(state, (domain) => this.domains.get(domain as DomId)?.domain, this.host.memory.view.byteLength)
   }
 
   private lookUp(caller: DomId, domain: number): DomainEvents | undefined {

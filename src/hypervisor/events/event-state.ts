@@ -1,118 +1,100 @@
 /**
- * Event channels as plain data, and back. The guest's own bits lie in its memory and are not part of it; nor are the
- * references on FIFO pages, which the frame table saves. What comes back is checked as a whole before anything is
- * taken over.
+ * What saved event channels look like, and whether they hold together. The guest's own bits lie in its memory and are no
+ * part of them; nor are the references on FIFO pages, which the frame table saves.
  */
-import { XenError } from '../../util/index.ts'
-import type { DomainEvents } from './domain-events.ts'
-import { VIRQ_COUNT, isGlobalVirq } from './domain-events.ts'
-import { fifoStateProblem, type FifoState } from './fifo.ts'
-import { CHANNEL, type Channel, type ChannelState } from './types.ts'
+import { type StateOf, badState, shape } from '../../util/index.ts'
+import { fifoShape, fifoStateProblem } from './fifo.ts'
+import { CHANNEL, type Channel, type EventDomain } from './types.ts'
+import { VIRQ_COUNT, isGlobalVirq } from './virqs.ts'
+
+/** Most ports that any ABI has. */
+const MOST_PORTS = 0x2_0000
+const domid = /* @__PURE__ */ shape.whole(0, 0xffff)
+const port = /* @__PURE__ */ shape.whole(0, MOST_PORTS - 1)
+
+const channelShape = /* @__PURE__ */ shape.record<Channel>({
+  port: /* @__PURE__ */ shape.whole(1, MOST_PORTS - 1),
+  state: /* @__PURE__ */ shape.oneOf(CHANNEL.free, CHANNEL.unbound, CHANNEL.interdomain, CHANNEL.virq, CHANNEL.ipi),
+  vcpu: shape.word, remoteDomain: domid, remotePort: shape.word, virq: /* @__PURE__ */ shape.whole(0, VIRQ_COUNT - 1),
+  consumer: shape.word, priority: /* @__PURE__ */ shape.whole(0, 15), pending: shape.flag, lastVcpu: shape.word,
+  lastPriority: /* @__PURE__ */ shape.whole(0, 15),
+})
+
+const domainShape = /* @__PURE__ */ shape.record({
+  domain: domid,
+  dying: shape.flag,
+  /** Ports that have a record, used or not. */
+  records: /* @__PURE__ */ shape.where(/* @__PURE__ */ shape.whole(64, MOST_PORTS), (records) => (
+    records % 64 === 0 ? undefined : 'must come in buckets of 64'
+  )),
+  /** No port below this one is free; where a reset goes on that has paused. */
+  lowestFree: /* @__PURE__ */ shape.whole(1, MOST_PORTS), resetAt: /* @__PURE__ */ shape.whole(1, MOST_PORTS),
+  /** Every record that is not fresh. */
+  channels: /* @__PURE__ */ shape.list(channelShape, MOST_PORTS),
+  /** Polling vCPUs with the port that they wait for, or -1 for any. */
+  pollers: /* @__PURE__ */ shape.list(/* @__PURE__ */ shape.tuple(shape.word, /* @__PURE__ */ shape.whole(-1, MOST_PORTS - 1))),
+  fifo: /* @__PURE__ */ shape.optional(fifoShape),
+})
 
 /** Saved event channels of one domain. */
-export interface DomainEventState {
-  readonly domain: number
-  readonly dying: boolean
-  /** Ports that have a record, used or not. */
-  readonly records: number
-  /** Every record that is not fresh. */
-  readonly channels: readonly Channel[]
-  readonly pollers: readonly (readonly [vcpu: number, port: number])[]
-  readonly fifo?: FifoState | undefined
-}
+export type DomainEventState = StateOf<typeof domainShape>
+
+/** What the saved event channels of a host look like. */
+export const eventShape = /* @__PURE__ */ shape.record({
+  domains: /* @__PURE__ */ shape.list(domainShape),
+  /** Domains that have asked for global VIRQs. */
+  virqHandlers: /* @__PURE__ */ shape.list(/* @__PURE__ */ shape.tuple(port, domid)),
+})
 
 /** Saved event channels of a host. */
-export interface EventState {
-  readonly domains: readonly DomainEventState[]
-  readonly virqHandlers: readonly (readonly [virq: number, domain: number])[]
-}
+export type EventState = StateOf<typeof eventShape>
 
-/** One domain's part of {@link EventState}. */
-export function saveDomainEvents(events: DomainEvents): DomainEventState {
-  const channels: Channel[] = []
-  for (let port = 1; port < events.ports.length; port += 1) {
-    const channel = events.ports.get(port)!
-    const isFresh = channel.state === CHANNEL.free && channel.lastVcpu === 0 && channel.lastPriority === 0
-    if (!isFresh) channels.push({ ...channel })
-  }
-  return {
-    domain: events.domain.id, dying: events.dying, records: events.ports.length, channels,
-    pollers: events.savePollers(), fifo: events.saveFifo(),
-  }
-}
+/** The vCPU that a VIRQ stands with: a global one with vCPU 0, wherever it is delivered. */
+export const virqVcpu = ({ virq, vcpu }: Channel): number => (isGlobalVirq(virq) ? 0 : vcpu)
 
-/** Finds the event channels of a domain by number. */
-type Finder = (domain: number) => DomainEvents | undefined
-
-/** Throws INVALID_STREAM when saved state does not hold together or does not fit the domains that there are. */
-export function checkEventState(state: EventState, of: Finder, memorySize: number): void {
+/** Refuses channels that do not hold together, or do not fit the domains that there are. */
+export function checkEventState(state: EventState, of: (domid: number) => EventDomain | undefined, memorySize: number): void {
   const saved = new Map(state.domains.map((domain) => [domain.domain, domain]))
-  if (saved.size !== state.domains.length) throw broken('a domain twice')
+  if (saved.size !== state.domains.length) throw badState('a domain is there twice')
   for (const domain of state.domains) {
-    const events = of(domain.domain)
-    if (events === undefined) throw broken(`domain ${domain.domain} does not exist`)
-    checkDomain(domain, events, memorySize)
+    const facts = of(domain.domain)
+    if (facts === undefined) throw badState(`domain ${domain.domain} does not exist`)
+    checkDomain(domain, facts, memorySize)
     for (const channel of domain.channels) checkPeer(channel, domain.domain, saved)
   }
   for (const [virq, domain] of state.virqHandlers) {
-    if (!isWhole(virq, VIRQ_COUNT) || !isGlobalVirq(virq) || !saved.has(domain)) throw broken(`handler of VIRQ ${virq}`)
+    if (virq >= VIRQ_COUNT || !isGlobalVirq(virq) || !saved.has(domain)) throw badState(`VIRQ ${virq} has no such handler`)
   }
 }
 
-/** Takes over one domain's part of checked state. */
-export function loadDomainEvents(events: DomainEvents, state: DomainEventState): void {
-  events.dying = state.dying
-  events.ports.growTo(state.records)
-  for (const saved of state.channels) {
-    const channel = events.ports.get(saved.port)!
-    Object.assign(channel, saved)
-    if (saved.state === CHANNEL.free) continue
-    events.activeCount += 1
-    if (saved.consumer !== 0) events.consumerCount += 1
-    if (saved.state === CHANNEL.virq) events.virqs[virqVcpu(saved)]![saved.virq] = saved.port
-  }
-  events.loadPollers(state.pollers)
-  if (state.fifo !== undefined) events.loadFifo(state.fifo)
-}
-
-/** The vCPU that a VIRQ stands with: a global one with vCPU 0, wherever it is delivered. */
-const virqVcpu = ({ virq, vcpu }: Channel): number => (isGlobalVirq(virq) ? 0 : vcpu)
-
-function checkDomain(state: DomainEventState, events: DomainEvents, memorySize: number): void {
-  const { vcpuCount, maxPort } = events.domain
-  const { records } = state
-  if (!isWhole(records, 0x2_0001) || records < 64 || records % 64 !== 0) throw broken('number of ports')
-  const seen = new Set<number>()
+function checkDomain(state: DomainEventState, { vcpuCount, maxPort }: EventDomain, memorySize: number): void {
+  const { records, channels, pollers, lowestFree, resetAt, fifo } = state
+  const seen = new Map<number, Channel>()
   const virqs = new Set<string>()
-  for (const channel of state.channels) {
-    const { port, state: kind, vcpu, priority, lastVcpu, lastPriority, virq } = channel
-    const known = Object.values(CHANNEL).includes(kind as ChannelState) && kind !== CHANNEL.reserved
-    const placed = isWhole(port, state.records) && port > 0 && port <= maxPort && !seen.has(port)
-    const bound = [
-      [vcpu, vcpuCount], [lastVcpu, vcpuCount], [priority, 16], [lastPriority, 16], [virq, VIRQ_COUNT],
-    ] as const
-    if (!known || !placed || !bound.every(([value, limit]) => isWhole(value, limit))) throw broken(`port ${port}`)
-    seen.add(port)
+  for (const channel of channels) {
+    const { port: number, state: kind, vcpu, lastVcpu, virq } = channel
+    const fits = number < records && number <= maxPort && !seen.has(number) && vcpu < vcpuCount && lastVcpu < vcpuCount
+    if (!fits) throw badState(`port ${number} of domain ${state.domain} cannot be`)
+    seen.set(number, channel)
     if (kind !== CHANNEL.virq) continue
     const key = `${virqVcpu(channel)}.${virq}`
-    if (virqs.has(key)) throw broken(`VIRQ ${virq} bound twice`)
+    if (virqs.has(key)) throw badState(`VIRQ ${virq} is bound twice`)
     virqs.add(key)
   }
-  for (const [vcpu, port] of state.pollers) {
-    if (!isWhole(vcpu, vcpuCount) || !isWhole(port + 1, state.records + 1)) throw broken(`poll of vCPU ${vcpu}`)
+  if (resetAt > records || lowestFree > records) throw badState('it goes on beyond its ports')
+  for (let number = 1; number < lowestFree; number += 1) {
+    if ((seen.get(number)?.state ?? CHANNEL.free) === CHANNEL.free) throw badState(`port ${number} is free below the lowest free one`)
   }
-  const problem = state.fifo === undefined ? undefined : fifoStateProblem(state.fifo, vcpuCount, memorySize)
-  if (problem !== undefined) throw broken(problem)
+  for (const [vcpu, number] of pollers) if (vcpu >= vcpuCount || number >= records) throw badState(`vCPU ${vcpu} cannot poll`)
+  if (new Set(pollers.map(([vcpu]) => vcpu)).size !== pollers.length) throw badState('a vCPU polls twice')
+  const problem = fifo === undefined ? undefined : fifoStateProblem(fifo, vcpuCount, memorySize)
+  if (problem !== undefined) throw badState(problem)
 }
 
 /** An interdomain channel and its peer name each other. */
 function checkPeer(channel: Channel, domain: number, saved: ReadonlyMap<number, DomainEventState>): void {
   if (channel.state !== CHANNEL.interdomain) return
-  const peer = saved.get(channel.remoteDomain)?.channels.find(({ port }) => port === channel.remotePort)
+  const peer = saved.get(channel.remoteDomain)?.channels.find((one) => one.port === channel.remotePort)
   const mutual = peer?.state === CHANNEL.interdomain && peer.remoteDomain === domain && peer.remotePort === channel.port
-  if (!mutual) throw broken(`port ${channel.port} of domain ${domain} has no peer`)
+  if (!mutual) throw badState(`port ${channel.port} of domain ${domain} has no peer`)
 }
-
-const isWhole = (value: number, limit: number): boolean => Number.isInteger(value) && value >= 0 && value < limit
-
-const broken = (what: string): XenError => new XenError('INVALID_STREAM', `saved event channels do not fit: ${what}`)

@@ -12,6 +12,7 @@
  * Reference: xen/common/event_fifo.c; Xen's design document on FIFO-based event channels.
  */
 import { ERRNO } from '../../abi/index.ts'
+import { type StateOf, type Stateful, shape } from '../../util/index.ts'
 import { DEFAULT_PRIORITY } from './port-table.ts'
 import type { Channel, EventDelivery, EventDomain, EventHost, UpcallTarget } from './types.ts'
 
@@ -39,15 +40,21 @@ interface VcpuQueues {
   readonly tails: number[]
 }
 
-/** A domain's FIFO state as plain data. */
-export interface FifoState {
+/** What a domain's saved FIFO state looks like. */
+export const fifoShape = /* @__PURE__ */ shape.record({
   /** Machine frames of the event array. */
-  readonly pages: readonly number[]
-  readonly vcpus: readonly { readonly controlBlock: number; readonly tails: readonly number[] }[]
-}
+  pages: /* @__PURE__ */ shape.list(shape.word, MAX_PAGES),
+  vcpus: /* @__PURE__ */ shape.list(/* @__PURE__ */ shape.record({
+    controlBlock: /* @__PURE__ */ shape.whole(-1, Number.MAX_SAFE_INTEGER),
+    tails: /* @__PURE__ */ shape.list(/* @__PURE__ */ shape.whole(0, PORTS - 1), PRIORITIES, PRIORITIES),
+  })),
+})
+
+/** A domain's FIFO state as plain data. */
+export type FifoState = StateOf<typeof fifoShape>
 
 /** Delivers through event words and queues. */
-export class FifoDelivery implements EventDelivery {
+export class FifoDelivery implements EventDelivery, Stateful<FifoState> {
   readonly abi = 'fifo'
   readonly portCount = PORTS
   private readonly view: DataView
@@ -230,16 +237,13 @@ export class FifoDelivery implements EventDelivery {
 /** Why saved FIFO state cannot be taken, or undefined when it can. */
 export function fifoStateProblem(state: FifoState, vcpuCount: number, memorySize: number): string | undefined {
   const frames = Math.floor(memorySize / PAGE)
-  const isFrame = (mfn: number): boolean => Number.isInteger(mfn) && mfn >= 0 && mfn < frames
-  if (state.pages.length > MAX_PAGES || !state.pages.every(isFrame)) return 'event array pages'
-  if (state.vcpus.length !== vcpuCount) return 'number of queues'
+  if (state.pages.some((mfn) => mfn >= frames)) return 'event array pages lie outside of memory'
+  if (state.vcpus.length !== vcpuCount) return `it has queues of ${state.vcpus.length} vCPUs`
   const words = state.pages.length * WORDS_PER_PAGE
   for (const { controlBlock, tails } of state.vcpus) {
-    const offset = controlBlock % PAGE
-    const fits = isFrame(Math.floor(controlBlock / PAGE)) && FifoDelivery.checkOffset(offset) === 0
-    if (controlBlock !== -1 && !fits) return 'control block'
-    const isTail = (tail: number): boolean => tail === 0 || (Number.isInteger(tail) && tail > 0 && tail < words)
-    if (tails.length !== PRIORITIES || !tails.every(isTail)) return 'queue tails'
+    const fits = controlBlock < memorySize && FifoDelivery.checkOffset(controlBlock % PAGE) === 0
+    if (controlBlock !== -1 && !fits) return 'a control block lies where none may'
+    if (tails.some((tail) => tail !== 0 && tail >= words)) return 'a queue ends beyond the event array'
   }
   return undefined
 }

@@ -1,7 +1,8 @@
 /** Event channels: ports, their two ABIs, VIRQs and polling. */
 export { EventChannels } from './event-channels.ts'
 export type { PortStatus } from './event-channels.ts'
-export { DomainEvents, VIRQ_COUNT, isGlobalVirq } from './domain-events.ts'
+export { DomainEvents } from './domain-events.ts'
+export { eventShape } from './event-state.ts'
 export type { DomainEventState, EventState } from './event-state.ts'
 export { FIFO_LINK_BITS } from './fifo.ts'
 export type { FifoState } from './fifo.ts'

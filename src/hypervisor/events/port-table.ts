@@ -5,6 +5,7 @@
  * Reference: xen/common/event_channel.c (evtchn_allocate_port, get_free_port).
  */
 import { ERRNO } from '../../abi/index.ts'
+import type { Stateful } from '../../util/index.ts'
 import { CHANNEL, type Channel } from './types.ts'
 
 /** Records made at once; a guest can tell, because a port without a record is EINVAL where a free one is "closed". */
@@ -17,6 +18,19 @@ const freshChannel = (port: number): Channel => ({
   port, state: CHANNEL.free, vcpu: 0, remoteDomain: 0, remotePort: 0, virq: 0, consumer: 0,
   priority: DEFAULT_PRIORITY, pending: false, lastVcpu: 0, lastPriority: 0,
 })
+
+/** True for a record that is as it was made. */
+function isFresh(channel: Channel): boolean {
+  const fresh = freshChannel(channel.port)
+  return (Object.keys(fresh) as (keyof Channel)[]).every((field) => channel[field] === fresh[field])
+}
+
+/** Ports as plain data: how many records there are, and every one that is not fresh. */
+export interface PortTableState {
+  readonly records: number
+  readonly lowestFree: number
+  readonly channels: readonly Channel[]
+}
 
 /** Rules that come from outside the table. */
 export interface PortRules {
@@ -31,7 +45,7 @@ export interface PortRules {
 }
 
 /** All ports of one domain. Port 0 is reserved. */
-export class PortTable {
+export class PortTable implements Stateful<PortTableState> {
   private readonly channels: Channel[] = []
   private readonly rules: PortRules
   /** No port below this one is free. */
@@ -96,9 +110,15 @@ export class PortTable {
     for (const channel of this.channels) if (channel.state > CHANNEL.reserved) yield channel
   }
 
-  /** Makes sure that records up to `length` exist (restoring). */
-  growTo(length: number): void {
-    while (this.channels.length < length) this.grow()
+  save(): PortTableState {
+    const channels = this.channels.filter((channel) => channel.state !== CHANNEL.reserved && !isFresh(channel))
+    return { records: this.length, lowestFree: this.lowestFree, channels: channels.map((channel) => ({ ...channel })) }
+  }
+
+  load({ records, lowestFree, channels }: PortTableState): void {
+    while (this.channels.length < records) this.grow()
+    for (const saved of channels) Object.assign(this.channels[saved.port]!, saved)
+    this.lowestFree = lowestFree
   }
 
   private grow(): void {
