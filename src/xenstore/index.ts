@@ -18,11 +18,7 @@ export type { StoreDomain } from './store/domains.ts'
 export { DEFAULT_QUOTA } from './store/quota.ts'
 export type { QuotaLimits, QuotaName, QuotaUsage } from './store/quota.ts'
 export { XenStoreServer } from './server/server.ts'
-export type { ConnectionOptions, IntroduceOptions, RestoreOptions, XenStoreServerOptions } from './server/server.ts'
-export type {
-  SavedAccess, SavedConnection, SavedCopy, SavedDomain, SavedMarker, SavedNode, SavedServer, SavedSession, SavedStore,
-  SavedTransaction, SavedWatch,
-} from './store/saved-state.ts'
+export type { ConnectionOptions, IntroduceOptions, Reconnection, XenStoreServerOptions } from './server/server.ts'
 export type { ConnectionState, StoreConnection } from './server/server-connection.ts'
 export { RingTransport } from './protocol/ring-transport.ts'
 export type { StoreRing } from './protocol/ring-transport.ts'

@@ -1,7 +1,7 @@
 /**
  * The server's own commands (CONTROL, `xenstore-control`): a table from name to what it does. Only those of xenstored
  * that mean something here are offered: its log, its report of memory and its replacement by a new program are matters
- * of that one program; here they are the store's events, and `XenStoreServer.save`.
+ * of that one program; here they are the store's events, and `XenStoreServer.part`.
  *
  * Reference: xen/docs/misc/xenstore.txt, CONTROL; behaviour of tools/xenstored/control.c of 4.17.
  */

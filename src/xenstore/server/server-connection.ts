@@ -10,7 +10,7 @@ import { ByteQueue } from '../protocol/byte-queue.ts'
 import { HEADER_SIZE, PacketParser } from '../protocol/packet-parser.ts'
 import { isSpecial } from '../tree/path.ts'
 import { RingTransport } from '../protocol/ring-transport.ts'
-import { expectSaved, isCount, type SavedConnection } from '../store/saved-state.ts'
+import { expectSaved, type SavedConnection } from '../store/saved-state.ts'
 import type { StoreSession } from '../store/session.ts'
 import type { EventCause } from '../store/watches.ts'
 import type { StoreErrorName } from '../protocol/store-error.ts'
@@ -47,11 +47,14 @@ export interface ConnectionOwner {
 /** A request of an unprivileged domain, until its reply and all events that it caused are taken. */
 export class RequestCause implements EventCause {
   pending = 0
-  private answered = false
-  private readonly connection: ServerConnection
+  /** Its reply was taken. */
+  answered = false
+  readonly connection: ServerConnection
 
-  constructor(connection: ServerConnection) {
+  constructor(connection: ServerConnection, saved: { readonly pending: number; readonly answered: boolean } = { pending: 0, answered: false }) {
     this.connection = connection
+    this.pending = saved.pending
+    this.answered = saved.answered
   }
 
   /** One event that it caused was taken, dropped, or has waited too long. */
@@ -214,36 +217,50 @@ export class ServerConnection implements StoreConnection {
     this.settleMarkers()
   }
 
-  // Live update
+  // State
 
-  /** The connection as plain data. */
-  save(): SavedConnection {
-    const { taken } = this.output
-    const waiting = this.markers.slice(this.firstMarker)
-    const markers = waiting.map(({ end, bytes, event }) => ({ end: end - taken, bytes, event }))
-    return {
-      session: this.session.save(), page: this.restartable, ignored: this.state === 'ignored',
-      input: this.parser.save(), output: this.output.peek().slice(), markers,
+  /** True for a domain's connection over its page. */
+  get isPage(): boolean {
+    return this.restartable
+  }
+
+  /** Messages that wait: what was received and not served, or what the client has not taken. */
+  get waiting(): number {
+    return this.parser.pending + this.output.length
+  }
+
+  /** Requests on which messages hang that wait to be taken. */
+  *causes(): IterableIterator<RequestCause> {
+    for (let at = this.firstMarker; at < this.markers.length; at += 1) {
+      const { cause } = this.markers[at]!
+      if (cause !== undefined) yield cause
     }
   }
 
-  /** Takes saved messages over. */
-  restore(saved: SavedConnection): void {
-    expectSaved(saved.input instanceof Uint8Array && saved.output instanceof Uint8Array, 'no messages')
+  /** The messages of the connection; `placeOf` says which place a request has among those that are not done. */
+  save(placeOf: (cause: RequestCause) => number): Pick<SavedConnection, 'page' | 'ignored' | 'input' | 'output' | 'markers'> {
+    const { taken } = this.output
+    const markers = this.markers.slice(this.firstMarker).map(({ end, bytes, event, cause, deadline }) =>
+      ({ end: end - taken, bytes, event, cause: cause && placeOf(cause), deadline }))
+    return {
+      page: this.restartable, ignored: this.state === 'ignored', input: this.parser.save(), output: this.output.peek().slice(), markers,
+    }
+  }
+
+  /** Takes saved messages over, with the requests that they hang on. */
+  load(saved: SavedConnection, causes: readonly (RequestCause | undefined)[]): void {
     if (saved.ignored) this.state = 'ignored'
     this.parser.feed(saved.input.slice())
     const at = this.output.reserve(saved.output.length)
     this.output.data.set(saved.output, at)
     let last = 0
-    for (const { end, bytes, event } of saved.markers) {
-      expectSaved(isCount(end, saved.output.length) && end >= last && isCount(bytes, 65536), 'a bad message')
+    for (const { end, bytes, event, cause, deadline } of saved.markers) {
+      expectSaved(end >= last && end <= saved.output.length, 'messages out of order')
+      expectSaved(cause === undefined || cause < causes.length, 'a request that is not there')
       last = end
       if (event !== undefined && event !== '') this.waitingEvents.add(event)
-      if (event === undefined) this.session.use('outstanding', 1)
-      const cause = event === undefined ? new RequestCause(this) : undefined
-      this.mark({ end, bytes, event, cause, deadline: Infinity })
+      this.mark({ end, bytes, event, cause: cause === undefined ? undefined : causes[cause], deadline })
     }
-    this.owner.dirty(this)
   }
 
   // Output

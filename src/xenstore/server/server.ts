@@ -3,7 +3,7 @@
  * and no loop of its own. Transports tell it that there is news, its owner calls {@link XenStoreServer.process}, and
  * the same calls give the same run.
  */
-import { anything, callable, checkOptions, flag, whole } from '../../util/index.ts'
+import { anything, callable, checkOptions, flag, part, partTree, whole, type Part } from '../../util/index.ts'
 import { isUnprivileged } from '../store/domains.ts'
 import { OPERATION_BY_NUMBER } from '../protocol/messages.ts'
 import { HANDLERS, type Exchange, type HandlerHost } from './request-handlers.ts'
@@ -11,13 +11,11 @@ import { RingTransport, type StoreRing } from '../protocol/ring-transport.ts'
 import {
   EVENT_TIMEOUT, RequestCause, ServerConnection, type ConnectionOwner, type StoreConnection,
 } from './server-connection.ts'
-import {
-  SAVED_VERSION, expectSaved, isCount, type SavedConnection, type SavedServer, type SavedSession,
-} from '../store/saved-state.ts'
-import { openSession, type StoreSession } from '../store/session.ts'
+import { connectionsState, expectSaved, type ConnectionsState, type SavedConnection } from '../store/saved-state.ts'
+import { openSession } from '../store/session.ts'
 import { isStoreErrorName, type StoreErrorName } from '../protocol/store-error.ts'
-import type { StoreCore, XenStoreOptions } from '../store/store-core.ts'
-import { XenStore, coreOf } from '../store/store.ts'
+import type { StoreCore } from '../store/store-core.ts'
+import { coreOf, type XenStore } from '../store/store.ts'
 import { MemoryTransport, type StoreTransport } from '../protocol/transport.ts'
 
 /** What a server needs. */
@@ -32,13 +30,26 @@ export interface XenStoreServerOptions {
   readonly onWork?: () => void
 }
 
-/** How saved data becomes a server again. */
-export interface RestoreOptions extends Omit<XenStoreServerOptions, 'store'> {
-  readonly storeOptions?: XenStoreOptions
+/** Names a connection that is to go on. */
+export interface ConnectionName {
+  readonly id: number
+  readonly domain: number
+}
+
+/** How a loaded server finds its clients again. A connection that is not found is gone. */
+export interface Reconnection {
   /** The stream to a client that was connected by one. */
-  readonly transportOf: (saved: SavedConnection) => StoreTransport | undefined
+  readonly transportOf?: (connection: ConnectionName) => StoreTransport | undefined
   /** The page of a domain that was connected by one. */
-  readonly ringOf?: (saved: SavedConnection) => StoreRing | undefined
+  readonly ringOf?: (connection: ConnectionName) => StoreRing | undefined
+  /** Nothing has come meanwhile: only connections that were about to be looked at are. Default: all are looked at. */
+  readonly asLeft?: boolean
+}
+
+/** A connection that goes on from saved state. */
+interface KeptConnection {
+  readonly connection: ServerConnection
+  readonly saved: SavedConnection
 }
 
 /** How a client is taken on. */
@@ -135,55 +146,98 @@ export class XenStoreServer {
     return client
   }
 
-  // Live update
+  // State
 
-  /** The whole server and its store as plain data, between two calls of `process`. */
-  save(): SavedServer {
-    return {
-      version: SAVED_VERSION,
-      store: this.store.save(),
-      connections: [...this.connections].map((connection) => connection.save()),
-    }
+  /** Clients that are connected by a stream, not by a domain's page. */
+  get streams(): readonly StoreConnection[] {
+    return [...this.connections].filter(({ isPage }) => !isPage)
+  }
+
+  /** What keeps the server from being saved with the host that it is in; undefined when nothing does. */
+  underWay(): string | undefined {
+    if (this.hasWork || this.processing) return 'requests to XenStore'
+    return [...this.connections].some(({ isPage, waiting }) => !isPage && waiting > 0) ? 'messages of XenStore' : undefined
   }
 
   /**
-   * A server that goes on from saved data. `transportOf` finds each connection's way to its client again; a
-   * connection without one is gone. Throws INVALID_STREAM when the data contradicts itself.
+   * The server and its store, to be saved between two calls of `process`, and to be loaded into a server and a store that
+   * were just made: a live update.
    */
-  static restore(saved: SavedServer, options: RestoreOptions): XenStoreServer {
-    checkOptions('XenStoreServer.restore', options, {
-      connectDomain: callable, onWork: callable, storeOptions: anything, transportOf: callable, ringOf: callable,
-    })
-    expectSaved(saved.version === SAVED_VERSION, `version ${String(saved.version)}, not ${SAVED_VERSION}`)
-    const { connectDomain, onWork, storeOptions } = options
-    const server = new XenStoreServer({
-      store: XenStore.restore(saved.store, storeOptions),
-      ...(connectDomain === undefined ? {} : { connectDomain }), ...(onWork === undefined ? {} : { onWork }),
-    })
-    const kept: { readonly session: StoreSession; readonly saved: SavedSession }[] = []
-    for (const each of saved.connections) {
-      expectSaved(isCount(each.session.id) && isCount(each.session.domain, 0xffff), 'a connection that is none')
-      const connection = server.reconnect(each, options)
-      if (connection === undefined) continue
-      connection.session.restore(each.session)
-      connection.restore(each)
-      kept.push({ session: connection.session, saved: each.session })
+  part(reconnection: Reconnection = {}): Part {
+    checkOptions('XenStoreServer.part', reconnection, { transportOf: callable, ringOf: callable, asLeft: flag })
+    return partTree({ name: 'xenstore', version: 1 }, [
+      this.store.part(),
+      part({ name: 'connections', version: 1, shape: connectionsState }, {
+        save: () => this.saveConnections(), load: (saved) => this.loadConnections(saved, reconnection),
+      }),
+    ])
+  }
+
+  private saveConnections(): ConnectionsState {
+    const connections = [...this.connections]
+    const causes = [...new Set(connections.flatMap((connection) => [...connection.causes()]))]
+    const watches = connections.flatMap(({ session }) => [...session.watches.values()]).sort((a, b) => a.sequence - b.sequence)
+    const places = new Map(watches.map((watch, place) => [watch, place]))
+    return {
+      connections: connections.map((connection): SavedConnection => ({
+        session: connection.session.save((watch) => places.get(watch)!), ...connection.save((cause) => causes.indexOf(cause)),
+        ready: this.readySet.has(connection), dirty: this.dirtySet.has(connection), stalled: this.stalledSet.has(connection),
+      })),
+      causes: causes.map(({ connection, pending, answered }) => ({ connection: connection.id, pending, answered })),
+      eventDeadline: this.eventDeadline,
     }
-    const watches = kept.flatMap(({ session, saved: { watches: list } }) => list.map((watch) => ({ session, watch })))
-    for (const { session, watch } of watches.sort((a, b) => a.watch.sequence - b.watch.sequence)) {
+  }
+
+  private loadConnections(saved: ConnectionsState, reconnection: Reconnection): void {
+    // Nobody is to come before all is there.
+    this.signalled = true
+    const kept: KeptConnection[] = []
+    for (const each of saved.connections) {
+      const connection = this.reconnect(each, reconnection)
+      if (connection !== undefined) kept.push({ connection, saved: each })
+    }
+    const causes = saved.causes.map(({ connection: id, pending, answered }) => {
+      const own = kept.find(({ connection }) => connection.id === id)?.connection
+      own?.session.use('outstanding', 1)
+      return own && new RequestCause(own, { pending, answered })
+    })
+    for (const { connection, saved: each } of kept) {
+      connection.session.load(each.session)
+      connection.load(each, causes)
+    }
+    this.loadWatches(kept)
+    this.eventDeadline = saved.eventDeadline
+    this.loadWork(kept, reconnection.asLeft === true)
+  }
+
+  private loadWatches(kept: readonly KeptConnection[]): void {
+    const watches = kept.flatMap(({ connection: { session }, saved }) => saved.session.watches.map((watch) => ({ session, watch })))
+    for (const { session, watch } of watches.sort((a, b) => a.watch.place - b.watch.place)) {
       const set = session.addWatch(watch.path, watch.token, watch.depth, false)
       expectSaved(!isStoreErrorName(set), `a watch on ${watch.path}`)
     }
-    return server
   }
 
-  private reconnect(saved: SavedConnection, options: RestoreOptions): ServerConnection | undefined {
+  /** What the server is about to do: what it was, or to look at everybody. */
+  private loadWork(kept: readonly KeptConnection[], asLeft: boolean): void {
+    for (const set of [this.readySet, this.dirtySet, this.stalledSet]) set.clear()
+    for (const { connection, saved } of kept) {
+      if (saved.ready || !asLeft) this.readySet.add(connection)
+      if (saved.dirty || (!asLeft && saved.output.length > 0)) this.dirtySet.add(connection)
+      if (saved.stalled && asLeft) this.stalledSet.add(connection)
+    }
+    this.signalled = this.hasWork
+    if (this.hasWork) this.options.onWork?.()
+  }
+
+  private reconnect(saved: SavedConnection, { transportOf, ringOf }: Reconnection): ServerConnection | undefined {
     const { id, domain } = saved.session
+    expectSaved(!this.core.sessions.has(id), `a connection ${id} twice`)
     if (!saved.page) {
-      const transport = options.transportOf(saved)
+      const transport = transportOf?.({ id, domain })
       return transport === undefined ? undefined : this.connect(transport, { domain, id })
     }
-    const ring = options.ringOf?.(saved)
+    const ring = ringOf?.({ id, domain })
     if (ring === undefined) return undefined
     this.introduceDomain(domain, ring, { resume: true, id })
     return this.pages.get(domain)?.connection

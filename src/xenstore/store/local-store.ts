@@ -127,6 +127,11 @@ export class LocalStore extends LocalOperations {
       (error) => store.listenerFailed(path, token, error)))), 0)
   }
 
+  /** The number of the handle's connection. */
+  get connection(): number {
+    return this.session.id
+  }
+
   /**
    * Calls `listener` for every change at or below `path`, and once now. Calls come after the operation that caused
    * them is complete, in order. Returns the function that ends the watch. A listener that throws harms nobody: the store

@@ -1,180 +1,180 @@
 /**
- * The whole state of a store and its server as plain data, for a live update: what is written here is read back by
- * another instance, maybe of another version, so everything is checked again before it is believed.
+ * What a saved store and its server consist of, as shapes, and what no shape can tell: which paths are names, whether
+ * every node has a parent. What is read back may come from another version or from somebody hostile.
  *
- * Left out on purpose: handles of code in the same process (whoever holds one asks the new store for another), and
- * which request caused which event that still waits (a domain is merely served a little earlier for that).
+ * Left out on purpose: handles of code in the same process. Whoever holds one asks the new store for another.
  */
-import { XenError } from '../../util/index.ts'
+import { badState, shape, type StateOf } from '../../util/index.ts'
 import { StoreNode, nodeAt, withNode, NO_CHILDREN, type Children } from '../tree/node.ts'
 import { canonicalPath, parentPath } from '../tree/path.ts'
-import type { Permission, Permissions } from '../tree/permissions.ts'
-import type { QuotaLimits } from './quota.ts'
-import type { Match } from './watches.ts'
+import type { Permissions } from '../tree/permissions.ts'
+import { DEFAULT_QUOTA, type QuotaLimits } from './quota.ts'
 
-/** Version of the format. */
-export const SAVED_VERSION = 1
+/** Most bytes of a value, a path or messages that wait: what code in the same process may write, and a backlog. */
+const MOST_BYTES = 2 ** 26
+
+const bytes = /* @__PURE__ */ shape.array(Uint8Array, 0, MOST_BYTES)
+const path = /* @__PURE__ */ shape.text(4096)
+const domain = /* @__PURE__ */ shape.whole(0, 0xffff)
+const number = /* @__PURE__ */ shape.real(-Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER)
+
+const permissions = /* @__PURE__ */ shape.list(/* @__PURE__ */ shape.record({
+  domain, access: /* @__PURE__ */ shape.whole(0, 3), ignored: /* @__PURE__ */ shape.optional(shape.flag),
+}), 4096, 1)
 
 /** One node without its children. */
-export interface SavedNode {
-  readonly path: string
-  readonly value: Uint8Array
-  readonly permissions: readonly Permission[]
-  readonly generation: number
-}
+const nodeState = /* @__PURE__ */ shape.record({ path, value: bytes, permissions, generation: shape.time })
 
 /** A node as a transaction knows it: of its children the names. */
-export interface SavedCopy extends Omit<SavedNode, 'path'> {
-  readonly children: readonly string[]
-}
+const copyState = /* @__PURE__ */ shape.optional(/* @__PURE__ */ shape.record({
+  value: bytes, permissions, generation: shape.time, children: /* @__PURE__ */ shape.list(path),
+}))
 
-/** One domain. What it uses is counted anew. */
-export interface SavedDomain {
-  readonly id: number
-  readonly introduced: boolean
-  readonly shutdown: boolean
-  readonly features: number
-  readonly target: number | undefined
-  readonly limits: QuotaLimits
-  readonly credit: { readonly credit: number; readonly timestamp: number } | undefined
-}
+const limit = shape.word
+const limits = /* @__PURE__ */ shape.record<QuotaLimits>({
+  nodes: limit, watches: limit, outstanding: limit, memory: limit, softMemory: limit, transactions: limit,
+  transactionNodes: limit, nodePermissions: limit, pathMax: limit, nodeSize: limit,
+})
 
-/** One watch. */
-export interface SavedWatch {
-  /** As the client gave it. */
-  readonly path: string
-  readonly token: string
-  readonly depth: number
-  /** Place among all watches. */
-  readonly sequence: number
-}
+/** One domain. What it uses is counted anew; the paths are in the order in which they came to it. */
+const domainState = /* @__PURE__ */ shape.record({
+  id: domain,
+  introduced: shape.flag,
+  shutdown: shape.flag,
+  features: /* @__PURE__ */ shape.whole(0, 0xff),
+  target: /* @__PURE__ */ shape.optional(domain),
+  limits,
+  credit: /* @__PURE__ */ shape.optional(/* @__PURE__ */ shape.record({ credit: number, timestamp: number })),
+  owned: /* @__PURE__ */ shape.list(path),
+  named: /* @__PURE__ */ shape.list(path),
+})
 
-/** One node that a transaction has touched. */
-export interface SavedAccess {
-  readonly path: string
-  readonly before: SavedCopy | undefined
-  readonly current: SavedCopy | undefined
-  readonly modified: boolean
-  /** Which watches fire at the commit. */
-  readonly fire: Match | undefined
-  /** When it was created, counted within the transaction; 0 when it was not. */
-  readonly made: number
-}
+/** A store without its connections. Every parent stands before its children, which are in order. */
+export const storeState = /* @__PURE__ */ shape.record({
+  generation: shape.time,
+  lastSession: shape.time,
+  nodes: /* @__PURE__ */ shape.list(nodeState),
+  special: /* @__PURE__ */ shape.list(nodeState, 16),
+  domains: /* @__PURE__ */ shape.list(domainState, 2 ** 16),
+  limits,
+  rate: /* @__PURE__ */ shape.record({ reserve: number, domains: /* @__PURE__ */ shape.whole(0, 2 ** 16) }),
+})
 
-/** One open transaction. */
-export interface SavedTransaction {
-  readonly id: number
-  readonly poisoned: boolean
-  readonly conflicted: boolean
-  readonly accesses: readonly SavedAccess[]
-}
+/** One open transaction: the nodes that it has touched, and what it does with them. */
+const transactionState = /* @__PURE__ */ shape.record({
+  id: /* @__PURE__ */ shape.whole(1, 0xffff_ffff),
+  poisoned: shape.flag,
+  overflowed: shape.flag,
+  conflicted: shape.flag,
+  accesses: /* @__PURE__ */ shape.list(/* @__PURE__ */ shape.record({
+    path, before: copyState, current: copyState, modified: shape.flag,
+    /** Which watches fire at the commit. */
+    fire: /* @__PURE__ */ shape.optional(/* @__PURE__ */ shape.oneOf(0, 1, 2, 3)),
+    /** When it was created, counted within the transaction; 0 when it was not. */
+    made: shape.time,
+  })),
+})
 
 /** One connection's rights and doings. */
-export interface SavedSession {
-  readonly id: number
-  readonly domain: number
-  readonly nextTransaction: number
-  readonly watches: readonly SavedWatch[]
-  readonly transactions: readonly SavedTransaction[]
-}
+const sessionState = /* @__PURE__ */ shape.record({
+  id: shape.time,
+  domain,
+  nextTransaction: shape.word,
+  /** Each with its place among all watches of connections. */
+  watches: /* @__PURE__ */ shape.list(/* @__PURE__ */ shape.record({
+    path, token: /* @__PURE__ */ shape.text(4096), depth: /* @__PURE__ */ shape.whole(-1, 0xffff_ffff), place: shape.time,
+  })),
+  transactions: /* @__PURE__ */ shape.list(transactionState),
+})
 
-/** A message that waits to be taken. */
-export interface SavedMarker {
-  /** Bytes of the output up to its end. */
-  readonly end: number
-  readonly bytes: number
-  readonly event: string | undefined
-}
-
-/** One connection of the server. */
-export interface SavedConnection {
-  readonly session: SavedSession
+/** One connection of the server: what was received and not served, what is to be sent, and what hangs on it. */
+const connectionState = /* @__PURE__ */ shape.record({
+  session: sessionState,
   /** Whether it is a domain's over its page; otherwise a stream. */
-  readonly page: boolean
-  readonly ignored: boolean
-  /** Received, and not served yet. */
-  readonly input: Uint8Array
-  /** To be sent. */
-  readonly output: Uint8Array
-  readonly markers: readonly SavedMarker[]
-}
+  page: shape.flag,
+  ignored: shape.flag,
+  /** What the server is about to do with it. */
+  ready: shape.flag, dirty: shape.flag, stalled: shape.flag,
+  input: bytes,
+  output: bytes,
+  /** Messages that wait to be taken: where they end in the output, what they are booked with, the text of an event. */
+  markers: /* @__PURE__ */ shape.list(/* @__PURE__ */ shape.record({
+    end: shape.time, bytes: /* @__PURE__ */ shape.whole(0, 65536), event: /* @__PURE__ */ shape.optional(/* @__PURE__ */ shape.text(8192)),
+    /** Place of the request that caused it in the list of causes. */
+    cause: /* @__PURE__ */ shape.optional(shape.time),
+    deadline: /* @__PURE__ */ shape.real(0, Infinity),
+  })),
+})
 
-/** The store without its connections. */
-export interface SavedStore {
-  readonly generation: number
-  /** Every parent before its children, which are in order. */
-  readonly nodes: readonly SavedNode[]
-  readonly special: readonly SavedNode[]
-  readonly domains: readonly SavedDomain[]
-  readonly limits: QuotaLimits
-  readonly rate: { readonly reserve: number; readonly domains: number }
-}
+/** A server's connections. */
+export const connectionsState = /* @__PURE__ */ shape.record({
+  connections: /* @__PURE__ */ shape.list(connectionState),
+  /** Requests whose reply or events are not all taken, by the number of their connection. */
+  causes: /* @__PURE__ */ shape.list(/* @__PURE__ */ shape.record({ connection: shape.time, pending: shape.time, answered: shape.flag })),
+  eventDeadline: /* @__PURE__ */ shape.real(0, Infinity),
+})
 
-/** Everything. */
-export interface SavedServer {
-  readonly version: number
-  readonly store: SavedStore
-  readonly connections: readonly SavedConnection[]
-}
+/** Saved connections. */
+export type ConnectionsState = StateOf<typeof connectionsState>
+/** Saved store. */
+export type StoreState = StateOf<typeof storeState>
+/** Saved domain. */
+export type DomainState = StateOf<typeof domainState>
+/** Saved connection. */
+export type SavedConnection = StateOf<typeof connectionState>
+/** Saved rights and doings of a connection. */
+export type SessionState = StateOf<typeof sessionState>
+/** Saved transaction. */
+export type TransactionState = StateOf<typeof transactionState>
+/** Saved node. */
+export type NodeState = StateOf<typeof nodeState>
+/** Saved node as a transaction knows it. */
+export type CopyState = StateOf<typeof copyState>
 
-const refuse = (what: string): XenError =>
-  new XenError('INVALID_STREAM', `saved XenStore: ${what}`, { details: { what } })
-
-/** Throws INVALID_STREAM unless `holds`. */
+/** Throws INVALID_STATE unless `holds`. */
 export function expectSaved(holds: boolean, what: string): asserts holds {
-  if (!holds) throw refuse(what)
-}
-
-/** True for a whole number from 0 to `limit`. */
-export const isCount = (value: unknown, limit = Number.MAX_SAFE_INTEGER): value is number =>
-  Number.isInteger(value) && (value as number) >= 0 && (value as number) <= limit
-
-/** Permissions, checked. */
-export function readPermissions(list: readonly Permission[]): Permissions {
-  expectSaved(Array.isArray(list) && list.length > 0, 'a node without permissions')
-  for (const { domain, access } of list) {
-    expectSaved(isCount(domain, 0xffff) && isCount(access, 3), 'a permission that is none')
-  }
-  return list as unknown as Permissions
+  if (!holds) throw badState(what)
 }
 
 /** A node without children, checked. */
-export function readNode(saved: Omit<SavedNode, 'path'>, newest: number, children: Children = NO_CHILDREN): StoreNode {
-  expectSaved(saved.value instanceof Uint8Array, 'a node without a value')
-  expectSaved(isCount(saved.generation, newest), 'a node from the future')
-  const permissions = readPermissions(saved.permissions)
+export function readNode(saved: Omit<NodeState, 'path'>, newest: number, children: Children = NO_CHILDREN): StoreNode {
+  expectSaved(saved.generation <= newest, 'a node from the future')
+  // The shape has seen to it that there is one.
+  const permissions = saved.permissions.map(({ ignored, ...entry }) => (ignored === true ? { ...entry, ignored } : entry)) as unknown as Permissions
   return new StoreNode({ value: saved.value.slice(), permissions, generation: saved.generation, children })
 }
 
 /** True for the absolute path of a node, or the name of a special one where that may be. */
-export const isNodePath = (path: unknown, special: boolean): path is string =>
-  typeof path === 'string' && path !== '' && canonicalPath(path, { implicit: '', pathMax: 0, special }) === path
+export const isNodePath = (given: string, special: boolean): boolean =>
+  given !== '' && canonicalPath(given, { implicit: '', pathMax: 0, special }) === given
 
 /** The tree, checked. */
-export function readTree(nodes: readonly SavedNode[], newest: number): StoreNode {
+export function readTree(nodes: readonly NodeState[], newest: number): StoreNode {
   const [first, ...rest] = nodes
   expectSaved(first?.path === '/', 'no root')
   let tree = readNode(first, newest)
   for (const saved of rest) {
-    const { path } = saved
-    expectSaved(isNodePath(path, false) && path.length > 1, `a node named ${String(path)}`)
-    const parent = nodeAt(tree, parentPath(path))
-    expectSaved(parent !== undefined, `${path} without a parent`)
-    expectSaved(nodeAt(tree, path) === undefined, `${path} twice`)
-    tree = withNode(tree, path, { node: readNode(saved, newest), generation: parent.generation })
+    expectSaved(isNodePath(saved.path, false) && saved.path.length > 1, `a node named ${saved.path}`)
+    const parent = nodeAt(tree, parentPath(saved.path))
+    expectSaved(parent !== undefined, `${saved.path} without a parent`)
+    expectSaved(nodeAt(tree, saved.path) === undefined, `${saved.path} twice`)
+    tree = withNode(tree, saved.path, { node: readNode(saved, newest), generation: parent.generation })
   }
   return tree
 }
 
+const savePermissions = (list: Permissions): StateOf<typeof permissions> =>
+  list.map((entry) => ({ domain: entry.domain, access: entry.access, ignored: entry.ignored }))
+
 /** A node as data. */
-export const saveNode = (path: string, node: StoreNode): SavedNode => ({
-  path, value: node.value.slice(), permissions: node.permissions.map((entry) => ({ ...entry })),
+export const saveNode = (at: string, node: StoreNode): NodeState => ({
+  path: at, value: node.value.slice(), permissions: savePermissions(node.permissions),
   generation: node.generation,
 })
 
 /** The tree as data, parents first. */
-export function saveTree(path: string, node: StoreNode, into: SavedNode[] = []): SavedNode[] {
-  const stack: (readonly [string, StoreNode])[] = [[path, node]]
+export function saveTree(root: string, node: StoreNode, into: NodeState[] = []): NodeState[] {
+  const stack: (readonly [string, StoreNode])[] = [[root, node]]
   for (let top = stack.pop(); top !== undefined; top = stack.pop()) {
     const [at, each] = top
     into.push(saveNode(at, each))
@@ -186,20 +186,30 @@ export function saveTree(path: string, node: StoreNode, into: SavedNode[] = []):
 }
 
 /** A transaction's copy of a node as data. */
-export const saveCopy = (node: StoreNode | undefined): SavedCopy | undefined => node === undefined ? undefined : {
-  value: node.value.slice(), permissions: node.permissions.map((entry) => ({ ...entry })),
+export const saveCopy = (node: StoreNode | undefined): CopyState => node === undefined ? undefined : {
+  value: node.value.slice(), permissions: savePermissions(node.permissions),
   generation: node.generation, children: [...node.children.names()],
 }
 
 /** A transaction's copy of a node, checked. Its children are there by name only, which is all that counts. */
-export function readCopy(saved: SavedCopy | undefined, newest: number): StoreNode | undefined {
+export function readCopy(saved: CopyState, newest: number): StoreNode | undefined {
   if (saved === undefined) return undefined
-  expectSaved(Array.isArray(saved.children), 'a copy without a list of children')
   const bare = readNode(saved, newest)
   let children = NO_CHILDREN
   for (const name of saved.children) {
-    expectSaved(typeof name === 'string' && /^[A-Za-z0-9\-_@]+$/.test(name), 'a child without a name')
+    expectSaved(/^[A-Za-z0-9\-_@]+$/.test(name), 'a child without a name')
     children = children.set(name, bare)
   }
   return bare.with({ children })
 }
+
+/** The paths that a domain has, in the saved order: the same ones that were counted. */
+export function reorder(paths: Set<string>, saved: readonly string[], what: string): void {
+  const same = paths.size === saved.length && saved.every((each) => paths.has(each)) && new Set(saved).size === saved.length
+  expectSaved(same, `other nodes ${what} than there are`)
+  paths.clear()
+  for (const each of saved) paths.add(each)
+}
+
+/** Saved limits, as an object of their own. */
+export const readLimits = (saved: QuotaLimits): QuotaLimits => ({ ...DEFAULT_QUOTA, ...saved })

@@ -9,7 +9,7 @@
 import { EMPTY_VALUE, NO_CHILDREN, StoreNode, nodeSize } from '../tree/node.ts'
 import { baseName, isRelative, parentPath } from '../tree/path.ts'
 import { ACCESS, DOMAIN_ANY, type Permissions } from '../tree/permissions.ts'
-import { expectSaved, isCount, type SavedSession } from './saved-state.ts'
+import { expectSaved, type SessionState } from './saved-state.ts'
 import { SessionRights, type View } from './session-rights.ts'
 import { isStoreErrorName, type StoreErrorName } from '../protocol/store-error.ts'
 import type { StoreCore } from './store-core.ts'
@@ -384,23 +384,26 @@ export class StoreSession extends SessionRights {
     this.store.openTransactions -= 1
   }
 
-  // Live update
+  // State
 
-  /** The connection as plain data. */
-  save(): SavedSession {
-    const watches = [...this.watches.values()].map(({ path, token, depth, prefixLength, sequence }) =>
-      ({ path: path.slice(prefixLength), token, depth, sequence }))
+  /** The connection; `placeOf` says which place a watch has among those of all connections. */
+  save(placeOf: (watch: Watch) => number): SessionState {
+    const watches = [...this.watches.values()].map((watch) => {
+      const { path, token, depth, prefixLength } = watch
+      return { path: path.slice(prefixLength), token, depth, place: placeOf(watch) }
+    })
     const transactions = [...this.transactions.values()].map((transaction) => transaction.save())
     return { id: this.id, domain: this.domain, nextTransaction: this.nextTransaction, watches, transactions }
   }
 
   /** Takes saved transactions over; the watches of all connections are set by their common order. */
-  restore(saved: SavedSession): void {
-    expectSaved(isCount(saved.nextTransaction, 0xffffffff), 'a transaction number that is none')
+  load(saved: SessionState): void {
     this.nextTransaction = saved.nextTransaction
     for (const each of saved.transactions) {
-      expectSaved(isCount(each.id, 0xffffffff) && each.id > 0 && !this.transactions.has(each.id), 'a bad transaction')
-      this.hold(StoreTransaction.restore(each, this.base, this.store.generation))
+      expectSaved(!this.transactions.has(each.id), 'a transaction twice')
+      const transaction = new StoreTransaction(each.id, this.base)
+      transaction.load(each, this.store.generation)
+      this.hold(transaction)
     }
   }
 

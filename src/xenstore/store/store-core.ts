@@ -12,9 +12,9 @@ import {
 } from '../tree/node.ts'
 import { isSpecial, parentPath } from '../tree/path.ts'
 import { ACCESS, DOMAIN_ANY, accessOf, type Permissions } from '../tree/permissions.ts'
-import { DEFAULT_QUOTA, LIMIT_CHECKS, type QuotaLimits, type QuotaName } from './quota.ts'
+import { LIMIT_CHECKS, type QuotaLimits, type QuotaName } from './quota.ts'
 import {
-  expectSaved, isCount, readNode, readTree, saveNode, saveTree, type SavedDomain, type SavedStore,
+  expectSaved, readLimits, readNode, readTree, reorder, saveNode, saveTree, type DomainState, type StoreState,
 } from './saved-state.ts'
 import { STORE_EVENTS, type StoreEvent } from './store-events.ts'
 import type { Access, PlacedNode, StoreTransaction } from './transaction.ts'
@@ -138,38 +138,46 @@ export class StoreCore {
     return this.lastGeneration
   }
 
-  /** The store without its connections, as plain data. */
-  save(): SavedStore {
-    const domains = [...this.domains.values()].map((domain): SavedDomain => {
-      const { id, introduced, shutdown, features, target, limits, credit } = domain
-      return { id, introduced, shutdown, features, target, limits, credit: credit && { ...credit } }
+  /** The store without its connections. */
+  save(): StoreState {
+    const domains = [...this.domains.values()].map((domain): DomainState => {
+      const { id, introduced, shutdown, features, target, limits, credit, owned, named } = domain
+      return {
+        id, introduced, shutdown, features, target, limits: { ...limits }, credit: credit && { ...credit },
+        owned: [...owned], named: [...named],
+      }
     })
     return {
       generation: this.lastGeneration,
+      lastSession: this.lastSession,
       nodes: saveTree('/', this.tree),
       special: [...this.special].map(([path, node]) => saveNode(path, node)),
       domains,
-      limits: this.domains.defaults,
+      limits: { ...this.domains.defaults },
       rate: this.rate.save(),
     }
   }
 
-  /** Goes on from saved data, in place of what a new store has. Throws INVALID_STREAM when the data contradicts itself. */
-  restore(saved: SavedStore): void {
-    expectSaved(isCount(saved.generation), 'no generation')
+  /** Goes on from a saved store, in place of what a new one has. */
+  load(saved: StoreState): void {
     const tree = readTree(saved.nodes, saved.generation)
     for (const { path, node } of this.everyNode()) this.domains.account(path, node, undefined)
     this.domains.defaults = readLimits(saved.limits)
-    for (const each of saved.domains) this.restoreDomain(each)
+    for (const each of saved.domains) this.loadDomain(each)
     this.tree = tree
     this.lastGeneration = saved.generation
+    this.lastSession = saved.lastSession
     for (const each of saved.special) {
       expectSaved(each.path === INTRODUCE_DOMAIN || each.path === RELEASE_DOMAIN, `a special node ${each.path}`)
       this.special.set(each.path, readNode(each, saved.generation))
     }
     for (const { path, node } of this.everyNode()) this.domains.account(path, undefined, node)
-    expectSaved(Number.isFinite(saved.rate.reserve) && isCount(saved.rate.domains), 'a bad reserve')
-    this.rate.restore(saved.rate)
+    for (const { id, owned, named } of saved.domains) {
+      const domain = this.domains.create(id)
+      reorder(domain.owned, owned, `of domain ${id}`)
+      reorder(domain.named, named, `that name domain ${id}`)
+    }
+    this.rate.load(saved.rate)
   }
 
   private everyNode(): readonly PlacedNode[] {
@@ -178,8 +186,7 @@ export class StoreCore {
     return nodes
   }
 
-  private restoreDomain(saved: SavedDomain): void {
-    expectSaved(isCount(saved.id, 0xffff) && isCount(saved.features, 0xff), 'a domain that is none')
+  private loadDomain(saved: DomainState): void {
     const domain = this.domains.create(saved.id)
     domain.introduced = saved.introduced || !isUnprivileged(saved.id)
     domain.shutdown = saved.shutdown
@@ -447,14 +454,6 @@ function applyChild(edit: ChildrenEdit, { names, current, made }: Access, genera
   if (current === undefined) return
   if (live === undefined) edit.generation = generation
   edit.children = edit.children.set(name, current.with({ children: live?.children ?? NO_CHILDREN, generation }))
-}
-
-/** Saved limits, checked. */
-function readLimits(saved: QuotaLimits): QuotaLimits {
-  for (const name of Object.keys(DEFAULT_QUOTA) as QuotaName[]) {
-    expectSaved(isCount(saved[name], 0xffffffff), `a limit on ${name} that is none`)
-  }
-  return { ...saved }
 }
 
 /** True when a node that the transaction changed names the domain. */

@@ -4,10 +4,10 @@
  *
  * Reference: xen/docs/misc/xenstore.txt; behaviour of tools/xenstored.
  */
-import type { EventSource } from '../../util/index.ts'
+import { part, type EventSource, type Part } from '../../util/index.ts'
 import type { StoreDomain } from './domains.ts'
 import { LocalStore } from './local-store.ts'
-import type { SavedStore } from './saved-state.ts'
+import { storeState } from './saved-state.ts'
 import { openSession, type SessionOptions, type StoreSession } from './session.ts'
 import { StoreCore, type XenStoreOptions } from './store-core.ts'
 import type { StoreEvent } from './store-events.ts'
@@ -33,10 +33,10 @@ export class XenStore {
     this.events = this.#core.hub
   }
 
-  /** A handle for code in the same process; domain 0 by default. */
-  local(domain = 0): LocalStore {
+  /** A handle for code in the same process; domain 0 by default. `id` is the number of one that it goes on for after a load. */
+  local(domain = 0, id?: number): LocalStore {
     const core = this.#core
-    return new LocalStore(core, (sink) => openSession(core, { domain, sink }))
+    return new LocalStore(core, (sink) => openSession(core, { domain, sink, ...(id === undefined ? {} : { id }) }))
   }
 
   /** Opens a connection without a transport: names of errors instead of exceptions. */
@@ -69,16 +69,9 @@ export class XenStore {
     return this.#core.openTransactions
   }
 
-  /** The store without its connections, as plain data. */
-  save(): SavedStore {
-    return this.#core.save()
-  }
-
-  /** A store that goes on from saved data. Throws INVALID_STREAM when the data contradicts itself. */
-  static restore(saved: SavedStore, options: XenStoreOptions = {}): XenStore {
-    const store = new XenStore(options)
-    store.#core.restore(saved)
-    return store
+  /** The store without its connections, to be saved, and to be loaded into a store that was just made. */
+  part(): Part {
+    return part({ name: 'store', version: 1, shape: storeState }, this.#core)
   }
 
   /** Tells the store that a domain is there: counts it in, and lets `@introduceDomain` fire. */

@@ -7,7 +7,7 @@
  */
 import { pathNames } from '../tree/known-paths.ts'
 import { nodeSize, type StoreNode } from '../tree/node.ts'
-import { expectSaved, isCount, isNodePath, readCopy, saveCopy, type SavedTransaction } from './saved-state.ts'
+import { expectSaved, isNodePath, readCopy, saveCopy, type TransactionState } from './saved-state.ts'
 import { baseName, childPath, parentPath } from '../tree/path.ts'
 import { MATCH, type Match } from './watches.ts'
 
@@ -187,32 +187,30 @@ export class StoreTransaction {
   }
 
   /** The transaction as plain data. */
-  save(): SavedTransaction {
+  save(): TransactionState {
     const accesses = [...this.accesses.values()].map(({ path, before, current, modified, fire, made }) => ({
       path, before: saveCopy(before), current: saveCopy(current), modified, fire, made,
     }))
-    return { id: this.id, poisoned: this.poisoned, conflicted: this.conflicted, accesses }
+    return { id: this.id, poisoned: this.poisoned, overflowed: this.overflowed, conflicted: this.conflicted, accesses }
   }
 
-  /** A transaction that goes on from saved data. */
-  static restore(saved: SavedTransaction, base: TransactionBase, newest: number): StoreTransaction {
-    const transaction = new StoreTransaction(saved.id, base)
+  /** Goes on from a saved one, in a store whose newest generation is given. */
+  load(saved: TransactionState, newest: number): void {
     for (const { path, before, current, modified, fire, made } of saved.accesses) {
-      expectSaved(isNodePath(path, true), `a node named ${String(path)}`)
+      expectSaved(isNodePath(path, true), `a node named ${path}`)
       expectSaved(path !== '/' || (before !== undefined && current !== undefined), 'a transaction without a root')
       const known = readCopy(before, newest)
       const access = accessTo(path, known)
       access.fire = fire
-      transaction.accesses.set(path, access)
-      transaction.memory += path.length + (access.before === undefined ? 0 : nodeSize(access.before))
-      if (modified) transaction.put(path, readCopy(current, newest))
-      expectSaved(isCount(made), 'an order of creation that is none')
+      this.accesses.set(path, access)
+      this.memory += path.length + (access.before === undefined ? 0 : nodeSize(access.before))
+      if (modified) this.put(path, readCopy(current, newest))
       access.made = made
-      transaction.lastMade = Math.max(transaction.lastMade, made)
+      this.lastMade = Math.max(this.lastMade, made)
     }
-    transaction.poisoned = saved.poisoned
-    transaction.conflicted = saved.conflicted
-    return transaction
+    this.poisoned = saved.poisoned
+    this.overflowed = saved.overflowed
+    this.conflicted = saved.conflicted
   }
 
   /** The changed nodes, parents before their children, and new children in the order in which they were made. */

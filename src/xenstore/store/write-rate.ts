@@ -77,7 +77,7 @@ export class WriteRate {
   }
 
   /** Takes a saved reserve over. */
-  restore(saved: { readonly reserve: number; readonly domains: number }): void {
+  load(saved: { readonly reserve: number; readonly domains: number }): void {
     this.reserve = saved.reserve
     this.domains = saved.domains
   }

@@ -26,7 +26,7 @@ test.each<[string, () => unknown, string]>([
   ['the program of a kernel', () => new GuestKernel(undefined as Given, { program: {} } as Given), 'GuestKernel: program must be a function'],
   ['TypeScriptRunner', () => new TypeScriptRunner(undefined as Given, { onboot: 1 } as Given), 'TypeScriptRunner has no option onboot; did you mean onBoot?'],
   ['introduceDomain', () => new XenStoreServer({ store: new XenStore() }).introduceDomain(1, undefined as Given, { resum: true } as Given), 'introduceDomain has no option resum; did you mean resume?'],
-  ['a restored server', () => XenStoreServer.restore({} as Given, { ringof: 1 } as Given), 'XenStoreServer.restore has no option ringof; did you mean ringOf?'],
+  ['a loaded server', () => new XenStoreServer({ store: new XenStore() }).part({ ringof: 1 } as Given), 'XenStoreServer.part has no option ringof; did you mean ringOf?'],
   ['CaptureWriter', () => new CaptureWriter(() => undefined, { snapLength: -1 }), 'CaptureWriter: snapLength must be a whole number'],
   ['XenStore', () => new XenStore({ limits: { node: 5 } } as Given), 'the limits of XenStore has no option node; did you mean nodes?'],
   ['XenStoreServer', () => new XenStoreServer({ store: new XenStore(), onwork: 1 } as Given), 'XenStoreServer has no option onwork; did you mean onWork?'],

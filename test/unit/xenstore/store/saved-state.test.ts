@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
-import { XenError } from '../../../../src/util/index.ts'
+import { XenError, compareStates } from '../../../../src/util/index.ts'
 import {
-  MemoryTransport, RingTransport, XenStoreServer, type SavedServer, type StoreTransport,
+  MemoryTransport, RingTransport, XenStore, XenStoreServer, type StoreTransport,
 } from '../../../../src/xenstore/index.ts'
 import { OPS, RawClient, StoreHarness, packet } from '../../../support/store-harness.ts'
 
@@ -22,16 +22,17 @@ function busy() {
 }
 
 /** Goes on from a dump, with new streams and the old page. */
-function resume(saved: SavedServer, page: { view: DataView; base: number }) {
+function resume(saved: unknown, page: { view: DataView; base: number }) {
   const streams: MemoryTransport[] = []
-  const server = XenStoreServer.restore(structuredClone(saved), {
+  const server = new XenStoreServer({ store: new XenStore() })
+  server.part({
     transportOf: (): StoreTransport => {
       const [mine, servers] = MemoryTransport.pair()
       streams.push(mine)
       return servers
     },
     ringOf: () => ({ ...page, notify: () => undefined }),
-  })
+  }).load(structuredClone(saved))
   const client = (transport: StoreTransport): RawClient => new RawClient(transport, () => server.process())
   const guest = client(new RingTransport({ ...page, notify: () => server.domainEvent(1) }, 'client'))
   return { server, store: server.store, tools: client(streams[0]!), guest }
@@ -47,7 +48,7 @@ test('nodes, permissions, generations and the order of children live on', () => 
     tools.ask('READ', '/d/14|'), tools.ask('GET_PERMS', '@introduceDomain|'),
   ]
   const usage = { ...harness.store.domain(1)!.usage }
-  const { tools: after, store } = resume(harness.server.save(), page)
+  const { tools: after, store } = resume(harness.server.part().save(), page)
   expect([
     after.ask('DIRECTORY', '/d|'), after.ask('DIRECTORY_PART', '/d|0|'), after.ask('GET_PERMS', '/d|'),
     after.ask('READ', '/d/14|'), after.ask('GET_PERMS', '@introduceDomain|'),
@@ -62,7 +63,7 @@ test('watches live on, in their order, relative ones too', () => {
   guest.ask('WATCH', '/local/domain/1|abs|')
   tools.events()
   guest.events()
-  const after = resume(harness.server.save(), page)
+  const after = resume(harness.server.part().save(), page)
   after.tools.ask('WRITE', '/local/domain/1/x|1')
   expect(after.guest.events()).toEqual(['x rel', '/local/domain/1/x abs'])
   expect(after.tools.events()).toEqual(['/local/domain/1/x deep'])
@@ -78,7 +79,7 @@ test('open transactions live on, and still conflict', () => {
   tools.ask('READ', '/a|', 2)
   guest.ask('TRANSACTION_START', '|')
   guest.ask('WRITE', 'y|3', 1)
-  const after = resume(harness.server.save(), page)
+  const after = resume(harness.server.part().save(), page)
   expect(after.tools.ask('READ', '/b/c|', 1)).toBe('2')
   expect(after.tools.ask('TRANSACTION_END', 'T|', 1)).toBe('OK|')
   after.guest.ask('WRITE', 'z|1')
@@ -93,7 +94,7 @@ test('half a request lives on', () => {
   const { harness, guest, page } = busy()
   const request = packet(OPS.WRITE, 'half\0value', { id: 9 })
   guest.send(request.subarray(0, 20))
-  const after = resume(harness.server.save(), page)
+  const after = resume(harness.server.part().save(), page)
   after.guest.send(request.subarray(20))
   after.guest.events()
   expect(after.guest.received.map(({ id, text }) => [id, text])).toEqual([[9, 'OK\0']])
@@ -103,28 +104,49 @@ test('a reply of which the client has taken nothing yet lives on, and so does wh
   const { harness, tools, guest, page } = busy()
   tools.ask('WRITE', `/local/domain/1/long|${'x'.repeat(1900)}`)
   guest.send(packet(OPS.READ, 'long\0', { id: 8 }))
-  const after = resume(harness.server.save(), page)
+  const after = resume(harness.server.part().save(), page)
   expect(after.store.domain(1)!.usage.outstanding).toBe(1)
   after.guest.events()
   expect(after.guest.received.map(({ id, text }) => [id, text.length])).toEqual([[8, 1900]])
   expect(after.store.domain(1)!.usage.outstanding).toBe(0)
 })
 
+test('a server that was left is what it was, requests whose events nobody has taken included', () => {
+  const { harness, tools, guest, page } = busy()
+  tools.ask('WATCH', '/local|slow|')
+  guest.ask('WATCH', '@releaseDomain|ends|')
+  guest.ask('WRITE', 'x|1')
+  guest.send(packet(OPS.WRITE, 'y\0' + '2', { id: 5 }))
+  const saved = harness.server.part().save()
+  const server = new XenStoreServer({ store: new XenStore() })
+  const part = server.part({
+    transportOf: () => MemoryTransport.pair()[1], ringOf: () => ({ ...page, notify: () => undefined }), asLeft: true,
+  })
+  part.load(structuredClone(saved))
+  expect(compareStates(part.save(), saved)).toEqual([])
+  expect(server.store.domain(1)!.usage).toEqual(harness.store.domain(1)!.usage)
+  expect(server.store.domain(1)!.owned).toEqual(harness.store.domain(1)!.owned)
+  expect(server.hasWork).toBe(harness.server.hasWork)
+  expect(server.nextDeadline()).toBe(harness.server.nextDeadline())
+})
+
 test('connections whose client cannot be found again are gone, with all they had', () => {
   const { harness, tools } = busy()
   tools.ask('WATCH', '/a|t|')
   tools.ask('TRANSACTION_START', '|')
-  const server = XenStoreServer.restore(harness.server.save(), { transportOf: () => undefined })
+  const server = new XenStoreServer({ store: new XenStore() })
+  server.part().load(harness.server.part().save())
   expect(server.clients).toBe(0)
   expect(server.store.watchCount).toBe(0)
   expect(server.store.transactionCount).toBe(0)
 })
 
 describe('a dump that contradicts itself is refused:', () => {
-  type Spoil = (saved: { -readonly [K in keyof SavedServer]: any }) => void
+  interface Saved { version: any; store: any; connections: any }
+  type Spoil = (saved: Saved) => void
   const accessesOf = (saved: { connections: any[] }): any[] => saved.connections[0].session.transactions[0].accesses
   test.each<[string, Spoil]>([
-    ['another version', (saved) => { saved.version = 2 }],
+    ['another version', (saved) => { saved.version.version = 2 }],
     ['no root', (saved) => { saved.store.nodes.shift() }],
     ['a node without a parent', (saved) => { saved.store.nodes.splice(1, 1) }],
     ['a node twice', (saved) => { saved.store.nodes.push(saved.store.nodes[1]) }],
@@ -144,21 +166,28 @@ describe('a dump that contradicts itself is refused:', () => {
       accessesOf(saved).push({ ...accessesOf(saved)[0], path: '/', modified: true, current: undefined })
     }],
     ['no messages', (saved) => { saved.connections[0].input = undefined }],
-    ['messages out of order', (saved) => { saved.connections[0].markers = [{ end: 5, bytes: 1 }] }],
+    ['messages out of order', (saved) => { saved.connections[0].markers = [{ end: 5, bytes: 1, deadline: 0 }] }],
+    ['a message of a request that is not there', (saved) => {
+      saved.connections[0].output = new Uint8Array(9)
+      saved.connections[0].markers = [{ end: 5, bytes: 1, deadline: 0, cause: 3 }]
+    }],
+    ['a connection twice', (saved) => { saved.connections.push(saved.connections[0]) }],
+    ['nodes that a domain does not own', (saved) => { saved.store.domains[1].owned.push('/a') }],
   ])('%s', (_, spoil) => {
     const { harness, tools, page } = busy()
     tools.ask('WATCH', '/a|t|')
     tools.ask('TRANSACTION_START', '|')
     tools.ask('WRITE', '/a|1', 1)
-    const saved = structuredClone(harness.server.save()) as { -readonly [K in keyof SavedServer]: any }
+    const saved: any = structuredClone(harness.server.part().save())
     resume(saved, page)
-    spoil(saved)
+    const { store, connections } = saved.parts
+    spoil({ version: saved, store: store.state, connections: connections.state.connections })
     let error: unknown
     try {
       resume(saved, page)
     } catch (thrown) {
       error = thrown
     }
-    expect(XenError.is(error, 'INVALID_STREAM'), String(error)).toBe(true)
+    expect(XenError.is(error, 'INVALID_STATE'), String(error)).toBe(true)
   })
 })
