@@ -20,6 +20,8 @@ export type {
 } from './interface/inspection.ts'
 export { EXIT } from './interface/processor.ts'
 export type {
-  BareProcessor, CpuidSource, DescriptorSource, ExitReason, PortSource, PrivilegedRequest, Processor, ProcessorExit,
-  ProcessorOptions, ProcessorState, ProcessorSystemState, Registers, SegmentState, SystemView, TableState, TimestampSource,
+  BareProcessor, ExitReason, PrivilegedRequest, Processor, ProcessorExit, ProcessorOptions,
 } from './interface/processor.ts'
+export type { CpuidSource, DescriptorSource, PortSource, TimestampSource } from './interface/sources.ts'
+export type { ProcessorState, ProcessorSystemState } from './interface/saved-state.ts'
+export type { Registers, SegmentState, SystemView, TableState } from './interface/registers.ts'

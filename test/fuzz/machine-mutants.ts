@@ -44,7 +44,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a new processor keeps the jumps of the one whose place it takes',
-    patches: [patch(`${CPU}/processor/processor.ts`, 'memory.bytes.fill(0, base, base + PROCESSOR_BYTES)', 'memory.bytes.fill(0, base, base + State.size)')],
+    patches: [patch(`${CPU}/processor/reset.ts`, 'memory.bytes.fill(0, base, base + PROCESSOR_BYTES)', 'memory.bytes.fill(0, base, base + State.size)')],
     within: 3, found: /the jump to/,
   },
   {
@@ -89,12 +89,12 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a change of page tables drops no translations',
-    patches: [patch(`${CPU}/core/core.ts`, 'if (index === 0 || index === 3 || index === 4) {\n      this.updatePermissions()\n      this.flushTlb()', 'if (index === 0 || index === 3 || index === 4) {\n      this.updatePermissions()\n      if (index !== 3) this.flushTlb()')],
+    patches: [patch(`${CPU}/core/mode.ts`, 'if (index === 0 || index === 3 || index === 4) {\n      this.updatePermissions()\n      translations.flush()', 'if (index === 0 || index === 3 || index === 4) {\n      this.updatePermissions()\n      if (index !== 3) translations.flush()')],
     within: 10, found: /the tables say/,
   },
   {
     name: 'walks are made with the rights of ring 0',
-    patches: [patch(`${CPU}/core/core.ts`, 'choose(user, PERMISSION.USER)', 'choose(user && this.bare, PERMISSION.USER)')],
+    patches: [patch(`${CPU}/core/mode.ts`, 'choose(user, PERMISSION.USER)', 'choose(user && this.parts.bare, PERMISSION.USER)')],
     within: 2, found: /more than a guest's rights/,
   },
   {
@@ -119,12 +119,12 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'dropping one page\'s translation keeps its jumps',
-    patches: [patch(`${CPU}/core/core.ts`, 'flushOne(this.memory, this.base, address)\n    this.forgetJumps()', 'flushOne(this.memory, this.base, address)')],
+    patches: [patch(`${CPU}/core/translations.ts`, 'else this.dropPage(address)\n    this.forgetJumps()', 'else this.dropPage(address)')],
     within: 10, found: /other code|leads to a frame|goes on in/,
   },
   {
     name: 'a full flush passes the last translation by',
-    patches: [patch(`${CPU}/core/translations.ts`, 'for (let i = 0; i < count; i += 1) clearEntry(memory, view.getUint32(base + TLB_LOG.offset + i * 4, true))\n  } else', 'for (let i = 1; i < count; i += 1) clearEntry(memory, view.getUint32(base + TLB_LOG.offset + i * 4, true))\n  } else')],
+    patches: [patch(`${CPU}/core/translations.ts`, 'for (let i = 0; i < count; i += 1) clearEntry(physical, view.getUint32(base + TLB_LOG.offset + i * 4, true))\n    } else', 'for (let i = 1; i < count; i += 1) clearEntry(physical, view.getUint32(base + TLB_LOG.offset + i * 4, true))\n    } else')],
     within: 5, found: /found by no flush/,
   },
   {

@@ -8,6 +8,9 @@ import type { Random } from '../../util/index.ts'
 import type { CpuidAnswer } from '../../x86/index.ts'
 import type { Disassembled } from '../cpu/disassembler/disassembler.ts'
 import type { CacheInspection, CodeInspection } from './inspection.ts'
+import type { Registers, SystemView } from './registers.ts'
+import type { ProcessorState } from './saved-state.ts'
+import type { CpuidSource, DescriptorSource, PortSource, TimestampSource } from './sources.ts'
 import type { Trace, TraceHooks } from './trace.ts'
 
 /** Why {@link Processor.run} came back. */
@@ -38,11 +41,14 @@ export const EXIT = {
 /** One of the {@link EXIT} numbers. */
 export type ExitReason = (typeof EXIT)[keyof typeof EXIT]
 
+/** What an instruction that the host has to carry out does. */
+export type RequestedOperation =
+  | 'cpuid' | 'rdmsr' | 'wrmsr' | 'rdtsc' | 'rdtscp' | 'read-cr' | 'write-cr' | 'read-dr' | 'write-dr' | 'clts' | 'lmsw'
+  | 'in' | 'out' | 'ins' | 'outs' | 'cli' | 'sti' | 'hlt' | 'invlpg' | 'wbinvd' | 'xsetbv' | 'swapgs' | 'other'
+
 /** A decoded instruction that the host has to carry out. Same shape as the hypervisor's PrivilegedOperation. */
 export interface PrivilegedRequest {
-  readonly operation:
-    | 'cpuid' | 'rdmsr' | 'wrmsr' | 'rdtsc' | 'rdtscp' | 'read-cr' | 'write-cr' | 'read-dr' | 'write-dr' | 'clts' | 'lmsw'
-    | 'in' | 'out' | 'ins' | 'outs' | 'cli' | 'sti' | 'hlt' | 'invlpg' | 'wbinvd' | 'xsetbv' | 'swapgs' | 'other'
+  readonly operation: RequestedOperation
   readonly length: number
   readonly size: number
   readonly register: number
@@ -58,97 +64,6 @@ export interface ProcessorExit {
   /** Faulting address of a page fault (what CR2 would hold). */
   readonly address: number
   readonly request: PrivilegedRequest
-}
-
-/**
- * A segment register's hidden part as software sees it. `limit` in bytes; `attributes`: descriptor bits 55..40 without
- * the limit's.
- */
-export interface SegmentState {
-  readonly selector: number
-  readonly baseLow: number
-  readonly baseHigh: number
-  readonly limit: number
-  readonly attributes: number
-}
-
-/** Where a descriptor table lies; `limit` is the offset of its last byte. */
-export interface TableState {
-  readonly baseLow: number
-  readonly baseHigh: number
-  readonly limit: number
-}
-
-/** Architectural registers. General and segment registers by x86's numbers (GPR, SEGMENT). */
-export interface Registers {
-  /** Bits 0 to 31 of a general register. */
-  low(general: number): number
-  /** Bits 32 to 63 of a general register. */
-  high(general: number): number
-  /** Writes all 64 bits of a general register. */
-  set(general: number, low: number, high: number): void
-  /** Instruction pointer as a signed number; exact when canonical. Outside of 64-bit mode the offset in CS. */
-  rip(): number
-  /** Where execution goes on, also after HLT; halves of the virtual address. */
-  setRip(low: number, high: number): void
-  /** RFLAGS with the lazily kept arithmetic flags worked out; bit 1 set. */
-  flags(): number
-  /** Writes RFLAGS without checks. */
-  setFlags(value: number): void
-  /** Selector and hidden part of a segment register. */
-  segment(index: number): SegmentState
-  /** Sets selector and hidden part at once, without any check. */
-  setSegment(index: number, state: SegmentState): void
-  /** Control register 0, 2, 3, 4 or 8. */
-  controlLow(index: number): number
-  /** Bits 32 to 63 of a control register. */
-  controlHigh(index: number): number
-  /** Writes a control register without checks; CR3 and paging bits take effect at once (stale translations go). */
-  setControl(index: number, low: number, high: number): void
-  /** Base behind KERNEL_GS_BASE. */
-  kernelGsBaseLow(): number
-  /** Bits 32 to 63 of the base behind KERNEL_GS_BASE. */
-  kernelGsBaseHigh(): number
-  /** Writes the base that SWAPGS exchanges. */
-  setKernelGsBase(low: number, high: number): void
-  /** TSC_AUX, which RDTSCP reads beside the time stamp: 32 bits. */
-  tscAux(): number
-  /** Writes TSC_AUX. */
-  setTscAux(value: number): void
-  /** Debug register 0 to 3, 6 or 7. */
-  debugLow(index: number): number
-  /** Bits 32 to 63 of a debug register. */
-  debugHigh(index: number): number
-  /** Writes a debug register without checks. */
-  setDebug(index: number, low: number, high: number): void
-}
-
-/** Where segment descriptors come from: a bare processor reads GDTR/LDTR, a hosted one asks its host. */
-export interface DescriptorSource {
-  /** Fills `out` with the descriptor's low and high half; false when the selector lies outside the table. */
-  read(selector: number, out: Uint32Array): boolean
-}
-
-/** Time-stamp counter as RDTSC reads it. */
-export interface TimestampSource {
-  /** Low half now; `executed`: instructions of the present run that are done, by which time has moved on. */
-  low(executed: number): number
-  /** Belongs to the value whose low half was read last. */
-  high(): number
-}
-
-/** What CPUID answers on a bare processor, and so what its kernel may switch on. */
-export interface CpuidSource {
-  /** EAX, EBX, ECX, EDX of a leaf. */
-  read(leaf: number, subleaf: number): CpuidAnswer
-}
-
-/** I/O ports of a bare processor: whatever devices its machine has. */
-export interface PortSource {
-  /** Value of `size` bytes (1, 2, 4); bits beyond them are ignored. */
-  read(port: number, size: number): number
-  /** Takes what the guest writes: `size` bytes, 1, 2 or 4. */
-  write(port: number, size: number, value: number): void
 }
 
 /** One logical CPU. */
@@ -205,20 +120,6 @@ export interface Processor {
   destroy(): void
 }
 
-/** Registers that a kernel in ring 0 has to itself. */
-export interface SystemView {
-  /** Where the descriptor tables lie. */
-  gdt: TableState
-  idt: TableState
-  /** Local descriptor table and task register with their hidden parts. */
-  ldtr: SegmentState
-  tr: SegmentState
-  /** A model-specific register in halves; undefined when there is none. */
-  msr(register: number): readonly [low: number, high: number] | undefined
-  /** Writes a model-specific register as WRMSR does; false where that faults. */
-  setMsr(register: number, low: number, high: number): boolean
-}
-
 /**
  * A processor with a kernel of its own. Each delivery of an exception or interrupt counts as one instruction of the
  * budget, so that handlers that fault again and again come to its end too.
@@ -232,53 +133,6 @@ export interface BareProcessor extends Processor {
   interrupt(vector: number): void
   /** Requests a non-maskable interrupt. */
   nmi(): void
-}
-
-/** Saved architectural state: plain data with named fields. */
-export interface ProcessorState {
-  /** Version 1, without the last three fields, is taken back too. */
-  readonly version: 2
-  /** 16 values, low and high half in turn. */
-  readonly general: readonly number[]
-  readonly rip: readonly [number, number]
-  readonly flags: number
-  readonly segments: readonly SegmentState[]
-  /** CR0, CR2, CR3, CR4, CR8; low and high half in turn. */
-  readonly control: readonly number[]
-  readonly kernelGsBase: readonly [number, number]
-  /** DR0-DR3, DR6, DR7; low and high half in turn. */
-  readonly debug: readonly number[]
-  /** FXSAVE image. */
-  readonly fpu: readonly number[]
-  readonly xcr0: number
-  /** What the last instruction holds back until the next is done: interrupts, or debug traps as well. */
-  readonly shadow: 'none' | 'sti' | 'ss'
-  /** DR6 bits of a debug trap that comes before the next instruction. */
-  readonly debugTrap: number
-  /** TSC_AUX of a hosted processor; absent means 0. A bare one has it among its model-specific registers. */
-  readonly tscAux?: number
-  /** For bare processors. */
-  readonly system: ProcessorSystemState | undefined
-  /** Position of the processor's own random numbers; absent when they come from elsewhere. */
-  readonly random?: readonly number[]
-}
-
-/** What a bare processor has beyond a hosted one. */
-export interface ProcessorSystemState {
-  readonly gdt: TableState
-  readonly idt: TableState
-  readonly ldtr: SegmentState
-  readonly tr: SegmentState
-  readonly efer: number
-  /** Model-specific registers that are nothing but values: number, low, high half. */
-  readonly msrs: readonly (readonly [register: number, low: number, high: number])[]
-  /** Time-stamp counter, which goes on from there. */
-  readonly timestamp: readonly [low: number, high: number]
-  /** Vectors that wait. */
-  readonly interrupts: readonly number[]
-  readonly nmi: boolean
-  readonly nmiBlocked: boolean
-  readonly activity: 'running' | 'halted' | 'shutdown'
 }
 
 /** How a processor is made. */

@@ -3,7 +3,7 @@
  * them; one with hooks executes instruction by instruction.
  */
 import type { Disassembled } from '../cpu/disassembler/disassembler.ts'
-import type { Registers } from './processor.ts'
+import type { Registers } from './registers.ts'
 
 /** What a hook may answer: the run is to end, with EXIT.DEBUG. */
 export type TraceAnswer = 'stop' | void

@@ -13,6 +13,7 @@ import { EXIT } from '../../../src/machine/index.ts'
 import { PROCESSOR_BYTES } from '../../../src/machine/memory/layout.ts'
 import type { DomId } from '../../../src/util/index.ts'
 import { RFLAGS } from '../../../src/x86/index.ts'
+import type { Core } from '../../../src/machine/cpu/core/core.ts'
 import { flatten } from '../../support/flatten.ts'
 import { MachineHost } from '../../support/machine-host.ts'
 import { PAGE, TableGuest } from '../../support/table-guest.ts'
@@ -22,7 +23,7 @@ const partsOf = (host: MachineHost): HypervisorParts => (host.hypervisor as unkn
 
 /** What belongs to the host or the machine, and times that stand for no more than that somebody was there before. */
 const HOSTS = new Set([
-  'memory', 'view', 'words', 'bytes', 'engine', 'wasm', 'running', 'interpreter', 'release', 'queue', 'host', 'parts', 'hub',
+  'memory', 'physical', 'view', 'words', 'bytes', 'engine', 'active', 'running', 'interpreter', 'release', 'queue', 'host', 'parts', 'hub',
   'frames', 'flushedAt', 'sequence',
 ])
 /** The same, and the domain, which is looked at by itself. */
@@ -52,7 +53,7 @@ function whole(host: MachineHost, guest: TableGuest): Record<string, unknown> {
 
 /** The area of its processor. Once that has run it names places in the cache of decoded code, which others have used. */
 function area(host: MachineHost, guest: TableGuest): string {
-  const { base } = (guest.processor as unknown as { core: { base: number } }).core
+  const { base } = (guest.processor as unknown as { core: Core }).core.registers
   return createHash('sha256').update(host.machine.memory.bytes.subarray(base, base + PROCESSOR_BYTES)).digest('hex')
 }
 

@@ -9,9 +9,9 @@ import { DECODED, Decoder } from '../decode/decoder.ts'
 import type { DecodeResult } from '../decode/decoder.ts'
 import { decodeMaps } from '../decode/maps.ts'
 import { BLOCK, BLOCK_CROSSES, BLOCK_DEAD, BLOCK_INSTRUCTIONS, RECORD } from '../layout/record.ts'
-import { HANDLER_NUMBERS } from '../handlers/table.ts'
 import { LIFTERS } from '../lift/table.ts'
 import { Lifter } from '../lift/lifter.ts'
+import type { HandlerNumbers } from '../lift/lifter.ts'
 import { bucketOf } from '../runtime/blocks.ts'
 import { MODE } from '../layout/state.ts'
 import type { MicroTable } from '../uops/index.ts'
@@ -48,6 +48,7 @@ export class CodeCache {
   private readonly memory: PhysicalMemory
   private readonly users = new Set<CodeUser>()
   private readonly table: MicroTable
+  private readonly handlers: HandlerNumbers
   /** Decoder and lifter for each code size; those of shorter code are made when such code is met. */
   private readonly translators: Translator[] = []
   /** Blocks by frame. */
@@ -64,9 +65,10 @@ export class CodeCache {
    */
   freshLines = 0
 
-  constructor(memory: PhysicalMemory, table: MicroTable) {
+  constructor(memory: PhysicalMemory, table: MicroTable, handlers: HandlerNumbers) {
     this.memory = memory
     this.table = table
+    this.handlers = handlers
     this.next = memory.layout.recordCache
     memory.setCodeWriteListener((mfn) => this.invalidate(mfn))
   }
@@ -151,7 +153,7 @@ export class CodeCache {
     const codeSize = CODE_SIZES[mode & MODE.SIZE]!
     return {
       decoder: new Decoder(decodeMaps(codeSize === 64 ? 'long' : 'short'), codeSize),
-      lifter: new Lifter(this.table, { numbers: HANDLER_NUMBERS }, { view: this.memory.view, codeSize }),
+      lifter: new Lifter(this.table, this.handlers, { view: this.memory.view, codeSize }),
     }
   }
 

@@ -6,9 +6,28 @@
  */
 import { CR0, CR4, DR6, DR7, RFLAGS, VECTOR } from '../../../x86/index.ts'
 import { isCanonical, signedFromParts } from '../../../util/index.ts'
-import type { StoreAside } from '../processor/store-aside.ts'
-import type { Core } from './core.ts'
 import { State } from '../layout/state.ts'
+import type { Faults } from './faults.ts'
+import type { RegisterFile } from './register-file.ts'
+import type { Translations } from './translations.ts'
+
+/** Takes the store of an instruction that is carried out for the host. */
+export interface StoreTarget {
+  /** Looks at a store: 0 to refuse it, or where in memory it goes instead. */
+  access(address: number, bytes: number): number
+}
+
+/** Whoever watches a processor at work. */
+export interface Observer {
+  /** False while it looks at nothing. */
+  readonly active: boolean
+  /** True while it wants to hear of accesses to memory. */
+  readonly watchesMemory: boolean
+  /** An instruction is about to access memory; it may still fault. */
+  access(address: number, size: number, isWrite: boolean): void
+  /** An exception is about to be delivered. */
+  exception(event: { readonly vector: number; readonly errorCode: number; readonly address: number }): void
+}
 
 /** Kinds of a breakpoint as DR7 encodes them. */
 const KIND = { EXECUTE: 0, WRITE: 1, PORT: 2, READ_WRITE: 3 } as const
@@ -32,7 +51,9 @@ const alignmentOf = (bytes: number): number => (bytes === 10 ? 8 : [2, 4, 8, 16]
 
 /** Debug registers of one core and what follows from them. */
 export class DebugUnit {
-  private readonly core: Core
+  private readonly registers: RegisterFile
+  private readonly faults: Faults
+  private readonly translations: Translations
   private breakpoints: readonly Breakpoint[] = []
   /** Bits for DR6 of a trap that is due before the next instruction. */
   pending = 0
@@ -41,26 +62,33 @@ export class DebugUnit {
   /** What the access at hand has to be aligned to, where that is not its size. */
   alignment: number | undefined
   /** Where the store of the instruction at hand goes instead of memory, while the host has it carried out. */
-  aside: StoreAside | undefined
+  aside: StoreTarget | undefined
+  /** Watches the processor; made with the first hook. */
+  observer: Observer | undefined
   /** The instruction at hand leaves no single-step trap behind: it has delivered an interrupt itself. */
   isUntraced = false
 
-  constructor(core: Core) {
-    this.core = core
+  constructor(parts: { readonly registers: RegisterFile; readonly faults: Faults; readonly translations: Translations }) {
+    this.registers = parts.registers
+    this.faults = parts.faults
+    this.translations = parts.translations
   }
 
   low(index: number): number {
-    return State.debug.element.low(this.core.view, State.debug.at(this.core.base, index))
+    return State.debug.element.low(this.registers.view, State.debug.at(this.registers.base, index))
+  }
+
+  high(index: number): number {
+    return State.debug.element.high(this.registers.view, State.debug.at(this.registers.base, index))
   }
 
   private address(index: number): number {
-    const { view, base } = this.core
-    return signedFromParts(this.low(index), State.debug.element.high(view, State.debug.at(base, index)))
+    return signedFromParts(this.low(index), this.high(index))
   }
 
   /** Writes a debug register without checks. */
   set(index: number, low: number, high: number): void {
-    const { view, base } = this.core
+    const { view, base } = this.registers
     State.debug.element.setParts(view, State.debug.at(base, index), low, high)
     this.update()
   }
@@ -74,7 +102,7 @@ export class DebugUnit {
       const kind = (control >>> (16 + 4 * i)) & 3
       const bytes = kind === KIND.EXECUTE ? 1 : LENGTHS[(control >>> (18 + 4 * i)) & 3]!
       const address = Math.floor(this.address(i) / bytes) * bytes
-      if (kind === KIND.PORT && (this.core.controlLow(4) & CR4.DE) === 0) continue
+      if (kind === KIND.PORT && (this.registers.controlLow(4) & CR4.DE) === 0) continue
       found.push({ bit: 1 << i, kind, address, bytes })
     }
     this.breakpoints = found
@@ -83,23 +111,28 @@ export class DebugUnit {
 
   /** Works out whether data accesses have to be looked at; called when flags, CR0 or the privilege level change. */
   updateWatch(): void {
-    const { view, base } = this.core
+    const { view, base } = this.registers
     const data = this.breakpoints.some(({ kind }) => kind === KIND.WRITE || kind === KIND.READ_WRITE)
-    const aligned = (this.core.controlLow(0) & CR0.AM) !== 0 && this.core.cpl === 3 &&
+    const aligned = (this.registers.controlLow(0) & CR0.AM) !== 0 && this.registers.cpl === 3 &&
       (State.systemFlags.get(view, base) & RFLAGS.AC) !== 0
     const watch = (data ? WATCH.BREAKPOINTS : 0) | (aligned ? WATCH.ALIGNMENT : 0) |
-      (this.core.tracer?.watchesMemory === true ? WATCH.TRACE : 0) | (this.aside !== undefined ? WATCH.ASIDE : 0)
+      (this.observer?.watchesMemory === true ? WATCH.TRACE : 0) | (this.aside !== undefined ? WATCH.ASIDE : 0)
     const before = State.watch.get(view, base)
     if (watch === before) return
     State.watch.set(view, base, watch)
-    if (before === 0) this.core.flushTlb()
+    if (before === 0) this.translations.flush()
   }
 
   /** True when each instruction has to be looked at by itself. */
   get isCareful(): boolean {
     if (this.aside !== undefined) return false
     return this.pending !== 0 || this.breakpoints.length !== 0 ||
-      (State.systemFlags.get(this.core.view, this.core.base) & RFLAGS.TF) !== 0
+      (State.systemFlags.get(this.registers.view, this.registers.base) & RFLAGS.TF) !== 0
+  }
+
+  /** True while an observer watches the processor, and the instruction at hand is not the host's. */
+  get isTraced(): boolean {
+    return this.observer?.active === true && this.aside === undefined
   }
 
   /** True while breakpoints on instructions are enabled, so that RFLAGS.RF means something. */
@@ -122,19 +155,18 @@ export class DebugUnit {
    * that goes aside where in memory it goes. Breakpoints are noted; the trap comes behind the instruction.
    */
   atAccess(bytes: number, isWrite: boolean): number {
-    const { core } = this
     if (this.isImplicit) return 1
-    const { view, base } = core
+    const { view, base, cpl } = this.registers
     const address = signedFromParts(State.watchedAddress.low(view, base), State.watchedAddress.high(view, base))
     // An address that is not canonical is a fault of its own, which comes first.
     if (!isCanonical(address)) return 1
     if (this.aside !== undefined) return isWrite ? this.aside.access(address, bytes) : 1
-    if ((State.watch.get(view, base) & WATCH.ALIGNMENT) !== 0 && core.cpl === 3 &&
+    if ((State.watch.get(view, base) & WATCH.ALIGNMENT) !== 0 && cpl === 3 &&
       address % (this.alignment ?? alignmentOf(bytes)) !== 0) {
-      core.raise(VECTOR.AC)
+      this.faults.raise(VECTOR.AC)
       return 0
     }
-    if ((State.watch.get(view, base) & WATCH.TRACE) !== 0) core.tracer!.access(address, bytes, isWrite)
+    if ((State.watch.get(view, base) & WATCH.TRACE) !== 0) this.observer!.access(address, bytes, isWrite)
     this.pending |= this.match(address, bytes, (kind) => kind === KIND.READ_WRITE || (isWrite && kind === KIND.WRITE))
     return 1
   }
@@ -155,7 +187,7 @@ export class DebugUnit {
 
   /** A debug exception is being raised: DR6 tells why, and general detection ends. */
   raised(bits: number): void {
-    const { view, base } = this.core
+    const { view, base } = this.registers
     const status = State.debug.at(base, 6)
     State.debug.element.setParts(view, status, (this.low(6) | bits) >>> 0, 0)
     this.pending = 0

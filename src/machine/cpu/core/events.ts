@@ -4,31 +4,33 @@
  * Reference: Intel SDM volume 3, sections 6.3, 6.7, 6.8 and 10.8.
  */
 import { RFLAGS, VECTOR } from '../../../x86/index.ts'
-import type { Core } from './core.ts'
 import { State } from '../layout/state.ts'
+import type { RegisterFile } from './register-file.ts'
 
 /** What the processor does between instructions. */
 export const ACTIVITIES = ['running', 'halted', 'shutdown'] as const
 type Activity = (typeof ACTIVITIES)[number]
 
 /** What an instruction holds back until the next one is done: STI interrupts, a load of SS debug traps as well. */
-export type Shadow = 'none' | 'sti' | 'ss'
+export const INTERRUPT_SHADOWS = ['none', 'sti', 'ss'] as const
+/** One of the {@link INTERRUPT_SHADOWS}. */
+export type InterruptShadow = (typeof INTERRUPT_SHADOWS)[number]
 
 /** Events of one core. */
 export class EventUnit {
-  private readonly core: Core
+  private readonly registers: RegisterFile
   private readonly requested = new Uint32Array(8)
   private count = 0
   nmi = false
   /** An NMI is being handled: the next waits for IRET. */
   nmiBlocked = false
   activity: Activity = 'running'
-  /** Number of the instruction behind which the shadow ends, counted from the processor's making. */
+  /** Number of the instruction behind which the interrupt shadow ends, counted from the processor's making. */
   private shadowEnd = -1
-  private shadowKind: Shadow = 'none'
+  private shadowKind: InterruptShadow = 'none'
 
-  constructor(core: Core) {
-    this.core = core
+  constructor(registers: RegisterFile) {
+    this.registers = registers
   }
 
   /** Requests an external interrupt; a vector that waits already is not noted twice. */
@@ -65,26 +67,26 @@ export class EventUnit {
     return this.count !== 0 || this.nmi || this.activity !== 'running'
   }
 
-  /** Casts the shadow of the instruction that is the `executed`th. */
-  castShadow(kind: Shadow, executed: number): void {
+  /** Begins the interrupt shadow of the instruction that is the `executed`th. */
+  beginShadow(kind: InterruptShadow, executed: number): void {
     this.shadowKind = kind
     this.shadowEnd = executed
   }
 
-  /** Shadow in force once `executed` instructions are done. */
-  shadow(executed: number): Shadow {
+  /** Interrupt shadow in force once `executed` instructions are done. */
+  shadow(executed: number): InterruptShadow {
     return this.shadowEnd === executed ? this.shadowKind : 'none'
   }
 
   /** Vector to be delivered now: that of the NMI, an external one, or -1. */
-  deliverable(shadow: Shadow): number {
+  deliverable(shadow: InterruptShadow): number {
     if (shadow !== 'none' || this.activity === 'shutdown') return -1
     if (this.nmi && !this.nmiBlocked) return VECTOR.NMI
-    const { core } = this
-    if (this.count === 0 || (State.systemFlags.get(core.view, core.base) & RFLAGS.IF) === 0) return -1
+    const { registers } = this
+    if (this.count === 0 || (State.systemFlags.get(registers.view, registers.base) & RFLAGS.IF) === 0) return -1
     const highest = this.highest()
     // CR8 holds back classes of sixteen vectors.
-    return highest >> 4 > core.controlLow(8) || core.controlLow(8) === 0 ? highest : -1
+    return highest >> 4 > registers.controlLow(8) || registers.controlLow(8) === 0 ? highest : -1
   }
 
   private highest(): number {

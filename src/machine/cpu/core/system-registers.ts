@@ -4,7 +4,7 @@
  * Reference: Intel SDM volume 3, sections 2.4 and 9.1; volume 4.
  */
 import { MSR } from '../../../x86/index.ts'
-import type { SegmentState, TableState } from '../../interface/processor.ts'
+import type { SegmentState, TableState } from '../../interface/registers.ts'
 
 /** A model-specific register that is nothing but a value: what it holds after reset. */
 const PLAIN: ReadonlyMap<number, readonly [low: number, high: number]> = /* @__PURE__ */ new Map([

@@ -1,73 +1,131 @@
 /**
- * A processor's translations as the host drops them: all, those of one page, or the right to write one frame. Filling
- * them is generated code's work (runtime/tlb.ts).
+ * A processor's translations as the host drops them: all, those of one page, or the right to write one frame; and the jump
+ * cache, whose entries are keyed by linear address too. Filling them is generated code's work (runtime/tlb.ts).
  */
+import { PAGE_SHIFT, PAGE_SIZE } from '../../../x86/index.ts'
 import type { PhysicalMemory } from '../../memory/physical-memory.ts'
-import { NO_TAG } from '../runtime/tlb.ts'
-import { State, TLB, TLB_LOG } from '../layout/state.ts'
+import { CONTEXT, JUMP, NO_TAG, PERMISSION, State, TLB, TLB_LOG } from '../layout/state.ts'
+import type { RegisterFile } from './register-file.ts'
 
-function clearEntry(memory: PhysicalMemory, entry: number): void {
-  for (let tag = 0; tag < 24; tag += 8) memory.words[(entry + tag) >> 2] = NO_TAG
+/** Words of a TLB entry, and of all banks together. */
+const ENTRY_WORDS = TLB.entryBytes / 4
+const ALL_WORDS = (2 * TLB.bankBytes) / 4
+/** Words of an entry at which its three tags begin. */
+const TAGS = [TLB.read / 4, TLB.write / 4, TLB.execute / 4] as const
+/** Generations of the jump cache, before they begin anew. */
+const GENERATIONS = 1 << (32 - CONTEXT.GENERATION)
+
+/** Translations and remembered jumps of one processor. */
+export class Translations {
+  private readonly physical: PhysicalMemory
+  private readonly registers: RegisterFile
+  private generation = 0
+
+  constructor(physical: PhysicalMemory, registers: RegisterFile) {
+    this.physical = physical
+    this.registers = registers
+  }
+
+  /** Drops all translations and everything keyed by linear address. */
+  flush(): void {
+    this.drop()
+    this.forgetJumps()
+  }
+
+  /** Drops the translations of the page that holds an address; all of them while large pages are among them. */
+  flushPage(address: number): void {
+    if (State.largePages.get(this.physical.view, this.registers.base) !== 0) this.drop()
+    else this.dropPage(address)
+    this.forgetJumps()
+  }
+
+  /** Empties the jump cache by taking a new generation. */
+  forgetJumps(): void {
+    this.generation = (this.generation + 1) & (GENERATIONS - 1)
+    if (this.generation === 0) {
+      const start = this.registers.base + JUMP.offset
+      this.physical.bytes.fill(0, start, start + JUMP.entries * JUMP.entryBytes)
+      this.generation = 1
+    }
+    this.updateContext()
+  }
+
+  /** Works out what the jump cache keys its entries by, from generation, rights and mode. */
+  updateContext(): void {
+    const { view, base } = this.registers
+    const user = (State.permissions.get(view, base) & PERMISSION.USER) !== 0 ? CONTEXT.USER : 0
+    State.context.set(view, base, ((this.generation << CONTEXT.GENERATION) | user | State.mode.get(view, base)) >>> 0)
+  }
+
+  /** Drops all translations, by the log of entries in use where that has not overflowed. */
+  drop(): void {
+    const { physical } = this
+    const { view, base } = this.registers
+    const count = State.logCount.get(view, base)
+    if (count < TLB_LOG.entries) {
+      for (let i = 0; i < count; i += 1) clearEntry(physical, view.getUint32(base + TLB_LOG.offset + i * 4, true))
+    } else this.clear()
+    State.logCount.set(view, base, 0)
+    State.largePages.set(view, base, 0)
+  }
+
+  private dropPage(address: number): void {
+    const page = Math.floor(address / PAGE_SIZE)
+    const index = ((page % TLB.entries) + TLB.entries) % TLB.entries
+    for (let bank = 0; bank < 2; bank += 1) {
+      clearEntry(this.physical, this.registers.base + TLB.offset + bank * TLB.bankBytes + index * TLB.entryBytes)
+    }
+  }
+
+  /** Entries in use, as the log counts them. */
+  get count(): number {
+    return State.logCount.get(this.physical.view, this.registers.base)
+  }
+
+  /**
+   * Drops the translations that have been made since the log held `count` entries. The caller has seen to it that they are
+   * all in the bank for system code, which is emptied as a whole where the log has overflowed.
+   */
+  dropNewer(count: number): void {
+    const { physical } = this
+    const { view, base } = this.registers
+    const now = State.logCount.get(view, base)
+    // A flush in between has begun a new log.
+    const start = now < count ? 0 : count
+    for (let i = start; i < now; i += 1) clearEntry(physical, view.getUint32(base + TLB_LOG.offset + i * 4, true))
+    State.logCount.set(view, base, start)
+    if (now >= TLB_LOG.entries) clearWords(physical, (base + TLB.offset + TLB.bankBytes) >> 2, TLB.bankBytes / 4)
+  }
+
+  /** Marks every entry as empty. */
+  clear(): void {
+    clearWords(this.physical, (this.registers.base + TLB.offset) >> 2, ALL_WORDS)
+  }
+
+  /** Takes away write permission for a frame from all translations. */
+  protectFrame(mfn: number): void {
+    const { words } = this.physical
+    const [, write] = TAGS
+    const first = (this.registers.base + TLB.offset) >> 2
+    for (let i = first; i < first + ALL_WORDS; i += ENTRY_WORDS) {
+      const tag = words[i + write]!
+      if (tag === NO_TAG) continue
+      if (((words[i + TLB.delta / 4]! + tag) >>> PAGE_SHIFT) === mfn) {
+        words[i + write] = NO_TAG
+        words[i + write + 1] = 0
+      }
+    }
+  }
 }
 
-/** Drops all translations, by the log of entries in use where that has not overflowed. */
-export function flushAll(memory: PhysicalMemory, base: number): void {
-  const { view } = memory
-  const count = State.logCount.get(view, base)
-  if (count < TLB_LOG.entries) {
-    for (let i = 0; i < count; i += 1) clearEntry(memory, view.getUint32(base + TLB_LOG.offset + i * 4, true))
-  } else clearAll(memory, base)
-  State.logCount.set(view, base, 0)
-  State.largePages.set(view, base, 0)
+function clearEntry({ words }: PhysicalMemory, entry: number): void {
+  for (const tag of TAGS) words[(entry >> 2) + tag] = NO_TAG
 }
 
-/**
- * Drops the translations that have been made since the log held `count` entries. The caller has seen to it that they are
- * all in the bank for system code, which is emptied as a whole where the log has overflowed.
- */
-export function forgetNewer(memory: PhysicalMemory, base: number, count: number): void {
-  const { view, words } = memory
-  const now = State.logCount.get(view, base)
-  // A flush in between has begun a new log.
-  const start = now < count ? 0 : count
-  for (let i = start; i < now; i += 1) clearEntry(memory, view.getUint32(base + TLB_LOG.offset + i * 4, true))
-  State.logCount.set(view, base, start)
-  if (now < TLB_LOG.entries) return
-  const first = (base + TLB.offset + TLB.bankBytes) >> 2
-  for (let i = first; i < first + TLB.bankBytes / 4; i += 8) for (const tag of [0, 2, 4]) words[i + tag] = NO_TAG
-}
-
-/** Marks every entry as empty. */
-export function clearAll(memory: PhysicalMemory, base: number): void {
-  const { words } = memory
-  const first = (base + TLB.offset) >> 2
-  for (let i = first; i < first + (2 * TLB.bankBytes) / 4; i += 8) {
+function clearWords({ words }: PhysicalMemory, first: number, count: number): void {
+  for (let i = first; i < first + count; i += ENTRY_WORDS) {
     words[i] = NO_TAG
     words[i + 2] = NO_TAG
     words[i + 4] = NO_TAG
-  }
-}
-
-/** Drops the translations of the page that holds an address; all of them while large pages are among them. */
-export function flushOne(memory: PhysicalMemory, base: number, address: number): void {
-  if (State.largePages.get(memory.view, base) !== 0) return flushAll(memory, base)
-  const page = Math.floor(address / 4096)
-  const index = ((page % TLB.entries) + TLB.entries) % TLB.entries
-  for (let bank = 0; bank < 2; bank += 1) {
-    clearEntry(memory, base + TLB.offset + bank * TLB.bankBytes + index * TLB.entryBytes)
-  }
-}
-
-/** Takes away write permission for a frame from all translations. */
-export function forbidWriting(memory: PhysicalMemory, base: number, mfn: number): void {
-  const { words } = memory
-  const first = (base + TLB.offset) >> 2
-  for (let i = first; i < first + (2 * TLB.bankBytes) / 4; i += 8) {
-    const tag = words[i + 2]!
-    if (tag === NO_TAG) continue
-    if (((words[i + 6]! + tag) >>> 12) === mfn) {
-      words[i + 2] = NO_TAG
-      words[i + 3] = 0
-    }
   }
 }

@@ -80,7 +80,7 @@ export interface Binder {
   readonly segmented: boolean
   /**
    * Raises what an access at the offset in a local (i32) deserves: access and segment as one number, see
-   * runtime/segments.ts, or as the record's immediate. Nothing may be changed yet.
+   * layout/segment-access.ts, or as the record's immediate. Nothing may be changed yet.
    */
   checkSegment(offset: number, access: number | 'immediate'): void
   /** Pushes the address of the next instruction, or of this one: where segments are not flat, its offset in CS. */

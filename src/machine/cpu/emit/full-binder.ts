@@ -2,7 +2,7 @@
 import { SEGMENT, VECTOR } from '../../../x86/index.ts'
 import type { Code } from '../../../wasm/index.ts'
 import { RECORD } from '../layout/record.ts'
-import { SEGMENT_USE, segmentAccess } from '../runtime/segments.ts'
+import { SEGMENT_USE, segmentAccess } from '../layout/segment-access.ts'
 import { SLOT, STATUS, State } from '../layout/state.ts'
 import type { AddressWidth } from './binder.ts'
 import { RecordBinder } from './record-binder.ts'

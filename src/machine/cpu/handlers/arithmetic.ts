@@ -12,17 +12,17 @@ const RAX = GPR.rax * 8
 const RDX = GPR.rdx * 8
 
 function setBig(core: Core, slot: number, value: bigint): void {
-  core.setSlot(slot, Number(value & 0xffff_ffffn), Number((value >> 32n) & 0xffff_ffffn))
+  core.registers.setSlot(slot, Number(value & 0xffff_ffffn), Number((value >> 32n) & 0xffff_ffffn))
 }
 
-const slotBig = (core: Core, slot: number): bigint => bigFromParts(core.low(slot), core.high(slot))
+const slotBig = (core: Core, slot: number): bigint => bigFromParts(core.registers.low(slot), core.registers.high(slot))
 
 /** The divisor is not zero: generated code has looked. */
 function divide(core: Core, record: number): number {
   const dividend = (slotBig(core, RDX) << 64n) | slotBig(core, RAX)
-  const divisor = slotBig(core, core.field(record, 'a'))
+  const divisor = slotBig(core, core.records.field(record, 'a'))
   const quotient = dividend / divisor
-  if (quotient >> 64n !== 0n) return core.raise(VECTOR.DE)
+  if (quotient >> 64n !== 0n) return core.faults.raise(VECTOR.DE)
   setBig(core, RAX, quotient)
   setBig(core, RDX, dividend % divisor)
   return STATUS.NEXT
@@ -30,9 +30,9 @@ function divide(core: Core, record: number): number {
 
 function divideSigned(core: Core, record: number): number {
   const dividend = BigInt.asIntN(128, (slotBig(core, RDX) << 64n) | slotBig(core, RAX))
-  const divisor = BigInt.asIntN(64, slotBig(core, core.field(record, 'a')))
+  const divisor = BigInt.asIntN(64, slotBig(core, core.records.field(record, 'a')))
   const quotient = dividend / divisor
-  if (BigInt.asIntN(64, quotient) !== quotient) return core.raise(VECTOR.DE)
+  if (BigInt.asIntN(64, quotient) !== quotient) return core.faults.raise(VECTOR.DE)
   setBig(core, RAX, quotient)
   setBig(core, RDX, dividend % divisor)
   return STATUS.NEXT
@@ -41,17 +41,17 @@ function divideSigned(core: Core, record: number): number {
 /** Sets SF, ZF and PF from a byte, and the given carries; the rest stays. */
 function byteFlags(core: Core, value: number, carries: number): void {
   const parity = [0, 1, 2, 3, 4, 5, 6, 7].reduce((sum, bit) => sum + ((value >> bit) & 1), 0)
-  const kept = core.flags() & ~(RFLAGS.CF | RFLAGS.AF | RFLAGS.SF | RFLAGS.ZF | RFLAGS.PF)
-  core.setFlags(kept | carries | (value & 0x80 ? RFLAGS.SF : 0) | (value === 0 ? RFLAGS.ZF : 0) |
+  const kept = core.registers.flags() & ~(RFLAGS.CF | RFLAGS.AF | RFLAGS.SF | RFLAGS.ZF | RFLAGS.PF)
+  core.registers.setFlags(kept | carries | (value & 0x80 ? RFLAGS.SF : 0) | (value === 0 ? RFLAGS.ZF : 0) |
     (parity % 2 === 0 ? RFLAGS.PF : 0))
 }
 
-const setAx = (core: Core, value: number): void => core.view.setUint16(core.base + RAX, value, true)
+const setAx = (core: Core, value: number): void => core.registers.view.setUint16(core.registers.base + RAX, value, true)
 
 /** DAA and DAS. */
 const decimal = (sign: 1 | -1) => (core: Core): number => {
-  const old = core.low(RAX) & 0xff
-  const flags = core.flags()
+  const old = core.registers.low(RAX) & 0xff
+  const flags = core.registers.flags()
   let value = old
   let carries = 0
   if ((old & 15) > 9 || (flags & RFLAGS.AF) !== 0) {
@@ -63,15 +63,15 @@ const decimal = (sign: 1 | -1) => (core: Core): number => {
     value += 0x60 * sign
     carries |= RFLAGS.CF
   } else if (sign === 1) carries &= ~RFLAGS.CF
-  core.view.setUint8(core.base + RAX, value & 0xff)
+  core.registers.view.setUint8(core.registers.base + RAX, value & 0xff)
   byteFlags(core, value & 0xff, carries)
   return STATUS.NEXT
 }
 
 /** AAA and AAS. */
 const unpacked = (sign: 1 | -1) => (core: Core): number => {
-  const ax = core.low(RAX) & 0xffff
-  const flags = core.flags()
+  const ax = core.registers.low(RAX) & 0xffff
+  const flags = core.registers.flags()
   const adjust = (ax & 15) > 9 || (flags & RFLAGS.AF) !== 0
   const value = adjust ? (ax + 0x106 * sign) & 0xffff : ax
   setAx(core, value & 0xff0f)
@@ -80,17 +80,17 @@ const unpacked = (sign: 1 | -1) => (core: Core): number => {
 }
 
 function adjustAfterMultiply(core: Core, record: number): number {
-  const base = core.displacement(record) & 0xff
-  if (base === 0) return core.raise(VECTOR.DE)
-  const value = core.low(RAX) & 0xff
+  const base = core.records.displacement(record) & 0xff
+  if (base === 0) return core.faults.raise(VECTOR.DE)
+  const value = core.registers.low(RAX) & 0xff
   setAx(core, (Math.floor(value / base) << 8) | (value % base))
   byteFlags(core, value % base, 0)
   return STATUS.NEXT
 }
 
 function adjustBeforeDivide(core: Core, record: number): number {
-  const ax = core.low(RAX)
-  const value = ((ax & 0xff) + ((ax >>> 8) & 0xff) * core.displacement(record)) & 0xff
+  const ax = core.registers.low(RAX)
+  const value = ((ax & 0xff) + ((ax >>> 8) & 0xff) * core.records.displacement(record)) & 0xff
   setAx(core, value)
   byteFlags(core, value, 0)
   return STATUS.NEXT

@@ -5,30 +5,28 @@
  */
 import { GPR, RFLAGS, SEGMENT, VECTOR } from '../../../x86/index.ts'
 import { highPart, isCanonical, lowPart, signedFromParts } from '../../../util/index.ts'
-import type { SegmentState } from '../../interface/processor.ts'
+import type { SegmentState } from '../../interface/registers.ts'
 import type { Core } from '../core/core.ts'
-import { nextInstruction } from '../core/segmentation.ts'
 import { SLOT, STATUS } from '../layout/state.ts'
 import { codeBehindGate } from '../system/gates.ts'
 import { legacyStack, legacyStackOfRing, pushLegacy } from '../system/legacy-delivery.ts'
 import {
-  ACCESS_BYTE, BIG, LONG_CODE, SYSTEM_TYPE, afterJump, dropInnerSegments, isLongMode, nullSegment, pushWide,
-  readOwnDescriptor, stackOfRing,
+  ACCESS_BYTE, BIG, LONG_CODE, SYSTEM_TYPE, afterJump, dropInnerSegments, nullSegment, pushWide, readOwnDescriptor, stackOfRing,
 } from '../system/tables.ts'
 import { takeFlags } from './flags.ts'
 import type { Handler, Handlers } from '../core/handler.ts'
-import { checkCode, returnStack } from './segments.ts'
+import { checkCode, returnStack } from '../system/descriptors.ts'
 
 type Width = 2 | 4 | 8
 
 /** Reads `size` bytes of an element on the stack; elements are `step` bytes apart. Exact up to 53 bits. */
 const readStack = (core: Core, index: number, size: number, step = size): number => {
-  const address = core.stackPlace(index * step, size)
-  return size === 8 ? core.read64(address) : size === 4 ? core.read32(address) : core.read16(address)
+  const address = core.stack.place(index * step, size)
+  return size === 8 ? core.memory.read64(address) : size === 4 ? core.memory.read32(address) : core.memory.read16(address)
 }
 
 /** True when a hidden code segment runs 64-bit code. */
-const runsLong = (core: Core, code: SegmentState): boolean => isLongMode(core) && (code.attributes & LONG_CODE) !== 0
+const runsLong = (core: Core, code: SegmentState): boolean => core.registers.isLongMode && (code.attributes & LONG_CODE) !== 0
 
 /** A target has to be canonical in 64-bit code, and inside the segment elsewhere. */
 function isReachable(core: Core, code: SegmentState, target: number): boolean {
@@ -38,40 +36,40 @@ function isReachable(core: Core, code: SegmentState, target: number): boolean {
 
 /** Takes the stack of a return. Bits that its segment does not use stay as they are. */
 function setStack(core: Core, code: SegmentState, stack: SegmentState): void {
-  const whole = runsLong(core, code) || core.long
-  const pointer = core.low(SLOT.t1)
-  if (whole) core.setSlot(GPR.rsp * 8, pointer, core.high(SLOT.t1))
-  else if ((stack.attributes & BIG) !== 0) core.setSlot(GPR.rsp * 8, pointer, 0)
-  else core.setSlot(GPR.rsp * 8, ((core.low(GPR.rsp * 8) & 0xffff_0000) | (pointer & 0xffff)) >>> 0, 0)
-  core.setSegment(SEGMENT.ss, stack)
+  const whole = runsLong(core, code) || core.registers.long
+  const pointer = core.registers.low(SLOT.t1)
+  if (whole) core.registers.setSlot(GPR.rsp * 8, pointer, core.registers.high(SLOT.t1))
+  else if ((stack.attributes & BIG) !== 0) core.registers.setSlot(GPR.rsp * 8, pointer, 0)
+  else core.registers.setSlot(GPR.rsp * 8, ((core.registers.low(GPR.rsp * 8) & 0xffff_0000) | (pointer & 0xffff)) >>> 0, 0)
+  core.mode.setSegment(SEGMENT.ss, stack)
 }
 
 /** Leaves the stack pointer that lies at `offset` in t1. Every bit of it counts, canonical or not. */
 function loadPointer(core: Core, offset: number, size: number): void {
-  const address = core.stackAddress(offset)
-  if (size === 8) core.loadSlot(SLOT.t1, address)
-  else core.setSlot(SLOT.t1, size === 4 ? core.read32(address) : core.read16(address), 0)
+  const address = core.stack.address(offset)
+  if (size === 8) core.memory.loadSlot(SLOT.t1, address)
+  else core.registers.setSlot(SLOT.t1, size === 4 ? core.memory.read32(address) : core.memory.read16(address), 0)
 }
 
 /** IRET. In 64-bit mode the stack pointer is always on the frame, elsewhere when the ring changes. */
 function interruptReturn(core: Core, record: number): number {
-  const size = core.field(record, 'c')
-  if ((core.flags() & RFLAGS.NT) !== 0) return core.protection()
+  const size = core.records.field(record, 'c')
+  if ((core.registers.flags() & RFLAGS.NT) !== 0) return core.faults.protection()
   // The whole frame is read before anything is judged, flags first.
   const flags = readStack(core, 2, size === 2 ? 2 : 4, size)
   const rip = readStack(core, 0, size)
   const selector = readStack(core, 1, 2, size)
   const ring = selector & 3
-  const { cpl } = core
-  const hasStack = core.long || ring > cpl
+  const { cpl } = core.registers
+  const hasStack = core.registers.long || ring > cpl
   if (hasStack || ring !== cpl) {
     readStack(core, 4, 2, size)
     readStack(core, 3, size)
   }
-  if (ring < cpl) return core.protection(selector & 0xfffc)
+  if (ring < cpl) return core.faults.protection(selector & 0xfffc)
   const code = checkCode(core, selector, ring)
   if (typeof code === 'number') return code
-  if (!isReachable(core, code, rip)) return core.protection()
+  if (!isReachable(core, code, rip)) return core.faults.protection()
   if (hasStack) {
     loadPointer(core, 3 * size, size)
     const stack = returnStack(core, readStack(core, 4, 2, size), { ring, isLong: runsLong(core, code) })
@@ -79,90 +77,90 @@ function interruptReturn(core: Core, record: number): number {
     setStack(core, code, stack)
   } else {
     takeFlags(core, flags, size, 'iret')
-    core.moveStack(3 * size)
+    core.stack.move(3 * size)
   }
-  core.setSegment(SEGMENT.cs, code)
+  core.mode.setSegment(SEGMENT.cs, code)
   if (ring > cpl) dropInnerSegments(core, ring)
   core.events.nmiBlocked = false
-  core.setRip(rip)
+  core.registers.setRip(rip)
   return afterJump(core)
 }
 
 /** A selector in an element of the stack, all of which is read. */
 const readSelector = (core: Core, offset: number, size: number): number => {
-  const [low, high] = core.readBytes(core.stackPlace(offset, size), size)
+  const [low, high] = core.memory.readBytes(core.stack.place(offset, size), size)
   return low! | (high! << 8)
 }
 
 /** Far RET. A return to an outer ring takes its stack from behind the parameters, which it drops on both stacks. */
 function farReturn(core: Core, record: number): number {
-  const size = core.field(record, 'c')
+  const size = core.records.field(record, 'c')
   const selector = readSelector(core, size, size)
   const target = readStack(core, 0, size)
   const ring = selector & 3
-  const { cpl } = core
-  const released = core.displacement(record) & 0xffff
+  const { cpl } = core.registers
+  const released = core.records.displacement(record) & 0xffff
   const behind = 2 * size + released
   if (ring !== cpl) {
     // The processor has read the outer stack pointer before it judges, its segment first.
     readSelector(core, behind + size, size)
-    core.readBytes(core.stackPlace(behind, size), size)
-    if (ring < cpl) return core.protection(selector & 0xfffc)
+    core.memory.readBytes(core.stack.place(behind, size), size)
+    if (ring < cpl) return core.faults.protection(selector & 0xfffc)
   }
   const code = checkCode(core, selector, ring)
   if (typeof code === 'number') return code
-  if (!isReachable(core, code, target)) return core.protection()
-  if (ring === cpl) core.moveStack(behind)
+  if (!isReachable(core, code, target)) return core.faults.protection()
+  if (ring === cpl) core.stack.move(behind)
   else {
     loadPointer(core, behind, size)
-    const stackSelector = core.read16(core.stackAddress(behind + size))
+    const stackSelector = core.memory.read16(core.stack.address(behind + size))
     setStack(core, code, returnStack(core, stackSelector, { ring, isLong: runsLong(core, code) }))
   }
-  core.setSegment(SEGMENT.cs, code)
+  core.mode.setSegment(SEGMENT.cs, code)
   if (ring > cpl) {
-    core.moveStack(released)
+    core.stack.move(released)
     dropInnerSegments(core, ring)
   }
-  core.setRip(target)
+  core.registers.setRip(target)
   return STATUS.CHECK_JUMP
 }
 
 /** Far JMP and CALL: offset in t0, selector in t1. */
 const farTransfer = (name: 'call' | 'jmp', size: Width): Handler => (core, record) => {
-  const selector = core.low(SLOT.t1) & 0xffff
+  const selector = core.registers.low(SLOT.t1) & 0xffff
   if (core.bare && (selector & 0xfffc) !== 0) {
     const words = readOwnDescriptor(core, selector)
-    if (words === undefined) return core.protection(selector & 0xfffc)
+    if (words === undefined) return core.faults.protection(selector & 0xfffc)
     const access = (words[1]! >>> 8) & 0xff
     if ((access & ACCESS_BYTE.SEGMENT) === 0) return throughGate(core, record, { name, selector, access })
     // A direct transfer to code that is not conforming may not ask for less than the present ring.
     const conforming = (access & ACCESS_BYTE.CONFORMING) !== 0
-    if (!conforming && (selector & 3) > core.cpl) return core.protection(selector & 0xfffc)
+    if (!conforming && (selector & 3) > core.registers.cpl) return core.faults.protection(selector & 0xfffc)
   }
-  const code = checkCode(core, selector, core.cpl)
+  const code = checkCode(core, selector, core.registers.cpl)
   if (typeof code === 'number') return code
-  const target = size === 8 ? core.address(SLOT.t0) : size === 4 ? core.low(SLOT.t0) : core.low(SLOT.t0) & 0xffff
-  const pointer = core.low(GPR.rsp * 8)
-  const upper = core.high(GPR.rsp * 8)
-  if (name === 'call') pushReturn(core, code, { size, next: nextInstruction(core, record) })
+  const target = size === 8 ? core.registers.address(SLOT.t0) : size === 4 ? core.registers.low(SLOT.t0) : core.registers.low(SLOT.t0) & 0xffff
+  const pointer = core.registers.low(GPR.rsp * 8)
+  const upper = core.registers.high(GPR.rsp * 8)
+  if (name === 'call') pushReturn(core, code, { size, next: core.records.nextOf(record) })
   if (!isReachable(core, code, target)) {
     // As on processors, what has been pushed stays in memory.
-    core.setSlot(GPR.rsp * 8, pointer, upper)
-    return core.protection()
+    core.registers.setSlot(GPR.rsp * 8, pointer, upper)
+    return core.faults.protection()
   }
-  core.setSegment(SEGMENT.cs, code)
-  core.setRip(target)
+  core.mode.setSegment(SEGMENT.cs, code)
+  core.registers.setRip(target)
   return STATUS.CHECK_JUMP
 }
 
 /** Pushes where a far CALL comes back to, by the rules of the code that is called: that of 64 bits has no stack base. */
 function pushReturn(core: Core, code: SegmentState, to: { size: Width; next: number }): void {
-  const old = core.segment(SEGMENT.cs)
-  core.setSegment(SEGMENT.cs, code)
+  const old = core.registers.segment(SEGMENT.cs)
+  core.mode.setSegment(SEGMENT.cs, code)
   try {
-    core.pushNumbers(to.size, [old.selector, to.next])
+    core.stack.push(to.size, [old.selector, to.next])
   } finally {
-    core.setSegment(SEGMENT.cs, old)
+    core.mode.setSegment(SEGMENT.cs, old)
   }
 }
 
@@ -175,43 +173,43 @@ interface FarGate {
 /** Far CALL and JMP through a call gate. Task gates and task switches are not there: they fault. */
 function throughGate(core: Core, record: number, gate: FarGate): number {
   const code = gate.selector & 0xfffc
-  const long = isLongMode(core)
+  const long = core.registers.isLongMode
   const type = gate.access & 15
   const isGate = type === SYSTEM_TYPE.CALL_GATE || (!long && type === SYSTEM_TYPE.CALL_GATE_16)
   const dpl = (gate.access >> 5) & 3
-  if (!isGate || dpl < Math.max(core.cpl, gate.selector & 3)) return core.protection(code)
-  if ((gate.access & ACCESS_BYTE.PRESENT) === 0) return core.raise(VECTOR.NP, code)
+  if (!isGate || dpl < Math.max(core.registers.cpl, gate.selector & 3)) return core.faults.protection(code)
+  if ((gate.access & ACCESS_BYTE.PRESENT) === 0) return core.faults.raise(VECTOR.NP, code)
   const words = readOwnDescriptor(core, gate.selector, long ? 4 : 2)
   // The second half of a 64-bit gate has a type of its own, which is to be 0.
-  if (words === undefined || (long && (words[3]! & 0x1f00) !== 0)) return core.protection(code)
+  if (words === undefined || (long && (words[3]! & 0x1f00) !== 0)) return core.faults.protection(code)
   const target = codeBehindGate(core, words[0]! >>> 16)
-  if (gate.name === 'jmp' && target.ring !== core.cpl) return core.protection(words[0]! >>> 16 & 0xfffc)
+  if (gate.name === 'jmp' && target.ring !== core.registers.cpl) return core.faults.protection(words[0]! >>> 16 & 0xfffc)
   const low = ((words[0]! & 0xffff) | (words[1]! & 0xffff_0000)) >>> 0
   const offset = long ? signedFromParts(low, words[2]!) : type === SYSTEM_TYPE.CALL_GATE ? low : low & 0xffff
-  if (!isReachable(core, target.code, offset)) return core.protection()
+  if (!isReachable(core, target.code, offset)) return core.faults.protection()
   if (gate.name === 'call') {
-    const next = nextInstruction(core, record)
+    const next = core.records.nextOf(record)
     if (long) pushLongCall(core, target.ring, next)
     else {
       const size = type === SYSTEM_TYPE.CALL_GATE ? 4 : 2
       pushLegacyCall(core, { ring: target.ring, next, size, parameters: words[1]! & 31 })
     }
   }
-  core.setSegment(SEGMENT.cs, target.code)
-  core.setRip(offset)
+  core.mode.setSegment(SEGMENT.cs, target.code)
+  core.registers.setRip(offset)
   return STATUS.CHECK_JUMP
 }
 
 /** The frame of a call through a 64-bit gate, on the ring's stack. */
 function pushLongCall(core: Core, ring: number, next: number): void {
-  const isInner = ring < core.cpl
-  const top = isInner ? stackOfRing(core, ring) : core.address(GPR.rsp * 8)
+  const isInner = ring < core.registers.cpl
+  const top = isInner ? stackOfRing(core, ring) : core.registers.address(GPR.rsp * 8)
   const words: [number, number][] = isInner
-    ? [[core.segment(SEGMENT.ss).selector, 0], [core.low(GPR.rsp * 8), core.high(GPR.rsp * 8)]] : []
-  words.push([core.segment(SEGMENT.cs).selector, 0], [lowPart(next), highPart(next)])
+    ? [[core.registers.segment(SEGMENT.ss).selector, 0], [core.registers.low(GPR.rsp * 8), core.registers.high(GPR.rsp * 8)]] : []
+  words.push([core.registers.segment(SEGMENT.cs).selector, 0], [lowPart(next), highPart(next)])
   pushWide(core, top, words, ring)
-  if (isInner) core.setSegment(SEGMENT.ss, { ...nullSegment(ring), attributes: ring << 5 })
-  core.setNumber(GPR.rsp * 8, top - words.length * 8)
+  if (isInner) core.mode.setSegment(SEGMENT.ss, { ...nullSegment(ring), attributes: ring << 5 })
+  core.registers.setNumber(GPR.rsp * 8, top - words.length * 8)
 }
 
 /** The frame of a call through a 32-bit or 16-bit gate; parameters are copied to an inner ring's stack. */
@@ -219,17 +217,17 @@ function pushLegacyCall(
   core: Core, call: { ring: number; next: number; size: 2 | 4; parameters: number },
 ): void {
   const { ring, size } = call
-  const isInner = ring < core.cpl
+  const isInner = ring < core.registers.cpl
   const stack = isInner ? legacyStackOfRing(core, ring) : legacyStack(core)
   const values: number[] = []
   if (isInner) {
-    values.push(core.segment(SEGMENT.ss).selector, core.low(GPR.rsp * 8))
+    values.push(core.registers.segment(SEGMENT.ss).selector, core.registers.low(GPR.rsp * 8))
     for (let i = call.parameters - 1; i >= 0; i -= 1) values.push(readStack(core, i, size))
   }
-  values.push(core.segment(SEGMENT.cs).selector, call.next >>> 0)
+  values.push(core.registers.segment(SEGMENT.cs).selector, call.next >>> 0)
   const pointer = pushLegacy(core, stack, values, { size, ring, ext: 0 })
-  if (isInner) core.setSegment(SEGMENT.ss, stack.segment)
-  core.setSlot(GPR.rsp * 8, pointer, 0)
+  if (isInner) core.mode.setSegment(SEGMENT.ss, stack.segment)
+  core.registers.setSlot(GPR.rsp * 8, pointer, 0)
 }
 
 /** Handlers by name. */

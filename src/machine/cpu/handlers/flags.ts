@@ -16,42 +16,42 @@ const USER_FLAGS = 0xdd5 | RFLAGS.TF | RFLAGS.NT | RFLAGS.AC | RFLAGS.ID
  */
 export function takeFlags(core: Core, value: number, size: number, by: 'popf' | 'iret'): void {
   let mask = USER_FLAGS
-  const old = core.flags()
+  const old = core.registers.flags()
   if (core.bare) {
-    if (core.cpl <= ((old >> 12) & 3)) mask |= RFLAGS.IF
-    if (core.cpl === 0) mask |= RFLAGS.IOPL
+    if (core.registers.cpl <= ((old >> 12) & 3)) mask |= RFLAGS.IF
+    if (core.registers.cpl === 0) mask |= RFLAGS.IOPL
   }
   if (by === 'iret' && core.debug.watchesCode) mask |= RFLAGS.RF
   if (size === 2) mask &= 0xffff
   const now = (old & ~(mask | RFLAGS.RF)) | (value & mask)
-  core.setFlags(now)
-  if (((old ^ now) & RFLAGS.AC) !== 0) core.updatePermissions()
+  core.registers.setFlags(now)
+  if (((old ^ now) & RFLAGS.AC) !== 0) core.mode.updatePermissions()
 }
 
 function popFlags(core: Core, record: number): number {
-  takeFlags(core, core.low(SLOT.t0), core.field(record, 'c'), 'popf')
-  return core.isCareful ? STATUS.CHECK : STATUS.RELOAD
+  takeFlags(core, core.registers.low(SLOT.t0), core.records.field(record, 'c'), 'popf')
+  return core.attention.isDue ? STATUS.CHECK : STATUS.RELOAD
 }
 
 /** CLI and STI of a bare processor: open to the rings up to IOPL. */
-const mayMask = (core: Core): boolean => core.cpl <= ((core.flags() >> 12) & 3)
+const mayMask = (core: Core): boolean => core.registers.cpl <= ((core.registers.flags() >> 12) & 3)
 
 /** CLI. */
 export function clearInterrupts(core: Core): number {
-  if (!mayMask(core)) return core.protection()
-  core.setFlags(core.flags() & ~RFLAGS.IF)
+  if (!mayMask(core)) return core.faults.protection()
+  core.registers.setFlags(core.registers.flags() & ~RFLAGS.IF)
   return STATUS.NEXT
 }
 
 /** STI: interrupts come only behind the next instruction. */
 export function setInterrupts(core: Core, record: number): number {
-  if (!mayMask(core)) return core.protection()
-  const flags = core.flags()
+  if (!mayMask(core)) return core.faults.protection()
+  const flags = core.registers.flags()
   if ((flags & RFLAGS.IF) === 0) {
-    core.setFlags(flags | RFLAGS.IF)
-    core.castShadow('sti', record)
+    core.registers.setFlags(flags | RFLAGS.IF)
+    core.events.beginShadow('sti', core.progress.countWith(record))
   }
-  return core.isCareful ? STATUS.CHECK : STATUS.NEXT
+  return core.attention.isDue ? STATUS.CHECK : STATUS.NEXT
 }
 
 /** Handlers by name. */

@@ -15,17 +15,17 @@ export const FXSAVE_BYTES = 512
 
 /** XMM registers there are, and those that the instructions reach from the code at hand. */
 const ALL_VECTORS = 16
-const vectorsOf = (core: Core): number => (core.long ? ALL_VECTORS : 8)
+const vectorsOf = (core: Core): number => (core.registers.long ? ALL_VECTORS : 8)
 
 const X87 = State.x87.offset
 const XMM = State.xmm.offset
 
 /** x87 and SSE as after reset. */
 export function resetFpu(core: Core): void {
-  State.x87Control.set(core.view, core.base, 0x37f)
-  State.x87Status.set(core.view, core.base, 0)
-  State.x87Tags.set(core.view, core.base, 0)
-  State.mxcsr.set(core.view, core.base, 0x1f80)
+  State.x87Control.set(core.registers.view, core.registers.base, 0x37f)
+  State.x87Status.set(core.registers.view, core.registers.base, 0)
+  State.x87Tags.set(core.registers.view, core.registers.base, 0)
+  State.mxcsr.set(core.registers.view, core.registers.base, 0x1f80)
 }
 
 /**
@@ -33,75 +33,75 @@ export function resetFpu(core: Core): void {
  * position; the tag word holds one bit a register: not empty.
  */
 export function writeFxsave(core: Core, view: DataView, at: number, vectors = ALL_VECTORS): void {
-  const { base } = core
-  const status = State.x87Status.get(core.view, base)
+  const { base } = core.registers
+  const status = State.x87Status.get(core.registers.view, base)
   const top = (status >> 11) & 7
-  view.setUint16(at, State.x87Control.get(core.view, base), true)
+  view.setUint16(at, State.x87Control.get(core.registers.view, base), true)
   view.setUint16(at + 2, status, true)
-  view.setUint8(at + 4, State.x87Tags.get(core.view, base))
+  view.setUint8(at + 4, State.x87Tags.get(core.registers.view, base))
   view.setUint8(at + 5, 0)
-  view.setUint16(at + 6, State.x87Opcode.get(core.view, base), true)
+  view.setUint16(at + 6, State.x87Opcode.get(core.registers.view, base), true)
   for (const [field, offset] of [[State.x87Instruction, 8], [State.x87Data, 16]] as const) {
-    view.setUint32(at + offset, field.low(core.view, base), true)
-    view.setUint32(at + offset + 4, field.high(core.view, base), true)
+    view.setUint32(at + offset, field.low(core.registers.view, base), true)
+    view.setUint32(at + offset + 4, field.high(core.registers.view, base), true)
   }
-  view.setUint32(at + 24, State.mxcsr.get(core.view, base), true)
+  view.setUint32(at + 24, State.mxcsr.get(core.registers.view, base), true)
   view.setUint32(at + 28, MXCSR_MASK, true)
   const bytes = new Uint8Array(view.buffer, view.byteOffset)
   for (let i = 0; i < 8; i += 1) {
     const from = base + X87 + ((top + i) & 7) * 16
-    bytes.set(core.memory.bytes.subarray(from, from + 10), at + 32 + i * 16)
+    bytes.set(core.registers.bytes.subarray(from, from + 10), at + 32 + i * 16)
     bytes.fill(0, at + 42 + i * 16, at + 48 + i * 16)
   }
-  bytes.set(core.memory.bytes.subarray(base + XMM, base + XMM + vectors * 16), at + 160)
+  bytes.set(core.registers.bytes.subarray(base + XMM, base + XMM + vectors * 16), at + 160)
 }
 
 /** Takes an FXSAVE image; the caller has looked at MXCSR's reserved bits. */
 export function readFxsave(core: Core, view: DataView, at: number, vectors = ALL_VECTORS): void {
-  const { base } = core
+  const { base } = core.registers
   const status = view.getUint16(at + 2, true)
   const top = (status >> 11) & 7
-  State.x87Control.set(core.view, base, (view.getUint16(at, true) & 0x1f7f) | 0x40)
+  State.x87Control.set(core.registers.view, base, (view.getUint16(at, true) & 0x1f7f) | 0x40)
   setStatus(core, status)
-  State.x87Tags.set(core.view, base, view.getUint8(at + 4))
-  State.x87Opcode.set(core.view, base, view.getUint16(at + 6, true) & 0x7ff)
+  State.x87Tags.set(core.registers.view, base, view.getUint8(at + 4))
+  State.x87Opcode.set(core.registers.view, base, view.getUint16(at + 6, true) & 0x7ff)
   for (const [field, offset] of [[State.x87Instruction, 8], [State.x87Data, 16]] as const) {
-    field.setParts(core.view, base, view.getUint32(at + offset, true), view.getUint32(at + offset + 4, true))
+    field.setParts(core.registers.view, base, view.getUint32(at + offset, true), view.getUint32(at + offset + 4, true))
   }
-  State.mxcsr.set(core.view, base, view.getUint32(at + 24, true))
+  State.mxcsr.set(core.registers.view, base, view.getUint32(at + 24, true))
   const bytes = new Uint8Array(view.buffer, view.byteOffset)
   for (let i = 0; i < 8; i += 1) {
     const to = base + X87 + ((top + i) & 7) * 16
-    core.memory.bytes.set(bytes.subarray(at + 32 + i * 16, at + 42 + i * 16), to)
+    core.registers.bytes.set(bytes.subarray(at + 32 + i * 16, at + 42 + i * 16), to)
   }
-  core.memory.bytes.set(bytes.subarray(at + 160, at + 160 + vectors * 16), base + XMM)
+  core.registers.bytes.set(bytes.subarray(at + 160, at + 160 + vectors * 16), base + XMM)
 }
 
 function save(core: Core): number {
-  const address = core.address(SLOT.t3)
-  if (address % 16 !== 0) return core.protection()
+  const address = core.registers.address(SLOT.t3)
+  if (address % 16 !== 0) return core.faults.protection()
   // The last reserved bytes have to be writable too.
-  core.hostForWrite(address + FXSAVE_BYTES - 16, 16)
+  core.memory.hostForWrite(address + FXSAVE_BYTES - 16, 16)
   const image = new Uint8Array(FXSAVE_BYTES)
   writeFxsave(core, new DataView(image.buffer), 0, vectorsOf(core))
   // 288 bytes of registers and, in 64-bit mode, 256 of vectors; what lies behind stays as it is.
-  return core.writeBytes(address, image.subarray(0, core.long ? 416 : 288))
+  return core.memory.writeBytes(address, image.subarray(0, core.registers.long ? 416 : 288))
 }
 
 function restore(core: Core): number {
-  const address = core.address(SLOT.t3)
-  if (address % 16 !== 0) return core.protection()
-  const image = core.readBytes(address, FXSAVE_BYTES)
+  const address = core.registers.address(SLOT.t3)
+  if (address % 16 !== 0) return core.faults.protection()
+  const image = core.memory.readBytes(address, FXSAVE_BYTES)
   const view = new DataView(image.buffer)
-  if ((view.getUint32(24, true) & ~MXCSR_MASK) !== 0) return core.protection()
+  if ((view.getUint32(24, true) & ~MXCSR_MASK) !== 0) return core.faults.protection()
   readFxsave(core, view, 0, vectorsOf(core))
   return STATUS.NEXT
 }
 
 function loadMxcsr(core: Core): number {
-  const value = core.low(SLOT.t0)
-  if ((value & ~MXCSR_MASK) !== 0) return core.protection()
-  State.mxcsr.set(core.view, core.base, value)
+  const value = core.registers.low(SLOT.t0)
+  if ((value & ~MXCSR_MASK) !== 0) return core.faults.protection()
+  State.mxcsr.set(core.registers.view, core.registers.base, value)
   return STATUS.NEXT
 }
 
@@ -111,6 +111,6 @@ export const FPU_HANDLERS: Handlers = {
   'load-mxcsr': loadMxcsr,
   wait: (core) => {
     const watched = CR0.MP | CR0.TS
-    return (core.controlLow(0) & watched) === watched ? core.raise(VECTOR.NM) : pending(core)
+    return (core.registers.controlLow(0) & watched) === watched ? core.faults.raise(VECTOR.NM) : pending(core)
   },
 }

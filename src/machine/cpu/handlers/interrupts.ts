@@ -5,17 +5,16 @@
 import { GPR, RFLAGS, VECTOR } from '../../../x86/index.ts'
 import { highPart, lowPart } from '../../../util/index.ts'
 import type { Core } from '../core/core.ts'
-import { ACCESS } from '../runtime/tlb.ts'
-import { STATUS } from '../layout/state.ts'
+import { ACCESS, STATUS } from '../layout/state.ts'
 import { softwareInterrupt } from '../system/delivery.ts'
 import { systemCall, systemEnter, systemExit, systemReturn } from '../system/fast-calls.ts'
-import { ENTER_LEVEL, pay } from './prices.ts'
+import { ENTER_LEVEL } from './prices.ts'
 import type { Handler, Handlers } from '../core/handler.ts'
 
 /** INT n, INT3, INTO, INT1: to the host, or through a bare processor's own IDT. */
 function interrupt(core: Core, record: number, vector: number): number {
   if (core.bare) return softwareInterrupt(core, record, vector)
-  core.vector = vector
+  core.outside.vector = vector
   return STATUS.INTERRUPT
 }
 
@@ -24,26 +23,26 @@ function interrupt(core: Core, record: number, vector: number): number {
  * not change before all accesses have been made.
  */
 const enter = (size: 2 | 4 | 8): Handler => (core, record) => {
-  const level = core.field(record, 'a')
-  const top = core.stackPointer()
+  const level = core.records.field(record, 'a')
+  const top = core.stack.pointer()
   const frame = top - size
-  let [to, pointer] = [frame, core.address(GPR.rbp * 8)]
-  const push = (value: Uint8Array): number => core.writeBytes(core.stackPlace(to - top, size, ACCESS.WRITE), value)
-  let status = push(numberBytes(core.low(GPR.rbp * 8), core.high(GPR.rbp * 8), size))
+  let [to, pointer] = [frame, core.registers.address(GPR.rbp * 8)]
+  const push = (value: Uint8Array): number => core.memory.writeBytes(core.stack.place(to - top, size, ACCESS.WRITE), value)
+  let status = push(numberBytes(core.registers.low(GPR.rbp * 8), core.registers.high(GPR.rbp * 8), size))
   for (let i = 1; i < level; i += 1) {
     pointer -= size
     to -= size
-    status |= push(core.readBytes(core.stackPlace(pointer - top, size), size))
+    status |= push(core.memory.readBytes(core.stack.place(pointer - top, size), size))
   }
   to -= size
   status |= push(numberBytes(lowPart(frame), highPart(frame), size))
-  to -= core.displacement(record) & 0xffff
-  core.hostForWrite(core.stackPlace(to - top, size, ACCESS.WRITE), size)
-  if (size === 2) core.view.setUint16(core.base + GPR.rbp * 8, frame & 0xffff, true)
-  else if (size === 4) core.setSlot(GPR.rbp * 8, frame >>> 0, 0)
-  else core.setNumber(GPR.rbp * 8, frame)
-  core.moveStack(to - top)
-  pay(core, level * ENTER_LEVEL)
+  to -= core.records.displacement(record) & 0xffff
+  core.memory.hostForWrite(core.stack.place(to - top, size, ACCESS.WRITE), size)
+  if (size === 2) core.registers.view.setUint16(core.registers.base + GPR.rbp * 8, frame & 0xffff, true)
+  else if (size === 4) core.registers.setSlot(GPR.rbp * 8, frame >>> 0, 0)
+  else core.registers.setNumber(GPR.rbp * 8, frame)
+  core.stack.move(to - top)
+  core.progress.pay(level * ENTER_LEVEL)
   return status
 }
 
@@ -66,11 +65,11 @@ const split = (hosted: Handler, bare: Handler): Handler => (core, record) => (co
 /** Handlers by name. */
 export const INTERRUPT_HANDLERS: Handlers = {
   syscall: split(() => STATUS.SYSCALL, systemCall),
-  sysret: split((core) => core.protection(), systemReturn),
-  sysenter: split((core) => core.undefinedOpcode(), systemEnter),
-  sysexit: split((core) => core.protection(), systemExit),
-  int: (core, record) => interrupt(core, record, core.displacement(record) & 0xff),
+  sysret: split((core) => core.faults.protection(), systemReturn),
+  sysenter: split((core) => core.faults.undefinedOpcode(), systemEnter),
+  sysexit: split((core) => core.faults.protection(), systemExit),
+  int: (core, record) => interrupt(core, record, core.records.displacement(record) & 0xff),
   int1: debugInterrupt,
-  into: (core, record) => ((core.flags() & RFLAGS.OF) === 0 ? STATUS.NEXT : interrupt(core, record, VECTOR.OF)),
+  into: (core, record) => ((core.registers.flags() & RFLAGS.OF) === 0 ? STATUS.NEXT : interrupt(core, record, VECTOR.OF)),
   'enter.16': enter(2), 'enter.32': enter(4), 'enter.64': enter(8),
 }

@@ -4,8 +4,6 @@
  * anything but the instruction and its operands, so that virtual time is the same whatever lies in caches and wherever a
  * run is cut. Measured by `npm run bench -- fairness`, at 2 ns for a plain instruction.
  */
-import type { Core } from '../core/core.ts'
-import { State } from '../layout/state.ts'
 
 /** Entering and leaving a handler, and what most of them do. */
 const USUAL = 20
@@ -36,15 +34,6 @@ const PRICES: readonly (readonly [price: number, handlers: string])[] = [
   [100, 'mpsadbw phminposuw maskmov random cpuid load-segment load-far pop-segment.16 pop-segment.32 pop-segment.64 lar lsl verr verw'],
   [300, 'iret retf far-call.16 far-call.32 far-call.64 far-jmp.16 far-jmp.32 far-jmp.64 pusha popa'],
 ]
-
-/** The instruction at hand is as much work as `price` more, on a processor that counts work. */
-export function pay(core: Core, price: number): void {
-  const { view, base } = core
-  if (core.countsWork) State.budget.set(view, base, State.budget.get(view, base) - price)
-}
-
-/** True when prices have taken what the rest of the block was to be paid from. */
-export const isOverdrawn = (core: Core): boolean => core.countsWork && State.budget.get(core.view, core.base) < 0
 
 /** What each level of ENTER costs: a checked load and a checked store. */
 export const ENTER_LEVEL = 400

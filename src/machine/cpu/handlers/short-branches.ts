@@ -5,48 +5,47 @@
  */
 import { GPR, RFLAGS } from '../../../x86/index.ts'
 import type { Core } from '../core/core.ts'
-import { ACCESS } from '../runtime/tlb.ts'
-import { nextInstruction } from '../core/segmentation.ts'
 import { afterJump } from '../system/tables.ts'
 import type { Handler, Handlers } from '../core/handler.ts'
+import { ACCESS } from '../layout/state.ts'
 
 const OPERAND_BYTES = 2
 
 /** Where the instruction leads: a slot (`c` is 1), or as far behind it as the displacement says; 16 bits of it. */
 function target(core: Core, record: number): number {
-  const whole = core.field(record, 'c') === 1 ? core.low(core.field(record, 'a')) : nextInstruction(core, record) + core.displacement(record)
+  const whole = core.records.field(record, 'c') === 1 ? core.registers.low(core.records.field(record, 'a')) : core.records.nextOf(record) + core.records.displacement(record)
   return whole & 0xffff
 }
 
 function goTo(core: Core, address: number): number {
-  core.goTo(address)
+  core.registers.goTo(address)
   return afterJump(core)
 }
 
 /** Goes to the target, or on to the next instruction. */
 const branchIf = (isTaken: (core: Core, record: number) => boolean): Handler => (core, record) =>
-  goTo(core, isTaken(core, record) ? target(core, record) : nextInstruction(core, record))
+  goTo(core, isTaken(core, record) ? target(core, record) : core.records.nextOf(record))
 
 function call(core: Core, record: number): number {
-  const [to, back] = [target(core, record), nextInstruction(core, record)]
-  const host = core.hostForWrite(core.stackPlace(-OPERAND_BYTES, OPERAND_BYTES, ACCESS.WRITE), OPERAND_BYTES)
-  core.view.setUint16(host, back & 0xffff, true)
-  core.finishWrite(host)
-  core.moveStack(-OPERAND_BYTES)
+  const [to, back] = [target(core, record), core.records.nextOf(record)]
+  const host = core.memory.hostForWrite(core.stack.place(-OPERAND_BYTES, OPERAND_BYTES, ACCESS.WRITE), OPERAND_BYTES)
+  core.registers.view.setUint16(host, back & 0xffff, true)
+  core.memory.finishWrite(host)
+  core.stack.move(-OPERAND_BYTES)
   return goTo(core, to)
 }
 
 /** The displacement: bytes that are dropped from the stack besides. */
 function ret(core: Core, record: number): number {
-  const to = core.read16(core.stackPlace(0, OPERAND_BYTES))
-  core.moveStack(OPERAND_BYTES + core.displacement(record))
+  const to = core.memory.read16(core.stack.place(0, OPERAND_BYTES))
+  core.stack.move(OPERAND_BYTES + core.records.displacement(record))
   return goTo(core, to)
 }
 
 /** One of the sixteen conditions, by the opcode's low four bits in `b`. */
 function holds(core: Core, record: number): boolean {
-  const code = core.field(record, 'b')
-  const flags = core.flags()
+  const code = core.records.field(record, 'b')
+  const flags = core.registers.flags()
   const has = (bit: number): boolean => (flags & bit) !== 0
   const isLess = has(RFLAGS.SF) !== has(RFLAGS.OF)
   const conditions = [
@@ -58,18 +57,18 @@ function holds(core: Core, record: number): boolean {
 
 /** RCX, or ECX with an address size of 32 bits (`d`). */
 const isCountZero = (core: Core, record: number): boolean =>
-  core.low(GPR.rcx * 8) === 0 && (core.field(record, 'd') === 32 || core.high(GPR.rcx * 8) === 0)
+  core.registers.low(GPR.rcx * 8) === 0 && (core.records.field(record, 'd') === 32 || core.registers.high(GPR.rcx * 8) === 0)
 
 function countDown(core: Core, record: number): void {
-  const [low, high] = [core.low(GPR.rcx * 8), core.high(GPR.rcx * 8)]
-  const upper = core.field(record, 'd') === 32 ? 0 : (high - (low === 0 ? 1 : 0)) >>> 0
-  core.setSlot(GPR.rcx * 8, (low - 1) >>> 0, upper)
+  const [low, high] = [core.registers.low(GPR.rcx * 8), core.registers.high(GPR.rcx * 8)]
+  const upper = core.records.field(record, 'd') === 32 ? 0 : (high - (low === 0 ? 1 : 0)) >>> 0
+  core.registers.setSlot(GPR.rcx * 8, (low - 1) >>> 0, upper)
 }
 
 /** LOOP and its kin: `zero` is what ZF has to be. */
 const loop = (zero?: boolean): Handler => branchIf((core, record) => {
   countDown(core, record)
-  const hasZero = (core.flags() & RFLAGS.ZF) !== 0
+  const hasZero = (core.registers.flags() & RFLAGS.ZF) !== 0
   return !isCountZero(core, record) && (zero === undefined || zero === hasZero)
 })
 

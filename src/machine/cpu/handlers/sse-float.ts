@@ -17,19 +17,19 @@ import { STATUS, State } from '../layout/state.ts'
 import type { Handler, Handlers } from '../core/handler.ts'
 
 /** Byte offset of a unit's first byte in memory. */
-const place = (core: Core, unit: number): number => core.base + unit * 16
+const place = (core: Core, unit: number): number => core.registers.base + unit * 16
 
 /** Merges flags into MXCSR; NEXT, or the exception when one of them is unmasked. */
 export function conclude(core: Core, flags: number): number {
-  const { view, base } = core
+  const { view, base } = core.registers
   State.mxcsr.set(view, base, State.mxcsr.get(view, base) | flags)
   if (core.floats.sse.traps(flags) === 0) return STATUS.NEXT
-  return core.raise((core.controlLow(4) & CR4.OSXMMEXCPT) === 0 ? VECTOR.UD : VECTOR.XM)
+  return core.faults.raise((core.registers.controlLow(4) & CR4.OSXMMEXCPT) === 0 ? VECTOR.UD : VECTOR.XM)
 }
 
 function prepare(core: Core): SseArithmetic {
   const { sse } = core.floats
-  sse.setMxcsr(State.mxcsr.get(core.view, core.base))
+  sse.setMxcsr(State.mxcsr.get(core.registers.view, core.registers.base))
   return sse
 }
 
@@ -49,7 +49,7 @@ function packed(core: Core, to: number, words: number, lane: (unit: SseArithmeti
   const unit = prepare(core)
   const { lanes } = core.floats
   const result = conclude(core, lane(unit, lanes))
-  if (result === STATUS.NEXT) for (let i = 0; i < words; i += 1) core.view.setInt32(to + i * 4, lanes[i]!, true)
+  if (result === STATUS.NEXT) for (let i = 0; i < words; i += 1) core.registers.view.setInt32(to + i * 4, lanes[i]!, true)
   return result
 }
 
@@ -69,9 +69,9 @@ interface DoublePair {
 /** first := f(first, second), lane by lane. */
 const lanewise = (kind: Kind, single: Single, double: Double): Handler => (core, record) => {
   const [bytes, count] = KINDS[kind]
-  const { view } = core
-  const [to, from] = [place(core, core.field(record, 'a')), place(core, core.field(record, 'b'))]
-  const immediate = core.field(record, 'd')
+  const { view } = core.registers
+  const [to, from] = [place(core, core.records.field(record, 'a')), place(core, core.records.field(record, 'b'))]
+  const immediate = core.records.field(record, 'd')
   return packed(core, to, (count * bytes) / 4, (unit, out) => {
     let flags = 0
     for (let i = 0; i < count; i += 1) {
@@ -108,9 +108,9 @@ const crossing = (
 ): Handler =>
   (core, record) => {
     const [bytes, count] = KINDS[kind]
-    const { view } = core
-    const to = place(core, core.field(record, 'a'))
-    const from = place(core, core.field(record, 'b'))
+    const { view } = core.registers
+    const to = place(core, core.records.field(record, 'a'))
+    const from = place(core, core.records.field(record, 'b'))
     const at = (lane: number): number => (lane < count ? to : from) + (lane % count) * bytes
     return packed(core, to, 4, (unit, out) => {
       let flags = 0
@@ -138,9 +138,9 @@ const alternating = (kind: 'ps' | 'pd'): Handler =>
 
 /** DPPS and DPPD: products of the chosen lanes, summed pairwise, into the chosen lanes; each step may trap. */
 const dotSingles: Handler = (core, record) => {
-  const { view } = core
-  const [to, from] = [place(core, core.field(record, 'a')), place(core, core.field(record, 'b'))]
-  const immediate = core.field(record, 'd')
+  const { view } = core.registers
+  const [to, from] = [place(core, core.records.field(record, 'a')), place(core, core.records.field(record, 'b'))]
+  const immediate = core.records.field(record, 'd')
   return packed(core, to, 4, (unit, out) => {
     let flags = 0
     const products = [0, 1, 2, 3].map((i) => {
@@ -167,9 +167,9 @@ const dotSingles: Handler = (core, record) => {
 }
 
 const dotDoubles: Handler = (core, record) => {
-  const { view } = core
-  const [to, from] = [place(core, core.field(record, 'a')), place(core, core.field(record, 'b'))]
-  const immediate = core.field(record, 'd')
+  const { view } = core.registers
+  const [to, from] = [place(core, core.records.field(record, 'a')), place(core, core.records.field(record, 'b'))]
+  const immediate = core.records.field(record, 'd')
   return packed(core, to, 4, (unit, out) => {
     let flags = 0
     const products = [0, 1].map((i) => {
@@ -193,16 +193,16 @@ const dotDoubles: Handler = (core, record) => {
 
 /** COMIS and UCOMIS. */
 const order = (kind: 'ss' | 'sd', quiet: 0 | 1): Handler => (core, record) => {
-  const { view } = core
-  const [a, b] = [place(core, core.field(record, 'a')), place(core, core.field(record, 'b'))]
+  const { view } = core.registers
+  const [a, b] = [place(core, core.records.field(record, 'a')), place(core, core.records.field(record, 'b'))]
   const unit = prepare(core)
   const flags = kind === 'ss' ? unit.order32(quiet, view.getInt32(a, true), view.getInt32(b, true))
     : unit.order64(quiet, view.getInt32(a, true), view.getInt32(a + 4, true),
       view.getInt32(b, true), view.getInt32(b + 4, true))
   const result = conclude(core, flags)
   if (result === STATUS.NEXT) {
-    const kept = core.flags() & ~(RFLAGS.OF | RFLAGS.SF | RFLAGS.AF | RFLAGS.ZF | RFLAGS.PF | RFLAGS.CF)
-    core.setFlags(kept | unit.low)
+    const kept = core.registers.flags() & ~(RFLAGS.OF | RFLAGS.SF | RFLAGS.AF | RFLAGS.ZF | RFLAGS.PF | RFLAGS.CF)
+    core.registers.setFlags(kept | unit.low)
   }
   return result
 }
@@ -221,8 +221,8 @@ interface Conversion {
 }
 
 const conversion = (c: Conversion): Handler => (core, record) => {
-  const { view } = core
-  const [to, from] = [place(core, core.field(record, 'a')), place(core, core.field(record, 'b'))]
+  const { view } = core.registers
+  const [to, from] = [place(core, core.records.field(record, 'a')), place(core, core.records.field(record, 'b'))]
   return packed(core, to, c.words, (unit, out) => {
     let flags = 0
     out.fill(0)
@@ -243,18 +243,18 @@ const conversion = (c: Conversion): Handler => (core, record) => {
 const toMmx = (handler: Handler): Handler => (core, record) => {
   useMmx(core)
   const result = handler(core, record)
-  if (result === STATUS.NEXT) core.view.setUint16(place(core, core.field(record, 'a')) + 8, 0xffff, true)
+  if (result === STATUS.NEXT) core.registers.view.setUint16(place(core, core.records.field(record, 'a')) + 8, 0xffff, true)
   return result
 }
 const fromMmx = (handler: Handler): Handler => (core, record) => {
-  if (core.field(record, 'b') >= State.x87.offset / 16) useMmx(core)
+  if (core.records.field(record, 'b') >= State.x87.offset / 16) useMmx(core)
   return handler(core, record)
 }
 
 /** Register 0 becomes the top of the x87 stack, all registers valid. */
 export function useMmx(core: Core): void {
-  State.x87Status.set(core.view, core.base, State.x87Status.get(core.view, core.base) & ~0x3800)
-  State.x87Tags.set(core.view, core.base, 0xff)
+  State.x87Status.set(core.registers.view, core.registers.base, State.x87Status.get(core.registers.view, core.registers.base) & ~0x3800)
+  State.x87Tags.set(core.registers.view, core.registers.base, 0xff)
 }
 
 const singleToInt = (rounding: number) => (unit: SseArithmetic, low: number): number =>
@@ -265,10 +265,10 @@ const doubleToInt = (rounding: number) => (unit: SseArithmetic, low: number, hig
 /** To and from general registers; the name's end is the integer's size. */
 function scalarIntegers(size: 32 | 64): Handlers {
   const from = (wide: boolean): Handler => (core, record) => {
-    const slot = core.field(record, 'b')
-    const low = core.low(slot) | 0
-    const high = size === 64 ? core.high(slot) | 0 : low >> 31
-    return packed(core, place(core, core.field(record, 'a')), wide ? 2 : 1, (unit, out) => {
+    const slot = core.records.field(record, 'b')
+    const low = core.registers.low(slot) | 0
+    const high = size === 64 ? core.registers.high(slot) | 0 : low >> 31
+    return packed(core, place(core, core.records.field(record, 'a')), wide ? 2 : 1, (unit, out) => {
       const flags = wide ? integerToDouble(unit, low, high) : integerToSingle(unit, low, high)
       out[0] = unit.low
       out[1] = unit.high
@@ -277,13 +277,13 @@ function scalarIntegers(size: 32 | 64): Handlers {
   }
   const to = (wide: boolean, rounding: number): Handler => (core, record) => {
     const unit = prepare(core)
-    const { view } = core
-    const at = place(core, core.field(record, 'b'))
+    const { view } = core.registers
+    const at = place(core, core.records.field(record, 'b'))
     const low = view.getInt32(at, true)
     const flags = wide ? doubleToInteger(unit, low, view.getInt32(at + 4, true), { size, rounding })
       : singleToInteger(unit, low, size, rounding)
     const result = conclude(core, flags)
-    if (result === STATUS.NEXT) core.setSlot(core.field(record, 'a'), unit.low, size === 64 ? unit.high : 0)
+    if (result === STATUS.NEXT) core.registers.setSlot(core.records.field(record, 'a'), unit.low, size === 64 ? unit.high : 0)
     return result
   }
   return {

@@ -9,23 +9,23 @@ import { SLOT, STATUS, State } from '../layout/state.ts'
 import type { Handler, Handlers } from '../core/handler.ts'
 import { useMmx } from './sse-float.ts'
 
-const place = (core: Core, unit: number): number => core.base + unit * 16
-const first = (core: Core, record: number): number => place(core, core.field(record, 'a'))
-const second = (core: Core, record: number): number => place(core, core.field(record, 'b'))
+const place = (core: Core, unit: number): number => core.registers.base + unit * 16
+const first = (core: Core, record: number): number => place(core, core.records.field(record, 'a'))
+const second = (core: Core, record: number): number => place(core, core.records.field(record, 'b'))
 
 /** Sums of absolute differences of four bytes at eight neighbouring places. */
 const sumsOfDifferences: Handler = (core, record) => {
-  const { bytes } = core.memory
-  const [to, from, immediate] = [first(core, record), second(core, record), core.field(record, 'd')]
+  const { bytes } = core.physical
+  const [to, from, immediate] = [first(core, record), second(core, record), core.records.field(record, 'd')]
   const [a, b] = [to + (immediate & 4), from + (immediate & 3) * 4]
   const sums = Array.from({ length: 8 }, (_, i) =>
     [0, 1, 2, 3].reduce((sum, k) => sum + Math.abs(bytes[a + i + k]! - bytes[b + k]!), 0))
-  sums.forEach((sum, i) => core.view.setUint16(to + i * 2, sum, true))
+  sums.forEach((sum, i) => core.registers.view.setUint16(to + i * 2, sum, true))
   return STATUS.NEXT
 }
 
 const smallestWord: Handler = (core, record) => {
-  const { view } = core
+  const { view } = core.registers
   const [to, from] = [first(core, record), second(core, record)]
   let least = 0x1_0000
   let at = 0
@@ -47,7 +47,7 @@ interface Text {
 }
 
 function elementsOf(core: Core, at: number, immediate: number): number[] {
-  const { view } = core
+  const { view } = core.registers
   const words = (immediate & 1) !== 0
   const signed = (immediate & 2) !== 0
   return Array.from({ length: words ? 8 : 16 }, (_, i) => {
@@ -64,8 +64,8 @@ function untilZero(elements: readonly number[]): Text {
 /** Length in a register: its magnitude, at most all elements. */
 function withLength(core: Core, elements: readonly number[], operand: { register: number; wide: boolean }): Text {
   const { register, wide } = operand
-  const low = core.low(register * 8)
-  const high = wide ? core.high(register * 8) | 0 : (low | 0) >> 31
+  const low = core.registers.low(register * 8)
+  const high = wide ? core.registers.high(register * 8) | 0 : (low | 0) >> 31
   const count = elements.length
   const magnitude = high === 0 ? low : high === -1 ? (low === 0 ? count : -(low | 0) >>> 0) : count
   return { elements, valid: Math.min(high !== 0 && high !== -1 ? count : magnitude, count) }
@@ -102,8 +102,8 @@ const POLARITY = { ALL: 1, VALID_ONLY: 3 } as const
 
 /** PCMPESTRI, PCMPESTRM, PCMPISTRI, PCMPISTRM. */
 const compareStrings = (length: 'explicit' | 'implicit', gives: 'index' | 'mask'): Handler => (core, record) => {
-  const immediate = core.field(record, 'd')
-  const wide = core.field(record, 'c') === 64
+  const immediate = core.records.field(record, 'd')
+  const wide = core.records.field(record, 'c') === 64
   const one = elementsOf(core, first(core, record), immediate)
   const two = elementsOf(core, second(core, record), immediate)
   const a = length === 'implicit' ? untilZero(one) : withLength(core, one, { register: GPR.rax, wide })
@@ -114,21 +114,21 @@ const compareStrings = (length: 'explicit' | 'implicit', gives: 'index' | 'mask'
   const polarity = (immediate >> 4) & 3
   if (polarity === POLARITY.ALL) result ^= all
   else if (polarity === POLARITY.VALID_ONLY) result ^= (1 << b.valid) - 1
-  const kept = core.flags() & ~(RFLAGS.OF | RFLAGS.SF | RFLAGS.AF | RFLAGS.ZF | RFLAGS.PF | RFLAGS.CF)
-  core.setFlags(kept | (result !== 0 ? RFLAGS.CF : 0) | (b.valid < count ? RFLAGS.ZF : 0) |
+  const kept = core.registers.flags() & ~(RFLAGS.OF | RFLAGS.SF | RFLAGS.AF | RFLAGS.ZF | RFLAGS.PF | RFLAGS.CF)
+  core.registers.setFlags(kept | (result !== 0 ? RFLAGS.CF : 0) | (b.valid < count ? RFLAGS.ZF : 0) |
     (a.valid < count ? RFLAGS.SF : 0) | ((result & 1) !== 0 ? RFLAGS.OF : 0))
   if (gives === 'index') {
     const last = (immediate & 0x40) !== 0
     const chosen = last ? result : result & -result
-    core.setSlot(GPR.rcx * 8, result === 0 ? count : 31 - Math.clz32(chosen), 0)
+    core.registers.setSlot(GPR.rcx * 8, result === 0 ? count : 31 - Math.clz32(chosen), 0)
   } else writeMask(core, result, { count, expand: (immediate & 0x40) !== 0 })
   return STATUS.NEXT
 }
 
 /** The result into XMM0, as bits or as lanes of all ones. */
 function writeMask(core: Core, result: number, how: { count: number; expand: boolean }): void {
-  const { view } = core
-  const to = core.base + State.xmm.offset
+  const { view } = core.registers
+  const to = core.registers.base + State.xmm.offset
   const bytes = 16 / how.count
   for (let i = 0; i < 16; i += 4) view.setUint32(to + i, 0, true)
   if (!how.expand) return view.setUint16(to, result, true)
@@ -139,7 +139,7 @@ function writeMask(core: Core, result: number, how: { count: number; expand: boo
 function hostForWords(core: Core, count: number): number {
   core.debug.alignment = 8
   try {
-    return core.hostForWrite(core.address(SLOT.t3), count)
+    return core.memory.hostForWrite(core.registers.address(SLOT.t3), count)
   } finally {
     core.debug.alignment = undefined
   }
@@ -150,12 +150,12 @@ function hostForWords(core: Core, count: number): number {
  * bytes.
  */
 const maskedStore: Handler = (core, record) => {
-  const { bytes } = core.memory
-  const [from, mask, count] = [first(core, record), second(core, record), core.field(record, 'c')]
+  const { bytes } = core.physical
+  const [from, mask, count] = [first(core, record), second(core, record), core.records.field(record, 'c')]
   if (count === 8) useMmx(core)
   const host = hostForWords(core, count)
   for (let i = 0; i < count; i += 1) if (bytes[mask + i]! >= 0x80) bytes[host + i] = bytes[from + i]!
-  return core.finishWrite(host)
+  return core.memory.finishWrite(host)
 }
 
 /** Handlers by name. */
@@ -163,5 +163,5 @@ export const SSE_OTHER_HANDLERS: Handlers = {
   mpsadbw: sumsOfDifferences, phminposuw: smallestWord, maskmov: maskedStore,
   pcmpestrm: compareStrings('explicit', 'mask'), pcmpestri: compareStrings('explicit', 'index'),
   pcmpistrm: compareStrings('implicit', 'mask'), pcmpistri: compareStrings('implicit', 'index'),
-  nm: (core) => core.raise(VECTOR.NM),
+  nm: (core) => core.faults.raise(VECTOR.NM),
 }

@@ -4,6 +4,7 @@
  * Reference: Intel SDM volume 2; volume 3, chapter 2.
  */
 import { CR4, GPR, MSR, VECTOR } from '../../../x86/index.ts'
+import type { RequestedOperation } from '../../interface/processor.ts'
 import type { Core } from '../core/core.ts'
 import { SLOT, STATUS } from '../layout/state.ts'
 import {
@@ -18,80 +19,80 @@ import { clearInterrupts, setInterrupts } from './flags.ts'
 import type { Handler, Handlers } from '../core/handler.ts'
 
 /** An instruction that a hosted processor's host carries out, and ring 0 of a bare one itself. */
-const privileged = (operation: string, bare: Handler): Handler => (core, record) =>
-  core.bare ? bare(core, record) : core.privileged(operation, record)
-const ringZeroOnly = (operation: string, bare: Handler): Handler => privileged(operation, ringZero(bare))
+const privileged = (operation: RequestedOperation, bare: Handler): Handler => (core, record) =>
+  core.bare ? bare(core, record) : core.outside.leave(operation, record)
+const ringZeroOnly = (operation: RequestedOperation, bare: Handler): Handler => privileged(operation, ringZero(bare))
 
 /** What comes before an instruction reads its operand: a host carries it out, ring 3 of a bare processor may not. */
-const first = (operation: string): Handler => privileged(operation, ringZero(() => STATUS.NEXT))
+const first = (operation: RequestedOperation): Handler => privileged(operation, ringZero(() => STATUS.NEXT))
 
 /** MOV to or from a control or debug register. */
 const special = (
-  names: { readonly read: string; readonly write: string }, known: readonly number[], bare: Handler,
+  names: { readonly read: RequestedOperation; readonly write: RequestedOperation }, known: readonly number[], bare: Handler,
 ): Handler => (core, record) => {
-  const register = core.field(record, 'c')
-  if (!known.includes(register)) return core.undefinedOpcode()
+  const register = core.records.field(record, 'c')
+  if (!known.includes(register)) return core.faults.undefinedOpcode()
   if (core.bare) return bare(core, record)
-  const operation = core.field(record, 'b') === 0 ? names.read : names.write
-  return core.privileged(operation, record, { register, general: core.field(record, 'a') })
+  const operation = core.records.field(record, 'b') === 0 ? names.read : names.write
+  return core.outside.leave(operation, record, { register, general: core.records.field(record, 'a') })
 }
 
 const port = (operation: 'in' | 'out'): Handler => (core, record) =>
-  core.bare ? PORTS[operation](core, record) : core.privileged(operation, record, {
-    size: core.field(record, 'd'),
-    port: core.field(record, 'c') === 1 ? core.low(GPR.rdx * 8) & 0xffff : core.displacement(record) & 0xff,
+  core.bare ? PORTS[operation](core, record) : core.outside.leave(operation, record, {
+    size: core.records.field(record, 'd'),
+    port: core.records.field(record, 'c') === 1 ? core.registers.low(GPR.rdx * 8) & 0xffff : core.records.displacement(record) & 0xff,
     general: GPR.rax,
   })
 
 const portString = (operation: 'ins' | 'outs'): Handler => (core, record) =>
   core.bare ? PORTS[operation](core, record)
-    : core.privileged(operation, record, { size: core.field(record, 'd'), port: core.low(GPR.rdx * 8) & 0xffff })
+    : core.outside.leave(operation, record, { size: core.records.field(record, 'd'), port: core.registers.low(GPR.rdx * 8) & 0xffff })
 
 const PORTS = {
   in: portAccess('in'), out: portAccess('out'), ins: stringPort('ins'), outs: stringPort('outs'),
 } as const
 
 function setPair(core: Core, low: number, high: number): void {
-  core.setSlot(GPR.rax * 8, low, 0)
-  core.setSlot(GPR.rdx * 8, high, 0)
+  core.registers.setSlot(GPR.rax * 8, low, 0)
+  core.registers.setSlot(GPR.rdx * 8, high, 0)
 }
 
 /** RDTSC and RDTSCP where CR4.TSD keeps them from ring 3: a host decides. */
 const timed = (operation: 'rdtsc' | 'rdtscp', execute: Handler): Handler => (core, record) => {
-  if ((core.controlLow(4) & CR4.TSD) === 0 || core.cpl === 0) return execute(core, record)
-  return core.bare ? core.protection() : core.privileged(operation, record)
+  if ((core.registers.controlLow(4) & CR4.TSD) === 0 || core.registers.cpl === 0) return execute(core, record)
+  return core.bare ? core.faults.protection() : core.outside.leave(operation, record)
 }
 
 /** RDTSC: the host's time stamp, or the number of instructions executed. */
 function readTimestamp(core: Core, record: number): number {
-  setPair(core, ...timestamp(core, core.executedBefore(record)))
+  setPair(core, ...timestamp(core, core.progress.executedBefore(record)))
   return STATUS.NEXT
 }
 
 /** RDTSCP: the same, and TSC_AUX in ECX. */
 function readTimestampAndProcessor(core: Core, record: number): number {
-  setPair(core, ...timestamp(core, core.executedBefore(record)))
-  core.setSlot(GPR.rcx * 8, core.system.plain(MSR.TSC_AUX)![0], 0)
+  setPair(core, ...timestamp(core, core.progress.executedBefore(record)))
+  core.registers.setSlot(GPR.rcx * 8, core.system.plain(MSR.TSC_AUX)![0], 0)
   return STATUS.NEXT
 }
 
 /** A kernel of its own may have been offered a processor without RDTSCP. */
 const readBoth = timed('rdtscp', readTimestampAndProcessor)
 const ifOffered: Handler = (core, record) =>
-  core.bare && !hasFeature(core, FEATURE.RDTSCP) ? core.undefinedOpcode() : readBoth(core, record)
+  core.bare && !hasFeature(core, FEATURE.RDTSCP) ? core.faults.undefinedOpcode() : readBoth(core, record)
 
 /** CPUID of a bare processor. */
 function identify(core: Core): number {
-  const [eax, ebx, ecx, edx] = core.cpuid.read(core.low(GPR.rax * 8), core.low(GPR.rcx * 8))
-  core.setSlot(GPR.rax * 8, eax >>> 0, 0)
-  core.setSlot(GPR.rbx * 8, ebx >>> 0, 0)
-  core.setSlot(GPR.rcx * 8, ecx >>> 0, 0)
-  core.setSlot(GPR.rdx * 8, edx >>> 0, 0)
+  const [eax, ebx, ecx, edx] = core.outside.cpuid.read(core.registers.low(GPR.rax * 8), core.registers.low(GPR.rcx * 8))
+  core.registers.setSlot(GPR.rax * 8, eax >>> 0, 0)
+  core.registers.setSlot(GPR.rbx * 8, ebx >>> 0, 0)
+  core.registers.setSlot(GPR.rcx * 8, ecx >>> 0, 0)
+  core.registers.setSlot(GPR.rdx * 8, edx >>> 0, 0)
   return STATUS.NEXT
 }
 
 /** SGDT and SIDT of a hosted processor tell an empty table, as nothing of the host's is to be seen. */
-const storeHostedTable: Handler = (core) => core.writeBytes(core.address(SLOT.t3), new Uint8Array(core.long ? 10 : 6))
+const storeHostedTable: Handler = (core) => core.memory.writeBytes(core.registers.address(SLOT.t3), new Uint8Array(core.registers.long ? 10 : 6))
 
 const table = (name: 'gdt' | 'idt'): Handler => {
   const own = storeTable(name)
@@ -100,8 +101,8 @@ const table = (name: 'gdt' | 'idt'): Handler => {
 
 /** SLDT, STR, SMSW: the value goes to t0. With CR4.UMIP only ring 0 may. */
 const leaveInTemporary = (value: (core: Core) => number): Handler => (core) => {
-  if (core.bare && isHidden(core)) return core.protection()
-  core.setSlot(SLOT.t0, value(core), 0)
+  if (core.bare && isHidden(core)) return core.faults.protection()
+  core.registers.setSlot(SLOT.t0, value(core), 0)
   return STATUS.NEXT
 }
 
@@ -111,17 +112,17 @@ const nothing: Handler = () => STATUS.NEXT
 
 /** Handlers by name. */
 export const SYSTEM_HANDLERS: Handlers = {
-  ud: (core) => core.undefinedOpcode(),
-  gp: (core) => core.protection(),
-  nm: (core) => core.raise(VECTOR.NM),
+  ud: (core) => core.faults.undefinedOpcode(),
+  gp: (core) => core.faults.protection(),
+  nm: (core) => core.faults.raise(VECTOR.NM),
   cpuid: privileged('cpuid', identify), rdmsr: ringZeroOnly('rdmsr', readRegister),
-  wrmsr: ringZeroOnly('wrmsr', writeRegister), rdpmc: privileged('other', (core) => core.protection()),
+  wrmsr: ringZeroOnly('wrmsr', writeRegister), rdpmc: privileged('other', (core) => core.faults.protection()),
   rdtsc: timed('rdtsc', readTimestamp), rdtscp: ifOffered,
   hlt: ringZeroOnly('hlt', halt), cli: privileged('cli', clearInterrupts), sti: privileged('sti', setInterrupts),
   clts: ringZeroOnly('clts', clearTaskSwitched), lmsw: ringZeroOnly('lmsw', loadStatusWord),
   invd: ringZeroOnly('wbinvd', nothing), wbinvd: ringZeroOnly('wbinvd', nothing),
   swapgs: privileged('swapgs', swapGs),
-  invlpg: ringZeroOnly('invlpg', invalidatePage), rsm: (core) => core.undefinedOpcode(),
+  invlpg: ringZeroOnly('invlpg', invalidatePage), rsm: (core) => core.faults.undefinedOpcode(),
   control: special({ read: 'read-cr', write: 'write-cr' }, [0, 2, 3, 4, 8], moveControl),
   debug: special({ read: 'read-dr', write: 'write-dr' }, [0, 1, 2, 3, 4, 5, 6, 7], moveDebug),
   in: port('in'), out: port('out'), ins: portString('ins'), outs: portString('outs'),
@@ -132,5 +133,5 @@ export const SYSTEM_HANDLERS: Handlers = {
   sgdt: table('gdt'), sidt: table('idt'),
   sldt: leaveInTemporary((core) => (core.bare ? core.system.ldtr.selector : 0)),
   str: leaveInTemporary((core) => (core.bare ? core.system.tr.selector : 0)),
-  smsw: leaveInTemporary((core) => core.controlLow(0)),
+  smsw: leaveInTemporary((core) => core.registers.controlLow(0)),
 }

@@ -49,18 +49,18 @@ function unquiet(value: Float80, loaded: number): void {
 /** Reads the memory operand as an 80-bit value; returns DENORMAL when it was one. */
 function readOperand(core: Core, kind: number, out: Float80): number {
   const unit = core.floats.x87
-  const address = core.address(SLOT.t3)
-  const { view } = core
+  const address = core.registers.address(SLOT.t3)
+  const { view } = core.registers
   // All masked: what is wrong with the operand is the operation's to report.
   const inForce = unit.control
   unit.setControl(0x37f)
   let loaded = 0
-  if (kind === X87_OPERAND.single) loaded = loadSingle(unit, core.read32(address))
+  if (kind === X87_OPERAND.single) loaded = loadSingle(unit, core.memory.read32(address))
   else if (kind === X87_OPERAND.double) {
-    const host = core.hostForRead(address, 8)
+    const host = core.memory.hostForRead(address, 8)
     loaded = loadDouble(unit, view.getInt32(host, true), view.getInt32(host + 4, true))
   } else {
-    const value = kind === X87_OPERAND.integer16 ? (core.read16(address) << 16) >> 16 : core.read32(address) | 0
+    const value = kind === X87_OPERAND.integer16 ? (core.memory.read16(address) << 16) >> 16 : core.memory.read32(address) | 0
     loadInteger(unit, value, value >> 31)
   }
   unit.setControl(inForce)
@@ -80,14 +80,14 @@ type Binary = 'add' | 'multiply' | 'subtract' | 'divide'
 /** Leaves the second operand in `second`; the status is DENORMAL, or -1 when a register of the operation is empty. */
 function takeOperands(core: Core, record: number): number {
   const { first, second } = core.floats
-  const kind = core.field(record, 'c')
+  const kind = core.records.field(record, 'c')
   if (kind !== X87_OPERAND.register) {
     const loaded = readOperand(core, kind, second)
     if (isEmpty(core, 0)) return -1
     readRegister(core, 0, first)
     return loaded
   }
-  const [to, i] = [core.field(record, 'b'), core.field(record, 'a')]
+  const [to, i] = [core.records.field(record, 'b'), core.records.field(record, 'a')]
   if (isEmpty(core, 0) || isEmpty(core, i)) return -1
   readRegister(core, to, first)
   readRegister(core, to === 0 ? i : 0, second)
@@ -97,7 +97,7 @@ function takeOperands(core: Core, record: number): number {
 const arithmetic = (operation: Binary, options: { reversed?: boolean; pops?: boolean }): Handler =>
   waiting((core, record) => {
     const { first, second, x87 } = core.floats
-    const to = core.field(record, 'c') === X87_OPERAND.register ? core.field(record, 'b') : 0
+    const to = core.records.field(record, 'c') === X87_OPERAND.register ? core.records.field(record, 'b') : 0
     const taken = takeOperands(core, record)
     if (taken < 0) {
       if (!stackFault(core, 'underflow')) return
@@ -155,8 +155,8 @@ function takeCompared(core: Core, record: number, options: { tests?: boolean; st
 
 function deliverOrder(core: Core, result: number, flags: boolean): void {
   if (!flags) return report(core, result & (C0 | C2 | C3), C0 | C2 | C3)
-  const kept = core.flags() & ~(RFLAGS.ZF | RFLAGS.PF | RFLAGS.CF | RFLAGS.OF | RFLAGS.SF | RFLAGS.AF)
-  core.setFlags(kept | ((result & C3) !== 0 ? RFLAGS.ZF : 0) | ((result & C2) !== 0 ? RFLAGS.PF : 0) |
+  const kept = core.registers.flags() & ~(RFLAGS.ZF | RFLAGS.PF | RFLAGS.CF | RFLAGS.OF | RFLAGS.SF | RFLAGS.AF)
+  core.registers.setFlags(kept | ((result & C3) !== 0 ? RFLAGS.ZF : 0) | ((result & C2) !== 0 ? RFLAGS.PF : 0) |
     ((result & C0) !== 0 ? RFLAGS.CF : 0))
 }
 
@@ -240,7 +240,7 @@ const changeSign = (change: (signExponent: number) => number): Handler => waitin
 
 const exchange: Handler = waiting((core, record) => {
   const { first, second } = core.floats
-  const i = core.field(record, 'a')
+  const i = core.records.field(record, 'a')
   if (isEmpty(core, 0) || isEmpty(core, i)) {
     if (!stackFault(core, 'underflow')) return
     for (const register of [0, i]) if (isEmpty(core, register)) writeIndefinite(core, register)
@@ -260,12 +260,12 @@ const examine: Handler = waiting((core) => {
 
 /** FCMOVcc: `flags` any of which makes the condition true, or false when negated. */
 const conditionalMove = (flags: number, negated: boolean): Handler => waiting((core, record) => {
-  const i = core.field(record, 'a')
+  const i = core.records.field(record, 'a')
   if (isEmpty(core, 0) || isEmpty(core, i)) {
     if (stackFault(core, 'underflow')) writeIndefinite(core, 0)
     return
   }
-  if (((core.flags() & flags) !== 0) === negated) return
+  if (((core.registers.flags() & flags) !== 0) === negated) return
   writeRegister(core, 0, readRegister(core, i, core.floats.first))
 })
 
@@ -322,11 +322,11 @@ export const X87_ARITHMETIC_HANDLERS: Handlers = {
   fnsetpm: () => STATUS.NEXT,
   ffree: waiting((core, record) => {
     report(core, 0)
-    setTag(core, core.field(record, 'a'), 0)
+    setTag(core, core.records.field(record, 'a'), 0)
   }),
   ffreep: waiting((core, record) => {
     report(core, 0)
-    setTag(core, core.field(record, 'a'), 0)
+    setTag(core, core.records.field(record, 'a'), 0)
     pop(core)
   }),
 }

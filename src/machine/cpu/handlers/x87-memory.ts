@@ -26,7 +26,7 @@ const BYTES: Readonly<Record<number, number>> = {
 
 /** Converts the operand at a host address; the value stands in the unit's result. */
 function convertLoaded(core: Core, kind: number, host: number): number {
-  const { view } = core
+  const { view } = core.registers
   const { x87, words } = core.floats
   const low = kind === X87_OPERAND.integer16 ? view.getInt16(host, true) : view.getInt32(host, true)
   switch (kind) {
@@ -51,9 +51,9 @@ function convertLoaded(core: Core, kind: number, host: number): number {
 }
 
 const load: Handler = waiting((core, record) => {
-  const kind = core.field(record, 'c')
-  if (kind === X87_OPERAND.register) return loadRegister(core, core.field(record, 'a'))
-  const host = core.hostForRead(core.address(SLOT.t3), BYTES[kind]!)
+  const kind = core.records.field(record, 'c')
+  if (kind === X87_OPERAND.register) return loadRegister(core, core.records.field(record, 'a'))
+  const host = core.memory.hostForRead(core.registers.address(SLOT.t3), BYTES[kind]!)
   if (isEmpty(core, 7)) {
     const result = convertLoaded(core, kind, host)
     report(core, result)
@@ -97,21 +97,21 @@ function convert(core: Core, kind: number, options: { from: Float80; truncate: b
 }
 
 function writeWords(core: Core, host: number, bytes: number): number {
-  const { view } = core
+  const { view } = core.registers
   const { words } = core.floats
   if (bytes === 2) view.setUint16(host, words.word0 & 0xffff, true)
   else view.setInt32(host, words.word0, true)
   if (bytes > 4) view.setInt32(host + 4, words.word1, true)
   if (bytes > 8) view.setUint16(host + 8, words.word2 & 0xffff, true)
-  return core.finishWrite(host)
+  return core.memory.finishWrite(host)
 }
 
 const store = (options: { pops?: boolean; truncate?: boolean }): Handler =>
   waiting((core, record) => {
-    const kind = core.field(record, 'c')
-    if (kind === X87_OPERAND.register) return storeRegister(core, core.field(record, 'a'), options.pops === true)
+    const kind = core.records.field(record, 'c')
+    if (kind === X87_OPERAND.register) return storeRegister(core, core.records.field(record, 'a'), options.pops === true)
     const bytes = BYTES[kind]!
-    const host = core.hostForWrite(core.address(SLOT.t3), bytes)
+    const host = core.memory.hostForWrite(core.registers.address(SLOT.t3), bytes)
     const { first } = core.floats
     if (isEmpty(core, 0)) {
       if (!stackFault(core, 'underflow')) return
@@ -143,7 +143,7 @@ function storeRegister(core: Core, i: number, pops: boolean): void {
 const CONTROL_ALL = FLOAT_FLAG.ALL
 
 function initialize(core: Core): number {
-  const { view, base } = core
+  const { view, base } = core.registers
   State.x87Tags.set(view, base, 0)
   State.x87Opcode.set(view, base, 0)
   State.x87Instruction.setParts(view, base, 0, 0)
@@ -173,14 +173,14 @@ function tagOf(core: Core, i: number, scratch: Float80): number {
 function takeTags(core: Core, tags: number): void {
   let kept = 0
   for (let i = 0; i < 8; i += 1) if (((tags >> (i * 2)) & 3) !== 3) kept |= 1 << i
-  State.x87Tags.set(core.view, core.base, kept)
+  State.x87Tags.set(core.registers.view, core.registers.base, kept)
 }
 
 /** Bytes of an environment by operand size. */
-const environmentBytes = (core: Core, record: number): 14 | 28 => (core.displacement(record) >>> 16 === 16 ? 14 : 28)
+const environmentBytes = (core: Core, record: number): 14 | 28 => (core.records.displacement(record) >>> 16 === 16 ? 14 : 28)
 
 function environment(core: Core, bytes: 14 | 28): Uint8Array {
-  const { view, base } = core
+  const { view, base } = core.registers
   const image = new Uint8Array(bytes + 80)
   const to = new DataView(image.buffer)
   const words = [control(core), status(core), fullTags(core)]
@@ -200,7 +200,7 @@ function environment(core: Core, bytes: 14 | 28): Uint8Array {
 }
 
 function takeEnvironment(core: Core, image: Uint8Array, bytes: 14 | 28): void {
-  const { view, base } = core
+  const { view, base } = core.registers
   const from = new DataView(image.buffer, image.byteOffset)
   const step = bytes === 14 ? 2 : 4
   const pointer = (at: number): number => (bytes === 14 ? from.getUint16(at, true) : from.getUint32(at, true))
@@ -214,14 +214,14 @@ function takeEnvironment(core: Core, image: Uint8Array, bytes: 14 | 28): void {
 
 const storeEnvironment: Handler = (core, record) => {
   const bytes = environmentBytes(core, record)
-  const ended = core.writeBytes(core.address(SLOT.t3), environment(core, bytes).subarray(0, bytes))
+  const ended = core.memory.writeBytes(core.registers.address(SLOT.t3), environment(core, bytes).subarray(0, bytes))
   setControl(core, control(core) | CONTROL_ALL)
   return ended
 }
 
 const loadEnvironment: Handler = waitingControl((core, record) => {
   const bytes = environmentBytes(core, record)
-  takeEnvironment(core, core.readBytes(core.address(SLOT.t3), bytes), bytes)
+  takeEnvironment(core, core.memory.readBytes(core.registers.address(SLOT.t3), bytes), bytes)
 })
 
 const saveAll: Handler = (core, record) => {
@@ -235,30 +235,30 @@ const saveAll: Handler = (core, record) => {
     to.setInt32(bytes + i * 10 + 4, first.high, true)
     to.setUint16(bytes + i * 10 + 8, first.signExponent, true)
   }
-  const ended = core.writeBytes(core.address(SLOT.t3), image)
+  const ended = core.memory.writeBytes(core.registers.address(SLOT.t3), image)
   initialize(core)
   return ended
 }
 
 const restoreAll: Handler = waitingControl((core, record) => {
   const bytes = environmentBytes(core, record)
-  const image = core.readBytes(core.address(SLOT.t3), bytes + 80)
+  const image = core.memory.readBytes(core.registers.address(SLOT.t3), bytes + 80)
   const from = new DataView(image.buffer, image.byteOffset)
   takeEnvironment(core, image, bytes)
-  const kept = State.x87Tags.get(core.view, core.base)
+  const kept = State.x87Tags.get(core.registers.view, core.registers.base)
   for (let i = 0; i < 8; i += 1) {
     const at = bytes + i * 10
     const { first } = core.floats
     first.set(from.getUint16(at + 8, true), from.getInt32(at + 4, true), from.getInt32(at, true))
     writeRegister(core, i, first)
   }
-  State.x87Tags.set(core.view, core.base, kept)
+  State.x87Tags.set(core.registers.view, core.registers.base, kept)
 })
 
 const write16 = (core: Core, value: number): number => {
-  const host = core.hostForWrite(core.address(SLOT.t3), 2)
-  core.view.setUint16(host, value, true)
-  return core.finishWrite(host)
+  const host = core.memory.hostForWrite(core.registers.address(SLOT.t3), 2)
+  core.registers.view.setUint16(host, value, true)
+  return core.memory.finishWrite(host)
 }
 
 /** Handlers by name. */
@@ -269,14 +269,14 @@ export const X87_MEMORY_HANDLERS: Handlers = {
   // FSTP without a stack fault: an empty register is not stored.
   fstpnce: waiting((core, record) => {
     report(core, 0)
-    if (!isEmpty(core, 0)) writeRegister(core, core.field(record, 'a'), readRegister(core, 0, core.floats.first))
+    if (!isEmpty(core, 0)) writeRegister(core, core.records.field(record, 'a'), readRegister(core, 0, core.floats.first))
     pop(core)
   }),
-  fldcw: waitingControl((core) => setControl(core, core.read16(core.address(SLOT.t3)))),
+  fldcw: waitingControl((core) => setControl(core, core.memory.read16(core.registers.address(SLOT.t3)))),
   fnstcw: (core) => write16(core, control(core)),
   fnstsw: (core, record) => {
-    if (core.field(record, 'c') !== X87_OPERAND.register) return write16(core, status(core))
-    core.view.setUint16(core.base + GPR.rax * 8, status(core), true)
+    if (core.records.field(record, 'c') !== X87_OPERAND.register) return write16(core, status(core))
+    core.registers.view.setUint16(core.registers.base + GPR.rax * 8, status(core), true)
     return STATUS.NEXT
   },
   fnclex: (core) => {

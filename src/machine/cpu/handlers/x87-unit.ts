@@ -21,18 +21,18 @@ const { ALL, INVALID } = FLOAT_FLAG
 export const CONTROL_RESET = 0x37f
 
 /** The status word, its summary bits as the flags and masks demand. */
-export const status = (core: Core): number => State.x87Status.get(core.view, core.base)
-export const control = (core: Core): number => State.x87Control.get(core.view, core.base)
+export const status = (core: Core): number => State.x87Status.get(core.registers.view, core.registers.base)
+export const control = (core: Core): number => State.x87Control.get(core.registers.view, core.registers.base)
 
 /** Sets the status word; bits 7 and 15 follow from flags and masks. */
 export function setStatus(core: Core, value: number): void {
   const pending = (value & ~control(core) & ALL) !== 0
-  State.x87Status.set(core.view, core.base, (value & 0x7f7f) | (pending ? SUMMARY : 0))
+  State.x87Status.set(core.registers.view, core.registers.base, (value & 0x7f7f) | (pending ? SUMMARY : 0))
 }
 
 /** Sets the control word; exceptions that it unmasks become pending. */
 export function setControl(core: Core, value: number): void {
-  State.x87Control.set(core.view, core.base, (value & 0x1f7f) | 0x40)
+  State.x87Control.set(core.registers.view, core.registers.base, (value & 0x1f7f) | 0x40)
   setStatus(core, status(core))
 }
 
@@ -42,31 +42,31 @@ export const physical = (core: Core, i: number): number => ((status(core) >> TOP
 /** Moves the top of the stack. */
 export function moveTop(core: Core, by: number): void {
   const value = status(core)
-  State.x87Status.set(core.view, core.base, (value & ~0x3800) | ((((value >> TOP_SHIFT) + by) & 7) << TOP_SHIFT))
+  State.x87Status.set(core.registers.view, core.registers.base, (value & ~0x3800) | ((((value >> TOP_SHIFT) + by) & 7) << TOP_SHIFT))
 }
 
-const tags = (core: Core): number => State.x87Tags.get(core.view, core.base)
+const tags = (core: Core): number => State.x87Tags.get(core.registers.view, core.registers.base)
 
 export const isEmpty = (core: Core, i: number): boolean => ((tags(core) >> physical(core, i)) & 1) === 0
 
 /** Marks st(i) as empty or not. */
 export function setTag(core: Core, i: number, valid: 0 | 1): void {
   const bit = 1 << physical(core, i)
-  State.x87Tags.set(core.view, core.base, valid === 1 ? tags(core) | bit : tags(core) & ~bit)
+  State.x87Tags.set(core.registers.view, core.registers.base, valid === 1 ? tags(core) | bit : tags(core) & ~bit)
 }
 
-const placeOf = (core: Core, i: number): number => core.base + State.x87.offset + physical(core, i) * 16
+const placeOf = (core: Core, i: number): number => core.registers.base + State.x87.offset + physical(core, i) * 16
 
 /** Reads st(i). */
 export function readRegister(core: Core, i: number, out: Float80): Float80 {
-  const { view } = core
+  const { view } = core.registers
   const at = placeOf(core, i)
   return out.set(view.getUint16(at + 8, true), view.getInt32(at + 4, true), view.getInt32(at, true))
 }
 
 /** Writes st(i), which is no longer empty. */
 export function writeRegister(core: Core, i: number, value: Float80): void {
-  const { view } = core
+  const { view } = core.registers
   const at = placeOf(core, i)
   view.setInt32(at, value.low, true)
   view.setInt32(at + 4, value.high, true)
@@ -76,7 +76,7 @@ export function writeRegister(core: Core, i: number, value: Float80): void {
 
 /** Writes the NaN that answers invalid operations. */
 export function writeIndefinite(core: Core, i: number): void {
-  const { view } = core
+  const { view } = core.registers
   const at = placeOf(core, i)
   view.setInt32(at, 0, true)
   view.setUint32(at + 4, 0xc000_0000, true)
@@ -118,15 +118,15 @@ export function makeRoom(core: Core): boolean {
 
 /** A pending exception as a fault, NEXT when there is none. Every instruction that waits begins with it. */
 export function pending(core: Core): number {
-  return (status(core) & 0x80) !== 0 ? core.raise(VECTOR.MF) : STATUS.NEXT
+  return (status(core) & 0x80) !== 0 ? core.faults.raise(VECTOR.MF) : STATUS.NEXT
 }
 
 /** Notes where the instruction and its operand were, as FNSTENV shows them. */
 export function noteInstruction(core: Core, record: number): void {
-  const address = core.instructionAddress(record)
-  State.x87Instruction.setParts(core.view, core.base, lowPart(address), highPart(address))
-  State.x87Opcode.set(core.view, core.base, core.displacement(record) & 0x7ff)
-  if (core.field(record, 'c') !== X87_OPERAND.register) {
-    State.x87Data.setParts(core.view, core.base, core.low(SLOT.t3), core.high(SLOT.t3))
+  const address = core.records.addressOf(record)
+  State.x87Instruction.setParts(core.registers.view, core.registers.base, lowPart(address), highPart(address))
+  State.x87Opcode.set(core.registers.view, core.registers.base, core.records.displacement(record) & 0x7ff)
+  if (core.records.field(record, 'c') !== X87_OPERAND.register) {
+    State.x87Data.setParts(core.registers.view, core.registers.base, core.registers.low(SLOT.t3), core.registers.high(SLOT.t3))
   }
 }

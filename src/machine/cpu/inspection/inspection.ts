@@ -8,8 +8,7 @@ import type { CacheFault, CacheInspection, CachedTranslation, CodeInspection } f
 import type { PhysicalMemory } from '../../memory/physical-memory.ts'
 import type { CodeCache } from '../code/code-cache.ts'
 import { BLOCK, RECORD } from '../layout/record.ts'
-import { NO_TAG } from '../runtime/tlb.ts'
-import { CONTEXT, JUMP, PERMISSION, State, TLB, TLB_LOG } from '../layout/state.ts'
+import { CONTEXT, JUMP, NO_TAG, PERMISSION, State, TLB, TLB_LOG } from '../layout/state.ts'
 
 const TAGS = ['read', 'write', 'execute'] as const
 

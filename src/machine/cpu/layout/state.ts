@@ -19,6 +19,9 @@ export const SLOT = {
   t3: 216,
 } as const
 
+/** Slot of a segment's base by the segment's number. */
+export const SEGMENT_SLOT = [SLOT.es, SLOT.cs, SLOT.ss, SLOT.ds, SLOT.fs, SLOT.gs] as const
+
 /** A processor's state. Arithmetic flags: see emit/flags.ts. */
 export const State = /* @__PURE__ */ overlay(4096, {
   general: array(0, u64, 16),
@@ -106,6 +109,10 @@ export const TLB = {
   /** To be added to a linear address to give the byte in memory. */
   delta: 24,
 } as const
+/** Tag that no page has. */
+export const NO_TAG = 1
+/** What an access to memory is for, as generated code names it: the offset of its tag in a TLB entry. */
+export const ACCESS = { READ: TLB.read, WRITE: TLB.write, EXECUTE: TLB.execute } as const
 /** Addresses of TLB entries in use, four bytes each, so that a flush costs what was used. */
 export const TLB_LOG = { offset: 69_632, entries: 1000 } as const
 /** Eight bytes that stand for those in memory while an instruction's store goes aside (aside.ts). */
@@ -114,6 +121,12 @@ export const STORE_ASIDE = { offset: 73_632, bytes: 8 } as const
 export const JUMP = { offset: 73_728, entries: 4096, entryBytes: 16, context: 8, block: 12 } as const
 /** Records that are executed once: a block cut short by the budget. */
 export const SCRATCH_BLOCK = { offset: 139_264, bytes: 24_576 } as const
+
+/**
+ * Error code by which generated code tells an address that is not canonical, or goes on beyond 4 GiB: a #GP, or a stack
+ * fault where the access goes through SS, which the driver finds out.
+ */
+export const NOT_CANONICAL = 0x1_0000
 
 /** What the memory path has to know of the processor's rights. */
 export const PERMISSION = {

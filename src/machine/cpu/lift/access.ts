@@ -1,6 +1,6 @@
 /** What a memory micro-operation does with its operand, by its name: how many bytes, and whether it writes. */
-import { SEGMENT_USE } from '../runtime/segments.ts'
-import type { SegmentUse } from '../runtime/segments.ts'
+import { SEGMENT_USE } from '../layout/segment-access.ts'
+import type { SegmentUse } from '../layout/segment-access.ts'
 
 /** An access to memory as a segment's limit and type see it. */
 export interface Access {

@@ -4,10 +4,10 @@
 import { GPR, SEGMENT } from '../../../x86/index.ts'
 import { CONDITIONS } from '../emit/conditions.ts'
 import { REPEAT, STRINGS } from '../runtime/strings.ts'
-import { SLOT } from '../layout/state.ts'
+import { SEGMENT_SLOT, SLOT } from '../layout/state.ts'
 import { SEGMENTED } from '../uops/segment.ts'
 import { reads, writes } from './access.ts'
-import { type Lift, type Lifter, SEGMENT_SLOT } from './lifter.ts'
+import type { Lift, Lifter } from './lifter.ts'
 
 const push: Lift = (l) => {
   const [code] = l.instruction.row.operands as [string]

@@ -2,7 +2,7 @@
 import { CONDITIONS } from '../emit/conditions.ts'
 import type { Size } from '../emit/binder.ts'
 import { SEGMENT } from '../../../x86/index.ts'
-import { SEGMENT_USE } from '../runtime/segments.ts'
+import { SEGMENT_USE } from '../layout/segment-access.ts'
 import { SLOT } from '../layout/state.ts'
 import { BINARY } from '../uops/arithmetic.ts'
 import { BIT_TESTS } from '../uops/bits.ts'

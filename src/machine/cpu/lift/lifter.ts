@@ -11,15 +11,12 @@ import { SELECTOR } from '../emit/conditions.ts'
 import type { Condition } from '../emit/conditions.ts'
 import { RECORD } from '../layout/record.ts'
 import { SEGMENT } from '../../../x86/index.ts'
-import { SEGMENT_USE, segmentAccess } from '../runtime/segments.ts'
-import { MODE, SLOT } from '../layout/state.ts'
+import { SEGMENT_USE, segmentAccess } from '../layout/segment-access.ts'
+import { MODE, SEGMENT_SLOT, SLOT } from '../layout/state.ts'
 import { SEGMENTED } from '../uops/segment.ts'
 import { accessOf, reads } from './access.ts'
 import type { Access } from './access.ts'
 import type { MicroTable } from '../uops/index.ts'
-
-/** Slot of a segment's base by the segment's number. */
-export const SEGMENT_SLOT = [SLOT.es, SLOT.cs, SLOT.ss, SLOT.ds, SLOT.fs, SLOT.gs] as const
 
 /** Lifts one instruction, which `lifter.instruction` holds. */
 export type Lift = (lifter: Lifter) => void

@@ -7,7 +7,7 @@
  * operand size.
  */
 import { SEGMENT } from '../../../x86/index.ts'
-import { SEGMENT_USE } from '../runtime/segments.ts'
+import { SEGMENT_USE } from '../layout/segment-access.ts'
 import { MODE, SLOT } from '../layout/state.ts'
 import type { Lift, Lifter } from './lifter.ts'
 

@@ -6,10 +6,9 @@ import type { PhysicalMemory } from '../../memory/physical-memory.ts'
 import { Clipper } from '../code/clip.ts'
 import { StackFaults } from './stack-fault.ts'
 import { CodeCache } from '../code/code-cache.ts'
-import { GUEST_FAULT } from '../core/core.ts'
+import { GUEST_FAULT } from '../core/faults.ts'
 import type { Core } from '../core/core.ts'
-import { HANDLERS, HANDLER_PRICES } from '../handlers/table.ts'
-import { isOverdrawn, pay } from '../handlers/prices.ts'
+import { HANDLERS, HANDLER_NUMBERS, HANDLER_PRICES } from '../handlers/table.ts'
 import { RECORD } from '../layout/record.ts'
 import { STATUS, UNDONE } from '../layout/state.ts'
 import type { MicroTable } from '../uops/index.ts'
@@ -30,20 +29,20 @@ export class Engine {
   constructor(memory: PhysicalMemory) {
     this.memory = memory
     this.table = microTable()
-    this.code = new CodeCache(memory, this.table)
+    this.code = new CodeCache(memory, this.table, { numbers: HANDLER_NUMBERS })
     this.clipper = new Clipper(memory.view, this.table)
     this.stackFaults = new StackFaults(this.table)
   }
 
   /** Lets handlers find a core by its base. */
   attach(core: Core): void {
-    this.cores.set(core.base, core)
-    this.code.attach(core)
+    this.cores.set(core.registers.base, core)
+    this.code.attach(core.translations)
   }
 
   detach(core: Core): void {
-    this.cores.delete(core.base)
-    this.code.detach(core)
+    this.cores.delete(core.registers.base)
+    this.code.detach(core.translations)
   }
 
   /** The interpreter for 64-bit or for shorter linear addresses. */
@@ -82,8 +81,8 @@ export class Engine {
     const number = this.memory.view.getUint32(record + RECORD.immediate, true)
     const handler = HANDLERS[number]!
     // Paid before, so that the handler sees the time at which it ends; an instruction that did nothing costs nothing.
-    const price = core.countsWork ? HANDLER_PRICES[number]! : 0
-    pay(core, price)
+    const price = core.progress.countsWork ? HANDLER_PRICES[number]! : 0
+    core.progress.pay(price)
     let status: number = STATUS.FAULT
     try {
       status = handler(core, record)
@@ -91,9 +90,9 @@ export class Engine {
       if (error !== GUEST_FAULT) throw error
     }
     if (price === 0) return status
-    if (UNDONE.has(status)) pay(core, -price)
+    if (UNDONE.has(status)) core.progress.pay(-price)
     // What is left does not reach the end of the block any more: the block is left here, so that runs end where they are due.
-    return status === STATUS.NEXT && isOverdrawn(core) && this.endsInstruction(record) ? STATUS.RELOAD : status
+    return status === STATUS.NEXT && core.progress.isOverdrawn && this.endsInstruction(record) ? STATUS.RELOAD : status
   }
 
   /**

@@ -1,6 +1,6 @@
 /** The public view of a processor's architectural registers. */
 import { MSR } from '../../../x86/index.ts'
-import type { Registers, SegmentState } from '../../interface/processor.ts'
+import type { Registers, SegmentState } from '../../interface/registers.ts'
 import type { Core } from '../core/core.ts'
 import { State } from '../layout/state.ts'
 
@@ -13,66 +13,66 @@ export class CoreRegisters implements Registers {
   }
 
   low(general: number): number {
-    return this.core.low(general * 8)
+    return this.core.registers.low(general * 8)
   }
 
   high(general: number): number {
-    return this.core.high(general * 8)
+    return this.core.registers.high(general * 8)
   }
 
   set(general: number, low: number, high: number): void {
-    this.core.setSlot(general * 8, low, high)
+    this.core.registers.setSlot(general * 8, low, high)
   }
 
   rip(): number {
-    return this.core.rip
+    return this.core.registers.rip
   }
 
   setRip(low: number, high: number): void {
-    if (this.core.long) State.rip.setParts(this.core.view, this.core.base, low, high)
-    else this.core.setRip(low)
+    if (this.core.registers.long) State.rip.setParts(this.core.registers.view, this.core.registers.base, low, high)
+    else this.core.registers.setRip(low)
     if (this.core.events.activity === 'halted') this.core.events.activity = 'running'
   }
 
   flags(): number {
-    return this.core.flags()
+    return this.core.registers.flags()
   }
 
   setFlags(value: number): void {
-    this.core.setFlags(value)
-    this.core.updatePermissions()
+    this.core.registers.setFlags(value)
+    this.core.mode.updatePermissions()
   }
 
   segment(index: number): SegmentState {
-    return this.core.segment(index)
+    return this.core.registers.segment(index)
   }
 
   setSegment(index: number, state: SegmentState): void {
-    this.core.setSegment(index, state)
+    this.core.mode.setSegment(index, state)
   }
 
   controlLow(index: number): number {
-    return this.core.controlLow(index)
+    return this.core.registers.controlLow(index)
   }
 
   controlHigh(index: number): number {
-    return State.control.element.high(this.core.view, State.control.at(this.core.base, index))
+    return State.control.element.high(this.core.registers.view, State.control.at(this.core.registers.base, index))
   }
 
   setControl(index: number, low: number, high: number): void {
-    this.core.setControl(index, low, high)
+    this.core.mode.setControl(index, low, high)
   }
 
   kernelGsBaseLow(): number {
-    return State.kernelGsBase.low(this.core.view, this.core.base)
+    return State.kernelGsBase.low(this.core.registers.view, this.core.registers.base)
   }
 
   kernelGsBaseHigh(): number {
-    return State.kernelGsBase.high(this.core.view, this.core.base)
+    return State.kernelGsBase.high(this.core.registers.view, this.core.registers.base)
   }
 
   setKernelGsBase(low: number, high: number): void {
-    State.kernelGsBase.setParts(this.core.view, this.core.base, low, high)
+    State.kernelGsBase.setParts(this.core.registers.view, this.core.registers.base, low, high)
   }
 
   tscAux(): number {
@@ -84,11 +84,11 @@ export class CoreRegisters implements Registers {
   }
 
   debugLow(index: number): number {
-    return State.debug.element.low(this.core.view, State.debug.at(this.core.base, index))
+    return State.debug.element.low(this.core.registers.view, State.debug.at(this.core.registers.base, index))
   }
 
   debugHigh(index: number): number {
-    return State.debug.element.high(this.core.view, State.debug.at(this.core.base, index))
+    return State.debug.element.high(this.core.registers.view, State.debug.at(this.core.registers.base, index))
   }
 
   setDebug(index: number, low: number, high: number): void {

@@ -10,7 +10,7 @@ import { DECODED, NO_SEGMENT, type Instruction } from '../decode/decoder.ts'
 import { HANDLER_NUMBERS } from '../handlers/table.ts'
 import { RECORD } from '../layout/record.ts'
 import { State } from '../layout/state.ts'
-import { decodeAt } from '../tracing/tracer.ts'
+import { decodeAt } from '../tracing/code-at-rip.ts'
 import type { MicroTable } from '../uops/index.ts'
 
 const STACK_HANDLERS = /^(pop|push|iret|retf|enter|far-call|short-(call|ret))/
@@ -37,9 +37,9 @@ export class StackFaults {
 
   /** True when the access of a record that failed at the state's fault address goes through the stack segment. */
   usesStack(core: Core, record: number): boolean {
-    const { view, base } = core
-    const at = (slot: number): boolean => core.low(slot) === State.faultAddress.low(view, base) &&
-      core.high(slot) === State.faultAddress.high(view, base)
+    const { view, base } = core.registers
+    const at = (slot: number): boolean => core.registers.low(slot) === State.faultAddress.low(view, base) &&
+      core.registers.high(slot) === State.faultAddress.high(view, base)
     const number = view.getUint16(record + RECORD.number, true)
     // POP to memory uses both; its own read is at the stack pointer.
     if (this.operations.has(number) || (this.pops.has(number) && at(GPR.rsp * 8))) return true

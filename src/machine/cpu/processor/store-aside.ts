@@ -16,13 +16,13 @@ import { RFLAGS } from '../../../x86/index.ts'
 import type { Core } from '../core/core.ts'
 import { STORE_ASIDE, State, TLB } from '../layout/state.ts'
 import { WATCH } from '../core/debug.ts'
-import { forgetNewer } from '../core/translations.ts'
+import type { StoreTarget } from '../core/debug.ts'
 
 /** Parts of the state that an instruction with a store can change: registers, rip and flags; vectors; x87. */
 const SAVED = [[0, 512], [State.mxcsr.offset, 1024]] as const
 
 /** Executes such instructions on one core. */
-export class StoreAside {
+export class StoreAside implements StoreTarget {
   private readonly core: Core
   /** Those parts in memory, and what they were before. */
   private readonly parts: readonly { readonly now: Uint8Array; readonly before: Uint8Array }[]
@@ -35,8 +35,9 @@ export class StoreAside {
 
   constructor(core: Core) {
     this.core = core
+    const { bytes, base } = core.registers
     this.parts = SAVED.map(([from, to]) => ({
-      now: core.memory.bytes.subarray(core.base + from, core.base + to), before: new Uint8Array(to - from),
+      now: bytes.subarray(base + from, base + to), before: new Uint8Array(to - from),
     }))
   }
 
@@ -46,13 +47,14 @@ export class StoreAside {
    */
   execute(address: number, entry: Uint32Array, run: () => boolean): boolean {
     const { core } = this
-    const { view, base, memory } = core
+    const { view, base } = core.registers
+    const { words } = core.physical
     const place = (base + STORE_ASIDE.offset) >> 2
     this.address = address
     this.bytes = 0
     this.save()
-    memory.words.set(entry, place)
-    const translations = State.logCount.get(view, base)
+    words.set(entry, place)
+    const { count } = core.translations
     core.debug.aside = this
     State.watch.set(view, base, State.watch.get(view, base) | WATCH.ASIDE)
     State.bank.set(view, base, base + TLB.offset + TLB.bankBytes)
@@ -62,15 +64,15 @@ export class StoreAside {
     } finally {
       core.debug.aside = undefined
       // Gives back the usual bank, and the watching that others ask for.
-      core.updatePermissions()
-      forgetNewer(memory, base, translations)
+      core.mode.updatePermissions()
+      core.translations.dropNewer(count)
     }
     if (!isDone) {
       this.undo()
       return false
     }
-    entry[0] = memory.words[place]!
-    entry[1] = memory.words[place + 1]!
+    entry[0] = words[place]!
+    entry[1] = words[place + 1]!
     State.systemFlags.set(view, base, State.systemFlags.get(view, base) & ~RFLAGS.RF)
     return true
   }
@@ -87,21 +89,21 @@ export class StoreAside {
     if (this.bytes !== 0 && (this.first !== offset || this.bytes !== bytes)) return 0
     this.first = offset
     this.bytes = bytes
-    return this.core.base + STORE_ASIDE.offset + offset
+    return this.core.registers.base + STORE_ASIDE.offset + offset
   }
 
   /** Takes back what the last instruction has done to the registers. */
   undo(): void {
     const { core } = this
     for (const { now, before } of this.parts) now.set(before)
-    core.totalExecuted = this.totalExecuted
-    core.lastExecuted = this.lastExecuted
+    core.progress.totalExecuted = this.totalExecuted
+    core.progress.lastExecuted = this.lastExecuted
   }
 
   private save(): void {
     const { core } = this
     for (const { now, before } of this.parts) before.set(now)
-    this.totalExecuted = core.totalExecuted
-    this.lastExecuted = core.lastExecuted
+    this.totalExecuted = core.progress.totalExecuted
+    this.lastExecuted = core.progress.lastExecuted
   }
 }

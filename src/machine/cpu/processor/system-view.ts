@@ -1,5 +1,5 @@
 /** The public view of the registers that a kernel in ring 0 has to itself. */
-import type { SegmentState, SystemView, TableState } from '../../interface/processor.ts'
+import type { SegmentState, SystemView, TableState } from '../../interface/registers.ts'
 import type { Core } from '../core/core.ts'
 import { executedOutside, readMsr, writeMsr } from '../system/msrs.ts'
 

@@ -4,9 +4,8 @@
  */
 import type { Code, ModuleWriter } from '../../../wasm/index.ts'
 import type { AddressWidth } from '../emit/binder.ts'
-import { MODE, STATUS, State } from '../layout/state.ts'
-import { raiseProtection } from './walk.ts'
-import { ACCESS } from './tlb.ts'
+import { ACCESS, MODE, STATUS, State } from '../layout/state.ts'
+import { raiseProtection } from './walk-steps.ts'
 
 const SCRATCH = State.scratch.offset
 

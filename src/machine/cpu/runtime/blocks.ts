@@ -6,8 +6,7 @@ import type { Code, ModuleWriter } from '../../../wasm/index.ts'
 import { PAGE_SHIFT } from '../../../x86/index.ts'
 import { BLOCK_BUCKETS } from '../../memory/layout.ts'
 import { BLOCK, RECORD } from '../layout/record.ts'
-import { JUMP, State } from '../layout/state.ts'
-import { ACCESS } from './tlb.ts'
+import { ACCESS, JUMP, State } from '../layout/state.ts'
 
 /** Multiplier that spreads physical addresses over the buckets. */
 const SPREAD = 0x9e37_79b1

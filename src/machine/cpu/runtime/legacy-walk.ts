@@ -10,22 +10,13 @@
 import { PAGE_FAULT, PTE } from '../../../x86/index.ts'
 import type { Label } from '../../../wasm/index.ts'
 import { PERMISSION, State } from '../layout/state.ts'
-import { testPermission } from './tlb.ts'
-import type { Walk } from './tlb.ts'
-import { collect, raise, takePresent, toHost } from './walk.ts'
+import { collect, raise, spare, takePresent, testPermission, toHost } from './walk-steps.ts'
+import type { Walk } from './walk-steps.ts'
 
 /** Address bits 39 to 32 of a page of 4 MiB, which no memory here has, and bit 21, which has to be 0. */
 const LARGE_RESERVED = 0x3f_e000
 /** Bits of a PAE pointer entry, low and high half, that have to be 0. */
 const POINTER_RESERVED = [0x1e6, 0x8000_0000] as const
-
-/** Lets an entry's accessed bit go to a spare word: this level has none. */
-export function spare(w: Walk, entry: number): void {
-  w.code.get(w.base)
-  w.code.i32(State.scratch.offset + 56)
-  w.code.op('i32.add')
-  w.code.set(entry)
-}
 
 /** Raises a reserved-bit fault when the i32 on the stack is not 0. */
 function refuse(w: Walk): void {

@@ -5,16 +5,9 @@
  */
 import { SEGMENT, VECTOR } from '../../../x86/index.ts'
 import type { Code, ModuleWriter } from '../../../wasm/index.ts'
+import { SEGMENT_USE } from '../layout/segment-access.ts'
+import type { SegmentUse } from '../layout/segment-access.ts'
 import { State } from '../layout/state.ts'
-
-/** What an access through a segment is for. */
-export const SEGMENT_USE = { READ: 0, WRITE: 1, FETCH: 2 } as const
-/** One of the {@link SEGMENT_USE} numbers. */
-export type SegmentUse = (typeof SEGMENT_USE)[keyof typeof SEGMENT_USE]
-
-/** An access as one number: through which segment, what it is for, and how many bytes it takes. */
-export const segmentAccess = (segment: number, use: SegmentUse, bytes: number): number =>
-  segment | (use << 3) | (bytes << 5)
 
 /** Bits of a hidden segment's attributes. */
 const TYPE = { WRITABLE: 2, READABLE: 2, EXPAND_DOWN: 4, CODE: 8, SEGMENT: 16, BIG: 0x4000 } as const

@@ -3,46 +3,10 @@
  * further look: the write tag only when the page is dirty already, holds no decoded code and is not being watched.
  */
 import { PTE } from '../../../x86/index.ts'
-import type { Code, Label } from '../../../wasm/index.ts'
-import { PERMISSION, State, TLB, TLB_LOG } from '../layout/state.ts'
-
-/** What an access is for, as numbers of the functions here: also the offset of its tag in a TLB entry. */
-export const ACCESS = { READ: TLB.read, WRITE: TLB.write, EXECUTE: TLB.execute } as const
-
-/** Tag that no page has. */
-export const NO_TAG = 1
-
-/** Locals and labels of the walk. */
-export interface Walk {
-  readonly code: Code
-  readonly base: number
-  readonly address: number
-  readonly access: number
-  readonly permissions: number
-  /** Host address of the table, then of the page. */
-  readonly table: number
-  /** Host addresses of the entries, level 4 first. */
-  readonly entries: readonly number[]
-  readonly entry: number
-  /** AND of all levels' low halves; NX of any level. */
-  readonly rights: number
-  readonly noExecute: number
-  readonly faultCode: number
-  readonly fault: Label
-}
-
-/** Pushes a word of the state. */
-export const load = (w: Walk, offset: number): void => {
-  w.code.get(w.base)
-  w.code.memory('i32.load', offset)
-}
-
-/** Pushes the bits of a permission that hold. */
-export function testPermission(w: Walk, bit: number): void {
-  w.code.get(w.permissions)
-  w.code.i32(bit)
-  w.code.op('i32.and')
-}
+import type { Code } from '../../../wasm/index.ts'
+import { ACCESS, NO_TAG, PERMISSION, State, TLB, TLB_LOG } from '../layout/state.ts'
+import { load, testPermission } from './walk-steps.ts'
+import type { Walk } from './walk-steps.ts'
 
 /** Pushes 1 when writing is allowed by the tables, or by ring 0 without write protection. */
 export function pushWritable(w: Walk): void {

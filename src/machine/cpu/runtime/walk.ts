@@ -12,13 +12,13 @@
 import { PAGE_FAULT, PTE, VECTOR } from '../../../x86/index.ts'
 import type { Code, Label, ModuleWriter } from '../../../wasm/index.ts'
 import type { AddressWidth } from '../emit/binder.ts'
-import { PERMISSION, State } from '../layout/state.ts'
+import { ACCESS, PERMISSION, State } from '../layout/state.ts'
 import { takePointer, walkTwoLevels } from './legacy-walk.ts'
-import { ACCESS, fill, load, noteWrite, pushWritable, testPermission, writeProbe } from './tlb.ts'
-import type { Walk } from './tlb.ts'
-
-/** Error code by which the walk tells a general protection fault of its own. */
-export const NOT_CANONICAL = 0x1_0000
+import { fill, noteWrite, pushWritable, writeProbe } from './tlb.ts'
+import {
+  collect, load, raise, raiseProtection, spare, takePresent, testPermission, toHost,
+} from './walk-steps.ts'
+import type { Walk } from './walk-steps.ts'
 
 /**
  * Adds the functions `walk(base, address, access)` and `probe` of the same shape, which tries the TLB first. 64-bit
@@ -85,12 +85,7 @@ function unpaged(w: Walk): void {
   c.set(w.table)
   toHost(w, w.table)
   // All entries point at a spare word, so that accessed and dirty bits go nowhere; the page counts as dirty.
-  for (const entry of w.entries) {
-    c.get(w.base)
-    c.i32(State.scratch.offset + 56)
-    c.op('i32.add')
-    c.set(entry)
-  }
+  for (const entry of w.entries) spare(w, entry)
 }
 
 function canonical(w: Walk): void {
@@ -106,54 +101,6 @@ function canonical(w: Walk): void {
   raiseProtection(c, w.base, w.address)
   c.i32(0)
   c.op('return')
-  c.end()
-}
-
-/** Leaves #GP(0) in the state; through the stack segment it is a stack fault, which the driver finds out. */
-export function raiseProtection(c: Code, base: number, address: number): void {
-  c.get(base)
-  c.i32(VECTOR.GP)
-  c.memory('i32.store', State.faultVector.offset)
-  c.get(base)
-  c.i32(NOT_CANONICAL)
-  c.memory('i32.store', State.faultCode.offset)
-  c.get(base)
-  c.get(address)
-  c.memory('i64.store', State.faultAddress.offset)
-}
-
-/** Turns a physical address in a local into a host address; outside of memory it is a reserved-bit fault. */
-export function toHost(w: Walk, local: number): void {
-  const c = w.code
-  c.get(local)
-  load(w, State.physicalBase.offset)
-  c.op('i32.add')
-  c.tee(local)
-  load(w, State.physicalLow.offset)
-  c.op('i32.sub')
-  load(w, State.physicalSize.offset)
-  c.op('i32.ge_u')
-  c.if()
-  raise(w, PAGE_FAULT.PRESENT | PAGE_FAULT.RESERVED)
-  c.end()
-}
-
-/** Ends the walk with a page fault of that error code. */
-export function raise(w: Walk, code: number): void {
-  w.code.i32(code)
-  w.code.set(w.faultCode)
-  w.code.br(w.fault)
-}
-
-/** Takes the i64 on the stack for the entry at hand, and ends the walk unless it is present. */
-export function takePresent(w: Walk): void {
-  const c = w.code
-  c.tee(w.entry)
-  c.op('i32.wrap_i64')
-  c.i32(PTE.PRESENT)
-  c.op('i32.and', 'i32.eqz')
-  c.if()
-  raise(w, 0)
   c.end()
 }
 
@@ -189,20 +136,6 @@ function walkLevel(w: Walk, level: number, done: Label): void {
   c.op('i32.and')
   c.set(w.table)
   if (level === 1) toHost(w, w.table)
-}
-
-/** Adds an entry's rights to those of the levels above. */
-export function collect(w: Walk): void {
-  const c = w.code
-  c.get(w.rights)
-  c.get(w.entry)
-  c.op('i32.wrap_i64', 'i32.and')
-  c.set(w.rights)
-  c.get(w.noExecute)
-  c.get(w.entry)
-  c.i64(63)
-  c.op('i64.shr_u', 'i32.wrap_i64', 'i32.or')
-  c.set(w.noExecute)
 }
 
 /** Bits of the entry's low half that have to be 0. */

@@ -1,6 +1,6 @@
 /** What the parts of a saved state are looked at with. */
 import { XenError } from '../../../util/index.ts'
-import type { SegmentState } from '../../interface/processor.ts'
+import type { SegmentState } from '../../interface/registers.ts'
 
 /** True for an unsigned 32-bit word. */
 export const isWord = (value: unknown): value is number => typeof value === 'number' && value >>> 0 === value

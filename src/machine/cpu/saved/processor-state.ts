@@ -3,10 +3,12 @@
  * Version 1 knew hosted processors only and nothing of what waits between two instructions.
  */
 import { CR0, CR4, SEGMENT } from '../../../x86/index.ts'
-import type { ProcessorState, SegmentState } from '../../interface/processor.ts'
+import type { ProcessorState } from '../../interface/saved-state.ts'
+import type { Registers, SegmentState } from '../../interface/registers.ts'
 import type { Core } from '../core/core.ts'
+import { INTERRUPT_SHADOWS } from '../core/events.ts'
+import type { InterruptShadow } from '../core/events.ts'
 import { FXSAVE_BYTES, MXCSR_MASK, readFxsave } from '../handlers/fpu.ts'
-import type { CoreRegisters } from '../processor/registers.ts'
 import { isSegment, isWord, refuse, words } from './checks.ts'
 import { restoreSystem, saveSystem } from './system-state.ts'
 import { State } from '../layout/state.ts'
@@ -18,11 +20,10 @@ const DEBUGS = [0, 1, 2, 3, 6, 7] as const
 const FLAGS = 0x3d_7fd7
 /** Bits of DR6 that a trap can leave. */
 const TRAP_BITS = 0xe00f
-const SHADOWS = ['none', 'sti', 'ss'] as const
 
 /** Takes the state out. `done`: instructions executed since the processor was made. */
 export function saveState(
-  core: Core, registers: CoreRegisters, more: { fpu: Uint8Array; done: number },
+  core: Core, registers: Registers, more: { fpu: Uint8Array; done: number },
 ): ProcessorState {
   const pairs = (numbers: readonly number[], low: (i: number) => number, high: (i: number) => number): number[] =>
     numbers.flatMap((i) => [low(i), high(i)])
@@ -30,14 +31,14 @@ export function saveState(
   return {
     version: 2,
     general: pairs(general, (i) => registers.low(i), (i) => registers.high(i)),
-    rip: core.long ? [State.rip.low(core.view, core.base), State.rip.high(core.view, core.base)] : [core.rip, 0],
+    rip: core.registers.long ? [State.rip.low(core.registers.view, core.registers.base), State.rip.high(core.registers.view, core.registers.base)] : [core.registers.rip, 0],
     flags: registers.flags(),
     segments: [0, 1, 2, 3, 4, 5].map((i) => registers.segment(i)),
     control: pairs(CONTROLS, (i) => registers.controlLow(i), (i) => registers.controlHigh(i)),
     kernelGsBase: [registers.kernelGsBaseLow(), registers.kernelGsBaseHigh()],
     debug: pairs(DEBUGS, (i) => registers.debugLow(i), (i) => registers.debugHigh(i)),
     fpu: [...more.fpu],
-    xcr0: State.xcr0.get(core.view, core.base),
+    xcr0: State.xcr0.get(core.registers.view, core.registers.base),
     shadow: core.events.shadow(more.done),
     debugTrap: core.debug.pending,
     ...(core.bare ? {} : { tscAux: registers.tscAux() }),
@@ -76,7 +77,7 @@ type Saved = Omit<ProcessorState, 'version' | 'shadow' | 'debugTrap'> & {
 }
 
 /** Looks at everything, then takes it. `done`: instructions executed since the processor was made. */
-export function restoreState(core: Core, registers: CoreRegisters, state: ProcessorState, done: number): void {
+export function restoreState(core: Core, registers: Registers, state: ProcessorState, done: number): void {
   const saved = state as Saved
   if (saved.version !== 1 && saved.version !== 2) refuse('a processor state of another version')
   const { shadow = 'none', debugTrap = 0 } = saved
@@ -94,13 +95,13 @@ export function restoreState(core: Core, registers: CoreRegisters, state: Proces
   if ((image.getUint32(24, true) & ~MXCSR_MASK) !== 0) refuse('MXCSR has reserved bits set')
   if ((flags! & ~FLAGS) !== 0) refuse('RFLAGS has reserved bits set', { flags })
   if (debug[9] !== 0 || debug[11] !== 0) refuse('DR6 or DR7 has reserved bits set')
-  if (!SHADOWS.some((one) => one === shadow)) refuse('an interrupt shadow of an unknown kind')
+  if (!INTERRUPT_SHADOWS.some((one) => one === shadow)) refuse('an interrupt shadow of an unknown kind')
   if (!isWord(debugTrap) || (debugTrap & ~TRAP_BITS) !== 0) refuse('a debug trap of an unknown kind')
   if ((saved.system !== undefined) !== core.bare) refuse('the state of a processor of another mode')
   checkProtection(core, control, segments)
   const takeSystem = saved.system === undefined ? () => {} : restoreSystem(core, saved.system, control)
   // From here on nothing is refused.
-  if (saved.system !== undefined) core.efer = saved.system.efer
+  if (saved.system !== undefined) core.registers.efer = saved.system.efer
   for (let i = 0; i < 16; i += 1) registers.set(i, general[i * 2]!, general[i * 2 + 1]!)
   CONTROLS.forEach((number, i) => registers.setControl(number, control[i * 2]!, control[i * 2 + 1]!))
   segments.forEach((segment, i) => registers.setSegment(i, segment))
@@ -109,9 +110,9 @@ export function restoreState(core: Core, registers: CoreRegisters, state: Proces
   registers.setKernelGsBase(kernelGs[0]!, kernelGs[1]!)
   DEBUGS.forEach((number, i) => registers.setDebug(number, debug[i * 2]!, debug[i * 2 + 1]!))
   readFxsave(core, image, 0)
-  State.xcr0.set(core.view, core.base, xcr0!)
+  State.xcr0.set(core.registers.view, core.registers.base, xcr0!)
   if (!core.bare) registers.setTscAux(tscAux!)
   core.debug.pending = debugTrap
   takeSystem()
-  core.events.castShadow(shadow as (typeof SHADOWS)[number], done)
+  core.events.beginShadow(shadow as InterruptShadow, done)
 }

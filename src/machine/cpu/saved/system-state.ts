@@ -4,7 +4,8 @@
  */
 import { CR0, CR4, EFER, MSR } from '../../../x86/index.ts'
 import { isCanonical, signedFromParts } from '../../../util/index.ts'
-import type { ProcessorSystemState, TableState } from '../../interface/processor.ts'
+import type { ProcessorSystemState } from '../../interface/saved-state.ts'
+import type { TableState } from '../../interface/registers.ts'
 import type { Core } from '../core/core.ts'
 import { isSegment, isWord, refuse, words } from './checks.ts'
 import { ACTIVITIES } from '../core/events.ts'
@@ -16,7 +17,7 @@ import { PLAIN_MSRS } from '../core/system-registers.ts'
 export function saveSystem(core: Core): ProcessorSystemState {
   const { system, events } = core
   return {
-    gdt: system.gdt, idt: system.idt, ldtr: system.ldtr, tr: system.tr, efer: core.efer,
+    gdt: system.gdt, idt: system.idt, ldtr: system.ldtr, tr: system.tr, efer: core.registers.efer,
     msrs: PLAIN_MSRS.map((register) => [register, ...system.plain(register)!] as const),
     timestamp: readMsr(core, MSR.TSC, executedOutside(core))!,
     interrupts: events.waiting(), nmi: events.nmi, nmiBlocked: events.nmiBlocked, activity: events.activity,

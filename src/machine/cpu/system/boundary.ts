@@ -34,7 +34,7 @@ export class Boundary {
 
   /** Instructions done since the processor was made. */
   get done(): number {
-    return this.core.totalExecuted + this.core.startBudget - this.left
+    return this.core.progress.totalExecuted + this.core.progress.startBudget - this.left
   }
 
   /**
@@ -68,10 +68,10 @@ export class Boundary {
 
   private breakpointHere(): number {
     const { core } = this
-    const { view, base } = core
+    const { view, base } = core.registers
     if (!core.debug.watchesCode || (State.systemFlags.get(view, base) & RFLAGS.RF) !== 0) return 0
-    const start = core.long ? 0 : core.segment(SEGMENT.cs).baseLow
-    return core.debug.atInstruction(this.core.rip + start)
+    const start = core.registers.long ? 0 : core.registers.segment(SEGMENT.cs).baseLow
+    return core.debug.atInstruction(this.core.registers.rip + start)
   }
 
   /** Ends a hosted run with #DB; DR6 tells why. */
@@ -96,7 +96,7 @@ export class Boundary {
       events.nmiBlocked = true
     } else events.take(vector)
     events.activity = 'running'
-    return this.send({ vector, kind, rip: this.core.rip, flags: core.flags() })
+    return this.send({ vector, kind, rip: this.core.registers.rip, flags: core.registers.flags() })
   }
 
   /** Delivers the fault that `result` tells; RF is set in the flags that its handler returns to. */
@@ -105,8 +105,8 @@ export class Boundary {
     const { vector, errorCode } = this.result
     if (vector === VECTOR.PF) notePageFault(core)
     return this.send({
-      vector, kind: 'exception', errorCode: hasErrorCode(vector) ? errorCode : undefined, rip: this.core.rip,
-      flags: core.flags() | RFLAGS.RF,
+      vector, kind: 'exception', errorCode: hasErrorCode(vector) ? errorCode : undefined, rip: this.core.registers.rip,
+      flags: core.registers.flags() | RFLAGS.RF,
     })
   }
 
@@ -125,6 +125,6 @@ export class Boundary {
   /** Tells hooks of the exception in `result`. */
   tellException(): void {
     const { vector, errorCode, address } = this.result
-    if (this.core.isTraced) this.core.tracer!.exception({ vector, errorCode, address })
+    if (this.core.debug.isTraced) this.core.debug.observer!.exception({ vector, errorCode, address })
   }
 }

@@ -6,30 +6,28 @@
  */
 import { CR0, CR4, DR6, DR7, EFER, GPR, SEGMENT, VECTOR } from '../../../x86/index.ts'
 import { isCanonical, signedFromParts } from '../../../util/index.ts'
-import type { TableState } from '../../interface/processor.ts'
+import type { TableState } from '../../interface/registers.ts'
 import type { Core } from '../core/core.ts'
 import type { Handler } from '../core/handler.ts'
 import { SLOT, STATUS, State } from '../layout/state.ts'
 import { CR0_BITS, allowedCr4, hasFeature, FEATURE } from './features.ts'
-import {
-  ACCESS_BYTE, LONG_CODE, SYSTEM_TYPE, isLongMode, nullSegment, readOwnDescriptor, unpack, updateAccess,
-} from './tables.ts'
+import { ACCESS_BYTE, LONG_CODE, SYSTEM_TYPE, nullSegment, readOwnDescriptor, unpack, updateAccess } from './tables.ts'
 
 /** Wraps what only ring 0 may do. */
 export const ringZero = (handler: Handler): Handler => (core, record) =>
-  core.cpl === 0 ? handler(core, record) : core.protection()
+  core.registers.cpl === 0 ? handler(core, record) : core.faults.protection()
 
 /** MOV to or from CR0, CR2, CR3, CR4, CR8. */
 export function moveControl(core: Core, record: number): number {
-  const register = core.field(record, 'c')
-  if (core.cpl !== 0) return core.protection()
-  const slot = core.field(record, 'a') * 8
-  if (core.field(record, 'b') === 0) {
-    const high = State.control.element.high(core.view, State.control.at(core.base, register))
-    core.setSlot(slot, core.controlLow(register), core.long ? high : 0)
+  const register = core.records.field(record, 'c')
+  if (core.registers.cpl !== 0) return core.faults.protection()
+  const slot = core.records.field(record, 'a') * 8
+  if (core.records.field(record, 'b') === 0) {
+    const high = State.control.element.high(core.registers.view, State.control.at(core.registers.base, register))
+    core.registers.setSlot(slot, core.registers.controlLow(register), core.registers.long ? high : 0)
     return STATUS.NEXT
   }
-  return writeControl(core, register, { low: core.low(slot), high: core.long ? core.high(slot) : 0 })
+  return writeControl(core, register, { low: core.registers.low(slot), high: core.registers.long ? core.registers.high(slot) : 0 })
 }
 
 interface Halves {
@@ -40,35 +38,35 @@ interface Halves {
 function writeControl(core: Core, register: number, value: Halves): number {
   switch (register) {
     case 0:
-      return value.high !== 0 ? core.protection() : writeCr0(core, value.low)
+      return value.high !== 0 ? core.faults.protection() : writeCr0(core, value.low)
     case 2:
-      core.setControl(2, value.low, value.high)
+      core.mode.setControl(2, value.low, value.high)
       return STATUS.NEXT
     case 3:
       return writeCr3(core, value)
     case 4:
       return writeCr4(core, value)
     default:
-      if (value.high !== 0 || value.low > 15) return core.protection()
-      core.setControl(8, value.low, 0)
-      return core.isCareful ? STATUS.CHECK : STATUS.NEXT
+      if (value.high !== 0 || value.low > 15) return core.faults.protection()
+      core.mode.setControl(8, value.low, 0)
+      return core.attention.isDue ? STATUS.CHECK : STATUS.NEXT
   }
 }
 
 /** CR0; setting PG with EFER.LME begins long mode, clearing it ends it. */
 export function writeCr0(core: Core, wanted: number): number {
   const low = ((wanted & CR0_BITS) | CR0.ET) >>> 0
-  const old = core.controlLow(0)
+  const old = core.registers.controlLow(0)
   const paging = (low & CR0.PG) !== 0
-  if (paging && (low & CR0.PE) === 0) return core.protection()
-  if ((low & CR0.NW) !== 0 && (low & CR0.CD) === 0) return core.protection()
-  const cr4 = core.controlLow(4)
-  if (paging && (old & CR0.PG) === 0 && (core.efer & EFER.LME) !== 0) {
-    const isLongCode = (core.segment(SEGMENT.cs).attributes & LONG_CODE) !== 0
-    if ((cr4 & CR4.PAE) === 0 || isLongCode) return core.protection()
+  if (paging && (low & CR0.PE) === 0) return core.faults.protection()
+  if ((low & CR0.NW) !== 0 && (low & CR0.CD) === 0) return core.faults.protection()
+  const cr4 = core.registers.controlLow(4)
+  if (paging && (old & CR0.PG) === 0 && (core.registers.efer & EFER.LME) !== 0) {
+    const isLongCode = (core.registers.segment(SEGMENT.cs).attributes & LONG_CODE) !== 0
+    if ((cr4 & CR4.PAE) === 0 || isLongCode) return core.faults.protection()
   }
-  if (!paging && (old & CR0.PG) !== 0 && (core.long || (cr4 & CR4.PCIDE) !== 0)) return core.protection()
-  core.setControl(0, low, 0)
+  if (!paging && (old & CR0.PG) !== 0 && (core.registers.long || (cr4 & CR4.PCIDE) !== 0)) return core.faults.protection()
+  core.mode.setControl(0, low, 0)
   return STATUS.CHECK
 }
 
@@ -76,60 +74,60 @@ export function writeCr0(core: Core, wanted: number): number {
 const KEEP_TRANSLATIONS = 0x8000_0000
 
 function writeCr3(core: Core, value: Halves): number {
-  const keeps = (core.controlLow(4) & CR4.PCIDE) !== 0 ? KEEP_TRANSLATIONS : 0
+  const keeps = (core.registers.controlLow(4) & CR4.PCIDE) !== 0 ? KEEP_TRANSLATIONS : 0
   const high = (value.high & ~keeps) >>> 0
   // No page table can lie above the four gigabytes that a machine has at most.
-  if (high !== 0) return core.protection()
-  core.setControl(3, value.low, 0)
+  if (high !== 0) return core.faults.protection()
+  core.mode.setControl(3, value.low, 0)
   return STATUS.RELOAD
 }
 
 function writeCr4(core: Core, value: Halves): number {
   const { low, high } = value
-  if (high !== 0 || (low & ~allowedCr4(core)) !== 0) return core.protection()
-  const old = core.controlLow(4)
-  if ((low & CR4.PAE) === 0 && isLongMode(core)) return core.protection()
+  if (high !== 0 || (low & ~allowedCr4(core)) !== 0) return core.faults.protection()
+  const old = core.registers.controlLow(4)
+  if ((low & CR4.PAE) === 0 && core.registers.isLongMode) return core.faults.protection()
   if ((low & CR4.PCIDE) !== 0 && (old & CR4.PCIDE) === 0) {
-    if (!isLongMode(core) || (core.controlLow(3) & 0xfff) !== 0) return core.protection()
+    if (!core.registers.isLongMode || (core.registers.controlLow(3) & 0xfff) !== 0) return core.faults.protection()
   }
-  core.setControl(4, low, 0)
+  core.mode.setControl(4, low, 0)
   core.debug.update()
   return STATUS.CHECK
 }
 
 /** LMSW: the low four bits of CR0; PE can only be set. */
 export function loadStatusWord(core: Core, record: number): number {
-  const value = core.low(core.field(record, 'a')) & 15
-  const old = core.controlLow(0)
+  const value = core.registers.low(core.records.field(record, 'a')) & 15
+  const old = core.registers.controlLow(0)
   return writeCr0(core, ((old & ~14) | value | (old & CR0.PE)) >>> 0)
 }
 
 export function clearTaskSwitched(core: Core): number {
-  core.setControl(0, (core.controlLow(0) & ~CR0.TS) >>> 0, 0)
+  core.mode.setControl(0, (core.registers.controlLow(0) & ~CR0.TS) >>> 0, 0)
   return STATUS.RELOAD
 }
 
 /** MOV to or from a debug register. DR4 and DR5 are other names of DR6 and DR7 unless CR4.DE is set. */
 export function moveDebug(core: Core, record: number): number {
-  const named = core.field(record, 'c')
+  const named = core.records.field(record, 'c')
   const isAlias = named === 4 || named === 5
-  if (isAlias && (core.controlLow(4) & CR4.DE) !== 0) return core.undefinedOpcode()
-  if (core.cpl !== 0) return core.protection()
+  if (isAlias && (core.registers.controlLow(4) & CR4.DE) !== 0) return core.faults.undefinedOpcode()
+  if (core.registers.cpl !== 0) return core.faults.protection()
   const { debug } = core
   if ((debug.low(7) & DR7.GD) !== 0) {
     debug.raised(DR6.BD)
-    return core.raise(VECTOR.DB)
+    return core.faults.raise(VECTOR.DB)
   }
   const register = isAlias ? named + 2 : named
-  const slot = core.field(record, 'a') * 8
-  if (core.field(record, 'b') === 0) {
-    const high = State.debug.element.high(core.view, State.debug.at(core.base, register))
-    core.setSlot(slot, debug.low(register), core.long ? high : 0)
+  const slot = core.records.field(record, 'a') * 8
+  if (core.records.field(record, 'b') === 0) {
+    const high = State.debug.element.high(core.registers.view, State.debug.at(core.registers.base, register))
+    core.registers.setSlot(slot, debug.low(register), core.registers.long ? high : 0)
     return STATUS.NEXT
   }
-  const [low, high] = [core.low(slot), core.long ? core.high(slot) : 0]
+  const [low, high] = [core.registers.low(slot), core.registers.long ? core.registers.high(slot) : 0]
   if (register < 4) debug.set(register, low, high)
-  else if (high !== 0) return core.protection()
+  else if (high !== 0) return core.faults.protection()
   else if (register === 6) debug.set(6, ((low & 0xe00f) | DR6.ONES) >>> 0, 0)
   else debug.set(7, ((low & 0xffff_2fff) | DR7.ONES) >>> 0, 0)
   return STATUS.CHECK
@@ -137,54 +135,54 @@ export function moveDebug(core: Core, record: number): number {
 
 /** LGDT and LIDT: the operand's address is in t3. */
 export const loadTable = (name: 'gdt' | 'idt'): Handler => (core, record) => {
-  const address = core.address(SLOT.t3)
-  const bytes = core.readBytes(address, core.long ? 10 : 6)
+  const address = core.registers.address(SLOT.t3)
+  const bytes = core.memory.readBytes(address, core.registers.long ? 10 : 6)
   const view = new DataView(bytes.buffer)
   const base = view.getUint32(2, true)
-  const isShort = !core.long && core.field(record, 'c') === 2
+  const isShort = !core.registers.long && core.records.field(record, 'c') === 2
   const table: TableState = {
     limit: view.getUint16(0, true), baseLow: isShort ? base & 0xff_ffff : base,
-    baseHigh: core.long ? view.getUint32(6, true) : 0,
+    baseHigh: core.registers.long ? view.getUint32(6, true) : 0,
   }
-  if (!isCanonical(signedFromParts(table.baseLow, table.baseHigh))) return core.protection()
+  if (!isCanonical(signedFromParts(table.baseLow, table.baseHigh))) return core.faults.protection()
   core.system[name] = table
   return STATUS.NEXT
 }
 
 /** SGDT and SIDT. With CR4.UMIP only ring 0 may. */
 export const storeTable = (name: 'gdt' | 'idt'): Handler => (core) => {
-  if (isHidden(core)) return core.protection()
+  if (isHidden(core)) return core.faults.protection()
   const { limit, baseLow, baseHigh } = core.system[name]
   const bytes = new Uint8Array(10)
   const view = new DataView(bytes.buffer)
   view.setUint16(0, limit, true)
   view.setUint32(2, baseLow, true)
   view.setUint32(6, baseHigh, true)
-  return core.writeBytes(core.address(SLOT.t3), bytes.subarray(0, core.long ? 10 : 6))
+  return core.memory.writeBytes(core.registers.address(SLOT.t3), bytes.subarray(0, core.registers.long ? 10 : 6))
 }
 
 /** True where CR4.UMIP hides system registers from the running ring. */
-export const isHidden = (core: Core): boolean => (core.controlLow(4) & CR4.UMIP) !== 0 && core.cpl !== 0
+export const isHidden = (core: Core): boolean => (core.registers.controlLow(4) & CR4.UMIP) !== 0 && core.registers.cpl !== 0
 
 /** LLDT and LTR: the selector is in the slot that `a` names; the ring has been looked at. */
 export const loadSystemSegment = (name: 'ldtr' | 'tr'): Handler => (core, record) => {
-  const selector = core.low(core.field(record, 'a')) & 0xffff
+  const selector = core.registers.low(core.records.field(record, 'a')) & 0xffff
   const code = selector & 0xfffc
   if (code === 0) {
-    if (name === 'tr') return core.protection()
+    if (name === 'tr') return core.faults.protection()
     core.system.ldtr = nullSegment(selector)
     return STATUS.NEXT
   }
-  const words = (selector & 4) !== 0 ? undefined : readOwnDescriptor(core, selector, isLongMode(core) ? 4 : 2)
-  if (words === undefined) return core.protection(code)
+  const words = (selector & 4) !== 0 ? undefined : readOwnDescriptor(core, selector, core.registers.isLongMode ? 4 : 2)
+  if (words === undefined) return core.faults.protection(code)
   const segment = unpack(selector, words[0]!, words[1]!)
   const type = segment.attributes & 31
   const isKnown = name === 'ldtr' ? type === SYSTEM_TYPE.LDT
-    : type === SYSTEM_TYPE.TSS || (!isLongMode(core) && type === SYSTEM_TYPE.TSS_16)
-  if (!isKnown || (words.length > 2 && (words[3]! & 0x1f00) !== 0)) return core.protection(code)
-  if ((segment.attributes & ACCESS_BYTE.PRESENT) === 0) return core.raise(VECTOR.NP, code)
+    : type === SYSTEM_TYPE.TSS || (!core.registers.isLongMode && type === SYSTEM_TYPE.TSS_16)
+  if (!isKnown || (words.length > 2 && (words[3]! & 0x1f00) !== 0)) return core.faults.protection(code)
+  if ((segment.attributes & ACCESS_BYTE.PRESENT) === 0) return core.faults.raise(VECTOR.NP, code)
   const baseHigh = words.length > 2 ? words[2]! : 0
-  if (!isCanonical(signedFromParts(segment.baseLow, baseHigh))) return core.protection(code)
+  if (!isCanonical(signedFromParts(segment.baseLow, baseHigh))) return core.faults.protection(code)
   if (name === 'tr') {
     updateAccess(core, selector, SYSTEM_TYPE.BUSY)
     core.system.tr = { ...segment, baseHigh, attributes: segment.attributes | SYSTEM_TYPE.BUSY }
@@ -194,7 +192,7 @@ export const loadSystemSegment = (name: 'ldtr' | 'tr'): Handler => (core, record
 
 /** INVLPG: the address is in t3. */
 export function invalidatePage(core: Core): number {
-  const address = core.address(SLOT.t3)
-  if (isCanonical(address)) core.flushPage(address)
+  const address = core.registers.address(SLOT.t3)
+  if (isCanonical(address)) core.translations.flushPage(address)
   return STATUS.RELOAD
 }

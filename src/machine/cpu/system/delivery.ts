@@ -9,22 +9,18 @@
  */
 import { GPR, RFLAGS, SEGMENT, VECTOR } from '../../../x86/index.ts'
 import { highPart, isCanonical, lowPart } from '../../../util/index.ts'
-import { GUEST_FAULT } from '../core/core.ts'
+import { GUEST_FAULT, fail } from '../core/faults.ts'
 import type { Core } from '../core/core.ts'
-import { nextInstruction } from '../core/segmentation.ts'
-import { NOT_CANONICAL } from '../runtime/walk.ts'
-import { STATUS, State } from '../layout/state.ts'
+import { NOT_CANONICAL, STATUS, State } from '../layout/state.ts'
 import { codeBehindGate, enterCode, readGate } from './gates.ts'
 import type { Delivery } from './gates.ts'
 import { enterLegacy } from './legacy-delivery.ts'
-import {
-  SYSTEM_TYPE, afterJump, asSupervisor, fail, isLongMode, nullSegment, pushWide, stackOfRing, stackOfTable,
-} from './tables.ts'
+import { SYSTEM_TYPE, afterJump, asSupervisor, nullSegment, pushWide, stackOfRing, stackOfTable } from './tables.ts'
 import type { WideWord } from './tables.ts'
 
 /** Enters the handler; faults leave by GUEST_FAULT with nothing changed. */
 export function enterHandler(core: Core, delivery: Delivery): void {
-  asSupervisor(core, () => (isLongMode(core) ? enterLong : enterLegacy)(core, delivery))
+  asSupervisor(core, () => (core.registers.isLongMode ? enterLong : enterLegacy)(core, delivery))
 }
 
 const LONG_GATES = [SYSTEM_TYPE.INTERRUPT_GATE, SYSTEM_TYPE.TRAP_GATE]
@@ -33,32 +29,32 @@ function enterLong(core: Core, delivery: Delivery): void {
   const ext = delivery.kind === 'software' ? 0 : 1
   const gate = readGate(core, delivery, 4, LONG_GATES)
   const { code, ring } = codeBehindGate(core, gate.selector, ext)
-  const { cpl } = core
+  const { cpl } = core.registers
   const top = gate.table !== 0 ? stackOfTable(core, gate.table, ext)
     : ring < cpl ? stackOfRing(core, ring, ext) : wholeStackPointer(core)
-  if (!isCanonical(top)) fail(core, VECTOR.SS, ext)
-  if (!isCanonical(gate.offset)) fail(core, VECTOR.GP, ext)
+  if (!isCanonical(top)) fail(core.faults, VECTOR.SS, ext)
+  if (!isCanonical(gate.offset)) fail(core.faults, VECTOR.GP, ext)
   const words: WideWord[] = [
-    [core.selector(SEGMENT.ss), 0], [core.low(GPR.rsp * 8), core.high(GPR.rsp * 8)], [delivery.flags, 0],
-    [core.selector(SEGMENT.cs), 0], [lowPart(delivery.rip), highPart(delivery.rip)],
+    [core.registers.selector(SEGMENT.ss), 0], [core.registers.low(GPR.rsp * 8), core.registers.high(GPR.rsp * 8)], [delivery.flags, 0],
+    [core.registers.selector(SEGMENT.cs), 0], [lowPart(delivery.rip), highPart(delivery.rip)],
   ]
   if (delivery.errorCode !== undefined) words.push([delivery.errorCode, 0])
   const aligned = Math.floor(top / 16) * 16
   pushWide(core, aligned, words, ring)
-  if (ring !== cpl) core.setSegment(SEGMENT.ss, { ...nullSegment(ring), attributes: ring << 5 })
-  core.setNumber(GPR.rsp * 8, aligned - words.length * 8)
+  if (ring !== cpl) core.mode.setSegment(SEGMENT.ss, { ...nullSegment(ring), attributes: ring << 5 })
+  core.registers.setNumber(GPR.rsp * 8, aligned - words.length * 8)
   enterCode(core, { code, offset: gate.offset, masks: gate.type === SYSTEM_TYPE.INTERRUPT_GATE })
 }
 
 /** All 64 bits count, also while 32-bit code runs. */
-const wholeStackPointer = (core: Core): number => core.address(GPR.rsp * 8)
+const wholeStackPointer = (core: Core): number => core.registers.address(GPR.rsp * 8)
 
 /** INT n, INT3, INTO and INT1 of a bare processor: a handler's body. */
 export function softwareInterrupt(
   core: Core, record: number, vector: number, kind: 'software' | 'exception' = 'software',
 ): number {
-  const rip = nextInstruction(core, record)
-  enterHandler(core, { vector, kind, rip, flags: core.flags() & ~RFLAGS.RF })
+  const rip = core.records.nextOf(record)
+  enterHandler(core, { vector, kind, rip, flags: core.registers.flags() & ~RFLAGS.RF })
   core.debug.isUntraced = true
   return afterJump(core)
 }
@@ -79,10 +75,10 @@ function isDouble(first: Delivery, second: number): boolean {
  * processor has shut down.
  */
 export function deliver(core: Core, first: Delivery): boolean {
-  const { view, base } = core
+  const { view, base } = core.registers
   let delivery = first
   for (;;) {
-    core.setRip(first.rip)
+    core.registers.setRip(first.rip)
     if (attempt(core, delivery)) return true
     if (delivery.vector === VECTOR.DF) return false
     const vector = State.faultVector.get(view, base)
@@ -106,7 +102,7 @@ function attempt(core: Core, delivery: Delivery): boolean {
 
 /** CR2 takes the address of a page fault. */
 export function notePageFault(core: Core): void {
-  const { view, base } = core
+  const { view, base } = core.registers
   State.control.element.setParts(
     view, State.control.at(base, 2), State.faultAddress.low(view, base), State.faultAddress.high(view, base))
 }

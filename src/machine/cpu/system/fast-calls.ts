@@ -4,13 +4,11 @@
  */
 import { EFER, GPR, MSR, RFLAGS, SEGMENT } from '../../../x86/index.ts'
 import { highPart, isCanonical, lowPart, signedFromParts } from '../../../util/index.ts'
-import type { SegmentState } from '../../interface/processor.ts'
+import type { SegmentState } from '../../interface/registers.ts'
 import type { Core } from '../core/core.ts'
-import { nextInstruction } from '../core/segmentation.ts'
-import { SEGMENT_SLOT } from '../lift/lifter.ts'
-import { STATUS, State } from '../layout/state.ts'
+import { SEGMENT_SLOT, STATUS, State } from '../layout/state.ts'
 import { FEATURE, hasFeature } from './features.ts'
-import { afterJump, isLongMode } from './tables.ts'
+import { afterJump } from './tables.ts'
 
 /** Flags that SYSRET takes from R11. */
 const RETURNED_FLAGS = 0x3c_7fd7
@@ -34,28 +32,28 @@ const plain = (core: Core, register: number): readonly [number, number] => core.
 
 /** Enters a ring with new flags; SS before CS, because the privilege level hangs on it. */
 function enter(core: Core, to: { code: SegmentState; stack: SegmentState; rip: number; flags: number }): void {
-  const old = State.systemFlags.get(core.view, core.base)
-  core.setFlags(to.flags)
-  if (((old ^ to.flags) & RFLAGS.AC) !== 0) core.updatePermissions()
-  core.setSegment(SEGMENT.ss, to.stack)
-  core.setSegment(SEGMENT.cs, to.code)
-  core.setRip(to.rip)
+  const old = State.systemFlags.get(core.registers.view, core.registers.base)
+  core.registers.setFlags(to.flags)
+  if (((old ^ to.flags) & RFLAGS.AC) !== 0) core.mode.updatePermissions()
+  core.mode.setSegment(SEGMENT.ss, to.stack)
+  core.mode.setSegment(SEGMENT.cs, to.code)
+  core.registers.setRip(to.rip)
 }
 
 /** Single step goes by the trap flag that these instructions leave. */
 function traceByNewFlags(core: Core): void {
-  core.debug.traceAs((State.systemFlags.get(core.view, core.base) & RFLAGS.TF) !== 0)
+  core.debug.traceAs((State.systemFlags.get(core.registers.view, core.registers.base) & RFLAGS.TF) !== 0)
 }
 
 /** SYSCALL. */
 export function systemCall(core: Core, record: number): number {
-  if ((core.efer & EFER.SCE) === 0 || !isLongMode(core)) return core.undefinedOpcode()
-  const next = nextInstruction(core, record)
-  const flags = core.flags() & ~RFLAGS.RF
-  const [low, high] = plain(core, core.long ? MSR.LSTAR : MSR.CSTAR)
+  if ((core.registers.efer & EFER.SCE) === 0 || !core.registers.isLongMode) return core.faults.undefinedOpcode()
+  const next = core.records.nextOf(record)
+  const flags = core.registers.flags() & ~RFLAGS.RF
+  const [low, high] = plain(core, core.registers.long ? MSR.LSTAR : MSR.CSTAR)
   const selector = plain(core, MSR.STAR)[1] & 0xffff
-  core.setSlot(GPR.rcx * 8, lowPart(next), highPart(next))
-  core.setSlot(GPR.r11 * 8, flags, 0)
+  core.registers.setSlot(GPR.rcx * 8, lowPart(next), highPart(next))
+  core.registers.setSlot(GPR.r11 * 8, flags, 0)
   enter(core, {
     code: flatCode(selector, 0, 64), stack: flatStack(selector + 8, 0), rip: signedFromParts(low, high),
     flags: flags & ~plain(core, MSR.SFMASK)[0],
@@ -66,15 +64,15 @@ export function systemCall(core: Core, record: number): number {
 
 /** SYSRET: to 64-bit code with an operand size of 64 bits, else to 32-bit code. */
 export function systemReturn(core: Core, record: number): number {
-  if ((core.efer & EFER.SCE) === 0 || !isLongMode(core)) return core.undefinedOpcode()
-  if (core.cpl !== 0) return core.protection()
-  const toLong = core.field(record, 'c') === 8
-  const target = toLong ? core.address(GPR.rcx * 8) : core.low(GPR.rcx * 8)
-  if (!isCanonical(target)) return core.protection()
+  if ((core.registers.efer & EFER.SCE) === 0 || !core.registers.isLongMode) return core.faults.undefinedOpcode()
+  if (core.registers.cpl !== 0) return core.faults.protection()
+  const toLong = core.records.field(record, 'c') === 8
+  const target = toLong ? core.registers.address(GPR.rcx * 8) : core.registers.low(GPR.rcx * 8)
+  if (!isCanonical(target)) return core.faults.protection()
   const selector = plain(core, MSR.STAR)[1] >>> 16
   enter(core, {
     code: flatCode(selector + (toLong ? 16 : 0), 3, toLong ? 64 : 32), stack: flatStack(selector + 8, 3), rip: target,
-    flags: core.low(GPR.r11 * 8) & RETURNED_FLAGS,
+    flags: core.registers.low(GPR.r11 * 8) & RETURNED_FLAGS,
   })
   traceByNewFlags(core)
   return afterJump(core)
@@ -82,44 +80,44 @@ export function systemReturn(core: Core, record: number): number {
 
 /** SYSENTER: to ring 0 by the registers SYSENTER_CS, ESP and EIP. */
 export function systemEnter(core: Core): number {
-  if (!hasFeature(core, FEATURE.SEP)) return core.undefinedOpcode()
+  if (!hasFeature(core, FEATURE.SEP)) return core.faults.undefinedOpcode()
   const [selector] = plain(core, MSR.SYSENTER_CS)
-  if ((selector & 0xfffc) === 0) return core.protection()
-  const long = isLongMode(core)
+  if ((selector & 0xfffc) === 0) return core.faults.protection()
+  const long = core.registers.isLongMode
   const [ipLow, ipHigh] = plain(core, MSR.SYSENTER_EIP)
   const [spLow, spHigh] = plain(core, MSR.SYSENTER_ESP)
-  core.setSlot(GPR.rsp * 8, spLow, long ? spHigh : 0)
+  core.registers.setSlot(GPR.rsp * 8, spLow, long ? spHigh : 0)
   enter(core, {
     code: flatCode(selector, 0, long ? 64 : 32), stack: flatStack(selector + 8, 0),
-    rip: long ? signedFromParts(ipLow, ipHigh) : ipLow, flags: core.flags() & ~(RFLAGS.VM | RFLAGS.IF | RFLAGS.RF),
+    rip: long ? signedFromParts(ipLow, ipHigh) : ipLow, flags: core.registers.flags() & ~(RFLAGS.VM | RFLAGS.IF | RFLAGS.RF),
   })
   return afterJump(core)
 }
 
 /** SYSEXIT: to ring 3; RCX is its stack pointer, RDX its rip. */
 export function systemExit(core: Core, record: number): number {
-  if (!hasFeature(core, FEATURE.SEP)) return core.undefinedOpcode()
+  if (!hasFeature(core, FEATURE.SEP)) return core.faults.undefinedOpcode()
   const [selector] = plain(core, MSR.SYSENTER_CS)
-  if ((selector & 0xfffc) === 0 || core.cpl !== 0) return core.protection()
-  const toLong = core.field(record, 'c') === 8
-  const target = toLong ? core.address(GPR.rdx * 8) : core.low(GPR.rdx * 8)
-  const stack = toLong ? core.address(GPR.rcx * 8) : core.low(GPR.rcx * 8)
-  if (!isCanonical(target) || !isCanonical(stack)) return core.protection()
-  core.setNumber(GPR.rsp * 8, stack)
+  if ((selector & 0xfffc) === 0 || core.registers.cpl !== 0) return core.faults.protection()
+  const toLong = core.records.field(record, 'c') === 8
+  const target = toLong ? core.registers.address(GPR.rdx * 8) : core.registers.low(GPR.rdx * 8)
+  const stack = toLong ? core.registers.address(GPR.rcx * 8) : core.registers.low(GPR.rcx * 8)
+  if (!isCanonical(target) || !isCanonical(stack)) return core.faults.protection()
+  core.registers.setNumber(GPR.rsp * 8, stack)
   enter(core, {
     code: flatCode(selector + (toLong ? 32 : 16), 3, toLong ? 64 : 32),
-    stack: flatStack(selector + (toLong ? 40 : 24), 3), rip: target, flags: core.flags(),
+    stack: flatStack(selector + (toLong ? 40 : 24), 3), rip: target, flags: core.registers.flags(),
   })
   return afterJump(core)
 }
 
 /** SWAPGS. */
 export function swapGs(core: Core): number {
-  if (core.cpl !== 0) return core.protection()
-  const { view, base } = core
+  if (core.registers.cpl !== 0) return core.faults.protection()
+  const { view, base } = core.registers
   const slot = SEGMENT_SLOT[SEGMENT.gs]!
-  const [low, high] = [core.low(slot), core.high(slot)]
-  core.setSlot(slot, State.kernelGsBase.low(view, base), State.kernelGsBase.high(view, base))
+  const [low, high] = [core.registers.low(slot), core.registers.high(slot)]
+  core.registers.setSlot(slot, State.kernelGsBase.low(view, base), State.kernelGsBase.high(view, base))
   State.kernelGsBase.setParts(view, base, low, high)
   return STATUS.NEXT
 }

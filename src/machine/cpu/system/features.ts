@@ -17,7 +17,7 @@ export const FEATURE = {
 /** Whether CPUID offers a feature. */
 export function hasFeature(core: Core, name: CpuFeature): boolean {
   const { leaf, subleaf, register, bit } = CPU_FEATURES[name]
-  return (core.cpuid.read(leaf, subleaf)[register] >>> bit & 1) === 1
+  return (core.outside.cpuid.read(leaf, subleaf)[register] >>> bit & 1) === 1
 }
 
 /** Bits of CR4, each with what has to be offered for it; the others are reserved. */

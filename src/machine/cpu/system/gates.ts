@@ -5,11 +5,11 @@
  */
 import { RFLAGS, SEGMENT, VECTOR } from '../../../x86/index.ts'
 import { signedFromParts } from '../../../util/index.ts'
-import type { SegmentState } from '../../interface/processor.ts'
+import type { SegmentState } from '../../interface/registers.ts'
 import type { Core } from '../core/core.ts'
+import { fail } from '../core/faults.ts'
 import {
-  ACCESS_BYTE, BIG, ENTRY_FLAGS, LONG_CODE, dplOf, fail, inTable, isLongMode, markAccessed, readOwnDescriptor,
-  readWords, tableBase, unpack,
+  ACCESS_BYTE, BIG, ENTRY_FLAGS, LONG_CODE, dplOf, inTable, markAccessed, readOwnDescriptor, readWords, tableBase, unpack,
 } from './tables.ts'
 
 /** What is to be delivered. */
@@ -41,16 +41,16 @@ export interface CodeTarget {
 /** Looks at the code segment that a gate names; `ext` marks error codes of external events. */
 export function codeBehindGate(core: Core, selector: number, ext = 0): CodeTarget {
   const code = (selector & 0xfffc) | ext
-  if ((selector & 0xfffc) === 0) fail(core, VECTOR.GP, ext)
+  if ((selector & 0xfffc) === 0) fail(core.faults, VECTOR.GP, ext)
   const words = readOwnDescriptor(core, selector)
-  if (words === undefined) fail(core, VECTOR.GP, code)
+  if (words === undefined) fail(core.faults, VECTOR.GP, code)
   const segment = unpack(selector, words[0]!, words[1]!)
   const { attributes } = segment
   const wanted = ACCESS_BYTE.SEGMENT | ACCESS_BYTE.CODE
-  const { cpl } = core
-  if ((attributes & wanted) !== wanted || dplOf(segment) > cpl) fail(core, VECTOR.GP, code)
-  if (isLongMode(core) && (attributes & (LONG_CODE | BIG)) !== LONG_CODE) fail(core, VECTOR.GP, code)
-  if ((attributes & ACCESS_BYTE.PRESENT) === 0) fail(core, VECTOR.NP, code)
+  const { cpl } = core.registers
+  if ((attributes & wanted) !== wanted || dplOf(segment) > cpl) fail(core.faults, VECTOR.GP, code)
+  if (core.registers.isLongMode && (attributes & (LONG_CODE | BIG)) !== LONG_CODE) fail(core.faults, VECTOR.GP, code)
+  if ((attributes & ACCESS_BYTE.PRESENT) === 0) fail(core.faults, VECTOR.NP, code)
   const ring = (attributes & ACCESS_BYTE.CONFORMING) !== 0 ? cpl : dplOf(segment)
   return { code: { ...markAccessed(core, segment), selector: (selector & 0xfffc) | ring }, ring }
 }
@@ -61,12 +61,12 @@ export function readGate(core: Core, delivery: Delivery, words: 2 | 4, types: re
   const { vector, kind } = delivery
   const code = vector * 8 + 2 + (kind === 'software' ? 0 : 1)
   const offset = vector * words * 4
-  if (offset + words * 4 - 1 > idt.limit) fail(core, VECTOR.GP, code)
+  if (offset + words * 4 - 1 > idt.limit) fail(core.faults, VECTOR.GP, code)
   const gate = readWords(core, inTable(core, tableBase(idt), offset), words)
   const type = (gate[1]! >>> 8) & 31
-  if (!types.includes(type)) fail(core, VECTOR.GP, code)
-  if (kind === 'software' && ((gate[1]! >>> 13) & 3) < core.cpl) fail(core, VECTOR.GP, code)
-  if ((gate[1]! & 0x8000) === 0) fail(core, VECTOR.NP, code)
+  if (!types.includes(type)) fail(core.faults, VECTOR.GP, code)
+  if (kind === 'software' && ((gate[1]! >>> 13) & 3) < core.registers.cpl) fail(core.faults, VECTOR.GP, code)
+  if ((gate[1]! & 0x8000) === 0) fail(core.faults, VECTOR.NP, code)
   const low = ((gate[0]! & 0xffff) | (gate[1]! & 0xffff_0000)) >>> 0
   return {
     type, selector: gate[0]! >>> 16, table: gate[1]! & 7,
@@ -76,7 +76,7 @@ export function readGate(core: Core, delivery: Delivery, words: 2 | 4, types: re
 
 /** The last step: code segment, flags, rip. */
 export function enterCode(core: Core, to: { code: SegmentState; offset: number; masks: boolean }): void {
-  core.setSegment(SEGMENT.cs, to.code)
-  core.setFlags(core.flags() & ~(ENTRY_FLAGS | (to.masks ? RFLAGS.IF : 0)))
-  core.setRip(to.offset)
+  core.mode.setSegment(SEGMENT.cs, to.code)
+  core.registers.setFlags(core.registers.flags() & ~(ENTRY_FLAGS | (to.masks ? RFLAGS.IF : 0)))
+  core.registers.setRip(to.offset)
 }

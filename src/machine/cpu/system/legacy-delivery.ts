@@ -7,12 +7,13 @@
  * Reference: Intel SDM volume 3, sections 6.12 and 7.2.1.
  */
 import { GPR, SEGMENT, VECTOR } from '../../../x86/index.ts'
-import type { SegmentState } from '../../interface/processor.ts'
+import type { SegmentState } from '../../interface/registers.ts'
 import type { Core } from '../core/core.ts'
-import { stackSegment } from '../handlers/segments.ts'
+import { fail } from '../core/faults.ts'
+import { stackSegment } from './descriptors.ts'
 import { codeBehindGate, enterCode, readGate } from './gates.ts'
 import type { Delivery } from './gates.ts'
-import { BIG, SYSTEM_TYPE, fail, readTask, writeAs } from './tables.ts'
+import { BIG, SYSTEM_TYPE, readTask, writeAs } from './tables.ts'
 
 const GATES = [
   SYSTEM_TYPE.INTERRUPT_GATE, SYSTEM_TYPE.TRAP_GATE, SYSTEM_TYPE.INTERRUPT_GATE_16, SYSTEM_TYPE.TRAP_GATE_16,
@@ -35,7 +36,7 @@ export function legacyStackOfRing(core: Core, ring: number, ext = 0): LegacyStac
 
 /** The stack in use. */
 export const legacyStack = (core: Core): LegacyStack =>
-  ({ segment: core.segment(SEGMENT.ss), pointer: core.low(GPR.rsp * 8) })
+  ({ segment: core.registers.segment(SEGMENT.ss), pointer: core.registers.low(GPR.rsp * 8) })
 
 /**
  * Writes values of `size` bytes downwards from a stack's top, the first at the highest address; gives the new pointer.
@@ -50,7 +51,7 @@ export function pushLegacy(
   const isDown = (stack.segment.attributes & 4) !== 0
   const last = bottom + bytes - 1
   const isOutside = isDown ? bottom <= stack.segment.limit || last > mask >>> 0 : last > stack.segment.limit
-  if (isOutside) fail(core, VECTOR.SS, (stack.segment.selector & 0xfffc) | how.ext)
+  if (isOutside) fail(core.faults, VECTOR.SS, (stack.segment.selector & 0xfffc) | how.ext)
   const frame = new Uint8Array(bytes)
   const view = new DataView(frame.buffer)
   values.forEach((value, i) => {
@@ -60,11 +61,11 @@ export function pushLegacy(
   })
   const start = stack.segment.baseLow + bottom
   const write = (): void => {
-    values.forEach((_, i) => core.hostForWrite((start + bytes - (i + 1) * how.size) % 0x1_0000_0000, how.size))
-    core.writeBytes(start % 0x1_0000_0000, frame)
+    values.forEach((_, i) => core.memory.hostForWrite((start + bytes - (i + 1) * how.size) % 0x1_0000_0000, how.size))
+    core.memory.writeBytes(start % 0x1_0000_0000, frame)
   }
   writeAs(core, how.ring, write)
-  return mask === 0xffff ? ((core.low(GPR.rsp * 8) & 0xffff_0000) | bottom) >>> 0 : bottom
+  return mask === 0xffff ? ((core.registers.low(GPR.rsp * 8) & 0xffff_0000) | bottom) >>> 0 : bottom
 }
 
 /** Enters the handler of a delivery; faults leave by GUEST_FAULT with nothing changed. */
@@ -72,15 +73,15 @@ export function enterLegacy(core: Core, delivery: Delivery): void {
   const ext = delivery.kind === 'software' ? 0 : 1
   const gate = readGate(core, delivery, 2, GATES)
   const { code, ring } = codeBehindGate(core, gate.selector, ext)
-  const isInner = ring < core.cpl
+  const isInner = ring < core.registers.cpl
   const stack = isInner ? legacyStackOfRing(core, ring, ext) : legacyStack(core)
-  const values = isInner ? [core.segment(SEGMENT.ss).selector, core.low(GPR.rsp * 8)] : []
-  values.push(delivery.flags, core.segment(SEGMENT.cs).selector, delivery.rip >>> 0)
+  const values = isInner ? [core.registers.segment(SEGMENT.ss).selector, core.registers.low(GPR.rsp * 8)] : []
+  values.push(delivery.flags, core.registers.segment(SEGMENT.cs).selector, delivery.rip >>> 0)
   if (delivery.errorCode !== undefined) values.push(delivery.errorCode)
-  if (gate.offset > code.limit) fail(core, VECTOR.GP, ext)
+  if (gate.offset > code.limit) fail(core.faults, VECTOR.GP, ext)
   const size = gate.type < 8 ? 2 : 4
   const pointer = pushLegacy(core, stack, values, { size, ring, ext })
-  if (isInner) core.setSegment(SEGMENT.ss, stack.segment)
-  core.setSlot(GPR.rsp * 8, pointer, 0)
+  if (isInner) core.mode.setSegment(SEGMENT.ss, stack.segment)
+  core.registers.setSlot(GPR.rsp * 8, pointer, 0)
   enterCode(core, { code, offset: gate.offset, masks: (gate.type & 1) === 0 })
 }

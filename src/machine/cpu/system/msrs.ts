@@ -5,8 +5,7 @@
 import { CR0, EFER, GPR, MSR, SEGMENT } from '../../../x86/index.ts'
 import { isCanonical, signedFromParts } from '../../../util/index.ts'
 import type { Core } from '../core/core.ts'
-import { SEGMENT_SLOT } from '../lift/lifter.ts'
-import { STATUS, State } from '../layout/state.ts'
+import { SEGMENT_SLOT, STATUS, State } from '../layout/state.ts'
 import { FEATURE, allowedEfer, hasFeature } from './features.ts'
 
 type Pair = readonly [low: number, high: number]
@@ -33,17 +32,17 @@ const add = (a: Pair, b: Pair): Pair => {
 
 /** The time stamp as the source or the count of instructions has it, without what WRMSR has added. */
 function sourceOfTime(core: Core, executed: number): Pair {
-  const { timestamp } = core
+  const { timestamp } = core.outside
   if (timestamp !== undefined) {
     const low = timestamp.low(executed)
     return [low >>> 0, timestamp.high() >>> 0]
   }
-  const count = core.totalExecuted + executed
+  const count = core.progress.totalExecuted + executed
   return [count >>> 0, Math.floor(count / 0x1_0000_0000) >>> 0]
 }
 
 /** What a time stamp looked at between two runs has to count; a host's own clock has moved on by itself. */
-export const executedOutside = (core: Core): number => (core.timestamp === undefined ? core.lastExecuted : 0)
+export const executedOutside = (core: Core): number => (core.outside.timestamp === undefined ? core.progress.lastExecuted : 0)
 
 /** Time-stamp counter, `executed` instructions into the present run. */
 export function timestamp(core: Core, executed: number): Pair {
@@ -53,12 +52,12 @@ export function timestamp(core: Core, executed: number): Pair {
 
 /** Value of a register; undefined when there is none. */
 export function readMsr(core: Core, register: number, executed: number): Pair | undefined {
-  const { view, base } = core
+  const { view, base } = core.registers
   switch (register) {
-    case MSR.EFER: return [core.efer, 0]
+    case MSR.EFER: return [core.registers.efer, 0]
     case MSR.FS_BASE:
     case MSR.GS_BASE:
-      return [core.low(baseSlot(register)), core.high(baseSlot(register))]
+      return [core.registers.low(baseSlot(register)), core.registers.high(baseSlot(register))]
     case MSR.KERNEL_GS_BASE: return [State.kernelGsBase.low(view, base), State.kernelGsBase.high(view, base)]
     case MSR.TSC: return timestamp(core, executed)
     case MSR.APIC_BASE: return [hasFeature(core, FEATURE.APIC) ? APIC_BASE_LOW | APIC_ENABLE : APIC_BASE_LOW, 0]
@@ -83,10 +82,10 @@ export function writeMsr(core: Core, register: number, value: Pair, executed: nu
     case MSR.EFER: return high === 0 && writeEfer(core, low)
     case MSR.FS_BASE:
     case MSR.GS_BASE:
-      core.setSlot(baseSlot(register), low, high)
+      core.registers.setSlot(baseSlot(register), low, high)
       return true
     case MSR.KERNEL_GS_BASE:
-      State.kernelGsBase.setParts(core.view, core.base, low, high)
+      State.kernelGsBase.setParts(core.registers.view, core.registers.base, low, high)
       return true
     case MSR.TSC: {
       const source = sourceOfTime(core, executed)
@@ -107,26 +106,26 @@ export function writeMsr(core: Core, register: number, value: Pair, executed: nu
 /** EFER: LMA follows from LME and paging, and LME does not change while paging is on. */
 function writeEfer(core: Core, low: number): boolean {
   if ((low & ~allowedEfer(core)) !== 0) return false
-  const paging = (core.controlLow(0) & CR0.PG) !== 0
-  if (paging && ((low ^ core.efer) & EFER.LME) !== 0) return false
-  core.setEfer((low & ~EFER.LMA) | (core.efer & EFER.LMA))
+  const paging = (core.registers.controlLow(0) & CR0.PG) !== 0
+  if (paging && ((low ^ core.registers.efer) & EFER.LME) !== 0) return false
+  core.mode.setEfer((low & ~EFER.LMA) | (core.registers.efer & EFER.LMA))
   return true
 }
 
-const index = (core: Core): number => core.low(GPR.rcx * 8)
+const index = (core: Core): number => core.registers.low(GPR.rcx * 8)
 
 /** RDMSR; the ring has been looked at. */
 export function readRegister(core: Core, record: number): number {
-  const value = readMsr(core, index(core), core.executedBefore(record))
-  if (value === undefined) return core.protection()
-  core.setSlot(GPR.rax * 8, value[0], 0)
-  core.setSlot(GPR.rdx * 8, value[1], 0)
+  const value = readMsr(core, index(core), core.progress.executedBefore(record))
+  if (value === undefined) return core.faults.protection()
+  core.registers.setSlot(GPR.rax * 8, value[0], 0)
+  core.registers.setSlot(GPR.rdx * 8, value[1], 0)
   return STATUS.NEXT
 }
 
 /** WRMSR; the ring has been looked at. */
 export function writeRegister(core: Core, record: number): number {
-  const value: Pair = [core.low(GPR.rax * 8), core.low(GPR.rdx * 8)]
-  if (!writeMsr(core, index(core), value, core.executedBefore(record))) return core.protection()
+  const value: Pair = [core.registers.low(GPR.rax * 8), core.registers.low(GPR.rdx * 8)]
+  if (!writeMsr(core, index(core), value, core.progress.executedBefore(record))) return core.faults.protection()
   return index(core) === MSR.EFER ? STATUS.CHECK : STATUS.NEXT
 }

@@ -4,7 +4,7 @@
  */
 import { GPR, RFLAGS } from '../../../x86/index.ts'
 import { lowPart } from '../../../util/index.ts'
-import type { PortSource } from '../../interface/processor.ts'
+import type { PortSource } from '../../interface/sources.ts'
 import type { Core } from '../core/core.ts'
 import type { Handler } from '../core/handler.ts'
 import { SLOT, STATUS, State } from '../layout/state.ts'
@@ -17,7 +17,7 @@ export const NO_PORTS: PortSource = { read: () => 0xffff_ffff, write: () => {} }
 
 /** Rings beyond IOPL need a clear bit for each byte in the task's I/O bitmap; a task without one may nothing. */
 function isAllowed(core: Core, port: number, size: Size): boolean {
-  if (core.cpl <= ((core.flags() >> 12) & 3)) return true
+  if (core.registers.cpl <= ((core.registers.flags() >> 12) & 3)) return true
   const { tr } = core.system
   if (tr.limit < 0x67) return false
   const start = (readTask(core, 0x64, 1)[0]! >>> 16) + (port >>> 3)
@@ -32,29 +32,29 @@ const mask = (size: Size): number => (size === 4 ? 0xffff_ffff : (1 << (size * 8
 
 function read(core: Core, port: number, size: Size): number {
   core.debug.atPort(port, size)
-  return (core.ports.read(port, size) & mask(size)) >>> 0
+  return (core.outside.ports.read(port, size) & mask(size)) >>> 0
 }
 
 function write(core: Core, port: number, size: Size, value: number): void {
   core.debug.atPort(port, size)
-  core.ports.write(port, size, (value & mask(size)) >>> 0)
+  core.outside.ports.write(port, size, (value & mask(size)) >>> 0)
 }
 
 /** A device may have requested an interrupt. */
-const afterPort = (core: Core): number => (core.isCareful ? STATUS.CHECK : STATUS.NEXT)
+const afterPort = (core: Core): number => (core.attention.isDue ? STATUS.CHECK : STATUS.NEXT)
 
 /** IN and OUT: d is the size, c tells whether the port is in DX. */
 export const portAccess = (direction: 'in' | 'out'): Handler => (core, record) => {
-  const size = core.field(record, 'd') as Size
-  const port = core.field(record, 'c') === 1 ? core.low(GPR.rdx * 8) & 0xffff : core.displacement(record) & 0xff
-  if (!isAllowed(core, port, size)) return core.protection()
-  if (direction === 'out') write(core, port, size, core.low(GPR.rax * 8))
+  const size = core.records.field(record, 'd') as Size
+  const port = core.records.field(record, 'c') === 1 ? core.registers.low(GPR.rdx * 8) & 0xffff : core.records.displacement(record) & 0xff
+  if (!isAllowed(core, port, size)) return core.faults.protection()
+  if (direction === 'out') write(core, port, size, core.registers.low(GPR.rax * 8))
   else {
     const value = read(core, port, size)
-    const rax = core.base + GPR.rax * 8
-    if (size === 1) core.view.setUint8(rax, value)
-    else if (size === 2) core.view.setUint16(rax, value, true)
-    else core.setSlot(GPR.rax * 8, value, 0)
+    const rax = core.registers.base + GPR.rax * 8
+    if (size === 1) core.registers.view.setUint8(rax, value)
+    else if (size === 2) core.registers.view.setUint16(rax, value, true)
+    else core.registers.setSlot(GPR.rax * 8, value, 0)
   }
   return afterPort(core)
 }
@@ -62,15 +62,15 @@ export const portAccess = (direction: 'in' | 'out'): Handler => (core, record) =
 /** A register as wide as the addresses of the instruction. */
 function counter(core: Core, register: number, bits: number): number {
   const slot = register * 8
-  return bits === 64 ? core.address(slot) : bits === 32 ? core.low(slot) : core.low(slot) & 0xffff
+  return bits === 64 ? core.registers.address(slot) : bits === 32 ? core.registers.low(slot) : core.registers.low(slot) & 0xffff
 }
 
 /** Writes such a register: 16 bits leave the others, 32 clear the upper half. */
 function setCounter(core: Core, register: number, bits: number, value: number): void {
   const slot = register * 8
-  if (bits === 64) core.setNumber(slot, value)
-  else if (bits === 32) core.setSlot(slot, lowPart(value), 0)
-  else core.view.setUint16(core.base + slot, value & 0xffff, true)
+  if (bits === 64) core.registers.setNumber(slot, value)
+  else if (bits === 32) core.registers.setSlot(slot, lowPart(value), 0)
+  else core.registers.view.setUint16(core.registers.base + slot, value & 0xffff, true)
 }
 
 /**
@@ -78,34 +78,34 @@ function setCounter(core: Core, register: number, bits: number, value: number): 
  * repetition, d is the element's size.
  */
 export const stringPort = (direction: 'ins' | 'outs'): Handler => (core, record) => {
-  const size = core.field(record, 'd') as Size
-  const bits = core.field(record, 'a')
-  const repeats = core.field(record, 'c') === 1
-  const port = core.low(GPR.rdx * 8) & 0xffff
-  if (!isAllowed(core, port, size)) return core.protection()
-  if (repeats && core.low(GPR.rcx * 8) === 0 && counter(core, GPR.rcx, bits) === 0) return STATUS.NEXT
+  const size = core.records.field(record, 'd') as Size
+  const bits = core.records.field(record, 'a')
+  const repeats = core.records.field(record, 'c') === 1
+  const port = core.registers.low(GPR.rdx * 8) & 0xffff
+  if (!isAllowed(core, port, size)) return core.faults.protection()
+  if (repeats && core.registers.low(GPR.rcx * 8) === 0 && counter(core, GPR.rcx, bits) === 0) return STATUS.NEXT
   const pointer = direction === 'ins' ? GPR.rdi : GPR.rsi
-  const segment = core.address(direction === 'ins' ? SLOT.es : core.field(record, 'b'))
+  const segment = core.registers.address(direction === 'ins' ? SLOT.es : core.records.field(record, 'b'))
   const at = counter(core, pointer, bits)
-  const address = core.long ? at + segment : (at + segment) % 0x1_0000_0000
+  const address = core.registers.long ? at + segment : (at + segment) % 0x1_0000_0000
   if (direction === 'ins') readInto(core, address, port, size)
   else write(core, port, size, readElement(core, address, size))
-  const backwards = (State.systemFlags.get(core.view, core.base) & RFLAGS.DF) !== 0
+  const backwards = (State.systemFlags.get(core.registers.view, core.registers.base) & RFLAGS.DF) !== 0
   setCounter(core, pointer, bits, at + (backwards ? -size : size))
   return repeats ? repeat(core, bits) : afterPort(core)
 }
 
 /** Nothing is read from the port when the memory cannot be written. */
 function readInto(core: Core, address: number, port: number, size: Size): void {
-  core.hostForWrite(address, size)
+  core.memory.hostForWrite(address, size)
   const bytes = new Uint8Array(4)
   new DataView(bytes.buffer).setUint32(0, read(core, port, size), true)
-  core.writeBytes(address, bytes.subarray(0, size))
+  core.memory.writeBytes(address, bytes.subarray(0, size))
 }
 
 function readElement(core: Core, address: number, size: Size): number {
   const bytes = new Uint8Array(4)
-  bytes.set(core.readBytes(address, size))
+  bytes.set(core.memory.readBytes(address, size))
   return new DataView(bytes.buffer).getUint32(0, true)
 }
 
@@ -114,7 +114,7 @@ function repeat(core: Core, bits: number): number {
   const left = counter(core, GPR.rcx, bits) - 1
   setCounter(core, GPR.rcx, bits, left)
   if (left === 0) return afterPort(core)
-  const { view, base } = core
+  const { view, base } = core.registers
   State.budget.set(view, base, State.budget.get(view, base) - 1)
   return STATUS.PARTIAL
 }

@@ -5,8 +5,8 @@
  */
 import { PAGE_SIZE, RFLAGS, SEGMENT, VECTOR } from '../../../x86/index.ts'
 import { isCanonical, signedFromParts } from '../../../util/index.ts'
-import type { SegmentState, TableState } from '../../interface/processor.ts'
-import { GUEST_FAULT } from '../core/core.ts'
+import type { SegmentState, TableState } from '../../interface/registers.ts'
+import { fail } from '../core/faults.ts'
 import type { Core } from '../core/core.ts'
 import { STATUS, State } from '../layout/state.ts'
 
@@ -45,32 +45,26 @@ export const dplOf = (segment: SegmentState): number => (segment.attributes >> 5
 export const nullSegment = (selector: number): SegmentState =>
   ({ selector, baseLow: 0, baseHigh: 0, limit: 0, attributes: 0 })
 
-/** Ends the instruction at hand with an exception; caught where handlers are called. */
-export function fail(core: Core, vector: number, code = 0): never {
-  core.raise(vector, code)
-  throw GUEST_FAULT
-}
-
 /** Runs `body` with the rights of ring 0, as the processor's own accesses are made; breakpoints do not see them. */
 export function asSupervisor<T>(core: Core, body: () => T): T {
   const { debug } = core
   if (debug.isImplicit) return body()
-  const isUser = core.cpl === 3
+  const isUser = core.registers.cpl === 3
   debug.isImplicit = true
-  if (isUser) core.updatePermissions(false)
+  if (isUser) core.mode.updatePermissions(false)
   try {
     return body()
   } finally {
     debug.isImplicit = false
-    if (isUser) core.updatePermissions()
+    if (isUser) core.mode.updatePermissions()
   }
 }
 
 /** Runs `body` with the rights of ring 3 in the middle of the processor's own accesses. */
 function asUser(core: Core, body: () => void): void {
-  core.updatePermissions(true)
+  core.mode.updatePermissions(true)
   body()
-  core.updatePermissions(false)
+  core.mode.updatePermissions(false)
 }
 
 /** Writes a frame with the rights of the ring whose stack it lies on. */
@@ -85,9 +79,9 @@ export function readWords(core: Core, address: number, count: number): readonly 
   return asSupervisor(core, () => {
     const words: number[] = []
     for (let at = 0; at < count; at += 2) {
-      const host = core.hostForRead(address + at * 4, Math.min(8, (count - at) * 4))
-      words.push(core.view.getUint32(host, true))
-      if (at + 1 < count) words.push(core.view.getUint32(host + 4, true))
+      const host = core.memory.hostForRead(address + at * 4, Math.min(8, (count - at) * 4))
+      words.push(core.registers.view.getUint32(host, true))
+      if (at + 1 < count) words.push(core.registers.view.getUint32(host + 4, true))
     }
     return words
   })
@@ -95,14 +89,11 @@ export function readWords(core: Core, address: number, count: number): readonly 
 
 /** What an instruction that has set rip ends with: the driver is called only when it has something to look at. */
 export const afterJump = (core: Core): number =>
-  core.isCareful || core.wasm !== core.running ? STATUS.CHECK_JUMP : STATUS.JUMP
-
-/** True while EFER.LMA is set: system descriptors and gates are those of long mode. */
-export const isLongMode = (core: Core): boolean => (core.efer & 0x400) !== 0
+  core.attention.isDue || core.code.active !== core.code.running ? STATUS.CHECK_JUMP : STATUS.JUMP
 
 /** Linear address of an offset in a table. */
 export const inTable = (core: Core, base: number, offset: number): number =>
-  isLongMode(core) ? base + offset : (base + offset) % 0x1_0000_0000
+  core.registers.isLongMode ? base + offset : (base + offset) % 0x1_0000_0000
 
 /** Where a selector's descriptor of `bytes` bytes lies; undefined when it is not in its table. */
 export function descriptorAddress(core: Core, selector: number, bytes = 8): number | undefined {
@@ -129,9 +120,9 @@ export function updateAccess(core: Core, selector: number, set: number, clear = 
   const address = descriptorAddress(core, selector)
   if (address === undefined) return
   asSupervisor(core, () => {
-    const old = core.readByte(address + 5)
+    const old = core.memory.readByte(address + 5)
     const value = (old & ~clear) | set
-    if (value !== old) core.writeByte(address + 5, value)
+    if (value !== old) core.memory.writeByte(address + 5, value)
   })
 }
 
@@ -145,7 +136,7 @@ export function markAccessed(core: Core, segment: SegmentState): SegmentState {
 /** Reads the task-state segment. `ext` marks the fault of one that is too short as an external event's. */
 export function readTask(core: Core, offset: number, words: number, ext = 0): readonly number[] {
   const { tr } = core.system
-  if (offset + words * 4 - 1 > tr.limit) fail(core, VECTOR.TS, (tr.selector & 0xfffc) | ext)
+  if (offset + words * 4 - 1 > tr.limit) fail(core.faults, VECTOR.TS, (tr.selector & 0xfffc) | ext)
   return readWords(core, inTable(core, tableBase(tr), offset), words)
 }
 
@@ -162,7 +153,7 @@ export function stackOfTable(core: Core, entry: number, ext: number): number {
 function stackAt(core: Core, offset: number, ext: number): number {
   const [low, high] = readTask(core, offset, 2, ext)
   const address = signedFromParts(low!, high!)
-  if (!isCanonical(address)) fail(core, VECTOR.SS, ext)
+  if (!isCanonical(address)) fail(core.faults, VECTOR.SS, ext)
   return address
 }
 
@@ -177,30 +168,30 @@ export type WideWord = readonly [low: number, high: number]
  */
 export function pushWide(core: Core, top: number, words: readonly WideWord[], ring: number): void {
   const bottom = top - words.length * 8
-  if (!isCanonical(bottom) || !isCanonical(top - 1)) fail(core, VECTOR.SS)
+  if (!isCanonical(bottom) || !isCanonical(top - 1)) fail(core.faults, VECTOR.SS)
   writeAs(core, ring, () => {
     // The processor pushes one by one: the topmost that cannot be written is the one that faults.
-    if (pageOf(bottom) === pageOf(top - 1)) core.hostForWrite(top - 8, 8)
-    else words.forEach((_, i) => core.hostForWrite(top - (i + 1) * 8, 8))
-    const host = core.hostForWrite(bottom, words.length * 8)
+    if (pageOf(bottom) === pageOf(top - 1)) core.memory.hostForWrite(top - 8, 8)
+    else words.forEach((_, i) => core.memory.hostForWrite(top - (i + 1) * 8, 8))
+    const host = core.memory.hostForWrite(bottom, words.length * 8)
     words.forEach(([low, high], i) => {
       const at = host + (words.length - 1 - i) * 8
-      core.view.setUint32(at, low, true)
-      core.view.setUint32(at + 4, high, true)
+      core.registers.view.setUint32(at, low, true)
+      core.registers.view.setUint32(at + 4, high, true)
     })
-    core.finishWrite(host)
+    core.memory.finishWrite(host)
   })
 }
 
 /** Segment registers that an outer ring may not keep are emptied on the way out. */
 export function dropInnerSegments(core: Core, ring: number): void {
   for (const index of [SEGMENT.es, SEGMENT.ds, SEGMENT.fs, SEGMENT.gs]) {
-    const selector = State.selectors.element.get(core.view, State.selectors.at(core.base, index))
-    const attributes = State.attributes.element.get(core.view, State.attributes.at(core.base, index))
+    const selector = State.selectors.element.get(core.registers.view, State.selectors.at(core.registers.base, index))
+    const attributes = State.attributes.element.get(core.registers.view, State.attributes.at(core.registers.base, index))
     const conforming = (attributes & 0x1c) === 0x1c
     const isNull = (selector & 0xfffc) === 0
     // A null selector in 64-bit mode keeps its base: it has no descriptor whose level could be compared.
-    if (!isNull && !conforming && ((attributes >> 5) & 3) < ring) core.setSegment(index, nullSegment(0))
+    if (!isNull && !conforming && ((attributes >> 5) & 3) < ring) core.mode.setSegment(index, nullSegment(0))
   }
 }
 

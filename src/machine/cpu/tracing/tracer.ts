@@ -1,22 +1,18 @@
 /**
  * Calls the hooks of a traced processor. Accesses are noted where all data accesses pass while they are watched
- * (system/debug.ts) and told when their instruction is done; a wish to stop is kept until the driver asks.
+ * (core/debug.ts) and told when their instruction is done; a wish to stop is kept until the driver asks.
  */
-import { signedFromParts } from '../../../util/index.ts'
-import type { Registers } from '../../interface/processor.ts'
+import { PAGE_SIZE } from '../../../x86/index.ts'
+import type { Registers } from '../../interface/registers.ts'
 import type {
   Trace, TraceAnswer, TraceHooks, TracedAccess, TracedException, TracedInstruction,
 } from '../../interface/trace.ts'
-import type { Core } from '../core/core.ts'
-import { Decoder, type DecodeResult, type Instruction } from '../decode/decoder.ts'
-import { decodeMaps } from '../decode/maps.ts'
+import type { Views } from '../core/core.ts'
+import type { Observer } from '../core/debug.ts'
 import { Disassembler } from '../disassembler/disassembler.ts'
 import type { Disassembled } from '../disassembler/disassembler.ts'
-import { ACCESS } from '../runtime/tlb.ts'
-import { MODE, State } from '../layout/state.ts'
-
-/** Longest instruction. */
-const MOST_BYTES = 15
+import { ACCESS } from '../layout/state.ts'
+import { instructionAt } from './code-at-rip.ts'
 
 /** An access before its value is known: where its bytes lie in memory, in one piece or two. */
 interface NotedAccess {
@@ -25,38 +21,6 @@ interface NotedAccess {
   readonly size: number
   readonly pieces: readonly (readonly [host: number, bytes: number])[]
   readonly before: bigint
-}
-
-/** The bytes that stand at rip, as far as they can be fetched, and how they are read. Changes the fault address. */
-function codeAt(core: Core): { readonly address: number; readonly bytes: Uint8Array; readonly codeSize: 16 | 32 | 64 } {
-  const { view, base, memory } = core
-  const address = signedFromParts(State.rip.low(view, base), State.rip.high(view, base))
-  const bytes = new Uint8Array(MOST_BYTES)
-  let length = 0
-  while (length < MOST_BYTES) {
-    const at = address + length
-    const host = core.translate(at, ACCESS.EXECUTE)
-    if (host === 0) break
-    const piece = Math.min(MOST_BYTES - length, 4096 - (host % 4096))
-    bytes.set(memory.bytes.subarray(host, host + piece), length)
-    length += piece
-  }
-  const size = State.mode.get(view, base) & MODE.SIZE
-  const codeSize = size === MODE.CODE64 ? 64 : size === MODE.CODE32 ? 32 : 16
-  return { address, bytes: bytes.subarray(0, length), codeSize }
-}
-
-/** The instruction that stands at rip; undefined when it cannot be fetched. */
-export function instructionAt(core: Core, disassembler: Disassembler): Disassembled | undefined {
-  const { address, bytes, codeSize } = codeAt(core)
-  return bytes.length === 0 ? undefined : disassembler.at(bytes, 0, { address, codeSize })
-}
-
-/** The same without its text. */
-export function decodeAt(core: Core): { readonly result: DecodeResult; readonly instruction: Instruction } {
-  const { bytes, codeSize } = codeAt(core)
-  const decoder = new Decoder(decodeMaps(codeSize === 64 ? 'long' : 'short'), codeSize)
-  return { result: decoder.decode(bytes, 0, bytes.length), instruction: decoder.instruction }
 }
 
 /** One trace: its hooks, and whether it goes on. */
@@ -90,9 +54,12 @@ class ActiveTrace implements Trace {
   }
 }
 
+/** What of a processor is looked at. */
+type Traced = Views<'registers' | 'memory' | 'debug'>
+
 /** The traces of one processor. */
-export class Tracer {
-  private readonly core: Core
+export class Tracer implements Observer {
+  private readonly core: Traced
   private readonly registers: Registers
   private readonly disassembler = new Disassembler()
   private traces: readonly ActiveTrace[] = []
@@ -104,7 +71,7 @@ export class Tracer {
   private announced = -1
   private announcedAt = 0
 
-  constructor(core: Core, registers: Registers) {
+  constructor(core: Traced, registers: Registers) {
     this.core = core
     this.registers = registers
     const describe = (): Disassembled | undefined => instructionAt(core, this.disassembler)
@@ -151,8 +118,7 @@ export class Tracer {
    * get done is not announced twice, so that one at which a run has stopped is executed by the next.
    */
   before(count: number): boolean {
-    const { view, base } = this.core
-    const address = signedFromParts(State.rip.low(view, base), State.rip.high(view, base))
+    const address = this.core.registers.linearRip
     if (count === this.announced && address === this.announcedAt) return false
     this.announced = count
     this.announcedAt = address
@@ -178,8 +144,7 @@ export class Tracer {
 
   /** An exception is about to be delivered. */
   exception(event: Omit<TracedException, 'instruction'>): void {
-    const { view, base } = this.core
-    const instruction = signedFromParts(State.rip.low(view, base), State.rip.high(view, base))
+    const instruction = this.core.registers.linearRip
     if (this.tell(({ exception }) => exception, { ...event, instruction })) this.wantsStop = true
   }
 
@@ -187,9 +152,9 @@ export class Tracer {
   access(address: number, size: number, isWrite: boolean): void {
     const pieces: (readonly [number, number])[] = []
     for (let done = 0; done < size;) {
-      const host = this.core.translate(address + done, ACCESS.READ)
+      const host = this.core.memory.translate(address + done, ACCESS.READ)
       if (host === 0) return
-      const bytes = Math.min(size - done, 4096 - (host % 4096))
+      const bytes = Math.min(size - done, PAGE_SIZE - (host % PAGE_SIZE))
       pieces.push([host, bytes])
       done += bytes
     }
@@ -199,7 +164,7 @@ export class Tracer {
   private read(pieces: NotedAccess['pieces']): bigint {
     let value = 0n
     for (const [host, bytes] of [...pieces].reverse()) {
-      for (let i = bytes - 1; i >= 0; i -= 1) value = (value << 8n) | BigInt(this.core.memory.bytes[host + i]!)
+      for (let i = bytes - 1; i >= 0; i -= 1) value = (value << 8n) | BigInt(this.core.registers.bytes[host + i]!)
     }
     return value
   }

@@ -123,17 +123,17 @@ const LIVES: readonly [what: string, life: (m: Machine, p: Processor) => void][]
 ]
 
 /** Objects of a core that belong to its machine, and a processor's way into them. */
-const MACHINES = new Set(['memory', 'view', 'engine', 'wasm', 'running', 'interpreter', 'release', 'core', 'registers'])
+const MACHINES = new Set(['physical', 'view', 'engine', 'active', 'running', 'interpreter', 'release', 'core'])
 
 /** The whole processor: its area as hex by 64 bytes, and its objects. */
 function whole(m: Machine, processor: Processor): Record<string, unknown> {
   const { core } = processor as unknown as { core: Core }
   const out: Record<string, unknown> = {}
   for (let at = 0; at < PROCESSOR_BYTES; at += 64) {
-    out[`+${at}`] = Buffer.from(m.memory.bytes.subarray(core.base + at, core.base + at + 64)).toString('hex')
+    out[`+${at}`] = Buffer.from(m.memory.bytes.subarray(core.registers.base + at, core.registers.base + at + 64)).toString('hex')
   }
   // What the first look at 32-bit code or vectors generates is the machine's; everything else is the processor's.
-  return { ...out, base: core.base, ...flatten(core, MACHINES), ...flatten(processor, MACHINES, 'processor') }
+  return { ...out, base: core.registers.base, ...flatten(core, MACHINES), ...flatten(processor, MACHINES, 'processor') }
 }
 
 describe('a processor in the area of one that is gone equals the first of a new machine', () => {
@@ -191,12 +191,12 @@ describe('a saved state replaces all that there was in a processor', () => {
     [State.stackMask.offset, 4],
   ] as const
   const COUNTS = new Set([...MACHINES, 'generation', 'totalExecuted', 'lastExecuted', 'startBudget', 'keptBudget', 'request', 'saved', 'parts',
-    'floats', 'descriptor', 'tracer', 'shadowEnd', 'vector'])
+    'floats', 'descriptor', 'tracer', 'observer', 'shadowEnd', 'vector'])
 
   /** Registers and modes as generated code knows them, and as TypeScript does. */
   function lasting(m: Machine, processor: Processor): unknown[] {
     const { core } = processor as unknown as { core: Core }
-    const area = m.memory.bytes.slice(core.base, core.base + State.size)
+    const area = m.memory.bytes.slice(core.registers.base, core.registers.base + State.size)
     for (const [from, bytes] of PASSING) area.fill(0, from, from + bytes)
     return [Buffer.from(area).toString('hex').match(/.{128}/g), flatten(core, COUNTS), processor.save()]
   }

@@ -1,0 +1,127 @@
+/**
+ * What follows from segments, control registers and EFER: how code is decoded, which rights the memory path has, which
+ * translations have to go.
+ */
+import { CR0, CR4, EFER, RFLAGS, SEGMENT } from '../../../x86/index.ts'
+import type { SegmentState } from '../../interface/registers.ts'
+import { MODE, PERMISSION, SEGMENT_SLOT, State, TLB } from '../layout/state.ts'
+import type { DebugUnit } from './debug.ts'
+import type { GeneratedCode } from './generated-code.ts'
+import type { RegisterFile } from './register-file.ts'
+import type { Segments } from './segments.ts'
+import type { Translations } from './translations.ts'
+
+const choose = (condition: boolean, bit: number): number => (condition ? bit : 0)
+
+/** A code segment's attribute: 64-bit code. */
+const LONG_CODE = 0x2000
+
+/** What a mode works on. */
+interface ModeParts {
+  readonly bare: boolean
+  readonly registers: RegisterFile
+  readonly code: GeneratedCode
+  readonly segments: Segments
+  readonly translations: Translations
+  readonly debug: DebugUnit
+}
+
+/** Mode of one processor. */
+export class Mode {
+  private readonly parts: ModeParts
+
+  constructor(parts: ModeParts) {
+    this.parts = parts
+  }
+
+  /** Sets selector and hidden part at once, without any check. */
+  setSegment(index: number, state: SegmentState): void {
+    const { registers } = this.parts
+    const privilege = registers.cpl
+    registers.writeSegment(index, state)
+    // In 64-bit mode the stack's segment is its ring, and one code segment is as good as another.
+    const staysLong = registers.long && (index !== SEGMENT.cs || (state.attributes & LONG_CODE) !== 0)
+    if (!staysLong) this.update()
+    else if (registers.cpl !== privilege) this.updatePermissions()
+  }
+
+  /** Writes a control register without checks. */
+  setControl(index: number, low: number, high: number): void {
+    const { bare, registers, translations } = this.parts
+    State.control.element.setParts(registers.view, State.control.at(registers.base, index), low, high)
+    if (index === 0 && bare) this.followPaging()
+    if (index === 0 || index === 4) this.update()
+    if (index === 0 || index === 3 || index === 4) {
+      this.updatePermissions()
+      translations.flush()
+    }
+  }
+
+  /** Writes EFER without checks; LMA follows from paging. */
+  setEfer(value: number): void {
+    const { registers, translations } = this.parts
+    registers.efer = value
+    this.followPaging()
+    this.update()
+    translations.flush()
+  }
+
+  /** Long mode is active while it is enabled and paging is on. */
+  private followPaging(): void {
+    const { registers } = this.parts
+    const active = (registers.controlLow(0) & CR0.PG) !== 0 && (registers.efer & EFER.LME) !== 0
+    registers.efer = active ? registers.efer | EFER.LMA : registers.efer & ~EFER.LMA
+  }
+
+  /** Works out how code is decoded, and what that means for the segment bases. */
+  private update(): void {
+    const { registers, segments } = this.parts
+    const isLong = registers.isLongMode && (registers.attributes(SEGMENT.cs) & LONG_CODE) !== 0
+    const mode = isLong ? MODE.CODE64 : segments.mode()
+    const cr0 = registers.controlLow(0)
+    const float = choose((cr0 & CR0.TS) !== 0, MODE.SWITCHED) | choose((cr0 & CR0.EM) !== 0, MODE.EMULATED) |
+      choose((registers.controlLow(4) & CR4.OSFXSR) === 0, MODE.NO_SSE)
+    this.updateBases(mode | float)
+    this.updatePermissions()
+  }
+
+  /** Sets what the mode leaves of the segment bases; the instruction pointer keeps its offset in CS. */
+  private updateBases(mode: number): void {
+    const { registers, code } = this.parts
+    const { rip } = registers
+    State.mode.set(registers.view, registers.base, mode)
+    const { long } = registers
+    for (let index = 0; index < SEGMENT.fs; index += 1) {
+      registers.setSlot(SEGMENT_SLOT[index]!, long ? 0 : registers.segmentBase(index), 0)
+    }
+    registers.setRip(rip)
+    code.select(long ? 64 : 32)
+  }
+
+  /** Works out what the memory path has to know from control registers, EFER and privilege level. */
+  updatePermissions(user = this.parts.registers.cpl === 3): void {
+    const { registers, translations, debug } = this.parts
+    const { view, base } = registers
+    const isAcSet = (State.systemFlags.get(view, base) & RFLAGS.AC) !== 0
+    if (isAcSet || State.watch.get(view, base) !== 0) debug.updateWatch()
+    const permissions = this.permissionsOf(user, isAcSet)
+    // While AC lifts SMAP ordinary rights are remembered, which do not outlast it.
+    if ((permissions & ~State.permissions.get(view, base) & PERMISSION.SMAP) !== 0) translations.drop()
+    State.permissions.set(view, base, permissions)
+    translations.updateContext()
+    State.bank.set(view, base, base + TLB.offset + (user ? 0 : TLB.bankBytes))
+    const pointers = !registers.isLongMode && (registers.controlLow(4) & CR4.PAE) !== 0
+    State.root.set(view, base, registers.controlLow(3) & (pointers ? 0xffff_ffe0 : 0xffff_f000))
+  }
+
+  private permissionsOf(user: boolean, isAcSet: boolean): number {
+    const { registers } = this.parts
+    const [cr0, cr4, long] = [registers.controlLow(0), registers.controlLow(4), registers.isLongMode]
+    return choose(user, PERMISSION.USER) | choose((cr0 & CR0.WP) !== 0, PERMISSION.WRITE_PROTECT) |
+      choose((registers.efer & EFER.NXE) !== 0, PERMISSION.NX) | choose((cr0 & CR0.PG) !== 0, PERMISSION.PAGING) |
+      choose(long, PERMISSION.LONG) | choose(long || (cr4 & CR4.PAE) !== 0, PERMISSION.PAE) |
+      choose((cr4 & CR4.PSE) !== 0, PERMISSION.PSE) |
+      choose(!user && (cr4 & CR4.SMEP) !== 0, PERMISSION.SMEP) |
+      choose(!user && (cr4 & CR4.SMAP) !== 0 && !isAcSet, PERMISSION.SMAP)
+  }
+}

@@ -1,0 +1,42 @@
+/** The record of the instruction that a handler carries out, see layout/record.ts: its fields, and where it stands in memory. */
+import { PAGE_SHIFT } from '../../../x86/index.ts'
+import { RECORD } from '../layout/record.ts'
+import { SLOT, State } from '../layout/state.ts'
+import type { RegisterFile } from './register-file.ts'
+
+const OFFSET_BITS = (1 << PAGE_SHIFT) - 1
+
+/** Records as one processor executes them. */
+export class Records {
+  private readonly registers: RegisterFile
+
+  constructor(registers: RegisterFile) {
+    this.registers = registers
+  }
+
+  /** One of the small fields. */
+  field(record: number, name: 'a' | 'b' | 'c' | 'd'): number {
+    return this.registers.view.getUint8(record + RECORD[name])
+  }
+
+  displacement(record: number): number {
+    return this.registers.view.getInt32(record + RECORD.displacement, true)
+  }
+
+  /** Bytes of the record's instruction. */
+  lengthOf(record: number): number {
+    return this.registers.view.getUint16(record + RECORD.ip, true) >>> PAGE_SHIFT
+  }
+
+  /** Linear address of the record's instruction. */
+  addressOf(record: number): number {
+    const { registers } = this
+    return registers.address(State.page.offset) + (registers.view.getUint16(record + RECORD.ip, true) & OFFSET_BITS)
+  }
+
+  /** Where the instruction behind the record's stands, as CALL pushes it: outside of 64-bit mode an offset in CS. */
+  nextOf(record: number): number {
+    const next = this.addressOf(record) + this.lengthOf(record)
+    return this.registers.long ? next : (next - this.registers.low(SLOT.cs)) >>> 0
+  }
+}

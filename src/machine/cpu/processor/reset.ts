@@ -1,0 +1,53 @@
+/**
+ * The state that a processor starts in: 64-bit mode, a hosted one in ring 3, a bare one in ring 0.
+ */
+import { CR0, CR4, EFER, PAGE_SIZE, RFLAGS, SEGMENT } from '../../../x86/index.ts'
+import { PROCESSOR_BYTES } from '../../memory/layout.ts'
+import type { Core } from '../core/core.ts'
+import { resetFpu } from '../handlers/fpu.ts'
+import { State } from '../layout/state.ts'
+
+/** Selectors and descriptor bits of flat segments: a bare processor's, and those that Xen gives its guests. */
+const BARE = { code: 0x08, stack: 0x10, ring: 0 } as const
+const HOSTED = { code: 0xe033, stack: 0xe02b, ring: 0x60 } as const
+const CODE_ATTRIBUTES = 0xa09b
+const STACK_ATTRIBUTES = 0xc093
+
+/**
+ * Resets a processor. Its area has been another's before: all of it is cleared, for what is not a register outlives its
+ * owner just as well. What the jump cache says of the old owner's addresses would be taken for this one's, as generations
+ * begin anew.
+ */
+export function reset(core: Core): void {
+  const { registers, physical: memory, mode, translations } = core
+  const { view, base } = registers
+  memory.bytes.fill(0, base, base + PROCESSOR_BYTES)
+  placeMemory(core)
+  translations.clear()
+  resetFpu(core)
+  State.xcr0.set(view, base, 1)
+  registers.setFlags(core.bare ? 0 : RFLAGS.IF)
+  registers.efer = EFER.SCE | EFER.LME | EFER.LMA | EFER.NXE
+  const flat = { baseLow: 0, baseHigh: 0, limit: 0xffff_ffff }
+  const { code, stack, ring } = core.bare ? BARE : HOSTED
+  // Code first: from then on nothing looks like 32-bit code, for which another module would be generated.
+  mode.setSegment(SEGMENT.cs, { ...flat, selector: code, attributes: CODE_ATTRIBUTES | ring })
+  mode.setControl(0, (CR0.PE | CR0.MP | CR0.ET | CR0.NE | CR0.WP | CR0.AM | CR0.PG) >>> 0, 0)
+  mode.setControl(4, CR4.PAE | CR4.PGE | CR4.OSFXSR | CR4.OSXMMEXCPT, 0)
+  mode.setSegment(SEGMENT.ss, { ...flat, selector: stack, attributes: STACK_ATTRIBUTES | ring })
+  core.debug.reset()
+  translations.flush()
+}
+
+/** Tells generated code where memory's tables are, and which memory the processor may reach. */
+function placeMemory({ registers, physical, bare }: Core): void {
+  const { view, base } = registers
+  const { layout } = physical
+  State.codeLines.set(view, base, layout.codeLines)
+  State.frameNotes.set(view, base, layout.frameNotes)
+  State.blockTable.set(view, base, layout.blockTable)
+  const low = layout.firstFrame * PAGE_SIZE
+  State.physicalBase.set(view, base, bare ? low : 0)
+  State.physicalLow.set(view, base, low)
+  State.physicalSize.set(view, base, layout.endFrame * PAGE_SIZE - low)
+}
