@@ -1,9 +1,8 @@
 import { defineConfig } from 'tsup'
 
-/** Every folder of src that is published as a subpath, by name; `index` is the package root. */
+/** Every folder of src that is published as a subpath, by name; `index` is the package root. The others are internals. */
 const subpaths = [
-  'util', 'x86', 'wasm', 'abi', 'machine', 'hypervisor', 'rings', 'xenstore',
-  'guest', 'drivers', 'toolstack', 'testing', 'decompress', 'node',
+  'abi', 'machine', 'hypervisor', 'xenstore', 'guest', 'drivers', 'toolstack', 'testing', 'decompress', 'node',
 ]
 
 export default defineConfig({

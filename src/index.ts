@@ -4,8 +4,13 @@
  *
  * @module
  */
-export { XenError, parseDuration } from './util/index.ts'
-export type { Duration, DurationParts, EventSource, XenErrorCode, XenErrorDetails } from './util/index.ts'
+export {
+  Bitmap, ManualClock, SeededRandom, XenError, domId, eventPort, gfn, grantHandle, grantRef, mfn, parseDuration, pfn, vcpuId,
+} from './util/index.ts'
+export type {
+  Branded, Clock, DomId, Duration, DurationBounds, DurationParts, EventBase, EventOf, EventPort, EventSource, EventStamp, EventsLost,
+  Gfn, GrantHandle, GrantRef, Mfn, Pfn, Random, StreamOptions, VcpuId, XenErrorCode, XenErrorDetails,
+} from './util/index.ts'
 export {
   Domain,
   DomainConsole,

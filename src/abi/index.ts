@@ -6,6 +6,9 @@
  */
 export type { GrantCopy, GrantCopySide, GrantMapping, HypercallPort, MappedGrant } from './hypercall-port.ts'
 export { PAGE_SHIFT, PAGE_SIZE } from '../x86/index.ts'
+export type {
+  ArrayField, BytesField, Decoded, DecodedFields, Field, Fields, Layout, NestedField, NumberField, Overlay, WideField,
+} from '../util/index.ts'
 export { ERRNO } from './errno.ts'
 export type { ErrnoName } from './errno.ts'
 export {

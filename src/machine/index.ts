@@ -3,6 +3,8 @@
  *
  * @module
  */
+export { CR0, CR4, EFER, GPR, MSR, PTE, RFLAGS, SEGMENT, VECTOR } from '../x86/index.ts'
+export type { GprName, SegmentName, Vector } from '../x86/index.ts'
 export { Machine } from './machine.ts'
 export { mostMemoryBytes } from './memory/layout.ts'
 export type { MachineOptions } from './machine.ts'

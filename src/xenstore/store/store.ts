@@ -8,7 +8,7 @@ import { part, type EventSource, type Part } from '../../util/index.ts'
 import type { StoreDomain } from './domains.ts'
 import { LocalStore } from './local-store.ts'
 import { storeState } from './saved-state.ts'
-import { openSession, type SessionOptions, type StoreSession } from './session.ts'
+import { openSession } from './session.ts'
 import { StoreCore, type XenStoreOptions } from './store-core.ts'
 import type { StoreEvent } from './store-events.ts'
 
@@ -37,11 +37,6 @@ export class XenStore {
   local(domain = 0, id?: number): LocalStore {
     const core = this.#core
     return new LocalStore(core, (sink) => openSession(core, { domain, sink, ...(id === undefined ? {} : { id }) }))
-  }
-
-  /** Opens a connection without a transport: names of errors instead of exceptions. */
-  openSession(options: SessionOptions): StoreSession {
-    return openSession(this.#core, options)
   }
 
   /** What the store knows of a domain: whether it is introduced, what it may use and uses. */
