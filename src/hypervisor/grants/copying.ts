@@ -10,7 +10,8 @@
  */
 import { DOMID, GNTST, GTF, GrantEntryV2 } from '../../abi/index.ts'
 import { WORK } from '../time/work-meter.ts'
-import { PIN, isWritePinned, wouldOverflow, type ActiveEntry, type GrantTable } from './grant-table.ts'
+import type { GrantTable } from './grant-table.ts'
+import { PIN, isWritePinned, wouldOverflow, type ActiveEntry } from './pins.ts'
 import type { CopyRequest, CopySide, GrantHost } from './types.ts'
 
 const PAGE = 4096

@@ -1,56 +1,51 @@
 /**
- * Grant tables as plain data, and back. Entries lie in the guests' frames and are not part of it; nor are references
- * and types, which the frame table saves, nor page-table entries. What comes back is checked as a whole before
- * anything is taken over.
+ * What saved grant tables look like, and whether they hold together. Entries lie in the guests' frames and are no part of
+ * them; nor are references and types, which the frame table saves, nor page-table entries.
  */
 import { GNTMAP } from '../../abi/index.ts'
-import { XenError } from '../../util/index.ts'
-import type { ActiveEntry, GrantTable } from './grant-table.ts'
-import { pinsFor } from './mapping.ts'
-import { maptrackFits, type Mapping, type MaptrackState } from './maptrack.ts'
+import { type StateOf, badState, shape } from '../../util/index.ts'
+import { maptrackFits, maptrackShape, type Mapping } from './maptrack.ts'
+import { pinsFor, type ActiveEntry } from './pins.ts'
+import type { GrantDomain } from './types.ts'
+
+const domid = /* @__PURE__ */ shape.whole(0, 0xffff)
+const frames = /* @__PURE__ */ shape.list(shape.word)
+
+const entryShape = /* @__PURE__ */ shape.record<ActiveEntry>({
+  pin: shape.word, domain: domid, mfn: shape.word, start: /* @__PURE__ */ shape.whole(0, 4096), length: /* @__PURE__ */ shape.whole(0, 65535),
+  isSubPage: shape.flag, transDomain: domid, transRef: shape.word,
+})
+
+/** What one domain's saved grant table looks like. */
+const tableShape = /* @__PURE__ */ shape.record({
+  domain: domid, version: /* @__PURE__ */ shape.oneOf(1, 2), frames, statusFrames: frames,
+  /** Entries that it had when its domain died; -1 while it lives. */
+  retiredWith: /* @__PURE__ */ shape.whole(-1, 2 ** 32),
+  active: /* @__PURE__ */ shape.list(/* @__PURE__ */ shape.tuple(shape.word, entryShape)),
+  maptrack: maptrackShape,
+})
 
 /** Saved grant table of one domain. */
-export interface DomainGrantState {
-  readonly domain: number
-  readonly version: number
-  readonly frames: readonly number[]
-  readonly statusFrames: readonly number[]
-  /** Entries that it had when its domain died; -1 while it lives. */
-  readonly retiredWith: number
-  readonly active: readonly (readonly [ref: number, entry: ActiveEntry])[]
-  readonly maptrack: MaptrackState
-}
+export type DomainGrantState = StateOf<typeof tableShape>
+
+/** What the saved grant tables of a host look like. */
+export const grantShape = /* @__PURE__ */ shape.record({ domains: /* @__PURE__ */ shape.list(tableShape) })
 
 /** Saved grant tables of a host. */
-export interface GrantState {
-  readonly domains: readonly DomainGrantState[]
-}
+export type GrantState = StateOf<typeof grantShape>
 
-/** One domain's part of {@link GrantState}. */
-export function saveGrantTable(table: GrantTable): DomainGrantState {
-  return {
-    domain: table.domain.id,
-    version: table.version,
-    frames: [...table.frames],
-    statusFrames: [...table.statusFrames],
-    retiredWith: table.retired ? table.entryCount : -1,
-    active: [...table.active].map(([ref, entry]) => [ref, { ...entry }] as const),
-    maptrack: table.maptrack.save(),
-  }
-}
+/** Finds what limits the table of a domain. */
+type Finder = (domid: number) => GrantDomain | undefined
 
-/** Finds the table of a domain by number. */
-type Finder = (domain: number) => GrantTable | undefined
-
-/** Throws INVALID_STREAM when saved state does not hold together or does not fit the domains that there are. */
+/** Refuses tables that do not hold together, or do not fit the domains that there are. */
 export function checkGrantState(state: GrantState, of: Finder, endFrame: number): void {
   const saved = new Map(state.domains.map((domain) => [domain.domain, domain]))
-  if (saved.size !== state.domains.length) throw broken('a domain twice')
+  if (saved.size !== state.domains.length) throw badState('a domain is there twice')
   const uses = new Map<string, number>()
   for (const domain of state.domains) {
-    const table = of(domain.domain)
-    if (table === undefined) throw broken(`domain ${domain.domain} does not exist`)
-    checkTable(domain, table, endFrame)
+    const facts = of(domain.domain)
+    if (facts === undefined) throw badState(`domain ${domain.domain} does not exist`)
+    checkTable(domain, facts, endFrame)
     for (const [handle, mapping] of domain.maptrack.mappings) {
       // A domain that had its mappings overwritten may outlive in its handles the domain that they name.
       if (of(mapping.domain) !== undefined) countUses(uses, mapping, { handle, domain: domain.domain })
@@ -59,43 +54,28 @@ export function checkGrantState(state: GrantState, of: Finder, endFrame: number)
   for (const domain of state.domains) {
     for (const [ref, { pin, domain: user }] of domain.active) {
       const key = `${domain.domain}.${ref} for ${user}`
-      if (uses.get(key) !== pin) throw broken(`uses of grant ${key}`)
+      if (uses.get(key) !== pin) throw badState(`the uses of grant ${key} are not those of its mappings`)
       uses.delete(key)
     }
   }
-  for (const key of uses.keys()) throw broken(`a mapping of grant ${key}, which is not in use`)
+  for (const key of uses.keys()) throw badState(`a mapping of grant ${key}, which is not in use`)
 }
 
-/** Takes over one domain's part of checked state. */
-export function loadGrantTable(table: GrantTable, state: DomainGrantState): void {
-  table.maptrack.load(state.maptrack)
-  table.version = state.version as 1 | 2
-  table.frames.splice(0, table.frames.length, ...state.frames)
-  table.statusFrames.splice(0, table.statusFrames.length, ...state.statusFrames)
-  if (state.retiredWith >= 0) table.markRetired(state.retiredWith)
-  table.active.clear()
-  for (const [ref, entry] of state.active) table.active.set(ref, { ...entry })
-}
-
-function checkTable(state: DomainGrantState, table: GrantTable, endFrame: number): void {
-  const { version, frames, statusFrames, retiredWith, active } = state
-  const isFrame = (mfn: number): boolean => isWhole(mfn, endFrame)
+function checkTable(state: DomainGrantState, facts: GrantDomain, endFrame: number): void {
+  const { version, frames: own, statusFrames, retiredWith, active, maptrack } = state
+  const name = `the table of domain ${state.domain}`
   const retired = retiredWith >= 0
-  const { maxGrantFrames, maxMaptrackFrames, maxVersion } = table.domain
-  if (!maptrackFits(state.maptrack, maxMaptrackFrames)) throw broken(`handles of domain ${state.domain}`)
-  if ((version !== 1 && version !== 2) || version > maxVersion) throw broken(`version ${version}`)
-  if (![...frames, ...statusFrames].every(isFrame)) throw broken('frames of a table')
-  if (frames.length > maxGrantFrames || (frames.length === 0) !== retired) throw broken('size of a table')
+  const { maxGrantFrames, maxMaptrackFrames, maxVersion } = facts
+  if (!maptrackFits(maptrack, maxMaptrackFrames)) throw badState(`handles of domain ${state.domain}`)
+  if (version > maxVersion) throw badState(`${name} has version ${version}`)
+  if ([...own, ...statusFrames].some((mfn) => mfn >= endFrame)) throw badState(`frames of ${name} lie outside of memory`)
+  if (own.length > maxGrantFrames || (own.length === 0) !== retired) throw badState(`${name} has ${own.length} frames`)
   const perPage = version === 1 ? 512 : 256
-  const wantedStatus = version === 1 ? 0 : Math.ceil((frames.length * perPage) / 2048)
-  if (statusFrames.length !== wantedStatus) throw broken('status frames')
-  const entries = retired ? retiredWith : frames.length * perPage
-  if (new Set(active.map(([ref]) => ref)).size !== active.length) throw broken('a grant twice')
-  for (const [ref, { mfn, start, length, transDomain, transRef }] of active) {
-    const numbers = isWhole(start, 4097) && isWhole(length, 65536)
-      && isWhole(transDomain, 65536) && isWhole(transRef, 2 ** 32)
-    if (!isWhole(ref, entries) || !isFrame(mfn) || !numbers) throw broken(`grant ${ref} of domain ${state.domain}`)
-  }
+  const wantedStatus = version === 1 ? 0 : Math.ceil((own.length * perPage) / 2048)
+  if (statusFrames.length !== wantedStatus) throw badState(`${name} has ${statusFrames.length} status frames`)
+  const entries = retired ? retiredWith : own.length * perPage
+  if (new Set(active.map(([ref]) => ref)).size !== active.length) throw badState(`${name} has a grant twice`)
+  for (const [ref, { mfn }] of active) if (ref >= entries || mfn >= endFrame) throw badState(`${name} has no grant ${ref}`)
 }
 
 /** Adds what a handle of a domain's maps to the uses of its grant. */
@@ -103,12 +83,7 @@ function countUses(
   uses: Map<string, number>, mapping: Mapping, { handle, domain }: { readonly handle: number; readonly domain: number },
 ): void {
   const { flags } = mapping
-  const maps = (flags & (GNTMAP.host_map | GNTMAP.device_map)) !== 0
-  if (!isWhole(flags, 2 ** 32) || !maps) throw broken(`handle ${handle}`)
+  if ((flags & (GNTMAP.host_map | GNTMAP.device_map)) === 0) throw badState(`handle ${handle} maps nothing`)
   const key = `${mapping.domain}.${mapping.ref} for ${domain}`
   uses.set(key, (uses.get(key) ?? 0) + pinsFor(flags))
 }
-
-const isWhole = (value: number, limit: number): boolean => Number.isInteger(value) && value >= 0 && value < limit
-
-const broken = (what: string): XenError => new XenError('INVALID_STREAM', `saved grant tables do not fit: ${what}`)

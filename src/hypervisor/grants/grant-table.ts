@@ -10,7 +10,10 @@
  * _set_status_v2).
  */
 import { GNTST, GTF, GrantEntryV1, GrantEntryV2 } from '../../abi/index.ts'
+import type { Stateful } from '../../util/index.ts'
+import type { DomainGrantState } from './grant-state.ts'
 import { Maptrack } from './maptrack.ts'
+import { isWritePinned, type ActiveEntry } from './pins.ts'
 import type { GrantDomain, GrantHost } from './types.ts'
 
 const PAGE = 4096
@@ -20,32 +23,6 @@ const ENTRIES_PER_FRAME = PAGE / GrantEntryV1.size
 const ENTRIES_SHIFT = 31 - Math.clz32(ENTRIES_PER_FRAME)
 /** Entries that the toolstack uses; they survive a change of version. */
 export const RESERVED_ENTRIES = 8
-
-/** One use of each kind in an active entry's `pin`: four counters of eight bits. */
-export const PIN = { hostWrite: 1, hostRead: 0x100, deviceWrite: 0x1_0000, deviceRead: 0x100_0000 } as const
-const WRITE_PINS = 0x00ff_00ff
-
-/** An entry in use. */
-export interface ActiveEntry {
-  /** Uses of each kind, see {@link PIN}. */
-  pin: number
-  /** Domain that it is granted to. */
-  domain: number
-  mfn: number
-  /** Sub-page grants: first byte and length. */
-  start: number
-  length: number
-  isSubPage: boolean
-  /** Transitive grants: the domain and the entry behind it. Otherwise this domain and this entry. */
-  transDomain: number
-  transRef: number
-}
-
-/** True when one more use would overflow its counter's lower seven bits. */
-export const wouldOverflow = (pin: number, increment: number): boolean => (pin & (increment << 7)) !== 0
-
-/** True while somebody may write through the entry. */
-export const isWritePinned = (pin: number): boolean => (pin & WRITE_PINS) !== 0
 
 /** How an entry is about to be used. */
 export interface Use {
@@ -61,7 +38,7 @@ const statusFramesFor = (frames: number): number =>
   Math.ceil((frames * (PAGE / GrantEntryV2.size)) / (PAGE / STATUS_SIZE))
 
 /** Entries, frames and records of one domain. */
-export class GrantTable {
+export class GrantTable implements Stateful<DomainGrantState> {
   readonly domain: GrantDomain
   readonly maptrack: Maptrack
   /** Frames of the table, and of the status words of version 2. */
@@ -128,10 +105,24 @@ export class GrantTable {
     for (const mfn of [...this.frames.splice(0), ...this.statusFrames.splice(0)]) this.host.frames.freeShared(mfn)
   }
 
-  /** Notes that the domain is dead, and how many entries it had. */
-  markRetired(entries: number): void {
-    this.entriesAtEnd = entries
-    this.retired = true
+  save(): DomainGrantState {
+    return {
+      domain: this.domain.id, version: this.version, frames: [...this.frames], statusFrames: [...this.statusFrames],
+      retiredWith: this.retired ? this.entriesAtEnd : -1,
+      active: [...this.active].map(([ref, entry]) => [ref, { ...entry }] as const),
+      maptrack: this.maptrack.save(),
+    }
+  }
+
+  /** Takes over what {@link checkGrantState} has checked; its frames are still referenced. */
+  load(state: DomainGrantState): void {
+    this.maptrack.load(state.maptrack)
+    this.version = state.version
+    this.frames.splice(0, this.frames.length, ...state.frames)
+    this.statusFrames.splice(0, this.statusFrames.length, ...state.statusFrames)
+    this.active.clear()
+    for (const [ref, entry] of state.active) this.active.set(ref, { ...entry })
+    if (state.retiredWith >= 0) this.markRetired(state.retiredWith)
   }
 
   /** Zeroes all entries. */
@@ -223,6 +214,12 @@ export class GrantTable {
   /** Frame of an entry of version 1 at byte `at`. */
   frameAt(at: number): number {
     return this.view.getUint32(at + GrantEntryV1.frame.offset, true)
+  }
+
+  /** Notes that the domain is dead, and how many entries it had. */
+  private markRetired(entries: number): void {
+    this.entriesAtEnd = entries
+    this.retired = true
   }
 
   private get entrySize(): number {

@@ -5,11 +5,11 @@
  * Reference: xen/common/grant_table.c (do_grant_table_op), public/grant_table.h.
  */
 import { DOMID, ERRNO, GNTMAP, GNTST, GNTTAB_CACHE, GTF, GrantEntryV1, GrantEntryV2 } from '../../abi/index.ts'
-import { XenError, type DomId } from '../../util/index.ts'
+import { XenError, type DomId, type Stateful } from '../../util/index.ts'
 import { WORK } from '../time/work-meter.ts'
 import { GrantCopier } from './copying.ts'
 import { GrantTable } from './grant-table.ts'
-import { checkGrantState, loadGrantTable, saveGrantTable, type GrantState } from './grant-state.ts'
+import { checkGrantState, type GrantState } from './grant-state.ts'
 import { GrantMapper } from './mapping.ts'
 import { transferFrame } from './transfer.ts'
 import type {
@@ -29,7 +29,7 @@ export interface CacheFlushRequest {
 }
 
 /** All grant tables of one host. */
-export class GrantTables {
+export class GrantTables implements Stateful<GrantState> {
   private readonly host: GrantHost
   private readonly tables = new Map<number, GrantTable>()
   private readonly mapper: GrantMapper
@@ -50,6 +50,11 @@ export class GrantTables {
       })
     }
     this.tables.set(domain.id, table)
+  }
+
+  /** Gives a domain that is being loaded a table without frames, which {@link GrantTables.load} fills. */
+  awaitDomain(domain: GrantDomain): void {
+    this.tables.set(domain.id, new GrantTable(this.host, domain))
   }
 
   /**
@@ -221,29 +226,23 @@ export class GrantTables {
     }
   }
 
-  /** All tables as plain data. */
   save(): GrantState {
-    return { domains: [...this.tables.values()].map(saveGrantTable) }
+    return { domains: [...this.tables.values()].map((table) => table.save()) }
   }
 
-  /**
-   * Takes over saved tables. The domains have been added; the frames that they got then are given back, those of the
-   * saved tables are referenced already. Throws INVALID_STREAM when the state does not fit, and changes nothing then.
-   */
+  /** The domains wait for their tables, whose frames are referenced already. */
   load(state: GrantState): void {
-    checkGrantState(state, (domain) => this.tables.get(domain), this.host.memory.endFrame)
-    for (const saved of state.domains) {
-      const table = this.tables.get(saved.domain)!
-      const before = [...table.frames, ...table.statusFrames]
-      loadGrantTable(table, saved)
-      const kept = new Set([...saved.frames, ...saved.statusFrames])
-      for (const mfn of before) if (!kept.has(mfn)) this.host.frames.freeShared(mfn)
-    }
+    this.checkState(state)
+    for (const saved of state.domains) this.tables.get(saved.domain)!.load(saved)
   }
 
-  /** Checks that all tables, uses and mappings agree. Throws INVALID_STREAM with what does not. */
+  /** Checks that all tables, uses and mappings agree. Throws INVALID_STATE with what does not. */
   check(): void {
-    checkGrantState(this.save(), (domain) => this.tables.get(domain), this.host.memory.endFrame)
+    this.checkState(this.save())
+  }
+
+  private checkState(state: GrantState): void {
+    checkGrantState(state, (domain) => this.tables.get(domain)?.domain, this.host.memory.endFrame)
   }
 
   private own(domain: DomId): GrantTable {

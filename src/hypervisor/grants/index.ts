@@ -1,9 +1,10 @@
 /** Grant tables: mapping, copying and transferring what domains grant each other. */
 export { GrantTables } from './grant-tables.ts'
 export type { CacheFlushRequest } from './grant-tables.ts'
+export { grantShape } from './grant-state.ts'
 export type { DomainGrantState, GrantState } from './grant-state.ts'
-export { GrantTable, PIN, RESERVED_ENTRIES } from './grant-table.ts'
-export type { ActiveEntry } from './grant-table.ts'
+export { GrantTable, RESERVED_ENTRIES } from './grant-table.ts'
+export type { ActiveEntry } from './pins.ts'
 export type { Mapping } from './maptrack.ts'
 export type {
   CopyRequest, CopySide, GrantDomain, GrantFrames, GrantHost, InstallRequest, MapRequest, MapResult, RemoveRequest,

@@ -9,20 +9,13 @@
  */
 import { GNTMAP, GNTST } from '../../abi/index.ts'
 import { WORK } from '../time/work-meter.ts'
-import { PIN, isWritePinned, wouldOverflow, type ActiveEntry, type GrantTable } from './grant-table.ts'
+import type { GrantTable } from './grant-table.ts'
 import type { Mapping } from './maptrack.ts'
+import { isWritePinned, pinsFor, wouldOverflow, type ActiveEntry } from './pins.ts'
 import type { GrantHost, MapRequest, MapResult, UnmapRequest } from './types.ts'
 
 const PAGE = 4096
 const BOTH = GNTMAP.host_map | GNTMAP.device_map
-
-/** Uses that a mapping with these flags adds to the entry's record. */
-export function pinsFor(flags: number): number {
-  const readOnly = (flags & GNTMAP.readonly) !== 0
-  const host = readOnly ? PIN.hostRead : PIN.hostWrite
-  const device = readOnly ? PIN.deviceRead : PIN.deviceWrite
-  return ((flags & GNTMAP.host_map) !== 0 ? host : 0) + ((flags & GNTMAP.device_map) !== 0 ? device : 0)
-}
 
 const failed = (status: number): MapResult => ({ status, handle: 0, mfn: 0 })
 

@@ -4,6 +4,7 @@
  *
  * Reference: xen/common/grant_table.c (get_maptrack_handle).
  */
+import { type StateOf, type Stateful, shape } from '../../util/index.ts'
 
 /** Records in one page of the limit. */
 const RECORDS_PER_FRAME = 256
@@ -16,26 +17,31 @@ export interface Mapping {
   flags: number
 }
 
-/** Saved handles of one domain. */
-export interface MaptrackState {
+/** What the saved handles of one domain look like. */
+export const maptrackShape = /* @__PURE__ */ shape.record({
   /** Handles that exist, used or free. */
-  readonly size: number
+  size: shape.word,
   /** The free ones, in the order in which they will be given out. */
-  readonly free: readonly number[]
-  readonly mappings: readonly (readonly [handle: number, mapping: Mapping])[]
-}
+  free: /* @__PURE__ */ shape.list(shape.word),
+  mappings: /* @__PURE__ */ shape.list(/* @__PURE__ */ shape.tuple(shape.word, /* @__PURE__ */ shape.record<Mapping>({
+    domain: /* @__PURE__ */ shape.whole(0, 0xffff), ref: shape.word, flags: shape.word,
+  }))),
+})
+
+/** Saved handles of one domain. */
+export type MaptrackState = StateOf<typeof maptrackShape>
 
 /** True for saved handles of which each is either free or used, within the limit of `maxFrames`. */
 export function maptrackFits({ size, free, mappings }: MaptrackState, maxFrames: number): boolean {
   const frames = size / RECORDS_PER_FRAME
-  if (!Number.isInteger(frames) || frames < 0 || frames > maxFrames) return false
+  if (!Number.isInteger(frames) || frames > maxFrames) return false
   const handles = new Set([...free, ...mappings.map(([handle]) => handle)])
-  const each = [...handles].every((handle) => Number.isInteger(handle) && handle >= 0 && handle < size)
+  const each = [...handles].every((handle) => handle < size)
   return each && handles.size === size && free.length + mappings.length === size
 }
 
 /** All handles of one domain. */
-export class Maptrack {
+export class Maptrack implements Stateful<MaptrackState> {
   private readonly mappings: (Mapping | undefined)[] = []
   /** Free handles, in the order in which they will be given out, from `head` on. */
   private free: number[] = []
@@ -86,7 +92,6 @@ export class Maptrack {
     }
   }
 
-  /** All as plain data. */
   save(): MaptrackState {
     return {
       size: this.mappings.length,
