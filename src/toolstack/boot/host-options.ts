@@ -6,7 +6,9 @@ import {
 } from '../../util/index.ts'
 import { parseSize } from '../grub/memory-size.ts'
 import type { CoreOpener } from '../core-dump/core-dumper.ts'
-import type { DiskOpener } from '../devices/devices.ts'
+import { DeviceKinds, USUAL_KINDS } from '../device-kinds/device-kinds.ts'
+import type { SplitDevice } from '../device-kinds/split-device.ts'
+import type { DiskOpener } from '../device-kinds/device-sources.ts'
 import type { Decompressor } from '../image/unpack.ts'
 import type { FileReader } from '../config/files.ts'
 import { mostMebibytes } from './machine-size.ts'
@@ -52,6 +54,8 @@ export interface HostOptions {
   readonly decompress?: Decompressor | undefined
   /** Opens the targets of disks; see `paravirt/node` for files. Without it a domain with disks is refused. */
   readonly openDisk?: DiskOpener | undefined
+  /** Kinds of devices that its domains may have beside disks and network interfaces. */
+  readonly deviceKinds?: readonly SplitDevice[] | undefined
   /** Where the cores of domains go whose description asks for a dump at their end; without it there is none. */
   readonly openCore?: CoreOpener | undefined
 }
@@ -101,6 +105,9 @@ const shape = {
     .custom<Decompressor>((value) => typeof value === 'function', { error: 'decompress must be a function' })
     .optional(),
   openDisk: z.custom<DiskOpener>((value) => typeof value === 'function', { error: 'openDisk must be a function' }).optional(),
+  deviceKinds: z.array(z.custom<SplitDevice>((value) => typeof (value as SplitDevice | undefined)?.serve === 'function', {
+    error: 'deviceKinds must be a list of kinds of devices',
+  }), { error: 'deviceKinds must be a list of kinds of devices' }).default([]),
   openCore: z
     .custom<CoreOpener>((value) => typeof value === 'function', { error: 'openCore must be a function' })
     .optional(),
@@ -109,7 +116,8 @@ const shape = {
 const Schema = /* @__PURE__ */ z.strictObject(shape)
 
 /** Settings with the defaults filled in. */
-export type ResolvedHostOptions = Omit<z.infer<typeof Schema>, 'bootTime' | 'idle'> & {
+export type ResolvedHostOptions = Omit<z.infer<typeof Schema>, 'bootTime' | 'idle' | 'deviceKinds'> & {
+  readonly deviceKinds: DeviceKinds
   readonly bootTime: Date
   /** Milliseconds; Infinity for ever. */
   readonly idle: number
@@ -123,7 +131,7 @@ export function resolveHostOptions(options: HostOptions): ResolvedHostOptions {
     const isRealTime = data.clock === 'realtime'
     const idle = data.idle ?? (isRealTime ? 'wait' : IDLE_PATIENCE)
     return {
-      ...data, bootTime: data.bootTime ?? (isRealTime ? new Date() : VIRTUAL_BOOT),
+      ...data, deviceKinds: data.deviceKinds.length === 0 ? USUAL_KINDS : new DeviceKinds(data.deviceKinds), bootTime: data.bootTime ?? (isRealTime ? new Date() : VIRTUAL_BOOT),
       idle: idle === 'wait' ? Infinity : parseDuration(idle, 'idle') / 1e6,
     }
   }

@@ -3,7 +3,7 @@
  * anew at each start of the domain, so that a guest that has a new kernel gets it.
  */
 import { XenError } from '../../util/index.ts'
-import type { DiskConfig } from '../config/disk-specification.ts'
+import type { DiskConfig } from '../device-kinds/disk/disk-specification.ts'
 import type { DomainConfig } from '../config/domain-config.ts'
 import type { ImageSource } from '../filesystem/image-reader.ts'
 import { pygrub, type GuestBoot } from './pygrub.ts'

@@ -7,12 +7,13 @@ import { nearestWord, XenError } from '../../util/index.ts'
 import { actionsFromRestart, type Actions, type Era } from './actions.ts'
 import { resolveDomainOptions, type DomainConfig, type DomainOptions } from './domain-config.ts'
 import {
-  EFFECTIVE_OPTIONS, FileSchema, LIST_OPTIONS, NUMBER_OPTIONS, OPTION_NAMES, XM_NETWORK_OPTIONS, XM_OPTIONS, whyWithoutEffect,
+  EFFECTIVE_OPTIONS, fileSchema, LIST_OPTIONS, NUMBER_OPTIONS, OPTION_NAMES, XM_NETWORK_OPTIONS, XM_OPTIONS, whyWithoutEffect,
   type FileValues,
 } from './option-schemas.ts'
 import { ACTION_OPTIONS, OPTIONS, type Ineffective } from './option-table.ts'
-import { parseDisk } from './disk-specification.ts'
-import { parseNic, type NicConfig } from './nic-specification.ts'
+import { USUAL_KINDS, type DeviceDescriptions, type DeviceKinds } from '../device-kinds/device-kinds.ts'
+import { NIC } from '../device-kinds/nic/nic.ts'
+import type { SplitDevice, WantedDevice } from '../device-kinds/split-device.ts'
 import { parseConfig, type ParseOptions } from './parser.ts'
 import {
   configError, formatPosition, plainValue, type Assignment, type ConfigValue, type ParsedConfig, type PlainValue,
@@ -165,24 +166,31 @@ function crossCheck(values: FileValues, parsed: ParsedConfig): void {
   }
 }
 
-/** The interfaces; parameters that xl passes over become warnings. */
-function readNics(values: FileValues, { parsed, warnings, strict }: Reading): readonly NicConfig[] {
-  const nics = (values.vif ?? []).map((text, i) => at(parsed, ['vif', i], () => {
-    const { position } = valueAt(parsed, ['vif', i])!
+/** The devices of one kind; parameters that xl passes over become warnings. */
+function readDevicesOf(kind: SplitDevice, values: FileValues, { parsed, warnings, strict }: Reading): readonly WantedDevice[] {
+  const { words } = kind
+  if (words === undefined) return []
+  const { option } = words
+  // The schema has let in a list of texts there.
+  const texts = ((values as Readonly<Record<string, unknown>>)[option] ?? []) as readonly string[]
+  const configs = texts.map((text, i) => at(parsed, [option, i], () => {
+    const { position } = valueAt(parsed, [option, i])!
     const onIgnored = (message: string): void => {
-      warnings.push(warning({ option: 'vif', reason: 'ignored', position, message }))
+      warnings.push(warning({ option, reason: 'ignored', position, message }))
     }
-    return parseNic(text, strict ? {} : { onIgnored })
+    return words.parse(text, strict ? {} : { onIgnored })
   }))
-  while (nics.length < (values.nics ?? 0)) nics.push(parseNic(''))
-  return nics
+  // xm counts interfaces; those that are not described have the defaults.
+  while (kind.name === NIC.name && configs.length < (values.nics ?? 0)) configs.push(words.parse('', {}))
+  return configs.map((config) => ({ kind, config }))
 }
+
+/** The devices of all kinds. */
+const readDevices = (values: FileValues, reading: Reading): DeviceDescriptions =>
+  reading.kinds.collected(reading.kinds.all.flatMap((kind) => readDevicesOf(kind, values, reading)))
 
 /** The file's options in the words of the API. */
 function translate(values: FileValues, reading: Reading): DomainOptions {
-  const { parsed } = reading
-  const disks = (values.disk ?? []).map((text, i) => at(parsed, ['disk', i], () => parseDisk(text)))
-  const nics = readNics(values, reading)
   // An empty text means none, as it does for xl.
   const named = (value: string | undefined): string | undefined => (value === '' ? undefined : value)
   return {
@@ -194,7 +202,7 @@ function translate(values: FileValues, reading: Reading): DomainOptions {
     commandLine: commandLine(values),
     memory: values.memory, maxMemory: values.maxmem, vcpus: values.vcpus, maxVcpus: values.maxvcpus,
     maxEventChannels: values.max_event_channels, maxGrantFrames: values.max_grant_frames,
-    disks, nics, actions: actions(values),
+    ...readDevices(values, reading), actions: actions(values),
   }
 }
 
@@ -204,6 +212,7 @@ interface Reading {
   readonly warnings: ConfigWarning[]
   readonly era: Era
   readonly strict: boolean
+  readonly kinds: DeviceKinds
 }
 
 /** Whose habits a file follows, as far as the file tells. */
@@ -218,24 +227,25 @@ function whyIneffective(key: string, era: Era): Ineffective | undefined {
 }
 
 /** The value of an option that has an effect; undefined where xl passes over it. */
-function effectiveValue({ key, value, appended }: Assignment, { warnings }: Reading): PlainValue | undefined {
+function effectiveValue({ key, value, appended }: Assignment, { warnings, kinds }: Reading): PlainValue | undefined {
   const { position } = value
   if (appended && NUMBER_OPTIONS.has(key)) throw configError(position, `\`+=\` does not add numbers (${key})`, { key })
   // xl passes over anything but a list here. An empty text can mean nothing else than none; any other means a device.
-  if (!LIST_OPTIONS.has(key) || value.kind === 'list' || value.value !== '') return plainValue(value)
+  const isList = LIST_OPTIONS.has(key) || kinds.hasWord(key)
+  if (!isList || value.kind === 'list' || value.value !== '') return plainValue(value)
   warnings.push(warning({ option: key, reason: 'no list', position, message: `${key} is an empty text where a list belongs` }))
   return undefined
 }
 
 /** Sorts a file's options: those that have an effect are returned, all others become warnings. */
 function sortOptions(reading: Reading): ReadonlyMap<string, PlainValue> {
-  const { parsed, warnings, era, strict } = reading
+  const { parsed, warnings, era, strict, kinds } = reading
   const effective = new Map<string, PlainValue>()
   for (const assignment of parsed.assignments.values()) {
     const { key, position } = assignment
-    const reason = whyIneffective(key, era)
+    const reason = kinds.hasWord(key) ? undefined : whyIneffective(key, era)
     if (reason !== undefined) warnings.push(ineffectiveOption(key, reason, position))
-    else if (EFFECTIVE_OPTIONS.has(key)) {
+    else if (EFFECTIVE_OPTIONS.has(key) || kinds.hasWord(key)) {
       const value = effectiveValue(assignment, reading)
       if (value !== undefined) effective.set(key, value)
     } else if (!parsed.variables.has(key)) {
@@ -262,7 +272,7 @@ function passOnNotes({ parsed, warnings, strict }: Reading): void {
  * @example
  * const { config, warnings } = parseDescription(`name = "fc4"\nmemory = 64\nnics = 1`, { source: 'fc4' })
  */
-export function parseDescription(text: string, options: DescriptionOptions = {}): Description {
+export function parseDescription(text: string, options: DescriptionOptions = {}, kinds: DeviceKinds = USUAL_KINDS): Description {
   if (text.length > MAX_DESCRIPTION) {
     throw configError({ source: options.source ?? 'config', line: 1, column: 1 }, `${text.length} characters are more than a description has`, {
       length: text.length, limit: MAX_DESCRIPTION,
@@ -270,10 +280,10 @@ export function parseDescription(text: string, options: DescriptionOptions = {})
   }
   const parsed = parseConfig(text, options)
   const warnings: ConfigWarning[] = []
-  const reading: Reading = { parsed, warnings, era: options.era ?? eraOf(parsed), strict: options.strict === true }
+  const reading: Reading = { parsed, warnings, era: options.era ?? eraOf(parsed), strict: options.strict === true, kinds }
   passOnNotes(reading)
   // Only names of the table get here: no key of a file can be `__proto__`.
-  const result = FileSchema.safeParse(Object.fromEntries(sortOptions(reading)))
+  const result = fileSchema(kinds).safeParse(Object.fromEntries(sortOptions(reading)))
   if (!result.success) complain(result.error.issues[0]!, parsed)
   const values = result.data
   if (values.name === undefined) {
@@ -283,5 +293,5 @@ export function parseDescription(text: string, options: DescriptionOptions = {})
   }
   crossCheck(values, parsed)
   const translated = translate(values, reading)
-  return { config: at(parsed, undefined, () => resolveDomainOptions(translated, reading.era)), warnings, era: reading.era }
+  return { config: at(parsed, undefined, () => resolveDomainOptions(translated, reading.era, kinds)), warnings, era: reading.era }
 }

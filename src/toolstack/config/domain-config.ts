@@ -5,10 +5,8 @@
 import type * as z from 'zod'
 import { nearestWord, XenError } from '../../util/index.ts'
 import { defaultActions, type Actions, type Era } from './actions.ts'
-import { resolveDisk, resolveNic, type DiskDescription, type NicDescription } from './device-options.ts'
-import type { DiskConfig } from './disk-specification.ts'
-import type { NicConfig } from './nic-specification.ts'
-import { ACTION_NAMES, OBJECT_NAMES, OptionsSchema } from './option-schemas.ts'
+import { USUAL_KINDS, type DeviceDescriptions, type DeviceKinds, type DomainDevices } from '../device-kinds/device-kinds.ts'
+import { ACTION_NAMES, OBJECT_NAMES, optionsSchema } from './option-schemas.ts'
 import { OPTIONS } from './option-table.ts'
 import type { StreamTrust } from './stream-trust.ts'
 
@@ -16,7 +14,7 @@ import type { StreamTrust } from './stream-trust.ts'
 export type FileSource = string | Uint8Array
 
 /** What a caller may say about a domain; everything but the name has a default. */
-export interface DomainOptions<Kernel = FileSource> {
+export interface DomainOptions<Kernel = FileSource> extends DeviceDescriptions {
   /** Unique among the host's domains. */
   readonly name: string
   /** Chosen at random when absent. */
@@ -38,10 +36,6 @@ export interface DomainOptions<Kernel = FileSource> {
   readonly vcpus?: number | undefined
   /** Virtual CPUs that can ever be online. Default: `vcpus`. */
   readonly maxVcpus?: number | undefined
-  /** Disk specifications as text or as objects, such as `{ vdev: 'xvda', target: 'disk.img' }`. */
-  readonly disks?: readonly (string | DiskDescription)[] | undefined
-  /** NIC specifications as text or as objects, such as `{ bridge: 'xenbr1' }`. */
-  readonly nics?: readonly (string | NicDescription)[] | undefined
   /** What to do when the domain ends; those left out follow xl. */
   readonly actions?: { readonly [K in keyof Actions]?: Actions[K] | undefined } | undefined
   /** Ports that the domain may use. Default 1023. */
@@ -51,7 +45,7 @@ export interface DomainOptions<Kernel = FileSource> {
 }
 
 /** A complete configuration: every default filled in, every specification parsed. */
-export interface DomainConfig<Kernel = FileSource> {
+export interface DomainConfig<Kernel = FileSource> extends DomainDevices {
   readonly name: string
   readonly type: 'pv'
   readonly uuid: string | undefined
@@ -64,8 +58,6 @@ export interface DomainConfig<Kernel = FileSource> {
   readonly maxMemory: number
   readonly vcpus: number
   readonly maxVcpus: number
-  readonly disks: readonly DiskConfig[]
-  readonly nics: readonly NicConfig[]
   readonly actions: Actions
   readonly maxEventChannels: number
   readonly maxGrantFrames: number
@@ -73,15 +65,14 @@ export interface DomainConfig<Kernel = FileSource> {
   readonly trust?: StreamTrust | undefined
 }
 
-/** Known words where an object stands within the options. */
-const KNOWN: Readonly<Record<string, readonly string[]>> = { actions: ACTION_NAMES }
-
 /** Turns zod's first complaint into an error that names the option, and the nearest one when it is unknown. */
-function complain(issue: z.core.$ZodIssue): never {
+function complain(issue: z.core.$ZodIssue, { further }: DeviceKinds): never {
   if (issue.code === 'unrecognized_keys') {
     const key = issue.keys[0]!
     const place = issue.path.join('.')
-    const nearest = nearestWord(key, KNOWN[place] ?? OBJECT_NAMES)
+    // Known words where an object stands within the options.
+    const known: Readonly<Record<string, readonly string[]>> = { actions: ACTION_NAMES, devices: further.map(({ name }) => name) }
+    const nearest = nearestWord(key, known[place] ?? OBJECT_NAMES)
     const hint = nearest === undefined ? '' : `; did you mean ${nearest}?`
     throw new XenError('INVALID_CONFIG', `unknown option ${place === '' ? key : `${place}.${key}`}${hint}`, { details: { key, nearest } })
   }
@@ -105,10 +96,12 @@ const given = <T extends object>(values: T): { [K in keyof T]?: Exclude<T[K], un
   Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as { [K in keyof T]?: Exclude<T[K], undefined> }
 
 /** Fills in the defaults and checks everything. Throws INVALID_CONFIG. */
-export function resolveDomainOptions<Kernel>(options: DomainOptions<Kernel>, era: Era = 'xl'): DomainConfig<Kernel> {
-  const result = OptionsSchema.safeParse(options)
-  if (!result.success) complain(result.error.issues[0]!)
-  const { disks = [], nics = [], actions = {}, name, uuid, ramdisk, bootloader, ...rest } = result.data
+export function resolveDomainOptions<Kernel>(
+  options: DomainOptions<Kernel>, era: Era = 'xl', kinds: DeviceKinds = USUAL_KINDS,
+): DomainConfig<Kernel> {
+  const result = optionsSchema(kinds).safeParse(options)
+  if (!result.success) complain(result.error.issues[0]!, kinds)
+  const { actions = {}, name, uuid, ramdisk, bootloader, ...rest } = result.data
   const filled = { ...defaults(), ...given(rest) }
   const maxMemory = filled.maxMemory ?? filled.memory
   const maxVcpus = filled.maxVcpus ?? filled.vcpus
@@ -119,8 +112,7 @@ export function resolveDomainOptions<Kernel>(options: DomainOptions<Kernel>, era
     type: 'pv',
     uuid: uuid?.toLowerCase(),
     kernel: options.kernel,
-    disks: distinctDisks(disks.map(resolveDisk)),
-    nics: nics.map(resolveNic),
+    ...kinds.resolved(result.data),
     actions: { ...defaultActions(era), ...given(actions) },
   }
 }
@@ -129,18 +121,4 @@ function tooSmall(name: string, value: number, than: string, least: number): Xen
   return new XenError('INVALID_CONFIG', `${name} ${value} is less than ${than} ${least}`, {
     details: { key: name, value, least },
   })
-}
-
-/** Two disks under one name would share one XenStore directory. */
-function distinctDisks(disks: readonly DiskConfig[]): readonly DiskConfig[] {
-  const seen = new Set<number>()
-  for (const { vdev } of disks) {
-    if (seen.has(vdev.number)) {
-      throw new XenError('INVALID_CONFIG', `two disks are called ${vdev.name}`, {
-        details: { key: 'disks', vdev: vdev.name },
-      })
-    }
-    seen.add(vdev.number)
-  }
-  return disks
 }

@@ -6,7 +6,8 @@ import * as z from 'zod'
 import {
   ACTION_OPTIONS, FILE_OPTIONS, INEFFECTIVE_OPTIONS, OPTIONS, type Ineffective, type OptionRow,
 } from './option-table.ts'
-import type { ValueKind } from './option-values.ts'
+import type { DeviceKinds } from '../device-kinds/device-kinds.ts'
+import { specifications, type ValueKind } from './option-values.ts'
 
 type Row = OptionRow<ValueKind<unknown, unknown>, string | undefined>
 type Rows = Readonly<Record<string, Row>>
@@ -33,10 +34,25 @@ export const OptionsSchema = /* @__PURE__ */ z.strictObject({
   .../* @__PURE__ */ objectShape(OPTIONS), name: OPTIONS.name.value.object, actions: /* @__PURE__ */ actionsSchema.optional(),
 })
 
+/** The same on a host with further kinds of devices. */
+export function optionsSchema({ further }: DeviceKinds): typeof OptionsSchema {
+  if (further.length === 0) return OptionsSchema
+  const devices = z.strictObject(Object.fromEntries(further.map(({ name, title }) => [name, specifications(title).object.optional()])))
+  return OptionsSchema.extend({ devices: devices.optional() })
+}
+
 const fileShapes = /* @__PURE__ */ (() => ({ ...fileShape(OPTIONS), ...fileShape(ACTION_OPTIONS), ...fileShape(FILE_OPTIONS) }))()
 
 /** A description file's values by option; unknown options are sorted out before. */
 export const FileSchema = /* @__PURE__ */ z.strictObject(fileShapes).partial()
+
+/** The same on a host with further kinds of devices. */
+export function fileSchema({ further }: DeviceKinds): typeof FileSchema {
+  if (further.length === 0) return FileSchema
+  // What is added is asked for by the kinds' words, which no type knows.
+  return FileSchema.extend(Object.fromEntries(further.flatMap(({ words, title }) =>
+    (words === undefined ? [] : [[words.option, specifications(title).file.optional()]]))) as Record<never, z.ZodType>)
+}
 
 /** What a file that passes {@link FileSchema} says. */
 export type FileValues = z.infer<typeof FileSchema>

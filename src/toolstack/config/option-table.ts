@@ -8,7 +8,8 @@
  */
 import * as z from 'zod'
 import type { Actions } from './actions.ts'
-import type { DiskDescription, NicDescription } from './device-options.ts'
+import { DEVICE_KINDS } from '../device-kinds/device-kinds.ts'
+import type { SplitDevice } from '../device-kinds/split-device.ts'
 import {
   actionValue, fileSource, kernelSource, nonEmpty, oneOf, restartWord, specifications, text, textThat, texts, whole, words,
   type ValueKind,
@@ -52,6 +53,15 @@ const uuid = /* @__PURE__ */ z.string({ error: 'must be a string' })
   .regex(/^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$/, { error: 'is not a UUID' })
 const name = /* @__PURE__ */ z.string({ error: 'must be a string' }).min(1, { error: 'must not be empty' })
 
+type DeviceOptionRows = {
+  readonly [O in keyof typeof DEVICE_KINDS]: OptionRow<ValueKind<(string | object)[], string[]>, (typeof DEVICE_KINDS)[O]['words']['option']>
+}
+
+/** An option for each kind of device. The cast says what mapping every entry means, which TypeScript does not follow. */
+const deviceOptions = (): DeviceOptionRows =>
+  Object.fromEntries(Object.entries<SplitDevice>(DEVICE_KINDS).map(([name, { title, about, words: { option: file } = {}, saved }]) =>
+    [name, option(specifications(title), about, { file, fallback: [], saved: saved.key })])) as DeviceOptionRows
+
 /** Options of objects, by their names there. */
 export const OPTIONS = /* @__PURE__ */ (() => ({
   // A slash would make a name that XenStore paths and tools cannot hold.
@@ -74,12 +84,7 @@ export const OPTIONS = /* @__PURE__ */ (() => ({
   vcpus: option(whole(1, MAX_VCPUS), 'Virtual CPUs online at start.', { file: 'vcpus', fallback: 1, saved: 'b_info.avail_vcpus' }),
   maxVcpus: option(
     whole(1, MAX_VCPUS), 'Virtual CPUs that can ever be online; `vcpus` unless given.', { file: 'maxvcpus', saved: 'b_info.max_vcpus' }),
-  disks: option(
-    specifications<DiskDescription>('a text or an object for each disk'), 'Virtual disks (xl-disk-configuration(5)).',
-    { file: 'disk', fallback: [], saved: 'disks' }),
-  nics: option(
-    specifications<NicDescription>('a text or an object for each network interface'),
-    'Virtual network interfaces (xl-network-configuration(5)).', { file: 'vif', fallback: [], saved: 'nics' }),
+  ...deviceOptions(),
   maxEventChannels: option(
     whole(1, 131071), 'Ports that the domain may use.', { file: 'max_event_channels', fallback: 1023, saved: 'b_info.event_channels' }),
   maxGrantFrames: option(

@@ -61,11 +61,12 @@ export const words: ValueKind<string[]> = {
   words: 'list of texts, or words in one text', syntax: 'text',
 }
 
-/** A list of device specifications: as text, in objects as objects too. */
-export const specifications = <T extends object>(what: string): ValueKind<(string | T)[], string[]> => ({
+/** A list of specifications of devices, which `title` calls one of: as text, in objects as objects too. */
+export const specifications = (title: string): ValueKind<(string | object)[], string[]> => ({
   object: z.array(
-    z.custom<string | T>((v) => typeof v === 'string' || (typeof v === 'object' && v !== null), { error: `must be ${what}` }),
-    { error: `must be a list: ${what}` }),
+    z.custom<string | object>((v) => typeof v === 'string' || (typeof v === 'object' && v !== null), {
+      error: `must be a text or an object for each ${title}`,
+    }), { error: `must be a list: a text or an object for each ${title}` }),
   file: mustBeTexts, words: 'list of specifications', syntax: 'list',
 })
 

@@ -5,8 +5,8 @@
  * The receiver lists what it allows; what it does not list is refused by name, before anything is made or opened.
  */
 import { XenError } from '../../util/index.ts'
-import type { DiskConfig } from './disk-specification.ts'
-import type { NicConfig } from './nic-specification.ts'
+import type { DiskConfig } from '../device-kinds/disk/disk-specification.ts'
+import type { DeviceConfiguration, WantedDevice } from '../device-kinds/split-device.ts'
 
 /** What of this host a stream may name. What is left out allows nothing. */
 export interface StreamPermissions {
@@ -25,8 +25,6 @@ export interface StreamPermissions {
 /** `'all'` for a stream of one's own, or what of this host it may name. */
 export type StreamTrust = 'all' | StreamPermissions
 
-/** Scripts that stand for what the back-ends here do anyway. */
-const USUAL_SCRIPTS: readonly string[] = ['block', 'vif-bridge']
 const DOM0: readonly string[] = ['0', 'Domain-0']
 
 interface Named {
@@ -45,39 +43,25 @@ function refuse(named: Named): never {
   throw new XenError('PERMISSION_DENIED', refusal(named), { details: { resource: key, name, option: `trust.${key}` } })
 }
 
-function checkListed(listed: readonly string[] | undefined, named: Named): void {
-  if (listed?.includes(named.name) !== true) refuse(named)
+/** Whether a stream may name something: a list of what it may, or for disks a function that decides. */
+function isAllowed(listed: StreamPermissions[keyof StreamPermissions], name: string, config: DeviceConfiguration): boolean {
+  // Only disks are decided on, and only a disk's kind names disks.
+  return typeof listed === 'function' ? listed(config as DiskConfig) === true : listed?.includes(name) === true
 }
 
-function checkDisk(disk: DiskConfig, trust: StreamPermissions): void {
-  const who = `disk ${disk.vdev.name}`
-  const { target, backend, script } = disk
-  if (!DOM0.includes(backend)) checkListed(trust.backends, { who, key: 'backends', name: backend })
-  if (script !== undefined && !USUAL_SCRIPTS.includes(script)) checkListed(trust.scripts, { who, key: 'scripts', name: script })
-  if (target === undefined) return
-  const named: Named = { who, key: 'disks', name: target }
-  if (typeof trust.disks !== 'function') checkListed(trust.disks, named)
-  else if (trust.disks(disk) !== true) refuse(named)
-}
-
-function checkNic({ backend, bridge, script }: NicConfig, trust: StreamPermissions): void {
-  const who = 'network interface'
-  if (!DOM0.includes(backend)) checkListed(trust.backends, { who, key: 'backends', name: backend })
-  if (!USUAL_SCRIPTS.includes(script)) checkListed(trust.scripts, { who, key: 'scripts', name: script })
-  checkListed(trust.bridges, { who, key: 'bridges', name: bridge })
-}
-
-/** A domain's devices. */
-interface DeviceUser {
-  readonly disks: readonly DiskConfig[]
-  readonly nics: readonly NicConfig[]
+function checkDevice({ kind, config }: WantedDevice, trust: StreamPermissions): void {
+  const who = kind.label(config)
+  const backends = DOM0.includes(config.backend) ? undefined : config.backend
+  for (const [key, name] of Object.entries({ backends, ...kind.hostNames(config) })) {
+    const permission = key as keyof StreamPermissions
+    if (name !== undefined && !isAllowed(trust[permission], name, config)) refuse({ who, key: permission, name })
+  }
 }
 
 /** Throws PERMISSION_DENIED, naming it and the option that allows it, when a stream's device names what it may not. */
-export function checkStreamDevices(config: DeviceUser, trust: StreamTrust): void {
+export function checkStreamDevices(devices: readonly WantedDevice[], trust: StreamTrust): void {
   if (trust === 'all') return
-  for (const disk of config.disks) checkDisk(disk, trust)
-  for (const nic of config.nics) checkNic(nic, trust)
+  for (const device of devices) checkDevice(device, trust)
 }
 
 /** A domain's files, and what it may name when it came by a stream. */

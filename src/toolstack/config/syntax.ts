@@ -56,9 +56,6 @@ export function configError(position: Position, message: string, details: XenErr
   })
 }
 
-/** Longest specification of one device: it is gone through more than once. */
-export const MAX_SPECIFICATION = 8192
-
 /** A value without its positions. */
 export type PlainValue = string | readonly PlainValue[]
 

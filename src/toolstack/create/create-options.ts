@@ -4,6 +4,7 @@
  */
 import { parseDescription, type ConfigWarning, type DescriptionOptions } from '../config/description-file.ts'
 import { resolveDomainOptions, type DomainConfig, type DomainOptions, type FileSource } from '../config/domain-config.ts'
+import type { DeviceKinds } from '../device-kinds/device-kinds.ts'
 import type { KernelSource } from '../domains/kernel-source.ts'
 import type { OperationOptions } from '../run/operation.ts'
 
@@ -17,20 +18,27 @@ export interface CreateOptions extends OperationOptions, DescriptionOptions {
   readonly symbols?: FileSource | undefined
 }
 
-/** The configuration of a domain that is to be created; `warn` hears what was understood and has no effect. */
+/** What reading a configuration needs of its host. */
+export interface ConfigureHost {
+  readonly kinds: DeviceKinds
+  /** Hears what was understood and has no effect. */
+  warn(warning: ConfigWarning): void
+}
+
+/** The configuration of a domain that is to be created. */
 export function configure(
   config: string | DomainOptions<KernelSource>,
   options: CreateOptions,
-  warn: (warning: ConfigWarning) => void,
+  host: ConfigureHost,
 ): DomainConfig<KernelSource> {
   const resolved =
-    typeof config === 'string' ? fromText(config, options, warn) : resolveDomainOptions<KernelSource>(config, options.era)
+    typeof config === 'string' ? fromText(config, options, host) : resolveDomainOptions<KernelSource>(config, options.era, host.kinds)
   // Who brings a kernel along wants no boot loader to find another one.
   return options.kernel === undefined ? resolved : { ...resolved, kernel: options.kernel, bootloader: undefined }
 }
 
-function fromText(text: string, options: CreateOptions, warn: (warning: ConfigWarning) => void): DomainConfig<KernelSource> {
-  const { config, warnings } = parseDescription(text, options)
+function fromText(text: string, options: CreateOptions, { kinds, warn }: ConfigureHost): DomainConfig<KernelSource> {
+  const { config, warnings } = parseDescription(text, options, kinds)
   for (const warning of warnings) warn(warning)
   return config
 }

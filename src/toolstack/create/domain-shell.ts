@@ -144,10 +144,11 @@ export async function connectDevices(
   { domid }: DomainShell,
   context: Undo & Partial<Pick<OperationContext<never>, 'signal'>>,
 ): Promise<void> {
-  if (config.disks.length + config.nics.length === 0) return
+  const { devices } = host
+  const wanted = devices.kinds.listed(config)
+  if (wanted.length === 0) return
   const { signal } = context
   const origin = config.trust === undefined ? 'configuration' : 'stream'
-  context.undo(() => host.devices.detachAll(domid))
-  for (const disk of config.disks) await host.devices.attachDisk(domid, disk, { signal, origin })
-  for (const nic of config.nics) await host.devices.attachNic(domid, nic, { signal })
+  context.undo(() => devices.detachAll(domid))
+  for (const device of wanted) await devices.attach(domid, device, { signal, origin })
 }

@@ -6,7 +6,7 @@
 import type { DomId } from '../../util/index.ts'
 import type { LocalStore } from '../../xenstore/index.ts'
 import type { DomainConfig } from '../config/domain-config.ts'
-import type { DeviceConfigs } from '../devices/devices.ts'
+import type { DomainDevices } from '../device-kinds/device-kinds.ts'
 import { domainPath } from '../domains/domain-nodes.ts'
 import type { KernelSource } from '../domains/kernel-source.ts'
 import { memorySettings } from '../domains/memory-settings.ts'
@@ -15,7 +15,7 @@ import { memorySettings } from '../domains/memory-settings.ts'
 export interface LiveHost {
   readonly store: LocalStore
   /** The devices that it has. */
-  deviceConfigs(domid: DomId): DeviceConfigs
+  deviceConfigs(domid: DomId): DomainDevices
 }
 
 /** Whose configuration it is. */

@@ -6,10 +6,11 @@
 import { XENBUS_STATE } from '../../abi/index.ts'
 import type { DomId } from '../../util/index.ts'
 import type { LocalOperations, LocalStore } from '../../xenstore/index.ts'
+import type { DeviceRow, DeviceRows } from '../device-kinds/split-device.ts'
 import { domainPath } from '../domains/domain-nodes.ts'
 
-/** Kinds of split devices. */
-export type DeviceKind = 'vbd' | 'vif'
+/** Kinds of split devices by name; a host may have been given further ones. */
+export type DeviceKind = 'vbd' | 'vif' | (string & {})
 
 /** Which device of which domain, and who serves it. */
 export interface DevicePlace {
@@ -18,20 +19,6 @@ export interface DevicePlace {
   readonly backend: DomId
   /** Number of the device in its domain: 51712 for xvda, 0 for the first NIC. */
   readonly id: number
-}
-
-/** A node: name and value. */
-export type DeviceRow = readonly [name: string, value: string]
-
-/** What a kind of device has in its two directories, besides what all devices have. */
-export interface DeviceRows {
-  /** Between `frontend` and `frontend-id`. */
-  readonly backendHead: readonly DeviceRow[]
-  /** Between `online` and `state`. */
-  readonly backendMiddle: readonly DeviceRow[]
-  /** After `state`. */
-  readonly backendTail: readonly DeviceRow[]
-  readonly frontend: readonly DeviceRow[]
 }
 
 /** Directories of a device. */

@@ -63,8 +63,10 @@ export interface CallOptions {
   'migrate': MigrateOptions & OperationOptions
   'attachDisk': AttachDiskOptions
   'attachNic': OperationOptions
+  'attachDevice': OperationOptions
   'detachDisk': DetachOptions
   'detachNic': DetachOptions
+  'detachDevice': DetachOptions
   'trace': { readonly vcpu?: number }
   'the hooks of trace': TraceHooks
 }
@@ -109,8 +111,8 @@ const CHECKS: { readonly [C in keyof CallOptions]: OptionChecks<CallOptions[C]> 
   migrate: { signal, ...suspend, live: flag, peerTimeout: timeLimit, maxRounds: /* @__PURE__ */ whole(1, 1000), dirtyPages: count,
     worthwhile: /* @__PURE__ */ real(0, Infinity) },
   attachDisk: { signal, store },
-  attachNic: { signal },
-  detachDisk: detach, detachNic: detach,
+  attachNic: { signal }, attachDevice: { signal },
+  detachDisk: detach, detachNic: detach, detachDevice: detach,
   trace: { vcpu: count },
   'the hooks of trace': { instruction: callable, memory: callable, exception: callable },
 }

@@ -6,10 +6,15 @@ import type { ControlInterface, DomainInfo } from '../../hypervisor/index.ts'
 import type { Trace, TraceHooks } from '../../machine/index.ts'
 import { XenError, type DomId } from '../../util/index.ts'
 import type { LocalStore } from '../../xenstore/index.ts'
-import { resolveDisk, resolveNic, type DiskDescription, type NicDescription } from '../config/device-options.ts'
+import { resolveDisk, type DiskDescription } from '../device-kinds/disk/disk-description.ts'
+import { resolveNic, type NicDescription } from '../device-kinds/nic/nic-description.ts'
 import type { DomainConfig } from '../config/domain-config.ts'
 import type { DomainCrash } from '../crash/domain-crash.ts'
-import type { DeviceInfo, DeviceOptions, DeviceProgress, Devices } from '../devices/devices.ts'
+import { DISK } from '../device-kinds/disk/disk.ts'
+import { NIC } from '../device-kinds/nic/nic.ts'
+import { device, type SplitDevice } from '../device-kinds/split-device.ts'
+import type { DeviceInfo, DeviceOptions, DeviceProgress } from '../devices/attached.ts'
+import type { Devices } from '../devices/devices.ts'
 import type { MigrateOptions, MigrateProgress, MigrationSummary } from '../migrate/send.ts'
 import type { MigrationTransport } from '../migrate/transport.ts'
 import type { SaveOptions, SaveProgress } from '../save/save-domain.ts'
@@ -47,6 +52,9 @@ export interface DomainHost {
   readonly requests: ShutdownRequests
   readonly movement: DomainMovement<Domain>
 }
+
+/** Calls that change a domain's devices. */
+type DeviceCall = 'attachDisk' | 'attachNic' | 'attachDevice' | 'detachDisk' | 'detachNic' | 'detachDevice'
 
 /** Steps of ending a domain. */
 export type ShutdownProgress =
@@ -262,14 +270,26 @@ export class Domain {
    * contents come from `store`, or from what the host's `openDisk` finds for the target.
    */
   attachDisk(disk: string | DiskDescription, options: AttachDiskOptions = {}): Operation<void, DeviceProgress> {
-    return this.changeDevices('attachDisk', 'attaching a disk', options, (settings) =>
-      this.host.devices.attachDisk(this.id, resolveDisk(disk), { ...settings, store: options.store }))
+    return this.changeDevices('attachDisk', 'attaching a disk', options, async (settings) => {
+      await this.host.devices.attach(this.id, device(DISK, resolveDisk(disk)), { ...settings, store: options.store })
+    })
   }
 
   /** Gives it a network interface, described alike; resolves with its number. */
   attachNic(nic: string | NicDescription = '', options: OperationOptions = {}): Operation<number, DeviceProgress> {
     return this.changeDevices('attachNic', 'attaching a network interface', options, (settings) =>
-      this.host.devices.attachNic(this.id, resolveNic(nic), settings))
+      this.host.devices.attach(this.id, device(NIC, resolveNic(nic)), settings))
+  }
+
+  /**
+   * Gives it a device of any kind of its host, by the kind's name in XenStore; resolves with the device's number. Throws
+   * INVALID_ARGUMENT for a kind that the host does not know.
+   */
+  attachDevice(kind: string, description: string | object, options: OperationOptions = {}): Operation<number, DeviceProgress> {
+    return this.changeDevices('attachDevice', `attaching a ${kind}`, options, async (settings) => {
+      const known = this.host.devices.kinds.named(kind)
+      return this.host.devices.attach(this.id, device(known, known.resolve(description)), settings)
+    })
   }
 
   /**
@@ -277,32 +297,41 @@ export class Domain {
    * seconds of host time makes it reject with TIMED_OUT, and has it still; with `force` it is not asked.
    */
   detachDisk(vdev: string | number, options: DetachOptions = {}): Operation<void, DeviceProgress> {
-    return this.changeDevices('detachDisk', `detaching disk ${vdev}`, options, (settings) =>
-      this.host.devices.detach(this.id, { kind: 'vbd', id: this.disk(vdev).device }, { ...settings, force: options.force }))
+    return this.changeDevices('detachDisk', `detaching disk ${vdev}`, options, (settings) => this.detach(DISK, vdev, settings))
   }
 
   /** Takes a network interface away by its number or address; after ten seconds also from a guest that keeps it. */
   detachNic(nic: number | string, options: DetachOptions = {}): Operation<void, DeviceProgress> {
-    return this.changeDevices('detachNic', `detaching network interface ${nic}`, options, (settings) =>
-      this.host.devices.detach(this.id, { kind: 'vif', id: this.nic(nic).device }, { ...settings, force: options.force }))
+    return this.changeDevices('detachNic', `detaching network interface ${nic}`, options, (settings) => this.detach(NIC, nic, settings))
+  }
+
+  /** Takes a device of any kind away, by its name or number. */
+  detachDevice(kind: string, name: string | number, options: DetachOptions = {}): Operation<void, DeviceProgress> {
+    return this.changeDevices('detachDevice', `detaching ${kind} ${name}`, options, async (settings) =>
+      this.detach(this.host.devices.kinds.named(kind), name, settings))
   }
 
   /** The disk of a name in any spelling (`xvda`, `d0`, 51712). Throws DEVICE_NOT_FOUND, INVALID_CONFIG for no name at all. */
   disk(vdev: string | number): DeviceInfo {
-    return this.host.devices.find(this.id, 'vbd', String(vdev))
+    return this.host.devices.find(this.id, DISK, String(vdev))
   }
 
   /** The network interface of a number or an address. Throws DEVICE_NOT_FOUND. */
   nic(nic: number | string): DeviceInfo {
-    return this.host.devices.find(this.id, 'vif', String(nic))
+    return this.host.devices.find(this.id, NIC, String(nic))
   }
 
-  /** Its disks and network interfaces. */
+  /** Its devices, of all kinds. */
   devices(): readonly DeviceInfo[] {
     return this.host.devices.list(this.id)
   }
 
-  private changeDevices<C extends 'attachDisk' | 'attachNic' | 'detachDisk' | 'detachNic', T>(
+  private detach(kind: SplitDevice, name: string | number, options: DeviceOptions): Promise<void> {
+    const { devices } = this.host
+    return devices.detach(this.id, { kind, id: devices.find(this.id, kind, String(name)).device }, options)
+  }
+
+  private changeDevices<C extends DeviceCall, T>(
     call: C,
     name: string,
     options: CallOptions[C],
@@ -310,9 +339,10 @@ export class Domain {
   ): Operation<T, DeviceProgress> {
     const check = (): void => checkCall(call, options)
     const settings = { name: `${name} of domain ${this.id}`, domain: this.id, signal: options?.signal, check }
-    return this.host.operations.start<T, DeviceProgress>(settings, (context) => {
+    return this.host.operations.start<T, DeviceProgress>(settings, async (context) => {
       if (this.destroyed !== undefined) throw this.gone()
-      return change({ signal: context.signal, onProgress: context.report })
+      const { force }: DetachOptions = options
+      return change({ signal: context.signal, onProgress: context.report, force })
     })
   }
 

@@ -11,6 +11,7 @@ import type { DomainConfig, DomainOptions } from '../config/domain-config.ts'
 import { deniedFileWarnings } from '../config/stream-trust.ts'
 import { CrashBook } from '../crash/crash-book.ts'
 import type { SymbolTable } from '../crash/symbols.ts'
+import { NIC } from '../device-kinds/nic/nic.ts'
 import { Devices } from '../devices/devices.ts'
 import { coreDumper } from '../core-dump/core-dumper.ts'
 import type { BootDescription } from '../grub/boot-description.ts'
@@ -133,6 +134,7 @@ export class Host {
       dumpCore: coreDumper(parts),
     })
     this.devices = new Devices({
+      kinds: parts.options.deviceKinds,
       store: parts.store, loop: parts.loop, kernel: parts.dom0.kernel, random: this.random, openDisk: parts.options.openDisk,
       isAlive: (id) => parts.control.hasDomain(id) && parts.control.domainInfo(id).shutdownReason === undefined,
       onState: (id, change) => this.hub.emit({ type: 'device-state', id, ...change }),
@@ -219,7 +221,7 @@ export class Host {
     const check = (): void => checkCall('createDomain', options)
     const settings = { name: 'creating a domain', signal: options?.signal, isOutside: true, check }
     return this.operations.start<Domain, CreateProgress>(settings, async (context) => {
-      const resolved = configure(config, options, (warning) => this.warn(warning))
+      const resolved = configure(config, options, { kinds: this.devices.kinds, warn: (warning) => this.warn(warning) })
       const symbols = options.symbols === undefined ? undefined : await loadSymbols(options.symbols, this.parts.files)
       const created = await createDomain(this.createHost(), resolved, context)
       const made = symbols === undefined ? created : { ...created, symbols }
@@ -317,7 +319,7 @@ export class Host {
 
   /** The bridge of a name in dom0, where guests' interfaces and user code meet; it is made when first asked for. */
   bridge(name = 'xenbr0'): Bridge {
-    return this.devices.bridge(name)
+    return this.devices.service(NIC).bridge(name)
   }
 
   private domainId(reference: DomainReference): DomId {
@@ -371,7 +373,7 @@ export class Host {
     return new DomainMovement({
       control, store, loop, operations: this.operations, requests: this.requests,
       now: () => this.now(),
-      deviceConfigs: (domid) => this.devices.configs(domid),
+      deviceKinds: this.devices.kinds, deviceConfigs: (domid) => this.devices.configs(domid),
       destroy: (domid, reason) => this.destroy(domid, reason),
       isGoing: (domid) => this.destroying.has(domid),
       rename: (domid, name) => this.rename(this.domain(domid), name),

@@ -20,6 +20,7 @@ import { PAGES_PER_MEBIBYTE, SLACK_PAGES } from '../domains/memory-settings.ts'
 import { isTypeScriptName, shownKernelName, type KernelSource } from '../domains/kernel-source.ts'
 import type { OperationContext } from '../run/operation.ts'
 import { randomUuid } from '../domains/random-names.ts'
+import type { Devices } from '../devices/devices.ts'
 import type { SaveStreamReader } from '../stream/index.ts'
 import { configFromJson } from './config-json.ts'
 import type { CpuPolicyChoice } from './processor-demands.ts'
@@ -121,13 +122,14 @@ function startProgram({ host }: ShellPlan, shell: DomainShell, image: RestoredIm
 
 /** Reads the configuration that a stream begins with. */
 async function readConfig(
+  { kinds }: Devices,
   reader: SaveStreamReader,
   options: RestoreOptions,
 ): Promise<{ saved: DomainConfig<string>; config: DomainConfig<KernelSource> }> {
   const header = await reader.readXlHeader()
-  const saved = configFromJson(header.config)
+  const saved = configFromJson(header.config, kinds)
   const { kernel = saved.kernel, trust = {} } = options
-  checkStreamDevices(saved, trust)
+  checkStreamDevices(kinds.listed(saved), trust)
   await reader.readContainerHeader()
   return {
     saved,
@@ -145,7 +147,7 @@ export async function restoreDomain(
 ): Promise<RestoredDomain> {
   const { context } = options
   const { undo } = context
-  const { saved, config } = await readConfig(reader, options)
+  const { saved, config } = await readConfig(host.devices, reader, options)
   const kernel = chooseKernel(saved, options.kernel)
   host.claimName(config.name)
   context.report({ type: 'configuration', name: saved.name, memory: config.memory })

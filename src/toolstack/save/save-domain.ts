@@ -7,6 +7,7 @@ import type { DomId } from '../../util/index.ts'
 import { kernelName, ramdiskName } from '../domains/kernel-source.ts'
 import { liveConfig, type ConfiguredDomain, type LiveHost } from '../create/live-config.ts'
 import { abortable, abortedError, type OperationContext } from '../run/operation.ts'
+import type { DeviceKinds } from '../device-kinds/device-kinds.ts'
 import { openOutput, SaveStreamWriter, type ByteOutput, type OpenOutput } from '../stream/index.ts'
 import { configToJson } from './config-json.ts'
 import { PvImageWriter } from './image-writer.ts'
@@ -14,6 +15,7 @@ import { resumeInPlace, suspendGuest, type SuspendHost, type SuspendOptions, typ
 
 /** What saving needs of the host. */
 export interface SaveHost extends SuspendHost, LiveHost {
+  readonly deviceKinds: DeviceKinds
   destroy(domid: DomId, reason: 'saved' | 'migrated'): Promise<unknown>
 }
 
@@ -38,9 +40,9 @@ export type SaveProgress =
   | { readonly type: 'written'; readonly pages: number; readonly bytes: number }
 
 /** The configuration that goes along, as it is now. */
-export function currentConfig(host: LiveHost, domain: SavedDomain): string {
+export function currentConfig(host: LiveHost & { readonly deviceKinds: DeviceKinds }, domain: SavedDomain): string {
   const config = liveConfig(host, domain)
-  return configToJson(config, { kernel: kernelName(config.kernel), ramdisk: ramdiskName(config.ramdisk) })
+  return configToJson(config, { kernel: kernelName(config.kernel), ramdisk: ramdiskName(config.ramdisk) }, host.deviceKinds)
 }
 
 /** A writer whose every write fails once the operation is aborted, even when the target takes its time. */

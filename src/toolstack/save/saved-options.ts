@@ -6,11 +6,9 @@
  */
 import * as z from 'zod'
 import type { DomainConfig, DomainOptions } from '../config/domain-config.ts'
+import type { Json } from '../device-kinds/split-device.ts'
 import { OPTIONS, type OptionRow } from '../config/option-table.ts'
 import type { ValueKind } from '../config/option-values.ts'
-
-/** What JSON can hold; a field that is undefined is left out. */
-export type Json = string | number | readonly Json[] | { readonly [key: string]: Json | undefined }
 
 /** What a kernel or ramdisk is called where it is no file. */
 export type SourceNames = { readonly kernel: string | undefined; readonly ramdisk: string | undefined }

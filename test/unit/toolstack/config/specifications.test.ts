@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { parseDisk, type DiskConfig } from '../../../../src/toolstack/config/disk-specification.ts'
-import { parseNic } from '../../../../src/toolstack/config/nic-specification.ts'
+import { parseDisk, type DiskConfig } from '../../../../src/toolstack/device-kinds/disk/disk-specification.ts'
+import { parseNic } from '../../../../src/toolstack/device-kinds/nic/nic-specification.ts'
 import { nearestWord } from '../../../../src/util/index.ts'
 import { parseVirtualDevice } from '../../../../src/drivers/index.ts'
 

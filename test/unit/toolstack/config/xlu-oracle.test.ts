@@ -4,8 +4,8 @@
  * returns) is marked, and compared only where xl takes it too.
  */
 import { describe, expect, test } from 'vitest'
-import { scanDisk, type ScannedDisk } from '../../../../src/toolstack/config/disk-scanner.ts'
-import { parseRate } from '../../../../src/toolstack/config/nic-specification.ts'
+import { scanDisk, type ScannedDisk } from '../../../../src/toolstack/device-kinds/disk/disk-scanner.ts'
+import { parseRate } from '../../../../src/toolstack/device-kinds/nic/nic-specification.ts'
 import { parseNumber } from '../../../../src/toolstack/config/number.ts'
 import { parseConfig } from '../../../../src/toolstack/config/parser.ts'
 import { plainValue, type PlainValue } from '../../../../src/toolstack/config/syntax.ts'

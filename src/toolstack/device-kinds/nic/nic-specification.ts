@@ -2,8 +2,8 @@
  * NIC specifications: `mac=...,bridge=...`, every key optional, the empty text for all defaults.
  * Reference: xl-network-configuration(5).
  */
-import { nearestWord, XenError } from '../../util/index.ts'
-import { MAX_SPECIFICATION } from './syntax.ts'
+import { nearestWord, XenError } from '../../../util/index.ts'
+import { MAX_SPECIFICATION } from '../split-device.ts'
 
 /** One virtual network interface. What is not given is chosen when the domain is created. */
 export interface NicConfig {

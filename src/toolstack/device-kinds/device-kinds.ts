@@ -1,0 +1,115 @@
+/**
+ * The table of device kinds, and what a domain has of each. A kind is a folder beside this file and a row here: the two
+ * lists' types and the entry of the table, which the compiler holds together. A host may be given further kinds, which
+ * stand under `devices` in configurations, by their names.
+ */
+import { nearestWord, XenError } from '../../util/index.ts'
+import { DISK } from './disk/disk.ts'
+import type { DiskDescription } from './disk/disk-description.ts'
+import type { DiskConfig } from './disk/disk-specification.ts'
+import { NIC } from './nic/nic.ts'
+import type { NicDescription } from './nic/nic-description.ts'
+import type { NicConfig } from './nic/nic-specification.ts'
+import type { DeviceConfiguration, SplitDevice, WantedDevice } from './split-device.ts'
+
+/** What may be said about a domain's devices. */
+export interface DeviceDescriptions {
+  /** Disk specifications as text or as objects, such as `{ vdev: 'xvda', target: 'disk.img' }`. */
+  readonly disks?: readonly (string | DiskDescription)[] | undefined
+  /** NIC specifications as text or as objects, such as `{ bridge: 'xenbr1' }`. */
+  readonly nics?: readonly (string | NicDescription)[] | undefined
+  /** Devices of the kinds that the host was booted with beside its own, by the kind's name in XenStore. */
+  readonly devices?: Readonly<Record<string, readonly (string | object)[]>> | undefined
+}
+
+/** A domain's devices by the options that describe them. */
+interface DeviceLists {
+  readonly disks: readonly DiskConfig[]
+  readonly nics: readonly NicConfig[]
+}
+
+/** A domain's devices, each with its defaults. */
+export interface DomainDevices extends DeviceLists {
+  /** Devices of further kinds, by the kind's name; absent on a host that has none. */
+  readonly devices?: Readonly<Record<string, readonly DeviceConfiguration[]>> | undefined
+}
+
+/** Descriptions of which only each kind knows whether they are any. */
+type Descriptions = { readonly [O in keyof DeviceLists]?: readonly (string | object)[] | undefined }
+  & { readonly devices?: Readonly<Record<string, readonly (string | object)[] | undefined>> | undefined }
+
+/** Kinds that every host has, by the option that describes their devices. */
+export const DEVICE_KINDS = { disks: DISK, nics: NIC } satisfies { readonly [O in keyof DeviceLists]: SplitDevice<DeviceLists[O][number]> }
+
+function checkFurther(further: readonly SplitDevice[]): void {
+  const taken = new Set(Object.values<SplitDevice>(DEVICE_KINDS).map(({ name }) => name))
+  for (const { name } of further) {
+    if (taken.has(name)) {
+      throw new XenError('INVALID_CONFIG', `there are two kinds of devices called ${name}`, { details: { key: 'deviceKinds', name } })
+    }
+    taken.add(name)
+  }
+}
+
+/** The kinds of one host: those of the table, and those that it was given. */
+export class DeviceKinds {
+  /** In the order in which a domain's devices are attached and saved. */
+  readonly all: readonly SplitDevice[]
+  /** Kinds beyond the table. */
+  readonly further: readonly SplitDevice[]
+
+  /** Throws INVALID_CONFIG when two kinds have one name. */
+  constructor(further: readonly SplitDevice[] = []) {
+    checkFurther(further)
+    this.further = further
+    this.all = [...Object.values<SplitDevice>(DEVICE_KINDS), ...further]
+  }
+
+  /** The kind of a name. Throws INVALID_ARGUMENT. */
+  named(name: string): SplitDevice {
+    const found = this.all.find((kind) => kind.name === name)
+    if (found !== undefined) return found
+    const names = this.all.map((kind) => kind.name)
+    throw new XenError('INVALID_ARGUMENT', `there is no kind of device called ${name}: this host knows ${names.join(', ')}`, {
+      details: { kind: name, nearest: nearestWord(name, names) },
+    })
+  }
+
+  /** True for the option by which description files describe devices of a further kind. */
+  hasWord(option: string): boolean {
+    return this.further.some(({ words }) => words?.option === option)
+  }
+
+  /** What descriptions come to, each with its defaults. Throws INVALID_CONFIG. */
+  resolved(descriptions: Descriptions): DomainDevices {
+    const { devices = {}, ...own } = descriptions
+    const wanted = [...Object.entries(DEVICE_KINDS).map(([option, kind]) => [kind, own[option as keyof DeviceLists]] as const),
+      ...this.further.map((kind) => [kind, devices[kind.name]] as const)]
+    return this.collected(wanted.flatMap(([kind, list = []]: readonly [SplitDevice, Descriptions['disks']]) => {
+      const configs = list.map((description) => kind.resolve(description))
+      kind.checkTogether?.(configs)
+      return configs.map((config) => ({ kind, config }))
+    }))
+  }
+
+  /** A domain's devices, one after the other. */
+  listed(devices: DomainDevices): readonly WantedDevice[] {
+    const own = Object.entries<SplitDevice>(DEVICE_KINDS).flatMap(([option, kind]) =>
+      devices[option as keyof DeviceLists].map((config): WantedDevice => ({ kind, config })))
+    const further = this.further.flatMap((kind) => (devices.devices?.[kind.name] ?? []).map((config): WantedDevice => ({ kind, config })))
+    return [...own, ...further]
+  }
+
+  /** The same devices as a configuration has them. */
+  collected(devices: readonly WantedDevice[]): DomainDevices {
+    const of = (kind: SplitDevice): readonly DeviceConfiguration[] =>
+      devices.filter((wanted) => wanted.kind === kind).map(({ config }) => config)
+    // Each list holds what its own kind has made.
+    const own = Object.fromEntries(Object.entries<SplitDevice>(DEVICE_KINDS).map(([option, kind]) => [option, of(kind)])) as unknown as DeviceLists
+    if (this.further.length === 0) return own
+    return { ...own, devices: Object.fromEntries(this.further.map((kind) => [kind.name, of(kind)])) }
+  }
+}
+
+/** The kinds of a host that was given none. */
+export const USUAL_KINDS = /* @__PURE__ */ new DeviceKinds()

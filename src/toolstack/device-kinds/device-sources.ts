@@ -1,0 +1,16 @@
+/** Who asks for a device, and where the contents of disks come from. */
+import type { BlockStore, DiskRequest } from '../../drivers/index.ts'
+
+/**
+ * Who asks for a device: the description that a domain was created from, an attach while it runs, or a stream that it came
+ * by, which somebody else may have written. A domain that came by a stream counts as such also when it starts anew.
+ */
+export type DiskOrigin = 'configuration' | 'attach' | 'stream'
+
+/** A disk that is to be opened. */
+export interface DiskOpenRequest extends DiskRequest {
+  readonly origin: DiskOrigin
+}
+
+/** Opens what a disk's specification names as its target. A rejection makes attaching the disk fail. */
+export type DiskOpener = (request: DiskOpenRequest) => BlockStore | Promise<BlockStore>

@@ -1,0 +1,53 @@
+/** Dom0's block back-end with the stores behind it: what came with a disk, or what the host's opener finds for its target. */
+import { BlockBackend, type BlockStore, type DiskRequest } from '../../../drivers/index.ts'
+import { XenError, type DomId } from '../../../util/index.ts'
+import type { DiskOpenRequest, DiskOrigin } from '../device-sources.ts'
+import type { BackendHost, DeviceService } from '../split-device.ts'
+import type { DiskConfig } from './disk-specification.ts'
+
+/** The back-end of disks. */
+export interface DiskService extends DeviceService {
+  /** Opens a disk's target for reading by the toolstack itself: a boot loader reads it before there is a domain. */
+  openImage(disk: DiskConfig, origin: DiskOrigin): BlockStore | Promise<BlockStore>
+}
+
+/** Makes the back-end of disks. */
+export function serveDisks(host: BackendHost<DiskConfig>): DiskService {
+  const attached = ({ domain, device }: DiskRequest) => host.find(domain, Number(device))
+  const ask = (request: DiskOpenRequest): BlockStore | Promise<BlockStore> => {
+    if (host.openDisk !== undefined) return host.openDisk(request)
+    throw new XenError('NOT_SUPPORTED', `nothing opens ${request.params}: the host was booted without openDisk`)
+  }
+  const open = async (request: DiskRequest): Promise<BlockStore> => {
+    const disk = attached(request)
+    // What came with it was looked at where it came in.
+    if (disk?.resource !== undefined) return disk.resource as BlockStore
+    try {
+      return await ask({ ...request, origin: disk?.origin ?? 'attach' })
+    } catch (error) {
+      // The guest's nodes hold its message; whoever attached it is given the error itself.
+      if (disk !== undefined) disk.lastError = error
+      throw error
+    }
+  }
+  const driver = new BlockBackend({
+    open,
+    onStoreFailed: (request, error) => {
+      const disk = attached(request)
+      if (disk !== undefined) disk.lastError = error
+      host.onCallbackFailed({ callback: 'block-store', subject: `domain ${request.domain}, ${request.name}`, error })
+    },
+  })
+  return {
+    driver,
+    isServed: (domain, id) => driver.disk(domain, id) !== undefined,
+    statistics: (domain, id) => {
+      const counted = driver.disk(domain, id)?.statistics
+      return counted && { ...counted }
+    },
+    openImage: ({ vdev, target = '' }, origin) => {
+      const device = String(vdev.number)
+      return ask({ domain: 0 as DomId, device, params: target, type: 'phy', readOnly: true, name: vdev.name, origin })
+    },
+  }
+}

@@ -1,0 +1,33 @@
+/** Dom0's network back-end with the bridges behind it. */
+import { Bridge, NetBackend } from '../../../drivers/index.ts'
+import type { BackendHost, DeviceService } from '../split-device.ts'
+import type { NicConfig } from './nic-specification.ts'
+
+/** The back-end of network interfaces. */
+export interface NicService extends DeviceService {
+  /** The bridge of a name; it is made when first asked for. */
+  bridge(name: string): Bridge
+}
+
+/** Makes the back-end of network interfaces. */
+export function serveNics({ kernel, onCallbackFailed }: BackendHost<NicConfig>): NicService {
+  const bridges = new Map<string, Bridge>()
+  const bridgeOf = (name: string): Bridge => {
+    const known = bridges.get(name)
+    if (known !== undefined) return known
+    const bridge = new Bridge({ name, now: () => kernel.now(), post: (task) => kernel.post(task), turn: () => kernel.turn() })
+    bridge.events.on('failed', ({ by, error }) => onCallbackFailed({ callback: `bridge-${by}`, subject: name, error }))
+    bridges.set(name, bridge)
+    return bridge
+  }
+  const driver = new NetBackend({ bridge: bridgeOf })
+  return {
+    driver,
+    isServed: (domain, id) => driver.nic(domain, id) !== undefined,
+    statistics: (domain, id) => {
+      const counted = driver.nic(domain, id)?.statistics
+      return counted && { ...counted }
+    },
+    bridge: bridgeOf,
+  }
+}

@@ -1,0 +1,70 @@
+/** A device of a domain as the toolstack keeps it, and what it tells of it. */
+import type { BlockStore } from '../../drivers/index.ts'
+import type { DomId } from '../../util/index.ts'
+import type { LocalStore } from '../../xenstore/index.ts'
+import type { DiskOrigin } from '../device-kinds/device-sources.ts'
+import type { AttachedDevice, SplitDevice } from '../device-kinds/split-device.ts'
+import type { RunLoop } from '../run/run-loop.ts'
+import type { DeviceKind, DevicePlace } from './device-nodes.ts'
+
+/** Progress of attaching or detaching a device. */
+export interface DeviceProgress {
+  readonly type: 'device-state'
+  readonly kind: DeviceKind
+  readonly device: number
+  /** XENBUS_STATE of the back-end. */
+  readonly state: number
+}
+
+/** A device as `xl block-list` and `xl network-list` show it. */
+export interface DeviceInfo {
+  readonly kind: DeviceKind
+  /** Number of the device in its domain. */
+  readonly device: number
+  /** Name of a disk as it was given (`xvda`), address of a network interface. */
+  readonly name: string
+  readonly backend: DomId
+  /** XENBUS_STATE of the back-end, and of the front-end; undefined when a half is gone. */
+  readonly backendState: number | undefined
+  readonly frontendState: number | undefined
+  /** What the contents of a disk have failed with last: the error of their own behind a request that the guest saw fail. */
+  readonly lastError: unknown
+  /** What dom0's back-end has done for it, by name: requests, bytes, errors; undefined while nothing is counted. */
+  readonly statistics: Readonly<Record<string, number>> | undefined
+}
+
+/** What attaching and detaching need besides the device. */
+export interface DeviceOptions {
+  /** Contents of a disk; without it the host's opener is asked for the target. */
+  readonly store?: BlockStore | undefined
+  /** Who asks; default: `attach`. */
+  readonly origin?: DiskOrigin | undefined
+  readonly signal?: AbortSignal | undefined
+  /** Takes a device away whose front-end does not let it go; what the guest is doing with it fails then. */
+  readonly force?: boolean | undefined
+  readonly onProgress?: ((event: DeviceProgress) => void) | undefined
+}
+
+/** A device that is there, or on its way. */
+export interface Attached extends AttachedDevice {
+  readonly kind: SplitDevice
+  readonly place: DevicePlace
+  resource: unknown
+  /** Its contents came with it: they cannot be opened again by its target. */
+  readonly hasOwnResource: boolean
+  /** What is being done to it; undefined while it is just there. */
+  doing: 'being attached' | 'being taken away' | undefined
+  /** Ends telling its states. */
+  unwatch?: () => void
+  /** Done when nothing is left of it. */
+  leaving?: Promise<void>
+}
+
+/** What waiting for a device needs. */
+export interface WaitHost {
+  readonly store: LocalStore
+  readonly loop: RunLoop
+}
+
+/** How a device is called in messages. */
+export const called = ({ kind, domain, id }: DevicePlace): string => `${kind} ${id} of domain ${domain}`
