@@ -274,6 +274,7 @@ export function compose(options: HypervisorOptions) {
   const containment = new Containment({ execution, hub, check: () => late.check() })
   const loop = new RunLoop({
     clock, timers, scheduler, execution, exits, hub, updateTime, meter: base.meter,
+    vcpuOf: (domid, vcpu) => domains.get(domid)?.vcpus[vcpu],
     contain: (vcpu, error) => containment.contain(vcpu, error),
   })
   late.loop = loop

@@ -2,7 +2,7 @@
  * The hypervisor's own console: a bounded ring of text that guests write to and the toolstack reads. An unprivileged
  * guest's lines carry its number, and it may write only so much in a second, or it could flood the host's log.
  */
-import type { DomId, EventHub } from '../../util/index.ts'
+import { type DomId, type EventHub, type StateOf, type Stateful, shape } from '../../util/index.ts'
 import type { DomainRegistry } from '../domains/registry.ts'
 import type { HostClock } from '../time/host-clock.ts'
 import type { HypervisorEvent } from '../hypervisor-events.ts'
@@ -13,6 +13,19 @@ const RING_BYTES = 16384
 const RATE = 65536
 const SECOND = 1_000_000_000
 
+/** What a saved console looks like. */
+export const consoleShape = /* @__PURE__ */ shape.record({
+  text: /* @__PURE__ */ shape.text(RING_BYTES),
+  /** What each domain has begun and not ended, and what it has written in the second it wrote last. */
+  lines: /* @__PURE__ */ shape.list(/* @__PURE__ */ shape.tuple(shape.word, /* @__PURE__ */ shape.text(RING_BYTES))),
+  spent: /* @__PURE__ */ shape.list(/* @__PURE__ */ shape.tuple(
+    shape.word, /* @__PURE__ */ shape.record({ second: shape.time, bytes: shape.time }),
+  )),
+})
+
+/** A console as plain data. */
+export type ConsoleState = StateOf<typeof consoleShape>
+
 /** What the console works on. */
 export interface ConsoleParts {
   readonly clock: HostClock
@@ -21,7 +34,7 @@ export interface ConsoleParts {
 }
 
 /** Text of guests and hypervisor. */
-export class HypervisorConsole {
+export class HypervisorConsole implements Stateful<ConsoleState> {
   private readonly parts: ConsoleParts
   private text = ''
   private readonly spent = new Map<DomId, { second: number; bytes: number }>()
@@ -63,6 +76,21 @@ export class HypervisorConsole {
     if (rest !== '') this.append(`(d${domain}) ${rest}\n`)
     this.spent.delete(domain)
     this.lines.delete(domain)
+  }
+
+  save(): ConsoleState {
+    return {
+      text: this.text, lines: [...this.lines],
+      spent: [...this.spent].map(([domid, account]) => [domid, { ...account }] as const),
+    }
+  }
+
+  load({ text, lines, spent }: ConsoleState): void {
+    this.text = text
+    this.lines.clear()
+    this.spent.clear()
+    for (const [domid, line] of lines) this.lines.set(domid as DomId, line)
+    for (const [domid, account] of spent) this.spent.set(domid as DomId, { ...account })
   }
 
   private allow(domain: DomId, bytes: number): boolean {

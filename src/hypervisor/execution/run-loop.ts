@@ -6,7 +6,7 @@
  * Reference: xen/common/sched/core.c, sched_context_switch; xen/arch/x86/domain.c, update_runstate_area.
  */
 import { RUNSTATE, VMASST_TYPE } from '../../abi/index.ts'
-import type { EventHub } from '../../util/index.ts'
+import { type EventHub, type StateOf, type Stateful, badState, shape } from '../../util/index.ts'
 import type { RunLimits, RunResult } from './run-limits.ts'
 import type { HostClock } from '../time/host-clock.ts'
 import type { HypervisorEvent } from '../hypervisor-events.ts'
@@ -28,11 +28,22 @@ export interface RunLoopParts {
   readonly exits: PvExits
   readonly hub: EventHub<HypervisorEvent>
   readonly meter: WorkMeter
+  /** A vCPU by its numbers. */
+  vcpuOf(domid: number, vcpu: number): Vcpu | undefined
   /** Writes the vCPU's time record now. */
   updateTime(vcpu: Vcpu): void
   /** An error was thrown on behalf of a vCPU: crashes its domain, or throws. */
   contain(vcpu: Vcpu, error: unknown): void
 }
+
+/** What a saved run loop looks like: for each physical CPU its local time, when it asks at the latest, and what it runs. */
+export const runLoopShape = /* @__PURE__ */ shape.list(/* @__PURE__ */ shape.record({
+  time: shape.time, until: /* @__PURE__ */ shape.real(0, Infinity), ask: shape.flag,
+  current: /* @__PURE__ */ shape.optional(/* @__PURE__ */ shape.record({ domid: shape.word, vcpu: shape.word })),
+}))
+
+/** A run loop between two runs, as plain data. */
+export type RunLoopState = StateOf<typeof runLoopShape>
 
 /** One physical CPU of the model. */
 interface PhysicalCpu {
@@ -69,7 +80,7 @@ const IDLE: RunResult = /* @__PURE__ */ Object.freeze({ kind: 'idle' })
 const TURN: RunResult = /* @__PURE__ */ Object.freeze({ kind: 'turn' })
 
 /** Runs the vCPUs of a host. */
-export class RunLoop {
+export class RunLoop implements Stateful<RunLoopState> {
   private readonly parts: RunLoopParts
   private readonly cpus: PhysicalCpu[]
   private readonly isAlone: boolean
@@ -126,6 +137,26 @@ export class RunLoop {
       this.slice(cpu, cpu.current)
       if (this.wantsTurn) return TURN
     }
+  }
+
+  save(): RunLoopState {
+    return this.cpus.map(({ time, until, ask, current }) => (
+      { time, until, ask, current: current === undefined ? undefined : { domid: current.domid, vcpu: current.vcpu } }
+    ))
+  }
+
+  /** The vCPUs have been loaded. */
+  load(state: RunLoopState): void {
+    if (state.length !== this.cpus.length) throw badState(`it has ${state.length} physical CPUs`)
+    const running = state.map(({ current }) => (current === undefined ? undefined : this.parts.vcpuOf(current.domid, current.vcpu)))
+    const busy = running.filter((vcpu) => vcpu !== undefined)
+    const isSound = new Set(busy).size === busy.length && busy.length === state.filter(({ current }) => current !== undefined).length
+    if (!isSound) throw badState('a CPU runs what does not exist or runs elsewhere')
+    this.cpus.forEach((cpu, i) => {
+      const { time, until, ask } = state[i]!
+      Object.assign(cpu, { time, until, ask, current: running[i] })
+      if (running[i] !== undefined) running[i].runningOn = i
+    })
   }
 
   /** Takes a vCPU off its CPU for good: its domain goes away. */

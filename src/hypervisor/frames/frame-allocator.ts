@@ -55,6 +55,15 @@ export class FrameAllocator {
     return -1
   }
 
+  /** Starts anew: `isUsed` tells of each frame whether somebody has it. */
+  follow(isUsed: (mfn: number) => boolean): void {
+    for (let mfn = this.first; mfn < this.end; mfn += 1) {
+      if (isUsed(mfn)) this.used.add(mfn)
+      else this.used.delete(mfn)
+    }
+    this.hint = this.first
+  }
+
   /** Takes a frame back. */
   give(mfn: number): void {
     if (this.used.delete(mfn) && mfn < this.hint) this.hint = mfn

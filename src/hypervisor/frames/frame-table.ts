@@ -6,7 +6,7 @@
  * hot path: plain typed arrays indexed by frame number; nothing is allocated per call.
  * Reference: xen/arch/x86/mm.c, the comment at its head; xen/arch/x86/include/asm/mm.h, PGT_* and PGC_*.
  */
-import { invariant } from '../../util/index.ts'
+import { type StateOf, type Stateful, badState, invariant, shape } from '../../util/index.ts'
 
 /** What a frame is used as while its type count is not zero (and was used as last when it is). */
 export const FRAME_TYPE = { NONE: 0, L1: 1, L2: 2, L3: 3, L4: 4, SEGDESC: 5, WRITABLE: 6 } as const
@@ -37,6 +37,23 @@ export const OWNER_XEN = 0x7ff2
 /** Most references that one frame may have; one is kept back so that a release can always take one. */
 const COUNT_LIMIT = 0xffff_fffd
 
+const MOST_FRAMES = 2 ** 24
+
+/** What a saved frame table looks like: a row for each field, by frame number. */
+export const frameTableShape = /* @__PURE__ */ shape.record({
+  owner: /* @__PURE__ */ shape.array(Uint16Array, 0, MOST_FRAMES), type: /* @__PURE__ */ shape.array(Uint8Array, 0, MOST_FRAMES),
+  flags: /* @__PURE__ */ shape.array(Uint8Array, 0, MOST_FRAMES), references: /* @__PURE__ */ shape.array(Uint32Array, 0, MOST_FRAMES),
+  typeCount: /* @__PURE__ */ shape.array(Uint32Array, 0, MOST_FRAMES), linear: /* @__PURE__ */ shape.array(Int32Array, 0, MOST_FRAMES),
+  progress: /* @__PURE__ */ shape.array(Uint16Array, 0, MOST_FRAMES), stamp: /* @__PURE__ */ shape.array(Float64Array, 0, MOST_FRAMES),
+})
+
+/** A frame table as plain data. */
+export type FrameTableState = StateOf<typeof frameTableShape>
+
+/** Most entries that a paused check of a table can be behind. */
+const MOST_PROGRESS = 512
+const ALL_FLAGS = /* @__PURE__ */ Object.values(FRAME_FLAG).reduce((all: number, flag) => all | flag, 0)
+
 /** What the table tells its owner about. */
 export interface FrameTableHooks {
   /** The last reference to the frame is gone; the frame is still marked with its former owner. */
@@ -44,7 +61,7 @@ export interface FrameTableHooks {
 }
 
 /** Ownership, type and reference counts of every frame of the host. */
-export class FrameTable {
+export class FrameTable implements Stateful<FrameTableState> {
   /** Frames below this number are the machine's own. */
   readonly first: number
   /** One past the last frame. */
@@ -81,6 +98,43 @@ export class FrameTable {
   /** Connects the part that takes frames back; to be called once, by the composition. */
   connect(hooks: FrameTableHooks): void {
     this.hooks = hooks
+  }
+
+  save(): FrameTableState {
+    const { owner, type, flags, references, typeCount, linear, progress, stamp } = this
+    return {
+      owner: owner.slice(), type: type.slice(), flags: flags.slice(), references: references.slice(),
+      typeCount: typeCount.slice(), linear: linear.slice(), progress: progress.slice(), stamp: stamp.slice(),
+    }
+  }
+
+  /** The hypervisor's own frames lie where they lie in a fresh table of the same host. Counts are not looked at here. */
+  load(state: FrameTableState): void {
+    for (const [name, row] of Object.entries(state)) if (row.length !== this.end) throw badState(`${name} is of another host`)
+    for (let mfn = 0; mfn < this.end; mfn += 1) {
+      const wrong = this.judge(state, mfn)
+      if (wrong !== undefined) throw badState(`frame ${mfn} ${wrong}`)
+    }
+    this.owner.set(state.owner)
+    this.type.set(state.type)
+    this.flags.set(state.flags)
+    this.references.set(state.references)
+    this.typeCount.set(state.typeCount)
+    this.linear.set(state.linear)
+    this.progress.set(state.progress)
+    this.stamp.set(state.stamp)
+  }
+
+  private judge(state: FrameTableState, mfn: number): string | undefined {
+    const owner = state.owner[mfn]!
+    if ((owner === OWNER_XEN) !== (this.owner[mfn] === OWNER_XEN)) return 'is not the hypervisor\'s'
+    if (owner === OWNER_XEN && (state.type[mfn] !== this.type[mfn] || state.typeCount[mfn] !== this.typeCount[mfn])) return 'is the hypervisor\'s'
+    if (mfn < this.first && owner !== OWNER_FREE) return 'is the machine\'s'
+    if (state.type[mfn]! > FRAME_TYPE.WRITABLE || (state.flags[mfn]! & ~ALL_FLAGS) !== 0) return 'is of no known type'
+    if (state.progress[mfn]! > MOST_PROGRESS || !(state.stamp[mfn]! >= 0 && state.stamp[mfn]! < Infinity)) return 'has no such past'
+    const isFree = owner === OWNER_FREE
+    if (isFree && (state.references[mfn] !== 0 || state.typeCount[mfn] !== 0 || state.flags[mfn] !== 0)) return 'is free and in use'
+    return undefined
   }
 
   /** True for a frame that a domain may own. */

@@ -17,7 +17,7 @@
  * put_old_guest_table.
  */
 import { ERRNO } from '../../../abi/index.ts'
-import { invariant } from '../../../util/index.ts'
+import { type StateOf, type Stateful, badState, invariant, shape } from '../../../util/index.ts'
 import { PTE } from '../../../x86/index.ts'
 import { FRAME_FLAG, FRAME_TYPE, type FrameTable } from '../../frames/frame-table.ts'
 import type { GuestMemory } from '../../memory/guest-memory.ts'
@@ -52,11 +52,17 @@ export const isGuestSlot = (slot: number): boolean => slot < XEN_SLOTS.first || 
 
 const ENTRIES = 512
 
+/** What there is to save beside the frame table: the tables that are being taken apart, by domain, the last one first. */
+export const fallingShape = /* @__PURE__ */ shape.list(/* @__PURE__ */ shape.tuple(shape.word, /* @__PURE__ */ shape.list(shape.word)))
+
+/** Tables that are being taken apart. */
+export type FallingState = StateOf<typeof fallingShape>
+
 /**
  * Takes and gives back types of frames, checking contents as Xen does. Results: 0, a negative error number, or, for the
  * types of page tables, CALL_AGAIN when the work has paused.
  */
-export class PageTypes {
+export class PageTypes implements Stateful<FallingState> {
   readonly host: PageTypeHost
   private readonly frames: FrameTable
   private readonly words: Uint32Array
@@ -137,6 +143,22 @@ export class PageTypes {
     if (stack.length > 0) return false
     this.falling.delete(domid)
     return true
+  }
+
+  save(): FallingState {
+    return [...this.falling].map(([domid, stack]) => [domid, [...stack]] as const)
+  }
+
+  /** The frame table has been loaded: it tells which frames fall, and this, in which order. */
+  load(state: FallingState): void {
+    const { frames } = this
+    const fits = state.flatMap(([domid, stack]) => (stack.length === 0 ? [-1] : stack.map((mfn) => (frames.owner[mfn] === domid ? mfn : -1))))
+    const isFalling = (mfn: number): boolean => frames.isValid(mfn) && frames.hasFlag(mfn, FRAME_FLAG.FALLING)
+    const count = frames.flags.reduce((sum, flags) => sum + ((flags & FRAME_FLAG.FALLING) === 0 ? 0 : 1), 0)
+    const isSound = new Set(fits).size === count && fits.length === count && fits.every(isFalling)
+    if (!isSound || new Set(state.map(([domid]) => domid)).size !== state.length) throw badState('other tables fall than the frame table says')
+    this.falling.clear()
+    for (const [domid, stack] of state) this.falling.set(domid, [...stack])
   }
 
   /** True while a domain has falling tables. */

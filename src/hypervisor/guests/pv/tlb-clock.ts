@@ -3,10 +3,17 @@
  * the time at which its last use of a kind ended; who has flushed since then cannot hold a stale translation of it.
  * Reference: xen/arch/x86/flushtlb.c, tlbflush_filter.
  */
+import { type StateOf, type Stateful, shape } from '../../../util/index.ts'
 import type { PvVcpu } from './pv-vcpu.ts'
 
+/** What a saved clock of flushes looks like; each processor's own time is saved with it. */
+export const tlbClockShape = /* @__PURE__ */ shape.record({ time: shape.time, oldest: /* @__PURE__ */ shape.real(0, Infinity) })
+
+/** A clock of flushes as plain data. */
+export type TlbClockState = StateOf<typeof tlbClockShape>
+
 /** Flushes translations, and only where they can be stale. */
-export class TlbClock {
+export class TlbClock implements Stateful<TlbClockState> {
   private time = 1
   /** No processor has flushed before this time. */
   private oldest = Infinity
@@ -44,12 +51,34 @@ export class TlbClock {
     return this.holders.has(pv) && stamp >= this.oldest && pv.flushedAt <= stamp
   }
 
-  /** Drops the translations of every processor that has not flushed since `stamp`. */
+  /** Drops all translations of all processors. */
+  flushAll(): void {
+    this.flushSince(this.time)
+  }
+
+  save(): TlbClockState {
+    return { time: this.time, oldest: this.oldest }
+  }
+
+  load({ time, oldest }: TlbClockState): void {
+    this.time = time
+    this.oldest = oldest
+  }
+
+  /**
+   * Drops the translations of every processor that has not flushed since `stamp`, in one tick: nothing can be stamped
+   * between them, and no time depends on their order.
+   */
   flushSince(stamp: number): void {
     if (stamp < this.oldest) return
     let oldest = Infinity
+    const time = this.time + 1
     for (const pv of this.holders) {
-      if (pv.flushedAt <= stamp) this.flush(pv)
+      if (pv.flushedAt <= stamp) {
+        pv.processor.flushTlb()
+        pv.flushedAt = time
+        this.time = time
+      }
       oldest = Math.min(oldest, pv.flushedAt)
     }
     this.oldest = oldest
