@@ -3,7 +3,7 @@
  * wiring.
  */
 import { type DomId, EventHub, type EventPort, type Random, invariant } from '../util/index.ts'
-import { ERRNO, GNTST, VIRQ } from '../abi/index.ts'
+import { ERRNO, VIRQ } from '../abi/index.ts'
 import { PAGE_SIZE } from '../x86/index.ts'
 import { HypervisorConsole } from './console/console.ts'
 import { Containment } from './execution/containment.ts'
@@ -20,19 +20,10 @@ import { GrantTables } from './grants/index.ts'
 import { Scratch, readInto } from './memory/guest-access.ts'
 import type { GuestMemory } from './memory/guest-memory.ts'
 import type { HostClock } from './time/host-clock.ts'
-import { HypercallDispatcher, type HypercallHandlers } from './hypercalls/dispatch.ts'
-import { eventChannelOp, eventChannelOpCompat } from './hypercalls/event-channel-op.ts'
-import { grantTableOp } from './hypercalls/grant-table-op.ts'
-import { memoryOp } from './hypercalls/memory-op.ts'
-import { schedOp, schedOpCompat } from './hypercalls/sched-op.ts'
-import { consoleIo } from './hypercalls/console-io.ts'
-import { physdevOp, physdevOpCompat } from './hypercalls/physdev-op.ts'
-import { notConfigured, privilegedOnly } from './hypercalls/refused.ts'
-import { setTimerOp } from './hypercalls/set-timer-op.ts'
-import { vmAssist } from './hypercalls/vm-assist.ts'
-import { nmiOp } from './guests/pv/nmi.ts'
-import { vcpuOp } from './hypercalls/vcpu-op.ts'
-import { xenVersion } from './hypercalls/version.ts'
+import { coreHypercalls } from './hypercalls/core.ts'
+import { HypercallDispatcher } from './hypercalls/dispatch.ts'
+import { isGuestAddress } from './memory/guest-address.ts'
+import { ioRights } from './guests/pv/io-rights.ts'
 import { HYPERVISOR_EVENTS, type HypervisorEvent } from './hypervisor-events.ts'
 import type { Finding } from './checks/invariants.ts'
 import { DomainPort } from './guests/typescript/port.ts'
@@ -48,7 +39,7 @@ import { MmuUpdates } from './guests/pv/mmu-update.ts'
 import { PageTypes } from './guests/pv/page-types.ts'
 import { PrivilegedOperations } from './guests/pv/privileged.ts'
 import { PvExits } from './guests/pv/pv-exits.ts'
-import { pvHypercalls } from './guests/pv/pv-hypercalls.ts'
+import { pvHypercalls, tableHypercalls } from './guests/pv/pv-hypercalls.ts'
 import { type ProcessorFactory, PvVcpus } from './guests/pv/pv-vcpus.ts'
 import { SegmentLoader } from './guests/pv/segments.ts'
 import { TlbClock } from './guests/pv/tlb-clock.ts'
@@ -164,17 +155,12 @@ function composeSharing(
   base: ReturnType<typeof composeMemory>,
   pv: ReturnType<typeof composePv>,
   late: {
-    execution: VcpuExecution | undefined; hypercalls: HypercallDispatcher | undefined
+    execution: VcpuExecution | undefined
     consumer(id: number, domain: DomId, port: EventPort): void
   },
 ) {
   const { memory, domains, frames, domainMemory, pageTypes, machineToPhys, tlb, meter } = base
   const vcpuOf = (id: number, vcpu: number): Vcpu | undefined => domains.get(id)?.vcpus[vcpu]
-  /** The vCPU whose hypercall asks; a call from outside stands for the first. */
-  const callerOf = (id: number): Vcpu | undefined => {
-    const current = late.hypercalls?.current
-    return current?.domid === id ? current : vcpuOf(id, 0)
-  }
   const events = new EventChannels({
     memory, meter,
     mayControl: (caller, target) => domains.mayControl(caller, target),
@@ -186,7 +172,7 @@ function composeSharing(
     getWritablePage: (id, gfn) => (pageTypes.getPageAndType(gfn, FRAME_TYPE.WRITABLE, id) === 0 ? gfn : -1),
     putWritablePage: (_id, mfn) => pageTypes.putPageAndType(mfn),
   })
-  const grants = new GrantTables({
+  const grants = new GrantTables<Vcpu>({
     memory, meter,
     frames: {
       getPage: (mfn, owner) => frames.getPage(mfn, owner),
@@ -216,21 +202,12 @@ function composeSharing(
       setPfn: (mfn, pfn) => machineToPhys.set(mfn, pfn),
     },
     mayControl: (caller, target) => domains.mayControl(caller, target),
-    installMapping: (id, request) => {
-      const vcpu = vcpuOf(id, request.vcpu)
-      return vcpu === undefined ? GNTST.general_error : pv.grantEntries.install(vcpu, request)
-    },
-    removeMapping: (id, request) => {
-      const vcpu = vcpuOf(id, request.vcpu)
-      return vcpu === undefined ? GNTST.general_error : pv.grantEntries.remove(vcpu, request)
-    },
+    installMapping: (vcpu, request) => pv.grantEntries.install(vcpu, request),
+    removeMapping: (vcpu, request) => pv.grantEntries.remove(vcpu, request),
     flushTlb: (id) => {
       for (const vcpu of domains.get(id)?.vcpus ?? []) if (vcpu.pv !== undefined) tlb.flush(vcpu.pv)
     },
-    crash: (id, reason) => {
-      const vcpu = callerOf(id)
-      if (vcpu !== undefined) late.execution?.crash(vcpu, reason)
-    },
+    crash: (vcpu, reason) => late.execution?.crash(vcpu, reason),
   })
   return { events, grants }
 }
@@ -240,11 +217,10 @@ export function compose(options: HypervisorOptions) {
   const { clock, random } = options
   const late: {
     execution: VcpuExecution | undefined; lifecycle: DomainLifecycle | undefined; loop: RunLoop | undefined
-    hypercalls: HypercallDispatcher | undefined; consumer(id: number, domain: DomId, port: EventPort): void
+    consumer(id: number, domain: DomId, port: EventPort): void
     check(): Finding[]
   } = {
-    execution: undefined, lifecycle: undefined, loop: undefined, hypercalls: undefined, consumer: () => undefined,
-    check: () => [],
+    execution: undefined, lifecycle: undefined, loop: undefined, consumer: () => undefined, check: () => [],
   }
   const hub = new EventHub<HypervisorEvent>(() => clock.now(), options.onListenerError, HYPERVISOR_EVENTS)
   const base = composeMemory(options, { gone: (domain) => late.lifecycle?.finish(domain) })
@@ -270,7 +246,6 @@ export function compose(options: HypervisorOptions) {
     updateTime, random,
   }
   const { hypercalls, exits, pvVcpus, privileged } = composeExecution(options, shared)
-  late.hypercalls = hypercalls
   const containment = new Containment({ execution, hub, check: () => late.check() })
   const loop = new RunLoop({
     clock, timers, scheduler, execution, exits, hub, updateTime, meter: base.meter,
@@ -280,7 +255,7 @@ export function compose(options: HypervisorOptions) {
   late.loop = loop
   const ports = new Map<Domain, DomainPort>()
   const portOf = (domain: Domain): DomainPort => {
-    const port = ports.get(domain) ?? new DomainPort({ ...shared, hypercalls }, domain)
+    const port = ports.get(domain) ?? new DomainPort({ ...shared, hypercalls: hypercalls[domain.kind] }, domain)
     ports.set(domain, port)
     return port
   }
@@ -319,7 +294,7 @@ type Shared = Omit<
 
 /** Hypercalls and the exits of processors. */
 function composeExecution(options: HypervisorOptions, parts: Shared): {
-  readonly hypercalls: HypercallDispatcher; readonly exits: PvExits; readonly pvVcpus: PvVcpus
+  readonly hypercalls: Record<Domain['kind'], HypercallDispatcher>; readonly exits: PvExits; readonly pvVcpus: PvVcpus
   readonly privileged: PrivilegedOperations
 } {
   const { memory, tsc, clock, mmu, execution, hub } = parts
@@ -336,9 +311,9 @@ function composeExecution(options: HypervisorOptions, parts: Shared): {
     createProcessor: options.createProcessor, processors: options.processors ?? Infinity, timestamp,
   })
   const late: { exits: PvExits | undefined } = { exits: undefined }
-  const hypercalls = new HypercallDispatcher(handlersOf(options, parts, {
+  const hypercalls = composeHypercalls(options, parts, {
     pvVcpus, inject: (vcpu, vector, errorCode) => late.exits?.inject(vcpu, vector, errorCode),
-  }), hub, parts.meter)
+  })
   const privileged = new PrivilegedOperations({
     tscKilohertz: tsc.kilohertz, cpuidPolicy: options.cpuidPolicy,
     addressBits: Math.ceil(Math.log2(memory.endFrame)) + 12,
@@ -347,7 +322,7 @@ function composeExecution(options: HypervisorOptions, parts: Shared): {
     writeHypercallPage: (domid, frame) => writeHypercallPage(parts, domid, frame),
   })
   const exits = new PvExits({
-    hypercalls, privileged, writableTables: parts.writableTables, hub, pageTypes: parts.pageTypes, meter: parts.meter,
+    hypercalls: hypercalls.pv, privileged, writableTables: parts.writableTables, hub, pageTypes: parts.pageTypes, meter: parts.meter,
     crash: (vcpu, reason, exception) => execution.crash(vcpu, reason, exception),
   })
   late.exits = exits
@@ -368,52 +343,38 @@ export function writeHypercallPage(
   return true
 }
 
-/** The handler of every hypercall that there is. */
-function handlersOf(
+/** The hypercalls of each kind of guest: those that no kind owns, and its own. */
+function composeHypercalls(
   options: HypervisorOptions,
   parts: Shared,
   processors: { readonly pvVcpus: PvVcpus; inject(vcpu: Vcpu, vector: number, errorCode: number): void },
-): HypercallHandlers {
-  const { updates, mmu, execution, memory, clock, contexts } = parts
+): Record<Domain['kind'], HypercallDispatcher> {
+  const { execution, memory, contexts, hub, meter } = parts
   const context = new Scratch(CONTEXT_BYTES)
-  const physdev = physdevOp(parts.pageTypes)
+  const core = coreHypercalls({
+    ...parts, ...ioRights, commandLine: options.commandLine ?? '',
+    initialise: (caller, vcpu, address) => {
+      if (!readInto(caller.access, address, context, CONTEXT_BYTES)) return -ERRNO.EFAULT
+      if (vcpu.initialised) return -ERRNO.EEXIST
+      if (caller.pv === undefined) return -ERRNO.EINVAL
+      if (!processors.pvVcpus.has(vcpu)) return -ERRNO.ENOMEM
+      meter.charge(WORK.context)
+      return contexts.set(vcpu, decodeVcpuContext(context.view, 0))
+    },
+    isAddressable: (vcpu, address) => vcpu.pv === undefined || isGuestAddress(address),
+    sendNmi: (vcpu) => {
+      if (vcpu.pv === undefined) return
+      vcpu.pv.nmiPending = true
+      execution.wake(vcpu)
+    },
+  })
+  const tables = tableHypercalls(parts)
+  const returning = iret({
+    segments: parts.segments, memory, inject: processors.inject,
+    crash: (vcpu, reason) => execution.crash(vcpu, reason),
+  })
   return {
-    ...pvHypercalls(parts),
-    mmu_update: (caller, args) => updates.update(caller, args),
-    update_va_mapping: (caller, args) => updates.updateVaMapping(caller, args),
-    update_va_mapping_otherdomain: (caller, args) => updates.updateVaMappingOther(caller, args),
-    mmuext_op: (caller, args) => mmu.operate(caller, args),
-    iret: iret({
-      segments: parts.segments, memory, inject: processors.inject,
-      crash: (vcpu, reason) => execution.crash(vcpu, reason),
-    }),
-    memory_op: memoryOp(parts),
-    xen_version: xenVersion(options.commandLine ?? ''),
-    vm_assist: vmAssist,
-    console_io: consoleIo(parts.console, parts.meter),
-    sched_op: schedOp(parts),
-    sched_op_compat: schedOpCompat(parts),
-    event_channel_op: eventChannelOp(parts),
-    event_channel_op_compat: eventChannelOpCompat(parts),
-    grant_table_op: grantTableOp(parts.grants, parts.meter),
-    vcpu_op: vcpuOp({
-      ...parts,
-      initialise: (caller, vcpu, address) => {
-        if (!readInto(caller.access, address, context, CONTEXT_BYTES)) return -ERRNO.EFAULT
-        if (vcpu.initialised) return -ERRNO.EEXIST
-        if (caller.pv === undefined) return -ERRNO.EINVAL
-        if (!processors.pvVcpus.has(vcpu)) return -ERRNO.ENOMEM
-        parts.meter.charge(WORK.context)
-        return contexts.set(vcpu, decodeVcpuContext(context.view, 0))
-      },
-    }),
-    set_timer_op: setTimerOp(clock),
-    nmi_op: nmiOp,
-    physdev_op: physdev, physdev_op_compat: physdevOpCompat(physdev),
-    domctl: privilegedOnly, sysctl: privilegedOnly, platform_op: privilegedOnly, kexec_op: privilegedOnly,
-    hypfs_op: privilegedOnly, hvm_op: notConfigured(ERRNO.ENOSYS), dm_op: notConfigured(ERRNO.EOPNOTSUPP),
-    argo_op: notConfigured(ERRNO.ENOSYS), xenpmu_op: notConfigured(ERRNO.EOPNOTSUPP),
-    xenoprof_op: notConfigured(ERRNO.ENOSYS), xsm_op: notConfigured(ERRNO.ENOSYS), tmem_op: notConfigured(ERRNO.ENOSYS),
+    pv: new HypercallDispatcher([...core, ...tables, ...pvHypercalls(parts), returning], hub, meter),
+    typescript: new HypercallDispatcher([...core, ...tables], hub, meter),
   }
 }
-

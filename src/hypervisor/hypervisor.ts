@@ -337,9 +337,9 @@ export class Hypervisor implements ControlInterface {
     return hashState(this.parts)
   }
 
-  /** Numbers of the hypercalls that have a handler. */
+  /** Numbers of the hypercalls that some kind of guest has. */
   get hypercallNumbers(): readonly number[] {
-    return this.parts.hypercalls.numbers
+    return [...new Set(Object.values(this.parts.hypercalls).flatMap(({ numbers }) => numbers))]
   }
 
   private find(domid: DomId): Domain {

@@ -1,7 +1,7 @@
 /** A host for grant tables alone: frames with owners and counts, and page-table entries as a plain map. */
 import { ERRNO, GNTMAP, GNTST, GTF, GrantEntryV1, GrantEntryV2 } from '../../src/abi/index.ts'
 import {
-  GrantTables, type GrantDomain, type InstallRequest, type RemoveRequest,
+  type GrantCaller, GrantTables, type GrantDomain, type InstallRequest, type RemoveRequest,
 } from '../../src/hypervisor/grants/index.ts'
 import { WorkMeter } from '../../src/hypervisor/time/work-meter.ts'
 import { domId, type DomId } from '../../src/util/index.ts'
@@ -17,6 +17,9 @@ interface FrameRecord {
   isTable: boolean
   isShared: boolean
 }
+
+/** A vCPU of a domain, as far as grant tables ask. */
+export const vcpuOf = (domid: DomId): GrantCaller => ({ domid })
 
 export class GrantHostDouble {
   private readonly buffer = new ArrayBuffer(FRAMES * PAGE)
@@ -35,7 +38,7 @@ export class GrantHostDouble {
   ))
   readonly frames = this.frameOperations()
   readonly meter = new WorkMeter()
-  readonly tables = new GrantTables(this)
+  readonly tables = new GrantTables<GrantCaller>(this)
   /** Page-table entries: `domain:address` to frame and flags. */
   readonly entries = new Map<string, { mfn: number; readOnly: boolean }>()
   readonly pfns = new Map<number, number>()
@@ -50,13 +53,13 @@ export class GrantHostDouble {
     return caller === 0
   }
 
-  installMapping(domain: DomId, { address, mfn, flags }: InstallRequest): number {
+  installMapping({ domid: domain }: GrantCaller, { address, mfn, flags }: InstallRequest): number {
     if (address < 0) return GNTST.general_error
     this.entries.set(`${domain}:${address}`, { mfn, readOnly: (flags & GNTMAP.readonly) !== 0 })
     return GNTST.okay
   }
 
-  removeMapping(domain: DomId, { address, newAddress, mfn, flags }: RemoveRequest): number {
+  removeMapping({ domid: domain }: GrantCaller, { address, newAddress, mfn, flags }: RemoveRequest): number {
     const entry = this.entries.get(`${domain}:${address}`)
     if (entry?.mfn !== mfn || entry.readOnly !== ((flags & GNTMAP.readonly) !== 0)) return GNTST.general_error
     const other = this.entries.get(`${domain}:${newAddress}`)
@@ -72,7 +75,7 @@ export class GrantHostDouble {
     this.flushes += 1
   }
 
-  crash(domain: DomId, reason: string): void {
+  crash({ domid: domain }: GrantCaller, reason: string): void {
     this.crashed.push(`${domain}: ${reason}`)
   }
 

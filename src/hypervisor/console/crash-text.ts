@@ -8,7 +8,7 @@ import { exceptionMnemonic, hasErrorCode, PAGE_FAULT, VECTOR } from '../../x86/i
 import type { CrashedStack, CrashReport, CrashState, TrapNote } from '../domains/crash-report.ts'
 import type { MachineToPhys } from '../frames/machine-to-phys.ts'
 import type { GuestMemory } from '../memory/guest-memory.ts'
-import { XEN_VERSION } from '../xen-version.ts'
+import { XEN_VERSION } from '../identity.ts'
 import { isGuestAddress } from '../memory/guest-address.ts'
 
 /** Words that Xen shows of a stack, and of them in a line. */

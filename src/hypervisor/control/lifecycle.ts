@@ -47,7 +47,7 @@ export interface LifecycleParts {
   readonly pageTypes: PageTypes
   readonly meter: WorkMeter
   readonly events: EventChannels
-  readonly grants: GrantTables
+  readonly grants: GrantTables<Vcpu>
   readonly scheduler: Scheduler<Vcpu>
   readonly timers: TimerQueue
   readonly timeRecords: TimeRecords

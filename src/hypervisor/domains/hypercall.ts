@@ -1,7 +1,9 @@
 /**
- * What a hypercall handler gets and gives: the caller, six arguments as halves of 64 bits, and a number as result.
- * Handlers never throw on the guest's behalf; negative results are error numbers.
+ * What a hypercall is to whoever contributes one: the caller, six arguments as halves of 64 bits, a number as result,
+ * and the row that says how much of it there is. Handlers never throw on the guest's behalf; negative results are error
+ * numbers.
  */
+import type { ErrnoName, HYPERVISOR } from '../../abi/index.ts'
 import { TWO_32, signedFromParts } from '../../util/index.ts'
 import type { Vcpu } from './domain.ts'
 
@@ -40,3 +42,41 @@ export type HypercallHandler = (caller: Vcpu, args: HypercallArguments) => numbe
  * meter: the call has not finished, and is to be made again with the arguments it has left.
  */
 export const CALL_SILENT = -(2 ** 41)
+
+/** Name of a hypercall, as in public/xen.h without its prefix. */
+export type HypercallName = keyof typeof HYPERVISOR
+
+/**
+ * How much of an operation there is. What is refused has one answer for all arguments that can be read: `error`, or
+ * `privileged` where a privileged domain gets another one.
+ */
+export type Support =
+  | { readonly level: 'full' }
+  | { readonly level: 'partial'; readonly missing: string }
+  | { readonly level: 'refused'; readonly error: ErrnoName; readonly privileged: ErrnoName; readonly why: string }
+
+/** One sub-operation. */
+export interface OperationRow {
+  readonly number: number
+  /** As in Xen's header, without the prefix of its list. */
+  readonly name: string
+  readonly support: Support
+}
+
+/** A list of sub-operations that one of a hypercall's arguments names. */
+export interface OperationList {
+  /** What its names begin with in Xen's headers. */
+  readonly prefix: string
+  readonly rows: readonly OperationRow[]
+}
+
+/** One hypercall: what carries it out, and what is told of it. */
+export interface HypercallRow {
+  readonly name: HypercallName
+  readonly handler: HypercallHandler
+  /** Header of Xen's public interface, and the function of Xen's. */
+  readonly source: string
+  /** Of a hypercall that has no sub-operations. */
+  readonly support?: Support
+  readonly operations?: readonly OperationList[]
+}

@@ -13,7 +13,7 @@ import { checkGrantState, type GrantState } from './grant-state.ts'
 import { GrantMapper } from './mapping.ts'
 import { transferFrame } from './transfer.ts'
 import type {
-  CopyRequest, GrantDomain, GrantHost, MapRequest, MapResult, TransferRequest, UnmapRequest,
+  CopyRequest, GrantCaller, GrantDomain, MapRequest, MapResult, MappingHost, TransferRequest, UnmapRequest,
 } from './types.ts'
 import { setVersion } from './versions.ts'
 
@@ -28,14 +28,14 @@ export interface CacheFlushRequest {
   readonly op: number
 }
 
-/** All grant tables of one host. */
-export class GrantTables implements Stateful<GrantState> {
-  private readonly host: GrantHost
+/** All grant tables of one host. `V` is the hypervisor's own vCPU. */
+export class GrantTables<V extends GrantCaller> implements Stateful<GrantState> {
+  private readonly host: MappingHost<V>
   private readonly tables = new Map<number, GrantTable>()
-  private readonly mapper: GrantMapper
+  private readonly mapper: GrantMapper<V>
   private readonly copier: GrantCopier
 
-  constructor(host: GrantHost) {
+  constructor(host: MappingHost<V>) {
     this.host = host
     this.mapper = new GrantMapper(host)
     this.copier = new GrantCopier(host, (domain) => this.tables.get(domain))
@@ -85,16 +85,17 @@ export class GrantTables implements Stateful<GrantState> {
   }
 
   /** GNTTABOP_map_grant_ref. */
-  map(caller: DomId, request: MapRequest): MapResult {
+  map(caller: V, request: MapRequest): MapResult {
     const refused = (status: number): MapResult => ({ status, handle: 0, mfn: 0 })
     if ((request.flags & (GNTMAP.host_map | GNTMAP.device_map)) === 0) return refused(GNTST.bad_gntref)
     const there = this.tables.get(request.domain)
-    return there === undefined ? refused(GNTST.bad_domain) : this.mapper.map(this.own(caller), there, request)
+    if (there === undefined) return refused(GNTST.bad_domain)
+    return this.mapper.map({ caller, here: this.own(caller.domid), there }, request)
   }
 
   /** GNTTABOP_unmap_grant_ref, and unmap_and_replace with a new address. The caller flushes once for a batch. */
-  unmap(caller: DomId, request: UnmapRequest): number {
-    return this.mapper.unmap(this.own(caller), request, (domain) => this.tables.get(domain))
+  unmap(caller: V, request: UnmapRequest): number {
+    return this.mapper.unmap({ caller, here: this.own(caller.domid) }, request, (domain) => this.tables.get(domain))
   }
 
   /** Makes the caller's vCPUs forget what has been unmapped: once after a batch. */

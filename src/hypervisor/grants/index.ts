@@ -7,6 +7,6 @@ export { GrantTable, RESERVED_ENTRIES } from './grant-table.ts'
 export type { ActiveEntry } from './pins.ts'
 export type { Mapping } from './maptrack.ts'
 export type {
-  CopyRequest, CopySide, GrantDomain, GrantFrames, GrantHost, InstallRequest, MapRequest, MapResult, RemoveRequest,
-  TransferRequest, UnmapRequest,
+  CopyRequest, CopySide, GrantCaller, GrantDomain, GrantFrames, GrantHost, InstallRequest, MapRequest, MapResult,
+  MappingHost, RemoveRequest, TransferRequest, UnmapRequest,
 } from './types.ts'

@@ -12,23 +12,30 @@ import { WORK } from '../time/work-meter.ts'
 import type { GrantTable } from './grant-table.ts'
 import type { Mapping } from './maptrack.ts'
 import { isWritePinned, pinsFor, wouldOverflow, type ActiveEntry } from './pins.ts'
-import type { GrantHost, MapRequest, MapResult, UnmapRequest } from './types.ts'
+import type { GrantCaller, MapRequest, MapResult, MappingHost, UnmapRequest } from './types.ts'
 
 const PAGE = 4096
 const BOTH = GNTMAP.host_map | GNTMAP.device_map
 
 const failed = (status: number): MapResult => ({ status, handle: 0, mfn: 0 })
 
-/** Maps the grants of one domain (`there`) into another (`here`). */
-export class GrantMapper {
-  private readonly host: GrantHost
+/** Who maps, the table of its domain, and the table that grants. */
+interface MappingSides<V> {
+  readonly caller: V
+  readonly here: GrantTable
+  readonly there: GrantTable
+}
 
-  constructor(host: GrantHost) {
+/** Maps the grants of one domain (`there`) into another (`here`). */
+export class GrantMapper<V extends GrantCaller> {
+  private readonly host: MappingHost<V>
+
+  constructor(host: MappingHost<V>) {
     this.host = host
   }
 
   /** GNTTABOP_map_grant_ref, after the granting domain has been found. */
-  map(here: GrantTable, there: GrantTable, request: MapRequest): MapResult {
+  map({ caller, here, there }: MappingSides<V>, request: MapRequest): MapResult {
     const { flags, ref } = request
     const pins = pinsFor(flags)
     const handle = here.maptrack.next()
@@ -37,7 +44,7 @@ export class GrantMapper {
     const readOnly = (flags & GNTMAP.readonly) !== 0
     const active = this.use(here, there, { ref, pins, readOnly })
     if (typeof active === 'number') return failed(active)
-    const status = this.attach(here, there, { active, request, readOnly })
+    const status = this.attach({ caller, here, there }, { active, request, readOnly })
     if (status !== GNTST.okay) {
       active.pin -= pins
       there.settle(ref, readOnly)
@@ -51,12 +58,15 @@ export class GrantMapper {
    * GNTTABOP_unmap_grant_ref and unmap_and_replace. `tableOf` finds the granting domain's table. The caller flushes
    * the TLB afterwards: nothing else runs in between.
    */
-  unmap(here: GrantTable, request: UnmapRequest, tableOf: (domain: number) => GrantTable | undefined): number {
+  unmap(
+    { caller, here }: Pick<MappingSides<V>, 'caller' | 'here'>, request: UnmapRequest,
+    tableOf: (domain: number) => GrantTable | undefined,
+  ): number {
     const mapping = here.maptrack.get(request.handle)
     if (mapping === undefined) return GNTST.bad_handle
     const there = tableOf(mapping.domain)
     if (there === undefined) {
-      this.host.crash(here.domain.id, `grant handle ${request.handle} names domain ${mapping.domain}, which is gone`)
+      this.host.crash(caller, `grant handle ${request.handle} names domain ${mapping.domain}, which is gone`)
       return GNTST.bad_domain
     }
     const active = there.active.get(mapping.ref)
@@ -66,8 +76,8 @@ export class GrantMapper {
     const unmapsDevice = (flags & GNTMAP.device_map) !== 0 && request.busAddress !== 0
     if (unmapsDevice && request.busAddress !== active.mfn * PAGE) return GNTST.bad_dev_addr
     if (unmapsHost && here.domain.mapsBy === 'table') {
-      const { vcpu = 0, address, newAddress } = request
-      const status = this.host.removeMapping(here.domain.id, { vcpu, address, newAddress, mfn: active.mfn, flags })
+      const { address, newAddress } = request
+      const status = this.host.removeMapping(caller, { address, newAddress, mfn: active.mfn, flags })
       if (status !== GNTST.okay) return status
     }
     const gone = (unmapsHost ? GNTMAP.host_map : 0) | (unmapsDevice ? GNTMAP.device_map : 0)
@@ -128,7 +138,7 @@ export class GrantMapper {
 
   /** Takes the references that a mapping needs and makes it; undone when anything fails. */
   private attach(
-    here: GrantTable, there: GrantTable,
+    { caller, here, there }: MappingSides<V>,
     { active, request, readOnly }: {
       readonly active: ActiveEntry; readonly request: MapRequest; readonly readOnly: boolean
     },
@@ -140,8 +150,7 @@ export class GrantMapper {
     while (taken < wanted && this.take(mfn, there, readOnly)) taken += 1
     let status: number = taken === wanted ? GNTST.okay : GNTST.general_error
     if (status === GNTST.okay && (flags & GNTMAP.host_map) !== 0 && here.domain.mapsBy === 'table') {
-      const { vcpu = 0, address } = request
-      status = this.host.installMapping(here.domain.id, { vcpu, address, mfn, flags })
+      status = this.host.installMapping(caller, { address: request.address, mfn, flags })
     }
     if (status !== GNTST.okay) for (; taken > 0; taken -= 1) this.give(mfn, readOnly)
     return status

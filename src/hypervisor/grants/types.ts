@@ -53,10 +53,13 @@ export interface GrantFrames {
   setPfn(mfn: number, pfn: number): void
 }
 
+/** A vCPU, as far as grant tables know it: its domain maps, its page tables translate addresses. */
+export interface GrantCaller {
+  readonly domid: DomId
+}
+
 /** A mapping to make. */
 export interface InstallRequest {
-  /** vCPU of the domain whose page tables translate the address. */
-  readonly vcpu: number
   /** Virtual address, or machine address of a page-table entry with GNTMAP.contains_pte. A signed number. */
   readonly address: number
   readonly mfn: number
@@ -77,26 +80,28 @@ export interface GrantHost {
   readonly frames: GrantFrames
   /** True when `caller` may act for `target`. Not asked about itself. */
   mayControl(caller: DomId, target: DomId): boolean
+  /** Entries have been removed: no vCPU of the domain may use them any more. */
+  flushTlb(domain: DomId): void
+}
+
+/** What mapping asks beyond that: `V` is the hypervisor's own vCPU, which goes through here unseen. */
+export interface MappingHost<V extends GrantCaller> extends GrantHost {
   /**
-   * Writes a page-table entry of the caller's that maps the frame. The references that it needs have been taken;
+   * Writes a page-table entry of the vCPU's that maps the frame. The references that it needs have been taken;
    * those of the entry that stood there are given back. GNTST.okay or general_error.
    */
-  installMapping(domain: DomId, request: InstallRequest): number
+  installMapping(vcpu: V, request: InstallRequest): number
   /**
    * Replaces the entry that maps the frame, after checking that it does with the same rights. References stay: they
    * are given back here. GNTST.okay or general_error.
    */
-  removeMapping(domain: DomId, request: RemoveRequest): number
-  /** Entries have been removed: no vCPU of the domain may use them any more. */
-  flushTlb(domain: DomId): void
-  /** The domain holds a mapping of a domain that is gone: it has overwritten an entry behind the table's back. */
-  crash(domain: DomId, reason: string): void
+  removeMapping(vcpu: V, request: RemoveRequest): number
+  /** The vCPU's domain holds a mapping of a domain that is gone: it has overwritten an entry behind the table's back. */
+  crash(vcpu: V, reason: string): void
 }
 
 /** GNTTABOP_map_grant_ref. */
 export interface MapRequest {
-  /** The calling vCPU. Default 0. */
-  readonly vcpu?: number
   readonly address: number
   readonly flags: number
   readonly ref: number
@@ -112,8 +117,6 @@ export interface MapResult {
 
 /** GNTTABOP_unmap_grant_ref and GNTTABOP_unmap_and_replace. Addresses are 0 where that side is not to be unmapped. */
 export interface UnmapRequest {
-  /** The calling vCPU. Default 0. */
-  readonly vcpu?: number
   readonly handle: number
   readonly address: number
   /** Machine address of the frame: takes down the device mapping. */

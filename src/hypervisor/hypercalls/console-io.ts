@@ -4,19 +4,17 @@
  */
 import { CONSOLEIO, ERRNO } from '../../abi/index.ts'
 import type { HypervisorConsole } from '../console/console.ts'
-import type { HypercallHandler } from '../domains/hypercall.ts'
+import type { HypercallHandler, HypercallRow } from '../domains/hypercall.ts'
 import { CALL_AGAIN, WORK, type WorkMeter } from '../time/work-meter.ts'
+import { FULL, type Operation, type Operations, byFirstArgument, listed, partial } from './table.ts'
 
 /** Bytes of one console write that are taken; Xen does 128 at a time. */
 const CONSOLE_CHUNK = 128
 
-/** console_io(command, count, buffer): writing only. */
-export function consoleIo(console: HypervisorConsole, meter: WorkMeter): HypercallHandler {
+/** CONSOLEIO_write(count, buffer). */
+function write(console: HypervisorConsole, meter: WorkMeter): HypercallHandler {
   const chunk = new Uint8Array(CONSOLE_CHUNK)
   return (caller, args) => {
-    const command = args.u32(0)
-    if (command === CONSOLEIO.read) return caller.owner.privileged ? 0 : -ERRNO.EPERM
-    if (command !== CONSOLEIO.write) return -ERRNO.ENOSYS
     let address = args.address(2)
     let left = args.u32(1)
     for (; left > 0 && !meter.isSpent;) {
@@ -31,5 +29,20 @@ export function consoleIo(console: HypervisorConsole, meter: WorkMeter): Hyperca
     args.set(1, left)
     args.set(2, address)
     return CALL_AGAIN
+  }
+}
+
+/** Makes the row of console_io(command, count, buffer). */
+export function consoleIo(console: HypervisorConsole, meter: WorkMeter): HypercallRow {
+  const rows: Operations<typeof CONSOLEIO, Operation> = {
+    write: { support: FULL, run: write(console, meter) },
+    read: {
+      support: partial('a privileged domain reads 0 bytes: nobody types at the hypervisor'),
+      run: (caller) => (caller.owner.privileged ? 0 : -ERRNO.EPERM),
+    },
+  }
+  return {
+    name: 'console_io', handler: byFirstArgument(CONSOLEIO, rows), source: 'public/xen.h, CONSOLEIO_*; do_console_io',
+    operations: [listed('CONSOLEIO_', CONSOLEIO, rows)],
   }
 }

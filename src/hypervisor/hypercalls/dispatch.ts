@@ -1,5 +1,6 @@
 /**
- * From a hypercall's number to its handler. The table is the only place where numbers and handlers meet.
+ * From a hypercall's number to its handler, for the vCPUs of one kind of guest. The table is the only place where
+ * numbers and handlers meet.
  * Reference: xen/arch/x86/pv/hypercall.c, pv_hypercall; xen/common/multicall.c.
  */
 import { ERRNO, HYPERVISOR, MulticallEntry } from '../../abi/index.ts'
@@ -8,43 +9,37 @@ import { Scratch, readInto } from '../memory/guest-access.ts'
 import type { HypervisorEvent } from '../hypervisor-events.ts'
 import type { Vcpu } from '../domains/domain.ts'
 import { CALL_AGAIN, WORK, type WorkMeter } from '../time/work-meter.ts'
-import { CALL_SILENT, HypercallArguments, type HypercallHandler } from '../domains/hypercall.ts'
-
-/** Name of a hypercall, as in public/xen.h without its prefix. */
-export type HypercallName = keyof typeof HYPERVISOR
-
-/** Handlers by name; what is absent answers -ENOSYS. */
-export type HypercallHandlers = Readonly<Partial<Record<HypercallName, HypercallHandler>>>
+import { CALL_SILENT, HypercallArguments, type HypercallHandler, type HypercallRow } from '../domains/hypercall.ts'
+import { FULL } from './table.ts'
 
 /** Numbers that a guest may use. */
 const NUMBERS = 64
 
-/** Carries out hypercalls by number. */
+/** Carries out hypercalls by number: those that no kind of guest owns, and those of one kind. */
 export class HypercallDispatcher {
   private readonly table = new Array<HypercallHandler | undefined>(NUMBERS).fill(undefined)
   private readonly hub: EventHub<HypervisorEvent>
   private readonly meter: WorkMeter
   private readonly entry = new Scratch(MulticallEntry.size)
   private readonly inner = new HypercallArguments()
-  private caller: Vcpu | undefined
 
-  constructor(handlers: HypercallHandlers, hub: EventHub<HypervisorEvent>, meter: WorkMeter) {
+  /** Every row that there is, in the order of the numbers. */
+  readonly rows: readonly HypercallRow[]
+
+  constructor(rows: readonly HypercallRow[], hub: EventHub<HypervisorEvent>, meter: WorkMeter) {
     this.hub = hub
     this.meter = meter
-    for (const [name, handler] of Object.entries(handlers)) {
-      this.table[HYPERVISOR[name as HypercallName]] = handler
+    const multicall: HypercallRow = {
+      name: 'multicall', handler: (caller, args) => this.multicall(caller, args),
+      source: 'public/xen.h, struct multicall_entry; do_multicall', support: FULL,
     }
-    this.table[HYPERVISOR.multicall] = (caller, args) => this.multicall(caller, args)
-  }
-
-  /** The vCPU that makes the present hypercall; undefined between hypercalls. */
-  get current(): Vcpu | undefined {
-    return this.caller
+    this.rows = [multicall, ...rows].sort((a, b) => HYPERVISOR[a.name] - HYPERVISOR[b.name])
+    for (const { name, handler } of this.rows) this.table[HYPERVISOR[name]] = handler
   }
 
   /** Numbers that have a handler. */
   get numbers(): number[] {
-    return [...this.table.keys()].filter((number) => this.table[number] !== undefined)
+    return this.rows.map(({ name }) => HYPERVISOR[name])
   }
 
   /**
@@ -55,14 +50,7 @@ export class HypercallDispatcher {
   call(caller: Vcpu, number: number, args: HypercallArguments): number {
     const handler = number < NUMBERS ? this.table[number] : undefined
     const sub = args.low[0]!
-    const before = this.caller
-    this.caller = caller
-    let result: number
-    try {
-      result = handler === undefined ? -ERRNO.ENOSYS : handler(caller, args)
-    } finally {
-      this.caller = before
-    }
+    const result = handler === undefined ? -ERRNO.ENOSYS : handler(caller, args)
     if (this.hub.wants('hypercall') && result !== CALL_AGAIN) {
       this.hub.emit({ type: 'hypercall', domid: caller.domid, vcpu: caller.vcpu, number, sub, result })
     }

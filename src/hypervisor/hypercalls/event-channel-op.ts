@@ -4,17 +4,18 @@
  * Reference: public/event_channel.h; xen/common/event_channel.c, do_event_channel_op.
  */
 import {
-  ERRNO, EVTCHNOP, EVTCHNSTAT, EvtchnAllocUnbound, EvtchnBindInterdomain, EvtchnBindIpi, EvtchnBindPirq, EvtchnBindVcpu,
-  EvtchnBindVirq, EvtchnClose, EvtchnExpandArray, EvtchnInitControl, EvtchnOp, EvtchnReset, EvtchnSend,
+  ERRNO, EVTCHNOP, EVTCHNSTAT, EVTCHN_FIFO, EvtchnAllocUnbound, EvtchnBindInterdomain, EvtchnBindIpi, EvtchnBindPirq,
+  EvtchnBindVcpu, EvtchnBindVirq, EvtchnClose, EvtchnExpandArray, EvtchnInitControl, EvtchnOp, EvtchnReset, EvtchnSend,
   EvtchnSetPriority, EvtchnStatus, EvtchnUnmask,
 } from '../../abi/index.ts'
 import type { DomId, EventHub } from '../../util/index.ts'
-import type { EventChannels } from '../events/index.ts'
+import type { HypercallHandler, HypercallRow, Support } from '../domains/hypercall.ts'
 import type { DomainRegistry } from '../domains/registry.ts'
-import { Scratch } from '../memory/guest-access.ts'
-import type { HypervisorEvent } from '../hypervisor-events.ts'
 import type { Vcpu } from '../domains/domain.ts'
-import type { HypercallHandler } from '../domains/hypercall.ts'
+import type { EventChannels } from '../events/index.ts'
+import type { HypervisorEvent } from '../hypervisor-events.ts'
+import { Scratch } from '../memory/guest-access.ts'
+import { FULL, type Operations, byNumber, listed, refusal, refused } from './table.ts'
 
 /** What event_channel_op works on. */
 export interface EventOpParts {
@@ -23,84 +24,27 @@ export interface EventOpParts {
   readonly hub: EventHub<HypervisorEvent>
 }
 
+/** An operation on an argument that has been copied. 0, or a negative error number: a failed one changes nothing. */
+type Run = (caller: Vcpu, view: DataView) => number
+
+/** One operation. */
+interface EventOperation {
+  readonly support: Support
+  readonly run: Run
+  readonly name: string
+  /** Whether the argument is written back. */
+  readonly answers: boolean
+  /** Where its argument is copied to. */
+  readonly argument: Uint8Array
+}
+
 /** Largest argument structure. */
 const MAX_ARGUMENT = 24
 
-/** Size of each operation's argument. */
-const SIZES: Readonly<Record<number, number>> = {
-  [EVTCHNOP.bind_interdomain]: EvtchnBindInterdomain.size, [EVTCHNOP.bind_virq]: EvtchnBindVirq.size,
-  [EVTCHNOP.bind_pirq]: EvtchnBindPirq.size, [EVTCHNOP.close]: EvtchnClose.size, [EVTCHNOP.send]: EvtchnSend.size,
-  [EVTCHNOP.status]: EvtchnStatus.size, [EVTCHNOP.alloc_unbound]: EvtchnAllocUnbound.size,
-  [EVTCHNOP.bind_ipi]: EvtchnBindIpi.size, [EVTCHNOP.bind_vcpu]: EvtchnBindVcpu.size,
-  [EVTCHNOP.unmask]: EvtchnUnmask.size, [EVTCHNOP.reset]: EvtchnReset.size,
-  [EVTCHNOP.init_control]: EvtchnInitControl.size, [EVTCHNOP.expand_array]: EvtchnExpandArray.size,
-  [EVTCHNOP.set_priority]: EvtchnSetPriority.size,
-}
-
-/** Operations that write their argument back. */
-const ANSWERS: ReadonlySet<number> = /* @__PURE__ */ new Set<number>([
-  EVTCHNOP.bind_interdomain, EVTCHNOP.bind_virq, EVTCHNOP.alloc_unbound, EVTCHNOP.bind_ipi, EVTCHNOP.status,
-  EVTCHNOP.init_control,
-])
-
-/** One operation on arguments that have been copied; a failed one changes nothing. */
-function operate(parts: EventOpParts, caller: Vcpu, command: number, view: DataView): number {
-  const { events } = parts
-  const id = caller.domid
-  switch (command) {
-    case EVTCHNOP.send: return events.send(id, EvtchnSend.port.get(view, 0))
-    case EVTCHNOP.unmask: return events.unmask(id, EvtchnUnmask.port.get(view, 0))
-    case EVTCHNOP.close: return events.close(id, EvtchnClose.port.get(view, 0))
-    case EVTCHNOP.alloc_unbound: {
-      const remote = EvtchnAllocUnbound.remoteDom.get(view, 0)
-      const port = events.allocUnbound(id, EvtchnAllocUnbound.dom.get(view, 0), remote)
-      return answered(port, () => EvtchnAllocUnbound.port.set(view, 0, port))
-    }
-    case EVTCHNOP.bind_interdomain: {
-      const remote = EvtchnBindInterdomain.remoteDom.get(view, 0)
-      const port = events.bindInterdomain(id, remote, EvtchnBindInterdomain.remotePort.get(view, 0))
-      return answered(port, () => EvtchnBindInterdomain.localPort.set(view, 0, port))
-    }
-    case EVTCHNOP.bind_virq: {
-      const port = events.bindVirq(id, EvtchnBindVirq.virq.get(view, 0), EvtchnBindVirq.vcpu.get(view, 0))
-      return answered(port, () => EvtchnBindVirq.port.set(view, 0, port))
-    }
-    case EVTCHNOP.bind_ipi: {
-      const port = events.bindIpi(id, EvtchnBindIpi.vcpu.get(view, 0))
-      return answered(port, () => EvtchnBindIpi.port.set(view, 0, port))
-    }
-    // There are no physical interrupts.
-    case EVTCHNOP.bind_pirq: return -ERRNO.EINVAL
-    case EVTCHNOP.status: return status(events, id, view)
-    case EVTCHNOP.bind_vcpu:
-      return events.bindVcpu(id, EvtchnBindVcpu.port.get(view, 0), EvtchnBindVcpu.vcpu.get(view, 0))
-    case EVTCHNOP.reset: {
-      const isPaused = (domain: DomId): boolean => (parts.domains.get(domain)?.pauseCount ?? 0) > 0
-      return events.reset(id, EvtchnReset.dom.get(view, 0), isPaused)
-    }
-    default: return fifo(events, id, command, view)
-  }
-}
-
-function fifo(events: EventChannels, id: DomId, command: number, view: DataView): number {
-  switch (command) {
-    case EVTCHNOP.init_control: {
-      const gfn = EvtchnInitControl.controlGfn.number(view, 0)
-      const offset = EvtchnInitControl.offset.get(view, 0)
-      const result = events.initControl(id, EvtchnInitControl.vcpu.get(view, 0), gfn, offset)
-      return answered(result, () => EvtchnInitControl.linkBits.set(view, 0, 17))
-    }
-    case EVTCHNOP.expand_array: return events.expandArray(id, EvtchnExpandArray.arrayGfn.number(view, 0))
-    case EVTCHNOP.set_priority:
-      return events.setPriority(id, EvtchnSetPriority.port.get(view, 0), EvtchnSetPriority.priority.get(view, 0))
-    default: return -ERRNO.ENOSYS
-  }
-}
-
-/** Puts a positive result into the argument; the hypercall itself answers 0. */
-function answered(result: number, put: () => void): number {
-  if (result < 0) return result
-  put()
+/** Puts a port, or passes an error on. */
+function answered(port: number, field: { set(view: DataView, base: number, value: number): void }, view: DataView): number {
+  if (port < 0) return port
+  field.set(view, 0, port)
   return 0
 }
 
@@ -115,43 +59,113 @@ function status(events: EventChannels, id: DomId, view: DataView): number {
   return 0
 }
 
-/** Makes the handler of event_channel_op. */
-export function eventChannelOp(parts: EventOpParts): HypercallHandler {
-  const scratch = new Scratch(MAX_ARGUMENT)
-  const views = new Map<number, Uint8Array>()
-  for (const size of Object.values(SIZES)) views.set(size, scratch.bytes.subarray(0, size))
-  return (caller, args) => {
-    const command = args.u32(0)
-    const size = SIZES[command]
-    if (size === undefined) return -ERRNO.ENOSYS
-    const bytes = views.get(size)!
-    if (!caller.access.read(args.address(1), bytes)) return -ERRNO.EFAULT
-    const result = operate(parts, caller, command, scratch.view)
-    if (parts.hub.wants('event-channel')) {
-      const port = scratch.view.getUint32(0, true)
-      parts.hub.emit({ type: 'event-channel', domid: caller.domid, action: nameOf(command), port })
-    }
-    if (result !== 0 || !ANSWERS.has(command)) return result
-    // What cannot be told stays as it was done: the guest still finds it by asking for the port's status.
-    return caller.access.write(args.address(1), bytes) ? 0 : -ERRNO.EFAULT
+/** Operations that make a port or tell of one: their argument is written back. */
+function binding(events: EventChannels): Pick<Record<keyof typeof EVTCHNOP, Run>,
+  'bind_interdomain' | 'bind_virq' | 'alloc_unbound' | 'bind_ipi' | 'status' | 'init_control'> {
+  return {
+    bind_interdomain: ({ domid }, view) => {
+      const op = EvtchnBindInterdomain
+      return answered(events.bindInterdomain(domid, op.remoteDom.get(view, 0), op.remotePort.get(view, 0)), op.localPort, view)
+    },
+    bind_virq: ({ domid }, view) => {
+      const op = EvtchnBindVirq
+      return answered(events.bindVirq(domid, op.virq.get(view, 0), op.vcpu.get(view, 0)), op.port, view)
+    },
+    alloc_unbound: ({ domid }, view) => {
+      const op = EvtchnAllocUnbound
+      return answered(events.allocUnbound(domid, op.dom.get(view, 0), op.remoteDom.get(view, 0)), op.port, view)
+    },
+    bind_ipi: ({ domid }, view) =>
+      answered(events.bindIpi(domid, EvtchnBindIpi.vcpu.get(view, 0)), EvtchnBindIpi.port, view),
+    status: ({ domid }, view) => status(events, domid, view),
+    init_control: ({ domid }, view) => {
+      const op = EvtchnInitControl
+      const result = events.initControl(
+        domid, op.vcpu.get(view, 0), op.controlGfn.number(view, 0), op.offset.get(view, 0),
+      )
+      if (result === 0) op.linkBits.set(view, 0, EVTCHN_FIFO.LINK_BITS)
+      return result
+    },
   }
 }
 
-/** Makes the handler of event_channel_op_compat: command and argument in one structure. */
-export function eventChannelOpCompat(parts: EventOpParts): HypercallHandler {
+/** The operations, by the names of their numbers. */
+function operations({ events, domains }: EventOpParts, argument: Uint8Array): Operations<typeof EVTCHNOP, EventOperation> {
+  const isPaused = (domain: DomId): boolean => (domains.get(domain)?.pauseCount ?? 0) > 0
+  const makes = binding(events)
+  const row = (name: keyof typeof EVTCHNOP, layout: { readonly size: number }, run: Run): EventOperation => ({
+    support: FULL, run, name, answers: name in makes, argument: argument.subarray(0, layout.size),
+  })
+  const noInterrupts = refused('EINVAL', 'there are no physical interrupts')
+  return {
+    bind_interdomain: row('bind_interdomain', EvtchnBindInterdomain, makes.bind_interdomain),
+    bind_virq: row('bind_virq', EvtchnBindVirq, makes.bind_virq),
+    bind_pirq: {
+      ...row('bind_pirq', EvtchnBindPirq, (caller) => refusal(noInterrupts, caller)), support: noInterrupts,
+    },
+    close: row('close', EvtchnClose, (caller, view) => events.close(caller.domid, EvtchnClose.port.get(view, 0))),
+    send: row('send', EvtchnSend, (caller, view) => events.send(caller.domid, EvtchnSend.port.get(view, 0))),
+    status: row('status', EvtchnStatus, makes.status),
+    alloc_unbound: row('alloc_unbound', EvtchnAllocUnbound, makes.alloc_unbound),
+    bind_ipi: row('bind_ipi', EvtchnBindIpi, makes.bind_ipi),
+    bind_vcpu: row('bind_vcpu', EvtchnBindVcpu, (caller, view) =>
+      events.bindVcpu(caller.domid, EvtchnBindVcpu.port.get(view, 0), EvtchnBindVcpu.vcpu.get(view, 0))),
+    unmask: row('unmask', EvtchnUnmask, (caller, view) => events.unmask(caller.domid, EvtchnUnmask.port.get(view, 0))),
+    reset: row('reset', EvtchnReset, (caller, view) =>
+      events.reset(caller.domid, EvtchnReset.dom.get(view, 0), isPaused)),
+    init_control: row('init_control', EvtchnInitControl, makes.init_control),
+    expand_array: row('expand_array', EvtchnExpandArray, (caller, view) =>
+      events.expandArray(caller.domid, EvtchnExpandArray.arrayGfn.number(view, 0))),
+    set_priority: row('set_priority', EvtchnSetPriority, (caller, view) =>
+      events.setPriority(caller.domid, EvtchnSetPriority.port.get(view, 0), EvtchnSetPriority.priority.get(view, 0))),
+  }
+}
+
+/** Makes the row of event_channel_op. */
+export function eventChannelOp(parts: EventOpParts): HypercallRow {
+  const scratch = new Scratch(MAX_ARGUMENT)
+  const rows = operations(parts, scratch.bytes)
+  const flat = byNumber(EVTCHNOP, rows)
+  const { hub } = parts
+  const handler: HypercallHandler = (caller, args) => {
+    const command = args.low[0]!
+    const operation = command < flat.length ? flat[command] : undefined
+    if (operation === undefined) return -ERRNO.ENOSYS
+    const { argument } = operation
+    if (!caller.access.read(args.address(1), argument)) return -ERRNO.EFAULT
+    const result = operation.run(caller, scratch.view)
+    if (hub.wants('event-channel')) {
+      const port = scratch.view.getUint32(0, true)
+      hub.emit({ type: 'event-channel', domid: caller.domid, action: operation.name, port })
+    }
+    if (result !== 0 || !operation.answers) return result
+    // What cannot be told stays as it was done: the guest still finds it by asking for the port's status.
+    return caller.access.write(args.address(1), argument) ? 0 : -ERRNO.EFAULT
+  }
+  return {
+    name: 'event_channel_op', handler, source: 'public/event_channel.h; do_event_channel_op',
+    operations: [listed('EVTCHNOP_', EVTCHNOP, rows)],
+  }
+}
+
+/** Makes the row of event_channel_op_compat: command and argument in one structure. */
+export function eventChannelOpCompat(parts: EventOpParts): HypercallRow {
   const scratch = new Scratch(EvtchnOp.size)
-  const inner = new DataView(scratch.bytes.buffer, 4)
-  return (caller, args) => {
+  const inner = new DataView(scratch.bytes.buffer, EvtchnOp.u.offset)
+  const rows = operations(parts, scratch.bytes)
+  // Operations that came later than this form are not in it.
+  const flat = byNumber(EVTCHNOP, rows).slice(0, EVTCHNOP.unmask + 1)
+  const handler: HypercallHandler = (caller, args) => {
     if (!caller.access.read(args.address(0), scratch.bytes)) return -ERRNO.EFAULT
     const command = EvtchnOp.cmd.get(scratch.view, 0)
-    // Operations that came later than this form are not in it.
-    if (command > EVTCHNOP.unmask) return -ERRNO.ENOSYS
-    const result = operate(parts, caller, command, inner)
-    if (result !== 0 || !ANSWERS.has(command)) return result
+    const operation = command < flat.length ? flat[command] : undefined
+    if (operation === undefined) return -ERRNO.ENOSYS
+    const result = operation.run(caller, inner)
+    if (result !== 0 || !operation.answers) return result
     return caller.access.write(args.address(0), scratch.bytes) ? 0 : -ERRNO.EFAULT
   }
-}
-
-function nameOf(command: number): string {
-  return Object.entries(EVTCHNOP).find(([, number]) => number === command)?.[0] ?? String(command)
+  return {
+    name: 'event_channel_op_compat', handler, source: 'public/event_channel.h, struct evtchn_op; compat/event_channel_op',
+    support: FULL,
+  }
 }

@@ -13,7 +13,8 @@ import type { CopySide, GrantTables } from '../grants/index.ts'
 import { Scratch, readInto } from '../memory/guest-access.ts'
 import type { Vcpu } from '../domains/domain.ts'
 import { CALL_AGAIN, WORK, type WorkMeter } from '../time/work-meter.ts'
-import type { HypercallArguments, HypercallHandler } from '../domains/hypercall.ts'
+import type { HypercallArguments, HypercallHandler, HypercallRow, Support } from '../domains/hypercall.ts'
+import { FULL, type Operations, byNumber, listed, refusal, refused } from './table.ts'
 
 const PAGE = 4096
 /** The largest argument of one operation. */
@@ -26,22 +27,31 @@ const LARGEST = GnttabCopy.size
 type Operation = (caller: Vcpu, view: DataView) => number
 
 /** An operation that takes an array of arguments. */
-interface Batched {
+interface Batch {
   readonly size: number
   /** Bytes of the answer: written back from here to here. */
   readonly answer: readonly [from: number, to: number]
   readonly run: Operation
   /** Work of one, beside what depends on its arguments. */
   readonly price: number
+  /** Whether translations have to go when the batch is over. */
+  readonly flushes: boolean
+}
+
+/** One operation: a batch, or what takes one argument. */
+interface GrantOperation {
+  readonly support: Support
+  readonly batch: Batch | undefined
+  readonly single: HypercallHandler
 }
 
 const address = (field: WideField, view: DataView): number => signedFromParts(field.low(view, 0), field.high(view, 0))
 
-function mapOne(tables: GrantTables): Operation {
+function mapOne(tables: GrantTables<Vcpu>): Operation {
   const op = GnttabMapGrantRef
   return (caller, view) => {
-    const result = tables.map(caller.domid, {
-      vcpu: caller.vcpu, address: address(op.hostAddr, view), flags: op.flags.get(view, 0),
+    const result = tables.map(caller, {
+      address: address(op.hostAddr, view), flags: op.flags.get(view, 0),
       ref: op.ref.get(view, 0), domain: op.dom.get(view, 0),
     })
     op.status.set(view, 0, result.status)
@@ -52,29 +62,29 @@ function mapOne(tables: GrantTables): Operation {
   }
 }
 
-function unmapOne(tables: GrantTables): Operation {
+function unmapOne(tables: GrantTables<Vcpu>): Operation {
   const op = GnttabUnmapGrantRef
   return (caller, view) => {
-    op.status.set(view, 0, tables.unmap(caller.domid, {
-      vcpu: caller.vcpu, handle: op.handle.get(view, 0), address: address(op.hostAddr, view),
+    op.status.set(view, 0, tables.unmap(caller, {
+      handle: op.handle.get(view, 0), address: address(op.hostAddr, view),
       busAddress: op.devBusAddr.number(view, 0), newAddress: 0,
     }))
     return 0
   }
 }
 
-function unmapAndReplaceOne(tables: GrantTables): Operation {
+function unmapAndReplaceOne(tables: GrantTables<Vcpu>): Operation {
   const op = GnttabUnmapAndReplace
   return (caller, view) => {
-    op.status.set(view, 0, tables.unmap(caller.domid, {
-      vcpu: caller.vcpu, handle: op.handle.get(view, 0), address: address(op.hostAddr, view),
+    op.status.set(view, 0, tables.unmap(caller, {
+      handle: op.handle.get(view, 0), address: address(op.hostAddr, view),
       busAddress: 0, newAddress: address(op.newAddr, view),
     }))
     return 0
   }
 }
 
-function transferOne(tables: GrantTables): Operation {
+function transferOne(tables: GrantTables<Vcpu>): Operation {
   const op = GnttabTransfer
   return (caller, view) => {
     op.status.set(view, 0, tables.transfer(caller.domid, {
@@ -92,7 +102,7 @@ function copySide(view: DataView, base: number, isGrant: boolean): CopySide {
   }
 }
 
-function copyOne(tables: GrantTables): Operation {
+function copyOne(tables: GrantTables<Vcpu>): Operation {
   const op = GnttabCopy
   return (caller, view) => {
     const flags = op.flags.get(view, 0)
@@ -105,7 +115,7 @@ function copyOne(tables: GrantTables): Operation {
   }
 }
 
-function swapOne(tables: GrantTables): Operation {
+function swapOne(tables: GrantTables<Vcpu>): Operation {
   const op = GnttabSwapGrantRef
   return (caller, view) => {
     op.status.set(view, 0, tables.swap(caller.domid, op.refA.get(view, 0), op.refB.get(view, 0)))
@@ -113,7 +123,7 @@ function swapOne(tables: GrantTables): Operation {
   }
 }
 
-function cacheFlushOne(tables: GrantTables): Operation {
+function cacheFlushOne(tables: GrantTables<Vcpu>): Operation {
   const op = GnttabCacheFlush
   return (caller, view) => tables.cacheFlush(caller.domid, {
     address: op.devBusAddr.number(view, 0), offset: op.offset.get(view, 0), length: op.length.get(view, 0),
@@ -121,53 +131,69 @@ function cacheFlushOne(tables: GrantTables): Operation {
   })
 }
 
-/** The operations that take arrays, by number. */
-function batchedOperations(tables: GrantTables): ReadonlyMap<number, Batched> {
-  const status = (op: { readonly status: { readonly offset: number } }): readonly [number, number] =>
-    [op.status.offset, op.status.offset + 2]
-  return new Map<number, Batched>([
-    [GNTTABOP.map_grant_ref, {
-      size: GnttabMapGrantRef.size, answer: [0, GnttabMapGrantRef.size], run: mapOne(tables), price: WORK.grant,
-    }],
-    [GNTTABOP.unmap_grant_ref, {
-      size: GnttabUnmapGrantRef.size, answer: status(GnttabUnmapGrantRef), run: unmapOne(tables), price: WORK.grant,
-    }],
-    [GNTTABOP.unmap_and_replace, {
-      size: GnttabUnmapAndReplace.size, answer: status(GnttabUnmapAndReplace), run: unmapAndReplaceOne(tables),
-      price: WORK.grant,
-    }],
-    [GNTTABOP.transfer, {
-      size: GnttabTransfer.size, answer: status(GnttabTransfer), run: transferOne(tables), price: WORK.grant + WORK.flush,
-    }],
-    [GNTTABOP.copy, { size: GnttabCopy.size, answer: status(GnttabCopy), run: copyOne(tables), price: WORK.element }],
-    [GNTTABOP.swap_grant_ref, {
-      size: GnttabSwapGrantRef.size, answer: status(GnttabSwapGrantRef), run: swapOne(tables), price: WORK.element,
-    }],
-    [GNTTABOP.cache_flush, {
-      size: GnttabCacheFlush.size, answer: [0, 0], run: cacheFlushOne(tables), price: WORK.element,
-    }],
-  ])
+/** Bytes of an argument that hold its answer. */
+const statusOf = (op: { readonly status: { readonly offset: number } }): readonly [number, number] =>
+  [op.status.offset, op.status.offset + 2]
+
+/** The operations, by the names of their numbers. */
+function operations(tables: GrantTables<Vcpu>): Operations<typeof GNTTABOP, GrantOperation> {
+  const batch = (answer: readonly [number, number], { size }: { readonly size: number }, rest: {
+    readonly run: Operation; readonly price: number; readonly flushes?: true
+  }): GrantOperation => ({
+    support: FULL, batch: { flushes: false, ...rest, size, answer }, single: () => -ERRNO.ENOSYS,
+  })
+  const one = (single: HypercallHandler, support: Support = FULL): GrantOperation => ({ support, batch: undefined, single })
+  const single = new SingleOperations(tables)
+  const undumped = refused('ENOSYS', 'Xen has only its number')
+  return {
+    map_grant_ref: batch([0, GnttabMapGrantRef.size], GnttabMapGrantRef, { run: mapOne(tables), price: WORK.grant }),
+    unmap_grant_ref: batch(statusOf(GnttabUnmapGrantRef), GnttabUnmapGrantRef, {
+      run: unmapOne(tables), price: WORK.grant, flushes: true,
+    }),
+    setup_table: one((caller, args) => (args.u32(2) === 1 ? single.setupTable(caller, args.address(1)) : -ERRNO.EINVAL)),
+    dump_table: one((caller) => refusal(undumped, caller), undumped),
+    transfer: batch(statusOf(GnttabTransfer), GnttabTransfer, {
+      run: transferOne(tables), price: WORK.grant + WORK.flush,
+    }),
+    copy: batch(statusOf(GnttabCopy), GnttabCopy, { run: copyOne(tables), price: WORK.element }),
+    query_size: one((caller, args) => (args.u32(2) === 1 ? single.querySize(caller, args.address(1)) : -ERRNO.EINVAL)),
+    unmap_and_replace: batch(statusOf(GnttabUnmapAndReplace), GnttabUnmapAndReplace, {
+      run: unmapAndReplaceOne(tables), price: WORK.grant, flushes: true,
+    }),
+    set_version: one((caller, args) => single.setVersion(caller, args.address(1))),
+    get_status_frames: one((caller, args) =>
+      (args.u32(2) === 1 ? single.statusFrames(caller, args.address(1)) : -ERRNO.EINVAL)),
+    get_version: one((caller, args) => single.getVersion(caller, args.address(1))),
+    swap_grant_ref: batch(statusOf(GnttabSwapGrantRef), GnttabSwapGrantRef, { run: swapOne(tables), price: WORK.element }),
+    cache_flush: batch([0, 0], GnttabCacheFlush, { run: cacheFlushOne(tables), price: WORK.element }),
+  }
 }
 
-/** Makes the handler of grant_table_op. */
-export function grantTableOp(tables: GrantTables, meter: WorkMeter): HypercallHandler {
-  const batched = batchedOperations(tables)
-  const single = new SingleOperations(tables)
+/** Makes the row of grant_table_op. */
+export function grantTableOp(tables: GrantTables<Vcpu>, meter: WorkMeter): HypercallRow {
+  const rows = operations(tables)
+  const flat = byNumber(GNTTABOP, rows)
   const scratch = new Scratch(LARGEST)
-  return (caller, args) => {
-    const command = args.u32(0)
+  const handler: HypercallHandler = (caller, args) => {
+    const command = args.low[0]!
     const count = args.u32(2)
     if (count > 0x7fff_ffff) return -ERRNO.EINVAL
-    const operation = batched.get(command)
-    if (operation === undefined) return single.run(caller, command, args)
-    const result = runBatch(operation, { caller, args, count, scratch, meter })
-    if (command === GNTTABOP.unmap_grant_ref || command === GNTTABOP.unmap_and_replace) tables.flush(caller.domid)
+    const operation = command < flat.length ? flat[command] : undefined
+    if (operation === undefined) return -ERRNO.ENOSYS
+    const { batch } = operation
+    if (batch === undefined) return operation.single(caller, args)
+    const result = runBatch(batch, { caller, args, count, scratch, meter })
+    if (batch.flushes) tables.flush(caller.domid)
     return result
+  }
+  return {
+    name: 'grant_table_op', handler, source: 'public/grant_table.h; do_grant_table_op',
+    operations: [listed('GNTTABOP_', GNTTABOP, rows)],
   }
 }
 
 function runBatch(
-  { size, answer: [from, to], run, price }: Batched,
+  { size, answer: [from, to], run, price }: Batch,
   { caller, args, count, scratch, meter }: {
     readonly caller: Vcpu; readonly args: HypercallArguments; readonly count: number; readonly scratch: Scratch
     readonly meter: WorkMeter
@@ -191,27 +217,15 @@ function runBatch(
 
 /** The operations that take one argument. */
 class SingleOperations {
-  private readonly tables: GrantTables
+  private readonly tables: GrantTables<Vcpu>
   private readonly scratch = new Scratch(LARGEST)
   private readonly entry = new Scratch(8)
 
-  constructor(tables: GrantTables) {
+  constructor(tables: GrantTables<Vcpu>) {
     this.tables = tables
   }
 
-  run(caller: Vcpu, command: number, args: HypercallArguments): number {
-    const at = args.address(1)
-    switch (command) {
-      case GNTTABOP.setup_table: return args.u32(2) === 1 ? this.setupTable(caller, at) : -ERRNO.EINVAL
-      case GNTTABOP.query_size: return args.u32(2) === 1 ? this.querySize(caller, at) : -ERRNO.EINVAL
-      case GNTTABOP.get_status_frames: return args.u32(2) === 1 ? this.statusFrames(caller, at) : -ERRNO.EINVAL
-      case GNTTABOP.set_version: return this.setVersion(caller, at)
-      case GNTTABOP.get_version: return this.getVersion(caller, at)
-      default: return -ERRNO.ENOSYS
-    }
-  }
-
-  private setupTable(caller: Vcpu, at: number): number {
+  setupTable(caller: Vcpu, at: number): number {
     const op = GnttabSetupTable
     const { scratch: { view } } = this
     if (!readInto(caller.access, at, this.scratch, op.size)) return -ERRNO.EFAULT
@@ -219,7 +233,7 @@ class SingleOperations {
     return this.writeFrames(caller, frames, { list: address(op.frameList, view), status: at + op.status.offset })
   }
 
-  private statusFrames(caller: Vcpu, at: number): number {
+  statusFrames(caller: Vcpu, at: number): number {
     const op = GnttabGetStatusFrames
     const { scratch: { view } } = this
     if (!readInto(caller.access, at, this.scratch, op.size)) return -ERRNO.EFAULT
@@ -227,7 +241,7 @@ class SingleOperations {
     return this.writeFrames(caller, frames, { list: address(op.frameList, view), status: at + op.status.offset })
   }
 
-  private querySize(caller: Vcpu, at: number): number {
+  querySize(caller: Vcpu, at: number): number {
     const op = GnttabQuerySize
     const { scratch: { view, bytes } } = this
     if (!readInto(caller.access, at, this.scratch, op.size)) return -ERRNO.EFAULT
@@ -240,7 +254,7 @@ class SingleOperations {
     return caller.access.write(at, bytes.subarray(0, op.size)) ? 0 : -ERRNO.EFAULT
   }
 
-  private setVersion(caller: Vcpu, at: number): number {
+  setVersion(caller: Vcpu, at: number): number {
     const op = GnttabSetVersion
     const { scratch: { view, bytes } } = this
     if (!readInto(caller.access, at, this.scratch, op.size)) return -ERRNO.EFAULT
@@ -249,7 +263,7 @@ class SingleOperations {
     return caller.access.write(at, bytes.subarray(0, op.size)) ? result : -ERRNO.EFAULT
   }
 
-  private getVersion(caller: Vcpu, at: number): number {
+  getVersion(caller: Vcpu, at: number): number {
     const op = GnttabGetVersion
     const { scratch: { view, bytes } } = this
     if (!readInto(caller.access, at, this.scratch, op.size)) return -ERRNO.EFAULT

@@ -7,13 +7,14 @@ import {
   XenAddToPhysmap, XenForeignMemoryMap, XenMachphysMapping, XenMachphysMfnList, XenMemoryMap, XenRemoveFromPhysmap,
 } from '../../abi/index.ts'
 import { signedFromParts } from '../../util/index.ts'
-import type { MemoryMapEntry, Vcpu } from '../domains/domain.ts'
+import type { Domain, MemoryMapEntry, Vcpu } from '../domains/domain.ts'
 import type { FrameTable } from '../frames/frame-table.ts'
 import { Scratch, readInto } from '../memory/guest-access.ts'
 import type { GuestMemory } from '../memory/guest-memory.ts'
-import type { HypercallHandler } from '../domains/hypercall.ts'
+import type { HypercallRow, Support } from '../domains/hypercall.ts'
 import { Exchange } from './memory-exchange.ts'
-import { type ReservationParts, Reservations } from './memory-reservation.ts'
+import { type ReservationCommand, type ReservationParts, Reservations } from './memory-reservation.ts'
+import { FULL, type Operation, type Operations, byNumber, listed, partial, refuse, refuseAfter, refused } from './table.ts'
 
 /** What memory_op works on. */
 export interface MemoryOpParts extends ReservationParts {
@@ -27,49 +28,92 @@ const MAP_ENTRY_SIZE = 20
 /** Bits of the command that name the operation; those above count extents that are done. */
 const COMMAND_MASK = 0x3f
 
-/** Makes the handler of memory_op. */
-export function memoryOp(parts: MemoryOpParts): HypercallHandler {
-  const reservations = new Reservations(parts)
-  const exchange = new Exchange(parts)
-  const scratch = new Scratch(64)
-  return (caller, args) => {
-    const command = args.u32(0) & COMMAND_MASK
-    const address = args.address(1)
-    switch (command) {
-      case XENMEM.increase_reservation:
-      case XENMEM.decrease_reservation:
-      case XENMEM.populate_physmap:
-        return reservations.operate(caller, command, args)
-      case XENMEM.exchange: return exchange.operate(caller, address)
-      case XENMEM.maximum_ram_page: return parts.memory.endFrame
-      case XENMEM.current_reservation:
-      case XENMEM.maximum_reservation:
-      case XENMEM.maximum_gpfn:
-        return question(parts, caller, { command, address, scratch })
-      case XENMEM.memory_map: return memoryMap(caller, address, scratch)
-      case XENMEM.set_memory_map: return setMemoryMap(parts, caller, address, scratch)
-      case XENMEM.machphys_mapping: return machphysMapping(parts, caller, address, scratch)
-      case XENMEM.machphys_mfn_list: return machphysFrames(parts, caller, address, scratch)
-      default: return refused(parts, caller, { command, address, scratch })
-    }
+/** An operation on the structure at `address`. */
+type Run = (caller: Vcpu, address: number) => number
+
+/** Operations of a domain's own map, and of the host's frames. */
+function mapOperations(parts: MemoryOpParts, scratch: Scratch) {
+  const own = (run: Run, support: Support = FULL): Operation =>
+    ({ support, run: (caller, args) => run(caller, args.address(1)) })
+  return {
+    maximum_ram_page: own(() => parts.memory.endFrame),
+    current_reservation: own((caller, address) =>
+      question(parts, caller, { address, scratch, answer: (domain) => domain.totalPages })),
+    maximum_reservation: own((caller, address) =>
+      question(parts, caller, { address, scratch, answer: (domain) => domain.maxPages })),
+    maximum_gpfn: own((caller, address) => question(parts, caller, {
+      address, scratch,
+      answer: ({ sharedInfo }) => ArchSharedInfo.maxPfn.number(parts.memory.view, SharedInfo.arch.at(sharedInfo)) - 1,
+    })),
+    memory_map: own((caller, address) => memoryMap(caller, address, scratch)),
+    set_memory_map: own((caller, address) => setMemoryMap(parts, caller, address, scratch)),
+    machphys_mapping: own((caller, address) => machphysMapping(parts, caller, address, scratch)),
+    machphys_mfn_list: own((caller, address) => machphysFrames(parts, caller, address, scratch)),
+    remove_from_physmap: own((caller, address) => removeFromPhysmap(parts, caller, address, scratch)),
+    get_sharing_freed_pages: own(() => 0),
+    get_sharing_shared_pages: own(() => 0),
+    claim_pages: own(
+      (caller) => (caller.owner.privileged ? 0 : -ERRNO.EPERM),
+      partial('the claim is granted to a privileged domain, and nothing is kept aside for it'),
+    ),
   }
 }
 
-interface Call {
-  readonly command: number
-  readonly address: number
-  readonly scratch: Scratch
+/** Operations that a PV guest, or an unprivileged one, gets an error from. */
+function refusedOperations(scratch: Scratch) {
+  const ownMap = refused('EACCES', 'the physical map of a guest without a translated one is its own')
+  const hvmOnly = refuse(refused('EPERM', 'of translated guests only', 'EOPNOTSUPP'))
+  return {
+    add_to_physmap: refuseAfter(ownMap, scratch, XenAddToPhysmap.size),
+    add_to_physmap_batch: refuseAfter(ownMap, scratch, XenAddToPhysmap.size),
+    machine_memory_map: refuse(refused('EPERM', 'the host has no memory map of firmware to show', 'EOPNOTSUPP')),
+    paging_op: hvmOnly, access_op: hvmOnly, sharing_op: hvmOnly, acquire_resource: hvmOnly,
+    get_vnumainfo: refuse(refused('EOPNOTSUPP', 'no domain has virtual NUMA nodes')),
+    reserved_device_memory_map: refuse(refused('EOPNOTSUPP', 'there are no physical devices')),
+    set_pod_target: refuse(refused('ENOSYS', 'populate on demand is of translated guests only')),
+    get_pod_target: refuse(refused('ENOSYS', 'populate on demand is of translated guests only')),
+    machphys_compat_mfn_list: refuse(refused('ENOSYS', 'there are no 32-bit PV guests')),
+  }
 }
 
-function question(parts: MemoryOpParts, caller: Vcpu, { command, address, scratch }: Call): number {
+/** Makes the row of memory_op. */
+export function memoryOp(parts: MemoryOpParts): HypercallRow {
+  const reservations = new Reservations(parts)
+  const exchange = new Exchange(parts)
+  const scratch = new Scratch(64)
+  const reservation = (command: ReservationCommand): Operation => ({
+    support: FULL, run: (caller, args) => reservations.operate(caller, command, args),
+  })
+  const rows: Operations<typeof XENMEM, Operation> = {
+    ...mapOperations(parts, scratch), ...refusedOperations(scratch),
+    increase_reservation: reservation(XENMEM.increase_reservation),
+    decrease_reservation: reservation(XENMEM.decrease_reservation),
+    populate_physmap: reservation(XENMEM.populate_physmap),
+    exchange: { support: FULL, run: (caller, args) => exchange.operate(caller, args.address(1)) },
+  }
+  const runs = byNumber(XENMEM, rows).map((row) => row?.run)
+  return {
+    name: 'memory_op', source: 'public/memory.h; do_memory_op, arch_memory_op',
+    handler: (caller, args) => runs[args.low[0]! & COMMAND_MASK]?.(caller, args) ?? -ERRNO.ENOSYS,
+    operations: [listed('XENMEM_', XENMEM, rows)],
+  }
+}
+
+/** A question about the domain that a structure names. */
+interface Question {
+  readonly address: number
+  /** What the structure is copied to. */
+  readonly scratch: Scratch
+  answer(domain: Domain): number
+}
+
+/** Answers about the domain that the structure names. */
+function question(parts: MemoryOpParts, caller: Vcpu, { address, scratch, answer }: Question): number {
   if (!readInto(caller.access, address, scratch, 2)) return -ERRNO.EFAULT
   const domain = parts.domains.resolve(caller.owner, scratch.view.getUint16(0, true))
   if (domain === undefined) return -ERRNO.ESRCH
   if (!parts.domains.mayControl(caller.domid, domain.id)) return -ERRNO.EPERM
-  if (command === XENMEM.current_reservation) return domain.totalPages
-  if (command === XENMEM.maximum_reservation) return domain.maxPages
-  const arch = SharedInfo.arch.at(domain.sharedInfo)
-  return ArchSharedInfo.maxPfn.number(parts.memory.view, arch) - 1
+  return answer(domain)
 }
 
 function memoryMap(caller: Vcpu, address: number, scratch: Scratch): number {
@@ -151,30 +195,6 @@ function machphysFrames(parts: MemoryOpParts, caller: Vcpu, address: number, scr
   const stored = caller.access.write(list, new Uint8Array(out.buffer))
     && caller.access.write(address, scratch.bytes.subarray(0, XenMachphysMfnList.size))
   return stored ? 0 : -ERRNO.EFAULT
-}
-
-/** Operations that a PV guest, or an unprivileged one, gets an error from. */
-function refused(parts: MemoryOpParts, caller: Vcpu, { command, address, scratch }: Call): number {
-  switch (command) {
-    case XENMEM.machine_memory_map: return caller.owner.privileged ? -ERRNO.EOPNOTSUPP : -ERRNO.EPERM
-    case XENMEM.claim_pages: return caller.owner.privileged ? 0 : -ERRNO.EPERM
-    case XENMEM.add_to_physmap:
-    case XENMEM.add_to_physmap_batch:
-      return readInto(caller.access, address, scratch, XenAddToPhysmap.size) ? -ERRNO.EACCES : -ERRNO.EFAULT
-    case XENMEM.remove_from_physmap: return removeFromPhysmap(parts, caller, address, scratch)
-    case XENMEM.get_sharing_freed_pages:
-    case XENMEM.get_sharing_shared_pages:
-      return 0
-    case XENMEM.access_op:
-    case XENMEM.sharing_op:
-    case XENMEM.paging_op:
-    case XENMEM.acquire_resource:
-      return caller.owner.privileged ? -ERRNO.EOPNOTSUPP : -ERRNO.EPERM
-    case XENMEM.get_vnumainfo:
-    case XENMEM.reserved_device_memory_map:
-      return -ERRNO.EOPNOTSUPP
-    default: return -ERRNO.ENOSYS
-  }
 }
 
 /** A PV guest's physical map is its own: there is nothing to take away but the proof that the frame is its own. */

@@ -30,6 +30,10 @@ export interface ReservationParts {
   reservationChanged(domain: Domain): void
 }
 
+/** The three operations, by their numbers. */
+export type ReservationCommand =
+  typeof XENMEM.increase_reservation | typeof XENMEM.decrease_reservation | typeof XENMEM.populate_physmap
+
 /** One reservation call, copied from the guest. */
 interface Reservation {
   readonly domain: Domain
@@ -48,7 +52,7 @@ export class Reservations {
   }
 
   /** One of the three operations. */
-  operate(caller: Vcpu, command: number, args: HypercallArguments): number {
+  operate(caller: Vcpu, command: ReservationCommand, args: HypercallArguments): number {
     const start = Math.floor(args.number(0) / EXTENT_SHIFT)
     if (!readInto(caller.access, args.address(1), this.scratch, XenMemoryReservation.size)) {
       return start === 0 ? -ERRNO.EFAULT : start
@@ -86,7 +90,7 @@ export class Reservations {
     }
   }
 
-  private one(caller: Vcpu, command: number, reservation: Reservation, index: number): boolean {
+  private one(caller: Vcpu, command: ReservationCommand, reservation: Reservation, index: number): boolean {
     if (command === XENMEM.decrease_reservation) return this.decrease(caller, reservation, index)
     const place = reservation.list + index * 8
     const populate = command === XENMEM.populate_physmap

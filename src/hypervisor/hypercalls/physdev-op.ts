@@ -7,11 +7,12 @@ import {
   XENIRQSTAT,
 } from '../../abi/index.ts'
 import { signedFromParts } from '../../util/index.ts'
-import { HypercallArguments, type HypercallHandler } from '../domains/hypercall.ts'
+import { HypercallArguments, type HypercallHandler, type HypercallRow, type Support } from '../domains/hypercall.ts'
 import type { Vcpu } from '../domains/domain.ts'
 import { FRAME_TYPE } from '../frames/frame-table.ts'
 import { Scratch, readInto } from '../memory/guest-access.ts'
 import { isGuestAddress } from '../memory/guest-address.ts'
+import { FULL, type Operation, type Operations, byFirstArgument, listed, partial, refuse, refuseAfter, refused } from './table.ts'
 import type { WritableFrames } from './writable-frames.ts'
 
 /** Interrupts that a domain may name: none is real, but the numbers are checked as if (nr_pirqs). */
@@ -19,85 +20,104 @@ const PIRQ_LIMIT = 256
 /** Ports that an I/O permission bitmap speaks of. */
 const IO_PORTS = 0x1_0000
 
-/** physdev_op(command, argument): there are no physical devices; what guests do at boot works. */
-export function physdevOp(pageTypes: WritableFrames): HypercallHandler {
-  const scratch = new Scratch(16)
+/** What physdev_op works on. */
+export interface PhysdevParts {
+  readonly pageTypes: WritableFrames
+  /** Sets the vCPU's level of I/O privilege, 0 to 3: 0, or a negative error number. */
+  setIopl(vcpu: Vcpu, level: number): number
+  /** Sets the vCPU's bitmap of ports, at a guest address: 0, or a negative error number. */
+  setIoBitmap(vcpu: Vcpu, bitmap: IoBitmap): number
+}
+
+/** A bitmap of I/O ports: bits that are clear may be used. */
+export interface IoBitmap {
+  readonly low: number
+  readonly high: number
+  /** How many ports it speaks of. */
+  readonly ports: number
+}
+
+/** Operations on I/O privilege and on interrupts that are none. */
+function ownOperations(parts: PhysdevParts, scratch: Scratch) {
   const { view } = scratch
-  return (caller, args) => {
-    const address = args.address(1)
-    const read = (size: number): boolean => readInto(caller.access, address, scratch, size)
-    switch (args.u32(0)) {
-      case PHYSDEVOP.set_iopl:
-        if (!read(PhysdevSetIopl.size)) return -ERRNO.EFAULT
-        return setIopl(caller, PhysdevSetIopl.iopl.get(view, 0))
-      case PHYSDEVOP.set_iobitmap:
-        if (!read(PhysdevSetIobitmap.size)) return -ERRNO.EFAULT
-        return setIoBitmap(caller, view)
-      case PHYSDEVOP.eoi:
-        if (!read(PhysdevEoi.size)) return -ERRNO.EFAULT
-        return -ERRNO.EINVAL
-      case PHYSDEVOP.irq_status_query:
-        if (!read(PhysdevIrqStatusQuery.size)) return -ERRNO.EFAULT
-        if (PhysdevIrqStatusQuery.irq.get(view, 0) >= PIRQ_LIMIT) return -ERRNO.EINVAL
-        PhysdevIrqStatusQuery.flags.set(view, 0, XENIRQSTAT.needs_eoi)
-        return caller.access.write(address, scratch.bytes.subarray(0, PhysdevIrqStatusQuery.size)) ? 0 : -ERRNO.EFAULT
-      case PHYSDEVOP.pirq_eoi_gmfn_v1:
-      case PHYSDEVOP.pirq_eoi_gmfn_v2:
-        if (!read(PhysdevPirqEoiGmfn.size)) return -ERRNO.EFAULT
-        return registerEoiFrame(pageTypes, caller, PhysdevPirqEoiGmfn.gmfn.number(view, 0))
-      case PHYSDEVOP.apic_read:
-      case PHYSDEVOP.apic_write:
-      case PHYSDEVOP.alloc_irq_vector:
-      case PHYSDEVOP.manage_pci_add:
-      case PHYSDEVOP.manage_pci_remove:
-      case PHYSDEVOP.manage_pci_add_ext:
-      case PHYSDEVOP.pci_device_add:
-      case PHYSDEVOP.pci_device_remove:
-      case PHYSDEVOP.setup_gsi:
-      case PHYSDEVOP.restore_msi:
-      case PHYSDEVOP.restore_msi_ext:
-        return caller.owner.privileged ? -ERRNO.ENODEV : -ERRNO.EPERM
-      case PHYSDEVOP.map_pirq:
-      case PHYSDEVOP.unmap_pirq:
-      case PHYSDEVOP.get_free_pirq:
-        return -ERRNO.EINVAL
-      default: return -ERRNO.ENOSYS
-    }
+  /** An operation on the structure that the second argument points to. */
+  const withArgument = (size: number, run: HypercallHandler, support: Support = FULL): Operation => ({
+    support,
+    run: (caller, args) => (readInto(caller.access, args.address(1), scratch, size) ? run(caller, args) : -ERRNO.EFAULT),
+  })
+  const eoiFrame = withArgument(
+    PhysdevPirqEoiGmfn.size,
+    (caller) => registerEoiFrame(parts.pageTypes, caller, PhysdevPirqEoiGmfn.gmfn.number(view, 0)),
+    partial('the frame is kept, and no interrupt ever marks it'),
+  )
+  return {
+    set_iopl: withArgument(PhysdevSetIopl.size, (caller) => {
+      const level = PhysdevSetIopl.iopl.get(view, 0)
+      return level > 3 ? -ERRNO.EINVAL : parts.setIopl(caller, level)
+    }),
+    set_iobitmap: withArgument(PhysdevSetIobitmap.size, (caller) => setIoBitmap(parts, caller, view)),
+    irq_status_query: withArgument(PhysdevIrqStatusQuery.size, (caller, args) => {
+      if (PhysdevIrqStatusQuery.irq.get(view, 0) >= PIRQ_LIMIT) return -ERRNO.EINVAL
+      PhysdevIrqStatusQuery.flags.set(view, 0, XENIRQSTAT.needs_eoi)
+      const answer = scratch.bytes.subarray(0, PhysdevIrqStatusQuery.size)
+      return caller.access.write(args.address(1), answer) ? 0 : -ERRNO.EFAULT
+    }, partial('every interrupt wants an end-of-interrupt call: none is bound')),
+    pirq_eoi_gmfn_v1: eoiFrame, pirq_eoi_gmfn_v2: eoiFrame,
+  }
+}
+
+/** Operations that are refused because there is nothing that they could be about. */
+function deviceOperations(scratch: Scratch) {
+  const noDevice = refuse(refused('EPERM', 'there are no physical devices', 'ENODEV'))
+  const noInterrupt = refuse(refused('EINVAL', 'there are no physical interrupts'))
+  const unknown = refuse(refused('ENOSYS', 'there are no physical devices'))
+  return {
+    eoi: refuseAfter(refused('EINVAL', 'there are no physical interrupts'), scratch, PhysdevEoi.size),
+    apic_read: noDevice, apic_write: noDevice, alloc_irq_vector: noDevice, manage_pci_add: noDevice,
+    manage_pci_remove: noDevice, manage_pci_add_ext: noDevice, pci_device_add: noDevice, pci_device_remove: noDevice,
+    setup_gsi: noDevice, restore_msi: noDevice, restore_msi_ext: noDevice,
+    map_pirq: noInterrupt, unmap_pirq: noInterrupt, get_free_pirq: noInterrupt,
+    free_irq_vector: unknown, pci_mmcfg_reserved: unknown, prepare_msix: unknown, release_msix: unknown, dbgp_op: unknown,
+  }
+}
+
+/** Makes the row of physdev_op(command, argument). */
+export function physdevOp(parts: PhysdevParts): HypercallRow {
+  const scratch = new Scratch(16)
+  const rows: Operations<typeof PHYSDEVOP, Operation> = {
+    ...ownOperations(parts, scratch), ...deviceOperations(scratch),
+  }
+  return {
+    name: 'physdev_op', handler: byFirstArgument(PHYSDEVOP, rows), source: 'public/physdev.h; do_physdev_op',
+    operations: [listed('PHYSDEVOP_', PHYSDEVOP, rows)],
   }
 }
 
 /** The structure of physdev_op_compat: its size, and where the argument stands behind the command. */
 const COMPAT = { SIZE: 24, ARGUMENT: 8 } as const
 
-/** physdev_op_compat(structure): the form of 2004, command and argument in one. */
-export function physdevOpCompat(current: HypercallHandler): HypercallHandler {
+/** Makes the row of physdev_op_compat(structure): the form of 2004, command and argument in one. */
+export function physdevOpCompat(current: HypercallRow): HypercallRow {
   const scratch = new Scratch(COMPAT.SIZE)
   const inner = new HypercallArguments()
-  return (caller, args) => {
+  const handler: HypercallHandler = (caller, args) => {
     const address = args.address(0)
     if (!readInto(caller.access, address, scratch, COMPAT.SIZE)) return -ERRNO.EFAULT
     inner.set(0, scratch.view.getUint32(0, true))
     inner.set(1, address + COMPAT.ARGUMENT)
-    return current(caller, inner)
+    return current.handler(caller, inner)
+  }
+  return {
+    name: 'physdev_op_compat', handler, source: 'public/physdev.h, struct physdev_op; do_physdev_op_compat', support: FULL,
   }
 }
 
-function setIopl(caller: Vcpu, level: number): number {
-  if (level > 3) return -ERRNO.EINVAL
-  if (caller.pv !== undefined) caller.pv.iopl = level << 12
-  return 0
-}
-
-function setIoBitmap(caller: Vcpu, view: DataView): number {
+function setIoBitmap(parts: PhysdevParts, caller: Vcpu, view: DataView): number {
   const low = PhysdevSetIobitmap.bitmap.low(view, 0)
   const high = PhysdevSetIobitmap.bitmap.high(view, 0)
   const ports = PhysdevSetIobitmap.nrPorts.get(view, 0)
   if (ports > IO_PORTS || !isGuestAddress(signedFromParts(low, high))) return -ERRNO.EINVAL
-  if (caller.pv === undefined) return -ERRNO.EINVAL
-  caller.pv.ioBitmap.low = low
-  caller.pv.ioBitmap.high = high
-  caller.pv.ioBitmapLimit = ports
-  return 0
+  return parts.setIoBitmap(caller, { low, high, ports })
 }
 
 function registerEoiFrame(pageTypes: WritableFrames, caller: Vcpu, mfn: number): number {

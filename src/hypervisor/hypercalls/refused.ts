@@ -1,11 +1,62 @@
 /**
- * Hypercalls that this hypervisor refuses as a whole.
+ * Hypercalls that this hypervisor refuses as a whole. What a toolstack in a privileged domain would do by them is the
+ * control interface of this library.
+ * Reference: xen/include/public/domctl.h, sysctl.h, platform.h, kexec.h, hypfs.h, hvm/, argo.h, pmu.h, xenoprof.h,
+ * xsm/flask_op.h, tmem.h.
  */
-import { ERRNO } from '../../abi/index.ts'
-import type { HypercallHandler } from '../domains/hypercall.ts'
+import {
+  ARGO_OP, DMOP, DOMCTL, FLASK, HVMOP, HYPFS_OP, KEXEC_CMD, SYSCTL, TMEM, XENOPROF, XENPF, XENPMU,
+} from '../../abi/index.ts'
+import type { HypercallName, HypercallRow, Support } from '../domains/hypercall.ts'
+import { refusal, refused } from './table.ts'
 
-/** A hypercall that only a privileged domain may make, and that this hypervisor leaves to its control interface. */
-export const privilegedOnly: HypercallHandler = (caller) => (caller.owner.privileged ? -ERRNO.ENOSYS : -ERRNO.EPERM)
+/** For privileged domains only, and not there for them either. */
+const CONTROL = refused('EPERM', 'a toolstack uses the control interface of this library', 'ENOSYS')
+const HOST = refused('EPERM', 'there is no hardware below to manage', 'ENOSYS')
+const TRANSLATED = 'there are no HVM and PVH guests'
 
-/** A hypercall that this configuration of the hypervisor has not. */
-export const notConfigured = (error: number): HypercallHandler => () => -error
+/** A hypercall all of whose operations have the same answer. */
+interface RefusedFamily {
+  readonly prefix: string
+  readonly numbers: Readonly<Record<string, number>>
+  readonly support: Support
+  readonly source: string
+}
+
+const FAMILIES: Readonly<Partial<Record<HypercallName, RefusedFamily>>> = {
+  platform_op: { prefix: 'XENPF_', numbers: XENPF, support: HOST, source: 'public/platform.h' },
+  xsm_op: {
+    prefix: 'FLASK_', numbers: FLASK, source: 'public/xsm/flask_op.h',
+    support: refused('ENOSYS', 'there is no security module, as in a Xen built without one'),
+  },
+  xenoprof_op: {
+    prefix: 'XENOPROF_', numbers: XENOPROF, source: 'public/xenoprof.h',
+    support: refused('ENOSYS', 'not built in, as in Debian\'s Xen'),
+  },
+  hvm_op: { prefix: 'HVMOP_', numbers: HVMOP, support: refused('ENOSYS', TRANSLATED), source: 'public/hvm/hvm_op.h' },
+  sysctl: { prefix: 'XEN_SYSCTL_', numbers: SYSCTL, support: CONTROL, source: 'public/sysctl.h' },
+  domctl: { prefix: 'XEN_DOMCTL_', numbers: DOMCTL, support: CONTROL, source: 'public/domctl.h' },
+  kexec_op: { prefix: 'KEXEC_CMD_', numbers: KEXEC_CMD, support: HOST, source: 'public/kexec.h' },
+  tmem_op: {
+    prefix: 'TMEM_', numbers: TMEM, source: 'public/tmem.h', support: refused('ENOSYS', 'Xen has dropped it'),
+  },
+  argo_op: {
+    prefix: 'XEN_ARGO_OP_', numbers: ARGO_OP, source: 'public/argo.h',
+    support: refused('ENOSYS', 'off, as in Xen without the option argo'),
+  },
+  xenpmu_op: {
+    prefix: 'XENPMU_', numbers: XENPMU, source: 'public/pmu.h',
+    support: refused('EOPNOTSUPP', 'off, as in Xen without the option vpmu'),
+  },
+  dm_op: { prefix: 'XEN_DMOP_', numbers: DMOP, support: refused('EOPNOTSUPP', TRANSLATED), source: 'public/hvm/dm_op.h' },
+  hypfs_op: { prefix: 'XEN_HYPFS_OP_', numbers: HYPFS_OP, support: CONTROL, source: 'public/hypfs.h' },
+}
+
+/** Makes the rows of the hypercalls that are refused. */
+export function refusedHypercalls(): HypercallRow[] {
+  return Object.entries(FAMILIES).map(([name, { prefix, numbers, support, source }]) => ({
+    name: name as HypercallName, source,
+    handler: (caller) => refusal(support, caller),
+    operations: [{ prefix, rows: Object.entries(numbers).map(([key, number]) => ({ name: key, number, support })) }],
+  }))
+}

@@ -11,7 +11,8 @@ import { Scratch, readInto } from '../memory/guest-access.ts'
 import type { HostClock } from '../time/host-clock.ts'
 import type { Vcpu } from '../domains/domain.ts'
 import type { VcpuExecution } from '../execution/vcpu-execution.ts'
-import type { HypercallArguments, HypercallHandler } from '../domains/hypercall.ts'
+import type { HypercallArguments, HypercallHandler, HypercallRow } from '../domains/hypercall.ts'
+import { FULL, type Operation, type Operations, byFirstArgument, listed } from './table.ts'
 
 /** Most ports that one poll may name: a limit of Xen's, it bounds the work of one call. */
 const MAX_POLL_PORTS = 128
@@ -23,61 +24,76 @@ export interface SchedParts {
   readonly clock: HostClock
 }
 
-/** Makes the handler of sched_op. */
-export function schedOp(parts: SchedParts): HypercallHandler {
-  const scratch = new Scratch(SchedPoll.size)
-  const ports = new Scratch(MAX_POLL_PORTS * 4)
-  const { execution } = parts
-  return (caller, args) => {
-    const address = args.address(1)
-    const read = (size: number): boolean => readInto(caller.access, address, scratch, size)
-    switch (args.u32(0)) {
-      case SCHEDOP.yield:
+/** Yielding and blocking, which the form of 2004 has as well. */
+function waiting(execution: SchedParts['execution']): Record<'yield' | 'block', Operation> {
+  return {
+    yield: {
+      support: FULL,
+      run: (caller) => {
         execution.yield(caller)
         return 0
-      case SCHEDOP.block:
+      },
+    },
+    block: {
+      support: FULL,
+      run: (caller) => {
         execution.block(caller)
         return 0
-      case SCHEDOP.shutdown:
-        if (!read(SchedShutdown.size)) return -ERRNO.EFAULT
-        return shutDown(execution, caller, args, SchedShutdown.reason.get(scratch.view, 0))
-      case SCHEDOP.shutdown_code:
-        if (!read(SchedShutdown.size)) return -ERRNO.EFAULT
-        if (caller.owner.shutdownCode < 0) caller.owner.shutdownCode = SchedShutdown.reason.get(scratch.view, 0) & 0xff
-        return 0
-      case SCHEDOP.poll:
-        return read(SchedPoll.size) ? poll(execution, caller, scratch, ports) : -ERRNO.EFAULT
-      case SCHEDOP.remote_shutdown:
-        return read(SchedRemoteShutdown.size) ? remoteShutdown(parts, caller, scratch) : -ERRNO.EFAULT
-      case SCHEDOP.watchdog:
-        if (!read(SchedWatchdog.size)) return -ERRNO.EFAULT
-        return caller.owner.watchdogs.operate(
-          SchedWatchdog.id.get(scratch.view, 0), SchedWatchdog.timeout.get(scratch.view, 0), parts.clock.now(),
-        )
-      case SCHEDOP.pin_override:
-        return caller.owner.privileged ? pinOverride(parts, caller, address) : -ERRNO.EPERM
-      default:
-        return -ERRNO.ENOSYS
-    }
+      },
+    },
   }
 }
 
-/** sched_op_compat: the form of 2004 with the reason as argument. */
-export function schedOpCompat(parts: SchedParts): HypercallHandler {
+/** The operations, by the names of their numbers. */
+function operations(parts: SchedParts): Operations<typeof SCHEDOP, Operation> {
   const { execution } = parts
-  return (caller, args) => {
-    switch (args.u32(0)) {
-      case SCHEDOP.yield:
-        execution.yield(caller)
-        return 0
-      case SCHEDOP.block:
-        execution.block(caller)
-        return 0
-      case SCHEDOP.shutdown:
-        return shutDown(execution, caller, args, args.u32(1))
-      default:
-        return -ERRNO.ENOSYS
-    }
+  const scratch = new Scratch(SchedPoll.size)
+  const ports = new Scratch(MAX_POLL_PORTS * 4)
+  /** An operation on the structure that the second argument points to. */
+  const withArgument = (size: number, run: HypercallHandler): Operation => ({
+    support: FULL,
+    run: (caller, args) => (readInto(caller.access, args.address(1), scratch, size) ? run(caller, args) : -ERRNO.EFAULT),
+  })
+  return {
+    ...waiting(execution),
+    shutdown: withArgument(SchedShutdown.size, (caller, args) =>
+      shutDown(execution, caller, args, SchedShutdown.reason.get(scratch.view, 0))),
+    poll: withArgument(SchedPoll.size, (caller) => poll(execution, caller, scratch, ports)),
+    remote_shutdown: withArgument(SchedRemoteShutdown.size, (caller) => remoteShutdown(parts, caller, scratch)),
+    shutdown_code: withArgument(SchedShutdown.size, ({ owner }) => {
+      if (owner.shutdownCode < 0) owner.shutdownCode = SchedShutdown.reason.get(scratch.view, 0) & 0xff
+      return 0
+    }),
+    watchdog: withArgument(SchedWatchdog.size, ({ owner }) => owner.watchdogs.operate(
+      SchedWatchdog.id.get(scratch.view, 0), SchedWatchdog.timeout.get(scratch.view, 0), parts.clock.now(),
+    )),
+    pin_override: {
+      support: FULL,
+      run: (caller, args) => (caller.owner.privileged ? pinOverride(parts, caller, args.address(1)) : -ERRNO.EPERM),
+    },
+  }
+}
+
+/** Makes the row of sched_op. */
+export function schedOp(parts: SchedParts): HypercallRow {
+  const rows = operations(parts)
+  return {
+    name: 'sched_op', handler: byFirstArgument(SCHEDOP, rows), source: 'public/sched.h; do_sched_op',
+    operations: [listed('SCHEDOP_', SCHEDOP, rows)],
+  }
+}
+
+/** Makes the row of sched_op_compat: the form of 2004 with the reason as argument. */
+export function schedOpCompat(parts: SchedParts): HypercallRow {
+  const { execution } = parts
+  const known = { yield: SCHEDOP.yield, block: SCHEDOP.block, shutdown: SCHEDOP.shutdown } as const
+  const rows: Operations<typeof known, Operation> = {
+    ...waiting(execution),
+    shutdown: { support: FULL, run: (caller, args) => shutDown(execution, caller, args, args.u32(1)) },
+  }
+  return {
+    name: 'sched_op_compat', handler: byFirstArgument(known, rows), source: 'public/sched.h; do_sched_op_compat',
+    support: FULL,
   }
 }
 

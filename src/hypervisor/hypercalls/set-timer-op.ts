@@ -3,11 +3,14 @@
  * Reference: xen/common/sched/core.c, do_set_timer_op.
  */
 import { signedFromParts } from '../../util/index.ts'
-import type { HypercallHandler } from '../domains/hypercall.ts'
+import type { HypercallRow } from '../domains/hypercall.ts'
 import type { HostClock } from '../time/host-clock.ts'
+import { FULL } from './table.ts'
 
-/** set_timer_op(deadline). */
-export function setTimerOp(clock: HostClock): HypercallHandler {
-  return (caller, args) =>
-    caller.timers.setTimerOp(signedFromParts(args.low[0]!, args.high[0]!), clock.now())
+/** Makes the row of set_timer_op(deadline). */
+export function setTimerOp(clock: HostClock): HypercallRow {
+  return {
+    name: 'set_timer_op', source: 'public/xen.h, HYPERVISOR_set_timer_op; do_set_timer_op', support: FULL,
+    handler: (caller, args) => caller.timers.setTimerOp(signedFromParts(args.low[0]!, args.high[0]!), clock.now()),
+  }
 }

@@ -3,21 +3,21 @@
  * Reference: public/vcpu.h; xen/common/domain.c, common_vcpu_op; xen/arch/x86/domain.c, do_vcpu_op.
  */
 import {
-  ERRNO, VCPUOP, VcpuGetPhysid, VcpuInfo, VcpuRegisterRunstateMemoryArea, VcpuRegisterTimeMemoryArea,
-  VcpuRegisterVcpuInfo, VcpuSetPeriodicTimer, VcpuSetSingleshotTimer,
+  ERRNO, VCPUOP, VcpuGetPhysid, VcpuInfo, VcpuRegisterTimeMemoryArea, VcpuRegisterVcpuInfo, VcpuSetPeriodicTimer,
+  VcpuSetSingleshotTimer,
 } from '../../abi/index.ts'
 import { PAGE_SIZE } from '../../x86/index.ts'
 import { signedFromParts } from '../../util/index.ts'
 import type { EventChannels } from '../events/index.ts'
 import { FRAME_TYPE } from '../frames/frame-table.ts'
 import { Scratch, readInto } from '../memory/guest-access.ts'
-import { isGuestAddress } from '../memory/guest-address.ts'
 import type { GuestMemory } from '../memory/guest-memory.ts'
 import type { HostClock } from '../time/host-clock.ts'
 import { runstateBytes } from '../time/index.ts'
 import type { Vcpu } from '../domains/domain.ts'
 import type { VcpuExecution } from '../execution/vcpu-execution.ts'
-import type { HypercallHandler } from '../domains/hypercall.ts'
+import type { HypercallRow, Support } from '../domains/hypercall.ts'
+import { FULL, type Operations, byNumber, listed } from './table.ts'
 import type { WritableFrames } from './writable-frames.ts'
 
 /** What vcpu_op works on. */
@@ -31,83 +31,115 @@ export interface VcpuOpParts {
   initialise(caller: Vcpu, vcpu: Vcpu, address: number): number
   /** Writes the vCPU's time record now. */
   updateTime(vcpu: Vcpu): void
+  /** True for an address that the vCPU's guest may have the hypervisor write to. */
+  isAddressable(vcpu: Vcpu, address: number): boolean
+  /** Makes a non-maskable interrupt pending, where the kind of guest has one. */
+  sendNmi(vcpu: Vcpu): void
 }
 
-/** Makes the handler of vcpu_op. */
-export function vcpuOp(parts: VcpuOpParts): HypercallHandler {
+/** An operation on one of the caller's domain's vCPUs, with the address of its structure. */
+type Run = (caller: Vcpu, vcpu: Vcpu, address: number) => number
+
+/** One operation. */
+interface VcpuOperation {
+  readonly support: Support
+  readonly run: Run
+}
+
+const all = (run: Run): VcpuOperation => ({ support: FULL, run })
+
+/** Makes the row of vcpu_op. */
+export function vcpuOp(parts: VcpuOpParts): HypercallRow {
   const scratch = new Scratch(16)
-  return (caller, args) => {
-    const vcpu = caller.owner.vcpus[args.u32(1)]
-    if (vcpu === undefined) return -ERRNO.ENOENT
-    const command = args.u32(0)
-    const address = args.address(2)
-    switch (command) {
-      case VCPUOP.initialise: return vcpu.infoAddress < 0 ? -ERRNO.EINVAL : parts.initialise(caller, vcpu, address)
-      case VCPUOP.up: return parts.execution.bringUp(vcpu)
-      case VCPUOP.down:
-        parts.execution.takeDown(vcpu)
-        return 0
-      case VCPUOP.is_up: return vcpu.online ? 1 : 0
-      case VCPUOP.get_runstate_info: {
-        const bytes = runstateBytes(vcpu.runstate.at(parts.clock.now()))
-        return caller.access.write(address, bytes) ? 0 : -ERRNO.EFAULT
-      }
-      case VCPUOP.register_vcpu_info:
-      case VCPUOP.register_runstate_memory_area:
-      case VCPUOP.register_vcpu_time_memory_area:
-        return register(parts, { caller, vcpu, command, address, scratch })
-      case VCPUOP.send_nmi: return sendNmi(parts, vcpu, address)
-      case VCPUOP.get_physid: return physicalId(caller, vcpu, { address, scratch })
-      default: return timer(parts, { caller, vcpu, command, address, scratch })
-    }
+  const rows: Operations<typeof VCPUOP, VcpuOperation> = {
+    ...states(parts), ...timers(parts, scratch), ...areas(parts, scratch),
+    send_nmi: all((_caller, vcpu, address) => {
+      if (address !== 0) return -ERRNO.EINVAL
+      parts.sendNmi(vcpu)
+      return 0
+    }),
+    get_physid: all((caller, vcpu, address) => physicalId(caller, vcpu, { address, scratch })),
+  }
+  const runs = byNumber(VCPUOP, rows).map((row) => row?.run)
+  return {
+    name: 'vcpu_op', source: 'public/vcpu.h; do_vcpu_op, common_vcpu_op',
+    handler: (caller, args) => {
+      const vcpu = caller.owner.vcpus[args.low[1]!]
+      if (vcpu === undefined) return -ERRNO.ENOENT
+      const command = args.low[0]!
+      const run = command < runs.length ? runs[command] : undefined
+      return run === undefined ? -ERRNO.ENOSYS : run(caller, vcpu, args.address(2))
+    },
+    operations: [listed('VCPUOP_', VCPUOP, rows)],
   }
 }
 
-interface Call {
-  readonly caller: Vcpu
-  readonly vcpu: Vcpu
-  readonly command: number
-  readonly address: number
-  readonly scratch: Scratch
+/** Bringing vCPUs up and down. */
+function states(parts: VcpuOpParts) {
+  return {
+    initialise: all((caller, vcpu, address) =>
+      (vcpu.infoAddress < 0 ? -ERRNO.EINVAL : parts.initialise(caller, vcpu, address))),
+    up: all((_caller, vcpu) => parts.execution.bringUp(vcpu)),
+    down: all((_caller, vcpu) => {
+      parts.execution.takeDown(vcpu)
+      return 0
+    }),
+    is_up: all((_caller, vcpu) => (vcpu.online ? 1 : 0)),
+    get_runstate_info: all((caller, vcpu, address) =>
+      (caller.access.write(address, runstateBytes(vcpu.runstate.at(parts.clock.now()))) ? 0 : -ERRNO.EFAULT)),
+  }
 }
 
-function timer(parts: VcpuOpParts, { caller, vcpu, command, address, scratch }: Call): number {
-  const now = parts.clock.now()
-  switch (command) {
-    case VCPUOP.set_periodic_timer:
+/** Timers: the one-shot one is only the caller's own. */
+function timers({ clock }: VcpuOpParts, scratch: Scratch) {
+  const { view } = scratch
+  return {
+    set_periodic_timer: all((caller, vcpu, address) => {
       if (!readInto(caller.access, address, scratch, VcpuSetPeriodicTimer.size)) return -ERRNO.EFAULT
-      return vcpu.timers.setPeriodic(VcpuSetPeriodicTimer.periodNs.number(scratch.view, 0), now)
-    case VCPUOP.stop_periodic_timer: return vcpu.timers.stopPeriodic()
-    case VCPUOP.set_singleshot_timer:
+      return vcpu.timers.setPeriodic(VcpuSetPeriodicTimer.periodNs.number(view, 0), clock.now())
+    }),
+    stop_periodic_timer: all((_caller, vcpu) => vcpu.timers.stopPeriodic()),
+    set_singleshot_timer: all((caller, vcpu, address) => {
       if (vcpu !== caller) return -ERRNO.EINVAL
       if (!readInto(caller.access, address, scratch, VcpuSetSingleshotTimer.size)) return -ERRNO.EFAULT
-      return vcpu.timers.setOneShot(VcpuSetSingleshotTimer.timeoutAbsNs.number(scratch.view, 0), now)
-    case VCPUOP.stop_singleshot_timer: return vcpu === caller ? vcpu.timers.stopOneShot() : -ERRNO.EINVAL
-    default: return -ERRNO.ENOSYS
+      return vcpu.timers.setOneShot(VcpuSetSingleshotTimer.timeoutAbsNs.number(view, 0), clock.now())
+    }),
+    stop_singleshot_timer: all((caller, vcpu) => (vcpu === caller ? vcpu.timers.stopOneShot() : -ERRNO.EINVAL)),
   }
 }
 
-function register(parts: VcpuOpParts, { caller, vcpu, command, address, scratch }: Call): number {
+/** Memory that a guest has the hypervisor write to. */
+function areas(parts: VcpuOpParts, scratch: Scratch) {
   const { view } = scratch
-  if (command === VCPUOP.register_vcpu_info) {
-    if (!readInto(caller.access, address, scratch, VcpuRegisterVcpuInfo.size)) return -ERRNO.EFAULT
-    const mfn = VcpuRegisterVcpuInfo.mfn.number(view, 0)
-    return registerInfo(parts, caller, vcpu, { mfn, offset: VcpuRegisterVcpuInfo.offset.get(view, 0) })
+  /** The area that the structure names; undefined where it cannot be read, or the guest may not name that address. */
+  const areaOf = (caller: Vcpu, vcpu: Vcpu, address: number): number | undefined => {
+    if (!readInto(caller.access, address, scratch, VcpuRegisterTimeMemoryArea.size)) return undefined
+    const { addr } = VcpuRegisterTimeMemoryArea
+    const area = signedFromParts(addr.low(view, 0), addr.high(view, 0))
+    return parts.isAddressable(vcpu, area) ? area : undefined
   }
-  const size = VcpuRegisterRunstateMemoryArea.size
-  if (!readInto(caller.access, address, scratch, size)) return -ERRNO.EFAULT
-  const area = signedFromParts(
-    VcpuRegisterTimeMemoryArea.addr.low(view, 0), VcpuRegisterTimeMemoryArea.addr.high(view, 0),
-  )
-  if (vcpu.pv !== undefined && !isGuestAddress(area)) return -ERRNO.EFAULT
-  if (command === VCPUOP.register_vcpu_time_memory_area) {
-    vcpu.timeArea = area
-    parts.updateTime(vcpu)
-    return 0
+  return {
+    register_vcpu_info: all((caller, vcpu, address) => {
+      if (!readInto(caller.access, address, scratch, VcpuRegisterVcpuInfo.size)) return -ERRNO.EFAULT
+      const mfn = VcpuRegisterVcpuInfo.mfn.number(view, 0)
+      return registerInfo(parts, caller, vcpu, { mfn, offset: VcpuRegisterVcpuInfo.offset.get(view, 0) })
+    }),
+    register_vcpu_time_memory_area: all((caller, vcpu, address) => {
+      const area = areaOf(caller, vcpu, address)
+      if (area === undefined) return -ERRNO.EFAULT
+      vcpu.timeArea = area
+      parts.updateTime(vcpu)
+      return 0
+    }),
+    register_runstate_memory_area: all((caller, vcpu, address) => {
+      const area = areaOf(caller, vcpu, address)
+      if (area === undefined) return -ERRNO.EFAULT
+      vcpu.runstateArea = area
+      const runstate = vcpu === caller ? vcpu.runstate.save() : vcpu.runstate.at(parts.clock.now())
+      caller.access.write(area, runstateBytes(runstate))
+      return 0
+    }),
   }
-  vcpu.runstateArea = area
-  caller.access.write(area, runstateBytes(vcpu === caller ? vcpu.runstate.save() : vcpu.runstate.at(parts.clock.now())))
-  return 0
 }
 
 /** Moves a vCPU's vcpu_info into a frame of the guest's, where it stays. */
@@ -134,15 +166,6 @@ function registerInfo(
   // Whatever was raised while it moved is found by a guest that looks at everything.
   parts.events.of(vcpu.domid)?.remarkAll(vcpu.vcpu)
   parts.updateTime(vcpu)
-  return 0
-}
-
-function sendNmi(parts: VcpuOpParts, vcpu: Vcpu, address: number): number {
-  if (address !== 0) return -ERRNO.EINVAL
-  if (vcpu.pv !== undefined) {
-    vcpu.pv.nmiPending = true
-    parts.execution.wake(vcpu)
-  }
   return 0
 }
 

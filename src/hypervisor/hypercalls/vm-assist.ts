@@ -4,30 +4,45 @@
  */
 import { ERRNO, VMASST_CMD, VMASST_TYPE } from '../../abi/index.ts'
 import type { Domain } from '../domains/domain.ts'
-import type { HypercallHandler } from '../domains/hypercall.ts'
+import type { HypercallRow, Support } from '../domains/hypercall.ts'
+import { FULL, type Operation, type Operations, byFirstArgument, byNumber, listed } from './table.ts'
 
 /** vm_assist types that a 64-bit PV guest may switch. */
-const ASSISTS: ReadonlySet<number> = /* @__PURE__ */ new Set<number>([
-  VMASST_TYPE['4gb_segments'], VMASST_TYPE['4gb_segments_notify'], VMASST_TYPE.writable_pagetables,
-  VMASST_TYPE.pae_extended_cr3, VMASST_TYPE.architectural_iopl, VMASST_TYPE.runstate_update_flag,
-  VMASST_TYPE.m2p_strict,
-])
+const TYPES: Operations<typeof VMASST_TYPE, { readonly support: Support }> = {
+  '4gb_segments': { support: FULL }, '4gb_segments_notify': { support: FULL }, writable_pagetables: { support: FULL },
+  pae_extended_cr3: { support: FULL }, architectural_iopl: { support: FULL }, runstate_update_flag: { support: FULL },
+  m2p_strict: { support: FULL },
+}
+const KNOWN = /* @__PURE__ */ byNumber(VMASST_TYPE, TYPES)
 
 /** Switches one type of a domain; false when there is no such type. */
 export function setAssist(domain: Domain, type: number, enabled: boolean): boolean {
-  if (!ASSISTS.has(type)) return false
+  if (type >= KNOWN.length || KNOWN[type] === undefined) return false
   if (type === VMASST_TYPE.m2p_strict) domain.hidesMachineToPhys = enabled
   else if (enabled) domain.assists |= 1 << type
   else domain.assists &= ~(1 << type)
   return true
 }
 
-/** vm_assist(command, type). */
-export const vmAssist: HypercallHandler = (caller, args) => {
-  const command = args.u32(0)
-  const type = args.u32(1)
-  if (type >= 64 || !ASSISTS.has(type)) return -ERRNO.EINVAL
-  if (command !== VMASST_CMD.enable && command !== VMASST_CMD.disable) return -ERRNO.ENOSYS
-  setAssist(caller.owner, type, command === VMASST_CMD.enable)
-  return 0
+/** A command: the type, the second argument, is looked at before it. */
+const command = (enabled: boolean): Operation => ({
+  support: FULL,
+  run: (caller, args) => (setAssist(caller.owner, args.u32(1), enabled) ? 0 : -ERRNO.EINVAL),
+})
+
+const COMMANDS: Operations<typeof VMASST_CMD, Operation> = {
+  enable: command(true), disable: command(false),
+}
+
+/** Makes the row of vm_assist(command, type). */
+export function vmAssist(): HypercallRow {
+  const commands = byFirstArgument(VMASST_CMD, COMMANDS)
+  return {
+    name: 'vm_assist', source: 'public/xen.h, VMASST_*; vm_assist',
+    handler: (caller, args) => {
+      const type = args.u32(1)
+      return type < KNOWN.length && KNOWN[type] !== undefined ? commands(caller, args) : -ERRNO.EINVAL
+    },
+    operations: [listed('VMASST_CMD_', VMASST_CMD, COMMANDS), listed('VMASST_TYPE_', VMASST_TYPE, TYPES)],
+  }
 }

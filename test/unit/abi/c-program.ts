@@ -17,7 +17,8 @@ export type Answers = Record<string, number | string | [offset: number, size: nu
 
 const HEADERS = [
   'xen', 'errno', 'event_channel', 'grant_table', 'memory', 'sched', 'vcpu', 'physdev', 'version', 'features',
-  'callback', 'elfnote', 'nmi', 'domctl', 'sysctl', 'io/ring', 'io/console', 'io/xs_wire', 'io/xenbus', 'io/blkif', 'io/netif',
+  'callback', 'elfnote', 'nmi', 'domctl', 'sysctl', 'platform', 'hvm/hvm_op', 'hvm/dm_op', 'pmu', 'kexec', 'xenoprof', 'tmem',
+  'hypfs', 'argo', 'xsm/flask_op', 'io/ring', 'io/console', 'io/xs_wire', 'io/xenbus', 'io/blkif', 'io/netif',
   'io/protocols',
 ]
 

@@ -3,11 +3,13 @@ import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import * as abi from '../../../src/abi/index.ts'
 import type { Field } from '../../../src/util/index.ts'
+import * as x86 from '../../../src/x86/index.ts'
 import { CONSTANTS, GROUPS, STRUCTURES } from './c-names.ts'
 import { askCompiler, isLayout, whyNoCompiler, type Answers } from './c-program.ts'
 
 const expected = JSON.parse(readFileSync(new URL('./expected.json', import.meta.url), 'utf8')) as Answers
-const exported = Object.entries(abi) as [string, unknown][]
+/** What stands in Xen's headers: the size of a page is the processor's. */
+const exported = (Object.entries(abi) as [string, unknown][]).filter(([name]) => !(name in x86))
 const reason = whyNoCompiler()
 
 /** Whether a field reads all-ones as a negative number. */

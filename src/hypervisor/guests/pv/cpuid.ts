@@ -5,7 +5,7 @@
  */
 import { featureBits, hasSubleaves } from '../../../x86/index.ts'
 import type { CpuFeature, CpuidAnswer } from '../../../x86/index.ts'
-import { XEN_VERSION_NUMBER } from '../../xen-version.ts'
+import { XEN_VERSION_NUMBER } from '../../identity.ts'
 import { type CpuidTable, answerOf } from '../../domains/cpu-policy.ts'
 
 /** Overrides or adds leaves; undefined leaves the answer as it is. The subleaf is 0 for a leaf that has none. */

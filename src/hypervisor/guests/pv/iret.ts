@@ -7,7 +7,8 @@ import { IretContext, VGCF, VMASST_TYPE } from '../../../abi/index.ts'
 import { signedFromParts } from '../../../util/index.ts'
 import { GPR, RFLAGS, SEGMENT, VECTOR } from '../../../x86/index.ts'
 import { Scratch, readInto } from '../../memory/guest-access.ts'
-import { CALL_SILENT, type HypercallHandler } from '../../domains/hypercall.ts'
+import { CALL_SILENT, type HypercallHandler, type HypercallRow } from '../../domains/hypercall.ts'
+import { FULL } from '../../hypercalls/table.ts'
 import type { GuestMemory } from '../../memory/guest-memory.ts'
 import type { Vcpu } from '../../domains/domain.ts'
 import type { PvVcpu } from './pv-vcpu.ts'
@@ -22,8 +23,13 @@ export interface IretHost {
   inject(vcpu: Vcpu, vector: number, errorCode: number): void
 }
 
-/** Makes the handler of iret. */
-export function iret(host: IretHost): HypercallHandler {
+/** Makes the row of iret. */
+export function iret(host: IretHost): HypercallRow {
+  const source = 'public/arch-x86/xen-x86_64.h, struct iret_context; do_iret'
+  return { name: 'iret', handler: handlerOf(host), source, support: FULL }
+}
+
+function handlerOf(host: IretHost): HypercallHandler {
   const scratch = new Scratch(IretContext.size)
   return (caller) => {
     const { pv } = caller

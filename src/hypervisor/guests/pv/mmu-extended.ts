@@ -4,12 +4,13 @@
  * Reference: public/xen.h, HYPERVISOR_mmuext_op; xen/arch/x86/mm.c, do_mmuext_op, new_guest_cr3.
  */
 import { ERRNO, MMUEXT, MmuextOp } from '../../../abi/index.ts'
-import { TWO_32, signedFromParts } from '../../../util/index.ts'
+import { signedFromParts } from '../../../util/index.ts'
 import { PAGE_SIZE } from '../../../x86/index.ts'
 import type { Domain, Vcpu } from '../../domains/domain.ts'
 import { FRAME_FLAG, FRAME_TYPE } from '../../frames/frame-table.ts'
 import { Scratch, readInto } from '../../memory/guest-access.ts'
-import type { HypercallArguments } from '../../domains/hypercall.ts'
+import type { HypercallArguments, HypercallRow, Support } from '../../domains/hypercall.ts'
+import { FULL, type Operations, byNumber, listed, refusal, refused } from '../../hypercalls/table.ts'
 import { PREEMPTED, unfinished } from './unfinished.ts'
 import { CALL_AGAIN, WORK } from '../../time/work-meter.ts'
 import type { DescriptorTables } from './descriptor-tables.ts'
@@ -25,16 +26,37 @@ export interface MmuExtendedParts extends MmuParts {
   pinned(domain: Domain, mfn: number, level: number, action: 'pin' | 'unpin'): void
 }
 
-/** Frame that an operation names; not a frame of any host when the high half is set. */
-const frameOf = (low: number, high: number): number => (high === 0 ? low : high * TWO_32 + low)
+/** An operation that has been copied, on frames of domain `owner`. */
+type Run = (caller: Vcpu, owner: number) => number
+
+/** One operation. */
+interface ExtendedOperation {
+  readonly support: Support
+  readonly run: Run
+}
+
+const all = (run: Run): ExtendedOperation => ({ support: FULL, run })
+
+/** An operation on the caller itself, whoever owns frames in this call. */
+const own = (run: (caller: Vcpu) => number): ExtendedOperation =>
+  ({ support: FULL, run: (caller, owner) => (caller.domid === owner ? run(caller) : -ERRNO.EPERM) })
 
 /** Carries out mmuext_op. */
 export class MmuExtended {
   private readonly parts: MmuExtendedParts
   private readonly scratch = new Scratch(MmuextOp.size)
+  private readonly runs: readonly (Run | undefined)[]
+  /** The hypercall's row of the table. */
+  readonly row: HypercallRow
 
   constructor(parts: MmuExtendedParts) {
     this.parts = parts
+    const rows = this.operations()
+    this.runs = byNumber(MMUEXT, rows).map((row) => row?.run)
+    this.row = {
+      name: 'mmuext_op', handler: (caller, args) => this.operate(caller, args),
+      source: 'public/xen.h, HYPERVISOR_mmuext_op; do_mmuext_op', operations: [listed('MMUEXT_', MMUEXT, rows)],
+    }
   }
 
   /** mmuext_op(operations, count, done, owner). */
@@ -159,62 +181,95 @@ export class MmuExtended {
     }
   }
 
+  /** Carries out the operation that has been copied. */
   private one(caller: Vcpu, owner: number): number {
-    const { view } = this.scratch
-    const command = MmuextOp.cmd.get(view, 0)
-    const low = MmuextOp.mfn.low(view, 0)
-    const high = MmuextOp.mfn.high(view, 0)
-    const mfn = frameOf(low, high)
-    const target = this.parts.domains.get(owner)
-    if (command <= MMUEXT.UNPIN_TABLE) {
-      if (target === undefined) return -ERRNO.EINVAL
-      return command === MMUEXT.UNPIN_TABLE ? this.unpin(target, mfn) : this.pin(target, mfn, command + 1)
-    }
-    if (command === MMUEXT.CLEAR_PAGE) return this.clearPage(owner, mfn)
-    if (command === MMUEXT.COPY_PAGE) {
-      return this.copyPage(owner, mfn, frameOf(MmuextOp.srcMfn.low(view, 0), MmuextOp.srcMfn.high(view, 0)))
-    }
-    if (command === MMUEXT.MARK_SUPER || command === MMUEXT.UNMARK_SUPER) return -ERRNO.EOPNOTSUPP
-    if (command > MMUEXT.UNMARK_SUPER || command === 14) return -ERRNO.ENOSYS
-    if (caller.domid !== owner) return -ERRNO.EPERM
-    return this.local(caller, command, mfn, signedFromParts(low, high))
+    const command = MmuextOp.cmd.get(this.scratch.view, 0)
+    const run = command < this.runs.length ? this.runs[command] : undefined
+    return run === undefined ? -ERRNO.ENOSYS : run(caller, owner)
   }
 
-  /** Operations on the caller itself. */
-  private local(caller: Vcpu, command: number, mfn: number, address: number): number {
-    const { updates, descriptorTables } = this.parts
+  /** Frame that the operation names; not a frame of any host when its high half is set. */
+  private frame(): number {
     const { view } = this.scratch
-    switch (command) {
-      case MMUEXT.NEW_BASEPTR: return this.setKernelTable(caller, mfn)
-      case MMUEXT.NEW_USER_BASEPTR: return this.setUserTable(caller, mfn)
-      case MMUEXT.SET_LDT:
+    const high = MmuextOp.mfn.high(view, 0)
+    return high === 0 ? MmuextOp.mfn.low(view, 0) : MmuextOp.mfn.number(view, 0)
+  }
+
+  /** Address that it names. */
+  private address(): number {
+    const { view } = this.scratch
+    return signedFromParts(MmuextOp.linearAddr.low(view, 0), MmuextOp.linearAddr.high(view, 0))
+  }
+
+  /** The operations, by the names of their numbers. */
+  private operations(): Operations<typeof MMUEXT, ExtendedOperation> {
+    const noSuper = refused('EOPNOTSUPP', 'superpages are not offered to PV guests')
+    const marking: ExtendedOperation = { support: noSuper, run: (caller) => refusal(noSuper, caller) }
+    return {
+      ...this.pinning(), ...this.flushing(),
+      NEW_BASEPTR: own((caller) => this.setKernelTable(caller, this.frame())),
+      NEW_USER_BASEPTR: own((caller) => this.setUserTable(caller, this.frame())),
+      SET_LDT: own((caller) => {
         if (caller.pv === undefined) return -ERRNO.EINVAL
-        return descriptorTables.setLdt(caller.pv, address, MmuextOp.nrEnts.get(view, 0))
+        const entries = MmuextOp.nrEnts.get(this.scratch.view, 0)
+        return this.parts.descriptorTables.setLdt(caller.pv, this.address(), entries)
+      }),
       // Nothing is cached: a guest that may flush caches has nothing to flush.
-      case MMUEXT.FLUSH_CACHE: return caller.owner.privileged ? 0 : -ERRNO.EACCES
-      case MMUEXT.FLUSH_CACHE_GLOBAL: return caller.owner.privileged ? 0 : -ERRNO.EINVAL
-      case MMUEXT.TLB_FLUSH_LOCAL:
+      FLUSH_CACHE: own((caller) => (caller.owner.privileged ? 0 : -ERRNO.EACCES)),
+      FLUSH_CACHE_GLOBAL: own((caller) => (caller.owner.privileged ? 0 : -ERRNO.EINVAL)),
+      CLEAR_PAGE: all((_caller, owner) => this.clearPage(owner, this.frame())),
+      COPY_PAGE: all((_caller, owner) => this.copyPage(owner, this.frame(), MmuextOp.srcMfn.number(this.scratch.view, 0))),
+      MARK_SUPER: marking, UNMARK_SUPER: marking,
+    }
+  }
+
+  private pinning() {
+    const pin = (level: number): ExtendedOperation => all((_caller, owner) => {
+      const target = this.parts.domains.get(owner)
+      return target === undefined ? -ERRNO.EINVAL : this.pin(target, this.frame(), level)
+    })
+    return {
+      PIN_L1_TABLE: pin(1), PIN_L2_TABLE: pin(2), PIN_L3_TABLE: pin(3), PIN_L4_TABLE: pin(4),
+      UNPIN_TABLE: all((_caller, owner) => {
+        const target = this.parts.domains.get(owner)
+        return target === undefined ? -ERRNO.EINVAL : this.unpin(target, this.frame())
+      }),
+    }
+  }
+
+  /** Dropping translations: of the caller, of some vCPUs, of all. */
+  private flushing() {
+    const { updates } = this.parts
+    return {
+      TLB_FLUSH_LOCAL: own((caller) => {
         updates.flushOne(caller, undefined)
         return 0
-      case MMUEXT.INVLPG_LOCAL:
-        if (isGuestAddress(address)) updates.flushOne(caller, address)
+      }),
+      INVLPG_LOCAL: own((caller) => {
+        const page = this.address()
+        if (isGuestAddress(page)) updates.flushOne(caller, page)
         return 0
-      case MMUEXT.TLB_FLUSH_ALL:
+      }),
+      TLB_FLUSH_ALL: own((caller) => {
         updates.flushAll(caller.owner)
         return 0
-      case MMUEXT.INVLPG_ALL:
-        if (isGuestAddress(address)) for (const vcpu of caller.owner.vcpus) updates.flushOne(vcpu, address)
+      }),
+      INVLPG_ALL: own((caller) => {
+        const page = this.address()
+        if (isGuestAddress(page)) for (const vcpu of caller.owner.vcpus) updates.flushOne(vcpu, page)
         return 0
-      default:
-        return this.flushSome(caller, command, address)
+      }),
+      TLB_FLUSH_MULTI: own((caller) => this.flushSome(caller, undefined)),
+      INVLPG_MULTI: own((caller) => {
+        const page = this.address()
+        return isGuestAddress(page) ? this.flushSome(caller, page) : 0
+      }),
     }
   }
 
-  private flushSome(caller: Vcpu, command: number, address: number): number {
+  private flushSome(caller: Vcpu, page: number | undefined): number {
     const { view } = this.scratch
     const bitmap = signedFromParts(MmuextOp.vcpumask.low(view, 0), MmuextOp.vcpumask.high(view, 0))
-    const page = command === MMUEXT.INVLPG_MULTI ? address : undefined
-    if (page !== undefined && !isGuestAddress(page)) return 0
     return this.parts.updates.flushMasked(caller, bitmap, page) ? 0 : -ERRNO.EINVAL
   }
 

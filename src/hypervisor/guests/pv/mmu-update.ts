@@ -11,7 +11,8 @@ import { FRAME_FLAG, FRAME_TYPE, type FrameTable } from '../../frames/frame-tabl
 import type { MachineToPhys } from '../../frames/machine-to-phys.ts'
 import { type GuestAccess, Scratch, readInto } from '../../memory/guest-access.ts'
 import type { GuestMemory } from '../../memory/guest-memory.ts'
-import type { HypercallArguments } from '../../domains/hypercall.ts'
+import type { HypercallArguments, HypercallRow, Support } from '../../domains/hypercall.ts'
+import { FULL, type Operations, byNumber, listed } from '../../hypercalls/table.ts'
 import { PREEMPTED, unfinished } from './unfinished.ts'
 import { CALL_AGAIN, WORK, type WorkMeter } from '../../time/work-meter.ts'
 import type { PageTypes } from './page-types.ts'
@@ -39,7 +40,26 @@ interface Request {
   high: number
 }
 
-/** The two hypercalls that change entries. */
+/** Whose tables are changed, and whose frames they get. */
+interface Owners {
+  readonly tableOwner: Domain
+  readonly frameOwner: number
+}
+
+/** One way to change an entry. */
+interface MmuOperation {
+  readonly support: Support
+  readonly run: (domain: Domain, owners: Owners, request: Readonly<Request>) => number
+}
+
+/** Whether accessed and dirty bits stay as they are. */
+const WRITE = 'write'
+const PRESERVE = 'preserve'
+
+/** Frame that holds the entry; -1 for one that no host has. */
+const frameOf = (request: Readonly<Request>): number => (request.pointerHigh === 0 ? request.pointerLow >>> 12 : -1)
+
+/** The hypercalls that change entries. */
 export class MmuUpdates {
   private readonly parts: MmuParts
   private readonly updates: PageUpdates
@@ -47,10 +67,29 @@ export class MmuUpdates {
   private readonly request: Request = { pointerLow: 0, pointerHigh: 0, low: 0, high: 0 }
   /** An entry of level 2 or above has changed in the present batch. */
   private tablesChanged = false
+  private readonly runs: readonly (MmuOperation['run'] | undefined)[]
+  /** The hypercalls' rows of the table. */
+  readonly rows: readonly HypercallRow[]
 
   constructor(parts: MmuParts) {
     this.parts = parts
     this.updates = new PageUpdates(parts.pageTypes)
+    const rows = this.operations()
+    this.runs = byNumber(MMU, rows).map((row) => row?.run)
+    this.rows = [
+      {
+        name: 'mmu_update', handler: (caller, args) => this.update(caller, args),
+        source: 'public/xen.h, HYPERVISOR_mmu_update; do_mmu_update', operations: [listed('MMU_', MMU, rows)],
+      },
+      {
+        name: 'update_va_mapping', handler: (caller, args) => this.updateVaMapping(caller, args),
+        source: 'public/xen.h, UVMF_*; do_update_va_mapping', support: FULL,
+      },
+      {
+        name: 'update_va_mapping_otherdomain', handler: (caller, args) => this.updateVaMappingOther(caller, args),
+        source: 'public/xen.h, UVMF_*; do_update_va_mapping_otherdomain', support: FULL,
+      },
+    ]
   }
 
   /** mmu_update(requests, count, done, owners). */
@@ -79,26 +118,40 @@ export class MmuUpdates {
   }
 
   /** Changes one entry on behalf of a domain; the pointer's low bits say how. */
-  apply(
-    domain: Domain,
-    owners: { readonly tableOwner: Domain; readonly frameOwner: number },
-    request: Readonly<Request>,
-  ): number {
-    const { frames } = this.parts
+  apply(domain: Domain, owners: Owners, request: Readonly<Request>): number {
     const command = request.pointerLow & 7
-    if (command > MMU.PT_UPDATE_NO_TRANSLATE) return -ERRNO.ENOSYS
-    const mfn = request.pointerHigh === 0 ? request.pointerLow >>> 12 : -1
-    if (command === MMU.MACHPHYS_UPDATE) return this.setMachineToPhys(domain, owners, mfn, request)
+    const run = command < this.runs.length ? this.runs[command] : undefined
+    if (run === undefined) return -ERRNO.ENOSYS
+    return run(domain, owners, request)
+  }
+
+  /** The operations, by the names of their numbers. */
+  private operations(): Operations<typeof MMU, MmuOperation> {
+    const change: MmuOperation = { support: FULL, run: (_domain, owners, request) => this.change(request, owners, WRITE) }
+    return {
+      NORMAL_PT_UPDATE: change,
+      MACHPHYS_UPDATE: { support: FULL, run: (domain, owners, request) => this.setMachineToPhys(domain, owners, request) },
+      PT_UPDATE_PRESERVE_AD: {
+        support: FULL, run: (_domain, owners, request) => this.change(request, owners, PRESERVE),
+      },
+      PT_UPDATE_NO_TRANSLATE: change,
+    }
+  }
+
+  /** Writes an entry of a frame that `owners` says whose it is. */
+  private change(request: Readonly<Request>, owners: Owners, how: typeof WRITE | typeof PRESERVE): number {
+    const { frames } = this.parts
+    const mfn = frameOf(request)
     if (!frames.getPage(mfn, owners.tableOwner.id)) return -ERRNO.EINVAL
     const at = (mfn << 10) + ((request.pointerLow & 0xff8) >> 2)
     const result = !this.isInUse(mfn)
       ? this.writePlain(mfn, at, request)
-      : this.changeTyped(mfn, at, request, { owners, preserve: command === MMU.PT_UPDATE_PRESERVE_AD })
+      : this.changeTyped(mfn, at, request, { owners, preserve: how === PRESERVE })
     frames.putPage(mfn)
     return result
   }
 
-  private batch(caller: Vcpu, args: HypercallArguments, owners: { tableOwner: Domain; frameOwner: number }): number {
+  private batch(caller: Vcpu, args: HypercallArguments, owners: Owners): number {
     const begun = (args.u32(1) & PREEMPTED) !== 0
     const count = args.u32(1) & ~PREEMPTED
     const counter = args.address(2)
@@ -151,7 +204,7 @@ export class MmuUpdates {
     mfn: number,
     at: number,
     request: Readonly<Request>,
-    how: { readonly owners: { readonly tableOwner: Domain; readonly frameOwner: number }; readonly preserve: boolean },
+    how: { readonly owners: Owners; readonly preserve: boolean },
   ): number {
     const type = this.parts.frames.type[mfn]!
     const table = how.owners.tableOwner.id
@@ -184,13 +237,9 @@ export class MmuUpdates {
     memory.markWritten(mfn)
   }
 
-  private setMachineToPhys(
-    domain: Domain,
-    owners: { readonly tableOwner: Domain; readonly frameOwner: number },
-    mfn: number,
-    request: Readonly<Request>,
-  ): number {
+  private setMachineToPhys(domain: Domain, owners: Owners, request: Readonly<Request>): number {
     if (domain !== owners.tableOwner) return -ERRNO.EPERM
+    const mfn = frameOf(request)
     const { frames, machineToPhys } = this.parts
     if (!frames.getPage(mfn, owners.frameOwner)) return -ERRNO.EINVAL
     machineToPhys.setParts(mfn, request.low, request.high)

@@ -5,24 +5,36 @@
 import { ERRNO, XENNMI, XennmiCallback } from '../../../abi/index.ts'
 import { signedFromParts } from '../../../util/index.ts'
 import { VECTOR } from '../../../x86/index.ts'
-import type { HypercallHandler } from '../../domains/hypercall.ts'
+import type { HypercallRow } from '../../domains/hypercall.ts'
+import { FULL, type Operation, type Operations, byFirstArgument, listed } from '../../hypercalls/table.ts'
 import type { Vcpu } from '../../domains/domain.ts'
 import { Scratch, readInto } from '../../memory/guest-access.ts'
 import { isGuestAddress } from '../../memory/guest-address.ts'
 
-/** nmi_op(command, argument). */
-export const nmiOp: HypercallHandler = (caller, args) => {
-  const { pv } = caller
-  if (pv === undefined) return -ERRNO.ENOSYS
-  if (args.u32(0) === XENNMI.unregister_callback) {
-    pv.setTrap(VECTOR.NMI, { flags: 0, cs: 0, low: 0, high: 0 })
-    return 0
-  }
-  if (args.u32(0) !== XENNMI.register_callback) return -ERRNO.ENOSYS
+/** Makes the row of nmi_op(command, argument). */
+export function nmiOp(): HypercallRow {
   const scratch = new Scratch(XennmiCallback.size)
-  if (!readInto(caller.access, args.address(1), scratch, XennmiCallback.size)) return -ERRNO.EFAULT
-  const { handlerAddress } = XennmiCallback
-  return registerNmi(caller, handlerAddress.low(scratch.view, 0), handlerAddress.high(scratch.view, 0))
+  const rows: Operations<typeof XENNMI, Operation> = {
+    register_callback: {
+      support: FULL,
+      run: (caller, args) => {
+        if (!readInto(caller.access, args.address(1), scratch, XennmiCallback.size)) return -ERRNO.EFAULT
+        const { handlerAddress } = XennmiCallback
+        return registerNmi(caller, handlerAddress.low(scratch.view, 0), handlerAddress.high(scratch.view, 0))
+      },
+    },
+    unregister_callback: {
+      support: FULL,
+      run: ({ pv }) => {
+        pv?.setTrap(VECTOR.NMI, { flags: 0, cs: 0, low: 0, high: 0 })
+        return 0
+      },
+    },
+  }
+  return {
+    name: 'nmi_op', handler: byFirstArgument(XENNMI, rows), source: 'public/nmi.h; do_nmi_op',
+    operations: [listed('XENNMI_', XENNMI, rows)],
+  }
 }
 
 /** Registers the NMI handler of a vCPU: only the first may have one. */

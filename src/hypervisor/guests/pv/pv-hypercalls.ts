@@ -10,11 +10,14 @@ import {
 import { isCanonical, signedFromParts } from '../../../util/index.ts'
 import { CR0, CR4, DR6, DR7, SEGMENT } from '../../../x86/index.ts'
 import { Scratch, readInto } from '../../memory/guest-access.ts'
-import type { HypercallArguments, HypercallHandler } from '../../domains/hypercall.ts'
+import type { HypercallArguments, HypercallHandler, HypercallName, HypercallRow, Support } from '../../domains/hypercall.ts'
+import { FULL, type Operation, type Operations, byFirstArgument, byNumber, listed, refusal, refused } from '../../hypercalls/table.ts'
 import type { Vcpu } from '../../domains/domain.ts'
 import { CALL_AGAIN, WORK, type WorkMeter } from '../../time/work-meter.ts'
 import type { DescriptorTables } from './descriptor-tables.ts'
-import { registerNmi } from './nmi.ts'
+import type { MmuExtended } from './mmu-extended.ts'
+import type { MmuUpdates } from './mmu-update.ts'
+import { nmiOp, registerNmi } from './nmi.ts'
 import { type EntryPoint, type PvVcpu, setEntry } from './pv-vcpu.ts'
 import { type SegmentLoader, setSegmentBase } from './segments.ts'
 import type { TlbClock } from './tlb-clock.ts'
@@ -77,59 +80,93 @@ function setGdt(parts: PvHypercallParts): PvHandler {
   }
 }
 
-/** Sets one entry point of a vCPU. */
-function registerCallback(
-  caller: Vcpu,
-  pv: PvVcpu,
-  type: number,
-  target: EntryPoint & { readonly masks: boolean },
-): number {
-  const { low, high, masks } = target
-  if (!isCanonical(signedFromParts(low, high))) return -ERRNO.EINVAL
-  switch (type) {
-    case CALLBACKTYPE.event:
-      setEntry(pv.eventCallback, low, high)
-      return 0
-    case CALLBACKTYPE.failsafe:
-      setEntry(pv.failsafeCallback, low, high)
-      pv.failsafeMasksEvents = masks
-      return 0
-    case CALLBACKTYPE.syscall:
-      setEntry(pv.syscallCallback, low, high)
-      pv.syscallMasksEvents = masks
-      return 0
-    case CALLBACKTYPE.syscall32:
-      setEntry(pv.syscall32Callback, low, high)
-      pv.syscall32MasksEvents = masks
-      return 0
-    case CALLBACKTYPE.sysenter:
-      setEntry(pv.sysenterCallback, low, high)
-      pv.sysenterMasksEvents = masks
-      return 0
-    case CALLBACKTYPE.nmi: return registerNmi(caller, low, high)
-    default: return -ERRNO.ENOSYS
-  }
+/** Where the guest is to be entered. */
+type Target = EntryPoint & { readonly masks: boolean }
+
+/** One kind of entry point. */
+interface EntryKind {
+  readonly support: Support
+  readonly set: (caller: Vcpu, pv: PvVcpu, target: Target) => number
 }
 
-/** callback_op(command, argument). */
-const callbackOp = (scratch: Scratch): PvHandler => (caller, pv, args) => {
-  const { view } = scratch
-  if (args.u32(0) === CALLBACKOP.register) {
-    if (!readInto(caller.access, args.address(1), scratch, CallbackRegister.size)) return -ERRNO.EFAULT
-    const masks = (CallbackRegister.flags.get(view, 0) & CALLBACKF.mask_events) !== 0
-    const low = CallbackRegister.address.low(view, 0)
-    const high = CallbackRegister.address.high(view, 0)
-    return registerCallback(caller, pv, CallbackRegister.type.get(view, 0), { low, high, masks })
-  }
-  if (args.u32(0) !== CALLBACKOP.unregister) return -ERRNO.ENOSYS
-  if (!readInto(caller.access, args.address(1), scratch, CallbackUnregister.size)) return -ERRNO.EFAULT
-  const type = CallbackUnregister.type.get(view, 0)
+/** A kind of entry point that is told of by setting it. */
+const entryKind = (set: (pv: PvVcpu, target: Target) => void): EntryKind => ({
+  support: FULL,
+  set: (_caller, pv, target) => {
+    set(pv, target)
+    return 0
+  },
+})
+
+const OLD_SYSENTER = /* @__PURE__ */ refused('ENOSYS', 'superseded by sysenter')
+
+/** Kinds of entry point, by the names of their numbers. */
+const ENTRY_KINDS: Operations<typeof CALLBACKTYPE, EntryKind> = {
+  event: /* @__PURE__ */ entryKind((pv, { low, high }) => setEntry(pv.eventCallback, low, high)),
+  failsafe: /* @__PURE__ */ entryKind((pv, { low, high, masks }) => {
+    setEntry(pv.failsafeCallback, low, high)
+    pv.failsafeMasksEvents = masks
+  }),
+  syscall: /* @__PURE__ */ entryKind((pv, { low, high, masks }) => {
+    setEntry(pv.syscallCallback, low, high)
+    pv.syscallMasksEvents = masks
+  }),
+  sysenter_deprecated: { support: OLD_SYSENTER, set: (caller) => refusal(OLD_SYSENTER, caller) },
+  nmi: { support: FULL, set: (caller, _pv, { low, high }) => registerNmi(caller, low, high) },
+  sysenter: /* @__PURE__ */ entryKind((pv, { low, high, masks }) => {
+    setEntry(pv.sysenterCallback, low, high)
+    pv.sysenterMasksEvents = masks
+  }),
+  syscall32: /* @__PURE__ */ entryKind((pv, { low, high, masks }) => {
+    setEntry(pv.syscall32Callback, low, high)
+    pv.syscall32MasksEvents = masks
+  }),
+}
+const KIND_BY_NUMBER = /* @__PURE__ */ byNumber(CALLBACKTYPE, ENTRY_KINDS)
+
+/** Sets one entry point of a vCPU. */
+function registerCallback(caller: Vcpu, pv: PvVcpu, type: number, target: Target): number {
+  if (!isCanonical(signedFromParts(target.low, target.high))) return -ERRNO.EINVAL
+  const kind = type < KIND_BY_NUMBER.length ? KIND_BY_NUMBER[type] : undefined
+  return kind === undefined ? -ERRNO.ENOSYS : kind.set(caller, pv, target)
+}
+
+/** Only an NMI's handler can be taken back. */
+function unregisterCallback(pv: PvVcpu, type: number): number {
   if (type === CALLBACKTYPE.nmi) {
     pv.setTrap(2, { flags: 0, cs: 0, low: 0, high: 0 })
     return 0
   }
-  const types: readonly number[] = Object.values(CALLBACKTYPE)
-  return types.includes(type) && type !== CALLBACKTYPE.sysenter_deprecated ? -ERRNO.EINVAL : -ERRNO.ENOSYS
+  const kind = type < KIND_BY_NUMBER.length ? KIND_BY_NUMBER[type] : undefined
+  return kind !== undefined && kind.support.level !== 'refused' ? -ERRNO.EINVAL : -ERRNO.ENOSYS
+}
+
+/** Makes the row of callback_op(command, argument). */
+function callbackOp(scratch: Scratch): HypercallRow {
+  const { view } = scratch
+  const rows: Operations<typeof CALLBACKOP, Operation> = {
+    register: {
+      support: FULL,
+      run: forPv((caller, pv, args) => {
+        if (!readInto(caller.access, args.address(1), scratch, CallbackRegister.size)) return -ERRNO.EFAULT
+        const masks = (CallbackRegister.flags.get(view, 0) & CALLBACKF.mask_events) !== 0
+        const low = CallbackRegister.address.low(view, 0)
+        const high = CallbackRegister.address.high(view, 0)
+        return registerCallback(caller, pv, CallbackRegister.type.get(view, 0), { low, high, masks })
+      }),
+    },
+    unregister: {
+      support: FULL,
+      run: forPv((caller, pv, args) => {
+        if (!readInto(caller.access, args.address(1), scratch, CallbackUnregister.size)) return -ERRNO.EFAULT
+        return unregisterCallback(pv, CallbackUnregister.type.get(view, 0))
+      }),
+    },
+  }
+  return {
+    name: 'callback_op', handler: byFirstArgument(CALLBACKOP, rows), source: 'public/callback.h; do_callback_op',
+    operations: [listed('CALLBACKOP_', CALLBACKOP, rows), listed('CALLBACKTYPE_', CALLBACKTYPE, ENTRY_KINDS)],
+  }
 }
 
 /** set_callbacks(event, failsafe, syscall): errors of each are not told. */
@@ -162,20 +199,35 @@ const fpuTaskswitch: PvHandler = (_caller, pv, args) => {
   return 0
 }
 
-/** set_segment_base(which, base): the guest is in kernel mode, so the user's GS base lies behind the active one. */
-function setSegmentBaseOp(parts: PvHypercallParts): PvHandler {
-  return (caller, pv, args) => {
-    const { registers } = pv.processor
-    const base = { low: args.low[1]!, high: args.high[1]! }
-    const which = args.u32(0)
-    if (which === SEGBASE.GS_USER_SEL) {
-      selectUserGs(parts, caller, pv, base.low & 0xffff)
+/** Makes the row of set_segment_base(which, base): the guest is in kernel mode, so the user's GS base is not active. */
+function setSegmentBaseOp(parts: PvHypercallParts): HypercallRow {
+  /** Sets a base that has been found canonical. */
+  const base = (set: (pv: PvVcpu, base: EntryPoint) => void): Operation => ({
+    support: FULL,
+    run: forPv((_caller, pv, args) => {
+      const value = { low: args.low[1]!, high: args.high[1]! }
+      if (!isCanonical(signedFromParts(value.low, value.high))) return -ERRNO.EINVAL
+      set(pv, value)
       return 0
-    }
-    if (which > SEGBASE.GS_USER_SEL || !isCanonical(signedFromParts(base.low, base.high))) return -ERRNO.EINVAL
-    if (which === SEGBASE.GS_USER) registers.setKernelGsBase(base.low, base.high)
-    else setSegmentBase(registers, which === SEGBASE.FS ? SEGMENT.fs : SEGMENT.gs, base)
-    return 0
+    }),
+  })
+  const rows: Operations<typeof SEGBASE, Operation> = {
+    FS: base((pv, value) => setSegmentBase(pv.processor.registers, SEGMENT.fs, value)),
+    GS_USER: base((pv, { low, high }) => pv.processor.registers.setKernelGsBase(low, high)),
+    GS_KERNEL: base((pv, value) => setSegmentBase(pv.processor.registers, SEGMENT.gs, value)),
+    GS_USER_SEL: {
+      support: FULL,
+      run: forPv((caller, pv, args) => {
+        selectUserGs(parts, caller, pv, args.low[1]! & 0xffff)
+        return 0
+      }),
+    },
+  }
+  const runs = byNumber(SEGBASE, rows).map((row) => row?.run)
+  return {
+    name: 'set_segment_base', source: 'public/arch-x86/xen-x86_64.h, SEGBASE_*; do_set_segment_base',
+    handler: (caller, args) => runs[args.u32(0)]?.(caller, args) ?? -ERRNO.EINVAL,
+    operations: [listed('SEGBASE_', SEGBASE, rows)],
   }
 }
 
@@ -241,23 +293,36 @@ const getDebugreg: PvHandler = (_caller, pv, args) => {
   return signedFromParts(registers.debugLow(actual), registers.debugHigh(actual))
 }
 
-/** The handlers by the names of their numbers. */
-export function pvHypercalls(parts: PvHypercallParts): Readonly<Record<
-  'set_trap_table' | 'set_gdt' | 'stack_switch' | 'set_callbacks' | 'fpu_taskswitch' | 'set_debugreg' | 'get_debugreg'
-  | 'update_descriptor' | 'set_segment_base' | 'callback_op', HypercallHandler>> {
+/** Makes the rows of the hypercalls that need a processor. */
+export function pvHypercalls(parts: PvHypercallParts): HypercallRow[] {
   const scratch = new Scratch(16)
-  return {
-    set_trap_table: forPv(setTrapTable(scratch, parts.meter)),
-    set_gdt: forPv(setGdt(parts)),
-    stack_switch: forPv(stackSwitch),
-    set_callbacks: forPv(setCallbacks),
-    fpu_taskswitch: forPv(fpuTaskswitch),
-    set_debugreg: forPv(setDebugreg),
-    get_debugreg: forPv(getDebugreg),
-    update_descriptor: (caller, args) => parts.descriptorTables.update(
-      caller.owner, { low: args.low[0]!, high: args.high[0]! }, args.low[1]!, args.high[1]!,
-    ),
-    set_segment_base: forPv(setSegmentBaseOp(parts)),
-    callback_op: forPv(callbackOp(scratch)),
-  }
+  const row = (name: HypercallName, source: string, handler: PvHandler): HypercallRow =>
+    ({ name, source, handler: forPv(handler), support: FULL })
+  return [
+    row('set_trap_table', 'public/arch-x86/xen.h, struct trap_info; do_set_trap_table', setTrapTable(scratch, parts.meter)),
+    row('set_gdt', 'public/arch-x86/xen.h; do_set_gdt', setGdt(parts)),
+    row('stack_switch', 'public/xen.h; do_stack_switch', stackSwitch),
+    row('set_callbacks', 'public/xen.h; do_set_callbacks', setCallbacks),
+    row('fpu_taskswitch', 'public/xen.h; do_fpu_taskswitch', fpuTaskswitch),
+    row('set_debugreg', 'public/xen.h; do_set_debugreg', setDebugreg),
+    row('get_debugreg', 'public/xen.h; do_get_debugreg', getDebugreg),
+    setSegmentBaseOp(parts), callbackOp(scratch), nmiOp(),
+  ]
+}
+
+/** Makes the rows of the hypercalls that change page tables and descriptors, which guests without a processor have too. */
+export function tableHypercalls(
+  { updates, mmu, descriptorTables }: {
+    readonly updates: MmuUpdates; readonly mmu: MmuExtended; readonly descriptorTables: DescriptorTables
+  },
+): HypercallRow[] {
+  return [
+    ...updates.rows, mmu.row,
+    {
+      name: 'update_descriptor', source: 'public/xen.h; do_update_descriptor', support: FULL,
+      handler: (caller, args) => descriptorTables.update(
+        caller.owner, { low: args.low[0]!, high: args.high[0]! }, args.low[1]!, args.high[1]!,
+      ),
+    },
+  ]
 }

@@ -6,7 +6,7 @@ import { DOMID, ERRNO, GNTMAP, GNTST } from '../../../abi/index.ts'
 import type { GrantCopy, GrantCopySide, HypercallPort } from '../../../abi/index.ts'
 import type { DomId, EventPort, GrantHandle, GrantRef, Mfn } from '../../../util/index.ts'
 import type { HypervisorConsole } from '../../console/console.ts'
-import type { Domain } from '../../domains/domain.ts'
+import type { Domain, Vcpu } from '../../domains/domain.ts'
 import type { EventChannels } from '../../events/index.ts'
 import type { DomainRegistry } from '../../domains/registry.ts'
 import type { DomainMemory } from '../../frames/domain-memory.ts'
@@ -17,7 +17,7 @@ import type { HostClock } from '../../time/host-clock.ts'
 import { HypercallArguments } from '../../domains/hypercall.ts'
 import { CALL_AGAIN } from '../../time/work-meter.ts'
 import type { HypercallDispatcher } from '../../hypercalls/dispatch.ts'
-import { XEN_VERSION_NUMBER } from '../../xen-version.ts'
+import { XEN_VERSION_NUMBER } from '../../identity.ts'
 import type { PageTypes } from '../pv/page-types.ts'
 import type { VcpuExecution } from '../../execution/vcpu-execution.ts'
 
@@ -30,7 +30,7 @@ export interface PortParts {
   readonly domains: DomainRegistry
   readonly pageTypes: PageTypes
   readonly events: EventChannels
-  readonly grants: GrantTables
+  readonly grants: GrantTables<Vcpu>
   readonly execution: VcpuExecution
   readonly console: HypervisorConsole
   readonly hypercalls: HypercallDispatcher
@@ -136,12 +136,12 @@ export class DomainPort implements HypercallPort {
   } {
     const flags = GNTMAP.host_map | (mapping.readOnly === true ? GNTMAP.readonly : 0)
     const request = { address: 0, flags, ref: mapping.ref, domain: mapping.domain }
-    const { status, handle, mfn } = this.parts.grants.map(this.domain, request)
+    const { status, handle, mfn } = this.parts.grants.map(this.owner.vcpus[0]!, request)
     return { status, handle: handle as GrantHandle, frame: mfn as Mfn }
   }
 
   unmapGrant(handle: GrantHandle): number {
-    const status = this.parts.grants.unmap(this.domain, { handle, address: 0, busAddress: 0, newAddress: 0 })
+    const status = this.parts.grants.unmap(this.owner.vcpus[0]!, { handle, address: 0, busAddress: 0, newAddress: 0 })
     if (status === GNTST.okay) this.parts.grants.flush(this.domain)
     return status
   }

@@ -34,10 +34,10 @@ function caller() {
       return true
     },
   }
-  const handler = grantTableOp(host.tables, host.meter)
+  const { handler } = grantTableOp(host.tables as never, host.meter)
   const args = new HypercallArguments()
   // The handler asks a vCPU for no more than this.
-  const vcpu = (domain: number): Vcpu => ({ domid: domain, vcpu: 0, access }) as unknown as Vcpu
+  const vcpu = (domain: number): Vcpu => ({ domid: domain, vcpu: 0, access, owner: { privileged: false } }) as unknown as Vcpu
   const call = (command: number, count = 1, address = AT, domain: number = dom0): number => {
     args.set(0, command)
     args.set(1, address)

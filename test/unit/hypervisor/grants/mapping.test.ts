@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { DOMID, GNTMAP, GNTST, GTF } from '../../../../src/abi/index.ts'
 import { domId } from '../../../../src/util/index.ts'
-import { GrantHostDouble } from '../../../support/grant-host.ts'
+import { GrantHostDouble, vcpuOf } from '../../../support/grant-host.ts'
 
 const { host_map: HOST, device_map: DEVICE, readonly: READONLY } = GNTMAP
 const ADDRESS = 0x10_0000
@@ -16,9 +16,9 @@ function granted(version: 1 | 2 = 1, flags: number = GTF.permit_access) {
   const mfn = host.frame(1)
   host.grant(1, 9, { to: 0, mfn, flags })
   const map = (flags: number, more: Partial<{ ref: number; domain: number; address: number }> = {}) =>
-    host.tables.map(dom0, { address: ADDRESS, flags, ref: 9, domain: 1, ...more })
+    host.tables.map(vcpuOf(dom0), { address: ADDRESS, flags, ref: 9, domain: 1, ...more })
   const unmap = (handle: number, more: Partial<{ address: number; busAddress: number; newAddress: number }> = {}) =>
-    host.tables.unmap(dom0, { handle, address: ADDRESS, busAddress: 0, newAddress: 0, ...more })
+    host.tables.unmap(vcpuOf(dom0), { handle, address: ADDRESS, busAddress: 0, newAddress: 0, ...more })
   return { host, dom0, guest, other, mfn, map, unmap }
 }
 
@@ -64,7 +64,7 @@ describe.each([1, 2] as const)('mapping an entry of version %i', (version) => {
     map(HOST)
     host.grant(1, 9, { to: 2, mfn: host.frame(1), flags: GTF.invalid })
     expect(map(HOST, { address: ADDRESS + 4096 })).toMatchObject({ status: GNTST.okay, mfn })
-    expect(host.tables.map(domId(2), { address: 0, flags: HOST, ref: 9, domain: 1 }).status).toBe(GNTST.general_error)
+    expect(host.tables.map(vcpuOf(domId(2)), { address: 0, flags: HOST, ref: 9, domain: 1 }).status).toBe(GNTST.general_error)
   })
 
   test.each([
@@ -107,7 +107,7 @@ describe('what is checked before the entry', () => {
   test('a domain may map its own grant', () => {
     const { host, guest, mfn } = granted()
     host.grant(1, 10, { to: 1, mfn })
-    expect(host.tables.map(guest, { address: ADDRESS, flags: HOST, ref: 10, domain: 1 }).status).toBe(GNTST.okay)
+    expect(host.tables.map(vcpuOf(guest), { address: ADDRESS, flags: HOST, ref: 10, domain: 1 }).status).toBe(GNTST.okay)
   })
 
   test('handles end where the limit of records is, and come back', () => {
@@ -179,9 +179,9 @@ describe('guests without page tables', () => {
   test('get the frame, and unmap without an address', () => {
     const { host, other, mfn } = granted()
     host.grant(1, 11, { to: 2, mfn })
-    const { status, handle, mfn: frame } = host.tables.map(other, { address: 0, flags: HOST, ref: 11, domain: 1 })
+    const { status, handle, mfn: frame } = host.tables.map(vcpuOf(other), { address: 0, flags: HOST, ref: 11, domain: 1 })
     expect([status, frame, host.counts(mfn), host.entries.size]).toEqual([GNTST.okay, mfn, [1, 1], 0])
-    expect(host.tables.unmap(other, { handle, address: 0, busAddress: 0, newAddress: 0 })).toBe(GNTST.okay)
+    expect(host.tables.unmap(vcpuOf(other), { handle, address: 0, busAddress: 0, newAddress: 0 })).toBe(GNTST.okay)
     expect(host.counts(mfn)).toEqual([0, 0])
   })
 })
@@ -202,7 +202,7 @@ describe('dying domains', () => {
   test('a mapping domain without page tables dies: its references go', () => {
     const { host, other, mfn } = granted()
     host.grant(1, 11, { to: 2, mfn })
-    host.tables.map(other, { address: 0, flags: HOST | DEVICE, ref: 11, domain: 1 })
+    host.tables.map(vcpuOf(other), { address: 0, flags: HOST | DEVICE, ref: 11, domain: 1 })
     host.tables.removeDomain(other)
     expect(host.counts(mfn)).toEqual([0, 0])
     expect(host.inUse(1, 11)).toBe('--')

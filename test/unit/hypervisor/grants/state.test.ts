@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { GNTMAP, GNTST, GTF } from '../../../../src/abi/index.ts'
 import { grantShape, type GrantState } from '../../../../src/hypervisor/grants/index.ts'
 import { SeededRandom, below, domId, part } from '../../../../src/util/index.ts'
-import { GrantHostDouble } from '../../../support/grant-host.ts'
+import { GrantHostDouble, vcpuOf } from '../../../support/grant-host.ts'
 
 const clone = <T>(value: T): T => JSON.parse(JSON.stringify(value)) as T
 
@@ -14,7 +14,7 @@ function busy() {
   host.grant(1, 9, { to: 0, mfn })
   host.grant(1, 10, { to: 0, mfn })
   const map = (ref: number, flags: number, address: number) =>
-    host.tables.map(dom0, { ref, flags: flags | GNTMAP.host_map, address, domain: 1 }).handle
+    host.tables.map(vcpuOf(dom0), { ref, flags: flags | GNTMAP.host_map, address, domain: 1 }).handle
   const handles = [map(9, 0, 64), map(9, GNTMAP.readonly, 128), map(10, GNTMAP.device_map, 192)]
   return { host, dom0, guest, mfn, handles }
 }
@@ -39,7 +39,7 @@ describe('saved grant tables', () => {
     expect(clone(host.tables.save())).toEqual(state)
     expect(host.records).toEqual(one.host.records)
     const unmap = (h: GrantHostDouble, handle: number, address: number) =>
-      h.tables.unmap(one.dom0, { handle, address, busAddress: address === 192 ? one.mfn * 4096 : 0, newAddress: 0 })
+      h.tables.unmap(vcpuOf(one.dom0), { handle, address, busAddress: address === 192 ? one.mfn * 4096 : 0, newAddress: 0 })
     for (const h of [host, one.host]) {
       expect(one.handles.map((handle, i) => unmap(h, handle, 64 * (i + 1)))).toEqual([0, 0, 0])
     }
@@ -97,7 +97,7 @@ function tryAnything(host: GrantHostDouble, random: SeededRandom, frames: number
       })
       return 0
     }
-    case 2: case 3: return host.tables.map(caller, {
+    case 2: case 3: return host.tables.map(vcpuOf(caller), {
       domain: pick(0, 1, 2, 9), ref, flags: pick(2, 6, 3, 7, 1, 5, below(random, 32)),
       address: 64 * (1 + below(random, 40)),
     }).status
@@ -108,7 +108,7 @@ function tryAnything(host: GrantHostDouble, random: SeededRandom, frames: number
       const address = [...host.entries].find(([key, entry]) => (
         key.startsWith(`${caller}:`) && entry.mfn === mfn && entry.readOnly === (((mapping?.flags ?? 0) & 4) !== 0)
       ))?.[0].split(':')[1] ?? '64'
-      return host.tables.unmap(caller, {
+      return host.tables.unmap(vcpuOf(caller), {
         handle, address: pick(Number(address), Number(address), 0, 64), newAddress: 0,
         busAddress: pick(mfn * 4096, 0, 4096),
       })

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { DOMID, ERRNO, GNTMAP, GNTST, GTF, GrantEntryV1, GrantEntryV2 } from '../../../../src/abi/index.ts'
 import { domId } from '../../../../src/util/index.ts'
-import { GrantHostDouble } from '../../../support/grant-host.ts'
+import { GrantHostDouble, vcpuOf } from '../../../support/grant-host.ts'
 
 function domains() {
   const host = new GrantHostDouble()
@@ -56,7 +56,7 @@ describe('versions', () => {
     const mfn = host.frame(1)
     tables.seed(guest, 1, { remote: domId(0), frame: mfn })
     host.grant(1, 8, { to: 0, mfn })
-    const { handle } = tables.map(dom0, { address: 64, flags: GNTMAP.host_map, ref: 1, domain: 1 })
+    const { handle } = tables.map(vcpuOf(dom0), { address: 64, flags: GNTMAP.host_map, ref: 1, domain: 1 })
     expect(tables.setVersion(guest, 2)).toBe(0)
     expect(tables.versionOf(guest)).toBe(2)
     expect(host.inUse(1, 1)).toBe('rw')
@@ -64,7 +64,7 @@ describe('versions', () => {
       .toEqual([[GTF.permit_access, 0, mfn], [0, 0, 0]])
     expect(tables.of(1)!.entryCount).toBe(256)
     expect(tables.statusFrames(guest, DOMID.SELF, 1)).toHaveLength(1)
-    expect(tables.unmap(dom0, { handle, address: 64, busAddress: 0, newAddress: 0 })).toBe(GNTST.okay)
+    expect(tables.unmap(vcpuOf(dom0), { handle, address: 64, busAddress: 0, newAddress: 0 })).toBe(GNTST.okay)
     expect(host.inUse(1, 1)).toBe('--')
     expect(tables.setVersion(guest, 1)).toBe(0)
     expect([tables.of(1)!.frameOf(1), tables.of(1)!.flagsOf(1), tables.of(1)!.statusFrames.length])
@@ -75,7 +75,7 @@ describe('versions', () => {
     const { host, tables, guest, dom0 } = domains()
     tables.setVersion(guest, 2)
     tables.seed(guest, 0, { remote: domId(0), frame: host.frame(1) })
-    tables.map(dom0, { address: 64, flags: GNTMAP.host_map | GNTMAP.readonly, ref: 0, domain: 1 })
+    tables.map(vcpuOf(dom0), { address: 64, flags: GNTMAP.host_map | GNTMAP.readonly, ref: 0, domain: 1 })
     expect(tables.setVersion(guest, 1)).toBe(0)
     expect(host.inUse(1, 0)).toBe('r-')
   })
@@ -89,7 +89,7 @@ describe('versions', () => {
   test('a change is refused while an entry beyond the first eight is in use', () => {
     const { host, tables, guest, dom0 } = domains()
     host.grant(1, 8, { to: 0, mfn: host.frame(1) })
-    tables.map(dom0, { address: 64, flags: GNTMAP.host_map, ref: 8, domain: 1 })
+    tables.map(vcpuOf(dom0), { address: 64, flags: GNTMAP.host_map, ref: 8, domain: 1 })
     expect(tables.setVersion(guest, 2)).toBe(-ERRNO.EBUSY)
     expect(tables.of(1)!.domainOf(8)).toBe(0)
   })
@@ -133,7 +133,7 @@ describe('versions', () => {
     expect(host.tables.statusFrames(guest, DOMID.SELF, 3)).toHaveLength(3)
     expect(host.tables.statusFrames(guest, DOMID.SELF, 4)).toBe(GNTST.general_error)
     host.grant(1, 5119, { to: 1, mfn: host.frame(1) })
-    const map = (ref: number) => host.tables.map(guest, { address: 64, flags: GNTMAP.host_map, ref, domain: 1 }).status
+    const map = (ref: number) => host.tables.map(vcpuOf(guest), { address: 64, flags: GNTMAP.host_map, ref, domain: 1 }).status
     expect(map(5119)).toBe(GNTST.okay)
     expect(host.inUse(1, 5119)).toBe('rw')
     expect(map(5120)).toBe(GNTST.bad_gntref)
@@ -149,7 +149,7 @@ describe('swapping', () => {
     host.grant(1, 11, { to: 2, mfn: b, flags: GTF.permit_access | GTF.readonly })
     expect(tables.swap(guest, 10, 11)).toBe(GNTST.okay)
     expect([10, 11].map((ref) => [tables.of(1)!.frameOf(ref), tables.of(1)!.domainOf(ref)])).toEqual([[b, 2], [a, 0]])
-    tables.map(dom0, { address: 64, flags: GNTMAP.host_map, ref: 11, domain: 1 })
+    tables.map(vcpuOf(dom0), { address: 64, flags: GNTMAP.host_map, ref: 11, domain: 1 })
     expect([tables.swap(guest, 10, 11), tables.swap(guest, 11, 10), tables.swap(guest, 11, 11)])
       .toEqual([GNTST.eagain, GNTST.eagain, GNTST.okay])
     expect([tables.swap(guest, 9999, 1), tables.swap(guest, 1, 9999)]).toEqual([GNTST.bad_gntref, GNTST.bad_gntref])
@@ -185,7 +185,7 @@ describe('flushing the cache', () => {
     const foreign = host.frame(2)
     const mapped = host.frame(2)
     host.grant(2, 10, { to: 1, mfn: mapped })
-    tables.map(guest, { address: 64, flags: GNTMAP.host_map, ref: 10, domain: 2 })
+    tables.map(vcpuOf(guest), { address: 64, flags: GNTMAP.host_map, ref: 10, domain: 2 })
     const { mfn, ...rest } = fields as { mfn: string | number; offset?: number; length?: number; op?: number }
     const frame = typeof mfn === 'number' ? mfn : { own: host.frame(1), foreign, mapped }[mfn]!
     expect(tables.cacheFlush(guest, { address: frame * page, offset: 0, length: 16, op: 1, ...rest })).toBe(expected)
