@@ -6,7 +6,8 @@
 import { GPR, RFLAGS, SEGMENT, VECTOR } from '../../../x86/index.ts'
 import { highPart, isCanonical, lowPart, signedFromParts } from '../../../util/index.ts'
 import type { SegmentState } from '../../interface/registers.ts'
-import type { Core } from '../core/core.ts'
+import type { Core, Views } from '../core/core.ts'
+import type { RegisterFile } from '../core/register-file.ts'
 import { SLOT, STATUS } from '../layout/state.ts'
 import { codeBehindGate } from '../system/gates.ts'
 import { legacyStack, legacyStackOfRing, pushLegacy } from '../system/legacy-delivery.ts'
@@ -20,35 +21,35 @@ import { checkCode, returnStack } from '../system/descriptors.ts'
 type Width = 2 | 4 | 8
 
 /** Reads `size` bytes of an element on the stack; elements are `step` bytes apart. Exact up to 53 bits. */
-const readStack = (core: Core, index: number, size: number, step = size): number => {
-  const address = core.stack.place(index * step, size)
-  return size === 8 ? core.memory.read64(address) : size === 4 ? core.memory.read32(address) : core.memory.read16(address)
+const readStack = ({ memory, stack }: Views<'memory' | 'stack'>, index: number, size: number, step = size): number => {
+  const address = stack.place(index * step, size)
+  return size === 8 ? memory.read64(address) : size === 4 ? memory.read32(address) : memory.read16(address)
 }
 
 /** True when a hidden code segment runs 64-bit code. */
-const runsLong = (core: Core, code: SegmentState): boolean => core.registers.isLongMode && (code.attributes & LONG_CODE) !== 0
+const runsLong = (registers: RegisterFile, code: SegmentState): boolean => registers.isLongMode && (code.attributes & LONG_CODE) !== 0
 
 /** A target has to be canonical in 64-bit code, and inside the segment elsewhere. */
-function isReachable(core: Core, code: SegmentState, target: number): boolean {
-  if (runsLong(core, code)) return isCanonical(target)
+function isReachable(registers: RegisterFile, code: SegmentState, target: number): boolean {
+  if (runsLong(registers, code)) return isCanonical(target)
   return target >= 0 && target <= code.limit
 }
 
 /** Takes the stack of a return. Bits that its segment does not use stay as they are. */
-function setStack(core: Core, code: SegmentState, stack: SegmentState): void {
-  const whole = runsLong(core, code) || core.registers.long
-  const pointer = core.registers.low(SLOT.t1)
-  if (whole) core.registers.setSlot(GPR.rsp * 8, pointer, core.registers.high(SLOT.t1))
-  else if ((stack.attributes & BIG) !== 0) core.registers.setSlot(GPR.rsp * 8, pointer, 0)
-  else core.registers.setSlot(GPR.rsp * 8, ((core.registers.low(GPR.rsp * 8) & 0xffff_0000) | (pointer & 0xffff)) >>> 0, 0)
-  core.mode.setSegment(SEGMENT.ss, stack)
+function setStack({ registers, mode }: Views<'registers' | 'mode'>, code: SegmentState, stack: SegmentState): void {
+  const whole = runsLong(registers, code) || registers.long
+  const pointer = registers.low(SLOT.t1)
+  if (whole) registers.setSlot(GPR.rsp * 8, pointer, registers.high(SLOT.t1))
+  else if ((stack.attributes & BIG) !== 0) registers.setSlot(GPR.rsp * 8, pointer, 0)
+  else registers.setSlot(GPR.rsp * 8, ((registers.low(GPR.rsp * 8) & 0xffff_0000) | (pointer & 0xffff)) >>> 0, 0)
+  mode.setSegment(SEGMENT.ss, stack)
 }
 
 /** Leaves the stack pointer that lies at `offset` in t1. Every bit of it counts, canonical or not. */
-function loadPointer(core: Core, offset: number, size: number): void {
-  const address = core.stack.address(offset)
-  if (size === 8) core.memory.loadSlot(SLOT.t1, address)
-  else core.registers.setSlot(SLOT.t1, size === 4 ? core.memory.read32(address) : core.memory.read16(address), 0)
+function loadPointer({ registers, memory, stack }: Views<'registers' | 'memory' | 'stack'>, offset: number, size: number): void {
+  const address = stack.address(offset)
+  if (size === 8) memory.loadSlot(SLOT.t1, address)
+  else registers.setSlot(SLOT.t1, size === 4 ? memory.read32(address) : memory.read16(address), 0)
 }
 
 /** IRET. In 64-bit mode the stack pointer is always on the frame, elsewhere when the ring changes. */
@@ -69,10 +70,10 @@ function interruptReturn(core: Core, record: number): number {
   if (ring < cpl) return core.faults.protection(selector & 0xfffc)
   const code = checkCode(core, selector, ring)
   if (typeof code === 'number') return code
-  if (!isReachable(core, code, rip)) return core.faults.protection()
+  if (!isReachable(core.registers, code, rip)) return core.faults.protection()
   if (hasStack) {
     loadPointer(core, 3 * size, size)
-    const stack = returnStack(core, readStack(core, 4, 2, size), { ring, isLong: runsLong(core, code) })
+    const stack = returnStack(core, readStack(core, 4, 2, size), { ring, isLong: runsLong(core.registers, code) })
     takeFlags(core, flags, size, 'iret')
     setStack(core, code, stack)
   } else {
@@ -87,8 +88,8 @@ function interruptReturn(core: Core, record: number): number {
 }
 
 /** A selector in an element of the stack, all of which is read. */
-const readSelector = (core: Core, offset: number, size: number): number => {
-  const [low, high] = core.memory.readBytes(core.stack.place(offset, size), size)
+const readSelector = ({ memory, stack }: Views<'memory' | 'stack'>, offset: number, size: number): number => {
+  const [low, high] = memory.readBytes(stack.place(offset, size), size)
   return low! | (high! << 8)
 }
 
@@ -109,12 +110,12 @@ function farReturn(core: Core, record: number): number {
   }
   const code = checkCode(core, selector, ring)
   if (typeof code === 'number') return code
-  if (!isReachable(core, code, target)) return core.faults.protection()
+  if (!isReachable(core.registers, code, target)) return core.faults.protection()
   if (ring === cpl) core.stack.move(behind)
   else {
     loadPointer(core, behind, size)
     const stackSelector = core.memory.read16(core.stack.address(behind + size))
-    setStack(core, code, returnStack(core, stackSelector, { ring, isLong: runsLong(core, code) }))
+    setStack(core, code, returnStack(core, stackSelector, { ring, isLong: runsLong(core.registers, code) }))
   }
   core.mode.setSegment(SEGMENT.cs, code)
   if (ring > cpl) {
@@ -143,7 +144,7 @@ const farTransfer = (name: 'call' | 'jmp', size: Width): Handler => (core, recor
   const pointer = core.registers.low(GPR.rsp * 8)
   const upper = core.registers.high(GPR.rsp * 8)
   if (name === 'call') pushReturn(core, code, { size, next: core.records.nextOf(record) })
-  if (!isReachable(core, code, target)) {
+  if (!isReachable(core.registers, code, target)) {
     // As on processors, what has been pushed stays in memory.
     core.registers.setSlot(GPR.rsp * 8, pointer, upper)
     return core.faults.protection()
@@ -154,13 +155,13 @@ const farTransfer = (name: 'call' | 'jmp', size: Width): Handler => (core, recor
 }
 
 /** Pushes where a far CALL comes back to, by the rules of the code that is called: that of 64 bits has no stack base. */
-function pushReturn(core: Core, code: SegmentState, to: { size: Width; next: number }): void {
-  const old = core.registers.segment(SEGMENT.cs)
-  core.mode.setSegment(SEGMENT.cs, code)
+function pushReturn({ registers, stack, mode }: Views<'registers' | 'stack' | 'mode'>, code: SegmentState, to: { size: Width; next: number }): void {
+  const old = registers.segment(SEGMENT.cs)
+  mode.setSegment(SEGMENT.cs, code)
   try {
-    core.stack.push(to.size, [old.selector, to.next])
+    stack.push(to.size, [old.selector, to.next])
   } finally {
-    core.mode.setSegment(SEGMENT.cs, old)
+    mode.setSegment(SEGMENT.cs, old)
   }
 }
 
@@ -186,7 +187,7 @@ function throughGate(core: Core, record: number, gate: FarGate): number {
   if (gate.name === 'jmp' && target.ring !== core.registers.cpl) return core.faults.protection(words[0]! >>> 16 & 0xfffc)
   const low = ((words[0]! & 0xffff) | (words[1]! & 0xffff_0000)) >>> 0
   const offset = long ? signedFromParts(low, words[2]!) : type === SYSTEM_TYPE.CALL_GATE ? low : low & 0xffff
-  if (!isReachable(core, target.code, offset)) return core.faults.protection()
+  if (!isReachable(core.registers, target.code, offset)) return core.faults.protection()
   if (gate.name === 'call') {
     const next = core.records.nextOf(record)
     if (long) pushLongCall(core, target.ring, next)
@@ -218,7 +219,7 @@ function pushLegacyCall(
 ): void {
   const { ring, size } = call
   const isInner = ring < core.registers.cpl
-  const stack = isInner ? legacyStackOfRing(core, ring) : legacyStack(core)
+  const stack = isInner ? legacyStackOfRing(core, ring) : legacyStack(core.registers)
   const values: number[] = []
   if (isInner) {
     values.push(core.registers.segment(SEGMENT.ss).selector, core.registers.low(GPR.rsp * 8))

@@ -3,7 +3,8 @@
  * Reference: Intel SDM volume 2, POPF, IRET; volume 3, section 2.3.
  */
 import { RFLAGS } from '../../../x86/index.ts'
-import type { Core } from '../core/core.ts'
+import type { Core, Views } from '../core/core.ts'
+import type { RegisterFile } from '../core/register-file.ts'
 import { SLOT, STATUS } from '../layout/state.ts'
 import type { Handlers } from '../core/handler.ts'
 
@@ -14,18 +15,18 @@ const USER_FLAGS = 0xdd5 | RFLAGS.TF | RFLAGS.NT | RFLAGS.AC | RFLAGS.ID
  * Takes new flags as the ring allows, of which `size` bytes were given. IRET sets RF, which matters only while there
  * are breakpoints on instructions; POPF clears it.
  */
-export function takeFlags(core: Core, value: number, size: number, by: 'popf' | 'iret'): void {
+export function takeFlags({ bare, registers, mode, debug }: Views<'bare' | 'registers' | 'mode' | 'debug'>, value: number, size: number, by: 'popf' | 'iret'): void {
   let mask = USER_FLAGS
-  const old = core.registers.flags()
-  if (core.bare) {
-    if (core.registers.cpl <= ((old >> 12) & 3)) mask |= RFLAGS.IF
-    if (core.registers.cpl === 0) mask |= RFLAGS.IOPL
+  const old = registers.flags()
+  if (bare) {
+    if (registers.cpl <= ((old >> 12) & 3)) mask |= RFLAGS.IF
+    if (registers.cpl === 0) mask |= RFLAGS.IOPL
   }
-  if (by === 'iret' && core.debug.watchesCode) mask |= RFLAGS.RF
+  if (by === 'iret' && debug.watchesCode) mask |= RFLAGS.RF
   if (size === 2) mask &= 0xffff
   const now = (old & ~(mask | RFLAGS.RF)) | (value & mask)
-  core.registers.setFlags(now)
-  if (((old ^ now) & RFLAGS.AC) !== 0) core.mode.updatePermissions()
+  registers.setFlags(now)
+  if (((old ^ now) & RFLAGS.AC) !== 0) mode.updatePermissions()
 }
 
 function popFlags(core: Core, record: number): number {
@@ -34,18 +35,18 @@ function popFlags(core: Core, record: number): number {
 }
 
 /** CLI and STI of a bare processor: open to the rings up to IOPL. */
-const mayMask = (core: Core): boolean => core.registers.cpl <= ((core.registers.flags() >> 12) & 3)
+const mayMask = (registers: RegisterFile): boolean => registers.cpl <= ((registers.flags() >> 12) & 3)
 
 /** CLI. */
-export function clearInterrupts(core: Core): number {
-  if (!mayMask(core)) return core.faults.protection()
-  core.registers.setFlags(core.registers.flags() & ~RFLAGS.IF)
+export function clearInterrupts({ registers, faults }: Views<'registers' | 'faults'>): number {
+  if (!mayMask(registers)) return faults.protection()
+  registers.setFlags(registers.flags() & ~RFLAGS.IF)
   return STATUS.NEXT
 }
 
 /** STI: interrupts come only behind the next instruction. */
-export function setInterrupts(core: Core, record: number): number {
-  if (!mayMask(core)) return core.faults.protection()
+export function setInterrupts(core: Views<'registers' | 'faults' | 'events' | 'attention' | 'progress'>, record: number): number {
+  if (!mayMask(core.registers)) return core.faults.protection()
   const flags = core.registers.flags()
   if ((flags & RFLAGS.IF) === 0) {
     core.registers.setFlags(flags | RFLAGS.IF)

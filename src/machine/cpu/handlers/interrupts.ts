@@ -65,9 +65,9 @@ const split = (hosted: Handler, bare: Handler): Handler => (core, record) => (co
 /** Handlers by name. */
 export const INTERRUPT_HANDLERS: Handlers = {
   syscall: split(() => STATUS.SYSCALL, systemCall),
-  sysret: split((core) => core.faults.protection(), systemReturn),
-  sysenter: split((core) => core.faults.undefinedOpcode(), systemEnter),
-  sysexit: split((core) => core.faults.protection(), systemExit),
+  sysret: split(({ faults }) => faults.protection(), systemReturn),
+  sysenter: split(({ faults }) => faults.undefinedOpcode(), systemEnter),
+  sysexit: split(({ faults }) => faults.protection(), systemExit),
   int: (core, record) => interrupt(core, record, core.records.displacement(record) & 0xff),
   int1: debugInterrupt,
   into: (core, record) => ((core.registers.flags() & RFLAGS.OF) === 0 ? STATUS.NEXT : interrupt(core, record, VECTOR.OF)),

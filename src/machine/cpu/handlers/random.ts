@@ -4,21 +4,21 @@
  * Reference: Intel SDM volume 2, RDRAND, RDSEED.
  */
 import { RFLAGS } from '../../../x86/index.ts'
-import type { Core } from '../core/core.ts'
+import type { Views } from '../core/core.ts'
 import { ARITHMETIC_FLAGS } from '../layout/flag-word.ts'
 import { SLOT, STATUS } from '../layout/state.ts'
 import type { Handlers } from '../core/handler.ts'
 
 /** Leaves 64 random bits in t0 and sets CF; zero and CF clear when there are none. */
-function random(core: Core): number {
+function random({ registers, outside }: Views<'registers' | 'outside'>): number {
   let carry: number = RFLAGS.CF
   try {
-    core.registers.setSlot(SLOT.t0, core.outside.random.next(), core.outside.random.next())
+    registers.setSlot(SLOT.t0, outside.random.next(), outside.random.next())
   } catch {
-    core.registers.setSlot(SLOT.t0, 0, 0)
+    registers.setSlot(SLOT.t0, 0, 0)
     carry = 0
   }
-  core.registers.setFlags((core.registers.flags() & ~ARITHMETIC_FLAGS) | carry)
+  registers.setFlags((registers.flags() & ~ARITHMETIC_FLAGS) | carry)
   return STATUS.NEXT
 }
 

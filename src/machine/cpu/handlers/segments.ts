@@ -4,7 +4,8 @@
  */
 import { CR4, GPR, SEGMENT, VECTOR } from '../../../x86/index.ts'
 import { isCanonical, signedFromParts } from '../../../util/index.ts'
-import type { Core } from '../core/core.ts'
+import type { Core, Views } from '../core/core.ts'
+import type { RegisterFile } from '../core/register-file.ts'
 import type { SegmentState } from '../../interface/registers.ts'
 import { SEGMENT_USE } from '../layout/segment-access.ts'
 import { SLOT, STATUS, State } from '../layout/state.ts'
@@ -46,10 +47,10 @@ function move(core: Core, record: number): number {
 }
 
 /** A load of SS holds back interrupts and debug traps for one instruction; any may change how code runs. */
-function afterLoad(core: Core, record: number, status: number): number {
+function afterLoad({ records, events, attention, progress }: Views<'records' | 'events' | 'attention' | 'progress'>, record: number, status: number): number {
   if (status !== STATUS.NEXT) return status
-  if (core.records.field(record, 'c') === SEGMENT.ss) core.events.beginShadow('ss', core.progress.countWith(record))
-  return core.attention.isDue ? STATUS.CHECK : STATUS.RELOAD
+  if (records.field(record, 'c') === SEGMENT.ss) events.beginShadow('ss', progress.countWith(record))
+  return attention.isDue ? STATUS.CHECK : STATUS.RELOAD
 }
 
 /** LSS, LFS and their kin: the offset in t0 goes to the register `b` of `d` bytes once the selector is loaded. */
@@ -72,9 +73,9 @@ const popInto = (bytes: 2 | 4 | 8) => (core: Core, record: number): number => {
   return afterLoad(core, record, status)
 }
 
-function read(core: Core, record: number): number {
-  const selector = State.selectors.element.get(core.registers.view, State.selectors.at(core.registers.base, core.records.field(record, 'c')))
-  core.registers.setSlot(core.records.field(record, 'a'), selector, 0)
+function read({ registers, records }: Views<'registers' | 'records'>, record: number): number {
+  const selector = State.selectors.element.get(registers.view, State.selectors.at(registers.base, records.field(record, 'c')))
+  registers.setSlot(records.field(record, 'a'), selector, 0)
   return STATUS.NEXT
 }
 
@@ -82,17 +83,17 @@ function read(core: Core, record: number): number {
 const withBases = (body: Handler): Handler => (core, record) =>
   (core.registers.controlLow(4) & CR4.FSGSBASE) === 0 ? core.faults.undefinedOpcode() : body(core, record)
 
-function readBase(core: Core, record: number): number {
-  const base = core.records.field(record, 'b')
-  core.registers.setSlot(core.records.field(record, 'a'), core.registers.low(base), core.records.field(record, 'd') === 8 ? core.registers.high(base) : 0)
+function readBase({ registers, records }: Views<'registers' | 'records'>, record: number): number {
+  const base = records.field(record, 'b')
+  registers.setSlot(records.field(record, 'a'), registers.low(base), records.field(record, 'd') === 8 ? registers.high(base) : 0)
   return STATUS.NEXT
 }
 
-function writeBase(core: Core, record: number): number {
-  const from = core.records.field(record, 'a')
-  const [low, high] = [core.registers.low(from), core.records.field(record, 'd') === 8 ? core.registers.high(from) : 0]
-  if (!isCanonical(signedFromParts(low, high))) return core.faults.protection()
-  core.registers.setSlot(core.records.field(record, 'b'), low, high)
+function writeBase({ registers, records, faults }: Views<'registers' | 'records' | 'faults'>, record: number): number {
+  const from = records.field(record, 'a')
+  const [low, high] = [registers.low(from), records.field(record, 'd') === 8 ? registers.high(from) : 0]
+  if (!isCanonical(signedFromParts(low, high))) return faults.protection()
+  registers.setSlot(records.field(record, 'b'), low, high)
   return STATUS.NEXT
 }
 
@@ -105,15 +106,15 @@ function visible(core: Core, selector: number): SegmentState | undefined {
   return conforming || Math.max(selector & 3, core.registers.cpl) <= dpl(segment) ? segment : undefined
 }
 
-function setZero(core: Core, zero: boolean): void {
-  const flags = core.registers.flags() & ~0x40
-  core.registers.setFlags(zero ? flags | 0x40 : flags)
+function setZero(registers: RegisterFile, zero: boolean): void {
+  const flags = registers.flags() & ~0x40
+  registers.setFlags(zero ? flags | 0x40 : flags)
 }
 
 const describe = (value: (segment: SegmentState) => number | undefined) => (core: Core, record: number): number => {
   const segment = visible(core, core.registers.low(core.records.field(record, 'a')) & 0xffff)
   const result = segment === undefined ? undefined : value(segment)
-  setZero(core, result !== undefined)
+  setZero(core.registers, result !== undefined)
   if (result === undefined) return STATUS.NEXT
   const slot = core.registers.base + core.records.field(record, 'b')
   if (core.records.field(record, 'c') === 2) core.registers.view.setUint16(slot, result & 0xffff, true)
@@ -128,21 +129,21 @@ const knownTo = (attributes: number, types: readonly number[]): boolean =>
 const verify = (allowed: (attributes: number) => boolean) => (core: Core, record: number): number => {
   const segment = visible(core, core.registers.low(core.records.field(record, 'a')) & 0xffff)
   const attributes = segment?.attributes ?? 0
-  setZero(core, (attributes & ACCESS_BYTE.SEGMENT) !== 0 && allowed(attributes))
+  setZero(core.registers, (attributes & ACCESS_BYTE.SEGMENT) !== 0 && allowed(attributes))
   return STATUS.NEXT
 }
 
 /** ARPL: a is the selector, b the one whose RPL it is to have at least. True when it changed. */
-function raiseRpl(core: Core, record: number): boolean {
-  const [target, source] = [core.records.field(record, 'a'), core.records.field(record, 'b')]
-  const [rpl, wanted] = [core.registers.low(target) & 3, core.registers.low(source) & 3]
-  setZero(core, rpl < wanted)
-  if (rpl < wanted) core.registers.view.setUint8(core.registers.base + target, (core.registers.low(target) & 0xfc) | wanted)
+function raiseRpl({ registers, records }: Views<'registers' | 'records'>, record: number): boolean {
+  const [target, source] = [records.field(record, 'a'), records.field(record, 'b')]
+  const [rpl, wanted] = [registers.low(target) & 3, registers.low(source) & 3]
+  setZero(registers, rpl < wanted)
+  if (rpl < wanted) registers.view.setUint8(registers.base + target, (registers.low(target) & 0xfc) | wanted)
   return rpl < wanted
 }
 
 /** The same in memory, whose address is in t3 and whose segment is c; it is written only when it changes. */
-function raiseRplInMemory(core: Core, record: number): number {
+function raiseRplInMemory(core: Views<'registers' | 'records' | 'memory' | 'segments'>, record: number): number {
   const address = core.registers.low(SLOT.t3)
   core.registers.setSlot(core.records.field(record, 'a'), core.memory.read16(address), 0)
   const flags = core.registers.flags()
@@ -152,7 +153,7 @@ function raiseRplInMemory(core: Core, record: number): number {
   if (!core.segments.allows(segment, { linear: address, use: SEGMENT_USE.WRITE, bytes: 2 })) return STATUS.FAULT
   const host = core.memory.hostForWrite(address, 2)
   core.registers.view.setUint16(host, core.registers.low(core.records.field(record, 'a')), true)
-  setZero(core, true)
+  setZero(core.registers, true)
   return core.memory.finishWrite(host)
 }
 

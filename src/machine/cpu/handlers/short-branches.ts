@@ -4,7 +4,7 @@
  * Reference: AMD64 APM volume 3, section 1.2.7 and JMP, CALL, RET (near), Jcc, LOOPcc.
  */
 import { GPR, RFLAGS } from '../../../x86/index.ts'
-import type { Core } from '../core/core.ts'
+import type { Core, Views } from '../core/core.ts'
 import { afterJump } from '../system/tables.ts'
 import type { Handler, Handlers } from '../core/handler.ts'
 import { ACCESS } from '../layout/state.ts'
@@ -12,12 +12,12 @@ import { ACCESS } from '../layout/state.ts'
 const OPERAND_BYTES = 2
 
 /** Where the instruction leads: a slot (`c` is 1), or as far behind it as the displacement says; 16 bits of it. */
-function target(core: Core, record: number): number {
-  const whole = core.records.field(record, 'c') === 1 ? core.registers.low(core.records.field(record, 'a')) : core.records.nextOf(record) + core.records.displacement(record)
+function target({ registers, records }: Views<'registers' | 'records'>, record: number): number {
+  const whole = records.field(record, 'c') === 1 ? registers.low(records.field(record, 'a')) : records.nextOf(record) + records.displacement(record)
   return whole & 0xffff
 }
 
-function goTo(core: Core, address: number): number {
+function goTo(core: Views<'registers' | 'code' | 'attention'>, address: number): number {
   core.registers.goTo(address)
   return afterJump(core)
 }
@@ -43,9 +43,9 @@ function ret(core: Core, record: number): number {
 }
 
 /** One of the sixteen conditions, by the opcode's low four bits in `b`. */
-function holds(core: Core, record: number): boolean {
-  const code = core.records.field(record, 'b')
-  const flags = core.registers.flags()
+function holds({ registers, records }: Views<'registers' | 'records'>, record: number): boolean {
+  const code = records.field(record, 'b')
+  const flags = registers.flags()
   const has = (bit: number): boolean => (flags & bit) !== 0
   const isLess = has(RFLAGS.SF) !== has(RFLAGS.OF)
   const conditions = [
@@ -56,13 +56,13 @@ function holds(core: Core, record: number): boolean {
 }
 
 /** RCX, or ECX with an address size of 32 bits (`d`). */
-const isCountZero = (core: Core, record: number): boolean =>
-  core.registers.low(GPR.rcx * 8) === 0 && (core.records.field(record, 'd') === 32 || core.registers.high(GPR.rcx * 8) === 0)
+const isCountZero = ({ registers, records }: Views<'registers' | 'records'>, record: number): boolean =>
+  registers.low(GPR.rcx * 8) === 0 && (records.field(record, 'd') === 32 || registers.high(GPR.rcx * 8) === 0)
 
-function countDown(core: Core, record: number): void {
-  const [low, high] = [core.registers.low(GPR.rcx * 8), core.registers.high(GPR.rcx * 8)]
-  const upper = core.records.field(record, 'd') === 32 ? 0 : (high - (low === 0 ? 1 : 0)) >>> 0
-  core.registers.setSlot(GPR.rcx * 8, (low - 1) >>> 0, upper)
+function countDown({ registers, records }: Views<'registers' | 'records'>, record: number): void {
+  const [low, high] = [registers.low(GPR.rcx * 8), registers.high(GPR.rcx * 8)]
+  const upper = records.field(record, 'd') === 32 ? 0 : (high - (low === 0 ? 1 : 0)) >>> 0
+  registers.setSlot(GPR.rcx * 8, (low - 1) >>> 0, upper)
 }
 
 /** LOOP and its kin: `zero` is what ZF has to be. */

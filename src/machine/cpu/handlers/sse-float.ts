@@ -12,24 +12,25 @@ import {
 } from '../../softfloat/index.ts'
 import type { SseArithmetic } from '../../softfloat/index.ts'
 import { CR4, RFLAGS, VECTOR } from '../../../x86/index.ts'
-import type { Core } from '../core/core.ts'
+import type { Views } from '../core/core.ts'
+import type { RegisterFile } from '../core/register-file.ts'
 import { STATUS, State } from '../layout/state.ts'
 import type { Handler, Handlers } from '../core/handler.ts'
 
 /** Byte offset of a unit's first byte in memory. */
-const place = (core: Core, unit: number): number => core.registers.base + unit * 16
+const place = (registers: RegisterFile, unit: number): number => registers.base + unit * 16
 
 /** Merges flags into MXCSR; NEXT, or the exception when one of them is unmasked. */
-export function conclude(core: Core, flags: number): number {
-  const { view, base } = core.registers
+export function conclude({ registers, faults, floats }: Views<'registers' | 'faults' | 'floats'>, flags: number): number {
+  const { view, base } = registers
   State.mxcsr.set(view, base, State.mxcsr.get(view, base) | flags)
-  if (core.floats.sse.traps(flags) === 0) return STATUS.NEXT
-  return core.faults.raise((core.registers.controlLow(4) & CR4.OSXMMEXCPT) === 0 ? VECTOR.UD : VECTOR.XM)
+  if (floats.sse.traps(flags) === 0) return STATUS.NEXT
+  return faults.raise((registers.controlLow(4) & CR4.OSXMMEXCPT) === 0 ? VECTOR.UD : VECTOR.XM)
 }
 
-function prepare(core: Core): SseArithmetic {
-  const { sse } = core.floats
-  sse.setMxcsr(State.mxcsr.get(core.registers.view, core.registers.base))
+function prepare({ registers, floats }: Views<'registers' | 'floats'>): SseArithmetic {
+  const { sse } = floats
+  sse.setMxcsr(State.mxcsr.get(registers.view, registers.base))
   return sse
 }
 
@@ -45,7 +46,7 @@ function flagsOf(unit: SseArithmetic, flags: number): number {
  * Runs `lane` for each lane; the result of each goes to words of `lanes`. Stores `words` words unless something
  * traps.
  */
-function packed(core: Core, to: number, words: number, lane: (unit: SseArithmetic, out: Int32Array) => number): number {
+function packed(core: Views<'registers' | 'faults' | 'floats'>, to: number, words: number, lane: (unit: SseArithmetic, out: Int32Array) => number): number {
   const unit = prepare(core)
   const { lanes } = core.floats
   const result = conclude(core, lane(unit, lanes))
@@ -70,7 +71,7 @@ interface DoublePair {
 const lanewise = (kind: Kind, single: Single, double: Double): Handler => (core, record) => {
   const [bytes, count] = KINDS[kind]
   const { view } = core.registers
-  const [to, from] = [place(core, core.records.field(record, 'a')), place(core, core.records.field(record, 'b'))]
+  const [to, from] = [place(core.registers, core.records.field(record, 'a')), place(core.registers, core.records.field(record, 'b'))]
   const immediate = core.records.field(record, 'd')
   return packed(core, to, (count * bytes) / 4, (unit, out) => {
     let flags = 0
@@ -109,8 +110,8 @@ const crossing = (
   (core, record) => {
     const [bytes, count] = KINDS[kind]
     const { view } = core.registers
-    const to = place(core, core.records.field(record, 'a'))
-    const from = place(core, core.records.field(record, 'b'))
+    const to = place(core.registers, core.records.field(record, 'a'))
+    const from = place(core.registers, core.records.field(record, 'b'))
     const at = (lane: number): number => (lane < count ? to : from) + (lane % count) * bytes
     return packed(core, to, 4, (unit, out) => {
       let flags = 0
@@ -139,7 +140,7 @@ const alternating = (kind: 'ps' | 'pd'): Handler =>
 /** DPPS and DPPD: products of the chosen lanes, summed pairwise, into the chosen lanes; each step may trap. */
 const dotSingles: Handler = (core, record) => {
   const { view } = core.registers
-  const [to, from] = [place(core, core.records.field(record, 'a')), place(core, core.records.field(record, 'b'))]
+  const [to, from] = [place(core.registers, core.records.field(record, 'a')), place(core.registers, core.records.field(record, 'b'))]
   const immediate = core.records.field(record, 'd')
   return packed(core, to, 4, (unit, out) => {
     let flags = 0
@@ -168,7 +169,7 @@ const dotSingles: Handler = (core, record) => {
 
 const dotDoubles: Handler = (core, record) => {
   const { view } = core.registers
-  const [to, from] = [place(core, core.records.field(record, 'a')), place(core, core.records.field(record, 'b'))]
+  const [to, from] = [place(core.registers, core.records.field(record, 'a')), place(core.registers, core.records.field(record, 'b'))]
   const immediate = core.records.field(record, 'd')
   return packed(core, to, 4, (unit, out) => {
     let flags = 0
@@ -194,7 +195,7 @@ const dotDoubles: Handler = (core, record) => {
 /** COMIS and UCOMIS. */
 const order = (kind: 'ss' | 'sd', quiet: 0 | 1): Handler => (core, record) => {
   const { view } = core.registers
-  const [a, b] = [place(core, core.records.field(record, 'a')), place(core, core.records.field(record, 'b'))]
+  const [a, b] = [place(core.registers, core.records.field(record, 'a')), place(core.registers, core.records.field(record, 'b'))]
   const unit = prepare(core)
   const flags = kind === 'ss' ? unit.order32(quiet, view.getInt32(a, true), view.getInt32(b, true))
     : unit.order64(quiet, view.getInt32(a, true), view.getInt32(a + 4, true),
@@ -222,7 +223,7 @@ interface Conversion {
 
 const conversion = (c: Conversion): Handler => (core, record) => {
   const { view } = core.registers
-  const [to, from] = [place(core, core.records.field(record, 'a')), place(core, core.records.field(record, 'b'))]
+  const [to, from] = [place(core.registers, core.records.field(record, 'a')), place(core.registers, core.records.field(record, 'b'))]
   return packed(core, to, c.words, (unit, out) => {
     let flags = 0
     out.fill(0)
@@ -241,20 +242,20 @@ const conversion = (c: Conversion): Handler => (core, record) => {
 
 /** The unit becomes an MMX unit before the operation, also when that traps. */
 const toMmx = (handler: Handler): Handler => (core, record) => {
-  useMmx(core)
+  useMmx(core.registers)
   const result = handler(core, record)
-  if (result === STATUS.NEXT) core.registers.view.setUint16(place(core, core.records.field(record, 'a')) + 8, 0xffff, true)
+  if (result === STATUS.NEXT) core.registers.view.setUint16(place(core.registers, core.records.field(record, 'a')) + 8, 0xffff, true)
   return result
 }
 const fromMmx = (handler: Handler): Handler => (core, record) => {
-  if (core.records.field(record, 'b') >= State.x87.offset / 16) useMmx(core)
+  if (core.records.field(record, 'b') >= State.x87.offset / 16) useMmx(core.registers)
   return handler(core, record)
 }
 
 /** Register 0 becomes the top of the x87 stack, all registers valid. */
-export function useMmx(core: Core): void {
-  State.x87Status.set(core.registers.view, core.registers.base, State.x87Status.get(core.registers.view, core.registers.base) & ~0x3800)
-  State.x87Tags.set(core.registers.view, core.registers.base, 0xff)
+export function useMmx(registers: RegisterFile): void {
+  State.x87Status.set(registers.view, registers.base, State.x87Status.get(registers.view, registers.base) & ~0x3800)
+  State.x87Tags.set(registers.view, registers.base, 0xff)
 }
 
 const singleToInt = (rounding: number) => (unit: SseArithmetic, low: number): number =>
@@ -268,7 +269,7 @@ function scalarIntegers(size: 32 | 64): Handlers {
     const slot = core.records.field(record, 'b')
     const low = core.registers.low(slot) | 0
     const high = size === 64 ? core.registers.high(slot) | 0 : low >> 31
-    return packed(core, place(core, core.records.field(record, 'a')), wide ? 2 : 1, (unit, out) => {
+    return packed(core, place(core.registers, core.records.field(record, 'a')), wide ? 2 : 1, (unit, out) => {
       const flags = wide ? integerToDouble(unit, low, high) : integerToSingle(unit, low, high)
       out[0] = unit.low
       out[1] = unit.high
@@ -278,7 +279,7 @@ function scalarIntegers(size: 32 | 64): Handlers {
   const to = (wide: boolean, rounding: number): Handler => (core, record) => {
     const unit = prepare(core)
     const { view } = core.registers
-    const at = place(core, core.records.field(record, 'b'))
+    const at = place(core.registers, core.records.field(record, 'b'))
     const low = view.getInt32(at, true)
     const flags = wide ? doubleToInteger(unit, low, view.getInt32(at + 4, true), { size, rounding })
       : singleToInteger(unit, low, size, rounding)

@@ -4,18 +4,19 @@
  * Reference: Intel SDM volume 1, section 4.1 of volume 2 (imm8 of PCMPxSTRx); volume 2, the instructions' pages.
  */
 import { GPR, RFLAGS, VECTOR } from '../../../x86/index.ts'
-import type { Core } from '../core/core.ts'
+import type { Views } from '../core/core.ts'
+import type { RegisterFile } from '../core/register-file.ts'
 import { SLOT, STATUS, State } from '../layout/state.ts'
 import type { Handler, Handlers } from '../core/handler.ts'
 import { useMmx } from './sse-float.ts'
 
-const place = (core: Core, unit: number): number => core.registers.base + unit * 16
-const first = (core: Core, record: number): number => place(core, core.records.field(record, 'a'))
-const second = (core: Core, record: number): number => place(core, core.records.field(record, 'b'))
+const place = (registers: RegisterFile, unit: number): number => registers.base + unit * 16
+const first = ({ registers, records }: Views<'registers' | 'records'>, record: number): number => place(registers, records.field(record, 'a'))
+const second = ({ registers, records }: Views<'registers' | 'records'>, record: number): number => place(registers, records.field(record, 'b'))
 
 /** Sums of absolute differences of four bytes at eight neighbouring places. */
 const sumsOfDifferences: Handler = (core, record) => {
-  const { bytes } = core.physical
+  const { bytes } = core.registers
   const [to, from, immediate] = [first(core, record), second(core, record), core.records.field(record, 'd')]
   const [a, b] = [to + (immediate & 4), from + (immediate & 3) * 4]
   const sums = Array.from({ length: 8 }, (_, i) =>
@@ -46,8 +47,8 @@ interface Text {
   readonly valid: number
 }
 
-function elementsOf(core: Core, at: number, immediate: number): number[] {
-  const { view } = core.registers
+function elementsOf(registers: RegisterFile, at: number, immediate: number): number[] {
+  const { view } = registers
   const words = (immediate & 1) !== 0
   const signed = (immediate & 2) !== 0
   return Array.from({ length: words ? 8 : 16 }, (_, i) => {
@@ -62,10 +63,10 @@ function untilZero(elements: readonly number[]): Text {
 }
 
 /** Length in a register: its magnitude, at most all elements. */
-function withLength(core: Core, elements: readonly number[], operand: { register: number; wide: boolean }): Text {
+function withLength(registers: RegisterFile, elements: readonly number[], operand: { register: number; wide: boolean }): Text {
   const { register, wide } = operand
-  const low = core.registers.low(register * 8)
-  const high = wide ? core.registers.high(register * 8) | 0 : (low | 0) >> 31
+  const low = registers.low(register * 8)
+  const high = wide ? registers.high(register * 8) | 0 : (low | 0) >> 31
   const count = elements.length
   const magnitude = high === 0 ? low : high === -1 ? (low === 0 ? count : -(low | 0) >>> 0) : count
   return { elements, valid: Math.min(high !== 0 && high !== -1 ? count : magnitude, count) }
@@ -104,10 +105,10 @@ const POLARITY = { ALL: 1, VALID_ONLY: 3 } as const
 const compareStrings = (length: 'explicit' | 'implicit', gives: 'index' | 'mask'): Handler => (core, record) => {
   const immediate = core.records.field(record, 'd')
   const wide = core.records.field(record, 'c') === 64
-  const one = elementsOf(core, first(core, record), immediate)
-  const two = elementsOf(core, second(core, record), immediate)
-  const a = length === 'implicit' ? untilZero(one) : withLength(core, one, { register: GPR.rax, wide })
-  const b = length === 'implicit' ? untilZero(two) : withLength(core, two, { register: GPR.rdx, wide })
+  const one = elementsOf(core.registers, first(core, record), immediate)
+  const two = elementsOf(core.registers, second(core, record), immediate)
+  const a = length === 'implicit' ? untilZero(one) : withLength(core.registers, one, { register: GPR.rax, wide })
+  const b = length === 'implicit' ? untilZero(two) : withLength(core.registers, two, { register: GPR.rdx, wide })
   const count = one.length
   const all = (1 << count) - 1
   let result = aggregate(a, b, (immediate >> 2) & 3)
@@ -121,14 +122,14 @@ const compareStrings = (length: 'explicit' | 'implicit', gives: 'index' | 'mask'
     const last = (immediate & 0x40) !== 0
     const chosen = last ? result : result & -result
     core.registers.setSlot(GPR.rcx * 8, result === 0 ? count : 31 - Math.clz32(chosen), 0)
-  } else writeMask(core, result, { count, expand: (immediate & 0x40) !== 0 })
+  } else writeMask(core.registers, result, { count, expand: (immediate & 0x40) !== 0 })
   return STATUS.NEXT
 }
 
 /** The result into XMM0, as bits or as lanes of all ones. */
-function writeMask(core: Core, result: number, how: { count: number; expand: boolean }): void {
-  const { view } = core.registers
-  const to = core.registers.base + State.xmm.offset
+function writeMask(registers: RegisterFile, result: number, how: { count: number; expand: boolean }): void {
+  const { view } = registers
+  const to = registers.base + State.xmm.offset
   const bytes = 16 / how.count
   for (let i = 0; i < 16; i += 4) view.setUint32(to + i, 0, true)
   if (!how.expand) return view.setUint16(to, result, true)
@@ -136,12 +137,12 @@ function writeMask(core: Core, result: number, how: { count: number; expand: boo
 }
 
 /** The processor stores words of 8 bytes: more alignment than theirs is not asked for. */
-function hostForWords(core: Core, count: number): number {
-  core.debug.alignment = 8
+function hostForWords({ registers, memory, debug }: Views<'registers' | 'memory' | 'debug'>, count: number): number {
+  debug.alignment = 8
   try {
-    return core.memory.hostForWrite(core.registers.address(SLOT.t3), count)
+    return memory.hostForWrite(registers.address(SLOT.t3), count)
   } finally {
-    core.debug.alignment = undefined
+    debug.alignment = undefined
   }
 }
 
@@ -150,9 +151,9 @@ function hostForWords(core: Core, count: number): number {
  * bytes.
  */
 const maskedStore: Handler = (core, record) => {
-  const { bytes } = core.physical
+  const { bytes } = core.registers
   const [from, mask, count] = [first(core, record), second(core, record), core.records.field(record, 'c')]
-  if (count === 8) useMmx(core)
+  if (count === 8) useMmx(core.registers)
   const host = hostForWords(core, count)
   for (let i = 0; i < count; i += 1) if (bytes[mask + i]! >= 0x80) bytes[host + i] = bytes[from + i]!
   return core.memory.finishWrite(host)
@@ -163,5 +164,5 @@ export const SSE_OTHER_HANDLERS: Handlers = {
   mpsadbw: sumsOfDifferences, phminposuw: smallestWord, maskmov: maskedStore,
   pcmpestrm: compareStrings('explicit', 'mask'), pcmpestri: compareStrings('explicit', 'index'),
   pcmpistrm: compareStrings('implicit', 'mask'), pcmpistri: compareStrings('implicit', 'index'),
-  nm: (core) => core.faults.raise(VECTOR.NM),
+  nm: ({ faults }) => faults.raise(VECTOR.NM),
 }

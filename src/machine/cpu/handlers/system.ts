@@ -5,7 +5,8 @@
  */
 import { CR4, GPR, MSR, VECTOR } from '../../../x86/index.ts'
 import type { RequestedOperation } from '../../interface/processor.ts'
-import type { Core } from '../core/core.ts'
+import type { Core, Views } from '../core/core.ts'
+import type { RegisterFile } from '../core/register-file.ts'
 import { SLOT, STATUS } from '../layout/state.ts'
 import {
   clearTaskSwitched, invalidatePage, isHidden, loadStatusWord, loadSystemSegment, loadTable, moveControl, moveDebug,
@@ -52,9 +53,9 @@ const PORTS = {
   in: portAccess('in'), out: portAccess('out'), ins: stringPort('ins'), outs: stringPort('outs'),
 } as const
 
-function setPair(core: Core, low: number, high: number): void {
-  core.registers.setSlot(GPR.rax * 8, low, 0)
-  core.registers.setSlot(GPR.rdx * 8, high, 0)
+function setPair(registers: RegisterFile, low: number, high: number): void {
+  registers.setSlot(GPR.rax * 8, low, 0)
+  registers.setSlot(GPR.rdx * 8, high, 0)
 }
 
 /** RDTSC and RDTSCP where CR4.TSD keeps them from ring 3: a host decides. */
@@ -64,14 +65,14 @@ const timed = (operation: 'rdtsc' | 'rdtscp', execute: Handler): Handler => (cor
 }
 
 /** RDTSC: the host's time stamp, or the number of instructions executed. */
-function readTimestamp(core: Core, record: number): number {
-  setPair(core, ...timestamp(core, core.progress.executedBefore(record)))
+function readTimestamp(core: Views<'registers' | 'progress' | 'outside' | 'system'>, record: number): number {
+  setPair(core.registers, ...timestamp(core, core.progress.executedBefore(record)))
   return STATUS.NEXT
 }
 
 /** RDTSCP: the same, and TSC_AUX in ECX. */
-function readTimestampAndProcessor(core: Core, record: number): number {
-  setPair(core, ...timestamp(core, core.progress.executedBefore(record)))
+function readTimestampAndProcessor(core: Views<'registers' | 'progress' | 'outside' | 'system'>, record: number): number {
+  setPair(core.registers, ...timestamp(core, core.progress.executedBefore(record)))
   core.registers.setSlot(GPR.rcx * 8, core.system.plain(MSR.TSC_AUX)![0], 0)
   return STATUS.NEXT
 }
@@ -79,20 +80,20 @@ function readTimestampAndProcessor(core: Core, record: number): number {
 /** A kernel of its own may have been offered a processor without RDTSCP. */
 const readBoth = timed('rdtscp', readTimestampAndProcessor)
 const ifOffered: Handler = (core, record) =>
-  core.bare && !hasFeature(core, FEATURE.RDTSCP) ? core.faults.undefinedOpcode() : readBoth(core, record)
+  core.bare && !hasFeature(core.outside, FEATURE.RDTSCP) ? core.faults.undefinedOpcode() : readBoth(core, record)
 
 /** CPUID of a bare processor. */
-function identify(core: Core): number {
-  const [eax, ebx, ecx, edx] = core.outside.cpuid.read(core.registers.low(GPR.rax * 8), core.registers.low(GPR.rcx * 8))
-  core.registers.setSlot(GPR.rax * 8, eax >>> 0, 0)
-  core.registers.setSlot(GPR.rbx * 8, ebx >>> 0, 0)
-  core.registers.setSlot(GPR.rcx * 8, ecx >>> 0, 0)
-  core.registers.setSlot(GPR.rdx * 8, edx >>> 0, 0)
+function identify({ registers, outside }: Views<'registers' | 'outside'>): number {
+  const [eax, ebx, ecx, edx] = outside.cpuid.read(registers.low(GPR.rax * 8), registers.low(GPR.rcx * 8))
+  registers.setSlot(GPR.rax * 8, eax >>> 0, 0)
+  registers.setSlot(GPR.rbx * 8, ebx >>> 0, 0)
+  registers.setSlot(GPR.rcx * 8, ecx >>> 0, 0)
+  registers.setSlot(GPR.rdx * 8, edx >>> 0, 0)
   return STATUS.NEXT
 }
 
 /** SGDT and SIDT of a hosted processor tell an empty table, as nothing of the host's is to be seen. */
-const storeHostedTable: Handler = (core) => core.memory.writeBytes(core.registers.address(SLOT.t3), new Uint8Array(core.registers.long ? 10 : 6))
+const storeHostedTable: Handler = ({ registers, memory }) => memory.writeBytes(registers.address(SLOT.t3), new Uint8Array(registers.long ? 10 : 6))
 
 const table = (name: 'gdt' | 'idt'): Handler => {
   const own = storeTable(name)
@@ -101,7 +102,7 @@ const table = (name: 'gdt' | 'idt'): Handler => {
 
 /** SLDT, STR, SMSW: the value goes to t0. With CR4.UMIP only ring 0 may. */
 const leaveInTemporary = (value: (core: Core) => number): Handler => (core) => {
-  if (core.bare && isHidden(core)) return core.faults.protection()
+  if (core.bare && isHidden(core.registers)) return core.faults.protection()
   core.registers.setSlot(SLOT.t0, value(core), 0)
   return STATUS.NEXT
 }
@@ -112,17 +113,17 @@ const nothing: Handler = () => STATUS.NEXT
 
 /** Handlers by name. */
 export const SYSTEM_HANDLERS: Handlers = {
-  ud: (core) => core.faults.undefinedOpcode(),
-  gp: (core) => core.faults.protection(),
-  nm: (core) => core.faults.raise(VECTOR.NM),
+  ud: ({ faults }) => faults.undefinedOpcode(),
+  gp: ({ faults }) => faults.protection(),
+  nm: ({ faults }) => faults.raise(VECTOR.NM),
   cpuid: privileged('cpuid', identify), rdmsr: ringZeroOnly('rdmsr', readRegister),
-  wrmsr: ringZeroOnly('wrmsr', writeRegister), rdpmc: privileged('other', (core) => core.faults.protection()),
+  wrmsr: ringZeroOnly('wrmsr', writeRegister), rdpmc: privileged('other', ({ faults }) => faults.protection()),
   rdtsc: timed('rdtsc', readTimestamp), rdtscp: ifOffered,
   hlt: ringZeroOnly('hlt', halt), cli: privileged('cli', clearInterrupts), sti: privileged('sti', setInterrupts),
   clts: ringZeroOnly('clts', clearTaskSwitched), lmsw: ringZeroOnly('lmsw', loadStatusWord),
   invd: ringZeroOnly('wbinvd', nothing), wbinvd: ringZeroOnly('wbinvd', nothing),
   swapgs: privileged('swapgs', swapGs),
-  invlpg: ringZeroOnly('invlpg', invalidatePage), rsm: (core) => core.faults.undefinedOpcode(),
+  invlpg: ringZeroOnly('invlpg', invalidatePage), rsm: ({ faults }) => faults.undefinedOpcode(),
   control: special({ read: 'read-cr', write: 'write-cr' }, [0, 2, 3, 4, 8], moveControl),
   debug: special({ read: 'read-dr', write: 'write-dr' }, [0, 1, 2, 3, 4, 5, 6, 7], moveDebug),
   in: port('in'), out: port('out'), ins: portString('ins'), outs: portString('outs'),
@@ -131,7 +132,7 @@ export const SYSTEM_HANDLERS: Handlers = {
   'first-lldt': first('other'), 'first-ltr': first('other'), 'first-lmsw': first('lmsw'),
   'first-invlpg': first('invlpg'), 'first-lgdt': first('other'), 'first-lidt': first('other'),
   sgdt: table('gdt'), sidt: table('idt'),
-  sldt: leaveInTemporary((core) => (core.bare ? core.system.ldtr.selector : 0)),
-  str: leaveInTemporary((core) => (core.bare ? core.system.tr.selector : 0)),
-  smsw: leaveInTemporary((core) => core.registers.controlLow(0)),
+  sldt: leaveInTemporary(({ bare, system }) => (bare ? system.ldtr.selector : 0)),
+  str: leaveInTemporary(({ bare, system }) => (bare ? system.tr.selector : 0)),
+  smsw: leaveInTemporary(({ registers }) => registers.controlLow(0)),
 }

@@ -8,7 +8,9 @@ import {
   scale,
 } from '../../softfloat/index.ts'
 import { RFLAGS } from '../../../x86/index.ts'
-import type { Core } from '../core/core.ts'
+import type { Core, Views } from '../core/core.ts'
+import type { FloatUnits } from '../core/float-units.ts'
+import type { RegisterFile } from '../core/register-file.ts'
 import { X87_OPERAND } from '../lift/x87.ts'
 import { SLOT, STATUS } from '../layout/state.ts'
 import type { Handler, Handlers } from '../core/handler.ts'
@@ -24,10 +26,10 @@ const ZERO = /* @__PURE__ */ new Float80()
 /** An instruction that waits for pending exceptions. */
 export const waiting = (body: (core: Core, record: number) => number | void): Handler => (core, record) => {
   if (pending(core) !== STATUS.NEXT) return STATUS.FAULT
-  core.floats.x87.setControl(control(core))
+  core.floats.x87.setControl(control(core.registers))
   const ended = body(core, record) ?? STATUS.NEXT
   // As AMD's processors do: pointers are only kept for an instruction that leaves an exception pending.
-  if ((status(core) & 0x80) !== 0) noteInstruction(core, record)
+  if ((status(core.registers) & 0x80) !== 0) noteInstruction(core, record)
   return ended
 }
 
@@ -47,20 +49,20 @@ function unquiet(value: Float80, loaded: number): void {
 }
 
 /** Reads the memory operand as an 80-bit value; returns DENORMAL when it was one. */
-function readOperand(core: Core, kind: number, out: Float80): number {
-  const unit = core.floats.x87
-  const address = core.registers.address(SLOT.t3)
-  const { view } = core.registers
+function readOperand({ registers, memory, floats }: Views<'registers' | 'memory' | 'floats'>, kind: number, out: Float80): number {
+  const unit = floats.x87
+  const address = registers.address(SLOT.t3)
+  const { view } = registers
   // All masked: what is wrong with the operand is the operation's to report.
   const inForce = unit.control
   unit.setControl(0x37f)
   let loaded = 0
-  if (kind === X87_OPERAND.single) loaded = loadSingle(unit, core.memory.read32(address))
+  if (kind === X87_OPERAND.single) loaded = loadSingle(unit, memory.read32(address))
   else if (kind === X87_OPERAND.double) {
-    const host = core.memory.hostForRead(address, 8)
+    const host = memory.hostForRead(address, 8)
     loaded = loadDouble(unit, view.getInt32(host, true), view.getInt32(host + 4, true))
   } else {
-    const value = kind === X87_OPERAND.integer16 ? (core.memory.read16(address) << 16) >> 16 : core.memory.read32(address) | 0
+    const value = kind === X87_OPERAND.integer16 ? (memory.read16(address) << 16) >> 16 : memory.read32(address) | 0
     loadInteger(unit, value, value >> 31)
   }
   unit.setControl(inForce)
@@ -70,27 +72,27 @@ function readOperand(core: Core, kind: number, out: Float80): number {
 }
 
 /** Adds the report of a denormal memory operand, which looks like a normal number once it is loaded. */
-function withDenormal(core: Core, result: number, other: Float80): number {
+function withDenormal(floats: FloatUnits, result: number, other: Float80): number {
   if ((result & (INVALID | ZERO_DIVIDE)) !== 0 || isNaN80(other)) return result
-  return core.floats.x87.traps(DENORMAL) ? DENORMAL | SUPPRESSED : result | DENORMAL
+  return floats.x87.traps(DENORMAL) ? DENORMAL | SUPPRESSED : result | DENORMAL
 }
 
 type Binary = 'add' | 'multiply' | 'subtract' | 'divide'
 
 /** Leaves the second operand in `second`; the status is DENORMAL, or -1 when a register of the operation is empty. */
-function takeOperands(core: Core, record: number): number {
+function takeOperands(core: Views<'registers' | 'records' | 'memory' | 'floats'>, record: number): number {
   const { first, second } = core.floats
   const kind = core.records.field(record, 'c')
   if (kind !== X87_OPERAND.register) {
     const loaded = readOperand(core, kind, second)
-    if (isEmpty(core, 0)) return -1
-    readRegister(core, 0, first)
+    if (isEmpty(core.registers, 0)) return -1
+    readRegister(core.registers, 0, first)
     return loaded
   }
   const [to, i] = [core.records.field(record, 'b'), core.records.field(record, 'a')]
-  if (isEmpty(core, 0) || isEmpty(core, i)) return -1
-  readRegister(core, to, first)
-  readRegister(core, to === 0 ? i : 0, second)
+  if (isEmpty(core.registers, 0) || isEmpty(core.registers, i)) return -1
+  readRegister(core.registers, to, first)
+  readRegister(core.registers, to === 0 ? i : 0, second)
   return 0
 }
 
@@ -100,16 +102,16 @@ const arithmetic = (operation: Binary, options: { reversed?: boolean; pops?: boo
     const to = core.records.field(record, 'c') === X87_OPERAND.register ? core.records.field(record, 'b') : 0
     const taken = takeOperands(core, record)
     if (taken < 0) {
-      if (!stackFault(core, 'underflow')) return
-      writeIndefinite(core, to)
+      if (!stackFault(core.registers, 'underflow')) return
+      writeIndefinite(core.registers, to)
     } else {
       let result = options.reversed === true ? x87[operation](second, first) : x87[operation](first, second)
-      if (taken !== 0) result = withDenormal(core, result, first)
-      report(core, result)
+      if (taken !== 0) result = withDenormal(core.floats, result, first)
+      report(core.registers, result)
       if (!delivered(result)) return
-      writeRegister(core, to, x87.result)
+      writeRegister(core.registers, to, x87.result)
     }
-    if (options.pops === true) pop(core)
+    if (options.pops === true) pop(core.registers)
   })
 
 /** FCOM and its kin: conditions into the status word, or into RFLAGS. */
@@ -130,33 +132,33 @@ const compare = (options: Comparison): Handler =>
     const taken = takeCompared(core, record, options)
     let result: number
     if (taken < 0) {
-      const masked = stackFault(core, 'underflow')
+      const masked = stackFault(core.registers, 'underflow')
       result = C0 | C2 | C3 | (masked ? 0 : SUPPRESSED)
     } else {
       result = options.quiet === true ? x87.compareQuietly(first, second) : x87.compare(first, second)
       if (taken !== 0 && (result & INVALID) === 0 && !isNaN80(first)) {
         result |= DENORMAL | (x87.traps(DENORMAL) ? SUPPRESSED : 0)
       }
-      report(core, result & ~CONDITIONS, options.flags === true ? 0 : C1)
+      report(core.registers, result & ~CONDITIONS, options.flags === true ? 0 : C1)
     }
-    deliverOrder(core, result, options.flags === true)
+    deliverOrder(core.registers, result, options.flags === true)
     if (!delivered(result)) return
-    for (let i = 0; i < (options.pops ?? 0); i += 1) pop(core)
+    for (let i = 0; i < (options.pops ?? 0); i += 1) pop(core.registers)
   })
 
-function takeCompared(core: Core, record: number, options: { tests?: boolean; st1?: boolean }): number {
+function takeCompared(core: Views<'registers' | 'records' | 'memory' | 'floats'>, record: number, options: { tests?: boolean; st1?: boolean }): number {
   if (options.tests !== true && options.st1 !== true) return takeOperands(core, record)
-  if (isEmpty(core, 0) || (options.st1 === true && isEmpty(core, 1))) return -1
-  readRegister(core, 0, core.floats.first)
-  if (options.st1 === true) readRegister(core, 1, core.floats.second)
+  if (isEmpty(core.registers, 0) || (options.st1 === true && isEmpty(core.registers, 1))) return -1
+  readRegister(core.registers, 0, core.floats.first)
+  if (options.st1 === true) readRegister(core.registers, 1, core.floats.second)
   else core.floats.second.copy(ZERO)
   return 0
 }
 
-function deliverOrder(core: Core, result: number, flags: boolean): void {
-  if (!flags) return report(core, result & (C0 | C2 | C3), C0 | C2 | C3)
-  const kept = core.registers.flags() & ~(RFLAGS.ZF | RFLAGS.PF | RFLAGS.CF | RFLAGS.OF | RFLAGS.SF | RFLAGS.AF)
-  core.registers.setFlags(kept | ((result & C3) !== 0 ? RFLAGS.ZF : 0) | ((result & C2) !== 0 ? RFLAGS.PF : 0) |
+function deliverOrder(registers: RegisterFile, result: number, flags: boolean): void {
+  if (!flags) return report(registers, result & (C0 | C2 | C3), C0 | C2 | C3)
+  const kept = registers.flags() & ~(RFLAGS.ZF | RFLAGS.PF | RFLAGS.CF | RFLAGS.OF | RFLAGS.SF | RFLAGS.AF)
+  registers.setFlags(kept | ((result & C3) !== 0 ? RFLAGS.ZF : 0) | ((result & C2) !== 0 ? RFLAGS.PF : 0) |
     ((result & C0) !== 0 ? RFLAGS.CF : 0))
 }
 
@@ -165,38 +167,38 @@ const unary = (compute: (core: Core) => number, options: { two?: boolean; condit
   waiting((core) => {
     const { first, second, x87 } = core.floats
     const conditions = C1 | (options.conditions ?? 0)
-    if (isEmpty(core, 0) || (options.two === true && isEmpty(core, 1))) {
-      if (stackFault(core, 'underflow', conditions & (C1 | C2))) writeIndefinite(core, 0)
+    if (isEmpty(core.registers, 0) || (options.two === true && isEmpty(core.registers, 1))) {
+      if (stackFault(core.registers, 'underflow', conditions & (C1 | C2))) writeIndefinite(core.registers, 0)
       return
     }
-    readRegister(core, 0, first)
-    readRegister(core, 1, second)
+    readRegister(core.registers, 0, first)
+    readRegister(core.registers, 1, second)
     const result = compute(core)
     const failed = (result & (INVALID | SUPPRESSED)) !== 0 || isNaN80(first) ||
       (options.two === true && isNaN80(second))
-    report(core, result, failed ? conditions & (C1 | C2) : conditions)
-    if (delivered(result)) writeRegister(core, 0, x87.result)
+    report(core.registers, result, failed ? conditions & (C1 | C2) : conditions)
+    if (delivered(result)) writeRegister(core.registers, 0, x87.result)
   })
 
 /** st1 := f(st0, st1), then st0 goes. */
 const popping = (compute: (core: Core) => number): Handler =>
   waiting((core) => {
     const { first, second, x87 } = core.floats
-    if (isEmpty(core, 0) || isEmpty(core, 1)) {
-      if (!stackFault(core, 'underflow')) return
-      writeIndefinite(core, 1)
-      return pop(core)
+    if (isEmpty(core.registers, 0) || isEmpty(core.registers, 1)) {
+      if (!stackFault(core.registers, 'underflow')) return
+      writeIndefinite(core.registers, 1)
+      return pop(core.registers)
     }
     const result = compute(withOperands(core, first, second))
-    report(core, result)
+    report(core.registers, result)
     if (!delivered(result)) return
-    writeRegister(core, 1, x87.result)
-    pop(core)
+    writeRegister(core.registers, 1, x87.result)
+    pop(core.registers)
   })
 
 function withOperands(core: Core, first: Float80, second: Float80): Core {
-  readRegister(core, 0, first)
-  readRegister(core, 1, second)
+  readRegister(core.registers, 0, first)
+  readRegister(core.registers, 1, second)
   return core
 }
 
@@ -204,74 +206,74 @@ function withOperands(core: Core, first: Float80, second: Float80): Core {
 const pushing = (compute: (core: Core) => number, conditions = 0): Handler =>
   waiting((core) => {
     const { first, x87 } = core.floats
-    const under = isEmpty(core, 0)
-    if (under || !isEmpty(core, 7)) {
-      if (!stackFault(core, under ? 'underflow' : 'overflow', C1 | conditions)) return
-      writeIndefinite(core, 0)
-      moveTop(core, -1)
-      return writeIndefinite(core, 0)
+    const under = isEmpty(core.registers, 0)
+    if (under || !isEmpty(core.registers, 7)) {
+      if (!stackFault(core.registers, under ? 'underflow' : 'overflow', C1 | conditions)) return
+      writeIndefinite(core.registers, 0)
+      moveTop(core.registers, -1)
+      return writeIndefinite(core.registers, 0)
     }
-    readRegister(core, 0, first)
+    readRegister(core.registers, 0, first)
     const result = compute(core)
-    report(core, result, C1 | conditions)
+    report(core.registers, result, C1 | conditions)
     if (!delivered(result)) return
-    writeRegister(core, 0, x87.result)
-    moveTop(core, -1)
-    writeRegister(core, 0, x87.pushed)
+    writeRegister(core.registers, 0, x87.result)
+    moveTop(core.registers, -1)
+    writeRegister(core.registers, 0, x87.pushed)
   })
 
-const constant = (index: number): Handler => waiting((core) => {
-  loadConstant(core.floats.x87, index)
-  report(core, 0)
-  if (makeRoom(core)) writeRegister(core, 0, core.floats.x87.result)
+const constant = (index: number): Handler => waiting(({ registers, floats }) => {
+  loadConstant(floats.x87, index)
+  report(registers, 0)
+  if (makeRoom(registers)) writeRegister(registers, 0, floats.x87.result)
 })
 
-const changeSign = (change: (signExponent: number) => number): Handler => waiting((core) => {
-  const { first } = core.floats
-  if (isEmpty(core, 0)) {
-    if (stackFault(core, 'underflow')) writeIndefinite(core, 0)
+const changeSign = (change: (signExponent: number) => number): Handler => waiting(({ registers, floats }) => {
+  const { first } = floats
+  if (isEmpty(registers, 0)) {
+    if (stackFault(registers, 'underflow')) writeIndefinite(registers, 0)
     return
   }
-  report(core, 0)
-  readRegister(core, 0, first)
+  report(registers, 0)
+  readRegister(registers, 0, first)
   first.signExponent = change(first.signExponent)
-  writeRegister(core, 0, first)
+  writeRegister(registers, 0, first)
 })
 
-const exchange: Handler = waiting((core, record) => {
-  const { first, second } = core.floats
-  const i = core.records.field(record, 'a')
-  if (isEmpty(core, 0) || isEmpty(core, i)) {
-    if (!stackFault(core, 'underflow')) return
-    for (const register of [0, i]) if (isEmpty(core, register)) writeIndefinite(core, register)
-  } else report(core, 0)
-  readRegister(core, 0, first)
-  readRegister(core, i, second)
-  writeRegister(core, 0, second)
-  writeRegister(core, i, first)
+const exchange: Handler = waiting(({ registers, records, floats }, record) => {
+  const { first, second } = floats
+  const i = records.field(record, 'a')
+  if (isEmpty(registers, 0) || isEmpty(registers, i)) {
+    if (!stackFault(registers, 'underflow')) return
+    for (const register of [0, i]) if (isEmpty(registers, register)) writeIndefinite(registers, register)
+  } else report(registers, 0)
+  readRegister(registers, 0, first)
+  readRegister(registers, i, second)
+  writeRegister(registers, 0, second)
+  writeRegister(registers, i, first)
 })
 
-const examine: Handler = waiting((core) => {
-  const { first, x87 } = core.floats
-  readRegister(core, 0, first)
-  const result = isEmpty(core, 0) ? C3 | C0 | ((first.signExponent & 0x8000) !== 0 ? C1 : 0) : x87.examine(first)
-  report(core, result, CONDITIONS)
+const examine: Handler = waiting(({ registers, floats }) => {
+  const { first, x87 } = floats
+  readRegister(registers, 0, first)
+  const result = isEmpty(registers, 0) ? C3 | C0 | ((first.signExponent & 0x8000) !== 0 ? C1 : 0) : x87.examine(first)
+  report(registers, result, CONDITIONS)
 })
 
 /** FCMOVcc: `flags` any of which makes the condition true, or false when negated. */
-const conditionalMove = (flags: number, negated: boolean): Handler => waiting((core, record) => {
-  const i = core.records.field(record, 'a')
-  if (isEmpty(core, 0) || isEmpty(core, i)) {
-    if (stackFault(core, 'underflow')) writeIndefinite(core, 0)
+const conditionalMove = (flags: number, negated: boolean): Handler => waiting(({ registers, records, floats }, record) => {
+  const i = records.field(record, 'a')
+  if (isEmpty(registers, 0) || isEmpty(registers, i)) {
+    if (stackFault(registers, 'underflow')) writeIndefinite(registers, 0)
     return
   }
-  if (((core.registers.flags() & flags) !== 0) === negated) return
-  writeRegister(core, 0, readRegister(core, i, core.floats.first))
+  if (((registers.flags() & flags) !== 0) === negated) return
+  writeRegister(registers, 0, readRegister(registers, i, floats.first))
 })
 
-const rotate = (by: number): Handler => waiting((core) => {
-  report(core, 0)
-  moveTop(core, by)
+const rotate = (by: number): Handler => waiting(({ registers }) => {
+  report(registers, 0)
+  moveTop(registers, by)
 })
 
 const nothing: Handler = waiting(() => {})
@@ -320,13 +322,13 @@ export const X87_ARITHMETIC_HANDLERS: Handlers = {
   fcmovu: conditionalMove(RFLAGS.PF, false), fcmovnu: conditionalMove(RFLAGS.PF, true),
   fincstp: rotate(1), fdecstp: rotate(-1), fnop: nothing, fneni: () => STATUS.NEXT, fndisi: () => STATUS.NEXT,
   fnsetpm: () => STATUS.NEXT,
-  ffree: waiting((core, record) => {
-    report(core, 0)
-    setTag(core, core.records.field(record, 'a'), 0)
+  ffree: waiting(({ registers, records }, record) => {
+    report(registers, 0)
+    setTag(registers, records.field(record, 'a'), 0)
   }),
-  ffreep: waiting((core, record) => {
-    report(core, 0)
-    setTag(core, core.records.field(record, 'a'), 0)
-    pop(core)
+  ffreep: waiting(({ registers, records }, record) => {
+    report(registers, 0)
+    setTag(registers, records.field(record, 'a'), 0)
+    pop(registers)
   }),
 }

@@ -7,7 +7,10 @@ import {
   storeSingle,
 } from '../../softfloat/index.ts'
 import { GPR } from '../../../x86/index.ts'
-import type { Core } from '../core/core.ts'
+import type { Views } from '../core/core.ts'
+import type { FloatUnits } from '../core/float-units.ts'
+import type { Records } from '../core/records.ts'
+import type { RegisterFile } from '../core/register-file.ts'
 import { X87_OPERAND } from '../lift/x87.ts'
 import { SLOT, STATUS, State } from '../layout/state.ts'
 import type { Handler, Handlers } from '../core/handler.ts'
@@ -25,9 +28,9 @@ const BYTES: Readonly<Record<number, number>> = {
 }
 
 /** Converts the operand at a host address; the value stands in the unit's result. */
-function convertLoaded(core: Core, kind: number, host: number): number {
-  const { view } = core.registers
-  const { x87, words } = core.floats
+function convertLoaded({ registers, floats }: Views<'registers' | 'floats'>, kind: number, host: number): number {
+  const { view } = registers
+  const { x87, words } = floats
   const low = kind === X87_OPERAND.integer16 ? view.getInt16(host, true) : view.getInt32(host, true)
   switch (kind) {
     case X87_OPERAND.single:
@@ -54,32 +57,32 @@ const load: Handler = waiting((core, record) => {
   const kind = core.records.field(record, 'c')
   if (kind === X87_OPERAND.register) return loadRegister(core, core.records.field(record, 'a'))
   const host = core.memory.hostForRead(core.registers.address(SLOT.t3), BYTES[kind]!)
-  if (isEmpty(core, 7)) {
+  if (isEmpty(core.registers, 7)) {
     const result = convertLoaded(core, kind, host)
-    report(core, result)
+    report(core.registers, result)
     if (!delivered(result)) return
   }
-  if (makeRoom(core)) writeRegister(core, 0, core.floats.x87.result)
+  if (makeRoom(core.registers)) writeRegister(core.registers, 0, core.floats.x87.result)
 })
 
-function loadRegister(core: Core, i: number): void {
-  const { first } = core.floats
-  if (isEmpty(core, i)) {
-    if (!stackFault(core, 'underflow')) return
-    moveTop(core, -1)
-    return writeIndefinite(core, 0)
+function loadRegister({ registers, floats }: Views<'registers' | 'floats'>, i: number): void {
+  const { first } = floats
+  if (isEmpty(registers, i)) {
+    if (!stackFault(registers, 'underflow')) return
+    moveTop(registers, -1)
+    return writeIndefinite(registers, 0)
   }
-  report(core, 0)
-  readRegister(core, i, first)
-  if (makeRoom(core)) writeRegister(core, 0, first)
+  report(registers, 0)
+  readRegister(registers, i, first)
+  if (makeRoom(registers)) writeRegister(registers, 0, first)
 }
 
 /** An operand that every store answers as an invalid operation: what an empty register is stored as. */
 const UNSUPPORTED = /* @__PURE__ */ new Float80(0x7fff, 0, 0)
 
 /** Converts st0 into the words to be written. */
-function convert(core: Core, kind: number, options: { from: Float80; truncate: boolean }): number {
-  const { x87, words } = core.floats
+function convert(floats: FloatUnits, kind: number, options: { from: Float80; truncate: boolean }): number {
+  const { x87, words } = floats
   const { from, truncate } = options
   switch (kind) {
     case X87_OPERAND.single: return storeSingle(x87, from, words)
@@ -96,14 +99,14 @@ function convert(core: Core, kind: number, options: { from: Float80; truncate: b
   }
 }
 
-function writeWords(core: Core, host: number, bytes: number): number {
-  const { view } = core.registers
-  const { words } = core.floats
+function writeWords({ registers, memory, floats }: Views<'registers' | 'memory' | 'floats'>, host: number, bytes: number): number {
+  const { view } = registers
+  const { words } = floats
   if (bytes === 2) view.setUint16(host, words.word0 & 0xffff, true)
   else view.setInt32(host, words.word0, true)
   if (bytes > 4) view.setInt32(host + 4, words.word1, true)
   if (bytes > 8) view.setUint16(host + 8, words.word2 & 0xffff, true)
-  return core.memory.finishWrite(host)
+  return memory.finishWrite(host)
 }
 
 const store = (options: { pops?: boolean; truncate?: boolean }): Handler =>
@@ -113,79 +116,79 @@ const store = (options: { pops?: boolean; truncate?: boolean }): Handler =>
     const bytes = BYTES[kind]!
     const host = core.memory.hostForWrite(core.registers.address(SLOT.t3), bytes)
     const { first } = core.floats
-    if (isEmpty(core, 0)) {
-      if (!stackFault(core, 'underflow')) return
+    if (isEmpty(core.registers, 0)) {
+      if (!stackFault(core.registers, 'underflow')) return
       const indefinite = kind === X87_OPERAND.extended
-      convert(core, kind, { from: indefinite ? INDEFINITE : UNSUPPORTED, truncate: false })
+      convert(core.floats, kind, { from: indefinite ? INDEFINITE : UNSUPPORTED, truncate: false })
     } else {
-      const result = convert(core, kind, { from: readRegister(core, 0, first), truncate: options.truncate === true })
-      report(core, result)
+      const result = convert(core.floats, kind, { from: readRegister(core.registers, 0, first), truncate: options.truncate === true })
+      report(core.registers, result)
       if (!delivered(result)) return
     }
     const ended = writeWords(core, host, bytes)
-    if (options.pops === true) pop(core)
+    if (options.pops === true) pop(core.registers)
     return ended
   })
 
 const INDEFINITE = /* @__PURE__ */ new Float80(0xffff, -0x4000_0000, 0)
 
-function storeRegister(core: Core, i: number, pops: boolean): void {
-  if (isEmpty(core, 0)) {
-    if (!stackFault(core, 'underflow')) return
-    writeIndefinite(core, i)
+function storeRegister({ registers, floats }: Views<'registers' | 'floats'>, i: number, pops: boolean): void {
+  if (isEmpty(registers, 0)) {
+    if (!stackFault(registers, 'underflow')) return
+    writeIndefinite(registers, i)
   } else {
-    report(core, 0)
-    writeRegister(core, i, readRegister(core, 0, core.floats.first))
+    report(registers, 0)
+    writeRegister(registers, i, readRegister(registers, 0, floats.first))
   }
-  if (pops) pop(core)
+  if (pops) pop(registers)
 }
 
 const CONTROL_ALL = FLOAT_FLAG.ALL
 
-function initialize(core: Core): number {
-  const { view, base } = core.registers
+function initialize({ registers }: Views<'registers'>): number {
+  const { view, base } = registers
   State.x87Tags.set(view, base, 0)
   State.x87Opcode.set(view, base, 0)
   State.x87Instruction.setParts(view, base, 0, 0)
   State.x87Data.setParts(view, base, 0, 0)
   State.x87Status.set(view, base, 0)
-  setControl(core, CONTROL_RESET)
+  setControl(registers, CONTROL_RESET)
   return STATUS.NEXT
 }
 
 /** Two bits a register, by physical number: 0 valid, 1 zero, 2 special, 3 empty. */
-function fullTags(core: Core): number {
-  const { first } = core.floats
-  const top = (status(core) >> 11) & 7
+function fullTags({ registers, floats }: Views<'registers' | 'floats'>): number {
+  const { first } = floats
+  const top = (status(registers) >> 11) & 7
   let tags = 0
-  for (let i = 0; i < 8; i += 1) tags |= tagOf(core, i, first) << (((top + i) & 7) * 2)
+  for (let i = 0; i < 8; i += 1) tags |= tagOf(registers, i, first) << (((top + i) & 7) * 2)
   return tags
 }
 
-function tagOf(core: Core, i: number, scratch: Float80): number {
-  if (isEmpty(core, i)) return 3
-  readRegister(core, i, scratch)
+function tagOf(registers: RegisterFile, i: number, scratch: Float80): number {
+  if (isEmpty(registers, i)) return 3
+  readRegister(registers, i, scratch)
   const exponent = scratch.signExponent & 0x7fff
   if (exponent === 0 && (scratch.high | scratch.low) === 0) return 1
   return exponent === 0 || exponent === 0x7fff || scratch.high >= 0 ? 2 : 0
 }
 
-function takeTags(core: Core, tags: number): void {
+function takeTags(registers: RegisterFile, tags: number): void {
   let kept = 0
   for (let i = 0; i < 8; i += 1) if (((tags >> (i * 2)) & 3) !== 3) kept |= 1 << i
-  State.x87Tags.set(core.registers.view, core.registers.base, kept)
+  State.x87Tags.set(registers.view, registers.base, kept)
 }
 
 /** Bytes of an environment by operand size. */
-const environmentBytes = (core: Core, record: number): 14 | 28 => (core.records.displacement(record) >>> 16 === 16 ? 14 : 28)
+const environmentBytes = (records: Records, record: number): 14 | 28 => (records.displacement(record) >>> 16 === 16 ? 14 : 28)
 
-function environment(core: Core, bytes: 14 | 28): Uint8Array {
+function environment(core: Views<'registers' | 'floats'>, bytes: 14 | 28): Uint8Array {
   const { view, base } = core.registers
   const image = new Uint8Array(bytes + 80)
   const to = new DataView(image.buffer)
-  const words = [control(core), status(core), fullTags(core)]
+  const words = [control(core.registers), status(core.registers), fullTags(core)]
   // Pointers are told only while an exception is pending, as AMD's processors do.
-  const told = (status(core) & 0x80) !== 0
+  const told = (status(core.registers) & 0x80) !== 0
   const [ip, data] = told ? [State.x87Instruction.low(view, base), State.x87Data.low(view, base)] : [0, 0]
   if (bytes === 14) {
     [...words, ip & 0xffff, 0, data & 0xffff, 0].forEach((word, index) => to.setUint16(index * 2, word, true))
@@ -199,38 +202,38 @@ function environment(core: Core, bytes: 14 | 28): Uint8Array {
   return image
 }
 
-function takeEnvironment(core: Core, image: Uint8Array, bytes: 14 | 28): void {
-  const { view, base } = core.registers
+function takeEnvironment(registers: RegisterFile, image: Uint8Array, bytes: 14 | 28): void {
+  const { view, base } = registers
   const from = new DataView(image.buffer, image.byteOffset)
   const step = bytes === 14 ? 2 : 4
   const pointer = (at: number): number => (bytes === 14 ? from.getUint16(at, true) : from.getUint32(at, true))
-  takeTags(core, from.getUint16(2 * step, true))
+  takeTags(registers, from.getUint16(2 * step, true))
   State.x87Instruction.setParts(view, base, pointer(3 * step), 0)
   State.x87Data.setParts(view, base, pointer(5 * step), 0)
   State.x87Opcode.set(view, base, bytes === 14 ? 0 : from.getUint16(18, true) & 0x7ff)
   State.x87Status.set(view, base, from.getUint16(step, true))
-  setControl(core, from.getUint16(0, true))
+  setControl(registers, from.getUint16(0, true))
 }
 
 const storeEnvironment: Handler = (core, record) => {
-  const bytes = environmentBytes(core, record)
+  const bytes = environmentBytes(core.records, record)
   const ended = core.memory.writeBytes(core.registers.address(SLOT.t3), environment(core, bytes).subarray(0, bytes))
-  setControl(core, control(core) | CONTROL_ALL)
+  setControl(core.registers, control(core.registers) | CONTROL_ALL)
   return ended
 }
 
-const loadEnvironment: Handler = waitingControl((core, record) => {
-  const bytes = environmentBytes(core, record)
-  takeEnvironment(core, core.memory.readBytes(core.registers.address(SLOT.t3), bytes), bytes)
+const loadEnvironment: Handler = waitingControl(({ registers, records, memory }, record) => {
+  const bytes = environmentBytes(records, record)
+  takeEnvironment(registers, memory.readBytes(registers.address(SLOT.t3), bytes), bytes)
 })
 
 const saveAll: Handler = (core, record) => {
-  const bytes = environmentBytes(core, record)
+  const bytes = environmentBytes(core.records, record)
   const image = environment(core, bytes)
   const to = new DataView(image.buffer)
   const { first } = core.floats
   for (let i = 0; i < 8; i += 1) {
-    readRegister(core, i, first)
+    readRegister(core.registers, i, first)
     to.setInt32(bytes + i * 10, first.low, true)
     to.setInt32(bytes + i * 10 + 4, first.high, true)
     to.setUint16(bytes + i * 10 + 8, first.signExponent, true)
@@ -240,25 +243,25 @@ const saveAll: Handler = (core, record) => {
   return ended
 }
 
-const restoreAll: Handler = waitingControl((core, record) => {
-  const bytes = environmentBytes(core, record)
-  const image = core.memory.readBytes(core.registers.address(SLOT.t3), bytes + 80)
+const restoreAll: Handler = waitingControl(({ registers, records, memory, floats }, record) => {
+  const bytes = environmentBytes(records, record)
+  const image = memory.readBytes(registers.address(SLOT.t3), bytes + 80)
   const from = new DataView(image.buffer, image.byteOffset)
-  takeEnvironment(core, image, bytes)
-  const kept = State.x87Tags.get(core.registers.view, core.registers.base)
+  takeEnvironment(registers, image, bytes)
+  const kept = State.x87Tags.get(registers.view, registers.base)
   for (let i = 0; i < 8; i += 1) {
     const at = bytes + i * 10
-    const { first } = core.floats
+    const { first } = floats
     first.set(from.getUint16(at + 8, true), from.getInt32(at + 4, true), from.getInt32(at, true))
-    writeRegister(core, i, first)
+    writeRegister(registers, i, first)
   }
-  State.x87Tags.set(core.registers.view, core.registers.base, kept)
+  State.x87Tags.set(registers.view, registers.base, kept)
 })
 
-const write16 = (core: Core, value: number): number => {
-  const host = core.memory.hostForWrite(core.registers.address(SLOT.t3), 2)
-  core.registers.view.setUint16(host, value, true)
-  return core.memory.finishWrite(host)
+const write16 = ({ registers, memory }: Views<'registers' | 'memory'>, value: number): number => {
+  const host = memory.hostForWrite(registers.address(SLOT.t3), 2)
+  registers.view.setUint16(host, value, true)
+  return memory.finishWrite(host)
 }
 
 /** Handlers by name. */
@@ -267,20 +270,20 @@ export const X87_MEMORY_HANDLERS: Handlers = {
   fst: store({}), fstp: store({ pops: true }), fist: store({}), fistp: store({ pops: true }),
   fisttp: store({ pops: true, truncate: true }), fbstp: store({ pops: true }),
   // FSTP without a stack fault: an empty register is not stored.
-  fstpnce: waiting((core, record) => {
-    report(core, 0)
-    if (!isEmpty(core, 0)) writeRegister(core, core.records.field(record, 'a'), readRegister(core, 0, core.floats.first))
-    pop(core)
+  fstpnce: waiting(({ registers, records, floats }, record) => {
+    report(registers, 0)
+    if (!isEmpty(registers, 0)) writeRegister(registers, records.field(record, 'a'), readRegister(registers, 0, floats.first))
+    pop(registers)
   }),
-  fldcw: waitingControl((core) => setControl(core, core.memory.read16(core.registers.address(SLOT.t3)))),
-  fnstcw: (core) => write16(core, control(core)),
+  fldcw: waitingControl(({ registers, memory }) => setControl(registers, memory.read16(registers.address(SLOT.t3)))),
+  fnstcw: (core) => write16(core, control(core.registers)),
   fnstsw: (core, record) => {
-    if (core.records.field(record, 'c') !== X87_OPERAND.register) return write16(core, status(core))
-    core.registers.view.setUint16(core.registers.base + GPR.rax * 8, status(core), true)
+    if (core.records.field(record, 'c') !== X87_OPERAND.register) return write16(core, status(core.registers))
+    core.registers.view.setUint16(core.registers.base + GPR.rax * 8, status(core.registers), true)
     return STATUS.NEXT
   },
-  fnclex: (core) => {
-    setStatus(core, status(core) & 0x7f00)
+  fnclex: ({ registers }) => {
+    setStatus(registers, status(registers) & 0x7f00)
     return STATUS.NEXT
   },
   fninit: initialize, fldenv: loadEnvironment, fnstenv: storeEnvironment, frstor: restoreAll, fnsave: saveAll,

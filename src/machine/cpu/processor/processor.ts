@@ -312,12 +312,12 @@ export class MachineProcessor implements BareProcessor {
 
   saveFpu(): Uint8Array {
     const image = new Uint8Array(FXSAVE_BYTES)
-    writeFxsave(this.core, new DataView(image.buffer), 0)
+    writeFxsave(this.core.registers, new DataView(image.buffer), 0)
     return image
   }
 
   loadFpu(image: Uint8Array): void {
-    readFxsave(this.core, new DataView(image.buffer, image.byteOffset, image.byteLength), 0)
+    readFxsave(this.core.registers, new DataView(image.buffer, image.byteOffset, image.byteLength), 0)
   }
 
   destroy(): void {

@@ -24,7 +24,7 @@ export function reset(core: Core): void {
   memory.bytes.fill(0, base, base + PROCESSOR_BYTES)
   placeMemory(core)
   translations.clear()
-  resetFpu(core)
+  resetFpu(core.registers)
   State.xcr0.set(view, base, 1)
   registers.setFlags(core.bare ? 0 : RFLAGS.IF)
   registers.efer = EFER.SCE | EFER.LME | EFER.LMA | EFER.NXE

@@ -5,7 +5,7 @@
 import { CR0, CR4, SEGMENT } from '../../../x86/index.ts'
 import type { ProcessorState } from '../../interface/saved-state.ts'
 import type { Registers, SegmentState } from '../../interface/registers.ts'
-import type { Core } from '../core/core.ts'
+import type { Core, Views } from '../core/core.ts'
 import { INTERRUPT_SHADOWS } from '../core/events.ts'
 import type { InterruptShadow } from '../core/events.ts'
 import { FXSAVE_BYTES, MXCSR_MASK, readFxsave } from '../handlers/fpu.ts'
@@ -54,14 +54,14 @@ function checkSegments(value: unknown): readonly SegmentState[] {
 }
 
 /** Rings and paging of a hosted processor are its host's protection; a bare one has only itself to harm. */
-function checkProtection(core: Core, control: readonly number[], segments: readonly SegmentState[]): void {
+function checkProtection({ bare, outside }: Views<'bare' | 'outside'>, control: readonly number[], segments: readonly SegmentState[]): void {
   const [cr0, cr4] = [control[0]!, control[6]!]
   if (control[1] !== 0 || control[7] !== 0 || (cr0 & ~CR0_BITS) !== 0) refuse('control registers with reserved bits')
   const paging = (cr0 & CR0.PG) !== 0
   if (paging && (cr0 & CR0.PE) === 0) refuse('paging without protected mode')
-  if (core.bare) {
+  if (bare) {
     if (control[5] !== 0 || control[8]! > 15 || control[9] !== 0) refuse('CR3 or CR8 with reserved bits')
-    if ((cr4 & ~allowedCr4(core)) !== 0) refuse('CR4 has bits that CPUID does not offer', { cr4 })
+    if ((cr4 & ~allowedCr4(outside)) !== 0) refuse('CR4 has bits that CPUID does not offer', { cr4 })
     return
   }
   if (!paging || (cr4 & CR4.PAE) === 0) refuse('a hosted processor without paging')
@@ -109,7 +109,7 @@ export function restoreState(core: Core, registers: Registers, state: ProcessorS
   registers.setFlags(flags!)
   registers.setKernelGsBase(kernelGs[0]!, kernelGs[1]!)
   DEBUGS.forEach((number, i) => registers.setDebug(number, debug[i * 2]!, debug[i * 2 + 1]!))
-  readFxsave(core, image, 0)
+  readFxsave(core.registers, image, 0)
   State.xcr0.set(core.registers.view, core.registers.base, xcr0!)
   if (!core.bare) registers.setTscAux(tscAux!)
   core.debug.pending = debugTrap

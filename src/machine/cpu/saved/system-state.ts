@@ -6,7 +6,7 @@ import { CR0, CR4, EFER, MSR } from '../../../x86/index.ts'
 import { isCanonical, signedFromParts } from '../../../util/index.ts'
 import type { ProcessorSystemState } from '../../interface/saved-state.ts'
 import type { TableState } from '../../interface/registers.ts'
-import type { Core } from '../core/core.ts'
+import type { Core, Views } from '../core/core.ts'
 import { isSegment, isWord, refuse, words } from './checks.ts'
 import { ACTIVITIES } from '../core/events.ts'
 import { allowedEfer } from '../system/features.ts'
@@ -14,7 +14,7 @@ import { executedOutside, isMsrValue, readMsr, writeMsr } from '../system/msrs.t
 import { PLAIN_MSRS } from '../core/system-registers.ts'
 
 /** Takes it out. */
-export function saveSystem(core: Core): ProcessorSystemState {
+export function saveSystem(core: Views<'registers' | 'events' | 'progress' | 'outside' | 'system'>): ProcessorSystemState {
   const { system, events } = core
   return {
     gdt: system.gdt, idt: system.idt, ldtr: system.ldtr, tr: system.tr, efer: core.registers.efer,
@@ -36,7 +36,7 @@ export function restoreSystem(core: Core, state: ProcessorSystemState, control: 
   const { gdt, idt, ldtr, tr, efer, msrs, timestamp, interrupts, nmi, nmiBlocked, activity } = state
   if (!isTable(gdt) || !isTable(idt)) refuse('a descriptor table that is none')
   if (!isSegment(ldtr) || !isSegment(tr)) refuse('LDTR or TR is not a segment')
-  if (!isWord(efer) || (efer & ~allowedEfer(core)) !== 0) refuse('EFER has bits that CPUID does not offer', { efer })
+  if (!isWord(efer) || (efer & ~allowedEfer(core.outside)) !== 0) refuse('EFER has bits that CPUID does not offer', { efer })
   const active = (control[0]! & CR0.PG) !== 0 && (efer & EFER.LME) !== 0
   if (active !== ((efer & EFER.LMA) !== 0)) refuse('EFER.LMA does not follow from LME and paging', { efer })
   if (active && (control[6]! & CR4.PAE) === 0) refuse('long mode without physical-address extension')

@@ -103,7 +103,7 @@ export class Boundary {
   deliverFault(): boolean {
     const { core } = this
     const { vector, errorCode } = this.result
-    if (vector === VECTOR.PF) notePageFault(core)
+    if (vector === VECTOR.PF) notePageFault(core.registers)
     return this.send({
       vector, kind: 'exception', errorCode: hasErrorCode(vector) ? errorCode : undefined, rip: this.core.registers.rip,
       flags: core.registers.flags() | RFLAGS.RF,

@@ -7,7 +7,8 @@
 import { CR0, CR4, DR6, DR7, EFER, GPR, SEGMENT, VECTOR } from '../../../x86/index.ts'
 import { isCanonical, signedFromParts } from '../../../util/index.ts'
 import type { TableState } from '../../interface/registers.ts'
-import type { Core } from '../core/core.ts'
+import type { Core, Views } from '../core/core.ts'
+import type { RegisterFile } from '../core/register-file.ts'
 import type { Handler } from '../core/handler.ts'
 import { SLOT, STATUS, State } from '../layout/state.ts'
 import { CR0_BITS, allowedCr4, hasFeature, FEATURE } from './features.ts'
@@ -54,37 +55,37 @@ function writeControl(core: Core, register: number, value: Halves): number {
 }
 
 /** CR0; setting PG with EFER.LME begins long mode, clearing it ends it. */
-export function writeCr0(core: Core, wanted: number): number {
+export function writeCr0({ registers, mode, faults }: Views<'registers' | 'mode' | 'faults'>, wanted: number): number {
   const low = ((wanted & CR0_BITS) | CR0.ET) >>> 0
-  const old = core.registers.controlLow(0)
+  const old = registers.controlLow(0)
   const paging = (low & CR0.PG) !== 0
-  if (paging && (low & CR0.PE) === 0) return core.faults.protection()
-  if ((low & CR0.NW) !== 0 && (low & CR0.CD) === 0) return core.faults.protection()
-  const cr4 = core.registers.controlLow(4)
-  if (paging && (old & CR0.PG) === 0 && (core.registers.efer & EFER.LME) !== 0) {
-    const isLongCode = (core.registers.segment(SEGMENT.cs).attributes & LONG_CODE) !== 0
-    if ((cr4 & CR4.PAE) === 0 || isLongCode) return core.faults.protection()
+  if (paging && (low & CR0.PE) === 0) return faults.protection()
+  if ((low & CR0.NW) !== 0 && (low & CR0.CD) === 0) return faults.protection()
+  const cr4 = registers.controlLow(4)
+  if (paging && (old & CR0.PG) === 0 && (registers.efer & EFER.LME) !== 0) {
+    const isLongCode = (registers.segment(SEGMENT.cs).attributes & LONG_CODE) !== 0
+    if ((cr4 & CR4.PAE) === 0 || isLongCode) return faults.protection()
   }
-  if (!paging && (old & CR0.PG) !== 0 && (core.registers.long || (cr4 & CR4.PCIDE) !== 0)) return core.faults.protection()
-  core.mode.setControl(0, low, 0)
+  if (!paging && (old & CR0.PG) !== 0 && (registers.long || (cr4 & CR4.PCIDE) !== 0)) return faults.protection()
+  mode.setControl(0, low, 0)
   return STATUS.CHECK
 }
 
 /** Bit 63 of CR3 with process-context identifiers: keep translations, which a processor need not. */
 const KEEP_TRANSLATIONS = 0x8000_0000
 
-function writeCr3(core: Core, value: Halves): number {
-  const keeps = (core.registers.controlLow(4) & CR4.PCIDE) !== 0 ? KEEP_TRANSLATIONS : 0
+function writeCr3({ registers, mode, faults }: Views<'registers' | 'mode' | 'faults'>, value: Halves): number {
+  const keeps = (registers.controlLow(4) & CR4.PCIDE) !== 0 ? KEEP_TRANSLATIONS : 0
   const high = (value.high & ~keeps) >>> 0
   // No page table can lie above the four gigabytes that a machine has at most.
-  if (high !== 0) return core.faults.protection()
-  core.mode.setControl(3, value.low, 0)
+  if (high !== 0) return faults.protection()
+  mode.setControl(3, value.low, 0)
   return STATUS.RELOAD
 }
 
-function writeCr4(core: Core, value: Halves): number {
+function writeCr4(core: Views<'registers' | 'mode' | 'faults' | 'debug' | 'outside'>, value: Halves): number {
   const { low, high } = value
-  if (high !== 0 || (low & ~allowedCr4(core)) !== 0) return core.faults.protection()
+  if (high !== 0 || (low & ~allowedCr4(core.outside)) !== 0) return core.faults.protection()
   const old = core.registers.controlLow(4)
   if ((low & CR4.PAE) === 0 && core.registers.isLongMode) return core.faults.protection()
   if ((low & CR4.PCIDE) !== 0 && (old & CR4.PCIDE) === 0) {
@@ -96,19 +97,19 @@ function writeCr4(core: Core, value: Halves): number {
 }
 
 /** LMSW: the low four bits of CR0; PE can only be set. */
-export function loadStatusWord(core: Core, record: number): number {
+export function loadStatusWord(core: Views<'registers' | 'records' | 'mode' | 'faults'>, record: number): number {
   const value = core.registers.low(core.records.field(record, 'a')) & 15
   const old = core.registers.controlLow(0)
   return writeCr0(core, ((old & ~14) | value | (old & CR0.PE)) >>> 0)
 }
 
-export function clearTaskSwitched(core: Core): number {
-  core.mode.setControl(0, (core.registers.controlLow(0) & ~CR0.TS) >>> 0, 0)
+export function clearTaskSwitched({ registers, mode }: Views<'registers' | 'mode'>): number {
+  mode.setControl(0, (registers.controlLow(0) & ~CR0.TS) >>> 0, 0)
   return STATUS.RELOAD
 }
 
 /** MOV to or from a debug register. DR4 and DR5 are other names of DR6 and DR7 unless CR4.DE is set. */
-export function moveDebug(core: Core, record: number): number {
+export function moveDebug(core: Views<'registers' | 'records' | 'faults' | 'debug'>, record: number): number {
   const named = core.records.field(record, 'c')
   const isAlias = named === 4 || named === 5
   if (isAlias && (core.registers.controlLow(4) & CR4.DE) !== 0) return core.faults.undefinedOpcode()
@@ -150,19 +151,19 @@ export const loadTable = (name: 'gdt' | 'idt'): Handler => (core, record) => {
 }
 
 /** SGDT and SIDT. With CR4.UMIP only ring 0 may. */
-export const storeTable = (name: 'gdt' | 'idt'): Handler => (core) => {
-  if (isHidden(core)) return core.faults.protection()
-  const { limit, baseLow, baseHigh } = core.system[name]
+export const storeTable = (name: 'gdt' | 'idt'): Handler => ({ registers, memory, faults, system }) => {
+  if (isHidden(registers)) return faults.protection()
+  const { limit, baseLow, baseHigh } = system[name]
   const bytes = new Uint8Array(10)
   const view = new DataView(bytes.buffer)
   view.setUint16(0, limit, true)
   view.setUint32(2, baseLow, true)
   view.setUint32(6, baseHigh, true)
-  return core.memory.writeBytes(core.registers.address(SLOT.t3), bytes.subarray(0, core.registers.long ? 10 : 6))
+  return memory.writeBytes(registers.address(SLOT.t3), bytes.subarray(0, registers.long ? 10 : 6))
 }
 
 /** True where CR4.UMIP hides system registers from the running ring. */
-export const isHidden = (core: Core): boolean => (core.registers.controlLow(4) & CR4.UMIP) !== 0 && core.registers.cpl !== 0
+export const isHidden = (registers: RegisterFile): boolean => (registers.controlLow(4) & CR4.UMIP) !== 0 && registers.cpl !== 0
 
 /** LLDT and LTR: the selector is in the slot that `a` names; the ring has been looked at. */
 export const loadSystemSegment = (name: 'ldtr' | 'tr'): Handler => (core, record) => {
@@ -191,8 +192,8 @@ export const loadSystemSegment = (name: 'ldtr' | 'tr'): Handler => (core, record
 }
 
 /** INVLPG: the address is in t3. */
-export function invalidatePage(core: Core): number {
-  const address = core.registers.address(SLOT.t3)
-  if (isCanonical(address)) core.translations.flushPage(address)
+export function invalidatePage({ registers, translations }: Views<'registers' | 'translations'>): number {
+  const address = registers.address(SLOT.t3)
+  if (isCanonical(address)) translations.flushPage(address)
   return STATUS.RELOAD
 }

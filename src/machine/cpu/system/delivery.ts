@@ -11,6 +11,7 @@ import { GPR, RFLAGS, SEGMENT, VECTOR } from '../../../x86/index.ts'
 import { highPart, isCanonical, lowPart } from '../../../util/index.ts'
 import { GUEST_FAULT, fail } from '../core/faults.ts'
 import type { Core } from '../core/core.ts'
+import type { RegisterFile } from '../core/register-file.ts'
 import { NOT_CANONICAL, STATUS, State } from '../layout/state.ts'
 import { codeBehindGate, enterCode, readGate } from './gates.ts'
 import type { Delivery } from './gates.ts'
@@ -31,7 +32,7 @@ function enterLong(core: Core, delivery: Delivery): void {
   const { code, ring } = codeBehindGate(core, gate.selector, ext)
   const { cpl } = core.registers
   const top = gate.table !== 0 ? stackOfTable(core, gate.table, ext)
-    : ring < cpl ? stackOfRing(core, ring, ext) : wholeStackPointer(core)
+    : ring < cpl ? stackOfRing(core, ring, ext) : wholeStackPointer(core.registers)
   if (!isCanonical(top)) fail(core.faults, VECTOR.SS, ext)
   if (!isCanonical(gate.offset)) fail(core.faults, VECTOR.GP, ext)
   const words: WideWord[] = [
@@ -47,7 +48,7 @@ function enterLong(core: Core, delivery: Delivery): void {
 }
 
 /** All 64 bits count, also while 32-bit code runs. */
-const wholeStackPointer = (core: Core): number => core.registers.address(GPR.rsp * 8)
+const wholeStackPointer = (registers: RegisterFile): number => registers.address(GPR.rsp * 8)
 
 /** INT n, INT3, INTO and INT1 of a bare processor: a handler's body. */
 export function softwareInterrupt(
@@ -83,7 +84,7 @@ export function deliver(core: Core, first: Delivery): boolean {
     if (delivery.vector === VECTOR.DF) return false
     const vector = State.faultVector.get(view, base)
     const code = State.faultCode.get(view, base)
-    if (vector === VECTOR.PF) notePageFault(core)
+    if (vector === VECTOR.PF) notePageFault(core.registers)
     const flags = (first.flags | RFLAGS.RF) >>> 0
     if (isDouble(delivery, vector)) delivery = { ...first, kind: 'exception', vector: VECTOR.DF, errorCode: 0, flags }
     else delivery = { ...first, kind: 'exception', vector, errorCode: code === NOT_CANONICAL ? 0 : code, flags }
@@ -101,8 +102,8 @@ function attempt(core: Core, delivery: Delivery): boolean {
 }
 
 /** CR2 takes the address of a page fault. */
-export function notePageFault(core: Core): void {
-  const { view, base } = core.registers
+export function notePageFault(registers: RegisterFile): void {
+  const { view, base } = registers
   State.control.element.setParts(
     view, State.control.at(base, 2), State.faultAddress.low(view, base), State.faultAddress.high(view, base))
 }

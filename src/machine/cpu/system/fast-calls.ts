@@ -5,7 +5,8 @@
 import { EFER, GPR, MSR, RFLAGS, SEGMENT } from '../../../x86/index.ts'
 import { highPart, isCanonical, lowPart, signedFromParts } from '../../../util/index.ts'
 import type { SegmentState } from '../../interface/registers.ts'
-import type { Core } from '../core/core.ts'
+import type { Core, Views } from '../core/core.ts'
+import type { SystemRegisters } from '../core/system-registers.ts'
 import { SEGMENT_SLOT, STATUS, State } from '../layout/state.ts'
 import { FEATURE, hasFeature } from './features.ts'
 import { afterJump } from './tables.ts'
@@ -28,21 +29,21 @@ const flatStack = (selector: number, ring: number): SegmentState => ({
   attributes: PRESENT_SEGMENT | WRITABLE_DATA | (ring << 5) | GRANULAR | 0x4000,
 })
 
-const plain = (core: Core, register: number): readonly [number, number] => core.system.plain(register)!
+const plain = (system: SystemRegisters, register: number): readonly [number, number] => system.plain(register)!
 
 /** Enters a ring with new flags; SS before CS, because the privilege level hangs on it. */
-function enter(core: Core, to: { code: SegmentState; stack: SegmentState; rip: number; flags: number }): void {
-  const old = State.systemFlags.get(core.registers.view, core.registers.base)
-  core.registers.setFlags(to.flags)
-  if (((old ^ to.flags) & RFLAGS.AC) !== 0) core.mode.updatePermissions()
-  core.mode.setSegment(SEGMENT.ss, to.stack)
-  core.mode.setSegment(SEGMENT.cs, to.code)
-  core.registers.setRip(to.rip)
+function enter({ registers, mode }: Views<'registers' | 'mode'>, to: { code: SegmentState; stack: SegmentState; rip: number; flags: number }): void {
+  const old = State.systemFlags.get(registers.view, registers.base)
+  registers.setFlags(to.flags)
+  if (((old ^ to.flags) & RFLAGS.AC) !== 0) mode.updatePermissions()
+  mode.setSegment(SEGMENT.ss, to.stack)
+  mode.setSegment(SEGMENT.cs, to.code)
+  registers.setRip(to.rip)
 }
 
 /** Single step goes by the trap flag that these instructions leave. */
-function traceByNewFlags(core: Core): void {
-  core.debug.traceAs((State.systemFlags.get(core.registers.view, core.registers.base) & RFLAGS.TF) !== 0)
+function traceByNewFlags({ registers, debug }: Views<'registers' | 'debug'>): void {
+  debug.traceAs((State.systemFlags.get(registers.view, registers.base) & RFLAGS.TF) !== 0)
 }
 
 /** SYSCALL. */
@@ -50,13 +51,13 @@ export function systemCall(core: Core, record: number): number {
   if ((core.registers.efer & EFER.SCE) === 0 || !core.registers.isLongMode) return core.faults.undefinedOpcode()
   const next = core.records.nextOf(record)
   const flags = core.registers.flags() & ~RFLAGS.RF
-  const [low, high] = plain(core, core.registers.long ? MSR.LSTAR : MSR.CSTAR)
-  const selector = plain(core, MSR.STAR)[1] & 0xffff
+  const [low, high] = plain(core.system, core.registers.long ? MSR.LSTAR : MSR.CSTAR)
+  const selector = plain(core.system, MSR.STAR)[1] & 0xffff
   core.registers.setSlot(GPR.rcx * 8, lowPart(next), highPart(next))
   core.registers.setSlot(GPR.r11 * 8, flags, 0)
   enter(core, {
     code: flatCode(selector, 0, 64), stack: flatStack(selector + 8, 0), rip: signedFromParts(low, high),
-    flags: flags & ~plain(core, MSR.SFMASK)[0],
+    flags: flags & ~plain(core.system, MSR.SFMASK)[0],
   })
   traceByNewFlags(core)
   return afterJump(core)
@@ -69,7 +70,7 @@ export function systemReturn(core: Core, record: number): number {
   const toLong = core.records.field(record, 'c') === 8
   const target = toLong ? core.registers.address(GPR.rcx * 8) : core.registers.low(GPR.rcx * 8)
   if (!isCanonical(target)) return core.faults.protection()
-  const selector = plain(core, MSR.STAR)[1] >>> 16
+  const selector = plain(core.system, MSR.STAR)[1] >>> 16
   enter(core, {
     code: flatCode(selector + (toLong ? 16 : 0), 3, toLong ? 64 : 32), stack: flatStack(selector + 8, 3), rip: target,
     flags: core.registers.low(GPR.r11 * 8) & RETURNED_FLAGS,
@@ -80,12 +81,12 @@ export function systemReturn(core: Core, record: number): number {
 
 /** SYSENTER: to ring 0 by the registers SYSENTER_CS, ESP and EIP. */
 export function systemEnter(core: Core): number {
-  if (!hasFeature(core, FEATURE.SEP)) return core.faults.undefinedOpcode()
-  const [selector] = plain(core, MSR.SYSENTER_CS)
+  if (!hasFeature(core.outside, FEATURE.SEP)) return core.faults.undefinedOpcode()
+  const [selector] = plain(core.system, MSR.SYSENTER_CS)
   if ((selector & 0xfffc) === 0) return core.faults.protection()
   const long = core.registers.isLongMode
-  const [ipLow, ipHigh] = plain(core, MSR.SYSENTER_EIP)
-  const [spLow, spHigh] = plain(core, MSR.SYSENTER_ESP)
+  const [ipLow, ipHigh] = plain(core.system, MSR.SYSENTER_EIP)
+  const [spLow, spHigh] = plain(core.system, MSR.SYSENTER_ESP)
   core.registers.setSlot(GPR.rsp * 8, spLow, long ? spHigh : 0)
   enter(core, {
     code: flatCode(selector, 0, long ? 64 : 32), stack: flatStack(selector + 8, 0),
@@ -96,8 +97,8 @@ export function systemEnter(core: Core): number {
 
 /** SYSEXIT: to ring 3; RCX is its stack pointer, RDX its rip. */
 export function systemExit(core: Core, record: number): number {
-  if (!hasFeature(core, FEATURE.SEP)) return core.faults.undefinedOpcode()
-  const [selector] = plain(core, MSR.SYSENTER_CS)
+  if (!hasFeature(core.outside, FEATURE.SEP)) return core.faults.undefinedOpcode()
+  const [selector] = plain(core.system, MSR.SYSENTER_CS)
   if ((selector & 0xfffc) === 0 || core.registers.cpl !== 0) return core.faults.protection()
   const toLong = core.records.field(record, 'c') === 8
   const target = toLong ? core.registers.address(GPR.rdx * 8) : core.registers.low(GPR.rdx * 8)
@@ -112,12 +113,12 @@ export function systemExit(core: Core, record: number): number {
 }
 
 /** SWAPGS. */
-export function swapGs(core: Core): number {
-  if (core.registers.cpl !== 0) return core.faults.protection()
-  const { view, base } = core.registers
+export function swapGs({ registers, faults }: Views<'registers' | 'faults'>): number {
+  if (registers.cpl !== 0) return faults.protection()
+  const { view, base } = registers
   const slot = SEGMENT_SLOT[SEGMENT.gs]!
-  const [low, high] = [core.registers.low(slot), core.registers.high(slot)]
-  core.registers.setSlot(slot, State.kernelGsBase.low(view, base), State.kernelGsBase.high(view, base))
+  const [low, high] = [registers.low(slot), registers.high(slot)]
+  registers.setSlot(slot, State.kernelGsBase.low(view, base), State.kernelGsBase.high(view, base))
   State.kernelGsBase.setParts(view, base, low, high)
   return STATUS.NEXT
 }

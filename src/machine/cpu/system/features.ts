@@ -4,7 +4,7 @@
  */
 import { CPU_FEATURES, CR0, CR4, EFER } from '../../../x86/index.ts'
 import type { CpuFeature } from '../../../x86/index.ts'
-import type { Core } from '../core/core.ts'
+import type { Outside } from '../core/outside.ts'
 
 /** Features that decide what may be switched on. */
 export const FEATURE = {
@@ -15,9 +15,9 @@ export const FEATURE = {
 } as const satisfies Readonly<Record<string, CpuFeature>>
 
 /** Whether CPUID offers a feature. */
-export function hasFeature(core: Core, name: CpuFeature): boolean {
+export function hasFeature(outside: Outside, name: CpuFeature): boolean {
   const { leaf, subleaf, register, bit } = CPU_FEATURES[name]
-  return (core.outside.cpuid.read(leaf, subleaf)[register] >>> bit & 1) === 1
+  return (outside.cpuid.read(leaf, subleaf)[register] >>> bit & 1) === 1
 }
 
 /** Bits of CR4, each with what has to be offered for it; the others are reserved. */
@@ -30,15 +30,15 @@ const CR4_FEATURES: readonly (readonly [bit: number, feature: CpuFeature | undef
 ]
 
 /** Bits of CR4 that may be set. */
-export const allowedCr4 = (core: Core): number =>
+export const allowedCr4 = (outside: Outside): number =>
   CR4_FEATURES.reduce(
-    (bits, [bit, feature]) => (feature === undefined || hasFeature(core, feature) ? bits | bit : bits), 0)
+    (bits, [bit, feature]) => (feature === undefined || hasFeature(outside, feature) ? bits | bit : bits), 0)
 
 /** Bits of CR0 that exist. */
 export const CR0_BITS =
   (CR0.PE | CR0.MP | CR0.EM | CR0.TS | CR0.ET | CR0.NE | CR0.WP | CR0.AM | CR0.NW | CR0.CD | CR0.PG) >>> 0
 
 /** Bits of EFER that may be set. */
-export const allowedEfer = (core: Core): number =>
-  (hasFeature(core, FEATURE.SYSCALL) ? EFER.SCE : 0) | (hasFeature(core, FEATURE.NX) ? EFER.NXE : 0) |
-  (hasFeature(core, FEATURE.LM) ? EFER.LME | EFER.LMA : 0)
+export const allowedEfer = (outside: Outside): number =>
+  (hasFeature(outside, FEATURE.SYSCALL) ? EFER.SCE : 0) | (hasFeature(outside, FEATURE.NX) ? EFER.NXE : 0) |
+  (hasFeature(outside, FEATURE.LM) ? EFER.LME | EFER.LMA : 0)

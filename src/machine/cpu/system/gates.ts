@@ -6,7 +6,7 @@
 import { RFLAGS, SEGMENT, VECTOR } from '../../../x86/index.ts'
 import { signedFromParts } from '../../../util/index.ts'
 import type { SegmentState } from '../../interface/registers.ts'
-import type { Core } from '../core/core.ts'
+import type { Core, Views } from '../core/core.ts'
 import { fail } from '../core/faults.ts'
 import {
   ACCESS_BYTE, BIG, ENTRY_FLAGS, LONG_CODE, dplOf, inTable, markAccessed, readOwnDescriptor, readWords, tableBase, unpack,
@@ -62,7 +62,7 @@ export function readGate(core: Core, delivery: Delivery, words: 2 | 4, types: re
   const code = vector * 8 + 2 + (kind === 'software' ? 0 : 1)
   const offset = vector * words * 4
   if (offset + words * 4 - 1 > idt.limit) fail(core.faults, VECTOR.GP, code)
-  const gate = readWords(core, inTable(core, tableBase(idt), offset), words)
+  const gate = readWords(core, inTable(core.registers, tableBase(idt), offset), words)
   const type = (gate[1]! >>> 8) & 31
   if (!types.includes(type)) fail(core.faults, VECTOR.GP, code)
   if (kind === 'software' && ((gate[1]! >>> 13) & 3) < core.registers.cpl) fail(core.faults, VECTOR.GP, code)
@@ -75,8 +75,8 @@ export function readGate(core: Core, delivery: Delivery, words: 2 | 4, types: re
 }
 
 /** The last step: code segment, flags, rip. */
-export function enterCode(core: Core, to: { code: SegmentState; offset: number; masks: boolean }): void {
-  core.mode.setSegment(SEGMENT.cs, to.code)
-  core.registers.setFlags(core.registers.flags() & ~(ENTRY_FLAGS | (to.masks ? RFLAGS.IF : 0)))
-  core.registers.setRip(to.offset)
+export function enterCode({ registers, mode }: Views<'registers' | 'mode'>, to: { code: SegmentState; offset: number; masks: boolean }): void {
+  mode.setSegment(SEGMENT.cs, to.code)
+  registers.setFlags(registers.flags() & ~(ENTRY_FLAGS | (to.masks ? RFLAGS.IF : 0)))
+  registers.setRip(to.offset)
 }

@@ -8,7 +8,8 @@
  */
 import { GPR, SEGMENT, VECTOR } from '../../../x86/index.ts'
 import type { SegmentState } from '../../interface/registers.ts'
-import type { Core } from '../core/core.ts'
+import type { Core, Views } from '../core/core.ts'
+import type { RegisterFile } from '../core/register-file.ts'
 import { fail } from '../core/faults.ts'
 import { stackSegment } from './descriptors.ts'
 import { codeBehindGate, enterCode, readGate } from './gates.ts'
@@ -35,15 +36,15 @@ export function legacyStackOfRing(core: Core, ring: number, ext = 0): LegacyStac
 }
 
 /** The stack in use. */
-export const legacyStack = (core: Core): LegacyStack =>
-  ({ segment: core.registers.segment(SEGMENT.ss), pointer: core.registers.low(GPR.rsp * 8) })
+export const legacyStack = (registers: RegisterFile): LegacyStack =>
+  ({ segment: registers.segment(SEGMENT.ss), pointer: registers.low(GPR.rsp * 8) })
 
 /**
  * Writes values of `size` bytes downwards from a stack's top, the first at the highest address; gives the new pointer.
  * Nothing is written when one of them would fault.
  */
 export function pushLegacy(
-  core: Core, stack: LegacyStack, values: readonly number[], how: { size: 2 | 4; ring: number; ext: number },
+  core: Views<'registers' | 'memory' | 'mode' | 'faults' | 'debug'>, stack: LegacyStack, values: readonly number[], how: { size: 2 | 4; ring: number; ext: number },
 ): number {
   const mask = (stack.segment.attributes & BIG) !== 0 ? 0xffff_ffff : 0xffff
   const bytes = values.length * how.size
@@ -74,7 +75,7 @@ export function enterLegacy(core: Core, delivery: Delivery): void {
   const gate = readGate(core, delivery, 2, GATES)
   const { code, ring } = codeBehindGate(core, gate.selector, ext)
   const isInner = ring < core.registers.cpl
-  const stack = isInner ? legacyStackOfRing(core, ring, ext) : legacyStack(core)
+  const stack = isInner ? legacyStackOfRing(core, ring, ext) : legacyStack(core.registers)
   const values = isInner ? [core.registers.segment(SEGMENT.ss).selector, core.registers.low(GPR.rsp * 8)] : []
   values.push(delivery.flags, core.registers.segment(SEGMENT.cs).selector, delivery.rip >>> 0)
   if (delivery.errorCode !== undefined) values.push(delivery.errorCode)

@@ -4,7 +4,8 @@
  */
 import { CR0, EFER, GPR, MSR, SEGMENT } from '../../../x86/index.ts'
 import { isCanonical, signedFromParts } from '../../../util/index.ts'
-import type { Core } from '../core/core.ts'
+import type { Core, Views } from '../core/core.ts'
+import type { RegisterFile } from '../core/register-file.ts'
 import { SEGMENT_SLOT, STATUS, State } from '../layout/state.ts'
 import { FEATURE, allowedEfer, hasFeature } from './features.ts'
 
@@ -31,27 +32,27 @@ const add = (a: Pair, b: Pair): Pair => {
 }
 
 /** The time stamp as the source or the count of instructions has it, without what WRMSR has added. */
-function sourceOfTime(core: Core, executed: number): Pair {
-  const { timestamp } = core.outside
+function sourceOfTime({ progress, outside }: Views<'progress' | 'outside'>, executed: number): Pair {
+  const { timestamp } = outside
   if (timestamp !== undefined) {
     const low = timestamp.low(executed)
     return [low >>> 0, timestamp.high() >>> 0]
   }
-  const count = core.progress.totalExecuted + executed
+  const count = progress.totalExecuted + executed
   return [count >>> 0, Math.floor(count / 0x1_0000_0000) >>> 0]
 }
 
 /** What a time stamp looked at between two runs has to count; a host's own clock has moved on by itself. */
-export const executedOutside = (core: Core): number => (core.outside.timestamp === undefined ? core.progress.lastExecuted : 0)
+export const executedOutside = ({ progress, outside }: Views<'progress' | 'outside'>): number => (outside.timestamp === undefined ? progress.lastExecuted : 0)
 
 /** Time-stamp counter, `executed` instructions into the present run. */
-export function timestamp(core: Core, executed: number): Pair {
+export function timestamp(core: Views<'progress' | 'outside' | 'system'>, executed: number): Pair {
   const { low, high } = core.system.timestampOffset
   return add(sourceOfTime(core, executed), [low, high])
 }
 
 /** Value of a register; undefined when there is none. */
-export function readMsr(core: Core, register: number, executed: number): Pair | undefined {
+export function readMsr(core: Views<'registers' | 'progress' | 'outside' | 'system'>, register: number, executed: number): Pair | undefined {
   const { view, base } = core.registers
   switch (register) {
     case MSR.EFER: return [core.registers.efer, 0]
@@ -60,7 +61,7 @@ export function readMsr(core: Core, register: number, executed: number): Pair | 
       return [core.registers.low(baseSlot(register)), core.registers.high(baseSlot(register))]
     case MSR.KERNEL_GS_BASE: return [State.kernelGsBase.low(view, base), State.kernelGsBase.high(view, base)]
     case MSR.TSC: return timestamp(core, executed)
-    case MSR.APIC_BASE: return [hasFeature(core, FEATURE.APIC) ? APIC_BASE_LOW | APIC_ENABLE : APIC_BASE_LOW, 0]
+    case MSR.APIC_BASE: return [hasFeature(core.outside, FEATURE.APIC) ? APIC_BASE_LOW | APIC_ENABLE : APIC_BASE_LOW, 0]
     default: return core.system.plain(register) ?? CONSTANTS.get(register)
   }
 }
@@ -75,7 +76,7 @@ export function isMsrValue(register: number, [low, high]: Pair): boolean {
 }
 
 /** Writes a register; false where WRMSR faults. */
-export function writeMsr(core: Core, register: number, value: Pair, executed: number): boolean {
+export function writeMsr(core: Views<'registers' | 'mode' | 'progress' | 'outside' | 'system'>, register: number, value: Pair, executed: number): boolean {
   const [low, high] = value
   if (!isMsrValue(register, value)) return false
   switch (register) {
@@ -104,19 +105,19 @@ export function writeMsr(core: Core, register: number, value: Pair, executed: nu
 }
 
 /** EFER: LMA follows from LME and paging, and LME does not change while paging is on. */
-function writeEfer(core: Core, low: number): boolean {
-  if ((low & ~allowedEfer(core)) !== 0) return false
-  const paging = (core.registers.controlLow(0) & CR0.PG) !== 0
-  if (paging && ((low ^ core.registers.efer) & EFER.LME) !== 0) return false
-  core.mode.setEfer((low & ~EFER.LMA) | (core.registers.efer & EFER.LMA))
+function writeEfer({ registers, mode, outside }: Views<'registers' | 'mode' | 'outside'>, low: number): boolean {
+  if ((low & ~allowedEfer(outside)) !== 0) return false
+  const paging = (registers.controlLow(0) & CR0.PG) !== 0
+  if (paging && ((low ^ registers.efer) & EFER.LME) !== 0) return false
+  mode.setEfer((low & ~EFER.LMA) | (registers.efer & EFER.LMA))
   return true
 }
 
-const index = (core: Core): number => core.registers.low(GPR.rcx * 8)
+const index = (registers: RegisterFile): number => registers.low(GPR.rcx * 8)
 
 /** RDMSR; the ring has been looked at. */
-export function readRegister(core: Core, record: number): number {
-  const value = readMsr(core, index(core), core.progress.executedBefore(record))
+export function readRegister(core: Views<'registers' | 'faults' | 'progress' | 'outside' | 'system'>, record: number): number {
+  const value = readMsr(core, index(core.registers), core.progress.executedBefore(record))
   if (value === undefined) return core.faults.protection()
   core.registers.setSlot(GPR.rax * 8, value[0], 0)
   core.registers.setSlot(GPR.rdx * 8, value[1], 0)
@@ -126,6 +127,6 @@ export function readRegister(core: Core, record: number): number {
 /** WRMSR; the ring has been looked at. */
 export function writeRegister(core: Core, record: number): number {
   const value: Pair = [core.registers.low(GPR.rax * 8), core.registers.low(GPR.rdx * 8)]
-  if (!writeMsr(core, index(core), value, core.progress.executedBefore(record))) return core.faults.protection()
-  return index(core) === MSR.EFER ? STATUS.CHECK : STATUS.NEXT
+  if (!writeMsr(core, index(core.registers), value, core.progress.executedBefore(record))) return core.faults.protection()
+  return index(core.registers) === MSR.EFER ? STATUS.CHECK : STATUS.NEXT
 }

@@ -5,7 +5,10 @@
 import { GPR, RFLAGS } from '../../../x86/index.ts'
 import { lowPart } from '../../../util/index.ts'
 import type { PortSource } from '../../interface/sources.ts'
-import type { Core } from '../core/core.ts'
+import type { Core, Views } from '../core/core.ts'
+import type { Attention } from '../core/attention.ts'
+import type { LinearMemory } from '../core/linear-memory.ts'
+import type { RegisterFile } from '../core/register-file.ts'
 import type { Handler } from '../core/handler.ts'
 import { SLOT, STATUS, State } from '../layout/state.ts'
 import { readTask } from './tables.ts'
@@ -30,18 +33,18 @@ function isAllowed(core: Core, port: number, size: Size): boolean {
 
 const mask = (size: Size): number => (size === 4 ? 0xffff_ffff : (1 << (size * 8)) - 1)
 
-function read(core: Core, port: number, size: Size): number {
-  core.debug.atPort(port, size)
-  return (core.outside.ports.read(port, size) & mask(size)) >>> 0
+function read({ debug, outside }: Views<'debug' | 'outside'>, port: number, size: Size): number {
+  debug.atPort(port, size)
+  return (outside.ports.read(port, size) & mask(size)) >>> 0
 }
 
-function write(core: Core, port: number, size: Size, value: number): void {
-  core.debug.atPort(port, size)
-  core.outside.ports.write(port, size, (value & mask(size)) >>> 0)
+function write({ debug, outside }: Views<'debug' | 'outside'>, port: number, size: Size, value: number): void {
+  debug.atPort(port, size)
+  outside.ports.write(port, size, (value & mask(size)) >>> 0)
 }
 
 /** A device may have requested an interrupt. */
-const afterPort = (core: Core): number => (core.attention.isDue ? STATUS.CHECK : STATUS.NEXT)
+const afterPort = (attention: Attention): number => (attention.isDue ? STATUS.CHECK : STATUS.NEXT)
 
 /** IN and OUT: d is the size, c tells whether the port is in DX. */
 export const portAccess = (direction: 'in' | 'out'): Handler => (core, record) => {
@@ -56,21 +59,21 @@ export const portAccess = (direction: 'in' | 'out'): Handler => (core, record) =
     else if (size === 2) core.registers.view.setUint16(rax, value, true)
     else core.registers.setSlot(GPR.rax * 8, value, 0)
   }
-  return afterPort(core)
+  return afterPort(core.attention)
 }
 
 /** A register as wide as the addresses of the instruction. */
-function counter(core: Core, register: number, bits: number): number {
+function counter(registers: RegisterFile, register: number, bits: number): number {
   const slot = register * 8
-  return bits === 64 ? core.registers.address(slot) : bits === 32 ? core.registers.low(slot) : core.registers.low(slot) & 0xffff
+  return bits === 64 ? registers.address(slot) : bits === 32 ? registers.low(slot) : registers.low(slot) & 0xffff
 }
 
 /** Writes such a register: 16 bits leave the others, 32 clear the upper half. */
-function setCounter(core: Core, register: number, bits: number, value: number): void {
+function setCounter(registers: RegisterFile, register: number, bits: number, value: number): void {
   const slot = register * 8
-  if (bits === 64) core.registers.setNumber(slot, value)
-  else if (bits === 32) core.registers.setSlot(slot, lowPart(value), 0)
-  else core.registers.view.setUint16(core.registers.base + slot, value & 0xffff, true)
+  if (bits === 64) registers.setNumber(slot, value)
+  else if (bits === 32) registers.setSlot(slot, lowPart(value), 0)
+  else registers.view.setUint16(registers.base + slot, value & 0xffff, true)
 }
 
 /**
@@ -83,38 +86,38 @@ export const stringPort = (direction: 'ins' | 'outs'): Handler => (core, record)
   const repeats = core.records.field(record, 'c') === 1
   const port = core.registers.low(GPR.rdx * 8) & 0xffff
   if (!isAllowed(core, port, size)) return core.faults.protection()
-  if (repeats && core.registers.low(GPR.rcx * 8) === 0 && counter(core, GPR.rcx, bits) === 0) return STATUS.NEXT
+  if (repeats && core.registers.low(GPR.rcx * 8) === 0 && counter(core.registers, GPR.rcx, bits) === 0) return STATUS.NEXT
   const pointer = direction === 'ins' ? GPR.rdi : GPR.rsi
   const segment = core.registers.address(direction === 'ins' ? SLOT.es : core.records.field(record, 'b'))
-  const at = counter(core, pointer, bits)
+  const at = counter(core.registers, pointer, bits)
   const address = core.registers.long ? at + segment : (at + segment) % 0x1_0000_0000
   if (direction === 'ins') readInto(core, address, port, size)
-  else write(core, port, size, readElement(core, address, size))
+  else write(core, port, size, readElement(core.memory, address, size))
   const backwards = (State.systemFlags.get(core.registers.view, core.registers.base) & RFLAGS.DF) !== 0
-  setCounter(core, pointer, bits, at + (backwards ? -size : size))
-  return repeats ? repeat(core, bits) : afterPort(core)
+  setCounter(core.registers, pointer, bits, at + (backwards ? -size : size))
+  return repeats ? repeat(core, bits) : afterPort(core.attention)
 }
 
 /** Nothing is read from the port when the memory cannot be written. */
-function readInto(core: Core, address: number, port: number, size: Size): void {
+function readInto(core: Views<'memory' | 'debug' | 'outside'>, address: number, port: number, size: Size): void {
   core.memory.hostForWrite(address, size)
   const bytes = new Uint8Array(4)
   new DataView(bytes.buffer).setUint32(0, read(core, port, size), true)
   core.memory.writeBytes(address, bytes.subarray(0, size))
 }
 
-function readElement(core: Core, address: number, size: Size): number {
+function readElement(memory: LinearMemory, address: number, size: Size): number {
   const bytes = new Uint8Array(4)
-  bytes.set(core.memory.readBytes(address, size))
+  bytes.set(memory.readBytes(address, size))
   return new DataView(bytes.buffer).getUint32(0, true)
 }
 
 /** One repetition is done: the instruction goes on, each for one of the budget, until the count is used up. */
-function repeat(core: Core, bits: number): number {
-  const left = counter(core, GPR.rcx, bits) - 1
-  setCounter(core, GPR.rcx, bits, left)
-  if (left === 0) return afterPort(core)
-  const { view, base } = core.registers
+function repeat({ registers, attention }: Views<'registers' | 'attention'>, bits: number): number {
+  const left = counter(registers, GPR.rcx, bits) - 1
+  setCounter(registers, GPR.rcx, bits, left)
+  if (left === 0) return afterPort(attention)
+  const { view, base } = registers
   State.budget.set(view, base, State.budget.get(view, base) - 1)
   return STATUS.PARTIAL
 }

@@ -7,7 +7,9 @@ import { PAGE_SIZE, RFLAGS, SEGMENT, VECTOR } from '../../../x86/index.ts'
 import { isCanonical, signedFromParts } from '../../../util/index.ts'
 import type { SegmentState, TableState } from '../../interface/registers.ts'
 import { fail } from '../core/faults.ts'
-import type { Core } from '../core/core.ts'
+import type { Core, Views } from '../core/core.ts'
+import type { Mode } from '../core/mode.ts'
+import type { RegisterFile } from '../core/register-file.ts'
 import { STATUS, State } from '../layout/state.ts'
 
 /** Bits of a descriptor's access byte. */
@@ -46,7 +48,7 @@ export const nullSegment = (selector: number): SegmentState =>
   ({ selector, baseLow: 0, baseHigh: 0, limit: 0, attributes: 0 })
 
 /** Runs `body` with the rights of ring 0, as the processor's own accesses are made; breakpoints do not see them. */
-export function asSupervisor<T>(core: Core, body: () => T): T {
+export function asSupervisor<T>(core: Views<'registers' | 'mode' | 'debug'>, body: () => T): T {
   const { debug } = core
   if (debug.isImplicit) return body()
   const isUser = core.registers.cpl === 3
@@ -61,21 +63,21 @@ export function asSupervisor<T>(core: Core, body: () => T): T {
 }
 
 /** Runs `body` with the rights of ring 3 in the middle of the processor's own accesses. */
-function asUser(core: Core, body: () => void): void {
-  core.mode.updatePermissions(true)
+function asUser(mode: Mode, body: () => void): void {
+  mode.updatePermissions(true)
   body()
-  core.mode.updatePermissions(false)
+  mode.updatePermissions(false)
 }
 
 /** Writes a frame with the rights of the ring whose stack it lies on. */
-export function writeAs(core: Core, ring: number, body: () => void): void {
+export function writeAs(core: Views<'registers' | 'mode' | 'debug'>, ring: number, body: () => void): void {
   if (ring !== 3) asSupervisor(core, body)
-  else if (core.debug.isImplicit) asUser(core, body)
+  else if (core.debug.isImplicit) asUser(core.mode, body)
   else body()
 }
 
 /** Reads up to four whole words of a table. */
-export function readWords(core: Core, address: number, count: number): readonly number[] {
+export function readWords(core: Views<'registers' | 'memory' | 'mode' | 'debug'>, address: number, count: number): readonly number[] {
   return asSupervisor(core, () => {
     const words: number[] = []
     for (let at = 0; at < count; at += 2) {
@@ -88,35 +90,35 @@ export function readWords(core: Core, address: number, count: number): readonly 
 }
 
 /** What an instruction that has set rip ends with: the driver is called only when it has something to look at. */
-export const afterJump = (core: Core): number =>
-  core.attention.isDue || core.code.active !== core.code.running ? STATUS.CHECK_JUMP : STATUS.JUMP
+export const afterJump = ({ code, attention }: Views<'code' | 'attention'>): number =>
+  attention.isDue || code.active !== code.running ? STATUS.CHECK_JUMP : STATUS.JUMP
 
 /** Linear address of an offset in a table. */
-export const inTable = (core: Core, base: number, offset: number): number =>
-  core.registers.isLongMode ? base + offset : (base + offset) % 0x1_0000_0000
+export const inTable = (registers: RegisterFile, base: number, offset: number): number =>
+  registers.isLongMode ? base + offset : (base + offset) % 0x1_0000_0000
 
 /** Where a selector's descriptor of `bytes` bytes lies; undefined when it is not in its table. */
-export function descriptorAddress(core: Core, selector: number, bytes = 8): number | undefined {
+export function descriptorAddress(core: Views<'registers' | 'system'>, selector: number, bytes = 8): number | undefined {
   const { system } = core
   const local = (selector & 4) !== 0
   if (local && (system.ldtr.attributes & ACCESS_BYTE.PRESENT) === 0) return undefined
   const table: TableState = local ? system.ldtr : system.gdt
   const offset = selector & 0xfff8
   if (offset + bytes - 1 > table.limit) return undefined
-  return inTable(core, tableBase(table), offset)
+  return inTable(core.registers, tableBase(table), offset)
 }
 
 /** Base of a table as a number. */
 export const tableBase = (table: TableState): number => signedFromParts(table.baseLow, table.baseHigh)
 
 /** Reads a descriptor of a bare processor's own tables; undefined when it lies outside. */
-export function readOwnDescriptor(core: Core, selector: number, words = 2): readonly number[] | undefined {
+export function readOwnDescriptor(core: Views<'registers' | 'memory' | 'mode' | 'debug' | 'system'>, selector: number, words = 2): readonly number[] | undefined {
   const address = descriptorAddress(core, selector, words * 4)
   return address === undefined ? undefined : readWords(core, address, words)
 }
 
 /** Changes the access byte of a descriptor in memory. */
-export function updateAccess(core: Core, selector: number, set: number, clear = 0): void {
+export function updateAccess(core: Views<'registers' | 'memory' | 'mode' | 'debug' | 'system'>, selector: number, set: number, clear = 0): void {
   const address = descriptorAddress(core, selector)
   if (address === undefined) return
   asSupervisor(core, () => {
@@ -137,7 +139,7 @@ export function markAccessed(core: Core, segment: SegmentState): SegmentState {
 export function readTask(core: Core, offset: number, words: number, ext = 0): readonly number[] {
   const { tr } = core.system
   if (offset + words * 4 - 1 > tr.limit) fail(core.faults, VECTOR.TS, (tr.selector & 0xfffc) | ext)
-  return readWords(core, inTable(core, tableBase(tr), offset), words)
+  return readWords(core, inTable(core.registers, tableBase(tr), offset), words)
 }
 
 /** Stack pointer for ring 0, 1 or 2 out of the 64-bit task-state segment. */
@@ -166,7 +168,7 @@ export type WideWord = readonly [low: number, high: number]
  * Writes 64-bit words downwards from a stack pointer, the first at the highest address, with the rights of ring `ring`.
  * Nothing is written when one of them would fault.
  */
-export function pushWide(core: Core, top: number, words: readonly WideWord[], ring: number): void {
+export function pushWide(core: Views<'registers' | 'memory' | 'mode' | 'faults' | 'debug'>, top: number, words: readonly WideWord[], ring: number): void {
   const bottom = top - words.length * 8
   if (!isCanonical(bottom) || !isCanonical(top - 1)) fail(core.faults, VECTOR.SS)
   writeAs(core, ring, () => {
@@ -184,14 +186,14 @@ export function pushWide(core: Core, top: number, words: readonly WideWord[], ri
 }
 
 /** Segment registers that an outer ring may not keep are emptied on the way out. */
-export function dropInnerSegments(core: Core, ring: number): void {
+export function dropInnerSegments({ registers, mode }: Views<'registers' | 'mode'>, ring: number): void {
   for (const index of [SEGMENT.es, SEGMENT.ds, SEGMENT.fs, SEGMENT.gs]) {
-    const selector = State.selectors.element.get(core.registers.view, State.selectors.at(core.registers.base, index))
-    const attributes = State.attributes.element.get(core.registers.view, State.attributes.at(core.registers.base, index))
+    const selector = State.selectors.element.get(registers.view, State.selectors.at(registers.base, index))
+    const attributes = State.attributes.element.get(registers.view, State.attributes.at(registers.base, index))
     const conforming = (attributes & 0x1c) === 0x1c
     const isNull = (selector & 0xfffc) === 0
     // A null selector in 64-bit mode keeps its base: it has no descriptor whose level could be compared.
-    if (!isNull && !conforming && ((attributes >> 5) & 3) < ring) core.mode.setSegment(index, nullSegment(0))
+    if (!isNull && !conforming && ((attributes >> 5) & 3) < ring) mode.setSegment(index, nullSegment(0))
   }
 }
 
