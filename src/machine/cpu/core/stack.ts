@@ -1,4 +1,7 @@
-/** The stack of the code at hand: where its pointer leads in each mode, checked places on it, and pushes that are all or nothing. */
+/**
+ * The stack of the code at hand: where its pointer leads in each mode, checked places on it, and pushes that are all or
+ * nothing.
+ */
 import { GPR } from '../../../x86/index.ts'
 import { highPart, lowPart } from '../../../util/index.ts'
 import { ACCESS, SLOT, STATUS, State } from '../layout/state.ts'

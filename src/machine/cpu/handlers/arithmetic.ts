@@ -80,7 +80,9 @@ const unpacked = (sign: 1 | -1) => ({ registers }: Views<'registers'>): number =
   return STATUS.NEXT
 }
 
-function adjustAfterMultiply({ registers, records, faults }: Views<'registers' | 'records' | 'faults'>, record: number): number {
+function adjustAfterMultiply(
+  { registers, records, faults }: Views<'registers' | 'records' | 'faults'>, record: number,
+): number {
   const base = records.displacement(record) & 0xff
   if (base === 0) return faults.raise(VECTOR.DE)
   const value = registers.low(RAX) & 0xff

@@ -12,7 +12,8 @@ import { SLOT, STATUS } from '../layout/state.ts'
 import { codeBehindGate } from '../system/gates.ts'
 import { legacyStack, legacyStackOfRing, pushLegacy } from '../system/legacy-delivery.ts'
 import {
-  ACCESS_BYTE, BIG, LONG_CODE, SYSTEM_TYPE, afterJump, dropInnerSegments, nullSegment, pushWide, readOwnDescriptor, stackOfRing,
+  ACCESS_BYTE, BIG, LONG_CODE, SYSTEM_TYPE, afterJump, dropInnerSegments, nullSegment, pushWide, readOwnDescriptor,
+  stackOfRing,
 } from '../system/tables.ts'
 import { takeFlags } from './flags.ts'
 import type { Handler, Handlers } from '../core/handler.ts'
@@ -27,7 +28,8 @@ const readStack = ({ memory, stack }: Views<'memory' | 'stack'>, index: number, 
 }
 
 /** True when a hidden code segment runs 64-bit code. */
-const runsLong = (registers: RegisterFile, code: SegmentState): boolean => registers.isLongMode && (code.attributes & LONG_CODE) !== 0
+const runsLong = (registers: RegisterFile, code: SegmentState): boolean =>
+  registers.isLongMode && (code.attributes & LONG_CODE) !== 0
 
 /** A target has to be canonical in 64-bit code, and inside the segment elsewhere. */
 function isReachable(registers: RegisterFile, code: SegmentState, target: number): boolean {
@@ -46,7 +48,9 @@ function setStack({ registers, mode }: Views<'registers' | 'mode'>, code: Segmen
 }
 
 /** Leaves the stack pointer that lies at `offset` in t1. Every bit of it counts, canonical or not. */
-function loadPointer({ registers, memory, stack }: Views<'registers' | 'memory' | 'stack'>, offset: number, size: number): void {
+function loadPointer(
+  { registers, memory, stack }: Views<'registers' | 'memory' | 'stack'>, offset: number, size: number,
+): void {
   const address = stack.address(offset)
   if (size === 8) memory.loadSlot(SLOT.t1, address)
   else registers.setSlot(SLOT.t1, size === 4 ? memory.read32(address) : memory.read16(address), 0)
@@ -54,26 +58,27 @@ function loadPointer({ registers, memory, stack }: Views<'registers' | 'memory' 
 
 /** IRET. In 64-bit mode the stack pointer is always on the frame, elsewhere when the ring changes. */
 function interruptReturn(core: Core, record: number): number {
+  const { registers, faults } = core
   const size = core.records.field(record, 'c')
-  if ((core.registers.flags() & RFLAGS.NT) !== 0) return core.faults.protection()
+  if ((registers.flags() & RFLAGS.NT) !== 0) return faults.protection()
   // The whole frame is read before anything is judged, flags first.
   const flags = readStack(core, 2, size === 2 ? 2 : 4, size)
   const rip = readStack(core, 0, size)
   const selector = readStack(core, 1, 2, size)
   const ring = selector & 3
-  const { cpl } = core.registers
-  const hasStack = core.registers.long || ring > cpl
+  const { cpl } = registers
+  const hasStack = registers.long || ring > cpl
   if (hasStack || ring !== cpl) {
     readStack(core, 4, 2, size)
     readStack(core, 3, size)
   }
-  if (ring < cpl) return core.faults.protection(selector & 0xfffc)
+  if (ring < cpl) return faults.protection(selector & 0xfffc)
   const code = checkCode(core, selector, ring)
   if (typeof code === 'number') return code
-  if (!isReachable(core.registers, code, rip)) return core.faults.protection()
+  if (!isReachable(registers, code, rip)) return faults.protection()
   if (hasStack) {
     loadPointer(core, 3 * size, size)
-    const stack = returnStack(core, readStack(core, 4, 2, size), { ring, isLong: runsLong(core.registers, code) })
+    const stack = returnStack(core, readStack(core, 4, 2, size), { ring, isLong: runsLong(registers, code) })
     takeFlags(core, flags, size, 'iret')
     setStack(core, code, stack)
   } else {
@@ -83,7 +88,7 @@ function interruptReturn(core: Core, record: number): number {
   core.mode.setSegment(SEGMENT.cs, code)
   if (ring > cpl) dropInnerSegments(core, ring)
   core.events.nmiBlocked = false
-  core.registers.setRip(rip)
+  registers.setRip(rip)
   return afterJump(core)
 }
 
@@ -95,67 +100,72 @@ const readSelector = ({ memory, stack }: Views<'memory' | 'stack'>, offset: numb
 
 /** Far RET. A return to an outer ring takes its stack from behind the parameters, which it drops on both stacks. */
 function farReturn(core: Core, record: number): number {
-  const size = core.records.field(record, 'c')
+  const { registers, records, memory, stack, faults } = core
+  const size = records.field(record, 'c')
   const selector = readSelector(core, size, size)
   const target = readStack(core, 0, size)
   const ring = selector & 3
-  const { cpl } = core.registers
-  const released = core.records.displacement(record) & 0xffff
+  const { cpl } = registers
+  const released = records.displacement(record) & 0xffff
   const behind = 2 * size + released
   if (ring !== cpl) {
     // The processor has read the outer stack pointer before it judges, its segment first.
     readSelector(core, behind + size, size)
-    core.memory.readBytes(core.stack.place(behind, size), size)
-    if (ring < cpl) return core.faults.protection(selector & 0xfffc)
+    memory.readBytes(stack.place(behind, size), size)
+    if (ring < cpl) return faults.protection(selector & 0xfffc)
   }
   const code = checkCode(core, selector, ring)
   if (typeof code === 'number') return code
-  if (!isReachable(core.registers, code, target)) return core.faults.protection()
-  if (ring === cpl) core.stack.move(behind)
+  if (!isReachable(registers, code, target)) return faults.protection()
+  if (ring === cpl) stack.move(behind)
   else {
     loadPointer(core, behind, size)
-    const stackSelector = core.memory.read16(core.stack.address(behind + size))
-    setStack(core, code, returnStack(core, stackSelector, { ring, isLong: runsLong(core.registers, code) }))
+    const stackSelector = memory.read16(stack.address(behind + size))
+    setStack(core, code, returnStack(core, stackSelector, { ring, isLong: runsLong(registers, code) }))
   }
   core.mode.setSegment(SEGMENT.cs, code)
   if (ring > cpl) {
-    core.stack.move(released)
+    stack.move(released)
     dropInnerSegments(core, ring)
   }
-  core.registers.setRip(target)
+  registers.setRip(target)
   return STATUS.CHECK_JUMP
 }
 
 /** Far JMP and CALL: offset in t0, selector in t1. */
 const farTransfer = (name: 'call' | 'jmp', size: Width): Handler => (core, record) => {
-  const selector = core.registers.low(SLOT.t1) & 0xffff
+  const { registers, faults } = core
+  const selector = registers.low(SLOT.t1) & 0xffff
   if (core.bare && (selector & 0xfffc) !== 0) {
     const words = readOwnDescriptor(core, selector)
-    if (words === undefined) return core.faults.protection(selector & 0xfffc)
+    if (words === undefined) return faults.protection(selector & 0xfffc)
     const access = (words[1]! >>> 8) & 0xff
     if ((access & ACCESS_BYTE.SEGMENT) === 0) return throughGate(core, record, { name, selector, access })
     // A direct transfer to code that is not conforming may not ask for less than the present ring.
     const conforming = (access & ACCESS_BYTE.CONFORMING) !== 0
-    if (!conforming && (selector & 3) > core.registers.cpl) return core.faults.protection(selector & 0xfffc)
+    if (!conforming && (selector & 3) > registers.cpl) return faults.protection(selector & 0xfffc)
   }
-  const code = checkCode(core, selector, core.registers.cpl)
+  const code = checkCode(core, selector, registers.cpl)
   if (typeof code === 'number') return code
-  const target = size === 8 ? core.registers.address(SLOT.t0) : size === 4 ? core.registers.low(SLOT.t0) : core.registers.low(SLOT.t0) & 0xffff
-  const pointer = core.registers.low(GPR.rsp * 8)
-  const upper = core.registers.high(GPR.rsp * 8)
+  const low = registers.low(SLOT.t0)
+  const target = size === 8 ? registers.address(SLOT.t0) : size === 4 ? low : low & 0xffff
+  const pointer = registers.low(GPR.rsp * 8)
+  const upper = registers.high(GPR.rsp * 8)
   if (name === 'call') pushReturn(core, code, { size, next: core.records.nextOf(record) })
-  if (!isReachable(core.registers, code, target)) {
+  if (!isReachable(registers, code, target)) {
     // As on processors, what has been pushed stays in memory.
-    core.registers.setSlot(GPR.rsp * 8, pointer, upper)
-    return core.faults.protection()
+    registers.setSlot(GPR.rsp * 8, pointer, upper)
+    return faults.protection()
   }
   core.mode.setSegment(SEGMENT.cs, code)
-  core.registers.setRip(target)
+  registers.setRip(target)
   return STATUS.CHECK_JUMP
 }
 
 /** Pushes where a far CALL comes back to, by the rules of the code that is called: that of 64 bits has no stack base. */
-function pushReturn({ registers, stack, mode }: Views<'registers' | 'stack' | 'mode'>, code: SegmentState, to: { size: Width; next: number }): void {
+function pushReturn(
+  { registers, stack, mode }: Views<'registers' | 'stack' | 'mode'>, code: SegmentState, to: { size: Width; next: number },
+): void {
   const old = registers.segment(SEGMENT.cs)
   mode.setSegment(SEGMENT.cs, code)
   try {
@@ -173,21 +183,22 @@ interface FarGate {
 
 /** Far CALL and JMP through a call gate. Task gates and task switches are not there: they fault. */
 function throughGate(core: Core, record: number, gate: FarGate): number {
+  const { registers, faults } = core
   const code = gate.selector & 0xfffc
-  const long = core.registers.isLongMode
+  const long = registers.isLongMode
   const type = gate.access & 15
   const isGate = type === SYSTEM_TYPE.CALL_GATE || (!long && type === SYSTEM_TYPE.CALL_GATE_16)
   const dpl = (gate.access >> 5) & 3
-  if (!isGate || dpl < Math.max(core.registers.cpl, gate.selector & 3)) return core.faults.protection(code)
-  if ((gate.access & ACCESS_BYTE.PRESENT) === 0) return core.faults.raise(VECTOR.NP, code)
+  if (!isGate || dpl < Math.max(registers.cpl, gate.selector & 3)) return faults.protection(code)
+  if ((gate.access & ACCESS_BYTE.PRESENT) === 0) return faults.raise(VECTOR.NP, code)
   const words = readOwnDescriptor(core, gate.selector, long ? 4 : 2)
   // The second half of a 64-bit gate has a type of its own, which is to be 0.
-  if (words === undefined || (long && (words[3]! & 0x1f00) !== 0)) return core.faults.protection(code)
+  if (words === undefined || (long && (words[3]! & 0x1f00) !== 0)) return faults.protection(code)
   const target = codeBehindGate(core, words[0]! >>> 16)
-  if (gate.name === 'jmp' && target.ring !== core.registers.cpl) return core.faults.protection(words[0]! >>> 16 & 0xfffc)
+  if (gate.name === 'jmp' && target.ring !== registers.cpl) return faults.protection(words[0]! >>> 16 & 0xfffc)
   const low = ((words[0]! & 0xffff) | (words[1]! & 0xffff_0000)) >>> 0
   const offset = long ? signedFromParts(low, words[2]!) : type === SYSTEM_TYPE.CALL_GATE ? low : low & 0xffff
-  if (!isReachable(core.registers, target.code, offset)) return core.faults.protection()
+  if (!isReachable(registers, target.code, offset)) return faults.protection()
   if (gate.name === 'call') {
     const next = core.records.nextOf(record)
     if (long) pushLongCall(core, target.ring, next)
@@ -197,38 +208,40 @@ function throughGate(core: Core, record: number, gate: FarGate): number {
     }
   }
   core.mode.setSegment(SEGMENT.cs, target.code)
-  core.registers.setRip(offset)
+  registers.setRip(offset)
   return STATUS.CHECK_JUMP
 }
 
 /** The frame of a call through a 64-bit gate, on the ring's stack. */
 function pushLongCall(core: Core, ring: number, next: number): void {
-  const isInner = ring < core.registers.cpl
-  const top = isInner ? stackOfRing(core, ring) : core.registers.address(GPR.rsp * 8)
+  const { registers } = core
+  const isInner = ring < registers.cpl
+  const top = isInner ? stackOfRing(core, ring) : registers.address(GPR.rsp * 8)
   const words: [number, number][] = isInner
-    ? [[core.registers.segment(SEGMENT.ss).selector, 0], [core.registers.low(GPR.rsp * 8), core.registers.high(GPR.rsp * 8)]] : []
-  words.push([core.registers.segment(SEGMENT.cs).selector, 0], [lowPart(next), highPart(next)])
+    ? [[registers.segment(SEGMENT.ss).selector, 0], [registers.low(GPR.rsp * 8), registers.high(GPR.rsp * 8)]] : []
+  words.push([registers.segment(SEGMENT.cs).selector, 0], [lowPart(next), highPart(next)])
   pushWide(core, top, words, ring)
   if (isInner) core.mode.setSegment(SEGMENT.ss, { ...nullSegment(ring), attributes: ring << 5 })
-  core.registers.setNumber(GPR.rsp * 8, top - words.length * 8)
+  registers.setNumber(GPR.rsp * 8, top - words.length * 8)
 }
 
 /** The frame of a call through a 32-bit or 16-bit gate; parameters are copied to an inner ring's stack. */
 function pushLegacyCall(
   core: Core, call: { ring: number; next: number; size: 2 | 4; parameters: number },
 ): void {
+  const { registers } = core
   const { ring, size } = call
-  const isInner = ring < core.registers.cpl
-  const stack = isInner ? legacyStackOfRing(core, ring) : legacyStack(core.registers)
+  const isInner = ring < registers.cpl
+  const stack = isInner ? legacyStackOfRing(core, ring) : legacyStack(registers)
   const values: number[] = []
   if (isInner) {
-    values.push(core.registers.segment(SEGMENT.ss).selector, core.registers.low(GPR.rsp * 8))
+    values.push(registers.segment(SEGMENT.ss).selector, registers.low(GPR.rsp * 8))
     for (let i = call.parameters - 1; i >= 0; i -= 1) values.push(readStack(core, i, size))
   }
-  values.push(core.registers.segment(SEGMENT.cs).selector, call.next >>> 0)
+  values.push(registers.segment(SEGMENT.cs).selector, call.next >>> 0)
   const pointer = pushLegacy(core, stack, values, { size, ring, ext: 0 })
   if (isInner) core.mode.setSegment(SEGMENT.ss, stack.segment)
-  core.registers.setSlot(GPR.rsp * 8, pointer, 0)
+  registers.setSlot(GPR.rsp * 8, pointer, 0)
 }
 
 /** Handlers by name. */

@@ -15,7 +15,10 @@ const USER_FLAGS = 0xdd5 | RFLAGS.TF | RFLAGS.NT | RFLAGS.AC | RFLAGS.ID
  * Takes new flags as the ring allows, of which `size` bytes were given. IRET sets RF, which matters only while there
  * are breakpoints on instructions; POPF clears it.
  */
-export function takeFlags({ bare, registers, mode, debug }: Views<'bare' | 'registers' | 'mode' | 'debug'>, value: number, size: number, by: 'popf' | 'iret'): void {
+export function takeFlags(
+  { bare, registers, mode, debug }: Views<'bare' | 'registers' | 'mode' | 'debug'>, value: number, size: number,
+  by: 'popf' | 'iret',
+): void {
   let mask = USER_FLAGS
   const old = registers.flags()
   if (bare) {
@@ -45,11 +48,14 @@ export function clearInterrupts({ registers, faults }: Views<'registers' | 'faul
 }
 
 /** STI: interrupts come only behind the next instruction. */
-export function setInterrupts(core: Views<'registers' | 'faults' | 'events' | 'attention' | 'progress'>, record: number): number {
-  if (!mayMask(core.registers)) return core.faults.protection()
-  const flags = core.registers.flags()
+export function setInterrupts(
+  core: Views<'registers' | 'faults' | 'events' | 'attention' | 'progress'>, record: number,
+): number {
+  const { registers } = core
+  if (!mayMask(registers)) return core.faults.protection()
+  const flags = registers.flags()
   if ((flags & RFLAGS.IF) === 0) {
-    core.registers.setFlags(flags | RFLAGS.IF)
+    registers.setFlags(flags | RFLAGS.IF)
     core.events.beginShadow('sti', core.progress.countWith(record))
   }
   return core.attention.isDue ? STATUS.CHECK : STATUS.NEXT

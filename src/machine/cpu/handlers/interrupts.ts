@@ -23,25 +23,26 @@ function interrupt(core: Core, record: number, vector: number): number {
  * not change before all accesses have been made.
  */
 const enter = (size: 2 | 4 | 8): Handler => (core, record) => {
-  const level = core.records.field(record, 'a')
-  const top = core.stack.pointer()
+  const { registers, records, memory, stack } = core
+  const level = records.field(record, 'a')
+  const top = stack.pointer()
   const frame = top - size
-  let [to, pointer] = [frame, core.registers.address(GPR.rbp * 8)]
-  const push = (value: Uint8Array): number => core.memory.writeBytes(core.stack.place(to - top, size, ACCESS.WRITE), value)
-  let status = push(numberBytes(core.registers.low(GPR.rbp * 8), core.registers.high(GPR.rbp * 8), size))
+  let [to, pointer] = [frame, registers.address(GPR.rbp * 8)]
+  const push = (value: Uint8Array): number => memory.writeBytes(stack.place(to - top, size, ACCESS.WRITE), value)
+  let status = push(numberBytes(registers.low(GPR.rbp * 8), registers.high(GPR.rbp * 8), size))
   for (let i = 1; i < level; i += 1) {
     pointer -= size
     to -= size
-    status |= push(core.memory.readBytes(core.stack.place(pointer - top, size), size))
+    status |= push(memory.readBytes(stack.place(pointer - top, size), size))
   }
   to -= size
   status |= push(numberBytes(lowPart(frame), highPart(frame), size))
-  to -= core.records.displacement(record) & 0xffff
-  core.memory.hostForWrite(core.stack.place(to - top, size, ACCESS.WRITE), size)
-  if (size === 2) core.registers.view.setUint16(core.registers.base + GPR.rbp * 8, frame & 0xffff, true)
-  else if (size === 4) core.registers.setSlot(GPR.rbp * 8, frame >>> 0, 0)
-  else core.registers.setNumber(GPR.rbp * 8, frame)
-  core.stack.move(to - top)
+  to -= records.displacement(record) & 0xffff
+  memory.hostForWrite(stack.place(to - top, size, ACCESS.WRITE), size)
+  if (size === 2) registers.view.setUint16(registers.base + GPR.rbp * 8, frame & 0xffff, true)
+  else if (size === 4) registers.setSlot(GPR.rbp * 8, frame >>> 0, 0)
+  else registers.setNumber(GPR.rbp * 8, frame)
+  stack.move(to - top)
   core.progress.pay(level * ENTER_LEVEL)
   return status
 }

@@ -14,40 +14,46 @@ import { ACCESS_BYTE, dplOf as dpl, markAccessed, nullSegment } from '../system/
 import type { Handler, Handlers } from '../core/handler.ts'
 
 function loadStack(core: Core, selector: number): number {
-  core.mode.setSegment(SEGMENT.ss, returnStack(core, selector, { ring: core.registers.cpl, isLong: core.registers.long }))
+  const { registers } = core
+  core.mode.setSegment(SEGMENT.ss, returnStack(core, selector, { ring: registers.cpl, isLong: registers.long }))
   return STATUS.NEXT
 }
 
 /** Loads a segment register other than CS. */
 export function loadSegment(core: Core, index: number, selector: number): number {
+  const { mode, faults } = core
   if (index === SEGMENT.ss) return loadStack(core, selector)
   if ((selector & ~3) === 0) {
-    core.mode.setSegment(index, nullSegment(selector))
+    mode.setSegment(index, nullSegment(selector))
     return STATUS.NEXT
   }
   const code = selector & 0xfffc
   const segment = readDescriptor(core, selector)
-  if (segment === undefined) return core.faults.protection(code)
+  if (segment === undefined) return faults.protection(code)
   const { attributes } = segment
   const isCode = (attributes & ACCESS_BYTE.CODE) !== 0
   if ((attributes & ACCESS_BYTE.SEGMENT) === 0 || (isCode && (attributes & ACCESS_BYTE.READABLE) === 0)) {
-    return core.faults.protection(code)
+    return faults.protection(code)
   }
   const conforming = isCode && (attributes & ACCESS_BYTE.CONFORMING) !== 0
-  if (!conforming && Math.max(selector & 3, core.registers.cpl) > dpl(segment)) return core.faults.protection(code)
-  if ((attributes & ACCESS_BYTE.PRESENT) === 0) return core.faults.raise(VECTOR.NP, code)
-  core.mode.setSegment(index, markAccessed(core, segment))
+  if (!conforming && Math.max(selector & 3, core.registers.cpl) > dpl(segment)) return faults.protection(code)
+  if ((attributes & ACCESS_BYTE.PRESENT) === 0) return faults.raise(VECTOR.NP, code)
+  mode.setSegment(index, markAccessed(core, segment))
   return STATUS.NEXT
 }
 
 /** MOV to a segment register, and the selector halves of LSS and its kin. */
 function move(core: Core, record: number): number {
-  const index = core.records.field(record, 'c')
-  return afterLoad(core, record, loadSegment(core, index, core.registers.low(core.records.field(record, 'a')) & 0xffff))
+  const { records } = core
+  const index = records.field(record, 'c')
+  return afterLoad(core, record, loadSegment(core, index, core.registers.low(records.field(record, 'a')) & 0xffff))
 }
 
 /** A load of SS holds back interrupts and debug traps for one instruction; any may change how code runs. */
-function afterLoad({ records, events, attention, progress }: Views<'records' | 'events' | 'attention' | 'progress'>, record: number, status: number): number {
+function afterLoad(
+  { records, events, attention, progress }: Views<'records' | 'events' | 'attention' | 'progress'>, record: number,
+  status: number,
+): number {
   if (status !== STATUS.NEXT) return status
   if (records.field(record, 'c') === SEGMENT.ss) events.beginShadow('ss', progress.countWith(record))
   return attention.isDue ? STATUS.CHECK : STATUS.RELOAD
@@ -55,12 +61,13 @@ function afterLoad({ records, events, attention, progress }: Views<'records' | '
 
 /** LSS, LFS and their kin: the offset in t0 goes to the register `b` of `d` bytes once the selector is loaded. */
 function loadFar(core: Core, record: number): number {
-  const status = loadSegment(core, core.records.field(record, 'c'), core.registers.low(core.records.field(record, 'a')) & 0xffff)
+  const { registers, records } = core
+  const status = loadSegment(core, records.field(record, 'c'), registers.low(records.field(record, 'a')) & 0xffff)
   if (status !== STATUS.NEXT) return status
-  const target = core.records.field(record, 'b')
-  const size = core.records.field(record, 'd')
-  if (size === 2) core.registers.view.setUint16(core.registers.base + target, core.registers.low(SLOT.t0), true)
-  else core.registers.setSlot(target, core.registers.low(SLOT.t0), size === 8 ? core.registers.high(SLOT.t0) : 0)
+  const target = records.field(record, 'b')
+  const size = records.field(record, 'd')
+  if (size === 2) registers.view.setUint16(registers.base + target, registers.low(SLOT.t0), true)
+  else registers.setSlot(target, registers.low(SLOT.t0), size === 8 ? registers.high(SLOT.t0) : 0)
   return core.attention.isDue ? STATUS.CHECK : STATUS.RELOAD
 }
 
@@ -85,7 +92,8 @@ const withBases = (body: Handler): Handler => (core, record) =>
 
 function readBase({ registers, records }: Views<'registers' | 'records'>, record: number): number {
   const base = records.field(record, 'b')
-  registers.setSlot(records.field(record, 'a'), registers.low(base), records.field(record, 'd') === 8 ? registers.high(base) : 0)
+  const high = records.field(record, 'd') === 8 ? registers.high(base) : 0
+  registers.setSlot(records.field(record, 'a'), registers.low(base), high)
   return STATUS.NEXT
 }
 
@@ -112,13 +120,14 @@ function setZero(registers: RegisterFile, zero: boolean): void {
 }
 
 const describe = (value: (segment: SegmentState) => number | undefined) => (core: Core, record: number): number => {
-  const segment = visible(core, core.registers.low(core.records.field(record, 'a')) & 0xffff)
+  const { registers, records } = core
+  const segment = visible(core, registers.low(records.field(record, 'a')) & 0xffff)
   const result = segment === undefined ? undefined : value(segment)
-  setZero(core.registers, result !== undefined)
+  setZero(registers, result !== undefined)
   if (result === undefined) return STATUS.NEXT
-  const slot = core.registers.base + core.records.field(record, 'b')
-  if (core.records.field(record, 'c') === 2) core.registers.view.setUint16(slot, result & 0xffff, true)
-  else core.registers.setSlot(slot - core.registers.base, result, 0)
+  const slot = registers.base + records.field(record, 'b')
+  if (records.field(record, 'c') === 2) registers.view.setUint16(slot, result & 0xffff, true)
+  else registers.setSlot(slot - registers.base, result, 0)
   return STATUS.NEXT
 }
 
@@ -127,9 +136,10 @@ const knownTo = (attributes: number, types: readonly number[]): boolean =>
   (attributes & ACCESS_BYTE.SEGMENT) !== 0 || types.includes(attributes & 15)
 
 const verify = (allowed: (attributes: number) => boolean) => (core: Core, record: number): number => {
-  const segment = visible(core, core.registers.low(core.records.field(record, 'a')) & 0xffff)
+  const { registers } = core
+  const segment = visible(core, registers.low(core.records.field(record, 'a')) & 0xffff)
   const attributes = segment?.attributes ?? 0
-  setZero(core.registers, (attributes & ACCESS_BYTE.SEGMENT) !== 0 && allowed(attributes))
+  setZero(registers, (attributes & ACCESS_BYTE.SEGMENT) !== 0 && allowed(attributes))
   return STATUS.NEXT
 }
 
@@ -144,17 +154,18 @@ function raiseRpl({ registers, records }: Views<'registers' | 'records'>, record
 
 /** The same in memory, whose address is in t3 and whose segment is c; it is written only when it changes. */
 function raiseRplInMemory(core: Views<'registers' | 'records' | 'memory' | 'segments'>, record: number): number {
-  const address = core.registers.low(SLOT.t3)
-  core.registers.setSlot(core.records.field(record, 'a'), core.memory.read16(address), 0)
-  const flags = core.registers.flags()
+  const { registers, records, memory } = core
+  const address = registers.low(SLOT.t3)
+  registers.setSlot(records.field(record, 'a'), memory.read16(address), 0)
+  const flags = registers.flags()
   if (!raiseRpl(core, record)) return STATUS.NEXT
-  core.registers.setFlags(flags)
-  const segment = core.records.field(record, 'c')
+  registers.setFlags(flags)
+  const segment = records.field(record, 'c')
   if (!core.segments.allows(segment, { linear: address, use: SEGMENT_USE.WRITE, bytes: 2 })) return STATUS.FAULT
-  const host = core.memory.hostForWrite(address, 2)
-  core.registers.view.setUint16(host, core.registers.low(core.records.field(record, 'a')), true)
-  setZero(core.registers, true)
-  return core.memory.finishWrite(host)
+  const host = memory.hostForWrite(address, 2)
+  registers.view.setUint16(host, registers.low(records.field(record, 'a')), true)
+  setZero(registers, true)
+  return memory.finishWrite(host)
 }
 
 /** Handlers by name. */

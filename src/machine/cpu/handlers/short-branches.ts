@@ -13,7 +13,8 @@ const OPERAND_BYTES = 2
 
 /** Where the instruction leads: a slot (`c` is 1), or as far behind it as the displacement says; 16 bits of it. */
 function target({ registers, records }: Views<'registers' | 'records'>, record: number): number {
-  const whole = records.field(record, 'c') === 1 ? registers.low(records.field(record, 'a')) : records.nextOf(record) + records.displacement(record)
+  const isSlot = records.field(record, 'c') === 1
+  const whole = isSlot ? registers.low(records.field(record, 'a')) : records.nextOf(record) + records.displacement(record)
   return whole & 0xffff
 }
 
@@ -27,18 +28,20 @@ const branchIf = (isTaken: (core: Core, record: number) => boolean): Handler => 
   goTo(core, isTaken(core, record) ? target(core, record) : core.records.nextOf(record))
 
 function call(core: Core, record: number): number {
+  const { memory, stack } = core
   const [to, back] = [target(core, record), core.records.nextOf(record)]
-  const host = core.memory.hostForWrite(core.stack.place(-OPERAND_BYTES, OPERAND_BYTES, ACCESS.WRITE), OPERAND_BYTES)
+  const host = memory.hostForWrite(stack.place(-OPERAND_BYTES, OPERAND_BYTES, ACCESS.WRITE), OPERAND_BYTES)
   core.registers.view.setUint16(host, back & 0xffff, true)
-  core.memory.finishWrite(host)
-  core.stack.move(-OPERAND_BYTES)
+  memory.finishWrite(host)
+  stack.move(-OPERAND_BYTES)
   return goTo(core, to)
 }
 
 /** The displacement: bytes that are dropped from the stack besides. */
 function ret(core: Core, record: number): number {
-  const to = core.memory.read16(core.stack.place(0, OPERAND_BYTES))
-  core.stack.move(OPERAND_BYTES + core.records.displacement(record))
+  const { stack } = core
+  const to = core.memory.read16(stack.place(0, OPERAND_BYTES))
+  stack.move(OPERAND_BYTES + core.records.displacement(record))
   return goTo(core, to)
 }
 

@@ -46,7 +46,10 @@ function flagsOf(unit: SseArithmetic, flags: number): number {
  * Runs `lane` for each lane; the result of each goes to words of `lanes`. Stores `words` words unless something
  * traps.
  */
-function packed(core: Views<'registers' | 'faults' | 'floats'>, to: number, words: number, lane: (unit: SseArithmetic, out: Int32Array) => number): number {
+function packed(
+  core: Views<'registers' | 'faults' | 'floats'>, to: number, words: number,
+  lane: (unit: SseArithmetic, out: Int32Array) => number,
+): number {
   const unit = prepare(core)
   const { lanes } = core.floats
   const result = conclude(core, lane(unit, lanes))
@@ -69,10 +72,11 @@ interface DoublePair {
 
 /** first := f(first, second), lane by lane. */
 const lanewise = (kind: Kind, single: Single, double: Double): Handler => (core, record) => {
+  const { registers, records } = core
   const [bytes, count] = KINDS[kind]
-  const { view } = core.registers
-  const [to, from] = [place(core.registers, core.records.field(record, 'a')), place(core.registers, core.records.field(record, 'b'))]
-  const immediate = core.records.field(record, 'd')
+  const { view } = registers
+  const [to, from] = [place(registers, records.field(record, 'a')), place(registers, records.field(record, 'b'))]
+  const immediate = records.field(record, 'd')
   return packed(core, to, (count * bytes) / 4, (unit, out) => {
     let flags = 0
     for (let i = 0; i < count; i += 1) {
@@ -108,10 +112,11 @@ const crossing = (
   kind: 'ps' | 'pd', operation: (lane: number) => number, pick: (lane: number) => readonly [number, number],
 ): Handler =>
   (core, record) => {
+    const { registers, records } = core
     const [bytes, count] = KINDS[kind]
-    const { view } = core.registers
-    const to = place(core.registers, core.records.field(record, 'a'))
-    const from = place(core.registers, core.records.field(record, 'b'))
+    const { view } = registers
+    const to = place(registers, records.field(record, 'a'))
+    const from = place(registers, records.field(record, 'b'))
     const at = (lane: number): number => (lane < count ? to : from) + (lane % count) * bytes
     return packed(core, to, 4, (unit, out) => {
       let flags = 0
@@ -139,9 +144,10 @@ const alternating = (kind: 'ps' | 'pd'): Handler =>
 
 /** DPPS and DPPD: products of the chosen lanes, summed pairwise, into the chosen lanes; each step may trap. */
 const dotSingles: Handler = (core, record) => {
-  const { view } = core.registers
-  const [to, from] = [place(core.registers, core.records.field(record, 'a')), place(core.registers, core.records.field(record, 'b'))]
-  const immediate = core.records.field(record, 'd')
+  const { registers, records } = core
+  const { view } = registers
+  const [to, from] = [place(registers, records.field(record, 'a')), place(registers, records.field(record, 'b'))]
+  const immediate = records.field(record, 'd')
   return packed(core, to, 4, (unit, out) => {
     let flags = 0
     const products = [0, 1, 2, 3].map((i) => {
@@ -168,9 +174,10 @@ const dotSingles: Handler = (core, record) => {
 }
 
 const dotDoubles: Handler = (core, record) => {
-  const { view } = core.registers
-  const [to, from] = [place(core.registers, core.records.field(record, 'a')), place(core.registers, core.records.field(record, 'b'))]
-  const immediate = core.records.field(record, 'd')
+  const { registers, records } = core
+  const { view } = registers
+  const [to, from] = [place(registers, records.field(record, 'a')), place(registers, records.field(record, 'b'))]
+  const immediate = records.field(record, 'd')
   return packed(core, to, 4, (unit, out) => {
     let flags = 0
     const products = [0, 1].map((i) => {
@@ -194,16 +201,17 @@ const dotDoubles: Handler = (core, record) => {
 
 /** COMIS and UCOMIS. */
 const order = (kind: 'ss' | 'sd', quiet: 0 | 1): Handler => (core, record) => {
-  const { view } = core.registers
-  const [a, b] = [place(core.registers, core.records.field(record, 'a')), place(core.registers, core.records.field(record, 'b'))]
+  const { registers, records } = core
+  const { view } = registers
+  const [a, b] = [place(registers, records.field(record, 'a')), place(registers, records.field(record, 'b'))]
   const unit = prepare(core)
   const flags = kind === 'ss' ? unit.order32(quiet, view.getInt32(a, true), view.getInt32(b, true))
     : unit.order64(quiet, view.getInt32(a, true), view.getInt32(a + 4, true),
       view.getInt32(b, true), view.getInt32(b + 4, true))
   const result = conclude(core, flags)
   if (result === STATUS.NEXT) {
-    const kept = core.registers.flags() & ~(RFLAGS.OF | RFLAGS.SF | RFLAGS.AF | RFLAGS.ZF | RFLAGS.PF | RFLAGS.CF)
-    core.registers.setFlags(kept | unit.low)
+    const kept = registers.flags() & ~(RFLAGS.OF | RFLAGS.SF | RFLAGS.AF | RFLAGS.ZF | RFLAGS.PF | RFLAGS.CF)
+    registers.setFlags(kept | unit.low)
   }
   return result
 }
@@ -222,8 +230,9 @@ interface Conversion {
 }
 
 const conversion = (c: Conversion): Handler => (core, record) => {
-  const { view } = core.registers
-  const [to, from] = [place(core.registers, core.records.field(record, 'a')), place(core.registers, core.records.field(record, 'b'))]
+  const { registers, records } = core
+  const { view } = registers
+  const [to, from] = [place(registers, records.field(record, 'a')), place(registers, records.field(record, 'b'))]
   return packed(core, to, c.words, (unit, out) => {
     let flags = 0
     out.fill(0)
@@ -242,9 +251,10 @@ const conversion = (c: Conversion): Handler => (core, record) => {
 
 /** The unit becomes an MMX unit before the operation, also when that traps. */
 const toMmx = (handler: Handler): Handler => (core, record) => {
-  useMmx(core.registers)
+  const { registers } = core
+  useMmx(registers)
   const result = handler(core, record)
-  if (result === STATUS.NEXT) core.registers.view.setUint16(place(core.registers, core.records.field(record, 'a')) + 8, 0xffff, true)
+  if (result === STATUS.NEXT) registers.view.setUint16(place(registers, core.records.field(record, 'a')) + 8, 0xffff, true)
   return result
 }
 const fromMmx = (handler: Handler): Handler => (core, record) => {
@@ -266,10 +276,11 @@ const doubleToInt = (rounding: number) => (unit: SseArithmetic, low: number, hig
 /** To and from general registers; the name's end is the integer's size. */
 function scalarIntegers(size: 32 | 64): Handlers {
   const from = (wide: boolean): Handler => (core, record) => {
-    const slot = core.records.field(record, 'b')
-    const low = core.registers.low(slot) | 0
-    const high = size === 64 ? core.registers.high(slot) | 0 : low >> 31
-    return packed(core, place(core.registers, core.records.field(record, 'a')), wide ? 2 : 1, (unit, out) => {
+    const { registers, records } = core
+    const slot = records.field(record, 'b')
+    const low = registers.low(slot) | 0
+    const high = size === 64 ? registers.high(slot) | 0 : low >> 31
+    return packed(core, place(registers, records.field(record, 'a')), wide ? 2 : 1, (unit, out) => {
       const flags = wide ? integerToDouble(unit, low, high) : integerToSingle(unit, low, high)
       out[0] = unit.low
       out[1] = unit.high
@@ -277,14 +288,15 @@ function scalarIntegers(size: 32 | 64): Handlers {
     })
   }
   const to = (wide: boolean, rounding: number): Handler => (core, record) => {
+    const { registers, records } = core
     const unit = prepare(core)
-    const { view } = core.registers
-    const at = place(core.registers, core.records.field(record, 'b'))
+    const { view } = registers
+    const at = place(registers, records.field(record, 'b'))
     const low = view.getInt32(at, true)
     const flags = wide ? doubleToInteger(unit, low, view.getInt32(at + 4, true), { size, rounding })
       : singleToInteger(unit, low, size, rounding)
     const result = conclude(core, flags)
-    if (result === STATUS.NEXT) core.registers.setSlot(core.records.field(record, 'a'), unit.low, size === 64 ? unit.high : 0)
+    if (result === STATUS.NEXT) registers.setSlot(records.field(record, 'a'), unit.low, size === 64 ? unit.high : 0)
     return result
   }
   return {

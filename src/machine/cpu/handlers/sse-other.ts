@@ -11,17 +11,20 @@ import type { Handler, Handlers } from '../core/handler.ts'
 import { useMmx } from './sse-float.ts'
 
 const place = (registers: RegisterFile, unit: number): number => registers.base + unit * 16
-const first = ({ registers, records }: Views<'registers' | 'records'>, record: number): number => place(registers, records.field(record, 'a'))
-const second = ({ registers, records }: Views<'registers' | 'records'>, record: number): number => place(registers, records.field(record, 'b'))
+const first = ({ registers, records }: Views<'registers' | 'records'>, record: number): number =>
+  place(registers, records.field(record, 'a'))
+const second = ({ registers, records }: Views<'registers' | 'records'>, record: number): number =>
+  place(registers, records.field(record, 'b'))
 
 /** Sums of absolute differences of four bytes at eight neighbouring places. */
 const sumsOfDifferences: Handler = (core, record) => {
-  const { bytes } = core.registers
+  const { registers } = core
+  const { bytes } = registers
   const [to, from, immediate] = [first(core, record), second(core, record), core.records.field(record, 'd')]
   const [a, b] = [to + (immediate & 4), from + (immediate & 3) * 4]
   const sums = Array.from({ length: 8 }, (_, i) =>
     [0, 1, 2, 3].reduce((sum, k) => sum + Math.abs(bytes[a + i + k]! - bytes[b + k]!), 0))
-  sums.forEach((sum, i) => core.registers.view.setUint16(to + i * 2, sum, true))
+  sums.forEach((sum, i) => registers.view.setUint16(to + i * 2, sum, true))
   return STATUS.NEXT
 }
 
@@ -63,7 +66,9 @@ function untilZero(elements: readonly number[]): Text {
 }
 
 /** Length in a register: its magnitude, at most all elements. */
-function withLength(registers: RegisterFile, elements: readonly number[], operand: { register: number; wide: boolean }): Text {
+function withLength(
+  registers: RegisterFile, elements: readonly number[], operand: { register: number; wide: boolean },
+): Text {
   const { register, wide } = operand
   const low = registers.low(register * 8)
   const high = wide ? registers.high(register * 8) | 0 : (low | 0) >> 31
@@ -103,26 +108,27 @@ const POLARITY = { ALL: 1, VALID_ONLY: 3 } as const
 
 /** PCMPESTRI, PCMPESTRM, PCMPISTRI, PCMPISTRM. */
 const compareStrings = (length: 'explicit' | 'implicit', gives: 'index' | 'mask'): Handler => (core, record) => {
-  const immediate = core.records.field(record, 'd')
-  const wide = core.records.field(record, 'c') === 64
-  const one = elementsOf(core.registers, first(core, record), immediate)
-  const two = elementsOf(core.registers, second(core, record), immediate)
-  const a = length === 'implicit' ? untilZero(one) : withLength(core.registers, one, { register: GPR.rax, wide })
-  const b = length === 'implicit' ? untilZero(two) : withLength(core.registers, two, { register: GPR.rdx, wide })
+  const { registers, records } = core
+  const immediate = records.field(record, 'd')
+  const wide = records.field(record, 'c') === 64
+  const one = elementsOf(registers, first(core, record), immediate)
+  const two = elementsOf(registers, second(core, record), immediate)
+  const a = length === 'implicit' ? untilZero(one) : withLength(registers, one, { register: GPR.rax, wide })
+  const b = length === 'implicit' ? untilZero(two) : withLength(registers, two, { register: GPR.rdx, wide })
   const count = one.length
   const all = (1 << count) - 1
   let result = aggregate(a, b, (immediate >> 2) & 3)
   const polarity = (immediate >> 4) & 3
   if (polarity === POLARITY.ALL) result ^= all
   else if (polarity === POLARITY.VALID_ONLY) result ^= (1 << b.valid) - 1
-  const kept = core.registers.flags() & ~(RFLAGS.OF | RFLAGS.SF | RFLAGS.AF | RFLAGS.ZF | RFLAGS.PF | RFLAGS.CF)
-  core.registers.setFlags(kept | (result !== 0 ? RFLAGS.CF : 0) | (b.valid < count ? RFLAGS.ZF : 0) |
+  const kept = registers.flags() & ~(RFLAGS.OF | RFLAGS.SF | RFLAGS.AF | RFLAGS.ZF | RFLAGS.PF | RFLAGS.CF)
+  registers.setFlags(kept | (result !== 0 ? RFLAGS.CF : 0) | (b.valid < count ? RFLAGS.ZF : 0) |
     (a.valid < count ? RFLAGS.SF : 0) | ((result & 1) !== 0 ? RFLAGS.OF : 0))
   if (gives === 'index') {
     const last = (immediate & 0x40) !== 0
     const chosen = last ? result : result & -result
-    core.registers.setSlot(GPR.rcx * 8, result === 0 ? count : 31 - Math.clz32(chosen), 0)
-  } else writeMask(core.registers, result, { count, expand: (immediate & 0x40) !== 0 })
+    registers.setSlot(GPR.rcx * 8, result === 0 ? count : 31 - Math.clz32(chosen), 0)
+  } else writeMask(registers, result, { count, expand: (immediate & 0x40) !== 0 })
   return STATUS.NEXT
 }
 
@@ -151,9 +157,10 @@ function hostForWords({ registers, memory, debug }: Views<'registers' | 'memory'
  * bytes.
  */
 const maskedStore: Handler = (core, record) => {
-  const { bytes } = core.registers
+  const { registers } = core
+  const { bytes } = registers
   const [from, mask, count] = [first(core, record), second(core, record), core.records.field(record, 'c')]
-  if (count === 8) useMmx(core.registers)
+  if (count === 8) useMmx(registers)
   const host = hostForWords(core, count)
   for (let i = 0; i < count; i += 1) if (bytes[mask + i]! >= 0x80) bytes[host + i] = bytes[from + i]!
   return core.memory.finishWrite(host)

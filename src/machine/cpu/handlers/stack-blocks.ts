@@ -10,7 +10,9 @@ import type { Handlers } from '../core/handler.ts'
 const REGISTERS = 8
 
 /** PUSHA: all registers, the stack pointer as it was. As on processors, what has been written stays behind a fault. */
-function pushAll({ registers, records, memory, stack }: Views<'registers' | 'records' | 'memory' | 'stack'>, record: number): number {
+function pushAll(
+  { registers, records, memory, stack }: Views<'registers' | 'records' | 'memory' | 'stack'>, record: number,
+): number {
   const size = records.field(record, 'c')
   let status: number = STATUS.NEXT
   for (let register = 0; register < REGISTERS; register += 1) {
@@ -27,7 +29,9 @@ function pushAll({ registers, records, memory, stack }: Views<'registers' | 'rec
  * POPA: all registers but the stack pointer, whose value is dropped. As on processors, registers that have been read
  * stay so when a later one faults; the stack pointer does not move then.
  */
-function popAll({ registers, records, memory, stack }: Views<'registers' | 'records' | 'memory' | 'stack'>, record: number): number {
+function popAll(
+  { registers, records, memory, stack }: Views<'registers' | 'records' | 'memory' | 'stack'>, record: number,
+): number {
   const size = records.field(record, 'c')
   for (let i = 0; i < REGISTERS; i += 1) {
     const address = stack.place(i * size, size)
@@ -42,7 +46,9 @@ function popAll({ registers, records, memory, stack }: Views<'registers' | 'reco
 }
 
 /** BOUND: a is the index, t3 the address of lower and upper bound, all signed. */
-function bound({ registers, records, memory, faults }: Views<'registers' | 'records' | 'memory' | 'faults'>, record: number): number {
+function bound(
+  { registers, records, memory, faults }: Views<'registers' | 'records' | 'memory' | 'faults'>, record: number,
+): number {
   const size = records.field(record, 'c')
   const address = registers.low(SLOT.t3)
   const signed = (value: number): number => (size === 2 ? (value << 16) >> 16 : value | 0)

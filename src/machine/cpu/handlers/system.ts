@@ -31,23 +31,30 @@ const first = (operation: RequestedOperation): Handler => privileged(operation, 
 const special = (
   names: { readonly read: RequestedOperation; readonly write: RequestedOperation }, known: readonly number[], bare: Handler,
 ): Handler => (core, record) => {
-  const register = core.records.field(record, 'c')
+  const { records } = core
+  const register = records.field(record, 'c')
   if (!known.includes(register)) return core.faults.undefinedOpcode()
   if (core.bare) return bare(core, record)
-  const operation = core.records.field(record, 'b') === 0 ? names.read : names.write
-  return core.outside.leave(operation, record, { register, general: core.records.field(record, 'a') })
+  const operation = records.field(record, 'b') === 0 ? names.read : names.write
+  return core.outside.leave(operation, record, { register, general: records.field(record, 'a') })
 }
 
-const port = (operation: 'in' | 'out'): Handler => (core, record) =>
-  core.bare ? PORTS[operation](core, record) : core.outside.leave(operation, record, {
-    size: core.records.field(record, 'd'),
-    port: core.records.field(record, 'c') === 1 ? core.registers.low(GPR.rdx * 8) & 0xffff : core.records.displacement(record) & 0xff,
-    general: GPR.rax,
-  })
+/** What DX names. */
+const portInDx = (registers: RegisterFile): number => registers.low(GPR.rdx * 8) & 0xffff
 
-const portString = (operation: 'ins' | 'outs'): Handler => (core, record) =>
-  core.bare ? PORTS[operation](core, record)
-    : core.outside.leave(operation, record, { size: core.records.field(record, 'd'), port: core.registers.low(GPR.rdx * 8) & 0xffff })
+const port = (operation: 'in' | 'out'): Handler => (core, record) => {
+  if (core.bare) return PORTS[operation](core, record)
+  const { registers, records, outside } = core
+  return outside.leave(operation, record, {
+    size: records.field(record, 'd'), general: GPR.rax,
+    port: records.field(record, 'c') === 1 ? portInDx(registers) : records.displacement(record) & 0xff,
+  })
+}
+
+const portString = (operation: 'ins' | 'outs'): Handler => (core, record) => {
+  if (core.bare) return PORTS[operation](core, record)
+  return core.outside.leave(operation, record, { size: core.records.field(record, 'd'), port: portInDx(core.registers) })
+}
 
 const PORTS = {
   in: portAccess('in'), out: portAccess('out'), ins: stringPort('ins'), outs: stringPort('outs'),
@@ -60,7 +67,8 @@ function setPair(registers: RegisterFile, low: number, high: number): void {
 
 /** RDTSC and RDTSCP where CR4.TSD keeps them from ring 3: a host decides. */
 const timed = (operation: 'rdtsc' | 'rdtscp', execute: Handler): Handler => (core, record) => {
-  if ((core.registers.controlLow(4) & CR4.TSD) === 0 || core.registers.cpl === 0) return execute(core, record)
+  const { registers } = core
+  if ((registers.controlLow(4) & CR4.TSD) === 0 || registers.cpl === 0) return execute(core, record)
   return core.bare ? core.faults.protection() : core.outside.leave(operation, record)
 }
 
@@ -72,8 +80,9 @@ function readTimestamp(core: Views<'registers' | 'progress' | 'outside' | 'syste
 
 /** RDTSCP: the same, and TSC_AUX in ECX. */
 function readTimestampAndProcessor(core: Views<'registers' | 'progress' | 'outside' | 'system'>, record: number): number {
-  setPair(core.registers, ...timestamp(core, core.progress.executedBefore(record)))
-  core.registers.setSlot(GPR.rcx * 8, core.system.plain(MSR.TSC_AUX)![0], 0)
+  const { registers } = core
+  setPair(registers, ...timestamp(core, core.progress.executedBefore(record)))
+  registers.setSlot(GPR.rcx * 8, core.system.plain(MSR.TSC_AUX)![0], 0)
   return STATUS.NEXT
 }
 
@@ -93,7 +102,8 @@ function identify({ registers, outside }: Views<'registers' | 'outside'>): numbe
 }
 
 /** SGDT and SIDT of a hosted processor tell an empty table, as nothing of the host's is to be seen. */
-const storeHostedTable: Handler = ({ registers, memory }) => memory.writeBytes(registers.address(SLOT.t3), new Uint8Array(registers.long ? 10 : 6))
+const storeHostedTable: Handler = ({ registers, memory }) =>
+  memory.writeBytes(registers.address(SLOT.t3), new Uint8Array(registers.long ? 10 : 6))
 
 const table = (name: 'gdt' | 'idt'): Handler => {
   const own = storeTable(name)
@@ -102,8 +112,9 @@ const table = (name: 'gdt' | 'idt'): Handler => {
 
 /** SLDT, STR, SMSW: the value goes to t0. With CR4.UMIP only ring 0 may. */
 const leaveInTemporary = (value: (core: Core) => number): Handler => (core) => {
-  if (core.bare && isHidden(core.registers)) return core.faults.protection()
-  core.registers.setSlot(SLOT.t0, value(core), 0)
+  const { registers } = core
+  if (core.bare && isHidden(registers)) return core.faults.protection()
+  registers.setSlot(SLOT.t0, value(core), 0)
   return STATUS.NEXT
 }
 

@@ -25,11 +25,12 @@ const ZERO = /* @__PURE__ */ new Float80()
 
 /** An instruction that waits for pending exceptions. */
 export const waiting = (body: (core: Core, record: number) => number | void): Handler => (core, record) => {
+  const { registers } = core
   if (pending(core) !== STATUS.NEXT) return STATUS.FAULT
-  core.floats.x87.setControl(control(core.registers))
+  core.floats.x87.setControl(control(registers))
   const ended = body(core, record) ?? STATUS.NEXT
   // As AMD's processors do: pointers are only kept for an instruction that leaves an exception pending.
-  if ((status(core.registers) & 0x80) !== 0) noteInstruction(core, record)
+  if ((status(registers) & 0x80) !== 0) noteInstruction(core, record)
   return ended
 }
 
@@ -49,7 +50,9 @@ function unquiet(value: Float80, loaded: number): void {
 }
 
 /** Reads the memory operand as an 80-bit value; returns DENORMAL when it was one. */
-function readOperand({ registers, memory, floats }: Views<'registers' | 'memory' | 'floats'>, kind: number, out: Float80): number {
+function readOperand(
+  { registers, memory, floats }: Views<'registers' | 'memory' | 'floats'>, kind: number, out: Float80,
+): number {
   const unit = floats.x87
   const address = registers.address(SLOT.t3)
   const { view } = registers
@@ -81,37 +84,39 @@ type Binary = 'add' | 'multiply' | 'subtract' | 'divide'
 
 /** Leaves the second operand in `second`; the status is DENORMAL, or -1 when a register of the operation is empty. */
 function takeOperands(core: Views<'registers' | 'records' | 'memory' | 'floats'>, record: number): number {
+  const { registers, records } = core
   const { first, second } = core.floats
-  const kind = core.records.field(record, 'c')
+  const kind = records.field(record, 'c')
   if (kind !== X87_OPERAND.register) {
     const loaded = readOperand(core, kind, second)
-    if (isEmpty(core.registers, 0)) return -1
-    readRegister(core.registers, 0, first)
+    if (isEmpty(registers, 0)) return -1
+    readRegister(registers, 0, first)
     return loaded
   }
-  const [to, i] = [core.records.field(record, 'b'), core.records.field(record, 'a')]
-  if (isEmpty(core.registers, 0) || isEmpty(core.registers, i)) return -1
-  readRegister(core.registers, to, first)
-  readRegister(core.registers, to === 0 ? i : 0, second)
+  const [to, i] = [records.field(record, 'b'), records.field(record, 'a')]
+  if (isEmpty(registers, 0) || isEmpty(registers, i)) return -1
+  readRegister(registers, to, first)
+  readRegister(registers, to === 0 ? i : 0, second)
   return 0
 }
 
 const arithmetic = (operation: Binary, options: { reversed?: boolean; pops?: boolean }): Handler =>
   waiting((core, record) => {
-    const { first, second, x87 } = core.floats
-    const to = core.records.field(record, 'c') === X87_OPERAND.register ? core.records.field(record, 'b') : 0
+    const { registers, records, floats } = core
+    const { first, second, x87 } = floats
+    const to = records.field(record, 'c') === X87_OPERAND.register ? records.field(record, 'b') : 0
     const taken = takeOperands(core, record)
     if (taken < 0) {
-      if (!stackFault(core.registers, 'underflow')) return
-      writeIndefinite(core.registers, to)
+      if (!stackFault(registers, 'underflow')) return
+      writeIndefinite(registers, to)
     } else {
       let result = options.reversed === true ? x87[operation](second, first) : x87[operation](first, second)
-      if (taken !== 0) result = withDenormal(core.floats, result, first)
-      report(core.registers, result)
+      if (taken !== 0) result = withDenormal(floats, result, first)
+      report(registers, result)
       if (!delivered(result)) return
-      writeRegister(core.registers, to, x87.result)
+      writeRegister(registers, to, x87.result)
     }
-    if (options.pops === true) pop(core.registers)
+    if (options.pops === true) pop(registers)
   })
 
 /** FCOM and its kin: conditions into the status word, or into RFLAGS. */
@@ -128,30 +133,34 @@ interface Comparison {
 
 const compare = (options: Comparison): Handler =>
   waiting((core, record) => {
+    const { registers } = core
     const { first, second, x87 } = core.floats
     const taken = takeCompared(core, record, options)
     let result: number
     if (taken < 0) {
-      const masked = stackFault(core.registers, 'underflow')
+      const masked = stackFault(registers, 'underflow')
       result = C0 | C2 | C3 | (masked ? 0 : SUPPRESSED)
     } else {
       result = options.quiet === true ? x87.compareQuietly(first, second) : x87.compare(first, second)
       if (taken !== 0 && (result & INVALID) === 0 && !isNaN80(first)) {
         result |= DENORMAL | (x87.traps(DENORMAL) ? SUPPRESSED : 0)
       }
-      report(core.registers, result & ~CONDITIONS, options.flags === true ? 0 : C1)
+      report(registers, result & ~CONDITIONS, options.flags === true ? 0 : C1)
     }
-    deliverOrder(core.registers, result, options.flags === true)
+    deliverOrder(registers, result, options.flags === true)
     if (!delivered(result)) return
-    for (let i = 0; i < (options.pops ?? 0); i += 1) pop(core.registers)
+    for (let i = 0; i < (options.pops ?? 0); i += 1) pop(registers)
   })
 
-function takeCompared(core: Views<'registers' | 'records' | 'memory' | 'floats'>, record: number, options: { tests?: boolean; st1?: boolean }): number {
+function takeCompared(
+  core: Views<'registers' | 'records' | 'memory' | 'floats'>, record: number, options: { tests?: boolean; st1?: boolean },
+): number {
+  const { registers, floats } = core
   if (options.tests !== true && options.st1 !== true) return takeOperands(core, record)
-  if (isEmpty(core.registers, 0) || (options.st1 === true && isEmpty(core.registers, 1))) return -1
-  readRegister(core.registers, 0, core.floats.first)
-  if (options.st1 === true) readRegister(core.registers, 1, core.floats.second)
-  else core.floats.second.copy(ZERO)
+  if (isEmpty(registers, 0) || (options.st1 === true && isEmpty(registers, 1))) return -1
+  readRegister(registers, 0, floats.first)
+  if (options.st1 === true) readRegister(registers, 1, floats.second)
+  else floats.second.copy(ZERO)
   return 0
 }
 
@@ -165,61 +174,65 @@ function deliverOrder(registers: RegisterFile, result: number, flags: boolean): 
 /** st0 := f(st0), perhaps with st1; `conditions` names the bits besides C1 that the result sets. */
 const unary = (compute: (core: Core) => number, options: { two?: boolean; conditions?: number } = {}): Handler =>
   waiting((core) => {
+    const { registers } = core
     const { first, second, x87 } = core.floats
     const conditions = C1 | (options.conditions ?? 0)
-    if (isEmpty(core.registers, 0) || (options.two === true && isEmpty(core.registers, 1))) {
-      if (stackFault(core.registers, 'underflow', conditions & (C1 | C2))) writeIndefinite(core.registers, 0)
+    if (isEmpty(registers, 0) || (options.two === true && isEmpty(registers, 1))) {
+      if (stackFault(registers, 'underflow', conditions & (C1 | C2))) writeIndefinite(registers, 0)
       return
     }
-    readRegister(core.registers, 0, first)
-    readRegister(core.registers, 1, second)
+    readRegister(registers, 0, first)
+    readRegister(registers, 1, second)
     const result = compute(core)
     const failed = (result & (INVALID | SUPPRESSED)) !== 0 || isNaN80(first) ||
       (options.two === true && isNaN80(second))
-    report(core.registers, result, failed ? conditions & (C1 | C2) : conditions)
-    if (delivered(result)) writeRegister(core.registers, 0, x87.result)
+    report(registers, result, failed ? conditions & (C1 | C2) : conditions)
+    if (delivered(result)) writeRegister(registers, 0, x87.result)
   })
 
 /** st1 := f(st0, st1), then st0 goes. */
 const popping = (compute: (core: Core) => number): Handler =>
   waiting((core) => {
+    const { registers } = core
     const { first, second, x87 } = core.floats
-    if (isEmpty(core.registers, 0) || isEmpty(core.registers, 1)) {
-      if (!stackFault(core.registers, 'underflow')) return
-      writeIndefinite(core.registers, 1)
-      return pop(core.registers)
+    if (isEmpty(registers, 0) || isEmpty(registers, 1)) {
+      if (!stackFault(registers, 'underflow')) return
+      writeIndefinite(registers, 1)
+      return pop(registers)
     }
     const result = compute(withOperands(core, first, second))
-    report(core.registers, result)
+    report(registers, result)
     if (!delivered(result)) return
-    writeRegister(core.registers, 1, x87.result)
-    pop(core.registers)
+    writeRegister(registers, 1, x87.result)
+    pop(registers)
   })
 
 function withOperands(core: Core, first: Float80, second: Float80): Core {
-  readRegister(core.registers, 0, first)
-  readRegister(core.registers, 1, second)
+  const { registers } = core
+  readRegister(registers, 0, first)
+  readRegister(registers, 1, second)
   return core
 }
 
 /** st0 := result, then the second result is pushed. */
 const pushing = (compute: (core: Core) => number, conditions = 0): Handler =>
   waiting((core) => {
+    const { registers } = core
     const { first, x87 } = core.floats
-    const under = isEmpty(core.registers, 0)
-    if (under || !isEmpty(core.registers, 7)) {
-      if (!stackFault(core.registers, under ? 'underflow' : 'overflow', C1 | conditions)) return
-      writeIndefinite(core.registers, 0)
-      moveTop(core.registers, -1)
-      return writeIndefinite(core.registers, 0)
+    const under = isEmpty(registers, 0)
+    if (under || !isEmpty(registers, 7)) {
+      if (!stackFault(registers, under ? 'underflow' : 'overflow', C1 | conditions)) return
+      writeIndefinite(registers, 0)
+      moveTop(registers, -1)
+      return writeIndefinite(registers, 0)
     }
-    readRegister(core.registers, 0, first)
+    readRegister(registers, 0, first)
     const result = compute(core)
-    report(core.registers, result, C1 | conditions)
+    report(registers, result, C1 | conditions)
     if (!delivered(result)) return
-    writeRegister(core.registers, 0, x87.result)
-    moveTop(core.registers, -1)
-    writeRegister(core.registers, 0, x87.pushed)
+    writeRegister(registers, 0, x87.result)
+    moveTop(registers, -1)
+    writeRegister(registers, 0, x87.pushed)
   })
 
 const constant = (index: number): Handler => waiting(({ registers, floats }) => {

@@ -54,15 +54,16 @@ function convertLoaded({ registers, floats }: Views<'registers' | 'floats'>, kin
 }
 
 const load: Handler = waiting((core, record) => {
-  const kind = core.records.field(record, 'c')
-  if (kind === X87_OPERAND.register) return loadRegister(core, core.records.field(record, 'a'))
-  const host = core.memory.hostForRead(core.registers.address(SLOT.t3), BYTES[kind]!)
-  if (isEmpty(core.registers, 7)) {
+  const { registers, records } = core
+  const kind = records.field(record, 'c')
+  if (kind === X87_OPERAND.register) return loadRegister(core, records.field(record, 'a'))
+  const host = core.memory.hostForRead(registers.address(SLOT.t3), BYTES[kind]!)
+  if (isEmpty(registers, 7)) {
     const result = convertLoaded(core, kind, host)
-    report(core.registers, result)
+    report(registers, result)
     if (!delivered(result)) return
   }
-  if (makeRoom(core.registers)) writeRegister(core.registers, 0, core.floats.x87.result)
+  if (makeRoom(registers)) writeRegister(registers, 0, core.floats.x87.result)
 })
 
 function loadRegister({ registers, floats }: Views<'registers' | 'floats'>, i: number): void {
@@ -99,7 +100,9 @@ function convert(floats: FloatUnits, kind: number, options: { from: Float80; tru
   }
 }
 
-function writeWords({ registers, memory, floats }: Views<'registers' | 'memory' | 'floats'>, host: number, bytes: number): number {
+function writeWords(
+  { registers, memory, floats }: Views<'registers' | 'memory' | 'floats'>, host: number, bytes: number,
+): number {
   const { view } = registers
   const { words } = floats
   if (bytes === 2) view.setUint16(host, words.word0 & 0xffff, true)
@@ -111,22 +114,23 @@ function writeWords({ registers, memory, floats }: Views<'registers' | 'memory' 
 
 const store = (options: { pops?: boolean; truncate?: boolean }): Handler =>
   waiting((core, record) => {
-    const kind = core.records.field(record, 'c')
-    if (kind === X87_OPERAND.register) return storeRegister(core, core.records.field(record, 'a'), options.pops === true)
+    const { registers, records, floats } = core
+    const kind = records.field(record, 'c')
+    if (kind === X87_OPERAND.register) return storeRegister(core, records.field(record, 'a'), options.pops === true)
     const bytes = BYTES[kind]!
-    const host = core.memory.hostForWrite(core.registers.address(SLOT.t3), bytes)
-    const { first } = core.floats
-    if (isEmpty(core.registers, 0)) {
-      if (!stackFault(core.registers, 'underflow')) return
+    const host = core.memory.hostForWrite(registers.address(SLOT.t3), bytes)
+    const { first } = floats
+    if (isEmpty(registers, 0)) {
+      if (!stackFault(registers, 'underflow')) return
       const indefinite = kind === X87_OPERAND.extended
-      convert(core.floats, kind, { from: indefinite ? INDEFINITE : UNSUPPORTED, truncate: false })
+      convert(floats, kind, { from: indefinite ? INDEFINITE : UNSUPPORTED, truncate: false })
     } else {
-      const result = convert(core.floats, kind, { from: readRegister(core.registers, 0, first), truncate: options.truncate === true })
-      report(core.registers, result)
+      const result = convert(floats, kind, { from: readRegister(registers, 0, first), truncate: options.truncate === true })
+      report(registers, result)
       if (!delivered(result)) return
     }
     const ended = writeWords(core, host, bytes)
-    if (options.pops === true) pop(core.registers)
+    if (options.pops === true) pop(registers)
     return ended
   })
 
@@ -183,12 +187,13 @@ function takeTags(registers: RegisterFile, tags: number): void {
 const environmentBytes = (records: Records, record: number): 14 | 28 => (records.displacement(record) >>> 16 === 16 ? 14 : 28)
 
 function environment(core: Views<'registers' | 'floats'>, bytes: 14 | 28): Uint8Array {
-  const { view, base } = core.registers
+  const { registers } = core
+  const { view, base } = registers
   const image = new Uint8Array(bytes + 80)
   const to = new DataView(image.buffer)
-  const words = [control(core.registers), status(core.registers), fullTags(core)]
+  const words = [control(registers), status(registers), fullTags(core)]
   // Pointers are told only while an exception is pending, as AMD's processors do.
-  const told = (status(core.registers) & 0x80) !== 0
+  const told = (status(registers) & 0x80) !== 0
   const [ip, data] = told ? [State.x87Instruction.low(view, base), State.x87Data.low(view, base)] : [0, 0]
   if (bytes === 14) {
     [...words, ip & 0xffff, 0, data & 0xffff, 0].forEach((word, index) => to.setUint16(index * 2, word, true))
@@ -216,9 +221,10 @@ function takeEnvironment(registers: RegisterFile, image: Uint8Array, bytes: 14 |
 }
 
 const storeEnvironment: Handler = (core, record) => {
+  const { registers } = core
   const bytes = environmentBytes(core.records, record)
-  const ended = core.memory.writeBytes(core.registers.address(SLOT.t3), environment(core, bytes).subarray(0, bytes))
-  setControl(core.registers, control(core.registers) | CONTROL_ALL)
+  const ended = core.memory.writeBytes(registers.address(SLOT.t3), environment(core, bytes).subarray(0, bytes))
+  setControl(registers, control(registers) | CONTROL_ALL)
   return ended
 }
 
@@ -228,17 +234,18 @@ const loadEnvironment: Handler = waitingControl(({ registers, records, memory },
 })
 
 const saveAll: Handler = (core, record) => {
+  const { registers } = core
   const bytes = environmentBytes(core.records, record)
   const image = environment(core, bytes)
   const to = new DataView(image.buffer)
   const { first } = core.floats
   for (let i = 0; i < 8; i += 1) {
-    readRegister(core.registers, i, first)
+    readRegister(registers, i, first)
     to.setInt32(bytes + i * 10, first.low, true)
     to.setInt32(bytes + i * 10 + 4, first.high, true)
     to.setUint16(bytes + i * 10 + 8, first.signExponent, true)
   }
-  const ended = core.memory.writeBytes(core.registers.address(SLOT.t3), image)
+  const ended = core.memory.writeBytes(registers.address(SLOT.t3), image)
   initialize(core)
   return ended
 }
@@ -278,8 +285,9 @@ export const X87_MEMORY_HANDLERS: Handlers = {
   fldcw: waitingControl(({ registers, memory }) => setControl(registers, memory.read16(registers.address(SLOT.t3)))),
   fnstcw: (core) => write16(core, control(core.registers)),
   fnstsw: (core, record) => {
-    if (core.records.field(record, 'c') !== X87_OPERAND.register) return write16(core, status(core.registers))
-    core.registers.view.setUint16(core.registers.base + GPR.rax * 8, status(core.registers), true)
+    const { registers } = core
+    if (core.records.field(record, 'c') !== X87_OPERAND.register) return write16(core, status(registers))
+    registers.view.setUint16(registers.base + GPR.rax * 8, status(registers), true)
     return STATUS.NEXT
   },
   fnclex: ({ registers }) => {

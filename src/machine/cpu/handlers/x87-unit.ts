@@ -48,7 +48,8 @@ export function moveTop(registers: RegisterFile, by: number): void {
 
 const tags = (registers: RegisterFile): number => State.x87Tags.get(registers.view, registers.base)
 
-export const isEmpty = (registers: RegisterFile, i: number): boolean => ((tags(registers) >> physical(registers, i)) & 1) === 0
+export const isEmpty = (registers: RegisterFile, i: number): boolean =>
+  ((tags(registers) >> physical(registers, i)) & 1) === 0
 
 /** Marks st(i) as empty or not. */
 export function setTag(registers: RegisterFile, i: number, valid: 0 | 1): void {
@@ -56,7 +57,8 @@ export function setTag(registers: RegisterFile, i: number, valid: 0 | 1): void {
   State.x87Tags.set(registers.view, registers.base, valid === 1 ? tags(registers) | bit : tags(registers) & ~bit)
 }
 
-const placeOf = (registers: RegisterFile, i: number): number => registers.base + State.x87.offset + physical(registers, i) * 16
+const placeOf = (registers: RegisterFile, i: number): number =>
+  registers.base + State.x87.offset + physical(registers, i) * 16
 
 /** Reads st(i). */
 export function readRegister(registers: RegisterFile, i: number, out: Float80): Float80 {

@@ -6,6 +6,7 @@ import { CR0, CR4, SEGMENT } from '../../../x86/index.ts'
 import type { ProcessorState } from '../../interface/saved-state.ts'
 import type { Registers, SegmentState } from '../../interface/registers.ts'
 import type { Core, Views } from '../core/core.ts'
+import type { RegisterFile } from '../core/register-file.ts'
 import { INTERRUPT_SHADOWS } from '../core/events.ts'
 import type { InterruptShadow } from '../core/events.ts'
 import { FXSAVE_BYTES, MXCSR_MASK, readFxsave } from '../handlers/fpu.ts'
@@ -31,7 +32,7 @@ export function saveState(
   return {
     version: 2,
     general: pairs(general, (i) => registers.low(i), (i) => registers.high(i)),
-    rip: core.registers.long ? [State.rip.low(core.registers.view, core.registers.base), State.rip.high(core.registers.view, core.registers.base)] : [core.registers.rip, 0],
+    rip: ripOf(core.registers),
     flags: registers.flags(),
     segments: [0, 1, 2, 3, 4, 5].map((i) => registers.segment(i)),
     control: pairs(CONTROLS, (i) => registers.controlLow(i), (i) => registers.controlHigh(i)),
@@ -46,6 +47,10 @@ export function saveState(
   }
 }
 
+/** Halves of RIP; outside of 64-bit mode the offset in CS. */
+const ripOf = ({ view, base, long, rip }: RegisterFile): readonly [number, number] =>
+  (long ? [State.rip.low(view, base), State.rip.high(view, base)] : [rip, 0])
+
 function checkSegments(value: unknown): readonly SegmentState[] {
   if (!Array.isArray(value) || value.length !== 6 || !value.every(isSegment)) {
     refuse("a processor's segments are not six descriptors")
@@ -54,7 +59,9 @@ function checkSegments(value: unknown): readonly SegmentState[] {
 }
 
 /** Rings and paging of a hosted processor are its host's protection; a bare one has only itself to harm. */
-function checkProtection({ bare, outside }: Views<'bare' | 'outside'>, control: readonly number[], segments: readonly SegmentState[]): void {
+function checkProtection(
+  { bare, outside }: Views<'bare' | 'outside'>, control: readonly number[], segments: readonly SegmentState[],
+): void {
   const [cr0, cr4] = [control[0]!, control[6]!]
   if (control[1] !== 0 || control[7] !== 0 || (cr0 & ~CR0_BITS) !== 0) refuse('control registers with reserved bits')
   const paging = (cr0 & CR0.PG) !== 0

@@ -33,6 +33,7 @@ const isTable = (value: unknown): value is TableState => {
 
 /** Looks at everything; gives what takes it, which cannot fail. */
 export function restoreSystem(core: Core, state: ProcessorSystemState, control: readonly number[]): () => void {
+  const { events, system } = core
   const { gdt, idt, ldtr, tr, efer, msrs, timestamp, interrupts, nmi, nmiBlocked, activity } = state
   if (!isTable(gdt) || !isTable(idt)) refuse('a descriptor table that is none')
   if (!isSegment(ldtr) || !isSegment(tr)) refuse('LDTR or TR is not a segment')
@@ -52,11 +53,11 @@ export function restoreSystem(core: Core, state: ProcessorSystemState, control: 
   if (typeof nmi !== 'boolean' || typeof nmiBlocked !== 'boolean') refuse('the NMI is neither there nor not')
   if (!ACTIVITIES.includes(activity)) refuse('an activity of an unknown kind')
   return () => {
-    Object.assign(core.system, { gdt: { ...gdt }, idt: { ...idt }, ldtr: { ...ldtr }, tr: { ...tr } })
-    for (const [register, low, high] of pairs) core.system.setPlain(register!, low!, high!)
+    Object.assign(system, { gdt: { ...gdt }, idt: { ...idt }, ldtr: { ...ldtr }, tr: { ...tr } })
+    for (const [register, low, high] of pairs) system.setPlain(register!, low!, high!)
     writeMsr(core, MSR.TSC, [stampLow!, stampHigh!], executedOutside(core))
-    core.events.clear()
-    for (const vector of interrupts) core.events.request(vector)
-    Object.assign(core.events, { nmi, nmiBlocked, activity })
+    events.clear()
+    for (const vector of interrupts) events.request(vector)
+    Object.assign(events, { nmi, nmiBlocked, activity })
   }
 }

@@ -20,15 +20,16 @@ export const ringZero = (handler: Handler): Handler => (core, record) =>
 
 /** MOV to or from CR0, CR2, CR3, CR4, CR8. */
 export function moveControl(core: Core, record: number): number {
-  const register = core.records.field(record, 'c')
-  if (core.registers.cpl !== 0) return core.faults.protection()
-  const slot = core.records.field(record, 'a') * 8
-  if (core.records.field(record, 'b') === 0) {
-    const high = State.control.element.high(core.registers.view, State.control.at(core.registers.base, register))
-    core.registers.setSlot(slot, core.registers.controlLow(register), core.registers.long ? high : 0)
+  const { registers, records } = core
+  const register = records.field(record, 'c')
+  if (registers.cpl !== 0) return core.faults.protection()
+  const slot = records.field(record, 'a') * 8
+  if (records.field(record, 'b') === 0) {
+    const high = State.control.element.high(registers.view, State.control.at(registers.base, register))
+    registers.setSlot(slot, registers.controlLow(register), registers.long ? high : 0)
     return STATUS.NEXT
   }
-  return writeControl(core, register, { low: core.registers.low(slot), high: core.registers.long ? core.registers.high(slot) : 0 })
+  return writeControl(core, register, { low: registers.low(slot), high: registers.long ? registers.high(slot) : 0 })
 }
 
 interface Halves {
@@ -37,19 +38,20 @@ interface Halves {
 }
 
 function writeControl(core: Core, register: number, value: Halves): number {
+  const { mode, faults } = core
   switch (register) {
     case 0:
-      return value.high !== 0 ? core.faults.protection() : writeCr0(core, value.low)
+      return value.high !== 0 ? faults.protection() : writeCr0(core, value.low)
     case 2:
-      core.mode.setControl(2, value.low, value.high)
+      mode.setControl(2, value.low, value.high)
       return STATUS.NEXT
     case 3:
       return writeCr3(core, value)
     case 4:
       return writeCr4(core, value)
     default:
-      if (value.high !== 0 || value.low > 15) return core.faults.protection()
-      core.mode.setControl(8, value.low, 0)
+      if (value.high !== 0 || value.low > 15) return faults.protection()
+      mode.setControl(8, value.low, 0)
       return core.attention.isDue ? STATUS.CHECK : STATUS.NEXT
   }
 }
@@ -84,12 +86,13 @@ function writeCr3({ registers, mode, faults }: Views<'registers' | 'mode' | 'fau
 }
 
 function writeCr4(core: Views<'registers' | 'mode' | 'faults' | 'debug' | 'outside'>, value: Halves): number {
+  const { registers, faults } = core
   const { low, high } = value
-  if (high !== 0 || (low & ~allowedCr4(core.outside)) !== 0) return core.faults.protection()
-  const old = core.registers.controlLow(4)
-  if ((low & CR4.PAE) === 0 && core.registers.isLongMode) return core.faults.protection()
+  if (high !== 0 || (low & ~allowedCr4(core.outside)) !== 0) return faults.protection()
+  const old = registers.controlLow(4)
+  if ((low & CR4.PAE) === 0 && registers.isLongMode) return faults.protection()
   if ((low & CR4.PCIDE) !== 0 && (old & CR4.PCIDE) === 0) {
-    if (!core.registers.isLongMode || (core.registers.controlLow(3) & 0xfff) !== 0) return core.faults.protection()
+    if (!registers.isLongMode || (registers.controlLow(3) & 0xfff) !== 0) return faults.protection()
   }
   core.mode.setControl(4, low, 0)
   core.debug.update()
@@ -98,8 +101,9 @@ function writeCr4(core: Views<'registers' | 'mode' | 'faults' | 'debug' | 'outsi
 
 /** LMSW: the low four bits of CR0; PE can only be set. */
 export function loadStatusWord(core: Views<'registers' | 'records' | 'mode' | 'faults'>, record: number): number {
-  const value = core.registers.low(core.records.field(record, 'a')) & 15
-  const old = core.registers.controlLow(0)
+  const { registers } = core
+  const value = registers.low(core.records.field(record, 'a')) & 15
+  const old = registers.controlLow(0)
   return writeCr0(core, ((old & ~14) | value | (old & CR0.PE)) >>> 0)
 }
 
@@ -110,25 +114,26 @@ export function clearTaskSwitched({ registers, mode }: Views<'registers' | 'mode
 
 /** MOV to or from a debug register. DR4 and DR5 are other names of DR6 and DR7 unless CR4.DE is set. */
 export function moveDebug(core: Views<'registers' | 'records' | 'faults' | 'debug'>, record: number): number {
-  const named = core.records.field(record, 'c')
+  const { registers, records, faults } = core
+  const named = records.field(record, 'c')
   const isAlias = named === 4 || named === 5
-  if (isAlias && (core.registers.controlLow(4) & CR4.DE) !== 0) return core.faults.undefinedOpcode()
-  if (core.registers.cpl !== 0) return core.faults.protection()
+  if (isAlias && (registers.controlLow(4) & CR4.DE) !== 0) return faults.undefinedOpcode()
+  if (registers.cpl !== 0) return faults.protection()
   const { debug } = core
   if ((debug.low(7) & DR7.GD) !== 0) {
     debug.raised(DR6.BD)
-    return core.faults.raise(VECTOR.DB)
+    return faults.raise(VECTOR.DB)
   }
   const register = isAlias ? named + 2 : named
-  const slot = core.records.field(record, 'a') * 8
-  if (core.records.field(record, 'b') === 0) {
-    const high = State.debug.element.high(core.registers.view, State.debug.at(core.registers.base, register))
-    core.registers.setSlot(slot, debug.low(register), core.registers.long ? high : 0)
+  const slot = records.field(record, 'a') * 8
+  if (records.field(record, 'b') === 0) {
+    const high = State.debug.element.high(registers.view, State.debug.at(registers.base, register))
+    registers.setSlot(slot, debug.low(register), registers.long ? high : 0)
     return STATUS.NEXT
   }
-  const [low, high] = [core.registers.low(slot), core.registers.long ? core.registers.high(slot) : 0]
+  const [low, high] = [registers.low(slot), registers.long ? registers.high(slot) : 0]
   if (register < 4) debug.set(register, low, high)
-  else if (high !== 0) return core.faults.protection()
+  else if (high !== 0) return faults.protection()
   else if (register === 6) debug.set(6, ((low & 0xe00f) | DR6.ONES) >>> 0, 0)
   else debug.set(7, ((low & 0xffff_2fff) | DR7.ONES) >>> 0, 0)
   return STATUS.CHECK
@@ -136,14 +141,15 @@ export function moveDebug(core: Views<'registers' | 'records' | 'faults' | 'debu
 
 /** LGDT and LIDT: the operand's address is in t3. */
 export const loadTable = (name: 'gdt' | 'idt'): Handler => (core, record) => {
-  const address = core.registers.address(SLOT.t3)
-  const bytes = core.memory.readBytes(address, core.registers.long ? 10 : 6)
+  const { registers } = core
+  const address = registers.address(SLOT.t3)
+  const bytes = core.memory.readBytes(address, registers.long ? 10 : 6)
   const view = new DataView(bytes.buffer)
   const base = view.getUint32(2, true)
-  const isShort = !core.registers.long && core.records.field(record, 'c') === 2
+  const isShort = !registers.long && core.records.field(record, 'c') === 2
   const table: TableState = {
     limit: view.getUint16(0, true), baseLow: isShort ? base & 0xff_ffff : base,
-    baseHigh: core.registers.long ? view.getUint32(6, true) : 0,
+    baseHigh: registers.long ? view.getUint32(6, true) : 0,
   }
   if (!isCanonical(signedFromParts(table.baseLow, table.baseHigh))) return core.faults.protection()
   core.system[name] = table
@@ -163,31 +169,33 @@ export const storeTable = (name: 'gdt' | 'idt'): Handler => ({ registers, memory
 }
 
 /** True where CR4.UMIP hides system registers from the running ring. */
-export const isHidden = (registers: RegisterFile): boolean => (registers.controlLow(4) & CR4.UMIP) !== 0 && registers.cpl !== 0
+export const isHidden = (registers: RegisterFile): boolean =>
+  (registers.controlLow(4) & CR4.UMIP) !== 0 && registers.cpl !== 0
 
 /** LLDT and LTR: the selector is in the slot that `a` names; the ring has been looked at. */
 export const loadSystemSegment = (name: 'ldtr' | 'tr'): Handler => (core, record) => {
-  const selector = core.registers.low(core.records.field(record, 'a')) & 0xffff
+  const { registers, faults, system } = core
+  const selector = registers.low(core.records.field(record, 'a')) & 0xffff
   const code = selector & 0xfffc
   if (code === 0) {
-    if (name === 'tr') return core.faults.protection()
-    core.system.ldtr = nullSegment(selector)
+    if (name === 'tr') return faults.protection()
+    system.ldtr = nullSegment(selector)
     return STATUS.NEXT
   }
-  const words = (selector & 4) !== 0 ? undefined : readOwnDescriptor(core, selector, core.registers.isLongMode ? 4 : 2)
-  if (words === undefined) return core.faults.protection(code)
+  const words = (selector & 4) !== 0 ? undefined : readOwnDescriptor(core, selector, registers.isLongMode ? 4 : 2)
+  if (words === undefined) return faults.protection(code)
   const segment = unpack(selector, words[0]!, words[1]!)
   const type = segment.attributes & 31
   const isKnown = name === 'ldtr' ? type === SYSTEM_TYPE.LDT
-    : type === SYSTEM_TYPE.TSS || (!core.registers.isLongMode && type === SYSTEM_TYPE.TSS_16)
-  if (!isKnown || (words.length > 2 && (words[3]! & 0x1f00) !== 0)) return core.faults.protection(code)
-  if ((segment.attributes & ACCESS_BYTE.PRESENT) === 0) return core.faults.raise(VECTOR.NP, code)
+    : type === SYSTEM_TYPE.TSS || (!registers.isLongMode && type === SYSTEM_TYPE.TSS_16)
+  if (!isKnown || (words.length > 2 && (words[3]! & 0x1f00) !== 0)) return faults.protection(code)
+  if ((segment.attributes & ACCESS_BYTE.PRESENT) === 0) return faults.raise(VECTOR.NP, code)
   const baseHigh = words.length > 2 ? words[2]! : 0
-  if (!isCanonical(signedFromParts(segment.baseLow, baseHigh))) return core.faults.protection(code)
+  if (!isCanonical(signedFromParts(segment.baseLow, baseHigh))) return faults.protection(code)
   if (name === 'tr') {
     updateAccess(core, selector, SYSTEM_TYPE.BUSY)
-    core.system.tr = { ...segment, baseHigh, attributes: segment.attributes | SYSTEM_TYPE.BUSY }
-  } else core.system.ldtr = { ...segment, baseHigh }
+    system.tr = { ...segment, baseHigh, attributes: segment.attributes | SYSTEM_TYPE.BUSY }
+  } else system.ldtr = { ...segment, baseHigh }
   return STATUS.NEXT
 }
 

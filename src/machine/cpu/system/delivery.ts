@@ -27,23 +27,24 @@ export function enterHandler(core: Core, delivery: Delivery): void {
 const LONG_GATES = [SYSTEM_TYPE.INTERRUPT_GATE, SYSTEM_TYPE.TRAP_GATE]
 
 function enterLong(core: Core, delivery: Delivery): void {
+  const { registers, faults } = core
   const ext = delivery.kind === 'software' ? 0 : 1
   const gate = readGate(core, delivery, 4, LONG_GATES)
   const { code, ring } = codeBehindGate(core, gate.selector, ext)
-  const { cpl } = core.registers
+  const { cpl } = registers
   const top = gate.table !== 0 ? stackOfTable(core, gate.table, ext)
-    : ring < cpl ? stackOfRing(core, ring, ext) : wholeStackPointer(core.registers)
-  if (!isCanonical(top)) fail(core.faults, VECTOR.SS, ext)
-  if (!isCanonical(gate.offset)) fail(core.faults, VECTOR.GP, ext)
+    : ring < cpl ? stackOfRing(core, ring, ext) : wholeStackPointer(registers)
+  if (!isCanonical(top)) fail(faults, VECTOR.SS, ext)
+  if (!isCanonical(gate.offset)) fail(faults, VECTOR.GP, ext)
   const words: WideWord[] = [
-    [core.registers.selector(SEGMENT.ss), 0], [core.registers.low(GPR.rsp * 8), core.registers.high(GPR.rsp * 8)], [delivery.flags, 0],
-    [core.registers.selector(SEGMENT.cs), 0], [lowPart(delivery.rip), highPart(delivery.rip)],
+    [registers.selector(SEGMENT.ss), 0], [registers.low(GPR.rsp * 8), registers.high(GPR.rsp * 8)], [delivery.flags, 0],
+    [registers.selector(SEGMENT.cs), 0], [lowPart(delivery.rip), highPart(delivery.rip)],
   ]
   if (delivery.errorCode !== undefined) words.push([delivery.errorCode, 0])
   const aligned = Math.floor(top / 16) * 16
   pushWide(core, aligned, words, ring)
   if (ring !== cpl) core.mode.setSegment(SEGMENT.ss, { ...nullSegment(ring), attributes: ring << 5 })
-  core.registers.setNumber(GPR.rsp * 8, aligned - words.length * 8)
+  registers.setNumber(GPR.rsp * 8, aligned - words.length * 8)
   enterCode(core, { code, offset: gate.offset, masks: gate.type === SYSTEM_TYPE.INTERRUPT_GATE })
 }
 
@@ -76,15 +77,16 @@ function isDouble(first: Delivery, second: number): boolean {
  * processor has shut down.
  */
 export function deliver(core: Core, first: Delivery): boolean {
-  const { view, base } = core.registers
+  const { registers } = core
+  const { view, base } = registers
   let delivery = first
   for (;;) {
-    core.registers.setRip(first.rip)
+    registers.setRip(first.rip)
     if (attempt(core, delivery)) return true
     if (delivery.vector === VECTOR.DF) return false
     const vector = State.faultVector.get(view, base)
     const code = State.faultCode.get(view, base)
-    if (vector === VECTOR.PF) notePageFault(core.registers)
+    if (vector === VECTOR.PF) notePageFault(registers)
     const flags = (first.flags | RFLAGS.RF) >>> 0
     if (isDouble(delivery, vector)) delivery = { ...first, kind: 'exception', vector: VECTOR.DF, errorCode: 0, flags }
     else delivery = { ...first, kind: 'exception', vector, errorCode: code === NOT_CANONICAL ? 0 : code, flags }

@@ -26,14 +26,15 @@ export function readDescriptor(core: Core, selector: number): SegmentState | und
 export function stackSegment(
   core: Core, selector: number, how: { readonly ring: number; readonly vector: number; readonly ext?: number },
 ): SegmentState {
+  const { faults } = core
   const { ring, vector, ext = 0 } = how
   const code = (selector & 0xfffc) | ext
   const segment = (selector & 0xfffc) === 0 ? undefined : readDescriptor(core, selector)
   const writable = ACCESS_BYTE.SEGMENT | ACCESS_BYTE.WRITABLE
   const wanted = ACCESS_BYTE.SEGMENT | ACCESS_BYTE.CODE | ACCESS_BYTE.WRITABLE
-  if (segment === undefined || (segment.attributes & wanted) !== writable) fail(core.faults, vector, code)
-  if ((selector & 3) !== ring || dpl(segment) !== ring) fail(core.faults, vector, code)
-  if ((segment.attributes & ACCESS_BYTE.PRESENT) === 0) fail(core.faults, VECTOR.SS, code)
+  if (segment === undefined || (segment.attributes & wanted) !== writable) fail(faults, vector, code)
+  if ((selector & 3) !== ring || dpl(segment) !== ring) fail(faults, vector, code)
+  if ((segment.attributes & ACCESS_BYTE.PRESENT) === 0) fail(faults, VECTOR.SS, code)
   return markAccessed(core, segment)
 }
 
@@ -47,18 +48,19 @@ export function returnStack(core: Core, selector: number, to: { ring: number; is
 
 /** What a code selector leads to for a transfer to privilege level `target`, or the fault. */
 export function checkCode(core: Core, selector: number, target: number): SegmentState | number {
+  const { faults } = core
   const code = selector & 0xfffc
-  if (code === 0) return core.faults.protection()
+  if (code === 0) return faults.protection()
   const segment = readDescriptor(core, selector)
-  if (segment === undefined) return core.faults.protection(code)
+  if (segment === undefined) return faults.protection(code)
   const { attributes } = segment
   const wanted = ACCESS_BYTE.SEGMENT | ACCESS_BYTE.CODE
-  if ((attributes & wanted) !== wanted) return core.faults.protection(code)
+  if ((attributes & wanted) !== wanted) return faults.protection(code)
   const conforming = (attributes & ACCESS_BYTE.CONFORMING) !== 0
-  if (conforming ? dpl(segment) > target : dpl(segment) !== target) return core.faults.protection(code)
+  if (conforming ? dpl(segment) > target : dpl(segment) !== target) return faults.protection(code)
   // L and D together are reserved in long mode.
-  if ((attributes & 0x6000) === 0x6000) return core.faults.protection(code)
-  if ((attributes & ACCESS_BYTE.PRESENT) === 0) return core.faults.raise(VECTOR.NP, code)
+  if ((attributes & 0x6000) === 0x6000) return faults.protection(code)
+  if ((attributes & ACCESS_BYTE.PRESENT) === 0) return faults.raise(VECTOR.NP, code)
   const accessed = markAccessed(core, segment)
   return selector === (code | target) ? accessed : { ...accessed, selector: code | target }
 }

@@ -32,7 +32,10 @@ const flatStack = (selector: number, ring: number): SegmentState => ({
 const plain = (system: SystemRegisters, register: number): readonly [number, number] => system.plain(register)!
 
 /** Enters a ring with new flags; SS before CS, because the privilege level hangs on it. */
-function enter({ registers, mode }: Views<'registers' | 'mode'>, to: { code: SegmentState; stack: SegmentState; rip: number; flags: number }): void {
+function enter(
+  { registers, mode }: Views<'registers' | 'mode'>,
+  to: { code: SegmentState; stack: SegmentState; rip: number; flags: number },
+): void {
   const old = State.systemFlags.get(registers.view, registers.base)
   registers.setFlags(to.flags)
   if (((old ^ to.flags) & RFLAGS.AC) !== 0) mode.updatePermissions()
@@ -48,16 +51,17 @@ function traceByNewFlags({ registers, debug }: Views<'registers' | 'debug'>): vo
 
 /** SYSCALL. */
 export function systemCall(core: Core, record: number): number {
-  if ((core.registers.efer & EFER.SCE) === 0 || !core.registers.isLongMode) return core.faults.undefinedOpcode()
+  const { registers, system } = core
+  if ((registers.efer & EFER.SCE) === 0 || !registers.isLongMode) return core.faults.undefinedOpcode()
   const next = core.records.nextOf(record)
-  const flags = core.registers.flags() & ~RFLAGS.RF
-  const [low, high] = plain(core.system, core.registers.long ? MSR.LSTAR : MSR.CSTAR)
-  const selector = plain(core.system, MSR.STAR)[1] & 0xffff
-  core.registers.setSlot(GPR.rcx * 8, lowPart(next), highPart(next))
-  core.registers.setSlot(GPR.r11 * 8, flags, 0)
+  const flags = registers.flags() & ~RFLAGS.RF
+  const [low, high] = plain(system, registers.long ? MSR.LSTAR : MSR.CSTAR)
+  const selector = plain(system, MSR.STAR)[1] & 0xffff
+  registers.setSlot(GPR.rcx * 8, lowPart(next), highPart(next))
+  registers.setSlot(GPR.r11 * 8, flags, 0)
   enter(core, {
     code: flatCode(selector, 0, 64), stack: flatStack(selector + 8, 0), rip: signedFromParts(low, high),
-    flags: flags & ~plain(core.system, MSR.SFMASK)[0],
+    flags: flags & ~plain(system, MSR.SFMASK)[0],
   })
   traceByNewFlags(core)
   return afterJump(core)
@@ -65,15 +69,16 @@ export function systemCall(core: Core, record: number): number {
 
 /** SYSRET: to 64-bit code with an operand size of 64 bits, else to 32-bit code. */
 export function systemReturn(core: Core, record: number): number {
-  if ((core.registers.efer & EFER.SCE) === 0 || !core.registers.isLongMode) return core.faults.undefinedOpcode()
-  if (core.registers.cpl !== 0) return core.faults.protection()
+  const { registers, faults } = core
+  if ((registers.efer & EFER.SCE) === 0 || !registers.isLongMode) return faults.undefinedOpcode()
+  if (registers.cpl !== 0) return faults.protection()
   const toLong = core.records.field(record, 'c') === 8
-  const target = toLong ? core.registers.address(GPR.rcx * 8) : core.registers.low(GPR.rcx * 8)
-  if (!isCanonical(target)) return core.faults.protection()
+  const target = toLong ? registers.address(GPR.rcx * 8) : registers.low(GPR.rcx * 8)
+  if (!isCanonical(target)) return faults.protection()
   const selector = plain(core.system, MSR.STAR)[1] >>> 16
   enter(core, {
     code: flatCode(selector + (toLong ? 16 : 0), 3, toLong ? 64 : 32), stack: flatStack(selector + 8, 3), rip: target,
-    flags: core.registers.low(GPR.r11 * 8) & RETURNED_FLAGS,
+    flags: registers.low(GPR.r11 * 8) & RETURNED_FLAGS,
   })
   traceByNewFlags(core)
   return afterJump(core)
@@ -81,33 +86,35 @@ export function systemReturn(core: Core, record: number): number {
 
 /** SYSENTER: to ring 0 by the registers SYSENTER_CS, ESP and EIP. */
 export function systemEnter(core: Core): number {
-  if (!hasFeature(core.outside, FEATURE.SEP)) return core.faults.undefinedOpcode()
-  const [selector] = plain(core.system, MSR.SYSENTER_CS)
-  if ((selector & 0xfffc) === 0) return core.faults.protection()
-  const long = core.registers.isLongMode
-  const [ipLow, ipHigh] = plain(core.system, MSR.SYSENTER_EIP)
-  const [spLow, spHigh] = plain(core.system, MSR.SYSENTER_ESP)
-  core.registers.setSlot(GPR.rsp * 8, spLow, long ? spHigh : 0)
+  const { registers, faults, system } = core
+  if (!hasFeature(core.outside, FEATURE.SEP)) return faults.undefinedOpcode()
+  const [selector] = plain(system, MSR.SYSENTER_CS)
+  if ((selector & 0xfffc) === 0) return faults.protection()
+  const long = registers.isLongMode
+  const [ipLow, ipHigh] = plain(system, MSR.SYSENTER_EIP)
+  const [spLow, spHigh] = plain(system, MSR.SYSENTER_ESP)
+  registers.setSlot(GPR.rsp * 8, spLow, long ? spHigh : 0)
   enter(core, {
     code: flatCode(selector, 0, long ? 64 : 32), stack: flatStack(selector + 8, 0),
-    rip: long ? signedFromParts(ipLow, ipHigh) : ipLow, flags: core.registers.flags() & ~(RFLAGS.VM | RFLAGS.IF | RFLAGS.RF),
+    rip: long ? signedFromParts(ipLow, ipHigh) : ipLow, flags: registers.flags() & ~(RFLAGS.VM | RFLAGS.IF | RFLAGS.RF),
   })
   return afterJump(core)
 }
 
 /** SYSEXIT: to ring 3; RCX is its stack pointer, RDX its rip. */
 export function systemExit(core: Core, record: number): number {
-  if (!hasFeature(core.outside, FEATURE.SEP)) return core.faults.undefinedOpcode()
+  const { registers, faults } = core
+  if (!hasFeature(core.outside, FEATURE.SEP)) return faults.undefinedOpcode()
   const [selector] = plain(core.system, MSR.SYSENTER_CS)
-  if ((selector & 0xfffc) === 0 || core.registers.cpl !== 0) return core.faults.protection()
+  if ((selector & 0xfffc) === 0 || registers.cpl !== 0) return faults.protection()
   const toLong = core.records.field(record, 'c') === 8
-  const target = toLong ? core.registers.address(GPR.rdx * 8) : core.registers.low(GPR.rdx * 8)
-  const stack = toLong ? core.registers.address(GPR.rcx * 8) : core.registers.low(GPR.rcx * 8)
-  if (!isCanonical(target) || !isCanonical(stack)) return core.faults.protection()
-  core.registers.setNumber(GPR.rsp * 8, stack)
+  const target = toLong ? registers.address(GPR.rdx * 8) : registers.low(GPR.rdx * 8)
+  const stack = toLong ? registers.address(GPR.rcx * 8) : registers.low(GPR.rcx * 8)
+  if (!isCanonical(target) || !isCanonical(stack)) return faults.protection()
+  registers.setNumber(GPR.rsp * 8, stack)
   enter(core, {
     code: flatCode(selector + (toLong ? 32 : 16), 3, toLong ? 64 : 32),
-    stack: flatStack(selector + (toLong ? 40 : 24), 3), rip: target, flags: core.registers.flags(),
+    stack: flatStack(selector + (toLong ? 40 : 24), 3), rip: target, flags: registers.flags(),
   })
   return afterJump(core)
 }

@@ -40,33 +40,35 @@ export interface CodeTarget {
 
 /** Looks at the code segment that a gate names; `ext` marks error codes of external events. */
 export function codeBehindGate(core: Core, selector: number, ext = 0): CodeTarget {
+  const { registers, faults } = core
   const code = (selector & 0xfffc) | ext
-  if ((selector & 0xfffc) === 0) fail(core.faults, VECTOR.GP, ext)
+  if ((selector & 0xfffc) === 0) fail(faults, VECTOR.GP, ext)
   const words = readOwnDescriptor(core, selector)
-  if (words === undefined) fail(core.faults, VECTOR.GP, code)
+  if (words === undefined) fail(faults, VECTOR.GP, code)
   const segment = unpack(selector, words[0]!, words[1]!)
   const { attributes } = segment
   const wanted = ACCESS_BYTE.SEGMENT | ACCESS_BYTE.CODE
-  const { cpl } = core.registers
-  if ((attributes & wanted) !== wanted || dplOf(segment) > cpl) fail(core.faults, VECTOR.GP, code)
-  if (core.registers.isLongMode && (attributes & (LONG_CODE | BIG)) !== LONG_CODE) fail(core.faults, VECTOR.GP, code)
-  if ((attributes & ACCESS_BYTE.PRESENT) === 0) fail(core.faults, VECTOR.NP, code)
+  const { cpl } = registers
+  if ((attributes & wanted) !== wanted || dplOf(segment) > cpl) fail(faults, VECTOR.GP, code)
+  if (registers.isLongMode && (attributes & (LONG_CODE | BIG)) !== LONG_CODE) fail(faults, VECTOR.GP, code)
+  if ((attributes & ACCESS_BYTE.PRESENT) === 0) fail(faults, VECTOR.NP, code)
   const ring = (attributes & ACCESS_BYTE.CONFORMING) !== 0 ? cpl : dplOf(segment)
   return { code: { ...markAccessed(core, segment), selector: (selector & 0xfffc) | ring }, ring }
 }
 
 /** Reads and checks the gate of a vector: `words` 32-bit words each, `types` that may stand there. */
 export function readGate(core: Core, delivery: Delivery, words: 2 | 4, types: readonly number[]): Gate {
+  const { registers, faults } = core
   const { idt } = core.system
   const { vector, kind } = delivery
   const code = vector * 8 + 2 + (kind === 'software' ? 0 : 1)
   const offset = vector * words * 4
-  if (offset + words * 4 - 1 > idt.limit) fail(core.faults, VECTOR.GP, code)
-  const gate = readWords(core, inTable(core.registers, tableBase(idt), offset), words)
+  if (offset + words * 4 - 1 > idt.limit) fail(faults, VECTOR.GP, code)
+  const gate = readWords(core, inTable(registers, tableBase(idt), offset), words)
   const type = (gate[1]! >>> 8) & 31
-  if (!types.includes(type)) fail(core.faults, VECTOR.GP, code)
-  if (kind === 'software' && ((gate[1]! >>> 13) & 3) < core.registers.cpl) fail(core.faults, VECTOR.GP, code)
-  if ((gate[1]! & 0x8000) === 0) fail(core.faults, VECTOR.NP, code)
+  if (!types.includes(type)) fail(faults, VECTOR.GP, code)
+  if (kind === 'software' && ((gate[1]! >>> 13) & 3) < registers.cpl) fail(faults, VECTOR.GP, code)
+  if ((gate[1]! & 0x8000) === 0) fail(faults, VECTOR.NP, code)
   const low = ((gate[0]! & 0xffff) | (gate[1]! & 0xffff_0000)) >>> 0
   return {
     type, selector: gate[0]! >>> 16, table: gate[1]! & 7,
@@ -75,7 +77,9 @@ export function readGate(core: Core, delivery: Delivery, words: 2 | 4, types: re
 }
 
 /** The last step: code segment, flags, rip. */
-export function enterCode({ registers, mode }: Views<'registers' | 'mode'>, to: { code: SegmentState; offset: number; masks: boolean }): void {
+export function enterCode(
+  { registers, mode }: Views<'registers' | 'mode'>, to: { code: SegmentState; offset: number; masks: boolean },
+): void {
   mode.setSegment(SEGMENT.cs, to.code)
   registers.setFlags(registers.flags() & ~(ENTRY_FLAGS | (to.masks ? RFLAGS.IF : 0)))
   registers.setRip(to.offset)

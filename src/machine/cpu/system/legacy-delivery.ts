@@ -44,8 +44,10 @@ export const legacyStack = (registers: RegisterFile): LegacyStack =>
  * Nothing is written when one of them would fault.
  */
 export function pushLegacy(
-  core: Views<'registers' | 'memory' | 'mode' | 'faults' | 'debug'>, stack: LegacyStack, values: readonly number[], how: { size: 2 | 4; ring: number; ext: number },
+  core: Views<'registers' | 'memory' | 'mode' | 'faults' | 'debug'>, stack: LegacyStack, values: readonly number[],
+  how: { size: 2 | 4; ring: number; ext: number },
 ): number {
+  const { memory } = core
   const mask = (stack.segment.attributes & BIG) !== 0 ? 0xffff_ffff : 0xffff
   const bytes = values.length * how.size
   const bottom = ((stack.pointer - bytes) & mask) >>> 0
@@ -62,8 +64,8 @@ export function pushLegacy(
   })
   const start = stack.segment.baseLow + bottom
   const write = (): void => {
-    values.forEach((_, i) => core.memory.hostForWrite((start + bytes - (i + 1) * how.size) % 0x1_0000_0000, how.size))
-    core.memory.writeBytes(start % 0x1_0000_0000, frame)
+    values.forEach((_, i) => memory.hostForWrite((start + bytes - (i + 1) * how.size) % 0x1_0000_0000, how.size))
+    memory.writeBytes(start % 0x1_0000_0000, frame)
   }
   writeAs(core, how.ring, write)
   return mask === 0xffff ? ((core.registers.low(GPR.rsp * 8) & 0xffff_0000) | bottom) >>> 0 : bottom
@@ -71,18 +73,19 @@ export function pushLegacy(
 
 /** Enters the handler of a delivery; faults leave by GUEST_FAULT with nothing changed. */
 export function enterLegacy(core: Core, delivery: Delivery): void {
+  const { registers } = core
   const ext = delivery.kind === 'software' ? 0 : 1
   const gate = readGate(core, delivery, 2, GATES)
   const { code, ring } = codeBehindGate(core, gate.selector, ext)
-  const isInner = ring < core.registers.cpl
-  const stack = isInner ? legacyStackOfRing(core, ring, ext) : legacyStack(core.registers)
-  const values = isInner ? [core.registers.segment(SEGMENT.ss).selector, core.registers.low(GPR.rsp * 8)] : []
-  values.push(delivery.flags, core.registers.segment(SEGMENT.cs).selector, delivery.rip >>> 0)
+  const isInner = ring < registers.cpl
+  const stack = isInner ? legacyStackOfRing(core, ring, ext) : legacyStack(registers)
+  const values = isInner ? [registers.segment(SEGMENT.ss).selector, registers.low(GPR.rsp * 8)] : []
+  values.push(delivery.flags, registers.segment(SEGMENT.cs).selector, delivery.rip >>> 0)
   if (delivery.errorCode !== undefined) values.push(delivery.errorCode)
   if (gate.offset > code.limit) fail(core.faults, VECTOR.GP, ext)
   const size = gate.type < 8 ? 2 : 4
   const pointer = pushLegacy(core, stack, values, { size, ring, ext })
   if (isInner) core.mode.setSegment(SEGMENT.ss, stack.segment)
-  core.registers.setSlot(GPR.rsp * 8, pointer, 0)
+  registers.setSlot(GPR.rsp * 8, pointer, 0)
   enterCode(core, { code, offset: gate.offset, masks: (gate.type & 1) === 0 })
 }

@@ -43,7 +43,8 @@ function sourceOfTime({ progress, outside }: Views<'progress' | 'outside'>, exec
 }
 
 /** What a time stamp looked at between two runs has to count; a host's own clock has moved on by itself. */
-export const executedOutside = ({ progress, outside }: Views<'progress' | 'outside'>): number => (outside.timestamp === undefined ? progress.lastExecuted : 0)
+export const executedOutside = ({ progress, outside }: Views<'progress' | 'outside'>): number =>
+  (outside.timestamp === undefined ? progress.lastExecuted : 0)
 
 /** Time-stamp counter, `executed` instructions into the present run. */
 export function timestamp(core: Views<'progress' | 'outside' | 'system'>, executed: number): Pair {
@@ -52,13 +53,16 @@ export function timestamp(core: Views<'progress' | 'outside' | 'system'>, execut
 }
 
 /** Value of a register; undefined when there is none. */
-export function readMsr(core: Views<'registers' | 'progress' | 'outside' | 'system'>, register: number, executed: number): Pair | undefined {
-  const { view, base } = core.registers
+export function readMsr(
+  core: Views<'registers' | 'progress' | 'outside' | 'system'>, register: number, executed: number,
+): Pair | undefined {
+  const { registers } = core
+  const { view, base } = registers
   switch (register) {
-    case MSR.EFER: return [core.registers.efer, 0]
+    case MSR.EFER: return [registers.efer, 0]
     case MSR.FS_BASE:
     case MSR.GS_BASE:
-      return [core.registers.low(baseSlot(register)), core.registers.high(baseSlot(register))]
+      return [registers.low(baseSlot(register)), registers.high(baseSlot(register))]
     case MSR.KERNEL_GS_BASE: return [State.kernelGsBase.low(view, base), State.kernelGsBase.high(view, base)]
     case MSR.TSC: return timestamp(core, executed)
     case MSR.APIC_BASE: return [hasFeature(core.outside, FEATURE.APIC) ? APIC_BASE_LOW | APIC_ENABLE : APIC_BASE_LOW, 0]
@@ -76,31 +80,34 @@ export function isMsrValue(register: number, [low, high]: Pair): boolean {
 }
 
 /** Writes a register; false where WRMSR faults. */
-export function writeMsr(core: Views<'registers' | 'mode' | 'progress' | 'outside' | 'system'>, register: number, value: Pair, executed: number): boolean {
+export function writeMsr(
+  core: Views<'registers' | 'mode' | 'progress' | 'outside' | 'system'>, register: number, value: Pair, executed: number,
+): boolean {
+  const { registers, system } = core
   const [low, high] = value
   if (!isMsrValue(register, value)) return false
   switch (register) {
     case MSR.EFER: return high === 0 && writeEfer(core, low)
     case MSR.FS_BASE:
     case MSR.GS_BASE:
-      core.registers.setSlot(baseSlot(register), low, high)
+      registers.setSlot(baseSlot(register), low, high)
       return true
     case MSR.KERNEL_GS_BASE:
-      State.kernelGsBase.setParts(core.registers.view, core.registers.base, low, high)
+      State.kernelGsBase.setParts(registers.view, registers.base, low, high)
       return true
     case MSR.TSC: {
       const source = sourceOfTime(core, executed)
       const negative = add([~source[0] >>> 0, ~source[1] >>> 0], [1, 0])
       const [offsetLow, offsetHigh] = add(value, negative)
-      core.system.timestampOffset = { low: offsetLow, high: offsetHigh }
+      system.timestampOffset = { low: offsetLow, high: offsetHigh }
       return true
     }
     // The base cannot be moved and the controller, which is not there, not be switched.
     case MSR.APIC_BASE: return high === 0 && low === readMsr(core, register, executed)![0]
     default:
   }
-  if (core.system.plain(register) === undefined) return CONSTANTS.has(register)
-  core.system.setPlain(register, low, high)
+  if (system.plain(register) === undefined) return CONSTANTS.has(register)
+  system.setPlain(register, low, high)
   return true
 }
 
@@ -116,17 +123,21 @@ function writeEfer({ registers, mode, outside }: Views<'registers' | 'mode' | 'o
 const index = (registers: RegisterFile): number => registers.low(GPR.rcx * 8)
 
 /** RDMSR; the ring has been looked at. */
-export function readRegister(core: Views<'registers' | 'faults' | 'progress' | 'outside' | 'system'>, record: number): number {
-  const value = readMsr(core, index(core.registers), core.progress.executedBefore(record))
+export function readRegister(
+  core: Views<'registers' | 'faults' | 'progress' | 'outside' | 'system'>, record: number,
+): number {
+  const { registers } = core
+  const value = readMsr(core, index(registers), core.progress.executedBefore(record))
   if (value === undefined) return core.faults.protection()
-  core.registers.setSlot(GPR.rax * 8, value[0], 0)
-  core.registers.setSlot(GPR.rdx * 8, value[1], 0)
+  registers.setSlot(GPR.rax * 8, value[0], 0)
+  registers.setSlot(GPR.rdx * 8, value[1], 0)
   return STATUS.NEXT
 }
 
 /** WRMSR; the ring has been looked at. */
 export function writeRegister(core: Core, record: number): number {
-  const value: Pair = [core.registers.low(GPR.rax * 8), core.registers.low(GPR.rdx * 8)]
-  if (!writeMsr(core, index(core.registers), value, core.progress.executedBefore(record))) return core.faults.protection()
-  return index(core.registers) === MSR.EFER ? STATUS.CHECK : STATUS.NEXT
+  const { registers } = core
+  const value: Pair = [registers.low(GPR.rax * 8), registers.low(GPR.rdx * 8)]
+  if (!writeMsr(core, index(registers), value, core.progress.executedBefore(record))) return core.faults.protection()
+  return index(registers) === MSR.EFER ? STATUS.CHECK : STATUS.NEXT
 }

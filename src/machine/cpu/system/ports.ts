@@ -20,7 +20,8 @@ export const NO_PORTS: PortSource = { read: () => 0xffff_ffff, write: () => {} }
 
 /** Rings beyond IOPL need a clear bit for each byte in the task's I/O bitmap; a task without one may nothing. */
 function isAllowed(core: Core, port: number, size: Size): boolean {
-  if (core.registers.cpl <= ((core.registers.flags() >> 12) & 3)) return true
+  const { registers } = core
+  if (registers.cpl <= ((registers.flags() >> 12) & 3)) return true
   const { tr } = core.system
   if (tr.limit < 0x67) return false
   const start = (readTask(core, 0x64, 1)[0]! >>> 16) + (port >>> 3)
@@ -48,16 +49,17 @@ const afterPort = (attention: Attention): number => (attention.isDue ? STATUS.CH
 
 /** IN and OUT: d is the size, c tells whether the port is in DX. */
 export const portAccess = (direction: 'in' | 'out'): Handler => (core, record) => {
-  const size = core.records.field(record, 'd') as Size
-  const port = core.records.field(record, 'c') === 1 ? core.registers.low(GPR.rdx * 8) & 0xffff : core.records.displacement(record) & 0xff
+  const { registers, records } = core
+  const size = records.field(record, 'd') as Size
+  const port = records.field(record, 'c') === 1 ? registers.low(GPR.rdx * 8) & 0xffff : records.displacement(record) & 0xff
   if (!isAllowed(core, port, size)) return core.faults.protection()
-  if (direction === 'out') write(core, port, size, core.registers.low(GPR.rax * 8))
+  if (direction === 'out') write(core, port, size, registers.low(GPR.rax * 8))
   else {
     const value = read(core, port, size)
-    const rax = core.registers.base + GPR.rax * 8
-    if (size === 1) core.registers.view.setUint8(rax, value)
-    else if (size === 2) core.registers.view.setUint16(rax, value, true)
-    else core.registers.setSlot(GPR.rax * 8, value, 0)
+    const rax = registers.base + GPR.rax * 8
+    if (size === 1) registers.view.setUint8(rax, value)
+    else if (size === 2) registers.view.setUint16(rax, value, true)
+    else registers.setSlot(GPR.rax * 8, value, 0)
   }
   return afterPort(core.attention)
 }
@@ -81,29 +83,31 @@ function setCounter(registers: RegisterFile, register: number, bits: number, val
  * repetition, d is the element's size.
  */
 export const stringPort = (direction: 'ins' | 'outs'): Handler => (core, record) => {
-  const size = core.records.field(record, 'd') as Size
-  const bits = core.records.field(record, 'a')
-  const repeats = core.records.field(record, 'c') === 1
-  const port = core.registers.low(GPR.rdx * 8) & 0xffff
+  const { registers, records } = core
+  const size = records.field(record, 'd') as Size
+  const bits = records.field(record, 'a')
+  const repeats = records.field(record, 'c') === 1
+  const port = registers.low(GPR.rdx * 8) & 0xffff
   if (!isAllowed(core, port, size)) return core.faults.protection()
-  if (repeats && core.registers.low(GPR.rcx * 8) === 0 && counter(core.registers, GPR.rcx, bits) === 0) return STATUS.NEXT
+  if (repeats && registers.low(GPR.rcx * 8) === 0 && counter(registers, GPR.rcx, bits) === 0) return STATUS.NEXT
   const pointer = direction === 'ins' ? GPR.rdi : GPR.rsi
-  const segment = core.registers.address(direction === 'ins' ? SLOT.es : core.records.field(record, 'b'))
-  const at = counter(core.registers, pointer, bits)
-  const address = core.registers.long ? at + segment : (at + segment) % 0x1_0000_0000
+  const segment = registers.address(direction === 'ins' ? SLOT.es : records.field(record, 'b'))
+  const at = counter(registers, pointer, bits)
+  const address = registers.long ? at + segment : (at + segment) % 0x1_0000_0000
   if (direction === 'ins') readInto(core, address, port, size)
   else write(core, port, size, readElement(core.memory, address, size))
-  const backwards = (State.systemFlags.get(core.registers.view, core.registers.base) & RFLAGS.DF) !== 0
-  setCounter(core.registers, pointer, bits, at + (backwards ? -size : size))
+  const backwards = (State.systemFlags.get(registers.view, registers.base) & RFLAGS.DF) !== 0
+  setCounter(registers, pointer, bits, at + (backwards ? -size : size))
   return repeats ? repeat(core, bits) : afterPort(core.attention)
 }
 
 /** Nothing is read from the port when the memory cannot be written. */
 function readInto(core: Views<'memory' | 'debug' | 'outside'>, address: number, port: number, size: Size): void {
-  core.memory.hostForWrite(address, size)
+  const { memory } = core
+  memory.hostForWrite(address, size)
   const bytes = new Uint8Array(4)
   new DataView(bytes.buffer).setUint32(0, read(core, port, size), true)
-  core.memory.writeBytes(address, bytes.subarray(0, size))
+  memory.writeBytes(address, bytes.subarray(0, size))
 }
 
 function readElement(memory: LinearMemory, address: number, size: Size): number {

@@ -49,16 +49,16 @@ export const nullSegment = (selector: number): SegmentState =>
 
 /** Runs `body` with the rights of ring 0, as the processor's own accesses are made; breakpoints do not see them. */
 export function asSupervisor<T>(core: Views<'registers' | 'mode' | 'debug'>, body: () => T): T {
-  const { debug } = core
+  const { mode, debug } = core
   if (debug.isImplicit) return body()
   const isUser = core.registers.cpl === 3
   debug.isImplicit = true
-  if (isUser) core.mode.updatePermissions(false)
+  if (isUser) mode.updatePermissions(false)
   try {
     return body()
   } finally {
     debug.isImplicit = false
-    if (isUser) core.mode.updatePermissions()
+    if (isUser) mode.updatePermissions()
   }
 }
 
@@ -77,13 +77,16 @@ export function writeAs(core: Views<'registers' | 'mode' | 'debug'>, ring: numbe
 }
 
 /** Reads up to four whole words of a table. */
-export function readWords(core: Views<'registers' | 'memory' | 'mode' | 'debug'>, address: number, count: number): readonly number[] {
+export function readWords(
+  core: Views<'registers' | 'memory' | 'mode' | 'debug'>, address: number, count: number,
+): readonly number[] {
+  const { registers } = core
   return asSupervisor(core, () => {
     const words: number[] = []
     for (let at = 0; at < count; at += 2) {
       const host = core.memory.hostForRead(address + at * 4, Math.min(8, (count - at) * 4))
-      words.push(core.registers.view.getUint32(host, true))
-      if (at + 1 < count) words.push(core.registers.view.getUint32(host + 4, true))
+      words.push(registers.view.getUint32(host, true))
+      if (at + 1 < count) words.push(registers.view.getUint32(host + 4, true))
     }
     return words
   })
@@ -112,19 +115,24 @@ export function descriptorAddress(core: Views<'registers' | 'system'>, selector:
 export const tableBase = (table: TableState): number => signedFromParts(table.baseLow, table.baseHigh)
 
 /** Reads a descriptor of a bare processor's own tables; undefined when it lies outside. */
-export function readOwnDescriptor(core: Views<'registers' | 'memory' | 'mode' | 'debug' | 'system'>, selector: number, words = 2): readonly number[] | undefined {
+export function readOwnDescriptor(
+  core: Views<'registers' | 'memory' | 'mode' | 'debug' | 'system'>, selector: number, words = 2,
+): readonly number[] | undefined {
   const address = descriptorAddress(core, selector, words * 4)
   return address === undefined ? undefined : readWords(core, address, words)
 }
 
 /** Changes the access byte of a descriptor in memory. */
-export function updateAccess(core: Views<'registers' | 'memory' | 'mode' | 'debug' | 'system'>, selector: number, set: number, clear = 0): void {
+export function updateAccess(
+  core: Views<'registers' | 'memory' | 'mode' | 'debug' | 'system'>, selector: number, set: number, clear = 0,
+): void {
+  const { memory } = core
   const address = descriptorAddress(core, selector)
   if (address === undefined) return
   asSupervisor(core, () => {
-    const old = core.memory.readByte(address + 5)
+    const old = memory.readByte(address + 5)
     const value = (old & ~clear) | set
-    if (value !== old) core.memory.writeByte(address + 5, value)
+    if (value !== old) memory.writeByte(address + 5, value)
   })
 }
 
@@ -168,20 +176,23 @@ export type WideWord = readonly [low: number, high: number]
  * Writes 64-bit words downwards from a stack pointer, the first at the highest address, with the rights of ring `ring`.
  * Nothing is written when one of them would fault.
  */
-export function pushWide(core: Views<'registers' | 'memory' | 'mode' | 'faults' | 'debug'>, top: number, words: readonly WideWord[], ring: number): void {
+export function pushWide(
+  core: Views<'registers' | 'memory' | 'mode' | 'faults' | 'debug'>, top: number, words: readonly WideWord[], ring: number,
+): void {
+  const { registers, memory } = core
   const bottom = top - words.length * 8
   if (!isCanonical(bottom) || !isCanonical(top - 1)) fail(core.faults, VECTOR.SS)
   writeAs(core, ring, () => {
     // The processor pushes one by one: the topmost that cannot be written is the one that faults.
-    if (pageOf(bottom) === pageOf(top - 1)) core.memory.hostForWrite(top - 8, 8)
-    else words.forEach((_, i) => core.memory.hostForWrite(top - (i + 1) * 8, 8))
-    const host = core.memory.hostForWrite(bottom, words.length * 8)
+    if (pageOf(bottom) === pageOf(top - 1)) memory.hostForWrite(top - 8, 8)
+    else words.forEach((_, i) => memory.hostForWrite(top - (i + 1) * 8, 8))
+    const host = memory.hostForWrite(bottom, words.length * 8)
     words.forEach(([low, high], i) => {
       const at = host + (words.length - 1 - i) * 8
-      core.registers.view.setUint32(at, low, true)
-      core.registers.view.setUint32(at + 4, high, true)
+      registers.view.setUint32(at, low, true)
+      registers.view.setUint32(at + 4, high, true)
     })
-    core.memory.finishWrite(host)
+    memory.finishWrite(host)
   })
 }
 
