@@ -9,7 +9,9 @@ import { HypervisorConsole } from './console/console.ts'
 import { Containment } from './execution/containment.ts'
 import { CrashReporter } from './console/crash-reporter.ts'
 import type { Domain, Vcpu } from './domains/domain.ts'
-import { DomainLifecycle } from './control/lifecycle.ts'
+import { writeHypercallPage } from './control/core/hypercall-page.ts'
+import { DomainLifecycle } from './control/core/lifecycle.ts'
+import { Reservation } from './control/core/reservation.ts'
 import { EventChannels } from './events/index.ts'
 import { DomainRegistry } from './domains/registry.ts'
 import { DomainMemory } from './frames/domain-memory.ts'
@@ -237,12 +239,15 @@ export function compose(options: HypervisorOptions) {
     crashes, memory, clock, scheduler, events: sharing.events, domains, hub, reschedule: (cpu) => late.loop?.reschedule(cpu),
   })
   late.execution = execution
-  const reservationChanged = (domain: Domain): void => {
-    if (hub.wants('reservation')) hub.emit({ type: 'reservation', domid: domain.id, pages: domain.totalPages })
-  }
+  const reservation = new Reservation({
+    ...base,
+    reservationChanged: (domain) => {
+      if (hub.wants('reservation')) hub.emit({ type: 'reservation', domid: domain.id, pages: domain.totalPages })
+    },
+  })
   const updateTime = timeWriter(timeRecords, clock, memory)
   const shared = {
-    ...base, ...pv, ...sharing, clock, hub, scheduler, timers, tsc, timeRecords, console, execution, reservationChanged,
+    ...base, ...pv, ...sharing, clock, hub, scheduler, timers, tsc, timeRecords, console, execution, reservation,
     updateTime, random,
   }
   const { hypercalls, exits, pvVcpus, privileged } = composeExecution(options, shared)
@@ -319,7 +324,7 @@ function composeExecution(options: HypervisorOptions, parts: Shared): {
     addressBits: Math.ceil(Math.log2(memory.endFrame)) + 12,
     timestamp: () => tsc.ticksAt(clock.now()),
     setKernelTable: (vcpu, mfn) => mmu.setKernelTable(vcpu, mfn),
-    writeHypercallPage: (domid, frame) => writeHypercallPage(parts, domid, frame),
+    writeHypercallPage: (domid, frame) => writeHypercallPage(parts, { domid, frame }, fillHypercallPage) === 0,
   })
   const exits = new PvExits({
     hypercalls: hypercalls.pv, privileged, writableTables: parts.writableTables, hub, pageTypes: parts.pageTypes, meter: parts.meter,
@@ -327,20 +332,6 @@ function composeExecution(options: HypervisorOptions, parts: Shared): {
   })
   late.exits = exits
   return { hypercalls, exits, pvVcpus, privileged }
-}
-
-/** Fills a frame of a domain's with hypercall stubs; false when it is not the domain's to write. */
-export function writeHypercallPage(
-  parts: { readonly memory: GuestMemory; readonly pageTypes: PageTypes },
-  domid: number,
-  frame: number,
-): boolean {
-  const { memory, pageTypes } = parts
-  if (pageTypes.getPageAndType(frame, FRAME_TYPE.WRITABLE, domid) !== 0) return false
-  fillHypercallPage(memory.bytes.subarray(frame * PAGE_SIZE, (frame + 1) * PAGE_SIZE))
-  memory.markWritten(frame)
-  pageTypes.putPageAndType(frame)
-  return true
 }
 
 /** The hypercalls of each kind of guest: those that no kind owns, and its own. */

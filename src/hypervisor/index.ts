@@ -5,11 +5,14 @@
  * @module
  */
 export type {
-  ControlInterface, CreateDomainOptions, DomainInfo, FrameInfo, HostInfo, MemoryRange, VcpuInfoSnapshot,
-} from './control/control-interface.ts'
+  ControlInterface, DomainControl, HostControl, MemoryControl, SharingControl, VcpuControl,
+} from './control/typed/control-interface.ts'
+export type {
+  CreateDomainOptions, DomainInfo, FrameInfo, HostInfo, MemoryRange, VcpuInfoSnapshot,
+} from './control/core/records.ts'
 export type { TrapInfoEntry, VcpuContext, VcpuUserRegisters } from './domains/vcpu-registers.ts'
 export type { RunLimits, RunResult } from './execution/run-limits.ts'
-export { FRAME_KIND } from './control/control-interface.ts'
+export { FRAME_KIND } from './control/core/records.ts'
 export { Hypervisor } from './hypervisor.ts'
 export type { HypervisorOptions } from './composition.ts'
 export type { Finding } from './checks/invariants.ts'

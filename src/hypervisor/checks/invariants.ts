@@ -59,13 +59,11 @@ class Recount {
 }
 
 /** Everything that does not add up; empty on a sound host. */
-export function checkInvariants(parts: CheckedParts, foreign: Iterable<readonly [number, number]> = []): Finding[] {
+export function checkInvariants(parts: CheckedParts, foreign: Iterable<number> = []): Finding[] {
   const recount = new Recount(parts)
   countFrames(parts, recount)
-  // Frames that the toolstack itself has mapped, with how often.
-  for (const [mfn, count] of foreign) {
-    for (let i = 0; i < count; i += 1) recount.use(mfn, FRAME_TYPE.NONE, 'the toolstack')
-  }
+  // Frames that the toolstack itself has mapped, once for each mapping.
+  for (const mfn of foreign) recount.use(mfn, FRAME_TYPE.WRITABLE, 'the toolstack')
   for (const domain of parts.domains.all()) {
     countDomain(parts, recount, domain)
     checkShared(parts, recount, domain)

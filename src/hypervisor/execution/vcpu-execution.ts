@@ -174,13 +174,17 @@ export class VcpuExecution {
     this.parts.hub.emit({ type: 'domain-shutdown', domid: domain.id, reason: domain.shutdownReason })
   }
 
+  /** Pauses a domain once more. */
+  pauseDomain(domain: Domain): void {
+    domain.pauseCount += 1
+    this.updateDomain(domain)
+    this.parts.hub.emit({ type: 'domain-paused', domid: domain.id })
+  }
+
   /** Pauses the domain of a vCPU whose trace asked for it, as Xen does for a debugger. */
   stopForTrace(vcpu: Vcpu): void {
-    const { owner } = vcpu
-    owner.pauseCount += 1
-    this.updateDomain(owner)
-    this.parts.hub.emit({ type: 'domain-paused', domid: owner.id })
-    this.parts.hub.emit({ type: 'vcpu-stopped', domid: owner.id, vcpu: vcpu.vcpu })
+    this.pauseDomain(vcpu.owner)
+    this.parts.hub.emit({ type: 'vcpu-stopped', domid: vcpu.domid, vcpu: vcpu.vcpu })
   }
 
   /** A guest did what no guest may; `exception` is what it could not take, where that is why. */

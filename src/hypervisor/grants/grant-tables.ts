@@ -185,14 +185,13 @@ export class GrantTables<V extends GrantCaller> implements Stateful<GrantState> 
   }
 
   /**
-   * Writes an entry of a domain's table as the toolstack does for console and XenStore. Throws INVALID_ARGUMENT
-   * beyond the table.
+   * Writes an entry of a domain's table as the toolstack does for console and XenStore: 0, -ESRCH when there is no such
+   * table, -EINVAL beyond it.
    */
-  seed(domain: DomId, ref: number, entry: { readonly remote: DomId; readonly frame: number }): void {
-    const table = this.own(domain)
-    if (table.retired || ref >= table.entryCount) {
-      throw new XenError('INVALID_ARGUMENT', `domain ${domain} has no grant ${ref}`, { details: { domain, ref } })
-    }
+  seed(domid: DomId, ref: number, entry: { readonly remote: DomId; readonly frame: number }): number {
+    const table = this.tables.get(domid)
+    if (table === undefined) return -ERRNO.ESRCH
+    if (table.retired || ref >= table.entryCount) return -ERRNO.EINVAL
     const at = table.entryAt(ref)
     const { view } = this.host.memory
     this.host.memory.markWritten(at >>> 12)
@@ -203,6 +202,7 @@ export class GrantTables<V extends GrantCaller> implements Stateful<GrantState> 
       GrantEntryV2.domid.set(view, at, entry.remote)
       GrantEntryV2.flags.set(view, at, GTF.permit_access)
     }
+    return 0
   }
 
   /** Frames of others that a domain has mapped and may reach until it unmaps them, whoever counts the references. */
@@ -249,7 +249,7 @@ export class GrantTables<V extends GrantCaller> implements Stateful<GrantState> 
   private own(domain: DomId): GrantTable {
     const table = this.tables.get(domain)
     if (table === undefined) {
-      throw new XenError('DOMAIN_NOT_FOUND', `domain ${domain} has no grant table`, { details: { domain } })
+      throw new XenError('DOMAIN_NOT_FOUND', `domain ${domain} has no grant table`, { details: { domid: domain } })
     }
     return table
   }

@@ -8,7 +8,15 @@ import { TWO_32, signedFromParts } from '../../util/index.ts'
 import type { Domain, Vcpu } from '../domains/domain.ts'
 import { Scratch, readInto } from '../memory/guest-access.ts'
 import { CALL_AGAIN, WORK } from '../time/work-meter.ts'
+import type { DomainMemory } from '../frames/domain-memory.ts'
+import type { MachineToPhys } from '../frames/machine-to-phys.ts'
 import { MAX_ORDER, MAX_PRIVILEGED_ORDER, type ReservationParts } from './memory-reservation.ts'
+
+/** What an exchange works on. */
+export interface ExchangeParts extends ReservationParts {
+  readonly domainMemory: DomainMemory
+  readonly machineToPhys: MachineToPhys
+}
 
 /** One side of an exchange, copied from the guest. */
 interface Side {
@@ -20,11 +28,11 @@ interface Side {
 
 /** Carries out XENMEM_exchange. */
 export class Exchange {
-  private readonly parts: ReservationParts
+  private readonly parts: ExchangeParts
   private readonly scratch = new Scratch(XenMemoryExchange.size)
   private readonly word = new Scratch(8)
 
-  constructor(parts: ReservationParts) {
+  constructor(parts: ExchangeParts) {
     this.parts = parts
   }
 
@@ -43,7 +51,7 @@ export class Exchange {
     XenMemoryExchange.nrExchanged.setNumber(this.scratch.view, 0, progress.done)
     const at = XenMemoryExchange.nrExchanged.offset
     const stored = caller.access.write(address + at, this.scratch.bytes.subarray(at, at + 8))
-    this.parts.reservationChanged(domain)
+    this.parts.reservation.changed(domain)
     return stored ? progress.result : -ERRNO.EFAULT
   }
 

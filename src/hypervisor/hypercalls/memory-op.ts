@@ -7,23 +7,22 @@ import {
   XenAddToPhysmap, XenForeignMemoryMap, XenMachphysMapping, XenMachphysMfnList, XenMemoryMap, XenRemoveFromPhysmap,
 } from '../../abi/index.ts'
 import { signedFromParts } from '../../util/index.ts'
+import { MAX_MEMORY_MAP_ENTRIES, setMemoryMap } from '../control/core/memory-map.ts'
 import type { Domain, MemoryMapEntry, Vcpu } from '../domains/domain.ts'
 import type { FrameTable } from '../frames/frame-table.ts'
 import { Scratch, readInto } from '../memory/guest-access.ts'
 import type { GuestMemory } from '../memory/guest-memory.ts'
 import type { HypercallRow, Support } from '../domains/hypercall.ts'
-import { Exchange } from './memory-exchange.ts'
-import { type ReservationCommand, type ReservationParts, Reservations } from './memory-reservation.ts'
+import { Exchange, type ExchangeParts } from './memory-exchange.ts'
+import { type ReservationCommand, Reservations } from './memory-reservation.ts'
 import { FULL, type Operation, type Operations, byNumber, listed, partial, refuse, refuseAfter, refused } from './table.ts'
 
 /** What memory_op works on. */
-export interface MemoryOpParts extends ReservationParts {
+export interface MemoryOpParts extends ExchangeParts {
   readonly memory: GuestMemory
   readonly frames: FrameTable
 }
 
-/** Most entries of a memory map (E820MAX). */
-const MAX_MAP_ENTRIES = 128
 const MAP_ENTRY_SIZE = 20
 /** Bits of the command that name the operation; those above count extents that are done. */
 const COMMAND_MASK = 0x3f
@@ -46,7 +45,7 @@ function mapOperations(parts: MemoryOpParts, scratch: Scratch) {
       answer: ({ sharedInfo }) => ArchSharedInfo.maxPfn.number(parts.memory.view, SharedInfo.arch.at(sharedInfo)) - 1,
     })),
     memory_map: own((caller, address) => memoryMap(caller, address, scratch)),
-    set_memory_map: own((caller, address) => setMemoryMap(parts, caller, address, scratch)),
+    set_memory_map: own((caller, address) => copyMemoryMap(parts, caller, address, scratch)),
     machphys_mapping: own((caller, address) => machphysMapping(parts, caller, address, scratch)),
     machphys_mfn_list: own((caller, address) => machphysFrames(parts, caller, address, scratch)),
     remove_from_physmap: own((caller, address) => removeFromPhysmap(parts, caller, address, scratch)),
@@ -129,20 +128,19 @@ function memoryMap(caller: Vcpu, address: number, scratch: Scratch): number {
   return stored ? 0 : -ERRNO.EFAULT
 }
 
-function setMemoryMap(parts: MemoryOpParts, caller: Vcpu, address: number, scratch: Scratch): number {
+function copyMemoryMap(parts: MemoryOpParts, caller: Vcpu, address: number, scratch: Scratch): number {
   if (!readInto(caller.access, address, scratch, XenForeignMemoryMap.size)) return -ERRNO.EFAULT
   const { view } = scratch
   const map = XenForeignMemoryMap.map.at(0)
   const count = XenMemoryMap.nrEntries.get(view, map)
-  if (count > MAX_MAP_ENTRIES) return -ERRNO.EINVAL
+  if (count > MAX_MEMORY_MAP_ENTRIES) return -ERRNO.EINVAL
   const domain = parts.domains.resolve(caller.owner, XenForeignMemoryMap.domid.get(view, 0))
   if (domain === undefined) return -ERRNO.ESRCH
   if (!parts.domains.mayControl(caller.domid, domain.id)) return -ERRNO.EPERM
   const bytes = new Uint8Array(count * MAP_ENTRY_SIZE)
   const buffer = signedFromParts(XenMemoryMap.buffer.low(view, map), XenMemoryMap.buffer.high(view, map))
   if (!caller.access.read(buffer, bytes)) return -ERRNO.EFAULT
-  domain.memoryMap = decodeMap(bytes)
-  return 0
+  return setMemoryMap(domain, decodeMap(bytes))
 }
 
 /** A memory map as guests see it: packed entries of 20 bytes. */

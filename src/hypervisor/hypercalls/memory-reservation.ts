@@ -6,12 +6,11 @@
 import { ERRNO, XENMEM, XenMemoryReservation } from '../../abi/index.ts'
 import { TWO_32, signedFromParts } from '../../util/index.ts'
 import type { Domain, Vcpu } from '../domains/domain.ts'
+import type { Reservation } from '../control/core/reservation.ts'
 import { Scratch, readInto } from '../memory/guest-access.ts'
 import { CALL_AGAIN, WORK, type WorkMeter } from '../time/work-meter.ts'
 import type { HypercallArguments } from '../domains/hypercall.ts'
 import type { DomainRegistry } from '../domains/registry.ts'
-import type { DomainMemory } from '../frames/domain-memory.ts'
-import type { MachineToPhys } from '../frames/machine-to-phys.ts'
 
 /** Largest extent that a guest may ask for, as a power of two of pages. */
 export const MAX_ORDER = 9
@@ -22,12 +21,9 @@ const EXTENT_SHIFT = 64
 
 /** What changes of a reservation work on. */
 export interface ReservationParts {
-  readonly machineToPhys: MachineToPhys
-  readonly domainMemory: DomainMemory
+  readonly reservation: Reservation
   readonly domains: DomainRegistry
   readonly meter: WorkMeter
-  /** The domain's reservation has changed. */
-  reservationChanged(domain: Domain): void
 }
 
 /** The three operations, by their numbers. */
@@ -35,7 +31,7 @@ export type ReservationCommand =
   typeof XENMEM.increase_reservation | typeof XENMEM.decrease_reservation | typeof XENMEM.populate_physmap
 
 /** One reservation call, copied from the guest. */
-interface Reservation {
+interface ReservationCall {
   readonly domain: Domain
   readonly list: number
   readonly count: number
@@ -68,13 +64,13 @@ export class Reservations {
       else isStuck = true
       meter.charge(WORK.element + price * 2 ** reservation.order)
     }
-    if (index > start) this.parts.reservationChanged(reservation.domain)
+    if (index > start) this.parts.reservation.changed(reservation.domain)
     if (isStuck || index === reservation.count) return index
     args.set(0, command + index * EXTENT_SHIFT)
     return CALL_AGAIN
   }
 
-  private read(caller: Vcpu): Reservation | undefined {
+  private read(caller: Vcpu): ReservationCall | undefined {
     const { view } = this.scratch
     const order = XenMemoryReservation.extentOrder.get(view, 0)
     const domain = this.parts.domains.resolve(caller.owner, XenMemoryReservation.domid.get(view, 0))
@@ -90,16 +86,16 @@ export class Reservations {
     }
   }
 
-  private one(caller: Vcpu, command: ReservationCommand, reservation: Reservation, index: number): boolean {
+  private one(caller: Vcpu, command: ReservationCommand, reservation: ReservationCall, index: number): boolean {
     if (command === XENMEM.decrease_reservation) return this.decrease(caller, reservation, index)
     const place = reservation.list + index * 8
     const populate = command === XENMEM.populate_physmap
     if (populate && !readInto(caller.access, place, this.scratch, 8)) return false
     const low = this.scratch.view.getUint32(0, true)
     const high = this.scratch.view.getUint32(4, true)
-    const first = this.parts.domainMemory.allocateRun(reservation.domain, reservation.order)
+    const pfn = populate ? low + high * TWO_32 : -1
+    const first = this.parts.reservation.increase(reservation.domain, reservation.order, pfn)
     if (first < 0) return false
-    if (populate) this.name(first, reservation.order, low + high * TWO_32)
     if (reservation.list === 0) return true
     this.scratch.view.setUint32(0, first, true)
     this.scratch.view.setUint32(4, 0, true)
@@ -107,20 +103,10 @@ export class Reservations {
     return caller.access.write(place, this.scratch.bytes.subarray(0, 8))
   }
 
-  private name(first: number, order: number, pfn: number): void {
-    const { machineToPhys } = this.parts
-    for (let i = 0; i < 2 ** order; i += 1) {
-      machineToPhys.setParts(first + i, (pfn + i) >>> 0, Math.floor((pfn + i) / TWO_32) >>> 0)
-    }
-  }
-
-  private decrease(caller: Vcpu, reservation: Reservation, index: number): boolean {
+  private decrease(caller: Vcpu, reservation: ReservationCall, index: number): boolean {
     if (!readInto(caller.access, reservation.list + index * 8, this.scratch, 8)) return false
     const high = this.scratch.view.getUint32(4, true)
     const first = high === 0 ? this.scratch.view.getUint32(0, true) : -1
-    for (let mfn = first; mfn < first + 2 ** reservation.order; mfn += 1) {
-      if (!this.parts.domainMemory.release(mfn, reservation.domain.id)) return false
-    }
-    return true
+    return this.parts.reservation.decrease(reservation.domain, first, reservation.order) === 0
   }
 }

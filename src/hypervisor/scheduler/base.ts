@@ -3,10 +3,10 @@
  * the algorithms are the subclasses.
  */
 import { Bitmap, XenError, badState, type DomId } from '../../util/index.ts'
-import { changed, defaults, type ParameterTable } from './parameters.ts'
+import { changed, defaults, faultOf, refuse, type ParameterTable } from './parameters.ts'
 import type { SchedulerName } from './names.ts'
 import { checkNumbers, checkPlaces, type SavedDomain, type SavedVcpu, type SchedulerState } from './scheduler-state.ts'
-import type { Affinity, Decision, Scheduler, SchedulerParameters, VcpuRef } from './types.ts'
+import type { Affinity, Decision, Scheduler, SchedulerFault, SchedulerParameters, VcpuRef } from './types.ts'
 
 /** A domain as schedulers see it. */
 export interface DomainEntry {
@@ -34,14 +34,15 @@ export interface VcpuEntry<V extends VcpuRef> {
   readonly numbers: Record<string, number>
 }
 
+const cpuFault = (count: number, cpus: readonly number[]): SchedulerFault | undefined => {
+  const cpu = cpus.find((one) => !Number.isInteger(one) || one < 0 || one >= count)
+  return cpu === undefined ? undefined : { message: `there is no physical CPU ${cpu}`, details: { cpu, cpus: count } }
+}
+
 const cpuSet = (count: number, cpus: readonly number[]): Bitmap => {
+  refuse(cpuFault(count, cpus))
   const set = new Bitmap(count)
-  for (const cpu of cpus) {
-    if (!Number.isInteger(cpu) || cpu < 0 || cpu >= count) {
-      throw new XenError('INVALID_ARGUMENT', `there is no physical CPU ${cpu}`, { details: { cpu, cpus: count } })
-    }
-    set.add(cpu)
-  }
+  for (const cpu of cpus) set.add(cpu)
   return set
 }
 
@@ -144,11 +145,16 @@ export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
     return { hard: [...hard], soft: [...soft] }
   }
 
+  affinityFault({ hard, soft }: Partial<Affinity>): SchedulerFault | undefined {
+    const unknown = cpuFault(this.cpuCount, [...hard ?? [], ...soft ?? []])
+    return unknown ?? (hard?.length === 0 ? { message: 'a vCPU needs a physical CPU to run on', details: {} } : undefined)
+  }
+
   setAffinity(vcpu: V, affinity: Partial<Affinity>, now: number): number {
     const entry = this.entryOf(vcpu)
+    refuse(this.affinityFault(affinity))
     const hard = affinity.hard === undefined ? entry.hard : cpuSet(this.cpuCount, affinity.hard)
     const soft = affinity.soft === undefined ? entry.soft : cpuSet(this.cpuCount, affinity.soft)
-    if (hard.count === 0) throw new XenError('INVALID_ARGUMENT', 'a vCPU needs a physical CPU to run on')
     entry.hard = hard
     entry.soft = soft
     return this.ask(this.affinityChanged(entry, now))
@@ -158,7 +164,12 @@ export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
     return { ...this.domainOf(domain).parameters }
   }
 
-  setParameters(domain: DomId, values: SchedulerParameters, _vcpu?: number): void {
+  parametersFault(_domain: DomId, values: SchedulerParameters, _vcpu?: number): SchedulerFault | undefined {
+    return faultOf(this.domainTable, values)
+  }
+
+  setParameters(domain: DomId, values: SchedulerParameters, vcpu?: number): void {
+    refuse(this.parametersFault(domain, values, vcpu))
     const entry = this.domainOf(domain)
     entry.parameters = changed(this.domainTable, entry.parameters, values)
   }

@@ -9,11 +9,11 @@
  *
  * Reference: xen/common/sched/credit2.c.
  */
-import { XenError, type DomId } from '../../util/index.ts'
+import type { DomId } from '../../util/index.ts'
 import type { DomainEntry, VcpuEntry } from './base.ts'
 import { UNLIMITED, freshCapNumbers } from './cap-pool.ts'
 import type { SchedulerState } from './scheduler-state.ts'
-import type { SchedulerParameters, VcpuRef } from './types.ts'
+import type { SchedulerFault, SchedulerParameters, VcpuRef } from './types.ts'
 import { type Choice, MICROSECOND, MILLISECOND, RATELIMIT, WeightedScheduler } from './weighted.ts'
 
 /** Credit that everybody gets at a reset, and the longest slice. */
@@ -33,16 +33,17 @@ export class Credit2Scheduler<V extends VcpuRef> extends WeightedScheduler<V> {
     super(cpuCount, { capPeriod: CAP_PERIOD, global: RATELIMIT })
   }
 
+  override parametersFault(domain: DomId, values: SchedulerParameters): SchedulerFault | undefined {
+    const { vcpuCount } = this.domainOf(domain)
+    const limit = 100 * vcpuCount
+    const cap = values['cap'] ?? 0
+    if (cap <= limit) return super.parametersFault(domain, values)
+    const message = `cap must be at most 100 for each of the domain's ${vcpuCount} vCPUs, got ${cap}`
+    return { message, details: { name: 'cap', value: cap, max: limit } }
+  }
+
   override setParameters(domain: DomId, values: SchedulerParameters): void {
     const entry = this.domainOf(domain)
-    const limit = 100 * entry.vcpuCount
-    const cap = values['cap'] ?? 0
-    if (cap > limit) {
-      const message = `cap must be at most 100 for each of the domain's ${entry.vcpuCount} vCPUs, got ${cap}`
-      throw new XenError('INVALID_ARGUMENT', message, {
-        details: { name: 'cap', value: cap, max: limit },
-      })
-    }
     const before = entry.parameters['cap']
     super.setParameters(domain, values)
     if (entry.parameters['cap'] !== before) Object.assign(entry.numbers, freshCapNumbers())

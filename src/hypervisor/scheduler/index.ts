@@ -6,5 +6,5 @@ export { schedulerShape } from './scheduler-state.ts'
 export type { SchedulerState } from './scheduler-state.ts'
 export { RoundRobinScheduler } from './round-robin.ts'
 export type {
-  Affinity, Decision, Scheduler, SchedulerParameters, VcpuRef,
+  Affinity, Decision, Scheduler, SchedulerFault, SchedulerParameters, VcpuRef,
 } from './types.ts'

@@ -3,7 +3,7 @@
  * Reference: public/domctl.h (xen_domctl_scheduler_op), public/sysctl.h (scheduler_op), xen/common/sched/.
  */
 import { XenError } from '../../util/index.ts'
-import type { SchedulerParameters } from './types.ts'
+import type { SchedulerFault, SchedulerParameters } from './types.ts'
 
 /** One parameter. */
 export interface ParameterRule {
@@ -23,27 +23,33 @@ export function defaults<K extends string>(table: ParameterTable<K>): Record<K, 
   return Object.fromEntries(entries) as Record<K, number>
 }
 
+/** What is wrong with `changes`: a name that the table has not, or a value out of range; undefined when nothing is. */
+export function faultOf(table: ParameterTable, changes: SchedulerParameters): SchedulerFault | undefined {
+  for (const [name, value] of Object.entries(changes)) {
+    const rule = table[name]
+    if (rule === undefined) {
+      return { message: `this scheduler has no parameter ${name}`, details: { name, known: Object.keys(table) } }
+    }
+    const { min, max } = rule
+    const inRange = Number.isInteger(value) && value >= min && value <= max
+    if (!inRange && rule.also?.includes(value) !== true) {
+      const message = `${name} must be a whole number from ${min} to ${max}, got ${value}`
+      return { message, details: { name, value, min, max } }
+    }
+  }
+  return undefined
+}
+
+/** Throws INVALID_ARGUMENT for a fault. */
+export function refuse(fault: SchedulerFault | undefined): void {
+  if (fault !== undefined) throw new XenError('INVALID_ARGUMENT', fault.message, { details: fault.details })
+}
+
 /** The current values with `changes` applied. Throws INVALID_ARGUMENT for an unknown name or a value out of range. */
 export function changed<K extends string>(
   table: ParameterTable<K>, current: Readonly<Record<K, number>>, changes: SchedulerParameters,
 ): Record<K, number> {
-  const result: Record<string, number> = { ...current }
-  for (const [name, value] of Object.entries(changes)) {
-    const rule = (table as ParameterTable)[name]
-    if (rule === undefined) {
-      throw new XenError('INVALID_ARGUMENT', `this scheduler has no parameter ${name}`, {
-        details: { name, known: Object.keys(table) },
-      })
-    }
-    const inRange = Number.isInteger(value) && value >= rule.min && value <= rule.max
-    if (!inRange && rule.also?.includes(value) !== true) {
-      const message = `${name} must be a whole number from ${rule.min} to ${rule.max}, got ${value}`
-      throw new XenError('INVALID_ARGUMENT', message, {
-        details: { name, value, min: rule.min, max: rule.max },
-      })
-    }
-    result[name] = value
-  }
-  // Only names of the table have been added to the values that were there.
-  return result as Record<K, number>
+  refuse(faultOf(table, changes))
+  // Only names of the table are added to the values that were there.
+  return { ...current, ...changes } as Record<K, number>
 }

@@ -5,10 +5,10 @@
  *
  * Reference: xen/common/sched/rt.c.
  */
-import { XenError, type DomId } from '../../util/index.ts'
+import type { DomId } from '../../util/index.ts'
 import { SchedulerBase, type DomainEntry, type VcpuEntry } from './base.ts'
-import { changed, defaults } from './parameters.ts'
-import type { Decision, SchedulerParameters, VcpuRef } from './types.ts'
+import { changed, defaults, refuse } from './parameters.ts'
+import type { Decision, SchedulerFault, SchedulerParameters, VcpuRef } from './types.ts'
 
 const MICROSECOND = 1000
 
@@ -30,23 +30,27 @@ export class RtdsScheduler<V extends VcpuRef> extends SchedulerBase<V> {
   /** Those of one vCPU, or what new vCPUs of the domain get. */
   override parameters(domain: DomId, vcpu?: number): SchedulerParameters {
     if (vcpu === undefined) return super.parameters(domain)
-    const { period, budget, extratime } = this.find(domain, vcpu).numbers
+    refuse(this.vcpuFault(domain, vcpu))
+    const { period, budget, extratime } = this.find(domain, vcpu)!.numbers
     return { period: period! / MICROSECOND, budget: budget! / MICROSECOND, extratime: extratime! }
+  }
+
+  override parametersFault(domain: DomId, values: SchedulerParameters, vcpu?: number): SchedulerFault | undefined {
+    const fault = this.vcpuFault(domain, vcpu) ?? super.parametersFault(domain, values)
+    if (fault !== undefined) return fault
+    const { budget, period } = this.wanted(domain, values, vcpu)
+    if (budget <= period) return undefined
+    const message = `a budget of ${budget} does not fit into a period of ${period}`
+    return { message, details: { name: 'budget', value: budget, max: period } }
   }
 
   /** Changes one vCPU, or all of a domain and those to come. */
   override setParameters(domain: DomId, values: SchedulerParameters, vcpu?: number): void {
     const entry = this.domainOf(domain)
-    const current = vcpu === undefined ? entry.parameters : { ...this.parameters(domain, vcpu) }
-    const wanted = changed(DOMAIN, { ...defaults(DOMAIN), ...current }, values)
-    if (wanted.budget > wanted.period) {
-      const message = `a budget of ${wanted.budget} does not fit into a period of ${wanted.period}`
-      throw new XenError('INVALID_ARGUMENT', message, {
-        details: { name: 'budget', value: wanted.budget, max: wanted.period },
-      })
-    }
+    refuse(this.parametersFault(domain, values, vcpu))
+    const wanted = this.wanted(domain, values, vcpu)
     const entries = vcpu === undefined
-      ? [...this.vcpus.values()].filter((candidate) => candidate.domain === entry) : [this.find(domain, vcpu)]
+      ? [...this.vcpus.values()].filter((candidate) => candidate.domain === entry) : [this.find(domain, vcpu)!]
     if (vcpu === undefined) entry.parameters = wanted
     for (const { numbers } of entries) {
       Object.assign(numbers, {
@@ -123,9 +127,19 @@ export class RtdsScheduler<V extends VcpuRef> extends SchedulerBase<V> {
     return next
   }
 
-  private find(domain: DomId, vcpu: number): VcpuEntry<V> {
+  private vcpuFault(domid: DomId, vcpu: number | undefined): SchedulerFault | undefined {
+    if (vcpu === undefined || this.find(domid, vcpu) !== undefined) return undefined
+    return { message: `domain ${domid} has no vCPU ${vcpu}`, details: { domid, vcpu } }
+  }
+
+  /** What the parameters come to with changes that hold no fault. */
+  private wanted(domain: DomId, values: SchedulerParameters, vcpu: number | undefined) {
+    return changed(DOMAIN, { ...defaults(DOMAIN), ...this.parameters(domain, vcpu) }, values)
+  }
+
+  private find(domain: DomId, vcpu: number): VcpuEntry<V> | undefined {
     for (const entry of this.vcpus.values()) if (entry.ref.domid === domain && entry.ref.vcpu === vcpu) return entry
-    throw new XenError('INVALID_ARGUMENT', `domain ${domain} has no vCPU ${vcpu}`, { details: { domain, vcpu } })
+    return undefined
   }
 }
 

@@ -5,7 +5,7 @@
  * The caller asks `schedule(cpu, now)` whenever a CPU has reached its decision's `until`, when what runs there has
  * gone to sleep or yielded, and when `wake` names the CPU. Between two questions the CPU runs what it was told.
  */
-import type { DomId, Stateful } from '../../util/index.ts'
+import type { DomId, Stateful, XenErrorDetails } from '../../util/index.ts'
 import type { SchedulerName } from './names.ts'
 import type { SchedulerState } from './scheduler-state.ts'
 
@@ -34,6 +34,12 @@ export interface Affinity {
 /** Values by their names in the toolstack: weight, cap, period, budget ... */
 export type SchedulerParameters = Readonly<Record<string, number>>
 
+/** Why a scheduler does not take what it was asked for. */
+export interface SchedulerFault {
+  readonly message: string
+  readonly details: XenErrorDetails
+}
+
 /** Decides which vCPU runs where. */
 export interface Scheduler<V extends VcpuRef = VcpuRef> extends Stateful<SchedulerState> {
   readonly name: SchedulerName
@@ -60,6 +66,10 @@ export interface Scheduler<V extends VcpuRef = VcpuRef> extends Stateful<Schedul
    * hard set.
    */
   setAffinity(vcpu: V, affinity: Partial<Affinity>, now: number): number
+  /** Why such an affinity is refused; undefined when it is not. */
+  affinityFault(affinity: Partial<Affinity>): SchedulerFault | undefined
+  /** Why such parameters are refused, none included; undefined when they are not. The domain exists. */
+  parametersFault(domain: DomId, values: SchedulerParameters, vcpu?: number): SchedulerFault | undefined
   /** The domain's parameters; per-vCPU ones where the algorithm has them and `vcpu` is given. */
   parameters(domain: DomId, vcpu?: number): SchedulerParameters
   /** Changes some of them. Throws INVALID_ARGUMENT for names it does not know and values out of range. */

@@ -5,12 +5,12 @@
 import { DOMID, ERRNO, GNTMAP, GNTST } from '../../../abi/index.ts'
 import type { GrantCopy, GrantCopySide, HypercallPort } from '../../../abi/index.ts'
 import type { DomId, EventPort, GrantHandle, GrantRef, Mfn } from '../../../util/index.ts'
+import { ForeignFrames } from '../../control/core/foreign-frames.ts'
+import type { Reservation } from '../../control/core/reservation.ts'
 import type { HypervisorConsole } from '../../console/console.ts'
 import type { Domain, Vcpu } from '../../domains/domain.ts'
 import type { EventChannels } from '../../events/index.ts'
 import type { DomainRegistry } from '../../domains/registry.ts'
-import type { DomainMemory } from '../../frames/domain-memory.ts'
-import { FRAME_TYPE, type FrameTable } from '../../frames/frame-table.ts'
 import type { GrantTables } from '../../grants/index.ts'
 import type { GuestMemory } from '../../memory/guest-memory.ts'
 import type { HostClock } from '../../time/host-clock.ts'
@@ -25,8 +25,7 @@ import type { VcpuExecution } from '../../execution/vcpu-execution.ts'
 export interface PortParts {
   readonly memory: GuestMemory
   readonly clock: HostClock
-  readonly frames: FrameTable
-  readonly domainMemory: DomainMemory
+  readonly reservation: Reservation
   readonly domains: DomainRegistry
   readonly pageTypes: PageTypes
   readonly events: EventChannels
@@ -34,8 +33,6 @@ export interface PortParts {
   readonly execution: VcpuExecution
   readonly console: HypervisorConsole
   readonly hypercalls: HypercallDispatcher
-  /** The domain's reservation has changed. */
-  reservationChanged(domain: Domain): void
 }
 
 /** One side of a copy as grant tables take it. */
@@ -65,14 +62,14 @@ export class DomainPort implements HypercallPort {
   private readonly args = new HypercallArguments()
   /** The copy in hand, filled anew for each of a batch. */
   private readonly copyRequest = { source: emptySide(), destination: emptySide(), length: 0 }
-  /** Foreign frames that are mapped, with how often. */
-  private readonly foreign = new Map<number, number>()
+  private readonly foreign: ForeignFrames
 
   constructor(parts: PortParts, owner: Domain) {
     this.parts = parts
     this.owner = owner
     this.domain = owner.id
     this.memory = parts.memory
+    this.foreign = new ForeignFrames(parts)
   }
 
   now(): number {
@@ -160,23 +157,12 @@ export class DomainPort implements HypercallPort {
   }
 
   decreaseReservation(frames: readonly Mfn[]): number {
-    let done = 0
-    for (const mfn of frames) {
-      if (!this.parts.domainMemory.release(mfn, this.domain)) break
-      done += 1
-    }
-    if (done > 0) this.parts.reservationChanged(this.owner)
-    return done
+    return this.parts.reservation.shrink(this.owner, frames)
   }
 
   increaseReservation(count: number): readonly Mfn[] {
     const frames: Mfn[] = []
-    while (frames.length < count) {
-      const mfn = this.parts.domainMemory.allocate(this.owner)
-      if (mfn < 0) break
-      frames.push(mfn as Mfn)
-    }
-    if (frames.length > 0) this.parts.reservationChanged(this.owner)
+    this.parts.reservation.grow(this.owner, count, frames)
     return frames
   }
 
@@ -207,31 +193,24 @@ export class DomainPort implements HypercallPort {
   }
 
   mapForeign(domain: DomId, frame: number): number {
-    const { domains, pageTypes } = this.parts
+    const { domains } = this.parts
     if (domains.get(domain) === undefined) return -ERRNO.ESRCH
     if (!domains.mayControl(this.domain, domain)) return -ERRNO.EPERM
-    if (pageTypes.getPageAndType(frame, FRAME_TYPE.WRITABLE, domain) !== 0) return -ERRNO.EINVAL
-    this.foreign.set(frame, (this.foreign.get(frame) ?? 0) + 1)
-    return frame
+    const result = this.foreign.map(domain, frame)
+    return result < 0 ? result : frame
   }
 
   unmapForeign(_domain: DomId, frame: number): number {
-    const count = this.foreign.get(frame)
-    if (count === undefined) return -ERRNO.EINVAL
-    if (count === 1) this.foreign.delete(frame)
-    else this.foreign.set(frame, count - 1)
-    this.parts.pageTypes.putPageAndType(frame)
-    return 0
+    return this.foreign.unmap(frame)
   }
 
   /** Frames of others that the domain has mapped, once for each mapping. */
-  *foreignFrames(): IterableIterator<number> {
-    for (const [frame, count] of this.foreign) for (let i = 0; i < count; i += 1) yield frame
+  foreignFrames(): IterableIterator<number> {
+    return this.foreign.frames()
   }
 
   /** Gives all foreign frames back: the domain dies. */
   release(): void {
-    for (const frame of this.foreignFrames()) this.parts.pageTypes.putPageAndType(frame)
-    this.foreign.clear()
+    this.foreign.release()
   }
 }

@@ -108,7 +108,7 @@ describe.each(SCHEDULER_NAMES)('under %s', (name) => {
     expect(() => scheduler.setParameters(domId(1), { wieght: 3 })).toThrowError(error('INVALID_ARGUMENT'))
     expect(() => scheduler.setGlobalParameters({ nothing: 3 })).toThrowError(error('INVALID_ARGUMENT'))
     expect(() => scheduler.parameters(domId(2))).toThrowError(error('DOMAIN_NOT_FOUND'))
-    const stranger = { domain: domId(1), vcpu: 0, time: 0 } as never
+    const stranger = { domid: domId(1), vcpu: 0, time: 0 } as never
     expect(() => scheduler.wake(stranger, 0)).toThrowError(error('INVALID_ARGUMENT'))
     scheduler.removeDomain(domId(1))
     expect(() => scheduler.parameters(domId(1))).toThrowError(error('DOMAIN_NOT_FOUND'))

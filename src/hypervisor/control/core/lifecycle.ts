@@ -3,27 +3,26 @@
  * another domain still maps keeps a dying domain until it is unmapped.
  * Reference: xen/common/domain.c, domain_create, domain_kill; xen/arch/x86/domain.c, domain_relinquish_resources.
  */
-import { VIRQ, VcpuInfo } from '../../abi/index.ts'
-import { type DomId, XenError } from '../../util/index.ts'
-import type { HypervisorConsole } from '../console/console.ts'
-import type { CreateDomainOptions } from './control-interface.ts'
-import { Domain, Vcpu } from '../domains/domain.ts'
-import type { EventChannels } from '../events/index.ts'
-import type { DomainRegistry } from '../domains/registry.ts'
-import { FrameAccess } from '../frames/frame-access.ts'
-import type { DomainMemory } from '../frames/domain-memory.ts'
-import { FRAME_FLAG, FRAME_TYPE, type FrameTable } from '../frames/frame-table.ts'
-import type { GrantTables } from '../grants/index.ts'
-import type { GuestMemory } from '../memory/guest-memory.ts'
-import type { HostClock } from '../time/host-clock.ts'
-import type { DomainPort } from '../guests/typescript/port.ts'
-import type { PvVcpus } from '../guests/pv/pv-vcpus.ts'
-import type { PageTypes } from '../guests/pv/page-types.ts'
-import type { RunLoop } from '../execution/run-loop.ts'
-import type { Scheduler } from '../scheduler/index.ts'
-import { DomainWatchdogs, type TimeRecords, type TimerQueue, VcpuTimers } from '../time/index.ts'
-import type { VcpuExecution } from '../execution/vcpu-execution.ts'
-import { WORK, type WorkMeter } from '../time/work-meter.ts'
+import { VIRQ, VcpuInfo } from '../../../abi/index.ts'
+import { type DomId, XenError } from '../../../util/index.ts'
+import type { HypervisorConsole } from '../../console/console.ts'
+import type { CreateDomainOptions } from './records.ts'
+import { Domain, Vcpu } from '../../domains/domain.ts'
+import type { EventChannels } from '../../events/index.ts'
+import type { DomainRegistry } from '../../domains/registry.ts'
+import { FrameAccess } from '../../frames/frame-access.ts'
+import type { DomainMemory } from '../../frames/domain-memory.ts'
+import { FRAME_FLAG, FRAME_TYPE, type FrameTable } from '../../frames/frame-table.ts'
+import type { GrantTables } from '../../grants/index.ts'
+import type { GuestMemory } from '../../memory/guest-memory.ts'
+import type { HostClock } from '../../time/host-clock.ts'
+import type { PvVcpus } from '../../guests/pv/pv-vcpus.ts'
+import type { PageTypes } from '../../guests/pv/page-types.ts'
+import type { RunLoop } from '../../execution/run-loop.ts'
+import type { Scheduler } from '../../scheduler/index.ts'
+import { DomainWatchdogs, type TimeRecords, type TimerQueue, VcpuTimers } from '../../time/index.ts'
+import type { VcpuExecution } from '../../execution/vcpu-execution.ts'
+import { WORK, type WorkMeter } from '../../time/work-meter.ts'
 
 /** Most vCPUs of a domain: what one grows up with on x86 (MAX_VIRT_CPUS is larger, but nothing here needs more). */
 const MAX_VCPUS = 128
@@ -59,8 +58,8 @@ export interface LifecycleParts {
   readonly bootTime: bigint
   /** Raises VIRQ_TIMER in a vCPU. */
   raiseTimer(vcpu: Vcpu): void
-  /** The typed door of a domain. */
-  portOf(domain: Domain): DomainPort
+  /** The typed door of a domain, which gives back what the domain has mapped of others. */
+  portOf(domain: Domain): { release(): void }
   /** A domain is gone. */
   gone(domain: Domain): void
 }

@@ -1,121 +1,22 @@
 /**
  * The privileged control interface, at the level of libxc: domain by domain, frame by frame. `Hypervisor` implements
  * it; the toolstack builds whole operations (create, save, migrate) on it. Calls throw `XenError`, and a call that
- * throws has changed nothing. 64-bit registers are bigint here: these are control paths.
+ * throws has changed nothing. 64-bit registers are bigint here: these are control paths. Every call that names a domain
+ * throws DOMAIN_NOT_FOUND where there is none.
  * Reference: xen/include/public/domctl.h, sysctl.h, arch-x86/xen.h (vcpu_guest_context).
  */
-import type { CpuPolicy, MsrEntry } from '../domains/cpu-policy.ts'
-import type { HypercallPort } from '../../abi/index.ts'
-import type { Bitmap, DomId, EventPort, EventSource, GrantRef, Mfn, Random } from '../../util/index.ts'
-import type { Trace, TraceHooks } from '../../machine/index.ts'
-import type { CrashReport } from '../domains/crash-report.ts'
-import type { HypervisorEvent } from '../hypervisor-events.ts'
-import type { VcpuContext } from '../domains/vcpu-registers.ts'
-import type { RunnerFactory } from '../domains/vcpu-runner.ts'
-import type { RunLimits, RunResult } from '../execution/run-limits.ts'
+import type { HypercallPort } from '../../../abi/index.ts'
+import type { Trace, TraceHooks } from '../../../machine/index.ts'
+import type { Bitmap, DomId, EventPort, EventSource, GrantRef, Mfn, Random } from '../../../util/index.ts'
+import type { CpuPolicy, MsrEntry } from '../../domains/cpu-policy.ts'
+import type { CrashReport } from '../../domains/crash-report.ts'
+import type { VcpuContext } from '../../domains/vcpu-registers.ts'
+import type { RunLimits, RunResult } from '../../execution/run-limits.ts'
+import type { HypervisorEvent } from '../../hypervisor-events.ts'
+import type { CreateDomainOptions, DomainInfo, FrameInfo, HostInfo, MemoryRange, VcpuInfoSnapshot } from '../core/records.ts'
 
-/** What a new domain is; it starts paused, without memory, and without a vCPU that can run. */
-export interface CreateDomainOptions {
-  /** Wanted identifier; by default the next free one. */
-  readonly domid?: DomId
-  /** `pv`: a binary guest on the machine's processor. `typescript`: its vCPUs are made by `createRunner`. */
-  readonly kind: 'pv' | 'typescript'
-  /** Needed for `typescript`. */
-  readonly createRunner?: RunnerFactory
-  /** vCPUs it may have at most. Default 1. */
-  readonly vcpus?: number
-  /** Pages it may own at most. Default 0: set it before populating. */
-  readonly maxPages?: number
-  /** Dom0's power over all others. */
-  readonly privileged?: boolean
-  /** 16 bytes; XENVER_guest_handle gives it to the guest. */
-  readonly handle?: Uint8Array
-  readonly maxGrantFrames?: number
-  readonly maxMaptrackFrames?: number
-  /** Highest event port + 1 it may use. Default: what the ABI allows. */
-  readonly maxPorts?: number
-}
-
-/** What `xl list` shows of a domain, and what libxc's xc_dominfo_t holds. */
-export interface DomainInfo {
-  readonly domid: DomId
-  readonly kind: 'pv' | 'typescript'
-  readonly privileged: boolean
-  /** State letters of `xl list`: r, b, p, s, c, d. `shutdown` and `crashed` exclude each other as they do there. */
-  readonly running: boolean
-  readonly blocked: boolean
-  readonly paused: boolean
-  readonly shutdown: boolean
-  readonly crashed: boolean
-  readonly dying: boolean
-  /** SHUTDOWN reason once shut down, otherwise undefined. */
-  readonly shutdownReason: number | undefined
-  readonly totalPages: number
-  readonly maxPages: number
-  /** Frame of shared_info. */
-  readonly sharedInfoFrame: Mfn
-  /** Nanoseconds of CPU that its vCPUs have used. */
-  readonly cpuTime: number
-  readonly onlineVcpus: number
-  readonly maxVcpu: number
-  readonly handle: Uint8Array
-}
-
-/** One vCPU as `xl vcpu-list` shows it. */
-export interface VcpuInfoSnapshot {
-  readonly vcpu: number
-  readonly online: boolean
-  readonly running: boolean
-  readonly blocked: boolean
-  /** Ports that it waits for in SCHEDOP_poll; undefined while it does not. */
-  readonly polling: readonly number[] | undefined
-  readonly cpuTime: number
-  /** Physical CPU it ran on last. */
-  readonly cpu: number
-}
-
-/** One frame seen from outside. Reference: xen/include/public/domctl.h, getpageframeinfo3. */
-export interface FrameInfo {
-  readonly owner: DomId | undefined
-  /** Type that it has or had last. */
-  readonly type: 'none' | 'l1' | 'l2' | 'l3' | 'l4' | 'segdesc' | 'writable'
-  readonly typeCount: number
-  readonly references: number
-  readonly pinned: boolean
-  readonly validated: boolean
-}
-
-/**
- * What a frame is, as a toolstack that copies a domain has to know it: 0 for memory, 1 to 4 for a validated page table
- * of that level, with PINNED or not. Reference: domctl.h, XEN_DOMCTL_PFINFO_*, shifted down.
- */
-export const FRAME_KIND = /* @__PURE__ */ Object.freeze({ MEMORY: 0, PINNED: 8, NOT_OWNED: 15 })
-
-/** The host as `xl info` shows it. */
-export interface HostInfo {
-  readonly totalFrames: number
-  readonly freeFrames: number
-  readonly physicalCpus: number
-  /** Name of the scheduler. */
-  readonly scheduler: string
-  /** Host time in nanoseconds. */
-  readonly time: number
-  /** Time-stamp counter's rate. */
-  readonly tscHertz: number
-}
-
-/** One range of a domain's memory map: bytes, and a type as in e820 (1: usable memory). */
-export interface MemoryRange {
-  readonly address: number
-  readonly size: number
-  readonly type: number
-}
-
-/** Everything a toolstack may ask of the hypervisor. */
-export interface ControlInterface {
-  readonly events: EventSource<HypervisorEvent>
-
-  // Domains
+/** The life of domains. */
+export interface DomainControl {
   /** Makes an empty, paused domain with its shared_info. Throws DOMAIN_EXISTS, OUT_OF_MEMORY, INVALID_ARGUMENT. */
   createDomain(options: CreateDomainOptions): DomId
   /** Ends a domain at once and gives back all that it held. Frames that others still map go when they unmap them. */
@@ -141,10 +42,10 @@ export interface ControlInterface {
   listDomains(): DomainInfo[]
   /** Whether the domain exists, dying ones included. */
   hasDomain(domid: DomId): boolean
-  /** Memory, CPUs and time of the host now. */
-  hostInfo(): HostInfo
+}
 
-  // Memory
+/** What domains own and may own, what their frames are and hold, and which of them are written. */
+export interface MemoryControl {
   /** Limits what the domain may own; pages above a lowered limit stay. Throws INVALID_ARGUMENT. */
   setMaxPages(domid: DomId, pages: number): void
   /**
@@ -184,24 +85,25 @@ export interface ControlInterface {
   unpinTable(domid: DomId, frame: Mfn): void
   /** Fills a frame of the domain with hypercall stubs, where an image has a HYPERCALL_PAGE note. */
   writeHypercallPage(domid: DomId, frame: Mfn): void
-  /** Sets what XENMEM_memory_map tells the domain; sizes in bytes, types as in e820. */
+  /** Sets what XENMEM_memory_map tells the domain; at most 128 ranges, sizes in bytes, types as in e820. */
   setMemoryMap(domid: DomId, map: readonly MemoryRange[]): void
-  /** Translates a virtual address of the domain's vCPU 0 through its kernel page tables; undefined when not mapped. */
-  translate(domid: DomId, address: bigint): { readonly frame: Mfn; readonly offset: number } | undefined
-  /** A frame of another domain for the use of the toolstack; it stays until `unmapForeign`. */
+  /**
+   * A frame of another domain for the use of the toolstack, which may write to it; it stays until `unmapForeign`. Throws
+   * INVALID_STATE for a page table.
+   */
   mapForeign(domid: DomId, frame: Mfn): Mfn
   /** Ends one `mapForeign`; throws INVALID_STATE when the frame is not mapped. */
   unmapForeign(domid: DomId, frame: Mfn): void
-
-  // Log-dirty (migration)
   /** Starts noting which frames are written. */
   enableLogDirty(domid: DomId): void
   /** Stops noting writes; `readLogDirty` throws INVALID_STATE from then on. */
   disableLogDirty(domid: DomId): void
   /** Dirty pseudo-physical frames since the last call; `clear` starts anew. */
   readLogDirty(domid: DomId, options?: { readonly clear?: boolean }): Bitmap
+}
 
-  // vCPUs
+/** Registers, CPU policy, scheduling of vCPUs. */
+export interface VcpuControl {
   /**
    * Makes the processor that a vCPU of a binary guest will run on, which takes long the first time on a host, so that
    * `setVcpuContext` need not. Throws NOT_SUPPORTED, INVALID_STATE for a guest in TypeScript.
@@ -239,8 +141,12 @@ export interface ControlInterface {
   setSchedulerParameters(domid: DomId, parameters: Readonly<Record<string, number>>, vcpu?: number): void
   /** Physical CPUs a vCPU may run on (hard) and should run on (soft). */
   setAffinity(domid: DomId, vcpu: number, affinity: { hard?: readonly number[]; soft?: readonly number[] }): void
+  /** Translates a virtual address of the domain's vCPU 0 through its kernel page tables; undefined when not mapped. */
+  translate(domid: DomId, address: bigint): { readonly frame: Mfn; readonly offset: number } | undefined
+}
 
-  // Event channels and grants on behalf of a domain
+/** Event channels and grants on behalf of a domain. */
+export interface SharingControl {
   /** EVTCHNOP_alloc_unbound in `domid` for `remote`; the new port. */
   allocUnbound(domid: DomId, remote: DomId): EventPort
   /** Closes a port of the domain; throws HYPERCALL_FAILED when it is not open. */
@@ -253,8 +159,13 @@ export interface ControlInterface {
   seedGrant(domid: DomId, ref: GrantRef, entry: { readonly remote: DomId; readonly frame: Mfn }): void
   /** The typed hypercall door of a domain. */
   port(domid: DomId): HypercallPort
+}
 
-  // Host
+/** The host as a whole. */
+export interface HostControl {
+  readonly events: EventSource<HypervisorEvent>
+  /** Memory, CPUs and time of the host now. */
+  hostInfo(): HostInfo
   /** Text that guests and the hypervisor wrote to the hypervisor's console; `clear` empties it. */
   readConsole(options?: { readonly clear?: boolean }): string
   /** Runs whatever is runnable until a limit, or until there is nothing to do. */
@@ -262,3 +173,6 @@ export interface ControlInterface {
   /** Random numbers of this host, for handles and the like. */
   readonly random: Random
 }
+
+/** Everything a toolstack may ask of the hypervisor. */
+export interface ControlInterface extends DomainControl, MemoryControl, VcpuControl, SharingControl, HostControl {}

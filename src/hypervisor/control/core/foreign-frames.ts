@@ -1,0 +1,57 @@
+/**
+ * Frames of other domains that somebody with power over them has mapped without a grant: a privileged domain, or the
+ * toolstack. Each mapping may be written through, so each holds a reference and a writable type reference: no page table
+ * is mapped so, and no frame becomes one meanwhile. Who may map what of whom is asked before.
+ * Reference: xen/arch/x86/mm.c, get_page_from_l1e, on a foreign owner.
+ */
+import { ERRNO } from '../../../abi/index.ts'
+import { FRAME_TYPE } from '../../frames/frame-table.ts'
+
+/** What foreign mappings work on. */
+export interface ForeignFrameParts {
+  readonly pageTypes: {
+    /** Takes a reference and a type reference on a frame of domain `owner`: 0, or a negative error number. */
+    getPageAndType(mfn: number, type: number, owner: number): number
+    /** Gives both back. */
+    putPageAndType(mfn: number): void
+  }
+}
+
+/** The foreign mappings of one holder. */
+export class ForeignFrames {
+  private readonly parts: ForeignFrameParts
+  /** How often each frame is mapped. */
+  private readonly counts = new Map<number, number>()
+
+  constructor(parts: ForeignFrameParts) {
+    this.parts = parts
+  }
+
+  /** Maps a frame of domain `owner`: 0, or -EINVAL when it is not its frame, or in use as a table. */
+  map(owner: number, frame: number): number {
+    if (this.parts.pageTypes.getPageAndType(frame, FRAME_TYPE.WRITABLE, owner) !== 0) return -ERRNO.EINVAL
+    this.counts.set(frame, (this.counts.get(frame) ?? 0) + 1)
+    return 0
+  }
+
+  /** Ends one mapping: 0, or -EINVAL when there is none. */
+  unmap(frame: number): number {
+    const count = this.counts.get(frame)
+    if (count === undefined) return -ERRNO.EINVAL
+    if (count === 1) this.counts.delete(frame)
+    else this.counts.set(frame, count - 1)
+    this.parts.pageTypes.putPageAndType(frame)
+    return 0
+  }
+
+  /** Frames that are mapped, once for each mapping. */
+  *frames(): IterableIterator<number> {
+    for (const [frame, count] of this.counts) for (let i = 0; i < count; i += 1) yield frame
+  }
+
+  /** Ends all mappings. */
+  release(): void {
+    for (const frame of this.frames()) this.parts.pageTypes.putPageAndType(frame)
+    this.counts.clear()
+  }
+}

@@ -1,0 +1,129 @@
+/**
+ * Frames as a toolstack sees them from outside: who owns them, what they are used as, what they hold. Nothing throws;
+ * what cannot be told is a negative error number.
+ * Reference: xen/arch/x86/domctl.c, XEN_DOMCTL_getpageframeinfo3; xen/arch/x86/mm.c, MMU_MACHPHYS_UPDATE.
+ */
+import { ERRNO } from '../../../abi/index.ts'
+import type { DomId, Mfn } from '../../../util/index.ts'
+import { PAGE_SIZE } from '../../../x86/index.ts'
+import type { Domain } from '../../domains/domain.ts'
+import { FRAME_FLAG, FRAME_TYPE, type FrameTable, OWNER_FREE, OWNER_XEN } from '../../frames/frame-table.ts'
+import type { MachineToPhys } from '../../frames/machine-to-phys.ts'
+import type { GuestMemory } from '../../memory/guest-memory.ts'
+import { visitOwn } from './log-dirty.ts'
+import { FRAME_KIND, type FrameInfo } from './records.ts'
+
+/** What operations on frames work on. */
+export interface FrameParts {
+  readonly memory: GuestMemory
+  readonly frames: FrameTable
+  readonly machineToPhys: MachineToPhys
+}
+
+const TYPE_NAMES = ['none', 'l1', 'l2', 'l3', 'l4', 'segdesc', 'writable'] as const
+
+const isTableType = (type: number): boolean => type >= FRAME_TYPE.L1 && type <= FRAME_TYPE.L4
+
+/** Looks at frames, reads and writes them. */
+export class Frames {
+  private readonly parts: FrameParts
+
+  constructor(parts: FrameParts) {
+    this.parts = parts
+  }
+
+  /** True for a frame that belongs to the domain. */
+  isOwn(domain: Domain, frame: number): boolean {
+    const { frames } = this.parts
+    return frames.isValid(frame) && frames.owner[frame] === domain.id
+  }
+
+  /** Index of the first of these frames that is not the domain's, or -1. */
+  firstForeign(domain: Domain, list: Uint32Array): number {
+    return list.findIndex((mfn) => !this.isOwn(domain, mfn))
+  }
+
+  /** The frames of a domain's reservation, ascending. */
+  own(domain: Domain): Mfn[] {
+    const own: Mfn[] = []
+    visitOwn(this.parts.frames, domain.id, (mfn) => void own.push(mfn as Mfn))
+    return own
+  }
+
+  /** Owner, type and counts of a frame; -EINVAL for what is no frame of the host. */
+  info(frame: number): FrameInfo | number {
+    const { frames } = this.parts
+    if (!frames.isValid(frame)) return -ERRNO.EINVAL
+    const owner = frames.owner[frame]!
+    return {
+      owner: owner === OWNER_FREE || owner === OWNER_XEN ? undefined : (owner as DomId),
+      type: TYPE_NAMES[frames.type[frame]!]!,
+      typeCount: frames.typeCount[frame]!,
+      references: frames.references[frame]!,
+      pinned: frames.hasFlag(frame, FRAME_FLAG.PINNED),
+      validated: frames.hasFlag(frame, FRAME_FLAG.VALIDATED),
+    }
+  }
+
+  /** FRAME_KIND of each of these frames, for `kinds` to hold: 0. */
+  kinds(domain: Domain, list: Uint32Array, kinds: Uint8Array): number {
+    const { frames } = this.parts
+    for (let i = 0; i < list.length; i += 1) {
+      const mfn = list[i]!
+      if (!this.isOwn(domain, mfn)) kinds[i] = FRAME_KIND.NOT_OWNED
+      else if (isTableType(frames.type[mfn]!) && frames.hasFlag(mfn, FRAME_FLAG.VALIDATED))
+        kinds[i] = frames.type[mfn]! | (frames.hasFlag(mfn, FRAME_FLAG.PINNED) ? FRAME_KIND.PINNED : 0)
+    }
+    return 0
+  }
+
+  /** The bytes of a frame, shared with the domain; -EINVAL when it is not the domain's. */
+  bytes(domain: Domain, frame: number): Uint8Array | number {
+    if (!this.isOwn(domain, frame)) return -ERRNO.EINVAL
+    return this.parts.memory.bytes.subarray(frame * PAGE_SIZE, (frame + 1) * PAGE_SIZE)
+  }
+
+  /** Copies whole frames to `into`: 0, or -EINVAL when one is not the domain's, before anything is copied. */
+  read(domain: Domain, list: Uint32Array, into: Uint8Array): number {
+    const { bytes } = this.parts.memory
+    if (this.firstForeign(domain, list) >= 0) return -ERRNO.EINVAL
+    visitRuns(list, (mfn, count, index) => {
+      into.set(bytes.subarray(mfn * PAGE_SIZE, (mfn + count) * PAGE_SIZE), index * PAGE_SIZE)
+    })
+    return 0
+  }
+
+  /** Fills whole frames and marks them written: 0, or -EINVAL when one is not the domain's, before anything is written. */
+  write(domain: Domain, list: Uint32Array, from: Uint8Array): number {
+    const { memory } = this.parts
+    if (this.firstForeign(domain, list) >= 0) return -ERRNO.EINVAL
+    visitRuns(list, (mfn, count, index) => {
+      memory.bytes.set(from.subarray(index * PAGE_SIZE, (index + count) * PAGE_SIZE), mfn * PAGE_SIZE)
+      for (let frame = mfn; frame < mfn + count; frame += 1) memory.markWritten(frame)
+    })
+    return 0
+  }
+
+  /** Writes the machine-to-physical entry of a frame: 0, or -EINVAL when it is not the domain's. */
+  setMachineToPhys(domain: Domain, frame: number, pfn: number): number {
+    if (!this.isOwn(domain, frame)) return -ERRNO.EINVAL
+    this.parts.machineToPhys.set(frame, pfn)
+    return 0
+  }
+
+  /** The pseudo-physical number that a frame has; -EINVAL for no frame of the host, -ENOENT for a frame without one. */
+  machineToPhys(frame: number): number {
+    if (!this.parts.frames.isValid(frame)) return -ERRNO.EINVAL
+    const pfn = this.parts.machineToPhys.get(frame)
+    return pfn >= 0xffff_ffff ? -ERRNO.ENOENT : pfn
+  }
+}
+
+/** Visits neighbouring frames together. */
+function visitRuns(list: Uint32Array, visit: (mfn: number, count: number, index: number) => void): void {
+  for (let start = 0, end; start < list.length; start = end) {
+    const first = list[start]!
+    for (end = start + 1; end < list.length && list[end] === first + end - start;) end += 1
+    visit(first, end - start, start)
+  }
+}

@@ -1,0 +1,60 @@
+/**
+ * What a toolstack is told of domains, vCPUs and the host. Nothing here changes anything or can fail.
+ * Reference: tools/libs/ctrl/xc_domain.c, xc_dominfo; xen/common/domctl.c, getdomaininfo, XEN_DOMCTL_getvcpuinfo;
+ * xen/common/sysctl.c, XEN_SYSCTL_physinfo.
+ */
+import { SHUTDOWN } from '../../../abi/index.ts'
+import type { Mfn } from '../../../util/index.ts'
+import type { Domain, Vcpu } from '../../domains/domain.ts'
+import type { DomainInfo, HostInfo, VcpuInfoSnapshot } from './records.ts'
+
+/** A domain's facts at host time `now`. */
+export function describeDomain(domain: Domain, now: number): DomainInfo {
+  const online = domain.vcpus.filter((vcpu) => vcpu.online)
+  const crashed = domain.isShutDown && domain.shutdownReason === SHUTDOWN.crash
+  return {
+    domid: domain.id,
+    kind: domain.kind,
+    privileged: domain.privileged,
+    running: online.some((vcpu) => vcpu.runningOn >= 0),
+    blocked: online.length > 0 && online.every((vcpu) => vcpu.blocked),
+    paused: domain.pauseCount > 0,
+    shutdown: domain.isShutDown && !crashed,
+    crashed,
+    dying: domain.dying,
+    shutdownReason: domain.isShutDown ? domain.shutdownReason : undefined,
+    totalPages: domain.totalPages,
+    maxPages: domain.maxPages,
+    // The frame was taken from the frame table.
+    sharedInfoFrame: domain.sharedInfoFrame as Mfn,
+    cpuTime: domain.vcpus.reduce((sum, vcpu) => sum + vcpu.runstate.cpuTime(now), 0),
+    onlineVcpus: online.length,
+    maxVcpu: domain.vcpuCount - 1,
+    handle: domain.handle.slice(),
+  }
+}
+
+/** A vCPU's facts at host time `now`. */
+export function describeVcpu(vcpu: Vcpu, now: number): VcpuInfoSnapshot {
+  return {
+    vcpu: vcpu.vcpu, online: vcpu.online, running: vcpu.runningOn >= 0, blocked: vcpu.blocked,
+    polling: vcpu.blocked ? vcpu.polledPorts : undefined, cpuTime: vcpu.runstate.cpuTime(now), cpu: vcpu.lastCpu,
+  }
+}
+
+/** What the host's facts are read from. */
+export interface HostParts {
+  readonly memory: { readonly firstFrame: number; readonly endFrame: number }
+  readonly domainMemory: { readonly free: number }
+  readonly scheduler: { readonly cpuCount: number; readonly name: string }
+  readonly clock: { now(): number }
+  readonly tsc: { readonly kilohertz: number }
+}
+
+/** The host's facts now. */
+export function describeHost({ memory, domainMemory, scheduler, clock, tsc }: HostParts): HostInfo {
+  return {
+    totalFrames: memory.endFrame - memory.firstFrame, freeFrames: domainMemory.free,
+    physicalCpus: scheduler.cpuCount, scheduler: scheduler.name, time: clock.now(), tscHertz: tsc.kilohertz * 1000,
+  }
+}

@@ -1,0 +1,103 @@
+/**
+ * What operations of the control interface take and give, as plain data. Numbers are exact: bytes, frames, nanoseconds.
+ * Reference: xen/include/public/domctl.h, sysctl.h.
+ */
+import type { DomId, Mfn } from '../../../util/index.ts'
+import type { RunnerFactory } from '../../domains/vcpu-runner.ts'
+
+/** What a new domain is; it starts paused, without memory, and without a vCPU that can run. */
+export interface CreateDomainOptions {
+  /** Wanted identifier; by default the next free one. */
+  readonly domid?: DomId
+  /** `pv`: a binary guest on the machine's processor. `typescript`: its vCPUs are made by `createRunner`. */
+  readonly kind: 'pv' | 'typescript'
+  /** Needed for `typescript`. */
+  readonly createRunner?: RunnerFactory
+  /** vCPUs it may have at most. Default 1. */
+  readonly vcpus?: number
+  /** Pages it may own at most. Default 0: set it before populating. */
+  readonly maxPages?: number
+  /** Dom0's power over all others. */
+  readonly privileged?: boolean
+  /** 16 bytes; XENVER_guest_handle gives it to the guest. */
+  readonly handle?: Uint8Array
+  readonly maxGrantFrames?: number
+  readonly maxMaptrackFrames?: number
+  /** Highest event port + 1 it may use. Default: what the ABI allows. */
+  readonly maxPorts?: number
+}
+
+/** What `xl list` shows of a domain, and what libxc's xc_dominfo_t holds. */
+export interface DomainInfo {
+  readonly domid: DomId
+  readonly kind: 'pv' | 'typescript'
+  readonly privileged: boolean
+  /** State letters of `xl list`: r, b, p, s, c, d. `shutdown` and `crashed` exclude each other as they do there. */
+  readonly running: boolean
+  readonly blocked: boolean
+  readonly paused: boolean
+  readonly shutdown: boolean
+  readonly crashed: boolean
+  readonly dying: boolean
+  /** SHUTDOWN reason once shut down, otherwise undefined. */
+  readonly shutdownReason: number | undefined
+  readonly totalPages: number
+  readonly maxPages: number
+  /** Frame of shared_info. */
+  readonly sharedInfoFrame: Mfn
+  /** Nanoseconds of CPU that its vCPUs have used. */
+  readonly cpuTime: number
+  readonly onlineVcpus: number
+  readonly maxVcpu: number
+  readonly handle: Uint8Array
+}
+
+/** One vCPU as `xl vcpu-list` shows it. */
+export interface VcpuInfoSnapshot {
+  readonly vcpu: number
+  readonly online: boolean
+  readonly running: boolean
+  readonly blocked: boolean
+  /** Ports that it waits for in SCHEDOP_poll; undefined while it does not. */
+  readonly polling: readonly number[] | undefined
+  readonly cpuTime: number
+  /** Physical CPU it ran on last. */
+  readonly cpu: number
+}
+
+/** One frame seen from outside. Reference: xen/include/public/domctl.h, getpageframeinfo3. */
+export interface FrameInfo {
+  readonly owner: DomId | undefined
+  /** Type that it has or had last. */
+  readonly type: 'none' | 'l1' | 'l2' | 'l3' | 'l4' | 'segdesc' | 'writable'
+  readonly typeCount: number
+  readonly references: number
+  readonly pinned: boolean
+  readonly validated: boolean
+}
+
+/**
+ * What a frame is, as a toolstack that copies a domain has to know it: 0 for memory, 1 to 4 for a validated page table
+ * of that level, with PINNED or not. Reference: domctl.h, XEN_DOMCTL_PFINFO_*, shifted down.
+ */
+export const FRAME_KIND = /* @__PURE__ */ Object.freeze({ MEMORY: 0, PINNED: 8, NOT_OWNED: 15 })
+
+/** The host as `xl info` shows it. */
+export interface HostInfo {
+  readonly totalFrames: number
+  readonly freeFrames: number
+  readonly physicalCpus: number
+  /** Name of the scheduler. */
+  readonly scheduler: string
+  /** Host time in nanoseconds. */
+  readonly time: number
+  /** Time-stamp counter's rate. */
+  readonly tscHertz: number
+}
+
+/** One range of a domain's memory map: bytes, and a type as in e820 (1: usable memory). */
+export interface MemoryRange {
+  readonly address: number
+  readonly size: number
+  readonly type: number
+}

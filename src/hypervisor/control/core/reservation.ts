@@ -1,0 +1,112 @@
+/**
+ * What a domain owns and may own: growing and shrinking its reservation, one extent at a time, whoever asks for it: a
+ * toolstack, memory_op, or a guest in TypeScript. Nothing throws; a refused operation has changed nothing.
+ * Reference: xen/common/memory.c, populate_physmap, decrease_reservation; xen/common/domctl.c, XEN_DOMCTL_max_mem.
+ */
+import { ERRNO } from '../../../abi/index.ts'
+import { type Mfn, TWO_32 } from '../../../util/index.ts'
+import type { Domain } from '../../domains/domain.ts'
+
+/** What reservations work on. */
+export interface ReservationParts {
+  readonly domainMemory: {
+    /** Frames that the host has free. */
+    readonly free: number
+    /** Gives 2^order zeroed frames in a row; the first, or -1. */
+    allocateRun(domain: Domain, order: number): number
+    /** Takes a frame back; false when it is not the domain's to give. */
+    release(mfn: number, domid: number): boolean
+  }
+  readonly machineToPhys: { setParts(mfn: number, low: number, high: number): void }
+  /** The domain's reservation has changed. */
+  reservationChanged(domain: Domain): void
+}
+
+/** Frames to be given to a domain. */
+export interface Population {
+  readonly count: number
+  /** Pseudo-physical number of the first frame; those of the others follow. Absent: they get none. */
+  readonly firstPfn?: number | undefined
+}
+
+/** Changes what domains own. */
+export class Reservation {
+  private readonly parts: ReservationParts
+
+  constructor(parts: ReservationParts) {
+    this.parts = parts
+  }
+
+  /** Limits what a domain may own; what it has above a lowered limit stays. 0, or -EINVAL for what is no number of pages. */
+  setMaximum(domain: Domain, pages: number): number {
+    if (!Number.isInteger(pages) || pages < 0) return -ERRNO.EINVAL
+    domain.maxPages = pages
+    return 0
+  }
+
+  /** Pages that a domain could be given now. */
+  room(domain: Domain): number {
+    if (domain.dying) return 0
+    return Math.max(0, Math.min(domain.maxPages - domain.totalPages, this.parts.domainMemory.free))
+  }
+
+  /**
+   * Gives a domain an extent of 2^order frames, which get pseudo-physical numbers from `pfn` on where it is not -1: the
+   * first frame, or -ENOMEM. `changed` is to be called when all extents are done.
+   */
+  increase(domain: Domain, order: number, pfn: number): number {
+    const first = this.parts.domainMemory.allocateRun(domain, order)
+    if (first < 0) return -ERRNO.ENOMEM
+    if (pfn === -1) return first
+    const { machineToPhys } = this.parts
+    for (let i = 0; i < 2 ** order; i += 1) {
+      machineToPhys.setParts(first + i, (pfn + i) >>> 0, Math.floor((pfn + i) / TWO_32) >>> 0)
+    }
+    return first
+  }
+
+  /**
+   * Takes back an extent of 2^order frames: 0, or -ENXIO when one of them is not the domain's to give; those before it are
+   * gone all the same, as in Xen.
+   */
+  decrease(domain: Domain, first: number, order: number): number {
+    for (let mfn = first; mfn < first + 2 ** order; mfn += 1) {
+      if (!this.parts.domainMemory.release(mfn, domain.id)) return -ERRNO.ENXIO
+    }
+    return 0
+  }
+
+  /** Tells that a domain's reservation has changed: once for all extents of a call. */
+  changed(domain: Domain): void {
+    this.parts.reservationChanged(domain)
+  }
+
+  /** Gives a domain all of these frames, which `frames` then names in order, or none: how many, or -ENOMEM. */
+  populate(domain: Domain, { count, firstPfn }: Population, frames: Mfn[]): number {
+    if (!Number.isInteger(count) || count < 0 || count > this.room(domain) || domain.dying) return -ERRNO.ENOMEM
+    for (let i = 0; i < count; i += 1) {
+      frames.push(this.increase(domain, 0, firstPfn === undefined ? -1 : firstPfn + i) as Mfn)
+    }
+    this.changed(domain)
+    return count
+  }
+
+  /** Gives a domain up to so many single frames, without pseudo-physical numbers, and names them: how many. */
+  grow(domain: Domain, count: number, frames: Mfn[]): number {
+    for (let done = 0; done < count; done += 1) {
+      const mfn = this.increase(domain, 0, -1)
+      if (mfn < 0) break
+      frames.push(mfn as Mfn)
+    }
+    if (frames.length > 0) this.changed(domain)
+    return frames.length
+  }
+
+  /** Takes single frames back, up to the first that is not the domain's to give: how many. */
+  shrink(domain: Domain, frames: readonly number[]): number {
+    let done = 0
+    while (done < frames.length && this.decrease(domain, frames[done]!, 0) === 0) done += 1
+    if (done > 0) this.changed(domain)
+    return done
+  }
+}

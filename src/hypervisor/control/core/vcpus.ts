@@ -1,0 +1,136 @@
+/**
+ * What a toolstack does with vCPUs: giving them registers and reading them, CPU policies, bringing them up. A kind of
+ * guest without registers answers -EINVAL where they are meant. Nothing throws.
+ * Reference: xen/common/domctl.c; xen/arch/x86/domctl.c, XEN_DOMCTL_set_cpu_policy, XEN_DOMCTL_set_vcpu_msrs.
+ */
+import { ERRNO, VGCF, type HypercallPort } from '../../../abi/index.ts'
+import type { Trace, TraceHooks } from '../../../machine/index.ts'
+import { signedFromParts } from '../../../util/index.ts'
+import { type CpuidAnswer, MSR } from '../../../x86/index.ts'
+import {
+  type CpuPolicy, type CpuidTable, type MsrEntry, describePolicy, keptPolicy, missingFeatures,
+} from '../../domains/cpu-policy.ts'
+import type { Domain, Vcpu } from '../../domains/domain.ts'
+import type { VcpuContext } from '../../domains/vcpu-registers.ts'
+
+/** The registers of a vCPU, as far as these operations use them. */
+export interface VcpuRegisterFace {
+  readonly registers: { tscAux(): number; setTscAux(value: number): void }
+  /** 0, or a negative error number with nothing changed. */
+  set(context: VcpuContext): number
+  get(): VcpuContext
+  /** What CPUID tells it under the domain's own policy, or without one. */
+  cpuid(leaf: number, subleaf: number, own: CpuidTable | undefined): CpuidAnswer
+  trace(hooks: TraceHooks): Trace
+}
+
+/** What these operations work on. */
+export interface VcpuParts {
+  readonly execution: { bringUp(vcpu: Vcpu): number }
+  /**
+   * Makes what a vCPU executes on, if it is not there yet: 0, -EINVAL for a kind without registers, -EOPNOTSUPP on a host
+   * without processors, -ENOMEM when all are in use.
+   */
+  prepare(vcpu: Vcpu): number
+  /** Its registers, once it is prepared. */
+  contextOf(vcpu: Vcpu): VcpuRegisterFace | undefined
+  /** The typed door of a domain. */
+  portOf(domain: Domain): HypercallPort
+}
+
+const HIGHEST_U32 = 0xffff_ffffn
+
+/** Carries out operations on vCPUs. */
+export class VcpuOperations {
+  private readonly parts: VcpuParts
+
+  constructor(parts: VcpuParts) {
+    this.parts = parts
+  }
+
+  /** Makes what the vCPU executes on, if it is not there yet: 0, -ESRCH for a dying domain, -EINVAL, -EOPNOTSUPP, -ENOMEM. */
+  prepare(vcpu: Vcpu): number {
+    return vcpu.owner.dying ? -ERRNO.ESRCH : this.parts.prepare(vcpu)
+  }
+
+  /**
+   * XEN_DOMCTL_setvcpucontext of a prepared vCPU: gives it its registers, and brings it up where they say so. 0, -EINVAL or
+   * what else the context deserves, with nothing changed.
+   */
+  setContext(vcpu: Vcpu, context: VcpuContext): number {
+    const result = this.parts.contextOf(vcpu)?.set(context) ?? -ERRNO.EINVAL
+    if (result === 0 && (context.flags & VGCF.online) !== 0) this.parts.execution.bringUp(vcpu)
+    return result
+  }
+
+  /** XEN_DOMCTL_getvcpucontext: the vCPU's registers, or -ENODATA where it has none. */
+  context(vcpu: Vcpu): VcpuContext | number {
+    return this.parts.contextOf(vcpu)?.get() ?? -ERRNO.ENODATA
+  }
+
+  /** XEN_DOMCTL_get_cpu_policy of a domain whose first vCPU is prepared: what CPUID tells it, or -EINVAL without registers. */
+  policy(domain: Domain): CpuPolicy | number {
+    const context = this.parts.contextOf(domain.vcpus[0]!)
+    if (context === undefined) return -ERRNO.EINVAL
+    return describePolicy((leaf, subleaf) => context.cpuid(leaf, subleaf, domain.cpuPolicy))
+  }
+
+  /**
+   * XEN_DOMCTL_set_cpu_policy of a domain whose first vCPU is prepared: 0, or -EINVAL without registers. What the host does
+   * not offer is hidden, where Xen refuses the whole, and named in `missing`.
+   */
+  setPolicy(domain: Domain, policy: CpuPolicy, missing: string[]): number {
+    const context = this.parts.contextOf(domain.vcpus[0]!)
+    if (context === undefined) return -ERRNO.EINVAL
+    const host = (leaf: number, subleaf: number): CpuidAnswer => context.cpuid(leaf, subleaf, undefined)
+    domain.cpuPolicy = keptPolicy(policy, host)
+    missing.push(...missingFeatures(policy, host))
+    return 0
+  }
+
+  /** XEN_DOMCTL_get_vcpu_msrs: registers that are saved with it, but for those that hold 0; -EINVAL without registers. */
+  msrs(vcpu: Vcpu): MsrEntry[] | number {
+    const value = this.parts.contextOf(vcpu)?.registers.tscAux()
+    if (value === undefined) return -ERRNO.EINVAL
+    return value === 0 ? [] : [{ index: MSR.TSC_AUX, value: BigInt(value) }]
+  }
+
+  /** Index of the first register that `setMsrs` would refuse with -ENXIO, or -1. */
+  firstRefused(msrs: readonly MsrEntry[]): number {
+    return msrs.findIndex(({ index, value }) => index !== MSR.TSC_AUX || value < 0n || value > HIGHEST_U32)
+  }
+
+  /**
+   * XEN_DOMCTL_set_vcpu_msrs of a prepared vCPU: 0, -ENXIO for a register that the host does not offer and for a value that it
+   * cannot hold, -EINVAL without registers.
+   */
+  setMsrs(vcpu: Vcpu, msrs: readonly MsrEntry[]): number {
+    const context = this.parts.contextOf(vcpu)
+    if (context === undefined) return -ERRNO.EINVAL
+    if (this.firstRefused(msrs) >= 0) return -ERRNO.ENXIO
+    for (const { value } of msrs) context.registers.setTscAux(Number(value))
+    return 0
+  }
+
+  /** Begins to watch a vCPU; -EINVAL without registers. */
+  trace(vcpu: Vcpu, hooks: TraceHooks): Trace | number {
+    return this.parts.contextOf(vcpu)?.trace(hooks) ?? -ERRNO.EINVAL
+  }
+
+  /** Brings up a vCPU that needs no registers: 0, or -EINVAL for one that does. */
+  start(vcpu: Vcpu): number {
+    const { owner } = vcpu
+    if (owner.createRunner === undefined) return -ERRNO.EINVAL
+    vcpu.runner ??= owner.createRunner(this.parts.portOf(owner), vcpu.vcpu)
+    vcpu.initialised = true
+    return this.parts.execution.bringUp(vcpu)
+  }
+
+  /** Byte address in host memory of what a vCPU's kernel has at a virtual address; -EINVAL without registers, -EFAULT. */
+  translate(vcpu: Vcpu, address: bigint): number {
+    if (this.parts.contextOf(vcpu) === undefined) return -ERRNO.EINVAL
+    const wide = BigInt.asUintN(64, address)
+    const at = vcpu.kernelAccess.locate(signedFromParts(Number(wide & HIGHEST_U32), Number(wide >> 32n)), false)
+    return at < 0 ? -ERRNO.EFAULT : at
+  }
+}

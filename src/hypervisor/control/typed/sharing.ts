@@ -1,0 +1,44 @@
+/** The control interface's face of event channels and grants: what the domain itself could ask, on its behalf. */
+import type { DomId, EventPort } from '../../../util/index.ts'
+import type { Domain } from '../../domains/domain.ts'
+import type { HypercallPort } from '../../../abi/index.ts'
+import type { SharingControl } from './control-interface.ts'
+import { type DomainFinder, foundDomain } from './found.ts'
+import { accepted } from './refusals.ts'
+
+/** What the face of event channels and grants asks: numbers back, negative ones where it is refused. */
+export interface SharingFaceParts {
+  readonly domains: DomainFinder
+  readonly events: {
+    allocUnbound(caller: DomId, domid: number, remote: number): number
+    close(domid: DomId, port: number): number
+    send(domid: DomId, port: number): number
+    raiseVirq(domid: DomId, virq: number, vcpu?: number): void
+  }
+  readonly grants: {
+    seed(domid: DomId, ref: number, entry: { readonly remote: DomId; readonly frame: number }): number
+  }
+  portOf(domain: Domain): HypercallPort
+}
+
+/** Makes the face of event channels and grants. */
+export function sharingFace({ domains, events, grants, portOf }: SharingFaceParts): SharingControl {
+  const find = (domid: DomId): DomId => foundDomain(domains, domid).id
+  return {
+    allocUnbound: (domid, remote) => accepted(
+      events.allocUnbound(find(domid), domid, remote), 'allocUnbound', { domid, call: 'EVTCHNOP_alloc_unbound' },
+      // The event channels number ports.
+    ) as EventPort,
+    closePort(domid, port) {
+      accepted(events.close(find(domid), port), 'closePort', { domid, call: 'EVTCHNOP_close' })
+    },
+    sendEvent(domid, port) {
+      accepted(events.send(find(domid), port), 'sendEvent', { domid, call: 'EVTCHNOP_send' })
+    },
+    sendVirq: (domid, virq, vcpu = 0) => events.raiseVirq(find(domid), virq, vcpu),
+    seedGrant(domid, ref, entry) {
+      accepted(grants.seed(find(domid), ref, entry), 'seedGrant', { domid, ref })
+    },
+    port: (domid) => portOf(foundDomain(domains, domid)),
+  }
+}
