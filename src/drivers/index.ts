@@ -12,12 +12,12 @@ export type {
 } from './console/index.ts'
 export {
   BlockBackend, BlockClient, BlockFrontend, BlockServer, Disk, LAYOUT_32, LAYOUT_64, MemoryBlockStore,
-  OverlayBlockStore, PERSISTENT_GRANT_LIMIT, SECTOR_SIZE, checkRange, checkSize, checkWritable, layoutOf,
-  parseVirtualDevice,
+  OverlayBlockStore, PERSISTENT_GRANT_LIMIT, SECTOR_SIZE, checkRange, checkSize, checkWritable, disksState, layoutOf,
+  loadStores, parseVirtualDevice,
 } from './block/index.ts'
 export type {
   BlockBackendOptions, BlockClientOptions, BlockFeatures, BlockLayout, BlockRequest, BlockServerOptions,
-  BlockStatistics, BlockStore, DataPage, DiskGeometry, DiskRequest, MemoryStoreOptions, Segment, ServedDisk, VirtualDevice,
+  BlockStatistics, BlockStore, DataPage, DiskGeometry, DiskRequest, DisksState, MemoryStoreOptions, Segment, ServedDisk, VirtualDevice,
 } from './block/index.ts'
 export {
   ADDRESS_AGE, ADDRESS_LIMIT, Bridge, CaptureWriter, ETHERNET_HEADER, FRAME_QUEUE_BYTES, FRAME_QUEUE_LIMIT, NetBackend,

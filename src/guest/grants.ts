@@ -16,6 +16,9 @@ const ENTRIES_PER_FRAME = PAGE_SIZE / GrantEntryV1.size
 /** Another domain has the frame mapped or is copying from it. */
 const IN_USE = GTF.reading | GTF.writing
 
+/** Where a mapped page is. */
+export const mappedPageState = /* @__PURE__ */ shape.record({ frame: shape.word, handle: shape.word })
+
 /** A page of another domain, mapped here. */
 export interface MappedPage extends Page {
   readonly handle: GrantHandle

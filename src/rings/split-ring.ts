@@ -10,6 +10,7 @@
  *
  * Reference: xen/include/public/io/ring.h.
  */
+import { shape, type StateOf } from '../util/index.ts'
 import { PAGE_SIZE, Sring } from '../abi/index.ts'
 import { ahead, advance, mustNotify, roundDownToPowerOfTwo } from './ring-index.ts'
 
@@ -41,6 +42,17 @@ export interface RingPosition {
   /** Next entry to consume. */
   readonly consumed: number
 }
+
+/** One side of a ring. */
+export const ringState = /* @__PURE__ */ shape.record({
+  produced: shape.word, consumed: shape.word,
+  overrun: /* @__PURE__ */ shape.optional(/* @__PURE__ */ shape.record<RingOverrun>({
+    index: /* @__PURE__ */ shape.oneOf('req_prod', 'rsp_prod'), produced: shape.word, consumed: shape.word, entries: shape.word,
+  })),
+})
+
+/** A saved side of a ring. */
+export type RingState = StateOf<typeof ringState>
 
 /** Answer of the `take` and `next` calls when there is no entry. */
 export const NO_ENTRY = -1
@@ -82,9 +94,16 @@ class RingSide {
     return this.base + ENTRIES_OFFSET + (index & (this.entries - 1)) * this.entrySize
   }
 
-  /** The private indexes, to be handed to the constructor of a ring that goes on here. */
-  save(): RingPosition {
-    return { produced: this.produced, consumed: this.consumed }
+  /** The private indexes, and why the ring is broken. */
+  save(): RingState {
+    const { produced, consumed, overrun } = this
+    return { produced, consumed, overrun: overrun && { ...overrun } }
+  }
+
+  load({ produced, consumed, overrun }: RingState): void {
+    this.produced = produced
+    this.consumed = consumed
+    this.overrun = overrun
   }
 
   /** Copies an entry that starts at byte `address` out of shared memory, cut to the smaller of entry and target. */

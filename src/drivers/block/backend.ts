@@ -6,31 +6,18 @@
  * Reference: public/io/blkif.h; the captures of Linux and xl on Xen 4.17.
  */
 import { VDISK, XENBUS_STATE } from '../../abi/index.ts'
-import type { BackendDevice, BackendDriver, BackendInstance, MappedPage } from '../../guest/index.ts'
-import { readState } from '../../guest/index.ts'
-import type { DomId, EventPort, GrantRef } from '../../util/index.ts'
-import { thrownMessage, XenError } from '../../util/index.ts'
+import type { BackendDevice, BackendDriver, BackendInstance, DriverState, MappedPage } from '../../guest/index.ts'
+import { mappedPageState, readState } from '../../guest/index.ts'
+import type { DomId, EventPort, GrantRef, Part, StateOf } from '../../util/index.ts'
+import { badState, part, shape, thrownMessage, XenError } from '../../util/index.ts'
 import type { BlockStore } from './block-store.ts'
 import { SECTOR_SIZE, checkStore } from './block-store.ts'
-import type { BlockLayout } from './protocol.ts'
+import { diskRequest, type DiskRequest } from './disk-request.ts'
 import { INDIRECT_SEGMENTS, layoutOf } from './protocol.ts'
 import type { BlockStatistics } from './server.ts'
-import { BlockServer } from './server.ts'
+import { BlockServer, blockServerState } from './server.ts'
+import { isHeld, listStores, saveStores, storesState, type OpenedStore } from './stores.ts'
 import { parseVirtualDevice } from './virtual-device.ts'
-
-/** What the toolstack wrote about a disk. */
-export interface DiskRequest {
-  readonly domain: DomId
-  /** Number of the virtual device, such as 51712 for xvda. */
-  readonly device: string
-  /** What the specification names as target: a path, as a rule. */
-  readonly params: string
-  /** `phy`, `file`, ... */
-  readonly type: string
-  readonly readOnly: boolean
-  /** The virtual device's name, such as `xvda`. */
-  readonly name: string
-}
 
 /** How the back-end is made. */
 export interface BlockBackendOptions {
@@ -47,13 +34,42 @@ export interface ServedDisk {
   readonly statistics: BlockStatistics | undefined
   /** True when the front-end broke its ring. */
   readonly broken: boolean
+  /** True when its contents lie elsewhere than in memory: after a load somebody has to open them. */
+  readonly opensAnew: boolean
 }
 
 interface Connection {
   readonly server: BlockServer
   readonly page: MappedPage
   readonly port: EventPort
+  readonly ring: Ring
 }
+
+/** How a front-end speaks. */
+interface Ring {
+  /** What it names; undefined for the layout of 64-bit guests. */
+  readonly protocol: string | undefined
+  readonly persistent: boolean
+}
+
+const connectionState = /* @__PURE__ */ shape.record({
+  page: mappedPageState, port: shape.word, protocol: /* @__PURE__ */ shape.optional(/* @__PURE__ */ shape.text(64)),
+  persistent: shape.flag, server: blockServerState,
+})
+const instanceState = /* @__PURE__ */ shape.record({
+  request: diskRequest,
+  /** Place among the stores of the back-end; undefined while none is open. */
+  store: /* @__PURE__ */ shape.optional(shape.word),
+  announced: shape.time,
+  connection: /* @__PURE__ */ shape.optional(connectionState),
+})
+type InstanceState = StateOf<typeof instanceState>
+
+/** The stores behind a back-end's disks, and the number of the next one. */
+export const disksState = /* @__PURE__ */ shape.record({ numbers: shape.time, stores: storesState })
+
+/** Saved stores of a back-end. */
+export type DisksState = StateOf<typeof disksState>
 
 class BlockInstance implements BackendInstance, ServedDisk {
   request: DiskRequest
@@ -63,6 +79,8 @@ class BlockInstance implements BackendInstance, ServedDisk {
   /** Sectors that the front-end was told of. */
   private announced = 0
   private gone = false
+  /** The opener has been asked and has not answered, or its answer is on its way. */
+  private opening = false
   /** What is to be let go with the store: listeners, and time that stands still for it. */
   private readonly releases: (() => void)[] = []
   private connection: Connection | undefined
@@ -100,24 +118,73 @@ class BlockInstance implements BackendInstance, ServedDisk {
     void this.open(device.kernel.hold())
   }
 
+  // State
+
+  underWay(): string | undefined {
+    return this.opening ? 'the opening of its store' : this.connection?.server.underWay()
+  }
+
+  get opensAnew(): boolean {
+    return this.store !== undefined && !isHeld(this.store)
+  }
+
+  /** The store, and what it was opened for; undefined while none is open. */
+  get opened(): OpenedStore | undefined {
+    return this.store && { store: this.store, request: this.request }
+  }
+
+  save(): InstanceState {
+    const { store, connection, announced, request } = this
+    return {
+      request: { ...request }, announced, store: store && this.backend.placeOf(store),
+      connection: connection && {
+        page: { frame: connection.page.frame, handle: connection.page.handle }, port: connection.port,
+        ...connection.ring, server: connection.server.save(),
+      },
+    }
+  }
+
+  load({ request, announced, store: place, connection }: InstanceState): void {
+    const { device: { kernel } } = this
+    this.request = request
+    this.announced = announced
+    const store = place === undefined ? undefined : this.backend.storeAt(place)
+    if (store !== undefined) this.keep(store)
+    if (connection === undefined) return
+    if (store === undefined) throw badState('a front-end is connected to no store')
+    const page = kernel.attachments.attachPage(connection.page)
+    const { server, handler } = this.makeServer(page, { protocol: connection.protocol, persistent: connection.persistent }, store)
+    server.load(connection.server)
+    const port = kernel.attachments.attachPort(connection.port, handler)
+    this.connection = { server, page, port, ring: { protocol: connection.protocol, persistent: connection.persistent } }
+  }
+
+  // Handshake
+
   /** While the opener works time stands still; what follows is the device's next step. */
   private async open(release: () => void): Promise<void> {
     const { device, request } = this
+    this.opening = true
     this.releases.push(release)
     const opening = (async () => checkStore(await this.backend.options.open(request)))()
     await opening.then(release, release)
-    await opening.then((store) => device.perform(() => this.opened(store)), (error: unknown) => {
+    await opening.then((store) => device.perform(() => this.serveStore(store)), (error: unknown) => {
       const message = thrownMessage(error)
       return device.perform(() => device.write({ 'hotplug-error': message, 'hotplug-status': 'error' }))
     })
+    this.opening = false
   }
 
-  private async opened(store: BlockStore): Promise<void> {
+  private keep(store: BlockStore): void {
+    this.store = store
+    const end = store.onResize?.(() => this.device.kernel.post(() => this.lookAtSize()))
+    if (end !== undefined) this.releases.push(end)
+  }
+
+  private async serveStore(store: BlockStore): Promise<void> {
     const { device } = this
     if (this.gone) return this.closeStore(store)
-    this.store = store
-    const end = store.onResize?.(() => device.kernel.post(() => this.lookAtSize()))
-    if (end !== undefined) this.releases.push(end)
+    this.keep(store)
     const number = this.backend.nextNumber()
     await device.write({
       node: `/dev/loop${number}`, 'physical-device': `7:${number.toString(16)}`,
@@ -154,8 +221,8 @@ class BlockInstance implements BackendInstance, ServedDisk {
     await this.disconnect()
     // It may have changed since it was opened: a store may grow.
     checkStore(store)
-    const layout = layoutOf(await device.readOther('protocol'))
-    if (layout === undefined) throw new XenError('NOT_SUPPORTED', `${device.otherPath}/protocol is not spoken here`)
+    const protocol = await device.readOther('protocol')
+    if (layoutOf(protocol) === undefined) throw new XenError('NOT_SUPPORTED', `${device.otherPath}/protocol is not spoken here`)
     const persistent = (await device.readOtherNumber('feature-persistent')) === 1
     const queues = (await device.readOtherNumber('multi-queue-num-queues')) ?? 1
     const order = (await device.readOtherNumber('ring-page-order')) ?? 0
@@ -167,21 +234,33 @@ class BlockInstance implements BackendInstance, ServedDisk {
     const remotePort = await device.requireOther('event-channel', { minimum: 1 })
     const ref = await device.requireOther('ring-ref')
     this.announced = store.size / SECTOR_SIZE
-    this.map({ ref: ref as GrantRef, remotePort: remotePort as EventPort, layout, persistent, store })
+    this.map({ ref: ref as GrantRef, remotePort: remotePort as EventPort }, { protocol, persistent }, store)
     await device.writeTogether(this.features(store, await device.read('discard-enable')))
     return true
   }
 
-  private map(ring: {
-    readonly ref: GrantRef, readonly remotePort: EventPort, readonly layout: BlockLayout
-    readonly persistent: boolean, readonly store: BlockStore
-  }): void {
+  private map(place: { readonly ref: GrantRef; readonly remotePort: EventPort }, ring: Ring, store: BlockStore): void {
     const { kernel, otherEnd } = this.device
-    const page = kernel.grants.map(otherEnd, ring.ref)
+    const page = kernel.grants.map(otherEnd, place.ref)
+    try {
+      const { server, handler } = this.makeServer(page, ring, store)
+      const port = kernel.events.keep(kernel.events.bindInterdomain(otherEnd, place.remotePort, handler))
+      this.connection = { server, page, port, ring }
+    } catch (error) {
+      kernel.grants.unmap(page)
+      throw error
+    }
+  }
+
+  /** What serves a mapped ring, and the handler of its port. */
+  private makeServer(page: MappedPage, ring: Ring, store: BlockStore): { readonly server: BlockServer; readonly handler: () => void } {
+    const { kernel, otherEnd } = this.device
+    const layout = layoutOf(ring.protocol)
+    if (layout === undefined) throw badState(`protocol ${ring.protocol} is not spoken here`)
     const server = new BlockServer({
-      grants: kernel.hypercalls, domain: otherEnd, store: this.readOnlyStore(ring.store), layout: ring.layout,
+      grants: kernel.hypercalls, domain: otherEnd, store: this.readOnlyStore(store), layout,
       ring: page.base, persistent: ring.persistent,
-      notify: () => void kernel.events.notify(port),
+      notify: () => void (this.connection && kernel.events.notify(this.connection.port)),
       hold: () => kernel.hold(),
       spend: (instructions) => kernel.spend(instructions),
       pause: () => new Promise((resolve) => kernel.post(() => {
@@ -190,17 +269,11 @@ class BlockInstance implements BackendInstance, ServedDisk {
       })),
       onStoreFailed: this.storeFailed,
     })
-    let port: EventPort
-    try {
-      port = kernel.events.bindInterdomain(otherEnd, ring.remotePort, () => {
-        this.lookAtSize()
-        server.serve()
-      })
-    } catch (error) {
-      kernel.grants.unmap(page)
-      throw error
+    const handler = (): void => {
+      this.lookAtSize()
+      server.serve()
     }
-    this.connection = { server, page, port }
+    return { server, handler }
   }
 
   /** What is published when the rings are up, in the order in which Linux does. */
@@ -277,10 +350,55 @@ export class BlockBackend implements BackendDriver {
   readonly options: BlockBackendOptions
   private readonly instances = new Map<string, BlockInstance>()
   private numbers = 0
+  /** Stores that were opened again, for the devices of a loaded kernel. */
+  private loaded: readonly BlockStore[] = []
 
   constructor(options: BlockBackendOptions) {
     this.options = options
   }
+
+  // State
+
+  readonly state: DriverState = {
+    version: 1,
+    shape: instanceState,
+    load: (device, state) => {
+      const instance = new BlockInstance(device, this)
+      this.instances.set(device.path, instance)
+      // The shape has been checked.
+      instance.load(state as InstanceState)
+      return instance
+    },
+  }
+
+  /** What lies behind the disks, to be loaded before the devices; `stores` are those that `loadStores` has made of it. */
+  part(stores: readonly BlockStore[] = []): Part {
+    return part({ name: 'disks', version: 1, shape: disksState }, {
+      save: () => ({ numbers: this.numbers, stores: saveStores(this.opened()) }),
+      load: ({ numbers }) => {
+        this.numbers = numbers
+        this.loaded = stores
+      },
+    })
+  }
+
+  private opened(): readonly OpenedStore[] {
+    return [...this.instances.values()].flatMap(({ opened }) => opened ?? [])
+  }
+
+  /** The place of a store among those that are saved. */
+  placeOf(store: BlockStore): number {
+    return listStores(this.opened()).findIndex((entry) => entry.store === store)
+  }
+
+  /** The store that was saved at a place. */
+  storeAt(place: number): BlockStore {
+    const store = this.loaded[place]
+    if (store === undefined) throw badState(`there is no store ${place}`)
+    return store
+  }
+
+  // Devices
 
   /** Called by the bus. */
   probe(device: BackendDevice): BackendInstance {

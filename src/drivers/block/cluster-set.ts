@@ -3,8 +3,18 @@
  * can make it take is a 32,768th of its disk, whatever it asks for and in however few requests.
  */
 
+import { shape, type StateOf } from '../../util/index.ts'
+
 /** Clusters of one piece: 4 KiB of bits. */
 const PIECE = 1 << 15
+
+/** The pieces that there are: number and bits. */
+export const clusterSetState = /* @__PURE__ */ shape.list(/* @__PURE__ */ shape.record({
+  piece: shape.time, bits: /* @__PURE__ */ shape.array(Uint8Array, PIECE / 8),
+}))
+
+/** A saved set. */
+export type ClusterSetState = StateOf<typeof clusterSetState>
 
 /** The set. */
 export class ClusterSet {
@@ -38,6 +48,14 @@ export class ClusterSet {
     if (!this.has(cluster)) return false
     this.pieces.get(Math.floor(cluster / PIECE))![(cluster % PIECE) >>> 3]! &= ~(1 << (cluster & 7))
     return true
+  }
+
+  save(): ClusterSetState {
+    return [...this.pieces].map(([piece, bits]) => ({ piece, bits: bits.slice() }))
+  }
+
+  load(state: ClusterSetState): void {
+    for (const { piece, bits } of state) this.pieces.set(piece, bits.slice())
   }
 
   /** Takes everything out. */

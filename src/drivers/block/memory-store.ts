@@ -1,7 +1,15 @@
 /** A disk in memory. */
-import { checkOptions, flag } from '../../util/index.ts'
+import { checkOptions, flag, shape, type StateOf } from '../../util/index.ts'
 import type { BlockStore } from './block-store.ts'
 import { checkRange, checkSize, checkWritable } from './block-store.ts'
+
+/** A disk in memory. */
+export const memoryStoreState = /* @__PURE__ */ shape.record({
+  readOnly: shape.flag, bytes: /* @__PURE__ */ shape.array(Uint8Array, 0, Number.MAX_SAFE_INTEGER),
+})
+
+/** A saved disk in memory. */
+export type MemoryStoreState = StateOf<typeof memoryStoreState>
 
 /** How a disk in memory is made. */
 export interface MemoryStoreOptions {
@@ -20,6 +28,16 @@ export class MemoryBlockStore implements BlockStore {
     this.content = typeof content === 'number' ? new Uint8Array(checkSize(content)) : content
     checkSize(this.content.length)
     this.readOnly = options.readOnly === true
+  }
+
+  /** A disk that was saved. */
+  static from({ bytes, readOnly }: MemoryStoreState): MemoryBlockStore {
+    return new MemoryBlockStore(bytes.slice(), { readOnly })
+  }
+
+  /** The disk with its contents, as plain data. */
+  save(): MemoryStoreState {
+    return { readOnly: this.readOnly, bytes: this.content.slice() }
   }
 
   get size(): number {

@@ -5,10 +5,20 @@
  */
 import type { BlockStore } from './block-store.ts'
 import { checkRange } from './block-store.ts'
-import { ClusterSet } from './cluster-set.ts'
+import { badState, shape, type StateOf } from '../../util/index.ts'
+import { ClusterSet, clusterSetState } from './cluster-set.ts'
 
 /** Bytes that are copied together. */
 const CLUSTER = 4096
+
+/** What an overlay keeps: numbers of the changed clusters, their contents one behind the other, and what was discarded. */
+export const overlayState = /* @__PURE__ */ shape.record({
+  clusters: /* @__PURE__ */ shape.array(Float64Array, 0, 2 ** 40), contents: /* @__PURE__ */ shape.array(Uint8Array, 0, Number.MAX_SAFE_INTEGER),
+  discarded: clusterSetState,
+})
+
+/** A saved overlay, without what is below. */
+export type OverlayState = StateOf<typeof overlayState>
 
 /** The part of one cluster that a range touches. */
 interface Piece {
@@ -44,6 +54,32 @@ export class OverlayBlockStore implements BlockStore {
 
   constructor(base: BlockStore) {
     this.base = base
+  }
+
+  /** The store below. */
+  get below(): BlockStore {
+    return this.base
+  }
+
+  /** The changes, as plain data. */
+  save(): OverlayState {
+    const contents = new Uint8Array(this.changed.size * CLUSTER)
+    let at = 0
+    for (const own of this.changed.values()) {
+      contents.set(own, at)
+      at += CLUSTER
+    }
+    return { clusters: Float64Array.from(this.changed.keys()), contents, discarded: this.discarded.save() }
+  }
+
+  /** Takes over the changes that an overlay over the same store has kept. */
+  load({ clusters, contents, discarded }: OverlayState): void {
+    const last = Math.ceil(this.size / CLUSTER)
+    const isSound = contents.length === clusters.length * CLUSTER && clusters.every((cluster) => Number.isInteger(cluster) && cluster >= 0 && cluster < last)
+    if (!isSound) throw badState('changes lie beyond the disk')
+    this.revert()
+    clusters.forEach((cluster, index) => this.changed.set(cluster, contents.slice(index * CLUSTER, (index + 1) * CLUSTER)))
+    this.discarded.load(discarded)
   }
 
   /** The size of the store below. */

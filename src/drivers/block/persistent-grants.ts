@@ -4,7 +4,7 @@
  *
  * hot path: a grant is found by its number in an array, 2 ns instead of the 15 of a map.
  */
-import type { GrantHandle } from '../../util/index.ts'
+import { badState, shape, type GrantHandle, type StateOf } from '../../util/index.ts'
 
 /** Grants that stay mapped for one ring: three times what can be under way. Stops a guest from using up our handles. */
 export const PERSISTENT_GRANT_LIMIT = 1056
@@ -12,6 +12,14 @@ export const PERSISTENT_GRANT_LIMIT = 1056
 const REFERENCE_LIMIT = 1 << 16
 /** Frame 0 is the machine's own and stands for no grant. */
 const NONE = 0
+
+const mapping = /* @__PURE__ */ shape.list(shape.word, PERSISTENT_GRANT_LIMIT)
+
+/** The grants that are kept, their frames, and the handles in the order of mapping. */
+export const persistentState = /* @__PURE__ */ shape.record({ refs: mapping, frames: mapping, handles: mapping })
+
+/** Saved grants. */
+export type PersistentState = StateOf<typeof persistentState>
 
 /** Mapped grants by their number. */
 export class PersistentGrants {
@@ -38,6 +46,21 @@ export class PersistentGrants {
     if (ref >= this.frames.length) this.grow(ref + 1)
     this.frames[ref] = frame
     this.handles.push(handle)
+  }
+
+  save(): PersistentState {
+    const refs = Array.from(this.frames.keys()).filter((ref) => this.frames[ref] !== NONE)
+    return { refs, frames: refs.map((ref) => this.frames[ref]!), handles: [...this.handles] }
+  }
+
+  load({ refs, frames, handles }: PersistentState): void {
+    const isSound = refs.length === frames.length && refs.length <= handles.length && refs.every((ref) => ref < REFERENCE_LIMIT)
+    if (!isSound) throw badState('grants that cannot be kept')
+    refs.forEach((ref, index) => {
+      if (ref >= this.frames.length) this.grow(ref + 1)
+      this.frames[ref] = frames[index]!
+    })
+    for (const handle of handles) this.handles.push(handle as GrantHandle)
   }
 
   /** Forgets all grants; their handles, for unmapping. */

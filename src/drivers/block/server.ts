@@ -11,12 +11,12 @@
  */
 import { BLKIF_OP, BLKIF_RSP, BlkifRequestSegment, GNTST, PAGE_SIZE } from '../../abi/index.ts'
 import type { HypercallPort } from '../../guest/index.ts'
-import { BackRing } from '../../rings/index.ts'
+import { BackRing, ringState } from '../../rings/index.ts'
 import type { DomId, GrantHandle, GrantRef } from '../../util/index.ts'
-import { TWO_32 } from '../../util/index.ts'
+import { badState, shape, TWO_32, type StateOf } from '../../util/index.ts'
 import type { BlockStore } from './block-store.ts'
 import { SECTOR_SIZE } from './block-store.ts'
-import { PersistentGrants } from './persistent-grants.ts'
+import { PersistentGrants, persistentState } from './persistent-grants.ts'
 import type { BlockLayout } from './protocol.ts'
 import { DIRECT_SEGMENTS, INDIRECT_SEGMENTS, SECTORS_PER_PAGE, SEGMENT_AT } from './protocol.ts'
 
@@ -30,6 +30,20 @@ export const TURN_SEGMENTS = 1024
  * go. A microsecond of plain code; the slowest of the library's stores take some ten times as long for one.
  */
 export const SEGMENT_COST = 1000
+
+const count = shape.time
+
+/** Where a ring is, the grants that stay mapped, and what has been done. */
+export const blockServerState = /* @__PURE__ */ shape.record({
+  ring: ringState,
+  persistent: persistentState,
+  statistics: /* @__PURE__ */ shape.record<BlockStatistics>({
+    reads: count, writes: count, flushes: count, discards: count, sectorsRead: count, sectorsWritten: count, errors: count,
+  }),
+})
+
+/** A saved server: no request under way, none resting. */
+export type BlockServerState = StateOf<typeof blockServerState>
 
 /** What has been done for a ring so far. */
 export interface BlockStatistics {
@@ -98,7 +112,7 @@ export class BlockServer {
   private readonly view: DataView
   private readonly persistent = new PersistentGrants()
   /** Requests that the store has not answered, by what lets time go on. */
-  private readonly underWay = new Set<() => void>()
+  private readonly unanswered = new Set<() => void>()
   private stopped = false
   /** Others have their turn; the ring is looked at again behind it. */
   private resting = false
@@ -131,6 +145,24 @@ export class BlockServer {
     return this.ring.broken
   }
 
+  /** What keeps it from being saved: requests that the store has not answered, or a ring that waits for its turn. */
+  underWay(): string | undefined {
+    if (this.unanswered.size > 0) return 'a request to its store'
+    return this.resting ? 'a turn of its ring' : undefined
+  }
+
+  save(): BlockServerState {
+    return { ring: this.ring.save(), persistent: this.persistent.save(), statistics: { ...this.statistics } }
+  }
+
+  load({ ring, persistent, statistics }: BlockServerState): void {
+    const most = this.options.grants.memory.bytes.length / PAGE_SIZE
+    if (persistent.frames.some((frame) => frame >= most)) throw badState("a grant is beyond the machine's memory")
+    this.ring.load(ring)
+    this.persistent.load(persistent)
+    Object.assign(this.statistics, statistics)
+  }
+
   /** Serves what is in the ring, a turn's worth at a time. To be called for each event. */
   serve(): void {
     if (this.stopped || this.resting) return
@@ -161,8 +193,8 @@ export class BlockServer {
    */
   async stop(): Promise<void> {
     this.stopped = true
-    for (const release of this.underWay) release()
-    if (this.underWay.size > 0) await new Promise<void>((resolve) => this.idle.push(resolve))
+    for (const release of this.unanswered) release()
+    if (this.unanswered.size > 0) await new Promise<void>((resolve) => this.idle.push(resolve))
     this.release(this.persistent.clear())
   }
 
@@ -399,13 +431,13 @@ export class BlockServer {
       return
     }
     const release = this.options.hold()
-    this.underWay.add(release)
+    this.unanswered.add(release)
     void done.then((okay) => {
       release()
-      this.underWay.delete(release)
+      this.unanswered.delete(release)
       this.complete(okay, transfer)
       if (!this.stopped) this.push()
-      if (this.underWay.size === 0) for (const resolve of this.idle.splice(0)) resolve()
+      if (this.unanswered.size === 0) for (const resolve of this.idle.splice(0)) resolve()
     })
   }
 

@@ -5,14 +5,13 @@
  *
  * Reference: public/io/console.h; docs/misc/console.txt.
  */
-import { abortSignal, checkOptions, flag } from '../../util/index.ts'
 import { GNTTAB_RESERVED_CONSOLE } from '../../abi/index.ts'
 import type { GuestKernel, MappedPage, Page } from '../../guest/index.ts'
-import { mapForeignPage, readOptional } from '../../guest/index.ts'
+import { mapForeignPage, mappedPageState, readOptional } from '../../guest/index.ts'
 import { BytePipe, CONSOLE_PIPE, mirror } from '../../rings/index.ts'
 import type { EventNames, DomId, EventPort, EventSource, GrantRef } from '../../util/index.ts'
-import { EventHub, XenError } from '../../util/index.ts'
-import { ByteLog } from './byte-log.ts'
+import { EventHub, XenError, abortSignal, checkOptions, flag, part, partSet, shape, type Part, type StateOf } from '../../util/index.ts'
+import { ByteLog, byteLogState } from './byte-log.ts'
 import type { ConsoleNodes } from './protocol.ts'
 import { CONSOLE_LOG_LIMIT, consolePath, parseConsoleNodes } from './protocol.ts'
 
@@ -21,7 +20,7 @@ export const CONSOLE_WRITE_LIMIT = 1 << 16
 
 /** The services of its kernel that a console back-end uses. */
 export type ConsoleBackendServices =
-  Pick<GuestKernel, 'store' | 'events' | 'grants' | 'hypercalls' | 'now' | 'turn' | 'post' | 'spawn'>
+  Pick<GuestKernel, 'store' | 'events' | 'grants' | 'hypercalls' | 'attachments' | 'now' | 'turn' | 'post' | 'spawn'>
 
 /** What happens on a console. */
 export type ConsoleEvent =
@@ -55,12 +54,35 @@ export interface ConsoleOutputOptions {
   readonly fromNow?: boolean
 }
 
+/** The ring's page: mapped by the grant that the builder left for it, or as a frame of the domain where there is none. */
+interface MappedRing {
+  readonly page: Page
+  /** Of the grant; undefined for a foreign frame. */
+  readonly handle: number | undefined
+  release(): void
+}
+
 interface Connection {
   readonly nodes: ConsoleNodes
   readonly pipe: BytePipe
   readonly port: EventPort
-  release(): void
+  readonly ring: MappedRing
 }
+
+const connectionState = /* @__PURE__ */ shape.record({
+  nodes: /* @__PURE__ */ shape.record<ConsoleNodes>({ ringFrame: shape.time, port: shape.word, limit: /* @__PURE__ */ shape.whole(0, 2 ** 30) }),
+  port: shape.word,
+  /** The frame; of a mapped grant its handle, too. */
+  page: /* @__PURE__ */ shape.record({ frame: shape.word, handle: /* @__PURE__ */ shape.optional(shape.word) }),
+})
+const streamState = /* @__PURE__ */ shape.record({
+  log: byteLogState,
+  /** Typed, and not yet taken by the guest: what each `write` has left. */
+  waiting: /* @__PURE__ */ shape.list(/* @__PURE__ */ shape.array(Uint8Array, 0, CONSOLE_WRITE_LIMIT), CONSOLE_WRITE_LIMIT),
+  paused: shape.flag, broken: shape.flag,
+  connection: /* @__PURE__ */ shape.optional(connectionState),
+})
+type StreamState = StateOf<typeof streamState>
 
 interface WaitingInput {
   readonly bytes: Uint8Array
@@ -183,26 +205,55 @@ export class ConsoleStream {
     this.hub.emit({ type: 'closed', domain: this.domain })
   }
 
+  // State
+
+  /** The stream as a part of its back-end, under the number of its domain. */
+  part(): Part {
+    return part({ name: String(this.domain), version: 1, shape: streamState }, { save: () => this.save(), load: (state) => this.load(state) })
+  }
+
+  private save(): StreamState {
+    const { connection, paused, broken } = this
+    return {
+      log: this.log.save(), waiting: this.waiting.map(({ bytes, place }) => bytes.slice(place)), paused, broken,
+      connection: connection && {
+        nodes: { ...connection.nodes }, port: connection.port,
+        page: { frame: connection.ring.page.frame, handle: connection.ring.handle },
+      },
+    }
+  }
+
+  private load({ log, waiting, paused, broken, connection }: StreamState): void {
+    const ignore = (): void => undefined
+    this.log.load(log)
+    for (const bytes of waiting) this.waiting.push({ bytes: bytes.slice(), place: 0, resolve: ignore, reject: ignore })
+    this.paused = paused
+    this.broken = broken
+    if (connection === undefined) return
+    const { attachPage, attachPort } = this.services.attachments
+    const { frame, handle } = connection.page
+    const ring = handle === undefined
+      ? this.foreignRing(attachPage({ frame, handle: 0 }), connection.nodes.ringFrame)
+      : this.grantedRing(attachPage({ frame, handle }))
+    const port = attachPort(connection.port, () => this.pump())
+    this.connection = { nodes: connection.nodes, port, ring, pipe: new BytePipe(ring.page.view, ring.page.base, mirror(CONSOLE_PIPE)) }
+  }
+
+  // Ring
+
   private connect(nodes: ConsoleNodes): void {
     const { events } = this.services
-    const mapped = this.mapRing(nodes.ringFrame)
-    if (mapped === undefined) return
+    const ring = this.mapRing(nodes.ringFrame)
+    if (ring === undefined) return
     let port: EventPort
     try {
-      port = events.bindInterdomain(this.domain, nodes.port as EventPort, () => this.pump())
+      port = events.keep(events.bindInterdomain(this.domain, nodes.port as EventPort, () => this.pump()))
     } catch (error) {
-      mapped.release()
+      ring.release()
       if (XenError.is(error, 'HYPERCALL_FAILED')) return
       throw error
     }
-    const pipe = new BytePipe(mapped.page.view, mapped.page.base, mirror(CONSOLE_PIPE))
-    this.connection = {
-      nodes, pipe, port,
-      release: () => {
-        events.close(port)
-        mapped.release()
-      },
-    }
+    this.connection = { nodes, port, ring, pipe: new BytePipe(ring.page.view, ring.page.base, mirror(CONSOLE_PIPE)) }
     this.broken = false
     this.log.resize(nodes.limit)
     this.hub.emit({ type: 'connected', domain: this.domain })
@@ -210,28 +261,35 @@ export class ConsoleStream {
   }
 
   /** The ring's page: by the grant that the builder left for it, or as a foreign frame where there is none. */
-  private mapRing(frame: number): { readonly page: Page; release(): void } | undefined {
+  private mapRing(frame: number): MappedRing | undefined {
     const { grants, hypercalls } = this.services
     try {
-      const page: MappedPage = grants.map(this.domain, GNTTAB_RESERVED_CONSOLE as GrantRef)
-      return { page, release: () => grants.unmap(page) }
+      return this.grantedRing(grants.map(this.domain, GNTTAB_RESERVED_CONSOLE as GrantRef))
     } catch (error) {
       if (!XenError.is(error, 'HYPERCALL_FAILED')) throw error
     }
     try {
-      const page = mapForeignPage(hypercalls, this.domain, frame)
-      return { page, release: () => void hypercalls.unmapForeign(this.domain, frame) }
+      return this.foreignRing(mapForeignPage(hypercalls, this.domain, frame), frame)
     } catch (error) {
       if (XenError.is(error, 'HYPERCALL_FAILED')) return undefined
       throw error
     }
   }
 
+  private grantedRing(page: MappedPage): MappedRing {
+    return { page, handle: page.handle, release: () => this.services.grants.unmap(page) }
+  }
+
+  private foreignRing(page: Page, frame: number): MappedRing {
+    return { page, handle: undefined, release: () => void this.services.hypercalls.unmapForeign(this.domain, frame) }
+  }
+
   private disconnect(): void {
     if (this.connection === undefined) return
     this.paused = false
     this.pump()
-    this.connection.release()
+    this.services.events.close(this.connection.port)
+    this.connection.ring.release()
     this.connection = undefined
     this.hub.emit({ type: 'disconnected', domain: this.domain })
   }
@@ -327,15 +385,33 @@ export class ConsoleBackend {
     if (known !== undefined) return known.stream
     const { store } = this.services
     if (store === undefined) throw new XenError('INVALID_STATE', 'a console back-end needs XenStore')
-    const stream = new ConsoleStream(domain, this.services)
     const path = consolePath(domain)
-    const refreshing: Refreshing = { underWay: false, again: false }
-    const unwatch = store.watch(path, () => this.services.spawn(() => this.refresh(stream, refreshing)))
-    this.streams.set(domain, { stream, unwatch })
+    const stream = this.serve(domain, (handler) => store.watch(path, handler, { kept: true }))
     const { tty, ring } = options
     if (ring !== undefined) stream.update({ ...ring, limit: CONSOLE_LOG_LIMIT })
     if (tty !== undefined) this.services.spawn(() => this.nameTerminal(path, tty))
     return stream
+  }
+
+  private serve(domain: DomId, watch: (handler: () => void) => Promise<() => Promise<void>>): ConsoleStream {
+    const stream = new ConsoleStream(domain, this.services)
+    const refreshing: Refreshing = { underWay: false, again: false }
+    const unwatch = watch(() => this.services.spawn(() => this.refresh(stream, refreshing)))
+    this.streams.set(domain, { stream, unwatch })
+    return stream
+  }
+
+  /** The consoles that are served, to be saved with the kernel and loaded into one that was loaded. */
+  part(): Part {
+    const { attachments } = this.services
+    return partSet({ name: 'consoles', version: 1 }, {
+      present: () => [...this.streams.values()].map(({ stream }) => stream.part()),
+      make: (name) => {
+        if (!/^\d{1,5}$/.test(name)) return undefined
+        const domain = Number(name) as DomId
+        return this.serve(domain, (handler) => Promise.resolve(attachments.attachWatch(consolePath(domain), handler))).part()
+      },
+    })
   }
 
   /** The stream of a console that is served. */

@@ -6,6 +6,16 @@
  * more memory than one that writes pages. The ring grows with what is kept, at most to the limit.
  */
 
+import { badState, shape, type StateOf } from '../../util/index.ts'
+
+/** What is kept, and the number of the byte that comes next. */
+export const byteLogState = /* @__PURE__ */ shape.record({
+  end: shape.time, limit: /* @__PURE__ */ shape.whole(0, 2 ** 30), bytes: /* @__PURE__ */ shape.array(Uint8Array, 0, 2 ** 30),
+})
+
+/** A saved log. */
+export type ByteLogState = StateOf<typeof byteLogState>
+
 /** Bytes of the ring at first. */
 const SMALLEST = 1 << 10
 
@@ -34,6 +44,17 @@ export class ByteLog {
   /** Bytes of memory that the log takes. */
   get held(): number {
     return this.ring.length
+  }
+
+  save(): ByteLogState {
+    return { end: this.last, limit: this.limit, bytes: this.since(this.first) }
+  }
+
+  load({ end, limit, bytes }: ByteLogState): void {
+    if (bytes.length > Math.min(end, limit)) throw badState('a log keeps more than it has seen')
+    this.limit = limit
+    this.first = this.last = end - bytes.length
+    this.append(bytes)
   }
 
   /** Changes how much is kept. */

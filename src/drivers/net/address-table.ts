@@ -5,12 +5,22 @@
  * hot path: an address is two integers, and one that was used lately is found without a search; 5 ns instead of 50.
  */
 
+import { badState, shape, type StateOf } from '../../util/index.ts'
+
 /** Addresses that a bridge remembers. */
 export const ADDRESS_LIMIT = 4096
 /** Nanoseconds after which an address that was not seen again is forgotten. */
 export const ADDRESS_AGE = 300_000_000_000
 /** Places for addresses used lately, a power of two. */
 const RECENT = 256
+
+/** Each address with the number of the port behind which it was seen, the longest known first. */
+export const addressTableState = /* @__PURE__ */ shape.list(/* @__PURE__ */ shape.record({
+  high: /* @__PURE__ */ shape.whole(0, 0xffff), low: shape.word, port: shape.time, seen: /* @__PURE__ */ shape.real(0, Number.MAX_SAFE_INTEGER),
+}), ADDRESS_LIMIT)
+
+/** A saved table. */
+export type AddressTableState = StateOf<typeof addressTableState>
 
 interface Entry<P> {
   /** The address: its first two bytes, and its last four as a signed number. */
@@ -64,6 +74,21 @@ export class AddressTable<P> {
     if (this.entries.size >= ADDRESS_LIMIT) this.forgetOldest()
     this.entries.set(keyOf(high, low), { high, low, port, seen: this.now })
     return true
+  }
+
+  /** The table, with ports as the numbers that `numberOf` gives. */
+  save(numberOf: (port: P) => number): AddressTableState {
+    return [...this.entries.values()].flatMap(({ high, low, port, seen }) =>
+      (port === undefined ? [] : [{ high, low: low >>> 0, port: numberOf(port), seen }]))
+  }
+
+  /** Takes a saved table over; `portOf` finds the ports again. */
+  load(state: AddressTableState, portOf: (number: number) => P | undefined): void {
+    for (const { high, low, port: number, seen } of state) {
+      const port = portOf(number)
+      if (port === undefined) throw badState(`there is no port ${number}`)
+      this.entries.set(keyOf(high, low | 0), { high, low: low | 0, port, seen })
+    }
   }
 
   /** Forgets all addresses of a port. */

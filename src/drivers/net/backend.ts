@@ -6,16 +6,17 @@
  * Reference: public/io/netif.h; the captures of Linux and xl on Xen 4.17.
  */
 import type { XenbusStateName } from '../../abi/index.ts'
-import type { BackendDevice, BackendDriver, BackendInstance, MappedPage } from '../../guest/index.ts'
-import type { DomId, EventPort, GrantRef } from '../../util/index.ts'
-import { XenError } from '../../util/index.ts'
+import { mappedPageState } from '../../guest/index.ts'
+import type { BackendDevice, BackendDriver, BackendInstance, DriverState, GuestKernel, MappedPage } from '../../guest/index.ts'
+import type { DomId, EventPort, GrantRef, Part, StateOf } from '../../util/index.ts'
+import { badState, part, shape, XenError } from '../../util/index.ts'
 import type { Bridge, BridgeLink, NetPort } from './bridge.ts'
 import { parseMac, type NetFrame } from './frame.ts'
 import type { ReceiveFeatures } from './receive.ts'
-import { ReceiveServer } from './receive.ts'
-import { Staging } from './staging.ts'
+import { ReceiveServer, receiveState } from './receive.ts'
+import { Staging, stagingState } from './staging.ts'
 import type { NetStatistics } from './transmit.ts'
-import { TransmitServer } from './transmit.ts'
+import { TransmitServer, transmitState } from './transmit.ts'
 
 /** How the back-end is made. */
 export interface NetBackendOptions {
@@ -40,8 +41,37 @@ interface Connection {
   readonly transmit: TransmitServer
   readonly receive: ReceiveServer
   readonly link: BridgeLink
+  readonly rings: OpenRings
+  readonly features: ReceiveFeatures
   release(): void
 }
+
+/** A front-end's rings, mapped, and the ports by which they are told of. */
+interface OpenRings {
+  readonly transmitPage: MappedPage
+  readonly receivePage: MappedPage
+  readonly transmitPort: EventPort
+  /** The same port where the front-end uses one for both rings. */
+  readonly receivePort: EventPort
+}
+
+const connectionState = /* @__PURE__ */ shape.record({
+  transmitPage: mappedPageState, receivePage: mappedPageState, transmitPort: shape.word, receivePort: shape.word,
+  features: /* @__PURE__ */ shape.record<ReceiveFeatures>({ scatter: shape.flag, checksumBlank: shape.flag, checksumBlankIpv6: shape.flag }),
+  /** Its number on the bridge. */
+  link: shape.time,
+  transmit: transmitState, receive: receiveState,
+})
+const count = shape.time
+const instanceState = /* @__PURE__ */ shape.record({
+  mac: /* @__PURE__ */ shape.text(64),
+  bridge: /* @__PURE__ */ shape.optional(/* @__PURE__ */ shape.text(256)),
+  statistics: /* @__PURE__ */ shape.record<NetStatistics>({
+    framesIn: count, bytesIn: count, framesOut: count, bytesOut: count, errors: count, dropped: count,
+  }),
+  connection: /* @__PURE__ */ shape.optional(connectionState),
+})
+type InstanceState = StateOf<typeof instanceState>
 
 /** Where the front-end's rings are. */
 interface RingNodes {
@@ -141,7 +171,7 @@ class NetInstance implements BackendInstance, ServedNic, NetPort {
       return page
     }
     const bound = (remote: EventPort, handler: () => void): EventPort => {
-      const port = kernel.events.bindInterdomain(domain, remote, handler)
+      const port = kernel.events.keep(kernel.events.bindInterdomain(domain, remote, handler))
       undo.push(() => kernel.events.close(port))
       return port
     }
@@ -149,25 +179,78 @@ class NetInstance implements BackendInstance, ServedNic, NetPort {
       const transmitPage = mapped(nodes.transmit)
       const receivePage = mapped(nodes.receive)
       const split = nodes.transmitPort !== nodes.receivePort
-      const transmitPort: EventPort = bound(nodes.transmitPort, () => (split ? this.onTransmit() : this.onBoth()))
-      const receivePort: EventPort = split ? bound(nodes.receivePort, () => this.onReceive()) : transmitPort
-      const services = {
-        grants: kernel.hypercalls, domain, staging: this.backend.staging(this.device), statistics: this.statistics,
-      }
+      const transmitPort = bound(nodes.transmitPort, split ? this.onTransmit : this.onBoth)
+      const receivePort = split ? bound(nodes.receivePort, this.onReceive) : transmitPort
+      // The pages before the port on the bridge, as they may be short.
+      this.backend.staging(this.device)
       const link = bridge.attach(this)
       undo.push(() => link.detach())
-      const transmit = new TransmitServer(services, transmitPage.base, {
-        link, notify: () => void kernel.events.notify(transmitPort),
-      })
-      const receive = new ReceiveServer(services, receivePage.base, {
-        features, notify: () => void kernel.events.notify(receivePort),
-      })
-      this.connection = { transmit, receive, link, release }
+      this.serve({ transmitPage, receivePage, transmitPort, receivePort }, { features, link, release })
     } catch (error) {
       release()
       throw error
     }
   }
+
+  private serve(rings: OpenRings, rest: Pick<Connection, 'features' | 'link' | 'release'>): Connection {
+    const { kernel, otherEnd: domain } = this.device
+    const { features, link } = rest
+    const services = { grants: kernel.hypercalls, domain, staging: this.backend.staging(this.device), statistics: this.statistics }
+    const transmit = new TransmitServer(services, rings.transmitPage.base, {
+      link, notify: () => void kernel.events.notify(rings.transmitPort),
+    })
+    const receive = new ReceiveServer(services, rings.receivePage.base, {
+      features, notify: () => void kernel.events.notify(rings.receivePort),
+    })
+    return (this.connection = { transmit, receive, rings, ...rest })
+  }
+
+  // State
+
+  underWay(): string | undefined {
+    return this.connection?.receive.underWay()
+  }
+
+  save(): InstanceState {
+    const { connection, mac, bridge, statistics } = this
+    const place = ({ frame, handle }: MappedPage): StateOf<typeof mappedPageState> => ({ frame, handle })
+    return {
+      mac, bridge: bridge?.name, statistics: { ...statistics },
+      connection: connection && {
+        transmitPage: place(connection.rings.transmitPage), receivePage: place(connection.rings.receivePage),
+        transmitPort: connection.rings.transmitPort, receivePort: connection.rings.receivePort,
+        features: { ...connection.features }, link: connection.link.number,
+        transmit: connection.transmit.save(), receive: connection.receive.save(),
+      },
+    }
+  }
+
+  load({ mac, bridge, statistics, connection }: InstanceState): void {
+    this.mac = mac
+    this.bridge = bridge === undefined ? undefined : this.backend.options.bridge(bridge)
+    Object.assign(this.statistics, statistics)
+    if (connection === undefined) return
+    if (this.bridge === undefined) throw badState('a connected interface is on no bridge')
+    const { kernel } = this.device
+    const { attachPage, attachPort } = kernel.attachments
+    const split = connection.transmitPort !== connection.receivePort
+    const transmitPort = attachPort(connection.transmitPort, split ? this.onTransmit : this.onBoth)
+    const rings = {
+      transmitPage: attachPage(connection.transmitPage), receivePage: attachPage(connection.receivePage), transmitPort,
+      receivePort: split ? attachPort(connection.receivePort, this.onReceive) : transmitPort,
+    }
+    const link = this.bridge.reattach(this, connection.link)
+    const release = (): void => {
+      link.detach()
+      for (const port of new Set([rings.receivePort, rings.transmitPort])) kernel.events.close(port)
+      for (const page of [rings.receivePage, rings.transmitPage]) kernel.grants.unmap(page)
+    }
+    const { transmit, receive } = this.serve(rings, { features: connection.features, link, release })
+    transmit.load(connection.transmit)
+    receive.load(connection.receive)
+  }
+
+  // Frames
 
   /** Takes a frame from the bridge. */
   deliver(frame: NetFrame): void {
@@ -179,15 +262,15 @@ class NetInstance implements BackendInstance, ServedNic, NetPort {
     this.connection?.receive.serve()
   }
 
-  private onTransmit(): void {
+  private readonly onTransmit = (): void => {
     this.connection?.transmit.serve()
   }
 
-  private onReceive(): void {
+  private readonly onReceive = (): void => {
     this.connection?.receive.serve()
   }
 
-  private onBoth(): void {
+  private readonly onBoth = (): void => {
     this.onTransmit()
     this.onReceive()
   }
@@ -227,6 +310,32 @@ export class NetBackend implements BackendDriver {
   constructor(options: NetBackendOptions) {
     this.options = options
   }
+
+  // State
+
+  readonly state: DriverState = {
+    version: 1,
+    shape: instanceState,
+    load: (device, state) => {
+      const instance = new NetInstance(device, this)
+      this.instances.set(device.path, instance)
+      // The shape has been checked.
+      instance.load(state as InstanceState)
+      return instance
+    },
+  }
+
+  /** What all interfaces share: the pages through which frames pass. To be loaded before the devices. */
+  part(kernel: Pick<GuestKernel, 'frames'>): Part {
+    return part({ name: 'staging', version: 1, shape: shape.record({ pages: shape.optional(stagingState) }) }, {
+      save: () => ({ pages: this.pages?.save() }),
+      load: ({ pages }) => {
+        if (pages !== undefined) this.pages = new Staging(kernel, pages)
+      },
+    })
+  }
+
+  // Interfaces
 
   /** Called by the bus. */
   probe(device: BackendDevice): BackendInstance {

@@ -9,11 +9,12 @@
  * 1500 bytes, with the two copies that its ports make.
  */
 import {
-  type EventNames, EventHub, XenError, callGuarded, watchAnswer, callable, checkOptions, text, whole,
+  type EventNames, EventHub, XenError, badState, callGuarded, watchAnswer, callable, checkOptions, part, shape, text, whole,
+  type Part, type StateOf,
 } from '../../util/index.ts'
 import type { EventSource } from '../../util/index.ts'
-import { AddressTable } from './address-table.ts'
-import { FrameQueue } from './frame-queue.ts'
+import { AddressTable, addressTableState } from './address-table.ts'
+import { FrameQueue, frameQueueState } from './frame-queue.ts'
 import type { NetFrame } from './frame.ts'
 import { ETHERNET_HEADER, addressAt, completeChecksum, isGroupAddress } from './frame.ts'
 
@@ -27,6 +28,8 @@ export interface NetPort {
 
 /** A port that has been attached to a bridge. */
 export interface BridgeLink {
+  /** Its number, by which it is attached again after a load. */
+  readonly number: number
   /** Hands a frame in. Call `flush` when there are no more for now. */
   send(frame: NetFrame): void
   /** Ends a batch. */
@@ -58,12 +61,25 @@ export interface BridgeOptions {
   now(): number
   /** Runs a task where the bridge's frames are handled, for frames from user code. Default: at once. */
   post?(task: () => void): void
+  /** Hears of a frame that user code sends by the port of a number, before it is taken in by {@link Bridge.input}. */
+  input?(port: number, bytes: Uint8Array): void
   /** A reader in user code was woken: JavaScript is to have a turn. */
   turn?(): void
 }
 
 /** Hears every frame that enters a bridge. */
 export type BridgeTap = (frame: NetFrame) => void
+
+/** Ports by number in the order in which frames reach them, what user code has of them, and where addresses were seen. */
+const bridgeState = /* @__PURE__ */ shape.record({
+  mtu: /* @__PURE__ */ shape.whole(68, 0xffff),
+  lastNumber: shape.time,
+  ports: /* @__PURE__ */ shape.list(/* @__PURE__ */ shape.record({
+    number: shape.time, user: /* @__PURE__ */ shape.optional(frameQueueState),
+  }), 2 ** 16),
+  addresses: addressTableState,
+})
+type BridgeState = StateOf<typeof bridgeState>
 
 /** The bridge. */
 export class Bridge {
@@ -73,6 +89,10 @@ export class Bridge {
   private readonly hub: EventHub<BridgeEvent>
   private readonly options: BridgeOptions
   private readonly ports = new Set<NetPort>()
+  private readonly numbers = new Map<NetPort, number>()
+  private lastNumber = 0
+  /** A loaded bridge whose ports have not all come back. */
+  private awaited: BridgeState | undefined
   private readonly table = new AddressTable<NetPort>()
   private readonly taps = new Set<BridgeTap>()
   /** Ports that were given frames in the present batch, and the last of them. */
@@ -83,7 +103,7 @@ export class Bridge {
   private flushing = false
 
   constructor(options: BridgeOptions) {
-    checkOptions('Bridge', options, { name: text, mtu: whole(68, 0xffff), now: callable, post: callable, turn: callable })
+    checkOptions('Bridge', options, { name: text, mtu: whole(68, 0xffff), now: callable, post: callable, input: callable, turn: callable })
     this.options = options
     this.name = options.name ?? 'xenbr0'
     this.mtu = options.mtu ?? 1500
@@ -99,14 +119,84 @@ export class Bridge {
   /** Puts a port on the bridge. */
   attach(port: NetPort): BridgeLink {
     if (this.ports.has(port)) throw new XenError('INVALID_STATE', `a port is on bridge ${this.name} already`)
+    this.lastNumber += 1
     this.ports.add(port)
+    this.numbers.set(port, this.lastNumber)
     this.hub.emit({ type: 'attached', bridge: this.name, ports: this.ports.size })
+    return this.link(port, this.lastNumber)
+  }
+
+  private link(port: NetPort, number: number): BridgeLink {
     return {
+      number,
       send: (frame) => this.forward(port, frame),
       flush: () => this.flush(),
       detach: () => this.detach(port),
     }
   }
+
+  // State
+
+  /** What keeps the bridge from being saved: frames in the middle of a batch, or a user's port that is a function. */
+  underWay(): string | undefined {
+    if (this.touched.size > 0 || this.flushing) return `bridge ${this.name}: frames on their way`
+    const isCode = [...this.ports].some((port) => port instanceof UserPort && port.isCode)
+    return isCode ? `bridge ${this.name}: a port of code that cannot be saved` : undefined
+  }
+
+  /** The bridge under its name. Whoever had a port puts it back by {@link Bridge.reattach}; ports of user code come by themselves. */
+  part(): Part {
+    return part({ name: this.name, version: 1, shape: bridgeState }, { save: () => this.save(), load: (state) => this.load(state) })
+  }
+
+  private save(): BridgeState {
+    const ports = [...this.ports].map((port) => ({
+      number: this.numbers.get(port)!, user: port instanceof UserPort ? port.save() : undefined,
+    }))
+    return { mtu: this.mtu, lastNumber: this.lastNumber, ports, addresses: this.table.save((port) => this.numbers.get(port)!) }
+  }
+
+  private load(state: BridgeState): void {
+    if (state.mtu !== this.mtu) throw badState(`its largest payload was ${state.mtu} bytes, not ${this.mtu}`)
+    this.lastNumber = state.lastNumber
+    this.awaited = state
+    for (const { number, user } of state.ports) {
+      if (user === undefined) continue
+      new UserPort((port) => this.reattach(port, number), this.services, { limit: user.limit }).load(user)
+    }
+    this.checkAttached(false)
+  }
+
+  /** Puts a port back where it was on the bridge that was saved. */
+  reattach(port: NetPort, number: number): BridgeLink {
+    const isAwaited = this.awaited?.ports.some((each) => each.number === number) === true
+    if (!isAwaited || [...this.numbers.values()].includes(number)) throw badState(`there is no port ${number} of bridge ${this.name} to be attached`)
+    this.numbers.set(port, number)
+    this.checkAttached(false)
+    return this.link(port, number)
+  }
+
+  /** Ports of user code, the oldest first: how to find those of a loaded bridge. */
+  get userPorts(): readonly UserPort[] {
+    return [...this.ports].filter((port) => port instanceof UserPort)
+  }
+
+  /** Begins to work once all ports are back. Throws INVALID_STATE when some must be and are not. */
+  checkAttached(must = true): void {
+    const { awaited, numbers } = this
+    if (awaited === undefined) return
+    const byNumber = new Map([...numbers].map(([port, number]) => [number, port]))
+    const missing = awaited.ports.find(({ number }) => !byNumber.has(number))
+    if (missing !== undefined) {
+      if (must) throw badState(`nobody owns port ${missing.number} of bridge ${this.name}`)
+      return
+    }
+    this.awaited = undefined
+    for (const { number } of awaited.ports) this.ports.add(byNumber.get(number)!)
+    this.table.load(awaited.addresses, (number) => byNumber.get(number))
+  }
+
+  // Frames
 
   /** Hears every frame that enters, as it is; the returned function ends that. */
   tap(listener: BridgeTap): () => void {
@@ -117,7 +207,29 @@ export class Bridge {
   /** Opens a port for user code. */
   open(options: UserPortOptions = {}): UserPort {
     checkOptions('bridge.open', options, { limit: whole(1, 1e6), onFrame: callable })
-    return new UserPort((port) => this.attach(port), this.options, options)
+    return new UserPort((port) => this.attach(port), this.services, options)
+  }
+
+  private get services(): PortServices {
+    const { options } = this
+    return {
+      turn: () => options.turn?.(),
+      // The frame is taken in as an input of its host, or where the bridge's frames are handled, or at once.
+      take: (port, bytes) => (options.input === undefined ? this.receive(port, bytes) : options.input(this.numbers.get(port)!, bytes)),
+    }
+  }
+
+  /** Takes in a frame that user code has sent by the port of a number. */
+  input(number: number, bytes: Uint8Array): void {
+    const port = this.userPorts.find((each) => this.numbers.get(each) === number)
+    if (port === undefined) throw new XenError('CLOSED', `there is no port ${number} of user code on bridge ${this.name}`)
+    this.receive(port, bytes)
+  }
+
+  private receive(port: UserPort, bytes: Uint8Array): void {
+    const { post } = this.options
+    if (post === undefined) port.forward(bytes)
+    else post(() => port.forward(bytes))
   }
 
   private forward(source: NetPort, frame: NetFrame): void {
@@ -178,6 +290,7 @@ export class Bridge {
 
   private detach(port: NetPort): void {
     if (!this.ports.delete(port)) return
+    this.numbers.delete(port)
     this.touched.delete(port)
     if (this.lastTouched === port) this.lastTouched = undefined
     this.table.forgetPort(port)
@@ -193,6 +306,13 @@ export interface UserPortOptions {
   readonly onFrame?: (frame: Uint8Array) => void
 }
 
+/** What a port for user code needs of its bridge. */
+interface PortServices {
+  turn(): void
+  /** Takes a frame in; its bytes are the bridge's. */
+  take(port: UserPort, bytes: Uint8Array): void
+}
+
 /**
  * A port of a bridge for user code: an AsyncIterable of frames, and `send`. Frames are whole: checksums are completed,
  * bytes are the reader's own.
@@ -205,14 +325,14 @@ export interface UserPortOptions {
 export class UserPort implements NetPort, AsyncIterable<Uint8Array> {
   private readonly onFrame: ((frame: Uint8Array) => void) | undefined
   private readonly link: BridgeLink
-  private readonly services: Pick<BridgeOptions, 'post' | 'turn'>
+  private readonly services: PortServices
   private readonly queue: FrameQueue
   private wake: (() => void) | undefined
   private closed = false
 
   /** @internal */
   constructor(
-    attach: (port: NetPort) => BridgeLink, services: Pick<BridgeOptions, 'post' | 'turn'>, options: UserPortOptions,
+    attach: (port: NetPort) => BridgeLink, services: PortServices, options: UserPortOptions,
   ) {
     this.queue = new FrameQueue(options.limit)
     this.onFrame = options.onFrame
@@ -228,12 +348,20 @@ export class UserPort implements NetPort, AsyncIterable<Uint8Array> {
   /** Sends a frame. The bytes are the caller's again when it returns. */
   send(frame: Uint8Array): void {
     if (this.closed) throw new XenError('CLOSED', 'the port is closed')
-    if (this.services.post === undefined) {
-      this.forward(frame)
-      return
-    }
-    const bytes = frame.slice()
-    this.services.post(() => this.forward(bytes))
+    this.services.take(this, frame.slice())
+  }
+
+  /** True where a function takes the frames, not the queue. */
+  get isCode(): boolean {
+    return this.onFrame !== undefined
+  }
+
+  save(): StateOf<typeof frameQueueState> {
+    return this.queue.save()
+  }
+
+  load(state: StateOf<typeof frameQueueState>): void {
+    this.queue.load(state)
   }
 
   /** Takes the port off the bridge and ends its readers. */
@@ -257,11 +385,12 @@ export class UserPort implements NetPort, AsyncIterable<Uint8Array> {
     const { wake } = this
     if (wake === undefined) return
     this.wake = undefined
-    this.services.turn?.()
+    this.services.turn()
     wake()
   }
 
-  private forward(bytes: Uint8Array): void {
+  /** Hands a frame to the bridge, where its frames are handled. */
+  forward(bytes: Uint8Array): void {
     this.link.send({ bytes, checksumBlank: false, validated: false })
     this.link.flush()
   }

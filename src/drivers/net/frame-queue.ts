@@ -3,10 +3,21 @@
  * and can count them, nobody loses memory.
  */
 
+import { badState, shape, type StateOf } from '../../util/index.ts'
+
 /** Frames that wait for a reader unless it is told otherwise. */
 export const FRAME_QUEUE_LIMIT = 1024
 /** Bytes of these frames: the largest frames reach it before the count does. */
 export const FRAME_QUEUE_BYTES = 4 << 20
+
+/** The frames that wait, how many may, and how many were lost. */
+export const frameQueueState = /* @__PURE__ */ shape.record({
+  frames: /* @__PURE__ */ shape.list(/* @__PURE__ */ shape.array(Uint8Array, 0, FRAME_QUEUE_BYTES), 1e6),
+  limit: /* @__PURE__ */ shape.whole(1, 1e6), lost: shape.time,
+})
+
+/** A saved queue. */
+export type FrameQueueState = StateOf<typeof frameQueueState>
 
 /** A queue of frames whose bytes are its own. */
 export class FrameQueue {
@@ -19,6 +30,17 @@ export class FrameQueue {
   /** At most `limit` frames wait. */
   constructor(limit = FRAME_QUEUE_LIMIT) {
     this.limit = limit
+  }
+
+  save(): FrameQueueState {
+    return { frames: this.frames.map((frame) => frame.slice()), limit: this.limit, lost: this.lost }
+  }
+
+  /** Takes over what waited in a queue of the same limit. */
+  load({ frames, lost }: FrameQueueState): void {
+    for (const frame of frames) this.push(frame.slice())
+    if (this.lost > 0) throw badState('more frames wait than may')
+    this.lost = lost
   }
 
   /** Frames that wait. */

@@ -9,8 +9,8 @@
  */
 import { GNTST, NETIF_RSP, NetifRxRequest, NetifRxResponse, NETRXF, PAGE_SIZE } from '../../abi/index.ts'
 import type { GrantCopy } from '../../guest/index.ts'
-import { BackRing } from '../../rings/index.ts'
-import type { GrantRef, Mfn } from '../../util/index.ts'
+import { BackRing, ringState } from '../../rings/index.ts'
+import { badState, shape, type GrantRef, type Mfn, type StateOf } from '../../util/index.ts'
 import type { NetFrame } from './frame.ts'
 import { completeChecksum, isIpv6 } from './frame.ts'
 import { RX_ENTRY } from './protocol.ts'
@@ -22,6 +22,14 @@ import type { RingServices } from './transmit.ts'
 export const RECEIVE_QUEUE_LIMIT = 512
 /** Bytes of these frames: the largest frames reach it before the count does. */
 export const RECEIVE_QUEUE_BYTES = 4 << 20
+
+/** Where a receive ring is, and the frames that have found no page. */
+export const receiveState = /* @__PURE__ */ shape.record({
+  ring: ringState,
+  queue: /* @__PURE__ */ shape.list(/* @__PURE__ */ shape.record({
+    bytes: /* @__PURE__ */ shape.array(Uint8Array, 0, RECEIVE_QUEUE_BYTES), checksumBlank: shape.flag, validated: shape.flag,
+  }), RECEIVE_QUEUE_LIMIT),
+})
 
 /** What the front-end can take. */
 export interface ReceiveFeatures {
@@ -80,6 +88,24 @@ export class ReceiveServer {
   /** True when the front-end has broken the rules of the ring; nothing is served any more. */
   get broken(): boolean {
     return this.ring.broken
+  }
+
+  /** What keeps it from being saved: frames of a batch that is not over. */
+  underWay(): string | undefined {
+    return this.owned < this.queue.length ? 'frames on their way' : undefined
+  }
+
+  save(): StateOf<typeof receiveState> {
+    return { ring: this.ring.save(), queue: this.queue.map(({ bytes, checksumBlank, validated }) => ({ bytes: bytes.slice(), checksumBlank, validated })) }
+  }
+
+  load({ ring, queue }: StateOf<typeof receiveState>): void {
+    const bytes = queue.reduce((sum, frame) => sum + frame.bytes.length, 0)
+    if (bytes > RECEIVE_QUEUE_BYTES) throw badState('more frames wait than may')
+    this.ring.load(ring)
+    this.queue.push(...queue.map(withOwnBytes))
+    this.queuedBytes = bytes
+    this.owned = queue.length
   }
 
   /** Takes a frame for the guest; it is on its way with the next `serve`. */

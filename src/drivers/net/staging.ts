@@ -6,13 +6,21 @@
  * hot path: the descriptions of frames and copies are made once and filled anew in each batch.
  */
 import type { GuestKernel, Page } from '../../guest/index.ts'
-import type { DomId, GrantRef, Mfn } from '../../util/index.ts'
+import { badState, shape, type DomId, type GrantRef, type Mfn, type StateOf } from '../../util/index.ts'
 import type { NetFrame } from './frame.ts'
 
 /** Pages that one batch of transmitted slots may use. */
 export const TRANSMIT_PAGES = 64
 /** Pages for frames that do not lie in an own page yet. */
 export const RECEIVE_PAGES = 32
+
+/** The pages' frames. */
+export const stagingState = /* @__PURE__ */ shape.record({
+  transmit: /* @__PURE__ */ shape.list(shape.word, TRANSMIT_PAGES, TRANSMIT_PAGES), receive: /* @__PURE__ */ shape.list(shape.word, RECEIVE_PAGES, RECEIVE_PAGES),
+})
+
+/** Saved pages. */
+export type StagingState = StateOf<typeof stagingState>
 
 /** A frame whose bytes lie at the start of an own page; it holds until the page is used again. */
 class StagedFrame implements NetFrame {
@@ -64,10 +72,19 @@ export class Staging {
   /** The frames in the pages for transmitting. @internal */
   readonly frames: readonly StagedFrame[]
 
-  constructor(kernel: Pick<GuestKernel, 'frames'>) {
+  /** Takes new pages, or those that were saved. */
+  constructor(kernel: Pick<GuestKernel, 'frames'>, saved?: StagingState) {
+    const again = (frames: readonly number[]): Page[] => frames.map((frame) => {
+      if (!kernel.frames.owns(frame as Mfn)) throw badState(`frame ${frame} is not the kernel's`)
+      return kernel.frames.page(frame as Mfn)
+    })
     const take = (count: number): Page[] => Array.from({ length: count }, () => kernel.frames.allocate())
-    this.transmit = take(TRANSMIT_PAGES)
-    this.receive = take(RECEIVE_PAGES)
+    this.transmit = saved === undefined ? take(TRANSMIT_PAGES) : again(saved.transmit)
+    this.receive = saved === undefined ? take(RECEIVE_PAGES) : again(saved.receive)
     this.frames = this.transmit.map((page) => new StagedFrame(page))
+  }
+
+  save(): StagingState {
+    return { transmit: this.transmit.map(({ frame }) => frame), receive: this.receive.map(({ frame }) => frame) }
   }
 }

@@ -10,8 +10,8 @@ import {
   GNTST, NETIF_EXTRA_FLAG, NETIF_RSP, NetifExtraInfo, NetifTxRequest, NetifTxResponse, NETTXF, PAGE_SIZE,
 } from '../../abi/index.ts'
 import type { GrantCopy, HypercallPort } from '../../guest/index.ts'
-import { BackRing, NO_ENTRY } from '../../rings/index.ts'
-import type { DomId, GrantRef } from '../../util/index.ts'
+import { BackRing, NO_ENTRY, ringState } from '../../rings/index.ts'
+import { shape, type DomId, type GrantRef, type StateOf } from '../../util/index.ts'
 import type { BridgeLink } from './bridge.ts'
 import type { NetFrame } from './frame.ts'
 import { ETHERNET_HEADER } from './frame.ts'
@@ -31,6 +31,9 @@ export interface NetStatistics {
   /** Frames for the guest that found no room. */
   dropped: number
 }
+
+/** Where a transmit ring is, and whether it was torn. */
+export const transmitState = /* @__PURE__ */ shape.record({ ring: ringState, torn: shape.flag })
 
 /** What both rings of an interface are served with. */
 export interface RingServices {
@@ -105,6 +108,15 @@ export class TransmitServer {
   /** True when the front-end has broken the rules of the ring; nothing is served any more. */
   get broken(): boolean {
     return this.ring.broken || this.torn
+  }
+
+  save(): StateOf<typeof transmitState> {
+    return { ring: this.ring.save(), torn: this.torn }
+  }
+
+  load({ ring, torn }: StateOf<typeof transmitState>): void {
+    this.ring.load(ring)
+    this.torn = torn
   }
 
   /** Takes what is in the ring. */

@@ -9,9 +9,9 @@
  *
  * Reference: public/io/xenbus.h; the captures of Linux and xl on Xen 4.17.
  */
-import type { XenbusStateName } from '../../abi/index.ts'
-import type { DomId } from '../../util/index.ts'
-import { XenError } from '../../util/index.ts'
+import { XENBUS_STATE, type XenbusStateName } from '../../abi/index.ts'
+import type { DomId, Part, Shape } from '../../util/index.ts'
+import { part, shape, XenError } from '../../util/index.ts'
 import type { DeviceOptions } from './device.ts'
 import { XenbusDevice } from './device.ts'
 import { readNumber, readState } from './state.ts'
@@ -28,6 +28,18 @@ export interface BackendInstance {
   disconnect(): Promise<void> | void
   /** The device is gone for good. */
   remove?(): Promise<void> | void
+  /** What keeps it from being saved; undefined when nothing does. */
+  underWay?(): string | undefined
+  /** What it is, with its rings and ports, for {@link DriverState}. */
+  save?(): unknown
+}
+
+/** How a driver's instances are saved with the kernel that they work in, and go on in a loaded one. */
+export interface DriverState {
+  readonly version: number
+  readonly shape: Shape<unknown>
+  /** Makes the instance that was saved, and attaches its ports and pages; the front-end sees nothing of it. */
+  load(device: BackendDevice, state: unknown): BackendInstance
 }
 
 /** A back-end driver: makes an instance for each device of its kind. */
@@ -38,7 +50,11 @@ export interface BackendDriver {
   readonly closesInSteps?: boolean
   /** Makes what serves one new device; `otherEnd` and `otherPath` are known already. */
   probe(device: BackendDevice): BackendInstance
+  /** Absent in a driver whose devices cannot be saved. */
+  readonly state?: DriverState
 }
+
+const NAMES = /* @__PURE__ */ Object.keys(XENBUS_STATE) as XenbusStateName[]
 
 /** The back-end's half of one device. */
 export class BackendDevice extends XenbusDevice {
@@ -57,6 +73,42 @@ export class BackendDevice extends XenbusDevice {
   get ended(): boolean {
     return this.over
   }
+
+  // State
+
+  /** What keeps the device from being saved: a step of its handshake, or its driver. */
+  underWay(): string | undefined {
+    const why = this.steps.busy ? 'a step of its handshake' : this.instance?.underWay?.()
+    if (why !== undefined) return `${this.path}: ${why}`
+    const canSave = this.instance === undefined || (this.driver.state !== undefined && this.instance.save !== undefined)
+    return canSave ? undefined : `${this.path}: a driver that cannot be saved`
+  }
+
+  /** The device as a part of its bus. */
+  part(): Part {
+    const { driver } = this
+    const facts = shape.record({
+      state: shape.oneOf(...NAMES), otherEnd: shape.whole(0, 0x7fef), otherPath: shape.text(4096),
+      watching: shape.flag, over: shape.flag, instance: shape.optional(driver.state?.shape ?? shape.oneOf()),
+    })
+    return part({ name: this.path, version: driver.state?.version ?? 1, shape: facts }, {
+      save: () => ({
+        state: this.state, otherEnd: this.otherEnd, otherPath: this.otherPath, watching: this.watching, over: this.over,
+        instance: this.instance?.save?.(),
+      }),
+      load: ({ state, otherEnd, otherPath, watching, over, instance }) => {
+        this.state = state
+        this.otherEnd = otherEnd as DomId
+        this.otherPath = otherPath
+        this.over = over
+        this.watching = watching
+        if (watching && !over) this.attachWatch(`${otherPath}/state`, () => this.frontendChanged())
+        if (instance !== undefined) this.instance = driver.state?.load(this, instance)
+      },
+    })
+  }
+
+  // Handshake
 
   /** Starts the handshake; a device that is not in Initialising is left alone. */
   start(): Promise<void> {

@@ -3,9 +3,9 @@
  * the same make: `device/KIND/ID` for front-ends, `backend/KIND/DOMAIN/ID` for back-ends.
  */
 import type { EventSource } from '../../util/index.ts'
-import { EventHub, XenError } from '../../util/index.ts'
+import { EventHub, partSet, XenError, type Part } from '../../util/index.ts'
 import type { GuestKernel } from '../kernel.ts'
-import type { GuestStore } from '../store.ts'
+import type { GuestStore, StoreWatchOptions } from '../store.ts'
 import { readOptional } from '../store.ts'
 import type { BackendDriver } from './backend.ts'
 import { BackendDevice } from './backend.ts'
@@ -14,6 +14,9 @@ import type { FrontendDriver } from './frontend.ts'
 import { FrontendDevice } from './frontend.ts'
 import { Sequence } from './sequence.ts'
 import { parseState } from './state.ts'
+
+/** Where back-ends are found. */
+const BACKENDS = 'backend'
 
 interface BusDevice {
   readonly path: string
@@ -34,19 +37,19 @@ async function children(store: GuestStore, path: string): Promise<readonly strin
 }
 
 /** What both buses share. `D` is the device, `R` the driver. */
-class Bus<D extends BusDevice, R extends { readonly type: string }> {
+abstract class Bus<D extends BusDevice, R extends { readonly type: string }> {
   /** States of all devices on this bus. */
   readonly events: EventSource<XenbusEvent>
   private readonly hub: EventHub<XenbusEvent>
-  private readonly kernel: GuestKernel
-  private readonly store: GuestStore
+  protected readonly kernel: GuestKernel
+  protected readonly store: GuestStore
   private readonly root: string
   private readonly depth: number
   private readonly make: (options: DeviceOptions, driver: R) => D
-  private readonly drivers = new Map<string, R>()
-  private readonly known = new Map<string, D>()
-  private readonly steps: Sequence
-  private started: Promise<void> | undefined
+  protected readonly drivers = new Map<string, R>()
+  protected readonly known = new Map<string, D>()
+  protected readonly steps: Sequence
+  protected started: Promise<void> | undefined
 
   /** `depth` is how many names stand between the root and a device, its own included. */
   constructor(kernel: GuestKernel, root: string, depth: number, make: (options: DeviceOptions, driver: R) => D) {
@@ -75,7 +78,7 @@ class Bus<D extends BusDevice, R extends { readonly type: string }> {
   async register(driver: R): Promise<void> {
     this.drivers.set(driver.type, driver)
     if (this.started === undefined) {
-      const watching = this.store.watch(this.root, (path) => this.steps.addOnce(path, () => this.changed(path)))
+      const watching = this.store.watch(this.root, this.onChange, this.watchOptions())
       this.started = watching.then(() => undefined)
       await this.started
     } else {
@@ -83,6 +86,11 @@ class Bus<D extends BusDevice, R extends { readonly type: string }> {
       await this.steps.add(() => this.changed(this.root))
     }
   }
+
+  /** Whether the bus takes its watch up again after a load. */
+  protected abstract watchOptions(): StoreWatchOptions
+
+  protected readonly onChange = (path: string): void => this.steps.addOnce(path, () => this.changed(path))
 
   private async changed(path: string): Promise<void> {
     const names = path.split('/').slice(1)
@@ -107,6 +115,13 @@ class Bus<D extends BusDevice, R extends { readonly type: string }> {
     return found
   }
 
+  protected add(path: string, driver: R): D {
+    const emit = (event: XenbusEvent): void => this.hub.emit(event)
+    const device = this.make({ kernel: this.kernel, store: this.store, path, emit }, driver)
+    this.known.set(path, device)
+    return device
+  }
+
   /** Takes a device in, or out when it is gone. */
   private async look(place: string): Promise<void> {
     const driver = this.drivers.get(place.split('/')[1] ?? '')
@@ -115,10 +130,7 @@ class Bus<D extends BusDevice, R extends { readonly type: string }> {
     const there = state !== undefined
     const device = this.known.get(place)
     if (there && (device === undefined || (device.ended && parseState(state) === 'Initialising'))) {
-      const emit = (event: XenbusEvent): void => this.hub.emit(event)
-      const added = this.make({ kernel: this.kernel, store: this.store, path: place, emit }, driver)
-      this.known.set(place, added)
-      void added.start()
+      void this.add(place, driver).start()
     } else if (!there && device !== undefined) {
       this.known.delete(place)
       await device.removed()
@@ -131,11 +143,48 @@ export class FrontendBus extends Bus<FrontendDevice, FrontendDriver> {
   constructor(kernel: GuestKernel) {
     super(kernel, 'device', 2, (options, driver) => new FrontendDevice(options, driver))
   }
+
+  protected override watchOptions(): StoreWatchOptions {
+    return {}
+  }
 }
 
 /** The back-ends that a domain runs for others. */
 export class BackendBus extends Bus<BackendDevice, BackendDriver> {
   constructor(kernel: GuestKernel) {
-    super(kernel, 'backend', 3, (options, driver) => new BackendDevice(options, driver))
+    super(kernel, BACKENDS, 3, (options, driver) => new BackendDevice(options, driver))
+  }
+
+  protected override watchOptions(): StoreWatchOptions {
+    return { kept: true }
+  }
+
+  /** What keeps the devices from being saved; undefined when nothing does. */
+  underWay(): string | undefined {
+    if (this.steps.busy) return 'a search for devices'
+    for (const device of this.known.values()) {
+      const why = device.underWay()
+      if (why !== undefined) return why
+    }
+    return undefined
+  }
+
+  /** Works on in a loaded kernel: with these drivers, and the watch that is set. The devices are loaded by {@link BackendBus.part}. */
+  attach(drivers: readonly BackendDriver[]): void {
+    for (const driver of drivers) this.drivers.set(driver.type, driver)
+    this.kernel.attachments.attachWatch(BACKENDS, this.onChange)
+    this.started = Promise.resolve()
+  }
+
+  /** The devices, each under its path. */
+  part(): Part {
+    return partSet({ name: 'devices', version: 1 }, {
+      present: () => [...this.known.values()].map((device) => device.part()),
+      make: (path) => {
+        const driver = this.drivers.get(path.split('/')[1] ?? '')
+        const isPlace = /^backend\/[a-z0-9]+\/\d{1,5}\/\d{1,10}$/.test(path)
+        return driver === undefined || !isPlace ? undefined : this.add(path, driver).part()
+      },
+    })
   }
 }

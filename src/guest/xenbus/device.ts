@@ -122,7 +122,14 @@ export abstract class XenbusDevice {
    * the changes that came before it.
    */
   async watch(path: string, handler: () => Promise<void> | void): Promise<void> {
-    this.unwatches.push(await this.store.watch(path, () => this.steps.addOnce(handler, handler)))
+    // A back-end's half is saved with its kernel, and attaches its watches again.
+    const options = this.role === 'backend' ? { kept: true } as const : {}
+    this.unwatches.push(await this.store.watch(path, () => this.steps.addOnce(handler, handler), options))
+  }
+
+  /** Takes a watch up again that was loaded. */
+  protected attachWatch(path: string, handler: () => Promise<void> | void): void {
+    this.unwatches.push(this.kernel.attachments.attachWatch(path, () => this.steps.addOnce(handler, handler)))
   }
 
   /** Goes into another state and tells the other half. */

@@ -5,6 +5,7 @@ export class Sequence {
   private last: Promise<void> = Promise.resolve()
   private readonly failed: (error: unknown) => void | Promise<void>
   private readonly waiting = new Set<unknown>()
+  private unfinished = 0
 
   constructor(failed: (error: unknown) => void | Promise<void>) {
     this.failed = failed
@@ -15,9 +16,17 @@ export class Sequence {
     return this.waiting.size
   }
 
+  /** True while a step waits or is at work. */
+  get busy(): boolean {
+    return this.unfinished > 0
+  }
+
   /** Adds a step; resolves when it has been done, or has failed. */
   add(step: () => Promise<void> | void): Promise<void> {
+    this.unfinished += 1
+    const done = (): void => { this.unfinished -= 1 }
     this.last = this.last.then(step).catch((error: unknown) => this.failed(error))
+    void this.last.then(done, done)
     return this.last
   }
 

@@ -1,0 +1,25 @@
+/** What a back-end is asked to open: a disk as the toolstack has described it in XenStore. */
+import { shape, type DomId, type Shape } from '../../util/index.ts'
+
+/** What the toolstack wrote about a disk. */
+export interface DiskRequest {
+  readonly domain: DomId
+  /** Number of the virtual device, such as 51712 for xvda. */
+  readonly device: string
+  /** What the specification names as target: a path, as a rule. */
+  readonly params: string
+  /** `phy`, `file`, ... */
+  readonly type: string
+  readonly readOnly: boolean
+  /** The virtual device's name, such as `xvda`. */
+  readonly name: string
+}
+
+const text = /* @__PURE__ */ shape.text(4096)
+
+/** A saved one. */
+export const diskRequest = /* @__PURE__ */ shape.record<DiskRequest>({
+  // What is in the range is a domain's number.
+  domain: /* @__PURE__ */ shape.whole(0, 0x7fef) as Shape<DomId>,
+  device: text, params: text, type: text, readOnly: shape.flag, name: text,
+})
