@@ -8,8 +8,8 @@ export type { GprName, SegmentName, Vector } from '../x86/index.ts'
 export { Machine } from './machine.ts'
 export { mostMemoryBytes } from './memory/layout.ts'
 export type { MachineOptions } from './machine.ts'
-export { PhysicalMemory } from './memory/physical-memory.ts'
-export type { CodeWriteListener } from './memory/physical-memory.ts'
+export { PhysicalMemory, memoryShape } from './memory/physical-memory.ts'
+export type { CodeWriteListener, MemoryState } from './memory/physical-memory.ts'
 export { Disassembler, OFFERED_LEVEL, disassemble, disassembleAll } from './cpu/index.ts'
 export type {
   Disassembled, DisassemblyOptions, MemoryOperand, Operand, OperandSize,

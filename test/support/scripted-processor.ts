@@ -224,7 +224,7 @@ export class ScriptedProcessor implements Processor {
     throw new Error('a scripted processor is not saved')
   }
 
-  restore(): void {
+  load(): void {
     throw new Error('a scripted processor is not restored')
   }
 

@@ -111,7 +111,7 @@ export interface Processor {
   /** All architectural state as plain data. */
   save(): ProcessorState
   /** Takes back what `save` gave; hostile input throws INVALID_STATE and changes nothing. */
-  restore(state: ProcessorState): void
+  load(state: ProcessorState): void
   /** FXSAVE image, 512 bytes. */
   saveFpu(): Uint8Array
   /** Takes x87, MMX and SSE state out of an FXSAVE image of 512 bytes, without the checks of FXRSTOR. */

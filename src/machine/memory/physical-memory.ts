@@ -4,15 +4,32 @@
  * share is the same bytes. Who owns a frame is not known here.
  */
 import { PAGE_SHIFT, PAGE_SIZE } from '../../x86/index.ts'
-import { Bitmap, XenError } from '../../util/index.ts'
+import { Bitmap, type StateOf, type Stateful, XenError, badState, shape } from '../../util/index.ts'
 import { FRAME_NOTE, MAX_MEMORY_BYTES, layOut, mostMemoryBytes } from './layout.ts'
 import type { MemoryLayout } from './layout.ts'
 
 /** Told when bytes of a frame that holds decoded instructions have changed. */
 export type CodeWriteListener = (mfn: number) => void
 
+const MOST_FRAMES = MAX_MEMORY_BYTES / PAGE_SIZE
+const frameNumbers = /* @__PURE__ */ shape.array(Uint32Array, 0, MOST_FRAMES)
+
+/** What a saved memory looks like. */
+export const memoryShape = /* @__PURE__ */ shape.record({
+  firstFrame: shape.word, endFrame: shape.word,
+  /** Frames that are not all zero, ascending, and their bytes one after another. */
+  frames: frameNumbers, bytes: /* @__PURE__ */ shape.array(Uint8Array, 0, MAX_MEMORY_BYTES),
+  /** Frames that have been handed out, zero or not. */
+  used: frameNumbers,
+  /** Frames whose writes are watched and that have not been written since. */
+  clean: frameNumbers,
+})
+
+/** A memory as plain data: the frames of domains, not the machine's own areas. */
+export type MemoryState = StateOf<typeof memoryShape>
+
 /** All frames of a machine; what the hypervisor knows as GuestMemory. */
-export class PhysicalMemory {
+export class PhysicalMemory implements Stateful<MemoryState> {
   /** The WebAssembly memory behind the views. */
   readonly memory: WebAssembly.Memory
   /** The whole memory. It never moves and never grows. */
@@ -87,6 +104,43 @@ export class PhysicalMemory {
   /** True while a watched frame has not been written. */
   isClean(mfn: number): boolean {
     return (this.bytes[this.layout.frameNotes + mfn]! & FRAME_NOTE.CLEAN) !== 0
+  }
+
+  save(): MemoryState {
+    const frames: number[] = []
+    const clean: number[] = []
+    // Frames that were never handed out may hold what the hypervisor keeps in them.
+    for (let mfn = this.firstFrame; mfn < this.endFrame; mfn += 1) {
+      if (!this.isZero(mfn)) frames.push(mfn)
+      if (this.isClean(mfn)) clean.push(mfn)
+    }
+    const bytes = new Uint8Array(frames.length * PAGE_SIZE)
+    frames.forEach((mfn, i) => bytes.set(this.bytes.subarray(mfn * PAGE_SIZE, (mfn + 1) * PAGE_SIZE), i * PAGE_SIZE))
+    const { firstFrame, endFrame, used } = this
+    return { firstFrame, endFrame, frames: Uint32Array.from(frames), bytes, used: Uint32Array.from(used), clean: Uint32Array.from(clean) }
+  }
+
+  /** A memory of the same size; no processor runs on it. Translations that allow writing must be flushed by the caller. */
+  load({ firstFrame, endFrame, frames, bytes, used, clean }: MemoryState): void {
+    if (firstFrame !== this.firstFrame || endFrame !== this.endFrame) throw badState(`it has frames ${firstFrame} to ${endFrame}`)
+    if (bytes.length !== frames.length * PAGE_SIZE) throw badState(`it has ${bytes.length} bytes in ${frames.length} frames`)
+    for (const row of [frames, used, clean]) {
+      if (row.some((mfn, i) => mfn < firstFrame || mfn >= endFrame || (i > 0 && mfn <= row[i - 1]!))) throw badState('frames out of order')
+    }
+    this.used.clear()
+    for (const mfn of used) this.used.add(mfn)
+    for (let mfn = firstFrame; mfn < endFrame; mfn += 1) {
+      if (!this.isZero(mfn)) this.words.fill(0, mfn * (PAGE_SIZE / 4), (mfn + 1) * (PAGE_SIZE / 4))
+      this.markWritten(mfn)
+    }
+    frames.forEach((mfn, i) => this.bytes.set(bytes.subarray(i * PAGE_SIZE, (i + 1) * PAGE_SIZE), mfn * PAGE_SIZE))
+    for (const mfn of clean) this.watchWrites(mfn)
+  }
+
+  private isZero(mfn: number): boolean {
+    const end = (mfn + 1) * (PAGE_SIZE / 4)
+    for (let at = mfn * (PAGE_SIZE / 4); at < end; at += 1) if (this.words[at] !== 0) return false
+    return true
   }
 
   /** Sets who is told about writes to decoded code. @internal */

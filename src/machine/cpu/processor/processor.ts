@@ -24,7 +24,7 @@ import type { Engine } from './engine.ts'
 import { BlockFetcher } from './fetch.ts'
 import { CoreRegisters } from './registers.ts'
 import { reset } from './reset.ts'
-import { restoreState, saveState } from '../saved/processor-state.ts'
+import { loadState, saveState } from '../saved/processor-state.ts'
 import { ACCESS, NOT_CANONICAL, STATUS, State, UNDONE } from '../layout/state.ts'
 import { Boundary } from '../system/boundary.ts'
 import { NO_PORTS } from '../system/ports.ts'
@@ -304,9 +304,9 @@ export class MachineProcessor implements BareProcessor {
     return { ...state, ...savedRandom(this.core.outside) }
   }
 
-  restore(state: ProcessorState): void {
+  load(state: ProcessorState): void {
     const takeRandom = randomTaker(this.core.outside, state.random)
-    restoreState(this.core, this.registers, state, this.core.progress.countOutside)
+    loadState(this.core, this.registers, state, this.core.progress.countOutside)
     takeRandom()
   }
 

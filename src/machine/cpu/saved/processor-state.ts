@@ -11,7 +11,7 @@ import { INTERRUPT_SHADOWS } from '../core/events.ts'
 import type { InterruptShadow } from '../core/events.ts'
 import { FXSAVE_BYTES, MXCSR_MASK, readFxsave } from '../handlers/fpu.ts'
 import { isSegment, isWord, refuse, words } from './checks.ts'
-import { restoreSystem, saveSystem } from './system-state.ts'
+import { loadSystem, saveSystem } from './system-state.ts'
 import { State } from '../layout/state.ts'
 import { CR0_BITS, allowedCr4 } from '../system/features.ts'
 
@@ -84,7 +84,8 @@ type Saved = Omit<ProcessorState, 'version' | 'shadow' | 'debugTrap'> & {
 }
 
 /** Looks at everything, then takes it. `done`: instructions executed since the processor was made. */
-export function restoreState(core: Core, registers: Registers, state: ProcessorState, done: number): void {
+export function loadState(core: Core, registers: Registers, state: ProcessorState, done: number): void {
+  if (typeof state !== 'object' || state === null) refuse('a processor state that is no record')
   const saved = state as Saved
   if (saved.version !== 1 && saved.version !== 2) refuse('a processor state of another version')
   const { shadow = 'none', debugTrap = 0 } = saved
@@ -106,7 +107,7 @@ export function restoreState(core: Core, registers: Registers, state: ProcessorS
   if (!isWord(debugTrap) || (debugTrap & ~TRAP_BITS) !== 0) refuse('a debug trap of an unknown kind')
   if ((saved.system !== undefined) !== core.bare) refuse('the state of a processor of another mode')
   checkProtection(core, control, segments)
-  const takeSystem = saved.system === undefined ? () => {} : restoreSystem(core, saved.system, control)
+  const takeSystem = saved.system === undefined ? () => {} : loadSystem(core, saved.system, control)
   // From here on nothing is refused.
   if (saved.system !== undefined) core.registers.efer = saved.system.efer
   for (let i = 0; i < 16; i += 1) registers.set(i, general[i * 2]!, general[i * 2 + 1]!)

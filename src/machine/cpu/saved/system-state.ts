@@ -32,8 +32,9 @@ const isTable = (value: unknown): value is TableState => {
 }
 
 /** Looks at everything; gives what takes it, which cannot fail. */
-export function restoreSystem(core: Core, state: ProcessorSystemState, control: readonly number[]): () => void {
+export function loadSystem(core: Core, state: ProcessorSystemState, control: readonly number[]): () => void {
   const { events, system } = core
+  if (typeof state !== 'object' || state === null) refuse('a system state that is no record')
   const { gdt, idt, ldtr, tr, efer, msrs, timestamp, interrupts, nmi, nmiBlocked, activity } = state
   if (!isTable(gdt) || !isTable(idt)) refuse('a descriptor table that is none')
   if (!isSegment(ldtr) || !isSegment(tr)) refuse('LDTR or TR is not a segment')

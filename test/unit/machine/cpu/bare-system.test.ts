@@ -632,7 +632,7 @@ describe('saved state', () => {
     b.cpu.nmi()
     const state = JSON.parse(JSON.stringify(b.cpu.save())) as ReturnType<typeof b.cpu.save>
     const other = b.machine.createProcessor({ mode: 'bare' })
-    other.restore(state)
+    other.load(state)
     expect(JSON.parse(JSON.stringify(other.save()))).toEqual(state)
     // The shadow of the load of SS still holds, then the NMI comes first.
     other.run(3)
@@ -645,7 +645,7 @@ describe('saved state', () => {
     const b = new BareBench()
     b.run('f4')
     const other = b.machine.createProcessor({ mode: 'bare' })
-    other.restore(b.cpu.save())
+    other.load(b.cpu.save())
     expect(other.run(10)).toBe(EXIT.HALT)
   })
 
@@ -676,7 +676,7 @@ describe('saved state', () => {
     const b = new BareBench()
     b.run('f4')
     const before = b.cpu.save()
-    expect(() => b.cpu.restore({ ...good, ...changes })).toThrow(expect.objectContaining({ code: 'INVALID_STATE' }))
+    expect(() => b.cpu.load({ ...good, ...changes })).toThrow(expect.objectContaining({ code: 'INVALID_STATE' }))
     expect(b.cpu.save()).toEqual(before)
   })
 })

@@ -173,7 +173,7 @@ describe('code in a segment of its own', () => {
     const saved = JSON.parse(JSON.stringify(b.cpu.save())) as ReturnType<typeof b.cpu.save>
     const other = new ProtectedBench()
     other.write(PLACE.CODE, hexBytes(CODE))
-    other.cpu.restore(saved)
+    other.cpu.load(saved)
     expect(other.cpu.registers.rip()).toBe(0x103)
     expect(other.cpu.run(1000)).toBe(EXIT.HALT)
     expect([other.get('rax'), other.cpu.registers.rip()]).toEqual([3, 0x106])

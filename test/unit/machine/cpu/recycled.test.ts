@@ -95,7 +95,7 @@ const LIVES: readonly [what: string, life: (m: Machine, p: Processor) => void][]
     p.registers.setControl(4, 0x620 | 4, 0)
     p.registers.setControl(0, (0x8005_003b | 8) >>> 0, 0)
     const state = p.save()
-    p.restore({ ...state, xcr0: 7, shadow: 'ss', debugTrap: 1, random: [1, 2, 3, 4] })
+    p.load({ ...state, xcr0: 7, shadow: 'ss', debugTrap: 1, random: [1, 2, 3, 4] })
   }],
   ['was traced', (m, p) => {
     p.trace({ memory: () => {}, instruction: () => 'stop' })
@@ -211,7 +211,7 @@ describe('a saved state replaces all that there was in a processor', () => {
     origin.registers.setDebug(0, 5, 0)
     const state = origin.save()
     const restored = (m: Machine, p: Processor): unknown[] => {
-      p.restore(state)
+      p.load(state)
       return lasting(m, p)
     }
     const dirty = machine()
@@ -237,7 +237,7 @@ describe('a destroyed processor', () => {
       p.flushPage(4096)
     }],
     ['the floating-point image', (p) => p.loadFpu(new Uint8Array(512).fill(1))],
-    ['a saved state', (p) => p.restore(machine().createProcessor(HOSTED).save())],
+    ['a saved state', (p) => p.load(machine().createProcessor(HOSTED).save())],
     ['a trace', (p) => p.trace({ memory: () => {} }).stop()],
     ['the instruction', (p) => p.instruction()],
     ['taking back a store', (p) => p.undoAside()],

@@ -1,6 +1,6 @@
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import type { GuestMemory } from '../../../../src/hypervisor/memory/guest-memory.ts'
-import { Machine } from '../../../../src/machine/index.ts'
+import { Machine, memoryShape } from '../../../../src/machine/index.ts'
 import { XenError } from '../../../../src/util/index.ts'
 
 test("a machine's memory is what the hypervisor expects of guest memory", () => {
@@ -49,4 +49,48 @@ test('a frame is zero when it is cleared, the first time and after it was used',
     words.fill(round)
     expect(memory.words[(mfn - 1 << 10) + 1023]).toBe(0)
   }
+})
+
+describe('a saved memory', () => {
+  function used() {
+    const { memory } = new Machine({ memoryBytes: 1 << 20 })
+    const first = memory.firstFrame
+    for (const mfn of [first, first + 1, first + 5]) memory.clearFrame(mfn)
+    memory.bytes.set([1, 2, 3], (first + 1) * 4096 + 4093)
+    memory.words[(first + 9) << 10] = 7
+    for (const mfn of [first + 1, first + 5]) memory.watchWrites(mfn)
+    memory.markWritten(first + 5)
+    return memory
+  }
+
+  test('comes back whole into one of the same size that was used for something else', () => {
+    const memory = used()
+    const state = structuredClone(memory.save())
+    expect(memoryShape(state)).toBeUndefined()
+    expect([...state.frames].map((mfn) => mfn - memory.firstFrame)).toEqual([1, 9])
+    const { memory: other } = new Machine({ memoryBytes: 1 << 20 })
+    other.bytes.fill(0xee, other.firstFrame * 4096, other.endFrame * 4096)
+    other.watchWrites(other.firstFrame)
+    other.load(state)
+    expect(other.save()).toEqual(state)
+    expect(Buffer.compare(other.bytes.subarray(other.firstFrame * 4096), memory.bytes.subarray(memory.firstFrame * 4096))).toBe(0)
+  })
+
+  test('remembers which frames have been handed out: they are zeroed before they are again', () => {
+    const { memory: other } = new Machine({ memoryBytes: 1 << 20 })
+    other.load(used().save())
+    other.words[other.firstFrame << 10] = 99
+    other.clearFrame(other.firstFrame)
+    expect(other.words[other.firstFrame << 10]).toBe(0)
+  })
+
+  test.each([
+    ['of another size', { endFrame: 9 }], ['with too few bytes', { bytes: new Uint8Array(4096) }],
+    ['with a frame of the machine\'s own', { used: Uint32Array.of(1) }], ['with a frame twice', { clean: Uint32Array.of(40_000, 40_000) }],
+  ])('%s is refused, and nothing changes', (_, change) => {
+    const { memory: other } = new Machine({ memoryBytes: 1 << 20 })
+    const before = other.save()
+    expect(() => other.load({ ...used().save(), ...change })).toThrow(expect.objectContaining({ code: 'INVALID_STATE' }))
+    expect(other.save()).toEqual(before)
+  })
 })

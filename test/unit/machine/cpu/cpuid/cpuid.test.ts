@@ -164,7 +164,7 @@ describe('random numbers', () => {
     read(first)
     const state = first.cpu.save()
     const second = new CpuBench()
-    second.cpu.restore({ ...second.cpu.save(), random: state.random! })
+    second.cpu.load({ ...second.cpu.save(), random: state.random! })
     expect(read(second)).toEqual(read(first))
   })
 
