@@ -1,20 +1,24 @@
 /** Counts a guest's hypercalls by name and sub-operation, as the census taken on real Xen does. */
-import * as abi from '../../src/abi/index.ts'
+import { HYPERVISOR } from '../../src/abi/index.ts'
 import type { HypervisorEvent } from '../../src/hypervisor/index.ts'
 import type { EventSource } from '../../src/util/index.ts'
+import { hypercallTables } from './hypercall-table.ts'
 
-/** Names of a hypercall's sub-operations, where the census tells them apart. */
-const SUBS: Readonly<Record<string, Readonly<Record<string, number>>>> = {
-  sched_op: abi.SCHEDOP, event_channel_op: abi.EVTCHNOP, grant_table_op: abi.GNTTABOP, vcpu_op: abi.VCPUOP,
-  memory_op: abi.XENMEM, xen_version: abi.XENVER,
-}
+/** Hypercalls whose sub-operations the census tells apart. */
+const TOLD_APART = ['sched_op', 'event_channel_op', 'grant_table_op', 'vcpu_op', 'memory_op', 'xen_version']
+
+/** Their sub-operations by name, as the table of hypercalls lists them. */
+const SUBS: Readonly<Record<string, Readonly<Record<string, number>>>> = Object.fromEntries(
+  hypercallTables().pv.filter(({ name }) => TOLD_APART.includes(name)).map(({ name, operations = [] }) =>
+    [name, Object.fromEntries(operations.flatMap(({ rows }) => rows.map((row) => [row.name, row.number])))]),
+)
 
 const nameOf = (table: Readonly<Record<string, number>>, number: number): string =>
   Object.entries(table).find(([, value]) => value === number)?.[0] ?? String(number)
 
 /** The name under which a call is counted: the hypercall's, with the sub-operation's where it has named ones. */
 export function callName(number: number, sub: number): string {
-  const name = nameOf(abi.HYPERVISOR, number)
+  const name = nameOf(HYPERVISOR, number)
   const subs = SUBS[name]
   return subs === undefined ? name : `${name}/${nameOf(subs, sub)}`
 }

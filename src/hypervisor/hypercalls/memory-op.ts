@@ -80,15 +80,16 @@ export function memoryOp(parts: MemoryOpParts): HypercallRow {
   const reservations = new Reservations(parts)
   const exchange = new Exchange(parts)
   const scratch = new Scratch(64)
-  const reservation = (command: ReservationCommand): Operation => ({
-    support: FULL, run: (caller, args) => reservations.operate(caller, command, args),
+  const unlimited = partial('mem_flags is not looked at: any address width, no nodes')
+  const reservation = (command: ReservationCommand, support: Support): Operation => ({
+    support, run: (caller, args) => reservations.operate(caller, command, args),
   })
   const rows: Operations<typeof XENMEM, Operation> = {
     ...mapOperations(parts, scratch), ...refusedOperations(scratch),
-    increase_reservation: reservation(XENMEM.increase_reservation),
-    decrease_reservation: reservation(XENMEM.decrease_reservation),
-    populate_physmap: reservation(XENMEM.populate_physmap),
-    exchange: { support: FULL, run: (caller, args) => exchange.operate(caller, args.address(1)) },
+    increase_reservation: reservation(XENMEM.increase_reservation, unlimited),
+    decrease_reservation: reservation(XENMEM.decrease_reservation, FULL),
+    populate_physmap: reservation(XENMEM.populate_physmap, unlimited),
+    exchange: { support: unlimited, run: (caller, args) => exchange.operate(caller, args.address(1)) },
   }
   const runs = byNumber(XENMEM, rows).map((row) => row?.run)
   return {

@@ -54,8 +54,10 @@ function ownOperations(parts: PhysdevParts, scratch: Scratch) {
     set_iopl: withArgument(PhysdevSetIopl.size, (caller) => {
       const level = PhysdevSetIopl.iopl.get(view, 0)
       return level > 3 ? -ERRNO.EINVAL : parts.setIopl(caller, level)
-    }),
-    set_iobitmap: withArgument(PhysdevSetIobitmap.size, (caller) => setIoBitmap(parts, caller, view)),
+    }, partial('the level means nothing to a guest in TypeScript')),
+    set_iobitmap: withArgument(
+      PhysdevSetIobitmap.size, (caller) => setIoBitmap(parts, caller, view), partial('EINVAL for a guest in TypeScript'),
+    ),
     irq_status_query: withArgument(PhysdevIrqStatusQuery.size, (caller, args) => {
       if (PhysdevIrqStatusQuery.irq.get(view, 0) >= PIRQ_LIMIT) return -ERRNO.EINVAL
       PhysdevIrqStatusQuery.flags.set(view, 0, XENIRQSTAT.needs_eoi)

@@ -2,10 +2,10 @@
  * Hypercalls that this hypervisor refuses as a whole. What a toolstack in a privileged domain would do by them is the
  * control interface of this library.
  * Reference: xen/include/public/domctl.h, sysctl.h, platform.h, kexec.h, hypfs.h, hvm/, argo.h, pmu.h, xenoprof.h,
- * xsm/flask_op.h, tmem.h.
+ * xsm/flask_op.h, tmem.h, arch-x86/xen-mca.h.
  */
 import {
-  ARGO_OP, DMOP, DOMCTL, FLASK, HVMOP, HYPFS_OP, KEXEC_CMD, SYSCTL, TMEM, XENOPROF, XENPF, XENPMU,
+  ARGO_OP, DMOP, DOMCTL, FLASK, HVMOP, HYPFS_OP, KEXEC_CMD, MCA, SYSCTL, TMEM, XENOPROF, XENPF, XENPMU,
 } from '../../abi/index.ts'
 import type { HypercallName, HypercallRow, Support } from '../domains/hypercall.ts'
 import { refusal, refused } from './table.ts'
@@ -49,6 +49,10 @@ const FAMILIES: Readonly<Partial<Record<HypercallName, RefusedFamily>>> = {
     support: refused('EOPNOTSUPP', 'off, as in Xen without the option vpmu'),
   },
   dm_op: { prefix: 'XEN_DMOP_', numbers: DMOP, support: refused('EOPNOTSUPP', TRANSLATED), source: 'public/hvm/dm_op.h' },
+  arch_0: {
+    prefix: 'XEN_MC_', numbers: MCA, source: 'public/arch-x86/xen-mca.h, __HYPERVISOR_mca',
+    support: refused('ENOSYS', 'there is no hardware below whose faults could be told of'),
+  },
   hypfs_op: { prefix: 'XEN_HYPFS_OP_', numbers: HYPFS_OP, support: CONTROL, source: 'public/hypfs.h' },
 }
 

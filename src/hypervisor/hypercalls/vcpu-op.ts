@@ -17,7 +17,7 @@ import { runstateBytes } from '../time/index.ts'
 import type { Vcpu } from '../domains/domain.ts'
 import type { VcpuExecution } from '../execution/vcpu-execution.ts'
 import type { HypercallRow, Support } from '../domains/hypercall.ts'
-import { FULL, type Operations, byNumber, listed } from './table.ts'
+import { FULL, type Operations, byNumber, listed, partial } from './table.ts'
 import type { WritableFrames } from './writable-frames.ts'
 
 /** What vcpu_op works on. */
@@ -53,11 +53,14 @@ export function vcpuOp(parts: VcpuOpParts): HypercallRow {
   const scratch = new Scratch(16)
   const rows: Operations<typeof VCPUOP, VcpuOperation> = {
     ...states(parts), ...timers(parts, scratch), ...areas(parts, scratch),
-    send_nmi: all((_caller, vcpu, address) => {
-      if (address !== 0) return -ERRNO.EINVAL
-      parts.sendNmi(vcpu)
-      return 0
-    }),
+    send_nmi: {
+      support: partial('a guest in TypeScript gets none'),
+      run: (_caller, vcpu, address) => {
+        if (address !== 0) return -ERRNO.EINVAL
+        parts.sendNmi(vcpu)
+        return 0
+      },
+    },
     get_physid: all((caller, vcpu, address) => physicalId(caller, vcpu, { address, scratch })),
   }
   const runs = byNumber(VCPUOP, rows).map((row) => row?.run)
@@ -77,8 +80,11 @@ export function vcpuOp(parts: VcpuOpParts): HypercallRow {
 /** Bringing vCPUs up and down. */
 function states(parts: VcpuOpParts) {
   return {
-    initialise: all((caller, vcpu, address) =>
-      (vcpu.infoAddress < 0 ? -ERRNO.EINVAL : parts.initialise(caller, vcpu, address))),
+    initialise: {
+      support: partial('EINVAL for a guest in TypeScript, whose vCPUs have no registers'),
+      run: (caller: Vcpu, vcpu: Vcpu, address: number) =>
+        (vcpu.infoAddress < 0 ? -ERRNO.EINVAL : parts.initialise(caller, vcpu, address)),
+    },
     up: all((_caller, vcpu) => parts.execution.bringUp(vcpu)),
     down: all((_caller, vcpu) => {
       parts.execution.takeDown(vcpu)

@@ -246,6 +246,7 @@ export const GROUPS: Readonly<Record<string, CGroup>> = {
   HYPFS_OP: { prefix: 'XEN_HYPFS_OP_' },
   ARGO_OP: { prefix: 'XEN_ARGO_OP_' },
   FLASK: { prefix: 'FLASK_' },
+  MCA: { prefix: 'XEN_MC_' },
   SCHEDULER: { prefix: 'XEN_SCHEDULER_' },
   XS: { prefix: 'XS_' },
   XS_WATCH_FIELD: { prefix: 'XS_WATCH_' },

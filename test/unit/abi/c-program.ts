@@ -18,7 +18,7 @@ export type Answers = Record<string, number | string | [offset: number, size: nu
 const HEADERS = [
   'xen', 'errno', 'event_channel', 'grant_table', 'memory', 'sched', 'vcpu', 'physdev', 'version', 'features',
   'callback', 'elfnote', 'nmi', 'domctl', 'sysctl', 'platform', 'hvm/hvm_op', 'hvm/dm_op', 'pmu', 'kexec', 'xenoprof', 'tmem',
-  'hypfs', 'argo', 'xsm/flask_op', 'io/ring', 'io/console', 'io/xs_wire', 'io/xenbus', 'io/blkif', 'io/netif',
+  'hypfs', 'argo', 'xsm/flask_op', 'arch-x86/xen-mca', 'io/ring', 'io/console', 'io/xs_wire', 'io/xenbus', 'io/blkif', 'io/netif',
   'io/protocols',
 ]
 
@@ -94,8 +94,14 @@ return 0;
 `
 }
 
-/** Why the compiler cannot be asked here; undefined when it can. */
+/** Why the compiler cannot be asked here; undefined when it can. Where `CI` is `true` nothing may be skipped, so there it throws. */
 export function whyNoCompiler(): string | undefined {
+  const why = obstacle()
+  if (why !== undefined && process.env['CI'] === 'true') throw new Error(`a test cannot run here: ${why}`)
+  return why
+}
+
+function obstacle(): string | undefined {
   if (!existsSync('/usr/include/xen/xen.h')) return 'no /usr/include/xen: install libxen-dev'
   try {
     execFileSync('gcc', ['--version'], { stdio: 'ignore' })

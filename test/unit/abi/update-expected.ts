@@ -1,9 +1,15 @@
 /**
- * Writes expected.json anew from Xen's headers, after a layout or a constant has been added:
- * `npx tsx test/unit/abi/update-expected.ts`. Needs gcc and Debian's libxen-dev.
+ * Writes expected.json and operations.json anew from Xen's headers, after a layout, a constant or an operation has been
+ * added: `npx tsx test/unit/abi/update-expected.ts`. Needs gcc and Debian's libxen-dev.
  */
 import { writeFileSync } from 'node:fs'
 import { askCompiler } from './c-program.ts'
+import { askOperations } from './operations.ts'
 
-const lines = Object.entries(askCompiler()).map(([key, value]) => `  ${JSON.stringify(key)}: ${JSON.stringify(value)}`)
-writeFileSync(new URL('./expected.json', import.meta.url), `{\n${lines.join(',\n')}\n}\n`)
+function write(file: string, answers: Readonly<Record<string, unknown>>): void {
+  const lines = Object.entries(answers).map(([key, value]) => `  ${JSON.stringify(key)}: ${JSON.stringify(value)}`)
+  writeFileSync(new URL(file, import.meta.url), `{\n${lines.join(',\n')}\n}\n`)
+}
+
+write('./expected.json', askCompiler())
+write('./operations.json', askOperations())

@@ -10,7 +10,7 @@ import type { Domain, Vcpu } from '../../domains/domain.ts'
 import { FRAME_FLAG, FRAME_TYPE } from '../../frames/frame-table.ts'
 import { Scratch, readInto } from '../../memory/guest-access.ts'
 import type { HypercallArguments, HypercallRow, Support } from '../../domains/hypercall.ts'
-import { FULL, type Operations, byNumber, listed, refusal, refused } from '../../hypercalls/table.ts'
+import { FULL, type Operations, byNumber, listed, partial, refusal, refused } from '../../hypercalls/table.ts'
 import { PREEMPTED, unfinished } from './unfinished.ts'
 import { CALL_AGAIN, WORK } from '../../time/work-meter.ts'
 import type { DescriptorTables } from './descriptor-tables.ts'
@@ -37,9 +37,12 @@ interface ExtendedOperation {
 
 const all = (run: Run): ExtendedOperation => ({ support: FULL, run })
 
+/** For guests that run on page tables. */
+const ON_TABLES = /* @__PURE__ */ partial('EINVAL for a guest in TypeScript')
+
 /** An operation on the caller itself, whoever owns frames in this call. */
-const own = (run: (caller: Vcpu) => number): ExtendedOperation =>
-  ({ support: FULL, run: (caller, owner) => (caller.domid === owner ? run(caller) : -ERRNO.EPERM) })
+const own = (run: (caller: Vcpu) => number, support: Support = FULL): ExtendedOperation =>
+  ({ support, run: (caller, owner) => (caller.domid === owner ? run(caller) : -ERRNO.EPERM) })
 
 /** Carries out mmuext_op. */
 export class MmuExtended {
@@ -207,13 +210,13 @@ export class MmuExtended {
     const marking: ExtendedOperation = { support: noSuper, run: (caller) => refusal(noSuper, caller) }
     return {
       ...this.pinning(), ...this.flushing(),
-      NEW_BASEPTR: own((caller) => this.setKernelTable(caller, this.frame())),
-      NEW_USER_BASEPTR: own((caller) => this.setUserTable(caller, this.frame())),
+      NEW_BASEPTR: own((caller) => this.setKernelTable(caller, this.frame()), ON_TABLES),
+      NEW_USER_BASEPTR: own((caller) => this.setUserTable(caller, this.frame()), ON_TABLES),
       SET_LDT: own((caller) => {
         if (caller.pv === undefined) return -ERRNO.EINVAL
         const entries = MmuextOp.nrEnts.get(this.scratch.view, 0)
         return this.parts.descriptorTables.setLdt(caller.pv, this.address(), entries)
-      }),
+      }, ON_TABLES),
       // Nothing is cached: a guest that may flush caches has nothing to flush.
       FLUSH_CACHE: own((caller) => (caller.owner.privileged ? 0 : -ERRNO.EACCES)),
       FLUSH_CACHE_GLOBAL: own((caller) => (caller.owner.privileged ? 0 : -ERRNO.EINVAL)),

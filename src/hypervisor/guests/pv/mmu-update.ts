@@ -12,7 +12,7 @@ import type { MachineToPhys } from '../../frames/machine-to-phys.ts'
 import { type GuestAccess, Scratch, readInto } from '../../memory/guest-access.ts'
 import type { GuestMemory } from '../../memory/guest-memory.ts'
 import type { HypercallArguments, HypercallRow, Support } from '../../domains/hypercall.ts'
-import { FULL, type Operations, byNumber, listed } from '../../hypercalls/table.ts'
+import { FULL, type Operations, byNumber, listed, partial } from '../../hypercalls/table.ts'
 import { PREEMPTED, unfinished } from './unfinished.ts'
 import { CALL_AGAIN, WORK, type WorkMeter } from '../../time/work-meter.ts'
 import type { PageTypes } from './page-types.ts'
@@ -52,6 +52,9 @@ interface MmuOperation {
   readonly run: (domain: Domain, owners: Owners, request: Readonly<Request>) => number
 }
 
+/** Changes by an address of the caller's own page tables. */
+const BY_ADDRESS = /* @__PURE__ */ partial('EINVAL for a guest in TypeScript, which runs on no page tables')
+
 /** Whether accessed and dirty bits stay as they are. */
 const WRITE = 'write'
 const PRESERVE = 'preserve'
@@ -83,11 +86,11 @@ export class MmuUpdates {
       },
       {
         name: 'update_va_mapping', handler: (caller, args) => this.updateVaMapping(caller, args),
-        source: 'public/xen.h, UVMF_*; do_update_va_mapping', support: FULL,
+        source: 'public/xen.h, UVMF_*; do_update_va_mapping', support: BY_ADDRESS,
       },
       {
         name: 'update_va_mapping_otherdomain', handler: (caller, args) => this.updateVaMappingOther(caller, args),
-        source: 'public/xen.h, UVMF_*; do_update_va_mapping_otherdomain', support: FULL,
+        source: 'public/xen.h, UVMF_*; do_update_va_mapping_otherdomain', support: BY_ADDRESS,
       },
     ]
   }
