@@ -2,19 +2,14 @@
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { gunzipSync } from 'node:zlib'
-import { type ImageRecord, SaveStreamReader, SaveStreamWriter } from '../../src/toolstack/stream/index.ts'
+import { type ImageRecord, SaveStreamReader, SaveStreamWriter, readHead, writeHead, writeTail } from '../../src/toolstack/stream/index.ts'
 
 /** The same with some records of its image changed, left out (none returned) or added to. */
 export async function alteredMini(change: (record: ImageRecord) => readonly ImageRecord[]): Promise<Uint8Array> {
   const reader = new SaveStreamReader([savedMini()])
   const chunks: Uint8Array[] = []
   const writer = new SaveStreamWriter({ write: (chunk) => void chunks.push(chunk.slice()) })
-  await writer.writeXlHeader((await reader.readXlHeader()).config)
-  await reader.readContainerHeader()
-  await writer.writeContainerHeader()
-  const image = await reader.readContainerRecord()
-  if (image.type !== 'libxc-context') throw new Error(`the container begins with ${image.type}`)
-  await writer.writeContainerRecord(image)
+  await writeHead(writer, await readHead(reader))
   await reader.readImageHeader()
   await writer.writeImageHeader({ major: 4, minor: 17 })
   for (;;) {
@@ -22,8 +17,7 @@ export async function alteredMini(change: (record: ImageRecord) => readonly Imag
     for (const one of change(record)) await writer.writeImageRecord(one)
     if (record.type === 'end') break
   }
-  await writer.writeContainerRecord({ type: 'end' })
-  await writer.flush()
+  await writeTail(writer)
   return Buffer.concat(chunks)
 }
 

@@ -11,7 +11,7 @@ import type { Actions } from './actions.ts'
 import { DEVICE_KINDS } from '../device-kinds/device-kinds.ts'
 import type { SplitDevice } from '../device-kinds/split-device.ts'
 import {
-  actionValue, fileSource, kernelSource, nonEmpty, oneOf, restartWord, specifications, text, textThat, texts, whole, words,
+  actionValue, fileSource, kernelSource, nonEmpty, oneOf, restartWord, specifications, text, textThat, whole, words,
   type ValueKind,
 } from './option-values.ts'
 

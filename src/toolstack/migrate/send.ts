@@ -6,11 +6,11 @@
  */
 import { XenError, type DomId } from '../../util/index.ts'
 import { PvImageWriter } from '../save/image-writer.ts'
-import { abortableWriter, currentConfig, type SavedDomain, type SaveHost } from '../save/save-domain.ts'
+import { abortableWriter, currentConfig, finishImage, type SavedDomain, type SaveHost } from '../save/save-domain.ts'
 import { checkSuspended, resumeInPlace, suspendGuest, type SuspendOptions, type SuspendProgress } from '../save/suspend.ts'
 import type { OperationContext } from '../run/operation.ts'
 import { checkLives } from '../run/run-loop.ts'
-import { SaveStreamReader, type OpenOutput, type SaveStreamWriter } from '../stream/index.ts'
+import { SaveStreamReader, writeHead, type OpenOutput, type SaveStreamWriter } from '../stream/index.ts'
 import { expectMessage, expectReport, MESSAGE, STATUS } from './handshake.ts'
 import { copyRound, dirtyPages, precopy, type PrecopyJob, type PrecopyLimits, type PrecopyProgress } from './precopy.ts'
 import { beforeHandover, openPeer, peerGone, type PeerOptions } from './peer.ts'
@@ -91,12 +91,6 @@ const breathe = (): Promise<void> => new Promise((resolve) => {
   else setTimeout(resolve, 0)
 })
 
-async function writeHead({ host, domain, writer }: Journey): Promise<void> {
-  await writer.writeXlHeader(currentConfig(host, domain))
-  await writer.writeContainerHeader()
-  await writer.writeContainerRecord({ type: 'libxc-context' })
-}
-
 /** Copies while the domain runs; what is left, and the image to write it to. */
 async function copyLive(
   journey: Journey,
@@ -130,10 +124,7 @@ async function finish(journey: Journey, job: PrecopyJob, left: readonly number[]
   job.image.refresh()
   const pages = new Set([...left, ...dirtyPages(job), ...job.image.retyped(), ...job.image.ringPages()])
   await copyRound(job, round, { pages: [...pages], live: false })
-  await job.image.writeEnd()
-  await job.image.writeFinish()
-  await writer.writeContainerRecord({ type: 'end' })
-  await writer.flush()
+  await finishImage(job.image, writer)
   context.check()
   return pages.size
 }
@@ -183,10 +174,7 @@ async function sendStopped(journey: Journey): Promise<Copied> {
     check: () => context.check(), breathe,
   }
   await copyRound(job, 1, { pages: Array.from({ length: image.pageCount }, (_, pfn) => pfn), live: false })
-  await image.writeEnd()
-  await image.writeFinish()
-  await writer.writeContainerRecord({ type: 'end' })
-  await writer.flush()
+  await finishImage(image, writer)
   return { rounds: 0, pages: image.pageCount, finalPages: image.pageCount, stopped }
 }
 
@@ -257,7 +245,7 @@ export async function sendDomain(
   const writer = abortableWriter(beforeHandover(output), `the migration of domain ${domain.id}`, context.signal)
   const journey: Journey = { host, domain, reader, writer, output, options, context }
   const listener = new Listener(reader)
-  await writeHead(journey)
+  await writeHead(writer, currentConfig(host, domain))
   const live = options.live !== false && host.control.domainInfo(domain.id).kind === 'pv'
   const copied = live ? await sendLive(journey, listener) : await sendStopped(journey)
   turn.ours = false

@@ -21,7 +21,7 @@ import { isTypeScriptName, shownKernelName, type KernelSource } from '../domains
 import type { OperationContext } from '../run/operation.ts'
 import { randomUuid } from '../domains/random-names.ts'
 import type { Devices } from '../devices/devices.ts'
-import type { SaveStreamReader } from '../stream/index.ts'
+import { readHead, readTail, type SaveStreamReader } from '../stream/index.ts'
 import { configFromJson } from './config-json.ts'
 import type { CpuPolicyChoice } from './processor-demands.ts'
 import { PvImageReader, type RestoredImage } from './image-reader.ts'
@@ -64,9 +64,6 @@ export interface RestoredDomain {
   readonly savedName: string
 }
 
-const bad = (what: string, reader: SaveStreamReader): XenError =>
-  new XenError('INVALID_STREAM', what, { details: { offset: reader.offset } })
-
 /** The kernel for the domain's next start, and whether the image is that of a guest in TypeScript. */
 function chooseKernel(saved: DomainConfig<string>, kernel: KernelSource | undefined): ShellPlan['kernel'] {
   const isProgram = isTypeScriptName(saved.kernel)
@@ -80,22 +77,6 @@ function chooseKernel(saved: DomainConfig<string>, kernel: KernelSource | undefi
   }
   const name = shownKernelName(kernel ?? saved.kernel)
   return typeof kernel === 'function' ? { kind: 'typescript', name, program: kernel } : { kind: 'pv', name }
-}
-
-/** Reads the libxl container around the image, and the image by `readImage`. */
-async function readContainer(reader: SaveStreamReader, readImage: () => Promise<void>): Promise<void> {
-  const first = await reader.readContainerRecord()
-  if (first.type !== 'libxc-context') throw bad(`the container begins with ${first.type}, not with the image`, reader)
-  await reader.readImageHeader()
-  await readImage()
-  for (;;) {
-    const record = await reader.readContainerRecord()
-    if (record.type === 'end') return
-    // What an emulator has to say does not concern a PV domain; optional records may be skipped.
-    if (record.type !== 'emulator-xenstore' && record.type !== 'emulator-context' && record.type !== 'unknown') {
-      throw bad(`record ${record.type} follows the image`, reader)
-    }
-  }
 }
 
 /** What a restored guest in TypeScript is started with: a fresh connection to XenStore, and the memory that it left. */
@@ -126,11 +107,9 @@ async function readConfig(
   reader: SaveStreamReader,
   options: RestoreOptions,
 ): Promise<{ saved: DomainConfig<string>; config: DomainConfig<KernelSource> }> {
-  const header = await reader.readXlHeader()
-  const saved = configFromJson(header.config, kinds)
+  const saved = configFromJson(await readHead(reader), kinds)
   const { kernel = saved.kernel, trust = {} } = options
   checkStreamDevices(kinds.listed(saved), trust)
-  await reader.readContainerHeader()
   return {
     saved,
     config: {
@@ -162,13 +141,13 @@ export async function restoreDomain(
     domain: shell.domid, kind: kernel.kind, maxPages: config.maxMemory * PAGES_PER_MEBIBYTE + SLACK_PAGES,
     xenstorePort: shell.storePort, consolePort: shell.consolePort, cpuPolicy: options.cpuPolicy,
   })
-  await readContainer(reader, async () => {
-    const last = await image.read(reader, (type) => {
-      context.check()
-      if (type === 'page-data') context.report({ type: 'pages', pages: image.pageCount, bytes: reader.offset })
-    })
-    if (last === 'checkpoint') throw new XenError('NOT_SUPPORTED', 'the stream is one of repeated checkpoints')
+  await reader.readImageHeader()
+  const last = await image.read(reader, (type) => {
+    context.check()
+    if (type === 'page-data') context.report({ type: 'pages', pages: image.pageCount, bytes: reader.offset })
   })
+  if (last === 'checkpoint') throw new XenError('NOT_SUPPORTED', 'the stream is one of repeated checkpoints')
+  await readTail(reader)
   const rings = image.finish()
   if (kernel.kind === 'typescript') startProgram(plan, shell, rings)
   connectShell(plan, shell, { storeFrame: rings.xenstoreFrame, consoleFrame: rings.consoleFrame }, { undo })

@@ -8,7 +8,7 @@ import { kernelName, ramdiskName } from '../domains/kernel-source.ts'
 import { liveConfig, type ConfiguredDomain, type LiveHost } from '../create/live-config.ts'
 import { abortable, abortedError, type OperationContext } from '../run/operation.ts'
 import type { DeviceKinds } from '../device-kinds/device-kinds.ts'
-import { openOutput, SaveStreamWriter, type ByteOutput, type OpenOutput } from '../stream/index.ts'
+import { openOutput, SaveStreamWriter, writeHead, writeTail, type ByteOutput, type OpenOutput } from '../stream/index.ts'
 import { configToJson } from './config-json.ts'
 import { PvImageWriter } from './image-writer.ts'
 import { resumeInPlace, suspendGuest, type SuspendHost, type SuspendOptions, type SuspendProgress } from './suspend.ts'
@@ -62,15 +62,20 @@ export function abortableWriter(output: OpenOutput, what: string, signal: AbortS
   })
 }
 
+/** Writes what is left of a suspended domain behind its pages, and the end of the stream. */
+export async function finishImage(image: PvImageWriter, writer: SaveStreamWriter): Promise<void> {
+  await image.writeEnd()
+  await image.writeFinish()
+  await writeTail(writer)
+}
+
 async function writeImage(
   host: SaveHost,
   domain: SavedDomain,
   writer: SaveStreamWriter,
   context: OperationContext<SaveProgress>,
 ): Promise<number> {
-  await writer.writeXlHeader(currentConfig(host, domain))
-  await writer.writeContainerHeader()
-  await writer.writeContainerRecord({ type: 'libxc-context' })
+  await writeHead(writer, currentConfig(host, domain))
   const image = new PvImageWriter(host.control, domain.id, writer)
   const total = image.pageCount
   let pages = 0
@@ -82,10 +87,7 @@ async function writeImage(
       context.report({ type: 'pages', pages, total, bytes: writer.offset })
     },
   })
-  await image.writeEnd()
-  await image.writeFinish()
-  await writer.writeContainerRecord({ type: 'end' })
-  await writer.flush()
+  await finishImage(image, writer)
   return pages
 }
 

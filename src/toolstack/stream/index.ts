@@ -2,6 +2,7 @@
 export { SaveStreamReader } from './reader.ts'
 export type { ImageHeader, XlHeader } from './reader.ts'
 export { SaveStreamWriter } from './writer.ts'
+export { readHead, readTail, writeHead, writeTail } from './envelope.ts'
 export { byteOutput, openOutput } from './byte-output.ts'
 export type { ByteOutput, ByteSink, NodeWritable, OpenOutput } from './byte-output.ts'
 export { byteInput, ByteSource, iterate } from './byte-source.ts'

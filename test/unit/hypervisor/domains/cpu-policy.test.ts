@@ -1,15 +1,13 @@
 import { describe, expect, test } from 'vitest'
 import { type CpuidLeaf, missingFeatures } from '../../../../src/hypervisor/domains/cpu-policy.ts'
-import { SaveStreamReader } from '../../../../src/toolstack/stream/index.ts'
+import { SaveStreamReader, readHead } from '../../../../src/toolstack/stream/index.ts'
 import { CodeGuest } from '../../../support/code-guest.ts'
 import { savedMini } from '../../../support/saved-mini.ts'
 
 /** The policy that real Xen wrote on a processor of AMD's, emulated and without AVX. */
 async function policyOfXen(): Promise<CpuidLeaf[]> {
   const reader = new SaveStreamReader([savedMini()])
-  await reader.readXlHeader()
-  await reader.readContainerHeader()
-  await reader.readContainerRecord()
+  await readHead(reader)
   await reader.readImageHeader()
   for (;;) {
     const record = await reader.readImageRecord()

@@ -2,12 +2,15 @@ import { describe, expect, test } from 'vitest'
 import { SharedInfo, StartInfo } from '../../../../src/abi/index.ts'
 import { PvImageReader } from '../../../../src/toolstack/save/image-reader.ts'
 import { PvImageWriter } from '../../../../src/toolstack/save/image-writer.ts'
+import { finishImage } from '../../../../src/toolstack/save/save-domain.ts'
 import {
   type ImageRecord,
   PAGE_TYPE,
   type PageEntry,
   SaveStreamReader,
   SaveStreamWriter,
+  readHead,
+  writeHead,
 } from '../../../../src/toolstack/stream/index.ts'
 import type { EventPort, Mfn } from '../../../../src/util/index.ts'
 import { FrameHost } from '../../../support/frame-host.ts'
@@ -17,9 +20,7 @@ const PORTS = { xenstorePort: 21 as EventPort, consolePort: 22 as EventPort }
 
 async function openImage(file: Uint8Array): Promise<SaveStreamReader> {
   const reader = new SaveStreamReader([file])
-  await reader.readXlHeader()
-  await reader.readContainerHeader()
-  expect(await reader.readContainerRecord()).toEqual({ type: 'libxc-context' })
+  await readHead(reader)
   await reader.readImageHeader()
   return reader
 }
@@ -45,15 +46,11 @@ async function restored(file: Uint8Array, maxPages = 2000) {
 async function saved(host: FrameHost): Promise<Uint8Array> {
   const chunks: Uint8Array[] = []
   const stream = new SaveStreamWriter({ write: (chunk) => void chunks.push(chunk) })
-  await stream.writeXlHeader('{}')
-  await stream.writeContainerHeader()
-  await stream.writeContainerRecord({ type: 'libxc-context' })
+  await writeHead(stream, '{}')
   const image = new PvImageWriter(host, host.domain, stream)
   await image.writeStart()
   await image.writePages(Array.from({ length: image.pageCount }, (_, pfn) => pfn))
-  await image.writeEnd()
-  await image.writeFinish()
-  await stream.writeContainerRecord({ type: 'end' })
+  await finishImage(image, stream)
   return Buffer.concat(chunks)
 }
 
