@@ -26,9 +26,11 @@
  *    `source(size)` loads the E operand, `modify(size, body)` reads and writes it, `emitMemory(name)` takes a memory
  *    form of the micro-operation, `handler(name)` calls TypeScript, `ended` or `finalHandler` end the block. Without a
  *    lifter it raises #UD.
- * 3. If no micro-operation fits, add one to a family in uops/ (`list.add('name.size.operands', (b) => ...)`). It must
- *    not change anything before its last memory access has gone through; a handler neither, when it returns FAULT. What
- *    it means is written here once: the loop, the single functions and later compiled regions all run this function.
+ * 3. If no micro-operation fits, add one to a family in uops/: `list.add([operation, size, operands], facts, (b) => ...)`.
+ *    The facts (uops/facts.ts) say what it reads and writes, how it uses memory and ends; a test holds them against what
+ *    the function emits. Nothing may be changed before its last memory access has gone through; a handler neither, when
+ *    it returns FAULT. What it means is written here once: the loop, the single functions and later compiled regions all
+ *    run this function.
  * 4. If it is frequent, uops/hot.ts puts it into the loop; read there what that costs.
  *
  * Outside of 64-bit mode another instance of the module runs, generated for 32-bit linear addresses. Where all segments

@@ -4,10 +4,7 @@
  */
 import { invariant } from '../../../util/index.ts'
 import { BLOCK, RECORD } from '../layout/record.ts'
-import type { MicroTable } from '../uops/index.ts'
-
-/** Micro-operations that branch out of the middle of a block. */
-const SIDE_BRANCHES = /^(segmented\.)?(j(?!mp)|loop)/
+import type { MicroTable } from '../uops/table.ts'
 
 /** Makes such copies. */
 export class Clipper {
@@ -21,9 +18,9 @@ export class Clipper {
   constructor(view: DataView, table: MicroTable) {
     this.view = view
     this.bytes = new Uint8Array(view.buffer)
-    const { all, numbers } = table
-    this.single = Uint16Array.from(all, ({ first }, number) => (first === undefined ? number : numbers.get(first)!))
-    this.branches = Uint8Array.from(all, ({ name }) => (SIDE_BRANCHES.test(name) ? 1 : 0))
+    const { all } = table
+    this.single = Uint16Array.from(all, ({ pair }, number) => (pair === undefined ? number : all.indexOf(pair.first)))
+    this.branches = Uint8Array.from(all, ({ facts }) => (facts.ends === 'conditional' ? 1 : 0))
   }
 
   /** Copies the first `count` instructions of a block to `target`: at least one, and fewer than the block has. */

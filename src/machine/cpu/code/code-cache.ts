@@ -14,7 +14,7 @@ import { Lifter } from '../lift/lifter.ts'
 import type { HandlerNumbers } from '../lift/lifter.ts'
 import { bucketOf } from '../runtime/blocks.ts'
 import { MODE } from '../layout/state.ts'
-import type { MicroTable } from '../uops/index.ts'
+import type { MicroTable } from '../uops/table.ts'
 
 /** Who has to be told that decoded code is gone, or that a frame now holds some. */
 export interface CodeUser {

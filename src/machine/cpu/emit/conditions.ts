@@ -71,11 +71,13 @@ export function pushConditionAfter(b: Binder, condition: Condition, source: Flag
   compare(b, source.size, against, [source.result])
 }
 
+const SIGNED: ReadonlySet<Comparison> = /* @__PURE__ */ new Set<Comparison>(['lt_s', 'ge_s', 'le_s', 'gt_s'])
+
 /** Compares two locals (operands are zero-extended), or a result with zero, as numbers of `size` bits. */
 function compare(b: Binder, size: Size, comparison: Comparison, locals: readonly number[]): void {
   for (const local of locals) {
     b.code.get(local)
-    if (comparison.endsWith('_s')) signExtend32(b.code, size)
+    if (SIGNED.has(comparison)) signExtend32(b.code, size)
     else if (locals.length === 1) truncate(b.code, size)
   }
   if (locals.length === 1) constant(b.code, size, 0)

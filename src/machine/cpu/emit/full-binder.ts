@@ -20,6 +20,8 @@ export interface SlowFunctions {
   readonly handler: number
   /** (base, record) -> status, by name. */
   readonly runtime: ReadonlyMap<string, number>
+  /** The same where segments are not flat. */
+  readonly runtimeInSegments: ReadonlyMap<string, number>
 }
 
 /** The binder that executes one record completely and returns a status. */
@@ -177,7 +179,8 @@ export class FullBinder extends RecordBinder {
   }
 
   runtime(name: string): void {
-    const func = this.functions.runtime.get(name)
+    const { runtime, runtimeInSegments } = this.functions
+    const func = (this.segmented ? runtimeInSegments : runtime).get(name)
     if (func === undefined) throw new Error(`no runtime function ${name}`)
     this.code.get(this.base)
     this.code.get(this.record)

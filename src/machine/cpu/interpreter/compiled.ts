@@ -5,8 +5,8 @@
  */
 import { once } from '../once.ts'
 import type { AddressWidth } from '../emit/binder.ts'
-import { buildMicroTable } from '../uops/index.ts'
-import type { MicroTable } from '../uops/index.ts'
+import { buildMicroTable } from '../uops/table.ts'
+import type { MicroTable } from '../uops/table.ts'
 import { writeInterpreter } from './module.ts'
 import { writeSingles } from './singles.ts'
 

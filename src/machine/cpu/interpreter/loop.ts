@@ -14,7 +14,7 @@ import type { BlockFunctions } from '../runtime/blocks.ts'
 import { JUMP, STATUS, State } from '../layout/state.ts'
 import type { Micro } from '../uops/micro.ts'
 import { fitsWidth } from '../uops/hot.ts'
-import type { MicroTable } from '../uops/index.ts'
+import type { MicroTable } from '../uops/table.ts'
 
 /** What the loop calls. */
 export interface LoopFunctions {
@@ -177,14 +177,14 @@ function advance(l: Loop, bytes: number): void {
 /** The dispatch and all micro-operations of the loop. */
 function writeHandlers(l: Loop, table: MicroTable, to: { labels: LoopLabels; top: Label }): void {
   const c = l.code
-  const hot = table.all.slice(0, table.hotCount).filter(({ name }) => fitsWidth(name, l.functions.width))
+  const hot = table.all.slice(0, table.hotCount).filter((micro) => fitsWidth(micro, l.functions.width))
   const labels = new Map([...hot].reverse().map((micro) => [micro, c.block()]))
   pushNumber(c, l.record)
   c.brTable(table.all.slice(0, table.hotCount).map((micro) => labels.get(micro) ?? to.labels.slow), to.labels.slow)
   for (const micro of hot) {
     c.end()
     writeHandler(l, micro, to.labels)
-    advance(l, micro.second === undefined ? RECORD.bytes : 2 * RECORD.bytes)
+    advance(l, micro.pair === undefined ? RECORD.bytes : 2 * RECORD.bytes)
     c.br(to.top)
   }
 }
@@ -193,8 +193,8 @@ function writeHandler(l: Loop, micro: Micro, labels: LoopLabels): void {
   const { base, record, target, budget } = l
   const options: LoopOptions = { base, record, target, budget, labels, width: l.functions.width }
   const flags = micro.emit(new FastBinder(l.code, options))
-  if (micro.second === undefined) return
-  micro.second(new FastBinder(l.code, { ...options, at: RECORD.bytes }), flags ?? undefined)
+  if (micro.pair === undefined) return
+  micro.pair.second(new FastBinder(l.code, { ...options, at: RECORD.bytes }), flags ?? undefined)
 }
 
 /** Pushes the record's number. */

@@ -14,8 +14,7 @@ import { defineSegments } from '../runtime/segments.ts'
 import { defineStrings } from '../runtime/strings.ts'
 import { defineWalk } from '../runtime/walk.ts'
 import { State } from '../layout/state.ts'
-import { SEGMENTED } from '../uops/segment.ts'
-import type { MicroTable } from '../uops/index.ts'
+import type { MicroTable } from '../uops/table.ts'
 import { writeLoop } from './loop.ts'
 import { defineAbsent, defineSingles, singleType } from './singles.ts'
 
@@ -68,10 +67,8 @@ export function writeInterpreter(table: MicroTable, width: AddressWidth): OwnByt
   const blocks = defineBlocks(module, probe)
   const checkSegment = defineSegments(module)
   const runtime = defineStrings(module, access)
-  if (width === 32) {
-    for (const [name, func] of defineStrings(module, access, checkSegment)) runtime.set(SEGMENTED + name, func)
-  }
-  const functions: SlowFunctions = { ...access, checkSegment, handler, runtime }
+  const runtimeInSegments = width === 32 ? defineStrings(module, access, checkSegment) : new Map<string, number>()
+  const functions: SlowFunctions = { ...access, checkSegment, handler, runtime, runtimeInSegments }
   module.table('singles', table.all.length)
   defineSingles(module, table, { group: 'common', functions, width })
   if (width === 32) defineSingles(module, table, { group: 'segmented', functions, width })

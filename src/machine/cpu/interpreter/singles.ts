@@ -9,7 +9,7 @@ import { ModuleWriter } from '../../../wasm/index.ts'
 import type { AddressWidth } from '../emit/binder.ts'
 import { FullBinder } from '../emit/full-binder.ts'
 import type { SlowFunctions } from '../emit/full-binder.ts'
-import type { MicroTable } from '../uops/index.ts'
+import type { MicroTable } from '../uops/table.ts'
 import type { Micro, MicroGroup } from '../uops/micro.ts'
 import { pushNumber } from './loop.ts'
 
@@ -30,6 +30,9 @@ export interface SinglesOptions {
   readonly width: AddressWidth
 }
 
+/** Vector operations call none of the runtime's functions. */
+const NO_RUNTIME: ReadonlyMap<string, number> = new Map()
+
 /** (base, record) -> status. */
 const PARAMETERS = ['i32', 'i32'] as const
 const RESULTS = ['i32'] as const
@@ -39,10 +42,10 @@ export const singleType = (module: ModuleWriter): number => module.type(PARAMETE
 
 /** Adds the functions of a group and their places in table 0. A pair is executed as its first half. */
 export function defineSingles(module: ModuleWriter, table: MicroTable, options: SinglesOptions): void {
-  const functions = new Map<string, number>()
-  const members = table.all.filter(({ group, first }) => group === options.group && first === undefined)
-  for (const micro of members) functions.set(micro.name, writeSingle(module, micro, options))
-  fillTable(module, table, ({ name, first }) => functions.get(first ?? name))
+  const functions = new Map<Micro, number>()
+  const members = table.all.filter(({ group, pair }) => group === options.group && pair === undefined)
+  for (const micro of members) functions.set(micro, writeSingle(module, micro, options))
+  fillTable(module, table, (micro) => functions.get(micro.pair?.first ?? micro))
 }
 
 /** Puts the functions that `indexOf` names into table 0, one element for each run of numbers. */
@@ -90,7 +93,7 @@ export function writeSingles(table: MicroTable, group: MicroGroup, width: Addres
   const forRead = module.importFunction('env', 'readHost', ['i32', 'i64', 'i32'], ['i32'])
   const forWrite = module.importFunction('env', 'writeHost', ['i32', 'i64', 'i32'], ['i32'])
   const commit = module.importFunction('env', 'commit', ['i32'], ['i32'])
-  const functions = { handler, forRead, forWrite, commit, checkSegment: -1, runtime: new Map<string, number>() }
+  const functions = { handler, forRead, forWrite, commit, checkSegment: -1, runtime: NO_RUNTIME, runtimeInSegments: NO_RUNTIME }
   defineSingles(module, table, { group, width, functions })
   return module.finish()
 }

@@ -1,4 +1,5 @@
 /** An access through a segment as records and generated code name it: one number. The check is in runtime/segments.ts. */
+
 /** What an access through a segment is for. */
 export const SEGMENT_USE = { READ: 0, WRITE: 1, FETCH: 2 } as const
 /** One of the {@link SEGMENT_USE} numbers. */

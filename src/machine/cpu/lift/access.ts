@@ -1,8 +1,10 @@
-/** What a memory micro-operation does with its operand, by its name: how many bytes, and whether it writes. */
+/** An access to memory as a segment's limit and type see it. */
 import { SEGMENT_USE } from '../layout/segment-access.ts'
 import type { SegmentUse } from '../layout/segment-access.ts'
+import { isWrite } from '../uops/facts.ts'
+import type { MemoryAccess } from '../uops/facts.ts'
 
-/** An access to memory as a segment's limit and type see it. */
+/** An access to memory. */
 export interface Access {
   readonly bytes: number
   readonly use: SegmentUse
@@ -10,19 +12,12 @@ export interface Access {
   readonly aligned?: boolean
 }
 
-/** Names end in the operand's form: `rm` loads, `mr`, `mi` and `m` store, or read and write. */
-const LOADS = /\.rm$|^(vload|cmp|test)\./
-
-/** The access of a micro-operation, its name without the address's form. */
-export function accessOf(name: string): Access {
-  const last = /(\d+)(a?)(b?)[^\d]*$/.exec(name)
-  if (last === null) throw new Error(`the name ${name} tells no size`)
-  const bytes = last[3] === 'b' ? Number(last[1]) : Number(last[1]) / 8
-  return { bytes, use: LOADS.test(name) ? SEGMENT_USE.READ : SEGMENT_USE.WRITE, aligned: last[2] === 'a' }
-}
-
 /** Reading some bytes. */
 export const reads = (bytes: number): Access => ({ bytes, use: SEGMENT_USE.READ })
 
 /** Writing some bytes. */
 export const writes = (bytes: number): Access => ({ bytes, use: SEGMENT_USE.WRITE })
+
+/** What a micro-operation does with its operand in memory. */
+export const accessOf = (access: MemoryAccess): Access =>
+  ({ ...(isWrite(access) ? writes(access.bytes) : reads(access.bytes)), aligned: access.align > 1 })

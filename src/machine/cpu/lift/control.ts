@@ -5,7 +5,6 @@ import { GPR, SEGMENT } from '../../../x86/index.ts'
 import { CONDITIONS } from '../emit/conditions.ts'
 import { REPEAT, STRINGS } from '../runtime/strings.ts'
 import { SEGMENT_SLOT, SLOT } from '../layout/state.ts'
-import { SEGMENTED } from '../uops/segment.ts'
 import { reads, writes } from './access.ts'
 import type { Lift, Lifter } from './lifter.ts'
 
@@ -14,7 +13,7 @@ const push: Lift = (l) => {
   const size = l.instruction.operandSize
   if (code.charAt(0) === 'I') {
     l.immediate = l.instruction.immediate
-    return l.emitOffset(`push.${size}.i`)
+    return l.emit(`push.${size}.i`)
   }
   if (code.charAt(0) === 'Z') l.a = l.opcodeSlot(size)
   else if (code.charAt(0) === 'E') l.a = l.source(size)
@@ -23,7 +22,7 @@ const push: Lift = (l) => {
     l.a = SLOT.t0
     l.partHandler('read-segment')
   }
-  l.emitOffset(`push.${size}.r`)
+  l.emit(`push.${size}.r`)
 }
 
 const SEGMENT_NUMBER: Readonly<Record<string, number>> = { es: 0, cs: 1, ss: 2, ds: 3, fs: 4, gs: 5 }
@@ -37,8 +36,8 @@ const pop: Lift = (l) => {
     const early = i.addressSize < l.codeSize || l.isChecked(l.segmentOf(SEGMENT.ss))
     if (early && i.base === GPR.rsp) i.displacement += size / 8
     // The stack is read first; with odd segments that decides which of two faults comes.
-    if (l.segmented) l.emit(`${SEGMENTED}peek.${size}`)
-    return l.emitMemory(`${l.segmented ? SEGMENTED : ''}pop.${size}.m`)
+    if (l.segmented) l.emit(`peek.${size}`)
+    return l.emitMemory(`pop.${size}.m`)
   }
   const segment = SEGMENT_NUMBER[code]
   if (segment !== undefined) {
@@ -47,7 +46,7 @@ const pop: Lift = (l) => {
     return l.finalHandler(`pop-segment.${size}`)
   }
   l.a = code.charAt(0) === 'Z' ? l.opcodeSlot(size) : l.rmSlot(size)
-  l.emitOffset(`pop.${size}.r`)
+  l.emit(`pop.${size}.r`)
 }
 
 /** Branches of 64-bit code whose targets are cut to 16 bits; `c` says that the target is an operand. */
@@ -78,7 +77,7 @@ const transfer = (name: 'call' | 'jmp'): Lift => (l) => {
     l.emitRelative(name === 'call' ? `call.${size}` : 'jmp')
   } else {
     l.a = l.source(size)
-    l.emitOffset(`${name}.${size}.r`)
+    l.emit(`${name}.${size}.r`)
   }
   l.ended = true
 }
@@ -136,7 +135,7 @@ const farLoad = (segment: number): Lift => (l) => {
 
 const ret: Lift = (l) => {
   l.immediate = l.instruction.immediate
-  l.emitOffset(`ret.${l.instruction.operandSize}`)
+  l.emit(`ret.${l.instruction.operandSize}`)
   l.ended = true
 }
 
@@ -155,7 +154,8 @@ const string = (name: string): Lift => (l) => {
   l.displacement = segment
   const source = name === 'movs' || name === 'lods' || name === 'cmps'
   const checked = l.segmented || (source && l.isChecked(segment))
-  l.emit(`${checked ? SEGMENTED : ''}string.${name}`)
+  if (checked) l.emitTwin(`string.${name}`)
+  else l.emit(`string.${name}`)
   // A repetition pays for itself beyond the first: it has to be the last of its block.
   if (i.repeat !== 0) l.ended = true
 }
@@ -163,7 +163,7 @@ const string = (name: string): Lift => (l) => {
 const enter: Lift = (l) => {
   const { operandSize, immediate, immediate2 } = l.instruction
   l.immediate = immediate
-  if ((immediate2 & 31) === 0) return l.emitOffset(`enter.${operandSize}`)
+  if ((immediate2 & 31) === 0) return l.emit(`enter.${operandSize}`)
   l.displacement = immediate
   l.a = immediate2 & 31
   l.handler(`enter.${operandSize}`)
@@ -253,10 +253,10 @@ const describe = (name: 'lar' | 'lsl'): Lift => (l) => {
   l.handler(name)
 }
 
-const pushFlags: Lift = (l) => l.emitOffset(`pushf.${l.instruction.operandSize}`)
+const pushFlags: Lift = (l) => l.emit(`pushf.${l.instruction.operandSize}`)
 const popFlags: Lift = (l) => {
   l.c = l.instruction.operandSize / 8
-  l.finalHandler('popf', `${l.segmented ? SEGMENTED : ''}pop-handler.${l.instruction.operandSize}`)
+  l.finalHandler('popf', `pop-handler.${l.instruction.operandSize}`)
 }
 
 const sized = (name: string): Lift => (l) => {
@@ -280,7 +280,7 @@ export const CONTROL_LIFTERS: Readonly<Record<string, Lift>> = {
   lss: farLoad(2), lfs: farLoad(4), lgs: farLoad(5), les: farLoad(0), lds: farLoad(3),
   jCC: near(conditionalJump), loop: near(looping('loop')), loope: near(looping('loope')),
   loopne: near(looping('loopne')), jcxz: near(looping('jcxz')),
-  leave: (l) => l.emitOffset(`leave.${l.instruction.operandSize}`), enter,
+  leave: (l) => l.emit(`leave.${l.instruction.operandSize}`), enter,
   pushf: pushFlags, popf: popFlags, iret: sized('iret'), retf: sized('retf'),
   sysret: sized('sysret'), sysexit: sized('sysexit'),
   int: (l) => interrupt(l, l.instruction.immediate), int3: (l) => interrupt(l, 3), int1: final('int1'),

@@ -13,10 +13,9 @@ import { RECORD } from '../layout/record.ts'
 import { SEGMENT } from '../../../x86/index.ts'
 import { SEGMENT_USE, segmentAccess } from '../layout/segment-access.ts'
 import { MODE, SEGMENT_SLOT, SLOT } from '../layout/state.ts'
-import { SEGMENTED } from '../uops/segment.ts'
 import { accessOf, reads } from './access.ts'
 import type { Access } from './access.ts'
-import type { MicroTable } from '../uops/index.ts'
+import type { MicroTable } from '../uops/table.ts'
 
 /** Lifts one instruction, which `lifter.instruction` holds. */
 export type Lift = (lifter: Lifter) => void
@@ -58,8 +57,6 @@ export class Lifter {
   private readonly handlers: HandlerNumbers
   private readonly view: DataView
   private last = -1
-  /** Numbers of memory micro-operations in both forms of an address, by their name without the form. */
-  private readonly memoryForms = new Map<string, readonly [number, number]>()
 
   constructor(table: MicroTable, handlers: HandlerNumbers, options: { view: DataView; codeSize: 16 | 32 | 64 }) {
     this.table = table
@@ -86,9 +83,19 @@ export class Lifter {
     return this.table.numbers.has(name)
   }
 
-  /** Writes a record with the fields set so far. */
+  /** Writes a record with the fields set so far; where segments are not flat, of the twin made for that. */
   emit(name: string): void {
-    this.write(this.numberOf(name))
+    const number = this.numberOf(name)
+    this.write(this.segmented ? this.inSegments(number) : number)
+  }
+
+  /** Writes a record of the twin that works on offsets. */
+  emitTwin(name: string): void {
+    this.write(this.inSegments(this.numberOf(name)))
+  }
+
+  private inSegments(number: number): number {
+    return this.table.twins.get(number) ?? number
   }
 
   private numberOf(name: string): number {
@@ -116,16 +123,12 @@ export class Lifter {
     this.emit('segment-fetch')
   }
 
-  /** Writes a micro-operation on the stack or on code addresses. */
-  emitOffset(name: string): void {
-    this.emit(this.segmented ? SEGMENTED + name : name)
-  }
-
   /** Writes a relative branch; outside of 64-bit mode one of 16 bits cuts the target, which only offsets allow. */
   emitRelative(name: string): void {
     const short = this.codeSize !== 64 && this.instruction.operandSize === 16
     this.d = short ? 1 : 0
-    this.emit(this.segmented || short ? SEGMENTED + name : name)
+    if (short) this.emitTwin(name)
+    else this.emit(name)
   }
 
   /** Writes a conditional branch. */
@@ -325,14 +328,11 @@ export class Lifter {
 
   /** Writes a memory micro-operation in the shorter form where it has one. */
   emitMemory(name: string): void {
-    const form = this.memory(this.codeSize === 64 ? ANY_ACCESS : accessOf(name))
-    let numbers = this.memoryForms.get(name)
-    if (numbers === undefined) {
-      const long = this.numberOf(`${name}2`)
-      numbers = [this.table.numbers.get(`${name}1`) ?? long, long]
-      this.memoryForms.set(name, numbers)
-    }
-    this.write(numbers[form - 1]!)
+    const forms = this.table.memory.get(name)
+    if (forms?.access === undefined) throw new Error(`no micro-operation ${name} uses memory`)
+    const form = this.memory(this.codeSize === 64 ? ANY_ACCESS : accessOf(forms.access))
+    const number = forms.numbers[form - 1]!
+    this.write(this.segmented ? this.inSegments(number) : number)
   }
 
   /** Slot of the E operand's value as a source: a register, or t0 loaded from memory. */

@@ -7,7 +7,6 @@
 import { UNALIGNED } from '../decode/vector-rows.ts'
 import { SEGMENT } from '../../../x86/index.ts'
 import { MODE, SLOT } from '../layout/state.ts'
-import { FLOAT_FAST } from '../uops/sse-float.ts'
 import { MMX_OPERATIONS, XMM_OPERATIONS } from '../uops/sse-integer.ts'
 import { VECTOR_UNIT } from '../uops/sse-place.ts'
 import { reads, writes } from './access.ts'
@@ -88,14 +87,14 @@ const byteShift = (name: string): Lift => (l) => {
 }
 
 /** Arithmetic with a fast path in WebAssembly and a handler behind it, or the handler alone. */
-const float = (name: string): Lift => (l) => {
+const float = (name: string, fast = `${name}.vv`): Lift => (l) => {
   const [first, second] = l.instruction.row.operands as [string, string]
   const from = source(l, second)
   l.a = unit(first, l.instruction.reg)
   l.b = from
   l.c = l.instruction.operandSize
   l.d = l.instruction.immediate & 0xff
-  l.handler(name, FLOAT_FAST.has(name) ? `${name}.vv` : 'handler')
+  l.handler(name, l.has(fast) ? fast : 'handler')
 }
 
 /** Conversions from a general register or memory: b is the integer's slot. */
@@ -104,7 +103,7 @@ const fromInteger = (name: string): Lift => (l) => {
   const slot = l.source(size)
   l.a = xmm(l.instruction.reg)
   l.b = slot
-  l.handler(`${name}.${size}`, FLOAT_FAST.has(`${name}.${size}`) ? `${name}.${size}.vr` : 'handler')
+  l.handler(`${name}.${size}`, `${name}.${size}.vr`)
 }
 
 /** Conversions to a general register. */
@@ -113,7 +112,7 @@ const toInteger = (name: string): Lift => (l) => {
   const from = source(l, l.instruction.row.operands[1]!)
   l.a = l.regSlot(size)
   l.b = from
-  l.handler(`${name}.${size}`, FLOAT_FAST.has(`${name}.${size}`) ? `${name}.${size}.rv` : 'handler')
+  l.handler(`${name}.${size}`, `${name}.${size}.rv`)
 }
 
 /** What a plain move does between registers, as a load and as a store. */

@@ -7,32 +7,29 @@
 import { GPR, SEGMENT } from '../../../x86/index.ts'
 import type { Core } from '../core/core.ts'
 import { DECODED, NO_SEGMENT, type Instruction } from '../decode/decoder.ts'
+import { STACK_USERS } from '../handlers/stack-use.ts'
 import { HANDLER_NUMBERS } from '../handlers/table.ts'
 import { RECORD } from '../layout/record.ts'
 import { State } from '../layout/state.ts'
 import { decodeAt } from '../tracing/code-at-rip.ts'
-import type { MicroTable } from '../uops/index.ts'
-
-const STACK_HANDLERS = /^(pop|push|iret|retf|enter|far-call|short-(call|ret))/
-/** Micro-operations that work on the stack. */
-const STACK_OPERATIONS = /^(push|pop\.\d+\.r|pop-|call|ret|leave|enter)/
-const POPS_TO_MEMORY = /^pop\.\d+\.m/
+import { operandAccess, usesStack } from '../uops/facts.ts'
+import type { MicroFacts } from '../uops/facts.ts'
+import type { MicroTable } from '../uops/table.ts'
 
 /** Tells which records' accesses go through the stack segment. */
 export class StackFaults {
   private readonly operations: ReadonlySet<number>
   private readonly pops: ReadonlySet<number>
-  private readonly handler: number
-  private readonly handlers = new Set(
-    [...HANDLER_NUMBERS].filter(([name]) => STACK_HANDLERS.test(name)).map(([, number]) => number))
+  private readonly callers: ReadonlySet<number>
+  private readonly handlers = new Set(STACK_USERS.map((name) => HANDLER_NUMBERS.get(name)!))
 
-  constructor({ all, numbers }: MicroTable) {
-    // For a pair that is its first half.
-    const named = (pattern: RegExp): ReadonlySet<number> => new Set(all.flatMap(({ name, first }, number) =>
-      (pattern.test(first ?? name) ? [number] : [])))
-    this.operations = named(STACK_OPERATIONS)
-    this.pops = named(POPS_TO_MEMORY)
-    this.handler = numbers.get('handler')!
+  constructor({ all }: MicroTable) {
+    // Those that work on offsets have had their limits checked.
+    const having = (holds: (facts: MicroFacts) => boolean): ReadonlySet<number> => new Set(
+      all.flatMap(({ facts, group }, number) => (group === 'common' && holds(facts) ? [number] : [])))
+    this.operations = having((facts) => usesStack(facts) && operandAccess(facts) === undefined)
+    this.pops = having((facts) => usesStack(facts) && operandAccess(facts) !== undefined)
+    this.callers = having(({ ends }) => ends === 'handler')
   }
 
   /** True when the access of a record that failed at the state's fault address goes through the stack segment. */
@@ -43,7 +40,7 @@ export class StackFaults {
     const number = view.getUint16(record + RECORD.number, true)
     // POP to memory uses both; its own read is at the stack pointer.
     if (this.operations.has(number) || (this.pops.has(number) && at(GPR.rsp * 8))) return true
-    if (number === this.handler && this.handlers.has(view.getUint32(record + RECORD.immediate, true))) return true
+    if (this.callers.has(number) && this.handlers.has(view.getUint32(record + RECORD.immediate, true))) return true
     // Asked before the code is read, which takes the fault address for itself.
     const atSource = at(GPR.rsi * 8)
     const { result, instruction } = decodeAt(core)
@@ -55,8 +52,8 @@ export class StackFaults {
 function namesStack(i: Instruction, atSource: boolean): boolean {
   if (i.segment !== NO_SEGMENT) {
     if (i.segment !== SEGMENT.ss) return false
-    const toDestination = i.row.operands.some((operand) => operand.startsWith('Y'))
-    return !toDestination || (atSource && i.row.operands.some((operand) => operand.startsWith('X')))
+    const toDestination = i.row.operands.some((operand) => operand.charAt(0) === 'Y')
+    return !toDestination || (atSource && i.row.operands.some((operand) => operand.charAt(0) === 'X'))
   }
   return i.isMemory && (i.base === GPR.rsp || i.base === GPR.rbp)
 }

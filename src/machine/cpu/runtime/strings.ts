@@ -20,7 +20,17 @@ import { compareFlags } from './string-flags.ts'
 
 /** The instructions by name. */
 export const STRINGS = ['movs', 'stos', 'lods', 'scas', 'cmps'] as const
-type StringName = (typeof STRINGS)[number]
+/** One of them. */
+export type StringName = (typeof STRINGS)[number]
+
+/** Which of the two places in memory each uses: the source at rSI, the target at rDI. */
+export const STRING_PARTS = {
+  movs: { usesSource: true, usesTarget: true, writesTarget: true, compares: false },
+  stos: { usesSource: false, usesTarget: true, writesTarget: true, compares: false },
+  lods: { usesSource: true, usesTarget: false, writesTarget: false, compares: false },
+  scas: { usesSource: false, usesTarget: true, writesTarget: false, compares: true },
+  cmps: { usesSource: true, usesTarget: true, writesTarget: false, compares: true },
+} as const
 
 /** Kinds of repetition. */
 export const REPEAT = { none: 0, whileEqual: 1, whileNotEqual: 2 } as const
@@ -36,10 +46,10 @@ export function defineStrings(
   }))
 }
 
-const usesSource = (name: StringName): boolean => name === 'movs' || name === 'lods' || name === 'cmps'
-const usesTarget = (name: StringName): boolean => name !== 'lods'
-const writesTarget = (name: StringName): boolean => name === 'movs' || name === 'stos'
-const compares = (name: StringName): boolean => name === 'scas' || name === 'cmps'
+const usesSource = (name: StringName): boolean => STRING_PARTS[name].usesSource
+const usesTarget = (name: StringName): boolean => STRING_PARTS[name].usesTarget
+const writesTarget = (name: StringName): boolean => STRING_PARTS[name].writesTarget
+const compares = (name: StringName): boolean => STRING_PARTS[name].compares
 
 function writeString(
   name: StringName, c: Code, options: { functions: AccessFunctions; checkSegment: number },

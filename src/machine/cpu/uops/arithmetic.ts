@@ -1,7 +1,10 @@
 /** ADD OR ADC SBB AND SUB XOR CMP TEST, INC DEC NEG NOT. */
+import { RFLAGS } from '../../../x86/index.ts'
 import { constant, truncate, typeOf } from '../emit/binder.ts'
 import type { AddressForm, Binder, FlagSource, Size } from '../emit/binder.ts'
 import { arithmeticFlags, logicFlags, pushCarry, stepFlags } from '../emit/flags.ts'
+import { ARITHMETIC, change, from, immediate, leaves, loads, readsFlags, updates } from './facts.ts'
+import type { Effect } from './facts.ts'
 import type { MicroList } from './micro.ts'
 
 /** The two-operand operations in the order of their opcodes, and TEST. */
@@ -87,18 +90,31 @@ function toMemory(
   })
 }
 
+/** Flags that an operation reads and sets. */
+function flagsOf(name: BinaryName): Effect[] {
+  if (name === 'adc' || name === 'sbb') return [readsFlags(RFLAGS.CF), leaves(name === 'adc' ? 'add' : 'sub')]
+  if (name === 'add') return [leaves('add')]
+  return [leaves(name === 'sub' || name === 'cmp' ? 'sub' : 'logic')]
+}
+
 function defineBinary(list: MicroList): void {
   for (const name of BINARY) {
+    const flags = flagsOf(name)
     for (const size of SIZES) {
-      list.add(`${name}.${size}.rr`, (b) => toRegister(b, name, size, () => b.get('b', size)))
-      list.add(`${name}.${size}.ri`, (b) => toRegister(b, name, size, () => b.immediate(size)))
-      for (const form of [1, 2] as const) {
-        list.add(`${name}.${size}.rm${form}`, (b) => toRegister(b, name, size, () => b.load(form, size)))
-        list.add(`${name}.${size}.mr${form}`,
-          (b) => toMemory(b, name, { size, form }, () => b.get('a', size)))
-        list.add(`${name}.${size}.mi${form}`,
-          (b) => toMemory(b, name, { size, form }, () => b.immediate(size)))
-      }
+      const first = writes(name) ? change('a', size) : from('a', size)
+      const target = (form: AddressForm): Effect => (writes(name) ? updates(form, size) : loads(form, size))
+      list.add([name, size, 'rr'], [first, from('b', size), ...flags], (b) => toRegister(b, name, size, () => b.get('b', size)))
+      list.add([name, size, 'ri'], [first, immediate, ...flags], (b) => toRegister(b, name, size, () => b.immediate(size)))
+      list.addForms({
+        parts: [name, size, 'rm'], facts: (form) => [first, loads(form, size), ...flags], isShortOnlyInLoop: true,
+        emit: (b, form) => toRegister(b, name, size, () => b.load(form, size)),
+      }, {
+        parts: [name, size, 'mr'], facts: (form) => [target(form), from('a', size), ...flags],
+        emit: (b, form) => toMemory(b, name, { size, form }, () => b.get('a', size)),
+      }, {
+        parts: [name, size, 'mi'], facts: (form) => [target(form), immediate, ...flags],
+        emit: (b, form) => toMemory(b, name, { size, form }, () => b.immediate(size)),
+      })
     }
   }
 }
@@ -116,10 +132,13 @@ function step(b: Binder, name: 'inc' | 'dec', source: Omit<FlagSource, 'kind'>):
   return stepFlags(b, kind, source)
 }
 
+/** CF stays. */
+const STEP = leaves('step', ARITHMETIC & ~RFLAGS.CF)
+
 function defineSteps(list: MicroList): void {
   for (const name of ['inc', 'dec'] as const) {
     for (const size of SIZES) {
-      list.add(`${name}.${size}.r`, (b) =>
+      list.add([name, size, 'r'], [change('a', size), STEP], (b) =>
         withLocals(b, size, (source) => {
           const place = b.place('a', size)
           place.get()
@@ -128,17 +147,17 @@ function defineSteps(list: MicroList): void {
           place.set(() => b.code.get(source.result))
           return flags
         }))
-      for (const form of [1, 2] as const) {
-        list.add(`${name}.${size}.m${form}`, (b) =>
-          withLocals(b, size, (source) => {
-            let flags: FlagSource | undefined
-            b.update(form, size, (old) => {
-              flags = step(b, name, { ...source, left: old })
-              return source.result
-            })
-            return flags!
-          }))
-      }
+      list.addForms({
+        parts: [name, size, 'm'], facts: (form) => [updates(form, size), STEP], isShortOnlyInLoop: true,
+        emit: (b, form) => withLocals(b, size, (source) => {
+          let flags: FlagSource | undefined
+          b.update(form, size, (old) => {
+            flags = step(b, name, { ...source, left: old })
+            return source.result
+          })
+          return flags!
+        }),
+      })
     }
   }
 }
@@ -146,7 +165,7 @@ function defineSteps(list: MicroList): void {
 function defineNegations(list: MicroList): void {
   for (const size of SIZES) {
     const type = typeOf(size)
-    list.add(`neg.${size}.r`, (b) =>
+    list.add(['neg', size, 'r'], [change('a', size), leaves('sub')], (b) =>
       withLocals(b, size, (source) => {
         const place = b.place('a', size)
         place.get()
@@ -157,7 +176,7 @@ function defineNegations(list: MicroList): void {
         place.set(() => b.code.get(source.result))
         return flags
       }))
-    list.add(`not.${size}.r`, (b) => {
+    list.add(['not', size, 'r'], [change('a', size)], (b) => {
       const place = b.place('a', size)
       place.set(() => {
         place.get()

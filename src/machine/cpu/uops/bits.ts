@@ -5,8 +5,12 @@ import type { Binder, Size } from '../emit/binder.ts'
 import {
   FLAG_STATE, explicitFlags, pushAdjust, pushCarry, pushFlags, pushParity, pushSign, pushZero, replaceCarry, takeFlags,
 } from '../emit/flags.ts'
-import { State } from '../layout/state.ts'
+import { SLOT, State } from '../layout/state.ts'
 import { binary } from './arithmetic.ts'
+import {
+  ARITHMETIC, addresses, change, changeRegister, from, fromRegister, fromUnit, immediate, into, intoRegister, intoSlot, intoUnit, memory,
+  pushes, raises, readsFlags, setsFlags, sometimes,
+} from './facts.ts'
 import type { MicroList } from './micro.ts'
 import { pushValue } from './stack.ts'
 
@@ -49,10 +53,12 @@ function bitTest(b: Binder, name: (typeof BIT_TESTS)[number], size: Size, push: 
 }
 
 function defineBitTests(list: MicroList): void {
+  const carry = setsFlags(RFLAGS.CF)
   for (const size of [16, 32, 64] as const) {
     for (const name of BIT_TESTS) {
-      list.add(`${name}.${size}.rr`, (b) => bitTest(b, name, size, () => b.get('b', size)))
-      list.add(`${name}.${size}.ri`, (b) => bitTest(b, name, size, () => b.immediate(size)))
+      const target = name === 'bt' ? from('a', size) : change('a', size)
+      list.add([name, size, 'rr'], [target, from('b', size), carry], (b) => bitTest(b, name, size, () => b.get('b', size)))
+      list.add([name, size, 'ri'], [target, immediate, carry], (b) => bitTest(b, name, size, () => b.immediate(size)))
     }
   }
 }
@@ -61,7 +67,7 @@ function defineBitTests(list: MicroList): void {
 function defineBitAddresses(list: MicroList): void {
   for (const size of [16, 32, 64] as const) {
     for (const width of [16, 32, 64] as const) {
-      list.add(`bit-word.${size}.${width}`, (b) => {
+      list.add(['bit-word', size, width], [intoSlot(SLOT.t1), addresses(1), from('a', size)], (b) => {
         const c = b.code
         c.get(b.base)
         b.address(1)
@@ -115,9 +121,10 @@ function scan(b: Binder, name: 'bsf' | 'bsr', size: Size): void {
 function defineScans(list: MicroList): void {
   for (const size of [16, 32, 64] as const) {
     const type = typeOf(size)
-    list.add(`bsf.${size}.rr`, (b) => scan(b, 'bsf', size))
-    list.add(`bsr.${size}.rr`, (b) => scan(b, 'bsr', size))
-    list.add(`popcnt.${size}.rr`, (b) => {
+    const found = [from('b', size), sometimes(into('a', size)), setsFlags()]
+    list.add(['bsf', size, 'rr'], found, (b) => scan(b, 'bsf', size))
+    list.add(['bsr', size, 'rr'], found, (b) => scan(b, 'bsr', size))
+    list.add(['popcnt', size, 'rr'], [into('a', size), from('b', size), setsFlags()], (b) => {
       const c = b.code
       const value = c.local(type)
       b.get('b', size)
@@ -147,7 +154,10 @@ function defineCompareExchange(list: MicroList): void {
   for (const size of [8, 16, 32, 64] as const) {
     const type = typeOf(size)
     // `a` is the destination, `b` the source; the accumulator takes the old value when they differ.
-    list.add(`cmpxchg.${size}.rr`, (b) => {
+    const compared = [
+      from('a', size), fromRegister(GPR.rax), from('b', size), sometimes(into('a', size), intoRegister(GPR.rax, size)), setsFlags(),
+    ]
+    list.add(['cmpxchg', size, 'rr'], compared, (b) => {
       const c = b.code
       const [left, right, result] = [c.local(type), c.local(type), c.local(type)]
       const destination = b.place('a', size)
@@ -167,7 +177,7 @@ function defineCompareExchange(list: MicroList): void {
       c.end()
       c.release(type, left, right, result)
     })
-    list.add(`xadd.${size}.rr`, (b) => {
+    list.add(['xadd', size, 'rr'], [change('a', size), change('b', size), setsFlags()], (b) => {
       const c = b.code
       const [left, right, result] = [c.local(type), c.local(type), c.local(type)]
       const [destination, source] = [b.place('a', size), b.place('b', size)]
@@ -181,8 +191,13 @@ function defineCompareExchange(list: MicroList): void {
       c.release(type, left, right, result)
     })
   }
-  list.add('cmpxchg8b.m2', (b) => compareExchangePair(b, 32))
-  list.add('cmpxchg16b.m2', (b) => compareExchangePair(b, 64))
+  const pair = [
+    fromRegister(GPR.rbx), fromRegister(GPR.rcx), sometimes(changeRegister(GPR.rax, 32), changeRegister(GPR.rdx, 32)),
+    readsFlags(ARITHMETIC), setsFlags(), fromUnit('systemFlags'),
+  ]
+  list.addLong(['cmpxchg8b', 'm'], [memory(2, 'update', { bytes: 8 }), ...pair], (b) => compareExchangePair(b, 32))
+  list.addLong(['cmpxchg16b', 'm'], [memory(2, 'update', { bytes: 16, align: 16 }), raises, ...pair],
+    (b) => compareExchangePair(b, 64))
 }
 
 /** CMPXCHG8B and CMPXCHG16B: two words of `size` against rdx:rax, taken from rcx:rbx. Only ZF changes. */
@@ -235,22 +250,23 @@ function compareExchangePair(b: Binder, size: 32 | 64): void {
 }
 
 function defineFlagInstructions(list: MicroList): void {
-  const setCarry = (name: string, push: (b: Binder) => void): void =>
-    list.add(name, (b) => {
+  const setCarry = (name: string, push: (b: Binder) => void, read = 0): void => {
+    list.add([name], [readsFlags(read), setsFlags(RFLAGS.CF)], (b) => {
       const carry = b.code.local('i32')
       push(b)
       b.code.set(carry)
       replaceCarry(b, carry)
       b.code.release('i32', carry)
     })
+  }
   setCarry('clc', (b) => b.code.i32(0))
   setCarry('stc', (b) => b.code.i32(1))
   setCarry('cmc', (b) => {
     pushCarry(b)
     b.code.op('i32.eqz')
-  })
-  const setDirection = (name: string, set: number): void =>
-    list.add(name, (b) => {
+  }, RFLAGS.CF)
+  const setDirection = (name: string, set: number): void => {
+    list.add([name], [fromUnit('systemFlags'), intoUnit('systemFlags')], (b) => {
       b.code.get(b.base)
       b.code.get(b.base)
       b.code.memory('i32.load', State.systemFlags.offset)
@@ -260,9 +276,10 @@ function defineFlagInstructions(list: MicroList): void {
       b.code.op('i32.or')
       b.code.memory('i32.store', State.systemFlags.offset)
     })
+  }
   setDirection('cld', 0)
   setDirection('std', RFLAGS.DF)
-  list.add('lahf', (b) => {
+  list.add(['lahf'], [intoRegister(GPR.rax, 8), readsFlags(ARITHMETIC & ~RFLAGS.OF)], (b) => {
     const c = b.code
     c.get(b.base)
     c.i32(RFLAGS.FIXED)
@@ -274,7 +291,7 @@ function defineFlagInstructions(list: MicroList): void {
     }
     c.memory('i32.store8', 1)
   })
-  list.add('sahf', (b) => {
+  list.add(['sahf'], [fromRegister(GPR.rax), setsFlags(ARITHMETIC & ~RFLAGS.OF)], (b) => {
     const flags = b.code.local('i32')
     b.code.get(b.base)
     b.code.memory('i32.load8_u', 1)
@@ -282,13 +299,13 @@ function defineFlagInstructions(list: MicroList): void {
     takeFlags(b, flags, 'without overflow')
     b.code.release('i32', flags)
   })
-  list.add('salc', (b) => b.fixed(GPR.rax, 8).set(() => {
+  list.add(['salc'], [intoRegister(GPR.rax, 8), readsFlags(RFLAGS.CF)], (b) => b.fixed(GPR.rax, 8).set(() => {
     b.code.i32(0)
     pushCarry(b)
     b.code.op('i32.sub')
   }))
   for (const size of [16, 32, 64] as const) {
-    list.add(`pushf.${size}`, (b) =>
+    list.add(['pushf', size], [pushes(size), readsFlags(ARITHMETIC), fromUnit('systemFlags')], (b) =>
       pushValue(b, size, () => {
         pushFlags(b)
         b.code.i32(~(RFLAGS.RF | RFLAGS.VM))

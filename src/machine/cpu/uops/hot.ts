@@ -8,59 +8,87 @@
  * 40 KB it has not, today it has 33. test/bench/cpu decides on a line; vector operations do not belong here: they make
  * all others slower, a boot of Linux by 15 %.
  */
-const PATTERNS: readonly RegExp[] = [
-  /^(end|nop|jmp)$/,
-  /^mov\.(32|64)\.(rr|ri|rm1|rm2|mr1|mr2|mi1|mi2)$/,
-  /^mov\.8\.(rm1|mr1|mr2|mi1|mi2)$/,
-  /^mov\.16\.mr1$/,
-  /^mov\.64\.rw$/,
-  /^movzx\.32\.(8|16)\.(rr|rm1|rm2)$/,
-  /^movsx\.64\.32\.(rr|rm1|rm2)$/,
-  /^movsx\.32\.(8|16)\.rm1$/,
-  /^movsx\.32\.8\.rr$/,
-  /^lea\.(32|64)\.[12]$/,
-  /^(add|sub|and|or|xor|cmp|test)\.(32|64)\.r[ri]$/,
-  /^(add|sub|and|or|xor|cmp)\.(32|64)\.rm1$/,
-  /^(add|sub|cmp)\.(32|64)\.rm2$/,
-  /^xor\.32\.rm2$/,
-  /^cmp\.8\.rm2$/,
-  /^cmp\.(8|32|64)\.mi1$/,
-  /^test\.8\.mi[12]$/,
-  /^cmp\.(32|64)\.mr1$/,
-  /^(add|or|and|sub|xor)\.(32|64)\.m[ri][12]$/,
-  /^(cmp|test|and|or|xor)\.8\.r[ri]$/,
-  /^(adc|sbb)\.64\.r[ri]$/,
-  /^sbb\.32\.rr$/,
-  /^(inc|dec)\.(32|64)\.(r|m1)$/,
-  /^(inc|dec)\.32\.m2$/,
-  /^(neg|not)\.(32|64)\.r$/,
-  /^(shl|shr|sar)\.(32|64)\.ri$/,
-  /^(rol|ror)\.32\.ri$/,
-  /^rol\.64\.ri$/,
-  /^shl\.(32|64)\.rc$/,
-  /^imul\.(32|64)\.rri?$/,
-  /^mul\.64\.r$/,
-  /^cmov(b|ae|e|ne|s|ns)\.(32|64)\.rr$/,
-  /^set(b|ae|e|ne|a|l|g)\.8\.r$/,
-  /^widen\.64$/,
-  /^xchg\.(32|64)\.rr$/,
-  /^bswap\.(32|64)\.r$/,
-  /^(push|pop)\.(32|64)\.r$/,
-  /^push\.(32|64)\.i$/,
-  /^(call|ret|leave)\.(32|64)$/,
-  /^(call|jmp)\.(32|64)\.r$/,
-  /^j(b|ae|e|ne|be|a|s|ns|l|ge|le|g)$/,
-  /\+j/,
+import { isAmong } from './micro.ts'
+import type { Micro, Pattern } from './micro.ts'
+
+/** Without an address. */
+const PLAIN: readonly Pattern[] = [
+  [['end', 'nop', 'jmp']],
+  ['mov', [32, 64], ['rr', 'ri']],
+  ['mov', 64, 'rw'],
+  ['movzx', 32, [8, 16], 'rr'],
+  ['movsx', 64, 32, 'rr'],
+  ['movsx', 32, 8, 'rr'],
+  [['add', 'sub', 'and', 'or', 'xor', 'cmp', 'test'], [32, 64], ['rr', 'ri']],
+  [['cmp', 'test', 'and', 'or', 'xor'], 8, ['rr', 'ri']],
+  [['adc', 'sbb'], 64, ['rr', 'ri']],
+  ['sbb', 32, 'rr'],
+  [['inc', 'dec', 'neg', 'not'], [32, 64], 'r'],
+  [['shl', 'shr', 'sar'], [32, 64], 'ri'],
+  [['rol', 'ror'], 32, 'ri'],
+  ['rol', 64, 'ri'],
+  ['shl', [32, 64], 'rc'],
+  ['imul', [32, 64], ['rr', 'rri']],
+  ['mul', 64, 'r'],
+  [['cmovb', 'cmovae', 'cmove', 'cmovne', 'cmovs', 'cmovns'], [32, 64], 'rr'],
+  [['setb', 'setae', 'sete', 'setne', 'seta', 'setl', 'setg'], 8, 'r'],
+  ['widen', 64],
+  ['xchg', [32, 64], 'rr'],
+  ['bswap', [32, 64], 'r'],
+  [['push', 'pop'], [32, 64], 'r'],
+  ['push', [32, 64], 'i'],
+  [['call', 'ret', 'leave'], [32, 64]],
+  [['call', 'jmp'], [32, 64], 'r'],
+  [['jb', 'jae', 'je', 'jne', 'jbe', 'ja', 'js', 'jns', 'jl', 'jge', 'jle', 'jg']],
 ]
 
-/** Operations on the stack and on code addresses, which are as wide as linear addresses in most code. */
-const WIDE = /^(?:push|pop|ret|leave|call|jmp)\.(\d+)/
+/** With an address, and the forms of it. */
+const ADDRESSED: readonly (readonly [Pattern, ...forms: (1 | 2)[]])[] = [
+  [['mov', [32, 64], ['rm', 'mr', 'mi']], 1, 2],
+  [['mov', 8, ['mr', 'mi']], 1, 2],
+  [['mov', 8, 'rm'], 1],
+  [['mov', 16, 'mr'], 1],
+  [['movzx', 32, [8, 16], 'rm'], 1, 2],
+  [['movsx', 64, 32, 'rm'], 1, 2],
+  [['movsx', 32, [8, 16], 'rm'], 1],
+  [['lea', [32, 64], ''], 1, 2],
+  [[['add', 'sub', 'and', 'or', 'xor', 'cmp'], [32, 64], 'rm'], 1],
+  [[['add', 'sub', 'cmp'], [32, 64], 'rm'], 2],
+  [['xor', 32, 'rm'], 2],
+  [['cmp', 8, 'rm'], 2],
+  [['cmp', [8, 32, 64], 'mi'], 1],
+  [['test', 8, 'mi'], 1, 2],
+  [['cmp', [32, 64], 'mr'], 1],
+  [[['add', 'or', 'and', 'sub', 'xor'], [32, 64], ['mr', 'mi']], 1, 2],
+  [[['inc', 'dec'], [32, 64], 'm'], 1],
+  [[['inc', 'dec'], 32, 'm'], 2],
+]
 
-/** True for a micro-operation of the loop. */
-export const isHot = (name: string): boolean => PATTERNS.some((pattern) => pattern.test(name))
+interface HotRow {
+  readonly pattern: Pattern
+  readonly forms: readonly number[]
+}
+
+/** The rows by operation. */
+function byOperation(): ReadonlyMap<string, HotRow[]> {
+  const rows = [...PLAIN.map((pattern) => [pattern, 0] as const), ...ADDRESSED]
+  const found = new Map<string, HotRow[]>()
+  for (const [pattern, ...forms] of rows) {
+    for (const operation of [pattern[0]!].flat()) {
+      const known = found.get(String(operation))
+      if (known === undefined) found.set(String(operation), [{ pattern, forms }])
+      else known.push({ pattern, forms })
+    }
+  }
+  return found
+}
+
+/** Those of the micro-operations that are of the loop. */
+export function hotOf(all: readonly Micro[]): Micro[] {
+  const rows = byOperation()
+  return all.filter((micro) => micro.twinOf === undefined && (micro.pair !== undefined
+    || rows.get(micro.parts[0])?.some(({ pattern, forms }) => isAmong(micro, pattern, forms)) === true))
+}
 
 /** True unless the operation is as good as never met in code with linear addresses of this width. */
-export function fitsWidth(name: string, width: 32 | 64): boolean {
-  const match = WIDE.exec(name)
-  return match === null || Number(match[1]) === width
-}
+export const fitsWidth = ({ facts }: Micro, width: 32 | 64): boolean => facts.width === undefined || facts.width === width

@@ -1,8 +1,12 @@
 /**
- * What a micro-operation is: a name and one function that writes its WebAssembly. Names read
- * `operation.size.operands`: r is a register, i the immediate, m1 and m2 memory in the two forms of an address.
+ * What a micro-operation is: facts as data and one function that writes its WebAssembly. Its name is put together from
+ * the parts that identify it and is for people: nothing takes it apart again. Parts are an operation, sizes, and what the
+ * operands are: r is a register, i the immediate, m memory, in the two forms of an address.
  */
-import type { Binder, FlagSource } from '../emit/binder.ts'
+import type { AddressForm, Binder, FlagSource } from '../emit/binder.ts'
+import type { Condition } from '../emit/conditions.ts'
+import { factsOf } from './facts.ts'
+import type { Effect, MicroFacts } from './facts.ts'
 
 /** Writes a micro-operation's meaning; `before` tells what the one just before it left in flags. */
 export type Emit = (b: Binder, before?: FlagSource) => FlagSource | void
@@ -13,29 +17,103 @@ export type Emit = (b: Binder, before?: FlagSource) => FlagSource | void
  */
 export type MicroGroup = 'common' | 'vector' | 'segmented'
 
-/** One micro-operation, or a pair of two in consecutive records that is dispatched once. */
+/** What identifies a micro-operation beside its address's form. */
+export type Parts = readonly [operation: string, ...rest: readonly (string | number)[]]
+
+/** Two micro-operations in consecutive records that are dispatched once. */
+export interface Pair {
+  /** Its first half, by which its record is executed outside the loop. */
+  readonly first: Micro
+  readonly second: Emit
+  /** Conditions of the jumps that may be its second half. */
+  readonly conditions: readonly Condition[]
+  /** The condition is in the jump's record. */
+  readonly isSelected: boolean
+}
+
+/** One micro-operation, or a pair, whose facts are those of its first half. */
 export interface Micro {
+  readonly parts: Parts
+  /** Form of the record's address where it is defined in both. */
+  readonly form: 0 | AddressForm
   readonly name: string
+  readonly facts: MicroFacts
   readonly emit: Emit
   readonly group: MicroGroup
-  /** For a pair: the name of its first half, and the meaning of its second. */
-  readonly first: string | undefined
-  readonly second: Emit | undefined
+  /** Whether the shorter form of an address exists also outside of the loop. */
+  readonly isKept: boolean
+  readonly pair: Pair | undefined
+  /** What it is the twin of, for code whose segments are not flat. */
+  readonly twinOf: Micro | undefined
 }
+
+/** What a micro-operation with an address is, by the address's form. */
+export interface BothForms {
+  readonly parts: Parts
+  readonly facts: (form: AddressForm) => readonly Effect[]
+  readonly emit: (b: Binder, form: AddressForm) => FlagSource | void
+  /** The shorter form is worth its code only in the loop. */
+  readonly isShortOnlyInLoop?: true
+}
+
+const SEGMENTED = 'segmented.'
 
 /** Collects micro-operations. */
 export class MicroList {
   readonly all: Micro[] = []
+  /** Conditional jumps by condition. */
+  readonly jumps = new Map<Condition, Micro>()
   /** Where those that are added now belong. */
   group: MicroGroup = 'common'
 
+  private push(micro: Pick<Micro, 'parts' | 'facts' | 'emit'> & Partial<Micro>): Micro {
+    const { parts, form = 0, group = this.group } = micro
+    const name = `${parts.join('.')}${form === 0 ? '' : form}`
+    const made: Micro = { isKept: true, pair: undefined, twinOf: undefined, name, ...micro, form, group }
+    this.all.push(made)
+    return made
+  }
+
   /** Adds one. */
-  add(name: string, emit: Emit): void {
-    this.all.push({ name, emit, group: this.group, first: undefined, second: undefined })
+  add(parts: Parts, facts: readonly Effect[], emit: Emit): Micro {
+    return this.push({ parts, facts: factsOf(...facts), emit })
+  }
+
+  /** Adds one that uses the record's address, in the longer form only. */
+  addLong(parts: Parts, facts: readonly Effect[], emit: Emit): void {
+    this.push({ parts, facts: factsOf(...facts), emit, form: 2 })
+  }
+
+  /** Adds some that use the record's address, in both forms. */
+  addForms(...rows: readonly BothForms[]): void {
+    for (const form of [1, 2] as const) {
+      for (const { parts, facts, emit, isShortOnlyInLoop } of rows) {
+        const isKept = form === 2 || isShortOnlyInLoop === undefined
+        this.push({ parts, form, facts: factsOf(...facts(form)), emit: (b) => emit(b, form), isKept })
+      }
+    }
+  }
+
+  /** Adds the same for code whose segments are not flat. */
+  addTwin(twinOf: Micro, facts: MicroFacts): void {
+    const { parts, form, emit } = twinOf
+    this.push({ parts, form, emit, facts, twinOf, name: SEGMENTED + twinOf.name })
   }
 
   /** Adds a pair. */
-  addPair(name: string, first: Micro, second: Emit): void {
-    this.all.push({ name, emit: first.emit, group: first.group, first: first.name, second })
+  addPair(pair: Pair, suffix: string): void {
+    const { parts, form, emit, group, facts, name } = pair.first
+    this.push({ parts, form, emit, group, facts, pair, name: `${name}+j${suffix}` })
   }
+}
+
+/** Alternatives for each part. */
+export type Pattern = readonly (string | number | readonly (string | number)[])[]
+
+/** True when a micro-operation's parts, and the form of its address, are among the alternatives. */
+export function isAmong({ parts, form }: Pick<Micro, 'parts' | 'form'>, pattern: Pattern, forms: readonly number[] = [0]): boolean {
+  return forms.includes(form) && parts.length === pattern.length && pattern.every((choice, index) => {
+    const part = parts[index]!
+    return Array.isArray(choice) ? choice.includes(part) : choice === part
+  })
 }

@@ -1,12 +1,15 @@
 /** Moves: MOV, MOVZX, MOVSX, LEA, XCHG, CMOVcc, SETcc, BSWAP, loads and stores of temporaries. */
+import { GPR } from '../../../x86/index.ts'
 import { CONDITIONS, pushCondition } from '../emit/conditions.ts'
 import { typeOf } from '../emit/binder.ts'
 import type { AddressForm, Binder, Size } from '../emit/binder.ts'
 import { SLOT, State } from '../layout/state.ts'
+import {
+  addresses, change, codeAddress, field, finishes, from, fromRegister, immediate, into, fromSlot, intoSlot, intoUnit, loads, memory, on, stores,
+} from './facts.ts'
 import type { MicroList } from './micro.ts'
 
 const SIZES: readonly Size[] = [8, 16, 32, 64]
-const FORMS: readonly AddressForm[] = [1, 2]
 
 /** Converts the value on the stack from one size to a larger one. */
 export function extend(b: Binder, sizes: { from: Size; to: Size }, sign: 'zero' | 'sign'): void {
@@ -17,66 +20,66 @@ export function extend(b: Binder, sizes: { from: Size; to: Size }, sign: 'zero' 
 
 function defineMoves(list: MicroList): void {
   for (const size of SIZES) {
-    list.add(`mov.${size}.rr`, (b) => b.place('a', size).set(() => b.get('b', size)))
-    list.add(`mov.${size}.ri`, (b) => b.place('a', size).set(() => b.immediate(size)))
-    for (const form of FORMS) {
-      list.add(`mov.${size}.rm${form}`, (b) => {
+    list.add(['mov', size, 'rr'], [into('a', size), from('b', size)], (b) => b.place('a', size).set(() => b.get('b', size)))
+    list.add(['mov', size, 'ri'], [into('a', size), immediate], (b) => b.place('a', size).set(() => b.immediate(size)))
+    list.addForms({
+      parts: ['mov', size, 'rm'], facts: (form) => [into('a', size), loads(form, size)],
+      emit: (b, form) => {
         const value = b.code.local(typeOf(size))
         b.load(form, size)
         b.code.set(value)
         b.place('a', size).set(() => b.code.get(value))
         b.code.release(typeOf(size), value)
-      })
-      list.add(`mov.${size}.mr${form}`, (b) => b.store(form, size, () => b.get('a', size)))
-      list.add(`mov.${size}.mi${form}`, (b) => b.store(form, size, () => b.immediate(size)))
-    }
+      },
+    }, {
+      parts: ['mov', size, 'mr'], facts: (form) => [from('a', size), stores(form, size)],
+      emit: (b, form) => b.store(form, size, () => b.get('a', size)),
+    }, {
+      parts: ['mov', size, 'mi'], facts: (form) => [immediate, stores(form, size)],
+      emit: (b, form) => b.store(form, size, () => b.immediate(size)),
+    })
   }
-  list.add('mov.64.rw', (b) => b.place('a', 64).set(() => b.wideImmediate()))
+  list.add(['mov', 64, 'rw'], [into('a', 64), field('displacement'), immediate], (b) => b.place('a', 64).set(() => b.wideImmediate()))
 }
 
 function defineExtensions(list: MicroList): void {
   for (const sign of ['zero', 'sign'] as const) {
     const name = sign === 'zero' ? 'movzx' : 'movsx'
     for (const to of [16, 32, 64] as const) {
-      for (const from of SIZES.filter((size) => size < to)) {
-        list.add(`${name}.${to}.${from}.rr`, (b) =>
+      for (const size of SIZES.filter((other) => other < to)) {
+        list.add([name, to, size, 'rr'], [into('a', to), from('b', size)], (b) =>
           b.place('a', to).set(() => {
-            b.get('b', from)
-            extend(b, { from, to }, sign)
+            b.get('b', size)
+            extend(b, { from: size, to }, sign)
           }))
-        for (const form of FORMS) {
-          list.add(`${name}.${to}.${from}.rm${form}`, (b) => {
+        list.addForms({
+          parts: [name, to, size, 'rm'], facts: (form) => [into('a', to), loads(form, size)], isShortOnlyInLoop: true,
+          emit: (b, form) => {
             const value = b.code.local('i32')
-            b.load(form, from)
+            b.load(form, size)
             b.code.set(value)
             b.place('a', to).set(() => {
               b.code.get(value)
-              extend(b, { from, to }, sign)
+              extend(b, { from: size, to }, sign)
             })
             b.code.release('i32', value)
-          })
-        }
+          },
+        })
       }
     }
   }
 }
 
 function defineAddresses(list: MicroList): void {
-  for (const form of FORMS) {
-    list.add(`lea.64.${form}`, (b) => b.place('a', 64).set(() => b.address(form)))
-    list.add(`lea.32.${form}`, (b) =>
-      b.place('a', 32).set(() => {
-        b.address(form)
-        b.code.op('i32.wrap_i64')
-      }))
-    list.add(`lea.16.${form}`, (b) =>
-      b.place('a', 16).set(() => {
-        b.address(form)
-        b.code.op('i32.wrap_i64')
-      }))
-  }
+  list.addForms(...([64, 32, 16] as const).map((size) => ({
+    parts: ['lea', size, ''] as const, facts: (form: AddressForm) => [into('a', size), addresses(form)],
+    emit: (b: Binder, form: AddressForm) => b.place('a', size).set(() => {
+      b.address(form)
+      if (size !== 64) b.code.op('i32.wrap_i64')
+    }),
+  })))
   // An offset of 16 bits on its way to becoming an address.
-  list.add('offset.16.2', (b) =>
+  list.add(['offset', 16, 2], [into('a', 32), addresses(2)], (b) =>
     b.place('a', 32).set(() => {
       b.address(2)
       b.code.op('i32.wrap_i64')
@@ -84,22 +87,24 @@ function defineAddresses(list: MicroList): void {
       b.code.op('i32.and')
     }))
   // a := b + slot d; adds a segment base to an address that was cut to 32 bits.
-  list.add('segment', (b) => {
+  list.add(['segment'], [into('a', 64), from('b', 64), from('c', 64)], (b) => {
     b.place('a', 64).set(() => {
       b.get('b', 64)
       b.get('c', 64)
       b.code.op('i64.add')
     })
   })
-  list.add('next-ip', (b) => b.place('a', 64).set(() => b.nextIp()))
+  list.add(['next-ip'], [into('a', 64), codeAddress], (b) => b.place('a', 64).set(() => b.nextIp()))
 }
 
 /** Loads into a temporary, loads for a later write, and that write. */
 function defineTemporaries(list: MicroList): void {
   for (const size of SIZES) {
     const type = typeOf(size)
-    for (const form of FORMS) {
-      list.add(`modify.${size}.${form}`, (b) => {
+    list.addForms({
+      parts: ['modify', size, ''],
+      facts: (form) => [memory(form, 'prepare', { bytes: size / 8 }), intoSlot(SLOT.t0), intoUnit('host')],
+      emit: (b, form) => {
         const address = b.code.local('i64')
         const host = b.code.local('i32')
         b.address(form)
@@ -116,9 +121,9 @@ function defineTemporaries(list: MicroList): void {
         b.code.memory('i64.store', SLOT.t0)
         b.code.release('i64', address)
         b.code.release('i32', host)
-      })
-    }
-    list.add(`finish.${size}`, (b) => {
+      },
+    })
+    list.add(['finish', size], [finishes(size), fromSlot(SLOT.t0)], (b) => {
       const host = b.code.local('i32')
       b.code.get(b.base)
       b.code.memory('i32.load', State.host.offset)
@@ -135,7 +140,7 @@ function defineTemporaries(list: MicroList): void {
 function defineExchanges(list: MicroList): void {
   for (const size of SIZES) {
     const type = typeOf(size)
-    list.add(`xchg.${size}.rr`, (b) => {
+    list.add(['xchg', size, 'rr'], [change('a', size), change('b', size)], (b) => {
       const old = b.code.local(type)
       const [first, second] = [b.place('a', size), b.place('b', size)]
       first.get()
@@ -145,10 +150,9 @@ function defineExchanges(list: MicroList): void {
       b.code.release(type, old)
     })
   }
-  list.add('bswap.32.r', (b) => swapBytes(b, 32))
-  list.add('bswap.64.r', (b) => swapBytes(b, 64))
+  for (const size of [32, 64] as const) list.add(['bswap', size, 'r'], [change('a', size)], (b) => swapBytes(b, size))
   // The manual leaves the 16-bit form open; processors give zero.
-  list.add('bswap.16.r', (b) => b.place('a', 16).set(() => b.code.i32(0)))
+  list.add(['bswap', 16, 'r'], [into('a', 16)], (b) => b.place('a', 16).set(() => b.code.i32(0)))
 }
 
 function swapBytes(b: Binder, size: 32 | 64): void {
@@ -188,7 +192,7 @@ function swapBytes(b: Binder, size: 32 | 64): void {
 function defineConditional(list: MicroList): void {
   for (const condition of CONDITIONS) {
     for (const size of [16, 32, 64] as const) {
-      list.add(`cmov${condition}.${size}.rr`, (b) => {
+      list.add([`cmov${condition}`, size, 'rr'], [change('a', size), from('b', size), on(condition)], (b) => {
         const place = b.place('a', size)
         // With 32 bits the upper half is cleared whether or not the value moves.
         place.set(() => {
@@ -199,7 +203,7 @@ function defineConditional(list: MicroList): void {
         })
       })
     }
-    list.add(`set${condition}.8.r`, (b) => b.place('a', 8).set(() => pushBoolean(b, condition)))
+    list.add([`set${condition}`, 8, 'r'], [into('a', 8), on(condition)], (b) => b.place('a', 8).set(() => pushBoolean(b, condition)))
   }
 }
 
@@ -220,10 +224,10 @@ export function defineMoveFamily(list: MicroList): void {
   defineConditional(list)
   // XLAT: where its byte lies, rbx + al.
   for (const width of [16, 32, 64] as const) {
-    list.add(`xlat.${width}`, (b) =>
+    list.add(['xlat', width], [into('a', 64), fromRegister(GPR.rbx), fromRegister(GPR.rax)], (b) =>
       b.place('a', 64).set(() => {
-        b.fixed(3, 64).get()
-        b.fixed(0, 8).get()
+        b.fixed(GPR.rbx, 64).get()
+        b.fixed(GPR.rax, 8).get()
         b.code.op('i64.extend_i32_u', 'i64.add')
         if (width === 64) return
         b.code.i64(width === 32 ? -1 : 0xffff, 0)

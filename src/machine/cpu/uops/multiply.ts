@@ -8,6 +8,10 @@ import { STATUS, State } from '../layout/state.ts'
 import { explicitFlags } from '../emit/flags.ts'
 import { signExtend64, typeOf } from '../emit/binder.ts'
 import type { Binder, Size } from '../emit/binder.ts'
+import {
+  all, change, changeRegister, from, fromRegister, immediate, into, intoRegister, perhapsByHandler, raises, setsFlags, sometimes,
+} from './facts.ts'
+import type { Effect } from './facts.ts'
 import type { MicroList } from './micro.ts'
 
 const SIZES: readonly Size[] = [8, 16, 32, 64]
@@ -262,7 +266,7 @@ function pushDividend(b: Binder, size: 8 | 16 | 32, sign: 'zero' | 'sign'): void
 
 function defineAccumulator(list: MicroList): void {
   for (const [from, to] of [[8, 16], [16, 32], [32, 64]] as const) {
-    list.add(`widen.${to}`, (b) => {
+    list.add(['widen', to], [changeRegister(GPR.rax, to)], (b) => {
       const place = b.fixed(GPR.rax, to)
       const source = b.fixed(GPR.rax, from)
       place.set(() => {
@@ -272,7 +276,7 @@ function defineAccumulator(list: MicroList): void {
     })
   }
   for (const size of [16, 32, 64] as const) {
-    list.add(`sign.${size}`, (b) =>
+    list.add(['sign', size], [fromRegister(GPR.rax), intoRegister(GPR.rdx, size)], (b) =>
       b.fixed(GPR.rdx, size).set(() => {
         b.fixed(GPR.rax, size).get()
         if (size === 16) b.code.op('i32.extend16_s')
@@ -330,25 +334,36 @@ function divideWide(b: Binder, sign: 'zero' | 'sign'): void {
 }
 
 function defineWideDivisions(list: MicroList): void {
-  list.add('div.64.r', (b) => divideWide(b, 'zero'))
-  list.add('idiv.64.r', (b) => divideWide(b, 'sign'))
+  const facts = [
+    from('a', 64), sometimes(changeRegister(GPR.rax, 64), changeRegister(GPR.rdx, 64)), raises, perhapsByHandler,
+  ]
+  list.add(['div', 64, 'r'], facts, (b) => divideWide(b, 'zero'))
+  list.add(['idiv', 64, 'r'], facts, (b) => divideWide(b, 'sign'))
 }
+
+/** The accumulator as a factor, and the double-width accumulator as the product. */
+const product = (size: Size): Effect =>
+  (size === 8 ? changeRegister(GPR.rax, 16) : all(changeRegister(GPR.rax, size), intoRegister(GPR.rdx, size)))
+
+/** The double-width accumulator as dividend, then quotient and remainder. */
+const quotient = (size: Size): Effect =>
+  (size === 8 ? changeRegister(GPR.rax, 16) : all(changeRegister(GPR.rax, size), changeRegister(GPR.rdx, size)))
 
 /** Adds the family. */
 export function defineMultiplyFamily(list: MicroList): void {
   for (const size of SIZES) {
-    list.add(`mul.${size}.r`, (b) => multiply(b, size, 'zero'))
-    list.add(`imul.${size}.r`, (b) => multiply(b, size, 'sign'))
+    list.add(['mul', size, 'r'], [from('a', size), product(size), setsFlags()], (b) => multiply(b, size, 'zero'))
+    list.add(['imul', size, 'r'], [from('a', size), product(size), setsFlags()], (b) => multiply(b, size, 'sign'))
     if (size === 8) continue
-    list.add(`imul.${size}.rr`, (b) =>
+    list.add(['imul', size, 'rr'], [change('a', size), from('b', size), setsFlags()], (b) =>
       multiplyInto(b, size, { left: () => b.get('a', size), right: () => b.get('b', size) }))
-    list.add(`imul.${size}.rri`, (b) =>
+    list.add(['imul', size, 'rri'], [into('a', size), from('b', size), immediate, setsFlags()], (b) =>
       multiplyInto(b, size, { left: () => b.get('b', size), right: () => b.immediate(size) }))
   }
   defineWideDivisions(list)
   for (const size of [8, 16, 32] as const) {
-    list.add(`div.${size}.r`, (b) => divide(b, size, 'zero'))
-    list.add(`idiv.${size}.r`, (b) => divide(b, size, 'sign'))
+    list.add(['div', size, 'r'], [from('a', size), quotient(size), raises], (b) => divide(b, size, 'zero'))
+    list.add(['idiv', size, 'r'], [from('a', size), quotient(size), raises], (b) => divide(b, size, 'sign'))
   }
   defineAccumulator(list)
 }

@@ -5,33 +5,31 @@
  */
 import { SELECTABLE, isDirect, pushSelected } from '../emit/conditions.ts'
 import type { Condition } from '../emit/conditions.ts'
-import type { FlagSource } from '../emit/binder.ts'
-import type { Emit, MicroList } from './micro.ts'
+import { isAmong } from './micro.ts'
+import type { Emit, Micro, MicroList, Pattern } from './micro.ts'
 import { conditionalJump } from './stack.ts'
 
-/** Name of the jump in a pair that takes its condition from the record. */
-export const ANY = 'any'
+/** The pair that takes its condition from the jump's record. */
+const ANY = 'any'
 
 interface Rule {
-  readonly pattern: RegExp
+  readonly first: Pattern
+  readonly forms?: readonly (1 | 2)[]
   readonly conditions: readonly (Condition | typeof ANY)[]
 }
 
 const RULES: readonly Rule[] = [
-  { pattern: /^cmp\.(32|64)\.r[ri]$/, conditions: ['e', 'ne', ANY] },
-  { pattern: /^cmp\.8\.ri$/, conditions: ['e', 'ne', ANY] },
-  { pattern: /^cmp\.(32|64)\.mi1$/, conditions: ['e', 'ne', ANY] },
-  { pattern: /^cmp\.(32|64)\.(rm1|mr1)$/, conditions: [ANY] },
-  { pattern: /^(cmp|test)\.8\.mi1$/, conditions: ['e', 'ne'] },
-  { pattern: /^test\.(32|64)\.rr$/, conditions: ['e', 'ne', ANY] },
-  { pattern: /^test\.8\.r[ri]$/, conditions: ['e', 'ne'] },
-  { pattern: /^test\.32\.ri$/, conditions: ['e', 'ne'] },
-  { pattern: /^sub\.(32|64)\.ri$/, conditions: ['e', 'ne'] },
-  { pattern: /^(inc|dec)\.(32|64)\.r$/, conditions: ['ne'] },
+  { first: ['cmp', [32, 64], ['rr', 'ri']], conditions: ['e', 'ne', ANY] },
+  { first: ['cmp', 8, 'ri'], conditions: ['e', 'ne', ANY] },
+  { first: ['cmp', [32, 64], 'mi'], forms: [1], conditions: ['e', 'ne', ANY] },
+  { first: ['cmp', [32, 64], ['rm', 'mr']], forms: [1], conditions: [ANY] },
+  { first: [['cmp', 'test'], 8, 'mi'], forms: [1], conditions: ['e', 'ne'] },
+  { first: ['test', [32, 64], 'rr'], conditions: ['e', 'ne', ANY] },
+  { first: ['test', 8, ['rr', 'ri']], conditions: ['e', 'ne'] },
+  { first: ['test', 32, 'ri'], conditions: ['e', 'ne'] },
+  { first: ['sub', [32, 64], 'ri'], conditions: ['e', 'ne'] },
+  { first: [['inc', 'dec'], [32, 64], 'r'], conditions: ['ne'] },
 ]
-
-const kindOf = (name: string): FlagSource['kind'] =>
-  name.startsWith('cmp') ? 'sub' : name.startsWith('test') ? 'logic' : 'step'
 
 /** Jumps as the jump's record says. */
 const selectedJump: Emit = (b, before) => {
@@ -42,24 +40,23 @@ const selectedJump: Emit = (b, before) => {
   b.code.end()
 }
 
-/** Adds the pairs; to be called when all singles are there. */
-export function definePairs(list: MicroList): void {
-  const singles = [...list.all]
-  for (const { pattern, conditions } of RULES) {
-    for (const single of singles.filter((micro) => pattern.test(micro.name))) {
-      const { name } = single
-      for (const condition of conditions) {
-        if (condition !== ANY && !isDirect(kindOf(name), condition)) continue
-        const second = condition === ANY ? selectedJump : conditionalJump(condition)
-        list.addPair(`${name}+j${condition}`, single, second)
-      }
-    }
+function addPair(list: MicroList, first: Micro, condition: Condition | typeof ANY): void {
+  const kind = first.facts.flagSource
+  if (kind === undefined) throw new Error('the first half of a pair leaves what a condition needs')
+  if (condition === ANY) {
+    const conditions = SELECTABLE[kind === 'sub' ? 'sub' : 'logic']
+    list.addPair({ first, second: selectedJump, conditions, isSelected: true }, ANY)
+  } else if (isDirect(kind, condition)) {
+    list.addPair({ first, second: conditionalJump(condition), conditions: [condition], isSelected: false }, condition)
   }
 }
 
-/** Names of the jumps that a pair stands for. */
-export function jumpsOf(pair: string): string[] {
-  const [first = '', jump = ''] = pair.split('+')
-  if (jump !== `j${ANY}`) return [jump]
-  return SELECTABLE[kindOf(first) === 'sub' ? 'sub' : 'logic'].map((condition) => `j${condition}`)
+/** Adds the pairs; to be called when all singles are there. */
+export function definePairs(list: MicroList): void {
+  const singles = list.all.filter(({ twinOf }) => twinOf === undefined)
+  for (const { first, forms, conditions } of RULES) {
+    for (const single of singles.filter((micro) => isAmong(micro, first, forms))) {
+      for (const condition of conditions) addPair(list, single, condition)
+    }
+  }
 }

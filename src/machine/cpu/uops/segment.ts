@@ -3,26 +3,27 @@
  * stack and control flow once more, with offsets in place of linear addresses.
  */
 import type { Binder } from '../emit/binder.ts'
-import { STRINGS } from '../runtime/strings.ts'
-import type { MicroList } from './micro.ts'
+import { SLOT } from '../layout/state.ts'
+import { change, codeAddress, from, fromSlot, immediate, inSegments, raises, usesStack } from './facts.ts'
+import type { End } from './facts.ts'
+import type { Micro, MicroList } from './micro.ts'
 
-/** What works on the stack or on code addresses, in the sizes that such code has. */
-const WITH_OFFSETS =
-  /^((push|pop|peek|leave|enter|pop-handler|pushf|call|jmp|ret|loop|loope|loopne|jcxz)\.(16|32)(\.|$)|j[a-z]+$)/
+/** True for what works on the stack, on code addresses or on strings, in the sizes that such code has. */
+function hasTwin({ facts }: Micro): boolean {
+  const withOffsets = usesStack(facts) || OFFSET_ENDS.has(facts.ends)
+  return withOffsets && facts.width !== 64
+}
 
-/** Begins the names of those where segments are not flat. */
-export const SEGMENTED = 'segmented.'
+const OFFSET_ENDS: ReadonlySet<End> = /* @__PURE__ */ new Set<End>(['branch', 'conditional', 'jump', 'repeat'])
 
-/** Adds the family; to be called when stack and jumps are there, and no pairs yet. */
+/** Sends the record's access through a segment: the immediate says which and how. */
+const CHECK = [change('a', 32), from('b', 32), immediate, raises]
+
+/** Adds the family; to be called when stack, jumps and strings are there, and no pairs yet. */
 export function defineSegmentFamily(list: MicroList): void {
-  for (const { name, emit } of [...list.all]) {
-    if (WITH_OFFSETS.test(name)) list.add(SEGMENTED + name, emit)
-  }
-  for (const name of STRINGS) {
-    list.add(`${SEGMENTED}string.${name}`, (b) => b.runtime(SEGMENTED + name))
-  }
-  list.add('segment-check', (b) => throughSegment(b))
-  list.add('segment-check-aligned', (b) => {
+  for (const micro of list.all.filter(hasTwin)) list.addTwin(micro, inSegments(micro.facts))
+  list.add(['segment-check'], CHECK, (b) => throughSegment(b))
+  list.add(['segment-check-aligned'], CHECK, (b) => {
     const address = b.code.local('i64')
     b.get('a', 32)
     b.get('b', 32)
@@ -33,7 +34,7 @@ export function defineSegmentFamily(list: MicroList): void {
     throughSegment(b)
   })
   // The immediate is the access: all bytes of the instruction.
-  list.add('segment-fetch', (b) => {
+  list.add(['segment-fetch'], [codeAddress, fromSlot(SLOT.cs), immediate, raises], (b) => {
     const offset = b.code.local('i32')
     b.thisIp()
     b.code.op('i32.wrap_i64')

@@ -3,9 +3,11 @@
  * count of zero leaves the flags alone. OF is worked out as for a count of 1, where the manual defines it.
  * Reference: Intel SDM volume 2, SAL/SAR/SHL/SHR, RCL/RCR/ROL/ROR, SHLD, SHRD.
  */
-import { GPR } from '../../../x86/index.ts'
+import { GPR, RFLAGS } from '../../../x86/index.ts'
 import { explicitFlags, pushCarry, replaceCarries } from '../emit/flags.ts'
 import type { Binder, Place, Size } from '../emit/binder.ts'
+import { ARITHMETIC, change, field, from, fromRegister, immediate, into, readsFlags, setsFlags, sometimes } from './facts.ts'
+import type { Effect } from './facts.ts'
 import type { MicroList } from './micro.ts'
 
 /** The group's operations in the order of ModRM.reg; 6 is an alias of SHL. */
@@ -251,14 +253,24 @@ function counted(b: Binder, work: Work, place: Place, options: { push: () => voi
   c.end()
 }
 
-const isRotation = (name: ShiftName): boolean => name.startsWith('r')
+const ROTATIONS: ReadonlySet<ShiftName> = /* @__PURE__ */ new Set<ShiftName>(['rol', 'ror', 'rcl', 'rcr'])
+
+/** Flags: rotations only change CF and OF, and those through the carry read it. */
+function flagsOf(name: ShiftName): Effect[] {
+  const set = setsFlags(ROTATIONS.has(name) ? RFLAGS.CF | RFLAGS.OF : ARITHMETIC)
+  return name === 'rcl' || name === 'rcr' ? [readsFlags(RFLAGS.CF), set] : [set]
+}
+
+/** What a count of zero leaves out: all but clearing the upper half of a 32-bit register. */
+const unlessZero = (size: Size, flags: readonly Effect[]): Effect[] =>
+  size === 32 ? [change('a', size), sometimes(...flags)] : [from('a', size), sometimes(into('a', size), ...flags)]
 
 function defineShifts(list: MicroList): void {
   for (const name of new Set(SHIFTS)) {
     for (const size of SIZES) {
-      const keep = isRotation(name) ? 'only carry' : 'all flags'
+      const keep = ROTATIONS.has(name) ? 'only carry' : 'all flags'
       // The lifter sees to it that an immediate count is masked and not zero.
-      list.add(`${name}.${size}.ri`, (b) =>
+      list.add([name, size, 'ri'], [change('a', size), field('b'), ...flagsOf(name)], (b) =>
         withWork(b, size, (work, place) => {
           b.small('b')
           b.code.op('i64.extend_i32_u')
@@ -266,7 +278,7 @@ function defineShifts(list: MicroList): void {
           compute(b, name, work)
           finish(b, work, place, keep)
         }))
-      list.add(`${name}.${size}.rc`, (b) =>
+      list.add([name, size, 'rc'], [...unlessZero(size, flagsOf(name)), fromRegister(GPR.rcx)], (b) =>
         withWork(b, size, (work, place) =>
           counted(b, work, place, {
             push: () => b.fixed(GPR.rcx, 8).get(),
@@ -303,8 +315,9 @@ function double(b: Binder, name: 'shld' | 'shrd', work: Work): void {
 function defineDoubles(list: MicroList): void {
   for (const name of ['shld', 'shrd'] as const) {
     for (const size of [16, 32, 64] as const) {
-      const define = (suffix: string, push: (b: Binder) => void): void =>
-        list.add(`${name}.${size}.${suffix}`, (b) =>
+      const define = (operands: string, count: Effect, push: (b: Binder) => void): void => {
+        const facts = [...unlessZero(size, [from('b', size), setsFlags()]), count]
+        list.add([name, size, operands], facts, (b) =>
           withWork(b, size, (work, place) =>
             counted(b, work, place, {
               push: () => push(b),
@@ -313,8 +326,9 @@ function defineDoubles(list: MicroList): void {
                 finish(b, work, place, 'all flags')
               },
             })))
-      define('rri', (b) => b.immediate(8))
-      define('rrc', (b) => b.fixed(GPR.rcx, 8).get())
+      }
+      define('rri', immediate, (b) => b.immediate(8))
+      define('rrc', fromRegister(GPR.rcx), (b) => b.fixed(GPR.rcx, 8).get())
     }
   }
 }

@@ -11,83 +11,16 @@
  */
 import type { PlainName } from '../../../wasm/index.ts'
 import type { Binder } from '../emit/binder.ts'
-import { State } from '../layout/state.ts'
+import { field, fromVector, intoVector, perhapsByHandler, setsFlags } from './facts.ts'
+import type { Effect } from './facts.ts'
 import type { MicroList } from './micro.ts'
+import { defineConversions, roundToWhole } from './sse-convert.ts'
 import { storeZeroAndCarry } from './sse-shuffle.ts'
 import { pushVector, splat32, vectorPlace } from './sse-place.ts'
-
-/** Rounding to nearest, everything masked, denormals as they are; the flags are left out. */
-const DEFAULT_CONTROL = { mask: 0xffc0, value: 0x1f80 } as const
-/** The same with PRECISION already noted. */
-const DEFAULT_AND_INEXACT = { mask: 0xffe0, value: 0x1fa0 } as const
-
-/** Pushes 1 unless MXCSR is as demanded. */
-function pushOtherControl(b: Binder, wanted: { mask: number; value: number }): void {
-  b.code.get(b.base)
-  b.code.memory('i32.load', State.mxcsr.offset)
-  b.code.i32(wanted.mask)
-  b.code.op('i32.and')
-  b.code.i32(wanted.value)
-  b.code.op('i32.ne')
-}
-
-/** Gives up when the i32 on the stack is not zero. */
-function giveUpIf(b: Binder): void {
-  b.code.if()
-  b.giveUp()
-  b.code.end()
-}
-
-/** The two scalar formats: the integer type with the same bits, twice the least normal number, that span of normals. */
-const SCALAR = {
-  sd: {
-    float: 'f64', int: 'i64', load: 'i64.load', store: 'i64.store',
-    constant: (b: Binder, high: number) => b.code.i64(0, high), leastTwice: 0x0020_0000, span: 0xffc0_0000 | 0,
-  },
-  ss: {
-    float: 'f32', int: 'i32', load: 'i32.load', store: 'i32.store',
-    constant: (b: Binder, high: number) => b.code.i32(high), leastTwice: 0x0100_0000, span: 0xfe00_0000 | 0,
-  },
-} as const
-type ScalarKind = keyof typeof SCALAR
-
-function one(b: Binder, kind: ScalarKind): void {
-  if (kind === 'sd') b.code.i64(1)
-  else b.code.i32(1)
-}
-
-/** Pushes twice the bits, which drops the sign. */
-function pushMagnitude(b: Binder, kind: ScalarKind, bits: number): void {
-  b.code.get(bits)
-  one(b, kind)
-  b.code.op(`${SCALAR[kind].int}.shl`)
-}
-
-/** Pushes 1 when the bits in a local are a denormal. */
-function pushDenormal(b: Binder, kind: ScalarKind, bits: number): void {
-  const { int, constant, leastTwice } = SCALAR[kind]
-  pushMagnitude(b, kind, bits)
-  one(b, kind)
-  b.code.op(`${int}.sub`)
-  constant(b, leastTwice)
-  one(b, kind)
-  b.code.op(`${int}.sub`, `${int}.lt_u`)
-}
-
-/** Pushes 1 when the bits are neither normal nor zero. */
-function pushNotNormal(b: Binder, kind: ScalarKind, bits: number): void {
-  const { int, constant, leastTwice, span } = SCALAR[kind]
-  pushMagnitude(b, kind, bits)
-  constant(b, leastTwice)
-  b.code.op(`${int}.sub`)
-  constant(b, span)
-  b.code.op(`${int}.ge_u`)
-}
-
-function pushZero(b: Binder, kind: ScalarKind, bits: number): void {
-  pushMagnitude(b, kind, bits)
-  b.code.op(`${SCALAR[kind].int}.eqz`)
-}
+import {
+  DEFAULT_AND_INEXACT, INEXACT, SCALAR, giveUpIf, part, pushDenormal, pushNotNormal, pushOdd, pushOtherControl, pushZero, result,
+} from './sse-scalar.ts'
+import type { ScalarKind } from './sse-scalar.ts'
 
 type Operation = 'add' | 'sub' | 'mul' | 'div' | 'sqrt'
 
@@ -183,16 +116,6 @@ function compareFloats(
   b.code.op(`${float}.${o.comparison}`)
 }
 
-/** Pushes 1 when an operand is a denormal, a NaN or infinite. */
-function pushOdd(b: Binder, kind: ScalarKind, operands: readonly number[]): void {
-  operands.forEach((bits, index) => {
-    pushNotNormal(b, kind, bits)
-    pushZero(b, kind, bits)
-    b.code.op('i32.eqz', 'i32.and')
-    if (index > 0) b.code.op('i32.or')
-  })
-}
-
 /** COMIS and UCOMIS, which differ only for NaNs. */
 function scalarOrder(b: Binder, kind: ScalarKind): void {
   const c = b.code
@@ -208,17 +131,23 @@ function scalarOrder(b: Binder, kind: ScalarKind): void {
   c.release(int, x, y)
 }
 
+const scalar = (kind: ScalarKind, isBinary: boolean): Effect[] =>
+  [part('b', kind), ...(isBinary ? [part('a', kind)] : []), result(kind), ...INEXACT]
+
+const packed = (operation: Operation): Effect[] =>
+  [fromVector('b'), ...(operation === 'sqrt' ? [] : [fromVector('a')]), intoVector('a')]
+
 function defineScalars(list: MicroList): void {
   for (const kind of ['sd', 'ss'] as const) {
     for (const operation of ['add', 'sub', 'mul', 'div', 'sqrt'] as const) {
-      list.add(`${operation}${kind}.vv`, (b) => scalarArithmetic(b, kind, operation))
+      list.add([operation + kind, 'vv'], scalar(kind, operation !== 'sqrt'), (b) => scalarArithmetic(b, kind, operation))
     }
     for (const [name, comparison] of [['min', 'lt'], ['max', 'gt']] as const) {
-      list.add(`${name}${kind}.vv`, (b) => scalarExtreme(b, kind, comparison))
+      list.add([name + kind, 'vv'], [part('b', kind), part('a', kind), result(kind), perhapsByHandler], (b) => scalarExtreme(b, kind, comparison))
     }
-    list.add(`round${kind}.vv`, (b) => roundToWhole(b, kind))
+    list.add([`round${kind}`, 'vv'], [...scalar(kind, false), field('d')], (b) => roundToWhole(b, kind))
     for (const name of ['comi', 'ucomi']) {
-      list.add(`${name}${kind}.vv`, (b) => scalarOrder(b, kind))
+      list.add([name + kind, 'vv'], [part('b', kind), part('a', kind), setsFlags(), perhapsByHandler], (b) => scalarOrder(b, kind))
     }
   }
 }
@@ -304,179 +233,10 @@ function packedArithmetic(b: Binder, kind: keyof typeof PACKED, operation: Opera
 function definePacked(list: MicroList): void {
   for (const kind of ['pd', 'ps'] as const) {
     for (const operation of ['add', 'sub', 'mul', 'div', 'sqrt'] as const) {
-      list.add(`${operation}${kind}.vv`, (b) => packedArithmetic(b, kind, operation))
+      list.add([operation + kind, 'vv'], [...packed(operation), ...INEXACT], (b) => packedArithmetic(b, kind, operation))
     }
   }
 }
-
-/** From integers: exact where the integer has no more bits than the significand, else only with PRECISION noted. */
-function fromInteger(b: Binder, kind: ScalarKind, size: 32 | 64): void {
-  const c = b.code
-  const { float, store } = SCALAR[kind]
-  const type = size === 64 ? 'i64' : 'i32'
-  const value = c.local(type)
-  b.get('b', size)
-  c.set(value)
-  if (kind === 'ss' || size === 64) {
-    // |value| is at most 2^24 or 2^53.
-    const push = (low: number, high: number): void => (size === 64 ? c.i64(low, high) : c.i32(low))
-    c.get(value)
-    if (kind === 'ss') push(0x100_0000, 0)
-    else push(0, 0x20_0000)
-    c.op(`${type}.add`)
-    if (kind === 'ss') push(0x200_0000, 0)
-    else push(0, 0x40_0000)
-    c.op(`${type}.gt_u`)
-    pushOtherControl(b, DEFAULT_AND_INEXACT)
-    c.op('i32.and')
-    giveUpIf(b)
-  }
-  vectorPlace(b, 'a').store(store, () => {
-    c.get(value)
-    c.op(`${float}.convert_${type}_s` as PlainName, `${SCALAR[kind].int}.reinterpret_${float}` as PlainName)
-  })
-  c.release(type, value)
-}
-
-/** To integers: within range, and either whole or with PRECISION noted. */
-function toInteger(b: Binder, kind: ScalarKind, options: { size: 32 | 64; truncate: boolean }): void {
-  const c = b.code
-  const { float } = SCALAR[kind]
-  const type = options.size === 64 ? 'i64' : 'i32'
-  const [x, back] = [c.local(float), c.local(float)]
-  const result = c.local(type)
-  pushVector(b, 'b', `${float}.load`)
-  c.tee(x)
-  if (!options.truncate) c.op(`${float}.nearest`)
-  c.op(`${type}.trunc_sat_${float}_s` as PlainName)
-  c.tee(result)
-  c.op(`${float}.convert_${type}_s` as PlainName)
-  c.tee(back)
-  c.get(x)
-  c.op(`${float}.ne`)
-  c.if()
-  // Not whole, not a number, or out of range. Where a whole number has no neighbour nearer than 1, it cannot be the
-  // first.
-  c.get(back)
-  c.get(x)
-  c.op(`${float}.sub`, `${float}.abs`)
-  if (float === 'f64') c.f64(1)
-  else {
-    c.f64(1)
-    c.op('f32.demote_f64')
-  }
-  c.op(`${float}.lt`, 'i32.eqz')
-  pushOtherControl(b, DEFAULT_AND_INEXACT)
-  c.op('i32.or')
-  giveUpIf(b)
-  c.end()
-  // A saturated result may look whole: 2^63 and 2^31 are not in range although they convert back.
-  c.get(result)
-  if (type === 'i64') c.i64(-1, 0x7fff_ffff)
-  else c.i32(0x7fff_ffff)
-  c.op(`${type}.eq`)
-  giveUpIf(b)
-  b.place('a', options.size).set(() => c.get(result))
-  c.release(float, x, back)
-  c.release(type, result)
-}
-
-/** ROUNDSS and ROUNDSD: the mode is in d. */
-function roundToWhole(b: Binder, kind: ScalarKind): void {
-  const c = b.code
-  const { float } = SCALAR[kind]
-  const [x, r, mode] = [c.local(float), c.local(float), c.local('i32')]
-  pushVector(b, 'b', `${float}.load`)
-  c.set(x)
-  b.small('d')
-  c.set(mode)
-  const round = (operation: 'nearest' | 'floor' | 'ceil' | 'trunc'): void => {
-    c.get(x)
-    c.op(`${float}.${operation}`)
-  }
-  round('nearest')
-  c.set(r)
-  // MXCSR's mode, which bit 2 asks for, is to nearest wherever this path is taken.
-  for (const [number, operation] of [[1, 'floor'], [2, 'ceil'], [3, 'trunc']] as const) {
-    c.get(mode)
-    c.i32(7)
-    c.op('i32.and')
-    c.i32(number)
-    c.op('i32.eq')
-    c.if()
-    round(operation)
-    c.set(r)
-    c.end()
-  }
-  c.get(x)
-  c.get(x)
-  c.op(`${float}.ne`)
-  pushOtherControl(b, DEFAULT_CONTROL)
-  c.op('i32.or')
-  // Inexact, to be reported, and not yet noted.
-  c.get(x)
-  c.get(r)
-  c.op(`${float}.ne`)
-  c.get(mode)
-  c.i32(8)
-  c.op('i32.and', 'i32.eqz', 'i32.and')
-  pushOtherControl(b, DEFAULT_AND_INEXACT)
-  c.op('i32.and', 'i32.or')
-  giveUpIf(b)
-  vectorPlace(b, 'a').store(`${float}.store`, () => c.get(r))
-  c.release(float, x, r)
-  c.release('i32', mode)
-}
-
-/** CVTSS2SD, exact but for NaNs and denormals, and CVTSD2SS. */
-function betweenFormats(b: Binder, to: ScalarKind): void {
-  const c = b.code
-  const from = to === 'sd' ? 'ss' : 'sd'
-  const [x, r] = [c.local(SCALAR[from].int), c.local(SCALAR[to].int)]
-  pushVector(b, 'b', SCALAR[from].load)
-  c.tee(x)
-  if (to === 'sd') c.op('f32.reinterpret_i32', 'f64.promote_f32', 'i64.reinterpret_f64')
-  else c.op('f64.reinterpret_i64', 'f32.demote_f64', 'i32.reinterpret_f32')
-  c.set(r)
-  pushOdd(b, from, [x])
-  if (to === 'ss') {
-    // A result that is not normal: fine only for zero.
-    pushNotNormal(b, 'ss', r)
-    pushZero(b, 'sd', x)
-    c.op('i32.eqz', 'i32.and', 'i32.or')
-    pushOtherControl(b, DEFAULT_AND_INEXACT)
-    c.op('i32.or')
-  }
-  giveUpIf(b)
-  vectorPlace(b, 'a').store(SCALAR[to].store, () => c.get(r))
-  c.release(SCALAR[from].int, x)
-  c.release(SCALAR[to].int, r)
-}
-
-function defineConversions(list: MicroList): void {
-  for (const kind of ['sd', 'ss'] as const) {
-    for (const size of [32, 64] as const) {
-      list.add(`cvtsi2${kind}.${size}.vr`, (b) => fromInteger(b, kind, size))
-      list.add(`cvtt${kind}2si.${size}.rv`, (b) => toInteger(b, kind, { size, truncate: true }))
-      list.add(`cvt${kind}2si.${size}.rv`, (b) => toInteger(b, kind, { size, truncate: false }))
-    }
-  }
-  list.add('cvtss2sd.vv', (b) => betweenFormats(b, 'sd'))
-  list.add('cvtsd2ss.vv', (b) => betweenFormats(b, 'ss'))
-  list.add('cvtdq2pd.vv', (b) => vectorPlace(b, 'a').store('v128.store', () => {
-    pushVector(b, 'b')
-    b.code.op('f64x2.convert_low_i32x4_s')
-  }))
-}
-
-const KINDS = ['ss', 'sd', 'ps', 'pd']
-/** Names of handlers that have a fast path: a micro-operation tries first. */
-export const FLOAT_FAST: ReadonlySet<string> = /* @__PURE__ */ new Set([
-  ...['add', 'sub', 'mul', 'div', 'sqrt'].flatMap((name) => KINDS.map((kind) => name + kind)),
-  'roundss', 'roundsd', 'minss', 'minsd', 'maxss', 'maxsd', 'comiss', 'comisd', 'ucomiss', 'ucomisd', 'cvtss2sd', 'cvtsd2ss', 'cvtdq2pd',
-  ...['cvtsi2ss', 'cvtsi2sd', 'cvtss2si', 'cvttss2si', 'cvtsd2si', 'cvttsd2si']
-    .flatMap((name) => [`${name}.32`, `${name}.64`]),
-])
 
 /** Adds the family. */
 export function defineVectorFloats(list: MicroList): void {

@@ -7,6 +7,8 @@
 import type { Code, PlainName } from '../../../wasm/index.ts'
 import type { Binder } from '../emit/binder.ts'
 import { State } from '../layout/state.ts'
+import { all, changeVector, field, fromUnit, fromVector, intoUnit, intoVector } from './facts.ts'
+import type { Effect } from './facts.ts'
 import type { MicroList } from './micro.ts'
 import { byteVector, pushVector, splat32, vectorPlace } from './sse-place.ts'
 
@@ -279,6 +281,15 @@ export function enterMmx(b: Binder): void {
   c.memory('i32.store', State.x87Tags.offset)
 }
 
+/** What `enterMmx` does. */
+export const MMX: Effect = /* @__PURE__ */ all(fromUnit('x87Status'), intoUnit('x87Status', 'x87Tags'))
+/** What `storeMmx` does in an MMX instruction. */
+export const intoMmx: Effect = /* @__PURE__ */ all(MMX, intoVector('a', { bytes: 8 }), intoVector('a', { from: 8, bytes: 2 }))
+/** An MMX register that is also the first operand. */
+export const changeMmx: Effect = /* @__PURE__ */ all(intoMmx, fromVector('a', { bytes: 8 }))
+/** The second operand. */
+export const fromMmx: Effect = /* @__PURE__ */ fromVector('b', { bytes: 8 })
+
 /** Shifts by an immediate count in d. */
 const SHAPES = { w: ['i16x8', 16], d: ['i32x4', 32], q: ['i64x2', 64] } as const
 const KINDS = { psll: 'shl', psrl: 'shr_u', psra: 'shr_s' } as const
@@ -298,7 +309,7 @@ function defineImmediateShifts(list: MicroList): void {
   for (const name of ['psll', 'psrl', 'psra'] as const) {
     for (const size of ['w', 'd', 'q'] as const) {
       if (name === 'psra' && size === 'q') continue
-      list.add(`${name}${size}.vi`, (b) => {
+      list.add([`${name}${size}`, 'vi'], [changeVector('a'), field('d')], (b) => {
         const value = b.code.local('v128')
         const place = vectorPlace(b, 'a')
         place.load('v128.load')
@@ -306,7 +317,7 @@ function defineImmediateShifts(list: MicroList): void {
         place.store('v128.store', () => immediateShift(b, name, size, value))
         b.code.release('v128', value)
       })
-      list.add(`${name}${size}.mmx.i`, (b) => {
+      list.add([`${name}${size}`, 'mmx', 'i'], [changeMmx, field('d')], (b) => {
         const value = b.code.local('v128')
         enterMmx(b)
         pushVector(b, 'a', 'v128.load64_zero')
@@ -323,7 +334,7 @@ function defineImmediateShifts(list: MicroList): void {
 /** Adds the family. */
 export function defineVectorIntegers(list: MicroList): void {
   for (const [name, operation] of Object.entries(XMM_OPERATIONS)) {
-    list.add(`${name}.vv`, (b) => {
+    list.add([name, 'vv'], [changeVector('a'), fromVector('b')], (b) => {
       const [first, second] = [b.code.local('v128'), b.code.local('v128')]
       const place = vectorPlace(b, 'a')
       place.load('v128.load')
@@ -335,7 +346,7 @@ export function defineVectorIntegers(list: MicroList): void {
     })
   }
   for (const [name, operation] of Object.entries(MMX_OPERATIONS)) {
-    list.add(`${name}.mmx`, (b) => {
+    list.add([name, 'mmx'], [changeMmx, fromMmx], (b) => {
       const [first, second] = [b.code.local('v128'), b.code.local('v128')]
       enterMmx(b)
       pushVector(b, 'a', 'v128.load64_zero')

@@ -4,10 +4,10 @@
  */
 import type { MemoryName } from '../../../wasm/index.ts'
 import type { AddressForm, Binder } from '../emit/binder.ts'
-import type { MicroList } from './micro.ts'
+import { from, fromVector, into, intoVector, memory, raises } from './facts.ts'
+import type { Effect, MemoryUse } from './facts.ts'
+import type { MicroList, Parts } from './micro.ts'
 import { pushVector, vectorPlace } from './sse-place.ts'
-
-const FORMS: readonly AddressForm[] = [1, 2]
 
 /** How a part of a register is loaded or stored. */
 interface Part {
@@ -34,9 +34,11 @@ const LOADS: readonly Part[] = [
 
 function defineLoads(list: MicroList): void {
   for (const { name, bytes, load, store, at, aligned } of LOADS) {
-    const type = load.startsWith('v128') ? 'v128' : 'i64'
-    for (const form of FORMS) {
-      list.add(`vload.${name}.m${form}`, (b) => {
+    const [type, filled] = store === 'v128.store' ? ['v128', 16] as const : ['i64', 8] as const
+    list.addForms({
+      parts: ['vload', name, 'm'], isShortOnlyInLoop: true,
+      facts: (form) => [intoVector('a', { from: at ?? 0, bytes: filled }), ...access(form, 'read', { bytes, aligned })],
+      emit: (b, form) => {
         const c = b.code
         const [address, value] = [c.local('i64'), c.local(type)]
         b.address(form)
@@ -48,10 +50,14 @@ function defineLoads(list: MicroList): void {
         vectorPlace(b, 'a').store(store, () => c.get(value), at)
         c.release('i64', address)
         c.release(type, value)
-      })
-    }
+      },
+    })
   }
 }
+
+/** An access to memory, and the demand that it be aligned. */
+const access = (form: AddressForm, use: MemoryUse, size: { bytes: number; aligned: boolean | undefined }): Effect[] =>
+  (size.aligned === true ? [memory(form, use, { bytes: size.bytes, align: size.bytes }), raises] : [memory(form, use, { bytes: size.bytes })])
 
 /**
  * How a store takes a part of the register: bytes written, kinds of load and store, and where in the register it
@@ -67,8 +73,10 @@ const STORES: readonly Part[] = [
 
 function defineStores(list: MicroList): void {
   for (const { name, bytes, load, store, at, aligned } of STORES) {
-    for (const form of FORMS) {
-      list.add(`vstore.${name}.m${form}`, (b) => {
+    list.addForms({
+      parts: ['vstore', name, 'm'], isShortOnlyInLoop: true,
+      facts: (form) => [fromVector('a', { from: at ?? 0, bytes }), ...access(form, 'write', { bytes, aligned })],
+      emit: (b, form) => {
         const c = b.code
         const [address, host] = [c.local('i64'), c.local('i32')]
         b.address(form)
@@ -81,16 +89,19 @@ function defineStores(list: MicroList): void {
         b.written(host)
         c.release('i64', address)
         c.release('i32', host)
-      })
-    }
+      },
+    })
   }
 }
 
 /** A part of `b` goes to a part of `a`. */
-function part(list: MicroList, name: string, how: {
-  load: MemoryName; store: MemoryName; from?: number; to?: number
+function part(list: MicroList, parts: Parts, how: {
+  load: MemoryName; store: MemoryName; bytes: number; filled?: number; from?: number; to?: number
 }): void {
-  list.add(name, (b) => vectorPlace(b, 'a').store(how.store, () => {
+  const facts = [
+    fromVector('b', { from: how.from ?? 0, bytes: how.bytes }), intoVector('a', { from: how.to ?? 0, bytes: how.filled ?? how.bytes }),
+  ]
+  list.add(parts, facts, (b) => vectorPlace(b, 'a').store(how.store, () => {
     b.small('b')
     b.code.i32(4)
     b.code.op('i32.shl')
@@ -102,18 +113,18 @@ function part(list: MicroList, name: string, how: {
 
 /** Moves between vector and general registers; a name's letters are those of destination and source. */
 function defineCrossings(list: MicroList): void {
-  list.add('vmov.32.vr', (b) => vectorPlace(b, 'a').store('v128.store', () => {
+  list.add(['vmov', 32, 'vr'], [intoVector('a'), from('b', 32)], (b) => vectorPlace(b, 'a').store('v128.store', () => {
     byteZero(b)
     b.get('b', 32)
     b.code.lane('i32x4.replace_lane', 0)
   }))
-  list.add('vmov.64.vr', (b) => vectorPlace(b, 'a').store('v128.store', () => {
+  list.add(['vmov', 64, 'vr'], [intoVector('a'), from('b', 64)], (b) => vectorPlace(b, 'a').store('v128.store', () => {
     byteZero(b)
     b.get('b', 64)
     b.code.lane('i64x2.replace_lane', 0)
   }))
   for (const size of [32, 64] as const) {
-    list.add(`vmov.${size}.rv`, (b) =>
+    list.add(['vmov', size, 'rv'], [into('a', size), fromVector('b', { bytes: size / 8 })], (b) =>
       b.place('a', size).set(() => pushVector(b, 'b', size === 64 ? 'i64.load' : 'i32.load')))
   }
 }
@@ -127,10 +138,11 @@ export function defineVectorMoves(list: MicroList): void {
   defineLoads(list)
   defineStores(list)
   defineCrossings(list)
-  part(list, 'vmov.128', { load: 'v128.load', store: 'v128.store' })
-  part(list, 'vmov.64z', { load: 'v128.load64_zero', store: 'v128.store' })
-  part(list, 'vmov.64', { load: 'i64.load', store: 'i64.store' })
-  part(list, 'vmov.32', { load: 'i32.load', store: 'i32.store' })
-  part(list, 'vmov.64.lh', { load: 'i64.load', store: 'i64.store', from: 8 })
-  part(list, 'vmov.64.hl', { load: 'i64.load', store: 'i64.store', to: 8 })
+  const quadword = { load: 'i64.load', store: 'i64.store', bytes: 8 } as const
+  part(list, ['vmov', 128], { load: 'v128.load', store: 'v128.store', bytes: 16 })
+  part(list, ['vmov', '64z'], { load: 'v128.load64_zero', store: 'v128.store', bytes: 8, filled: 16 })
+  part(list, ['vmov', 64], quadword)
+  part(list, ['vmov', 32], { load: 'i32.load', store: 'i32.store', bytes: 4 })
+  part(list, ['vmov', 64, 'lh'], { ...quadword, from: 8 })
+  part(list, ['vmov', 64, 'hl'], { ...quadword, to: 8 })
 }

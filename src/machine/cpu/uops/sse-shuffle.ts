@@ -7,9 +7,14 @@ import type { Code, PlainName } from '../../../wasm/index.ts'
 import type { Binder } from '../emit/binder.ts'
 import { FLAG_STATE } from '../emit/flags.ts'
 import { State } from '../layout/state.ts'
-import type { MicroList } from './micro.ts'
-import { enterMmx, storeMmx } from './sse-integer.ts'
+import { changeVector, field, from, fromUnit, fromVector, into, intoLane, intoVector, setsFlags } from './facts.ts'
+import type { Effect } from './facts.ts'
+import type { MicroList, Parts } from './micro.ts'
+import { MMX, changeMmx, enterMmx, fromMmx, intoMmx, storeMmx } from './sse-integer.ts'
 import { byteVector, pushVector, splat32, VECTOR_UNIT, vectorPlace } from './sse-place.ts'
+
+/** Two operands and the immediate. */
+const TWO = [changeVector('a'), fromVector('b'), field('d')]
 
 /** Runs `body` with both operands in locals and stores what it pushes in the first. */
 function withOperands(b: Binder, body: (first: number, second: number) => void): void {
@@ -84,24 +89,24 @@ function pushWordPicks(b: Binder, half: 'low' | 'high'): void {
 }
 
 function definePicks(list: MicroList): void {
-  list.add('pshufd.vvi', (b) => withOperands(b, (_, second) => {
+  list.add(['pshufd', 'vvi'], TWO, (b) => withOperands(b, (_, second) => {
     b.code.get(second)
     pushDoublewordPicks(b)
     b.code.op('i8x16.swizzle')
   }))
   for (const half of ['low', 'high'] as const) {
-    list.add(`pshuf${half.charAt(0)}w.vvi`, (b) => withOperands(b, (_, second) => {
+    list.add([`pshuf${half.charAt(0)}w`, 'vvi'], TWO, (b) => withOperands(b, (_, second) => {
       b.code.get(second)
       pushWordPicks(b, half)
       b.code.op('i8x16.swizzle')
     }))
   }
-  list.add('pshufw.mmx.i', (b) => withMmx(b, (_, second) => {
+  list.add(['pshufw', 'mmx', 'i'], [changeMmx, fromMmx, field('d')], (b) => withMmx(b, (_, second) => {
     b.code.get(second)
     pushWordPicks(b, 'low')
     b.code.op('i8x16.swizzle')
   }))
-  list.add('shufps.vvi', (b) => withOperands(b, (first, second) => {
+  list.add(['shufps', 'vvi'], TWO, (b) => withOperands(b, (first, second) => {
     const c = b.code
     const picks = c.local('v128')
     pushDoublewordPicks(b)
@@ -114,7 +119,7 @@ function definePicks(list: MicroList): void {
     c.shuffle(Array.from({ length: 16 }, (_, index) => (index < 8 ? index : index + 16)))
     c.release('v128', picks)
   }))
-  list.add('shufpd.vvi', (b) => withOperands(b, (first, second) => {
+  list.add(['shufpd', 'vvi'], TWO, (b) => withOperands(b, (first, second) => {
     const c = b.code
     for (const [operand, bit] of [[first, 1], [second, 2]] as const) {
       c.get(operand)
@@ -141,7 +146,7 @@ function pushRun(b: Binder, sign: 1 | -1, offset: number): void {
 /** Shifts by whole bytes: d is at most 16, for PALIGNR at most 32, so that no byte number wraps into range. */
 function defineByteShifts(list: MicroList): void {
   for (const [name, sign] of [['psrldq', 1], ['pslldq', -1]] as const) {
-    list.add(`${name}.vi`, (b) => {
+    list.add([name, 'vi'], [changeVector('a'), field('d')], (b) => {
       const place = vectorPlace(b, 'a')
       place.store('v128.store', () => {
         place.load('v128.load')
@@ -150,8 +155,8 @@ function defineByteShifts(list: MicroList): void {
       })
     })
   }
-  list.add('palignr.vvi', (b) => withOperands(b, (first, second) => align(b, { first, second })))
-  list.add('palignr.mmx.i', (b) => withMmx(b, (first, second) => {
+  list.add(['palignr', 'vvi'], TWO, (b) => withOperands(b, (first, second) => align(b, { first, second })))
+  list.add(['palignr', 'mmx', 'i'], [changeMmx, fromMmx, field('d')], (b) => withMmx(b, (first, second) => {
     const c = b.code
     c.get(second)
     c.get(first)
@@ -194,25 +199,25 @@ const LANES = [
 
 function defineLanes(list: MicroList): void {
   for (const { size, shift, load, store } of LANES) {
-    list.add(`pinsr.${size}.vr`, (b) => {
+    list.add(['pinsr', size, 'vr'], [intoLane('a'), field('d'), from('b', size)], (b) => {
       pushLaneAddress(b, 'a', shift)
       b.get('b', size)
       b.code.memory(store)
     })
     const wide = size === 64 ? 64 : 32
-    list.add(`pextr.${size}.rv`, (b) => b.place('a', wide).set(() => {
+    list.add(['pextr', size, 'rv'], [into('a', wide), fromVector('b'), field('d')], (b) => b.place('a', wide).set(() => {
       pushLaneAddress(b, 'b', shift)
       b.code.memory(load)
     }))
   }
-  list.add('pinsr.mmx', (b) => {
+  list.add(['pinsr', 'mmx'], [MMX, intoLane('a'), intoVector('a', { from: 8, bytes: 2 }), field('d'), from('b', 16)], (b) => {
     enterMmx(b)
     pushLaneAddress(b, 'a', 1)
     b.get('b', 16)
     b.code.memory('i32.store16')
     vectorPlace(b, 'a').store('i32.store16', () => b.code.i32(-1), 8)
   })
-  list.add('pextr.mmx', (b) => {
+  list.add(['pextr', 'mmx'], [MMX, into('a', 32), fromVector('b'), field('d')], (b) => {
     enterMmx(b)
     b.place('a', 32).set(() => {
       pushLaneAddress(b, 'b', 1)
@@ -236,7 +241,7 @@ function pushBlendMask(b: Binder, shape: 'i16x8' | 'i32x4' | 'i64x2'): void {
 
 function defineBlends(list: MicroList): void {
   for (const [name, shape] of [['blendps', 'i32x4'], ['blendpd', 'i64x2'], ['pblendw', 'i16x8']] as const) {
-    list.add(`${name}.vvi`, (b) => withOperands(b, (first, second) => {
+    list.add([name, 'vvi'], TWO, (b) => withOperands(b, (first, second) => {
       b.code.get(second)
       b.code.get(first)
       pushBlendMask(b, shape)
@@ -244,7 +249,7 @@ function defineBlends(list: MicroList): void {
     }))
   }
   for (const [name, shape] of [['blendvps', 'i32x4'], ['blendvpd', 'i64x2'], ['pblendvb', 'i8x16']] as const) {
-    list.add(`${name}.vv`, (b) => withOperands(b, (first, second) => {
+    list.add([name, 'vv'], [changeVector('a'), fromVector('b'), fromUnit('xmm0')], (b) => withOperands(b, (first, second) => {
       const c = b.code
       c.get(second)
       c.get(first)
@@ -255,7 +260,7 @@ function defineBlends(list: MicroList): void {
     }))
   }
   // INSERTPS: the source lane stands in lane 0 of a 32-bit value in general slot b; d holds destination lane and zeros.
-  list.add('insertps.vr', (b) => {
+  list.add(['insertps', 'vr'], [changeVector('a'), intoLane('a'), field('d'), from('b', 32)], (b) => {
     const c = b.code
     c.get(b.base)
     b.small('a')
@@ -289,7 +294,7 @@ function defineExtensions(list: MicroList): void {
   for (const [name, sign] of [['pmovsx', 's'], ['pmovzx', 'u']] as const) {
     for (const [sizes, chain] of Object.entries(steps)) {
       const ops = chain.map(([from, to]) => `${to}.extend_low_${from}_${sign}` as PlainName)
-      list.add(`${name}${sizes}.vv`, (b) => vectorPlace(b, 'a').store('v128.store', () => {
+      list.add([name + sizes, 'vv'], [intoVector('a'), fromVector('b')], (b) => vectorPlace(b, 'a').store('v128.store', () => {
         pushVector(b, 'b')
         b.code.op(...ops)
       }))
@@ -301,19 +306,19 @@ const BITMASKS = [['pmovmskb', 'i8x16'], ['movmskps', 'i32x4'], ['movmskpd', 'i6
 
 function defineMasks(list: MicroList): void {
   for (const [name, shape] of BITMASKS) {
-    list.add(`${name}.rv`, (b) => b.place('a', 32).set(() => {
+    list.add([name, 'rv'], [into('a', 32), fromVector('b')], (b) => b.place('a', 32).set(() => {
       pushVector(b, 'b')
       b.code.op(`${shape}.bitmask`)
     }))
   }
-  list.add('pmovmskb.mmx', (b) => {
+  list.add(['pmovmskb', 'mmx'], [MMX, into('a', 32), fromMmx], (b) => {
     enterMmx(b)
     b.place('a', 32).set(() => {
       pushVector(b, 'b', 'v128.load64_zero')
       b.code.op('i8x16.bitmask')
     })
   })
-  list.add('ptest.vv', (b) => {
+  list.add(['ptest', 'vv'], [fromVector('a'), fromVector('b'), setsFlags()], (b) => {
     const c = b.code
     const [first, second] = [c.local('v128'), c.local('v128')]
     pushVector(b, 'a')
@@ -363,8 +368,8 @@ export function storeZeroAndCarry(b: Binder): void {
 
 /** Moves between MMX, XMM and general registers, and EMMS. */
 function defineMmxMoves(list: MicroList): void {
-  const toMmx = (name: string, push: (b: Binder) => void): void =>
-    list.add(name, (b) => {
+  const toMmx = (parts: Parts, source: Effect, push: (b: Binder) => void): void => {
+    list.add(parts, [intoMmx, source], (b) => {
       const value = b.code.local('v128')
       enterMmx(b)
       push(b)
@@ -372,16 +377,17 @@ function defineMmxMoves(list: MicroList): void {
       storeMmx(b, value)
       b.code.release('v128', value)
     })
-  toMmx('movq.mmx', (b) => pushVector(b, 'b', 'v128.load64_zero'))
+  }
+  toMmx(['movq', 'mmx'], fromMmx, (b) => pushVector(b, 'b', 'v128.load64_zero'))
   for (const size of [32, 64] as const) {
-    toMmx(`movd.${size}.mmx.r`, (b) => {
+    toMmx(['movd', size, 'mmx', 'r'], from('b', size), (b) => {
       b.get('b', size)
       if (size === 32) b.code.op('i64.extend_i32_u')
       b.code.op('i64x2.splat')
     })
   }
-  list.add('mmx', enterMmx)
-  list.add('emms', (b) => {
+  list.add(['mmx'], [MMX], enterMmx)
+  list.add(['emms'], [MMX], (b) => {
     enterMmx(b)
     b.code.get(b.base)
     b.code.i32(0)

@@ -3,6 +3,7 @@ import { VECTOR } from '../../../x86/index.ts'
 import type { Binder, Size } from '../emit/binder.ts'
 import { typeOf } from '../emit/binder.ts'
 import { State } from '../layout/state.ts'
+import { change, from, fromUnit, into, raises } from './facts.ts'
 import type { MicroList } from './micro.ts'
 import { raise } from './multiply.ts'
 
@@ -55,12 +56,12 @@ function checksum(b: Binder, size: Size): void {
 
 /** Adds the family. */
 export function defineVectorSystem(list: MicroList): void {
-  for (const size of [8, 16, 32, 64] as const) list.add(`crc32.${size}`, (b) => checksum(b, size))
-  list.add('mxcsr', (b) => b.place('a', 32).set(() => {
+  for (const size of [8, 16, 32, 64] as const) list.add(['crc32', size], [change('a', 32), from('b', size)], (b) => checksum(b, size))
+  list.add(['mxcsr'], [into('a', 32), fromUnit('mxcsr')], (b) => b.place('a', 32).set(() => {
     b.code.get(b.base)
     b.code.memory('i32.load', State.mxcsr.offset)
   }))
-  list.add('x87-check', (b) => {
+  list.add(['x87-check'], [fromUnit('x87Status'), raises], (b) => {
     const c = b.code
     c.get(b.base)
     c.memory('i32.load', State.x87Status.offset)

@@ -10,6 +10,11 @@ import type { Binder, Size } from '../emit/binder.ts'
 import { SEGMENT_USE, segmentAccess } from '../layout/segment-access.ts'
 import type { SegmentUse } from '../layout/segment-access.ts'
 import { SLOT, State } from '../layout/state.ts'
+import {
+  all, branches, branchesOn, byHandler, changeRegister, codeAddress, from, fromRegister, immediate, into, intoRegister, intoSlot, jumps,
+  on, pops, pushes, stack, stores,
+} from './facts.ts'
+import type { Effect } from './facts.ts'
 import type { Emit, MicroList } from './micro.ts'
 
 type StackSize = 16 | 32 | 64
@@ -110,25 +115,29 @@ export function popValue(b: Binder, size: StackSize, target: number, check = ():
   b.code.release('i64', address)
 }
 
+/** LEAVE: pops the frame pointer from where it points to. */
+const leaves = (size: StackSize): Effect[] =>
+  [stack('read', size, GPR.rbp), changeRegister(GPR.rbp, size), intoRegister(GPR.rsp, 32), { width: size }]
+
 function definePushes(list: MicroList): void {
   for (const size of [16, 32, 64] as const) {
     const type = typeOf(size)
-    list.add(`push.${size}.r`, (b) => {
+    list.add(['push', size, 'r'], [from('a', size), pushes(size)], (b) => {
       const value = b.code.local(type)
       b.get('a', size)
       b.code.set(value)
       pushValue(b, size, () => b.code.get(value))
       b.code.release(type, value)
     })
-    list.add(`push.${size}.i`, (b) => pushValue(b, size, () => b.immediate(size)))
-    list.add(`pop.${size}.r`, (b) => {
+    list.add(['push', size, 'i'], [immediate, pushes(size)], (b) => pushValue(b, size, () => b.immediate(size)))
+    list.add(['pop', size, 'r'], [pops(size), into('a', size)], (b) => {
       const value = b.code.local(type)
       popValue(b, size, value)
       b.place('a', size).set(() => b.code.get(value))
       b.code.release(type, value)
     })
     // Only for the faults of reading the top.
-    list.add(`peek.${size}`, (b) => {
+    list.add(['peek', size], [stack('probe-read', size), { width: size }], (b) => {
       const [address, host] = [b.code.local('i64'), b.code.local('i32')]
       stackAddress(b, address, reading(size))
       b.hostForRead(address, size / 8)
@@ -137,7 +146,7 @@ function definePushes(list: MicroList): void {
       b.code.release('i32', host)
     })
     // The address is worked out with the stack pointer already moved, which stays unmoved when the store faults.
-    list.add(`pop.${size}.m2`, (b) => {
+    list.addLong(['pop', size, 'm'], [pops(size), stores(2, size)], (b) => {
       const c = b.code
       const [value, address, old] = [c.local(type), c.local('i64'), c.local(typeOf(b.width))]
       const pointer = b.fixed(GPR.rsp, b.width)
@@ -162,7 +171,7 @@ function definePushes(list: MicroList): void {
       c.release(typeOf(b.width), old)
       c.release(type, value)
     })
-    list.add(`leave.${size}`, (b) => {
+    list.add(['leave', size], leaves(size), (b) => {
       const c = b.code
       const [value, address] = [c.local(type), c.local('i64')]
       const frame = b.fixed(GPR.rbp, b.width)
@@ -204,6 +213,9 @@ function requireTarget(b: Binder, size: Size, target: number): void {
   c.end()
 }
 
+/** Goes to an address that it has; in 64-bit code one that may not be canonical. */
+const indirect = (size: StackSize): Effect => all(jumps, { width: size, raises: size === 64 })
+
 function defineCalls(list: MicroList): void {
   for (const size of [16, 32, 64] as const) {
     const type = typeOf(size)
@@ -214,11 +226,11 @@ function defineCalls(list: MicroList): void {
         b.nextIp()
         if (size !== 64) b.code.op('i32.wrap_i64')
       })
-    list.add(`call.${size}`, (b) => {
+    list.add(['call', size], [pushes(size), branches], (b) => {
       pushNext(b, () => b.checkBranch())
       b.branch('end')
     })
-    list.add(`call.${size}.r`, (b) => {
+    list.add(['call', size, 'r'], [from('a', size), pushes(size), codeAddress, indirect(size)], (b) => {
       const target = b.code.local(type)
       b.get('a', size)
       b.code.set(target)
@@ -229,7 +241,7 @@ function defineCalls(list: MicroList): void {
       })
       b.code.release(type, target)
     })
-    list.add(`jmp.${size}.r`, (b) => {
+    list.add(['jmp', size, 'r'], [from('a', size), indirect(size)], (b) => {
       const target = b.code.local(type)
       b.get('a', size)
       b.code.set(target)
@@ -240,7 +252,7 @@ function defineCalls(list: MicroList): void {
       })
       b.code.release(type, target)
     })
-    list.add(`ret.${size}`, (b) => {
+    list.add(['ret', size], [pops(size), immediate, indirect(size)], (b) => {
       const target = b.code.local(type)
       popValue(b, size, target, () => requireTarget(b, size, target))
       moveStack(b, () => b.immediate(b.width))
@@ -251,7 +263,7 @@ function defineCalls(list: MicroList): void {
       b.code.release(type, target)
     })
   }
-  list.add('jmp', (b) => {
+  list.add(['jmp'], [branches], (b) => {
     b.checkBranch()
     b.branch('end')
   })
@@ -267,7 +279,10 @@ export const conditionalJump = (condition: (typeof CONDITIONS)[number]): Emit =>
 }
 
 function defineConditional(list: MicroList): void {
-  for (const condition of CONDITIONS) list.add(`j${condition}`, conditionalJump(condition))
+  for (const condition of CONDITIONS) {
+    const jump = list.add([`j${condition}`], [on(condition), branchesOn], conditionalJump(condition))
+    list.jumps.set(condition, jump)
+  }
   for (const width of [16, 32, 64] as const) {
     const type = typeOf(width)
     const decrement = (b: Binder): void => {
@@ -278,8 +293,9 @@ function defineConditional(list: MicroList): void {
         b.code.op(`${type}.sub`)
       })
     }
-    const looping = (name: string, condition?: 'e' | 'ne'): void =>
-      list.add(`${name}.${width}`, (b) => {
+    const looping = (name: string, condition?: 'e' | 'ne'): void => {
+      const counted = all(changeRegister(GPR.rcx, width), branchesOn, { width })
+      list.add([name, width], condition === undefined ? [counted] : [counted, on(condition)], (b) => {
         const count = b.fixed(GPR.rcx, width)
         count.get()
         constant(b.code, width, 1)
@@ -295,10 +311,11 @@ function defineConditional(list: MicroList): void {
         b.code.end()
         decrement(b)
       })
+    }
     looping('loop')
     looping('loope', 'e')
     looping('loopne', 'ne')
-    list.add(`jcxz.${width}`, (b) => {
+    list.add(['jcxz', width], [fromRegister(GPR.rcx), branchesOn, { width }], (b) => {
       b.fixed(GPR.rcx, width).get()
       b.code.op(`${type}.eqz`)
       b.code.if()
@@ -337,9 +354,9 @@ function enter(b: Binder, size: StackSize): void {
 function defineEnter(list: MicroList): void {
   for (const size of [16, 32, 64] as const) {
     // Deeper ones are a handler's work.
-    list.add(`enter.${size}`, (b) => enter(b, size))
+    list.add(['enter', size], [pushes(size), stack('probe-write', size), immediate, changeRegister(GPR.rbp, size)], (b) => enter(b, size))
     // Pops into a temporary and lets the record's handler go on with it.
-    list.add(`pop-handler.${size}`, (b) => {
+    list.add(['pop-handler', size], [pops(size), intoSlot(SLOT.t0), byHandler], (b) => {
       const value = b.code.local(typeOf(size))
       popValue(b, size, value)
       b.code.get(b.base)

@@ -1,0 +1,53 @@
+/** Names of micro-operations and handlers are for people: nothing takes them apart. */
+import { readFileSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { HANDLER_NUMBERS } from '../../../../../src/machine/cpu/handlers/table.ts'
+import { STACK_USERS } from '../../../../../src/machine/cpu/handlers/stack-use.ts'
+import { microTable } from '../../../../../src/machine/cpu/interpreter/compiled.ts'
+import { writeInterpreter } from '../../../../../src/machine/cpu/interpreter/module.ts'
+import { writeSingles } from '../../../../../src/machine/cpu/interpreter/singles.ts'
+import { buildMicroTable } from '../../../../../src/machine/cpu/uops/table.ts'
+import { EXIT } from '../../../../../src/machine/index.ts'
+import { VECTOR } from '../../../../../src/x86/index.ts'
+import { CpuBench } from '../../../../support/cpu.ts'
+
+const CPU = 'src/machine/cpu'
+/** Rooms that know micro-operations; decoding and listings read the operand codes of the manual, which are a language. */
+const ROOMS = ['uops', 'emit', 'interpreter', 'code', 'processor', 'runtime']
+const PARSING = /\/\^|\/\.(?:test|exec)\(|\.match\(|RegExp|\.startsWith\(|\.endsWith\(/
+
+describe('names of micro-operations', () => {
+  test('no code parses them', () => {
+    const files = ROOMS.flatMap((room) => readdirSync(join(CPU, room)).map((file) => join(CPU, room, file)))
+    expect(files.filter((file) => PARSING.test(readFileSync(file, 'utf8')))).toEqual([])
+  })
+
+  test('other names give the same code', () => {
+    const [usual, renamed] = [buildMicroTable(), buildMicroTable()]
+    renamed.all.forEach((micro, number) => Object.assign(micro, { name: `renamed ${number}` }))
+    for (const width of [32, 64] as const) {
+      expect(Buffer.compare(writeInterpreter(renamed, width), writeInterpreter(usual, width))).toBe(0)
+      expect(Buffer.compare(writeSingles(renamed, 'vector', width), writeSingles(usual, 'vector', width))).toBe(0)
+    }
+  })
+
+  test('with other names programs run, are cut short and fault as ever', () => {
+    for (const micro of microTable().all) Object.assign(micro, { name: `renamed ${micro.name}` })
+    const bench = new CpuBench()
+    // mov ecx,5; push rcx; pop rbx; add eax,ebx; cmp eax,99; je +0; movd xmm0,eax; loop; syscall
+    let exit = bench.run('b905000000 51 5b 01d8 83f863 7400 660f6ec0 e2f1 0f05', 3)
+    let { executed } = bench.cpu
+    while (exit === EXIT.BUDGET) {
+      exit = bench.cpu.run(3)
+      executed += bench.cpu.executed
+    }
+    expect([exit, bench.get('rax'), executed]).toEqual([EXIT.SYSCALL, 15n, 1 + 5 * 7 + 1])
+    bench.set('rsp', 1n << 62n)
+    expect([bench.run('50'), bench.cpu.exit.vector]).toEqual([EXIT.EXCEPTION, VECTOR.SS])
+  })
+})
+
+test('handlers that are said to work on the stack exist', () => {
+  expect(STACK_USERS.filter((name) => !HANDLER_NUMBERS.has(name))).toEqual([])
+})
