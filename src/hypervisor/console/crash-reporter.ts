@@ -4,6 +4,7 @@
  * guest's: sizes are fixed here, and what cannot be read is left out. Words and symbols are for whoever shows it.
  * Reference: xen/arch/x86/traps.c, show_execution_state, show_guest_stack; xen/common/domain.c, __domain_crash.
  */
+import { VcpuInfo } from '../../abi/index.ts'
 import { bigFromParts, type DomId, signedFromParts } from '../../util/index.ts'
 import { SEGMENT } from '../../x86/index.ts'
 import type { HypervisorConsole } from './console.ts'
@@ -87,7 +88,7 @@ function stateOf(vcpu: Vcpu, pv: PvVcpu, memory: GuestMemory): CrashState {
     fsBase: base(SEGMENT.fs), gsBase: base(SEGMENT.gs),
     gsShadow: bigFromParts(registers.kernelGsBaseLow(), registers.kernelGsBaseHigh()),
     inKernel: pv.inKernel,
-    eventsMasked: vcpu.infoAddress < 0 ? undefined : memory.view.getUint8(vcpu.infoAddress + 1) !== 0,
+    eventsMasked: vcpu.infoAddress < 0 ? undefined : VcpuInfo.evtchnUpcallMask.get(memory.view, vcpu.infoAddress) !== 0,
     instruction: pv.processor.instruction()?.text,
     code: codeAt(vcpu.access, registers.rip()), stack: stackAt(vcpu.access, stack),
   }

@@ -2,7 +2,7 @@
  * The event channels of one domain: its ports, the ABI that delivers them, its VIRQ bindings and its polling vCPUs.
  * Rules between domains lie in event-channels.ts.
  */
-import { ERRNO } from '../../abi/index.ts'
+import { ERRNO, VcpuInfo } from '../../abi/index.ts'
 import type { Stateful } from '../../util/index.ts'
 import { WORK } from '../time/work-meter.ts'
 import { type DomainEventState, virqVcpu } from './event-state.ts'
@@ -13,6 +13,10 @@ import {
   CHANNEL, type Channel, type EventDelivery, type EventDomain, type EventHost, type UpcallTarget,
 } from './types.ts'
 import { VIRQ_COUNT, isGlobalVirq } from './virqs.ts'
+
+/** The two bytes of vcpu_info that say whether an upcall is due. */
+const PENDING = VcpuInfo.evtchnUpcallPending.offset
+const MASK = VcpuInfo.evtchnUpcallMask.offset
 
 /** Polling for no particular port: any event ends it. */
 const ANY_PORT = -1
@@ -98,8 +102,8 @@ export class DomainEvents implements UpcallTarget, Stateful<DomainEventState> {
     const info = this.domain.vcpuInfo(vcpu)
     if (info < 0) return
     const { memory } = this.host
-    if (memory.view.getUint8(info) !== 0) return
-    memory.view.setUint8(info, 1)
+    if (memory.view.getUint8(info + PENDING) !== 0) return
+    memory.view.setUint8(info + PENDING, 1)
     memory.markWritten(info >>> 12)
     this.endPoll(vcpu)
     this.host.wake(this.domain.id, vcpu)
@@ -109,7 +113,7 @@ export class DomainEvents implements UpcallTarget, Stateful<DomainEventState> {
   needsUpcall(vcpu: number): boolean {
     const info = this.domain.vcpuInfo(vcpu)
     const { view } = this.host.memory
-    return info >= 0 && view.getUint8(info) !== 0 && view.getUint8(info + 1) === 0
+    return info >= 0 && view.getUint8(info + PENDING) !== 0 && view.getUint8(info + MASK) === 0
   }
 
   /** The vCPU's vcpu_info has moved: marks everything as pending, for something may have come in between. */

@@ -11,7 +11,7 @@
  *
  * Reference: xen/common/event_fifo.c; Xen's design document on FIFO-based event channels.
  */
-import { ERRNO } from '../../abi/index.ts'
+import { ERRNO, EvtchnFifoControlBlock } from '../../abi/index.ts'
 import { type StateOf, type Stateful, shape } from '../../util/index.ts'
 import { DEFAULT_PRIORITY } from './port-table.ts'
 import type { Channel, EventDelivery, EventDomain, EventHost, UpcallTarget } from './types.ts'
@@ -205,7 +205,7 @@ export class FifoDelivery implements EventDelivery, Stateful<FifoState> {
     const queues = this.queues[vcpu]!
     const tail = queues.tails[priority]!
     const linked = tail !== 0 && this.linkTail(tail, port)
-    if (!linked) this.write(queues.controlBlock + 8 + priority * 4, port)
+    if (!linked) this.write(EvtchnFifoControlBlock.head.at(queues.controlBlock, priority), port)
     queues.tails[priority] = port
     return !linked
   }

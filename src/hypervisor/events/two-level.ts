@@ -9,13 +9,13 @@
  * hot path: plain DataView accesses on 32-bit words.
  * Reference: xen/common/event_2l.c, public/xen.h (struct shared_info).
  */
-import { ERRNO } from '../../abi/index.ts'
+import { ERRNO, SharedInfo, VcpuInfo } from '../../abi/index.ts'
 import type { Channel, EventDelivery, EventDomain, EventHost, UpcallTarget } from './types.ts'
 
-/** `evtchn_pending` follows 32 records of 64 bytes in both layouts; `evtchn_mask` follows it. */
-const PENDING_OFFSET = 32 * 64
-/** `evtchn_pending_sel` in `struct vcpu_info`, 64-bit and 32-bit. */
-const SELECTOR_OFFSET = { 64: 8, 32: 4 } as const
+/** `evtchn_pending` stands in the same place of 32-bit guests; `evtchn_mask` follows it. */
+const PENDING_OFFSET = SharedInfo.evtchnPending.offset
+/** `evtchn_pending_sel` in `struct vcpu_info`; a 32-bit guest's follows the two bytes before it without a gap. */
+const SELECTOR_OFFSET = { 64: VcpuInfo.evtchnPendingSel.offset, 32: 4 } as const
 
 /** Delivers through the bitmaps in shared_info. */
 export class TwoLevelDelivery implements EventDelivery {

@@ -3,7 +3,7 @@
  * whole domains. It keeps scheduler, run states and flags of a vCPU in step.
  * Reference: xen/common/sched/core.c, vcpu_wake, vcpu_sleep, vcpu_block; xen/common/domain.c, domain_shutdown.
  */
-import { ERRNO, RUNSTATE, SHUTDOWN, VIRQ } from '../../abi/index.ts'
+import { ERRNO, RUNSTATE, SHUTDOWN, VIRQ, VcpuInfo } from '../../abi/index.ts'
 import type { EventHub } from '../../util/index.ts'
 import type { CrashCause, CrashReporter } from '../console/crash-reporter.ts'
 import type { CrashReport, TrapNote } from '../domains/crash-report.ts'
@@ -14,6 +14,10 @@ import type { GuestMemory } from '../memory/guest-memory.ts'
 import type { HostClock } from '../time/host-clock.ts'
 import type { HypervisorEvent } from '../hypervisor-events.ts'
 import type { Affinity, Scheduler } from '../scheduler/index.ts'
+
+/** The two bytes of vcpu_info that say whether an upcall is due. */
+const PENDING = VcpuInfo.evtchnUpcallPending.offset
+const MASK = VcpuInfo.evtchnUpcallMask.offset
 
 /** What this part works on. */
 export interface VcpuExecutionParts {
@@ -68,7 +72,7 @@ export class VcpuExecution {
   block(vcpu: Vcpu): void {
     const { view } = this.parts.memory
     if (vcpu.infoAddress >= 0) {
-      view.setUint8(vcpu.infoAddress + 1, 0)
+      VcpuInfo.evtchnUpcallMask.set(view, vcpu.infoAddress, 0)
       this.parts.memory.markWritten(vcpu.infoAddress >>> 12)
     }
     if (vcpu.pv?.nmiPending === true || this.hasUpcall(vcpu)) return
@@ -80,7 +84,7 @@ export class VcpuExecution {
   /** A guest in TypeScript has nothing to do; unlike {@link VcpuExecution.block} its mask stays as it is. */
   rest(vcpu: Vcpu): void {
     const { view } = this.parts.memory
-    if (vcpu.infoAddress >= 0 && view.getUint8(vcpu.infoAddress) !== 0) return
+    if (vcpu.infoAddress >= 0 && VcpuInfo.evtchnUpcallPending.get(view, vcpu.infoAddress) !== 0) return
     vcpu.blocked = true
     this.update(vcpu)
   }
@@ -196,7 +200,7 @@ export class VcpuExecution {
   hasUpcall(vcpu: Vcpu): boolean {
     const { view } = this.parts.memory
     const at = vcpu.infoAddress
-    return at >= 0 && view.getUint8(at) !== 0 && view.getUint8(at + 1) === 0
+    return at >= 0 && view.getUint8(at + PENDING) !== 0 && view.getUint8(at + MASK) === 0
   }
 
   private endPoll(vcpu: Vcpu): void {

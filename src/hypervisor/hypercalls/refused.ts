@@ -11,8 +11,8 @@ import type { HypercallName, HypercallRow, Support } from '../domains/hypercall.
 import { refusal, refused } from './table.ts'
 
 /** For privileged domains only, and not there for them either. */
-const CONTROL = refused('EPERM', 'a toolstack uses the control interface of this library', 'ENOSYS')
-const HOST = refused('EPERM', 'there is no hardware below to manage', 'ENOSYS')
+const CONTROL = /* @__PURE__ */ refused('EPERM', 'a toolstack uses the control interface of this library', 'ENOSYS')
+const HOST = /* @__PURE__ */ refused('EPERM', 'there is no hardware below to manage', 'ENOSYS')
 const TRANSLATED = 'there are no HVM and PVH guests'
 
 /** A hypercall all of whose operations have the same answer. */
@@ -27,31 +27,31 @@ const FAMILIES: Readonly<Partial<Record<HypercallName, RefusedFamily>>> = {
   platform_op: { prefix: 'XENPF_', numbers: XENPF, support: HOST, source: 'public/platform.h' },
   xsm_op: {
     prefix: 'FLASK_', numbers: FLASK, source: 'public/xsm/flask_op.h',
-    support: refused('ENOSYS', 'there is no security module, as in a Xen built without one'),
+    support: /* @__PURE__ */ refused('ENOSYS', 'there is no security module, as in a Xen built without one'),
   },
   xenoprof_op: {
     prefix: 'XENOPROF_', numbers: XENOPROF, source: 'public/xenoprof.h',
-    support: refused('ENOSYS', 'not built in, as in Debian\'s Xen'),
+    support: /* @__PURE__ */ refused('ENOSYS', 'not built in, as in Debian\'s Xen'),
   },
-  hvm_op: { prefix: 'HVMOP_', numbers: HVMOP, support: refused('ENOSYS', TRANSLATED), source: 'public/hvm/hvm_op.h' },
+  hvm_op: { prefix: 'HVMOP_', numbers: HVMOP, support: /* @__PURE__ */ refused('ENOSYS', TRANSLATED), source: 'public/hvm/hvm_op.h' },
   sysctl: { prefix: 'XEN_SYSCTL_', numbers: SYSCTL, support: CONTROL, source: 'public/sysctl.h' },
   domctl: { prefix: 'XEN_DOMCTL_', numbers: DOMCTL, support: CONTROL, source: 'public/domctl.h' },
   kexec_op: { prefix: 'KEXEC_CMD_', numbers: KEXEC_CMD, support: HOST, source: 'public/kexec.h' },
   tmem_op: {
-    prefix: 'TMEM_', numbers: TMEM, source: 'public/tmem.h', support: refused('ENOSYS', 'Xen has dropped it'),
+    prefix: 'TMEM_', numbers: TMEM, source: 'public/tmem.h', support: /* @__PURE__ */ refused('ENOSYS', 'Xen has dropped it'),
   },
   argo_op: {
     prefix: 'XEN_ARGO_OP_', numbers: ARGO_OP, source: 'public/argo.h',
-    support: refused('ENOSYS', 'off, as in Xen without the option argo'),
+    support: /* @__PURE__ */ refused('ENOSYS', 'off, as in Xen without the option argo'),
   },
   xenpmu_op: {
     prefix: 'XENPMU_', numbers: XENPMU, source: 'public/pmu.h',
-    support: refused('EOPNOTSUPP', 'off, as in Xen without the option vpmu'),
+    support: /* @__PURE__ */ refused('EOPNOTSUPP', 'off, as in Xen without the option vpmu'),
   },
-  dm_op: { prefix: 'XEN_DMOP_', numbers: DMOP, support: refused('EOPNOTSUPP', TRANSLATED), source: 'public/hvm/dm_op.h' },
+  dm_op: { prefix: 'XEN_DMOP_', numbers: DMOP, support: /* @__PURE__ */ refused('EOPNOTSUPP', TRANSLATED), source: 'public/hvm/dm_op.h' },
   arch_0: {
     prefix: 'XEN_MC_', numbers: MCA, source: 'public/arch-x86/xen-mca.h, __HYPERVISOR_mca',
-    support: refused('ENOSYS', 'there is no hardware below whose faults could be told of'),
+    support: /* @__PURE__ */ refused('ENOSYS', 'there is no hardware below whose faults could be told of'),
   },
   hypfs_op: { prefix: 'XEN_HYPFS_OP_', numbers: HYPFS_OP, support: CONTROL, source: 'public/hypfs.h' },
 }

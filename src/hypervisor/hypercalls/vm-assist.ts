@@ -31,7 +31,7 @@ const command = (enabled: boolean): Operation => ({
 })
 
 const COMMANDS: Operations<typeof VMASST_CMD, Operation> = {
-  enable: command(true), disable: command(false),
+  enable: /* @__PURE__ */ command(true), disable: /* @__PURE__ */ command(false),
 }
 
 /** Makes the row of vm_assist(command, type). */

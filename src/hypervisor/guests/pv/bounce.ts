@@ -6,11 +6,14 @@
  *
  * Reference: xen/arch/x86/x86_64/entry.S, create_bounce_frame; Intel SDM volume 3, 6.14.
  */
-import { FLAT } from '../../../abi/index.ts'
+import { FLAT, VcpuInfo } from '../../../abi/index.ts'
 import { signedFromParts } from '../../../util/index.ts'
 import { GPR, RFLAGS, SEGMENT } from '../../../x86/index.ts'
 import { type GuestAccess, Scratch } from '../../memory/guest-access.ts'
 import { type EntryPoint, FLAT_CODE_64, FLAT_DATA, type PvVcpu } from './pv-vcpu.ts'
+
+/** The byte of vcpu_info that masks upcalls. */
+const UPCALL_MASK = VcpuInfo.evtchnUpcallMask.offset
 
 /** What a bounce needs besides the vCPU. */
 export interface BounceTarget {
@@ -61,7 +64,7 @@ export class BounceFrames {
     const top = stack - (stack - Math.floor(stack / 16) * 16)
     this.fill(target, bounce, wasKernel ? cs & 0xfffc : cs)
     if (!target.access.write(top - size, this.scratch.bytes.subarray(0, size))) return false
-    if (bounce.masksEvents) target.view.setUint8(target.infoAddress + 1, 1)
+    if (bounce.masksEvents) target.view.setUint8(target.infoAddress + UPCALL_MASK, 1)
     const bottom = top - size
     registers.set(GPR.rsp, bottom >>> 0, Math.floor(bottom / 0x1_0000_0000) >>> 0)
     registers.setFlags((registers.flags() & ~(CLEARED | RFLAGS.IOPL)) | RFLAGS.IF)
@@ -76,7 +79,7 @@ export class BounceFrames {
     const { pv, view } = target
     const { registers } = pv.processor
     const frame = this.scratch.view
-    const mask = view.getUint8(target.infoAddress + 1)
+    const mask = view.getUint8(target.infoAddress + UPCALL_MASK)
     put(frame, 0, registers.low(GPR.rcx), registers.high(GPR.rcx))
     put(frame, 8, registers.low(GPR.r11), registers.high(GPR.r11))
     let at = 16

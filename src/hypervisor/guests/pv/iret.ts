@@ -3,7 +3,7 @@
  * the guest's stack and is made safe: ring 3, interrupts on, no I/O privilege.
  * Reference: xen/arch/x86/pv/iret.c, do_iret; public/arch-x86/xen-x86_64.h, struct iret_context.
  */
-import { IretContext, VGCF, VMASST_TYPE } from '../../../abi/index.ts'
+import { IretContext, VGCF, VMASST_TYPE, VcpuInfo } from '../../../abi/index.ts'
 import { signedFromParts } from '../../../util/index.ts'
 import { GPR, RFLAGS, SEGMENT, VECTOR } from '../../../x86/index.ts'
 import { Scratch, readInto } from '../../memory/guest-access.ts'
@@ -13,6 +13,9 @@ import type { GuestMemory } from '../../memory/guest-memory.ts'
 import type { Vcpu } from '../../domains/domain.ts'
 import type { PvVcpu } from './pv-vcpu.ts'
 import type { SegmentLoader } from './segments.ts'
+
+/** The byte of vcpu_info that masks upcalls. */
+const UPCALL_MASK = VcpuInfo.evtchnUpcallMask.offset
 
 /** What iret asks of the hypervisor around it. */
 export interface IretHost {
@@ -73,7 +76,7 @@ function restore(host: IretHost, caller: Vcpu, pv: PvVcpu, view: DataView): void
     registers.set(GPR.r11, real >>> 0, 0)
   }
   if (caller.infoAddress >= 0) {
-    host.memory.view.setUint8(caller.infoAddress + 1, (flags & RFLAGS.IF) === 0 ? 1 : 0)
+    host.memory.view.setUint8(caller.infoAddress + UPCALL_MASK, (flags & RFLAGS.IF) === 0 ? 1 : 0)
     host.memory.markWritten(caller.infoAddress >>> 12)
   }
   pv.nmiMasked = false

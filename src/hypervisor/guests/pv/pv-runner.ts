@@ -4,7 +4,7 @@
  */
 import type { Processor } from '../../../machine/index.ts'
 import { EXIT } from './processor-exits.ts'
-import { VMASST_TYPE } from '../../../abi/index.ts'
+import { VMASST_TYPE, VcpuInfo } from '../../../abi/index.ts'
 import { PAGE_FAULT, VECTOR, hasErrorCode } from '../../../x86/index.ts'
 import type { GuestMemory } from '../../memory/guest-memory.ts'
 import type { PrivilegedOperation, VcpuEntry, VcpuExit, VcpuRunner } from '../../domains/vcpu-runner.ts'
@@ -13,6 +13,9 @@ import type { BounceFrames, BounceTarget } from './bounce.ts'
 import { type EntryPoint, type PvVcpu, setEntry } from './pv-vcpu.ts'
 import { isCompatibilitySyscall } from './bounce.ts'
 import { RFLAGS, SEGMENT } from '../../../x86/index.ts'
+
+/** Where vcpu_info tells the address of the last page fault (arch.cr2). */
+const FAULT_ADDRESS = /* @__PURE__ */ VcpuInfo.arch.at(0)
 
 /** Bit of a trap's flags that masks events on entry. */
 const TRAP_MASKS_EVENTS = 4
@@ -93,8 +96,8 @@ export class PvRunner implements VcpuRunner {
     const high = Math.floor(address / 0x1_0000_0000) >>> 0
     setEntry(pv.cr2, address >>> 0, high)
     if (vcpu.infoAddress >= 0) {
-      this.memory.view.setUint32(vcpu.infoAddress + 16, address >>> 0, true)
-      this.memory.view.setUint32(vcpu.infoAddress + 20, high, true)
+      this.memory.view.setUint32(vcpu.infoAddress + FAULT_ADDRESS, address >>> 0, true)
+      this.memory.view.setUint32(vcpu.infoAddress + FAULT_ADDRESS + 4, high, true)
     }
     // To the processor both modes are user mode; the guest is told which of its own it was.
     const code = pv.inKernel ? errorCode & ~PAGE_FAULT.USER : errorCode | PAGE_FAULT.USER
