@@ -4,10 +4,11 @@
  * stands in the file is passed over, with a warning where GRUB would not understand it either.
  * Reference: GRUB legacy manual, "The list of command-line and menu entry commands".
  */
-import { nearestWord } from '../../util/index.ts'
+import { nearestWord, XenError } from '../../util/index.ts'
 import {
   checkLength, describeBoot, looksLikeXen, noEntry, type BootDescription, type BootEntry, type BootModule, type GrubOptions,
 } from './boot-description.ts'
+import { isScript } from './grub-kind.ts'
 import type { BootWarning } from './xen-options.ts'
 
 interface Entry {
@@ -105,6 +106,9 @@ function bootEntry({ title, kernel, initrd, modules }: Entry): BootEntry {
 export function parseGrubConf(text: string, options: GrubOptions = {}): BootDescription {
   const source = options.source ?? 'grub.conf'
   checkLength(text, source)
+  if (isScript(text)) {
+    throw new XenError('INVALID_CONFIG', `${source}: this is a script of GRUB 2, as a grub.cfg is: parseGrubCfg reads it`, { details: { source } })
+  }
   const parser = new GrubParser(source)
   // A backslash at the end of a line continues it.
   let pending = ''

@@ -2,15 +2,12 @@
 import type { BootDescription, GrubOptions } from './boot-description.ts'
 import { parseGrubCfg } from './grub-cfg.ts'
 import { parseGrubConf } from './grub-conf.ts'
-
-/** Words that begin a line in the one kind only. */
-const SCRIPT = /^\s*(?:menuentry|submenu|function|set|insmod|if)\b/m
-const LINES = /^\s*title\b/m
+import { isScript } from './grub-kind.ts'
 
 /**
  * Reads a grub.conf or a grub.cfg, whichever the text is: one with a `title` is GRUB legacy's. Throws INVALID_CONFIG where
  * nothing in it boots Xen.
  */
 export function parseGrub(text: string, options: GrubOptions = {}): BootDescription {
-  return SCRIPT.test(text) && !LINES.test(text) ? parseGrubCfg(text, options) : parseGrubConf(text, options)
+  return isScript(text) ? parseGrubCfg(text, options) : parseGrubConf(text, options)
 }

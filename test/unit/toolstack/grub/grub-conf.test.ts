@@ -68,6 +68,12 @@ describe('a grub.conf', () => {
     expect(() => parseGrubConf(text)).toThrow(/there is no entry that boots Xen/)
   })
 
+  test('that is a script of GRUB 2 is refused with the name of what reads it', () => {
+    const script = 'set timeout=5\nmenuentry "Xen" {\n  multiboot2 /boot/xen.gz\n  module2 /vmlinuz\n}\n'
+    expect(() => parseGrubConf(script)).toThrow('grub.conf: this is a script of GRUB 2, as a grub.cfg is: parseGrubCfg reads it')
+    expect(parseGrubConf(`${CONF}\nset timeout=5`).title).toBe('Xen 3.0')
+  })
+
   test('the last of two kernels is the one that boots', () => {
     expect(parseGrubConf('title X\nkernel /a\nmodule /m\nkernel /xen-b\n')).toMatchObject({ hypervisor: { path: '/xen-b' }, dom0: undefined })
   })
