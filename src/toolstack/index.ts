@@ -3,7 +3,8 @@
  *
  * @module
  */
-export { Host, WARNING_LIMIT } from './host/host.ts'
+export { Host } from './host/host.ts'
+export { WARNING_LIMIT } from './host/warnings.ts'
 export type { CallbackFailure, CallbackName } from './run/callback-failures.ts'
 export type { CreateOptions } from './create/create-options.ts'
 export type { DomainReference } from './host/host.ts'

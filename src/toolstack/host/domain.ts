@@ -24,7 +24,9 @@ import type { DomainConsole } from '../domains/domain-console.ts'
 import { summarize, type DomainSummary } from '../domains/domain-list.ts'
 import type { DomainMovement } from './domain-movement.ts'
 import type { DestructionReason, ShutdownReasonName } from '../domains/shutdown-reason.ts'
-import type { MaximumProgress, MemoryProgress } from './memory-target.ts'
+import {
+  setMemoryMaximum, setMemoryTarget, type MaximumProgress, type MemoryHost, type MemoryProgress,
+} from './memory-target.ts'
 import type { KernelSource } from '../domains/kernel-source.ts'
 import type { Operation, OperationOptions } from '../run/operation.ts'
 import { goneError, type Operations } from '../run/operations.ts'
@@ -39,10 +41,8 @@ export interface DomainHost {
   readonly devices: Devices
   readonly store: LocalStore
   readonly loop: RunLoop
-  now(): number
+  readonly memory: MemoryHost
   destroy(domid: DomId): Promise<void>
-  setMemTarget(domid: DomId, mebibytes: number, options: UntilOptions): Operation<void, MemoryProgress>
-  setMaxMem(domid: DomId, mebibytes: number, options: OperationOptions): Operation<void, MaximumProgress>
   readonly vcpuWishes: Wishes<Availability>
   onVcpuTarget(domid: DomId, vcpus: number): void
   emitPaused(domid: DomId, paused: boolean): void
@@ -156,12 +156,12 @@ export class Domain {
 
   /** Sets how many MiB it is to have, and waits until its balloon has brought it there. */
   setMemTarget(mebibytes: number, options: UntilOptions = {}): Operation<void, MemoryProgress> {
-    return this.host.setMemTarget(this.id, mebibytes, options)
+    return setMemoryTarget(this.host.memory, this.id, mebibytes, options)
   }
 
   /** Sets how many MiB it may be given at most, at least its target; what it has does not change. */
   setMaxMem(mebibytes: number, options: OperationOptions = {}): Operation<void, MaximumProgress> {
-    return this.host.setMaxMem(this.id, mebibytes, options)
+    return setMemoryMaximum(this.host.memory, this.id, mebibytes, options)
   }
 
   /**

@@ -1,0 +1,301 @@
+/**
+ * The guests of a host, from the first thing that is known of one to the last: their handles, what is done to them by
+ * operations, what follows their ends, and taking them apart. Whoever has a host sees them through it and through handles.
+ */
+import type { EventHub, DomId } from '../../util/index.ts'
+import { SeededRandom, XenError } from '../../util/index.ts'
+import type { HostParts } from '../boot/boot-host.ts'
+import { ineffectiveOption } from '../config/description-file.ts'
+import type { DomainConfig, DomainOptions } from '../config/domain-config.ts'
+import { deniedFileWarnings } from '../config/stream-trust.ts'
+import { coreDumper } from '../core-dump/core-dumper.ts'
+import { CrashBook } from '../crash/crash-book.ts'
+import type { SymbolTable } from '../crash/symbols.ts'
+import { createDomain, type CreatedDomain, type CreateProgress } from '../create/create-domain.ts'
+import { configure, type CreateOptions } from '../create/create-options.ts'
+import type { CreateHost } from '../create/domain-shell.ts'
+import { liveConfig } from '../create/live-config.ts'
+import { Devices } from '../devices/devices.ts'
+import { DomainConsole } from '../domains/domain-console.ts'
+import { domainPath, removeDomainNodes } from '../domains/domain-nodes.ts'
+import { loadSymbols, type KernelSource } from '../domains/kernel-source.ts'
+import type { DestructionReason } from '../domains/shutdown-reason.ts'
+import { ShutdownRequests } from '../domains/shutdown-requests.ts'
+import type { OperationContext } from '../run/operation.ts'
+import { goneError, Operations } from '../run/operations.ts'
+import { turn } from '../run/run-loop.ts'
+import { Wishes } from '../run/wishes.ts'
+import { DomainMovement } from './domain-movement.ts'
+import { Domain, type DomainHost } from './domain.ts'
+import type { HostEvent } from './host-events.ts'
+import { Lifecycle } from './lifecycle.ts'
+import type { MemoryBefore, MemoryHost } from './memory-target.ts'
+import type { Availability } from './vcpu-target.ts'
+import type { Warnings } from './warnings.ts'
+
+/** Keeps what is chosen for domains apart from what the seed is used for otherwise. */
+const CHOICES_SEED = 0x70617261
+
+/** What guests need of their host. */
+export interface GuestsHost {
+  readonly parts: HostParts
+  readonly hub: EventHub<HostEvent>
+  readonly warnings: Warnings
+  /** Something may come from outside until the returned function is called. */
+  expectInput(): () => void
+  /** Finds a domain by number or name, dom0 as well. Throws DOMAIN_NOT_FOUND. */
+  domainId(reference: number | string): DomId
+}
+
+/** A domain that is being taken apart. */
+interface Destruction {
+  reason: DestructionReason
+  done: Promise<DestructionReason>
+}
+
+/** A domain that was made, and is to get its handle. */
+interface MadeDomain {
+  readonly domid: DomId
+  readonly uuid: string
+  readonly symbols?: SymbolTable | undefined
+}
+
+/** All guests of one host. */
+export class Guests {
+  readonly operations: Operations
+  readonly devices: Devices
+  readonly movement: DomainMovement<Domain>
+  readonly crashes: CrashBook
+  readonly lifecycle: Lifecycle
+  readonly memory: MemoryHost
+  private readonly host: GuestsHost
+  private readonly parts: HostParts
+  private readonly hub: EventHub<HostEvent>
+  private readonly random: SeededRandom
+  private readonly requests: ShutdownRequests
+  private readonly vcpuWishes = new Wishes<Availability>('number of vCPUs')
+  private readonly handles = new Map<DomId, Domain>()
+  private readonly destroying = new Map<DomId, Destruction>()
+  private readonly domainHost: DomainHost
+
+  constructor(host: GuestsHost) {
+    const { parts, hub } = host
+    this.host = host
+    this.parts = parts
+    this.hub = hub
+    this.random = new SeededRandom(parts.options.seed ^ CHOICES_SEED)
+    this.requests = new ShutdownRequests(parts.store)
+    this.crashes = new CrashBook(parts.control, {
+      nameOf: (domid) => this.nameOf(domid), diskErrors: (domid) => this.devices.diskErrors(domid),
+    })
+    this.operations = new Operations({
+      now: () => parts.clock.now(),
+      expectInput: () => host.expectInput(),
+      explain: (domid, name, error) => this.crashes.explain(domid, name, error),
+    })
+    this.memory = {
+      control: parts.control, store: parts.store, loop: parts.loop, operations: this.operations,
+      wishes: new Wishes<MemoryBefore>('memory target'),
+      onTarget: (id, mebibytes) => hub.emit({ type: 'memory-target', id, mebibytes }),
+      onMaximum: (id, mebibytes) => hub.emit({ type: 'memory-maximum', id, mebibytes }),
+    }
+    this.devices = this.createDevices()
+    this.lifecycle = this.createLifecycle()
+    this.movement = this.createMovement()
+    this.domainHost = this.createDomainHost()
+  }
+
+  /** Handles by number. */
+  list(): readonly Domain[] {
+    return [...this.handles.values()].sort((a, b) => a.id - b.id)
+  }
+
+  /** A domain's name, whether there is a handle for it or not. */
+  nameOf(domid: DomId): string {
+    return domid === 0
+      ? 'Domain-0'
+      : (this.handles.get(domid)?.name ?? this.parts.store.tryRead(`${domainPath(domid)}/name`) ?? `(domain ${domid})`)
+  }
+
+  /** Creates a domain from a description and starts it. */
+  async create(
+    config: string | DomainOptions<KernelSource>, options: CreateOptions, context: OperationContext<CreateProgress>,
+  ): Promise<Domain> {
+    const { warnings } = this.host
+    const resolved = configure(config, options, { kinds: this.devices.kinds, warn: (warning) => warnings.add(warning) })
+    const symbols = options.symbols === undefined ? undefined : await loadSymbols(options.symbols, this.parts.files)
+    const created = await createDomain(this.createHost(), resolved, context)
+    const made = symbols === undefined ? created : { ...created, symbols }
+    return this.adopt(resolved, made, { paused: options.paused === true }, () => context.report({ type: 'started', id: made.domid }))
+  }
+
+  /** Ends a domain at once; resolves, when it is gone, with the reason: a request goes before what the guest has done. */
+  destroy(domid: DomId, reason: DestructionReason): Promise<DestructionReason> {
+    const domain = this.handles.get(domid)
+    if (domain === undefined) {
+      return Promise.reject(new XenError('DOMAIN_NOT_FOUND', `there is no domain ${domid}`, { details: { id: domid } }))
+    }
+    const known = this.destroying.get(domid)
+    if (known !== undefined) {
+      if (reason === 'destroyed' && (known.reason === 'shutdown' || known.reason === 'crashed')) known.reason = reason
+      return known.done
+    }
+    const destruction: Destruction = { reason, done: Promise.resolve(reason) }
+    this.destroying.set(domid, destruction)
+    destruction.done = this.tearDown(domain, destruction)
+    return destruction.done
+  }
+
+  /** Ends all guests; what is under way is undone and rejects with CLOSED. */
+  async close(): Promise<void> {
+    await this.operations.close(new XenError('CLOSED', 'the host is shut down'))
+    await this.lifecycle.close()
+    for (const domain of this.list()) await this.destroy(domain.id, 'host-shutdown')
+  }
+
+  private createDevices(): Devices {
+    const { parts, hub, host } = this
+    return new Devices({
+      kinds: parts.options.deviceKinds,
+      store: parts.store, loop: parts.loop, kernel: parts.dom0.kernel, random: this.random, openDisk: parts.options.openDisk,
+      isAlive: (id) => parts.control.hasDomain(id) && parts.control.domainInfo(id).shutdownReason === undefined,
+      onState: (id, change) => hub.emit({ type: 'device-state', id, ...change }),
+      onCallbackFailed: (failure) => parts.onCallbackFailed.current(failure),
+      domainId: (reference) => host.domainId(/^[0-9]+$/.test(reference) ? Number(reference) : reference),
+    })
+  }
+
+  private createLifecycle(): Lifecycle {
+    const { parts, hub, host, crashes, requests } = this
+    const live = { store: parts.store, deviceConfigs: (domid: DomId) => this.devices.configs(domid, 'reopenable') }
+    return new Lifecycle({
+      control: parts.control,
+      crashOf: (domid) => crashes.of(domid),
+      now: () => parts.clock.now(),
+      domains: () => this.list(),
+      emit: (event) => hub.emit(event),
+      warn: ({ name }, { action, instead, why }) => host.warnings.add(ineffectiveOption(`${action} of ${name}`, why), `${instead} instead`),
+      pause: (timeout, signal) => parts.loop.until('a domain to start anew', () => false, { timeout, signal }).catch(() => undefined),
+      wasAskedToReboot: (domid) => requests.wasAskedToReboot(domid),
+      destroy: (domid, reason) => this.destroy(domid, reason),
+      onDone: () => parts.loop.kick(),
+      successorConfig: (domain) => liveConfig(live, domain),
+      recreate: (config, symbols) => this.recreate(config, symbols),
+      symbolsOf: (domid) => crashes.symbolsOf(domid),
+      rename: (domain) => this.rename(domain, `${domain.name}-${domain.id}`),
+      dumpCore: coreDumper(parts),
+    })
+  }
+
+  private createMovement(): DomainMovement<Domain> {
+    const { control, store, loop, clock } = this.parts
+    return new DomainMovement({
+      control, store, loop, operations: this.operations, requests: this.requests,
+      now: () => clock.now(),
+      deviceKinds: this.devices.kinds, deviceConfigs: (domid) => this.devices.configs(domid),
+      destroy: (domid, reason) => this.destroy(domid, reason),
+      isGoing: (domid) => this.destroying.has(domid),
+      rename: (domid, name) => this.rename(this.known(domid), name),
+      onResumed: (domid) => this.lifecycle.resumed(domid),
+      create: () => this.createHost(),
+      adopt: (config, made, options) => this.adopt(config, made, options, () => undefined),
+    })
+  }
+
+  private createDomainHost(): DomainHost {
+    const { parts, hub } = this
+    return {
+      control: parts.control, store: parts.store, loop: parts.loop, memory: this.memory,
+      movement: this.movement, devices: this.devices, operations: this.operations, requests: this.requests, vcpuWishes: this.vcpuWishes,
+      destroy: async (domid) => void await this.destroy(domid, 'destroyed'),
+      isActing: (domid) => this.lifecycle.isActing(domid),
+      onVcpuTarget: (id, vcpus) => hub.emit({ type: 'vcpu-target', id, vcpus }),
+      emitPaused: (domid, paused) => hub.emit({ type: paused ? 'domain-paused' : 'domain-unpaused', id: domid }),
+    }
+  }
+
+  /** What making a domain needs. */
+  private createHost(): CreateHost {
+    const { control, dom0, store, files, loop, options, clock } = this.parts
+    return {
+      control, dom0, store, files, loop, random: this.random, decompress: options.decompress, devices: this.devices,
+      wallSeconds: () => options.bootTime.getTime() / 1000 + clock.now() / 1e9,
+      claimName: (name) => {
+        // XenStore knows a domain's name before there is a handle for it.
+        const taken = store.list('/local/domain').some((id) => store.tryRead(`${domainPath(Number(id))}/name`) === name)
+        if (!taken) return
+        throw new XenError('DOMAIN_EXISTS', `a domain named ${name} exists already`, { details: { name } })
+      },
+      onGuestError: (domid, error) => {
+        this.crashes.noteThrown(domid, error)
+        this.hub.emit({ type: 'guest-error', id: domid, error })
+      },
+      onFailed: (id, name, error) => this.hub.emit({ type: 'domain-destroyed', id, name, reason: 'failed', error }),
+    }
+  }
+
+  /** Creates and starts what takes the place of a domain that has ended. */
+  private async recreate(config: DomainConfig<KernelSource>, symbols: SymbolTable | undefined): Promise<Domain> {
+    const settings = { name: 'creating a domain', isOutside: true }
+    const made = await this.operations.start<CreatedDomain, CreateProgress>(settings, (context) =>
+      createDomain(this.createHost(), config, context))
+    return this.adopt(config, { ...made, symbols: symbols ?? made.symbols }, { paused: false }, () => undefined)
+  }
+
+  /** Makes the handle of a domain that was created, and starts it. */
+  private adopt(
+    config: DomainConfig<KernelSource>, made: MadeDomain, options: { readonly paused: boolean }, onStarted: () => void,
+  ): Domain {
+    const { control, dom0, loop } = this.parts
+    const stream = dom0.consoles.open(made.domid)
+    const domain: Domain = new Domain(this.domainHost, {
+      id: made.domid, name: config.name, uuid: made.uuid, config,
+      console: new DomainConsole(stream, { loop, turn: () => dom0.kernel.turn(), crash: () => domain.crash }),
+    })
+    this.handles.set(domain.id, domain)
+    for (const { option, message } of deniedFileWarnings(config)) this.host.warnings.add({ option, reason: 'ignored', message })
+    this.crashes.know(domain.id, made.symbols)
+    this.lifecycle.watch(domain)
+    if (!options.paused) control.unpauseDomain(domain.id)
+    loop.kick()
+    onStarted()
+    this.hub.emit({ type: 'domain-created', id: domain.id, name: domain.name })
+    return domain
+  }
+
+  private known(domid: DomId): Domain {
+    const found = this.handles.get(domid)
+    if (found !== undefined) return found
+    throw new XenError('DOMAIN_NOT_FOUND', `there is no domain ${domid}`, { details: { domain: domid } })
+  }
+
+  private async tearDown(domain: Domain, destruction: Destruction): Promise<DestructionReason> {
+    const { id } = domain
+    const { operations, parts: { control, dom0, loop, store } } = this
+    const ended = operations.endDomain(id, goneError(domain, 'was destroyed'))
+    // Not from within a run of the hypervisor, where this may have been called.
+    await Promise.resolve()
+    if (control.hasDomain(id)) control.pauseDomain(id)
+    await ended
+    await this.devices.detachAll(id)
+    await dom0.consoles.close(id)
+    dom0.disconnectStore(id)
+    while (control.hasDomain(id) && !control.dismantleDomain(id)) await turn()
+    removeDomainNodes(store, id, domain.uuid)
+    this.handles.delete(id)
+    this.destroying.delete(id)
+    for (const part of [this.lifecycle, this.requests, operations, this.crashes]) part.forget(id)
+    const { reason } = destruction
+    domain.markDestroyed(reason)
+    this.hub.emit({ type: 'domain-destroyed', id, name: domain.name, reason })
+    loop.kick()
+    return reason
+  }
+
+  private rename(domain: Domain, name: string): void {
+    const { store } = this.parts
+    domain.rename(name)
+    store.write(`${domainPath(domain.id)}/name`, name)
+    store.write(`/vm/${domain.uuid}/name`, name)
+  }
+}
