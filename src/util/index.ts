@@ -29,6 +29,7 @@ export { parseDuration, shown } from './duration.ts'
 export type { Duration, DurationBounds, DurationParts } from './duration.ts'
 export { thrownMessage, thrownStack, thrownText } from './thrown.ts'
 export { nearestWord } from './nearest.ts'
+export { once } from './once.ts'
 export {
   abortSignal, anything, byteArray, callable, checkArgument, checkConfig, checkOptions, duration, flag, having, listOf, oneOf, real, text,
   timeLimit, whole,

@@ -49,6 +49,9 @@ export const CPUID_BITS = {
   encryptionEax: { sev_snp: 4 },
 } as const
 
+/** Bits of leaf 1 EDX that AMD repeats in EDX of leaf 0x80000001. */
+export const REPEATED_FEATURES = 0x0183_f3ff
+
 type Register = keyof typeof CPUID_BITS
 /** A feature that CPUID tells of. */
 export type CpuFeature = { [R in keyof typeof CPUID_BITS]: keyof (typeof CPUID_BITS)[R] }[keyof typeof CPUID_BITS]

@@ -339,7 +339,7 @@ class BlockInstance implements BackendInstance, ServedDisk {
 }
 
 /**
- * The driver for `vbd` devices, to be registered with a the guest kit's `BackendBus`.
+ * The driver for `vbd` devices, to be registered with the guest kit's `BackendBus`.
  *
  * @example
  * await new BackendBus(kernel).register(new BlockBackend({ open: () => new MemoryBlockStore(1 << 20) }))

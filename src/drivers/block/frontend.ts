@@ -166,7 +166,7 @@ export class Disk {
 }
 
 /**
- * The driver for `vbd` devices of a guest, to be registered with a the guest kit's `FrontendBus`.
+ * The driver for `vbd` devices of a guest, to be registered with the guest kit's `FrontendBus`.
  *
  * @example
  * const disks = new BlockFrontend()

@@ -293,7 +293,7 @@ class NetInstance implements BackendInstance, ServedNic, NetPort {
 }
 
 /**
- * The driver for `vif` devices, to be registered with a the guest kit's `BackendBus`.
+ * The driver for `vif` devices, to be registered with the guest kit's `BackendBus`.
  *
  * @example
  * const bridge = new Bridge({ now: () => kernel.now(), post: (task) => kernel.post(task) })

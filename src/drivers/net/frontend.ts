@@ -384,7 +384,7 @@ export class Nic implements AsyncIterable<Uint8Array> {
 }
 
 /**
- * The driver for `vif` devices of a guest, to be registered with a the guest kit's `FrontendBus`.
+ * The driver for `vif` devices of a guest, to be registered with the guest kit's `FrontendBus`.
  *
  * @example
  * const nics = new NetFrontend()

@@ -3,7 +3,7 @@
  * What the new host does not offer is taken out, and named.
  * Reference: xen/lib/x86/cpuid.c, x86_cpuid_copy_to_buffer; xen/arch/x86/cpu-policy.c, recalculate_cpuid_policy.
  */
-import { CPU_FEATURES, type CpuFeature, type CpuidAnswer } from '../../x86/index.ts'
+import { CPU_FEATURES, REPEATED_FEATURES, type CpuFeature, type CpuidAnswer } from '../../x86/index.ts'
 
 /** One leaf. Reference: public/arch-x86/xen.h, xen_cpuid_leaf_t. */
 export interface CpuidLeaf {
@@ -44,8 +44,6 @@ const [FEATURES, STRUCTURED, XSTATE] = [1, 7, 0xd]
 const MOST = { basic: 0xd, extended: 0x8000_0021 } as const
 const { PLATFORM_INFO, ARCH_CAPABILITIES, CPUID_FAULTING } = { PLATFORM_INFO: 0xce, ARCH_CAPABILITIES: 0x10a, CPUID_FAULTING: 1n << 31n }
 const REGISTERS = ['EAX', 'EBX', 'ECX', 'EDX'] as const
-/** Bits of leaf 1 EDX that AMD repeats in 0x80000001. */
-const REPEATED = 0x0183_f3ff
 const EMPTY: CpuidAnswer = [0, 0, 0, 0]
 
 /** Registers that consist of features. */
@@ -81,7 +79,7 @@ function knowledge(): ReadonlyMap<string, { readonly names: Map<number, CpuFeatu
     if (HARMLESS.includes(name)) word.harmless |= 1 << bit
   }
   known.get(wordKey([STRUCTURED, 0, 1]))!.harmless |= X87_HABITS
-  known.get(wordKey([0x8000_0001, 0, 3]))!.harmless |= REPEATED
+  known.get(wordKey([0x8000_0001, 0, 3]))!.harmless |= REPEATED_FEATURES
   return known
 }
 

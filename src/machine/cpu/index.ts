@@ -4,21 +4,30 @@
  *   bytes --decode/--> Instruction --lift/--> records in linear memory --interpreter/--> executed
  *             by table               by name     (layout/record.ts)        by generated WebAssembly
  *
+ * Each folder knows those above it only:
+ *
+ * cpuid/        the features that the processor has, and what CPUID tells of them
+ * layout/       where things stand in linear memory: a processor's area, records, numbers of accesses
  * decode/       rows of text as in the manual (one-byte, two-byte, vector, x87) and the decoder that reads them; data
  *               only
  * disassembler/ the same rows as text, for listings and messages
- * lift/         per instruction name: which micro-operations with which operands; writes records
- * uops/         micro-operations: one function each, which emits WebAssembly through a Binder; the only place of
- *               meaning
  * emit/         the Binder and what micro-operations share: flags, conditions, record binders for the loop and for
  *               single records
  * runtime/      larger pieces of generated code: page walk, slow memory accesses, block look-up, string instructions
- * handlers/     rare instructions in TypeScript, called with (core, record)
+ * uops/         micro-operations: one function each, which emits WebAssembly through a Binder; the only place of
+ *               meaning
+ * lift/         per instruction name: which micro-operations with which operands; writes records
+ * interpreter/  puts all that into modules: the loop (frequent micro-operations) and a function for each single one
+ * core/         a processor's inside as TypeScript sees it, one view a file: registers, memory, stack, faults, mode,
+ *               translations, debug unit, events
  * system/       what a kernel of one's own needs (bare processors): descriptor tables, delivery through the IDT,
  *               control registers, MSRs, ports; what comes between two instructions: interrupts, debug traps, breakpoints
- * interpreter/  puts all that into modules: the loop (frequent micro-operations) and a function for each single one
- * cpuid/, layout/, code/, core/, tracing/, inspection/, saved/, processor/   the features; a processor's area and records;
- *               decoded blocks; a processor's inside; hooks; checks; saved state; the driver behind the public interface
+ * handlers/     rare instructions in TypeScript, called with (core, record)
+ * code/         decoded blocks, and blocks cut short
+ * tracing/      hooks, and the instruction at hand
+ * inspection/   what is cached, entry by entry, for checks
+ * saved/        the state as plain data, and back
+ * processor/    the driver behind the public interface: runs blocks, turns statuses into exits
  *
  * To add an instruction:
  * 1. Add its row to decode/ (format: decode/table.ts). Disassembler and oracle know it from then on.
@@ -36,12 +45,12 @@
  * Outside of 64-bit mode another instance of the module runs, generated for 32-bit linear addresses. Where all segments
  * are flat its code is decoded as 64-bit code is; where one is not, MODE.SEGMENTED lets the lifters put checks before
  * fetches and accesses (`segment-fetch`, `segment-check`) and take the `segmented.` twins of stack and jump operations,
- * in which addresses are offsets. State.rip is linear; what software sees as EIP is Core.rip.
+ * in which addresses are offsets. State.rip is linear; what software sees as EIP is RegisterFile.rip.
  *
- * Nothing between two instructions costs while there is nothing to look for: `Core.isCareful` is asked once a slice.
+ * Nothing between two instructions costs while there is nothing to look for: `Attention.isDue` is asked once a slice.
  * While it is true, blocks are cut to one instruction and system/boundary.ts is consulted in between; handlers that may
  * make it true return CHECK. While data accesses are watched (State.watch), no data translation is remembered, and the
- * slow path asks system/debug.ts.
+ * slow path asks core/debug.ts.
  *
  * Rules that hold everything together: a record's instruction is precise (fault: no effect; status RELOAD: done, look
  * up again); a block pays for all its instructions on entry and whoever leaves early gives the rest back; frames with

@@ -3,7 +3,7 @@
  * provides in its place, and the hypervisor's own leaves at 0x40000000.
  * Reference: xen/arch/x86/cpuid.c, guest_cpuid; xen/include/public/arch-x86/cpuid.h.
  */
-import { featureBits, hasSubleaves } from '../../../x86/index.ts'
+import { REPEATED_FEATURES, featureBits, hasSubleaves } from '../../../x86/index.ts'
 import type { CpuFeature, CpuidAnswer } from '../../../x86/index.ts'
 import { XEN_VERSION_NUMBER } from '../../identity.ts'
 import { type CpuidTable, answerOf } from '../../domains/cpu-policy.ts'
@@ -49,8 +49,6 @@ function hypervisorLeaf(index: number, subleaf: number, subject: CpuidSubject): 
   }
 }
 
-/** Bits of leaf 1 EDX that AMD repeats in 0x80000001. */
-const REPEATED = 0x0183_f3ff
 /** Leaf of address sizes; machine addresses look as wide as on a server, however small the machine is. */
 const [ADDRESSES, PHYSICAL_BITS] = [0x8000_0008, 40] as const
 const [EXTENDED, EDX] = [0x8000_0001, 3] as const
@@ -61,7 +59,7 @@ function throughPolicy(leaf: number, subleaf: number, answer: CpuidAnswer): Cpui
     const bits = (features: readonly CpuFeature[]): number => {
       const own = featureBits(features, { leaf, subleaf, register })
       const isRepeated = leaf === EXTENDED && register === EDX
-      return isRepeated ? own | (featureBits(features, { leaf: 1, register }) & REPEATED) : own
+      return isRepeated ? own | (featureBits(features, { leaf: 1, register }) & REPEATED_FEATURES) : own
     }
     return ((word & ~bits(HIDDEN)) | bits(PROVIDED)) >>> 0
   }

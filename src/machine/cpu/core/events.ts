@@ -68,13 +68,13 @@ export class EventUnit {
   }
 
   /** Begins the interrupt shadow of the instruction that is the `executed`th. */
-  beginShadow(kind: InterruptShadow, executed: number): void {
+  beginInterruptShadow(kind: InterruptShadow, executed: number): void {
     this.shadowKind = kind
     this.shadowEnd = executed
   }
 
   /** Interrupt shadow in force once `executed` instructions are done. */
-  shadow(executed: number): InterruptShadow {
+  interruptShadow(executed: number): InterruptShadow {
     return this.shadowEnd === executed ? this.shadowKind : 'none'
   }
 

@@ -2,7 +2,7 @@
  * What follows from segments, control registers and EFER: how code is decoded, which rights the memory path has, which
  * translations have to go.
  */
-import { CR0, CR4, EFER, RFLAGS, SEGMENT } from '../../../x86/index.ts'
+import { ATTRIBUTE, CR0, CR4, EFER, RFLAGS, SEGMENT } from '../../../x86/index.ts'
 import type { SegmentState } from '../../interface/registers.ts'
 import { MODE, PERMISSION, SEGMENT_SLOT, State, TLB } from '../layout/state.ts'
 import type { DebugUnit } from './debug.ts'
@@ -12,9 +12,6 @@ import type { Segments } from './segments.ts'
 import type { Translations } from './translations.ts'
 
 const choose = (condition: boolean, bit: number): number => (condition ? bit : 0)
-
-/** A code segment's attribute: 64-bit code. */
-const LONG_CODE = 0x2000
 
 /** What a mode works on. */
 interface ModeParts {
@@ -40,7 +37,7 @@ export class Mode {
     const privilege = registers.cpl
     registers.writeSegment(index, state)
     // In 64-bit mode the stack's segment is its ring, and one code segment is as good as another.
-    const staysLong = registers.long && (index !== SEGMENT.cs || (state.attributes & LONG_CODE) !== 0)
+    const staysLong = registers.long && (index !== SEGMENT.cs || (state.attributes & ATTRIBUTE.LONG) !== 0)
     if (!staysLong) this.update()
     else if (registers.cpl !== privilege) this.updatePermissions()
   }
@@ -76,7 +73,7 @@ export class Mode {
   /** Works out how code is decoded, and what that means for the segment bases. */
   private update(): void {
     const { registers, segments } = this.parts
-    const isLong = registers.isLongMode && (registers.attributes(SEGMENT.cs) & LONG_CODE) !== 0
+    const isLong = registers.isLongMode && (registers.attributes(SEGMENT.cs) & ATTRIBUTE.LONG) !== 0
     const mode = isLong ? MODE.CODE64 : segments.mode()
     const cr0 = registers.controlLow(0)
     const float = choose((cr0 & CR0.TS) !== 0, MODE.SWITCHED) | choose((cr0 & CR0.EM) !== 0, MODE.EMULATED) |

@@ -3,12 +3,15 @@
  * linear memory, where generated code keeps them. Reading has no effect and writing none beyond the register; what
  * follows from a change of segments, control registers and EFER is in mode.ts.
  */
-import { EFER, SEGMENT } from '../../../x86/index.ts'
+import { EFER, RFLAGS, SEGMENT } from '../../../x86/index.ts'
 import { highPart, lowPart, signedFromParts } from '../../../util/index.ts'
 import type { SegmentState } from '../../interface/registers.ts'
 import type { PhysicalMemory } from '../../memory/physical-memory.ts'
 import { readFlags, writeFlags } from '../layout/flag-word.ts'
 import { MODE, SEGMENT_SLOT, SLOT, State } from '../layout/state.ts'
+
+/** Lowest bit of RFLAGS.IOPL. */
+const IOPL_UNIT = RFLAGS.IOPL & -RFLAGS.IOPL
 
 /** Registers of one processor. */
 export class RegisterFile {
@@ -112,6 +115,11 @@ export class RegisterFile {
   /** Sets all flags. */
   setFlags(flags: number): void {
     writeFlags(this.view, this.base, flags)
+  }
+
+  /** I/O privilege level, out of RFLAGS. */
+  get iopl(): number {
+    return (this.flags() & RFLAGS.IOPL) / IOPL_UNIT
   }
 
   /** Control register, low half. */

@@ -4,17 +4,16 @@
  * code (runtime/segments.ts).
  * Reference: Intel SDM volume 3, sections 3.4.5, 5.2 and 5.3.
  */
-import { SEGMENT } from '../../../x86/index.ts'
+import { ATTRIBUTE, SEGMENT } from '../../../x86/index.ts'
 import { SEGMENT_USE, segmentAccess } from '../layout/segment-access.ts'
 import type { SegmentUse } from '../layout/segment-access.ts'
 import { ACCESS, MODE, SEGMENT_SLOT, State } from '../layout/state.ts'
 import type { GeneratedCode } from './generated-code.ts'
 import type { RegisterFile } from './register-file.ts'
 
-/** Descriptor bits: present, a data segment that expands up and may be written; D/B. */
-const TYPE_BITS = 0x9e
-const FLAT_DATA = 0x92
-const BIG = 0x4000
+/** A data segment that is there, expands up and may be written. */
+const FLAT_DATA = ATTRIBUTE.PRESENT | ATTRIBUTE.SEGMENT | ATTRIBUTE.WRITABLE
+const TYPE_BITS = FLAT_DATA | ATTRIBUTE.CODE | ATTRIBUTE.EXPAND_DOWN
 
 /** Segments of one processor. */
 export class Segments {
@@ -29,16 +28,16 @@ export class Segments {
   /** Sets how wide the stack pointer is; gives the bits of the mode that segments make. */
   mode(): number {
     const { registers } = this
-    const wide = (registers.attributes(SEGMENT.ss) & BIG) !== 0
+    const wide = (registers.attributes(SEGMENT.ss) & ATTRIBUTE.BIG) !== 0
     State.stackMask.set(registers.view, registers.base, wide ? 0xffff_ffff : 0xffff)
-    if ((registers.attributes(SEGMENT.cs) & BIG) === 0) return MODE.CODE16 | MODE.SEGMENTED
+    if ((registers.attributes(SEGMENT.cs) & ATTRIBUTE.BIG) === 0) return MODE.CODE16 | MODE.SEGMENTED
     return this.isFlat() ? MODE.CODE32 : MODE.CODE32 | MODE.SEGMENTED
   }
 
   /** True when code reaches all memory at the addresses it names: it then runs without a look at segments. */
   private isFlat(): boolean {
     const { registers } = this
-    if (!this.spansAll(SEGMENT.cs) || (registers.attributes(SEGMENT.ss) & BIG) === 0) return false
+    if (!this.spansAll(SEGMENT.cs) || (registers.attributes(SEGMENT.ss) & ATTRIBUTE.BIG) === 0) return false
     return [SEGMENT.es, SEGMENT.ss, SEGMENT.ds].every((index) =>
       this.spansAll(index) && (registers.attributes(index) & TYPE_BITS) === FLAT_DATA)
   }

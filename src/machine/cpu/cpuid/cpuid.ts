@@ -3,7 +3,7 @@
  * domain's processors. What a hypervisor hides from its guests or adds for them is its own affair.
  * Reference: AMD64 APM volume 3, appendix E; Intel SDM volume 2, CPUID.
  */
-import { featureBits, hasSubleaves } from '../../../x86/index.ts'
+import { REPEATED_FEATURES, featureBits, hasSubleaves } from '../../../x86/index.ts'
 import type { CpuFeature, CpuidAnswer } from '../../../x86/index.ts'
 import { OFFERED_FEATURES } from './features.ts'
 
@@ -35,8 +35,6 @@ const BRAND = 'paravirt x86-64 processor'
 const [HIGHEST_BASIC, HIGHEST_EXTENDED] = [0xd, 0x8000_0021]
 /** 32 bits of physical, 48 of virtual address. */
 const ADDRESS_BITS = 0x3020
-/** Bits of leaf 1 EDX that AMD repeats in 0x80000001. */
-const REPEATED = 0x0183_f3ff
 
 const [EAX, EBX, ECX, EDX] = [0, 1, 2, 3] as const
 
@@ -68,7 +66,7 @@ function versionAndFeatures(question: Question): CpuidAnswer {
 }
 
 function extendedFeatures(question: Question): CpuidAnswer {
-  const repeated = featureBits(OFFERED_FEATURES, { leaf: 1, register: EDX }) & REPEATED
+  const repeated = featureBits(OFFERED_FEATURES, { leaf: 1, register: EDX }) & REPEATED_FEATURES
   return [SIGNATURE, 0, bits(question, ECX), (bits(question, EDX) | repeated) >>> 0]
 }
 

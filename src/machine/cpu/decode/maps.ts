@@ -1,5 +1,5 @@
 /** The decode table arranged for look-up, made once for each kind of code because it costs milliseconds. */
-import { once } from '../once.ts'
+import { once } from '../../../util/index.ts'
 import { buildMaps, instructionRows } from './table.ts'
 import type { DecodeMaps } from './table.ts'
 

@@ -3,10 +3,8 @@
  * the operands' size. The rows stay the only list of instructions; here stands only what differs.
  * Reference: GNU as manual, "i386-Dependent"; Intel SDM volume 2.
  */
+import { CONDITIONS } from '../../../x86/index.ts'
 import type { Instruction } from '../decode/decoder.ts'
-
-/** Conditions by the opcode's low four bits. */
-const CONDITIONS = ['o', 'no', 'b', 'ae', 'e', 'ne', 'be', 'a', 's', 'ns', 'p', 'np', 'l', 'ge', 'le', 'g'] as const
 
 type Sizes = Readonly<Record<16 | 32 | 64, string>>
 

@@ -3,17 +3,12 @@
  * that stands just before.
  * Reference: Intel SDM volume 1, appendix B.
  */
+import { CONDITIONS } from '../../../x86/index.ts'
+import type { Condition } from '../../../x86/index.ts'
 import type { PlainName } from '../../../wasm/index.ts'
 import { constant, signExtend32, truncate, typeOf } from './binder.ts'
 import type { Binder, FlagSource, Size } from './binder.ts'
 import { pushCarry, pushOverflow, pushParity, pushSign, pushZero } from './flags.ts'
-
-/** Names of the conditions in the order of their numbers. */
-export const CONDITIONS = [
-  'o', 'no', 'b', 'ae', 'e', 'ne', 'be', 'a', 's', 'ns', 'p', 'np', 'l', 'ge', 'le', 'g',
-] as const
-/** A condition by name. */
-export type Condition = (typeof CONDITIONS)[number]
 
 /** Condition without negation, for each pair of numbers. */
 const BASE: readonly ((b: Binder) => void)[] = [

@@ -3,7 +3,7 @@
  * ring; a bare one reaches inner rings through gates and outer ones by returning.
  * Reference: Intel SDM volume 2, IRET, CALL, JMP, RET; volume 3, section 5.8.
  */
-import { GPR, RFLAGS, SEGMENT, VECTOR } from '../../../x86/index.ts'
+import { ATTRIBUTE, DPL_SHIFT, GPR, RFLAGS, SEGMENT, SYSTEM_TYPE, VECTOR, dplOf } from '../../../x86/index.ts'
 import { highPart, isCanonical, lowPart, signedFromParts } from '../../../util/index.ts'
 import type { SegmentState } from '../../interface/registers.ts'
 import type { Core, Views } from '../core/core.ts'
@@ -11,10 +11,7 @@ import type { RegisterFile } from '../core/register-file.ts'
 import { SLOT, STATUS } from '../layout/state.ts'
 import { codeBehindGate } from '../system/gates.ts'
 import { legacyStack, legacyStackOfRing, pushLegacy } from '../system/legacy-delivery.ts'
-import {
-  ACCESS_BYTE, BIG, LONG_CODE, SYSTEM_TYPE, afterJump, dropInnerSegments, nullSegment, pushWide, readOwnDescriptor,
-  stackOfRing,
-} from '../system/tables.ts'
+import { afterJump, dropInnerSegments, nullSegment, pushWide, readOwnDescriptor, stackOfRing } from '../system/tables.ts'
 import { takeFlags } from './flags.ts'
 import type { Handler, Handlers } from '../core/handler.ts'
 import { checkCode, returnStack } from '../system/descriptors.ts'
@@ -29,7 +26,7 @@ const readStack = ({ memory, stack }: Views<'memory' | 'stack'>, index: number, 
 
 /** True when a hidden code segment runs 64-bit code. */
 const runsLong = (registers: RegisterFile, code: SegmentState): boolean =>
-  registers.isLongMode && (code.attributes & LONG_CODE) !== 0
+  registers.isLongMode && (code.attributes & ATTRIBUTE.LONG) !== 0
 
 /** A target has to be canonical in 64-bit code, and inside the segment elsewhere. */
 function isReachable(registers: RegisterFile, code: SegmentState, target: number): boolean {
@@ -42,7 +39,7 @@ function setStack({ registers, mode }: Views<'registers' | 'mode'>, code: Segmen
   const whole = runsLong(registers, code) || registers.long
   const pointer = registers.low(SLOT.t1)
   if (whole) registers.setSlot(GPR.rsp * 8, pointer, registers.high(SLOT.t1))
-  else if ((stack.attributes & BIG) !== 0) registers.setSlot(GPR.rsp * 8, pointer, 0)
+  else if ((stack.attributes & ATTRIBUTE.BIG) !== 0) registers.setSlot(GPR.rsp * 8, pointer, 0)
   else registers.setSlot(GPR.rsp * 8, ((registers.low(GPR.rsp * 8) & 0xffff_0000) | (pointer & 0xffff)) >>> 0, 0)
   mode.setSegment(SEGMENT.ss, stack)
 }
@@ -140,9 +137,9 @@ const farTransfer = (name: 'call' | 'jmp', size: Width): Handler => (core, recor
     const words = readOwnDescriptor(core, selector)
     if (words === undefined) return faults.protection(selector & 0xfffc)
     const access = (words[1]! >>> 8) & 0xff
-    if ((access & ACCESS_BYTE.SEGMENT) === 0) return throughGate(core, record, { name, selector, access })
+    if ((access & ATTRIBUTE.SEGMENT) === 0) return throughGate(core, record, { name, selector, access })
     // A direct transfer to code that is not conforming may not ask for less than the present ring.
-    const conforming = (access & ACCESS_BYTE.CONFORMING) !== 0
+    const conforming = (access & ATTRIBUTE.CONFORMING) !== 0
     if (!conforming && (selector & 3) > registers.cpl) return faults.protection(selector & 0xfffc)
   }
   const code = checkCode(core, selector, registers.cpl)
@@ -188,9 +185,9 @@ function throughGate(core: Core, record: number, gate: FarGate): number {
   const long = registers.isLongMode
   const type = gate.access & 15
   const isGate = type === SYSTEM_TYPE.CALL_GATE || (!long && type === SYSTEM_TYPE.CALL_GATE_16)
-  const dpl = (gate.access >> 5) & 3
+  const dpl = dplOf(gate.access)
   if (!isGate || dpl < Math.max(registers.cpl, gate.selector & 3)) return faults.protection(code)
-  if ((gate.access & ACCESS_BYTE.PRESENT) === 0) return faults.raise(VECTOR.NP, code)
+  if ((gate.access & ATTRIBUTE.PRESENT) === 0) return faults.raise(VECTOR.NP, code)
   const words = readOwnDescriptor(core, gate.selector, long ? 4 : 2)
   // The second half of a 64-bit gate has a type of its own, which is to be 0.
   if (words === undefined || (long && (words[3]! & 0x1f00) !== 0)) return faults.protection(code)
@@ -221,7 +218,7 @@ function pushLongCall(core: Core, ring: number, next: number): void {
     ? [[registers.segment(SEGMENT.ss).selector, 0], [registers.low(GPR.rsp * 8), registers.high(GPR.rsp * 8)]] : []
   words.push([registers.segment(SEGMENT.cs).selector, 0], [lowPart(next), highPart(next)])
   pushWide(core, top, words, ring)
-  if (isInner) core.mode.setSegment(SEGMENT.ss, { ...nullSegment(ring), attributes: ring << 5 })
+  if (isInner) core.mode.setSegment(SEGMENT.ss, { ...nullSegment(ring), attributes: ring << DPL_SHIFT })
   registers.setNumber(GPR.rsp * 8, top - words.length * 8)
 }
 

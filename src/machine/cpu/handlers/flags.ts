@@ -22,7 +22,7 @@ export function takeFlags(
   let mask = USER_FLAGS
   const old = registers.flags()
   if (bare) {
-    if (registers.cpl <= ((old >> 12) & 3)) mask |= RFLAGS.IF
+    if (registers.cpl <= registers.iopl) mask |= RFLAGS.IF
     if (registers.cpl === 0) mask |= RFLAGS.IOPL
   }
   if (by === 'iret' && debug.watchesCode) mask |= RFLAGS.RF
@@ -38,7 +38,7 @@ function popFlags(core: Core, record: number): number {
 }
 
 /** CLI and STI of a bare processor: open to the rings up to IOPL. */
-const mayMask = (registers: RegisterFile): boolean => registers.cpl <= ((registers.flags() >> 12) & 3)
+const mayMask = (registers: RegisterFile): boolean => registers.cpl <= registers.iopl
 
 /** CLI. */
 export function clearInterrupts({ registers, faults }: Views<'registers' | 'faults'>): number {
@@ -56,7 +56,7 @@ export function setInterrupts(
   const flags = registers.flags()
   if ((flags & RFLAGS.IF) === 0) {
     registers.setFlags(flags | RFLAGS.IF)
-    core.events.beginShadow('sti', core.progress.countWith(record))
+    core.events.beginInterruptShadow('sti', core.progress.countWith(record))
   }
   return core.attention.isDue ? STATUS.CHECK : STATUS.NEXT
 }

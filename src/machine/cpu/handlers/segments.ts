@@ -2,7 +2,7 @@
  * Loading segment registers, with the checks of protected and long mode.
  * Reference: Intel SDM volume 2, MOV; volume 3, sections 3.4.5 and 5.6.
  */
-import { CR4, GPR, SEGMENT, VECTOR } from '../../../x86/index.ts'
+import { ATTRIBUTE, CR4, GPR, SEGMENT, VECTOR, dplOf, isConforming } from '../../../x86/index.ts'
 import { isCanonical, signedFromParts } from '../../../util/index.ts'
 import type { Core, Views } from '../core/core.ts'
 import type { RegisterFile } from '../core/register-file.ts'
@@ -10,7 +10,7 @@ import type { SegmentState } from '../../interface/registers.ts'
 import { SEGMENT_USE } from '../layout/segment-access.ts'
 import { SLOT, STATUS, State } from '../layout/state.ts'
 import { readDescriptor, returnStack } from '../system/descriptors.ts'
-import { ACCESS_BYTE, dplOf as dpl, markAccessed, nullSegment } from '../system/tables.ts'
+import { markAccessed, nullSegment } from '../system/tables.ts'
 import type { Handler, Handlers } from '../core/handler.ts'
 
 function loadStack(core: Core, selector: number): number {
@@ -31,13 +31,13 @@ export function loadSegment(core: Core, index: number, selector: number): number
   const segment = readDescriptor(core, selector)
   if (segment === undefined) return faults.protection(code)
   const { attributes } = segment
-  const isCode = (attributes & ACCESS_BYTE.CODE) !== 0
-  if ((attributes & ACCESS_BYTE.SEGMENT) === 0 || (isCode && (attributes & ACCESS_BYTE.READABLE) === 0)) {
+  const isCode = (attributes & ATTRIBUTE.CODE) !== 0
+  if ((attributes & ATTRIBUTE.SEGMENT) === 0 || (isCode && (attributes & ATTRIBUTE.READABLE) === 0)) {
     return faults.protection(code)
   }
-  const conforming = isCode && (attributes & ACCESS_BYTE.CONFORMING) !== 0
-  if (!conforming && Math.max(selector & 3, core.registers.cpl) > dpl(segment)) return faults.protection(code)
-  if ((attributes & ACCESS_BYTE.PRESENT) === 0) return faults.raise(VECTOR.NP, code)
+  const conforming = isCode && (attributes & ATTRIBUTE.CONFORMING) !== 0
+  if (!conforming && Math.max(selector & 3, core.registers.cpl) > dplOf(segment.attributes)) return faults.protection(code)
+  if ((attributes & ATTRIBUTE.PRESENT) === 0) return faults.raise(VECTOR.NP, code)
   mode.setSegment(index, markAccessed(core, segment))
   return STATUS.NEXT
 }
@@ -55,7 +55,7 @@ function afterLoad(
   status: number,
 ): number {
   if (status !== STATUS.NEXT) return status
-  if (records.field(record, 'c') === SEGMENT.ss) events.beginShadow('ss', progress.countWith(record))
+  if (records.field(record, 'c') === SEGMENT.ss) events.beginInterruptShadow('ss', progress.countWith(record))
   return attention.isDue ? STATUS.CHECK : STATUS.RELOAD
 }
 
@@ -110,8 +110,8 @@ function visible(core: Core, selector: number): SegmentState | undefined {
   if ((selector & ~3) === 0) return undefined
   const segment = readDescriptor(core, selector)
   if (segment === undefined) return undefined
-  const conforming = (segment.attributes & 0x1c) === 0x1c
-  return conforming || Math.max(selector & 3, core.registers.cpl) <= dpl(segment) ? segment : undefined
+  const conforming = isConforming(segment.attributes)
+  return conforming || Math.max(selector & 3, core.registers.cpl) <= dplOf(segment.attributes) ? segment : undefined
 }
 
 function setZero(registers: RegisterFile, zero: boolean): void {
@@ -133,13 +133,13 @@ const describe = (value: (segment: SegmentState) => number | undefined) => (core
 
 /** System segments whose rights LAR and limits LSL tell: LDT, TSS; gates only to LAR. */
 const knownTo = (attributes: number, types: readonly number[]): boolean =>
-  (attributes & ACCESS_BYTE.SEGMENT) !== 0 || types.includes(attributes & 15)
+  (attributes & ATTRIBUTE.SEGMENT) !== 0 || types.includes(attributes & 15)
 
 const verify = (allowed: (attributes: number) => boolean) => (core: Core, record: number): number => {
   const { registers } = core
   const segment = visible(core, registers.low(core.records.field(record, 'a')) & 0xffff)
   const attributes = segment?.attributes ?? 0
-  setZero(registers, (attributes & ACCESS_BYTE.SEGMENT) !== 0 && allowed(attributes))
+  setZero(registers, (attributes & ATTRIBUTE.SEGMENT) !== 0 && allowed(attributes))
   return STATUS.NEXT
 }
 
@@ -179,8 +179,8 @@ export const SEGMENT_HANDLERS: Handlers = {
     return knownTo(attributes, [1, 2, 3, 4, 5, 9, 11, 12]) ? ((attributes << 8) & 0xf0_ff00) | (top << 16) : undefined
   }),
   lsl: describe(({ attributes, limit }) => (knownTo(attributes, [1, 2, 3, 9, 11]) ? limit : undefined)),
-  verr: verify((attributes) => (attributes & ACCESS_BYTE.CODE) === 0 || (attributes & ACCESS_BYTE.READABLE) !== 0),
-  verw: verify((attributes) => (attributes & ACCESS_BYTE.CODE) === 0 && (attributes & ACCESS_BYTE.WRITABLE) !== 0),
+  verr: verify((attributes) => (attributes & ATTRIBUTE.CODE) === 0 || (attributes & ATTRIBUTE.READABLE) !== 0),
+  verw: verify((attributes) => (attributes & ATTRIBUTE.CODE) === 0 && (attributes & ATTRIBUTE.WRITABLE) !== 0),
   arpl: (core, record) => {
     raiseRpl(core, record)
     return STATUS.NEXT

@@ -3,7 +3,7 @@
  * the value of a function without arguments that matter to anybody else, kept after the first call because it costs
  * tens of milliseconds.
  */
-import { once } from '../once.ts'
+import { once } from '../../../util/index.ts'
 import type { AddressWidth } from '../emit/binder.ts'
 import { buildMicroTable } from '../uops/table.ts'
 import type { MicroTable } from '../uops/table.ts'

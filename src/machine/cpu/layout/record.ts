@@ -7,7 +7,7 @@
  * a, b, c: slots of registers (byte offsets into the processor's state). As an address: b is the base, c the index, d
  * holds the index's shift in bits 1..0 and the segment base's slot in bits 7..3. ip: offset of the instruction in its
  * page in bits 11..0, its length in 15..12. Branches: displacement is relative to the next instruction, immediate the
- * block it leads to once known, a the number of instructions of the block behind it. A block is a header (instruction
+ * block it leads to once known, `a` the number of instructions of the block behind it. A block is a header (instruction
  * count, physical address, mode, next in chain), its records, and an end record, whose b, c and d are the frame that
  * the block lies in (0 in a copy).
  */

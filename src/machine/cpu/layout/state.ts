@@ -61,7 +61,7 @@ export const State = /* @__PURE__ */ overlay(4096, {
   physicalBase: u32(544),
   physicalLow: u32(548),
   physicalSize: u32(600),
-  /** Not zero while data accesses are looked at one by one (system/debug.ts), and the address of the one at hand. */
+  /** Not zero while data accesses are looked at one by one (core/debug.ts), and the address of the one at hand. */
   watch: u32(616),
   watchedAddress: u64(624),
   /** Offsets of memory's tables: code lines, frame notes, block table. */
@@ -115,7 +115,7 @@ export const NO_TAG = 1
 export const ACCESS = { READ: TLB.read, WRITE: TLB.write, EXECUTE: TLB.execute } as const
 /** Addresses of TLB entries in use, four bytes each, so that a flush costs what was used. */
 export const TLB_LOG = { offset: 69_632, entries: 1000 } as const
-/** Eight bytes that stand for those in memory while an instruction's store goes aside (aside.ts). */
+/** Eight bytes that stand for those in memory while an instruction's store goes aside (processor/store-aside.ts). */
 export const STORE_ASIDE = { offset: 73_632, bytes: 8 } as const
 /** Jump cache: rip, context, block. */
 export const JUMP = { offset: 73_728, entries: 4096, entryBytes: 16, context: 8, block: 12 } as const
@@ -136,7 +136,7 @@ export const PERMISSION = {
 /**
  * How code is decoded, part of a block's key: the code's size in the bits of SIZE; in those of FLOAT why x87 and vector
  * instructions may not run (CR0.TS, CR0.EM, CR4.OSFXSR clear); SEGMENTED outside of 64-bit mode where a segment is not
- * flat, so that code is decoded with checks of segments (segments.ts).
+ * flat, so that code is decoded with checks of segments (runtime/segments.ts).
  */
 export const MODE = {
   CODE64: 0, CODE32: 1, CODE16: 2, SIZE: 3, SWITCHED: 4, EMULATED: 8, NO_SSE: 16, FLOAT: 28, SEGMENTED: 32,

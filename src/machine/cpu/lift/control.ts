@@ -1,8 +1,7 @@
 /**
  * Lifters of control transfers, the stack, string instructions, and everything that a TypeScript handler carries out.
  */
-import { GPR, SEGMENT } from '../../../x86/index.ts'
-import { CONDITIONS } from '../emit/conditions.ts'
+import { CONDITIONS, GPR, SEGMENT } from '../../../x86/index.ts'
 import { REPEAT, STRINGS } from '../runtime/strings.ts'
 import { SEGMENT_SLOT, SLOT } from '../layout/state.ts'
 import { reads, writes } from './access.ts'

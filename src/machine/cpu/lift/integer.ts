@@ -1,7 +1,6 @@
 /** Lifters of integer instructions: moves, arithmetic, shifts, multiplication, bits. */
-import { CONDITIONS } from '../emit/conditions.ts'
 import type { Size } from '../emit/binder.ts'
-import { SEGMENT } from '../../../x86/index.ts'
+import { CONDITIONS, SEGMENT } from '../../../x86/index.ts'
 import { SEGMENT_USE } from '../layout/segment-access.ts'
 import { SLOT } from '../layout/state.ts'
 import { BINARY } from '../uops/arithmetic.ts'

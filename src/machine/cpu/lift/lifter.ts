@@ -4,11 +4,11 @@
  *
  * hot path: runs for every newly met instruction.
  */
+import type { Condition } from '../../../x86/index.ts'
 import type { Instruction } from '../decode/decoder.ts'
 import { NO_SEGMENT } from '../decode/decoder.ts'
 import type { Size } from '../emit/binder.ts'
 import { SELECTOR } from '../emit/conditions.ts'
-import type { Condition } from '../emit/conditions.ts'
 import { RECORD } from '../layout/record.ts'
 import { SEGMENT } from '../../../x86/index.ts'
 import { SEGMENT_USE, segmentAccess } from '../layout/segment-access.ts'

@@ -147,7 +147,7 @@ export class MachineProcessor implements BareProcessor {
     const flags = State.systemFlags.get(view, base)
     // An interrupt that is masked is no reason to go slowly.
     const isCareful = debug.isCareful || core.debug.isTraced
-    if (!isCareful && core.events.shadow(this.boundary.done) === 'none') return this.execute(block, SLICE)
+    if (!isCareful && core.events.interruptShadow(this.boundary.done) === 'none') return this.execute(block, SLICE)
     const before = this.boundary.left
     debug.isUntraced = false
     State.systemFlags.set(view, base, flags & ~RFLAGS.RF)
@@ -157,7 +157,7 @@ export class MachineProcessor implements BareProcessor {
       if ((flags & RFLAGS.RF) !== 0) State.systemFlags.set(view, base, State.systemFlags.get(view, base) | RFLAGS.RF)
       if (status === STATUS.FAULT) debug.pending = 0
     } else if ((flags & RFLAGS.TF) !== 0 && !debug.isUntraced && !TO_HOST.has(status)) {
-      if (core.events.shadow(this.boundary.done) !== 'ss') debug.pending |= DR6.BS
+      if (core.events.interruptShadow(this.boundary.done) !== 'ss') debug.pending |= DR6.BS
     }
     return status
   }

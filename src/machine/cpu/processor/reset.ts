@@ -1,7 +1,7 @@
 /**
  * The state that a processor starts in: 64-bit mode, a hosted one in ring 3, a bare one in ring 0.
  */
-import { CR0, CR4, EFER, PAGE_SIZE, RFLAGS, SEGMENT } from '../../../x86/index.ts'
+import { ATTRIBUTE, CR0, CR4, EFER, PAGE_SIZE, RFLAGS, SEGMENT } from '../../../x86/index.ts'
 import { PROCESSOR_BYTES } from '../../memory/layout.ts'
 import type { Core } from '../core/core.ts'
 import { resetFpu } from '../handlers/fpu.ts'
@@ -9,9 +9,10 @@ import { State } from '../layout/state.ts'
 
 /** Selectors and descriptor bits of flat segments: a bare processor's, and those that Xen gives its guests. */
 const BARE = { code: 0x08, stack: 0x10, ring: 0 } as const
-const HOSTED = { code: 0xe033, stack: 0xe02b, ring: 0x60 } as const
-const CODE_ATTRIBUTES = 0xa09b
-const STACK_ATTRIBUTES = 0xc093
+const HOSTED = { code: 0xe033, stack: 0xe02b, ring: ATTRIBUTE.DPL } as const
+const FLAT = ATTRIBUTE.PRESENT | ATTRIBUTE.SEGMENT | ATTRIBUTE.ACCESSED | ATTRIBUTE.GRANULAR
+const CODE_ATTRIBUTES = FLAT | ATTRIBUTE.CODE | ATTRIBUTE.READABLE | ATTRIBUTE.LONG
+const STACK_ATTRIBUTES = FLAT | ATTRIBUTE.WRITABLE | ATTRIBUTE.BIG
 
 /**
  * Resets a processor. Its area has been another's before: all of it is cleared, for what is not a register outlives its

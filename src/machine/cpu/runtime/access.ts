@@ -2,6 +2,7 @@
  * Memory accesses off the fast path: across pages, and into frames that hold decoded code. A write that cannot go
  * straight to its place is put together in the state's scratch area and carried out by `commit`.
  */
+import { PAGE_SHIFT, PAGE_SIZE } from '../../../x86/index.ts'
 import type { Code, ModuleWriter } from '../../../wasm/index.ts'
 import type { AddressWidth } from '../emit/binder.ts'
 import { ACCESS, MODE, STATUS, State } from '../layout/state.ts'
@@ -76,7 +77,7 @@ function writeWatch(c: Code, watched: number, isWrite: 0 | 1): void {
 function pushOffset(c: Code): void {
   c.get(ADDRESS)
   c.op('i32.wrap_i64')
-  c.i32(0xfff)
+  c.i32(PAGE_SIZE - 1)
   c.op('i32.and')
 }
 
@@ -85,7 +86,7 @@ function pushCrosses(c: Code): void {
   pushOffset(c)
   c.get(BYTES)
   c.op('i32.add')
-  c.i32(4096)
+  c.i32(PAGE_SIZE)
   c.op('i32.gt_u')
 }
 
@@ -110,7 +111,7 @@ function probeBoth(
   options: { probe: number; access: number; width: AddressWidth },
 ): void {
   if (options.width === 32) refuseEnd(c)
-  c.i32(4096)
+  c.i32(PAGE_SIZE)
   pushOffset(c)
   c.op('i32.sub')
   c.set(locals.split)
@@ -197,7 +198,7 @@ function pushHasCode(c: Code, host: number): void {
   c.get(BASE)
   c.memory('i32.load', State.codeLines.offset)
   c.get(host)
-  c.i32(12)
+  c.i32(PAGE_SHIFT)
   c.op('i32.shr_u')
   c.i32(3)
   c.op('i32.shl', 'i32.add')
@@ -243,7 +244,7 @@ function writeCommitPiece(c: Code, codeWritten: number): void {
   const pushLine = (offset: () => void): void => {
     c.get(host)
     offset()
-    c.i32(0xfff)
+    c.i32(PAGE_SIZE - 1)
     c.op('i32.and')
     c.i32(6)
     c.op('i32.shr_u', 'i64.extend_i32_u')
@@ -251,7 +252,7 @@ function writeCommitPiece(c: Code, codeWritten: number): void {
   c.get(base)
   c.memory('i32.load', State.codeLines.offset)
   c.get(host)
-  c.i32(12)
+  c.i32(PAGE_SHIFT)
   c.op('i32.shr_u')
   c.i32(3)
   c.op('i32.shl', 'i32.add')
@@ -273,7 +274,7 @@ function writeCommitPiece(c: Code, codeWritten: number): void {
   c.op('return')
   c.end()
   c.get(host)
-  c.i32(12)
+  c.i32(PAGE_SHIFT)
   c.op('i32.shr_u')
   c.call(codeWritten)
   c.i32(STATUS.RELOAD)

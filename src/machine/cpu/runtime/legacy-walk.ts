@@ -7,7 +7,7 @@
  *
  * Reference: Intel SDM volume 3, sections 4.3 and 4.4.
  */
-import { PAGE_FAULT, PTE } from '../../../x86/index.ts'
+import { PAGE_FAULT, PAGE_SHIFT, PAGE_SIZE, PTE } from '../../../x86/index.ts'
 import type { Label } from '../../../wasm/index.ts'
 import { PERMISSION, State } from '../layout/state.ts'
 import { collect, raise, spare, takePresent, testPermission, toHost } from './walk-steps.ts'
@@ -75,10 +75,10 @@ export function walkTwoLevels(w: Walk, done: Label): void {
   c.memory('i32.store', State.largePages.offset)
   c.br(done)
   c.end()
-  pushEntry(-4096)
+  pushEntry(-PAGE_SIZE)
   c.set(w.table)
-  readEntry(w, w.entries[3]!, 12)
-  pushEntry(-4096)
+  readEntry(w, w.entries[3]!, PAGE_SHIFT)
+  pushEntry(-PAGE_SIZE)
   c.set(w.table)
   toHost(w, w.table)
   c.br(done)

@@ -3,14 +3,11 @@
  * code. Code whose segments are flat is decoded without asking; see MODE.SEGMENTED.
  * Reference: Intel SDM volume 3, sections 5.3 to 5.5.
  */
-import { SEGMENT, VECTOR } from '../../../x86/index.ts'
+import { ATTRIBUTE, SEGMENT, VECTOR } from '../../../x86/index.ts'
 import type { Code, ModuleWriter } from '../../../wasm/index.ts'
 import { SEGMENT_USE } from '../layout/segment-access.ts'
 import type { SegmentUse } from '../layout/segment-access.ts'
 import { State } from '../layout/state.ts'
-
-/** Bits of a hidden segment's attributes. */
-const TYPE = { WRITABLE: 2, READABLE: 2, EXPAND_DOWN: 4, CODE: 8, SEGMENT: 16, BIG: 0x4000 } as const
 
 interface Check {
   readonly code: Code
@@ -91,14 +88,14 @@ function pushAttribute(k: Check, bit: number): void {
 /** Pushes 1 when the segment's type allows the access; a segment loaded with a null selector has no type at all. */
 function pushType(k: Check): void {
   const c = k.code
-  pushAttribute(k, TYPE.SEGMENT)
+  pushAttribute(k, ATTRIBUTE.SEGMENT)
   pushUse(k, SEGMENT_USE.FETCH)
   // Writing: data that are writable. Reading: data, or code that is readable. Both bits are the same one.
-  pushAttribute(k, TYPE.WRITABLE)
-  pushAttribute(k, TYPE.CODE)
+  pushAttribute(k, ATTRIBUTE.WRITABLE)
+  pushAttribute(k, ATTRIBUTE.CODE)
   pushUse(k, SEGMENT_USE.WRITE)
   c.op('i32.and', 'i32.eqz', 'i32.and')
-  pushAttribute(k, TYPE.CODE)
+  pushAttribute(k, ATTRIBUTE.CODE)
   pushUse(k, SEGMENT_USE.WRITE)
   c.op('i32.or', 'i32.eqz', 'i32.or', 'i32.or', 'i32.and')
 }
@@ -107,9 +104,9 @@ function pushType(k: Check): void {
 function pushInside(k: Check): void {
   const c = k.code
   c.get(k.attributes)
-  c.i32(TYPE.CODE | TYPE.EXPAND_DOWN)
+  c.i32(ATTRIBUTE.CODE | ATTRIBUTE.EXPAND_DOWN)
   c.op('i32.and')
-  c.i32(TYPE.EXPAND_DOWN)
+  c.i32(ATTRIBUTE.EXPAND_DOWN)
   c.op('i32.eq')
   c.if('i32')
   c.get(k.offset)
@@ -118,7 +115,7 @@ function pushInside(k: Check): void {
   c.get(k.last)
   c.i64(-1, 0)
   c.i64(0xffff)
-  pushAttribute(k, TYPE.BIG)
+  pushAttribute(k, ATTRIBUTE.BIG)
   c.op('select', 'i64.le_u', 'i32.and')
   c.else()
   c.get(k.last)

@@ -1,5 +1,5 @@
 /** String instructions in bulk: how many elements of MOVS and STOS go at once, and moving them. */
-import { GPR } from '../../../x86/index.ts'
+import { GPR, PAGE_SIZE } from '../../../x86/index.ts'
 import type { Code } from '../../../wasm/index.ts'
 import { State } from '../layout/state.ts'
 import type { AccessFunctions } from './access.ts'
@@ -85,14 +85,14 @@ function bulk(name: string, w: Work): void {
     c.set(w.elements)
   }
   const untilPageEnd = (host: number) => (): void => {
-    c.i32(4096)
+    c.i32(PAGE_SIZE)
     c.get(host)
-    c.i32(0xfff)
+    c.i32(PAGE_SIZE - 1)
     c.op('i32.and', 'i32.sub')
     c.get(w.shift)
     c.op('i32.shr_u')
   }
-  c.i32(4096)
+  c.i32(PAGE_SIZE)
   c.set(w.elements)
   limit(untilPageEnd(w.hostTarget))
   if (name === 'movs') limit(untilPageEnd(w.hostSource))

@@ -2,7 +2,7 @@
  * The TLB in generated code: looking a page up, filling an entry after a walk. An entry holds the tags that need no
  * further look: the write tag only when the page is dirty already, holds no decoded code and is not being watched.
  */
-import { PTE } from '../../../x86/index.ts'
+import { PAGE_SHIFT, PAGE_SIZE, PTE } from '../../../x86/index.ts'
 import type { Code } from '../../../wasm/index.ts'
 import { ACCESS, NO_TAG, PERMISSION, State, TLB, TLB_LOG } from '../layout/state.ts'
 import { load, testPermission } from './walk-steps.ts'
@@ -30,7 +30,7 @@ export function writeProbe(c: Code, walk: number): void {
   c.op('i32.add')
   c.memory('i64.load')
   c.get(address)
-  c.i64(-4096)
+  c.i64(-PAGE_SIZE)
   c.op('i64.and', 'i64.eq')
   c.if()
   c.get(address)
@@ -48,11 +48,11 @@ function pushEntry(c: Code, base: number, address: number): void {
   c.get(base)
   c.memory('i32.load', State.bank.offset)
   c.get(address)
-  c.i64(12)
+  c.i64(PAGE_SHIFT)
   c.op('i64.shr_u', 'i32.wrap_i64')
   c.i32(TLB.entries - 1)
   c.op('i32.and')
-  c.i32(5)
+  c.i32(Math.log2(TLB.entryBytes))
   c.op('i32.shl', 'i32.add')
 }
 
@@ -67,7 +67,7 @@ export function noteWrite(w: Walk): void {
 function pushFrameNote(w: Walk): void {
   load(w, State.frameNotes.offset)
   w.code.get(w.table)
-  w.code.i32(12)
+  w.code.i32(PAGE_SHIFT)
   w.code.op('i32.shr_u', 'i32.add')
 }
 
@@ -76,7 +76,7 @@ function pushUnwatched(w: Walk): void {
   const c = w.code
   load(w, State.codeLines.offset)
   c.get(w.table)
-  c.i32(12)
+  c.i32(PAGE_SHIFT)
   c.op('i32.shr_u')
   c.i32(3)
   c.op('i32.shl', 'i32.add')
@@ -95,7 +95,7 @@ export function fill(w: Walk, leaf: number): void {
   pushEntry(c, w.base, w.address)
   c.set(entry)
   c.get(w.address)
-  c.i64(-4096)
+  c.i64(-PAGE_SIZE)
   c.op('i64.and')
   c.set(tag)
   const setTag = (offset: number, allowed: () => void): void => {

@@ -9,7 +9,7 @@
  * tags that need no further look. Faults leave vector, code and address in the state and give 0.
  * Reference: Intel SDM volume 3, sections 4.5 to 4.10.
  */
-import { PAGE_FAULT, PTE, VECTOR } from '../../../x86/index.ts'
+import { PAGE_FAULT, PAGE_SHIFT, PAGE_SIZE, PTE, VECTOR } from '../../../x86/index.ts'
 import type { Code, Label, ModuleWriter } from '../../../wasm/index.ts'
 import type { AddressWidth } from '../emit/binder.ts'
 import { ACCESS, PERMISSION, State } from '../layout/state.ts'
@@ -111,7 +111,7 @@ function walkLevel(w: Walk, level: number, done: Label): void {
   toHost(w, w.table)
   c.get(w.table)
   c.get(w.address)
-  c.i64(12 + 9 * (level - 1) - 3)
+  c.i64(PAGE_SHIFT + 9 * (level - 1) - 3)
   c.op('i64.shr_u', 'i32.wrap_i64')
   // Level 3 of a 32-bit address has four entries, which its upper bits, being zero, select by themselves.
   c.i32(0xff8)
@@ -132,7 +132,7 @@ function walkLevel(w: Walk, level: number, done: Label): void {
   if (level === 3 || level === 2) large(w, level, done)
   c.get(w.entry)
   c.op('i32.wrap_i64')
-  c.i32(-4096)
+  c.i32(-PAGE_SIZE)
   c.op('i32.and')
   c.set(w.table)
   if (level === 1) toHost(w, w.table)
@@ -184,7 +184,7 @@ function large(w: Walk, level: 2 | 3, done: Label): void {
   refuseBits(w, mask & ~0x1fff)
   c.get(w.entry)
   c.op('i32.wrap_i64')
-  c.i32(~mask & ~0xfff)
+  c.i32(~mask & -PAGE_SIZE)
   c.op('i32.and')
   c.get(w.address)
   c.op('i32.wrap_i64')
@@ -225,7 +225,7 @@ function finish(w: Walk): void {
   c.get(w.table)
   c.get(w.address)
   c.op('i32.wrap_i64')
-  c.i32(0xfff)
+  c.i32(PAGE_SIZE - 1)
   c.op('i32.and', 'i32.or', 'return')
 }
 

@@ -40,7 +40,7 @@ export function saveState(
     debug: pairs(DEBUGS, (i) => registers.debugLow(i), (i) => registers.debugHigh(i)),
     fpu: [...more.fpu],
     xcr0: State.xcr0.get(core.registers.view, core.registers.base),
-    shadow: core.events.shadow(more.done),
+    shadow: core.events.interruptShadow(more.done),
     debugTrap: core.debug.pending,
     ...(core.bare ? {} : { tscAux: registers.tscAux() }),
     system: core.bare ? saveSystem(core) : undefined,
@@ -122,5 +122,5 @@ export function loadState(core: Core, registers: Registers, state: ProcessorStat
   if (!core.bare) registers.setTscAux(tscAux!)
   core.debug.pending = debugTrap
   takeSystem()
-  core.events.beginShadow(shadow as InterruptShadow, done)
+  core.events.beginInterruptShadow(shadow as InterruptShadow, done)
 }

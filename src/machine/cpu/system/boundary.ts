@@ -46,7 +46,7 @@ export class Boundary {
     const { debug, events } = core
     this.hasDelivered = false
     for (;;) {
-      const shadow = events.shadow(this.done)
+      const shadow = events.interruptShadow(this.done)
       const waiting = core.bare ? events.deliverable(shadow) : -1
       let due: Partial<Delivery> | undefined
       if (debug.pending !== 0 && shadow !== 'ss') {

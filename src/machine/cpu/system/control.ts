@@ -4,7 +4,7 @@
  * Reference: Intel SDM volume 2, MOV to and from control and debug registers, LGDT, LLDT, LMSW, LTR, SGDT; volume 3,
  * sections 2.5, 9.8.5 and 17.2.
  */
-import { CR0, CR4, DR6, DR7, EFER, GPR, SEGMENT, VECTOR } from '../../../x86/index.ts'
+import { ATTRIBUTE, CR0, CR4, DR6, DR7, EFER, GPR, PAGE_SIZE, SEGMENT, SYSTEM_TYPE, VECTOR } from '../../../x86/index.ts'
 import { isCanonical, signedFromParts } from '../../../util/index.ts'
 import type { TableState } from '../../interface/registers.ts'
 import type { Core, Views } from '../core/core.ts'
@@ -12,7 +12,7 @@ import type { RegisterFile } from '../core/register-file.ts'
 import type { Handler } from '../core/handler.ts'
 import { SLOT, STATUS, State } from '../layout/state.ts'
 import { CR0_BITS, allowedCr4, hasFeature, FEATURE } from './features.ts'
-import { ACCESS_BYTE, LONG_CODE, SYSTEM_TYPE, nullSegment, readOwnDescriptor, unpack, updateAccess } from './tables.ts'
+import { nullSegment, readOwnDescriptor, unpack, updateAccess } from './tables.ts'
 
 /** Wraps what only ring 0 may do. */
 export const ringZero = (handler: Handler): Handler => (core, record) =>
@@ -65,7 +65,7 @@ export function writeCr0({ registers, mode, faults }: Views<'registers' | 'mode'
   if ((low & CR0.NW) !== 0 && (low & CR0.CD) === 0) return faults.protection()
   const cr4 = registers.controlLow(4)
   if (paging && (old & CR0.PG) === 0 && (registers.efer & EFER.LME) !== 0) {
-    const isLongCode = (registers.segment(SEGMENT.cs).attributes & LONG_CODE) !== 0
+    const isLongCode = (registers.segment(SEGMENT.cs).attributes & ATTRIBUTE.LONG) !== 0
     if ((cr4 & CR4.PAE) === 0 || isLongCode) return faults.protection()
   }
   if (!paging && (old & CR0.PG) !== 0 && (registers.long || (cr4 & CR4.PCIDE) !== 0)) return faults.protection()
@@ -92,7 +92,7 @@ function writeCr4(core: Views<'registers' | 'mode' | 'faults' | 'debug' | 'outsi
   const old = registers.controlLow(4)
   if ((low & CR4.PAE) === 0 && registers.isLongMode) return faults.protection()
   if ((low & CR4.PCIDE) !== 0 && (old & CR4.PCIDE) === 0) {
-    if (!registers.isLongMode || (registers.controlLow(3) & 0xfff) !== 0) return faults.protection()
+    if (!registers.isLongMode || (registers.controlLow(3) & (PAGE_SIZE - 1)) !== 0) return faults.protection()
   }
   core.mode.setControl(4, low, 0)
   core.debug.update()
@@ -189,7 +189,7 @@ export const loadSystemSegment = (name: 'ldtr' | 'tr'): Handler => (core, record
   const isKnown = name === 'ldtr' ? type === SYSTEM_TYPE.LDT
     : type === SYSTEM_TYPE.TSS || (!registers.isLongMode && type === SYSTEM_TYPE.TSS_16)
   if (!isKnown || (words.length > 2 && (words[3]! & 0x1f00) !== 0)) return faults.protection(code)
-  if ((segment.attributes & ACCESS_BYTE.PRESENT) === 0) return faults.raise(VECTOR.NP, code)
+  if ((segment.attributes & ATTRIBUTE.PRESENT) === 0) return faults.raise(VECTOR.NP, code)
   const baseHigh = words.length > 2 ? words[2]! : 0
   if (!isCanonical(signedFromParts(segment.baseLow, baseHigh))) return faults.protection(code)
   if (name === 'tr') {

@@ -7,7 +7,7 @@
  * fault of its own, a double fault or shutdown.
  * Reference: Intel SDM volume 3, sections 6.12 to 6.15.
  */
-import { GPR, RFLAGS, SEGMENT, VECTOR } from '../../../x86/index.ts'
+import { DPL_SHIFT, GPR, RFLAGS, SEGMENT, SYSTEM_TYPE, VECTOR } from '../../../x86/index.ts'
 import { highPart, isCanonical, lowPart } from '../../../util/index.ts'
 import { GUEST_FAULT, fail } from '../core/faults.ts'
 import type { Core } from '../core/core.ts'
@@ -16,7 +16,7 @@ import { NOT_CANONICAL, STATUS, State } from '../layout/state.ts'
 import { codeBehindGate, enterCode, readGate } from './gates.ts'
 import type { Delivery } from './gates.ts'
 import { enterLegacy } from './legacy-delivery.ts'
-import { SYSTEM_TYPE, afterJump, asSupervisor, nullSegment, pushWide, stackOfRing, stackOfTable } from './tables.ts'
+import { afterJump, asSupervisor, nullSegment, pushWide, stackOfRing, stackOfTable } from './tables.ts'
 import type { WideWord } from './tables.ts'
 
 /** Enters the handler; faults leave by GUEST_FAULT with nothing changed. */
@@ -43,7 +43,7 @@ function enterLong(core: Core, delivery: Delivery): void {
   if (delivery.errorCode !== undefined) words.push([delivery.errorCode, 0])
   const aligned = Math.floor(top / 16) * 16
   pushWide(core, aligned, words, ring)
-  if (ring !== cpl) core.mode.setSegment(SEGMENT.ss, { ...nullSegment(ring), attributes: ring << 5 })
+  if (ring !== cpl) core.mode.setSegment(SEGMENT.ss, { ...nullSegment(ring), attributes: ring << DPL_SHIFT })
   registers.setNumber(GPR.rsp * 8, aligned - words.length * 8)
   enterCode(core, { code, offset: gate.offset, masks: gate.type === SYSTEM_TYPE.INTERRUPT_GATE })
 }

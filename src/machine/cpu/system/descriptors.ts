@@ -3,11 +3,11 @@
  * processor has tables of its own, a hosted one asks its host.
  * Reference: Intel SDM volume 3, sections 3.4.5, 5.6 and 5.8.
  */
-import { VECTOR } from '../../../x86/index.ts'
+import { ATTRIBUTE, DPL_SHIFT, VECTOR, dplOf } from '../../../x86/index.ts'
 import type { SegmentState } from '../../interface/registers.ts'
 import type { Core } from '../core/core.ts'
 import { fail } from '../core/faults.ts'
-import { ACCESS_BYTE, dplOf as dpl, markAccessed, nullSegment, readOwnDescriptor, unpack } from './tables.ts'
+import { markAccessed, nullSegment, readOwnDescriptor, unpack } from './tables.ts'
 
 /** Reads the descriptor that a selector names; undefined when it lies outside its table. */
 export function readDescriptor(core: Core, selector: number): SegmentState | undefined {
@@ -30,11 +30,11 @@ export function stackSegment(
   const { ring, vector, ext = 0 } = how
   const code = (selector & 0xfffc) | ext
   const segment = (selector & 0xfffc) === 0 ? undefined : readDescriptor(core, selector)
-  const writable = ACCESS_BYTE.SEGMENT | ACCESS_BYTE.WRITABLE
-  const wanted = ACCESS_BYTE.SEGMENT | ACCESS_BYTE.CODE | ACCESS_BYTE.WRITABLE
+  const writable = ATTRIBUTE.SEGMENT | ATTRIBUTE.WRITABLE
+  const wanted = ATTRIBUTE.SEGMENT | ATTRIBUTE.CODE | ATTRIBUTE.WRITABLE
   if (segment === undefined || (segment.attributes & wanted) !== writable) fail(faults, vector, code)
-  if ((selector & 3) !== ring || dpl(segment) !== ring) fail(faults, vector, code)
-  if ((segment.attributes & ACCESS_BYTE.PRESENT) === 0) fail(faults, VECTOR.SS, code)
+  if ((selector & 3) !== ring || dplOf(segment.attributes) !== ring) fail(faults, vector, code)
+  if ((segment.attributes & ATTRIBUTE.PRESENT) === 0) fail(faults, VECTOR.SS, code)
   return markAccessed(core, segment)
 }
 
@@ -43,7 +43,7 @@ export function returnStack(core: Core, selector: number, to: { ring: number; is
   const { ring } = to
   if ((selector & 0xfffc) !== 0) return stackSegment(core, selector, { ring, vector: VECTOR.GP })
   if (!to.isLong || ring === 3 || (selector & 3) !== ring) fail(core.faults, VECTOR.GP)
-  return { ...nullSegment(selector), attributes: ring << 5 }
+  return { ...nullSegment(selector), attributes: ring << DPL_SHIFT }
 }
 
 /** What a code selector leads to for a transfer to privilege level `target`, or the fault. */
@@ -54,13 +54,13 @@ export function checkCode(core: Core, selector: number, target: number): Segment
   const segment = readDescriptor(core, selector)
   if (segment === undefined) return faults.protection(code)
   const { attributes } = segment
-  const wanted = ACCESS_BYTE.SEGMENT | ACCESS_BYTE.CODE
+  const wanted = ATTRIBUTE.SEGMENT | ATTRIBUTE.CODE
   if ((attributes & wanted) !== wanted) return faults.protection(code)
-  const conforming = (attributes & ACCESS_BYTE.CONFORMING) !== 0
-  if (conforming ? dpl(segment) > target : dpl(segment) !== target) return faults.protection(code)
+  const conforming = (attributes & ATTRIBUTE.CONFORMING) !== 0
+  if (conforming ? dplOf(segment.attributes) > target : dplOf(segment.attributes) !== target) return faults.protection(code)
   // L and D together are reserved in long mode.
   if ((attributes & 0x6000) === 0x6000) return faults.protection(code)
-  if ((attributes & ACCESS_BYTE.PRESENT) === 0) return faults.raise(VECTOR.NP, code)
+  if ((attributes & ATTRIBUTE.PRESENT) === 0) return faults.raise(VECTOR.NP, code)
   const accessed = markAccessed(core, segment)
   return selector === (code | target) ? accessed : { ...accessed, selector: code | target }
 }

@@ -2,7 +2,7 @@
  * SYSCALL, SYSRET, SYSENTER, SYSEXIT and SWAPGS of a bare processor: ring changes without tables.
  * Reference: Intel SDM volume 2, the instructions of these names; AMD64 APM volume 2, section 6.1.
  */
-import { EFER, GPR, MSR, RFLAGS, SEGMENT } from '../../../x86/index.ts'
+import { ATTRIBUTE, DPL_SHIFT, EFER, GPR, MSR, RFLAGS, SEGMENT } from '../../../x86/index.ts'
 import { highPart, isCanonical, lowPart, signedFromParts } from '../../../util/index.ts'
 import type { SegmentState } from '../../interface/registers.ts'
 import type { Core, Views } from '../core/core.ts'
@@ -13,20 +13,19 @@ import { afterJump } from './tables.ts'
 
 /** Flags that SYSRET takes from R11. */
 const RETURNED_FLAGS = 0x3c_7fd7
-const PRESENT_SEGMENT = 0x90
-const READABLE_CODE = 0xb
-const WRITABLE_DATA = 3
-const GRANULAR = 0x8000
+const FLAT = ATTRIBUTE.PRESENT | ATTRIBUTE.SEGMENT | ATTRIBUTE.GRANULAR
+const READABLE_CODE = ATTRIBUTE.CODE | ATTRIBUTE.READABLE | ATTRIBUTE.ACCESSED
+const WRITABLE_DATA = ATTRIBUTE.WRITABLE | ATTRIBUTE.ACCESSED
 
 /** A flat code segment that no table holds. */
 const flatCode = (selector: number, ring: number, bits: 32 | 64): SegmentState => ({
   selector: (selector & 0xfffc) | ring, baseLow: 0, baseHigh: 0, limit: 0xffff_ffff,
-  attributes: PRESENT_SEGMENT | READABLE_CODE | (ring << 5) | GRANULAR | (bits === 64 ? 0x2000 : 0x4000),
+  attributes: FLAT | READABLE_CODE | (ring << DPL_SHIFT) | (bits === 64 ? ATTRIBUTE.LONG : ATTRIBUTE.BIG),
 })
 
 const flatStack = (selector: number, ring: number): SegmentState => ({
   selector: (selector & 0xfffc) | ring, baseLow: 0, baseHigh: 0, limit: 0xffff_ffff,
-  attributes: PRESENT_SEGMENT | WRITABLE_DATA | (ring << 5) | GRANULAR | 0x4000,
+  attributes: FLAT | WRITABLE_DATA | (ring << DPL_SHIFT) | ATTRIBUTE.BIG,
 })
 
 const plain = (system: SystemRegisters, register: number): readonly [number, number] => system.plain(register)!

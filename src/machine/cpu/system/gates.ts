@@ -3,14 +3,12 @@
  * and frames, differs by mode and is in delivery.ts and legacy-delivery.ts.
  * Reference: Intel SDM volume 3, sections 5.8.3 and 6.12.
  */
-import { RFLAGS, SEGMENT, VECTOR } from '../../../x86/index.ts'
+import { ATTRIBUTE, RFLAGS, SEGMENT, VECTOR, dplOf } from '../../../x86/index.ts'
 import { signedFromParts } from '../../../util/index.ts'
 import type { SegmentState } from '../../interface/registers.ts'
 import type { Core, Views } from '../core/core.ts'
 import { fail } from '../core/faults.ts'
-import {
-  ACCESS_BYTE, BIG, ENTRY_FLAGS, LONG_CODE, dplOf, inTable, markAccessed, readOwnDescriptor, readWords, tableBase, unpack,
-} from './tables.ts'
+import { ENTRY_FLAGS, inTable, markAccessed, readOwnDescriptor, readWords, tableBase, unpack } from './tables.ts'
 
 /** What is to be delivered. */
 export interface Delivery {
@@ -47,12 +45,12 @@ export function codeBehindGate(core: Core, selector: number, ext = 0): CodeTarge
   if (words === undefined) fail(faults, VECTOR.GP, code)
   const segment = unpack(selector, words[0]!, words[1]!)
   const { attributes } = segment
-  const wanted = ACCESS_BYTE.SEGMENT | ACCESS_BYTE.CODE
+  const wanted = ATTRIBUTE.SEGMENT | ATTRIBUTE.CODE
   const { cpl } = registers
-  if ((attributes & wanted) !== wanted || dplOf(segment) > cpl) fail(faults, VECTOR.GP, code)
-  if (registers.isLongMode && (attributes & (LONG_CODE | BIG)) !== LONG_CODE) fail(faults, VECTOR.GP, code)
-  if ((attributes & ACCESS_BYTE.PRESENT) === 0) fail(faults, VECTOR.NP, code)
-  const ring = (attributes & ACCESS_BYTE.CONFORMING) !== 0 ? cpl : dplOf(segment)
+  if ((attributes & wanted) !== wanted || dplOf(segment.attributes) > cpl) fail(faults, VECTOR.GP, code)
+  if (registers.isLongMode && (attributes & (ATTRIBUTE.LONG | ATTRIBUTE.BIG)) !== ATTRIBUTE.LONG) fail(faults, VECTOR.GP, code)
+  if ((attributes & ATTRIBUTE.PRESENT) === 0) fail(faults, VECTOR.NP, code)
+  const ring = (attributes & ATTRIBUTE.CONFORMING) !== 0 ? cpl : dplOf(segment.attributes)
   return { code: { ...markAccessed(core, segment), selector: (selector & 0xfffc) | ring }, ring }
 }
 

@@ -6,7 +6,7 @@
  * Task gates and virtual-8086 mode are not there.
  * Reference: Intel SDM volume 3, sections 6.12 and 7.2.1.
  */
-import { GPR, SEGMENT, VECTOR } from '../../../x86/index.ts'
+import { ATTRIBUTE, GPR, SEGMENT, SYSTEM_TYPE, VECTOR } from '../../../x86/index.ts'
 import type { SegmentState } from '../../interface/registers.ts'
 import type { Core, Views } from '../core/core.ts'
 import type { RegisterFile } from '../core/register-file.ts'
@@ -14,7 +14,7 @@ import { fail } from '../core/faults.ts'
 import { stackSegment } from './descriptors.ts'
 import { codeBehindGate, enterCode, readGate } from './gates.ts'
 import type { Delivery } from './gates.ts'
-import { BIG, SYSTEM_TYPE, readTask, writeAs } from './tables.ts'
+import { readTask, writeAs } from './tables.ts'
 
 const GATES = [
   SYSTEM_TYPE.INTERRUPT_GATE, SYSTEM_TYPE.TRAP_GATE, SYSTEM_TYPE.INTERRUPT_GATE_16, SYSTEM_TYPE.TRAP_GATE_16,
@@ -48,7 +48,7 @@ export function pushLegacy(
   how: { size: 2 | 4; ring: number; ext: number },
 ): number {
   const { memory } = core
-  const mask = (stack.segment.attributes & BIG) !== 0 ? 0xffff_ffff : 0xffff
+  const mask = (stack.segment.attributes & ATTRIBUTE.BIG) !== 0 ? 0xffff_ffff : 0xffff
   const bytes = values.length * how.size
   const bottom = ((stack.pointer - bytes) & mask) >>> 0
   const isDown = (stack.segment.attributes & 4) !== 0

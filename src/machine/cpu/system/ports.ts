@@ -21,7 +21,7 @@ export const NO_PORTS: PortSource = { read: () => 0xffff_ffff, write: () => {} }
 /** Rings beyond IOPL need a clear bit for each byte in the task's I/O bitmap; a task without one may nothing. */
 function isAllowed(core: Core, port: number, size: Size): boolean {
   const { registers } = core
-  if (registers.cpl <= ((registers.flags() >> 12) & 3)) return true
+  if (registers.cpl <= registers.iopl) return true
   const { tr } = core.system
   if (tr.limit < 0x67) return false
   const start = (readTask(core, 0x64, 1)[0]! >>> 16) + (port >>> 3)

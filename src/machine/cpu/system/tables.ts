@@ -3,7 +3,7 @@
  * rights of ring 0, whoever runs.
  * Reference: Intel SDM volume 3, sections 2.4, 3.5, 7.2 and 7.7.
  */
-import { PAGE_SIZE, RFLAGS, SEGMENT, VECTOR } from '../../../x86/index.ts'
+import { ATTRIBUTE, PAGE_SHIFT, PAGE_SIZE, RFLAGS, SEGMENT, VECTOR, dplOf, isConforming } from '../../../x86/index.ts'
 import { isCanonical, signedFromParts } from '../../../util/index.ts'
 import type { SegmentState, TableState } from '../../interface/registers.ts'
 import { fail } from '../core/faults.ts'
@@ -12,22 +12,6 @@ import type { Mode } from '../core/mode.ts'
 import type { RegisterFile } from '../core/register-file.ts'
 import { STATUS, State } from '../layout/state.ts'
 
-/** Bits of a descriptor's access byte. */
-export const ACCESS_BYTE = {
-  ACCESSED: 1, WRITABLE: 2, READABLE: 2, CONFORMING: 4, CODE: 8, SEGMENT: 16, PRESENT: 128,
-} as const
-
-/** Types of system descriptors. */
-export const SYSTEM_TYPE = {
-  TSS_16: 1, LDT: 2, BUSY: 2, CALL_GATE_16: 4, TASK_GATE: 5, INTERRUPT_GATE_16: 6, TRAP_GATE_16: 7, TSS: 9,
-  TSS_BUSY: 11,  CALL_GATE: 12, INTERRUPT_GATE: 14, TRAP_GATE: 15,
-} as const
-
-/** Code segment attributes: 64-bit code, and operands of 32 bits. */
-export const LONG_CODE = 0x2000
-/** Default size of code and stack: 32 bits. */
-export const BIG = 0x4000
-
 /** Builds the hidden part out of a descriptor. */
 export function unpack(selector: number, low: number, high: number): SegmentState {
   const limit = (low & 0xffff) | (high & 0xf_0000)
@@ -35,13 +19,10 @@ export function unpack(selector: number, low: number, high: number): SegmentStat
     selector,
     baseLow: ((low >>> 16) | ((high & 0xff) << 16) | (high & 0xff00_0000)) >>> 0,
     baseHigh: 0,
-    limit: (high & 0x80_0000) !== 0 ? ((limit << 12) | 0xfff) >>> 0 : limit,
+    limit: (high & 0x80_0000) !== 0 ? ((limit << PAGE_SHIFT) | (PAGE_SIZE - 1)) >>> 0 : limit,
     attributes: (high >>> 8) & 0xf0ff,
   }
 }
-
-/** Descriptor privilege level. */
-export const dplOf = (segment: SegmentState): number => (segment.attributes >> 5) & 3
 
 /** A segment register that names nothing. */
 export const nullSegment = (selector: number): SegmentState =>
@@ -104,7 +85,7 @@ export const inTable = (registers: RegisterFile, base: number, offset: number): 
 export function descriptorAddress(core: Views<'registers' | 'system'>, selector: number, bytes = 8): number | undefined {
   const { system } = core
   const local = (selector & 4) !== 0
-  if (local && (system.ldtr.attributes & ACCESS_BYTE.PRESENT) === 0) return undefined
+  if (local && (system.ldtr.attributes & ATTRIBUTE.PRESENT) === 0) return undefined
   const table: TableState = local ? system.ldtr : system.gdt
   const offset = selector & 0xfff8
   if (offset + bytes - 1 > table.limit) return undefined
@@ -138,9 +119,9 @@ export function updateAccess(
 
 /** Sets the accessed bit of a code or data segment that is being loaded, as a bare processor does. */
 export function markAccessed(core: Core, segment: SegmentState): SegmentState {
-  if (!core.bare || (segment.attributes & ACCESS_BYTE.ACCESSED) !== 0) return segment
-  updateAccess(core, segment.selector, ACCESS_BYTE.ACCESSED)
-  return { ...segment, attributes: segment.attributes | ACCESS_BYTE.ACCESSED }
+  if (!core.bare || (segment.attributes & ATTRIBUTE.ACCESSED) !== 0) return segment
+  updateAccess(core, segment.selector, ATTRIBUTE.ACCESSED)
+  return { ...segment, attributes: segment.attributes | ATTRIBUTE.ACCESSED }
 }
 
 /** Reads the task-state segment. `ext` marks the fault of one that is too short as an external event's. */
@@ -201,10 +182,10 @@ export function dropInnerSegments({ registers, mode }: Views<'registers' | 'mode
   for (const index of [SEGMENT.es, SEGMENT.ds, SEGMENT.fs, SEGMENT.gs]) {
     const selector = State.selectors.element.get(registers.view, State.selectors.at(registers.base, index))
     const attributes = State.attributes.element.get(registers.view, State.attributes.at(registers.base, index))
-    const conforming = (attributes & 0x1c) === 0x1c
+    const conforming = isConforming(attributes)
     const isNull = (selector & 0xfffc) === 0
     // A null selector in 64-bit mode keeps its base: it has no descriptor whose level could be compared.
-    if (!isNull && !conforming && ((attributes >> 5) & 3) < ring) mode.setSegment(index, nullSegment(0))
+    if (!isNull && !conforming && dplOf(attributes) < ring) mode.setSegment(index, nullSegment(0))
   }
 }
 

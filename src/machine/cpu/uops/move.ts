@@ -1,6 +1,6 @@
 /** Moves: MOV, MOVZX, MOVSX, LEA, XCHG, CMOVcc, SETcc, BSWAP, loads and stores of temporaries. */
-import { GPR } from '../../../x86/index.ts'
-import { CONDITIONS, pushCondition } from '../emit/conditions.ts'
+import { CONDITIONS, GPR } from '../../../x86/index.ts'
+import { pushCondition } from '../emit/conditions.ts'
 import { typeOf } from '../emit/binder.ts'
 import type { AddressForm, Binder, Size } from '../emit/binder.ts'
 import { SLOT, State } from '../layout/state.ts'

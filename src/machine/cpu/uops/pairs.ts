@@ -3,8 +3,8 @@
  * the first one's number tells of the pair. Frequent conditions have a pair of their own; the others share one that
  * takes the condition from the jump's record.
  */
+import type { Condition } from '../../../x86/index.ts'
 import { SELECTABLE, isDirect, pushSelected } from '../emit/conditions.ts'
-import type { Condition } from '../emit/conditions.ts'
 import { isAmong } from './micro.ts'
 import type { Emit, Micro, MicroList, Pattern } from './micro.ts'
 import { conditionalJump } from './stack.ts'

@@ -3,8 +3,8 @@
  * not flat, the same functions work on offsets: the stack pointer is as wide as SS.B says, bases are added, limits
  * checked.
  */
-import { GPR, SEGMENT } from '../../../x86/index.ts'
-import { CONDITIONS, pushConditionAfter } from '../emit/conditions.ts'
+import { CONDITIONS, GPR, SEGMENT } from '../../../x86/index.ts'
+import { pushConditionAfter } from '../emit/conditions.ts'
 import { constant, typeOf } from '../emit/binder.ts'
 import type { Binder, Size } from '../emit/binder.ts'
 import { SEGMENT_USE, segmentAccess } from '../layout/segment-access.ts'
