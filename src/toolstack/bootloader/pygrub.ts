@@ -1,6 +1,6 @@
 /**
  * pygrub: finds kernel, ramdisk and command line in a guest's own disk, by the boot loader file that stands in it. Nobody is
- * asked which entry is meant, and nothing of the guest runs. Images are hostile: see image-reader.ts.
+ * asked which entry is meant, and nothing of the guest runs. Images are hostile: see filesystem/image-reader.ts.
  * Reference: tools/pygrub/src/pygrub.
  */
 import { XenError } from '../../util/index.ts'

@@ -1,6 +1,6 @@
 /**
  * Reads a disk image that nobody vouches for: every range is checked, and how much is read is bounded, so that no image,
- * however twisted, takes the host's time or memory. What the bytes mean is for others (partitions.ts, ext.ts, fat.ts).
+ * however twisted, takes the host's time or memory. What the bytes mean is for others (partitions.ts, ext.ts).
  */
 import { XenError } from '../../util/index.ts'
 
