@@ -7,7 +7,7 @@
  */
 import { GPR, RFLAGS } from '../../../x86/index.ts'
 import type { AddressForm, FlagSource, RegisterField, Size } from '../emit/binder.ts'
-import type { Condition } from '../emit/conditions.ts'
+import type { Condition } from '../../../x86/index.ts'
 import { SLOT } from '../layout/state.ts'
 
 /** Fields of a record as bits. */

@@ -4,7 +4,7 @@
  * operands are: r is a register, i the immediate, m memory, in the two forms of an address.
  */
 import type { AddressForm, Binder, FlagSource } from '../emit/binder.ts'
-import type { Condition } from '../emit/conditions.ts'
+import type { Condition } from '../../../x86/index.ts'
 import { factsOf } from './facts.ts'
 import type { Effect, MicroFacts } from './facts.ts'
 

@@ -1,5 +1,5 @@
 /** All micro-operations, numbered: 0 ends a block, those of the interpreter's loop come first, the others follow. */
-import type { Condition } from '../emit/conditions.ts'
+import type { Condition } from '../../../x86/index.ts'
 import { defineArithmeticFamily } from './arithmetic.ts'
 import { defineBitFamily } from './bits.ts'
 import { endsBlock, operandAccess } from './facts.ts'
