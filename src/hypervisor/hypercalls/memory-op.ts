@@ -2,18 +2,15 @@
  * memory_op: a domain's reservation, its memory map, and where the machine-to-physical table lies.
  * Reference: public/memory.h; xen/common/memory.c, do_memory_op; xen/arch/x86/mm.c, arch_memory_op.
  */
-import {
-  ArchSharedInfo, ERRNO, MACH2PHYS_NR_ENTRIES, MACH2PHYS_VIRT_END, MACH2PHYS_VIRT_START, SharedInfo, XENMEM,
-  XenAddToPhysmap, XenForeignMemoryMap, XenMachphysMapping, XenMachphysMfnList, XenMemoryMap, XenRemoveFromPhysmap,
-} from '../../abi/index.ts'
-import { signedFromParts } from '../../util/index.ts'
-import { MAX_MEMORY_MAP_ENTRIES, setMemoryMap } from '../control/core/memory-map.ts'
-import type { Domain, MemoryMapEntry, Vcpu } from '../domains/domain.ts'
+import { ArchSharedInfo, ERRNO, SharedInfo, XENMEM, XenAddToPhysmap, XenRemoveFromPhysmap } from '../../abi/index.ts'
+import type { Domain, Vcpu } from '../domains/domain.ts'
 import type { FrameTable } from '../frames/frame-table.ts'
 import { Scratch, readInto } from '../memory/guest-access.ts'
 import type { GuestMemory } from '../memory/guest-memory.ts'
 import type { HypercallRow, Support } from '../domains/hypercall.ts'
 import { Exchange, type ExchangeParts } from './memory-exchange.ts'
+import { MachphysOperations } from './memory-machphys.ts'
+import { MemoryMaps } from './memory-map.ts'
 import { type ReservationCommand, Reservations } from './memory-reservation.ts'
 import { FULL, type Operation, type Operations, byNumber, listed, partial, refuse, refuseAfter, refused } from './table.ts'
 
@@ -23,7 +20,6 @@ export interface MemoryOpParts extends ExchangeParts {
   readonly frames: FrameTable
 }
 
-const MAP_ENTRY_SIZE = 20
 /** Bits of the command that name the operation; those above count extents that are done. */
 const COMMAND_MASK = 0x3f
 
@@ -34,6 +30,8 @@ type Run = (caller: Vcpu, address: number) => number
 function mapOperations(parts: MemoryOpParts, scratch: Scratch) {
   const own = (run: Run, support: Support = FULL): Operation =>
     ({ support, run: (caller, args) => run(caller, args.address(1)) })
+  const maps = new MemoryMaps(parts.domains)
+  const machphys = new MachphysOperations(parts.machineToPhys, parts.memory.endFrame)
   return {
     maximum_ram_page: own(() => parts.memory.endFrame),
     current_reservation: own((caller, address) =>
@@ -44,11 +42,11 @@ function mapOperations(parts: MemoryOpParts, scratch: Scratch) {
       address, scratch,
       answer: ({ sharedInfo }) => ArchSharedInfo.maxPfn.number(parts.memory.view, SharedInfo.arch.at(sharedInfo)) - 1,
     })),
-    memory_map: own((caller, address) => memoryMap(caller, address, scratch)),
-    set_memory_map: own((caller, address) => copyMemoryMap(parts, caller, address, scratch)),
-    machphys_mapping: own((caller, address) => machphysMapping(parts, caller, address, scratch)),
-    machphys_mfn_list: own((caller, address) => machphysFrames(parts, caller, address, scratch)),
-    remove_from_physmap: own((caller, address) => removeFromPhysmap(parts, caller, address, scratch)),
+    memory_map: own((caller, address) => maps.tell(caller, address)),
+    set_memory_map: own((caller, address) => maps.set(caller, address)),
+    machphys_mapping: own((caller, address) => machphys.mapping(caller, address)),
+    machphys_mfn_list: own((caller, address) => machphys.frames(caller, address)),
+    remove_from_physmap: own((caller, address) => removeFromPhysmap(parts, caller, { address, scratch })),
     get_sharing_freed_pages: own(() => 0),
     get_sharing_shared_pages: own(() => 0),
     claim_pages: own(
@@ -116,88 +114,10 @@ function question(parts: MemoryOpParts, caller: Vcpu, { address, scratch, answer
   return answer(domain)
 }
 
-function memoryMap(caller: Vcpu, address: number, scratch: Scratch): number {
-  const { memoryMap: map } = caller.owner
-  if (!readInto(caller.access, address, scratch, XenMemoryMap.size)) return -ERRNO.EFAULT
-  if (map.length === 0) return -ERRNO.ENOSYS
-  const { view } = scratch
-  const count = Math.min(XenMemoryMap.nrEntries.get(view, 0), map.length)
-  const buffer = signedFromParts(XenMemoryMap.buffer.low(view, 0), XenMemoryMap.buffer.high(view, 0))
-  XenMemoryMap.nrEntries.set(view, 0, count)
-  const stored = caller.access.write(buffer, encodeMap(map.slice(0, count)))
-    && caller.access.write(address, scratch.bytes.subarray(0, XenMemoryMap.size))
-  return stored ? 0 : -ERRNO.EFAULT
-}
-
-function copyMemoryMap(parts: MemoryOpParts, caller: Vcpu, address: number, scratch: Scratch): number {
-  if (!readInto(caller.access, address, scratch, XenForeignMemoryMap.size)) return -ERRNO.EFAULT
-  const { view } = scratch
-  const map = XenForeignMemoryMap.map.at(0)
-  const count = XenMemoryMap.nrEntries.get(view, map)
-  if (count > MAX_MEMORY_MAP_ENTRIES) return -ERRNO.EINVAL
-  const domain = parts.domains.resolve(caller.owner, XenForeignMemoryMap.domid.get(view, 0))
-  if (domain === undefined) return -ERRNO.ESRCH
-  if (!parts.domains.mayControl(caller.domid, domain.id)) return -ERRNO.EPERM
-  const bytes = new Uint8Array(count * MAP_ENTRY_SIZE)
-  const buffer = signedFromParts(XenMemoryMap.buffer.low(view, map), XenMemoryMap.buffer.high(view, map))
-  if (!caller.access.read(buffer, bytes)) return -ERRNO.EFAULT
-  return setMemoryMap(domain, decodeMap(bytes))
-}
-
-/** A memory map as guests see it: packed entries of 20 bytes. */
-export function encodeMap(map: readonly MemoryMapEntry[]): Uint8Array {
-  const view = new DataView(new ArrayBuffer(map.length * MAP_ENTRY_SIZE))
-  map.forEach((entry, i) => {
-    const at = i * MAP_ENTRY_SIZE
-    view.setUint32(at, entry.addressLow, true)
-    view.setUint32(at + 4, entry.addressHigh, true)
-    view.setUint32(at + 8, entry.sizeLow, true)
-    view.setUint32(at + 12, entry.sizeHigh, true)
-    view.setUint32(at + 16, entry.type, true)
-  })
-  return new Uint8Array(view.buffer)
-}
-
-function decodeMap(bytes: Uint8Array): MemoryMapEntry[] {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  return Array.from({ length: bytes.length / MAP_ENTRY_SIZE }, (_, i) => {
-    const at = i * MAP_ENTRY_SIZE
-    return {
-      addressLow: view.getUint32(at, true), addressHigh: view.getUint32(at + 4, true),
-      sizeLow: view.getUint32(at + 8, true), sizeHigh: view.getUint32(at + 12, true),
-      type: view.getUint32(at + 16, true),
-    }
-  })
-}
-
-function machphysMapping(parts: MemoryOpParts, caller: Vcpu, address: number, scratch: Scratch): number {
-  const last = caller.owner.privileged ? parts.memory.endFrame : MACH2PHYS_NR_ENTRIES
-  const { view } = scratch
-  XenMachphysMapping.vStart.set(view, 0, BigInt.asUintN(64, BigInt(MACH2PHYS_VIRT_START)))
-  XenMachphysMapping.vEnd.set(view, 0, BigInt.asUintN(64, BigInt(MACH2PHYS_VIRT_END)))
-  XenMachphysMapping.maxMfn.setNumber(view, 0, last - 1)
-  return caller.access.write(address, scratch.bytes.subarray(0, XenMachphysMapping.size)) ? 0 : -ERRNO.EFAULT
-}
-
-/** First frames of each 2 MiB of the table, for tools of a privileged domain. */
-function machphysFrames(parts: MemoryOpParts, caller: Vcpu, address: number, scratch: Scratch): number {
-  if (!caller.owner.privileged) return -ERRNO.EPERM
-  if (!readInto(caller.access, address, scratch, XenMachphysMfnList.size)) return -ERRNO.EFAULT
-  const { view } = scratch
-  const { tableFrame, tableFrames } = parts.machineToPhys
-  const count = Math.min(XenMachphysMfnList.maxExtents.get(view, 0), Math.ceil(tableFrames / 512))
-  const { extentStart } = XenMachphysMfnList
-  const list = signedFromParts(extentStart.low(view, 0), extentStart.high(view, 0))
-  const out = new DataView(new ArrayBuffer(count * 8))
-  for (let i = 0; i < count; i += 1) out.setUint32(i * 8, tableFrame + i * 512, true)
-  XenMachphysMfnList.nrExtents.set(view, 0, count)
-  const stored = caller.access.write(list, new Uint8Array(out.buffer))
-    && caller.access.write(address, scratch.bytes.subarray(0, XenMachphysMfnList.size))
-  return stored ? 0 : -ERRNO.EFAULT
-}
-
 /** A PV guest's physical map is its own: there is nothing to take away but the proof that the frame is its own. */
-function removeFromPhysmap(parts: MemoryOpParts, caller: Vcpu, address: number, scratch: Scratch): number {
+function removeFromPhysmap(
+  parts: MemoryOpParts, caller: Vcpu, { address, scratch }: Pick<Question, 'address' | 'scratch'>,
+): number {
   if (!readInto(caller.access, address, scratch, XenRemoveFromPhysmap.size)) return -ERRNO.EFAULT
   const domain = parts.domains.resolve(caller.owner, XenRemoveFromPhysmap.domid.get(scratch.view, 0))
   if (domain === undefined) return -ERRNO.ESRCH

@@ -11,7 +11,7 @@ import { Scratch, readInto } from '../memory/guest-access.ts'
 import type { HostClock } from '../time/host-clock.ts'
 import type { Vcpu } from '../domains/domain.ts'
 import type { VcpuExecution } from '../execution/vcpu-execution.ts'
-import type { HypercallArguments, HypercallHandler, HypercallRow } from '../domains/hypercall.ts'
+import type { HypercallHandler, HypercallRow } from '../domains/hypercall.ts'
 import { FULL, type Operation, type Operations, byFirstArgument, listed } from './table.ts'
 
 /** Most ports that one poll may name: a limit of Xen's, it bounds the work of one call. */
@@ -48,17 +48,18 @@ function waiting(execution: SchedParts['execution']): Record<'yield' | 'block', 
 function operations(parts: SchedParts): Operations<typeof SCHEDOP, Operation> {
   const { execution } = parts
   const scratch = new Scratch(SchedPoll.size)
-  const ports = new Scratch(MAX_POLL_PORTS * 4)
   /** An operation on the structure that the second argument points to. */
   const withArgument = (size: number, run: HypercallHandler): Operation => ({
     support: FULL,
     run: (caller, args) => (readInto(caller.access, args.address(1), scratch, size) ? run(caller, args) : -ERRNO.EFAULT),
   })
+  const pin = withArgument(SchedPinOverride.size, (caller) =>
+    execution.pinOverride(caller, SchedPinOverride.pcpu.get(scratch.view, 0)))
   return {
     ...waiting(execution),
     shutdown: withArgument(SchedShutdown.size, (caller, args) =>
-      shutDown(execution, caller, args, SchedShutdown.reason.get(scratch.view, 0))),
-    poll: withArgument(SchedPoll.size, (caller) => poll(execution, caller, scratch, ports)),
+      shutDown(execution, caller, { reason: SchedShutdown.reason.get(scratch.view, 0), frame: args.number(2) })),
+    poll: withArgument(SchedPoll.size, poller(execution, scratch.view)),
     remote_shutdown: withArgument(SchedRemoteShutdown.size, (caller) => remoteShutdown(parts, caller, scratch)),
     shutdown_code: withArgument(SchedShutdown.size, ({ owner }) => {
       if (owner.shutdownCode < 0) owner.shutdownCode = SchedShutdown.reason.get(scratch.view, 0) & 0xff
@@ -69,7 +70,7 @@ function operations(parts: SchedParts): Operations<typeof SCHEDOP, Operation> {
     )),
     pin_override: {
       support: FULL,
-      run: (caller, args) => (caller.owner.privileged ? pinOverride(parts, caller, args.address(1)) : -ERRNO.EPERM),
+      run: (caller, args) => (caller.owner.privileged ? pin.run(caller, args) : -ERRNO.EPERM),
     },
   }
 }
@@ -89,7 +90,7 @@ export function schedOpCompat(parts: SchedParts): HypercallRow {
   const known = { yield: SCHEDOP.yield, block: SCHEDOP.block, shutdown: SCHEDOP.shutdown } as const
   const rows: Operations<typeof known, Operation> = {
     ...waiting(execution),
-    shutdown: { support: FULL, run: (caller, args) => shutDown(execution, caller, args, args.u32(1)) },
+    shutdown: { support: FULL, run: (caller, args) => shutDown(execution, caller, { reason: args.u32(1), frame: args.number(2) }) },
   }
   return {
     name: 'sched_op_compat', handler: byFirstArgument(known, rows), source: 'public/sched.h; do_sched_op_compat',
@@ -98,20 +99,26 @@ export function schedOpCompat(parts: SchedParts): HypercallRow {
 }
 
 /** A suspend names the start_info frame in the third argument. */
-function shutDown(execution: VcpuExecution, caller: Vcpu, args: HypercallArguments, reason: number): number {
-  caller.owner.suspendFrame = (reason & 0xff) === SHUTDOWN.suspend ? args.number(2) : -1
+function shutDown(
+  execution: VcpuExecution, caller: Vcpu, { reason, frame }: { readonly reason: number; readonly frame: number },
+): number {
+  caller.owner.suspendFrame = (reason & 0xff) === SHUTDOWN.suspend ? frame : -1
   execution.shutdown(caller.owner, reason & 0xff, caller)
   return 0
 }
 
-function poll(execution: VcpuExecution, caller: Vcpu, scratch: Scratch, ports: Scratch): number {
-  const count = SchedPoll.nrPorts.get(scratch.view, 0)
-  if (count > MAX_POLL_PORTS) return -ERRNO.EINVAL
-  const list = signedFromParts(SchedPoll.ports.low(scratch.view, 0), SchedPoll.ports.high(scratch.view, 0))
-  const deadline = SchedPoll.timeout.number(scratch.view, 0)
-  if (execution.hasUpcall(caller)) return 0
-  if (count > 0 && !readInto(caller.access, list, ports, count * 4)) return -ERRNO.EFAULT
-  return execution.poll(caller, Array.from({ length: count }, (_, i) => ports.view.getUint32(i * 4, true)), deadline)
+/** Waits for ports: their structure has been copied into `view`. */
+function poller(execution: VcpuExecution, view: DataView): HypercallHandler {
+  const ports = new Scratch(MAX_POLL_PORTS * 4)
+  return (caller) => {
+    const count = SchedPoll.nrPorts.get(view, 0)
+    if (count > MAX_POLL_PORTS) return -ERRNO.EINVAL
+    const list = signedFromParts(SchedPoll.ports.low(view, 0), SchedPoll.ports.high(view, 0))
+    const deadline = SchedPoll.timeout.number(view, 0)
+    if (execution.hasUpcall(caller)) return 0
+    if (count > 0 && !readInto(caller.access, list, ports, count * 4)) return -ERRNO.EFAULT
+    return execution.poll(caller, Array.from({ length: count }, (_, i) => ports.view.getUint32(i * 4, true)), deadline)
+  }
 }
 
 function remoteShutdown(parts: SchedParts, caller: Vcpu, scratch: Scratch): number {
@@ -120,10 +127,4 @@ function remoteShutdown(parts: SchedParts, caller: Vcpu, scratch: Scratch): numb
   if (!parts.domains.mayControl(caller.domid, target.id)) return -ERRNO.EPERM
   parts.execution.shutdown(target, SchedRemoteShutdown.reason.get(scratch.view, 0) & 0xff)
   return 0
-}
-
-function pinOverride(parts: SchedParts, caller: Vcpu, address: number): number {
-  const scratch = new Scratch(SchedPinOverride.size)
-  if (!readInto(caller.access, address, scratch, SchedPinOverride.size)) return -ERRNO.EFAULT
-  return parts.execution.pinOverride(caller, SchedPinOverride.pcpu.get(scratch.view, 0))
 }

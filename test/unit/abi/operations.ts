@@ -66,8 +66,16 @@ export function operationsOf(macros: string): Record<string, OperationNumbers> {
   }))
 }
 
-/** Asks the preprocessor. */
-export function askOperations(): Record<string, OperationNumbers> {
+/** Rules that leave nothing out of a preprocessor's list of macros: they stand for what is no longer there. */
+export function idleRules(macros: string): string[] {
+  const names = [...macros.matchAll(/^#define (\w+) /gm)].map(([, name]) => name!)
+  return Object.entries(RULES).flatMap(([prefix, rules]) => rules
+    .filter((rule) => !names.some((name) => name.startsWith(prefix) && rule.names.test(name.slice(prefix.length))))
+    .map(({ why }) => `${prefix}: ${why}`))
+}
+
+/** Asks the preprocessor for all macros of the headers. */
+export function askMacros(): string {
   const program = ['#include <stdint.h>', ...HEADERS.map((header) => `#include <xen/${header}.h>`)].join('\n')
-  return operationsOf(execFileSync('gcc', ['-E', '-dM', '-D__XEN_TOOLS__', '-'], { input: program, encoding: 'utf8' }))
+  return execFileSync('gcc', ['-E', '-dM', '-D__XEN_TOOLS__', '-'], { input: program, encoding: 'utf8' })
 }

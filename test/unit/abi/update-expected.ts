@@ -4,7 +4,7 @@
  */
 import { writeFileSync } from 'node:fs'
 import { askCompiler } from './c-program.ts'
-import { askOperations } from './operations.ts'
+import { askMacros, operationsOf } from './operations.ts'
 
 function write(file: string, answers: Readonly<Record<string, unknown>>): void {
   const lines = Object.entries(answers).map(([key, value]) => `  ${JSON.stringify(key)}: ${JSON.stringify(value)}`)
@@ -12,4 +12,4 @@ function write(file: string, answers: Readonly<Record<string, unknown>>): void {
 }
 
 write('./expected.json', askCompiler())
-write('./operations.json', askOperations())
+write('./operations.json', operationsOf(askMacros()))
