@@ -2,27 +2,26 @@
  * The hypervisor as its users see it: the faces of the control interface over the parts that composition.ts puts together.
  * What an operation does is in control/core, what it throws in control/typed.
  */
-import { ERRNO } from '../abi/index.ts'
+import { ERRNO, HYPERVISOR } from '../abi/index.ts'
 import {
   type Check, type DomId, type OptionChecks, anything, callable, checkOptions, having, oneOf, real, text, whole,
 } from '../util/index.ts'
-import { type Finding, checkInvariants } from './checks/invariants.ts'
+import type { Finding } from './checks/recount.ts'
 import { hashState } from './checks/state-hash.ts'
-import { type HypervisorOptions, type HypervisorParts, compose } from './composition.ts'
+import { type HypervisorParts, compose } from './composition.ts'
+import type { HypervisorOptions } from './hypervisor-options.ts'
 import { DomainActivity } from './control/core/activity.ts'
-import { ForeignFrames } from './control/core/foreign-frames.ts'
 import { Frames } from './control/core/frames.ts'
 import { writeHypercallPage } from './control/core/hypercall-page.ts'
 import { LogDirty } from './control/core/log-dirty.ts'
 import { Scheduling } from './control/core/scheduling.ts'
-import { VcpuOperations, type VcpuParts } from './control/core/vcpus.ts'
+import { VcpuOperations } from './control/core/vcpus.ts'
 import type { ControlInterface } from './control/typed/control-interface.ts'
 import { domainFace } from './control/typed/domains.ts'
 import { hostFace } from './control/typed/host.ts'
 import { memoryFace } from './control/typed/memory.ts'
 import { sharingFace } from './control/typed/sharing.ts'
 import { vcpuFace } from './control/typed/vcpus.ts'
-import { fillHypercallPage } from './guests/pv/hypercall-page.ts'
 import type { DomainPort } from './guests/typescript/port.ts'
 import { SCHEDULER_NAMES } from './scheduler/index.ts'
 
@@ -54,20 +53,16 @@ export interface Hypervisor extends ControlInterface {
  */
 export class Hypervisor {
   private readonly parts: HypervisorParts
-  /** Frames that the toolstack has mapped. */
-  private readonly foreignFrames: ForeignFrames
 
   constructor(options: HypervisorOptions) {
     checkOptions('Hypervisor', options, HYPERVISOR_CHECKS)
     this.parts = compose(options)
-    this.foreignFrames = new ForeignFrames(this.parts)
-    Object.assign(this, controlOf(options, this.parts, this.foreignFrames))
-    this.parts.late.check = () => this.checkInvariants()
+    Object.assign(this, controlOf(options, this.parts))
   }
 
   /** Recounts frame table, page tables, ports and grants; what does not add up. For tests and fault finding. */
   checkInvariants(): Finding[] {
-    return checkInvariants(this.parts, this.foreignFrames.frames())
+    return this.parts.check()
   }
 
   /** 16 digits for all that guests can see: the same inputs give the same, at every moment. */
@@ -77,48 +72,24 @@ export class Hypervisor {
 
   /** Numbers of the hypercalls that some kind of guest has. */
   get hypercallNumbers(): readonly number[] {
-    return [...new Set(Object.values(this.parts.hypercalls).flatMap(({ numbers }) => numbers))]
+    return [...new Set(this.parts.kinds.all().flatMap(({ hypercalls }) => hypercalls.rows.map(({ name }) => HYPERVISOR[name])))]
   }
 }
 
 /** The faces, each over its part of the core. */
-function controlOf(options: HypervisorOptions, parts: HypervisorParts, foreignFrames: ForeignFrames): ControlInterface {
+function controlOf(options: HypervisorOptions, parts: HypervisorParts): ControlInterface {
   return {
     ...hostFace(parts),
     ...domainFace({ ...parts, activity: new DomainActivity(parts) }),
     ...memoryFace({
-      ...parts, foreignFrames, hostFrames: new Frames(parts), logDirty: new LogDirty({ ...parts, tracking: options.memory }),
+      ...parts, hostFrames: new Frames(parts), logDirty: new LogDirty({ ...parts, tracking: options.memory }),
       tables: {
-        pin: (domain, mfn, level) => parts.mmu.pin(domain, mfn, level),
-        unpin: (domain, mfn) => parts.mmu.unpin(domain, mfn),
-        writeHypercallPage: ({ id: domid }, frame) => writeHypercallPage(parts, { domid, frame }, fillHypercallPage),
+        pin: ({ id, kind }, mfn, level) => kind.pins?.pin(id, mfn, level) ?? -ERRNO.EINVAL,
+        unpin: ({ id, kind }, mfn) => kind.pins?.unpin(id, mfn) ?? -ERRNO.EINVAL,
+        writeHypercallPage: ({ id: domid, kind }, frame) => writeHypercallPage(parts, { domid, frame }, kind.fillHypercallPage),
       },
     }),
-    ...vcpuFace({ ...parts, vcpus: new VcpuOperations(vcpuParts(options, parts)), scheduling: new Scheduling(parts) }),
+    ...vcpuFace({ ...parts, vcpus: new VcpuOperations(parts), scheduling: new Scheduling(parts) }),
     ...sharingFace(parts),
-  }
-}
-
-function vcpuParts(options: HypervisorOptions, parts: HypervisorParts): VcpuParts {
-  const { contexts, execution, portOf, privileged, pvVcpus } = parts
-  return {
-    execution,
-    portOf,
-    prepare(vcpu) {
-      if (vcpu.owner.kind !== 'pv') return -ERRNO.EINVAL
-      if (pvVcpus.has(vcpu)) return 0
-      return options.createProcessor === undefined ? -ERRNO.EOPNOTSUPP : -ERRNO.ENOMEM
-    },
-    contextOf(vcpu) {
-      const { pv } = vcpu
-      if (pv === undefined) return undefined
-      return {
-        registers: pv.processor.registers,
-        set: (context) => contexts.set(vcpu, context),
-        get: () => contexts.get(vcpu, pv),
-        cpuid: (leaf, subleaf, own) => privileged.query(pv, { leaf, subleaf, own }),
-        trace: (hooks) => pv.processor.trace(hooks),
-      }
-    },
   }
 }

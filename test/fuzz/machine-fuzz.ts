@@ -6,7 +6,7 @@
  * victim's and the heir's may have changed. A case is repeated by its seed.
  */
 import { GTF, GrantEntryV1 } from '../../src/abi/index.ts'
-import { walk } from '../../src/hypervisor/checks/walk.ts'
+import { look } from '../../src/hypervisor/guests/pv/look.ts'
 import { XEN_SLOTS } from '../../src/hypervisor/guests/pv/page-types.ts'
 import { SeededRandom, below, type DomId, type Mfn } from '../../src/util/index.ts'
 import { READ, SLEEPER, WRITE } from '../support/hypervisor-host.ts'
@@ -320,7 +320,7 @@ export class MachineFuzzer {
     for (const processor of this.host.processors.slice(-2)) {
       const { translations, jumps, root } = processor.inspect()
       for (const { address, frame, write, execute } of [...translations, ...jumps]) {
-        const leaf = walk(words, root, address)
+        const leaf = look(words, root, address)
         const isGiven = leaf?.frame === frame && leaf.user && (!write || (leaf.writable && leaf.dirty)) && (!execute || leaf.executable)
         if (isGiven) continue
         throw new Error(`${this.where}, slice ${this.slices}: domain ${guest.domid} remembers 0x${address.toString(16)} as frame ${frame}`

@@ -64,7 +64,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'the clock of flushes wraps',
-    patches: [patch(`${PV}/tlb-clock.ts`, 'return this.time\n', 'return this.time & 63\n')],
+    patches: [patch('src/hypervisor/frames/tlb-clock.ts', 'return this.time\n', 'return this.time & 63\n')],
     within: 10, found: /no flush|not reached by flushes/,
   },
   {
@@ -134,7 +134,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'unmapping a grant drops no translations',
-    patches: [patch('src/hypervisor/composition.ts', 'flushTlb: (id) => {', 'flushTlb: (id) => {\n      if (id >= 0) return')],
+    patches: [patch(`${PV}/pv-guests.ts`, 'if (pv !== undefined) parts.tlb.flush(pv)', 'void pv')],
     within: 20, found: /leads to a frame of domain/,
   },
   {

@@ -12,7 +12,6 @@ export class EventHostDouble {
   readonly channels = new EventChannels(this)
   /** `domain.vcpu` of each wake-up since the last look. */
   readonly woken: string[] = []
-  readonly notified: string[] = []
   /** Domain identifiers that may act for all others. */
   readonly privileged = new Set<number>([0])
   /** Frames that cannot be had writable. */
@@ -23,14 +22,6 @@ export class EventHostDouble {
 
   mayControl(caller: DomId): boolean {
     return this.privileged.has(caller)
-  }
-
-  wake(domain: DomId, vcpu: number): void {
-    this.woken.push(`${domain}.${vcpu}`)
-  }
-
-  notifyConsumer(consumer: number, domain: DomId, port: number): void {
-    this.notified.push(`${consumer}: ${domain}.${port}`)
   }
 
   getWritablePage(_domain: DomId, gfn: number): number {
@@ -61,7 +52,7 @@ export class EventHostDouble {
       id: domId(id), vcpuCount: 2, maxPort: 4095, sharedInfo, wordBits: 64,
       vcpuInfo: (vcpu) => SharedInfo.vcpuInfo.at(sharedInfo, vcpu),
       ...options,
-    })
+    }, (vcpu) => void this.woken.push(`${id}.${vcpu}`))
     return { id: domId(id), events, sharedInfo }
   }
 

@@ -157,6 +157,7 @@ export class FrameHost implements SaveControl, RestoreControl {
     return {
       domid: this.domain,
       kind: 'pv',
+      hasRegisters: true,
       privileged: false,
       running: false,
       blocked: false,

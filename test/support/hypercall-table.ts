@@ -10,6 +10,6 @@ export const KINDS = ['typescript', 'pv'] as const
 
 /** Rows by kind, in the order of the hypercalls' numbers. */
 export function hypercallTables(): Record<(typeof KINDS)[number], readonly HypercallRow[]> {
-  const { hypercalls } = compose({ memory: new PlainMemory(256), clock: new VirtualClock(), random: new SeededRandom(1) })
-  return { typescript: hypercalls.typescript.rows, pv: hypercalls.pv.rows }
+  const { kinds } = compose({ memory: new PlainMemory(256), clock: new VirtualClock(), random: new SeededRandom(1) })
+  return { typescript: kinds.get('typescript')!.hypercalls.rows, pv: kinds.get('pv')!.hypercalls.rows }
 }

@@ -20,16 +20,13 @@
  * frame is handed out); xen/common/grant_table.c, gnttab_flush_tlb (unmapping flushes at once).
  */
 import type { CacheInspection, CachedTranslation } from '../../machine/index.ts'
-import type { HypervisorParts } from '../composition.ts'
 import type { Domain } from '../domains/domain.ts'
 import { FRAME_FLAG, FRAME_TYPE, OWNER_FREE } from '../frames/frame-table.ts'
-import type { PvVcpu } from '../guests/pv/pv-vcpu.ts'
-import { type Leaf, walk } from './walk.ts'
+import type { GuestCaches, Leaf } from '../domains/guest-vcpu.ts'
+import type { CheckedParts } from './parts.ts'
 
 /** What the check looks at. */
-export type CoherenceParts = Pick<
-  HypervisorParts, 'memory' | 'frames' | 'domains' | 'machineToPhys' | 'grants' | 'events' | 'portOf' | 'tlb'
->
+export type CoherenceParts = Pick<CheckedParts, 'frames' | 'domains' | 'machineToPhys' | 'grants' | 'events' | 'portOf'>
 
 /** How much was looked at. */
 export interface CoherenceCounts {
@@ -40,30 +37,32 @@ export interface CoherenceCounts {
 }
 
 /** Takes what does not hold. */
-export type Report = (frame: number, what: string) => void
+type Report = (frame: number, what: string) => void
 
 /** One processor and what its domain may reach. */
 interface Side {
   readonly domain: Domain
-  readonly pv: PvVcpu
+  readonly caches: GuestCaches
   /** Frames of others under a grant: true where they may be written. */
   readonly granted: ReadonlyMap<number, boolean>
   readonly name: string
 }
 
 /** Looks at all processors; reports what leads where it must not. */
-export function checkCoherence(parts: CoherenceParts, report: Report): CoherenceCounts {
+export function checkCoherence(parts: CoherenceParts, ledger: { report: Report }): CoherenceCounts {
+  const report: Report = (frame, what) => ledger.report(frame, what)
   const counts = { processors: 0, translations: 0, jumps: 0, blocks: 0 }
   for (const domain of parts.domains.all()) {
     const granted = new Map<number, boolean>()
     for (const { mfn, writable } of parts.grants.mapped(domain.id)) {
       granted.set(mfn, writable || granted.get(mfn) === true)
     }
-    for (const { pv, vcpu } of domain.vcpus) {
-      if (pv === undefined) continue
-      if (counts.processors === 0) counts.blocks = checkCode(parts, pv, report)
-      const side = { domain, pv, granted, name: `vCPU ${vcpu} of domain ${domain.id}` }
-      const seen = pv.processor.inspect()
+    for (const { guest, vcpu } of domain.vcpus) {
+      const caches = guest?.caches
+      if (caches === undefined) continue
+      if (counts.processors === 0) counts.blocks = checkCode(parts, caches, report)
+      const side = { domain, caches, granted, name: `vCPU ${vcpu} of domain ${domain.id}` }
+      const seen = caches.inspect()
       counts.processors += 1
       counts.translations += seen.translations.length
       counts.jumps += seen.jumps.length
@@ -74,8 +73,8 @@ export function checkCoherence(parts: CoherenceParts, report: Report): Coherence
 }
 
 /** Decoded code is shared by all processors: looked at once. */
-function checkCode(parts: CoherenceParts, pv: PvVcpu, report: Report): number {
-  const { blocks, faults } = pv.processor.inspectCode()
+function checkCode(parts: CoherenceParts, caches: GuestCaches, report: Report): number {
+  const { blocks, faults } = caches.inspectCode()
   const silent = faults.length === 0 ? undefined : silentFrames(parts)
   for (const { frame, what } of faults) if (silent?.has(frame) !== true) report(frame, what)
   return blocks
@@ -87,17 +86,17 @@ function checkCode(parts: CoherenceParts, pv: PvVcpu, report: Report): number {
  * guest that runs such words runs what it was shown first. Frames that were such pages may be free by now; handing one
  * out drops its code.
  */
-function silentFrames({ memory, frames, domains, grants, events, portOf }: CoherenceParts): Set<number> {
+function silentFrames({ frames, domains, grants, events, portOf }: CoherenceParts): Set<number> {
   const silent = new Set<number>()
   for (let mfn = frames.first; mfn < frames.end; mfn += 1) {
     if (frames.hasFlag(mfn, FRAME_FLAG.SHARED) || frames.owner[mfn] === OWNER_FREE) silent.add(mfn)
   }
   for (const domain of domains.all()) {
-    const others = domain.kind === 'typescript' ? [...grants.mapped(domain.id)].map(({ mfn }) => mfn) : []
+    const others = domain.kind.grants === undefined ? [...grants.mapped(domain.id)].map(({ mfn }) => mfn) : []
     for (const mfn of [...others, ...events.of(domain.id)?.pages() ?? [], ...portOf(domain).foreignFrames()]) silent.add(mfn)
-    for (const { infoFrame, timeArea, pv } of domain.vcpus) {
+    for (const { infoFrame, timeArea, guest } of domain.vcpus) {
       silent.add(infoFrame)
-      const record = timeArea === undefined || pv === undefined ? undefined : walk(memory.words, pv.kernelTable, timeArea)
+      const record = timeArea === undefined ? undefined : guest?.caches?.lookAsKernel(timeArea)
       if (record !== undefined) silent.add(record.frame)
     }
     silent.add(domain.eoiFrame)
@@ -108,11 +107,11 @@ function silentFrames({ memory, frames, domains, grants, events, portOf }: Coher
 function checkProcessor(
   parts: CoherenceParts, side: Side, { seen, report }: { readonly seen: CacheInspection; readonly report: Report },
 ): void {
-  const { pv, name } = side
+  const { caches, name } = side
   for (const { frame, what } of seen.faults) report(frame, `${name}: ${what}`)
   if (!seen.isUser) report(-1, `${name} runs with more than a guest's rights`)
-  if (seen.root !== pv.root) report(seen.root, `${name} walks from another top-level table than that of its mode`)
-  if (!parts.tlb.isDue(pv, parts.tlb.now())) report(-1, `${name} is not reached by flushes`)
+  if (seen.root !== caches.root) report(seen.root, `${name} walks from another top-level table than that of its mode`)
+  if (!caches.isDue()) report(-1, `${name} is not reached by flushes`)
   for (const entry of [...seen.translations, ...seen.jumps]) {
     const wrong = judge(parts, side, entry)
     if (wrong !== undefined) report(entry.frame, `${name}: ${describe(entry)} ${wrong}`)
@@ -124,7 +123,7 @@ function judge(parts: CoherenceParts, side: Side, entry: CachedTranslation): str
   const { frames } = parts
   const { frame } = entry
   if (!frames.isValid(frame)) return 'leads outside of all guests\' memory'
-  const isDue = parts.tlb.isDue(side.pv, frames.stamp[frame]!)
+  const isDue = side.caches.isDue(frames.stamp[frame]!)
   if (!mayReach(parts, side, entry)) {
     if (frames.owner[frame] === OWNER_FREE) return isDue ? undefined : 'leads to a free frame that waits for no flush'
     return `leads to a frame of domain ${frames.owner[frame]}`
@@ -132,7 +131,7 @@ function judge(parts: CoherenceParts, side: Side, entry: CachedTranslation): str
   if (!entry.write) return undefined
   // The hypervisor's own frames have no writable type, so that they end here as well.
   if (frames.type[frame] !== FRAME_TYPE.WRITABLE) return `writes a frame of type ${frames.type[frame]}`
-  if (isGiven(walk(parts.memory.words, side.pv.root, entry.address), entry)) {
+  if (isGiven(side.caches.look(entry.address), entry)) {
     return frames.typeCount[frame]! > 0 ? undefined : 'writes a frame whose writable use has ended, by the page tables'
   }
   return frames.typeCount[frame]! > 0 || isDue ? undefined : 'writes a frame that waits for no flush'

@@ -3,12 +3,19 @@
  * determinism and for comparing hosts; it is no protection against anybody.
  */
 import { VcpuGuestContext } from '../../abi/index.ts'
-import type { HypervisorParts } from '../composition.ts'
-import { OWNER_FREE } from '../frames/frame-table.ts'
+import type { DomainRegistry } from '../domains/registry.ts'
 import { encodeVcpuContext } from '../domains/vcpu-context.ts'
+import { type FrameTable, OWNER_FREE } from '../frames/frame-table.ts'
+import type { GuestMemory } from '../memory/guest-memory.ts'
+import type { HostClock } from '../time/host-clock.ts'
 
 /** What the hash covers. */
-export type HashedParts = Pick<HypervisorParts, 'memory' | 'frames' | 'domains' | 'contexts' | 'clock'>
+export interface HashedParts {
+  readonly memory: GuestMemory
+  readonly frames: FrameTable
+  readonly domains: DomainRegistry
+  readonly clock: HostClock
+}
 
 /** Two 32-bit lanes of FNV-1a over words, with different primes. */
 class Lanes {
@@ -51,8 +58,9 @@ export function hashState(parts: HashedParts): string {
     for (const vcpu of domain.vcpus) {
       lanes.word((vcpu.online ? 1 : 0) | (vcpu.blocked ? 2 : 0))
       lanes.wide(vcpu.runstate.cpuTime(parts.clock.now()))
-      if (vcpu.pv === undefined) continue
-      encodeVcpuContext(parts.contexts.get(vcpu, vcpu.pv), view, 0)
+      const registers = vcpu.guest?.context?.get()
+      if (registers === undefined) continue
+      encodeVcpuContext(registers, view, 0)
       lanes.words(context, 0, context.length)
     }
   }

@@ -5,18 +5,14 @@
  * Reference: xen/arch/x86/traps.c, show_execution_state, show_guest_stack; xen/common/domain.c, __domain_crash.
  */
 import { VcpuInfo } from '../../abi/index.ts'
-import { bigFromParts, type DomId, signedFromParts } from '../../util/index.ts'
-import { SEGMENT } from '../../x86/index.ts'
+import { signedFromParts } from '../../util/index.ts'
 import type { HypervisorConsole } from './console.ts'
-import type { VcpuUserRegisters } from '../domains/vcpu-registers.ts'
 import { crashLines, walkLines } from './crash-text.ts'
 import type { Domain, Vcpu } from '../domains/domain.ts'
-import type { MachineToPhys } from '../frames/machine-to-phys.ts'
+import type { GuestContext } from '../domains/guest-vcpu.ts'
 import { type GuestAccess, Scratch } from '../memory/guest-access.ts'
 import type { GuestMemory } from '../memory/guest-memory.ts'
 import type { HostClock } from '../time/host-clock.ts'
-import { userRegisters } from '../guests/pv/contexts.ts'
-import type { PvVcpu } from '../guests/pv/pv-vcpu.ts'
 import type {
   CrashReport, CrashState, CrashedCode, CrashedException, CrashedStack, TrapNote,
 } from '../domains/crash-report.ts'
@@ -36,9 +32,8 @@ export type CrashCause =
 /** What reports are made of. */
 export interface CrashParts {
   readonly clock: HostClock
-  readonly memory: GuestMemory
+  readonly memory: Pick<GuestMemory, 'view'>
   readonly console: HypervisorConsole
-  readonly machineToPhys: MachineToPhys
 }
 
 /** Up to `count` bytes from `address` on, as far as they can be read. */
@@ -74,23 +69,14 @@ function stackAt(access: GuestAccess, address: number): CrashedStack {
   return { address, words, isCut: false }
 }
 
-function stateOf(vcpu: Vcpu, pv: PvVcpu, memory: GuestMemory): CrashState {
-  const { registers } = pv.processor
-  const control = (index: number): bigint => bigFromParts(registers.controlLow(index), registers.controlHigh(index))
-  const base = (index: number): bigint => {
-    const { baseLow, baseHigh } = registers.segment(index)
-    return bigFromParts(baseLow, baseHigh)
-  }
-  const user = userRegisters(pv)
-  const stack = signedFromParts(Number(user.rsp & 0xffff_ffffn), Number(user.rsp >> 32n))
+function stateOf(vcpu: Vcpu, context: GuestContext, memory: Pick<GuestMemory, 'view'>): CrashState {
+  const registers = context.crashRegisters()
+  const { rsp } = registers.registers
+  const stack = signedFromParts(Number(rsp & 0xffff_ffffn), Number(rsp >> 32n))
   return {
-    registers: user, cr0: control(0), cr2: bigFromParts(pv.cr2.low, pv.cr2.high), cr3: control(3), cr4: control(4),
-    fsBase: base(SEGMENT.fs), gsBase: base(SEGMENT.gs),
-    gsShadow: bigFromParts(registers.kernelGsBaseLow(), registers.kernelGsBaseHigh()),
-    inKernel: pv.inKernel,
+    ...registers,
     eventsMasked: vcpu.infoAddress < 0 ? undefined : VcpuInfo.evtchnUpcallMask.get(memory.view, vcpu.infoAddress) !== 0,
-    instruction: pv.processor.instruction()?.text,
-    code: codeAt(vcpu.access, registers.rip()), stack: stackAt(vcpu.access, stack),
+    code: codeAt(vcpu.access, context.registers.rip()), stack: stackAt(vcpu.access, stack),
   }
 }
 
@@ -115,23 +101,24 @@ export class CrashReporter {
   report(domain: Domain, cause: CrashCause): CrashReport {
     const { memory, clock, console } = this.parts
     const vcpu = cause.origin === 'outside' ? mostInteresting(domain) : cause.vcpu
-    const pv = vcpu?.initialised === true ? vcpu.pv : undefined
+    const context = vcpu?.initialised === true ? vcpu.guest?.context : undefined
     const report: CrashReport = {
       domid: domain.id, vcpu: vcpu?.vcpu ?? 0, time: clock.now(), origin: cause.origin,
       reason: cause.origin === 'hypervisor' ? cause.reason : REASONS[cause.origin],
-      exception: vcpu === undefined || pv === undefined ? undefined : exceptionOf(cause, vcpu, pv),
-      state: vcpu === undefined || pv === undefined ? undefined : stateOf(vcpu, pv, memory),
+      exception: vcpu === undefined || context === undefined ? undefined : exceptionOf(cause, vcpu, context),
+      state: vcpu === undefined || context === undefined ? undefined : stateOf(vcpu, context, memory),
     }
-    const walk = cause.origin === 'hypervisor' && pv !== undefined && cause.exception !== undefined
-      ? walkLines(cause.exception, { memory, root: pv.root, machineToPhys: this.parts.machineToPhys }) : []
-    console.report(domain.id, crashLines(report, { cpu: Math.max(0, vcpu?.runningOn ?? 0), walk }))
+    const walk = cause.origin === 'hypervisor' && context !== undefined && cause.exception !== undefined
+      ? walkLines(cause.exception, context) : []
+    const cpu = Math.max(0, vcpu?.runningOn ?? 0)
+    console.report(domain.id, crashLines(report, { cpu, walk, kind: domain.kind.name }))
     return report
   }
 }
 
 /** What the guest could not take; where it has ended itself, what it took last. */
-function exceptionOf(cause: CrashCause, vcpu: Vcpu, pv: PvVcpu): CrashedException | undefined {
-  const note = cause.origin === 'hypervisor' ? cause.exception : cause.origin === 'guest' ? pv.lastTrap : undefined
+function exceptionOf(cause: CrashCause, vcpu: Vcpu, context: GuestContext): CrashedException | undefined {
+  const note = cause.origin === 'hypervisor' ? cause.exception : cause.origin === 'guest' ? context.lastTrap : undefined
   if (note === undefined || note.vector < 0) return undefined
   return { ...note, code: codeAt(vcpu.access, note.rip) }
 }

@@ -6,8 +6,7 @@
  */
 import { exceptionMnemonic, hasErrorCode, PAGE_FAULT, VECTOR } from '../../x86/index.ts'
 import type { CrashedStack, CrashReport, CrashState, TrapNote } from '../domains/crash-report.ts'
-import type { MachineToPhys } from '../frames/machine-to-phys.ts'
-import type { GuestMemory } from '../memory/guest-memory.ts'
+import type { GuestContext } from '../domains/guest-vcpu.ts'
 import { XEN_VERSION } from '../identity.ts'
 import { isGuestAddress } from '../memory/guest-address.ts'
 
@@ -16,48 +15,27 @@ const SHOWN_WORDS = 80
 const WORDS_PER_LINE = 4
 /** X86_EVENT_NO_EC. */
 const NO_ERROR_CODE = 0xffff_ffff
-/** A number that the machine-to-physical table does not have. */
-const INVALID_PFN = 0xffff_ffff_ffff_ffffn
 
 const hex = (value: bigint, digits = 16): string => BigInt.asUintN(64, value).toString(16).padStart(digits, '0')
 const selector = (value: number): string => value.toString(16).padStart(4, '0')
 const address = (value: number): string => hex(BigInt(Number.isInteger(value) ? value : 0))
 
-/** Where page tables are found. */
-export interface WalkPlace {
-  readonly memory: GuestMemory
-  /** Frame of the top-level table. */
-  readonly root: number
-  readonly machineToPhys: MachineToPhys
-}
-
 /** The walk to the address of a page fault; nothing for other exceptions. */
-export function walkLines(note: TrapNote, { memory, root, machineToPhys }: WalkPlace): string[] {
+export function walkLines(note: TrapNote, context: Pick<GuestContext, 'walk'>): string[] {
   if (note.vector !== VECTOR.PF) return []
-  const lines = [`Pagetable walk from ${address(note.address)}:`]
-  let table = root
-  for (let level = 4; level >= 1 && isGuestAddress(note.address) && table !== 0; level -= 1) {
-    const index = Math.floor(note.address / 2 ** (12 + 9 * (level - 1))) & 0x1ff
-    const at = table * 1024 + index * 2
-    const low = memory.words[at] ?? 0
-    const entry = (BigInt(memory.words[at + 1] ?? 0) << 32n) | BigInt(low)
-    const frame = low >>> 12
-    const pfn = frame < memory.endFrame ? BigInt(machineToPhys.get(frame)) : INVALID_PFN
-    lines.push(` L${level}[0x${index.toString(16).padStart(3, '0')}] = ${hex(entry)} ${hex(pfn)}`)
-    if ((low & 1) === 0 || frame >= memory.endFrame) break
-    table = frame
-  }
-  return lines
+  const steps = context.walk(note.address).map(({ level, index, entry, pfn }) =>
+    ` L${level}[0x${index.toString(16).padStart(3, '0')}] = ${hex(entry)} ${hex(pfn)}`)
+  return [`Pagetable walk from ${address(note.address)}:`, ...steps]
 }
 
-function registerLines(state: CrashState, where: string): string[] {
+function registerLines(state: CrashState, { where, kind }: { readonly where: string; readonly kind: string }): string[] {
   const r = state.registers
   const events = state.eventsMasked === undefined ? '' : `EM: ${state.eventsMasked ? 1 : 0}   `
   const row = (...pairs: readonly (readonly [string, bigint])[]): string =>
     pairs.map(([name, value]) => `${`${name}:`.padEnd(4)} ${hex(value)}`).join('   ')
   return [
     `RIP:    ${selector(r.cs)}:[<${hex(r.rip)}>]`,
-    `RFLAGS: ${hex(r.rflags)}   ${events}CONTEXT: pv guest (${where})`,
+    `RFLAGS: ${hex(r.rflags)}   ${events}CONTEXT: ${kind} guest (${where})`,
     row(['rax', r.rax], ['rbx', r.rbx], ['rcx', r.rcx]),
     row(['rdx', r.rdx], ['rsi', r.rsi], ['rdi', r.rdi]),
     row(['rbp', r.rbp], ['rsp', r.rsp], ['r8', r.r8]),
@@ -98,10 +76,13 @@ function causeLines({ origin, exception, reason, domid, vcpu }: CrashReport, wal
   ]
 }
 
-/** Everything that Xen prints; `cpu` is the physical one, `walk` the way to the address of a page fault. */
+/**
+ * Everything that Xen prints; `cpu` is the physical one, `walk` the way to the address of a page fault, `kind` the name of
+ * the domain's kind.
+ */
 export function crashLines(
   report: CrashReport,
-  { cpu, walk }: { readonly cpu: number; readonly walk: readonly string[] },
+  { cpu, walk, kind }: { readonly cpu: number; readonly walk: readonly string[]; readonly kind: string },
 ): string[] {
   const { domid, vcpu, origin, state } = report
   const first = origin === 'outside' ? `Domain ${domid} reported crashed by domain 0 on cpu#${cpu}:`
@@ -111,6 +92,6 @@ export function crashLines(
   if (state === undefined) return lines
   return [
     ...lines, `----[ Xen-${XEN_VERSION.major}.${XEN_VERSION.minor}${XEN_VERSION.extra}  x86_64  debug=n  Not tainted ]----`,
-    `CPU:    ${cpu}`, ...registerLines(state, `d${domid}v${vcpu}`), ...stackLines(state.stack),
+    `CPU:    ${cpu}`, ...registerLines(state, { where: `d${domid}v${vcpu}`, kind }), ...stackLines(state.stack),
   ]
 }

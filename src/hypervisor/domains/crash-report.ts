@@ -40,16 +40,20 @@ export interface CrashedException extends Readonly<TrapNote> {
   readonly code: CrashedCode | undefined
 }
 
-/** A binary guest's vCPU. */
-export interface CrashState {
+/** The registers of a binary guest's vCPU. */
+export interface CrashRegisters {
   readonly registers: VcpuUserRegisters
   readonly cr0: bigint, readonly cr2: bigint, readonly cr3: bigint, readonly cr4: bigint
   readonly fsBase: bigint, readonly gsBase: bigint, readonly gsShadow: bigint
   readonly inKernel: boolean
-  /** Whether events are masked; undefined without a vcpu_info. */
-  readonly eventsMasked: boolean | undefined
   /** The instruction at rip, as objdump writes it; undefined where nothing can be fetched. */
   readonly instruction: string | undefined
+}
+
+/** A binary guest's vCPU. */
+export interface CrashState extends CrashRegisters {
+  /** Whether events are masked; undefined without a vcpu_info. */
+  readonly eventsMasked: boolean | undefined
   readonly code: CrashedCode | undefined
   readonly stack: CrashedStack
 }
@@ -68,4 +72,14 @@ export interface CrashReport {
   readonly exception: CrashedException | undefined
   /** Undefined for guests in TypeScript, and for vCPUs that never had registers. */
   readonly state: CrashState | undefined
+}
+
+/** One level of a walk through page tables. */
+export interface WalkStep {
+  /** 4 for the top-level table. */
+  readonly level: number
+  readonly index: number
+  readonly entry: bigint
+  /** Pseudo-physical number of the frame that the entry names; all ones where it has none. */
+  readonly pfn: bigint
 }

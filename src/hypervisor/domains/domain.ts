@@ -8,9 +8,10 @@ import { LEGACY_MAX_VCPUS, SharedInfo, VcpuInfo } from '../../abi/index.ts'
 import type { DomId } from '../../util/index.ts'
 import type { CrashReport } from './crash-report.ts'
 import type { GuestAccess } from '../memory/guest-access.ts'
-import type { PvVcpu } from '../guests/pv/pv-vcpu.ts'
 import { type DomainWatchdogs, RunstateClock, type VcpuTimers } from '../time/index.ts'
-import type { RunnerFactory, VcpuRunner } from './vcpu-runner.ts'
+import type { DomainKind } from './domain-kind.ts'
+import type { GuestVcpu } from './guest-vcpu.ts'
+import type { RunnerFactory } from './vcpu-runner.ts'
 
 /** One range of a domain's memory map (e820): 64-bit values in halves. */
 export interface MemoryMapEntry {
@@ -24,7 +25,7 @@ export interface MemoryMapEntry {
 /** Facts that never change. */
 export interface DomainFacts {
   readonly id: DomId
-  readonly kind: 'pv' | 'typescript'
+  readonly kind: DomainKind<Vcpu>
   readonly privileged: boolean
   readonly handle: Uint8Array
   readonly vcpuCount: number
@@ -36,7 +37,7 @@ export interface DomainFacts {
 /** A domain of the host. */
 export class Domain implements DomainFacts {
   readonly id: DomId
-  readonly kind: 'pv' | 'typescript'
+  readonly kind: DomainKind<Vcpu>
   readonly privileged: boolean
   readonly handle: Uint8Array
   readonly vcpuCount: number
@@ -114,10 +115,8 @@ export class Vcpu {
   readonly domid: DomId
   readonly vcpu: number
   readonly owner: Domain
-  /** Executes it; absent until it is initialised. */
-  runner: VcpuRunner | undefined
-  /** The part that only a PV guest has. */
-  pv: PvVcpu | undefined
+  /** Its kind's half, which executes it; absent until it is first needed. */
+  guest: GuestVcpu | undefined
   /** The memory that its hypercalls' pointers point into. */
   access: GuestAccess
   /** The guest kernel's memory, whichever mode is in force. */
@@ -163,6 +162,26 @@ export class Vcpu {
     this.kernelAccess = options.access
     this.infoAddress = options.infoAddress
     this.runstate = new RunstateClock(options.now)
+  }
+
+  /**
+   * Makes its kind's half, if it is not there yet: 0, -EOPNOTSUPP on a host without processors for it, -ENOMEM when all are
+   * in use.
+   */
+  equip(): number {
+    if (this.guest !== undefined) return 0
+    const guest = this.owner.kind.createVcpu(this)
+    if (typeof guest === 'number') return guest
+    this.guest = guest
+    this.access = guest.access
+    this.kernelAccess = guest.kernelAccess
+    return 0
+  }
+
+  /** Gives its kind's half back: it never runs again. */
+  unequip(): void {
+    this.guest?.drop()
+    this.guest = undefined
   }
 
   /** True when nothing keeps it from running. */

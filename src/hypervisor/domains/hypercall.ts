@@ -80,3 +80,14 @@ export interface HypercallRow {
   readonly support?: Support
   readonly operations?: readonly OperationList[]
 }
+
+/** The hypercalls of one kind of guest, by their numbers. */
+export interface HypercallTable {
+  /** Every row that there is, in the order of the numbers. */
+  readonly rows: readonly HypercallRow[]
+  /**
+   * Carries out hypercall `number` for a vCPU. The result goes to the guest, except the work meter's CALL_AGAIN (to be made
+   * again with what the arguments hold now) and {@link CALL_SILENT}.
+   */
+  call(caller: Vcpu, number: number, args: HypercallArguments): number
+}

@@ -27,9 +27,8 @@ export class DomainEvents implements UpcallTarget, Stateful<DomainEventState> {
   readonly ports: PortTable
   /** Set while the domain is being taken apart: no new ports. */
   dying = false
-  /** Channels in use, and how many of them the hypervisor listens on. */
+  /** Channels in use. */
   activeCount = 0
-  consumerCount = 0
   /** Where a reset goes on that has paused. */
   resetAt = 1
   /** Port of each VIRQ, by vCPU; 0 when unbound. Global ones stand with vCPU 0. */
@@ -37,10 +36,12 @@ export class DomainEvents implements UpcallTarget, Stateful<DomainEventState> {
   /** Port that each polling vCPU waits for. */
   private readonly pollers = new Map<number, number>()
   private readonly host: EventHost
+  private readonly wake: (vcpu: number) => void
   private currentDelivery: EventDelivery
 
-  constructor(host: EventHost, domain: EventDomain) {
+  constructor(host: EventHost, domain: EventDomain, wake: (vcpu: number) => void) {
     this.host = host
+    this.wake = wake
     this.domain = domain
     this.currentDelivery = new TwoLevelDelivery(host, domain, this)
     this.ports = new PortTable({
@@ -73,14 +74,12 @@ export class DomainEvents implements UpcallTarget, Stateful<DomainEventState> {
   bind(channel: Channel, fields: Partial<Channel>): void {
     Object.assign(channel, fields)
     this.activeCount += 1
-    if (channel.consumer !== 0) this.consumerCount += 1
     this.delivery.bound(channel)
   }
 
   /** Frees a channel. A pending bit goes with it, so that the next owner of the port is not told of it. */
   free(channel: Channel): void {
-    if (channel.consumer === 0) this.delivery.clearPending(channel)
-    else this.consumerCount -= 1
+    this.delivery.clearPending(channel)
     this.activeCount -= 1
     channel.pending = false
     this.ports.release(channel)
@@ -106,7 +105,7 @@ export class DomainEvents implements UpcallTarget, Stateful<DomainEventState> {
     memory.view.setUint8(info + PENDING, 1)
     memory.markWritten(info >>> 12)
     this.endPoll(vcpu)
-    this.host.wake(this.domain.id, vcpu)
+    this.wake(vcpu)
   }
 
   /** True when the vCPU has an upcall to take: pending and not masked. */
@@ -149,7 +148,7 @@ export class DomainEvents implements UpcallTarget, Stateful<DomainEventState> {
     for (const [vcpu, wanted] of [...this.pollers].sort(([a], [b]) => a - b)) {
       if (wanted !== ANY_PORT && wanted !== port) continue
       this.pollers.delete(vcpu)
-      this.host.wake(this.domain.id, vcpu)
+      this.wake(vcpu)
     }
   }
 
@@ -216,8 +215,7 @@ export class DomainEvents implements UpcallTarget, Stateful<DomainEventState> {
     for (const channel of channels) {
       if (channel.state === CHANNEL.free) continue
       this.activeCount += 1
-      if (channel.consumer !== 0) this.consumerCount += 1
-      if (channel.state === CHANNEL.virq) this.virqs[virqVcpu(channel)]![channel.virq] = channel.port
+        if (channel.state === CHANNEL.virq) this.virqs[virqVcpu(channel)]![channel.virq] = channel.port
     }
     for (const [vcpu, port] of pollers) this.pollers.set(vcpu, port)
     if (fifo === undefined) return
@@ -237,5 +235,5 @@ export class DomainEvents implements UpcallTarget, Stateful<DomainEventState> {
   }
 }
 
-/** True for a channel whose bits the guest uses: bound, and not listened on by the hypervisor. */
-export const isUsable = (channel: Channel): boolean => channel.consumer === 0 && channel.state > CHANNEL.reserved
+/** True for a channel whose bits the guest uses: one that is bound. */
+export const isUsable = (channel: Channel): boolean => channel.state > CHANNEL.reserved

@@ -39,9 +39,12 @@ export class EventChannels implements Stateful<EventState> {
     this.host = host
   }
 
-  /** Gives a new domain its event channels. */
-  addDomain(domain: EventDomain): DomainEvents {
-    const events = new DomainEvents(this.host, domain)
+  /**
+   * Gives a new domain its event channels. `wake`: one of its vCPUs has something to do; unblock it if it is blocked,
+   * interrupt it if it runs.
+   */
+  addDomain(domain: EventDomain, wake: (vcpu: number) => void): DomainEvents {
+    const events = new DomainEvents(this.host, domain, wake)
     this.domains.set(domain.id, events)
     return events
   }
@@ -85,18 +88,6 @@ export class EventChannels implements Stateful<EventState> {
     target.bind(channel, {
       state: CHANNEL.unbound, remoteDomain: remote === DOMID.SELF ? caller : remote,
     })
-    return channel.port
-  }
-
-  /**
-   * A port of `domain` on which the hypervisor itself listens, for `remote` to bind. `consumer` is any number but 0.
-   */
-  allocForConsumer(domain: DomId, vcpu: number, remote: DomId, consumer: number): number {
-    const target = this.domains.get(domain)
-    if (target === undefined) return -ERRNO.ESRCH
-    const channel = target.allocate()
-    if (typeof channel === 'number') return channel
-    target.bind(channel, { state: CHANNEL.unbound, remoteDomain: remote, vcpu, consumer })
     return channel.port
   }
 
@@ -151,22 +142,15 @@ export class EventChannels implements Stateful<EventState> {
   close(caller: DomId, port: number): number {
     const here = this.domains.get(caller)!
     const channel = here.ports.get(port)
-    if (channel === undefined || channel.consumer !== 0) return -ERRNO.EINVAL
+    if (channel === undefined) return -ERRNO.EINVAL
     return this.closeEnd(here, channel)
-  }
-
-  /** Closes a port of {@link EventChannels.allocForConsumer}. */
-  closeForConsumer(domain: DomId, port: number): number {
-    const events = this.domains.get(domain)
-    const channel = events?.ports.get(port)
-    return events === undefined || channel === undefined ? -ERRNO.EINVAL : this.closeEnd(events, channel)
   }
 
   /** EVTCHNOP_send. hot path. */
   send(caller: DomId, port: number): number {
     const here = this.domains.get(caller)!
     const channel = here.ports.get(port)
-    if (channel === undefined || channel.consumer !== 0) return -ERRNO.EINVAL
+    if (channel === undefined) return -ERRNO.EINVAL
     if (channel.state === CHANNEL.interdomain) return this.sendToPeer(channel)
     if (channel.state === CHANNEL.ipi) {
       here.raise(channel)
@@ -176,19 +160,12 @@ export class EventChannels implements Stateful<EventState> {
     return channel.state === CHANNEL.unbound ? 0 : -ERRNO.EINVAL
   }
 
-  /** Sends from a port of {@link EventChannels.allocForConsumer} to whoever has bound it. */
-  sendForConsumer(domain: DomId, port: number): void {
-    const channel = this.domains.get(domain)?.ports.get(port)
-    if (channel?.state === CHANNEL.interdomain) this.sendToPeer(channel)
-  }
-
   /** EVTCHNOP_status: the port's state, or a negative error number. */
   status(caller: DomId, domain: number, port: number): PortStatus | number {
     const target = this.lookUp(caller, domain)
     if (target === undefined) return -ERRNO.ESRCH
     const channel = target.ports.get(port)
     if (channel === undefined) return -ERRNO.EINVAL
-    if (channel.consumer !== 0) return -ERRNO.EACCES
     if (!this.mayAct(caller, target)) return -ERRNO.EPERM
     const { vcpu, state, remoteDomain, remotePort, virq } = channel
     switch (state) {
@@ -210,7 +187,7 @@ export class EventChannels implements Stateful<EventState> {
     const here = this.domains.get(caller)!
     if (!here.hasVcpu(vcpu)) return -ERRNO.ENOENT
     const channel = here.ports.get(port)
-    if (channel === undefined || channel.consumer !== 0) return -ERRNO.EINVAL
+    if (channel === undefined) return -ERRNO.EINVAL
     const movable = channel.state === CHANNEL.unbound || channel.state === CHANNEL.interdomain
       || (channel.state === CHANNEL.virq && isGlobalVirq(channel.virq))
     if (!movable) return -ERRNO.EINVAL
@@ -241,10 +218,10 @@ export class EventChannels implements Stateful<EventState> {
       if (meter.isSpent) return CALL_AGAIN
       const channel = target.ports.get(target.resetAt)!
       meter.charge(WORK.look)
-      if (channel.consumer === 0) this.closeEnd(target, channel)
+      this.closeEnd(target, channel)
     }
     target.resetAt = 1
-    if (target.activeCount > target.consumerCount) return -ERRNO.EAGAIN
+    if (target.activeCount > 0) return -ERRNO.EAGAIN
     target.leaveFifo()
     return 0
   }
@@ -322,9 +299,7 @@ export class EventChannels implements Stateful<EventState> {
 
   private sendToPeer(channel: Channel): number {
     const there = this.domains.get(channel.remoteDomain as DomId)!
-    const peer = there.ports.get(channel.remotePort)!
-    if (peer.consumer === 0) there.raise(peer)
-    else this.host.notifyConsumer(peer.consumer, there.domain.id, peer.port)
+    there.raise(there.ports.get(channel.remotePort)!)
     return 0
   }
 

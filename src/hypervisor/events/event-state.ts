@@ -16,7 +16,7 @@ const channelShape = /* @__PURE__ */ shape.record<Channel>({
   port: /* @__PURE__ */ shape.whole(1, MOST_PORTS - 1),
   state: /* @__PURE__ */ shape.oneOf(CHANNEL.free, CHANNEL.unbound, CHANNEL.interdomain, CHANNEL.virq, CHANNEL.ipi),
   vcpu: shape.word, remoteDomain: domid, remotePort: shape.word, virq: /* @__PURE__ */ shape.whole(0, VIRQ_COUNT - 1),
-  consumer: shape.word, priority: /* @__PURE__ */ shape.whole(0, 15), pending: shape.flag, lastVcpu: shape.word,
+  priority: /* @__PURE__ */ shape.whole(0, 15), pending: shape.flag, lastVcpu: shape.word,
   lastPriority: /* @__PURE__ */ shape.whole(0, 15),
 })
 

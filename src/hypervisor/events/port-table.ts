@@ -15,7 +15,7 @@ const BUCKET = 64
 export const DEFAULT_PRIORITY = 7
 
 const freshChannel = (port: number): Channel => ({
-  port, state: CHANNEL.free, vcpu: 0, remoteDomain: 0, remotePort: 0, virq: 0, consumer: 0,
+  port, state: CHANNEL.free, vcpu: 0, remoteDomain: 0, remotePort: 0, virq: 0,
   priority: DEFAULT_PRIORITY, pending: false, lastVcpu: 0, lastPriority: 0,
 })
 
@@ -98,7 +98,6 @@ export class PortTable implements Stateful<PortTableState> {
   release(channel: Channel): void {
     channel.state = CHANNEL.free
     channel.vcpu = 0
-    channel.consumer = 0
     channel.remoteDomain = 0
     channel.remotePort = 0
     channel.virq = 0

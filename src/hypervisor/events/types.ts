@@ -30,10 +30,6 @@ export interface EventHost {
    * itself.
    */
   mayControl(caller: DomId, target: DomId): boolean
-  /** The vCPU has something to do: unblock it if it is blocked, interrupt it if it runs. */
-  wake(domain: DomId, vcpu: number): void
-  /** Somebody sent to a port that the hypervisor itself listens on; `consumer` is the number it was allocated with. */
-  notifyConsumer(consumer: number, domain: DomId, port: number): void
   /** Takes a writable reference on the frame that the domain calls `gfn`: its machine frame, or -1. */
   getWritablePage(domain: DomId, gfn: number): number
   /** Gives a reference of {@link EventHost.getWritablePage} back. */
@@ -64,8 +60,6 @@ export interface Channel {
   /** Interdomain: the peer's port. */
   remotePort: number
   virq: number
-  /** Not 0 when the hypervisor itself listens here; guests cannot send, close or move such a port. */
-  consumer: number
   /** FIFO: 0 (first) to 15 (last). */
   priority: number
   /** FIFO: raised before its event word existed. */

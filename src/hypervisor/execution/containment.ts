@@ -9,7 +9,6 @@
  */
 import { thrownMessage, type EventHub } from '../../util/index.ts'
 import type { HypervisorEvent } from '../hypervisor-events.ts'
-import type { Finding } from '../checks/invariants.ts'
 import type { VcpuExecution } from './vcpu-execution.ts'
 import type { Vcpu } from '../domains/domain.ts'
 
@@ -18,7 +17,7 @@ export interface ContainmentParts {
   readonly execution: VcpuExecution
   readonly hub: EventHub<HypervisorEvent>
   /** Everything that does not add up. */
-  check(): Finding[]
+  check(): readonly { readonly frame: number; readonly what: string }[]
 }
 
 /** Keeps errors with the domain that they came from. */

@@ -3,14 +3,17 @@
  * whole domains. It keeps scheduler, run states and flags of a vCPU in step.
  * Reference: xen/common/sched/core.c, vcpu_wake, vcpu_sleep, vcpu_block; xen/common/domain.c, domain_shutdown.
  */
-import { ERRNO, RUNSTATE, SHUTDOWN, VIRQ, VcpuInfo } from '../../abi/index.ts'
+import { ERRNO, SHUTDOWN, VIRQ, VcpuInfo } from '../../abi/index.ts'
 import type { EventHub } from '../../util/index.ts'
 import type { CrashCause, CrashReporter } from '../console/crash-reporter.ts'
 import type { CrashReport, TrapNote } from '../domains/crash-report.ts'
 import type { Domain, Vcpu } from '../domains/domain.ts'
+import type { GuestVcpu } from '../domains/guest-vcpu.ts'
+import type { VcpuEntry } from '../domains/vcpu-runner.ts'
 import type { DomainRegistry } from '../domains/registry.ts'
 import type { EventChannels } from '../events/index.ts'
 import type { GuestMemory } from '../memory/guest-memory.ts'
+import { type PhysicalCpus, restingState } from './physical-cpus.ts'
 import type { HostClock } from '../time/host-clock.ts'
 import type { HypervisorEvent } from '../hypervisor-events.ts'
 import type { Affinity, Scheduler } from '../scheduler/index.ts'
@@ -29,9 +32,10 @@ export interface VcpuExecutionParts {
   readonly hub: EventHub<HypervisorEvent>
   /** Writes down how a domain crashed, and says so on the hypervisor's console. */
   readonly crashes: CrashReporter
-  /** The physical CPU is to ask its scheduler again. */
-  reschedule(cpu: number): void
+  readonly cpus: PhysicalCpus
 }
+
+const EVENT: VcpuEntry = /* @__PURE__ */ Object.freeze({ kind: 'event' })
 
 /** Changes what runs. */
 export class VcpuExecution {
@@ -50,10 +54,10 @@ export class VcpuExecution {
       const now = clock.now()
       if (runnable) {
         const cpu = scheduler.wake(vcpu, now)
-        if (cpu >= 0) this.parts.reschedule(cpu)
+        if (cpu >= 0) this.parts.cpus.reschedule(cpu)
       } else {
         scheduler.sleep(vcpu, now)
-        if (vcpu.runningOn >= 0) this.parts.reschedule(vcpu.runningOn)
+        if (vcpu.runningOn >= 0) this.parts.cpus.reschedule(vcpu.runningOn)
       }
     }
     if (vcpu.runningOn < 0) vcpu.runstate.change(restingState(vcpu), clock.now())
@@ -75,7 +79,7 @@ export class VcpuExecution {
       VcpuInfo.evtchnUpcallMask.set(view, vcpu.infoAddress, 0)
       this.parts.memory.markWritten(vcpu.infoAddress >>> 12)
     }
-    if (vcpu.pv?.nmiPending === true || this.hasUpcall(vcpu)) return
+    if (vcpu.guest?.hasPending === true || this.hasUpcall(vcpu)) return
     vcpu.blocked = true
     this.update(vcpu)
     this.tell(vcpu, 'block')
@@ -104,7 +108,7 @@ export class VcpuExecution {
   /** SCHEDOP_yield. */
   yield(vcpu: Vcpu): void {
     this.parts.scheduler.yield(vcpu, this.parts.clock.now())
-    if (vcpu.runningOn >= 0) this.parts.reschedule(vcpu.runningOn)
+    if (vcpu.runningOn >= 0) this.parts.cpus.reschedule(vcpu.runningOn)
     this.tell(vcpu, 'yield')
   }
 
@@ -133,7 +137,7 @@ export class VcpuExecution {
   /** Changes the physical CPUs that a vCPU may use, and lets the one that is concerned ask again. */
   setAffinity(vcpu: Vcpu, affinity: Partial<Affinity>): void {
     const cpu = this.parts.scheduler.setAffinity(vcpu, affinity, this.parts.clock.now())
-    if (cpu >= 0) this.parts.reschedule(cpu)
+    if (cpu >= 0) this.parts.cpus.reschedule(cpu)
   }
 
   /** SCHEDOP_pin_override: pins a vCPU to one physical CPU for a while; a negative number lets it go again. */
@@ -203,6 +207,16 @@ export class VcpuExecution {
     return at >= 0 && view.getUint8(at + PENDING) !== 0 && view.getUint8(at + MASK) === 0
   }
 
+  /** Enters the event callback where an event waits for it; false when the guest has none, and has crashed of it. */
+  deliverUpcall(vcpu: Vcpu, guest: GuestVcpu): boolean {
+    if (!this.hasUpcall(vcpu)) return true
+    const { hub } = this.parts
+    if (hub.wants('upcall')) hub.emit({ type: 'upcall', domid: vcpu.domid, vcpu: vcpu.vcpu })
+    if (guest.enter(EVENT)) return true
+    this.crash(vcpu, 'no event callback or no stack for it')
+    return false
+  }
+
   private endPoll(vcpu: Vcpu): void {
     vcpu.polling = false
     vcpu.polledPorts = undefined
@@ -224,10 +238,3 @@ const crashEvent = (report: CrashReport): HypervisorEvent => ({
   rip: report.state === undefined ? 0 : Number(BigInt.asIntN(64, report.state.registers.rip)),
   instruction: report.state?.instruction, report,
 })
-
-/** Run state of a vCPU that is on no CPU. */
-export function restingState(vcpu: Vcpu): 0 | 1 | 2 | 3 {
-  if (vcpu.isRunnable) return RUNSTATE.runnable
-  const isBlocked = vcpu.online && vcpu.blocked && vcpu.pauseCount === 0 && vcpu.owner.isActive
-  return isBlocked ? RUNSTATE.blocked : RUNSTATE.offline
-}

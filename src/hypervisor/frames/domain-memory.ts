@@ -4,11 +4,20 @@
  * Reference: xen/common/page_alloc.c, assign_pages, free_domheap_pages.
  */
 import { PAGE_SIZE } from '../../x86/index.ts'
-import type { Domain } from '../domains/domain.ts'
 import type { GuestMemory } from '../memory/guest-memory.ts'
 import type { FrameAllocator } from './frame-allocator.ts'
 import { FRAME_FLAG, FRAME_TYPE, type FrameTable } from './frame-table.ts'
 import type { MachineToPhys } from './machine-to-phys.ts'
+
+/** A domain as far as its frames are concerned. */
+export interface FrameOwner {
+  readonly id: number
+  readonly maxPages: number
+  readonly dying: boolean
+  /** Frames of its reservation, and frames that the hypervisor shares with it. */
+  totalPages: number
+  sharedPages: number
+}
 
 /** What this part works on. */
 export interface DomainMemoryParts {
@@ -17,18 +26,22 @@ export interface DomainMemoryParts {
   readonly allocator: FrameAllocator
   readonly machineToPhys: MachineToPhys
   readonly tlb: { now(): number; flushSince(stamp: number): void }
-  domainOf(domid: number): Domain | undefined
-  /** A dying domain has lost its last frame. */
-  lastFrameGone(domain: Domain): void
+  domainOf(domid: number): FrameOwner | undefined
 }
 
 /** Frames between allocator and domains. */
 export class DomainMemory {
   private readonly parts: DomainMemoryParts
+  private lastFrameGone: (domid: number) => void = () => undefined
 
   constructor(parts: DomainMemoryParts) {
     this.parts = parts
     parts.frames.connect({ released: (mfn) => this.released(mfn) })
+  }
+
+  /** Who is told when a dying domain has lost its last frame. */
+  connect(hooks: { lastFrameGone(domid: number): void }): void {
+    this.lastFrameGone = (domid) => hooks.lastFrameGone(domid)
   }
 
   /** Frames that are free. */
@@ -37,12 +50,12 @@ export class DomainMemory {
   }
 
   /** Gives one zeroed frame to a domain; -1 when its limit is reached or the host has none. */
-  allocate(domain: Domain): number {
+  allocate(domain: FrameOwner): number {
     return this.allocateRun(domain, 0)
   }
 
   /** Gives 2^order frames in a row; the first, or -1. */
-  allocateRun(domain: Domain, order: number): number {
+  allocateRun(domain: FrameOwner, order: number): number {
     const { allocator, frames } = this.parts
     const count = 2 ** order
     if (domain.dying || domain.totalPages + count > domain.maxPages) return -1
@@ -100,7 +113,7 @@ export class DomainMemory {
    * Takes a frame from its owner without freeing it: only when the owner's own reference is the last. It then belongs
    * to nobody and is counted nowhere. The caller holds no reference of its own.
    */
-  steal(mfn: number, domain: Domain): boolean {
+  steal(mfn: number, domain: FrameOwner): boolean {
     const { frames } = this.parts
     const isPlain = frames.isValid(mfn) && frames.owner[mfn] === domain.id && frames.references[mfn] === 1
       && frames.hasFlag(mfn, FRAME_FLAG.ALLOCATED) && !frames.hasFlag(mfn, FRAME_FLAG.SHARED | FRAME_FLAG.PINNED)
@@ -113,7 +126,7 @@ export class DomainMemory {
   }
 
   /** Gives a stolen frame to a domain as it is. False when its limit is reached. */
-  adopt(mfn: number, domain: Domain): boolean {
+  adopt(mfn: number, domain: FrameOwner): boolean {
     if (domain.dying || domain.totalPages >= domain.maxPages) return false
     this.parts.tlb.flushSince(this.parts.frames.stamp[mfn]!)
     this.parts.frames.assign(mfn, domain.id)
@@ -148,6 +161,6 @@ export class DomainMemory {
     if (domain === undefined) return
     if (isShared) domain.sharedPages -= 1
     else domain.totalPages -= 1
-    if (domain.dying && domain.totalPages + domain.sharedPages === 0) this.parts.lastFrameGone(domain)
+    if (domain.dying && domain.totalPages + domain.sharedPages === 0) this.lastFrameGone(domain.id)
   }
 }

@@ -19,6 +19,11 @@ export class FrameAccess implements GuestAccess {
     this.domid = domid
   }
 
+  /** Frames that a guest does not own yet it may own by the time of use. */
+  mayName(): boolean {
+    return true
+  }
+
   locate(address: number, write: boolean): number {
     if (!Number.isInteger(address)) return -1
     const mfn = Math.floor(address / PAGE_SIZE)

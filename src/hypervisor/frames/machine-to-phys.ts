@@ -7,8 +7,10 @@
  * Reference: xen/include/public/arch-x86/xen-x86_64.h, MACH2PHYS_VIRT_START.
  */
 import { ENTRIES_PER_TABLE, PAGE_SIZE, PTE, PTE_HIGH_NX } from '../../x86/index.ts'
-import { TWO_32 } from '../../util/index.ts'
+import { TWO_32, invariant } from '../../util/index.ts'
 import type { GuestMemory } from '../memory/guest-memory.ts'
+import type { FrameAllocator } from './frame-allocator.ts'
+import { type FrameTable, OWNER_XEN } from './frame-table.ts'
 
 /** Frames the table and its mapping take, given the number of host frames. */
 export function machineToPhysFrames(hostFrames: number): { readonly table: number; readonly mapping: number } {
@@ -83,4 +85,21 @@ export class MachineToPhys {
       this.words[at + 1] = PTE_HIGH_NX
     }
   }
+}
+
+/** Makes the table in frames of its own, aligned to 2 MiB where the host is large enough. */
+export function takeMachineToPhys(memory: GuestMemory, allocator: FrameAllocator, frames: FrameTable): MachineToPhys {
+  const needed = machineToPhysFrames(memory.endFrame)
+  const mapping = Array.from({ length: needed.mapping }, () => allocator.take())
+  const order = Math.ceil(Math.log2(needed.table))
+  const table = allocator.takeRun(order)
+  invariant(table >= 0 && !mapping.includes(-1), 'the host is too small for its machine-to-physical table')
+  for (let mfn = table + needed.table; mfn < table + 2 ** order; mfn += 1) allocator.give(mfn)
+  for (const mfn of mapping) frames.owner[mfn] = OWNER_XEN
+  for (let mfn = table; mfn < table + needed.table; mfn += 1) {
+    frames.assign(mfn, OWNER_XEN)
+    // A type reference that nobody gives back: it is never writable for anyone.
+    frames.typeCount[mfn] = 1
+  }
+  return new MachineToPhys(memory, { mapping, table })
 }

@@ -9,14 +9,14 @@ import { Scratch, readInto } from '../memory/guest-access.ts'
 import type { HypervisorEvent } from '../hypervisor-events.ts'
 import type { Vcpu } from '../domains/domain.ts'
 import { CALL_AGAIN, WORK, type WorkMeter } from '../time/work-meter.ts'
-import { CALL_SILENT, HypercallArguments, type HypercallHandler, type HypercallRow } from '../domains/hypercall.ts'
+import { CALL_SILENT, HypercallArguments, type HypercallHandler, type HypercallRow, type HypercallTable } from '../domains/hypercall.ts'
 import { FULL } from './table.ts'
 
 /** Numbers that a guest may use. */
 const NUMBERS = 64
 
 /** Carries out hypercalls by number: those that no kind of guest owns, and those of one kind. */
-export class HypercallDispatcher {
+export class HypercallDispatcher implements HypercallTable {
   private readonly table = new Array<HypercallHandler | undefined>(NUMBERS).fill(undefined)
   private readonly hub: EventHub<HypervisorEvent>
   private readonly meter: WorkMeter
@@ -37,10 +37,6 @@ export class HypercallDispatcher {
     for (const { name, handler } of this.rows) this.table[HYPERVISOR[name]] = handler
   }
 
-  /** Numbers that have a handler. */
-  get numbers(): number[] {
-    return this.rows.map(({ name }) => HYPERVISOR[name])
-  }
 
   /**
    * Carries out hypercall `number`. The result goes to the guest, except {@link CALL_AGAIN} (to be made again with

@@ -23,18 +23,6 @@ const IO_PORTS = 0x1_0000
 /** What physdev_op works on. */
 export interface PhysdevParts {
   readonly pageTypes: WritableFrames
-  /** Sets the vCPU's level of I/O privilege, 0 to 3: 0, or a negative error number. */
-  setIopl(vcpu: Vcpu, level: number): number
-  /** Sets the vCPU's bitmap of ports, at a guest address: 0, or a negative error number. */
-  setIoBitmap(vcpu: Vcpu, bitmap: IoBitmap): number
-}
-
-/** A bitmap of I/O ports: bits that are clear may be used. */
-export interface IoBitmap {
-  readonly low: number
-  readonly high: number
-  /** How many ports it speaks of. */
-  readonly ports: number
 }
 
 /** Operations on I/O privilege and on interrupts that are none. */
@@ -53,10 +41,12 @@ function ownOperations(parts: PhysdevParts, scratch: Scratch) {
   return {
     set_iopl: withArgument(PhysdevSetIopl.size, (caller) => {
       const level = PhysdevSetIopl.iopl.get(view, 0)
-      return level > 3 ? -ERRNO.EINVAL : parts.setIopl(caller, level)
+      if (level > 3) return -ERRNO.EINVAL
+      caller.guest?.ioRights?.setPrivilegeLevel(level)
+      return 0
     }, partial('the level means nothing to a guest in TypeScript')),
     set_iobitmap: withArgument(
-      PhysdevSetIobitmap.size, (caller) => setIoBitmap(parts, caller, view), partial('EINVAL for a guest in TypeScript'),
+      PhysdevSetIobitmap.size, (caller) => setIoBitmap(caller, view), partial('EINVAL for a guest in TypeScript'),
     ),
     irq_status_query: withArgument(PhysdevIrqStatusQuery.size, (caller, args) => {
       if (PhysdevIrqStatusQuery.irq.get(view, 0) >= PIRQ_LIMIT) return -ERRNO.EINVAL
@@ -114,12 +104,15 @@ export function physdevOpCompat(current: HypercallRow): HypercallRow {
   }
 }
 
-function setIoBitmap(parts: PhysdevParts, caller: Vcpu, view: DataView): number {
+function setIoBitmap(caller: Vcpu, view: DataView): number {
   const low = PhysdevSetIobitmap.bitmap.low(view, 0)
   const high = PhysdevSetIobitmap.bitmap.high(view, 0)
   const ports = PhysdevSetIobitmap.nrPorts.get(view, 0)
   if (ports > IO_PORTS || !isGuestAddress(signedFromParts(low, high))) return -ERRNO.EINVAL
-  return parts.setIoBitmap(caller, { low, high, ports })
+  const rights = caller.guest?.ioRights
+  if (rights === undefined) return -ERRNO.EINVAL
+  rights.setBitmap(low, high, ports)
+  return 0
 }
 
 function registerEoiFrame(pageTypes: WritableFrames, caller: Vcpu, mfn: number): number {

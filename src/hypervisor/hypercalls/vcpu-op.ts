@@ -14,10 +14,12 @@ import { Scratch, readInto } from '../memory/guest-access.ts'
 import type { GuestMemory } from '../memory/guest-memory.ts'
 import type { HostClock } from '../time/host-clock.ts'
 import { runstateBytes } from '../time/index.ts'
+import type { WorkMeter } from '../time/work-meter.ts'
 import type { Vcpu } from '../domains/domain.ts'
 import type { VcpuExecution } from '../execution/vcpu-execution.ts'
 import type { HypercallRow, Support } from '../domains/hypercall.ts'
 import { FULL, type Operations, byNumber, listed, partial } from './table.ts'
+import { initialiseVcpu } from './vcpu-initialise.ts'
 import type { WritableFrames } from './writable-frames.ts'
 
 /** What vcpu_op works on. */
@@ -27,14 +29,9 @@ export interface VcpuOpParts {
   readonly execution: VcpuExecution
   readonly events: EventChannels
   readonly clock: HostClock
-  /** Gives an offline vCPU the registers at a guest address of the caller's: 0 or a negative error number. */
-  initialise(caller: Vcpu, vcpu: Vcpu, address: number): number
+  readonly meter: WorkMeter
   /** Writes the vCPU's time record now. */
   updateTime(vcpu: Vcpu): void
-  /** True for an address that the vCPU's guest may have the hypervisor write to. */
-  isAddressable(vcpu: Vcpu, address: number): boolean
-  /** Makes a non-maskable interrupt pending, where the kind of guest has one. */
-  sendNmi(vcpu: Vcpu): void
 }
 
 /** An operation on one of the caller's domain's vCPUs, with the address of its structure. */
@@ -57,7 +54,9 @@ export function vcpuOp(parts: VcpuOpParts): HypercallRow {
       support: partial('a guest in TypeScript gets none'),
       run: (_caller, vcpu, address) => {
         if (address !== 0) return -ERRNO.EINVAL
-        parts.sendNmi(vcpu)
+        if (vcpu.guest?.raiseNmi === undefined) return 0
+        vcpu.guest.raiseNmi()
+        parts.execution.wake(vcpu)
         return 0
       },
     },
@@ -79,11 +78,12 @@ export function vcpuOp(parts: VcpuOpParts): HypercallRow {
 
 /** Bringing vCPUs up and down. */
 function states(parts: VcpuOpParts) {
+  const initialise = initialiseVcpu(parts.meter)
   return {
     initialise: {
       support: partial('EINVAL for a guest in TypeScript, whose vCPUs have no registers'),
       run: (caller: Vcpu, vcpu: Vcpu, address: number) =>
-        (vcpu.infoAddress < 0 ? -ERRNO.EINVAL : parts.initialise(caller, vcpu, address)),
+        (vcpu.infoAddress < 0 ? -ERRNO.EINVAL : initialise(caller, vcpu, address)),
     },
     up: all((_caller, vcpu) => parts.execution.bringUp(vcpu)),
     down: all((_caller, vcpu) => {
@@ -122,7 +122,7 @@ function areas(parts: VcpuOpParts, scratch: Scratch) {
     if (!readInto(caller.access, address, scratch, VcpuRegisterTimeMemoryArea.size)) return undefined
     const { addr } = VcpuRegisterTimeMemoryArea
     const area = signedFromParts(addr.low(view, 0), addr.high(view, 0))
-    return parts.isAddressable(vcpu, area) ? area : undefined
+    return vcpu.access.mayName(area) ? area : undefined
   }
   return {
     register_vcpu_info: all((caller, vcpu, address) => {

@@ -12,6 +12,8 @@ export interface GuestAccess {
   read(address: number, target: Uint8Array): boolean
   /** Copies bytes into guest memory; false when any of them cannot be written (the ones before are). */
   write(address: number, source: Uint8Array): boolean
+  /** True for an address that the guest may name at all, whether or not anything is there. */
+  mayName(address: number): boolean
   /** Host byte address of guest memory that does not cross a page, or -1. `write` asks for a writable page. */
   locate(address: number, write: boolean): number
 }

@@ -40,6 +40,10 @@ export class VirtualAccess implements GuestAccess {
     this.root = root
   }
 
+  mayName(address: number): boolean {
+    return isGuestAddress(address)
+  }
+
   locate(address: number, write: boolean): number {
     if (!isGuestAddress(address)) return -1
     const root = this.root()

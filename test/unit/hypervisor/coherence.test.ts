@@ -55,7 +55,7 @@ class Scene {
     expect(this.guest.call('update_va_mapping', this.guest.at(page), 0, UVMF.NONE)).toBe(0)
   }
 
-  parts(): { frames: { stamp: Float64Array; owner: Uint16Array }; domains: { get(id: number): { vcpus: { pv: { flushedAt: number } }[] } } } {
+  parts(): { frames: { stamp: Float64Array; owner: Uint16Array }; domains: { get(id: number): { vcpus: { guest: { flushedAt: number } }[] } } } {
     // The hypervisor's inside is not part of its interface; faults are planted there.
     return (this.host.hypervisor as unknown as { parts: ReturnType<Scene['parts']> }).parts
   }
@@ -117,7 +117,7 @@ describe('coherence of what processors remember', () => {
       s.parts().frames.stamp[s.guest.frames[DATA]!] = 0
     }, /writes a frame that waits for no flush/],
     ['belongs to a processor that flushes pass by', (s) => {
-      s.parts().domains.get(s.guest.domid).vcpus[0]!.pv.flushedAt = Infinity
+      s.parts().domains.get(s.guest.domid).vcpus[0]!.guest.flushedAt = Infinity
     }, /not reached by flushes/],
     ['comes from other page tables', (s) => State.root.set(s.memory.view, s.base, s.victim.frames[TABLES.l4]! * 4096), /another top-level table/],
     ['was made with the rights of ring 0', (s) => {

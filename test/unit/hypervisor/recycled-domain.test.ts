@@ -24,7 +24,7 @@ const partsOf = (host: MachineHost): HypervisorParts => (host.hypervisor as unkn
 /** What belongs to the host or the machine, and times that stand for no more than that somebody was there before. */
 const HOSTS = new Set([
   'memory', 'physical', 'view', 'words', 'bytes', 'engine', 'active', 'running', 'interpreter', 'release', 'queue', 'host', 'parts', 'hub',
-  'frames', 'flushedAt', 'sequence',
+  'frames', 'flushedAt', 'sequence', 'kind',
 ])
 /** The same, and the domain, which is looked at by itself. */
 const SHARED = new Set([...HOSTS, 'domain'])
@@ -40,7 +40,7 @@ function whole(host: MachineHost, guest: TableGuest): Record<string, unknown> {
     ...flatten(domain, HOSTS, 'domain'),
     ...flatten(parts.events.of(guest.domid), SHARED, 'events'),
     ...flatten(parts.grants.of(guest.domid), SHARED, 'grants'),
-    contexts: domain.vcpus.map((vcpu) => (vcpu.pv === undefined ? '' : parts.contexts.get(vcpu, vcpu.pv))),
+    contexts: domain.vcpus.map((vcpu) => vcpu.guest?.context?.get() ?? ''),
   }
   for (const mfn of [domain.sharedInfoFrame, ...guest.frames]) {
     out[`frame ${mfn}`] = hash(mfn * 4096, 4096)

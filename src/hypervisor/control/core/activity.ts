@@ -59,7 +59,7 @@ export class DomainActivity {
    */
   resume(domain: Domain, result?: number): number {
     if (!domain.isShutDown || domain.dying) return 0
-    if (result !== undefined) domain.vcpus[0]?.pv?.processor.registers.set(GPR.rax, lowPart(result), highPart(result))
+    if (result !== undefined) domain.vcpus[0]?.guest?.context?.registers.set(GPR.rax, lowPart(result), highPart(result))
     domain.isShutDown = false
     domain.shutdownCode = -1
     domain.crashReport = undefined

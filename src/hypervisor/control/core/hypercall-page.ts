@@ -19,12 +19,16 @@ export interface HypercallPageParts {
   }
 }
 
-/** Has `fill` write stubs into a frame: 0, -EINVAL when it is not the domain's, -EPERM when it is in use as a table. */
+/**
+ * Has `fill` write stubs into a frame: 0, -EINVAL when it is not the domain's, -EPERM when it is in use as a table,
+ * -EOPNOTSUPP where the domain's kind has no such page.
+ */
 export function writeHypercallPage(
   { memory, frames, pageTypes }: HypercallPageParts,
   { domid, frame }: { readonly domid: number; readonly frame: number },
-  fill: (page: Uint8Array) => void,
+  fill: ((page: Uint8Array) => void) | undefined,
 ): number {
+  if (fill === undefined) return -ERRNO.EOPNOTSUPP
   if (!frames.isValid(frame) || frames.owner[frame] !== domid) return -ERRNO.EINVAL
   if (pageTypes.getPageAndType(frame, FRAME_TYPE.WRITABLE, domid) !== 0) return -ERRNO.EPERM
   fill(memory.bytes.subarray(frame * PAGE_SIZE, (frame + 1) * PAGE_SIZE))

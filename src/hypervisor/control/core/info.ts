@@ -14,7 +14,8 @@ export function describeDomain(domain: Domain, now: number): DomainInfo {
   const crashed = domain.isShutDown && domain.shutdownReason === SHUTDOWN.crash
   return {
     domid: domain.id,
-    kind: domain.kind,
+    kind: domain.kind.name,
+    hasRegisters: domain.kind.hasRegisters,
     privileged: domain.privileged,
     running: online.some((vcpu) => vcpu.runningOn >= 0),
     blocked: online.length > 0 && online.every((vcpu) => vcpu.blocked),

@@ -16,9 +16,9 @@ import { FRAME_FLAG, FRAME_TYPE, type FrameTable } from '../../frames/frame-tabl
 import type { GrantTables } from '../../grants/index.ts'
 import type { GuestMemory } from '../../memory/guest-memory.ts'
 import type { HostClock } from '../../time/host-clock.ts'
-import type { PvVcpus } from '../../guests/pv/pv-vcpus.ts'
+import type { GuestKind, GuestKinds } from '../../domains/guest-kind.ts'
 import type { PageTypes } from '../../guests/pv/page-types.ts'
-import type { RunLoop } from '../../execution/run-loop.ts'
+import type { PhysicalCpus } from '../../execution/physical-cpus.ts'
 import type { Scheduler } from '../../scheduler/index.ts'
 import { DomainWatchdogs, type TimeRecords, type TimerQueue, VcpuTimers } from '../../time/index.ts'
 import type { VcpuExecution } from '../../execution/vcpu-execution.ts'
@@ -51,8 +51,8 @@ export interface LifecycleParts {
   readonly timers: TimerQueue
   readonly timeRecords: TimeRecords
   readonly execution: VcpuExecution
-  readonly loop: RunLoop
-  readonly pvVcpus: PvVcpus
+  readonly cpus: PhysicalCpus
+  readonly kinds: GuestKinds
   readonly console: HypervisorConsole
   /** Calendar time at host boot. */
   readonly bootTime: bigint
@@ -64,6 +64,9 @@ export interface LifecycleParts {
   gone(domain: Domain): void
 }
 
+/** What a domain is assembled of. */
+type AssembledOptions = Omit<CreateDomainOptions, 'kind'> & { readonly vcpus: number; readonly kind: GuestKind }
+
 /** Makes and unmakes domains. */
 export class DomainLifecycle {
   private readonly parts: LifecycleParts
@@ -73,13 +76,18 @@ export class DomainLifecycle {
 
   constructor(parts: LifecycleParts) {
     this.parts = parts
+    parts.domainMemory.connect({ lastFrameGone: (domid) => {
+      const domain = parts.domains.get(domid)
+      if (domain !== undefined) this.finish(domain)
+    } })
   }
 
   /** Makes a paused domain without memory. */
   create(options: CreateDomainOptions): Domain {
     const { parts } = this
     const vcpuCount = countVcpus(options)
-    if (options.kind === 'pv') parts.pvVcpus.checkRoom(vcpuCount)
+    const kind = this.kindOf(options)
+    kind.admit({ vcpus: vcpuCount, createRunner: options.createRunner })
     const id = this.chooseId(options)
     const sharedInfoFrame = parts.domainMemory.takeRaw()
     if (sharedInfoFrame < 0) {
@@ -87,12 +95,12 @@ export class DomainLifecycle {
         details: { domid: id },
       })
     }
-    const domain = this.assemble(id, { ...options, vcpus: vcpuCount }, sharedInfoFrame)
+    const domain = this.assemble(id, { ...options, vcpus: vcpuCount, kind }, sharedInfoFrame)
     try {
       parts.grants.addDomain({
         id, maxGrantFrames: options.maxGrantFrames ?? DEFAULT_GRANT_FRAMES,
         maxMaptrackFrames: options.maxMaptrackFrames ?? DEFAULT_MAPTRACK_FRAMES,
-        maxVersion: 2, mapsBy: options.kind === 'pv' ? 'table' : 'direct',
+        maxVersion: 2, mapsBy: kind.grants === undefined ? 'direct' : 'table',
       })
     } catch (error) {
       this.destroy(domain)
@@ -160,6 +168,13 @@ export class DomainLifecycle {
     if (domain.id !== 0) this.parts.events.raiseGlobalVirq(VIRQ.DOM_EXC, 0 as DomId)
   }
 
+  private kindOf({ kind }: CreateDomainOptions): GuestKind {
+    const found = this.parts.kinds.get(kind)
+    if (found !== undefined) return found
+    const names = this.parts.kinds.all().map(({ name }) => name).join(', ')
+    throw new XenError('INVALID_ARGUMENT', `there is no kind of guest ${String(kind)}: a host has ${names}`, { details: { kind } })
+  }
+
   private chooseId(options: CreateDomainOptions): DomId {
     const { domains } = this.parts
     if (options.domid !== undefined && !(Number.isInteger(options.domid) && options.domid >= 0)) {
@@ -181,7 +196,7 @@ export class DomainLifecycle {
     return id
   }
 
-  private assemble(id: DomId, options: CreateDomainOptions & { readonly vcpus: number }, sharedInfoFrame: number): Domain {
+  private assemble(id: DomId, options: AssembledOptions, sharedInfoFrame: number): Domain {
     const { parts } = this
     const { vcpus: vcpuCount } = options
     parts.frames.assignShared(sharedInfoFrame, id)
@@ -197,7 +212,10 @@ export class DomainLifecycle {
     parts.timeRecords.updateWallClock(domain.sharedInfo, { bootTime: parts.bootTime })
     parts.scheduler.addDomain(id)
     for (let vcpu = 0; vcpu < vcpuCount; vcpu += 1) this.addVcpu(domain, vcpu)
-    parts.events.addDomain(domain)
+    parts.events.addDomain(domain, (vcpu) => {
+      const woken = domain.vcpus[vcpu]
+      if (woken !== undefined) parts.execution.wake(woken)
+    })
     return domain
   }
 
@@ -211,26 +229,23 @@ export class DomainLifecycle {
       raiseTimer: () => parts.raiseTimer(vcpu),
       pollTimedOut: () => parts.execution.wake(vcpu),
     })
-    // A guest in TypeScript sets its own timers; a tick that nobody has asked for would only wake it.
-    if (domain.kind === 'typescript') vcpu.timers.stopPeriodic()
     if (vcpu.infoAddress >= 0) VcpuInfo.evtchnUpcallMask.set(parts.memory.view, vcpu.infoAddress, 1)
     domain.vcpus.push(vcpu)
-    if (domain.kind === 'pv') parts.pvVcpus.reserve()
+    domain.kind.added?.(vcpu)
     parts.scheduler.addVcpu(vcpu, now)
   }
 
   private dropVcpu(vcpu: Vcpu): void {
     const { parts } = this
     vcpu.timers.stopAll()
-    parts.loop.forget(vcpu)
-    parts.loop.reschedule(parts.scheduler.removeVcpu(vcpu, parts.clock.now()))
+    parts.cpus.forget(vcpu)
+    parts.cpus.reschedule(parts.scheduler.removeVcpu(vcpu, parts.clock.now()))
     vcpu.queued = false
     if (vcpu.infoFrame >= 0) parts.pageTypes.putPageAndType(vcpu.infoFrame)
     vcpu.infoFrame = -1
     vcpu.infoAddress = -1
-    parts.pvVcpus.drop(vcpu)
-    if (vcpu.owner.kind === 'pv') parts.pvVcpus.unreserve()
-    vcpu.runner = undefined
+    vcpu.unequip()
+    vcpu.owner.kind.removed?.(vcpu)
   }
 
   /** Gives back every frame of a dying domain: pins, its own references, and recursive page tables by force. */

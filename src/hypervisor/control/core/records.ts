@@ -5,12 +5,15 @@
 import type { DomId, Mfn } from '../../../util/index.ts'
 import type { RunnerFactory } from '../../domains/vcpu-runner.ts'
 
+/** Kinds of guests. A host may have others. */
+export type GuestKindName = 'pv' | 'typescript' | (string & {})
+
 /** What a new domain is; it starts paused, without memory, and without a vCPU that can run. */
 export interface CreateDomainOptions {
   /** Wanted identifier; by default the next free one. */
   readonly domid?: DomId
   /** `pv`: a binary guest on the machine's processor. `typescript`: its vCPUs are made by `createRunner`. */
-  readonly kind: 'pv' | 'typescript'
+  readonly kind: GuestKindName
   /** Needed for `typescript`. */
   readonly createRunner?: RunnerFactory
   /** vCPUs it may have at most. Default 1. */
@@ -30,7 +33,9 @@ export interface CreateDomainOptions {
 /** What `xl list` shows of a domain, and what libxc's xc_dominfo_t holds. */
 export interface DomainInfo {
   readonly domid: DomId
-  readonly kind: 'pv' | 'typescript'
+  readonly kind: GuestKindName
+  /** Its vCPUs have registers: contexts to be saved, watched and shown. */
+  readonly hasRegisters: boolean
   readonly privileged: boolean
   /** State letters of `xl list`: r, b, p, s, c, d. `shutdown` and `crashed` exclude each other as they do there. */
   readonly running: boolean

@@ -3,39 +3,19 @@
  * guest without registers answers -EINVAL where they are meant. Nothing throws.
  * Reference: xen/common/domctl.c; xen/arch/x86/domctl.c, XEN_DOMCTL_set_cpu_policy, XEN_DOMCTL_set_vcpu_msrs.
  */
-import { ERRNO, VGCF, type HypercallPort } from '../../../abi/index.ts'
+import { ERRNO, VGCF } from '../../../abi/index.ts'
 import type { Trace, TraceHooks } from '../../../machine/index.ts'
 import { signedFromParts } from '../../../util/index.ts'
 import { type CpuidAnswer, MSR } from '../../../x86/index.ts'
 import {
-  type CpuPolicy, type CpuidTable, type MsrEntry, describePolicy, keptPolicy, missingFeatures,
+  type CpuPolicy, type MsrEntry, describePolicy, keptPolicy, missingFeatures,
 } from '../../domains/cpu-policy.ts'
 import type { Domain, Vcpu } from '../../domains/domain.ts'
 import type { VcpuContext } from '../../domains/vcpu-registers.ts'
 
-/** The registers of a vCPU, as far as these operations use them. */
-export interface VcpuRegisterFace {
-  readonly registers: { tscAux(): number; setTscAux(value: number): void }
-  /** 0, or a negative error number with nothing changed. */
-  set(context: VcpuContext): number
-  get(): VcpuContext
-  /** What CPUID tells it under the domain's own policy, or without one. */
-  cpuid(leaf: number, subleaf: number, own: CpuidTable | undefined): CpuidAnswer
-  trace(hooks: TraceHooks): Trace
-}
-
 /** What these operations work on. */
 export interface VcpuParts {
   readonly execution: { bringUp(vcpu: Vcpu): number }
-  /**
-   * Makes what a vCPU executes on, if it is not there yet: 0, -EINVAL for a kind without registers, -EOPNOTSUPP on a host
-   * without processors, -ENOMEM when all are in use.
-   */
-  prepare(vcpu: Vcpu): number
-  /** Its registers, once it is prepared. */
-  contextOf(vcpu: Vcpu): VcpuRegisterFace | undefined
-  /** The typed door of a domain. */
-  portOf(domain: Domain): HypercallPort
 }
 
 const HIGHEST_U32 = 0xffff_ffffn
@@ -50,7 +30,8 @@ export class VcpuOperations {
 
   /** Makes what the vCPU executes on, if it is not there yet: 0, -ESRCH for a dying domain, -EINVAL, -EOPNOTSUPP, -ENOMEM. */
   prepare(vcpu: Vcpu): number {
-    return vcpu.owner.dying ? -ERRNO.ESRCH : this.parts.prepare(vcpu)
+    if (vcpu.owner.dying) return -ERRNO.ESRCH
+    return vcpu.owner.kind.hasRegisters ? vcpu.equip() : -ERRNO.EINVAL
   }
 
   /**
@@ -58,19 +39,19 @@ export class VcpuOperations {
    * what else the context deserves, with nothing changed.
    */
   setContext(vcpu: Vcpu, context: VcpuContext): number {
-    const result = this.parts.contextOf(vcpu)?.set(context) ?? -ERRNO.EINVAL
+    const result = vcpu.guest?.context?.set(context) ?? -ERRNO.EINVAL
     if (result === 0 && (context.flags & VGCF.online) !== 0) this.parts.execution.bringUp(vcpu)
     return result
   }
 
   /** XEN_DOMCTL_getvcpucontext: the vCPU's registers, or -ENODATA where it has none. */
   context(vcpu: Vcpu): VcpuContext | number {
-    return this.parts.contextOf(vcpu)?.get() ?? -ERRNO.ENODATA
+    return vcpu.guest?.context?.get() ?? -ERRNO.ENODATA
   }
 
   /** XEN_DOMCTL_get_cpu_policy of a domain whose first vCPU is prepared: what CPUID tells it, or -EINVAL without registers. */
   policy(domain: Domain): CpuPolicy | number {
-    const context = this.parts.contextOf(domain.vcpus[0]!)
+    const context = domain.vcpus[0]!.guest?.context
     if (context === undefined) return -ERRNO.EINVAL
     return describePolicy((leaf, subleaf) => context.cpuid(leaf, subleaf, domain.cpuPolicy))
   }
@@ -80,7 +61,7 @@ export class VcpuOperations {
    * not offer is hidden, where Xen refuses the whole, and named in `missing`.
    */
   setPolicy(domain: Domain, policy: CpuPolicy, missing: string[]): number {
-    const context = this.parts.contextOf(domain.vcpus[0]!)
+    const context = domain.vcpus[0]!.guest?.context
     if (context === undefined) return -ERRNO.EINVAL
     const host = (leaf: number, subleaf: number): CpuidAnswer => context.cpuid(leaf, subleaf, undefined)
     domain.cpuPolicy = keptPolicy(policy, host)
@@ -90,7 +71,7 @@ export class VcpuOperations {
 
   /** XEN_DOMCTL_get_vcpu_msrs: registers that are saved with it, but for those that hold 0; -EINVAL without registers. */
   msrs(vcpu: Vcpu): MsrEntry[] | number {
-    const value = this.parts.contextOf(vcpu)?.registers.tscAux()
+    const value = vcpu.guest?.context?.registers.tscAux()
     if (value === undefined) return -ERRNO.EINVAL
     return value === 0 ? [] : [{ index: MSR.TSC_AUX, value: BigInt(value) }]
   }
@@ -105,7 +86,7 @@ export class VcpuOperations {
    * cannot hold, -EINVAL without registers.
    */
   setMsrs(vcpu: Vcpu, msrs: readonly MsrEntry[]): number {
-    const context = this.parts.contextOf(vcpu)
+    const context = vcpu.guest?.context
     if (context === undefined) return -ERRNO.EINVAL
     if (this.firstRefused(msrs) >= 0) return -ERRNO.ENXIO
     for (const { value } of msrs) context.registers.setTscAux(Number(value))
@@ -114,21 +95,22 @@ export class VcpuOperations {
 
   /** Begins to watch a vCPU; -EINVAL without registers. */
   trace(vcpu: Vcpu, hooks: TraceHooks): Trace | number {
-    return this.parts.contextOf(vcpu)?.trace(hooks) ?? -ERRNO.EINVAL
+    return vcpu.guest?.context?.trace(hooks) ?? -ERRNO.EINVAL
   }
 
   /** Brings up a vCPU that needs no registers: 0, or -EINVAL for one that does. */
   start(vcpu: Vcpu): number {
     const { owner } = vcpu
-    if (owner.createRunner === undefined) return -ERRNO.EINVAL
-    vcpu.runner ??= owner.createRunner(this.parts.portOf(owner), vcpu.vcpu)
+    if (owner.kind.hasRegisters) return -ERRNO.EINVAL
+    const result = vcpu.equip()
+    if (result < 0) return result
     vcpu.initialised = true
     return this.parts.execution.bringUp(vcpu)
   }
 
   /** Byte address in host memory of what a vCPU's kernel has at a virtual address; -EINVAL without registers, -EFAULT. */
   translate(vcpu: Vcpu, address: bigint): number {
-    if (this.parts.contextOf(vcpu) === undefined) return -ERRNO.EINVAL
+    if (vcpu.guest?.context === undefined) return -ERRNO.EINVAL
     const wide = BigInt.asUintN(64, address)
     const at = vcpu.kernelAccess.locate(signedFromParts(Number(wide & HIGHEST_U32), Number(wide >> 32n)), false)
     return at < 0 ? -ERRNO.EFAULT : at

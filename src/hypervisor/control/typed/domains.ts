@@ -1,6 +1,6 @@
 /** The control interface's face of the life of domains: it finds the domain, asks the core, and throws where that refuses. */
 import { ERRNO } from '../../../abi/index.ts'
-import { type DomId, type EventHub, type OptionChecks, anything, byteArray, callable, checkOptions, flag, oneOf, whole } from '../../../util/index.ts'
+import { type DomId, type EventHub, type OptionChecks, anything, byteArray, callable, checkOptions, flag, text, whole } from '../../../util/index.ts'
 import type { Domain } from '../../domains/domain.ts'
 import type { HypervisorEvent } from '../../hypervisor-events.ts'
 import type { HostClock } from '../../time/host-clock.ts'
@@ -22,7 +22,7 @@ export interface DomainFaceParts {
 }
 
 const DOMAIN_CHECKS: OptionChecks<CreateDomainOptions> = {
-  domid: anything, kind: /* @__PURE__ */ oneOf('pv', 'typescript'), createRunner: callable, vcpus: anything,
+  domid: anything, kind: text, createRunner: callable, vcpus: anything,
   maxPages: /* @__PURE__ */ whole(0, 2 ** 40), privileged: flag, handle: byteArray, maxGrantFrames: /* @__PURE__ */ whole(0, 2 ** 20),
   maxMaptrackFrames: /* @__PURE__ */ whole(0, 2 ** 20), maxPorts: /* @__PURE__ */ whole(1, 2 ** 17),
 }
@@ -33,9 +33,6 @@ export function domainFace({ domains, lifecycle, activity, clock, hub }: DomainF
   return {
     createDomain(options) {
       checkOptions('createDomain', options, DOMAIN_CHECKS)
-      if (options.kind === 'typescript' && options.createRunner === undefined) {
-        throw refusal('createDomain', -ERRNO.EINVAL, { cause: 'runner' })
-      }
       const { id } = lifecycle.create(options)
       hub.emit({ type: 'domain-created', domid: id })
       return id

@@ -70,7 +70,11 @@ const REFUSALS = {
     code: 'INVALID_STATE', says: 'frame {frame} of domain {domid} cannot be pinned as a table of level {level}', more: ['result'],
   }],
   unpinTable: [{ code: 'INVALID_STATE', says: 'frame {frame} of domain {domid} is not pinned', more: ['result'] }],
-  writeHypercallPage: [{ errno: EPERM, ...IN_USE_AS_TABLE }, NOT_ITS_FRAME],
+  writeHypercallPage: [
+    { errno: EPERM, ...IN_USE_AS_TABLE },
+    { errno: EOPNOTSUPP, code: 'NOT_SUPPORTED', says: 'domain {domid} makes hypercalls by no page' },
+    NOT_ITS_FRAME,
+  ],
   setMemoryMap: [{ code: 'INVALID_ARGUMENT', says: 'a memory map of {ranges} ranges is too long for domain {domid}' }],
   mapForeign: [{ cause: 'table', ...IN_USE_AS_TABLE }, NOT_ITS_FRAME],
   unmapForeign: [{ code: 'INVALID_STATE', says: 'frame {frame} of domain {domid} is not mapped' }],

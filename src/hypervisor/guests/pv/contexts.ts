@@ -40,9 +40,8 @@ export class VcpuContexts {
   }
 
   /** Gives a vCPU its state: 0, or a negative error number with nothing changed. */
-  set(vcpu: Vcpu, context: VcpuContext): number {
-    const { pv } = vcpu
-    if (pv === undefined || !isSound(context)) return -ERRNO.EINVAL
+  set(vcpu: Vcpu, pv: PvVcpu, context: VcpuContext): number {
+    if (!isSound(context)) return -ERRNO.EINVAL
     const inKernel = (context.flags & VGCF.in_kernel) !== 0
     if (vcpu.initialised) {
       // Page tables and descriptor tables of a live vCPU change by hypercalls only.
@@ -94,7 +93,7 @@ export class VcpuContexts {
     // Paused: what has been taken stays, and is not taken again by the call that goes on.
     if (error === CALL_AGAIN) return error
     if (error !== 0) {
-      mmu.dropTables(vcpu)
+      mmu.dropTables(pv)
       descriptorTables.dropGdt(pv)
       return error
     }

@@ -11,7 +11,7 @@ import { CALL_SILENT, type HypercallHandler, type HypercallRow } from '../../dom
 import { FULL } from '../../hypercalls/table.ts'
 import type { GuestMemory } from '../../memory/guest-memory.ts'
 import type { Vcpu } from '../../domains/domain.ts'
-import type { PvVcpu } from './pv-vcpu.ts'
+import { type PvVcpu, pvOf } from './pv-vcpu.ts'
 import type { SegmentLoader } from './segments.ts'
 
 /** The byte of vcpu_info that masks upcalls. */
@@ -35,7 +35,7 @@ export function iret(host: IretHost): HypercallRow {
 function handlerOf(host: IretHost): HypercallHandler {
   const scratch = new Scratch(IretContext.size)
   return (caller) => {
-    const { pv } = caller
+    const pv = pvOf(caller)
     if (pv === undefined) return 0
     const { registers } = pv.processor
     const stack = signedFromParts(registers.low(GPR.rsp), registers.high(GPR.rsp))

@@ -4,7 +4,7 @@
  * Reference: public/xen.h, HYPERVISOR_mmuext_op; xen/arch/x86/mm.c, do_mmuext_op, new_guest_cr3.
  */
 import { ERRNO, MMUEXT, MmuextOp } from '../../../abi/index.ts'
-import { signedFromParts } from '../../../util/index.ts'
+import { type DomId, signedFromParts } from '../../../util/index.ts'
 import { PAGE_SIZE } from '../../../x86/index.ts'
 import type { Domain, Vcpu } from '../../domains/domain.ts'
 import { FRAME_FLAG, FRAME_TYPE } from '../../frames/frame-table.ts'
@@ -15,7 +15,7 @@ import { PREEMPTED, unfinished } from './unfinished.ts'
 import { CALL_AGAIN, WORK } from '../../time/work-meter.ts'
 import type { DescriptorTables } from './descriptor-tables.ts'
 import type { MmuParts, MmuUpdates } from './mmu-update.ts'
-import type { PvVcpu } from './pv-vcpu.ts'
+import { type PvVcpu, pvOf } from './pv-vcpu.ts'
 import { isGuestAddress } from '../../memory/guest-address.ts'
 
 /** What extended operations work on beyond page tables. */
@@ -23,7 +23,7 @@ export interface MmuExtendedParts extends MmuParts {
   readonly updates: MmuUpdates
   readonly descriptorTables: DescriptorTables
   /** Tells observers that a table was pinned or unpinned. */
-  pinned(domain: Domain, mfn: number, level: number, action: 'pin' | 'unpin'): void
+  pinned(domid: DomId, mfn: number, level: number, action: 'pin' | 'unpin'): void
 }
 
 /** An operation that has been copied, on frames of domain `owner`. */
@@ -90,9 +90,9 @@ export class MmuExtended {
   }
 
   /** Validates and pins a table of `level` for a domain. */
-  pin(domain: Domain, mfn: number, level: number): number {
+  pin(domid: DomId, mfn: number, level: number): number {
     const { frames, pageTypes } = this.parts
-    if (!frames.getPage(mfn, domain.id)) return -ERRNO.EINVAL
+    if (!frames.getPage(mfn, domid)) return -ERRNO.EINVAL
     const result = pageTypes.getType(mfn, level)
     if (result !== 0) {
       frames.putPage(mfn)
@@ -103,14 +103,14 @@ export class MmuExtended {
       return -ERRNO.EINVAL
     }
     frames.flags[mfn]! |= FRAME_FLAG.PINNED
-    this.parts.pinned(domain, mfn, level, 'pin')
+    this.parts.pinned(domid, mfn, level, 'pin')
     return 0
   }
 
   /** Ends the pinning of a table. */
-  unpin(domain: Domain, mfn: number): number {
+  unpin(domid: DomId, mfn: number): number {
     const { frames, pageTypes } = this.parts
-    if (!frames.getPage(mfn, domain.id)) return -ERRNO.EINVAL
+    if (!frames.getPage(mfn, domid)) return -ERRNO.EINVAL
     if (!frames.hasFlag(mfn, FRAME_FLAG.PINNED)) {
       frames.putPage(mfn)
       return -ERRNO.EINVAL
@@ -119,13 +119,13 @@ export class MmuExtended {
     frames.flags[mfn]! &= ~FRAME_FLAG.PINNED
     pageTypes.putPageAndType(mfn)
     frames.putPage(mfn)
-    this.parts.pinned(domain, mfn, level, 'unpin')
+    this.parts.pinned(domid, mfn, level, 'unpin')
     return 0
   }
 
   /** Makes `mfn` the kernel's top-level table of a vCPU. */
   setKernelTable(vcpu: Vcpu, mfn: number): number {
-    const { pv } = vcpu
+    const pv = pvOf(vcpu)
     if (pv === undefined) return -ERRNO.EINVAL
     const old = pv.kernelTable
     if (old !== mfn) {
@@ -143,7 +143,7 @@ export class MmuExtended {
 
   /** Makes `mfn` the user's top-level table of a vCPU; 0 for none. */
   setUserTable(vcpu: Vcpu, mfn: number): number {
-    const { pv } = vcpu
+    const pv = pvOf(vcpu)
     if (pv === undefined) return -ERRNO.EINVAL
     const old = pv.userTable
     if (old === mfn) return 0
@@ -162,9 +162,7 @@ export class MmuExtended {
   }
 
   /** Gives back both top-level tables of a vCPU. */
-  dropTables(vcpu: Vcpu): void {
-    const { pv } = vcpu
-    if (pv === undefined) return
+  dropTables(pv: PvVcpu): void {
     const { kernelTable, userTable } = pv
     pv.kernelTable = 0
     pv.userTable = 0
@@ -213,9 +211,10 @@ export class MmuExtended {
       NEW_BASEPTR: own((caller) => this.setKernelTable(caller, this.frame()), ON_TABLES),
       NEW_USER_BASEPTR: own((caller) => this.setUserTable(caller, this.frame()), ON_TABLES),
       SET_LDT: own((caller) => {
-        if (caller.pv === undefined) return -ERRNO.EINVAL
+        const pv = pvOf(caller)
+        if (pv === undefined) return -ERRNO.EINVAL
         const entries = MmuextOp.nrEnts.get(this.scratch.view, 0)
-        return this.parts.descriptorTables.setLdt(caller.pv, this.address(), entries)
+        return this.parts.descriptorTables.setLdt(pv, this.address(), entries)
       }, ON_TABLES),
       // Nothing is cached: a guest that may flush caches has nothing to flush.
       FLUSH_CACHE: own((caller) => (caller.owner.privileged ? 0 : -ERRNO.EACCES)),
@@ -229,13 +228,13 @@ export class MmuExtended {
   private pinning() {
     const pin = (level: number): ExtendedOperation => all((_caller, owner) => {
       const target = this.parts.domains.get(owner)
-      return target === undefined ? -ERRNO.EINVAL : this.pin(target, this.frame(), level)
+      return target === undefined ? -ERRNO.EINVAL : this.pin(target.id, this.frame(), level)
     })
     return {
       PIN_L1_TABLE: pin(1), PIN_L2_TABLE: pin(2), PIN_L3_TABLE: pin(3), PIN_L4_TABLE: pin(4),
       UNPIN_TABLE: all((_caller, owner) => {
         const target = this.parts.domains.get(owner)
-        return target === undefined ? -ERRNO.EINVAL : this.unpin(target, this.frame())
+        return target === undefined ? -ERRNO.EINVAL : this.unpin(target.id, this.frame())
       }),
     }
   }

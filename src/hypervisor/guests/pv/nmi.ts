@@ -10,6 +10,7 @@ import { FULL, type Operation, type Operations, byFirstArgument, listed } from '
 import type { Vcpu } from '../../domains/domain.ts'
 import { Scratch, readInto } from '../../memory/guest-access.ts'
 import { isGuestAddress } from '../../memory/guest-address.ts'
+import { pvOf } from './pv-vcpu.ts'
 
 /** Makes the row of nmi_op(command, argument). */
 export function nmiOp(): HypercallRow {
@@ -25,8 +26,8 @@ export function nmiOp(): HypercallRow {
     },
     unregister_callback: {
       support: FULL,
-      run: ({ pv }) => {
-        pv?.setTrap(VECTOR.NMI, { flags: 0, cs: 0, low: 0, high: 0 })
+      run: (caller) => {
+        pvOf(caller)?.setTrap(VECTOR.NMI, { flags: 0, cs: 0, low: 0, high: 0 })
         return 0
       },
     },
@@ -39,7 +40,7 @@ export function nmiOp(): HypercallRow {
 
 /** Registers the NMI handler of a vCPU: only the first may have one. */
 export function registerNmi(caller: Vcpu, low: number, high: number): number {
-  const { pv } = caller
+  const pv = pvOf(caller)
   if (pv === undefined || caller.vcpu !== 0 || !isGuestAddress(signedFromParts(low, high))) return -ERRNO.EINVAL
   pv.setTrap(VECTOR.NMI, { flags: 0, cs: 0xe033, low, high })
   return 0

@@ -7,8 +7,7 @@ import { FLAT } from '../../../abi/index.ts'
 import type { Registers } from '../../../machine/index.ts'
 import { GPR, RFLAGS, SEGMENT, VECTOR, describeException, exceptionName } from '../../../x86/index.ts'
 import { TWO_32, type EventHub } from '../../../util/index.ts'
-import { CALL_SILENT, HypercallArguments } from '../../domains/hypercall.ts'
-import type { HypercallDispatcher } from '../../hypercalls/dispatch.ts'
+import { CALL_SILENT, HypercallArguments, type HypercallTable } from '../../domains/hypercall.ts'
 import type { HypervisorEvent } from '../../hypervisor-events.ts'
 import type { VcpuExit } from '../../domains/vcpu-runner.ts'
 import type { Vcpu } from '../../domains/domain.ts'
@@ -17,12 +16,12 @@ import { CALL_AGAIN, WORK, type WorkMeter } from '../../time/work-meter.ts'
 import type { PageTypes } from './page-types.ts'
 import type { PrivilegedOperations } from './privileged.ts'
 import { noteSingleStep, setTaskSwitched } from './pv-hypercalls.ts'
-import { FLAT_CODE_32, FLAT_CODE_64, FLAT_DATA, type PvVcpu } from './pv-vcpu.ts'
+import { FLAT_CODE_32, FLAT_CODE_64, FLAT_DATA, type PvVcpu, pvOf } from './pv-vcpu.ts'
 import type { WritableTables } from './writable-tables.ts'
 
 /** What the exits need. */
 export interface PvExitParts {
-  readonly hypercalls: HypercallDispatcher
+  readonly hypercalls: HypercallTable
   readonly privileged: PrivilegedOperations
   readonly writableTables: WritableTables
   readonly hub: EventHub<HypervisorEvent>
@@ -46,9 +45,7 @@ export class PvExits {
   }
 
   /** Handles one exit; the vCPU can be entered again afterwards unless its domain has crashed. */
-  handle(vcpu: Vcpu, exit: VcpuExit): void {
-    const { pv } = vcpu
-    if (pv === undefined) return
+  handle(vcpu: Vcpu, pv: PvVcpu, exit: VcpuExit): void {
     if (entersHypervisor(exit)) pv.processor.takeDebugTrap()
     switch (exit.kind) {
       case 'syscall':
@@ -79,15 +76,15 @@ export class PvExits {
       hub.emit({ type: 'trap-bounced', domid: vcpu.domid, vcpu: vcpu.vcpu, vector, errorCode, address })
     }
     // A bounce that fails may have changed modes already.
-    vcpu.pv?.noteTrap(vector, errorCode, address)
+    pvOf(vcpu)?.noteTrap(vector, errorCode, address)
     this.parts.meter.charge(WORK.trap)
-    const entered = vcpu.runner?.enter({ kind: 'trap', vector, errorCode, address }) ?? false
+    const entered = vcpu.guest?.enter({ kind: 'trap', vector, errorCode, address }) ?? false
     if (!entered) this.crashOver(vcpu, vector)
   }
 
   /** The guest cannot take an exception. */
   private crashOver(vcpu: Vcpu, vector: number): void {
-    const { pv } = vcpu
+    const pv = pvOf(vcpu)
     const lacksHandler = pv === undefined || (pv.trapLow[vector] === 0 && pv.trapHigh[vector] === 0)
     const why = lacksHandler ? 'the guest has no handler for it' : 'there is no stack for its handler'
     const note = pv === undefined ? undefined : { ...pv.lastTrap }
@@ -114,7 +111,7 @@ export class PvExits {
     const isLong = enterFlatSegments(registers)
     if (pv.inKernel && isLong) this.hypercall(vcpu, pv)
     else if (pv.hasSyscallEntry(isLong)) {
-      if (vcpu.runner?.enter({ kind: 'syscall' }) !== true) this.parts.crash(vcpu, 'syscall without a kernel stack')
+      if (vcpu.guest?.enter({ kind: 'syscall' }) !== true) this.parts.crash(vcpu, 'syscall without a kernel stack')
     } else {
       this.rewind(pv)
       this.inject(vcpu, VECTOR.UD, 0)
@@ -164,7 +161,7 @@ export class PvExits {
   ): void {
     const { vector, errorCode, address } = exit
     if (vector === VECTOR.PF) {
-      const outcome = this.parts.writableTables.attempt(vcpu, errorCode, address)
+      const outcome = this.parts.writableTables.attempt(vcpu, pv, exit)
       if (outcome === 'done') this.stepped(vcpu, pv)
       if (outcome !== 'refused') return
     } else if (vector === VECTOR.UD) {

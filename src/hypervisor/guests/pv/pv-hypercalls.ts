@@ -15,12 +15,10 @@ import { FULL, type Operation, type Operations, byFirstArgument, byNumber, liste
 import type { Vcpu } from '../../domains/domain.ts'
 import { CALL_AGAIN, WORK, type WorkMeter } from '../../time/work-meter.ts'
 import type { DescriptorTables } from './descriptor-tables.ts'
-import type { MmuExtended } from './mmu-extended.ts'
-import type { MmuUpdates } from './mmu-update.ts'
 import { nmiOp, registerNmi } from './nmi.ts'
-import { type EntryPoint, type PvVcpu, setEntry } from './pv-vcpu.ts'
+import { type EntryPoint, type PvVcpu, pvOf, setEntry } from './pv-vcpu.ts'
 import { type SegmentLoader, setSegmentBase } from './segments.ts'
-import type { TlbClock } from './tlb-clock.ts'
+import type { TlbClock } from '../../frames/tlb-clock.ts'
 import { isGuestAddress } from '../../memory/guest-address.ts'
 
 /** What these hypercalls work on. */
@@ -34,8 +32,10 @@ export interface PvHypercallParts {
 type PvHandler = (caller: Vcpu, pv: PvVcpu, args: HypercallArguments) => number
 
 /** A handler for callers that have PV state; others have no such hypercall. */
-const forPv = (handler: PvHandler): HypercallHandler => (caller, args) =>
-  caller.pv === undefined ? -ERRNO.ENOSYS : handler(caller, caller.pv, args)
+const forPv = (handler: PvHandler): HypercallHandler => (caller, args) => {
+  const pv = pvOf(caller)
+  return pv === undefined ? -ERRNO.ENOSYS : handler(caller, pv, args)
+}
 
 /** set_trap_table(list): entries until one without address; no list clears all. */
 function setTrapTable(scratch: Scratch, meter: WorkMeter): PvHandler {
@@ -307,22 +307,5 @@ export function pvHypercalls(parts: PvHypercallParts): HypercallRow[] {
     row('set_debugreg', 'public/xen.h; do_set_debugreg', setDebugreg),
     row('get_debugreg', 'public/xen.h; do_get_debugreg', getDebugreg),
     setSegmentBaseOp(parts), callbackOp(scratch), nmiOp(),
-  ]
-}
-
-/** Makes the rows of the hypercalls that change page tables and descriptors, which guests without a processor have too. */
-export function tableHypercalls(
-  { updates, mmu, descriptorTables }: {
-    readonly updates: MmuUpdates; readonly mmu: MmuExtended; readonly descriptorTables: DescriptorTables
-  },
-): HypercallRow[] {
-  return [
-    ...updates.rows, mmu.row,
-    {
-      name: 'update_descriptor', source: 'public/xen.h; do_update_descriptor', support: FULL,
-      handler: (caller, args) => descriptorTables.update(
-        caller.owner, { low: args.low[0]!, high: args.high[0]! }, args.low[1]!, args.high[1]!,
-      ),
-    },
   ]
 }

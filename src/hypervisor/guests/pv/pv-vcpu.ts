@@ -8,6 +8,7 @@ import { FLAT } from '../../../abi/index.ts'
 import type { Processor, SegmentState } from '../../../machine/index.ts'
 import { SEGMENT } from '../../../x86/index.ts'
 import type { TrapNote } from '../../domains/crash-report.ts'
+import type { Vcpu } from '../../domains/domain.ts'
 
 /** One entry point of the guest: an address in halves; both 0 when it has none. */
 export interface EntryPoint {
@@ -95,6 +96,11 @@ export class PvVcpu {
     return this.inKernel ? this.kernelTable : this.userTable
   }
 
+  /** Drops all translations that its processor has remembered; the TLB clock is to know of it. */
+  flushTlb(): void {
+    this.processor.flushTlb()
+  }
+
   /** Loads the page tables of the present mode. */
   loadRoot(): void {
     this.processor.registers.setControl(3, (this.root << 12) >>> 0, this.root >>> 20)
@@ -138,6 +144,9 @@ export class PvVcpu {
     this.trapHigh[vector] = trap.high
   }
 }
+
+/** The PV half of a vCPU; undefined for one of another kind, and for one that has no registers yet. */
+export const pvOf = ({ guest }: Vcpu): PvVcpu | undefined => (guest instanceof PvVcpu ? guest : undefined)
 
 /** Sets an entry point. */
 export function setEntry(entry: EntryPoint, low: number, high: number): void {

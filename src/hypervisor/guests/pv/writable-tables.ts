@@ -41,6 +41,12 @@ export interface WritableTableParts {
   readonly pageTypes: PageTypes
 }
 
+/** A page fault of the guest's. */
+export interface PageFault {
+  readonly errorCode: number
+  readonly address: number
+}
+
 /** How an attempt ended. */
 export type WriteOutcome =
   /** Not a write to a level-1 table, or one that is refused: an ordinary fault. */
@@ -62,9 +68,8 @@ export class WritableTables {
   }
 
   /** Tries to carry out the instruction that faulted at `address`. */
-  attempt(vcpu: Vcpu, errorCode: number, address: number): WriteOutcome {
-    const { pv } = vcpu
-    if (pv === undefined || !isPlainWrite(vcpu, pv, errorCode) || !isGuestAddress(address)) return 'refused'
+  attempt(vcpu: Vcpu, pv: PvVcpu, { errorCode, address }: PageFault): WriteOutcome {
+    if (!isPlainWrite(vcpu, pv, errorCode) || !isGuestAddress(address)) return 'refused'
     const { words } = this.parts.memory
     const leaf = findLeaf(words, pv.kernelTable, address)
     if (leaf < 0 || (words[leaf]! & (PTE.PRESENT | PTE.WRITABLE)) !== PTE.PRESENT) return 'refused'

@@ -11,12 +11,12 @@ import type { HypervisorConsole } from '../../console/console.ts'
 import type { Domain, Vcpu } from '../../domains/domain.ts'
 import type { EventChannels } from '../../events/index.ts'
 import type { DomainRegistry } from '../../domains/registry.ts'
+import type { GuestKinds } from '../../domains/guest-kind.ts'
 import type { GrantTables } from '../../grants/index.ts'
 import type { GuestMemory } from '../../memory/guest-memory.ts'
 import type { HostClock } from '../../time/host-clock.ts'
 import { HypercallArguments } from '../../domains/hypercall.ts'
 import { CALL_AGAIN } from '../../time/work-meter.ts'
-import type { HypercallDispatcher } from '../../hypercalls/dispatch.ts'
 import { XEN_VERSION_NUMBER } from '../../identity.ts'
 import type { PageTypes } from '../pv/page-types.ts'
 import type { VcpuExecution } from '../../execution/vcpu-execution.ts'
@@ -32,7 +32,7 @@ export interface PortParts {
   readonly grants: GrantTables<Vcpu>
   readonly execution: VcpuExecution
   readonly console: HypervisorConsole
-  readonly hypercalls: HypercallDispatcher
+  readonly kinds: GuestKinds
 }
 
 /** One side of a copy as grant tables take it. */
@@ -83,10 +83,11 @@ export class DomainPort implements HypercallPort {
    */
   hypercall(number: number, args: readonly number[], caller = 0): number {
     for (let i = 0; i < 6; i += 1) this.args.set(i, args[i] ?? 0)
+    const { hypercalls } = this.parts.kinds.of(this.owner)
     const vcpu = this.owner.vcpus[caller]
     if (vcpu === undefined) return -ERRNO.ENOENT
     for (;;) {
-      const result = this.parts.hypercalls.call(vcpu, number, this.args)
+      const result = hypercalls.call(vcpu, number, this.args)
       if (result !== CALL_AGAIN) return result
     }
   }

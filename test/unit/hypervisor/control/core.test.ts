@@ -31,9 +31,7 @@ function scene() {
   return {
     parts, guest, own, other, foreign, reservation: parts.reservation, activity: new DomainActivity(parts), frames: new Frames(parts),
     logDirty: new LogDirty({ ...parts, tracking: memory }), foreignFrames: new ForeignFrames(parts), scheduling: new Scheduling(parts),
-    vcpus: new VcpuOperations({
-      execution: parts.execution, portOf: parts.portOf, prepare: () => -ERRNO.EINVAL, contextOf: () => undefined,
-    }),
+    vcpus: new VcpuOperations(parts),
     vcpu: guest.vcpus[0]!,
   }
 }
@@ -114,11 +112,11 @@ const FRAMES: readonly Row[] = [
   { what: 'a copy of frames, one of another domain', answer: -ERRNO.EINVAL, run: (s) => s.frames.read(s.guest, list(s.own[0]!, s.foreign[0]!), new Uint8Array(8192)) },
   { what: 'frames filled, one of another domain', answer: -ERRNO.EINVAL, run: (s) => s.frames.write(s.guest, list(s.foreign[0]!), page) },
   { what: 'stubs in a frame of another domain', answer: -ERRNO.EINVAL, run: (s) => stubs(s, s.foreign[0]!) },
-  { what: 'stubs in a page table', answer: -ERRNO.EPERM, run: (s) => [s.parts.mmu.pin(s.guest, s.own[0]!, 1), stubs(s, s.own[0]!)][1] },
+  { what: 'stubs in a page table', answer: -ERRNO.EPERM, run: (s) => [s.guest.kind.pins!.pin(s.guest.id, s.own[0]!, 1), stubs(s, s.own[0]!)][1] },
   { what: 'stubs', answer: 0, run: (s) => stubs(s, s.own[0]!) },
-  { what: 'a pin on a frame of another domain', answer: -ERRNO.EINVAL, run: (s) => s.parts.mmu.pin(s.guest, s.foreign[0]!, 1) },
-  { what: 'a second pin', answer: -ERRNO.EINVAL, run: (s) => [0, 1].map(() => s.parts.mmu.pin(s.guest, s.own[0]!, 1))[1] },
-  { what: 'no pin to be taken away', answer: -ERRNO.EINVAL, run: (s) => s.parts.mmu.unpin(s.guest, s.own[0]!) },
+  { what: 'a pin on a frame of another domain', answer: -ERRNO.EINVAL, run: (s) => s.guest.kind.pins!.pin(s.guest.id, s.foreign[0]!, 1) },
+  { what: 'a second pin', answer: -ERRNO.EINVAL, run: (s) => [0, 1].map(() => s.guest.kind.pins!.pin(s.guest.id, s.own[0]!, 1))[1] },
+  { what: 'no pin to be taken away', answer: -ERRNO.EINVAL, run: (s) => s.guest.kind.pins!.unpin(s.guest.id, s.own[0]!) },
   { what: 'the dirty log', answer: 0, run: (s) => s.logDirty.enable(s.guest) },
   { what: 'the dirty log twice', answer: -ERRNO.EINVAL, run: (s) => [0, 1].map(() => s.logDirty.enable(s.guest))[1] },
   { what: 'the end of a dirty log that is not', answer: -ERRNO.EINVAL, run: (s) => s.logDirty.disable(s.guest) },
@@ -134,7 +132,7 @@ const FRAMES: readonly Row[] = [
   { what: 'a foreign mapping of a frame that is somebody else\'s', answer: -ERRNO.EINVAL, run: (s) => s.foreignFrames.map(s.other.id, s.own[0]!) },
   {
     what: 'a foreign mapping of a page table', answer: -ERRNO.EINVAL,
-    run: (s) => [s.parts.mmu.pin(s.other, s.foreign[0]!, 1), s.foreignFrames.map(s.other.id, s.foreign[0]!)][1],
+    run: (s) => [s.other.kind.pins!.pin(s.other.id, s.foreign[0]!, 1), s.foreignFrames.map(s.other.id, s.foreign[0]!)][1],
   },
   { what: 'the end of a foreign mapping that is not', answer: -ERRNO.EINVAL, run: (s) => s.foreignFrames.unmap(s.foreign[0]!) },
 ]
@@ -182,8 +180,8 @@ describe.each([
 
 describe('what is given beside the number', () => {
   test('kinds of frames', () => {
-    const { parts, frames, guest, own, foreign } = scene()
-    parts.mmu.pin(guest, own[1]!, 2)
+    const { frames, guest, own, foreign } = scene()
+    guest.kind.pins!.pin(guest.id, own[1]!, 2)
     const kinds = new Uint8Array(3)
     frames.kinds(guest, list(own[0]!, own[1]!, foreign[0]!), kinds)
     expect([...kinds]).toEqual([FRAME_KIND.MEMORY, 2 | FRAME_KIND.PINNED, FRAME_KIND.NOT_OWNED])

@@ -304,31 +304,6 @@ describe('moving and asking', () => {
   })
 })
 
-describe("ports of the hypervisor's own", () => {
-  test('what is sent to one reaches its consumer, and guests can neither send on it nor close it', () => {
-    const { host, channels, domU } = twoDomains()
-    const other = host.domain(2)
-    const port = channels.allocForConsumer(domU.id, 1, other.id, 7)
-    const peer = channels.bindInterdomain(other.id, 1, port)
-    expect(channels.send(other.id, peer)).toBe(0)
-    expect(host.notified).toEqual([`7: 1.${port}`])
-    expect(channels.send(domU.id, port)).toBe(-ERRNO.EINVAL)
-    expect(channels.close(domU.id, port)).toBe(-ERRNO.EINVAL)
-    expect(channels.bindVcpu(domU.id, port, 0)).toBe(-ERRNO.EINVAL)
-    expect(channels.status(domU.id, DOMID.SELF, port)).toBe(-ERRNO.EACCES)
-    host.takeUpcall(other.sharedInfo)
-    host.clearPending(other.sharedInfo, peer)
-    host.takeWoken()
-    channels.sendForConsumer(domU.id, port)
-    expect(host.takeWoken()).toEqual(['2.0'])
-    expect(channels.reset(domU.id, DOMID.SELF, () => true)).toBe(0)
-    expect(domU.events.activeCount).toBe(1)
-    expect(channels.closeForConsumer(domU.id, port)).toBe(0)
-    expect(domU.events.activeCount).toBe(0)
-    expect(channels.allocForConsumer(domId(9), 0, other.id, 7)).toBe(-ERRNO.ESRCH)
-  })
-})
-
 describe('polling', () => {
   test('a poll ends when its port becomes pending, masked or not, and not for others', () => {
     const { host, channels, domU, dom0, guestPort, dom0Port } = connected()

@@ -325,7 +325,6 @@ describe('saved state', () => {
     guest.channels.bindInterdomain(dom0.id, 1, port)
     guest.channels.bindVirq(guest.id, VIRQ.TIMER, 1)
     guest.channels.bindVirq(guest.id, VIRQ.DEBUGGER, 0)
-    guest.channels.allocForConsumer(guest.id, 0, dom0.id, 3)
     guest.send(guest.ipi(0, 2))
     guest.ipi(1, 2)
     guest.events.poll(1, [port])

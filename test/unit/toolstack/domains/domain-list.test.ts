@@ -5,6 +5,7 @@ import { formatDomainList, stateLetters, summarize } from '../../../../src/tools
 const info = (over: Partial<DomainInfo>): DomainInfo => ({
   domid: 1 as DomainInfo['domid'],
   kind: 'pv',
+  hasRegisters: true,
   privileged: false,
   running: false,
   blocked: false,

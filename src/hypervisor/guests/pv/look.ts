@@ -3,22 +3,14 @@
  * guests' accesses take (the machine's, and memory/virtual-access.ts), so that a check does not share their faults.
  * Reference: Intel SDM volume 3, 4.5.
  */
-import { PTE } from '../../x86/index.ts'
-
-/** Where an address leads, with the rights that all levels give together. */
-export interface Leaf {
-  readonly frame: number
-  readonly writable: boolean
-  readonly executable: boolean
-  readonly user: boolean
-  readonly dirty: boolean
-}
+import { PTE } from '../../../x86/index.ts'
+import type { Leaf } from '../../domains/guest-vcpu.ts'
 
 /** NX in the high half of an entry. */
 const NO_EXECUTE = 0x8000_0000
 
 /** The leaf of an address below the top-level table in frame `root`; undefined where an entry is not present. */
-export function walk(words: Uint32Array, root: number, address: number): Leaf | undefined {
+export function look(words: Uint32Array, root: number, address: number): Leaf | undefined {
   let frame = root
   let [all, any] = [-1, 0]
   let low = 0

@@ -3,8 +3,15 @@
  * the time at which its last use of a kind ended; who has flushed since then cannot hold a stale translation of it.
  * Reference: xen/arch/x86/flushtlb.c, tlbflush_filter.
  */
-import { type StateOf, type Stateful, shape } from '../../../util/index.ts'
-import type { PvVcpu } from './pv-vcpu.ts'
+import { type StateOf, type Stateful, shape } from '../../util/index.ts'
+
+/** A processor that holds translations. */
+export interface TranslationHolder {
+  /** TLB time of its last full flush; the clock keeps it. */
+  flushedAt: number
+  /** Drops all of them. */
+  flushTlb(): void
+}
 
 /** What a saved clock of flushes looks like; each processor's own time is saved with it. */
 export const tlbClockShape = /* @__PURE__ */ shape.record({ time: shape.time, oldest: /* @__PURE__ */ shape.real(0, Infinity) })
@@ -17,7 +24,7 @@ export class TlbClock implements Stateful<TlbClockState> {
   private time = 1
   /** No processor has flushed before this time. */
   private oldest = Infinity
-  private readonly holders = new Set<PvVcpu>()
+  private readonly holders = new Set<TranslationHolder>()
 
   /** Present time, for stamps of frames. */
   now(): number {
@@ -25,30 +32,30 @@ export class TlbClock implements Stateful<TlbClockState> {
   }
 
   /** A processor comes into use. */
-  add(pv: PvVcpu): void {
-    this.holders.add(pv)
-    this.flush(pv)
-    this.oldest = Math.min(this.oldest, pv.flushedAt)
+  add(holder: TranslationHolder): void {
+    this.holders.add(holder)
+    this.flush(holder)
+    this.oldest = Math.min(this.oldest, holder.flushedAt)
   }
 
   /** A processor goes out of use. */
-  remove(pv: PvVcpu): void {
-    this.holders.delete(pv)
+  remove(holder: TranslationHolder): void {
+    this.holders.delete(holder)
   }
 
   /** Drops all translations of one processor. */
-  flush(pv: PvVcpu): void {
-    pv.processor.flushTlb()
+  flush(holder: TranslationHolder): void {
+    holder.flushTlb()
     this.time += 1
-    pv.flushedAt = this.time
+    holder.flushedAt = this.time
   }
 
   /**
    * True when `flushSince(stamp)` drops this processor's translations: what may be stale of a frame with that stamp is
    * then gone before the frame has another use.
    */
-  isDue(pv: PvVcpu, stamp: number): boolean {
-    return this.holders.has(pv) && stamp >= this.oldest && pv.flushedAt <= stamp
+  isDue(holder: TranslationHolder, stamp: number): boolean {
+    return this.holders.has(holder) && stamp >= this.oldest && holder.flushedAt <= stamp
   }
 
   /** Drops all translations of all processors. */
@@ -73,13 +80,13 @@ export class TlbClock implements Stateful<TlbClockState> {
     if (stamp < this.oldest) return
     let oldest = Infinity
     const time = this.time + 1
-    for (const pv of this.holders) {
-      if (pv.flushedAt <= stamp) {
-        pv.processor.flushTlb()
-        pv.flushedAt = time
+    for (const holder of this.holders) {
+      if (holder.flushedAt <= stamp) {
+        holder.flushTlb()
+        holder.flushedAt = time
         this.time = time
       }
-      oldest = Math.min(oldest, pv.flushedAt)
+      oldest = Math.min(oldest, holder.flushedAt)
     }
     this.oldest = oldest
   }

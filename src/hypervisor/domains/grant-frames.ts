@@ -1,0 +1,47 @@
+/** Frames and their owners as grant tables use them. */
+import { ERRNO } from '../../abi/index.ts'
+import type { DomainMemory } from '../frames/domain-memory.ts'
+import { FRAME_TYPE, type FrameTable } from '../frames/frame-table.ts'
+import type { MachineToPhys } from '../frames/machine-to-phys.ts'
+import type { GrantFrames } from '../grants/index.ts'
+import type { DomainRegistry } from './registry.ts'
+
+/** What they are found in. */
+export interface GrantFrameParts {
+  readonly frames: FrameTable
+  readonly pageTypes: { getType(mfn: number, type: number): number; putType(mfn: number): void }
+  readonly domainMemory: DomainMemory
+  readonly domains: DomainRegistry
+  readonly machineToPhys: MachineToPhys
+}
+
+/** Makes what a host's grant tables work on. */
+export function grantFrames({ frames, pageTypes, domainMemory, domains, machineToPhys }: GrantFrameParts): GrantFrames {
+  return {
+    getPage: (mfn, owner) => frames.getPage(mfn, owner),
+    putPage: (mfn) => frames.putPage(mfn),
+    isWritable: (mfn) => frames.isWritable(mfn),
+    getWritable: (mfn) => pageTypes.getType(mfn, FRAME_TYPE.WRITABLE) === 0,
+    putWritable: (mfn) => pageTypes.putType(mfn),
+    allocateShared: (id) => {
+      const domain = domains.get(id)
+      return domain === undefined ? -1 : domainMemory.allocateShared(domain)
+    },
+    isUnmapped: (mfn) => frames.references[mfn] === 1,
+    freeShared: (mfn) => void domainMemory.giveBack(mfn),
+    steal: (mfn, owner) => {
+      const domain = domains.get(owner)
+      return domain !== undefined && domainMemory.steal(mfn, domain) ? 0 : -ERRNO.EINVAL
+    },
+    adopt: (mfn, owner) => {
+      const domain = domains.get(owner)
+      return domain !== undefined && domainMemory.adopt(mfn, domain)
+    },
+    hasRoom: (id) => {
+      const domain = domains.get(id)
+      return domain !== undefined && !domain.dying && domain.totalPages < domain.maxPages
+    },
+    discard: (mfn) => domainMemory.discard(mfn),
+    setPfn: (mfn, pfn) => machineToPhys.set(mfn, pfn),
+  }
+}

@@ -1,0 +1,171 @@
+/**
+ * The physical CPUs of the model: what each runs, its local time, and what happens when it changes to another vCPU.
+ *
+ * hot path: a change for each slice.
+ * Reference: xen/common/sched/core.c, sched_context_switch; xen/arch/x86/domain.c, update_runstate_area.
+ */
+import { RUNSTATE, VMASST_TYPE } from '../../abi/index.ts'
+import { type EventHub, type StateOf, type Stateful, badState, shape } from '../../util/index.ts'
+import type { Vcpu } from '../domains/domain.ts'
+import type { HypervisorEvent } from '../hypervisor-events.ts'
+import type { HostClock } from '../time/host-clock.ts'
+import { writeRunstateArea } from '../time/index.ts'
+
+/** What saved physical CPUs look like: for each its local time, when it asks at the latest, and what it runs. */
+export const physicalCpusShape = /* @__PURE__ */ shape.list(/* @__PURE__ */ shape.record({
+  time: shape.time, until: /* @__PURE__ */ shape.real(0, Infinity), ask: shape.flag,
+  current: /* @__PURE__ */ shape.optional(/* @__PURE__ */ shape.record({ domid: shape.word, vcpu: shape.word })),
+}))
+
+/** Physical CPUs between two runs, as plain data. */
+export type PhysicalCpusState = StateOf<typeof physicalCpusShape>
+
+/** One physical CPU of the model. */
+export interface PhysicalCpu {
+  readonly id: number
+  /** Its local time. */
+  time: number
+  /** When it asks its scheduler at the latest. */
+  until: number
+  current: Vcpu | undefined
+  /** Something has changed: ask the scheduler before going on. */
+  ask: boolean
+}
+
+/** What physical CPUs work on. */
+export interface PhysicalCpuParts {
+  readonly clock: HostClock
+  readonly hub: EventHub<HypervisorEvent>
+  readonly count: number
+  /** A vCPU by its numbers. */
+  vcpuOf(domid: number, vcpu: number): Vcpu | undefined
+  /** Writes the vCPU's time record now. */
+  updateTime(vcpu: Vcpu): void
+}
+
+/** All physical CPUs of a host. */
+export class PhysicalCpus implements Stateful<PhysicalCpusState> {
+  private readonly parts: PhysicalCpuParts
+  private readonly cpus: PhysicalCpu[]
+  /** There is only one. */
+  readonly isAlone: boolean
+
+  constructor(parts: PhysicalCpuParts) {
+    this.parts = parts
+    this.cpus = Array.from({ length: parts.count }, (_, id) => ({
+      id, time: parts.clock.now(), until: 0, current: undefined, ask: true,
+    }))
+    this.isAlone = parts.count === 1
+  }
+
+  /** Makes a CPU ask its scheduler before it goes on. An idle one joins in at the present time. */
+  reschedule(id: number): void {
+    const cpu = this.cpus[id]
+    if (cpu === undefined) return
+    cpu.ask = true
+    if (cpu.current === undefined) cpu.time = this.parts.clock.now()
+  }
+
+  /** Takes a vCPU off its CPU for good: its domain goes away. */
+  forget(vcpu: Vcpu): void {
+    for (const cpu of this.cpus) {
+      if (cpu.current !== vcpu) continue
+      this.switchTo(cpu, undefined)
+      cpu.ask = true
+    }
+  }
+
+  /** The CPU whose local time is earliest. */
+  earliest(): PhysicalCpu {
+    let first = this.cpus[0]!
+    for (const cpu of this.cpus) if (cpu.time < first.time) first = cpu
+    return first
+  }
+
+  /** Earliest local time of the other CPUs that run something; Infinity when none does. */
+  othersBusySince(self: PhysicalCpu): number {
+    let time = Infinity
+    for (const cpu of this.cpus) if (cpu !== self && cpu.current !== undefined && cpu.time < time) time = cpu.time
+    return time
+  }
+
+  /** Local time of the earliest other CPU that has something to ask its scheduler; Infinity when none has. */
+  earliestAsking(self: PhysicalCpu): number {
+    let time = Infinity
+    for (const cpu of this.cpus) if (cpu !== self && (cpu.ask || cpu.time < self.time)) time = Math.min(time, cpu.time)
+    return time
+  }
+
+  /** No CPU's local time lies before `time` any more. */
+  advanceTo(time: number): void {
+    for (const cpu of this.cpus) cpu.time = Math.max(cpu.time, time)
+  }
+
+  save(): PhysicalCpusState {
+    return this.cpus.map(({ time, until, ask, current }) => (
+      { time, until, ask, current: current === undefined ? undefined : { domid: current.domid, vcpu: current.vcpu } }
+    ))
+  }
+
+  /** The vCPUs have been loaded. */
+  load(state: PhysicalCpusState): void {
+    if (state.length !== this.cpus.length) throw badState(`it has ${state.length} physical CPUs`)
+    const running = state.map(({ current }) => (current === undefined ? undefined : this.parts.vcpuOf(current.domid, current.vcpu)))
+    const busy = running.filter((vcpu) => vcpu !== undefined)
+    const isSound = new Set(busy).size === busy.length && busy.length === state.filter(({ current }) => current !== undefined).length
+    if (!isSound) throw badState('a CPU runs what does not exist or runs elsewhere')
+    this.cpus.forEach((cpu, i) => {
+      const { time, until, ask } = state[i]!
+      Object.assign(cpu, { time, until, ask, current: running[i] })
+      if (running[i] !== undefined) running[i].runningOn = i
+    })
+  }
+
+  /** Changes to another vCPU, or to none. */
+  switchTo(cpu: PhysicalCpu, next: Vcpu | undefined): void {
+    const before = cpu.current
+    if (before === next) return
+    const { clock, hub } = this.parts
+    if (before !== undefined) this.switchOut(before)
+    cpu.current = next
+    if (next === undefined) return
+    // A vCPU that comes from a CPU whose time is ahead does not go back in time.
+    if (!this.isAlone && next.lastRun > cpu.time) {
+      cpu.time = next.lastRun
+      clock.set(cpu.time)
+    }
+    this.switchIn(cpu, next)
+    if (hub.wants('schedule')) hub.emit({ type: 'schedule', domid: next.domid, vcpu: next.vcpu, action: 'switch' })
+  }
+
+  private switchOut(vcpu: Vcpu): void {
+    vcpu.runningOn = -1
+    vcpu.timers.switchOut()
+    if (vcpu.runstate.change(restingState(vcpu), this.parts.clock.now())) this.writeRunstate(vcpu)
+  }
+
+  private switchIn(cpu: PhysicalCpu, vcpu: Vcpu): void {
+    const now = this.parts.clock.now()
+    vcpu.runningOn = cpu.id
+    vcpu.lastCpu = cpu.id
+    vcpu.runstate.change(RUNSTATE.running, now)
+    vcpu.timers.switchIn(now)
+    this.parts.updateTime(vcpu)
+    this.writeRunstate(vcpu)
+  }
+
+  /** Renews the guest's copy of its run state, where it has registered one. */
+  private writeRunstate(vcpu: Vcpu): void {
+    const area = vcpu.runstateArea
+    if (area === undefined) return
+    const announce = vcpu.owner.hasAssist(VMASST_TYPE.runstate_update_flag)
+    writeRunstateArea(vcpu.runstate.save(), (offset, bytes) => vcpu.kernelAccess.write(area + offset, bytes), announce)
+  }
+}
+
+/** Run state of a vCPU that is on no CPU. */
+export function restingState(vcpu: Vcpu): 0 | 1 | 2 | 3 {
+  if (vcpu.isRunnable) return RUNSTATE.runnable
+  const isBlocked = vcpu.online && vcpu.blocked && vcpu.pauseCount === 0 && vcpu.owner.isActive
+  return isBlocked ? RUNSTATE.blocked : RUNSTATE.offline
+}

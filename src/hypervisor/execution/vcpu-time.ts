@@ -1,0 +1,35 @@
+/**
+ * The time records of vCPUs: the one in vcpu_info, and the second one that a vCPU may have registered.
+ * Reference: xen/arch/x86/time.c, update_vcpu_system_time.
+ */
+import { PAGE_SIZE } from '../../x86/index.ts'
+import type { Vcpu } from '../domains/domain.ts'
+import type { GuestMemory } from '../memory/guest-memory.ts'
+import type { HostClock } from '../time/host-clock.ts'
+import type { TimeRecords } from '../time/index.ts'
+
+/** Bytes of vcpu_time_info. */
+const RECORD = 32
+
+/** What it works on. */
+export interface VcpuTimeParts {
+  readonly timeRecords: TimeRecords
+  readonly clock: HostClock
+  readonly memory: Pick<GuestMemory, 'markWritten'>
+}
+
+/** Makes what writes a vCPU's time records now. */
+export function timeWriter({ timeRecords, clock, memory }: VcpuTimeParts): (vcpu: Vcpu) => void {
+  return (vcpu) => {
+    const now = clock.now()
+    vcpu.timeWritten = now
+    if (vcpu.infoAddress < 0) return
+    timeRecords.updateVcpu(vcpu.infoAddress, now)
+    memory.markWritten(vcpu.infoAddress >>> 12)
+    if (vcpu.timeArea === undefined) return
+    const at = vcpu.kernelAccess.locate(vcpu.timeArea, true)
+    if (at < 0 || (at & 0xfff) > PAGE_SIZE - RECORD) return
+    timeRecords.writeRecord(at, now)
+    memory.markWritten(at >>> 12)
+  }
+}

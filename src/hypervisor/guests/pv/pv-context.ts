@@ -1,0 +1,141 @@
+/**
+ * The registers of a PV vCPU as builders, save, traces and crash reports ask for them, and what checks ask of its
+ * processor. Setting and getting all of them at once is in contexts.ts.
+ */
+import type { CacheInspection, CodeInspection, Registers, Trace, TraceHooks } from '../../../machine/index.ts'
+import { bigFromParts } from '../../../util/index.ts'
+import { type CpuidAnswer, SEGMENT } from '../../../x86/index.ts'
+import type { CpuidTable } from '../../domains/cpu-policy.ts'
+import type { CrashRegisters, TrapNote, WalkStep } from '../../domains/crash-report.ts'
+import type { Vcpu } from '../../domains/domain.ts'
+import type { GuestCaches, GuestContext, Leaf } from '../../domains/guest-vcpu.ts'
+import type { VcpuContext } from '../../domains/vcpu-registers.ts'
+import type { MachineToPhys } from '../../frames/machine-to-phys.ts'
+import type { TlbClock } from '../../frames/tlb-clock.ts'
+import { isGuestAddress } from '../../memory/guest-address.ts'
+import type { GuestMemory } from '../../memory/guest-memory.ts'
+import { type VcpuContexts, userRegisters } from './contexts.ts'
+import { look } from './look.ts'
+import type { PrivilegedOperations } from './privileged.ts'
+import type { PvVcpu } from './pv-vcpu.ts'
+
+/** A number that the machine-to-physical table does not have. */
+const INVALID_PFN = 0xffff_ffff_ffff_ffffn
+
+/** What contexts work on. */
+export interface PvContextParts {
+  readonly memory: GuestMemory
+  readonly machineToPhys: MachineToPhys
+  readonly contexts: VcpuContexts
+  readonly privileged: PrivilegedOperations
+}
+
+/** Registers of one PV vCPU. */
+export class PvContext implements GuestContext {
+  private readonly vcpu: Vcpu
+  private readonly pv: PvVcpu
+  private readonly parts: PvContextParts
+
+  constructor(vcpu: Vcpu, pv: PvVcpu, parts: PvContextParts) {
+    this.vcpu = vcpu
+    this.pv = pv
+    this.parts = parts
+  }
+
+  get registers(): Registers {
+    return this.pv.processor.registers
+  }
+
+  get lastTrap(): Readonly<TrapNote> {
+    return this.pv.lastTrap
+  }
+
+  set(context: VcpuContext): number {
+    return this.parts.contexts.set(this.vcpu, this.pv, context)
+  }
+
+  get(): VcpuContext {
+    return this.parts.contexts.get(this.vcpu, this.pv)
+  }
+
+  cpuid(leaf: number, subleaf: number, own: CpuidTable | undefined): CpuidAnswer {
+    return this.parts.privileged.query(this.pv, { leaf, subleaf, own })
+  }
+
+  trace(hooks: TraceHooks): Trace {
+    return this.pv.processor.trace(hooks)
+  }
+
+  crashRegisters(): CrashRegisters {
+    const { pv, registers } = this
+    const control = (index: number): bigint => bigFromParts(registers.controlLow(index), registers.controlHigh(index))
+    const base = (index: number): bigint => {
+      const { baseLow, baseHigh } = registers.segment(index)
+      return bigFromParts(baseLow, baseHigh)
+    }
+    return {
+      registers: userRegisters(pv), cr0: control(0), cr2: bigFromParts(pv.cr2.low, pv.cr2.high), cr3: control(3),
+      cr4: control(4), fsBase: base(SEGMENT.fs), gsBase: base(SEGMENT.gs),
+      gsShadow: bigFromParts(registers.kernelGsBaseLow(), registers.kernelGsBaseHigh()),
+      inKernel: pv.inKernel, instruction: pv.processor.instruction()?.text,
+    }
+  }
+
+  walk(address: number): WalkStep[] {
+    const { memory, machineToPhys } = this.parts
+    const steps: WalkStep[] = []
+    let table = this.pv.root
+    for (let level = 4; level >= 1 && isGuestAddress(address) && table !== 0; level -= 1) {
+      const index = Math.floor(address / 2 ** (12 + 9 * (level - 1))) & 0x1ff
+      const at = table * 1024 + index * 2
+      const low = memory.words[at] ?? 0
+      const frame = low >>> 12
+      const pfn = frame < memory.endFrame ? BigInt(machineToPhys.get(frame)) : INVALID_PFN
+      steps.push({ level, index, entry: bigFromParts(low, memory.words[at + 1] ?? 0), pfn })
+      if ((low & 1) === 0 || frame >= memory.endFrame) break
+      table = frame
+    }
+    return steps
+  }
+}
+
+/** What caches are held against. */
+export interface PvCacheParts {
+  readonly memory: GuestMemory
+  readonly tlb: TlbClock
+}
+
+/** What one PV vCPU's processor has remembered. */
+export class PvCaches implements GuestCaches {
+  private readonly pv: PvVcpu
+  private readonly parts: PvCacheParts
+
+  constructor(pv: PvVcpu, parts: PvCacheParts) {
+    this.pv = pv
+    this.parts = parts
+  }
+
+  get root(): number {
+    return this.pv.root
+  }
+
+  inspect(): CacheInspection {
+    return this.pv.processor.inspect()
+  }
+
+  inspectCode(): CodeInspection {
+    return this.pv.processor.inspectCode()
+  }
+
+  isDue(stamp = this.parts.tlb.now()): boolean {
+    return this.parts.tlb.isDue(this.pv, stamp)
+  }
+
+  look(address: number): Leaf | undefined {
+    return look(this.parts.memory.words, this.pv.root, address)
+  }
+
+  lookAsKernel(address: number): Leaf | undefined {
+    return look(this.parts.memory.words, this.pv.kernelTable, address)
+  }
+}

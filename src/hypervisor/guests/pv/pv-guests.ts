@@ -1,0 +1,202 @@
+/**
+ * PV guests: binary kernels that know they run on Xen, on processors whose privileged instructions come to the
+ * hypervisor. Here their parts are put together. A processor is made when a vCPU gets its registers, and given back when
+ * its domain goes.
+ */
+import type { Processor, ProcessorOptions } from '../../../machine/index.ts'
+import { ERRNO } from '../../../abi/index.ts'
+import { type EventHub, XenError } from '../../../util/index.ts'
+import type { Vcpu } from '../../domains/domain.ts'
+import type { DomainWishes, FrameLedger, GrantMappings, TablePins } from '../../domains/domain-kind.ts'
+import type { GuestKind } from '../../domains/guest-kind.ts'
+import type { DomainRegistry } from '../../domains/registry.ts'
+import type { VcpuExecution } from '../../execution/vcpu-execution.ts'
+import type { FrameTable } from '../../frames/frame-table.ts'
+import type { MachineToPhys } from '../../frames/machine-to-phys.ts'
+import type { TlbClock } from '../../frames/tlb-clock.ts'
+import type { HypercallRow, HypercallTable } from '../../domains/hypercall.ts'
+import { writeHypercallPage } from '../../control/core/hypercall-page.ts'
+import type { HypervisorEvent } from '../../hypervisor-events.ts'
+import type { GuestMemory } from '../../memory/guest-memory.ts'
+import type { HostClock } from '../../time/host-clock.ts'
+import type { TscScale } from '../../time/index.ts'
+import type { WorkMeter } from '../../time/work-meter.ts'
+import { auditTables } from './audit.ts'
+import { BounceFrames } from './bounce.ts'
+import { VcpuContexts } from './contexts.ts'
+import type { CpuidPolicy } from './cpuid.ts'
+import type { DescriptorTables } from './descriptor-tables.ts'
+import { GrantEntries } from './grant-entries.ts'
+import { fillHypercallPage } from './hypercall-page.ts'
+import { iret } from './iret.ts'
+import type { MmuExtended } from './mmu-extended.ts'
+import type { PageTypes } from './page-types.ts'
+import { composePaging } from './paging.ts'
+import { PrivilegedOperations } from './privileged.ts'
+import { PvCaches, PvContext } from './pv-context.ts'
+import { PvExits } from './pv-exits.ts'
+import { PvGuest, type PvGuestParts } from './pv-guest.ts'
+import { pvHypercalls } from './pv-hypercalls.ts'
+import { type PvVcpu, pvOf } from './pv-vcpu.ts'
+import { SegmentLoader } from './segments.ts'
+import { WritableTables } from './writable-tables.ts'
+
+/** Adds a processor to the machine. */
+export type ProcessorFactory = (options: ProcessorOptions) => Processor
+
+/** What PV guests are made of. */
+export interface PvParts {
+  readonly memory: GuestMemory
+  readonly frames: FrameTable
+  readonly machineToPhys: MachineToPhys
+  readonly pageTypes: PageTypes
+  readonly domains: DomainRegistry
+  readonly tlb: TlbClock
+  readonly meter: WorkMeter
+  readonly clock: HostClock
+  readonly tsc: TscScale
+  readonly hub: EventHub<HypervisorEvent>
+  readonly execution: VcpuExecution
+  /** The hypercalls of all kinds with some that are the kind's own. */
+  tableOf(own: readonly HypercallRow[]): HypercallTable
+  readonly options: {
+    readonly createProcessor?: ProcessorFactory
+    /** Most processors that it can make at a time. Default: any number. */
+    readonly processors?: number
+    readonly cpuidPolicy?: CpuidPolicy
+  }
+}
+
+/** Makes the kind `pv`. */
+export const pvGuests = (parts: PvParts): GuestKind => new PvGuests(parts)
+
+class PvGuests implements GuestKind {
+  readonly name = 'pv'
+  readonly hasRegisters = true
+  readonly hypercalls: HypercallTable
+  readonly grants: GrantMappings<Vcpu>
+  readonly pins: TablePins
+  readonly fillHypercallPage = fillHypercallPage
+  private readonly parts: PvParts
+  private readonly mmu: MmuExtended
+  private readonly descriptorTables: DescriptorTables
+  private readonly guestParts: PvGuestParts
+  private readonly timestamp: NonNullable<ProcessorOptions['timestamp']>
+  /** vCPUs of PV domains, with a processor or without. */
+  private reserved = 0
+
+  constructor(parts: PvParts) {
+    this.parts = parts
+    const { memory, tlb, execution } = parts
+    const { mmu, descriptorTables, rows } = composePaging(parts)
+    const segments = new SegmentLoader(descriptorTables)
+    const privileged = composePrivileged(parts, mmu)
+    this.hypercalls = parts.tableOf([
+      ...rows, ...pvHypercalls({ ...parts, descriptorTables, segments }),
+      iret({
+        segments, memory, crash: (vcpu, reason) => execution.crash(vcpu, reason),
+        inject: (vcpu, vector, errorCode) => exits.inject(vcpu, vector, errorCode),
+      }),
+    ])
+    const exits = new PvExits({
+      ...parts, privileged, writableTables: new WritableTables(parts), hypercalls: this.hypercalls,
+      crash: (vcpu, reason, exception) => execution.crash(vcpu, reason, exception),
+    })
+    const contexts = new VcpuContexts({ mmu, descriptorTables, segments })
+    this.mmu = mmu
+    this.pins = mmu
+    this.descriptorTables = descriptorTables
+    this.timestamp = timestampOf(parts)
+    this.grants = grantsOf(parts)
+    this.guestParts = {
+      memory, frames: new BounceFrames(), execution, exits,
+      contextOf: (vcpu, pv) => new PvContext(vcpu, pv, { ...parts, contexts, privileged }),
+      cachesOf: (pv) => new PvCaches(pv, { memory, tlb }),
+      release: (pv) => this.release(pv),
+    }
+  }
+
+  admit({ vcpus }: DomainWishes): void {
+    const free = (this.parts.options.processors ?? Infinity) - this.reserved
+    if (vcpus <= free) return
+    throw new XenError('OUT_OF_RESOURCES', `${vcpus} vCPUs need as many processors, and the host has ${free} left`, {
+      details: { vcpus, free },
+    })
+  }
+
+  /** Keeps a processor for a vCPU, as Xen takes what a vCPU needs when its domain is made. */
+  added(): void {
+    this.reserved += 1
+  }
+
+  removed(): void {
+    this.reserved -= 1
+  }
+
+  createVcpu(vcpu: Vcpu): PvGuest | number {
+    const { descriptorTables, timestamp, parts } = this
+    const { createProcessor } = parts.options
+    if (createProcessor === undefined) return -ERRNO.EOPNOTSUPP
+    try {
+      const processor = createProcessor({
+        mode: 'hosted', accounting: 'work', timestamp,
+        descriptors: { read: (selector, out) => descriptorTables.read(vcpu.owner, guest, selector, out) },
+        topology: { index: vcpu.vcpu, count: vcpu.owner.vcpus.length },
+      })
+      const guest = new PvGuest(vcpu, processor, this.guestParts)
+      parts.tlb.add(guest)
+      return guest
+    } catch (error) {
+      if (XenError.is(error)) return -ERRNO.ENOMEM
+      throw error
+    }
+  }
+
+  audit(ledger: FrameLedger): void {
+    auditTables(this.parts, ledger)
+  }
+
+  /** Takes a vCPU's state away: tables, descriptor tables, processor. */
+  private release(pv: PvVcpu): void {
+    this.mmu.dropTables(pv)
+    this.descriptorTables.dropGdt(pv)
+    this.descriptorTables.dropLdt(pv)
+    this.parts.tlb.remove(pv)
+    pv.processor.destroy()
+  }
+}
+
+function composePrivileged(parts: PvParts, mmu: MmuExtended): PrivilegedOperations {
+  const { clock, tsc, memory } = parts
+  return new PrivilegedOperations({
+    tscKilohertz: tsc.kilohertz, cpuidPolicy: parts.options.cpuidPolicy,
+    addressBits: Math.ceil(Math.log2(memory.endFrame)) + 12,
+    timestamp: () => tsc.ticksAt(clock.now()),
+    setKernelTable: (vcpu, mfn) => mmu.setKernelTable(vcpu, mfn),
+    writeHypercallPage: (domid, frame) => writeHypercallPage(parts, { domid, frame }, fillHypercallPage) === 0,
+  })
+}
+
+/** What RDTSC reads in the middle of a run. */
+function timestampOf({ clock, tsc }: PvParts): NonNullable<ProcessorOptions['timestamp']> {
+  let read = tsc.ticksAt(0)
+  return {
+    low: (executed: number) => {
+      read = tsc.ticksAt(clock.after?.(executed) ?? clock.now())
+      return read.low
+    },
+    high: () => read.high,
+  }
+}
+
+function grantsOf(parts: PvParts): GrantMappings<Vcpu> {
+  const entries = new GrantEntries(parts)
+  return {
+    install: (vcpu, mapping) => entries.install(vcpu, mapping),
+    remove: (vcpu, mapping) => entries.remove(vcpu, mapping),
+    flush: (vcpu) => {
+      const pv = pvOf(vcpu)
+      if (pv !== undefined) parts.tlb.flush(pv)
+    },
+  }
+}

@@ -1,0 +1,101 @@
+/**
+ * Guests written in TypeScript: what runs a vCPU is the caller's own, which reaches the hypervisor by the domain's port.
+ * It has no registers and no page tables; addresses in its raw hypercalls are those of host memory.
+ */
+import { ERRNO } from '../../../abi/index.ts'
+import { XenError } from '../../../util/index.ts'
+import type { Vcpu } from '../../domains/domain.ts'
+import type { DomainWishes, TablePins } from '../../domains/domain-kind.ts'
+import type { GuestKind } from '../../domains/guest-kind.ts'
+import type { HypercallRow, HypercallTable } from '../../domains/hypercall.ts'
+import type { GuestVcpu } from '../../domains/guest-vcpu.ts'
+import type { VcpuEntry, VcpuExit, VcpuRunner } from '../../domains/vcpu-runner.ts'
+import type { VcpuExecution } from '../../execution/vcpu-execution.ts'
+import type { GuestAccess } from '../../memory/guest-access.ts'
+import { fillHypercallPage } from '../pv/hypercall-page.ts'
+import { type PagingParts, composePaging } from '../pv/paging.ts'
+import type { DomainPorts } from './ports.ts'
+
+/** What guests in TypeScript are made of. */
+export interface TypeScriptParts extends PagingParts {
+  /** The hypercalls of all kinds with some that are the kind's own. */
+  tableOf(own: readonly HypercallRow[]): HypercallTable
+  readonly execution: VcpuExecution
+  readonly ports: DomainPorts
+}
+
+/** Makes the kind `typescript`. */
+export const typescriptGuests = (parts: TypeScriptParts): GuestKind => new TypeScriptGuests(parts)
+
+class TypeScriptGuests implements GuestKind {
+  readonly name = 'typescript'
+  readonly hasRegisters = false
+  readonly hypercalls: HypercallTable
+  readonly pins: TablePins
+  readonly fillHypercallPage = fillHypercallPage
+  private readonly parts: TypeScriptParts
+
+  constructor(parts: TypeScriptParts) {
+    this.parts = parts
+    const { rows, mmu } = composePaging(parts)
+    this.hypercalls = parts.tableOf(rows)
+    this.pins = mmu
+  }
+
+  admit({ createRunner }: DomainWishes): void {
+    if (createRunner !== undefined) return
+    throw new XenError('INVALID_ARGUMENT', 'a guest in TypeScript needs createRunner')
+  }
+
+  /** It sets its own timers; a tick that nobody has asked for would only wake it. */
+  added(vcpu: Vcpu): void {
+    vcpu.timers.stopPeriodic()
+  }
+
+  createVcpu(vcpu: Vcpu): GuestVcpu | number {
+    const { createRunner } = vcpu.owner
+    if (createRunner === undefined) return -ERRNO.EOPNOTSUPP
+    const { ports, execution } = this.parts
+    return new TypeScriptGuest(vcpu, createRunner(ports.of(vcpu.owner), vcpu.vcpu), execution)
+  }
+}
+
+/** One vCPU of a guest in TypeScript. */
+class TypeScriptGuest implements GuestVcpu {
+  readonly access: GuestAccess
+  readonly kernelAccess: GuestAccess
+  readonly hasPending = false
+  private readonly vcpu: Vcpu
+  private readonly runner: VcpuRunner
+  private readonly execution: VcpuExecution
+
+  constructor(vcpu: Vcpu, runner: VcpuRunner, execution: VcpuExecution) {
+    this.vcpu = vcpu
+    this.runner = runner
+    this.execution = execution
+    this.access = vcpu.access
+    this.kernelAccess = vcpu.access
+  }
+
+  get executed(): number {
+    return this.runner.executed
+  }
+
+  run(budget: number): VcpuExit {
+    return this.runner.run(budget)
+  }
+
+  enter(entry: VcpuEntry): boolean {
+    return this.runner.enter(entry)
+  }
+
+  deliver(): boolean {
+    return this.execution.deliverUpcall(this.vcpu, this)
+  }
+
+  /** Nothing that it does leaves the hypervisor with something to carry out: it makes calls. */
+  handle(): void {}
+
+  /** Its runner holds nothing of the hypervisor's. */
+  drop(): void {}
+}

@@ -1,0 +1,39 @@
+/** What the one who makes a hypervisor brings along and may choose. */
+import type { Random } from '../util/index.ts'
+import type { CpuidPolicy } from './guests/pv/cpuid.ts'
+import type { ProcessorFactory } from './guests/pv/pv-guests.ts'
+import type { GuestMemory } from './memory/guest-memory.ts'
+import type { WriteTracking } from './memory/write-tracking.ts'
+import type { SchedulerName } from './scheduler/index.ts'
+import type { HostClock } from './time/host-clock.ts'
+
+/** What a hypervisor is made of. */
+export interface HypervisorOptions {
+  /** Host memory; with write tracking where domains are to be migrated. */
+  readonly memory: GuestMemory & Partial<WriteTracking>
+  readonly clock: HostClock
+  readonly random: Random
+  /** Makes processors for binary guests; without it only guests in TypeScript run. */
+  readonly createProcessor?: ProcessorFactory
+  /** Most processors that `createProcessor` can make at a time: domains whose vCPUs would be more are refused. */
+  readonly processors?: number
+  /** Default credit2. */
+  readonly scheduler?: SchedulerName
+  /** Physical CPUs of the model. Default 1. */
+  readonly physicalCpus?: number
+  /** Rate of the time-stamp counter. Default 1,000,000 kHz, one tick for each instruction of the default clock. */
+  readonly tscKilohertz?: number
+  /** Calendar time at host boot, nanoseconds since 1970. Default 0. */
+  readonly bootTime?: bigint
+  /** The hypervisor's own command line, as a privileged domain reads it. */
+  readonly commandLine?: string
+  /** Changes what CPUID tells guests. */
+  readonly cpuidPolicy?: CpuidPolicy
+  /**
+   * Work, in instructions, after which a long hypercall pauses and lets others run. Default 200,000; 1 pauses wherever
+   * that is possible.
+   */
+  readonly portion?: number
+  /** Hears of listeners that threw. */
+  readonly onListenerError?: (error: unknown) => void
+}
