@@ -31,7 +31,7 @@
  *
  * To add an instruction:
  * 1. Add its row to decode/ (format: decode/table.ts). Disassembler and oracle know it from then on.
- * 2. Give its name a lifter in lift/. It sets fields (a, b, c, d, displacement, immediate) and calls `emit(name)`;
+ * 2. Give its name a lifter in lift/. It sets `fields` by their names in a shape (layout/record.ts) and calls `emit(name)`;
  *    `source(size)` loads the E operand, `modify(size, body)` reads and writes it, `emitMemory(name)` takes a memory
  *    form of the micro-operation, `handler(name)` calls TypeScript, `ended` or `finalHandler` end the block. Without a
  *    lifter it raises #UD.

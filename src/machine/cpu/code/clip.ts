@@ -37,7 +37,7 @@ export class Clipper {
       this.bytes.copyWithin(to, from, from + RECORD.bytes)
       view.setUint16(to + RECORD.number, this.single[number]!, true)
       if (this.branches[number] === 1) {
-        view.setUint8(to + RECORD.a, view.getUint8(from + RECORD.a) - (total - count))
+        view.setUint8(to + RECORD.behind, view.getUint8(from + RECORD.behind) - (total - count))
       }
       from += RECORD.bytes
       to += RECORD.bytes

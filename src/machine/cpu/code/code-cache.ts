@@ -144,7 +144,7 @@ export class CodeCache {
     view.setUint32(block + BLOCK.count, lifter.count, true)
     view.setUint32(block + BLOCK.physical, place.host, true)
     for (let i = 0; i < lifter.branches.length; i += 2) {
-      view.setUint8(lifter.branches[i]! + RECORD.a, lifter.count - lifter.branches[i + 1]! - 1)
+      view.setUint8(lifter.branches[i]! + RECORD.behind, lifter.count - lifter.branches[i + 1]! - 1)
     }
     return { ...span, end: lifter.at }
   }

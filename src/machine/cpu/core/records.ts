@@ -1,6 +1,7 @@
 /** The record of the instruction that a handler carries out, see layout/record.ts: its fields, and where it stands in memory. */
 import { PAGE_SHIFT } from '../../../x86/index.ts'
 import { RECORD } from '../layout/record.ts'
+import type { SmallField } from '../layout/record.ts'
 import { SLOT, State } from '../layout/state.ts'
 import type { RegisterFile } from './register-file.ts'
 
@@ -15,7 +16,7 @@ export class Records {
   }
 
   /** One of the small fields. */
-  field(record: number, name: 'a' | 'b' | 'c' | 'd'): number {
+  field(record: number, name: SmallField): number {
     return this.registers.view.getUint8(record + RECORD[name])
   }
 

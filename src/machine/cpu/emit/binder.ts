@@ -4,13 +4,14 @@
  * reads a record at run time (interpreter); a static one would know the record now (compiled regions).
  */
 import type { Code } from '../../../wasm/index.ts'
+import type { SmallField } from '../layout/record.ts'
 
 /** Operand size in bits. Values up to 32 bits travel as i32 (zero-extended), 64 bits as i64. */
 export type Size = 8 | 16 | 32 | 64
 /** Widths of linear addresses: in 32-bit code they wrap at 4 GiB. */
 export type AddressWidth = 32 | 64
-/** Register operands of a record. */
-export type RegisterField = 'a' | 'b' | 'c'
+/** Fields of a record that name a register: as an operand, or in its address. */
+export type RegisterField = 'destination' | 'source' | 'addend' | 'register' | 'base' | 'index' | 'segmentBase'
 /** Forms of an address: base and displacement, or base, scaled index, displacement and segment base. */
 export type AddressForm = 1 | 2
 
@@ -46,7 +47,7 @@ export interface Binder {
   /** Pushes the 64-bit immediate that takes displacement and immediate together. */
   wideImmediate(): void
   /** Pushes one of the record's small fields as an i32. */
-  small(field: RegisterField | 'd'): void
+  small(field: SmallField): void
   /** Pushes the processor's base plus one of the record's small fields: the place of a register. */
   slotAddress(field: RegisterField): void
   /** Pushes the linear address of the memory operand, without checks. */

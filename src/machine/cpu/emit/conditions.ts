@@ -95,7 +95,7 @@ export const SELECTABLE: Readonly<Record<'sub' | 'logic', readonly Condition[]>>
   logic: ['e', 'ne', 'l', 'ge', 'le', 'g', 's', 'ns'],
 }
 
-/** Pushes the condition that the record's fields b (mask) and c (negate) select. */
+/** Pushes the condition that the record's fields `mask` and `negate` select. */
 export function pushSelected(b: Binder, source: FlagSource): void {
   const c = b.code
   const { size } = source
@@ -109,10 +109,10 @@ export function pushSelected(b: Binder, source: FlagSource): void {
   compare(b, size, 'lt_s', locals)
   c.i32(2)
   c.op('i32.shl', 'i32.or')
-  b.small('b')
+  b.small('mask')
   c.op('i32.and')
   c.i32(0)
   c.op('i32.ne')
-  b.small('c')
+  b.small('negate')
   c.op('i32.xor')
 }

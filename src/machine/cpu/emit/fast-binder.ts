@@ -123,7 +123,7 @@ export class FastBinder extends RecordBinder {
     const block = c.local('i32')
     if (from === 'middle') {
       c.get(this.budget)
-      this.small('a')
+      this.small('behind')
       c.op('i32.add')
       c.set(this.budget)
     }

@@ -93,7 +93,7 @@ export class FullBinder extends RecordBinder {
     c.end()
   }
 
-  /** Pushes the offset in CS that the record's branch leads to; d tells that it is one of 16 bits. */
+  /** Pushes the offset in CS that the record's branch leads to; `isShort` tells that it is one of 16 bits. */
   private pushTarget(): void {
     const c = this.code
     this.nextIp()
@@ -103,7 +103,7 @@ export class FullBinder extends RecordBinder {
     if (!this.segmented) return
     c.i64(0xffff)
     c.i64(-1, 0)
-    this.small('d')
+    this.small('isShort')
     c.op('select', 'i64.and')
   }
 
@@ -136,7 +136,7 @@ export class FullBinder extends RecordBinder {
       c.get(this.base)
       c.get(this.base)
       c.memory('i32.load', State.budget.offset)
-      this.small('a')
+      this.small('behind')
       c.op('i32.add')
       c.memory('i32.store', State.budget.offset)
     }

@@ -6,6 +6,7 @@
  */
 import type { Code } from '../../../wasm/index.ts'
 import { RECORD } from '../layout/record.ts'
+import type { SmallField } from '../layout/record.ts'
 import { SLOT, State } from '../layout/state.ts'
 import { typeOf } from './binder.ts'
 import type { AddressForm, AddressWidth, Binder, Place, RegisterField, Size } from './binder.ts'
@@ -31,7 +32,7 @@ export abstract class RecordBinder implements Binder {
     this.segmented = options.segmented ?? false
   }
 
-  small(field: RegisterField | 'd'): void {
+  small(field: SmallField): void {
     this.code.get(this.record)
     this.code.memory('i32.load8_u', RECORD[field] + this.at)
   }
@@ -77,14 +78,14 @@ export abstract class RecordBinder implements Binder {
 
   address(form: AddressForm): void {
     const c = this.code
-    this.slot64('b')
+    this.slot64('base')
     c.get(this.record)
     c.memory('i64.load32_s', RECORD.displacement + this.at)
     c.op('i64.add')
     if (form === 2) {
       const packed = c.local('i32')
-      this.slot64('c')
-      this.small('d')
+      this.slot64('index')
+      this.small('scale')
       c.tee(packed)
       c.i32(3)
       c.op('i32.and', 'i64.extend_i32_u', 'i64.shl', 'i64.add')

@@ -21,7 +21,7 @@ const slotBig = (registers: RegisterFile, slot: number): bigint => bigFromParts(
 /** The divisor is not zero: generated code has looked. */
 function divide({ registers, records, faults }: Views<'registers' | 'records' | 'faults'>, record: number): number {
   const dividend = (slotBig(registers, RDX) << 64n) | slotBig(registers, RAX)
-  const divisor = slotBig(registers, records.field(record, 'a'))
+  const divisor = slotBig(registers, records.field(record, 'register'))
   const quotient = dividend / divisor
   if (quotient >> 64n !== 0n) return faults.raise(VECTOR.DE)
   setBig(registers, RAX, quotient)
@@ -31,7 +31,7 @@ function divide({ registers, records, faults }: Views<'registers' | 'records' | 
 
 function divideSigned({ registers, records, faults }: Views<'registers' | 'records' | 'faults'>, record: number): number {
   const dividend = BigInt.asIntN(128, (slotBig(registers, RDX) << 64n) | slotBig(registers, RAX))
-  const divisor = BigInt.asIntN(64, slotBig(registers, records.field(record, 'a')))
+  const divisor = BigInt.asIntN(64, slotBig(registers, records.field(record, 'register')))
   const quotient = dividend / divisor
   if (BigInt.asIntN(64, quotient) !== quotient) return faults.raise(VECTOR.DE)
   setBig(registers, RAX, quotient)

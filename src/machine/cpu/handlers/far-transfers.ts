@@ -56,7 +56,7 @@ function loadPointer(
 /** IRET. In 64-bit mode the stack pointer is always on the frame, elsewhere when the ring changes. */
 function interruptReturn(core: Core, record: number): number {
   const { registers, faults } = core
-  const size = core.records.field(record, 'c')
+  const size = core.records.field(record, 'operandBytes')
   if ((registers.flags() & RFLAGS.NT) !== 0) return faults.protection()
   // The whole frame is read before anything is judged, flags first.
   const flags = readStack(core, 2, size === 2 ? 2 : 4, size)
@@ -98,7 +98,7 @@ const readSelector = ({ memory, stack }: Views<'memory' | 'stack'>, offset: numb
 /** Far RET. A return to an outer ring takes its stack from behind the parameters, which it drops on both stacks. */
 function farReturn(core: Core, record: number): number {
   const { registers, records, memory, stack, faults } = core
-  const size = records.field(record, 'c')
+  const size = records.field(record, 'operandBytes')
   const selector = readSelector(core, size, size)
   const target = readStack(core, 0, size)
   const ring = selector & 3

@@ -33,7 +33,7 @@ export function takeFlags(
 }
 
 function popFlags(core: Core, record: number): number {
-  takeFlags(core, core.registers.low(SLOT.t0), core.records.field(record, 'c'), 'popf')
+  takeFlags(core, core.registers.low(SLOT.t0), core.records.field(record, 'operandBytes'), 'popf')
   return core.attention.isDue ? STATUS.CHECK : STATUS.RELOAD
 }
 

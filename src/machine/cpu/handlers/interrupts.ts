@@ -24,7 +24,7 @@ function interrupt(core: Core, record: number, vector: number): number {
  */
 const enter = (size: 2 | 4 | 8): Handler => (core, record) => {
   const { registers, records, memory, stack } = core
-  const level = records.field(record, 'a')
+  const level = records.field(record, 'level')
   const top = stack.pointer()
   const frame = top - size
   let [to, pointer] = [frame, registers.address(GPR.rbp * 8)]

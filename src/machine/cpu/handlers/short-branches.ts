@@ -11,10 +11,10 @@ import { ACCESS } from '../layout/state.ts'
 
 const OPERAND_BYTES = 2
 
-/** Where the instruction leads: a slot (`c` is 1), or as far behind it as the displacement says; 16 bits of it. */
+/** Where the instruction leads: a register, or as far behind it as the displacement says; 16 bits of it. */
 function target({ registers, records }: Views<'registers' | 'records'>, record: number): number {
-  const isSlot = records.field(record, 'c') === 1
-  const whole = isSlot ? registers.low(records.field(record, 'a')) : records.nextOf(record) + records.displacement(record)
+  const isSlot = records.field(record, 'isRegister') === 1
+  const whole = isSlot ? registers.low(records.field(record, 'register')) : records.nextOf(record) + records.displacement(record)
   return whole & 0xffff
 }
 
@@ -45,9 +45,9 @@ function ret(core: Core, record: number): number {
   return goTo(core, to)
 }
 
-/** One of the sixteen conditions, by the opcode's low four bits in `b`. */
+/** One of the sixteen conditions, by the opcode's low four bits; record: SHAPES.shortBranch. */
 function holds({ registers, records }: Views<'registers' | 'records'>, record: number): boolean {
-  const code = records.field(record, 'b')
+  const code = records.field(record, 'condition')
   const flags = registers.flags()
   const has = (bit: number): boolean => (flags & bit) !== 0
   const isLess = has(RFLAGS.SF) !== has(RFLAGS.OF)
@@ -58,13 +58,13 @@ function holds({ registers, records }: Views<'registers' | 'records'>, record: n
   return conditions[code >> 1] !== ((code & 1) === 1)
 }
 
-/** RCX, or ECX with an address size of 32 bits (`d`). */
+/** RCX, or ECX with an address size of 32 bits. */
 const isCountZero = ({ registers, records }: Views<'registers' | 'records'>, record: number): boolean =>
-  registers.low(GPR.rcx * 8) === 0 && (records.field(record, 'd') === 32 || registers.high(GPR.rcx * 8) === 0)
+  registers.low(GPR.rcx * 8) === 0 && (records.field(record, 'addressSize') === 32 || registers.high(GPR.rcx * 8) === 0)
 
 function countDown({ registers, records }: Views<'registers' | 'records'>, record: number): void {
   const [low, high] = [registers.low(GPR.rcx * 8), registers.high(GPR.rcx * 8)]
-  const upper = records.field(record, 'd') === 32 ? 0 : (high - (low === 0 ? 1 : 0)) >>> 0
+  const upper = records.field(record, 'addressSize') === 32 ? 0 : (high - (low === 0 ? 1 : 0)) >>> 0
   registers.setSlot(GPR.rcx * 8, (low - 1) >>> 0, upper)
 }
 

@@ -3,7 +3,7 @@
  * modes, unmasked exceptions, denormals, NaNs) and the instructions that have none. Flags go to MXCSR; an unmasked
  * one raises #XM and leaves the destination alone.
  *
- * Fields of a record: a is the destination's unit (or slot), b the source's, d the immediate byte.
+ * Record: SHAPES.float.
  * Reference: Intel SDM volume 1, chapters 10 and 11; volume 2, the instructions' pages.
  */
 import {
@@ -75,8 +75,8 @@ const lanewise = (kind: Kind, single: Single, double: Double): Handler => (core,
   const { registers, records } = core
   const [bytes, count] = KINDS[kind]
   const { view } = registers
-  const [to, from] = [place(registers, records.field(record, 'a')), place(registers, records.field(record, 'b'))]
-  const immediate = records.field(record, 'd')
+  const [to, from] = [place(registers, records.field(record, 'destination')), place(registers, records.field(record, 'source'))]
+  const immediate = records.field(record, 'control')
   return packed(core, to, (count * bytes) / 4, (unit, out) => {
     let flags = 0
     for (let i = 0; i < count; i += 1) {
@@ -115,8 +115,8 @@ const crossing = (
     const { registers, records } = core
     const [bytes, count] = KINDS[kind]
     const { view } = registers
-    const to = place(registers, records.field(record, 'a'))
-    const from = place(registers, records.field(record, 'b'))
+    const to = place(registers, records.field(record, 'destination'))
+    const from = place(registers, records.field(record, 'source'))
     const at = (lane: number): number => (lane < count ? to : from) + (lane % count) * bytes
     return packed(core, to, 4, (unit, out) => {
       let flags = 0
@@ -146,8 +146,8 @@ const alternating = (kind: 'ps' | 'pd'): Handler =>
 const dotSingles: Handler = (core, record) => {
   const { registers, records } = core
   const { view } = registers
-  const [to, from] = [place(registers, records.field(record, 'a')), place(registers, records.field(record, 'b'))]
-  const immediate = records.field(record, 'd')
+  const [to, from] = [place(registers, records.field(record, 'destination')), place(registers, records.field(record, 'source'))]
+  const immediate = records.field(record, 'control')
   return packed(core, to, 4, (unit, out) => {
     let flags = 0
     const products = [0, 1, 2, 3].map((i) => {
@@ -176,8 +176,8 @@ const dotSingles: Handler = (core, record) => {
 const dotDoubles: Handler = (core, record) => {
   const { registers, records } = core
   const { view } = registers
-  const [to, from] = [place(registers, records.field(record, 'a')), place(registers, records.field(record, 'b'))]
-  const immediate = records.field(record, 'd')
+  const [to, from] = [place(registers, records.field(record, 'destination')), place(registers, records.field(record, 'source'))]
+  const immediate = records.field(record, 'control')
   return packed(core, to, 4, (unit, out) => {
     let flags = 0
     const products = [0, 1].map((i) => {
@@ -203,7 +203,7 @@ const dotDoubles: Handler = (core, record) => {
 const order = (kind: 'ss' | 'sd', quiet: 0 | 1): Handler => (core, record) => {
   const { registers, records } = core
   const { view } = registers
-  const [a, b] = [place(registers, records.field(record, 'a')), place(registers, records.field(record, 'b'))]
+  const [a, b] = [place(registers, records.field(record, 'destination')), place(registers, records.field(record, 'source'))]
   const unit = prepare(core)
   const flags = kind === 'ss' ? unit.order32(quiet, view.getInt32(a, true), view.getInt32(b, true))
     : unit.order64(quiet, view.getInt32(a, true), view.getInt32(a + 4, true),
@@ -232,7 +232,7 @@ interface Conversion {
 const conversion = (c: Conversion): Handler => (core, record) => {
   const { registers, records } = core
   const { view } = registers
-  const [to, from] = [place(registers, records.field(record, 'a')), place(registers, records.field(record, 'b'))]
+  const [to, from] = [place(registers, records.field(record, 'destination')), place(registers, records.field(record, 'source'))]
   return packed(core, to, c.words, (unit, out) => {
     let flags = 0
     out.fill(0)
@@ -254,11 +254,11 @@ const toMmx = (handler: Handler): Handler => (core, record) => {
   const { registers } = core
   useMmx(registers)
   const result = handler(core, record)
-  if (result === STATUS.NEXT) registers.view.setUint16(place(registers, core.records.field(record, 'a')) + 8, 0xffff, true)
+  if (result === STATUS.NEXT) registers.view.setUint16(place(registers, core.records.field(record, 'destination')) + 8, 0xffff, true)
   return result
 }
 const fromMmx = (handler: Handler): Handler => (core, record) => {
-  if (core.records.field(record, 'b') >= State.x87.offset / 16) useMmx(core.registers)
+  if (core.records.field(record, 'source') >= State.x87.offset / 16) useMmx(core.registers)
   return handler(core, record)
 }
 
@@ -277,10 +277,10 @@ const doubleToInt = (rounding: number) => (unit: SseArithmetic, low: number, hig
 function scalarIntegers(size: 32 | 64): Handlers {
   const from = (wide: boolean): Handler => (core, record) => {
     const { registers, records } = core
-    const slot = records.field(record, 'b')
+    const slot = records.field(record, 'source')
     const low = registers.low(slot) | 0
     const high = size === 64 ? registers.high(slot) | 0 : low >> 31
-    return packed(core, place(registers, records.field(record, 'a')), wide ? 2 : 1, (unit, out) => {
+    return packed(core, place(registers, records.field(record, 'destination')), wide ? 2 : 1, (unit, out) => {
       const flags = wide ? integerToDouble(unit, low, high) : integerToSingle(unit, low, high)
       out[0] = unit.low
       out[1] = unit.high
@@ -291,12 +291,12 @@ function scalarIntegers(size: 32 | 64): Handlers {
     const { registers, records } = core
     const unit = prepare(core)
     const { view } = registers
-    const at = place(registers, records.field(record, 'b'))
+    const at = place(registers, records.field(record, 'source'))
     const low = view.getInt32(at, true)
     const flags = wide ? doubleToInteger(unit, low, view.getInt32(at + 4, true), { size, rounding })
       : singleToInteger(unit, low, size, rounding)
     const result = conclude(core, flags)
-    if (result === STATUS.NEXT) registers.setSlot(records.field(record, 'a'), unit.low, size === 64 ? unit.high : 0)
+    if (result === STATUS.NEXT) registers.setSlot(records.field(record, 'destination'), unit.low, size === 64 ? unit.high : 0)
     return result
   }
   return {

@@ -12,15 +12,15 @@ import { useMmx } from './sse-float.ts'
 
 const place = (registers: RegisterFile, unit: number): number => registers.base + unit * 16
 const first = ({ registers, records }: Views<'registers' | 'records'>, record: number): number =>
-  place(registers, records.field(record, 'a'))
+  place(registers, records.field(record, 'destination'))
 const second = ({ registers, records }: Views<'registers' | 'records'>, record: number): number =>
-  place(registers, records.field(record, 'b'))
+  place(registers, records.field(record, 'source'))
 
 /** Sums of absolute differences of four bytes at eight neighbouring places. */
 const sumsOfDifferences: Handler = (core, record) => {
   const { registers } = core
   const { bytes } = registers
-  const [to, from, immediate] = [first(core, record), second(core, record), core.records.field(record, 'd')]
+  const [to, from, immediate] = [first(core, record), second(core, record), core.records.field(record, 'control')]
   const [a, b] = [to + (immediate & 4), from + (immediate & 3) * 4]
   const sums = Array.from({ length: 8 }, (_, i) =>
     [0, 1, 2, 3].reduce((sum, k) => sum + Math.abs(bytes[a + i + k]! - bytes[b + k]!), 0))
@@ -109,8 +109,8 @@ const POLARITY = { ALL: 1, VALID_ONLY: 3 } as const
 /** PCMPESTRI, PCMPESTRM, PCMPISTRI, PCMPISTRM. */
 const compareStrings = (length: 'explicit' | 'implicit', gives: 'index' | 'mask'): Handler => (core, record) => {
   const { registers, records } = core
-  const immediate = records.field(record, 'd')
-  const wide = records.field(record, 'c') === 64
+  const immediate = records.field(record, 'control')
+  const wide = records.field(record, 'operandBits') === 64
   const one = elementsOf(registers, first(core, record), immediate)
   const two = elementsOf(registers, second(core, record), immediate)
   const a = length === 'implicit' ? untilZero(one) : withLength(registers, one, { register: GPR.rax, wide })
@@ -153,13 +153,13 @@ function hostForWords({ registers, memory, debug }: Views<'registers' | 'memory'
 }
 
 /**
- * Writes those bytes of `a` whose mask byte in `b` has its top bit set, to the address in t3; c is the number of
+ * Writes those bytes of the destination operand whose mask byte in the source has its top bit set, to the address in t3; operandBytes is the number of
  * bytes.
  */
 const maskedStore: Handler = (core, record) => {
   const { registers } = core
   const { bytes } = registers
-  const [from, mask, count] = [first(core, record), second(core, record), core.records.field(record, 'c')]
+  const [from, mask, count] = [first(core, record), second(core, record), core.records.field(record, 'operandBytes')]
   if (count === 8) useMmx(registers)
   const host = hostForWords(core, count)
   for (let i = 0; i < count; i += 1) if (bytes[mask + i]! >= 0x80) bytes[host + i] = bytes[from + i]!

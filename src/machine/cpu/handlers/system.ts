@@ -32,11 +32,11 @@ const special = (
   names: { readonly read: RequestedOperation; readonly write: RequestedOperation }, known: readonly number[], bare: Handler,
 ): Handler => (core, record) => {
   const { records } = core
-  const register = records.field(record, 'c')
+  const register = records.field(record, 'special')
   if (!known.includes(register)) return core.faults.undefinedOpcode()
   if (core.bare) return bare(core, record)
-  const operation = records.field(record, 'b') === 0 ? names.read : names.write
-  return core.outside.leave(operation, record, { register, general: records.field(record, 'a') })
+  const operation = records.field(record, 'isWrite') === 0 ? names.read : names.write
+  return core.outside.leave(operation, record, { register, general: records.field(record, 'general') })
 }
 
 /** What DX names. */
@@ -46,14 +46,14 @@ const port = (operation: 'in' | 'out'): Handler => (core, record) => {
   if (core.bare) return PORTS[operation](core, record)
   const { registers, records, outside } = core
   return outside.leave(operation, record, {
-    size: records.field(record, 'd'), general: GPR.rax,
-    port: records.field(record, 'c') === 1 ? portInDx(registers) : records.displacement(record) & 0xff,
+    size: records.field(record, 'size'), general: GPR.rax,
+    port: records.field(record, 'isInDx') === 1 ? portInDx(registers) : records.displacement(record) & 0xff,
   })
 }
 
 const portString = (operation: 'ins' | 'outs'): Handler => (core, record) => {
   if (core.bare) return PORTS[operation](core, record)
-  return core.outside.leave(operation, record, { size: core.records.field(record, 'd'), port: portInDx(core.registers) })
+  return core.outside.leave(operation, record, { size: core.records.field(record, 'size'), port: portInDx(core.registers) })
 }
 
 const PORTS = {

@@ -55,8 +55,8 @@ function convertLoaded({ registers, floats }: Views<'registers' | 'floats'>, kin
 
 const load: Handler = waiting((core, record) => {
   const { registers, records } = core
-  const kind = records.field(record, 'c')
-  if (kind === X87_OPERAND.register) return loadRegister(core, records.field(record, 'a'))
+  const kind = records.field(record, 'operandKind')
+  if (kind === X87_OPERAND.register) return loadRegister(core, records.field(record, 'stackRegister'))
   const host = core.memory.hostForRead(registers.address(SLOT.t3), BYTES[kind]!)
   if (isEmpty(registers, 7)) {
     const result = convertLoaded(core, kind, host)
@@ -115,8 +115,8 @@ function writeWords(
 const store = (options: { pops?: boolean; truncate?: boolean }): Handler =>
   waiting((core, record) => {
     const { registers, records, floats } = core
-    const kind = records.field(record, 'c')
-    if (kind === X87_OPERAND.register) return storeRegister(core, records.field(record, 'a'), options.pops === true)
+    const kind = records.field(record, 'operandKind')
+    if (kind === X87_OPERAND.register) return storeRegister(core, records.field(record, 'stackRegister'), options.pops === true)
     const bytes = BYTES[kind]!
     const host = core.memory.hostForWrite(registers.address(SLOT.t3), bytes)
     const { first } = floats
@@ -279,14 +279,14 @@ export const X87_MEMORY_HANDLERS: Handlers = {
   // FSTP without a stack fault: an empty register is not stored.
   fstpnce: waiting(({ registers, records, floats }, record) => {
     report(registers, 0)
-    if (!isEmpty(registers, 0)) writeRegister(registers, records.field(record, 'a'), readRegister(registers, 0, floats.first))
+    if (!isEmpty(registers, 0)) writeRegister(registers, records.field(record, 'stackRegister'), readRegister(registers, 0, floats.first))
     pop(registers)
   }),
   fldcw: waitingControl(({ registers, memory }) => setControl(registers, memory.read16(registers.address(SLOT.t3)))),
   fnstcw: (core) => write16(core, control(core.registers)),
   fnstsw: (core, record) => {
     const { registers } = core
-    if (core.records.field(record, 'c') !== X87_OPERAND.register) return write16(core, status(registers))
+    if (core.records.field(record, 'operandKind') !== X87_OPERAND.register) return write16(core, status(registers))
     registers.view.setUint16(registers.base + GPR.rax * 8, status(registers), true)
     return STATUS.NEXT
   },

@@ -129,7 +129,7 @@ export function noteInstruction({ registers, records }: Views<'registers' | 'rec
   const address = records.addressOf(record)
   State.x87Instruction.setParts(registers.view, registers.base, lowPart(address), highPart(address))
   State.x87Opcode.set(registers.view, registers.base, records.displacement(record) & 0x7ff)
-  if (records.field(record, 'c') !== X87_OPERAND.register) {
+  if (records.field(record, 'operandKind') !== X87_OPERAND.register) {
     State.x87Data.setParts(registers.view, registers.base, registers.low(SLOT.t3), registers.high(SLOT.t3))
   }
 }

@@ -11,14 +11,14 @@ const push: Lift = (l) => {
   const [code] = l.instruction.row.operands as [string]
   const size = l.instruction.operandSize
   if (code.charAt(0) === 'I') {
-    l.immediate = l.instruction.immediate
+    l.fields.immediate = l.instruction.immediate
     return l.emit(`push.${size}.i`)
   }
-  if (code.charAt(0) === 'Z') l.a = l.opcodeSlot(size)
-  else if (code.charAt(0) === 'E') l.a = l.source(size)
+  if (code.charAt(0) === 'Z') l.fields.register = l.opcodeSlot(size)
+  else if (code.charAt(0) === 'E') l.fields.register = l.source(size)
   else {
-    l.c = SEGMENT_NUMBER[code]!
-    l.a = SLOT.t0
+    l.fields.segment = SEGMENT_NUMBER[code]!
+    l.fields.destination = SLOT.t0
     l.partHandler('read-segment')
   }
   l.emit(`push.${size}.r`)
@@ -40,23 +40,23 @@ const pop: Lift = (l) => {
   }
   const segment = SEGMENT_NUMBER[code]
   if (segment !== undefined) {
-    l.a = SLOT.t0
-    l.c = segment
+    l.fields.destination = SLOT.t0
+    l.fields.segment = segment
     return l.finalHandler(`pop-segment.${size}`)
   }
-  l.a = code.charAt(0) === 'Z' ? l.opcodeSlot(size) : l.rmSlot(size)
+  l.fields.destination = code.charAt(0) === 'Z' ? l.opcodeSlot(size) : l.rmSlot(size)
   l.emit(`pop.${size}.r`)
 }
 
-/** Branches of 64-bit code whose targets are cut to 16 bits; `c` says that the target is an operand. */
+/** Branches of 64-bit code whose targets are cut to 16 bits. */
 function shortBranch(l: Lifter): void {
   const { row, opcode, immediate, addressSize } = l.instruction
   const isOperand = row.operands[0]?.charAt(0) === 'E'
-  if (isOperand) l.a = l.source(16)
-  l.b = opcode & 15
-  l.c = isOperand ? 1 : 0
-  l.d = addressSize
-  l.displacement = isOperand ? 0 : immediate
+  if (isOperand) l.fields.register = l.source(16)
+  l.fields.condition = opcode & 15
+  l.fields.isRegister = isOperand ? 1 : 0
+  l.fields.addressSize = addressSize
+  l.fields.displacement = isOperand ? 0 : immediate
   l.finalHandler(`short-${row.name}`)
 }
 
@@ -70,28 +70,28 @@ const transfer = (name: 'call' | 'jmp'): Lift => (l) => {
   const size = l.instruction.operandSize
   if (code.charAt(0) === 'A') return farPointer(l, name)
   if (code.charAt(0) === 'J') {
-    l.a = 0
-    l.displacement = l.instruction.immediate
-    l.immediate = 0
+    l.fields.register = 0
+    l.fields.displacement = l.instruction.immediate
+    l.fields.immediate = 0
     l.emitRelative(name === 'call' ? `call.${size}` : 'jmp')
   } else {
-    l.a = l.source(size)
+    l.fields.register = l.source(size)
     l.emit(`${name}.${size}.r`)
   }
   l.ended = true
 }
 
 function farPointer(l: Lifter, name: 'call' | 'jmp'): void {
-  l.displacement = l.instruction.immediate
-  l.a = SLOT.t0
-  l.b = SLOT.t1
+  l.fields.displacement = l.instruction.immediate
+  l.fields.destination = SLOT.t0
+  l.fields.source = SLOT.t1
   const { immediate2 } = l.instruction
-  l.immediate = 0
+  l.fields.immediate = 0
   l.emit('mov.64.rw')
-  l.a = SLOT.t1
-  l.immediate = immediate2
+  l.fields.destination = SLOT.t1
+  l.fields.immediate = immediate2
   l.emit('mov.32.ri')
-  l.a = SLOT.t0
+  l.fields.destination = SLOT.t0
   l.finalHandler(`far-${name}.${l.instruction.operandSize}`)
 }
 
@@ -112,28 +112,28 @@ const farSize = (l: Lifter): 16 | 32 => (l.instruction.operandSize === 16 ? 16 :
 function loadFarPointer(l: Lifter): void {
   const size = farSize(l)
   const form = l.memory(reads(size / 8 + 2))
-  l.a = SLOT.t0
+  l.fields.destination = SLOT.t0
   l.emit(`mov.${size}.rm${form}`)
-  l.displacement += size / 8
-  l.a = SLOT.t1
+  l.fields.displacement += size / 8
+  l.fields.destination = SLOT.t1
   l.emit(`movzx.32.16.rm${form}`)
-  l.displacement = 0
-  l.b = SLOT.t1
+  l.fields.displacement = 0
+  l.fields.source = SLOT.t1
 }
 
 /** LSS, LFS, LGS and their kin. */
 const farLoad = (segment: number): Lift => (l) => {
   const size = farSize(l)
   loadFarPointer(l)
-  l.a = SLOT.t1
-  l.b = l.regSlot(size)
-  l.c = segment
-  l.d = size / 8
+  l.fields.register = SLOT.t1
+  l.fields.target = l.regSlot(size)
+  l.fields.segment = segment
+  l.fields.size = size / 8
   l.finalHandler('load-far')
 }
 
 const ret: Lift = (l) => {
-  l.immediate = l.instruction.immediate
+  l.fields.immediate = l.instruction.immediate
   l.emit(`ret.${l.instruction.operandSize}`)
   l.ended = true
 }
@@ -145,12 +145,12 @@ const looping = (name: string): Lift => (l) => l.branch(`${name}.${l.instruction
 const string = (name: string): Lift => (l) => {
   const i = l.instruction
   const byte = (i.opcode & 1) === 0
-  l.a = byte ? 0 : i.operandSize === 16 ? 1 : i.operandSize === 32 ? 2 : 3
-  l.b = i.repeat === 0 ? REPEAT.none : i.repeat === 0xf3 ? REPEAT.whileEqual : REPEAT.whileNotEqual
+  l.fields.element = byte ? 0 : i.operandSize === 16 ? 1 : i.operandSize === 32 ? 2 : 3
+  l.fields.repeat = i.repeat === 0 ? REPEAT.none : i.repeat === 0xf3 ? REPEAT.whileEqual : REPEAT.whileNotEqual
   const segment = l.segmentOf(SEGMENT.ds)
-  l.c = l.segmentSlot(SEGMENT.ds)
-  l.d = i.addressSize
-  l.displacement = segment
+  l.fields.segmentBase = l.segmentSlot(SEGMENT.ds)
+  l.fields.addressSize = i.addressSize
+  l.fields.displacement = segment
   const source = name === 'movs' || name === 'lods' || name === 'cmps'
   const checked = l.segmented || (source && l.isChecked(segment))
   if (checked) l.emitTwin(`string.${name}`)
@@ -161,41 +161,41 @@ const string = (name: string): Lift => (l) => {
 
 const enter: Lift = (l) => {
   const { operandSize, immediate, immediate2 } = l.instruction
-  l.immediate = immediate
+  l.fields.immediate = immediate
   if ((immediate2 & 31) === 0) return l.emit(`enter.${operandSize}`)
-  l.displacement = immediate
-  l.a = immediate2 & 31
+  l.fields.displacement = immediate
+  l.fields.level = immediate2 & 31
   l.handler(`enter.${operandSize}`)
 }
 
 /** An instruction that a handler of the same name carries out and that ends the block. */
 const final = (name: string): Lift => (l) => l.finalHandler(name)
 
-/** An instruction that the host carries out: a names the general register, c another operand, d the size in bytes. */
+/** IN and OUT. */
 const port = (direction: 'in' | 'out'): Lift => (l) => {
   const { operands } = l.instruction.row
   const byte = (l.instruction.opcode & 1) === 0
-  l.d = byte ? 1 : l.instruction.operandSize === 16 ? 2 : 4
-  // c is 1 when the port is in DX, else the port is in `displacement`.
-  l.c = operands.includes('dx') ? 1 : 0
-  l.displacement = l.instruction.immediate
+  l.fields.size = byte ? 1 : l.instruction.operandSize === 16 ? 2 : 4
+  // A port that is not in DX is in the displacement.
+  l.fields.isInDx = operands.includes('dx') ? 1 : 0
+  l.fields.displacement = l.instruction.immediate
   l.finalHandler(direction)
 }
 
 const stringPort = (direction: 'ins' | 'outs'): Lift => (l) => {
   const byte = (l.instruction.opcode & 1) === 0
-  l.d = byte ? 1 : l.instruction.operandSize === 16 ? 2 : 4
-  l.c = l.instruction.repeat === 0 ? 0 : 1
-  l.b = l.segmentSlot(3)
-  l.a = l.instruction.addressSize
+  l.fields.size = byte ? 1 : l.instruction.operandSize === 16 ? 2 : 4
+  l.fields.isRepeated = l.instruction.repeat === 0 ? 0 : 1
+  l.fields.segmentSlot = l.segmentSlot(3)
+  l.fields.addressBits = l.instruction.addressSize
   l.finalHandler(direction)
 }
 
-/** MOV to and from control and debug registers: a is the general register, c the other, b 1 for a write. */
+/** MOV to and from control and debug registers, by their numbers. */
 const special = (name: 'control' | 'debug'): Lift => (l) => {
-  l.a = l.instruction.rm
-  l.c = l.instruction.reg
-  l.b = (l.instruction.opcode & 2) === 0 ? 0 : 1
+  l.fields.general = l.instruction.rm
+  l.fields.special = l.instruction.reg
+  l.fields.isWrite = (l.instruction.opcode & 2) === 0 ? 0 : 1
   l.finalHandler(name)
 }
 
@@ -206,21 +206,21 @@ const withAddress = (name: string): Lift => (l) => {
   // Who may not execute it does not get as far as a segment's limit.
   if (l.segmented && PRIVILEGED.has(name)) l.handler(`first-${name}`)
   l.addressInto(SLOT.t3, name === 'bound' ? reads(operandSize / 4) : /^s.dt/.test(name) ? writes(table) : reads(table))
-  l.a = l.regSlot(operandSize)
-  l.c = operandSize / 8
+  l.fields.register = l.regSlot(operandSize)
+  l.fields.operandBytes = operandSize / 8
   l.finalHandler(name)
 }
 
-/** Handlers that get the E operand's value in `a`; who may not execute them does not get as far as reading it. */
+/** Handlers that get the E operand's value in `register`; who may not execute them does not get as far as reading it. */
 const withSource = (name: string): Lift => (l) => {
   if (PRIVILEGED.has(name)) l.handler(`first-${name}`)
-  l.a = l.source(16)
+  l.fields.register = l.source(16)
   l.finalHandler(name)
 }
 
 /** Handlers that leave a value in t0, which goes to the E operand. */
 const intoOperand = (name: string): Lift => (l) => {
-  l.a = SLOT.t0
+  l.fields.destination = SLOT.t0
   l.partHandler(name)
   l.store(l.instruction.isMemory ? 16 : l.instruction.operandSize, SLOT.t0)
 }
@@ -230,37 +230,37 @@ const random: Lift = (l) => {
   if (l.instruction.repeat !== 0) return l.undefined()
   const size = l.instruction.operandSize
   l.partHandler('random')
-  l.a = l.rmSlot(size)
-  l.b = SLOT.t0
+  l.fields.destination = l.rmSlot(size)
+  l.fields.source = SLOT.t0
   l.emit(`mov.${size}.rr`)
 }
 
 /** RDFSBASE, RDGSBASE, WRFSBASE and WRGSBASE. */
 const segmentBase = (name: 'read-base' | 'write-base', segment: 4 | 5): Lift => (l) => {
   const size = l.instruction.operandSize === 64 ? 64 : 32
-  l.a = l.rmSlot(size)
-  l.b = SEGMENT_SLOT[segment]
-  l.d = size / 8
+  l.fields.register = l.rmSlot(size)
+  l.fields.segmentSlot = SEGMENT_SLOT[segment]
+  l.fields.size = size / 8
   l.handler(name)
 }
 
-/** LAR and LSL: `a` is the selector's slot, `b` the destination's. */
+/** LAR and LSL: the register has the selector. */
 const describe = (name: 'lar' | 'lsl'): Lift => (l) => {
-  l.a = l.source(16)
-  l.b = l.regSlot(l.instruction.operandSize)
-  l.c = l.instruction.operandSize / 8
+  l.fields.register = l.source(16)
+  l.fields.target = l.regSlot(l.instruction.operandSize)
+  l.fields.operandBytes = l.instruction.operandSize / 8
   l.handler(name)
 }
 
 const pushFlags: Lift = (l) => l.emit(`pushf.${l.instruction.operandSize}`)
 const popFlags: Lift = (l) => {
-  l.c = l.instruction.operandSize / 8
+  l.fields.operandBytes = l.instruction.operandSize / 8
   l.finalHandler('popf', `pop-handler.${l.instruction.operandSize}`)
 }
 
 const sized = (name: string): Lift => (l) => {
-  l.c = l.instruction.operandSize / 8
-  l.displacement = l.instruction.immediate
+  l.fields.operandBytes = l.instruction.operandSize / 8
+  l.fields.displacement = l.instruction.immediate
   l.finalHandler(name)
 }
 
@@ -300,21 +300,21 @@ export const CONTROL_LIFTERS: Readonly<Record<string, Lift>> = {
 function arpl(l: Lifter): void {
   const { isMemory, base } = l.instruction
   if (isMemory) l.addressInto(SLOT.t3, reads(2))
-  l.a = isMemory ? SLOT.t0 : l.rmSlot(16)
-  l.b = l.regSlot(16)
-  l.c = l.segmentOf(base === GPR.rsp || base === GPR.rbp ? SEGMENT.ss : SEGMENT.ds)
+  l.fields.destination = isMemory ? SLOT.t0 : l.rmSlot(16)
+  l.fields.source = l.regSlot(16)
+  l.fields.segment = l.segmentOf(base === GPR.rsp || base === GPR.rbp ? SEGMENT.ss : SEGMENT.ds)
   l.handler(isMemory ? 'arpl-memory' : 'arpl')
 }
 
 function adjust(name: 'aam' | 'aad'): Lift {
   return (l) => {
-    l.displacement = l.instruction.immediate
+    l.fields.displacement = l.instruction.immediate
     l.handler(name)
   }
 }
 
 function interrupt(l: Lifter, vector: number): void {
-  l.displacement = vector
-  l.c = l.instruction.opcode === 0xcc ? 1 : 0
+  l.fields.displacement = vector
+  l.fields.isBreakpoint = l.instruction.opcode === 0xcc ? 1 : 0
   l.finalHandler('int')
 }

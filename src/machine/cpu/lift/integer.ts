@@ -33,15 +33,15 @@ function binary(name: string): Lift {
     const { rr, ri, rm, mr, mi } = names[size]
     const kind = second.charAt(0)
     if (kind === 'I') {
-      l.immediate = l.instruction.immediate
+      l.fields.immediate = l.instruction.immediate
       if (first.charAt(0) === 'E' && l.instruction.isMemory) return l.emitMemory(mi)
-      l.a = first.charAt(0) === 'E' ? l.rmSlot(size) : 0
+      l.fields.destination = first.charAt(0) === 'E' ? l.rmSlot(size) : 0
       return l.emit(ri)
     }
-    l.a = l.regSlot(size)
+    l.fields.destination = l.regSlot(size)
     if (l.instruction.isMemory) return l.emitMemory(kind === 'G' ? mr : rm)
-    l.b = l.rmSlot(size)
-    if (kind === 'G') [l.a, l.b] = [l.b, l.a]
+    l.fields.source = l.rmSlot(size)
+    if (kind === 'G') [l.fields.destination, l.fields.source] = [l.fields.source, l.fields.destination]
     l.emit(rr)
   }
 }
@@ -60,11 +60,11 @@ const move: Lift = (l) => {
 function moveImmediate(l: Lifter, code: string): void {
   const size = l.size(code)
   const { immediate, immediate2 } = l.instruction
-  l.a = l.opcodeSlot(size)
-  l.immediate = immediate
+  l.fields.destination = l.opcodeSlot(size)
+  l.fields.immediate = immediate
   if (size !== 64 || immediate2 === immediate >> 31) return l.emit(`mov.${size}.ri`)
-  l.displacement = immediate
-  l.immediate = immediate2
+  l.fields.displacement = immediate
+  l.fields.immediate = immediate2
   l.emit('mov.64.rw')
 }
 
@@ -73,15 +73,15 @@ function moveOffset(l: Lifter): void {
   const [first] = l.instruction.row.operands as [string, string]
   const load = first.charAt(0) !== 'O'
   const size = (l.instruction.opcode & 1) === 0 ? 8 : l.instruction.operandSize
-  l.a = SLOT.t2
-  l.displacement = l.instruction.immediate
-  l.immediate = l.instruction.addressSize === 64 ? l.instruction.immediate2 : 0
+  l.fields.destination = SLOT.t2
+  l.fields.displacement = l.instruction.immediate
+  l.fields.immediate = l.instruction.addressSize === 64 ? l.instruction.immediate2 : 0
   l.emit('mov.64.rw')
-  l.a = 0
-  l.b = SLOT.t2
-  l.c = SLOT.zero
-  l.displacement = 0
-  if (l.codeSize === 64) l.d = l.segmentSlot(SEGMENT.ds)
+  l.fields.register = 0
+  l.fields.base = SLOT.t2
+  l.fields.index = SLOT.zero
+  l.fields.displacement = 0
+  if (l.codeSize === 64) l.fields.scale = l.segmentSlot(SEGMENT.ds)
   else l.through(l.segmentOf(SEGMENT.ds), load ? reads(size / 8) : writes(size / 8))
   l.emit(`mov.${size}.${load ? 'rm' : 'mr'}2`)
 }
@@ -91,8 +91,8 @@ function loadSegment(l: Lifter): void {
   const reg = l.instruction.reg & 7
   if (reg > 5 || reg === 1) return l.undefined()
   const slot = l.source(16)
-  l.a = slot
-  l.c = reg
+  l.fields.register = slot
+  l.fields.segment = reg
   l.finalHandler('load-segment')
 }
 
@@ -100,8 +100,8 @@ function storeSegment(l: Lifter): void {
   const { isMemory, operandSize } = l.instruction
   const reg = l.instruction.reg & 7
   if (reg > 5) return l.undefined()
-  l.c = reg
-  l.a = SLOT.t0
+  l.fields.segment = reg
+  l.fields.destination = SLOT.t0
   l.partHandler('read-segment')
   l.store(isMemory ? 16 : operandSize, SLOT.t0)
 }
@@ -110,19 +110,19 @@ const extension = (name: 'movzx' | 'movsx'): Lift => (l) => {
   const [first, second] = l.instruction.row.operands as [string, string]
   const to = l.size(first)
   const from = l.size(second)
-  l.a = l.regSlot(to)
+  l.fields.destination = l.regSlot(to)
   if (from >= to) {
     // MOVZX and MOVSX of a word into a word, MOVSXD without REX.W: plain moves.
     // All of the source is read, also what the destination has no room for.
     const slot = l.source(from)
-    l.a = l.regSlot(to)
-    l.b = slot
+    l.fields.destination = l.regSlot(to)
+    l.fields.source = slot
     return l.emit(`mov.${to}.rr`)
   }
   // Clearing the upper half comes with any 32-bit destination.
   const target = name === 'movzx' && to === 64 ? 32 : to
   if (l.instruction.isMemory) return l.emitMemory(`${name}.${target}.${from}.rm`)
-  l.b = l.rmSlot(from)
+  l.fields.source = l.rmSlot(from)
   l.emit(`${name}.${target}.${from}.rr`)
 }
 
@@ -130,7 +130,7 @@ const lea: Lift = (l) => {
   l.instruction.segment = -1
   const size = l.instruction.operandSize
   if (!l.instruction.isMemory) return l.undefined()
-  l.a = l.regSlot(size)
+  l.fields.destination = l.regSlot(size)
   const form = l.memory()
   l.emit(`lea.${size}.${form}`)
 }
@@ -141,18 +141,18 @@ const exchange: Lift = (l) => {
   if (first.charAt(0) === 'Z') {
     // 90 is NOP, not an exchange of eax with itself, which would clear the upper half.
     if (l.instruction.opcode === 0x90 && (l.instruction.rex & 1) === 0) return l.emit('nop')
-    l.a = l.opcodeSlot(size)
-    l.b = second === 'rAX' ? 0 : l.regSlot(size)
+    l.fields.destination = l.opcodeSlot(size)
+    l.fields.source = second === 'rAX' ? 0 : l.regSlot(size)
     return l.emit(`xchg.${size}.rr`)
   }
   readModifyWrite(`xchg.${size}.rr`, size)(l)
 }
 
-/** `a` is the E operand, `b` the G operand. */
+/** The destination is the E operand, the source the G operand. */
 const readModifyWrite = (micro: string, size: Size): Lift => (l) =>
   l.modify(size, (slot) => {
-    l.a = slot
-    l.b = l.regSlot(size)
+    l.fields.destination = slot
+    l.fields.source = l.regSlot(size)
     l.emit(micro)
   })
 
@@ -161,12 +161,12 @@ const unary = (name: string): Lift => (l) => {
   const [code] = l.instruction.row.operands as [string]
   const size = l.size(code)
   if (code.charAt(0) === 'Z') {
-    l.a = l.opcodeSlot(size)
+    l.fields.destination = l.opcodeSlot(size)
     return l.emit(`${name}.${size}.r`)
   }
   if (l.instruction.isMemory && l.has(`${name}.${size}.m2`)) return l.emitMemory(`${name}.${size}.m`)
   l.modify(size, (slot) => {
-    l.a = slot
+    l.fields.destination = slot
     l.emit(`${name}.${size}.r`)
   })
 }
@@ -176,14 +176,14 @@ const shift = (name: string): Lift => (l) => {
   const size = l.size(code)
   const count = countCode === '1' ? 1 : l.instruction.immediate & (size === 64 ? 63 : 31)
   l.modify(size, (slot) => {
-    l.a = slot
+    l.fields.destination = slot
     if (countCode === 'cl') return l.emit(`${name}.${size}.rc`)
     if (count === 0) {
       // Flags stay; only the upper half of a 32-bit register goes.
-      l.b = slot
+      l.fields.source = slot
       return l.emit(size === 32 ? 'mov.32.rr' : 'nop')
     }
-    l.b = count
+    l.fields.count = count
     l.emit(`${name}.${size}.ri`)
   })
 }
@@ -192,9 +192,9 @@ const doubleShift = (name: 'shld' | 'shrd'): Lift => (l) => {
   const size = l.instruction.operandSize
   const immediate = l.instruction.row.operands[2] === 'Ib'
   l.modify(size, (slot) => {
-    l.a = slot
-    l.b = l.regSlot(size)
-    l.immediate = l.instruction.immediate
+    l.fields.destination = slot
+    l.fields.source = l.regSlot(size)
+    l.fields.immediate = l.instruction.immediate
     l.emit(`${name}.${size}.${immediate ? 'rri' : 'rrc'}`)
   })
 }
@@ -205,19 +205,19 @@ const signedMultiply: Lift = (l) => {
   const size = l.size(operands[0]!)
   const slot = l.source(size)
   if (operands.length === 1) {
-    l.a = slot
+    l.fields.register = slot
     return l.emit(`imul.${size}.r`)
   }
-  l.a = l.regSlot(size)
-  l.b = slot
-  l.immediate = l.instruction.immediate
+  l.fields.destination = l.regSlot(size)
+  l.fields.source = slot
+  l.fields.immediate = l.instruction.immediate
   l.emit(`imul.${size}.${operands.length === 2 ? 'rr' : 'rri'}`)
 }
 
 /** One E operand as a source; DIV of 64 bits may need its handler. */
 const accumulator = (name: 'mul' | 'div' | 'idiv'): Lift => (l) => {
   const size = l.size(l.instruction.row.operands[0]!)
-  l.a = l.source(size)
+  l.fields.register = l.source(size)
   if (size === 64 && name !== 'mul') l.handler(name, `${name}.64.r`)
   else l.emit(`${name}.${size}.r`)
 }
@@ -227,15 +227,15 @@ const bitTest = (name: string): Lift => (l) => {
   const size = i.operandSize
   const immediate = i.row.operands[1] === 'Ib'
   const emit = (slot: number): void => {
-    l.a = slot
-    l.b = l.regSlot(size)
-    l.immediate = i.immediate
+    l.fields.destination = slot
+    l.fields.source = l.regSlot(size)
+    l.fields.immediate = i.immediate
     l.emit(`${name}.${size}.${immediate ? 'ri' : 'rr'}`)
   }
   if (!i.isMemory) return emit(l.rmSlot(size))
   const access = { bytes: size / 8, use: name === 'bt' ? SEGMENT_USE.READ : SEGMENT_USE.WRITE }
   const form = immediate ? l.memory(access) : bitWord(l, size, access)
-  l.a = SLOT.t0
+  l.fields.destination = SLOT.t0
   if (name === 'bt') {
     l.emit(`mov.${size}.rm${form}`)
     return emit(SLOT.t0)
@@ -251,16 +251,16 @@ function bitWord(l: Lifter, size: Size, access: Access): 1 | 2 {
   const fallback = base === 4 || base === 5 ? SEGMENT.ss : SEGMENT.ds
   const segment = l.segmentSlot(fallback)
   l.memory()
-  l.a = SLOT.t2
+  l.fields.destination = SLOT.t2
   l.emit('lea.64.2')
-  l.a = l.regSlot(size)
-  l.b = SLOT.t2
-  l.displacement = 0
+  l.fields.register = l.regSlot(size)
+  l.fields.base = SLOT.t2
+  l.fields.displacement = 0
   l.emit(`bit-word.${size}.${l.instruction.addressSize}`)
-  l.b = SLOT.t1
-  l.c = SLOT.zero
+  l.fields.base = SLOT.t1
+  l.fields.index = SLOT.zero
   if (l.codeSize !== 64) return l.through(l.segmentOf(fallback), access)
-  l.d = segment
+  l.fields.scale = segment
   return 2
 }
 
@@ -268,8 +268,8 @@ function bitWord(l: Lifter, size: Size, access: Access): 1 | 2 {
 const into = (name: string): Lift => (l) => {
   const size = l.instruction.operandSize
   const slot = l.source(size)
-  l.a = l.regSlot(size)
-  l.b = slot
+  l.fields.destination = l.regSlot(size)
+  l.fields.source = slot
   l.emit(`${name}.${size}.rr`)
 }
 
@@ -277,10 +277,10 @@ const conditional = (prefix: 'cmov' | 'set'): Lift => (l) => {
   const condition = CONDITIONS[l.instruction.opcode & 15]!
   if (prefix === 'cmov') return into(`cmov${condition}`)(l)
   if (!l.instruction.isMemory) {
-    l.a = l.rmSlot(8)
+    l.fields.destination = l.rmSlot(8)
     return l.emit(`set${condition}.8.r`)
   }
-  l.a = SLOT.t0
+  l.fields.destination = SLOT.t0
   l.emit(`set${condition}.8.r`)
   l.emitMemory('mov.8.mr')
 }
@@ -311,7 +311,7 @@ export const INTEGER_LIFTERS: Readonly<Record<string, Lift>> = {
   cmpxchg: compareExchange, xadd: exchangeAdd,
   cmpxchg8b: (l) => l.emitMemory(l.instruction.operandSize === 64 ? 'cmpxchg16b.m' : 'cmpxchg8b.m'),
   movnti: (l) => {
-    l.a = l.regSlot(l.size('Gy'))
+    l.fields.register = l.regSlot(l.size('Gy'))
     l.emitMemory(`mov.${l.size('Gy')}.mr`)
   },
   cbw: (l) => l.emit(`widen.${l.instruction.operandSize}`),
@@ -321,20 +321,20 @@ export const INTEGER_LIFTERS: Readonly<Record<string, Lift>> = {
   clc: plain('clc'), stc: plain('stc'), cmc: plain('cmc'), cld: plain('cld'), std: plain('std'),
   lahf: plain('lahf'), sahf: plain('sahf'), salc: plain('salc'),
   xlat: (l) => {
-    l.a = SLOT.t2
+    l.fields.destination = SLOT.t2
     l.emit(`xlat.${l.instruction.addressSize}`)
-    l.b = SLOT.t2
-    l.a = 0
+    l.fields.base = SLOT.t2
+    l.fields.destination = 0
     if (l.codeSize !== 64) l.through(l.segmentOf(SEGMENT.ds), reads(1))
-    l.c = SLOT.zero
-    l.d = l.codeSize === 64 ? l.segmentSlot(SEGMENT.ds) : SLOT.zero
-    l.displacement = 0
+    l.fields.index = SLOT.zero
+    l.fields.scale = l.codeSize === 64 ? l.segmentSlot(SEGMENT.ds) : SLOT.zero
+    l.fields.displacement = 0
     l.emit('mov.8.rm2')
   },
 }
 
 /** Reads a byte for its faults only. */
 function touch(l: Lifter): void {
-  l.a = SLOT.t0
+  l.fields.destination = SLOT.t0
   l.emitMemory('mov.8.rm')
 }

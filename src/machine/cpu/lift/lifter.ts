@@ -16,6 +16,7 @@ import { MODE, SEGMENT_SLOT, SLOT } from '../layout/state.ts'
 import { accessOf, reads } from './access.ts'
 import type { Access } from './access.ts'
 import type { MicroTable } from '../uops/table.ts'
+import { RecordFields } from './record-fields.ts'
 
 /** Lifts one instruction, which `lifter.instruction` holds. */
 export type Lift = (lifter: Lifter) => void
@@ -32,12 +33,7 @@ const ANY_ACCESS: Access = /* @__PURE__ */ reads(1)
 export class Lifter {
   instruction!: Instruction
   /** Fields of the next record. */
-  a = 0
-  b = 0
-  c = 0
-  d = 0
-  displacement = 0
-  immediate = 0
+  readonly fields: RecordFields = new RecordFields()
   /** The block ends behind this instruction. */
   ended = false
   /** Where the next record goes. */
@@ -69,7 +65,8 @@ export class Lifter {
   begin(at: number, mode: number): void {
     this.at = at
     // The same bytes give the same records, also in fields that a record has no use for: blocks are compared by checks.
-    this.a = this.b = this.c = this.d = this.displacement = this.immediate = 0
+    const { fields } = this
+    fields.first = fields.second = fields.third = fields.fourth = fields.displacement = fields.immediate = 0
     this.floatUnit = mode & MODE.FLOAT
     this.segmented = (mode & MODE.SEGMENTED) !== 0
     this.last = -1
@@ -105,28 +102,29 @@ export class Lifter {
   }
 
   private write(number: number): void {
-    const { view, at, instruction } = this
+    const { view, at, instruction, fields } = this
     const pair = this.last < 0 ? undefined : this.table.pairs.get(this.last * 65_536 + number)
     if (pair !== undefined) view.setUint16(at - RECORD.bytes + RECORD.number, pair, true)
     this.last = number
-    view.setUint32(at, number | (this.a << 16) | (this.b << 24), true)
-    view.setUint32(at + RECORD.c, this.c | (this.d << 8) | ((this.offset | (instruction.length << 12)) << 16), true)
-    view.setInt32(at + RECORD.displacement, this.displacement, true)
-    view.setInt32(at + RECORD.immediate, this.immediate, true)
+    view.setUint32(at, number | (fields.first << 16) | (fields.second << 24), true)
+    const ip = this.offset | (instruction.length << 12)
+    view.setUint32(at + 4, fields.third | (fields.fourth << 8) | (ip << 16), true)
+    view.setInt32(at + RECORD.displacement, fields.displacement, true)
+    view.setInt32(at + RECORD.immediate, fields.immediate, true)
     this.at = at + RECORD.bytes
   }
 
   /** Checks that the whole instruction lies in the code segment. */
   fetch(): void {
     if (!this.segmented) return
-    this.immediate = segmentAccess(SEGMENT.cs, SEGMENT_USE.FETCH, this.instruction.length)
+    this.fields.immediate = segmentAccess(SEGMENT.cs, SEGMENT_USE.FETCH, this.instruction.length)
     this.emit('segment-fetch')
   }
 
   /** Writes a relative branch; outside of 64-bit mode one of 16 bits cuts the target, which only offsets allow. */
   emitRelative(name: string): void {
     const short = this.codeSize !== 64 && this.instruction.operandSize === 16
-    this.d = short ? 1 : 0
+    this.fields.isShort = short ? 1 : 0
     if (short) this.emitTwin(name)
     else this.emit(name)
   }
@@ -134,23 +132,24 @@ export class Lifter {
   /** Writes a conditional branch. */
   branch(name: string, target: number): void {
     const selector = SELECTOR[name.slice(1) as Condition]
-    this.a = 0
-    this.b = selector?.mask ?? 0
-    this.c = selector?.negate ?? 0
-    this.displacement = target
-    this.immediate = 0
+    this.fields.behind = 0
+    this.fields.mask = selector?.mask ?? 0
+    this.fields.negate = selector?.negate ?? 0
+    this.fields.displacement = target
+    this.fields.immediate = 0
     this.branches.push(this.at, this.count)
     this.emitRelative(name)
   }
 
   /** Writes the record that ends a block of that frame; it goes on at the next instruction. */
   end(frame: number): void {
-    this.a = 0
-    this.b = frame & 0xff
-    this.c = (frame >>> 8) & 0xff
-    this.d = (frame >>> 16) & 0xff
-    this.displacement = 0
-    this.immediate = 0
+    const { fields } = this
+    fields.first = 0
+    fields.frame = frame & 0xff
+    fields.third = (frame >>> 8) & 0xff
+    fields.fourth = (frame >>> 16) & 0xff
+    fields.displacement = 0
+    fields.immediate = 0
     this.last = -1
     this.emit('end')
   }
@@ -159,7 +158,7 @@ export class Lifter {
   handler(name: string, micro = 'handler'): void {
     const number = this.handlers.numbers.get(name)
     if (number === undefined) throw new Error(`no handler ${name}`)
-    this.immediate = number
+    this.fields.immediate = number
     this.emit(micro)
   }
 
@@ -253,18 +252,18 @@ export class Lifter {
     const i = this.instruction
     const fallback = i.base === 4 || i.base === 5 ? SEGMENT.ss : SEGMENT.ds
     const segment = access === undefined ? SLOT.zero : this.segmentSlot(fallback)
-    this.b = i.base < 0 ? SLOT.zero : i.base * 8
-    this.c = i.index < 0 ? SLOT.zero : i.index * 8
-    this.d = i.scale | SLOT.zero
-    this.displacement = i.displacement
+    this.fields.base = i.base < 0 ? SLOT.zero : i.base * 8
+    this.fields.index = i.index < 0 ? SLOT.zero : i.index * 8
+    this.fields.scale = i.scale | SLOT.zero
+    this.fields.displacement = i.displacement
     if (i.ripRelative) this.relative()
     if (i.addressSize < this.codeSize || i.addressSize === 16) this.truncate(i.addressSize)
     if (access !== undefined && this.isChecked(this.segmentOf(fallback))) {
-      if (this.b !== SLOT.t2) this.truncate(32)
+      if (this.fields.base !== SLOT.t2) this.truncate(32)
       return this.through(this.segmentOf(fallback), access)
     }
-    this.d = (this.d & 3) | segment
-    return this.c === SLOT.zero && segment === SLOT.zero ? 1 : 2
+    this.fields.scale = (this.fields.scale & 3) | segment
+    return this.fields.index === SLOT.zero && segment === SLOT.zero ? 1 : 2
   }
 
   /**
@@ -272,41 +271,41 @@ export class Lifter {
    * segment. Returns the address's form.
    */
   through(segment: number, access: Access): 1 | 2 {
-    this.c = SLOT.zero
-    this.displacement = 0
+    this.fields.index = SLOT.zero
+    this.fields.displacement = 0
     if (!this.isChecked(segment)) {
-      this.d = SLOT.zero
+      this.fields.scale = SLOT.zero
       return 1
     }
-    const { a, b, immediate } = this
-    this.a = b
-    this.b = SEGMENT_SLOT[segment]!
-    this.immediate = segmentAccess(segment, access.use, access.bytes)
+    const { destination, base, immediate } = this.fields
+    this.fields.destination = base
+    this.fields.base = SEGMENT_SLOT[segment]!
+    this.fields.immediate = segmentAccess(segment, access.use, access.bytes)
     this.emit(access.aligned === true ? 'segment-check-aligned' : 'segment-check')
-    this.a = a
-    this.b = b
-    this.d = SLOT.zero
-    this.immediate = immediate
+    this.fields.destination = destination
+    this.fields.base = base
+    this.fields.scale = SLOT.zero
+    this.fields.immediate = immediate
     return 1
   }
 
   /** Leaves the linear address of the memory operand in a slot, for a handler. */
   addressInto(slot: number, access: Access): void {
     const form = this.memory(access)
-    this.a = slot
+    this.fields.destination = slot
     this.emit(`lea.64.${form}`)
   }
 
   private relative(): void {
     const next = this.offset + this.instruction.length
-    this.b = SLOT.page
-    const sum = this.displacement + next
+    this.fields.base = SLOT.page
+    const sum = this.fields.displacement + next
     if (sum === (sum | 0)) {
-      this.displacement = sum
+      this.fields.displacement = sum
       return
     }
     this.intoTemporary('lea.64.1')
-    this.displacement = next
+    this.fields.displacement = next
   }
 
   /** Works out the address of a shorter address size, without the segment. */
@@ -316,14 +315,14 @@ export class Lifter {
 
   /** Works out what the address fields say so far and lets them name the result. */
   private intoTemporary(micro: string): void {
-    const { a } = this
-    this.a = SLOT.t2
+    const { destination } = this.fields
+    this.fields.destination = SLOT.t2
     this.emit(micro)
-    this.a = a
-    this.b = SLOT.t2
-    this.c = SLOT.zero
-    this.d = SLOT.zero
-    this.displacement = 0
+    this.fields.destination = destination
+    this.fields.base = SLOT.t2
+    this.fields.index = SLOT.zero
+    this.fields.scale = SLOT.zero
+    this.fields.displacement = 0
   }
 
   /** Writes a memory micro-operation in the shorter form where it has one. */
@@ -338,7 +337,7 @@ export class Lifter {
   /** Slot of the E operand's value as a source: a register, or t0 loaded from memory. */
   source(size: Size): number {
     if (!this.instruction.isMemory) return this.rmSlot(size)
-    this.a = SLOT.t0
+    this.fields.destination = SLOT.t0
     this.emitMemory(`mov.${size}.rm`)
     return SLOT.t0
   }
@@ -353,13 +352,13 @@ export class Lifter {
 
   /** Writes the slot's value to the E operand. */
   store(size: Size, slot: number): void {
-    this.a = slot
+    this.fields.register = slot
     if (this.instruction.isMemory) {
       this.emitMemory(`mov.${size}.mr`)
       return
     }
-    this.a = this.rmSlot(size)
-    this.b = slot
+    this.fields.destination = this.rmSlot(size)
+    this.fields.source = slot
     this.emit(`mov.${size}.rr`)
   }
 }

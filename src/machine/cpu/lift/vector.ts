@@ -2,7 +2,7 @@
  * Lifters of SSE and MMX instructions. A memory operand is loaded into a temporary first, so that every operation
  * needs only its register form; instructions without a micro-operation of their own go to the handler of their name.
  *
- * Fields of a record: a is the destination's unit, b the source's (or a general register's slot), d the immediate byte.
+ * Records: SHAPES.operands and SHAPES.float; operands are units, or slots of general registers.
  */
 import { UNALIGNED } from '../decode/vector-rows.ts'
 import { SEGMENT } from '../../../x86/index.ts'
@@ -29,7 +29,7 @@ function source(l: Lifter, code: string): number {
   if (!l.instruction.isMemory) return unit(code, l.instruction.rm)
   const size = code.slice(1)
   const kind = size === 'dq' && UNALIGNED.has(l.instruction.row.name) ? '128' : LOAD[size]!
-  l.a = TEMPORARY
+  l.fields.destination = TEMPORARY
   l.emitMemory(`vload.${kind}.m`)
   return TEMPORARY
 }
@@ -59,13 +59,13 @@ const checked = (lift: Lift): Lift => (l) => {
 const operation = (name: string): Lift => (l) => {
   const [first, second] = l.instruction.row.operands as [string, string]
   if (second === 'Ib') {
-    l.a = unit(first, l.instruction.rm)
-    l.d = l.instruction.immediate
+    l.fields.destination = unit(first, l.instruction.rm)
+    l.fields.control = l.instruction.immediate
     return l.emit(isMmx(first) ? `${name}.mmx.i` : `${name}.vi`)
   }
   const from = source(l, second)
-  l.a = unit(first, l.instruction.reg)
-  l.b = from
+  l.fields.destination = unit(first, l.instruction.reg)
+  l.fields.source = from
   l.emit(isMmx(first) ? `${name}.mmx` : `${name}.vv`)
 }
 
@@ -73,16 +73,16 @@ const operation = (name: string): Lift => (l) => {
 const withImmediate = (name: string, most = 255): Lift => (l) => {
   const [first, second] = l.instruction.row.operands as [string, string]
   const from = source(l, second)
-  l.a = unit(first, l.instruction.reg)
-  l.b = from
-  l.d = Math.min(l.instruction.immediate, most)
+  l.fields.destination = unit(first, l.instruction.reg)
+  l.fields.source = from
+  l.fields.control = Math.min(l.instruction.immediate, most)
   l.emit(isMmx(first) ? `${name}.mmx.i` : `${name}.vvi`)
 }
 
 /** PSLLDQ and PSRLDQ. */
 const byteShift = (name: string): Lift => (l) => {
-  l.a = xmm(l.instruction.rm)
-  l.d = Math.min(l.instruction.immediate, 16)
+  l.fields.destination = xmm(l.instruction.rm)
+  l.fields.control = Math.min(l.instruction.immediate, 16)
   l.emit(`${name}.vi`)
 }
 
@@ -90,19 +90,19 @@ const byteShift = (name: string): Lift => (l) => {
 const float = (name: string, fast = `${name}.vv`): Lift => (l) => {
   const [first, second] = l.instruction.row.operands as [string, string]
   const from = source(l, second)
-  l.a = unit(first, l.instruction.reg)
-  l.b = from
-  l.c = l.instruction.operandSize
-  l.d = l.instruction.immediate & 0xff
+  l.fields.destination = unit(first, l.instruction.reg)
+  l.fields.source = from
+  l.fields.operandBits = l.instruction.operandSize
+  l.fields.control = l.instruction.immediate & 0xff
   l.handler(name, l.has(fast) ? fast : 'handler')
 }
 
-/** Conversions from a general register or memory: b is the integer's slot. */
+/** Conversions from a general register or memory. */
 const fromInteger = (name: string): Lift => (l) => {
   const size = l.size('Ey')
   const slot = l.source(size)
-  l.a = xmm(l.instruction.reg)
-  l.b = slot
+  l.fields.destination = xmm(l.instruction.reg)
+  l.fields.source = slot
   l.handler(`${name}.${size}`, `${name}.${size}.vr`)
 }
 
@@ -110,8 +110,8 @@ const fromInteger = (name: string): Lift => (l) => {
 const toInteger = (name: string): Lift => (l) => {
   const size = l.size('Gy')
   const from = source(l, l.instruction.row.operands[1]!)
-  l.a = l.regSlot(size)
-  l.b = from
+  l.fields.destination = l.regSlot(size)
+  l.fields.source = from
   l.handler(`${name}.${size}`, `${name}.${size}.rv`)
 }
 
@@ -121,11 +121,11 @@ const move = (register: string, load: string, store: string): Lift => (l) => {
   const i = l.instruction
   const toRm = /^[WQM]/.test(first)
   if (!i.isMemory) {
-    l.a = xmm(toRm ? i.rm : i.reg)
-    l.b = xmm(toRm ? i.reg : i.rm)
+    l.fields.destination = xmm(toRm ? i.rm : i.reg)
+    l.fields.source = xmm(toRm ? i.reg : i.rm)
     return l.emit(`vmov.${register}`)
   }
-  l.a = unit(toRm ? second : first, i.reg)
+  l.fields.register = unit(toRm ? second : first, i.reg)
   l.emitMemory(toRm ? `vstore.${store}.m` : `vload.${load}.m`)
 }
 
@@ -136,14 +136,14 @@ const moveQuadword: Lift = (l) => {
   const toRm = first.charAt(0) === 'Q'
   if (toRm && l.instruction.isMemory) return storeMmx(l, '64')
   const from = toRm ? mmx(l.instruction.reg) : source(l, second)
-  l.a = mmx(toRm ? l.instruction.rm : l.instruction.reg)
-  l.b = from
+  l.fields.destination = mmx(toRm ? l.instruction.rm : l.instruction.reg)
+  l.fields.source = from
   l.emit('movq.mmx')
 }
 
 /** Stores an MMX register. The store comes first: it may fault, and the unit's state changes only when it does not. */
 function storeMmx(l: Lifter, kind: string): void {
-  l.a = mmx(l.instruction.reg)
+  l.fields.register = mmx(l.instruction.reg)
   l.emitMemory(`vstore.${kind}.m`)
   l.emit('mmx')
 }
@@ -155,12 +155,12 @@ const moveDoubleword: Lift = (l) => {
   if (second === 'Ey') return intoVector(l, first, size)
   if (l.instruction.isMemory) {
     if (isMmx(second)) return storeMmx(l, String(size))
-    l.a = xmm(l.instruction.reg)
+    l.fields.register = xmm(l.instruction.reg)
     return l.emitMemory(`vstore.${size}.m`)
   }
   if (isMmx(second)) l.emit('mmx')
-  l.a = l.rmSlot(size)
-  l.b = unit(second, l.instruction.reg)
+  l.fields.destination = l.rmSlot(size)
+  l.fields.source = unit(second, l.instruction.reg)
   l.emit(`vmov.${size}.rv`)
 }
 
@@ -168,13 +168,13 @@ function intoVector(l: Lifter, code: string, size: number): void {
   const wide = size === 64 ? 64 : 32
   if (isMmx(code)) {
     const slot = l.source(wide)
-    l.a = mmx(l.instruction.reg)
-    l.b = slot
+    l.fields.destination = mmx(l.instruction.reg)
+    l.fields.source = slot
     return l.emit(`movd.${wide}.mmx.r`)
   }
-  l.a = xmm(l.instruction.reg)
+  l.fields.destination = xmm(l.instruction.reg)
   if (l.instruction.isMemory) return l.emitMemory(`vload.${wide}z.m`)
-  l.b = l.rmSlot(wide)
+  l.fields.source = l.rmSlot(wide)
   l.emit(`vmov.${wide}.vr`)
 }
 
@@ -184,15 +184,15 @@ const moveHalf = (half: '64' | '64h', register: string): Lift => move(register, 
 const nonTemporal: Lift = (l) => {
   const [first, second] = l.instruction.row.operands as [string, string]
   if (isMmx(second)) return storeMmx(l, '64')
-  l.a = xmm(l.instruction.reg)
+  l.fields.register = xmm(l.instruction.reg)
   l.emitMemory(first === 'Mdq' ? 'vstore.128a.m' : 'vstore.64.m')
 }
 
 /** Sign masks: a general register from a vector register. */
 const mask = (name: string): Lift => (l) => {
   const code = l.instruction.row.operands[1]!
-  l.a = l.regSlot(32)
-  l.b = unit(code, l.instruction.rm)
+  l.fields.destination = l.regSlot(32)
+  l.fields.source = unit(code, l.instruction.rm)
   l.emit(isMmx(code) ? `${name}.mmx` : `${name}.rv`)
 }
 
@@ -201,9 +201,9 @@ const insert = (size: 8 | 16 | 32): Lift => (l) => {
   const code = l.instruction.row.operands[0]!
   const wide = size === 32 ? (l.size('Ey') === 64 ? 64 : 32) : size
   const slot = l.instruction.isMemory ? l.source(wide) : l.slot(l.instruction.rm, 32)
-  l.a = unit(code, l.instruction.reg)
-  l.b = slot
-  l.d = l.instruction.immediate & (isMmx(code) ? 3 : 128 / wide - 1)
+  l.fields.destination = unit(code, l.instruction.reg)
+  l.fields.source = slot
+  l.fields.control = l.instruction.immediate & (isMmx(code) ? 3 : 128 / wide - 1)
   l.emit(isMmx(code) ? 'pinsr.mmx' : `pinsr.${wide}.vr`)
 }
 
@@ -211,9 +211,9 @@ const insert = (size: 8 | 16 | 32): Lift => (l) => {
 const extractWord: Lift = (l) => {
   const [first, second] = l.instruction.row.operands as [string, string]
   if (first.charAt(0) !== 'G') return extract(16)(l)
-  l.a = l.regSlot(32)
-  l.b = unit(second, l.instruction.rm)
-  l.d = l.instruction.immediate & (isMmx(second) ? 3 : 7)
+  l.fields.destination = l.regSlot(32)
+  l.fields.source = unit(second, l.instruction.rm)
+  l.fields.control = l.instruction.immediate & (isMmx(second) ? 3 : 7)
   l.emit(isMmx(second) ? 'pextr.mmx' : 'pextr.16.rv')
 }
 
@@ -221,9 +221,9 @@ const extractWord: Lift = (l) => {
 const extract = (size: 8 | 16 | 32): Lift => (l) => {
   const i = l.instruction
   const wide = i.row.name === 'pextrd' && l.size('Ey') === 64 ? 64 : size
-  l.a = i.isMemory ? SLOT.t0 : l.slot(i.rm, 32)
-  l.b = xmm(i.reg)
-  l.d = i.immediate & (128 / wide - 1)
+  l.fields.destination = i.isMemory ? SLOT.t0 : l.slot(i.rm, 32)
+  l.fields.source = xmm(i.reg)
+  l.fields.control = i.immediate & (128 / wide - 1)
   l.emit(`pextr.${wide}.rv`)
   if (i.isMemory) l.emitMemory(`mov.${wide}.mr`)
 }
@@ -232,14 +232,14 @@ const insertSingle: Lift = (l) => {
   const { immediate, isMemory } = l.instruction
   if (isMemory) l.source(32)
   else {
-    l.a = SLOT.t0
-    l.b = xmm(l.instruction.rm)
-    l.d = immediate >> 6
+    l.fields.destination = SLOT.t0
+    l.fields.source = xmm(l.instruction.rm)
+    l.fields.control = immediate >> 6
     l.emit('pextr.32.rv')
   }
-  l.a = xmm(l.instruction.reg)
-  l.b = SLOT.t0
-  l.d = immediate & 0x3f
+  l.fields.destination = xmm(l.instruction.reg)
+  l.fields.source = SLOT.t0
+  l.fields.control = immediate & 0x3f
   l.emit('insertps.vr')
 }
 
@@ -247,8 +247,8 @@ const insertSingle: Lift = (l) => {
 const betweenFiles = (to: 'xmm' | 'mmx'): Lift => (l) => {
   const { reg, rm } = l.instruction
   if (to === 'xmm') l.emit('mmx')
-  l.a = to === 'xmm' ? xmm(reg) : mmx(reg)
-  l.b = to === 'xmm' ? mmx(rm) : xmm(rm)
+  l.fields.destination = to === 'xmm' ? xmm(reg) : mmx(reg)
+  l.fields.source = to === 'xmm' ? mmx(rm) : xmm(rm)
   l.emit(to === 'xmm' ? 'vmov.64z' : 'movq.mmx')
 }
 
@@ -256,33 +256,33 @@ const betweenFiles = (to: 'xmm' | 'mmx'): Lift => (l) => {
 const maskedStore: Lift = (l) => {
   const [first, second] = l.instruction.row.operands as [string, string]
   const { reg, rm, addressSize } = l.instruction
-  l.a = SLOT.t3
-  l.b = 7 * 8
-  l.c = SLOT.zero
-  l.d = SLOT.zero
-  l.displacement = 0
+  l.fields.destination = SLOT.t3
+  l.fields.base = 7 * 8
+  l.fields.index = SLOT.zero
+  l.fields.scale = SLOT.zero
+  l.fields.displacement = 0
   l.emit(addressSize === 16 ? 'offset.16.2' : `lea.${addressSize}.2`)
-  l.b = SLOT.t3
+  l.fields.source = SLOT.t3
   if (l.codeSize === 64) {
-    l.c = l.segmentSlot(SEGMENT.ds)
+    l.fields.addend = l.segmentSlot(SEGMENT.ds)
     l.emit('segment')
   } else {
     // The unit is in MMX mode by the time that the access faults.
     if (isMmx(first) && l.isChecked(l.segmentOf(SEGMENT.ds))) l.emit('mmx')
     l.through(l.segmentOf(SEGMENT.ds), writes(isMmx(first) ? 8 : 16))
   }
-  l.a = unit(first, reg)
-  l.b = unit(second, rm)
-  l.c = isMmx(first) ? 8 : 16
+  l.fields.destination = unit(first, reg)
+  l.fields.source = unit(second, rm)
+  l.fields.operandBytes = isMmx(first) ? 8 : 16
   l.finalHandler('maskmov')
 }
 
-/** CRC32: a is the destination's slot, b the source's. */
+/** CRC32. */
 const checksum: Lift = (l) => {
   const size = l.size(l.instruction.row.operands[1]!)
   const slot = l.source(size)
-  l.a = l.regSlot(32)
-  l.b = slot
+  l.fields.destination = l.regSlot(32)
+  l.fields.source = slot
   l.emit(`crc32.${size}`)
 }
 
@@ -292,7 +292,7 @@ const loadControl: Lift = (l) => {
   l.handler('load-mxcsr')
 }
 const storeControl: Lift = (l) => {
-  l.a = SLOT.t0
+  l.fields.destination = SLOT.t0
   l.emit('mxcsr')
   l.emitMemory('mov.32.mr')
 }

@@ -2,9 +2,8 @@
  * Lifters of the x87 instructions: each goes to the TypeScript handler of its name. What the unit's control bits
  * refuse is decided here, because code is decoded anew under other bits.
  *
- * Fields of a record: a is i of st(i), b where the result goes, c the kind of the memory operand, whose address is in
- * t3 (b and d then stay as its address has them), displacement the opcode as the unit remembers it and above it the
- * operand size.
+ * Record: SHAPES.x87. The address of a memory operand is in t3 (`result` is not set then); displacement is the opcode as
+ * the unit remembers it and above it the operand size.
  */
 import { SEGMENT } from '../../../x86/index.ts'
 import { SEGMENT_USE } from '../layout/segment-access.ts'
@@ -46,10 +45,10 @@ const x87 = (name: string): Lift => (l) => {
     if (l.isChecked(l.segmentOf(SEGMENT.ds)) && !name.startsWith('fn')) l.handler('wait')
     l.addressInto(SLOT.t3, access)
   }
-  l.a = memory === undefined ? l.instruction.rm & 7 : 0
-  if (memory === undefined) l.b = operands[0] === 'sti' ? l.instruction.rm & 7 : 0
-  l.c = memory === undefined ? X87_OPERAND.register : operandKind(name, memory)
-  l.displacement = (l.instruction.operandSize << 16) | ((l.instruction.opcode & 7) << 8) | l.instruction.modrm
+  l.fields.stackRegister = memory === undefined ? l.instruction.rm & 7 : 0
+  if (memory === undefined) l.fields.result = operands[0] === 'sti' ? l.instruction.rm & 7 : 0
+  l.fields.operandKind = memory === undefined ? X87_OPERAND.register : operandKind(name, memory)
+  l.fields.displacement = (l.instruction.operandSize << 16) | ((l.instruction.opcode & 7) << 8) | l.instruction.modrm
   l.handler(name)
 }
 

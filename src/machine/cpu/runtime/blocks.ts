@@ -159,7 +159,7 @@ function pushFrame(c: Code, record: number): void {
   c.end()
   c.end()
   c.get(at)
-  c.memory('i32.load', RECORD.a)
+  c.memory('i32.load', RECORD.frame - 1)
   c.i32(8)
   c.op('i32.shr_u')
 }

@@ -4,13 +4,13 @@
  * repetition counts as one instruction of the budget; when that is spent the instruction stops half-way and is entered
  * again later.
  *
- * Record: a is log2 of the element's size, b the kind of repetition, c the slot of the source's segment base, d the
- * address size in bits. Where segments are not flat every element is checked; displacement is then the source's
- * segment.
+ * Record: SHAPES.string; the address size is in bits. Where segments are not flat every element is checked; displacement is
+ * then the source's segment.
  */
 import { GPR, RFLAGS, SEGMENT } from '../../../x86/index.ts'
 import type { Code, ModuleWriter } from '../../../wasm/index.ts'
 import { RECORD } from '../layout/record.ts'
+import type { SHAPES } from '../layout/record.ts'
 import { SLOT, STATUS, State } from '../layout/state.ts'
 import type { AccessFunctions } from './access.ts'
 import { SEGMENT_USE, segmentAccess } from '../layout/segment-access.ts'
@@ -82,16 +82,16 @@ function writeString(
   c.op('unreachable')
 }
 
-const small = (w: Work, field: 'a' | 'b' | 'c' | 'd'): void => {
+const small = (w: Work, field: keyof (typeof SHAPES)['string']): void => {
   w.code.get(w.record)
   w.code.memory('i32.load8_u', RECORD[field])
 }
 
 function start(w: Work): void {
   const c = w.code
-  small(w, 'a')
+  small(w, 'element')
   c.set(w.shift)
-  small(w, 'b')
+  small(w, 'repeat')
   c.i32(0)
   c.op('i32.ne')
   c.set(w.repeat)
@@ -125,7 +125,7 @@ function maskAddress(w: Work): void {
   const c = w.code
   c.i64(-1)
   c.i32(64)
-  small(w, 'd')
+  small(w, 'addressSize')
   c.op('i32.sub', 'i64.extend_i32_u', 'i64.shr_u', 'i64.and')
 }
 
@@ -182,7 +182,7 @@ function locate(name: StringName, w: Work): void {
     })
     linear(w, w.source, () => {
       c.get(w.base)
-      small(w, 'c')
+      small(w, 'segmentBase')
       c.op('i32.add')
       c.memory('i64.load')
     })
@@ -312,7 +312,7 @@ function progress(name: StringName, w: Work): void {
     c.op('i64.add')
     c.set(w.other)
     // 16 bits leave the rest of the register alone, 32 clear the upper half.
-    small(w, 'd')
+    small(w, 'addressSize')
     c.i32(16)
     c.op('i32.eq')
     c.if()
@@ -378,7 +378,7 @@ function finishIfDone(name: StringName, w: Work): void {
     c.get(w.base)
     c.memory('i64.load', State.flagResult.offset)
     c.op('i64.eqz')
-    small(w, 'b')
+    small(w, 'repeat')
     c.i32(REPEAT.whileEqual)
     c.op('i32.eq', 'i32.ne', 'i32.or')
   }

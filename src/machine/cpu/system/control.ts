@@ -21,10 +21,10 @@ export const ringZero = (handler: Handler): Handler => (core, record) =>
 /** MOV to or from CR0, CR2, CR3, CR4, CR8. */
 export function moveControl(core: Core, record: number): number {
   const { registers, records } = core
-  const register = records.field(record, 'c')
+  const register = records.field(record, 'special')
   if (registers.cpl !== 0) return core.faults.protection()
-  const slot = records.field(record, 'a') * 8
-  if (records.field(record, 'b') === 0) {
+  const slot = records.field(record, 'general') * 8
+  if (records.field(record, 'isWrite') === 0) {
     const high = State.control.element.high(registers.view, State.control.at(registers.base, register))
     registers.setSlot(slot, registers.controlLow(register), registers.long ? high : 0)
     return STATUS.NEXT
@@ -102,7 +102,7 @@ function writeCr4(core: Views<'registers' | 'mode' | 'faults' | 'debug' | 'outsi
 /** LMSW: the low four bits of CR0; PE can only be set. */
 export function loadStatusWord(core: Views<'registers' | 'records' | 'mode' | 'faults'>, record: number): number {
   const { registers } = core
-  const value = registers.low(core.records.field(record, 'a')) & 15
+  const value = registers.low(core.records.field(record, 'register')) & 15
   const old = registers.controlLow(0)
   return writeCr0(core, ((old & ~14) | value | (old & CR0.PE)) >>> 0)
 }
@@ -115,7 +115,7 @@ export function clearTaskSwitched({ registers, mode }: Views<'registers' | 'mode
 /** MOV to or from a debug register. DR4 and DR5 are other names of DR6 and DR7 unless CR4.DE is set. */
 export function moveDebug(core: Views<'registers' | 'records' | 'faults' | 'debug'>, record: number): number {
   const { registers, records, faults } = core
-  const named = records.field(record, 'c')
+  const named = records.field(record, 'special')
   const isAlias = named === 4 || named === 5
   if (isAlias && (registers.controlLow(4) & CR4.DE) !== 0) return faults.undefinedOpcode()
   if (registers.cpl !== 0) return faults.protection()
@@ -125,8 +125,8 @@ export function moveDebug(core: Views<'registers' | 'records' | 'faults' | 'debu
     return faults.raise(VECTOR.DB)
   }
   const register = isAlias ? named + 2 : named
-  const slot = records.field(record, 'a') * 8
-  if (records.field(record, 'b') === 0) {
+  const slot = records.field(record, 'general') * 8
+  if (records.field(record, 'isWrite') === 0) {
     const high = State.debug.element.high(registers.view, State.debug.at(registers.base, register))
     registers.setSlot(slot, debug.low(register), registers.long ? high : 0)
     return STATUS.NEXT
@@ -146,7 +146,7 @@ export const loadTable = (name: 'gdt' | 'idt'): Handler => (core, record) => {
   const bytes = core.memory.readBytes(address, registers.long ? 10 : 6)
   const view = new DataView(bytes.buffer)
   const base = view.getUint32(2, true)
-  const isShort = !registers.long && core.records.field(record, 'c') === 2
+  const isShort = !registers.long && core.records.field(record, 'operandBytes') === 2
   const table: TableState = {
     limit: view.getUint16(0, true), baseLow: isShort ? base & 0xff_ffff : base,
     baseHigh: registers.long ? view.getUint32(6, true) : 0,
@@ -172,10 +172,10 @@ export const storeTable = (name: 'gdt' | 'idt'): Handler => ({ registers, memory
 export const isHidden = (registers: RegisterFile): boolean =>
   (registers.controlLow(4) & CR4.UMIP) !== 0 && registers.cpl !== 0
 
-/** LLDT and LTR: the selector is in the slot that `a` names; the ring has been looked at. */
+/** LLDT and LTR: the selector is in the register; the ring has been looked at. */
 export const loadSystemSegment = (name: 'ldtr' | 'tr'): Handler => (core, record) => {
   const { registers, faults, system } = core
-  const selector = registers.low(core.records.field(record, 'a')) & 0xffff
+  const selector = registers.low(core.records.field(record, 'register')) & 0xffff
   const code = selector & 0xfffc
   if (code === 0) {
     if (name === 'tr') return faults.protection()

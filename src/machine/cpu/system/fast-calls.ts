@@ -71,7 +71,7 @@ export function systemReturn(core: Core, record: number): number {
   const { registers, faults } = core
   if ((registers.efer & EFER.SCE) === 0 || !registers.isLongMode) return faults.undefinedOpcode()
   if (registers.cpl !== 0) return faults.protection()
-  const toLong = core.records.field(record, 'c') === 8
+  const toLong = core.records.field(record, 'operandBytes') === 8
   const target = toLong ? registers.address(GPR.rcx * 8) : registers.low(GPR.rcx * 8)
   if (!isCanonical(target)) return faults.protection()
   const selector = plain(core.system, MSR.STAR)[1] >>> 16
@@ -106,7 +106,7 @@ export function systemExit(core: Core, record: number): number {
   if (!hasFeature(core.outside, FEATURE.SEP)) return faults.undefinedOpcode()
   const [selector] = plain(core.system, MSR.SYSENTER_CS)
   if ((selector & 0xfffc) === 0 || registers.cpl !== 0) return faults.protection()
-  const toLong = core.records.field(record, 'c') === 8
+  const toLong = core.records.field(record, 'operandBytes') === 8
   const target = toLong ? registers.address(GPR.rdx * 8) : registers.low(GPR.rdx * 8)
   const stack = toLong ? registers.address(GPR.rcx * 8) : registers.low(GPR.rcx * 8)
   if (!isCanonical(target) || !isCanonical(stack)) return faults.protection()

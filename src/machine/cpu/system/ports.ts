@@ -47,11 +47,11 @@ function write({ debug, outside }: Views<'debug' | 'outside'>, port: number, siz
 /** A device may have requested an interrupt. */
 const afterPort = (attention: Attention): number => (attention.isDue ? STATUS.CHECK : STATUS.NEXT)
 
-/** IN and OUT: d is the size, c tells whether the port is in DX. */
+/** IN and OUT. */
 export const portAccess = (direction: 'in' | 'out'): Handler => (core, record) => {
   const { registers, records } = core
-  const size = records.field(record, 'd') as Size
-  const port = records.field(record, 'c') === 1 ? registers.low(GPR.rdx * 8) & 0xffff : records.displacement(record) & 0xff
+  const size = records.field(record, 'size') as Size
+  const port = records.field(record, 'isInDx') === 1 ? registers.low(GPR.rdx * 8) & 0xffff : records.displacement(record) & 0xff
   if (!isAllowed(core, port, size)) return core.faults.protection()
   if (direction === 'out') write(core, port, size, registers.low(GPR.rax * 8))
   else {
@@ -79,19 +79,18 @@ function setCounter(registers: RegisterFile, register: number, bits: number, val
 }
 
 /**
- * INS and OUTS, one element at a time: a is the address size, b the slot of the source's segment base, c tells of a
- * repetition, d is the element's size.
+ * INS and OUTS, one element at a time. Record: SHAPES.stringPort.
  */
 export const stringPort = (direction: 'ins' | 'outs'): Handler => (core, record) => {
   const { registers, records } = core
-  const size = records.field(record, 'd') as Size
-  const bits = records.field(record, 'a')
-  const repeats = records.field(record, 'c') === 1
+  const size = records.field(record, 'size') as Size
+  const bits = records.field(record, 'addressBits')
+  const repeats = records.field(record, 'isRepeated') === 1
   const port = registers.low(GPR.rdx * 8) & 0xffff
   if (!isAllowed(core, port, size)) return core.faults.protection()
   if (repeats && registers.low(GPR.rcx * 8) === 0 && counter(registers, GPR.rcx, bits) === 0) return STATUS.NEXT
   const pointer = direction === 'ins' ? GPR.rdi : GPR.rsi
-  const segment = registers.address(direction === 'ins' ? SLOT.es : records.field(record, 'b'))
+  const segment = registers.address(direction === 'ins' ? SLOT.es : records.field(record, 'segmentSlot'))
   const at = counter(registers, pointer, bits)
   const address = registers.long ? at + segment : (at + segment) % 0x1_0000_0000
   if (direction === 'ins') readInto(core, address, port, size)

@@ -56,8 +56,8 @@ function toRegister(b: Binder, name: BinaryName, size: Size, push: () => void): 
     // The second operand first: it may be memory, and nothing is to change when it misses.
     push()
     b.code.set(source.right)
-    const place = writes(name) ? b.place('a', size) : undefined
-    if (place === undefined) b.get('a', size)
+    const place = writes(name) ? b.place('destination', size) : undefined
+    if (place === undefined) b.get('destination', size)
     else place.get()
     b.code.set(source.left)
     const flags = binary(b, name, source)
@@ -101,16 +101,16 @@ function defineBinary(list: MicroList): void {
   for (const name of BINARY) {
     const flags = flagsOf(name)
     for (const size of SIZES) {
-      const first = writes(name) ? change('a', size) : from('a', size)
+      const first = writes(name) ? change('destination', size) : from('destination', size)
       const target = (form: AddressForm): Effect => (writes(name) ? updates(form, size) : loads(form, size))
-      list.add([name, size, 'rr'], [first, from('b', size), ...flags], (b) => toRegister(b, name, size, () => b.get('b', size)))
+      list.add([name, size, 'rr'], [first, from('source', size), ...flags], (b) => toRegister(b, name, size, () => b.get('source', size)))
       list.add([name, size, 'ri'], [first, immediate, ...flags], (b) => toRegister(b, name, size, () => b.immediate(size)))
       list.addForms({
         parts: [name, size, 'rm'], facts: (form) => [first, loads(form, size), ...flags], isShortOnlyInLoop: true,
         emit: (b, form) => toRegister(b, name, size, () => b.load(form, size)),
       }, {
-        parts: [name, size, 'mr'], facts: (form) => [target(form), from('a', size), ...flags],
-        emit: (b, form) => toMemory(b, name, { size, form }, () => b.get('a', size)),
+        parts: [name, size, 'mr'], facts: (form) => [target(form), from('register', size), ...flags],
+        emit: (b, form) => toMemory(b, name, { size, form }, () => b.get('register', size)),
       }, {
         parts: [name, size, 'mi'], facts: (form) => [target(form), immediate, ...flags],
         emit: (b, form) => toMemory(b, name, { size, form }, () => b.immediate(size)),
@@ -138,9 +138,9 @@ const STEP = leaves('step', ARITHMETIC & ~RFLAGS.CF)
 function defineSteps(list: MicroList): void {
   for (const name of ['inc', 'dec'] as const) {
     for (const size of SIZES) {
-      list.add([name, size, 'r'], [change('a', size), STEP], (b) =>
+      list.add([name, size, 'r'], [change('destination', size), STEP], (b) =>
         withLocals(b, size, (source) => {
-          const place = b.place('a', size)
+          const place = b.place('destination', size)
           place.get()
           b.code.set(source.left)
           const flags = step(b, name, source)
@@ -165,9 +165,9 @@ function defineSteps(list: MicroList): void {
 function defineNegations(list: MicroList): void {
   for (const size of SIZES) {
     const type = typeOf(size)
-    list.add(['neg', size, 'r'], [change('a', size), leaves('sub')], (b) =>
+    list.add(['neg', size, 'r'], [change('destination', size), leaves('sub')], (b) =>
       withLocals(b, size, (source) => {
-        const place = b.place('a', size)
+        const place = b.place('destination', size)
         place.get()
         b.code.set(source.right)
         constant(b.code, size, 0)
@@ -176,8 +176,8 @@ function defineNegations(list: MicroList): void {
         place.set(() => b.code.get(source.result))
         return flags
       }))
-    list.add(['not', size, 'r'], [change('a', size)], (b) => {
-      const place = b.place('a', size)
+    list.add(['not', size, 'r'], [change('destination', size)], (b) => {
+      const place = b.place('destination', size)
       place.set(() => {
         place.get()
         constant(b.code, size, -1)

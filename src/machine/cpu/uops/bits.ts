@@ -22,7 +22,7 @@ function bitTest(b: Binder, name: (typeof BIT_TESTS)[number], size: Size, push: 
   const type = typeOf(size)
   const [value, bit] = [c.local(type), c.local(type)]
   const carry = c.local('i32')
-  const place = b.place('a', size)
+  const place = b.place('destination', size)
   push()
   constant(c, size, size - 1)
   c.op(`${type}.and`)
@@ -56,22 +56,22 @@ function defineBitTests(list: MicroList): void {
   const carry = setsFlags(RFLAGS.CF)
   for (const size of [16, 32, 64] as const) {
     for (const name of BIT_TESTS) {
-      const target = name === 'bt' ? from('a', size) : change('a', size)
-      list.add([name, size, 'rr'], [target, from('b', size), carry], (b) => bitTest(b, name, size, () => b.get('b', size)))
+      const target = name === 'bt' ? from('destination', size) : change('destination', size)
+      list.add([name, size, 'rr'], [target, from('source', size), carry], (b) => bitTest(b, name, size, () => b.get('source', size)))
       list.add([name, size, 'ri'], [target, immediate, carry], (b) => bitTest(b, name, size, () => b.immediate(size)))
     }
   }
 }
 
-/** Address of the word that holds the bit: memory operand plus the signed bit offset in `a`, whole words of `size`. */
+/** Address of the word that holds the bit: memory operand plus the signed bit offset in a register, whole words of `size`. */
 function defineBitAddresses(list: MicroList): void {
   for (const size of [16, 32, 64] as const) {
     for (const width of [16, 32, 64] as const) {
-      list.add(['bit-word', size, width], [intoSlot(SLOT.t1), addresses(1), from('a', size)], (b) => {
+      list.add(['bit-word', size, width], [intoSlot(SLOT.t1), addresses(1), from('register', size)], (b) => {
         const c = b.code
         c.get(b.base)
         b.address(1)
-        b.get('a', size)
+        b.get('register', size)
         if (size === 16) c.op('i32.extend16_s')
         if (size !== 64) c.op('i64.extend_i32_s')
         c.i64(3)
@@ -93,8 +93,8 @@ function scan(b: Binder, name: 'bsf' | 'bsr', size: Size): void {
   const type = typeOf(size)
   const [value, result] = [c.local(type), c.local(type)]
   const zero = c.local('i32')
-  const place = b.place('a', size)
-  b.get('b', size)
+  const place = b.place('destination', size)
+  b.get('source', size)
   c.tee(value)
   constant(c, size, 0)
   c.op(`${type}.ne`)
@@ -121,15 +121,15 @@ function scan(b: Binder, name: 'bsf' | 'bsr', size: Size): void {
 function defineScans(list: MicroList): void {
   for (const size of [16, 32, 64] as const) {
     const type = typeOf(size)
-    const found = [from('b', size), sometimes(into('a', size)), setsFlags()]
+    const found = [from('source', size), sometimes(into('destination', size)), setsFlags()]
     list.add(['bsf', size, 'rr'], found, (b) => scan(b, 'bsf', size))
     list.add(['bsr', size, 'rr'], found, (b) => scan(b, 'bsr', size))
-    list.add(['popcnt', size, 'rr'], [into('a', size), from('b', size), setsFlags()], (b) => {
+    list.add(['popcnt', size, 'rr'], [into('destination', size), from('source', size), setsFlags()], (b) => {
       const c = b.code
       const value = c.local(type)
-      b.get('b', size)
+      b.get('source', size)
       c.set(value)
-      b.place('a', size).set(() => {
+      b.place('destination', size).set(() => {
         c.get(value)
         c.op(`${type}.popcnt`)
       })
@@ -153,14 +153,14 @@ function defineScans(list: MicroList): void {
 function defineCompareExchange(list: MicroList): void {
   for (const size of [8, 16, 32, 64] as const) {
     const type = typeOf(size)
-    // `a` is the destination, `b` the source; the accumulator takes the old value when they differ.
+    // The accumulator takes the old value when they differ.
     const compared = [
-      from('a', size), fromRegister(GPR.rax), from('b', size), sometimes(into('a', size), intoRegister(GPR.rax, size)), setsFlags(),
+      from('destination', size), fromRegister(GPR.rax), from('source', size), sometimes(into('destination', size), intoRegister(GPR.rax, size)), setsFlags(),
     ]
     list.add(['cmpxchg', size, 'rr'], compared, (b) => {
       const c = b.code
       const [left, right, result] = [c.local(type), c.local(type), c.local(type)]
-      const destination = b.place('a', size)
+      const destination = b.place('destination', size)
       const accumulator = b.fixed(GPR.rax, size)
       accumulator.get()
       c.set(left)
@@ -171,16 +171,16 @@ function defineCompareExchange(list: MicroList): void {
       c.get(right)
       c.op(`${type}.eq`)
       c.if()
-      destination.set(() => b.get('b', size))
+      destination.set(() => b.get('source', size))
       c.else()
       accumulator.set(() => c.get(right))
       c.end()
       c.release(type, left, right, result)
     })
-    list.add(['xadd', size, 'rr'], [change('a', size), change('b', size), setsFlags()], (b) => {
+    list.add(['xadd', size, 'rr'], [change('destination', size), change('source', size), setsFlags()], (b) => {
       const c = b.code
       const [left, right, result] = [c.local(type), c.local(type), c.local(type)]
-      const [destination, source] = [b.place('a', size), b.place('b', size)]
+      const [destination, source] = [b.place('destination', size), b.place('source', size)]
       destination.get()
       c.set(left)
       source.get()

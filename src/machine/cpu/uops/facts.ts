@@ -8,10 +8,15 @@
 import { GPR, RFLAGS } from '../../../x86/index.ts'
 import type { AddressForm, FlagSource, RegisterField, Size } from '../emit/binder.ts'
 import type { Condition } from '../../../x86/index.ts'
+import { RECORD } from '../layout/record.ts'
+import type { SmallField } from '../layout/record.ts'
 import { SLOT } from '../layout/state.ts'
 
-/** Fields of a record as bits. */
-export const FIELD = { a: 1, b: 2, c: 4, d: 8, ip: 16, displacement: 32, immediate: 64 } as const
+/** Fields of a record. */
+export type RecordField = SmallField | 'ip' | 'displacement' | 'immediate'
+
+/** Bit of a field in a set of fields: names of one place, in different shapes, are the same. */
+export const fieldBit = (name: RecordField): number => 1 << RECORD[name]
 
 /** Parts of a processor's state beside slots and arithmetic flags, as bits. */
 export const UNIT = {
@@ -62,7 +67,7 @@ export type End = 'next' | 'branch' | 'conditional' | 'jump' | 'handler' | 'repe
 /** What a micro-operation costs beyond the instruction that it belongs to. */
 export type Price = 'none' | 'handler' | 'repetition'
 
-/** The facts. Sets are bits: of FIELD, of slots ({@link slotBit}), of UNIT, of RFLAGS. */
+/** The facts. Sets are bits: of fields ({@link fieldBit}), of slots ({@link slotBit}), of UNIT, of RFLAGS. */
 export interface MicroFacts {
   /** Fields of the record. */
   readonly fields: number
@@ -155,7 +160,7 @@ export function sometimes(...parts: readonly Effect[]): Effect {
 const stored = (size: Size): number => (size >= 32 ? 8 : size / 8)
 
 const operand = (field: RegisterField, parts: Omit<Operand, 'field' | 'sometimes'>): Effect =>
-  ({ fields: FIELD[field], operands: [{ field, ...parts, sometimes: false }] })
+  ({ fields: fieldBit(field), operands: [{ field, ...parts, sometimes: false }] })
 
 /** Reads the general register that a field names. */
 export const from = (field: RegisterField, size: Size): Effect =>
@@ -206,7 +211,7 @@ export const changeRegister = (register: number, size: Size): Effect =>
   all(fromRegister(register), intoRegister(register, size))
 
 /** Reads a field of the record as a number. */
-export const field = (name: keyof typeof FIELD): Effect => ({ fields: FIELD[name] })
+export const field = (name: RecordField): Effect => ({ fields: fieldBit(name) })
 
 /** Reads the immediate. */
 export const immediate: Effect = field('immediate')
@@ -242,7 +247,7 @@ export const on = (condition: Condition): Effect =>
 
 /** Works out the address that the record holds. */
 export const addresses = (form: AddressForm): Effect =>
-  all(from('b', 64), field('displacement'), form === 2 ? [from('c', 64), field('d')] : [], { address: form })
+  all(from('base', 64), field('displacement'), form === 2 ? [from('index', 64), field('scale')] : [], { address: form })
 
 /** One access to memory. */
 const access = (through: MemoryAccess['through'], use: MemoryUse, size: { bytes: number; align?: number }): Effect =>
@@ -286,7 +291,7 @@ const leadsOn: Effect = all(codeAddress, field('displacement'), immediate, intoU
 export const branches: Effect = all(leadsOn, { ends: 'branch' })
 
 /** Leaves the block for it in its middle; the field tells how many instructions are not executed then. */
-export const branchesOn: Effect = all(leadsOn, field('a'), { ends: 'conditional' })
+export const branchesOn: Effect = all(leadsOn, field('behind'), { ends: 'conditional' })
 
 /** Ends the block behind its last instruction. */
 export const endsBlock: Effect = all(leadsOn, { ends: 'end' })
@@ -324,10 +329,10 @@ export function inSegments(facts: MicroFacts): MicroFacts {
   const hasTarget = facts.ends === 'branch' || facts.ends === 'conditional'
   return factsOf(
     // Outside of the loop no branch is linked to its block.
-    hasTarget ? { ...facts, fields: facts.fields & ~FIELD.immediate } : facts,
+    hasTarget ? { ...facts, fields: facts.fields & ~fieldBit('immediate') } : facts,
     usesStack(facts) ? all(fromSlot(SLOT.ss), fromUnit('stackMask'), raises) : {},
     (facts.written & slotBit(GPR.rsp * 8)) === 0 ? {} : fromRegister(GPR.rsp),
-    hasTarget ? all(field('d'), fromSlot(SLOT.cs), raises) : {},
-    facts.ends === 'jump' || (facts.fields & FIELD.ip) !== 0 ? all(fromSlot(SLOT.cs), raises) : {},
+    hasTarget ? all(field('isShort'), fromSlot(SLOT.cs), raises) : {},
+    facts.ends === 'jump' || (facts.fields & fieldBit('ip')) !== 0 ? all(fromSlot(SLOT.cs), raises) : {},
   )
 }

@@ -20,26 +20,26 @@ export function extend(b: Binder, sizes: { from: Size; to: Size }, sign: 'zero' 
 
 function defineMoves(list: MicroList): void {
   for (const size of SIZES) {
-    list.add(['mov', size, 'rr'], [into('a', size), from('b', size)], (b) => b.place('a', size).set(() => b.get('b', size)))
-    list.add(['mov', size, 'ri'], [into('a', size), immediate], (b) => b.place('a', size).set(() => b.immediate(size)))
+    list.add(['mov', size, 'rr'], [into('destination', size), from('source', size)], (b) => b.place('destination', size).set(() => b.get('source', size)))
+    list.add(['mov', size, 'ri'], [into('destination', size), immediate], (b) => b.place('destination', size).set(() => b.immediate(size)))
     list.addForms({
-      parts: ['mov', size, 'rm'], facts: (form) => [into('a', size), loads(form, size)],
+      parts: ['mov', size, 'rm'], facts: (form) => [into('destination', size), loads(form, size)],
       emit: (b, form) => {
         const value = b.code.local(typeOf(size))
         b.load(form, size)
         b.code.set(value)
-        b.place('a', size).set(() => b.code.get(value))
+        b.place('destination', size).set(() => b.code.get(value))
         b.code.release(typeOf(size), value)
       },
     }, {
-      parts: ['mov', size, 'mr'], facts: (form) => [from('a', size), stores(form, size)],
-      emit: (b, form) => b.store(form, size, () => b.get('a', size)),
+      parts: ['mov', size, 'mr'], facts: (form) => [from('register', size), stores(form, size)],
+      emit: (b, form) => b.store(form, size, () => b.get('register', size)),
     }, {
       parts: ['mov', size, 'mi'], facts: (form) => [immediate, stores(form, size)],
       emit: (b, form) => b.store(form, size, () => b.immediate(size)),
     })
   }
-  list.add(['mov', 64, 'rw'], [into('a', 64), field('displacement'), immediate], (b) => b.place('a', 64).set(() => b.wideImmediate()))
+  list.add(['mov', 64, 'rw'], [into('destination', 64), field('displacement'), immediate], (b) => b.place('destination', 64).set(() => b.wideImmediate()))
 }
 
 function defineExtensions(list: MicroList): void {
@@ -47,18 +47,18 @@ function defineExtensions(list: MicroList): void {
     const name = sign === 'zero' ? 'movzx' : 'movsx'
     for (const to of [16, 32, 64] as const) {
       for (const size of SIZES.filter((other) => other < to)) {
-        list.add([name, to, size, 'rr'], [into('a', to), from('b', size)], (b) =>
-          b.place('a', to).set(() => {
-            b.get('b', size)
+        list.add([name, to, size, 'rr'], [into('destination', to), from('source', size)], (b) =>
+          b.place('destination', to).set(() => {
+            b.get('source', size)
             extend(b, { from: size, to }, sign)
           }))
         list.addForms({
-          parts: [name, to, size, 'rm'], facts: (form) => [into('a', to), loads(form, size)], isShortOnlyInLoop: true,
+          parts: [name, to, size, 'rm'], facts: (form) => [into('destination', to), loads(form, size)], isShortOnlyInLoop: true,
           emit: (b, form) => {
             const value = b.code.local('i32')
             b.load(form, size)
             b.code.set(value)
-            b.place('a', to).set(() => {
+            b.place('destination', to).set(() => {
               b.code.get(value)
               extend(b, { from: size, to }, sign)
             })
@@ -72,29 +72,29 @@ function defineExtensions(list: MicroList): void {
 
 function defineAddresses(list: MicroList): void {
   list.addForms(...([64, 32, 16] as const).map((size) => ({
-    parts: ['lea', size, ''] as const, facts: (form: AddressForm) => [into('a', size), addresses(form)],
-    emit: (b: Binder, form: AddressForm) => b.place('a', size).set(() => {
+    parts: ['lea', size, ''] as const, facts: (form: AddressForm) => [into('destination', size), addresses(form)],
+    emit: (b: Binder, form: AddressForm) => b.place('destination', size).set(() => {
       b.address(form)
       if (size !== 64) b.code.op('i32.wrap_i64')
     }),
   })))
   // An offset of 16 bits on its way to becoming an address.
-  list.add(['offset', 16, 2], [into('a', 32), addresses(2)], (b) =>
-    b.place('a', 32).set(() => {
+  list.add(['offset', 16, 2], [into('destination', 32), addresses(2)], (b) =>
+    b.place('destination', 32).set(() => {
       b.address(2)
       b.code.op('i32.wrap_i64')
       b.code.i32(0xffff)
       b.code.op('i32.and')
     }))
-  // a := b + slot d; adds a segment base to an address that was cut to 32 bits.
-  list.add(['segment'], [into('a', 64), from('b', 64), from('c', 64)], (b) => {
-    b.place('a', 64).set(() => {
-      b.get('b', 64)
-      b.get('c', 64)
+  // Adds a segment base to an address that was cut to 32 bits.
+  list.add(['segment'], [into('destination', 64), from('source', 64), from('addend', 64)], (b) => {
+    b.place('destination', 64).set(() => {
+      b.get('source', 64)
+      b.get('addend', 64)
       b.code.op('i64.add')
     })
   })
-  list.add(['next-ip'], [into('a', 64), codeAddress], (b) => b.place('a', 64).set(() => b.nextIp()))
+  list.add(['next-ip'], [into('destination', 64), codeAddress], (b) => b.place('destination', 64).set(() => b.nextIp()))
 }
 
 /** Loads into a temporary, loads for a later write, and that write. */
@@ -140,9 +140,9 @@ function defineTemporaries(list: MicroList): void {
 function defineExchanges(list: MicroList): void {
   for (const size of SIZES) {
     const type = typeOf(size)
-    list.add(['xchg', size, 'rr'], [change('a', size), change('b', size)], (b) => {
+    list.add(['xchg', size, 'rr'], [change('destination', size), change('source', size)], (b) => {
       const old = b.code.local(type)
-      const [first, second] = [b.place('a', size), b.place('b', size)]
+      const [first, second] = [b.place('destination', size), b.place('source', size)]
       first.get()
       b.code.set(old)
       first.set(() => second.get())
@@ -150,14 +150,14 @@ function defineExchanges(list: MicroList): void {
       b.code.release(type, old)
     })
   }
-  for (const size of [32, 64] as const) list.add(['bswap', size, 'r'], [change('a', size)], (b) => swapBytes(b, size))
+  for (const size of [32, 64] as const) list.add(['bswap', size, 'r'], [change('destination', size)], (b) => swapBytes(b, size))
   // The manual leaves the 16-bit form open; processors give zero.
-  list.add(['bswap', 16, 'r'], [into('a', 16)], (b) => b.place('a', 16).set(() => b.code.i32(0)))
+  list.add(['bswap', 16, 'r'], [into('destination', 16)], (b) => b.place('destination', 16).set(() => b.code.i32(0)))
 }
 
 function swapBytes(b: Binder, size: 32 | 64): void {
   const c = b.code
-  const place = b.place('a', size)
+  const place = b.place('destination', size)
   const value = c.local('i64')
   const masks: readonly [number, number][] = [[8, 0x00ff_00ff], [16, 0x0000_ffff]]
   place.get()
@@ -192,18 +192,18 @@ function swapBytes(b: Binder, size: 32 | 64): void {
 function defineConditional(list: MicroList): void {
   for (const condition of CONDITIONS) {
     for (const size of [16, 32, 64] as const) {
-      list.add([`cmov${condition}`, size, 'rr'], [change('a', size), from('b', size), on(condition)], (b) => {
-        const place = b.place('a', size)
+      list.add([`cmov${condition}`, size, 'rr'], [change('destination', size), from('source', size), on(condition)], (b) => {
+        const place = b.place('destination', size)
         // With 32 bits the upper half is cleared whether or not the value moves.
         place.set(() => {
-          b.get('b', size)
+          b.get('source', size)
           place.get()
           pushCondition(b, condition)
           b.code.op('select')
         })
       })
     }
-    list.add([`set${condition}`, 8, 'r'], [into('a', 8), on(condition)], (b) => b.place('a', 8).set(() => pushBoolean(b, condition)))
+    list.add([`set${condition}`, 8, 'r'], [into('destination', 8), on(condition)], (b) => b.place('destination', 8).set(() => pushBoolean(b, condition)))
   }
 }
 
@@ -224,8 +224,8 @@ export function defineMoveFamily(list: MicroList): void {
   defineConditional(list)
   // XLAT: where its byte lies, rbx + al.
   for (const width of [16, 32, 64] as const) {
-    list.add(['xlat', width], [into('a', 64), fromRegister(GPR.rbx), fromRegister(GPR.rax)], (b) =>
-      b.place('a', 64).set(() => {
+    list.add(['xlat', width], [into('destination', 64), fromRegister(GPR.rbx), fromRegister(GPR.rax)], (b) =>
+      b.place('destination', 64).set(() => {
         b.fixed(GPR.rbx, 64).get()
         b.fixed(GPR.rax, 8).get()
         b.code.op('i64.extend_i32_u', 'i64.add')

@@ -73,12 +73,12 @@ function highProduct(b: Binder, operands: { left: number; right: number; high: n
   c.release('i64', middle)
 }
 
-/** One-operand MUL and IMUL: accumulator times `a`, into the double-width accumulator. */
+/** One-operand MUL and IMUL: accumulator times a register, into the double-width accumulator. */
 function multiply(b: Binder, size: Size, sign: 'zero' | 'sign'): void {
   const c = b.code
   const [left, right, low, high] = [c.local('i64'), c.local('i64'), c.local('i64'), c.local('i64')]
   const overflow = c.local('i32')
-  pushWide(b, size, sign, () => b.get('a', size))
+  pushWide(b, size, sign, () => b.get('register', size))
   c.set(right)
   pushWide(b, size, sign, () => b.fixed(GPR.rax, size).get())
   c.set(left)
@@ -143,7 +143,7 @@ function pushProductOverflow(b: Binder, size: Size, parts: { low: number; high: 
   c.op('i64.ne')
 }
 
-/** IMUL with two or three operands: `a` := left times right. */
+/** IMUL with two or three operands: the destination := left times right. */
 function multiplyInto(b: Binder, size: 16 | 32 | 64, operands: { left: () => void; right: () => void }): void {
   const c = b.code
   const [left, right, product] = [c.local('i64'), c.local('i64'), c.local('i64')]
@@ -164,7 +164,7 @@ function multiplyInto(b: Binder, size: 16 | 32 | 64, operands: { left: () => voi
   c.get(product)
   if (size !== 64) c.op('i32.wrap_i64')
   c.set(result)
-  b.place('a', size).set(() => c.get(result))
+  b.place('destination', size).set(() => c.get(result))
   explicitFlags(b, size, { result, carry: overflow, overflow })
   c.release(typeOf(size), result)
   c.release('i64', left, right, product)
@@ -198,7 +198,7 @@ function divide(b: Binder, size: 8 | 16 | 32, sign: 'zero' | 'sign'): void {
   const suffix = sign === 'sign' ? 's' : 'u'
   pushDividend(b, size, sign)
   c.set(dividend)
-  pushWide(b, size, sign, () => b.get('a', size))
+  pushWide(b, size, sign, () => b.get('register', size))
   c.tee(divisor)
   c.op('i64.eqz')
   divideErrorIf(b)
@@ -297,7 +297,7 @@ function divideWide(b: Binder, sign: 'zero' | 'sign'): void {
   const suffix = sign === 'sign' ? 's' : 'u'
   b.fixed(GPR.rax, 64).get()
   c.set(low)
-  b.get('a', 64)
+  b.get('register', 64)
   c.tee(divisor)
   c.op('i64.eqz')
   divideErrorIf(b)
@@ -335,7 +335,7 @@ function divideWide(b: Binder, sign: 'zero' | 'sign'): void {
 
 function defineWideDivisions(list: MicroList): void {
   const facts = [
-    from('a', 64), sometimes(changeRegister(GPR.rax, 64), changeRegister(GPR.rdx, 64)), raises, perhapsByHandler,
+    from('register', 64), sometimes(changeRegister(GPR.rax, 64), changeRegister(GPR.rdx, 64)), raises, perhapsByHandler,
   ]
   list.add(['div', 64, 'r'], facts, (b) => divideWide(b, 'zero'))
   list.add(['idiv', 64, 'r'], facts, (b) => divideWide(b, 'sign'))
@@ -352,18 +352,18 @@ const quotient = (size: Size): Effect =>
 /** Adds the family. */
 export function defineMultiplyFamily(list: MicroList): void {
   for (const size of SIZES) {
-    list.add(['mul', size, 'r'], [from('a', size), product(size), setsFlags()], (b) => multiply(b, size, 'zero'))
-    list.add(['imul', size, 'r'], [from('a', size), product(size), setsFlags()], (b) => multiply(b, size, 'sign'))
+    list.add(['mul', size, 'r'], [from('register', size), product(size), setsFlags()], (b) => multiply(b, size, 'zero'))
+    list.add(['imul', size, 'r'], [from('register', size), product(size), setsFlags()], (b) => multiply(b, size, 'sign'))
     if (size === 8) continue
-    list.add(['imul', size, 'rr'], [change('a', size), from('b', size), setsFlags()], (b) =>
-      multiplyInto(b, size, { left: () => b.get('a', size), right: () => b.get('b', size) }))
-    list.add(['imul', size, 'rri'], [into('a', size), from('b', size), immediate, setsFlags()], (b) =>
-      multiplyInto(b, size, { left: () => b.get('b', size), right: () => b.immediate(size) }))
+    list.add(['imul', size, 'rr'], [change('destination', size), from('source', size), setsFlags()], (b) =>
+      multiplyInto(b, size, { left: () => b.get('destination', size), right: () => b.get('source', size) }))
+    list.add(['imul', size, 'rri'], [into('destination', size), from('source', size), immediate, setsFlags()], (b) =>
+      multiplyInto(b, size, { left: () => b.get('source', size), right: () => b.immediate(size) }))
   }
   defineWideDivisions(list)
   for (const size of [8, 16, 32] as const) {
-    list.add(['div', size, 'r'], [from('a', size), quotient(size), raises], (b) => divide(b, size, 'zero'))
-    list.add(['idiv', size, 'r'], [from('a', size), quotient(size), raises], (b) => divide(b, size, 'sign'))
+    list.add(['div', size, 'r'], [from('register', size), quotient(size), raises], (b) => divide(b, size, 'zero'))
+    list.add(['idiv', size, 'r'], [from('register', size), quotient(size), raises], (b) => divide(b, size, 'sign'))
   }
   defineAccumulator(list)
 }

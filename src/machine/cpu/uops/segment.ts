@@ -17,7 +17,7 @@ function hasTwin({ facts }: Micro): boolean {
 const OFFSET_ENDS: ReadonlySet<End> = /* @__PURE__ */ new Set<End>(['branch', 'conditional', 'jump', 'repeat'])
 
 /** Sends the record's access through a segment: the immediate says which and how. */
-const CHECK = [change('a', 32), from('b', 32), immediate, raises]
+const CHECK = [change('destination', 32), from('base', 32), immediate, raises]
 
 /** Adds the family; to be called when stack, jumps and strings are there, and no pairs yet. */
 export function defineSegmentFamily(list: MicroList): void {
@@ -25,8 +25,8 @@ export function defineSegmentFamily(list: MicroList): void {
   list.add(['segment-check'], CHECK, (b) => throughSegment(b))
   list.add(['segment-check-aligned'], CHECK, (b) => {
     const address = b.code.local('i64')
-    b.get('a', 32)
-    b.get('b', 32)
+    b.get('destination', 32)
+    b.get('base', 32)
     b.code.op('i32.add', 'i64.extend_i32_u')
     b.code.set(address)
     b.requireAligned(address, 16)
@@ -44,15 +44,15 @@ export function defineSegmentFamily(list: MicroList): void {
   })
 }
 
-/** The offset in slot a becomes a linear address; b is the slot of the segment's base, the immediate the access. */
+/** The destination's offset becomes a linear address; the base is the segment's, the immediate the access. */
 function throughSegment(b: Binder): void {
   const offset = b.code.local('i32')
-  b.get('a', 32)
+  b.get('destination', 32)
   b.code.set(offset)
   b.checkSegment(offset, 'immediate')
-  b.place('a', 32).set(() => {
+  b.place('destination', 32).set(() => {
     b.code.get(offset)
-    b.get('b', 32)
+    b.get('base', 32)
     b.code.op('i32.add')
   })
   b.code.release('i32', offset)

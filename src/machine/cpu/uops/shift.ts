@@ -217,7 +217,7 @@ function withWork(b: Binder, size: Size, body: (work: Work, place: Place) => voi
     size, value: c.local('i64'), count: c.local('i64'), result: c.local('i64'),
     carry: c.local('i32'), overflow: c.local('i32'),
   }
-  const place = b.place('a', size)
+  const place = b.place('destination', size)
   place.get()
   if (size !== 64) c.op('i64.extend_i32_u')
   c.set(work.value)
@@ -263,16 +263,16 @@ function flagsOf(name: ShiftName): Effect[] {
 
 /** What a count of zero leaves out: all but clearing the upper half of a 32-bit register. */
 const unlessZero = (size: Size, flags: readonly Effect[]): Effect[] =>
-  size === 32 ? [change('a', size), sometimes(...flags)] : [from('a', size), sometimes(into('a', size), ...flags)]
+  size === 32 ? [change('destination', size), sometimes(...flags)] : [from('destination', size), sometimes(into('destination', size), ...flags)]
 
 function defineShifts(list: MicroList): void {
   for (const name of new Set(SHIFTS)) {
     for (const size of SIZES) {
       const keep = ROTATIONS.has(name) ? 'only carry' : 'all flags'
       // The lifter sees to it that an immediate count is masked and not zero.
-      list.add([name, size, 'ri'], [change('a', size), field('b'), ...flagsOf(name)], (b) =>
+      list.add([name, size, 'ri'], [change('destination', size), field('count'), ...flagsOf(name)], (b) =>
         withWork(b, size, (work, place) => {
-          b.small('b')
+          b.small('count')
           b.code.op('i64.extend_i32_u')
           b.code.set(work.count)
           compute(b, name, work)
@@ -291,7 +291,7 @@ function defineShifts(list: MicroList): void {
   }
 }
 
-/** SHLD and SHRD: bits come in from the register `b`. With 16 bits and counts above 16 the result is undefined. */
+/** SHLD and SHRD: bits come in from the source. With 16 bits and counts above 16 the result is undefined. */
 function double(b: Binder, name: 'shld' | 'shrd', work: Work): void {
   const c = b.code
   const { size, value, count, result } = work
@@ -299,7 +299,7 @@ function double(b: Binder, name: 'shld' | 'shrd', work: Work): void {
   c.get(value)
   c.get(count)
   c.op(near)
-  b.get('b', size)
+  b.get('source', size)
   if (size !== 64) c.op('i64.extend_i32_u')
   fromWidth(b, size, count)()
   c.op(far, 'i64.or')
@@ -316,7 +316,7 @@ function defineDoubles(list: MicroList): void {
   for (const name of ['shld', 'shrd'] as const) {
     for (const size of [16, 32, 64] as const) {
       const define = (operands: string, count: Effect, push: (b: Binder) => void): void => {
-        const facts = [...unlessZero(size, [from('b', size), setsFlags()]), count]
+        const facts = [...unlessZero(size, [from('source', size), setsFlags()]), count]
         list.add([name, size, operands], facts, (b) =>
           withWork(b, size, (work, place) =>
             counted(b, work, place, {

@@ -18,7 +18,7 @@ function fromInteger(b: Binder, kind: ScalarKind, size: 32 | 64): void {
   const { float, store } = SCALAR[kind]
   const type = size === 64 ? 'i64' : 'i32'
   const value = c.local(type)
-  b.get('b', size)
+  b.get('source', size)
   c.set(value)
   if (kind === 'ss' || size === 64) {
     // |value| is at most 2^24 or 2^53.
@@ -34,7 +34,7 @@ function fromInteger(b: Binder, kind: ScalarKind, size: 32 | 64): void {
     c.op('i32.and')
     giveUpIf(b)
   }
-  vectorPlace(b, 'a').store(store, () => {
+  vectorPlace(b, 'destination').store(store, () => {
     c.get(value)
     c.op(`${float}.convert_${type}_s` as PlainName, `${SCALAR[kind].int}.reinterpret_${float}` as PlainName)
   })
@@ -48,7 +48,7 @@ function toInteger(b: Binder, kind: ScalarKind, options: { size: 32 | 64; trunca
   const type = options.size === 64 ? 'i64' : 'i32'
   const [x, back] = [c.local(float), c.local(float)]
   const result = c.local(type)
-  pushVector(b, 'b', `${float}.load`)
+  pushVector(b, 'source', `${float}.load`)
   c.tee(x)
   if (!options.truncate) c.op(`${float}.nearest`)
   c.op(`${type}.trunc_sat_${float}_s` as PlainName)
@@ -79,19 +79,19 @@ function toInteger(b: Binder, kind: ScalarKind, options: { size: 32 | 64; trunca
   else c.i32(0x7fff_ffff)
   c.op(`${type}.eq`)
   giveUpIf(b)
-  b.place('a', options.size).set(() => c.get(result))
+  b.place('destination', options.size).set(() => c.get(result))
   c.release(float, x, back)
   c.release(type, result)
 }
 
-/** ROUNDSS and ROUNDSD: the mode is in d. */
+/** ROUNDSS and ROUNDSD: the mode is in control. */
 export function roundToWhole(b: Binder, kind: ScalarKind): void {
   const c = b.code
   const { float } = SCALAR[kind]
   const [x, r, mode] = [c.local(float), c.local(float), c.local('i32')]
-  pushVector(b, 'b', `${float}.load`)
+  pushVector(b, 'source', `${float}.load`)
   c.set(x)
-  b.small('d')
+  b.small('control')
   c.set(mode)
   const round = (operation: 'nearest' | 'floor' | 'ceil' | 'trunc'): void => {
     c.get(x)
@@ -126,7 +126,7 @@ export function roundToWhole(b: Binder, kind: ScalarKind): void {
   pushOtherControl(b, DEFAULT_AND_INEXACT)
   c.op('i32.and', 'i32.or')
   giveUpIf(b)
-  vectorPlace(b, 'a').store(`${float}.store`, () => c.get(r))
+  vectorPlace(b, 'destination').store(`${float}.store`, () => c.get(r))
   c.release(float, x, r)
   c.release('i32', mode)
 }
@@ -136,7 +136,7 @@ function betweenFormats(b: Binder, to: ScalarKind): void {
   const c = b.code
   const from = to === 'sd' ? 'ss' : 'sd'
   const [x, r] = [c.local(SCALAR[from].int), c.local(SCALAR[to].int)]
-  pushVector(b, 'b', SCALAR[from].load)
+  pushVector(b, 'source', SCALAR[from].load)
   c.tee(x)
   if (to === 'sd') c.op('f32.reinterpret_i32', 'f64.promote_f32', 'i64.reinterpret_f64')
   else c.op('f64.reinterpret_i64', 'f32.demote_f64', 'i32.reinterpret_f32')
@@ -151,7 +151,7 @@ function betweenFormats(b: Binder, to: ScalarKind): void {
     c.op('i32.or')
   }
   giveUpIf(b)
-  vectorPlace(b, 'a').store(SCALAR[to].store, () => c.get(r))
+  vectorPlace(b, 'destination').store(SCALAR[to].store, () => c.get(r))
   c.release(SCALAR[from].int, x)
   c.release(SCALAR[to].int, r)
 }
@@ -160,16 +160,16 @@ function betweenFormats(b: Binder, to: ScalarKind): void {
 export function defineConversions(list: MicroList): void {
   for (const kind of ['sd', 'ss'] as const) {
     for (const size of [32, 64] as const) {
-      const whole = [part('b', kind), into('a', size), ...INEXACT]
-      list.add([`cvtsi2${kind}`, size, 'vr'], [from('b', size), result(kind), ...(kind === 'ss' || size === 64 ? INEXACT : [])], (b) => fromInteger(b, kind, size))
+      const whole = [part('source', kind), into('destination', size), ...INEXACT]
+      list.add([`cvtsi2${kind}`, size, 'vr'], [from('source', size), result(kind), ...(kind === 'ss' || size === 64 ? INEXACT : [])], (b) => fromInteger(b, kind, size))
       list.add([`cvtt${kind}2si`, size, 'rv'], whole, (b) => toInteger(b, kind, { size, truncate: true }))
       list.add([`cvt${kind}2si`, size, 'rv'], whole, (b) => toInteger(b, kind, { size, truncate: false }))
     }
   }
-  list.add(['cvtss2sd', 'vv'], [part('b', 'ss'), result('sd'), perhapsByHandler], (b) => betweenFormats(b, 'sd'))
-  list.add(['cvtsd2ss', 'vv'], [part('b', 'sd'), result('ss'), ...INEXACT], (b) => betweenFormats(b, 'ss'))
-  list.add(['cvtdq2pd', 'vv'], [fromVector('b'), intoVector('a')], (b) => vectorPlace(b, 'a').store('v128.store', () => {
-    pushVector(b, 'b')
+  list.add(['cvtss2sd', 'vv'], [part('source', 'ss'), result('sd'), perhapsByHandler], (b) => betweenFormats(b, 'sd'))
+  list.add(['cvtsd2ss', 'vv'], [part('source', 'sd'), result('ss'), ...INEXACT], (b) => betweenFormats(b, 'ss'))
+  list.add(['cvtdq2pd', 'vv'], [fromVector('source'), intoVector('destination')], (b) => vectorPlace(b, 'destination').store('v128.store', () => {
+    pushVector(b, 'source')
     b.code.op('f64x2.convert_low_i32x4_s')
   }))
 }

@@ -55,8 +55,8 @@ function scalarArithmetic(b: Binder, kind: ScalarKind, operation: Operation): vo
   const c = b.code
   const { float, int, load, store } = SCALAR[kind]
   const [x, y, r] = [c.local(int), c.local(int), c.local(int)]
-  const place = vectorPlace(b, 'a')
-  pushVector(b, 'b', load)
+  const place = vectorPlace(b, 'destination')
+  pushVector(b, 'source', load)
   c.set(y)
   if (operation !== 'sqrt') {
     place.load(load)
@@ -85,7 +85,7 @@ function scalarExtreme(b: Binder, kind: ScalarKind, comparison: 'lt' | 'gt'): vo
   const c = b.code
   const { int, load, store } = SCALAR[kind]
   const [x, y] = [c.local(int), c.local(int)]
-  const place = vectorPlace(b, 'a')
+  const place = vectorPlace(b, 'destination')
   takeBoth(b, kind, { x, y, first: () => place.load(load) })
   pushOdd(b, kind, [x, y])
   giveUpIf(b)
@@ -101,7 +101,7 @@ function scalarExtreme(b: Binder, kind: ScalarKind, comparison: 'lt' | 'gt'): vo
 function takeBoth(b: Binder, kind: ScalarKind, o: { x: number; y: number; first: () => void }): void {
   o.first()
   b.code.set(o.x)
-  pushVector(b, 'b', SCALAR[kind].load)
+  pushVector(b, 'source', SCALAR[kind].load)
   b.code.set(o.y)
 }
 
@@ -121,7 +121,7 @@ function scalarOrder(b: Binder, kind: ScalarKind): void {
   const c = b.code
   const { int, load } = SCALAR[kind]
   const [x, y] = [c.local(int), c.local(int)]
-  takeBoth(b, kind, { x, y, first: () => pushVector(b, 'a', load) })
+  takeBoth(b, kind, { x, y, first: () => pushVector(b, 'destination', load) })
   pushOdd(b, kind, [x, y])
   giveUpIf(b)
   compareFloats(b, kind, { x, y, comparison: 'ne' })
@@ -132,10 +132,10 @@ function scalarOrder(b: Binder, kind: ScalarKind): void {
 }
 
 const scalar = (kind: ScalarKind, isBinary: boolean): Effect[] =>
-  [part('b', kind), ...(isBinary ? [part('a', kind)] : []), result(kind), ...INEXACT]
+  [part('source', kind), ...(isBinary ? [part('destination', kind)] : []), result(kind), ...INEXACT]
 
 const packed = (operation: Operation): Effect[] =>
-  [fromVector('b'), ...(operation === 'sqrt' ? [] : [fromVector('a')]), intoVector('a')]
+  [fromVector('source'), ...(operation === 'sqrt' ? [] : [fromVector('destination')]), intoVector('destination')]
 
 function defineScalars(list: MicroList): void {
   for (const kind of ['sd', 'ss'] as const) {
@@ -143,11 +143,11 @@ function defineScalars(list: MicroList): void {
       list.add([operation + kind, 'vv'], scalar(kind, operation !== 'sqrt'), (b) => scalarArithmetic(b, kind, operation))
     }
     for (const [name, comparison] of [['min', 'lt'], ['max', 'gt']] as const) {
-      list.add([name + kind, 'vv'], [part('b', kind), part('a', kind), result(kind), perhapsByHandler], (b) => scalarExtreme(b, kind, comparison))
+      list.add([name + kind, 'vv'], [part('source', kind), part('destination', kind), result(kind), perhapsByHandler], (b) => scalarExtreme(b, kind, comparison))
     }
-    list.add([`round${kind}`, 'vv'], [...scalar(kind, false), field('d')], (b) => roundToWhole(b, kind))
+    list.add([`round${kind}`, 'vv'], [...scalar(kind, false), field('control')], (b) => roundToWhole(b, kind))
     for (const name of ['comi', 'ucomi']) {
-      list.add([name + kind, 'vv'], [part('b', kind), part('a', kind), setsFlags(), perhapsByHandler], (b) => scalarOrder(b, kind))
+      list.add([name + kind, 'vv'], [part('source', kind), part('destination', kind), setsFlags(), perhapsByHandler], (b) => scalarOrder(b, kind))
     }
   }
 }
@@ -203,8 +203,8 @@ function pushVanished(b: Binder, kind: keyof typeof PACKED, o: Computed): void {
 function packedArithmetic(b: Binder, kind: keyof typeof PACKED, operation: Operation): void {
   const c = b.code
   const [x, y, r] = [c.local('v128'), c.local('v128'), c.local('v128')]
-  const place = vectorPlace(b, 'a')
-  pushVector(b, 'b')
+  const place = vectorPlace(b, 'destination')
+  pushVector(b, 'source')
   c.set(y)
   if (operation !== 'sqrt') {
     place.load('v128.load')

@@ -259,7 +259,7 @@ function joined(operation: VectorOperation): VectorOperation {
 
 /** Writes an MMX register's new value: the part of the x87 register above it becomes all ones. */
 export function storeMmx(b: Binder, value: number): void {
-  const place = vectorPlace(b, 'a')
+  const place = vectorPlace(b, 'destination')
   place.store('i64.store', () => {
     b.code.get(value)
     b.code.lane('i64x2.extract_lane', 0)
@@ -284,20 +284,20 @@ export function enterMmx(b: Binder): void {
 /** What `enterMmx` does. */
 export const MMX: Effect = /* @__PURE__ */ all(fromUnit('x87Status'), intoUnit('x87Status', 'x87Tags'))
 /** What `storeMmx` does in an MMX instruction. */
-export const intoMmx: Effect = /* @__PURE__ */ all(MMX, intoVector('a', { bytes: 8 }), intoVector('a', { from: 8, bytes: 2 }))
+export const intoMmx: Effect = /* @__PURE__ */ all(MMX, intoVector('destination', { bytes: 8 }), intoVector('destination', { from: 8, bytes: 2 }))
 /** An MMX register that is also the first operand. */
-export const changeMmx: Effect = /* @__PURE__ */ all(intoMmx, fromVector('a', { bytes: 8 }))
+export const changeMmx: Effect = /* @__PURE__ */ all(intoMmx, fromVector('destination', { bytes: 8 }))
 /** The second operand. */
-export const fromMmx: Effect = /* @__PURE__ */ fromVector('b', { bytes: 8 })
+export const fromMmx: Effect = /* @__PURE__ */ fromVector('source', { bytes: 8 })
 
-/** Shifts by an immediate count in d. */
+/** Shifts by an immediate count in control. */
 const SHAPES = { w: ['i16x8', 16], d: ['i32x4', 32], q: ['i64x2', 64] } as const
 const KINDS = { psll: 'shl', psrl: 'shr_u', psra: 'shr_s' } as const
 
 function immediateShift(b: Binder, name: keyof typeof KINDS, size: keyof typeof SHAPES, value: number): void {
   const c = b.code
   const count = c.local('i64')
-  b.small('d')
+  b.small('control')
   c.op('i64.extend_i32_u')
   c.set(count)
   const [shape, bits] = SHAPES[size]
@@ -309,18 +309,18 @@ function defineImmediateShifts(list: MicroList): void {
   for (const name of ['psll', 'psrl', 'psra'] as const) {
     for (const size of ['w', 'd', 'q'] as const) {
       if (name === 'psra' && size === 'q') continue
-      list.add([`${name}${size}`, 'vi'], [changeVector('a'), field('d')], (b) => {
+      list.add([`${name}${size}`, 'vi'], [changeVector('destination'), field('control')], (b) => {
         const value = b.code.local('v128')
-        const place = vectorPlace(b, 'a')
+        const place = vectorPlace(b, 'destination')
         place.load('v128.load')
         b.code.set(value)
         place.store('v128.store', () => immediateShift(b, name, size, value))
         b.code.release('v128', value)
       })
-      list.add([`${name}${size}`, 'mmx', 'i'], [changeMmx, field('d')], (b) => {
+      list.add([`${name}${size}`, 'mmx', 'i'], [changeMmx, field('control')], (b) => {
         const value = b.code.local('v128')
         enterMmx(b)
-        pushVector(b, 'a', 'v128.load64_zero')
+        pushVector(b, 'destination', 'v128.load64_zero')
         b.code.set(value)
         immediateShift(b, name, size, value)
         b.code.set(value)
@@ -334,12 +334,12 @@ function defineImmediateShifts(list: MicroList): void {
 /** Adds the family. */
 export function defineVectorIntegers(list: MicroList): void {
   for (const [name, operation] of Object.entries(XMM_OPERATIONS)) {
-    list.add([name, 'vv'], [changeVector('a'), fromVector('b')], (b) => {
+    list.add([name, 'vv'], [changeVector('destination'), fromVector('source')], (b) => {
       const [first, second] = [b.code.local('v128'), b.code.local('v128')]
-      const place = vectorPlace(b, 'a')
+      const place = vectorPlace(b, 'destination')
       place.load('v128.load')
       b.code.set(first)
-      pushVector(b, 'b')
+      pushVector(b, 'source')
       b.code.set(second)
       place.store('v128.store', () => operation(b.code, first, second))
       b.code.release('v128', first, second)
@@ -349,9 +349,9 @@ export function defineVectorIntegers(list: MicroList): void {
     list.add([name, 'mmx'], [changeMmx, fromMmx], (b) => {
       const [first, second] = [b.code.local('v128'), b.code.local('v128')]
       enterMmx(b)
-      pushVector(b, 'a', 'v128.load64_zero')
+      pushVector(b, 'destination', 'v128.load64_zero')
       b.code.set(first)
-      pushVector(b, 'b', 'v128.load64_zero')
+      pushVector(b, 'source', 'v128.load64_zero')
       b.code.set(second)
       operation(b.code, first, second)
       b.code.set(first)

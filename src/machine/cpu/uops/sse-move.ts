@@ -37,7 +37,7 @@ function defineLoads(list: MicroList): void {
     const [type, filled] = store === 'v128.store' ? ['v128', 16] as const : ['i64', 8] as const
     list.addForms({
       parts: ['vload', name, 'm'], isShortOnlyInLoop: true,
-      facts: (form) => [intoVector('a', { from: at ?? 0, bytes: filled }), ...access(form, 'read', { bytes, aligned })],
+      facts: (form) => [intoVector('destination', { from: at ?? 0, bytes: filled }), ...access(form, 'read', { bytes, aligned })],
       emit: (b, form) => {
         const c = b.code
         const [address, value] = [c.local('i64'), c.local(type)]
@@ -47,7 +47,7 @@ function defineLoads(list: MicroList): void {
         b.hostForRead(address, bytes)
         c.memory(load)
         c.set(value)
-        vectorPlace(b, 'a').store(store, () => c.get(value), at)
+        vectorPlace(b, 'destination').store(store, () => c.get(value), at)
         c.release('i64', address)
         c.release(type, value)
       },
@@ -75,7 +75,7 @@ function defineStores(list: MicroList): void {
   for (const { name, bytes, load, store, at, aligned } of STORES) {
     list.addForms({
       parts: ['vstore', name, 'm'], isShortOnlyInLoop: true,
-      facts: (form) => [fromVector('a', { from: at ?? 0, bytes }), ...access(form, 'write', { bytes, aligned })],
+      facts: (form) => [fromVector('register', { from: at ?? 0, bytes }), ...access(form, 'write', { bytes, aligned })],
       emit: (b, form) => {
         const c = b.code
         const [address, host] = [c.local('i64'), c.local('i32')]
@@ -84,7 +84,7 @@ function defineStores(list: MicroList): void {
         if (aligned === true) b.requireAligned(address, bytes)
         b.hostForWrite(address, bytes)
         c.tee(host)
-        vectorPlace(b, 'a').load(load, at)
+        vectorPlace(b, 'register').load(load, at)
         c.memory(store)
         b.written(host)
         c.release('i64', address)
@@ -94,15 +94,15 @@ function defineStores(list: MicroList): void {
   }
 }
 
-/** A part of `b` goes to a part of `a`. */
+/** A part of the source goes to a part of the destination. */
 function part(list: MicroList, parts: Parts, how: {
   load: MemoryName; store: MemoryName; bytes: number; filled?: number; from?: number; to?: number
 }): void {
   const facts = [
-    fromVector('b', { from: how.from ?? 0, bytes: how.bytes }), intoVector('a', { from: how.to ?? 0, bytes: how.filled ?? how.bytes }),
+    fromVector('source', { from: how.from ?? 0, bytes: how.bytes }), intoVector('destination', { from: how.to ?? 0, bytes: how.filled ?? how.bytes }),
   ]
-  list.add(parts, facts, (b) => vectorPlace(b, 'a').store(how.store, () => {
-    b.small('b')
+  list.add(parts, facts, (b) => vectorPlace(b, 'destination').store(how.store, () => {
+    b.small('source')
     b.code.i32(4)
     b.code.op('i32.shl')
     b.code.get(b.base)
@@ -113,19 +113,19 @@ function part(list: MicroList, parts: Parts, how: {
 
 /** Moves between vector and general registers; a name's letters are those of destination and source. */
 function defineCrossings(list: MicroList): void {
-  list.add(['vmov', 32, 'vr'], [intoVector('a'), from('b', 32)], (b) => vectorPlace(b, 'a').store('v128.store', () => {
+  list.add(['vmov', 32, 'vr'], [intoVector('destination'), from('source', 32)], (b) => vectorPlace(b, 'destination').store('v128.store', () => {
     byteZero(b)
-    b.get('b', 32)
+    b.get('source', 32)
     b.code.lane('i32x4.replace_lane', 0)
   }))
-  list.add(['vmov', 64, 'vr'], [intoVector('a'), from('b', 64)], (b) => vectorPlace(b, 'a').store('v128.store', () => {
+  list.add(['vmov', 64, 'vr'], [intoVector('destination'), from('source', 64)], (b) => vectorPlace(b, 'destination').store('v128.store', () => {
     byteZero(b)
-    b.get('b', 64)
+    b.get('source', 64)
     b.code.lane('i64x2.replace_lane', 0)
   }))
   for (const size of [32, 64] as const) {
-    list.add(['vmov', size, 'rv'], [into('a', size), fromVector('b', { bytes: size / 8 })], (b) =>
-      b.place('a', size).set(() => pushVector(b, 'b', size === 64 ? 'i64.load' : 'i32.load')))
+    list.add(['vmov', size, 'rv'], [into('destination', size), fromVector('source', { bytes: size / 8 })], (b) =>
+      b.place('destination', size).set(() => pushVector(b, 'source', size === 64 ? 'i64.load' : 'i32.load')))
   }
 }
 

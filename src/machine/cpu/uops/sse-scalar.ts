@@ -96,6 +96,6 @@ const BYTES = { sd: 8, ss: 4 } as const
 /** A scalar operand. */
 export const part = (name: RegisterField, kind: ScalarKind): Effect => fromVector(name, { bytes: BYTES[kind] })
 /** A scalar result. */
-export const result = (kind: ScalarKind): Effect => intoVector('a', { bytes: BYTES[kind] })
+export const result = (kind: ScalarKind): Effect => intoVector('destination', { bytes: BYTES[kind] })
 /** Depends on MXCSR, and goes to the handler where that does not fit. */
 export const INEXACT = [fromUnit('mxcsr'), perhapsByHandler]

@@ -1,5 +1,5 @@
 /**
- * Vector instructions that rearrange: shuffles by an immediate (in d), byte-wise shifts, insertions and extractions
+ * Vector instructions that rearrange: shuffles by an immediate (control), byte-wise shifts, insertions and extractions
  * of one lane, blends, extensions of lanes, masks of sign bits, PTEST.
  * Reference: Intel SDM volume 2, the instructions' pages.
  */
@@ -14,15 +14,15 @@ import { MMX, changeMmx, enterMmx, fromMmx, intoMmx, storeMmx } from './sse-inte
 import { byteVector, pushVector, splat32, VECTOR_UNIT, vectorPlace } from './sse-place.ts'
 
 /** Two operands and the immediate. */
-const TWO = [changeVector('a'), fromVector('b'), field('d')]
+const TWO = [changeVector('destination'), fromVector('source'), field('control')]
 
 /** Runs `body` with both operands in locals and stores what it pushes in the first. */
 function withOperands(b: Binder, body: (first: number, second: number) => void): void {
   const [first, second] = [b.code.local('v128'), b.code.local('v128')]
-  const place = vectorPlace(b, 'a')
+  const place = vectorPlace(b, 'destination')
   place.load('v128.load')
   b.code.set(first)
-  pushVector(b, 'b')
+  pushVector(b, 'source')
   b.code.set(second)
   place.store('v128.store', () => body(first, second))
   b.code.release('v128', first, second)
@@ -32,9 +32,9 @@ function withOperands(b: Binder, body: (first: number, second: number) => void):
 function withMmx(b: Binder, body: (first: number, second: number) => void): void {
   const [first, second] = [b.code.local('v128'), b.code.local('v128')]
   enterMmx(b)
-  pushVector(b, 'a', 'v128.load64_zero')
+  pushVector(b, 'destination', 'v128.load64_zero')
   b.code.set(first)
-  pushVector(b, 'b', 'v128.load64_zero')
+  pushVector(b, 'source', 'v128.load64_zero')
   b.code.set(second)
   body(first, second)
   b.code.set(first)
@@ -42,10 +42,10 @@ function withMmx(b: Binder, body: (first: number, second: number) => void): void
   b.code.release('v128', first, second)
 }
 
-/** Pushes four lane numbers, two bits each of d, in four 32-bit lanes. */
+/** Pushes four lane numbers, two bits each of control, in four 32-bit lanes. */
 function pushSelectors(b: Binder): void {
   const c = b.code
-  b.small('d')
+  b.small('control')
   c.op('i32x4.splat')
   byteVector(c, (index) => ((index & 3) === 0 ? 64 >> ((index >> 2) * 2) : 0))
   c.op('i32x4.mul')
@@ -55,7 +55,7 @@ function pushSelectors(b: Binder): void {
   c.op('v128.and')
 }
 
-/** Pushes byte numbers for a swizzle that picks four lanes of 32 bits by d. */
+/** Pushes byte numbers for a swizzle that picks four lanes of 32 bits by control. */
 function pushDoublewordPicks(b: Binder): void {
   pushSelectors(b)
   splat32(b.code, 0x0404_0404)
@@ -64,7 +64,7 @@ function pushDoublewordPicks(b: Binder): void {
   b.code.op('i8x16.add')
 }
 
-/** Pushes byte numbers that pick four words by d within one half; the other half stays. */
+/** Pushes byte numbers that pick four words by control within one half; the other half stays. */
 function pushWordPicks(b: Binder, half: 'low' | 'high'): void {
   const c = b.code
   pushSelectors(b)
@@ -101,7 +101,7 @@ function definePicks(list: MicroList): void {
       b.code.op('i8x16.swizzle')
     }))
   }
-  list.add(['pshufw', 'mmx', 'i'], [changeMmx, fromMmx, field('d')], (b) => withMmx(b, (_, second) => {
+  list.add(['pshufw', 'mmx', 'i'], [changeMmx, fromMmx, field('control')], (b) => withMmx(b, (_, second) => {
     b.code.get(second)
     pushWordPicks(b, 'low')
     b.code.op('i8x16.swizzle')
@@ -126,7 +126,7 @@ function definePicks(list: MicroList): void {
       c.lane('i64x2.extract_lane', 1)
       c.get(operand)
       c.lane('i64x2.extract_lane', 0)
-      b.small('d')
+      b.small('control')
       c.i32(bit)
       c.op('i32.and', 'select')
       if (bit === 1) c.op('i64x2.splat')
@@ -135,19 +135,19 @@ function definePicks(list: MicroList): void {
   }))
 }
 
-/** Pushes byte numbers `index + d + offset`. */
+/** Pushes byte numbers `index + control + offset`. */
 function pushRun(b: Binder, sign: 1 | -1, offset: number): void {
   const c = b.code
   byteVector(c, (index) => index + offset)
-  b.small('d')
+  b.small('control')
   c.op('i8x16.splat', sign === 1 ? 'i8x16.add' : 'i8x16.sub')
 }
 
-/** Shifts by whole bytes: d is at most 16, for PALIGNR at most 32, so that no byte number wraps into range. */
+/** Shifts by whole bytes: control is at most 16, for PALIGNR at most 32, so that no byte number wraps into range. */
 function defineByteShifts(list: MicroList): void {
   for (const [name, sign] of [['psrldq', 1], ['pslldq', -1]] as const) {
-    list.add([name, 'vi'], [changeVector('a'), field('d')], (b) => {
-      const place = vectorPlace(b, 'a')
+    list.add([name, 'vi'], [changeVector('destination'), field('control')], (b) => {
+      const place = vectorPlace(b, 'destination')
       place.store('v128.store', () => {
         place.load('v128.load')
         pushRun(b, sign, 0)
@@ -156,7 +156,7 @@ function defineByteShifts(list: MicroList): void {
     })
   }
   list.add(['palignr', 'vvi'], TWO, (b) => withOperands(b, (first, second) => align(b, { first, second })))
-  list.add(['palignr', 'mmx', 'i'], [changeMmx, fromMmx, field('d')], (b) => withMmx(b, (first, second) => {
+  list.add(['palignr', 'mmx', 'i'], [changeMmx, fromMmx, field('control')], (b) => withMmx(b, (first, second) => {
     const c = b.code
     c.get(second)
     c.get(first)
@@ -175,14 +175,14 @@ function align(b: Binder, operands: { first: number; second: number }): void {
   b.code.op('i8x16.swizzle', 'v128.or')
 }
 
-/** Byte in the state of lane d of the vector operand: pushes base + unit * 16 + (d << shift). */
-function pushLaneAddress(b: Binder, field: 'a' | 'b', shift: number): void {
+/** Byte in the state of the lane that control picks: pushes base + unit * 16 + (control << shift). */
+function pushLaneAddress(b: Binder, field: 'destination' | 'source', shift: number): void {
   const c = b.code
   c.get(b.base)
   b.small(field)
   c.i32(4)
   c.op('i32.shl', 'i32.add')
-  b.small('d')
+  b.small('control')
   if (shift > 0) {
     c.i32(shift)
     c.op('i32.shl')
@@ -199,38 +199,38 @@ const LANES = [
 
 function defineLanes(list: MicroList): void {
   for (const { size, shift, load, store } of LANES) {
-    list.add(['pinsr', size, 'vr'], [intoLane('a'), field('d'), from('b', size)], (b) => {
-      pushLaneAddress(b, 'a', shift)
-      b.get('b', size)
+    list.add(['pinsr', size, 'vr'], [intoLane('destination'), field('control'), from('source', size)], (b) => {
+      pushLaneAddress(b, 'destination', shift)
+      b.get('source', size)
       b.code.memory(store)
     })
     const wide = size === 64 ? 64 : 32
-    list.add(['pextr', size, 'rv'], [into('a', wide), fromVector('b'), field('d')], (b) => b.place('a', wide).set(() => {
-      pushLaneAddress(b, 'b', shift)
+    list.add(['pextr', size, 'rv'], [into('destination', wide), fromVector('source'), field('control')], (b) => b.place('destination', wide).set(() => {
+      pushLaneAddress(b, 'source', shift)
       b.code.memory(load)
     }))
   }
-  list.add(['pinsr', 'mmx'], [MMX, intoLane('a'), intoVector('a', { from: 8, bytes: 2 }), field('d'), from('b', 16)], (b) => {
+  list.add(['pinsr', 'mmx'], [MMX, intoLane('destination'), intoVector('destination', { from: 8, bytes: 2 }), field('control'), from('source', 16)], (b) => {
     enterMmx(b)
-    pushLaneAddress(b, 'a', 1)
-    b.get('b', 16)
+    pushLaneAddress(b, 'destination', 1)
+    b.get('source', 16)
     b.code.memory('i32.store16')
-    vectorPlace(b, 'a').store('i32.store16', () => b.code.i32(-1), 8)
+    vectorPlace(b, 'destination').store('i32.store16', () => b.code.i32(-1), 8)
   })
-  list.add(['pextr', 'mmx'], [MMX, into('a', 32), fromVector('b'), field('d')], (b) => {
+  list.add(['pextr', 'mmx'], [MMX, into('destination', 32), fromVector('source'), field('control')], (b) => {
     enterMmx(b)
-    b.place('a', 32).set(() => {
-      pushLaneAddress(b, 'b', 1)
+    b.place('destination', 32).set(() => {
+      pushLaneAddress(b, 'source', 1)
       b.code.memory('i32.load16_u')
     })
   })
 }
 
-/** Pushes a mask whose lanes of `bits` bits are all ones where d has the lane's bit. */
+/** Pushes a mask whose lanes of `bits` bits are all ones where control has the lane's bit. */
 function pushBlendMask(b: Binder, shape: 'i16x8' | 'i32x4' | 'i64x2'): void {
   const c = b.code
   const bytes = shape === 'i16x8' ? 2 : shape === 'i32x4' ? 4 : 8
-  b.small('d')
+  b.small('control')
   if (shape === 'i64x2') c.op('i64.extend_i32_u')
   c.op(`${shape}.splat`)
   byteVector(c, (index) => (index % bytes === 0 ? 1 << (index / bytes) : 0))
@@ -249,7 +249,7 @@ function defineBlends(list: MicroList): void {
     }))
   }
   for (const [name, shape] of [['blendvps', 'i32x4'], ['blendvpd', 'i64x2'], ['pblendvb', 'i8x16']] as const) {
-    list.add([name, 'vv'], [changeVector('a'), fromVector('b'), fromUnit('xmm0')], (b) => withOperands(b, (first, second) => {
+    list.add([name, 'vv'], [changeVector('destination'), fromVector('source'), fromUnit('xmm0')], (b) => withOperands(b, (first, second) => {
       const c = b.code
       c.get(second)
       c.get(first)
@@ -259,23 +259,23 @@ function defineBlends(list: MicroList): void {
       c.op(`${shape}.lt_s`, 'v128.bitselect')
     }))
   }
-  // INSERTPS: the source lane stands in lane 0 of a 32-bit value in general slot b; d holds destination lane and zeros.
-  list.add(['insertps', 'vr'], [changeVector('a'), intoLane('a'), field('d'), from('b', 32)], (b) => {
+  // INSERTPS: the source lane stands in lane 0 of a 32-bit value in the source, a general register; control holds destination lane and zeros.
+  list.add(['insertps', 'vr'], [changeVector('destination'), intoLane('destination'), field('control'), from('source', 32)], (b) => {
     const c = b.code
     c.get(b.base)
-    b.small('a')
+    b.small('destination')
     c.i32(4)
     c.op('i32.shl', 'i32.add')
-    b.small('d')
+    b.small('control')
     c.i32(4)
     c.op('i32.shr_u')
     c.i32(3)
     c.op('i32.and')
     c.i32(2)
     c.op('i32.shl', 'i32.add')
-    b.get('b', 32)
+    b.get('source', 32)
     c.memory('i32.store')
-    const place = vectorPlace(b, 'a')
+    const place = vectorPlace(b, 'destination')
     place.store('v128.store', () => {
       place.load('v128.load')
       pushBlendMask(b, 'i32x4')
@@ -294,8 +294,8 @@ function defineExtensions(list: MicroList): void {
   for (const [name, sign] of [['pmovsx', 's'], ['pmovzx', 'u']] as const) {
     for (const [sizes, chain] of Object.entries(steps)) {
       const ops = chain.map(([from, to]) => `${to}.extend_low_${from}_${sign}` as PlainName)
-      list.add([name + sizes, 'vv'], [intoVector('a'), fromVector('b')], (b) => vectorPlace(b, 'a').store('v128.store', () => {
-        pushVector(b, 'b')
+      list.add([name + sizes, 'vv'], [intoVector('destination'), fromVector('source')], (b) => vectorPlace(b, 'destination').store('v128.store', () => {
+        pushVector(b, 'source')
         b.code.op(...ops)
       }))
     }
@@ -306,24 +306,24 @@ const BITMASKS = [['pmovmskb', 'i8x16'], ['movmskps', 'i32x4'], ['movmskpd', 'i6
 
 function defineMasks(list: MicroList): void {
   for (const [name, shape] of BITMASKS) {
-    list.add([name, 'rv'], [into('a', 32), fromVector('b')], (b) => b.place('a', 32).set(() => {
-      pushVector(b, 'b')
+    list.add([name, 'rv'], [into('destination', 32), fromVector('source')], (b) => b.place('destination', 32).set(() => {
+      pushVector(b, 'source')
       b.code.op(`${shape}.bitmask`)
     }))
   }
-  list.add(['pmovmskb', 'mmx'], [MMX, into('a', 32), fromMmx], (b) => {
+  list.add(['pmovmskb', 'mmx'], [MMX, into('destination', 32), fromMmx], (b) => {
     enterMmx(b)
-    b.place('a', 32).set(() => {
-      pushVector(b, 'b', 'v128.load64_zero')
+    b.place('destination', 32).set(() => {
+      pushVector(b, 'source', 'v128.load64_zero')
       b.code.op('i8x16.bitmask')
     })
   })
-  list.add(['ptest', 'vv'], [fromVector('a'), fromVector('b'), setsFlags()], (b) => {
+  list.add(['ptest', 'vv'], [fromVector('destination'), fromVector('source'), setsFlags()], (b) => {
     const c = b.code
     const [first, second] = [c.local('v128'), c.local('v128')]
-    pushVector(b, 'a')
+    pushVector(b, 'destination')
     c.set(first)
-    pushVector(b, 'b')
+    pushVector(b, 'source')
     c.set(second)
     c.get(first)
     c.get(second)
@@ -378,10 +378,10 @@ function defineMmxMoves(list: MicroList): void {
       b.code.release('v128', value)
     })
   }
-  toMmx(['movq', 'mmx'], fromMmx, (b) => pushVector(b, 'b', 'v128.load64_zero'))
+  toMmx(['movq', 'mmx'], fromMmx, (b) => pushVector(b, 'source', 'v128.load64_zero'))
   for (const size of [32, 64] as const) {
-    toMmx(['movd', size, 'mmx', 'r'], from('b', size), (b) => {
-      b.get('b', size)
+    toMmx(['movd', size, 'mmx', 'r'], from('source', size), (b) => {
+      b.get('source', size)
       if (size === 32) b.code.op('i64.extend_i32_u')
       b.code.op('i64x2.splat')
     })

@@ -10,15 +10,15 @@ import { raise } from './multiply.ts'
 /** The CRC's polynomial with its bits in reverse. */
 const POLYNOMIAL = 0x82f6_3b78 | 0
 
-/** CRC32 of `size` bits of b into the 32-bit register a: one step a bit. */
+/** CRC32 of `size` bits of the source into the 32-bit destination: one step a bit. */
 function checksum(b: Binder, size: Size): void {
   const c = b.code
   const type = typeOf(size)
   const [crc, rest, value] = [c.local('i32'), c.local('i32'), c.local(type)]
-  const place = b.place('a', 32)
+  const place = b.place('destination', 32)
   place.get()
   c.set(crc)
-  b.get('b', size)
+  b.get('source', size)
   c.set(value)
   for (let part = 0; part < Math.max(size / 32, 1); part += 1) {
     const bits = Math.min(size, 32)
@@ -56,8 +56,8 @@ function checksum(b: Binder, size: Size): void {
 
 /** Adds the family. */
 export function defineVectorSystem(list: MicroList): void {
-  for (const size of [8, 16, 32, 64] as const) list.add(['crc32', size], [change('a', 32), from('b', size)], (b) => checksum(b, size))
-  list.add(['mxcsr'], [into('a', 32), fromUnit('mxcsr')], (b) => b.place('a', 32).set(() => {
+  for (const size of [8, 16, 32, 64] as const) list.add(['crc32', size], [change('destination', 32), from('source', size)], (b) => checksum(b, size))
+  list.add(['mxcsr'], [into('destination', 32), fromUnit('mxcsr')], (b) => b.place('destination', 32).set(() => {
     b.code.get(b.base)
     b.code.memory('i32.load', State.mxcsr.offset)
   }))

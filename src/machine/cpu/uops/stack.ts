@@ -122,18 +122,18 @@ const leaves = (size: StackSize): Effect[] =>
 function definePushes(list: MicroList): void {
   for (const size of [16, 32, 64] as const) {
     const type = typeOf(size)
-    list.add(['push', size, 'r'], [from('a', size), pushes(size)], (b) => {
+    list.add(['push', size, 'r'], [from('register', size), pushes(size)], (b) => {
       const value = b.code.local(type)
-      b.get('a', size)
+      b.get('register', size)
       b.code.set(value)
       pushValue(b, size, () => b.code.get(value))
       b.code.release(type, value)
     })
     list.add(['push', size, 'i'], [immediate, pushes(size)], (b) => pushValue(b, size, () => b.immediate(size)))
-    list.add(['pop', size, 'r'], [pops(size), into('a', size)], (b) => {
+    list.add(['pop', size, 'r'], [pops(size), into('destination', size)], (b) => {
       const value = b.code.local(type)
       popValue(b, size, value)
-      b.place('a', size).set(() => b.code.get(value))
+      b.place('destination', size).set(() => b.code.get(value))
       b.code.release(type, value)
     })
     // Only for the faults of reading the top.
@@ -230,9 +230,9 @@ function defineCalls(list: MicroList): void {
       pushNext(b, () => b.checkBranch())
       b.branch('end')
     })
-    list.add(['call', size, 'r'], [from('a', size), pushes(size), codeAddress, indirect(size)], (b) => {
+    list.add(['call', size, 'r'], [from('register', size), pushes(size), codeAddress, indirect(size)], (b) => {
       const target = b.code.local(type)
-      b.get('a', size)
+      b.get('register', size)
       b.code.set(target)
       pushNext(b, () => requireTarget(b, size, target))
       b.jump(() => {
@@ -241,9 +241,9 @@ function defineCalls(list: MicroList): void {
       })
       b.code.release(type, target)
     })
-    list.add(['jmp', size, 'r'], [from('a', size), indirect(size)], (b) => {
+    list.add(['jmp', size, 'r'], [from('register', size), indirect(size)], (b) => {
       const target = b.code.local(type)
-      b.get('a', size)
+      b.get('register', size)
       b.code.set(target)
       requireTarget(b, size, target)
       b.jump(() => {

@@ -65,16 +65,16 @@ function prepare(trial: number): void {
   for (const at of [GPR.rsp, GPR.rbp]) view.setBigUint64(GUEST + 0x8000 + at * 0x40, BigInt(TARGET), true)
 }
 
-function writeRecords({ facts }: Micro, number: number, fields: { readonly a: number }): void {
-  const isVector = (name: string): boolean => facts.operands.some(({ field, file }) => field === name && file === 'vector')
+function writeRecords({ facts }: Micro, number: number, first: number): void {
+  const isVector = (place: number): boolean => facts.operands.some(({ field, file }) => RECORD[field] === place && file === 'vector')
   const record = BLOCK_AT + BLOCK.bytes
   new Uint8Array(memory.buffer).fill(0, BLOCK_AT, BLOCK_AT + 64)
   view.setUint32(BLOCK_AT + BLOCK.count, 1, true)
   view.setUint16(record + RECORD.number, number, true)
-  view.setUint8(record + RECORD.a, isVector('a') ? VECTOR_UNIT.xmm + 1 : fields.a)
-  view.setUint8(record + RECORD.b, isVector('b') ? VECTOR_UNIT.xmm + 2 : GPR.rsi * 8)
-  view.setUint8(record + RECORD.c, SLOT.zero)
-  view.setUint8(record + RECORD.d, facts.address === 2 ? SLOT.zero : 0)
+  view.setUint8(record + RECORD.destination, isVector(RECORD.destination) ? VECTOR_UNIT.xmm + 1 : first)
+  view.setUint8(record + RECORD.source, isVector(RECORD.source) ? VECTOR_UNIT.xmm + 2 : GPR.rsi * 8)
+  view.setUint8(record + RECORD.index, SLOT.zero)
+  view.setUint8(record + RECORD.scale, facts.address === 2 ? SLOT.zero : 0)
   const ends = new Set<End>(['branch', 'conditional', 'end'])
   view.setInt32(record + RECORD.displacement, ends.has(facts.ends) ? DISTANCE : 0, true)
   const ip = (RIP & 0xfff) | (LENGTH << 12)
@@ -92,7 +92,7 @@ interface Outcome {
 function execute(micro: Micro, number: number, trial: number): Outcome {
   const width = micro.group === 'segmented' ? 32 : 64
   prepare(trial)
-  writeRecords(micro, number, { a: micro.facts.ends === 'conditional' ? BEHIND : GPR.rbx * 8 })
+  writeRecords(micro, number, micro.facts.ends === 'conditional' ? BEHIND : GPR.rbx * 8)
   view.setUint32(BASE + GPR.rbx * 8, micro.facts.ends === 'jump' ? TARGET : GUEST + 0x9000, true)
   handled = 0
   const status = interpreters[width]!.run(BASE, BLOCK_AT)
@@ -142,10 +142,10 @@ describe('a block of one micro-operation ends as that declares', () => {
   test.each(singles.filter(({ micro }) => micro.facts.ends === 'repeat'))('$micro.name pays for its repetitions', ({ micro, number }) => {
     const repeat = (count: number, budget: number): Outcome => {
       prepare(0)
-      writeRecords(micro, number, { a: 0 })
+      writeRecords(micro, number, 0)
       const record = BLOCK_AT + BLOCK.bytes
-      view.setUint8(record + RECORD.b, 1)
-      view.setUint8(record + RECORD.d, 32)
+      view.setUint8(record + RECORD.repeat, 1)
+      view.setUint8(record + RECORD.addressSize, 32)
       view.setUint32(BASE + GPR.rcx * 8, count, true)
       view.setUint32(BASE + GPR.rax * 8, 0, true)
       State.budget.set(view, BASE, budget)

@@ -7,7 +7,7 @@ import { microTable } from '../../../../../src/machine/cpu/interpreter/compiled.
 import { RECORD } from '../../../../../src/machine/cpu/layout/record.ts'
 import { STATUS, State } from '../../../../../src/machine/cpu/layout/state.ts'
 import { defineStrings, STRINGS } from '../../../../../src/machine/cpu/runtime/strings.ts'
-import { FIELD, UNIT } from '../../../../../src/machine/cpu/uops/facts.ts'
+import { UNIT, fieldBit } from '../../../../../src/machine/cpu/uops/facts.ts'
 import type { MemoryAccess, MicroFacts } from '../../../../../src/machine/cpu/uops/facts.ts'
 import type { Micro } from '../../../../../src/machine/cpu/uops/micro.ts'
 import type { ModuleWriter } from '../../../../../src/wasm/index.ts'
@@ -19,11 +19,12 @@ const CALLED = { forRead: 1, forWrite: 2, commit: 3, checkSegment: 4, handler: 5
 const RUNTIME: ReadonlyMap<string, number> = new Map(STRINGS.map((name, index) => [name, 6 + index]))
 const newCode = (): TracingCode => new TracingCode({ called: CALLED, ignored: [STATUS.FAULT], prepared: State.host.offset })
 
-/** Bytes of the record by the names of their fields. */
+/** Bytes of the record by fields, of which one name stands for all that lie at its place. */
 const FIELD_BYTES = {
-  a: [RECORD.a, 1], b: [RECORD.b, 1], c: [RECORD.c, 1], d: [RECORD.d, 1], ip: [RECORD.ip, 2],
-  displacement: [RECORD.displacement, 4], immediate: [RECORD.immediate, 4],
+  destination: [RECORD.destination, 1], source: [RECORD.source, 1], index: [RECORD.index, 1], scale: [RECORD.scale, 1],
+  ip: [RECORD.ip, 2], displacement: [RECORD.displacement, 4], immediate: [RECORD.immediate, 4],
 } as const
+const FIELD_NAMES = Object.keys(FIELD_BYTES) as (keyof typeof FIELD_BYTES)[]
 /** Bytes of the state by the names of their units. */
 const UNIT_OFFSETS: Readonly<Record<keyof typeof UNIT, number>> = {
   rip: State.rip.offset, host: State.host.offset, systemFlags: State.systemFlags.offset, stackMask: State.stackMask.offset,
@@ -68,11 +69,11 @@ function keptWith(flags: number): number {
 function declared({ facts, pair }: Micro): Deeds {
   const { operands } = facts
   const lines = operands.map(({ field, file, use, from, bytes, sometimes }) =>
-    `${file} ${field} ${use} ${from}+${bytes}${sometimes ? ' sometimes' : ''}`)
-  if (facts.address === 2) lines.push('general d read 0+8')
+    `${file} ${nameOfByte(RECORD[field])} ${use} ${from}+${bytes}${sometimes ? ' sometimes' : ''}`)
+  if (facts.address === 2) lines.push('general scale read 0+8')
   const slot = (set: number, use: string): string[] => slotsOf(set).map((number) => `${number * 8} ${use}`)
   return {
-    fields: sorted(bitsOf(FIELD, facts.fields)),
+    fields: sorted(FIELD_NAMES.filter((name) => (facts.fields & fieldBit(name)) !== 0)),
     operands: sorted(lines),
     slots: sorted([...slot(facts.read, 'read'), ...slot(facts.written, 'written'), ...slot(facts.overwritten, 'overwritten')]),
     units: sorted([...bitsOf(UNIT, facts.unitsRead).map((name) => `${name} read`), ...bitsOf(UNIT, facts.unitsWritten).map((name) => `${name} written`)]),

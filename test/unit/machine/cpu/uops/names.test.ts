@@ -7,6 +7,8 @@ import { STACK_USERS } from '../../../../../src/machine/cpu/handlers/stack-use.t
 import { microTable } from '../../../../../src/machine/cpu/interpreter/compiled.ts'
 import { writeInterpreter } from '../../../../../src/machine/cpu/interpreter/module.ts'
 import { writeSingles } from '../../../../../src/machine/cpu/interpreter/singles.ts'
+import { SHAPES } from '../../../../../src/machine/cpu/layout/record.ts'
+import { RecordFields } from '../../../../../src/machine/cpu/lift/record-fields.ts'
 import { buildMicroTable } from '../../../../../src/machine/cpu/uops/table.ts'
 import { EXIT } from '../../../../../src/machine/index.ts'
 import { VECTOR } from '../../../../../src/x86/index.ts'
@@ -50,4 +52,21 @@ describe('names of micro-operations', () => {
 
 test('handlers that are said to work on the stack exist', () => {
   expect(STACK_USERS.filter((name) => !HANDLER_NUMBERS.has(name))).toEqual([])
+})
+
+describe('names of record fields', () => {
+  const named = Object.entries(SHAPES).flatMap(([shape, fields]) => Object.entries(fields).map(([name, place]) => ({ shape, name, place })))
+
+  test('a name lies at one place in all shapes, and no two of a shape at the same', () => {
+    const places = new Map(named.map(({ name, place }) => [name, place]))
+    expect(named.filter(({ name, place }) => places.get(name) !== place)).toEqual([])
+    for (const fields of Object.values(SHAPES)) expect(new Set(Object.values(fields)).size).toBe(Object.keys(fields).length)
+  })
+
+  test.each(named)('lifters set $name of $shape in its byte', ({ name, place }) => {
+    const fields = new RecordFields()
+    Object.assign(fields, { [name]: 7 })
+    expect([fields.first, fields.second, fields.third, fields.fourth].map((value, index) => [index + 2, value]))
+      .toEqual([2, 3, 4, 5].map((at) => [at, at === place ? 7 : 0]))
+  })
 })
