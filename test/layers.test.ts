@@ -104,6 +104,17 @@ describe('the layers', () => {
     expect(guilty.map((file) => relative(root, file))).toEqual([])
   })
 
+  test('only the kinds of guests know which kind a domain is', () => {
+    // What a description file and a saved configuration say is another thing: the type that was asked for.
+    const isTold = /^toolstack\/(config\/|save\/config-json\.ts)/
+    const asks = /\.pv\b|\bkind\b[^=!&|?]* (===|!==) '(pv|typescript)'/
+    const guilty = files.filter((file) => {
+      const place = relative(source, file)
+      return !place.startsWith('hypervisor/guests/') && !isTold.test(place) && asks.test(readFileSync(file, 'utf8'))
+    })
+    expect(guilty.map((file) => relative(root, file))).toEqual([])
+  })
+
   test('no layer exports everything of a file, and nothing has a default export', () => {
     const guilty = files.filter((file) => /^export \*|^export default/m.test(readFileSync(file, 'utf8')))
     expect(guilty.map((file) => relative(root, file))).toEqual([])

@@ -150,8 +150,8 @@ function writeSectionHeader(
 
 /** Registers of the vCPUs that have any, one vcpu_guest_context each. */
 function contextsOf(control: CoreSource, domid: DomId): Uint8Array {
-  const { kind, maxVcpu } = control.domainInfo(domid)
-  const online = Array.from({ length: kind === 'pv' ? maxVcpu + 1 : 0 }, (_, vcpu) => vcpu)
+  const { hasRegisters, maxVcpu } = control.domainInfo(domid)
+  const online = Array.from({ length: hasRegisters ? maxVcpu + 1 : 0 }, (_, vcpu) => vcpu)
     .filter((vcpu) => control.vcpuInfo(domid, vcpu).online)
   const bytes = new Uint8Array(online.length * VcpuGuestContext.size)
   const view = new DataView(bytes.buffer)

@@ -50,7 +50,7 @@ function build(plan: Plan, shell: DomainShell): { storeFrame: Mfn; consoleFrame:
   const { host, config, kernel, pages, ramdisk } = plan
   const { domid, storePort, consolePort } = shell
   const common = { domid, pages, commandLine: config.commandLine, storePort, consolePort, servedBy: 0 as DomId }
-  if (kernel.kind === 'pv') return buildPvDomain(host.control, { ...common, image: kernel.image, ramdisk })
+  if ('image' in kernel) return buildPvDomain(host.control, { ...common, image: kernel.image, ramdisk })
   const built = buildTypeScriptDomain(host.control, common)
   shell.boot.info = built.boot
   return built
@@ -118,6 +118,6 @@ export async function createDomain(
   connectShell(plan, shell, rings, { undo })
   await connectDevices(plan, shell, { undo, signal: context.signal })
   context.check()
-  if (kernel.kind === 'typescript') host.control.startVcpu(shell.domid, 0)
-  return { domid: shell.domid, uuid, symbols: kernel.kind === 'pv' ? kernel.symbols : undefined }
+  if (!host.control.domainInfo(shell.domid).hasRegisters) host.control.startVcpu(shell.domid, 0)
+  return { domid: shell.domid, uuid, symbols: 'image' in kernel ? kernel.symbols : undefined }
 }

@@ -79,7 +79,7 @@ function makeDomain({ host, config, kernel, uuid }: ShellPlan, boot: DomainShell
     kind: kernel.kind, vcpus: config.maxVcpus, handle: uuidBytes(uuid),
     maxPages: config.maxMemory * PAGES_PER_MEBIBYTE + SLACK_PAGES,
     maxPorts: config.maxEventChannels + 1, maxGrantFrames: config.maxGrantFrames,
-    ...(kernel.kind === 'pv' ? {} : {
+    ...(!('program' in kernel) ? {} : {
       createRunner: (port): VcpuRunner => new TypeScriptRunner(wakingPort(port, loop), {
         program: kernel.program,
         random: new SeededRandom(seed),
@@ -89,7 +89,7 @@ function makeDomain({ host, config, kernel, uuid }: ShellPlan, boot: DomainShell
     }),
   })
   // One range of RAM, as libxl tells a PV guest that has no devices passed through.
-  if (kernel.kind === 'pv') {
+  if (!('program' in kernel)) {
     control.setMemoryMap(domid.current, [
       { address: 0, size: config.maxMemory * PAGES_PER_MEBIBYTE * PAGE_SIZE, type: E820_RAM },
     ])

@@ -246,7 +246,7 @@ export async function sendDomain(
   const journey: Journey = { host, domain, reader, writer, output, options, context }
   const listener = new Listener(reader)
   await writeHead(writer, currentConfig(host, domain))
-  const live = options.live !== false && host.control.domainInfo(domain.id).kind === 'pv'
+  const live = options.live !== false && host.control.domainInfo(domain.id).hasRegisters
   const copied = live ? await sendLive(journey, listener) : await sendStopped(journey)
   turn.ours = false
   await listener.ready

@@ -50,7 +50,7 @@ export interface RestoredImage {
 export interface RestoreTarget {
   readonly domain: DomId
   /** Guests in TypeScript have neither page tables nor registers. */
-  readonly kind: 'pv' | 'typescript'
+  readonly hasRegisters: boolean
   /** Frames that the domain may own. */
   readonly maxPages: number
   readonly xenstorePort: EventPort
@@ -142,7 +142,7 @@ export class PvImageReader {
       case 'vcpu-basic': return this.takeVcpu(record)
       default:
         // The time stamp goes on from this host's. A guest in TypeScript has no processor.
-        if (this.target.kind === 'pv') this.demands.take(record)
+        if (this.target.hasRegisters) this.demands.take(record)
     }
   }
 
@@ -163,7 +163,7 @@ export class PvImageReader {
     if (record.startPfn !== 0) throw bad(`the p2m starts at ${record.startPfn}, not at 0`)
     const wanted = Math.floor(record.endPfn / 512) + 1
     if (record.frames.length !== wanted) throw bad(`a p2m of ${wanted} pages has ${record.frames.length}`)
-    if (this.target.kind === 'pv') this.demands.settle()
+    if (this.target.hasRegisters) this.demands.settle()
     this.p2mFrames = record.frames
     this.maxPfn = record.endPfn
     this.pages = new ImagePages(record.endPfn + 1)
@@ -202,7 +202,7 @@ export class PvImageReader {
     }
     flush()
     // The sender has begun another round, so most of what tables map is here.
-    if (this.target.kind === 'pv' && !isNew.includes(1)) this.tables.convertEarly()
+    if (this.target.hasRegisters && !isNew.includes(1)) this.tables.convertEarly()
   }
 
   /**
@@ -252,7 +252,7 @@ export class PvImageReader {
     if (record.vcpu > maxVcpu)
       throw bad(`vCPU ${record.vcpu} of a domain whose last is ${maxVcpu}`, { vcpu: record.vcpu })
     const context = decodeVcpuContext(viewOf(record.blob), 0)
-    if (this.target.kind === 'pv') this.demands.checkContext(record.vcpu, context)
+    if (this.target.hasRegisters) this.demands.checkContext(record.vcpu, context)
     this.contexts.set(record.vcpu, context)
   }
 
@@ -279,11 +279,11 @@ export class PvImageReader {
   private assemble(): RestoredImage {
     if (this.sharedInfo === undefined) throw bad('the image has no SHARED_INFO')
     if (!this.contexts.has(0)) throw bad('the image has no vCPU 0')
-    const { domain, kind } = this.target
+    const { domain, hasRegisters } = this.target
     this.writeP2m()
     const rings = this.patchStartInfo()
     this.writeSharedInfo(this.sharedInfo)
-    if (kind === 'pv') {
+    if (hasRegisters) {
       this.tables.finish()
       this.pinTables()
       for (const [vcpu, context] of this.contexts) this.control.setVcpuContext(domain, vcpu, this.local(context, vcpu))

@@ -80,7 +80,7 @@ export class PvImageWriter {
     this.control = control
     this.domain = domain
     this.writer = writer
-    this.hasProcessor = control.domainInfo(domain).kind === 'pv'
+    this.hasProcessor = control.domainInfo(domain).hasRegisters
     this.p2m = readP2m(control, domain)
     this.sent = new Uint8Array(this.p2m.maxPfn)
   }

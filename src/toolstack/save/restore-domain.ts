@@ -136,9 +136,10 @@ export async function restoreDomain(
   const plan: ShellPlan = { host, config, kernel, uuid }
   const shell = makeShell(plan, { undo, onMade: (id) => context.report({ type: 'domain-made', id }) })
   // Not while the domain stands still at the other end of a migration.
-  if (kernel.kind === 'pv') host.control.prepareVcpu(shell.domid, 0)
+  const { hasRegisters } = host.control.domainInfo(shell.domid)
+  if (hasRegisters) host.control.prepareVcpu(shell.domid, 0)
   const image = new PvImageReader(host.control, {
-    domain: shell.domid, kind: kernel.kind, maxPages: config.maxMemory * PAGES_PER_MEBIBYTE + SLACK_PAGES,
+    domain: shell.domid, hasRegisters, maxPages: config.maxMemory * PAGES_PER_MEBIBYTE + SLACK_PAGES,
     xenstorePort: shell.storePort, consolePort: shell.consolePort, cpuPolicy: options.cpuPolicy,
   })
   await reader.readImageHeader()
@@ -149,10 +150,10 @@ export async function restoreDomain(
   if (last === 'checkpoint') throw new XenError('NOT_SUPPORTED', 'the stream is one of repeated checkpoints')
   await readTail(reader)
   const rings = image.finish()
-  if (kernel.kind === 'typescript') startProgram(plan, shell, rings)
+  if (!hasRegisters) startProgram(plan, shell, rings)
   connectShell(plan, shell, { storeFrame: rings.xenstoreFrame, consoleFrame: rings.consoleFrame }, { undo })
   await connectDevices(plan, shell, { undo, signal: context.signal })
-  if (kernel.kind === 'typescript') host.control.startVcpu(shell.domid, 0)
+  if (!hasRegisters) host.control.startVcpu(shell.domid, 0)
   context.check()
   context.report({ type: 'restored', id: shell.domid, pages: image.pageCount, bytes: reader.offset })
   return { domid: shell.domid, uuid, config, savedName: saved.name }

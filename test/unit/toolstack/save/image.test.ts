@@ -38,7 +38,7 @@ const viewOf = (data: Uint8Array): DataView => new DataView(data.buffer, data.by
 
 async function restored(file: Uint8Array, maxPages = 2000) {
   const host = new FrameHost()
-  const image = new PvImageReader(host, { domain: host.domain, kind: 'pv', maxPages, ...PORTS })
+  const image = new PvImageReader(host, { domain: host.domain, hasRegisters: true, maxPages, ...PORTS })
   await image.read(await openImage(file))
   return { host, image, result: image.finish() }
 }
@@ -116,7 +116,7 @@ describe('a domain that real Xen saved', () => {
 
   test('whose page comes twice has it as it came last, also when that is zero, or given and taken', async () => {
     const host = new FrameHost()
-    const image = new PvImageReader(host, { domain: host.domain, kind: 'pv', maxPages: 2000, ...PORTS })
+    const image = new PvImageReader(host, { domain: host.domain, hasRegisters: true, maxPages: 2000, ...PORTS })
     const chunks: Uint8Array[] = []
     const stream = new SaveStreamWriter({ write: (chunk) => void chunks.push(chunk) })
     const page = (pfn: number, fill: number): PageEntry =>
@@ -143,7 +143,7 @@ describe('a domain that real Xen saved', () => {
   test('that gave a page away while it was copied gets it back neither in its list nor from the host', async () => {
     const file = savedMini()
     const host = new FrameHost()
-    const image = new PvImageReader(host, { domain: host.domain, kind: 'pv', maxPages: 2000, ...PORTS })
+    const image = new PvImageReader(host, { domain: host.domain, hasRegisters: true, maxPages: 2000, ...PORTS })
     await image.read(await openImage(file))
     // The table that maps the topmost page, before and after.
     const table = pagesOf(await records(file)).find(
@@ -172,7 +172,7 @@ describe('page tables that are converted while more is to come', () => {
   async function early() {
     const file = savedMini()
     const host = new FrameHost()
-    const image = new PvImageReader(host, { domain: host.domain, kind: 'pv', maxPages: 2000, ...PORTS })
+    const image = new PvImageReader(host, { domain: host.domain, hasRegisters: true, maxPages: 2000, ...PORTS })
     await image.read(await openImage(file))
     const original = pagesOf(await records(file))
     const send = async (...pages: PageEntry[]): Promise<void> => {
