@@ -195,7 +195,7 @@ function finish(draft: Draft, { form, prefixes, address, codeSize }: Wanted): Ui
   const rexBits = draft.rex | (place?.rex ?? 0) | (size === 'wide' ? 8 : 0)
   if (codeSize !== 64 && (rexBits !== 0 || draft.needsRex)) return []
   const written = prefixes.map((word) => PREFIX_BYTES[word]!)
-  const isOther = draft.addressBits !== undefined && draft.addressBits !== 0 && draft.addressBits !== codeSize
+  const isOther = form.otherAddress || (draft.addressBits !== undefined && draft.addressBits !== 0 && draft.addressBits !== codeSize)
   const head = [
     ...(draft.segment === undefined ? [] : [PREFIX_BYTES[draft.segment]!]), ...(size === 'other' ? [0x66] : []), ...(isOther ? [0x67] : []),
     ...written, ...(row.prefix === undefined ? [] : MANDATORY[row.prefix]), ...(rexBits !== 0 || draft.needsRex ? [0x40 | rexBits] : []),

@@ -12,6 +12,8 @@ export interface NamedForm {
   readonly opcode: number
   /** A prefix byte that makes the operands 16 or 32 bits wide, or REX.W. */
   readonly size: 'usual' | 'other' | 'wide'
+  /** A prefix byte for the other address size, where the name depends on it and no operand shows it. */
+  readonly otherAddress: boolean
 }
 
 /** One for all: it keeps its decoders. */
@@ -35,10 +37,10 @@ const SIZES = ['usual', 'other', 'wide'] as const
 /** Immediates that are part of a name: comparisons, halves of a product. */
 export const NAMED_NUMBERS = [0, 1, 2, 3, 4, 5, 6, 7, 16, 17] as const
 
-function sample(row: InstructionRow, opcode: number, size: NamedForm['size'], modrm: number | undefined, immediate: number): Uint8Array {
+function sample(row: InstructionRow, opcode: number, size: NamedForm['size'], modrm: number | undefined, [immediate, isOther]: readonly [number, boolean]): Uint8Array {
   const prefix = row.prefix === undefined ? [] : MANDATORY[row.prefix]
   return Uint8Array.from([
-    ...(size === 'other' ? [0x66] : []), ...prefix, ...(size === 'wide' ? [0x48] : []), ...ESCAPES[row.map], opcode,
+    ...(isOther ? [0x67] : []), ...(size === 'other' ? [0x66] : []), ...prefix, ...(size === 'wide' ? [0x48] : []), ...ESCAPES[row.map], opcode,
     ...(modrm === undefined ? [] : [modrm]), immediate, ...new Array<number>(11).fill(0),
   ])
 }
@@ -49,7 +51,9 @@ function buildIndex(codeSize: 16 | 32 | 64): Map<string, NamedForm[]> {
   const index = new Map<string, NamedForm[]>()
   const add = (name: string, form: NamedForm): void => {
     const known = index.get(name) ?? []
-    if (!known.some(({ row, opcode, size }) => row === form.row && opcode === form.opcode && size === form.size)) known.push(form)
+    const isKnown = known.some(({ row, opcode, size, otherAddress }) =>
+      row === form.row && opcode === form.opcode && size === form.size && otherAddress === form.otherAddress)
+    if (!isKnown) known.push(form)
     index.set(name, known)
   }
   for (const row of instructionRows()) {
@@ -59,9 +63,11 @@ function buildIndex(codeSize: 16 | 32 | 64): Map<string, NamedForm[]> {
         if (size === 'wide' && codeSize !== 64) continue
         for (const modrm of modrmsOf(row)) {
           const numbers = row.immediates[0] === 'Ib' && (modrm ?? 0) >= 0xc0 ? NAMED_NUMBERS : [0]
-          for (const number of numbers) {
-            const found = disassembler.at(sample(row, opcode, size, modrm, number), 0, { codeSize })
-            if (found.kind === 'offered' || found.kind === 'refused') add(found.mnemonic, { row, opcode, size })
+          // LOOP and JCXZ count with the address size.
+          const places = row.operands[0] === 'Jb' && row.lastOpcode === row.opcode ? [false, true] : [false]
+          for (const [number, otherAddress] of numbers.flatMap((each) => places.map((place) => [each, place] as const))) {
+            const found = disassembler.at(sample(row, opcode, size, modrm, [number, otherAddress]), 0, { codeSize })
+            if (found.kind === 'offered' || found.kind === 'refused') add(found.mnemonic, { row, opcode, size, otherAddress })
           }
         }
       }

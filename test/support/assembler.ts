@@ -143,8 +143,18 @@ function encode(text: string, place: Place, resolve: (word: string) => number | 
   return [...best]
 }
 
+/** What has been assembled: tests assemble the same again and again. */
+const known = new Map<string, Assembly>()
+
 /** Assembles a listing. Throws for a line that no row of the decode table stands for. */
 export function assembleListing(listing: string, { origin = 0, codeSize = 64 }: AssemblyOptions = {}): Assembly {
+  const key = `${codeSize} ${origin} ${listing}`
+  const made = known.get(key) ?? translate(listing, origin, codeSize)
+  known.set(key, made)
+  return { ...made, bytes: made.bytes.slice() }
+}
+
+function translate(listing: string, origin: number, codeSize: 16 | 32 | 64): Assembly {
   const lines = linesOf(listing)
   const addresses = lines.map(() => origin)
   const labels = new Labels(lines, addresses)

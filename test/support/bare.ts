@@ -11,7 +11,7 @@ import type { BareProcessor, PhysicalMemory, ProcessorOptions } from '../../src/
 import { GPR, PTE, SEGMENT } from '../../src/x86/index.ts'
 import type { GprName } from '../../src/x86/index.ts'
 import { highPart, lowPart } from '../../src/util/index.ts'
-import { hexBytes } from './cpu.ts'
+import { assemble } from './assembler.ts'
 
 /** Where things lie. */
 export const AT = {
@@ -39,6 +39,8 @@ export function writePhysical(memory: PhysicalMemory, address: number, bytes: Ar
 
 /** Machine, processor and tables. */
 export class BareBench {
+  /** Size of the code that it assembles. */
+  protected readonly codeSize: 32 | 64 = 64
   readonly machine: Machine
   readonly cpu: BareProcessor
   private readonly base: number
@@ -147,8 +149,8 @@ export class BareBench {
   }
 
   /** Writes code (hex) and runs it up to an exit. */
-  run(hex: string, budget = 10_000): number {
-    this.write(AT.CODE, hexBytes(hex))
+  run(listing: string, budget = 10_000): number {
+    this.write(AT.CODE, assemble(listing, { origin: AT.CODE, codeSize: this.codeSize }))
     this.jump(AT.CODE)
     return this.cpu.run(budget)
   }

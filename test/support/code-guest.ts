@@ -10,7 +10,7 @@ import { Hypervisor, VirtualClock, type HypervisorOptions, type VcpuContext } fr
 import { Machine, type Processor } from '../../src/machine/index.ts'
 import { SeededRandom, type DomId, type Mfn } from '../../src/util/index.ts'
 import { GPR, PTE, type GprName } from '../../src/x86/index.ts'
-import { hexBytes } from './cpu.ts'
+import { assemble } from './assembler.ts'
 import { TABLE, WRITE } from './hypervisor-host.ts'
 
 const BASE = 0x10_0000
@@ -104,9 +104,9 @@ export class CodeGuest {
     this.machine.memory.markWritten(this.host(address) >>> 12)
   }
 
-  /** Runs code (hex) from its beginning until it has long come to a jump to itself. */
-  run(hex: string): this {
-    this.write(PLACE.CODE, [...hexBytes(hex), ...JUMP_TO_ITSELF])
+  /** Runs a listing from its beginning until it has long come to a jump to itself. */
+  run(listing: string): this {
+    this.write(PLACE.CODE, [...assemble(listing, { origin: PLACE.CODE }), ...JUMP_TO_ITSELF])
     this.processor.registers.setRip(PLACE.CODE, 0)
     this.hypervisor.run({ instructions: 2000 })
     return this

@@ -8,6 +8,7 @@ import type { ProcessorOptions } from '../../src/machine/index.ts'
 import { GPR, PTE, PTE_HIGH_NX, tableIndex } from '../../src/x86/index.ts'
 import type { GprName } from '../../src/x86/index.ts'
 import { highPart, lowPart } from '../../src/util/index.ts'
+import { assemble } from './assembler.ts'
 
 /** Where code, data and stack lie. */
 export const CODE = 0x40_0000
@@ -98,9 +99,9 @@ export class CpuBench {
     this.cpu.registers.setRip(lowPart(address), highPart(address))
   }
 
-  /** Writes code (hex) at CODE and runs it up to an exit. */
-  run(hex: string, budget = 1_000_000): number {
-    this.write(CODE, hexBytes(hex))
+  /** Assembles a listing at CODE and runs it up to an exit. */
+  run(listing: string, budget = 1_000_000): number {
+    this.write(CODE, assemble(listing, { origin: CODE }))
     this.jump(CODE)
     return this.cpu.run(budget)
   }

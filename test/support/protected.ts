@@ -11,7 +11,7 @@ import type { BareProcessor } from '../../src/machine/index.ts'
 import { CR0, CR4, GPR, MSR, PTE, SEGMENT } from '../../src/x86/index.ts'
 import type { GprName } from '../../src/x86/index.ts'
 import { writePhysical } from './bare.ts'
-import { hexBytes } from './cpu.ts'
+import { assemble } from './assembler.ts'
 
 /** Where things lie. */
 export const PLACE = {
@@ -116,8 +116,8 @@ export class ProtectedBench {
   }
 
   /** Writes code (hex) and runs it up to an exit. */
-  run(hex: string, budget = 10_000): number {
-    this.write(PLACE.CODE, hexBytes(hex))
+  run(listing: string, budget = 10_000): number {
+    this.write(PLACE.CODE, assemble(listing, { origin: PLACE.CODE, codeSize: 32 }))
     this.cpu.registers.setRip(PLACE.CODE, 0)
     return this.cpu.run(budget)
   }

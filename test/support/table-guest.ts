@@ -8,7 +8,7 @@ import type { Processor } from '../../src/machine/index.ts'
 import { highPart, lowPart, type DomId } from '../../src/util/index.ts'
 import { GPR } from '../../src/x86/index.ts'
 import type { GprName } from '../../src/x86/index.ts'
-import { hexBytes } from './cpu.ts'
+import { assemble } from './assembler.ts'
 import { BASE, MachineGuest, MachineHost, TABLES } from './machine-host.ts'
 
 /** Pages of code, of the first vector's handler, and the one below the top of the stack. */
@@ -16,7 +16,7 @@ export const PAGE = { code: 10, handlers: 11, stack: 30 } as const
 /** Vectors that the guests handle, each in a page of its own that begins with a jump to itself. */
 export const HANDLED = [14, 13, 1, 6, 16] as const
 /** jmp self */
-export const HALT = 'ebfe'
+export const HALT = 'jmp .'
 
 /** What a guest is made of besides the usual. */
 export interface TableGuestOptions {
@@ -59,9 +59,9 @@ export class TableGuest extends MachineGuest {
     return this.host.machine.memory.view.getBigUint64(this.place(TABLES.l1, slot * 8), true)
   }
 
-  /** Writes hex into a frame, as a builder would. */
-  write(page: number, hex: string, offset = 0): void {
-    this.load(page, hexBytes(hex), offset)
+  /** Writes an assembled listing into a frame, as a builder would. */
+  write(page: number, listing: string, { offset = 0, codeSize = 64 }: { offset?: number; codeSize?: 32 | 64 } = {}): void {
+    this.load(page, assemble(listing, { origin: this.at(page, offset), codeSize }), offset)
   }
 
   set(register: GprName, value: number | bigint): void {
@@ -74,9 +74,9 @@ export class TableGuest extends MachineGuest {
     return (BigInt(registers.high(GPR[register])) << 32n) | BigInt(registers.low(GPR[register]))
   }
 
-  /** Runs hex from the code page. */
-  execute(hex: string, instructions = 20_000): void {
-    this.write(PAGE.code, hex)
+  /** Runs a listing from the code page. */
+  execute(listing: string, { instructions = 20_000, codeSize = 64 }: { instructions?: number; codeSize?: 32 | 64 } = {}): void {
+    this.write(PAGE.code, listing, { codeSize })
     const code = this.at(PAGE.code)
     this.processor.registers.setRip(lowPart(code), highPart(code))
     this.run(instructions)

@@ -12,7 +12,6 @@ import { PvGuest } from '../../support/pv-guest.ts'
 import { ScriptedProcessor } from '../../support/scripted-processor.ts'
 import { PAGE, TableGuest } from '../../support/table-guest.ts'
 
-const le32 = (n: number): string => Buffer.from(Uint32Array.of(n).buffer).toString('hex')
 /** Instructions of a guest in TypeScript that never ends, and where they are counted. */
 const busy = (): VcpuRunner & { total: number } => ({
   total: 0,
@@ -56,11 +55,18 @@ describe('processors', () => {
     const other = new TableGuest({ host })
     // Its context lies in page 4: the one that it was started with itself, but for the table, which another vCPU shares.
     guest.set('rbx', 1)
-    // L: mov edi,initialise; mov rsi,rbx; mov edx,page; mov eax,vcpu_op; syscall; mov [rbp+rbx*8],rax; inc rbx; cmp ebx,12; jne L
-    const body = `bf${le32(VCPUOP.initialise)} 4889de ba${le32(guest.at(4))} b8${le32(HYPERVISOR.vcpu_op)} 0f05 488944dd00 48ffc3 83fb0c`
     guest.set('rbp', guest.at(20))
-    const bytes = body.replaceAll(' ', '').length / 2
-    guest.write(PAGE.code, `${body} 75${(256 - bytes - 2).toString(16)} ebfe`)
+    guest.write(PAGE.code, `
+      1:  mov $${VCPUOP.initialise},%edi
+          mov %rbx,%rsi
+          mov $${guest.at(4)},%edx
+          mov $${HYPERVISOR.vcpu_op},%eax
+          syscall
+          mov %rax,(%rbp,%rbx,8)
+          inc %rbx
+          cmp $12,%ebx
+          jne 1b
+          jmp .`)
     const code = guest.at(PAGE.code)
     guest.processor.registers.setRip(lowPart(code), highPart(code))
     host.hypervisor.run({ instructions: 200_000 })

@@ -63,9 +63,9 @@ const LIVES: readonly (readonly [what: string, life: (guest: TableGuest) => void
   ['has run, and written its memory and tables', (g) => {
     g.set('rdi', g.entryAt(400))
     g.set('rax', g.frames[50]! * 4096 + 0x63)
-    g.execute('488907 48c7c700001200 48890f 0f10070f11470f d9eb ebfe')
+    g.execute('mov %rax,(%rdi); mov $0x120000,%rdi; mov %rcx,(%rdi); movups (%rdi),%xmm0; movups %xmm0,0xf(%rdi); fldpi; 1: jmp 1b')
   }],
-  ['has crashed in the middle of something', (g) => g.execute('48c7c400000000 0f0b')],
+  ['has crashed in the middle of something', (g) => g.execute('mov $0,%rsp; ud2')],
   ['has bound ports and registered areas', (g) => {
     const { view } = g.host.machine.memory
     for (let i = 0; i < 5; i += 1) {
@@ -95,7 +95,7 @@ const LIVES: readonly (readonly [what: string, life: (guest: TableGuest) => void
     g.processor.registers.setFlags(RFLAGS.TF | RFLAGS.AC | RFLAGS.IF)
     g.host.machine.memory.view.setUint32(g.place(1), 3, true)
     g.call('physdev_op', 6, g.at(1))
-    g.execute('90 90 90 ebfe')
+    g.execute('nop; nop; nop; 1: jmp 1b')
   }],
   ['has descriptor tables, assists and an NMI', (g) => {
     const { view } = g.host.machine.memory
@@ -109,7 +109,7 @@ const LIVES: readonly (readonly [what: string, life: (guest: TableGuest) => void
   ['was watched, traced, paused and shut down', (g) => {
     const { hypervisor } = g.host
     hypervisor.traceVcpu(g.domid, 0, { memory: () => {}, instruction: () => {} })
-    g.execute('48c7c700001200 48890f ebfe', 50)
+    g.execute('mov $0x120000,%rdi; mov %rcx,(%rdi); 1: jmp 1b', { instructions: 50 })
     hypervisor.pauseDomain(g.domid)
     hypervisor.shutdownDomain(g.domid, SHUTDOWN.suspend)
     hypervisor.setAffinity(g.domid, 0, { hard: [0] })
@@ -137,7 +137,7 @@ function history(host: MachineHost): readonly unknown[] {
   const first = [guest.frames, whole(host, guest), area(host, guest), host.problems()]
   guest.set('rdi', guest.at(20))
   // mov ecx,9; L: inc eax; dec ecx; jnz L; mov [rdi],rax
-  guest.execute('b909000000 ffc0 ffc9 75fa 488907 ebfe', 3000)
+  guest.execute('mov $9,%ecx; 1: inc %eax; dec %ecx; jne 1b; mov %rax,(%rdi); 2: jmp 2b', { instructions: 3000 })
   return [...first, whole(host, guest), host.problems()]
 }
 
@@ -150,7 +150,7 @@ test('a vCPU that is given other registers does not take the trap that its old o
   for (const [register, value] of [[0, guest.at(20)], [7, 0x0003_0001]] as const) registers.setDebug(register, value, 0)
   guest.set('rdi', guest.at(20))
   // mov ss,[rdi], of which the breakpoint's trap waits for the next instruction
-  guest.write(PAGE.code, '8e17 90 ebfe')
+  guest.write(PAGE.code, 'mov (%rdi),%ss; nop; 1: jmp 1b')
   registers.setRip(guest.at(PAGE.code), 0)
   expect(guest.processor.run(1)).toBe(EXIT.BUDGET)
   expect(guest.processor.save()).toMatchObject({ shadow: 'ss', debugTrap: 1 })

@@ -66,7 +66,7 @@ test.each([64, 32, 16] as const)('every row of the table in %i-bit code is assem
     count += 1
   }
   expect(count).toBeGreaterThan(1100)
-})
+}, 60_000)
 
 describe.skipIf(spawnSync('as', ['--version']).status !== 0)('GNU as', () => {
   /** Each line at an offset of its own. */

@@ -2,28 +2,25 @@ import { describe, expect, test } from 'vitest'
 import { EXIT } from '../../../../src/machine/index.ts'
 import { HANDLER_NUMBERS } from '../../../../src/machine/cpu/handlers/table.ts'
 import { PRICED_HANDLERS } from '../../../../src/machine/cpu/handlers/prices.ts'
-import { CODE, CpuBench, DATA, hexBytes } from '../../../support/cpu.ts'
+import { assemble } from '../../../support/assembler.ts'
+import { CODE, CpuBench, DATA } from '../../../support/cpu.ts'
 
-/** mov $value, register (rdi 7, rbp 5, rsp 4, rbx 3, rdx 2) */
-const move = (register: number, value: number): string =>
-  `48 ${(0xb8 + register).toString(16)} ` + [0, 8, 16, 24].map((shift) => (value >>> shift & 0xff).toString(16).padStart(2, '0')).join(' ') + ' 00 00 00 00 '
+/** As long as it ever is, whatever the value. */
+const move = (register: string, value: number): string => `movabs $${value},%${register};`
 
-const FXSAVE = '0f ae 07 0f ae 0f'
-const FSIN = 'd9 e8 d9 fe dd d8'
-const ENTER = 'c8 00 00 1f ' + move(4, DATA + 0x3000) + move(5, DATA + 0x2000)
-const DIV = '48 f7 f3 ' + move(2, 1)
+const FXSAVE = 'fxsave (%rdi); fxrstor (%rdi)'
+const FSIN = 'fld1; fsin; fstp %st(0)'
+const ENTER = `enter $0,$31; ${move('rsp', DATA + 0x3000)} ${move('rbp', DATA + 0x2000)}`
+const DIV = `div %rbx; ${move('rdx', 1)}`
 /** Writes the byte of a nop behind it, which it then executes. */
-const WRITING = `c6 05 00 00 00 00 90 90`
+const WRITING = `movb $0x90,0x0(%rip); nop`
 
-const SETUP = move(7, DATA) + move(3, 3) + move(2, 1) + move(4, DATA + 0x3000) + move(5, DATA + 0x2000)
+const SETUP = move('rdi', DATA) + move('rbx', 3) + move('rdx', 1) + move('rsp', DATA + 0x3000) + move('rbp', DATA + 0x2000)
 
 /** A processor that executes `body` for ever. */
 function looping(body: string, accounting: 'instructions' | 'work'): CpuBench {
   const bench = new CpuBench({ accounting })
-  const length = hexBytes(body).length
-  const back = (-(length + 5)) >>> 0
-  bench.write(CODE, hexBytes(`${SETUP}${body}`))
-  bench.write(CODE + hexBytes(SETUP).length + length, [0xe9, back & 0xff, back >>> 8 & 0xff, back >>> 16 & 0xff, back >>> 24])
+  bench.write(CODE, assemble(`${SETUP} again: ${body}; jmp again`))
   bench.jump(CODE)
   return bench
 }
@@ -81,7 +78,7 @@ describe('a budget', () => {
       }
     })
 
-  test.each([['rdrand', '48 0f c7 f0', 50], ['mov cs to a register', '8c c8', 10], ['smsw', '0f 01 e1', 10]])(
+  test.each([['rdrand', 'rdrand %rax', 50], ['mov cs to a register', 'mov %cs,%eax', 10], ['smsw', 'smsw %ecx', 10]])(
     'of work counts what has more to do behind its handler, and is spent alike wherever runs are cut: %s', (_name, body, each) => {
       const total = countOf(looping(body, 'work'), 300)
       expect(total / 300).toBeGreaterThan(each)
@@ -94,12 +91,11 @@ describe('a budget', () => {
     })
 
   test.each([1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 1000])('of %i leaves no instruction half done', (budget) => {
-    // mov ss, eax; push rax; mov [rdi], cs; fld1; fstp; smsw ecx; mov rsi, [rdi]; pop rdx; inc rbx; hlt
-    const code = '8c d0 50 8c 0f d9 e8 dd d8 0f 01 e1 48 8b 37 5a 48 ff c3 f4'
+    const code = 'mov %ss,%eax; push %rax; mov %cs,(%rdi); fld1; fstp %st(0); smsw %ecx; mov (%rdi),%rsi; pop %rdx; inc %rbx; hlt'
     const outcome = (accounting: 'instructions' | 'work', most: number): bigint[] => {
       const bench = new CpuBench({ accounting })
       bench.set('rdi', DATA)
-      bench.write(CODE, hexBytes(code))
+      bench.write(CODE, assemble(code))
       while (bench.cpu.run(most) !== EXIT.PRIVILEGED);
       return (['rax', 'rbx', 'rcx', 'rdx', 'rsi', 'rsp'] as const).map((name) => bench.get(name))
     }
@@ -108,7 +104,7 @@ describe('a budget', () => {
 
   test('of work costs nothing for an instruction that faults', () => {
     const bench = new CpuBench({ accounting: 'work' })
-    bench.run('0f ae 04 25 00 00 00 00 90') // fxsave where nothing is mapped
+    bench.run('fxsave 0x0; nop') // where nothing is mapped
     expect(bench.cpu.exit.reason).toBe(EXIT.EXCEPTION)
     // The lines from which code was taken are new, and that is all.
     expect(bench.cpu.executed).toBe(6000)
@@ -120,7 +116,7 @@ describe('a budget', () => {
   test('of work is told to the timestamp counter as it is spent', () => {
     const bench = new CpuBench({ accounting: 'work' })
     bench.set('rdi', DATA)
-    bench.run('0f 31 89 c3 0f ae 07 0f 31 f4', 100_000) // rdtsc; mov eax, ebx; fxsave; rdtsc; hlt
+    bench.run('rdtsc; mov %eax,%ebx; fxsave (%rdi); rdtsc; hlt', 100_000)
     // Two rdtsc with a usual price each, a mov, and the fxsave.
     expect(Number(bench.get('rax') - bench.get('rbx'))).toBe(1 + 1 + 1601 + 20)
   })
@@ -132,9 +128,9 @@ describe('a budget', () => {
       expect(bench.cpu.run(100_000)).toBe(EXIT.PRIVILEGED)
       return bench.cpu.executed
     }
-    bench.write(CODE, hexBytes('90 90 f4'))
+    bench.write(CODE, assemble('nop; nop; hlt'))
     expect([pass(), pass()]).toEqual([3002, 2])
-    bench.write(CODE, hexBytes('90'))
+    bench.write(CODE, assemble('nop'))
     expect([pass(), pass()]).toEqual([3002, 2])
   })
 })

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest'
 import { EXIT } from '../../../../src/machine/index.ts'
 import { PTE, RFLAGS, SEGMENT, VECTOR } from '../../../../src/x86/index.ts'
+import { assemble } from '../../../support/assembler.ts'
 import { AT, BareBench, SELECTOR, handlerOf } from '../../../support/bare.ts'
-import { hexBytes } from '../../../support/cpu.ts'
 
 const PAGE_READ_ONLY = PTE.PRESENT | PTE.USER
 const rights = (b: BareBench): [cs: number, ss: number, interrupts: boolean] => [
@@ -22,7 +22,7 @@ describe('interrupts through the IDT', () => {
   test('INT n in ring 0 pushes a frame on the stack in use, aligned to 16', () => {
     const b = new BareBench()
     b.set('rsp', AT.STACK0 - 0x7f8)
-    expect([b.run('cd40'), b.handled]).toEqual([EXIT.HALT, 0x40])
+    expect([b.run('int $0x40'), b.handled]).toEqual([EXIT.HALT, 0x40])
     expect(b.frame(5)).toEqual([AT.CODE + 2, SELECTOR.CODE0, RFLAGS.FIXED, AT.STACK0 - 0x7f8, SELECTOR.DATA0])
     expect(b.get('rsp')).toBe(AT.STACK0 - 0x800 - 40)
   })
@@ -30,7 +30,7 @@ describe('interrupts through the IDT', () => {
   test('from ring 3 the handler runs in ring 0 on the stack of the TSS, with a null stack segment', () => {
     const b = inRing3()
     b.gate(0x40, { target: handlerOf(0x40), dpl: 3 })
-    expect([b.run('cd40'), b.handled]).toEqual([EXIT.HALT, 0x40])
+    expect([b.run('int $0x40'), b.handled]).toEqual([EXIT.HALT, 0x40])
     expect(b.frame(5)).toEqual(
       [AT.CODE + 2, SELECTOR.CODE3, RFLAGS.FIXED | RFLAGS.IF, AT.STACK3 - 0x100, SELECTOR.DATA3])
     expect(b.get('rsp')).toBe(AT.STACK0 - 40)
@@ -40,14 +40,14 @@ describe('interrupts through the IDT', () => {
   test('a trap gate leaves interrupts on', () => {
     const b = inRing3()
     b.gate(0x40, { target: handlerOf(0x40), dpl: 3, kind: 'TRAP' })
-    b.run('cd40')
+    b.run('int $0x40')
     expect(rights(b)[2]).toBe(true)
   })
 
   test('an interrupt stack is taken whatever the ring', () => {
     const b = new BareBench()
     b.gate(0x40, { target: handlerOf(0x40), ist: 1 })
-    b.run('cd40')
+    b.run('int $0x40')
     expect([b.handled, b.get('rsp'), b.frame(5)[3]]).toEqual([0x40, AT.STACK_IST - 40, AT.STACK0 - 0x800])
     expect(rights(b)).toEqual([SELECTOR.CODE0, SELECTOR.DATA0, false])
   })
@@ -55,15 +55,15 @@ describe('interrupts through the IDT', () => {
   test('conforming code keeps the ring and the stack', () => {
     const b = inRing3()
     b.gate(0x40, { target: AT.DATA, selector: SELECTOR.CONFORMING, dpl: 3 })
-    b.write(AT.DATA, hexBytes('0f0b'))
-    b.run('cd40')
+    b.write(AT.DATA, assemble('ud2'))
+    b.run('int $0x40')
     // UD2 there is delivered with the frame of ring 3.
     expect([b.handled, b.frame(2)]).toEqual([VECTOR.UD, [AT.DATA, SELECTOR.CONFORMING | 3]])
   })
 
   test('the accessed bit of the handler code segment is set in the table', () => {
     const b = new BareBench()
-    b.run('cd40')
+    b.run('int $0x40')
     expect(b.readByte(AT.GDT + SELECTOR.CODE0 + 5)).toBe(0x9b)
   })
 
@@ -82,7 +82,7 @@ describe('interrupts through the IDT', () => {
   test.each(gates)('%s is a fault at the INT', (_, prepare, vector, code) => {
     const b = inRing3()
     prepare(b)
-    b.run('cd40')
+    b.run('int $0x40')
     expect([b.handled, b.frame(2)]).toEqual([vector, [code, AT.CODE]])
     expect(b.frame(5)[4]).toBe(AT.STACK3 - 0x100)
   })
@@ -90,17 +90,17 @@ describe('interrupts through the IDT', () => {
   test('a target that is not canonical in a gate open to all faults with no external bit', () => {
     const b = new BareBench()
     b.gate(0x40, { target: 2 ** 47 })
-    b.run('cd40')
+    b.run('int $0x40')
     expect([b.handled, b.frame(1)]).toEqual([VECTOR.GP, [0]])
   })
 })
 
 describe('exceptions', () => {
   const faults: readonly [string, string, number, number | undefined][] = [
-    ['UD2', '0f0b', VECTOR.UD, undefined],
-    ['a division by zero', '31d2f7f2', VECTOR.DE, undefined],
-    ['HLT in ring 3', 'f4', VECTOR.GP, 0],
-    ['a bad selector', '66b8feff8ed8', VECTOR.GP, 0xfffc],
+    ['UD2', 'ud2', VECTOR.UD, undefined],
+    ['a division by zero', 'xor %edx,%edx; div %edx', VECTOR.DE, undefined],
+    ['HLT in ring 3', 'hlt', VECTOR.GP, 0],
+    ['a bad selector', 'mov $0xfffe,%ax; mov %eax,%ds', VECTOR.GP, 0xfffc],
   ]
   test.each(faults)('%s comes with rip at the instruction and RF set', (_, code, vector, errorCode) => {
     const b = inRing3()
@@ -108,7 +108,7 @@ describe('exceptions', () => {
     expect(b.handled).toBe(vector)
     const frame = b.frame(6)
     if (errorCode !== undefined) expect(frame.shift()).toBe(errorCode)
-    const last = code.startsWith('31d2') ? 2 : code.startsWith('66b8') ? 4 : 0
+    const last = code.startsWith('xor %edx,%edx') ? 2 : code.startsWith('mov $0xfffe') ? 4 : 0
     expect(frame.slice(0, 2)).toEqual([AT.CODE + last, SELECTOR.CODE3])
     expect(frame[2]! & (RFLAGS.RF | RFLAGS.IF)).toBe(RFLAGS.RF | RFLAGS.IF)
     expect(b.cpu.registers.flags() & (RFLAGS.RF | RFLAGS.TF | RFLAGS.IF)).toBe(0)
@@ -117,13 +117,13 @@ describe('exceptions', () => {
   test('INT3 and INTO are traps: rip is behind, RF is clear', () => {
     const b = inRing3()
     b.gate(VECTOR.BP, { target: handlerOf(VECTOR.BP), dpl: 3 })
-    b.run('cc')
+    b.run('int3')
     expect([b.handled, b.frame(1), b.frame(3)[2]! & RFLAGS.RF]).toEqual([VECTOR.BP, [AT.CODE + 1], 0])
   })
 
   test('INT1 needs no open gate', () => {
     const b = inRing3()
-    b.run('f1')
+    b.run('int1')
     expect([b.handled, b.frame(1)]).toEqual([VECTOR.DB, [AT.CODE + 1]])
   })
 
@@ -131,7 +131,7 @@ describe('exceptions', () => {
     const b = inRing3()
     b.map(AT.DATA, PAGE_READ_ONLY)
     b.set('rdi', AT.DATA + 8)
-    b.run('488907')
+    b.run('mov %rax,(%rdi)')
     expect([b.handled, b.frame(2)]).toEqual([VECTOR.PF, [7, AT.CODE]])
     expect(b.cpu.registers.controlLow(2)).toBe(AT.DATA + 8)
   })
@@ -139,7 +139,7 @@ describe('exceptions', () => {
   test('a fetch from a page that is not there faults at the target', () => {
     const b = inRing3()
     b.set('rax', 0x7000_0000)
-    b.run('ffe0')
+    b.run('jmp *%rax')
     expect([b.handled, b.frame(2), b.cpu.registers.controlLow(2)]).toEqual([VECTOR.PF, [0x14, 0x7000_0000], 0x7000_0000])
   })
 
@@ -147,40 +147,40 @@ describe('exceptions', () => {
     const b = inRing3()
     b.map(AT.DATA, PTE.PRESENT | PTE.WRITABLE)
     b.set('rdi', AT.DATA)
-    b.run('488b07')
+    b.run('mov (%rdi),%rax')
     expect([b.handled, b.frame(1)]).toEqual([VECTOR.PF, [5]])
     const kernel = new BareBench()
     kernel.map(AT.DATA, PTE.PRESENT | PTE.WRITABLE)
     kernel.set('rdi', AT.DATA)
-    expect([kernel.run('488907 f4'), kernel.handled, kernel.cpu.registers.rip()]).toEqual([EXIT.HALT, -1, AT.CODE + 4])
+    expect([kernel.run('mov %rax,(%rdi); hlt'), kernel.handled, kernel.cpu.registers.rip()]).toEqual([EXIT.HALT, -1, AT.CODE + 4])
   })
 
   test('ring 0 writes to read-only pages only while CR0.WP is clear', () => {
     const b = new BareBench()
     b.map(AT.DATA, PAGE_READ_ONLY)
     b.set('rdi', AT.DATA)
-    b.run('488907 f4')
+    b.run('mov %rax,(%rdi); hlt')
     expect([b.handled, b.frame(1)]).toEqual([VECTOR.PF, [3]])
     const open = new BareBench()
     open.map(AT.DATA, PAGE_READ_ONLY)
     open.set('rdi', AT.DATA)
     const { registers } = open.cpu
     registers.setControl(0, (registers.controlLow(0) & ~0x1_0000) >>> 0, 0)
-    open.run('488907 f4')
+    open.run('mov %rax,(%rdi); hlt')
     expect(open.handled).toBe(-1)
   })
 
   test('the tables are reached from ring 3 though their pages belong to ring 0', () => {
     const b = inRing3()
     for (const page of [AT.GDT, AT.IDT, AT.TSS, AT.STACK0 - 4096]) b.map(page, PTE.PRESENT | PTE.WRITABLE)
-    b.run('0f0b')
+    b.run('ud2')
     expect(b.handled).toBe(VECTOR.UD)
   })
 
   test('each delivery counts as one instruction of the budget, and none goes beyond it', () => {
     const b = new BareBench()
-    b.write(handlerOf(VECTOR.UD), hexBytes('90f4'))
-    expect([b.run('900f0b', 1), b.cpu.executed, b.cpu.registers.rip()]).toEqual([EXIT.BUDGET, 1, AT.CODE + 1])
+    b.write(handlerOf(VECTOR.UD), assemble('nop; hlt'))
+    expect([b.run('nop; ud2', 1), b.cpu.executed, b.cpu.registers.rip()]).toEqual([EXIT.BUDGET, 1, AT.CODE + 1])
     expect([b.cpu.run(1), b.cpu.executed, b.cpu.registers.rip()]).toEqual([EXIT.BUDGET, 1, handlerOf(VECTOR.UD)])
     expect([b.cpu.run(9), b.cpu.executed]).toEqual([EXIT.HALT, 2])
   })
@@ -188,8 +188,8 @@ describe('exceptions', () => {
   test('a handler that faults for ever comes to the end of the budget', () => {
     const b = new BareBench()
     b.gate(VECTOR.UD, { target: AT.DATA, ist: 1 })
-    b.write(AT.DATA, hexBytes('0f0b'))
-    expect([b.run('0f0b', 1000), b.cpu.executed]).toEqual([EXIT.BUDGET, 1000])
+    b.write(AT.DATA, assemble('ud2'))
+    expect([b.run('ud2', 1000), b.cpu.executed]).toEqual([EXIT.BUDGET, 1000])
   })
 })
 
@@ -199,7 +199,7 @@ describe('faults while a fault is delivered', () => {
     b.map(AT.STACK0 - 4096, 0)
     b.gate(VECTOR.DF, { target: handlerOf(VECTOR.DF), ist: 1 })
     b.set('rdi', 0x700_0000)
-    b.run('488b07')
+    b.run('mov (%rdi),%rax')
     expect([b.handled, b.frame(3)]).toEqual([VECTOR.DF, [0, AT.CODE, SELECTOR.CODE3]])
     expect(b.cpu.registers.controlLow(2)).toBe(AT.STACK0 - 8)
   })
@@ -207,21 +207,21 @@ describe('faults while a fault is delivered', () => {
   test('a fault on the way to a benign exception is delivered in its place', () => {
     const b = inRing3()
     b.gate(VECTOR.UD, { target: 0, flags: 0xe00 })
-    b.run('0f0b')
+    b.run('ud2')
     expect([b.handled, b.frame(2)]).toEqual([VECTOR.NP, [VECTOR.UD * 8 + 3, AT.CODE]])
   })
 
   test('two contributory exceptions are a double fault', () => {
     const b = inRing3()
     b.gate(VECTOR.GP, { target: 0, flags: 0xe00 })
-    b.run('f4')
+    b.run('hlt')
     expect([b.handled, b.frame(2)]).toEqual([VECTOR.DF, [0, AT.CODE]])
   })
 
   test('a double fault that cannot be delivered shuts the processor down for good', () => {
     const b = inRing3()
     b.cpu.system.idt = { baseLow: 0, baseHigh: 0, limit: 0 }
-    expect(b.run('90 0f0b')).toBe(EXIT.SHUTDOWN)
+    expect(b.run('nop; ud2')).toBe(EXIT.SHUTDOWN)
     expect(b.cpu.exit.reason).toBe(EXIT.SHUTDOWN)
     expect(b.cpu.registers.rip()).toBe(AT.CODE + 1)
     b.cpu.interrupt(0x40)
@@ -233,7 +233,7 @@ describe('faults while a fault is delivered', () => {
     b.cpu.system.tr = { ...b.cpu.system.tr, limit: 7 }
     b.gate(VECTOR.TS, { target: handlerOf(VECTOR.TS), ist: 0 })
     // Neither #UD nor #TS finds a stack: double fault, and that neither.
-    expect(b.run('0f0b')).toBe(EXIT.SHUTDOWN)
+    expect(b.run('ud2')).toBe(EXIT.SHUTDOWN)
   })
 })
 
@@ -242,7 +242,7 @@ describe('external interrupts', () => {
     const b = new BareBench()
     b.cpu.interrupt(0x50)
     b.cpu.interrupt(0x90)
-    expect(b.run('90 90', 2)).toBe(EXIT.BUDGET)
+    expect(b.run('nop; nop', 2)).toBe(EXIT.BUDGET)
     b.cpu.registers.setFlags(RFLAGS.IF)
     expect([b.cpu.run(10), b.handled, b.frame(1)]).toEqual([EXIT.HALT, 0x90, [AT.CODE + 2]])
     b.cpu.registers.setFlags(RFLAGS.IF)
@@ -255,7 +255,7 @@ describe('external interrupts', () => {
     b.cpu.registers.setFlags(RFLAGS.IF)
     b.cpu.registers.setControl(8, 9, 0)
     b.cpu.interrupt(0x90)
-    expect(b.run('90 90', 2)).toBe(EXIT.BUDGET)
+    expect(b.run('nop; nop', 2)).toBe(EXIT.BUDGET)
     b.cpu.registers.setControl(8, 8, 0)
     expect([b.cpu.run(10), b.handled]).toEqual([EXIT.HALT, 0x90])
   })
@@ -266,7 +266,7 @@ describe('external interrupts', () => {
     b.cpu.registers.setControl(8, 15, 0)
     b.cpu.interrupt(0x90)
     b.set('rax', 0)
-    b.run('90 440f22c0 90 90')
+    b.run('nop; mov %rax,%cr8; nop; nop')
     expect([b.handled, b.frame(1)]).toEqual([0x90, [AT.CODE + 5]])
   })
 
@@ -274,14 +274,14 @@ describe('external interrupts', () => {
     const b = new BareBench()
     b.cpu.interrupt(0x40)
     // cli; inc eax; sti; inc eax; inc eax
-    b.run('fa ffc0 fb ffc0 ffc0 f4')
+    b.run('cli; inc %eax; sti; inc %eax; inc %eax; hlt')
     expect([b.handled, b.frame(1), b.get('rax')]).toEqual([0x40, [AT.CODE + 6], 2])
   })
 
   test('STI holds nothing back when they were on', () => {
     const b = new BareBench()
     b.cpu.registers.setFlags(RFLAGS.IF)
-    b.run('fb', 1)
+    b.run('sti', 1)
     b.cpu.interrupt(0x40)
     expect([b.cpu.run(9), b.frame(1)]).toEqual([EXIT.HALT, [AT.CODE + 1]])
   })
@@ -290,7 +290,7 @@ describe('external interrupts', () => {
     const b = new BareBench()
     b.cpu.registers.setFlags(RFLAGS.IF)
     b.set('rdx', SELECTOR.DATA0)
-    b.run('8ed2 ffc0 ffc0 f4', 1)
+    b.run('mov %edx,%ss; inc %eax; inc %eax; hlt', 1)
     b.cpu.interrupt(0x40)
     b.cpu.run(9)
     expect([b.handled, b.frame(1), b.get('rax')]).toEqual([0x40, [AT.CODE + 4], 1])
@@ -300,20 +300,20 @@ describe('external interrupts', () => {
     const b = new BareBench()
     b.cpu.interrupt(0x40)
     // push 0x202; popf; inc eax
-    b.run('6802020000 9d ffc0 f4')
+    b.run('push $0x202; popf; inc %eax; hlt')
     expect([b.handled, b.frame(1), b.get('rax')]).toEqual([0x40, [AT.CODE + 6], 0])
   })
 
   test('STI and HLT sleep without losing the interrupt that waits', () => {
     const b = new BareBench()
     b.cpu.interrupt(0x40)
-    b.run('fb f4 ffc0')
+    b.run('sti; hlt; inc %eax')
     expect([b.handled, b.frame(1)]).toEqual([0x40, [AT.CODE + 2]])
   })
 
   test('HLT with nothing to come ends every run at once', () => {
     const b = new BareBench()
-    expect([b.run('fbf4'), b.cpu.executed, b.cpu.run(5), b.cpu.executed]).toEqual([EXIT.HALT, 2, EXIT.HALT, 0])
+    expect([b.run('sti; hlt'), b.cpu.executed, b.cpu.run(5), b.cpu.executed]).toEqual([EXIT.HALT, 2, EXIT.HALT, 0])
     b.cpu.interrupt(0x33)
     expect([b.cpu.run(5), b.handled, b.frame(1)]).toEqual([EXIT.HALT, 0x33, [AT.CODE + 2]])
   })
@@ -321,11 +321,11 @@ describe('external interrupts', () => {
   test('an NMI asks for no IF, and the next waits for IRET', () => {
     const b = new BareBench()
     // the handler of NMI: inc eax; int 0x40 (HLT)
-    b.write(handlerOf(VECTOR.NMI), hexBytes('ffc0 48cf'))
+    b.write(handlerOf(VECTOR.NMI), assemble('inc %eax; iretq'))
     b.cpu.nmi()
-    b.run('90 f4')
+    b.run('nop; hlt')
     expect([b.get('rax'), b.cpu.registers.rip()]).toEqual([1, AT.CODE + 2])
-    b.write(handlerOf(VECTOR.NMI), hexBytes('ffc0 f4'))
+    b.write(handlerOf(VECTOR.NMI), assemble('inc %eax; hlt'))
     b.cpu.nmi()
     b.cpu.run(9)
     b.cpu.nmi()
@@ -337,7 +337,7 @@ describe('external interrupts', () => {
     b.cpu.registers.setFlags(RFLAGS.IF)
     b.gate(0x40, { target: 0, flags: 0xe00 })
     b.cpu.interrupt(0x40)
-    b.run('90')
+    b.run('nop')
     expect([b.handled, b.frame(2)]).toEqual([VECTOR.NP, [0x40 * 8 + 3, AT.CODE]])
   })
 

@@ -2,8 +2,8 @@
 import { describe, expect, test } from 'vitest'
 import { EXIT } from '../../../../src/machine/index.ts'
 import { CR0, EFER, MSR, RFLAGS, SEGMENT, VECTOR } from '../../../../src/x86/index.ts'
+import { assemble as assembleFor } from '../../../support/assembler.ts'
 import { AT, BareBench, SELECTOR, handlerOf } from '../../../support/bare.ts'
-import { hexBytes } from '../../../support/cpu.ts'
 
 const CODE3_32 = 0x1b
 const CODE_16 = 0x78
@@ -13,6 +13,8 @@ const INTERRUPT_16 = 0x8600
 
 /** A 32-bit kernel without paging, with handlers of one HLT. */
 class LegacyBench extends BareBench {
+  protected override readonly codeSize = 32
+
   constructor() {
     super()
     const { registers, system } = this.cpu
@@ -52,10 +54,12 @@ class LegacyBench extends BareBench {
   }
 }
 
+const assemble = (listing: string): Uint8Array => assembleFor(listing, { codeSize: 32 })
+
 describe('32-bit protected mode', () => {
   test('INT n in ring 0 pushes three words where the stack stands', () => {
     const b = new LegacyBench()
-    expect([b.run('cd20'), b.handled]).toEqual([EXIT.HALT, 0x20])
+    expect([b.run('int $32'), b.handled]).toEqual([EXIT.HALT, 0x20])
     expect(b.words(3)).toEqual([AT.CODE + 2, SELECTOR.CODE0_32, RFLAGS.FIXED])
     expect(b.get('rsp')).toBe(AT.STACK0 - 0x104 - 12)
   })
@@ -65,7 +69,7 @@ describe('32-bit protected mode', () => {
     b.ring(3)
     b.cpu.registers.setFlags(RFLAGS.IF)
     b.legacyGate(0x20, TRAP_32 | 0x6000)
-    b.run('cd20')
+    b.run('int $32')
     expect([b.handled, b.get('rsp')]).toEqual([0x20, AT.STACK0 - 20])
     expect(b.words(5)).toEqual([AT.CODE + 2, CODE3_32, RFLAGS.FIXED | RFLAGS.IF, AT.STACK3 - 0x104, SELECTOR.DATA3])
     expect([SEGMENT.cs, SEGMENT.ss].map((index) => b.cpu.registers.segment(index).selector)).toEqual(
@@ -76,18 +80,18 @@ describe('32-bit protected mode', () => {
   test('faults bring their error code, and IRET goes back to ring 3', () => {
     const b = new LegacyBench()
     b.ring(3)
-    // #GP: add esp,4; inc dword [esp]; iretd - the HLT that faulted is stepped over.
-    b.write(handlerOf(VECTOR.GP), hexBytes('83c404 ff0424 cf'))
+    // The HLT that faulted is stepped over.
+    b.write(handlerOf(VECTOR.GP), assemble('add $4,%esp; incl (%esp); iret'))
     b.legacyGate(0x20, INTERRUPT_32 | 0x6000)
-    b.run('f4 cd20')
+    b.run('hlt; int $32')
     expect([b.handled, b.words(5)[0], b.words(5)[3]]).toEqual([0x20, AT.CODE + 3, AT.STACK3 - 0x104])
   })
 
   test('a 16-bit gate pushes words of 16 bits', () => {
     const b = new LegacyBench()
     b.legacyGate(0x20, INTERRUPT_16, 0x8800)
-    b.write(0x8800, hexBytes('f4'))
-    b.run('cd20')
+    b.write(0x8800, assemble('hlt'))
+    b.run('int $32')
     const [first, second] = b.words(2)
     expect([b.cpu.registers.rip(), first! & 0xffff, first! >>> 16, second! & 0xffff]).toEqual(
       [0x8801, (AT.CODE + 2) & 0xffff, SELECTOR.CODE0_32, RFLAGS.FIXED])
@@ -100,9 +104,9 @@ describe('32-bit protected mode', () => {
       // Faults are handled in ring 3, for they find no stack either.
       b.descriptor(SELECTOR.CONFORMING, 0xffff, 0x00cf_9f00)
       for (const fault of [VECTOR.TS, VECTOR.SS]) b.legacyGate(fault, INTERRUPT_32, AT.DATA + fault * 16, SELECTOR.CONFORMING)
-      b.write(AT.DATA + vector * 16, hexBytes('ebfe'))
+      b.write(AT.DATA + vector * 16, assemble('1: jmp 1b'))
       b.descriptor(SELECTOR.DATA0, 0xffff, high)
-      b.run('0f0b', 10)
+      b.run('ud2', 10)
       expect([b.cpu.registers.rip(), b.words(2)]).toEqual([AT.DATA + vector * 16, [SELECTOR.DATA0 | 1, AT.CODE]])
     }
   })
@@ -111,11 +115,9 @@ describe('32-bit protected mode', () => {
     const b = new LegacyBench()
     b.ring(3)
     b.descriptor(SELECTOR.GATE, 0x8800 | SELECTOR.CODE0_32 << 16, 0x8c00 | 3 << 13 | 2)
-    // mov eax,[esp+8]; mov ebx,[esp+12]; mov ecx,[esp+16]; lret 8
-    b.write(0x8800, hexBytes('8b442408 8b5c240c 8b4c2410 ca0800'))
+    b.write(0x8800, assemble('mov 0x8(%esp),%eax; mov 0xc(%esp),%ebx; mov 0x10(%esp),%ecx; lret $8'))
     b.legacyGate(0x20, INTERRUPT_32 | 0x6000)
-    // push 11; push 22; lcall GATE:0; int 0x20
-    b.run(`6a0b 6a16 9a00000000${(SELECTOR.GATE | 3).toString(16)}00 cd20`)
+    b.run(`push $11; push $22; lcall $${SELECTOR.GATE | 3},$0; int $0x20`)
     expect([b.handled, b.get('rax'), b.get('rbx'), b.get('rcx')]).toEqual([0x20, 22, 11, AT.STACK3 - 0x104 - 8])
     expect(b.words(5)[3]).toBe(AT.STACK3 - 0x104)
   })
@@ -123,27 +125,28 @@ describe('32-bit protected mode', () => {
   test('single step and external interrupts work as in long mode', () => {
     const b = new LegacyBench()
     b.cpu.registers.setFlags(RFLAGS.TF | RFLAGS.IF)
-    b.run('90 90')
+    b.run('nop; nop')
     expect([b.handled, b.words(1)]).toEqual([VECTOR.DB, [AT.CODE + 1]])
     b.cpu.interrupt(0x30)
     b.cpu.registers.setFlags(RFLAGS.IF)
-    b.run('90')
+    b.run('nop')
     expect([b.handled, b.words(1)]).toEqual([0x30, [AT.CODE]])
   })
 
   test('a triple fault shuts down', () => {
     const b = new LegacyBench()
     b.cpu.system.idt = { baseLow: 0, baseHigh: 0, limit: 0 }
-    expect(b.run('0f0b')).toBe(EXIT.SHUTDOWN)
+    expect(b.run('ud2')).toBe(EXIT.SHUTDOWN)
   })
 
   test('a kernel entered flat without paging, as PVH does, goes to long mode by itself', () => {
     const b = new LegacyBench()
-    // mov eax,0x1000; mov cr3,eax; mov eax,cr4; or eax,0x20; mov cr4,eax; mov ecx,0xc0000080; rdmsr; or eax,0x100; wrmsr;
-    // mov eax,cr0; or eax,0x80000000; mov cr0,eax; ljmp CODE0:DATA
     b.cpu.registers.setControl(4, 0, 0)
-    b.write(AT.DATA, hexBytes('48b88877665544332211 f4'))
-    b.run('b800100000 0f22d8 0f20e0 83c820 0f22e0 b9800000c0 0f32 0d00010000 0f30 0f20c0 0d00000080 0f22c0 ea000004000800')
+    b.write(AT.DATA, assembleFor('movabs $0x1122334455667788,%rax; hlt', { codeSize: 64 }))
+    b.run(`
+      mov $0x1000,%eax; mov %eax,%cr3; mov %cr4,%eax; or $0x20,%eax; mov %eax,%cr4
+      mov $0xc0000080,%ecx; rdmsr; or $0x100,%eax; wrmsr
+      mov %cr0,%eax; or $0x80000000,%eax; mov %eax,%cr0; ljmp $${SELECTOR.CODE0},$${AT.DATA}`)
     expect([b.cpu.registers.rip(), b.cpu.registers.low(0)]).toEqual([AT.DATA + 11, 0x5566_7788])
     expect(b.cpu.registers.high(0)).toBe(0x1122_3344)
     expect(b.cpu.system.msr(MSR.EFER)![0] & EFER.LMA).toBe(EFER.LMA)

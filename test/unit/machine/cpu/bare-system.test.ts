@@ -1,10 +1,10 @@
 import { describe, expect, test } from 'vitest'
 import { EXIT } from '../../../../src/machine/index.ts'
 import { CR0, CR4, EFER, GPR, MSR, PAGE_FAULT, PTE, RFLAGS, SEGMENT, VECTOR } from '../../../../src/x86/index.ts'
+import { assemble } from '../../../support/assembler.ts'
 import { AT, BareBench, SELECTOR, handlerOf } from '../../../support/bare.ts'
-import { hexBytes } from '../../../support/cpu.ts'
 
-const HLT = 'f4'
+const HLT = 'hlt'
 const RING3_CODE = 0x3_0000
 const selectors = (b: BareBench): [number, number] =>
   [b.cpu.registers.segment(SEGMENT.cs).selector, b.cpu.registers.segment(SEGMENT.ss).selector]
@@ -19,16 +19,16 @@ function farPointer(b: BareBench, offset: number, selector: number, size = 4): v
 
 describe('control registers', () => {
   const refused: readonly [string, string, number][] = [
-    ['paging without protection', '0f22c0', CR0.PG],
-    ['write-through without disabled cache', '0f22c0', (CR0.PG | CR0.PE | CR0.NW) >>> 0],
-    ['no paging in 64-bit mode', '0f22c0', CR0.PE],
-    ['the upper half of CR0', '0f22c0', 2 ** 32 + 0x8000_0011],
-    ['no physical-address extension in long mode', '0f22e0', CR4.PGE],
-    ['a bit of CR4 that CPUID does not offer', '0f22e0', CR4.PAE | CR4.SMEP],
-    ['a bit of CR4 that does not exist', '0f22e0', CR4.PAE | 0x8000_0000],
-    ['a CR3 beyond physical memory', '0f22d8', 2 ** 40],
-    ['a CR8 of more than four bits', '440f22c0', 16],
-    ['the upper half of DR7', '0f23f8', 2 ** 33],
+    ['paging without protection', 'mov %rax,%cr0', CR0.PG],
+    ['write-through without disabled cache', 'mov %rax,%cr0', (CR0.PG | CR0.PE | CR0.NW) >>> 0],
+    ['no paging in 64-bit mode', 'mov %rax,%cr0', CR0.PE],
+    ['the upper half of CR0', 'mov %rax,%cr0', 2 ** 32 + 0x8000_0011],
+    ['no physical-address extension in long mode', 'mov %rax,%cr4', CR4.PGE],
+    ['a bit of CR4 that CPUID does not offer', 'mov %rax,%cr4', CR4.PAE | CR4.SMEP],
+    ['a bit of CR4 that does not exist', 'mov %rax,%cr4', CR4.PAE | 0x8000_0000],
+    ['a CR3 beyond physical memory', 'mov %rax,%cr3', 2 ** 40],
+    ['a CR8 of more than four bits', 'mov %rax,%cr8', 16],
+    ['the upper half of DR7', 'mov %rax,%db7', 2 ** 33],
   ]
   test.each(refused)('%s is a protection fault', (_, code, value) => {
     const b = new BareBench()
@@ -42,23 +42,23 @@ describe('control registers', () => {
   test('are read back as written, with what reads as 1', () => {
     const b = new BareBench()
     b.set('rax', (CR0.PG | CR0.PE | CR0.TS | 0x40) >>> 0)
-    b.run(`0f22c0 0f20c3 ${HLT}`)
+    b.run(`mov %rax,%cr0; mov %cr0,%rbx; ${HLT}`)
     expect(b.get('rbx')).toBe((CR0.PG | CR0.PE | CR0.TS | CR0.ET) >>> 0)
     b.set('rax', 7)
-    b.run(`440f22c0 440f20c3 ${HLT}`)
+    b.run(`mov %rax,%cr8; mov %cr8,%rbx; ${HLT}`)
     expect(b.get('rbx')).toBe(7)
   })
 
   test('one that does not exist is undefined', () => {
     const b = new BareBench()
-    b.run('0f20c8')
+    b.run('mov %cr1,%rax')
     expect(b.handled).toBe(VECTOR.UD)
   })
 
   test('CLTS and LMSW change what they may, and LMSW never clears PE', () => {
     const b = new BareBench()
     b.set('rax', 0xffff_fff8 + 2 ** 32)
-    b.run(`0f01f0 0f20c3 0f06 0f20c1 ${HLT}`)
+    b.run(`lmsw %ax; mov %cr0,%rbx; clts; mov %cr0,%rcx; ${HLT}`)
     expect([b.get('rbx') & 15, b.get('rcx') & 15]).toEqual([CR0.TS | CR0.PE, CR0.PE])
   })
 
@@ -66,8 +66,8 @@ describe('control registers', () => {
     const b = new BareBench()
     b.set('rax', (b.cpu.registers.controlLow(0) | CR0.TS) >>> 0)
     // mov cr0,rax; fninit; with the handler: clts; iretq
-    b.write(handlerOf(VECTOR.NM), hexBytes('0f06 48cf'))
-    b.run(`0f22c0 dbe3 ${HLT}`)
+    b.write(handlerOf(VECTOR.NM), assemble('clts; iretq'))
+    b.run(`mov %rax,%cr0; fninit; ${HLT}`)
     expect(b.cpu.registers.rip()).toBe(AT.CODE + 6)
   })
 
@@ -85,7 +85,7 @@ describe('control registers', () => {
     b.set('rdi', AT.DATA)
     b.set('rax', 0xa000)
     // mov ebx,[rdi]; mov cr3,rax; mov ecx,[rdi]
-    b.run(`8b1f 0f22d8 8b0f ${HLT}`)
+    b.run(`mov (%rdi),%ebx; mov %rax,%cr3; mov (%rdi),%ecx; ${HLT}`)
     expect([b.get('rbx'), b.get('rcx')]).toEqual([1, 2])
   })
 
@@ -97,7 +97,7 @@ describe('control registers', () => {
     b.set('rsi', 0x4000 + (AT.DATA >> 12) * 8)
     b.set('rax', 0x7_0007)
     // mov ebx,[rdi]; mov [rsi],rax; invlpg [rdi]; mov ecx,[rdi]
-    b.run(`8b1f 488906 0f013f 8b0f ${HLT}`)
+    b.run(`mov (%rdi),%ebx; mov %rax,(%rsi); invlpg (%rdi); mov (%rdi),%ecx; ${HLT}`)
     expect([b.get('rbx'), b.get('rcx')]).toEqual([1, 2])
   })
 
@@ -105,9 +105,9 @@ describe('control registers', () => {
     const b = new BareBench()
     const entry = 0x4000 + (AT.DATA >> 12) * 8
     b.set('rdi', AT.DATA)
-    b.run(`8b1f ${HLT}`)
+    b.run(`mov (%rdi),%ebx; ${HLT}`)
     expect(b.readByte(entry) & (PTE.ACCESSED | PTE.DIRTY)).toBe(PTE.ACCESSED)
-    b.run(`891f ${HLT}`)
+    b.run(`mov %ebx,(%rdi); ${HLT}`)
     expect(b.readByte(entry) & (PTE.ACCESSED | PTE.DIRTY)).toBe(PTE.ACCESSED | PTE.DIRTY)
   })
 
@@ -115,8 +115,8 @@ describe('control registers', () => {
     const b = new BareBench()
     // far jump to 32-bit code; there: mov eax,cr0; and eax,~PG; mov cr0,eax; then EFER is read, and all taken back.
     farPointer(b, 0x1_1000, SELECTOR.CODE0_32)
-    b.write(0x1_1000, hexBytes('0f20c0 25ffffff7f 0f22c0 b9800000c0 0f32 89c3 0f20c0 0d00000080 0f22c0 0f32 f4'))
-    b.run('ff2f')
+    b.write(0x1_1000, assemble('mov %cr0,%rax; and $0x7fffffff,%eax; mov %rax,%cr0; mov $0xc0000080,%ecx; rdmsr; mov %eax,%ebx; mov %cr0,%rax; or $0x80000000,%eax; mov %rax,%cr0; rdmsr; hlt'))
+    b.run('ljmp *(%rdi)')
     expect([b.get('rbx') & EFER.LMA, b.get('rbx') & EFER.LME, b.get('rax') & EFER.LMA]).toEqual([0, EFER.LME, EFER.LMA])
     expect(b.handled).toBe(-1)
   })
@@ -132,7 +132,7 @@ describe('descriptor tables', () => {
     for (const [name, value] of [['rdi', AT.DATA], ['rsi', AT.DATA + 32], ['rdx', AT.DATA + 16], ['rbx', AT.DATA + 48]] as const) {
       b.set(name, value)
     }
-    b.run(`0f0117 0f0106 0f011a 0f010b cd40`)
+    b.run(`lgdt (%rdi); sgdt (%rsi); lidt (%rdx); sidt (%rbx); int $0x40`)
     expect(b.handled).toBe(0x40)
     const bytes = (at: number): number[] => Array.from({ length: 10 }, (_, i) => b.readByte(at + i))
     expect(bytes(AT.DATA + 32)).toEqual(bytes(AT.DATA))
@@ -143,7 +143,7 @@ describe('descriptor tables', () => {
     const b = new BareBench()
     b.write(AT.DATA, [0x7f, 0, 0, 0, 0, 0, 0, 0, 0, 0x40])
     b.set('rdi', AT.DATA)
-    b.run('0f0117')
+    b.run('lgdt (%rdi)')
     expect(b.handled).toBe(VECTOR.GP)
   })
 
@@ -155,23 +155,23 @@ describe('descriptor tables', () => {
     b.write32(AT.LDT + 12, 0x00cf_9200)
     b.set('rsi', 0x0c)
     // ltr ax; str ecx; lldt bx; sldt edx; mov ds,esi
-    b.run(`0f00d8 0f00c9 0f00d3 0f00c2 8ede ${HLT}`)
+    b.run(`ltr %ax; str %ecx; lldt %bx; sldt %edx; mov %esi,%ds; ${HLT}`)
     expect([b.handled, b.get('rcx'), b.get('rdx')]).toEqual([-1, SELECTOR.TSS, SELECTOR.LDT])
     expect(b.readByte(AT.GDT + SELECTOR.TSS + 5)).toBe(0x8b)
     // The accessed bit of the local segment has been written to its table.
     expect(b.readByte(AT.LDT + 13)).toBe(0x93)
-    b.run('0f00d8')
+    b.run('ltr %ax')
     expect([b.handled, b.frame(1)]).toEqual([VECTOR.GP, [SELECTOR.TSS]])
   })
 
   const bad: readonly [string, string, number, number, number][] = [
-    ['a null task register', '0f00d8', 0, VECTOR.GP, 0],
-    ['a task in the local table', '0f00d8', SELECTOR.TSS | 4, VECTOR.GP, SELECTOR.TSS | 4],
-    ['a task that is code', '0f00d8', SELECTOR.CODE0, VECTOR.GP, SELECTOR.CODE0],
-    ['a local table that is a task', '0f00d0', SELECTOR.TSS, VECTOR.GP, SELECTOR.TSS],
-    ['a selector of a local table that is not loaded', '8ed8', 0x0c, VECTOR.GP, 0x0c],
-    ['a stack of another ring', '8ed0', SELECTOR.DATA3, VECTOR.GP, SELECTOR.DATA3 & ~3],
-    ['a stack that is code', '8ed0', SELECTOR.CODE0, VECTOR.GP, SELECTOR.CODE0],
+    ['a null task register', 'ltr %ax', 0, VECTOR.GP, 0],
+    ['a task in the local table', 'ltr %ax', SELECTOR.TSS | 4, VECTOR.GP, SELECTOR.TSS | 4],
+    ['a task that is code', 'ltr %ax', SELECTOR.CODE0, VECTOR.GP, SELECTOR.CODE0],
+    ['a local table that is a task', 'lldt %ax', SELECTOR.TSS, VECTOR.GP, SELECTOR.TSS],
+    ['a selector of a local table that is not loaded', 'mov %eax,%ds', 0x0c, VECTOR.GP, 0x0c],
+    ['a stack of another ring', 'mov %eax,%ss', SELECTOR.DATA3, VECTOR.GP, SELECTOR.DATA3 & ~3],
+    ['a stack that is code', 'mov %eax,%ss', SELECTOR.CODE0, VECTOR.GP, SELECTOR.CODE0],
   ]
   test.each(bad)('%s is refused', (_, code, selector, vector, errorCode) => {
     const b = new BareBench()
@@ -185,19 +185,19 @@ describe('descriptor tables', () => {
     const b = new BareBench()
     b.descriptor(SELECTOR.DATA0, 0xffff, 0x00cf_1200)
     b.set('rax', SELECTOR.DATA0)
-    b.run('8ed8')
+    b.run('mov %eax,%ds')
     expect([b.handled, b.frame(1)]).toEqual([VECTOR.NP, [SELECTOR.DATA0]])
-    b.run('8ed0')
+    b.run('mov %eax,%ss')
     expect([b.handled, b.frame(1)]).toEqual([VECTOR.SS, [SELECTOR.DATA0]])
   })
 })
 
 describe('what only ring 0 may do', () => {
   const instructions = [
-    ['HLT', 'f4'], ['CLTS', '0f06'], ['INVD', '0f08'], ['WBINVD', '0f09'], ['RDMSR', '0f32'], ['WRMSR', '0f30'],
-    ['MOV from CR0', '0f20c0'], ['MOV to CR3', '0f22d8'], ['MOV from DR7', '0f21f8'], ['LGDT', '0f0117'], ['LIDT', '0f011f'],
-    ['LLDT', '0f00d0'], ['LTR', '0f00d8'], ['LMSW', '0f01f0'], ['INVLPG', '0f0138'], ['SWAPGS', '0f01f8'], ['SYSRET', '480f07'],
-    ['CLI', 'fa'], ['STI', 'fb'], ['IN', 'ec'], ['OUT', 'ee'], ['RDPMC', '0f33'],
+    ['HLT', 'hlt'], ['CLTS', 'clts'], ['INVD', 'invd'], ['WBINVD', 'wbinvd'], ['RDMSR', 'rdmsr'], ['WRMSR', 'wrmsr'],
+    ['MOV from CR0', 'mov %cr0,%rax'], ['MOV to CR3', 'mov %rax,%cr3'], ['MOV from DR7', 'mov %db7,%rax'], ['LGDT', 'lgdt (%rdi)'], ['LIDT', 'lidt (%rdi)'],
+    ['LLDT', 'lldt %ax'], ['LTR', 'ltr %ax'], ['LMSW', 'lmsw %ax'], ['INVLPG', 'invlpg (%rax)'], ['SWAPGS', 'swapgs'], ['SYSRET', 'sysretq'],
+    ['CLI', 'cli'], ['STI', 'sti'], ['IN', 'in (%dx),%al'], ['OUT', 'out %al,(%dx)'], ['RDPMC', 'rdpmc'],
   ] as const
   test.each(instructions)('%s faults in ring 3', (_, code) => {
     const b = new BareBench()
@@ -213,7 +213,7 @@ describe('what only ring 0 may do', () => {
     b.cpu.registers.setFlags(RFLAGS.IOPL | RFLAGS.IF)
     b.gate(0x40, { target: handlerOf(0x40), dpl: 3 })
     // cli; in al,dx; push 0x202; popf; int 0x40
-    b.run('fa ec 6802020000 9d cd40')
+    b.run('cli; in (%dx),%al; push $0x202; popf; int $0x40')
     expect([b.handled, b.frame(3)[2]! & (RFLAGS.IF | RFLAGS.IOPL)]).toEqual([0x40, RFLAGS.IF | RFLAGS.IOPL])
   })
 
@@ -222,7 +222,7 @@ describe('what only ring 0 may do', () => {
     b.enterRing3()
     b.cpu.registers.setFlags(RFLAGS.IF)
     b.gate(0x40, { target: handlerOf(0x40), dpl: 3 })
-    b.run('6800300000 9d cd40')
+    b.run('push $0x3000; popf; int $0x40')
     expect(b.frame(3)[2]! & (RFLAGS.IF | RFLAGS.IOPL)).toBe(RFLAGS.IF)
   })
 })
@@ -242,36 +242,36 @@ describe('fast calls', () => {
     const b = withSyscall()
     b.enterRing3()
     b.cpu.registers.setFlags(RFLAGS.IF | RFLAGS.DF)
-    b.write(0x3_8000, hexBytes(HLT))
-    expect(b.run('0f05')).toBe(EXIT.HALT)
+    b.write(0x3_8000, assemble(HLT))
+    expect(b.run('syscall')).toBe(EXIT.HALT)
     expect(b.cpu.registers.rip()).toBe(0x3_8001)
     expect([b.get('rcx'), b.get('r11')]).toEqual([AT.CODE + 2, RFLAGS.FIXED | RFLAGS.IF | RFLAGS.DF])
     expect([...selectors(b), b.cpu.registers.flags()]).toEqual([SELECTOR.CODE0, SELECTOR.DATA0, RFLAGS.FIXED])
     // The stack is the caller's.
     expect(b.get('rsp')).toBe(AT.STACK3 - 0x100)
     b.gate(0x40, { target: handlerOf(0x40), dpl: 3 })
-    b.write(0x3_8000, hexBytes('480f07'))
-    b.run('0f05 cd40')
+    b.write(0x3_8000, assemble('sysretq'))
+    b.run('syscall; int $0x40')
     expect([b.handled, b.frame(4)]).toEqual([0x40, [AT.CODE + 4, 0x2b, RFLAGS.FIXED, AT.STACK3 - 0x100]])
   })
 
   test('SYSRET without 64-bit operand size goes to 32-bit code', () => {
     const b = withSyscall()
     b.gate(0x40, { target: handlerOf(0x40), dpl: 3 })
-    b.write(RING3_CODE, hexBytes('cd40'))
+    b.write(RING3_CODE, assemble('int $0x40'))
     b.set('rcx', RING3_CODE)
     b.set('r11', 0x202)
-    b.run('0f07')
+    b.run('sysretl')
     expect([b.handled, b.frame(2)]).toEqual([0x40, [RING3_CODE + 2, 0x1b]])
   })
 
   test('SYSCALL needs EFER.SCE, SYSRET a canonical target', () => {
     const b = withSyscall()
     b.set('rcx', 2 ** 50)
-    b.run('480f07')
+    b.run('sysretq')
     expect(b.handled).toBe(VECTOR.GP)
     b.cpu.system.setMsr(MSR.EFER, EFER.LME | EFER.NXE, 0)
-    b.run('0f05')
+    b.run('syscall')
     expect(b.handled).toBe(VECTOR.UD)
   })
 
@@ -281,18 +281,18 @@ describe('fast calls', () => {
       b.cpu.system.setMsr(MSR.SYSENTER_CS, SELECTOR.CODE0, 0)
       b.cpu.system.setMsr(MSR.SYSENTER_ESP, AT.STACK0, 0)
       b.cpu.system.setMsr(MSR.SYSENTER_EIP, 0x3_8000, 0)
-      b.write(0x3_8000, hexBytes(HLT))
+      b.write(0x3_8000, assemble(HLT))
       b.enterRing3()
-      b.run('0f34')
+      b.run('sysenter')
     }
     expect([offered.cpu.registers.rip(), offered.get('rsp'), ...selectors(offered)]).toEqual(
       [0x3_8001, AT.STACK0, SELECTOR.CODE0, SELECTOR.DATA0])
-    offered.write(RING3_CODE, hexBytes('cd40'))
+    offered.write(RING3_CODE, assemble('int $0x40'))
     offered.descriptor(SELECTOR.CODE0 + 32, 0xffff, 0x00af_fa00)
     offered.set('rdx', RING3_CODE)
     offered.set('rcx', AT.STACK3)
     offered.gate(0x40, { target: handlerOf(0x40), dpl: 3 })
-    offered.run('480f35')
+    offered.run('sysexitq')
     expect([offered.handled, offered.frame(4)[0], offered.frame(4)[1], offered.frame(4)[3]]).toEqual(
       [0x40, RING3_CODE + 2, SELECTOR.CODE0 + 32 + 3, AT.STACK3])
   })
@@ -302,7 +302,7 @@ describe('fast calls', () => {
     b.cpu.system.setMsr(MSR.GS_BASE, 0x1234, 0)
     b.cpu.system.setMsr(MSR.KERNEL_GS_BASE, AT.DATA, 0)
     b.write32(AT.DATA, 77)
-    b.run(`0f01f8 65 8b042500000000 ${HLT}`)
+    b.run(`swapgs; mov %gs:0x0,%eax; ${HLT}`)
     expect([b.get('rax'), b.cpu.system.msr(MSR.KERNEL_GS_BASE)]).toEqual([77, [0x1234, 0]])
   })
 })
@@ -312,7 +312,7 @@ describe('model-specific registers', () => {
     b.set('rcx', register)
     b.set('rax', low)
     b.set('rdx', high)
-    b.run(`0f30 0f32 ${HLT}`)
+    b.run(`wrmsr; rdmsr; ${HLT}`)
   }
   const kept: readonly [string, number, number, number][] = [
     ['STAR', MSR.STAR, 1, 2], ['LSTAR', MSR.LSTAR, 3, 4], ['CSTAR', MSR.CSTAR, 5, 6], ['SFMASK', MSR.SFMASK, 0x200, 0],
@@ -343,18 +343,18 @@ describe('model-specific registers', () => {
     b.set('rdi', AT.DATA)
     write(b, MSR.EFER, EFER.SCE | EFER.LME | EFER.LMA, 0)
     b.set('rdi', AT.DATA)
-    b.run('8b07')
+    b.run('mov (%rdi),%eax')
     expect([b.handled, b.frame(1)]).toEqual([VECTOR.PF, [9]])
   })
 
   test('the time stamp counts instructions, and goes on from what is written', () => {
     const b = new BareBench()
-    b.run(`90 90 0f31 ${HLT}`)
+    b.run(`nop; nop; rdtsc; ${HLT}`)
     expect(b.get('rax')).toBe(2)
     b.set('rcx', MSR.TSC)
     b.set('rax', 0xffff_ffff)
     b.set('rdx', 5)
-    b.run(`0f30 90 0f31 ${HLT}`)
+    b.run(`wrmsr; nop; rdtsc; ${HLT}`)
     expect([b.get('rax'), b.get('rdx')]).toEqual([1, 6])
   })
 })
@@ -363,9 +363,9 @@ describe('ports', () => {
   test('read ones and swallow writes where there is no device', () => {
     const b = new BareBench()
     b.set('rax', 0x1122_3344)
-    b.run(`ec ef ${HLT}`)
+    b.run(`in (%dx),%al; out %eax,(%dx); ${HLT}`)
     expect(b.get('rax')).toBe(0x1122_33ff)
-    b.run(`ed ${HLT}`)
+    b.run(`in (%dx),%eax; ${HLT}`)
     expect(b.get('rax')).toBe(0xffff_ffff)
   })
 
@@ -382,7 +382,7 @@ describe('ports', () => {
     b.set('rdx', 0x3f8)
     b.set('rcx', 3)
     // rep outsb; mov cl,2; rep insd
-    b.run(`f36e b102 f36d ${HLT}`)
+    b.run(`rep outsb %ds:(%rsi),(%dx); mov $2,%cl; rep insl (%dx),%es:(%rdi); ${HLT}`)
     expect(seen).toEqual([
       ['write', 0x3f8, 1, 1], ['write', 0x3f8, 1, 2], ['write', 0x3f8, 1, 3], ['read', 0x3f8, 4], ['read', 0x3f8, 4],
     ])
@@ -397,14 +397,14 @@ describe('ports', () => {
     b.write(AT.DATA, [1, 2, 3, 4])
     b.set('rsi', AT.DATA)
     b.set('rcx', 4)
-    expect([b.run(`f36e ${HLT}`, 3), written, b.cpu.registers.rip()]).toEqual([EXIT.BUDGET, [1, 2, 3], AT.CODE])
+    expect([b.run(`rep outsb %ds:(%rsi),(%dx); ${HLT}`, 3), written, b.cpu.registers.rip()]).toEqual([EXIT.BUDGET, [1, 2, 3], AT.CODE])
     expect([b.cpu.run(9), written.length, b.cpu.executed]).toEqual([EXIT.HALT, 4, 2])
   })
 
   test('a device interrupts behind the access', () => {
     const b: BareBench = new BareBench({ ports: { read: () => 0, write: () => b.cpu.interrupt(0x77) } })
     b.cpu.registers.setFlags(RFLAGS.IF)
-    b.run('90 ee 90 90')
+    b.run('nop; out %al,(%dx); nop; nop')
     expect([b.handled, b.frame(1)]).toEqual([0x77, [AT.CODE + 2]])
   })
 
@@ -416,14 +416,14 @@ describe('ports', () => {
     b.enterRing3()
     b.gate(0x40, { target: handlerOf(0x40), dpl: 3 })
     b.set('rdx', 0x3f8)
-    b.run('ec cd40')
+    b.run('in (%dx),%al; int $0x40')
     expect(b.handled).toBe(0x40)
     b.enterRing3()
-    b.run('ed cd40')
+    b.run('in (%dx),%eax; int $0x40')
     expect(b.handled).toBe(VECTOR.GP)
     b.enterRing3()
     b.set('rdx', 0x3fa)
-    b.run('ec cd40')
+    b.run('in (%dx),%al; int $0x40')
     expect(b.handled).toBe(VECTOR.GP)
   })
 })
@@ -441,7 +441,7 @@ describe('CPUID', () => {
     })
     b.set('rax', 1)
     b.set('rcx', 9)
-    b.run(`0fa2 ${HLT}`)
+    b.run(`cpuid; ${HLT}`)
     expect(seen).toContainEqual([1, 9])
     expect([b.get('rax'), b.get('rbx'), b.get('rcx'), b.get('rdx')]).toEqual([1, 2, 3, 4])
   })
@@ -449,7 +449,7 @@ describe('CPUID', () => {
   test('offers long mode and SSE of itself', () => {
     const b = new BareBench()
     b.set('rax', 0x8000_0001)
-    b.run(`0fa2 ${HLT}`)
+    b.run(`cpuid; ${HLT}`)
     expect(b.get('rdx') & (1 << 29)).not.toBe(0)
   })
 })
@@ -463,7 +463,7 @@ describe('returns and far transfers', () => {
       b.write32(at + i * 8 + 4, Math.floor(value / 2 ** 32))
     })
     b.set('rsp', at)
-    b.run('48cf')
+    b.run('iretq')
   }
 
   // Ring 0 executes the page often and by a register, so that the jump to it is remembered.
@@ -471,12 +471,11 @@ describe('returns and far transfers', () => {
   test('IRET to ring 3 does not take along what ring 0 may execute', () => {
     const b = new BareBench()
     b.map(SHARED, PTE.PRESENT | PTE.WRITABLE)
-    b.write(SHARED, hexBytes('ffc1 c3'))
+    b.write(SHARED, assemble('inc %ecx; ret'))
     b.set('rdx', 5)
-    const push = (value: number): string => `68${Buffer.from(Uint32Array.of(value).buffer).toString('hex')}`
-    // L: mov eax,SHARED; call rax; dec edx; jnz L; xor ecx,ecx; then the frame, and iretq
+    const push = (value: number): string => `push $${value};`
     const frame = [SELECTOR.DATA3, AT.STACK3 - 0x100, 0x202, SELECTOR.CODE3, SHARED].map(push).join('')
-    b.run(`b800200100 ffd0 ffca 75f5 31c9 ${frame} 48cf`)
+    b.run(`1: mov $${SHARED},%eax; call *%rax; dec %edx; jne 1b; xor %ecx,%ecx; ${frame} iretq`)
     expect([b.handled, b.get('rcx'), b.frame(2)]).toEqual([VECTOR.PF, 0, [PAGE_FAULT.PRESENT | PAGE_FAULT.USER | PAGE_FAULT.FETCH, SHARED]])
   })
 
@@ -486,9 +485,8 @@ describe('returns and far transfers', () => {
     b.cpu.registers.setControl(4, b.cpu.registers.controlLow(4) | CR4.SMEP, 0)
     // The gate leads to the same page; the fault's own handler ends the run.
     b.gate(0x40, { target: SHARED, dpl: 3 })
-    // ring 3: L: dec edx; js E; mov eax,SHARED; jmp rax; E: int 0x40; and the page itself: jmp back
-    b.write(RING3_CODE, hexBytes('ffca 7807 b800200100 ffe0 cd40'))
-    b.write(SHARED, hexBytes(`b8${Buffer.from(Uint32Array.of(RING3_CODE).buffer).toString('hex')} ffe0`))
+    b.write(RING3_CODE, assemble(`dec %edx; js 1f; mov $${SHARED},%eax; jmp *%rax; 1: int $0x40`))
+    b.write(SHARED, assemble(`mov $${RING3_CODE},%eax; jmp *%rax`))
     b.set('rdx', 5)
     b.enterRing3()
     b.jump(RING3_CODE)
@@ -502,16 +500,16 @@ describe('returns and far transfers', () => {
     b.cpu.registers.setControl(4, b.cpu.registers.controlLow(4) | CR4.SMAP, 0)
     b.set('rdi', AT.DATA)
     // pushfq; or dword [rsp],AC; popfq; mov eax,[rdi]; pushfq; and dword [rsp],~AC; popfq; mov eax,[rdi]
-    b.run('9c 810c2400000400 9d 8b07 9c 812424fffffbff 9d 8b07 f4')
+    b.run('pushf; orl $0x40000,(%rsp); popf; mov (%rdi),%eax; pushf; andl $0xfffbffff,(%rsp); popf; mov (%rdi),%eax; hlt')
     expect([b.handled, b.frame(2)]).toEqual([VECTOR.PF, [PAGE_FAULT.PRESENT, AT.CODE + 20]])
   })
 
   test('IRET to ring 3 takes its stack and flags and drops segments of ring 0', () => {
     const b = new BareBench()
     b.gate(0x40, { target: handlerOf(0x40), dpl: 3 })
-    b.write(RING3_CODE, hexBytes('cd40'))
+    b.write(RING3_CODE, assemble('int $0x40'))
     b.set('rax', SELECTOR.DATA0)
-    b.run(`8ed8 ${HLT}`)
+    b.run(`mov %eax,%ds; ${HLT}`)
     iret(b, [RING3_CODE, SELECTOR.CODE3, RFLAGS.IF | RFLAGS.IOPL, AT.STACK3, SELECTOR.DATA3])
     expect([b.handled, b.frame(5)]).toEqual(
       [0x40, [RING3_CODE + 2, SELECTOR.CODE3, RFLAGS.FIXED | RFLAGS.IF | RFLAGS.IOPL, AT.STACK3, SELECTOR.DATA3]])
@@ -520,7 +518,7 @@ describe('returns and far transfers', () => {
 
   test('IRET to ring 0 may take a null stack segment, to ring 3 not', () => {
     const b = new BareBench()
-    b.write(RING3_CODE, hexBytes('cd40'))
+    b.write(RING3_CODE, assemble('int $0x40'))
     iret(b, [RING3_CODE, SELECTOR.CODE0, 2, AT.STACK0, 0])
     expect([b.handled, b.frame(5)[4]]).toEqual([0x40, 0])
     iret(b, [RING3_CODE, SELECTOR.CODE3, 2, AT.STACK3, 0])
@@ -550,11 +548,11 @@ describe('returns and far transfers', () => {
   test('far RET goes to an outer ring and drops parameters on both stacks', () => {
     const b = new BareBench()
     b.gate(0x40, { target: handlerOf(0x40), dpl: 3 })
-    b.write(RING3_CODE, hexBytes('cd40'))
+    b.write(RING3_CODE, assemble('int $0x40'))
     const at = AT.STACK0 - 0x400
     ;[RING3_CODE, SELECTOR.CODE3, 1, 2, AT.STACK3 - 64, SELECTOR.DATA3].forEach((value, i) => b.write32(at + i * 8, value))
     b.set('rsp', at)
-    b.run('48ca1000')
+    b.run('lretq $16')
     expect([b.handled, b.frame(5)[3]]).toEqual([0x40, AT.STACK3 - 64 + 16])
   })
 
@@ -570,12 +568,12 @@ describe('returns and far transfers', () => {
     b.enterRing3()
     b.gate(0x40, { target: handlerOf(0x40), dpl: 3 })
     farPointer(b, 0, SELECTOR.GATE | 3)
-    b.write(RING3_CODE, hexBytes(HLT))
-    b.run('ff1f cd40')
+    b.write(RING3_CODE, assemble(HLT))
+    b.run('lcall *(%rdi); int $0x40')
     expect([b.cpu.registers.rip(), ...selectors(b), b.get('rsp')]).toEqual(
       [RING3_CODE + 1, SELECTOR.CODE0, 0, AT.STACK0 - 32])
     expect(b.frame(4)).toEqual([AT.CODE + 2, SELECTOR.CODE3, AT.STACK3 - 0x100, SELECTOR.DATA3])
-    b.write(RING3_CODE, hexBytes('48cb'))
+    b.write(RING3_CODE, assemble('lretq'))
     b.jump(RING3_CODE)
     b.cpu.run(10)
     expect([b.handled, b.frame(5)[3]]).toEqual([0x40, AT.STACK3 - 0x100])
@@ -585,12 +583,12 @@ describe('returns and far transfers', () => {
     const b = new BareBench()
     callGate(b)
     farPointer(b, 0, SELECTOR.GATE)
-    b.write(RING3_CODE, hexBytes(HLT))
-    b.run('ff2f')
+    b.write(RING3_CODE, assemble(HLT))
+    b.run('ljmp *(%rdi)')
     expect(b.cpu.registers.rip()).toBe(RING3_CODE + 1)
     b.enterRing3()
     farPointer(b, 0, SELECTOR.GATE | 3)
-    b.run('ff2f')
+    b.run('ljmp *(%rdi)')
     expect([b.handled, b.frame(1)]).toEqual([VECTOR.GP, [SELECTOR.CODE0]])
   })
 
@@ -606,17 +604,17 @@ describe('returns and far transfers', () => {
     callGate(b, options)
     b.enterRing3()
     farPointer(b, 0, SELECTOR.GATE | 3)
-    b.run('ff1f')
+    b.run('lcall *(%rdi)')
     expect([b.handled, b.frame(2)]).toEqual([vector, [errorCode, AT.CODE]])
   })
 
   test('LSS and LFS load both halves', () => {
     const b = new BareBench()
     farPointer(b, 0x4_f000, SELECTOR.DATA0)
-    b.run(`0fb227 ${HLT}`)
+    b.run(`lss (%rdi),%esp; ${HLT}`)
     expect([b.get('rsp'), selectors(b)[1]]).toEqual([0x4_f000, SELECTOR.DATA0])
     farPointer(b, 0x1234, SELECTOR.DATA3)
-    b.run(`0fb407 ${HLT}`)
+    b.run(`lfs (%rdi),%eax; ${HLT}`)
     expect([b.get('rax'), b.cpu.registers.segment(SEGMENT.fs).selector]).toEqual([0x1234, SELECTOR.DATA3])
   })
 })
@@ -627,7 +625,7 @@ describe('saved state', () => {
     b.cpu.registers.setFlags(RFLAGS.IF)
     b.cpu.system.setMsr(MSR.LSTAR, 0x3_8000, 0)
     b.set('rdx', SELECTOR.DATA0)
-    b.run('90 8ed2 ffc0 ffc0', 2)
+    b.run('nop; mov %edx,%ss; inc %eax; inc %eax', 2)
     b.cpu.interrupt(0x40)
     b.cpu.nmi()
     const state = JSON.parse(JSON.stringify(b.cpu.save())) as ReturnType<typeof b.cpu.save>
@@ -643,7 +641,7 @@ describe('saved state', () => {
 
   test('a processor that is halted or shut down stays so', () => {
     const b = new BareBench()
-    b.run('f4')
+    b.run('hlt')
     const other = b.machine.createProcessor({ mode: 'bare' })
     other.load(b.cpu.save())
     expect(other.run(10)).toBe(EXIT.HALT)
@@ -674,7 +672,7 @@ describe('saved state', () => {
   ]
   test.each(bad)('with %s is refused and changes nothing', (_, changes) => {
     const b = new BareBench()
-    b.run('f4')
+    b.run('hlt')
     const before = b.cpu.save()
     expect(() => b.cpu.load({ ...good, ...changes })).toThrow(expect.objectContaining({ code: 'INVALID_STATE' }))
     expect(b.cpu.save()).toEqual(before)

@@ -1,8 +1,9 @@
 import { describe, expect, test } from 'vitest'
 import { EXIT } from '../../../../src/machine/index.ts'
 import { CR0, CR4, DR6, DR7, MSR, RFLAGS, SEGMENT, VECTOR } from '../../../../src/x86/index.ts'
+import { assemble } from '../../../support/assembler.ts'
 import { AT, BareBench, SELECTOR, handlerOf } from '../../../support/bare.ts'
-import { CODE, CpuBench, DATA, hexBytes } from '../../../support/cpu.ts'
+import { CODE, CpuBench, DATA } from '../../../support/cpu.ts'
 
 /** DR7 for breakpoint 0: kind (0 execute, 1 write, 2 port, 3 read or write) and length field (0, 1, 3, 2: 1, 2, 4, 8). */
 const watch = (kind: number, length: number): number => DR7.ONES | 3 | (kind << 16) | (length << 18)
@@ -24,7 +25,7 @@ function trace(b: CpuBench, count: number): number[] {
 /** A hosted program with the trap flag on, run until the host has seen `count` exits. */
 function hosted(code: string): CpuBench {
   const b = new CpuBench({ descriptors: { read: flatDescriptor } })
-  b.write(CODE, hexBytes(code))
+  b.write(CODE, assemble(code))
   return b
 }
 
@@ -37,22 +38,22 @@ function flatDescriptor(selector: number, out: Uint32Array): boolean {
 describe('single step of a hosted processor', () => {
   test('comes behind each instruction, also where one dispatch would do for two', () => {
     // mov ecx,2; L: dec ecx; jnz L (a pair); cmp eax,1; je +0 (a pair); nop
-    expect(trace(hosted('b902000000 ffc9 75fc 83f801 7400 90'), 8)).toEqual([5, 7, 5, 7, 9, 12, 14, 15])
+    expect(trace(hosted('mov $2,%ecx; 1: dec %ecx; jne 1b; cmp $1,%eax; je 2f; 2: nop'), 8)).toEqual([5, 7, 5, 7, 9, 12, 14, 15])
   })
 
   test('comes behind each repetition of a string instruction', () => {
-    const b = hosted('f3aa 90')
+    const b = hosted('rep stos %al,%es:(%rdi); nop')
     b.set('rcx', 3)
     b.set('rdi', DATA)
     expect(trace(b, 4)).toEqual([0, 0, 2, 3])
     expect([...b.read(DATA, 4)].slice(3)).toEqual([0])
-    const none = hosted('f3aa 90')
+    const none = hosted('rep stos %al,%es:(%rdi); nop')
     expect(trace(none, 1)).toEqual([2])
   })
 
   test('POPF that sets the flag is not traced itself, POPF that clears it is', () => {
     // pushf; or [rsp],TF; popf; inc eax; pushf; and [rsp],~TF; popf; nop
-    const b = hosted('9c 48810c2400010000 9d ffc0 9c 48812424fffeffff 9d 90 0f05')
+    const b = hosted('pushf; orq $0x100,(%rsp); popf; inc %eax; pushf; andq $0xfffffffffffffeff,(%rsp); popf; nop; syscall')
     const ends: number[] = []
     while (b.cpu.run(1000) === EXIT.EXCEPTION) ends.push(b.cpu.registers.rip() - CODE)
     expect(ends).toEqual([12, 13, 21, 22])
@@ -60,21 +61,21 @@ describe('single step of a hosted processor', () => {
   })
 
   test('a load of SS puts it off behind the next instruction', () => {
-    const b = hosted('8ed1 ffc0 ffc0')
+    const b = hosted('mov %ecx,%ss; inc %eax; inc %eax')
     b.set('rcx', 0x2b)
     b.cpu.registers.setFlags(RFLAGS.TF)
     expect([b.cpu.run(1000), b.cpu.registers.rip() - CODE, b.cpu.executed]).toEqual([EXIT.EXCEPTION, 4, 2])
   })
 
   test('of a fault nothing is told but the fault', () => {
-    const b = hosted('8b07')
+    const b = hosted('mov (%rdi),%eax')
     b.set('rdi', 0x123_0000)
     b.cpu.registers.setFlags(RFLAGS.TF)
     expect([b.cpu.run(10), b.cpu.exit.vector, b.cpu.registers.debugLow(6)]).toEqual([EXIT.EXCEPTION, VECTOR.PF, DR6.ONES])
   })
 
   test('SYSCALL and INT go to the host untraced', () => {
-    const b = hosted('0f05 cd40 90')
+    const b = hosted('syscall; int $0x40; nop')
     b.cpu.registers.setFlags(RFLAGS.TF)
     expect([b.cpu.run(10), b.cpu.run(10), b.cpu.exit.vector, b.cpu.run(10)]).toEqual(
       [EXIT.SYSCALL, EXIT.INTERRUPT, 0x40, EXIT.EXCEPTION])
@@ -82,13 +83,13 @@ describe('single step of a hosted processor', () => {
   })
 
   test('the trap belongs to the instruction: the last of a budget is told in the same run', () => {
-    const b = hosted('90 90')
+    const b = hosted('nop; nop')
     b.cpu.registers.setFlags(RFLAGS.TF)
     expect([b.cpu.run(1), b.cpu.executed, b.cpu.registers.rip()]).toEqual([EXIT.EXCEPTION, 1, CODE + 1])
   })
 
   test('costs no instruction of the budget and loses none', () => {
-    const b = hosted('ffc0 ffc0 ffc0 0f05')
+    const b = hosted('inc %eax; inc %eax; inc %eax; syscall')
     b.cpu.registers.setFlags(RFLAGS.TF)
     let executed = 0
     while (b.cpu.run(1000) !== EXIT.SYSCALL) executed += b.cpu.executed
@@ -98,7 +99,7 @@ describe('single step of a hosted processor', () => {
 
 describe('breakpoints of a hosted processor', () => {
   test('on an instruction stops before it, and RF lets it pass once', () => {
-    const b = hosted('90 90 ffc0 ebfa')
+    const b = hosted('1: nop; nop; inc %eax; jmp 1b')
     b.cpu.registers.setDebug(0, CODE + 2, 0)
     b.cpu.registers.setDebug(7, watch(0, 0), 0)
     expect([b.cpu.run(1000), b.cpu.exit.vector, b.cpu.registers.rip(), b.cpu.executed]).toEqual(
@@ -111,25 +112,25 @@ describe('breakpoints of a hosted processor', () => {
   })
 
   const accesses: readonly [string, string, number, number, number, boolean][] = [
-    ['a write to the byte', '8807 90', 1, 0, 0, true],
-    ['a read of a byte watched for writes', '8a07 90', 1, 0, 0, false],
-    ['a read of a byte watched for both', '8a07 90', 3, 0, 0, true],
-    ['a write that only overlaps', '488907 90', 1, 0, 7, true],
-    ['a write just before', '8907 90', 1, 0, 4, false],
-    ['a write into a watched eight', '8807 90', 1, 2, 7, true],
-    ['a write into the word behind a watched one', '668907 90', 1, 1, -2, false],
-    ['a read and write in one', '0107 90', 1, 3, 0, true],
-    ['a push', '50 90', 1, 3, 0, true],
-    ['a load of SSE', '0f1007 90', 3, 0, 15, true],
-    ['a load of x87 beyond its end', 'db2f 90', 3, 0, 10, false],
-    ['a load of x87 at its end', 'db2f 90', 3, 0, 9, true],
+    ['a write to the byte', 'mov %al,(%rdi); nop', 1, 0, 0, true],
+    ['a read of a byte watched for writes', 'mov (%rdi),%al; nop', 1, 0, 0, false],
+    ['a read of a byte watched for both', 'mov (%rdi),%al; nop', 3, 0, 0, true],
+    ['a write that only overlaps', 'mov %rax,(%rdi); nop', 1, 0, 7, true],
+    ['a write just before', 'mov %eax,(%rdi); nop', 1, 0, 4, false],
+    ['a write into a watched eight', 'mov %al,(%rdi); nop', 1, 2, 7, true],
+    ['a write into the word behind a watched one', 'mov %ax,(%rdi); nop', 1, 1, -2, false],
+    ['a read and write in one', 'add %eax,(%rdi); nop', 1, 3, 0, true],
+    ['a push', 'push %rax; nop', 1, 3, 0, true],
+    ['a load of SSE', 'movups (%rdi),%xmm0; nop', 3, 0, 15, true],
+    ['a load of x87 beyond its end', 'fldt (%rdi); nop', 3, 0, 10, false],
+    ['a load of x87 at its end', 'fldt (%rdi); nop', 3, 0, 9, true],
   ]
   test.each(accesses)('%s', (_, code, kind, length, offset, isHit) => {
-    const b = hosted(`${code} 0f05`)
+    const b = hosted(`${code}; syscall`)
     b.set('rdi', DATA + 64)
     b.set('rsp', DATA + 64 + 8)
     // Translations from before do not let accesses pass unseen.
-    b.write(CODE + 64, hexBytes('488b07 488907 0f05'))
+    b.write(CODE + 64, assemble('mov (%rdi),%rax; mov %rax,(%rdi); syscall'))
     b.jump(CODE + 64)
     b.cpu.run(10)
     b.jump(CODE)
@@ -145,7 +146,7 @@ describe('breakpoints of a hosted processor', () => {
   })
 
   test('a string instruction stops at the element that is watched', () => {
-    const b = hosted('f3aa 0f05')
+    const b = hosted('rep stos %al,%es:(%rdi); syscall')
     b.set('rcx', 100)
     b.set('rdi', DATA)
     b.cpu.registers.setDebug(0, DATA + 40, 0)
@@ -155,7 +156,7 @@ describe('breakpoints of a hosted processor', () => {
   })
 
   test('several at once are told together, and trap and step too', () => {
-    const b = hosted('8807 90')
+    const b = hosted('mov %al,(%rdi); nop')
     b.set('rdi', DATA)
     b.cpu.registers.setDebug(1, DATA, 0)
     b.cpu.registers.setDebug(3, DATA, 0)
@@ -168,14 +169,14 @@ describe('breakpoints of a hosted processor', () => {
 
 describe('alignment checks', () => {
   const aligned: readonly [string, string, number, boolean][] = [
-    ['a word at an odd address', '668b07', 1, true], ['a word at an even one', '668b07', 2, false],
-    ['eight bytes at four', '488b07', 4, true], ['four bytes at four', '8b07', 4, false],
-    ['a double at four', 'f20f1007', 4, true], ['a byte anywhere', '8a07', 3, false], ['a write', '8907', 2, true],
-    ['a push to an odd stack', '50', 1, true], ['a masked store of 16 bytes at eight', '660ff7c1', 8, false],
-    ['a masked store at four', '660ff7c1', 4, true],
+    ['a word at an odd address', 'mov (%rdi),%ax', 1, true], ['a word at an even one', 'mov (%rdi),%ax', 2, false],
+    ['eight bytes at four', 'mov (%rdi),%rax', 4, true], ['four bytes at four', 'mov (%rdi),%eax', 4, false],
+    ['a double at four', 'movsd (%rdi),%xmm0', 4, true], ['a byte anywhere', 'mov (%rdi),%al', 3, false], ['a write', 'mov %eax,(%rdi)', 2, true],
+    ['a push to an odd stack', 'push %rax', 1, true], ['a masked store of 16 bytes at eight', 'maskmovdqu %xmm1,%xmm0', 8, false],
+    ['a masked store at four', 'maskmovdqu %xmm1,%xmm0', 4, true],
   ]
   test.each(aligned)('%s in ring 3 with AC set', (_, code, offset, faults) => {
-    const b = hosted(`${code} 0f05`)
+    const b = hosted(`${code}; syscall`)
     b.set('rdi', DATA + 64 + offset)
     b.set('rsp', DATA + 64 + offset)
     expect(b.cpu.run(10)).toBe(EXIT.SYSCALL)
@@ -194,13 +195,13 @@ describe('alignment checks', () => {
     const b = new BareBench()
     b.cpu.registers.setFlags(RFLAGS.AC)
     b.set('rdi', AT.DATA + 1)
-    expect([b.run('8b07 f4'), b.handled]).toEqual([EXIT.HALT, -1])
+    expect([b.run('mov (%rdi),%eax; hlt'), b.handled]).toEqual([EXIT.HALT, -1])
     b.enterRing3()
-    b.run('8b07')
+    b.run('mov (%rdi),%eax')
     expect([b.handled, b.frame(2)]).toEqual([VECTOR.AC, [0, AT.CODE]])
     b.enterRing3()
     b.cpu.registers.setControl(0, (b.cpu.registers.controlLow(0) & ~CR0.AM) >>> 0, 0)
-    b.run('8b07 0f0b')
+    b.run('mov (%rdi),%eax; ud2')
     expect(b.handled).toBe(VECTOR.UD)
   })
 })
@@ -209,7 +210,7 @@ describe('debug exceptions of a bare processor', () => {
   test('single step is delivered with the trap flag cleared in the handler and kept in the frame', () => {
     const b = new BareBench()
     b.cpu.registers.setFlags(RFLAGS.TF)
-    b.run('90 90')
+    b.run('nop; nop')
     expect([b.handled, b.frame(1)]).toEqual([VECTOR.DB, [AT.CODE + 1]])
     expect([b.frame(3)[2]! & (RFLAGS.TF | RFLAGS.RF), b.cpu.registers.flags() & RFLAGS.TF]).toEqual([RFLAGS.TF, 0])
     expect(b.cpu.registers.debugLow(6)).toBe((DR6.ONES | DR6.BS) >>> 0)
@@ -218,23 +219,23 @@ describe('debug exceptions of a bare processor', () => {
   test('a handler that returns steps on; IRET that sets the flag is not traced itself', () => {
     const b = new BareBench()
     // #DB: inc ebx; iretq
-    b.write(handlerOf(VECTOR.DB), hexBytes('ffc3 48cf'))
+    b.write(handlerOf(VECTOR.DB), assemble('inc %ebx; iretq'))
     b.cpu.registers.setFlags(RFLAGS.TF)
-    b.run('90 90 90 f4')
+    b.run('nop; nop; nop; hlt')
     // Three NOPs and the HLT, which the trap ends; the next instruction is not there.
     expect(b.get('rbx')).toBeGreaterThanOrEqual(4)
     const clean = new BareBench()
-    clean.write(handlerOf(VECTOR.DB), hexBytes('ffc3 48cf'))
+    clean.write(handlerOf(VECTOR.DB), assemble('inc %ebx; iretq'))
     clean.cpu.registers.setFlags(RFLAGS.TF)
     // inc eax; pushf; and [rsp],~TF; popf; hlt
-    clean.run('ffc0 9c 48812424fffeffff 9d f4')
+    clean.run('inc %eax; pushf; andq $0xfffffffffffffeff,(%rsp); popf; hlt')
     expect([clean.get('rbx'), clean.cpu.registers.rip()]).toEqual([4, AT.CODE + 13])
   })
 
   test('INT n clears it without a trap of its own', () => {
     const b = new BareBench()
     b.cpu.registers.setFlags(RFLAGS.TF)
-    b.run('cd40')
+    b.run('int $0x40')
     expect([b.handled, b.frame(3)[2]! & RFLAGS.TF, b.cpu.registers.debugLow(6)]).toEqual([0x40, RFLAGS.TF, DR6.ONES])
   })
 
@@ -244,10 +245,10 @@ describe('debug exceptions of a bare processor', () => {
       b.cpu.system.setMsr(MSR.STAR, 0, SELECTOR.CODE0)
       b.cpu.system.setMsr(MSR.LSTAR, 0x3_8000, 0)
       b.cpu.system.setMsr(MSR.SFMASK, mask, 0)
-      b.write(0x3_8000, hexBytes('f4'))
+      b.write(0x3_8000, assemble('hlt'))
       b.enterRing3()
       b.cpu.registers.setFlags(RFLAGS.TF)
-      b.run('0f05')
+      b.run('syscall')
       if (mask === 0) expect([b.handled, b.frame(1)]).toEqual([VECTOR.DB, [0x3_8000]])
       else expect([b.cpu.registers.rip(), b.get('r11') & RFLAGS.TF]).toEqual([0x3_8001, RFLAGS.TF])
     }
@@ -258,14 +259,14 @@ describe('debug exceptions of a bare processor', () => {
     b.cpu.system.setMsr(MSR.STAR, 0, 0x18 << 16)
     b.set('rcx', 0x3_0000)
     b.set('r11', RFLAGS.TF | 2)
-    b.run('480f07')
+    b.run('sysretq')
     expect([b.handled, b.frame(2)]).toEqual([VECTOR.DB, [0x3_0000, SELECTOR.CODE3]])
   })
 
   test('HLT that is stepped does not sleep', () => {
     const b = new BareBench()
     b.cpu.registers.setFlags(RFLAGS.TF)
-    b.run('f4')
+    b.run('hlt')
     expect([b.handled, b.frame(1)]).toEqual([VECTOR.DB, [AT.CODE + 1]])
   })
 
@@ -273,12 +274,12 @@ describe('debug exceptions of a bare processor', () => {
     const b = new BareBench()
     b.enterRing3()
     b.gate(0x40, { target: 0x3_8000, dpl: 3 })
-    b.write(0x3_8000, hexBytes('90 f4'))
+    b.write(0x3_8000, assemble('nop; hlt'))
     b.write(AT.DATA, [SELECTOR.DATA3])
     b.set('rdi', AT.DATA)
     b.cpu.registers.setDebug(0, AT.DATA, 0)
     b.cpu.registers.setDebug(7, watch(3, 0), 0)
-    b.run('8e17 cd40')
+    b.run('mov (%rdi),%ss; int $0x40')
     expect([b.handled, b.frame(2)]).toEqual([VECTOR.DB, [0x3_8000, SELECTOR.CODE0]])
   })
 
@@ -286,11 +287,11 @@ describe('debug exceptions of a bare processor', () => {
     const b = new BareBench()
     b.cpu.registers.setDebug(2, AT.CODE + 1, 0)
     b.cpu.registers.setDebug(7, DR7.ONES | 0x20, 0)
-    b.run('90 ffc0 f4')
+    b.run('nop; inc %eax; hlt')
     expect([b.handled, b.frame(1), b.get('rax')]).toEqual([VECTOR.DB, [AT.CODE + 1], 0])
     expect([b.frame(3)[2]! & RFLAGS.RF, b.cpu.registers.debugLow(6) & 15]).toEqual([0, 4])
     // or [rsp+16],RF; iretq
-    b.write(handlerOf(VECTOR.DB) + 1, hexBytes('48814c241000000100 48cf'))
+    b.write(handlerOf(VECTOR.DB) + 1, assemble('orq $0x10000,0x10(%rsp); iretq'))
     b.jump(handlerOf(VECTOR.DB) + 1)
     expect([b.cpu.run(10), b.cpu.registers.rip(), b.get('rax')]).toEqual([EXIT.HALT, AT.CODE + 4, 1])
   })
@@ -300,7 +301,7 @@ describe('debug exceptions of a bare processor', () => {
     b.cpu.registers.setDebug(0, AT.CODE, 0)
     b.cpu.registers.setDebug(7, watch(0, 0), 0)
     b.cpu.registers.setFlags(RFLAGS.RF)
-    b.run('0f0b')
+    b.run('ud2')
     expect([b.handled, b.frame(3)[2]! & RFLAGS.RF]).toEqual([VECTOR.UD, RFLAGS.RF])
   })
 
@@ -311,7 +312,7 @@ describe('debug exceptions of a bare processor', () => {
       b.set('rax', watch(2, 0))
       b.set('rbx', 0x80)
       // mov dr0,rbx; mov dr7,rax; out 0x80,al; nop; hlt
-      b.run('0f23c3 0f23f8 e680 90 f4')
+      b.run('mov %rbx,%db0; mov %rax,%db7; out %al,$0x80; nop; hlt')
       expect([b.handled, b.frame(1)[0] === AT.CODE + 8]).toEqual(extensions === 0 ? [-1, false] : [VECTOR.DB, true])
     }
   })
@@ -319,17 +320,17 @@ describe('debug exceptions of a bare processor', () => {
   test('general detection catches the next access to a debug register, once', () => {
     const b = new BareBench()
     b.set('rax', DR7.ONES | DR7.GD)
-    b.run('0f23f8 0f21c3')
+    b.run('mov %rax,%db7; mov %db0,%rbx')
     expect([b.handled, b.frame(1), b.cpu.registers.debugLow(6) & 0xe00f]).toEqual([VECTOR.DB, [AT.CODE + 3], DR6.BD])
     expect(b.cpu.registers.debugLow(7)).toBe(DR7.ONES)
   })
 
   test('DR4 and DR5 are other names of DR6 and DR7 unless CR4.DE is set', () => {
     const b = new BareBench()
-    b.run('0f21e8 f4')
+    b.run('mov %db5,%rax; hlt')
     expect([b.handled, b.get('rax')]).toEqual([-1, DR7.ONES])
     b.cpu.registers.setControl(4, b.cpu.registers.controlLow(4) | CR4.DE, 0)
-    b.run('0f21e8')
+    b.run('mov %db5,%rax')
     expect(b.handled).toBe(VECTOR.UD)
   })
 
@@ -338,7 +339,7 @@ describe('debug exceptions of a bare processor', () => {
     b.cpu.registers.setFlags(RFLAGS.TF | RFLAGS.IF)
     b.cpu.registers.setDebug(0, AT.CODE + 1, 0)
     b.cpu.registers.setDebug(7, watch(0, 0), 0)
-    b.write(AT.CODE, hexBytes('90 90'))
+    b.write(AT.CODE, assemble('nop; nop'))
     b.cpu.run(1)
     b.cpu.interrupt(0x50)
     b.cpu.run(20)
@@ -349,14 +350,14 @@ describe('debug exceptions of a bare processor', () => {
     other.cpu.registers.setDebug(0, AT.CODE, 0)
     other.cpu.registers.setDebug(7, watch(0, 0), 0)
     other.cpu.interrupt(0x50)
-    other.run('90')
+    other.run('nop')
     expect([other.handled, other.frame(1)]).toEqual([0x50, [AT.CODE]])
   })
 
   test('waits for a budget like any delivery', () => {
     const b = new BareBench()
     b.cpu.registers.setFlags(RFLAGS.TF)
-    expect([b.run('90 90', 1), b.cpu.registers.rip()]).toEqual([EXIT.BUDGET, AT.CODE + 1])
+    expect([b.run('nop; nop', 1), b.cpu.registers.rip()]).toEqual([EXIT.BUDGET, AT.CODE + 1])
     expect([b.cpu.run(1), b.cpu.registers.rip(), b.cpu.executed]).toEqual([EXIT.BUDGET, handlerOf(VECTOR.DB), 1])
     expect(b.cpu.registers.segment(SEGMENT.cs).selector).toBe(SELECTOR.CODE0)
   })

@@ -3,12 +3,12 @@ import { EXIT } from '../../../../src/machine/index.ts'
 import { CR0, CR4, VECTOR } from '../../../../src/x86/index.ts'
 import { CODE, CpuBench, DATA } from '../../../support/cpu.ts'
 
-const SYSCALL = '0f05'
-const ADDSD = 'f20f58c1'
-const PADDB = '0ffcc1'
-const FLD1 = 'd9e8'
-const WAIT = '9b'
-const FXSAVE = '0fae07'
+const SYSCALL = 'syscall'
+const ADDSD = 'addsd %xmm1,%xmm0'
+const PADDB = 'paddb %mm1,%mm0'
+const FLD1 = 'fld1'
+const WAIT = 'fwait'
+const FXSAVE = 'fxsave (%rdi)'
 
 /** Byte offsets in an FXSAVE image. */
 const FX = { control: 0, status: 2, tags: 4, mxcsr: 24, st0: 32, xmm0: 160, xmm1: 176 } as const
@@ -45,19 +45,19 @@ describe('what control registers refuse', () => {
     ['x87 without a unit', { cr: 0, set: CR0.EM }, FLD1, VECTOR.NM],
     ['SSE under a system that does not know it', { cr: 4, clear: CR4.OSFXSR }, ADDSD, VECTOR.UD],
     ['MMX under such a system', { cr: 4, clear: CR4.OSFXSR }, PADDB, undefined],
-    ['CRC32 while the unit is switched away', { cr: 0, set: CR0.TS }, 'f2480f38f1c1', undefined],
+    ['CRC32 while the unit is switched away', { cr: 0, set: CR0.TS }, 'crc32q %rcx,%rax', undefined],
   ]
   test.each(cases)('%s', (_, { cr, ...bits }, code, vector) => {
     const b = bench()
     control(b, cr, bits)
-    expect(b.run(code + SYSCALL)).toBe(vector === undefined ? EXIT.SYSCALL : EXIT.EXCEPTION)
+    expect(b.run(`${code}; ${SYSCALL}`)).toBe(vector === undefined ? EXIT.SYSCALL : EXIT.EXCEPTION)
     if (vector !== undefined) expect([b.cpu.exit.vector, b.cpu.registers.rip()]).toEqual([vector, CODE])
   })
 
   test('the same code runs as soon as the unit is given back', () => {
     const b = bench()
     control(b, 0, { set: CR0.TS })
-    expect(b.run(ADDSD + SYSCALL)).toBe(EXIT.EXCEPTION)
+    expect(b.run(`${ADDSD}; ${SYSCALL}`)).toBe(EXIT.EXCEPTION)
     control(b, 0, { clear: CR0.TS })
     expect(b.cpu.run(100)).toBe(EXIT.SYSCALL)
   })
@@ -68,11 +68,11 @@ describe('exceptions of SSE', () => {
     view.setUint32(FX.mxcsr, 0x1f80 & ~0x200, true)
     view.setFloat64(FX.xmm0, 1, true)
   }
-  const DIVSD = 'f20f5ec1'
+  const DIVSD = 'divsd %xmm1,%xmm0'
 
   test('an unmasked division by zero raises #XM, notes its flag and leaves the destination', () => {
     const b = bench(unmasked)
-    expect(b.run(DIVSD + SYSCALL)).toBe(EXIT.EXCEPTION)
+    expect(b.run(`${DIVSD}; ${SYSCALL}`)).toBe(EXIT.EXCEPTION)
     expect(b.cpu.exit.vector).toBe(VECTOR.XM)
     expect(image(b).getUint32(FX.mxcsr, true) & 0x3f).toBe(0x04)
     expect(image(b).getFloat64(FX.xmm0, true)).toBe(1)
@@ -81,13 +81,13 @@ describe('exceptions of SSE', () => {
   test('under a system that does not handle #XM it is an invalid opcode', () => {
     const b = bench(unmasked)
     control(b, 4, { clear: CR4.OSXMMEXCPT })
-    expect(b.run(DIVSD + SYSCALL)).toBe(EXIT.EXCEPTION)
+    expect(b.run(`${DIVSD}; ${SYSCALL}`)).toBe(EXIT.EXCEPTION)
     expect(b.cpu.exit.vector).toBe(VECTOR.UD)
   })
 
   test('masked, it gives infinity and goes on', () => {
     const b = bench((view) => view.setFloat64(FX.xmm0, -1, true))
-    expect(b.run(DIVSD + SYSCALL)).toBe(EXIT.SYSCALL)
+    expect(b.run(`${DIVSD}; ${SYSCALL}`)).toBe(EXIT.SYSCALL)
     expect(image(b).getFloat64(FX.xmm0, true)).toBe(-Infinity)
   })
 })
@@ -100,7 +100,7 @@ describe('flags of SSE are noted on the fast path as off it', () => {
       view.setFloat64(FX.xmm0, 0.1, true)
       view.setFloat64(FX.xmm1, 0.2, true)
     })
-    b.run(ADDSD + SYSCALL)
+    b.run(`${ADDSD}; ${SYSCALL}`)
     expect(image(b).getFloat64(FX.xmm0, true)).toBe(0.1 + 0.2)
     expect(image(b).getUint32(FX.mxcsr, true)).toBe(0x1fa0)
   })
@@ -110,7 +110,7 @@ describe('flags of SSE are noted on the fast path as off it', () => {
       view.setFloat64(FX.xmm0, 1.5, true)
       view.setFloat64(FX.xmm1, 0.25, true)
     })
-    b.run(ADDSD + SYSCALL)
+    b.run(`${ADDSD}; ${SYSCALL}`)
     expect([image(b).getFloat64(FX.xmm0, true), image(b).getUint32(FX.mxcsr, true)]).toEqual([1.75, 0x1f80])
   })
 
@@ -126,7 +126,7 @@ describe('flags of SSE are noted on the fast path as off it', () => {
       view.setFloat64(FX.xmm0, first, true)
       view.setFloat64(FX.xmm1, second, true)
     })
-    b.run(ADDSD + SYSCALL)
+    b.run(`${ADDSD}; ${SYSCALL}`)
     expect([image(b).getFloat64(FX.xmm0, true), image(b).getUint32(FX.mxcsr, true) & 0x3f]).toEqual([sum, flags])
   })
 
@@ -136,18 +136,18 @@ describe('flags of SSE are noted on the fast path as off it', () => {
       view.setFloat64(FX.xmm0, 0.1, true)
       view.setFloat64(FX.xmm1, 0.2, true)
     })
-    b.run(ADDSD + SYSCALL)
+    b.run(`${ADDSD}; ${SYSCALL}`)
     expect(image(b).getFloat64(FX.xmm0, true)).toBe(sum)
   })
 })
 
 describe('memory operands of 128 bits', () => {
   test.each([
-    ['MOVAPS', '0f2807', true], ['MOVUPS', '0f1007', false], ['PXOR', '660fef07', true], ['LDDQU', 'f20ff007', false],
+    ['MOVAPS', 'movaps (%rdi),%xmm0', true], ['MOVUPS', 'movups (%rdi),%xmm0', false], ['PXOR', 'pxor (%rdi),%xmm0', true], ['LDDQU', 'lddqu (%rdi),%xmm0', false],
   ])('%s at an odd address', (_, code, faults) => {
     const b = bench()
     b.set('rdi', DATA + 8)
-    expect(b.run(code + SYSCALL)).toBe(faults ? EXIT.EXCEPTION : EXIT.SYSCALL)
+    expect(b.run(`${code}; ${SYSCALL}`)).toBe(faults ? EXIT.EXCEPTION : EXIT.SYSCALL)
     if (faults) expect([b.cpu.exit.vector, b.cpu.exit.errorCode]).toEqual([VECTOR.GP, 0])
   })
 
@@ -156,7 +156,7 @@ describe('memory operands of 128 bits', () => {
     const bytes = Array.from({ length: 16 }, (_, i) => i + 1)
     b.write(DATA + 4090, bytes)
     b.set('rdi', DATA + 4090)
-    expect(b.run('0f1007' + SYSCALL)).toBe(EXIT.SYSCALL)
+    expect(b.run(`movups (%rdi),%xmm0; ${SYSCALL}`)).toBe(EXIT.SYSCALL)
     expect([...b.cpu.saveFpu().subarray(FX.xmm0, FX.xmm0 + 16)]).toEqual(bytes)
   })
 })
@@ -166,7 +166,7 @@ describe('x87', () => {
     // fldcw [rdi]; fldz; fld1; fdiv st,st(1); nop; fld1
     const b = bench()
     b.write(DATA, [0x7b, 0x03])
-    expect(b.run(`d92f d9ee d9e8 d8f1 90 d9e8 ${SYSCALL}`)).toBe(EXIT.EXCEPTION)
+    expect(b.run(`fldcw (%rdi); fldz; fld1; fdiv %st(1),%st; nop; fld1; ${SYSCALL}`)).toBe(EXIT.EXCEPTION)
     expect([b.cpu.exit.vector, b.cpu.registers.rip()]).toEqual([VECTOR.MF, CODE + 9])
     expect(image(b).getUint16(FX.status, true) & 0x8084).toBe(0x8084)
   })
@@ -174,30 +174,30 @@ describe('x87', () => {
   test('instructions of control do not wait', () => {
     const b = bench()
     b.write(DATA, [0x7b, 0x03])
-    expect(b.run(`d92f d9ee d9e8 d8f1 dfe0 dbe2 d9e8 ${SYSCALL}`)).toBe(EXIT.SYSCALL)
+    expect(b.run(`fldcw (%rdi); fldz; fld1; fdiv %st(1),%st; fnstsw %ax; fnclex; fld1; ${SYSCALL}`)).toBe(EXIT.SYSCALL)
     expect(Number(b.get('rax')) & 0x84).toBe(0x84)
   })
 
   test('pi keeps 64 bits through memory in the 80-bit format', () => {
     // fldpi; fstp tbyte [rdi]; fld tbyte [rdi]
     const b = bench()
-    expect(b.run(`d9eb db3f db2f ${SYSCALL}`)).toBe(EXIT.SYSCALL)
+    expect(b.run(`fldpi; fstpt (%rdi); fldt (%rdi); ${SYSCALL}`)).toBe(EXIT.SYSCALL)
     expect(Buffer.from(b.read(DATA, 10)).toString('hex')).toBe('35c26821a2da0fc90040')
     expect(Buffer.from(b.cpu.saveFpu().subarray(FX.st0, FX.st0 + 10)).toString('hex')).toBe('35c26821a2da0fc90040')
   })
 
   test('an MMX instruction takes over the registers, EMMS gives them back empty', () => {
     const b = bench()
-    expect(b.run(`d9e8 ${PADDB} ${SYSCALL}`)).toBe(EXIT.SYSCALL)
+    expect(b.run(`fld1; ${PADDB}; ${SYSCALL}`)).toBe(EXIT.SYSCALL)
     expect([image(b).getUint8(FX.tags), image(b).getUint16(FX.status, true) & 0x3800]).toEqual([0xff, 0])
     expect(image(b).getUint16(FX.st0 + 8, true)).toBe(0xffff)
-    b.run(`0f77 ${SYSCALL}`)
+    b.run(`emms; ${SYSCALL}`)
     expect(image(b).getUint8(FX.tags)).toBe(0)
   })
 
   test('a ninth value overflows the stack', () => {
     const b = bench()
-    expect(b.run(`${FLD1.repeat(9)} ${SYSCALL}`)).toBe(EXIT.SYSCALL)
+    expect(b.run(`${`${FLD1};`.repeat(9)} ${SYSCALL}`)).toBe(EXIT.SYSCALL)
     expect(image(b).getUint16(FX.status, true) & 0x241).toBe(0x241)
     expect(image(b).getUint16(FX.st0 + 8, true)).toBe(0xffff)
   })
@@ -210,19 +210,19 @@ describe('FXSAVE and FXRSTOR', () => {
       for (let i = 0; i < 256; i += 1) view.setUint8(FX.xmm0 + i, i)
     })
     b.write(DATA + 416, new Array(96).fill(0xaa))
-    expect(b.run(`d9eb d9e8 ${FXSAVE} ${SYSCALL}`)).toBe(EXIT.SYSCALL)
+    expect(b.run(`fldpi; fld1; ${FXSAVE}; ${SYSCALL}`)).toBe(EXIT.SYSCALL)
     const saved = b.cpu.saveFpu()
     expect([...b.read(DATA + 416, 96)]).toEqual(new Array(96).fill(0xaa))
     expect([...b.read(DATA, 416)]).toEqual([...saved.subarray(0, 416)])
     // fninit; pxor xmm3,xmm3; fxrstor [rdi]
-    expect(b.run(`dbe3 660fefdb 0fae0f ${SYSCALL}`)).toBe(EXIT.SYSCALL)
+    expect(b.run(`fninit; pxor %xmm3,%xmm3; fxrstor (%rdi); ${SYSCALL}`)).toBe(EXIT.SYSCALL)
     expect([...b.cpu.saveFpu()]).toEqual([...saved])
   })
 
   test('reserved bits of MXCSR are refused and nothing is loaded', () => {
     const b = bench()
     b.write(DATA + FX.mxcsr, [0x80, 0x1f, 0x01, 0x00])
-    expect(b.run(`0fae0f ${SYSCALL}`)).toBe(EXIT.EXCEPTION)
+    expect(b.run(`fxrstor (%rdi); ${SYSCALL}`)).toBe(EXIT.EXCEPTION)
     expect(b.cpu.exit.vector).toBe(VECTOR.GP)
     expect(image(b).getUint16(FX.control, true)).toBe(0x37f)
   })

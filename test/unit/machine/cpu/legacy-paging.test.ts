@@ -4,18 +4,15 @@ import { CR4, PTE, VECTOR } from '../../../../src/x86/index.ts'
 import { PLACE, ProtectedBench } from '../../../support/protected.ts'
 
 const ALL = PTE.PRESENT | PTE.WRITABLE | PTE.USER
-const HLT = 'f4'
-/** mov eax,[address] and mov [address],eax of an address in the second megabytes. */
-const LOAD = 'a1'
-const STORE = 'a3'
-const at = (address: number): string =>
-  [0, 8, 16, 24].map((shift) => ((address >>> shift) & 0xff).toString(16).padStart(2, '0')).join('')
+const HLT = 'hlt'
+const load = (address: number): string => `mov ${address},%eax;`
+const store = (address: number): string => `mov %eax,${address};`
 
 describe('protected mode without paging', () => {
   test('linear addresses are physical ones', () => {
     const b = new ProtectedBench()
     b.write32(PLACE.DATA, 0x1234_5678)
-    expect(b.run(LOAD + at(PLACE.DATA) + '40' + STORE + at(PLACE.DATA + 8) + HLT)).toBe(EXIT.HALT)
+    expect(b.run(load(PLACE.DATA) + 'inc %eax;' + store(PLACE.DATA + 8) + HLT)).toBe(EXIT.HALT)
     expect([b.handled, b.get('rax'), b.read32(PLACE.DATA + 8)]).toEqual([-1, 0x1234_5679, 0x1234_5679])
   })
 })
@@ -32,30 +29,30 @@ describe('two levels of page tables', () => {
     b.write32(DIRECTORY, TABLE | ALL)
     b.write32(TABLE + 5 * 4, PLACE.DATA | ALL)
     b.write32(PLACE.DATA + 0x10, 77)
-    expect(b.run(LOAD + at(HIGH + 0x5010) + HLT)).toBe(EXIT.HALT)
+    expect(b.run(load(HIGH + 0x5010) + HLT)).toBe(EXIT.HALT)
     expect([b.get('rax'), b.read32(DIRECTORY), b.read32(TABLE + 20)])
       .toEqual([77, TABLE | ALL | PTE.ACCESSED, PLACE.DATA | ALL | PTE.ACCESSED])
-    b.run(STORE + at(HIGH + 0x5014) + HLT)
+    b.run(store(HIGH + 0x5014) + HLT)
     expect([b.read32(PLACE.DATA + 0x14), b.read32(TABLE + 20)])
       .toEqual([77, PLACE.DATA | ALL | PTE.ACCESSED | PTE.DIRTY])
   })
 
-  const rights: readonly [string, 0 | 3, number, number, string, readonly [number, number] | undefined][] = [
-    ['a page that is not there', 0, ALL, 0, LOAD, [0, 0]],
-    ['a write to one that is not there, in ring 3', 3, ALL, 0, STORE, [6, 0]],
-    ['ring 3 on a page of the kernel', 3, ALL, PTE.PRESENT | PTE.WRITABLE, LOAD, [5, 0]],
-    ['ring 3 through a directory entry of the kernel', 3, PTE.PRESENT | PTE.WRITABLE, ALL, LOAD, [5, 0]],
-    ['a write to a read-only page, also in ring 0 under CR0.WP', 0, ALL, PTE.PRESENT | PTE.USER, STORE, [3, 0]],
-    ['bits 11 to 9, which are free', 0, ALL | 0xe00, ALL | 0xe00, LOAD, undefined],
-    ['the PAT bit of a page', 0, ALL, ALL | 0x80, LOAD, undefined],
-    ['bit 7 of a directory entry without CR4.PSE', 0, ALL | 0x80, ALL, LOAD, undefined],
+  const rights: readonly [string, 0 | 3, number, number, (address: number) => string, readonly [number, number] | undefined][] = [
+    ['a page that is not there', 0, ALL, 0, load, [0, 0]],
+    ['a write to one that is not there, in ring 3', 3, ALL, 0, store, [6, 0]],
+    ['ring 3 on a page of the kernel', 3, ALL, PTE.PRESENT | PTE.WRITABLE, load, [5, 0]],
+    ['ring 3 through a directory entry of the kernel', 3, PTE.PRESENT | PTE.WRITABLE, ALL, load, [5, 0]],
+    ['a write to a read-only page, also in ring 0 under CR0.WP', 0, ALL, PTE.PRESENT | PTE.USER, store, [3, 0]],
+    ['bits 11 to 9, which are free', 0, ALL | 0xe00, ALL | 0xe00, load, undefined],
+    ['the PAT bit of a page', 0, ALL, ALL | 0x80, load, undefined],
+    ['bit 7 of a directory entry without CR4.PSE', 0, ALL | 0x80, ALL, load, undefined],
   ]
   test.each(rights)('%s', (_, ring, directory, page, access, error) => {
     const b = paged()
     b.write32(DIRECTORY, TABLE | directory)
     b.write32(TABLE, PLACE.DATA | page)
     b.ring(ring)
-    b.run(access + at(HIGH + 4) + (ring === 0 ? HLT : 'cd03'))
+    b.run(access(HIGH + 4) + (ring === 0 ? HLT : 'int $3'))
     if (error === undefined) expect(b.handled).toBe(-1)
     else expect(b.fault).toEqual([VECTOR.PF, error[0], HIGH + 4])
   })
@@ -63,11 +60,11 @@ describe('two levels of page tables', () => {
   test('a page of 4 MiB is one entry, which is marked accessed and dirty', () => {
     const b = paged(CR4.PSE)
     b.write32(DIRECTORY, 0x80_0000 | ALL | PTE.LARGE)
-    expect(b.run(STORE + at(HIGH + 0x12_3450) + HLT)).toBe(EXIT.HALT)
+    expect(b.run(store(HIGH + 0x12_3450) + HLT)).toBe(EXIT.HALT)
     expect(b.handled).toBe(-1)
     expect(b.read32(DIRECTORY)).toBe(0x80_0000 | ALL | PTE.LARGE | PTE.ACCESSED | PTE.DIRTY)
     b.write32(0x92_3450, 0xabcd)
-    b.run(LOAD + at(HIGH + 0x12_3450) + HLT)
+    b.run(load(HIGH + 0x12_3450) + HLT)
     expect(b.get('rax')).toBe(0xabcd)
   })
 
@@ -78,14 +75,14 @@ describe('two levels of page tables', () => {
     'of a page of 4 MiB, %s', (_, bit, faults) => {
       const b = paged(CR4.PSE)
       b.write32(DIRECTORY, 0x80_0000 | ALL | PTE.LARGE | bit)
-      b.run(LOAD + at(HIGH) + HLT)
+      b.run(load(HIGH) + HLT)
       if (faults) expect(b.fault).toEqual([VECTOR.PF, 9, HIGH])
       else expect(b.handled).toBe(-1)
     })
 
   test('a fetch is not told from a read, as there is no NX', () => {
     const b = paged()
-    b.run('e9' + at(HIGH - PLACE.CODE - 5))
+    b.run(`jmp ${HIGH}`)
     expect(b.fault).toEqual([VECTOR.PF, 0, HIGH])
   })
 
@@ -95,9 +92,7 @@ describe('two levels of page tables', () => {
     b.write32(TABLE, PLACE.DATA | ALL)
     b.write32(PLACE.DATA, 1)
     b.write32(PLACE.DATA + 0x1000, 2)
-    // mov eax,[H]; mov dword [TABLE],DATA+1000|ALL; mov ebx,[H]; invlpg [H]; mov ecx,[H]; hlt
-    const change = `c705${at(TABLE)}${at((PLACE.DATA + 0x1000) | ALL)}`
-    b.run(`${LOAD}${at(HIGH)}${change}8b1d${at(HIGH)}0f013d${at(HIGH)}8b0d${at(HIGH)}${HLT}`)
+    b.run(`mov ${HIGH},%eax; movl $${(PLACE.DATA + 0x1000) | ALL},${TABLE}; mov ${HIGH},%ebx; invlpg ${HIGH}; mov ${HIGH},%ecx; hlt`)
     expect([b.get('rax'), b.get('rbx'), b.get('rcx')]).toEqual([1, 1, 2])
   })
 })
@@ -121,7 +116,7 @@ describe('PAE paging', () => {
     const b = mapped()
     b.write32(PLACE.DATA + 8, 99)
     b.ring(3)
-    b.run(LOAD + at(HIGH + 0x3008) + STORE + at(HIGH + 0x300c) + '0f0b')
+    b.run(load(HIGH + 0x3008) + store(HIGH + 0x300c) + 'ud2')
     expect([b.handled, b.read32(PLACE.DATA + 12)]).toEqual([VECTOR.UD, 99])
     expect([b.read32(POINTER), b.read32(DIRECTORY), b.read32(TABLE + 24)]).toEqual([
       DIRECTORY | PTE.PRESENT, TABLE | ALL | PTE.ACCESSED, PLACE.DATA | ALL | PTE.ACCESSED | PTE.DIRTY,
@@ -132,7 +127,7 @@ describe('PAE paging', () => {
     'bit %s of a pointer is reserved', (_, low, high) => {
       const b = mapped(true)
       b.write64(POINTER, DIRECTORY | PTE.PRESENT | low, high)
-      b.run(LOAD + at(HIGH + 0x3000) + HLT)
+      b.run(load(HIGH + 0x3000) + HLT)
       expect(b.fault).toEqual([VECTOR.PF, 9, HIGH + 0x3000])
     })
 
@@ -140,7 +135,7 @@ describe('PAE paging', () => {
     for (const [place, low] of [[DIRECTORY, TABLE | ALL], [TABLE + 24, PLACE.DATA | ALL]] as const) {
       const b = mapped()
       b.write64(place, low, 0x10)
-      b.run(LOAD + at(HIGH + 0x3000) + HLT)
+      b.run(load(HIGH + 0x3000) + HLT)
       expect(b.fault).toEqual([VECTOR.PF, 9, HIGH + 0x3000])
     }
   })
@@ -148,13 +143,13 @@ describe('PAE paging', () => {
   test('NX keeps from fetching where EFER has it, and is reserved elsewhere', () => {
     const b = mapped(true)
     b.write64(TABLE + 24, PLACE.DATA | ALL, NX)
-    b.run(LOAD + at(HIGH + 0x3000) + HLT)
+    b.run(load(HIGH + 0x3000) + HLT)
     expect(b.handled).toBe(-1)
-    b.run('e9' + at(HIGH + 0x3000 - PLACE.CODE - 5))
+    b.run(`jmp ${HIGH + 0x3000}`)
     expect(b.fault).toEqual([VECTOR.PF, 17, HIGH + 0x3000])
     const without = mapped()
     without.write64(TABLE + 24, PLACE.DATA | ALL, NX)
-    without.run(LOAD + at(HIGH + 0x3000) + HLT)
+    without.run(load(HIGH + 0x3000) + HLT)
     expect(without.fault).toEqual([VECTOR.PF, 9, HIGH + 0x3000])
   })
 
@@ -167,7 +162,7 @@ describe('PAE paging', () => {
       const b = mapped()
       b.write64(DIRECTORY, 0x80_0000 | ALL | PTE.LARGE | bit)
       b.write32(0x81_2340, 5)
-      b.run(LOAD + at(HIGH + 0x1_2340) + STORE + at(HIGH + 0x1_2344) + HLT)
+      b.run(load(HIGH + 0x1_2340) + store(HIGH + 0x1_2344) + HLT)
       if (faults) return expect(b.fault).toEqual([VECTOR.PF, 9, HIGH + 0x1_2340])
       expect([b.handled, b.read32(0x81_2344)]).toEqual([-1, 5])
       expect(b.read32(DIRECTORY)).toBe(0x80_0000 | ALL | PTE.LARGE | bit | PTE.ACCESSED | PTE.DIRTY)
@@ -179,10 +174,10 @@ describe('PAE paging', () => {
     b.write64(PLACE.TABLES, ALL | PTE.LARGE)
     b.write64(PLACE.TABLES + 8, 0x80_0000 | ALL | PTE.LARGE)
     b.write32(0x80_0000, 0x55)
-    // mov eax,cr4; or al,20; mov cr4,eax; mov eax,cr0; or eax,80000000; mov cr0,eax; mov ebx,[200000];
-    // and eax,7fffffff; mov cr0,eax; mov ecx,[200000]; hlt
     b.write32(0x20_0000, 0x66)
-    b.run('0f20e0 0c20 0f22e0 0f20c0 0d00000080 0f22c0 8b1d00002000 25ffffff7f 0f22c0 8b0d00002000 f4')
+    b.run(`
+      mov %cr4,%eax; or $0x20,%al; mov %eax,%cr4; mov %cr0,%eax; or $0x80000000,%eax; mov %eax,%cr0; mov 0x200000,%ebx
+      and $0x7fffffff,%eax; mov %eax,%cr0; mov 0x200000,%ecx; hlt`)
     expect([b.handled, b.get('rbx'), b.get('rcx')]).toEqual([-1, 0x55, 0x66])
   })
 })

@@ -14,16 +14,16 @@ const descriptors = {
 }
 
 describe('far pointers with REX.W', () => {
-  test.each([['lgs rax, [rsi]', '480fb506'], ['lfs rax, [rsi]', '480fb406']])('%s reads 32 bits of offset and the selector behind them', (_, code) => {
+  test.each([['lgs rax, [rsi]', 'lgs (%rsi),%rax'], ['lfs rax, [rsi]', 'lfs (%rsi),%rax']])('%s reads 32 bits of offset and the selector behind them', (_, code) => {
     const bench = new CpuBench()
     bench.write(DATA, [0x44, 0x33, 0x22, 0x81, 0, 0, 0xff, 0xff, 0xff, 0xff])
     bench.set('rsi', DATA)
     bench.set('rax', -1n)
-    expect(bench.run(`${code} 0f05`)).toBe(EXIT.SYSCALL)
+    expect(bench.run(`${code}; syscall`)).toBe(EXIT.SYSCALL)
     expect(bench.get('rax')).toBe(0x8122_3344n)
   })
 
-  test.each([['ljmp [rsi]', '48ff2e', 0], ['lcall [rsi]', '48ff1e', 16], ['lcall [rsi] without', 'ff1e', 8]])('%s does, too; what it keeps on the stack is as wide as the prefix says', (_, code, pushed) => {
+  test.each([['ljmp [rsi]', '.byte 0x48,0xff,0x2e', 0], ['lcall [rsi]', '.byte 0x48,0xff,0x1e', 16], ['lcall [rsi] without', 'lcall *(%rsi)', 8]])('%s does, too; what it keeps on the stack is as wide as the prefix says', (_, code, pushed) => {
     const bench = new CpuBench({ descriptors })
     const target = CODE + 0x100
     bench.write(DATA, [target & 0xff, target >> 8 & 0xff, target >> 16, 0, LONG_CODE, 0, 0xff, 0xff, 0xff, 0xff])
@@ -47,28 +47,28 @@ describe('near branches of 64-bit code with an operand-size prefix', () => {
   }
 
   test.each([
-    ['jmp rel8', '66eb10', 0x13], ['jmp rel16', '66e91020', 0x2014], ['je, taken', '31c0 667410', 0x15], ['jne rel16, taken', '83c801 660f851020', 0x2018],
-    ['loop', '31c9 ffc1 ffc1 66e210', 0x19], ['jrcxz', '31c9 66e310', 0x15],
+    ['jmp rel8', '.byte 0x66,0xeb,0x10', 0x13], ['jmp rel16', '.byte 0x66,0xe9,0x10,0x20', 0x2014], ['je, taken', 'xor %eax,%eax; .byte 0x66,0x74,0x10', 0x15], ['jne rel16, taken', 'or $1,%eax; .byte 0x66,0x0f,0x85,0x10,0x20', 0x2018],
+    ['loop', 'xor %ecx,%ecx; inc %ecx; inc %ecx; .byte 0x66,0xe2,0x10', 0x19], ['jrcxz', 'xor %ecx,%ecx; .byte 0x66,0xe3,0x10', 0x15],
   ])('%s is cut to 16 bits', (_, code, to) => expect(goesTo(code).to).toBe(to))
 
   test('those that are not taken go on behind themselves', () => {
     const bench = new CpuBench()
-    // xor eax,eax; jne; loop with rcx = 1; jrcxz with rcx = 0 taken is another matter
+    // JRCXZ with rcx = 0, taken, is another matter.
     bench.set('rcx', 1)
-    expect(bench.run('31c0 667510 66e210 0f05')).toBe(EXIT.SYSCALL)
+    expect(bench.run('xor %eax,%eax; .byte 0x66,0x75,0x10; .byte 0x66,0xe2,0x10; syscall')).toBe(EXIT.SYSCALL)
     expect([bench.get('rcx'), bench.cpu.registers.rip()]).toEqual([0n, CODE + 10])
   })
 
   test('call keeps two bytes on the stack, ret takes two', () => {
-    const { to, bench } = goesTo('66e81020')
+    const { to, bench } = goesTo('.byte 0x66,0xe8,0x10,0x20')
     expect([to, bench.get('rsp'), bench.read(STACK_END - 258, 2)]).toEqual([0x2014, BigInt(STACK_END - 258), Uint8Array.of(4, 0)])
-    const back = goesTo('66c20800', (b) => b.write(STACK_END - 256, [0x78, 0x56, 0x34]))
+    const back = goesTo('retw $8', (b) => b.write(STACK_END - 256, [0x78, 0x56, 0x34]))
     expect([back.to, back.bench.get('rsp')]).toEqual([0x5678, BigInt(STACK_END - 246)])
   })
 
   test('an operand is one of 16 bits', () => {
-    expect(goesTo('66ffe0', (b) => b.set('rax', 0x1234_5678)).to).toBe(0x5678)
-    expect(goesTo('66ff26', (b) => {
+    expect(goesTo('jmp *%ax', (b) => b.set('rax', 0x1234_5678)).to).toBe(0x5678)
+    expect(goesTo('jmpw *(%rsi)', (b) => {
       b.set('rsi', DATA)
       b.write(DATA, [0x21, 0x43, 0x65])
     }).to).toBe(0x4321)
@@ -77,7 +77,7 @@ describe('near branches of 64-bit code with an operand-size prefix', () => {
   test('REX.W wins: they are as long as ever', () => {
     const bench = new CpuBench()
     bench.write(CODE + 0x20, [0x0f, 0x05])
-    expect(bench.run('6648e919000000')).toBe(EXIT.SYSCALL)
+    expect(bench.run('.byte 0x66,0x48,0xe9,0x19,0,0,0')).toBe(EXIT.SYSCALL)
     expect(bench.cpu.registers.rip()).toBe(CODE + 0x22)
   })
 })
@@ -103,7 +103,7 @@ describe('SYSCALL outside of 64-bit mode', () => {
     bench.write(AT.CODE + 0x100, [0x89, 0xce, 0x0f, 0x07])
     bench.enterRing3()
     cpu.registers.setSegment(SEGMENT.cs, { ...SHORT_CODE, baseLow: 0 })
-    bench.run('0f05 0f0b', 5)
+    bench.run('syscall; ud2', 5)
     expect([bench.handled, bench.get('rsi'), bench.frame(2)]).toEqual([VECTOR.UD, AT.CODE + 2, [AT.CODE + 2, 0x13 | 3]])
   })
 })

@@ -9,7 +9,7 @@ import { Core } from '../../../../src/machine/cpu/core/core.ts'
 import { SLOT, State } from '../../../../src/machine/cpu/layout/state.ts'
 import { PROCESSOR_BYTES } from '../../../../src/machine/memory/layout.ts'
 import { GPR, MSR, PTE, RFLAGS, SEGMENT, VECTOR } from '../../../../src/x86/index.ts'
-import { hexBytes } from '../../../support/cpu.ts'
+import { assemble } from '../../../support/assembler.ts'
 import { flatten } from '../../../support/flatten.ts'
 
 const CODE = 0x40_0000
@@ -36,7 +36,7 @@ function mapped(m: Machine, processor: Processor, code = 4): void {
 
 function write(m: Machine, hex: string): void {
   const at = (m.memory.firstFrame + 4) * 4096
-  m.memory.bytes.set(hexBytes(hex), at)
+  m.memory.bytes.set(assemble(hex), at)
   m.memory.markWritten(at >>> 12)
 }
 
@@ -55,37 +55,37 @@ const flat32 = (selector: number, attributes: number) => ({ selector, baseLow: 0
 const LIVES: readonly [what: string, life: (m: Machine, p: Processor) => void][] = [
   ['decoded and executed code', (m, p) => {
     // mov ecx,9; L: dec ecx; jnz L; syscall
-    expect(run(m, p, 'b909000000 ffc9 75fc 0f05')).toBe(EXIT.SYSCALL)
+    expect(run(m, p, 'mov $9,%ecx; 1: dec %ecx; jne 1b; syscall')).toBe(EXIT.SYSCALL)
   }],
   ['stopped in the middle of a block', (m, p) => {
-    run(m, p, 'b909000000 ffc9 75fc 0f05')
+    run(m, p, 'mov $9,%ecx; 1: dec %ecx; jne 1b; syscall')
     p.registers.setRip(CODE, 0)
     expect(p.run(2)).toBe(EXIT.BUDGET)
   }],
   ['left vectors, x87 and MXCSR', (m, p) => {
     // movdqu xmm0..: from code; fld1; fldpi; ldmxcsr [rsp]
-    run(m, p, '0f10070f1017 d9e8 d9eb 6880bf0000 0fae1424 0f05')
+    run(m, p, 'movups (%rdi),%xmm0; movups (%rdi),%xmm2; fld1; fldpi; push $0xbf80; ldmxcsr (%rsp); syscall')
     const image = new Uint8Array(512).map((_, i) => i & 0x1f)
     image.set([0x80, 0x1f, 0, 0], 24)
     p.loadFpu(image)
   }],
   ['left a fault, an interrupt shadow and flags', (m, p) => {
     // pushf-like flags: std; then a load from nowhere
-    expect(run(m, p, 'fd 488b042500000000')).toBe(EXIT.EXCEPTION)
+    expect(run(m, p, 'std; mov 0x0,%rax')).toBe(EXIT.EXCEPTION)
     p.registers.setFlags(RFLAGS.TF | RFLAGS.AC | RFLAGS.IF | RFLAGS.DF | RFLAGS.CF)
-    run(m, p, '90 90 90')
+    run(m, p, 'nop; nop; nop')
     expect(p.exit.vector).toBe(VECTOR.DB)
   }],
   ['had breakpoints on code and data', (m, p) => {
     p.registers.setDebug(0, DATA, 0)
     p.registers.setDebug(1, CODE + 3, 0)
     p.registers.setDebug(7, 0x000d_0005, 0)
-    run(m, p, '48890f 90 90 0f05')
+    run(m, p, 'mov %rcx,(%rdi); nop; nop; syscall')
   }],
   ['ran 32-bit and 16-bit code in segments that are not flat', (m, p) => {
     p.registers.setSegment(SEGMENT.ds, { ...flat32(0x2b, 0xc0f3), baseLow: 0x1000, limit: 0xfff })
     p.registers.setSegment(SEGMENT.cs, flat32(0x23, 0xc0fb))
-    run(m, p, 'b805000000 40 cd80')
+    run(m, p, 'mov $5,%eax; .byte 0x40,0xcd,0x80')
     p.registers.setSegment(SEGMENT.cs, { ...flat32(0x23, 0x80fb), limit: 0xffff })
   }],
   ['had other control registers, GS bases and XCR0 (by a saved state)', (_m, p) => {
@@ -99,20 +99,20 @@ const LIVES: readonly [what: string, life: (m: Machine, p: Processor) => void][]
   }],
   ['was traced', (m, p) => {
     p.trace({ memory: () => {}, instruction: () => 'stop' })
-    run(m, p, '48890f 0f05')
+    run(m, p, 'mov %rcx,(%rdi); syscall')
   }],
   ['read random numbers and time', (m, p) => {
-    run(m, p, '480fc7f0 0f31 0f05')
+    run(m, p, 'rdrand %rax; rdtsc; syscall')
   }],
   ['filled every translation and forgot them often', (m, p) => {
     for (let i = 0; i < 300; i += 1) p.flushPage(i * 4096)
     const { words, firstFrame } = m.memory
     for (let i = 0; i < 512; i += 1) words[(firstFrame + 6) * 1024 + i * 2] = ((firstFrame + 5) << 12) | 7
     // mov ecx,512; L: mov [rdi],ecx; add rdi,4096; dec ecx; jnz L; syscall
-    run(m, p, 'b900020000 890f 4881c700100000 ffc9 75f3 0f05')
+    run(m, p, 'mov $0x200,%ecx; 1: mov %ecx,(%rdi); add $0x1000,%rdi; dec %ecx; jne 1b; syscall')
   }],
   ['stored aside', (m, p) => {
-    write(m, '48890f')
+    write(m, 'mov %rcx,(%rdi)')
     p.registers.setRip(CODE, 0)
     p.registers.set(GPR.rdi, DATA, 0)
     p.registers.set(GPR.rcx, 0x1234, 5)
@@ -157,7 +157,7 @@ describe('a processor in the area of one that is gone equals the first of a new 
     bare.nmi()
     bare.system.setMsr(MSR.LSTAR, 1, 2)
     bare.system.idt = { baseLow: 5, baseHigh: 0, limit: 9 }
-    run(m, bare, '90')
+    run(m, bare, 'nop')
     bare.destroy()
     expect(whole(m, m.createProcessor(HOSTED))).toEqual(pristine(HOSTED))
   })
@@ -167,13 +167,13 @@ describe('a processor in the area of one that is gone equals the first of a new 
     const first = m.createProcessor(HOSTED)
     mapped(m, first)
     // mov ecx,9; L: inc eax; dec ecx; jnz L; mov eax,1; syscall: the jump cache learns the loop
-    run(m, first, 'b909000000 ffc0 ffc9 75fa b801000000 0f05')
+    run(m, first, 'mov $9,%ecx; 1: inc %eax; dec %ecx; jne 1b; mov $1,%eax; syscall')
     first.destroy()
     const second = m.createProcessor(HOSTED)
     // Another frame behind the same address.
     mapped(m, second, 8)
     const { firstFrame } = m.memory
-    m.memory.bytes.set(hexBytes('b909000000 ffc0 ffc9 75fa b802000000 0f05'), (firstFrame + 8) * 4096)
+    m.memory.bytes.set(assemble('mov $9,%ecx; 1: inc %eax; dec %ecx; jne 1b; mov $2,%eax; syscall'), (firstFrame + 8) * 4096)
     m.memory.markWritten(firstFrame + 8)
     second.registers.setRip(CODE, 0)
     expect(second.run(1000)).toBe(EXIT.SYSCALL)
@@ -207,7 +207,7 @@ describe('a saved state replaces all that there was in a processor', () => {
     const origin = source.createProcessor(HOSTED)
     mapped(source, origin)
     // mov ecx,9; L: dec ecx; jnz L; fld1; movdqu xmm1,[rdi]; std; syscall
-    run(source, origin, 'b909000000 ffc9 75fc d9e8 f30f6f0f fd 0f05')
+    run(source, origin, 'mov $9,%ecx; 1: dec %ecx; jne 1b; fld1; movdqu (%rdi),%xmm1; std; syscall')
     origin.registers.setDebug(0, 5, 0)
     const state = origin.save()
     const restored = (m: Machine, p: Processor): unknown[] => {
@@ -250,7 +250,7 @@ describe('a destroyed processor', () => {
     first.destroy()
     const second = m.createProcessor(HOSTED)
     mapped(m, second)
-    run(m, second, '48890f 0f05')
+    run(m, second, 'mov %rcx,(%rdi); syscall')
     const before = whole(m, second)
     use(first)
     expect(whole(m, second)).toEqual(before)

@@ -2,14 +2,15 @@ import { describe, expect, test } from 'vitest'
 import { EXIT } from '../../../../src/machine/index.ts'
 import type { TracedAccess, TracedException, TraceHooks } from '../../../../src/machine/index.ts'
 import { PAGE_FAULT, VECTOR } from '../../../../src/x86/index.ts'
+import { assemble } from '../../../support/assembler.ts'
 import { CODE, CpuBench, DATA, STACK_END, hexBytes } from '../../../support/cpu.ts'
 
-const SYSCALL = '0f05'
+const SYSCALL = 'syscall'
 
 /** Runs code under hooks, up to an exit. */
 function traced(code: string, hooks: TraceHooks, prepare: (b: CpuBench) => void = () => {}): { b: CpuBench; exit: number } {
   const b = new CpuBench()
-  b.write(CODE, hexBytes(code + SYSCALL))
+  b.write(CODE, assemble(`${code}; ${SYSCALL}`))
   prepare(b)
   b.cpu.trace(hooks)
   return { b, exit: b.cpu.run(1000) }
@@ -29,7 +30,7 @@ function accessesOf(code: string, prepare?: (b: CpuBench) => void): unknown[] {
 describe('instructions', () => {
   test('each is told before it is executed, with its text and the registers it finds', () => {
     const seen: unknown[] = []
-    const { exit } = traced('b805000000 01c0 ffc0', {
+    const { exit } = traced('mov $5,%eax; add %eax,%eax; inc %eax', {
       instruction: ({ address, instruction, registers, count }) => {
         seen.push([address - CODE, count, instruction?.text, registers.low(0)])
       },
@@ -42,27 +43,27 @@ describe('instructions', () => {
 
   test('a loop is told round by round, a repeated string instruction too', () => {
     let count = 0
-    traced('b903000000 ffc9 75fc', { instruction: () => { count += 1 } })
+    traced('mov $3,%ecx; 1: dec %ecx; jne 1b', { instruction: () => { count += 1 } })
     expect(count).toBe(1 + 3 * 2 + 1)
     count = 0
     const rounds = (b: CpuBench): void => {
       b.set('rcx', 4)
       b.set('rdi', DATA)
     }
-    const { b } = traced('f3aa', { instruction: () => { count += 1 } }, rounds)
+    const { b } = traced('rep stos %al,%es:(%rdi)', { instruction: () => { count += 1 } }, rounds)
     expect([count, b.get('rcx')]).toEqual([5, 0n])
   })
 
   test('a hook stops the run before the instruction; the next run executes it', () => {
     const b = new CpuBench()
-    b.write(CODE, hexBytes(`b801000000 b802000000${SYSCALL}`))
+    b.write(CODE, assemble(`mov $1,%eax; mov $2,%eax; ${SYSCALL}`))
     b.cpu.trace({ instruction: ({ address }) => (address === CODE + 5 ? 'stop' : undefined) })
     expect([b.cpu.run(100), b.cpu.executed, b.cpu.registers.rip(), b.get('rax')]).toEqual([EXIT.DEBUG, 1, CODE + 5, 1n])
     expect([b.cpu.run(100), b.get('rax')]).toEqual([EXIT.SYSCALL, 2n])
   })
 
   test('a budget is kept to the instruction, and the count of a run is the same with and without a trace', () => {
-    const code = hexBytes(`b9e8030000 ffc9 75fc${SYSCALL}`)
+    const code = assemble(`mov $0x3e8,%ecx; 1: dec %ecx; jne 1b; ${SYSCALL}`)
     const counts = [true, false].map((isTraced) => {
       const b = new CpuBench()
       b.write(CODE, code)
@@ -85,20 +86,20 @@ describe('memory', () => {
   }
 
   test.each([
-    ['a load', '8b06', [['read', DATA, 4, 0x4433_2211n]]],
-    ['a store', 'c60607', [['write', DATA, 1, 0x11n, 7n]]],
-    ['an addition in memory', '830601', [['write', DATA, 4, 0x4433_2211n, 0x4433_2212n]]],
-    ['a push', '6a05', [['write', STACK_END - 264, 8, 0n, 5n]]],
-    ['a vector load', '0f1006', [['read', DATA, 16, 0x00ff_eedd_ccbb_aa99_8877_6655_4433_2211n]]],
-    ['a copy of a string', 'a4', [['read', DATA, 1, 0x11n], ['write', DATA + 0x100, 1, 0n, 0x11n]]],
-    ['a register instruction', '89c3', []],
-    ['an x87 load', 'dd06', [['read', DATA, 8, 0x8877_6655_4433_2211n]]],
+    ['a load', 'mov (%rsi),%eax', [['read', DATA, 4, 0x4433_2211n]]],
+    ['a store', 'movb $7,(%rsi)', [['write', DATA, 1, 0x11n, 7n]]],
+    ['an addition in memory', 'addl $1,(%rsi)', [['write', DATA, 4, 0x4433_2211n, 0x4433_2212n]]],
+    ['a push', 'push $5', [['write', STACK_END - 264, 8, 0n, 5n]]],
+    ['a vector load', 'movups (%rsi),%xmm0', [['read', DATA, 16, 0x00ff_eedd_ccbb_aa99_8877_6655_4433_2211n]]],
+    ['a copy of a string', 'movsb %ds:(%rsi),%es:(%rdi)', [['read', DATA, 1, 0x11n], ['write', DATA + 0x100, 1, 0n, 0x11n]]],
+    ['a register instruction', 'mov %eax,%ebx', []],
+    ['an x87 load', 'fldl (%rsi)', [['read', DATA, 8, 0x8877_6655_4433_2211n]]],
   ])('%s is told with its address, size and value', (_, code, expected) => {
     expect(accessesOf(code, at)).toEqual(expected)
   })
 
   test('a repeated copy tells each element', () => {
-    const seen = accessesOf('f3a4', (b) => {
+    const seen = accessesOf('rep movsb %ds:(%rsi),%es:(%rdi)', (b) => {
       at(b)
       b.set('rcx', 3)
     }) as [string, number, number, bigint][]
@@ -110,26 +111,26 @@ describe('memory', () => {
 
   test('an access across pages is one access', () => {
     const across = DATA + 0xffe
-    expect(accessesOf('c70644332211 8b06', (b) => b.set('rsi', across))).toEqual([
+    expect(accessesOf('movl $0x11223344,(%rsi); mov (%rsi),%eax', (b) => b.set('rsi', across))).toEqual([
       ['write', across, 4, 0n, 0x1122_3344n], ['read', across, 4, 0x1122_3344n],
     ])
   })
 
   test('code that changes itself is told and then executed as changed', () => {
     const seen: TracedAccess[] = []
-    // mov byte [rip+1], 9: changes the immediate of the instruction behind it.
-    const { b } = traced('c6050100000009 b805000000', { memory: (access) => { seen.push(access) } })
+    // It changes the immediate of the instruction behind it.
+    const { b } = traced('movb $9,0x1(%rip); mov $5,%eax', { memory: (access) => { seen.push(access) } })
     expect([seen[0]!.kind, seen[0]!.value, seen[0]!.previous, b.get('rax')]).toEqual(['write', 9n, 5n, 9n])
   })
 
   test('a wish to stop counts behind the instruction', () => {
-    const { b, exit } = traced('8b06 b802000000', { memory: () => 'stop' }, at)
+    const { b, exit } = traced('mov (%rsi),%eax; mov $2,%eax', { memory: () => 'stop' }, at)
     expect([exit, b.cpu.registers.rip(), b.get('rax')]).toEqual([EXIT.DEBUG, CODE + 2, 0x4433_2211n])
   })
 
   test('an access that faults is not told', () => {
     const b = new CpuBench()
-    b.write(CODE, hexBytes('8b0425000000f0'))
+    b.write(CODE, assemble('mov 0xfffffffff0000000,%eax'))
     const seen: unknown[] = []
     b.cpu.trace({ memory: (access) => { seen.push(access) } })
     expect([b.cpu.run(10), seen]).toEqual([EXIT.EXCEPTION, []])
@@ -139,13 +140,13 @@ describe('memory', () => {
 describe('exceptions', () => {
   test('a page fault is told before its host hears of it', () => {
     const seen: TracedException[] = []
-    const { exit } = traced('8b0425 00003000', { exception: (event) => { seen.push(event) } })
+    const { exit } = traced('mov 0x300000,%eax', { exception: (event) => { seen.push(event) } })
     expect(seen).toEqual([{ vector: VECTOR.PF, errorCode: PAGE_FAULT.USER, address: 0x30_0000, instruction: CODE }])
     expect(exit).toBe(EXIT.EXCEPTION)
   })
 
   test('one that stops is not lost: first the exception, then the stop', () => {
-    const { b, exit } = traced('0f0b', { exception: () => 'stop' })
+    const { b, exit } = traced('ud2', { exception: () => 'stop' })
     expect([exit, b.cpu.exit.vector]).toEqual([EXIT.EXCEPTION, VECTOR.UD])
     b.jump(CODE + 2)
     expect([b.cpu.run(10), b.cpu.registers.rip()]).toEqual([EXIT.DEBUG, CODE + 2])
@@ -156,7 +157,7 @@ describe('exceptions', () => {
 describe('a trace', () => {
   test('ends when told, and the processor is as before', () => {
     const b = new CpuBench()
-    b.write(CODE, hexBytes(`ffc0 ebfc`))
+    b.write(CODE, assemble(`1: inc %eax; jmp 1b`))
     let count = 0
     const trace = b.cpu.trace({ instruction: () => { count += 1 }, memory: () => {} })
     b.cpu.run(100)
@@ -168,7 +169,7 @@ describe('a trace', () => {
 
   test('that throws ends alone; others go on', () => {
     const b = new CpuBench()
-    b.write(CODE, hexBytes(`ffc0 ffc0 ffc0${SYSCALL}`))
+    b.write(CODE, assemble(`inc %eax; inc %eax; inc %eax; ${SYSCALL}`))
     let count = 0
     const bad = b.cpu.trace({ instruction: () => { throw new Error('mine') } })
     b.cpu.trace({ instruction: () => { count += 1 } })
@@ -179,7 +180,7 @@ describe('a trace', () => {
 
 test('a processor tells the instruction at rip, across pages too, and none where nothing is mapped', () => {
   const b = new CpuBench()
-  b.write(CODE + 0xffd, hexBytes('48b8112233445566778890'))
+  b.write(CODE + 0xffd, assemble('movabs $0x8877665544332211,%rax; nop'))
   b.jump(CODE + 0xffd)
   expect(b.cpu.instruction()).toMatchObject({ address: CODE + 0xffd, length: 10, mnemonic: 'movabs' })
   b.jump(0x10_0000)

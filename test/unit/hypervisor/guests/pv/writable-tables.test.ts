@@ -7,12 +7,12 @@ import { describe, expect, test } from 'vitest'
 import { FLAT } from '../../../../../src/abi/index.ts'
 import type { GprName } from '../../../../../src/x86/index.ts'
 import { PTE, RFLAGS, SEGMENT } from '../../../../../src/x86/index.ts'
+import { assemble } from '../../../../support/assembler.ts'
 import { TableGuest, HALT, PAGE, type TableGuestOptions } from '../../../../support/table-guest.ts'
 import { READ, TABLE, WRITE } from '../../../../support/hypervisor-host.ts'
 import { MachineHost, TABLES } from '../../../../support/machine-host.ts'
 
 const SLOT = 400
-const le32 = (n: number): string => Buffer.from(Uint32Array.of(n).buffer).toString('hex')
 
 const boot = (options: TableGuestOptions = {}): TableGuest => new TableGuest(options)
 
@@ -60,49 +60,49 @@ const value = ({ value: v }: Values): bigint => v
 
 describe('an instruction that stores once into one entry is carried out', () => {
   const rows: readonly Row[] = [
-    { what: 'MOV of 8 bytes', code: '488907', after: value },
-    { what: 'MOV of 8 bytes into an empty entry', code: '488907', before: 'empty', after: value },
-    { what: 'MOV of 4 bytes', code: '8907', after: ({ old, value: v }) => (old >> 32n << 32n) | (v & 0xffff_ffffn) },
-    { what: 'MOV of 4 bytes to the upper half', code: 'c7470400000080', after: ({ old }) => old | (1n << 63n) },
-    { what: 'MOV of 2 bytes', code: '66c747060002', before: 'empty', after: () => 0x200n << 48n },
-    { what: 'MOV of 1 byte', code: 'c60760', after: ({ old }) => (old & ~0xffn) | 0x60n },
-    { what: 'MOV of 1 byte within the entry', code: 'c6470702', before: 'empty', after: () => 2n << 56n },
-    { what: 'MOV of an immediate that empties it', code: '48c70700000000', after: () => 0n },
-    { what: 'MOVNTI', code: '480fc307', after: value },
-    { what: 'XCHG', code: '488707', after: value, registers: ({ old }) => ({ rax: old }) },
-    { what: 'LOCK XADD', code: 'f0480fc107', before: 'empty', after: value, registers: () => ({ rax: 0n }) },
-    { what: 'CMPXCHG that succeeds', code: '488b0f 4891 f0480fb10f', after: value, registers: ({ old }) => ({ rax: old }) },
-    { what: 'CMPXCHG that fails', code: '480fb10f', after: ({ old }) => old, registers: ({ old }) => ({ rax: old }) },
-    { what: 'CMPXCHG8B', code: '488b1f 89c1 488b07 89da 0fc70f', after: ({ old }) => old },
-    { what: 'LOCK AND', code: 'f0488127fdffffff', after: ({ old }) => old & ~2n },
-    { what: 'OR', code: '810f00020000', after: ({ old }) => old | FREE_BIT },
-    { what: 'XOR of a byte', code: '807f0102'.replace('7f', '77'), after: ({ old }) => old ^ FREE_BIT },
-    { what: 'ADD', code: '810700020000', after: ({ old }) => old + FREE_BIT },
-    { what: 'SUB', code: '832f01', after: ({ old }) => old - 1n },
-    { what: 'BTS with a register', code: 'b909000000 0fab0f', after: ({ old }) => old | FREE_BIT },
-    { what: 'BTR with an immediate', code: '480fba3700', after: ({ old }) => old & ~1n },
-    { what: 'LOCK BTC', code: 'f00fba3f09', after: ({ old }) => old ^ FREE_BIT },
-    { what: 'NEG of an entry that is not present', code: '48f71f', before: 'free', after: () => -FREE_BIT & 0xffff_ffff_ffff_ffffn },
-    { what: 'SETNC', code: 'f9 0f9307', before: 'empty', after: () => 0n },
-    { what: 'DEC of the lowest byte', code: 'fe0f', after: ({ old }) => old - 1n },
-    { what: 'SHL', code: '48d127', before: 'empty', after: () => 0n },
-    { what: 'POP', code: '50 8f07', after: value },
-    { what: 'STOSQ', code: '48ab', after: value, registers: ({ guest }) => ({ rdi: BigInt(guest.entryAt(SLOT) + 8) }) },
-    { what: 'MOVSQ', code: '50 4889e6 48a5', after: value },
-    { what: 'REP STOSQ over one entry, to the end', code: 'b901000000 f348ab', after: value, registers: () => ({ rcx: 0n }) },
-    { what: 'PUSH onto the table', code: '488d6708 50', after: value, registers: ({ guest }) => ({ rsp: BigInt(guest.entryAt(SLOT)) }) },
-    { what: 'PUSHFQ onto the table', code: 'f8 488d6708 9c', before: 'empty', after: () => 0x202n },
-    { what: 'CALL onto the table', code: '488d6708 90 e800000000', before: 'empty', after: ({ guest }) => BigInt(guest.at(PAGE.code, 10)) },
-    { what: 'MOVQ from a vector', code: '66480f6ec0 660fd607', after: value },
-    { what: 'MOVSD', code: '66480f6ec0 f20f1107', after: value },
-    { what: 'MOVD', code: '660f6ec0 660f7e07', after: ({ old, value: v }) => (old >> 32n << 32n) | (v & 0xffff_ffffn) },
-    { what: 'MOVHPS', code: '66480f6ec0 660f6cc0 0f1707', after: value },
-    { what: 'PEXTRQ', code: '66480f6ec0 66480f3a160700', after: value },
-    { what: 'MOVQ from an MMX register', code: '480f6ec0 0f7f07 0f77', after: value },
-    { what: 'FISTP of 8 bytes', code: '50 df2c24 df3f', after: value },
-    { what: 'FSTP of 8 bytes', code: '50 dd0424 dd1f', before: 'empty', after: value },
-    { what: 'FNSTCW to the upper half', code: 'd97f06', before: 'empty', after: () => 0x37fn << 48n },
-    { what: 'STMXCSR', code: '0fae1f', before: 'empty', after: () => 0x1f80n },
+    { what: 'MOV of 8 bytes', code: 'mov %rax,(%rdi)', after: value },
+    { what: 'MOV of 8 bytes into an empty entry', code: 'mov %rax,(%rdi)', before: 'empty', after: value },
+    { what: 'MOV of 4 bytes', code: 'mov %eax,(%rdi)', after: ({ old, value: v }) => (old >> 32n << 32n) | (v & 0xffff_ffffn) },
+    { what: 'MOV of 4 bytes to the upper half', code: 'movl $0x80000000,0x4(%rdi)', after: ({ old }) => old | (1n << 63n) },
+    { what: 'MOV of 2 bytes', code: 'movw $0x200,0x6(%rdi)', before: 'empty', after: () => 0x200n << 48n },
+    { what: 'MOV of 1 byte', code: 'movb $0x60,(%rdi)', after: ({ old }) => (old & ~0xffn) | 0x60n },
+    { what: 'MOV of 1 byte within the entry', code: 'movb $2,0x7(%rdi)', before: 'empty', after: () => 2n << 56n },
+    { what: 'MOV of an immediate that empties it', code: 'movq $0,(%rdi)', after: () => 0n },
+    { what: 'MOVNTI', code: 'movnti %rax,(%rdi)', after: value },
+    { what: 'XCHG', code: 'xchg %rax,(%rdi)', after: value, registers: ({ old }) => ({ rax: old }) },
+    { what: 'LOCK XADD', code: 'lock xadd %rax,(%rdi)', before: 'empty', after: value, registers: () => ({ rax: 0n }) },
+    { what: 'CMPXCHG that succeeds', code: 'mov (%rdi),%rcx; xchg %rax,%rcx; lock cmpxchg %rcx,(%rdi)', after: value, registers: ({ old }) => ({ rax: old }) },
+    { what: 'CMPXCHG that fails', code: 'cmpxchg %rcx,(%rdi)', after: ({ old }) => old, registers: ({ old }) => ({ rax: old }) },
+    { what: 'CMPXCHG8B', code: 'mov (%rdi),%rbx; mov %eax,%ecx; mov (%rdi),%rax; mov %ebx,%edx; cmpxchg8b (%rdi)', after: ({ old }) => old },
+    { what: 'LOCK AND', code: '.byte 0xf0,0x48,0x81,0x27,0xfd,0xff,0xff,0xff', after: ({ old }) => old & ~2n },
+    { what: 'OR', code: 'orl $0x200,(%rdi)', after: ({ old }) => old | FREE_BIT },
+    { what: 'XOR of a byte', code: 'xorb $2,0x1(%rdi)', after: ({ old }) => old ^ FREE_BIT },
+    { what: 'ADD', code: 'addl $0x200,(%rdi)', after: ({ old }) => old + FREE_BIT },
+    { what: 'SUB', code: 'subl $1,(%rdi)', after: ({ old }) => old - 1n },
+    { what: 'BTS with a register', code: 'mov $9,%ecx; bts %ecx,(%rdi)', after: ({ old }) => old | FREE_BIT },
+    { what: 'BTR with an immediate', code: 'btrq $0,(%rdi)', after: ({ old }) => old & ~1n },
+    { what: 'LOCK BTC', code: 'lock btcl $9,(%rdi)', after: ({ old }) => old ^ FREE_BIT },
+    { what: 'NEG of an entry that is not present', code: 'negq (%rdi)', before: 'free', after: () => -FREE_BIT & 0xffff_ffff_ffff_ffffn },
+    { what: 'SETNC', code: 'stc; setae (%rdi)', before: 'empty', after: () => 0n },
+    { what: 'DEC of the lowest byte', code: 'decb (%rdi)', after: ({ old }) => old - 1n },
+    { what: 'SHL', code: 'shlq (%rdi)', before: 'empty', after: () => 0n },
+    { what: 'POP', code: 'push %rax; pop (%rdi)', after: value },
+    { what: 'STOSQ', code: 'stos %rax,%es:(%rdi)', after: value, registers: ({ guest }) => ({ rdi: BigInt(guest.entryAt(SLOT) + 8) }) },
+    { what: 'MOVSQ', code: 'push %rax; mov %rsp,%rsi; movsq %ds:(%rsi),%es:(%rdi)', after: value },
+    { what: 'REP STOSQ over one entry, to the end', code: 'mov $1,%ecx; rep stos %rax,%es:(%rdi)', after: value, registers: () => ({ rcx: 0n }) },
+    { what: 'PUSH onto the table', code: 'lea 0x8(%rdi),%rsp; push %rax', after: value, registers: ({ guest }) => ({ rsp: BigInt(guest.entryAt(SLOT)) }) },
+    { what: 'PUSHFQ onto the table', code: 'clc; lea 0x8(%rdi),%rsp; pushf', before: 'empty', after: () => 0x202n },
+    { what: 'CALL onto the table', code: 'lea 0x8(%rdi),%rsp; nop; call 1f; 1:', before: 'empty', after: ({ guest }) => BigInt(guest.at(PAGE.code, 10)) },
+    { what: 'MOVQ from a vector', code: 'movq %rax,%xmm0; movq %xmm0,(%rdi)', after: value },
+    { what: 'MOVSD', code: 'movq %rax,%xmm0; movsd %xmm0,(%rdi)', after: value },
+    { what: 'MOVD', code: 'movd %eax,%xmm0; movd %xmm0,(%rdi)', after: ({ old, value: v }) => (old >> 32n << 32n) | (v & 0xffff_ffffn) },
+    { what: 'MOVHPS', code: 'movq %rax,%xmm0; punpcklqdq %xmm0,%xmm0; movhps %xmm0,(%rdi)', after: value },
+    { what: 'PEXTRQ', code: 'movq %rax,%xmm0; pextrq $0,%xmm0,(%rdi)', after: value },
+    { what: 'MOVQ from an MMX register', code: 'movq %rax,%mm0; movq %mm0,(%rdi); emms', after: value },
+    { what: 'FISTP of 8 bytes', code: 'push %rax; fildll (%rsp); fistpll (%rdi)', after: value },
+    { what: 'FSTP of 8 bytes', code: 'push %rax; fldl (%rsp); fstpl (%rdi)', before: 'empty', after: value },
+    { what: 'FNSTCW to the upper half', code: 'fnstcw 0x6(%rdi)', before: 'empty', after: () => 0x37fn << 48n },
+    { what: 'STMXCSR', code: 'stmxcsr (%rdi)', before: 'empty', after: () => 0x1f80n },
   ]
   test.each(rows)('$what', (row) => {
     const guest = boot({
@@ -116,7 +116,7 @@ describe('an instruction that stores once into one entry is carried out', () => 
     guest.set('rdi', guest.entryAt(SLOT))
     guest.set('rax', v.value)
     guest.set('rbx', 1)
-    guest.execute(row.code + HALT)
+    guest.execute(`${row.code}; ${HALT}`)
     expect(guest.state).toMatch(/^\+/)
     expect(guest.entry(SLOT)).toBe(row.after(v))
     for (const [name, expected] of Object.entries(row.registers?.(v) ?? {})) expect([name, guest.get(name as GprName)]).toEqual([name, expected])
@@ -128,12 +128,12 @@ describe('an instruction that stores once into one entry is carried out', () => 
     guest.set('rdi', guest.entryAt(SLOT))
     guest.set('rax', entryOf(guest, 50))
     guest.set('rcx', 5)
-    guest.execute(`f348ab ${HALT}`)
+    guest.execute(`rep stos %rax,%es:(%rdi); ${HALT}`)
     expect([guest.state, guest.get('rcx'), guest.get('rdi')]).toEqual(['+3', 0n, BigInt(guest.entryAt(SLOT + 5))])
     for (let i = 0; i < 5; i += 1) expect(guest.entry(SLOT + i)).toBe(entryOf(guest, 50))
     guest.set('rsi', guest.entryAt(SLOT))
     guest.set('rcx', 3)
-    guest.execute(`f348a5 ${HALT}`)
+    guest.execute(`rep movsq %ds:(%rsi),%es:(%rdi); ${HALT}`)
     for (let i = 5; i < 8; i += 1) expect(guest.entry(SLOT + i)).toBe(entryOf(guest, 50))
     expect(guest.host.hypervisor.frameInfo(guest.frames[50]!).typeCount).toBe(9)
     expect(guest.host.problems()).toEqual([])
@@ -151,7 +151,7 @@ describe('an instruction that stores once into one entry is carried out', () => 
     guest.set('rax', 0xfeeb_c3ff_9066n)
     guest.set('rbx', 1)
     guest.set('rcx', guest.entryAt(SLOT))
-    guest.execute('ffe1')
+    guest.execute('jmp *%rcx')
     expect(guest.get('rbx')).toBe(2n)
     expect(guest.entry(SLOT + 1)).toBe(0xfeeb_c3ff_9066n)
     expect(guest.processor.registers.rip()).toBe(guest.entryAt(SLOT + 1) + 4)
@@ -164,7 +164,7 @@ describe('an instruction that stores once into one entry is carried out', () => 
     guest.host.machine.memory.view.setBigUint64(guest.place(20), entryOf(guest, 20, USER_READ), true)
     guest.set('rsi', guest.at(20))
     guest.set('rdi', guest.entryAt(256 + 20))
-    guest.execute(`48a5 ${HALT}`)
+    guest.execute(`movsq %ds:(%rsi),%es:(%rdi); ${HALT}`)
     expect([guest.state, guest.get('rsi')]).toEqual(['+2', BigInt(guest.at(20, 8))])
     expect(guest.entry(256 + 20)).toBe(entryOf(guest, 20, USER_READ))
     expect(guest.host.problems()).toEqual([])
@@ -175,7 +175,7 @@ describe('an instruction that stores once into one entry is carried out', () => 
     guest.set('rdi', guest.entryAt(SLOT))
     guest.set('rax', entryOf(guest, 50))
     guest.processor.registers.setFlags(RFLAGS.IF | RFLAGS.TF)
-    guest.execute(`488907 90 ${HALT}`)
+    guest.execute(`mov %rax,(%rdi); nop; ${HALT}`)
     expect(guest.state).toBe('#1')
     expect(guest.entry(SLOT)).toBe(entryOf(guest, 50))
     expect(guest.host.machine.memory.view.getBigUint64(guest.place(PAGE.stack, 4096 - 40), true)).toBe(BigInt(guest.at(PAGE.code, 3)))
@@ -186,8 +186,8 @@ describe('a store that is carried out is seen by whoever watches', () => {
   const store = (guest: TableGuest, more = ''): void => {
     guest.set('rdi', guest.entryAt(SLOT))
     guest.set('rax', entryOf(guest, 50))
-    guest.execute(`${more} 488907 ${HALT}`)
-    expect([guest.state, guest.entry(SLOT)]).toEqual([`+${3 + more.replaceAll(' ', '').length / 2}`, entryOf(guest, 50)])
+    guest.execute(`${more}; mov %rax,(%rdi); ${HALT}`)
+    expect([guest.state, guest.entry(SLOT)]).toEqual([`+${3 + assemble(more).length}`, entryOf(guest, 50)])
     expect(guest.host.problems()).toEqual([])
   }
 
@@ -207,7 +207,7 @@ describe('a store that is carried out is seen by whoever watches', () => {
     expect(guest.call('set_debugreg', 7, 0x0099_0005)).toBe(0)
     store(guest)
     guest.set('rsi', guest.at(20))
-    guest.execute(`488906 90 ${HALT}`)
+    guest.execute(`mov %rax,(%rsi); nop; ${HALT}`)
     expect([guest.state, guest.processor.registers.debugLow(6) & 0xf]).toEqual(['#1', 2])
   })
 
@@ -219,7 +219,7 @@ describe('a store that is carried out is seen by whoever watches', () => {
       memory: ({ kind, address }) => void told.push(`${kind} ${address.toString(16)}`),
     })
     guest.set('rsi', guest.at(20))
-    store(guest, '488906')
+    store(guest, 'mov %rax,(%rsi)')
     expect(told.slice(0, 4)).toEqual(['mov', `write ${guest.at(20).toString(16)}`, 'mov', 'jmp'])
   })
 
@@ -230,8 +230,8 @@ describe('a store that is carried out is seen by whoever watches', () => {
     guest.processor.registers.setSegment(SEGMENT.ds, { ...flat, selector: FLAT.KERNEL_DS32, attributes: 0xc0f3 })
     guest.set('rdi', guest.entryAt(SLOT))
     guest.set('rax', entryOf(guest, 50))
-    // mov [edi],eax; then PUSHA onto the table, which is more than one store
-    guest.execute(`8907 8d6740 60 ${HALT}`)
+    // PUSHA onto the table is more than one store.
+    guest.execute(`mov %eax,(%edi); lea 0x40(%edi),%esp; pusha; ${HALT}`, { codeSize: 32 })
     expect([guest.state, guest.entry(SLOT)]).toEqual(['crashed', entryOf(guest, 50)])
     for (let slot = SLOT + 1; slot < SLOT + 9; slot += 1) expect(guest.entry(slot)).toBe(0n)
     expect(guest.host.problems()).toEqual([])
@@ -240,20 +240,20 @@ describe('a store that is carried out is seen by whoever watches', () => {
 
 describe('anything else gets the guest its page fault, with everything as before', () => {
   const rows: readonly (readonly [what: string, code: string])[] = [
-    ['a store of 16 bytes', '0f1107'],
-    ['an aligned store of 16 bytes', '0f2907'],
-    ['MOVNTDQ', '660fe707'],
-    ['CMPXCHG16B', '480fc70f'],
-    ['MASKMOVDQU', '660f76c0 660ff7c0'],
-    ['a store of 8 bytes across two entries', '48894704'],
-    ['a store of 4 bytes that is not aligned', '894701'],
-    ['a store of 2 bytes that is not aligned', '66894701'],
-    ['a store into the page behind the table', '4881c79c060000 488907'],
-    ['FXSAVE', '480fae07'],
-    ['FNSAVE', 'dd37'],
-    ['FNSTENV', 'd937'],
-    ['FSTP of 10 bytes', 'd9e8 db3f'],
-    ['FBSTP', 'd9e8 df37'],
+    ['a store of 16 bytes', 'movups %xmm0,(%rdi)'],
+    ['an aligned store of 16 bytes', 'movaps %xmm0,(%rdi)'],
+    ['MOVNTDQ', 'movntdq %xmm0,(%rdi)'],
+    ['CMPXCHG16B', 'cmpxchg16b (%rdi)'],
+    ['MASKMOVDQU', 'pcmpeqd %xmm0,%xmm0; maskmovdqu %xmm0,%xmm0'],
+    ['a store of 8 bytes across two entries', 'mov %rax,0x4(%rdi)'],
+    ['a store of 4 bytes that is not aligned', 'mov %eax,0x1(%rdi)'],
+    ['a store of 2 bytes that is not aligned', 'mov %ax,0x1(%rdi)'],
+    ['a store into the page behind the table', 'add $0x69c,%rdi; mov %rax,(%rdi)'],
+    ['FXSAVE', 'fxsave64 (%rdi)'],
+    ['FNSAVE', 'fnsave (%rdi)'],
+    ['FNSTENV', 'fnstenv (%rdi)'],
+    ['FSTP of 10 bytes', 'fld1; fstpt (%rdi)'],
+    ['FBSTP', 'fld1; fbstp (%rdi)'],
   ]
   test.each(rows)('%s', (_, code) => {
     const { host, state } = beside()
@@ -263,7 +263,7 @@ describe('anything else gets the guest its page fault, with everything as before
     guest.set('rax', entryOf(guest, 50))
     guest.set('rsi', guest.at(20))
     const entries = [SLOT - 1, SLOT, SLOT + 1, 511].map((slot) => guest.entry(slot))
-    guest.execute(code + HALT)
+    guest.execute(`${code}; ${HALT}`)
     expect(guest.state).toBe('#14')
     expect([SLOT - 1, SLOT, SLOT + 1, 511].map((slot) => guest.entry(slot))).toEqual(entries)
     expect(host.problems()).toEqual([])
@@ -272,11 +272,11 @@ describe('anything else gets the guest its page fault, with everything as before
 
   /** Completed, and then refused because of the value: everything that the instruction did is taken back. */
   const undone: readonly (readonly [what: string, setup: string, code: string])[] = [
-    ['MOV', '', '488907'], ['XCHG', '', '488707'], ['XADD', '', '480fc107'], ['STOSQ', '', '48ab'],
-    ['MOVSQ', '50 4889e6', '48a5'], ['REP MOVSQ', '50 4889e6 b902000000', 'f348a5'],
-    ['CMPXCHG', '488b1f 4893', '480fb11f'], ['POP', '50', '8f07'],
-    ['FISTP', '50 df2c24', 'df3f'], ['FSTP', '50 dd0424', 'dd1f'],
-    ['MOVQ of a vector', '66480f6ec0', '660fd607'], ['ADD with its flags', '31db', '480107'],
+    ['MOV', '', 'mov %rax,(%rdi)'], ['XCHG', '', 'xchg %rax,(%rdi)'], ['XADD', '', 'xadd %rax,(%rdi)'], ['STOSQ', '', 'stos %rax,%es:(%rdi)'],
+    ['MOVSQ', 'push %rax; mov %rsp,%rsi', 'movsq %ds:(%rsi),%es:(%rdi)'], ['REP MOVSQ', 'push %rax; mov %rsp,%rsi; mov $2,%ecx', 'rep movsq %ds:(%rsi),%es:(%rdi)'],
+    ['CMPXCHG', 'mov (%rdi),%rbx; xchg %rax,%rbx', 'cmpxchg %rbx,(%rdi)'], ['POP', 'push %rax', 'pop (%rdi)'],
+    ['FISTP', 'push %rax; fildll (%rsp)', 'fistpll (%rdi)'], ['FSTP', 'push %rax; fldl (%rsp)', 'fstpl (%rdi)'],
+    ['MOVQ of a vector', 'movq %rax,%xmm0', 'movq %xmm0,(%rdi)'], ['ADD with its flags', 'xor %ebx,%ebx', 'add %rax,(%rdi)'],
   ]
   test.each(undone)('%s of an entry that is refused', (_, setup, code) => {
     const { host, victim, state } = beside()
@@ -286,12 +286,12 @@ describe('anything else gets the guest its page fault, with everything as before
     guest.set('rdi', guest.entryAt(SLOT))
     guest.set('rax', wanted)
     // Up to the store, and then the store: what was before it is to be there behind it.
-    const length = setup.replace(/ /g, '').length / 2
-    guest.execute(`${setup} ${HALT}`)
+    const { length } = assemble(setup)
+    guest.execute(`${setup}; ${HALT}`)
     const general = [...'rax rcx rdx rbx rbp rsi rdi'.split(' ')].map((name) => guest.get(name as GprName))
     const fpu = Buffer.from(guest.processor.saveFpu()).toString('hex')
     const flags = guest.processor.registers.flags()
-    guest.write(PAGE.code, code + HALT, length)
+    guest.write(PAGE.code, `${code}; ${HALT}`, { offset: length })
     guest.run(5000)
     expect(guest.state).toBe('#14')
     expect([...'rax rcx rdx rbx rbp rsi rdi'.split(' ')].map((name) => guest.get(name as GprName))).toEqual(general)
@@ -320,7 +320,7 @@ describe('anything else gets the guest its page fault, with everything as before
     const before = state()
     guest.set('rdi', guest.entryAt(SLOT))
     guest.set('rax', valueOf(guest, victim))
-    guest.execute(`488907 ${HALT}`)
+    guest.execute(`mov %rax,(%rdi); ${HALT}`)
     expect([guest.state, guest.entry(SLOT)]).toEqual(['#14', 0n])
     expect([host.problems(), state()]).toEqual([[], before])
   })
@@ -335,28 +335,25 @@ describe('no instruction leaves a translation behind that the tables do not hold
     g.poke(l1Of(g), 10, l1Of(g), READ | PTE.DIRTY)
     g.poke(l1Of(g), 9, g.frames[21]!, WRITE)
   }
-  /** mov rdi,at; mov [rdi],rax */
-  const storeAt = (at: number): string => `48c7c7${le32(at)} 488907`
-  /** mov rdi,0x100; mov qword [rdi+8],0x4141: what slot 0 of the table would map. */
-  const use = `48c7c700010000 48c74708${le32(0x4141)}`
+  const storeAt = (at: number): string => `mov $${at},%rdi; mov %rax,(%rdi)`
+  /** A store to what slot 0 of the table would map. */
+  const use = 'mov $0x100,%rdi; movq $0x4141,8(%rdi)'
   /** Handlers of whatever comes: each time the next of these, whether the one before has faulted or not. */
-  const exploit = `ffc3 ${[use, storeAt(ALIAS), storeAt(TABLE_AT), use, storeAt(TABLE_AT + 0x50), use].map((body, i) => {
-    const hex = `${body} 0f0b`.replace(/ /g, '')
-    return `83fb0${i + 1} 75${(hex.length / 2).toString(16).padStart(2, '0')} ${hex}`
-  }).join('')} ebfe`
+  const exploit = `inc %ebx; ${[use, storeAt(ALIAS), storeAt(TABLE_AT), use, storeAt(TABLE_AT + 0x50), use].map((body, i) =>
+    `cmp $${i + 1},%ebx; jne 1f; ${body}; ud2; 1:`).join(' ')} 1: jmp 1b`
   const rows: readonly (readonly [what: string, registers: Partial<Record<GprName, number>>, code: string])[] = [
-    ['ENTER that stores an entry and then looks for room through it', { rsp: TABLE_AT + 8 }, 'c8009f00'],
-    ['ENTER that copies frames by way of an alias of the table', { rsp: TABLE_AT + 0x800, rbp: ALIAS + 0x40 }, 'c8000002'],
-    ['ENTER with all levels', { rsp: TABLE_AT + 0x800, rbp: ALIAS + 0x100 }, 'c800001f'],
-    ['a PUSH of what the entry before it maps', { rsp: TABLE_AT + 8, rdx: 0x100 }, 'ff32'],
-    ['a CALL through the entry that it stores', { rsp: TABLE_AT + 8, rdx: 0x100 }, 'ff12'],
-    ['MOVSQ from the alias to the table', { rdi: TABLE_AT, rsi: ALIAS + 0x50 }, '48a5'],
-    ['REP MOVSQ over table and alias', { rdi: TABLE_AT, rsi: ALIAS + 0x800, rcx: 64 }, 'f348a5'],
-    ['POP into the table from the alias', { rsp: ALIAS + 0x50, rdi: TABLE_AT }, '8f07'],
-    ['CMPXCHG16B', { rdi: TABLE_AT }, '480fc70f'],
-    ['FXSAVE over sixty-four entries', { rdi: TABLE_AT }, '480fae07'],
-    ['an unaligned store across the page before and the table', { rdi: TABLE_AT - 4 }, '488907'],
-    ['a vector across the table and the page behind it', { rdi: TABLE_AT + 0xff8 }, '0f1107'],
+    ['ENTER that stores an entry and then looks for room through it', { rsp: TABLE_AT + 8 }, 'enter $0x9f00,$0'],
+    ['ENTER that copies frames by way of an alias of the table', { rsp: TABLE_AT + 0x800, rbp: ALIAS + 0x40 }, 'enter $0,$2'],
+    ['ENTER with all levels', { rsp: TABLE_AT + 0x800, rbp: ALIAS + 0x100 }, 'enter $0,$31'],
+    ['a PUSH of what the entry before it maps', { rsp: TABLE_AT + 8, rdx: 0x100 }, 'push (%rdx)'],
+    ['a CALL through the entry that it stores', { rsp: TABLE_AT + 8, rdx: 0x100 }, 'call *(%rdx)'],
+    ['MOVSQ from the alias to the table', { rdi: TABLE_AT, rsi: ALIAS + 0x50 }, 'movsq %ds:(%rsi),%es:(%rdi)'],
+    ['REP MOVSQ over table and alias', { rdi: TABLE_AT, rsi: ALIAS + 0x800, rcx: 64 }, 'rep movsq %ds:(%rsi),%es:(%rdi)'],
+    ['POP into the table from the alias', { rsp: ALIAS + 0x50, rdi: TABLE_AT }, 'pop (%rdi)'],
+    ['CMPXCHG16B', { rdi: TABLE_AT }, 'cmpxchg16b (%rdi)'],
+    ['FXSAVE over sixty-four entries', { rdi: TABLE_AT }, 'fxsave64 (%rdi)'],
+    ['an unaligned store across the page before and the table', { rdi: TABLE_AT - 4 }, 'mov %rax,(%rdi)'],
+    ['a vector across the table and the page behind it', { rdi: TABLE_AT + 0xff8 }, 'movups %xmm0,(%rdi)'],
   ]
   test.each(rows)('%s', (_, registers, code) => {
     const { host, victim, state } = beside()
@@ -368,7 +365,7 @@ describe('no instruction leaves a translation behind that the tables do not hold
     for (const [name, at] of Object.entries(registers)) guest.set(name as GprName, at)
     guest.set('rbx', 0)
     for (let i = 0; i < 5; i += 1) guest.write(PAGE.handlers + i, exploit)
-    guest.execute(`${code} 48c7c4${le32(guest.at(PAGE.stack + 1))} 0f0b`, 20_000)
+    guest.execute(`${code}; mov $${guest.at(PAGE.stack + 1)},%rsp; ud2`, { instructions: 20_000 })
     expect(host.problems()).toEqual([])
     expect(state()).toBe(before)
     expect(guest.entry(0) >> 12n & 0xff_ffffn).not.toBe(wanted >> 12n)

@@ -137,7 +137,7 @@ describe.skipIf(probe.path === undefined)(`the processor underneath${probe.reaso
 })
 
 describe('random numbers', () => {
-  const READ = '480fc7f0 0fc7f9 660fc7fa 0f05'
+  const READ = 'rdrand %rax; rdseed %ecx; rdseed %dx; syscall'
   const read = (b: CpuBench): bigint[] => {
     b.set('rdx', 0x1111_2222_3333_4444n)
     expect(b.run(READ)).toBe(EXIT.SYSCALL)
@@ -168,7 +168,7 @@ describe('random numbers', () => {
     expect(read(second)).toEqual(read(first))
   })
 
-  test.each([['f30fc7f0', 'with REP'], ['f20fc7f0', 'with REPNE'], ['f00fc7f0', 'with LOCK']])('RDRAND (%s) %s raises #UD', (code) => {
+  test.each([['repz rdrand %eax'], ['repnz rdrand %eax'], ['lock rdrand %eax']])('%s raises #UD', (code) => {
     expect(bench.run(code)).toBe(EXIT.EXCEPTION)
     expect(bench.cpu.exit.vector).toBe(VECTOR.UD)
   })
