@@ -2,6 +2,7 @@
 import { ERRNO } from '../../abi/index.ts'
 import type { DomainMemory } from '../frames/domain-memory.ts'
 import { FRAME_TYPE, type FrameTable } from '../frames/frame-table.ts'
+import type { FrameTypes } from '../frames/frame-types.ts'
 import type { MachineToPhys } from '../frames/machine-to-phys.ts'
 import type { GrantFrames } from '../grants/index.ts'
 import type { DomainRegistry } from './registry.ts'
@@ -9,7 +10,7 @@ import type { DomainRegistry } from './registry.ts'
 /** What they are found in. */
 export interface GrantFrameParts {
   readonly frames: FrameTable
-  readonly pageTypes: { getType(mfn: number, type: number): number; putType(mfn: number): void }
+  readonly pageTypes: FrameTypes
   readonly domainMemory: DomainMemory
   readonly domains: DomainRegistry
   readonly machineToPhys: MachineToPhys

@@ -1,30 +1,15 @@
 /**
- * The seam between the hypervisor and whatever executes a virtual CPU. The hypervisor owns the interface; the x86
- * runner (guest binaries on the machine's processor) and the TypeScript runner (guest kernels written in TypeScript)
- * implement it, and the toolstack wires them. Nothing here says which of the two it is.
+ * The seam between the hypervisor and whatever executes a virtual CPU. The hypervisor owns the interface; each kind of
+ * guest brings what implements it, and guests in TypeScript are given theirs from above. Nothing here says which it is.
  */
 import type { HypercallPort } from '../../abi/index.ts'
+import type { PrivilegedRequest } from '../../machine/index.ts'
 
 /**
  * What the guest asked of a privileged instruction; the processor has decoded it, the hypervisor gives it its
  * meaning.
  */
-export interface PrivilegedOperation {
-  readonly operation:
-    | 'cpuid' | 'rdmsr' | 'wrmsr' | 'rdtsc' | 'rdtscp' | 'read-cr' | 'write-cr' | 'read-dr' | 'write-dr' | 'clts'
-    | 'lmsw'
-    | 'in' | 'out' | 'ins' | 'outs' | 'cli' | 'sti' | 'hlt' | 'invlpg' | 'wbinvd' | 'xsetbv' | 'swapgs' | 'other'
-  /** Bytes of the instruction, to be added to rip once it has been carried out. */
-  readonly length: number
-  /** Operand size of `in`, `out`, `ins`, `outs` in bytes. */
-  readonly size: number
-  /** Number of the control or debug register. */
-  readonly register: number
-  /** General register that takes or gives the value. */
-  readonly general: number
-  /** Port of `in`, `out`, `ins`, `outs`. */
-  readonly port: number
-}
+export type PrivilegedOperation = PrivilegedRequest
 
 /**
  * Why a runner came back. A runner may reuse the object: it is valid until the next `run`.

@@ -13,7 +13,7 @@ import { FRAME_TYPE } from '../frames/frame-table.ts'
 import { Scratch, readInto } from '../memory/guest-access.ts'
 import { isGuestAddress } from '../memory/guest-address.ts'
 import { FULL, type Operation, type Operations, byFirstArgument, listed, partial, refuse, refuseAfter, refused } from './table.ts'
-import type { WritableFrames } from './writable-frames.ts'
+import type { FrameTypes } from '../frames/frame-types.ts'
 
 /** Interrupts that a domain may name: none is real, but the numbers are checked as if (nr_pirqs). */
 const PIRQ_LIMIT = 256
@@ -22,7 +22,7 @@ const IO_PORTS = 0x1_0000
 
 /** What physdev_op works on. */
 export interface PhysdevParts {
-  readonly pageTypes: WritableFrames
+  readonly pageTypes: FrameTypes
 }
 
 /** Operations on I/O privilege and on interrupts that are none. */
@@ -115,7 +115,7 @@ function setIoBitmap(caller: Vcpu, view: DataView): number {
   return 0
 }
 
-function registerEoiFrame(pageTypes: WritableFrames, caller: Vcpu, mfn: number): number {
+function registerEoiFrame(pageTypes: FrameTypes, caller: Vcpu, mfn: number): number {
   const domain = caller.owner
   if (pageTypes.getPageAndType(mfn, FRAME_TYPE.WRITABLE, domain.id) !== 0) return -ERRNO.EINVAL
   if (domain.eoiFrame >= 0) {

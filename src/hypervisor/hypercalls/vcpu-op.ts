@@ -20,12 +20,12 @@ import type { VcpuExecution } from '../execution/vcpu-execution.ts'
 import type { HypercallRow, Support } from '../domains/hypercall.ts'
 import { FULL, type Operations, byNumber, listed, partial } from './table.ts'
 import { initialiseVcpu } from './vcpu-initialise.ts'
-import type { WritableFrames } from './writable-frames.ts'
+import type { FrameTypes } from '../frames/frame-types.ts'
 
 /** What vcpu_op works on. */
 export interface VcpuOpParts {
   readonly memory: GuestMemory
-  readonly pageTypes: WritableFrames
+  readonly pageTypes: FrameTypes
   readonly execution: VcpuExecution
   readonly events: EventChannels
   readonly clock: HostClock

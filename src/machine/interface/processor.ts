@@ -46,13 +46,18 @@ export type RequestedOperation =
   | 'cpuid' | 'rdmsr' | 'wrmsr' | 'rdtsc' | 'rdtscp' | 'read-cr' | 'write-cr' | 'read-dr' | 'write-dr' | 'clts' | 'lmsw'
   | 'in' | 'out' | 'ins' | 'outs' | 'cli' | 'sti' | 'hlt' | 'invlpg' | 'wbinvd' | 'xsetbv' | 'swapgs' | 'other'
 
-/** A decoded instruction that the host has to carry out. Same shape as the hypervisor's PrivilegedOperation. */
+/** A decoded instruction that the host has to carry out. */
 export interface PrivilegedRequest {
   readonly operation: RequestedOperation
+  /** Bytes of the instruction, to be added to rip once it has been carried out. */
   readonly length: number
+  /** Operand size of `in`, `out`, `ins`, `outs` in bytes. */
   readonly size: number
+  /** Number of the control or debug register. */
   readonly register: number
+  /** General register that takes or gives the value. */
   readonly general: number
+  /** Port of `in`, `out`, `ins`, `outs`. */
   readonly port: number
 }
 

@@ -6,15 +6,11 @@
  */
 import { ERRNO } from '../../../abi/index.ts'
 import { FRAME_TYPE } from '../../frames/frame-table.ts'
+import type { FrameTypes } from '../../frames/frame-types.ts'
 
 /** What foreign mappings work on. */
 export interface ForeignFrameParts {
-  readonly pageTypes: {
-    /** Takes a reference and a type reference on a frame of domain `owner`: 0, or a negative error number. */
-    getPageAndType(mfn: number, type: number, owner: number): number
-    /** Gives both back. */
-    putPageAndType(mfn: number): void
-  }
+  readonly pageTypes: Pick<FrameTypes, 'getPageAndType' | 'putPageAndType'>
 }
 
 /** The foreign mappings of one holder. */

@@ -5,18 +5,14 @@
 import { ERRNO } from '../../../abi/index.ts'
 import { PAGE_SIZE } from '../../../x86/index.ts'
 import { FRAME_TYPE, type FrameTable } from '../../frames/frame-table.ts'
+import type { FrameTypes } from '../../frames/frame-types.ts'
 import type { GuestMemory } from '../../memory/guest-memory.ts'
 
 /** What it works on. */
 export interface HypercallPageParts {
   readonly memory: GuestMemory
   readonly frames: FrameTable
-  readonly pageTypes: {
-    /** Takes a reference and a type reference on a frame of domain `owner`: 0, or a negative error number. */
-    getPageAndType(mfn: number, type: number, owner: number): number
-    /** Gives both back. */
-    putPageAndType(mfn: number): void
-  }
+  readonly pageTypes: Pick<FrameTypes, 'getPageAndType' | 'putPageAndType'>
 }
 
 /**

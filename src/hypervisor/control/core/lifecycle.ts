@@ -17,7 +17,7 @@ import type { GrantTables } from '../../grants/index.ts'
 import type { GuestMemory } from '../../memory/guest-memory.ts'
 import type { HostClock } from '../../time/host-clock.ts'
 import type { GuestKind, GuestKinds } from '../../domains/guest-kind.ts'
-import type { PageTypes } from '../../guests/pv/page-types.ts'
+import type { FrameTypes } from '../../frames/frame-types.ts'
 import type { PhysicalCpus } from '../../execution/physical-cpus.ts'
 import type { Scheduler } from '../../scheduler/index.ts'
 import { DomainWatchdogs, type TimeRecords, type TimerQueue, VcpuTimers } from '../../time/index.ts'
@@ -43,7 +43,7 @@ export interface LifecycleParts {
   readonly frames: FrameTable
   readonly domainMemory: DomainMemory
   readonly domains: DomainRegistry
-  readonly pageTypes: PageTypes
+  readonly pageTypes: FrameTypes
   readonly meter: WorkMeter
   readonly events: EventChannels
   readonly grants: GrantTables<Vcpu>

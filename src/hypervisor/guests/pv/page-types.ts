@@ -20,6 +20,7 @@ import { ERRNO } from '../../../abi/index.ts'
 import { type StateOf, type Stateful, badState, invariant, shape } from '../../../util/index.ts'
 import { PTE } from '../../../x86/index.ts'
 import { FRAME_FLAG, FRAME_TYPE, type FrameTable } from '../../frames/frame-table.ts'
+import type { FrameTypes } from '../../frames/frame-types.ts'
 import type { GuestMemory } from '../../memory/guest-memory.ts'
 import { CALL_AGAIN, WORK, type WorkMeter } from '../../time/work-meter.ts'
 import { isValidDescriptorPage } from './descriptors.ts'
@@ -62,7 +63,7 @@ export type FallingState = StateOf<typeof fallingShape>
  * Takes and gives back types of frames, checking contents as Xen does. Results: 0, a negative error number, or, for the
  * types of page tables, CALL_AGAIN when the work has paused.
  */
-export class PageTypes implements Stateful<FallingState> {
+export class PageTypes implements FrameTypes, Stateful<FallingState> {
   readonly host: PageTypeHost
   private readonly frames: FrameTable
   private readonly words: Uint32Array

@@ -18,7 +18,7 @@ import type { HostClock } from '../../time/host-clock.ts'
 import { HypercallArguments } from '../../domains/hypercall.ts'
 import { CALL_AGAIN } from '../../time/work-meter.ts'
 import { XEN_VERSION_NUMBER } from '../../identity.ts'
-import type { PageTypes } from '../pv/page-types.ts'
+import type { FrameTypes } from '../../frames/frame-types.ts'
 import type { VcpuExecution } from '../../execution/vcpu-execution.ts'
 
 /** What a port works on. */
@@ -27,7 +27,7 @@ export interface PortParts {
   readonly clock: HostClock
   readonly reservation: Reservation
   readonly domains: DomainRegistry
-  readonly pageTypes: PageTypes
+  readonly pageTypes: FrameTypes
   readonly events: EventChannels
   readonly grants: GrantTables<Vcpu>
   readonly execution: VcpuExecution
