@@ -103,4 +103,5 @@ export type {
   AttachedDevice, BackendHost, DeviceConfiguration, DeviceRow, DeviceRows, DeviceSaved, DeviceService, DeviceSite, DeviceWords,
   HostNames, Json, SplitDevice, WantedDevice,
 } from './device-kinds/split-device.ts'
-export type { DomainEnd, ShutdownProgress } from './host/domain.ts'
+export type { DomainEnd } from './host/domain-fate.ts'
+export type { ShutdownProgress } from './host/ask-to-end.ts'

@@ -46,7 +46,7 @@ export const OPERATION_MUTANTS: readonly OperationMutant[] = [
   },
   {
     name: 'a name is taken after the shutdown has resolved',
-    patches: [patch(`${TOOLSTACK}/host/domain.ts`, 'return this.ended !== undefined && !this.host.isActing(this.id)', 'return this.ended !== undefined')],
+    patches: [patch(`${TOOLSTACK}/host/ask-to-end.ts`, 'return fate.ended !== undefined && !host.isActing(fate.id)', 'return fate.ended !== undefined')],
     within: 10, found: /is there after its/,
   },
 ]

@@ -83,12 +83,12 @@ export class DomainMovement<D extends SavedDomain> {
 
   /** Throws BUSY while a save or a migration goes on: the domain may be about to run elsewhere. */
   resume(domain: D): void {
-    this.checkStill(domain, 'resuming')
+    this.checkStill(domain.id, 'resuming')
     takeBack(this.host, snapshot(domain))
   }
 
   /** Throws BUSY while a domain is being saved or migrated. */
-  checkStill({ id }: D, what: string): void {
+  checkStill(id: DomId, what: string): void {
     const doing = this.host.operations.underWay(id, MOVEMENT)
     if (doing === undefined) return
     throw new XenError('BUSY', `${what} domain ${id}: it is ${doing}`, { details: { domain: id, doing } })

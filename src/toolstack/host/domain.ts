@@ -2,74 +2,57 @@
  * A domain as users of the toolstack hold it. It is a handle: the domain's state is the hypervisor's and XenStore's.
  * After the domain is destroyed its calls throw DOMAIN_NOT_FOUND.
  */
-import type { ControlInterface, DomainInfo } from '../../hypervisor/index.ts'
+import type { DomainInfo } from '../../hypervisor/index.ts'
 import type { Trace, TraceHooks } from '../../machine/index.ts'
-import { XenError, type DomId } from '../../util/index.ts'
+import type { DomId } from '../../util/index.ts'
 import type { LocalStore } from '../../xenstore/index.ts'
-import { resolveDisk, type DiskDescription } from '../device-kinds/disk/disk-description.ts'
-import { resolveNic, type NicDescription } from '../device-kinds/nic/nic-description.ts'
 import type { DomainConfig } from '../config/domain-config.ts'
 import type { DomainCrash } from '../crash/domain-crash.ts'
 import { DISK } from '../device-kinds/disk/disk.ts'
+import { resolveDisk, type DiskDescription } from '../device-kinds/disk/disk-description.ts'
 import { NIC } from '../device-kinds/nic/nic.ts'
+import { resolveNic, type NicDescription } from '../device-kinds/nic/nic-description.ts'
 import { device, type SplitDevice } from '../device-kinds/split-device.ts'
 import type { DeviceInfo, DeviceOptions, DeviceProgress } from '../devices/attached.ts'
 import type { Devices } from '../devices/devices.ts'
-import type { MigrateOptions, MigrateProgress, MigrationSummary } from '../migrate/send.ts'
-import type { MigrationTransport } from '../migrate/transport.ts'
-import type { SaveOptions, SaveProgress } from '../save/save-domain.ts'
-import type { ByteOutput } from '../stream/index.ts'
-import { checkCall, type AttachDiskOptions, type CallOptions, type DetachOptions, type SetVcpusOptions } from './call-options.ts'
 import type { DomainConsole } from '../domains/domain-console.ts'
 import { summarize, type DomainSummary } from '../domains/domain-list.ts'
+import type { KernelSource } from '../domains/kernel-source.ts'
+import type { ShutdownReasonName } from '../domains/shutdown-reason.ts'
+import type { MigrateOptions, MigrateProgress, MigrationSummary } from '../migrate/send.ts'
+import type { MigrationTransport } from '../migrate/transport.ts'
+import type { Operation, OperationOptions } from '../run/operation.ts'
+import type { UntilOptions } from '../run/run-loop.ts'
+import type { Wishes } from '../run/wishes.ts'
+import type { SaveOptions, SaveProgress } from '../save/save-domain.ts'
+import type { ByteOutput } from '../stream/index.ts'
+import { askToEnd, type AskHost, type ShutdownProgress } from './ask-to-end.ts'
+import { checkCall, type AttachDiskOptions, type CallOptions, type DetachOptions, type SetVcpusOptions } from './call-options.ts'
+import type { DomainEnd, DomainFate } from './domain-fate.ts'
 import type { DomainMovement } from './domain-movement.ts'
-import type { DestructionReason, ShutdownReasonName } from '../domains/shutdown-reason.ts'
 import {
   setMemoryMaximum, setMemoryTarget, type MaximumProgress, type MemoryHost, type MemoryProgress,
 } from './memory-target.ts'
-import type { KernelSource } from '../domains/kernel-source.ts'
-import type { Operation, OperationOptions } from '../run/operation.ts'
-import { goneError, type Operations } from '../run/operations.ts'
-import type { RunLoop, UntilOptions } from '../run/run-loop.ts'
-import type { ShutdownRequests } from '../domains/shutdown-requests.ts'
+import { traceVcpu, type TraceHost } from './trace-vcpu.ts'
 import { setVcpuTarget, type Availability, type VcpuProgress } from './vcpu-target.ts'
-import type { Wishes } from '../run/wishes.ts'
 
 /** What a handle needs of its host. */
-export interface DomainHost {
-  readonly control: ControlInterface
+export interface DomainHost extends AskHost, TraceHost {
   readonly devices: Devices
   readonly store: LocalStore
-  readonly loop: RunLoop
   readonly memory: MemoryHost
   destroy(domid: DomId): Promise<void>
   readonly vcpuWishes: Wishes<Availability>
   onVcpuTarget(domid: DomId, vcpus: number): void
-  emitPaused(domid: DomId, paused: boolean): void
-  /** True while the action on a domain's end is being carried out. */
-  isActing(domid: DomId): boolean
-  readonly operations: Operations
-  readonly requests: ShutdownRequests
   readonly movement: DomainMovement<Domain>
 }
 
 /** Calls that change a domain's devices. */
 type DeviceCall = 'attachDisk' | 'attachNic' | 'attachDevice' | 'detachDisk' | 'detachNic' | 'detachDevice'
 
-/** Steps of ending a domain. */
-export type ShutdownProgress =
-  /** The request stands in XenStore. */
-  | { readonly type: 'requested' }
-  /** The guest has taken it. */
-  | { readonly type: 'acknowledged' }
-
-/** How a domain ended: by itself, or because it was destroyed, saved or migrated while it ran. */
-export type DomainEnd = ShutdownReasonName | 'destroyed' | 'saved' | 'migrated'
-
 /** Facts of a handle. */
 export interface DomainIdentity {
-  readonly id: DomId
-  readonly name: string
+  readonly fate: DomainFate
   readonly uuid: string
   readonly config: DomainConfig<KernelSource>
   readonly console: DomainConsole
@@ -86,16 +69,13 @@ export class Domain {
   /** Its console, output from the first line on. */
   readonly console: DomainConsole
   private readonly host: DomainHost
-  private currentName: string
-  private ended: DomainEnd | undefined
-  private destroyed: DestructionReason | undefined
-  private crashed: DomainCrash | undefined
+  private readonly fate: DomainFate
 
   /** @internal */
   constructor(host: DomainHost, identity: DomainIdentity) {
     this.host = host
-    this.id = identity.id
-    this.currentName = identity.name
+    this.fate = identity.fate
+    this.id = identity.fate.id
     this.uuid = identity.uuid
     this.config = identity.config
     this.console = identity.console
@@ -103,17 +83,17 @@ export class Domain {
 
   /** Unique on its host. */
   get name(): string {
-    return this.currentName
+    return this.fate.name
   }
 
   /** True until it has been destroyed. */
   get exists(): boolean {
-    return this.destroyed === undefined
+    return this.fate.destroyed === undefined
   }
 
   /** How it has crashed: what happened where, registers, code, calls; undefined while it has not. */
   get crash(): DomainCrash | undefined {
-    return this.crashed
+    return this.fate.crash
   }
 
   /** What the hypervisor says about it. Throws DOMAIN_NOT_FOUND. */
@@ -141,12 +121,12 @@ export class Domain {
 
   /** Asks the guest to power off and waits until it has. A guest that does not listen never does: give a timeout. */
   shutdown(options: UntilOptions = {}): Operation<ShutdownReasonName, ShutdownProgress> {
-    return this.request('poweroff', options)
+    return askToEnd(this.host, this.fate, { what: 'poweroff', options })
   }
 
   /** Asks the guest to reboot and waits until it has ended; the new domain is a new handle (see the host's events). */
   reboot(options: UntilOptions = {}): Operation<ShutdownReasonName, ShutdownProgress> {
-    return this.request('reboot', options)
+    return askToEnd(this.host, this.fate, { what: 'reboot', options })
   }
 
   /** Ends it at once, whatever it is doing. */
@@ -205,54 +185,17 @@ export class Domain {
    * const trace = domain.trace({ instruction: ({ address, instruction }) => console.log(address, instruction?.text) })
    */
   trace(hooks: TraceHooks, { vcpu = 0 }: { readonly vcpu?: number } = {}): Trace {
-    const { control } = this.host
     checkCall('the hooks of trace', hooks)
     checkCall('trace', { vcpu })
-    const trace = control.traceVcpu(this.id, vcpu, hooks)
-    const forget = control.events.on('vcpu-stopped', (event) => {
-      if (event.domid === this.id && event.vcpu === vcpu) this.host.emitPaused(this.id, true)
-    })
-    return {
-      stop: () => {
-        forget()
-        trace.stop()
-      },
-      get active() {
-        return trace.active
-      },
-      get error() {
-        return trace.error
-      },
-    }
+    return traceVcpu(this.host, this.id, { hooks, vcpu })
   }
 
   /** Resolves when the guest has ended, with the reason; at once when it has. */
   async waitForShutdown(options: UntilOptions = {}): Promise<DomainEnd> {
     checkCall('waitForShutdown', options)
-    if (this.ended === undefined)
-      await this.host.loop.until(`the end of domain ${this.id}`, () => this.ended !== undefined, options)
-    return this.ended!
-  }
-
-  /** The guest has ended. @internal */
-  markEnded(reason: ShutdownReasonName): void {
-    this.ended ??= reason
-  }
-
-  /** The domain is gone. @internal */
-  markDestroyed(reason: DestructionReason): void {
-    this.destroyed = reason
-    this.ended ??= reason === 'saved' || reason === 'migrated' ? reason : 'destroyed'
-  }
-
-  /** The guest has crashed. @internal */
-  markCrashed(crash: DomainCrash): void {
-    this.crashed = crash
-  }
-
-  /** @internal */
-  rename(name: string): void {
-    this.currentName = name
+    const { fate, host } = this
+    if (fate.ended === undefined) await host.loop.until(`the end of domain ${this.id}`, () => fate.ended !== undefined, options)
+    return fate.ended!
   }
 
   /** What is shown where a handle is printed: not the whole host behind it. */
@@ -340,40 +283,9 @@ export class Domain {
     const check = (): void => checkCall(call, options)
     const settings = { name: `${name} of domain ${this.id}`, domain: this.id, signal: options?.signal, check }
     return this.host.operations.start<T, DeviceProgress>(settings, async (context) => {
-      if (this.destroyed !== undefined) throw this.gone()
+      if (this.fate.destroyed !== undefined) throw this.fate.gone()
       const { force }: DetachOptions = options
       return change({ signal: context.signal, onProgress: context.report, force })
     })
-  }
-
-  private request(what: 'poweroff' | 'reboot', options: UntilOptions): Operation<ShutdownReasonName, ShutdownProgress> {
-    const { loop, movement, operations, requests } = this.host
-    const name = `${what} of domain ${this.id}`
-    const check = (): void => checkCall(what === 'poweroff' ? 'shutdown' : what, options)
-    return operations.start<ShutdownReasonName, ShutdownProgress>({ name, signal: options?.signal, check }, async (context) => {
-      if (this.ended !== undefined) throw this.gone()
-      movement.checkStill(this, 'ending')
-      const request = requests.place(this.id, what)
-      // Whoever gives up waiting takes the request back, if the guest has not seen it.
-      context.undo(() => void (this.destroyed === undefined && request.withdraw()))
-      context.report({ type: 'requested' })
-      let acknowledged = false
-      await loop.until(name, () => {
-        if (!acknowledged && request.taken()) {
-          acknowledged = true
-          context.report({ type: 'acknowledged' })
-        }
-        // Whatever follows its end has been done: its name is free, or its successor's.
-        return this.ended !== undefined && !this.host.isActing(this.id)
-      }, { ...options, signal: context.signal })
-      if (this.ended === undefined || this.ended === 'destroyed' || this.ended === 'saved' || this.ended === 'migrated') {
-        throw this.gone()
-      }
-      return this.ended
-    })
-  }
-
-  private gone(): XenError {
-    return goneError(this, this.destroyed === undefined ? 'has ended' : `is gone: ${this.destroyed}`)
   }
 }

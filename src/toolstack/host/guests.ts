@@ -26,6 +26,7 @@ import { goneError, Operations } from '../run/operations.ts'
 import { turn } from '../run/run-loop.ts'
 import { Wishes } from '../run/wishes.ts'
 import { DomainMovement } from './domain-movement.ts'
+import { DomainFate } from './domain-fate.ts'
 import { Domain, type DomainHost } from './domain.ts'
 import type { HostEvent } from './host-events.ts'
 import { Lifecycle } from './lifecycle.ts'
@@ -75,6 +76,7 @@ export class Guests {
   private readonly requests: ShutdownRequests
   private readonly vcpuWishes = new Wishes<Availability>('number of vCPUs')
   private readonly handles = new Map<DomId, Domain>()
+  private readonly fates = new Map<DomId, DomainFate>()
   private readonly destroying = new Map<DomId, Destruction>()
   private readonly domainHost: DomainHost
 
@@ -174,6 +176,8 @@ export class Guests {
       now: () => parts.clock.now(),
       domains: () => this.list(),
       emit: (event) => hub.emit(event),
+      markCrashed: (domid, crash) => { this.fate(domid).crash = crash },
+      markEnded: (domid, reason) => this.fate(domid).end(reason),
       warn: ({ name }, { action, instead, why }) => host.warnings.add(ineffectiveOption(`${action} of ${name}`, why), `${instead} instead`),
       pause: (timeout, signal) => parts.loop.until('a domain to start anew', () => false, { timeout, signal }).catch(() => undefined),
       wasAskedToReboot: (domid) => requests.wasAskedToReboot(domid),
@@ -248,11 +252,13 @@ export class Guests {
   ): Domain {
     const { control, dom0, loop } = this.parts
     const stream = dom0.consoles.open(made.domid)
-    const domain: Domain = new Domain(this.domainHost, {
-      id: made.domid, name: config.name, uuid: made.uuid, config,
-      console: new DomainConsole(stream, { loop, turn: () => dom0.kernel.turn(), crash: () => domain.crash }),
+    const fate = new DomainFate(made.domid, config.name)
+    const domain = new Domain(this.domainHost, {
+      fate, uuid: made.uuid, config,
+      console: new DomainConsole(stream, { loop, turn: () => dom0.kernel.turn(), crash: () => fate.crash }),
     })
     this.handles.set(domain.id, domain)
+    this.fates.set(domain.id, fate)
     for (const { option, message } of deniedFileWarnings(config)) this.host.warnings.add({ option, reason: 'ignored', message })
     this.crashes.know(domain.id, made.symbols)
     this.lifecycle.watch(domain)
@@ -269,6 +275,11 @@ export class Guests {
     throw new XenError('DOMAIN_NOT_FOUND', `there is no domain ${domid}`, { details: { domain: domid } })
   }
 
+  private fate(domid: DomId): DomainFate {
+    // Whoever has a handle has it from `adopt`.
+    return this.fates.get(domid)!
+  }
+
   private async tearDown(domain: Domain, destruction: Destruction): Promise<DestructionReason> {
     const { id } = domain
     const { operations, parts: { control, dom0, loop, store } } = this
@@ -282,11 +293,13 @@ export class Guests {
     dom0.disconnectStore(id)
     while (control.hasDomain(id) && !control.dismantleDomain(id)) await turn()
     removeDomainNodes(store, id, domain.uuid)
+    const fate = this.fate(id)
     this.handles.delete(id)
+    this.fates.delete(id)
     this.destroying.delete(id)
     for (const part of [this.lifecycle, this.requests, operations, this.crashes]) part.forget(id)
     const { reason } = destruction
-    domain.markDestroyed(reason)
+    fate.destroy(reason)
     this.hub.emit({ type: 'domain-destroyed', id, name: domain.name, reason })
     loop.kick()
     return reason
@@ -294,7 +307,7 @@ export class Guests {
 
   private rename(domain: Domain, name: string): void {
     const { store } = this.parts
-    domain.rename(name)
+    this.fate(domain.id).name = name
     store.write(`${domainPath(domain.id)}/name`, name)
     store.write(`/vm/${domain.uuid}/name`, name)
   }

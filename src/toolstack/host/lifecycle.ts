@@ -24,6 +24,9 @@ export interface LifecycleHost {
   now(): number
   domains(): readonly Domain[]
   emit(event: HostEvent): void
+  /** A domain's handle is to show that it has crashed, and that it has ended. */
+  markCrashed(domid: DomId, crash: DomainCrash): void
+  markEnded(domid: DomId, reason: ShutdownReasonName): void
   /** How a domain has crashed; undefined when it has not. */
   crashOf(domid: DomId): DomainCrash | undefined
   /** Tells that something else is done than the domain's configuration asks for. */
@@ -119,11 +122,11 @@ export class Lifecycle {
     const action = this.possible(domain, actionFor(domain.config.actions, reason), reason)
     const crash = this.host.crashOf(domain.id)
     if (crash !== undefined) {
-      domain.markCrashed(crash)
+      this.host.markCrashed(domain.id, crash)
       this.host.emit({ type: 'domain-crashed', id: domain.id, name: domain.name, crash })
     }
     this.host.emit({ type: 'domain-shutdown', id: domain.id, reason, action })
-    if (reason !== 'suspend') domain.markEnded(reason)
+    if (reason !== 'suspend') this.host.markEnded(domain.id, reason)
     if (action === undefined) return
     const why = reason === 'crash' || reason === 'watchdog' ? 'crashed' : 'shutdown'
     const work = this.carryOut(domain, action, why).catch((error: unknown) => {
