@@ -15,15 +15,15 @@ export const SHAPES = {
   /** Registers or vectors: destination is the first operand, also of a comparison; control an immediate byte. */
   operands: { destination: 2, source: 3, addend: 4, control: 5 },
   shift: { destination: 2, count: 3 },
-  /** Memory: `register` is an operand that is only read; scale has the index's shift in bits 1..0 and the segment base's slot in 7..3. */
+  /** `register` is an operand that is only read; scale: the index's shift in bits 1..0, the segment base's slot in 7..3. */
   memory: { register: 2, base: 3, index: 4, scale: 5 },
-  /** behind: instructions of the block behind it; mask and negate: emit/conditions.ts, SELECTOR; isShort: the target has 16 bits. */
+  /** behind: instructions of the block behind it; mask, negate: SELECTOR in emit/conditions.ts; isShort: a target of 16 bits. */
   branch: { behind: 2, mask: 3, negate: 4, isShort: 5 },
   /** element: log2 of its size; segmentBase: slot of the source's. */
   string: { element: 2, repeat: 3, segmentBase: 4, addressSize: 5 },
   /** frame: three bytes, that which the block lies in; 0 in a copy. */
   end: { frame: 3 },
-  /** For handlers: `segment` and `special` are numbers, `target` and `segmentSlot` slots, sizes are in bytes unless they are bits. */
+  /** From here on for handlers: segment and special are numbers, target and segmentSlot slots; sizes are in bytes. */
   segments: { register: 2, target: 3, segment: 4, size: 5 },
   segmentBases: { register: 2, segmentSlot: 3, size: 5 },
   sized: { register: 2, target: 3, operandBytes: 4 },

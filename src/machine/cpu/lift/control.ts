@@ -200,12 +200,13 @@ const special = (name: 'control' | 'debug'): Lift => (l) => {
 }
 
 /** Handlers that get the address of their memory operand in t3; INVLPG only looks at the address. */
-const withAddress = (name: string): Lift => (l) => {
+const withAddress = (name: string, use: 'read' | 'write' = 'read'): Lift => (l) => {
   const { operandSize } = l.instruction
   const table = l.codeSize === 64 ? 10 : 6
   // Who may not execute it does not get as far as a segment's limit.
   if (l.segmented && PRIVILEGED.has(name)) l.handler(`first-${name}`)
-  l.addressInto(SLOT.t3, name === 'bound' ? reads(operandSize / 4) : /^s.dt/.test(name) ? writes(table) : reads(table))
+  const bytes = name === 'bound' ? operandSize / 4 : table
+  l.addressInto(SLOT.t3, use === 'write' ? writes(bytes) : reads(bytes))
   l.fields.register = l.regSlot(operandSize)
   l.fields.operandBytes = operandSize / 8
   l.finalHandler(name)
@@ -285,7 +286,7 @@ export const CONTROL_LIFTERS: Readonly<Record<string, Lift>> = {
   int: (l) => interrupt(l, l.instruction.immediate), int3: (l) => interrupt(l, 3), int1: final('int1'),
   in: port('in'), out: port('out'), ins: stringPort('ins'), outs: stringPort('outs'),
   movcr: special('control'), movdr: special('debug'),
-  invlpg: withAddress('invlpg'), sgdt: withAddress('sgdt'), sidt: withAddress('sidt'), lgdt: withAddress('lgdt'),
+  invlpg: withAddress('invlpg'), sgdt: withAddress('sgdt', 'write'), sidt: withAddress('sidt', 'write'), lgdt: withAddress('lgdt'),
   lidt: withAddress('lidt'), bound: withAddress('bound'), pusha: sized('pusha'), popa: sized('popa'),
   lldt: withSource('lldt'), ltr: withSource('ltr'), verr: withSource('verr'), verw: withSource('verw'),
   lmsw: withSource('lmsw'), sldt: intoOperand('sldt'), str: intoOperand('str'), smsw: intoOperand('smsw'),

@@ -44,7 +44,9 @@ function makeClass(): new () => RecordFields {
     immediate = 0
   }
   for (const shape of Object.values(SHAPES)) {
-    for (const [name, place] of Object.entries(shape)) Object.defineProperty(Fields.prototype, name, ACCESSORS[PLACES[place - FIRST]!])
+    for (const [name, place] of Object.entries(shape)) {
+      Object.defineProperty(Fields.prototype, name, ACCESSORS[PLACES[place - FIRST]!])
+    }
   }
   // The names have just been defined.
   return Fields as new () => RecordFields

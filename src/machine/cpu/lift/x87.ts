@@ -17,21 +17,30 @@ export const X87_OPERAND = {
 
 function operandKind(name: string, code: string): number {
   if (code === 'M') return X87_OPERAND.block
-  if (code === 'Mt') return name.startsWith('fb') ? X87_OPERAND.decimal : X87_OPERAND.extended
-  const integer = name.startsWith('fi')
+  if (code === 'Mt') return DECIMAL.has(name) ? X87_OPERAND.decimal : X87_OPERAND.extended
+  const integer = INTEGER.has(name)
   if (code === 'Mw') return X87_OPERAND.integer16
   if (code === 'Md') return integer ? X87_OPERAND.integer32 : X87_OPERAND.single
   return integer ? X87_OPERAND.integer64 : X87_OPERAND.double
 }
 
+const names = (text: string): ReadonlySet<string> => new Set(text.split(' '))
+
+const DECIMAL = /* @__PURE__ */ names('fbld fbstp')
+/** Instructions whose memory operand is an integer. */
+const INTEGER = /* @__PURE__ */ names('fiadd fimul fisub fisubr fidiv fidivr ficom ficomp fild fist fistp fisttp')
 /** Instructions that write their memory operand. */
-const WRITES = /^f(n?st|ist|bst|nsave)/
+const WRITES = /* @__PURE__ */ names('fst fstp fist fistp fisttp fbstp fnstcw fnstsw fnstenv fnsave')
+/** Those of them that do not wait for a pending exception. */
+const UNWAITING = /* @__PURE__ */ names('fnstcw fnstsw fnstenv fnsave')
+/** Instructions whose operand is the environment without the registers. */
+const ENVIRONMENTS = /* @__PURE__ */ names('fldenv fnstenv')
 
 const CODE_BYTES: Readonly<Record<string, number>> = { Mw: 2, Md: 4, Mq: 8, Mt: 10 }
 
 function operandBytes(l: Lifter, name: string, code: string): number {
   const environment = l.instruction.operandSize === 16 ? 14 : 28
-  return CODE_BYTES[code] ?? (/env$/.test(name) ? environment : environment + 80)
+  return CODE_BYTES[code] ?? (ENVIRONMENTS.has(name) ? environment : environment + 80)
 }
 
 const x87 = (name: string): Lift => (l) => {
@@ -39,10 +48,10 @@ const x87 = (name: string): Lift => (l) => {
   const { operands } = l.instruction.row
   const memory = operands.find((code) => code.charAt(0) === 'M')
   if (memory !== undefined) {
-    const use = WRITES.test(name) ? SEGMENT_USE.WRITE : SEGMENT_USE.READ
+    const use = WRITES.has(name) ? SEGMENT_USE.WRITE : SEGMENT_USE.READ
     const access = { bytes: operandBytes(l, name, memory), use }
     // A pending exception comes before a fault of the operand.
-    if (l.isChecked(l.segmentOf(SEGMENT.ds)) && !name.startsWith('fn')) l.handler('wait')
+    if (l.isChecked(l.segmentOf(SEGMENT.ds)) && !UNWAITING.has(name)) l.handler('wait')
     l.addressInto(SLOT.t3, access)
   }
   l.fields.stackRegister = memory === undefined ? l.instruction.rm & 7 : 0

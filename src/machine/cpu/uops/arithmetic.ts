@@ -3,7 +3,8 @@ import { RFLAGS } from '../../../x86/index.ts'
 import { constant, truncate, typeOf } from '../emit/binder.ts'
 import type { AddressForm, Binder, FlagSource, Size } from '../emit/binder.ts'
 import { arithmeticFlags, logicFlags, pushCarry, stepFlags } from '../emit/flags.ts'
-import { ARITHMETIC, change, from, immediate, leaves, loads, readsFlags, updates } from './facts.ts'
+import { ARITHMETIC_FLAGS } from '../layout/flag-word.ts'
+import { change, from, immediate, leaves, loads, readsFlags, updates } from './facts.ts'
 import type { Effect } from './facts.ts'
 import type { MicroList } from './micro.ts'
 
@@ -103,7 +104,8 @@ function defineBinary(list: MicroList): void {
     for (const size of SIZES) {
       const first = writes(name) ? change('destination', size) : from('destination', size)
       const target = (form: AddressForm): Effect => (writes(name) ? updates(form, size) : loads(form, size))
-      list.add([name, size, 'rr'], [first, from('source', size), ...flags], (b) => toRegister(b, name, size, () => b.get('source', size)))
+      list.add([name, size, 'rr'], [first, from('source', size), ...flags],
+        (b) => toRegister(b, name, size, () => b.get('source', size)))
       list.add([name, size, 'ri'], [first, immediate, ...flags], (b) => toRegister(b, name, size, () => b.immediate(size)))
       list.addForms({
         parts: [name, size, 'rm'], facts: (form) => [first, loads(form, size), ...flags], isShortOnlyInLoop: true,
@@ -133,7 +135,7 @@ function step(b: Binder, name: 'inc' | 'dec', source: Omit<FlagSource, 'kind'>):
 }
 
 /** CF stays. */
-const STEP = leaves('step', ARITHMETIC & ~RFLAGS.CF)
+const STEP = /* @__PURE__ */ leaves('step', ARITHMETIC_FLAGS & ~RFLAGS.CF)
 
 function defineSteps(list: MicroList): void {
   for (const name of ['inc', 'dec'] as const) {

@@ -7,8 +7,9 @@ import {
 } from '../emit/flags.ts'
 import { SLOT, State } from '../layout/state.ts'
 import { binary } from './arithmetic.ts'
+import { ARITHMETIC_FLAGS } from '../layout/flag-word.ts'
 import {
-  ARITHMETIC, addresses, change, changeRegister, from, fromRegister, fromUnit, immediate, into, intoRegister, intoSlot, intoUnit, memory,
+  addresses, change, changeRegister, from, fromRegister, fromUnit, immediate, into, intoRegister, intoSlot, intoUnit, memory,
   pushes, raises, readsFlags, setsFlags, sometimes,
 } from './facts.ts'
 import type { MicroList } from './micro.ts'
@@ -57,7 +58,8 @@ function defineBitTests(list: MicroList): void {
   for (const size of [16, 32, 64] as const) {
     for (const name of BIT_TESTS) {
       const target = name === 'bt' ? from('destination', size) : change('destination', size)
-      list.add([name, size, 'rr'], [target, from('source', size), carry], (b) => bitTest(b, name, size, () => b.get('source', size)))
+      list.add([name, size, 'rr'], [target, from('source', size), carry],
+        (b) => bitTest(b, name, size, () => b.get('source', size)))
       list.add([name, size, 'ri'], [target, immediate, carry], (b) => bitTest(b, name, size, () => b.immediate(size)))
     }
   }
@@ -155,7 +157,8 @@ function defineCompareExchange(list: MicroList): void {
     const type = typeOf(size)
     // The accumulator takes the old value when they differ.
     const compared = [
-      from('destination', size), fromRegister(GPR.rax), from('source', size), sometimes(into('destination', size), intoRegister(GPR.rax, size)), setsFlags(),
+      from('destination', size), fromRegister(GPR.rax), from('source', size), setsFlags(),
+      sometimes(into('destination', size), intoRegister(GPR.rax, size)),
     ]
     list.add(['cmpxchg', size, 'rr'], compared, (b) => {
       const c = b.code
@@ -193,7 +196,7 @@ function defineCompareExchange(list: MicroList): void {
   }
   const pair = [
     fromRegister(GPR.rbx), fromRegister(GPR.rcx), sometimes(changeRegister(GPR.rax, 32), changeRegister(GPR.rdx, 32)),
-    readsFlags(ARITHMETIC), setsFlags(), fromUnit('systemFlags'),
+    readsFlags(ARITHMETIC_FLAGS & ~RFLAGS.ZF), setsFlags(), fromUnit('systemFlags'),
   ]
   list.addLong(['cmpxchg8b', 'm'], [memory(2, 'update', { bytes: 8 }), ...pair], (b) => compareExchangePair(b, 32))
   list.addLong(['cmpxchg16b', 'm'], [memory(2, 'update', { bytes: 16, align: 16 }), raises, ...pair],
@@ -279,7 +282,7 @@ function defineFlagInstructions(list: MicroList): void {
   }
   setDirection('cld', 0)
   setDirection('std', RFLAGS.DF)
-  list.add(['lahf'], [intoRegister(GPR.rax, 8), readsFlags(ARITHMETIC & ~RFLAGS.OF)], (b) => {
+  list.add(['lahf'], [intoRegister(GPR.rax, 8), readsFlags(ARITHMETIC_FLAGS & ~RFLAGS.OF)], (b) => {
     const c = b.code
     c.get(b.base)
     c.i32(RFLAGS.FIXED)
@@ -291,7 +294,7 @@ function defineFlagInstructions(list: MicroList): void {
     }
     c.memory('i32.store8', 1)
   })
-  list.add(['sahf'], [fromRegister(GPR.rax), setsFlags(ARITHMETIC & ~RFLAGS.OF)], (b) => {
+  list.add(['sahf'], [fromRegister(GPR.rax), setsFlags(ARITHMETIC_FLAGS & ~RFLAGS.OF)], (b) => {
     const flags = b.code.local('i32')
     b.code.get(b.base)
     b.code.memory('i32.load8_u', 1)
@@ -305,7 +308,7 @@ function defineFlagInstructions(list: MicroList): void {
     b.code.op('i32.sub')
   }))
   for (const size of [16, 32, 64] as const) {
-    list.add(['pushf', size], [pushes(size), readsFlags(ARITHMETIC), fromUnit('systemFlags')], (b) =>
+    list.add(['pushf', size], [pushes(size), readsFlags(ARITHMETIC_FLAGS), fromUnit('systemFlags')], (b) =>
       pushValue(b, size, () => {
         pushFlags(b)
         b.code.i32(~(RFLAGS.RF | RFLAGS.VM))

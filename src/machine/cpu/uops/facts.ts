@@ -8,6 +8,7 @@
 import { GPR, RFLAGS } from '../../../x86/index.ts'
 import type { AddressForm, FlagSource, RegisterField, Size } from '../emit/binder.ts'
 import type { Condition } from '../../../x86/index.ts'
+import { ARITHMETIC_FLAGS } from '../layout/flag-word.ts'
 import { RECORD } from '../layout/record.ts'
 import type { SmallField } from '../layout/record.ts'
 import { SLOT } from '../layout/state.ts'
@@ -22,9 +23,6 @@ export const fieldBit = (name: RecordField): number => 1 << RECORD[name]
 export const UNIT = {
   rip: 1, host: 2, systemFlags: 4, stackMask: 8, mxcsr: 16, x87Status: 32, x87Tags: 64, xmm0: 128,
 } as const
-
-/** The six arithmetic flags. */
-export const ARITHMETIC = RFLAGS.CF | RFLAGS.PF | RFLAGS.AF | RFLAGS.ZF | RFLAGS.SF | RFLAGS.OF
 
 /** Bit of a slot in a set of slots: each of the 8-byte places at the start of the state is one. */
 export const slotBit = (slot: number): number => (1 << (slot >> 3)) >>> 0
@@ -214,7 +212,7 @@ export const changeRegister = (register: number, size: Size): Effect =>
 export const field = (name: RecordField): Effect => ({ fields: fieldBit(name) })
 
 /** Reads the immediate. */
-export const immediate: Effect = field('immediate')
+export const immediate: Effect = /* @__PURE__ */ field('immediate')
 
 /** Reads units of the state. */
 export const fromUnit = (...names: readonly (keyof typeof UNIT)[]): Effect =>
@@ -228,10 +226,10 @@ export const intoUnit = (...names: readonly (keyof typeof UNIT)[]): Effect =>
 export const readsFlags = (flags: number): Effect => ({ flagsRead: flags })
 
 /** Sets flags anew. */
-export const setsFlags = (flags: number = ARITHMETIC): Effect => ({ flagsWritten: flags, flagsOverwritten: flags })
+export const setsFlags = (flags: number = ARITHMETIC_FLAGS): Effect => ({ flagsWritten: flags, flagsOverwritten: flags })
 
 /** Sets all flags, and what it worked them out from serves a condition behind it. */
-export const leaves = (kind: FlagSource['kind'], flags: number = ARITHMETIC): Effect =>
+export const leaves = (kind: FlagSource['kind'], flags: number = ARITHMETIC_FLAGS): Effect =>
   all(setsFlags(flags), { flagSource: kind })
 
 const CONDITION_FLAGS: Readonly<Record<string, number>> = {
@@ -274,7 +272,7 @@ export const stack = (use: MemoryUse, size: Size, pointer: number = GPR.rsp): Ef
   all(access('stack', use, { bytes: size / 8 }), fromRegister(pointer))
 
 /** Moves the stack pointer. */
-export const movesStack: Effect = changeRegister(GPR.rsp, 32)
+export const movesStack: Effect = /* @__PURE__ */ changeRegister(GPR.rsp, 32)
 
 /** Pushes a value. */
 export const pushes = (size: 16 | 32 | 64): Effect => all(stack('write', size), movesStack, { width: size })
@@ -283,27 +281,27 @@ export const pushes = (size: 16 | 32 | 64): Effect => all(stack('write', size), 
 export const pops = (size: 16 | 32 | 64): Effect => all(stack('read', size), movesStack, { width: size })
 
 /** Works out its own address, or that of the next instruction. */
-export const codeAddress: Effect = all(field('ip'), fromSlot(SLOT.page))
+export const codeAddress: Effect = /* @__PURE__ */ all(/* @__PURE__ */ field('ip'), /* @__PURE__ */ fromSlot(SLOT.page))
 
-const leadsOn: Effect = all(codeAddress, field('displacement'), immediate, intoUnit('rip'))
+const leadsOn: Effect = /* @__PURE__ */ all(codeAddress, /* @__PURE__ */ field('displacement'), immediate, /* @__PURE__ */ intoUnit('rip'))
 
 /** Ends the block at the record's branch target; the immediate is the block there, once known. */
-export const branches: Effect = all(leadsOn, { ends: 'branch' })
+export const branches: Effect = /* @__PURE__ */ all(leadsOn, { ends: 'branch' })
 
 /** Leaves the block for it in its middle; the field tells how many instructions are not executed then. */
-export const branchesOn: Effect = all(leadsOn, field('behind'), { ends: 'conditional' })
+export const branchesOn: Effect = /* @__PURE__ */ all(leadsOn, /* @__PURE__ */ field('behind'), { ends: 'conditional' })
 
 /** Ends the block behind its last instruction. */
-export const endsBlock: Effect = all(leadsOn, { ends: 'end' })
+export const endsBlock: Effect = /* @__PURE__ */ all(leadsOn, { ends: 'end' })
 
 /** Ends the block at an address that it worked out. */
-export const jumps: Effect = all(intoUnit('rip'), { ends: 'jump' })
+export const jumps: Effect = /* @__PURE__ */ all(/* @__PURE__ */ intoUnit('rip'), { ends: 'jump' })
 
 /** Does it all by the record's handler. */
-export const byHandler: Effect = all(immediate, { handler: 'always', ends: 'handler', price: 'handler' })
+export const byHandler: Effect = /* @__PURE__ */ all(immediate, { handler: 'always', ends: 'handler', price: 'handler' })
 
 /** Leaves it to the record's handler where generated code gives up. */
-export const perhapsByHandler: Effect = all(immediate, { handler: 'perhaps', price: 'handler' })
+export const perhapsByHandler: Effect = /* @__PURE__ */ all(immediate, { handler: 'perhaps', price: 'handler' })
 
 /** Raises an exception by itself. */
 export const raises: Effect = { raises: true }

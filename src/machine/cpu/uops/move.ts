@@ -5,7 +5,8 @@ import { typeOf } from '../emit/binder.ts'
 import type { AddressForm, Binder, Size } from '../emit/binder.ts'
 import { SLOT, State } from '../layout/state.ts'
 import {
-  addresses, change, codeAddress, field, finishes, from, fromRegister, immediate, into, fromSlot, intoSlot, intoUnit, loads, memory, on, stores,
+  addresses, change, codeAddress, field, finishes, from, fromRegister, fromSlot, immediate, into, intoSlot, intoUnit, loads,
+  memory, on, stores,
 } from './facts.ts'
 import type { MicroList } from './micro.ts'
 
@@ -20,8 +21,10 @@ export function extend(b: Binder, sizes: { from: Size; to: Size }, sign: 'zero' 
 
 function defineMoves(list: MicroList): void {
   for (const size of SIZES) {
-    list.add(['mov', size, 'rr'], [into('destination', size), from('source', size)], (b) => b.place('destination', size).set(() => b.get('source', size)))
-    list.add(['mov', size, 'ri'], [into('destination', size), immediate], (b) => b.place('destination', size).set(() => b.immediate(size)))
+    list.add(['mov', size, 'rr'], [into('destination', size), from('source', size)],
+      (b) => b.place('destination', size).set(() => b.get('source', size)))
+    list.add(['mov', size, 'ri'], [into('destination', size), immediate],
+      (b) => b.place('destination', size).set(() => b.immediate(size)))
     list.addForms({
       parts: ['mov', size, 'rm'], facts: (form) => [into('destination', size), loads(form, size)],
       emit: (b, form) => {
@@ -39,7 +42,8 @@ function defineMoves(list: MicroList): void {
       emit: (b, form) => b.store(form, size, () => b.immediate(size)),
     })
   }
-  list.add(['mov', 64, 'rw'], [into('destination', 64), field('displacement'), immediate], (b) => b.place('destination', 64).set(() => b.wideImmediate()))
+  list.add(['mov', 64, 'rw'], [into('destination', 64), field('displacement'), immediate],
+    (b) => b.place('destination', 64).set(() => b.wideImmediate()))
 }
 
 function defineExtensions(list: MicroList): void {
@@ -203,7 +207,8 @@ function defineConditional(list: MicroList): void {
         })
       })
     }
-    list.add([`set${condition}`, 8, 'r'], [into('destination', 8), on(condition)], (b) => b.place('destination', 8).set(() => pushBoolean(b, condition)))
+    list.add([`set${condition}`, 8, 'r'], [into('destination', 8), on(condition)],
+      (b) => b.place('destination', 8).set(() => pushBoolean(b, condition)))
   }
 }
 

@@ -17,7 +17,7 @@ function hasTwin({ facts }: Micro): boolean {
 const OFFSET_ENDS: ReadonlySet<End> = /* @__PURE__ */ new Set<End>(['branch', 'conditional', 'jump', 'repeat'])
 
 /** Sends the record's access through a segment: the immediate says which and how. */
-const CHECK = [change('destination', 32), from('base', 32), immediate, raises]
+const CHECK = [/* @__PURE__ */ change('destination', 32), /* @__PURE__ */ from('base', 32), immediate, raises]
 
 /** Adds the family; to be called when stack, jumps and strings are there, and no pairs yet. */
 export function defineSegmentFamily(list: MicroList): void {

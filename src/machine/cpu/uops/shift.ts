@@ -6,7 +6,8 @@
 import { GPR, RFLAGS } from '../../../x86/index.ts'
 import { explicitFlags, pushCarry, replaceCarries } from '../emit/flags.ts'
 import type { Binder, Place, Size } from '../emit/binder.ts'
-import { ARITHMETIC, change, field, from, fromRegister, immediate, into, readsFlags, setsFlags, sometimes } from './facts.ts'
+import { ARITHMETIC_FLAGS } from '../layout/flag-word.ts'
+import { change, field, from, fromRegister, immediate, into, readsFlags, setsFlags, sometimes } from './facts.ts'
 import type { Effect } from './facts.ts'
 import type { MicroList } from './micro.ts'
 
@@ -257,13 +258,15 @@ const ROTATIONS: ReadonlySet<ShiftName> = /* @__PURE__ */ new Set<ShiftName>(['r
 
 /** Flags: rotations only change CF and OF, and those through the carry read it. */
 function flagsOf(name: ShiftName): Effect[] {
-  const set = setsFlags(ROTATIONS.has(name) ? RFLAGS.CF | RFLAGS.OF : ARITHMETIC)
+  const set = setsFlags(ROTATIONS.has(name) ? RFLAGS.CF | RFLAGS.OF : ARITHMETIC_FLAGS)
   return name === 'rcl' || name === 'rcr' ? [readsFlags(RFLAGS.CF), set] : [set]
 }
 
 /** What a count of zero leaves out: all but clearing the upper half of a 32-bit register. */
 const unlessZero = (size: Size, flags: readonly Effect[]): Effect[] =>
-  size === 32 ? [change('destination', size), sometimes(...flags)] : [from('destination', size), sometimes(into('destination', size), ...flags)]
+  size === 32
+    ? [change('destination', size), sometimes(...flags)]
+    : [from('destination', size), sometimes(into('destination', size), ...flags)]
 
 function defineShifts(list: MicroList): void {
   for (const name of new Set(SHIFTS)) {

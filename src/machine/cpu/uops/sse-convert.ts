@@ -161,14 +161,19 @@ export function defineConversions(list: MicroList): void {
   for (const kind of ['sd', 'ss'] as const) {
     for (const size of [32, 64] as const) {
       const whole = [part('source', kind), into('destination', size), ...INEXACT]
-      list.add([`cvtsi2${kind}`, size, 'vr'], [from('source', size), result(kind), ...(kind === 'ss' || size === 64 ? INEXACT : [])], (b) => fromInteger(b, kind, size))
+      // A double holds every integer of 32 bits.
+      const rounds = kind === 'ss' || size === 64
+      list.add([`cvtsi2${kind}`, size, 'vr'], [from('source', size), result(kind), rounds ? INEXACT : []],
+        (b) => fromInteger(b, kind, size))
       list.add([`cvtt${kind}2si`, size, 'rv'], whole, (b) => toInteger(b, kind, { size, truncate: true }))
       list.add([`cvt${kind}2si`, size, 'rv'], whole, (b) => toInteger(b, kind, { size, truncate: false }))
     }
   }
   list.add(['cvtss2sd', 'vv'], [part('source', 'ss'), result('sd'), perhapsByHandler], (b) => betweenFormats(b, 'sd'))
   list.add(['cvtsd2ss', 'vv'], [part('source', 'sd'), result('ss'), ...INEXACT], (b) => betweenFormats(b, 'ss'))
-  list.add(['cvtdq2pd', 'vv'], [fromVector('source'), intoVector('destination')], (b) => vectorPlace(b, 'destination').store('v128.store', () => {
+  list.add(['cvtdq2pd', 'vv'], [
+    fromVector('source'), intoVector('destination'),
+  ], (b) => vectorPlace(b, 'destination').store('v128.store', () => {
     pushVector(b, 'source')
     b.code.op('f64x2.convert_low_i32x4_s')
   }))

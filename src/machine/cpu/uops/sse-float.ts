@@ -143,11 +143,13 @@ function defineScalars(list: MicroList): void {
       list.add([operation + kind, 'vv'], scalar(kind, operation !== 'sqrt'), (b) => scalarArithmetic(b, kind, operation))
     }
     for (const [name, comparison] of [['min', 'lt'], ['max', 'gt']] as const) {
-      list.add([name + kind, 'vv'], [part('source', kind), part('destination', kind), result(kind), perhapsByHandler], (b) => scalarExtreme(b, kind, comparison))
+      list.add([name + kind, 'vv'], [part('source', kind), part('destination', kind), result(kind), perhapsByHandler],
+        (b) => scalarExtreme(b, kind, comparison))
     }
     list.add([`round${kind}`, 'vv'], [...scalar(kind, false), field('control')], (b) => roundToWhole(b, kind))
     for (const name of ['comi', 'ucomi']) {
-      list.add([name + kind, 'vv'], [part('source', kind), part('destination', kind), setsFlags(), perhapsByHandler], (b) => scalarOrder(b, kind))
+      list.add([name + kind, 'vv'], [part('source', kind), part('destination', kind), setsFlags(), perhapsByHandler],
+        (b) => scalarOrder(b, kind))
     }
   }
 }

@@ -282,11 +282,12 @@ export function enterMmx(b: Binder): void {
 }
 
 /** What `enterMmx` does. */
-export const MMX: Effect = /* @__PURE__ */ all(fromUnit('x87Status'), intoUnit('x87Status', 'x87Tags'))
+export const MMX: Effect = /* @__PURE__ */ all(/* @__PURE__ */ fromUnit('x87Status'), /* @__PURE__ */ intoUnit('x87Status', 'x87Tags'))
 /** What `storeMmx` does in an MMX instruction. */
-export const intoMmx: Effect = /* @__PURE__ */ all(MMX, intoVector('destination', { bytes: 8 }), intoVector('destination', { from: 8, bytes: 2 }))
+export const intoMmx: Effect = /* @__PURE__ */ all(
+  MMX, /* @__PURE__ */ intoVector('destination', { bytes: 8 }), /* @__PURE__ */ intoVector('destination', { from: 8, bytes: 2 }))
 /** An MMX register that is also the first operand. */
-export const changeMmx: Effect = /* @__PURE__ */ all(intoMmx, fromVector('destination', { bytes: 8 }))
+export const changeMmx: Effect = /* @__PURE__ */ all(intoMmx, /* @__PURE__ */ fromVector('destination', { bytes: 8 }))
 /** The second operand. */
 export const fromMmx: Effect = /* @__PURE__ */ fromVector('source', { bytes: 8 })
 

@@ -57,7 +57,9 @@ function defineLoads(list: MicroList): void {
 
 /** An access to memory, and the demand that it be aligned. */
 const access = (form: AddressForm, use: MemoryUse, size: { bytes: number; aligned: boolean | undefined }): Effect[] =>
-  (size.aligned === true ? [memory(form, use, { bytes: size.bytes, align: size.bytes }), raises] : [memory(form, use, { bytes: size.bytes })])
+  (size.aligned === true
+    ? [memory(form, use, { bytes: size.bytes, align: size.bytes }), raises]
+    : [memory(form, use, { bytes: size.bytes })])
 
 /**
  * How a store takes a part of the register: bytes written, kinds of load and store, and where in the register it
@@ -99,7 +101,8 @@ function part(list: MicroList, parts: Parts, how: {
   load: MemoryName; store: MemoryName; bytes: number; filled?: number; from?: number; to?: number
 }): void {
   const facts = [
-    fromVector('source', { from: how.from ?? 0, bytes: how.bytes }), intoVector('destination', { from: how.to ?? 0, bytes: how.filled ?? how.bytes }),
+    fromVector('source', { from: how.from ?? 0, bytes: how.bytes }),
+    intoVector('destination', { from: how.to ?? 0, bytes: how.filled ?? how.bytes }),
   ]
   list.add(parts, facts, (b) => vectorPlace(b, 'destination').store(how.store, () => {
     b.small('source')
@@ -113,12 +116,16 @@ function part(list: MicroList, parts: Parts, how: {
 
 /** Moves between vector and general registers; a name's letters are those of destination and source. */
 function defineCrossings(list: MicroList): void {
-  list.add(['vmov', 32, 'vr'], [intoVector('destination'), from('source', 32)], (b) => vectorPlace(b, 'destination').store('v128.store', () => {
+  list.add(['vmov', 32, 'vr'], [
+    intoVector('destination'), from('source', 32),
+  ], (b) => vectorPlace(b, 'destination').store('v128.store', () => {
     byteZero(b)
     b.get('source', 32)
     b.code.lane('i32x4.replace_lane', 0)
   }))
-  list.add(['vmov', 64, 'vr'], [intoVector('destination'), from('source', 64)], (b) => vectorPlace(b, 'destination').store('v128.store', () => {
+  list.add(['vmov', 64, 'vr'], [
+    intoVector('destination'), from('source', 64),
+  ], (b) => vectorPlace(b, 'destination').store('v128.store', () => {
     byteZero(b)
     b.get('source', 64)
     b.code.lane('i64x2.replace_lane', 0)

@@ -98,4 +98,4 @@ export const part = (name: RegisterField, kind: ScalarKind): Effect => fromVecto
 /** A scalar result. */
 export const result = (kind: ScalarKind): Effect => intoVector('destination', { bytes: BYTES[kind] })
 /** Depends on MXCSR, and goes to the handler where that does not fit. */
-export const INEXACT = [fromUnit('mxcsr'), perhapsByHandler]
+export const INEXACT = [/* @__PURE__ */ fromUnit('mxcsr'), perhapsByHandler]

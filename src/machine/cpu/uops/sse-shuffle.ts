@@ -14,7 +14,7 @@ import { MMX, changeMmx, enterMmx, fromMmx, intoMmx, storeMmx } from './sse-inte
 import { byteVector, pushVector, splat32, VECTOR_UNIT, vectorPlace } from './sse-place.ts'
 
 /** Two operands and the immediate. */
-const TWO = [changeVector('destination'), fromVector('source'), field('control')]
+const TWO = [/* @__PURE__ */ changeVector('destination'), /* @__PURE__ */ fromVector('source'), /* @__PURE__ */ field('control')]
 
 /** Runs `body` with both operands in locals and stores what it pushes in the first. */
 function withOperands(b: Binder, body: (first: number, second: number) => void): void {
@@ -205,12 +205,16 @@ function defineLanes(list: MicroList): void {
       b.code.memory(store)
     })
     const wide = size === 64 ? 64 : 32
-    list.add(['pextr', size, 'rv'], [into('destination', wide), fromVector('source'), field('control')], (b) => b.place('destination', wide).set(() => {
+    list.add(['pextr', size, 'rv'], [
+      into('destination', wide), fromVector('source'), field('control'),
+    ], (b) => b.place('destination', wide).set(() => {
       pushLaneAddress(b, 'source', shift)
       b.code.memory(load)
     }))
   }
-  list.add(['pinsr', 'mmx'], [MMX, intoLane('destination'), intoVector('destination', { from: 8, bytes: 2 }), field('control'), from('source', 16)], (b) => {
+  list.add(['pinsr', 'mmx'], [
+    MMX, intoLane('destination'), intoVector('destination', { from: 8, bytes: 2 }), field('control'), from('source', 16),
+  ], (b) => {
     enterMmx(b)
     pushLaneAddress(b, 'destination', 1)
     b.get('source', 16)
@@ -249,7 +253,9 @@ function defineBlends(list: MicroList): void {
     }))
   }
   for (const [name, shape] of [['blendvps', 'i32x4'], ['blendvpd', 'i64x2'], ['pblendvb', 'i8x16']] as const) {
-    list.add([name, 'vv'], [changeVector('destination'), fromVector('source'), fromUnit('xmm0')], (b) => withOperands(b, (first, second) => {
+    list.add([name, 'vv'], [
+      changeVector('destination'), fromVector('source'), fromUnit('xmm0'),
+    ], (b) => withOperands(b, (first, second) => {
       const c = b.code
       c.get(second)
       c.get(first)
@@ -259,8 +265,10 @@ function defineBlends(list: MicroList): void {
       c.op(`${shape}.lt_s`, 'v128.bitselect')
     }))
   }
-  // INSERTPS: the source lane stands in lane 0 of a 32-bit value in the source, a general register; control holds destination lane and zeros.
-  list.add(['insertps', 'vr'], [changeVector('destination'), intoLane('destination'), field('control'), from('source', 32)], (b) => {
+  // INSERTPS: the source lane stands in the source, a general register; control holds destination lane and zeros.
+  list.add(['insertps', 'vr'], [
+    changeVector('destination'), intoLane('destination'), field('control'), from('source', 32),
+  ], (b) => {
     const c = b.code
     c.get(b.base)
     b.small('destination')
@@ -294,7 +302,9 @@ function defineExtensions(list: MicroList): void {
   for (const [name, sign] of [['pmovsx', 's'], ['pmovzx', 'u']] as const) {
     for (const [sizes, chain] of Object.entries(steps)) {
       const ops = chain.map(([from, to]) => `${to}.extend_low_${from}_${sign}` as PlainName)
-      list.add([name + sizes, 'vv'], [intoVector('destination'), fromVector('source')], (b) => vectorPlace(b, 'destination').store('v128.store', () => {
+      list.add([name + sizes, 'vv'], [
+        intoVector('destination'), fromVector('source'),
+      ], (b) => vectorPlace(b, 'destination').store('v128.store', () => {
         pushVector(b, 'source')
         b.code.op(...ops)
       }))

@@ -56,7 +56,8 @@ function checksum(b: Binder, size: Size): void {
 
 /** Adds the family. */
 export function defineVectorSystem(list: MicroList): void {
-  for (const size of [8, 16, 32, 64] as const) list.add(['crc32', size], [change('destination', 32), from('source', size)], (b) => checksum(b, size))
+  for (const size of [8, 16, 32, 64] as const) list.add(['crc32', size], [change('destination', 32), from('source', size)],
+    (b) => checksum(b, size))
   list.add(['mxcsr'], [into('destination', 32), fromUnit('mxcsr')], (b) => b.place('destination', 32).set(() => {
     b.code.get(b.base)
     b.code.memory('i32.load', State.mxcsr.offset)

@@ -11,8 +11,8 @@ import { SEGMENT_USE, segmentAccess } from '../layout/segment-access.ts'
 import type { SegmentUse } from '../layout/segment-access.ts'
 import { SLOT, State } from '../layout/state.ts'
 import {
-  all, branches, branchesOn, byHandler, changeRegister, codeAddress, from, fromRegister, immediate, into, intoRegister, intoSlot, jumps,
-  on, pops, pushes, stack, stores,
+  all, branches, branchesOn, byHandler, changeRegister, codeAddress, from, fromRegister, immediate, into, intoRegister, intoSlot,
+  jumps, on, pops, pushes, stack, stores,
 } from './facts.ts'
 import type { Effect } from './facts.ts'
 import type { Emit, MicroList } from './micro.ts'
@@ -354,7 +354,8 @@ function enter(b: Binder, size: StackSize): void {
 function defineEnter(list: MicroList): void {
   for (const size of [16, 32, 64] as const) {
     // Deeper ones are a handler's work.
-    list.add(['enter', size], [pushes(size), stack('probe-write', size), immediate, changeRegister(GPR.rbp, size)], (b) => enter(b, size))
+    list.add(['enter', size], [pushes(size), stack('probe-write', size), immediate, changeRegister(GPR.rbp, size)],
+      (b) => enter(b, size))
     // Pops into a temporary and lets the record's handler go on with it.
     list.add(['pop-handler', size], [pops(size), intoSlot(SLOT.t0), byHandler], (b) => {
       const value = b.code.local(typeOf(size))

@@ -14,7 +14,8 @@ function stringFacts(name: StringName): Effect {
   const { usesSource, usesTarget, writesTarget, compares } = STRING_PARTS[name]
   const element = (use: MemoryUse): Effect => ({ memory: [{ through: 'string', use, bytes: 0, align: 1 }] })
   return all(
-    field('element'), field('repeat'), field('addressSize'), fromUnit('systemFlags'), fromRegister(GPR.rcx), sometimes(intoRegister(GPR.rcx, 64)),
+    field('element'), field('repeat'), field('addressSize'), fromUnit('systemFlags'),
+    fromRegister(GPR.rcx), sometimes(intoRegister(GPR.rcx, 64)),
     usesSource ? all(from('segmentBase', 64), element('read'), fromRegister(GPR.rsi), sometimes(intoRegister(GPR.rsi, 64))) : {},
     usesTarget ? all(fromSlot(SLOT.es), fromRegister(GPR.rdi), sometimes(intoRegister(GPR.rdi, 64))) : {},
     usesTarget ? element(writesTarget ? 'write' : 'read') : {},

@@ -1,13 +1,14 @@
-/** How micro-operations end, and what they cost: blocks of a single one are executed. */
+/** How micro-operations end, what they cost and which flags they depend on: blocks of a single one are executed. */
 import { beforeAll, describe, expect, test } from 'vitest'
 import { compileInterpreter, compileVectors, microTable } from '../../../../../src/machine/cpu/interpreter/compiled.ts'
 import type { InterpreterExports } from '../../../../../src/machine/cpu/interpreter/module.ts'
+import { ARITHMETIC_FLAGS, readFlags, writeFlags } from '../../../../../src/machine/cpu/layout/flag-word.ts'
 import { BLOCK, RECORD } from '../../../../../src/machine/cpu/layout/record.ts'
 import { NO_TAG, SLOT, STATUS, State, TLB } from '../../../../../src/machine/cpu/layout/state.ts'
 import type { End } from '../../../../../src/machine/cpu/uops/facts.ts'
 import type { Micro } from '../../../../../src/machine/cpu/uops/micro.ts'
 import { VECTOR_UNIT } from '../../../../../src/machine/cpu/uops/sse-place.ts'
-import { GPR } from '../../../../../src/x86/index.ts'
+import { GPR, RFLAGS } from '../../../../../src/x86/index.ts'
 
 /** Where things lie in 16 MiB of memory: the processor's area, one block, tables, and what the guest may reach. */
 const [BASE, BLOCK_AT, TABLES, GUEST, GUEST_BYTES] = [0x1_0000, 0x8_0000, 0x40_0000, 0x80_0000, 0x40_0000]
@@ -22,6 +23,7 @@ const TRIALS = 12
 
 const memory = new WebAssembly.Memory({ initial: 256 })
 const view = new DataView(memory.buffer)
+const bytes = Buffer.from(memory.buffer)
 let handled = 0
 const interpreters: { [K in 32 | 64]?: InterpreterExports } = {}
 
@@ -42,7 +44,8 @@ function instantiate(width: 32 | 64): InterpreterExports {
 
 /** A processor without paging, whose registers all lead to memory; `trial` varies flags and small values. */
 function prepare(trial: number): void {
-  new Uint8Array(memory.buffer).fill(0, BASE, BASE + State.size)
+  bytes.fill(0, BASE, BASE + State.size)
+  bytes.fill(0, GUEST + 0x8000, GUEST + 0x9400)
   for (let register = 0; register < 16; register += 1) view.setUint32(BASE + register * 8, GUEST + 0x8000 + register * 0x40, true)
   view.setUint32(BASE + GPR.rcx * 8, trial % 3, true)
   for (const field of [State.bank, State.codeLines, State.frameNotes, State.blockTable] as const) field.set(view, BASE, TABLES)
@@ -72,7 +75,8 @@ function writeRecords({ facts }: Micro, number: number, first: number): void {
   view.setUint32(BLOCK_AT + BLOCK.count, 1, true)
   view.setUint16(record + RECORD.number, number, true)
   view.setUint8(record + RECORD.destination, isVector(RECORD.destination) ? VECTOR_UNIT.xmm + 1 : first)
-  view.setUint8(record + RECORD.source, isVector(RECORD.source) ? VECTOR_UNIT.xmm + 2 : GPR.rsi * 8)
+  // The second register's slot, 24, is a count of shifts as well.
+  view.setUint8(record + RECORD.source, isVector(RECORD.source) ? VECTOR_UNIT.xmm + 2 : GPR.rbx * 8)
   view.setUint8(record + RECORD.index, SLOT.zero)
   view.setUint8(record + RECORD.scale, facts.address === 2 ? SLOT.zero : 0)
   const ends = new Set<End>(['branch', 'conditional', 'end'])
@@ -89,11 +93,12 @@ interface Outcome {
   readonly handled: number
 }
 
-function execute(micro: Micro, number: number, trial: number): Outcome {
+function execute(micro: Micro, number: number, trial: number, flags?: number): Outcome {
   const width = micro.group === 'segmented' ? 32 : 64
   prepare(trial)
-  writeRecords(micro, number, micro.facts.ends === 'conditional' ? BEHIND : GPR.rbx * 8)
-  view.setUint32(BASE + GPR.rbx * 8, micro.facts.ends === 'jump' ? TARGET : GUEST + 0x9000, true)
+  writeRecords(micro, number, micro.facts.ends === 'conditional' ? BEHIND : GPR.rsi * 8)
+  view.setUint32(BASE + GPR.rsi * 8, micro.facts.ends === 'jump' ? TARGET : GUEST + 0x9000, true)
+  if (flags !== undefined) writeFlags(view, BASE, flags)
   handled = 0
   const status = interpreters[width]!.run(BASE, BLOCK_AT)
   return { status, rip: State.rip.low(view, BASE), spent: BUDGET - State.budget.get(view, BASE), handled }
@@ -155,6 +160,35 @@ describe('a block of one micro-operation ends as that declares', () => {
     expect(micro.facts.price).toBe('repetition')
     expect(repeat(5, BUDGET)).toMatchObject({ status: STATUS.NEED_BLOCK, rip: NEXT, spent: 5 })
     expect(repeat(5, 3)).toMatchObject({ status: STATUS.PARTIAL })
+  })
+
+  const FLAGS = [RFLAGS.CF, RFLAGS.PF, RFLAGS.AF, RFLAGS.ZF, RFLAGS.SF, RFLAGS.OF]
+  /** Everything but the flags that an execution leaves, and the flags. */
+  const after = (single: (typeof singles)[number], flags: number): { readonly rest: Buffer; readonly flags: number } => {
+    const outcome = execute(single.micro, single.number, 2, flags)
+    const parts = [[BASE, BASE + State.flagResult.offset], [State.rip.offset + BASE, BASE + State.budget.offset], [GUEST + 0x8000, GUEST + 0x9400]] as const
+    return {
+      rest: Buffer.concat([Buffer.from([outcome.status]), ...parts.map(([from, to]) => bytes.subarray(from, to))]),
+      flags: readFlags(view, BASE) & ARITHMETIC_FLAGS,
+    }
+  }
+
+  test.each(operations.filter((operation) => operation !== 'handler'))('%s depends on the flags it names, and sets those', (operation) => {
+    for (const single of singles.filter(({ micro }) => micro.parts[0] === operation && micro.facts.handler === 'never')) {
+      const { flagsRead, flagsWritten, flagsOverwritten } = single.micro.facts
+      let [read, written] = [0, 0]
+      for (const flags of [0, ARITHMETIC_FLAGS, RFLAGS.ZF | RFLAGS.OF, RFLAGS.SF | RFLAGS.CF]) {
+        const usual = after(single, flags)
+        written |= usual.flags ^ flags
+        for (const flag of FLAGS) {
+          const other = after(single, flags ^ flag)
+          // A flag that is left alone stays as different as it was.
+          const compared = (flagsOverwritten & flag) !== 0 ? ARITHMETIC_FLAGS : ARITHMETIC_FLAGS & ~flag
+          if (!usual.rest.equals(other.rest) || ((usual.flags ^ other.flags) & compared) !== 0) read |= flag
+        }
+      }
+      expect([single.micro.name, read, written & ~flagsWritten]).toEqual([single.micro.name, flagsRead, 0])
+    }
   })
 
   test('what a handler does is paid as handlers are', () => {
