@@ -22,7 +22,6 @@ export class HypercallDispatcher implements HypercallTable {
   private readonly meter: WorkMeter
   private readonly entry = new Scratch(MulticallEntry.size)
   private readonly inner = new HypercallArguments()
-
   /** Every row that there is, in the order of the numbers. */
   readonly rows: readonly HypercallRow[]
 
@@ -37,11 +36,9 @@ export class HypercallDispatcher implements HypercallTable {
     for (const { name, handler } of this.rows) this.table[HYPERVISOR[name]] = handler
   }
 
-
   /**
    * Carries out hypercall `number`. The result goes to the guest, except {@link CALL_AGAIN} (to be made again with
-   * what the
-   * arguments hold now) and {@link CALL_SILENT} (the handler has set the registers).
+   * what the arguments hold now) and {@link CALL_SILENT} (the handler has set the registers).
    */
   call(caller: Vcpu, number: number, args: HypercallArguments): number {
     const handler = number < NUMBERS ? this.table[number] : undefined

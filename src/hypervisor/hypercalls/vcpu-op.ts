@@ -128,7 +128,7 @@ function areas(parts: VcpuOpParts, scratch: Scratch) {
     register_vcpu_info: all((caller, vcpu, address) => {
       if (!readInto(caller.access, address, scratch, VcpuRegisterVcpuInfo.size)) return -ERRNO.EFAULT
       const mfn = VcpuRegisterVcpuInfo.mfn.number(view, 0)
-      return registerInfo(parts, caller, vcpu, { mfn, offset: VcpuRegisterVcpuInfo.offset.get(view, 0) })
+      return registerInfo(parts, { caller, vcpu }, { mfn, offset: VcpuRegisterVcpuInfo.offset.get(view, 0) })
     }),
     register_vcpu_time_memory_area: all((caller, vcpu, address) => {
       const area = areaOf(caller, vcpu, address)
@@ -151,11 +151,9 @@ function areas(parts: VcpuOpParts, scratch: Scratch) {
 /** Moves a vCPU's vcpu_info into a frame of the guest's, where it stays. */
 function registerInfo(
   parts: VcpuOpParts,
-  caller: Vcpu,
-  vcpu: Vcpu,
-  place: { readonly mfn: number; readonly offset: number },
+  { caller, vcpu }: { readonly caller: Vcpu; readonly vcpu: Vcpu },
+  { mfn, offset }: { readonly mfn: number; readonly offset: number },
 ): number {
-  const { mfn, offset } = place
   if (offset > PAGE_SIZE - VcpuInfo.size || (offset & 7) !== 0) return -ERRNO.ENXIO
   if (vcpu.infoFrame >= 0 || (vcpu !== caller && vcpu.online)) return -ERRNO.EINVAL
   if (parts.pageTypes.getPageAndType(mfn, FRAME_TYPE.WRITABLE, vcpu.domid) !== 0) return -ERRNO.EINVAL

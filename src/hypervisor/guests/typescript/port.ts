@@ -15,7 +15,7 @@ import type { GuestKinds } from '../../domains/guest-kind.ts'
 import type { GrantTables } from '../../grants/index.ts'
 import type { GuestMemory } from '../../memory/guest-memory.ts'
 import type { HostClock } from '../../time/host-clock.ts'
-import { HypercallArguments } from '../../domains/hypercall.ts'
+import { HypercallArguments, type HypercallTable } from '../../domains/hypercall.ts'
 import { CALL_AGAIN } from '../../time/work-meter.ts'
 import { XEN_VERSION_NUMBER } from '../../identity.ts'
 import type { FrameTypes } from '../../frames/frame-types.ts'
@@ -60,6 +60,8 @@ export class DomainPort implements HypercallPort {
   private readonly parts: PortParts
   private readonly owner: Domain
   private readonly args = new HypercallArguments()
+  /** The hypercalls of the domain's kind. */
+  private readonly hypercalls: HypercallTable
   /** The copy in hand, filled anew for each of a batch. */
   private readonly copyRequest = { source: emptySide(), destination: emptySide(), length: 0 }
   private readonly foreign: ForeignFrames
@@ -69,6 +71,7 @@ export class DomainPort implements HypercallPort {
     this.owner = owner
     this.domain = owner.id
     this.memory = parts.memory
+    this.hypercalls = parts.kinds.of(owner).hypercalls
     this.foreign = new ForeignFrames(parts)
   }
 
@@ -83,11 +86,10 @@ export class DomainPort implements HypercallPort {
    */
   hypercall(number: number, args: readonly number[], caller = 0): number {
     for (let i = 0; i < 6; i += 1) this.args.set(i, args[i] ?? 0)
-    const { hypercalls } = this.parts.kinds.of(this.owner)
     const vcpu = this.owner.vcpus[caller]
     if (vcpu === undefined) return -ERRNO.ENOENT
     for (;;) {
-      const result = hypercalls.call(vcpu, number, this.args)
+      const result = this.hypercalls.call(vcpu, number, this.args)
       if (result !== CALL_AGAIN) return result
     }
   }
