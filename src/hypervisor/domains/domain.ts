@@ -3,6 +3,7 @@
  * in Xen's sched.h, because each points to the other. Operations on them are in control/ and execution/; what a domain's
  * frames, ports and grants are is kept by the parts that own them.
  */
+import { PAGE_SIZE } from '../../x86/index.ts'
 import type { CpuidTable } from './cpu-policy.ts'
 import { LEGACY_MAX_VCPUS, SharedInfo, VcpuInfo } from '../../abi/index.ts'
 import type { DomId } from '../../util/index.ts'
@@ -85,7 +86,7 @@ export class Domain implements DomainFacts {
     this.maxPort = facts.maxPort
     this.sharedInfoFrame = facts.sharedInfoFrame
     this.createRunner = facts.createRunner
-    this.sharedInfo = facts.sharedInfoFrame * 4096
+    this.sharedInfo = facts.sharedInfoFrame * PAGE_SIZE
   }
 
   /** True while its vCPUs may run. */

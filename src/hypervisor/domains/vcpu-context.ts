@@ -3,6 +3,7 @@
  * restore. Frame numbers are carried over as they stand; a caller that needs other ones maps them before or after.
  * Reference: xen/include/public/arch-x86/xen.h, struct vcpu_guest_context; xen-x86_64.h, xen_pfn_to_cr3.
  */
+import { PAGE_SIZE } from '../../x86/index.ts'
 import { VcpuGuestContext } from '../../abi/index.ts'
 import type { TrapInfoEntry, VcpuContext, VcpuUserRegisters } from './vcpu-registers.ts'
 
@@ -71,7 +72,7 @@ export function decodeVcpuContext(view: DataView, base: number): VcpuContext {
   const at = VcpuGuestContext
   const control = (index: number): bigint => view.getBigUint64(at.ctrlreg.at(base, index), true)
   const gdtEntries = at.gdtEnts.number(view, base)
-  const gdtPages = Math.min(GDT_FRAMES, Math.ceil((gdtEntries * 8) / 4096))
+  const gdtPages = Math.min(GDT_FRAMES, Math.ceil((gdtEntries * 8) / PAGE_SIZE))
   return {
     flags: at.flags.low(view, base),
     user: decodeUser(view, base),

@@ -2,6 +2,7 @@
  * The event channels of one domain: its ports, the ABI that delivers them, its VIRQ bindings and its polling vCPUs.
  * Rules between domains lie in event-channels.ts.
  */
+import { PAGE_SHIFT } from '../../x86/index.ts'
 import { ERRNO, VcpuInfo } from '../../abi/index.ts'
 import type { Stateful } from '../../util/index.ts'
 import { WORK } from '../time/work-meter.ts'
@@ -103,7 +104,7 @@ export class DomainEvents implements UpcallTarget, Stateful<DomainEventState> {
     const { memory } = this.host
     if (memory.view.getUint8(info + PENDING) !== 0) return
     memory.view.setUint8(info + PENDING, 1)
-    memory.markWritten(info >>> 12)
+    memory.markWritten(info >>> PAGE_SHIFT)
     this.endPoll(vcpu)
     this.wake(vcpu)
   }

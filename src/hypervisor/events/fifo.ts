@@ -11,6 +11,7 @@
  *
  * Reference: xen/common/event_fifo.c; Xen's design document on FIFO-based event channels.
  */
+import { PAGE_SHIFT, PAGE_SIZE } from '../../x86/index.ts'
 import { ERRNO, EvtchnFifoControlBlock } from '../../abi/index.ts'
 import { type StateOf, type Stateful, shape } from '../../util/index.ts'
 import { DEFAULT_PRIORITY } from './port-table.ts'
@@ -25,8 +26,7 @@ const MASKED = 1 << 30
 const LINKED = 1 << 29
 const BUSY = 1 << 28
 
-const PAGE = 4096
-const WORDS_PER_PAGE = PAGE / 4
+const WORDS_PER_PAGE = PAGE_SIZE / 4
 const MAX_PAGES = PORTS / WORDS_PER_PAGE
 const PRIORITIES = 16
 /** Bytes of a control block: ready, reserved, one head for each priority. */
@@ -81,7 +81,7 @@ export class FifoDelivery implements EventDelivery, Stateful<FifoState> {
 
   /** 0 when a control block may lie at this offset of its page, or a negative error number. */
   static checkOffset(offset: number): number {
-    return offset > PAGE - CONTROL_BLOCK_SIZE || (offset & 7) !== 0 ? -ERRNO.EINVAL : 0
+    return offset > PAGE_SIZE - CONTROL_BLOCK_SIZE || (offset & 7) !== 0 ? -ERRNO.EINVAL : 0
   }
 
   /** Gives a vCPU its control block, for good. 0, or a negative error number. */
@@ -90,7 +90,7 @@ export class FifoDelivery implements EventDelivery, Stateful<FifoState> {
     if (queues.controlBlock >= 0) return -ERRNO.EINVAL
     const mfn = this.host.getWritablePage(this.domain.id, gfn)
     if (mfn < 0) return -ERRNO.EINVAL
-    queues.controlBlock = mfn * PAGE + offset
+    queues.controlBlock = mfn * PAGE_SIZE + offset
     return 0
   }
 
@@ -106,7 +106,7 @@ export class FifoDelivery implements EventDelivery, Stateful<FifoState> {
   /** Machine frames that it holds a writable reference on, once for each. */
   *frames(): IterableIterator<number> {
     yield* this.pages
-    for (const { controlBlock } of this.queues) if (controlBlock >= 0) yield Math.floor(controlBlock / PAGE)
+    for (const { controlBlock } of this.queues) if (controlBlock >= 0) yield Math.floor(controlBlock / PAGE_SIZE)
   }
 
   /** Gives all pages back. */
@@ -221,7 +221,7 @@ export class FifoDelivery implements EventDelivery, Stateful<FifoState> {
 
   private wordOf(port: number): number {
     const page = this.pages[port >>> 10]
-    return page === undefined ? -1 : page * PAGE + (port & (WORDS_PER_PAGE - 1)) * 4
+    return page === undefined ? -1 : page * PAGE_SIZE + (port & (WORDS_PER_PAGE - 1)) * 4
   }
 
   private read(at: number): number {
@@ -230,18 +230,18 @@ export class FifoDelivery implements EventDelivery, Stateful<FifoState> {
 
   private write(at: number, value: number): void {
     this.view.setInt32(at, value, true)
-    this.host.memory.markWritten(at >>> 12)
+    this.host.memory.markWritten(at >>> PAGE_SHIFT)
   }
 }
 
 /** Why saved FIFO state cannot be taken, or undefined when it can. */
 export function fifoStateProblem(state: FifoState, vcpuCount: number, memorySize: number): string | undefined {
-  const frames = Math.floor(memorySize / PAGE)
+  const frames = Math.floor(memorySize / PAGE_SIZE)
   if (state.pages.some((mfn) => mfn >= frames)) return 'event array pages lie outside of memory'
   if (state.vcpus.length !== vcpuCount) return `it has queues of ${state.vcpus.length} vCPUs`
   const words = state.pages.length * WORDS_PER_PAGE
   for (const { controlBlock, tails } of state.vcpus) {
-    const fits = controlBlock < memorySize && FifoDelivery.checkOffset(controlBlock % PAGE) === 0
+    const fits = controlBlock < memorySize && FifoDelivery.checkOffset(controlBlock % PAGE_SIZE) === 0
     if (controlBlock !== -1 && !fits) return 'a control block lies where none may'
     if (tails.some((tail) => tail !== 0 && tail >= words)) return 'a queue ends beyond the event array'
   }

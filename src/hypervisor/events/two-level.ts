@@ -9,6 +9,7 @@
  * hot path: plain DataView accesses on 32-bit words.
  * Reference: xen/common/event_2l.c, public/xen.h (struct shared_info).
  */
+import { PAGE_SHIFT } from '../../x86/index.ts'
 import { ERRNO, SharedInfo, VcpuInfo } from '../../abi/index.ts'
 import type { Channel, EventDelivery, EventDomain, EventHost, UpcallTarget } from './types.ts'
 
@@ -78,7 +79,7 @@ export class TwoLevelDelivery implements EventDelivery {
   selectAll(vcpu: number): void {
     const info = this.domain.vcpuInfo(vcpu)
     if (info < 0) return
-    this.memory.markWritten(info >>> 12)
+    this.memory.markWritten(info >>> PAGE_SHIFT)
     this.view.setUint32(info + this.selectorOffset, 0xffffffff, true)
     if (this.domain.wordBits === 64) this.view.setUint32(info + this.selectorOffset + 4, 0xffffffff, true)
   }
@@ -99,7 +100,7 @@ export class TwoLevelDelivery implements EventDelivery {
     const byte = this.view.getUint8(at)
     const bit = 1 << (index & 7)
     this.view.setUint8(at, byte | bit)
-    this.memory.markWritten(at >>> 12)
+    this.memory.markWritten(at >>> PAGE_SHIFT)
     return (byte & bit) !== 0
   }
 
@@ -108,7 +109,7 @@ export class TwoLevelDelivery implements EventDelivery {
     const byte = this.view.getUint8(at)
     const bit = 1 << (index & 7)
     this.view.setUint8(at, byte & ~bit)
-    this.memory.markWritten(at >>> 12)
+    this.memory.markWritten(at >>> PAGE_SHIFT)
     return (byte & bit) !== 0
   }
 }

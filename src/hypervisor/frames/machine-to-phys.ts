@@ -6,7 +6,7 @@
  *
  * Reference: xen/include/public/arch-x86/xen-x86_64.h, MACH2PHYS_VIRT_START.
  */
-import { ENTRIES_PER_TABLE, PAGE_SIZE, PTE, PTE_HIGH_NX } from '../../x86/index.ts'
+import { ENTRIES_PER_TABLE, PAGE_SHIFT, PAGE_SIZE, PTE, PTE_HIGH_NX } from '../../x86/index.ts'
 import { TWO_32, invariant } from '../../util/index.ts'
 import type { GuestMemory } from '../memory/guest-memory.ts'
 import type { FrameAllocator } from './frame-allocator.ts'
@@ -45,7 +45,7 @@ export class MachineToPhys {
 
   /** Low half of the top-level entry that shows the table to a guest, read-only. */
   get entryLow(): number {
-    return ((this.l3Frame << 12) | PTE.PRESENT | PTE.USER | PTE.ACCESSED) >>> 0
+    return ((this.l3Frame << PAGE_SHIFT) | PTE.PRESENT | PTE.USER | PTE.ACCESSED) >>> 0
   }
 
   /** The number that the owner has given the frame; 2^32 or more, or not a number of the host, when invalid. */
@@ -75,13 +75,13 @@ export class MachineToPhys {
     const table = PTE.PRESENT | PTE.USER | PTE.ACCESSED
     const [l3, l2, ...l1s] = mapping
     for (const frame of mapping) this.words.fill(0, frame << 10, (frame + 1) << 10)
-    this.words[l3! << 10] = (l2! << 12) | table | PTE.WRITABLE
+    this.words[l3! << 10] = (l2! << PAGE_SHIFT) | table | PTE.WRITABLE
     l1s.forEach((l1, i) => {
-      this.words[(l2! << 10) + i * 2] = (l1 << 12) | table | PTE.WRITABLE
+      this.words[(l2! << 10) + i * 2] = (l1 << PAGE_SHIFT) | table | PTE.WRITABLE
     })
     for (let i = 0; i < this.tableFrames; i += 1) {
       const at = (l1s[i >>> 9]! << 10) + (i & 511) * 2
-      this.words[at] = ((this.tableFrame + i) << 12) | table
+      this.words[at] = ((this.tableFrame + i) << PAGE_SHIFT) | table
       this.words[at + 1] = PTE_HIGH_NX
     }
   }

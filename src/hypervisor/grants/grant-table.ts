@@ -9,6 +9,7 @@
  * Reference: public/grant_table.h; xen/common/grant_table.c (struct active_grant_entry, _set_status_v1,
  * _set_status_v2).
  */
+import { PAGE_SHIFT, PAGE_SIZE } from '../../x86/index.ts'
 import { GNTST, GTF, GrantEntryV1, GrantEntryV2 } from '../../abi/index.ts'
 import type { Stateful } from '../../util/index.ts'
 import type { DomainGrantState } from './grant-state.ts'
@@ -16,13 +17,10 @@ import { Maptrack } from './maptrack.ts'
 import { isWritePinned, type ActiveEntry } from './pins.ts'
 import type { GrantDomain, GrantHost } from './types.ts'
 
-const PAGE = 4096
 const STATUS_SIZE = 2
 /** Entries of version 1 in a frame, a power of two. */
-const ENTRIES_PER_FRAME = PAGE / GrantEntryV1.size
+const ENTRIES_PER_FRAME = PAGE_SIZE / GrantEntryV1.size
 const ENTRIES_SHIFT = 31 - Math.clz32(ENTRIES_PER_FRAME)
-/** Entries that the toolstack uses; they survive a change of version. */
-export const RESERVED_ENTRIES = 8
 
 /** How an entry is about to be used. */
 export interface Use {
@@ -35,7 +33,7 @@ export interface Use {
 
 /** Status frames that go with `frames` frames of version 2 entries. */
 const statusFramesFor = (frames: number): number =>
-  Math.ceil((frames * (PAGE / GrantEntryV2.size)) / (PAGE / STATUS_SIZE))
+  Math.ceil((frames * (PAGE_SIZE / GrantEntryV2.size)) / (PAGE_SIZE / STATUS_SIZE))
 
 /** Entries, frames and records of one domain. */
 export class GrantTable implements Stateful<DomainGrantState> {
@@ -62,7 +60,7 @@ export class GrantTable implements Stateful<DomainGrantState> {
 
   /** Entries that the table has. */
   get entryCount(): number {
-    return this.retired ? this.entriesAtEnd : this.frames.length * (PAGE / this.entrySize)
+    return this.retired ? this.entriesAtEnd : this.frames.length * (PAGE_SIZE / this.entrySize)
   }
 
   /**
@@ -127,21 +125,21 @@ export class GrantTable implements Stateful<DomainGrantState> {
 
   /** Zeroes all entries. */
   clearEntries(): void {
-    for (const mfn of this.frames) this.host.memory.words.fill(0, mfn * (PAGE / 4), (mfn + 1) * (PAGE / 4))
+    for (const mfn of this.frames) this.host.memory.words.fill(0, mfn * (PAGE_SIZE / 4), (mfn + 1) * (PAGE_SIZE / 4))
   }
 
   /** Byte address of an entry of the version in force. */
   entryAt(ref: number): number {
-    const perPage = PAGE / this.entrySize
-    return this.frames[Math.floor(ref / perPage)]! * PAGE + (ref % perPage) * this.entrySize
+    const perPage = PAGE_SIZE / this.entrySize
+    return this.frames[Math.floor(ref / perPage)]! * PAGE_SIZE + (ref % perPage) * this.entrySize
   }
 
   /** Byte address of the word with GTF_reading and GTF_writing, or -1 when it has gone with the table. */
   statusAt(ref: number): number {
     if (this.retired || ref >= this.entryCount) return -1
     if (this.version === 1) return this.entryAt(ref) + GrantEntryV1.flags.offset
-    const perPage = PAGE / STATUS_SIZE
-    return this.statusFrames[Math.floor(ref / perPage)]! * PAGE + (ref % perPage) * STATUS_SIZE
+    const perPage = PAGE_SIZE / STATUS_SIZE
+    return this.statusFrames[Math.floor(ref / perPage)]! * PAGE_SIZE + (ref % perPage) * STATUS_SIZE
   }
 
   /** Flags of an entry. */
@@ -191,7 +189,7 @@ export class GrantTable implements Stateful<DomainGrantState> {
    */
   enter(ref: number, user: number, write: boolean): number {
     if (this.retired || !(ref >= 0 && ref < this.frames.length * ENTRIES_PER_FRAME)) return GNTST.bad_gntref
-    const at = this.frames[ref >>> ENTRIES_SHIFT]! * PAGE + (ref & (ENTRIES_PER_FRAME - 1)) * GrantEntryV1.size
+    const at = this.frames[ref >>> ENTRIES_SHIFT]! * PAGE_SIZE + (ref & (ENTRIES_PER_FRAME - 1)) * GrantEntryV1.size
     const flags = this.view.getUint16(at, true)
     if ((flags & GTF.type_mask) !== GTF.permit_access) return GNTST.general_error
     if (this.view.getUint16(at + GrantEntryV1.domid.offset, true) !== user) return GNTST.general_error
@@ -208,7 +206,7 @@ export class GrantTable implements Stateful<DomainGrantState> {
   /** Writes a word of the table where the guest sees it, and may even execute it. */
   private note(at: number, word: number): void {
     this.view.setUint16(at, word, true)
-    this.host.memory.markWritten(at >>> 12)
+    this.host.memory.markWritten(at >>> PAGE_SHIFT)
   }
 
   /** Frame of an entry of version 1 at byte `at`. */

@@ -4,6 +4,7 @@
  *
  * Reference: xen/common/grant_table.c (do_grant_table_op), public/grant_table.h.
  */
+import { PAGE_SHIFT, PAGE_SIZE } from '../../x86/index.ts'
 import { DOMID, ERRNO, GNTMAP, GNTST, GNTTAB_CACHE, GTF, GrantEntryV1, GrantEntryV2 } from '../../abi/index.ts'
 import { XenError, type DomId, type Stateful } from '../../util/index.ts'
 import { WORK } from '../time/work-meter.ts'
@@ -17,7 +18,6 @@ import type {
 } from './types.ts'
 import { setVersion } from './versions.ts'
 
-const PAGE = 4096
 
 /** GNTTABOP_cache_flush. */
 export interface CacheFlushRequest {
@@ -176,9 +176,9 @@ export class GrantTables<V extends GrantCaller> implements Stateful<GrantState> 
   cacheFlush(caller: DomId, request: CacheFlushRequest): number {
     const { offset, length, op } = request
     const unknown = op & ~(GNTTAB_CACHE.INVAL | GNTTAB_CACHE.CLEAN)
-    if (offset >= PAGE || length > PAGE || offset + length > PAGE || unknown !== 0) return -ERRNO.EINVAL
+    if (offset >= PAGE_SIZE || length > PAGE_SIZE || offset + length > PAGE_SIZE || unknown !== 0) return -ERRNO.EINVAL
     if (length === 0 || op === 0) return 0
-    const mfn = Math.floor(request.address / PAGE)
+    const mfn = Math.floor(request.address / PAGE_SIZE)
     if (mfn >= this.host.memory.endFrame) return -ERRNO.EINVAL
     if (!this.isAccessible(caller, mfn)) return -ERRNO.EPERM
     return op === GNTTAB_CACHE.INVAL ? -ERRNO.EOPNOTSUPP : 0
@@ -194,7 +194,7 @@ export class GrantTables<V extends GrantCaller> implements Stateful<GrantState> 
     if (table.retired || ref >= table.entryCount) return -ERRNO.EINVAL
     const at = table.entryAt(ref)
     const { view } = this.host.memory
-    this.host.memory.markWritten(at >>> 12)
+    this.host.memory.markWritten(at >>> PAGE_SHIFT)
     if (table.version === 1) {
       GrantEntryV1.encode(view, at, { flags: GTF.permit_access, domid: entry.remote, frame: entry.frame })
     } else {
@@ -287,6 +287,6 @@ export class GrantTables<V extends GrantCaller> implements Stateful<GrantState> 
     const kept = bytes.slice(a, a + size)
     bytes.copyWithin(a, b, b + size)
     bytes.set(kept, b)
-    for (const at of [a, b]) this.host.memory.markWritten(at >>> 12)
+    for (const at of [a, b]) this.host.memory.markWritten(at >>> PAGE_SHIFT)
   }
 }

@@ -3,7 +3,7 @@ export { GrantTables } from './grant-tables.ts'
 export type { CacheFlushRequest } from './grant-tables.ts'
 export { grantShape } from './grant-state.ts'
 export type { DomainGrantState, GrantState } from './grant-state.ts'
-export { GrantTable, RESERVED_ENTRIES } from './grant-table.ts'
+export { GrantTable } from './grant-table.ts'
 export type { ActiveEntry } from './pins.ts'
 export type { Mapping } from './maptrack.ts'
 export type {

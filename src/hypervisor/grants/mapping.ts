@@ -7,6 +7,7 @@
  *
  * Reference: xen/common/grant_table.c (map_grant_ref, unmap_common, unmap_common_complete, gnttab_release_mappings).
  */
+import { PAGE_SIZE } from '../../x86/index.ts'
 import { GNTMAP, GNTST } from '../../abi/index.ts'
 import { WORK } from '../time/work-meter.ts'
 import type { GrantTable } from './grant-table.ts'
@@ -14,7 +15,6 @@ import type { Mapping } from './maptrack.ts'
 import { isWritePinned, pinsFor, wouldOverflow, type ActiveEntry } from './pins.ts'
 import type { GrantCaller, MapRequest, MapResult, MappingHost, UnmapRequest } from './types.ts'
 
-const PAGE = 4096
 const BOTH = GNTMAP.host_map | GNTMAP.device_map
 
 const failed = (status: number): MapResult => ({ status, handle: 0, mfn: 0 })
@@ -74,7 +74,7 @@ export class GrantMapper<V extends GrantCaller> {
     const { flags } = mapping
     const unmapsHost = (flags & GNTMAP.host_map) !== 0 && (request.address !== 0 || here.domain.mapsBy === 'direct')
     const unmapsDevice = (flags & GNTMAP.device_map) !== 0 && request.busAddress !== 0
-    if (unmapsDevice && request.busAddress !== active.mfn * PAGE) return GNTST.bad_dev_addr
+    if (unmapsDevice && request.busAddress !== active.mfn * PAGE_SIZE) return GNTST.bad_dev_addr
     if (unmapsHost && here.domain.mapsBy === 'table') {
       const { address, newAddress } = request
       const status = this.host.removeMapping(caller, { address, newAddress, mfn: active.mfn, flags })
@@ -129,7 +129,7 @@ export class GrantMapper<V extends GrantCaller> {
     }
     // The mapping takes references of its own; this one only proved who owns the frame.
     const fresh: ActiveEntry = {
-      pin: pins, domain, mfn, start: 0, length: PAGE, isSubPage: false, transDomain: there.domain.id, transRef: ref,
+      pin: pins, domain, mfn, start: 0, length: PAGE_SIZE, isSubPage: false, transDomain: there.domain.id, transRef: ref,
     }
     there.active.set(ref, fresh)
     this.host.frames.putPage(mfn)

@@ -2,6 +2,7 @@
  * Giving a frame away for good to a domain that has an entry which accepts it.
  * Reference: xen/common/grant_table.c (gnttab_transfer, gnttab_prepare_for_transfer).
  */
+import { PAGE_SHIFT } from '../../x86/index.ts'
 import { ERRNO, GNTST, GTF, GrantEntryV1, GrantEntryV2 } from '../../abi/index.ts'
 import type { GrantTable } from './grant-table.ts'
 import type { GrantHost, TransferRequest } from './types.ts'
@@ -44,6 +45,6 @@ export function transferFrame(
   if (taker.version === 1) GrantEntryV1.frame.set(memory.view, at, mfn)
   else GrantEntryV2.fullPageFrame.setNumber(memory.view, at, mfn)
   memory.view.setUint16(at, taker.flagsOf(ref) | GTF.transfer_completed, true)
-  memory.markWritten(at >>> 12)
+  memory.markWritten(at >>> PAGE_SHIFT)
   return GNTST.okay
 }

@@ -4,9 +4,9 @@
  *
  * Reference: xen/common/grant_table.c (gnttab_set_version).
  */
-import { ERRNO, GTF, GrantEntryV1, GrantEntryV2 } from '../../abi/index.ts'
+import { ERRNO, GNTTAB_NR_RESERVED_ENTRIES, GTF, GrantEntryV1, GrantEntryV2 } from '../../abi/index.ts'
 import type { GuestMemory } from '../memory/guest-memory.ts'
-import { RESERVED_ENTRIES, type GrantTable } from './grant-table.ts'
+import type { GrantTable } from './grant-table.ts'
 
 const IN_USE = GTF.reading | GTF.writing
 
@@ -24,8 +24,8 @@ export function setVersion(table: GrantTable, version: number, memory: GuestMemo
   if (version !== 1 && version !== 2) return -ERRNO.EINVAL
   if (version > table.domain.maxVersion) return -ERRNO.ENOSYS
   if (version === table.version) return 0
-  for (const ref of table.active.keys()) if (ref >= RESERVED_ENTRIES) return -ERRNO.EBUSY
-  const refs = Array.from({ length: RESERVED_ENTRIES }, (_, ref) => ref)
+  for (const ref of table.active.keys()) if (ref >= GNTTAB_NR_RESERVED_ENTRIES) return -ERRNO.EBUSY
+  const refs = Array.from({ length: GNTTAB_NR_RESERVED_ENTRIES }, (_, ref) => ref)
   if (version === 2) return toVersion2(table, refs.map((ref) => readPlain(table, ref, memory)), memory)
   if (refs.some((ref) => !fitsVersion1(table, ref))) return -ERRNO.ERANGE
   const kept = refs.map((ref) => readPlain(table, ref, memory))

@@ -3,6 +3,7 @@
  * left in the middle and called again with what is left. Reference: public/grant_table.h; xen/common/grant_table.c,
  * do_grant_table_op.
  */
+import { PAGE_SIZE } from '../../x86/index.ts'
 import {
   ERRNO, GNTCOPY, GNTST, GNTTABOP, GnttabCacheFlush, GnttabCopy, GnttabCopyPtr, GnttabGetStatusFrames, GnttabGetVersion,
   GnttabMapGrantRef, GnttabQuerySize, GnttabSetVersion, GnttabSetupTable, GnttabSwapGrantRef, GnttabTransfer,
@@ -16,7 +17,6 @@ import { CALL_AGAIN, WORK, type WorkMeter } from '../time/work-meter.ts'
 import type { HypercallArguments, HypercallHandler, HypercallRow, Support } from '../domains/hypercall.ts'
 import { FULL, type Operations, byNumber, listed, refusal, refused } from './table.ts'
 
-const PAGE = 4096
 /** The largest argument of one operation. */
 const LARGEST = GnttabCopy.size
 
@@ -57,7 +57,7 @@ function mapOne(tables: GrantTables<Vcpu>): Operation {
     op.status.set(view, 0, result.status)
     if (result.status !== GNTST.okay) return 0
     op.handle.set(view, 0, result.handle)
-    op.devBusAddr.setNumber(view, 0, result.mfn * PAGE)
+    op.devBusAddr.setNumber(view, 0, result.mfn * PAGE_SIZE)
     return 0
   }
 }

@@ -3,7 +3,7 @@
  * another domain still maps keeps a dying domain until it is unmapped.
  * Reference: xen/common/domain.c, domain_create, domain_kill; xen/arch/x86/domain.c, domain_relinquish_resources.
  */
-import { VIRQ, VcpuInfo } from '../../../abi/index.ts'
+import { DOMID, VIRQ, VcpuInfo } from '../../../abi/index.ts'
 import { type DomId, XenError } from '../../../util/index.ts'
 import type { HypervisorConsole } from '../../console/console.ts'
 import type { CreateDomainOptions } from './records.ts'
@@ -186,7 +186,7 @@ export class DomainLifecycle {
       throw new XenError('DOMAIN_EXISTS', `domain ${options.domid} exists`, { details: { domid: options.domid } })
     }
     const id = options.domid ?? domains.freeId(this.nextId)
-    if (id === undefined || id >= 0x7ff0) {
+    if (id === undefined || id >= DOMID.FIRST_RESERVED) {
       throw new XenError('OUT_OF_RESOURCES', `no domain number is free, or ${String(id)} is reserved`, {
         details: { domid: id },
       })

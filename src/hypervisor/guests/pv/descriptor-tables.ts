@@ -5,7 +5,7 @@
  * Reference: xen/arch/x86/pv/descriptor-tables.c; xen/arch/x86/pv/mm.c, pv_map_ldt_shadow_page.
  */
 import { ERRNO, FIRST_RESERVED_GDT_BYTE, FIRST_RESERVED_GDT_ENTRY } from '../../../abi/index.ts'
-import { PTE } from '../../../x86/index.ts'
+import { PAGE_SIZE, PTE } from '../../../x86/index.ts'
 import type { Domain } from '../../domains/domain.ts'
 import { FRAME_TYPE, type FrameTable } from '../../frames/frame-table.ts'
 import type { GuestMemory } from '../../memory/guest-memory.ts'
@@ -136,7 +136,7 @@ export class DescriptorTables {
 
   private mapLdtPage(domain: Domain, pv: PvVcpu, page: number): boolean {
     const { words } = this.parts.memory
-    const address = pv.ldtBase + page * 4096
+    const address = pv.ldtBase + page * PAGE_SIZE
     if (pv.kernelTable === 0 || !isGuestAddress(address)) return false
     const at = findLeaf(words, pv.kernelTable, address)
     if (at < 0 || (words[at]! & PTE.PRESENT) === 0) return false

@@ -4,7 +4,7 @@
  * Reference: xen/arch/x86/pv/grant_table.c, create_grant_pv_mapping, replace_grant_pv_mapping.
  */
 import { GNTMAP, GNTST } from '../../../abi/index.ts'
-import { PTE, PTE_HIGH_NX } from '../../../x86/index.ts'
+import { PAGE_SIZE, PTE, PTE_HIGH_NX } from '../../../x86/index.ts'
 import { FRAME_TYPE, type FrameTable } from '../../frames/frame-table.ts'
 import type { GuestMemory } from '../../memory/guest-memory.ts'
 import type { Vcpu } from '../../domains/domain.ts'
@@ -87,7 +87,7 @@ export class GrantEntries {
   private locate(vcpu: Vcpu, address: number, isEntry: boolean): number {
     const { memory, frames } = this.parts
     let at = -1
-    const isPlace = Number.isInteger(address / 8) && address >= 0 && address < memory.endFrame * 4096
+    const isPlace = Number.isInteger(address / 8) && address >= 0 && address < memory.endFrame * PAGE_SIZE
     if (isEntry) at = isPlace ? address / 4 : -1
     else if (isGuestAddress(address)) {
       const root = pvOf(vcpu)?.kernelTable ?? 0

@@ -5,7 +5,7 @@
  */
 import { IretContext, VGCF, VMASST_TYPE, VcpuInfo } from '../../../abi/index.ts'
 import { signedFromParts } from '../../../util/index.ts'
-import { GPR, RFLAGS, SEGMENT, VECTOR } from '../../../x86/index.ts'
+import { GPR, PAGE_SHIFT, RFLAGS, SEGMENT, VECTOR } from '../../../x86/index.ts'
 import { Scratch, readInto } from '../../memory/guest-access.ts'
 import { CALL_SILENT, type HypercallHandler, type HypercallRow } from '../../domains/hypercall.ts'
 import { FULL } from '../../hypercalls/table.ts'
@@ -77,7 +77,7 @@ function restore(host: IretHost, caller: Vcpu, pv: PvVcpu, view: DataView): void
   }
   if (caller.infoAddress >= 0) {
     host.memory.view.setUint8(caller.infoAddress + UPCALL_MASK, (flags & RFLAGS.IF) === 0 ? 1 : 0)
-    host.memory.markWritten(caller.infoAddress >>> 12)
+    host.memory.markWritten(caller.infoAddress >>> PAGE_SHIFT)
   }
   pv.nmiMasked = false
   loadSegments(host, caller, pv, view)

@@ -5,7 +5,7 @@
 import type { Processor } from '../../../machine/index.ts'
 import { EXIT } from './processor-exits.ts'
 import { VMASST_TYPE, VcpuInfo } from '../../../abi/index.ts'
-import { PAGE_FAULT, RFLAGS, SEGMENT, VECTOR, hasErrorCode } from '../../../x86/index.ts'
+import { PAGE_FAULT, PAGE_SHIFT, RFLAGS, SEGMENT, VECTOR, hasErrorCode } from '../../../x86/index.ts'
 import type { GuestMemory } from '../../memory/guest-memory.ts'
 import { VirtualAccess } from '../../memory/virtual-access.ts'
 import type { GuestCaches, GuestContext, GuestIoRights, GuestVcpu, FrameUse } from '../../domains/guest-vcpu.ts'
@@ -190,7 +190,7 @@ export class PvGuest extends PvVcpu implements GuestVcpu {
     }
     if (vcpu.infoAddress < 0) return false
     // The mask, and the address of a page fault, lie where the guest may execute them.
-    memory.markWritten(vcpu.infoAddress >>> 12)
+    memory.markWritten(vcpu.infoAddress >>> PAGE_SHIFT)
     return frames.enter(target, { entry, masksEvents, errorCode })
   }
 }
