@@ -97,7 +97,7 @@ export type { DeviceInfo, DeviceProgress } from './devices/attached.ts'
 export type { DiskOpenRequest, DiskOpener, DiskOrigin } from './device-kinds/device-sources.ts'
 export type { StreamPermissions, StreamTrust } from './config/stream-trust.ts'
 export type { DeviceKind } from './devices/device-nodes.ts'
-export { DEVICE_KINDS, DeviceKinds } from './device-kinds/device-kinds.ts'
+export { DeviceKinds } from './device-kinds/device-kinds.ts'
 export type { DeviceDescriptions, DomainDevices } from './device-kinds/device-kinds.ts'
 export type {
   AttachedDevice, BackendHost, DeviceConfiguration, DeviceRow, DeviceRows, DeviceSaved, DeviceService, DeviceSite, DeviceWords,

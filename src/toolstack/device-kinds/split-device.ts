@@ -106,6 +106,7 @@ export interface BackendHost<C> {
 export interface DeviceService {
   /** To be registered with dom0's bus. */
   readonly driver: BackendDriver
+  /** True while a device has an instance of the driver. */
   isServed(domain: DomId, id: number): boolean
   /** What has been done for a device, by name; undefined while nothing is counted. */
   statistics(domain: DomId, id: number): Readonly<Record<string, number>> | undefined
@@ -128,6 +129,7 @@ export interface SplitDevice<C extends DeviceConfiguration = DeviceConfiguration
   checkTogether?(configs: readonly C[]): void
   /** What a refusal calls the device: `disk xvda`. */
   label(config: C): string
+  /** What a configuration names of the host that receives it by a stream. */
   hostNames(config: C): HostNames
   /** Chooses what a configuration leaves open, the number within the domain among it. Throws NOT_SUPPORTED. */
   settle(config: C, site: DeviceSite): { readonly id: number; readonly config: C }
@@ -147,7 +149,7 @@ export interface SplitDevice<C extends DeviceConfiguration = DeviceConfiguration
   serve(host: BackendHost<C>): S
 }
 
-/** A device that is wanted. Made by {@link device}, which sees to it that the two belong together. */
+/** A device that is wanted. `device` makes it, and sees to it that the two belong together. */
 export interface WantedDevice {
   readonly kind: SplitDevice
   readonly config: DeviceConfiguration

@@ -181,7 +181,7 @@ export class Devices {
   private async close(device: Attached, options: DeviceOptions): Promise<void> {
     requestClose(this.host.store, device.place)
     try {
-      await reach(this.host, device, () => this.isQuiet(device), options)
+      await reach(this.host, device, { ...options, isThere: () => this.isQuiet(device) })
     } catch (error) {
       if (!device.kind.leavesAnyway || !XenError.is(error, 'TIMED_OUT')) throw error
     }

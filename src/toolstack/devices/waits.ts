@@ -29,7 +29,9 @@ function checkHotplug({ store }: WaitHost, { place, lastError }: Attached): void
 }
 
 /** Waits until the device has come where it is to be, telling each state of the back-end on the way. */
-export async function reach(host: WaitHost, attached: Attached, isThere: () => boolean, options: DeviceOptions): Promise<void> {
+export async function reach(
+  host: WaitHost, attached: Attached, options: DeviceOptions & { readonly isThere: () => boolean },
+): Promise<void> {
   const { place } = attached
   let last: number | undefined
   await host.loop.until(called(place), () => {
@@ -40,14 +42,14 @@ export async function reach(host: WaitHost, attached: Attached, isThere: () => b
       options.onProgress?.({ type: 'device-state', kind: place.kind, device: place.id, state })
     }
     last = state
-    return isThere()
+    return options.isThere()
   }, { signal: options.signal, timeout: ANSWER_TIME, domain: place.domain })
 }
 
 /** Waits until the back-end has answered, and has opened what it serves where it opens something. */
 export async function answered(host: WaitHost, attached: Attached, options: DeviceOptions): Promise<void> {
   const { place, kind } = attached
-  await reach(host, attached, () => ANSWERED.includes(backendState(host.store, place)), options)
+  await reach(host, attached, { ...options, isThere: () => ANSWERED.includes(backendState(host.store, place)) })
   if (!kind.isOpened) return
   const status = `${devicePaths(place).backend}/hotplug-status`
   await host.loop.until(`the ${kind.title} ${place.id} of domain ${place.domain} to be opened`, () => {

@@ -128,7 +128,9 @@ export class Guests {
     const symbols = options.symbols === undefined ? undefined : await loadSymbols(options.symbols, this.parts.files)
     const created = await createDomain(this.createHost(), resolved, context)
     const made = symbols === undefined ? created : { ...created, symbols }
-    return this.adopt(resolved, made, { paused: options.paused === true }, () => context.report({ type: 'started', id: made.domid }))
+    return this.adopt(resolved, made, {
+      paused: options.paused === true, onStarted: () => context.report({ type: 'started', id: made.domid }),
+    })
   }
 
   /** Ends a domain at once; resolves, when it is gone, with the reason: a request goes before what the guest has done. */
@@ -202,7 +204,7 @@ export class Guests {
       rename: (domid, name) => this.rename(this.known(domid), name),
       onResumed: (domid) => this.lifecycle.resumed(domid),
       create: () => this.createHost(),
-      adopt: (config, made, options) => this.adopt(config, made, options, () => undefined),
+      adopt: (config, made, options) => this.adopt(config, made, options),
     })
   }
 
@@ -243,12 +245,12 @@ export class Guests {
     const settings = { name: 'creating a domain', isOutside: true }
     const made = await this.operations.start<CreatedDomain, CreateProgress>(settings, (context) =>
       createDomain(this.createHost(), config, context))
-    return this.adopt(config, { ...made, symbols: symbols ?? made.symbols }, { paused: false }, () => undefined)
+    return this.adopt(config, { ...made, symbols: symbols ?? made.symbols }, { paused: false })
   }
 
   /** Makes the handle of a domain that was created, and starts it. */
   private adopt(
-    config: DomainConfig<KernelSource>, made: MadeDomain, options: { readonly paused: boolean }, onStarted: () => void,
+    config: DomainConfig<KernelSource>, made: MadeDomain, options: { readonly paused: boolean, readonly onStarted?: () => void },
   ): Domain {
     const { control, dom0, loop } = this.parts
     const stream = dom0.consoles.open(made.domid)
@@ -264,7 +266,7 @@ export class Guests {
     this.lifecycle.watch(domain)
     if (!options.paused) control.unpauseDomain(domain.id)
     loop.kick()
-    onStarted()
+    options.onStarted?.()
     this.hub.emit({ type: 'domain-created', id: domain.id, name: domain.name })
     return domain
   }

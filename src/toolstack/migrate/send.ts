@@ -223,6 +223,20 @@ async function handOver({ host, domain, reader, output, context }: Journey): Pro
   }
 }
 
+/** Hands the domain over for good. Throws IO when the receiver has given it back. */
+async function giveAway(journey: Journey): Promise<void> {
+  const { host, domain, context } = journey
+  // A domain that has been given away cannot be called back.
+  context.ignoreCaller()
+  if (!await handOver(journey)) {
+    if (host.control.hasDomain(domain.id)) host.rename(domain.id, domain.name)
+    throw new XenError('IO', `the other host could not run domain ${domain.id}; it goes on here`, {
+      details: { domain: domain.id },
+    })
+  }
+  context.report({ type: 'running-there' })
+}
+
 /**
  * Sends a domain to the host at the other end. What it has done is undone by the context when a step before the
  * handover throws.
@@ -251,16 +265,7 @@ export async function sendDomain(
   turn.ours = false
   await listener.ready
   context.check()
-  // A domain that has been given away cannot be called back.
-  context.ignoreCaller()
-  const runs = await handOver(journey)
-  if (!runs) {
-    if (host.control.hasDomain(domain.id)) host.rename(domain.id, domain.name)
-    throw new XenError('IO', `the other host could not run domain ${domain.id}; it goes on here`, {
-      details: { domain: domain.id },
-    })
-  }
-  context.report({ type: 'running-there' })
+  await giveAway(journey)
   const { stopped, ...figures } = copied
   const summary: MigrationSummary = { ...figures, bytes: writer.offset, downtime: host.now() - stopped }
   context.leave()
