@@ -25,10 +25,11 @@ import { timeWriter } from './execution/vcpu-time.ts'
 import { DomainMemory } from './frames/domain-memory.ts'
 import { FrameAllocator } from './frames/frame-allocator.ts'
 import { FRAME_TYPE, FrameTable } from './frames/frame-table.ts'
+import { FrameTypes } from './frames/frame-types.ts'
 import { type MachineToPhys, takeMachineToPhys } from './frames/machine-to-phys.ts'
 import { TlbClock } from './frames/tlb-clock.ts'
 import { GrantTables } from './grants/index.ts'
-import { PageTypes } from './guests/pv/page-types.ts'
+import { PageTables } from './guests/pv/page-tables.ts'
 import { pvGuests } from './guests/pv/pv-guests.ts'
 import type { DomainPort } from './guests/typescript/port.ts'
 import { DomainPorts } from './guests/typescript/ports.ts'
@@ -53,7 +54,9 @@ interface MemoryParts {
   readonly tlb: TlbClock
   readonly meter: WorkMeter
   readonly domainMemory: DomainMemory
-  readonly pageTypes: PageTypes
+  readonly pageTypes: FrameTypes
+  /** Direct paging, which PV guests and guests in TypeScript share. */
+  readonly pageTables: PageTables
 }
 
 /** What kinds of guests are made of. */
@@ -119,15 +122,15 @@ function composeMemory({ memory, portion }: HypervisorOptions): MemoryParts {
   const domainMemory = new DomainMemory({
     memory, frames, allocator, machineToPhys, tlb, domainOf: (id) => domains.get(id),
   })
-  const pageTypes = new PageTypes({
-    memory, frames, meter,
+  const pageTypes = new FrameTypes(frames, tlb)
+  const pageTables = new PageTables({
+    memory, frames, meter, types: pageTypes,
     mayMapFrames: (caller, owner) => domains.get(owner) !== undefined && domains.mayControl(caller, owner),
     hasDevices: (id) => domains.get(id)?.privileged === true,
     tlbTime: () => tlb.now(),
-    flushSince: (stamp) => tlb.flushSince(stamp),
     machineToPhysEntry: (id) => (domains.get(id)?.hidesMachineToPhys === true ? machineToPhys.entryLow : 0),
   })
-  return { memory, domains, frames, allocator, machineToPhys, tlb, meter, domainMemory, pageTypes }
+  return { memory, domains, frames, allocator, machineToPhys, tlb, meter, domainMemory, pageTypes, pageTables }
 }
 
 /** Everything that no kind of guest owns. */

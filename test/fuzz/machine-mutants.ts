@@ -54,7 +54,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'no flush before a writable frame becomes a table',
-    patches: [patch(`${PV}/page-types.ts`, 'if (before === FRAME_TYPE.WRITABLE) this.host.flushSince(frames.stamp[mfn]!)', '')],
+    patches: [patch('src/hypervisor/frames/frame-types.ts', 'if (before === FRAME_TYPE.WRITABLE) this.tlb.flushSince(frames.stamp[mfn]!)', '')],
     within: 10, found: /writes a frame of type [1-4]|lacks USER|counts/,
   },
   {
@@ -69,7 +69,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'the stamp of a frame whose writable use ends is forgotten',
-    patches: [patch(`${PV}/page-types.ts`, '      frames.stamp[mfn] = this.host.tlbTime()\n', '')],
+    patches: [patch('src/hypervisor/frames/frame-types.ts', '      frames.stamp[mfn] = this.tlb.now()\n', '')],
     within: 10, found: /waits for no flush|writes a frame of type|lacks USER|counts/,
   },
   {
@@ -129,7 +129,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a changed entry keeps what the old one held',
-    patches: [patch(`${PV}/page-updates.ts`, '    this.write(at, newLow, newHigh)\n    types.putLeaf(oldLow, oldHigh)', '    this.write(at, newLow, newHigh)')],
+    patches: [patch(`${PV}/page-updates.ts`, '    this.write(at, newLow, newHigh)\n    tables.putLeaf(oldLow, oldHigh)', '    this.write(at, newLow, newHigh)')],
     within: 2, found: /counts \d+ references/,
   },
   {
@@ -144,7 +144,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'changes of page tables are not logged',
-    patches: [patch(`${PV}/page-updates.ts`, 'this.types.host.memory.markWritten(at >>> 10)', 'void at')],
+    patches: [patch(`${PV}/page-updates.ts`, 'this.tables.host.memory.markWritten(at >>> 10)', 'void at')],
     within: 20, found: /log does not say/,
   },
 ]

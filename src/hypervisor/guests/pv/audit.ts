@@ -7,11 +7,12 @@ import { PTE } from '../../../x86/index.ts'
 import type { FrameLedger } from '../../domains/domain-kind.ts'
 import type { DomainRegistry } from '../../domains/registry.ts'
 import { FRAME_FLAG, FRAME_TYPE, type FrameTable, OWNER_FREE } from '../../frames/frame-table.ts'
+import { isTable } from '../../frames/frame-types.ts'
 import type { MachineToPhys } from '../../frames/machine-to-phys.ts'
 import type { GuestMemory } from '../../memory/guest-memory.ts'
 import { fixDescriptor } from './descriptors.ts'
 import { entryFrame, isForbiddenLeaf, isForbiddenTable } from './page-entries.ts'
-import { XEN_SLOTS, isGuestSlot, isTable } from './page-types.ts'
+import { XEN_SLOTS, isGuestSlot } from './page-tables.ts'
 
 /** What the audit looks at. */
 export interface TableAuditParts {

@@ -10,7 +10,7 @@ import type { Domain } from '../../domains/domain.ts'
 import { FRAME_TYPE, type FrameTable } from '../../frames/frame-table.ts'
 import type { GuestMemory } from '../../memory/guest-memory.ts'
 import { fixDescriptor } from './descriptors.ts'
-import type { PageTypes } from './page-types.ts'
+import type { FrameTypes } from '../../frames/frame-types.ts'
 import { entryFrame } from './page-entries.ts'
 import type { PvVcpu } from './pv-vcpu.ts'
 import { isGuestAddress } from '../../memory/guest-address.ts'
@@ -31,7 +31,7 @@ const XEN_SEGMENTS: ReadonlyMap<number, readonly [number, number]> = /* @__PURE_
 export interface DescriptorTableParts {
   readonly memory: GuestMemory
   readonly frames: FrameTable
-  readonly pageTypes: PageTypes
+  readonly pageTypes: FrameTypes
 }
 
 /** Descriptor tables of all PV vCPUs. Results: 0 or a negative error number. */

@@ -9,7 +9,7 @@ import { FRAME_TYPE, type FrameTable } from '../../frames/frame-table.ts'
 import type { GuestMemory } from '../../memory/guest-memory.ts'
 import type { Vcpu } from '../../domains/domain.ts'
 import { adjustLeafHigh, adjustLeafLow } from './page-entries.ts'
-import type { PageTypes } from './page-types.ts'
+import type { PageTables } from './page-tables.ts'
 import { pvOf } from './pv-vcpu.ts'
 import { isGuestAddress } from '../../memory/guest-address.ts'
 import { findLeaf } from '../../memory/virtual-access.ts'
@@ -26,7 +26,7 @@ export interface GrantEntry {
 export interface GrantEntryParts {
   readonly memory: GuestMemory
   readonly frames: FrameTable
-  readonly pageTypes: PageTypes
+  readonly pageTables: PageTables
 }
 
 /** Flags that must agree when a mapping is taken down. */
@@ -58,7 +58,7 @@ export class GrantEntries {
     const low = entryLow(entry)
     const high = adjustLeafHigh(low, PTE_HIGH_NX)
     this.write(at, adjustLeafLow(low, high), high)
-    this.parts.pageTypes.putLeaf(oldLow, oldHigh)
+    this.parts.pageTables.putLeaf(oldLow, oldHigh)
     return GNTST.okay
   }
 

@@ -71,12 +71,12 @@ export class MmuExtended {
     const before = begun && counter !== 0 ? this.readCounter(caller, counter) : 0
     const owner = this.parts.domains.frameOwner(caller.owner, args.u32(3) & 0xffff)
     if (owner < 0) return owner
-    const { pageTypes, meter } = this.parts
+    const { pageTables, meter } = this.parts
     let address = args.address(0)
     let result = 0
     let done = 0
     // An operation that gave up tables waits for them to be taken apart before the next one.
-    for (; done < count && !meter.isSpent && !pageTypes.isFalling(owner); done += 1, address += MmuextOp.size) {
+    for (; done < count && !meter.isSpent && !pageTables.isFalling(owner); done += 1, address += MmuextOp.size) {
       result = readInto(caller.access, address, this.scratch, MmuextOp.size) ? this.one(caller, owner) : -ERRNO.EFAULT
       if (result !== 0) break
       meter.charge(WORK.element)
@@ -86,7 +86,7 @@ export class MmuExtended {
       caller.access.write(counter, this.scratch.bytes.subarray(0, 4))
     }
     if (result === CALL_AGAIN || (result === 0 && done < count)) return unfinished.goOn(args, address, count - done)
-    return pageTypes.isFalling(owner) ? unfinished.settle(args, result) : result
+    return pageTables.isFalling(owner) ? unfinished.settle(args, result) : result
   }
 
   /** Validates and pins a table of `level` for a domain. */
@@ -150,7 +150,7 @@ export class MmuExtended {
     if (mfn !== 0) {
       const result = this.parts.pageTypes.getPageAndType(mfn, FRAME_TYPE.L4, vcpu.domid)
       if (result !== 0) return result
-      if (vcpu.owner.hidesMachineToPhys) this.parts.pageTypes.setMachineToPhysSlot(mfn, 0)
+      if (vcpu.owner.hidesMachineToPhys) this.parts.pageTables.setMachineToPhysSlot(mfn, 0)
     }
     pv.userTable = mfn
     if (!pv.inKernel) {
@@ -178,7 +178,7 @@ export class MmuExtended {
   /** A table that the kernel runs on shows the machine-to-physical table. */
   private showMachineToPhys(domain: Domain, mfn: number): void {
     if (!domain.hidesMachineToPhys) {
-      this.parts.pageTypes.setMachineToPhysSlot(mfn, this.parts.machineToPhys.entryLow)
+      this.parts.pageTables.setMachineToPhysSlot(mfn, this.parts.machineToPhys.entryLow)
     }
   }
 

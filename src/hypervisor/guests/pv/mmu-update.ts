@@ -15,7 +15,8 @@ import type { HypercallArguments, HypercallRow, Support } from '../../domains/hy
 import { FULL, type Operations, byNumber, listed, partial } from '../../hypercalls/table.ts'
 import { PREEMPTED, unfinished } from './unfinished.ts'
 import { CALL_AGAIN, WORK, type WorkMeter } from '../../time/work-meter.ts'
-import type { PageTypes } from './page-types.ts'
+import type { PageTables } from './page-tables.ts'
+import type { FrameTypes } from '../../frames/frame-types.ts'
 import { PageUpdates } from './page-updates.ts'
 import { pvOf } from './pv-vcpu.ts'
 import type { TlbClock } from '../../frames/tlb-clock.ts'
@@ -27,7 +28,8 @@ export interface MmuParts {
   readonly memory: GuestMemory
   readonly frames: FrameTable
   readonly machineToPhys: MachineToPhys
-  readonly pageTypes: PageTypes
+  readonly pageTypes: FrameTypes
+  readonly pageTables: PageTables
   readonly domains: DomainRegistry
   readonly tlb: TlbClock
   readonly meter: WorkMeter
@@ -77,7 +79,7 @@ export class MmuUpdates {
 
   constructor(parts: MmuParts) {
     this.parts = parts
-    this.updates = new PageUpdates(parts.pageTypes)
+    this.updates = new PageUpdates(parts.pageTables)
     const rows = this.operations()
     this.runs = byNumber(MMU, rows).map((row) => row?.run)
     this.rows = [
@@ -173,7 +175,7 @@ export class MmuUpdates {
     if (this.tablesChanged) this.flushAll(owners.tableOwner)
     if (counter !== 0) this.writeCounter(caller.access, counter, before + done)
     if (result === CALL_AGAIN || (result === 0 && done < count)) return unfinished.goOn(args, address, count - done)
-    return this.parts.pageTypes.isFalling(owners.tableOwner.id) ? unfinished.settle(args, result) : result
+    return this.parts.pageTables.isFalling(owners.tableOwner.id) ? unfinished.settle(args, result) : result
   }
 
   /** True for a frame whose type decides what may be written to it. A table between two portions of work is none. */

@@ -10,20 +10,20 @@ import { FRAME_TYPE, type FrameTable } from '../../frames/frame-table.ts'
 import {
   adjustLeafHigh, adjustLeafLow, adjustTableLow, isForbiddenLeaf, isForbiddenTable, isSameLeaf, isSameTable,
 } from './page-entries.ts'
-import { type LeafOwners, type PageTypes, isGuestSlot } from './page-types.ts'
+import { type LeafOwners, type PageTables, isGuestSlot } from './page-tables.ts'
 
 const KEPT = PTE.ACCESSED | PTE.DIRTY
 
 /** Changes entries on behalf of guests. Results: 0 or a negative error number. */
 export class PageUpdates {
-  private readonly types: PageTypes
+  private readonly tables: PageTables
   private readonly frames: FrameTable
   private readonly words: Uint32Array
 
-  constructor(types: PageTypes) {
-    this.types = types
-    this.frames = types.host.frames
-    this.words = types.host.memory.words
+  constructor(tables: PageTables) {
+    this.tables = tables
+    this.frames = tables.host.frames
+    this.words = tables.host.memory.words
   }
 
   /**
@@ -31,15 +31,15 @@ export class PageUpdates {
    * `preserve` keeps accessed and dirty bits that the processor has set meanwhile.
    */
   changeLeaf(at: number, low: number, high: number, options: LeafOwners & { readonly preserve: boolean }): number {
-    const { words, types } = this
+    const { words, tables } = this
     const oldLow = words[at]!
     const oldHigh = words[at + 1]!
     if ((low & PTE.PRESENT) === 0) {
       this.write(at, low, high)
-      types.putLeaf(oldLow, oldHigh)
+      tables.putLeaf(oldLow, oldHigh)
       return 0
     }
-    if (isForbiddenLeaf(low, types.host.hasDevices(options.table))) return -ERRNO.EINVAL
+    if (isForbiddenLeaf(low, tables.host.hasDevices(options.table))) return -ERRNO.EINVAL
     const newHigh = adjustLeafHigh(low, high)
     let newLow = adjustLeafLow(low, newHigh)
     if (isSameLeaf(oldLow, oldHigh, newLow, newHigh)) {
@@ -47,17 +47,17 @@ export class PageUpdates {
       this.write(at, newLow, newHigh)
       return 0
     }
-    const result = types.getLeaf(newLow, newHigh, options)
+    const result = tables.getLeaf(newLow, newHigh, options)
     if (result < 0) return result
     if (options.preserve) newLow |= oldLow & KEPT
     this.write(at, newLow, newHigh)
-    types.putLeaf(oldLow, oldHigh)
+    tables.putLeaf(oldLow, oldHigh)
     return 0
   }
 
   /** Changes the entry of level 2 to 4 at word index `at`. */
   changeTable(at: number, low: number, high: number, preserve: boolean): number {
-    const { words, types, frames } = this
+    const { words, tables, frames } = this
     const parent = at >>> 10
     const level = frames.type[parent]!
     if (level === FRAME_TYPE.L4 && !isGuestSlot((at & 1023) >> 1)) return -ERRNO.EINVAL
@@ -65,17 +65,17 @@ export class PageUpdates {
     const oldHigh = words[at + 1]!
     if ((low & PTE.PRESENT) === 0) {
       this.write(at, low, high)
-      types.putTable(oldLow, oldHigh, parent)
+      tables.putTable(oldLow, oldHigh, parent)
       return 0
     }
     if (isForbiddenTable(low)) return -ERRNO.EINVAL
     let newLow = adjustTableLow(low)
     if (!isSameTable(oldLow, oldHigh, newLow, high)) {
-      const result = types.getTable(newLow, high, { parent, level, domid: frames.owner[parent]! })
+      const result = tables.getTable(newLow, high, { parent, level, domid: frames.owner[parent]! })
       if (result < 0) return result
       if (preserve) newLow |= oldLow & KEPT
       this.write(at, newLow, high)
-      types.putTable(oldLow, oldHigh, parent)
+      tables.putTable(oldLow, oldHigh, parent)
       return 0
     }
     if (preserve) newLow |= oldLow & KEPT
@@ -86,6 +86,6 @@ export class PageUpdates {
   private write(at: number, low: number, high: number): void {
     this.words[at] = low
     this.words[at + 1] = high
-    this.types.host.memory.markWritten(at >>> 10)
+    this.tables.host.memory.markWritten(at >>> 10)
   }
 }

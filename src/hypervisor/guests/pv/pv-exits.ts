@@ -13,7 +13,7 @@ import type { VcpuExit } from '../../domains/vcpu-runner.ts'
 import type { Vcpu } from '../../domains/domain.ts'
 import type { TrapNote } from '../../domains/crash-report.ts'
 import { CALL_AGAIN, WORK, type WorkMeter } from '../../time/work-meter.ts'
-import type { PageTypes } from './page-types.ts'
+import type { FrameTypes } from '../../frames/frame-types.ts'
 import type { PrivilegedOperations } from './privileged.ts'
 import { noteSingleStep, setTaskSwitched } from './pv-hypercalls.ts'
 import { FLAT_CODE_32, FLAT_CODE_64, FLAT_DATA, type PvVcpu, pvOf } from './pv-vcpu.ts'
@@ -25,7 +25,7 @@ export interface PvExitParts {
   readonly privileged: PrivilegedOperations
   readonly writableTables: WritableTables
   readonly hub: EventHub<HypervisorEvent>
-  readonly pageTypes: PageTypes
+  readonly pageTypes: FrameTypes
   readonly meter: WorkMeter
   crash(vcpu: Vcpu, reason: string, exception?: TrapNote): void
 }

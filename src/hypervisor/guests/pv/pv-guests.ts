@@ -12,6 +12,7 @@ import type { GuestKind } from '../../domains/guest-kind.ts'
 import type { DomainRegistry } from '../../domains/registry.ts'
 import type { VcpuExecution } from '../../execution/vcpu-execution.ts'
 import type { FrameTable } from '../../frames/frame-table.ts'
+import type { FrameTypes } from '../../frames/frame-types.ts'
 import type { MachineToPhys } from '../../frames/machine-to-phys.ts'
 import type { TlbClock } from '../../frames/tlb-clock.ts'
 import type { HypercallRow, HypercallTable } from '../../domains/hypercall.ts'
@@ -30,7 +31,7 @@ import { GrantEntries } from './grant-entries.ts'
 import { fillHypercallPage } from './hypercall-page.ts'
 import { iret } from './iret.ts'
 import type { MmuExtended } from './mmu-extended.ts'
-import type { PageTypes } from './page-types.ts'
+import type { PageTables } from './page-tables.ts'
 import { composePaging } from './paging.ts'
 import { PrivilegedOperations } from './privileged.ts'
 import { PvCaches, PvContext } from './pv-context.ts'
@@ -49,7 +50,8 @@ export interface PvParts {
   readonly memory: GuestMemory
   readonly frames: FrameTable
   readonly machineToPhys: MachineToPhys
-  readonly pageTypes: PageTypes
+  readonly pageTypes: FrameTypes
+  readonly pageTables: PageTables
   readonly domains: DomainRegistry
   readonly tlb: TlbClock
   readonly meter: WorkMeter

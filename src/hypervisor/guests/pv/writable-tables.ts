@@ -13,7 +13,7 @@
  * - The store is compared and swapped: if the instruction's own walks have set an accessed bit in the entry, nothing is
  *   changed, and the guest executes it again.
  * - Stale translations of what stood in the entry before are what they are behind every change of an entry: the frame
- *   stays what it is for as long as somebody may hold one. What ends its use stamps it (PageTypes.putType,
+ *   stays what it is for as long as somebody may hold one. What ends its use stamps it (FrameTypes.putType,
  *   DomainMemory), and its next use begins behind a full flush of whoever has not flushed since (TlbClock); a grant's
  *   end flushes at once. So no change of an entry flushes by itself, as in Xen.
  * Reference: xen/arch/x86/pv/ro-page-fault.c, ptwr_emulated_update, for what is let through.
@@ -25,7 +25,7 @@ import type { GuestMemory } from '../../memory/guest-memory.ts'
 import type { Vcpu } from '../../domains/domain.ts'
 import { WORK } from '../../time/work-meter.ts'
 import { entryFrame } from './page-entries.ts'
-import type { PageTypes } from './page-types.ts'
+import type { PageTables } from './page-tables.ts'
 import { PageUpdates } from './page-updates.ts'
 import type { PvVcpu } from './pv-vcpu.ts'
 import { isGuestAddress } from '../../memory/guest-address.ts'
@@ -38,7 +38,7 @@ const ENTRY = 8
 export interface WritableTableParts {
   readonly memory: GuestMemory
   readonly frames: FrameTable
-  readonly pageTypes: PageTypes
+  readonly pageTables: PageTables
 }
 
 /** A page fault of the guest's. */
@@ -64,7 +64,7 @@ export class WritableTables {
 
   constructor(parts: WritableTableParts) {
     this.parts = parts
-    this.updates = new PageUpdates(parts.pageTypes)
+    this.updates = new PageUpdates(parts.pageTables)
   }
 
   /** Tries to carry out the instruction that faulted at `address`. */
@@ -94,7 +94,7 @@ export class WritableTables {
     const high = words[at + 1]!
     entry[0] = low
     entry[1] = high
-    this.parts.pageTypes.host.meter.charge(WORK.tableStore)
+    this.parts.pageTables.host.meter.charge(WORK.tableStore)
     if (!processor.storeAside(place, entry)) return 'refused'
     const isUnchanged = words[at] === low && words[at + 1] === high
     const owners = { table: vcpu.domid, frame: vcpu.domid, preserve: false }

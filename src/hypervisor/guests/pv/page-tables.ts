@@ -1,5 +1,5 @@
 /**
- * Page types of PV guests: a frame becomes a page table only after every entry in it has been checked and referenced,
+ * Page tables of PV guests: a frame becomes one only after every entry in it has been checked and referenced,
  * and stays read-only to its guest for as long as it is one. Entries are put back one by one when it ceases to be.
  *
  *   L4 entry -> reference + L3 type on its frame -> ... -> L1 entry -> reference (+ writable type when RW)
@@ -17,10 +17,10 @@
  * put_old_guest_table.
  */
 import { ERRNO } from '../../../abi/index.ts'
-import { type StateOf, type Stateful, badState, invariant, shape } from '../../../util/index.ts'
+import { type StateOf, type Stateful, badState, shape } from '../../../util/index.ts'
 import { PTE } from '../../../x86/index.ts'
 import { FRAME_FLAG, FRAME_TYPE, type FrameTable } from '../../frames/frame-table.ts'
-import type { FrameTypes } from '../../frames/frame-types.ts'
+import { type FrameContents, type FrameTypes, isTable } from '../../frames/frame-types.ts'
 import type { GuestMemory } from '../../memory/guest-memory.ts'
 import { CALL_AGAIN, WORK, type WorkMeter } from '../../time/work-meter.ts'
 import { isValidDescriptorPage } from './descriptors.ts'
@@ -28,10 +28,11 @@ import {
   adjustLeafHigh, adjustLeafLow, adjustTableLow, entryFrame, isForbiddenLeaf, isForbiddenTable, isInvalidFrame,
 } from './page-entries.ts'
 
-/** What page types ask of the hypervisor around them. */
-export interface PageTypeHost {
+/** What page tables ask of the hypervisor around them. */
+export interface PageTableHost {
   readonly memory: GuestMemory
   readonly frames: FrameTable
+  readonly types: FrameTypes
   readonly meter: WorkMeter
   /** True when mappings made on behalf of `pgOwner` may show frames of `realOwner`. */
   mayMapFrames(pgOwner: number, realOwner: number): boolean
@@ -39,8 +40,6 @@ export interface PageTypeHost {
   hasDevices(domid: number): boolean
   /** Present TLB time, for stamps. */
   tlbTime(): number
-  /** Drops translations of every vCPU that has not flushed since `stamp`. */
-  flushSince(stamp: number): void
   /** Low half of the entry for slot 256 of this domain's top-level tables; 0 for none. */
   machineToPhysEntry(domid: number): number
 }
@@ -60,77 +59,34 @@ export const fallingShape = /* @__PURE__ */ shape.list(/* @__PURE__ */ shape.tup
 export type FallingState = StateOf<typeof fallingShape>
 
 /**
- * Takes and gives back types of frames, checking contents as Xen does. Results: 0, a negative error number, or, for the
- * types of page tables, CALL_AGAIN when the work has paused.
+ * Takes and gives back what page tables hold, checking contents as Xen does. Results: 0, a negative error number, or
+ * CALL_AGAIN when the work has paused.
  */
-export class PageTypes implements FrameTypes, Stateful<FallingState> {
-  readonly host: PageTypeHost
+export class PageTables implements FrameContents, Stateful<FallingState> {
+  readonly host: PageTableHost
   private readonly frames: FrameTable
+  private readonly types: FrameTypes
   private readonly words: Uint32Array
   private readonly meter: WorkMeter
   /** Tables that are being taken apart, by domain: the last one first. */
   private readonly falling = new Map<number, number[]>()
   private isSettling = false
 
-  constructor(host: PageTypeHost) {
+  constructor(host: PageTableHost) {
     this.host = host
     this.frames = host.frames
+    this.types = host.types
+    host.types.connect(this)
     this.words = host.memory.words
     this.meter = host.meter
   }
 
-  /** Takes a type reference; the caller holds a reference. Checks the contents when the type is new. */
-  getType(mfn: number, type: number): number {
-    const { frames } = this
-    const count = frames.typeCount[mfn]!
-    const before = frames.type[mfn]!
-    if (count !== 0) {
-      if ((frames.flags[mfn]! & FRAME_FLAG.VALIDATED) === 0) return this.goOn(mfn, type)
-      if (before !== type) return -ERRNO.EINVAL
-      if (count >= 0xffff_ffff) return -ERRNO.EINVAL
-      frames.typeCount[mfn] = count + 1
-      return 0
-    }
-    frames.typeCount[mfn] = 1
-    if (before !== type) {
-      frames.type[mfn] = type
-      frames.flags[mfn]! &= ~FRAME_FLAG.VALIDATED
-      // No vCPU may go on writing through an old translation to what is to become a table.
-      if (before === FRAME_TYPE.WRITABLE) this.host.flushSince(frames.stamp[mfn]!)
-    }
-    if (type === FRAME_TYPE.WRITABLE) frames.flags[mfn]! |= FRAME_FLAG.VALIDATED
-    return (frames.flags[mfn]! & FRAME_FLAG.VALIDATED) !== 0 ? 0 : this.validate(mfn, type, 0)
+  validate(mfn: number, type: number): number {
+    return this.check(mfn, type, 0)
   }
 
-  /** Takes a reference and a type reference of a frame that `domid` owns. */
-  getPageAndType(mfn: number, type: number, domid: number): number {
-    if (!this.frames.getPage(mfn, domid)) return -ERRNO.EINVAL
-    const result = this.getType(mfn, type)
-    if (result !== 0) this.frames.putPage(mfn)
-    return result
-  }
-
-  /**
-   * Gives a type reference back; the last one of a table gives back what its entries hold. `parent`: see linear maps.
-   */
-  putType(mfn: number, parent = -1): void {
-    const { frames } = this
-    const count = frames.typeCount[mfn]!
-    // The message is put together for a failure only.
-    if (count <= 0) invariant(false, `frame ${mfn} has no type reference to give back`)
-    const type = frames.type[mfn]!
-    if (parent >= 0 && frames.type[parent] === type && isTable(type)) {
-      frames.linear[mfn]! += 1
-      frames.linear[parent]! -= 1
-    }
-    if (count === 1) {
-      if (isTable(type) && (frames.flags[mfn]! & FRAME_FLAG.VALIDATED) !== 0) {
-        this.fall(mfn, ENTRIES)
-        return
-      }
-      frames.stamp[mfn] = this.host.tlbTime()
-    }
-    frames.typeCount[mfn]! -= 1
+  fall(mfn: number): void {
+    this.fallFrom(mfn, ENTRIES)
   }
 
   /** Goes on with what is left of a domain's falling tables; false when it has paused. */
@@ -172,14 +128,8 @@ export class PageTypes implements FrameTypes, Stateful<FallingState> {
     const { frames } = this
     if (!frames.hasFlag(mfn, FRAME_FLAG.PARTIAL)) return
     frames.flags[mfn]! &= ~FRAME_FLAG.PARTIAL
-    this.fall(mfn, frames.progress[mfn]!)
+    this.fallFrom(mfn, frames.progress[mfn]!)
     frames.putPage(mfn)
-  }
-
-  /** Gives back a type reference and a reference. */
-  putPageAndType(mfn: number, parent = -1): void {
-    this.putType(mfn, parent)
-    this.frames.putPage(mfn)
   }
 
   /**
@@ -197,7 +147,7 @@ export class PageTypes implements FrameTypes, Stateful<FallingState> {
       if (owners.frame === owners.table || !host.mayMapFrames(owners.frame, owner)) return -ERRNO.EBUSY
     }
     if (!frames.addReference(mfn)) return -ERRNO.EBUSY
-    if ((low & PTE.WRITABLE) !== 0 && this.getType(mfn, FRAME_TYPE.WRITABLE) !== 0) {
+    if ((low & PTE.WRITABLE) !== 0 && this.types.getType(mfn, FRAME_TYPE.WRITABLE) !== 0) {
       frames.putPage(mfn)
       return -ERRNO.EBUSY
     }
@@ -213,7 +163,7 @@ export class PageTypes implements FrameTypes, Stateful<FallingState> {
     if ((low & PTE.PRESENT) === 0) return
     const mfn = entryFrame(low, high)
     if (!this.frames.isValid(mfn)) return
-    if ((low & PTE.WRITABLE) !== 0) this.putType(mfn)
+    if ((low & PTE.WRITABLE) !== 0) this.types.putType(mfn)
     this.frames.putPage(mfn)
   }
 
@@ -221,7 +171,7 @@ export class PageTypes implements FrameTypes, Stateful<FallingState> {
   getTable(low: number, high: number, place: TablePlace): number {
     if (isForbiddenTable(low)) return -ERRNO.EINVAL
     const mfn = entryFrame(low, high)
-    const result = this.getPageAndType(mfn, place.level - 1, place.domid)
+    const result = this.types.getPageAndType(mfn, place.level - 1, place.domid)
     if (result !== -ERRNO.EINVAL) return result
     return this.getLinear(low, mfn, place) ? 0 : result
   }
@@ -231,7 +181,13 @@ export class PageTypes implements FrameTypes, Stateful<FallingState> {
     if ((low & PTE.PRESENT) === 0) return
     const mfn = entryFrame(low, high)
     if (mfn === parent) return
-    this.putPageAndType(mfn, parent)
+    const { frames } = this
+    const type = frames.type[mfn]!
+    if (frames.type[parent] === type && isTable(type)) {
+      frames.linear[mfn]! += 1
+      frames.linear[parent]! -= 1
+    }
+    this.types.putPageAndType(mfn)
   }
 
   /** Writes the hypervisor's slots into a top-level table. */
@@ -267,22 +223,22 @@ export class PageTypes implements FrameTypes, Stateful<FallingState> {
   }
 
   /** A type that is asked for while the frame's table is neither checked nor free. */
-  private goOn(mfn: number, type: number): number {
+  goOn(mfn: number, type: number): number {
     const { frames } = this
     if (frames.hasFlag(mfn, FRAME_FLAG.FALLING)) {
       // Its domain settles before its next hypercall; this is another domain's, or the toolstack's.
-      if (!this.isSettling && this.settle(frames.owner[mfn]!)) return this.getType(mfn, type)
+      if (!this.isSettling && this.settle(frames.owner[mfn]!)) return this.types.getType(mfn, type)
       return isTable(type) && !this.isSettling ? CALL_AGAIN : -ERRNO.EINVAL
     }
     if (frames.type[mfn] !== type || !frames.hasFlag(mfn, FRAME_FLAG.PARTIAL)) return -ERRNO.EINVAL
     frames.flags[mfn]! &= ~FRAME_FLAG.PARTIAL
-    const result = this.validate(mfn, type, frames.progress[mfn]!)
+    const result = this.check(mfn, type, frames.progress[mfn]!)
     frames.putPage(mfn)
     return result
   }
 
   /** Checks a frame's contents from entry `from` on. */
-  private validate(mfn: number, type: number, from: number): number {
+  private check(mfn: number, type: number, from: number): number {
     const { frames } = this
     const domid = frames.owner[mfn]!
     let result: number
@@ -344,7 +300,7 @@ export class PageTypes implements FrameTypes, Stateful<FallingState> {
       if (result === CALL_AGAIN) return this.pause(mfn, slot)
       if (result < 0) {
         this.frames.flags[mfn]! |= FRAME_FLAG.REFUSED
-        this.fall(mfn, slot)
+        this.fallFrom(mfn, slot)
         return result
       }
       words[at] = adjustTableLow(low)
@@ -365,7 +321,7 @@ export class PageTypes implements FrameTypes, Stateful<FallingState> {
   }
 
   /** A table's first `progress` entries are to be given back, and then its type. */
-  private fall(mfn: number, progress: number): void {
+  private fallFrom(mfn: number, progress: number): void {
     const { frames } = this
     frames.references[mfn]! += 1
     frames.flags[mfn] = (frames.flags[mfn]! & ~FRAME_FLAG.VALIDATED) | FRAME_FLAG.FALLING
@@ -471,6 +427,3 @@ export interface TablePlace {
   readonly level: number
   readonly domid: number
 }
-
-/** True for the types of page tables. */
-export const isTable = (type: number): boolean => type >= FRAME_TYPE.L1 && type <= FRAME_TYPE.L4
