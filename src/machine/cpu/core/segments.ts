@@ -48,11 +48,11 @@ export class Segments {
   }
 
   /** Looks at an access to the stack segment; false after leaving the fault in the state. */
-  stackAllows(offset: number, access: { bytes: number; access: number }): boolean {
+  stackAllows(offset: number, bytes: number, access: number): boolean {
     const { registers } = this
     if ((State.mode.get(registers.view, registers.base) & MODE.SEGMENTED) === 0) return true
-    const use = access.access === ACCESS.WRITE ? SEGMENT_USE.WRITE : SEGMENT_USE.READ
-    return this.check(offset, segmentAccess(SEGMENT.ss, use, access.bytes))
+    const use = access === ACCESS.WRITE ? SEGMENT_USE.WRITE : SEGMENT_USE.READ
+    return this.check(offset, segmentAccess(SEGMENT.ss, use, bytes))
   }
 
   /** Looks at a further access through a segment to a linear address; false after leaving the fault in the state. */

@@ -45,7 +45,7 @@ export class Stack {
   /** The same for an access of some bytes; ends the handler with the fault when the stack segment does not allow it. */
   place(offset: number, bytes: number, access: number = ACCESS.READ): number {
     const from = (this.registers.low(RSP) + offset) & this.mask
-    if (!this.segments.stackAllows(from, { bytes, access })) throw GUEST_FAULT
+    if (!this.segments.stackAllows(from, bytes, access)) throw GUEST_FAULT
     return this.address(offset)
   }
 
