@@ -9,7 +9,7 @@ export { Machine } from './machine.ts'
 export { mostMemoryBytes } from './memory/layout.ts'
 export type { MachineOptions } from './machine.ts'
 export { PhysicalMemory, memoryShape } from './memory/physical-memory.ts'
-export type { CodeWriteListener, MemoryState } from './memory/physical-memory.ts'
+export type { MemoryState } from './memory/physical-memory.ts'
 export { Disassembler, OFFERED_LEVEL, disassemble, disassembleAll } from './cpu/index.ts'
 export type {
   Disassembled, DisassemblyOptions, MemoryOperand, Operand, OperandSize,

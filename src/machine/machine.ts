@@ -5,7 +5,8 @@
 import { XenError, anything, checkOptions, having, oneOf, real, whole, type OptionChecks } from '../util/index.ts'
 import { Engine, MachineProcessor } from './cpu/index.ts'
 import { DEFAULT_PROCESSORS, PROCESSOR_BYTES } from './memory/layout.ts'
-import { PhysicalMemory } from './memory/physical-memory.ts'
+import { MachineMemory } from './memory/machine-memory.ts'
+import type { PhysicalMemory } from './memory/physical-memory.ts'
 import type { BareProcessor, Processor, ProcessorOptions } from './interface/processor.ts'
 
 /** What a machine consists of. */
@@ -35,14 +36,17 @@ const PROCESSOR_CHECKS: OptionChecks<ProcessorOptions> = {
 export class Machine {
   /** All frames; satisfies the hypervisor's GuestMemory. */
   readonly memory: PhysicalMemory
+  /** The same, with what the processors need of it. */
+  private readonly own: MachineMemory
   private readonly free: number[] = []
   private engine: Engine | undefined
 
   constructor(options: MachineOptions) {
     checkOptions('Machine', options, MACHINE_CHECKS)
     const count = options.processors ?? DEFAULT_PROCESSORS
-    this.memory = new PhysicalMemory(options.memoryBytes, count)
-    const first = this.memory.layout.processors
+    this.own = new MachineMemory(options.memoryBytes, count)
+    this.memory = this.own
+    const first = this.own.layout.processors
     for (let i = count - 1; i >= 0; i -= 1) this.free.push(first + i * PROCESSOR_BYTES)
   }
 
@@ -53,7 +57,7 @@ export class Machine {
     checkOptions('createProcessor', options, PROCESSOR_CHECKS)
     const base = this.free.pop()
     if (base === undefined) throw new XenError('OUT_OF_RESOURCES', 'all processors of the machine are in use')
-    this.engine ??= new Engine(this.memory)
+    this.engine ??= new Engine(this.own)
     const release = (): void => {
       // The lowest area comes first, whoever had which before.
       this.free.push(base)

@@ -1,15 +1,12 @@
 /**
  * A machine's physical memory: one WebAssembly.Memory that never grows and never moves. A machine frame number is a
  * byte offset divided by 4096, so an address that a page walk yields is used directly, and a page that two domains
- * share is the same bytes. Who owns a frame is not known here.
+ * share is the same bytes. Who owns a frame is not known here; what processors need besides is in machine-memory.ts.
  */
 import { PAGE_SHIFT, PAGE_SIZE } from '../../x86/index.ts'
 import { Bitmap, type StateOf, type Stateful, XenError, badState, shape } from '../../util/index.ts'
 import { FRAME_NOTE, MAX_MEMORY_BYTES, layOut, mostMemoryBytes } from './layout.ts'
 import type { MemoryLayout } from './layout.ts'
-
-/** Told when bytes of a frame that holds decoded instructions have changed. */
-export type CodeWriteListener = (mfn: number) => void
 
 const MOST_FRAMES = MAX_MEMORY_BYTES / PAGE_SIZE
 const frameNumbers = /* @__PURE__ */ shape.array(Uint32Array, 0, MOST_FRAMES)
@@ -42,9 +39,10 @@ export class PhysicalMemory implements Stateful<MemoryState> {
   readonly firstFrame: number
   /** One past the last frame. */
   readonly endFrame: number
-  /** Where the machine's own areas lie. @internal */
-  readonly layout: MemoryLayout
-  private onCodeWrite: CodeWriteListener = () => {}
+  /** Where the machine's own areas lie. */
+  protected readonly areas: MemoryLayout
+  /** Told about writes to decoded code. */
+  protected onCodeWrite: (mfn: number) => void = () => {}
   /** Frames that have been handed out; the others are as zero as they were made. */
   private readonly used: Bitmap
 
@@ -52,19 +50,19 @@ export class PhysicalMemory implements Stateful<MemoryState> {
   constructor(bytes: number, processors: number) {
     const frames = Math.ceil(bytes / PAGE_SIZE)
     if (!(frames > 0)) throw new XenError('INVALID_ARGUMENT', 'a machine needs memory', { details: { bytes } })
-    this.layout = layOut(frames, processors)
-    if (this.layout.endFrame * PAGE_SIZE > MAX_MEMORY_BYTES) {
+    this.areas = layOut(frames, processors)
+    if (this.areas.endFrame * PAGE_SIZE > MAX_MEMORY_BYTES) {
       const most = mostMemoryBytes(processors)
       throw new XenError('OUT_OF_MEMORY', `a machine holds at most ${most} bytes`, { details: { bytes, most } })
     }
-    const pages = this.layout.wasmPages
+    const pages = this.areas.wasmPages
     this.memory = new WebAssembly.Memory({ initial: pages, maximum: pages })
     this.buffer = this.memory.buffer
     this.view = new DataView(this.buffer)
     this.bytes = new Uint8Array(this.buffer)
     this.words = new Uint32Array(this.buffer)
-    this.firstFrame = this.layout.firstFrame
-    this.endFrame = this.layout.endFrame
+    this.firstFrame = this.areas.firstFrame
+    this.endFrame = this.areas.endFrame
     this.used = new Bitmap(this.endFrame)
   }
 
@@ -83,8 +81,8 @@ export class PhysicalMemory implements Stateful<MemoryState> {
    */
   markWritten(mfn: number): void {
     if (mfn < 0 || mfn >= this.endFrame) return
-    this.bytes[this.layout.frameNotes + mfn]! &= ~FRAME_NOTE.CLEAN
-    const lines = (this.layout.codeLines >> 2) + mfn * 2
+    this.bytes[this.areas.frameNotes + mfn]! &= ~FRAME_NOTE.CLEAN
+    const lines = (this.areas.codeLines >> 2) + mfn * 2
     if ((this.words[lines]! | this.words[lines + 1]!) !== 0) this.onCodeWrite(mfn)
   }
 
@@ -93,17 +91,17 @@ export class PhysicalMemory implements Stateful<MemoryState> {
    * already allow writing must be flushed by the caller.
    */
   watchWrites(mfn: number): void {
-    this.bytes[this.layout.frameNotes + mfn]! |= FRAME_NOTE.CLEAN
+    this.bytes[this.areas.frameNotes + mfn]! |= FRAME_NOTE.CLEAN
   }
 
   /** Ends the watching of a frame's writes. */
   ignoreWrites(mfn: number): void {
-    this.bytes[this.layout.frameNotes + mfn]! &= ~FRAME_NOTE.CLEAN
+    this.bytes[this.areas.frameNotes + mfn]! &= ~FRAME_NOTE.CLEAN
   }
 
   /** True while a watched frame has not been written. */
   isClean(mfn: number): boolean {
-    return (this.bytes[this.layout.frameNotes + mfn]! & FRAME_NOTE.CLEAN) !== 0
+    return (this.bytes[this.areas.frameNotes + mfn]! & FRAME_NOTE.CLEAN) !== 0
   }
 
   save(): MemoryState {
@@ -141,11 +139,6 @@ export class PhysicalMemory implements Stateful<MemoryState> {
     const end = (mfn + 1) * (PAGE_SIZE / 4)
     for (let at = mfn * (PAGE_SIZE / 4); at < end; at += 1) if (this.words[at] !== 0) return false
     return true
-  }
-
-  /** Sets who is told about writes to decoded code. @internal */
-  setCodeWriteListener(listener: CodeWriteListener): void {
-    this.onCodeWrite = listener
   }
 
   /** Byte offset of a frame. */

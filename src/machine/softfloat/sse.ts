@@ -29,11 +29,11 @@ export class SseArithmetic {
   low = 0
   /** High half of the last 64-bit result. */
   high = 0
-  /** @internal Control value in force. */
+  /** Control value in force; this and the operands are for the conversions too. */
   control: number = CONTROL.MASKS
-  /** @internal */
+  /** First operand, taken apart. */
   readonly a = new Unpacked()
-  /** @internal */
+  /** Second operand, taken apart. */
   readonly b = new Unpacked()
   private readonly z = new Unpacked()
   private readonly arithmetic = new FloatArithmetic()
@@ -137,14 +137,14 @@ export class SseArithmetic {
     return this.order(quiet)
   }
 
-  /** @internal Takes two operands apart, with denormals as zeros if so controlled. */
+  /** Takes two operands apart, with denormals as zeros if so controlled. */
   load32(a: number, b: number): void {
     unpack32(a, this.a)
     unpack32(b, this.b)
     if ((this.control & CONTROL.DENORMALS_ARE_ZERO) !== 0) this.dropDenormals()
   }
 
-  /** @internal */
+  /** The same for binary64. */
   load64(aLow: number, aHigh: number, bLow: number, bHigh: number): void {
     unpack64(aLow, aHigh, this.a)
     unpack64(bLow, bHigh, this.b)

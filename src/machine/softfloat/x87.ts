@@ -31,13 +31,13 @@ export class X87Arithmetic {
   readonly result = new Float80()
   /** Second result of FXTRACT (the significand), FSINCOS (the cosine) and FPTAN (1.0): what is pushed. */
   readonly pushed = new Float80()
-  /** @internal Control word in force. */
+  /** Control word in force; what follows down to `z` is for the instructions in the folder's other files too. */
   control = 0x37f
-  /** @internal */
+  /** First operand, taken apart. */
   readonly x = new Unpacked()
-  /** @internal */
+  /** Second operand, taken apart. */
   readonly y = new Unpacked()
-  /** @internal */
+  /** What is to be rounded and delivered. */
   readonly z = new Unpacked()
   private readonly arithmetic = new FloatArithmetic()
 
@@ -128,14 +128,14 @@ export class X87Arithmetic {
     }
   }
 
-  /** @internal Unpacks two operands; true when one of them is a NaN or unsupported. */
+  /** Unpacks two operands; true when one of them is a NaN or unsupported. */
   takeTwo(a: Float80, b: Float80): boolean {
     unpack80(a, this.x)
     unpack80(b, this.y)
     return this.x.kind > KIND.INFINITE || this.y.kind > KIND.INFINITE
   }
 
-  /** @internal Unpacks one operand. */
+  /** Unpacks one operand. */
   takeOne(a: Float80): boolean {
     unpack80(a, this.x)
     this.y.setSpecial(KIND.ZERO, 0)
@@ -143,17 +143,17 @@ export class X87Arithmetic {
     return this.x.kind > KIND.INFINITE
   }
 
-  /** @internal Whether one of these flags is unmasked. */
+  /** Whether one of these flags is unmasked. */
   traps(flags: number): boolean {
     return (flags & ~this.control & CONTROL.MASKS) !== 0
   }
 
-  /** @internal */
+  /** Flag of a denormal operand, or none. */
   denormalFlag(): number {
     return this.x.denormal || this.y.denormal ? DENORMAL : 0
   }
 
-  /** @internal Masked answer to an invalid operation. */
+  /** Masked answer to an invalid operation. */
   answerInvalid(): number {
     if (this.traps(INVALID)) return INVALID | X87_STATUS.SUPPRESSED
     setIndefinite(this.z)
@@ -161,7 +161,7 @@ export class X87Arithmetic {
     return INVALID
   }
 
-  /** @internal Answer when `x` or `y` is a NaN: the larger significand wins, a quiet NaN wins over a signaling one. */
+  /** Answer when `x` or `y` is a NaN: the larger significand wins, a quiet NaN wins over a signaling one. */
   answerNaN(): number {
     const { x, y, z } = this
     if (x.kind === KIND.UNSUPPORTED || y.kind === KIND.UNSUPPORTED) return this.answerInvalid()
@@ -182,14 +182,14 @@ export class X87Arithmetic {
     return order === 0 ? x.sign <= y.sign : order > 0
   }
 
-  /** @internal Rounds and delivers `z` as arithmetic does, after the flags that an exact operation gave. */
+  /** Rounds and delivers `z` as arithmetic does, after the flags that an exact operation gave. */
   finish(early: number): number {
     if ((early & INVALID) !== 0) return this.answerInvalid()
     const flags = early === 0 ? this.denormalFlag() : early
     return this.deliver(flags, BY_PRECISION_CONTROL[(this.control >>> CONTROL.PRECISION_SHIFT) & 3]!)
   }
 
-  /** @internal Rounds and delivers `z` in a format unless one of the flags raised before is unmasked. */
+  /** Rounds and delivers `z` in a format unless one of the flags raised before is unmasked. */
   deliver(early: number, format: FloatFormat = EXTENDED): number {
     if (this.traps(early & EARLY)) return early | X87_STATUS.SUPPRESSED
     const late = roundTo(this.z, format, this.control)

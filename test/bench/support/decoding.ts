@@ -7,7 +7,7 @@ import { CodeCache } from '../../../src/machine/cpu/code/code-cache.ts'
 import { HANDLER_NUMBERS } from '../../../src/machine/cpu/handlers/table.ts'
 import { microTable } from '../../../src/machine/cpu/interpreter/compiled.ts'
 import { MODE } from '../../../src/machine/cpu/layout/state.ts'
-import { Machine } from '../../../src/machine/index.ts'
+import { MachineMemory } from '../../../src/machine/memory/machine-memory.ts'
 
 /** Bytes of code that are decoded. */
 const TEXT_BYTES = 512 * 1024
@@ -50,7 +50,7 @@ function textOf(path: string): Uint8Array | undefined {
 export function decodingRates(): readonly number[] {
   const text = process.arch === 'x64' ? textOf(process.execPath) : undefined
   if (text === undefined) return []
-  const { memory } = new Machine({ memoryBytes: 8 << 20 })
+  const memory = new MachineMemory(8 << 20, 1)
   const code = new CodeCache(memory, microTable(), { numbers: HANDLER_NUMBERS })
   const start = memory.firstFrame * 4096
   memory.bytes.set(text, start)

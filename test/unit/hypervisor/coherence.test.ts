@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { HYPERVISOR, UVMF } from '../../../src/abi/index.ts'
 import { BLOCK } from '../../../src/machine/cpu/layout/record.ts'
 import { JUMP, PERMISSION, State, TLB } from '../../../src/machine/cpu/layout/state.ts'
-import type { PhysicalMemory } from '../../../src/machine/index.ts'
+import type { MachineMemory } from '../../../src/machine/memory/machine-memory.ts'
 import { Assembler, littleEndian } from '../../fuzz/machine-code.ts'
 import { WRITE as ENTRY } from '../../support/hypervisor-host.ts'
 import { MachineGuest, MachineHost, TABLES, WINDOWS } from '../../support/machine-host.ts'
@@ -21,7 +21,7 @@ class Scene {
   readonly host = new MachineHost()
   readonly victim = new MachineGuest(this.host)
   readonly guest = new MachineGuest(this.host)
-  readonly memory: PhysicalMemory = this.host.machine.memory
+  readonly memory = this.host.machine.memory as MachineMemory
   /** Where the guest's processor lies: the machine's first. */
   readonly base = this.memory.layout.processors
 

@@ -4,7 +4,7 @@
  */
 import { PAGE_SHIFT, PAGE_SIZE } from '../../../x86/index.ts'
 import { BLOCK_BUCKETS } from '../../memory/layout.ts'
-import type { PhysicalMemory } from '../../memory/physical-memory.ts'
+import type { MachineMemory } from '../../memory/machine-memory.ts'
 import { DECODED, Decoder } from '../decode/decoder.ts'
 import type { DecodeResult } from '../decode/decoder.ts'
 import { decodeMaps } from '../decode/maps.ts'
@@ -45,7 +45,7 @@ export interface CodePlace {
 
 /** The cache. */
 export class CodeCache {
-  private readonly memory: PhysicalMemory
+  private readonly memory: MachineMemory
   private readonly users = new Set<CodeUser>()
   private readonly table: MicroTable
   private readonly handlers: HandlerNumbers
@@ -65,7 +65,7 @@ export class CodeCache {
    */
   freshLines = 0
 
-  constructor(memory: PhysicalMemory, table: MicroTable, handlers: HandlerNumbers) {
+  constructor(memory: MachineMemory, table: MicroTable, handlers: HandlerNumbers) {
     this.memory = memory
     this.table = table
     this.handlers = handlers

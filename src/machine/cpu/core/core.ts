@@ -3,7 +3,7 @@
  * needs. Each view is a file of its own here and knows at most those above it in the list. What instructions do is in
  * handlers/.
  */
-import type { PhysicalMemory } from '../../memory/physical-memory.ts'
+import type { MachineMemory } from '../../memory/machine-memory.ts'
 import type { InterpreterExports } from '../interpreter/module.ts'
 import { Attention } from './attention.ts'
 import { DebugUnit } from './debug.ts'
@@ -25,7 +25,7 @@ import { Translations } from './translations.ts'
 
 /** What a core is made of. */
 export interface CoreParts {
-  readonly memory: PhysicalMemory
+  readonly memory: MachineMemory
   /** Where the processor's area begins. */
   readonly base: number
   readonly bare: boolean
@@ -39,7 +39,7 @@ export interface CoreParts {
 export class Core {
   /** True for a processor that delivers its own interrupts, starting in ring 0. */
   readonly bare: boolean
-  readonly physical: PhysicalMemory
+  readonly physical: MachineMemory
   readonly registers: RegisterFile
   readonly system = new SystemRegisters()
   /** Soft-float with its scratch space. */

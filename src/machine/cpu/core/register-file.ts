@@ -6,7 +6,7 @@
 import { EFER, RFLAGS, SEGMENT } from '../../../x86/index.ts'
 import { highPart, lowPart, signedFromParts } from '../../../util/index.ts'
 import type { SegmentState } from '../../interface/registers.ts'
-import type { PhysicalMemory } from '../../memory/physical-memory.ts'
+import type { MachineMemory } from '../../memory/machine-memory.ts'
 import { readFlags, writeFlags } from '../layout/flag-word.ts'
 import { MODE, SEGMENT_SLOT, SLOT, State } from '../layout/state.ts'
 
@@ -22,9 +22,9 @@ export class RegisterFile {
   efer = 0
   /** Segment bases as loaded; the slots hold 0 where 64-bit mode ignores them. */
   private readonly bases = new Float64Array(6)
-  private readonly physical: PhysicalMemory
+  private readonly physical: MachineMemory
 
-  constructor(physical: PhysicalMemory, base: number) {
+  constructor(physical: MachineMemory, base: number) {
     this.physical = physical
     this.view = physical.view
     this.base = base

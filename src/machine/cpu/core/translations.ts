@@ -3,7 +3,7 @@
  * cache, whose entries are keyed by linear address too. Filling them is generated code's work (runtime/tlb.ts).
  */
 import { PAGE_SHIFT, PAGE_SIZE } from '../../../x86/index.ts'
-import type { PhysicalMemory } from '../../memory/physical-memory.ts'
+import type { MachineMemory } from '../../memory/machine-memory.ts'
 import { CONTEXT, JUMP, NO_TAG, PERMISSION, State, TLB, TLB_LOG } from '../layout/state.ts'
 import type { RegisterFile } from './register-file.ts'
 
@@ -17,11 +17,11 @@ const GENERATIONS = 1 << (32 - CONTEXT.GENERATION)
 
 /** Translations and remembered jumps of one processor. */
 export class Translations {
-  private readonly physical: PhysicalMemory
+  private readonly physical: MachineMemory
   private readonly registers: RegisterFile
   private generation = 0
 
-  constructor(physical: PhysicalMemory, registers: RegisterFile) {
+  constructor(physical: MachineMemory, registers: RegisterFile) {
     this.physical = physical
     this.registers = registers
   }
@@ -118,11 +118,11 @@ export class Translations {
   }
 }
 
-function clearEntry({ words }: PhysicalMemory, entry: number): void {
+function clearEntry({ words }: MachineMemory, entry: number): void {
   for (const tag of TAGS) words[(entry >> 2) + tag] = NO_TAG
 }
 
-function clearWords({ words }: PhysicalMemory, first: number, count: number): void {
+function clearWords({ words }: MachineMemory, first: number, count: number): void {
   for (let i = first; i < first + count; i += ENTRY_WORDS) {
     words[i] = NO_TAG
     words[i + 2] = NO_TAG

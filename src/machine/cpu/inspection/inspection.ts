@@ -5,7 +5,7 @@
 import { PAGE_SHIFT, PAGE_SIZE } from '../../../x86/index.ts'
 import { signedFromParts } from '../../../util/index.ts'
 import type { CacheFault, CacheInspection, CachedTranslation, CodeInspection } from '../../interface/inspection.ts'
-import type { PhysicalMemory } from '../../memory/physical-memory.ts'
+import type { MachineMemory } from '../../memory/machine-memory.ts'
 import type { CodeCache } from '../code/code-cache.ts'
 import { BLOCK, RECORD } from '../layout/record.ts'
 import { CONTEXT, JUMP, NO_TAG, PERMISSION, State, TLB, TLB_LOG } from '../layout/state.ts'
@@ -13,7 +13,7 @@ import { CONTEXT, JUMP, NO_TAG, PERMISSION, State, TLB, TLB_LOG } from '../layou
 const TAGS = ['read', 'write', 'execute'] as const
 
 /** One look at a processor; `base` is where its area begins. */
-export function inspectProcessor(memory: PhysicalMemory, base: number, code: CodeCache): CacheInspection {
+export function inspectProcessor(memory: MachineMemory, base: number, code: CodeCache): CacheInspection {
   const { view } = memory
   const faults: CacheFault[] = []
   return {
@@ -25,7 +25,7 @@ export function inspectProcessor(memory: PhysicalMemory, base: number, code: Cod
   }
 }
 
-function translationsOf(memory: PhysicalMemory, base: number, faults: CacheFault[]): CachedTranslation[] {
+function translationsOf(memory: MachineMemory, base: number, faults: CacheFault[]): CachedTranslation[] {
   const found: CachedTranslation[] = []
   const logged = loggedEntries(memory, base)
   for (let index = 0; index < 2 * TLB.entries; index += 1) {
@@ -50,13 +50,13 @@ const isPlaceOf = (index: number, address: number): boolean =>
   (((Math.floor(address / PAGE_SIZE) - index) % TLB.entries) + TLB.entries) % TLB.entries === 0
 
 /** Entries that the next full flush goes through; undefined when it goes through all. */
-function loggedEntries({ view }: PhysicalMemory, base: number): Set<number> | undefined {
+function loggedEntries({ view }: MachineMemory, base: number): Set<number> | undefined {
   const count = State.logCount.get(view, base)
   if (count >= TLB_LOG.entries) return undefined
   return new Set(Array.from({ length: count }, (_, i) => view.getUint32(base + TLB_LOG.offset + i * 4, true)))
 }
 
-function translationAt({ view, words }: PhysicalMemory, entry: number, faults: CacheFault[]): CachedTranslation | undefined {
+function translationAt({ view, words }: MachineMemory, entry: number, faults: CacheFault[]): CachedTranslation | undefined {
   // Most entries are empty.
   const at = entry >> 2
   if (words[at + TLB.read / 4] === NO_TAG && words[at + TLB.write / 4] === NO_TAG && words[at + TLB.execute / 4] === NO_TAG) return undefined
@@ -73,7 +73,7 @@ function translationAt({ view, words }: PhysicalMemory, entry: number, faults: C
 
 /** Jumps that may be taken now, by blocks that are still there. */
 function jumpsOf(
-  memory: PhysicalMemory, base: number, { faults, code }: { readonly faults: CacheFault[]; readonly code: CodeCache },
+  memory: MachineMemory, base: number, { faults, code }: { readonly faults: CacheFault[]; readonly code: CodeCache },
 ): CachedTranslation[] {
   const { view } = memory
   const live = new Set(code.blocks())
@@ -97,7 +97,7 @@ function jumpsOf(
 
 /** What a jump takes its block's pages to be. */
 function pagesOf(
-  { view }: PhysicalMemory, jump: { readonly block: number; readonly address: number; readonly second: number },
+  { view }: MachineMemory, jump: { readonly block: number; readonly address: number; readonly second: number },
 ): CachedTranslation[] {
   const rights = { read: false, write: false, execute: true }
   const page = Math.floor(jump.address / PAGE_SIZE) * PAGE_SIZE
@@ -107,7 +107,7 @@ function pagesOf(
 }
 
 /** One look at all decoded code of a machine. */
-export function inspectCode(memory: PhysicalMemory, code: CodeCache): CodeInspection {
+export function inspectCode(memory: MachineMemory, code: CodeCache): CodeInspection {
   const faults: CacheFault[] = []
   const live = new Set(code.blocks())
   for (const block of live) {
@@ -127,11 +127,11 @@ export function inspectCode(memory: PhysicalMemory, code: CodeCache): CodeInspec
 }
 
 /** Bit for each line of a frame that holds decoded code. */
-const codeLinesOf = ({ words, layout }: PhysicalMemory, frame: number): number =>
+const codeLinesOf = ({ words, layout }: MachineMemory, frame: number): number =>
   (words[(layout.codeLines >> 2) + frame * 2]! | words[(layout.codeLines >> 2) + frame * 2 + 1]!) >>> 0
 
 /** True when a write to any of the bytes drops the code decoded from them. */
-function isWatched({ words, layout }: PhysicalMemory, host: number, bytes: number): boolean {
+function isWatched({ words, layout }: MachineMemory, host: number, bytes: number): boolean {
   const lines = (layout.codeLines >> 2) + (host >>> PAGE_SHIFT) * 2
   for (let at = host % PAGE_SIZE; at < (host % PAGE_SIZE) + bytes; at += 1) {
     if (((words[lines + (at >> 11)]! >>> ((at >> 6) & 31)) & 1) === 0) return false
@@ -151,7 +151,7 @@ interface Comparison {
  * What differs between records that should be the same, or undefined. Branches alone may differ: by their link, which
  * leads to the block of their target's bytes.
  */
-function compareBlocks(memory: PhysicalMemory, { block, copy, end, live }: Comparison): string | undefined {
+function compareBlocks(memory: MachineMemory, { block, copy, end, live }: Comparison): string | undefined {
   const { view } = memory
   const other = 'differs from the bytes it was made of'
   if (view.getUint32(block + BLOCK.count, true) !== view.getUint32(copy + BLOCK.count, true)) return other

@@ -2,7 +2,7 @@
  * What all processors of a machine share: the generated interpreter, compiled once, and the cache of decoded code. Made
  * when the first processor is.
  */
-import type { PhysicalMemory } from '../../memory/physical-memory.ts'
+import type { MachineMemory } from '../../memory/machine-memory.ts'
 import { Clipper } from '../code/clip.ts'
 import { StackFaults } from './stack-fault.ts'
 import { CodeCache } from '../code/code-cache.ts'
@@ -18,7 +18,7 @@ import type { SinglesImports } from '../interpreter/singles.ts'
 
 /** Interpreter and decoded code of one machine. */
 export class Engine {
-  readonly memory: PhysicalMemory
+  readonly memory: MachineMemory
   readonly table: MicroTable
   readonly code: CodeCache
   readonly clipper: Clipper
@@ -26,7 +26,7 @@ export class Engine {
   private readonly modules: { -readonly [K in 32 | 64]?: InterpreterExports } = {}
   private readonly cores = new Map<number, Core>()
 
-  constructor(memory: PhysicalMemory) {
+  constructor(memory: MachineMemory) {
     this.memory = memory
     this.table = microTable()
     this.code = new CodeCache(memory, this.table, { numbers: HANDLER_NUMBERS })

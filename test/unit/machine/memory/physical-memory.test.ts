@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import type { GuestMemory } from '../../../../src/hypervisor/memory/guest-memory.ts'
 import { Machine, memoryShape } from '../../../../src/machine/index.ts'
+import { MachineMemory } from '../../../../src/machine/memory/machine-memory.ts'
 import { XenError } from '../../../../src/util/index.ts'
 
 test("a machine's memory is what the hypervisor expects of guest memory", () => {
@@ -29,7 +30,7 @@ test('a watched frame is clean until somebody writes to it', () => {
 })
 
 test('a frame is told about only when it holds decoded code', () => {
-  const { memory } = new Machine({ memoryBytes: 1 << 20 })
+  const memory = new MachineMemory(1 << 20, 1)
   const seen: number[] = []
   memory.setCodeWriteListener((mfn) => seen.push(mfn))
   const [plain, code] = [memory.firstFrame, memory.firstFrame + 1]
