@@ -1,7 +1,6 @@
 /** The record of the instruction that a handler carries out, see layout/record.ts: its fields, and where it stands in memory. */
 import { PAGE_SHIFT } from '../../../x86/index.ts'
 import { RECORD } from '../layout/record.ts'
-import type { SmallField } from '../layout/record.ts'
 import { SLOT, State } from '../layout/state.ts'
 import type { RegisterFile } from './register-file.ts'
 
@@ -15,9 +14,9 @@ export class Records {
     this.registers = registers
   }
 
-  /** One of the small fields. */
-  field(record: number, name: SmallField): number {
-    return this.registers.view.getUint8(record + RECORD[name])
+  /** One of the small fields, by its offset: RECORD and a name. */
+  field(record: number, offset: number): number {
+    return this.registers.view.getUint8(record + offset)
   }
 
   displacement(record: number): number {

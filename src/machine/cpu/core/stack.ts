@@ -44,9 +44,12 @@ export class Stack {
 
   /** The same for an access of some bytes; ends the handler with the fault when the stack segment does not allow it. */
   place(offset: number, bytes: number, access: number = ACCESS.READ): number {
-    const from = (this.registers.low(RSP) + offset) & this.mask
+    const { registers } = this
+    // In 64-bit mode the stack has no segment to be asked.
+    if (registers.long) return registers.address(RSP) + offset
+    const from = (registers.low(RSP) + offset) & this.mask
     if (!this.segments.stackAllows(from, bytes, access)) throw GUEST_FAULT
-    return this.address(offset)
+    return (from + registers.low(SLOT.ss)) >>> 0
   }
 
   /** Adds to the stack pointer. */

@@ -6,6 +6,7 @@ import { GPR, RFLAGS, VECTOR } from '../../../x86/index.ts'
 import { bigFromParts } from '../../../util/index.ts'
 import type { Views } from '../core/core.ts'
 import type { RegisterFile } from '../core/register-file.ts'
+import { RECORD } from '../layout/record.ts'
 import { STATUS } from '../layout/state.ts'
 import type { Handlers } from '../core/handler.ts'
 
@@ -21,7 +22,7 @@ const slotBig = (registers: RegisterFile, slot: number): bigint => bigFromParts(
 /** The divisor is not zero: generated code has looked. */
 function divide({ registers, records, faults }: Views<'registers' | 'records' | 'faults'>, record: number): number {
   const dividend = (slotBig(registers, RDX) << 64n) | slotBig(registers, RAX)
-  const divisor = slotBig(registers, records.field(record, 'register'))
+  const divisor = slotBig(registers, records.field(record, RECORD.register))
   const quotient = dividend / divisor
   if (quotient >> 64n !== 0n) return faults.raise(VECTOR.DE)
   setBig(registers, RAX, quotient)
@@ -31,7 +32,7 @@ function divide({ registers, records, faults }: Views<'registers' | 'records' | 
 
 function divideSigned({ registers, records, faults }: Views<'registers' | 'records' | 'faults'>, record: number): number {
   const dividend = BigInt.asIntN(128, (slotBig(registers, RDX) << 64n) | slotBig(registers, RAX))
-  const divisor = BigInt.asIntN(64, slotBig(registers, records.field(record, 'register')))
+  const divisor = BigInt.asIntN(64, slotBig(registers, records.field(record, RECORD.register)))
   const quotient = dividend / divisor
   if (BigInt.asIntN(64, quotient) !== quotient) return faults.raise(VECTOR.DE)
   setBig(registers, RAX, quotient)

@@ -8,6 +8,7 @@ import { highPart, isCanonical, lowPart, signedFromParts } from '../../../util/i
 import type { SegmentState } from '../../interface/registers.ts'
 import type { Core, Views } from '../core/core.ts'
 import type { RegisterFile } from '../core/register-file.ts'
+import { RECORD } from '../layout/record.ts'
 import { SLOT, STATUS } from '../layout/state.ts'
 import { codeBehindGate } from '../system/gates.ts'
 import { legacyStack, legacyStackOfRing, pushLegacy } from '../system/legacy-delivery.ts'
@@ -56,7 +57,7 @@ function loadPointer(
 /** IRET. In 64-bit mode the stack pointer is always on the frame, elsewhere when the ring changes. */
 function interruptReturn(core: Core, record: number): number {
   const { registers, faults } = core
-  const size = core.records.field(record, 'operandBytes')
+  const size = core.records.field(record, RECORD.operandBytes)
   if ((registers.flags() & RFLAGS.NT) !== 0) return faults.protection()
   // The whole frame is read before anything is judged, flags first.
   const flags = readStack(core, 2, size === 2 ? 2 : 4, size)
@@ -98,7 +99,7 @@ const readSelector = ({ memory, stack }: Views<'memory' | 'stack'>, offset: numb
 /** Far RET. A return to an outer ring takes its stack from behind the parameters, which it drops on both stacks. */
 function farReturn(core: Core, record: number): number {
   const { registers, records, memory, stack, faults } = core
-  const size = records.field(record, 'operandBytes')
+  const size = records.field(record, RECORD.operandBytes)
   const selector = readSelector(core, size, size)
   const target = readStack(core, 0, size)
   const ring = selector & 3

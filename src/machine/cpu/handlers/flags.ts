@@ -5,6 +5,7 @@
 import { RFLAGS } from '../../../x86/index.ts'
 import type { Core, Views } from '../core/core.ts'
 import type { RegisterFile } from '../core/register-file.ts'
+import { RECORD } from '../layout/record.ts'
 import { SLOT, STATUS } from '../layout/state.ts'
 import type { Handlers } from '../core/handler.ts'
 
@@ -33,7 +34,7 @@ export function takeFlags(
 }
 
 function popFlags(core: Core, record: number): number {
-  takeFlags(core, core.registers.low(SLOT.t0), core.records.field(record, 'operandBytes'), 'popf')
+  takeFlags(core, core.registers.low(SLOT.t0), core.records.field(record, RECORD.operandBytes), 'popf')
   return core.attention.isDue ? STATUS.CHECK : STATUS.RELOAD
 }
 

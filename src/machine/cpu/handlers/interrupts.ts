@@ -5,6 +5,7 @@
 import { GPR, RFLAGS, VECTOR } from '../../../x86/index.ts'
 import { highPart, lowPart } from '../../../util/index.ts'
 import type { Core } from '../core/core.ts'
+import { RECORD } from '../layout/record.ts'
 import { ACCESS, STATUS } from '../layout/state.ts'
 import { softwareInterrupt } from '../system/delivery.ts'
 import { systemCall, systemEnter, systemExit, systemReturn } from '../system/fast-calls.ts'
@@ -24,7 +25,7 @@ function interrupt(core: Core, record: number, vector: number): number {
  */
 const enter = (size: 2 | 4 | 8): Handler => (core, record) => {
   const { registers, records, memory, stack } = core
-  const level = records.field(record, 'level')
+  const level = records.field(record, RECORD.level)
   const top = stack.pointer()
   const frame = top - size
   let [to, pointer] = [frame, registers.address(GPR.rbp * 8)]

@@ -8,6 +8,7 @@ import type { Core, Views } from '../core/core.ts'
 import type { RegisterFile } from '../core/register-file.ts'
 import type { SegmentState } from '../../interface/registers.ts'
 import { SEGMENT_USE } from '../layout/segment-access.ts'
+import { RECORD } from '../layout/record.ts'
 import { SLOT, STATUS, State } from '../layout/state.ts'
 import { readDescriptor, returnStack } from '../system/descriptors.ts'
 import { markAccessed, nullSegment } from '../system/tables.ts'
@@ -45,8 +46,8 @@ export function loadSegment(core: Core, index: number, selector: number): number
 /** MOV to a segment register, and the selector halves of LSS and its kin. */
 function move(core: Core, record: number): number {
   const { records } = core
-  const index = records.field(record, 'segment')
-  return afterLoad(core, record, loadSegment(core, index, core.registers.low(records.field(record, 'register')) & 0xffff))
+  const index = records.field(record, RECORD.segment)
+  return afterLoad(core, record, loadSegment(core, index, core.registers.low(records.field(record, RECORD.register)) & 0xffff))
 }
 
 /** A load of SS holds back interrupts and debug traps for one instruction; any may change how code runs. */
@@ -55,24 +56,24 @@ function afterLoad(
   status: number,
 ): number {
   if (status !== STATUS.NEXT) return status
-  if (records.field(record, 'segment') === SEGMENT.ss) events.beginInterruptShadow('ss', progress.countWith(record))
+  if (records.field(record, RECORD.segment) === SEGMENT.ss) events.beginInterruptShadow('ss', progress.countWith(record))
   return attention.isDue ? STATUS.CHECK : STATUS.RELOAD
 }
 
 /** LSS, LFS and their kin: the offset in t0 goes to the target, of `size` bytes, once the selector is loaded. */
 function loadFar(core: Core, record: number): number {
   const { registers, records } = core
-  const status = loadSegment(core, records.field(record, 'segment'), registers.low(records.field(record, 'register')) & 0xffff)
+  const status = loadSegment(core, records.field(record, RECORD.segment), registers.low(records.field(record, RECORD.register)) & 0xffff)
   if (status !== STATUS.NEXT) return status
-  const target = records.field(record, 'target')
-  const size = records.field(record, 'size')
+  const target = records.field(record, RECORD.target)
+  const size = records.field(record, RECORD.size)
   if (size === 2) registers.view.setUint16(registers.base + target, registers.low(SLOT.t0), true)
   else registers.setSlot(target, registers.low(SLOT.t0), size === 8 ? registers.high(SLOT.t0) : 0)
   return core.attention.isDue ? STATUS.CHECK : STATUS.RELOAD
 }
 
 const popInto = (bytes: 2 | 4 | 8) => (core: Core, record: number): number => {
-  const index = core.records.field(record, 'segment')
+  const index = core.records.field(record, RECORD.segment)
   const stack = core.stack.place(0, bytes)
   const status = loadSegment(core, index, core.registers.view.getUint16(core.memory.hostForRead(stack, bytes), true))
   if (status !== STATUS.NEXT) return status
@@ -81,8 +82,8 @@ const popInto = (bytes: 2 | 4 | 8) => (core: Core, record: number): number => {
 }
 
 function read({ registers, records }: Views<'registers' | 'records'>, record: number): number {
-  const selector = State.selectors.element.get(registers.view, State.selectors.at(registers.base, records.field(record, 'segment')))
-  registers.setSlot(records.field(record, 'destination'), selector, 0)
+  const selector = State.selectors.element.get(registers.view, State.selectors.at(registers.base, records.field(record, RECORD.segment)))
+  registers.setSlot(records.field(record, RECORD.destination), selector, 0)
   return STATUS.NEXT
 }
 
@@ -91,17 +92,17 @@ const withBases = (body: Handler): Handler => (core, record) =>
   (core.registers.controlLow(4) & CR4.FSGSBASE) === 0 ? core.faults.undefinedOpcode() : body(core, record)
 
 function readBase({ registers, records }: Views<'registers' | 'records'>, record: number): number {
-  const base = records.field(record, 'segmentSlot')
-  const high = records.field(record, 'size') === 8 ? registers.high(base) : 0
-  registers.setSlot(records.field(record, 'destination'), registers.low(base), high)
+  const base = records.field(record, RECORD.segmentSlot)
+  const high = records.field(record, RECORD.size) === 8 ? registers.high(base) : 0
+  registers.setSlot(records.field(record, RECORD.destination), registers.low(base), high)
   return STATUS.NEXT
 }
 
 function writeBase({ registers, records, faults }: Views<'registers' | 'records' | 'faults'>, record: number): number {
-  const from = records.field(record, 'register')
-  const [low, high] = [registers.low(from), records.field(record, 'size') === 8 ? registers.high(from) : 0]
+  const from = records.field(record, RECORD.register)
+  const [low, high] = [registers.low(from), records.field(record, RECORD.size) === 8 ? registers.high(from) : 0]
   if (!isCanonical(signedFromParts(low, high))) return faults.protection()
-  registers.setSlot(records.field(record, 'segmentSlot'), low, high)
+  registers.setSlot(records.field(record, RECORD.segmentSlot), low, high)
   return STATUS.NEXT
 }
 
@@ -121,12 +122,12 @@ function setZero(registers: RegisterFile, zero: boolean): void {
 
 const describe = (value: (segment: SegmentState) => number | undefined) => (core: Core, record: number): number => {
   const { registers, records } = core
-  const segment = visible(core, registers.low(records.field(record, 'register')) & 0xffff)
+  const segment = visible(core, registers.low(records.field(record, RECORD.register)) & 0xffff)
   const result = segment === undefined ? undefined : value(segment)
   setZero(registers, result !== undefined)
   if (result === undefined) return STATUS.NEXT
-  const slot = registers.base + records.field(record, 'target')
-  if (records.field(record, 'operandBytes') === 2) registers.view.setUint16(slot, result & 0xffff, true)
+  const slot = registers.base + records.field(record, RECORD.target)
+  if (records.field(record, RECORD.operandBytes) === 2) registers.view.setUint16(slot, result & 0xffff, true)
   else registers.setSlot(slot - registers.base, result, 0)
   return STATUS.NEXT
 }
@@ -137,7 +138,7 @@ const knownTo = (attributes: number, types: readonly number[]): boolean =>
 
 const verify = (allowed: (attributes: number) => boolean) => (core: Core, record: number): number => {
   const { registers } = core
-  const segment = visible(core, registers.low(core.records.field(record, 'register')) & 0xffff)
+  const segment = visible(core, registers.low(core.records.field(record, RECORD.register)) & 0xffff)
   const attributes = segment?.attributes ?? 0
   setZero(registers, (attributes & ATTRIBUTE.SEGMENT) !== 0 && allowed(attributes))
   return STATUS.NEXT
@@ -145,7 +146,7 @@ const verify = (allowed: (attributes: number) => boolean) => (core: Core, record
 
 /** ARPL: the destination is the selector, the source the one whose RPL it is to have at least. True when it changed. */
 function raiseRpl({ registers, records }: Views<'registers' | 'records'>, record: number): boolean {
-  const [target, source] = [records.field(record, 'destination'), records.field(record, 'source')]
+  const [target, source] = [records.field(record, RECORD.destination), records.field(record, RECORD.source)]
   const [rpl, wanted] = [registers.low(target) & 3, registers.low(source) & 3]
   setZero(registers, rpl < wanted)
   if (rpl < wanted) registers.view.setUint8(registers.base + target, (registers.low(target) & 0xfc) | wanted)
@@ -156,14 +157,14 @@ function raiseRpl({ registers, records }: Views<'registers' | 'records'>, record
 function raiseRplInMemory(core: Views<'registers' | 'records' | 'memory' | 'segments'>, record: number): number {
   const { registers, records, memory } = core
   const address = registers.low(SLOT.t3)
-  registers.setSlot(records.field(record, 'register'), memory.read16(address), 0)
+  registers.setSlot(records.field(record, RECORD.register), memory.read16(address), 0)
   const flags = registers.flags()
   if (!raiseRpl(core, record)) return STATUS.NEXT
   registers.setFlags(flags)
-  const segment = records.field(record, 'segment')
+  const segment = records.field(record, RECORD.segment)
   if (!core.segments.allows(segment, { linear: address, use: SEGMENT_USE.WRITE, bytes: 2 })) return STATUS.FAULT
   const host = memory.hostForWrite(address, 2)
-  registers.view.setUint16(host, registers.low(records.field(record, 'register')), true)
+  registers.view.setUint16(host, registers.low(records.field(record, RECORD.register)), true)
   setZero(registers, true)
   return memory.finishWrite(host)
 }

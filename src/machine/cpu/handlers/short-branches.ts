@@ -7,14 +7,15 @@ import { GPR, RFLAGS } from '../../../x86/index.ts'
 import type { Core, Views } from '../core/core.ts'
 import { afterJump } from '../system/tables.ts'
 import type { Handler, Handlers } from '../core/handler.ts'
+import { RECORD } from '../layout/record.ts'
 import { ACCESS } from '../layout/state.ts'
 
 const OPERAND_BYTES = 2
 
 /** Where the instruction leads: a register, or as far behind it as the displacement says; 16 bits of it. */
 function target({ registers, records }: Views<'registers' | 'records'>, record: number): number {
-  const isSlot = records.field(record, 'isRegister') === 1
-  const whole = isSlot ? registers.low(records.field(record, 'register')) : records.nextOf(record) + records.displacement(record)
+  const isSlot = records.field(record, RECORD.isRegister) === 1
+  const whole = isSlot ? registers.low(records.field(record, RECORD.register)) : records.nextOf(record) + records.displacement(record)
   return whole & 0xffff
 }
 
@@ -47,7 +48,7 @@ function ret(core: Core, record: number): number {
 
 /** One of the sixteen conditions, by the opcode's low four bits; record: SHAPES.shortBranch. */
 function holds({ registers, records }: Views<'registers' | 'records'>, record: number): boolean {
-  const code = records.field(record, 'condition')
+  const code = records.field(record, RECORD.condition)
   const flags = registers.flags()
   const has = (bit: number): boolean => (flags & bit) !== 0
   const isLess = has(RFLAGS.SF) !== has(RFLAGS.OF)
@@ -60,11 +61,11 @@ function holds({ registers, records }: Views<'registers' | 'records'>, record: n
 
 /** RCX, or ECX with an address size of 32 bits. */
 const isCountZero = ({ registers, records }: Views<'registers' | 'records'>, record: number): boolean =>
-  registers.low(GPR.rcx * 8) === 0 && (records.field(record, 'addressSize') === 32 || registers.high(GPR.rcx * 8) === 0)
+  registers.low(GPR.rcx * 8) === 0 && (records.field(record, RECORD.addressSize) === 32 || registers.high(GPR.rcx * 8) === 0)
 
 function countDown({ registers, records }: Views<'registers' | 'records'>, record: number): void {
   const [low, high] = [registers.low(GPR.rcx * 8), registers.high(GPR.rcx * 8)]
-  const upper = records.field(record, 'addressSize') === 32 ? 0 : (high - (low === 0 ? 1 : 0)) >>> 0
+  const upper = records.field(record, RECORD.addressSize) === 32 ? 0 : (high - (low === 0 ? 1 : 0)) >>> 0
   registers.setSlot(GPR.rcx * 8, (low - 1) >>> 0, upper)
 }
 

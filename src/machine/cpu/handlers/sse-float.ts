@@ -14,6 +14,7 @@ import type { SseArithmetic } from '../../softfloat/index.ts'
 import { CR4, RFLAGS, VECTOR } from '../../../x86/index.ts'
 import type { Views } from '../core/core.ts'
 import type { RegisterFile } from '../core/register-file.ts'
+import { RECORD } from '../layout/record.ts'
 import { STATUS, State } from '../layout/state.ts'
 import type { Handler, Handlers } from '../core/handler.ts'
 
@@ -75,8 +76,8 @@ const lanewise = (kind: Kind, single: Single, double: Double): Handler => (core,
   const { registers, records } = core
   const [bytes, count] = KINDS[kind]
   const { view } = registers
-  const [to, from] = [place(registers, records.field(record, 'destination')), place(registers, records.field(record, 'source'))]
-  const immediate = records.field(record, 'control')
+  const [to, from] = [place(registers, records.field(record, RECORD.destination)), place(registers, records.field(record, RECORD.source))]
+  const immediate = records.field(record, RECORD.control)
   return packed(core, to, (count * bytes) / 4, (unit, out) => {
     let flags = 0
     for (let i = 0; i < count; i += 1) {
@@ -115,8 +116,8 @@ const crossing = (
     const { registers, records } = core
     const [bytes, count] = KINDS[kind]
     const { view } = registers
-    const to = place(registers, records.field(record, 'destination'))
-    const from = place(registers, records.field(record, 'source'))
+    const to = place(registers, records.field(record, RECORD.destination))
+    const from = place(registers, records.field(record, RECORD.source))
     const at = (lane: number): number => (lane < count ? to : from) + (lane % count) * bytes
     return packed(core, to, 4, (unit, out) => {
       let flags = 0
@@ -146,8 +147,8 @@ const alternating = (kind: 'ps' | 'pd'): Handler =>
 const dotSingles: Handler = (core, record) => {
   const { registers, records } = core
   const { view } = registers
-  const [to, from] = [place(registers, records.field(record, 'destination')), place(registers, records.field(record, 'source'))]
-  const immediate = records.field(record, 'control')
+  const [to, from] = [place(registers, records.field(record, RECORD.destination)), place(registers, records.field(record, RECORD.source))]
+  const immediate = records.field(record, RECORD.control)
   return packed(core, to, 4, (unit, out) => {
     let flags = 0
     const products = [0, 1, 2, 3].map((i) => {
@@ -176,8 +177,8 @@ const dotSingles: Handler = (core, record) => {
 const dotDoubles: Handler = (core, record) => {
   const { registers, records } = core
   const { view } = registers
-  const [to, from] = [place(registers, records.field(record, 'destination')), place(registers, records.field(record, 'source'))]
-  const immediate = records.field(record, 'control')
+  const [to, from] = [place(registers, records.field(record, RECORD.destination)), place(registers, records.field(record, RECORD.source))]
+  const immediate = records.field(record, RECORD.control)
   return packed(core, to, 4, (unit, out) => {
     let flags = 0
     const products = [0, 1].map((i) => {
@@ -203,7 +204,7 @@ const dotDoubles: Handler = (core, record) => {
 const order = (kind: 'ss' | 'sd', quiet: 0 | 1): Handler => (core, record) => {
   const { registers, records } = core
   const { view } = registers
-  const [a, b] = [place(registers, records.field(record, 'destination')), place(registers, records.field(record, 'source'))]
+  const [a, b] = [place(registers, records.field(record, RECORD.destination)), place(registers, records.field(record, RECORD.source))]
   const unit = prepare(core)
   const flags = kind === 'ss' ? unit.order32(quiet, view.getInt32(a, true), view.getInt32(b, true))
     : unit.order64(quiet, view.getInt32(a, true), view.getInt32(a + 4, true),
@@ -232,7 +233,7 @@ interface Conversion {
 const conversion = (c: Conversion): Handler => (core, record) => {
   const { registers, records } = core
   const { view } = registers
-  const [to, from] = [place(registers, records.field(record, 'destination')), place(registers, records.field(record, 'source'))]
+  const [to, from] = [place(registers, records.field(record, RECORD.destination)), place(registers, records.field(record, RECORD.source))]
   return packed(core, to, c.words, (unit, out) => {
     let flags = 0
     out.fill(0)
@@ -254,11 +255,11 @@ const toMmx = (handler: Handler): Handler => (core, record) => {
   const { registers } = core
   useMmx(registers)
   const result = handler(core, record)
-  if (result === STATUS.NEXT) registers.view.setUint16(place(registers, core.records.field(record, 'destination')) + 8, 0xffff, true)
+  if (result === STATUS.NEXT) registers.view.setUint16(place(registers, core.records.field(record, RECORD.destination)) + 8, 0xffff, true)
   return result
 }
 const fromMmx = (handler: Handler): Handler => (core, record) => {
-  if (core.records.field(record, 'source') >= State.x87.offset / 16) useMmx(core.registers)
+  if (core.records.field(record, RECORD.source) >= State.x87.offset / 16) useMmx(core.registers)
   return handler(core, record)
 }
 
@@ -277,10 +278,10 @@ const doubleToInt = (rounding: number) => (unit: SseArithmetic, low: number, hig
 function scalarIntegers(size: 32 | 64): Handlers {
   const from = (wide: boolean): Handler => (core, record) => {
     const { registers, records } = core
-    const slot = records.field(record, 'source')
+    const slot = records.field(record, RECORD.source)
     const low = registers.low(slot) | 0
     const high = size === 64 ? registers.high(slot) | 0 : low >> 31
-    return packed(core, place(registers, records.field(record, 'destination')), wide ? 2 : 1, (unit, out) => {
+    return packed(core, place(registers, records.field(record, RECORD.destination)), wide ? 2 : 1, (unit, out) => {
       const flags = wide ? integerToDouble(unit, low, high) : integerToSingle(unit, low, high)
       out[0] = unit.low
       out[1] = unit.high
@@ -291,12 +292,12 @@ function scalarIntegers(size: 32 | 64): Handlers {
     const { registers, records } = core
     const unit = prepare(core)
     const { view } = registers
-    const at = place(registers, records.field(record, 'source'))
+    const at = place(registers, records.field(record, RECORD.source))
     const low = view.getInt32(at, true)
     const flags = wide ? doubleToInteger(unit, low, view.getInt32(at + 4, true), { size, rounding })
       : singleToInteger(unit, low, size, rounding)
     const result = conclude(core, flags)
-    if (result === STATUS.NEXT) registers.setSlot(records.field(record, 'destination'), unit.low, size === 64 ? unit.high : 0)
+    if (result === STATUS.NEXT) registers.setSlot(records.field(record, RECORD.destination), unit.low, size === 64 ? unit.high : 0)
     return result
   }
   return {

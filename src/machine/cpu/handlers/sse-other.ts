@@ -6,21 +6,22 @@
 import { GPR, RFLAGS, VECTOR } from '../../../x86/index.ts'
 import type { Views } from '../core/core.ts'
 import type { RegisterFile } from '../core/register-file.ts'
+import { RECORD } from '../layout/record.ts'
 import { SLOT, STATUS, State } from '../layout/state.ts'
 import type { Handler, Handlers } from '../core/handler.ts'
 import { useMmx } from './sse-float.ts'
 
 const place = (registers: RegisterFile, unit: number): number => registers.base + unit * 16
 const first = ({ registers, records }: Views<'registers' | 'records'>, record: number): number =>
-  place(registers, records.field(record, 'destination'))
+  place(registers, records.field(record, RECORD.destination))
 const second = ({ registers, records }: Views<'registers' | 'records'>, record: number): number =>
-  place(registers, records.field(record, 'source'))
+  place(registers, records.field(record, RECORD.source))
 
 /** Sums of absolute differences of four bytes at eight neighbouring places. */
 const sumsOfDifferences: Handler = (core, record) => {
   const { registers } = core
   const { bytes } = registers
-  const [to, from, immediate] = [first(core, record), second(core, record), core.records.field(record, 'control')]
+  const [to, from, immediate] = [first(core, record), second(core, record), core.records.field(record, RECORD.control)]
   const [a, b] = [to + (immediate & 4), from + (immediate & 3) * 4]
   const sums = Array.from({ length: 8 }, (_, i) =>
     [0, 1, 2, 3].reduce((sum, k) => sum + Math.abs(bytes[a + i + k]! - bytes[b + k]!), 0))
@@ -109,8 +110,8 @@ const POLARITY = { ALL: 1, VALID_ONLY: 3 } as const
 /** PCMPESTRI, PCMPESTRM, PCMPISTRI, PCMPISTRM. */
 const compareStrings = (length: 'explicit' | 'implicit', gives: 'index' | 'mask'): Handler => (core, record) => {
   const { registers, records } = core
-  const immediate = records.field(record, 'control')
-  const wide = records.field(record, 'operandBits') === 64
+  const immediate = records.field(record, RECORD.control)
+  const wide = records.field(record, RECORD.operandBits) === 64
   const one = elementsOf(registers, first(core, record), immediate)
   const two = elementsOf(registers, second(core, record), immediate)
   const a = length === 'implicit' ? untilZero(one) : withLength(registers, one, { register: GPR.rax, wide })
@@ -159,7 +160,7 @@ function hostForWords({ registers, memory, debug }: Views<'registers' | 'memory'
 const maskedStore: Handler = (core, record) => {
   const { registers } = core
   const { bytes } = registers
-  const [from, mask, count] = [first(core, record), second(core, record), core.records.field(record, 'operandBytes')]
+  const [from, mask, count] = [first(core, record), second(core, record), core.records.field(record, RECORD.operandBytes)]
   if (count === 8) useMmx(registers)
   const host = hostForWords(core, count)
   for (let i = 0; i < count; i += 1) if (bytes[mask + i]! >= 0x80) bytes[host + i] = bytes[from + i]!

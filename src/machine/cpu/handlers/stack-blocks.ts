@@ -4,6 +4,7 @@
  */
 import { GPR, VECTOR } from '../../../x86/index.ts'
 import type { Views } from '../core/core.ts'
+import { RECORD } from '../layout/record.ts'
 import { ACCESS, SLOT, STATUS } from '../layout/state.ts'
 import type { Handlers } from '../core/handler.ts'
 
@@ -13,7 +14,7 @@ const REGISTERS = 8
 function pushAll(
   { registers, records, memory, stack }: Views<'registers' | 'records' | 'memory' | 'stack'>, record: number,
 ): number {
-  const size = records.field(record, 'operandBytes')
+  const size = records.field(record, RECORD.operandBytes)
   let status: number = STATUS.NEXT
   for (let register = 0; register < REGISTERS; register += 1) {
     const host = memory.hostForWrite(stack.place(-size * (register + 1), size, ACCESS.WRITE), size)
@@ -32,7 +33,7 @@ function pushAll(
 function popAll(
   { registers, records, memory, stack }: Views<'registers' | 'records' | 'memory' | 'stack'>, record: number,
 ): number {
-  const size = records.field(record, 'operandBytes')
+  const size = records.field(record, RECORD.operandBytes)
   for (let i = 0; i < REGISTERS; i += 1) {
     const address = stack.place(i * size, size)
     const value = size === 2 ? memory.read16(address) : memory.read32(address)
@@ -49,12 +50,12 @@ function popAll(
 function bound(
   { registers, records, memory, faults }: Views<'registers' | 'records' | 'memory' | 'faults'>, record: number,
 ): number {
-  const size = records.field(record, 'operandBytes')
+  const size = records.field(record, RECORD.operandBytes)
   const address = registers.low(SLOT.t3)
   const signed = (value: number): number => (size === 2 ? (value << 16) >> 16 : value | 0)
   const at = (offset: number): number =>
     signed(size === 2 ? memory.read16(address + offset) : memory.read32(address + offset))
-  const index = signed(registers.low(records.field(record, 'register')))
+  const index = signed(registers.low(records.field(record, RECORD.register)))
   const [lower, upper] = [at(0), at(size)]
   return index < lower || index > upper ? faults.raise(VECTOR.BR) : STATUS.NEXT
 }

@@ -7,6 +7,7 @@ import { CR4, GPR, MSR, VECTOR } from '../../../x86/index.ts'
 import type { RequestedOperation } from '../../interface/processor.ts'
 import type { Core, Views } from '../core/core.ts'
 import type { RegisterFile } from '../core/register-file.ts'
+import { RECORD } from '../layout/record.ts'
 import { SLOT, STATUS } from '../layout/state.ts'
 import {
   clearTaskSwitched, invalidatePage, isHidden, loadStatusWord, loadSystemSegment, loadTable, moveControl, moveDebug,
@@ -32,11 +33,11 @@ const special = (
   names: { readonly read: RequestedOperation; readonly write: RequestedOperation }, known: readonly number[], bare: Handler,
 ): Handler => (core, record) => {
   const { records } = core
-  const register = records.field(record, 'special')
+  const register = records.field(record, RECORD.special)
   if (!known.includes(register)) return core.faults.undefinedOpcode()
   if (core.bare) return bare(core, record)
-  const operation = records.field(record, 'isWrite') === 0 ? names.read : names.write
-  return core.outside.leave(operation, record, { register, general: records.field(record, 'general') })
+  const operation = records.field(record, RECORD.isWrite) === 0 ? names.read : names.write
+  return core.outside.leave(operation, record, { register, general: records.field(record, RECORD.general) })
 }
 
 /** What DX names. */
@@ -46,14 +47,14 @@ const port = (operation: 'in' | 'out'): Handler => (core, record) => {
   if (core.bare) return PORTS[operation](core, record)
   const { registers, records, outside } = core
   return outside.leave(operation, record, {
-    size: records.field(record, 'size'), general: GPR.rax,
-    port: records.field(record, 'isInDx') === 1 ? portInDx(registers) : records.displacement(record) & 0xff,
+    size: records.field(record, RECORD.size), general: GPR.rax,
+    port: records.field(record, RECORD.isInDx) === 1 ? portInDx(registers) : records.displacement(record) & 0xff,
   })
 }
 
 const portString = (operation: 'ins' | 'outs'): Handler => (core, record) => {
   if (core.bare) return PORTS[operation](core, record)
-  return core.outside.leave(operation, record, { size: core.records.field(record, 'size'), port: portInDx(core.registers) })
+  return core.outside.leave(operation, record, { size: core.records.field(record, RECORD.size), port: portInDx(core.registers) })
 }
 
 const PORTS = {

@@ -12,6 +12,7 @@ import type { Core, Views } from '../core/core.ts'
 import type { FloatUnits } from '../core/float-units.ts'
 import type { RegisterFile } from '../core/register-file.ts'
 import { X87_OPERAND } from '../lift/x87.ts'
+import { RECORD } from '../layout/record.ts'
 import { SLOT, STATUS } from '../layout/state.ts'
 import type { Handler, Handlers } from '../core/handler.ts'
 import {
@@ -86,14 +87,14 @@ type Binary = 'add' | 'multiply' | 'subtract' | 'divide'
 function takeOperands(core: Views<'registers' | 'records' | 'memory' | 'floats'>, record: number): number {
   const { registers, records } = core
   const { first, second } = core.floats
-  const kind = records.field(record, 'operandKind')
+  const kind = records.field(record, RECORD.operandKind)
   if (kind !== X87_OPERAND.register) {
     const loaded = readOperand(core, kind, second)
     if (isEmpty(registers, 0)) return -1
     readRegister(registers, 0, first)
     return loaded
   }
-  const [to, i] = [records.field(record, 'result'), records.field(record, 'stackRegister')]
+  const [to, i] = [records.field(record, RECORD.result), records.field(record, RECORD.stackRegister)]
   if (isEmpty(registers, 0) || isEmpty(registers, i)) return -1
   readRegister(registers, to, first)
   readRegister(registers, to === 0 ? i : 0, second)
@@ -104,7 +105,7 @@ const arithmetic = (operation: Binary, options: { reversed?: boolean; pops?: boo
   waiting((core, record) => {
     const { registers, records, floats } = core
     const { first, second, x87 } = floats
-    const to = records.field(record, 'operandKind') === X87_OPERAND.register ? records.field(record, 'result') : 0
+    const to = records.field(record, RECORD.operandKind) === X87_OPERAND.register ? records.field(record, RECORD.result) : 0
     const taken = takeOperands(core, record)
     if (taken < 0) {
       if (!stackFault(registers, 'underflow')) return
@@ -255,7 +256,7 @@ const changeSign = (change: (signExponent: number) => number): Handler => waitin
 
 const exchange: Handler = waiting(({ registers, records, floats }, record) => {
   const { first, second } = floats
-  const i = records.field(record, 'stackRegister')
+  const i = records.field(record, RECORD.stackRegister)
   if (isEmpty(registers, 0) || isEmpty(registers, i)) {
     if (!stackFault(registers, 'underflow')) return
     for (const register of [0, i]) if (isEmpty(registers, register)) writeIndefinite(registers, register)
@@ -275,7 +276,7 @@ const examine: Handler = waiting(({ registers, floats }) => {
 
 /** FCMOVcc: `flags` any of which makes the condition true, or false when negated. */
 const conditionalMove = (flags: number, negated: boolean): Handler => waiting(({ registers, records, floats }, record) => {
-  const i = records.field(record, 'stackRegister')
+  const i = records.field(record, RECORD.stackRegister)
   if (isEmpty(registers, 0) || isEmpty(registers, i)) {
     if (stackFault(registers, 'underflow')) writeIndefinite(registers, 0)
     return
@@ -337,11 +338,11 @@ export const X87_ARITHMETIC_HANDLERS: Handlers = {
   fnsetpm: () => STATUS.NEXT,
   ffree: waiting(({ registers, records }, record) => {
     report(registers, 0)
-    setTag(registers, records.field(record, 'stackRegister'), 0)
+    setTag(registers, records.field(record, RECORD.stackRegister), 0)
   }),
   ffreep: waiting(({ registers, records }, record) => {
     report(registers, 0)
-    setTag(registers, records.field(record, 'stackRegister'), 0)
+    setTag(registers, records.field(record, RECORD.stackRegister), 0)
     pop(registers)
   }),
 }

@@ -12,6 +12,7 @@ import type { FloatUnits } from '../core/float-units.ts'
 import type { Records } from '../core/records.ts'
 import type { RegisterFile } from '../core/register-file.ts'
 import { X87_OPERAND } from '../lift/x87.ts'
+import { RECORD } from '../layout/record.ts'
 import { SLOT, STATUS, State } from '../layout/state.ts'
 import type { Handler, Handlers } from '../core/handler.ts'
 import { waiting, waitingControl } from './x87-arithmetic.ts'
@@ -55,8 +56,8 @@ function convertLoaded({ registers, floats }: Views<'registers' | 'floats'>, kin
 
 const load: Handler = waiting((core, record) => {
   const { registers, records } = core
-  const kind = records.field(record, 'operandKind')
-  if (kind === X87_OPERAND.register) return loadRegister(core, records.field(record, 'stackRegister'))
+  const kind = records.field(record, RECORD.operandKind)
+  if (kind === X87_OPERAND.register) return loadRegister(core, records.field(record, RECORD.stackRegister))
   const host = core.memory.hostForRead(registers.address(SLOT.t3), BYTES[kind]!)
   if (isEmpty(registers, 7)) {
     const result = convertLoaded(core, kind, host)
@@ -115,8 +116,8 @@ function writeWords(
 const store = (options: { pops?: boolean; truncate?: boolean }): Handler =>
   waiting((core, record) => {
     const { registers, records, floats } = core
-    const kind = records.field(record, 'operandKind')
-    if (kind === X87_OPERAND.register) return storeRegister(core, records.field(record, 'stackRegister'), options.pops === true)
+    const kind = records.field(record, RECORD.operandKind)
+    if (kind === X87_OPERAND.register) return storeRegister(core, records.field(record, RECORD.stackRegister), options.pops === true)
     const bytes = BYTES[kind]!
     const host = core.memory.hostForWrite(registers.address(SLOT.t3), bytes)
     const { first } = floats
@@ -279,14 +280,14 @@ export const X87_MEMORY_HANDLERS: Handlers = {
   // FSTP without a stack fault: an empty register is not stored.
   fstpnce: waiting(({ registers, records, floats }, record) => {
     report(registers, 0)
-    if (!isEmpty(registers, 0)) writeRegister(registers, records.field(record, 'stackRegister'), readRegister(registers, 0, floats.first))
+    if (!isEmpty(registers, 0)) writeRegister(registers, records.field(record, RECORD.stackRegister), readRegister(registers, 0, floats.first))
     pop(registers)
   }),
   fldcw: waitingControl(({ registers, memory }) => setControl(registers, memory.read16(registers.address(SLOT.t3)))),
   fnstcw: (core) => write16(core, control(core.registers)),
   fnstsw: (core, record) => {
     const { registers } = core
-    if (core.records.field(record, 'operandKind') !== X87_OPERAND.register) return write16(core, status(registers))
+    if (core.records.field(record, RECORD.operandKind) !== X87_OPERAND.register) return write16(core, status(registers))
     registers.view.setUint16(registers.base + GPR.rax * 8, status(registers), true)
     return STATUS.NEXT
   },

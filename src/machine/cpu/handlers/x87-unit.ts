@@ -8,6 +8,7 @@ import { FLOAT_FLAG, X87_STATUS } from '../../softfloat/index.ts'
 import { VECTOR } from '../../../x86/index.ts'
 import type { Views } from '../core/core.ts'
 import type { RegisterFile } from '../core/register-file.ts'
+import { RECORD } from '../layout/record.ts'
 import { SLOT, STATUS, State } from '../layout/state.ts'
 import { lowPart, highPart } from '../../../util/index.ts'
 import { X87_OPERAND } from '../lift/x87.ts'
@@ -129,7 +130,7 @@ export function noteInstruction({ registers, records }: Views<'registers' | 'rec
   const address = records.addressOf(record)
   State.x87Instruction.setParts(registers.view, registers.base, lowPart(address), highPart(address))
   State.x87Opcode.set(registers.view, registers.base, records.displacement(record) & 0x7ff)
-  if (records.field(record, 'operandKind') !== X87_OPERAND.register) {
+  if (records.field(record, RECORD.operandKind) !== X87_OPERAND.register) {
     State.x87Data.setParts(registers.view, registers.base, registers.low(SLOT.t3), registers.high(SLOT.t3))
   }
 }

@@ -10,6 +10,7 @@ import type { TableState } from '../../interface/registers.ts'
 import type { Core, Views } from '../core/core.ts'
 import type { RegisterFile } from '../core/register-file.ts'
 import type { Handler } from '../core/handler.ts'
+import { RECORD } from '../layout/record.ts'
 import { SLOT, STATUS, State } from '../layout/state.ts'
 import { CR0_BITS, allowedCr4, hasFeature, FEATURE } from './features.ts'
 import { nullSegment, readOwnDescriptor, unpack, updateAccess } from './tables.ts'
@@ -21,10 +22,10 @@ export const ringZero = (handler: Handler): Handler => (core, record) =>
 /** MOV to or from CR0, CR2, CR3, CR4, CR8. */
 export function moveControl(core: Core, record: number): number {
   const { registers, records } = core
-  const register = records.field(record, 'special')
+  const register = records.field(record, RECORD.special)
   if (registers.cpl !== 0) return core.faults.protection()
-  const slot = records.field(record, 'general') * 8
-  if (records.field(record, 'isWrite') === 0) {
+  const slot = records.field(record, RECORD.general) * 8
+  if (records.field(record, RECORD.isWrite) === 0) {
     const high = State.control.element.high(registers.view, State.control.at(registers.base, register))
     registers.setSlot(slot, registers.controlLow(register), registers.long ? high : 0)
     return STATUS.NEXT
@@ -102,7 +103,7 @@ function writeCr4(core: Views<'registers' | 'mode' | 'faults' | 'debug' | 'outsi
 /** LMSW: the low four bits of CR0; PE can only be set. */
 export function loadStatusWord(core: Views<'registers' | 'records' | 'mode' | 'faults'>, record: number): number {
   const { registers } = core
-  const value = registers.low(core.records.field(record, 'register')) & 15
+  const value = registers.low(core.records.field(record, RECORD.register)) & 15
   const old = registers.controlLow(0)
   return writeCr0(core, ((old & ~14) | value | (old & CR0.PE)) >>> 0)
 }
@@ -115,7 +116,7 @@ export function clearTaskSwitched({ registers, mode }: Views<'registers' | 'mode
 /** MOV to or from a debug register. DR4 and DR5 are other names of DR6 and DR7 unless CR4.DE is set. */
 export function moveDebug(core: Views<'registers' | 'records' | 'faults' | 'debug'>, record: number): number {
   const { registers, records, faults } = core
-  const named = records.field(record, 'special')
+  const named = records.field(record, RECORD.special)
   const isAlias = named === 4 || named === 5
   if (isAlias && (registers.controlLow(4) & CR4.DE) !== 0) return faults.undefinedOpcode()
   if (registers.cpl !== 0) return faults.protection()
@@ -125,8 +126,8 @@ export function moveDebug(core: Views<'registers' | 'records' | 'faults' | 'debu
     return faults.raise(VECTOR.DB)
   }
   const register = isAlias ? named + 2 : named
-  const slot = records.field(record, 'general') * 8
-  if (records.field(record, 'isWrite') === 0) {
+  const slot = records.field(record, RECORD.general) * 8
+  if (records.field(record, RECORD.isWrite) === 0) {
     const high = State.debug.element.high(registers.view, State.debug.at(registers.base, register))
     registers.setSlot(slot, debug.low(register), registers.long ? high : 0)
     return STATUS.NEXT
@@ -146,7 +147,7 @@ export const loadTable = (name: 'gdt' | 'idt'): Handler => (core, record) => {
   const bytes = core.memory.readBytes(address, registers.long ? 10 : 6)
   const view = new DataView(bytes.buffer)
   const base = view.getUint32(2, true)
-  const isShort = !registers.long && core.records.field(record, 'operandBytes') === 2
+  const isShort = !registers.long && core.records.field(record, RECORD.operandBytes) === 2
   const table: TableState = {
     limit: view.getUint16(0, true), baseLow: isShort ? base & 0xff_ffff : base,
     baseHigh: registers.long ? view.getUint32(6, true) : 0,
@@ -175,7 +176,7 @@ export const isHidden = (registers: RegisterFile): boolean =>
 /** LLDT and LTR: the selector is in the register; the ring has been looked at. */
 export const loadSystemSegment = (name: 'ldtr' | 'tr'): Handler => (core, record) => {
   const { registers, faults, system } = core
-  const selector = registers.low(core.records.field(record, 'register')) & 0xffff
+  const selector = registers.low(core.records.field(record, RECORD.register)) & 0xffff
   const code = selector & 0xfffc
   if (code === 0) {
     if (name === 'tr') return faults.protection()

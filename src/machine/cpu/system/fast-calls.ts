@@ -7,6 +7,7 @@ import { highPart, isCanonical, lowPart, signedFromParts } from '../../../util/i
 import type { SegmentState } from '../../interface/registers.ts'
 import type { Core, Views } from '../core/core.ts'
 import type { SystemRegisters } from '../core/system-registers.ts'
+import { RECORD } from '../layout/record.ts'
 import { SEGMENT_SLOT, STATUS, State } from '../layout/state.ts'
 import { FEATURE, hasFeature } from './features.ts'
 import { afterJump } from './tables.ts'
@@ -71,7 +72,7 @@ export function systemReturn(core: Core, record: number): number {
   const { registers, faults } = core
   if ((registers.efer & EFER.SCE) === 0 || !registers.isLongMode) return faults.undefinedOpcode()
   if (registers.cpl !== 0) return faults.protection()
-  const toLong = core.records.field(record, 'operandBytes') === 8
+  const toLong = core.records.field(record, RECORD.operandBytes) === 8
   const target = toLong ? registers.address(GPR.rcx * 8) : registers.low(GPR.rcx * 8)
   if (!isCanonical(target)) return faults.protection()
   const selector = plain(core.system, MSR.STAR)[1] >>> 16
@@ -106,7 +107,7 @@ export function systemExit(core: Core, record: number): number {
   if (!hasFeature(core.outside, FEATURE.SEP)) return faults.undefinedOpcode()
   const [selector] = plain(core.system, MSR.SYSENTER_CS)
   if ((selector & 0xfffc) === 0 || registers.cpl !== 0) return faults.protection()
-  const toLong = core.records.field(record, 'operandBytes') === 8
+  const toLong = core.records.field(record, RECORD.operandBytes) === 8
   const target = toLong ? registers.address(GPR.rdx * 8) : registers.low(GPR.rdx * 8)
   const stack = toLong ? registers.address(GPR.rcx * 8) : registers.low(GPR.rcx * 8)
   if (!isCanonical(target) || !isCanonical(stack)) return faults.protection()

@@ -10,6 +10,7 @@ import type { Attention } from '../core/attention.ts'
 import type { LinearMemory } from '../core/linear-memory.ts'
 import type { RegisterFile } from '../core/register-file.ts'
 import type { Handler } from '../core/handler.ts'
+import { RECORD } from '../layout/record.ts'
 import { SLOT, STATUS, State } from '../layout/state.ts'
 import { readTask } from './tables.ts'
 
@@ -50,8 +51,8 @@ const afterPort = (attention: Attention): number => (attention.isDue ? STATUS.CH
 /** IN and OUT. */
 export const portAccess = (direction: 'in' | 'out'): Handler => (core, record) => {
   const { registers, records } = core
-  const size = records.field(record, 'size') as Size
-  const port = records.field(record, 'isInDx') === 1 ? registers.low(GPR.rdx * 8) & 0xffff : records.displacement(record) & 0xff
+  const size = records.field(record, RECORD.size) as Size
+  const port = records.field(record, RECORD.isInDx) === 1 ? registers.low(GPR.rdx * 8) & 0xffff : records.displacement(record) & 0xff
   if (!isAllowed(core, port, size)) return core.faults.protection()
   if (direction === 'out') write(core, port, size, registers.low(GPR.rax * 8))
   else {
@@ -83,14 +84,14 @@ function setCounter(registers: RegisterFile, register: number, bits: number, val
  */
 export const stringPort = (direction: 'ins' | 'outs'): Handler => (core, record) => {
   const { registers, records } = core
-  const size = records.field(record, 'size') as Size
-  const bits = records.field(record, 'addressBits')
-  const repeats = records.field(record, 'isRepeated') === 1
+  const size = records.field(record, RECORD.size) as Size
+  const bits = records.field(record, RECORD.addressBits)
+  const repeats = records.field(record, RECORD.isRepeated) === 1
   const port = registers.low(GPR.rdx * 8) & 0xffff
   if (!isAllowed(core, port, size)) return core.faults.protection()
   if (repeats && registers.low(GPR.rcx * 8) === 0 && counter(registers, GPR.rcx, bits) === 0) return STATUS.NEXT
   const pointer = direction === 'ins' ? GPR.rdi : GPR.rsi
-  const segment = registers.address(direction === 'ins' ? SLOT.es : records.field(record, 'segmentSlot'))
+  const segment = registers.address(direction === 'ins' ? SLOT.es : records.field(record, RECORD.segmentSlot))
   const at = counter(registers, pointer, bits)
   const address = registers.long ? at + segment : (at + segment) % 0x1_0000_0000
   if (direction === 'ins') readInto(core, address, port, size)
