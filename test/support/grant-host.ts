@@ -81,9 +81,10 @@ export class GrantHostDouble {
 
   /** A domain with a table; frames are its own from `frame()` on. */
   domain(id: number, options: Partial<GrantDomain> = {}): DomId {
-    this.tables.addDomain({
+    const result = this.tables.addDomain({
       id: domId(id), maxGrantFrames: 4, maxMaptrackFrames: 2, maxVersion: 2, mapsBy: 'table', ...options,
     })
+    if (result !== 0) throw new Error(`domain ${id} gets no table: ${result}`)
     return domId(id)
   }
 

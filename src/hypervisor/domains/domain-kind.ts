@@ -4,6 +4,7 @@
  */
 import type { DomId } from '../../util/index.ts'
 import type { GuestVcpu } from './guest-vcpu.ts'
+import type { RefusalFacts } from './refusal-facts.ts'
 import type { RunnerFactory } from './vcpu-runner.ts'
 
 /** A mapping of a granted frame, as the grant table asks for it. */
@@ -58,8 +59,11 @@ export interface DomainKind<V> {
   readonly name: string
   /** vCPUs have registers, which are set before they run, and are saved; otherwise they are started as they are. */
   readonly hasRegisters: boolean
-  /** Throws OUT_OF_RESOURCES or INVALID_ARGUMENT where a domain cannot be of this kind. Nothing is kept for it. */
-  admit(wishes: DomainWishes): void
+  /**
+   * Whether a domain can be of this kind: 0, -EINVAL for what it asks for, -ENOMEM when what its vCPUs execute on is lacking,
+   * with the cause in `facts`. Nothing is kept for it.
+   */
+  admit(wishes: DomainWishes, facts: RefusalFacts): number
   /** A domain has got a vCPU, without registers as yet. */
   added?(vcpu: V): void
   /** A vCPU goes with its domain; its guest's half has been dropped. */

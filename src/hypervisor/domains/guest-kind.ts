@@ -34,6 +34,11 @@ export class GuestKinds {
     return kind
   }
 
+  /** Names, in the order in which the kinds were added. */
+  names(): string {
+    return [...this.kinds.keys()].join(', ')
+  }
+
   /** In the order in which they were added. */
   all(): GuestKind[] {
     return [...this.kinds.values()]

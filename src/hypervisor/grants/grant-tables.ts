@@ -41,15 +41,12 @@ export class GrantTables<V extends GrantCaller> implements Stateful<GrantState> 
     this.copier = new GrantCopier(host, (domain) => this.tables.get(domain))
   }
 
-  /** Gives a new domain a table of one frame. Throws OUT_OF_MEMORY when the host has none. */
-  addDomain(domain: GrantDomain): void {
+  /** Gives a new domain a table of one frame: 0, or -ENOMEM when the host has none. */
+  addDomain(domain: GrantDomain): number {
     const table = new GrantTable(this.host, domain)
-    if (!table.grow(1)) {
-      throw new XenError('OUT_OF_MEMORY', `no frame for the grant table of domain ${domain.id}`, {
-        details: { domid: domain.id },
-      })
-    }
+    if (!table.grow(1)) return -ERRNO.ENOMEM
     this.tables.set(domain.id, table)
+    return 0
   }
 
   /** Gives a domain that is being loaded a table without frames, which {@link GrantTables.load} fills. */

@@ -3,8 +3,8 @@
  * another domain still maps keeps a dying domain until it is unmapped.
  * Reference: xen/common/domain.c, domain_create, domain_kill; xen/arch/x86/domain.c, domain_relinquish_resources.
  */
-import { DOMID, VIRQ, VcpuInfo } from '../../../abi/index.ts'
-import { type DomId, XenError } from '../../../util/index.ts'
+import { DOMID, ERRNO, VIRQ, VcpuInfo } from '../../../abi/index.ts'
+import type { DomId, EventHub } from '../../../util/index.ts'
 import type { HypervisorConsole } from '../../console/console.ts'
 import type { CreateDomainOptions } from './records.ts'
 import { Domain, Vcpu } from '../../domains/domain.ts'
@@ -18,11 +18,13 @@ import type { GuestMemory } from '../../memory/guest-memory.ts'
 import type { HostClock } from '../../time/host-clock.ts'
 import type { GuestKind, GuestKinds } from '../../domains/guest-kind.ts'
 import type { FrameTypes } from '../../frames/frame-types.ts'
+import { type RefusalFacts, because } from '../../domains/refusal-facts.ts'
+import type { HypervisorEvent } from '../../hypervisor-events.ts'
 import type { PhysicalCpus } from '../../execution/physical-cpus.ts'
 import type { Scheduler } from '../../scheduler/index.ts'
 import { DomainWatchdogs, type TimeRecords, type TimerQueue, VcpuTimers } from '../../time/index.ts'
 import type { VcpuExecution } from '../../execution/vcpu-execution.ts'
-import { WORK, type WorkMeter } from '../../time/work-meter.ts'
+import { CALL_AGAIN, WORK, type WorkMeter } from '../../time/work-meter.ts'
 
 /** Most vCPUs of a domain: what one grows up with on x86 (MAX_VIRT_CPUS is larger, but nothing here needs more). */
 const MAX_VCPUS = 128
@@ -54,6 +56,7 @@ export interface LifecycleParts {
   readonly cpus: PhysicalCpus
   readonly kinds: GuestKinds
   readonly console: HypervisorConsole
+  readonly hub: EventHub<HypervisorEvent>
   /** Calendar time at host boot. */
   readonly bootTime: bigint
   /** Raises VIRQ_TIMER in a vCPU. */
@@ -82,53 +85,66 @@ export class DomainLifecycle {
     } })
   }
 
-  /** Makes a paused domain without memory. */
-  create(options: CreateDomainOptions): Domain {
+  /**
+   * XEN_DOMCTL_createdomain: makes a paused domain without memory. Its number; -EINVAL, -EEXIST, or -ENOMEM when a frame, a
+   * processor or a number is lacking. `facts` takes the cause.
+   */
+  create(options: CreateDomainOptions, facts: RefusalFacts = {}): number {
     const { parts } = this
-    const vcpuCount = countVcpus(options)
-    const kind = this.kindOf(options)
-    kind.admit({ vcpus: vcpuCount, createRunner: options.createRunner })
-    const id = this.chooseId(options)
+    const { vcpus = 1, createRunner } = options
+    const kind = parts.kinds.get(options.kind)
+    const isCount = Number.isInteger(vcpus) && vcpus >= 1 && vcpus <= MAX_VCPUS
+    Object.assign(facts, { domid: options.domid, kind: options.kind, vcpus })
+    if (!isCount) return because(facts, { cause: 'vcpus', most: MAX_VCPUS }, -ERRNO.EINVAL)
+    if (kind === undefined) return because(facts, { cause: 'kind', kinds: parts.kinds.names() }, -ERRNO.EINVAL)
+    const refused = kind.admit({ vcpus, createRunner }, facts)
+    if (refused < 0) return refused
+    const id = this.chooseId(options.domid, facts)
+    if (id < 0) return id
+    // A number that is free.
+    return this.make(id as DomId, { ...options, vcpus, kind }, facts)
+  }
+
+  private make(id: DomId, options: AssembledOptions, facts: RefusalFacts): number {
+    const { parts } = this
+    const { maxGrantFrames = DEFAULT_GRANT_FRAMES, maxMaptrackFrames = DEFAULT_MAPTRACK_FRAMES } = options
     const sharedInfoFrame = parts.domainMemory.takeRaw()
-    if (sharedInfoFrame < 0) {
-      throw new XenError('OUT_OF_MEMORY', 'no frame for a domain\'s shared_info', {
-        details: { domid: id },
-      })
-    }
-    const domain = this.assemble(id, { ...options, vcpus: vcpuCount, kind }, sharedInfoFrame)
-    try {
-      parts.grants.addDomain({
-        id, maxGrantFrames: options.maxGrantFrames ?? DEFAULT_GRANT_FRAMES,
-        maxMaptrackFrames: options.maxMaptrackFrames ?? DEFAULT_MAPTRACK_FRAMES,
-        maxVersion: 2, mapsBy: kind.grants === undefined ? 'direct' : 'table',
-      })
-    } catch (error) {
+    if (sharedInfoFrame < 0) return because(facts, { cause: 'shared_info', domid: id }, -ERRNO.ENOMEM)
+    const domain = this.assemble(id, options, sharedInfoFrame)
+    const refused = parts.grants.addDomain({
+      id, maxGrantFrames, maxMaptrackFrames, maxVersion: 2, mapsBy: options.kind.grants === undefined ? 'direct' : 'table',
+    })
+    if (refused < 0) {
       this.destroy(domain)
-      throw error
+      return because(facts, { cause: 'grants', domid: id }, refused)
     }
-    return domain
+    parts.hub.emit({ type: 'domain-created', domid: id })
+    return id
   }
 
   /** Ends a domain, however long that takes; it is forgotten when its last frame is free. */
   destroy(domain: Domain): void {
-    while (!this.dismantle(domain));
+    while (this.dismantle(domain) === CALL_AGAIN);
   }
 
-  /** One portion of ending a domain: false while there is more to do. It never runs again from the first one on. */
-  dismantle(domain: Domain): boolean {
+  /**
+   * XEN_DOMCTL_destroydomain: one portion of ending a domain, which never runs again from the first one on. 0, or CALL_AGAIN
+   * while there is more to do.
+   */
+  dismantle(domain: Domain): number {
     const { parts } = this
     const known = this.dismantling.get(domain)
-    if (known === undefined && domain.dying) return true
+    if (known === undefined && domain.dying) return 0
     const work = known ?? this.takeApart(domain)
     this.dismantling.set(domain, work)
     domain.dying = true
     return parts.meter.within(DISMANTLING_PORTION, () => {
       while (work.next().done !== true) {
         // Nobody finds a domain that is gone: what is left of its end comes at once.
-        if (parts.meter.isSpent && parts.domains.get(domain.id) === domain) return false
+        if (parts.meter.isSpent && parts.domains.get(domain.id) === domain) return CALL_AGAIN
       }
       this.dismantling.delete(domain)
-      return true
+      return 0
     })
   }
 
@@ -168,31 +184,16 @@ export class DomainLifecycle {
     if (domain.id !== 0) this.parts.events.raiseGlobalVirq(VIRQ.DOM_EXC, 0 as DomId)
   }
 
-  private kindOf({ kind }: CreateDomainOptions): GuestKind {
-    const found = this.parts.kinds.get(kind)
-    if (found !== undefined) return found
-    const names = this.parts.kinds.all().map(({ name }) => name).join(', ')
-    throw new XenError('INVALID_ARGUMENT', `there is no kind of guest ${String(kind)}: a host has ${names}`, { details: { kind } })
-  }
-
-  private chooseId(options: CreateDomainOptions): DomId {
+  /** The number that is asked for, or the next free one; -EINVAL, -EEXIST, -ENOMEM. */
+  private chooseId(wanted: DomId | undefined, facts: RefusalFacts): number {
     const { domains } = this.parts
-    if (options.domid !== undefined && !(Number.isInteger(options.domid) && options.domid >= 0)) {
-      throw new XenError('INVALID_ARGUMENT', `a domain's number is 0 to ${0x7fef}, got ${options.domid}`, {
-        details: { domid: options.domid },
-      })
+    if (wanted !== undefined) {
+      if (!(Number.isInteger(wanted) && wanted >= 0)) return because(facts, { cause: 'number' }, -ERRNO.EINVAL)
+      if (domains.get(wanted) !== undefined) return -ERRNO.EEXIST
     }
-    if (options.domid !== undefined && domains.get(options.domid) !== undefined) {
-      throw new XenError('DOMAIN_EXISTS', `domain ${options.domid} exists`, { details: { domid: options.domid } })
-    }
-    const id = options.domid ?? domains.freeId(this.nextId)
-    if (id === undefined || id >= DOMID.FIRST_RESERVED) {
-      throw new XenError('OUT_OF_RESOURCES', `no domain number is free, or ${String(id)} is reserved`, {
-        details: { domid: id },
-      })
-    }
-    if (options.domid === undefined) this.nextId = id + 1
-    else this.nextId = Math.max(this.nextId, id + 1)
+    const id = wanted ?? domains.freeId(this.nextId)
+    if (id === undefined || id >= DOMID.FIRST_RESERVED) return because(facts, { cause: 'numbers', domid: id }, -ERRNO.ENOMEM)
+    this.nextId = wanted === undefined ? id + 1 : Math.max(this.nextId, id + 1)
     return id
   }
 
@@ -281,12 +282,6 @@ export class DomainLifecycle {
     frames.flags[mfn]! &= ~FRAME_FLAG.PINNED
     pageTypes.putPageAndType(mfn)
   }
-}
-
-/** The vCPUs that a domain is to have. */
-function countVcpus({ vcpus = 1 }: CreateDomainOptions): number {
-  if (Number.isInteger(vcpus) && vcpus >= 1 && vcpus <= MAX_VCPUS) return vcpus
-  throw new XenError('INVALID_ARGUMENT', `a domain has 1 to ${MAX_VCPUS} vCPUs, got ${vcpus}`, { details: { vcpus } })
 }
 
 /** A domain's handle: 16 bytes, zeros unless given. */

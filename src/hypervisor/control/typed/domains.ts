@@ -1,8 +1,8 @@
 /** The control interface's face of the life of domains: it finds the domain, asks the core, and throws where that refuses. */
 import { ERRNO } from '../../../abi/index.ts'
-import { type DomId, type EventHub, type OptionChecks, anything, byteArray, callable, checkOptions, flag, text, whole } from '../../../util/index.ts'
+import { type DomId, type OptionChecks, anything, byteArray, callable, checkOptions, flag, text, whole } from '../../../util/index.ts'
 import type { Domain } from '../../domains/domain.ts'
-import type { HypervisorEvent } from '../../hypervisor-events.ts'
+import type { RefusalFacts } from '../../domains/refusal-facts.ts'
 import type { HostClock } from '../../time/host-clock.ts'
 import type { DomainActivity } from '../core/activity.ts'
 import { describeDomain } from '../core/info.ts'
@@ -18,7 +18,6 @@ export interface DomainFaceParts {
   readonly lifecycle: DomainLifecycle
   readonly activity: DomainActivity
   readonly clock: HostClock
-  readonly hub: EventHub<HypervisorEvent>
 }
 
 const DOMAIN_CHECKS: OptionChecks<CreateDomainOptions> = {
@@ -28,17 +27,17 @@ const DOMAIN_CHECKS: OptionChecks<CreateDomainOptions> = {
 }
 
 /** Makes the face of domains. */
-export function domainFace({ domains, lifecycle, activity, clock, hub }: DomainFaceParts): DomainControl {
+export function domainFace({ domains, lifecycle, activity, clock }: DomainFaceParts): DomainControl {
   const find = (domid: DomId): Domain => foundDomain(domains, domid)
   return {
     createDomain(options) {
       checkOptions('createDomain', options, DOMAIN_CHECKS)
-      const { id } = lifecycle.create(options)
-      hub.emit({ type: 'domain-created', domid: id })
-      return id
+      const facts: RefusalFacts = {}
+      // The core numbers domains.
+      return accepted(lifecycle.create(options, facts), 'createDomain', facts) as DomId
     },
     destroyDomain: (domid) => lifecycle.destroy(find(domid)),
-    dismantleDomain: (domid) => lifecycle.dismantle(find(domid)),
+    dismantleDomain: (domid) => lifecycle.dismantle(find(domid)) === 0,
     pauseDomain(domid) {
       accepted(activity.pause(find(domid)), 'pauseDomain', { domid })
     },

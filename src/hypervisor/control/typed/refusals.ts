@@ -49,7 +49,8 @@ const REFUSALS = {
       says: '{vcpus} vCPUs need as many processors, and the host has {free} left',
     },
     { cause: 'grants', code: 'OUT_OF_MEMORY', says: 'no frame for the grant table of domain {domid}' },
-    { errno: ENOMEM, code: 'OUT_OF_MEMORY', says: 'no frame for a domain\'s shared_info', more: ['domid'] },
+    { cause: 'shared_info', code: 'OUT_OF_MEMORY', says: 'no frame for a domain\'s shared_info', more: ['domid'] },
+    { cause: 'kind', code: 'INVALID_ARGUMENT', says: 'there is no kind of guest {kind}: a host has {kinds}' },
   ],
   pauseDomain: [{ errno: EOVERFLOW, code: 'INVALID_STATE', says: 'domain {domid} is paused as often as can be counted' }],
   unpauseDomain: [{ code: 'INVALID_STATE', says: 'domain {domid} is not paused' }],
@@ -118,13 +119,16 @@ const REFUSALS = {
 /** An operation of the control interface that can be refused. */
 export type RefusableOperation = keyof typeof REFUSALS
 
+/** What is refused in a way that no row tells, as by a kind of guest that the table does not know. */
+const UNTOLD: Refusal = { code: 'HYPERCALL_FAILED', says: '{operation} failed with {result}' }
+
 /** The error of an operation that the core has answered with a negative `result`. */
 export function refusal(operation: RefusableOperation, result: number, facts: Facts): XenError {
   const rows: readonly Refusal[] = REFUSALS[operation]
   const row = rows.find(({ errno, cause }) => (
     (errno === undefined || errno === -result) && (cause === undefined || cause === facts['cause'])
-  ))!
-  const known: Facts = { ...facts, result }
+  )) ?? UNTOLD
+  const known: Facts = { ...facts, operation, result }
   const named: string[] = []
   const message = row.says.replace(/\{(\w+)\}/g, (_, name: string) => {
     named.push(name)

@@ -9,6 +9,7 @@ import { type EventHub, XenError } from '../../../util/index.ts'
 import type { Vcpu } from '../../domains/domain.ts'
 import type { DomainWishes, FrameLedger, GrantMappings, TablePins } from '../../domains/domain-kind.ts'
 import type { GuestKind } from '../../domains/guest-kind.ts'
+import { type RefusalFacts, because } from '../../domains/refusal-facts.ts'
 import type { DomainRegistry } from '../../domains/registry.ts'
 import type { VcpuExecution } from '../../execution/vcpu-execution.ts'
 import type { FrameTable } from '../../frames/frame-table.ts'
@@ -118,12 +119,9 @@ class PvGuests implements GuestKind {
     }
   }
 
-  admit({ vcpus }: DomainWishes): void {
+  admit({ vcpus }: DomainWishes, facts: RefusalFacts): number {
     const free = (this.parts.options.processors ?? Infinity) - this.reserved
-    if (vcpus <= free) return
-    throw new XenError('OUT_OF_RESOURCES', `${vcpus} vCPUs need as many processors, and the host has ${free} left`, {
-      details: { vcpus, free },
-    })
+    return vcpus <= free ? 0 : because(facts, { cause: 'processors', free }, -ERRNO.ENOMEM)
   }
 
   /** Keeps a processor for a vCPU, as Xen takes what a vCPU needs when its domain is made. */

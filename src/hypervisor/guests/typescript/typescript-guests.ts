@@ -3,12 +3,12 @@
  * It has no registers and no page tables; addresses in its raw hypercalls are those of host memory.
  */
 import { ERRNO } from '../../../abi/index.ts'
-import { XenError } from '../../../util/index.ts'
 import type { Vcpu } from '../../domains/domain.ts'
 import type { DomainWishes, TablePins } from '../../domains/domain-kind.ts'
 import type { GuestKind } from '../../domains/guest-kind.ts'
 import type { HypercallRow, HypercallTable } from '../../domains/hypercall.ts'
 import type { GuestVcpu } from '../../domains/guest-vcpu.ts'
+import { type RefusalFacts, because } from '../../domains/refusal-facts.ts'
 import type { VcpuEntry, VcpuExit, VcpuRunner } from '../../domains/vcpu-runner.ts'
 import type { VcpuExecution } from '../../execution/vcpu-execution.ts'
 import type { GuestAccess } from '../../memory/guest-access.ts'
@@ -42,9 +42,8 @@ class TypeScriptGuests implements GuestKind {
     this.pins = mmu
   }
 
-  admit({ createRunner }: DomainWishes): void {
-    if (createRunner !== undefined) return
-    throw new XenError('INVALID_ARGUMENT', 'a guest in TypeScript needs createRunner')
+  admit({ createRunner }: DomainWishes, facts: RefusalFacts): number {
+    return createRunner === undefined ? because(facts, { cause: 'runner' }, -ERRNO.EINVAL) : 0
   }
 
   /** It sets its own timers; a tick that nobody has asked for would only wake it. */

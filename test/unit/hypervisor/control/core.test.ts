@@ -13,14 +13,14 @@ import { Scheduling, type Told } from '../../../../src/hypervisor/control/core/s
 import { VcpuOperations } from '../../../../src/hypervisor/control/core/vcpus.ts'
 import type { Domain } from '../../../../src/hypervisor/domains/domain.ts'
 import { VirtualClock } from '../../../../src/hypervisor/index.ts'
-import { type Mfn, SeededRandom } from '../../../../src/util/index.ts'
+import { type Mfn, SeededRandom, domId } from '../../../../src/util/index.ts'
 import { PlainMemory, SLEEPER } from '../../../support/hypervisor-host.ts'
 
 /** A core over a host with two domains of 16 frames: `guest` and `other`. */
 function scene() {
   const memory = new PlainMemory(512)
   const parts = compose({ memory, clock: new VirtualClock(), random: new SeededRandom(1) })
-  const domainOf = (): Domain => parts.lifecycle.create({ kind: 'typescript', createRunner: () => SLEEPER, maxPages: 16 })
+  const domainOf = (): Domain => parts.domains.get(parts.lifecycle.create({ ...TYPESCRIPT, maxPages: 16 }))!
   const populated = (domain: Domain): readonly [Domain, readonly Mfn[]] => {
     const frames: Mfn[] = []
     expect(parts.reservation.populate(domain, { count: 16, firstPfn: 0 }, frames)).toBe(16)
@@ -49,6 +49,39 @@ interface Row {
 const list = (...frames: readonly number[]): Uint32Array => Uint32Array.from(frames)
 const range = { addressLow: 0, addressHigh: 0, sizeLow: 4096, sizeHigh: 0, type: 1 }
 const page = new Uint8Array(4096)
+
+/** What a domain in TypeScript is made of. */
+const TYPESCRIPT = { kind: 'typescript', createRunner: () => SLEEPER } as const
+
+/** XEN_DOMCTL_createdomain, destroydomain. */
+const LIFE: readonly Row[] = [
+  { what: 'a domain', answer: 2, run: (s) => s.parts.lifecycle.create(TYPESCRIPT) },
+  { what: 'a domain of a number that is free', answer: 9, run: (s) => s.parts.lifecycle.create({ ...TYPESCRIPT, domid: domId(9) }) },
+  { what: 'a domain of a number that is taken', answer: -ERRNO.EEXIST, run: (s) => s.parts.lifecycle.create({ ...TYPESCRIPT, domid: s.guest.id }) },
+  {
+    what: 'a domain of a reserved number', answer: -ERRNO.ENOMEM, xen: { answer: 2, because: 'it takes it for a wish to choose' },
+    run: (s) => s.parts.lifecycle.create({ ...TYPESCRIPT, domid: domId(0x7ff0) }),
+  },
+  { what: 'a domain without vCPUs', answer: -ERRNO.EINVAL, run: (s) => s.parts.lifecycle.create({ ...TYPESCRIPT, vcpus: 0 }) },
+  { what: 'a domain of a kind that is not', answer: -ERRNO.EINVAL, run: (s) => s.parts.lifecycle.create({ kind: 'pvh' }) },
+  { what: 'a domain in TypeScript without a program', answer: -ERRNO.EINVAL, run: (s) => s.parts.lifecycle.create({ kind: 'typescript' }) },
+  {
+    what: 'a domain for which there is no frame', answer: -ERRNO.ENOMEM,
+    run: (s) => [drain(s, 0), s.parts.lifecycle.create(TYPESCRIPT)][1],
+  },
+  {
+    what: 'a domain for which there is no frame for grants', answer: -ERRNO.ENOMEM,
+    run: (s) => [drain(s, 1), s.parts.lifecycle.create(TYPESCRIPT)][1],
+  },
+  { what: 'the end of a domain', answer: 0, run: (s) => s.parts.lifecycle.dismantle(s.guest) },
+  { what: 'the end of a domain that is dying', answer: 0, run: (s) => [s.foreignFrames.map(s.guest.id, s.own[0]!), s.parts.lifecycle.dismantle(s.guest), s.parts.lifecycle.dismantle(s.guest)][2] },
+]
+
+/** Leaves the host so many free frames. */
+function drain({ parts, guest, reservation }: Scene, left: number): void {
+  reservation.setMaximum(guest, 1e6)
+  reservation.grow(guest, parts.domainMemory.free - left, [])
+}
 
 /** XEN_DOMCTL_pausedomain, unpausedomain, resumedomain; SCHEDOP_remote_shutdown. */
 const ACTIVITY: readonly Row[] = [
@@ -167,7 +200,7 @@ const SHARING: readonly Row[] = [
 ]
 
 describe.each([
-  ['pausing and resuming', ACTIVITY], ['reservations', RESERVATION], ['frames', FRAMES], ['vCPUs', VCPUS], ['sharing', SHARING],
+  ['life', LIFE], ['pausing and resuming', ACTIVITY], ['reservations', RESERVATION], ['frames', FRAMES], ['vCPUs', VCPUS], ['sharing', SHARING],
 ])('%s', (_family, rows) => {
   test.each(rows)('$what: $answer', ({ run, answer }) => {
     expect(run(scene())).toBe(answer)
@@ -192,6 +225,13 @@ describe('what is given beside the number', () => {
     const told: Told = {}
     scheduling.setParameters(guest, { values: { wieght: 1 } }, told)
     expect(told.fault?.message).toBe('this scheduler has no parameter wieght')
+  })
+
+  test('why a domain could not be made', () => {
+    const { parts } = scene()
+    const facts = {}
+    parts.lifecycle.create({ kind: 'typescript', vcpus: 200 }, facts)
+    expect(facts).toMatchObject({ cause: 'vcpus', vcpus: 200, most: 128 })
   })
 
   test('a refused operation has changed nothing', () => {

@@ -24,6 +24,7 @@ const REFUSALS: readonly Row[] = [
   ['INVALID_ARGUMENT', 'domain 0 has no vCPU 5', { domid: 0, vcpu: 5 }, ({ h, a }) => h.vcpuInfo(a.domid, 5)],
   ['DOMAIN_EXISTS', 'domain 0 exists', { domid: 0 }, ({ h }) => h.createDomain({ kind: 'pv', domid: domId(0) })],
   ['INVALID_ARGUMENT', /a domain has 1 to 128 vCPUs, got 0/, { vcpus: 0 }, ({ h }) => h.createDomain({ kind: 'pv', vcpus: 0 })],
+  ['INVALID_ARGUMENT', 'there is no kind of guest hvm: a host has pv, typescript', { kind: 'hvm' }, ({ h }) => h.createDomain({ kind: 'hvm' })],
   ['INVALID_ARGUMENT', 'a guest in TypeScript needs createRunner', {}, ({ h }) => h.createDomain({ kind: 'typescript' })],
   ['INVALID_ARGUMENT', 'a domain\'s number is 0 to 32751, got -1', { domid: -1 }, ({ h }) => h.createDomain({ kind: 'pv', domid: -1 as never })],
   ['OUT_OF_RESOURCES', 'no domain number is free, or 32752 is reserved', { domid: 32752 }, ({ h }) => h.createDomain({ kind: 'pv', domid: domId(0x7ff0) })],
@@ -46,10 +47,13 @@ const REFUSALS: readonly Row[] = [
   ['INVALID_STATE', /frame \d+ of domain 0 cannot be pinned as a table of level 1/, { domid: 0, level: 1, result: -22 },
     ({ h, a, b }) => h.pinTable(a.domid, b.frames[0]!, 1)],
   ['INVALID_STATE', /frame \d+ of domain 0 is not pinned/, { domid: 0, result: -22 }, ({ h, a }) => h.unpinTable(a.domid, a.frames[1]!)],
-  ['PERMISSION_DENIED', /does not belong to domain 0/, { domid: 0 }, ({ h, a, b }) => h.writeHypercallPage(a.domid, b.frames[0]!)],
-  ['INVALID_STATE', /frame \d+ of domain 0 is in use as a table/, { domid: 0 }, ({ h, a }) => {
-    h.pinTable(a.domid, a.frames[1]!, 1)
-    h.writeHypercallPage(a.domid, a.frames[1]!)
+  ['PERMISSION_DENIED', /does not belong to domain 2/, { domid: 2 },
+    ({ h, b }) => h.writeHypercallPage(h.createDomain({ kind: 'pv', maxPages: 1 }), b.frames[0]!)],
+  ['INVALID_STATE', /frame \d+ of domain 2 is in use as a table/, { domid: 2 }, ({ h }) => {
+    const domid = h.createDomain({ kind: 'pv', maxPages: 1 })
+    const [frame] = h.populatePhysmap(domid, 1)
+    h.pinTable(domid, frame!, 1)
+    h.writeHypercallPage(domid, frame!)
   }],
   ['INVALID_ARGUMENT', 'a memory map of 129 ranges is too long for domain 0', { domid: 0, ranges: 129 },
     ({ h, a }) => h.setMemoryMap(a.domid, Array.from({ length: 129 }, () => ({ address: 0, size: 4096, type: 1 })))],

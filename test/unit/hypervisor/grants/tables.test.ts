@@ -46,7 +46,8 @@ describe('setting up', () => {
     expect(host.budget).toBe(2)
     expect(tables.querySize(guest, DOMID.SELF)).toEqual({ frames: 1, maxFrames: 4 })
     host.budget = 0
-    expect(() => host.domain(3)).toThrowError(expect.objectContaining({ code: 'OUT_OF_MEMORY' }))
+    expect(tables.addDomain({ id: domId(3), maxGrantFrames: 4, maxMaptrackFrames: 2, maxVersion: 2, mapsBy: 'table' })).toBe(-ERRNO.ENOMEM)
+    expect(tables.of(3)).toBeUndefined()
   })
 })
 

@@ -47,7 +47,9 @@ class Words implements GuestKind {
     return result
   }
 
-  admit(): void {}
+  admit(): number {
+    return 0
+  }
 
   removed(vcpu: Vcpu): void {
     this.note(`vCPU ${vcpu.vcpu} is gone`)
@@ -93,7 +95,7 @@ function scene(): Scene {
     { memory: new PlainMemory(512), clock: new VirtualClock(), random: new SeededRandom(1) },
     [...GUEST_KINDS, (core) => (kind = new Words(core))],
   )
-  const domain = parts.lifecycle.create({ kind: 'words', vcpus: 1, maxPages: 16 })
+  const domain = parts.domains.get(parts.lifecycle.create({ kind: 'words', vcpus: 1, maxPages: 16 }))!
   parts.reservation.populate(domain, { count: 16, firstPfn: 0 }, [])
   expect(new VcpuOperations(parts).start(domain.vcpus[0]!)).toBe(0)
   domain.pauseCount = 0
@@ -123,7 +125,7 @@ describe('a kind of guest that the hypervisor has never heard of', () => {
 
   test('has its hypercalls to itself', () => {
     const { parts } = scene()
-    const other = parts.lifecycle.create({ kind: 'typescript', createRunner: () => SLEEPER })
+    const other = parts.domains.get(parts.lifecycle.create({ kind: 'typescript', createRunner: () => SLEEPER }))!
     expect(parts.portOf(other).hypercall(HYPERVISOR.arch_7, [])).toBe(-ERRNO.ENOSYS)
   })
 
@@ -140,7 +142,7 @@ describe('a kind of guest that the hypervisor has never heard of', () => {
 
   test('maps grants its own way', () => {
     const { parts, kind, domain } = scene()
-    const giver = parts.lifecycle.create({ kind: 'typescript', createRunner: () => SLEEPER, maxPages: 4 })
+    const giver = parts.domains.get(parts.lifecycle.create({ kind: 'typescript', createRunner: () => SLEEPER, maxPages: 4 }))!
     const frames: Mfn[] = []
     parts.reservation.populate(giver, { count: 4, firstPfn: 0 }, frames)
     parts.grants.seed(giver.id, 9 as never, { remote: domain.id, frame: frames[1]! })
@@ -160,6 +162,8 @@ describe('a kind of guest that the hypervisor has never heard of', () => {
 
   test('is refused by name on a host that does not have it', () => {
     const { parts } = scene()
-    expect(() => parts.lifecycle.create({ kind: 'wordz' })).toThrow(/no kind of guest wordz: a host has pv, typescript, words/)
+    const facts = {}
+    expect(parts.lifecycle.create({ kind: 'wordz' }, facts)).toBe(-ERRNO.EINVAL)
+    expect(facts).toMatchObject({ cause: 'kind', kind: 'wordz', kinds: 'pv, typescript, words' })
   })
 })
