@@ -8,3 +8,5 @@ export { compareResources, resourceSnapshot, withoutLeaks } from './resources.ts
 export type { ResourceSnapshot } from './resources.ts'
 export { playConsole } from './console-script.ts'
 export type { ConsoleStep } from './console-script.ts'
+export { blockStoreContract } from './block-store-contract.ts'
+export type { BlockStoreMaker, ContractCheck } from './block-store-contract.ts'

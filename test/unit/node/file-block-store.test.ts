@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
 import { FileBlockStore } from '../../../src/node/index.ts'
-import { blockStoreContract } from '../../support/block-store-contract.ts'
+import { describeBlockStore } from '../../support/block-store-contract.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'disk-'))
 const file = join(folder, 'disk.img')
@@ -14,7 +14,7 @@ const image = (size: number): string => {
   return file
 }
 
-blockStoreContract('a disk in a file', {
+describeBlockStore('a disk in a file', {
   make: (size) => new FileBlockStore(image(size)), makeReadOnly: (size) => new FileBlockStore(image(size), { readOnly: true }),
 })
 

@@ -3,7 +3,7 @@ import type { BlockStore } from '../../../../src/drivers/index.ts'
 import { MemoryBlockStore, OverlayBlockStore, checkSize } from '../../../../src/drivers/index.ts'
 import { ClusterSet } from '../../../../src/drivers/block/cluster-set.ts'
 import { SeededRandom, below } from '../../../../src/util/index.ts'
-import { blockStoreContract } from '../../../support/block-store-contract.ts'
+import { describeBlockStore } from '../../../support/block-store-contract.ts'
 
 /** The same store, answering by promises. */
 const late = (store: BlockStore): BlockStore => ({
@@ -17,11 +17,11 @@ const late = (store: BlockStore): BlockStore => ({
   close: () => store.close(),
 })
 
-blockStoreContract('a disk in memory', {
+describeBlockStore('a disk in memory', {
   make: (size) => new MemoryBlockStore(size), makeReadOnly: (size) => new MemoryBlockStore(size, { readOnly: true }),
 })
-blockStoreContract('an overlay over memory', { make: (size) => new OverlayBlockStore(new MemoryBlockStore(size, { readOnly: true })) })
-blockStoreContract('an overlay over a store that answers late', { make: (size) => new OverlayBlockStore(late(new MemoryBlockStore(size))) })
+describeBlockStore('an overlay over memory', { make: (size) => new OverlayBlockStore(new MemoryBlockStore(size, { readOnly: true })) })
+describeBlockStore('an overlay over a store that answers late', { make: (size) => new OverlayBlockStore(late(new MemoryBlockStore(size))) })
 
 test('an overlay leaves the disk below as it is, and can be reverted to it', async () => {
   const below = new MemoryBlockStore(8192)
