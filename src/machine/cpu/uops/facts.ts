@@ -107,32 +107,30 @@ const NONE: MicroFacts = {
   address: 0, memory: [], ends: 'next', handler: 'never', raises: false, price: 'none', width: undefined,
 }
 
-type Facts = { -readonly [K in keyof MicroFacts]: MicroFacts[K] }
+type Facts = { -readonly [K in keyof MicroFacts]: MicroFacts[K] } & { operands: Operand[]; memory: MemoryAccess[] }
+
+const SETS = [
+  'fields', 'read', 'written', 'overwritten', 'unitsRead', 'unitsWritten', 'flagsRead', 'flagsWritten', 'flagsOverwritten',
+] as const
+const isSet: ReadonlySet<string> = /* @__PURE__ */ new Set(SETS)
 
 const isSeveral = (part: Effect): part is readonly Effect[] => Array.isArray(part)
 
-/** Adds a part; of what is no set, the last one counts. */
+/**
+ * Adds a part; of what is no set, the last one counts. Goes by what the part has: this runs some ten thousand times while
+ * a first machine starts.
+ */
 function addTo(sum: Facts, part: Effect): void {
-  if (isSeveral(part)) return part.forEach((one) => addTo(sum, one))
-  if (part.fields !== undefined) sum.fields |= part.fields
-  if (part.operands !== undefined) sum.operands = [...sum.operands, ...part.operands]
-  if (part.read !== undefined) sum.read = (sum.read | part.read) >>> 0
-  if (part.written !== undefined) sum.written = (sum.written | part.written) >>> 0
-  if (part.overwritten !== undefined) sum.overwritten = (sum.overwritten | part.overwritten) >>> 0
-  if (part.unitsRead !== undefined) sum.unitsRead |= part.unitsRead
-  if (part.unitsWritten !== undefined) sum.unitsWritten |= part.unitsWritten
-  if (part.flagsRead !== undefined) sum.flagsRead |= part.flagsRead
-  if (part.flagsWritten !== undefined) sum.flagsWritten |= part.flagsWritten
-  if (part.flagsOverwritten !== undefined) sum.flagsOverwritten |= part.flagsOverwritten
-  if (part.memory !== undefined) sum.memory = [...sum.memory, ...part.memory]
-  sum.flagSource = part.flagSource ?? sum.flagSource
-  sum.condition = part.condition ?? sum.condition
-  sum.address = part.address ?? sum.address
-  sum.ends = part.ends ?? sum.ends
-  sum.handler = part.handler ?? sum.handler
-  sum.raises = part.raises ?? sum.raises
-  sum.price = part.price ?? sum.price
-  sum.width = part.width ?? sum.width
+  if (isSeveral(part)) {
+    for (const one of part) addTo(sum, one)
+    return
+  }
+  for (const key of Object.keys(part) as (keyof MicroFacts)[]) {
+    if (isSet.has(key)) sum[key as (typeof SETS)[number]] |= part[key as (typeof SETS)[number]]!
+    else if (key === 'operands') sum.operands.push(...part.operands!)
+    else if (key === 'memory') sum.memory.push(...part.memory!)
+    else Object.assign(sum, { [key]: part[key] })
+  }
 }
 
 /** Puts parts together to a larger part. */
@@ -140,7 +138,7 @@ export const all = (...parts: readonly Effect[]): Effect => parts
 
 /** The facts that parts come to. */
 export function factsOf(...parts: readonly Effect[]): MicroFacts {
-  const sum: Facts = { ...NONE }
+  const sum: Facts = { ...NONE, operands: [], memory: [] }
   addTo(sum, parts)
   return sum
 }

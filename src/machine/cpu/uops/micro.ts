@@ -112,8 +112,10 @@ export type Pattern = readonly (string | number | readonly (string | number)[])[
 
 /** True when a micro-operation's parts, and the form of its address, are among the alternatives. */
 export function isAmong({ parts, form }: Pick<Micro, 'parts' | 'form'>, pattern: Pattern, forms: readonly number[] = [0]): boolean {
-  return forms.includes(form) && parts.length === pattern.length && pattern.every((choice, index) => {
-    const part = parts[index]!
-    return Array.isArray(choice) ? choice.includes(part) : choice === part
-  })
+  if (parts.length !== pattern.length || !forms.includes(form)) return false
+  for (let index = 0; index < parts.length; index += 1) {
+    const choice = pattern[index]!
+    if (typeof choice === 'object' ? !choice.includes(parts[index]!) : choice !== parts[index]) return false
+  }
+  return true
 }
