@@ -3,7 +3,7 @@
  * wiring. The kinds of guests come last, each made of what is there before them.
  */
 import { GNTST, VIRQ } from '../abi/index.ts'
-import { EventHub, type Random } from '../util/index.ts'
+import { EventHub } from '../util/index.ts'
 import { checkInvariants } from './checks/invariants.ts'
 import type { Finding } from './checks/recount.ts'
 import { HypervisorConsole } from './console/console.ts'
@@ -11,10 +11,9 @@ import { CrashReporter } from './console/crash-reporter.ts'
 import { ForeignFrames } from './control/core/foreign-frames.ts'
 import { DomainLifecycle } from './control/core/lifecycle.ts'
 import { Reservation } from './control/core/reservation.ts'
-import type { Domain, Vcpu } from './domains/domain.ts'
-import type { HypercallRow, HypercallTable } from './domains/hypercall.ts'
+import type { Vcpu } from './domains/domain.ts'
 import { grantFrames } from './domains/grant-frames.ts'
-import { type GuestKind, GuestKinds } from './domains/guest-kind.ts'
+import { GuestKinds } from './domains/guest-kind.ts'
 import { DomainRegistry } from './domains/registry.ts'
 import { EventChannels } from './events/index.ts'
 import { Containment } from './execution/containment.ts'
@@ -26,75 +25,21 @@ import { DomainMemory } from './frames/domain-memory.ts'
 import { FrameAllocator } from './frames/frame-allocator.ts'
 import { FRAME_TYPE, FrameTable } from './frames/frame-table.ts'
 import { FrameTypes } from './frames/frame-types.ts'
-import { type MachineToPhys, takeMachineToPhys } from './frames/machine-to-phys.ts'
+import { takeMachineToPhys } from './frames/machine-to-phys.ts'
 import { TlbClock } from './frames/tlb-clock.ts'
 import { GrantTables } from './grants/index.ts'
 import { PageTables } from './guests/pv/page-tables.ts'
 import { pvGuests } from './guests/pv/pv-guests.ts'
-import type { DomainPort } from './guests/typescript/port.ts'
 import { DomainPorts } from './guests/typescript/ports.ts'
 import { typescriptGuests } from './guests/typescript/typescript-guests.ts'
 import { coreHypercalls } from './hypercalls/core.ts'
 import { HypercallDispatcher } from './hypercalls/dispatch.ts'
 import { HYPERVISOR_EVENTS, type HypervisorEvent } from './hypervisor-events.ts'
 import type { HypervisorOptions } from './hypervisor-options.ts'
-import type { GuestMemory } from './memory/guest-memory.ts'
-import { type Scheduler, createScheduler } from './scheduler/index.ts'
-import type { HostClock } from './time/host-clock.ts'
+import { createScheduler } from './scheduler/index.ts'
 import { TimeRecords, TimerQueue, TscScale } from './time/index.ts'
 import { WorkMeter } from './time/work-meter.ts'
-
-/** Frames: whose they are, and what they are used as. */
-interface MemoryParts {
-  readonly memory: GuestMemory
-  readonly domains: DomainRegistry
-  readonly frames: FrameTable
-  readonly allocator: FrameAllocator
-  readonly machineToPhys: MachineToPhys
-  readonly tlb: TlbClock
-  readonly meter: WorkMeter
-  readonly domainMemory: DomainMemory
-  readonly pageTypes: FrameTypes
-  /** Direct paging, which PV guests and guests in TypeScript share. */
-  readonly pageTables: PageTables
-}
-
-/** What kinds of guests are made of. */
-export interface CoreParts extends MemoryParts {
-  readonly options: HypervisorOptions
-  readonly clock: HostClock
-  readonly random: Random
-  readonly hub: EventHub<HypervisorEvent>
-  readonly scheduler: Scheduler<Vcpu>
-  readonly timers: TimerQueue
-  readonly tsc: TscScale
-  readonly timeRecords: TimeRecords
-  readonly console: HypervisorConsole
-  readonly cpus: PhysicalCpus
-  readonly events: EventChannels
-  readonly grants: GrantTables<Vcpu>
-  readonly execution: VcpuExecution
-  readonly kinds: GuestKinds
-  readonly ports: DomainPorts
-  /** Frames that the toolstack has mapped. */
-  readonly foreignFrames: ForeignFrames
-  readonly reservation: Reservation
-  updateTime(vcpu: Vcpu): void
-  portOf(domain: Domain): DomainPort
-  /** The hypercalls of all kinds of guests with some that are a kind's own. */
-  tableOf(own: readonly HypercallRow[]): HypercallTable
-}
-
-/** All parts of one hypervisor. */
-export interface HypervisorParts extends CoreParts {
-  readonly loop: RunLoop
-  readonly lifecycle: DomainLifecycle
-  /** What does not add up. */
-  check(): Finding[]
-}
-
-/** Makes a kind of guest of the hypervisor's parts. */
-export type GuestKindFactory = (parts: CoreParts) => GuestKind
+import type { CoreParts, GuestKindFactory, HypervisorParts, MemoryParts } from './hypervisor-parts.ts'
 
 /** The kinds of guests that a host has. */
 export const GUEST_KINDS: readonly GuestKindFactory[] = [pvGuests, typescriptGuests]

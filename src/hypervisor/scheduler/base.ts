@@ -19,7 +19,7 @@ export interface DomainEntry {
 }
 
 /** A vCPU as schedulers see it. */
-export interface VcpuEntry<V extends VcpuRef> {
+export interface SchedulerUnit<V extends VcpuRef> {
   readonly ref: V
   readonly domain: DomainEntry
   /** It can run: not blocked, paused or offline. */
@@ -51,11 +51,11 @@ export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
   abstract readonly name: SchedulerName
   readonly cpuCount: number
   protected readonly domains = new Map<DomId, DomainEntry>()
-  protected readonly vcpus = new Map<V, VcpuEntry<V>>()
+  protected readonly vcpus = new Map<V, SchedulerUnit<V>>()
   /** What each CPU runs. */
-  protected readonly running: (VcpuEntry<V> | undefined)[]
+  protected readonly running: (SchedulerUnit<V> | undefined)[]
   /** vCPUs that can run and do not, in the algorithm's order. */
-  protected readonly queue: VcpuEntry<V>[] = []
+  protected readonly queue: SchedulerUnit<V>[] = []
   protected global: Record<string, number>
   /** CPUs that the caller has been told to ask and has not asked yet. */
   protected readonly asked: boolean[]
@@ -69,7 +69,7 @@ export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
       throw new XenError('INVALID_ARGUMENT', `a host has at least one physical CPU, got ${cpuCount}`)
     }
     this.cpuCount = cpuCount
-    this.running = new Array<VcpuEntry<V> | undefined>(cpuCount).fill(undefined)
+    this.running = new Array<SchedulerUnit<V> | undefined>(cpuCount).fill(undefined)
     this.asked = new Array<boolean>(cpuCount).fill(false)
     this.domainTable = domainTable
     this.globalTable = globalTable
@@ -78,9 +78,9 @@ export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
 
   abstract schedule(cpu: number, now: number): Decision<V>
   /** A vCPU has become runnable and stands in no queue: queue it; the CPU to ask again, or -1. */
-  protected abstract enqueue(entry: VcpuEntry<V>, now: number): number
+  protected abstract enqueue(entry: SchedulerUnit<V>, now: number): number
   /** Charges a running vCPU for the time up to `now`. */
-  protected abstract charge(entry: VcpuEntry<V>, now: number): void
+  protected abstract charge(entry: SchedulerUnit<V>, now: number): void
 
   /** Numbers that a new vCPU starts with. */
   protected freshNumbers(_domain: DomainEntry, _now: number): Record<string, number> {
@@ -184,7 +184,7 @@ export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
 
   save(): SchedulerState {
     const entries = [...this.vcpus.values()]
-    const index = (entry: VcpuEntry<V> | undefined): number => (entry === undefined ? -1 : entries.indexOf(entry))
+    const index = (entry: SchedulerUnit<V> | undefined): number => (entry === undefined ? -1 : entries.indexOf(entry))
     return {
       kind: this.name,
       cpus: this.cpuCount,
@@ -236,13 +236,13 @@ export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
   }
 
   /** The CPU to ask after a vCPU's affinity has changed, or -1. */
-  protected affinityChanged(entry: VcpuEntry<V>, _now: number): number {
+  protected affinityChanged(entry: SchedulerUnit<V>, _now: number): number {
     if (entry.cpu >= 0) return entry.cpu
     return entry.runnable ? this.idleCpuFor(entry) : -1
   }
 
   /** The entry of a vCPU that must exist. */
-  protected entryOf(vcpu: V): VcpuEntry<V> {
+  protected entryOf(vcpu: V): SchedulerUnit<V> {
     const entry = this.vcpus.get(vcpu)
     if (entry === undefined) {
       throw new XenError('INVALID_ARGUMENT', `vCPU ${vcpu.vcpu} of domain ${vcpu.domid} is not scheduled here`)
@@ -258,13 +258,13 @@ export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
   }
 
   /** Takes a vCPU out of the queue. */
-  protected dequeue(entry: VcpuEntry<V>): void {
+  protected dequeue(entry: SchedulerUnit<V>): void {
     const at = this.queue.indexOf(entry)
     if (at >= 0) this.queue.splice(at, 1)
   }
 
   /** Takes what runs off its CPU and charges it; undefined when the CPU was idle. */
-  protected stop(cpu: number, now: number): VcpuEntry<V> | undefined {
+  protected stop(cpu: number, now: number): SchedulerUnit<V> | undefined {
     this.asked[cpu] = false
     const entry = this.running[cpu]
     if (entry === undefined) return undefined
@@ -275,7 +275,7 @@ export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
   }
 
   /** Puts a vCPU, or nothing, on a CPU. */
-  protected start(cpu: number, entry: VcpuEntry<V> | undefined, now: number): void {
+  protected start(cpu: number, entry: SchedulerUnit<V> | undefined, now: number): void {
     this.running[cpu] = entry
     if (entry === undefined) return
     this.dequeue(entry)
@@ -287,7 +287,7 @@ export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
    * An idle CPU that the vCPU may use and that nobody is to ask yet, one of its soft affinity before others; -1 for
    * none.
    */
-  protected idleCpuFor(entry: VcpuEntry<V>): number {
+  protected idleCpuFor(entry: SchedulerUnit<V>): number {
     let found = -1
     for (let cpu = 0; cpu < this.cpuCount; cpu += 1) {
       if (this.running[cpu] !== undefined || this.asked[cpu] || !entry.hard.has(cpu)) continue
@@ -304,7 +304,7 @@ export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
   }
 
   /** The idle CPU that should take a displaced vCPU; `self` is the one that has just been asked. */
-  protected askFor(displaced: VcpuEntry<V> | undefined, self: number): number {
+  protected askFor(displaced: SchedulerUnit<V> | undefined, self: number): number {
     if (displaced === undefined) return -1
     const cpu = this.idleCpuFor(displaced)
     return cpu === self ? -1 : this.ask(cpu)
@@ -318,7 +318,7 @@ export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
     return entry
   }
 
-  private checkVcpu(saved: SavedVcpu, domains: readonly DomainEntry[]): VcpuEntry<V> {
+  private checkVcpu(saved: SavedVcpu, domains: readonly DomainEntry[]): SchedulerUnit<V> {
     const name = `vCPU ${saved.vcpu} of domain ${saved.domain}`
     const entry = [...this.vcpus.values()].find(({ ref }) => ref.domid === saved.domain && ref.vcpu === saved.vcpu)
     if (entry === undefined || !domains.includes(entry.domain)) throw badState(`${name} is not there`)
@@ -337,7 +337,7 @@ export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
     Object.assign(entry.numbers, numbers)
   }
 
-  private takeVcpu(entry: VcpuEntry<V>, saved: SavedVcpu): void {
+  private takeVcpu(entry: SchedulerUnit<V>, saved: SavedVcpu): void {
     this.vcpus.set(entry.ref, entry)
     entry.domain.vcpuCount += 1
     entry.runnable = saved.runnable

@@ -5,7 +5,7 @@
  *
  * Reference: xen/common/sched/credit2.c (the comment on utilization caps).
  */
-import type { DomainEntry, VcpuEntry } from './base.ts'
+import type { DomainEntry, SchedulerUnit } from './base.ts'
 import type { VcpuRef } from './types.ts'
 
 /** Shortest allowance, so that a domain with many vCPUs does not cut its budget into crumbs. */
@@ -26,14 +26,14 @@ export class CapPool<V extends VcpuRef> {
   }
 
   /** True when the vCPU could run now. */
-  mayRun({ domain }: VcpuEntry<V>, now: number): boolean {
+  mayRun({ domain }: SchedulerUnit<V>, now: number): boolean {
     if (domain.parameters['cap'] === 0) return true
     this.refill(domain, now)
     return domain.numbers['budget']! > 0
   }
 
   /** Takes an allowance for a vCPU that may run. */
-  take(entry: VcpuEntry<V>): void {
+  take(entry: SchedulerUnit<V>): void {
     const { domain, numbers } = entry
     if (domain.parameters['cap'] === 0) {
       numbers['allowance'] = UNLIMITED
@@ -46,23 +46,23 @@ export class CapPool<V extends VcpuRef> {
   }
 
   /** Charges a vCPU that has run. */
-  use({ numbers }: VcpuEntry<V>, time: number): void {
+  use({ numbers }: SchedulerUnit<V>, time: number): void {
     if (numbers['allowance'] !== UNLIMITED) numbers['allowance']! -= time
   }
 
   /** Gives back what is left of the allowance; what was used beyond it is owed. */
-  giveBack({ domain, numbers }: VcpuEntry<V>): void {
+  giveBack({ domain, numbers }: SchedulerUnit<V>): void {
     if (numbers['allowance'] !== UNLIMITED) domain.numbers['budget']! += numbers['allowance']!
     numbers['allowance'] = UNLIMITED
   }
 
   /** How long the vCPU may run. */
-  limit({ numbers }: VcpuEntry<V>): number {
+  limit({ numbers }: SchedulerUnit<V>): number {
     return numbers['allowance'] === UNLIMITED ? Infinity : Math.max(numbers['allowance']!, 1)
   }
 
   /** When the domain of a vCPU that may not run gets its next budget. */
-  nextRefill({ domain }: VcpuEntry<V>): number {
+  nextRefill({ domain }: SchedulerUnit<V>): number {
     const { budget, refillAt } = domain.numbers
     const missing = Math.max(1, Math.floor(-budget! / this.total(domain)) + 1)
     return refillAt! + (missing - 1) * this.period

@@ -9,7 +9,7 @@
  *
  * Reference: xen/common/sched/credit.c.
  */
-import type { DomainEntry, VcpuEntry } from './base.ts'
+import type { DomainEntry, SchedulerUnit } from './base.ts'
 import { UNLIMITED, freshCapNumbers } from './cap-pool.ts'
 import type { VcpuRef } from './types.ts'
 import { type Choice, MILLISECOND, RATELIMIT, WeightedScheduler } from './weighted.ts'
@@ -67,7 +67,7 @@ export class CreditScheduler<V extends VcpuRef> extends WeightedScheduler<V> {
     return freshCapNumbers()
   }
 
-  protected enqueue(entry: VcpuEntry<V>, now: number): number {
+  protected enqueue(entry: SchedulerUnit<V>, now: number): number {
     this.account(now)
     if (entry.numbers['credit']! > 0) entry.numbers['boost'] = 1
     this.insert(entry)
@@ -83,7 +83,7 @@ export class CreditScheduler<V extends VcpuRef> extends WeightedScheduler<V> {
     return best
   }
 
-  protected charge(entry: VcpuEntry<V>, now: number): void {
+  protected charge(entry: SchedulerUnit<V>, now: number): void {
     const time = now - entry.since
     if (time <= 0) return
     entry.since = now
@@ -92,7 +92,7 @@ export class CreditScheduler<V extends VcpuRef> extends WeightedScheduler<V> {
     this.caps.use(entry, time)
   }
 
-  protected override stopped(previous: VcpuEntry<V>): void {
+  protected override stopped(previous: SchedulerUnit<V>): void {
     super.stopped(previous)
     previous.numbers['boost'] = 0
   }
@@ -102,14 +102,14 @@ export class CreditScheduler<V extends VcpuRef> extends WeightedScheduler<V> {
   }
 
   /** The first of the best class that may run here. The one that ran before stays only when nobody else is as good. */
-  protected choose(cpu: number, { staying, yields, now }: Choice<V>): VcpuEntry<V> | undefined {
+  protected choose(cpu: number, { staying, yields, now }: Choice<V>): SchedulerUnit<V> | undefined {
     const other = this.queue.find((entry) => entry.hard.has(cpu) && this.caps.mayRun(entry, now))
     if (staying === undefined || other === undefined) return other ?? staying
     return yields || !goesBefore(staying, other) ? other : staying
   }
 
   /** Until the slice ends; a better class that waits only lets the rate limit pass. */
-  protected slice(_cpu: number, next: VcpuEntry<V>, now: number): number {
+  protected slice(_cpu: number, next: SchedulerUnit<V>, now: number): number {
     const rest = next.numbers['started']! + this.ratelimit - now
     const waiting = this.queue[0]
     if (waiting !== undefined && classOf(waiting) < classOf(next) && rest > 0) return rest
@@ -123,7 +123,7 @@ export class CreditScheduler<V extends VcpuRef> extends WeightedScheduler<V> {
     for (const entry of this.running) if (entry?.runnable) this.charge(entry, now)
     const periods = Math.min(Math.floor((now - numbers.accountAt) / this.period) + 1, 10)
     const capacity = periods * this.period * this.cpuCount
-    const claims = new Map<DomainEntry, VcpuEntry<V>[]>()
+    const claims = new Map<DomainEntry, SchedulerUnit<V>[]>()
     for (const entry of this.vcpus.values()) {
       if (!entry.runnable && entry.numbers['used'] === 0) continue
       claims.set(entry.domain, [...(claims.get(entry.domain) ?? []), entry])
@@ -134,10 +134,10 @@ export class CreditScheduler<V extends VcpuRef> extends WeightedScheduler<V> {
     this.sortQueue()
   }
 
-  private dealToDomains(active: ReadonlyMap<DomainEntry, readonly VcpuEntry<V>[]>, amount: number): number {
+  private dealToDomains(active: ReadonlyMap<DomainEntry, readonly SchedulerUnit<V>[]>, amount: number): number {
     // One that waits may save up for as many turns as it takes until all others have had theirs.
     const savings = this.period * (2 + this.vcpus.size)
-    const room = ({ runnable, numbers }: VcpuEntry<V>): number =>
+    const room = ({ runnable, numbers }: SchedulerUnit<V>): number =>
       Math.max((runnable ? savings : this.period) - numbers['credit']!, 0)
     const domains = [...active].map(([domain, entries]) => ({
       entries, weight: domain.parameters['weight']!, share: 0,
@@ -155,7 +155,7 @@ export class CreditScheduler<V extends VcpuRef> extends WeightedScheduler<V> {
     return left
   }
 
-  protected insert(entry: VcpuEntry<V>): void {
+  protected insert(entry: SchedulerUnit<V>): void {
     const at = this.queue.findIndex((other) => goesBefore(entry, other))
     this.queue.splice(at < 0 ? this.queue.length : at, 0, entry)
   }
@@ -171,13 +171,13 @@ export class CreditScheduler<V extends VcpuRef> extends WeightedScheduler<V> {
 }
 
 /** 0 BOOST, 1 UNDER, 2 OVER. */
-function classOf<V extends VcpuRef>({ numbers }: VcpuEntry<V>): number {
+function classOf<V extends VcpuRef>({ numbers }: SchedulerUnit<V>): number {
   if (numbers['credit']! <= 0) return 2
   return numbers['boost'] === 1 ? 0 : 1
 }
 
 /** True when `a` goes before `b`; equals go in turns. */
-function goesBefore<V extends VcpuRef>(a: VcpuEntry<V>, b: VcpuEntry<V>): boolean {
+function goesBefore<V extends VcpuRef>(a: SchedulerUnit<V>, b: SchedulerUnit<V>): boolean {
   const [classA, classB] = [classOf(a), classOf(b)]
   if (classA !== classB) return classA < classB
   return classA === 2 && a.numbers['credit']! > b.numbers['credit']!

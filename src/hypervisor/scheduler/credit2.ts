@@ -10,7 +10,7 @@
  * Reference: xen/common/sched/credit2.c.
  */
 import type { DomId } from '../../util/index.ts'
-import type { DomainEntry, VcpuEntry } from './base.ts'
+import type { DomainEntry, SchedulerUnit } from './base.ts'
 import { UNLIMITED, freshCapNumbers } from './cap-pool.ts'
 import type { SchedulerState } from './scheduler-state.ts'
 import type { SchedulerFault, SchedulerParameters, VcpuRef } from './types.ts'
@@ -73,7 +73,7 @@ export class Credit2Scheduler<V extends VcpuRef> extends WeightedScheduler<V> {
     return freshCapNumbers()
   }
 
-  protected enqueue(entry: VcpuEntry<V>, now: number): number {
+  protected enqueue(entry: SchedulerUnit<V>, now: number): number {
     const { numbers } = entry
     if (numbers['credit']! >= MAX_LEAD) numbers['credit'] = Math.max(numbers['credit']!, this.lowestRunning(entry))
     this.insert(entry)
@@ -82,7 +82,7 @@ export class Credit2Scheduler<V extends VcpuRef> extends WeightedScheduler<V> {
     return this.cpuToTake(entry, now)
   }
 
-  protected charge(entry: VcpuEntry<V>, now: number): void {
+  protected charge(entry: SchedulerUnit<V>, now: number): void {
     const time = now - entry.since
     if (time <= 0) return
     entry.since = now
@@ -90,7 +90,7 @@ export class Credit2Scheduler<V extends VcpuRef> extends WeightedScheduler<V> {
     this.caps.use(entry, time)
   }
 
-  protected choose(cpu: number, { staying, yields, now }: Choice<V>): VcpuEntry<V> | undefined {
+  protected choose(cpu: number, { staying, yields, now }: Choice<V>): SchedulerUnit<V> | undefined {
     // An idle CPU that it likes better will be asked to take it.
     let best = staying !== undefined && !staying.soft.has(cpu) && this.hasIdleSoft(staying) ? undefined : staying
     for (const entry of this.queue) {
@@ -103,7 +103,7 @@ export class Credit2Scheduler<V extends VcpuRef> extends WeightedScheduler<V> {
   }
 
   /** How long `next` may run: until its credit is used up or another's is equal, within the limits. */
-  protected slice(cpu: number, next: VcpuEntry<V>, now: number): number {
+  protected slice(cpu: number, next: SchedulerUnit<V>, now: number): number {
     const waiting = this.queue.find((entry) => entry.hard.has(cpu) && this.caps.mayRun(entry, now))
     const lead = next.numbers['credit']! - Math.max(waiting?.numbers['credit'] ?? 0, 0)
     const time = Math.ceil((Math.max(lead, 0) * weightOf(next.domain)) / this.maxWeight())
@@ -112,15 +112,15 @@ export class Credit2Scheduler<V extends VcpuRef> extends WeightedScheduler<V> {
   }
 
   /** Whoever is to run without credit left: all get some. */
-  protected override chosen(next: VcpuEntry<V>, now: number): void {
+  protected override chosen(next: SchedulerUnit<V>, now: number): void {
     if (next.numbers['credit']! <= 0) this.reset(next, now)
   }
 
   /** Gives everybody as much credit as `next` needs to have some. */
-  private reset(next: VcpuEntry<V>, now: number): void {
+  private reset(next: SchedulerUnit<V>, now: number): void {
     for (const entry of this.running) if (entry?.runnable) this.charge(entry, now)
     const gift = (Math.floor(-next.numbers['credit']! / CREDIT) + 1) * CREDIT
-    const leaders: VcpuEntry<V>[] = []
+    const leaders: SchedulerUnit<V>[] = []
     for (const entry of this.vcpus.values()) {
       entry.numbers['credit']! += gift
       if (entry.numbers['credit']! <= MAX_LEAD) continue
@@ -131,7 +131,7 @@ export class Credit2Scheduler<V extends VcpuRef> extends WeightedScheduler<V> {
   }
 
   /** Puts a vCPU behind all with as much credit. */
-  protected insert(entry: VcpuEntry<V>): void {
+  protected insert(entry: SchedulerUnit<V>): void {
     const credit = entry.numbers['credit']!
     const at = this.queue.findIndex((other) => other.numbers['credit']! < credit)
     this.queue.splice(at < 0 ? this.queue.length : at, 0, entry)
@@ -140,7 +140,7 @@ export class Credit2Scheduler<V extends VcpuRef> extends WeightedScheduler<V> {
   /**
    * The CPU whose vCPU has least credit, if less than this one's; -1 otherwise. One of the soft affinity goes first.
    */
-  private cpuToTake(entry: VcpuEntry<V>, now: number): number {
+  private cpuToTake(entry: SchedulerUnit<V>, now: number): number {
     let best = -1
     let bestScore = 0
     for (let cpu = 0; cpu < this.cpuCount; cpu += 1) {
@@ -157,7 +157,7 @@ export class Credit2Scheduler<V extends VcpuRef> extends WeightedScheduler<V> {
     return best
   }
 
-  private lowestRunning(entry: VcpuEntry<V>): number {
+  private lowestRunning(entry: SchedulerUnit<V>): number {
     let lowest = Infinity
     for (const running of this.running) {
       if (running !== undefined && entry.hard.has(running.cpu)) lowest = Math.min(lowest, running.numbers['credit']!)
@@ -166,7 +166,7 @@ export class Credit2Scheduler<V extends VcpuRef> extends WeightedScheduler<V> {
   }
 
   /** True while an idle CPU of its soft affinity could take it. */
-  private hasIdleSoft(entry: VcpuEntry<V>): boolean {
+  private hasIdleSoft(entry: SchedulerUnit<V>): boolean {
     const idle = this.idleCpuFor(entry)
     return idle >= 0 && entry.soft.has(idle)
   }
@@ -185,7 +185,7 @@ const weightOf = (domain: DomainEntry): number => domain.parameters['weight']!
  * Lowers vCPUs far ahead so that none leads the one below it by more than the limit; their order and small distances
  * stay.
  */
-function closeGaps<V extends VcpuRef>(leaders: VcpuEntry<V>[]): void {
+function closeGaps<V extends VcpuRef>(leaders: SchedulerUnit<V>[]): void {
   leaders.sort((a, b) => a.numbers['credit']! - b.numbers['credit']!)
   let below = Infinity
   let level = MAX_LEAD

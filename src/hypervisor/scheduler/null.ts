@@ -4,7 +4,7 @@
  *
  * Reference: xen/common/sched/null.c.
  */
-import { SchedulerBase, type VcpuEntry } from './base.ts'
+import { SchedulerBase, type SchedulerUnit } from './base.ts'
 import type { Decision, VcpuRef } from './types.ts'
 
 /** One vCPU for each CPU. */
@@ -47,17 +47,17 @@ export class NullScheduler<V extends VcpuRef> extends SchedulerBase<V> {
     return Number.isInteger(place) && place! >= -1 && place! < this.cpuCount ? undefined : `has CPU ${place} for itself`
   }
 
-  protected enqueue(entry: VcpuEntry<V>): number {
+  protected enqueue(entry: SchedulerUnit<V>): number {
     this.queue.push(entry)
     return entry.numbers['place']!
   }
 
-  protected charge(entry: VcpuEntry<V>, now: number): void {
+  protected charge(entry: SchedulerUnit<V>, now: number): void {
     entry.since = now
   }
 
   /** A vCPU that may not stay where it is gives its CPU up, perhaps to another, and looks for one. */
-  protected override affinityChanged(entry: VcpuEntry<V>): number {
+  protected override affinityChanged(entry: SchedulerUnit<V>): number {
     const before = entry.numbers['place']!
     if (before >= 0 && entry.hard.has(before)) return -1
     entry.numbers['place'] = -1
@@ -67,7 +67,7 @@ export class NullScheduler<V extends VcpuRef> extends SchedulerBase<V> {
   }
 
   /** Gives a vCPU a CPU that nobody has, one of its soft affinity before others. */
-  private assign(entry: VcpuEntry<V>): void {
+  private assign(entry: SchedulerUnit<V>): void {
     const taken = new Set([...this.vcpus.values()].map(({ numbers }) => numbers['place']))
     const free = [...entry.hard].filter((cpu) => !taken.has(cpu))
     entry.numbers['place'] = free.find((cpu) => entry.soft.has(cpu)) ?? free[0] ?? -1

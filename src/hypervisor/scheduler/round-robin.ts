@@ -2,7 +2,7 @@
  * Round-robin: every runnable vCPU in turn, one slice each, on any CPU that it may use. The plainest scheduler there
  * is; it knows no weights.
  */
-import { SchedulerBase, type VcpuEntry } from './base.ts'
+import { SchedulerBase, type SchedulerUnit } from './base.ts'
 import type { Decision, VcpuRef } from './types.ts'
 
 const MICROSECOND = 1000
@@ -32,12 +32,12 @@ export class RoundRobinScheduler<V extends VcpuRef> extends SchedulerBase<V> {
     }
   }
 
-  protected enqueue(entry: VcpuEntry<V>): number {
+  protected enqueue(entry: SchedulerUnit<V>): number {
     this.queue.push(entry)
     return this.idleCpuFor(entry)
   }
 
-  protected charge(entry: VcpuEntry<V>, now: number): void {
+  protected charge(entry: SchedulerUnit<V>, now: number): void {
     entry.since = now
   }
 }

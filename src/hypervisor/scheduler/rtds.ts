@@ -6,7 +6,7 @@
  * Reference: xen/common/sched/rt.c.
  */
 import type { DomId } from '../../util/index.ts'
-import { SchedulerBase, type DomainEntry, type VcpuEntry } from './base.ts'
+import { SchedulerBase, type DomainEntry, type SchedulerUnit } from './base.ts'
 import { changed, defaults, refuse } from './parameters.ts'
 import type { Decision, SchedulerFault, SchedulerParameters, VcpuRef } from './types.ts'
 
@@ -83,13 +83,13 @@ export class RtdsScheduler<V extends VcpuRef> extends SchedulerBase<V> {
     return isSound ? undefined : `has a budget of ${budget} in a period of ${period}`
   }
 
-  protected enqueue(entry: VcpuEntry<V>, now: number): number {
+  protected enqueue(entry: SchedulerUnit<V>, now: number): number {
     renew(entry, now)
     this.queue.push(entry)
     if (entry.numbers['left']! <= 0) return this.idleCpuFor(entry)
     const idle = this.idleCpuFor(entry)
     if (idle >= 0) return idle
-    let worst: VcpuEntry<V> | undefined
+    let worst: SchedulerUnit<V> | undefined
     for (const running of this.running) {
       if (running === undefined || this.asked[running.cpu] || !entry.hard.has(running.cpu)) continue
       if (!isBefore(entry, running)) continue
@@ -98,7 +98,7 @@ export class RtdsScheduler<V extends VcpuRef> extends SchedulerBase<V> {
     return worst?.cpu ?? -1
   }
 
-  protected charge(entry: VcpuEntry<V>, now: number): void {
+  protected charge(entry: SchedulerUnit<V>, now: number): void {
     const time = now - entry.since
     if (time <= 0) return
     entry.since = now
@@ -111,8 +111,8 @@ export class RtdsScheduler<V extends VcpuRef> extends SchedulerBase<V> {
     } else numbers['left'] = 0
   }
 
-  private best(cpu: number): VcpuEntry<V> | undefined {
-    let best: VcpuEntry<V> | undefined
+  private best(cpu: number): SchedulerUnit<V> | undefined {
+    let best: SchedulerUnit<V> | undefined
     for (const entry of this.queue) {
       if (!entry.hard.has(cpu) || entry.numbers['left']! <= 0) continue
       if (best === undefined || isBefore(entry, best)) best = entry
@@ -137,14 +137,14 @@ export class RtdsScheduler<V extends VcpuRef> extends SchedulerBase<V> {
     return changed(DOMAIN, { ...defaults(DOMAIN), ...this.parameters(domain, vcpu) }, values)
   }
 
-  private find(domain: DomId, vcpu: number): VcpuEntry<V> | undefined {
+  private find(domain: DomId, vcpu: number): SchedulerUnit<V> | undefined {
     for (const entry of this.vcpus.values()) if (entry.ref.domid === domain && entry.ref.vcpu === vcpu) return entry
     return undefined
   }
 }
 
 /** Begins the period that `now` lies in, if the last one is over: with a full budget. */
-function renew<V extends VcpuRef>({ numbers }: VcpuEntry<V>, now: number): void {
+function renew<V extends VcpuRef>({ numbers }: SchedulerUnit<V>, now: number): void {
   const { deadline, period, budget } = numbers
   if (now < deadline!) return
   numbers['deadline'] = deadline! + (Math.floor((now - deadline!) / period!) + 1) * period!
@@ -153,7 +153,7 @@ function renew<V extends VcpuRef>({ numbers }: VcpuEntry<V>, now: number): void 
 }
 
 /** True when `a` goes before `b`: within its budget first, then the earlier deadline. */
-function isBefore<V extends VcpuRef>(a: VcpuEntry<V>, b: VcpuEntry<V>): boolean {
+function isBefore<V extends VcpuRef>(a: SchedulerUnit<V>, b: SchedulerUnit<V>): boolean {
   const difference = a.numbers['level']! - b.numbers['level']!
   return difference !== 0 ? difference < 0 : a.numbers['deadline']! < b.numbers['deadline']!
 }

@@ -2,7 +2,7 @@
  * What the two schedulers by weight share: weights and caps of domains, the rate limit, and the course of a decision.
  * Who goes first, how time is charged and how long a slice is, they say themselves.
  */
-import { SchedulerBase, type VcpuEntry } from './base.ts'
+import { SchedulerBase, type SchedulerUnit } from './base.ts'
 import { CapPool } from './cap-pool.ts'
 import type { ParameterTable } from './parameters.ts'
 import type { Decision, VcpuRef } from './types.ts'
@@ -26,7 +26,7 @@ export const RATELIMIT = {
 /** What a choice is made of beside the CPU. */
 export interface Choice<V extends VcpuRef> {
   /** The one that ran here, may go on here, and has not yielded for good; or undefined. */
-  readonly staying: VcpuEntry<V> | undefined
+  readonly staying: SchedulerUnit<V> | undefined
   readonly yields: boolean
   readonly now: number
 }
@@ -70,14 +70,14 @@ export abstract class WeightedScheduler<V extends VcpuRef> extends SchedulerBase
   }
 
   /** The vCPU to run on `cpu`: `staying`, one of the queue, or nobody. */
-  protected abstract choose(cpu: number, choice: Choice<V>): VcpuEntry<V> | undefined
+  protected abstract choose(cpu: number, choice: Choice<V>): SchedulerUnit<V> | undefined
   /** How long `next` may run, its cap aside. */
-  protected abstract slice(cpu: number, next: VcpuEntry<V>, now: number): number
+  protected abstract slice(cpu: number, next: SchedulerUnit<V>, now: number): number
   /** Puts a vCPU into the queue, behind its equals. */
-  protected abstract insert(entry: VcpuEntry<V>): void
+  protected abstract insert(entry: SchedulerUnit<V>): void
 
   /** A vCPU has been taken off its CPU. */
-  protected stopped(previous: VcpuEntry<V>): void {
+  protected stopped(previous: SchedulerUnit<V>): void {
     previous.numbers['yields'] = 0
   }
 
@@ -85,7 +85,7 @@ export abstract class WeightedScheduler<V extends VcpuRef> extends SchedulerBase
   protected beforeChoice(_now: number): void {}
 
   /** Called before the chosen one starts. */
-  protected chosen(_next: VcpuEntry<V>, _now: number): void {}
+  protected chosen(_next: SchedulerUnit<V>, _now: number): void {}
 
   protected get ratelimit(): number {
     return this.global['ratelimit']! * MICROSECOND
@@ -93,9 +93,9 @@ export abstract class WeightedScheduler<V extends VcpuRef> extends SchedulerBase
 
   /** The one that ran before stays within the rate limit; otherwise the algorithm chooses. */
   private decide(
-    cpu: number, contender: VcpuEntry<V> | undefined,
+    cpu: number, contender: SchedulerUnit<V> | undefined,
     { yields, now }: { readonly yields: boolean; readonly now: number },
-  ): VcpuEntry<V> | undefined {
+  ): SchedulerUnit<V> | undefined {
     const mayStay = contender !== undefined && contender.hard.has(cpu) && this.caps.mayRun(contender, now)
     const staying = mayStay ? contender : undefined
     if (staying !== undefined && !yields && now - staying.numbers['started']! < this.ratelimit) return staying

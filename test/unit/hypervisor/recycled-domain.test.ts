@@ -7,7 +7,7 @@ import { describe, expect, test } from 'vitest'
 import {
   EvtchnBindVirq, ERRNO, EVTCHNOP, EvtchnAllocUnbound, FLAT, MMUEXT, MmuextOp, SCHEDOP, SHUTDOWN, VCPUOP, VIRQ, VMASST_CMD, VMASST_TYPE,
 } from '../../../src/abi/index.ts'
-import type { HypervisorParts } from '../../../src/hypervisor/composition.ts'
+import type { HypervisorParts } from '../../../src/hypervisor/hypervisor-parts.ts'
 import type { VirtualClock } from '../../../src/hypervisor/index.ts'
 import { EXIT } from '../../../src/machine/index.ts'
 import { PROCESSOR_BYTES } from '../../../src/machine/memory/layout.ts'

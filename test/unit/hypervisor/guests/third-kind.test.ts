@@ -4,7 +4,8 @@
  */
 import { describe, expect, test } from 'vitest'
 import { ERRNO, GNTMAP, GNTST, HYPERVISOR, SHUTDOWN } from '../../../../src/abi/index.ts'
-import { type CoreParts, GUEST_KINDS, type HypervisorParts, compose } from '../../../../src/hypervisor/composition.ts'
+import { GUEST_KINDS, compose } from '../../../../src/hypervisor/composition.ts'
+import type { CoreParts, HypervisorParts } from '../../../../src/hypervisor/hypervisor-parts.ts'
 import { VcpuOperations } from '../../../../src/hypervisor/control/core/vcpus.ts'
 import type { Domain, Vcpu } from '../../../../src/hypervisor/domains/domain.ts'
 import type { GrantMapping } from '../../../../src/hypervisor/domains/domain-kind.ts'
