@@ -1,10 +1,7 @@
 /** The record of the instruction that a handler carries out, see layout/record.ts: its fields, and where it stands in memory. */
-import { PAGE_SHIFT } from '../../../x86/index.ts'
-import { RECORD } from '../layout/record.ts'
+import { IP, RECORD } from '../layout/record.ts'
 import { SLOT, State } from '../layout/state.ts'
 import type { RegisterFile } from './register-file.ts'
-
-const OFFSET_BITS = (1 << PAGE_SHIFT) - 1
 
 /** Records as one processor executes them. */
 export class Records {
@@ -25,13 +22,13 @@ export class Records {
 
   /** Bytes of the record's instruction. */
   lengthOf(record: number): number {
-    return this.registers.view.getUint16(record + RECORD.ip, true) >>> PAGE_SHIFT
+    return this.registers.view.getUint16(record + RECORD.ip, true) >>> IP.LENGTH
   }
 
   /** Linear address of the record's instruction. */
   addressOf(record: number): number {
     const { registers } = this
-    return registers.address(State.page.offset) + (registers.view.getUint16(record + RECORD.ip, true) & OFFSET_BITS)
+    return registers.address(State.page.offset) + (registers.view.getUint16(record + RECORD.ip, true) & IP.OFFSET)
   }
 
   /** Where the instruction behind the record's stands, as CALL pushes it: outside of 64-bit mode an offset in CS. */

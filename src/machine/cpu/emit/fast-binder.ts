@@ -4,6 +4,7 @@
  *
  * hot path: see record-binder.ts.
  */
+import { PAGE_SHIFT, PAGE_SIZE } from '../../../x86/index.ts'
 import type { Code, Label } from '../../../wasm/index.ts'
 import { RECORD } from '../layout/record.ts'
 import { State, TLB } from '../layout/state.ts'
@@ -62,7 +63,7 @@ export class FastBinder extends RecordBinder {
     const c = this.code
     const entry = c.local('i32')
     c.get(address)
-    c.i64(12 - ENTRY_SHIFT)
+    c.i64(PAGE_SHIFT - ENTRY_SHIFT)
     c.op('i64.shr_u', 'i32.wrap_i64')
     c.i32((TLB.entries - 1) << ENTRY_SHIFT)
     c.op('i32.and')
@@ -76,7 +77,7 @@ export class FastBinder extends RecordBinder {
       c.i64(bytes - 1)
       c.op('i64.add')
     }
-    c.i64(-4096)
+    c.i64(-PAGE_SIZE)
     c.op('i64.and', 'i64.ne')
     if (this.at === 0) c.brIf(this.labels.slow)
     else {

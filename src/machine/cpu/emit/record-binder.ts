@@ -5,7 +5,7 @@
  * hot path: each handler's loads are what an emulated instruction costs; places are worked out once and kept in locals.
  */
 import type { Code } from '../../../wasm/index.ts'
-import { RECORD } from '../layout/record.ts'
+import { IP, RECORD } from '../layout/record.ts'
 import type { SmallField } from '../layout/record.ts'
 import { SLOT, State } from '../layout/state.ts'
 import { typeOf } from './binder.ts'
@@ -187,7 +187,7 @@ export abstract class RecordBinder implements Binder {
     this.pushPage()
     this.code.get(this.record)
     this.code.memory('i64.load16_u', RECORD.ip + this.at)
-    this.code.i64(0xfff)
+    this.code.i64(IP.OFFSET)
     this.code.op('i64.and', 'i64.add')
     this.intoOffset()
   }
@@ -198,10 +198,10 @@ export abstract class RecordBinder implements Binder {
     this.code.get(this.record)
     this.code.memory('i32.load16_u', RECORD.ip + this.at)
     this.code.tee(ip)
-    this.code.i32(0xfff)
+    this.code.i32(IP.OFFSET)
     this.code.op('i32.and')
     this.code.get(ip)
-    this.code.i32(12)
+    this.code.i32(IP.LENGTH)
     this.code.op('i32.shr_u', 'i32.add', 'i64.extend_i32_u', 'i64.add')
     this.code.release('i32', ip)
     this.intoOffset()

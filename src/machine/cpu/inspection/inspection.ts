@@ -7,7 +7,7 @@ import { signedFromParts } from '../../../util/index.ts'
 import type { CacheFault, CacheInspection, CachedTranslation, CodeInspection } from '../../interface/inspection.ts'
 import type { MachineMemory } from '../../memory/machine-memory.ts'
 import type { CodeCache } from '../code/code-cache.ts'
-import { BLOCK, RECORD } from '../layout/record.ts'
+import { BLOCK, IP, RECORD } from '../layout/record.ts'
 import { CONTEXT, JUMP, NO_TAG, PERMISSION, State, TLB, TLB_LOG } from '../layout/state.ts'
 
 const TAGS = ['read', 'write', 'execute'] as const
@@ -174,7 +174,7 @@ function isLinked(
   view: DataView, { block, record, link }: { readonly block: number; readonly record: number; readonly link: number },
 ): boolean {
   const ip = view.getUint16(record + RECORD.ip, true)
-  const target = (ip & 0xfff) + (ip >>> 12) + view.getInt32(record + RECORD.displacement, true)
+  const target = (ip & IP.OFFSET) + (ip >>> IP.LENGTH) + view.getInt32(record + RECORD.displacement, true)
   const page = Math.floor(view.getUint32(block + BLOCK.physical, true) / PAGE_SIZE) * PAGE_SIZE
   const isMode = (view.getUint32(block + BLOCK.mode, true) & 0xff) === view.getUint32(link + BLOCK.mode, true)
   return isMode && view.getUint32(link + BLOCK.physical, true) === page + target

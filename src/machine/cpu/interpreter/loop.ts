@@ -4,11 +4,12 @@
  *
  * hot path: 3 locals live around the loop (record, budget, base), see the note on each label.
  */
+import { PAGE_SIZE } from '../../../x86/index.ts'
 import type { Code, Label } from '../../../wasm/index.ts'
 import type { AddressWidth } from '../emit/binder.ts'
 import { FastBinder } from '../emit/fast-binder.ts'
 import type { LoopLabels, LoopOptions } from '../emit/fast-binder.ts'
-import { BLOCK, RECORD } from '../layout/record.ts'
+import { BLOCK, IP, RECORD } from '../layout/record.ts'
 import { pushJumpEntry } from '../runtime/blocks.ts'
 import type { BlockFunctions } from '../runtime/blocks.ts'
 import { JUMP, STATUS, State } from '../layout/state.ts'
@@ -81,7 +82,7 @@ function setPage(l: Loop): void {
   const c = l.code
   c.get(l.base)
   c.get(l.target)
-  c.i64(-4096)
+  c.i64(-PAGE_SIZE)
   c.op('i64.and')
   c.memory('i64.store', State.page.offset)
 }
@@ -159,7 +160,7 @@ function enterBlock(l: Loop): void {
   c.memory('i64.load', State.page.offset)
   c.get(l.record)
   c.memory('i64.load16_u', BLOCK.bytes + RECORD.ip)
-  c.i64(0xfff)
+  c.i64(IP.OFFSET)
   c.op('i64.and', 'i64.add')
   c.memory('i64.store', State.rip.offset)
   leave(l, () => c.i32(STATUS.BUDGET))
@@ -269,7 +270,7 @@ function writeFollow(l: Loop, enter: Label): void {
     c.op('i64.and')
   }
   c.tee(l.target)
-  c.i64(-4096)
+  c.i64(-PAGE_SIZE)
   c.op('i64.and')
   c.get(l.base)
   c.memory('i64.load', State.page.offset)

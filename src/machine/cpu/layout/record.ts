@@ -9,6 +9,7 @@
  * next instruction, immediate the block it leads to once known. A block is a header (instruction count, physical address,
  * mode, next in chain), its records, and an end record.
  */
+import { PAGE_SHIFT, PAGE_SIZE } from '../../../x86/index.ts'
 
 /** Names of the four bytes behind the number, by what the record is for. A name lies at the same place in every shape. */
 export const SHAPES = {
@@ -45,6 +46,8 @@ const small = /* @__PURE__ */ Object.assign({}, ...Object.values(SHAPES)) as Rea
 
 /** Offsets in a record. */
 export const RECORD = /* @__PURE__ */ { ...small, number: 0, ip: 6, displacement: 8, immediate: 12, bytes: 16 }
+/** In a record's ip: bits of the offset in its page, and where the instruction's length begins. */
+export const IP = { OFFSET: PAGE_SIZE - 1, LENGTH: PAGE_SHIFT } as const
 /** Offsets in a block's header. */
 export const BLOCK = { count: 0, physical: 4, mode: 8, next: 12, bytes: 16 } as const
 /** In a header's mode: the block's last instruction goes on into the next page. */

@@ -9,7 +9,7 @@ import type { Instruction } from '../decode/decoder.ts'
 import { NO_SEGMENT } from '../decode/decoder.ts'
 import type { Size } from '../emit/binder.ts'
 import { SELECTOR } from '../emit/conditions.ts'
-import { RECORD } from '../layout/record.ts'
+import { IP, RECORD } from '../layout/record.ts'
 import { SEGMENT } from '../../../x86/index.ts'
 import { SEGMENT_USE, segmentAccess } from '../layout/segment-access.ts'
 import { MODE, SEGMENT_SLOT, SLOT } from '../layout/state.ts'
@@ -107,7 +107,7 @@ export class Lifter {
     if (pair !== undefined) view.setUint16(at - RECORD.bytes + RECORD.number, pair, true)
     this.last = number
     view.setUint32(at, number | (fields.first << 16) | (fields.second << 24), true)
-    const ip = this.offset | (instruction.length << 12)
+    const ip = this.offset | (instruction.length << IP.LENGTH)
     view.setUint32(at + 4, fields.third | (fields.fourth << 8) | (ip << 16), true)
     view.setInt32(at + RECORD.displacement, fields.displacement, true)
     view.setInt32(at + RECORD.immediate, fields.immediate, true)
