@@ -8,7 +8,7 @@ export type {
   ControlInterface, DomainControl, HostControl, MemoryControl, SharingControl, VcpuControl,
 } from './control/typed/control-interface.ts'
 export type {
-  CreateDomainOptions, DomainInfo, FrameInfo, HostInfo, MemoryRange, VcpuInfoSnapshot,
+  CreateDomainOptions, DomainInfo, FrameInfo, GuestKindName, HostInfo, MemoryRange, VcpuInfoSnapshot,
 } from './control/core/records.ts'
 export type { TrapInfoEntry, VcpuContext, VcpuUserRegisters } from './domains/vcpu-registers.ts'
 export type { RunLimits, RunResult } from './execution/run-limits.ts'
@@ -23,7 +23,7 @@ export type { CpuPolicy, CpuidLeaf, MsrEntry } from './domains/cpu-policy.ts'
 export type { CpuidAnswer } from '../x86/index.ts'
 export type { SchedulerName } from './scheduler/index.ts'
 export type { WriteTracking } from './memory/write-tracking.ts'
-export type { CrashedCode, CrashedException, CrashedStack, CrashReport, CrashState } from './domains/crash-report.ts'
+export type { CrashedCode, CrashedException, CrashedStack, CrashRegisters, CrashReport, CrashState } from './domains/crash-report.ts'
 export type { HypervisorEvent } from './hypervisor-events.ts'
 export type { GrantCopy, GrantCopySide, HypercallPort } from '../abi/index.ts'
 export type { GuestMemory } from './memory/guest-memory.ts'
