@@ -1,4 +1,7 @@
-/** The plan of the house, checked: imports point down only, `node:` stays in src/node, files stay small. */
+/**
+ * The plan of the house, checked: imports point down only, no files and no rooms import each other in a circle, `node:`
+ * stays in src/node, files stay small.
+ */
 import { readFileSync, readdirSync } from 'node:fs'
 import { dirname, join, relative, resolve } from 'node:path'
 import { describe, expect, test } from 'vitest'
@@ -70,6 +73,49 @@ function complaint(found: Import): string | undefined {
   return where(found)
 }
 
+/** A graph of imports, those of types too: from each name to the names it imports. */
+type Graph = ReadonlyMap<string, ReadonlySet<string>>
+
+/** Groups of names that reach each other, by Tarjan's algorithm. */
+function circles(graph: Graph): string[][] {
+  const found: string[][] = []
+  const order = new Map<string, number>()
+  const low = new Map<string, number>()
+  const stack: string[] = []
+  const visit = (name: string): void => {
+    order.set(name, order.size)
+    low.set(name, order.get(name)!)
+    stack.push(name)
+    for (const next of graph.get(name) ?? []) {
+      if (!order.has(next)) visit(next)
+      if (stack.includes(next)) low.set(name, Math.min(low.get(name)!, low.get(next)!))
+    }
+    if (low.get(name) !== order.get(name)) return
+    const group = stack.splice(stack.indexOf(name))
+    if (group.length > 1) found.push(group.sort())
+  }
+  for (const name of graph.keys()) if (!order.has(name)) visit(name)
+  return found
+}
+
+const folders = new Set(files.map((file) => relative(source, dirname(file))))
+const holdsFolders = (folder: string): boolean => [...folders].some((other) => other !== folder && other.startsWith(folder === '' ? '' : `${folder}/`))
+
+/** The room of a file: its folder, or the file itself where it lies beside folders. */
+const roomOf = (file: string): string => (holdsFolders(dirname(file)) ? file : dirname(file))
+
+/** What imports what, by the names that `nameOf` gives files. */
+function graphOf(found: readonly Import[], nameOf: (file: string) => string): Graph {
+  const graph = new Map<string, Set<string>>()
+  for (const { file, target } of found) {
+    if (!target.startsWith('.')) continue
+    const [from, to] = [nameOf(relative(source, file)), nameOf(relative(source, resolve(dirname(file), target)))]
+    const known = graph.get(from) ?? new Set<string>()
+    graph.set(from, from === to ? known : known.add(to))
+  }
+  return graph
+}
+
 describe('the layers', () => {
   test('every folder of src has a place in the table', () => {
     const folders = readdirSync(source, { withFileTypes: true }).filter((entry) => entry.isDirectory()).map((entry) => entry.name)
@@ -90,6 +136,22 @@ describe('the layers', () => {
     expect(planted('guest/x.ts', '../hypervisor/index.ts', true)).toBeDefined()
     expect(planted('toolstack/x.ts', 'node:fs')).toBeDefined()
     expect(planted('toolstack/x.ts', '../abi/xen.ts')).toBeDefined()
+  })
+
+  test('no files import each other in a circle, not even types', () => {
+    expect(circles(graphOf(imports, (file) => file))).toEqual([])
+  })
+
+  test('no rooms import each other in a circle: a folder without folders in it, or a file beside folders', () => {
+    expect(circles(graphOf(imports, roomOf))).toEqual([])
+  })
+
+  test('a planted circle is seen, of files and of rooms', () => {
+    const planted = (...arrows: readonly (readonly [string, string])[]): Import[] => arrows.map(([from, to]) =>
+      ({ file: join(source, from), target: relative(dirname(join(source, from)), join(source, to)).replace(/^(?!\.)/, './'), typesOnly: true }))
+    const [store, session, tree] = ['xenstore/store/session.ts', 'xenstore/store/store.ts', 'xenstore/tree/node.ts'] as const
+    expect(circles(graphOf([...imports, ...planted([store, session], [session, store])], (file) => file)).flat()).toEqual(expect.arrayContaining([store, session]))
+    expect(circles(graphOf([...imports, ...planted([tree, store])], roomOf)).flat()).toContain('xenstore/tree')
   })
 
   test('no file of src is longer than 500 lines', () => {
