@@ -15,7 +15,7 @@ import { SECTOR_SIZE, checkStore } from './block-store.ts'
 import { diskRequest, type DiskRequest } from './disk-request.ts'
 import { INDIRECT_SEGMENTS, layoutOf } from './protocol.ts'
 import type { BlockStatistics } from './server.ts'
-import { BlockServer, blockServerState } from './server.ts'
+import { BlockServer, blockServerState, type StoreAnswer } from './server.ts'
 import { isHeld, listStores, saveStores, storesState, type OpenedStore } from './stores.ts'
 import { parseVirtualDevice } from './virtual-device.ts'
 
@@ -23,6 +23,8 @@ import { parseVirtualDevice } from './virtual-device.ts'
 export interface BlockBackendOptions {
   /** Opens the store of a disk. A rejection is told to the toolstack in `hotplug-error`. */
   open(request: DiskRequest): BlockStore | Promise<BlockStore>
+  /** A store that was waited for has answered: `take` carries the answer to the guest. Default: at once. */
+  answered?(request: DiskRequest, answer: StoreAnswer, take: () => void): void
   /** A store has thrown or rejected. Its request fails, or it counts as closed; nothing else is harmed. */
   onStoreFailed?(request: DiskRequest, error: unknown): void
 }
@@ -268,6 +270,11 @@ class BlockInstance implements BackendInstance, ServedDisk {
         resolve()
       })),
       onStoreFailed: this.storeFailed,
+      answered: (answer, take) => {
+        const { answered } = this.backend.options
+        if (answered === undefined) take()
+        else answered(this.request, answer, take)
+      },
     })
     const handler = (): void => {
       this.lookAtSize()

@@ -37,6 +37,7 @@ const count = shape.time
 export const blockServerState = /* @__PURE__ */ shape.record({
   ring: ringState,
   persistent: persistentState,
+  answers: shape.time,
   statistics: /* @__PURE__ */ shape.record<BlockStatistics>({
     reads: count, writes: count, flushes: count, discards: count, sectorsRead: count, sectorsWritten: count, errors: count,
   }),
@@ -74,8 +75,17 @@ export interface BlockServerOptions {
   spend?(instructions: number): void
   /** Lets everybody else have a turn, behind a part of a long discard or of a ring's requests. */
   pause?(): Promise<void>
+  /** The store has answered what it was asked before: `take` carries that to the guest. Default: at once. */
+  answered?(answer: StoreAnswer, take: () => void): void
   /** The store has thrown or rejected: its request is answered with an error, and this hears of it. */
   onStoreFailed?(error: unknown): void
+}
+
+/** An answer of a store that did not come at once. */
+export interface StoreAnswer {
+  /** Which of them it is, since the ring was connected. */
+  readonly number: number
+  readonly okay: boolean
 }
 
 /** The segments of a request, in a private copy, and what is to be done with them. */
@@ -113,6 +123,8 @@ export class BlockServer {
   private readonly persistent = new PersistentGrants()
   /** Requests that the store has not answered, by what lets time go on. */
   private readonly unanswered = new Set<() => void>()
+  /** Answers that did not come at once, so far. */
+  private answers = 0
   private stopped = false
   /** Others have their turn; the ring is looked at again behind it. */
   private resting = false
@@ -152,14 +164,15 @@ export class BlockServer {
   }
 
   save(): BlockServerState {
-    return { ring: this.ring.save(), persistent: this.persistent.save(), statistics: { ...this.statistics } }
+    return { ring: this.ring.save(), persistent: this.persistent.save(), answers: this.answers, statistics: { ...this.statistics } }
   }
 
-  load({ ring, persistent, statistics }: BlockServerState): void {
+  load({ ring, persistent, answers, statistics }: BlockServerState): void {
     const most = this.options.grants.memory.bytes.length / PAGE_SIZE
     if (persistent.frames.some((frame) => frame >= most)) throw badState("a grant is beyond the machine's memory")
     this.ring.load(ring)
     this.persistent.load(persistent)
+    this.answers = answers
     Object.assign(this.statistics, statistics)
   }
 
@@ -433,12 +446,19 @@ export class BlockServer {
     const release = this.options.hold()
     this.unanswered.add(release)
     void done.then((okay) => {
-      release()
-      this.unanswered.delete(release)
-      this.complete(okay, transfer)
-      if (!this.stopped) this.push()
-      if (this.unanswered.size === 0) for (const resolve of this.idle.splice(0)) resolve()
+      this.answers += 1
+      const take = (): void => this.take(okay, transfer, release)
+      if (this.options.answered === undefined) take()
+      else this.options.answered({ number: this.answers, okay }, take)
     })
+  }
+
+  private take(okay: boolean, transfer: Transfer, release: () => void): void {
+    release()
+    this.unanswered.delete(release)
+    this.complete(okay, transfer)
+    if (!this.stopped) this.push()
+    if (this.unanswered.size === 0) for (const resolve of this.idle.splice(0)) resolve()
   }
 
   private complete(okay: boolean, { write, idLow, idHigh, operation, handles, sectors }: Transfer): void {

@@ -221,9 +221,18 @@ export class Bridge {
 
   /** Takes in a frame that user code has sent by the port of a number. */
   input(number: number, bytes: Uint8Array): void {
+    this.receive(this.userPort(number), bytes)
+  }
+
+  private userPort(number: number): UserPort {
     const port = this.userPorts.find((each) => this.numbers.get(each) === number)
-    if (port === undefined) throw new XenError('CLOSED', `there is no port ${number} of user code on bridge ${this.name}`)
-    this.receive(port, bytes)
+    if (port !== undefined) return port
+    throw new XenError('CLOSED', `there is no port ${number} of user code on bridge ${this.name}`)
+  }
+
+  /** Sends a frame by the port of a number, as the user code does that has it. */
+  send(number: number, bytes: Uint8Array): void {
+    this.userPort(number).send(bytes)
   }
 
   private receive(port: UserPort, bytes: Uint8Array): void {

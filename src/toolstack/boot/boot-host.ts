@@ -10,11 +10,12 @@ import { dom0Mebibytes } from '../grub/memory-size.ts'
 import type { BootWarning } from '../grub/xen-options.ts'
 import type { TellFailure } from '../run/callback-failures.ts'
 import { PAGES_PER_MEBIBYTE } from '../domains/memory-settings.ts'
-import { Dom0 } from '../dom0/dom0.ts'
+import { Dom0Plan, type Dom0 } from '../dom0/dom0.ts'
 import { writeHostNodes } from '../domains/domain-nodes.ts'
 import { MemoryFiles, checkedFiles, type FileReader } from '../config/files.ts'
 import { resolveHostOptions, type HostOptions, type ResolvedHostOptions } from './host-options.ts'
 import { RealTimeClock } from './real-time-clock.ts'
+import { Inputs } from '../run/inputs.ts'
 import { RunLoop } from '../run/run-loop.ts'
 import { createHypervisor } from './create-hypervisor.ts'
 
@@ -31,6 +32,8 @@ export interface HostParts {
   readonly xenstore: XenStore
   readonly store: LocalStore
   readonly dom0: Dom0
+  /** What dom0 was made by, which saves it. */
+  readonly plan: Dom0Plan
   readonly dom0MaxMebibytes: number
   readonly files: FileReader
   readonly bootDescription: BootDescription | undefined
@@ -39,6 +42,8 @@ export interface HostParts {
   readonly onDomainException: { current: () => void }
   /** Called when code of the host's owner has failed. */
   readonly onCallbackFailed: { current: TellFailure }
+  /** The door by which things come in from outside. */
+  readonly inputs: Inputs
 }
 
 /** Dom0's MiB at boot, and at most. Settings go before the grub.conf. */
@@ -77,8 +82,11 @@ function vcpuWarnings({ xen }: BootDescription): readonly BootWarning[] {
   return [{ option: 'dom0_max_vcpus', reason: 'not implemented', message }]
 }
 
-/** Boots everything up to a serving dom0. */
-export async function bootHost(given: HostOptions): Promise<HostParts> {
+/** A host whose dom0 is still to come. */
+export type HostFrame = Omit<HostParts, 'dom0' | 'store'>
+
+/** Puts everything together up to, and without, dom0. */
+export function frameOf(given: HostOptions): HostFrame {
   const options = resolveHostOptions(given)
   const bootDescription = options.grubConf === undefined ? undefined : parseGrub(options.grubConf)
   const memory = dom0Memory(options, bootDescription)
@@ -88,9 +96,7 @@ export async function bootHost(given: HostOptions): Promise<HostParts> {
   const random = new SeededRandom(options.seed)
   const onCallbackFailed: HostParts['onCallbackFailed'] = { current: () => undefined }
   const control = createHypervisor({
-    options,
-    clock,
-    random,
+    options, clock, random,
     scheduler: bootDescription?.xen.scheduler,
     commandLine: bootDescription?.hypervisor.commandLine ?? '',
     onCallbackFailed: (failure) => onCallbackFailed.current(failure),
@@ -100,8 +106,10 @@ export async function bootHost(given: HostOptions): Promise<HostParts> {
     clock,
     domainExists: (domain) => control.listDomains().some(({ domid }) => domid === domain),
   })
+  xenstore.events.on('listener-failed', ({ path, error }) =>
+    onCallbackFailed.current({ callback: 'store-watch', subject: path, error }))
   const onDomainException = { current: (): void => undefined }
-  const dom0 = await Dom0.boot({
+  const plan = new Dom0Plan({
     control, store: xenstore, loop,
     pages: memory.atBoot * PAGES_PER_MEBIBYTE, maxPages: memory.most * PAGES_PER_MEBIBYTE,
     vcpus: 1,
@@ -111,16 +119,21 @@ export async function bootHost(given: HostOptions): Promise<HostParts> {
     onCrash: (error) => loop.stop(error),
     onCallbackFailed: (failure) => onCallbackFailed.current(failure),
   })
-  xenstore.events.on('listener-failed', ({ path, error }) =>
-    onCallbackFailed.current({ callback: 'store-watch', subject: path, error }))
-  const store = xenstore.local()
-  writeHostNodes(store)
-  await loop.settled()
   return {
-    options, control, clock, loop, xenstore, store, dom0, bootDescription, onDomainException, onCallbackFailed,
+    options, control, clock, loop, xenstore, plan, bootDescription, onDomainException, onCallbackFailed, inputs: new Inputs(clock),
     dom0MaxMebibytes: memory.most,
     files: options.files === undefined ? new MemoryFiles() : checkedFiles(options.files),
     warnings: bootDescription === undefined
       ? [] : [...bootDescription.warnings, ...vcpuWarnings(bootDescription), ...moduleWarnings(bootDescription)],
   }
+}
+
+/** Boots everything up to a serving dom0. */
+export async function bootHost(given: HostOptions): Promise<HostParts> {
+  const frame = frameOf(given)
+  const dom0 = await frame.plan.start()
+  const store = frame.xenstore.local()
+  writeHostNodes(store)
+  await frame.loop.settled()
+  return { ...frame, dom0, store }
 }

@@ -2,7 +2,7 @@
  * The crashes of a host's domains: taken down when the hypervisor reports them, kept for those who still wait for such a
  * domain when it is long gone. It knows each domain's symbols, and what guests in TypeScript have thrown.
  */
-import type { ControlInterface } from '../../hypervisor/index.ts'
+import type { ControlInterface, CrashReport } from '../../hypervisor/index.ts'
 import { XenError, type DomId } from '../../util/index.ts'
 import { describeCrash } from './describe-crash.ts'
 import { crashError, type DiskError, type DomainCrash } from './domain-crash.ts'
@@ -26,15 +26,13 @@ export class CrashBook {
   private readonly crashes = new Map<DomId, DomainCrash>()
   private readonly symbols = new Map<DomId, SymbolTable>()
   private readonly thrown = new Map<DomId, unknown>()
+  private readonly control: ControlInterface
+  private readonly host: CrashBookHost
 
   constructor(control: ControlInterface, host: CrashBookHost) {
-    control.events.on('domain-crashed', ({ domid, report }) => {
-      const facts = {
-        name: host.nameOf(domid), symbols: this.symbols.get(domid), threw: this.thrown.has(domid),
-        cause: this.thrown.get(domid), diskErrors: host.diskErrors(domid),
-      }
-      this.keep(domid, describeCrash(report, facts))
-    })
+    this.control = control
+    this.host = host
+    control.events.on('domain-crashed', ({ domid, report }) => this.describe(domid, report))
     control.events.on('domain-resumed', ({ domid }) => this.crashes.delete(domid))
     control.events.on('domain-created', ({ domid }) => this.crashes.delete(domid))
   }
@@ -42,6 +40,21 @@ export class CrashBook {
   /** A domain runs code whose functions have these names. */
   know(domid: DomId, symbols: SymbolTable | undefined): void {
     if (symbols !== undefined) this.symbols.set(domid, symbols)
+  }
+
+  private describe(domid: DomId, report: CrashReport): void {
+    const { host } = this
+    const facts = {
+      name: host.nameOf(domid), symbols: this.symbols.get(domid), threw: this.thrown.has(domid),
+      cause: this.thrown.get(domid), diskErrors: host.diskErrors(domid),
+    }
+    this.keep(domid, describeCrash(report, facts))
+  }
+
+  /** Takes the crash of a domain down again that the hypervisor still has: it was loaded. */
+  recall(domid: DomId): void {
+    const report = this.control.crashReport(domid)
+    if (report !== undefined) this.describe(domid, report)
   }
 
   /** The symbols of a domain, for its successor. */

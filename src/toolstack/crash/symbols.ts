@@ -3,7 +3,7 @@
  * are checked, names are cut, and what does not fit is left out. A stripped kernel has none.
  * Reference: System V ABI, "Symbol Table"; struct Elf64_Sym.
  */
-import { XenError, overlay, signedFromParts, u16, u32, u64, u8 } from '../../util/index.ts'
+import { XenError, overlay, shape, signedFromParts, u16, u32, u64, u8, type StateOf } from '../../util/index.ts'
 import { parseElfSections, type ElfSection } from '../image/elf.ts'
 
 const Symbol64 = /* @__PURE__ */ overlay(24, { name: u32(0), info: u8(4), other: u8(5), section: u16(6), value: u64(8), length: u64(16) })
@@ -36,6 +36,12 @@ interface SymbolSections {
   readonly isCode: readonly boolean[]
 }
 
+/** A table as plain data. */
+export const symbolTableState = /* @__PURE__ */ shape.record<SymbolSections>({
+  symbols: /* @__PURE__ */ shape.array(Uint8Array, 0, MAX_SYMBOLS * 24), strings: /* @__PURE__ */ shape.array(Uint8Array, 0, MAX_STRINGS),
+  isCode: /* @__PURE__ */ shape.list(shape.flag, 1 << 16),
+})
+
 /** Functions by address. The table is sorted when it is first asked. */
 export class SymbolTable {
   private readonly sections: SymbolSections
@@ -43,6 +49,15 @@ export class SymbolTable {
 
   private constructor(sections: SymbolSections) {
     this.sections = sections
+  }
+
+  /** A table that was saved. */
+  static from(saved: StateOf<typeof symbolTableState>): SymbolTable {
+    return new SymbolTable(saved)
+  }
+
+  save(): StateOf<typeof symbolTableState> {
+    return { symbols: this.sections.symbols.slice(), strings: this.sections.strings.slice(), isCode: [...this.sections.isCode] }
   }
 
   /** The table of an ELF file; undefined when it has none. Throws INVALID_IMAGE for what is no ELF file. */

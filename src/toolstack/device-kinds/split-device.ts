@@ -7,8 +7,9 @@
  */
 import type * as z from 'zod'
 import type { BackendDriver, GuestKernel } from '../../guest/index.ts'
-import type { DomId, Random } from '../../util/index.ts'
+import type { DomId, Part, Random } from '../../util/index.ts'
 import type { TellFailure } from '../run/callback-failures.ts'
+import type { Inputs } from '../run/inputs.ts'
 import type { DiskOpener, DiskOrigin } from './device-sources.ts'
 
 /** Longest specification of one device: it is gone through more than once. */
@@ -98,6 +99,8 @@ export interface BackendHost<C> {
   readonly openDisk: DiskOpener | undefined
   /** Code of the host's owner has failed. */
   readonly onCallbackFailed: TellFailure
+  /** The host's door: by it comes in what a back-end takes from outside. */
+  readonly inputs: Inputs
   /** The device of a domain with this number. */
   find(domain: DomId, id: number): AttachedDevice<C> | undefined
 }
@@ -110,6 +113,20 @@ export interface DeviceService {
   isServed(domain: DomId, id: number): boolean
   /** What has been done for a device, by name; undefined while nothing is counted. */
   statistics(domain: DomId, id: number): Readonly<Record<string, number>> | undefined
+  /** What is saved with a host beside the driver's devices. Absent in a kind whose devices cannot be saved. */
+  readonly state?: ServiceState | undefined
+}
+
+/** How a back-end is saved with its host. */
+export interface ServiceState {
+  /** What lies outside of the devices: the contents of disks, bridges. Loaded before them. */
+  part(): Part
+  /** Opens what a saved part needs from outside, before it is loaded. Rejects when that cannot be had. */
+  reopen?(saved: unknown): Promise<void>
+  /** What keeps it from being saved, in the part itself or in a device that `hasOwn` resource; undefined when nothing does. */
+  underWay(hasOwn: (domain: DomId, id: number) => boolean): string | undefined
+  /** Throws INVALID_STATE when something of a loaded part is nobody's. */
+  checkAttached?(): void
 }
 
 /** One kind of split device. */

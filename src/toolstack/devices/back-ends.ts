@@ -1,5 +1,6 @@
 /** The back-ends of dom0, one for each kind of device. They are put on its bus when the first device is attached. */
 import { BackendBus, type GuestKernel } from '../../guest/index.ts'
+import { part, partSet, partTree, shape, type DomId, type Part } from '../../util/index.ts'
 import type { DeviceKinds } from '../device-kinds/device-kinds.ts'
 import type { BackendHost, DeviceConfiguration, DeviceService, SplitDevice } from '../device-kinds/split-device.ts'
 import type { DevicePlace } from './device-nodes.ts'
@@ -9,6 +10,7 @@ export class BackEnds {
   private readonly kernel: GuestKernel
   private readonly services: ReadonlyMap<string, DeviceService>
   private serving: Promise<void> | undefined
+  private bus: BackendBus | undefined
 
   /** `hostOf` gives each kind its view of the host. */
   constructor(kinds: DeviceKinds, kernel: GuestKernel, hostOf: (kind: SplitDevice) => BackendHost<DeviceConfiguration>) {
@@ -32,10 +34,59 @@ export class BackEnds {
     return this.services.get(kind)?.statistics(domain, id)
   }
 
+  // State
+
+  /** What keeps the back-ends from being saved; `hasOwn` tells devices whose contents came with them. */
+  underWay(hasOwn: (kind: string, domain: DomId, id: number) => boolean): string | undefined {
+    for (const [kind, { state }] of this.services) {
+      const why = state?.underWay((domain, id) => hasOwn(kind, domain, id))
+      if (why !== undefined) return why
+    }
+    return this.bus?.underWay()
+  }
+
+  /** Opens what the saved back-ends need from outside. */
+  async reopen(saved: (kind: string) => unknown): Promise<void> {
+    for (const [kind, { state }] of this.services) await state?.reopen?.(saved(kind))
+  }
+
+  /** The back-ends: what each has beside its devices, and the devices on their bus. */
+  part(): Part {
+    const kinds = [...this.services].flatMap(([name, { state }]) => (state === undefined ? [] : [{ ...state.part(), name }]))
+    return partTree({ name: 'back-ends', version: 1 }, [
+      part({ name: 'bus', version: 1, shape: shape.record({ serving: shape.flag }) }, {
+        save: () => ({ serving: this.bus !== undefined }),
+        load: ({ serving }) => { if (serving) this.attach() },
+      }),
+      ...kinds,
+      this.devices(),
+    ])
+  }
+
+  private attach(): void {
+    this.bus = new BackendBus(this.kernel)
+    this.bus.attach([...this.services.values()].map(({ driver }) => driver))
+    this.serving = Promise.resolve()
+  }
+
+  /** Devices on the bus; none while there is no bus. */
+  private devices(): Part {
+    const none = partSet({ name: 'devices', version: 1 }, { present: () => [], make: () => undefined })
+    const now = (): Part => this.bus?.part() ?? none
+    return { ...none, save: () => now().save(), load: (saved) => now().load(saved) }
+  }
+
+  /** Throws INVALID_STATE when something that was loaded is nobody's. */
+  checkAttached(): void {
+    for (const { state } of this.services.values()) state?.checkAttached?.()
+  }
+
+  // Serving
+
   /** Registers the back-ends, once. */
   start(): Promise<void> {
     this.serving ??= (async () => {
-      const bus = new BackendBus(this.kernel)
+      const bus = this.bus = new BackendBus(this.kernel)
       for (const { driver } of this.services.values()) await bus.register(driver)
     })()
     return this.serving

@@ -4,13 +4,15 @@
  */
 import { XENBUS_STATE } from '../../abi/index.ts'
 import type { GuestKernel } from '../../guest/index.ts'
-import { XenError, type DomId, type Random } from '../../util/index.ts'
+import { XenError, part, partTree, type DomId, type Part, type Random, type SavedTree } from '../../util/index.ts'
 import type { DeviceKinds, DomainDevices } from '../device-kinds/device-kinds.ts'
 import type { DiskOpener } from '../device-kinds/device-sources.ts'
 import type { BackendHost, DeviceConfiguration, DeviceService, SplitDevice, WantedDevice } from '../device-kinds/split-device.ts'
 import type { TellFailure } from '../run/callback-failures.ts'
+import type { Inputs } from '../run/inputs.ts'
 import { called, type Attached, type DeviceInfo, type DeviceOptions, type WaitHost } from './attached.ts'
 import { BackEnds } from './back-ends.ts'
+import { readRow, rowsState, saveRow } from './device-state.ts'
 import { backendState, frontendState, removeDeviceNodes, requestClose, withdrawClose, writeDeviceNodes } from './device-nodes.ts'
 import { watchDeviceStates, type DeviceStateChange } from './device-states.ts'
 import { ANSWER_TIME, answered, checkStays, reach } from './waits.ts'
@@ -28,6 +30,7 @@ export interface DeviceHost extends WaitHost {
   onState(domain: DomId, change: DeviceStateChange): void
   /** Code of the host's owner has failed: a port or tap of a bridge, a block store. */
   readonly onCallbackFailed: TellFailure
+  readonly inputs: Inputs
   /** Finds a domain by number or name. Throws DOMAIN_NOT_FOUND. */
   domainId(reference: string): DomId
 }
@@ -43,7 +46,7 @@ export class Devices {
     this.host = host
     this.kinds = host.kinds
     this.backEnds = new BackEnds(host.kinds, host.kernel, (kind): BackendHost<DeviceConfiguration> => ({
-      kernel: host.kernel, openDisk: host.openDisk, onCallbackFailed: host.onCallbackFailed,
+      kernel: host.kernel, openDisk: host.openDisk, onCallbackFailed: host.onCallbackFailed, inputs: host.inputs,
       find: (domain, id) => this.known(kind.name, domain, id),
     }))
   }
@@ -142,6 +145,50 @@ export class Devices {
     await Promise.allSettled(devices.map((device) => this.takeAway(device)))
   }
 
+  // State
+
+  /** What keeps the devices from being saved; undefined when nothing does. */
+  underWay(): string | undefined {
+    for (const { kind, place, doing, leaving } of this.attached) {
+      if (doing !== undefined || leaving !== undefined) return `${called(place)}, which is ${doing ?? 'being taken away'}`
+      if (place.backend === 0 && this.backEnds.of(kind).state === undefined) return `${called(place)}, whose kind cannot be saved`
+    }
+    return this.backEnds.underWay((kind, domain, id) => this.known(kind, domain, id)?.hasOwnResource === true)
+  }
+
+  /** Opens what saved devices need from outside, before they are loaded. */
+  async reopen(saved: unknown): Promise<void> {
+    const { parts } = saved as Partial<SavedTree>
+    this.rows().load(parts?.['rows'])
+    const backEnds = parts?.['back-ends'] as Partial<SavedTree> | undefined
+    await this.backEnds.reopen((kind) => backEnds?.parts?.[kind])
+  }
+
+  /** The devices as the toolstack knows them, and dom0's back-ends. */
+  part(): Part {
+    return partTree({ name: 'devices', version: 1 }, [this.rows(), this.backEnds.part()])
+  }
+
+  private rows(): Part {
+    return part({ name: 'rows', version: 1, shape: rowsState }, {
+      save: () => this.attached.map(saveRow),
+      load: (rows) => { this.attached.splice(0, this.attached.length, ...rows.map((row) => readRow(this.kinds, row))) },
+    })
+  }
+
+  /** Tells states again, once all is loaded. Throws INVALID_STATE when something that was loaded is nobody's. */
+  begin(): void {
+    this.backEnds.checkAttached()
+    for (const device of this.attached) this.watch(device)
+  }
+
+  private watch(device: Attached): void {
+    const { place } = device
+    device.unwatch = watchDeviceStates(this.host.store, place, (change) => this.host.onState(place.domain, change))
+  }
+
+  // Attaching
+
   private known(kind: string, domain: DomId, id: number): Attached | undefined {
     return this.attached.find(({ place }) => place.kind === kind && place.domain === domain && place.id === id)
   }
@@ -153,7 +200,7 @@ export class Devices {
     try {
       if (place.backend === 0) await this.backEnds.start()
       checkStays(device, options)
-      device.unwatch = watchDeviceStates(store, place, (change) => this.host.onState(place.domain, change))
+      this.watch(device)
       writeDeviceNodes(store, place, device.kind.rows(device.config, place.id))
       await answered(this.host, device, options)
       device.doing = undefined

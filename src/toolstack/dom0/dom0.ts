@@ -2,16 +2,16 @@
  * Dom0: a guest in TypeScript with power over the others. It serves XenStore and the consoles, and hears from the
  * hypervisor when a domain has ended.
  */
-import { GNTTAB_RESERVED_XENSTORE, VIRQ } from '../../abi/index.ts'
+import { GNTTAB_RESERVED_XENSTORE, PAGE_SIZE, VIRQ } from '../../abi/index.ts'
 import { ConsoleBackend } from '../../drivers/index.ts'
-import {
-  TypeScriptRunner, connectStore, type BootInfo, type GuestKernel, type GuestStore, type MappedPage, type Timer,
-} from '../../guest/index.ts'
-import type { ControlInterface, HypercallPort, VcpuRunner } from '../../hypervisor/index.ts'
-import { SeededRandom, XenError, callGuarded, type DomId, type EventPort, type GrantRef } from '../../util/index.ts'
-import { XenStoreServer, type StoreRing, type XenStore } from '../../xenstore/index.ts'
+import { TypeScriptRunner, kernelState, mappedPageState, type BootInfo, type GuestKernel, type MappedPage } from '../../guest/index.ts'
+import type { ControlInterface, HypercallPort } from '../../hypervisor/index.ts'
+import { SeededRandom, XenError, part, shape, type DomId, type EventPort, type GrantRef, type Part, type StateOf } from '../../util/index.ts'
+import { type StoreRing, type XenStore, type XenStoreServer } from '../../xenstore/index.ts'
 import type { TellFailure } from '../run/callback-failures.ts'
 import type { RunLoop } from '../run/run-loop.ts'
+import { later } from './later-part.ts'
+import { StoreService, storeServiceState } from './store-service.ts'
 
 /** What dom0 is made of. */
 export interface Dom0Options {
@@ -49,38 +49,15 @@ export function wakingPort(port: HypercallPort, loop: { kick(): void }): Hyperca
   return Object.create(port, { sendEvent: { value: sendEvent } }) as HypercallPort
 }
 
-/** XenStore's server as a part of dom0: it works inside dom0's kernel, when there is work or when a client is due. */
-class StoreService {
-  readonly server: XenStoreServer
-  /** Connects a domain that a client introduces. */
-  connectDomain: (domain: number, port: number) => StoreRing | undefined = () => undefined
-  private kernel: GuestKernel | undefined
-  private timer: Timer | undefined
+const connectionState = /* @__PURE__ */ shape.record({
+  domid: /* @__PURE__ */ shape.whole(0, 0x7fef), page: mappedPageState, port: shape.word, remotePort: shape.word, byRequest: shape.flag,
+})
 
-  constructor(store: XenStore) {
-    this.server = new XenStoreServer({
-      store,
-      onWork: () => this.kernel?.post(() => this.serve()),
-      connectDomain: (domain, _frame, port) => this.connectDomain(domain, port),
-    })
-  }
-
-  /** Begins to work in `kernel`. */
-  start(kernel: GuestKernel): void {
-    this.kernel = kernel
-    kernel.post(() => this.serve())
-  }
-
-  serve(): void {
-    const { kernel, server } = this
-    if (kernel === undefined) return
-    server.process()
-    this.timer?.cancel()
-    const deadline = server.nextDeadline()
-    if (Number.isFinite(deadline))
-      this.timer = kernel.after(Math.max(0, deadline * 1e6 - kernel.now()), () => this.serve())
-  }
-}
+/** What dom0 has beside its kernel: the port by which it hears of ends, XenStore's service, and the domains' pages. */
+const dom0State = /* @__PURE__ */ shape.record({
+  exceptionPort: shape.word, service: storeServiceState, connections: /* @__PURE__ */ shape.list(connectionState, 2 ** 15),
+})
+type Dom0State = StateOf<typeof dom0State>
 
 /** Tells XenStore's clients and the toolstack which domains have ended. */
 function announceEnds({ control, store, onDomainException }: Dom0Options, dom0: Dom0 | undefined): void {
@@ -92,25 +69,65 @@ function announceEnds({ control, store, onDomainException }: Dom0Options, dom0: 
   onDomainException()
 }
 
-/** Dom0's connection: a handler of a watch that throws is told and harms nobody, as any program's in dom0. */
-const guardWatches = (store: GuestStore, tell: TellFailure): GuestStore => ({
-  ...store,
-  watch: (path, handler) => store.watch(path, (changed) => callGuarded(() => handler(changed),
-    (error) => tell({ callback: 'store-watch', subject: path, error }))),
-})
-
-/** The control domain of a host. */
-export class Dom0 {
-  readonly kernel: GuestKernel
-  readonly consoles: ConsoleBackend
+/** Dom0 on its way: what runs in the domain, and how it is booted, or loaded as it was. */
+export class Dom0Plan {
+  private readonly options: Dom0Options
   private readonly service: StoreService
-  private readonly connections = new Map<number, StoreConnection>()
+  private runner: TypeScriptRunner | undefined
+  private boot: BootInfo | undefined
+  private failure: unknown
+  private exceptionPort = 0 as EventPort
+  private memory: HypercallPort['memory'] | undefined
+  private made: Dom0 | undefined
 
-  private constructor(kernel: GuestKernel, service: StoreService) {
-    this.kernel = kernel
-    this.service = service
-    this.consoles = new ConsoleBackend(kernel)
-    service.connectDomain = (domain, port) => this.connectByRequest(domain, port)
+  constructor(options: Dom0Options) {
+    this.options = options
+    this.service = new StoreService(options.store, options.onCallbackFailed)
+  }
+
+  /** Makes what runs on dom0's vCPU. */
+  readonly createRunner = (port: HypercallPort): TypeScriptRunner => {
+    this.memory = port.memory
+    return (this.runner = new TypeScriptRunner(wakingPort(port, this.options.loop), {
+      random: new SeededRandom(this.options.seed),
+      store: (kernel) => this.service.connect(kernel),
+      boot: () => this.boot!,
+      onBoot: (kernel) => this.service.start(kernel),
+      onCrash: (error) => {
+        this.failure = error
+        this.options.onCrash(error)
+      },
+      program: ({ events }) => { this.exceptionPort = events.keep(events.bindVirq(VIRQ.DOM_EXC, this.onException)) },
+    }))
+  }
+
+  private readonly onException = (): void => {
+    announceEnds(this.options, this.made)
+    this.made?.kernel.turn()
+  }
+
+  /** Makes the domain and boots it; resolves when it serves. */
+  async start(): Promise<Dom0> {
+    const { control, loop, vcpus, maxPages, pages, commandLine } = this.options
+    const domid = control.createDomain({
+      domid: 0 as DomId, kind: 'typescript', privileged: true, vcpus, maxPages, createRunner: this.createRunner,
+    })
+    this.boot = {
+      sharedInfo: control.domainInfo(domid).sharedInfoFrame, commandLine, frames: control.populatePhysmap(domid, pages, 0),
+    }
+    control.startVcpu(domid, 0)
+    control.unpauseDomain(domid)
+    await loop.until('dom0 to boot', () => {
+      if (this.failure !== undefined) throw this.failure
+      return this.runner?.kernel !== undefined
+    })
+    return (this.made = new Dom0(this, this.runner!.kernel!))
+  }
+
+  /** Dom0, once it has booted or was loaded. */
+  get dom0(): Dom0 {
+    if (this.made === undefined) throw new Error('dom0 is not there yet')
+    return this.made
   }
 
   /** XenStore's server, for connections from outside the host. */
@@ -118,45 +135,92 @@ export class Dom0 {
     return this.service.server
   }
 
-  /** @internal Makes dom0 and boots it; resolves when it serves. */
-  static async boot(options: Dom0Options): Promise<Dom0> {
-    const { control, loop } = options
-    const service = new StoreService(options.store)
-    let kernel: GuestKernel | undefined
-    let dom0: Dom0 | undefined
-    let failure: unknown
-    let boot: BootInfo | undefined
-    const domid = control.createDomain({
-      domid: 0 as DomId, kind: 'typescript', privileged: true, vcpus: options.vcpus, maxPages: options.maxPages,
-      createRunner: (port): VcpuRunner => new TypeScriptRunner(wakingPort(port, loop), {
-        random: new SeededRandom(options.seed),
-        store: (guest) => guardWatches(connectStore(service.server.connectLocal(0), () => guest.turn()), options.onCallbackFailed),
-        boot: () => boot!,
-        onBoot: (booted) => {
-          kernel = booted
-          service.start(booted)
-        },
-        onCrash: (error) => {
-          failure = error
-          options.onCrash(error)
-        },
-        program: (booted) => void booted.events.bindVirq(VIRQ.DOM_EXC, () => {
-          announceEnds(options, dom0)
-          booted.turn()
-        }),
+  /** Works as XenStore's server does when there is news of a domain. */
+  serve(domid: DomId): void {
+    this.server.domainEvent(domid)
+    this.service.serve()
+  }
+
+  set connectDomain(connect: (domain: number, port: number) => StoreRing | undefined) {
+    this.service.connectDomain = connect
+  }
+
+  // State
+
+  /** What keeps dom0 from being saved; undefined when nothing does. */
+  underWay(): string | undefined {
+    return this.service.underWay() ?? this.dom0.kernel.underWay()
+  }
+
+  /**
+   * Dom0 in four parts, in the order in which they are loaded: its services, XenStore, its kernel, which takes them up,
+   * and the consoles.
+   */
+  parts(): readonly Part[] {
+    const saved: { state?: Dom0State } = {}
+    return [
+      part({ name: 'services', version: 1, shape: dom0State }, {
+        save: () => ({ exceptionPort: this.exceptionPort, service: this.service.save(), connections: this.dom0.saveConnections() }),
+        load: (state) => { saved.state = state },
       }),
-    })
-    boot = {
-      sharedInfo: control.domainInfo(domid).sharedInfoFrame, commandLine: options.commandLine,
-      frames: control.populatePhysmap(domid, options.pages, 0),
+      this.service.part(({ domain }) => this.savedRing(saved.state!, domain)),
+      part({ name: 'kernel', version: 1, shape: kernelState }, {
+        save: () => this.dom0.kernel.save(),
+        load: (state) => {
+          const kernel = this.runner!.load(state)
+          const { service, connections, exceptionPort } = saved.state!
+          this.exceptionPort = kernel.attachments.attachPort(exceptionPort, this.onException)
+          this.service.load(service, kernel)
+          this.made = new Dom0(this, kernel)
+          this.made.loadConnections(connections)
+        },
+      }),
+      later('consoles', () => this.dom0.consoles.part()),
+    ]
+  }
+
+  /** The page of a domain's connection, before the kernel is there that will be told of it. */
+  private savedRing({ connections }: Dom0State, domain: number): StoreRing | undefined {
+    const known = connections.find(({ domid }) => domid === domain)
+    if (known === undefined || this.memory === undefined) return undefined
+    const { view } = this.memory
+    return { view, base: known.page.frame * PAGE_SIZE, notify: () => void this.dom0.kernel.events.notify(known.port as EventPort) }
+  }
+}
+
+/** The control domain of a host. */
+export class Dom0 {
+  readonly kernel: GuestKernel
+  readonly consoles: ConsoleBackend
+  private readonly plan: Dom0Plan
+  private readonly connections = new Map<number, StoreConnection>()
+
+  /** {@link Dom0Plan} makes it. */
+  constructor(plan: Dom0Plan, kernel: GuestKernel) {
+    this.kernel = kernel
+    this.plan = plan
+    this.consoles = new ConsoleBackend(kernel)
+    plan.connectDomain = (domain, port) => this.connectByRequest(domain, port)
+  }
+
+  /** XenStore's server, for connections from outside the host. */
+  get server(): XenStoreServer {
+    return this.plan.server
+  }
+
+  /** The domains' pages, as {@link Dom0.loadConnections} takes them up. */
+  saveConnections(): Dom0State['connections'] {
+    return [...this.connections].map(([domid, { page, port, remotePort, byRequest }]) =>
+      ({ domid, page: { frame: page.frame, handle: page.handle }, port, remotePort, byRequest }))
+  }
+
+  /** Takes the domains' pages and ports up in a kernel that was loaded. */
+  loadConnections(connections: Dom0State['connections']): void {
+    const { attachPage, attachPort } = this.kernel.attachments
+    for (const { domid, page, port, remotePort, byRequest } of connections) {
+      const attached = attachPort(port, () => this.plan.serve(domid as DomId))
+      this.connections.set(domid, { page: attachPage(page), port: attached, remotePort, byRequest })
     }
-    control.startVcpu(domid, 0)
-    control.unpauseDomain(domid)
-    await loop.until('dom0 to boot', () => {
-      if (failure !== undefined) throw failure
-      return kernel !== undefined
-    })
-    return (dom0 = new Dom0(kernel!, service))
   }
 
   /** Connects a new domain to XenStore by the page that its builder granted. */
@@ -178,10 +242,8 @@ export class Dom0 {
   }
 
   private bind(domid: DomId, remotePort: number): EventPort {
-    return this.kernel.events.bindInterdomain(domid, remotePort as EventPort, () => {
-      this.server.domainEvent(domid)
-      this.service.serve()
-    })
+    const { events } = this.kernel
+    return events.keep(events.bindInterdomain(domid, remotePort as EventPort, () => this.plan.serve(domid)))
   }
 
   /**
@@ -208,7 +270,7 @@ export class Dom0 {
     }
   }
 
-  /** @internal Lets go of the domains that only XenStore's server looks after and that are not among the living. */
+  /** Lets go of the domains that only XenStore's server looks after and that are not among the living. */
   forgetDead(living: ReadonlySet<number>): void {
     for (const [domain, { byRequest }] of this.connections) {
       if (byRequest && !living.has(domain)) this.disconnectStore(domain as DomId)

@@ -31,6 +31,11 @@ export class ConsoleText {
     return this.clean.toString()
   }
 
+  /** The place, in the text without carriage returns. */
+  get from(): number {
+    return this.place
+  }
+
   /** More has come. */
   add(text: string): void {
     this.whole.add(text)

@@ -10,6 +10,7 @@ import {
 import { crashError, type DomainCrash } from '../crash/domain-crash.ts'
 import { ConsoleText } from './console-text.ts'
 import { abortedError } from '../run/operation.ts'
+import type { Inputs } from '../run/inputs.ts'
 import type { RunLoop, UntilOptions } from '../run/run-loop.ts'
 
 /** How text is awaited. */
@@ -29,6 +30,7 @@ export interface ConsoleTextOptions {
 /** What a console needs of its host. */
 export interface ConsoleHost {
   readonly loop: RunLoop
+  readonly inputs: Inputs
   /** Gives JavaScript a turn soon. */
   turn(): void
   /** How the domain has crashed; undefined while it has not. */
@@ -85,10 +87,20 @@ export class DomainConsole implements AsyncIterable<Uint8Array> {
     return this.stream.history()
   }
 
+  /** The character, in lines, behind the last match: where `waitFor` goes on. */
+  get place(): number {
+    return this.seen.from
+  }
+
+  set place(place: number) {
+    this.seen.moveTo(place, false)
+  }
+
   /** Types into the console; resolves when the guest's ring has taken all of it. */
   async write(data: string | Uint8Array): Promise<void> {
     checkArgument('the data of console.write', data, typed)
-    const written = this.stream.write(data)
+    const bytes = typeof data === 'string' ? new TextEncoder().encode(data) : data.slice()
+    const written = this.host.inputs.enter(() => ({ source: 'console', domid: this.stream.domain, bytes }), () => this.stream.write(bytes))
     this.host.loop.kick()
     await written
   }

@@ -50,6 +50,16 @@ export class ShutdownRequests {
     return { taken: isTaken, withdraw: () => this.withdraw(domain, request, node) }
   }
 
+  /** What stands for a domain, and whether it was asked to reboot. */
+  save(domain: DomId): { readonly standing: readonly ShutdownRequestName[]; readonly reboot: boolean } {
+    return { standing: (this.standing.get(domain) ?? []).map(({ what }) => what), reboot: this.reboots.has(domain) }
+  }
+
+  load(domain: DomId, { standing, reboot }: ReturnType<ShutdownRequests['save']>): void {
+    if (standing.length > 0) this.standing.set(domain, standing.map((what) => ({ what })))
+    if (reboot) this.reboots.add(domain)
+  }
+
   /** Whether somebody has asked the domain to reboot. */
   wasAskedToReboot(domain: DomId): boolean {
     return this.reboots.has(domain)

@@ -21,6 +21,7 @@ import type { KernelSource } from '../domains/kernel-source.ts'
 import type { ShutdownReasonName } from '../domains/shutdown-reason.ts'
 import type { MigrateOptions, MigrateProgress, MigrationSummary } from '../migrate/send.ts'
 import type { MigrationTransport } from '../migrate/transport.ts'
+import type { HostCall, Inputs } from '../run/inputs.ts'
 import type { Operation, OperationOptions } from '../run/operation.ts'
 import type { UntilOptions } from '../run/run-loop.ts'
 import type { Wishes } from '../run/wishes.ts'
@@ -45,6 +46,7 @@ export interface DomainHost extends AskHost, TraceHost {
   readonly vcpuWishes: Wishes<Availability>
   onVcpuTarget(domid: DomId, vcpus: number): void
   readonly movement: DomainMovement<Domain>
+  readonly inputs: Inputs
 }
 
 /** Calls that change a domain's devices. */
@@ -108,40 +110,44 @@ export class Domain {
 
   /** Stops it until as many `unpause` calls follow. */
   pause(): void {
-    this.host.control.pauseDomain(this.id)
-    this.host.emitPaused(this.id, true)
+    this.call({ call: 'pause', domid: this.id }, () => {
+      this.host.control.pauseDomain(this.id)
+      this.host.emitPaused(this.id, true)
+    })
   }
 
   /** Lets it run again. */
   unpause(): void {
-    this.host.control.unpauseDomain(this.id)
-    this.host.emitPaused(this.id, false)
-    this.host.loop.kick()
+    this.call({ call: 'unpause', domid: this.id }, () => {
+      this.host.control.unpauseDomain(this.id)
+      this.host.emitPaused(this.id, false)
+      this.host.loop.kick()
+    })
   }
 
   /** Asks the guest to power off and waits until it has. A guest that does not listen never does: give a timeout. */
   shutdown(options: UntilOptions = {}): Operation<ShutdownReasonName, ShutdownProgress> {
-    return askToEnd(this.host, this.fate, { what: 'poweroff', options })
+    return this.call({ call: 'shutdown', domid: this.id }, () => askToEnd(this.host, this.fate, { what: 'poweroff', options }))
   }
 
   /** Asks the guest to reboot and waits until it has ended; the new domain is a new handle (see the host's events). */
   reboot(options: UntilOptions = {}): Operation<ShutdownReasonName, ShutdownProgress> {
-    return askToEnd(this.host, this.fate, { what: 'reboot', options })
+    return this.call({ call: 'reboot', domid: this.id }, () => askToEnd(this.host, this.fate, { what: 'reboot', options }))
   }
 
   /** Ends it at once, whatever it is doing. */
   destroy(): Promise<void> {
-    return this.host.destroy(this.id)
+    return this.call({ call: 'destroy', domid: this.id }, () => this.host.destroy(this.id))
   }
 
   /** Sets how many MiB it is to have, and waits until its balloon has brought it there. */
   setMemTarget(mebibytes: number, options: UntilOptions = {}): Operation<void, MemoryProgress> {
-    return setMemoryTarget(this.host.memory, this.id, mebibytes, options)
+    return this.call({ call: 'memory-target', domid: this.id, mebibytes }, () => setMemoryTarget(this.host.memory, this.id, mebibytes, options))
   }
 
   /** Sets how many MiB it may be given at most, at least its target; what it has does not change. */
   setMaxMem(mebibytes: number, options: OperationOptions = {}): Operation<void, MaximumProgress> {
-    return setMemoryMaximum(this.host.memory, this.id, mebibytes, options)
+    return this.call({ call: 'memory-maximum', domid: this.id, mebibytes }, () => setMemoryMaximum(this.host.memory, this.id, mebibytes, options))
   }
 
   /**
@@ -149,7 +155,7 @@ export class Domain {
    * CPUs down by itself, and makes more of them present for its own tools to bring up. `info().onlineVcpus` tells.
    */
   setVcpus(count: number, options: SetVcpusOptions = {}): Operation<void, VcpuProgress> {
-    return setVcpuTarget(this.host, this.id, count, options)
+    return this.call({ call: 'vcpus', domid: this.id, count }, () => setVcpuTarget(this.host, this.id, count, options))
   }
 
   /**
@@ -157,7 +163,7 @@ export class Domain {
    * aborted lets the domain go on as if nothing had happened.
    */
   save(target: ByteOutput, options: SaveOptions & OperationOptions = {}): Operation<void, SaveProgress> {
-    return this.host.movement.save(this, target, options)
+    return this.call({ call: 'other', name: 'save' }, () => this.host.movement.save(this, target, options))
   }
 
   /**
@@ -168,12 +174,12 @@ export class Domain {
     transport: MigrationTransport,
     options: MigrateOptions & OperationOptions = {},
   ): Operation<MigrationSummary, MigrateProgress> {
-    return this.host.movement.migrate(this, transport, options)
+    return this.call({ call: 'other', name: 'migrate' }, () => this.host.movement.migrate(this, transport, options))
   }
 
   /** Lets a suspended domain go on where it is: one whose migration was undecided, and that does not run elsewhere. */
   resume(): void {
-    this.host.movement.resume(this)
+    this.call({ call: 'other', name: 'resume' }, () => this.host.movement.resume(this))
   }
 
   /**
@@ -213,15 +219,16 @@ export class Domain {
    * contents come from `store`, or from what the host's `openDisk` finds for the target.
    */
   attachDisk(disk: string | DiskDescription, options: AttachDiskOptions = {}): Operation<void, DeviceProgress> {
-    return this.changeDevices('attachDisk', 'attaching a disk', options, async (settings) => {
+    const call: HostCall = options?.store === undefined ? this.attaching(DISK, disk) : { call: 'other', name: 'attachDisk with contents' }
+    return this.call(call, () => this.changeDevices('attachDisk', 'attaching a disk', options, async (settings) => {
       await this.host.devices.attach(this.id, device(DISK, resolveDisk(disk)), { ...settings, store: options.store })
-    })
+    }))
   }
 
   /** Gives it a network interface, described alike; resolves with its number. */
   attachNic(nic: string | NicDescription = '', options: OperationOptions = {}): Operation<number, DeviceProgress> {
-    return this.changeDevices('attachNic', 'attaching a network interface', options, (settings) =>
-      this.host.devices.attach(this.id, device(NIC, resolveNic(nic)), settings))
+    return this.call(this.attaching(NIC, nic), () => this.changeDevices('attachNic', 'attaching a network interface', options, (settings) =>
+      this.host.devices.attach(this.id, device(NIC, resolveNic(nic)), settings)))
   }
 
   /**
@@ -229,10 +236,10 @@ export class Domain {
    * INVALID_ARGUMENT for a kind that the host does not know.
    */
   attachDevice(kind: string, description: string | object, options: OperationOptions = {}): Operation<number, DeviceProgress> {
-    return this.changeDevices('attachDevice', `attaching a ${kind}`, options, async (settings) => {
+    return this.call(this.attaching({ name: kind }, description), () => this.changeDevices('attachDevice', `attaching a ${kind}`, options, async (settings) => {
       const known = this.host.devices.kinds.named(kind)
       return this.host.devices.attach(this.id, device(known, known.resolve(description)), settings)
-    })
+    }))
   }
 
   /**
@@ -240,18 +247,21 @@ export class Domain {
    * seconds of host time makes it reject with TIMED_OUT, and has it still; with `force` it is not asked.
    */
   detachDisk(vdev: string | number, options: DetachOptions = {}): Operation<void, DeviceProgress> {
-    return this.changeDevices('detachDisk', `detaching disk ${vdev}`, options, (settings) => this.detach(DISK, vdev, settings))
+    return this.call(this.detaching(DISK, vdev, options), () =>
+      this.changeDevices('detachDisk', `detaching disk ${vdev}`, options, (settings) => this.detach(DISK, vdev, settings)))
   }
 
   /** Takes a network interface away by its number or address; after ten seconds also from a guest that keeps it. */
   detachNic(nic: number | string, options: DetachOptions = {}): Operation<void, DeviceProgress> {
-    return this.changeDevices('detachNic', `detaching network interface ${nic}`, options, (settings) => this.detach(NIC, nic, settings))
+    return this.call(this.detaching(NIC, nic, options), () =>
+      this.changeDevices('detachNic', `detaching network interface ${nic}`, options, (settings) => this.detach(NIC, nic, settings)))
   }
 
   /** Takes a device of any kind away, by its name or number. */
   detachDevice(kind: string, name: string | number, options: DetachOptions = {}): Operation<void, DeviceProgress> {
-    return this.changeDevices('detachDevice', `detaching ${kind} ${name}`, options, async (settings) =>
-      this.detach(this.host.devices.kinds.named(kind), name, settings))
+    return this.call(this.detaching({ name: kind }, name, options), () =>
+      this.changeDevices('detachDevice', `detaching ${kind} ${name}`, options, async (settings) =>
+        this.detach(this.host.devices.kinds.named(kind), name, settings)))
   }
 
   /** The disk of a name in any spelling (`xvda`, `d0`, 51712). Throws DEVICE_NOT_FOUND, INVALID_CONFIG for no name at all. */
@@ -267,6 +277,19 @@ export class Domain {
   /** Its devices, of all kinds. */
   devices(): readonly DeviceInfo[] {
     return this.host.devices.list(this.id)
+  }
+
+  /** Lets a call in by the host's door. */
+  private call<T>(call: HostCall, act: () => T): T {
+    return this.host.inputs.enter(() => ({ source: 'call', ...call }), act)
+  }
+
+  private attaching({ name: kind }: Pick<SplitDevice, 'name'>, description: unknown): HostCall {
+    return { call: 'attach', domid: this.id, kind, description }
+  }
+
+  private detaching({ name: kind }: Pick<SplitDevice, 'name'>, name: string | number, options: DetachOptions | undefined): HostCall {
+    return { call: 'detach', domid: this.id, kind, name, force: options?.force === true }
   }
 
   private detach(kind: SplitDevice, name: string | number, options: DeviceOptions): Promise<void> {

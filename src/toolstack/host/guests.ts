@@ -2,7 +2,7 @@
  * The guests of a host, from the first thing that is known of one to the last: their handles, what is done to them by
  * operations, what follows their ends, and taking them apart. Whoever has a host sees them through it and through handles.
  */
-import type { EventHub, DomId } from '../../util/index.ts'
+import type { EventHub, DomId, Stateful } from '../../util/index.ts'
 import { SeededRandom, XenError } from '../../util/index.ts'
 import type { HostParts } from '../boot/boot-host.ts'
 import { ineffectiveOption } from '../config/description-file.ts'
@@ -31,6 +31,7 @@ import { Domain, type DomainHost } from './domain.ts'
 import type { HostEvent } from './host-events.ts'
 import { Lifecycle } from './lifecycle.ts'
 import type { MemoryBefore, MemoryHost } from './memory-target.ts'
+import { domainUnderWay, statefulToolstack, type KnownDomain, type ToolstackState } from './toolstack-state.ts'
 import type { Availability } from './vcpu-target.ts'
 import type { Warnings } from './warnings.ts'
 
@@ -157,6 +158,28 @@ export class Guests {
     for (const domain of this.list()) await this.destroy(domain.id, 'host-shutdown')
   }
 
+  // State
+
+  /** What keeps the guests from being saved with their host; undefined when nothing does. */
+  underWay(): string | undefined {
+    const wishes = this.memory.wishes.pending || this.vcpuWishes.pending ? 'a wish of a domain' : undefined
+    const operation = this.operations.first ?? wishes
+    if (operation !== undefined) return operation
+    const going = this.lifecycle.acting ?? [...this.destroying.keys()][0]
+    if (going !== undefined) return `the end of domain ${going}`
+    return this.list().map(domainUnderWay).find((why) => why !== undefined)
+  }
+
+  /** What is known of the guests beside the hypervisor and XenStore. */
+  get toolstack(): Stateful<ToolstackState> {
+    return statefulToolstack({
+      kinds: this.devices.kinds, random: this.random, connection: this.parts.store.connection, crashes: this.crashes,
+      lifecycle: this.lifecycle, requests: this.requests, domains: () => this.list(), handle: (known) => this.handle(known), fate: (domid) => this.fates.get(domid),
+    })
+  }
+
+  // Parts
+
   private createDevices(): Devices {
     const { parts, hub, host } = this
     return new Devices({
@@ -164,7 +187,7 @@ export class Guests {
       store: parts.store, loop: parts.loop, kernel: parts.dom0.kernel, random: this.random, openDisk: parts.options.openDisk,
       isAlive: (id) => parts.control.hasDomain(id) && parts.control.domainInfo(id).shutdownReason === undefined,
       onState: (id, change) => hub.emit({ type: 'device-state', id, ...change }),
-      onCallbackFailed: (failure) => parts.onCallbackFailed.current(failure),
+      onCallbackFailed: (failure) => parts.onCallbackFailed.current(failure), inputs: parts.inputs,
       domainId: (reference) => host.domainId(/^[0-9]+$/.test(reference) ? Number(reference) : reference),
     })
   }
@@ -211,7 +234,7 @@ export class Guests {
   private createDomainHost(): DomainHost {
     const { parts, hub } = this
     return {
-      control: parts.control, store: parts.store, loop: parts.loop, memory: this.memory,
+      control: parts.control, store: parts.store, loop: parts.loop, memory: this.memory, inputs: parts.inputs,
       movement: this.movement, devices: this.devices, operations: this.operations, requests: this.requests, vcpuWishes: this.vcpuWishes,
       destroy: async (domid) => void await this.destroy(domid, 'destroyed'),
       isActing: (domid) => this.lifecycle.isActing(domid),
@@ -252,15 +275,8 @@ export class Guests {
   private adopt(
     config: DomainConfig<KernelSource>, made: MadeDomain, options: { readonly paused: boolean, readonly onStarted?: () => void },
   ): Domain {
-    const { control, dom0, loop } = this.parts
-    const stream = dom0.consoles.open(made.domid)
-    const fate = new DomainFate(made.domid, config.name)
-    const domain = new Domain(this.domainHost, {
-      fate, uuid: made.uuid, config,
-      console: new DomainConsole(stream, { loop, turn: () => dom0.kernel.turn(), crash: () => fate.crash }),
-    })
-    this.handles.set(domain.id, domain)
-    this.fates.set(domain.id, fate)
+    const { control, loop } = this.parts
+    const domain = this.handle({ id: made.domid, name: config.name, uuid: made.uuid, config })
     for (const { option, message } of deniedFileWarnings(config)) this.host.warnings.add({ option, reason: 'ignored', message })
     this.crashes.know(domain.id, made.symbols)
     this.lifecycle.watch(domain)
@@ -268,6 +284,19 @@ export class Guests {
     loop.kick()
     options.onStarted?.()
     this.hub.emit({ type: 'domain-created', id: domain.id, name: domain.name })
+    return domain
+  }
+
+  private handle({ id, name, uuid, config }: KnownDomain): Domain {
+    const { dom0, loop, inputs } = this.parts
+    const stream = dom0.consoles.open(id)
+    const fate = new DomainFate(id, name)
+    const domain = new Domain(this.domainHost, {
+      fate, uuid, config,
+      console: new DomainConsole(stream, { loop, inputs, turn: () => dom0.kernel.turn(), crash: () => fate.crash }),
+    })
+    this.handles.set(domain.id, domain)
+    this.fates.set(domain.id, fate)
     return domain
   }
 

@@ -23,6 +23,7 @@ import type { BootWarning } from '../grub/xen-options.ts'
 import type { ReceiveOptions, ReceiveProgress } from '../migrate/receive.ts'
 import type { MigrationTransport } from '../migrate/transport.ts'
 import { failureTeller } from '../run/callback-failures.ts'
+import type { HostCall } from '../run/inputs.ts'
 import type { Operation, OperationOptions } from '../run/operation.ts'
 import type { UntilOptions } from '../run/run-loop.ts'
 import type { RestoreProgress } from '../save/restore-domain.ts'
@@ -36,6 +37,15 @@ import { Warnings, type WARNING_LIMIT } from './warnings.ts'
 
 /** Names a domain: by its number, its name, or its handle. */
 export type DomainReference = number | string | Domain
+
+/** What a host's friends work on: its parts, and its guests. */
+export interface HostInsides {
+  readonly parts: HostParts
+  readonly guests: Guests
+}
+
+/** The insides of a host; not published. */
+export let insidesOf: (host: Host) => HostInsides
 
 /** A host and everything on it. */
 export class Host {
@@ -142,7 +152,8 @@ export class Host {
     // Files are read meanwhile.
     const check = (): void => checkCall('createDomain', options)
     const settings = { name: 'creating a domain', signal: options?.signal, isOutside: true, check }
-    return this.guests.operations.start<Domain, CreateProgress>(settings, (context) => this.guests.create(config, options, context))
+    return this.call({ call: 'create', config, paused: options?.paused === true }, () =>
+      this.guests.operations.start<Domain, CreateProgress>(settings, (context) => this.guests.create(config, options, context)))
   }
 
   /**
@@ -150,7 +161,7 @@ export class Host {
    * leaves the host as it was.
    */
   restore(source: ByteInput, options: RestoreDomainOptions = {}): Operation<Domain, RestoreProgress> {
-    return this.guests.movement.restore(source, options)
+    return this.call({ call: 'other', name: 'restore' }, () => this.guests.movement.restore(source, options))
   }
 
   /** Waits for a domain that another host sends by `domain.migrate`, and runs it from then on. */
@@ -158,7 +169,7 @@ export class Host {
     transport: MigrationTransport,
     options: ReceiveOptions & OperationOptions = {},
   ): Operation<Domain, ReceiveProgress> {
-    return this.guests.movement.receive(transport, options)
+    return this.call({ call: 'other', name: 'receiveMigration' }, () => this.guests.movement.receive(transport, options))
   }
 
   /** Sets how many MiB dom0 or a guest is to have, and waits until its balloon has brought it there. */
@@ -168,8 +179,10 @@ export class Host {
     options: UntilOptions = {},
   ): Operation<void, MemoryProgress> {
     const domid = this.domainId(reference)
-    if (domid === 0) this.describeDom0Memory()
-    return setMemoryTarget(this.guests.memory, domid, mebibytes, options)
+    return this.call({ call: 'memory-target', domid, mebibytes }, () => {
+      if (domid === 0) this.describeDom0Memory()
+      return setMemoryTarget(this.guests.memory, domid, mebibytes, options)
+    })
   }
 
   /** Sets how many MiB dom0 or a guest may be given at most, at least its target; what it has does not change. */
@@ -179,8 +192,10 @@ export class Host {
     options: OperationOptions = {},
   ): Operation<void, MaximumProgress> {
     const domid = this.domainId(reference)
-    if (domid === 0) this.describeDom0Memory()
-    return setMemoryMaximum(this.guests.memory, domid, mebibytes, options)
+    return this.call({ call: 'memory-maximum', domid, mebibytes }, () => {
+      if (domid === 0) this.describeDom0Memory()
+      return setMemoryMaximum(this.guests.memory, domid, mebibytes, options)
+    })
   }
 
   /** Resolves when nothing can run at the present host time, promises have had their turn, and actions are done. */
@@ -234,6 +249,15 @@ export class Host {
   /** The bridge of a name in dom0, where guests' interfaces and user code meet; it is made when first asked for. */
   bridge(name = 'xenbr0'): Bridge {
     return this.guests.devices.service(NIC).bridge(name)
+  }
+
+  /** Lets a call in by the host's door. */
+  private call<T>(call: HostCall, act: () => T): T {
+    return this.parts.inputs.enter(() => ({ source: 'call', ...call }), act)
+  }
+
+  static {
+    insidesOf = (host) => ({ parts: host.parts, guests: host.guests })
   }
 
   private domainId(reference: DomainReference): DomId {

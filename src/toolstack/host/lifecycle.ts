@@ -69,7 +69,8 @@ export class Lifecycle {
   private readonly born = new Map<DomId, number>()
   private readonly handled = new Set<DomId>()
   private readonly work = new Map<DomId, Promise<void>>()
-  private readonly rule = new RestartRule()
+  /** Counts the short lives of domains. */
+  readonly rule = new RestartRule()
   private readonly closing = new AbortController()
 
   constructor(host: LifecycleHost) {
@@ -99,6 +100,22 @@ export class Lifecycle {
       const { shutdownReason } = this.host.control.domainInfo(domain.id)
       if (shutdownReason !== undefined) this.end(domain, shutdownReasonName(shutdownReason))
     }
+  }
+
+  /** A domain on whose end an action is being carried out; undefined when there is none. */
+  get acting(): DomId | undefined {
+    const [first] = this.work.keys()
+    return first
+  }
+
+  /** When a domain began, and whether its end has been seen to. */
+  saveDomain(domid: DomId): { readonly born: number; readonly handled: boolean } {
+    return { born: this.born.get(domid) ?? 0, handled: this.handled.has(domid) }
+  }
+
+  loadDomain(domid: DomId, { born, handled }: ReturnType<Lifecycle['saveDomain']>): void {
+    this.born.set(domid, born)
+    if (handled) this.handled.add(domid)
   }
 
   /** Resolves when all actions that have begun are done. */

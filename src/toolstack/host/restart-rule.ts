@@ -48,6 +48,15 @@ export class RestartRule {
     this.shortLives.delete(name)
   }
 
+  /** The counts, the oldest name first. */
+  save(): readonly { readonly name: string; readonly count: number }[] {
+    return [...this.shortLives].map(([name, count]) => ({ name, count }))
+  }
+
+  load(state: ReturnType<RestartRule['save']>): void {
+    for (const { name, count } of state) this.shortLives.set(name, count)
+  }
+
   /** Names that are counted. */
   get size(): number {
     return this.shortLives.size

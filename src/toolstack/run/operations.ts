@@ -102,6 +102,12 @@ export class Operations {
     return operation
   }
 
+  /** The name of an operation that is under way; undefined when none is. */
+  get first(): string | undefined {
+    const [first] = this.entries
+    return first?.settings.name
+  }
+
   /** What is being done to a domain that excludes others of this kind; undefined when nothing is. */
   underWay(domain: DomId, kind: string): string | undefined {
     for (const { settings } of this.entries) {

@@ -91,6 +91,11 @@ export class RunLoop {
   /** Ends the present wait of a real-time host. */
   private wake: (() => void) | undefined
   private host: LoopHost | undefined
+  /** Who keeps the guests from running. */
+  private halts = 0
+  /** Called when the loop stands, and what makes it go on. */
+  private standing: (() => void)[] = []
+  private goOn: (() => void) | undefined
   private readonly idle = new IdleWatch(() => this.giveUp())
 
   /** `onFailure` hears of an error of the library itself, after which the loop stands still. */
@@ -116,7 +121,7 @@ export class RunLoop {
     this.kicked = true
     this.idle.goOn()
     this.wake?.()
-    if (this.running || this.stopped) return
+    if (this.running || this.stopped || this.halts > 0) return
     this.running = true
     this.work().catch((error: unknown) => {
       this.stop(error)
@@ -124,11 +129,45 @@ export class RunLoop {
     })
   }
 
+  /**
+   * Keeps the guests from running until the returned function is called; resolves when none runs. Whoever waits for
+   * something waits on.
+   */
+  async halt(): Promise<() => void> {
+    this.halts += 1
+    let halted = true
+    this.wake?.()
+    if (this.running && this.goOn === undefined) await new Promise<void>((resolve) => this.standing.push(resolve))
+    return () => {
+      if (!halted) return
+      halted = false
+      this.halts -= 1
+      if (this.halts > 0) return
+      this.goOn?.()
+      this.kick()
+    }
+  }
+
+  /** Lets the guests run for so many instructions, and JavaScript have its turn: for whoever has halted the loop. */
+  async step(instructions: number): Promise<void> {
+    this.control.run({ ...this.limits(), instructions })
+    await turn()
+    if (this.ask()) await turn()
+  }
+
+  private async stand(): Promise<void> {
+    const going = new Promise<void>((resolve) => { this.goOn = resolve })
+    for (const resolve of this.standing.splice(0)) resolve()
+    await going
+    this.goOn = undefined
+  }
+
   /** Stands still for good; everything that is awaited rejects. */
   stop(cause?: unknown): void {
     this.stopped = true
     this.idle.goOn()
     this.wake?.()
+    this.goOn?.()
     const why = cause === undefined ? 'was shut down' : `has failed (${thrownMessage(cause)})`
     for (const waiter of this.waiters)
       waiter.reject(new XenError('CLOSED', `the host ${why} while waiting for ${waiter.what}`, { cause }))
@@ -181,6 +220,10 @@ export class RunLoop {
   private async work(): Promise<void> {
     await turn()
     while (!this.stopped) {
+      if (this.halts > 0) {
+        await this.stand()
+        continue
+      }
       if (this.settlers.length > 0) await this.trySettle()
       this.kicked = false
       const result = this.control.run(this.limits())
@@ -193,6 +236,7 @@ export class RunLoop {
       else if (!this.skipToDeadline()) break
     }
     this.running = false
+    for (const resolve of this.standing.splice(0)) resolve()
     if (!this.stopped && this.waiters.size > 0) this.idle.standStill()
   }
 

@@ -30,6 +30,11 @@ export class Wishes<S> {
     this.kind = kind
   }
 
+  /** True while a wish is not fulfilled. */
+  get pending(): boolean {
+    return this.chains.size > 0
+  }
+
   /** What was there before the first wish that is not yet fulfilled; undefined when there is none. */
   before(domain: DomId): S | undefined {
     return this.chains.get(domain)?.before

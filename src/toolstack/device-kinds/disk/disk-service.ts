@@ -1,6 +1,6 @@
 /** Dom0's block back-end with the stores behind it: what came with a disk, or what the host's opener finds for its target. */
-import { BlockBackend, type BlockStore, type DiskRequest } from '../../../drivers/index.ts'
-import { XenError, type DomId } from '../../../util/index.ts'
+import { BlockBackend, disksState, loadStores, type BlockStore, type DiskRequest, type DisksState } from '../../../drivers/index.ts'
+import { badState, XenError, type DomId, type SavedPart } from '../../../util/index.ts'
 import type { DiskOpenRequest, DiskOrigin } from '../device-sources.ts'
 import type { BackendHost, DeviceService } from '../split-device.ts'
 import type { DiskConfig } from './disk-specification.ts'
@@ -9,6 +9,15 @@ import type { DiskConfig } from './disk-specification.ts'
 export interface DiskService extends DeviceService {
   /** Opens a disk's target for reading by the toolstack itself: a boot loader reads it before there is a domain. */
   openImage(disk: DiskConfig, origin: DiskOrigin): BlockStore | Promise<BlockStore>
+}
+
+/** The stores of a saved part, which comes from anywhere. */
+function storesOf(saved: unknown): DisksState['stores'] {
+  const state: unknown = (saved as Partial<SavedPart> | null | undefined)?.state
+  const wrong = disksState(state)
+  if (wrong !== undefined) throw badState(`saved disks${wrong}`)
+  // The shape has just been checked.
+  return (state as DisksState).stores
 }
 
 /** Makes the back-end of disks. */
@@ -32,14 +41,27 @@ export function serveDisks(host: BackendHost<DiskConfig>): DiskService {
   }
   const driver = new BlockBackend({
     open,
+    answered: ({ domain, device }, answer, take) => host.inputs.enter(
+      () => ({ source: 'disk', domid: domain, device: Number(device), answer: answer.number, okay: answer.okay }), take),
     onStoreFailed: (request, error) => {
       const disk = attached(request)
       if (disk !== undefined) disk.lastError = error
       host.onCallbackFailed({ callback: 'block-store', subject: `domain ${request.domain}, ${request.name}`, error })
     },
   })
+  let reopened: readonly BlockStore[] = []
   return {
     driver,
+    state: {
+      part: () => driver.part(reopened),
+      reopen: async (saved) => {
+        reopened = await loadStores(storesOf(saved), async (request) => ask({ ...request, origin: attached(request)?.origin ?? 'attach' }))
+      },
+      underWay: (hasOwn) => {
+        const lost = driver.disks.find(({ request, opensAnew }) => opensAnew && hasOwn(request.domain, Number(request.device)))
+        return lost && `the contents of disk ${lost.request.name} of domain ${lost.request.domain}, which came with it`
+      },
+    },
     isServed: (domain, id) => driver.disk(domain, id) !== undefined,
     statistics: (domain, id) => {
       const counted = driver.disk(domain, id)?.statistics

@@ -1,5 +1,6 @@
 /** Dom0's network back-end with the bridges behind it. */
 import { Bridge, NetBackend } from '../../../drivers/index.ts'
+import { partSet, partTree } from '../../../util/index.ts'
 import type { BackendHost, DeviceService } from '../split-device.ts'
 import type { NicConfig } from './nic-specification.ts'
 
@@ -10,12 +11,15 @@ export interface NicService extends DeviceService {
 }
 
 /** Makes the back-end of network interfaces. */
-export function serveNics({ kernel, onCallbackFailed }: BackendHost<NicConfig>): NicService {
+export function serveNics({ kernel, onCallbackFailed, inputs }: BackendHost<NicConfig>): NicService {
   const bridges = new Map<string, Bridge>()
   const bridgeOf = (name: string): Bridge => {
     const known = bridges.get(name)
     if (known !== undefined) return known
-    const bridge = new Bridge({ name, now: () => kernel.now(), post: (task) => kernel.post(task), turn: () => kernel.turn() })
+    const bridge: Bridge = new Bridge({
+      name, now: () => kernel.now(), post: (task) => kernel.post(task), turn: () => kernel.turn(),
+      input: (port, bytes) => inputs.enter(() => ({ source: 'frame', bridge: name, port, bytes: bytes.slice() }), () => bridge.input(port, bytes)),
+    })
     bridge.events.on('failed', ({ by, error }) => onCallbackFailed({ callback: `bridge-${by}`, subject: name, error }))
     bridges.set(name, bridge)
     return bridge
@@ -29,5 +33,16 @@ export function serveNics({ kernel, onCallbackFailed }: BackendHost<NicConfig>):
       return counted && { ...counted }
     },
     bridge: bridgeOf,
+    state: {
+      part: () => partTree({ name: 'nics', version: 1 }, [
+        partSet({ name: 'bridges', version: 1 }, {
+          present: () => [...bridges.values()].map((bridge) => bridge.part()),
+          make: (name) => bridgeOf(name).part(),
+        }),
+        driver.part(kernel),
+      ]),
+      underWay: () => [...bridges.values()].map((bridge) => bridge.underWay()).find((why) => why !== undefined),
+      checkAttached: () => bridges.forEach((bridge) => bridge.checkAttached()),
+    },
   }
 }

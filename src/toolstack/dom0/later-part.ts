@@ -1,0 +1,13 @@
+/** A part of something that is only there once the parts before it have been loaded. */
+import type { Part } from '../../util/index.ts'
+
+/** The part that `make` gives, asked for when it is needed. Its shape is checked when it is loaded, not before. */
+export const later = (name: string, make: () => Part): Part => ({
+  name,
+  save: () => make().save(),
+  check: () => undefined,
+  load: (saved) => make().load(saved),
+  pause: () => make().pause(),
+  quiesce: () => make().quiesce(),
+  resume: () => make().resume(),
+})
