@@ -4,10 +4,10 @@
  */
 import { ERRNO, HYPERVISOR } from '../abi/index.ts'
 import {
-  type Check, type DomId, type OptionChecks, anything, callable, checkOptions, having, oneOf, real, text, whole,
+  type Check, type DomId, type OptionChecks, type SavedTree, XenError, anything, callable, checkOptions, hashParts, hashState, having,
+  oneOf, real, text, whole,
 } from '../util/index.ts'
 import type { Finding } from './checks/recount.ts'
-import { hashState } from './checks/state-hash.ts'
 import { compose } from './composition.ts'
 import type { HypervisorOptions } from './hypervisor-options.ts'
 import type { HypervisorParts } from './hypervisor-parts.ts'
@@ -25,6 +25,8 @@ import { sharingFace } from './control/typed/sharing.ts'
 import { vcpuFace } from './control/typed/vcpus.ts'
 import type { DomainPort } from './guests/typescript/port.ts'
 import { SCHEDULER_NAMES } from './scheduler/index.ts'
+import { type LoadOptions, hypervisorPart } from './state/hypervisor-state.ts'
+import { hashMemory } from './state/memory-hash.ts'
 
 const bigint: Check = (value) => (typeof value === 'bigint' ? undefined : `must be a BigInt, got ${String(value)}`)
 
@@ -66,9 +68,41 @@ export class Hypervisor {
     return this.parts.check()
   }
 
-  /** 16 digits for all that guests can see: the same inputs give the same, at every moment. */
+  /**
+   * All that the hypervisor is, without the bytes of memory, which are the machine's part. Processors forget what they have
+   * remembered of page tables and code, so that this one goes on as a loaded one does, to the nanosecond. What runs guests written in TypeScript is not
+   * in it: it is their owner's. Throws BUSY while the hypervisor runs, or takes a domain apart.
+   */
+  save(): SavedTree {
+    const { loop, lifecycle, tlb, domains } = this.parts
+    const domid = lifecycle.underWay()
+    if (loop.isRunning || domid !== undefined) {
+      const why = loop.isRunning ? 'while it runs' : `while domain ${domid} is taken apart`
+      throw new XenError('BUSY', `a hypervisor cannot be saved ${why}`, { details: { domid } })
+    }
+    tlb.flushAll()
+    for (const { vcpus } of domains.byAge()) for (const { guest } of vcpus) guest?.caches?.forget()
+    return treeOf(this.parts)
+  }
+
+  /**
+   * Makes a hypervisor that has just been made, over memory that holds what it held, what the saved one was. Its options
+   * are those of the saved one. Throws INVALID_STATE, which names the part; then neither it nor its memory is of use.
+   */
+  load(state: SavedTree, options: LoadOptions = {}): void {
+    checkOptions('load', options, { createRunner: callable })
+    if (this.parts.domains.byAge().length > 0) throw new XenError('INVALID_STATE', 'a hypervisor that has domains is not loaded')
+    hypervisorPart(this.parts, options).load(state)
+  }
+
+  /** 16 digits for all that is saved, and for memory: the same inputs give the same, at every moment. */
   stateHash(): string {
-    return hashState(this.parts)
+    return hashState(this.stateHashes())
+  }
+
+  /** The same by part, so that a difference has a name. */
+  stateHashes(): Readonly<Record<string, string>> {
+    return { ...hashParts(treeOf(this.parts)), memory: hashMemory(this.parts) }
   }
 
   /** Numbers of the hypercalls that some kind of guest has. */
@@ -76,6 +110,9 @@ export class Hypervisor {
     return [...new Set(this.parts.kinds.all().flatMap(({ hypercalls }) => hypercalls.rows.map(({ name }) => HYPERVISOR[name])))]
   }
 }
+
+/** The tree as it is: a tree of parts saves one. */
+const treeOf = (parts: HypervisorParts): SavedTree => hypervisorPart(parts).save() as SavedTree
 
 /** The faces, each over its part of the core. */
 function controlOf(options: HypervisorOptions, parts: HypervisorParts): ControlInterface {

@@ -14,6 +14,7 @@ export type { TrapInfoEntry, VcpuContext, VcpuUserRegisters } from './domains/vc
 export type { RunLimits, RunResult } from './execution/run-limits.ts'
 export { FRAME_KIND } from './control/core/records.ts'
 export { Hypervisor } from './hypervisor.ts'
+export type { LoadOptions } from './state/hypervisor-state.ts'
 export type { HypervisorOptions } from './hypervisor-options.ts'
 export type { Finding } from './checks/recount.ts'
 export type { DomainPort } from './guests/typescript/port.ts'

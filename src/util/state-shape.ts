@@ -67,7 +67,7 @@ const list = <T>(element: Shape<T>, most = MOST_ELEMENTS, least = 0): Shape<read
   return elements(value, () => element)
 }
 
-const tuple = <T extends readonly unknown[]>(...shapes: { readonly [K in keyof T]: Shape<T[K]> }): Shape<T> => (value) => {
+const tuple = <T extends readonly unknown[]>(...shapes: { readonly [K in keyof T]: Shape<T[K]> }): Shape<Readonly<T>> => (value) => {
   if (!Array.isArray(value) || value.length !== shapes.length) return ` must be a list of ${shapes.length}, got ${shown(value)}`
   return elements(value, (index) => shapes[index]!)
 }

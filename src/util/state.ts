@@ -160,11 +160,14 @@ export function partTree(facts: { readonly name: string; readonly version: numbe
 export interface PartSource {
   /** Those there are, each with a name of its own. */
   present(): readonly Part[]
-  /** Makes the part that was saved under a name; undefined when there can be none of this name. */
+  /** Makes or finds the part that was saved under a name; undefined when there can be none of this name. */
   make(name: string): Part | undefined
 }
 
-/** Parts that come and go, under one name. Loading makes them first, in the order of the saved record. */
+/**
+ * Parts that come and go, under one name. Loading makes them first, in the order of the saved record; one that is there
+ * already must have been saved.
+ */
 export function partSet(facts: { readonly name: string; readonly version: number }, source: PartSource): Part {
   const { name, version } = facts
   const examine = (saved: unknown): Readonly<Record<string, unknown>> => {
@@ -183,6 +186,9 @@ export function partSet(facts: { readonly name: string; readonly version: number
         one.check(state)
         return [one, state] as const
       })
+      for (const { name: present } of source.present()) {
+        if (!made.some(([{ name: loaded }]) => loaded === present)) throw badState(`it has no part "${present}"`)
+      }
       for (const [one, state] of made) one.load(state)
     }),
     ...lifecycleOf(() => source.present()),

@@ -220,9 +220,22 @@ export class ScriptedProcessor implements Processor {
     return { blocks: 0, faults: [] }
   }
 
+  /** What the hypervisor can see of it; it is not taken back. */
   save(): ProcessorState {
-    throw new Error('a scripted processor is not saved')
+    const { registers } = this
+    const pairs = (numbers: readonly number[], low: (i: number) => number, high: (i: number) => number): number[] => numbers.flatMap((i) => [low(i), high(i)])
+    const general = Array.from({ length: 16 }, (_, i) => i)
+    return {
+      version: 2, general: pairs(general, (i) => registers.low(i), (i) => registers.high(i)), rip: [registers.rip() >>> 0, 0],
+      flags: registers.flags(), segments: [0, 1, 2, 3, 4, 5].map((i) => registers.segment(i)),
+      control: pairs([0, 2, 3, 4, 8], (i) => registers.controlLow(i), (i) => registers.controlHigh(i)),
+      kernelGsBase: [registers.kernelGsBaseLow(), registers.kernelGsBaseHigh()],
+      debug: pairs([0, 1, 2, 3, 6, 7], (i) => registers.debugLow(i), (i) => registers.debugHigh(i)),
+      fpu: [...this.saveFpu()], xcr0: 1, shadow: 'none', debugTrap: 0, system: undefined,
+    }
   }
+
+  forget(): void {}
 
   load(): void {
     throw new Error('a scripted processor is not restored')

@@ -2,7 +2,7 @@
  * What is left of a domain at the instant it crashes, as plain data: who ended it and why, the vCPU's registers, the code
  * around its instruction pointer, its stack. console/crash-reporter.ts takes it.
  */
-import type { DomId } from '../../util/index.ts'
+import { type DomId, type Shape, shape } from '../../util/index.ts'
 import type { VcpuUserRegisters } from './vcpu-registers.ts'
 
 /** The exception that was last sent to a guest: all that is left of it when the guest ends itself over it. */
@@ -83,3 +83,36 @@ export interface WalkStep {
   /** Pseudo-physical number of the frame that the entry names; all ones where it has none. */
   readonly pfn: bigint
 }
+
+const wide = /* @__PURE__ */ shape.wide(64)
+/** An address as a signed number, exact or not. */
+const address = /* @__PURE__ */ shape.real(-(2 ** 64), 2 ** 64)
+const bytes = /* @__PURE__ */ shape.array(Uint8Array, 0, 4096)
+const codeShape = /* @__PURE__ */ shape.optional(/* @__PURE__ */ shape.record<CrashedCode>({ address, before: bytes, bytes }))
+
+const registersShape = /* @__PURE__ */ shape.record<VcpuUserRegisters>({
+  rax: wide, rbx: wide, rcx: wide, rdx: wide, rsi: wide, rdi: wide, rbp: wide, rsp: wide, r8: wide, r9: wide, r10: wide, r11: wide,
+  r12: wide, r13: wide, r14: wide, r15: wide, rip: wide, rflags: wide, cs: shape.word, ss: shape.word, ds: shape.word, es: shape.word,
+  fs: shape.word, gs: shape.word, savedUpcallMask: shape.word,
+})
+
+const stateShape = /* @__PURE__ */ shape.record<CrashState>({
+  registers: registersShape, cr0: wide, cr2: wide, cr3: wide, cr4: wide, fsBase: wide, gsBase: wide, gsShadow: wide, inKernel: shape.flag,
+  eventsMasked: /* @__PURE__ */ shape.optional(shape.flag), instruction: /* @__PURE__ */ shape.optional(/* @__PURE__ */ shape.text(4096)),
+  code: codeShape,
+  stack: /* @__PURE__ */ shape.record<CrashedStack>({ address, words: /* @__PURE__ */ shape.list(wide, 4096), isCut: shape.flag }),
+})
+
+/** What a noted exception looks like in saved state. */
+export const trapNoteFields = /* @__PURE__ */ Object.freeze({
+  vector: /* @__PURE__ */ shape.whole(-1, 255), errorCode: /* @__PURE__ */ shape.whole(-1, 0xffff_ffff), address, rip: address, fromUser: shape.flag,
+})
+
+/** What a saved crash report looks like. */
+export const crashReportShape: Shape<CrashReport> = /* @__PURE__ */ shape.record<CrashReport>({
+  // A domain that is loaded with it checks the number.
+  domid: shape.word as Shape<never>, vcpu: shape.word, time: shape.time,
+  origin: /* @__PURE__ */ shape.oneOf('hypervisor', 'guest', 'outside'), reason: /* @__PURE__ */ shape.text(65536),
+  exception: /* @__PURE__ */ shape.optional(/* @__PURE__ */ shape.record<CrashedException>({ ...trapNoteFields, code: codeShape })),
+  state: /* @__PURE__ */ shape.optional(stateShape),
+})

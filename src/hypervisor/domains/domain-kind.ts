@@ -2,7 +2,7 @@
  * What a domain's kind of guest is to the hypervisor around it. `V` is the hypervisor's record of a vCPU, which leads to
  * its domain, and so back to the kind.
  */
-import type { DomId } from '../../util/index.ts'
+import type { DomId, Part } from '../../util/index.ts'
 import type { GuestVcpu } from './guest-vcpu.ts'
 import type { RefusalFacts } from './refusal-facts.ts'
 import type { RunnerFactory } from './vcpu-runner.ts'
@@ -70,6 +70,8 @@ export interface DomainKind<V> {
   removed?(vcpu: V): void
   /** Makes the guest's half of a vCPU; -EOPNOTSUPP on a host without processors for it, -ENOMEM when all are in use. */
   createVcpu(vcpu: V): GuestVcpu | number
+  /** What it keeps beside its vCPUs; loaded when the frame table has been. */
+  readonly state?: Part
   readonly grants?: GrantMappings<V>
   readonly pins?: TablePins
   /** Fills a page with the stubs of all hypercalls. */

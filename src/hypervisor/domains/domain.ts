@@ -3,11 +3,12 @@
  * in Xen's sched.h, because each points to the other. Operations on them are in control/ and execution/; what a domain's
  * frames, ports and grants are is kept by the parts that own them.
  */
-import { PAGE_SIZE } from '../../x86/index.ts'
 import type { CpuidTable } from './cpu-policy.ts'
 import { LEGACY_MAX_VCPUS, SharedInfo, VcpuInfo } from '../../abi/index.ts'
-import type { DomId } from '../../util/index.ts'
+import { PAGE_SIZE } from '../../x86/index.ts'
+import { type DomId, type Stateful, badState } from '../../util/index.ts'
 import type { CrashReport } from './crash-report.ts'
+import type { DomainState, VcpuState } from './domain-state.ts'
 import type { GuestAccess } from '../memory/guest-access.ts'
 import { type DomainWatchdogs, RunstateClock, type VcpuTimers } from '../time/index.ts'
 import type { DomainKind } from './domain-kind.ts'
@@ -36,7 +37,7 @@ export interface DomainFacts {
 }
 
 /** A domain of the host. */
-export class Domain implements DomainFacts {
+export class Domain implements DomainFacts, Stateful<DomainState> {
   readonly id: DomId
   readonly kind: DomainKind<Vcpu>
   readonly privileged: boolean
@@ -108,10 +109,33 @@ export class Domain implements DomainFacts {
   hasAssist(type: number): boolean {
     return (this.assists & (1 << type)) !== 0
   }
+
+  save(): DomainState {
+    const {
+      maxPages, totalPages, sharedPages, pauseCount, dying, isShutDown, shutdownReason, shutdownCode, crashReport, suspendFrame,
+      assists, hidesMachineToPhys, memoryMap, eoiFrame, cpuPolicy, logDirty,
+    } = this
+    return {
+      maxPages, totalPages, sharedPages, pauseCount, dying, isShutDown, shutdownReason, shutdownCode, suspendFrame, assists,
+      hidesMachineToPhys, eoiFrame, logDirty, crashReport: structuredClone(crashReport), memoryMap: memoryMap.map((range) => ({ ...range })),
+      cpuPolicy: cpuPolicy === undefined ? undefined : [...cpuPolicy].map(([key, answer]) => [key, [...answer]] as const),
+      watchdogs: this.watchdogs.save(), vcpus: this.vcpus.map((vcpu) => vcpu.save()),
+    }
+  }
+
+  load(state: DomainState): void {
+    const { vcpus, watchdogs, cpuPolicy, ...own } = state
+    if (vcpus.length !== this.vcpus.length) throw badState(`it has ${vcpus.length} vCPUs`)
+    vcpus.forEach((saved, i) => this.vcpus[i]!.checkInfo(saved, state.dying))
+    Object.assign(this, own)
+    this.cpuPolicy = cpuPolicy === undefined ? undefined : new Map(cpuPolicy)
+    this.watchdogs.load(watchdogs)
+    vcpus.forEach((saved, i) => this.vcpus[i]!.load(saved))
+  }
 }
 
 /** A virtual CPU of a domain. */
-export class Vcpu {
+export class Vcpu implements Stateful<VcpuState> {
   /** The schedulers' names of it. */
   readonly domid: DomId
   readonly vcpu: number
@@ -183,6 +207,36 @@ export class Vcpu {
   unequip(): void {
     this.guest?.drop()
     this.guest = undefined
+  }
+
+  save(): VcpuState {
+    const {
+      infoAddress, infoFrame, initialised, online, blocked, polling, polledPorts, pauseCount, pinnedFrom, queued, runstateArea, timeArea,
+      lastRun, lastCpu, timeWritten,
+    } = this
+    return {
+      infoAddress, infoFrame, initialised, online, blocked, polling, pauseCount, queued, runstateArea, timeArea, lastRun, lastCpu, timeWritten,
+      polledPorts: polledPorts === undefined ? undefined : [...polledPorts],
+      pinnedFrom: pinnedFrom === undefined ? undefined : [...pinnedFrom],
+      runstate: this.runstate.save(), timers: this.timers.save(),
+    }
+  }
+
+  /** Where it runs, its run loop says. */
+  load({ runstate, timers, ...own }: VcpuState): void {
+    this.checkInfo(own, this.owner.dying)
+    Object.assign(this, own)
+    this.runstate.load(runstate)
+    this.timers.load(timers)
+  }
+
+  /** A vcpu_info lies in shared_info, in the frame that the guest has registered, or, of a dying domain, nowhere. */
+  checkInfo({ infoAddress, infoFrame }: Pick<VcpuState, 'infoAddress' | 'infoFrame'>, dying: boolean): void {
+    const offset = infoAddress - infoFrame * PAGE_SIZE
+    const isSound = infoFrame < 0
+      ? infoAddress === this.owner.defaultVcpuInfo(this.vcpu) || (infoAddress === -1 && dying)
+      : offset >= 0 && offset % 8 === 0 && offset <= PAGE_SIZE - VcpuInfo.size
+    if (!isSound) throw badState(`the vcpu_info of vCPU ${this.vcpu} lies where none may`)
   }
 
   /** True when nothing keeps it from running. */

@@ -5,6 +5,7 @@
  */
 import type { CacheInspection, CodeInspection, Registers, Trace, TraceHooks } from '../../machine/index.ts'
 import type { CpuidAnswer } from '../../x86/index.ts'
+import type { Part } from '../../util/index.ts'
 import type { GuestAccess } from '../memory/guest-access.ts'
 import type { CpuidTable } from './cpu-policy.ts'
 import type { CrashRegisters, TrapNote, WalkStep } from './crash-report.ts'
@@ -31,6 +32,8 @@ export interface GuestVcpu extends VcpuRunner {
   readonly ioRights?: GuestIoRights
   /** Asks for a non-maskable interrupt at the next `deliver`. */
   raiseNmi?(): void
+  /** All that it is, beside what the hypervisor keeps of it; empty where whoever runs it keeps its state. */
+  readonly state: Part
   /** Frames that it holds a reference and a type reference of, once for each. */
   uses?(): Iterable<FrameUse>
   /** Gives back all that it holds. It never runs again. */
@@ -71,6 +74,8 @@ export interface GuestCaches {
   inspect(): CacheInspection
   /** Decoded code is shared by all processors. */
   inspectCode(): CodeInspection
+  /** Drops all of it. */
+  forget(): void
   /** Frame of the top-level table that its processor should walk from. */
   readonly root: number
   /** True when a flush of what is older than `stamp`, the present unless given, reaches its processor. */

@@ -28,6 +28,11 @@ export class DomainRegistry {
     return [...this.domains.values()].sort((a, b) => a.id - b.id)
   }
 
+  /** In the order in which they were made. */
+  byAge(): Domain[] {
+    return [...this.domains.values()]
+  }
+
   /** True when `caller` may act for `target`: itself, or anybody for a privileged domain. */
   mayControl(caller: number, target: number): boolean {
     return caller === target || this.domains.get(caller)?.privileged === true

@@ -62,14 +62,30 @@ export class RunLoop {
   /** Host time to which an idle host moves in the present `run` at most. */
   private idleUntil = Infinity
   private wantsTurn = false
+  private running = false
 
   constructor(parts: RunLoopParts) {
     this.parts = parts
     this.isAlone = parts.cpus.isAlone
   }
 
+  /** True within a run: while a listener is told of something, say. */
+  get isRunning(): boolean {
+    return this.running
+  }
+
   /** Runs until a limit, or until there is nothing to do. */
   run(limits: RunLimits = {}): RunResult {
+    const wasRunning = this.running
+    this.running = true
+    try {
+      return this.runWithin(limits)
+    } finally {
+      this.running = wasRunning
+    }
+  }
+
+  private runWithin(limits: RunLimits): RunResult {
     const { clock, timers, scheduler, cpus } = this.parts
     this.budget = limits.instructions ?? DEFAULT_INSTRUCTIONS
     this.until = limits.until ?? Infinity

@@ -5,6 +5,7 @@
  * Reference: xen/arch/x86/mm.c, get_page_from_l1e, on a foreign owner.
  */
 import { ERRNO } from '../../../abi/index.ts'
+import { type StateOf, type Stateful, badState, shape } from '../../../util/index.ts'
 import { FRAME_TYPE } from '../../frames/frame-table.ts'
 import type { FrameTypes } from '../../frames/frame-types.ts'
 
@@ -13,8 +14,14 @@ export interface ForeignFrameParts {
   readonly pageTypes: Pick<FrameTypes, 'getPageAndType' | 'putPageAndType'>
 }
 
+/** What saved foreign mappings look like: frames with how often each is mapped. */
+export const foreignFramesShape = /* @__PURE__ */ shape.list(/* @__PURE__ */ shape.tuple(shape.word, /* @__PURE__ */ shape.whole(1, 2 ** 20)))
+
+/** Foreign mappings as plain data. */
+export type ForeignFramesState = StateOf<typeof foreignFramesShape>
+
 /** The foreign mappings of one holder. */
-export class ForeignFrames {
+export class ForeignFrames implements Stateful<ForeignFramesState> {
   private readonly parts: ForeignFrameParts
   /** How often each frame is mapped. */
   private readonly counts = new Map<number, number>()
@@ -43,6 +50,17 @@ export class ForeignFrames {
   /** Frames that are mapped, once for each mapping. */
   *frames(): IterableIterator<number> {
     for (const [frame, count] of this.counts) for (let i = 0; i < count; i += 1) yield frame
+  }
+
+  save(): ForeignFramesState {
+    return [...this.counts]
+  }
+
+  /** The references lie in the frame table, which has been loaded. */
+  load(state: ForeignFramesState): void {
+    if (new Set(state.map(([frame]) => frame)).size !== state.length) throw badState('a frame is there twice')
+    this.counts.clear()
+    for (const [frame, count] of state) this.counts.set(frame, count)
   }
 
   /** Ends all mappings. */

@@ -4,10 +4,12 @@
  * Reference: xen/common/domain.c, domain_create, domain_kill; xen/arch/x86/domain.c, domain_relinquish_resources.
  */
 import { DOMID, ERRNO, VIRQ, VcpuInfo } from '../../../abi/index.ts'
-import type { DomId, EventHub } from '../../../util/index.ts'
+import { type DomId, type EventHub, type StateOf, type Stateful, badState, shape } from '../../../util/index.ts'
+import type { SavedDomainFacts } from '../../domains/domain-state.ts'
+import type { RunnerFactory } from '../../domains/vcpu-runner.ts'
 import type { HypervisorConsole } from '../../console/console.ts'
 import type { CreateDomainOptions } from './records.ts'
-import { Domain, Vcpu } from '../../domains/domain.ts'
+import { Domain, type DomainFacts, Vcpu } from '../../domains/domain.ts'
 import type { EventChannels } from '../../events/index.ts'
 import type { DomainRegistry } from '../../domains/registry.ts'
 import { FrameAccess } from '../../frames/frame-access.ts'
@@ -67,11 +69,14 @@ export interface LifecycleParts {
   gone(domain: Domain): void
 }
 
-/** What a domain is assembled of. */
-type AssembledOptions = Omit<CreateDomainOptions, 'kind'> & { readonly vcpus: number; readonly kind: GuestKind }
+/** What there is to save of it: the number from which the next domain's is looked for. */
+export const lifecycleShape = /* @__PURE__ */ shape.record({ nextId: /* @__PURE__ */ shape.whole(0, 0x7ff0) })
+
+/** What a domain is made of. */
+type NewDomain = Omit<CreateDomainOptions, 'kind'> & { readonly vcpus: number; readonly kind: GuestKind }
 
 /** Makes and unmakes domains. */
-export class DomainLifecycle {
+export class DomainLifecycle implements Stateful<StateOf<typeof lifecycleShape>> {
   private readonly parts: LifecycleParts
   private nextId = 0
   /** Domains that are being taken apart, with what is left of it. */
@@ -105,21 +110,57 @@ export class DomainLifecycle {
     return this.make(id as DomId, { ...options, vcpus, kind }, facts)
   }
 
-  private make(id: DomId, options: AssembledOptions, facts: RefusalFacts): number {
+  private make(id: DomId, options: NewDomain, facts: RefusalFacts): number {
     const { parts } = this
     const { maxGrantFrames = DEFAULT_GRANT_FRAMES, maxMaptrackFrames = DEFAULT_MAPTRACK_FRAMES } = options
     const sharedInfoFrame = parts.domainMemory.takeRaw()
     if (sharedInfoFrame < 0) return because(facts, { cause: 'shared_info', domid: id }, -ERRNO.ENOMEM)
-    const domain = this.assemble(id, options, sharedInfoFrame)
-    const refused = parts.grants.addDomain({
-      id, maxGrantFrames, maxMaptrackFrames, maxVersion: 2, mapsBy: options.kind.grants === undefined ? 'direct' : 'table',
+    parts.frames.assignShared(sharedInfoFrame, id)
+    const { kind, createRunner, vcpus: vcpuCount } = options
+    const domain = this.assemble({
+      id, kind, privileged: options.privileged ?? false, handle: handleOf(options.handle), vcpuCount,
+      maxPort: options.maxPorts === undefined ? MAX_PORT : options.maxPorts - 1, sharedInfoFrame, createRunner,
     })
+    domain.sharedPages = 1
+    domain.maxPages = options.maxPages ?? 0
+    this.fillSharedInfo(domain)
+    const refused = parts.grants.addDomain({ id, maxGrantFrames, maxMaptrackFrames, maxVersion: 2, mapsBy: mapsBy(kind) })
     if (refused < 0) {
       this.destroy(domain)
       return because(facts, { cause: 'grants', domid: id }, refused)
     }
     parts.hub.emit({ type: 'domain-created', domid: id })
     return id
+  }
+
+  /** A domain that is being taken apart, which cannot be saved meanwhile; undefined when there is none. */
+  underWay(): DomId | undefined {
+    for (const { id } of this.dismantling.keys()) return id
+    return undefined
+  }
+
+  save(): StateOf<typeof lifecycleShape> {
+    return { nextId: this.nextId }
+  }
+
+  load({ nextId }: StateOf<typeof lifecycleShape>): void {
+    this.nextId = nextId
+  }
+
+  /** Makes a saved domain anew, without touching frames: those that it had are its own in the saved frame table. */
+  restore(facts: SavedDomainFacts, createRunner: RunnerFactory | undefined): void {
+    const { parts } = this
+    const { domid, kind: name, maxGrantFrames, maxMaptrackFrames, vcpus: vcpuCount, ...same } = facts
+    const kind = parts.kinds.get(name)
+    if (kind === undefined) throw badState(`there is no kind of guest ${name}`)
+    if (parts.domains.get(domid) !== undefined) throw badState(`domain ${domid} is there twice`)
+    if (facts.sharedInfoFrame < parts.memory.firstFrame || facts.sharedInfoFrame >= parts.memory.endFrame) {
+      throw badState(`the shared_info of domain ${domid} lies outside of memory`)
+    }
+    if (kind.admit({ vcpus: vcpuCount, createRunner }, {}) < 0) throw badState(`domain ${domid} cannot be of kind ${name} here`)
+    const id = domid as DomId
+    this.assemble({ ...same, id, kind, vcpuCount, createRunner })
+    parts.grants.awaitDomain({ id, maxGrantFrames, maxMaptrackFrames, maxVersion: 2, mapsBy: mapsBy(kind) })
   }
 
   /** Ends a domain, however long that takes; it is forgotten when its last frame is free. */
@@ -197,20 +238,13 @@ export class DomainLifecycle {
     return id
   }
 
-  private assemble(id: DomId, options: AssembledOptions, sharedInfoFrame: number): Domain {
+  /** A domain without frames, in the hands of every part that keeps something for it. */
+  private assemble(facts: DomainFacts): Domain {
     const { parts } = this
-    const { vcpus: vcpuCount } = options
-    parts.frames.assignShared(sharedInfoFrame, id)
-    const domain = new Domain({
-      id, kind: options.kind, privileged: options.privileged ?? false, handle: handleOf(options.handle), vcpuCount,
-      maxPort: options.maxPorts === undefined ? MAX_PORT : options.maxPorts - 1, sharedInfoFrame,
-      createRunner: options.createRunner,
-    })
-    domain.sharedPages = 1
-    domain.maxPages = options.maxPages ?? 0
+    const { id, vcpuCount } = facts
+    const domain = new Domain(facts)
     domain.watchdogs = new DomainWatchdogs(parts.timers, () => parts.execution.shutdown(domain, WATCHDOG))
     parts.domains.add(domain)
-    parts.timeRecords.updateWallClock(domain.sharedInfo, { bootTime: parts.bootTime })
     parts.scheduler.addDomain(id)
     for (let vcpu = 0; vcpu < vcpuCount; vcpu += 1) this.addVcpu(domain, vcpu)
     parts.events.addDomain(domain, (vcpu) => {
@@ -218,6 +252,12 @@ export class DomainLifecycle {
       if (woken !== undefined) parts.execution.wake(woken)
     })
     return domain
+  }
+
+  private fillSharedInfo(domain: Domain): void {
+    const { memory, timeRecords, bootTime } = this.parts
+    timeRecords.updateWallClock(domain.sharedInfo, { bootTime })
+    for (const { infoAddress } of domain.vcpus) if (infoAddress >= 0) VcpuInfo.evtchnUpcallMask.set(memory.view, infoAddress, 1)
   }
 
   private addVcpu(domain: Domain, index: number): void {
@@ -230,7 +270,6 @@ export class DomainLifecycle {
       raiseTimer: () => parts.raiseTimer(vcpu),
       pollTimedOut: () => parts.execution.wake(vcpu),
     })
-    if (vcpu.infoAddress >= 0) VcpuInfo.evtchnUpcallMask.set(parts.memory.view, vcpu.infoAddress, 1)
     domain.vcpus.push(vcpu)
     domain.kind.added?.(vcpu)
     parts.scheduler.addVcpu(vcpu, now)
@@ -283,6 +322,9 @@ export class DomainLifecycle {
     pageTypes.putPageAndType(mfn)
   }
 }
+
+/** How a kind's domains map grants. */
+const mapsBy = (kind: GuestKind): 'direct' | 'table' => (kind.grants === undefined ? 'direct' : 'table')
 
 /** A domain's handle: 16 bytes, zeros unless given. */
 function handleOf(given: Uint8Array | undefined): Uint8Array {

@@ -6,6 +6,7 @@ import type { Processor } from '../../../machine/index.ts'
 import { EXIT } from './processor-exits.ts'
 import { VMASST_TYPE, VcpuInfo } from '../../../abi/index.ts'
 import { PAGE_FAULT, PAGE_SHIFT, RFLAGS, SEGMENT, VECTOR, hasErrorCode } from '../../../x86/index.ts'
+import { type Part, part } from '../../../util/index.ts'
 import type { GuestMemory } from '../../memory/guest-memory.ts'
 import { VirtualAccess } from '../../memory/virtual-access.ts'
 import type { GuestCaches, GuestContext, GuestIoRights, GuestVcpu, FrameUse } from '../../domains/guest-vcpu.ts'
@@ -14,6 +15,7 @@ import type { Vcpu } from '../../domains/domain.ts'
 import type { VcpuExecution } from '../../execution/vcpu-execution.ts'
 import { FRAME_TYPE } from '../../frames/frame-table.ts'
 import { type BounceFrames, type BounceTarget, isCompatibilitySyscall } from './bounce.ts'
+import { pvShape } from './pv-state.ts'
 import { type EntryPoint, PvVcpu, setEntry } from './pv-vcpu.ts'
 
 /** Where vcpu_info tells the address of the last page fault (arch.cr2). */
@@ -53,6 +55,7 @@ export class PvGuest extends PvVcpu implements GuestVcpu {
       this.ioBitmapLimit = ports
     },
   }
+  readonly state: Part = part({ name: 'pv', version: 1, shape: pvShape }, this)
   private readonly vcpu: Vcpu
   private readonly parts: PvGuestParts
   private readonly trap: EntryPoint = { low: 0, high: 0 }

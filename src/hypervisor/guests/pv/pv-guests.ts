@@ -5,7 +5,7 @@
  */
 import type { Processor, ProcessorOptions } from '../../../machine/index.ts'
 import { ERRNO } from '../../../abi/index.ts'
-import { type EventHub, XenError } from '../../../util/index.ts'
+import { type EventHub, type Part, XenError, part } from '../../../util/index.ts'
 import type { Vcpu } from '../../domains/domain.ts'
 import type { DomainWishes, FrameLedger, GrantMappings, TablePins } from '../../domains/domain-kind.ts'
 import type { GuestKind } from '../../domains/guest-kind.ts'
@@ -32,7 +32,7 @@ import { GrantEntries } from './grant-entries.ts'
 import { fillHypercallPage } from './hypercall-page.ts'
 import { iret } from './iret.ts'
 import type { MmuExtended } from './mmu-extended.ts'
-import type { PageTables } from './page-tables.ts'
+import { type PageTables, fallingShape } from './page-tables.ts'
 import { composePaging } from './paging.ts'
 import { PrivilegedOperations } from './privileged.ts'
 import { PvCaches, PvContext } from './pv-context.ts'
@@ -80,6 +80,7 @@ class PvGuests implements GuestKind {
   readonly grants: GrantMappings<Vcpu>
   readonly pins: TablePins
   readonly fillHypercallPage = fillHypercallPage
+  readonly state: Part
   private readonly parts: PvParts
   private readonly mmu: MmuExtended
   private readonly descriptorTables: DescriptorTables
@@ -90,6 +91,8 @@ class PvGuests implements GuestKind {
 
   constructor(parts: PvParts) {
     this.parts = parts
+    const { pageTables } = parts
+    this.state = part({ name: 'pv', version: 1, shape: fallingShape }, { save: () => pageTables.save(), load: (state) => pageTables.load(state) })
     const { memory, tlb, execution } = parts
     const { mmu, descriptorTables, rows } = composePaging(parts)
     const segments = new SegmentLoader(descriptorTables)

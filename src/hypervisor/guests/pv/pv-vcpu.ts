@@ -7,8 +7,10 @@
 import { FLAT } from '../../../abi/index.ts'
 import type { Processor, SegmentState } from '../../../machine/index.ts'
 import { SEGMENT } from '../../../x86/index.ts'
+import { type Stateful, badState } from '../../../util/index.ts'
 import type { TrapNote } from '../../domains/crash-report.ts'
 import type { Vcpu } from '../../domains/domain.ts'
+import { PV_RECORDS, PV_ROWS, type PvState } from './pv-state.ts'
 
 /** One entry point of the guest: an address in halves; both 0 when it has none. */
 export interface EntryPoint {
@@ -42,7 +44,7 @@ export const FLAT_DATA: SegmentState = {
 export const NULL_SEGMENT: SegmentState = { selector: 0, baseLow: 0, baseHigh: 0, limit: 0, attributes: 0 }
 
 /** State of one PV virtual CPU around its processor. */
-export class PvVcpu {
+export class PvVcpu implements Stateful<PvState> {
   readonly processor: Processor
   /** Frame of the kernel's top-level table, and of the user's; 0 for none. */
   kernelTable = 0
@@ -134,6 +136,39 @@ export class PvVcpu {
     lastTrap.address = address
     lastTrap.rip = this.processor.registers.rip()
     lastTrap.fromUser = !this.inKernel
+  }
+
+  save(): PvState {
+    const {
+      kernelTable, userTable, inKernel, kernelSs, syscallMasksEvents, failsafeMasksEvents, syscall32MasksEvents, sysenterMasksEvents,
+      gdtEntries, ldtBase, ldtEntries, iopl, taskSwitched, ioBitmapLimit, nmiMasked, nmiPending, flushedAt,
+    } = this
+    return {
+      processor: this.processor.save(), kernelTable, userTable, inKernel, kernelSs, syscallMasksEvents, failsafeMasksEvents,
+      syscall32MasksEvents, sysenterMasksEvents, gdtEntries, ldtBase, ldtEntries, iopl, taskSwitched, ioBitmapLimit, nmiMasked, nmiPending,
+      flushedAt,
+      trapSelector: this.trapSelector.slice(), trapFlags: this.trapFlags.slice(), trapLow: this.trapLow.slice(),
+      trapHigh: this.trapHigh.slice(), gdtFrames: this.gdtFrames.slice(), ldtFrames: this.ldtFrames.slice(),
+      kernelSp: { ...this.kernelSp }, eventCallback: { ...this.eventCallback }, failsafeCallback: { ...this.failsafeCallback },
+      syscallCallback: { ...this.syscallCallback }, syscall32Callback: { ...this.syscall32Callback },
+      sysenterCallback: { ...this.sysenterCallback }, cr2: { ...this.cr2 }, cr4: { ...this.cr4 }, ioBitmap: { ...this.ioBitmap },
+      lastTrap: { ...this.lastTrap },
+    }
+  }
+
+  /** The processor looks at its own part before anything has changed. */
+  load(state: PvState): void {
+    const { processor, kernelTable, userTable, inKernel } = state
+    const root = inKernel ? kernelTable : userTable
+    const control: unknown = processor.control
+    if (!Array.isArray(control) || control[4] !== (root << 12) >>> 0 || control[5] !== root >>> 20) {
+      throw badState('its processor walks from another table than that of its mode')
+    }
+    this.processor.load(processor)
+    const plain = Object.fromEntries(Object.entries(state).filter(([name, value]) => name !== 'processor' && typeof value !== 'object'))
+    Object.assign(this, plain)
+    for (const row of PV_ROWS) (this[row] as Uint32Array).set(state[row])
+    for (const record of PV_RECORDS) Object.assign(this[record], state[record])
   }
 
   /** Sets one entry of the virtual trap table. */

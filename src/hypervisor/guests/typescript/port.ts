@@ -64,7 +64,8 @@ export class DomainPort implements HypercallPort {
   private readonly hypercalls: HypercallTable
   /** The copy in hand, filled anew for each of a batch. */
   private readonly copyRequest = { source: emptySide(), destination: emptySide(), length: 0 }
-  private readonly foreign: ForeignFrames
+  /** What it has mapped of other domains without a grant. */
+  readonly foreign: ForeignFrames
 
   constructor(parts: PortParts, owner: Domain) {
     this.parts = parts

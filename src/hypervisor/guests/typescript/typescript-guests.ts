@@ -3,6 +3,7 @@
  * It has no registers and no page tables; addresses in its raw hypercalls are those of host memory.
  */
 import { ERRNO } from '../../../abi/index.ts'
+import { type Part, part, shape } from '../../../util/index.ts'
 import type { Vcpu } from '../../domains/domain.ts'
 import type { DomainWishes, TablePins } from '../../domains/domain-kind.ts'
 import type { GuestKind } from '../../domains/guest-kind.ts'
@@ -64,6 +65,8 @@ class TypeScriptGuest implements GuestVcpu {
   readonly access: GuestAccess
   readonly kernelAccess: GuestAccess
   readonly hasPending = false
+  /** Whoever gave its runner keeps its state. */
+  readonly state: Part = part({ name: 'typescript', version: 1, shape: shape.record({}) }, { save: () => ({}), load: () => undefined })
   private readonly vcpu: Vcpu
   private readonly runner: VcpuRunner
   private readonly execution: VcpuExecution

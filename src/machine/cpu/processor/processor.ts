@@ -256,6 +256,11 @@ export class MachineProcessor implements BareProcessor {
     this.core.translations.flush()
   }
 
+  forget(): void {
+    this.core.translations.flush()
+    this.engine.code.clear()
+  }
+
   flushPage(address: number): void {
     this.core.translations.flushPage(address)
   }

@@ -15,7 +15,7 @@ import { HypercallArguments } from '../../../../src/hypervisor/domains/hypercall
 import type { VcpuExit } from '../../../../src/hypervisor/domains/vcpu-runner.ts'
 import { FRAME_TYPE } from '../../../../src/hypervisor/frames/frame-table.ts'
 import { VirtualClock } from '../../../../src/hypervisor/index.ts'
-import { type Mfn, SeededRandom } from '../../../../src/util/index.ts'
+import { type Mfn, SeededRandom, part, shape } from '../../../../src/util/index.ts'
 import { PlainMemory, SLEEPER } from '../../../support/hypervisor-host.ts'
 
 type Word = 'work' | 'call' | 'fault' | 'sleep'
@@ -60,6 +60,9 @@ class Words implements GuestKind {
     const { execution } = this.core
     const guest: GuestVcpu = {
       access: vcpu.access, kernelAccess: vcpu.access, hasPending: false, executed: 10,
+      state: part({ name: 'words', version: 1, shape: shape.list(shape.oneOf<Word>('sleep', 'work', 'call', 'fault')) }, {
+        save: () => [...this.words], load: (words) => void this.words.splice(0, this.words.length, ...words),
+      }),
       run: () => this.execute(),
       enter: ({ kind }) => this.note(`entered at ${kind}`) === 0,
       deliver: () => execution.deliverUpcall(vcpu, guest),

@@ -1,0 +1,95 @@
+/**
+ * The parts that each domain and each vCPU has: which domains there are, what each is, what it has mapped by its port, and
+ * the half of each vCPU that its kind of guest owns.
+ */
+import {
+  type Part, type PartSource, type Stateful, badState, part, partSet, shape, type StateOf,
+} from '../../util/index.ts'
+import { type ForeignFrames, foreignFramesShape } from '../control/core/foreign-frames.ts'
+import { type SavedDomainFacts, domainFactsShape, domainShape } from '../domains/domain-state.ts'
+import type { Domain, Vcpu } from '../domains/domain.ts'
+import type { DomainRegistry } from '../domains/registry.ts'
+import type { RunnerFactory } from '../domains/vcpu-runner.ts'
+import type { GrantTables } from '../grants/index.ts'
+
+/** What these parts work on. */
+export interface DomainStateParts {
+  readonly domains: DomainRegistry
+  readonly grants: GrantTables<Vcpu>
+  readonly lifecycle: { restore(facts: SavedDomainFacts, createRunner: RunnerFactory | undefined): void }
+  portOf(domain: Domain): { readonly foreign: ForeignFrames }
+}
+
+const factsShape = /* @__PURE__ */ shape.list(domainFactsShape, 0x7ff0)
+
+function factsOf(domain: Domain, grants: GrantTables<Vcpu>): SavedDomainFacts {
+  const { id, kind, privileged, handle, vcpuCount, maxPort, sharedInfoFrame } = domain
+  // Each domain has a grant table for as long as it lives, and while it dies.
+  const { maxGrantFrames, maxMaptrackFrames } = grants.of(id)!.domain
+  return { domid: id, kind: kind.name, privileged, handle: handle.slice(), vcpus: vcpuCount, maxPort, sharedInfoFrame, maxGrantFrames, maxMaptrackFrames }
+}
+
+/** Which domains there are, in the order in which they were made; loading makes them. */
+export function registryPart(parts: DomainStateParts, createRunner: (domid: number) => RunnerFactory | undefined): Part {
+  return part({ name: 'registry', version: 1, shape: factsShape }, {
+    save: () => parts.domains.byAge().map((domain) => factsOf(domain, parts.grants)),
+    load: (state) => {
+      for (const facts of state) parts.lifecycle.restore(facts, createRunner(facts.domid))
+    },
+  })
+}
+
+/** What each domain is. */
+export function domainsPart({ domains }: DomainStateParts): Part {
+  const partOf = (domain: Domain): Part => part({ name: `domain-${domain.id}`, version: 1, shape: domainShape }, {
+    save: () => domain.save(),
+    load: (state) => {
+      domain.load(state)
+      // What its kind kept for vCPUs, a domain that was taken apart has given back.
+      if (domain.dying) for (const vcpu of domain.vcpus) domain.kind.removed?.(vcpu)
+    },
+  })
+  return partSet({ name: 'domains', version: 1 }, sourceOf(() => domains.byAge().map(partOf)))
+}
+
+/** The half of each vCPU that its kind of guest owns; a vCPU without one is not there. */
+export function guestsPart({ domains }: DomainStateParts): Part {
+  const partOf = (vcpu: Vcpu): Part => ({ ...vcpu.guest!.state, name: nameOf(vcpu) })
+  const vcpus = (): Vcpu[] => domains.byAge().flatMap((domain) => domain.vcpus)
+  return partSet({ name: 'guests', version: 1 }, {
+    present: () => vcpus().filter(({ guest }) => guest !== undefined).map(partOf),
+    make: (name) => {
+      const vcpu = vcpus().find((one) => nameOf(one) === name)
+      if (vcpu === undefined) return undefined
+      if (vcpu.owner.dying || vcpu.equip() !== 0) throw badState(`vCPU ${vcpu.vcpu} of domain ${vcpu.domid} cannot be executed here`)
+      return partOf(vcpu)
+    },
+  })
+}
+
+const nameOf = ({ domid, vcpu }: Vcpu): string => `domain-${domid}-vcpu-${vcpu}`
+
+/** What each domain has mapped of others by its port, and the toolstack of domains. */
+export function foreignPart({ domains, portOf }: DomainStateParts, toolstack: ForeignFrames): Part {
+  const holderShape = shape.record({ toolstack: foreignFramesShape, ports: shape.list(shape.tuple(shape.word, foreignFramesShape)) })
+  const body: Stateful<StateOf<typeof holderShape>> = {
+    save: () => ({
+      toolstack: toolstack.save(),
+      ports: domains.byAge().map((domain) => [domain.id, portOf(domain).foreign.save()] as const).filter(([, frames]) => frames.length > 0),
+    }),
+    load: (state) => {
+      toolstack.load(state.toolstack)
+      for (const [domid, frames] of state.ports) {
+        const domain = domains.get(domid)
+        if (domain === undefined) throw badState(`domain ${domid} is not there`)
+        portOf(domain).foreign.load(frames)
+      }
+    },
+  }
+  return part({ name: 'foreign', version: 1, shape: holderShape }, body)
+}
+
+/** Parts that are there before they are loaded. */
+const sourceOf = (present: () => readonly Part[]): PartSource => ({
+  present, make: (wanted) => present().find(({ name }) => name === wanted),
+})

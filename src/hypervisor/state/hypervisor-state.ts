@@ -1,0 +1,107 @@
+/**
+ * All that a hypervisor is, as a tree of parts: the order in which they are loaded, each after those that it looks at. The
+ * bytes of memory are the machine's part, and are there before; what processors remember of page tables and code is no
+ * state, so it is dropped before anything is saved.
+ */
+import { type Part, type Random, SeededRandom, badState, part, partTree, randomShape, shape } from '../../util/index.ts'
+import type { Finding } from '../checks/recount.ts'
+import { consoleShape, type HypervisorConsole } from '../console/console.ts'
+import type { ForeignFrames } from '../control/core/foreign-frames.ts'
+import { lifecycleShape, type DomainLifecycle } from '../control/core/lifecycle.ts'
+import type { Vcpu } from '../domains/domain.ts'
+import type { GuestKinds } from '../domains/guest-kind.ts'
+import type { RunnerFactory } from '../domains/vcpu-runner.ts'
+import { type EventChannels, eventShape } from '../events/index.ts'
+import { type PhysicalCpus, physicalCpusShape } from '../execution/physical-cpus.ts'
+import type { FrameAllocator } from '../frames/frame-allocator.ts'
+import { type FrameTable, OWNER_FREE, OWNER_XEN, frameTableShape } from '../frames/frame-table.ts'
+import { type TlbClock, tlbClockShape } from '../frames/tlb-clock.ts'
+import { grantShape } from '../grants/index.ts'
+import { type Scheduler, schedulerShape } from '../scheduler/index.ts'
+import { type HostClock, clockShape } from '../time/host-clock.ts'
+import { type TimerQueue, timerQueueShape } from '../time/index.ts'
+import { type DomainStateParts, domainsPart, foreignPart, guestsPart, registryPart } from './domain-parts.ts'
+
+/** What the tree is made of. */
+export interface StateParts extends DomainStateParts {
+  readonly clock: HostClock
+  readonly random: Random
+  readonly timers: TimerQueue
+  readonly lifecycle: DomainLifecycle
+  readonly scheduler: Scheduler<Vcpu>
+  readonly events: EventChannels
+  readonly frames: FrameTable
+  readonly allocator: FrameAllocator
+  readonly kinds: GuestKinds
+  readonly tlb: TlbClock
+  readonly cpus: PhysicalCpus
+  readonly console: HypervisorConsole
+  readonly foreignFrames: ForeignFrames
+  /** What does not add up. */
+  check(): Finding[]
+}
+
+/** How a saved hypervisor is loaded. */
+export interface LoadOptions {
+  /** What makes the runners of a domain that is written in TypeScript, as they were: their state is kept by who gives them. */
+  readonly createRunner?: (domid: number) => RunnerFactory | undefined
+}
+
+/** The tree of a hypervisor's parts. */
+export function hypervisorPart(parts: StateParts, { createRunner = () => undefined }: LoadOptions = {}): Part {
+  return partTree({ name: 'hypervisor', version: 1 }, [
+    part({ name: 'clock', version: 1, shape: clockShape }, parts.clock),
+    randomPart(parts.random),
+    part({ name: 'timers', version: 1, shape: timerQueueShape }, parts.timers),
+    part({ name: 'lifecycle', version: 1, shape: lifecycleShape }, parts.lifecycle),
+    registryPart(parts, createRunner),
+    domainsPart(parts),
+    part({ name: 'scheduler', version: 1, shape: schedulerShape }, parts.scheduler),
+    part({ name: 'events', version: 1, shape: eventShape }, parts.events),
+    part({ name: 'grants', version: 1, shape: grantShape }, parts.grants),
+    framesPart(parts),
+    partTree({ name: 'kinds', version: 1 }, parts.kinds.all().flatMap(({ state }) => state ?? [])),
+    foreignPart(parts, parts.foreignFrames),
+    guestsPart(parts),
+    part({ name: 'tlb', version: 1, shape: tlbClockShape }, parts.tlb),
+    part({ name: 'cpus', version: 1, shape: physicalCpusShape }, parts.cpus),
+    part({ name: 'console', version: 1, shape: consoleShape }, parts.console),
+    soundnessPart(parts),
+  ])
+}
+
+/** The host's source of chance, where it is a seeded one; another is the outside's. */
+function randomPart(random: Random): Part {
+  return part({ name: 'random', version: 1, shape: shape.optional(randomShape) }, {
+    save: () => (random instanceof SeededRandom ? random.save() : undefined),
+    load: (state) => {
+      if ((state !== undefined) !== random instanceof SeededRandom) throw badState('it is of another kind of source')
+      if (state !== undefined && random instanceof SeededRandom) random.load(state)
+    },
+  })
+}
+
+/** The frame table; which frames are free follows from it. */
+function framesPart({ frames, allocator, domains }: StateParts): Part {
+  return part({ name: 'frames', version: 1, shape: frameTableShape }, {
+    save: () => frames.save(),
+    load: (state) => {
+      for (const owner of new Set(state.owner)) {
+        if (owner !== OWNER_FREE && owner !== OWNER_XEN && domains.get(owner) === undefined) throw badState(`it has frames of domain ${owner}`)
+      }
+      frames.load(state)
+      allocator.follow((mfn) => frames.owner[mfn] !== OWNER_FREE)
+    },
+  })
+}
+
+/** The last: nothing is loaded that does not add up. */
+function soundnessPart({ check }: Pick<StateParts, 'check'>): Part {
+  return part({ name: 'soundness', version: 1, shape: shape.record({}) }, {
+    save: () => ({}),
+    load: () => {
+      const [first] = check()
+      if (first !== undefined) throw badState(`frame ${first.frame}: ${first.what}`)
+    },
+  })
+}
