@@ -30,7 +30,7 @@ import { TlbClock } from './frames/tlb-clock.ts'
 import { GrantTables } from './grants/index.ts'
 import { PageTables } from './guests/pv/page-tables.ts'
 import { pvGuests } from './guests/pv/pv-guests.ts'
-import { DomainPorts } from './guests/typescript/ports.ts'
+import { TypedHypercallsByDomain } from './guests/typescript/typed-hypercalls-by-domain.ts'
 import { typescriptGuests } from './guests/typescript/typescript-guests.ts'
 import { coreHypercalls } from './hypercalls/core.ts'
 import { HypercallDispatcher } from './hypercalls/dispatch.ts'
@@ -108,9 +108,9 @@ function composeCore(options: HypervisorOptions): CoreParts {
     grants, reservation, kinds: new GuestKinds(), foreignFrames: new ForeignFrames(base),
   }
   const rows = coreHypercalls({ ...shared, commandLine: options.commandLine ?? '' })
-  const ports = new DomainPorts(shared)
+  const typedHypercalls = new TypedHypercallsByDomain(shared)
   return {
-    ...shared, ports, portOf: (domain) => ports.of(domain),
+    ...shared, typedHypercalls, typedHypercallsOf: (domain) => typedHypercalls.of(domain),
     tableOf: (own) => new HypercallDispatcher([...rows, ...own], hub, meter),
   }
 }
@@ -140,12 +140,12 @@ function composeGrants(base: MemoryParts, execution: VcpuExecution): GrantTables
 }
 
 function composeLifecycle(core: CoreParts): DomainLifecycle {
-  const { hub, ports, events, options } = core
+  const { hub, typedHypercalls, events, options } = core
   return new DomainLifecycle({
     ...core, bootTime: options.bootTime ?? 0n,
     raiseTimer: (vcpu) => events.raiseVirq(vcpu.domid, VIRQ.TIMER, vcpu.vcpu),
     gone: (domain) => {
-      ports.forget(domain)
+      typedHypercalls.forget(domain)
       hub.emit({ type: 'domain-destroyed', domid: domain.id })
     },
   })

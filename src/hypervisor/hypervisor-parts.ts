@@ -24,8 +24,8 @@ import type { MachineToPhys } from './frames/machine-to-phys.ts'
 import type { TlbClock } from './frames/tlb-clock.ts'
 import type { GrantTables } from './grants/index.ts'
 import type { PageTables } from './guests/pv/page-tables.ts'
-import type { DomainPort } from './guests/typescript/port.ts'
-import type { DomainPorts } from './guests/typescript/ports.ts'
+import type { TypedHypercalls } from './guests/typescript/typed-hypercalls.ts'
+import type { TypedHypercallsByDomain } from './guests/typescript/typed-hypercalls-by-domain.ts'
 import type { HypervisorEvent } from './hypervisor-events.ts'
 import type { HypervisorOptions } from './hypervisor-options.ts'
 import type { GuestMemory } from './memory/guest-memory.ts'
@@ -65,12 +65,12 @@ export interface CoreParts extends MemoryParts {
   readonly grants: GrantTables<Vcpu>
   readonly execution: VcpuExecution
   readonly kinds: GuestKinds
-  readonly ports: DomainPorts
+  readonly typedHypercalls: TypedHypercallsByDomain
   /** Frames that the toolstack has mapped. */
   readonly foreignFrames: ForeignFrames
   readonly reservation: Reservation
   updateTime(vcpu: Vcpu): void
-  portOf(domain: Domain): DomainPort
+  typedHypercallsOf(domain: Domain): TypedHypercalls
   /** The hypercalls of all kinds of guests with some that are a kind's own. */
   tableOf(own: readonly HypercallRow[]): HypercallTable
 }

@@ -26,7 +26,7 @@ import type { GuestCaches, Leaf } from '../domains/guest-vcpu.ts'
 import type { CheckedParts } from './parts.ts'
 
 /** What the check looks at. */
-export type CoherenceParts = Pick<CheckedParts, 'frames' | 'domains' | 'machineToPhys' | 'grants' | 'events' | 'portOf'>
+export type CoherenceParts = Pick<CheckedParts, 'frames' | 'domains' | 'machineToPhys' | 'grants' | 'events' | 'typedHypercallsOf'>
 
 /** How much was looked at. */
 export interface CoherenceCounts {
@@ -86,14 +86,14 @@ function checkCode(parts: CoherenceParts, caches: GuestCaches, report: Report): 
  * guest that runs such words runs what it was shown first. Frames that were such pages may be free by now; handing one
  * out drops its code.
  */
-function silentFrames({ frames, domains, grants, events, portOf }: CoherenceParts): Set<number> {
+function silentFrames({ frames, domains, grants, events, typedHypercallsOf }: CoherenceParts): Set<number> {
   const silent = new Set<number>()
   for (let mfn = frames.first; mfn < frames.end; mfn += 1) {
     if (frames.hasFlag(mfn, FRAME_FLAG.SHARED) || frames.owner[mfn] === OWNER_FREE) silent.add(mfn)
   }
   for (const domain of domains.all()) {
     const others = domain.kind.grants === undefined ? [...grants.mapped(domain.id)].map(({ mfn }) => mfn) : []
-    for (const mfn of [...others, ...events.of(domain.id)?.pages() ?? [], ...portOf(domain).foreignFrames()]) silent.add(mfn)
+    for (const mfn of [...others, ...events.of(domain.id)?.pages() ?? [], ...typedHypercallsOf(domain).foreignFrames()]) silent.add(mfn)
     for (const { infoFrame, timeArea, guest } of domain.vcpus) {
       silent.add(infoFrame)
       const record = timeArea === undefined ? undefined : guest?.caches?.lookAsKernel(timeArea)

@@ -23,7 +23,7 @@ export interface CheckedParts {
   /** What the toolstack has mapped of domains. */
   readonly foreignFrames: { frames(): Iterable<number> }
   /** What a domain has mapped of others by its port. */
-  portOf(domain: Domain): { foreignFrames(): Iterable<number> }
+  typedHypercallsOf(domain: Domain): { foreignFrames(): Iterable<number> }
 }
 
 /**

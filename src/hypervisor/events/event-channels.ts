@@ -22,7 +22,7 @@ export interface PortStatus {
   readonly status: number
   readonly vcpu: number
   /** Unbound: who may bind. Interdomain: the peer. */
-  readonly domain?: number
+  readonly domid?: number
   /** Interdomain: the peer's port. */
   readonly port?: number
   readonly virq?: number
@@ -170,9 +170,9 @@ export class EventChannels implements Stateful<EventState> {
     const { vcpu, state, remoteDomain, remotePort, virq } = channel
     switch (state) {
       case CHANNEL.unbound:
-        return { status: EVTCHNSTAT.unbound, vcpu, domain: remoteDomain }
+        return { status: EVTCHNSTAT.unbound, vcpu, domid: remoteDomain }
       case CHANNEL.interdomain:
-        return { status: EVTCHNSTAT.interdomain, vcpu, domain: remoteDomain, port: remotePort }
+        return { status: EVTCHNSTAT.interdomain, vcpu, domid: remoteDomain, port: remotePort }
       case CHANNEL.virq:
         return { status: EVTCHNSTAT.virq, vcpu, virq }
       case CHANNEL.ipi:

@@ -96,7 +96,7 @@ export class GrantCopier {
   }
 
   /** Finds the table that a side belongs to; GNTST status. */
-  private choose(held: HeldSide, { domain, isGrant }: CopySide, caller: GrantTable): number {
+  private choose(held: HeldSide, { domid: domain, isGrant }: CopySide, caller: GrantTable): number {
     if (domain === DOMID.SELF) {
       held.table = caller
       return GNTST.okay

@@ -85,7 +85,7 @@ export class GrantTables<V extends GrantCaller> implements Stateful<GrantState> 
   map(caller: V, request: MapRequest): MapResult {
     const refused = (status: number): MapResult => ({ status, handle: 0, mfn: 0 })
     if ((request.flags & (GNTMAP.host_map | GNTMAP.device_map)) === 0) return refused(GNTST.bad_gntref)
-    const there = this.tables.get(request.domain)
+    const there = this.tables.get(request.domid)
     if (there === undefined) return refused(GNTST.bad_domain)
     return this.mapper.map({ caller, here: this.own(caller.domid), there }, request)
   }

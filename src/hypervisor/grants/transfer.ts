@@ -29,7 +29,7 @@ export function transferFrame(
   const stolen = frames.steal(mfn, giver.domain.id)
   if (stolen !== 0) return stolen === -ERRNO.EINVAL ? GNTST.bad_page : GNTST.general_error
   host.flushTlb(giver.domain.id)
-  const taker = tableOf(request.domain)
+  const taker = tableOf(request.domid)
   if (taker === undefined) {
     frames.discard(mfn)
     return GNTST.bad_domain

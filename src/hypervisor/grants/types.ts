@@ -105,7 +105,7 @@ export interface MapRequest {
   readonly address: number
   readonly flags: number
   readonly ref: number
-  readonly domain: number
+  readonly domid: number
 }
 
 /** What mapping yields; handle and frame count only when the status is 0. */
@@ -127,7 +127,7 @@ export interface UnmapRequest {
 /** One side of GNTTABOP_copy. */
 export interface CopySide {
   /** DOMID_SELF for frames. */
-  readonly domain: number
+  readonly domid: number
   readonly isGrant: boolean
   /** Grant reference, or frame of the caller's own. */
   readonly number: number
@@ -144,6 +144,6 @@ export interface CopyRequest {
 /** GNTTABOP_transfer. */
 export interface TransferRequest {
   readonly mfn: number
-  readonly domain: number
+  readonly domid: number
   readonly ref: number
 }

@@ -54,7 +54,7 @@ function status(events: EventChannels, id: DomId, view: DataView): number {
   EvtchnStatus.status.set(view, 0, found.status)
   EvtchnStatus.vcpu.set(view, 0, found.vcpu)
   if (found.status === EVTCHNSTAT.virq) EvtchnStatus.virq.set(view, 0, found.virq ?? 0)
-  if (found.domain !== undefined) EvtchnStatus.unboundDom.set(view, 0, found.domain)
+  if (found.domid !== undefined) EvtchnStatus.unboundDom.set(view, 0, found.domid)
   if (found.port !== undefined) EvtchnStatus.interdomainPort.set(view, 0, found.port)
   return 0
 }

@@ -52,7 +52,7 @@ function mapOne(tables: GrantTables<Vcpu>): Operation {
   return (caller, view) => {
     const result = tables.map(caller, {
       address: address(op.hostAddr, view), flags: op.flags.get(view, 0),
-      ref: op.ref.get(view, 0), domain: op.dom.get(view, 0),
+      ref: op.ref.get(view, 0), domid: op.dom.get(view, 0),
     })
     op.status.set(view, 0, result.status)
     if (result.status !== GNTST.okay) return 0
@@ -88,7 +88,7 @@ function transferOne(tables: GrantTables<Vcpu>): Operation {
   const op = GnttabTransfer
   return (caller, view) => {
     op.status.set(view, 0, tables.transfer(caller.domid, {
-      mfn: op.mfn.number(view, 0), domain: op.domid.get(view, 0), ref: op.ref.get(view, 0),
+      mfn: op.mfn.number(view, 0), domid: op.domid.get(view, 0), ref: op.ref.get(view, 0),
     }))
     return 0
   }
@@ -97,7 +97,7 @@ function transferOne(tables: GrantTables<Vcpu>): Operation {
 function copySide(view: DataView, base: number, isGrant: boolean): CopySide {
   const side = GnttabCopyPtr
   return {
-    domain: side.domid.get(view, base), offset: side.offset.get(view, base), isGrant,
+    domid: side.domid.get(view, base), offset: side.offset.get(view, base), isGrant,
     number: isGrant ? side.ref.get(view, base) : side.gmfn.number(view, base),
   }
 }

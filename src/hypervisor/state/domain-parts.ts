@@ -17,7 +17,7 @@ export interface DomainStateParts {
   readonly domains: DomainRegistry
   readonly grants: GrantTables<Vcpu>
   readonly lifecycle: { restore(facts: SavedDomainFacts, createRunner: RunnerFactory | undefined): void }
-  portOf(domain: Domain): { readonly foreign: ForeignFrames }
+  typedHypercallsOf(domain: Domain): { readonly foreign: ForeignFrames }
 }
 
 const factsShape = /* @__PURE__ */ shape.list(domainFactsShape, 0x7ff0)
@@ -70,19 +70,19 @@ export function guestsPart({ domains }: DomainStateParts): Part {
 const nameOf = ({ domid, vcpu }: Vcpu): string => `domain-${domid}-vcpu-${vcpu}`
 
 /** What each domain has mapped of others by its port, and the toolstack of domains. */
-export function foreignPart({ domains, portOf }: DomainStateParts, toolstack: ForeignFrames): Part {
+export function foreignPart({ domains, typedHypercallsOf }: DomainStateParts, toolstack: ForeignFrames): Part {
   const holderShape = shape.record({ toolstack: foreignFramesShape, ports: shape.list(shape.tuple(shape.word, foreignFramesShape)) })
   const body: Stateful<StateOf<typeof holderShape>> = {
     save: () => ({
       toolstack: toolstack.save(),
-      ports: domains.byAge().map((domain) => [domain.id, portOf(domain).foreign.save()] as const).filter(([, frames]) => frames.length > 0),
+      ports: domains.byAge().map((domain) => [domain.id, typedHypercallsOf(domain).foreign.save()] as const).filter(([, frames]) => frames.length > 0),
     }),
     load: (state) => {
       toolstack.load(state.toolstack)
       for (const [domid, frames] of state.ports) {
         const domain = domains.get(domid)
         if (domain === undefined) throw badState(`domain ${domid} is not there`)
-        portOf(domain).foreign.load(frames)
+        typedHypercallsOf(domain).foreign.load(frames)
       }
     },
   }

@@ -64,7 +64,7 @@ export interface LifecycleParts {
   /** Raises VIRQ_TIMER in a vCPU. */
   raiseTimer(vcpu: Vcpu): void
   /** The typed door of a domain, which gives back what the domain has mapped of others. */
-  portOf(domain: Domain): { release(): void }
+  typedHypercallsOf(domain: Domain): { release(): void }
   /** A domain is gone. */
   gone(domain: Domain): void
 }
@@ -194,7 +194,7 @@ export class DomainLifecycle implements Stateful<StateOf<typeof lifecycleShape>>
     const { parts } = this
     parts.execution.updateDomain(domain)
     yield* parts.events.closing(domain.id)
-    parts.portOf(domain).release()
+    parts.typedHypercallsOf(domain).release()
     domain.watchdogs.stopAll()
     for (const vcpu of domain.vcpus) {
       this.dropVcpu(vcpu)

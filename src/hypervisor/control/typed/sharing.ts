@@ -18,11 +18,11 @@ export interface SharingFaceParts {
   readonly grants: {
     seed(domid: DomId, ref: number, entry: { readonly remote: DomId; readonly frame: number }): number
   }
-  portOf(domain: Domain): HypercallPort
+  typedHypercallsOf(domain: Domain): HypercallPort
 }
 
 /** Makes the face of event channels and grants. */
-export function sharingFace({ domains, events, grants, portOf }: SharingFaceParts): SharingControl {
+export function sharingFace({ domains, events, grants, typedHypercallsOf }: SharingFaceParts): SharingControl {
   const find = (domid: DomId): DomId => foundDomain(domains, domid).id
   return {
     allocUnbound: (domid, remote) => accepted(
@@ -39,6 +39,6 @@ export function sharingFace({ domains, events, grants, portOf }: SharingFacePart
     seedGrant(domid, ref, entry) {
       accepted(grants.seed(find(domid), ref, entry), 'seedGrant', { domid, ref })
     },
-    port: (domid) => portOf(foundDomain(domains, domid)),
+    port: (domid) => typedHypercallsOf(foundDomain(domains, domid)),
   }
 }

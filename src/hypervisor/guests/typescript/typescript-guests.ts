@@ -15,14 +15,14 @@ import type { VcpuExecution } from '../../execution/vcpu-execution.ts'
 import type { GuestAccess } from '../../memory/guest-access.ts'
 import { fillHypercallPage } from '../pv/hypercall-page.ts'
 import { type PagingParts, composePaging } from '../pv/paging.ts'
-import type { DomainPorts } from './ports.ts'
+import type { TypedHypercallsByDomain } from './typed-hypercalls-by-domain.ts'
 
 /** What guests in TypeScript are made of. */
 export interface TypeScriptParts extends PagingParts {
   /** The hypercalls of all kinds with some that are the kind's own. */
   tableOf(own: readonly HypercallRow[]): HypercallTable
   readonly execution: VcpuExecution
-  readonly ports: DomainPorts
+  readonly typedHypercalls: TypedHypercallsByDomain
 }
 
 /** Makes the kind `typescript`. */
@@ -55,8 +55,8 @@ class TypeScriptGuests implements GuestKind {
   createVcpu(vcpu: Vcpu): GuestVcpu | number {
     const { createRunner } = vcpu.owner
     if (createRunner === undefined) return -ERRNO.EOPNOTSUPP
-    const { ports, execution } = this.parts
-    return new TypeScriptGuest(vcpu, createRunner(ports.of(vcpu.owner), vcpu.vcpu), execution)
+    const { typedHypercalls, execution } = this.parts
+    return new TypeScriptGuest(vcpu, createRunner(typedHypercalls.of(vcpu.owner), vcpu.vcpu), execution)
   }
 }
 

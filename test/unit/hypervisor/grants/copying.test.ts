@@ -5,8 +5,8 @@ import { SeededRandom, below } from '../../../../src/util/index.ts'
 import { GrantHostDouble, vcpuOf } from '../../../support/grant-host.ts'
 
 const PAGE = 4096
-const frameSide = (number: number, offset = 0): CopySide => ({ domain: DOMID.SELF, isGrant: false, number, offset })
-const grantSide = (domain: number, number: number, offset = 0): CopySide => ({ domain, isGrant: true, number, offset })
+const frameSide = (number: number, offset = 0): CopySide => ({ domid: DOMID.SELF, isGrant: false, number, offset })
+const grantSide = (domain: number, number: number, offset = 0): CopySide => ({ domid: domain, isGrant: true, number, offset })
 
 /** Guest 1 grants entry 9 to dom0; dom0 has a frame of its own, full of 7s. */
 function copying(flags: number = GTF.permit_access) {
@@ -53,7 +53,7 @@ describe('copying', () => {
   })
 
   test.each([
-    ['a frame of another domain', { source: { ...frameSide(1), domain: 1 } }, GNTST.permission_denied],
+    ['a frame of another domain', { source: { ...frameSide(1), domid: 1 } }, GNTST.permission_denied],
     ['a domain that does not exist', { source: grantSide(8, 9) }, GNTST.bad_domain],
     ['a reference beyond the table', { source: grantSide(1, 512) }, GNTST.bad_gntref],
     ['an entry that is invalid', { source: grantSide(1, 20) }, GNTST.general_error],
@@ -90,7 +90,7 @@ describe('copying', () => {
 
   test('an entry mapped read-only becomes writable for a copy, and its bit goes afterwards', () => {
     const { host, dom0, own, copy } = copying()
-    host.tables.map(vcpuOf(dom0), { address: 64, flags: 2 | 4, ref: 9, domain: 1 })
+    host.tables.map(vcpuOf(dom0), { address: 64, flags: 2 | 4, ref: 9, domid: 1 })
     expect(host.inUse(1, 9)).toBe('r-')
     expect(copy(frameSide(own), grantSide(1, 9))).toBe(GNTST.okay)
     expect(host.inUse(1, 9)).toBe('r-')
@@ -98,7 +98,7 @@ describe('copying', () => {
 
   test('an entry in use that now names another frame is not written through', () => {
     const { host, dom0, own, copy } = copying()
-    host.tables.map(vcpuOf(dom0), { address: 64, flags: 2 | 4, ref: 9, domain: 1 })
+    host.tables.map(vcpuOf(dom0), { address: 64, flags: 2 | 4, ref: 9, domid: 1 })
     host.grant(1, 9, { to: 0, mfn: host.frame(1) })
     expect(copy(frameSide(own), grantSide(1, 9))).toBe(GNTST.general_error)
   })
@@ -122,7 +122,7 @@ describe('version 2 entries', () => {
     expect(copy(grantSide(1, 9, 127), frameSide(own), 2)).toBe(GNTST.general_error)
     expect(copy(grantSide(1, 9, 128), frameSide(own), 65)).toBe(GNTST.general_error)
     expect([host.counts(theirs), host.inUse(1, 9)]).toEqual([[0, 0], '--'])
-    const mapped = host.tables.map(vcpuOf(dom0), { address: 64, flags: 2, ref: 9, domain: 1 })
+    const mapped = host.tables.map(vcpuOf(dom0), { address: 64, flags: 2, ref: 9, domid: 1 })
     expect(mapped.status).toBe(GNTST.general_error)
   })
 
@@ -190,7 +190,7 @@ describe('both versions', () => {
       host.grant(1, ref, { to: pick(0, 0, 0, 2), mfn: pick(theirs, theirs, own, others, 127), flags: pick(...FLAGS) })
     }
     if (below(random, 3) === 0) host.records[theirs]!.isTable = true
-    if (below(random, 3) === 0) host.tables.map(vcpuOf(dom0), { address: 64, flags: pick(2, 2 | 4), ref: pick(8, 9), domain: 1 })
+    if (below(random, 3) === 0) host.tables.map(vcpuOf(dom0), { address: 64, flags: pick(2, 2 | 4), ref: pick(8, 9), domid: 1 })
     const side = (): CopySide => pick(
       grantSide(1, pick(8, 9, 9, 10, 11, 600), pick(0, 100, 4090)), frameSide(pick(own, own, others, theirs), pick(0, 300)),
     )

@@ -15,8 +15,8 @@ function granted(version: 1 | 2 = 1, flags: number = GTF.permit_access) {
   if (version === 2) expect(host.tables.setVersion(guest, 2)).toBe(0)
   const mfn = host.frame(1)
   host.grant(1, 9, { to: 0, mfn, flags })
-  const map = (flags: number, more: Partial<{ ref: number; domain: number; address: number }> = {}) =>
-    host.tables.map(vcpuOf(dom0), { address: ADDRESS, flags, ref: 9, domain: 1, ...more })
+  const map = (flags: number, more: Partial<{ ref: number; domid: number; address: number }> = {}) =>
+    host.tables.map(vcpuOf(dom0), { address: ADDRESS, flags, ref: 9, domid: 1, ...more })
   const unmap = (handle: number, more: Partial<{ address: number; busAddress: number; newAddress: number }> = {}) =>
     host.tables.unmap(vcpuOf(dom0), { handle, address: ADDRESS, busAddress: 0, newAddress: 0, ...more })
   return { host, dom0, guest, other, mfn, map, unmap }
@@ -64,7 +64,7 @@ describe.each([1, 2] as const)('mapping an entry of version %i', (version) => {
     map(HOST)
     host.grant(1, 9, { to: 2, mfn: host.frame(1), flags: GTF.invalid })
     expect(map(HOST, { address: ADDRESS + 4096 })).toMatchObject({ status: GNTST.okay, mfn })
-    expect(host.tables.map(vcpuOf(domId(2)), { address: 0, flags: HOST, ref: 9, domain: 1 }).status).toBe(GNTST.general_error)
+    expect(host.tables.map(vcpuOf(domId(2)), { address: 0, flags: HOST, ref: 9, domid: 1 }).status).toBe(GNTST.general_error)
   })
 
   test.each([
@@ -93,8 +93,8 @@ describe.each([1, 2] as const)('mapping an entry of version %i', (version) => {
 describe('what is checked before the entry', () => {
   test.each([
     ['neither host nor device mapping', { flags: READONLY }, GNTST.bad_gntref],
-    ['no such domain', { flags: HOST, domain: 7 }, GNTST.bad_domain],
-    ['DOMID_SELF', { flags: HOST, domain: DOMID.SELF }, GNTST.bad_domain],
+    ['no such domain', { flags: HOST, domid: 7 }, GNTST.bad_domain],
+    ['DOMID_SELF', { flags: HOST, domid: DOMID.SELF }, GNTST.bad_domain],
     ['a reference beyond the table', { flags: HOST, ref: 512 }, GNTST.bad_gntref],
     ['an address that cannot be mapped', { flags: HOST, address: -5 }, GNTST.general_error],
   ])('%s', (_name, { flags, ...more }, status) => {
@@ -107,7 +107,7 @@ describe('what is checked before the entry', () => {
   test('a domain may map its own grant', () => {
     const { host, guest, mfn } = granted()
     host.grant(1, 10, { to: 1, mfn })
-    expect(host.tables.map(vcpuOf(guest), { address: ADDRESS, flags: HOST, ref: 10, domain: 1 }).status).toBe(GNTST.okay)
+    expect(host.tables.map(vcpuOf(guest), { address: ADDRESS, flags: HOST, ref: 10, domid: 1 }).status).toBe(GNTST.okay)
   })
 
   test('handles end where the limit of records is, and come back', () => {
@@ -179,7 +179,7 @@ describe('guests without page tables', () => {
   test('get the frame, and unmap without an address', () => {
     const { host, other, mfn } = granted()
     host.grant(1, 11, { to: 2, mfn })
-    const { status, handle, mfn: frame } = host.tables.map(vcpuOf(other), { address: 0, flags: HOST, ref: 11, domain: 1 })
+    const { status, handle, mfn: frame } = host.tables.map(vcpuOf(other), { address: 0, flags: HOST, ref: 11, domid: 1 })
     expect([status, frame, host.counts(mfn), host.entries.size]).toEqual([GNTST.okay, mfn, [1, 1], 0])
     expect(host.tables.unmap(vcpuOf(other), { handle, address: 0, busAddress: 0, newAddress: 0 })).toBe(GNTST.okay)
     expect(host.counts(mfn)).toEqual([0, 0])
@@ -202,7 +202,7 @@ describe('dying domains', () => {
   test('a mapping domain without page tables dies: its references go', () => {
     const { host, other, mfn } = granted()
     host.grant(1, 11, { to: 2, mfn })
-    host.tables.map(vcpuOf(other), { address: 0, flags: HOST | DEVICE, ref: 11, domain: 1 })
+    host.tables.map(vcpuOf(other), { address: 0, flags: HOST | DEVICE, ref: 11, domid: 1 })
     host.tables.removeDomain(other)
     expect(host.counts(mfn)).toEqual([0, 0])
     expect(host.inUse(1, 11)).toBe('--')

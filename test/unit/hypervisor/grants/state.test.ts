@@ -14,7 +14,7 @@ function busy() {
   host.grant(1, 9, { to: 0, mfn })
   host.grant(1, 10, { to: 0, mfn })
   const map = (ref: number, flags: number, address: number) =>
-    host.tables.map(vcpuOf(dom0), { ref, flags: flags | GNTMAP.host_map, address, domain: 1 }).handle
+    host.tables.map(vcpuOf(dom0), { ref, flags: flags | GNTMAP.host_map, address, domid: 1 }).handle
   const handles = [map(9, 0, 64), map(9, GNTMAP.readonly, 128), map(10, GNTMAP.device_map, 192)]
   return { host, dom0, guest, mfn, handles }
 }
@@ -82,7 +82,7 @@ function tryAnything(host: GrantHostDouble, random: SeededRandom, frames: number
   const ref = pick(8, 9, 10, 11, 12, below(random, 600))
   const frame = frames[below(random, frames.length)]!
   const side = () => ({
-    domain: pick(0, 1, 2, 0x7ff0, 9), isGrant: below(random, 4) !== 0, number: below(random, 5) === 0 ? frame : ref,
+    domid: pick(0, 1, 2, 0x7ff0, 9), isGrant: below(random, 4) !== 0, number: below(random, 5) === 0 ? frame : ref,
     offset: pick(0, 1, 2048, 4095, 65535),
   })
   switch (below(random, 10)) {
@@ -98,7 +98,7 @@ function tryAnything(host: GrantHostDouble, random: SeededRandom, frames: number
       return 0
     }
     case 2: case 3: return host.tables.map(vcpuOf(caller), {
-      domain: pick(0, 1, 2, 9), ref, flags: pick(2, 6, 3, 7, 1, 5, below(random, 32)),
+      domid: pick(0, 1, 2, 9), ref, flags: pick(2, 6, 3, 7, 1, 5, below(random, 32)),
       address: 64 * (1 + below(random, 40)),
     }).status
     case 4: case 5: {

@@ -57,7 +57,7 @@ describe('versions', () => {
     const mfn = host.frame(1)
     tables.seed(guest, 1, { remote: domId(0), frame: mfn })
     host.grant(1, 8, { to: 0, mfn })
-    const { handle } = tables.map(vcpuOf(dom0), { address: 64, flags: GNTMAP.host_map, ref: 1, domain: 1 })
+    const { handle } = tables.map(vcpuOf(dom0), { address: 64, flags: GNTMAP.host_map, ref: 1, domid: 1 })
     expect(tables.setVersion(guest, 2)).toBe(0)
     expect(tables.versionOf(guest)).toBe(2)
     expect(host.inUse(1, 1)).toBe('rw')
@@ -76,7 +76,7 @@ describe('versions', () => {
     const { host, tables, guest, dom0 } = domains()
     tables.setVersion(guest, 2)
     tables.seed(guest, 0, { remote: domId(0), frame: host.frame(1) })
-    tables.map(vcpuOf(dom0), { address: 64, flags: GNTMAP.host_map | GNTMAP.readonly, ref: 0, domain: 1 })
+    tables.map(vcpuOf(dom0), { address: 64, flags: GNTMAP.host_map | GNTMAP.readonly, ref: 0, domid: 1 })
     expect(tables.setVersion(guest, 1)).toBe(0)
     expect(host.inUse(1, 0)).toBe('r-')
   })
@@ -90,7 +90,7 @@ describe('versions', () => {
   test('a change is refused while an entry beyond the first eight is in use', () => {
     const { host, tables, guest, dom0 } = domains()
     host.grant(1, 8, { to: 0, mfn: host.frame(1) })
-    tables.map(vcpuOf(dom0), { address: 64, flags: GNTMAP.host_map, ref: 8, domain: 1 })
+    tables.map(vcpuOf(dom0), { address: 64, flags: GNTMAP.host_map, ref: 8, domid: 1 })
     expect(tables.setVersion(guest, 2)).toBe(-ERRNO.EBUSY)
     expect(tables.of(1)!.domainOf(8)).toBe(0)
   })
@@ -134,7 +134,7 @@ describe('versions', () => {
     expect(host.tables.statusFrames(guest, DOMID.SELF, 3)).toHaveLength(3)
     expect(host.tables.statusFrames(guest, DOMID.SELF, 4)).toBe(GNTST.general_error)
     host.grant(1, 5119, { to: 1, mfn: host.frame(1) })
-    const map = (ref: number) => host.tables.map(vcpuOf(guest), { address: 64, flags: GNTMAP.host_map, ref, domain: 1 }).status
+    const map = (ref: number) => host.tables.map(vcpuOf(guest), { address: 64, flags: GNTMAP.host_map, ref, domid: 1 }).status
     expect(map(5119)).toBe(GNTST.okay)
     expect(host.inUse(1, 5119)).toBe('rw')
     expect(map(5120)).toBe(GNTST.bad_gntref)
@@ -150,7 +150,7 @@ describe('swapping', () => {
     host.grant(1, 11, { to: 2, mfn: b, flags: GTF.permit_access | GTF.readonly })
     expect(tables.swap(guest, 10, 11)).toBe(GNTST.okay)
     expect([10, 11].map((ref) => [tables.of(1)!.frameOf(ref), tables.of(1)!.domainOf(ref)])).toEqual([[b, 2], [a, 0]])
-    tables.map(vcpuOf(dom0), { address: 64, flags: GNTMAP.host_map, ref: 11, domain: 1 })
+    tables.map(vcpuOf(dom0), { address: 64, flags: GNTMAP.host_map, ref: 11, domid: 1 })
     expect([tables.swap(guest, 10, 11), tables.swap(guest, 11, 10), tables.swap(guest, 11, 11)])
       .toEqual([GNTST.eagain, GNTST.eagain, GNTST.okay])
     expect([tables.swap(guest, 9999, 1), tables.swap(guest, 1, 9999)]).toEqual([GNTST.bad_gntref, GNTST.bad_gntref])
@@ -184,7 +184,7 @@ describe('flushing the cache', () => {
     const foreign = host.frame(2)
     const mapped = host.frame(2)
     host.grant(2, 10, { to: 1, mfn: mapped })
-    tables.map(vcpuOf(guest), { address: 64, flags: GNTMAP.host_map, ref: 10, domain: 2 })
+    tables.map(vcpuOf(guest), { address: 64, flags: GNTMAP.host_map, ref: 10, domid: 2 })
     const { mfn, ...rest } = fields as { mfn: string | number; offset?: number; length?: number; op?: number }
     const frame = typeof mfn === 'number' ? mfn : { own: host.frame(1), foreign, mapped }[mfn]!
     expect(tables.cacheFlush(guest, { address: frame * page, offset: 0, length: 16, op: 1, ...rest })).toBe(expected)

@@ -14,7 +14,7 @@ function transferring(version: 1 | 2 = 1, flags: number = GTF.accept_transfer) {
 describe('transfer', () => {
   test.each([1, 2] as const)('moves the frame to an entry of version %i that accepts it', (version) => {
     const { host, giver, tables, mfn } = transferring(version)
-    expect(tables.transfer(giver, { mfn, domain: 2, ref: 12 })).toBe(GNTST.okay)
+    expect(tables.transfer(giver, { mfn, domid: 2, ref: 12 })).toBe(GNTST.okay)
     expect(host.records[mfn]).toMatchObject({ owner: 2, references: 1 })
     expect([tables.of(2)!.frameOf(12), tables.of(2)!.flagsOf(12)])
       .toEqual([mfn, GTF.accept_transfer | GTF.transfer_committed | GTF.transfer_completed])
@@ -24,8 +24,8 @@ describe('transfer', () => {
 
   test('an entry takes one frame only', () => {
     const { host, giver, tables, mfn } = transferring()
-    tables.transfer(giver, { mfn, domain: 2, ref: 12 })
-    expect(tables.transfer(giver, { mfn: host.frame(1), domain: 2, ref: 12 })).toBe(GNTST.general_error)
+    tables.transfer(giver, { mfn, domid: 2, ref: 12 })
+    expect(tables.transfer(giver, { mfn: host.frame(1), domid: 2, ref: 12 })).toBe(GNTST.general_error)
   })
 
   test.each([
@@ -46,14 +46,14 @@ describe('transfer', () => {
     }
     const mfn = typeof fields.mfn === 'number' ? fields.mfn : named[fields.mfn]!()
     const before = host.snapshot()
-    expect(tables.transfer(giver, { mfn, domain: 2, ref: 12 })).toBe(status)
+    expect(tables.transfer(giver, { mfn, domid: 2, ref: 12 })).toBe(status)
     expect(host.snapshot()).toBe(before)
   })
 
   test.each([
-    ['no such domain', { domain: 9, ref: 12 }, GNTST.bad_domain],
-    ['an entry that does not accept', { domain: 2, ref: 13 }, GNTST.general_error],
-    ['a reference beyond the table', { domain: 2, ref: 512 }, GNTST.general_error],
+    ['no such domain', { domid: 9, ref: 12 }, GNTST.bad_domain],
+    ['an entry that does not accept', { domid: 2, ref: 13 }, GNTST.general_error],
+    ['a reference beyond the table', { domid: 2, ref: 512 }, GNTST.general_error],
   ])('with %s the frame is freed, as Xen does', (_name, target, status) => {
     const { host, giver, tables, mfn } = transferring()
     expect(tables.transfer(giver, { mfn, ...target })).toBe(status)
@@ -63,7 +63,7 @@ describe('transfer', () => {
   test('a domain without room does not get it, and its entry is not committed', () => {
     const { host, giver, tables, mfn } = transferring()
     host.full.add(2)
-    expect(tables.transfer(giver, { mfn, domain: 2, ref: 12 })).toBe(GNTST.general_error)
+    expect(tables.transfer(giver, { mfn, domid: 2, ref: 12 })).toBe(GNTST.general_error)
     expect(tables.of(2)!.flagsOf(12)).toBe(GTF.accept_transfer)
   })
 })

@@ -130,7 +130,7 @@ describe('a kind of guest that the hypervisor has never heard of', () => {
   test('has its hypercalls to itself', () => {
     const { parts } = scene()
     const other = parts.domains.get(parts.lifecycle.create({ kind: 'typescript', createRunner: () => SLEEPER }))!
-    expect(parts.portOf(other).hypercall(HYPERVISOR.arch_7, [])).toBe(-ERRNO.ENOSYS)
+    expect(parts.typedHypercallsOf(other).hypercall(HYPERVISOR.arch_7, [])).toBe(-ERRNO.ENOSYS)
   })
 
   test('crashes of what it does not take, and its domain is gone without a trace', () => {
@@ -150,7 +150,7 @@ describe('a kind of guest that the hypervisor has never heard of', () => {
     const frames: Mfn[] = []
     parts.reservation.populate(giver, { count: 4, firstPfn: 0 }, frames)
     parts.grants.seed(giver.id, 9 as never, { remote: domain.id, frame: frames[1]! })
-    const request = { address: 0x1000, flags: GNTMAP.host_map, ref: 9, domain: giver.id }
+    const request = { address: 0x1000, flags: GNTMAP.host_map, ref: 9, domid: giver.id }
     const { status, handle } = parts.grants.map(domain.vcpus[0]!, request)
     expect(status).toBe(GNTST.okay)
     expect(parts.grants.unmap(domain.vcpus[0]!, { handle, address: 0x1000, busAddress: 0, newAddress: 0 })).toBe(GNTST.okay)

@@ -22,7 +22,7 @@ import type { FrameTypes } from '../../frames/frame-types.ts'
 import type { VcpuExecution } from '../../execution/vcpu-execution.ts'
 
 /** What a port works on. */
-export interface PortParts {
+export interface TypedHypercallParts {
   readonly memory: GuestMemory
   readonly clock: HostClock
   readonly reservation: Reservation
@@ -37,27 +37,27 @@ export interface PortParts {
 
 /** One side of a copy as grant tables take it. */
 interface PortSide {
-  domain: number
+  domid: number
   isGrant: boolean
   number: number
   offset: number
 }
 
-const emptySide = (): PortSide => ({ domain: DOMID.SELF, isGrant: false, number: 0, offset: 0 })
+const emptySide = (): PortSide => ({ domid: DOMID.SELF, isGrant: false, number: 0, offset: 0 })
 
 function fillSide(side: PortSide, given: GrantCopySide): void {
   const isGrant = 'ref' in given
   side.isGrant = isGrant
-  side.domain = isGrant ? given.domain : DOMID.SELF
+  side.domid = isGrant ? given.domain : DOMID.SELF
   side.number = isGrant ? given.ref : given.frame
   side.offset = given.offset
 }
 
 /** The door of one domain. */
-export class DomainPort implements HypercallPort {
+export class TypedHypercalls implements HypercallPort {
   readonly domain: DomId
   readonly memory: GuestMemory
-  private readonly parts: PortParts
+  private readonly parts: TypedHypercallParts
   private readonly owner: Domain
   private readonly args = new HypercallArguments()
   /** The hypercalls of the domain's kind. */
@@ -67,7 +67,7 @@ export class DomainPort implements HypercallPort {
   /** What it has mapped of other domains without a grant. */
   readonly foreign: ForeignFrames
 
-  constructor(parts: PortParts, owner: Domain) {
+  constructor(parts: TypedHypercallParts, owner: Domain) {
     this.parts = parts
     this.owner = owner
     this.domain = owner.id
@@ -136,7 +136,7 @@ export class DomainPort implements HypercallPort {
     readonly status: number; readonly handle: GrantHandle; readonly frame: Mfn
   } {
     const flags = GNTMAP.host_map | (mapping.readOnly === true ? GNTMAP.readonly : 0)
-    const request = { address: 0, flags, ref: mapping.ref, domain: mapping.domain }
+    const request = { address: 0, flags, ref: mapping.ref, domid: mapping.domain }
     const { status, handle, mfn } = this.parts.grants.map(this.owner.vcpus[0]!, request)
     return { status, handle: handle as GrantHandle, frame: mfn as Mfn }
   }
