@@ -2,6 +2,7 @@
  * The composition root: puts machine, hypervisor, XenStore and dom0 together, as told by settings and grub.conf.
  */
 import { VirtualClock, type HostClock, type Hypervisor } from '../../hypervisor/index.ts'
+import type { PhysicalMemory } from '../../machine/index.ts'
 import { SeededRandom, XenError } from '../../util/index.ts'
 import { XenStore, type LocalStore } from '../../xenstore/index.ts'
 import type { BootDescription } from '../grub/boot-description.ts'
@@ -27,6 +28,8 @@ const DEFAULT_DOM0 = 64
 export interface HostParts {
   readonly options: ResolvedHostOptions
   readonly control: Hypervisor
+  /** The machine's memory. */
+  readonly memory: PhysicalMemory
   readonly clock: HostClock
   readonly loop: RunLoop
   readonly xenstore: XenStore
@@ -95,7 +98,7 @@ export function frameOf(given: HostOptions): HostFrame {
     : new VirtualClock({ instructionsPerSecond: options.instructionsPerSecond })
   const random = new SeededRandom(options.seed)
   const onCallbackFailed: HostParts['onCallbackFailed'] = { current: () => undefined }
-  const control = createHypervisor({
+  const { control, memory: machineMemory } = createHypervisor({
     options, clock, random,
     scheduler: bootDescription?.xen.scheduler,
     commandLine: bootDescription?.hypervisor.commandLine ?? '',
@@ -120,7 +123,7 @@ export function frameOf(given: HostOptions): HostFrame {
     onCallbackFailed: (failure) => onCallbackFailed.current(failure),
   })
   return {
-    options, control, clock, loop, xenstore, plan, bootDescription, onDomainException, onCallbackFailed, inputs: new Inputs(clock),
+    options, control, memory: machineMemory, clock, loop, xenstore, plan, bootDescription, onDomainException, onCallbackFailed, inputs: new Inputs(clock),
     dom0MaxMebibytes: memory.most,
     files: options.files === undefined ? new MemoryFiles() : checkedFiles(options.files),
     warnings: bootDescription === undefined

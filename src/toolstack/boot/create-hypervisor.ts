@@ -1,6 +1,6 @@
 /** Puts a hypervisor on a machine: processors for binary guests come from the machine, time from the host's clock. */
 import { Hypervisor, type HostClock } from '../../hypervisor/index.ts'
-import { Machine } from '../../machine/index.ts'
+import { Machine, type PhysicalMemory } from '../../machine/index.ts'
 import { SeededRandom, type Random } from '../../util/index.ts'
 import { checkedEntropy, type TellFailure } from '../run/callback-failures.ts'
 import type { ResolvedHostOptions } from './host-options.ts'
@@ -22,14 +22,14 @@ export interface HypervisorSettings {
 /** Any number that no other use of the seed has. */
 const PROCESSOR_SEEDS = 0x7264_7264
 
-/** Makes machine and hypervisor. */
-export function createHypervisor(settings: HypervisorSettings): Hypervisor {
+/** Makes machine and hypervisor, and gives the machine's memory with it. */
+export function createHypervisor(settings: HypervisorSettings): { readonly control: Hypervisor; readonly memory: PhysicalMemory } {
   const { options, clock, random, scheduler, commandLine } = settings
   const machine = new Machine({ memoryBytes: machineBytes(options.memory), processors: MOST_VCPUS })
   // Its own stream, so that the number of processors changes nothing else.
   const seeds = new SeededRandom(options.seed ^ PROCESSOR_SEEDS)
   const entropy = options.entropy && checkedEntropy(options.entropy, settings.onCallbackFailed)
-  return new Hypervisor({
+  const control = new Hypervisor({
     memory: machine.memory, clock, random, commandLine, processors: MOST_VCPUS,
     createProcessor: (processor) =>
       machine.createProcessor({ ...processor, random: entropy ?? new SeededRandom(seeds.next()) }),
@@ -39,4 +39,5 @@ export function createHypervisor(settings: HypervisorSettings): Hypervisor {
     bootTime: BigInt(options.bootTime.getTime()) * 1_000_000n,
     ...(scheduler === undefined ? {} : { scheduler }),
   })
+  return { control, memory: machine.memory }
 }

@@ -31,6 +31,7 @@ import type { ByteInput } from '../stream/index.ts'
 import { checkCall, type RestoreDomainOptions } from './call-options.ts'
 import type { Domain } from './domain.ts'
 import { Guests } from './guests.ts'
+import { hashHost, type HostInsides } from './host-state.ts'
 import { HOST_EVENTS, type HostEvent } from './host-events.ts'
 import { setMemoryMaximum, setMemoryTarget, type MaximumProgress, type MemoryProgress } from './memory-target.ts'
 import { Warnings, type WARNING_LIMIT } from './warnings.ts'
@@ -38,14 +39,9 @@ import { Warnings, type WARNING_LIMIT } from './warnings.ts'
 /** Names a domain: by its number, its name, or its handle. */
 export type DomainReference = number | string | Domain
 
-/** What a host's friends work on: its parts, and its guests. */
-export interface HostInsides {
-  readonly parts: HostParts
-  readonly guests: Guests
-}
-
-/** The insides of a host; not published. */
+/** What saving and loading works on, and how a host is made of loaded parts; not published. */
 export let insidesOf: (host: Host) => HostInsides
+export let hostOf: (parts: HostParts) => Host
 
 /** A host and everything on it. */
 export class Host {
@@ -231,6 +227,15 @@ export class Host {
     this.parts.loop.stop()
   }
 
+  /**
+   * A hash of each part of the host - guests' memory, processors, XenStore, dom0, disks in memory - by the part's path. Two
+   * hosts with equal hashes are the same to their guests. Rejects with BUSY while an operation is under way, and with
+   * NOT_SUPPORTED for a host that cannot be saved.
+   */
+  stateHash(): Promise<Readonly<Record<string, string>>> {
+    return hashHost({ parts: this.parts, guests: this.guests })
+  }
+
   /** What is shown where a host is printed: its domains. */
   toJSON(): readonly DomainSummary[] {
     return this.listDomains()
@@ -257,6 +262,7 @@ export class Host {
   }
 
   static {
+    hostOf = (parts) => new Host(parts)
     insidesOf = (host) => ({ parts: host.parts, guests: host.guests })
   }
 

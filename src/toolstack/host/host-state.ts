@@ -1,0 +1,97 @@
+/**
+ * A whole host as one tree of parts, and the way to a moment at which it can be saved: the guests stand, and dom0 has
+ * nothing in hand - no step of a handshake, no request to a disk, no message of XenStore. Whoever finds it busy lets it run a
+ * little and looks again, for a bounded while.
+ */
+import { memoryShape } from '../../machine/index.ts'
+import { hashParts, part, partTree, XenError, type Part, type SavedTree } from '../../util/index.ts'
+import type { HostParts } from '../boot/boot-host.ts'
+import { later } from '../dom0/later-part.ts'
+import { isTypeScriptName } from '../domains/kernel-source.ts'
+import { turn } from '../run/run-loop.ts'
+import type { Guests } from './guests.ts'
+import { toolstackState } from './toolstack-state.ts'
+
+/** What saving works on. */
+export interface HostInsides {
+  readonly parts: HostParts
+  readonly guests: Guests
+}
+
+/** Instructions that a busy host runs before it is looked at again. */
+const STEP = 10_000
+/** How often a busy host is looked at before it is refused. */
+const MOST_STEPS = 10_000
+/** Turns of JavaScript that work outside of the host is given for each step: while it goes on, time stands still. */
+const TURNS = 20
+
+const busy = (what: string): XenError =>
+  new XenError('BUSY', `the host cannot be saved now: ${what}`, { details: { what } })
+
+/** What can never be saved, however long it is waited for. Throws NOT_SUPPORTED, naming it. */
+function checkSavable({ parts: { options }, guests }: HostInsides): void {
+  if (options.clock === 'realtime') throw new XenError('NOT_SUPPORTED', 'a host on the wall clock cannot be saved: its time is not its own')
+  for (const { id, name, config: { kernel } } of guests.list()) {
+    if (typeof kernel !== 'function' && !(typeof kernel === 'string' && isTypeScriptName(kernel))) continue
+    throw new XenError('NOT_SUPPORTED', `domain ${id} (${name}) is a guest in TypeScript: its program cannot be saved as it stands`, {
+      details: { id, name },
+    })
+  }
+}
+
+/** Runs the host until nothing is under way in dom0. Throws BUSY, naming what was. */
+async function settle({ parts: { loop, plan }, guests }: HostInsides): Promise<void> {
+  const working = (): string | undefined => plan.underWay() ?? guests.devices.underWay()
+  for (let steps = 0; ; steps += 1) {
+    await turn()
+    for (let turns = 0; turns < TURNS && working() !== undefined; turns += 1) await turn()
+    const operation = guests.underWay()
+    if (operation !== undefined) throw busy(operation)
+    const why = working()
+    if (why === undefined) return
+    if (steps >= MOST_STEPS) throw busy(why)
+    await loop.step(STEP)
+  }
+}
+
+/**
+ * Does `work` while the host stands and nothing is under way; afterwards it goes on, also when that fails. Rejects with
+ * BUSY, naming what is under way, and NOT_SUPPORTED for what can never be saved.
+ */
+export async function whileQuiet<T>(host: HostInsides, work: () => T): Promise<T> {
+  checkSavable(host)
+  const operation = host.guests.underWay()
+  if (operation !== undefined) throw busy(operation)
+  const goOn = await host.parts.loop.halt()
+  try {
+    await settle(host)
+    return work()
+  } finally {
+    goOn()
+  }
+}
+
+/** The hypervisor, whose domain 0 is run by dom0's kernel. It looks at all that it is given when it is loaded. */
+const hypervisorPart = ({ control, plan }: Pick<HostParts, 'control' | 'plan'>): Part => later('hypervisor', () => ({
+  ...partTree({ name: 'hypervisor', version: 1 }, []),
+  save: () => control.save(),
+  load: (saved) => control.load(saved as SavedTree, { createRunner: (domid) => (domid === 0 ? plan.createRunner : undefined) }),
+}))
+
+/** What a host stands on: memory, the hypervisor, and dom0 with XenStore. */
+export const lowerParts = (parts: Pick<HostParts, 'control' | 'plan' | 'memory'>): readonly Part[] =>
+  [part({ name: 'memory', version: 1, shape: memoryShape }, parts.memory), hypervisorPart(parts), ...parts.plan.parts()]
+
+/** What is above dom0: devices and the toolstack. `guests` is asked for once dom0 is there. */
+export const upperParts = (guests: () => Guests): readonly Part[] => [
+  later('devices', () => guests().devices.part()),
+  later('toolstack', () => part({ name: 'toolstack', version: 1, shape: toolstackState }, guests().toolstack)),
+]
+
+/** A whole host; its parts are loaded one after the other, with the making of the host between the lower and the upper. */
+export const hostTree = (lower: readonly Part[], upper: readonly Part[]): Part =>
+  partTree({ name: 'host', version: 1 }, [...lower, ...upper])
+
+/** The hash of each part of a host, at the next moment at which nothing is under way. Rejects as {@link whileQuiet} does. */
+export const hashHost = (host: HostInsides): Promise<Record<string, string>> =>
+  whileQuiet(host, () => hashParts(hostTree(lowerParts(host.parts), upperParts(() => host.guests)).save()))

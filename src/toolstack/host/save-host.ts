@@ -1,0 +1,49 @@
+/**
+ * A whole host as plain data, and a new host that goes on from it: every domain's memory and vCPUs, the hypervisor,
+ * XenStore, dom0 with its back-ends, disks in memory, the virtual clock. Not published yet.
+ */
+import { badState, type SavedTree } from '../../util/index.ts'
+import { frameOf } from '../boot/boot-host.ts'
+import type { HostOptions } from '../boot/host-options.ts'
+import { hostTree, lowerParts, upperParts, whileQuiet } from './host-state.ts'
+import { hostOf, insidesOf, type Host } from './host.ts'
+
+/** A saved host. */
+export type HostState = SavedTree
+
+/** Saves a host at the next moment at which nothing is under way in it; it goes on then. Rejects with BUSY and NOT_SUPPORTED. */
+export function saveHost(host: Host): Promise<HostState> {
+  const insides = insidesOf(host)
+  const tree = hostTree(lowerParts(insides.parts), upperParts(() => insides.guests))
+  // A tree saves a tree.
+  return whileQuiet(insides, () => tree.save() as HostState)
+}
+
+/** The number of the toolstack's connection to XenStore; the part it stands in is checked when it is loaded. */
+function connectionOf({ parts }: HostState): number {
+  const connection = (parts['toolstack'] as { readonly state?: { readonly connection?: unknown } } | undefined)?.state?.connection
+  if (typeof connection !== 'number' || !Number.isSafeInteger(connection) || connection <= 0) throw badState('the toolstack has no connection to XenStore')
+  return connection
+}
+
+/**
+ * A new host that goes on from a saved one, with the options that that was booted with; disks that do not lie in memory are
+ * opened anew by `openDisk`. Rejects with INVALID_STATE for what is no saved host of such options.
+ */
+export async function loadHost(state: HostState, options: HostOptions): Promise<Host> {
+  const frame = frameOf(options)
+  const lower = lowerParts(frame)
+  const none = (): never => { throw new Error('the guests are not there yet') }
+  hostTree(lower, upperParts(none)).check(state)
+  // Nothing runs before everything is there.
+  const goOn = await frame.loop.halt()
+  for (const one of lower) one.load(state.parts[one.name])
+  const host = hostOf({ ...frame, dom0: frame.plan.dom0, store: frame.xenstore.local(0, connectionOf(state)) })
+  const { guests } = insidesOf(host)
+  await guests.devices.reopen(state.parts['devices'])
+  for (const one of upperParts(() => guests)) one.load(state.parts[one.name])
+  guests.devices.begin()
+  frame.plan.dom0.kernel.checkAttached()
+  goOn()
+  return host
+}

@@ -1,0 +1,245 @@
+/**
+ * A whole host saved, and a new host that goes on from it: two hosts that are given the same are the same at every moment,
+ * part by part. Guests are binary; Linux takes long, so it runs only where it is asked for: with CI=true or LINUX_TESTS=1.
+ */
+import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { afterEach, describe, expect, test } from 'vitest'
+import { MemoryBlockStore, OverlayBlockStore } from '../../src/drivers/index.ts'
+import { MemoryFiles, type Host, type HostOptions } from '../../src/toolstack/index.ts'
+import { insidesOf } from '../../src/toolstack/host/host.ts'
+import { loadHost, saveHost, type HostState } from '../../src/toolstack/host/save-host.ts'
+import { compareStates, type SavedTree } from '../../src/util/index.ts'
+import { extImage, whyNoImages } from '../support/disk-images.ts'
+import { guestFile, whyMissing } from '../support/guests.ts'
+import { LINUX_FILES, bootLinux } from '../support/linux.ts'
+import { hostsOfTests } from '../support/mini.ts'
+
+const OPTIONS: HostOptions = { memory: 64, dom0Memory: 16, seed: 7, cpus: 2, openDisk: () => new OverlayBlockStore(new MemoryBlockStore(1 << 20)) }
+const boot = hostsOfTests(OPTIONS)
+
+const loaded: Host[] = []
+const halted: (() => void)[] = []
+afterEach(async () => {
+  for (const goOn of halted.splice(0)) goOn()
+  for (const host of loaded.splice(0)) await host.shutdown()
+})
+
+/** A host and its copy, which stand and go on together. */
+class Pair {
+  private readonly hosts: readonly Host[]
+
+  private constructor(hosts: readonly Host[]) {
+    this.hosts = hosts
+  }
+
+  /** Halts a host and makes its copy. */
+  static async of(host: Host, options: HostOptions): Promise<Pair> {
+    halted.push(await insidesOf(host).parts.loop.halt())
+    const other = await loadHost(structuredClone(await saveHost(host)), options)
+    loaded.push(other)
+    halted.push(await insidesOf(other).parts.loop.halt())
+    return new Pair([host, other])
+  }
+
+  /** Does the same to both, and lets what begins with it begin. */
+  async both(work: (host: Host) => unknown): Promise<void> {
+    for (const host of this.hosts) void work(host)
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+
+  /** Lets both run for so many instructions. */
+  async run(instructions: number): Promise<void> {
+    for (const host of this.hosts) {
+      for (let done = 0; done < instructions; done += 1_000_000) await insidesOf(host).parts.loop.step(1_000_000)
+    }
+  }
+
+  /** Runs both until something holds of both. */
+  async until(met: (host: Host) => boolean): Promise<void> {
+    for (let i = 0; i < 3000 && !this.hosts.every(met); i += 1) await this.run(1_000_000)
+    expect(this.hosts.map(met)).toEqual([true, true])
+  }
+
+  /** Fails, naming the parts and the first places, when the two are not the same. */
+  async same(): Promise<void> {
+    const [first, second] = [await this.hosts[0]!.stateHash(), await this.hosts[1]!.stateHash()]
+    const parts = Object.keys(first).filter((part) => first[part] !== second[part])
+    if (parts.length === 0) return expect(second).toEqual(first)
+    const states = [await saveHost(this.hosts[0]!), await saveHost(this.hosts[1]!)] as const
+    const places = compareStates(...states).map(({ path, first: a, second: b }) => `${path}: ${String(a)} and ${String(b)}`)
+    expect.fail(`the hosts differ in ${parts.join(', ')}\n${places.join('\n')}`)
+  }
+
+  /** What both show, which is the same. */
+  text(domain: string): string {
+    const [first, second] = this.hosts.map((host) => host.domain(domain).console.text())
+    expect(second).toBe(first)
+    return first!
+  }
+}
+
+const frame = (text: string): Uint8Array =>
+  new Uint8Array([255, 255, 255, 255, 255, 255, 2, 0, 0, 0, 0, 9, 0x88, 0xb5, ...new TextEncoder().encode(text)])
+
+describe('a host that was saved goes on in a new host', () => {
+  test('as it would have where it was: two guests with ticks, devices that wait, frames and typing, for 100 M instructions', { timeout: 60_000 }, async () => {
+    const host = await boot()
+    const guests = [await host.createDomain({ name: 'one', memory: 8, disks: [{ target: 'a', vdev: 'xvda' }], nics: [''] }),
+      await host.createDomain({ name: 'two', memory: 8, nics: [''] })]
+    await guests[0]!.console.waitFor('mini> ')
+    host.bridge().open()
+    host.bridge().open({ limit: 3 }).send(frame('before'))
+    const pair = await Pair.of(host, { ...OPTIONS, openDisk: () => { throw new Error('what lies in memory is not opened') } })
+    await pair.same()
+    for (let i = 0; i < 10; i += 1) {
+      await pair.both((each) => each.domain('one').console.write(`echo number ${i}\r`))
+      if (i === 3) await pair.both((each) => each.bridge().send(1, frame(`frame ${i}`)))
+      if (i === 5) await pair.both((each) => each.domain('two').setMemTarget(6))
+      await pair.run(10_000_000)
+      await pair.same()
+    }
+    expect(pair.text('one')).toContain('number 9\n')
+    expect(pair.text('two')).toContain('balloon: 8192 KiB -> 6144 KiB')
+  })
+
+  test('and its domains can be shut down, destroyed and given devices there', { timeout: 60_000 }, async () => {
+    const host = await boot()
+    await (await host.createDomain({ name: 'one', memory: 8, disks: [{ target: 'a', vdev: 'xvda' }], nics: [''] })).console.waitFor('tick 3')
+    const state = await saveHost(host)
+    const other = await loadHost(state, OPTIONS)
+    loaded.push(other)
+    const domain = other.domain('one')
+    expect(domain.devices().map(({ name, backendState }) => [name.length > 0, backendState])).toEqual([[true, 2], [true, 2]])
+    await domain.attachDisk({ target: 'b', vdev: 'xvdb' })
+    await domain.detachNic(0)
+    await domain.console.write('echo still here\r')
+    await domain.console.waitFor(/^still here$/)
+    expect(await domain.shutdown()).toBe('poweroff')
+    await other.settled()
+    expect(other.domains()).toEqual([])
+    expect(other.hypervisor.checkInvariants()).toEqual([])
+    expect(await (await other.createDomain({ name: 'new', memory: 8 })).console.waitFor('mini> ')).toBeDefined()
+    // Nothing of it has touched the host that was saved.
+    expect(host.domain('one').devices()).toHaveLength(2)
+  })
+})
+
+const noDisks = whyMissing('grub64') ?? whyNoImages()
+const KERNEL = '.guests/grub-xen-host/usr/lib/grub-xen/grub-x86_64-xen.bin'
+
+test.skipIf(noDisks !== undefined)(`a host is saved while its guest reads a disk as fast as it can${noDisks ?? ''}`, { timeout: 120_000 }, async () => {
+  const big = Array.from({ length: 20_000 }, (_, i) => `line ${i}`).join('\n')
+  const image = extImage({ kibibytes: 8192, make: ['-t', 'ext2'], files: { big } })
+  const options: HostOptions = {
+    ...OPTIONS, memory: 128, files: new MemoryFiles({ [KERNEL]: readFileSync(guestFile('grub64')!) }), openDisk: () => new MemoryBlockStore(image),
+  }
+  const host = await boot(options)
+  const description = readFileSync(new URL('../../examples/xen/grub', import.meta.url), 'utf8')
+  const domain = await host.createDomain(`${description}\ndisk = ["/images/ext2.img,raw,xvda,w"]`, { source: 'examples/xen/grub' })
+  await domain.console.waitFor('grub> ')
+  await domain.console.write('md5sum (xen/xvda)/big\r')
+  const reads = (): number => domain.disk('xvda').statistics?.['reads'] ?? 0
+  await host.until('it to read', () => reads() > 20)
+  const pair = await Pair.of(host, options)
+  const before = reads()
+  for (let i = 0; i < 5; i += 1) {
+    await pair.same()
+    await pair.run(5_000_000)
+  }
+  await pair.until((each) => /[0-9a-f]{32} {2}\(xen/.test(each.domain(domain.name).console.text()))
+  expect(reads()).toBeGreaterThan(before)
+  expect(pair.text(domain.name)).toContain(createHash('md5').update(big).digest('hex'))
+  await pair.same()
+})
+
+describe('a host is not saved, and goes on as before,', () => {
+  test('while an operation is under way, over a guest in TypeScript, on the wall clock, or with a stranger at its XenStore', async () => {
+    const host = await boot()
+    const domain = await host.createDomain({ name: 'one', memory: 8 })
+    const moving = domain.setMemTarget(6)
+    await expect(saveHost(host)).rejects.toMatchObject({ code: 'BUSY', details: { what: 'memory target of domain 1' } })
+    await moving
+    await saveHost(host)
+
+    const end = host.dom0.server.connectLocal()
+    await expect(saveHost(host)).rejects.toMatchObject({ code: 'BUSY', message: expect.stringContaining('from outside of the host') as string })
+    end.close()
+    await host.settled()
+    await host.dom0.kernel.store!.watch('data', () => undefined)
+    await expect(saveHost(host)).rejects.toThrow('a watch on data of code that cannot be saved')
+    await domain.console.write('echo alive\r')
+    await domain.console.waitFor(/^alive$/)
+
+    const typed = await boot()
+    await typed.createDomain({ name: 'typed', memory: 8, kernel: () => undefined })
+    await expect(typed.stateHash()).rejects.toMatchObject({ code: 'NOT_SUPPORTED', details: { name: 'typed' } })
+    await expect(saveHost(await boot({ clock: 'realtime' }))).rejects.toMatchObject({ code: 'NOT_SUPPORTED' })
+  })
+
+  test('over contents that came with a disk and lie elsewhere', async () => {
+    const host = await boot()
+    const domain = await host.createDomain({ name: 'one', memory: 8 })
+    const memory = new MemoryBlockStore(4096)
+    const own = { size: 4096, readOnly: false, read: () => undefined, write: () => undefined, flush: () => undefined, close: () => undefined }
+    await domain.attachDisk({ target: 'x', vdev: 'xvda' }, { store: memory })
+    await saveHost(host)
+    await domain.attachDisk({ target: 'x', vdev: 'xvdb' }, { store: own })
+    await expect(saveHost(host)).rejects.toThrow('the contents of disk xvdb of domain 1, which came with it')
+  })
+})
+
+test('a disk that lies elsewhere is opened anew, with the changes that an overlay has kept above it', async () => {
+  const outside = new MemoryBlockStore(8192)
+  const open = () => new OverlayBlockStore({
+    size: 8192, readOnly: true, read: (offset, target) => outside.read(offset, target), write: () => undefined, flush: () => undefined, close: () => undefined,
+  })
+  let opened = 0
+  const host = await boot({ ...OPTIONS, openDisk: () => { opened += 1; return open() } })
+  await host.createDomain({ name: 'one', memory: 8, disks: [{ target: 'a', vdev: 'xvda' }] })
+  const state = await saveHost(host)
+  const other = await loadHost(state, { ...OPTIONS, openDisk: ({ params }) => { expect(params).toBe('a'); opened += 1; return open() } })
+  loaded.push(other)
+  expect(opened).toBe(2)
+  await expect(loadHost(state, { ...OPTIONS, openDisk: undefined })).rejects.toMatchObject({ code: 'NOT_SUPPORTED' })
+})
+
+test.each<[string, (state: { version: number; parts: Record<string, any> }) => void]>([
+  ['version', (state) => { state.version = 2 }],
+  ['"nothing"', (state) => { state.parts['nothing'] = { version: 1, state: {} } }],
+  ['"kernel"', (state) => { delete state.parts['kernel'] }],
+  ['consoles.1', ({ parts }) => { parts['kernel'].state.ports.pop() }],
+  ['nobody owns port', ({ parts }) => { parts['services'].state.connections.pop() }],
+  ['xenstore', ({ parts }) => { parts['xenstore'].parts['store'].state.nodes.shift() }],
+  ['toolstack', ({ parts }) => { parts['toolstack'].state.domains[0].config.memory = 'much' }],
+  ['hypervisor', ({ parts }) => { parts['hypervisor'].parts['clock'].state.time = -1 }],
+])('a state that is none is refused, naming %s', async (what, spoil) => {
+  const host = await boot()
+  await host.createDomain({ name: 'one', memory: 8 })
+  const state = structuredClone(await saveHost(host)) as unknown as { version: number; parts: Record<string, any> }
+  spoil(state)
+  const failed = await loadHost(state as unknown as SavedTree as HostState, OPTIONS).then(() => undefined, (error: unknown) => error)
+  expect(failed).toMatchObject({ code: 'INVALID_STATE', message: expect.stringContaining(what) as string })
+})
+
+const wanted = process.env['CI'] === 'true' || process.env['LINUX_TESTS'] === '1'
+const noLinux = wanted ? whyMissing(...LINUX_FILES) : ' (SKIPPED: set LINUX_TESTS=1)'
+
+test.skipIf(noLinux !== undefined)(`Linux at its shell goes on in a new host${noLinux ?? ''}`, { timeout: 600_000 }, async () => {
+  const options: HostOptions = { seed: 3 }
+  const guest = await (await bootLinux({ host: options })).ready()
+  const { host, domain } = guest
+  try {
+    // Every option is one that a host may be booted with; kinds of devices are a list there.
+    const pair = await Pair.of(host, { ...insidesOf(host).parts.options, deviceKinds: [] })
+    await pair.same()
+    await pair.both((each) => each.domain(domain.name).console.write('echo saved and loaded; cat /proc/uptime\r'))
+    await pair.until((each) => /\nsaved and loaded\n[\d. ]+\n/.test(each.domain(domain.name).console.text()))
+    await pair.same()
+    await pair.run(100_000_000)
+    await pair.same()
+    pair.text(domain.name)
+  } finally {
+    await host.shutdown()
+  }
+})
