@@ -52,6 +52,9 @@ async function* bytesOf(socket: Socket): AsyncGenerator<Uint8Array, void> {
   }
 }
 
+/** Makes a listener of a server that listens; for {@link listenMigration} alone. */
+let openListener: (server: Server, most: number, limits: CheckedLimits) => MigrationListener
+
 /** Waits for other hosts to connect; each connection is one migration. */
 export class MigrationListener {
   /** The port that it listens on. */
@@ -62,8 +65,11 @@ export class MigrationListener {
   private readonly waiting: Socket[] = []
   private readonly takers: ((socket: Socket | undefined) => void)[] = []
 
-  /** @internal */
-  constructor(server: Server, most: number, limits: CheckedLimits) {
+  static {
+    openListener = (server, most, limits) => new MigrationListener(server, most, limits)
+  }
+
+  private constructor(server: Server, most: number, limits: CheckedLimits) {
     this.server = server
     this.limits = limits
     // A server that listens on TCP has such an address.
@@ -136,7 +142,7 @@ export async function listenMigration(options: MigrationListenOptions = {}): Pro
   } catch (cause) {
     throw failed('cannot listen for migrations', cause)
   }
-  return new MigrationListener(server, options.connections ?? CONNECTIONS, limits)
+  return openListener(server, options.connections ?? CONNECTIONS, limits)
 }
 
 /**

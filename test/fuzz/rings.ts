@@ -9,7 +9,7 @@ import {
 } from '../../src/abi/index.ts'
 import type { BlockRequest } from '../../src/drivers/index.ts'
 import {
-  BlockClient, BlockServer, Bridge, LAYOUT_64, MemoryBlockStore, Nic, ReceiveServer, Staging, TransmitServer,
+  BlockClient, BlockServer, Bridge, LAYOUT_64, MemoryBlockStore, NetFrontend, ReceiveServer, Staging, TransmitServer,
 } from '../../src/drivers/index.ts'
 import type { FrontendDevice, GuestKernel } from '../../src/guest/index.ts'
 import type { DomId } from '../../src/util/index.ts'
@@ -302,9 +302,11 @@ async function netFrontend({ hub, front, reached }: FuzzHost, random: SeededRand
     close: async () => { closed += 1 },
   }
   // The interface uses these members of a device and no others.
-  const nic = new Nic(device as unknown as FrontendDevice)
-  await nic.publish()
-  nic.begin()
+  const driver = new NetFrontend()
+  const instance = driver.probe(device as unknown as FrontendDevice)
+  const nic = driver.nics[0]!
+  await instance.publish()
+  await instance.connected()
   nic.onFrame(() => { reached.served += 1 })
   const base = (name: string): number => GrantEntryV1.frame.get(hub.view, front.grantEntry(Number(nodes[name]))!) * 4096
   const rings = [base('tx-ring-ref'), base('rx-ring-ref')] as const
@@ -334,7 +336,7 @@ async function netFrontend({ hub, front, reached }: FuzzHost, random: SeededRand
     front.setPending(Number(nodes['event-channel-rx']))
     front.runner.run(1_000_000)
   }
-  nic.disconnect()
+  await instance.disconnect()
   reached.broken += closed
   if (closed > 1) throw new Error(`the interface was closed ${closed} times`)
 }

@@ -73,10 +73,23 @@ export const disksState = /* @__PURE__ */ shape.record({ numbers: shape.time, st
 /** Saved stores of a back-end. */
 export type DisksState = StateOf<typeof disksState>
 
+/** What a disk needs of its back-end. */
+interface BlockServices {
+  readonly options: BlockBackendOptions
+  /** A number that no store was opened under. */
+  nextNumber(): number
+  /** The place of a store among those that are saved. */
+  placeOf(store: BlockStore): number
+  /** The store that was saved at a place. */
+  storeAt(place: number): BlockStore
+  /** The disk of a path is gone. */
+  forget(path: string): void
+}
+
 class BlockInstance implements BackendInstance, ServedDisk {
   request: DiskRequest
   private readonly device: BackendDevice
-  private readonly backend: BlockBackend
+  private readonly backend: BlockServices
   private store: BlockStore | undefined
   /** Sectors that the front-end was told of. */
   private announced = 0
@@ -87,7 +100,7 @@ class BlockInstance implements BackendInstance, ServedDisk {
   private readonly releases: (() => void)[] = []
   private connection: Connection | undefined
 
-  constructor(device: BackendDevice, backend: BlockBackend) {
+  constructor(device: BackendDevice, backend: BlockServices) {
     this.device = device
     this.backend = backend
     this.request = { domain: device.otherEnd, device: device.id, params: '', type: '', readOnly: false, name: '' }
@@ -353,15 +366,20 @@ class BlockInstance implements BackendInstance, ServedDisk {
  */
 export class BlockBackend implements BackendDriver {
   readonly type = 'vbd'
-  /** @internal */
-  readonly options: BlockBackendOptions
+  private readonly services: BlockServices
   private readonly instances = new Map<string, BlockInstance>()
   private numbers = 0
   /** Stores that were opened again, for the devices of a loaded kernel. */
   private loaded: readonly BlockStore[] = []
 
   constructor(options: BlockBackendOptions) {
-    this.options = options
+    this.services = {
+      options,
+      nextNumber: () => this.numbers++,
+      placeOf: (store) => listStores(this.opened()).findIndex((entry) => entry.store === store),
+      storeAt: (place) => this.storeAt(place),
+      forget: (path) => void this.instances.delete(path),
+    }
   }
 
   // State
@@ -370,7 +388,7 @@ export class BlockBackend implements BackendDriver {
     version: 1,
     shape: instanceState,
     load: (device, state) => {
-      const instance = new BlockInstance(device, this)
+      const instance = new BlockInstance(device, this.services)
       this.instances.set(device.path, instance)
       // The shape has been checked.
       instance.load(state as InstanceState)
@@ -393,13 +411,7 @@ export class BlockBackend implements BackendDriver {
     return [...this.instances.values()].flatMap(({ opened }) => opened ?? [])
   }
 
-  /** The place of a store among those that are saved. */
-  placeOf(store: BlockStore): number {
-    return listStores(this.opened()).findIndex((entry) => entry.store === store)
-  }
-
-  /** The store that was saved at a place. */
-  storeAt(place: number): BlockStore {
+  private storeAt(place: number): BlockStore {
     const store = this.loaded[place]
     if (store === undefined) throw badState(`there is no store ${place}`)
     return store
@@ -409,7 +421,7 @@ export class BlockBackend implements BackendDriver {
 
   /** Called by the bus. */
   probe(device: BackendDevice): BackendInstance {
-    const instance = new BlockInstance(device, this)
+    const instance = new BlockInstance(device, this.services)
     this.instances.set(device.path, instance)
     return instance
   }
@@ -422,15 +434,5 @@ export class BlockBackend implements BackendDriver {
   /** The disk of a domain with this name (`xvda`, in any spelling) or device number. */
   disk(domain: DomId, device: string | number): ServedDisk | undefined {
     return this.instances.get(`backend/vbd/${domain}/${parseVirtualDevice(String(device)).number}`)
-  }
-
-  /** @internal */
-  nextNumber(): number {
-    return this.numbers++
-  }
-
-  /** @internal */
-  forget(path: string): void {
-    this.instances.delete(path)
   }
 }

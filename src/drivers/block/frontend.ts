@@ -20,6 +20,9 @@ interface Ring {
   readonly client: BlockClient
 }
 
+/** Makes the disk of a device, with what the bus does with it; for {@link BlockFrontend} alone. */
+let openDisk: (device: FrontendDevice) => { readonly disk: Disk; readonly instance: FrontendInstance }
+
 /** One disk of a guest. */
 export class Disk {
   private readonly device: FrontendDevice
@@ -28,8 +31,18 @@ export class Disk {
   private readonly waiting: ((disk: Disk) => void)[] = []
   private readonly resizeListeners = new Set<(disk: Disk) => void>()
 
-  /** @internal */
-  constructor(device: FrontendDevice) {
+  static {
+    openDisk = (device) => {
+      const disk = new Disk(device)
+      const instance = {
+        publish: () => disk.publish(), connected: () => disk.begin(), changed: () => disk.lookAgain(),
+        disconnect: () => disk.disconnect(),
+      }
+      return { disk, instance }
+    }
+  }
+
+  private constructor(device: FrontendDevice) {
     this.device = device
   }
 
@@ -90,8 +103,8 @@ export class Disk {
     return this.device.close()
   }
 
-  /** Makes the ring and publishes it. @internal */
-  async publish(): Promise<'Initialised'> {
+  /** Makes the ring and publishes it. */
+  private async publish(): Promise<'Initialised'> {
     const { kernel, otherEnd } = this.device
     await this.disconnect()
     const shared = sharePage(kernel, otherEnd)
@@ -114,8 +127,8 @@ export class Disk {
     return 'Initialised'
   }
 
-  /** The back-end is connected: reads what it offers. @internal */
-  async begin(): Promise<void> {
+  /** The back-end is connected: reads what it offers. */
+  private async begin(): Promise<void> {
     const { device, ring } = this
     if (ring === undefined) return
     const sectors = await device.requireOther('sectors', { maximum: Number.MAX_SAFE_INTEGER / SECTOR_SIZE })
@@ -135,8 +148,8 @@ export class Disk {
     for (const resolve of this.waiting.splice(0)) resolve(this)
   }
 
-  /** The back-end has said something new while it is connected: the disk has another size. @internal */
-  async lookAgain(): Promise<void> {
+  /** The back-end has said something new while it is connected: the disk has another size. */
+  private async lookAgain(): Promise<void> {
     const { shape, ring } = this
     const sectors = await this.device.readOtherNumber('sectors', { maximum: Number.MAX_SAFE_INTEGER / SECTOR_SIZE })
     if (shape === undefined || ring === undefined || sectors === undefined || sectors === shape.sectors) return
@@ -152,8 +165,8 @@ export class Disk {
     return () => void this.resizeListeners.delete(listener)
   }
 
-  /** Lets the ring go. @internal */
-  disconnect(): void {
+  /** Lets the ring go. */
+  private disconnect(): void {
     const { ring, device: { kernel } } = this
     if (ring === undefined) return
     this.ring = undefined
@@ -181,14 +194,11 @@ export class BlockFrontend implements FrontendDriver {
 
   /** Called by the bus. */
   probe(device: FrontendDevice): FrontendInstance {
-    const disk = new Disk(device)
+    const { disk, instance } = openDisk(device)
     this.known.set(disk.id, disk)
     for (const { resolve } of this.waiting.filter(({ id }) => id === disk.id)) resolve(disk)
     this.waiting = this.waiting.filter(({ id }) => id !== disk.id)
-    return {
-      publish: () => disk.publish(), connected: () => disk.begin(), changed: () => disk.lookAgain(),
-      disconnect: () => disk.disconnect(),
-    }
+    return instance
   }
 
   /** The disks that the guest has, connected or not. */

@@ -91,6 +91,19 @@ interface WaitingInput {
   reject(error: unknown): void
 }
 
+/** What the back-end does with a console, and nobody else. */
+interface ConsoleAccess {
+  readonly stream: ConsoleStream
+  /** Connects to the ring that the nodes name, or lets the old one go when there is none. */
+  update(nodes: ConsoleNodes | undefined): void
+  /** Ends the console: what is still in the ring is read, everything else is let go. */
+  end(): void
+  /** The console as a part of its back-end, under the number of its domain. */
+  part(): Part
+}
+
+let openConsole: (domain: DomId, services: ConsoleBackendServices) => ConsoleAccess
+
 /** One domain's console, seen from the host. */
 export class ConsoleStream {
   readonly domain: DomId
@@ -106,8 +119,14 @@ export class ConsoleStream {
   private closed = false
   private broken = false
 
-  /** @internal */
-  constructor(domain: DomId, services: ConsoleBackendServices) {
+  static {
+    openConsole = (domain, services) => {
+      const stream = new ConsoleStream(domain, services)
+      return { stream, update: (nodes) => stream.update(nodes), end: () => stream.end(), part: () => stream.part() }
+    }
+  }
+
+  private constructor(domain: DomId, services: ConsoleBackendServices) {
     this.domain = domain
     this.services = services
     this.hub = new EventHub<ConsoleEvent>(() => services.now(), undefined, CONSOLE_EVENTS)
@@ -187,16 +206,14 @@ export class ConsoleStream {
     this.services.post(() => this.pump())
   }
 
-  /** Connects to the ring that the nodes name, or lets the old one go when there is none. @internal */
-  update(nodes: ConsoleNodes | undefined): void {
+  private update(nodes: ConsoleNodes | undefined): void {
     const old = this.connection?.nodes
     if (this.closed || (old?.port === nodes?.port && old?.ringFrame === nodes?.ringFrame)) return
     this.disconnect()
     if (nodes !== undefined) this.connect(nodes)
   }
 
-  /** Ends the console: what is still in the ring is read, everything else is let go. @internal */
-  end(): void {
+  private end(): void {
     if (this.closed) return
     this.disconnect()
     this.closed = true
@@ -207,8 +224,7 @@ export class ConsoleStream {
 
   // State
 
-  /** The stream as a part of its back-end, under the number of its domain. */
-  part(): Part {
+  private part(): Part {
     return part({ name: String(this.domain), version: 1, shape: streamState }, { save: () => this.save(), load: (state) => this.load(state) })
   }
 
@@ -360,7 +376,7 @@ export class ConsoleStream {
 }
 
 interface Served {
-  readonly stream: ConsoleStream
+  readonly console: ConsoleAccess
   readonly unwatch: Promise<() => Promise<void>>
 }
 
@@ -382,30 +398,30 @@ export class ConsoleBackend {
   /** Serves the console of `domain`, which may not be ready yet; the same stream again when it is served already. */
   open(domain: DomId, options: ConsoleOpenOptions = {}): ConsoleStream {
     const known = this.streams.get(domain)
-    if (known !== undefined) return known.stream
+    if (known !== undefined) return known.console.stream
     const { store } = this.services
     if (store === undefined) throw new XenError('INVALID_STATE', 'a console back-end needs XenStore')
     const path = consolePath(domain)
-    const stream = this.serve(domain, (handler) => store.watch(path, handler, { kept: true }))
+    const served = this.serve(domain, (handler) => store.watch(path, handler, { kept: true }))
     const { tty, ring } = options
-    if (ring !== undefined) stream.update({ ...ring, limit: CONSOLE_LOG_LIMIT })
+    if (ring !== undefined) served.update({ ...ring, limit: CONSOLE_LOG_LIMIT })
     if (tty !== undefined) this.services.spawn(() => this.nameTerminal(path, tty))
-    return stream
+    return served.stream
   }
 
-  private serve(domain: DomId, watch: (handler: () => void) => Promise<() => Promise<void>>): ConsoleStream {
-    const stream = new ConsoleStream(domain, this.services)
+  private serve(domain: DomId, watch: (handler: () => void) => Promise<() => Promise<void>>): ConsoleAccess {
+    const console = openConsole(domain, this.services)
     const refreshing: Refreshing = { underWay: false, again: false }
-    const unwatch = watch(() => this.services.spawn(() => this.refresh(stream, refreshing)))
-    this.streams.set(domain, { stream, unwatch })
-    return stream
+    const unwatch = watch(() => this.services.spawn(() => this.refresh(console, refreshing)))
+    this.streams.set(domain, { console, unwatch })
+    return console
   }
 
   /** The consoles that are served, to be saved with the kernel and loaded into one that was loaded. */
   part(): Part {
     const { attachments } = this.services
     return partSet({ name: 'consoles', version: 1 }, {
-      present: () => [...this.streams.values()].map(({ stream }) => stream.part()),
+      present: () => [...this.streams.values()].map(({ console }) => console.part()),
       make: (name) => {
         if (!/^\d{1,5}$/.test(name)) return undefined
         const domain = Number(name) as DomId
@@ -416,7 +432,7 @@ export class ConsoleBackend {
 
   /** The stream of a console that is served. */
   get(domain: DomId): ConsoleStream | undefined {
-    return this.streams.get(domain)?.stream
+    return this.streams.get(domain)?.console.stream
   }
 
   /** Stops serving a console: the domain is gone. What is left in its ring is still read. */
@@ -424,7 +440,7 @@ export class ConsoleBackend {
     const known = this.streams.get(domain)
     if (known === undefined) return
     this.streams.delete(domain)
-    known.stream.end()
+    known.console.end()
     await (await known.unwatch)()
   }
 
@@ -435,23 +451,23 @@ export class ConsoleBackend {
     })
   }
 
-  private async refresh(stream: ConsoleStream, refreshing: Refreshing): Promise<void> {
+  private async refresh(console: ConsoleAccess, refreshing: Refreshing): Promise<void> {
     refreshing.again = true
     if (refreshing.underWay) return
     refreshing.underWay = true
     while (refreshing.again) {
       refreshing.again = false
-      await this.readNodes(stream)
+      await this.readNodes(console)
     }
     refreshing.underWay = false
   }
 
-  private async readNodes(stream: ConsoleStream): Promise<void> {
+  private async readNodes({ stream, update }: ConsoleAccess): Promise<void> {
     const { store } = this.services
     if (store === undefined) return
     const path = consolePath(stream.domain)
     const nodes: Record<string, string | undefined> = {}
     for (const name of ['ring-ref', 'port', 'limit', 'type']) nodes[name] = await readOptional(store, `${path}/${name}`)
-    this.services.post(() => stream.update(parseConsoleNodes(nodes)))
+    this.services.post(() => update(parseConsoleNodes(nodes)))
   }
 }

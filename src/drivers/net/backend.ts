@@ -82,15 +82,23 @@ interface RingNodes {
   readonly receivePort: EventPort
 }
 
+/** What an interface needs of its back-end. */
+interface NetServices extends NetBackendOptions {
+  /** The pages through which frames pass. */
+  staging(device: BackendDevice): Staging
+  /** The interface of a path is gone. */
+  forget(path: string): void
+}
+
 class NetInstance implements BackendInstance, ServedNic, NetPort {
   readonly statistics: NetStatistics = { framesIn: 0, bytesIn: 0, framesOut: 0, bytesOut: 0, errors: 0, dropped: 0 }
   mac = ''
   private readonly device: BackendDevice
-  private readonly backend: NetBackend
+  private readonly backend: NetServices
   private bridge: Bridge | undefined
   private connection: Connection | undefined
 
-  constructor(device: BackendDevice, backend: NetBackend) {
+  constructor(device: BackendDevice, backend: NetServices) {
     this.device = device
     this.backend = backend
   }
@@ -123,7 +131,7 @@ class NetInstance implements BackendInstance, ServedNic, NetPort {
     const { device } = this
     this.mac = (await device.read('mac')) ?? ''
     const name = (await device.read('bridge')) ?? ''
-    this.bridge = this.backend.options.bridge(name)
+    this.bridge = this.backend.bridge(name)
     if (this.bridge === undefined) {
       await device.write({ 'hotplug-error': `no bridge ${name}`, 'hotplug-status': 'error' })
       return
@@ -227,7 +235,7 @@ class NetInstance implements BackendInstance, ServedNic, NetPort {
 
   load({ mac, bridge, statistics, connection }: InstanceState): void {
     this.mac = mac
-    this.bridge = bridge === undefined ? undefined : this.backend.options.bridge(bridge)
+    this.bridge = bridge === undefined ? undefined : this.backend.bridge(bridge)
     Object.assign(this.statistics, statistics)
     if (connection === undefined) return
     if (this.bridge === undefined) throw badState('a connected interface is on no bridge')
@@ -302,13 +310,16 @@ class NetInstance implements BackendInstance, ServedNic, NetPort {
 export class NetBackend implements BackendDriver {
   readonly type = 'vif'
   readonly closesInSteps = true
-  /** @internal */
-  readonly options: NetBackendOptions
+  private readonly services: NetServices
   private readonly instances = new Map<string, NetInstance>()
   private pages: Staging | undefined
 
   constructor(options: NetBackendOptions) {
-    this.options = options
+    this.services = {
+      bridge: (name) => options.bridge(name),
+      staging: ({ kernel }) => (this.pages ??= new Staging(kernel)),
+      forget: (path) => void this.instances.delete(path),
+    }
   }
 
   // State
@@ -317,7 +328,7 @@ export class NetBackend implements BackendDriver {
     version: 1,
     shape: instanceState,
     load: (device, state) => {
-      const instance = new NetInstance(device, this)
+      const instance = new NetInstance(device, this.services)
       this.instances.set(device.path, instance)
       // The shape has been checked.
       instance.load(state as InstanceState)
@@ -339,7 +350,7 @@ export class NetBackend implements BackendDriver {
 
   /** Called by the bus. */
   probe(device: BackendDevice): BackendInstance {
-    const instance = new NetInstance(device, this)
+    const instance = new NetInstance(device, this.services)
     this.instances.set(device.path, instance)
     return instance
   }
@@ -355,15 +366,5 @@ export class NetBackend implements BackendDriver {
       return this.nics.find((nic) => nic.domain === domain && nic.mac.toLowerCase() === handle.toLowerCase())
     }
     return this.instances.get(`backend/vif/${domain}/${handle}`)
-  }
-
-  /** @internal */
-  staging({ kernel }: BackendDevice): Staging {
-    return (this.pages ??= new Staging(kernel))
-  }
-
-  /** @internal */
-  forget(path: string): void {
-    this.instances.delete(path)
   }
 }

@@ -140,7 +140,7 @@ export class Bridge {
   /** What keeps the bridge from being saved: frames in the middle of a batch, or a user's port that is a function. */
   underWay(): string | undefined {
     if (this.touched.size > 0 || this.flushing) return `bridge ${this.name}: frames on their way`
-    const isCode = [...this.ports].some((port) => port instanceof UserPort && port.isCode)
+    const isCode = [...this.ports].some((port) => port instanceof UserPort && userPort.isCode(port))
     return isCode ? `bridge ${this.name}: a port of code that cannot be saved` : undefined
   }
 
@@ -151,7 +151,7 @@ export class Bridge {
 
   private save(): BridgeState {
     const ports = [...this.ports].map((port) => ({
-      number: this.numbers.get(port)!, user: port instanceof UserPort ? port.save() : undefined,
+      number: this.numbers.get(port)!, user: port instanceof UserPort ? userPort.save(port) : undefined,
     }))
     return { mtu: this.mtu, lastNumber: this.lastNumber, ports, addresses: this.table.save((port) => this.numbers.get(port)!) }
   }
@@ -162,7 +162,7 @@ export class Bridge {
     this.awaited = state
     for (const { number, user } of state.ports) {
       if (user === undefined) continue
-      new UserPort((port) => this.reattach(port, number), this.services, { limit: user.limit }).load(user)
+      userPort.load(userPort.open((port) => this.reattach(port, number), this.services, { limit: user.limit }), user)
     }
     this.checkAttached(false)
   }
@@ -207,7 +207,7 @@ export class Bridge {
   /** Opens a port for user code. */
   open(options: UserPortOptions = {}): UserPort {
     checkOptions('bridge.open', options, { limit: whole(1, 1e6), onFrame: callable })
-    return new UserPort((port) => this.attach(port), this.services, options)
+    return userPort.open((port) => this.attach(port), this.services, options)
   }
 
   private get services(): PortServices {
@@ -322,6 +322,17 @@ interface PortServices {
   take(port: UserPort, bytes: Uint8Array): void
 }
 
+/** What the bridge does with a port for user code, and nobody else. */
+interface UserPortAccess {
+  open(attach: (port: NetPort) => BridgeLink, services: PortServices, options: UserPortOptions): UserPort
+  /** True where a function takes the frames, not the queue. */
+  isCode(port: UserPort): boolean
+  save(port: UserPort): StateOf<typeof frameQueueState>
+  load(port: UserPort, state: StateOf<typeof frameQueueState>): void
+}
+
+let userPort: UserPortAccess
+
 /**
  * A port of a bridge for user code: an AsyncIterable of frames, and `send`. Frames are whole: checksums are completed,
  * bytes are the reader's own.
@@ -339,8 +350,16 @@ export class UserPort implements NetPort, AsyncIterable<Uint8Array> {
   private wake: (() => void) | undefined
   private closed = false
 
-  /** @internal */
-  constructor(
+  static {
+    userPort = {
+      open: (attach, services, options) => new UserPort(attach, services, options),
+      isCode: (port) => port.onFrame !== undefined,
+      save: (port) => port.queue.save(),
+      load: (port, state) => port.queue.load(state),
+    }
+  }
+
+  private constructor(
     attach: (port: NetPort) => BridgeLink, services: PortServices, options: UserPortOptions,
   ) {
     this.queue = new FrameQueue(options.limit)
@@ -358,19 +377,6 @@ export class UserPort implements NetPort, AsyncIterable<Uint8Array> {
   send(frame: Uint8Array): void {
     if (this.closed) throw new XenError('CLOSED', 'the port is closed')
     this.services.take(this, frame.slice())
-  }
-
-  /** True where a function takes the frames, not the queue. */
-  get isCode(): boolean {
-    return this.onFrame !== undefined
-  }
-
-  save(): StateOf<typeof frameQueueState> {
-    return this.queue.save()
-  }
-
-  load(state: StateOf<typeof frameQueueState>): void {
-    this.queue.load(state)
   }
 
   /** Takes the port off the bridge and ends its readers. */

@@ -43,6 +43,9 @@ interface Rings {
   readonly receive: Ring
 }
 
+/** Makes the interface of a device, with what the bus does with it; for {@link NetFrontend} alone. */
+let openNic: (device: FrontendDevice) => { readonly nic: Nic; readonly instance: FrontendInstance }
+
 /** One network interface of a guest: `send`, and an AsyncIterable of frames. */
 export class Nic implements AsyncIterable<Uint8Array> {
   /** Its address. */
@@ -69,8 +72,15 @@ export class Nic implements AsyncIterable<Uint8Array> {
   private readonly roomWaiters: (() => void)[] = []
   private readonly waiting: ((nic: Nic) => void)[] = []
 
-  /** @internal */
-  constructor(device: FrontendDevice) {
+  static {
+    openNic = (device) => {
+      const nic = new Nic(device)
+      const instance = { publish: () => nic.publish(), connected: async () => nic.begin(), disconnect: () => nic.disconnect() }
+      return { nic, instance }
+    }
+  }
+
+  private constructor(device: FrontendDevice) {
     this.device = device
   }
 
@@ -145,8 +155,8 @@ export class Nic implements AsyncIterable<Uint8Array> {
     return this.device.close()
   }
 
-  /** Makes the rings and publishes them. @internal */
-  async publish(): Promise<'Connected'> {
+  /** Makes the rings and publishes them. */
+  private async publish(): Promise<'Connected'> {
     const { device } = this
     if ((await device.readOtherNumber('feature-rx-copy')) !== 1) {
       throw new XenError('NOT_SUPPORTED', 'the back-end does not copy received frames')
@@ -169,16 +179,16 @@ export class Nic implements AsyncIterable<Uint8Array> {
     return 'Connected'
   }
 
-  /** The back-end is connected. @internal */
-  begin(): void {
+  /** The back-end is connected. */
+  private begin(): void {
     this.up = true
     this.putUp()
     this.device.kernel.turn()
     for (const resolve of this.waiting.splice(0)) resolve(this)
   }
 
-  /** Lets the rings go. @internal */
-  disconnect(): void {
+  /** Lets the rings go. */
+  private disconnect(): void {
     const { rings, device: { kernel } } = this
     if (rings === undefined) return
     this.rings = undefined
@@ -399,11 +409,11 @@ export class NetFrontend implements FrontendDriver {
 
   /** Called by the bus. */
   probe(device: FrontendDevice): FrontendInstance {
-    const nic = new Nic(device)
+    const { nic, instance } = openNic(device)
     this.known.set(nic.id, nic)
     for (const { resolve } of this.waiting.filter(({ id }) => id === nic.id)) resolve(nic)
     this.waiting = this.waiting.filter(({ id }) => id !== nic.id)
-    return { publish: () => nic.publish(), connected: async () => nic.begin(), disconnect: () => nic.disconnect() }
+    return instance
   }
 
   /** The interfaces that the guest has, connected or not. */

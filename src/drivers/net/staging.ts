@@ -69,7 +69,7 @@ export const copyOut = (domain: DomId): CopyOut =>
 export class Staging {
   readonly transmit: readonly Page[]
   readonly receive: readonly Page[]
-  /** The frames in the pages for transmitting. @internal */
+  /** The frames in the pages for transmitting. */
   readonly frames: readonly StagedFrame[]
 
   /** Takes new pages, or those that were saved. */

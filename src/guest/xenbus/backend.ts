@@ -78,7 +78,7 @@ export class BackendDevice extends XenbusDevice {
 
   /** What keeps the device from being saved: a step of its handshake, or its driver. */
   underWay(): string | undefined {
-    const why = this.steps.busy ? 'a step of its handshake' : this.instance?.underWay?.()
+    const why = this.busy ? 'a step of its handshake' : this.instance?.underWay?.()
     if (why !== undefined) return `${this.path}: ${why}`
     const canSave = this.instance === undefined || (this.driver.state !== undefined && this.instance.save !== undefined)
     return canSave ? undefined : `${this.path}: a driver that cannot be saved`
@@ -112,7 +112,7 @@ export class BackendDevice extends XenbusDevice {
 
   /** Starts the handshake; a device that is not in Initialising is left alone. */
   start(): Promise<void> {
-    return this.steps.add(async () => {
+    return this.perform(async () => {
       this.state = await readState(this.store, this.path)
       if (this.state !== 'Initialising') return
       const frontendId = await readNumber(this.store, `${this.path}/frontend-id`, { maximum: 0x7fef })
@@ -134,12 +134,12 @@ export class BackendDevice extends XenbusDevice {
 
   /** Looks at the front-end again: the driver has become ready. */
   reconsider(): Promise<void> {
-    return this.steps.add(() => this.frontendChanged())
+    return this.perform(() => this.frontendChanged())
   }
 
   /** The device's directory is gone: lets everything go without a word. */
   removed(): Promise<void> {
-    return this.steps.add(() => this.end())
+    return this.perform(() => this.end())
   }
 
   private async frontendChanged(): Promise<void> {

@@ -48,7 +48,7 @@ abstract class Bus<D extends BusDevice, R extends { readonly type: string }> {
   private readonly make: (options: DeviceOptions, driver: R) => D
   protected readonly drivers = new Map<string, R>()
   protected readonly known = new Map<string, D>()
-  protected readonly steps: Sequence
+  private readonly steps: Sequence
   protected started: Promise<void> | undefined
 
   /** `depth` is how many names stand between the root and a device, its own included. */
@@ -90,6 +90,12 @@ abstract class Bus<D extends BusDevice, R extends { readonly type: string }> {
   /** Whether the bus takes its watch up again after a load. */
   protected abstract watchOptions(): StoreWatchOptions
 
+  /** True while devices are looked for. */
+  protected get searching(): boolean {
+    return this.steps.busy
+  }
+
+  /** Looks at a path that has changed. */
   protected readonly onChange = (path: string): void => this.steps.addOnce(path, () => this.changed(path))
 
   private async changed(path: string): Promise<void> {
@@ -115,6 +121,7 @@ abstract class Bus<D extends BusDevice, R extends { readonly type: string }> {
     return found
   }
 
+  /** Takes a device in. */
   protected add(path: string, driver: R): D {
     const emit = (event: XenbusEvent): void => this.hub.emit(event)
     const device = this.make({ kernel: this.kernel, store: this.store, path, emit }, driver)
@@ -161,7 +168,7 @@ export class BackendBus extends Bus<BackendDevice, BackendDriver> {
 
   /** What keeps the devices from being saved; undefined when nothing does. */
   underWay(): string | undefined {
-    if (this.steps.busy) return 'a search for devices'
+    if (this.searching) return 'a search for devices'
     for (const device of this.known.values()) {
       const why = device.underWay()
       if (why !== undefined) return why

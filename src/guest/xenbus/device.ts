@@ -45,8 +45,7 @@ export abstract class XenbusDevice {
   otherEnd = 0 as DomId
   /** Absolute path of the other half's directory. */
   otherPath = ''
-  /** @internal */
-  protected readonly steps = new Sequence((error) => this.fail(error))
+  private readonly steps = new Sequence((error) => this.fail(error))
   private readonly emit: (event: XenbusEvent) => void
   private readonly unwatches: (() => Promise<void>)[] = []
 
@@ -65,6 +64,11 @@ export abstract class XenbusDevice {
   /** Steps of the handshake that changes of the other half have asked for and that have not begun. */
   get backlog(): number {
     return this.steps.backlog
+  }
+
+  /** True while a step of the handshake waits or is at work. */
+  protected get busy(): boolean {
+    return this.steps.busy
   }
 
   /** The value of an own node. */

@@ -55,7 +55,7 @@ export class FrontendDevice extends XenbusDevice {
 
   /** Starts the handshake; a device that is not in Initialising is left alone. */
   start(): Promise<void> {
-    return this.steps.add(async () => {
+    return this.perform(async () => {
       this.state = await readState(this.store, this.path)
       if (this.state !== 'Initialising') return
       const backendId = await readNumber(this.store, `${this.path}/backend-id`, { maximum: 0x7fef })
@@ -73,12 +73,12 @@ export class FrontendDevice extends XenbusDevice {
 
   /** Asks the back-end to end the connection; resolves when that has been asked. */
   close(): Promise<void> {
-    return this.steps.add(() => this.switchTo('Closing'))
+    return this.perform(() => this.switchTo('Closing'))
   }
 
   /** The device's directory is gone: lets everything go without a word. */
   removed(): Promise<void> {
-    return this.steps.add(async () => {
+    return this.perform(async () => {
       this.over = true
       await this.giveUp()
       this.instance = undefined

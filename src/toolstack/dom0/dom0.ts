@@ -65,7 +65,7 @@ function announceEnds({ control, store, onDomainException }: Dom0Options, dom0: 
   for (const info of domains) {
     if (info.shutdownReason !== undefined) store.domainShutdown(info.domid)
   }
-  dom0?.forgetDead(new Set(domains.filter(({ dying }) => !dying).map(({ domid }) => domid)))
+  if (dom0 !== undefined) friends.forgetDead(dom0, new Set(domains.filter(({ dying }) => !dying).map(({ domid }) => domid)))
   onDomainException()
 }
 
@@ -121,7 +121,7 @@ export class Dom0Plan {
       if (this.failure !== undefined) throw this.failure
       return this.runner?.kernel !== undefined
     })
-    return (this.made = new Dom0(this, this.runner!.kernel!))
+    return (this.made = friends.make(this, this.runner!.kernel!))
   }
 
   /** Dom0, once it has booted or was loaded. */
@@ -160,7 +160,7 @@ export class Dom0Plan {
     const saved: { state?: Dom0State } = {}
     return [
       part({ name: 'services', version: 1, shape: dom0State }, {
-        save: () => ({ exceptionPort: this.exceptionPort, service: this.service.save(), connections: this.dom0.saveConnections() }),
+        save: () => ({ exceptionPort: this.exceptionPort, service: this.service.save(), connections: friends.saveConnections(this.dom0) }),
         load: (state) => { saved.state = state },
       }),
       this.service.part(({ domain }) => this.savedRing(saved.state!, domain)),
@@ -171,8 +171,8 @@ export class Dom0Plan {
           const { service, connections, exceptionPort } = saved.state!
           this.exceptionPort = kernel.attachments.attachPort(exceptionPort, this.onException)
           this.service.load(service, kernel)
-          this.made = new Dom0(this, kernel)
-          this.made.loadConnections(connections)
+          this.made = friends.make(this, kernel)
+          friends.loadConnections(this.made, connections)
         },
       }),
       later('consoles', () => this.dom0.consoles.part()),
@@ -188,6 +188,16 @@ export class Dom0Plan {
   }
 }
 
+/** What its plan does with dom0, and nobody else. */
+interface Friends {
+  make(plan: Dom0Plan, kernel: GuestKernel): Dom0
+  forgetDead(dom0: Dom0, living: ReadonlySet<number>): void
+  saveConnections(dom0: Dom0): Dom0State['connections']
+  loadConnections(dom0: Dom0, connections: Dom0State['connections']): void
+}
+
+let friends: Friends
+
 /** The control domain of a host. */
 export class Dom0 {
   readonly kernel: GuestKernel
@@ -195,8 +205,16 @@ export class Dom0 {
   private readonly plan: Dom0Plan
   private readonly connections = new Map<number, StoreConnection>()
 
-  /** {@link Dom0Plan} makes it. */
-  constructor(plan: Dom0Plan, kernel: GuestKernel) {
+  static {
+    friends = {
+      make: (plan, kernel) => new Dom0(plan, kernel),
+      forgetDead: (dom0, living) => dom0.forgetDead(living),
+      saveConnections: (dom0) => dom0.saveConnections(),
+      loadConnections: (dom0, connections) => dom0.loadConnections(connections),
+    }
+  }
+
+  private constructor(plan: Dom0Plan, kernel: GuestKernel) {
     this.kernel = kernel
     this.plan = plan
     this.consoles = new ConsoleBackend(kernel)
@@ -209,13 +227,13 @@ export class Dom0 {
   }
 
   /** The domains' pages, as {@link Dom0.loadConnections} takes them up. */
-  saveConnections(): Dom0State['connections'] {
+  private saveConnections(): Dom0State['connections'] {
     return [...this.connections].map(([domid, { page, port, remotePort, byRequest }]) =>
       ({ domid, page: { frame: page.frame, handle: page.handle }, port, remotePort, byRequest }))
   }
 
   /** Takes the domains' pages and ports up in a kernel that was loaded. */
-  loadConnections(connections: Dom0State['connections']): void {
+  private loadConnections(connections: Dom0State['connections']): void {
     const { attachPage, attachPort } = this.kernel.attachments
     for (const { domid, page, port, remotePort, byRequest } of connections) {
       const attached = attachPort(port, () => this.plan.serve(domid as DomId))
@@ -271,7 +289,7 @@ export class Dom0 {
   }
 
   /** Lets go of the domains that only XenStore's server looks after and that are not among the living. */
-  forgetDead(living: ReadonlySet<number>): void {
+  private forgetDead(living: ReadonlySet<number>): void {
     for (const [domain, { byRequest }] of this.connections) {
       if (byRequest && !living.has(domain)) this.disconnectStore(domain as DomId)
     }

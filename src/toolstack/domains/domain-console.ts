@@ -48,6 +48,9 @@ const WAIT_CHECKS = {
 /** What is waited for, so that it stands out in a sentence. */
 const quoted = (wanted: string | RegExp): string => (typeof wanted === 'string' ? JSON.stringify(wanted) : String(wanted))
 
+/** Makes the console of a domain out of the back-end's stream; not published. */
+export let openConsole: (stream: ConsoleStream, host: ConsoleHost) => DomainConsole
+
 /** One domain's console. */
 export class DomainConsole implements AsyncIterable<Uint8Array> {
   private readonly stream: ConsoleStream
@@ -57,8 +60,11 @@ export class DomainConsole implements AsyncIterable<Uint8Array> {
   private waiting = 0
   private over = false
 
-  /** @internal */
-  constructor(stream: ConsoleStream, host: ConsoleHost) {
+  static {
+    openConsole = (stream, host) => new DomainConsole(stream, host)
+  }
+
+  private constructor(stream: ConsoleStream, host: ConsoleHost) {
     this.stream = stream
     this.host = host
     stream.events.on('output', ({ bytes }) => this.take(bytes))

@@ -60,6 +60,9 @@ export interface DomainIdentity {
   readonly console: DomainConsole
 }
 
+/** Makes the handle of a domain; not published. */
+export let openDomain: (host: DomainHost, identity: DomainIdentity) => Domain
+
 /** One guest of a host. */
 export class Domain {
   /** Its number; another one after a restart. */
@@ -73,8 +76,11 @@ export class Domain {
   private readonly host: DomainHost
   private readonly fate: DomainFate
 
-  /** @internal */
-  constructor(host: DomainHost, identity: DomainIdentity) {
+  static {
+    openDomain = (host, identity) => new Domain(host, identity)
+  }
+
+  private constructor(host: DomainHost, identity: DomainIdentity) {
     this.host = host
     this.fate = identity.fate
     this.id = identity.fate.id
@@ -209,7 +215,7 @@ export class Domain {
     return { id: this.id, name: this.name, uuid: this.uuid }
   }
 
-  /** The same for Node's `console.log`. @internal */
+  /** The same for Node's `console.log`. */
   [Symbol.for('nodejs.util.inspect.custom')](): string {
     return `Domain ${JSON.stringify(this)}`
   }

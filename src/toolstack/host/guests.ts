@@ -16,7 +16,7 @@ import { configure, type CreateOptions } from '../create/create-options.ts'
 import type { CreateHost } from '../create/domain-shell.ts'
 import { liveConfig } from '../create/live-config.ts'
 import { Devices } from '../devices/devices.ts'
-import { DomainConsole } from '../domains/domain-console.ts'
+import { openConsole } from '../domains/domain-console.ts'
 import { domainPath, removeDomainNodes } from '../domains/domain-nodes.ts'
 import { loadSymbols, type KernelSource } from '../domains/kernel-source.ts'
 import type { DestructionReason } from '../domains/shutdown-reason.ts'
@@ -27,7 +27,7 @@ import { turn } from '../run/run-loop.ts'
 import { Wishes } from '../run/wishes.ts'
 import { DomainMovement } from './domain-movement.ts'
 import { DomainFate } from './domain-fate.ts'
-import { Domain, type DomainHost } from './domain.ts'
+import { openDomain, type Domain, type DomainHost } from './domain.ts'
 import type { HostEvent } from './host-events.ts'
 import { Lifecycle } from './lifecycle.ts'
 import type { MemoryBefore, MemoryHost } from './memory-target.ts'
@@ -291,9 +291,9 @@ export class Guests {
     const { dom0, loop, inputs } = this.parts
     const stream = dom0.consoles.open(id)
     const fate = new DomainFate(id, name)
-    const domain = new Domain(this.domainHost, {
+    const domain = openDomain(this.domainHost, {
       fate, uuid, config,
-      console: new DomainConsole(stream, { loop, inputs, turn: () => dom0.kernel.turn(), crash: () => fate.crash }),
+      console: openConsole(stream, { loop, inputs, turn: () => dom0.kernel.turn(), crash: () => fate.crash }),
     })
     this.handles.set(domain.id, domain)
     this.fates.set(domain.id, fate)

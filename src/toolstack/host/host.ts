@@ -241,7 +241,7 @@ export class Host {
     return this.listDomains()
   }
 
-  /** The same for Node's `console.log`. @internal */
+  /** The same for Node's `console.log`. */
   [Symbol.for('nodejs.util.inspect.custom')](): string {
     return `Host ${JSON.stringify(this)}`
   }
