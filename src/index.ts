@@ -5,11 +5,13 @@
  * @module
  */
 export {
-  Bitmap, ManualClock, SeededRandom, XenError, domId, eventPort, gfn, grantHandle, grantRef, mfn, parseDuration, pfn, vcpuId,
+  Bitmap, ManualClock, SeededRandom, XenError, domId, eventPort, gfn, grantHandle, grantRef, mfn, parseDuration, part, pfn, shape,
+  vcpuId,
 } from './util/index.ts'
 export type {
   Branded, Clock, DomId, Duration, DurationBounds, DurationParts, EventBase, EventOf, EventPort, EventSource, EventStamp, EventsLost,
-  Gfn, GrantHandle, GrantRef, Mfn, Pfn, Random, StreamOptions, VcpuId, XenErrorCode, XenErrorDetails,
+  Gfn, GrantHandle, GrantRef, Lifecycle, Mfn, Part, PartFacts, Pfn, Random, RandomState, SavedPart, SavedTree, Shape, StateArray,
+  StateOf, StateValue, Stateful, StreamOptions, VcpuId, XenErrorCode, XenErrorDetails,
 } from './util/index.ts'
 export {
   Domain,

@@ -177,6 +177,11 @@ describe('the layers', () => {
     expect(guilty.map((file) => relative(root, file))).toEqual([])
   })
 
+  test('nothing is public for friends alone', () => {
+    const guilty = files.filter((file) => /@internal\b/.test(readFileSync(file, 'utf8')))
+    expect(guilty.map((file) => relative(root, file))).toEqual([])
+  })
+
   test('no layer exports everything of a file, and nothing has a default export', () => {
     const guilty = files.filter((file) => /^export \*|^export default/m.test(readFileSync(file, 'utf8')))
     expect(guilty.map((file) => relative(root, file))).toEqual([])

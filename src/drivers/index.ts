@@ -12,18 +12,21 @@ export type {
 } from './console/index.ts'
 export {
   BlockBackend, BlockClient, BlockFrontend, BlockServer, Disk, LAYOUT_32, LAYOUT_64, MemoryBlockStore,
-  OverlayBlockStore, PERSISTENT_GRANT_LIMIT, SECTOR_SIZE, checkRange, checkSize, checkWritable, disksState, layoutOf,
+  OverlayBlockStore, PERSISTENT_GRANT_LIMIT, SECTOR_SIZE, checkRange, checkSize, checkWritable, layoutOf,
   loadStores, parseVirtualDevice,
 } from './block/index.ts'
 export type {
   BlockBackendOptions, BlockClientOptions, BlockFeatures, BlockLayout, BlockRequest, BlockServerOptions,
-  BlockStatistics, BlockStore, DataPage, DiskGeometry, DiskRequest, DisksState, MemoryStoreOptions, Segment, ServedDisk, VirtualDevice,
+  BlockStatistics, BlockStore, DataPage, DiskGeometry, DiskRequest, DisksState, MemoryStoreOptions, MemoryStoreState, OverlayState, ClusterSetState, SavedMemoryStore, SavedOpening,
+  SavedOverlay, Segment, ServedDisk, StoreState,
+  VirtualDevice,
 } from './block/index.ts'
 export {
   ADDRESS_AGE, ADDRESS_LIMIT, Bridge, CaptureWriter, ETHERNET_HEADER, FRAME_QUEUE_BYTES, FRAME_QUEUE_LIMIT, NetBackend,
   NetFrontend, Nic, RECEIVE_QUEUE_BYTES, RECEIVE_QUEUE_LIMIT, ReceiveServer, Staging, TransmitServer, UserPort,
   captureBridge, completeChecksum, formatMac, parseMac,
 } from './net/index.ts'
+export type { RingOverrun } from '../rings/index.ts'
 export type {
   BridgeEvent, BridgeLink, BridgeOptions, BridgeTap, CaptureOptions, CaptureSink, NetBackendOptions, NetFrame, NetPort,
   NetStatistics, ReceiveFeatures, RingServices, SendOptions, ServedNic, UserPortOptions,

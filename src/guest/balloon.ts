@@ -90,6 +90,7 @@ export class Balloon {
     await store.watch(TARGET, () => void this.readTarget(store), { kept: true })
   }
 
+  /** Where the balloon is and where it is going, for a save of the kernel. */
   save(): SavedBalloon {
     return { target: this.pages, short: this.short, pause: this.pause, retry: this.retry?.order }
   }

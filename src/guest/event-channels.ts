@@ -116,10 +116,12 @@ export class EventChannels {
     return undefined
   }
 
+  /** The ports that are to be kept, for a save of the kernel. */
   save(): PortsState {
     return [...this.listeners].map(([port, { latched }]) => ({ port, latched }))
   }
 
+  /** Takes over ports that wait for their handlers. */
   load(state: PortsState): void {
     if (new Set(state.map(({ port }) => port)).size < state.length) throw badState('two ports have one number')
     for (const { port, latched } of state) this.listeners.set(port, { handler: undefined, latched, waiting: [], kept: false })

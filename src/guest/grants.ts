@@ -145,10 +145,12 @@ export class Grants {
     return this.frames.size > 0 ? 'a grant in force' : undefined
   }
 
+  /** The tables, the references and the mappings, for a save of the kernel. */
   save(): GrantsState {
     return { tables: [...this.tables], unused: [...this.unused], mapped: this.mapped }
   }
 
+  /** Takes over tables and references; mappings wait for their owners. */
   load({ tables, unused, mapped }: GrantsState): void {
     const most = tables.length * ENTRIES_PER_FRAME
     if (unused.some((ref) => ref >= most)) throw badState('a free grant is beyond the table')

@@ -68,6 +68,7 @@ export class FrameAllocator {
     }
   }
 
+  /** Which pages are free and which are lent, for a save of the kernel. */
   save(): FramesState {
     return {
       frames: Uint32Array.from(this.frames, (frame) => frame ?? NO_FRAME), unused: Uint32Array.from(this.unused),

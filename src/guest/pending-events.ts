@@ -79,10 +79,12 @@ export class PendingEvents {
     this.words[this.pending + (port >>> 5)]! &= ~(1 << (port & 31))
   }
 
+  /** What is pending, for a save of the kernel. */
   save(): PendingState {
     return { low: this.low >>> 0, high: this.high >>> 0 }
   }
 
+  /** Takes over what was pending. */
   load({ low, high }: PendingState): void {
     this.low = low
     this.high = high

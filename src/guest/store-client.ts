@@ -64,7 +64,7 @@ export function connectStore(transport: StoreTransport, turn: () => void): State
     save: () => client.save(),
     load: (state) => client.load(state),
     attach: (path, handler) => client.attach(path, (event) => handler(event.path)),
-    unattached: () => client.unattached().map((watch) => watch.path),
+    unattached: () => client.unattached(),
   }
 }
 

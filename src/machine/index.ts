@@ -22,7 +22,7 @@ export type {
 } from './interface/inspection.ts'
 export { EXIT } from './interface/processor.ts'
 export type {
-  BareProcessor, ExitReason, PrivilegedRequest, Processor, ProcessorExit, ProcessorOptions,
+  BareProcessor, ExitReason, PrivilegedRequest, Processor, ProcessorExit, ProcessorOptions, RequestedOperation,
 } from './interface/processor.ts'
 export type { CpuidSource, DescriptorSource, PortSource, TimestampSource } from './interface/sources.ts'
 export type { ProcessorState, ProcessorSystemState } from './interface/saved-state.ts'

@@ -5,7 +5,7 @@
  */
 export { Host } from './host/host.ts'
 export { WARNING_LIMIT } from './host/warnings.ts'
-export type { CallbackFailure, CallbackName } from './run/callback-failures.ts'
+export type { CallbackFailure, CallbackName, TellFailure } from './run/callback-failures.ts'
 export type { CreateOptions } from './create/create-options.ts'
 export type { DomainReference } from './host/host.ts'
 export { Domain } from './host/domain.ts'
@@ -98,7 +98,7 @@ export type { DiskOpenRequest, DiskOpener, DiskOrigin } from './device-kinds/dev
 export type { StreamPermissions, StreamTrust } from './config/stream-trust.ts'
 export type { DeviceKind } from './devices/device-nodes.ts'
 export { DeviceKinds } from './device-kinds/device-kinds.ts'
-export type { DeviceDescriptions, DomainDevices } from './device-kinds/device-kinds.ts'
+export type { DeviceDescriptions, DeviceLists, DomainDevices, UncheckedDescriptions } from './device-kinds/device-kinds.ts'
 export type {
   AttachedDevice, BackendHost, DeviceConfiguration, DeviceRow, DeviceRows, DeviceSaved, DeviceService, DeviceSite, DeviceWords,
   HostNames, Json, SplitDevice, WantedDevice,

@@ -14,7 +14,7 @@ export interface EventBase {
   readonly type: string
 }
 
-/** What {@link EventHub} adds to each event. */
+/** What a source adds to each event. */
 export interface EventStamp {
   /** Counts the events of this hub from 1; a gap tells a reader that it missed some. */
   readonly seq: number

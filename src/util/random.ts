@@ -23,7 +23,7 @@ export const randomShape = /* @__PURE__ */ shape.where(/* @__PURE__ */ shape.lis
 ))
 
 /** A seeded source's state. */
-export type RandomState = StateOf<typeof randomShape>
+export type RandomState = readonly number[]
 
 /**
  * xoshiro128** seeded by splitmix32: fast, repeatable, not for secrets.

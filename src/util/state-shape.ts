@@ -132,7 +132,29 @@ const where = <T>(inner: Shape<T>, judge: (value: T) => string | undefined): Sha
  * type TimerState = StateOf<typeof timerState>
  */
 export const shape = /* @__PURE__ */ Object.freeze({
-  whole, real, wide, flag, text, oneOf, optional, list, tuple, record, dictionary, variant, array, where,
+  /** A whole number between two limits, which belong to it. */
+  whole,
+  /** A number between two limits, which belong to it. */
+  real,
+  /** An unsigned bigint of so many bits. */
+  wide,
+  flag,
+  /** A text of at most so many characters. */
+  text,
+  /** One of some values. */
+  oneOf,
+  /** The inner one, or undefined. */
+  optional,
+  /** A dense list: its elements' shape, the most and the fewest of them. */
+  list,
+  /** A list of fixed length, each place with a shape of its own. */
+  tuple,
+  /** A record of exactly these fields. */
+  record,
+  /** A record of any names, all of one shape. */
+  dictionary, variant,
+  /** A row of numbers of one class (`Uint8Array`), and its length: the least, and the most. */
+  array, where,
   /** An unsigned 32-bit word. */
   word: whole(0, 0xffff_ffff),
   /** A number that is not NaN, infinities among them. */

@@ -21,8 +21,8 @@ export interface Stateful<State> {
   /** All that the part is, as plain data that shares nothing with it. Changes nothing. */
   save(): State
   /**
-   * Makes a freshly made part what the saved one was. The shape has been checked; whatever else does not fit is refused by
-   * {@link badState}, before anything has changed.
+   * Makes a freshly made part what the saved one was. The shape has been checked; whatever else does not fit is refused with
+   * INVALID_STATE, before anything has changed.
    */
   load(state: State): void
 }
@@ -52,6 +52,7 @@ export interface SavedTree {
 /** A part as whoever is above it sees it. */
 export interface Part extends Lifecycle {
   readonly name: string
+  /** All that the part is, as plain data. Changes nothing. */
   save(): SavedPart | SavedTree
   /** Throws INVALID_STATE, which names the part, for what the part cannot have saved. Changes nothing. */
   check(saved: unknown): void

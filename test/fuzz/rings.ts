@@ -11,6 +11,7 @@ import type { BlockRequest } from '../../src/drivers/index.ts'
 import {
   BlockClient, BlockServer, Bridge, LAYOUT_64, MemoryBlockStore, NetFrontend, ReceiveServer, Staging, TransmitServer,
 } from '../../src/drivers/index.ts'
+import { framesOf } from '../../src/drivers/net/staging.ts'
 import type { FrontendDevice, GuestKernel } from '../../src/guest/index.ts'
 import type { DomId } from '../../src/util/index.ts'
 import { SeededRandom, below } from '../../src/util/index.ts'
@@ -277,7 +278,7 @@ function netReceive({ hub, back, front, reached }: FuzzHost, random: SeededRando
     produce(attack, count)
     disturb(attack)
     for (let i = below(random, 40); i > 0; i -= 1) {
-      const staged = staging.frames[below(random, staging.frames.length)]!
+      const staged = framesOf(staging)[below(random, framesOf(staging).length)]!
       const isStaged = below(random, 3) === 0
       if (isStaged) staged.resize(14 + below(random, 1500))
       const bytes = isStaged ? staged.bytes : new Uint8Array(14 + below(random, below(random, 8) === 0 ? 60_000 : 1500))

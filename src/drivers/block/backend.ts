@@ -16,7 +16,7 @@ import { diskRequest, type DiskRequest } from './disk-request.ts'
 import { INDIRECT_SEGMENTS, layoutOf } from './protocol.ts'
 import type { BlockStatistics } from './server.ts'
 import { BlockServer, blockServerState, type StoreAnswer } from './server.ts'
-import { isHeld, listStores, saveStores, storesState, type OpenedStore } from './stores.ts'
+import { isHeld, listStores, saveStores, storesState, type OpenedStore, type StoreState } from './stores.ts'
 import { parseVirtualDevice } from './virtual-device.ts'
 
 /** How the back-end is made. */
@@ -68,10 +68,14 @@ const instanceState = /* @__PURE__ */ shape.record({
 type InstanceState = StateOf<typeof instanceState>
 
 /** The stores behind a back-end's disks, and the number of the next one. */
-export const disksState = /* @__PURE__ */ shape.record({ numbers: shape.time, stores: storesState })
+export const disksState = /* @__PURE__ */ shape.record<DisksState>({ numbers: shape.time, stores: storesState })
 
 /** Saved stores of a back-end. */
-export type DisksState = StateOf<typeof disksState>
+export interface DisksState {
+  /** The number of the next one. */
+  readonly numbers: number
+  readonly stores: readonly StoreState[]
+}
 
 /** What a disk needs of its back-end. */
 interface BlockServices {

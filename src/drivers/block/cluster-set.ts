@@ -9,12 +9,12 @@ import { shape, type StateOf } from '../../util/index.ts'
 const PIECE = 1 << 15
 
 /** The pieces that there are: number and bits. */
-export const clusterSetState = /* @__PURE__ */ shape.list(/* @__PURE__ */ shape.record({
+export const clusterSetState = /* @__PURE__ */ shape.list(/* @__PURE__ */ shape.record<ClusterSetState[number]>({
   piece: shape.time, bits: /* @__PURE__ */ shape.array(Uint8Array, PIECE / 8),
 }))
 
 /** A saved set. */
-export type ClusterSetState = StateOf<typeof clusterSetState>
+export type ClusterSetState = readonly { readonly piece: number; readonly bits: Uint8Array }[]
 
 /** The set. */
 export class ClusterSet {

@@ -4,12 +4,15 @@ import type { BlockStore } from './block-store.ts'
 import { checkRange, checkSize, checkWritable } from './block-store.ts'
 
 /** A disk in memory. */
-export const memoryStoreState = /* @__PURE__ */ shape.record({
+export const memoryStoreState = /* @__PURE__ */ shape.record<MemoryStoreState>({
   readOnly: shape.flag, bytes: /* @__PURE__ */ shape.array(Uint8Array, 0, Number.MAX_SAFE_INTEGER),
 })
 
 /** A saved disk in memory. */
-export type MemoryStoreState = StateOf<typeof memoryStoreState>
+export interface MemoryStoreState {
+  readonly readOnly: boolean
+  readonly bytes: Uint8Array
+}
 
 /** How a disk in memory is made. */
 export interface MemoryStoreOptions {

@@ -6,19 +6,25 @@
 import type { BlockStore } from './block-store.ts'
 import { checkRange } from './block-store.ts'
 import { badState, shape, type StateOf } from '../../util/index.ts'
-import { ClusterSet, clusterSetState } from './cluster-set.ts'
+import { ClusterSet, clusterSetState, type ClusterSetState } from './cluster-set.ts'
 
 /** Bytes that are copied together. */
 const CLUSTER = 4096
 
 /** What an overlay keeps: numbers of the changed clusters, their contents one behind the other, and what was discarded. */
-export const overlayState = /* @__PURE__ */ shape.record({
+export const overlayState = /* @__PURE__ */ shape.record<OverlayState>({
   clusters: /* @__PURE__ */ shape.array(Float64Array, 0, 2 ** 40), contents: /* @__PURE__ */ shape.array(Uint8Array, 0, Number.MAX_SAFE_INTEGER),
   discarded: clusterSetState,
 })
 
 /** A saved overlay, without what is below. */
-export type OverlayState = StateOf<typeof overlayState>
+export interface OverlayState {
+  /** Numbers of the clusters that were written. */
+  readonly clusters: Float64Array
+  /** Their bytes, one after the other. */
+  readonly contents: Uint8Array
+  readonly discarded: ClusterSetState
+}
 
 /** The part of one cluster that a range touches. */
 interface Piece {

@@ -163,10 +163,12 @@ export class BlockServer {
     return this.resting ? 'a turn of its ring' : undefined
   }
 
+  /** The position in the ring and what is kept of the front-end, for a save of its back-end. */
   save(): BlockServerState {
     return { ring: this.ring.save(), persistent: this.persistent.save(), answers: this.answers, statistics: { ...this.statistics } }
   }
 
+  /** Goes on where the saved one was. */
   load({ ring, persistent, answers, statistics }: BlockServerState): void {
     const most = this.options.grants.memory.bytes.length / PAGE_SIZE
     if (persistent.frames.some((frame) => frame >= most)) throw badState("a grant is beyond the machine's memory")

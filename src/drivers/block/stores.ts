@@ -6,19 +6,41 @@ import { badState, shape, XenError, type StateOf } from '../../util/index.ts'
 import type { BlockStore } from './block-store.ts'
 import type { DiskRequest } from './disk-request.ts'
 import { diskRequest } from './disk-request.ts'
-import { MemoryBlockStore, memoryStoreState } from './memory-store.ts'
-import { OverlayBlockStore, overlayState } from './overlay-store.ts'
+import { MemoryBlockStore, memoryStoreState, type MemoryStoreState } from './memory-store.ts'
+import { OverlayBlockStore, overlayState, type OverlayState } from './overlay-store.ts'
 
-const memory = /* @__PURE__ */ shape.record({ kind: /* @__PURE__ */ shape.oneOf('memory'), content: memoryStoreState })
-/** `base` is the place of the store below, which stands before it. */
-const overlay = /* @__PURE__ */ shape.record({
+/** A saved store that lies in memory alone. */
+export interface SavedMemoryStore {
+  readonly kind: 'memory'
+  readonly content: MemoryStoreState
+}
+
+/** A saved overlay over a store in memory. */
+export interface SavedOverlay {
+  readonly kind: 'overlay'
+  /** The place of the store below, which stands before it. */
+  readonly base: number
+  readonly changes: OverlayState
+}
+
+/** A store that is to be opened again. */
+export interface SavedOpening {
+  readonly kind: 'opened'
+  readonly request: DiskRequest
+  /** Of the overlays that the opener answers, the uppermost first. */
+  readonly changes: readonly OverlayState[]
+}
+
+const memory = /* @__PURE__ */ shape.record<SavedMemoryStore>({ kind: /* @__PURE__ */ shape.oneOf('memory'), content: memoryStoreState })
+const overlay = /* @__PURE__ */ shape.record<SavedOverlay>({
   kind: /* @__PURE__ */ shape.oneOf('overlay'), base: /* @__PURE__ */ shape.whole(0, 2 ** 20), changes: overlayState,
 })
-/** `changes` are those of the overlays that the opener answers, the uppermost first. */
-const opened = /* @__PURE__ */ shape.record({
+const opened = /* @__PURE__ */ shape.record<SavedOpening>({
   kind: /* @__PURE__ */ shape.oneOf('opened'), request: diskRequest, changes: /* @__PURE__ */ shape.list(overlayState, 64),
 })
-type StoreState = StateOf<typeof memory> | StateOf<typeof overlay> | StateOf<typeof opened>
+
+/** One saved store: what it holds, or what lies above the store below and what it is opened by. */
+export type StoreState = SavedMemoryStore | SavedOverlay | SavedOpening
 
 /** All stores, in an order in which each can be made. */
 export const storesState = /* @__PURE__ */ shape.list(/* @__PURE__ */ shape.variant<StoreState>('kind', { memory, overlay, opened }), 2 ** 20)
@@ -49,7 +71,7 @@ export function listStores(disks: readonly OpenedStore[]): readonly OpenedStore[
   return [...found.values()]
 }
 
-function changesOf(store: BlockStore): StateOf<typeof overlayState>[] {
+function changesOf(store: BlockStore): OverlayState[] {
   return store instanceof OverlayBlockStore ? [store.save(), ...changesOf(store.below)] : []
 }
 
@@ -63,7 +85,7 @@ export function saveStores(disks: readonly OpenedStore[]): StoresState {
   })
 }
 
-function applyChanges(store: BlockStore, changes: StateOf<typeof overlayState>[]): BlockStore {
+function applyChanges(store: BlockStore, changes: OverlayState[]): BlockStore {
   let level = store
   for (const each of changes) {
     if (!(level instanceof OverlayBlockStore)) throw badState('a disk was an overlay, and is opened as something else')

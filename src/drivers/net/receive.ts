@@ -95,10 +95,12 @@ export class ReceiveServer {
     return this.owned < this.queue.length ? 'frames on their way' : undefined
   }
 
+  /** The position in the ring and the frames that wait, for a save of its back-end. */
   save(): StateOf<typeof receiveState> {
     return { ring: this.ring.save(), queue: this.queue.map(({ bytes, checksumBlank, validated }) => ({ bytes: bytes.slice(), checksumBlank, validated })) }
   }
 
+  /** Goes on where the saved one was. */
   load({ ring, queue }: StateOf<typeof receiveState>): void {
     const bytes = queue.reduce((sum, frame) => sum + frame.bytes.length, 0)
     if (bytes > RECEIVE_QUEUE_BYTES) throw badState('more frames wait than may')

@@ -23,7 +23,7 @@ export const stagingState = /* @__PURE__ */ shape.record({
 export type StagingState = StateOf<typeof stagingState>
 
 /** A frame whose bytes lie at the start of an own page; it holds until the page is used again. */
-class StagedFrame implements NetFrame {
+export class StagedFrame implements NetFrame {
   bytes: Uint8Array
   checksumBlank = false
   validated = false
@@ -65,12 +65,18 @@ export const copyIn = (domain: DomId): CopyIn =>
 export const copyOut = (domain: DomId): CopyOut =>
   ({ source: { frame: 0 as Mfn, offset: 0 }, destination: { domain, ref: 0 as GrantRef, offset: 0 }, length: 0 })
 
+/** The frames in the pages for transmitting; for the servers of the same back-end alone, and not published. */
+export let framesOf: (staging: Staging) => readonly StagedFrame[]
+
 /** The pages of one back-end, shared by all its interfaces: each is used within one batch only. */
 export class Staging {
   readonly transmit: readonly Page[]
   readonly receive: readonly Page[]
-  /** The frames in the pages for transmitting. */
-  readonly frames: readonly StagedFrame[]
+  private readonly frames: readonly StagedFrame[]
+
+  static {
+    framesOf = (staging) => staging.frames
+  }
 
   /** Takes new pages, or those that were saved. */
   constructor(kernel: Pick<GuestKernel, 'frames'>, saved?: StagingState) {
@@ -84,6 +90,7 @@ export class Staging {
     this.frames = this.transmit.map((page) => new StagedFrame(page))
   }
 
+  /** The frames of the pages, for a save of the back-end. */
   save(): StagingState {
     return { transmit: this.transmit.map(({ frame }) => frame), receive: this.receive.map(({ frame }) => frame) }
   }

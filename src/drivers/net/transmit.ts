@@ -16,8 +16,8 @@ import type { BridgeLink } from './bridge.ts'
 import type { NetFrame } from './frame.ts'
 import { ETHERNET_HEADER } from './frame.ts'
 import { MAX_SLOTS, TX_ENTRY } from './protocol.ts'
-import type { CopyIn, Staging } from './staging.ts'
-import { TRANSMIT_PAGES, copyIn } from './staging.ts'
+import type { CopyIn, StagedFrame, Staging } from './staging.ts'
+import { TRANSMIT_PAGES, copyIn, framesOf } from './staging.ts'
 
 
 /** What an interface has carried. `in` is what the back-end took from the guest, `out` what it gave to it. */
@@ -77,6 +77,7 @@ interface Packet {
 /** Serves a transmit ring. */
 export class TransmitServer {
   private readonly services: RingServices
+  private readonly staged: readonly StagedFrame[]
   private readonly link: BridgeLink
   private readonly notify: () => void
   private readonly ring: BackRing
@@ -93,6 +94,7 @@ export class TransmitServer {
   /** `base` is the byte offset of the ring's page. */
   constructor(services: RingServices, base: number, options: { readonly link: BridgeLink; notify(): void }) {
     this.services = services
+    this.staged = framesOf(services.staging)
     this.link = options.link
     this.notify = () => options.notify()
     this.view = services.grants.memory.view
@@ -110,10 +112,12 @@ export class TransmitServer {
     return this.ring.broken || this.torn
   }
 
+  /** The position in the ring, for a save of its back-end. */
   save(): StateOf<typeof transmitState> {
     return { ring: this.ring.save(), torn: this.torn }
   }
 
+  /** Goes on where the saved one was. */
   load({ ring, torn }: StateOf<typeof transmitState>): void {
     this.ring.load(ring)
     this.torn = torn
@@ -244,11 +248,11 @@ export class TransmitServer {
   }
 
   private hand(packet: Packet): void {
-    const { slots, services: { staging, statistics } } = this
+    const { slots, staged: frames, services: { statistics } } = this
     const { first, end, page, flags } = packet
     const checksumBlank = (flags & NETTXF.csum_blank) !== 0
     const validated = checksumBlank || (flags & NETTXF.data_validated) !== 0
-    const staged = staging.frames[page]!
+    const staged = frames[page]!
     let frame: NetFrame = staged
     if (end - first === 1) {
       staged.resize(slots.size[first]!)

@@ -2,17 +2,18 @@
  * The host's time: a whole number of nanoseconds since boot that follows the instructions which guests execute, and
  * jumps over idle time. A clock that follows the wall instead implements the same interface (in the toolstack).
  */
-import { type Clock, type StateOf, type Stateful, shape } from '../../util/index.ts'
-
-/** What there is to save of a clock. */
-export const clockShape = /* @__PURE__ */ shape.record({
-  time: shape.time,
-  /** Parts of a nanosecond that are not yet in `time`. */
-  rest: /* @__PURE__ */ shape.real(0, 1),
-})
+import { type Clock, type Stateful, shape } from '../../util/index.ts'
 
 /** Position of a clock. */
-export type ClockState = StateOf<typeof clockShape>
+export interface ClockState {
+  /** Nanoseconds since boot. */
+  readonly time: number
+  /** Parts of a nanosecond that are not yet in `time`. */
+  readonly rest: number
+}
+
+/** What there is to save of a clock. */
+export const clockShape = /* @__PURE__ */ shape.record<ClockState>({ time: shape.time, rest: /* @__PURE__ */ shape.real(0, 1) })
 
 /** Time of one host as the run loop drives it. */
 export interface HostClock extends Clock, Stateful<ClockState> {

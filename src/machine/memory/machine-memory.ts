@@ -3,7 +3,7 @@
  * decoded code.
  */
 import type { MemoryLayout } from './layout.ts'
-import { PhysicalMemory } from './physical-memory.ts'
+import { PhysicalMemory, layoutOf } from './physical-memory.ts'
 
 /** Told when bytes of a frame that holds decoded instructions have changed. */
 export type CodeWriteListener = (mfn: number) => void
@@ -11,9 +11,7 @@ export type CodeWriteListener = (mfn: number) => void
 /** Memory of a machine with processors. */
 export class MachineMemory extends PhysicalMemory {
   /** Where the machine's own areas lie. */
-  get layout(): MemoryLayout {
-    return this.areas
-  }
+  readonly layout: MemoryLayout = layoutOf(this)
 
   /** Sets who is told about writes to decoded code. */
   setCodeWriteListener(listener: CodeWriteListener): void {

@@ -25,8 +25,15 @@ export const memoryShape = /* @__PURE__ */ shape.record({
 /** A memory as plain data: the frames of domains, not the machine's own areas. */
 export type MemoryState = StateOf<typeof memoryShape>
 
+/** Where the machine's own areas lie, for the machine's own processors; not published. */
+export let layoutOf: (memory: PhysicalMemory) => MemoryLayout
+
 /** All frames of a machine; what the hypervisor knows as GuestMemory. */
 export class PhysicalMemory implements Stateful<MemoryState> {
+  static {
+    layoutOf = (memory) => memory.areas
+  }
+
   /** The WebAssembly memory behind the views. */
   readonly memory: WebAssembly.Memory
   /** The whole memory. It never moves and never grows. */
@@ -40,7 +47,7 @@ export class PhysicalMemory implements Stateful<MemoryState> {
   /** One past the last frame. */
   readonly endFrame: number
   /** Where the machine's own areas lie. */
-  protected readonly areas: MemoryLayout
+  private readonly areas: MemoryLayout
   /** Told about writes to decoded code. */
   protected onCodeWrite: (mfn: number) => void = () => {}
   /** Frames that have been handed out; the others are as zero as they were made. */

@@ -23,7 +23,7 @@ export interface DeviceDescriptions {
 }
 
 /** A domain's devices by the options that describe them. */
-interface DeviceLists {
+export interface DeviceLists {
   readonly disks: readonly DiskConfig[]
   readonly nics: readonly NicConfig[]
 }
@@ -35,7 +35,7 @@ export interface DomainDevices extends DeviceLists {
 }
 
 /** Descriptions of which only each kind knows whether they are any. */
-type Descriptions = { readonly [O in keyof DeviceLists]?: readonly (string | object)[] | undefined }
+export type UncheckedDescriptions = { readonly [O in keyof DeviceLists]?: readonly (string | object)[] | undefined }
   & { readonly devices?: Readonly<Record<string, readonly (string | object)[] | undefined>> | undefined }
 
 /** Kinds that every host has, by the option that describes their devices. */
@@ -81,11 +81,11 @@ export class DeviceKinds {
   }
 
   /** What descriptions come to, each with its defaults. Throws INVALID_CONFIG. */
-  resolved(descriptions: Descriptions): DomainDevices {
+  resolved(descriptions: UncheckedDescriptions): DomainDevices {
     const { devices = {}, ...own } = descriptions
     const wanted = [...Object.entries(DEVICE_KINDS).map(([option, kind]) => [kind, own[option as keyof DeviceLists]] as const),
       ...this.further.map((kind) => [kind, devices[kind.name]] as const)]
-    return this.collected(wanted.flatMap(([kind, list = []]: readonly [SplitDevice, Descriptions['disks']]) => {
+    return this.collected(wanted.flatMap(([kind, list = []]: readonly [SplitDevice, UncheckedDescriptions['disks']]) => {
       const configs = list.map((description) => kind.resolve(description))
       kind.checkTogether?.(configs)
       return configs.map((config) => ({ kind, config }))

@@ -9,6 +9,7 @@ import { decodeText, encodeText } from '../tree/text.ts'
 
 /** Sends requests for the operations. */
 export interface Requester {
+  /** The bytes of the answer; a refusal rejects with a XenError of code XENSTORE. 0 stands for no transaction. */
   request(request: StoreRequest, transaction: number): Promise<Uint8Array>
 }
 

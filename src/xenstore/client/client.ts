@@ -121,6 +121,7 @@ export class XenStoreClient extends ClientOperations {
     return this.failure === undefined ? undefined : 'a connection to XenStore that has ended'
   }
 
+  /** What it takes to go on over a connection like this one. */
   save(): ClientState {
     const watches = [...this.watches.values()].map(({ path, token, depth }) => ({ path, token, depth }))
     return { lastRequest: this.lastRequest, lastToken: this.lastToken, watches }
@@ -136,14 +137,18 @@ export class XenStoreClient extends ClientOperations {
 
   /** Gives a watch that was loaded its listener again: the first on this path without one. The function ends the watch. */
   attach(path: string, listener: (event: WatchEvent) => void): () => Promise<void> {
-    const watch = this.unattached().find((each) => each.path === path)
+    const watch = this.withoutListener().find((each) => each.path === path)
     if (watch === undefined) throw badState(`there is no watch on ${path} to be attached`)
     watch.listener = listener
     return () => this.endWatch(watch)
   }
 
-  /** Watches without a listener. */
-  unattached(): readonly ClientWatch[] {
+  /** Paths of the watches without a listener. */
+  unattached(): readonly string[] {
+    return this.withoutListener().map(({ path }) => path)
+  }
+
+  private withoutListener(): readonly ClientWatch[] {
     return [...this.watches.values()].filter(({ listener }) => listener === undefined)
   }
 

@@ -5,7 +5,7 @@
  */
 import { DOMID, XENSTORE } from '../../abi/index.ts'
 import { runControl } from './control.ts'
-import { STORE_FEATURES, type StoreDomain } from '../store/domains.ts'
+import { STORE_FEATURES, type DomainRecord } from '../store/domains.ts'
 import type { RequestOp, StoreRequest } from '../protocol/messages.ts'
 import { formatPermission } from '../tree/permissions.ts'
 import { QUOTA_WIRE_NAMES, type QuotaName } from '../store/quota.ts'
@@ -106,7 +106,7 @@ function transactionStart(exchange: Exchange): void {
 }
 
 /** The connected domain that a request of the toolstack is about. */
-function connected({ host }: Exchange, id: number): StoreDomain | StoreErrorName {
+function connected({ host }: Exchange, id: number): DomainRecord | StoreErrorName {
   const domain = host.store.domains.get(id)
   if (domain === undefined || !domain.introduced) return 'ENOENT'
   return host.isConnected(id) ? domain : 'EINVAL'

@@ -20,8 +20,25 @@ export const STORE_FEATURE = { RECONNECTION: 1, ERROR: 2, WATCH_DEPTH: 4, DOMID_
 export const STORE_FEATURES = STORE_FEATURE.RECONNECTION | STORE_FEATURE.ERROR | STORE_FEATURE.WATCH_DEPTH
   | STORE_FEATURE.DOMID_ANY
 
-/** One domain as the store sees it. */
-export class StoreDomain {
+/** What the store knows of a domain. */
+export interface StoreDomain {
+  readonly id: number
+  /** Whether the toolstack has introduced it and has not released it. */
+  readonly introduced: boolean
+  /** Whether its shutdown has been announced. */
+  readonly shutdown: boolean
+  /** What of the protocol is offered to it, as XenStore's bits say it. */
+  readonly features: number
+  /** The domain over whose nodes it has power. */
+  readonly target: number | undefined
+  /** What it may use at most. */
+  readonly limits: QuotaLimits
+  /** What it uses. */
+  readonly usage: Readonly<QuotaUsage>
+}
+
+/** The same as the store works on it. */
+export class DomainRecord implements StoreDomain {
   readonly id: number
   /** Whether the toolstack has introduced it and has not released it. */
   introduced = false
@@ -58,7 +75,7 @@ export class StoreDomain {
 export class DomainTable {
   /** Limits that a domain starts with. */
   defaults: QuotaLimits
-  private readonly domains = new Map<number, StoreDomain>()
+  private readonly domains = new Map<number, DomainRecord>()
   private readonly exists: (domain: number) => boolean
 
   /** `exists` tells whether there is such a domain on the host. */
@@ -68,20 +85,20 @@ export class DomainTable {
   }
 
   /** The domain if the store has heard of it. */
-  get(id: number): StoreDomain | undefined {
+  get(id: number): DomainRecord | undefined {
     return this.domains.get(id)
   }
 
   /** The domain, which the store hears of now if not before; undefined when the host has none with this number. */
-  find(id: number): StoreDomain | undefined {
+  find(id: number): DomainRecord | undefined {
     return this.domains.get(id) ?? (this.exists(id) ? this.create(id) : undefined)
   }
 
   /** The domain, whether the host has it or not. */
-  create(id: number): StoreDomain {
+  create(id: number): DomainRecord {
     const known = this.domains.get(id)
     if (known !== undefined) return known
-    const domain = new StoreDomain(id, this.defaults)
+    const domain = new DomainRecord(id, this.defaults)
     this.domains.set(id, domain)
     return domain
   }
@@ -91,7 +108,7 @@ export class DomainTable {
   }
 
   /** All of them, in the order of their first appearance. */
-  values(): IterableIterator<StoreDomain> {
+  values(): IterableIterator<DomainRecord> {
     return this.domains.values()
   }
 

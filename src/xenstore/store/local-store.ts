@@ -24,15 +24,17 @@ function check<T>(result: T | StoreErrorName, operation: string, path: string): 
   return result
 }
 
+/** Makes the operations of a transaction. */
+let inTransaction: (session: StoreSession, id: number) => LocalOperations
+
 /** How often a transaction is tried before its conflict is the caller's. */
 const ATTEMPTS = 100
 
-/** The operations on nodes, either direct or inside a transaction. */
-export class LocalOperations {
-  protected readonly session: StoreSession
+/** The operations on nodes over one session: direct ones, or those of the transaction of a number. */
+class Operations {
+  private readonly session: StoreSession
   private readonly id: number
 
-  /** A {@link LocalStore} and its transactions make these. */
   constructor(session: StoreSession, transaction: number) {
     this.session = session
     this.id = transaction
@@ -105,6 +107,17 @@ export class LocalOperations {
   }
 }
 
+/** The operations on nodes, either direct or inside a transaction. */
+export class LocalOperations extends Operations {
+  static {
+    inTransaction = (session, id) => new LocalOperations(session, id)
+  }
+
+  private constructor(session: StoreSession, id: number) {
+    super(session, id)
+  }
+}
+
 /** Called with the changed path, and the token that the watch was set with. */
 export type WatchListener = (path: string, token: string) => void
 
@@ -116,20 +129,33 @@ export interface LocalStoreHost {
   listenerFailed(path: string, token: string, error: unknown): void
 }
 
-/** The handle: operations, watches, transactions. */
-export class LocalStore extends LocalOperations {
-  private readonly listeners = new Map<string, WatchListener>()
+/** Makes a store's handle, whose connection `open` opens; not published. */
+export let openLocal: (store: LocalStoreHost, open: (sink: EventSink) => StoreSession) => LocalStore
+
+/** The handle: operations, watches, transactions. {@link XenStore.local} gives one. */
+export class LocalStore extends Operations {
+  private readonly connected: StoreSession
+  private readonly listeners: Map<string, WatchListener>
   private lastToken = 0
 
-  /** Made by {@link XenStore.local}; `open` opens its connection. */
-  constructor(store: LocalStoreHost, open: (sink: EventSink) => StoreSession) {
-    super(open((path, token) => store.defer(() => callGuarded(() => this.listeners.get(token)?.(path, token),
-      (error) => store.listenerFailed(path, token, error)))), 0)
+  static {
+    openLocal = (store, open) => {
+      const listeners = new Map<string, WatchListener>()
+      const session = open((path, token) => store.defer(() => callGuarded(() => listeners.get(token)?.(path, token),
+        (error) => store.listenerFailed(path, token, error))))
+      return new LocalStore(session, listeners)
+    }
+  }
+
+  private constructor(session: StoreSession, listeners: Map<string, WatchListener>) {
+    super(session, 0)
+    this.connected = session
+    this.listeners = listeners
   }
 
   /** The number of the handle's connection. */
   get connection(): number {
-    return this.session.id
+    return this.connected.id
   }
 
   /**
@@ -140,13 +166,13 @@ export class LocalStore extends LocalOperations {
   watch(path: string, listener: WatchListener, depth = -1): () => void {
     this.lastToken += 1
     const token = `w${this.lastToken}`
-    const watch = check(this.session.watch(path, token, depth), 'watch', path)
+    const watch = check(this.connected.watch(path, token, depth), 'watch', path)
     this.listeners.set(token, listener)
-    this.session.deliver(watch, watch.path, undefined)
-    this.session.settle()
+    this.connected.deliver(watch, watch.path, undefined)
+    this.connected.settle()
     return () => {
       this.listeners.delete(token)
-      this.session.unwatch(path, token)
+      this.connected.unwatch(path, token)
     }
   }
 
@@ -182,15 +208,15 @@ export class LocalStore extends LocalOperations {
    */
   transaction<T>(body: (transaction: LocalOperations) => T): T {
     for (let attempt = 1; ; attempt += 1) {
-      const { id } = check(this.session.transactionStart(0), 'transaction-start', '')
+      const { id } = check(this.connected.transactionStart(0), 'transaction-start', '')
       let result: T
       try {
-        result = body(new LocalOperations(this.session, id))
+        result = body(inTransaction(this.connected, id))
       } catch (error) {
-        this.session.transactionEnd(id, 'abort')
+        this.connected.transactionEnd(id, 'abort')
         throw error
       }
-      const refused = this.session.transactionEnd(id, 'commit')
+      const refused = this.connected.transactionEnd(id, 'commit')
       if (refused === undefined) return result
       if (refused !== 'EAGAIN' || attempt >= ATTEMPTS) throw storeError(refused, 'transaction-end')
     }
@@ -199,7 +225,7 @@ export class LocalStore extends LocalOperations {
   /** Ends the handle and its watches. */
   close(): void {
     this.listeners.clear()
-    this.session.close('closed by its owner')
+    this.connected.close('closed by its owner')
   }
 }
 

@@ -4,7 +4,7 @@
  *
  * Reference: xen/docs/misc/xenstore.txt; behaviour of tools/xenstored/core.c.
  */
-import { isUnprivileged, type StoreDomain } from './domains.ts'
+import { isUnprivileged, type DomainRecord } from './domains.ts'
 import type { StoreNode } from '../tree/node.ts'
 import { canonicalPath, parentPath } from '../tree/path.ts'
 import { ACCESS, accessOf, type Asker } from '../tree/permissions.ts'
@@ -24,7 +24,7 @@ export class SessionRights {
   readonly id: number
   readonly domain: number
   /** The domain's limits and use; undefined while the store knows nothing of the privileged domain. */
-  readonly record: StoreDomain | undefined
+  readonly record: DomainRecord | undefined
   readonly privileged: boolean
   readonly transactions = new Map<number, StoreTransaction>()
   protected readonly store: StoreCore

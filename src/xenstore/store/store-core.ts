@@ -6,7 +6,7 @@
  * Reference: xen/docs/misc/xenstore.txt; behaviour of tools/xenstored.
  */
 import { EventHub, type Clock, type EventSource, anything, callable, checkOptions, having } from '../../util/index.ts'
-import { DomainTable, PRIVILEGED_DOMAIN, STORE_FEATURE, isUnprivileged, type StoreDomain } from './domains.ts'
+import { DomainTable, PRIVILEGED_DOMAIN, STORE_FEATURE, isUnprivileged, type DomainRecord } from './domains.ts'
 import {
   EMPTY_VALUE, NO_CHILDREN, StoreNode, nodeAlong, nodeAt, walkUp, withNode, withNodeAlong, withoutNode, type Children,
 } from '../tree/node.ts'
@@ -64,7 +64,7 @@ export interface OpenSession extends WatchOwner {
 export interface Writer {
   readonly domain: number
   readonly privileged: boolean
-  readonly record: StoreDomain | undefined
+  readonly record: DomainRecord | undefined
 }
 
 /** A store without its connections' rights. */
@@ -325,7 +325,7 @@ export class StoreCore {
   }
 
   /** Tells the store that a domain is there: counts it in, and lets `@introduceDomain` fire. */
-  introduceDomain(id: number): StoreDomain {
+  introduceDomain(id: number): DomainRecord {
     const domain = this.domains.create(id)
     if (domain.introduced) return domain
     domain.introduced = true
@@ -372,7 +372,7 @@ export class StoreCore {
     this.settle()
   }
 
-  private removeTraces({ id, owned, named }: StoreDomain): void {
+  private removeTraces({ id, owned, named }: DomainRecord): void {
     // Shorter paths first: removing a node takes those below it along, and `owned` shrinks meanwhile.
     for (const path of [...owned].sort((a, b) => a.length - b.length)) {
       const node = this.get(path)
@@ -429,7 +429,7 @@ export class StoreCore {
   }
 
   /** True when a domain was offered this feature. */
-  offers(domain: StoreDomain | undefined, feature: keyof typeof STORE_FEATURE): boolean {
+  offers(domain: DomainRecord | undefined, feature: keyof typeof STORE_FEATURE): boolean {
     return domain === undefined || (domain.features & STORE_FEATURE[feature]) !== 0
   }
 }

@@ -6,7 +6,7 @@
  */
 import { part, type EventSource, type Part } from '../../util/index.ts'
 import type { StoreDomain } from './domains.ts'
-import { LocalStore } from './local-store.ts'
+import { openLocal, type LocalStore } from './local-store.ts'
 import { storeState } from './saved-state.ts'
 import { openSession } from './session.ts'
 import { StoreCore, type XenStoreOptions } from './store-core.ts'
@@ -36,7 +36,7 @@ export class XenStore {
   /** A handle for code in the same process; domain 0 by default. `id` is the number of one that it goes on for after a load. */
   local(domain = 0, id?: number): LocalStore {
     const core = this.#core
-    return new LocalStore(core, (sink) => openSession(core, { domain, sink, ...(id === undefined ? {} : { id }) }))
+    return openLocal(core, (sink) => openSession(core, { domain, sink, ...(id === undefined ? {} : { id }) }))
   }
 
   /** What the store knows of a domain: whether it is introduced, what it may use and uses. */

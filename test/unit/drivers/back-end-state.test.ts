@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import {
-  BlockBackend, BlockFrontend, Bridge, ConsoleBackend, MemoryBlockStore, NetBackend, NetFrontend, OverlayBlockStore, disksState, loadStores, parseMac,
+  BlockBackend, BlockFrontend, Bridge, ConsoleBackend, MemoryBlockStore, NetBackend, NetFrontend, OverlayBlockStore, loadStores, parseMac, type DisksState,
   type BlockStore,
 } from '../../../src/drivers/index.ts'
 import { BackendBus, FrontendBus, TypeScriptRunner, connectStore, type GuestKernel } from '../../../src/guest/index.ts'
@@ -89,7 +89,7 @@ async function setUp() {
     back.runner = runner
     const kernel = runner.load(kernelSaved)
     const next = new Services(kernel, () => { throw new Error('nothing is opened anew') })
-    const disks = (saved.parts['disks'] as SavedPart).state as StateOf<typeof disksState>
+    const disks = (saved.parts['disks'] as SavedPart).state as DisksState
     next.bus.attach([next.blocks, next.nics])
     next.part(await loadStores(disks.stores, () => Promise.reject(new Error('nothing is opened anew')))).load(saved)
     next.bridge.checkAttached()

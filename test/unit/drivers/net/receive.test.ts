@@ -2,6 +2,7 @@ import { expect, test } from 'vitest'
 import { NetifRxRequest, NetifRxResponse, Sring } from '../../../../src/abi/index.ts'
 import { RECEIVE_QUEUE_BYTES, RECEIVE_QUEUE_LIMIT, ReceiveServer, Staging } from '../../../../src/drivers/index.ts'
 import type { NetFrame } from '../../../../src/drivers/index.ts'
+import { framesOf } from '../../../../src/drivers/net/staging.ts'
 import type { DomId } from '../../../../src/util/index.ts'
 import { FakeHypervisor } from '../../../support/fake-hypervisor.ts'
 
@@ -41,7 +42,7 @@ const plain = (size: number): NetFrame => ({ bytes: new Uint8Array(size).fill(1)
 test('a frame that waits keeps its bytes when the page that brought it is used again', async () => {
   const { server, staging, putUp, pages, status, statistics } = await receiving()
   const page = staging.transmit[0]!
-  const frame = staging.frames[0]!
+  const frame = framesOf(staging)[0]!
   for (const [size, value] of [[100, 0x11], [200, 0x22], [200, 0x33]] as const) {
     page.bytes.fill(value)
     frame.resize(size)
