@@ -12,7 +12,7 @@ export type {
 } from './console/index.ts'
 export {
   BlockBackend, BlockClient, BlockFrontend, BlockServer, Disk, LAYOUT_32, LAYOUT_64, MemoryBlockStore,
-  OverlayBlockStore, PERSISTENT_GRANT_LIMIT, SECTOR_SIZE, checkRange, checkSize, checkWritable, layoutOf,
+  OverlayBlockStore, PERSISTENT_GRANT_LIMIT, SECTOR_SIZE, checkRange, checkSize, checkWritable, disksState, layoutOf,
   loadStores, parseVirtualDevice,
 } from './block/index.ts'
 export type {
