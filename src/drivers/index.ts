@@ -18,7 +18,7 @@ export {
 export type {
   BlockBackendOptions, BlockClientOptions, BlockFeatures, BlockLayout, BlockRequest, BlockServerOptions,
   BlockStatistics, BlockStore, DataPage, DiskGeometry, DiskRequest, DisksState, MemoryStoreOptions, MemoryStoreState, OverlayState, ClusterSetState, SavedMemoryStore, SavedOpening,
-  SavedOverlay, Segment, ServedDisk, StoreState,
+  SavedOverlay, Segment, ServedDisk, StoreAnswer, StoreState,
   VirtualDevice,
 } from './block/index.ts'
 export {

@@ -23,7 +23,7 @@ import { hostFace } from './control/typed/host.ts'
 import { memoryFace } from './control/typed/memory.ts'
 import { sharingFace } from './control/typed/sharing.ts'
 import { vcpuFace } from './control/typed/vcpus.ts'
-import type { TypedHypercalls } from './guests/typescript/typed-hypercalls.ts'
+import type { DomainHypercalls } from './guests/typescript/typed-hypercalls.ts'
 import { SCHEDULER_NAMES } from './scheduler/index.ts'
 import { type LoadOptions, hypervisorPart } from './state/hypervisor-state.ts'
 import { hashMemory } from './state/memory-hash.ts'
@@ -40,7 +40,7 @@ const HYPERVISOR_CHECKS: OptionChecks<HypervisorOptions> = {
 /** Everything of {@link ControlInterface}, and what only a hypervisor of this library has. */
 export interface Hypervisor extends ControlInterface {
   /** The typed hypercall door of a domain. */
-  port(domid: DomId): TypedHypercalls
+  port(domid: DomId): DomainHypercalls
 }
 
 /**

@@ -101,7 +101,8 @@ export { DeviceKinds } from './device-kinds/device-kinds.ts'
 export type { DeviceDescriptions, DeviceLists, DomainDevices, UncheckedDescriptions } from './device-kinds/device-kinds.ts'
 export type {
   AttachedDevice, BackendHost, DeviceConfiguration, DeviceRow, DeviceRows, DeviceSaved, DeviceService, DeviceSite, DeviceWords,
-  HostNames, Json, SplitDevice, WantedDevice,
+  HostNames, Json, ServiceState, SplitDevice, WantedDevice,
 } from './device-kinds/split-device.ts'
+export type { HostCall, HostInput, InputRecord, Inputs } from './run/inputs.ts'
 export type { DomainEnd } from './host/domain-fate.ts'
 export type { ShutdownProgress } from './host/ask-to-end.ts'

@@ -50,6 +50,8 @@ const quoted = (wanted: string | RegExp): string => (typeof wanted === 'string' 
 
 /** Makes the console of a domain out of the back-end's stream; not published. */
 export let openConsole: (stream: ConsoleStream, host: ConsoleHost) => DomainConsole
+/** The character, in lines, behind the last match: where `waitFor` goes on. For saved hosts; not published. */
+export let consolePlace: { of(console: DomainConsole): number; move(console: DomainConsole, place: number): void }
 
 /** One domain's console. */
 export class DomainConsole implements AsyncIterable<Uint8Array> {
@@ -62,6 +64,7 @@ export class DomainConsole implements AsyncIterable<Uint8Array> {
 
   static {
     openConsole = (stream, host) => new DomainConsole(stream, host)
+    consolePlace = { of: ({ seen }) => seen.from, move: ({ seen }, place) => seen.moveTo(place, false) }
   }
 
   private constructor(stream: ConsoleStream, host: ConsoleHost) {
@@ -91,15 +94,6 @@ export class DomainConsole implements AsyncIterable<Uint8Array> {
   /** The last megabyte of what the guest has written. */
   history(): Uint8Array {
     return this.stream.history()
-  }
-
-  /** The character, in lines, behind the last match: where `waitFor` goes on. */
-  get place(): number {
-    return this.seen.from
-  }
-
-  set place(place: number) {
-    this.seen.moveTo(place, false)
   }
 
   /** Types into the console; resolves when the guest's ring has taken all of it. */

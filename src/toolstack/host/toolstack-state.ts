@@ -8,6 +8,7 @@ import type { StreamTrust } from '../config/stream-trust.ts'
 import type { CrashBook } from '../crash/crash-book.ts'
 import { SymbolTable, symbolTableState } from '../crash/symbols.ts'
 import type { DeviceKinds } from '../device-kinds/device-kinds.ts'
+import { consolePlace } from '../domains/domain-console.ts'
 import type { KernelSource } from '../domains/kernel-source.ts'
 import type { ShutdownRequests } from '../domains/shutdown-requests.ts'
 import type { DomainFate } from './domain-fate.ts'
@@ -108,7 +109,7 @@ export function statefulToolstack(parts: ToolstackParts): Stateful<ToolstackStat
       random: random.save(),
       domains: parts.domains().map((domain) => ({
         domid: domain.id, name: domain.name, uuid: domain.uuid, config: structuredClone({ ...domain.config }), end: endOf(parts.fate(domain.id)),
-        place: domain.console.place, life: lifecycle.saveDomain(domain.id), requests: requests.save(domain.id),
+        place: consolePlace.of(domain.console), life: lifecycle.saveDomain(domain.id), requests: requests.save(domain.id),
         symbols: crashes.symbolsOf(domain.id)?.save(),
       })),
       shortLives: lifecycle.rule.save(),
@@ -121,7 +122,7 @@ export function statefulToolstack(parts: ToolstackParts): Stateful<ToolstackStat
         crashes.recall(id)
         const { name, uuid } = saved
         const domain = parts.handle({ id, name, uuid, config: readConfig(saved.config, kinds) })
-        domain.console.place = saved.place
+        consolePlace.move(domain.console, saved.place)
         const fate = parts.fate(id)
         if (fate !== undefined) Object.assign(fate, { ended: saved.end, crash: crashes.of(id) })
         lifecycle.loadDomain(id, saved.life)

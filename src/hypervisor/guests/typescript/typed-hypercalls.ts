@@ -53,8 +53,18 @@ function fillSide(side: PortSide, given: GrantCopySide): void {
   side.offset = given.offset
 }
 
+/** The hypercalls of one domain, those without a method of their own by their number. */
+export interface DomainHypercalls extends HypercallPort {
+  /**
+   * Any hypercall by its number, as a binary guest makes it: arguments are numbers, and pointers are byte addresses
+   * of host memory within frames of the domain's own. Goes on until the call has finished. vCPU `caller` makes it, the
+   * first unless told otherwise; -ENOENT when there is no such one.
+   */
+  hypercall(number: number, args: readonly number[], caller?: number): number
+}
+
 /** The door of one domain. */
-export class TypedHypercalls implements HypercallPort {
+export class TypedHypercalls implements DomainHypercalls {
   readonly domain: DomId
   readonly memory: GuestMemory
   private readonly parts: TypedHypercallParts
@@ -80,11 +90,6 @@ export class TypedHypercalls implements HypercallPort {
     return this.parts.clock.now()
   }
 
-  /**
-   * Any hypercall by its number, as a binary guest makes it: arguments are numbers, and pointers are byte addresses
-   * of host memory within frames of the domain's own. Goes on until the call has finished. vCPU `caller` makes it, the
-   * first unless told otherwise; -ENOENT when there is no such one.
-   */
   hypercall(number: number, args: readonly number[], caller = 0): number {
     for (let i = 0; i < 6; i += 1) this.args.set(i, args[i] ?? 0)
     const vcpu = this.owner.vcpus[caller]
