@@ -10,7 +10,7 @@ import { SeededRandom, below } from '../../src/util/index.ts'
 import { GPR } from '../../src/x86/index.ts'
 import { READ, WRITE, type TestGuest, type TestHost } from '../support/hypervisor-host.ts'
 import { BASE, MAPPED, PvGuest } from '../support/pv-guest.ts'
-import type { Step } from '../support/scripted-processor.ts'
+import type { Step } from '../../src/testing/index.ts'
 import { GENERATORS } from './hypercall-generators.ts'
 import { type Attacker, type Call, RECURSIVE, Tools } from './hypercall-tools.ts'
 

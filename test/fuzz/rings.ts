@@ -15,8 +15,7 @@ import { framesOf } from '../../src/drivers/net/staging.ts'
 import type { FrontendDevice, GuestKernel } from '../../src/guest/index.ts'
 import type { DomId } from '../../src/util/index.ts'
 import { SeededRandom, below } from '../../src/util/index.ts'
-import { FakeHypervisor } from '../support/fake-hypervisor.ts'
-import type { FakeDomain } from '../support/fake-hypervisor.ts'
+import { type FakeDomain, FakeHypervisor } from '../../src/testing/index.ts'
 
 /** What is fuzzed: the driver, and the half that is real. */
 export type Target = 'block back-end' | 'block front-end' | 'net transmit' | 'net receive' | 'net front-end'

@@ -8,7 +8,7 @@ import { EXIT } from '../../src/machine/index.ts'
 import { GPR, PTE } from '../../src/x86/index.ts'
 import type { DomId, Mfn } from '../../src/util/index.ts'
 import { TABLE, TestGuest, TestHost, WRITE } from './hypervisor-host.ts'
-import { ScriptedProcessor, type Step } from './scripted-processor.ts'
+import { ScriptedProcessor, type Step } from '../../src/testing/index.ts'
 
 /** Where the guest's frames are mapped: frame i of the guest at BASE + i * 4096. */
 export const BASE = 0x10_0000

@@ -6,9 +6,7 @@ import {
 import { BackendBus, FrontendBus, TypeScriptRunner, connectStore, type GuestKernel } from '../../../src/guest/index.ts'
 import { compareStates, partTree, SeededRandom, type DomId, type Part, type SavedPart, type SavedTree, type StateOf } from '../../../src/util/index.ts'
 import { seedDisk, seedNic } from '../../support/devices.ts'
-import { FakeHypervisor } from '../../support/fake-hypervisor.ts'
-import { during } from '../../support/settle.ts'
-import { TestStore } from '../../support/test-store.ts'
+import { FakeHypervisor, TestStore, during } from '../../../src/testing/index.ts'
 
 const mac = (number: number): string => `00:16:3e:00:00:0${number}`
 

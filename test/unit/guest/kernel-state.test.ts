@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { connectStore, kernelState, TypeScriptRunner, type GuestKernel, type GuestProgram } from '../../../src/guest/index.ts'
 import { SeededRandom, hashState, type EventPort } from '../../../src/util/index.ts'
 import { XenStore, XenStoreServer, type StoreTransport } from '../../../src/xenstore/index.ts'
-import { FakeHypervisor, type FakeDomain } from '../../support/fake-hypervisor.ts'
+import { FakeHypervisor, type FakeDomain } from '../../../src/testing/index.ts'
 
 /** A kernel of domain 0 whose connection to XenStore can be taken over. */
 class Rig {

@@ -2,8 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { SHUTDOWN } from '../../../src/abi/index.ts'
 import { COST } from '../../../src/guest/index.ts'
 import type { EventPort, GrantRef } from '../../../src/util/index.ts'
-import { FakeHypervisor } from '../../support/fake-hypervisor.ts'
-import type { FakeDomain } from '../../support/fake-hypervisor.ts'
+import { type FakeDomain, FakeHypervisor } from '../../../src/testing/index.ts'
 
 const idle = (): void => undefined
 

@@ -3,9 +3,7 @@ import { GTF, GrantEntryV1 } from '../../../src/abi/index.ts'
 import { FrameAllocator, balloonStep } from '../../../src/guest/index.ts'
 import type { DomId, GrantRef, Mfn } from '../../../src/util/index.ts'
 import { XenError } from '../../../src/util/index.ts'
-import { FakeHypervisor } from '../../support/fake-hypervisor.ts'
-import type { FakeDomain } from '../../support/fake-hypervisor.ts'
-import { TestStore } from '../../support/test-store.ts'
+import { type FakeDomain, FakeHypervisor, TestStore } from '../../../src/testing/index.ts'
 
 const other = 2 as DomId
 const code = (call: () => unknown): string => {

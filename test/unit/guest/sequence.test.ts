@@ -2,8 +2,7 @@ import { expect, test } from 'vitest'
 import { BackendBus, type BackendDevice, type BackendInstance } from '../../../src/guest/index.ts'
 import { Sequence } from '../../../src/guest/xenbus/sequence.ts'
 import { seedDisk } from '../../support/devices.ts'
-import { FakeHypervisor } from '../../support/fake-hypervisor.ts'
-import { TestStore } from '../../support/test-store.ts'
+import { FakeHypervisor, TestStore } from '../../../src/testing/index.ts'
 
 test('a step that still waits is not added again, one that has begun is', async () => {
   const done: string[] = []

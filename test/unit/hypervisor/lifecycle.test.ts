@@ -4,7 +4,7 @@ import { FRAME_KIND, type HypervisorEvent, type VcpuRunner } from '../../../src/
 import { XenError, domId, grantRef, type DomId } from '../../../src/util/index.ts'
 import { SLEEPER, TestHost } from '../../support/hypervisor-host.ts'
 import { PvGuest } from '../../support/pv-guest.ts'
-import { ScriptedProcessor } from '../../support/scripted-processor.ts'
+import { ScriptedProcessor } from '../../../src/testing/index.ts'
 
 const failure = (body: () => unknown): string => {
   try {

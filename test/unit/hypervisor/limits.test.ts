@@ -9,7 +9,7 @@ import { GPR } from '../../../src/x86/index.ts'
 import { TestGuest, TestHost, WRITE } from '../../support/hypervisor-host.ts'
 import { MachineGuest, MachineHost } from '../../support/machine-host.ts'
 import { PvGuest } from '../../support/pv-guest.ts'
-import { ScriptedProcessor } from '../../support/scripted-processor.ts'
+import { ScriptedProcessor } from '../../../src/testing/index.ts'
 import { PAGE, TableGuest } from '../../support/table-guest.ts'
 
 /** Instructions of a guest in TypeScript that never ends, and where they are counted. */

@@ -6,7 +6,7 @@ import {
 import { READ, TABLE, WRITE } from '../../support/hypervisor-host.ts'
 import { EXIT } from '../../../src/machine/index.ts'
 import { GPR } from '../../../src/x86/index.ts'
-import type { Step } from '../../support/scripted-processor.ts'
+import type { Step } from '../../../src/testing/index.ts'
 import { PvGuest } from '../../support/pv-guest.ts'
 
 /** Frames of the guest that make a second tree: one L4, two L3, three L2, twelve L1. */

@@ -8,9 +8,7 @@ import { BackendBus, FrontendBus } from '../../../../src/guest/index.ts'
 import type { DomId } from '../../../../src/util/index.ts'
 import { SeededRandom, XenError, below, fillRandom } from '../../../../src/util/index.ts'
 import { detach, removeDevice, seedDisk } from '../../../support/devices.ts'
-import { FakeHypervisor } from '../../../support/fake-hypervisor.ts'
-import { during } from '../../../support/settle.ts'
-import { TestStore } from '../../../support/test-store.ts'
+import { FakeHypervisor, TestStore, during } from '../../../../src/testing/index.ts'
 
 const SECTORS = 16384
 

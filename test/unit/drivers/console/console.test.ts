@@ -7,9 +7,7 @@ import { parseConsoleNodes } from '../../../../src/drivers/console/protocol.ts'
 import type { GuestProgram } from '../../../../src/guest/index.ts'
 import type { DomId } from '../../../../src/util/index.ts'
 import { SeededRandom, XenError, below } from '../../../../src/util/index.ts'
-import { FakeHypervisor } from '../../../support/fake-hypervisor.ts'
-import type { FakeDomain } from '../../../support/fake-hypervisor.ts'
-import { TestStore } from '../../../support/test-store.ts'
+import { type FakeDomain, FakeHypervisor, TestStore } from '../../../../src/testing/index.ts'
 
 const guestId = 1 as DomId
 const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes)

@@ -5,10 +5,7 @@ import { BackendBus, FrontendBus } from '../../../../src/guest/index.ts'
 import type { DomId } from '../../../../src/util/index.ts'
 import { SeededRandom, XenError, below, fillRandom } from '../../../../src/util/index.ts'
 import { detach, removeDevice, seedNic } from '../../../support/devices.ts'
-import { FakeHypervisor } from '../../../support/fake-hypervisor.ts'
-import type { FakeDomain } from '../../../support/fake-hypervisor.ts'
-import { during } from '../../../support/settle.ts'
-import { TestStore } from '../../../support/test-store.ts'
+import { type FakeDomain, FakeHypervisor, TestStore, during } from '../../../../src/testing/index.ts'
 
 const mac = (number: number): string => `00:16:3e:00:00:0${number}`
 const BROADCAST = 'ff:ff:ff:ff:ff:ff'

@@ -4,7 +4,7 @@ import { RECEIVE_QUEUE_BYTES, RECEIVE_QUEUE_LIMIT, ReceiveServer, Staging } from
 import type { NetFrame } from '../../../../src/drivers/index.ts'
 import { framesOf } from '../../../../src/drivers/net/staging.ts'
 import type { DomId } from '../../../../src/util/index.ts'
-import { FakeHypervisor } from '../../../support/fake-hypervisor.ts'
+import { FakeHypervisor } from '../../../../src/testing/index.ts'
 
 /** A receive ring whose guest puts pages up only when it is told to. */
 async function receiving() {

@@ -8,7 +8,7 @@ import type { CrashReport } from '../../../../src/hypervisor/index.ts'
 import { EXIT } from '../../../../src/machine/index.ts'
 import { GPR, PAGE_FAULT, VECTOR } from '../../../../src/x86/index.ts'
 import { BASE, PvGuest } from '../../../support/pv-guest.ts'
-import type { StepEnd } from '../../../support/scripted-processor.ts'
+import type { StepEnd } from '../../../../src/testing/index.ts'
 
 const PAGE_FAULT_EXIT: StepEnd = {
   reason: EXIT.EXCEPTION, vector: VECTOR.PF, errorCode: PAGE_FAULT.USER | PAGE_FAULT.WRITE, address: 0x10,

@@ -5,7 +5,7 @@ import { GPR, PAGE_FAULT, RFLAGS, SEGMENT, VECTOR } from '../../../../../src/x86
 import { PvGuest, BASE } from '../../../../support/pv-guest.ts'
 import { FLAT_CODE_64, FLAT_DATA } from '../../../../../src/hypervisor/guests/pv/pv-vcpu.ts'
 import type { SegmentState } from '../../../../../src/machine/index.ts'
-import type { Step } from '../../../../support/scripted-processor.ts'
+import type { Step } from '../../../../../src/testing/index.ts'
 
 const trap = (vector: number, flags = 0) => ({ vector, flags, cs: FLAT.KERNEL_CS64, address: BigInt(0x3000 + vector * 16) })
 const TRAPS = [0, 3, 6, 7, 13, 14].map((vector) => trap(vector)).concat([trap(0x80, 3), trap(0x81, 1), trap(0x90, 4)])

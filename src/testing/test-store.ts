@@ -1,20 +1,29 @@
 /**
  * The real XenStore for unit tests of guests and drivers, reached as guests reach it, with the nodes and permissions that
- * a toolstack prepares, and a transcript of who did what in the form of the captures of real Xen.
+ * a toolstack prepares, and a transcript of who did what.
  */
-import type { GuestKernel, GuestStore, StoreAccess } from '../../src/guest/index.ts'
-import { connectStore } from '../../src/guest/index.ts'
-import { XenError } from '../../src/util/index.ts'
-import type { LocalStore } from '../../src/xenstore/index.ts'
-import { XenStore, XenStoreServer, storeErrorName } from '../../src/xenstore/index.ts'
-import { seeder } from './devices.ts'
+import type { GuestKernel, GuestStore, StoreAccess } from '../guest/index.ts'
+import { connectStore } from '../guest/index.ts'
+import { XenError } from '../util/index.ts'
+import type { LocalStore } from '../xenstore/index.ts'
+import { XenStore, XenStoreServer, storeErrorName } from '../xenstore/index.ts'
 
-/** A store, its server, and dom0's toolstack. */
+/**
+ * A store, its server, and dom0's toolstack.
+ *
+ * @example
+ * const store = new TestStore()
+ * const hub = new FakeHypervisor()
+ * hub.createDomain(1, (kernel) => kernel.store?.write('data/answer', '42'), { store: store.connect(1, 'guest') })
+ * await hub.settle()
+ * expect(store.transcript).toContain('guest WRITE data/answer = "42"')
+ */
 export class TestStore {
   readonly store: XenStore
   readonly server: XenStoreServer
+  /** Dom0's own handle, which may do everything. */
   readonly toolstack: LocalStore
-  /** `name OP path = "value"`, transactions marked as in the captures. */
+  /** What the kernels have done, as `name OP path = "value"`; transactions between `TX_START` and `TX_END`. */
   readonly transcript: string[] = []
   /** The next so many transactions that write meet a conflict. */
   conflicts = 0
@@ -37,14 +46,21 @@ export class TestStore {
 
   /** Writes nodes as the toolstack; a directory that `permissions` names gets them before what is below it. */
   seed(nodes: Readonly<Record<string, string>>, permissions: Readonly<Record<string, readonly string[]>> = {}): void {
-    seeder(this.toolstack).seed(nodes, permissions)
+    this.toolstack.transaction((transaction) => {
+      for (const [path, list] of Object.entries(permissions)) {
+        transaction.mkdir(path)
+        transaction.setPermissions(path, list)
+      }
+      for (const [path, value] of Object.entries(nodes)) transaction.write(path, value)
+    })
   }
 
   /** Removes a node and all below it, as the toolstack does. */
   drop(path: string): void {
-    seeder(this.toolstack).drop(path)
+    this.toolstack.tryRm(path)
   }
 
+  /** The value of a node, as the toolstack sees it; undefined when there is none. */
   get(path: string): string | undefined {
     return this.toolstack.tryRead(path)
   }

@@ -4,9 +4,10 @@
  */
 import type {
   CacheInspection, CodeInspection, Disassembled, ExitReason, Processor, ProcessorExit, ProcessorState, Registers, SegmentState, Trace, TraceHooks,
-} from '../../src/machine/index.ts'
-import type { CpuidAnswer } from '../../src/x86/index.ts'
-import { EXIT, disassemble } from '../../src/machine/index.ts'
+} from '../machine/index.ts'
+import type { CpuidAnswer } from '../x86/index.ts'
+import { EXIT, disassemble } from '../machine/index.ts'
+import { XenError } from '../util/index.ts'
 
 const NULL: SegmentState = { selector: 0, baseLow: 0, baseHigh: 0, limit: 0, attributes: 0 }
 
@@ -137,18 +138,32 @@ export interface StepEnd {
 /** Acts as one instruction. */
 export type Step = (registers: PlainRegisters) => StepEnd | undefined
 
-/** Runs a script; without one it spends its budget. */
+/**
+ * Runs a script; without one it spends its budget. A hypervisor takes it for a machine's processor.
+ *
+ * @example
+ * const processor = new ScriptedProcessor()
+ * const hypervisor = new Hypervisor({ ...options, createProcessor: () => processor })
+ * processor.script.push(
+ *   (registers) => { registers.set(GPR.rax, HYPERVISOR.sched_op, 0); return undefined },
+ *   () => ({ reason: EXIT.SYSCALL }),
+ * )
+ */
 export class ScriptedProcessor implements Processor {
   readonly registers = new PlainRegisters()
   readonly exit: { -readonly [K in keyof ProcessorExit]: ProcessorExit[K] } = {
     reason: EXIT.BUDGET, vector: 0, errorCode: 0, address: 0,
     request: { operation: 'other', length: 2, size: 4, register: 0, general: 0, port: 0 },
   }
+  /** The instructions to come; a run takes them away. */
   readonly script: Step[] = []
+  /** The traces that were asked for. */
   readonly traces: TraceHooks[] = []
   private before: PlainRegisters | undefined
   executed = 0
+  /** How often the TLB was flushed. */
   flushes = 0
+  /** Whether it was given back. */
   destroyed = false
 
   run(budget: number): ExitReason {
@@ -238,7 +253,7 @@ export class ScriptedProcessor implements Processor {
   forget(): void {}
 
   load(): void {
-    throw new Error('a scripted processor is not restored')
+    throw new XenError('NOT_SUPPORTED', 'a scripted processor is not restored')
   }
 
   saveFpu(): Uint8Array {

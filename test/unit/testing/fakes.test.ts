@@ -1,0 +1,40 @@
+/** What other projects test their guests and drivers with. */
+import { expect, test } from 'vitest'
+import { EXIT, GPR } from '../../../src/machine/index.ts'
+import { FakeHypervisor, ScriptedProcessor, TestStore, during } from '../../../src/testing/index.ts'
+
+test('a guest in a fake hypervisor writes to its store, and the transcript says so', async () => {
+  const store = new TestStore()
+  const hub = new FakeHypervisor()
+  const guest = hub.createDomain(1, (kernel) => void kernel.store!.write('data/answer', '42'), { store: store.connect(1, 'guest') })
+  await hub.settle()
+  expect(guest.crash).toBeUndefined()
+  expect(store.transcript).toContain('guest WRITE data/answer = "42"')
+  expect(store.get('/local/domain/1/data/answer')).toBe('42')
+})
+
+test('domains run for as long as something is awaited of them, and its failure is passed on', async () => {
+  const store = new TestStore()
+  const hub = new FakeHypervisor()
+  const guest = hub.createDomain(1, () => undefined, { store: store.connect(1) })
+  await hub.settle()
+  expect(await during(hub, guest.kernel.store!.directory('control'))).toContain('shutdown')
+  await expect(during(hub, guest.kernel.store!.read('nothing'))).rejects.toMatchObject({ code: 'XENSTORE' })
+})
+
+test('an unbooted guest and an empty pool of frames are typed errors', () => {
+  const hub = new FakeHypervisor(65)
+  expect(() => hub.createDomain(1, () => undefined)).toThrow(expect.objectContaining({ code: 'OUT_OF_MEMORY' }))
+  const other = new FakeHypervisor().createDomain(1, () => undefined)
+  expect(() => other.kernel).toThrow(expect.objectContaining({ code: 'INVALID_STATE' }))
+})
+
+test('a scripted processor does step by step what it was told, and spends its budget then', () => {
+  const processor = new ScriptedProcessor()
+  processor.script.push((registers) => {
+    registers.set(GPR.rax, 7, 0)
+    return undefined
+  }, () => ({ reason: EXIT.SYSCALL }))
+  expect([processor.run(10), processor.executed, processor.registers.low(GPR.rax)]).toEqual([EXIT.SYSCALL, 2, 7])
+  expect([processor.run(10), processor.executed]).toEqual([EXIT.BUDGET, 10])
+})
