@@ -3,7 +3,7 @@
  * pages of other domains that it may look at for a while. Nothing else of the host's memory can be reached from here.
  */
 import { PAGE_SIZE } from '../abi/index.ts'
-import type { Mfn, StateOf } from '../util/index.ts'
+import type { Mfn } from '../util/index.ts'
 import { badState, shape, XenError } from '../util/index.ts'
 import type { HypercallPort } from '../abi/index.ts'
 
@@ -30,10 +30,15 @@ const NO_FRAME = 0xffff_ffff
 const numbers = /* @__PURE__ */ shape.array(Uint32Array, 0, 2 ** 24)
 
 /** The p2m, and the page numbers that are free, in use and without a frame, each in the order in which they are taken. */
-export const framesState = /* @__PURE__ */ shape.record({ frames: numbers, unused: numbers, used: numbers, holes: numbers })
+export const framesState = /* @__PURE__ */ shape.record<FramesState>({ frames: numbers, unused: numbers, used: numbers, holes: numbers })
 
 /** Saved frames of a guest. */
-export type FramesState = StateOf<typeof framesState>
+export interface FramesState {
+  readonly frames: Uint32Array
+  readonly unused: Uint32Array
+  readonly used: Uint32Array
+  readonly holes: Uint32Array
+}
 
 /** The frames of a saved p2m. */
 export const savedP2m = ({ frames }: FramesState): (Mfn | undefined)[] =>

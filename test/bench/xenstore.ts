@@ -12,7 +12,7 @@ import { join } from 'node:path'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { MemoryTransport, XenStore, XenStoreServer } from '../../src/xenstore/index.ts'
-import { OPS, packet } from '../support/store-harness.ts'
+import { STORE_OPS, storePacket } from '../../src/testing/index.ts'
 import type { Report } from './report.ts'
 import { bundle } from './support/bundle.ts'
 import { startIdleServer } from './support/idle-server.ts'
@@ -53,11 +53,11 @@ const pipelined = (type: number, body: (i: number) => string): Work => {
 /** Reads, changes and writes one node, each client its own. */
 const transaction: Work = async (client, index) => {
   const path = node(index)
-  await client.send(message(OPS.TRANSACTION_START, '\0'), 1)
+  await client.send(message(STORE_OPS.TRANSACTION_START, '\0'), 1)
   const tx = parseInt(client.last, 10)
-  await client.send(message(OPS.READ, `${path}\0`, tx), 1)
-  await client.send(message(OPS.WRITE, `${path}\0${client.last}`, tx), 1)
-  await client.send(message(OPS.TRANSACTION_END, 'T\0', tx), 1)
+  await client.send(message(STORE_OPS.READ, `${path}\0`, tx), 1)
+  await client.send(message(STORE_OPS.WRITE, `${path}\0${client.last}`, tx), 1)
+  await client.send(message(STORE_OPS.TRANSACTION_END, 'T\0', tx), 1)
   return 1
 }
 
@@ -65,9 +65,9 @@ const transaction: Work = async (client, index) => {
 const transactionsPipelined = (): Work => {
   const count = 20
   const ids = Array.from({ length: count }, (_, i) => i)
-  const starts = batch(ids.map(() => message(OPS.TRANSACTION_START, '\0')))
+  const starts = batch(ids.map(() => message(STORE_OPS.TRANSACTION_START, '\0')))
   const steps = new PreparedBatch(ids.flatMap((i) => [
-    message(OPS.READ, `${node(i)}\0`), message(OPS.WRITE, `${node(i)}\0value`), message(OPS.TRANSACTION_END, 'T\0'),
+    message(STORE_OPS.READ, `${node(i)}\0`), message(STORE_OPS.WRITE, `${node(i)}\0value`), message(STORE_OPS.TRANSACTION_END, 'T\0'),
   ]))
   return async (client) => {
     await client.send(starts, count)
@@ -80,14 +80,14 @@ const transactionsPipelined = (): Work => {
 
 /** What a toolstack does when it creates a domain: many nodes at once, in three pieces. */
 const largeTransaction = (): Work => {
-  const start = message(OPS.TRANSACTION_START, '\0')
+  const start = message(STORE_OPS.TRANSACTION_START, '\0')
   const indexes = Array.from({ length: 100 }, (_, i) => i)
-  const writes = new PreparedBatch(indexes.map((i) => message(OPS.WRITE, `/bench/large/${i}\0value`)))
+  const writes = new PreparedBatch(indexes.map((i) => message(STORE_OPS.WRITE, `/bench/large/${i}\0value`)))
   return async (client) => {
     await client.send(start, 1)
     const tx = parseInt(client.last, 10)
     await client.send(writes.within(tx), writes.count)
-    await client.send(message(OPS.TRANSACTION_END, 'T\0', tx), 1)
+    await client.send(message(STORE_OPS.TRANSACTION_END, 'T\0', tx), 1)
     return 1
   }
 }
@@ -115,8 +115,8 @@ async function rate(socket: string, clients: number, work: Work): Promise<number
 /** One client watches, another changes nodes below; how many events arrive per second. */
 async function deliveries(socket: string): Promise<number> {
   const [watcher, writer] = await Promise.all([LoadClient.connect(socket), LoadClient.connect(socket)])
-  await watcher.send(message(OPS.WATCH, '/bench\0token\0'), 1, 1)
-  const piece = batch(Array.from({ length: NODES }, (_, i) => message(OPS.WRITE, `${node(i)}\0value`)))
+  await watcher.send(message(STORE_OPS.WATCH, '/bench\0token\0'), 1, 1)
+  const piece = batch(Array.from({ length: NODES }, (_, i) => message(STORE_OPS.WRITE, `${node(i)}\0value`)))
   const start = performance.now()
   let done = 0
   while (performance.now() - start < DURATION) {
@@ -132,7 +132,7 @@ async function deliveries(socket: string): Promise<number> {
 
 async function fill(socket: string): Promise<void> {
   const client = await LoadClient.connect(socket)
-  for (let i = 0; i < NODES; i += 1) await client.send(message(OPS.WRITE, `${node(i)}\0value`), 1)
+  for (let i = 0; i < NODES; i += 1) await client.send(message(STORE_OPS.WRITE, `${node(i)}\0value`), 1)
   client.close()
 }
 
@@ -158,16 +158,16 @@ async function startOurs(): Promise<ServerProcess> {
 
 /** Name, target against the peer, and how a server is measured. */
 const CASES: readonly (readonly [string, number, (socket: string) => Promise<number>])[] = [
-  ['read, one at a time', 1, (socket) => rate(socket, 1, repeat(OPS.READ, (i) => `${node(i)}\0`))],
-  ['read, one at a time, 50 clients', 1, (socket) => rate(socket, 50, repeat(OPS.READ, (i) => `${node(i)}\0`))],
-  ['write, one at a time', 1, (socket) => rate(socket, 1, repeat(OPS.WRITE, (i) => `${node(i)}\0value`))],
-  ['write, one at a time, 50 clients', 1, (socket) => rate(socket, 50, repeat(OPS.WRITE, (i) => `${node(i)}\0value`))],
-  ['directory, one at a time', 1, (socket) => rate(socket, 1, repeat(OPS.DIRECTORY, () => '/bench/domain\0'))],
-  ['read, pipelined', 1.5, (socket) => rate(socket, 1, pipelined(OPS.READ, (i) => `${node(i)}\0`))],
-  ['read, pipelined, 50 clients', 1.5, (socket) => rate(socket, 50, pipelined(OPS.READ, (i) => `${node(i)}\0`))],
-  ['write, pipelined', 1.5, (socket) => rate(socket, 1, pipelined(OPS.WRITE, (i) => `${node(i)}\0value`))],
-  ['write, pipelined, 50 clients', 1.5, (socket) => rate(socket, 50, pipelined(OPS.WRITE, (i) => `${node(i)}\0value`))],
-  ['directory, pipelined', 1.5, (socket) => rate(socket, 1, pipelined(OPS.DIRECTORY, () => '/bench/domain\0'))],
+  ['read, one at a time', 1, (socket) => rate(socket, 1, repeat(STORE_OPS.READ, (i) => `${node(i)}\0`))],
+  ['read, one at a time, 50 clients', 1, (socket) => rate(socket, 50, repeat(STORE_OPS.READ, (i) => `${node(i)}\0`))],
+  ['write, one at a time', 1, (socket) => rate(socket, 1, repeat(STORE_OPS.WRITE, (i) => `${node(i)}\0value`))],
+  ['write, one at a time, 50 clients', 1, (socket) => rate(socket, 50, repeat(STORE_OPS.WRITE, (i) => `${node(i)}\0value`))],
+  ['directory, one at a time', 1, (socket) => rate(socket, 1, repeat(STORE_OPS.DIRECTORY, () => '/bench/domain\0'))],
+  ['read, pipelined', 1.5, (socket) => rate(socket, 1, pipelined(STORE_OPS.READ, (i) => `${node(i)}\0`))],
+  ['read, pipelined, 50 clients', 1.5, (socket) => rate(socket, 50, pipelined(STORE_OPS.READ, (i) => `${node(i)}\0`))],
+  ['write, pipelined', 1.5, (socket) => rate(socket, 1, pipelined(STORE_OPS.WRITE, (i) => `${node(i)}\0value`))],
+  ['write, pipelined, 50 clients', 1.5, (socket) => rate(socket, 50, pipelined(STORE_OPS.WRITE, (i) => `${node(i)}\0value`))],
+  ['directory, pipelined', 1.5, (socket) => rate(socket, 1, pipelined(STORE_OPS.DIRECTORY, () => '/bench/domain\0'))],
   ['watch events delivered', 1.5, deliveries],
   ['transaction, one at a time', 1, (socket) => rate(socket, 1, transaction)],
   ['transaction, pipelined', 10, (socket) => rate(socket, 1, transactionsPipelined())],
@@ -302,9 +302,9 @@ function attacks(report: Report): void {
   tools.write('/local/domain/1', '')
   tools.setPermissions('/local/domain/1', ['n1'])
   tools.setPermissions('/big', ['r0'])
-  const read = packet(OPS.READ, '/big\0')
-  const start = packet(OPS.TRANSACTION_START, '\0')
-  const noise = packet(OPS.READ, 'noise')
+  const read = storePacket(STORE_OPS.READ, '/big\0')
+  const start = storePacket(STORE_OPS.TRANSACTION_START, '\0')
+  const noise = storePacket(STORE_OPS.READ, 'noise')
   new DataView(noise.buffer).setUint32(12, 0xffffffff, true)
   // Without a collection in between, what earlier cases left would be counted.
   setFlagsFromString('--expose-gc')

@@ -4,7 +4,7 @@
  */
 import { SeededRandom, below } from '../../src/util/index.ts'
 import { XenStore } from '../../src/xenstore/index.ts'
-import { OPS, StoreHarness, packet, type RawClient } from '../support/store-harness.ts'
+import { STORE_OPS, StoreHarness, storePacket, type RawStoreClient } from '../../src/testing/index.ts'
 import type { ModelClient } from './xenstore-model-types.ts'
 import { ModelStore } from './xenstore-model.ts'
 
@@ -17,7 +17,7 @@ export interface FuzzResult {
 }
 
 interface Pair {
-  readonly real: RawClient
+  readonly real: RawStoreClient
   readonly model: ModelClient
 }
 
@@ -81,7 +81,7 @@ export class Generator {
 
   /** One message that makes sense. */
   sensible(): { type: number; body: string } {
-    const of = (op: keyof typeof OPS, body: string) => ({ type: OPS[op], body })
+    const of = (op: keyof typeof STORE_OPS, body: string) => ({ type: STORE_OPS[op], body })
     const row = below(this.random, 100)
     if (row < 22) return of('WRITE', `${this.anyPath()}\0${this.value()}`)
     if (row < 40) return of('READ', `${this.anyPath()}\0`)
@@ -213,7 +213,7 @@ export function fuzzStream(options: {
     const client = harness.client(below(random, 3))
     for (let piece = 0; piece < 20; piece += 1) {
       const body = 'x'.repeat(below(random, 50))
-      const bytes = packet(below(random, 30), body, { id: random.next(), tx: below(random, 3) })
+      const bytes = storePacket(below(random, 30), body, { id: random.next(), tx: below(random, 3) })
       for (let n = below(random, 4); n > 0; n -= 1) bytes[below(random, bytes.length)] = random.next() & 0xff
       client.send(bytes.subarray(0, 1 + below(random, bytes.length)))
     }

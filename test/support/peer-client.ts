@@ -1,7 +1,7 @@
 /** A client of any server behind a socket that asks one thing at a time, for comparing answers. */
 import { connect, type Socket } from 'node:net'
 import { PacketParser } from '../../src/xenstore/index.ts'
-import { OPS, packet } from './store-harness.ts'
+import { STORE_OPS, storePacket } from '../../src/testing/index.ts'
 
 interface Answer {
   readonly type: number
@@ -50,14 +50,14 @@ export class PeerClient {
   /** Asks, and waits for the answer to this very request; rejects when there is none for five seconds. */
   async ask(type: number, body: string, tx = 0): Promise<string> {
     this.lastId += 1
-    this.socket.write(packet(type, body, { id: this.lastId, tx }))
+    this.socket.write(storePacket(type, body, { id: this.lastId, tx }))
     const deadline = Date.now() + 5000
     for (;;) {
-      const place = this.answers.findIndex((answer) => answer.id === this.lastId && answer.type !== OPS.WATCH_EVENT)
+      const place = this.answers.findIndex((answer) => answer.id === this.lastId && answer.type !== STORE_OPS.WATCH_EVENT)
       if (place >= 0) {
         const [answer] = this.answers.splice(place, 1)
         const text = answer!.text.replaceAll('\0', '|')
-        return answer!.type === OPS.ERROR ? `!${text.slice(0, -1)}` : text
+        return answer!.type === STORE_OPS.ERROR ? `!${text.slice(0, -1)}` : text
       }
       if (Date.now() > deadline) throw new Error(`no answer to ${type} ${JSON.stringify(body)}`)
       await new Promise<void>((resolve) => {
@@ -72,9 +72,9 @@ export class PeerClient {
 
   /** The events that have arrived, after one more exchange to be sure that they have. */
   async events(): Promise<string[]> {
-    await this.ask(OPS.GET_DOMAIN_PATH, '1\0')
-    const events = this.answers.filter(({ type }) => type === OPS.WATCH_EVENT)
-    this.answers = this.answers.filter(({ type }) => type !== OPS.WATCH_EVENT)
+    await this.ask(STORE_OPS.GET_DOMAIN_PATH, '1\0')
+    const events = this.answers.filter(({ type }) => type === STORE_OPS.WATCH_EVENT)
+    this.answers = this.answers.filter(({ type }) => type !== STORE_OPS.WATCH_EVENT)
     return events.map(({ text }) => text.slice(0, -1).replace('\0', ' '))
   }
 

@@ -16,12 +16,12 @@ import { listenXenStore, type XenStoreListener } from '../../src/node/index.ts'
 import { SeededRandom } from '../../src/util/index.ts'
 import { XenStore, XenStoreServer } from '../../src/xenstore/index.ts'
 import { PeerClient } from '../support/peer-client.ts'
-import { OPS, StoreHarness } from '../support/store-harness.ts'
+import { STORE_OPS, StoreHarness } from '../../src/testing/index.ts'
 
 const CLIENTS = 3
 const COMPARED: readonly number[] = [
-  OPS.DIRECTORY, OPS.READ, OPS.GET_PERMS, OPS.WATCH, OPS.UNWATCH, OPS.TRANSACTION_START, OPS.TRANSACTION_END,
-  OPS.WRITE, OPS.MKDIR, OPS.RM, OPS.SET_PERMS, OPS.RESET_WATCHES,
+  STORE_OPS.DIRECTORY, STORE_OPS.READ, STORE_OPS.GET_PERMS, STORE_OPS.WATCH, STORE_OPS.UNWATCH, STORE_OPS.TRANSACTION_START, STORE_OPS.TRANSACTION_END,
+  STORE_OPS.WRITE, STORE_OPS.MKDIR, STORE_OPS.RM, STORE_OPS.SET_PERMS, STORE_OPS.RESET_WATCHES,
 ]
 
 const peer: ServerProcess | string = await startPeer()
@@ -32,8 +32,8 @@ afterAll(() => {
 })
 
 const isNewer = (type: number, body: string): boolean =>
-  (type === OPS.WATCH && body.split('\0').length > 3) || (type === OPS.GET_PERMS && body.startsWith('@'))
-  || (type === OPS.SET_PERMS && body.startsWith('@'))
+  (type === STORE_OPS.WATCH && body.split('\0').length > 3) || (type === STORE_OPS.GET_PERMS && body.startsWith('@'))
+  || (type === STORE_OPS.SET_PERMS && body.startsWith('@'))
 
 describe.skipIf(typeof peer === 'string')('the same messages to the C xenstored', () => {
   let theirs: PeerClient[] = []
@@ -49,13 +49,13 @@ describe.skipIf(typeof peer === 'string')('the same messages to the C xenstored'
 
   /** Empties the peer, which is one for all seeds. */
   const reset = async (): Promise<void> => {
-    for (const client of theirs) await client.ask(OPS.RESET_WATCHES, '\0')
-    for (const name of (await theirs[0]!.ask(OPS.DIRECTORY, '/\0')).split('|').slice(0, -1)) {
-      await theirs[0]!.ask(OPS.RM, `/${name}\0`)
+    for (const client of theirs) await client.ask(STORE_OPS.RESET_WATCHES, '\0')
+    for (const name of (await theirs[0]!.ask(STORE_OPS.DIRECTORY, '/\0')).split('|').slice(0, -1)) {
+      await theirs[0]!.ask(STORE_OPS.RM, `/${name}\0`)
     }
-    await theirs[0]!.ask(OPS.SET_PERMS, '/\0n0\0')
-    await theirs[0]!.ask(OPS.WRITE, '/\0')
-    await theirs[0]!.ask(OPS.WRITE, '/tool/xenstored\0')
+    await theirs[0]!.ask(STORE_OPS.SET_PERMS, '/\0n0\0')
+    await theirs[0]!.ask(STORE_OPS.WRITE, '/\0')
+    await theirs[0]!.ask(STORE_OPS.WRITE, '/tool/xenstored\0')
   }
 
   test.each([11, 12, 13])('with seed %i are answered alike', async (seed) => {
@@ -75,14 +75,14 @@ describe.skipIf(typeof peer === 'string')('the same messages to the C xenstored'
       const [mine, its] = ids.length > 0 && generator.chance(70) ? generator.pick(ids) : [0, 0]
       const answer = ours[who]!.ask(type, Uint8Array.from(body, (c) => c.charCodeAt(0)), mine)!
       const other = await theirs[who]!.ask(type, body, its)
-      const started = type === OPS.TRANSACTION_START && !answer.startsWith('!') && !other.startsWith('!')
+      const started = type === STORE_OPS.TRANSACTION_START && !answer.startsWith('!') && !other.startsWith('!')
       if (started) open[who]!.set(parseInt(answer, 10), parseInt(other, 10))
-      if (type === OPS.TRANSACTION_END) open[who]!.delete(mine)
-      if (type === OPS.RESET_WATCHES) open[who]!.clear()
+      if (type === STORE_OPS.TRANSACTION_END) open[who]!.delete(mine)
+      if (type === STORE_OPS.RESET_WATCHES) open[who]!.clear()
       if (other === '!EIO') {
         // It met a child that others had removed since; the transaction is lost anyway, there as here.
         for (const [client, tx] of [[ours[who]!, mine], [theirs[who]!, its]] as const) {
-          await client.ask(OPS.TRANSACTION_END, 'F\0', tx)
+          await client.ask(STORE_OPS.TRANSACTION_END, 'F\0', tx)
         }
         open[who]!.delete(mine)
         continue
@@ -114,8 +114,8 @@ test.skipIf(typeof peer === 'string')('commands of xenstore-control are answered
   const bare = (answer: string): string => answer.replace(/^(\S+ *: +\d+) .*$/gm, '$1')
   for (const words of COMMANDS) {
     const body = `${words.replaceAll('|', '\0')}\0`
-    const answer = ours.ask(OPS.CONTROL, Uint8Array.from(body, (c) => c.charCodeAt(0)))
-    expect(`${words}: ${bare(answer!)}`).toBe(`${words}: ${bare(await client.ask(OPS.CONTROL, body))}`)
+    const answer = ours.ask(STORE_OPS.CONTROL, Uint8Array.from(body, (c) => c.charCodeAt(0)))
+    expect(`${words}: ${bare(answer!)}`).toBe(`${words}: ${bare(await client.ask(STORE_OPS.CONTROL, body))}`)
   }
   client.close()
 })
@@ -124,7 +124,7 @@ test.skipIf(typeof peer === 'string')('commands of xenstore-control are answered
  * What is asked of domains: who they are for xenstored. Domain 0 needs no introduction; the others have none yet. No domain
  * is released that is another's target: xenstored then only forgets that it was.
  */
-const ABOUT_DOMAINS: readonly (readonly [keyof typeof OPS, string])[] = [
+const ABOUT_DOMAINS: readonly (readonly [keyof typeof STORE_OPS, string])[] = [
   ...[0, 1, 2, 0x7ff0, 0x7fff].flatMap((id) => ([
     ['IS_DOMAIN_INTRODUCED', `${id}`], ['GET_DOMAIN_PATH', `${id}`], ['RESUME', `${id}`], ['RELEASE', `${id}`],
     ['SET_TARGET', `${id}|0`], ['SET_TARGET', `0|${id}`], ['SET_TARGET', `${id}|1`],
@@ -140,7 +140,7 @@ test.skipIf(typeof peer === 'string')('who is introduced, and what may be done w
   const differences: string[] = []
   for (const [op, words] of ABOUT_DOMAINS) {
     const body = `${words.replaceAll('|', '\0')}\0`
-    const [answer, wanted] = [ours.ask(OPS[op], Uint8Array.from(body, (c) => c.charCodeAt(0))), await client.ask(OPS[op], body)]
+    const [answer, wanted] = [ours.ask(STORE_OPS[op], Uint8Array.from(body, (c) => c.charCodeAt(0))), await client.ask(STORE_OPS[op], body)]
     if (answer !== wanted) differences.push(`${op} ${words}: ours ${answer}, xenstored ${wanted}`)
   }
   client.close()

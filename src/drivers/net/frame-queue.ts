@@ -3,7 +3,7 @@
  * and can count them, nobody loses memory.
  */
 
-import { badState, shape, type StateOf } from '../../util/index.ts'
+import { badState, shape } from '../../util/index.ts'
 
 /** Frames that wait for a reader unless it is told otherwise. */
 export const FRAME_QUEUE_LIMIT = 1024
@@ -11,13 +11,17 @@ export const FRAME_QUEUE_LIMIT = 1024
 export const FRAME_QUEUE_BYTES = 4 << 20
 
 /** The frames that wait, how many may, and how many were lost. */
-export const frameQueueState = /* @__PURE__ */ shape.record({
+export const frameQueueState = /* @__PURE__ */ shape.record<FrameQueueState>({
   frames: /* @__PURE__ */ shape.list(/* @__PURE__ */ shape.array(Uint8Array, 0, FRAME_QUEUE_BYTES), 1e6),
   limit: /* @__PURE__ */ shape.whole(1, 1e6), lost: shape.time,
 })
 
 /** A saved queue. */
-export type FrameQueueState = StateOf<typeof frameQueueState>
+export interface FrameQueueState {
+  readonly frames: readonly Uint8Array[]
+  readonly limit: number
+  readonly lost: number
+}
 
 /** A queue of frames whose bytes are its own. */
 export class FrameQueue {

@@ -4,7 +4,7 @@
  * share is the same bytes. Who owns a frame is not known here; what processors need besides is in machine-memory.ts.
  */
 import { PAGE_SHIFT, PAGE_SIZE } from '../../x86/index.ts'
-import { Bitmap, type StateOf, type Stateful, XenError, badState, shape } from '../../util/index.ts'
+import { Bitmap, type Stateful, XenError, badState, shape } from '../../util/index.ts'
 import { FRAME_NOTE, MAX_MEMORY_BYTES, layOut, mostMemoryBytes } from './layout.ts'
 import type { MemoryLayout } from './layout.ts'
 
@@ -12,18 +12,24 @@ const MOST_FRAMES = MAX_MEMORY_BYTES / PAGE_SIZE
 const frameNumbers = /* @__PURE__ */ shape.array(Uint32Array, 0, MOST_FRAMES)
 
 /** What a saved memory looks like. */
-export const memoryShape = /* @__PURE__ */ shape.record({
-  firstFrame: shape.word, endFrame: shape.word,
-  /** Frames that are not all zero, ascending, and their bytes one after another. */
-  frames: frameNumbers, bytes: /* @__PURE__ */ shape.array(Uint8Array, 0, MAX_MEMORY_BYTES),
-  /** Frames that have been handed out, zero or not. */
-  used: frameNumbers,
-  /** Frames whose writes are watched and that have not been written since. */
-  clean: frameNumbers,
+export const memoryShape = /* @__PURE__ */ shape.record<MemoryState>({
+  firstFrame: shape.word, endFrame: shape.word, frames: frameNumbers,
+  bytes: /* @__PURE__ */ shape.array(Uint8Array, 0, MAX_MEMORY_BYTES), used: frameNumbers, clean: frameNumbers,
 })
 
 /** A memory as plain data: the frames of domains, not the machine's own areas. */
-export type MemoryState = StateOf<typeof memoryShape>
+export interface MemoryState {
+  readonly firstFrame: number
+  readonly endFrame: number
+  /** Frames that are not all zero, ascending. */
+  readonly frames: Uint32Array
+  /** Their bytes, one after another. */
+  readonly bytes: Uint8Array
+  /** Frames that have been handed out, zero or not. */
+  readonly used: Uint32Array
+  /** Frames whose writes are watched and that have not been written since. */
+  readonly clean: Uint32Array
+}
 
 /** Where the machine's own areas lie, for the machine's own processors; not published. */
 export let layoutOf: (memory: PhysicalMemory) => MemoryLayout

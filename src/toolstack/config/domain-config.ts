@@ -8,10 +8,8 @@ import { defaultActions, type Actions, type Era } from './actions.ts'
 import { USUAL_KINDS, type DeviceDescriptions, type DeviceKinds, type DomainDevices } from '../device-kinds/device-kinds.ts'
 import { ACTION_NAMES, OBJECT_NAMES, optionsSchema } from './option-schemas.ts'
 import { OPTIONS } from './option-table.ts'
+import type { FileSource } from './option-values.ts'
 import type { StreamTrust } from './stream-trust.ts'
-
-/** A file's bytes, or the name under which the host's file source knows it. */
-export type FileSource = string | Uint8Array
 
 /** What a caller may say about a domain; everything but the name has a default. */
 export interface DomainOptions<Kernel = FileSource> extends DeviceDescriptions {

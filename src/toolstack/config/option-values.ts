@@ -70,8 +70,14 @@ export const specifications = (title: string): ValueKind<(string | object)[], st
   file: mustBeTexts, words: 'list of specifications', syntax: 'list',
 })
 
+/** A file's bytes, or the name under which the host's file source knows it. */
+export type FileSource = string | Uint8Array
+
+/** Files by name, in objects by their bytes as well. */
+export interface FileSourceKind extends ValueKind<FileSource, string> {}
+
 /** A file: its name, in objects its bytes as well. */
-export const fileSource: ValueKind<string | Uint8Array, string> = {
+export const fileSource: FileSourceKind = {
   object: /* @__PURE__ */ z.union([z.string().min(1), z.instanceof(Uint8Array)], { error: 'must be a path or bytes' }),
   file: mustBeText, words: 'name of a file, or bytes', syntax: 'text',
 }

@@ -3,7 +3,8 @@
  * configuration consists of is in ../config.
  */
 import { parseDescription, type ConfigWarning, type DescriptionOptions } from '../config/description-file.ts'
-import { resolveDomainOptions, type DomainConfig, type DomainOptions, type FileSource } from '../config/domain-config.ts'
+import { resolveDomainOptions, type DomainConfig, type DomainOptions } from '../config/domain-config.ts'
+import type { FileSource } from '../config/option-values.ts'
 import type { DeviceKinds } from '../device-kinds/device-kinds.ts'
 import type { KernelSource } from '../domains/kernel-source.ts'
 import type { OperationOptions } from '../run/operation.ts'

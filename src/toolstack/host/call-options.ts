@@ -8,7 +8,7 @@ import {
   abortSignal, anything, callable, checkOptions, flag, having, listOf, oneOf, real, text, timeLimit, whole,
   type Check, type OptionChecks,
 } from '../../util/index.ts'
-import type { FileSource } from '../config/domain-config.ts'
+import type { FileSource } from '../config/option-values.ts'
 import type { StreamPermissions, StreamTrust } from '../config/stream-trust.ts'
 import type { ReceiveOptions } from '../migrate/receive.ts'
 import type { MigrateOptions } from '../migrate/send.ts'

@@ -6,7 +6,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import { connectXenStore, listenXenStore, type XenStoreListener } from '../../../src/node/index.ts'
 import { XenError } from '../../../src/util/index.ts'
 import { XenStore, XenStoreServer } from '../../../src/xenstore/index.ts'
-import { OPS, packet } from '../../support/store-harness.ts'
+import { STORE_OPS, storePacket } from '../../../src/testing/index.ts'
 
 let folder: string
 let path: string
@@ -66,7 +66,7 @@ test.each([0o600, 0o660, 0o666])('the socket file has the permissions that were 
 
 test('a message may come byte by byte', async () => {
   const { socket, received } = raw()
-  for (const byte of packet(OPS.READ, '/tool\0', { id: 5 })) {
+  for (const byte of storePacket(STORE_OPS.READ, '/tool\0', { id: 5 })) {
     socket.write(Uint8Array.of(byte))
     await new Promise((resolve) => setImmediate(resolve))
   }
@@ -77,7 +77,7 @@ test('a message may come byte by byte', async () => {
 test('a length beyond the protocol drops the client, and nobody else', async () => {
   const client = await connectXenStore(path)
   const { socket, ended } = raw()
-  const bad = packet(OPS.READ, '')
+  const bad = storePacket(STORE_OPS.READ, '')
   new DataView(bad.buffer).setUint32(12, 0xffffffff, true)
   socket.write(bad)
   await ended
@@ -91,7 +91,7 @@ test('a client that never reads is not read from for ever, and keeps nobody else
   socket.pause()
   const client = await connectXenStore(path)
   await client.write('/big', 'x'.repeat(4000))
-  const request = Buffer.concat(Array.from({ length: 100 }, () => packet(OPS.READ, '/big\0')))
+  const request = Buffer.concat(Array.from({ length: 100 }, () => storePacket(STORE_OPS.READ, '/big\0')))
   let taken = 0
   let stopped = false
   while (!stopped && taken < 2000) {
@@ -110,8 +110,8 @@ test('a client that never reads is not read from for ever, and keeps nobody else
 
 test('a client that goes away in the middle of a message leaves nothing', async () => {
   const { socket } = raw()
-  socket.write(packet(OPS.WATCH, '/a\0t\0'))
-  socket.write(packet(OPS.READ, '/tool\0').subarray(0, 18))
+  socket.write(storePacket(STORE_OPS.WATCH, '/a\0t\0'))
+  socket.write(storePacket(STORE_OPS.READ, '/tool\0').subarray(0, 18))
   await until(() => server.store.watchCount === 1)
   socket.destroy()
   await until(() => server.clients === 0)

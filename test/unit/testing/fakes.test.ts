@@ -1,7 +1,7 @@
 /** What other projects test their guests and drivers with. */
 import { expect, test } from 'vitest'
 import { EXIT, GPR } from '../../../src/machine/index.ts'
-import { FakeHypervisor, ScriptedProcessor, TestStore, during } from '../../../src/testing/index.ts'
+import { FakeHypervisor, ScriptedProcessor, StoreHarness, TestStore, during, transcriptDifferences } from '../../../src/testing/index.ts'
 
 test('a guest in a fake hypervisor writes to its store, and the transcript says so', async () => {
   const store = new TestStore()
@@ -37,4 +37,14 @@ test('a scripted processor does step by step what it was told, and spends its bu
   }, () => ({ reason: EXIT.SYSCALL }))
   expect([processor.run(10), processor.executed, processor.registers.low(GPR.rax)]).toEqual([EXIT.SYSCALL, 2, 7])
   expect([processor.run(10), processor.executed]).toEqual([EXIT.BUDGET, 10])
+})
+
+test('a transcript of raw messages is played, and what was answered otherwise is told by its line', () => {
+  const harness = new StoreHarness()
+  const [tools, guest] = [harness.client(), harness.client(1)]
+  expect(transcriptDifferences([
+    [tools, 'WRITE', '/local/domain/1/name|web', 'OK|'],
+    [guest, 'READ', '/local/domain/1/name|', '!EACCES'],
+    [tools, 'READ', '/local/domain/1/name|', 'mail'],
+  ])).toEqual(['line 3: READ /local/domain/1/name|: expected mail, got web'])
 })

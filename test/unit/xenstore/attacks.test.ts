@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { OPS, StoreHarness, packet, type RawClient } from '../../support/store-harness.ts'
+import { STORE_OPS, StoreHarness, storePacket, type RawStoreClient } from '../../../src/testing/index.ts'
 
 /** A server with a large node that everybody may read, an innocent client, and a domain with bad intentions. */
 function setup() {
@@ -13,7 +13,7 @@ function setup() {
 }
 
 /** Sends without ever taking a reply. */
-function flood(client: RawClient, bytes: Uint8Array, count: number, pump: () => void): number {
+function flood(client: RawStoreClient, bytes: Uint8Array, count: number, pump: () => void): number {
   let taken = 0
   for (let i = 0; i < count; i += 1) {
     taken += client.transport.send(bytes)
@@ -25,7 +25,7 @@ function flood(client: RawClient, bytes: Uint8Array, count: number, pump: () => 
 describe('a domain that', () => {
   test('never takes its replies is served 20 requests and then no more', () => {
     const { harness, innocent, hostile } = setup()
-    flood(hostile, packet(OPS.READ, '/big\0'), 5000, () => harness.server.process())
+    flood(hostile, storePacket(STORE_OPS.READ, '/big\0'), 5000, () => harness.server.process())
     const { usage } = harness.store.domain(1)!
     expect(usage.outstanding).toBe(20)
     expect(usage.memory).toBeLessThan(200_000)
@@ -55,7 +55,7 @@ describe('a domain that', () => {
 
   test('watches what changes and takes no events is not sent more than its memory allows', () => {
     const { harness, innocent, hostile } = setup()
-    hostile.send(packet(OPS.WATCH, `/local\0${'t'.repeat(4000)}\0`))
+    hostile.send(storePacket(STORE_OPS.WATCH, `/local\0${'t'.repeat(4000)}\0`))
     innocent.ask('SET_PERMS', '/local|r0|')
     for (let i = 0; i < 3000; i += 1) innocent.ask('WRITE', `/local/n${i}|`)
     expect(harness.store.domain(1)!.usage.memory).toBeLessThanOrEqual(2.5 * 1024 * 1024)
@@ -65,7 +65,7 @@ describe('a domain that', () => {
   test('sends a length of 4 GiB is dropped, and its watches with it', () => {
     const { harness, innocent, hostile } = setup()
     hostile.ask('WATCH', 'n|t|')
-    const bad = packet(OPS.READ, '/big\0')
+    const bad = storePacket(STORE_OPS.READ, '/big\0')
     new DataView(bad.buffer).setUint32(12, 0xffffffff, true)
     hostile.send(bad)
     expect(hostile.transport.state).toBe('ended')
@@ -75,10 +75,10 @@ describe('a domain that', () => {
 
   test('sends half a message waits for itself alone', () => {
     const { harness, innocent, hostile } = setup()
-    hostile.send(packet(OPS.READ, '/big\0').subarray(0, 19))
+    hostile.send(storePacket(STORE_OPS.READ, '/big\0').subarray(0, 19))
     expect(innocent.ask('READ', '/tool|')).toBe('')
     expect(harness.server.hasWork).toBe(false)
-    hostile.send(packet(OPS.READ, '/big\0').subarray(19))
+    hostile.send(storePacket(STORE_OPS.READ, '/big\0').subarray(19))
     expect(hostile.collect()[0]?.text.length).toBe(4000)
   })
 })
@@ -86,7 +86,7 @@ describe('a domain that', () => {
 test('a tool that never takes its replies is held at 256 KiB of them', () => {
   const { harness, innocent } = setup()
   const tool = harness.client()
-  const sent = flood(tool, packet(OPS.READ, '/big\0'), 20_000, () => harness.server.process())
+  const sent = flood(tool, storePacket(STORE_OPS.READ, '/big\0'), 20_000, () => harness.server.process())
   expect(sent).toBeLessThan(20_000 * 21)
   // Nobody was dropped: the innocent one, the hostile one of setup, the tool.
   expect(harness.store.connectionCount).toBe(3)
@@ -96,7 +96,7 @@ test('a tool that never takes its replies is held at 256 KiB of them', () => {
 test('a tool that takes no events is dropped before they fill the memory', () => {
   const { harness, innocent } = setup()
   const tool = harness.client()
-  tool.send(packet(OPS.WATCH, `/w\0${'t'.repeat(4000)}\0`))
+  tool.send(storePacket(STORE_OPS.WATCH, `/w\0${'t'.repeat(4000)}\0`))
   for (let i = 0; i < 5000; i += 1) innocent.ask('WRITE', `/w/${i}|`)
   expect(tool.transport.state === 'ended' || harness.server.clients === 2).toBe(true)
   expect(harness.store.watchCount).toBe(0)
@@ -104,7 +104,7 @@ test('a tool that takes no events is dropped before they fill the memory', () =>
 
 test('others keep their speed beside a domain that floods', () => {
   const { harness, innocent, hostile } = setup()
-  const noise = packet(OPS.READ, '/nowhere\0')
+  const noise = storePacket(STORE_OPS.READ, '/nowhere\0')
   let answered = 0
   for (let i = 0; i < 500; i += 1) {
     for (let n = 0; n < 100; n += 1) hostile.transport.send(noise)

@@ -1,21 +1,21 @@
 import { describe, expect, test } from 'vitest'
-import { StoreHarness, differences, type Line, type Op, type RawClient } from '../../support/store-harness.ts'
+import { StoreHarness, transcriptDifferences, type TranscriptLine, type StoreOp, type RawStoreClient } from '../../../src/testing/index.ts'
 
 interface Who {
-  readonly dom0: RawClient
-  readonly dom1: RawClient
-  readonly dom2: RawClient
+  readonly dom0: RawStoreClient
+  readonly dom1: RawStoreClient
+  readonly dom2: RawStoreClient
 }
 
 /** Plays lines with dom0, domain 1 and domain 2 connected and domain 1 at home. */
-function play(lines: (who: Who) => readonly Line[]): void {
+function play(lines: (who: Who) => readonly TranscriptLine[]): void {
   const harness = new StoreHarness()
   const who = { dom0: harness.client(0), dom1: harness.client(1), dom2: harness.client(2) }
   for (const id of [1, 2]) {
     who.dom0.ask('WRITE', `/local/domain/${id}|`)
     who.dom0.ask('SET_PERMS', `/local/domain/${id}|n${id}|`)
   }
-  expect(differences(lines(who))).toEqual([])
+  expect(transcriptDifferences(lines(who))).toEqual([])
 }
 
 describe('reading and writing', () => {
@@ -129,7 +129,7 @@ describe('permissions', () => {
     dom0.ask('SET_PERMS', '/n|n2|')
     for (const id of [1, 2]) harness.introduce(id)
     const dom1 = harness.client(1)
-    expect(differences([
+    expect(transcriptDifferences([
       [dom1, 'READ', '/n|', '!EACCES'],
       [dom1, 'SET_TARGET', '1|2|', '!EACCES'],
       [dom0, 'SET_TARGET', '1|9|', '!ENOENT'],
@@ -142,7 +142,7 @@ describe('permissions', () => {
 
 describe('malformed requests', () => {
   const long = (length: number): string => `/${'x'.repeat(length - 1)}`
-  test.each<[Op, string, string]>([
+  test.each<[StoreOp, string, string]>([
     ['READ', '', '!EINVAL'],
     ['READ', '/a', '!EINVAL'],
     ['READ', '/a|b|', '!EINVAL'],
@@ -189,7 +189,7 @@ describe('malformed requests', () => {
     expect(new StoreHarness().client().ask(number, '/|')).toBe('!ENOSYS')
   })
 
-  test.each<[Op, string]>([
+  test.each<[StoreOp, string]>([
     ['CONTROL', 'help|'], ['INTRODUCE', '1|2|3|'], ['RELEASE', '1|'], ['RESUME', '1|'], ['SET_TARGET', '1|2|'],
     ['IS_DOMAIN_INTRODUCED', '1|'], ['SET_FEATURE', '1|0|'], ['GET_QUOTA', 'nodes|'], ['SET_QUOTA', 'nodes|1|'],
     ['GET_FEATURE', '2|'],

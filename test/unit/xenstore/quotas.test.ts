@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import type { QuotaLimits } from '../../../src/xenstore/index.ts'
-import { StoreHarness } from '../../support/store-harness.ts'
+import { StoreHarness } from '../../../src/testing/index.ts'
 
 /** A guest at home in /local/domain/1, with limits of its own. */
 function guestWith(limits: Partial<QuotaLimits>) {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { XENSTORE, XenstoreDomainInterface as Page } from '../../../src/abi/index.ts'
 import { RingTransport } from '../../../src/xenstore/index.ts'
-import { OPS, RawClient, StoreHarness, packet } from '../../support/store-harness.ts'
+import { STORE_OPS, RawStoreClient, StoreHarness, storePacket } from '../../../src/testing/index.ts'
 
 /** A domain connected over its page, with the store's directory for it. */
 function connected(options: { start?: number } = {}) {
@@ -14,7 +14,7 @@ function connected(options: { start?: number } = {}) {
   const start = options.start ?? 0
   for (const index of [Page.reqCons, Page.reqProd, Page.rspCons, Page.rspProd]) index.set(page.view, page.base, start)
   const transport = new RingTransport({ ...page, notify: () => harness.server.domainEvent(1) }, 'client')
-  const guest = new RawClient(transport, () => harness.server.process())
+  const guest = new RawStoreClient(transport, () => harness.server.process())
   return { harness, tools, page, guest, transport, notified: () => notified }
 }
 
@@ -29,7 +29,7 @@ describe.each([0, 1000, 0xfffffff0])('with indexes that begin at %i', (start) =>
     const value = 'v'.repeat(1500)
     expect(guest.ask('WRITE', `data|${value}`)).toBe('OK|')
     let text = ''
-    guest.send(packet(OPS.READ, 'data\0', { id: 77 }))
+    guest.send(storePacket(STORE_OPS.READ, 'data\0', { id: 77 }))
     for (let i = 0; i < 10 && guest.received.length === 0; i += 1) {
       guest.collect()
       guest.transport.send(new Uint8Array(0))
@@ -77,7 +77,7 @@ test.each([
 
 test('a message that is too long is answered with the error field', () => {
   const { page, guest } = connected()
-  const bytes = packet(OPS.READ, '')
+  const bytes = storePacket(STORE_OPS.READ, '')
   new DataView(bytes.buffer).setUint32(12, 0xffffffff, true)
   guest.send(bytes)
   expect(Page.error.get(page.view, page.base)).toBe(XENSTORE.ERROR_PROTO)
@@ -95,7 +95,7 @@ test('a domain may ask for a new connection, also after an error', () => {
   harness.server.process()
   const { connection, error, reqProd, rspProd } = Page.decode(page.view, page.base)
   expect({ connection, error, reqProd, rspProd }).toEqual({ connection: 0, error: 0, reqProd: 0, rspProd: 0 })
-  const again = new RawClient(
+  const again = new RawStoreClient(
     new RingTransport({ ...page, notify: () => harness.server.domainEvent(1) }, 'client'),
     () => harness.server.process(),
   )
@@ -128,7 +128,7 @@ test('the toolstack connects domains by request when the server knows how to rea
       return domain === 5 ? { view, base: 0, notify: () => undefined } : undefined
     },
   })
-  const tools = new RawClient(server.connectLocal(), () => server.process())
+  const tools = new RawStoreClient(server.connectLocal(), () => server.process())
   expect(tools.ask('INTRODUCE', '5|1234|7|')).toBe('OK|')
   expect(tools.ask('INTRODUCE', '6|1234|7|')).toBe('!EINVAL')
   expect(asked).toEqual([[5, 1234, 7], [6, 1234, 7]])
@@ -141,7 +141,7 @@ test('the toolstack connects domains by request when the server knows how to rea
 describe('back-pressure', () => {
   test('a domain that takes no replies is not read from any more, and loses nothing', () => {
     const { harness, page, transport } = connected()
-    const send = (): number => transport.send(packet(OPS.READ, '/local/domain/1\0', { id: 1 }))
+    const send = (): number => transport.send(storePacket(STORE_OPS.READ, '/local/domain/1\0', { id: 1 }))
     let sent = 0
     for (let i = 0; i < 2000; i += 1) {
       sent += send() > 0 ? 1 : 0
@@ -151,7 +151,7 @@ describe('back-pressure', () => {
     expect(usage.outstanding).toBe(20)
     expect(sent).toBeLessThan(250)
     // The guest reads at last: everything that it sent in full is answered.
-    const guest = new RawClient(transport, () => harness.server.process())
+    const guest = new RawStoreClient(transport, () => harness.server.process())
     guest.events()
     expect(usage.outstanding).toBe(0)
     expect(Page.reqProd.get(page.view, page.base)).toBe(Page.reqCons.get(page.view, page.base))
@@ -162,7 +162,7 @@ describe('back-pressure', () => {
     harness.introduce(2)
     tools.ask('SET_PERMS', '/local/domain/1|r1|')
     const sleeper = harness.server.connectLocal(2)
-    sleeper.send(packet(OPS.WATCH, '/local/domain/1\0t\0'))
+    sleeper.send(storePacket(STORE_OPS.WATCH, '/local/domain/1\0t\0'))
     harness.server.process()
     // Its side of the pipe is filled up, so that what follows stays with the server.
     tools.ask('WRITE', '/local/domain/1/fill|')

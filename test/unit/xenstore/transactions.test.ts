@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { StoreHarness, differences } from '../../support/store-harness.ts'
+import { StoreHarness, transcriptDifferences } from '../../../src/testing/index.ts'
 
 function setup() {
   const harness = new StoreHarness()
@@ -12,7 +12,7 @@ function setup() {
 
 test('what a transaction does is its own until it ends', () => {
   const { one, two } = setup()
-  expect(differences([
+  expect(transcriptDifferences([
     [one, 'TRANSACTION_START', '|', '1|'],
     [one, 'WRITE', '/a|2', 'OK|', 1],
     [one, 'WRITE', '/c/d|3', 'OK|', 1],
@@ -34,7 +34,7 @@ test('what a transaction does is its own until it ends', () => {
 
 test('a transaction that is given up leaves nothing', () => {
   const { one } = setup()
-  expect(differences([
+  expect(transcriptDifferences([
     [one, 'TRANSACTION_START', '|', '1|'],
     [one, 'WRITE', '/a|2', 'OK|', 1],
     [one, 'RM', '/b|', 'OK|', 1],
@@ -99,7 +99,7 @@ test('a node once read stays as it was, whatever others do', () => {
 
 test('transactions do not nest, and unknown ones do not exist', () => {
   const { one, two } = setup()
-  expect(differences([
+  expect(transcriptDifferences([
     [one, 'TRANSACTION_START', '|', '1|'],
     [one, 'TRANSACTION_START', '|', '!EBUSY', 1],
     [one, 'TRANSACTION_START', '|', '!ENOENT', 7],
@@ -116,7 +116,7 @@ test('removing a tree and building another in its place is one change', () => {
   const { one, two } = setup()
   two.ask('WRITE', '/t/old/deep|1')
   two.ask('WRITE', '/t/keep|1')
-  expect(differences([
+  expect(transcriptDifferences([
     [one, 'TRANSACTION_START', '|', '1|'],
     [one, 'RM', '/t|', 'OK|', 1],
     [one, 'READ', '/t/keep|', '!ENOENT', 1],

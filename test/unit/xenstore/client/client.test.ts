@@ -3,7 +3,7 @@ import { XenError } from '../../../../src/util/index.ts'
 import {
   MemoryTransport, XenStore, XenStoreClient, XenStoreServer, storeErrorName, type StoreTransport,
 } from '../../../../src/xenstore/index.ts'
-import { OPS, packet } from '../../../support/store-harness.ts'
+import { STORE_OPS, storePacket } from '../../../../src/testing/index.ts'
 
 /** A server that works as soon as the current call is over, and a way to clients of it. */
 function setup() {
@@ -261,15 +261,15 @@ test('a server that talks nonsense harms nobody', async () => {
   const [mine, servers] = MemoryTransport.pair()
   const client = new XenStoreClient(mine)
   const answer = client.read('/a')
-  servers.send(packet(OPS.WATCH_EVENT, 'no terminator'))
-  servers.send(packet(OPS.READ, 'for nobody', { id: 999 }))
-  servers.send(packet(OPS.WRITE, 'of the wrong kind', { id: 1 }))
+  servers.send(storePacket(STORE_OPS.WATCH_EVENT, 'no terminator'))
+  servers.send(storePacket(STORE_OPS.READ, 'for nobody', { id: 999 }))
+  servers.send(storePacket(STORE_OPS.WRITE, 'of the wrong kind', { id: 1 }))
   expect(storeErrorName(await errorOf(answer))).toBe('EIO')
   const other = client.read('/a')
-  servers.send(packet(OPS.ERROR, 'EWHATEVER\0', { id: 2 }))
+  servers.send(storePacket(STORE_OPS.ERROR, 'EWHATEVER\0', { id: 2 }))
   expect(storeErrorName(await errorOf(other))).toBe('EINVAL')
   const last = client.read('/a')
-  const bad = packet(OPS.READ, '')
+  const bad = storePacket(STORE_OPS.READ, '')
   new DataView(bad.buffer).setUint32(12, 0x7fffffff, true)
   servers.send(bad)
   expect(XenError.is(await errorOf(last), 'CLOSED')).toBe(true)

@@ -3,7 +3,7 @@ import { HANDLERS } from '../../../../src/xenstore/server/request-handlers.ts'
 import {
   OPERATIONS, OPERATION_BY_NUMBER, decodeServerMessage, operationNumber, requestBody, type StoreRequest,
 } from '../../../../src/xenstore/protocol/messages.ts'
-import { OPS } from '../../../support/store-harness.ts'
+import { STORE_OPS } from '../../../../src/testing/index.ts'
 
 test('every operation has one number, one row and one handler', () => {
   const numbers = OPERATIONS.map(({ number }) => number)
@@ -15,7 +15,7 @@ test('every operation has one number, one row and one handler', () => {
 })
 
 test('every number of the protocol that a client may send has an operation', () => {
-  const serverOnly: readonly number[] = [OPS.WATCH_EVENT, OPS.ERROR]
+  const serverOnly: readonly number[] = [STORE_OPS.WATCH_EVENT, STORE_OPS.ERROR]
   for (let number = 0; number <= 26; number += 1) {
     const exists = number !== 20 && !serverOnly.includes(number)
     expect(OPERATION_BY_NUMBER[number] !== undefined, `operation ${number}`).toBe(exists)
@@ -60,7 +60,7 @@ const requests: readonly [StoreRequest, string, string][] = [
 
 describe('a request becomes the bytes of the protocol and comes back from them:', () => {
   test.each(requests)('%j', (request, name, body) => {
-    expect(operationNumber(request.op)).toBe(OPS[name as keyof typeof OPS])
+    expect(operationNumber(request.op)).toBe(STORE_OPS[name as keyof typeof STORE_OPS])
     const { text, value } = requestBody(request)
     const bytes = Uint8Array.from([...[...text].map((c) => c.charCodeAt(0)), ...(value ?? [])])
     expect(String.fromCharCode(...bytes).replaceAll('\0', '|')).toBe(body)
@@ -76,21 +76,21 @@ test('a client tells replies, errors and events apart, and survives nonsense', (
     const body = Uint8Array.from(text.replaceAll('|', '\0'), (c) => c.charCodeAt(0))
     return decodeServerMessage(type, { body, start: 0, end: body.length })
   }
-  expect(decode(OPS.READ, 'v')).toEqual({ kind: 'reply', type: 2, value: Uint8Array.of(118) })
-  expect(decode(OPS.ERROR, 'ENOENT|')).toEqual({ kind: 'error', name: 'ENOENT' })
-  expect(decode(OPS.ERROR, '')).toEqual({ kind: 'error', name: '' })
-  expect(decode(OPS.WATCH_EVENT, '/a|t|')).toEqual({ kind: 'event', path: '/a', token: 't' })
-  expect(decode(OPS.WATCH_EVENT, '/a')).toEqual({ kind: 'unknown' })
+  expect(decode(STORE_OPS.READ, 'v')).toEqual({ kind: 'reply', type: 2, value: Uint8Array.of(118) })
+  expect(decode(STORE_OPS.ERROR, 'ENOENT|')).toEqual({ kind: 'error', name: 'ENOENT' })
+  expect(decode(STORE_OPS.ERROR, '')).toEqual({ kind: 'error', name: '' })
+  expect(decode(STORE_OPS.WATCH_EVENT, '/a|t|')).toEqual({ kind: 'event', path: '/a', token: 't' })
+  expect(decode(STORE_OPS.WATCH_EVENT, '/a')).toEqual({ kind: 'unknown' })
 })
 
 test.each([3, 1000])('a value of %i bytes is a copy, also of a Buffer, whose own slice is none', (length) => {
   const body = Buffer.alloc(3 + length, 'x')
   body.write('/a\0', 0, 'latin1')
   const place = { body, start: 0, end: body.length }
-  const request = OPERATION_BY_NUMBER[OPS.WRITE]!.decode(place)
-  const reply = decodeServerMessage(OPS.READ, { ...place, start: 3 })
+  const request = OPERATION_BY_NUMBER[STORE_OPS.WRITE]!.decode(place)
+  const reply = decodeServerMessage(STORE_OPS.READ, { ...place, start: 3 })
   body.fill(0)
   const value = new Uint8Array(length).fill('x'.charCodeAt(0))
   expect(request).toEqual({ op: 'write', path: '/a', value })
-  expect(reply).toEqual({ kind: 'reply', type: OPS.READ, value })
+  expect(reply).toEqual({ kind: 'reply', type: STORE_OPS.READ, value })
 })

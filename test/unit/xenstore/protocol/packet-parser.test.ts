@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { PacketParser } from '../../../../src/xenstore/index.ts'
 import { rawText } from '../../../../src/xenstore/tree/text.ts'
 import { SeededRandom, below, fillRandom } from '../../../../src/util/index.ts'
-import { packet } from '../../../support/store-harness.ts'
+import { storePacket } from '../../../../src/testing/index.ts'
 
 /** What a parser makes of a stream that comes in pieces of these sizes, over and over. */
 function parse(stream: Uint8Array, sizes: readonly number[]): string[] {
@@ -24,10 +24,10 @@ function parse(stream: Uint8Array, sizes: readonly number[]): string[] {
 const join = (...parts: Uint8Array[]): Uint8Array => Uint8Array.from(parts.flatMap((part) => [...part]))
 
 const stream = join(
-  packet(2, '/a\0', { id: 1 }),
-  packet(11, `/b\0${'x'.repeat(4093)}`, { id: 0xffffffff, tx: 7 }),
-  packet(6, '', { id: 3 }),
-  packet(0xffffffff, '\0\0', { id: 4 }),
+  storePacket(2, '/a\0', { id: 1 }),
+  storePacket(11, `/b\0${'x'.repeat(4093)}`, { id: 0xffffffff, tx: 7 }),
+  storePacket(6, '', { id: 3 }),
+  storePacket(0xffffffff, '\0\0', { id: 4 }),
 )
 const expected = [
   '2 1 0 /a\0', `11 4294967295 7 /b\0${'x'.repeat(4093)}`, '6 3 0 ', '4294967295 4 0 \0\0',
@@ -50,15 +50,15 @@ test('the same messages are found however a stream is cut', () => {
 
 describe('a length beyond 4096', () => {
   test.each([4097, 65536, 0x80000000, 0xffffffff])('of %i is no message, however it arrives', (length) => {
-    const bad = packet(2, '')
+    const bad = storePacket(2, '')
     new DataView(bad.buffer).setUint32(12, length, true)
-    for (const size of [1, 7, 16]) expect(parse(join(packet(6, ''), bad), [size])).toEqual(['6 0 0 ', 'invalid'])
+    for (const size of [1, 7, 16]) expect(parse(join(storePacket(6, ''), bad), [size])).toEqual(['6 0 0 ', 'invalid'])
   })
 })
 
 test('the parser says how many bytes it needs', () => {
   const parser = new PacketParser()
-  const bytes = packet(2, '/abc\0')
+  const bytes = storePacket(2, '/abc\0')
   expect(parser.needed).toBe(16)
   parser.feed(bytes.slice(0, 5))
   expect(parser.next()).toBe('more')

@@ -1,6 +1,6 @@
 /** The server's own commands. That answers look as xenstored's is held against it in test/system. */
 import { describe, expect, test } from 'vitest'
-import { StoreHarness } from '../../../support/store-harness.ts'
+import { StoreHarness } from '../../../../src/testing/index.ts'
 
 const command = (harness: StoreHarness, words: string): string => harness.client(0).ask('CONTROL', words)!
 

@@ -4,18 +4,18 @@ import {
   MemoryTransport, RingTransport, XenStore, XenStoreServer, type StoreTransport,
 } from '../../../../src/xenstore/index.ts'
 import { coreOf } from '../../../../src/xenstore/store/store.ts'
-import { OPS, RawClient, StoreHarness, packet } from '../../../support/store-harness.ts'
+import { STORE_OPS, RawStoreClient, StoreHarness, storePacket } from '../../../../src/testing/index.ts'
 
 /** A server in the middle of everything, and what is needed to go on with it. */
 function busy() {
   const harness = new StoreHarness()
   const [toolsSide, toolsServer] = MemoryTransport.pair()
   harness.server.addConnection(toolsServer)
-  const tools = new RawClient(toolsSide, () => harness.server.process())
+  const tools = new RawStoreClient(toolsSide, () => harness.server.process())
   tools.ask('MKDIR', '/local/domain/1|')
   tools.ask('SET_PERMS', '/local/domain/1|n1|')
   const page = harness.introduce(1)
-  const guest = new RawClient(
+  const guest = new RawStoreClient(
     new RingTransport({ ...page, notify: () => harness.server.domainEvent(1) }, 'client'),
     () => harness.server.process(),
   )
@@ -34,7 +34,7 @@ function resume(saved: unknown, page: { view: DataView; base: number }) {
     },
     ringOf: () => ({ ...page, notify: () => undefined }),
   }).load(structuredClone(saved))
-  const client = (transport: StoreTransport): RawClient => new RawClient(transport, () => server.process())
+  const client = (transport: StoreTransport): RawStoreClient => new RawStoreClient(transport, () => server.process())
   const guest = client(new RingTransport({ ...page, notify: () => server.domainEvent(1) }, 'client'))
   return { server, store: server.store, tools: client(streams[0]!), guest }
 }
@@ -93,7 +93,7 @@ test('open transactions live on, and still conflict', () => {
 
 test('half a request lives on', () => {
   const { harness, guest, page } = busy()
-  const request = packet(OPS.WRITE, 'half\0value', { id: 9 })
+  const request = storePacket(STORE_OPS.WRITE, 'half\0value', { id: 9 })
   guest.send(request.subarray(0, 20))
   const after = resume(harness.server.part().save(), page)
   after.guest.send(request.subarray(20))
@@ -104,7 +104,7 @@ test('half a request lives on', () => {
 test('a reply of which the client has taken nothing yet lives on, and so does what it holds up', () => {
   const { harness, tools, guest, page } = busy()
   tools.ask('WRITE', `/local/domain/1/long|${'x'.repeat(1900)}`)
-  guest.send(packet(OPS.READ, 'long\0', { id: 8 }))
+  guest.send(storePacket(STORE_OPS.READ, 'long\0', { id: 8 }))
   const after = resume(harness.server.part().save(), page)
   expect(after.store.domain(1)!.usage.outstanding).toBe(1)
   after.guest.events()
@@ -117,7 +117,7 @@ test('a server that was left is what it was, requests whose events nobody has ta
   tools.ask('WATCH', '/local|slow|')
   guest.ask('WATCH', '@releaseDomain|ends|')
   guest.ask('WRITE', 'x|1')
-  guest.send(packet(OPS.WRITE, 'y\0' + '2', { id: 5 }))
+  guest.send(storePacket(STORE_OPS.WRITE, 'y\0' + '2', { id: 5 }))
   const saved = harness.server.part().save()
   const server = new XenStoreServer({ store: new XenStore() })
   const part = server.part({

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { StoreHarness, type Op } from '../../../support/store-harness.ts'
+import { StoreHarness, type StoreOp } from '../../../../src/testing/index.ts'
 
 function setup() {
   const harness = new StoreHarness()
@@ -22,7 +22,7 @@ test('a new watch fires once, behind its reply, even for a node that does not ex
 })
 
 describe('a watch on /a/b sees', () => {
-  test.each<[string, Op, string, string[]]>([
+  test.each<[string, StoreOp, string, string[]]>([
     ['a change of the node', 'WRITE', '/a/b|2', ['/a/b t']],
     ['a change below', 'WRITE', '/a/b/c|2', ['/a/b/c t']],
     ['a new node below', 'WRITE', '/a/b/x/y|2', ['/a/b/x/y t']],
