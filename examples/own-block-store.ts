@@ -70,7 +70,7 @@ const diarist: GuestProgram = async (kernel) => {
   const text = new TextDecoder().decode(await disk.read(0, 1)).replaceAll('\0', '')
   kernel.console!.log(/^Dear diary/.test(text) ? `I read: ${text}` : 'I find nothing to read')
   const entry = new Uint8Array(SECTOR_SIZE)
-  new TextEncoder().encodeInto(`Dear diary, I was domain ${kernel.domain}.`, entry)
+  new TextEncoder().encodeInto(`Dear diary, I was domain ${kernel.domid}.`, entry)
   await disk.write(0, entry)
   await disk.flush()
   kernel.shutdown('poweroff')

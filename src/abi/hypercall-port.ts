@@ -9,7 +9,7 @@ import type { DomId, EventPort, GrantHandle, GrantRef, Mfn } from '../util/index
 
 /** One grant to map. Reference: public/grant_table.h, struct gnttab_map_grant_ref. */
 export interface GrantMapping {
-  readonly domain: DomId
+  readonly domid: DomId
   readonly ref: GrantRef
   readonly readOnly?: boolean
 }
@@ -24,7 +24,7 @@ export interface MappedGrant {
 /** One side of a grant copy: an own frame, or a grant of another domain. */
 export type GrantCopySide =
   | { readonly frame: Mfn; readonly offset: number }
-  | { readonly domain: DomId; readonly ref: GrantRef; readonly offset: number }
+  | { readonly domid: DomId; readonly ref: GrantRef; readonly offset: number }
 
 /** One copy between frames. Reference: public/grant_table.h, struct gnttab_copy. */
 export interface GrantCopy {
@@ -37,7 +37,7 @@ export interface GrantCopy {
 /** Everything a TypeScript guest can ask of the hypervisor. */
 export interface HypercallPort {
   /** The caller's own identifier. A binary guest has no such call; it reads `domid` from XenStore. */
-  readonly domain: DomId
+  readonly domid: DomId
   /** All host memory. A guest touches its own frames, mapped grants and foreign frames only; the kit sees to that. */
   readonly memory: {
     readonly view: DataView
@@ -51,7 +51,7 @@ export interface HypercallPort {
 
   // Event channels. Reference: public/event_channel.h
   /** A new port of `domain` (DOMID.SELF is the caller) that `remote` may bind to. */
-  allocUnbound(domain: DomId, remote: DomId): number
+  allocUnbound(domid: DomId, remote: DomId): number
   /** A new port joined to the unbound `remotePort` of `remote`; pending at once, as the ABI has it. */
   bindInterdomain(remote: DomId, remotePort: EventPort): number
   /** A new port on which virtual interrupt `virq` arrives; a VIRQ is bound at most once. */
@@ -99,7 +99,7 @@ export interface HypercallPort {
 
   // Privileged: dom0, or a domain that has been given power over the other.
   /** The frame that domain `domain` names `frame`, accessible until `unmapForeign`; or a negative error number. */
-  mapForeign(domain: DomId, frame: number): number
+  mapForeign(domid: DomId, frame: number): number
   /** Ends one `mapForeign`. */
-  unmapForeign(domain: DomId, frame: number): number
+  unmapForeign(domid: DomId, frame: number): number
 }

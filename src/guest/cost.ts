@@ -30,7 +30,7 @@ export function meteredPort(port: HypercallPort, charge: Charge): HypercallPort 
       return target.apply(port, args)
     }
   return {
-    domain: port.domain,
+    domid: port.domid,
     memory: port.memory,
     now: () => port.now(),
     allocUnbound: call(port.allocUnbound),

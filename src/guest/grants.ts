@@ -71,11 +71,11 @@ export class Grants {
    * Lets `domain` map or copy an own frame until {@link Grants.end}. Throws OUT_OF_RESOURCES when the table is
    * full.
    */
-  grant(domain: DomId, frame: Mfn, access: GrantAccess = {}): GrantRef {
+  grant(domid: DomId, frame: Mfn, access: GrantAccess = {}): GrantRef {
     const ref = this.unused.pop() ?? this.grow()
     const { view } = this.port.memory
     const entry = this.entry(ref)
-    GrantEntryV1.domid.set(view, entry, domain)
+    GrantEntryV1.domid.set(view, entry, domid)
     GrantEntryV1.frame.set(view, entry, frame)
     // The flags come last: they put the entry into force.
     GrantEntryV1.flags.set(view, entry, GTF.permit_access | (access.readOnly === true ? GTF.readonly : 0))
@@ -117,11 +117,11 @@ export class Grants {
   }
 
   /** Maps a page of another domain; throws HYPERCALL_FAILED with the GNTST status when it may not. */
-  map(domain: DomId, ref: GrantRef, access: GrantAccess = {}): MappedPage {
-    const { status, handle, frame } = this.port.mapGrant({ domain, ref, readOnly: access.readOnly === true })
+  map(domid: DomId, ref: GrantRef, access: GrantAccess = {}): MappedPage {
+    const { status, handle, frame } = this.port.mapGrant({ domid, ref, readOnly: access.readOnly === true })
     if (status !== GNTST.okay) {
-      throw new XenError('HYPERCALL_FAILED', `grant ${ref} of domain ${domain} cannot be mapped: status ${status}`, {
-        details: { operation: 'mapGrant', status, domain, ref },
+      throw new XenError('HYPERCALL_FAILED', `grant ${ref} of domain ${domid} cannot be mapped: status ${status}`, {
+        details: { operation: 'mapGrant', status, domid, ref },
       })
     }
     this.mapped += 1
@@ -194,7 +194,7 @@ export class Grants {
 }
 
 /** Turns a failed map of a foreign frame into HYPERCALL_FAILED, and makes the page. */
-export function mapForeignPage(port: HypercallPort, domain: DomId, frame: number): Page {
-  const result = checked(port.mapForeign(domain, frame), 'mapForeign', { domain, frame })
+export function mapForeignPage(port: HypercallPort, domid: DomId, frame: number): Page {
+  const result = checked(port.mapForeign(domid, frame), 'mapForeign', { domid, frame })
   return pageOf(port.memory, result as Mfn)
 }

@@ -35,7 +35,7 @@ import { Timers } from './timers.ts'
  *
  * @example
  * const program: GuestProgram = async (kernel) => {
- *   kernel.console?.log(`hello from domain ${kernel.domain}`)
+ *   kernel.console?.log(`hello from domain ${kernel.domid}`)
  *   await kernel.sleep(1e9)
  *   kernel.shutdown('poweroff')
  * }
@@ -60,7 +60,7 @@ const ENDING_GRANTS_RETRY = 100_000_000
 
 /** One guest kernel, from its boot to its end. */
 export class GuestKernel {
-  readonly domain: DomId
+  readonly domid: DomId
   readonly boot: BootInfo
   readonly random: Random
   /** The hypercalls, each of which costs virtual time. */
@@ -96,7 +96,7 @@ export class GuestKernel {
     })
     const { boot, saved } = options
     this.options = options
-    this.domain = port.domain
+    this.domid = port.domid
     this.boot = boot
     this.random = saved === undefined ? options.random : randomAt(saved.random)
     this.pending = new PendingEvents(port.memory, boot.sharedInfo)
@@ -217,7 +217,7 @@ export class GuestKernel {
   crash(error: unknown): void {
     if (this.ended !== undefined) return
     const text = thrownStack(error) ?? thrownText(error)
-    this.hypercalls.consoleWrite(new TextEncoder().encode(`domain ${this.domain} crashed: ${text}\n`))
+    this.hypercalls.consoleWrite(new TextEncoder().encode(`domain ${this.domid} crashed: ${text}\n`))
     // Whoever hears of the end is to know the cause already.
     this.options.onCrash?.(error)
     this.shutdown('crash')
@@ -251,7 +251,7 @@ export class GuestKernel {
     const why = this.underWay()
     const store = statefulStore(this.store)
     if (why !== undefined || store === undefined || !(this.random instanceof SeededRandom)) {
-      throw new XenError('INVALID_STATE', `domain ${this.domain} cannot be saved as it stands: ${why ?? 'it has no XenStore'}`)
+      throw new XenError('INVALID_STATE', `domain ${this.domid} cannot be saved as it stands: ${why ?? 'it has no XenStore'}`)
     }
     return {
       sharedInfo: this.boot.sharedInfo, commandLine: this.boot.commandLine, wakePort: this.wakePort, timerPort: this.timerPort,
@@ -322,7 +322,7 @@ export class GuestKernel {
       const facts = { memory: this.hypercalls.memory, frames: this.frames, sharedInfo, startInfo }
       this.suspendPages = writeSuspendRecord(facts, this.control.state())
     } catch (error) {
-      this.hypercalls.consoleWrite(new TextEncoder().encode(`domain ${this.domain} cannot be saved: ${thrownText(error)}\n`))
+      this.hypercalls.consoleWrite(new TextEncoder().encode(`domain ${this.domid} cannot be saved: ${thrownText(error)}\n`))
     }
   }
 

@@ -236,7 +236,7 @@ export class FakeDomain {
   }
 
   private copySide(side: GrantCopySide, readOnly: boolean): { readonly frame: Mfn } | number {
-    if ('ref' in side) return this.hub.grants.check(this.id, { domain: side.domain, ref: side.ref, readOnly })
+    if ('ref' in side) return this.hub.grants.check(this.id, { domid: side.domid, ref: side.ref, readOnly })
     return this.owned.has(side.frame) ? side : GNTST.bad_page
   }
 
@@ -275,11 +275,11 @@ export class FakeDomain {
     const { hub } = this
     const isPrivileged = this.id === 0
     const calls: HypercallPort = {
-      domain: this.id,
+      domid: this.id,
       memory: { view: hub.view, bytes: hub.bytes, words: hub.words, markWritten: (frame) => hub.written.add(frame) },
       now: () => hub.clock.now(),
-      allocUnbound: (domain, remote) => {
-        const target = domain === DOMID.SELF ? this : hub.domains.get(domain)
+      allocUnbound: (domid, remote) => {
+        const target = domid === DOMID.SELF ? this : hub.domains.get(domid)
         if (target === undefined) return -ERRNO.ESRCH
         return target === this || isPrivileged ? target.open({ kind: 'unbound', remote }) : -ERRNO.EPERM
       },
@@ -291,7 +291,7 @@ export class FakeDomain {
       unmaskPort: (port) => this.unmask(port),
       bindVcpu: () => 0,
       setupGrantTable: (frames) => this.setupGrantTable(frames),
-      mapGrant: ({ domain, ref, readOnly }) => this.map({ domain, ref, readOnly: readOnly === true }),
+      mapGrant: ({ domid, ref, readOnly }) => this.map({ domid, ref, readOnly: readOnly === true }),
       unmapGrant: (handle) => this.unmap(handle),
       copyGrants: (copies) => copies.map((copy) => this.copy(copy)),
       decreaseReservation: (frames) => this.decrease(frames),
@@ -302,9 +302,9 @@ export class FakeDomain {
       shutdown: (reason) => { this.shutdownReason = reason; this.runnable = false; return 0 },
       consoleWrite: (text) => { hub.log.push(new TextDecoder().decode(text)); return 0 },
       version: () => 0x0004_0011,
-      mapForeign: (domain, frame) => {
+      mapForeign: (domid, frame) => {
         if (!isPrivileged) return -ERRNO.EPERM
-        return hub.domains.get(domain)?.owned.has(frame) === true ? frame : -ERRNO.EINVAL
+        return hub.domains.get(domid)?.owned.has(frame) === true ? frame : -ERRNO.EINVAL
       },
       unmapForeign: () => 0,
     }

@@ -15,7 +15,7 @@ export interface Granting {
 
 /** A use of a grant. */
 export interface GrantUse {
-  readonly domain: number
+  readonly domid: number
   readonly ref: number
   readonly readOnly: boolean
 }
@@ -39,8 +39,8 @@ export class FakeGrants {
   }
 
   /** The frame of a grant that `mapper` may use, or a GNTST status. */
-  check(mapper: number, { domain, ref, readOnly }: GrantUse): { readonly frame: Mfn } | number {
-    const owner = this.domains.get(domain)
+  check(mapper: number, { domid, ref, readOnly }: GrantUse): { readonly frame: Mfn } | number {
+    const owner = this.domains.get(domid)
     if (owner === undefined) return GNTST.bad_domain
     const entry = owner.grantEntry(ref)
     if (entry === undefined) return GNTST.bad_gntref
@@ -52,10 +52,10 @@ export class FakeGrants {
   }
 
   /** Counts the users of a grant and shows them in its flags. */
-  use({ domain, ref, readOnly }: GrantUse, by: 1 | -1): void {
-    const entry = this.domains.get(domain)?.grantEntry(ref)
+  use({ domid, ref, readOnly }: GrantUse, by: 1 | -1): void {
+    const entry = this.domains.get(domid)?.grantEntry(ref)
     if (entry === undefined) return
-    const key = `${domain}/${ref}`
+    const key = `${domid}/${ref}`
     const use = this.uses.get(key) ?? { reading: 0, writing: 0 }
     use[readOnly ? 'reading' : 'writing'] += by
     this.uses.set(key, use)

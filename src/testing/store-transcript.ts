@@ -131,16 +131,16 @@ export class StoreHarness {
   }
 
   /** Connects a domain by a page of its own. */
-  introduce(domain: number, notify: () => void = () => undefined): { view: DataView; base: number } {
+  introduce(domid: number, notify: () => void = () => undefined): { view: DataView; base: number } {
     const page = { view: new DataView(new ArrayBuffer(3 * PAGE_SIZE)), base: PAGE_SIZE }
-    this.server.introduceDomain(domain, { ...page, notify })
+    this.server.introduceDomain(domid, { ...page, notify })
     return page
   }
 
   /** A new client of a domain. */
-  client(domain = 0): RawStoreClient {
+  client(domid = 0): RawStoreClient {
     const [mine, servers] = MemoryTransport.pair()
-    this.server.addConnection(servers, { domain })
+    this.server.addConnection(servers, { domid })
     return new RawStoreClient(mine, () => this.server.process())
   }
 }

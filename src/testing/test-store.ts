@@ -39,9 +39,9 @@ export class TestStore {
   }
 
   /** How a kernel of `domain` reaches the store; its directory is prepared as a toolstack does. */
-  connect(domain: number, name = `dom${domain}`): (kernel: GuestKernel) => GuestStore {
-    if (domain !== 0) this.prepare(domain)
-    return (kernel) => this.recorded(name, connectStore(this.server.connectLocal(domain), () => kernel.turn()))
+  connect(domid: number, name = `dom${domid}`): (kernel: GuestKernel) => GuestStore {
+    if (domid !== 0) this.prepare(domid)
+    return (kernel) => this.recorded(name, connectStore(this.server.connectLocal(domid), () => kernel.turn()))
   }
 
   /** Writes nodes as the toolstack; a directory that `permissions` names gets them before what is below it. */
@@ -65,10 +65,10 @@ export class TestStore {
     return this.toolstack.tryRead(path)
   }
 
-  private prepare(domain: number): void {
-    const home = `/local/domain/${domain}`
-    const readable = [`n0`, `r${domain}`]
-    const own = [`n${domain}`]
+  private prepare(domid: number): void {
+    const home = `/local/domain/${domid}`
+    const readable = [`n0`, `r${domid}`]
+    const own = [`n${domid}`]
     const children = ['data', 'drivers', 'feature', 'attr', 'error', 'control/shutdown', 'control/feature-poweroff',
       'control/feature-reboot', 'control/feature-suspend', 'control/sysrq']
     this.seed({ [`${home}/memory/target`]: '' }, {

@@ -317,7 +317,7 @@ function attacks(report: Report): void {
   const before = used()
   for (let client = 0; client < 50; client += 1) {
     const [mine, servers] = MemoryTransport.pair()
-    server.addConnection(servers, { domain: client % 2 })
+    server.addConnection(servers, { domid: client % 2 })
     for (let i = 0; i < 2000; i += 1) {
       mine.send(client % 5 === 4 ? noise : client % 5 === 3 ? start : read)
       server.process()

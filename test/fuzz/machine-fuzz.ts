@@ -245,7 +245,7 @@ export class MachineFuzzer {
       const offset = this.pick([0, 1, 0x40, 0x42, 4092])
       memory.view.setUint32(frame * 4096 + offset, this.random.next() >>> 0, true)
       hypervisor.port(this.partner).copyGrants([{
-        source: { frame, offset }, destination: { domain: guest.domid, ref: ref as never, offset }, length: 4,
+        source: { frame, offset }, destination: { domid: guest.domid, ref: ref as never, offset }, length: 4,
       }])
     }
   }

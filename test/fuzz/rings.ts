@@ -153,7 +153,7 @@ async function blockBackend({ hub, back, front, reached }: FuzzHost, random: See
   hub.bytes.fill(0, ring, ring + 4096)
   const mapped = back.kernel.grants.map(FRONT, pages.refs[0]! as never)
   const server = new BlockServer({
-    grants: back.kernel.hypercalls, domain: FRONT, store, layout: LAYOUT_64, ring, persistent: below(random, 2) === 0,
+    grants: back.kernel.hypercalls, domid: FRONT, store, layout: LAYOUT_64, ring, persistent: below(random, 2) === 0,
     notify: () => undefined, hold: () => () => undefined,
   })
   const attack: Attack = { random, hub, ring, entrySize: BlkifRequest.size, entries: 32, producer: 'reqProd' }
@@ -179,7 +179,7 @@ function blockFrontend({ hub, front, reached }: FuzzHost, random: SeededRandom):
   const { kernel } = front
   const page = kernel.frames.allocate()
   let failed = 0
-  const client = new BlockClient({ kernel, domain: BACK, ring: page, notify: () => undefined, failed: () => { failed += 1 } })
+  const client = new BlockClient({ kernel, domid: BACK, ring: page, notify: () => undefined, failed: () => { failed += 1 } })
   client.begin({
     geometry: { sectors: 2048, readOnly: false, cdrom: false, removable: false },
     persistent: below(random, 2) === 0, flush: true, barrier: true, discard: true, indirect: 256,
@@ -234,7 +234,7 @@ function netTransmit({ hub, back, front, reached }: FuzzHost, random: SeededRand
   bridge.open({ onFrame: () => { frames += 1 } })
   const statistics = { framesIn: 0, bytesIn: 0, framesOut: 0, bytesOut: 0, errors: 0, dropped: 0 }
   const link = bridge.attach({ deliver: () => undefined, flush: () => undefined })
-  const services = { grants: back.kernel.hypercalls, domain: FRONT, staging, statistics }
+  const services = { grants: back.kernel.hypercalls, domid: FRONT, staging, statistics }
   const server = new TransmitServer(services, ring, { link, notify: () => undefined })
   const attack: Attack = { random, hub, ring, entrySize: NetifTxRequest.size, entries: 256, producer: 'reqProd' }
   for (let step = 0; step < 24; step += 1) {
@@ -263,7 +263,7 @@ function netReceive({ hub, back, front, reached }: FuzzHost, random: SeededRando
   const ring = pages.bases[0]!
   hub.bytes.fill(0, ring, ring + 4096)
   const statistics = { framesIn: 0, bytesIn: 0, framesOut: 0, bytesOut: 0, errors: 0, dropped: 0 }
-  const services = { grants: back.kernel.hypercalls, domain: FRONT, staging, statistics }
+  const services = { grants: back.kernel.hypercalls, domid: FRONT, staging, statistics }
   const features = { scatter: below(random, 2) === 0, checksumBlank: below(random, 2) === 0, checksumBlankIpv6: below(random, 2) === 0 }
   const server = new ReceiveServer(services, ring, { features, notify: () => undefined })
   const attack: Attack = { random, hub, ring, entrySize: NetifRxRequest.size, entries: 256, producer: 'reqProd' }

@@ -150,7 +150,7 @@ function checkAccounts(harness: StoreHarness, pairs: readonly Pair[]): void {
 function round(generator: Generator, count: number, tally: Record<string, number>): number {
   const harness = new StoreHarness()
   const model = new ModelStore()
-  const pairs = [0, 0, 1, 2, 1].map((domain): Pair => ({ real: harness.client(domain), model: model.connect(domain) }))
+  const pairs = [0, 0, 1, 2, 1].map((domid): Pair => ({ real: harness.client(domid), model: model.connect(domid) }))
   scene(pairs, model)
   const trace: string[] = []
   let events = 0

@@ -33,7 +33,7 @@ export interface Watch {
 
 /** A client of the model. */
 export interface ModelClient {
-  readonly domain: number
+  readonly domid: number
   readonly transactions: Map<number, Transaction>
   readonly watches: Watch[]
   events: string[]

@@ -47,10 +47,10 @@ export class ModelStore {
     this.nodes.set('@releaseDomain', this.fresh('', ['n0', `r${ANY}`]))
   }
 
-  connect(domain: number): ModelClient {
-    const client = { domain, transactions: new Map(), watches: [], events: [], next: 1 }
+  connect(domid: number): ModelClient {
+    const client = { domid, transactions: new Map(), watches: [], events: [], next: 1 }
     this.clients.push(client)
-    this.known(domain)
+    this.known(domid)
     return client
   }
 
@@ -59,20 +59,20 @@ export class ModelStore {
   }
 
   /** A domain gets the limits of the moment at which it is first mentioned. */
-  private known(domain: number): Map<string, number> {
-    if (!this.limits.has(domain)) this.limits.set(domain, new Map(this.defaults))
-    return this.limits.get(domain)!
+  private known(domid: number): Map<string, number> {
+    if (!this.limits.has(domid)) this.limits.set(domid, new Map(this.defaults))
+    return this.limits.get(domid)!
   }
 
   private limit(client: ModelClient, name: string): number {
-    return client.domain === 0 ? Infinity : this.known(client.domain).get(name)! || Infinity
+    return client.domid === 0 ? Infinity : this.known(client.domid).get(name)! || Infinity
   }
 
   /** Answers one message: the reply's body, or `!` and an error's name. */
   answer(client: ModelClient, type: number, body: string, tx: number): string {
     try {
       if (type > 26 || [15, 16, 20].includes(type)) refuse('ENOSYS')
-      if (PRIVILEGED.includes(type) && client.domain !== 0) refuse('EACCES')
+      if (PRIVILEGED.includes(type) && client.domid !== 0) refuse('EACCES')
       const outside = type === 4 || type === 5
       if (!outside && tx !== 0 && !client.transactions.has(tx)) refuse('ENOENT')
       return this.dispatch(client, type, body, outside ? 0 : tx)
@@ -124,20 +124,20 @@ export class ModelStore {
   }
 
   private getFeature(client: ModelClient, words: string[], number: NumberReader): string {
-    if (words.length === 0) return `${this.features.get(client.domain) ?? 15}\0`
-    const domain = number(words[0], 65535)
+    if (words.length === 0) return `${this.features.get(client.domid) ?? 15}\0`
+    const domid = number(words[0], 65535)
     if (words.length > 1) refuse('EINVAL')
-    if (client.domain !== 0) refuse('EACCES')
-    this.known(domain)
-    return `${this.features.get(domain) ?? 15}\0`
+    if (client.domid !== 0) refuse('EACCES')
+    this.known(domid)
+    return `${this.features.get(domid) ?? 15}\0`
   }
 
   private setFeature(words: string[], number: NumberReader): string {
-    const domain = words.length === 2 ? number(words[0], 65535) : refuse('EINVAL')
+    const domid = words.length === 2 ? number(words[0], 65535) : refuse('EINVAL')
     const features = number(words[1], 0xffffffff)
     if (features > 15) refuse('EINVAL')
-    this.known(domain)
-    this.features.set(domain, features)
+    this.known(domid)
+    this.features.set(domid, features)
     return OK
   }
 
@@ -151,8 +151,8 @@ export class ModelStore {
   private setQuota(words: string[], number: NumberReader): string {
     if (words.length < 2 || words.length > 3) refuse('EINVAL')
     const value = number(words[words.length - 1], 0xffffffff)
-    const domain = words.length === 3 ? number(words[0], 65535) : undefined
-    const limits = domain === undefined ? this.defaults : this.known(domain)
+    const domid = words.length === 3 ? number(words[0], 65535) : undefined
+    const limits = domid === undefined ? this.defaults : this.known(domid)
     const name = words[words.length - 2]!
     if (!QUOTAS.has(name)) refuse('EINVAL')
     limits.set(name, value)
@@ -163,18 +163,18 @@ export class ModelStore {
 
   private absolute(client: ModelClient, given: string, special = false): string {
     if (given.startsWith('@') && !special) refuse('EINVAL')
-    const path = /^[/@]/.test(given) ? given : `/local/domain/${client.domain}/${given}`
+    const path = /^[/@]/.test(given) ? given : `/local/domain/${client.domid}/${given}`
     if (!/^[A-Za-z0-9\-/_@]*$/.test(path) || path.includes('//')) refuse('EINVAL')
     if (path.endsWith('/') && path !== '/') refuse('EINVAL')
     const own = path.replace(/^\/local\/domain\/\d{1,5}\//, '')
-    const max = this.known(client.domain).get('path-max')! || Infinity
+    const max = this.known(client.domid).get('path-max')! || Infinity
     if (path.length > 3072 || own.length > max) refuse('EINVAL')
     return path
   }
 
   private may(client: ModelClient, perms: string[], right: 'r' | 'w' | 'owner'): boolean {
-    if (client.domain === 0) return true
-    const about = (perm: string): boolean => idOf(perm) === client.domain || idOf(perm) === ANY
+    if (client.domid === 0) return true
+    const about = (perm: string): boolean => idOf(perm) === client.domid || idOf(perm) === ANY
     if (about(perms[0]!)) return true
     if (right === 'owner') return false
     const entry = perms.slice(1).find(about) ?? perms[0]!
@@ -247,12 +247,12 @@ export class ModelStore {
     return 16 + 8 * node.perms.length + node.value.length + names
   }
 
-  private owned(domain: number): number {
-    return [...this.nodes.values()].filter((node) => idOf(node.perms[0]!) === domain).length
+  private owned(domid: number): number {
+    return [...this.nodes.values()].filter((node) => idOf(node.perms[0]!) === domid).length
   }
 
-  private added(transaction: Transaction, domain: number): number {
-    const mine = (node: Node | undefined): number => (node !== undefined && idOf(node.perms[0]!) === domain ? 1 : 0)
+  private added(transaction: Transaction, domid: number): number {
+    const mine = (node: Node | undefined): number => (node !== undefined && idOf(node.perms[0]!) === domid ? 1 : 0)
     return [...transaction.nodes.values()].reduce((sum, { seen, now, changed }) =>
       sum + (changed ? mine(now) - mine(seen) : 0), 0)
   }
@@ -286,9 +286,9 @@ export class ModelStore {
     const top = missing[missing.length - 1]!
     const parent = view.get(up(top))!
     const perms = [...parent.perms]
-    if (client.domain !== 0) perms[0] = perms[0]![0]! + client.domain
+    if (client.domid !== 0) perms[0] = perms[0]![0]! + client.domid
     const transaction = client.transactions.get(tx)
-    const used = this.owned(client.domain) + (transaction === undefined ? 0 : this.added(transaction, client.domain))
+    const used = this.owned(client.domid) + (transaction === undefined ? 0 : this.added(transaction, client.domid))
     const size = this.limit(client, 'node-size')
     const tooLarge = (bytes: number): void => {
       if (bytes <= size) return
@@ -349,7 +349,7 @@ export class ModelStore {
     const view = this.view(client, tx)
     const node = this.permitted(client, view, path, 'owner')
     if (node === 'ENOENT') return refuse('ENOENT')
-    if (client.domain !== 0 && idOf(list[0]!) !== idOf(node.perms[0]!)) refuse('EPERM')
+    if (client.domid !== 0 && idOf(list[0]!) !== idOf(node.perms[0]!)) refuse('EPERM')
     const next = { ...node, perms: list, version: this.version++ }
     if (this.sizeOf(next) > this.limit(client, 'node-size')) {
       this.spoil(client, tx)
@@ -365,12 +365,12 @@ export class ModelStore {
   private watch(client: ModelClient, words: string[]): string {
     if (words.length < 2 || words.length > 3) refuse('EINVAL')
     if (words.length === 3 && !(/^\d{1,10}$/.test(words[2]!) && Number(words[2]) <= 0x7fffffff)) refuse('EINVAL')
-    if (words.length === 3 && ((this.features.get(client.domain) ?? 15) & 4) === 0) refuse('EINVAL')
+    if (words.length === 3 && ((this.features.get(client.domid) ?? 15) & 4) === 0) refuse('EINVAL')
     const path = this.absolute(client, words[0]!, true)
     const token = words[1]!
     if (client.watches.some((watch) => watch.path === path && watch.token === token)) refuse('EEXIST')
     if (client.watches.length + 1 > this.limit(client, 'watches')) refuse('ENOSPC')
-    const cut = /^[/@]/.test(words[0]!) ? 0 : `/local/domain/${client.domain}/`.length
+    const cut = /^[/@]/.test(words[0]!) ? 0 : `/local/domain/${client.domid}/`.length
     const watch = { path, token, depth: words.length === 3 ? Number(words[2]) : -1, cut }
     client.watches.push(watch)
     this.watchOrder.push({ client, watch })
@@ -380,7 +380,7 @@ export class ModelStore {
 
   private unwatch(client: ModelClient, words: string[]): string {
     if (words.length !== 2) refuse('EINVAL')
-    const path = /^[/@]/.test(words[0]!) ? words[0]! : `/local/domain/${client.domain}/${words[0]}`
+    const path = /^[/@]/.test(words[0]!) ? words[0]! : `/local/domain/${client.domid}/${words[0]}`
     const place = client.watches.findIndex((watch) => watch.path === path && watch.token === words[1])
     if (place < 0) refuse('ENOENT')
     const [gone] = client.watches.splice(place, 1)
@@ -423,7 +423,7 @@ export class ModelStore {
       const parent = path.startsWith('@') ? undefined : nodes.get(up(path))?.perms
       const may = (perms: string[] | undefined): boolean => perms !== undefined && this.may(client, perms, 'r')
       const sees = may(old) || (now !== undefined && (may(now) || may(parent)))
-      if (sees || client.domain === 0) client.events.push(`${path.slice(watch.cut)} ${watch.token}`)
+      if (sees || client.domid === 0) client.events.push(`${path.slice(watch.cut)} ${watch.token}`)
     }
   }
 
@@ -463,7 +463,7 @@ export class ModelStore {
   }
 
   private mayGrow(client: ModelClient, transaction: Transaction): void {
-    if (client.domain === 0) return
+    if (client.domid === 0) return
     const nodes = [...transaction.nodes.values()].flatMap(({ now }) => now === undefined ? [] : [now])
     for (const owner of new Set(nodes.map((node) => idOf(node.perms[0]!)))) {
       const added = this.added(transaction, owner)

@@ -98,13 +98,13 @@ export class Attack {
 
   /** The victim grants one of its frames to the guest; how it grants is part of what it was before. */
   victimGrants(ref: number, frame: number, flags = 1): void {
-    this.write(this.victim, ref, { flags, domain: this.guest.domid, frame })
+    this.write(this.victim, ref, { flags, domid: this.guest.domid, frame })
     this.before = this.victimState()
   }
 
   /** The guest grants a frame of its own, or of anybody's. */
-  grants(ref: number, frame: number, options: { flags?: number; domain?: number } = {}): void {
-    this.write(this.guest, ref, { flags: options.flags ?? 1, domain: options.domain ?? this.victim.domid, frame })
+  grants(ref: number, frame: number, options: { flags?: number; domid?: number } = {}): void {
+    this.write(this.guest, ref, { flags: options.flags ?? 1, domid: options.domid ?? this.victim.domid, frame })
   }
 
   /** Frames of the guest's grant table. */
@@ -143,11 +143,11 @@ export class Attack {
     return found
   }
 
-  private write(owner: TestGuest, ref: number, entry: { flags: number; domain: number; frame: number }): void {
+  private write(owner: TestGuest, ref: number, entry: { flags: number; domid: number; frame: number }): void {
     const table = this.host.hypervisor.port(owner.domid).setupGrantTable(1)
     if (typeof table === 'number') throw new Error('no grant table')
     GrantEntryV1.encode(this.view, table[0]! * 4096 + ref * GrantEntryV1.size, {
-      flags: entry.flags, domid: entry.domain, frame: entry.frame,
+      flags: entry.flags, domid: entry.domid, frame: entry.frame,
     })
   }
 }

@@ -153,8 +153,8 @@ export class BusyGuests {
     const [one, other] = this.guests.map(({ domid }) => hypervisor.port(domid))
     const pairs = [0, 1].map((vcpu) => {
       for (const port of [one!, other!]) port.bindVirq(VIRQ.TIMER, vcpu)
-      const unbound = one!.allocUnbound(one!.domain, other!.domain)
-      return [unbound, other!.bindInterdomain(one!.domain, unbound as never)] as const
+      const unbound = one!.allocUnbound(one!.domid, other!.domid)
+      return [unbound, other!.bindInterdomain(one!.domid, unbound as never)] as const
     })
     return [pairs.map(([port]) => port), pairs.map(([, port]) => port)]
   }

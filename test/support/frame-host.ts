@@ -21,7 +21,7 @@ const TYPES = ['none', 'l1', 'l2', 'l3', 'l4'] as const
 
 /** One domain on a host of `total` frames. */
 export class FrameHost implements SaveControl, RestoreControl {
-  readonly domain = 7 as DomId
+  readonly domid = 7 as DomId
   readonly sharedInfoFrame: Mfn
   readonly frames = new Map<number, Frame>()
   readonly contexts = new Map<number, VcpuContext>()
@@ -86,7 +86,7 @@ export class FrameHost implements SaveControl, RestoreControl {
   frameKinds(_: DomId, frames: Uint32Array): Uint8Array {
     return Uint8Array.from(frames, (mfn) => {
       const { owner, type, validated, pinned } = this.frameInfo(mfn as Mfn)
-      if (owner !== this.domain) return FRAME_KIND.NOT_OWNED
+      if (owner !== this.domid) return FRAME_KIND.NOT_OWNED
       return validated ? TYPES.indexOf(type as (typeof TYPES)[number]) | (pinned ? FRAME_KIND.PINNED : 0) : 0
     })
   }
@@ -108,7 +108,7 @@ export class FrameHost implements SaveControl, RestoreControl {
   frameInfo(frame: Mfn): FrameInfo {
     const found = this.frames.get(frame)
     return {
-      owner: found === undefined || frame === this.sharedInfoFrame ? undefined : this.domain,
+      owner: found === undefined || frame === this.sharedInfoFrame ? undefined : this.domid,
       type: TYPES[found?.level ?? 0]!,
       typeCount: 1,
       references: 1,
@@ -155,7 +155,7 @@ export class FrameHost implements SaveControl, RestoreControl {
 
   domainInfo(): DomainInfo {
     return {
-      domid: this.domain,
+      domid: this.domid,
       kind: 'pv',
       hasRegisters: true,
       privileged: false,

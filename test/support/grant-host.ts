@@ -53,20 +53,20 @@ export class GrantHostDouble {
     return caller === 0
   }
 
-  installMapping({ domid: domain }: GrantCaller, { address, mfn, flags }: InstallRequest): number {
+  installMapping({ domid }: GrantCaller, { address, mfn, flags }: InstallRequest): number {
     if (address < 0) return GNTST.general_error
-    this.entries.set(`${domain}:${address}`, { mfn, readOnly: (flags & GNTMAP.readonly) !== 0 })
+    this.entries.set(`${domid}:${address}`, { mfn, readOnly: (flags & GNTMAP.readonly) !== 0 })
     return GNTST.okay
   }
 
-  removeMapping({ domid: domain }: GrantCaller, { address, newAddress, mfn, flags }: RemoveRequest): number {
-    const entry = this.entries.get(`${domain}:${address}`)
+  removeMapping({ domid }: GrantCaller, { address, newAddress, mfn, flags }: RemoveRequest): number {
+    const entry = this.entries.get(`${domid}:${address}`)
     if (entry?.mfn !== mfn || entry.readOnly !== ((flags & GNTMAP.readonly) !== 0)) return GNTST.general_error
-    const other = this.entries.get(`${domain}:${newAddress}`)
-    this.entries.delete(`${domain}:${address}`)
+    const other = this.entries.get(`${domid}:${newAddress}`)
+    this.entries.delete(`${domid}:${address}`)
     if (other !== undefined) {
-      this.entries.set(`${domain}:${address}`, other)
-      this.entries.delete(`${domain}:${newAddress}`)
+      this.entries.set(`${domid}:${address}`, other)
+      this.entries.delete(`${domid}:${newAddress}`)
     }
     return GNTST.okay
   }
@@ -75,8 +75,8 @@ export class GrantHostDouble {
     this.flushes += 1
   }
 
-  crash({ domid: domain }: GrantCaller, reason: string): void {
-    this.crashed.push(`${domain}: ${reason}`)
+  crash({ domid }: GrantCaller, reason: string): void {
+    this.crashed.push(`${domid}: ${reason}`)
   }
 
   /** A domain with a table; frames are its own from `frame()` on. */
@@ -149,10 +149,10 @@ export class GrantHostDouble {
         frame.writable -= 1
         if (frame.writable < 0) throw new Error(`frame ${mfn}: type given back twice`)
       },
-      allocateShared: (domain: DomId): number => {
+      allocateShared: (domid: DomId): number => {
         if (this.budget === 0) return -1
         this.budget -= 1
-        const mfn = this.frame(domain)
+        const mfn = this.frame(domid)
         this.memory.words.fill(0, mfn * 1024, (mfn + 1) * 1024)
         record(mfn)!.isShared = true
         return mfn
@@ -173,7 +173,7 @@ export class GrantHostDouble {
         Object.assign(record(mfn)!, { owner, references: 1 })
         return true
       },
-      hasRoom: (domain: DomId): boolean => !this.full.has(domain),
+      hasRoom: (domid: DomId): boolean => !this.full.has(domid),
       discard: (mfn: number): void => { Object.assign(record(mfn)!, { owner: -1, references: 0 }) },
       setPfn: (mfn: number, pfn: number): void => { this.pfns.set(mfn, pfn) },
     }

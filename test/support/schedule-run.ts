@@ -130,8 +130,8 @@ export class ScheduleRun {
   }
 
   /** Share of one CPU that each vCPU of a domain has had since `measure`, added up. */
-  share(domain: number, duration: number): number {
-    return this.vcpus.filter((vcpu) => vcpu.domid === domain).reduce((sum, vcpu) => sum + vcpu.time, 0) / duration
+  share(domid: number, duration: number): number {
+    return this.vcpus.filter((vcpu) => vcpu.domid === domid).reduce((sum, vcpu) => sum + vcpu.time, 0) / duration
   }
 
   /** Time that all CPUs together were idle. */

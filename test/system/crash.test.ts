@@ -85,7 +85,7 @@ describe('a crash', () => {
     const failures = await Promise.all(waits.map((wait) => wait.then(() => undefined, (error: unknown) => error)))
     const { crash } = await told
     for (const failure of failures) {
-      expect(failure).toMatchObject({ code: 'DOMAIN_CRASHED', details: { domain: domain.id, crash }, cause: new RangeError('out of bounds') })
+      expect(failure).toMatchObject({ code: 'DOMAIN_CRASHED', details: { domid: domain.id, crash }, cause: new RangeError('out of bounds') })
       expect((failure as Error).message).toContain('its program threw RangeError: out of bounds\nRangeError: out of bounds\n    at ')
     }
     expect((failures[0] as { details: { tail: string } }).details.tail).toBe('its last words\n')

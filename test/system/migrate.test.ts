@@ -109,7 +109,7 @@ describe('a migration', () => {
   test('moves a guest in TypeScript with its state', { timeout: 30_000 }, async () => {
     const [first, second] = [await boot({ seed: 1 }), await boot({ seed: 2 })]
     const program = (kernel: GuestKernel): void => {
-      const places = [...((kernel.restoredState as string[] | undefined) ?? []), `place ${kernel.domain}`]
+      const places = [...((kernel.restoredState as string[] | undefined) ?? []), `place ${kernel.domid}`]
       kernel.control.saveState(() => places)
       kernel.console?.log(places.join(', '))
     }

@@ -113,7 +113,7 @@ describe('the embedded kernel', () => {
       const page = kernel.frames.allocate()
       page.bytes.set(new TextEncoder().encode('greetings from TypeScript\0'))
       const ref = kernel.grants.grant(1 as DomId, page.frame)
-      const port = kernel.events.allocateUnbound(kernel.domain, 1 as DomId)
+      const port = kernel.events.allocateUnbound(kernel.domid, 1 as DomId)
       await kernel.store!.write('data/offer', `${port} ${ref}`)
       await kernel.event(port)
       kernel.console!.log('it has answered')

@@ -36,8 +36,8 @@ describe.skipIf(missing !== undefined)(`a domain with pygrub${missing ?? ''}`, (
   test('boots what its disk has, and again what it has then, here and where it was moved to', { timeout: 60_000 }, async () => {
     let disk: Uint8Array = miniDisk('first')
     const opened: [string, boolean, number][] = []
-    const openDisk: HostOptions['openDisk'] = ({ params, readOnly, domain }) => {
-      opened.push([params, readOnly, domain])
+    const openDisk: HostOptions['openDisk'] = ({ params, readOnly, domid }) => {
+      opened.push([params, readOnly, domid])
       return new MemoryBlockStore(disk)
     }
     const host = await boot({ openDisk })

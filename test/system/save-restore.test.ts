@@ -290,7 +290,7 @@ describe('a guest in TypeScript', () => {
     kernel.control.saveState(() => ({ lives, text: 'ä'.repeat(5000) }))
     kernel.control.afterResume(() => kernel.console?.log(`still life ${lives}`))
     kernel.console?.log(
-      `life ${lives} of domain ${kernel.domain}, ${kernel.frames.free} pages, ${state?.text.length ?? 0} letters`,
+      `life ${lives} of domain ${kernel.domid}, ${kernel.frames.free} pages, ${state?.text.length ?? 0} letters`,
     )
   }
 

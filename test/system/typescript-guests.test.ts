@@ -15,7 +15,7 @@ afterEach(async () => {
 
 /** Says hello, answers lines, and lives until it is told to end. */
 const echo: GuestProgram = async (kernel) => {
-  kernel.console!.log(`hello from domain ${kernel.domain}, ${await kernel.store!.read('name')}`)
+  kernel.console!.log(`hello from domain ${kernel.domid}, ${await kernel.store!.read('name')}`)
   for await (const line of kernel.console!.lines()) kernel.console!.log(`you said: ${line}`)
 }
 
@@ -98,7 +98,7 @@ describe('a guest written in TypeScript', () => {
       const page = kernel.frames.allocate()
       page.bytes.set(new TextEncoder().encode('greetings'))
       const ref = kernel.grants.grant(2 as DomId, page.frame)
-      const port = kernel.events.allocateUnbound(kernel.domain, 2 as DomId)
+      const port = kernel.events.allocateUnbound(kernel.domid, 2 as DomId)
       await kernel.store!.write('data/offer', `${ref} ${port}`)
       await kernel.event(port)
       kernel.console!.log(`answered: ${new TextDecoder().decode(page.bytes.subarray(0, 6))}`)

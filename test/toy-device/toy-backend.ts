@@ -60,7 +60,7 @@ export class ToyBackend implements BackendDriver {
   }
 
   /** Questions that were answered for a toy; undefined for one that is not served. */
-  answers(domain: DomId, id: number): number | undefined {
-    return this.instances.get(`backend/vtoy/${domain}/${id}`)?.answers
+  answers(domid: DomId, id: number): number | undefined {
+    return this.instances.get(`backend/vtoy/${domid}/${id}`)?.answers
   }
 }

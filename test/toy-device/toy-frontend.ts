@@ -17,7 +17,7 @@ class ToyInstance implements FrontendInstance {
   async publish(): Promise<'Initialised'> {
     const { kernel, otherEnd } = this.device
     const shared = sharePage(kernel, otherEnd)
-    const port = kernel.events.allocateUnbound(kernel.domain, otherEnd, () => {
+    const port = kernel.events.allocateUnbound(kernel.domid, otherEnd, () => {
       this.answered?.()
       kernel.turn()
     })

@@ -56,9 +56,9 @@ export const TOY = {
     const driver = new ToyBackend()
     return {
       driver,
-      isServed: (domain, id) => driver.answers(domain, id) !== undefined,
-      statistics: (domain, id) => {
-        const answers = driver.answers(domain, id)
+      isServed: (domid, id) => driver.answers(domid, id) !== undefined,
+      statistics: (domid, id) => {
+        const answers = driver.answers(domid, id)
         return answers === undefined ? undefined : { answers }
       },
     }

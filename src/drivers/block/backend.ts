@@ -107,7 +107,7 @@ class BlockInstance implements BackendInstance, ServedDisk {
   constructor(device: BackendDevice, backend: BlockServices) {
     this.device = device
     this.backend = backend
-    this.request = { domain: device.otherEnd, device: device.id, params: '', type: '', readOnly: false, name: '' }
+    this.request = { domid: device.otherEnd, device: device.id, params: '', type: '', readOnly: false, name: '' }
   }
 
   get statistics(): BlockStatistics | undefined {
@@ -130,7 +130,7 @@ class BlockInstance implements BackendInstance, ServedDisk {
     const { device } = this
     const read = async (name: string): Promise<string> => (await device.read(name)) ?? ''
     this.request = {
-      domain: device.otherEnd, device: device.id, params: await read('params'), type: await read('type'),
+      domid: device.otherEnd, device: device.id, params: await read('params'), type: await read('type'),
       readOnly: !(await read('mode')).startsWith('w'), name: await read('dev'),
     }
     // Not waited for: the device may be taken away before an opener has answered, or when it never does.
@@ -277,7 +277,7 @@ class BlockInstance implements BackendInstance, ServedDisk {
     const layout = layoutOf(ring.protocol)
     if (layout === undefined) throw badState(`protocol ${ring.protocol} is not spoken here`)
     const server = new BlockServer({
-      grants: kernel.hypercalls, domain: otherEnd, store: this.readOnlyStore(store), layout,
+      grants: kernel.hypercalls, domid: otherEnd, store: this.readOnlyStore(store), layout,
       ring: page.base, persistent: ring.persistent,
       notify: () => void (this.connection && kernel.events.notify(this.connection.port)),
       hold: () => kernel.hold(),
@@ -436,7 +436,7 @@ export class BlockBackend implements BackendDriver {
   }
 
   /** The disk of a domain with this name (`xvda`, in any spelling) or device number. */
-  disk(domain: DomId, device: string | number): ServedDisk | undefined {
-    return this.instances.get(`backend/vbd/${domain}/${parseVirtualDevice(String(device)).number}`)
+  disk(domid: DomId, device: string | number): ServedDisk | undefined {
+    return this.instances.get(`backend/vbd/${domid}/${parseVirtualDevice(String(device)).number}`)
   }
 }

@@ -56,7 +56,7 @@ export interface BlockRequest {
 /** What the client works with. */
 export interface BlockClientOptions {
   readonly kernel: Pick<GuestKernel, 'frames' | 'grants' | 'endGrant' | 'turn'>
-  readonly domain: DomId
+  readonly domid: DomId
   readonly ring: Page
   /** Wakes the back-end: requests were published that it asked to hear of. */
   notify(): void
@@ -165,7 +165,7 @@ export class BlockClient {
   /** A page that is granted to the back-end until {@link BlockClient.giveBack}. */
   takePage(): DataPage {
     // First in, first out: pages that lie side by side stay together, and the back-end moves them in one piece.
-    return this.pool.shift() ?? sharePage(this.options.kernel, this.options.domain)
+    return this.pool.shift() ?? sharePage(this.options.kernel, this.options.domid)
   }
 
   /** A granted page, or undefined when the guest has none to spare. */

@@ -3,7 +3,7 @@ import { shape, type DomId, type Shape } from '../../util/index.ts'
 
 /** What the toolstack wrote about a disk. */
 export interface DiskRequest {
-  readonly domain: DomId
+  readonly domid: DomId
   /** Number of the virtual device, such as 51712 for xvda. */
   readonly device: string
   /** What the specification names as target: a path, as a rule. */
@@ -20,6 +20,6 @@ const text = /* @__PURE__ */ shape.text(4096)
 /** A saved one. */
 export const diskRequest = /* @__PURE__ */ shape.record<DiskRequest>({
   // What is in the range is a domain's number.
-  domain: /* @__PURE__ */ shape.whole(0, 0x7fef) as Shape<DomId>,
+  domid: /* @__PURE__ */ shape.whole(0, 0x7fef) as Shape<DomId>,
   device: text, params: text, type: text, readOnly: shape.flag, name: text,
 })

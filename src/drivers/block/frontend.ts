@@ -110,13 +110,13 @@ export class Disk {
     const shared = sharePage(kernel, otherEnd)
     let port: EventPort
     try {
-      port = kernel.events.allocateUnbound(kernel.domain, otherEnd, () => this.ring?.client.onEvent())
+      port = kernel.events.allocateUnbound(kernel.domid, otherEnd, () => this.ring?.client.onEvent())
     } catch (error) {
       shared.release()
       throw error
     }
     const client = new BlockClient({
-      kernel, domain: otherEnd, ring: shared.page, notify: () => void kernel.events.notify(port),
+      kernel, domid: otherEnd, ring: shared.page, notify: () => void kernel.events.notify(port),
       failed: () => void this.device.close(),
     })
     this.ring = { shared, port, client }

@@ -60,7 +60,7 @@ export interface BlockStatistics {
 /** What the server works with. */
 export interface BlockServerOptions {
   readonly grants: Pick<HypercallPort, 'memory' | 'mapGrant' | 'unmapGrant'>
-  readonly domain: DomId
+  readonly domid: DomId
   readonly store: BlockStore
   readonly layout: BlockLayout
   /** Byte offset of the ring's page in host memory. */
@@ -333,14 +333,14 @@ export class BlockServer {
 
   /** The frame of a grant that is not kept mapped, now mapped; -1 when it cannot be. */
   private mapOne(ref: number, write: boolean, handles: GrantHandle[]): number {
-    const { grants, domain, persistent } = this.options
+    const { grants, domid, persistent } = this.options
     if (persistent && this.persistent.hasRoom(ref)) {
-      const { status, frame, handle } = grants.mapGrant({ domain, ref: ref as GrantRef })
+      const { status, frame, handle } = grants.mapGrant({ domid, ref: ref as GrantRef })
       if (status === GNTST.okay) this.persistent.keep(ref, frame, handle)
       if (status === GNTST.okay) return frame
     }
     // A request that writes to the disk only reads the guest's page.
-    const { status, frame, handle } = grants.mapGrant({ domain, ref: ref as GrantRef, readOnly: write })
+    const { status, frame, handle } = grants.mapGrant({ domid, ref: ref as GrantRef, readOnly: write })
     if (status !== GNTST.okay) return -1
     handles.push(handle)
     return frame

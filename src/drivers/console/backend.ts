@@ -24,14 +24,14 @@ export type ConsoleBackendServices =
 
 /** What happens on a console. */
 export type ConsoleEvent =
-  | { readonly type: 'connected'; readonly domain: DomId }
+  | { readonly type: 'connected'; readonly domid: DomId }
   /** Output of the guest. */
-  | { readonly type: 'output'; readonly domain: DomId; readonly bytes: Uint8Array }
+  | { readonly type: 'output'; readonly domid: DomId; readonly bytes: Uint8Array }
   /** The ring is gone: the domain ended, or is about to come back with another one. */
-  | { readonly type: 'disconnected'; readonly domain: DomId }
+  | { readonly type: 'disconnected'; readonly domid: DomId }
   /** The guest wrote impossible indexes; the console stays silent until it is connected anew. */
-  | { readonly type: 'broken'; readonly domain: DomId }
-  | { readonly type: 'closed'; readonly domain: DomId }
+  | { readonly type: 'broken'; readonly domid: DomId }
+  | { readonly type: 'closed'; readonly domid: DomId }
 
 /** Names of the events of a console. */
 export const CONSOLE_EVENTS: EventNames<ConsoleEvent> = {
@@ -102,11 +102,11 @@ interface ConsoleAccess {
   part(): Part
 }
 
-let openConsole: (domain: DomId, services: ConsoleBackendServices) => ConsoleAccess
+let openConsole: (domid: DomId, services: ConsoleBackendServices) => ConsoleAccess
 
 /** One domain's console, seen from the host. */
 export class ConsoleStream {
-  readonly domain: DomId
+  readonly domid: DomId
   /** Everything that happens on this console. */
   readonly events: EventSource<ConsoleEvent>
   private readonly hub: EventHub<ConsoleEvent>
@@ -120,14 +120,14 @@ export class ConsoleStream {
   private broken = false
 
   static {
-    openConsole = (domain, services) => {
-      const stream = new ConsoleStream(domain, services)
+    openConsole = (domid, services) => {
+      const stream = new ConsoleStream(domid, services)
       return { stream, update: (nodes) => stream.update(nodes), end: () => stream.end(), part: () => stream.part() }
     }
   }
 
-  private constructor(domain: DomId, services: ConsoleBackendServices) {
-    this.domain = domain
+  private constructor(domid: DomId, services: ConsoleBackendServices) {
+    this.domid = domid
     this.services = services
     this.hub = new EventHub<ConsoleEvent>(() => services.now(), undefined, CONSOLE_EVENTS)
     this.events = this.hub
@@ -185,7 +185,7 @@ export class ConsoleStream {
     const bytes = typeof data === 'string' ? new TextEncoder().encode(data) : data.slice()
     const queued = this.waiting.reduce((sum, input) => sum + input.bytes.length - input.place, 0)
     if (queued + bytes.length > CONSOLE_WRITE_LIMIT) {
-      return Promise.reject(new XenError('OUT_OF_RESOURCES', `domain ${this.domain} does not read its console`, {
+      return Promise.reject(new XenError('OUT_OF_RESOURCES', `domain ${this.domid} does not read its console`, {
         details: { queued, limit: CONSOLE_WRITE_LIMIT },
       }))
     }
@@ -219,13 +219,13 @@ export class ConsoleStream {
     this.closed = true
     for (const input of this.waiting.splice(0)) input.reject(this.closedError())
     this.wakeReaders()
-    this.hub.emit({ type: 'closed', domain: this.domain })
+    this.hub.emit({ type: 'closed', domid: this.domid })
   }
 
   // State
 
   private part(): Part {
-    return part({ name: String(this.domain), version: 1, shape: streamState }, { save: () => this.save(), load: (state) => this.load(state) })
+    return part({ name: String(this.domid), version: 1, shape: streamState }, { save: () => this.save(), load: (state) => this.load(state) })
   }
 
   private save(): StreamState {
@@ -263,7 +263,7 @@ export class ConsoleStream {
     if (ring === undefined) return
     let port: EventPort
     try {
-      port = events.keep(events.bindInterdomain(this.domain, nodes.port as EventPort, () => this.pump()))
+      port = events.keep(events.bindInterdomain(this.domid, nodes.port as EventPort, () => this.pump()))
     } catch (error) {
       ring.release()
       if (XenError.is(error, 'HYPERCALL_FAILED')) return
@@ -272,7 +272,7 @@ export class ConsoleStream {
     this.connection = { nodes, port, ring, pipe: new BytePipe(ring.page.view, ring.page.base, mirror(CONSOLE_PIPE)) }
     this.broken = false
     this.log.resize(nodes.limit)
-    this.hub.emit({ type: 'connected', domain: this.domain })
+    this.hub.emit({ type: 'connected', domid: this.domid })
     this.pump()
   }
 
@@ -280,12 +280,12 @@ export class ConsoleStream {
   private mapRing(frame: number): MappedRing | undefined {
     const { grants, hypercalls } = this.services
     try {
-      return this.grantedRing(grants.map(this.domain, GNTTAB_RESERVED_CONSOLE as GrantRef))
+      return this.grantedRing(grants.map(this.domid, GNTTAB_RESERVED_CONSOLE as GrantRef))
     } catch (error) {
       if (!XenError.is(error, 'HYPERCALL_FAILED')) throw error
     }
     try {
-      return this.foreignRing(mapForeignPage(hypercalls, this.domain, frame), frame)
+      return this.foreignRing(mapForeignPage(hypercalls, this.domid, frame), frame)
     } catch (error) {
       if (XenError.is(error, 'HYPERCALL_FAILED')) return undefined
       throw error
@@ -297,7 +297,7 @@ export class ConsoleStream {
   }
 
   private foreignRing(page: Page, frame: number): MappedRing {
-    return { page, handle: undefined, release: () => void this.services.hypercalls.unmapForeign(this.domain, frame) }
+    return { page, handle: undefined, release: () => void this.services.hypercalls.unmapForeign(this.domid, frame) }
   }
 
   private disconnect(): void {
@@ -307,7 +307,7 @@ export class ConsoleStream {
     this.services.events.close(this.connection.port)
     this.connection.ring.release()
     this.connection = undefined
-    this.hub.emit({ type: 'disconnected', domain: this.domain })
+    this.hub.emit({ type: 'disconnected', domid: this.domid })
   }
 
   /** Moves what there is in both directions and tells the guest when something moved. */
@@ -318,7 +318,7 @@ export class ConsoleStream {
     const written = read === undefined ? undefined : this.giveInput(connection.pipe)
     if (read === undefined || written === undefined) {
       this.broken = true
-      this.hub.emit({ type: 'broken', domain: this.domain })
+      this.hub.emit({ type: 'broken', domid: this.domid })
     } else if (read + written > 0) {
       this.services.events.notify(connection.port)
     }
@@ -331,7 +331,7 @@ export class ConsoleStream {
     const output = bytes.subarray(0, count)
     this.log.append(output)
     this.wakeReaders()
-    if (this.hub.wants('output')) this.hub.emit({ type: 'output', domain: this.domain, bytes: output.slice() })
+    if (this.hub.wants('output')) this.hub.emit({ type: 'output', domid: this.domid, bytes: output.slice() })
     return count
   }
 
@@ -370,8 +370,8 @@ export class ConsoleStream {
   }
 
   private closedError(): XenError {
-    const { domain } = this
-    return new XenError('CLOSED', `the console of domain ${domain} is closed`, { details: { domain } })
+    const { domid } = this
+    return new XenError('CLOSED', `the console of domain ${domid} is closed`, { details: { domid } })
   }
 }
 
@@ -396,24 +396,24 @@ export class ConsoleBackend {
   }
 
   /** Serves the console of `domain`, which may not be ready yet; the same stream again when it is served already. */
-  open(domain: DomId, options: ConsoleOpenOptions = {}): ConsoleStream {
-    const known = this.streams.get(domain)
+  open(domid: DomId, options: ConsoleOpenOptions = {}): ConsoleStream {
+    const known = this.streams.get(domid)
     if (known !== undefined) return known.console.stream
     const { store } = this.services
     if (store === undefined) throw new XenError('INVALID_STATE', 'a console back-end needs XenStore')
-    const path = consolePath(domain)
-    const served = this.serve(domain, (handler) => store.watch(path, handler, { kept: true }))
+    const path = consolePath(domid)
+    const served = this.serve(domid, (handler) => store.watch(path, handler, { kept: true }))
     const { tty, ring } = options
     if (ring !== undefined) served.update({ ...ring, limit: CONSOLE_LOG_LIMIT })
     if (tty !== undefined) this.services.spawn(() => this.nameTerminal(path, tty))
     return served.stream
   }
 
-  private serve(domain: DomId, watch: (handler: () => void) => Promise<() => Promise<void>>): ConsoleAccess {
-    const console = openConsole(domain, this.services)
+  private serve(domid: DomId, watch: (handler: () => void) => Promise<() => Promise<void>>): ConsoleAccess {
+    const console = openConsole(domid, this.services)
     const refreshing: Refreshing = { underWay: false, again: false }
     const unwatch = watch(() => this.services.spawn(() => this.refresh(console, refreshing)))
-    this.streams.set(domain, { console, unwatch })
+    this.streams.set(domid, { console, unwatch })
     return console
   }
 
@@ -424,22 +424,22 @@ export class ConsoleBackend {
       present: () => [...this.streams.values()].map(({ console }) => console.part()),
       make: (name) => {
         if (!/^\d{1,5}$/.test(name)) return undefined
-        const domain = Number(name) as DomId
-        return this.serve(domain, (handler) => Promise.resolve(attachments.attachWatch(consolePath(domain), handler))).part()
+        const domid = Number(name) as DomId
+        return this.serve(domid, (handler) => Promise.resolve(attachments.attachWatch(consolePath(domid), handler))).part()
       },
     })
   }
 
   /** The stream of a console that is served. */
-  get(domain: DomId): ConsoleStream | undefined {
-    return this.streams.get(domain)?.console.stream
+  get(domid: DomId): ConsoleStream | undefined {
+    return this.streams.get(domid)?.console.stream
   }
 
   /** Stops serving a console: the domain is gone. What is left in its ring is still read. */
-  async close(domain: DomId): Promise<void> {
-    const known = this.streams.get(domain)
+  async close(domid: DomId): Promise<void> {
+    const known = this.streams.get(domid)
     if (known === undefined) return
-    this.streams.delete(domain)
+    this.streams.delete(domid)
     known.console.end()
     await (await known.unwatch)()
   }
@@ -465,7 +465,7 @@ export class ConsoleBackend {
   private async readNodes({ stream, update }: ConsoleAccess): Promise<void> {
     const { store } = this.services
     if (store === undefined) return
-    const path = consolePath(stream.domain)
+    const path = consolePath(stream.domid)
     const nodes: Record<string, string | undefined> = {}
     for (const name of ['ring-ref', 'port', 'limit', 'type']) nodes[name] = await readOptional(store, `${path}/${name}`)
     this.services.post(() => update(parseConsoleNodes(nodes)))

@@ -13,7 +13,7 @@ export const CONSOLE_LOG_LIMIT = 1 << 20
 export const CONSOLE_TYPE = 'xenconsoled'
 
 /** Where a domain's console stands in XenStore. */
-export const consolePath = (domain: DomId): string => `/local/domain/${domain}/console`
+export const consolePath = (domid: DomId): string => `/local/domain/${domid}/console`
 
 /** What the nodes say, checked. */
 export interface ConsoleNodes {

@@ -26,7 +26,7 @@ export interface NetBackendOptions {
 
 /** One interface that is being served. */
 export interface ServedNic {
-  readonly domain: DomId
+  readonly domid: DomId
   /** Number of the interface in its domain. */
   readonly handle: string
   readonly mac: string
@@ -103,7 +103,7 @@ class NetInstance implements BackendInstance, ServedNic, NetPort {
     this.backend = backend
   }
 
-  get domain(): DomId {
+  get domid(): DomId {
     return this.device.otherEnd
   }
 
@@ -170,16 +170,16 @@ class NetInstance implements BackendInstance, ServedNic, NetPort {
   }
 
   private map(nodes: RingNodes, features: ReceiveFeatures, bridge: Bridge): void {
-    const { kernel, otherEnd: domain } = this.device
+    const { kernel, otherEnd: domid } = this.device
     const undo: (() => void)[] = []
     const release = (): void => { for (const step of undo.splice(0).reverse()) step() }
     const mapped = (ref: GrantRef): MappedPage => {
-      const page = kernel.grants.map(domain, ref)
+      const page = kernel.grants.map(domid, ref)
       undo.push(() => kernel.grants.unmap(page))
       return page
     }
     const bound = (remote: EventPort, handler: () => void): EventPort => {
-      const port = kernel.events.keep(kernel.events.bindInterdomain(domain, remote, handler))
+      const port = kernel.events.keep(kernel.events.bindInterdomain(domid, remote, handler))
       undo.push(() => kernel.events.close(port))
       return port
     }
@@ -201,9 +201,9 @@ class NetInstance implements BackendInstance, ServedNic, NetPort {
   }
 
   private serve(rings: OpenRings, rest: Pick<Connection, 'features' | 'link' | 'release'>): Connection {
-    const { kernel, otherEnd: domain } = this.device
+    const { kernel, otherEnd: domid } = this.device
     const { features, link } = rest
-    const services = { grants: kernel.hypercalls, domain, staging: this.backend.staging(this.device), statistics: this.statistics }
+    const services = { grants: kernel.hypercalls, domid, staging: this.backend.staging(this.device), statistics: this.statistics }
     const transmit = new TransmitServer(services, rings.transmitPage.base, {
       link, notify: () => void kernel.events.notify(rings.transmitPort),
     })
@@ -361,10 +361,10 @@ export class NetBackend implements BackendDriver {
   }
 
   /** The interface of a domain with this number or address. */
-  nic(domain: DomId, handle: string | number): ServedNic | undefined {
+  nic(domid: DomId, handle: string | number): ServedNic | undefined {
     if (typeof handle === 'string' && parseMac(handle) !== undefined) {
-      return this.nics.find((nic) => nic.domain === domain && nic.mac.toLowerCase() === handle.toLowerCase())
+      return this.nics.find((nic) => nic.domid === domid && nic.mac.toLowerCase() === handle.toLowerCase())
     }
-    return this.instances.get(`backend/vif/${domain}/${handle}`)
+    return this.instances.get(`backend/vif/${domid}/${handle}`)
   }
 }

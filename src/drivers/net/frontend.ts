@@ -209,7 +209,7 @@ export class Nic implements AsyncIterable<Uint8Array> {
     const { kernel, otherEnd } = this.device
     const undo: (() => void)[] = []
     const open = (handler: () => void): EventPort => {
-      const port = kernel.events.allocateUnbound(kernel.domain, otherEnd, handler)
+      const port = kernel.events.allocateUnbound(kernel.domid, otherEnd, handler)
       undo.push(() => kernel.events.close(port))
       return port
     }

@@ -82,7 +82,7 @@ export class ReceiveServer {
     this.view = services.grants.memory.view
     this.ring = new BackRing({ view: this.view, base, entrySize: RX_ENTRY })
     this.pieces = new Pieces(this.ring.entries)
-    this.copySlots = Array.from({ length: this.ring.entries }, () => copyOut(services.domain))
+    this.copySlots = Array.from({ length: this.ring.entries }, () => copyOut(services.domid))
   }
 
   /** True when the front-end has broken the rules of the ring; nothing is served any more. */

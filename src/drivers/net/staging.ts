@@ -45,7 +45,7 @@ export class StagedFrame implements NetFrame {
 
 /** A copy out of a grant into an own page. */
 export interface CopyIn {
-  readonly source: { readonly domain: DomId; ref: GrantRef; offset: number }
+  readonly source: { readonly domid: DomId; ref: GrantRef; offset: number }
   readonly destination: { frame: Mfn; readonly offset: number }
   length: number
 }
@@ -53,17 +53,17 @@ export interface CopyIn {
 /** A copy out of an own page into a grant. */
 export interface CopyOut {
   readonly source: { frame: Mfn; offset: number }
-  readonly destination: { readonly domain: DomId; ref: GrantRef; readonly offset: number }
+  readonly destination: { readonly domid: DomId; ref: GrantRef; readonly offset: number }
   length: number
 }
 
 /** An empty {@link CopyIn} from grants of `domain`. */
-export const copyIn = (domain: DomId): CopyIn =>
-  ({ source: { domain, ref: 0 as GrantRef, offset: 0 }, destination: { frame: 0 as Mfn, offset: 0 }, length: 0 })
+export const copyIn = (domid: DomId): CopyIn =>
+  ({ source: { domid, ref: 0 as GrantRef, offset: 0 }, destination: { frame: 0 as Mfn, offset: 0 }, length: 0 })
 
 /** An empty {@link CopyOut} into grants of `domain`. */
-export const copyOut = (domain: DomId): CopyOut =>
-  ({ source: { frame: 0 as Mfn, offset: 0 }, destination: { domain, ref: 0 as GrantRef, offset: 0 }, length: 0 })
+export const copyOut = (domid: DomId): CopyOut =>
+  ({ source: { frame: 0 as Mfn, offset: 0 }, destination: { domid, ref: 0 as GrantRef, offset: 0 }, length: 0 })
 
 /** The frames in the pages for transmitting; for the servers of the same back-end alone, and not published. */
 export let framesOf: (staging: Staging) => readonly StagedFrame[]

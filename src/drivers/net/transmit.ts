@@ -38,7 +38,7 @@ export const transmitState = /* @__PURE__ */ shape.record({ ring: ringState, tor
 /** What both rings of an interface are served with. */
 export interface RingServices {
   readonly grants: Pick<HypercallPort, 'memory' | 'copyGrants'>
-  readonly domain: DomId
+  readonly domid: DomId
   readonly staging: Staging
   readonly statistics: NetStatistics
 }
@@ -104,7 +104,7 @@ export class TransmitServer {
     this.packets = Array.from({ length: entries }, () => (
       { first: 0, end: 0, extras: 0, flags: 0, sound: true, page: 0 }
     ))
-    this.copySlots = Array.from({ length: TRANSMIT_PAGES }, () => copyIn(services.domain))
+    this.copySlots = Array.from({ length: TRANSMIT_PAGES }, () => copyIn(services.domid))
   }
 
   /** True when the front-end has broken the rules of the ring; nothing is served any more. */

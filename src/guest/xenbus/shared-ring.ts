@@ -12,10 +12,10 @@ export interface SharedPage {
 }
 
 /** Allocates a page and grants it to `domain`; when one of the two fails, nothing is left behind. */
-export function sharePage(kernel: Pick<GuestKernel, 'frames' | 'grants' | 'endGrant'>, domain: DomId): SharedPage {
+export function sharePage(kernel: Pick<GuestKernel, 'frames' | 'grants' | 'endGrant'>, domid: DomId): SharedPage {
   const page = kernel.frames.allocate()
   try {
-    const ref = kernel.grants.grant(domain, page.frame)
+    const ref = kernel.grants.grant(domid, page.frame)
     return { page, ref, release: () => kernel.endGrant(ref, () => kernel.frames.release(page)) }
   } catch (error) {
     kernel.frames.release(page)

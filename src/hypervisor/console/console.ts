@@ -46,21 +46,21 @@ export class HypervisorConsole implements Stateful<ConsoleState> {
   }
 
   /** Takes text of a domain; false when it has written too much and the rest is dropped. */
-  write(domain: DomId, bytes: Uint8Array): boolean {
+  write(domid: DomId, bytes: Uint8Array): boolean {
     const text = this.decoder.decode(bytes)
-    const privileged = this.parts.domains.get(domain)?.privileged === true
-    if (!privileged && !this.allow(domain, bytes.length)) return false
+    const privileged = this.parts.domains.get(domid)?.privileged === true
+    if (!privileged && !this.allow(domid, bytes.length)) return false
     if (privileged) this.append(text)
-    else this.appendLines(domain, text)
-    if (this.parts.hub.wants('console')) this.parts.hub.emit({ type: 'console', domid: domain, text })
+    else this.appendLines(domid, text)
+    if (this.parts.hub.wants('console')) this.parts.hub.emit({ type: 'console', domid, text })
     return true
   }
 
   /** The hypervisor's own words about a domain, one line each. */
-  report(domain: DomId, lines: readonly string[]): void {
+  report(domid: DomId, lines: readonly string[]): void {
     const text = lines.map((line) => `(XEN) ${line}\n`).join('')
     this.append(text)
-    if (this.parts.hub.wants('console')) this.parts.hub.emit({ type: 'console', domid: domain, text })
+    if (this.parts.hub.wants('console')) this.parts.hub.emit({ type: 'console', domid, text })
   }
 
   /** What the ring holds; `clear` empties it. */
@@ -71,11 +71,11 @@ export class HypervisorConsole implements Stateful<ConsoleState> {
   }
 
   /** Forgets a domain that is gone; the line that it did not finish is kept. */
-  forget(domain: DomId): void {
-    const rest = this.lines.get(domain) ?? ''
-    if (rest !== '') this.append(`(d${domain}) ${rest}\n`)
-    this.spent.delete(domain)
-    this.lines.delete(domain)
+  forget(domid: DomId): void {
+    const rest = this.lines.get(domid) ?? ''
+    if (rest !== '') this.append(`(d${domid}) ${rest}\n`)
+    this.spent.delete(domid)
+    this.lines.delete(domid)
   }
 
   save(): ConsoleState {
@@ -93,21 +93,21 @@ export class HypervisorConsole implements Stateful<ConsoleState> {
     for (const [domid, account] of spent) this.spent.set(domid as DomId, { ...account })
   }
 
-  private allow(domain: DomId, bytes: number): boolean {
+  private allow(domid: DomId, bytes: number): boolean {
     const second = Math.floor(this.parts.clock.now() / SECOND)
-    const account = this.spent.get(domain)
+    const account = this.spent.get(domid)
     if (account?.second !== second) {
-      this.spent.set(domain, { second, bytes })
+      this.spent.set(domid, { second, bytes })
       return bytes <= RATE
     }
     account.bytes += bytes
     return account.bytes <= RATE
   }
 
-  private appendLines(domain: DomId, text: string): void {
-    const lines = ((this.lines.get(domain) ?? '') + text).split('\n')
-    this.lines.set(domain, (lines.pop() ?? '').slice(-RING_BYTES))
-    if (lines.length > 0) this.append(lines.map((line) => `(d${domain}) ${line}\n`).join(''))
+  private appendLines(domid: DomId, text: string): void {
+    const lines = ((this.lines.get(domid) ?? '') + text).split('\n')
+    this.lines.set(domid, (lines.pop() ?? '').slice(-RING_BYTES))
+    if (lines.length > 0) this.append(lines.map((line) => `(d${domid}) ${line}\n`).join(''))
   }
 
   private append(text: string): void {

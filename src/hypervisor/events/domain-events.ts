@@ -201,7 +201,7 @@ export class DomainEvents implements UpcallTarget, Stateful<DomainEventState> {
   save(): DomainEventState {
     const { currentDelivery, ports } = this
     return {
-      domain: this.domain.id, dying: this.dying, resetAt: this.resetAt, ...ports.save(),
+      domid: this.domain.id, dying: this.dying, resetAt: this.resetAt, ...ports.save(),
       pollers: [...this.pollers].sort(([a], [b]) => a - b),
       fifo: currentDelivery instanceof FifoDelivery ? currentDelivery.save() : undefined,
     }

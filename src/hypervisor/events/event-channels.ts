@@ -79,8 +79,8 @@ export class EventChannels implements Stateful<EventState> {
   }
 
   /** EVTCHNOP_alloc_unbound: a port of `domain` that `remote` may bind. */
-  allocUnbound(caller: DomId, domain: number, remote: number): number {
-    const target = this.lookUp(caller, domain)
+  allocUnbound(caller: DomId, domid: number, remote: number): number {
+    const target = this.lookUp(caller, domid)
     if (target === undefined) return -ERRNO.ESRCH
     const channel = target.allocate()
     if (typeof channel === 'number') return channel
@@ -161,8 +161,8 @@ export class EventChannels implements Stateful<EventState> {
   }
 
   /** EVTCHNOP_status: the port's state, or a negative error number. */
-  status(caller: DomId, domain: number, port: number): PortStatus | number {
-    const target = this.lookUp(caller, domain)
+  status(caller: DomId, domid: number, port: number): PortStatus | number {
+    const target = this.lookUp(caller, domid)
     if (target === undefined) return -ERRNO.ESRCH
     const channel = target.ports.get(port)
     if (channel === undefined) return -ERRNO.EINVAL
@@ -208,8 +208,8 @@ export class EventChannels implements Stateful<EventState> {
    * EVTCHNOP_reset: closes all ports and goes back to the 2-level ABI. Another domain must be paused by the
    * toolstack. CALL_AGAIN when the work has paused.
    */
-  reset(caller: DomId, domain: number, isPaused: (domain: DomId) => boolean): number {
-    const target = this.lookUp(caller, domain)
+  reset(caller: DomId, domid: number, isPaused: (domid: DomId) => boolean): number {
+    const target = this.lookUp(caller, domid)
     if (target === undefined) return -ERRNO.ESRCH
     if (!this.mayAct(caller, target)) return -ERRNO.EPERM
     if (target.domain.id !== caller && !isPaused(target.domain.id)) return -ERRNO.EINVAL
@@ -246,8 +246,8 @@ export class EventChannels implements Stateful<EventState> {
   }
 
   /** Raises a VIRQ in a domain, if it has bound it. */
-  raiseVirq(domain: DomId, virq: number, vcpu = 0): void {
-    this.domains.get(domain)?.raiseVirq(virq, vcpu)
+  raiseVirq(domid: DomId, virq: number, vcpu = 0): void {
+    this.domains.get(domid)?.raiseVirq(virq, vcpu)
   }
 
   /** Raises a global VIRQ of the host where its handler is, by default in `hardwareDomain`. */
@@ -256,10 +256,10 @@ export class EventChannels implements Stateful<EventState> {
   }
 
   /** XEN_DOMCTL_set_virq_handler: sends a global VIRQ of the host to a domain of one's choice. */
-  setVirqHandler(virq: number, domain: DomId): number {
+  setVirqHandler(virq: number, domid: DomId): number {
     if (virq < 0 || virq >= VIRQ_COUNT || !isGlobalVirq(virq)) return -ERRNO.EINVAL
-    if (!this.domains.has(domain)) return -ERRNO.ESRCH
-    this.virqHandlers.set(virq, domain)
+    if (!this.domains.has(domid)) return -ERRNO.ESRCH
+    this.virqHandlers.set(virq, domid)
     return 0
   }
 
@@ -276,8 +276,8 @@ export class EventChannels implements Stateful<EventState> {
     for (const { activeCount, domain } of this.domains.values()) {
       invariant(activeCount === 0, `domain ${domain.id} has channels already`)
     }
-    for (const saved of state.domains) this.domains.get(saved.domain as DomId)!.load(saved)
-    for (const [virq, domain] of state.virqHandlers) this.virqHandlers.set(virq, domain as DomId)
+    for (const saved of state.domains) this.domains.get(saved.domid as DomId)!.load(saved)
+    for (const [virq, domid] of state.virqHandlers) this.virqHandlers.set(virq, domid as DomId)
   }
 
   /** Checks that all channels, peers and VIRQs agree. Throws INVALID_STATE with what does not. */
@@ -286,11 +286,11 @@ export class EventChannels implements Stateful<EventState> {
   }
 
   private checkState(state: EventState): void {
-    checkEventState(state, (domain) => this.domains.get(domain as DomId)?.domain, this.host.memory.view.byteLength)
+    checkEventState(state, (domid) => this.domains.get(domid as DomId)?.domain, this.host.memory.view.byteLength)
   }
 
-  private lookUp(caller: DomId, domain: number): DomainEvents | undefined {
-    return this.domains.get(domain === DOMID.SELF ? caller : (domain as DomId))
+  private lookUp(caller: DomId, domid: number): DomainEvents | undefined {
+    return this.domains.get(domid === DOMID.SELF ? caller : (domid as DomId))
   }
 
   private mayAct(caller: DomId, target: DomainEvents): boolean {

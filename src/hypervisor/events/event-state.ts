@@ -21,7 +21,7 @@ const channelShape = /* @__PURE__ */ shape.record<Channel>({
 })
 
 const domainShape = /* @__PURE__ */ shape.record({
-  domain: domid,
+  domid,
   dying: shape.flag,
   /** Ports that have a record, used or not. */
   records: /* @__PURE__ */ shape.where(/* @__PURE__ */ shape.whole(64, MOST_PORTS), (records) => (
@@ -54,16 +54,16 @@ export const virqVcpu = ({ virq, vcpu }: Channel): number => (isGlobalVirq(virq)
 
 /** Refuses channels that do not hold together, or do not fit the domains that there are. */
 export function checkEventState(state: EventState, of: (domid: number) => EventDomain | undefined, memorySize: number): void {
-  const saved = new Map(state.domains.map((domain) => [domain.domain, domain]))
+  const saved = new Map(state.domains.map((domain) => [domain.domid, domain]))
   if (saved.size !== state.domains.length) throw badState('a domain is there twice')
   for (const domain of state.domains) {
-    const facts = of(domain.domain)
-    if (facts === undefined) throw badState(`domain ${domain.domain} does not exist`)
+    const facts = of(domain.domid)
+    if (facts === undefined) throw badState(`domain ${domain.domid} does not exist`)
     checkDomain(domain, facts, memorySize)
-    for (const channel of domain.channels) checkPeer(channel, domain.domain, saved)
+    for (const channel of domain.channels) checkPeer(channel, domain.domid, saved)
   }
-  for (const [virq, domain] of state.virqHandlers) {
-    if (virq >= VIRQ_COUNT || !isGlobalVirq(virq) || !saved.has(domain)) throw badState(`VIRQ ${virq} has no such handler`)
+  for (const [virq, domid] of state.virqHandlers) {
+    if (virq >= VIRQ_COUNT || !isGlobalVirq(virq) || !saved.has(domid)) throw badState(`VIRQ ${virq} has no such handler`)
   }
 }
 
@@ -74,7 +74,7 @@ function checkDomain(state: DomainEventState, { vcpuCount, maxPort }: EventDomai
   for (const channel of channels) {
     const { port: number, state: kind, vcpu, lastVcpu, virq } = channel
     const fits = number < records && number <= maxPort && !seen.has(number) && vcpu < vcpuCount && lastVcpu < vcpuCount
-    if (!fits) throw badState(`port ${number} of domain ${state.domain} cannot be`)
+    if (!fits) throw badState(`port ${number} of domain ${state.domid} cannot be`)
     seen.set(number, channel)
     if (kind !== CHANNEL.virq) continue
     const key = `${virqVcpu(channel)}.${virq}`
@@ -92,9 +92,9 @@ function checkDomain(state: DomainEventState, { vcpuCount, maxPort }: EventDomai
 }
 
 /** An interdomain channel and its peer name each other. */
-function checkPeer(channel: Channel, domain: number, saved: ReadonlyMap<number, DomainEventState>): void {
+function checkPeer(channel: Channel, domid: number, saved: ReadonlyMap<number, DomainEventState>): void {
   if (channel.state !== CHANNEL.interdomain) return
   const peer = saved.get(channel.remoteDomain)?.channels.find((one) => one.port === channel.remotePort)
-  const mutual = peer?.state === CHANNEL.interdomain && peer.remoteDomain === domain && peer.remotePort === channel.port
-  if (!mutual) throw badState(`port ${channel.port} of domain ${domain} has no peer`)
+  const mutual = peer?.state === CHANNEL.interdomain && peer.remoteDomain === domid && peer.remotePort === channel.port
+  if (!mutual) throw badState(`port ${channel.port} of domain ${domid} has no peer`)
 }

@@ -31,9 +31,9 @@ export interface EventHost {
    */
   mayControl(caller: DomId, target: DomId): boolean
   /** Takes a writable reference on the frame that the domain calls `gfn`: its machine frame, or -1. */
-  getWritablePage(domain: DomId, gfn: number): number
+  getWritablePage(domid: DomId, gfn: number): number
   /** Gives a reference of {@link EventHost.getWritablePage} back. */
-  putWritablePage(domain: DomId, mfn: number): void
+  putWritablePage(domid: DomId, mfn: number): void
 }
 
 /** States of a channel. */

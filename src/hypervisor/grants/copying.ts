@@ -64,7 +64,7 @@ interface Acquisition {
 type Granted = Pick<ActiveEntry, 'mfn' | 'start' | 'length' | 'isSubPage' | 'transDomain' | 'transRef'>
 
 /** Finds the table of a domain by its number; undefined when there is none. */
-export type TableFinder = (domain: number) => GrantTable | undefined
+export type TableFinder = (domid: number) => GrantTable | undefined
 
 /** Copies on behalf of one host's domains. */
 export class GrantCopier {
@@ -96,13 +96,13 @@ export class GrantCopier {
   }
 
   /** Finds the table that a side belongs to; GNTST status. */
-  private choose(held: HeldSide, { domid: domain, isGrant }: CopySide, caller: GrantTable): number {
-    if (domain === DOMID.SELF) {
+  private choose(held: HeldSide, { domid, isGrant }: CopySide, caller: GrantTable): number {
+    if (domid === DOMID.SELF) {
       held.table = caller
       return GNTST.okay
     }
     if (!isGrant) return GNTST.permission_denied
-    held.table = this.find(domain)
+    held.table = this.find(domid)
     return held.table === undefined ? GNTST.bad_domain : GNTST.okay
   }
 
@@ -185,7 +185,7 @@ export class GrantCopier {
     if (table.retired || ref >= table.entryCount) return GNTST.bad_gntref
     const pins = readOnly ? PIN.hostRead : PIN.hostWrite
     const active = table.active.get(ref)
-    if (active !== undefined && (active.domain !== user || wouldOverflow(active.pin, pins))) return GNTST.general_error
+    if (active !== undefined && (active.domid !== user || wouldOverflow(active.pin, pins))) return GNTST.general_error
     const isTransitive = table.version === 2 && (table.flagsOf(ref) & GTF.type_mask) === GTF.transitive
     if (isTransitive) return this.acquireTransitive(use, allowTransitive)
     if (active === undefined || (!readOnly && !isWritePinned(active.pin))) return this.acquireFresh(use)
@@ -199,7 +199,7 @@ export class GrantCopier {
 
   /** An entry that comes into use, or into use for writing: checked against what the guest has in it now. */
   private acquireFresh({ table, ref, user, readOnly }: Acquisition): Acquired | number {
-    const status = table.announce(ref, { readOnly, map: false, domain: user })
+    const status = table.announce(ref, { readOnly, map: false, domid: user })
     if (status !== GNTST.okay) return status
     const granted = this.read(table, ref)
     const active = table.active.get(ref)
@@ -216,7 +216,7 @@ export class GrantCopier {
     const { table, ref, user, readOnly } = use
     const before = table.active.get(ref)
     if (before === undefined || (!readOnly && !isWritePinned(before.pin))) {
-      const status = table.announce(ref, { readOnly, map: false, domain: user })
+      const status = table.announce(ref, { readOnly, map: false, domid: user })
       if (status !== GNTST.okay) return status
     }
     const at = table.entryAt(ref)
@@ -267,7 +267,7 @@ export class GrantCopier {
       return active
     }
     const { mfn, start, length, isSubPage, transDomain, transRef } = granted
-    const fresh: ActiveEntry = { pin: pins, domain: user, mfn, start, length, isSubPage, transDomain, transRef }
+    const fresh: ActiveEntry = { pin: pins, domid: user, mfn, start, length, isSubPage, transDomain, transRef }
     table.active.set(ref, fresh)
     return fresh
   }

@@ -12,13 +12,13 @@ const domid = /* @__PURE__ */ shape.whole(0, 0xffff)
 const frames = /* @__PURE__ */ shape.list(shape.word)
 
 const entryShape = /* @__PURE__ */ shape.record<ActiveEntry>({
-  pin: shape.word, domain: domid, mfn: shape.word, start: /* @__PURE__ */ shape.whole(0, 4096), length: /* @__PURE__ */ shape.whole(0, 65535),
+  pin: shape.word, domid, mfn: shape.word, start: /* @__PURE__ */ shape.whole(0, 4096), length: /* @__PURE__ */ shape.whole(0, 65535),
   isSubPage: shape.flag, transDomain: domid, transRef: shape.word,
 })
 
 /** What one domain's saved grant table looks like. */
 const tableShape = /* @__PURE__ */ shape.record({
-  domain: domid, version: /* @__PURE__ */ shape.oneOf(1, 2), frames, statusFrames: frames,
+  domid, version: /* @__PURE__ */ shape.oneOf(1, 2), frames, statusFrames: frames,
   /** Entries that it had when its domain died; -1 while it lives. */
   retiredWith: /* @__PURE__ */ shape.whole(-1, 2 ** 32),
   active: /* @__PURE__ */ shape.list(/* @__PURE__ */ shape.tuple(shape.word, entryShape)),
@@ -39,21 +39,21 @@ type Finder = (domid: number) => GrantDomain | undefined
 
 /** Refuses tables that do not hold together, or do not fit the domains that there are. */
 export function checkGrantState(state: GrantState, of: Finder, endFrame: number): void {
-  const saved = new Map(state.domains.map((domain) => [domain.domain, domain]))
+  const saved = new Map(state.domains.map((domain) => [domain.domid, domain]))
   if (saved.size !== state.domains.length) throw badState('a domain is there twice')
   const uses = new Map<string, number>()
   for (const domain of state.domains) {
-    const facts = of(domain.domain)
-    if (facts === undefined) throw badState(`domain ${domain.domain} does not exist`)
+    const facts = of(domain.domid)
+    if (facts === undefined) throw badState(`domain ${domain.domid} does not exist`)
     checkTable(domain, facts, endFrame)
     for (const [handle, mapping] of domain.maptrack.mappings) {
       // A domain that had its mappings overwritten may outlive in its handles the domain that they name.
-      if (of(mapping.domain) !== undefined) countUses(uses, mapping, { handle, domain: domain.domain })
+      if (of(mapping.domid) !== undefined) countUses(uses, mapping, { handle, domid: domain.domid })
     }
   }
   for (const domain of state.domains) {
-    for (const [ref, { pin, domain: user }] of domain.active) {
-      const key = `${domain.domain}.${ref} for ${user}`
+    for (const [ref, { pin, domid: user }] of domain.active) {
+      const key = `${domain.domid}.${ref} for ${user}`
       if (uses.get(key) !== pin) throw badState(`the uses of grant ${key} are not those of its mappings`)
       uses.delete(key)
     }
@@ -63,10 +63,10 @@ export function checkGrantState(state: GrantState, of: Finder, endFrame: number)
 
 function checkTable(state: DomainGrantState, facts: GrantDomain, endFrame: number): void {
   const { version, frames: own, statusFrames, retiredWith, active, maptrack } = state
-  const name = `the table of domain ${state.domain}`
+  const name = `the table of domain ${state.domid}`
   const retired = retiredWith >= 0
   const { maxGrantFrames, maxMaptrackFrames, maxVersion } = facts
-  if (!maptrackFits(maptrack, maxMaptrackFrames)) throw badState(`handles of domain ${state.domain}`)
+  if (!maptrackFits(maptrack, maxMaptrackFrames)) throw badState(`handles of domain ${state.domid}`)
   if (version > maxVersion) throw badState(`${name} has version ${version}`)
   if ([...own, ...statusFrames].some((mfn) => mfn >= endFrame)) throw badState(`frames of ${name} lie outside of memory`)
   if (own.length > maxGrantFrames || (own.length === 0) !== retired) throw badState(`${name} has ${own.length} frames`)
@@ -80,10 +80,10 @@ function checkTable(state: DomainGrantState, facts: GrantDomain, endFrame: numbe
 
 /** Adds what a handle of a domain's maps to the uses of its grant. */
 function countUses(
-  uses: Map<string, number>, mapping: Mapping, { handle, domain }: { readonly handle: number; readonly domain: number },
+  uses: Map<string, number>, mapping: Mapping, { handle, domid }: { readonly handle: number; readonly domid: number },
 ): void {
   const { flags } = mapping
   if ((flags & (GNTMAP.host_map | GNTMAP.device_map)) === 0) throw badState(`handle ${handle} maps nothing`)
-  const key = `${mapping.domain}.${mapping.ref} for ${domain}`
+  const key = `${mapping.domid}.${mapping.ref} for ${domid}`
   uses.set(key, (uses.get(key) ?? 0) + pinsFor(flags))
 }

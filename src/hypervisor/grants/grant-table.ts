@@ -28,7 +28,7 @@ export interface Use {
   /** To be mapped, not only copied from: neither sub-page nor transitive. */
   readonly map: boolean
   /** Who uses it. */
-  readonly domain: number
+  readonly domid: number
 }
 
 /** Status frames that go with `frames` frames of version 2 entries. */
@@ -105,7 +105,7 @@ export class GrantTable implements Stateful<DomainGrantState> {
 
   save(): DomainGrantState {
     return {
-      domain: this.domain.id, version: this.version, frames: [...this.frames], statusFrames: [...this.statusFrames],
+      domid: this.domain.id, version: this.version, frames: [...this.frames], statusFrames: [...this.statusFrames],
       retiredWith: this.retired ? this.entriesAtEnd : -1,
       active: [...this.active].map(([ref, entry]) => [ref, { ...entry }] as const),
       maptrack: this.maptrack.save(),
@@ -227,7 +227,7 @@ export class GrantTable implements Stateful<DomainGrantState> {
   private permits(ref: number, flags: number, use: Use): boolean {
     const type = flags & (use.map ? GTF.type_mask | GTF.sub_page : GTF.type_mask)
     const isTransitive = this.version === 2 && !use.map && type === GTF.transitive
-    return (type === GTF.permit_access || isTransitive) && this.domainOf(ref) === use.domain
+    return (type === GTF.permit_access || isTransitive) && this.domainOf(ref) === use.domid
   }
 
   private allocate(count: number): number[] | undefined {

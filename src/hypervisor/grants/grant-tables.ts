@@ -38,7 +38,7 @@ export class GrantTables<V extends GrantCaller> implements Stateful<GrantState> 
   constructor(host: MappingHost<V>) {
     this.host = host
     this.mapper = new GrantMapper(host)
-    this.copier = new GrantCopier(host, (domain) => this.tables.get(domain))
+    this.copier = new GrantCopier(host, (domid) => this.tables.get(domid))
   }
 
   /** Gives a new domain a table of one frame: 0, or -ENOMEM when the host has none. */
@@ -66,7 +66,7 @@ export class GrantTables<V extends GrantCaller> implements Stateful<GrantState> 
   *retiring(id: DomId): Generator<void> {
     const table = this.tables.get(id)
     if (table === undefined) return
-    yield* this.mapper.releaseAll(table, (domain) => this.tables.get(domain))
+    yield* this.mapper.releaseAll(table, (domid) => this.tables.get(domid))
     table.retire()
   }
 
@@ -92,7 +92,7 @@ export class GrantTables<V extends GrantCaller> implements Stateful<GrantState> 
 
   /** GNTTABOP_unmap_grant_ref, and unmap_and_replace with a new address. The caller flushes once for a batch. */
   unmap(caller: V, request: UnmapRequest): number {
-    return this.mapper.unmap({ caller, here: this.own(caller.domid) }, request, (domain) => this.tables.get(domain))
+    return this.mapper.unmap({ caller, here: this.own(caller.domid) }, request, (domid) => this.tables.get(domid))
   }
 
   /** Makes the caller's vCPUs forget what has been unmapped: once after a batch. */
@@ -107,12 +107,12 @@ export class GrantTables<V extends GrantCaller> implements Stateful<GrantState> 
 
   /** GNTTABOP_transfer. */
   transfer(caller: DomId, request: TransferRequest): number {
-    return transferFrame(this.host, this.own(caller), request, (domain) => this.tables.get(domain))
+    return transferFrame(this.host, this.own(caller), request, (domid) => this.tables.get(domid))
   }
 
   /** GNTTABOP_setup_table: the frames of a table grown to at least `count`, or a GNTST status. */
-  setup(caller: DomId, domain: number, count: number): readonly number[] | number {
-    const table = this.reach(caller, domain)
+  setup(caller: DomId, domid: number, count: number): readonly number[] | number {
+    const table = this.reach(caller, domid)
     this.host.meter.charge(count * WORK.element)
     if (typeof table === 'number') return table
     if (table.retired || count > table.domain.maxGrantFrames || !table.grow(count)) return GNTST.general_error
@@ -120,15 +120,15 @@ export class GrantTables<V extends GrantCaller> implements Stateful<GrantState> 
   }
 
   /** GNTTABOP_get_status_frames: the first `count` of them, or a GNTST status. */
-  statusFrames(caller: DomId, domain: number, count: number): readonly number[] | number {
-    const table = this.reach(caller, domain)
+  statusFrames(caller: DomId, domid: number, count: number): readonly number[] | number {
+    const table = this.reach(caller, domid)
     if (typeof table === 'number') return table
     return count > table.statusFrames.length ? GNTST.general_error : table.statusFrames.slice(0, count)
   }
 
   /** GNTTABOP_query_size, or a GNTST status. */
-  querySize(caller: DomId, domain: number): { readonly frames: number; readonly maxFrames: number } | number {
-    const table = this.reach(caller, domain)
+  querySize(caller: DomId, domid: number): { readonly frames: number; readonly maxFrames: number } | number {
+    const table = this.reach(caller, domid)
     return typeof table === 'number' ? table : { frames: table.frames.length, maxFrames: table.domain.maxGrantFrames }
   }
 
@@ -143,15 +143,15 @@ export class GrantTables<V extends GrantCaller> implements Stateful<GrantState> 
   }
 
   /** GNTTABOP_get_version: the version, or a negative error number. */
-  getVersion(caller: DomId, domain: number): number {
-    const table = this.lookUp(caller, domain)
+  getVersion(caller: DomId, domid: number): number {
+    const table = this.lookUp(caller, domid)
     if (table === undefined) return -ERRNO.ESRCH
     return this.mayAct(caller, table) ? table.version : -ERRNO.EPERM
   }
 
   /** Version of a domain's table. */
-  versionOf(domain: DomId): number {
-    return this.own(domain).version
+  versionOf(domid: DomId): number {
+    return this.own(domid).version
   }
 
   /** GNTTABOP_swap_grant_ref of the caller's own entries; GNTST status. */
@@ -203,20 +203,20 @@ export class GrantTables<V extends GrantCaller> implements Stateful<GrantState> 
   }
 
   /** Frames of others that a domain has mapped and may reach until it unmaps them, whoever counts the references. */
-  *mapped(domain: DomId): IterableIterator<{ readonly mfn: number; readonly writable: boolean }> {
-    for (const [, mapping] of this.tables.get(domain)?.maptrack.entries() ?? []) {
-      const active = this.tables.get(mapping.domain)?.active.get(mapping.ref)
+  *mapped(domid: DomId): IterableIterator<{ readonly mfn: number; readonly writable: boolean }> {
+    for (const [, mapping] of this.tables.get(domid)?.maptrack.entries() ?? []) {
+      const active = this.tables.get(mapping.domid)?.active.get(mapping.ref)
       if (active === undefined || (mapping.flags & GNTMAP.host_map) === 0) continue
       yield { mfn: active.mfn, writable: (mapping.flags & GNTMAP.readonly) === 0 }
     }
   }
 
   /** References that a domain's mappings hold beside its page tables: one for each. */
-  *uses(domain: DomId): IterableIterator<{ readonly mfn: number; readonly writable: boolean }> {
-    const table = this.tables.get(domain)
+  *uses(domid: DomId): IterableIterator<{ readonly mfn: number; readonly writable: boolean }> {
+    const table = this.tables.get(domid)
     if (table === undefined) return
     for (const [, mapping] of table.maptrack.entries()) {
-      const active = this.tables.get(mapping.domain)?.active.get(mapping.ref)
+      const active = this.tables.get(mapping.domid)?.active.get(mapping.ref)
       if (active === undefined) continue
       const use = { mfn: active.mfn, writable: (mapping.flags & GNTMAP.readonly) === 0 }
       if ((mapping.flags & GNTMAP.device_map) !== 0) yield use
@@ -231,7 +231,7 @@ export class GrantTables<V extends GrantCaller> implements Stateful<GrantState> 
   /** The domains wait for their tables, whose frames are referenced already. */
   load(state: GrantState): void {
     this.checkState(state)
-    for (const saved of state.domains) this.tables.get(saved.domain)!.load(saved)
+    for (const saved of state.domains) this.tables.get(saved.domid)!.load(saved)
   }
 
   /** Checks that all tables, uses and mappings agree. Throws INVALID_STATE with what does not. */
@@ -240,24 +240,24 @@ export class GrantTables<V extends GrantCaller> implements Stateful<GrantState> 
   }
 
   private checkState(state: GrantState): void {
-    checkGrantState(state, (domain) => this.tables.get(domain)?.domain, this.host.memory.endFrame)
+    checkGrantState(state, (domid) => this.tables.get(domid)?.domain, this.host.memory.endFrame)
   }
 
-  private own(domain: DomId): GrantTable {
-    const table = this.tables.get(domain)
+  private own(domid: DomId): GrantTable {
+    const table = this.tables.get(domid)
     if (table === undefined) {
-      throw new XenError('DOMAIN_NOT_FOUND', `domain ${domain} has no grant table`, { details: { domid: domain } })
+      throw new XenError('DOMAIN_NOT_FOUND', `domain ${domid} has no grant table`, { details: { domid } })
     }
     return table
   }
 
-  private lookUp(caller: DomId, domain: number): GrantTable | undefined {
-    return this.tables.get(domain === DOMID.SELF ? caller : domain)
+  private lookUp(caller: DomId, domid: number): GrantTable | undefined {
+    return this.tables.get(domid === DOMID.SELF ? caller : domid)
   }
 
   /** A table that the caller may set up and ask about, or a GNTST status. */
-  private reach(caller: DomId, domain: number): GrantTable | number {
-    const table = this.lookUp(caller, domain)
+  private reach(caller: DomId, domid: number): GrantTable | number {
+    const table = this.lookUp(caller, domid)
     if (table === undefined) return GNTST.bad_domain
     return this.mayAct(caller, table) ? table : GNTST.permission_denied
   }
@@ -274,7 +274,7 @@ export class GrantTables<V extends GrantCaller> implements Stateful<GrantState> 
     }
     for (const table of this.tables.values()) {
       this.host.meter.charge(table.active.size * WORK.look)
-      for (const active of table.active.values()) if (active.domain === caller && active.mfn === mfn) return true
+      for (const active of table.active.values()) if (active.domid === caller && active.mfn === mfn) return true
     }
     return false
   }

@@ -50,7 +50,7 @@ export class GrantMapper<V extends GrantCaller> {
       there.settle(ref, readOnly)
       return failed(status)
     }
-    here.maptrack.set(handle, { domain: there.domain.id, ref, flags })
+    here.maptrack.set(handle, { domid: there.domain.id, ref, flags })
     return { status: GNTST.okay, handle, mfn: active.mfn }
   }
 
@@ -60,13 +60,13 @@ export class GrantMapper<V extends GrantCaller> {
    */
   unmap(
     { caller, here }: Pick<MappingSides<V>, 'caller' | 'here'>, request: UnmapRequest,
-    tableOf: (domain: number) => GrantTable | undefined,
+    tableOf: (domid: number) => GrantTable | undefined,
   ): number {
     const mapping = here.maptrack.get(request.handle)
     if (mapping === undefined) return GNTST.bad_handle
-    const there = tableOf(mapping.domain)
+    const there = tableOf(mapping.domid)
     if (there === undefined) {
-      this.host.crash(caller, `grant handle ${request.handle} names domain ${mapping.domain}, which is gone`)
+      this.host.crash(caller, `grant handle ${request.handle} names domain ${mapping.domid}, which is gone`)
       return GNTST.bad_domain
     }
     const active = there.active.get(mapping.ref)
@@ -90,10 +90,10 @@ export class GrantMapper<V extends GrantCaller> {
   /**
    * A dying domain gives up all that it has mapped. Where entries hold the references, they go with the page tables.
    */
-  *releaseAll(here: GrantTable, tableOf: (domain: number) => GrantTable | undefined): Generator<void> {
+  *releaseAll(here: GrantTable, tableOf: (domid: number) => GrantTable | undefined): Generator<void> {
     for (const [handle, mapping] of here.maptrack.entries()) {
       if (this.host.meter.isSpent) yield
-      const there = tableOf(mapping.domain)
+      const there = tableOf(mapping.domid)
       const active = there?.active.get(mapping.ref)
       const kinds = mapping.flags & (BOTH | GNTMAP.readonly)
       here.maptrack.release(handle)
@@ -110,12 +110,12 @@ export class GrantMapper<V extends GrantCaller> {
     { ref, pins, readOnly }: { readonly ref: number; readonly pins: number; readonly readOnly: boolean },
   ): ActiveEntry | number {
     const active = there.active.get(ref)
-    const domain = here.domain.id
-    if (active !== undefined && (active.domain !== domain || wouldOverflow(active.pin, pins) || active.isSubPage)) {
+    const domid = here.domain.id
+    if (active !== undefined && (active.domid !== domid || wouldOverflow(active.pin, pins) || active.isSubPage)) {
       return GNTST.general_error
     }
     if (active === undefined || (!readOnly && !isWritePinned(active.pin))) {
-      const status = there.announce(ref, { readOnly, map: true, domain })
+      const status = there.announce(ref, { readOnly, map: true, domid })
       if (status !== GNTST.okay) return status
     }
     if (active !== undefined) {
@@ -129,7 +129,7 @@ export class GrantMapper<V extends GrantCaller> {
     }
     // The mapping takes references of its own; this one only proved who owns the frame.
     const fresh: ActiveEntry = {
-      pin: pins, domain, mfn, start: 0, length: PAGE_SIZE, isSubPage: false, transDomain: there.domain.id, transRef: ref,
+      pin: pins, domid, mfn, start: 0, length: PAGE_SIZE, isSubPage: false, transDomain: there.domain.id, transRef: ref,
     }
     there.active.set(ref, fresh)
     this.host.frames.putPage(mfn)

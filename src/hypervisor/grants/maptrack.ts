@@ -11,7 +11,7 @@ const RECORDS_PER_FRAME = 256
 
 /** One mapping of another domain's grant. */
 export interface Mapping {
-  readonly domain: number
+  readonly domid: number
   readonly ref: number
   /** GNTMAP flags; host_map and device_map go one by one as they are unmapped. */
   flags: number
@@ -24,7 +24,7 @@ export const maptrackShape = /* @__PURE__ */ shape.record({
   /** The free ones, in the order in which they will be given out. */
   free: /* @__PURE__ */ shape.list(shape.word),
   mappings: /* @__PURE__ */ shape.list(/* @__PURE__ */ shape.tuple(shape.word, /* @__PURE__ */ shape.record<Mapping>({
-    domain: /* @__PURE__ */ shape.whole(0, 0xffff), ref: shape.word, flags: shape.word,
+    domid: /* @__PURE__ */ shape.whole(0, 0xffff), ref: shape.word, flags: shape.word,
   }))),
 })
 

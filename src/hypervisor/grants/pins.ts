@@ -10,7 +10,7 @@ export interface ActiveEntry {
   /** Uses of each kind, see {@link PIN}. */
   pin: number
   /** Domain that it is granted to. */
-  domain: number
+  domid: number
   mfn: number
   /** Sub-page grants: first byte and length. */
   start: number

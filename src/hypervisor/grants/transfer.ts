@@ -22,7 +22,7 @@ function commit(host: GrantHost, taker: GrantTable, giver: number, ref: number):
  * to the other domain is freed.
  */
 export function transferFrame(
-  host: GrantHost, giver: GrantTable, request: TransferRequest, tableOf: (domain: number) => GrantTable | undefined,
+  host: GrantHost, giver: GrantTable, request: TransferRequest, tableOf: (domid: number) => GrantTable | undefined,
 ): number {
   const { mfn, ref } = request
   const { frames, memory } = host

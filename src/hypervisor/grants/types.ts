@@ -33,7 +33,7 @@ export interface GrantFrames {
   getWritable(mfn: number): boolean
   putWritable(mfn: number): void
   /** A zeroed frame of the hypervisor's that the domain may map writable; -1 when there is none. */
-  allocateShared(domain: DomId): number
+  allocateShared(domid: DomId): number
   /** True while nobody maps a frame of {@link GrantFrames.allocateShared}. */
   isUnmapped(mfn: number): boolean
   /** Gives a frame of {@link GrantFrames.allocateShared} back; it goes once nobody maps it any more. */
@@ -46,7 +46,7 @@ export interface GrantFrames {
   /** Gives a stolen frame to a domain; false when it has no room. */
   adopt(mfn: number, owner: DomId): boolean
   /** True when the domain lives and may own one more frame. */
-  hasRoom(domain: DomId): boolean
+  hasRoom(domid: DomId): boolean
   /** Frees a stolen frame. */
   discard(mfn: number): void
   /** Writes the machine-to-physical entry of a frame. */
@@ -81,7 +81,7 @@ export interface GrantHost {
   /** True when `caller` may act for `target`. Not asked about itself. */
   mayControl(caller: DomId, target: DomId): boolean
   /** Entries have been removed: no vCPU of the domain may use them any more. */
-  flushTlb(domain: DomId): void
+  flushTlb(domid: DomId): void
 }
 
 /** What mapping asks beyond that: `V` is the hypervisor's own vCPU, which goes through here unseen. */

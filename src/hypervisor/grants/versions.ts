@@ -13,11 +13,11 @@ const IN_USE = GTF.reading | GTF.writing
 /** An entry as both versions can hold it; `flags` with GTF_reading and GTF_writing. */
 interface PlainEntry {
   readonly flags: number
-  readonly domain: number
+  readonly domid: number
   readonly frame: number
 }
 
-const EMPTY: PlainEntry = { flags: 0, domain: 0, frame: 0 }
+const EMPTY: PlainEntry = { flags: 0, domid: 0, frame: 0 }
 
 /** GNTTABOP_set_version: 0 or a negative error number. */
 export function setVersion(table: GrantTable, version: number, memory: GuestMemory): number {
@@ -33,8 +33,8 @@ export function setVersion(table: GrantTable, version: number, memory: GuestMemo
   table.clearEntries()
   table.version = 1
   kept.forEach((entry, ref) => {
-    const { flags, domain, frame } = entry
-    GrantEntryV1.encode(memory.view, table.entryAt(ref), { flags, domid: domain, frame })
+    const { flags, domid, frame } = entry
+    GrantEntryV1.encode(memory.view, table.entryAt(ref), { flags, domid, frame })
   })
   return 0
 }
@@ -49,7 +49,7 @@ function toVersion2(table: GrantTable, kept: readonly PlainEntry[], memory: Gues
   kept.forEach((entry, ref) => {
     const at = table.entryAt(ref)
     GrantEntryV2.flags.set(memory.view, at, entry.flags & ~IN_USE)
-    GrantEntryV2.domid.set(memory.view, at, entry.domain)
+    GrantEntryV2.domid.set(memory.view, at, entry.domid)
     GrantEntryV2.fullPageFrame.setNumber(memory.view, at, entry.frame)
     memory.view.setUint16(table.statusAt(ref), entry.flags & IN_USE, true)
   })
@@ -64,8 +64,8 @@ function fitsVersion1(table: GrantTable, ref: number): boolean {
 
 function readPlain(table: GrantTable, ref: number, memory: GuestMemory): PlainEntry {
   const flags = table.flagsOf(ref)
-  if (table.version === 1) return { flags, domain: table.domainOf(ref), frame: table.frameOf(ref) }
+  if (table.version === 1) return { flags, domid: table.domainOf(ref), frame: table.frameOf(ref) }
   if ((flags & GTF.type_mask) !== GTF.permit_access) return EMPTY
   const inUse = memory.view.getUint16(table.statusAt(ref), true)
-  return { flags: flags | inUse, domain: table.domainOf(ref), frame: table.frameOf(ref) }
+  return { flags: flags | inUse, domid: table.domainOf(ref), frame: table.frameOf(ref) }
 }

@@ -91,7 +91,7 @@ function binding(events: EventChannels): Pick<Record<keyof typeof EVTCHNOP, Run>
 
 /** The operations, by the names of their numbers. */
 function operations({ events, domains }: EventOpParts, argument: Uint8Array): Operations<typeof EVTCHNOP, EventOperation> {
-  const isPaused = (domain: DomId): boolean => (domains.get(domain)?.pauseCount ?? 0) > 0
+  const isPaused = (domid: DomId): boolean => (domains.get(domid)?.pauseCount ?? 0) > 0
   const makes = binding(events)
   const row = (name: keyof typeof EVTCHNOP, layout: { readonly size: number }, run: Run): EventOperation => ({
     support: FULL, run, name, answers: name in makes, argument: argument.subarray(0, layout.size),

@@ -10,7 +10,7 @@ import type { Affinity, Decision, Scheduler, SchedulerFault, SchedulerParameters
 
 /** A domain as schedulers see it. */
 export interface DomainEntry {
-  readonly domain: DomId
+  readonly domid: DomId
   parameters: Record<string, number>
   /** vCPUs it has. */
   vcpuCount: number
@@ -92,14 +92,14 @@ export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
     return {}
   }
 
-  addDomain(domain: DomId): void {
-    this.domains.set(domain, {
-      domain, parameters: defaults(this.domainTable), vcpuCount: 0, numbers: this.freshDomainNumbers(),
+  addDomain(domid: DomId): void {
+    this.domains.set(domid, {
+      domid, parameters: defaults(this.domainTable), vcpuCount: 0, numbers: this.freshDomainNumbers(),
     })
   }
 
-  removeDomain(domain: DomId): void {
-    this.domains.delete(domain)
+  removeDomain(domid: DomId): void {
+    this.domains.delete(domid)
   }
 
   addVcpu(vcpu: V, now: number): void {
@@ -160,17 +160,17 @@ export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
     return this.ask(this.affinityChanged(entry, now))
   }
 
-  parameters(domain: DomId, _vcpu?: number): SchedulerParameters {
-    return { ...this.domainOf(domain).parameters }
+  parameters(domid: DomId, _vcpu?: number): SchedulerParameters {
+    return { ...this.domainOf(domid).parameters }
   }
 
   parametersFault(_domain: DomId, values: SchedulerParameters, _vcpu?: number): SchedulerFault | undefined {
     return faultOf(this.domainTable, values)
   }
 
-  setParameters(domain: DomId, values: SchedulerParameters, vcpu?: number): void {
-    refuse(this.parametersFault(domain, values, vcpu))
-    const entry = this.domainOf(domain)
+  setParameters(domid: DomId, values: SchedulerParameters, vcpu?: number): void {
+    refuse(this.parametersFault(domid, values, vcpu))
+    const entry = this.domainOf(domid)
     entry.parameters = changed(this.domainTable, entry.parameters, values)
   }
 
@@ -188,11 +188,11 @@ export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
     return {
       kind: this.name,
       cpus: this.cpuCount,
-      domains: [...this.domains.values()].map(({ domain, parameters, numbers }) => (
-        { domain, parameters: { ...parameters }, numbers: { ...numbers } }
+      domains: [...this.domains.values()].map(({ domid, parameters, numbers }) => (
+        { domid, parameters: { ...parameters }, numbers: { ...numbers } }
       )),
       vcpus: entries.map((entry): SavedVcpu => ({
-        domain: entry.ref.domid, vcpu: entry.ref.vcpu, runnable: entry.runnable,
+        domid: entry.ref.domid, vcpu: entry.ref.vcpu, runnable: entry.runnable,
         hard: [...entry.hard], soft: [...entry.soft], since: entry.since, numbers: { ...entry.numbers },
       })),
       running: this.running.map(index),
@@ -251,9 +251,9 @@ export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
   }
 
   /** The entry of a domain that must exist. */
-  protected domainOf(domain: DomId): DomainEntry {
-    const entry = this.domains.get(domain)
-    if (entry === undefined) throw new XenError('DOMAIN_NOT_FOUND', `domain ${domain} is not scheduled here`)
+  protected domainOf(domid: DomId): DomainEntry {
+    const entry = this.domains.get(domid)
+    if (entry === undefined) throw new XenError('DOMAIN_NOT_FOUND', `domain ${domid} is not scheduled here`)
     return entry
   }
 
@@ -310,17 +310,17 @@ export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
     return cpu === self ? -1 : this.ask(cpu)
   }
 
-  private checkDomain({ domain, parameters, numbers }: SavedDomain): DomainEntry {
-    const entry = this.domains.get(domain as DomId)
-    if (entry === undefined) throw badState(`domain ${domain} is not there`)
+  private checkDomain({ domid, parameters, numbers }: SavedDomain): DomainEntry {
+    const entry = this.domains.get(domid as DomId)
+    if (entry === undefined) throw badState(`domain ${domid} is not there`)
     changed(this.domainTable, entry.parameters, parameters)
     checkNumbers(entry.numbers, numbers)
     return entry
   }
 
   private checkVcpu(saved: SavedVcpu, domains: readonly DomainEntry[]): SchedulerUnit<V> {
-    const name = `vCPU ${saved.vcpu} of domain ${saved.domain}`
-    const entry = [...this.vcpus.values()].find(({ ref }) => ref.domid === saved.domain && ref.vcpu === saved.vcpu)
+    const name = `vCPU ${saved.vcpu} of domain ${saved.domid}`
+    const entry = [...this.vcpus.values()].find(({ ref }) => ref.domid === saved.domid && ref.vcpu === saved.vcpu)
     if (entry === undefined || !domains.includes(entry.domain)) throw badState(`${name} is not there`)
     checkNumbers(entry.numbers, saved.numbers)
     const wrong = this.judgeNumbers(saved.numbers)
@@ -331,7 +331,7 @@ export abstract class SchedulerBase<V extends VcpuRef> implements Scheduler<V> {
   }
 
   private takeDomain(entry: DomainEntry, { parameters, numbers }: SavedDomain): void {
-    this.domains.set(entry.domain, entry)
+    this.domains.set(entry.domid, entry)
     entry.parameters = changed(this.domainTable, entry.parameters, parameters)
     entry.vcpuCount = 0
     Object.assign(entry.numbers, numbers)

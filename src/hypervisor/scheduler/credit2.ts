@@ -33,19 +33,19 @@ export class Credit2Scheduler<V extends VcpuRef> extends WeightedScheduler<V> {
     super(cpuCount, { capPeriod: CAP_PERIOD, global: RATELIMIT })
   }
 
-  override parametersFault(domain: DomId, values: SchedulerParameters): SchedulerFault | undefined {
-    const { vcpuCount } = this.domainOf(domain)
+  override parametersFault(domid: DomId, values: SchedulerParameters): SchedulerFault | undefined {
+    const { vcpuCount } = this.domainOf(domid)
     const limit = 100 * vcpuCount
     const cap = values['cap'] ?? 0
-    if (cap <= limit) return super.parametersFault(domain, values)
+    if (cap <= limit) return super.parametersFault(domid, values)
     const message = `cap must be at most 100 for each of the domain's ${vcpuCount} vCPUs, got ${cap}`
     return { message, details: { name: 'cap', value: cap, max: limit } }
   }
 
-  override setParameters(domain: DomId, values: SchedulerParameters): void {
-    const entry = this.domainOf(domain)
+  override setParameters(domid: DomId, values: SchedulerParameters): void {
+    const entry = this.domainOf(domid)
     const before = entry.parameters['cap']
-    super.setParameters(domain, values)
+    super.setParameters(domid, values)
     if (entry.parameters['cap'] !== before) Object.assign(entry.numbers, freshCapNumbers())
     this.largestWeight = 0
   }

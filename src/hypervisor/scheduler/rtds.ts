@@ -28,29 +28,29 @@ export class RtdsScheduler<V extends VcpuRef> extends SchedulerBase<V> {
   }
 
   /** Those of one vCPU, or what new vCPUs of the domain get. */
-  override parameters(domain: DomId, vcpu?: number): SchedulerParameters {
-    if (vcpu === undefined) return super.parameters(domain)
-    refuse(this.vcpuFault(domain, vcpu))
-    const { period, budget, extratime } = this.find(domain, vcpu)!.numbers
+  override parameters(domid: DomId, vcpu?: number): SchedulerParameters {
+    if (vcpu === undefined) return super.parameters(domid)
+    refuse(this.vcpuFault(domid, vcpu))
+    const { period, budget, extratime } = this.find(domid, vcpu)!.numbers
     return { period: period! / MICROSECOND, budget: budget! / MICROSECOND, extratime: extratime! }
   }
 
-  override parametersFault(domain: DomId, values: SchedulerParameters, vcpu?: number): SchedulerFault | undefined {
-    const fault = this.vcpuFault(domain, vcpu) ?? super.parametersFault(domain, values)
+  override parametersFault(domid: DomId, values: SchedulerParameters, vcpu?: number): SchedulerFault | undefined {
+    const fault = this.vcpuFault(domid, vcpu) ?? super.parametersFault(domid, values)
     if (fault !== undefined) return fault
-    const { budget, period } = this.wanted(domain, values, vcpu)
+    const { budget, period } = this.wanted(domid, values, vcpu)
     if (budget <= period) return undefined
     const message = `a budget of ${budget} does not fit into a period of ${period}`
     return { message, details: { name: 'budget', value: budget, max: period } }
   }
 
   /** Changes one vCPU, or all of a domain and those to come. */
-  override setParameters(domain: DomId, values: SchedulerParameters, vcpu?: number): void {
-    const entry = this.domainOf(domain)
-    refuse(this.parametersFault(domain, values, vcpu))
-    const wanted = this.wanted(domain, values, vcpu)
+  override setParameters(domid: DomId, values: SchedulerParameters, vcpu?: number): void {
+    const entry = this.domainOf(domid)
+    refuse(this.parametersFault(domid, values, vcpu))
+    const wanted = this.wanted(domid, values, vcpu)
     const entries = vcpu === undefined
-      ? [...this.vcpus.values()].filter((candidate) => candidate.domain === entry) : [this.find(domain, vcpu)!]
+      ? [...this.vcpus.values()].filter((candidate) => candidate.domain === entry) : [this.find(domid, vcpu)!]
     if (vcpu === undefined) entry.parameters = wanted
     for (const { numbers } of entries) {
       Object.assign(numbers, {
@@ -133,12 +133,12 @@ export class RtdsScheduler<V extends VcpuRef> extends SchedulerBase<V> {
   }
 
   /** What the parameters come to with changes that hold no fault. */
-  private wanted(domain: DomId, values: SchedulerParameters, vcpu: number | undefined) {
-    return changed(DOMAIN, { ...defaults(DOMAIN), ...this.parameters(domain, vcpu) }, values)
+  private wanted(domid: DomId, values: SchedulerParameters, vcpu: number | undefined) {
+    return changed(DOMAIN, { ...defaults(DOMAIN), ...this.parameters(domid, vcpu) }, values)
   }
 
-  private find(domain: DomId, vcpu: number): SchedulerUnit<V> | undefined {
-    for (const entry of this.vcpus.values()) if (entry.ref.domid === domain && entry.ref.vcpu === vcpu) return entry
+  private find(domid: DomId, vcpu: number): SchedulerUnit<V> | undefined {
+    for (const entry of this.vcpus.values()) if (entry.ref.domid === domid && entry.ref.vcpu === vcpu) return entry
     return undefined
   }
 }

@@ -9,7 +9,7 @@ const numbers = /* @__PURE__ */ shape.dictionary(shape.number)
 const cpus = /* @__PURE__ */ shape.list(shape.word)
 
 const vcpuShape = /* @__PURE__ */ shape.record({
-  domain: shape.word, vcpu: shape.word, runnable: shape.flag, hard: cpus, soft: cpus,
+  domid: shape.word, vcpu: shape.word, runnable: shape.flag, hard: cpus, soft: cpus,
   /** Since when it has been running and not yet charged. */
   since: shape.time,
   /** The algorithm's own: credit, budget, deadline ... */
@@ -19,7 +19,7 @@ const vcpuShape = /* @__PURE__ */ shape.record({
 /** One vCPU's scheduling state. */
 export type SavedVcpu = StateOf<typeof vcpuShape>
 
-const domainShape = /* @__PURE__ */ shape.record({ domain: shape.word, parameters: numbers, numbers })
+const domainShape = /* @__PURE__ */ shape.record({ domid: shape.word, parameters: numbers, numbers })
 
 /** One domain's scheduling state. */
 export type SavedDomain = StateOf<typeof domainShape>

@@ -45,9 +45,9 @@ export interface Scheduler<V extends VcpuRef = VcpuRef> extends Stateful<Schedul
   readonly name: SchedulerName
   /** Number of physical CPUs it serves. */
   readonly cpuCount: number
-  addDomain(domain: DomId): void
+  addDomain(domid: DomId): void
   /** Its vCPUs have been removed before. */
-  removeDomain(domain: DomId): void
+  removeDomain(domid: DomId): void
   /** A new vCPU sleeps until woken. */
   addVcpu(vcpu: V, now: number): void
   /** The CPU to ask again because of it, or -1. */
@@ -69,11 +69,11 @@ export interface Scheduler<V extends VcpuRef = VcpuRef> extends Stateful<Schedul
   /** Why such an affinity is refused; undefined when it is not. */
   affinityFault(affinity: Partial<Affinity>): SchedulerFault | undefined
   /** Why such parameters are refused, none included; undefined when they are not. The domain exists. */
-  parametersFault(domain: DomId, values: SchedulerParameters, vcpu?: number): SchedulerFault | undefined
+  parametersFault(domid: DomId, values: SchedulerParameters, vcpu?: number): SchedulerFault | undefined
   /** The domain's parameters; per-vCPU ones where the algorithm has them and `vcpu` is given. */
-  parameters(domain: DomId, vcpu?: number): SchedulerParameters
+  parameters(domid: DomId, vcpu?: number): SchedulerParameters
   /** Changes some of them. Throws INVALID_ARGUMENT for names it does not know and values out of range. */
-  setParameters(domain: DomId, values: SchedulerParameters, vcpu?: number): void
+  setParameters(domid: DomId, values: SchedulerParameters, vcpu?: number): void
   /** Parameters of the scheduler as a whole: slices, rate limits. */
   globalParameters(): SchedulerParameters
   setGlobalParameters(values: SchedulerParameters): void

@@ -107,7 +107,7 @@ export function frameOf(given: HostOptions): HostFrame {
   const loop = new RunLoop(control, clock, () => undefined)
   const xenstore = new XenStore({
     clock,
-    domainExists: (domain) => control.listDomains().some(({ domid }) => domid === domain),
+    domainExists: (domid) => control.listDomains().some((info) => info.domid === domid),
   })
   xenstore.events.on('listener-failed', ({ path, error }) =>
     onCallbackFailed.current({ callback: 'store-watch', subject: path, error }))

@@ -79,6 +79,6 @@ export interface DiskError {
 /** The error of whoever waits for something that a crashed domain will never do. */
 export function crashError(crash: DomainCrash, what: string, details: XenErrorDetails = {}): XenError {
   return new XenError('DOMAIN_CRASHED', `${what}: ${crash.text}`, {
-    details: { domain: crash.id, ...details, crash }, cause: crash.cause,
+    details: { domid: crash.id, ...details, crash }, cause: crash.cause,
   })
 }

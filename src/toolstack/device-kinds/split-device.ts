@@ -102,7 +102,7 @@ export interface BackendHost<C> {
   /** The host's door: by it comes in what a back-end takes from outside. */
   readonly inputs: Inputs
   /** The device of a domain with this number. */
-  find(domain: DomId, id: number): AttachedDevice<C> | undefined
+  find(domid: DomId, id: number): AttachedDevice<C> | undefined
 }
 
 /** The back-end of a kind, as far as the toolstack asks it. */
@@ -110,9 +110,9 @@ export interface DeviceService {
   /** To be registered with dom0's bus. */
   readonly driver: BackendDriver
   /** True while a device has an instance of the driver. */
-  isServed(domain: DomId, id: number): boolean
+  isServed(domid: DomId, id: number): boolean
   /** What has been done for a device, by name; undefined while nothing is counted. */
-  statistics(domain: DomId, id: number): Readonly<Record<string, number>> | undefined
+  statistics(domid: DomId, id: number): Readonly<Record<string, number>> | undefined
   /** What is saved with a host beside the driver's devices. Absent in a kind whose devices cannot be saved. */
   readonly state?: ServiceState | undefined
 }
@@ -124,7 +124,7 @@ export interface ServiceState {
   /** Opens what a saved part needs from outside, before it is loaded. Rejects when that cannot be had. */
   reopen?(saved: unknown): Promise<void>
   /** What keeps it from being saved, in the part itself or in a device that `hasOwn` resource; undefined when nothing does. */
-  underWay(hasOwn: (domain: DomId, id: number) => boolean): string | undefined
+  underWay(hasOwn: (domid: DomId, id: number) => boolean): string | undefined
   /** Throws INVALID_STATE when something of a loaded part is nobody's. */
   checkAttached?(): void
 }

@@ -67,4 +67,4 @@ export interface WaitHost {
 }
 
 /** How a device is called in messages. */
-export const called = ({ kind, domain, id }: DevicePlace): string => `${kind} ${id} of domain ${domain}`
+export const called = ({ kind, domid, id }: DevicePlace): string => `${kind} ${id} of domain ${domid}`

@@ -25,21 +25,21 @@ export class BackEnds {
   }
 
   /** True while dom0 serves a device. */
-  isServed({ kind, domain, id }: DevicePlace): boolean {
-    return this.services.get(kind)?.isServed(domain, id) === true
+  isServed({ kind, domid, id }: DevicePlace): boolean {
+    return this.services.get(kind)?.isServed(domid, id) === true
   }
 
   /** What has been done for a device. */
-  statistics({ kind, domain, id }: DevicePlace): Readonly<Record<string, number>> | undefined {
-    return this.services.get(kind)?.statistics(domain, id)
+  statistics({ kind, domid, id }: DevicePlace): Readonly<Record<string, number>> | undefined {
+    return this.services.get(kind)?.statistics(domid, id)
   }
 
   // State
 
   /** What keeps the back-ends from being saved; `hasOwn` tells devices whose contents came with them. */
-  underWay(hasOwn: (kind: string, domain: DomId, id: number) => boolean): string | undefined {
+  underWay(hasOwn: (kind: string, domid: DomId, id: number) => boolean): string | undefined {
     for (const [kind, { state }] of this.services) {
-      const why = state?.underWay((domain, id) => hasOwn(kind, domain, id))
+      const why = state?.underWay((domid, id) => hasOwn(kind, domid, id))
       if (why !== undefined) return why
     }
     return this.bus?.underWay()

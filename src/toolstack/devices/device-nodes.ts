@@ -15,7 +15,7 @@ export type DeviceKind = 'vbd' | 'vif' | (string & {})
 /** Which device of which domain, and who serves it. */
 export interface DevicePlace {
   readonly kind: DeviceKind
-  readonly domain: DomId
+  readonly domid: DomId
   readonly backend: DomId
   /** Number of the device in its domain: 51712 for xvda, 0 for the first NIC. */
   readonly id: number
@@ -29,10 +29,10 @@ export interface DevicePaths {
 }
 
 /** Where a device's nodes are. */
-export const devicePaths = ({ kind, domain, backend, id }: DevicePlace): DevicePaths => ({
-  frontend: `${domainPath(domain)}/device/${kind}/${id}`,
-  backend: `${domainPath(backend)}/backend/${kind}/${domain}/${id}`,
-  libxl: `/libxl/${domain}/device/${kind}/${id}`,
+export const devicePaths = ({ kind, domid, backend, id }: DevicePlace): DevicePaths => ({
+  frontend: `${domainPath(domid)}/device/${kind}/${id}`,
+  backend: `${domainPath(backend)}/backend/${kind}/${domid}/${id}`,
+  libxl: `/libxl/${domid}/device/${kind}/${id}`,
 })
 
 const INITIALISING = String(XENBUS_STATE.Initialising)
@@ -40,7 +40,7 @@ const INITIALISING = String(XENBUS_STATE.Initialising)
 /** Nodes that the back-end's directory and libxl's copy share, after `frontend`. */
 const commonRows = (place: DevicePlace, rows: DeviceRows): DeviceRow[] => [
   ...rows.backendHead,
-  ['frontend-id', String(place.domain)],
+  ['frontend-id', String(place.domid)],
   ['online', '1'],
   ...rows.backendMiddle,
   ['state', INITIALISING],
@@ -63,21 +63,21 @@ function writeRows(store: LocalOperations, base: string, permissions: readonly s
 
 /** Writes a device's nodes: from now on both halves may begin their handshake. */
 export function writeDeviceNodes(store: LocalStore, place: DevicePlace, rows: DeviceRows): void {
-  const { domain, backend, kind } = place
+  const { domid, backend, kind } = place
   const paths = devicePaths(place)
   store.transaction((transaction) => {
-    makeDirectory(transaction, `/libxl/${domain}/device/${kind}`, ['n0'])
+    makeDirectory(transaction, `/libxl/${domid}/device/${kind}`, ['n0'])
     const common = commonRows(place, rows)
     writeRows(transaction, paths.libxl, ['n0'], [['frontend', paths.frontend], ['backend', paths.backend], ...common])
-    makeDirectory(transaction, `${domainPath(domain)}/device/${kind}`, ['n0', `r${domain}`])
-    writeRows(transaction, paths.frontend, [`n${domain}`, `r${backend}`], [
+    makeDirectory(transaction, `${domainPath(domid)}/device/${kind}`, ['n0', `r${domid}`])
+    writeRows(transaction, paths.frontend, [`n${domid}`, `r${backend}`], [
       ['backend', paths.backend], ['backend-id', String(backend)], ['state', INITIALISING], ...rows.frontend,
     ])
     for (const parent of [`${domainPath(backend)}/backend`, `${domainPath(backend)}/backend/${kind}`]) {
       makeDirectory(transaction, parent, [`n${backend}`])
     }
-    makeDirectory(transaction, `${domainPath(backend)}/backend/${kind}/${domain}`, [`n${backend}`])
-    writeRows(transaction, paths.backend, [`n${backend}`, `r${domain}`], [['frontend', paths.frontend], ...common])
+    makeDirectory(transaction, `${domainPath(backend)}/backend/${kind}/${domid}`, [`n${backend}`])
+    writeRows(transaction, paths.backend, [`n${backend}`, `r${domid}`], [['frontend', paths.frontend], ...common])
   })
 }
 
@@ -115,14 +115,14 @@ const parentOf = (path: string): string => path.slice(0, path.lastIndexOf('/'))
 
 /** Removes a device's nodes, its back-end's complaints, and directories that are empty without them, as libxl does. */
 export function removeDeviceNodes(store: LocalStore, place: DevicePlace): void {
-  const { domain, backend, kind, id } = place
+  const { domid, backend, kind, id } = place
   const paths = devicePaths(place)
   const served = domainPath(backend)
   store.transaction((transaction) => {
-    cleanUp(transaction, paths.frontend, `${domainPath(domain)}/device`)
+    cleanUp(transaction, paths.frontend, `${domainPath(domid)}/device`)
     cleanUp(transaction, paths.backend, `${served}/backend`)
-    cleanUp(transaction, paths.libxl, `/libxl/${domain}/device`)
-    cleanUp(transaction, `${served}/error/backend/${kind}/${domain}/${id}`, backend === 0 ? served : `${served}/error`)
+    cleanUp(transaction, paths.libxl, `/libxl/${domid}/device`)
+    cleanUp(transaction, `${served}/error/backend/${kind}/${domid}/${id}`, backend === 0 ? served : `${served}/error`)
   })
 }
 

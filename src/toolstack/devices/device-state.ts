@@ -8,7 +8,7 @@ const domain = /* @__PURE__ */ shape.whole(0, 0x7fef)
 
 /** One device. */
 const rowState = /* @__PURE__ */ shape.record({
-  kind: /* @__PURE__ */ shape.text(64), domain, backend: domain, id: shape.word,
+  kind: /* @__PURE__ */ shape.text(64), domid: domain, backend: domain, id: shape.word,
   /** JSON of the kind's saved form. */
   config: /* @__PURE__ */ shape.text(1 << 16),
   origin: /* @__PURE__ */ shape.oneOf('configuration', 'attach', 'stream'),
@@ -21,7 +21,7 @@ export const rowsState = /* @__PURE__ */ shape.list(rowState, 2 ** 20)
 
 /** A device as plain data. Nothing is being done to it. */
 export const saveRow = ({ kind, place, config, origin, hasOwnResource }: Attached): RowState => ({
-  kind: kind.name, domain: place.domain, backend: place.backend, id: place.id,
+  kind: kind.name, domid: place.domid, backend: place.backend, id: place.id,
   config: JSON.stringify(kind.saved.write(config, place.id)), origin, hasOwnResource,
 })
 
@@ -34,11 +34,11 @@ function readConfig(kind: SplitDevice, text: string): DeviceConfiguration {
 }
 
 /** A device that was saved. */
-export function readRow(kinds: DeviceKinds, { kind: name, domain: of, backend, id, config, origin, hasOwnResource }: RowState): Attached {
+export function readRow(kinds: DeviceKinds, { kind: name, domid: of, backend, id, config, origin, hasOwnResource }: RowState): Attached {
   const kind = kinds.all.find((each) => each.name === name)
   if (kind === undefined) throw badState(`this host has no kind of devices called ${name}`)
   return {
-    kind, place: { kind: name, domain: of as DomId, backend: backend as DomId, id }, config: readConfig(kind, config), origin, hasOwnResource,
+    kind, place: { kind: name, domid: of as DomId, backend: backend as DomId, id }, config: readConfig(kind, config), origin, hasOwnResource,
     resource: undefined, lastError: undefined, doing: undefined,
   }
 }

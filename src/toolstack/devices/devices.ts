@@ -25,9 +25,9 @@ export interface DeviceHost extends WaitHost {
   readonly random: Random
   readonly openDisk: DiskOpener | undefined
   /** True while a domain is there and has not ended: its front-ends can still answer. */
-  isAlive(domain: DomId): boolean
+  isAlive(domid: DomId): boolean
   /** A half of a device changed its state. */
-  onState(domain: DomId, change: DeviceStateChange): void
+  onState(domid: DomId, change: DeviceStateChange): void
   /** Code of the host's owner has failed: a port or tap of a bridge, a block store. */
   readonly onCallbackFailed: TellFailure
   readonly inputs: Inputs
@@ -47,7 +47,7 @@ export class Devices {
     this.kinds = host.kinds
     this.backEnds = new BackEnds(host.kinds, host.kernel, (kind): BackendHost<DeviceConfiguration> => ({
       kernel: host.kernel, openDisk: host.openDisk, onCallbackFailed: host.onCallbackFailed, inputs: host.inputs,
-      find: (domain, id) => this.known(kind.name, domain, id),
+      find: (domid, id) => this.known(kind.name, domid, id),
     }))
   }
 
@@ -57,9 +57,9 @@ export class Devices {
   }
 
   /** A domain's devices, in the order in which they were attached. */
-  list(domain: DomId): readonly DeviceInfo[] {
+  list(domid: DomId): readonly DeviceInfo[] {
     const { store } = this.host
-    return this.attached.filter(({ place, leaving }) => place.domain === domain && leaving === undefined)
+    return this.attached.filter(({ place, leaving }) => place.domid === domid && leaving === undefined)
       .map(({ kind, place, config, lastError }) => ({
         kind: place.kind, device: place.id, name: kind.nameOf(config, place.id), backend: place.backend,
         backendState: backendState(store, place), frontendState: frontendState(store, place), lastError,
@@ -68,26 +68,26 @@ export class Devices {
   }
 
   /** Disks of a domain whose contents have failed. */
-  diskErrors(domain: DomId): readonly { readonly disk: string; readonly error: unknown }[] {
-    return this.list(domain).flatMap(({ name, lastError }) => (lastError === undefined ? [] : [{ disk: name, error: lastError }]))
+  diskErrors(domid: DomId): readonly { readonly disk: string; readonly error: unknown }[] {
+    return this.list(domid).flatMap(({ name, lastError }) => (lastError === undefined ? [] : [{ disk: name, error: lastError }]))
   }
 
   /** A domain's device by its number or its name. Throws DEVICE_NOT_FOUND. */
-  find(domain: DomId, kind: SplitDevice, text: string): DeviceInfo {
+  find(domid: DomId, kind: SplitDevice, text: string): DeviceInfo {
     const [number, name] = [kind.numberOf(text), kind.spelled(text)]
-    const own = this.list(domain).filter((device) => device.kind === kind.name)
+    const own = this.list(domid).filter((device) => device.kind === kind.name)
     const found = own.find((device) => device.device === number || device.name === name)
     if (found !== undefined) return found
     const others = own.length === 0 ? 'it has none' : `it has ${own.map((device) => device.name).join(', ')}`
-    throw new XenError('DEVICE_NOT_FOUND', `domain ${domain} has no ${kind.title} ${text}: ${others}`, {
-      details: { domain, kind: kind.name, name: text, id: number },
+    throw new XenError('DEVICE_NOT_FOUND', `domain ${domid} has no ${kind.title} ${text}: ${others}`, {
+      details: { domid, kind: kind.name, name: text, id: number },
     })
   }
 
   /** What a domain's devices were attached by; `reopenable` are those whose contents did not come with them. */
-  configs(domain: DomId, which: 'all' | 'reopenable' = 'all'): DomainDevices {
+  configs(domid: DomId, which: 'all' | 'reopenable' = 'all'): DomainDevices {
     const isThere = ({ leaving, doing }: Attached): boolean => leaving === undefined && doing !== 'being attached'
-    const own = this.attached.filter((device) => device.place.domain === domain && isThere(device))
+    const own = this.attached.filter((device) => device.place.domid === domid && isThere(device))
     return this.kinds.collected(which === 'all' ? own : own.filter(({ hasOwnResource }) => !hasOwnResource))
   }
 
@@ -95,18 +95,18 @@ export class Devices {
    * Gives a domain a device; resolves with its number when its back-end is ready for the guest. What its configuration
    * leaves open is chosen here. Throws DEVICE_EXISTS, IO, NOT_SUPPORTED.
    */
-  async attach(domain: DomId, { kind, config }: WantedDevice, options: DeviceOptions = {}): Promise<number> {
+  async attach(domid: DomId, { kind, config }: WantedDevice, options: DeviceOptions = {}): Promise<number> {
     const { random } = this.host
-    const isFree = (id: number): boolean => this.known(kind.name, domain, id) === undefined
+    const isFree = (id: number): boolean => this.known(kind.name, domid, id) === undefined
     const settled = kind.settle(config, { isFree, random, resource: options.store })
     const backend = this.host.domainId(config.backend)
     const device: Attached = {
-      kind, config: settled.config, place: { kind: kind.name, domain, backend, id: settled.id }, resource: options.store,
+      kind, config: settled.config, place: { kind: kind.name, domid, backend, id: settled.id }, resource: options.store,
       hasOwnResource: options.store !== undefined, origin: options.origin ?? 'attach', lastError: undefined, doing: 'being attached',
     }
     if (!isFree(settled.id)) {
-      throw new XenError('DEVICE_EXISTS', `domain ${domain} has a ${kind.name} ${settled.id} already`, {
-        details: { domain, kind: kind.name, id: settled.id },
+      throw new XenError('DEVICE_EXISTS', `domain ${domid} has a ${kind.name} ${settled.id} already`, {
+        details: { domid, kind: kind.name, id: settled.id },
       })
     }
     this.attached.push(device)
@@ -119,11 +119,11 @@ export class Devices {
    * being done to it, and TIMED_OUT for one that its front-end keeps for ten seconds: then it is as it was. Devices of
    * some kinds are taken away even so.
    */
-  async detach(domain: DomId, device: { readonly kind: SplitDevice; readonly id: number }, options: DeviceOptions = {}): Promise<void> {
-    const details = { domain, kind: device.kind.name, id: device.id }
-    const known = this.known(details.kind, domain, device.id)
+  async detach(domid: DomId, device: { readonly kind: SplitDevice; readonly id: number }, options: DeviceOptions = {}): Promise<void> {
+    const details = { domid, kind: device.kind.name, id: device.id }
+    const known = this.known(details.kind, domid, device.id)
     if (known === undefined) {
-      throw new XenError('DEVICE_NOT_FOUND', `domain ${domain} has no ${details.kind} ${device.id}`, { details })
+      throw new XenError('DEVICE_NOT_FOUND', `domain ${domid} has no ${details.kind} ${device.id}`, { details })
     }
     const doing = known.leaving === undefined ? known.doing : 'being taken away'
     if (doing !== undefined) throw new XenError('BUSY', `${called(known.place)} is ${doing}`, { details: { ...details, doing } })
@@ -140,8 +140,8 @@ export class Devices {
   }
 
   /** Takes all devices of a domain away that is about to go, and those that it served; one that hangs stops no other. */
-  async detachAll(domain: DomId): Promise<void> {
-    const devices = this.attached.filter(({ place }) => place.domain === domain || place.backend === domain)
+  async detachAll(domid: DomId): Promise<void> {
+    const devices = this.attached.filter(({ place }) => place.domid === domid || place.backend === domid)
     await Promise.allSettled(devices.map((device) => this.takeAway(device)))
   }
 
@@ -153,7 +153,7 @@ export class Devices {
       if (doing !== undefined || leaving !== undefined) return `${called(place)}, which is ${doing ?? 'being taken away'}`
       if (place.backend === 0 && this.backEnds.of(kind).state === undefined) return `${called(place)}, whose kind cannot be saved`
     }
-    return this.backEnds.underWay((kind, domain, id) => this.known(kind, domain, id)?.hasOwnResource === true)
+    return this.backEnds.underWay((kind, domid, id) => this.known(kind, domid, id)?.hasOwnResource === true)
   }
 
   /** Opens what saved devices need from outside, before they are loaded. */
@@ -184,13 +184,13 @@ export class Devices {
 
   private watch(device: Attached): void {
     const { place } = device
-    device.unwatch = watchDeviceStates(this.host.store, place, (change) => this.host.onState(place.domain, change))
+    device.unwatch = watchDeviceStates(this.host.store, place, (change) => this.host.onState(place.domid, change))
   }
 
   // Attaching
 
-  private known(kind: string, domain: DomId, id: number): Attached | undefined {
-    return this.attached.find(({ place }) => place.kind === kind && place.domain === domain && place.id === id)
+  private known(kind: string, domid: DomId, id: number): Attached | undefined {
+    return this.attached.find(({ place }) => place.kind === kind && place.domid === domid && place.id === id)
   }
 
   /** Writes a device's nodes and waits for its back-end. */
@@ -221,7 +221,7 @@ export class Devices {
     const { store } = this.host
     const [front, back] = [frontendState(store, place), backendState(store, place)]
     return front === undefined || front === XENBUS_STATE.Initialising || back === undefined || back === XENBUS_STATE.Closed
-      || (place.backend === 0 && !this.backEnds.isServed(place)) || !this.host.isAlive(place.domain)
+      || (place.backend === 0 && !this.backEnds.isServed(place)) || !this.host.isAlive(place.domid)
   }
 
   /** Asks both halves to close, and waits until they have. */

@@ -15,7 +15,7 @@ const ANSWERED: readonly (number | undefined)[] = [XENBUS_STATE.InitWait, XENBUS
 export function checkStays({ place, leaving }: Attached, { signal }: DeviceOptions): void {
   if (signal?.aborted === true) throw abortedError(called(place), signal)
   if (leaving === undefined) return
-  throw new XenError('DEVICE_NOT_FOUND', `${called(place)} was taken away meanwhile`, { details: { domain: place.domain, id: place.id } })
+  throw new XenError('DEVICE_NOT_FOUND', `${called(place)} was taken away meanwhile`, { details: { domid: place.domid, id: place.id } })
 }
 
 /** Throws IO when the back-end said that it cannot serve the device. */
@@ -24,7 +24,7 @@ function checkHotplug({ store }: WaitHost, { place, lastError }: Attached): void
   if (store.tryRead(`${backend}/hotplug-status`) !== 'error') return
   const reason = store.tryRead(`${backend}/hotplug-error`) ?? 'the back-end gave no reason'
   throw new XenError('IO', `${called(place)}: ${reason}`, {
-    details: { domain: place.domain, kind: place.kind, device: place.id, reason }, cause: lastError,
+    details: { domid: place.domid, kind: place.kind, device: place.id, reason }, cause: lastError,
   })
 }
 
@@ -43,7 +43,7 @@ export async function reach(
     }
     last = state
     return options.isThere()
-  }, { signal: options.signal, timeout: ANSWER_TIME, domain: place.domain })
+  }, { signal: options.signal, timeout: ANSWER_TIME, domid: place.domid })
 }
 
 /** Waits until the back-end has answered, and has opened what it serves where it opens something. */
@@ -52,9 +52,9 @@ export async function answered(host: WaitHost, attached: Attached, options: Devi
   await reach(host, attached, { ...options, isThere: () => ANSWERED.includes(backendState(host.store, place)) })
   if (!kind.isOpened) return
   const status = `${devicePaths(place).backend}/hotplug-status`
-  await host.loop.until(`the ${kind.title} ${place.id} of domain ${place.domain} to be opened`, () => {
+  await host.loop.until(`the ${kind.title} ${place.id} of domain ${place.domid} to be opened`, () => {
     checkStays(attached, options)
     checkHotplug(host, attached)
     return host.store.tryRead(status) === 'connected'
-  }, { signal: options.signal, timeout: ANSWER_TIME, domain: place.domain })
+  }, { signal: options.signal, timeout: ANSWER_TIME, domid: place.domid })
 }

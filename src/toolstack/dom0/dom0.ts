@@ -141,7 +141,7 @@ export class Dom0Plan {
     this.service.serve()
   }
 
-  set connectDomain(connect: (domain: number, port: number) => StoreRing | undefined) {
+  set connectDomain(connect: (domid: number, port: number) => StoreRing | undefined) {
     this.service.connectDomain = connect
   }
 
@@ -163,7 +163,7 @@ export class Dom0Plan {
         save: () => ({ exceptionPort: this.exceptionPort, service: this.service.save(), connections: friends.saveConnections(this.dom0) }),
         load: (state) => { saved.state = state },
       }),
-      this.service.part(({ domain }) => this.savedRing(saved.state!, domain)),
+      this.service.part(({ domid }) => this.savedRing(saved.state!, domid)),
       part({ name: 'kernel', version: 1, shape: kernelState }, {
         save: () => this.dom0.kernel.save(),
         load: (state) => {
@@ -180,8 +180,8 @@ export class Dom0Plan {
   }
 
   /** The page of a domain's connection, before the kernel is there that will be told of it. */
-  private savedRing({ connections }: Dom0State, domain: number): StoreRing | undefined {
-    const known = connections.find(({ domid }) => domid === domain)
+  private savedRing({ connections }: Dom0State, domid: number): StoreRing | undefined {
+    const known = connections.find((connection) => connection.domid === domid)
     if (known === undefined || this.memory === undefined) return undefined
     const { view } = this.memory
     return { view, base: known.page.frame * PAGE_SIZE, notify: () => void this.dom0.kernel.events.notify(known.port as EventPort) }
@@ -218,7 +218,7 @@ export class Dom0 {
     this.kernel = kernel
     this.plan = plan
     this.consoles = new ConsoleBackend(kernel)
-    plan.connectDomain = (domain, port) => this.connectByRequest(domain, port)
+    plan.connectDomain = (domid, port) => this.connectByRequest(domid, port)
   }
 
   /** XenStore's server, for connections from outside the host. */
@@ -268,9 +268,9 @@ export class Dom0 {
    * A client of XenStore introduces a domain: like xenstored, the page is found by the grant that is reserved for it,
    * whatever frame the request names. For one that is connected its connection begins anew, over the port it names now.
    */
-  private connectByRequest(domain: number, remotePort: number): StoreRing | undefined {
-    const domid = domain as DomId
-    const known = this.connections.get(domain)
+  private connectByRequest(given: number, remotePort: number): StoreRing | undefined {
+    const domid = given as DomId
+    const known = this.connections.get(domid)
     try {
       if (known === undefined) return this.open(domid, { remotePort, byRequest: true })
       const { events } = this.kernel
@@ -278,7 +278,7 @@ export class Dom0 {
       if (remotePort !== known.remotePort) {
         port = this.bind(domid, remotePort)
         events.close(known.port)
-        this.connections.set(domain, { ...known, port, remotePort })
+        this.connections.set(domid, { ...known, port, remotePort })
       }
       return { view: known.page.view, base: known.page.base, notify: () => void events.notify(port) }
     } catch (error) {
@@ -290,8 +290,8 @@ export class Dom0 {
 
   /** Lets go of the domains that only XenStore's server looks after and that are not among the living. */
   private forgetDead(living: ReadonlySet<number>): void {
-    for (const [domain, { byRequest }] of this.connections) {
-      if (byRequest && !living.has(domain)) this.disconnectStore(domain as DomId)
+    for (const [domid, { byRequest }] of this.connections) {
+      if (byRequest && !living.has(domid)) this.disconnectStore(domid as DomId)
     }
   }
 

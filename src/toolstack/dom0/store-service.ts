@@ -27,7 +27,7 @@ function guardWatches(store: StatefulStore, tell: TellFailure): StatefulStore {
 export class StoreService {
   readonly server: XenStoreServer
   /** Connects a domain that a client introduces. */
-  connectDomain: (domain: number, port: number) => StoreRing | undefined = () => undefined
+  connectDomain: (domid: number, port: number) => StoreRing | undefined = () => undefined
   private readonly tell: TellFailure
   /** Dom0's end of its connection, until its kernel takes it, and the number of the connection. */
   private own: { readonly transport: StoreTransport; readonly id: number } | undefined
@@ -39,7 +39,7 @@ export class StoreService {
     this.server = new XenStoreServer({
       store,
       onWork: () => this.kernel?.post(() => this.serve()),
-      connectDomain: (domain, _frame, port) => this.connectDomain(domain, port),
+      connectDomain: (domid, _frame, port) => this.connectDomain(domid, port),
     })
   }
 
@@ -47,7 +47,7 @@ export class StoreService {
   connect(kernel: GuestKernel): StatefulStore {
     if (this.own === undefined) {
       const [transport, server] = MemoryTransport.pair()
-      this.own = { transport, id: this.server.addConnection(server, { domain: 0 }).id }
+      this.own = { transport, id: this.server.addConnection(server, { domid: 0 }).id }
     }
     return guardWatches(connectStore(this.own.transport, () => kernel.turn()), this.tell)
   }

@@ -100,7 +100,7 @@ export class DomainConsole implements AsyncIterable<Uint8Array> {
   async write(data: string | Uint8Array): Promise<void> {
     checkArgument('the data of console.write', data, typed)
     const bytes = typeof data === 'string' ? new TextEncoder().encode(data) : data.slice()
-    const written = this.host.inputs.enter(() => ({ source: 'console', domid: this.stream.domain, bytes }), () => this.stream.write(bytes))
+    const written = this.host.inputs.enter(() => ({ source: 'console', domid: this.stream.domid, bytes }), () => this.stream.write(bytes))
     this.host.loop.kick()
     await written
   }
@@ -135,7 +135,7 @@ export class DomainConsole implements AsyncIterable<Uint8Array> {
     if (signal?.aborted === true) throw abortedError(`waiting for ${quoted(wanted)}`, signal)
     if (found === undefined) {
       this.waiting += 1
-      await this.host.loop.until(`${quoted(wanted)} on the console of domain ${this.stream.domain}`, () => {
+      await this.host.loop.until(`${quoted(wanted)} on the console of domain ${this.stream.domid}`, () => {
         found = match()
         if (found === undefined) this.checkAlive(wanted)
         return found !== undefined
@@ -163,9 +163,9 @@ export class DomainConsole implements AsyncIterable<Uint8Array> {
     const tail = this.seen.lines.slice(-500)
     return new XenError(
       code,
-      `the console of domain ${this.stream.domain} ${what} ${quoted(wanted)}; its last words: ${JSON.stringify(tail)}`,
+      `the console of domain ${this.stream.domid} ${what} ${quoted(wanted)}; its last words: ${JSON.stringify(tail)}`,
       {
-        details: { domain: this.stream.domain, pattern: String(wanted), tail },
+        details: { domid: this.stream.domid, pattern: String(wanted), tail },
       },
     )
   }

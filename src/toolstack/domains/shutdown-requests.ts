@@ -34,48 +34,48 @@ export class ShutdownRequests {
   }
 
   /** Asks a guest. */
-  place(domain: DomId, what: ShutdownRequestName): ShutdownRequest {
-    const node = `${domainPath(domain)}/control/shutdown`
+  place(domid: DomId, what: ShutdownRequestName): ShutdownRequest {
+    const node = `${domainPath(domid)}/control/shutdown`
     const request: Standing = { what }
-    if (what === 'reboot') this.reboots.add(domain)
-    const before = this.standing.get(domain) ?? []
-    this.standing.set(domain, [...before, request])
+    if (what === 'reboot') this.reboots.add(domid)
+    const before = this.standing.get(domid) ?? []
+    this.standing.set(domid, [...before, request])
     this.store.write(node, what)
     const isTaken = (): boolean => {
       if (this.store.tryRead(node) !== '') return false
       // Whatever stood before was taken with it, or overwritten: the guest has been told one thing.
-      this.standing.delete(domain)
+      this.standing.delete(domid)
       return true
     }
-    return { taken: isTaken, withdraw: () => this.withdraw(domain, request, node) }
+    return { taken: isTaken, withdraw: () => this.withdraw(domid, request, node) }
   }
 
   /** What stands for a domain, and whether it was asked to reboot. */
-  save(domain: DomId): { readonly standing: readonly ShutdownRequestName[]; readonly reboot: boolean } {
-    return { standing: (this.standing.get(domain) ?? []).map(({ what }) => what), reboot: this.reboots.has(domain) }
+  save(domid: DomId): { readonly standing: readonly ShutdownRequestName[]; readonly reboot: boolean } {
+    return { standing: (this.standing.get(domid) ?? []).map(({ what }) => what), reboot: this.reboots.has(domid) }
   }
 
-  load(domain: DomId, { standing, reboot }: ReturnType<ShutdownRequests['save']>): void {
-    if (standing.length > 0) this.standing.set(domain, standing.map((what) => ({ what })))
-    if (reboot) this.reboots.add(domain)
+  load(domid: DomId, { standing, reboot }: ReturnType<ShutdownRequests['save']>): void {
+    if (standing.length > 0) this.standing.set(domid, standing.map((what) => ({ what })))
+    if (reboot) this.reboots.add(domid)
   }
 
   /** Whether somebody has asked the domain to reboot. */
-  wasAskedToReboot(domain: DomId): boolean {
-    return this.reboots.has(domain)
+  wasAskedToReboot(domid: DomId): boolean {
+    return this.reboots.has(domid)
   }
 
   /** The domain is gone. */
-  forget(domain: DomId): void {
-    this.reboots.delete(domain)
-    this.standing.delete(domain)
+  forget(domid: DomId): void {
+    this.reboots.delete(domid)
+    this.standing.delete(domid)
   }
 
-  private withdraw(domain: DomId, request: Standing, node: string): boolean {
-    const all = this.standing.get(domain) ?? []
+  private withdraw(domid: DomId, request: Standing, node: string): boolean {
+    const all = this.standing.get(domid) ?? []
     const others = all.filter((other) => other !== request)
-    if (others.length > 0) this.standing.set(domain, others)
-    else this.standing.delete(domain)
+    if (others.length > 0) this.standing.set(domid, others)
+    else this.standing.delete(domid)
     if (this.store.tryRead(node) !== request.what) return false
     if (others.length < all.length) this.store.write(node, others.at(-1)?.what ?? '')
     return true

@@ -64,7 +64,7 @@ export class DomainMovement<D extends SavedDomain> {
   }
 
   save(domain: D, target: ByteOutput, options: SaveOptions & OperationOptions): Operation<void, SaveProgress> {
-    const settings = { name: `saving domain ${domain.id}`, domain: domain.id, excluding: { kind: MOVEMENT, doing: 'being saved' } }
+    const settings = { name: `saving domain ${domain.id}`, domid: domain.id, excluding: { kind: MOVEMENT, doing: 'being saved' } }
     const check = (): void => checkArgument('the target of save', target, byteOutput)
     return this.start('save', { ...settings, check }, options, (context) =>
       saveDomain(this.host, snapshot(domain), target, { ...options, context }))
@@ -75,7 +75,7 @@ export class DomainMovement<D extends SavedDomain> {
     transport: MigrationTransport,
     options: MigrateOptions & OperationOptions,
   ): Operation<MigrationSummary, MigrateProgress> {
-    const settings = { name: `migrating domain ${domain.id}`, domain: domain.id, excluding: { kind: MOVEMENT, doing: 'being migrated' } }
+    const settings = { name: `migrating domain ${domain.id}`, domid: domain.id, excluding: { kind: MOVEMENT, doing: 'being migrated' } }
     const check = (): void => checkTransport('migrate', transport)
     return this.start('migrate', { ...settings, check }, options, (context) =>
       sendDomain(this.host, snapshot(domain), transport, { ...options, context }))
@@ -91,7 +91,7 @@ export class DomainMovement<D extends SavedDomain> {
   checkStill(id: DomId, what: string): void {
     const doing = this.host.operations.underWay(id, MOVEMENT)
     if (doing === undefined) return
-    throw new XenError('BUSY', `${what} domain ${id}: it is ${doing}`, { details: { domain: id, doing } })
+    throw new XenError('BUSY', `${what} domain ${id}: it is ${doing}`, { details: { domid: id, doing } })
   }
 
   restore(source: ByteInput, options: RestoreDomainOptions): Operation<D, RestoreProgress> {

@@ -310,7 +310,7 @@ export class Domain {
     change: (settings: DeviceOptions) => Promise<T>,
   ): Operation<T, DeviceProgress> {
     const check = (): void => checkCall(call, options)
-    const settings = { name: `${name} of domain ${this.id}`, domain: this.id, signal: options?.signal, check }
+    const settings = { name: `${name} of domain ${this.id}`, domid: this.id, signal: options?.signal, check }
     return this.host.operations.start<T, DeviceProgress>(settings, async (context) => {
       if (this.fate.destroyed !== undefined) throw this.fate.gone()
       const { force }: DetachOptions = options

@@ -303,7 +303,7 @@ export class Guests {
   private known(domid: DomId): Domain {
     const found = this.handles.get(domid)
     if (found !== undefined) return found
-    throw new XenError('DOMAIN_NOT_FOUND', `there is no domain ${domid}`, { details: { domain: domid } })
+    throw new XenError('DOMAIN_NOT_FOUND', `there is no domain ${domid}`, { details: { domid } })
   }
 
   private fate(domid: DomId): DomainFate {

@@ -103,7 +103,7 @@ export function setMemoryTarget(
 ): Operation<void, MemoryProgress> {
   const { control, store, loop, wishes } = host
   const check = (): void => checkCall('setMemTarget', options)
-  const settings = { name: `memory target of domain ${domid}`, domain: domid, signal: options?.signal, check }
+  const settings = { name: `memory target of domain ${domid}`, domid, signal: options?.signal, check }
   return host.operations.start<void, MemoryProgress>(settings, async ({ report, undo, signal }) => {
     checkTarget(host, domid, mebibytes)
     checkPatience(options, settings.name)
@@ -123,7 +123,7 @@ export function setMemoryTarget(
       if (targetPages < atFirst ? totalPages <= targetPages : totalPages >= targetPages) return true
       checkLives(control, domid, settings.name)
       return false
-    }, { ...options, signal, domain: domid })
+    }, { ...options, signal, domid })
     wish.fulfil()
   })
 }
@@ -139,7 +139,7 @@ export function setMemoryMaximum(
   options: OperationOptions,
 ): Operation<void, MaximumProgress> {
   const { control, store } = host
-  const settings = { name: `memory maximum of domain ${domid}`, domain: domid, signal: options?.signal, check: (): void => checkCall('setMaxMem', options) }
+  const settings = { name: `memory maximum of domain ${domid}`, domid, signal: options?.signal, check: (): void => checkCall('setMaxMem', options) }
   return host.operations.start<void, MaximumProgress>(settings, async ({ report }) => {
     checkWhole('a memory maximum', mebibytes)
     const { totalPages } = control.domainInfo(domid)

@@ -62,7 +62,7 @@ export function setVcpuTarget(
 ): Operation<void, VcpuProgress> {
   const { control, store, loop } = host
   const check = (): void => checkCall('setVcpus', options)
-  const settings = { name: `vCPUs of domain ${domid}`, domain: domid, signal: options?.signal, check }
+  const settings = { name: `vCPUs of domain ${domid}`, domid, signal: options?.signal, check }
   return host.operations.start<void, VcpuProgress>(settings, async ({ report, undo, signal }) => {
     const vcpus = Array.from({ length: checkCount(host, domid, count) }, (_, vcpu) => vcpu)
     checkPatience(options, settings.name)
@@ -83,7 +83,7 @@ export function setVcpuTarget(
       return onlineVcpus === count
     }
     if (!reached() && options.wait === true) {
-      await loop.until(settings.name, reached, { ...options, signal, domain: domid })
+      await loop.until(settings.name, reached, { ...options, signal, domid })
     }
     wish.fulfil()
   })

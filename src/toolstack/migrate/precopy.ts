@@ -29,7 +29,7 @@ export type PrecopyProgress =
 /** What copying needs. */
 export interface PrecopyJob {
   readonly control: Pick<ControlInterface, 'readLogDirty'>
-  readonly domain: DomId
+  readonly domid: DomId
   readonly image: PvImageWriter
   readonly limits: PrecopyLimits
   report(event: PrecopyProgress): void
@@ -73,8 +73,8 @@ export async function copyRound(
 const within = (dirty: Bitmap, limit: number): number[] => [...dirty].filter((pfn) => pfn < limit)
 
 /** Pages that were written since the last look. */
-export const dirtyPages = ({ control, domain, image }: PrecopyJob): number[] =>
-  within(control.readLogDirty(domain, { clear: true }), image.pageCount)
+export const dirtyPages = ({ control, domid, image }: PrecopyJob): number[] =>
+  within(control.readLogDirty(domid, { clear: true }), image.pageCount)
 
 /** Copies a running domain; the pages that are still to be sent, and how many rounds there were. */
 export async function precopy(job: PrecopyJob): Promise<{ readonly rounds: number; readonly left: readonly number[] }> {

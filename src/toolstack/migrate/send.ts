@@ -103,7 +103,7 @@ async function copyLive(
   })
   const job: PrecopyJob = {
     control: host.control,
-    domain: domain.id,
+    domid: domain.id,
     image: new PvImageWriter(host.control, domain.id, writer),
     limits: options,
     report: (event) => context.report(event),
@@ -170,7 +170,7 @@ async function sendStopped(journey: Journey): Promise<Copied> {
   const image = new PvImageWriter(host.control, domain.id, writer)
   await image.writeStart()
   const job: PrecopyJob = {
-    control: host.control, domain: domain.id, image, limits: options, report: (event) => context.report(event),
+    control: host.control, domid: domain.id, image, limits: options, report: (event) => context.report(event),
     check: () => context.check(), breathe,
   }
   await copyRound(job, 1, { pages: Array.from({ length: image.pageCount }, (_, pfn) => pfn), live: false })
@@ -183,7 +183,7 @@ const undecided = (domain: SavedDomain, cause: unknown): XenError =>
     'MIGRATION_UNDECIDED',
     `nobody here knows whether the other host runs domain ${domain.id}; it stays suspended as ${domain.name}${GONE}: `
       + 'resume or destroy it once you do',
-    { details: { domain: domain.id, name: `${domain.name}${GONE}` }, cause },
+    { details: { domid: domain.id, name: `${domain.name}${GONE}` }, cause },
   )
 
 /**
@@ -231,7 +231,7 @@ async function giveAway(journey: Journey): Promise<void> {
   if (!await handOver(journey)) {
     if (host.control.hasDomain(domain.id)) host.rename(domain.id, domain.name)
     throw new XenError('IO', `the other host could not run domain ${domain.id}; it goes on here`, {
-      details: { domain: domain.id },
+      details: { domid: domain.id },
     })
   }
   context.report({ type: 'running-there' })

@@ -10,7 +10,7 @@ import { startOperation, type Operation, type OperationContext, type OperationOp
 export interface OperationSettings extends OperationOptions {
   readonly name: string
   /** The domain with which it ends. */
-  readonly domain?: DomId | undefined
+  readonly domid?: DomId | undefined
   /** Throws when what the caller gave is wrong; then nothing begins. */
   readonly check?: (() => void) | undefined
   /** It reads or writes what is outside of the host: while it goes on, the host waits for that, however idle it is. */
@@ -39,7 +39,7 @@ export interface OperationsHost {
   /** Something may come from outside until the returned function is called. */
   expectInput(): () => void
   /** Why an operation on a domain has really failed: its error, or the domain's crash. */
-  explain(domain: DomId, name: string, error: unknown): unknown
+  explain(domid: DomId, name: string, error: unknown): unknown
 }
 
 /** What a check throws; undefined when it passes. */
@@ -74,7 +74,7 @@ export class Operations {
     const wrong = errorOf(settings.check)
     const signal = wrong === undefined ? settings.signal : undefined
     const abort = new AbortController()
-    const refusal = wrong ?? this.closed ?? this.going.get(settings.domain) ?? this.busy(settings)
+    const refusal = wrong ?? this.closed ?? this.going.get(settings.domid) ?? this.busy(settings)
     const entry: Entry = { settings, abort, cause: refusal, settled: Promise.resolve() }
     if (refusal === undefined) this.entries.add(entry)
     const follow = (): void => abort.abort(signal?.reason)
@@ -92,7 +92,7 @@ export class Operations {
       // Ended from within it was nobody's wish: the reason is the error.
       explain: (error) => {
         const why = entry.cause !== undefined && XenError.is(error, 'ABORTED') ? entry.cause : error
-        return settings.domain === undefined ? why : this.host.explain(settings.domain, name, why)
+        return settings.domid === undefined ? why : this.host.explain(settings.domid, name, why)
       },
     }, async (context) => {
       if (refusal !== undefined) throw refusal
@@ -109,22 +109,22 @@ export class Operations {
   }
 
   /** What is being done to a domain that excludes others of this kind; undefined when nothing is. */
-  underWay(domain: DomId, kind: string): string | undefined {
+  underWay(domid: DomId, kind: string): string | undefined {
     for (const { settings } of this.entries) {
-      if (settings.domain === domain && settings.excluding?.kind === kind) return settings.excluding.doing
+      if (settings.domid === domid && settings.excluding?.kind === kind) return settings.excluding.doing
     }
     return undefined
   }
 
   /** Ends all operations on a domain, and lets none begin until it is forgotten; resolves when they have been undone. */
-  async endDomain(domain: DomId, cause: XenError): Promise<void> {
-    this.going.set(domain, cause)
-    await this.end([...this.entries].filter(({ settings }) => settings.domain === domain), cause)
+  async endDomain(domid: DomId, cause: XenError): Promise<void> {
+    this.going.set(domid, cause)
+    await this.end([...this.entries].filter(({ settings }) => settings.domid === domid), cause)
   }
 
   /** The domain is gone; its number may come again. */
-  forget(domain: DomId): void {
-    this.going.delete(domain)
+  forget(domid: DomId): void {
+    this.going.delete(domid)
   }
 
   /** Ends all operations, and refuses new ones; resolves when they have been undone. */
@@ -141,10 +141,10 @@ export class Operations {
     await Promise.all(entries.map(({ settled }) => settled))
   }
 
-  private busy({ name, domain, excluding }: OperationSettings): XenError | undefined {
-    if (domain === undefined || excluding === undefined) return undefined
-    const doing = this.underWay(domain, excluding.kind)
+  private busy({ name, domid, excluding }: OperationSettings): XenError | undefined {
+    if (domid === undefined || excluding === undefined) return undefined
+    const doing = this.underWay(domid, excluding.kind)
     if (doing === undefined) return undefined
-    return new XenError('BUSY', `${name}: domain ${domain} is ${doing} already`, { details: { domain, doing } })
+    return new XenError('BUSY', `${name}: domain ${domid} is ${doing} already`, { details: { domid, doing } })
   }
 }

@@ -28,7 +28,7 @@ export interface UntilOptions {
 /** What the loop itself is told about a wait, beside what a user may say. */
 export interface WaitOptions extends UntilOptions {
   /** The domain that is to do it: when it can do nothing any more, the wait is rejected. */
-  readonly domain?: DomId | undefined
+  readonly domid?: DomId | undefined
 }
 
 /** What the loop asks of its host. */
@@ -36,14 +36,14 @@ export interface LoopHost {
   /** Milliseconds that a host on which nothing can happen waits for something from outside; Infinity: for ever. */
   readonly idlePatience: number
   /** Throws when a domain has crashed: whoever waits for `what` waits in vain. */
-  checkDomain(domain: DomId, what: string): void
+  checkDomain(domid: DomId, what: string): void
   /** The error of those who wait on a host that can never go on. */
   idleError(waits: readonly string[]): XenError
 }
 
 interface Waiter {
   readonly what: string
-  readonly domain: DomId | undefined
+  readonly domid: DomId | undefined
   readonly met: () => boolean
   /** Host time at which it gives up. */
   readonly deadline: number
@@ -63,7 +63,7 @@ export function checkLives(control: Pick<ControlInterface, 'domainInfo'>, domid:
   const { shutdownReason, dying } = control.domainInfo(domid)
   // One that is suspended may go on.
   if (!dying && (shutdownReason === undefined || shutdownReason === SHUTDOWN.suspend)) return
-  throw new XenError('INVALID_STATE', `${what}: the domain has ended`, { details: { domain: domid } })
+  throw new XenError('INVALID_STATE', `${what}: the domain has ended`, { details: { domid } })
 }
 
 /** Lets all promises that can go on do so, and other work of the application besides. */
@@ -189,7 +189,7 @@ export class RunLoop {
    * at which the time-out is over, whatever guests' timers there are, and with INVALID_ARGUMENT for what is no duration.
    */
   until(what: string, met: () => boolean, options: WaitOptions = {}): Promise<void> {
-    const { signal, timeout, domain } = options
+    const { signal, timeout, domid } = options
     return new Promise((resolve, reject) => {
       const patience = patienceOf(timeout, what)
       if (this.stopped) return reject(new XenError('CLOSED', `the host is shut down: no waiting for ${what}`))
@@ -199,7 +199,7 @@ export class RunLoop {
       }
       const abort = (): void => waiter.reject(abortedError(`waiting for ${what}`, signal))
       const waiter: Waiter = {
-        what, met, domain,
+        what, met, domid,
         deadline: this.clock.now() + patience,
         resolve: () => {
           end()
@@ -291,7 +291,7 @@ export class RunLoop {
   private isMet(waiter: Waiter): boolean {
     try {
       if (waiter.met()) return true
-      if (waiter.domain !== undefined) this.host?.checkDomain(waiter.domain, waiter.what)
+      if (waiter.domid !== undefined) this.host?.checkDomain(waiter.domid, waiter.what)
     } catch (error) {
       waiter.reject(this.betterReason(waiter) ?? error)
     }
@@ -299,9 +299,9 @@ export class RunLoop {
   }
 
   /** What a crash says about a condition that cannot even be asked any more: its domain is gone. */
-  private betterReason({ domain, what }: Waiter): unknown {
+  private betterReason({ domid, what }: Waiter): unknown {
     try {
-      if (domain !== undefined) this.host?.checkDomain(domain, what)
+      if (domid !== undefined) this.host?.checkDomain(domid, what)
     } catch (error) {
       return error
     }

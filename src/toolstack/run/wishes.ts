@@ -36,24 +36,24 @@ export class Wishes<S> {
   }
 
   /** What was there before the first wish that is not yet fulfilled; undefined when there is none. */
-  before(domain: DomId): S | undefined {
-    return this.chains.get(domain)?.before
+  before(domid: DomId): S | undefined {
+    return this.chains.get(domid)?.before
   }
 
   /** A new wish, which overtakes those before it; `before` is what is there now. */
-  begin(domain: DomId, before: S): Wish<S> {
+  begin(domid: DomId, before: S): Wish<S> {
     const own = { superseded: false }
-    const chain = this.chains.get(domain) ?? { before, newest: own }
+    const chain = this.chains.get(domid) ?? { before, newest: own }
     chain.newest.superseded = chain.newest !== own
     chain.newest = own
-    this.chains.set(domain, chain)
-    const isNewest = (): boolean => this.chains.get(domain)?.newest === own
-    const end = (): void => void this.chains.delete(domain)
+    this.chains.set(domid, chain)
+    const isNewest = (): boolean => this.chains.get(domid)?.newest === own
+    const end = (): void => void this.chains.delete(domid)
     return {
       check: () => {
         if (!own.superseded) return
-        throw new XenError('SUPERSEDED', `this ${this.kind} of domain ${domain} was overtaken by a newer one`, {
-          details: { domain },
+        throw new XenError('SUPERSEDED', `this ${this.kind} of domain ${domid} was overtaken by a newer one`, {
+          details: { domid },
         })
       },
       fulfil: () => {

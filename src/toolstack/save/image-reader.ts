@@ -48,7 +48,7 @@ export interface RestoredImage {
 
 /** What the toolstack has prepared for the new domain. */
 export interface RestoreTarget {
-  readonly domain: DomId
+  readonly domid: DomId
   /** Guests in TypeScript have neither page tables nor registers. */
   readonly hasRegisters: boolean
   /** Frames that the domain may own. */
@@ -92,8 +92,8 @@ export class PvImageReader {
   constructor(control: RestoreControl, target: RestoreTarget) {
     this.control = control
     this.target = target
-    this.demands = new ProcessorDemands(control, target.domain, target.cpuPolicy ?? 'refuse')
-    this.tables = new TableConverter(control, target.domain, this.pages)
+    this.demands = new ProcessorDemands(control, target.domid, target.cpuPolicy ?? 'refuse')
+    this.tables = new TableConverter(control, target.domid, this.pages)
   }
 
   /** Pages that the image has named so far. */
@@ -167,7 +167,7 @@ export class PvImageReader {
     this.p2mFrames = record.frames
     this.maxPfn = record.endPfn
     this.pages = new ImagePages(record.endPfn + 1)
-    this.tables = new TableConverter(this.control, this.target.domain, this.pages)
+    this.tables = new TableConverter(this.control, this.target.domid, this.pages)
   }
 
   private takePages({ pfns, types, contents }: PageBatch): void {
@@ -179,7 +179,7 @@ export class PvImageReader {
     let [done, count, at, end] = [0, 0, 0, 0]
     const flush = (): void => {
       const from = contents.subarray(end - (count - done) * PAGE_SIZE, end)
-      this.control.writeFrames(this.target.domain, frames.subarray(done, count), from)
+      this.control.writeFrames(this.target.domid, frames.subarray(done, count), from)
       done = count
     }
     for (let i = 0; i < pfns.length; i += 1) {
@@ -227,7 +227,7 @@ export class PvImageReader {
     for (let start = 0; start < wanted.length;) {
       let end = start + 1
       while (end < wanted.length && wanted[end] === wanted[end - 1]! + 1) end += 1
-      const frames = this.control.populatePhysmap(this.target.domain, end - start, wanted[start]!)
+      const frames = this.control.populatePhysmap(this.target.domid, end - start, wanted[start]!)
       for (let i = 0; i < frames.length; i += 1) this.pages.add(wanted[start + i]!, frames[i]!)
       start = end
     }
@@ -239,7 +239,7 @@ export class PvImageReader {
     const frame = this.pages.frame(pfn)
     if (frame === undefined) return
     this.tables.takeBack()
-    this.control.releaseFrames(this.target.domain, [frame])
+    this.control.releaseFrames(this.target.domid, [frame])
     this.pages.delete(pfn)
   }
 
@@ -248,7 +248,7 @@ export class PvImageReader {
     if (record.blob.length !== VcpuGuestContext.size) {
       throw bad(`the context of vCPU ${record.vcpu} has ${record.blob.length} bytes, not ${VcpuGuestContext.size}`)
     }
-    const { maxVcpu } = this.control.domainInfo(this.target.domain)
+    const { maxVcpu } = this.control.domainInfo(this.target.domid)
     if (record.vcpu > maxVcpu)
       throw bad(`vCPU ${record.vcpu} of a domain whose last is ${maxVcpu}`, { vcpu: record.vcpu })
     const context = decodeVcpuContext(viewOf(record.blob), 0)
@@ -279,23 +279,23 @@ export class PvImageReader {
   private assemble(): RestoredImage {
     if (this.sharedInfo === undefined) throw bad('the image has no SHARED_INFO')
     if (!this.contexts.has(0)) throw bad('the image has no vCPU 0')
-    const { domain, hasRegisters } = this.target
+    const { domid, hasRegisters } = this.target
     this.writeP2m()
     const rings = this.patchStartInfo()
     this.writeSharedInfo(this.sharedInfo)
     if (hasRegisters) {
       this.tables.finish()
       this.pinTables()
-      for (const [vcpu, context] of this.contexts) this.control.setVcpuContext(domain, vcpu, this.local(context, vcpu))
+      for (const [vcpu, context] of this.contexts) this.control.setVcpuContext(domid, vcpu, this.local(context, vcpu))
       this.demands.apply()
     }
-    this.control.seedGrant(domain, RESERVED.console, { remote: DOM0, frame: rings.consoleFrame })
-    this.control.seedGrant(domain, RESERVED.xenstore, { remote: DOM0, frame: rings.xenstoreFrame })
+    this.control.seedGrant(domid, RESERVED.console, { remote: DOM0, frame: rings.consoleFrame })
+    this.control.seedGrant(domid, RESERVED.xenstore, { remote: DOM0, frame: rings.xenstoreFrame })
     return rings
   }
 
   private bytes(pfn: number, what: string): Uint8Array {
-    return this.control.frameBytes(this.target.domain, this.frame(pfn, what))
+    return this.control.frameBytes(this.target.domid, this.frame(pfn, what))
   }
 
   private frame(pfn: number, what: string): Mfn {
@@ -323,7 +323,7 @@ export class PvImageReader {
     const view = viewOf(this.bytes(pfn, 'start_info'))
     const xenstoreFrame = this.frame(StartInfo.storeMfn.number(view, 0), 'the XenStore ring')
     const consoleFrame = this.frame(StartInfo.consoleMfn.number(view, 0), 'the console ring')
-    const sharedInfoFrame = this.control.domainInfo(this.target.domain).sharedInfoFrame
+    const sharedInfoFrame = this.control.domainInfo(this.target.domid).sharedInfoFrame
     StartInfo.nrPages.setNumber(view, 0, this.maxPfn + 1)
     StartInfo.sharedInfo.setNumber(view, 0, sharedInfoFrame * PAGE_SIZE)
     StartInfo.flags.set(view, 0, 0)
@@ -340,14 +340,14 @@ export class PvImageReader {
     this.pages.forEachTyped((_, frame, type) => {
       const level = levelOf(type)
       if (level === 0 || (type & PAGE_TYPE_PINNED) === 0) return
-      this.control.pinTable(this.target.domain, frame, level as 1 | 2 | 3 | 4)
+      this.control.pinTable(this.target.domid, frame, level as 1 | 2 | 3 | 4)
     })
   }
 
   /** Only vCPU records and the p2m's description survive; ports are all masked until the guest binds them anew. */
   private writeSharedInfo(saved: Uint8Array): void {
-    const { sharedInfoFrame } = this.control.domainInfo(this.target.domain)
-    const own = this.control.frameBytes(this.target.domain, sharedInfoFrame)
+    const { sharedInfoFrame } = this.control.domainInfo(this.target.domid)
+    const own = this.control.frameBytes(this.target.domid, sharedInfoFrame)
     const { vcpuInfo, arch, evtchnMask, evtchnPending } = SharedInfo
     own.set(saved.subarray(vcpuInfo.offset, vcpuInfo.offset + vcpuInfo.size), vcpuInfo.offset)
     own.set(saved.subarray(arch.offset, arch.offset + arch.size), arch.offset)

@@ -68,7 +68,7 @@ function withoutProcessor(): VcpuContext {
 /** Writes one domain's image. */
 export class PvImageWriter {
   private readonly control: SaveControl
-  private readonly domain: DomId
+  private readonly domid: DomId
   private readonly writer: SaveStreamWriter
   private readonly hasProcessor: boolean
   private p2m: PhysToMachine
@@ -76,12 +76,12 @@ export class PvImageWriter {
   private readonly sent: Uint8Array
 
   /** Throws INVALID_STATE when the guest has no usable p2m. */
-  constructor(control: SaveControl, domain: DomId, writer: SaveStreamWriter) {
+  constructor(control: SaveControl, domid: DomId, writer: SaveStreamWriter) {
     this.control = control
-    this.domain = domain
+    this.domid = domid
     this.writer = writer
-    this.hasProcessor = control.domainInfo(domain).hasRegisters
-    this.p2m = readP2m(control, domain)
+    this.hasProcessor = control.domainInfo(domid).hasRegisters
+    this.p2m = readP2m(control, domid)
     this.sent = new Uint8Array(this.p2m.maxPfn)
   }
 
@@ -95,11 +95,11 @@ export class PvImageWriter {
    * moved.
    */
   refresh(): void {
-    const now = readP2m(this.control, this.domain)
+    const now = readP2m(this.control, this.domid)
     const { frames, maxPfn } = this.p2m
     if (now.maxPfn !== maxPfn || now.frames.some((frame, i) => frame !== frames[i])) {
       throw new XenError('INVALID_STATE', 'the guest has moved its p2m while it was being copied', {
-        details: { domain: this.domain },
+        details: { domid: this.domid },
       })
     }
     this.p2m = now
@@ -124,8 +124,8 @@ export class PvImageWriter {
    * own, so nobody notes it.
    */
   ringPages(): number[] {
-    const frame = this.control.getVcpuContext(this.domain, 0).user.rdx
-    const bytes = this.control.frameBytes(this.domain, Number(BigInt.asUintN(52, frame)) as Mfn)
+    const frame = this.control.getVcpuContext(this.domid, 0).user.rdx
+    const bytes = this.control.frameBytes(this.domid, Number(BigInt.asUintN(52, frame)) as Mfn)
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
     // A suspended guest has put pseudo-physical numbers there.
     const rings = [StartInfo.storeMfn.number(view, 0), StartInfo.consoleMfn.number(view, 0)]
@@ -134,7 +134,7 @@ export class PvImageWriter {
 
   /** Headers and what is known before any page. */
   async writeStart(): Promise<void> {
-    const policy = this.control.getCpuPolicy(this.domain)
+    const policy = this.control.getCpuPolicy(this.domid)
     await this.writer.writeImageHeader(XEN_VERSION)
     await this.writer.writeImageRecord({ type: 'pv-info', guestWidth: 8, pageTableLevels: 4 })
     if (policy.cpuid.length > 0) await this.writer.writeImageRecord({ type: 'cpuid-policy', leaves: policy.cpuid })
@@ -197,7 +197,7 @@ export class PvImageWriter {
       if (!hasContents(types[start]!)) continue
       if (table === undefined) {
         while (types[end] === PAGE_TYPE.NORMAL) end += 1
-        this.control.readFrames(this.domain, frames.subarray(start, end), into.subarray(at))
+        this.control.readFrames(this.domid, frames.subarray(start, end), into.subarray(at))
       } else {
         into.set(table, at)
       }
@@ -207,7 +207,7 @@ export class PvImageWriter {
 
   /** A table as the stream holds it; undefined when it cannot be read consistently while the guest runs. */
   private readTable(frame: number, place: TablePlace, live: boolean): Uint8Array | undefined {
-    const bytes = this.control.frameBytes(this.domain, frame as Mfn)
+    const bytes = this.control.frameBytes(this.domid, frame as Mfn)
     try {
       return toPseudoPhysical(bytes, place, (mfn) => this.ownPfn(mfn as Mfn))
     } catch (error) {
@@ -218,7 +218,7 @@ export class PvImageWriter {
 
   /** PAGE_TYPE of frames as they are now; a guest may write any number into its list. The control's numbers are ours. */
   private typesOf(frames: Uint32Array): Uint8Array {
-    return this.control.frameKinds(this.domain, frames)
+    return this.control.frameKinds(this.domid, frames)
   }
 
   /** The pfn of an own frame, when machine-to-physical and p2m agree on it. */
@@ -250,11 +250,11 @@ export class PvImageWriter {
     await this.writer.writeImageRecord({
       type: 'tsc-info', mode: 0, khz: Math.round(host.tscHertz / 1000), nanoseconds: BigInt(host.time), incarnation: 0,
     })
-    const info = this.control.domainInfo(this.domain)
-    const page = this.control.frameBytes(this.domain, info.sharedInfoFrame).slice()
+    const info = this.control.domainInfo(this.domid)
+    const page = this.control.frameBytes(this.domid, info.sharedInfoFrame).slice()
     await this.writer.writeImageRecord({ type: 'shared-info', page })
     for (let vcpu = 0; vcpu <= info.maxVcpu; vcpu += 1) {
-      if (this.control.vcpuInfo(this.domain, vcpu).online) await this.writeVcpu(vcpu)
+      if (this.control.vcpuInfo(this.domid, vcpu).online) await this.writeVcpu(vcpu)
     }
   }
 
@@ -265,7 +265,7 @@ export class PvImageWriter {
 
   private async writeVcpu(vcpu: number): Promise<void> {
     const context = this.hasProcessor
-      ? this.portable(this.control.getVcpuContext(this.domain, vcpu), vcpu)
+      ? this.portable(this.control.getVcpuContext(this.domid, vcpu), vcpu)
       : withoutProcessor()
     const blob = new Uint8Array(VcpuGuestContext.size)
     encodeVcpuContext(context, new DataView(blob.buffer), 0)
@@ -275,7 +275,7 @@ export class PvImageWriter {
     view.setUint32(0, vcpu, true)
     view.setUint32(4, EXTENDED_SIZE, true)
     await this.writer.writeImageRecord({ type: 'vcpu-extended', vcpu, blob: extended })
-    const msrs = this.hasProcessor ? this.control.getVcpuMsrs(this.domain, vcpu) : []
+    const msrs = this.hasProcessor ? this.control.getVcpuMsrs(this.domid, vcpu) : []
     if (msrs.length > 0) await this.writer.writeImageRecord({ type: 'vcpu-msrs', vcpu, msrs })
   }
 

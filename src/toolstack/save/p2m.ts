@@ -47,16 +47,16 @@ const viewOf = (data: Uint8Array): DataView => new DataView(data.buffer, data.by
 /** Reads p2m pages of one domain. */
 class P2mReader {
   private readonly control: P2mControl
-  private readonly domain: DomId
+  private readonly domid: DomId
 
-  constructor(control: P2mControl, domain: DomId) {
+  constructor(control: P2mControl, domid: DomId) {
     this.control = control
-    this.domain = domain
+    this.domid = domid
   }
 
   page(frame: number, what: string): DataView {
     try {
-      return viewOf(this.control.frameBytes(this.domain, frame as Mfn))
+      return viewOf(this.control.frameBytes(this.domid, frame as Mfn))
     } catch (cause) {
       throw invalid(`${what} names frame ${frame}, which is not the domain's`, { what, frame, cause })
     }
@@ -93,9 +93,9 @@ class P2mReader {
 }
 
 /** Reads the p2m of a PV domain. Throws INVALID_STATE when the guest has not set it up or it is broken. */
-export function readP2m(control: P2mControl, domain: DomId): PhysToMachine {
-  const info = control.domainInfo(domain)
-  const reader = new P2mReader(control, domain)
+export function readP2m(control: P2mControl, domid: DomId): PhysToMachine {
+  const info = control.domainInfo(domid)
+  const reader = new P2mReader(control, domid)
   const shared = reader.page(info.sharedInfoFrame, 'shared_info')
   const arch = SharedInfo.arch.layout
   const base = SharedInfo.arch.at(0)

@@ -38,15 +38,15 @@ const bad = (what: string, details: Record<string, unknown> = {}): XenError =>
 /** Collects what the records of one image ask for. */
 export class ProcessorDemands {
   private readonly control: ProcessorControl
-  private readonly domain: DomId
+  private readonly domid: DomId
   private readonly choice: CpuPolicyChoice
   private cpuid: readonly CpuidLeaf[] = []
   private msrs: readonly MsrEntry[] = []
   private readonly registers = new Map<number, readonly MsrEntry[]>()
 
-  constructor(control: ProcessorControl, domain: DomId, choice: CpuPolicyChoice) {
+  constructor(control: ProcessorControl, domid: DomId, choice: CpuPolicyChoice) {
     this.control = control
-    this.domain = domain
+    this.domid = domid
     this.choice = choice
   }
 
@@ -72,7 +72,7 @@ export class ProcessorDemands {
   /** The policy is whole: nothing of the domain has been read yet. Older streams have no record that says so. */
   settle(): void {
     if (this.cpuid.length === 0) return
-    const missing = this.control.setCpuPolicy(this.domain, { cpuid: this.cpuid, msrs: this.msrs })
+    const missing = this.control.setCpuPolicy(this.domid, { cpuid: this.cpuid, msrs: this.msrs })
     if (missing.length === 0 || this.choice === 'mask') return
     throw new XenError(
       'NOT_SUPPORTED',
@@ -89,7 +89,7 @@ export class ProcessorDemands {
 
   /** Writes the registers that the vCPUs have come with; all of them have their contexts. */
   apply(): void {
-    for (const [vcpu, msrs] of this.registers) this.control.setVcpuMsrs(this.domain, vcpu, msrs)
+    for (const [vcpu, msrs] of this.registers) this.control.setVcpuMsrs(this.domid, vcpu, msrs)
   }
 }
 

@@ -139,7 +139,7 @@ export async function restoreDomain(
   const { hasRegisters } = host.control.domainInfo(shell.domid)
   if (hasRegisters) host.control.prepareVcpu(shell.domid, 0)
   const image = new PvImageReader(host.control, {
-    domain: shell.domid, hasRegisters, maxPages: config.maxMemory * PAGES_PER_MEBIBYTE + SLACK_PAGES,
+    domid: shell.domid, hasRegisters, maxPages: config.maxMemory * PAGES_PER_MEBIBYTE + SLACK_PAGES,
     xenstorePort: shell.storePort, consolePort: shell.consolePort, cpuPolicy: options.cpuPolicy,
   })
   await reader.readImageHeader()

@@ -41,7 +41,7 @@ const CANCELLED = 1
 /** Throws INVALID_STATE for a domain that is not suspended: one that has ended in another way must not run again. */
 export function checkSuspended(host: Pick<SuspendHost, 'control'>, domid: DomId): void {
   if (isSuspended(host, domid)) return
-  throw new XenError('INVALID_STATE', `domain ${domid} is not suspended`, { details: { domain: domid } })
+  throw new XenError('INVALID_STATE', `domain ${domid} is not suspended`, { details: { domid } })
 }
 
 /** Lets a suspended domain go on where it is. */
@@ -63,7 +63,7 @@ function checkRunning({ control }: SuspendHost, domid: DomId): void {
       : paused
         ? 'is paused: it cannot get ready to be suspended'
         : undefined
-  if (why !== undefined) throw new XenError('INVALID_STATE', `domain ${domid} ${why}`, { details: { domain: domid } })
+  if (why !== undefined) throw new XenError('INVALID_STATE', `domain ${domid} ${why}`, { details: { domid } })
 }
 
 /**
@@ -94,7 +94,7 @@ export async function suspendGuest(
   }
   if (!control.hasDomain(domid) || !isSuspended(host, domid)) {
     throw new XenError('INVALID_STATE', `domain ${domid} ended instead of being suspended`, {
-      details: { domain: domid },
+      details: { domid },
     })
   }
   context.report({ type: 'suspended' })

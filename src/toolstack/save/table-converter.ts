@@ -20,7 +20,7 @@ export const levelOf = (type: number): number =>
 /** Converts the tables of one image. */
 export class TableConverter {
   private readonly control: TableControl
-  private readonly domain: DomId
+  private readonly domid: DomId
   private readonly pages: ImagePages
   /** Tables that came since the last look, by pfn. */
   private readonly arrived = new Set<number>()
@@ -28,9 +28,9 @@ export class TableConverter {
   /** No table is converted early any more: pages come and go. */
   private late = false
 
-  constructor(control: TableControl, domain: DomId, pages: ImagePages) {
+  constructor(control: TableControl, domid: DomId, pages: ImagePages) {
     this.control = control
-    this.domain = domain
+    this.domid = domid
     this.pages = pages
   }
 
@@ -66,7 +66,7 @@ export class TableConverter {
       const frame = this.pages.frame(pfn)
       const level = levelOf(this.pages.type(pfn))
       if (frame === undefined || level === 0) continue
-      const bytes = this.control.frameBytes(this.domain, frame)
+      const bytes = this.control.frameBytes(this.domid, frame)
       bytes.set(toPseudoPhysical(bytes, { level, pfn }, toPage))
     }
     this.converted.clear()
@@ -81,7 +81,7 @@ export class TableConverter {
   }
 
   private convert(pfn: number, frame: Mfn, level: number): void {
-    const bytes = this.control.frameBytes(this.domain, frame)
+    const bytes = this.control.frameBytes(this.domid, frame)
     bytes.set(toMachine(bytes, { level, pfn }, (page) => this.pages.frame(page)))
   }
 }

@@ -25,57 +25,57 @@ export class ClientDomains {
   }
 
   /** Has the server connect a domain by its page, at a machine frame, and by the event channel port it offers. */
-  async introduce(domain: number, frame: number, port: number): Promise<void> {
-    await this.ask({ op: 'introduce', domain, frame, port })
+  async introduce(domid: number, frame: number, port: number): Promise<void> {
+    await this.ask({ op: 'introduce', domid, frame, port })
   }
 
   /** Has the server forget a domain: its connection, its nodes, and its name in permissions. */
-  async release(domain: number): Promise<void> {
-    await this.ask({ op: 'release', domain })
+  async release(domid: number): Promise<void> {
+    await this.ask({ op: 'release', domid })
   }
 
   /** Tells the server that a domain which had suspended goes on, so that its next shutdown is news. */
-  async resume(domain: number): Promise<void> {
-    await this.ask({ op: 'resume', domain })
+  async resume(domid: number): Promise<void> {
+    await this.ask({ op: 'resume', domid })
   }
 
   /** True when the domain is known to the server. */
-  async isIntroduced(domain: number): Promise<boolean> {
-    return (await this.ask({ op: 'is-domain-introduced', domain }))[0] === 'T'
+  async isIntroduced(domid: number): Promise<boolean> {
+    return (await this.ask({ op: 'is-domain-introduced', domid }))[0] === 'T'
   }
 
   /** The home of a domain: `/local/domain/5`. */
-  async path(domain: number): Promise<string> {
-    return (await this.ask({ op: 'get-domain-path', domain }))[0] ?? ''
+  async path(domid: number): Promise<string> {
+    return (await this.ask({ op: 'get-domain-path', domid }))[0] ?? ''
   }
 
   /** Gives a domain power over the nodes of another one, as the domain of a device model needs. */
-  async setTarget(domain: number, target: number): Promise<void> {
-    await this.ask({ op: 'set-target', domain, target })
+  async setTarget(domid: number, target: number): Promise<void> {
+    await this.ask({ op: 'set-target', domid, target })
   }
 
   /** The features on offer to a domain, or to oneself, as bits. */
-  features(domain?: number): Promise<number> {
-    return this.number({ op: 'get-feature', domain })
+  features(domid?: number): Promise<number> {
+    return this.number({ op: 'get-feature', domid })
   }
 
   /** Narrows the features on offer to a domain, before it is introduced. */
-  async setFeatures(domain: number, features: number): Promise<void> {
-    await this.ask({ op: 'set-feature', domain, features })
+  async setFeatures(domid: number, features: number): Promise<void> {
+    await this.ask({ op: 'set-feature', domid, features })
   }
 
   /** The names of the limits that the server knows. */
   async quotaNames(): Promise<readonly string[]> {
-    return ((await this.ask({ op: 'get-quota', domain: undefined, quota: undefined }))[0] ?? '').split(' ')
+    return ((await this.ask({ op: 'get-quota', domid: undefined, quota: undefined }))[0] ?? '').split(' ')
   }
 
   /** A limit of a domain, or that of domains to come. */
-  quota(quota: string, domain?: number): Promise<number> {
-    return this.number({ op: 'get-quota', domain, quota })
+  quota(quota: string, domid?: number): Promise<number> {
+    return this.number({ op: 'get-quota', domid, quota })
   }
 
   /** Changes a limit of a domain, or that of domains to come. */
-  async setQuota(quota: string, value: number, domain?: number): Promise<void> {
-    await this.ask({ op: 'set-quota', domain, quota, value })
+  async setQuota(quota: string, value: number, domid?: number): Promise<void> {
+    await this.ask({ op: 'set-quota', domid, quota, value })
   }
 }

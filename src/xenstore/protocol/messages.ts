@@ -19,21 +19,21 @@ export type StoreRequest =
   | { readonly op: 'unwatch'; readonly path: string; readonly token: string }
   | { readonly op: 'transaction-start' | 'reset-watches' }
   | { readonly op: 'transaction-end'; readonly outcome: 'commit' | 'abort' }
-  | { readonly op: 'introduce'; readonly domain: number; readonly frame: number; readonly port: number }
+  | { readonly op: 'introduce'; readonly domid: number; readonly frame: number; readonly port: number }
   | {
     readonly op: 'release' | 'resume' | 'get-domain-path' | 'is-domain-introduced'
-    readonly domain: number
+    readonly domid: number
   }
   | { readonly op: 'write'; readonly path: string; readonly value: Uint8Array }
   | { readonly op: 'set-permissions'; readonly path: string; readonly permissions: Permissions }
-  | { readonly op: 'set-target'; readonly domain: number; readonly target: number }
+  | { readonly op: 'set-target'; readonly domid: number; readonly target: number }
   | { readonly op: 'directory-part'; readonly path: string; readonly offset: number }
-  | { readonly op: 'get-feature'; readonly domain: number | undefined }
-  | { readonly op: 'set-feature'; readonly domain: number; readonly features: number }
-  | { readonly op: 'get-quota'; readonly domain: number | undefined; readonly quota: string | undefined }
+  | { readonly op: 'get-feature'; readonly domid: number | undefined }
+  | { readonly op: 'set-feature'; readonly domid: number; readonly features: number }
+  | { readonly op: 'get-quota'; readonly domid: number | undefined; readonly quota: string | undefined }
   | {
     readonly op: 'set-quota'
-    readonly domain: number | undefined
+    readonly domid: number | undefined
     readonly quota: string
     readonly value: number
   }
@@ -101,8 +101,8 @@ const onPath = (op: 'directory' | 'read' | 'get-permissions' | 'mkdir' | 'rm') =
 }
 
 const onDomain = (op: 'release' | 'resume' | 'get-domain-path' | 'is-domain-introduced') => (body: Body) => {
-  const domain = domainNumber(only(body))
-  return domain === undefined ? undefined : ({ op, domain } as const)
+  const domid = domainNumber(only(body))
+  return domid === undefined ? undefined : ({ op, domid } as const)
 }
 
 function decodeWatch(body: Body): StoreRequest | undefined {
@@ -125,9 +125,9 @@ function decodeEnd(body: Body): StoreRequest | undefined {
 
 function decodeIntroduce(body: Body): StoreRequest | undefined {
   const [domain, frame, port] = strings(body)
-  const numbers = { domain: domainNumber(domain), frame: Number(frame), port: wholeNumber(port, 0x7fffffff) }
-  if (numbers.domain === undefined || numbers.port === undefined || numbers.port === 0) return undefined
-  return { op: 'introduce', domain: numbers.domain, frame: numbers.frame, port: numbers.port }
+  const numbers = { domid: domainNumber(domain), frame: Number(frame), port: wholeNumber(port, 0x7fffffff) }
+  if (numbers.domid === undefined || numbers.port === undefined || numbers.port === 0) return undefined
+  return { op: 'introduce', domid: numbers.domid, frame: numbers.frame, port: numbers.port }
 }
 
 function decodeWrite(body: Body): StoreRequest | undefined {
@@ -144,9 +144,9 @@ function decodeSetPermissions(body: Body): StoreRequest | undefined {
 
 function decodeSetTarget(body: Body): StoreRequest | undefined {
   const [first, second] = strings(body)
-  const domain = domainNumber(first)
+  const domid = domainNumber(first)
   const target = domainNumber(second)
-  return domain === undefined || target === undefined ? undefined : { op: 'set-target', domain, target }
+  return domid === undefined || target === undefined ? undefined : { op: 'set-target', domid, target }
 }
 
 function decodePart(body: Body): StoreRequest | undefined {
@@ -158,25 +158,25 @@ function decodePart(body: Body): StoreRequest | undefined {
 
 function decodeGetFeature(body: Body): StoreRequest | undefined {
   const [first, ...rest] = strings(body)
-  if (first === undefined) return { op: 'get-feature', domain: undefined }
-  const domain = domainNumber(first)
-  return domain === undefined || rest.length > 0 ? undefined : { op: 'get-feature', domain }
+  if (first === undefined) return { op: 'get-feature', domid: undefined }
+  const domid = domainNumber(first)
+  return domid === undefined || rest.length > 0 ? undefined : { op: 'get-feature', domid }
 }
 
 function decodeSetFeature(body: Body): StoreRequest | undefined {
   const [first, second, ...rest] = strings(body)
-  const domain = domainNumber(first)
+  const domid = domainNumber(first)
   const features = wholeNumber(second, U32)
-  if (domain === undefined || features === undefined || rest.length > 0) return undefined
-  return { op: 'set-feature', domain, features }
+  if (domid === undefined || features === undefined || rest.length > 0) return undefined
+  return { op: 'set-feature', domid, features }
 }
 
 function decodeGetQuota(body: Body): StoreRequest | undefined {
   const words = strings(body)
   if (words.length > 2) return undefined
-  if (words.length < 2) return { op: 'get-quota', domain: undefined, quota: words[0] }
-  const domain = domainNumber(words[0])
-  return domain === undefined ? undefined : { op: 'get-quota', domain, quota: words[1] }
+  if (words.length < 2) return { op: 'get-quota', domid: undefined, quota: words[0] }
+  const domid = domainNumber(words[0])
+  return domid === undefined ? undefined : { op: 'get-quota', domid, quota: words[1] }
 }
 
 function decodeSetQuota(body: Body): StoreRequest | undefined {
@@ -184,9 +184,9 @@ function decodeSetQuota(body: Body): StoreRequest | undefined {
   if (words.length < 2 || words.length > 3) return undefined
   const value = wholeNumber(words[words.length - 1], U32)
   const quota = words[words.length - 2]!
-  const domain = words.length === 3 ? domainNumber(words[0]) : undefined
-  if (value === undefined || (words.length === 3 && domain === undefined)) return undefined
-  return { op: 'set-quota', domain, quota, value }
+  const domid = words.length === 3 ? domainNumber(words[0]) : undefined
+  if (value === undefined || (words.length === 3 && domid === undefined)) return undefined
+  return { op: 'set-quota', domid, quota, value }
 }
 
 /** Every operation that a client may ask for. */
@@ -241,18 +241,18 @@ export function requestStrings(request: StoreRequest): readonly (string | number
     case 'transaction-start':
     case 'reset-watches': return ['']
     case 'transaction-end': return [request.outcome === 'commit' ? 'T' : 'F']
-    case 'introduce': return [request.domain, request.frame, request.port]
+    case 'introduce': return [request.domid, request.frame, request.port]
     case 'release':
     case 'resume':
     case 'get-domain-path':
-    case 'is-domain-introduced': return [request.domain]
+    case 'is-domain-introduced': return [request.domid]
     case 'set-permissions': return [request.path, ...request.permissions.map(formatPermission)]
-    case 'set-target': return [request.domain, request.target]
+    case 'set-target': return [request.domid, request.target]
     case 'directory-part': return [request.path, request.offset]
-    case 'get-feature': return request.domain === undefined ? [] : [request.domain]
-    case 'set-feature': return [request.domain, request.features]
-    case 'get-quota': return [request.domain, request.quota].filter((word) => word !== undefined)
-    case 'set-quota': return [request.domain, request.quota, request.value].filter((word) => word !== undefined)
+    case 'get-feature': return request.domid === undefined ? [] : [request.domid]
+    case 'set-feature': return [request.domid, request.features]
+    case 'get-quota': return [request.domid, request.quota].filter((word) => word !== undefined)
+    case 'set-quota': return [request.domid, request.quota, request.value].filter((word) => word !== undefined)
     default: return [request.path]
   }
 }

@@ -13,7 +13,7 @@ import type { StoreCore } from '../store/store-core.ts'
 export interface ControlCall {
   readonly store: StoreCore
   readonly connection: number
-  readonly domain: number
+  readonly domid: number
 }
 
 /** The answer as text, or why there is none. */
@@ -56,13 +56,13 @@ function listLimits({ store }: ControlCall, rows: readonly QuotaRow[]): ControlR
   return { text: `Quota settings:\n${lines.join('')}` }
 }
 
-function listUsage({ store }: ControlCall, domain: number): ControlResult {
-  const found = store.domains.get(domain)
+function listUsage({ store }: ControlCall, domid: number): ControlResult {
+  const found = store.domains.get(domid)
   if (found === undefined) return 'ENOENT'
   const { nodes, watches, transactions, outstanding, memory } = found.usage
   const lines = Object.entries({ nodes, watches, transactions, outstanding, memory }).map(([name, value]) =>
     `${name.padEnd(16)}: ${String(value).padStart(8)}\n`)
-  return { text: `Domain ${domain}:\n${lines.join('')}` }
+  return { text: `Domain ${domid}:\n${lines.join('')}` }
 }
 
 /** Changes a limit for all domains at once, those that are there and those to come. */
@@ -90,10 +90,10 @@ function softQuota(call: ControlCall, words: readonly string[]): ControlResult {
 }
 
 /** What xenstored writes to its log is an event here. */
-function print({ store, connection, domain }: ControlCall, words: readonly string[]): ControlResult {
+function print({ store, connection, domid }: ControlCall, words: readonly string[]): ControlResult {
   const [text] = words
   if (text === undefined || words.length !== 1) return 'EINVAL'
-  store.hub.emit({ type: 'printed', connection, domain, text })
+  store.hub.emit({ type: 'printed', connection, domid, text })
   return DONE
 }
 

@@ -19,10 +19,10 @@ import type { Watch } from '../store/watches.ts'
 export interface HandlerHost {
   readonly store: StoreCore
   /** Connects a domain by its page; an error's name when that cannot be done. */
-  introduce(domain: number, frame: number, port: number): StoreErrorName | undefined
+  introduce(domid: number, frame: number, port: number): StoreErrorName | undefined
   /** True when the domain is connected. */
-  isConnected(domain: number): boolean
-  release(domain: number): void
+  isConnected(domid: number): boolean
+  release(domid: number): void
 }
 
 /** One message at work. */
@@ -112,22 +112,22 @@ function connected({ host }: Exchange, id: number): DomainRecord | StoreErrorNam
   return host.isConnected(id) ? domain : 'EINVAL'
 }
 
-function release(exchange: Exchange, { domain }: { readonly domain: number }): void {
-  const found = domain === 0 ? 'EINVAL' : connected(exchange, domain)
+function release(exchange: Exchange, { domid }: { readonly domid: number }): void {
+  const found = domid === 0 ? 'EINVAL' : connected(exchange, domid)
   if (isStoreErrorName(found)) return finish(exchange, found)
-  exchange.host.release(domain)
+  exchange.host.release(domid)
   return finish(exchange, undefined)
 }
 
-function resume(exchange: Exchange, { domain }: { readonly domain: number }): void {
-  const found = domain === 0 ? 'EINVAL' : connected(exchange, domain)
+function resume(exchange: Exchange, { domid }: { readonly domid: number }): void {
+  const found = domid === 0 ? 'EINVAL' : connected(exchange, domid)
   if (isStoreErrorName(found)) return finish(exchange, found)
-  exchange.host.store.domainResumed(domain)
+  exchange.host.store.domainResumed(domid)
   return finish(exchange, undefined)
 }
 
-function setTarget(exchange: Exchange, { domain, target }: RequestOf<'set-target'>): void {
-  const holder = connected(exchange, domain)
+function setTarget(exchange: Exchange, { domid, target }: RequestOf<'set-target'>): void {
+  const holder = connected(exchange, domid)
   if (isStoreErrorName(holder)) return finish(exchange, holder)
   const other = connected(exchange, target)
   if (isStoreErrorName(other)) return finish(exchange, other)
@@ -136,21 +136,21 @@ function setTarget(exchange: Exchange, { domain, target }: RequestOf<'set-target
 }
 
 
-function isIntroduced(exchange: Exchange, { domain }: { readonly domain: number }): void {
-  const introduced = domain === DOMID.SELF || exchange.host.store.domains.get(domain)?.introduced === true
+function isIntroduced(exchange: Exchange, { domid }: { readonly domid: number }): void {
+  const introduced = domid === DOMID.SELF || exchange.host.store.domains.get(domid)?.introduced === true
   text(exchange, introduced ? 'T' : 'F')
 }
 
-function getFeature(exchange: Exchange, { domain }: RequestOf<'get-feature'>): void {
+function getFeature(exchange: Exchange, { domid }: RequestOf<'get-feature'>): void {
   const { session } = exchange.connection
-  if (domain === undefined) return text(exchange, String(session.record?.features ?? STORE_FEATURES))
+  if (domid === undefined) return text(exchange, String(session.record?.features ?? STORE_FEATURES))
   if (!session.privileged) return finish(exchange, 'EACCES')
-  const found = exchange.host.store.domains.find(domain)
+  const found = exchange.host.store.domains.find(domid)
   return found === undefined ? finish(exchange, 'ENOENT') : text(exchange, String(found.features))
 }
 
-function setFeature(exchange: Exchange, { domain, features }: RequestOf<'set-feature'>): void {
-  const found = exchange.host.store.domains.find(domain)
+function setFeature(exchange: Exchange, { domid, features }: RequestOf<'set-feature'>): void {
+  const found = exchange.host.store.domains.find(domid)
   if (found === undefined) return finish(exchange, 'ENOENT')
   if (found.introduced) return finish(exchange, 'EBUSY')
   if ((features & ~STORE_FEATURES) !== 0) return finish(exchange, 'EINVAL')
@@ -160,19 +160,19 @@ function setFeature(exchange: Exchange, { domain, features }: RequestOf<'set-fea
 
 const quotaName = (wire: string): QuotaName | undefined => QUOTA_WIRE_NAMES.find(([name]) => name === wire)?.[1]
 
-function getQuota(exchange: Exchange, { domain, quota }: RequestOf<'get-quota'>): void {
+function getQuota(exchange: Exchange, { domid, quota }: RequestOf<'get-quota'>): void {
   if (quota === undefined) return text(exchange, QUOTA_WIRE_NAMES.map(([name]) => name).join(' '))
   const { domains } = exchange.host.store
-  const limits = domain === undefined ? domains.defaults : domains.find(domain)?.limits
+  const limits = domid === undefined ? domains.defaults : domains.find(domid)?.limits
   if (limits === undefined) return finish(exchange, 'ENOENT')
   const name = quotaName(quota)
   return name === undefined ? finish(exchange, 'EINVAL') : text(exchange, String(limits[name]))
 }
 
-function setQuota(exchange: Exchange, { domain, quota, value }: RequestOf<'set-quota'>): void {
+function setQuota(exchange: Exchange, { domid, quota, value }: RequestOf<'set-quota'>): void {
   const { domains } = exchange.host.store
-  const found = domain === undefined ? undefined : domains.find(domain)
-  if (domain !== undefined && found === undefined) return finish(exchange, 'ENOENT')
+  const found = domid === undefined ? undefined : domains.find(domid)
+  if (domid !== undefined && found === undefined) return finish(exchange, 'ENOENT')
   const name = quotaName(quota)
   if (name === undefined) return finish(exchange, 'EINVAL')
   if (found !== undefined) found.limits = { ...found.limits, [name]: value }
@@ -181,8 +181,8 @@ function setQuota(exchange: Exchange, { domain, quota, value }: RequestOf<'set-q
 }
 
 function control(exchange: Exchange, { words }: RequestOf<'control'>): void {
-  const { id, domain } = exchange.connection
-  const result = runControl({ store: exchange.host.store, connection: id, domain }, words)
+  const { id, domid } = exchange.connection
+  const result = runControl({ store: exchange.host.store, connection: id, domid }, words)
   if (isStoreErrorName(result)) finish(exchange, result)
   else text(exchange, result.text)
 }
@@ -198,9 +198,9 @@ export const HANDLERS: { readonly [Op in RequestOp]: Handler<Op> } = {
   'transaction-start': transactionStart,
   'transaction-end': (exchange, { outcome }) =>
     finish(exchange, exchange.connection.session.transactionEnd(exchange.transaction, outcome)),
-  introduce: (exchange, { domain, frame, port }) => finish(exchange, exchange.host.introduce(domain, frame, port)),
+  introduce: (exchange, { domid, frame, port }) => finish(exchange, exchange.host.introduce(domid, frame, port)),
   release,
-  'get-domain-path': (exchange, { domain }) => text(exchange, `/local/domain/${domain}`),
+  'get-domain-path': (exchange, { domid }) => text(exchange, `/local/domain/${domid}`),
   write: (exchange, { path, value }) =>
     finish(exchange, exchange.connection.session.write(exchange.transaction, path, value)),
   mkdir: (exchange, { path }) => finish(exchange, exchange.connection.session.mkdir(exchange.transaction, path)),

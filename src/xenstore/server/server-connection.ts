@@ -100,7 +100,7 @@ export interface StoreConnection {
   /** Its number, which the store's events name. */
   readonly id: number
   /** The domain at the other end. */
-  readonly domain: number
+  readonly domid: number
   readonly state: ConnectionState
   /** Ends the connection from the server's side. */
   close(reason: string): void
@@ -137,8 +137,8 @@ export class ServerConnection implements StoreConnection {
   }
 
   /** The domain at the other end. */
-  get domain(): number {
-    return this.session.domain
+  get domid(): number {
+    return this.session.domid
   }
 
   /** True while there is a reason of the protocol not to read from this client. */

@@ -22,7 +22,7 @@ import { MemoryTransport, type StoreTransport } from '../protocol/transport.ts'
 export interface XenStoreServerOptions {
   readonly store: XenStore
   /** Finds the page and the channel of a domain that a client introduces; undefined when it cannot be had. */
-  readonly connectDomain?: (domain: number, frame: number, port: number) => StoreRing | undefined
+  readonly connectDomain?: (domid: number, frame: number, port: number) => StoreRing | undefined
   /**
    * Called once when work comes up: the owner is to call `process` soon, but not from within this call, which may
    * come in the middle of an operation of the store.
@@ -33,7 +33,7 @@ export interface XenStoreServerOptions {
 /** Names a connection that is to go on. */
 export interface ConnectionName {
   readonly id: number
-  readonly domain: number
+  readonly domid: number
 }
 
 /** How a loaded server finds its clients again. A connection that is not found is gone. */
@@ -55,7 +55,7 @@ interface KeptConnection {
 /** How a client is taken on. */
 export interface ConnectionOptions {
   /** The domain at the other end; 0, the default, is privileged. */
-  readonly domain?: number
+  readonly domid?: number
   /** The number of a connection that goes on after a live update. */
   readonly id?: number
 }
@@ -107,10 +107,10 @@ export class XenStoreServer {
     }
     this.host = {
       store: this.core,
-      introduce: (domain, frame, port) => this.introduceByRequest(domain, frame, port),
+      introduce: (domid, frame, port) => this.introduceByRequest(domid, frame, port),
       // Domain 0 is reached in other ways than by a page where the server runs within it.
-      isConnected: (domain) => !isUnprivileged(domain) || this.pages.has(domain),
-      release: (domain) => this.releaseDomain(domain),
+      isConnected: (domid) => !isUnprivileged(domid) || this.pages.has(domid),
+      release: (domid) => this.releaseDomain(domid),
     }
   }
 
@@ -121,14 +121,14 @@ export class XenStoreServer {
 
   /** Takes a client on. */
   addConnection(transport: StoreTransport, options: ConnectionOptions = {}): StoreConnection {
-    checkOptions('addConnection', options, { domain: whole(0, 0x7fff), id: whole(0, 0xffff_ffff) })
+    checkOptions('addConnection', options, { domid: whole(0, 0x7fff), id: whole(0, 0xffff_ffff) })
     return this.connect(transport, options)
   }
 
   private connect(transport: StoreTransport, options: ConnectionOptions): ServerConnection {
     let connection: ServerConnection | undefined
     const session = openSession(this.core, {
-      domain: options.domain ?? 0,
+      domid: options.domid ?? 0,
       ...(options.id === undefined ? {} : { id: options.id }),
       sink: (path, token, cause) => connection?.event(path, token, cause as RequestCause | undefined),
       onClose: (reason) => connection?.close(reason),
@@ -140,9 +140,9 @@ export class XenStoreServer {
   }
 
   /** A transport to this server for a client in the same process. */
-  connectLocal(domain = 0): StoreTransport {
+  connectLocal(domid = 0): StoreTransport {
     const [client, server] = MemoryTransport.pair()
-    this.addConnection(server, { domain })
+    this.addConnection(server, { domid })
     return client
   }
 
@@ -231,46 +231,46 @@ export class XenStoreServer {
   }
 
   private reconnect(saved: SavedConnection, { transportOf, ringOf }: Reconnection): ServerConnection | undefined {
-    const { id, domain } = saved.session
+    const { id, domid } = saved.session
     expectSaved(!this.core.sessions.has(id), `a connection ${id} twice`)
     if (!saved.page) {
-      const transport = transportOf?.({ id, domain })
-      return transport === undefined ? undefined : this.connect(transport, { domain, id })
+      const transport = transportOf?.({ id, domid })
+      return transport === undefined ? undefined : this.connect(transport, { domid, id })
     }
-    const ring = ringOf?.({ id, domain })
+    const ring = ringOf?.({ id, domid })
     if (ring === undefined) return undefined
-    this.introduceDomain(domain, ring, { resume: true, id })
-    return this.pages.get(domain)?.connection
+    this.introduceDomain(domid, ring, { resume: true, id })
+    return this.pages.get(domid)?.connection
   }
 
   // Domains
 
   /** Connects a domain by its page. For one that is connected already the connection begins anew, over the new page. */
-  introduceDomain(domain: number, ring: StoreRing, options: IntroduceOptions = {}): void {
+  introduceDomain(domid: number, ring: StoreRing, options: IntroduceOptions = {}): void {
     checkOptions('introduceDomain', options, { resume: flag, id: whole(0, 0xffff_ffff) })
-    const old = this.pages.get(domain)
-    this.pages.delete(domain)
+    const old = this.pages.get(domid)
+    this.pages.delete(domid)
     old?.connection.close('introduced anew')
     const transport = new RingTransport(ring, 'server')
-    const record = this.store.introduceDomain(domain)
+    const record = this.store.introduceDomain(domid)
     if (options.resume !== true) {
       transport.offer(record.features)
       transport.reset()
     }
-    const connection = this.connect(transport, { domain, ...(options.id === undefined ? {} : { id: options.id }) })
-    this.pages.set(domain, { ring: transport, connection })
+    const connection = this.connect(transport, { domid, ...(options.id === undefined ? {} : { id: options.id }) })
+    this.pages.set(domid, { ring: transport, connection })
   }
 
-  private introduceByRequest(domain: number, frame: number, port: number): StoreErrorName | undefined {
-    const ring = this.options.connectDomain?.(domain, frame, port)
+  private introduceByRequest(domid: number, frame: number, port: number): StoreErrorName | undefined {
+    const ring = this.options.connectDomain?.(domid, frame, port)
     if (ring === undefined) return 'EINVAL'
-    this.introduceDomain(domain, ring)
+    this.introduceDomain(domid, ring)
     return undefined
   }
 
   /** The event of a domain's channel has come. */
-  domainEvent(domain: number): void {
-    const page = this.pages.get(domain)
+  domainEvent(domid: number): void {
+    const page = this.pages.get(domid)
     if (page === undefined) return
     if (page.ring.wantsReconnect()) {
       page.connection.restart()
@@ -280,12 +280,12 @@ export class XenStoreServer {
   }
 
   /** A domain is gone: its connection, its nodes, and its name in permissions. */
-  releaseDomain(domain: number): void {
-    if (!isUnprivileged(domain)) return
-    const page = this.pages.get(domain)
-    this.pages.delete(domain)
+  releaseDomain(domid: number): void {
+    if (!isUnprivileged(domid)) return
+    const page = this.pages.get(domid)
+    this.pages.delete(domid)
     page?.connection.close('domain released')
-    this.store.releaseDomain(domain)
+    this.store.releaseDomain(domid)
   }
 
   // Work
@@ -303,8 +303,8 @@ export class XenStoreServer {
     this.readySet.delete(connection)
     this.dirtySet.delete(connection)
     this.stalledSet.delete(connection)
-    const { domain } = connection.session
-    if (this.pages.get(domain)?.connection === connection) this.pages.delete(domain)
+    const { domid } = connection.session
+    if (this.pages.get(domid)?.connection === connection) this.pages.delete(domid)
   }
 
   /** True when a call of {@link XenStoreServer.process} would find something to do. */

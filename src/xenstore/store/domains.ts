@@ -11,7 +11,7 @@ import type { WriteCredit } from './write-rate.ts'
 export const PRIVILEGED_DOMAIN = 0
 
 /** True for a domain to which limits and permissions apply. */
-export const isUnprivileged = (domain: number): boolean => domain !== PRIVILEGED_DOMAIN
+export const isUnprivileged = (domid: number): boolean => domid !== PRIVILEGED_DOMAIN
 
 /** What the store can do for domains. Reference: public/io/xs_wire.h, XENSTORE_SERVER_FEATURE_*, and newer ones. */
 export const STORE_FEATURE = { RECONNECTION: 1, ERROR: 2, WATCH_DEPTH: 4, DOMID_ANY: 8 } as const
@@ -76,10 +76,10 @@ export class DomainTable {
   /** Limits that a domain starts with. */
   defaults: QuotaLimits
   private readonly domains = new Map<number, DomainRecord>()
-  private readonly exists: (domain: number) => boolean
+  private readonly exists: (domid: number) => boolean
 
   /** `exists` tells whether there is such a domain on the host. */
-  constructor(exists: (domain: number) => boolean, defaults: QuotaLimits = DEFAULT_QUOTA) {
+  constructor(exists: (domid: number) => boolean, defaults: QuotaLimits = DEFAULT_QUOTA) {
     this.exists = exists
     this.defaults = defaults
   }
@@ -116,7 +116,7 @@ export class DomainTable {
   account(path: string, before: StoreNode | undefined, after: StoreNode | undefined): void {
     if (before !== undefined && after !== undefined && before.permissions === after.permissions) {
       // hot path: most changes are of a value alone.
-      this.create(after.permissions[0].domain).usage.memory += nodeSize(after) - nodeSize(before)
+      this.create(after.permissions[0].domid).usage.memory += nodeSize(after) - nodeSize(before)
       return
     }
     if (before !== undefined) this.book(path, before, -1)
@@ -125,14 +125,14 @@ export class DomainTable {
 
   private book(path: string, node: StoreNode, sign: 1 | -1): void {
     const { permissions } = node
-    const owner = this.create(permissions[0].domain)
+    const owner = this.create(permissions[0].domid)
     owner.usage.nodes += sign
     owner.usage.memory += sign * (nodeSize(node) + path.length)
     if (isUnprivileged(owner.id)) this.note(owner.owned, path, sign)
     for (let i = 1; i < permissions.length; i += 1) {
-      const { domain, ignored } = permissions[i]!
-      if (ignored === true || domain === DOMAIN_ANY || !isUnprivileged(domain)) continue
-      this.note(this.create(domain).named, path, sign)
+      const { domid, ignored } = permissions[i]!
+      if (ignored === true || domid === DOMAIN_ANY || !isUnprivileged(domid)) continue
+      this.note(this.create(domid).named, path, sign)
     }
   }
 

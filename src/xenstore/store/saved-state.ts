@@ -15,11 +15,11 @@ const MOST_BYTES = 2 ** 26
 
 const bytes = /* @__PURE__ */ shape.array(Uint8Array, 0, MOST_BYTES)
 const path = /* @__PURE__ */ shape.text(4096)
-const domain = /* @__PURE__ */ shape.whole(0, 0xffff)
+const domid = /* @__PURE__ */ shape.whole(0, 0xffff)
 const number = /* @__PURE__ */ shape.real(-Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER)
 
 const permissions = /* @__PURE__ */ shape.list(/* @__PURE__ */ shape.record({
-  domain, access: /* @__PURE__ */ shape.whole(0, 3), ignored: /* @__PURE__ */ shape.optional(shape.flag),
+  domid, access: /* @__PURE__ */ shape.whole(0, 3), ignored: /* @__PURE__ */ shape.optional(shape.flag),
 }), 4096, 1)
 
 /** One node without its children. */
@@ -38,11 +38,11 @@ const limits = /* @__PURE__ */ shape.record<QuotaLimits>({
 
 /** One domain. What it uses is counted anew; the paths are in the order in which they came to it. */
 const domainState = /* @__PURE__ */ shape.record({
-  id: domain,
+  id: domid,
   introduced: shape.flag,
   shutdown: shape.flag,
   features: /* @__PURE__ */ shape.whole(0, 0xff),
-  target: /* @__PURE__ */ shape.optional(domain),
+  target: /* @__PURE__ */ shape.optional(domid),
   limits,
   credit: /* @__PURE__ */ shape.optional(/* @__PURE__ */ shape.record({ credit: number, timestamp: number })),
   owned: /* @__PURE__ */ shape.list(path),
@@ -78,7 +78,7 @@ const transactionState = /* @__PURE__ */ shape.record({
 /** One connection's rights and doings. */
 const sessionState = /* @__PURE__ */ shape.record({
   id: shape.time,
-  domain,
+  domid,
   nextTransaction: shape.word,
   /** Each with its place among all watches of connections. */
   watches: /* @__PURE__ */ shape.list(/* @__PURE__ */ shape.record({
@@ -164,7 +164,7 @@ export function readTree(nodes: readonly NodeState[], newest: number): StoreNode
 }
 
 const savePermissions = (list: Permissions): StateOf<typeof permissions> =>
-  list.map((entry) => ({ domain: entry.domain, access: entry.access, ignored: entry.ignored }))
+  list.map((entry) => ({ domid: entry.domid, access: entry.access, ignored: entry.ignored }))
 
 /** A node as data. */
 export const saveNode = (at: string, node: StoreNode): NodeState => ({

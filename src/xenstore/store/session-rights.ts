@@ -22,7 +22,7 @@ const ALL = ACCESS.BOTH | ACCESS.OWNER
 /** A connection's rights. */
 export class SessionRights {
   readonly id: number
-  readonly domain: number
+  readonly domid: number
   /** The domain's limits and use; undefined while the store knows nothing of the privileged domain. */
   readonly record: DomainRecord | undefined
   readonly privileged: boolean
@@ -30,18 +30,18 @@ export class SessionRights {
   protected readonly store: StoreCore
   protected readonly implicit: string
 
-  constructor(store: StoreCore, id: number, domain: number) {
+  constructor(store: StoreCore, id: number, domid: number) {
     this.store = store
     this.id = id
-    this.domain = domain
-    this.privileged = !isUnprivileged(domain)
-    this.record = this.privileged ? store.domains.get(domain) : store.domains.create(domain)
-    this.implicit = `/local/domain/${domain}`
+    this.domid = domid
+    this.privileged = !isUnprivileged(domid)
+    this.record = this.privileged ? store.domains.get(domid) : store.domains.create(domid)
+    this.implicit = `/local/domain/${domid}`
   }
 
   /** In whose name this connection asks. */
   asker(): Asker {
-    return { domain: this.domain, target: this.record?.target }
+    return { domid: this.domid, target: this.record?.target }
   }
 
   /** The absolute form of a path, or undefined when it is not valid. */
@@ -96,7 +96,7 @@ export class SessionRights {
   /** True, and reported, when the domain would use more than it may. */
   exceeds(what: QuotaName, value: number): boolean {
     if (this.record === undefined || !this.record.exceeds(what, value)) return false
-    this.store.hub.emit({ type: 'quota-hit', domain: this.domain, quota: what, value })
+    this.store.hub.emit({ type: 'quota-hit', domid: this.domid, quota: what, value })
     return true
   }
 
@@ -112,7 +112,7 @@ export class SessionRights {
   protected done<T>(operation: StoreOperation, transaction: number, path: string, result: T): T {
     if (this.store.hub.wants('operation')) {
       this.store.hub.emit({
-        type: 'operation', connection: this.id, domain: this.domain, operation, path, transaction,
+        type: 'operation', connection: this.id, domid: this.domid, operation, path, transaction,
         error: isStoreErrorName(result) ? result : undefined,
       })
     }

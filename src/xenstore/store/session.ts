@@ -21,7 +21,7 @@ export type EventSink = (path: string, token: string, cause: EventCause | undefi
 
 /** How a connection is opened. */
 export interface SessionOptions {
-  readonly domain: number
+  readonly domid: number
   readonly sink: EventSink
   /** What to do when the store ends the connection. */
   readonly onClose?: (reason: string) => void
@@ -41,7 +41,7 @@ export class StoreSession extends SessionRights {
   private readonly base: TransactionBase
 
   constructor(store: StoreCore, options: SessionOptions & { readonly id: number }) {
-    super(store, options.id, options.domain)
+    super(store, options.id, options.domid)
     this.sink = options.sink
     this.onClose = options.onClose ?? (() => undefined)
     this.base = {
@@ -146,7 +146,7 @@ export class StoreSession extends SessionRights {
     if (path === undefined) return 'EINVAL'
     const node = this.permitted(view, path, ACCESS.WRITE | ACCESS.OWNER)
     if (isStoreErrorName(node)) return node
-    if (!this.privileged && permissions[0].domain !== node.permissions[0].domain) return 'EPERM'
+    if (!this.privileged && permissions[0].domid !== node.permissions[0].domid) return 'EPERM'
     const next = node.with({ permissions, generation: this.store.nextGeneration() })
     return this.update(view, node, { path, node: next })
   }
@@ -154,10 +154,10 @@ export class StoreSession extends SessionRights {
   /** Marks the entries of domains that do not exist; undefined when that is the owner's. */
   private known(wanted: Permissions): Permissions | undefined {
     const marked = wanted.map((permission) => {
-      const { domain } = permission
-      const exists = domain === DOMAIN_ANY
+      const { domid } = permission
+      const exists = domid === DOMAIN_ANY
         ? this.store.offers(this.record, 'DOMID_ANY')
-        : this.store.domains.find(domain) !== undefined
+        : this.store.domains.find(domid) !== undefined
       return exists ? permission : { ...permission, ignored: true }
     })
     return marked[0]!.ignored === true ? undefined : (marked as unknown as Permissions)
@@ -206,7 +206,7 @@ export class StoreSession extends SessionRights {
   /** New nodes, the deepest first, each holding the one before it. They inherit; unprivileged domains own theirs. */
   private chain(missing: readonly string[], inherited: Permissions, value: Uint8Array): readonly PlacedNode[] {
     const [owner, ...others] = inherited
-    const permissions: Permissions = this.privileged ? inherited : [{ ...owner, domain: this.domain }, ...others]
+    const permissions: Permissions = this.privileged ? inherited : [{ ...owner, domid: this.domid }, ...others]
     const chain: PlacedNode[] = []
     for (const path of missing) {
       const below = chain[chain.length - 1]
@@ -221,7 +221,7 @@ export class StoreSession extends SessionRights {
   /** Limits on new nodes. Within a transaction a failure after the first node leaves it unfit to be committed. */
   private tooMany(view: View, chain: readonly PlacedNode[], parent: StoreNode): StoreErrorName | undefined {
     if (this.privileged) return undefined
-    const added = view instanceof StoreTransaction ? (view.added?.get(this.domain) ?? 0) : 0
+    const added = view instanceof StoreTransaction ? (view.added?.get(this.domid) ?? 0) : 0
     const nodes = this.record!.usage.nodes + added
     for (let i = 0; i < chain.length; i += 1) {
       if (this.exceeds('nodes', nodes + i + 1)) return i === 0 ? 'ENOSPC' : this.poison(view, 'ENOSPC')
@@ -304,7 +304,7 @@ export class StoreSession extends SessionRights {
     this.sink(shown, watch.token, cause)
     if (!this.store.hub.wants('watch-fired')) return
     this.store.hub.emit({
-      type: 'watch-fired', connection: this.id, domain: this.domain, path: shown, token: watch.token,
+      type: 'watch-fired', connection: this.id, domid: this.domid, path: shown, token: watch.token,
     })
   }
 
@@ -320,7 +320,7 @@ export class StoreSession extends SessionRights {
     this.advanceTransaction()
     this.hold(new StoreTransaction(id, this.base))
     if (this.store.hub.wants('transaction-started')) {
-      this.store.hub.emit({ type: 'transaction-started', connection: this.id, domain: this.domain, transaction: id })
+      this.store.hub.emit({ type: 'transaction-started', connection: this.id, domid: this.domid, transaction: id })
     }
     return this.done('transaction-start', id, '', { id })
   }
@@ -345,7 +345,7 @@ export class StoreSession extends SessionRights {
     const transaction = this.transactions.get(id)
     if (transaction === undefined) return this.done('transaction-end', id, '', 'ENOENT')
     const result = outcome === 'commit' ? this.commit(transaction) : undefined
-    const actor = { connection: this.id, domain: this.domain, transaction: id }
+    const actor = { connection: this.id, domid: this.domid, transaction: id }
     if (result !== undefined) this.store.hub.emit({ type: 'transaction-conflicted', ...actor, error: result })
     else if (outcome === 'abort') {
       this.forget(transaction)
@@ -362,7 +362,7 @@ export class StoreSession extends SessionRights {
     // The commit can only hurt others, so it costs only while there are any.
     if (this.store.openTransactions > 0) this.store.chargeWrites(this, 1)
     this.store.hub.emit({
-      type: 'transaction-committed', connection: this.id, domain: this.domain, transaction: transaction.id, changes,
+      type: 'transaction-committed', connection: this.id, domid: this.domid, transaction: transaction.id, changes,
     })
     return undefined
   }
@@ -393,7 +393,7 @@ export class StoreSession extends SessionRights {
       return { path: path.slice(prefixLength), token, depth, place: placeOf(watch) }
     })
     const transactions = [...this.transactions.values()].map((transaction) => transaction.save())
-    return { id: this.id, domain: this.domain, nextTransaction: this.nextTransaction, watches, transactions }
+    return { id: this.id, domid: this.domid, nextTransaction: this.nextTransaction, watches, transactions }
   }
 
   /** Takes saved transactions over; the watches of all connections are set by their common order. */
@@ -416,7 +416,7 @@ export class StoreSession extends SessionRights {
     this.resetWatches()
     this.store.sessions.delete(this.id)
     this.onClose(reason)
-    this.store.hub.emit({ type: 'connection-closed', connection: this.id, domain: this.domain, reason })
+    this.store.hub.emit({ type: 'connection-closed', connection: this.id, domid: this.domid, reason })
   }
 }
 

@@ -31,7 +31,7 @@ export interface XenStoreOptions {
   /** Time for the write-rate limit and the events; without one time stands still. */
   readonly clock?: Clock
   /** Whether the host has a domain with this number. Default: it has every domain that somebody mentions. */
-  readonly domainExists?: (domain: number) => boolean
+  readonly domainExists?: (domid: number) => boolean
   /** Limits that differ from xenstored's. */
   readonly limits?: Partial<QuotaLimits>
 }
@@ -48,21 +48,21 @@ interface Change {
   readonly old?: Permissions | undefined
 }
 
-const PRIVATE: Permissions = [{ domain: 0, access: ACCESS.NONE }]
+const PRIVATE: Permissions = [{ domid: 0, access: ACCESS.NONE }]
 
 const madeBy = (permissions: Permissions, generation: number): StoreNode =>
   new StoreNode({ value: EMPTY_VALUE, permissions, generation, children: NO_CHILDREN })
 
 /** An open connection as the store sees it. */
 export interface OpenSession extends WatchOwner {
-  readonly domain: number
+  readonly domid: number
   readonly transactions: ReadonlyMap<number, StoreTransaction>
   close(reason: string): void
 }
 
 /** Whose writes count against the limit on their rate. */
 export interface Writer {
-  readonly domain: number
+  readonly domid: number
   readonly privileged: boolean
   readonly record: DomainRecord | undefined
 }
@@ -100,7 +100,7 @@ export class StoreCore {
     this.tree = madeBy(PRIVATE, this.nextGeneration())
     this.domains.account('/', undefined, this.tree)
     for (const path of ['/tool', '/tool/xenstored']) this.replace(path, madeBy(PRIVATE, this.nextGeneration()))
-    const readable: Permissions = [PRIVATE[0], { domain: DOMAIN_ANY, access: ACCESS.READ }]
+    const readable: Permissions = [PRIVATE[0], { domid: DOMAIN_ANY, access: ACCESS.READ }]
     this.replace(RELEASE_DOMAIN, madeBy(readable, this.nextGeneration()))
     this.replace(INTRODUCE_DOMAIN, madeBy(PRIVATE, this.nextGeneration()))
   }
@@ -130,7 +130,7 @@ export class StoreCore {
   /** Counts a connection in. */
   enter(id: number, session: OpenSession): void {
     this.sessions.set(id, session)
-    this.hub.emit({ type: 'connection-opened', connection: id, domain: session.domain })
+    this.hub.emit({ type: 'connection-opened', connection: id, domid: session.domid })
   }
 
   /** The newest generation number. */
@@ -335,7 +335,7 @@ export class StoreCore {
       this.fireSpecial(INTRODUCE_DOMAIN, MATCH.WITHOUT_DEPTH)
       this.fireSpecial(INTRODUCE_DOMAIN, MATCH.WITH_DEPTH, `${INTRODUCE_DOMAIN}/${id}`)
     }
-    this.hub.emit({ type: 'domain-introduced', domain: id })
+    this.hub.emit({ type: 'domain-introduced', domid: id })
     this.settle()
     return domain
   }
@@ -360,14 +360,14 @@ export class StoreCore {
   releaseDomain(id: number): void {
     const domain = this.domains.get(id)
     if (domain === undefined || !isUnprivileged(id)) return
-    for (const session of this.sessions.values()) if (session.domain === id) session.close('domain released')
+    for (const session of this.sessions.values()) if (session.domid === id) session.close('domain released')
     this.removeTraces(domain)
     this.domains.forget(id)
     if (domain.introduced) {
       if (domain.credit !== undefined) this.rate.close(domain.credit)
       this.fireSpecial(RELEASE_DOMAIN, MATCH.WITHOUT_DEPTH)
       this.fireSpecial(RELEASE_DOMAIN, MATCH.WITH_DEPTH, `${RELEASE_DOMAIN}/${id}`)
-      this.hub.emit({ type: 'domain-released', domain: id })
+      this.hub.emit({ type: 'domain-released', domid: id })
     }
     this.settle()
   }
@@ -376,7 +376,7 @@ export class StoreCore {
     // Shorter paths first: removing a node takes those below it along, and `owned` shrinks meanwhile.
     for (const path of [...owned].sort((a, b) => a.length - b.length)) {
       const node = this.get(path)
-      if (node === undefined || node.permissions[0].domain !== id) continue
+      if (node === undefined || node.permissions[0].domid !== id) continue
       if (path === '/' || isSpecial(path)) this.disown(path, node, id)
       else this.remove(path)
     }
@@ -390,8 +390,8 @@ export class StoreCore {
   private disown(path: string, node: StoreNode, id: number): void {
     const [owner, ...others] = node.permissions
     const permissions: Permissions = [
-      owner.domain === id ? { ...owner, domain: 0 } : owner,
-      ...others.filter((permission) => permission.domain !== id),
+      owner.domid === id ? { ...owner, domid: 0 } : owner,
+      ...others.filter((permission) => permission.domid !== id),
     ]
     this.replace(path, node.with({ permissions, generation: this.nextGeneration() }))
   }
@@ -403,7 +403,7 @@ export class StoreCore {
     const now = this.milliseconds()
     for (let i = 0; i < writes; i += 1) this.rate.charge(credit, now)
     if (credit.credit < 0) {
-      this.hub.emit({ type: 'quota-hit', domain: session.domain, quota: 'writeRate', value: credit.credit })
+      this.hub.emit({ type: 'quota-hit', domid: session.domid, quota: 'writeRate', value: credit.credit })
     }
   }
 
@@ -458,4 +458,4 @@ function applyChild(edit: ChildrenEdit, { names, current, made }: Access, genera
 
 /** True when a node that the transaction changed names the domain. */
 const mentions = (transaction: StoreTransaction, id: number): boolean =>
-  transaction.changes().some(({ current }) => current?.permissions.some(({ domain }) => domain === id) === true)
+  transaction.changes().some(({ current }) => current?.permissions.some(({ domid }) => domid === id) === true)

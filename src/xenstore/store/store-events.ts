@@ -11,7 +11,7 @@ export type StoreOperation =
 /** Who did it: a connection, and the domain at its other end. */
 export interface StoreActor {
   readonly connection: number
-  readonly domain: number
+  readonly domid: number
 }
 
 /** What a store tells its observers. */
@@ -44,7 +44,7 @@ export type StoreEvent =
   /** A domain met one of its limits. */
   | {
     readonly type: 'quota-hit'
-    readonly domain: number
+    readonly domid: number
     readonly quota: QuotaName | 'writeRate'
     /** What the domain would use; for the write rate its credit in thousandths of a write. */
     readonly value: number
@@ -56,9 +56,9 @@ export type StoreEvent =
   /** A connection is gone, with the reason. */
   | (StoreActor & { readonly type: 'connection-closed'; readonly reason: string })
   /** A domain was introduced. */
-  | { readonly type: 'domain-introduced'; readonly domain: number }
+  | { readonly type: 'domain-introduced'; readonly domid: number }
   /** A domain was released, and what it owned is gone. */
-  | { readonly type: 'domain-released'; readonly domain: number }
+  | { readonly type: 'domain-released'; readonly domid: number }
 
 /** Names of the events of a store. */
 export const STORE_EVENTS: EventNames<StoreEvent> = {

@@ -34,9 +34,9 @@ export class XenStore {
   }
 
   /** A handle for code in the same process; domain 0 by default. `id` is the number of one that it goes on for after a load. */
-  local(domain = 0, id?: number): LocalStore {
+  local(domid = 0, id?: number): LocalStore {
     const core = this.#core
-    return openLocal(core, (sink) => openSession(core, { domain, sink, ...(id === undefined ? {} : { id }) }))
+    return openLocal(core, (sink) => openSession(core, { domid, sink, ...(id === undefined ? {} : { id }) }))
   }
 
   /** What the store knows of a domain: whether it is introduced, what it may use and uses. */

@@ -105,7 +105,7 @@ export class StoreTransaction {
     const access = this.touch(path)
     if (access === undefined) return
     const { current } = access
-    if (current?.permissions[0].domain !== node?.permissions[0].domain) {
+    if (current?.permissions[0].domid !== node?.permissions[0].domid) {
       if (current !== undefined) this.count(current, -1)
       if (node !== undefined) this.count(node, 1)
     }
@@ -119,7 +119,7 @@ export class StoreTransaction {
   }
 
   private count(node: StoreNode, sign: 1 | -1): void {
-    const owner = node.permissions[0].domain
+    const owner = node.permissions[0].domid
     this.added ??= new Map()
     this.added.set(owner, (this.added.get(owner) ?? 0) + sign)
   }

@@ -11,7 +11,7 @@ export const ACCESS = { NONE: 0, READ: 1, WRITE: 2, BOTH: 3, OWNER: 4 } as const
 /** One entry of a list. */
 export interface Permission {
   /** The domain it is about. */
-  readonly domain: number
+  readonly domid: number
   /** 0 nothing, 1 read, 2 write, 3 both. */
   readonly access: number
   /** The domain did not exist when the entry was written: it allows nothing, whoever gets the number later. */
@@ -27,19 +27,19 @@ export const DOMAIN_ANY = 0x7ff5
 const LETTERS = 'nrwb'
 
 /** `n0`, `r5`, ... */
-export const formatPermission = (permission: Permission): string => LETTERS[permission.access]! + permission.domain
+export const formatPermission = (permission: Permission): string => LETTERS[permission.access]! + permission.domid
 
 /** Reads `n0`, `r5`, ...; undefined when it is none. */
 export function parsePermission(text: string): Permission | undefined {
   const access = LETTERS.indexOf(text.charAt(0))
   if (access < 0 || text.length < 2 || text.length > 6) return undefined
-  let domain = 0
+  let domid = 0
   for (let i = 1; i < text.length; i += 1) {
     const digit = text.charCodeAt(i) - 0x30
     if (digit < 0 || digit > 9) return undefined
-    domain = domain * 10 + digit
+    domid = domid * 10 + digit
   }
-  return domain > 0xffff ? undefined : { domain, access }
+  return domid > 0xffff ? undefined : { domid, access }
 }
 
 /** Reads a list such as `['n0', 'r5']`; undefined when it is empty or an entry is malformed. */
@@ -55,12 +55,12 @@ export function parsePermissions(texts: readonly string[]): Permissions | undefi
 
 /** The domains in whose name somebody asks: its own, and the one it has been given power over. */
 export interface Asker {
-  readonly domain: number
+  readonly domid: number
   readonly target?: number | undefined
 }
 
 const concerns = (permission: Permission, asker: Asker): boolean =>
-  permission.domain === asker.domain || permission.domain === asker.target || permission.domain === DOMAIN_ANY
+  permission.domid === asker.domid || permission.domid === asker.target || permission.domid === DOMAIN_ANY
 
 /** What an unprivileged domain may do with a node that has these permissions. */
 export function accessOf(permissions: Permissions, asker: Asker): number {

@@ -93,7 +93,7 @@ describe('a kernel in TypeScript that goes on from saved state', () => {
     ['port 3 of code that cannot be saved', (kernel) => void kernel.events.bindIpi(() => undefined)],
     ['a watch on data of code that cannot be saved', (kernel) => void kernel.store!.watch('data', () => undefined)],
     ['asynchronous work', (kernel) => kernel.spawn(() => new Promise(() => undefined))],
-    ['a grant in force', (kernel) => void kernel.grants.grant(kernel.domain, kernel.frames.allocate().frame)],
+    ['a grant in force', (kernel) => void kernel.grants.grant(kernel.domid, kernel.frames.allocate().frame)],
     ['a hook for the shutdown', (kernel) => kernel.control.beforeShutdown(() => undefined)],
   ])('is not saved over %s', async (what, program) => {
     const rig = await Rig.boot(program)

@@ -65,7 +65,7 @@ describe('a guest kernel in TypeScript', () => {
     const giver = hub.createDomain(1, async (kernel) => {
       const page = kernel.frames.allocate()
       page.bytes.set(new TextEncoder().encode('written by 1'))
-      const port = kernel.events.allocateUnbound(kernel.domain, 2 as never)
+      const port = kernel.events.allocateUnbound(kernel.domid, 2 as never)
       offer = { ref: kernel.grants.grant(2 as never, page.frame), port }
       await kernel.event(port)
       seen.push(new TextDecoder().decode(page.bytes.subarray(0, 12)))
@@ -91,7 +91,7 @@ describe('a guest kernel in TypeScript', () => {
     let port = 0 as EventPort
     const counted: number[] = []
     hub.createDomain(1, async (kernel) => {
-      port = kernel.events.allocateUnbound(kernel.domain, 2 as never)
+      port = kernel.events.allocateUnbound(kernel.domid, 2 as never)
       for (let i = 0; i < 3; i += 1) {
         await kernel.event(port)
         counted.push(i)
@@ -116,7 +116,7 @@ describe('a guest kernel in TypeScript', () => {
     const opened: EventPort[] = []
     const target = hub.createDomain(1, (kernel) => {
       for (let i = 0; i < 300; i += 1) {
-        const port = kernel.events.allocateUnbound(kernel.domain, 2 as never, () => heard.push(port))
+        const port = kernel.events.allocateUnbound(kernel.domid, 2 as never, () => heard.push(port))
         opened.push(port)
       }
     })
@@ -132,7 +132,7 @@ describe('a guest kernel in TypeScript', () => {
     let heard = 0
     let port = 0 as EventPort
     const domain = hub.createDomain(1, (kernel) => {
-      port = kernel.events.allocateUnbound(kernel.domain, 2 as never, () => { heard += 1 })
+      port = kernel.events.allocateUnbound(kernel.domid, 2 as never, () => { heard += 1 })
     })
     await hub.settle()
     const { PendingEvents } = await import('../../../src/guest/pending-events.ts')
@@ -150,7 +150,7 @@ describe('a guest kernel in TypeScript', () => {
     let heard = 0
     let port = 0 as EventPort
     const domain = hub.createDomain(1, (kernel) => {
-      port = kernel.events.allocateUnbound(kernel.domain, 2 as never, () => { heard += 1 })
+      port = kernel.events.allocateUnbound(kernel.domid, 2 as never, () => { heard += 1 })
       const again = (): void => {
         kernel.after(0, again)
         kernel.post(() => undefined)

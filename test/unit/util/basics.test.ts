@@ -6,11 +6,11 @@ import {
 
 describe('XenError', () => {
   test('is matched by its code, whichever copy of the package made it', () => {
-    const error = new XenError('DOMAIN_NOT_FOUND', 'no domain 7', { details: { domain: 7 }, cause: 'why' })
+    const error = new XenError('DOMAIN_NOT_FOUND', 'no domain 7', { details: { domid: 7 }, cause: 'why' })
     expect(XenError.is(error)).toBe(true)
     expect(XenError.is(error, 'DOMAIN_NOT_FOUND')).toBe(true)
     expect(XenError.is(error, 'ABORTED')).toBe(false)
-    expect(error).toMatchObject({ details: { domain: 7 }, cause: 'why' })
+    expect(error).toMatchObject({ details: { domid: 7 }, cause: 'why' })
   })
 
   test.each([[new Error('x')], ['text'], [null], [{ code: 'ABORTED' }]])('nothing else is one: %s', (value) => {

@@ -30,7 +30,7 @@ test.each<[string, () => unknown, string]>([
   ['CaptureWriter', () => new CaptureWriter(() => undefined, { snapLength: -1 }), 'CaptureWriter: snapLength must be a whole number'],
   ['XenStore', () => new XenStore({ limits: { node: 5 } } as Given), 'the limits of XenStore has no option node; did you mean nodes?'],
   ['XenStoreServer', () => new XenStoreServer({ store: new XenStore(), onwork: 1 } as Given), 'XenStoreServer has no option onwork; did you mean onWork?'],
-  ['addConnection', () => new XenStoreServer({ store: new XenStore() }).addConnection({} as Given, { domain: -1 }), 'addConnection: domain must be a whole number'],
+  ['addConnection', () => new XenStoreServer({ store: new XenStore() }).addConnection({} as Given, { domid: -1 }), 'addConnection: domid must be a whole number'],
   ['events.stream', () => new XenStore().events.stream({ limit: NaN }), 'events.stream: limit must be a whole number'],
   ['an event', () => new Bridge({ now: () => 0 }).events.on('lerned' as Given, () => undefined), 'there is no event lerned; did you mean learned?'],
 ])('%s names what is wrong', (_name, work, message) => {

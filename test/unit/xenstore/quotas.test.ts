@@ -9,7 +9,7 @@ function guestWith(limits: Partial<QuotaLimits>) {
   tools.ask('MKDIR', '/local/domain/1|')
   tools.ask('SET_PERMS', '/local/domain/1|n1|')
   const hits: string[] = []
-  harness.store.events.on('quota-hit', ({ domain, quota }) => hits.push(`${domain} ${quota}`))
+  harness.store.events.on('quota-hit', ({ domid, quota }) => hits.push(`${domid} ${quota}`))
   const guest = harness.client(1)
   const used = () => harness.store.domain(1)!.usage
   return { harness, tools, guest, hits, used }

@@ -123,9 +123,9 @@ test('the toolstack connects domains by request when the server knows how to rea
   const asked: number[][] = []
   const server = new XenStoreServer({
     store: new XenStore(),
-    connectDomain: (domain, frame, port) => {
-      asked.push([domain, frame, port])
-      return domain === 5 ? { view, base: 0, notify: () => undefined } : undefined
+    connectDomain: (domid, frame, port) => {
+      asked.push([domid, frame, port])
+      return domid === 5 ? { view, base: 0, notify: () => undefined } : undefined
     },
   })
   const tools = new RawStoreClient(server.connectLocal(), () => server.process())

@@ -48,7 +48,7 @@ const emptySide = (): PortSide => ({ domid: DOMID.SELF, isGrant: false, number: 
 function fillSide(side: PortSide, given: GrantCopySide): void {
   const isGrant = 'ref' in given
   side.isGrant = isGrant
-  side.domid = isGrant ? given.domain : DOMID.SELF
+  side.domid = isGrant ? given.domid : DOMID.SELF
   side.number = isGrant ? given.ref : given.frame
   side.offset = given.offset
 }
@@ -65,7 +65,7 @@ export interface DomainHypercalls extends HypercallPort {
 
 /** The door of one domain. */
 export class TypedHypercalls implements DomainHypercalls {
-  readonly domain: DomId
+  readonly domid: DomId
   readonly memory: GuestMemory
   private readonly parts: TypedHypercallParts
   private readonly owner: Domain
@@ -80,7 +80,7 @@ export class TypedHypercalls implements DomainHypercalls {
   constructor(parts: TypedHypercallParts, owner: Domain) {
     this.parts = parts
     this.owner = owner
-    this.domain = owner.id
+    this.domid = owner.id
     this.memory = parts.memory
     this.hypercalls = parts.kinds.of(owner).hypercalls
     this.foreign = new ForeignFrames(parts)
@@ -100,55 +100,55 @@ export class TypedHypercalls implements DomainHypercalls {
     }
   }
 
-  allocUnbound(domain: DomId, remote: DomId): number {
-    return this.parts.events.allocUnbound(this.domain, domain, remote)
+  allocUnbound(domid: DomId, remote: DomId): number {
+    return this.parts.events.allocUnbound(this.domid, domid, remote)
   }
 
   bindInterdomain(remote: DomId, remotePort: EventPort): number {
-    return this.parts.events.bindInterdomain(this.domain, remote, remotePort)
+    return this.parts.events.bindInterdomain(this.domid, remote, remotePort)
   }
 
   bindVirq(virq: number, vcpu: number): number {
-    return this.parts.events.bindVirq(this.domain, virq, vcpu)
+    return this.parts.events.bindVirq(this.domid, virq, vcpu)
   }
 
   bindIpi(vcpu: number): number {
-    return this.parts.events.bindIpi(this.domain, vcpu)
+    return this.parts.events.bindIpi(this.domid, vcpu)
   }
 
   closePort(port: EventPort): number {
-    return this.parts.events.close(this.domain, port)
+    return this.parts.events.close(this.domid, port)
   }
 
   sendEvent(port: EventPort): number {
-    return this.parts.events.send(this.domain, port)
+    return this.parts.events.send(this.domid, port)
   }
 
   unmaskPort(port: EventPort): number {
-    return this.parts.events.unmask(this.domain, port)
+    return this.parts.events.unmask(this.domid, port)
   }
 
   bindVcpu(port: EventPort, vcpu: number): number {
-    return this.parts.events.bindVcpu(this.domain, port, vcpu)
+    return this.parts.events.bindVcpu(this.domid, port, vcpu)
   }
 
   setupGrantTable(frames: number): readonly Mfn[] | number {
     // The grant table names its frames by number; frames of the table are frames of the host.
-    return this.parts.grants.setup(this.domain, DOMID.SELF, frames) as readonly Mfn[] | number
+    return this.parts.grants.setup(this.domid, DOMID.SELF, frames) as readonly Mfn[] | number
   }
 
-  mapGrant(mapping: { readonly domain: DomId; readonly ref: GrantRef; readonly readOnly?: boolean }): {
+  mapGrant(mapping: { readonly domid: DomId; readonly ref: GrantRef; readonly readOnly?: boolean }): {
     readonly status: number; readonly handle: GrantHandle; readonly frame: Mfn
   } {
     const flags = GNTMAP.host_map | (mapping.readOnly === true ? GNTMAP.readonly : 0)
-    const request = { address: 0, flags, ref: mapping.ref, domid: mapping.domain }
+    const request = { address: 0, flags, ref: mapping.ref, domid: mapping.domid }
     const { status, handle, mfn } = this.parts.grants.map(this.owner.vcpus[0]!, request)
     return { status, handle: handle as GrantHandle, frame: mfn as Mfn }
   }
 
   unmapGrant(handle: GrantHandle): number {
     const status = this.parts.grants.unmap(this.owner.vcpus[0]!, { handle, address: 0, busAddress: 0, newAddress: 0 })
-    if (status === GNTST.okay) this.parts.grants.flush(this.domain)
+    if (status === GNTST.okay) this.parts.grants.flush(this.domid)
     return status
   }
 
@@ -160,7 +160,7 @@ export class TypedHypercalls implements DomainHypercalls {
       fillSide(copyRequest.source, source)
       fillSide(copyRequest.destination, destination)
       copyRequest.length = length
-      statuses.push(this.parts.grants.copy(this.domain, copyRequest))
+      statuses.push(this.parts.grants.copy(this.domid, copyRequest))
     }
     return statuses
   }
@@ -193,7 +193,7 @@ export class TypedHypercalls implements DomainHypercalls {
   }
 
   consoleWrite(text: Uint8Array): number {
-    this.parts.console.write(this.domain, text)
+    this.parts.console.write(this.domid, text)
     return 0
   }
 
@@ -201,11 +201,11 @@ export class TypedHypercalls implements DomainHypercalls {
     return XEN_VERSION_NUMBER
   }
 
-  mapForeign(domain: DomId, frame: number): number {
+  mapForeign(domid: DomId, frame: number): number {
     const { domains } = this.parts
-    if (domains.get(domain) === undefined) return -ERRNO.ESRCH
-    if (!domains.mayControl(this.domain, domain)) return -ERRNO.EPERM
-    const result = this.foreign.map(domain, frame)
+    if (domains.get(domid) === undefined) return -ERRNO.ESRCH
+    if (!domains.mayControl(this.domid, domid)) return -ERRNO.EPERM
+    const result = this.foreign.map(domid, frame)
     return result < 0 ? result : frame
   }
 

@@ -22,7 +22,7 @@ function storesOf(saved: unknown): DisksState['stores'] {
 
 /** Makes the back-end of disks. */
 export function serveDisks(host: BackendHost<DiskConfig>): DiskService {
-  const attached = ({ domain, device }: DiskRequest) => host.find(domain, Number(device))
+  const attached = ({ domid, device }: DiskRequest) => host.find(domid, Number(device))
   const ask = (request: DiskOpenRequest): BlockStore | Promise<BlockStore> => {
     if (host.openDisk !== undefined) return host.openDisk(request)
     throw new XenError('NOT_SUPPORTED', `nothing opens ${request.params}: the host was booted without openDisk`)
@@ -41,12 +41,12 @@ export function serveDisks(host: BackendHost<DiskConfig>): DiskService {
   }
   const driver = new BlockBackend({
     open,
-    answered: ({ domain, device }, answer, take) => host.inputs.enter(
-      () => ({ source: 'disk', domid: domain, device: Number(device), answer: answer.number, okay: answer.okay }), take),
+    answered: ({ domid, device }, answer, take) => host.inputs.enter(
+      () => ({ source: 'disk', domid, device: Number(device), answer: answer.number, okay: answer.okay }), take),
     onStoreFailed: (request, error) => {
       const disk = attached(request)
       if (disk !== undefined) disk.lastError = error
-      host.onCallbackFailed({ callback: 'block-store', subject: `domain ${request.domain}, ${request.name}`, error })
+      host.onCallbackFailed({ callback: 'block-store', subject: `domain ${request.domid}, ${request.name}`, error })
     },
   })
   let reopened: readonly BlockStore[] = []
@@ -58,18 +58,18 @@ export function serveDisks(host: BackendHost<DiskConfig>): DiskService {
         reopened = await loadStores(storesOf(saved), async (request) => ask({ ...request, origin: attached(request)?.origin ?? 'attach' }))
       },
       underWay: (hasOwn) => {
-        const lost = driver.disks.find(({ request, opensAnew }) => opensAnew && hasOwn(request.domain, Number(request.device)))
-        return lost && `the contents of disk ${lost.request.name} of domain ${lost.request.domain}, which came with it`
+        const lost = driver.disks.find(({ request, opensAnew }) => opensAnew && hasOwn(request.domid, Number(request.device)))
+        return lost && `the contents of disk ${lost.request.name} of domain ${lost.request.domid}, which came with it`
       },
     },
-    isServed: (domain, id) => driver.disk(domain, id) !== undefined,
-    statistics: (domain, id) => {
-      const counted = driver.disk(domain, id)?.statistics
+    isServed: (domid, id) => driver.disk(domid, id) !== undefined,
+    statistics: (domid, id) => {
+      const counted = driver.disk(domid, id)?.statistics
       return counted && { ...counted }
     },
     openImage: ({ vdev, target = '' }, origin) => {
       const device = String(vdev.number)
-      return ask({ domain: 0 as DomId, device, params: target, type: 'phy', readOnly: true, name: vdev.name, origin })
+      return ask({ domid: 0 as DomId, device, params: target, type: 'phy', readOnly: true, name: vdev.name, origin })
     },
   }
 }

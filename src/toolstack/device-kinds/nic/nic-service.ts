@@ -27,9 +27,9 @@ export function serveNics({ kernel, onCallbackFailed, inputs }: BackendHost<NicC
   const driver = new NetBackend({ bridge: bridgeOf })
   return {
     driver,
-    isServed: (domain, id) => driver.nic(domain, id) !== undefined,
-    statistics: (domain, id) => {
-      const counted = driver.nic(domain, id)?.statistics
+    isServed: (domid, id) => driver.nic(domid, id) !== undefined,
+    statistics: (domid, id) => {
+      const counted = driver.nic(domid, id)?.statistics
       return counted && { ...counted }
     },
     bridge: bridgeOf,

@@ -344,7 +344,7 @@ describe('the block back-end', () => {
         memory: { bytes, view, markWritten: () => undefined } as never,
         mapGrant: ({ ref }) => ({ status: GNTST.okay, frame: ref, handle: ref }) as never, unmapGrant: () => GNTST.okay,
       },
-      domain: 1 as DomId, layout, ring: 0, persistent: false, notify: () => undefined, hold: () => () => undefined,
+      domid: 1 as DomId, layout, ring: 0, persistent: false, notify: () => undefined, hold: () => () => undefined,
       pause: () => new Promise((resolve) => void turns.push(resolve)),
       spend: (instructions) => { spent += instructions },
       store: { size: 64 << 20, readOnly: false, read: move, write: move, flush: () => undefined, close: () => undefined },

@@ -18,7 +18,7 @@ async function receiving() {
   const statistics = { framesIn: 0, bytesIn: 0, framesOut: 0, bytesOut: 0, errors: 0, dropped: 0 }
   const staging = new Staging(back.kernel)
   const server = new ReceiveServer(
-    { grants: back.kernel.hypercalls, domain: 1 as DomId, staging, statistics }, ring.base,
+    { grants: back.kernel.hypercalls, domid: 1 as DomId, staging, statistics }, ring.base,
     { features: { scatter: true, checksumBlank: false, checksumBlankIpv6: false }, notify: () => undefined },
   )
   const pages: { readonly bytes: Uint8Array }[] = []

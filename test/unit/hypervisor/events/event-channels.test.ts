@@ -50,10 +50,10 @@ describe('allocating and binding', () => {
     expect(host.isPending(dom0.sharedInfo, dom0Port)).toBe(true)
     expect(host.isPending(domU.sharedInfo, guestPort)).toBe(false)
     expect(channels.status(dom0.id, DOMID.SELF, dom0Port)).toEqual({
-      status: EVTCHNSTAT.interdomain, vcpu: 0, domain: 1, port: guestPort,
+      status: EVTCHNSTAT.interdomain, vcpu: 0, domid: 1, port: guestPort,
     })
     expect(channels.status(dom0.id, 1, guestPort)).toEqual({
-      status: EVTCHNSTAT.interdomain, vcpu: 0, domain: 0, port: dom0Port,
+      status: EVTCHNSTAT.interdomain, vcpu: 0, domid: 0, port: dom0Port,
     })
   })
 
@@ -240,7 +240,7 @@ describe('closing', () => {
   test('the peer of a closed port waits again, for the same domain, and can be bound again', () => {
     const { channels, dom0, domU, guestPort, dom0Port } = connected()
     expect(channels.close(dom0.id, dom0Port)).toBe(0)
-    expect(channels.status(domU.id, DOMID.SELF, guestPort)).toEqual({ status: EVTCHNSTAT.unbound, vcpu: 0, domain: 0 })
+    expect(channels.status(domU.id, DOMID.SELF, guestPort)).toEqual({ status: EVTCHNSTAT.unbound, vcpu: 0, domid: 0 })
     expect(channels.bindInterdomain(dom0.id, 1, guestPort)).toBe(dom0Port)
   })
 
@@ -258,7 +258,7 @@ describe('closing', () => {
     expect(domU.events.activeCount).toBe(0)
     expect(channels.bindIpi(domU.id, 0)).toBe(-ERRNO.EINVAL)
     expect(channels.allocUnbound(dom0.id, 1, 0)).toBe(-ERRNO.EINVAL)
-    expect(channels.status(dom0.id, DOMID.SELF, dom0Port)).toEqual({ status: EVTCHNSTAT.unbound, vcpu: 0, domain: 1 })
+    expect(channels.status(dom0.id, DOMID.SELF, dom0Port)).toEqual({ status: EVTCHNSTAT.unbound, vcpu: 0, domid: 1 })
     expect(channels.send(dom0.id, dom0Port)).toBe(0)
     channels.removeDomain(domU.id)
     expect(channels.allocUnbound(dom0.id, 1, 0)).toBe(-ERRNO.ESRCH)

@@ -11,12 +11,12 @@ function tryAnything(host: EventHostDouble, random: SeededRandom): number {
   const { channels } = host
   const caller = domId(below(random, 3))
   const pick = (...values: number[]): number => values[below(random, values.length)]!
-  const domain = pick(0, 1, 2, DOMID.SELF, 7)
+  const domid = pick(0, 1, 2, DOMID.SELF, 7)
   const port = pick(below(random, 24), below(random, 24), below(random, 200), 0xffffffff)
   const vcpu = below(random, 3)
   switch (below(random, 14)) {
-    case 0: case 1: return channels.allocUnbound(caller, domain, pick(0, 1, 2, DOMID.SELF))
-    case 2: case 3: return channels.bindInterdomain(caller, domain, port)
+    case 0: case 1: return channels.allocUnbound(caller, domid, pick(0, 1, 2, DOMID.SELF))
+    case 2: case 3: return channels.bindInterdomain(caller, domid, port)
     case 4: return channels.bindVirq(caller, below(random, 26), vcpu)
     case 5: return channels.bindIpi(caller, vcpu)
     case 6: return channels.close(caller, port)
@@ -26,7 +26,7 @@ function tryAnything(host: EventHostDouble, random: SeededRandom): number {
     case 10: return channels.initControl(caller, vcpu, 40 + below(random, 40), pick(0, 8, 64, 4, 4090))
     case 11: return channels.expandArray(caller, 40 + below(random, 500))
     case 12: return channels.setPriority(caller, port, below(random, 20))
-    default: return below(random, 20) === 0 ? channels.reset(caller, domain, () => true) : 0
+    default: return below(random, 20) === 0 ? channels.reset(caller, domid, () => true) : 0
   }
 }
 

@@ -111,7 +111,7 @@ describe('time', () => {
     port.bindVirq(VIRQ.TIMER, 0)
     const [timer, until] = [2 ** 51, 2 ** 51 + 1000]
     host.hypervisor.run()
-    const guest = new TestGuest(host, port.domain, host.hypervisor.domainFrames(port.domain))
+    const guest = new TestGuest(host, port.domid, host.hypervisor.domainFrames(port.domid))
     kinds[0]![1](guest, BigInt(timer))
     for (let turns = 0; host.clock.now() < until && turns < 10; turns += 1) host.hypervisor.run({ until })
     expect(runner.seen.at(-1)).toBe(timer)

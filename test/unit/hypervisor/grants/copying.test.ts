@@ -6,7 +6,7 @@ import { GrantHostDouble, vcpuOf } from '../../../support/grant-host.ts'
 
 const PAGE = 4096
 const frameSide = (number: number, offset = 0): CopySide => ({ domid: DOMID.SELF, isGrant: false, number, offset })
-const grantSide = (domain: number, number: number, offset = 0): CopySide => ({ domid: domain, isGrant: true, number, offset })
+const grantSide = (domid: number, number: number, offset = 0): CopySide => ({ domid, isGrant: true, number, offset })
 
 /** Guest 1 grants entry 9 to dom0; dom0 has a frame of its own, full of 7s. */
 function copying(flags: number = GTF.permit_access) {
@@ -185,7 +185,7 @@ describe('both versions', () => {
     const random = new SeededRandom(seed)
     const pick = <T>(...from: readonly T[]): T => from[below(random, from.length)]!
     const others = host.frame(2)
-    for (const domain of [all.guest, all.other]) host.tables.setVersion(domain, version)
+    for (const domid of [all.guest, all.other]) host.tables.setVersion(domid, version)
     for (const ref of [8, 9, 10]) {
       host.grant(1, ref, { to: pick(0, 0, 0, 2), mfn: pick(theirs, theirs, own, others, 127), flags: pick(...FLAGS) })
     }

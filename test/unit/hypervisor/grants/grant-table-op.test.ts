@@ -37,12 +37,12 @@ function caller() {
   const { handler } = grantTableOp(host.tables as never, host.meter)
   const args = new HypercallArguments()
   // The handler asks a vCPU for no more than this.
-  const vcpu = (domain: number): Vcpu => ({ domid: domain, vcpu: 0, access, owner: { privileged: false } }) as unknown as Vcpu
-  const call = (command: number, count = 1, address = AT, domain: number = dom0): number => {
+  const vcpu = (domid: number): Vcpu => ({ domid, vcpu: 0, access, owner: { privileged: false } }) as unknown as Vcpu
+  const call = (command: number, count = 1, address = AT, domid: number = dom0): number => {
     args.set(0, command)
     args.set(1, address)
     args.set(2, count)
-    return handler(vcpu(domain), args)
+    return handler(vcpu(domid), args)
   }
   return { host, dom0, guest, view, args, call, handler, vcpu }
 }

@@ -104,7 +104,7 @@ function tryAnything(host: GrantHostDouble, random: SeededRandom, frames: number
     case 4: case 5: {
       const [handle = below(random, 600)] = [...table.maptrack.entries()].map(([h]) => h).slice(below(random, 4))
       const mapping = table.maptrack.get(handle)
-      const mfn = mapping === undefined ? 0 : host.tables.of(mapping.domain)?.active.get(mapping.ref)?.mfn ?? 0
+      const mfn = mapping === undefined ? 0 : host.tables.of(mapping.domid)?.active.get(mapping.ref)?.mfn ?? 0
       const address = [...host.entries].find(([key, entry]) => (
         key.startsWith(`${caller}:`) && entry.mfn === mfn && entry.readOnly === (((mapping?.flags ?? 0) & 4) !== 0)
       ))?.[0].split(':')[1] ?? '64'
@@ -127,11 +127,11 @@ describe('whatever guests try', () => {
   /** References and types of every frame follow from the mappings that exist. */
   function checkCounts(host: GrantHostDouble): void {
     const wanted = host.records.map(({ owner }) => (owner < 0 ? [0, 0] : [1, 0]) as [number, number])
-    for (const { domain, maptrack } of host.tables.save().domains) {
-      for (const [, { domain: granter, ref, flags }] of maptrack.mappings) {
+    for (const { domid, maptrack } of host.tables.save().domains) {
+      for (const [, { domid: granter, ref, flags }] of maptrack.mappings) {
         const { mfn } = host.tables.of(granter)!.active.get(ref)!
         const kinds = Number((flags & GNTMAP.host_map) !== 0) + Number((flags & GNTMAP.device_map) !== 0)
-        expect(domain).not.toBe(-1)
+        expect(domid).not.toBe(-1)
         wanted[mfn]![0] += kinds
         if ((flags & GNTMAP.readonly) === 0) wanted[mfn]![1] += kinds
       }
@@ -157,13 +157,13 @@ describe('whatever guests try', () => {
     expect(outcomes.get(0)).toBeGreaterThan(1000)
     expect(outcomes.size).toBeGreaterThan(8)
     // Page tables are torn down first: each entry gives its references back.
-    for (const { domain, maptrack } of host.tables.save().domains) {
-      for (const [, { domain: granter, ref, flags }] of maptrack.mappings) {
+    for (const { domid, maptrack } of host.tables.save().domains) {
+      for (const [, { domid: granter, ref, flags }] of maptrack.mappings) {
         if ((flags & GNTMAP.host_map) === 0) continue
         const { mfn } = host.tables.of(granter)!.active.get(ref)!
         if ((flags & GNTMAP.readonly) === 0) host.frames.putWritable(mfn)
         host.frames.putPage(mfn)
-        expect(domain).toBeLessThan(3)
+        expect(domid).toBeLessThan(3)
       }
     }
     for (const id of [2, 0, 1]) host.tables.removeDomain(domId(id))

@@ -11,7 +11,7 @@ const error = (code: string) => expect.objectContaining({ code })
 /** A new scheduler that knows the domains and vCPUs of a run. */
 function twinOf(run: ScheduleRun, name: SchedulerName): Scheduler<VcpuRef> {
   const scheduler = createScheduler<VcpuRef>(name, run.scheduler.cpuCount)
-  for (const domain of new Set(run.vcpus.map((vcpu) => vcpu.domid))) scheduler.addDomain(domain)
+  for (const domid of new Set(run.vcpus.map((vcpu) => vcpu.domid))) scheduler.addDomain(domid)
   for (const vcpu of run.vcpus) scheduler.addVcpu(vcpu, 0)
   return scheduler
 }
@@ -74,7 +74,7 @@ describe.each(SCHEDULER_NAMES)('under %s', (name) => {
   test.each([
     ['another scheduler', { kind: 'other' }],
     ['other CPUs', { cpus: 3 }],
-    ['a vCPU that is nowhere', { vcpus: [{ domain: 9, vcpu: 0, runnable: true, hard: [0], soft: [0], since: 0, numbers: {} }] }],
+    ['a vCPU that is nowhere', { vcpus: [{ domid: 9, vcpu: 0, runnable: true, hard: [0], soft: [0], since: 0, numbers: {} }] }],
     ['a CPU that runs what does not exist', { running: [5] }],
     ['a vCPU in two places', { running: [0], queue: [0] }],
     ['a vCPU that can run and is nowhere', { running: [-1], queue: [] }],
@@ -179,8 +179,8 @@ describe('affinity', () => {
   test('under credit2 pinned vCPUs share their CPU by weight, whatever the others do', () => {
     const run = new ScheduleRun('credit2', 3)
     const pinned = (id: number, weight: number, hard: number[]): void => {
-      const { id: domain, vcpus: [vcpu] } = run.domain(id)
-      run.scheduler.setParameters(domain, { weight })
+      const { id: domid, vcpus: [vcpu] } = run.domain(id)
+      run.scheduler.setParameters(domid, { weight })
       run.pin(vcpu!, { hard })
     }
     pinned(1, 256, [0])

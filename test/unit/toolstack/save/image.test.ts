@@ -38,7 +38,7 @@ const viewOf = (data: Uint8Array): DataView => new DataView(data.buffer, data.by
 
 async function restored(file: Uint8Array, maxPages = 2000) {
   const host = new FrameHost()
-  const image = new PvImageReader(host, { domain: host.domain, hasRegisters: true, maxPages, ...PORTS })
+  const image = new PvImageReader(host, { domid: host.domid, hasRegisters: true, maxPages, ...PORTS })
   await image.read(await openImage(file))
   return { host, image, result: image.finish() }
 }
@@ -47,7 +47,7 @@ async function saved(host: FrameHost): Promise<Uint8Array> {
   const chunks: Uint8Array[] = []
   const stream = new SaveStreamWriter({ write: (chunk) => void chunks.push(chunk) })
   await writeHead(stream, '{}')
-  const image = new PvImageWriter(host, host.domain, stream)
+  const image = new PvImageWriter(host, host.domid, stream)
   await image.writeStart()
   await image.writePages(Array.from({ length: image.pageCount }, (_, pfn) => pfn))
   await finishImage(image, stream)
@@ -64,7 +64,7 @@ describe('a domain that real Xen saved', () => {
     expect(Number(user.rdx)).toBe(result.startInfoFrame)
     expect(eventCallback >> 32n).toBe(0xffffffffn)
     expect(traps.length).toBeGreaterThan(10)
-    const start = viewOf(host.frameBytes(host.domain, result.startInfoFrame))
+    const start = viewOf(host.frameBytes(host.domid, result.startInfoFrame))
     expect(StartInfo.nrPages.number(start, 0)).toBe(1024)
     expect(StartInfo.storeEvtchn.get(start, 0)).toBe(21)
     expect(StartInfo.consoleEvtchn.get(start, 0)).toBe(22)
@@ -76,7 +76,7 @@ describe('a domain that real Xen saved', () => {
 
   test('has every port masked and none pending, and still says where its p2m is', async () => {
     const { host } = await restored(savedMini())
-    const page = host.frameBytes(host.domain, host.sharedInfoFrame)
+    const page = host.frameBytes(host.domid, host.sharedInfoFrame)
     const { evtchnMask, evtchnPending, arch } = SharedInfo
     expect(page.subarray(evtchnMask.offset, evtchnMask.offset + evtchnMask.size).every((byte) => byte === 0xff)).toBe(
       true,
@@ -116,7 +116,7 @@ describe('a domain that real Xen saved', () => {
 
   test('whose page comes twice has it as it came last, also when that is zero, or given and taken', async () => {
     const host = new FrameHost()
-    const image = new PvImageReader(host, { domain: host.domain, hasRegisters: true, maxPages: 2000, ...PORTS })
+    const image = new PvImageReader(host, { domid: host.domid, hasRegisters: true, maxPages: 2000, ...PORTS })
     const chunks: Uint8Array[] = []
     const stream = new SaveStreamWriter({ write: (chunk) => void chunks.push(chunk) })
     const page = (pfn: number, fill: number): PageEntry =>
@@ -143,7 +143,7 @@ describe('a domain that real Xen saved', () => {
   test('that gave a page away while it was copied gets it back neither in its list nor from the host', async () => {
     const file = savedMini()
     const host = new FrameHost()
-    const image = new PvImageReader(host, { domain: host.domain, hasRegisters: true, maxPages: 2000, ...PORTS })
+    const image = new PvImageReader(host, { domid: host.domid, hasRegisters: true, maxPages: 2000, ...PORTS })
     await image.read(await openImage(file))
     // The table that maps the topmost page, before and after.
     const table = pagesOf(await records(file)).find(
@@ -172,7 +172,7 @@ describe('page tables that are converted while more is to come', () => {
   async function early() {
     const file = savedMini()
     const host = new FrameHost()
-    const image = new PvImageReader(host, { domain: host.domain, hasRegisters: true, maxPages: 2000, ...PORTS })
+    const image = new PvImageReader(host, { domid: host.domid, hasRegisters: true, maxPages: 2000, ...PORTS })
     await image.read(await openImage(file))
     const original = pagesOf(await records(file))
     const send = async (...pages: PageEntry[]): Promise<void> => {
@@ -187,7 +187,7 @@ describe('page tables that are converted while more is to come', () => {
       ({ type, contents }) => type === PAGE_TYPE.L1 && viewOf(contents!).getUint32(4088, true) >>> 12 === 1023,
     )!
     const frameOf = (pfn: number): number => [...host.frames].find(([, frame]) => frame.pfn === pfn)![0]
-    const lastEntry = (): number => viewOf(host.frameBytes(host.domain, frameOf(table.pfn) as Mfn)).getUint32(4088, true) >>> 12
+    const lastEntry = (): number => viewOf(host.frameBytes(host.domid, frameOf(table.pfn) as Mfn)).getUint32(4088, true) >>> 12
     return { host, image, send, table, frameOf, lastEntry, gone: { pfn: 1023, type: PAGE_TYPE.INVALID, contents: undefined } }
   }
 
@@ -221,9 +221,9 @@ const TREE = { top: 1000, middle: 1001 } as const
 /** What the guest does when it goes on: it tells where its p2m is. */
 function describeP2m(host: FrameHost, frames: readonly (Mfn | undefined)[], p2m: readonly number[]): void {
   const [top, middle] = [frames[TREE.top]!, frames[TREE.middle]!]
-  viewOf(host.frameBytes(host.domain, top)).setBigUint64(0, BigInt(middle), true)
-  const list = viewOf(host.frameBytes(host.domain, middle))
+  viewOf(host.frameBytes(host.domid, top)).setBigUint64(0, BigInt(middle), true)
+  const list = viewOf(host.frameBytes(host.domid, middle))
   p2m.forEach((pfn, i) => list.setBigUint64(i * 8, BigInt(frames[pfn]!), true))
-  const page = viewOf(host.frameBytes(host.domain, host.sharedInfoFrame))
+  const page = viewOf(host.frameBytes(host.domid, host.sharedInfoFrame))
   SharedInfo.arch.layout.pfnToMfnFrameListList.set(page, SharedInfo.arch.at(0), BigInt(top))
 }

@@ -12,9 +12,9 @@ type Set = (name: 'maxPfn' | 'pfnToMfnFrameListList' | 'p2mCr3' | 'p2mVaddr', va
 /** A domain of 40 pages that describes its list as a tree: page 0 is the root, 1 the list of lists, 2 the list. */
 function described() {
   const host = new FrameHost()
-  const frames = host.populatePhysmap(host.domain, PAGES, 0)
+  const frames = host.populatePhysmap(host.domid, PAGES, 0)
   const view = (frame: Mfn): DataView => {
-    const bytes = host.frameBytes(host.domain, frame)
+    const bytes = host.frameBytes(host.domid, frame)
     return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   }
   const put = (page: number, index: number, value: bigint): void =>
@@ -45,19 +45,19 @@ function linear(address: bigint) {
 describe('a list of frames', () => {
   test('is found by the tree that describes it', () => {
     const { host, frames } = described()
-    expect(readP2m(host, host.domain)).toEqual({ maxPfn: PAGES, frames: [frames[2]], entries: Uint32Array.from(frames) })
+    expect(readP2m(host, host.domid)).toEqual({ maxPfn: PAGES, frames: [frames[2]], entries: Uint32Array.from(frames) })
   })
 
   test.each([0xffff_ffff_8001_a000n, 0x0000_7f00_0000_0000n])('is found at the virtual address %x', (address) => {
     const { host, frames } = linear(address)
-    expect(readP2m(host, host.domain)).toEqual({ maxPfn: PAGES, frames: [frames[2]], entries: Uint32Array.from(frames) })
+    expect(readP2m(host, host.domid)).toEqual({ maxPfn: PAGES, frames: [frames[2]], entries: Uint32Array.from(frames) })
   })
 
   test('has no frame where the balloon is, nor where an entry is marked as foreign', () => {
     const { host, put } = described()
     put(2, 7, 0xffff_ffff_ffff_ffffn)
     put(2, 8, (1n << 62n) | 5n)
-    expect(readP2m(host, host.domain).entries.slice(7, 9)).toEqual(Uint32Array.of(NO_FRAME, NO_FRAME))
+    expect(readP2m(host, host.domid).entries.slice(7, 9)).toEqual(Uint32Array.of(NO_FRAME, NO_FRAME))
   })
 
   test.each<[string, (domain: ReturnType<typeof linear>) => void, RegExp]>([
@@ -80,7 +80,7 @@ describe('a list of frames', () => {
   ])('with %s is refused', (_, lie, message) => {
     const domain = linear(0xffff_ffff_8001_a000n)
     lie(domain)
-    expect(() => readP2m(domain.host, domain.host.domain)).toThrow(
+    expect(() => readP2m(domain.host, domain.host.domid)).toThrow(
       expect.objectContaining({ code: 'INVALID_STATE', message: expect.stringMatching(message) }),
     )
   })

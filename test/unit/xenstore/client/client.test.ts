@@ -9,7 +9,7 @@ import { STORE_OPS, storePacket } from '../../../../src/testing/index.ts'
 function setup() {
   const store = new XenStore()
   const server: XenStoreServer = new XenStoreServer({ store, onWork: () => queueMicrotask(() => server.process()) })
-  const client = (domain = 0): XenStoreClient => new XenStoreClient(server.connectLocal(domain))
+  const client = (domid = 0): XenStoreClient => new XenStoreClient(server.connectLocal(domid))
   return { store, server, client }
 }
 
@@ -61,12 +61,12 @@ test('what no server could be sent is refused, and the connection goes on', asyn
 describe('what a toolstack tells the server', () => {
   /** A server that can connect domains 5 and 6, the latter with a page that nobody uses. */
   function host() {
-    const made = new Map([5, 6].map((domain) => [domain, {
+    const made = new Map([5, 6].map((domid) => [domid, {
       view: new DataView(new ArrayBuffer(4096)), base: 0, notify: () => undefined,
     }]))
     const store = new XenStore()
     const server: XenStoreServer = new XenStoreServer({
-      store, onWork: () => queueMicrotask(() => server.process()), connectDomain: (domain) => made.get(domain),
+      store, onWork: () => queueMicrotask(() => server.process()), connectDomain: (domid) => made.get(domid),
     })
     return { store, client: new XenStoreClient(server.connectLocal()) }
   }

@@ -20,7 +20,7 @@ test('only the privileged domain may give commands', () => {
 test('what is to be printed is an event', () => {
   const harness = new StoreHarness()
   const printed: string[] = []
-  harness.store.events.on('printed', ({ domain, text }) => printed.push(`${domain}: ${text}`))
+  harness.store.events.on('printed', ({ domid, text }) => printed.push(`${domid}: ${text}`))
   expect(command(harness, 'print|hello there|')).toBe('OK|')
   expect(printed).toEqual(['0: hello there'])
 })

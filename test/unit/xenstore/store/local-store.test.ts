@@ -120,8 +120,8 @@ test('events tell what was done, by whom, and when', () => {
   const seen: (StoreEvent['type'])[] = []
   store.events.onAny((event) => seen.push(event.type))
   const operations: unknown[] = []
-  store.events.on('operation', ({ operation, path, domain, error, time }) =>
-    operations.push([operation, path, domain, error, time]))
+  store.events.on('operation', ({ operation, path, domid, error, time }) =>
+    operations.push([operation, path, domid, error, time]))
   tools.watch('/a', () => undefined)
   tools.write('/a', '1')
   errorOf(() => tools.read('/none'))
