@@ -17,7 +17,7 @@ export {
 } from './block/index.ts'
 export type {
   BlockBackendOptions, BlockClientOptions, BlockFeatures, BlockLayout, BlockRequest, BlockServerOptions,
-  BlockStatistics, BlockStore, DataPage, DiskGeometry, DiskRequest, DisksState, MemoryStoreOptions, MemoryStoreState, OverlayState, ClusterSetState, SavedMemoryStore, SavedOpening,
+  BlockStatistics, BlockStore, DataPage, DiskGeometry, DiskRequest, DisksState, MemoryStoreOptions, MemoryStoreState, OverlayState, ClusterSetState, RecordedAnswer, SavedMemoryStore, SavedOpening,
   SavedOverlay, Segment, ServedDisk, StoreAnswer, StoreState,
   VirtualDevice,
 } from './block/index.ts'

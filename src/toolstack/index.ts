@@ -104,6 +104,6 @@ export type {
   AttachedDevice, BackendHost, DeviceConfiguration, DeviceRow, DeviceRows, DeviceSaved, DeviceService, DeviceSite, DeviceWords,
   HostNames, Json, ServiceState, SplitDevice, WantedDevice,
 } from './device-kinds/split-device.ts'
-export type { HostCall, HostInput, InputRecord, Inputs } from './run/inputs.ts'
+export type { DiskAnswer, HostCall, HostInput, InputRecord, Inputs } from './run/inputs.ts'
 export type { DomainEnd } from './host/domain-fate.ts'
 export type { ShutdownProgress } from './host/ask-to-end.ts'

@@ -15,9 +15,10 @@ import { SECTOR_SIZE, checkStore } from './block-store.ts'
 import { diskRequest, type DiskRequest } from './disk-request.ts'
 import { INDIRECT_SEGMENTS, layoutOf } from './protocol.ts'
 import type { BlockStatistics } from './server.ts'
-import { BlockServer, blockServerState, type StoreAnswer } from './server.ts'
+import { BlockServer, blockServerState } from './server.ts'
 import { isHeld, listStores, saveStores, storesState, type OpenedStore, type StoreState } from './stores.ts'
 import { parseVirtualDevice } from './virtual-device.ts'
+import type { RecordedAnswer, StoreAnswer } from './waiting-requests.ts'
 
 /** How the back-end is made. */
 export interface BlockBackendOptions {
@@ -38,6 +39,13 @@ export interface ServedDisk {
   readonly broken: boolean
   /** True when its contents lie elsewhere than in memory: after a load somebody has to open them. */
   readonly opensAnew: boolean
+  /** True while the request with this number waits for its store. */
+  waitsFor(request: number): boolean
+  /**
+   * Answers a waiting request as its store did in another run. Throws INVALID_STATE when no such request waits,
+   * INVALID_ARGUMENT when it reads another number of bytes.
+   */
+  answer(answer: RecordedAnswer): void
 }
 
 interface Connection {
@@ -103,6 +111,8 @@ class BlockInstance implements BackendInstance, ServedDisk {
   /** What is to be let go with the store: listeners, and time that stands still for it. */
   private readonly releases: (() => void)[] = []
   private connection: Connection | undefined
+  /** Serves no more, and has requests that wait for the store. */
+  private ending: BlockServer | undefined
 
   constructor(device: BackendDevice, backend: BlockServices) {
     this.device = device
@@ -116,6 +126,20 @@ class BlockInstance implements BackendInstance, ServedDisk {
 
   get broken(): boolean {
     return this.connection?.server.broken === true
+  }
+
+  waitsFor(request: number): boolean {
+    return this.waitingServer?.waiting.has(request) === true
+  }
+
+  answer(answer: RecordedAnswer): void {
+    const server = this.waitingServer
+    if (server === undefined) throw badState(`no front-end is connected to ${this.request.name}`)
+    server.answerFrom(answer)
+  }
+
+  private get waitingServer(): BlockServer | undefined {
+    return this.connection?.server ?? this.ending
   }
 
   async announce(): Promise<void> {
@@ -336,7 +360,9 @@ class BlockInstance implements BackendInstance, ServedDisk {
     if (connection === undefined) return
     this.connection = undefined
     kernel.events.close(connection.port)
+    this.ending = connection.server
     await connection.server.stop()
+    this.ending = undefined
     kernel.grants.unmap(connection.page)
   }
 

@@ -19,6 +19,7 @@ import { SECTOR_SIZE } from './block-store.ts'
 import { PersistentGrants, persistentState } from './persistent-grants.ts'
 import type { BlockLayout } from './protocol.ts'
 import { DIRECT_SEGMENTS, INDIRECT_SEGMENTS, SECTORS_PER_PAGE, SEGMENT_AT } from './protocol.ts'
+import { markWritten, WaitingRequests, type RecordedAnswer, type StoreAnswer } from './waiting-requests.ts'
 
 /** Bytes that are discarded without a pause: a store may have to write zeros. */
 export const DISCARD_PIECE = 4 << 20
@@ -81,13 +82,6 @@ export interface BlockServerOptions {
   onStoreFailed?(error: unknown): void
 }
 
-/** An answer of a store that did not come at once. */
-export interface StoreAnswer {
-  /** Which of them it is, since the ring was connected. */
-  readonly number: number
-  readonly okay: boolean
-}
-
 /** The segments of a request, in a private copy, and what is to be done with them. */
 interface SegmentList {
   readonly view: DataView
@@ -121,17 +115,14 @@ export class BlockServer {
   private readonly copy: Uint8Array
   private readonly view: DataView
   private readonly persistent = new PersistentGrants()
-  /** Requests that the store has not answered, by what lets time go on. */
-  private readonly unanswered = new Set<() => void>()
-  /** Answers that did not come at once, so far. */
-  private answers = 0
+  /** Requests that the store has not answered. */
+  readonly waiting: WaitingRequests
   private stopped = false
   /** Others have their turn; the ring is looked at again behind it. */
   private resting = false
   /** Segments looked at in this turn. */
   private segments = 0
   private lastDiscard: Promise<void> = Promise.resolve()
-  private readonly idle: (() => void)[] = []
   /** Byte runs of the request in hand: start and length, in pairs. */
   private readonly runs = new Uint32Array(2 * INDIRECT_SEGMENTS)
   private runCount = 0
@@ -142,6 +133,7 @@ export class BlockServer {
   constructor(options: BlockServerOptions) {
     const { layout } = options
     this.options = options
+    this.waiting = new WaitingRequests(options.grants.memory)
     this.ring = new BackRing({ view: options.grants.memory.view, base: options.ring, entrySize: layout.entrySize })
     this.copy = new Uint8Array(layout.entrySize)
     this.view = new DataView(this.copy.buffer)
@@ -159,13 +151,13 @@ export class BlockServer {
 
   /** What keeps it from being saved: requests that the store has not answered, or a ring that waits for its turn. */
   underWay(): string | undefined {
-    if (this.unanswered.size > 0) return 'a request to its store'
+    if (this.waiting.size > 0) return 'a request to its store'
     return this.resting ? 'a turn of its ring' : undefined
   }
 
   /** The position in the ring and what is kept of the front-end, for a save of its back-end. */
   save(): BlockServerState {
-    return { ring: this.ring.save(), persistent: this.persistent.save(), answers: this.answers, statistics: { ...this.statistics } }
+    return { ring: this.ring.save(), persistent: this.persistent.save(), answers: this.waiting.asked, statistics: { ...this.statistics } }
   }
 
   /** Goes on where the saved one was. */
@@ -174,7 +166,7 @@ export class BlockServer {
     if (persistent.frames.some((frame) => frame >= most)) throw badState("a grant is beyond the machine's memory")
     this.ring.load(ring)
     this.persistent.load(persistent)
-    this.answers = answers
+    this.waiting.asked = answers
     Object.assign(this.statistics, statistics)
   }
 
@@ -208,8 +200,7 @@ export class BlockServer {
    */
   async stop(): Promise<void> {
     this.stopped = true
-    for (const release of this.unanswered) release()
-    if (this.unanswered.size > 0) await new Promise<void>((resolve) => this.idle.push(resolve))
+    await this.waiting.end()
     this.release(this.persistent.clear())
   }
 
@@ -376,15 +367,9 @@ export class BlockServer {
     const bytes = grants.memory.bytes.subarray(from, from + length)
     if (write) return store.write(offset, bytes)
     const done = store.read(offset, bytes)
-    if (done !== undefined) return Promise.resolve(done).then(() => this.markWritten(from, length))
-    this.markWritten(from, length)
+    if (done !== undefined) return Promise.resolve(done).then(() => markWritten(grants.memory, from, length))
+    markWritten(grants.memory, from, length)
     return undefined
-  }
-
-  private markWritten(from: number, length: number): void {
-    const last = Math.floor((from + length - 1) / PAGE_SIZE)
-    const { memory } = this.options.grants
-    for (let frame = Math.floor(from / PAGE_SIZE); frame <= last; frame += 1) memory.markWritten(frame)
   }
 
   private discard(idLow: number, idHigh: number): void {
@@ -445,22 +430,32 @@ export class BlockServer {
       this.complete(done, transfer)
       return
     }
-    const release = this.options.hold()
-    this.unanswered.add(release)
+    const reads = this.runs.slice(0, transfer.write || transfer.sectors === 0 ? 0 : 2 * this.runCount)
+    const number = this.waiting.add({ reads, release: this.options.hold(), take: (okay) => this.take(okay, transfer) })
     void done.then((okay) => {
-      this.answers += 1
-      const take = (): void => this.take(okay, transfer, release)
-      if (this.options.answered === undefined) take()
-      else this.options.answered({ number: this.answers, okay }, take)
+      if (this.waiting.has(number)) this.answer(number, okay)
     })
   }
 
-  private take(okay: boolean, transfer: Transfer, release: () => void): void {
-    release()
-    this.unanswered.delete(release)
+  /**
+   * Answers a waiting request as its store did in another run; the store itself stays silent, or is not heard any more.
+   * Throws INVALID_STATE when no such request waits, INVALID_ARGUMENT when it reads another number of bytes.
+   */
+  answerFrom({ request, okay, bytes }: RecordedAnswer): void {
+    this.waiting.fill(request, bytes)
+    this.answer(request, okay)
+  }
+
+  private answer(request: number, okay: boolean): void {
+    const { waiting, options: { answered } } = this
+    const take = (): void => waiting.take(request, okay)
+    if (answered === undefined) take()
+    else answered({ request, okay, bytes: () => waiting.bytesOf(request) }, take)
+  }
+
+  private take(okay: boolean, transfer: Transfer): void {
     this.complete(okay, transfer)
     if (!this.stopped) this.push()
-    if (this.unanswered.size === 0) for (const resolve of this.idle.splice(0)) resolve()
   }
 
   private complete(okay: boolean, { write, idLow, idHigh, operation, handles, sectors }: Transfer): void {

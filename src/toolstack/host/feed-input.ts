@@ -1,10 +1,12 @@
 /** Puts an input that was taken down on another host into this one, by the calls that its user would make. */
+import type { ServedDisk } from '../../drivers/index.ts'
 import { XenError, type DomId } from '../../util/index.ts'
+import { DISK } from '../device-kinds/disk/disk.ts'
 import type { DomainOptions } from '../config/domain-config.ts'
 import type { KernelSource } from '../domains/kernel-source.ts'
-import type { HostCall, HostInput } from '../run/inputs.ts'
+import type { DiskAnswer, HostCall, HostInput } from '../run/inputs.ts'
 import type { Domain } from './domain.ts'
-import type { Host } from './host.ts'
+import { insidesOf, type Host } from './host.ts'
 
 /** A call by its name, made anew. */
 type Calls = { readonly [C in HostCall['call']]: (host: Host, input: Extract<HostCall, { readonly call: C }>) => unknown }
@@ -27,15 +29,25 @@ const CALLS: Calls = {
   other: (_, { name }) => { throw new XenError('NOT_SUPPORTED', `the call ${name} came with what is no plain data`) },
 }
 
+/** A request is made when its guest comes to it: the answer waits for that. The disk's own store is to stay silent. */
+async function answerDisk(host: Host, { domid, device, ...answer }: DiskAnswer): Promise<void> {
+  const disks = insidesOf(host).guests.devices.service(DISK)
+  const served = (): ServedDisk | undefined => disks.served(domid as DomId, device)
+  const waits = (): boolean => served()?.waitsFor(answer.request) === true
+  if (!waits()) await host.until(`request ${answer.request} of disk ${device} of domain ${domid}`, waits)
+  served()?.answer(answer)
+}
+
 /**
- * Puts an input in; what comes of it is the call's own answer, a promise as a rule. Throws NOT_SUPPORTED for what cannot be
- * put in from here: answers of disks come from the disks, and calls with what is no plain data from their callers.
+ * Puts an input in; what comes of it is the call's own answer, a promise as a rule. The answer of a disk rejects with
+ * INVALID_ARGUMENT when its request reads another number of bytes. Throws NOT_SUPPORTED for calls that came with what is no
+ * plain data.
  */
 export function feedInput(host: Host, input: HostInput): unknown {
   switch (input.source) {
     case 'console': return host.domain(input.domid).console.write(input.bytes)
     case 'frame': return host.bridge(input.bridge).send(input.port, input.bytes)
-    case 'disk': throw new XenError('NOT_SUPPORTED', `an answer of disk ${input.device} of domain ${input.domid as DomId} comes from the disk`)
+    case 'disk': return answerDisk(host, input)
     // The table pairs each call with its own input; TypeScript cannot follow that through a lookup.
     case 'call': return (CALLS[input.call] as (host: Host, input: HostCall) => unknown)(host, input)
   }

@@ -1,7 +1,7 @@
 /**
  * The one door by which things come into a host from outside: what a user types and calls, frames that user code sends,
- * answers of disks that were waited for. Each is plain data with its place in the order and the host's time, so that a run
- * can be taken down; what is not plain (a disk's own contents, a program) is noted as such.
+ * answers of disks that were waited for, with what was read. Each is plain data with its place in the order and the host's time, so that a run
+ * can be taken down; what is not plain (a stream, a program) is noted as such.
  */
 import type { Clock } from '../../util/index.ts'
 
@@ -16,14 +16,24 @@ export type HostCall =
   /** Something that reads or writes a stream, or comes with what is no plain data: it cannot be called again from this. */
   | { readonly call: 'other'; readonly name: string }
 
+/** The answer of a disk's store that did not come at once. */
+export interface DiskAnswer {
+  readonly domid: number
+  readonly device: number
+  /** Which of this disk's requests that were waited for it answers, since its front-end connected: the first is 1. */
+  readonly request: number
+  readonly okay: boolean
+  /** What was read; empty for a request that reads nothing. */
+  readonly bytes: Uint8Array
+}
+
 /** What comes in, by where it comes from. */
 export type HostInput =
   /** Typed into the console of a domain. */
   | { readonly source: 'console'; readonly domid: number; readonly bytes: Uint8Array }
   /** Sent by a port of user code. */
   | { readonly source: 'frame'; readonly bridge: string; readonly port: number; readonly bytes: Uint8Array }
-  /** The answer of a disk's store that did not come at once: the number of the answer on this disk, and whether it was well. */
-  | { readonly source: 'disk'; readonly domid: number; readonly device: number; readonly answer: number; readonly okay: boolean }
+  | { readonly source: 'disk' } & DiskAnswer
   | { readonly source: 'call' } & HostCall
 
 /** An input with its place. */

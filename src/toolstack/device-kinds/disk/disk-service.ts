@@ -1,5 +1,5 @@
 /** Dom0's block back-end with the stores behind it: what came with a disk, or what the host's opener finds for its target. */
-import { BlockBackend, disksState, loadStores, type BlockStore, type DiskRequest, type DisksState } from '../../../drivers/index.ts'
+import { BlockBackend, disksState, loadStores, type BlockStore, type DiskRequest, type DisksState, type ServedDisk } from '../../../drivers/index.ts'
 import { badState, XenError, type DomId, type SavedPart } from '../../../util/index.ts'
 import type { DiskOpenRequest, DiskOrigin } from '../device-sources.ts'
 import type { BackendHost, DeviceService } from '../split-device.ts'
@@ -9,6 +9,8 @@ import type { DiskConfig } from './disk-specification.ts'
 export interface DiskService extends DeviceService {
   /** Opens a disk's target for reading by the toolstack itself: a boot loader reads it before there is a domain. */
   openImage(disk: DiskConfig, origin: DiskOrigin): BlockStore | Promise<BlockStore>
+  /** What serves a disk of a domain; undefined while nothing does. */
+  served(domid: DomId, id: number): ServedDisk | undefined
 }
 
 /** The stores of a saved part, which comes from anywhere. */
@@ -42,7 +44,7 @@ export function serveDisks(host: BackendHost<DiskConfig>): DiskService {
   const driver = new BlockBackend({
     open,
     answered: ({ domid, device }, answer, take) => host.inputs.enter(
-      () => ({ source: 'disk', domid, device: Number(device), answer: answer.number, okay: answer.okay }), take),
+      () => ({ source: 'disk', domid, device: Number(device), request: answer.request, okay: answer.okay, bytes: answer.bytes() }), take),
     onStoreFailed: (request, error) => {
       const disk = attached(request)
       if (disk !== undefined) disk.lastError = error
@@ -62,6 +64,7 @@ export function serveDisks(host: BackendHost<DiskConfig>): DiskService {
         return lost && `the contents of disk ${lost.request.name} of domain ${lost.request.domid}, which came with it`
       },
     },
+    served: (domid, id) => driver.disk(domid, id),
     isServed: (domid, id) => driver.disk(domid, id) !== undefined,
     statistics: (domid, id) => {
       const counted = driver.disk(domid, id)?.statistics
