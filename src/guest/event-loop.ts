@@ -3,7 +3,7 @@
  * pending ports), runs its handler to completion, and counts what it costs. It never waits; when nothing is left it
  * says so, and the hypervisor blocks the vCPU.
  */
-import { shape, type StateOf } from '../util/index.ts'
+import { shape, type StateOf, type Quiescible } from '../util/index.ts'
 import type { Charge } from './cost.ts'
 import { COST } from './cost.ts'
 
@@ -32,7 +32,7 @@ export interface LoopSources {
 }
 
 /** Runs a guest's handlers. */
-export class EventLoop {
+export class EventLoop implements Quiescible {
   /** Instructions that the last `run` cost, with what was done outside it since the one before. */
   executed = 0
   private readonly sources: LoopSources

@@ -6,7 +6,7 @@
  */
 import { GNTST, GNTTAB_NR_RESERVED_ENTRIES, GrantEntryV1, GTF, PAGE_SIZE } from '../abi/index.ts'
 import type { GrantCopy, HypercallPort } from '../abi/index.ts'
-import type { DomId, GrantHandle, GrantRef, Mfn, StateOf } from '../util/index.ts'
+import type { DomId, GrantHandle, GrantRef, Mfn, Quiescible, StateOf } from '../util/index.ts'
 import { badState, shape, XenError } from '../util/index.ts'
 import { checked } from './event-channels.ts'
 import type { Page } from './pages.ts'
@@ -44,7 +44,7 @@ export const grantsState = /* @__PURE__ */ shape.record({
 export type GrantsState = StateOf<typeof grantsState>
 
 /** The grant table of one guest. */
-export class Grants {
+export class Grants implements Quiescible {
   private readonly port: GrantCalls
   private tables: readonly Mfn[] = []
   private readonly unused: GrantRef[] = []

@@ -5,7 +5,7 @@
  */
 import { SHUTDOWN, VIRQ } from '../abi/index.ts'
 import type { HypercallPort, ShutdownReason } from '../abi/index.ts'
-import type { DomId, EventPort, Random, RandomState } from '../util/index.ts'
+import type { DomId, EventPort, Quiescible, Random, RandomState } from '../util/index.ts'
 import {
   anything, badState, callable, checkOptions, having, parseDuration, SeededRandom, thrownStack, thrownText, XenError, type Duration,
 } from '../util/index.ts'
@@ -59,7 +59,7 @@ export interface KernelOptions {
 const ENDING_GRANTS_RETRY = 100_000_000
 
 /** One guest kernel, from its boot to its end. */
-export class GuestKernel {
+export class GuestKernel implements Quiescible {
   readonly domid: DomId
   readonly boot: BootInfo
   readonly random: Random

@@ -5,6 +5,7 @@
  * Reference: docs/misc/xenstore-paths.pandoc, control/shutdown and control/feature-*.
  */
 import type { ShutdownReason } from '../abi/index.ts'
+import type { Quiescible } from '../util/index.ts'
 import type { Attachments } from './attachments.ts'
 import type { GuestStore } from './store.ts'
 import { readOptional } from './store.ts'
@@ -32,7 +33,7 @@ export interface ShutdownServices {
 }
 
 /** Watches for shutdown requests. */
-export class ShutdownControl {
+export class ShutdownControl implements Quiescible {
   private readonly services: ShutdownServices
   private readonly hooks: ShutdownHook[] = []
   private readonly resumeHooks: ResumeHook[] = []

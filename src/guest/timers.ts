@@ -2,7 +2,7 @@
  * A guest's timers over the one-shot timer that the hypervisor gives a vCPU: a heap ordered by deadline, and by age
  * where deadlines are equal, so that runs are repeatable.
  */
-import { badState, shape, type StateOf } from '../util/index.ts'
+import { badState, shape, type StateOf, type Quiescible } from '../util/index.ts'
 
 /** One timer; `cancel` may be called at any time, also after it has fired. */
 export interface Timer {
@@ -38,7 +38,7 @@ const before = (a: Entry, b: Entry): boolean =>
   a.deadline < b.deadline || (a.deadline === b.deadline && a.order < b.order)
 
 /** The timers of one guest. */
-export class Timers {
+export class Timers implements Quiescible {
   private readonly now: () => number
   private readonly program: (deadline: number) => void
   private readonly heap: Entry[] = []

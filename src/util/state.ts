@@ -5,7 +5,7 @@
  * its part have looked at it.
  *
  * What is no state: what can be made again without a guest seeing it (decoded code, translations), and what belongs to the
- * outside (listeners, open files). Who has work in flight there says by its life cycle when nothing is.
+ * outside (listeners, open files). Who can have work in flight is {@link Quiescible}: it is saved only when it has none.
  * Reference for the plan: propolis, lib/propolis/src/lifecycle.rs; cloud-hypervisor, vm-migration/src/lib.rs.
  */
 import { XenError } from './errors.ts'
@@ -27,14 +27,13 @@ export interface Stateful<State> {
   load(state: State): void
 }
 
-/** A part with work in flight outside of the host: a disk's reads, a user's promises. Each step defaults to nothing. */
-export interface Lifecycle {
-  /** Begin nothing outside any more; hold on to what is asked for meanwhile. No vCPU runs by now. */
-  pause(): void
-  /** Resolves when nothing is in flight outside. To be called once all parts are paused; a rejection ends the attempt. */
-  quiesce(): Promise<void>
-  /** Go on with what has been held on to. Before any vCPU runs; also after a `quiesce` that failed. */
-  resume(): void
+/**
+ * What can have work in flight that no plain data holds: a disk's reads, a step of a handshake, code that waits. Nobody stops
+ * it half-way: whoever saves keeps new work away, lets what is in flight end, and asks again.
+ */
+export interface Quiescible {
+  /** What is in flight now, in words for whoever waits for it; undefined when nothing is. Changes nothing. */
+  underWay(): string | undefined
 }
 
 /** One part's saved state. */
@@ -50,7 +49,7 @@ export interface SavedTree {
 }
 
 /** A part as whoever is above it sees it. */
-export interface Part extends Lifecycle {
+export interface Part {
   readonly name: string
   /** All that the part is, as plain data. Changes nothing. */
   save(): SavedPart | SavedTree
@@ -101,10 +100,8 @@ function opened(saved: unknown, version: number, content: 'state' | 'parts'): un
   return saved[content]
 }
 
-const settled = Promise.resolve()
-
 /** Makes a stateful part a named one. */
-export function part<State>(facts: PartFacts<State>, body: Stateful<State> & Partial<Lifecycle>): Part {
+export function part<State>(facts: PartFacts<State>, body: Stateful<State>): Part {
   const { name, version, shape } = facts
   const examine = (saved: unknown): State => {
     const state = opened(saved, version, 'state')
@@ -117,18 +114,8 @@ export function part<State>(facts: PartFacts<State>, body: Stateful<State> & Par
     save: () => ({ version, state: body.save() }),
     check: (saved) => inside(name, () => void examine(saved)),
     load: (saved) => inside(name, () => body.load(examine(saved))),
-    pause: () => body.pause?.(),
-    quiesce: () => body.quiesce?.() ?? settled,
-    resume: () => body.resume?.(),
   }
 }
-
-/** The life cycle of several parts: paused in order, quiesced together, resumed in the opposite order. */
-const lifecycleOf = (parts: () => readonly Part[]): Lifecycle => ({
-  pause: () => parts().forEach((one) => one.pause()),
-  quiesce: async () => void await Promise.all(parts().map((one) => one.quiesce())),
-  resume: () => [...parts()].reverse().forEach((one) => one.resume()),
-})
 
 const saveAll = (parts: readonly Part[]): SavedTree['parts'] => Object.fromEntries(parts.map((one) => [one.name, one.save()]))
 
@@ -153,7 +140,6 @@ export function partTree(facts: { readonly name: string; readonly version: numbe
       const found = examine(saved)
       for (const one of parts) one.load(found[one.name])
     }),
-    ...lifecycleOf(() => parts),
   }
 }
 
@@ -192,17 +178,5 @@ export function partSet(facts: { readonly name: string; readonly version: number
       }
       for (const [one, state] of made) one.load(state)
     }),
-    ...lifecycleOf(() => source.present()),
-  }
-}
-
-/** Does `work` while nothing is in flight outside: pauses, quiesces, works, and resumes in any case. */
-export async function whileQuiet<T>(lifecycle: Lifecycle, work: () => T | Promise<T>): Promise<T> {
-  lifecycle.pause()
-  try {
-    await lifecycle.quiesce()
-    return await work()
-  } finally {
-    lifecycle.resume()
   }
 }

@@ -172,8 +172,15 @@ describe('a host is not saved, and goes on as before,', () => {
     await domain.console.waitFor(/^alive$/)
 
     const typed = await boot()
-    await typed.createDomain({ name: 'typed', memory: 8, kernel: () => undefined })
-    await expect(typed.stateHash()).rejects.toMatchObject({ code: 'NOT_SUPPORTED', details: { name: 'typed' } })
+    await typed.createDomain({ name: 'typed', memory: 8, kernel: ({ control }) => control.saveState(() => ({ visits: 1 })) })
+    const refusal = {
+      code: 'NOT_SUPPORTED', details: { id: 1, name: 'typed' },
+      message: 'domain 1 (typed) is a guest in TypeScript, whose program cannot be saved while it runs: save the domain to a stream, or end it first',
+    }
+    await expect(typed.stateHash()).rejects.toMatchObject(refusal)
+    await expect(saveHost(typed)).rejects.toMatchObject(refusal)
+    await typed.domain('typed').destroy()
+    expect(Object.keys(await typed.stateHash())).toContain('devices.back-ends.bus')
     await expect(saveHost(await boot({ clock: 'realtime' }))).rejects.toMatchObject({ code: 'NOT_SUPPORTED' })
   })
 

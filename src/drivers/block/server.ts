@@ -12,7 +12,7 @@
 import { BLKIF_OP, BLKIF_RSP, BlkifRequestSegment, GNTST, PAGE_SIZE } from '../../abi/index.ts'
 import type { HypercallPort } from '../../guest/index.ts'
 import { BackRing, ringState } from '../../rings/index.ts'
-import type { DomId, GrantHandle, GrantRef } from '../../util/index.ts'
+import type { DomId, GrantHandle, GrantRef, Quiescible } from '../../util/index.ts'
 import { badState, shape, TWO_32, type StateOf } from '../../util/index.ts'
 import type { BlockStore } from './block-store.ts'
 import { SECTOR_SIZE } from './block-store.ts'
@@ -104,7 +104,7 @@ interface Transfer {
 }
 
 /** Serves one ring. */
-export class BlockServer {
+export class BlockServer implements Quiescible {
   readonly statistics: BlockStatistics = {
     reads: 0, writes: 0, flushes: 0, discards: 0, sectorsRead: 0, sectorsWritten: 0, errors: 0,
   }

@@ -12,7 +12,7 @@ import {
   type EventNames, EventHub, XenError, badState, callGuarded, watchAnswer, callable, checkOptions, part, shape, text, whole,
   type Part, type StateOf,
 } from '../../util/index.ts'
-import type { EventSource } from '../../util/index.ts'
+import type { EventSource, Quiescible } from '../../util/index.ts'
 import { AddressTable, addressTableState } from './address-table.ts'
 import { FrameQueue, frameQueueState } from './frame-queue.ts'
 import type { NetFrame } from './frame.ts'
@@ -82,7 +82,7 @@ const bridgeState = /* @__PURE__ */ shape.record({
 type BridgeState = StateOf<typeof bridgeState>
 
 /** The bridge. */
-export class Bridge {
+export class Bridge implements Quiescible {
   readonly name: string
   readonly mtu: number
   readonly events: EventSource<BridgeEvent>

@@ -10,14 +10,14 @@
  * Reference: public/io/xenbus.h; the captures of Linux and xl on Xen 4.17.
  */
 import { XENBUS_STATE, type XenbusStateName } from '../../abi/index.ts'
-import type { DomId, Part, Shape } from '../../util/index.ts'
+import type { DomId, Part, Quiescible, Shape } from '../../util/index.ts'
 import { part, shape, XenError } from '../../util/index.ts'
 import type { DeviceOptions } from './device.ts'
 import { XenbusDevice } from './device.ts'
 import { readNumber, readState } from './state.ts'
 
 /** What a back-end driver does for one device at each step of the handshake. */
-export interface BackendInstance {
+export interface BackendInstance extends Partial<Quiescible> {
   /** Publishes what does not depend on the front-end; the device goes to InitWait then. */
   announce(): Promise<void>
   /** Called once in InitWait, for what a hotplug script would do. */
@@ -28,8 +28,6 @@ export interface BackendInstance {
   disconnect(): Promise<void> | void
   /** The device is gone for good. */
   remove?(): Promise<void> | void
-  /** What keeps it from being saved; undefined when nothing does. */
-  underWay?(): string | undefined
   /** What it is, with its rings and ports, for {@link DriverState}. */
   save?(): unknown
 }
@@ -57,7 +55,7 @@ export interface BackendDriver {
 const NAMES = /* @__PURE__ */ Object.keys(XENBUS_STATE) as XenbusStateName[]
 
 /** The back-end's half of one device. */
-export class BackendDevice extends XenbusDevice {
+export class BackendDevice extends XenbusDevice implements Quiescible {
   readonly role = 'backend'
   private readonly driver: BackendDriver
   private instance: BackendInstance | undefined

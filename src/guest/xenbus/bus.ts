@@ -2,7 +2,7 @@
  * The bus: finds devices in XenStore as they come and go, and gives each to the driver of its kind. There are two, of
  * the same make: `device/KIND/ID` for front-ends, `backend/KIND/DOMAIN/ID` for back-ends.
  */
-import type { EventSource } from '../../util/index.ts'
+import type { EventSource, Quiescible } from '../../util/index.ts'
 import { EventHub, partSet, XenError, type Part } from '../../util/index.ts'
 import type { GuestKernel } from '../kernel.ts'
 import type { GuestStore, StoreWatchOptions } from '../store.ts'
@@ -157,7 +157,7 @@ export class FrontendBus extends Bus<FrontendDevice, FrontendDriver> {
 }
 
 /** The back-ends that a domain runs for others. */
-export class BackendBus extends Bus<BackendDevice, BackendDriver> {
+export class BackendBus extends Bus<BackendDevice, BackendDriver> implements Quiescible {
   constructor(kernel: GuestKernel) {
     super(kernel, BACKENDS, 3, (options, driver) => new BackendDevice(options, driver))
   }

@@ -4,7 +4,7 @@
  */
 import { XENBUS_STATE } from '../../abi/index.ts'
 import type { GuestKernel } from '../../guest/index.ts'
-import { XenError, part, partTree, type DomId, type Part, type Random, type SavedTree } from '../../util/index.ts'
+import { XenError, part, partTree, type DomId, type Part, type Random, type SavedTree, type Quiescible } from '../../util/index.ts'
 import type { DeviceKinds, DomainDevices } from '../device-kinds/device-kinds.ts'
 import type { DiskOpener } from '../device-kinds/device-sources.ts'
 import type { BackendHost, DeviceConfiguration, DeviceService, SplitDevice, WantedDevice } from '../device-kinds/split-device.ts'
@@ -36,7 +36,7 @@ export interface DeviceHost extends WaitHost {
 }
 
 /** All split devices of a host. */
-export class Devices {
+export class Devices implements Quiescible {
   readonly kinds: DeviceKinds
   private readonly host: DeviceHost
   private readonly backEnds: BackEnds

@@ -6,7 +6,8 @@ import { GNTTAB_RESERVED_XENSTORE, PAGE_SIZE, VIRQ } from '../../abi/index.ts'
 import { ConsoleBackend } from '../../drivers/index.ts'
 import { TypeScriptRunner, kernelState, mappedPageState, type BootInfo, type GuestKernel, type MappedPage } from '../../guest/index.ts'
 import type { ControlInterface, HypercallPort } from '../../hypervisor/index.ts'
-import { SeededRandom, XenError, part, shape, type DomId, type EventPort, type GrantRef, type Part, type StateOf } from '../../util/index.ts'
+import { SeededRandom, XenError, part, shape } from '../../util/index.ts'
+import type { DomId, EventPort, GrantRef, Part, Quiescible, StateOf } from '../../util/index.ts'
 import { type StoreRing, type XenStore, type XenStoreServer } from '../../xenstore/index.ts'
 import type { TellFailure } from '../run/callback-failures.ts'
 import type { RunLoop } from '../run/run-loop.ts'
@@ -70,7 +71,7 @@ function announceEnds({ control, store, onDomainException }: Dom0Options, dom0: 
 }
 
 /** Dom0 on its way: what runs in the domain, and how it is booted, or loaded as it was. */
-export class Dom0Plan {
+export class Dom0Plan implements Quiescible {
   private readonly options: Dom0Options
   private readonly service: StoreService
   private runner: TypeScriptRunner | undefined

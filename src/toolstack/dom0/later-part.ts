@@ -7,7 +7,4 @@ export const later = (name: string, make: () => Part): Part => ({
   save: () => make().save(),
   check: () => undefined,
   load: (saved) => make().load(saved),
-  pause: () => make().pause(),
-  quiesce: () => make().quiesce(),
-  resume: () => make().resume(),
 })

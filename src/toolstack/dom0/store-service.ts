@@ -3,7 +3,7 @@
  * connection to it goes through memory.
  */
 import { connectStore, type GuestKernel, type StatefulStore, type Timer } from '../../guest/index.ts'
-import { badState, callGuarded, shape, type Part, type StateOf } from '../../util/index.ts'
+import { badState, callGuarded, shape, type Part, type StateOf, type Quiescible } from '../../util/index.ts'
 import { MemoryTransport, XenStoreServer, type Reconnection, type StoreRing, type StoreTransport, type XenStore } from '../../xenstore/index.ts'
 import type { TellFailure } from '../run/callback-failures.ts'
 
@@ -24,7 +24,7 @@ function guardWatches(store: StatefulStore, tell: TellFailure): StatefulStore {
 }
 
 /** The service. */
-export class StoreService {
+export class StoreService implements Quiescible {
   readonly server: XenStoreServer
   /** Connects a domain that a client introduces. */
   connectDomain: (domid: number, port: number) => StoreRing | undefined = () => undefined

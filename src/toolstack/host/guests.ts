@@ -2,7 +2,7 @@
  * The guests of a host, from the first thing that is known of one to the last: their handles, what is done to them by
  * operations, what follows their ends, and taking them apart. Whoever has a host sees them through it and through handles.
  */
-import type { EventHub, DomId, Stateful } from '../../util/index.ts'
+import type { DomId, EventHub, Quiescible, Stateful } from '../../util/index.ts'
 import { SeededRandom, XenError } from '../../util/index.ts'
 import type { HostParts } from '../boot/boot-host.ts'
 import { ineffectiveOption } from '../config/description-file.ts'
@@ -63,7 +63,7 @@ interface MadeDomain {
 }
 
 /** All guests of one host. */
-export class Guests {
+export class Guests implements Quiescible {
   readonly operations: Operations
   readonly devices: Devices
   readonly movement: DomainMovement<Domain>

@@ -4,7 +4,7 @@
  * little and looks again, for a bounded while.
  */
 import { memoryShape } from '../../machine/index.ts'
-import { hashParts, part, partTree, XenError, type Part, type SavedTree } from '../../util/index.ts'
+import { hashParts, part, partTree, XenError, type Part, type Quiescible, type SavedTree } from '../../util/index.ts'
 import type { HostParts } from '../boot/boot-host.ts'
 import { later } from '../dom0/later-part.ts'
 import { isTypeScriptName } from '../domains/kernel-source.ts'
@@ -33,15 +33,15 @@ function checkSavable({ parts: { options }, guests }: HostInsides): void {
   if (options.clock === 'realtime') throw new XenError('NOT_SUPPORTED', 'a host on the wall clock cannot be saved: its time is not its own')
   for (const { id, name, config: { kernel } } of guests.list()) {
     if (typeof kernel !== 'function' && !(typeof kernel === 'string' && isTypeScriptName(kernel))) continue
-    throw new XenError('NOT_SUPPORTED', `domain ${id} (${name}) is a guest in TypeScript: its program cannot be saved as it stands`, {
-      details: { id, name },
-    })
+    const why = 'a guest in TypeScript, whose program cannot be saved while it runs: save the domain to a stream, or end it first'
+    throw new XenError('NOT_SUPPORTED', `domain ${id} (${name}) is ${why}`, { details: { id, name } })
   }
 }
 
 /** Runs the host until nothing is under way in dom0. Throws BUSY, naming what was. */
 async function settle({ parts: { loop, plan }, guests }: HostInsides): Promise<void> {
-  const working = (): string | undefined => plan.underWay() ?? guests.devices.underWay()
+  const workers: readonly Quiescible[] = [plan, guests.devices]
+  const working = (): string | undefined => workers.map((one) => one.underWay()).find((why) => why !== undefined)
   for (let steps = 0; ; steps += 1) {
     await turn()
     for (let turns = 0; turns < TURNS && working() !== undefined; turns += 1) await turn()

@@ -6,7 +6,7 @@
  * apart by the header alone.
  */
 import { XENSTORE } from '../../abi/index.ts'
-import { XenError, abortSignal, badState, checkOptions, shape, whole, type StateOf } from '../../util/index.ts'
+import { XenError, abortSignal, badState, checkOptions, shape, whole, type StateOf, type Quiescible } from '../../util/index.ts'
 import { ByteQueue } from '../protocol/byte-queue.ts'
 import { ClientOperations, type Requester } from './client-operations.ts'
 import { ClientDomains } from './client-domains.ts'
@@ -55,7 +55,7 @@ interface Pending {
  * await store.transaction(async (t) => t.write('count', String(Number(await t.read('count')) + 1)))
  * for await (const { path } of store.watch('device', { signal })) console.log('changed:', path)
  */
-export class XenStoreClient extends ClientOperations {
+export class XenStoreClient extends ClientOperations implements Quiescible {
   /** What a toolstack tells the server of domains, and asks about them. */
   readonly domains: ClientDomains
   private transport: StoreTransport

@@ -3,7 +3,7 @@
  * and no loop of its own. Transports tell it that there is news, its owner calls {@link XenStoreServer.process}, and
  * the same calls give the same run.
  */
-import { anything, callable, checkOptions, flag, part, partTree, whole, type Part } from '../../util/index.ts'
+import { anything, callable, checkOptions, flag, part, partTree, whole, type Part, type Quiescible } from '../../util/index.ts'
 import { isUnprivileged } from '../store/domains.ts'
 import { OPERATION_BY_NUMBER } from '../protocol/messages.ts'
 import { HANDLERS, type Exchange, type HandlerHost } from './request-handlers.ts'
@@ -75,7 +75,7 @@ export interface IntroduceOptions {
  * const server = new XenStoreServer({ store, onWork: () => queueMicrotask(() => server.process()) })
  * server.introduceDomain(1, { view, base, notify })
  */
-export class XenStoreServer {
+export class XenStoreServer implements Quiescible {
   readonly store: XenStore
   private readonly core: StoreCore
   private readonly options: XenStoreServerOptions

@@ -1,7 +1,7 @@
-/** The one form of state: shapes, parts, trees, life cycle, hashes, differences. */
+/** The one form of state: shapes, parts, trees, hashes, differences. */
 import { describe, expect, test } from 'vitest'
 import {
-  XenError, badState, compareStates, hashParts, hashState, part, partSet, partTree, shape, whileQuiet,
+  XenError, badState, compareStates, hashParts, hashState, part, partSet, partTree, shape,
   type Part, type SavedTree, type StateOf, type Stateful,
 } from '../../../src/util/index.ts'
 
@@ -130,31 +130,6 @@ describe('a tree of parts', () => {
     expect(copies).toEqual(present)
     const { a } = (setOf(present).save() as SavedTree).parts
     expect(refusalOf(() => setOf(new Map()).load({ version: 1, parts: { long: a } })).part).toBe('set')
-  })
-})
-
-describe('the life cycle', () => {
-  const recording = (name: string, steps: string[], quiesce = Promise.resolve()): Part => part(
-    { name, version: 1, shape: shape.record({}) },
-    {
-      save: () => ({}), load: () => {},
-      pause: () => void steps.push(`pause ${name}`), resume: () => void steps.push(`resume ${name}`),
-      quiesce: () => quiesce.then(() => void steps.push(`quiet ${name}`)),
-    },
-  )
-
-  test('pauses all before it waits for any, and resumes the other way round', async () => {
-    const steps: string[] = []
-    const tree = partTree({ name: 'host', version: 1 }, [recording('disk', steps), counterPart(new Counter()), recording('net', steps)])
-    expect(await whileQuiet(tree, () => steps.push('work'))).toBe(5)
-    expect(steps).toEqual(['pause disk', 'pause net', 'quiet disk', 'quiet net', 'work', 'resume net', 'resume disk'])
-  })
-
-  test('resumes after a wait that failed', async () => {
-    const steps: string[] = []
-    const tree = partTree({ name: 'host', version: 1 }, [recording('disk', steps, Promise.reject(new Error('stuck')))])
-    await expect(whileQuiet(tree, () => steps.push('work'))).rejects.toThrow('stuck')
-    expect(steps).toEqual(['pause disk', 'resume disk'])
   })
 })
 
