@@ -145,6 +145,44 @@ test('answers of a disk come from a record, with what was read, where the store 
   expect(other.records).toEqual(records)
 })
 
+test('what is written to XenStore by the handle of the host comes from a record, one by one and in transactions', async () => {
+  const host = await boot()
+  const records = record(host)
+  const { store } = host
+  store.write('/tool/a', 'one')
+  await runTo(host, host.now() + 1_000_000)
+  store.mkdir('/tool/b')
+  store.setPermissions('/tool/a', ['n0', 'r5'])
+  store.transaction((own) => {
+    own.write('/tool/c', Uint8Array.of(0, 1, 255))
+    own.tryRm('/none/none')
+    own.rm('/tool/b')
+  })
+  expect(() => store.transaction((own) => {
+    own.write('/tool/d', 'two')
+    throw new Error('given up')
+  })).toThrow('given up')
+  expect(() => store.rm('/none/none')).toThrow('ENOENT')
+  const end = host.now() + 1_000_000
+  await runTo(host, end)
+  expect(records.map(({ input }) => input.source === 'store' && [input.transaction, ...input.changes.map(({ operation }) => operation)])).toEqual([
+    ['none', 'write'], ['none', 'mkdir'], ['none', 'set-permissions'], ['commit', 'write', 'rm'], ['abort', 'write'], ['none', 'rm'],
+  ])
+
+  const other = await boot()
+  const again = record(other)
+  for (const { time, input, sequence } of structuredClone(records)) {
+    await runTo(other, time)
+    if (sequence === 6) expect(() => feedInput(other, input)).toThrow('ENOENT')
+    else feedInput(other, input)
+  }
+  await runTo(other, end)
+  expect(other.store.readBytes('/tool/c')).toEqual(Uint8Array.of(0, 1, 255))
+  expect([other.store.list('/tool'), other.store.getPermissions('/tool/a')]).toEqual([host.store.list('/tool'), ['n0', 'r5']])
+  expect(again).toEqual(records)
+  expect(await other.stateHash()).toEqual(await host.stateHash())
+})
+
 test('what is no plain data is noted, and is not put in from a record', async () => {
   const host = await boot()
   const records = record(host)

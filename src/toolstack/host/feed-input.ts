@@ -2,6 +2,7 @@
 import type { ServedDisk } from '../../drivers/index.ts'
 import { XenError, type DomId } from '../../util/index.ts'
 import { DISK } from '../device-kinds/disk/disk.ts'
+import type { LocalOperations, LocalStore, NodeChange, StoreChanges } from '../../xenstore/index.ts'
 import type { DomainOptions } from '../config/domain-config.ts'
 import type { KernelSource } from '../domains/kernel-source.ts'
 import type { DiskAnswer, HostCall, HostInput } from '../run/inputs.ts'
@@ -29,6 +30,31 @@ const CALLS: Calls = {
   other: (_, { name }) => { throw new XenError('NOT_SUPPORTED', `the call ${name} came with what is no plain data`) },
 }
 
+function changeNode(store: LocalOperations | LocalStore, change: NodeChange): void {
+  switch (change.operation) {
+    case 'write': return store.write(change.path, change.value)
+    case 'mkdir': return store.mkdir(change.path)
+    case 'rm': return store.rm(change.path)
+    case 'set-permissions': return store.setPermissions(change.path, change.permissions)
+  }
+}
+
+function changeStore(store: LocalStore, { transaction, changes }: StoreChanges): void {
+  const givenUp = new Error('the transaction is given up, as it was when it was taken down')
+  const changeAll = (to: LocalOperations | LocalStore): void => {
+    for (const change of changes) changeNode(to, change)
+  }
+  if (transaction === 'none') return changeAll(store)
+  try {
+    store.transaction((own) => {
+      changeAll(own)
+      if (transaction === 'abort') throw givenUp
+    })
+  } catch (error) {
+    if (error !== givenUp) throw error
+  }
+}
+
 /** A request is made when its guest comes to it: the answer waits for that. The disk's own store is to stay silent. */
 async function answerDisk(host: Host, { domid, device, ...answer }: DiskAnswer): Promise<void> {
   const disks = insidesOf(host).guests.devices.service(DISK)
@@ -47,6 +73,7 @@ export function feedInput(host: Host, input: HostInput): unknown {
   switch (input.source) {
     case 'console': return host.domain(input.domid).console.write(input.bytes)
     case 'frame': return host.bridge(input.bridge).send(input.port, input.bytes)
+    case 'store': return changeStore(host.store, input)
     case 'disk': return answerDisk(host, input)
     // The table pairs each call with its own input; TypeScript cannot follow that through a lookup.
     case 'call': return (CALLS[input.call] as (host: Host, input: HostCall) => unknown)(host, input)

@@ -67,7 +67,7 @@ export class Host {
     this.parts = parts
     this.hypervisor = parts.control
     this.xenstore = parts.xenstore
-    this.store = parts.store
+    this.store = parts.store.through((changes, act) => parts.inputs.enter(() => ({ source: 'store', ...changes() }), act))
     this.dom0 = parts.dom0
     this.bootDescription = parts.bootDescription
     const hub = new EventHub<HostEvent>(() => this.now(), undefined, HOST_EVENTS)
@@ -273,6 +273,7 @@ export class Host {
   /** Says in XenStore how much dom0 may have; libxl does so when its target is first set. */
   private describeDom0Memory(): void {
     const node = `${domainPath(0)}/memory/static-max`
-    if (!this.store.exists(node)) this.store.write(node, String(this.parts.dom0MaxMebibytes * 1024))
+    const { store, dom0MaxMebibytes } = this.parts
+    if (!store.exists(node)) store.write(node, String(dom0MaxMebibytes * 1024))
   }
 }

@@ -1,9 +1,10 @@
 /**
- * The one door by which things come into a host from outside: what a user types and calls, frames that user code sends,
+ * The one door by which things come into a host from outside: what a user types, calls and writes to XenStore, frames that user code sends,
  * answers of disks that were waited for, with what was read. Each is plain data with its place in the order and the host's time, so that a run
  * can be taken down; what is not plain (a stream, a program) is noted as such.
  */
 import type { Clock } from '../../util/index.ts'
+import type { StoreChanges } from '../../xenstore/index.ts'
 
 /** A call of the toolstack that changes something. Options that only the caller has a use for are not in it. */
 export type HostCall =
@@ -34,6 +35,8 @@ export type HostInput =
   /** Sent by a port of user code. */
   | { readonly source: 'frame'; readonly bridge: string; readonly port: number; readonly bytes: Uint8Array }
   | { readonly source: 'disk' } & DiskAnswer
+  /** Changes of XenStore by the host's own handle. */
+  | { readonly source: 'store' } & StoreChanges
   | { readonly source: 'call' } & HostCall
 
 /** An input with its place. */

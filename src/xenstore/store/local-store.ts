@@ -7,6 +7,7 @@ import { ChangeQueue } from './change-queue.ts'
 import type { StoreNode } from '../tree/node.ts'
 import { formatPermission, parsePermissions, type Permissions } from '../tree/permissions.ts'
 import type { EventSink, StoreSession } from './session.ts'
+import { SessionDoor, type NodeSession, type StoreDoor } from './session-door.ts'
 import { isStoreErrorName, storeError, storeErrorName, type StoreErrorName } from '../protocol/store-error.ts'
 import { decodeText, encodeText } from '../tree/text.ts'
 
@@ -25,17 +26,17 @@ function check<T>(result: T | StoreErrorName, operation: string, path: string): 
 }
 
 /** Makes the operations of a transaction. */
-let inTransaction: (session: StoreSession, id: number) => LocalOperations
+let inTransaction: (session: NodeSession, id: number) => LocalOperations
 
 /** How often a transaction is tried before its conflict is the caller's. */
 const ATTEMPTS = 100
 
 /** The operations on nodes over one session: direct ones, or those of the transaction of a number. */
 class Operations {
-  private readonly session: StoreSession
+  private readonly session: NodeSession
   private readonly id: number
 
-  constructor(session: StoreSession, transaction: number) {
+  constructor(session: NodeSession, transaction: number) {
     this.session = session
     this.id = transaction
   }
@@ -113,13 +114,19 @@ export class LocalOperations extends Operations {
     inTransaction = (session, id) => new LocalOperations(session, id)
   }
 
-  private constructor(session: StoreSession, id: number) {
+  private constructor(session: NodeSession, id: number) {
     super(session, id)
   }
 }
 
 /** Called with the changed path, and the token that the watch was set with. */
 export type WatchListener = (path: string, token: string) => void
+
+/** The watches of a handle's connection. */
+interface HandleWatches {
+  readonly listeners: Map<string, WatchListener>
+  lastToken: number
+}
 
 /** What a handle needs of its store. */
 export interface LocalStoreHost {
@@ -135,22 +142,28 @@ export let openLocal: (store: LocalStoreHost, open: (sink: EventSink) => StoreSe
 /** The handle: operations, watches, transactions. {@link XenStore.local} gives one. */
 export class LocalStore extends Operations {
   private readonly connected: StoreSession
-  private readonly listeners: Map<string, WatchListener>
-  private lastToken = 0
+  private readonly nodes: NodeSession
+  private readonly watches: HandleWatches
 
   static {
     openLocal = (store, open) => {
-      const listeners = new Map<string, WatchListener>()
-      const session = open((path, token) => store.defer(() => callGuarded(() => listeners.get(token)?.(path, token),
+      const watches: HandleWatches = { listeners: new Map(), lastToken: 0 }
+      const session = open((path, token) => store.defer(() => callGuarded(() => watches.listeners.get(token)?.(path, token),
         (error) => store.listenerFailed(path, token, error))))
-      return new LocalStore(session, listeners)
+      return new LocalStore(session, watches, session)
     }
   }
 
-  private constructor(session: StoreSession, listeners: Map<string, WatchListener>) {
-    super(session, 0)
+  private constructor(session: StoreSession, watches: HandleWatches, nodes: NodeSession) {
+    super(nodes, 0)
     this.connected = session
-    this.listeners = listeners
+    this.watches = watches
+    this.nodes = nodes
+  }
+
+  /** The same handle, with its connection and watches, whose changes of nodes pass a door. */
+  through(door: StoreDoor): LocalStore {
+    return new LocalStore(this.connected, this.watches, new SessionDoor(this.nodes, door))
   }
 
   /** The number of the handle's connection. */
@@ -164,14 +177,14 @@ export class LocalStore extends Operations {
    * tells of it by its event `listener-failed`.
    */
   watch(path: string, listener: WatchListener, depth = -1): () => void {
-    this.lastToken += 1
-    const token = `w${this.lastToken}`
+    this.watches.lastToken += 1
+    const token = `w${this.watches.lastToken}`
     const watch = check(this.connected.watch(path, token, depth), 'watch', path)
-    this.listeners.set(token, listener)
+    this.watches.listeners.set(token, listener)
     this.connected.deliver(watch, watch.path, undefined)
     this.connected.settle()
     return () => {
-      this.listeners.delete(token)
+      this.watches.listeners.delete(token)
       this.connected.unwatch(path, token)
     }
   }
@@ -208,15 +221,15 @@ export class LocalStore extends Operations {
    */
   transaction<T>(body: (transaction: LocalOperations) => T): T {
     for (let attempt = 1; ; attempt += 1) {
-      const { id } = check(this.connected.transactionStart(0), 'transaction-start', '')
+      const { id } = check(this.nodes.transactionStart(0), 'transaction-start', '')
       let result: T
       try {
-        result = body(inTransaction(this.connected, id))
+        result = body(inTransaction(this.nodes, id))
       } catch (error) {
-        this.connected.transactionEnd(id, 'abort')
+        this.nodes.transactionEnd(id, 'abort')
         throw error
       }
-      const refused = this.connected.transactionEnd(id, 'commit')
+      const refused = this.nodes.transactionEnd(id, 'commit')
       if (refused === undefined) return result
       if (refused !== 'EAGAIN' || attempt >= ATTEMPTS) throw storeError(refused, 'transaction-end')
     }
@@ -224,7 +237,7 @@ export class LocalStore extends Operations {
 
   /** Ends the handle and its watches. */
   close(): void {
-    this.listeners.clear()
+    this.watches.listeners.clear()
     this.connected.close('closed by its owner')
   }
 }
