@@ -193,15 +193,16 @@ const readDevices = (values: FileValues, reading: Reading): DeviceDescriptions =
 function translate(values: FileValues, reading: Reading): DomainOptions {
   // An empty text means none, as it does for xl.
   const named = (value: string | undefined): string | undefined => (value === '' ? undefined : value)
+  // The table pairs the names of files and of objects with one kind of value, which TypeScript does not follow.
+  const plain = Object.fromEntries(Object.entries(OPTIONS).map(([name, { file }]) => [name, values[file as keyof FileValues]])) as Partial<DomainOptions>
   return {
-    name: values.name ?? '', uuid: values.uuid,
+    ...plain,
+    name: values.name ?? '',
     kernel: named(values.kernel) ?? values.firmware,
     ramdisk: named(values.ramdisk),
     bootloader: named(values.bootloader),
     bootloaderArgs: [...(values.bootloader_args ?? []), ...(values.bootargs ?? [])],
     commandLine: commandLine(values),
-    memory: values.memory, maxMemory: values.maxmem, vcpus: values.vcpus, maxVcpus: values.maxvcpus,
-    maxEventChannels: values.max_event_channels, maxGrantFrames: values.max_grant_frames,
     ...readDevices(values, reading), actions: actions(values),
   }
 }

@@ -3,7 +3,8 @@
  * unless given, where it stands in a saved domain, what it does. The schemas of objects and files, the warnings, the
  * JSON of streams, the formatter and docs/options.md come out of this table.
  *
- * To add an option: a row here, a field of DomainOptions and DomainConfig (domain-config.ts), and what it does.
+ * To add an option: a row here, a field of DomainOptions and DomainConfig (domain-config.ts), its place among libxl's
+ * fields (save/config-json.ts) where it is saved, and what it does; options.test.ts tells what is missing.
  * Reference: xl.cfg(5); for the old spelling xmdomain.cfg(5); for the saved places tools/libs/light/libxl_types.idl.
  */
 import * as z from 'zod'
