@@ -129,7 +129,7 @@ class BlockInstance implements BackendInstance, ServedDisk {
   }
 
   waitsFor(request: number): boolean {
-    return this.waitingServer?.waiting.has(request) === true
+    return this.waitingServer?.waitsFor(request) === true
   }
 
   answer(answer: RecordedAnswer): void {

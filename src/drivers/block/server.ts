@@ -116,7 +116,7 @@ export class BlockServer implements Quiescible {
   private readonly view: DataView
   private readonly persistent = new PersistentGrants()
   /** Requests that the store has not answered. */
-  readonly waiting: WaitingRequests
+  private readonly waiting: WaitingRequests
   private stopped = false
   /** Others have their turn; the ring is looked at again behind it. */
   private resting = false
@@ -435,6 +435,11 @@ export class BlockServer implements Quiescible {
     void done.then((okay) => {
       if (this.waiting.has(number)) this.answer(number, okay)
     })
+  }
+
+  /** True while the store has not answered the request with this number. */
+  waitsFor(request: number): boolean {
+    return this.waiting.has(request)
   }
 
   /**

@@ -17,7 +17,9 @@ import { XenbusDevice } from './device.ts'
 import { readNumber, readState } from './state.ts'
 
 /** What a back-end driver does for one device at each step of the handshake. */
-export interface BackendInstance extends Partial<Quiescible> {
+export interface BackendInstance {
+  /** What is in flight now, in words for whoever waits for it, as of any {@link Quiescible}; undefined when nothing is. */
+  underWay?(): string | undefined
   /** Publishes what does not depend on the front-end; the device goes to InitWait then. */
   announce(): Promise<void>
   /** Called once in InitWait, for what a hotplug script would do. */
