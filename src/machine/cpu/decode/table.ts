@@ -13,14 +13,16 @@
  *               `x/y`: x as a register, y as memory
  *   attributes  lock: may carry LOCK with a memory destination; rep, repcc: repetition prefixes; i64, o64: not in, only
  *               in 64-bit mode; d64: 64-bit operands by default there; f64: always (near branches are d64, as with AMD); u=...: flags left undefined
- *               (letters; `count`: depends on the count); as=...: how the assembler calls it where that is not the
- *               name of what it does here; the name of a CPUID feature (x86/cpuid.ts): exists only with it
+ *               (letters; `count`: depends on the count); unaligned: 128 bits in memory may lie anywhere; as=...: how
+ *               the assembler calls it where that is not the name of what it does here; the name of a CPUID feature
+ *               (x86/cpuid.ts): exists only with it
  * A row whose feature is not offered is there to be named and measured; it raises #UD as any processor without it does.
  */
 import { isCpuFeature } from '../../../x86/index.ts'
 import type { CpuFeature } from '../../../x86/index.ts'
 import { isOffered } from '../cpuid/features.ts'
 import { ONE_BYTE } from './one-byte.ts'
+import { operandKind, type OperandKind } from './operand-codes.ts'
 import { MAP_38, MAP_3A, TWO_BYTE } from './two-byte.ts'
 import { VECTOR_ROWS } from './vector-rows.ts'
 import { X87_ROWS } from './x87-rows.ts'
@@ -51,6 +53,8 @@ export interface InstructionRow {
   readonly feature: CpuFeature | undefined
   /** False when the processor has not that feature: the instruction raises #UD. */
   readonly offered: boolean
+  /** An operand of 128 bits in memory may lie anywhere. */
+  readonly unaligned: boolean
   /** How assemblers call it, where that differs from `name`. */
   readonly alias: string | undefined
   /** Letters of flags that the manual leaves undefined, or `count`. */
@@ -64,6 +68,8 @@ export interface InstructionRow {
 }
 
 const SPEC = /^(?:(np|66|f3|f2)\+)?([0-9a-f]{2})(?:-([0-9a-f]{2}))?(?:\/([0-7]))?([mr])?(?::([0-9a-f]{2}))?$/
+
+const stands = (code: string, place: OperandKind['place']): boolean => operandKind(code)?.place === place
 
 /** Makes a row of its text. */
 export function parseRow(map: OpcodeMap, line: string, usualFeature?: CpuFeature): InstructionRow {
@@ -88,9 +94,10 @@ export function parseRow(map: OpcodeMap, line: string, usualFeature?: CpuFeature
     alias: attributes.find((text) => text.startsWith('as='))?.slice(3),
     lock: has('lock'),
     undefinedFlags: attributes.find((text) => text.startsWith('u='))?.slice(2) ?? '',
-    modrm: [reg, mod, exact].some((part) => part !== undefined) || operands.some((o) => /^[EGMRSCDVWUPQN]/.test(o)),
+    unaligned: has('unaligned'),
+    modrm: [reg, mod, exact].some((part) => part !== undefined) || operands.some((code) => stands(code, 'rm') || stands(code, 'reg')),
     registerOnly: name === 'movcr' || name === 'movdr',
-    immediates: operands.filter((o) => /^[IJOA]/.test(o)),
+    immediates: operands.filter((code) => stands(code, 'immediate')),
   }
 }
 

@@ -1,19 +1,14 @@
 /**
- * Rows of MMX, SSE to SSE4.2 by map. Row format: see table.ts. A 128-bit memory operand is aligned unless the
- * instruction is one of {@link UNALIGNED}.
+ * Rows of MMX, SSE to SSE4.2 by map. Row format: see table.ts. A 128-bit memory operand is aligned unless the row says
+ * `unaligned`.
  * Reference: Intel SDM volume 2, appendix A, tables A-3 to A-5.
  */
 
-/** Instructions whose 128-bit memory operand may lie anywhere. */
-export const UNALIGNED: ReadonlySet<string> = /* @__PURE__ */ new Set([
-  'movups', 'movupd', 'movdqu', 'lddqu', 'pcmpestrm', 'pcmpestri', 'pcmpistrm', 'pcmpistri',
-])
-
 const TWO_BYTE_VECTORS = `
-np+10 movups Vdq,Wdq sse
-np+11 movups Wdq,Vdq sse
-66+10 movupd Vdq,Wdq sse2
-66+11 movupd Wdq,Vdq sse2
+np+10 movups Vdq,Wdq sse unaligned
+np+11 movups Wdq,Vdq sse unaligned
+66+10 movupd Vdq,Wdq sse2 unaligned
+66+11 movupd Wdq,Vdq sse2 unaligned
 f3+10 movss Vdq,Wd sse
 f3+11 movss Wd,Vdq sse
 f2+10 movsd Vdq,Wq sse2
@@ -136,7 +131,7 @@ np+6e movd Pq,Ey mmx
 66+6e movd Vdq,Ey sse2
 np+6f movq Pq,Qq mmx
 66+6f movdqa Vdq,Wdq sse2
-f3+6f movdqu Vdq,Wdq sse2
+f3+6f movdqu Vdq,Wdq sse2 unaligned
 np+70 pshufw Pq,Qq,Ib sse
 66+70 pshufd Vdq,Wdq,Ib sse2
 f3+70 pshufhw Vdq,Wdq,Ib sse2
@@ -175,7 +170,7 @@ np+7e movd Ey,Pq mmx
 f3+7e movq Vdq,Wq sse2
 np+7f movq Qq,Pq mmx
 66+7f movdqa Wdq,Vdq sse2
-f3+7f movdqu Wdq,Vdq sse2
+f3+7f movdqu Wdq,Vdq sse2 unaligned
 np+c2 cmpps Vdq,Wdq,Ib sse
 66+c2 cmppd Vdq,Wdq,Ib sse2
 f3+c2 cmpss Vdq,Wd,Ib sse
@@ -252,7 +247,7 @@ np+ee pmaxsw Pq,Qq sse
 66+ee pmaxsw Vdq,Wdq sse2
 np+ef pxor Pq,Qq mmx
 66+ef pxor Vdq,Wdq sse2
-f2+f0m lddqu Vdq,Mdq sse3
+f2+f0m lddqu Vdq,Mdq sse3 unaligned
 np+f1 psllw Pq,Qq mmx
 66+f1 psllw Vdq,Wdq sse2
 np+f2 pslld Pq,Qq mmx
@@ -369,10 +364,10 @@ np+0f palignr Pq,Qq,Ib ssse3
 66+40 dpps Vdq,Wdq,Ib sse4_1
 66+41 dppd Vdq,Wdq,Ib sse4_1
 66+42 mpsadbw Vdq,Wdq,Ib sse4_1
-66+60 pcmpestrm Vdq,Wdq,Ib sse4_2
-66+61 pcmpestri Vdq,Wdq,Ib sse4_2
-66+62 pcmpistrm Vdq,Wdq,Ib sse4_2
-66+63 pcmpistri Vdq,Wdq,Ib sse4_2
+66+60 pcmpestrm Vdq,Wdq,Ib sse4_2 unaligned
+66+61 pcmpestri Vdq,Wdq,Ib sse4_2 unaligned
+66+62 pcmpistrm Vdq,Wdq,Ib sse4_2 unaligned
+66+63 pcmpistri Vdq,Wdq,Ib sse4_2 unaligned
 `
 
 /** Rows by map. */

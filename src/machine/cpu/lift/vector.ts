@@ -4,7 +4,7 @@
  *
  * Records: SHAPES.operands and SHAPES.float; operands are units, or slots of general registers.
  */
-import { UNALIGNED } from '../decode/vector-rows.ts'
+import { operandKind } from '../decode/operand-codes.ts'
 import { SEGMENT } from '../../../x86/index.ts'
 import { MODE, SLOT } from '../layout/state.ts'
 import { MMX_OPERATIONS, XMM_OPERATIONS } from '../uops/sse-integer.ts'
@@ -14,7 +14,9 @@ import type { Lift, Lifter } from './lifter.ts'
 import { X87_LIFTERS } from './x87.ts'
 
 const TEMPORARY = VECTOR_UNIT.temporary
-const isMmx = (code: string): boolean => /^[PQN]/.test(code)
+const isMmx = (code: string): boolean => operandKind(code)?.names === 'mmx'
+/** True for the operand in ModRM.rm, which may be memory. */
+const isRm = (code: string): boolean => operandKind(code)?.place === 'rm'
 
 const xmm = (number: number): number => VECTOR_UNIT.xmm + number
 const mmx = (number: number): number => VECTOR_UNIT.mmx + (number & 7)
@@ -28,7 +30,7 @@ const LOAD: Readonly<Record<string, string>> = { dq: '128a', q: '64z', d: '32z',
 function source(l: Lifter, code: string): number {
   if (!l.instruction.isMemory) return unit(code, l.instruction.rm)
   const size = code.slice(1)
-  const kind = size === 'dq' && UNALIGNED.has(l.instruction.row.name) ? '128' : LOAD[size]!
+  const kind = size === 'dq' && l.instruction.row.unaligned ? '128' : LOAD[size]!
   l.fields.destination = TEMPORARY
   l.emitMemory(`vload.${kind}.m`)
   return TEMPORARY
@@ -46,13 +48,14 @@ function refused(l: Lifter, uses: 'sse' | 'mmx'): boolean {
   return true
 }
 
-/** CVTPI2PS and CVTPI2PD from memory are SSE instructions like any other. */
-const usesMmx = (l: Lifter): boolean => l.instruction.row.operands.some((code) =>
-  isMmx(code) && !(l.instruction.isMemory && l.instruction.row.name.startsWith('cvtpi2')))
-
-/** Lifts with the checks before it. */
+/** Lifts with the checks before it: those of the register files that its operands name. */
 const checked = (lift: Lift): Lift => (l) => {
-  if (!refused(l, usesMmx(l) ? 'mmx' : 'sse')) lift(l)
+  if (!refused(l, l.instruction.row.operands.some(isMmx) ? 'mmx' : 'sse')) lift(l)
+}
+
+/** The same for CVTPI2PS and CVTPI2PD, which are SSE instructions like any other where they read memory. */
+const checkedAsRead = (lift: Lift): Lift => (l) => {
+  if (!refused(l, l.instruction.isMemory ? 'sse' : 'mmx')) lift(l)
 }
 
 /** first := first op second, for both register files. */
@@ -119,7 +122,7 @@ const toInteger = (name: string): Lift => (l) => {
 const move = (register: string, load: string, store: string): Lift => (l) => {
   const [first, second] = l.instruction.row.operands as [string, string]
   const i = l.instruction
-  const toRm = /^[WQM]/.test(first)
+  const toRm = isRm(first)
   if (!i.isMemory) {
     l.fields.destination = xmm(toRm ? i.rm : i.reg)
     l.fields.source = xmm(toRm ? i.reg : i.rm)
@@ -133,7 +136,7 @@ const move = (register: string, load: string, store: string): Lift => (l) => {
 const moveQuadword: Lift = (l) => {
   const [first, second] = l.instruction.row.operands as [string, string]
   if (!isMmx(first)) return move('64z', '64z', '64')(l)
-  const toRm = first.charAt(0) === 'Q'
+  const toRm = isRm(first)
   if (toRm && l.instruction.isMemory) return storeMmx(l, '64')
   const from = toRm ? mmx(l.instruction.reg) : source(l, second)
   l.fields.destination = mmx(toRm ? l.instruction.rm : l.instruction.reg)
@@ -210,7 +213,7 @@ const insert = (size: 8 | 16 | 32): Lift => (l) => {
 /** PEXTRW of 0F C5, into a general register, and of 0F 3A 15. */
 const extractWord: Lift = (l) => {
   const [first, second] = l.instruction.row.operands as [string, string]
-  if (first.charAt(0) !== 'G') return extract(16)(l)
+  if (isRm(first)) return extract(16)(l)
   l.fields.destination = l.regSlot(32)
   l.fields.source = unit(second, l.instruction.rm)
   l.fields.control = l.instruction.immediate & (isMmx(second) ? 3 : 7)
@@ -218,9 +221,9 @@ const extractWord: Lift = (l) => {
 }
 
 /** PEXTRB, PEXTRW, PEXTRD, EXTRACTPS: from one lane to a general register, zero-extended, or to memory. */
-const extract = (size: 8 | 16 | 32): Lift => (l) => {
+const extract = (size: 8 | 16 | 32 | 'operand'): Lift => (l) => {
   const i = l.instruction
-  const wide = i.row.name === 'pextrd' && l.size('Ey') === 64 ? 64 : size
+  const wide = size === 'operand' ? (l.size('Ey') === 64 ? 64 : 32) : size
   l.fields.destination = i.isMemory ? SLOT.t0 : l.slot(i.rm, 32)
   l.fields.source = xmm(i.reg)
   l.fields.control = i.immediate & (128 / wide - 1)
@@ -310,9 +313,8 @@ const FLOATS = [
     ['ss', 'sd', 'ps', 'pd'].map((kind) => name + kind)),
   'rcpss', 'rcpps', 'rsqrtss', 'rsqrtps', 'roundss', 'roundsd', 'roundps', 'roundpd', 'haddps', 'haddpd', 'hsubps',
   'hsubpd', 'addsubps', 'addsubpd', 'dpps', 'dppd', 'ucomiss', 'ucomisd', 'comiss', 'comisd', 'cvtss2sd', 'cvtsd2ss',
-  'cvtps2pd', 'cvtpd2ps', 'cvtdq2ps', 'cvtdq2pd', 'cvtps2dq', 'cvttps2dq', 'cvtpd2dq', 'cvttpd2dq', 'cvtpi2ps',
-  'cvtpi2pd', 'cvtps2pi', 'cvttps2pi',
-  'cvtpd2pi', 'cvttpd2pi', 'mpsadbw', 'phminposuw', 'pcmpestrm', 'pcmpestri', 'pcmpistrm', 'pcmpistri',
+  'cvtps2pd', 'cvtpd2ps', 'cvtdq2ps', 'cvtdq2pd', 'cvtps2dq', 'cvttps2dq', 'cvtpd2dq', 'cvttpd2dq', 'cvtps2pi',
+  'cvttps2pi', 'cvtpd2pi', 'cvttpd2pi', 'mpsadbw', 'phminposuw', 'pcmpestrm', 'pcmpestri', 'pcmpistrm', 'pcmpistri',
 ]
 const EXTENSIONS = ['pmovsx', 'pmovzx'].flatMap((name) =>
   ['bw', 'bd', 'bq', 'wd', 'wq', 'dq'].map((sizes) => name + sizes))
@@ -335,7 +337,7 @@ const lifters: Readonly<Record<string, Lift>> = {
   ptest: operation('ptest'),
   movmskps: mask('movmskps'), movmskpd: mask('movmskpd'), pmovmskb: mask('pmovmskb'),
   pinsrb: insert(8), pinsrw: insert(16), pinsrd: insert(32), insertps: insertSingle,
-  pextrb: extract(8), pextrw: extractWord, pextrd: extract(32), extractps: extract(32),
+  pextrb: extract(8), pextrw: extractWord, pextrd: extract('operand'), extractps: extract(32),
   movq2dq: betweenFiles('xmm'), movdq2q: betweenFiles('mmx'), maskmovq: maskedStore, maskmovdqu: maskedStore,
   cvtsi2ss: fromInteger('cvtsi2ss'), cvtsi2sd: fromInteger('cvtsi2sd'),
   ...Object.fromEntries(['cvtss2si', 'cvttss2si', 'cvtsd2si', 'cvttsd2si'].map((name) => [name, toInteger(name)])),
@@ -345,6 +347,7 @@ const lifters: Readonly<Record<string, Lift>> = {
 /** Lifters by name of instruction. */
 export const VECTOR_LIFTERS: Readonly<Record<string, Lift>> = {
   ...Object.fromEntries(Object.entries(lifters).map(([name, lift]) => [name, checked(lift)])),
+  ...Object.fromEntries(['cvtpi2ps', 'cvtpi2pd'].map((name) => [name, checkedAsRead(float(name))])),
   ...X87_LIFTERS,
   crc32: checksum, fxsave: wholeState('fxsave'), fxrstor: wholeState('fxrstor'),
   emms: (l) => {

@@ -16,7 +16,7 @@ import { CpuBench } from '../../../../support/cpu.ts'
 
 const CPU = 'src/machine/cpu'
 /** Rooms that know micro-operations; decoding and listings read the operand codes of the manual, which are a language. */
-const ROOMS = ['uops', 'emit', 'interpreter', 'code', 'processor', 'runtime']
+const ROOMS = ['uops', 'emit', 'interpreter', 'lift', 'handlers', 'code', 'processor', 'runtime']
 const PARSING = /\/\^|\/\.(?:test|exec)\(|\.match\(|RegExp|\.startsWith\(|\.endsWith\(/
 
 describe('names of micro-operations', () => {
