@@ -1,6 +1,6 @@
 /**
- * A region: hot basic blocks around one entry, which become one WebAssembly function. Plain data, found by discover.ts,
- * ordered by structure.ts, written by writer.ts. Nothing here depends on who samples, installs or drops regions.
+ * A region: hot basic blocks around one entry, which become one WebAssembly function. Plain data, found in decoded code,
+ * ordered for structured control flow, then written. Nothing here depends on who samples, installs or drops regions.
  */
 
 /** One decoded instruction of a region. */
