@@ -61,7 +61,7 @@ export interface BridgeOptions {
   now(): number
   /** Runs a task where the bridge's frames are handled, for frames from user code. Default: at once. */
   post?(task: () => void): void
-  /** Hears of a frame that user code sends by the port of a number, before it is taken in by {@link Bridge.input}. */
+  /** Hears of a frame that user code sends by the port of a number, before it is taken in; whoever keeps the bytes copies. */
   input?(port: number, bytes: Uint8Array): void
   /** A reader in user code was woken: JavaScript is to have a turn. */
   turn?(): void
@@ -162,7 +162,7 @@ export class Bridge implements Quiescible {
     this.awaited = state
     for (const { number, user } of state.ports) {
       if (user === undefined) continue
-      userPort.load(userPort.open((port) => this.reattach(port, number), this.services, { limit: user.limit }), user)
+      userPort.load(userPort.open((port) => this.reattach(port, number), this.options, { limit: user.limit }), user)
     }
     this.checkAttached(false)
   }
@@ -207,21 +207,7 @@ export class Bridge implements Quiescible {
   /** Opens a port for user code. */
   open(options: UserPortOptions = {}): UserPort {
     checkOptions('bridge.open', options, { limit: whole(1, 1e6), onFrame: callable })
-    return userPort.open((port) => this.attach(port), this.services, options)
-  }
-
-  private get services(): PortServices {
-    const { options } = this
-    return {
-      turn: () => options.turn?.(),
-      // The frame is taken in as an input of its host, or where the bridge's frames are handled, or at once.
-      take: (port, bytes) => (options.input === undefined ? this.receive(port, bytes) : options.input(this.numbers.get(port)!, bytes)),
-    }
-  }
-
-  /** Takes in a frame that user code has sent by the port of a number. */
-  input(number: number, bytes: Uint8Array): void {
-    this.receive(this.userPort(number), bytes)
+    return userPort.open((port) => this.attach(port), this.options, options)
   }
 
   private userPort(number: number): UserPort {
@@ -233,12 +219,6 @@ export class Bridge implements Quiescible {
   /** Sends a frame by the port of a number, as the user code does that has it. */
   send(number: number, bytes: Uint8Array): void {
     this.userPort(number).send(bytes)
-  }
-
-  private receive(port: UserPort, bytes: Uint8Array): void {
-    const { post } = this.options
-    if (post === undefined) port.forward(bytes)
-    else post(() => port.forward(bytes))
   }
 
   private forward(source: NetPort, frame: NetFrame): void {
@@ -316,11 +296,7 @@ export interface UserPortOptions {
 }
 
 /** What a port for user code needs of its bridge. */
-interface PortServices {
-  turn(): void
-  /** Takes a frame in; its bytes are the bridge's. */
-  take(port: UserPort, bytes: Uint8Array): void
-}
+type PortServices = Pick<BridgeOptions, 'input' | 'post' | 'turn'>
 
 /** What the bridge does with a port for user code, and nobody else. */
 interface UserPortAccess {
@@ -376,7 +352,11 @@ export class UserPort implements NetPort, AsyncIterable<Uint8Array> {
   /** Sends a frame. The bytes are the caller's again when it returns. */
   send(frame: Uint8Array): void {
     if (this.closed) throw new XenError('CLOSED', 'the port is closed')
-    this.services.take(this, frame.slice())
+    const { services, link } = this
+    services.input?.(link.number, frame)
+    if (services.post === undefined) return this.forward(frame)
+    const bytes = frame.slice()
+    services.post(() => this.forward(bytes))
   }
 
   /** Takes the port off the bridge and ends its readers. */
@@ -400,12 +380,12 @@ export class UserPort implements NetPort, AsyncIterable<Uint8Array> {
     const { wake } = this
     if (wake === undefined) return
     this.wake = undefined
-    this.services.turn()
+    this.services.turn?.()
     wake()
   }
 
   /** Hands a frame to the bridge, where its frames are handled. */
-  forward(bytes: Uint8Array): void {
+  private forward(bytes: Uint8Array): void {
     this.link.send({ bytes, checksumBlank: false, validated: false })
     this.link.flush()
   }

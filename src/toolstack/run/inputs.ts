@@ -60,11 +60,19 @@ export class Inputs {
   /** Lets something in: notes it, and does it. `input` is made only where somebody listens. */
   enter<T>(input: () => HostInput, act: () => T): T {
     this.sequence += 1
-    if (this.listeners.size > 0) {
-      const record = { sequence: this.sequence, time: this.clock.now(), input: input() }
-      for (const listener of this.listeners) listener(record)
-    }
+    if (this.listeners.size > 0) this.tell(input())
     return act()
+  }
+
+  /** Notes a frame that is about to be taken in: what `enter` does, with nothing made for each frame while nobody listens. */
+  frame(bridge: string, port: number, bytes: Uint8Array): void {
+    this.sequence += 1
+    if (this.listeners.size > 0) this.tell({ source: 'frame', bridge, port, bytes: bytes.slice() })
+  }
+
+  private tell(input: HostInput): void {
+    const record = { sequence: this.sequence, time: this.clock.now(), input }
+    for (const listener of this.listeners) listener(record)
   }
 
   /** Hears each input before it takes effect, until the returned function is called. */

@@ -16,9 +16,9 @@ export function serveNics({ kernel, onCallbackFailed, inputs }: BackendHost<NicC
   const bridgeOf = (name: string): Bridge => {
     const known = bridges.get(name)
     if (known !== undefined) return known
-    const bridge: Bridge = new Bridge({
+    const bridge = new Bridge({
       name, now: () => kernel.now(), post: (task) => kernel.post(task), turn: () => kernel.turn(),
-      input: (port, bytes) => inputs.enter(() => ({ source: 'frame', bridge: name, port, bytes: bytes.slice() }), () => bridge.input(port, bytes)),
+      input: (port, bytes) => inputs.frame(name, port, bytes),
     })
     bridge.events.on('failed', ({ by, error }) => onCallbackFailed({ callback: `bridge-${by}`, subject: name, error }))
     bridges.set(name, bridge)
