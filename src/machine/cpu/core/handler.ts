@@ -6,6 +6,3 @@ import type { Core } from './core.ts'
  * way) the instruction must have had no effect.
  */
 export type Handler = (core: Core, record: number) => number
-
-/** Handlers by name. */
-export type Handlers = Readonly<Record<string, Handler>>

@@ -8,7 +8,8 @@ import type { Views } from '../core/core.ts'
 import type { RegisterFile } from '../core/register-file.ts'
 import { RECORD } from '../layout/record.ts'
 import { STATUS } from '../layout/state.ts'
-import type { Handlers } from '../core/handler.ts'
+import { PRICE } from './prices.ts'
+import { rows, type Handlers } from './rows.ts'
 
 const RAX = GPR.rax * 8
 const RDX = GPR.rdx * 8
@@ -102,6 +103,8 @@ function adjustBeforeDivide({ registers, records }: Views<'registers' | 'records
 
 /** Handlers by name. */
 export const ARITHMETIC_HANDLERS: Handlers = {
-  div: divide, idiv: divideSigned, daa: decimal(1), das: decimal(-1), aaa: unpacked(1), aas: unpacked(-1),
-  aam: adjustAfterMultiply, aad: adjustBeforeDivide,
+  ...rows({ div: divide, idiv: divideSigned }, { price: PRICE.division }),
+  ...rows({
+    daa: decimal(1), das: decimal(-1), aaa: unpacked(1), aas: unpacked(-1), aam: adjustAfterMultiply, aad: adjustBeforeDivide,
+  }),
 }

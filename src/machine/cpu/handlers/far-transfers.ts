@@ -14,8 +14,10 @@ import { codeBehindGate } from '../system/gates.ts'
 import { legacyStack, legacyStackOfRing, pushLegacy } from '../system/legacy-delivery.ts'
 import { afterJump, dropInnerSegments, nullSegment, pushWide, readOwnDescriptor, stackOfRing } from '../system/tables.ts'
 import { takeFlags } from './flags.ts'
-import type { Handler, Handlers } from '../core/handler.ts'
+import type { Handler } from '../core/handler.ts'
 import { checkCode, returnStack } from '../system/descriptors.ts'
+import { PRICE } from './prices.ts'
+import { rows, type Handlers } from './rows.ts'
 
 type Width = 2 | 4 | 8
 
@@ -244,7 +246,11 @@ function pushLegacyCall(
 
 /** Handlers by name. */
 export const FAR_HANDLERS: Handlers = {
-  iret: interruptReturn, retf: farReturn,
-  'far-call.16': farTransfer('call', 2), 'far-call.32': farTransfer('call', 4), 'far-call.64': farTransfer('call', 8),
-  'far-jmp.16': farTransfer('jmp', 2), 'far-jmp.32': farTransfer('jmp', 4), 'far-jmp.64': farTransfer('jmp', 8),
+  ...rows({
+    iret: interruptReturn, retf: farReturn,
+    'far-call.16': farTransfer('call', 2), 'far-call.32': farTransfer('call', 4), 'far-call.64': farTransfer('call', 8),
+  }, { price: PRICE.farTransfer, usesStack: true }),
+  ...rows({
+    'far-jmp.16': farTransfer('jmp', 2), 'far-jmp.32': farTransfer('jmp', 4), 'far-jmp.64': farTransfer('jmp', 8),
+  }, { price: PRICE.farTransfer }),
 }

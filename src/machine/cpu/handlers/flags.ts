@@ -7,7 +7,7 @@ import type { Core, Views } from '../core/core.ts'
 import type { RegisterFile } from '../core/register-file.ts'
 import { RECORD } from '../layout/record.ts'
 import { SLOT, STATUS } from '../layout/state.ts'
-import type { Handlers } from '../core/handler.ts'
+import { rows, type Handlers } from './rows.ts'
 
 /** Flags that POPF and IRET may change in ring 3. */
 const USER_FLAGS = 0xdd5 | RFLAGS.TF | RFLAGS.NT | RFLAGS.AC | RFLAGS.ID
@@ -63,4 +63,4 @@ export function setInterrupts(
 }
 
 /** Handlers by name. */
-export const FLAG_HANDLERS: Handlers = { popf: popFlags }
+export const FLAG_HANDLERS: Handlers = rows({ popf: popFlags }, { usesStack: true })

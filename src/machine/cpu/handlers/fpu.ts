@@ -3,11 +3,12 @@
  * Reference: Intel SDM volume 1, sections 8.1 and 10.5.
  */
 import { CR0, VECTOR } from '../../../x86/index.ts'
-import type { Views } from '../core/core.ts'
+import type { Core, Views } from '../core/core.ts'
 import type { RegisterFile } from '../core/register-file.ts'
 import { SLOT, STATUS, State } from '../layout/state.ts'
-import type { Handlers } from '../core/handler.ts'
 import { pending, setStatus } from './x87-unit.ts'
+import { PRICE } from './prices.ts'
+import { rows, type Handlers } from './rows.ts'
 
 /** Bits of MXCSR that exist. */
 export const MXCSR_MASK = 0xffff
@@ -106,12 +107,14 @@ function loadMxcsr({ registers, faults }: Views<'registers' | 'faults'>): number
   return STATUS.NEXT
 }
 
+/** FWAIT. */
+function wait(core: Core): number {
+  const watched = CR0.MP | CR0.TS
+  return (core.registers.controlLow(0) & watched) === watched ? core.faults.raise(VECTOR.NM) : pending(core)
+}
+
 /** Handlers by name. */
 export const FPU_HANDLERS: Handlers = {
-  fxsave: save, fxrstor: restore,
-  'load-mxcsr': loadMxcsr,
-  wait: (core) => {
-    const watched = CR0.MP | CR0.TS
-    return (core.registers.controlLow(0) & watched) === watched ? core.faults.raise(VECTOR.NM) : pending(core)
-  },
+  ...rows({ fxsave: save, fxrstor: restore }, { price: PRICE.floatImage }),
+  ...rows({ 'load-mxcsr': loadMxcsr, wait }),
 }

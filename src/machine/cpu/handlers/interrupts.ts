@@ -10,7 +10,8 @@ import { ACCESS, STATUS } from '../layout/state.ts'
 import { softwareInterrupt } from '../system/delivery.ts'
 import { systemCall, systemEnter, systemExit, systemReturn } from '../system/fast-calls.ts'
 import { ENTER_LEVEL } from './prices.ts'
-import type { Handler, Handlers } from '../core/handler.ts'
+import type { Handler } from '../core/handler.ts'
+import { rows, type Handlers } from './rows.ts'
 
 /** INT n, INT3, INTO, INT1: to the host, or through a bare processor's own IDT. */
 function interrupt(core: Core, record: number, vector: number): number {
@@ -66,12 +67,14 @@ const split = (hosted: Handler, bare: Handler): Handler => (core, record) => (co
 
 /** Handlers by name. */
 export const INTERRUPT_HANDLERS: Handlers = {
-  syscall: split(() => STATUS.SYSCALL, systemCall),
-  sysret: split(({ faults }) => faults.protection(), systemReturn),
-  sysenter: split(({ faults }) => faults.undefinedOpcode(), systemEnter),
-  sysexit: split(({ faults }) => faults.protection(), systemExit),
-  int: (core, record) => interrupt(core, record, core.records.displacement(record) & 0xff),
-  int1: debugInterrupt,
-  into: (core, record) => ((core.registers.flags() & RFLAGS.OF) === 0 ? STATUS.NEXT : interrupt(core, record, VECTOR.OF)),
-  'enter.16': enter(2), 'enter.32': enter(4), 'enter.64': enter(8),
+  ...rows({
+    syscall: split(() => STATUS.SYSCALL, systemCall),
+    sysret: split(({ faults }) => faults.protection(), systemReturn),
+    sysenter: split(({ faults }) => faults.undefinedOpcode(), systemEnter),
+    sysexit: split(({ faults }) => faults.protection(), systemExit),
+    int: (core, record) => interrupt(core, record, core.records.displacement(record) & 0xff),
+    int1: debugInterrupt,
+    into: (core, record) => ((core.registers.flags() & RFLAGS.OF) === 0 ? STATUS.NEXT : interrupt(core, record, VECTOR.OF)),
+  }),
+  ...rows({ 'enter.16': enter(2), 'enter.32': enter(4), 'enter.64': enter(8) }, { usesStack: true }),
 }

@@ -7,7 +7,8 @@ import { RFLAGS } from '../../../x86/index.ts'
 import type { Views } from '../core/core.ts'
 import { ARITHMETIC_FLAGS } from '../layout/flag-word.ts'
 import { SLOT, STATUS } from '../layout/state.ts'
-import type { Handlers } from '../core/handler.ts'
+import { PRICE } from './prices.ts'
+import { rows, type Handlers } from './rows.ts'
 
 /** Leaves 64 random bits in t0 and sets CF; zero and CF clear when there are none. */
 function random({ registers, outside }: Views<'registers' | 'outside'>): number {
@@ -23,4 +24,4 @@ function random({ registers, outside }: Views<'registers' | 'outside'>): number 
 }
 
 /** Handlers by name. */
-export const RANDOM_HANDLERS: Handlers = { random }
+export const RANDOM_HANDLERS: Handlers = rows({ random }, { price: PRICE.shortWork })

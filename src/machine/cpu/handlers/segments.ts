@@ -12,7 +12,9 @@ import { RECORD } from '../layout/record.ts'
 import { SLOT, STATUS, State } from '../layout/state.ts'
 import { readDescriptor, returnStack } from '../system/descriptors.ts'
 import { markAccessed, nullSegment } from '../system/tables.ts'
-import type { Handler, Handlers } from '../core/handler.ts'
+import type { Handler } from '../core/handler.ts'
+import { PRICE } from './prices.ts'
+import { rows, type Handlers } from './rows.ts'
 
 function loadStack(core: Core, selector: number): number {
   const { registers } = core
@@ -169,11 +171,8 @@ function raiseRplInMemory(core: Views<'registers' | 'records' | 'memory' | 'segm
   return memory.finishWrite(host)
 }
 
-/** Handlers by name. */
-export const SEGMENT_HANDLERS: Handlers = {
-  'read-base': withBases(readBase), 'write-base': withBases(writeBase),
-  'load-segment': move, 'load-far': loadFar, 'read-segment': read,
-  'pop-segment.16': popInto(2), 'pop-segment.32': popInto(4), 'pop-segment.64': popInto(8),
+/** Instructions that look at a descriptor and only tell what they see. */
+const LOOKS: Readonly<Record<string, Handler>> = {
   // Bits 19..16 are undefined by Intel; AMD's processors show the limit's there.
   lar: describe(({ attributes, limit }) => {
     const top = (attributes & 0x8000) !== 0 ? limit >>> 28 : (limit >>> 16) & 15
@@ -182,11 +181,21 @@ export const SEGMENT_HANDLERS: Handlers = {
   lsl: describe(({ attributes, limit }) => (knownTo(attributes, [1, 2, 3, 9, 11]) ? limit : undefined)),
   verr: verify((attributes) => (attributes & ATTRIBUTE.CODE) === 0 || (attributes & ATTRIBUTE.READABLE) !== 0),
   verw: verify((attributes) => (attributes & ATTRIBUTE.CODE) === 0 && (attributes & ATTRIBUTE.WRITABLE) !== 0),
-  arpl: (core, record) => {
-    raiseRpl(core, record)
-    return STATUS.NEXT
-  },
-  'arpl-memory': raiseRplInMemory,
+}
+
+/** Handlers by name. */
+export const SEGMENT_HANDLERS: Handlers = {
+  ...rows({ 'read-base': withBases(readBase), 'write-base': withBases(writeBase), 'read-segment': read, 'arpl-memory': raiseRplInMemory }),
+  ...rows({
+    'pop-segment.16': popInto(2), 'pop-segment.32': popInto(4), 'pop-segment.64': popInto(8),
+  }, { price: PRICE.shortWork, usesStack: true }),
+  ...rows({ 'load-segment': move, 'load-far': loadFar, ...LOOKS }, { price: PRICE.shortWork }),
+  ...rows({
+    arpl: (core, record) => {
+      raiseRpl(core, record)
+      return STATUS.NEXT
+    },
+  }),
 }
 
 /** Slot that holds a loaded operand. */

@@ -6,9 +6,10 @@
 import { GPR, RFLAGS } from '../../../x86/index.ts'
 import type { Core, Views } from '../core/core.ts'
 import { afterJump } from '../system/tables.ts'
-import type { Handler, Handlers } from '../core/handler.ts'
+import type { Handler } from '../core/handler.ts'
 import { RECORD } from '../layout/record.ts'
 import { ACCESS } from '../layout/state.ts'
+import { rows, type Handlers } from './rows.ts'
 
 const OPERAND_BYTES = 2
 
@@ -78,6 +79,9 @@ const loop = (zero?: boolean): Handler => branchIf((core, record) => {
 
 /** Handlers by name. */
 export const SHORT_BRANCH_HANDLERS: Handlers = {
-  'short-jmp': branchIf(() => true), 'short-call': call, 'short-ret': ret, 'short-jCC': branchIf(holds),
-  'short-loop': loop(), 'short-loope': loop(true), 'short-loopne': loop(false), 'short-jcxz': branchIf(isCountZero),
+  ...rows({ 'short-call': call, 'short-ret': ret }, { usesStack: true }),
+  ...rows({
+    'short-jmp': branchIf(() => true), 'short-jCC': branchIf(holds),
+    'short-loop': loop(), 'short-loope': loop(true), 'short-loopne': loop(false), 'short-jcxz': branchIf(isCountZero),
+  }),
 }

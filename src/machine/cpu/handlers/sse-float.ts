@@ -16,7 +16,9 @@ import type { Views } from '../core/core.ts'
 import type { RegisterFile } from '../core/register-file.ts'
 import { RECORD } from '../layout/record.ts'
 import { STATUS, State } from '../layout/state.ts'
-import type { Handler, Handlers } from '../core/handler.ts'
+import type { Handler } from '../core/handler.ts'
+import { PRICE } from './prices.ts'
+import { rows, type Handlers } from './rows.ts'
 
 /** Byte offset of a unit's first byte in memory. */
 const place = (registers: RegisterFile, unit: number): number => registers.base + unit * 16
@@ -98,8 +100,13 @@ const lanewise = (kind: Kind, single: Single, double: Double): Handler => (core,
   })
 }
 
+/** Rows of operations that there are for scalars and for whole registers. */
+const ofKinds = (kinds: readonly Kind[], handlers: (kind: Kind) => Readonly<Record<string, Handler>>): Handlers =>
+  Object.assign({}, ...kinds.map((kind) =>
+    rows(handlers(kind), { price: KINDS[kind][1] === 1 ? PRICE.scalarFloat : PRICE.packedFloat }))) as Handlers
+
 const inKinds = (name: string, single: Single, double: Double): Handlers =>
-  Object.fromEntries((['ss', 'sd', 'ps', 'pd'] as const).map((kind) => [name + kind, lanewise(kind, single, double)]))
+  ofKinds(['ss', 'sd', 'ps', 'pd'], (kind) => ({ [name + kind]: lanewise(kind, single, double) }))
 
 const binary = (name: string, operation: number): Handlers =>
   inKinds(name, (unit, a, b) => unit.binary32(operation, a, b),
@@ -275,7 +282,7 @@ const doubleToInt = (rounding: number) => (unit: SseArithmetic, low: number, hig
   doubleToInteger(unit, low, high, { size: 32, rounding })
 
 /** To and from general registers; the name's end is the integer's size. */
-function scalarIntegers(size: 32 | 64): Handlers {
+function scalarIntegers(size: 32 | 64): Readonly<Record<string, Handler>> {
   const from = (wide: boolean): Handler => (core, record) => {
     const { registers, records } = core
     const slot = records.field(record, RECORD.source)
@@ -319,29 +326,34 @@ export const SSE_FLOAT_HANDLERS: Handlers = {
     (unit, o, immediate) => unit.compare64(immediate & 7, o.aLow, o.aHigh, o.bLow, o.bHigh)),
   ...inKinds('round', (unit, _, b, immediate) => roundSingle(unit, b, immediate),
     (unit, { bLow, bHigh }, immediate) => roundDouble(unit, bLow, bHigh, immediate)),
-  ...Object.fromEntries((['ss', 'ps'] as const).flatMap((kind) => [
-    [`rcp${kind}`, lanewise(kind, (unit, _, b) => reciprocalSingle(unit, b), none)],
-    [`rsqrt${kind}`, lanewise(kind, (unit, _, b) => reciprocalRootSingle(unit, b), none)],
-  ])),
-  haddps: horizontal('ps', ADD), haddpd: horizontal('pd', ADD),
-  hsubps: horizontal('ps', SUB), hsubpd: horizontal('pd', SUB),
-  addsubps: alternating('ps'), addsubpd: alternating('pd'), dpps: dotSingles, dppd: dotDoubles,
-  comiss: order('ss', 0), comisd: order('sd', 0), ucomiss: order('ss', 1), ucomisd: order('sd', 1),
-  cvtss2sd: conversion({ count: 1, from: 4, to: 8, words: 2, convert: singleToDouble }),
-  cvtsd2ss: conversion({ count: 1, from: 8, to: 4, words: 1, convert: doubleToSingle }),
-  cvtps2pd: conversion({ count: 2, from: 4, to: 8, words: 4, convert: singleToDouble }),
-  cvtpd2ps: conversion({ count: 2, from: 8, to: 4, words: 4, convert: doubleToSingle }),
-  cvtdq2ps: conversion({ count: 4, from: 4, to: 4, words: 4, convert: integerToSingle }),
-  cvtdq2pd: conversion({ count: 2, from: 4, to: 8, words: 4, convert: integerToDouble }),
-  cvtps2dq: conversion({ count: 4, from: 4, to: 4, words: 4, convert: singleToInt(ROUNDING_OF_MXCSR) }),
-  cvttps2dq: conversion({ count: 4, from: 4, to: 4, words: 4, convert: singleToInt(ROUNDING.ZERO) }),
-  cvtpd2dq: conversion({ count: 2, from: 8, to: 4, words: 4, convert: doubleToInt(ROUNDING_OF_MXCSR) }),
-  cvttpd2dq: conversion({ count: 2, from: 8, to: 4, words: 4, convert: doubleToInt(ROUNDING.ZERO) }),
-  cvtpi2ps: fromMmx(conversion({ count: 2, from: 4, to: 4, words: 2, convert: integerToSingle })),
-  cvtpi2pd: fromMmx(conversion({ count: 2, from: 4, to: 8, words: 4, convert: integerToDouble })),
-  cvtps2pi: toMmx(conversion({ count: 2, from: 4, to: 4, words: 2, convert: singleToInt(ROUNDING_OF_MXCSR) })),
-  cvttps2pi: toMmx(conversion({ count: 2, from: 4, to: 4, words: 2, convert: singleToInt(ROUNDING.ZERO) })),
-  cvtpd2pi: toMmx(conversion({ count: 2, from: 8, to: 4, words: 2, convert: doubleToInt(ROUNDING_OF_MXCSR) })),
-  cvttpd2pi: toMmx(conversion({ count: 2, from: 8, to: 4, words: 2, convert: doubleToInt(ROUNDING.ZERO) })),
-  ...scalarIntegers(32), ...scalarIntegers(64),
+  ...ofKinds(['ss', 'ps'], (kind) => ({
+    [`rcp${kind}`]: lanewise(kind, (unit, _, b) => reciprocalSingle(unit, b), none),
+    [`rsqrt${kind}`]: lanewise(kind, (unit, _, b) => reciprocalRootSingle(unit, b), none),
+  })),
+  ...rows({
+    haddps: horizontal('ps', ADD), haddpd: horizontal('pd', ADD),
+    hsubps: horizontal('ps', SUB), hsubpd: horizontal('pd', SUB),
+    addsubps: alternating('ps'), addsubpd: alternating('pd'),
+    cvtps2pd: conversion({ count: 2, from: 4, to: 8, words: 4, convert: singleToDouble }),
+    cvtpd2ps: conversion({ count: 2, from: 8, to: 4, words: 4, convert: doubleToSingle }),
+    cvtdq2ps: conversion({ count: 4, from: 4, to: 4, words: 4, convert: integerToSingle }),
+    cvtdq2pd: conversion({ count: 2, from: 4, to: 8, words: 4, convert: integerToDouble }),
+    cvtps2dq: conversion({ count: 4, from: 4, to: 4, words: 4, convert: singleToInt(ROUNDING_OF_MXCSR) }),
+    cvttps2dq: conversion({ count: 4, from: 4, to: 4, words: 4, convert: singleToInt(ROUNDING.ZERO) }),
+    cvtpd2dq: conversion({ count: 2, from: 8, to: 4, words: 4, convert: doubleToInt(ROUNDING_OF_MXCSR) }),
+    cvttpd2dq: conversion({ count: 2, from: 8, to: 4, words: 4, convert: doubleToInt(ROUNDING.ZERO) }),
+    cvtpi2ps: fromMmx(conversion({ count: 2, from: 4, to: 4, words: 2, convert: integerToSingle })),
+    cvtpi2pd: fromMmx(conversion({ count: 2, from: 4, to: 8, words: 4, convert: integerToDouble })),
+    cvtps2pi: toMmx(conversion({ count: 2, from: 4, to: 4, words: 2, convert: singleToInt(ROUNDING_OF_MXCSR) })),
+    cvttps2pi: toMmx(conversion({ count: 2, from: 4, to: 4, words: 2, convert: singleToInt(ROUNDING.ZERO) })),
+    cvtpd2pi: toMmx(conversion({ count: 2, from: 8, to: 4, words: 2, convert: doubleToInt(ROUNDING_OF_MXCSR) })),
+    cvttpd2pi: toMmx(conversion({ count: 2, from: 8, to: 4, words: 2, convert: doubleToInt(ROUNDING.ZERO) })),
+  }, { price: PRICE.packedFloat }),
+  ...rows({ dpps: dotSingles, dppd: dotDoubles }, { price: PRICE.longVector }),
+  ...rows({
+    comiss: order('ss', 0), comisd: order('sd', 0), ucomiss: order('ss', 1), ucomisd: order('sd', 1),
+    cvtss2sd: conversion({ count: 1, from: 4, to: 8, words: 2, convert: singleToDouble }),
+    cvtsd2ss: conversion({ count: 1, from: 8, to: 4, words: 1, convert: doubleToSingle }),
+  }, { price: PRICE.scalarFloat }),
+  ...rows({ ...scalarIntegers(32), ...scalarIntegers(64) }, { price: PRICE.scalarFloat }),
 }

@@ -8,8 +8,10 @@ import type { Views } from '../core/core.ts'
 import type { RegisterFile } from '../core/register-file.ts'
 import { RECORD } from '../layout/record.ts'
 import { SLOT, STATUS, State } from '../layout/state.ts'
-import type { Handler, Handlers } from '../core/handler.ts'
+import type { Handler } from '../core/handler.ts'
 import { useMmx } from './sse-float.ts'
+import { PRICE } from './prices.ts'
+import { rows, type Handlers } from './rows.ts'
 
 const place = (registers: RegisterFile, unit: number): number => registers.base + unit * 16
 const first = ({ registers, records }: Views<'registers' | 'records'>, record: number): number =>
@@ -169,8 +171,9 @@ const maskedStore: Handler = (core, record) => {
 
 /** Handlers by name. */
 export const SSE_OTHER_HANDLERS: Handlers = {
-  mpsadbw: sumsOfDifferences, phminposuw: smallestWord, maskmov: maskedStore,
-  pcmpestrm: compareStrings('explicit', 'mask'), pcmpestri: compareStrings('explicit', 'index'),
-  pcmpistrm: compareStrings('implicit', 'mask'), pcmpistri: compareStrings('implicit', 'index'),
-  nm: ({ faults }) => faults.raise(VECTOR.NM),
+  ...rows({ mpsadbw: sumsOfDifferences, phminposuw: smallestWord, maskmov: maskedStore }, { price: PRICE.shortWork }),
+  ...rows({
+    pcmpestrm: compareStrings('explicit', 'mask'), pcmpestri: compareStrings('explicit', 'index'),
+    pcmpistrm: compareStrings('implicit', 'mask'), pcmpistri: compareStrings('implicit', 'index'),
+  }, { price: PRICE.longVector }),
 }

@@ -6,7 +6,8 @@ import { GPR, VECTOR } from '../../../x86/index.ts'
 import type { Views } from '../core/core.ts'
 import { RECORD } from '../layout/record.ts'
 import { ACCESS, SLOT, STATUS } from '../layout/state.ts'
-import type { Handlers } from '../core/handler.ts'
+import { PRICE } from './prices.ts'
+import { rows, type Handlers } from './rows.ts'
 
 const REGISTERS = 8
 
@@ -61,4 +62,7 @@ function bound(
 }
 
 /** Handlers by name. */
-export const STACK_HANDLERS: Handlers = { pusha: pushAll, popa: popAll, bound }
+export const STACK_HANDLERS: Handlers = {
+  ...rows({ pusha: pushAll, popa: popAll }, { price: PRICE.farTransfer, usesStack: true }),
+  ...rows({ bound }),
+}

@@ -18,7 +18,9 @@ import { FEATURE, hasFeature } from '../system/features.ts'
 import { readRegister, timestamp, writeRegister } from '../system/msrs.ts'
 import { portAccess, stringPort } from '../system/ports.ts'
 import { clearInterrupts, setInterrupts } from './flags.ts'
-import type { Handler, Handlers } from '../core/handler.ts'
+import type { Handler } from '../core/handler.ts'
+import { PRICE } from './prices.ts'
+import { rows, type Handlers } from './rows.ts'
 
 /** An instruction that a hosted processor's host carries out, and ring 0 of a bare one itself. */
 const privileged = (operation: RequestedOperation, bare: Handler): Handler => (core, record) =>
@@ -125,26 +127,29 @@ const nothing: Handler = () => STATUS.NEXT
 
 /** Handlers by name. */
 export const SYSTEM_HANDLERS: Handlers = {
-  ud: ({ faults }) => faults.undefinedOpcode(),
-  gp: ({ faults }) => faults.protection(),
-  nm: ({ faults }) => faults.raise(VECTOR.NM),
-  cpuid: privileged('cpuid', identify), rdmsr: ringZeroOnly('rdmsr', readRegister),
-  wrmsr: ringZeroOnly('wrmsr', writeRegister), rdpmc: privileged('other', ({ faults }) => faults.protection()),
-  rdtsc: timed('rdtsc', readTimestamp), rdtscp: ifOffered,
-  hlt: ringZeroOnly('hlt', halt), cli: privileged('cli', clearInterrupts), sti: privileged('sti', setInterrupts),
-  clts: ringZeroOnly('clts', clearTaskSwitched), lmsw: ringZeroOnly('lmsw', loadStatusWord),
-  invd: ringZeroOnly('wbinvd', nothing), wbinvd: ringZeroOnly('wbinvd', nothing),
-  swapgs: privileged('swapgs', swapGs),
-  invlpg: ringZeroOnly('invlpg', invalidatePage), rsm: ({ faults }) => faults.undefinedOpcode(),
-  control: special({ read: 'read-cr', write: 'write-cr' }, [0, 2, 3, 4, 8], moveControl),
-  debug: special({ read: 'read-dr', write: 'write-dr' }, [0, 1, 2, 3, 4, 5, 6, 7], moveDebug),
-  in: port('in'), out: port('out'), ins: portString('ins'), outs: portString('outs'),
-  lgdt: ringZeroOnly('other', loadTable('gdt')), lidt: ringZeroOnly('other', loadTable('idt')),
-  lldt: ringZeroOnly('other', loadSystemSegment('ldtr')), ltr: ringZeroOnly('other', loadSystemSegment('tr')),
-  'first-lldt': first('other'), 'first-ltr': first('other'), 'first-lmsw': first('lmsw'),
-  'first-invlpg': first('invlpg'), 'first-lgdt': first('other'), 'first-lidt': first('other'),
-  sgdt: table('gdt'), sidt: table('idt'),
-  sldt: leaveInTemporary(({ bare, system }) => (bare ? system.ldtr.selector : 0)),
-  str: leaveInTemporary(({ bare, system }) => (bare ? system.tr.selector : 0)),
-  smsw: leaveInTemporary(({ registers }) => registers.controlLow(0)),
+  ...rows({ cpuid: privileged('cpuid', identify) }, { price: PRICE.shortWork }),
+  ...rows({
+    ud: ({ faults }) => faults.undefinedOpcode(),
+    gp: ({ faults }) => faults.protection(),
+    nm: ({ faults }) => faults.raise(VECTOR.NM),
+    rdmsr: ringZeroOnly('rdmsr', readRegister),
+    wrmsr: ringZeroOnly('wrmsr', writeRegister), rdpmc: privileged('other', ({ faults }) => faults.protection()),
+    rdtsc: timed('rdtsc', readTimestamp), rdtscp: ifOffered,
+    hlt: ringZeroOnly('hlt', halt), cli: privileged('cli', clearInterrupts), sti: privileged('sti', setInterrupts),
+    clts: ringZeroOnly('clts', clearTaskSwitched), lmsw: ringZeroOnly('lmsw', loadStatusWord),
+    invd: ringZeroOnly('wbinvd', nothing), wbinvd: ringZeroOnly('wbinvd', nothing),
+    swapgs: privileged('swapgs', swapGs),
+    invlpg: ringZeroOnly('invlpg', invalidatePage), rsm: ({ faults }) => faults.undefinedOpcode(),
+    control: special({ read: 'read-cr', write: 'write-cr' }, [0, 2, 3, 4, 8], moveControl),
+    debug: special({ read: 'read-dr', write: 'write-dr' }, [0, 1, 2, 3, 4, 5, 6, 7], moveDebug),
+    in: port('in'), out: port('out'), ins: portString('ins'), outs: portString('outs'),
+    lgdt: ringZeroOnly('other', loadTable('gdt')), lidt: ringZeroOnly('other', loadTable('idt')),
+    lldt: ringZeroOnly('other', loadSystemSegment('ldtr')), ltr: ringZeroOnly('other', loadSystemSegment('tr')),
+    'first-lldt': first('other'), 'first-ltr': first('other'), 'first-lmsw': first('lmsw'),
+    'first-invlpg': first('invlpg'), 'first-lgdt': first('other'), 'first-lidt': first('other'),
+    sgdt: table('gdt'), sidt: table('idt'),
+    sldt: leaveInTemporary(({ bare, system }) => (bare ? system.ldtr.selector : 0)),
+    str: leaveInTemporary(({ bare, system }) => (bare ? system.tr.selector : 0)),
+    smsw: leaveInTemporary(({ registers }) => registers.controlLow(0)),
+  }),
 }

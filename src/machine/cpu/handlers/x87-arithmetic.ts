@@ -14,7 +14,9 @@ import type { RegisterFile } from '../core/register-file.ts'
 import { X87_OPERAND } from '../lift/x87.ts'
 import { RECORD } from '../layout/record.ts'
 import { SLOT, STATUS } from '../layout/state.ts'
-import type { Handler, Handlers } from '../core/handler.ts'
+import type { Handler } from '../core/handler.ts'
+import { PRICE } from './prices.ts'
+import { rows, type Handlers } from './rows.ts'
 import {
   control, delivered, isEmpty, makeRoom, moveTop, noteInstruction, pending, pop, readRegister, report, setTag,
   stackFault, status, writeIndefinite, writeRegister,
@@ -301,48 +303,60 @@ const CARRY_OR_ZERO = RFLAGS.CF | RFLAGS.ZF
 
 /** Handlers by name. */
 export const X87_ARITHMETIC_HANDLERS: Handlers = {
-  ...Object.fromEntries(OPERATIONS.flatMap(([name, operation, reversed]) => [
-    [`f${name}`, arithmetic(operation, { reversed })],
-    [`f${name}p`, arithmetic(operation, { reversed, pops: true })],
-    [`fi${name}`, arithmetic(operation, { reversed })],
-  ])),
-  ...Object.fromEntries(CONSTANTS.map((name, index) => [name, constant(index)])),
-  fcom: compare({}), fcomp: compare({ pops: 1 }), fcompp: compare({ pops: 2, st1: true }),
-  fucom: compare({ quiet: true }), fucomp: compare({ quiet: true, pops: 1 }),
-  fucompp: compare({ quiet: true, pops: 2, st1: true }),
-  fcomi: compare({ flags: true }), fcomip: compare({ flags: true, pops: 1 }),
-  fucomi: compare({ flags: true, quiet: true }), fucomip: compare({ flags: true, quiet: true, pops: 1 }),
-  ficom: compare({}), ficomp: compare({ pops: 1 }), ftst: compare({ tests: true }), fxam: examine,
-  fchs: changeSign((value) => value ^ 0x8000), fabs: changeSign((value) => value & 0x7fff), fxch: exchange,
-  fsqrt: unary(({ floats }) => floats.x87.squareRoot(floats.first)),
-  frndint: unary(({ floats }) => floats.x87.roundToInteger(floats.first)),
-  f2xm1: unary(({ floats }) => floats.transcendental.exp2MinusOne(floats.first)),
-  fsin: unary(({ floats }) => floats.transcendental.sine(floats.first), { conditions: C2 }),
-  fcos: unary(({ floats }) => floats.transcendental.cosine(floats.first), { conditions: C2 }),
-  fscale: unary(({ floats }) => scale(floats.x87, floats.first, floats.second), { two: true }),
-  fprem: unary(({ floats }) => remainder(floats.x87, floats.first, floats.second, REMAINDER.FPREM),
-    { two: true, conditions: CONDITIONS }),
-  fprem1: unary(({ floats }) => remainder(floats.x87, floats.first, floats.second, REMAINDER.FPREM1),
-    { two: true, conditions: CONDITIONS }),
-  fyl2x: popping(({ floats }) => floats.transcendental.logarithm(floats.first, floats.second)),
-  fyl2xp1: popping(({ floats }) => floats.transcendental.logarithmOfOnePlus(floats.first, floats.second)),
-  fpatan: popping(({ floats }) => floats.transcendental.arctangent(floats.first, floats.second)),
-  fptan: pushing(({ floats }) => floats.transcendental.tangent(floats.first), C2),
-  fsincos: pushing(({ floats }) => floats.transcendental.sineCosine(floats.first), C2),
-  fxtract: pushing(({ floats }) => extract(floats.x87, floats.first)),
-  fcmovb: conditionalMove(RFLAGS.CF, false), fcmovnb: conditionalMove(RFLAGS.CF, true),
-  fcmove: conditionalMove(RFLAGS.ZF, false), fcmovne: conditionalMove(RFLAGS.ZF, true),
-  fcmovbe: conditionalMove(CARRY_OR_ZERO, false), fcmovnbe: conditionalMove(CARRY_OR_ZERO, true),
-  fcmovu: conditionalMove(RFLAGS.PF, false), fcmovnu: conditionalMove(RFLAGS.PF, true),
-  fincstp: rotate(1), fdecstp: rotate(-1), fnop: nothing, fneni: () => STATUS.NEXT, fndisi: () => STATUS.NEXT,
-  fnsetpm: () => STATUS.NEXT,
-  ffree: waiting(({ registers, records }, record) => {
-    report(registers, 0)
-    setTag(registers, records.field(record, RECORD.stackRegister), 0)
-  }),
-  ffreep: waiting(({ registers, records }, record) => {
-    report(registers, 0)
-    setTag(registers, records.field(record, RECORD.stackRegister), 0)
-    pop(registers)
+  ...rows({
+    ...Object.fromEntries(OPERATIONS.flatMap(([name, operation, reversed]) => [
+      [`f${name}`, arithmetic(operation, { reversed })],
+      [`f${name}p`, arithmetic(operation, { reversed, pops: true })],
+      [`fi${name}`, arithmetic(operation, { reversed })],
+    ])),
+    frndint: unary(({ floats }) => floats.x87.roundToInteger(floats.first)),
+    fxtract: pushing(({ floats }) => extract(floats.x87, floats.first)),
+  }, { price: PRICE.x87Arithmetic }),
+  ...rows({
+    ...Object.fromEntries(CONSTANTS.map((name, index) => [name, constant(index)])),
+    fcom: compare({}), fcomp: compare({ pops: 1 }), fcompp: compare({ pops: 2, st1: true }),
+    fucom: compare({ quiet: true }), fucomp: compare({ quiet: true, pops: 1 }),
+    fucompp: compare({ quiet: true, pops: 2, st1: true }),
+    fcomi: compare({ flags: true }), fcomip: compare({ flags: true, pops: 1 }),
+    fucomi: compare({ flags: true, quiet: true }), fucomip: compare({ flags: true, quiet: true, pops: 1 }),
+    ficom: compare({}), ficomp: compare({ pops: 1 }), ftst: compare({ tests: true }), fxam: examine,
+    fchs: changeSign((value) => value ^ 0x8000), fabs: changeSign((value) => value & 0x7fff), fxch: exchange,
+    fcmovb: conditionalMove(RFLAGS.CF, false), fcmovnb: conditionalMove(RFLAGS.CF, true),
+    fcmove: conditionalMove(RFLAGS.ZF, false), fcmovne: conditionalMove(RFLAGS.ZF, true),
+    fcmovbe: conditionalMove(CARRY_OR_ZERO, false), fcmovnbe: conditionalMove(CARRY_OR_ZERO, true),
+    fcmovu: conditionalMove(RFLAGS.PF, false), fcmovnu: conditionalMove(RFLAGS.PF, true),
+  }, { price: PRICE.x87Move }),
+  ...rows({
+    fsqrt: unary(({ floats }) => floats.x87.squareRoot(floats.first)),
+    fscale: unary(({ floats }) => scale(floats.x87, floats.first, floats.second), { two: true }),
+  }, { price: PRICE.x87Long }),
+  ...rows({
+    fprem: unary(({ floats }) => remainder(floats.x87, floats.first, floats.second, REMAINDER.FPREM),
+      { two: true, conditions: CONDITIONS }),
+    fprem1: unary(({ floats }) => remainder(floats.x87, floats.first, floats.second, REMAINDER.FPREM1),
+      { two: true, conditions: CONDITIONS }),
+  }, { price: PRICE.x87Remainder }),
+  ...rows({
+    f2xm1: unary(({ floats }) => floats.transcendental.exp2MinusOne(floats.first)),
+    fsin: unary(({ floats }) => floats.transcendental.sine(floats.first), { conditions: C2 }),
+    fcos: unary(({ floats }) => floats.transcendental.cosine(floats.first), { conditions: C2 }),
+    fyl2x: popping(({ floats }) => floats.transcendental.logarithm(floats.first, floats.second)),
+    fyl2xp1: popping(({ floats }) => floats.transcendental.logarithmOfOnePlus(floats.first, floats.second)),
+    fpatan: popping(({ floats }) => floats.transcendental.arctangent(floats.first, floats.second)),
+    fptan: pushing(({ floats }) => floats.transcendental.tangent(floats.first), C2),
+    fsincos: pushing(({ floats }) => floats.transcendental.sineCosine(floats.first), C2),
+  }, { price: PRICE.x87Transcendental }),
+  ...rows({
+    fincstp: rotate(1), fdecstp: rotate(-1), fnop: nothing, fneni: () => STATUS.NEXT, fndisi: () => STATUS.NEXT,
+    fnsetpm: () => STATUS.NEXT,
+    ffree: waiting(({ registers, records }, record) => {
+      report(registers, 0)
+      setTag(registers, records.field(record, RECORD.stackRegister), 0)
+    }),
+    ffreep: waiting(({ registers, records }, record) => {
+      report(registers, 0)
+      setTag(registers, records.field(record, RECORD.stackRegister), 0)
+      pop(registers)
+    }),
   }),
 }

@@ -14,8 +14,10 @@ import type { RegisterFile } from '../core/register-file.ts'
 import { X87_OPERAND } from '../lift/x87.ts'
 import { RECORD } from '../layout/record.ts'
 import { SLOT, STATUS, State } from '../layout/state.ts'
-import type { Handler, Handlers } from '../core/handler.ts'
+import type { Handler } from '../core/handler.ts'
 import { waiting, waitingControl } from './x87-arithmetic.ts'
+import { PRICE } from './prices.ts'
+import { rows, type Handlers } from './rows.ts'
 import {
   CONTROL_RESET, control, delivered, isEmpty, makeRoom, moveTop, pop, readRegister, report, setControl, setStatus,
   stackFault,
@@ -274,26 +276,32 @@ const write16 = ({ registers, memory }: Views<'registers' | 'memory'>, value: nu
 
 /** Handlers by name. */
 export const X87_MEMORY_HANDLERS: Handlers = {
-  fld: load, fild: load, fbld: load,
-  fst: store({}), fstp: store({ pops: true }), fist: store({}), fistp: store({ pops: true }),
-  fisttp: store({ pops: true, truncate: true }), fbstp: store({ pops: true }),
-  // FSTP without a stack fault: an empty register is not stored.
-  fstpnce: waiting(({ registers, records, floats }, record) => {
-    report(registers, 0)
-    if (!isEmpty(registers, 0)) writeRegister(registers, records.field(record, RECORD.stackRegister), readRegister(registers, 0, floats.first))
-    pop(registers)
+  ...rows({
+    fld: load, fild: load, fst: store({}), fstp: store({ pops: true }), fist: store({}), fistp: store({ pops: true }),
+    fisttp: store({ pops: true, truncate: true }),
+  }, { price: PRICE.x87Move }),
+  ...rows({
+    fbld: load, fbstp: store({ pops: true }), fninit: initialize, fldenv: loadEnvironment, fnstenv: storeEnvironment,
+  }, { price: PRICE.x87Long }),
+  ...rows({ frstor: restoreAll, fnsave: saveAll }, { price: PRICE.x87Image }),
+  ...rows({
+    // FSTP without a stack fault: an empty register is not stored.
+    fstpnce: waiting(({ registers, records, floats }, record) => {
+      report(registers, 0)
+      if (!isEmpty(registers, 0)) writeRegister(registers, records.field(record, RECORD.stackRegister), readRegister(registers, 0, floats.first))
+      pop(registers)
+    }),
+    fldcw: waitingControl(({ registers, memory }) => setControl(registers, memory.read16(registers.address(SLOT.t3)))),
+    fnstcw: (core) => write16(core, control(core.registers)),
+    fnstsw: (core, record) => {
+      const { registers } = core
+      if (core.records.field(record, RECORD.operandKind) !== X87_OPERAND.register) return write16(core, status(registers))
+      registers.view.setUint16(registers.base + GPR.rax * 8, status(registers), true)
+      return STATUS.NEXT
+    },
+    fnclex: ({ registers }) => {
+      setStatus(registers, status(registers) & 0x7f00)
+      return STATUS.NEXT
+    },
   }),
-  fldcw: waitingControl(({ registers, memory }) => setControl(registers, memory.read16(registers.address(SLOT.t3)))),
-  fnstcw: (core) => write16(core, control(core.registers)),
-  fnstsw: (core, record) => {
-    const { registers } = core
-    if (core.records.field(record, RECORD.operandKind) !== X87_OPERAND.register) return write16(core, status(registers))
-    registers.view.setUint16(registers.base + GPR.rax * 8, status(registers), true)
-    return STATUS.NEXT
-  },
-  fnclex: ({ registers }) => {
-    setStatus(registers, status(registers) & 0x7f00)
-    return STATUS.NEXT
-  },
-  fninit: initialize, fldenv: loadEnvironment, fnstenv: storeEnvironment, frstor: restoreAll, fnsave: saveAll,
 }

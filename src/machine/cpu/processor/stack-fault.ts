@@ -7,8 +7,7 @@
 import { GPR, SEGMENT } from '../../../x86/index.ts'
 import type { Core } from '../core/core.ts'
 import { DECODED, NO_SEGMENT, type Instruction } from '../decode/decoder.ts'
-import { STACK_USERS } from '../handlers/stack-use.ts'
-import { HANDLER_NUMBERS } from '../handlers/table.ts'
+import { STACK_USING } from '../handlers/table.ts'
 import { RECORD } from '../layout/record.ts'
 import { State } from '../layout/state.ts'
 import { decodeAt } from '../tracing/code-at-rip.ts'
@@ -21,7 +20,6 @@ export class StackFaults {
   private readonly operations: ReadonlySet<number>
   private readonly pops: ReadonlySet<number>
   private readonly callers: ReadonlySet<number>
-  private readonly handlers = new Set(STACK_USERS.map((name) => HANDLER_NUMBERS.get(name)!))
 
   constructor({ all }: MicroTable) {
     // Those that work on offsets have had their limits checked.
@@ -40,7 +38,7 @@ export class StackFaults {
     const number = view.getUint16(record + RECORD.number, true)
     // POP to memory uses both; its own read is at the stack pointer.
     if (this.operations.has(number) || (this.pops.has(number) && at(GPR.rsp * 8))) return true
-    if (this.callers.has(number) && this.handlers.has(view.getUint32(record + RECORD.immediate, true))) return true
+    if (this.callers.has(number) && STACK_USING.has(view.getUint32(record + RECORD.immediate, true))) return true
     // Asked before the code is read, which takes the fault address for itself.
     const atSource = at(GPR.rsi * 8)
     const { result, instruction } = decodeAt(core)

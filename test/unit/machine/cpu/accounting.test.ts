@@ -1,7 +1,5 @@
 import { describe, expect, test } from 'vitest'
 import { EXIT } from '../../../../src/machine/index.ts'
-import { HANDLER_NUMBERS } from '../../../../src/machine/cpu/handlers/table.ts'
-import { PRICED_HANDLERS } from '../../../../src/machine/cpu/handlers/prices.ts'
 import { assemble } from '../../../support/assembler.ts'
 import { CODE, CpuBench, DATA } from '../../../support/cpu.ts'
 
@@ -37,10 +35,6 @@ function countOf(bench: CpuBench, instructions: number): number {
 }
 
 describe('a budget', () => {
-  test('every handler with a price of its own exists', () => {
-    expect(PRICED_HANDLERS.filter((name) => !HANDLER_NUMBERS.has(name))).toEqual([])
-  })
-
   test.each([['fxsave, fxrstor', FXSAVE], ['fsin', FSIN], ['enter', ENTER], ['div', DIV], ['stores to code', WRITING]])(
     'of instructions counts each as one: %s', (_name, body) => {
       const bench = looping(body, 'instructions')

@@ -2,8 +2,6 @@
 import { readFileSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { HANDLER_NUMBERS } from '../../../../../src/machine/cpu/handlers/table.ts'
-import { STACK_USERS } from '../../../../../src/machine/cpu/handlers/stack-use.ts'
 import { microTable } from '../../../../../src/machine/cpu/interpreter/compiled.ts'
 import { writeInterpreter } from '../../../../../src/machine/cpu/interpreter/module.ts'
 import { writeSingles } from '../../../../../src/machine/cpu/interpreter/singles.ts'
@@ -47,10 +45,6 @@ describe('names of micro-operations', () => {
     bench.set('rsp', 1n << 62n)
     expect([bench.run('push %rax'), bench.cpu.exit.vector]).toEqual([EXIT.EXCEPTION, VECTOR.SS])
   })
-})
-
-test('handlers that are said to work on the stack exist', () => {
-  expect(STACK_USERS.filter((name) => !HANDLER_NUMBERS.has(name))).toEqual([])
 })
 
 describe('names of record fields', () => {
