@@ -5,6 +5,7 @@
  */
 import type { Code } from '../../../wasm/index.ts'
 import type { SmallField } from '../layout/record.ts'
+import type { FlagRead, FlagWrite } from './flag-words.ts'
 
 /** Operand size in bits. Values up to 32 bits travel as i32 (zero-extended), 64 bits as i64. */
 export type Size = 8 | 16 | 32 | 64
@@ -23,14 +24,19 @@ export interface Place {
   set(push: () => void): void
 }
 
+/** What set flags: ADC and SBB have the carry in, INC and DEC leave CF as it was. */
+export type FlagKind = 'add' | 'adc' | 'inc' | 'sub' | 'sbb' | 'dec' | 'logic'
+
 /** What is known of the flags just set: lets a following condition do without the stored ones. */
 export interface FlagSource {
-  readonly kind: 'add' | 'sub' | 'logic' | 'step'
+  readonly kind: FlagKind
   readonly size: Size
   /** Locals with operands and result; for sizes of 8 and 16 the result may have bits above. */
   readonly left: number
   readonly right: number
   readonly result: number
+  /** Local with CF as 0 or 1, where a binder remembers an INC or DEC. */
+  readonly carry?: number
 }
 
 /** What micro-operations are written against. */
@@ -42,14 +48,14 @@ export interface Binder {
   place(field: RegisterField, size: Size): Place
   /** A register known by number (rax, rcx, rsp ...). */
   fixed(register: number, size: Size): Place
+  /** A slot known by its byte offset: a temporary, or the second byte of a register. */
+  slot(offset: number, size: Size): Place
   /** Pushes the immediate, sign-extended to `size`. */
   immediate(size: Size): void
   /** Pushes the 64-bit immediate that takes displacement and immediate together. */
   wideImmediate(): void
   /** Pushes one of the record's small fields as an i32. */
   small(field: SmallField): void
-  /** Pushes the processor's base plus one of the record's small fields: the place of a register. */
-  slotAddress(field: RegisterField): void
   /** Pushes the linear address of the memory operand, without checks. */
   address(form: AddressForm): void
   /** Pushes the value at the memory operand. */
@@ -68,7 +74,26 @@ export interface Binder {
   hostForWrite(address: number, bytes: number): void
   /** Finishes a write through the host address in a local. */
   written(host: number): void
-  /** Base of the processor's state, as a local. */
+  /** Keeps the host address in a local for the write that a later record of the same instruction makes there. */
+  holdHost(host: number): void
+  /** Pushes that host address. */
+  heldHost(): void
+  /** Pushes a part of the flag words. */
+  flagGet(part: FlagRead): void
+  /** Stores what `push` pushes in the flag words. */
+  flagSet(part: FlagWrite, push: () => void): void
+  /**
+   * Offers what sets all flags but, for INC and DEC, CF. True when the binder remembers it (its locals are about to be
+   * released), so that nothing is to be stored.
+   */
+  keepFlags(source: FlagSource): boolean
+  /** What is remembered of the flags, in place of their words; undefined when the words tell them. */
+  knownFlags(): FlagSource | undefined
+  /** From here on the words tell the flags: to be said before only one arm of an `if` reads or sets flags. */
+  settleFlags(): void
+  /** All words are stored anew next: what is remembered of the flags before may be forgotten. */
+  renewFlags(): void
+  /** Base of the processor's state, as a local: for what is neither a register, a temporary nor flags. */
   readonly base: number
   /** The record, as a local, for functions of the runtime. */
   readonly record: number
@@ -93,8 +118,6 @@ export interface Binder {
   branch(from: 'end' | 'middle'): void
   /** Raises #GP when the record's branch leads out of the code segment. Nothing may be changed yet. */
   checkBranch(): void
-  /** Ends the block, leaving to the driver with a status. */
-  leave(status: number): void
   /** Calls the TypeScript handler that the record names. */
   handler(): void
   /**
@@ -102,8 +125,8 @@ export interface Binder {
    * yet.
    */
   giveUp(): void
-  /** Raises #GP with code 0. Nothing may be changed yet. */
-  protection(): void
+  /** Raises an exception, with code 0 if it has one. Nothing may be changed yet. */
+  raise(vector: number): void
   /** Raises #GP when the linear address in a local is not a multiple of `bytes`. */
   requireAligned(address: number, bytes: number): void
   /** Calls a function of the runtime by name with (base, record); its status ends the operation. */

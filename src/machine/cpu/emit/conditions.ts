@@ -7,7 +7,7 @@ import { CONDITIONS } from '../../../x86/index.ts'
 import type { Condition } from '../../../x86/index.ts'
 import type { PlainName } from '../../../wasm/index.ts'
 import { constant, signExtend32, truncate, typeOf } from './binder.ts'
-import type { Binder, FlagSource, Size } from './binder.ts'
+import type { Binder, FlagKind, FlagSource, Size } from './binder.ts'
 import { pushCarry, pushOverflow, pushParity, pushSign, pushZero } from './flags.ts'
 
 /** Condition without negation, for each pair of numbers. */
@@ -34,8 +34,10 @@ function pushLess(b: Binder): void {
   b.code.op('i32.xor')
 }
 
-/** Pushes the condition (0 or not 0) from the stored flags. */
+/** Pushes the condition (0 or not 0) from the flags as they are. */
 export function pushCondition(b: Binder, condition: Condition): void {
+  const known = b.knownFlags()
+  if (known !== undefined && isDirect(known.kind, condition)) return pushDirect(b, condition, known)
   const number = CONDITIONS.indexOf(condition)
   BASE[number >> 1]!(b)
   if ((number & 1) === 1) b.code.op('i32.eqz')
@@ -51,8 +53,8 @@ const AFTER_LOGIC: Partial<Record<Condition, Comparison>> = {
 }
 const AFTER_STEP: Partial<Record<Condition, Comparison>> = { e: 'eq', ne: 'ne', s: 'lt_s', ns: 'ge_s' }
 
-/** True when {@link pushConditionAfter} need not look at the stored flags. */
-export function isDirect(kind: FlagSource['kind'], condition: Condition): boolean {
+/** True when {@link pushConditionAfter} need not look at single flags. */
+export function isDirect(kind: FlagKind, condition: Condition): boolean {
   if (kind === 'sub' && AFTER_COMPARE[condition] !== undefined) return true
   return (kind === 'logic' ? AFTER_LOGIC : AFTER_STEP)[condition] !== undefined
 }
@@ -60,6 +62,11 @@ export function isDirect(kind: FlagSource['kind'], condition: Condition): boolea
 /** Pushes the condition, from the operands that set the flags where they suffice. */
 export function pushConditionAfter(b: Binder, condition: Condition, source: FlagSource | undefined): void {
   if (source === undefined || !isDirect(source.kind, condition)) return pushCondition(b, condition)
+  pushDirect(b, condition, source)
+}
+
+/** Pushes a condition that is direct. */
+function pushDirect(b: Binder, condition: Condition, source: FlagSource): void {
   const compared = source.kind === 'sub' ? AFTER_COMPARE[condition] : undefined
   if (compared !== undefined) return compare(b, source.size, compared, [source.left, source.right])
   const against = (source.kind === 'logic' ? AFTER_LOGIC : AFTER_STEP)[condition]!

@@ -99,7 +99,7 @@ export class FastBinder extends RecordBinder {
     this.code.br(this.labels.slow)
   }
 
-  protection(): void {
+  raise(): void {
     this.giveUp()
   }
 
@@ -146,10 +146,6 @@ export class FastBinder extends RecordBinder {
   }
 
   checkBranch(): void {}
-
-  leave(): void {
-    throw new Error('a micro-operation of the loop cannot leave to the driver')
-  }
 
   handler(): void {
     throw new Error('a micro-operation of the loop cannot call a handler')

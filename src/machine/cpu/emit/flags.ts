@@ -1,6 +1,7 @@
 /**
  * Arithmetic flags, kept lazily: an operation stores its result (sign-extended to 64 bits) and its carries, and a flag
- * is worked out when somebody reads it.
+ * is worked out when somebody reads it. Words are reached through the binder only, which may remember the operands of what
+ * set the flags instead (flag-operands.ts).
  *
  *   ZF  result is zero
  *   SF  sign of result, turned over by bit 8 of low
@@ -15,83 +16,71 @@ import type { Code } from '../../../wasm/index.ts'
 import { State } from '../layout/state.ts'
 import { signExtend64, typeOf } from './binder.ts'
 import type { Binder, FlagSource, Size } from './binder.ts'
-
-const RESULT = State.flagResult.offset
-const LOW = State.flagLow.offset
-const HIGH = State.flagHigh.offset
-
-/** Offsets of the three parts, for TypeScript. */
-export const FLAG_STATE = { result: RESULT, low: LOW, high: HIGH } as const
+import {
+  pushAdjustOf, pushCarryOf, pushOverflowOf, pushParityOf, pushSignOf, pushVector, pushZeroOf,
+} from './flag-operands.ts'
 
 function storeResult(b: Binder, size: Size, result: number): void {
-  b.code.get(b.base)
-  b.code.get(result)
-  signExtend64(b.code, size)
-  b.code.memory('i64.store', RESULT)
+  b.flagSet('result', () => {
+    b.code.get(result)
+    signExtend64(b.code, size)
+  })
 }
 
 /** Stores the vector of carries in local `vector`, of the size's type. */
 function storeCarries(b: Binder, size: Size, vector: number): void {
   const c = b.code
   if (size === 64) {
-    c.get(b.base)
-    c.get(vector)
-    c.i64(8, -1)
-    c.op('i64.and')
-    c.memory('i64.store', LOW)
+    b.flagSet('carries', () => {
+      c.get(vector)
+      c.i64(8, -1)
+      c.op('i64.and')
+    })
     return
   }
-  c.get(b.base)
-  c.get(vector)
-  if (size < 32) {
+  b.flagSet('high', () => {
+    c.get(vector)
+    if (size === 32) return
     c.i32(32 - size)
     c.op('i32.shl')
-  }
-  c.memory('i32.store', HIGH)
-  c.get(b.base)
-  c.get(vector)
-  c.i32(8)
-  c.op('i32.and')
-  c.memory('i32.store', LOW)
+  })
+  b.flagSet('low', () => {
+    c.get(vector)
+    c.i32(8)
+    c.op('i32.and')
+  })
 }
 
-/** Pushes the vector of carries. */
-function carries(c: Code, kind: 'add' | 'sub', source: Omit<FlagSource, 'kind'>): void {
-  const t = typeOf(source.size)
-  const { left, right, result } = source
-  const [first, ...pairs] = kind === 'add'
-    ? [result, [left, result], [right, result]] as const
-    : [left, [left, right], [left, result]] as const
-  c.get(first)
-  for (const [x, y] of pairs) {
-    c.get(x)
-    c.get(y)
-    c.op(`${t}.xor`)
-  }
-  c.op(`${t}.or`, `${t}.xor`)
+/** Sets all flags as an operation's operands tell, CF of INC and DEC excepted; gives them back for a condition behind it. */
+export function sourceFlags(b: Binder, source: FlagSource): FlagSource {
+  if (!b.keepFlags(source)) storeFlags(b, source)
+  return source
 }
 
-/** Flags of an addition or subtraction, with or without carry in. */
-export function arithmeticFlags(b: Binder, kind: 'add' | 'sub', source: Omit<FlagSource, 'kind'>): FlagSource {
-  const { size } = source
-  const vector = b.code.local(typeOf(size))
+/** Stores the words of flags that are known by operands. */
+export function storeFlags(b: Binder, source: FlagSource): void {
+  const { kind, size } = source
+  if (kind === 'inc' || kind === 'dec') return storeStep(b, source)
+  b.renewFlags()
+  const vector = kind === 'logic' ? undefined : b.code.local(typeOf(size))
   storeResult(b, size, source.result)
-  carries(b.code, kind, source)
+  // AF, which the manual leaves open after logic, is clear.
+  if (vector === undefined) return b.flagSet('carries', () => b.code.i64(0))
+  pushVector(b.code, source)
   b.code.set(vector)
   storeCarries(b, size, vector)
   b.code.release(typeOf(size), vector)
-  return { kind, ...source }
 }
 
-/** Flags of INC and DEC: as for adding or subtracting 1, but CF stays. */
-export function stepFlags(b: Binder, kind: 'add' | 'sub', source: Omit<FlagSource, 'kind'>): FlagSource {
+/** Words of INC and DEC: as for adding or subtracting 1, but CF stays. */
+function storeStep(b: Binder, source: FlagSource): void {
   const c = b.code
   const { size } = source
   const t = typeOf(size)
   const vector = c.local(t)
   const high = c.local('i32')
   storeResult(b, size, source.result)
-  carries(c, kind, source)
+  pushVector(c, source)
   c.set(vector)
   // The top two bits are turned over together where CF would change, so that OF stays as computed.
   c.get(vector)
@@ -103,52 +92,40 @@ export function stepFlags(b: Binder, kind: 'add' | 'sub', source: Omit<FlagSourc
     c.op('i32.shl')
   }
   c.set(high)
-  c.get(b.base)
-  c.get(high)
-  c.get(b.base)
-  c.memory('i32.load', HIGH)
-  c.get(high)
-  c.op('i32.xor')
-  c.i32(31)
-  c.op('i32.shr_s')
-  c.i32(0xc000_0000)
-  c.op('i32.and', 'i32.xor')
-  c.memory('i32.store', HIGH)
-  c.get(b.base)
-  c.get(vector)
-  if (size === 64) c.op('i32.wrap_i64')
-  c.i32(8)
-  c.op('i32.and')
-  c.memory('i32.store', LOW)
+  b.flagSet('high', () => {
+    c.get(high)
+    pushOldCarry(b, source.carry)
+    c.get(high)
+    c.op('i32.xor')
+    c.i32(31)
+    c.op('i32.shr_s')
+    c.i32(0xc000_0000)
+    c.op('i32.and', 'i32.xor')
+  })
+  b.flagSet('low', () => {
+    c.get(vector)
+    if (size === 64) c.op('i32.wrap_i64')
+    c.i32(8)
+    c.op('i32.and')
+  })
   c.release(t, vector)
   c.release('i32', high)
-  return { kind: 'step', ...source }
 }
 
-/** Flags of AND, OR, XOR, TEST: CF and OF clear (and AF, which the manual leaves open). */
-export function logicFlags(b: Binder, size: Size, result: number): FlagSource {
-  storeResult(b, size, result)
-  b.code.get(b.base)
-  b.code.i64(0)
-  b.code.memory('i64.store', LOW)
-  return { kind: 'logic', size, left: result, right: result, result }
+/** Pushes a number with CF of before in its top bit. */
+function pushOldCarry(b: Binder, carry: number | undefined): void {
+  if (carry === undefined) return b.flagGet('high')
+  b.code.get(carry)
+  b.code.i32(31)
+  b.code.op('i32.shl')
 }
 
 /** Flags from a result and explicit CF and OF, both i32 locals holding 0 or 1; AF clear. */
 export function explicitFlags(b: Binder, size: Size, parts: { result: number; carry: number; overflow: number }): void {
+  b.renewFlags()
   storeResult(b, size, parts.result)
-  explicitCarries(b, parts.carry, parts.overflow)
-}
-
-/** CF and OF from i32 locals holding 0 or 1; clears AF and leaves the others to the stored result. */
-export function explicitCarries(b: Binder, carry: number, overflow: number): void {
-  const c = b.code
-  c.get(b.base)
-  pushHigh(c, carry, overflow)
-  c.memory('i32.store', HIGH)
-  c.get(b.base)
-  c.i32(0)
-  c.memory('i32.store', LOW)
+  b.flagSet('high', () => pushHigh(b.code, parts.carry, parts.overflow))
+  b.flagSet('low', () => b.code.i32(0))
 }
 
 function pushHigh(c: Code, carry: number, overflow: number): void {
@@ -164,9 +141,7 @@ function pushHigh(c: Code, carry: number, overflow: number): void {
 
 /** Sets CF and OF from i32 locals and leaves all other flags as they are (rotations). */
 export function replaceCarries(b: Binder, carry: number, overflow: number): void {
-  b.code.get(b.base)
-  pushHigh(b.code, carry, overflow)
-  b.code.memory('i32.store', HIGH)
+  b.flagSet('high', () => pushHigh(b.code, carry, overflow))
 }
 
 /** Sets CF from an i32 local holding 0 or 1 and leaves all other flags as they are. */
@@ -179,22 +154,67 @@ export function replaceCarry(b: Binder, carry: number): void {
   c.release('i32', overflow)
 }
 
-const loadHigh = (b: Binder): void => {
-  b.code.get(b.base)
-  b.code.memory('i32.load', HIGH)
+/** Flags from two i32 locals: ZF where the first is 0, CF where the second is 0; all others clear. */
+export function zeroAndCarryFlags(b: Binder, notZero: number, notCarry: number): void {
+  const c = b.code
+  b.renewFlags()
+  storeOnlyZero(b, () => c.get(notZero))
+  // The result 1 has odd parity, the result 0 even, which is turned over. CF without OF sets both top bits.
+  b.flagSet('low', () => {
+    c.get(notZero)
+    c.op('i32.eqz')
+    c.i32(9)
+    c.op('i32.shl')
+  })
+  b.flagSet('high', () => {
+    c.i32(0)
+    c.i32(0xc000_0000)
+    c.get(notCarry)
+    c.op('select')
+  })
+}
+
+/** Flags of POPCNT: ZF where the value in a local is 0, all others clear. */
+export function zeroFlags(b: Binder, size: Size, value: number): void {
+  const c = b.code
+  const t = typeOf(size)
+  b.renewFlags()
+  // A stored result of 1 has neither PF nor SF, and the parity of 0 is turned over.
+  storeOnlyZero(b, () => {
+    c.get(value)
+    c.op(`${t}.eqz`, 'i32.eqz')
+  })
+  b.flagSet('carries', () => {
+    c.get(value)
+    c.op(`${t}.eqz`, 'i64.extend_i32_u')
+    c.i64(9)
+    c.op('i64.shl')
+  })
+}
+
+/** Stores 0 or 1, the i32 that `push` pushes, as the result. */
+function storeOnlyZero(b: Binder, push: () => void): void {
+  b.flagSet('result', () => {
+    push()
+    b.code.op('i64.extend_i32_u')
+  })
 }
 
 /** Pushes CF as 0 or 1. */
 export function pushCarry(b: Binder): void {
-  loadHigh(b)
+  const known = b.knownFlags()
+  if (known !== undefined) return pushCarryOf(b.code, known)
+  b.flagGet('high')
   b.code.i32(31)
   b.code.op('i32.shr_u')
 }
 
 /** Pushes OF as 0 or 1. */
 export function pushOverflow(b: Binder): void {
+  const known = b.knownFlags()
+  if (known !== undefined) return pushOverflowOf(b.code, known)
   const high = b.code.local('i32')
-  loadHigh(b)
+  b.flagGet('high')
   b.code.tee(high)
   b.code.get(high)
   b.code.i32(1)
@@ -206,20 +226,21 @@ export function pushOverflow(b: Binder): void {
 
 /** Pushes ZF as 0 or 1. */
 export function pushZero(b: Binder): void {
-  b.code.get(b.base)
-  b.code.memory('i64.load', RESULT)
+  const known = b.knownFlags()
+  if (known !== undefined) return pushZeroOf(b.code, known)
+  b.flagGet('result')
   b.code.op('i64.eqz')
 }
 
 /** Pushes SF as 0 or 1. */
 export function pushSign(b: Binder): void {
   const c = b.code
-  c.get(b.base)
-  c.memory('i32.load', RESULT + 4)
+  const known = b.knownFlags()
+  if (known !== undefined) return pushSignOf(c, known)
+  b.flagGet('resultTop')
   c.i32(31)
   c.op('i32.shr_u')
-  c.get(b.base)
-  c.memory('i32.load8_u', LOW + 1)
+  b.flagGet('corrections')
   c.i32(1)
   c.op('i32.and', 'i32.xor')
 }
@@ -227,11 +248,11 @@ export function pushSign(b: Binder): void {
 /** Pushes PF as 0 or 1. */
 export function pushParity(b: Binder): void {
   const c = b.code
-  c.get(b.base)
-  c.memory('i32.load8_u', RESULT)
+  const known = b.knownFlags()
+  if (known !== undefined) return pushParityOf(c, known)
+  b.flagGet('resultByte')
   c.op('i32.popcnt')
-  c.get(b.base)
-  c.memory('i32.load8_u', LOW + 1)
+  b.flagGet('corrections')
   c.i32(1)
   c.op('i32.shr_u', 'i32.xor')
   c.i32(1)
@@ -241,8 +262,9 @@ export function pushParity(b: Binder): void {
 
 /** Pushes AF as 0 or 1. */
 export function pushAdjust(b: Binder): void {
-  b.code.get(b.base)
-  b.code.memory('i32.load8_u', LOW)
+  const known = b.knownFlags()
+  if (known !== undefined) return pushAdjustOf(b.code, known)
+  b.flagGet('lowByte')
   b.code.i32(3)
   b.code.op('i32.shr_u')
   b.code.i32(1)
@@ -283,24 +305,25 @@ export function takeFlags(b: Binder, flags: number, overflow: 'with overflow' | 
   c.set(over)
   bit(0)
   c.set(carry)
+  b.renewFlags()
   replaceCarries(b, carry, over)
-  c.get(b.base)
-  bit(6)
-  c.op('i32.eqz', 'i64.extend_i32_u')
-  c.memory('i64.store', RESULT)
+  storeOnlyZero(b, () => {
+    bit(6)
+    c.op('i32.eqz')
+  })
   // low = AF << 3 | SF << 8 | (PF ^ ZF) << 9: the result is 0 or 1, whose own PF equals ZF and whose SF is 0.
-  c.get(b.base)
-  bit(4)
-  c.i32(3)
-  c.op('i32.shl')
-  bit(7)
-  c.i32(8)
-  c.op('i32.shl', 'i32.or')
-  bit(2)
-  bit(6)
-  c.op('i32.xor')
-  c.i32(9)
-  c.op('i32.shl', 'i32.or')
-  c.memory('i32.store', LOW)
+  b.flagSet('low', () => {
+    bit(4)
+    c.i32(3)
+    c.op('i32.shl')
+    bit(7)
+    c.i32(8)
+    c.op('i32.shl', 'i32.or')
+    bit(2)
+    bit(6)
+    c.op('i32.xor')
+    c.i32(9)
+    c.op('i32.shl', 'i32.or')
+  })
   c.release('i32', carry, over)
 }

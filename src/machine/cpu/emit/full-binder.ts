@@ -1,5 +1,5 @@
 /** The binder that executes one record completely, slow paths included, and returns a status. */
-import { SEGMENT, VECTOR } from '../../../x86/index.ts'
+import { SEGMENT } from '../../../x86/index.ts'
 import type { Code } from '../../../wasm/index.ts'
 import { RECORD } from '../layout/record.ts'
 import { SEGMENT_USE, segmentAccess } from '../layout/segment-access.ts'
@@ -146,7 +146,8 @@ export class FullBinder extends RecordBinder {
     })
   }
 
-  leave(status: number): void {
+  /** Ends the record with a status. */
+  private leave(status: number): void {
     this.code.i32(status)
     this.code.op('return')
   }
@@ -164,12 +165,7 @@ export class FullBinder extends RecordBinder {
     this.code.op('return')
   }
 
-  protection(): void {
-    this.fault(VECTOR.GP)
-  }
-
-  /** Leaves with a fault whose error code, if it has one, is 0. */
-  private fault(vector: number): void {
+  raise(vector: number): void {
     for (const [offset, value] of [[State.faultVector.offset, vector], [State.faultCode.offset, 0]] as const) {
       this.code.get(this.base)
       this.code.i32(value)

@@ -4,12 +4,15 @@
  *
  * hot path: each handler's loads are what an emulated instruction costs; places are worked out once and kept in locals.
  */
+import { VECTOR } from '../../../x86/index.ts'
 import type { Code } from '../../../wasm/index.ts'
 import { IP, RECORD } from '../layout/record.ts'
 import type { SmallField } from '../layout/record.ts'
 import { SLOT, State } from '../layout/state.ts'
 import { typeOf } from './binder.ts'
-import type { AddressForm, AddressWidth, Binder, Place, RegisterField, Size } from './binder.ts'
+import type { AddressForm, AddressWidth, Binder, FlagSource, Place, RegisterField, Size } from './binder.ts'
+import { FLAG_READS, FLAG_WRITES } from './flag-words.ts'
+import type { FlagRead, FlagWrite } from './flag-words.ts'
 
 /** What both dynamic binders do alike. */
 export abstract class RecordBinder implements Binder {
@@ -37,7 +40,8 @@ export abstract class RecordBinder implements Binder {
     this.code.memory('i32.load8_u', RECORD[field] + this.at)
   }
 
-  slotAddress(field: RegisterField): void {
+  /** Pushes the place of a register. */
+  private slotAddress(field: RegisterField): void {
     this.code.get(this.base)
     this.small(field)
     this.code.op('i32.add')
@@ -56,7 +60,11 @@ export abstract class RecordBinder implements Binder {
   }
 
   fixed(register: number, size: Size): Place {
-    return placeAt(this.code, this.base, { size, offset: register * 8 })
+    return this.slot(register * 8, size)
+  }
+
+  slot(offset: number, size: Size): Place {
+    return placeAt(this.code, this.base, { size, offset })
   }
 
   immediate(size: Size): void {
@@ -159,6 +167,43 @@ export abstract class RecordBinder implements Binder {
     this.code.release('i32', host)
   }
 
+  holdHost(host: number): void {
+    this.code.get(this.base)
+    this.code.get(host)
+    this.code.memory('i32.store', State.host.offset)
+  }
+
+  heldHost(): void {
+    this.code.get(this.base)
+    this.code.memory('i32.load', State.host.offset)
+  }
+
+  flagGet(part: FlagRead): void {
+    const { load, offset } = FLAG_READS[part]
+    this.code.get(this.base)
+    this.code.memory(load, offset)
+  }
+
+  flagSet(part: FlagWrite, push: () => void): void {
+    const { store, offset } = FLAG_WRITES[part]
+    this.code.get(this.base)
+    push()
+    this.code.memory(store, offset)
+  }
+
+  /** The words always tell the flags. */
+  keepFlags(_source: FlagSource): boolean {
+    return false
+  }
+
+  knownFlags(): FlagSource | undefined {
+    return undefined
+  }
+
+  settleFlags(): void {}
+
+  renewFlags(): void {}
+
   abstract hostForRead(address: number, bytes: number): void
   abstract hostForWrite(address: number, bytes: number): void
   abstract written(host: number): void
@@ -166,10 +211,9 @@ export abstract class RecordBinder implements Binder {
   abstract branch(from: 'end' | 'middle'): void
   abstract checkSegment(offset: number, access: number | 'immediate'): void
   abstract checkBranch(): void
-  abstract leave(status: number): void
   abstract handler(): void
   abstract giveUp(): void
-  abstract protection(): void
+  abstract raise(vector: number): void
   abstract runtime(name: string): void
 
   requireAligned(address: number, bytes: number): void {
@@ -179,7 +223,7 @@ export abstract class RecordBinder implements Binder {
     c.i32(bytes - 1)
     c.op('i32.and')
     c.if()
-    this.protection()
+    this.raise(VECTOR.GP)
     c.end()
   }
 

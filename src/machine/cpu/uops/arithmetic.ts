@@ -1,8 +1,8 @@
 /** ADD OR ADC SBB AND SUB XOR CMP TEST, INC DEC NEG NOT. */
 import { RFLAGS } from '../../../x86/index.ts'
 import { constant, truncate, typeOf } from '../emit/binder.ts'
-import type { AddressForm, Binder, FlagSource, Size } from '../emit/binder.ts'
-import { arithmeticFlags, logicFlags, pushCarry, stepFlags } from '../emit/flags.ts'
+import type { AddressForm, Binder, FlagKind, FlagSource, Size } from '../emit/binder.ts'
+import { pushCarry, sourceFlags } from '../emit/flags.ts'
 import { ARITHMETIC_FLAGS } from '../layout/flag-word.ts'
 import { change, from, immediate, leaves, loads, readsFlags, updates } from './facts.ts'
 import type { Effect } from './facts.ts'
@@ -16,6 +16,11 @@ export type BinaryName = (typeof BINARY)[number]
 const SIZES: readonly Size[] = [8, 16, 32, 64]
 
 const PLAIN = { add: 'add', sub: 'sub', cmp: 'sub', and: 'and', test: 'and', or: 'or', xor: 'xor' } as const
+
+/** How flags come from the operands. */
+const KINDS = {
+  add: 'add', or: 'logic', adc: 'adc', sbb: 'sbb', and: 'logic', sub: 'sub', xor: 'logic', cmp: 'sub', test: 'logic',
+} as const satisfies Readonly<Record<BinaryName, FlagKind>>
 
 /** Works out `result` from `left` and `right` (locals) and sets the flags. */
 export function binary(b: Binder, name: BinaryName, source: Omit<FlagSource, 'kind'>): FlagSource {
@@ -31,13 +36,11 @@ export function binary(b: Binder, name: BinaryName, source: Omit<FlagSource, 'ki
     if (size === 64) c.op('i64.extend_i32_u')
     c.op(`${type}.${step}`)
     c.set(result)
-    return arithmeticFlags(b, step, source)
+    return sourceFlags(b, { kind: name, ...source })
   }
   c.op(`${type}.${PLAIN[name]}`)
   c.set(result)
-  if (name === 'add') return arithmeticFlags(b, 'add', source)
-  if (name === 'sub' || name === 'cmp') return arithmeticFlags(b, 'sub', source)
-  return logicFlags(b, size, result)
+  return sourceFlags(b, { kind: KINDS[name], ...source })
 }
 
 const writes = (name: BinaryName): boolean => name !== 'cmp' && name !== 'test'
@@ -93,9 +96,8 @@ function toMemory(
 
 /** Flags that an operation reads and sets. */
 function flagsOf(name: BinaryName): Effect[] {
-  if (name === 'adc' || name === 'sbb') return [readsFlags(RFLAGS.CF), leaves(name === 'adc' ? 'add' : 'sub')]
-  if (name === 'add') return [leaves('add')]
-  return [leaves(name === 'sub' || name === 'cmp' ? 'sub' : 'logic')]
+  const set = leaves(KINDS[name])
+  return name === 'adc' || name === 'sbb' ? [readsFlags(RFLAGS.CF), set] : [set]
 }
 
 function defineBinary(list: MicroList): void {
@@ -131,16 +133,16 @@ function step(b: Binder, name: 'inc' | 'dec', source: Omit<FlagSource, 'kind'>):
   b.code.get(source.right)
   b.code.op(`${type}.${kind}`)
   b.code.set(source.result)
-  return stepFlags(b, kind, source)
+  return sourceFlags(b, { kind: name, ...source })
 }
 
 /** CF stays. */
-const STEP = /* @__PURE__ */ leaves('step', ARITHMETIC_FLAGS & ~RFLAGS.CF)
+const leavesStep = (name: 'inc' | 'dec'): Effect => leaves(name, ARITHMETIC_FLAGS & ~RFLAGS.CF)
 
 function defineSteps(list: MicroList): void {
   for (const name of ['inc', 'dec'] as const) {
     for (const size of SIZES) {
-      list.add([name, size, 'r'], [change('destination', size), STEP], (b) =>
+      list.add([name, size, 'r'], [change('destination', size), leavesStep(name)], (b) =>
         withLocals(b, size, (source) => {
           const place = b.place('destination', size)
           place.get()
@@ -150,7 +152,7 @@ function defineSteps(list: MicroList): void {
           return flags
         }))
       list.addForms({
-        parts: [name, size, 'm'], facts: (form) => [updates(form, size), STEP], isShortOnlyInLoop: true,
+        parts: [name, size, 'm'], facts: (form) => [updates(form, size), leavesStep(name)], isShortOnlyInLoop: true,
         emit: (b, form) => withLocals(b, size, (source) => {
           let flags: FlagSource | undefined
           b.update(form, size, (old) => {

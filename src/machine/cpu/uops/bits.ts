@@ -3,7 +3,7 @@ import { GPR, RFLAGS } from '../../../x86/index.ts'
 import { constant, typeOf } from '../emit/binder.ts'
 import type { Binder, Size } from '../emit/binder.ts'
 import {
-  FLAG_STATE, explicitFlags, pushAdjust, pushCarry, pushFlags, pushParity, pushSign, pushZero, replaceCarry, takeFlags,
+  explicitFlags, pushAdjust, pushCarry, pushFlags, pushParity, pushSign, pushZero, replaceCarry, takeFlags, zeroFlags,
 } from '../emit/flags.ts'
 import { SLOT, State } from '../layout/state.ts'
 import { binary } from './arithmetic.ts'
@@ -14,6 +14,9 @@ import {
 } from './facts.ts'
 import type { MicroList } from './micro.ts'
 import { pushValue } from './stack.ts'
+
+/** Slot of AH. */
+const AH = GPR.rax * 8 + 1
 
 /** The group's operations in the order of ModRM.reg from 4 on. */
 export const BIT_TESTS = ['bt', 'bts', 'btr', 'btc'] as const
@@ -71,20 +74,19 @@ function defineBitAddresses(list: MicroList): void {
     for (const width of [16, 32, 64] as const) {
       list.add(['bit-word', size, width], [intoSlot(SLOT.t1), addresses(1), from('register', size)], (b) => {
         const c = b.code
-        c.get(b.base)
-        b.address(1)
-        b.get('register', size)
-        if (size === 16) c.op('i32.extend16_s')
-        if (size !== 64) c.op('i64.extend_i32_s')
-        c.i64(3)
-        c.op('i64.shr_s')
-        c.i64(-size / 8)
-        c.op('i64.and', 'i64.add')
-        if (width !== 64) {
+        b.slot(SLOT.t1, 64).set(() => {
+          b.address(1)
+          b.get('register', size)
+          if (size === 16) c.op('i32.extend16_s')
+          if (size !== 64) c.op('i64.extend_i32_s')
+          c.i64(3)
+          c.op('i64.shr_s')
+          c.i64(-size / 8)
+          c.op('i64.and', 'i64.add')
+          if (width === 64) return
           c.i64(width === 32 ? -1 : 0xffff, 0)
           c.op('i64.and')
-        }
-        c.memory('i64.store', State.temporaries.offset + 8)
+        })
       })
     }
   }
@@ -135,18 +137,7 @@ function defineScans(list: MicroList): void {
         c.get(value)
         c.op(`${type}.popcnt`)
       })
-      // ZF tells that the source was zero, all others are cleared: a stored result of 1 has neither PF nor SF, and
-      // the parity of 0 is turned over.
-      c.get(b.base)
-      c.get(value)
-      c.op(`${type}.eqz`, 'i32.eqz', 'i64.extend_i32_u')
-      c.memory('i64.store', FLAG_STATE.result)
-      c.get(b.base)
-      c.get(value)
-      c.op(`${type}.eqz`, 'i64.extend_i32_u')
-      c.i64(9)
-      c.op('i64.shl')
-      c.memory('i64.store', FLAG_STATE.low)
+      zeroFlags(b, size, value)
       c.release(type, value)
     })
   }
@@ -284,20 +275,19 @@ function defineFlagInstructions(list: MicroList): void {
   setDirection('std', RFLAGS.DF)
   list.add(['lahf'], [intoRegister(GPR.rax, 8), readsFlags(ARITHMETIC_FLAGS & ~RFLAGS.OF)], (b) => {
     const c = b.code
-    c.get(b.base)
-    c.i32(RFLAGS.FIXED)
-    const parts = [[pushCarry, 0], [pushParity, 2], [pushAdjust, 4], [pushZero, 6], [pushSign, 7]] as const
-    for (const [push, bit] of parts) {
-      push(b)
-      c.i32(bit)
-      c.op('i32.shl', 'i32.or')
-    }
-    c.memory('i32.store8', 1)
+    b.slot(AH, 8).set(() => {
+      c.i32(RFLAGS.FIXED)
+      const parts = [[pushCarry, 0], [pushParity, 2], [pushAdjust, 4], [pushZero, 6], [pushSign, 7]] as const
+      for (const [push, bit] of parts) {
+        push(b)
+        c.i32(bit)
+        c.op('i32.shl', 'i32.or')
+      }
+    })
   })
   list.add(['sahf'], [fromRegister(GPR.rax), setsFlags(ARITHMETIC_FLAGS & ~RFLAGS.OF)], (b) => {
     const flags = b.code.local('i32')
-    b.code.get(b.base)
-    b.code.memory('i32.load8_u', 1)
+    b.slot(AH, 8).get()
     b.code.set(flags)
     takeFlags(b, flags, 'without overflow')
     b.code.release('i32', flags)

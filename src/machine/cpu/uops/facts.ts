@@ -6,7 +6,7 @@
  * runtime does the work, `handler` or `ends` says so, and it may touch anything besides what is declared.
  */
 import { GPR, RFLAGS } from '../../../x86/index.ts'
-import type { AddressForm, FlagSource, RegisterField, Size } from '../emit/binder.ts'
+import type { AddressForm, FlagKind, RegisterField, Size } from '../emit/binder.ts'
 import type { Condition } from '../../../x86/index.ts'
 import { ARITHMETIC_FLAGS } from '../layout/flag-word.ts'
 import { RECORD } from '../layout/record.ts'
@@ -82,7 +82,7 @@ export interface MicroFacts {
   readonly flagsWritten: number
   readonly flagsOverwritten: number
   /** What it leaves of its operands for a condition that follows. */
-  readonly flagSource: FlagSource['kind'] | undefined
+  readonly flagSource: FlagKind | undefined
   /** The condition that it depends on. */
   readonly condition: Condition | undefined
   /** Form of the address that the record holds. */
@@ -227,7 +227,7 @@ export const readsFlags = (flags: number): Effect => ({ flagsRead: flags })
 export const setsFlags = (flags: number = ARITHMETIC_FLAGS): Effect => ({ flagsWritten: flags, flagsOverwritten: flags })
 
 /** Sets all flags, and what it worked them out from serves a condition behind it. */
-export const leaves = (kind: FlagSource['kind'], flags: number = ARITHMETIC_FLAGS): Effect =>
+export const leaves = (kind: FlagKind, flags: number = ARITHMETIC_FLAGS): Effect =>
   all(setsFlags(flags), { flagSource: kind })
 
 const CONDITION_FLAGS: Readonly<Record<string, number>> = {

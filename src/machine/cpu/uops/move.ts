@@ -3,7 +3,7 @@ import { CONDITIONS, GPR } from '../../../x86/index.ts'
 import { pushCondition } from '../emit/conditions.ts'
 import { typeOf } from '../emit/binder.ts'
 import type { AddressForm, Binder, Size } from '../emit/binder.ts'
-import { SLOT, State } from '../layout/state.ts'
+import { SLOT } from '../layout/state.ts'
 import {
   addresses, change, codeAddress, field, finishes, from, fromRegister, fromSlot, immediate, into, intoSlot, intoUnit, loads,
   memory, on, stores,
@@ -104,7 +104,6 @@ function defineAddresses(list: MicroList): void {
 /** Loads into a temporary, loads for a later write, and that write. */
 function defineTemporaries(list: MicroList): void {
   for (const size of SIZES) {
-    const type = typeOf(size)
     list.addForms({
       parts: ['modify', size, ''],
       facts: (form) => [memory(form, 'prepare', { bytes: size / 8 }), intoSlot(SLOT.t0), intoUnit('host')],
@@ -115,25 +114,21 @@ function defineTemporaries(list: MicroList): void {
         b.code.set(address)
         b.hostForWrite(address, size / 8)
         b.code.set(host)
-        b.code.get(b.base)
-        b.code.get(host)
-        b.code.memory('i32.store', State.host.offset)
-        b.code.get(b.base)
-        b.code.get(host)
-        if (size === 64) b.code.memory('i64.load')
-        else b.code.memory(size === 32 ? 'i64.load32_u' : size === 16 ? 'i64.load16_u' : 'i64.load8_u')
-        b.code.memory('i64.store', SLOT.t0)
+        b.holdHost(host)
+        b.slot(SLOT.t0, 64).set(() => {
+          b.code.get(host)
+          if (size === 64) b.code.memory('i64.load')
+          else b.code.memory(size === 32 ? 'i64.load32_u' : size === 16 ? 'i64.load16_u' : 'i64.load8_u')
+        })
         b.code.release('i64', address)
         b.code.release('i32', host)
       },
     })
     list.add(['finish', size], [finishes(size), fromSlot(SLOT.t0)], (b) => {
       const host = b.code.local('i32')
-      b.code.get(b.base)
-      b.code.memory('i32.load', State.host.offset)
+      b.heldHost()
       b.code.tee(host)
-      b.code.get(b.base)
-      b.code.memory(type === 'i64' ? 'i64.load' : 'i32.load', SLOT.t0)
+      b.slot(SLOT.t0, size === 64 ? 64 : 32).get()
       b.code.memory(size === 64 ? 'i64.store' : size === 32 ? 'i32.store' : size === 16 ? 'i32.store16' : 'i32.store8')
       b.written(host)
       b.code.release('i32', host)

@@ -4,7 +4,6 @@
  * Reference: Intel SDM volume 2, MUL, IMUL, DIV, IDIV, CBW, CWD.
  */
 import { GPR, VECTOR } from '../../../x86/index.ts'
-import { STATUS, State } from '../layout/state.ts'
 import { explicitFlags } from '../emit/flags.ts'
 import { signExtend64, typeOf } from '../emit/binder.ts'
 import type { Binder, Size } from '../emit/binder.ts'
@@ -175,20 +174,8 @@ function multiplyInto(b: Binder, size: 16 | 32 | 64, operands: { left: () => voi
 /** Raises a divide error when the i32 on the stack is not zero. */
 function divideErrorIf(b: Binder): void {
   b.code.if()
-  raise(b, VECTOR.DE)
+  b.raise(VECTOR.DE)
   b.code.end()
-}
-
-/** Leaves with an exception that has no error code. */
-export function raise(b: Binder, vector: number): void {
-  const c = b.code
-  c.get(b.base)
-  c.i32(vector)
-  c.memory('i32.store', State.faultVector.offset)
-  c.get(b.base)
-  c.i32(0)
-  c.memory('i32.store', State.faultCode.offset)
-  b.leave(STATUS.FAULT)
 }
 
 /** DIV and IDIV with a dividend of up to 64 bits. */

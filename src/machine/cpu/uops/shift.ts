@@ -242,6 +242,8 @@ function finish(b: Binder, work: Work, place: Place, keep: 'only carry' | 'all f
 /** Sets the masked count from the i32 that `push` pushes and runs `body` unless it is zero. */
 function counted(b: Binder, work: Work, place: Place, options: { push: () => void; body: () => void }): void {
   const c = b.code
+  // A count of zero leaves the flags as they are.
+  b.settleFlags()
   options.push()
   c.i32(work.size === 64 ? 63 : 31)
   c.op('i32.and', 'i64.extend_i32_u')

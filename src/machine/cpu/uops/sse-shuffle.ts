@@ -5,7 +5,7 @@
  */
 import type { Code, PlainName } from '../../../wasm/index.ts'
 import type { Binder } from '../emit/binder.ts'
-import { FLAG_STATE } from '../emit/flags.ts'
+import { zeroAndCarryFlags } from '../emit/flags.ts'
 import { State } from '../layout/state.ts'
 import { changeVector, field, from, fromUnit, fromVector, into, intoLane, intoVector, setsFlags } from './facts.ts'
 import type { Effect } from './facts.ts'
@@ -356,23 +356,7 @@ export function storeZeroAndCarry(b: Binder): void {
   const [notZero, notCarry] = [c.local('i32'), c.local('i32')]
   c.set(notCarry)
   c.set(notZero)
-  c.get(b.base)
-  c.get(notZero)
-  c.op('i64.extend_i32_u')
-  c.memory('i64.store', FLAG_STATE.result)
-  // The result 1 has odd parity, the result 0 even, which is turned over. CF without OF sets both top bits.
-  c.get(b.base)
-  c.get(notZero)
-  c.op('i32.eqz')
-  c.i32(9)
-  c.op('i32.shl')
-  c.memory('i32.store', FLAG_STATE.low)
-  c.get(b.base)
-  c.i32(0)
-  c.i32(0xc000_0000)
-  c.get(notCarry)
-  c.op('select')
-  c.memory('i32.store', FLAG_STATE.high)
+  zeroAndCarryFlags(b, notZero, notCarry)
   c.release('i32', notZero, notCarry)
 }
 

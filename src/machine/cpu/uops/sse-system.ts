@@ -5,7 +5,6 @@ import { typeOf } from '../emit/binder.ts'
 import { State } from '../layout/state.ts'
 import { change, from, fromUnit, into, raises } from './facts.ts'
 import type { MicroList } from './micro.ts'
-import { raise } from './multiply.ts'
 
 /** The CRC's polynomial with its bits in reverse. */
 const POLYNOMIAL = 0x82f6_3b78 | 0
@@ -69,7 +68,7 @@ export function defineVectorSystem(list: MicroList): void {
     c.i32(0x80)
     c.op('i32.and')
     c.if()
-    raise(b, VECTOR.MF)
+    b.raise(VECTOR.MF)
     c.end()
   })
 }

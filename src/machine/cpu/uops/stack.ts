@@ -3,7 +3,7 @@
  * not flat, the same functions work on offsets: the stack pointer is as wide as SS.B says, bases are added, limits
  * checked.
  */
-import { CONDITIONS, GPR, SEGMENT } from '../../../x86/index.ts'
+import { CONDITIONS, GPR, SEGMENT, VECTOR } from '../../../x86/index.ts'
 import { pushConditionAfter } from '../emit/conditions.ts'
 import { constant, typeOf } from '../emit/binder.ts'
 import type { Binder, Size } from '../emit/binder.ts'
@@ -159,14 +159,11 @@ function definePushes(list: MicroList): void {
       b.address(2)
       c.set(address)
       const restored = c.local('i64')
-      c.get(b.base)
-      c.memory('i64.load', GPR.rsp * 8)
+      b.fixed(GPR.rsp, 64).get()
       c.set(restored)
       pointer.set(() => c.get(old))
       b.storeAt(address, size, () => c.get(value))
-      c.get(b.base)
-      c.get(restored)
-      c.memory('i64.store', GPR.rsp * 8)
+      b.fixed(GPR.rsp, 64).set(() => c.get(restored))
       c.release('i64', address, restored)
       c.release(typeOf(b.width), old)
       c.release(type, value)
@@ -209,7 +206,7 @@ function requireTarget(b: Binder, size: Size, target: number): void {
   c.i64(48)
   c.op('i64.shr_u', 'i64.eqz', 'i32.eqz')
   c.if()
-  b.protection()
+  b.raise(VECTOR.GP)
   c.end()
 }
 
@@ -360,10 +357,10 @@ function defineEnter(list: MicroList): void {
     list.add(['pop-handler', size], [pops(size), intoSlot(SLOT.t0), byHandler], (b) => {
       const value = b.code.local(typeOf(size))
       popValue(b, size, value)
-      b.code.get(b.base)
-      b.code.get(value)
-      if (size !== 64) b.code.op('i64.extend_i32_u')
-      b.code.memory('i64.store', SLOT.t0)
+      b.slot(SLOT.t0, 64).set(() => {
+        b.code.get(value)
+        if (size !== 64) b.code.op('i64.extend_i32_u')
+      })
       b.handler()
       b.code.release(typeOf(size), value)
     })
