@@ -50,6 +50,18 @@ describe('the package', () => {
     }
   })
 
+  test('who only reads and writes descriptions pays for no driver', async () => {
+    const contents = "export { DeviceKinds, formatDescription, parseDescription, resolveDomainOptions } from './src/toolstack/index.ts'"
+    const { metafile } = await build({
+      stdin: { contents, resolveDir: root, loader: 'ts' }, bundle: true, write: false, minify: true, format: 'esm', target: 'es2022', metafile: true,
+    })
+    const [{ bytes, inputs }] = Object.values(metafile.outputs) as [(typeof metafile.outputs)[string]]
+    const brought = Object.keys(inputs).filter((file) => inputs[file]!.bytesInOutput > 0 && /^src\/(?!toolstack|util)/.test(file))
+    // The names of disks are read by the same table as their numbers.
+    expect(brought).toEqual(['src/drivers/block/virtual-device.ts'])
+    expect(bytes / 1024).toBeLessThan(140)
+  })
+
   test('names its few dependencies in docs/contributing.md', () => {
     const text = readFileSync(join(root, 'docs', 'contributing.md'), 'utf8')
     for (const name of Object.keys(manifest.dependencies)) expect(text).toContain(`| ${name} |`)

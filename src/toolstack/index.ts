@@ -101,9 +101,9 @@ export type { DeviceKind } from './devices/device-nodes.ts'
 export { DeviceKinds } from './device-kinds/device-kinds.ts'
 export type { DeviceDescriptions, DeviceLists, DomainDevices, UncheckedDescriptions } from './device-kinds/device-kinds.ts'
 export type {
-  AttachedDevice, BackendHost, DeviceConfiguration, DeviceRow, DeviceRows, DeviceSaved, DeviceService, DeviceSite, DeviceWords,
-  HostNames, Json, ServiceState, SplitDevice, WantedDevice,
-} from './device-kinds/split-device.ts'
+  DescribedDevice, DeviceConfiguration, DeviceRow, DeviceRows, DeviceSaved, DeviceSite, DeviceWords, HostNames, Json, WantedDevice,
+} from './device-kinds/described-device.ts'
+export type { AttachedDevice, BackendHost, DeviceService, ServedDevice, ServiceState, SplitDevice } from './device-kinds/served-device.ts'
 export type { DiskAnswer, HostCall, HostInput, InputRecord, Inputs } from './run/inputs.ts'
 export type { DomainEnd } from './host/domain-fate.ts'
 export type { ShutdownProgress } from './host/ask-to-end.ts'

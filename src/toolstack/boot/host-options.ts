@@ -7,7 +7,8 @@ import {
 import { parseSize } from '../grub/memory-size.ts'
 import type { CoreOpener } from '../core-dump/core-dumper.ts'
 import { DeviceKinds, USUAL_KINDS } from '../device-kinds/device-kinds.ts'
-import type { SplitDevice } from '../device-kinds/split-device.ts'
+import type { ServedDevice, SplitDevice } from '../device-kinds/served-device.ts'
+import { SERVED_KINDS } from '../device-kinds/served-kinds.ts'
 import type { DiskOpener } from '../device-kinds/device-sources.ts'
 import type { Decompressor } from '../image/unpack.ts'
 import type { FileReader } from '../config/files.ts'
@@ -118,6 +119,8 @@ const Schema = /* @__PURE__ */ z.strictObject(shape)
 /** Settings with the defaults filled in. */
 export type ResolvedHostOptions = Omit<z.infer<typeof Schema>, 'bootTime' | 'idle' | 'deviceKinds'> & {
   readonly deviceKinds: DeviceKinds
+  /** Who serves each of them. */
+  readonly servedKinds: readonly ServedDevice[]
   readonly bootTime: Date
   /** Milliseconds; Infinity for ever. */
   readonly idle: number
@@ -131,7 +134,9 @@ export function resolveHostOptions(options: HostOptions): ResolvedHostOptions {
     const isRealTime = data.clock === 'realtime'
     const idle = data.idle ?? (isRealTime ? 'wait' : IDLE_PATIENCE)
     return {
-      ...data, deviceKinds: data.deviceKinds.length === 0 ? USUAL_KINDS : new DeviceKinds(data.deviceKinds), bootTime: data.bootTime ?? (isRealTime ? new Date() : VIRTUAL_BOOT),
+      ...data, deviceKinds: data.deviceKinds.length === 0 ? USUAL_KINDS : new DeviceKinds(data.deviceKinds),
+      servedKinds: [...Object.values<ServedDevice>(SERVED_KINDS), ...data.deviceKinds],
+      bootTime: data.bootTime ?? (isRealTime ? new Date() : VIRTUAL_BOOT),
       idle: idle === 'wait' ? Infinity : parseDuration(idle, 'idle') / 1e6,
     }
   }

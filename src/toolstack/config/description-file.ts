@@ -13,7 +13,7 @@ import {
 import { ACTION_OPTIONS, OPTIONS, type Ineffective } from './option-table.ts'
 import { USUAL_KINDS, type DeviceDescriptions, type DeviceKinds } from '../device-kinds/device-kinds.ts'
 import { NIC } from '../device-kinds/nic/nic.ts'
-import type { SplitDevice, WantedDevice } from '../device-kinds/split-device.ts'
+import type { DescribedDevice, WantedDevice } from '../device-kinds/described-device.ts'
 import { parseConfig, type ParseOptions } from './parser.ts'
 import {
   configError, formatPosition, plainValue, type Assignment, type ConfigValue, type ParsedConfig, type PlainValue,
@@ -167,7 +167,7 @@ function crossCheck(values: FileValues, parsed: ParsedConfig): void {
 }
 
 /** The devices of one kind; parameters that xl passes over become warnings. */
-function readDevicesOf(kind: SplitDevice, values: FileValues, { parsed, warnings, strict }: Reading): readonly WantedDevice[] {
+function readDevicesOf(kind: DescribedDevice, values: FileValues, { parsed, warnings, strict }: Reading): readonly WantedDevice[] {
   const { words } = kind
   if (words === undefined) return []
   const { option } = words

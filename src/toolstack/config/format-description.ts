@@ -7,7 +7,7 @@
 import { defaultActions } from './actions.ts'
 import { DEVICE_KINDS, USUAL_KINDS, type DeviceKinds } from '../device-kinds/device-kinds.ts'
 import { cannotStand } from '../device-kinds/parameters.ts'
-import type { DeviceConfiguration, SplitDevice } from '../device-kinds/split-device.ts'
+import type { DescribedDevice, DeviceConfiguration } from '../device-kinds/described-device.ts'
 import type { DomainConfig } from './domain-config.ts'
 import { ACTION_OPTIONS, OPTIONS } from './option-table.ts'
 
@@ -24,7 +24,7 @@ const list = (key: string, items: readonly string[]): string | undefined =>
   (items.length === 0 ? undefined : `[ ${items.map((item) => quoted(key, item)).join(', ')} ]`)
 
 /** Devices of one kind; undefined where there are none. */
-function writtenDevices({ words, name }: SplitDevice, configs: readonly DeviceConfiguration[]): string | undefined {
+function writtenDevices({ words, name }: DescribedDevice, configs: readonly DeviceConfiguration[]): string | undefined {
   return list(words?.option ?? name, configs.map((config) => {
     if (words === undefined) throw cannotStand(`devices.${name}`, 'description files do not know this kind of device')
     return words.format(config)

@@ -10,7 +10,7 @@
 import * as z from 'zod'
 import type { Actions } from './actions.ts'
 import { DEVICE_KINDS } from '../device-kinds/device-kinds.ts'
-import type { SplitDevice } from '../device-kinds/split-device.ts'
+import type { DescribedDevice } from '../device-kinds/described-device.ts'
 import {
   actionValue, fileSource, kernelSource, nonEmpty, oneOf, restartWord, specifications, text, textThat, whole, words,
   type ValueKind,
@@ -60,7 +60,7 @@ type DeviceOptionRows = {
 
 /** An option for each kind of device. The cast says what mapping every entry means, which TypeScript does not follow. */
 const deviceOptions = (): DeviceOptionRows =>
-  Object.fromEntries(Object.entries<SplitDevice>(DEVICE_KINDS).map(([name, { title, about, words: { option: file } = {}, saved }]) =>
+  Object.fromEntries(Object.entries<DescribedDevice>(DEVICE_KINDS).map(([name, { title, about, words: { option: file } = {}, saved }]) =>
     [name, option(specifications(title), about, { file, fallback: [], saved: saved.key })])) as DeviceOptionRows
 
 /** Options of objects, by their names there. */

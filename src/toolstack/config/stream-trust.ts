@@ -6,7 +6,7 @@
  */
 import { XenError } from '../../util/index.ts'
 import type { DiskConfig } from '../device-kinds/disk/disk-specification.ts'
-import type { DeviceConfiguration, WantedDevice } from '../device-kinds/split-device.ts'
+import type { DeviceConfiguration, WantedDevice } from '../device-kinds/described-device.ts'
 
 /** What of this host a stream may name. What is left out allows nothing. */
 export interface StreamPermissions {

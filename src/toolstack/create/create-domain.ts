@@ -8,7 +8,7 @@ import { buildPvDomain } from '../builder/pv-builder.ts'
 import { buildTypeScriptDomain } from '../builder/typescript-builder.ts'
 import type { DomainConfig } from '../config/domain-config.ts'
 import { checkStreamFiles } from '../config/stream-trust.ts'
-import { DISK } from '../device-kinds/disk/disk.ts'
+import { SERVED_DISKS } from '../device-kinds/disk/disk-service.ts'
 import type { SymbolTable } from '../crash/symbols.ts'
 import {
   connectDevices,
@@ -77,7 +77,7 @@ async function loadImages(
   { signal }: OperationContext<CreateProgress>,
 ): Promise<{ kernel: LoadedKernel; ramdisk: Uint8Array | undefined; booted: DomainConfig<KernelSource> }> {
   const origin = config.trust === undefined ? 'configuration' : 'stream'
-  const found = await runBootloader(config, { openDisk: (disk) => host.devices.service(DISK).openImage(disk, origin), signal })
+  const found = await runBootloader(config, { openDisk: (disk) => host.devices.service(SERVED_DISKS).openImage(disk, origin), signal })
   if (found === undefined) {
     const kernel = await loadKernel(config.kernel, host.files, host.decompress)
     return { kernel, ramdisk: await loadRamdisk(config.ramdisk, host.files), booted: config }

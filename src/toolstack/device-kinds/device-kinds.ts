@@ -10,7 +10,7 @@ import type { DiskConfig } from './disk/disk-specification.ts'
 import { NIC } from './nic/nic.ts'
 import type { NicDescription } from './nic/nic-description.ts'
 import type { NicConfig } from './nic/nic-specification.ts'
-import type { DeviceConfiguration, SplitDevice, WantedDevice } from './split-device.ts'
+import type { DescribedDevice, DeviceConfiguration, WantedDevice } from './described-device.ts'
 
 /** What may be said about a domain's devices. */
 export interface DeviceDescriptions {
@@ -39,10 +39,10 @@ export type UncheckedDescriptions = { readonly [O in keyof DeviceLists]?: readon
   & { readonly devices?: Readonly<Record<string, readonly (string | object)[] | undefined>> | undefined }
 
 /** Kinds that every host has, by the option that describes their devices. */
-export const DEVICE_KINDS = { disks: DISK, nics: NIC } satisfies { readonly [O in keyof DeviceLists]: SplitDevice<DeviceLists[O][number]> }
+export const DEVICE_KINDS = { disks: DISK, nics: NIC } satisfies { readonly [O in keyof DeviceLists]: DescribedDevice<DeviceLists[O][number]> }
 
-function checkFurther(further: readonly SplitDevice[]): void {
-  const taken = new Set(Object.values<SplitDevice>(DEVICE_KINDS).map(({ name }) => name))
+function checkFurther(further: readonly DescribedDevice[]): void {
+  const taken = new Set(Object.values<DescribedDevice>(DEVICE_KINDS).map(({ name }) => name))
   for (const { name } of further) {
     if (taken.has(name)) {
       throw new XenError('INVALID_CONFIG', `there are two kinds of devices called ${name}`, { details: { key: 'deviceKinds', name } })
@@ -54,19 +54,19 @@ function checkFurther(further: readonly SplitDevice[]): void {
 /** The kinds of one host: those of the table, and those that it was given. */
 export class DeviceKinds {
   /** In the order in which a domain's devices are attached and saved. */
-  readonly all: readonly SplitDevice[]
+  readonly all: readonly DescribedDevice[]
   /** Kinds beyond the table. */
-  readonly further: readonly SplitDevice[]
+  readonly further: readonly DescribedDevice[]
 
   /** Throws INVALID_CONFIG when two kinds have one name. */
-  constructor(further: readonly SplitDevice[] = []) {
+  constructor(further: readonly DescribedDevice[] = []) {
     checkFurther(further)
     this.further = further
-    this.all = [...Object.values<SplitDevice>(DEVICE_KINDS), ...further]
+    this.all = [...Object.values<DescribedDevice>(DEVICE_KINDS), ...further]
   }
 
   /** The kind of a name. Throws INVALID_ARGUMENT. */
-  named(name: string): SplitDevice {
+  named(name: string): DescribedDevice {
     const found = this.all.find((kind) => kind.name === name)
     if (found !== undefined) return found
     const names = this.all.map((kind) => kind.name)
@@ -85,7 +85,7 @@ export class DeviceKinds {
     const { devices = {}, ...own } = descriptions
     const wanted = [...Object.entries(DEVICE_KINDS).map(([option, kind]) => [kind, own[option as keyof DeviceLists]] as const),
       ...this.further.map((kind) => [kind, devices[kind.name]] as const)]
-    return this.collected(wanted.flatMap(([kind, list = []]: readonly [SplitDevice, UncheckedDescriptions['disks']]) => {
+    return this.collected(wanted.flatMap(([kind, list = []]: readonly [DescribedDevice, UncheckedDescriptions['disks']]) => {
       const configs = list.map((description) => kind.resolve(description))
       kind.checkTogether?.(configs)
       return configs.map((config) => ({ kind, config }))
@@ -94,7 +94,7 @@ export class DeviceKinds {
 
   /** A domain's devices, one after the other. */
   listed(devices: DomainDevices): readonly WantedDevice[] {
-    const own = Object.entries<SplitDevice>(DEVICE_KINDS).flatMap(([option, kind]) =>
+    const own = Object.entries<DescribedDevice>(DEVICE_KINDS).flatMap(([option, kind]) =>
       devices[option as keyof DeviceLists].map((config): WantedDevice => ({ kind, config })))
     const further = this.further.flatMap((kind) => (devices.devices?.[kind.name] ?? []).map((config): WantedDevice => ({ kind, config })))
     return [...own, ...further]
@@ -102,10 +102,10 @@ export class DeviceKinds {
 
   /** The same devices as a configuration has them. */
   collected(devices: readonly WantedDevice[]): DomainDevices {
-    const of = (kind: SplitDevice): readonly DeviceConfiguration[] =>
+    const of = (kind: DescribedDevice): readonly DeviceConfiguration[] =>
       devices.filter((wanted) => wanted.kind === kind).map(({ config }) => config)
     // Each list holds what its own kind has made.
-    const own = Object.fromEntries(Object.entries<SplitDevice>(DEVICE_KINDS).map(([option, kind]) => [option, of(kind)])) as unknown as DeviceLists
+    const own = Object.fromEntries(Object.entries<DescribedDevice>(DEVICE_KINDS).map(([option, kind]) => [option, of(kind)])) as unknown as DeviceLists
     if (this.further.length === 0) return own
     return { ...own, devices: Object.fromEntries(this.further.map((kind) => [kind.name, of(kind)])) }
   }

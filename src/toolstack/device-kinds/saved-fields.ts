@@ -1,6 +1,6 @@
 /** Fields of libxl's JSON as they are written and read for every kind of device. */
 import * as z from 'zod'
-import type { Json } from './split-device.ts'
+import type { Json } from './described-device.ts'
 
 /** A defbool as it is written. */
 export const jsonFlag = (value: boolean): Json => (value ? 'True' : 'False')

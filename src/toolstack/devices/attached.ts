@@ -3,7 +3,8 @@ import type { BlockStore } from '../../drivers/index.ts'
 import type { DomId } from '../../util/index.ts'
 import type { LocalStore } from '../../xenstore/index.ts'
 import type { DiskOrigin } from '../device-kinds/device-sources.ts'
-import type { AttachedDevice, SplitDevice } from '../device-kinds/split-device.ts'
+import type { DescribedDevice } from '../device-kinds/described-device.ts'
+import type { AttachedDevice } from '../device-kinds/served-device.ts'
 import type { RunLoop } from '../run/run-loop.ts'
 import type { DeviceKind, DevicePlace } from './device-nodes.ts'
 
@@ -47,7 +48,7 @@ export interface DeviceOptions {
 
 /** A device that is there, or on its way. */
 export interface Attached extends AttachedDevice {
-  readonly kind: SplitDevice
+  readonly kind: DescribedDevice
   readonly place: DevicePlace
   resource: unknown
   /** Its contents came with it: they cannot be opened again by its target. */

@@ -1,8 +1,8 @@
 /** The back-ends of dom0, one for each kind of device. They are put on its bus when the first device is attached. */
 import { BackendBus, type GuestKernel } from '../../guest/index.ts'
 import { part, partSet, partTree, shape, type DomId, type Part } from '../../util/index.ts'
-import type { DeviceKinds } from '../device-kinds/device-kinds.ts'
-import type { BackendHost, DeviceConfiguration, DeviceService, SplitDevice } from '../device-kinds/split-device.ts'
+import type { DeviceConfiguration } from '../device-kinds/described-device.ts'
+import type { BackendHost, DeviceService, ServedDevice } from '../device-kinds/served-device.ts'
 import type { DevicePlace } from './device-nodes.ts'
 
 /** All back-ends of one host. */
@@ -13,13 +13,13 @@ export class BackEnds {
   private bus: BackendBus | undefined
 
   /** `hostOf` gives each kind its view of the host. */
-  constructor(kinds: DeviceKinds, kernel: GuestKernel, hostOf: (kind: SplitDevice) => BackendHost<DeviceConfiguration>) {
+  constructor(kinds: readonly ServedDevice[], kernel: GuestKernel, hostOf: (kind: ServedDevice) => BackendHost<DeviceConfiguration>) {
     this.kernel = kernel
-    this.services = new Map(kinds.all.map((kind) => [kind.name, kind.serve(hostOf(kind))]))
+    this.services = new Map(kinds.map((kind) => [kind.name, kind.serve(hostOf(kind))]))
   }
 
   /** The back-end of a kind that the host has. */
-  of<S extends DeviceService>({ name }: { readonly name: string, serve(host: never): S }): S {
+  of<S extends DeviceService>({ name }: { readonly name: string; serve(host: never): S }): S {
     // The kind itself has made it.
     return this.services.get(name) as S
   }
@@ -35,6 +35,11 @@ export class BackEnds {
   }
 
   // State
+
+  /** True for a kind whose devices can be saved with their host. */
+  hasState({ name }: Pick<ServedDevice, 'name'>): boolean {
+    return this.services.get(name)?.state !== undefined
+  }
 
   /** What keeps the back-ends from being saved; `hasOwn` tells devices whose contents came with them. */
   underWay(hasOwn: (kind: string, domid: DomId, id: number) => boolean): string | undefined {

@@ -6,7 +6,7 @@
 import { XENBUS_STATE } from '../../abi/index.ts'
 import type { DomId } from '../../util/index.ts'
 import type { LocalOperations, LocalStore } from '../../xenstore/index.ts'
-import type { DeviceRow, DeviceRows } from '../device-kinds/split-device.ts'
+import type { DeviceRow, DeviceRows } from '../device-kinds/described-device.ts'
 import { domainPath } from '../domains/domain-nodes.ts'
 
 /** Kinds of split devices by name; a host may have been given further ones. */

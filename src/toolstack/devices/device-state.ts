@@ -1,7 +1,7 @@
 /** The devices of a host's domains as they are saved with it: each with what it was attached by, in its kind's own form. */
 import { badState, shape, XenError, type DomId, type StateOf } from '../../util/index.ts'
 import type { DeviceKinds } from '../device-kinds/device-kinds.ts'
-import type { DeviceConfiguration, SplitDevice } from '../device-kinds/split-device.ts'
+import type { DescribedDevice, DeviceConfiguration } from '../device-kinds/described-device.ts'
 import type { Attached } from './attached.ts'
 
 const domain = /* @__PURE__ */ shape.whole(0, 0x7fef)
@@ -25,7 +25,7 @@ export const saveRow = ({ kind, place, config, origin, hasOwnResource }: Attache
   config: JSON.stringify(kind.saved.write(config, place.id)), origin, hasOwnResource,
 })
 
-function readConfig(kind: SplitDevice, text: string): DeviceConfiguration {
+function readConfig(kind: DescribedDevice, text: string): DeviceConfiguration {
   try {
     return kind.saved.read(kind.saved.schema.parse(JSON.parse(text)))
   } catch (error) {

@@ -7,7 +7,8 @@ import type { GuestKernel } from '../../guest/index.ts'
 import { XenError, part, partTree, type DomId, type Part, type Random, type SavedTree, type Quiescible } from '../../util/index.ts'
 import type { DeviceKinds, DomainDevices } from '../device-kinds/device-kinds.ts'
 import type { DiskOpener } from '../device-kinds/device-sources.ts'
-import type { BackendHost, DeviceConfiguration, DeviceService, SplitDevice, WantedDevice } from '../device-kinds/split-device.ts'
+import type { DescribedDevice, DeviceConfiguration, WantedDevice } from '../device-kinds/described-device.ts'
+import type { BackendHost, DeviceService, ServedDevice } from '../device-kinds/served-device.ts'
 import type { TellFailure } from '../run/callback-failures.ts'
 import type { Inputs } from '../run/inputs.ts'
 import { called, type Attached, type DeviceInfo, type DeviceOptions, type WaitHost } from './attached.ts'
@@ -20,6 +21,8 @@ import { ANSWER_TIME, answered, checkStays, reach } from './waits.ts'
 /** What devices need of their host. */
 export interface DeviceHost extends WaitHost {
   readonly kinds: DeviceKinds
+  /** Who serves each of them. */
+  readonly servedKinds: readonly ServedDevice[]
   /** Dom0's kernel, in which the back-ends run. */
   readonly kernel: GuestKernel
   readonly random: Random
@@ -45,14 +48,14 @@ export class Devices implements Quiescible {
   constructor(host: DeviceHost) {
     this.host = host
     this.kinds = host.kinds
-    this.backEnds = new BackEnds(host.kinds, host.kernel, (kind): BackendHost<DeviceConfiguration> => ({
+    this.backEnds = new BackEnds(host.servedKinds, host.kernel, (kind): BackendHost<DeviceConfiguration> => ({
       kernel: host.kernel, openDisk: host.openDisk, onCallbackFailed: host.onCallbackFailed, inputs: host.inputs,
       find: (domid, id) => this.known(kind.name, domid, id),
     }))
   }
 
   /** Dom0's back-end of a kind. */
-  service<S extends DeviceService>(kind: { readonly name: string, serve(host: never): S }): S {
+  service<S extends DeviceService>(kind: { readonly name: string; serve(host: never): S }): S {
     return this.backEnds.of(kind)
   }
 
@@ -73,7 +76,7 @@ export class Devices implements Quiescible {
   }
 
   /** A domain's device by its number or its name. Throws DEVICE_NOT_FOUND. */
-  find(domid: DomId, kind: SplitDevice, text: string): DeviceInfo {
+  find(domid: DomId, kind: DescribedDevice, text: string): DeviceInfo {
     const [number, name] = [kind.numberOf(text), kind.spelled(text)]
     const own = this.list(domid).filter((device) => device.kind === kind.name)
     const found = own.find((device) => device.device === number || device.name === name)
@@ -119,7 +122,7 @@ export class Devices implements Quiescible {
    * being done to it, and TIMED_OUT for one that its front-end keeps for ten seconds: then it is as it was. Devices of
    * some kinds are taken away even so.
    */
-  async detach(domid: DomId, device: { readonly kind: SplitDevice; readonly id: number }, options: DeviceOptions = {}): Promise<void> {
+  async detach(domid: DomId, device: { readonly kind: DescribedDevice; readonly id: number }, options: DeviceOptions = {}): Promise<void> {
     const details = { domid, kind: device.kind.name, id: device.id }
     const known = this.known(details.kind, domid, device.id)
     if (known === undefined) {
@@ -151,7 +154,7 @@ export class Devices implements Quiescible {
   underWay(): string | undefined {
     for (const { kind, place, doing, leaving } of this.attached) {
       if (doing !== undefined || leaving !== undefined) return `${called(place)}, which is ${doing ?? 'being taken away'}`
-      if (place.backend === 0 && this.backEnds.of(kind).state === undefined) return `${called(place)}, whose kind cannot be saved`
+      if (place.backend === 0 && !this.backEnds.hasState(kind)) return `${called(place)}, whose kind cannot be saved`
     }
     return this.backEnds.underWay((kind, domid, id) => this.known(kind, domid, id)?.hasOwnResource === true)
   }

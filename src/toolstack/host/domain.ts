@@ -12,7 +12,7 @@ import { DISK } from '../device-kinds/disk/disk.ts'
 import { resolveDisk, type DiskDescription } from '../device-kinds/disk/disk-description.ts'
 import { NIC } from '../device-kinds/nic/nic.ts'
 import { resolveNic, type NicDescription } from '../device-kinds/nic/nic-description.ts'
-import { device, type SplitDevice } from '../device-kinds/split-device.ts'
+import { type DescribedDevice, device } from '../device-kinds/described-device.ts'
 import type { DeviceInfo, DeviceOptions, DeviceProgress } from '../devices/attached.ts'
 import type { Devices } from '../devices/devices.ts'
 import type { DomainConsole } from '../domains/domain-console.ts'
@@ -290,15 +290,15 @@ export class Domain {
     return this.host.inputs.enter(() => ({ source: 'call', ...call }), act)
   }
 
-  private attaching({ name: kind }: Pick<SplitDevice, 'name'>, description: unknown): HostCall {
+  private attaching({ name: kind }: Pick<DescribedDevice, 'name'>, description: unknown): HostCall {
     return { call: 'attach', domid: this.id, kind, description }
   }
 
-  private detaching({ name: kind }: Pick<SplitDevice, 'name'>, name: string | number, options: DetachOptions | undefined): HostCall {
+  private detaching({ name: kind }: Pick<DescribedDevice, 'name'>, name: string | number, options: DetachOptions | undefined): HostCall {
     return { call: 'detach', domid: this.id, kind, name, force: options?.force === true }
   }
 
-  private detach(kind: SplitDevice, name: string | number, options: DeviceOptions): Promise<void> {
+  private detach(kind: DescribedDevice, name: string | number, options: DeviceOptions): Promise<void> {
     const { devices } = this.host
     return devices.detach(this.id, { kind, id: devices.find(this.id, kind, String(name)).device }, options)
   }

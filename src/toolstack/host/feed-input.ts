@@ -1,7 +1,7 @@
 /** Puts an input that was taken down on another host into this one, by the calls that its user would make. */
 import type { ServedDisk } from '../../drivers/index.ts'
 import { XenError, type DomId } from '../../util/index.ts'
-import { DISK } from '../device-kinds/disk/disk.ts'
+import { SERVED_DISKS } from '../device-kinds/disk/disk-service.ts'
 import type { LocalOperations, LocalStore, NodeChange, StoreChanges } from '../../xenstore/index.ts'
 import type { DomainOptions } from '../config/domain-config.ts'
 import type { KernelSource } from '../domains/kernel-source.ts'
@@ -57,7 +57,7 @@ function changeStore(store: LocalStore, { transaction, changes }: StoreChanges):
 
 /** A request is made when its guest comes to it: the answer waits for that. The disk's own store is to stay silent. */
 async function answerDisk(host: Host, { domid, device, ...answer }: DiskAnswer): Promise<void> {
-  const disks = insidesOf(host).guests.devices.service(DISK)
+  const disks = insidesOf(host).guests.devices.service(SERVED_DISKS)
   const served = (): ServedDisk | undefined => disks.served(domid as DomId, device)
   const waits = (): boolean => served()?.waitsFor(answer.request) === true
   if (!waits()) await host.until(`request ${answer.request} of disk ${device} of domain ${domid}`, waits)

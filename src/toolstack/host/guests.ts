@@ -183,7 +183,7 @@ export class Guests implements Quiescible {
   private createDevices(): Devices {
     const { parts, hub, host } = this
     return new Devices({
-      kinds: parts.options.deviceKinds,
+      kinds: parts.options.deviceKinds, servedKinds: parts.options.servedKinds,
       store: parts.store, loop: parts.loop, kernel: parts.dom0.kernel, random: this.random, openDisk: parts.options.openDisk,
       isAlive: (id) => parts.control.hasDomain(id) && parts.control.domainInfo(id).shutdownReason === undefined,
       onState: (id, change) => hub.emit({ type: 'device-state', id, ...change }),

@@ -12,7 +12,7 @@ import type { ConfigWarning } from '../config/description-file.ts'
 import type { DomainOptions } from '../config/domain-config.ts'
 import type { CreateProgress } from '../create/create-domain.ts'
 import type { CreateOptions } from '../create/create-options.ts'
-import { NIC } from '../device-kinds/nic/nic.ts'
+import { SERVED_NICS } from '../device-kinds/nic/nic-service.ts'
 import type { Dom0 } from '../dom0/dom0.ts'
 import { summarize, type DomainSummary } from '../domains/domain-list.ts'
 import { domainPath } from '../domains/domain-nodes.ts'
@@ -253,7 +253,7 @@ export class Host {
 
   /** The bridge of a name in dom0, where guests' interfaces and user code meet; it is made when first asked for. */
   bridge(name = 'xenbr0'): Bridge {
-    return this.guests.devices.service(NIC).bridge(name)
+    return this.guests.devices.service(SERVED_NICS).bridge(name)
   }
 
   /** Lets a call in by the host's door. */

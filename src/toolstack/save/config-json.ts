@@ -10,7 +10,7 @@ import { resolveDomainOptions, type DomainConfig } from '../config/domain-config
 import { ACTION_OPTIONS } from '../config/option-table.ts'
 import { USUAL_KINDS, type DeviceKinds, type DomainDevices } from '../device-kinds/device-kinds.ts'
 import { unlessDefault } from '../device-kinds/saved-fields.ts'
-import type { Json, SplitDevice } from '../device-kinds/split-device.ts'
+import type { DescribedDevice, Json } from '../device-kinds/described-device.ts'
 import { MAX_ENTRIES, readSavedOptions, savedShape, writeSavedOptions, type SourceNames } from './saved-options.ts'
 
 export type { SourceNames } from './saved-options.ts'
@@ -96,7 +96,7 @@ const configSchema = ({ all }: DeviceKinds) => z.object({
 })
 
 /** A list for each kind of device. No type knows which kinds there are. */
-const deviceShape = (kinds: readonly SplitDevice[]): Record<never, z.ZodType> =>
+const deviceShape = (kinds: readonly DescribedDevice[]): Record<never, z.ZodType> =>
   Object.fromEntries(kinds.map(({ saved }) => [saved.key, z.array(saved.schema).max(MAX_ENTRIES).default([])]))
 
 type SavedConfig = z.infer<ReturnType<typeof configSchema>>

@@ -6,7 +6,7 @@
  */
 import * as z from 'zod'
 import type { DomainConfig, DomainOptions } from '../config/domain-config.ts'
-import type { Json } from '../device-kinds/split-device.ts'
+import type { Json } from '../device-kinds/described-device.ts'
 import { OPTIONS, type OptionRow } from '../config/option-table.ts'
 import type { ValueKind } from '../config/option-values.ts'
 

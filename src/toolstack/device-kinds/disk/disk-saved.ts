@@ -5,7 +5,7 @@
 import * as z from 'zod'
 import { parseVirtualDevice } from '../../../drivers/index.ts'
 import { jsonBool, jsonFlag, present, unlessDefault } from '../saved-fields.ts'
-import type { DeviceSaved } from '../split-device.ts'
+import type { DeviceSaved } from '../described-device.ts'
 import type { DiskConfig, DiskFormat } from './disk-specification.ts'
 
 const text = /* @__PURE__ */ z.string()

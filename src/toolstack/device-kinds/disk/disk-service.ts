@@ -2,7 +2,8 @@
 import { BlockBackend, disksState, loadStores, type BlockStore, type DiskRequest, type DisksState, type ServedDisk } from '../../../drivers/index.ts'
 import { badState, XenError, type DomId, type SavedPart } from '../../../util/index.ts'
 import type { DiskOpenRequest, DiskOrigin } from '../device-sources.ts'
-import type { BackendHost, DeviceService } from '../split-device.ts'
+import type { BackendHost, DeviceService, ServedDevice } from '../served-device.ts'
+import { DISK } from './disk.ts'
 import type { DiskConfig } from './disk-specification.ts'
 
 /** The back-end of disks. */
@@ -23,7 +24,7 @@ function storesOf(saved: unknown): DisksState['stores'] {
 }
 
 /** Makes the back-end of disks. */
-export function serveDisks(host: BackendHost<DiskConfig>): DiskService {
+function serveDisks(host: BackendHost<DiskConfig>): DiskService {
   const attached = ({ domid, device }: DiskRequest) => host.find(domid, Number(device))
   const ask = (request: DiskOpenRequest): BlockStore | Promise<BlockStore> => {
     if (host.openDisk !== undefined) return host.openDisk(request)
@@ -76,3 +77,6 @@ export function serveDisks(host: BackendHost<DiskConfig>): DiskService {
     },
   }
 }
+
+/** Who serves disks. */
+export const SERVED_DISKS = { name: DISK.name, serve: serveDisks } satisfies ServedDevice<DiskConfig, DiskService>

@@ -3,7 +3,7 @@
  * How a text is taken apart is in disk-scanner.ts.
  * Reference: xl-disk-configuration(5).
  */
-import { MAX_SPECIFICATION } from '../split-device.ts'
+import { MAX_SPECIFICATION } from '../described-device.ts'
 import { parseVirtualDevice, type VirtualDevice } from '../../../drivers/index.ts'
 import { nearestWord, XenError } from '../../../util/index.ts'
 import { DISK_PARAMETERS, scanDisk, type ScannedDisk } from './disk-scanner.ts'

@@ -1,11 +1,10 @@
 /** Disks: `vbd` devices. Reference: public/io/blkif.h; captures of xl create on Xen 4.17. */
 import { parseVirtualDevice } from '../../../drivers/index.ts'
 import { XenError } from '../../../util/index.ts'
-import { SCRIPTS, unusualScript, type DeviceRows, type SplitDevice } from '../split-device.ts'
+import { SCRIPTS, unusualScript, type DeviceRows, type DescribedDevice } from '../described-device.ts'
 import { resolveDisk, type DiskDescription } from './disk-description.ts'
 import { formatDisk } from './disk-format.ts'
 import { DISK_SAVED } from './disk-saved.ts'
-import { serveDisks, type DiskService } from './disk-service.ts'
 import { parseDisk, type DiskConfig } from './disk-specification.ts'
 
 const flag = (value: boolean): string => (value ? '1' : '0')
@@ -57,5 +56,4 @@ export const DISK = {
   rows,
   isOpened: true,
   leavesAnyway: false,
-  serve: serveDisks,
-} satisfies SplitDevice<DiskConfig, DiskService>
+} satisfies DescribedDevice<DiskConfig>

@@ -4,7 +4,7 @@
  */
 import * as z from 'zod'
 import { jsonBool, jsonFlag, present, unlessDefault } from '../saved-fields.ts'
-import type { DeviceSaved } from '../split-device.ts'
+import type { DeviceSaved } from '../described-device.ts'
 import type { NicConfig } from './nic-specification.ts'
 
 const text = /* @__PURE__ */ z.string()

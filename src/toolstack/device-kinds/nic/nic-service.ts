@@ -1,7 +1,8 @@
 /** Dom0's network back-end with the bridges behind it. */
 import { Bridge, NetBackend } from '../../../drivers/index.ts'
 import { partSet, partTree } from '../../../util/index.ts'
-import type { BackendHost, DeviceService } from '../split-device.ts'
+import type { BackendHost, DeviceService, ServedDevice } from '../served-device.ts'
+import { NIC } from './nic.ts'
 import type { NicConfig } from './nic-specification.ts'
 
 /** The back-end of network interfaces. */
@@ -11,7 +12,7 @@ export interface NicService extends DeviceService {
 }
 
 /** Makes the back-end of network interfaces. */
-export function serveNics({ kernel, onCallbackFailed, inputs }: BackendHost<NicConfig>): NicService {
+function serveNics({ kernel, onCallbackFailed, inputs }: BackendHost<NicConfig>): NicService {
   const bridges = new Map<string, Bridge>()
   const bridgeOf = (name: string): Bridge => {
     const known = bridges.get(name)
@@ -46,3 +47,6 @@ export function serveNics({ kernel, onCallbackFailed, inputs }: BackendHost<NicC
     },
   }
 }
+
+/** Who serves network interfaces. */
+export const SERVED_NICS = { name: NIC.name, serve: serveNics } satisfies ServedDevice<NicConfig, NicService>

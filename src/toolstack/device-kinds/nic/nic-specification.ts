@@ -3,7 +3,7 @@
  * Reference: xl-network-configuration(5).
  */
 import { nearestWord, XenError } from '../../../util/index.ts'
-import { MAX_SPECIFICATION } from '../split-device.ts'
+import { MAX_SPECIFICATION } from '../described-device.ts'
 
 /** One virtual network interface. What is not given is chosen when the domain is created. */
 export interface NicConfig {

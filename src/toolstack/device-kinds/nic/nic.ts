@@ -1,10 +1,9 @@
 /** Network interfaces: `vif` devices. Reference: public/io/netif.h; captures of xl create on Xen 4.17. */
 import { below, type Random } from '../../../util/index.ts'
-import { SCRIPTS, unusualScript, type DeviceRows, type DeviceSite, type SplitDevice } from '../split-device.ts'
+import { SCRIPTS, unusualScript, type DeviceRows, type DeviceSite, type DescribedDevice } from '../described-device.ts'
 import { resolveNic, type NicDescription } from './nic-description.ts'
 import { formatNic } from './nic-format.ts'
 import { NIC_SAVED } from './nic-saved.ts'
-import { serveNics, type NicService } from './nic-service.ts'
 import { parseNic, type NicConfig } from './nic-specification.ts'
 
 /** Prefix of addresses that belong to Xen's guests. */
@@ -59,5 +58,4 @@ export const NIC = {
   rows,
   isOpened: false,
   leavesAnyway: true,
-  serve: serveNics,
-} satisfies SplitDevice<NicConfig, NicService>
+} satisfies DescribedDevice<NicConfig>

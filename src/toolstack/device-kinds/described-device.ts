@@ -1,16 +1,13 @@
 /**
- * What is particular about one kind of split device: how it is described and saved, how it is named and numbered, what the
- * toolstack writes about it in XenStore, and the back-end that serves it in dom0. What all kinds share, attaching and
- * detaching, is in ../devices; the kinds themselves are in device-kinds.ts.
+ * What is particular about one kind of split device, as far as it is described: how files and objects give it, how it is
+ * saved, named and numbered, what the toolstack writes about it in XenStore. Who only reads and writes descriptions needs
+ * no more; the back-end that serves the kind in dom0 is its other half (served-device.ts). What all kinds share, attaching
+ * and detaching, is in ../devices; the kinds themselves are in device-kinds.ts.
  *
  * Methods are called with what the same kind has made: a table holds kinds of different configurations side by side.
  */
 import type * as z from 'zod'
-import type { BackendDriver, GuestKernel } from '../../guest/index.ts'
-import type { DomId, Part, Random } from '../../util/index.ts'
-import type { TellFailure } from '../run/callback-failures.ts'
-import type { Inputs } from '../run/inputs.ts'
-import type { DiskOpener, DiskOrigin } from './device-sources.ts'
+import type { Random } from '../../util/index.ts'
 
 /** Longest specification of one device: it is gone through more than once. */
 export const MAX_SPECIFICATION = 8192
@@ -82,55 +79,8 @@ export interface DeviceSite {
   readonly resource: unknown
 }
 
-/** A device that is attached, as its kind's back-end sees it. */
-export interface AttachedDevice<C = DeviceConfiguration> {
-  readonly config: C
-  readonly origin: DiskOrigin
-  /** What came with the device, while it is being attached. */
-  readonly resource: unknown
-  /** What serving it has failed with last. */
-  lastError: unknown
-}
-
-/** What back-ends need of their host. */
-export interface BackendHost<C> {
-  /** Dom0's kernel, in which they run. */
-  readonly kernel: GuestKernel
-  readonly openDisk: DiskOpener | undefined
-  /** Code of the host's owner has failed. */
-  readonly onCallbackFailed: TellFailure
-  /** The host's door: by it comes in what a back-end takes from outside. */
-  readonly inputs: Inputs
-  /** The device of a domain with this number. */
-  find(domid: DomId, id: number): AttachedDevice<C> | undefined
-}
-
-/** The back-end of a kind, as far as the toolstack asks it. */
-export interface DeviceService {
-  /** To be registered with dom0's bus. */
-  readonly driver: BackendDriver
-  /** True while a device has an instance of the driver. */
-  isServed(domid: DomId, id: number): boolean
-  /** What has been done for a device, by name; undefined while nothing is counted. */
-  statistics(domid: DomId, id: number): Readonly<Record<string, number>> | undefined
-  /** What is saved with a host beside the driver's devices. Absent in a kind whose devices cannot be saved. */
-  readonly state?: ServiceState | undefined
-}
-
-/** How a back-end is saved with its host. */
-export interface ServiceState {
-  /** What lies outside of the devices: the contents of disks, bridges. Loaded before them. */
-  part(): Part
-  /** Opens what a saved part needs from outside, before it is loaded. Rejects when that cannot be had. */
-  reopen?(saved: unknown): Promise<void>
-  /** What keeps it from being saved, in the part itself or in a device that `hasOwn` resource; undefined when nothing does. */
-  underWay(hasOwn: (domid: DomId, id: number) => boolean): string | undefined
-  /** Throws INVALID_STATE when something of a loaded part is nobody's. */
-  checkAttached?(): void
-}
-
-/** One kind of split device. */
-export interface SplitDevice<C extends DeviceConfiguration = DeviceConfiguration, S extends DeviceService = DeviceService> {
+/** One kind of split device, as it is described. */
+export interface DescribedDevice<C extends DeviceConfiguration = DeviceConfiguration> {
   /** As XenStore's paths have it: `vbd`. */
   readonly name: string
   /** As people call one: `disk`. */
@@ -154,7 +104,7 @@ export interface SplitDevice<C extends DeviceConfiguration = DeviceConfiguration
   nameOf(config: C, id: number): string
   /** The number that a text stands for; NaN where it stands for a name at most. Throws INVALID_CONFIG for what can be neither. */
   numberOf(text: string): number
-  /** A name in the spelling of {@link SplitDevice.nameOf}. */
+  /** A name in the spelling of {@link DescribedDevice.nameOf}. */
   spelled(text: string): string
   /** What XenStore says about a device that was settled. */
   rows(config: C, id: number): DeviceRows
@@ -162,15 +112,13 @@ export interface SplitDevice<C extends DeviceConfiguration = DeviceConfiguration
   readonly isOpened: boolean
   /** Taken away in the end also from a front-end that keeps it, as by `xl network-detach`. */
   readonly leavesAnyway: boolean
-  /** Makes the back-end. */
-  serve(host: BackendHost<C>): S
 }
 
 /** A device that is wanted. `device` makes it, and sees to it that the two belong together. */
 export interface WantedDevice {
-  readonly kind: SplitDevice
+  readonly kind: DescribedDevice
   readonly config: DeviceConfiguration
 }
 
 /** A configuration with its kind. */
-export const device = <C extends DeviceConfiguration>(kind: SplitDevice<C>, config: C): WantedDevice => ({ kind, config })
+export const device = <C extends DeviceConfiguration>(kind: DescribedDevice<C>, config: C): WantedDevice => ({ kind, config })

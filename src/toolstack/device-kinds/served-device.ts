@@ -1,0 +1,69 @@
+/**
+ * What is particular about one kind of split device, as far as dom0 serves it: the back-end, what it counts, what of it is
+ * saved with a host. The half that describes the kind is in described-device.ts.
+ */
+import type { BackendDriver, GuestKernel } from '../../guest/index.ts'
+import type { DomId, Part } from '../../util/index.ts'
+import type { TellFailure } from '../run/callback-failures.ts'
+import type { Inputs } from '../run/inputs.ts'
+import type { DescribedDevice, DeviceConfiguration } from './described-device.ts'
+import type { DiskOpener, DiskOrigin } from './device-sources.ts'
+
+/** A device that is attached, as its kind's back-end sees it. */
+export interface AttachedDevice<C = DeviceConfiguration> {
+  readonly config: C
+  readonly origin: DiskOrigin
+  /** What came with the device, while it is being attached. */
+  readonly resource: unknown
+  /** What serving it has failed with last. */
+  lastError: unknown
+}
+
+/** What back-ends need of their host. */
+export interface BackendHost<C> {
+  /** Dom0's kernel, in which they run. */
+  readonly kernel: GuestKernel
+  readonly openDisk: DiskOpener | undefined
+  /** Code of the host's owner has failed. */
+  readonly onCallbackFailed: TellFailure
+  /** The host's door: by it comes in what a back-end takes from outside. */
+  readonly inputs: Inputs
+  /** The device of a domain with this number. */
+  find(domid: DomId, id: number): AttachedDevice<C> | undefined
+}
+
+/** The back-end of a kind, as far as the toolstack asks it. */
+export interface DeviceService {
+  /** To be registered with dom0's bus. */
+  readonly driver: BackendDriver
+  /** True while a device has an instance of the driver. */
+  isServed(domid: DomId, id: number): boolean
+  /** What has been done for a device, by name; undefined while nothing is counted. */
+  statistics(domid: DomId, id: number): Readonly<Record<string, number>> | undefined
+  /** What is saved with a host beside the driver's devices. Absent in a kind whose devices cannot be saved. */
+  readonly state?: ServiceState | undefined
+}
+
+/** How a back-end is saved with its host. */
+export interface ServiceState {
+  /** What lies outside of the devices: the contents of disks, bridges. Loaded before them. */
+  part(): Part
+  /** Opens what a saved part needs from outside, before it is loaded. Rejects when that cannot be had. */
+  reopen?(saved: unknown): Promise<void>
+  /** What keeps it from being saved, in the part itself or in a device that `hasOwn` resource; undefined when nothing does. */
+  underWay(hasOwn: (domid: DomId, id: number) => boolean): string | undefined
+  /** Throws INVALID_STATE when something of a loaded part is nobody's. */
+  checkAttached?(): void
+}
+
+/** One kind of split device, as it is served. */
+export interface ServedDevice<C extends DeviceConfiguration = DeviceConfiguration, S extends DeviceService = DeviceService> {
+  /** The kind's name: `vbd`. */
+  readonly name: string
+  /** Makes the back-end. */
+  serve(host: BackendHost<C>): S
+}
+
+/** A kind with both its halves, as a host is given one. */
+export interface SplitDevice<C extends DeviceConfiguration = DeviceConfiguration, S extends DeviceService = DeviceService>
+  extends DescribedDevice<C>, ServedDevice<C, S> {}
