@@ -3,7 +3,7 @@
  * for registers, immediates, memory and control flow, and the binder writes the WebAssembly for it. The dynamic binder
  * reads a record at run time (interpreter); a static one would know the record now (compiled regions).
  */
-import type { Code } from '../../../wasm/index.ts'
+import type { Code, MemoryName } from '../../../wasm/index.ts'
 import type { SmallField } from '../layout/record.ts'
 import type { FlagRead, FlagWrite } from './flag-words.ts'
 
@@ -22,6 +22,14 @@ export interface Place {
   get(): void
   /** Stores what `push` pushes. A 32-bit value clears the upper half, smaller ones keep the rest. */
   set(push: () => void): void
+}
+
+/** A vector operand whose place has been worked out once. */
+export interface VectorPlace {
+  /** Pushes what a load of this kind finds at byte `offset` of the register. */
+  load(name: MemoryName, offset?: number): void
+  /** Stores what `push` pushes. */
+  store(name: MemoryName, push: () => void, offset?: number): void
 }
 
 /** What set flags: ADC and SBB have the carry in, INC and DEC leave CF as it was. */
@@ -56,6 +64,10 @@ export interface Binder {
   wideImmediate(): void
   /** Pushes one of the record's small fields as an i32. */
   small(field: SmallField): void
+  /** A vector operand: the field numbers 16-byte units of the processor's state. */
+  vector(field: RegisterField): VectorPlace
+  /** Pushes what a load of this kind finds at byte `offset` of a vector operand. */
+  vectorGet(field: RegisterField, name: MemoryName, offset?: number): void
   /** Pushes the linear address of the memory operand, without checks. */
   address(form: AddressForm): void
   /** Pushes the value at the memory operand. */

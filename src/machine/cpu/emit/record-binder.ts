@@ -5,12 +5,12 @@
  * hot path: each handler's loads are what an emulated instruction costs; places are worked out once and kept in locals.
  */
 import { VECTOR } from '../../../x86/index.ts'
-import type { Code } from '../../../wasm/index.ts'
+import type { Code, MemoryName } from '../../../wasm/index.ts'
 import { IP, RECORD } from '../layout/record.ts'
 import type { SmallField } from '../layout/record.ts'
 import { SLOT, State } from '../layout/state.ts'
 import { typeOf } from './binder.ts'
-import type { AddressForm, AddressWidth, Binder, FlagSource, Place, RegisterField, Size } from './binder.ts'
+import type { AddressForm, AddressWidth, Binder, FlagSource, Place, RegisterField, Size, VectorPlace } from './binder.ts'
 import { FLAG_READS, FLAG_WRITES } from './flag-words.ts'
 import type { FlagRead, FlagWrite } from './flag-words.ts'
 
@@ -65,6 +65,38 @@ export abstract class RecordBinder implements Binder {
 
   slot(offset: number, size: Size): Place {
     return placeAt(this.code, this.base, { size, offset })
+  }
+
+  /** Pushes the place of a vector operand. */
+  private vectorAddress(field: RegisterField): void {
+    this.small(field)
+    this.code.i32(4)
+    this.code.op('i32.shl')
+    this.code.get(this.base)
+    this.code.op('i32.add')
+  }
+
+  vector(field: RegisterField): VectorPlace {
+    const c = this.code
+    const address = c.local('i32')
+    this.vectorAddress(field)
+    c.set(address)
+    return {
+      load: (name, offset = 0) => {
+        c.get(address)
+        c.memory(name, offset)
+      },
+      store: (name, push, offset = 0) => {
+        c.get(address)
+        push()
+        c.memory(name, offset)
+      },
+    }
+  }
+
+  vectorGet(field: RegisterField, name: MemoryName, offset = 0): void {
+    this.vectorAddress(field)
+    this.code.memory(name, offset)
   }
 
   immediate(size: Size): void {

@@ -3,7 +3,7 @@
  * reach XMM registers, MMX registers (the significands of the x87 unit) and one temporary.
  */
 import type { Code, MemoryName } from '../../../wasm/index.ts'
-import type { Binder, RegisterField } from '../emit/binder.ts'
+import type { Binder, RegisterField, VectorPlace } from '../emit/binder.ts'
 import { SLOT, State } from '../layout/state.ts'
 
 /** Units of the vector registers: XMM0, MM0 (physical x87 register 0), and the temporary in t1 and t2. */
@@ -11,46 +11,11 @@ export const VECTOR_UNIT = {
   xmm: State.xmm.offset / 16, mmx: State.x87.offset / 16, temporary: SLOT.t1 / 16,
 } as const
 
-/** A vector operand whose place has been worked out once. */
-export interface VectorPlace {
-  /** Pushes what a load of this kind finds at byte `offset` of the register. */
-  load(name: MemoryName, offset?: number): void
-  /** Stores what `push` pushes. */
-  store(name: MemoryName, push: () => void, offset?: number): void
-}
-
 /** Works out the place of a vector operand. */
-export function vectorPlace(b: Binder, field: RegisterField): VectorPlace {
-  const c = b.code
-  const address = c.local('i32')
-  b.small(field)
-  c.i32(4)
-  c.op('i32.shl')
-  c.get(b.base)
-  c.op('i32.add')
-  c.set(address)
-  return {
-    load: (name, offset = 0) => {
-      c.get(address)
-      c.memory(name, offset)
-    },
-    store: (name, push, offset = 0) => {
-      c.get(address)
-      push()
-      c.memory(name, offset)
-    },
-  }
-}
+export const vectorPlace = (b: Binder, field: RegisterField): VectorPlace => b.vector(field)
 
 /** Pushes a whole vector operand that is only read. */
-export function pushVector(b: Binder, field: RegisterField, name: MemoryName = 'v128.load'): void {
-  b.small(field)
-  b.code.i32(4)
-  b.code.op('i32.shl')
-  b.code.get(b.base)
-  b.code.op('i32.add')
-  b.code.memory(name)
-}
+export const pushVector = (b: Binder, field: RegisterField, name: MemoryName = 'v128.load'): void => b.vectorGet(field, name)
 
 /** Pushes the same 32-bit constant in all four lanes. */
 export function splat32(c: Code, value: number): void {
