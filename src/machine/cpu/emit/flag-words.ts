@@ -28,6 +28,7 @@ export const FLAG_READS = {
   resultTop: { word: 'result', offset: RESULT + 4, load: 'i32.load', shift: 32 },
   /** Its lowest byte. */
   resultByte: { word: 'result', offset: RESULT, load: 'i32.load8_u', shift: 0, mask: 0xff },
+  low: { word: 'low', offset: LOW, load: 'i32.load', shift: 0 },
   /** AF and what lies beside it: the lowest byte of `low`. */
   lowByte: { word: 'low', offset: LOW, load: 'i32.load8_u', shift: 0, mask: 0xff },
   /** What turns over SF and PF: bits 15..8 of `low`. */

@@ -1,6 +1,6 @@
 /** The facts that micro-operations declare, against what the code that they emit does. */
 import { describe, expect, test } from 'vitest'
-import type { FlagSource } from '../../../../../src/machine/cpu/emit/binder.ts'
+import type { FlagKind, FlagSource } from '../../../../../src/machine/cpu/emit/binder.ts'
 import { FullBinder } from '../../../../../src/machine/cpu/emit/full-binder.ts'
 import { FastBinder } from '../../../../../src/machine/cpu/emit/fast-binder.ts'
 import { microTable } from '../../../../../src/machine/cpu/interpreter/compiled.ts'
@@ -50,7 +50,7 @@ interface Deeds {
   readonly memory: string[]
   readonly handler: MicroFacts['handler']
   readonly raises: boolean
-  readonly flagSource: FlagSource['kind'] | undefined
+  readonly flagSource: FlagKind | undefined
 }
 
 const sorted = (lines: Iterable<string>): string[] => [...new Set(lines)].sort()
