@@ -12,7 +12,7 @@ import type { GuestMemory } from '../../memory/guest-memory.ts'
 import { fixDescriptor } from './descriptors.ts'
 import type { FrameTypes } from '../../frames/frame-types.ts'
 import { entryFrame } from './page-entries.ts'
-import type { PvVcpu } from './pv-vcpu.ts'
+import type { PagedVcpu } from './paged-vcpu.ts'
 import { isGuestAddress } from '../../memory/guest-address.ts'
 import { findLeaf } from '../../memory/virtual-access.ts'
 
@@ -43,7 +43,7 @@ export class DescriptorTables {
   }
 
   /** Gives the vCPU a new GDT; the old one stays when this fails. */
-  setGdt(domain: Domain, pv: PvVcpu, frames: ArrayLike<number>, entries: number): number {
+  setGdt(domain: Domain, paged: PagedVcpu, frames: ArrayLike<number>, entries: number): number {
     if (entries > FIRST_RESERVED_GDT_ENTRY) return -ERRNO.EINVAL
     const count = Math.ceil(entries / 512)
     const { pageTypes } = this.parts
@@ -56,40 +56,40 @@ export class DescriptorTables {
       return -ERRNO.EINVAL
     }
     const taken = Array.from({ length: count }, (_, i) => frames[i]!)
-    this.dropGdt(pv)
-    pv.gdtEntries = entries
-    taken.forEach((mfn, i) => { pv.gdtFrames[i] = mfn })
+    this.dropGdt(paged)
+    paged.gdtEntries = entries
+    taken.forEach((mfn, i) => { paged.gdtFrames[i] = mfn })
     return 0
   }
 
   /** Takes the GDT away. */
-  dropGdt(pv: PvVcpu): void {
-    pv.gdtEntries = 0
+  dropGdt(paged: PagedVcpu): void {
+    paged.gdtEntries = 0
     for (let i = 0; i < GDT_PAGES; i += 1) {
-      const mfn = pv.gdtFrames[i]!
-      pv.gdtFrames[i] = 0
+      const mfn = paged.gdtFrames[i]!
+      paged.gdtFrames[i] = 0
       if (mfn !== 0) this.parts.pageTypes.putPageAndType(mfn)
     }
   }
 
   /** Gives back the LDT's pages; they are taken again when they are used. */
-  dropLdt(pv: PvVcpu): void {
+  dropLdt(paged: PagedVcpu): void {
     for (let i = 0; i < LDT_PAGES; i += 1) {
-      const mfn = pv.ldtFrames[i]!
-      pv.ldtFrames[i] = 0
+      const mfn = paged.ldtFrames[i]!
+      paged.ldtFrames[i] = 0
       if (mfn !== 0) this.parts.pageTypes.putPageAndType(mfn)
     }
   }
 
   /** MMUEXT_SET_LDT. */
-  setLdt(pv: PvVcpu, address: number, entries: number): number {
+  setLdt(paged: PagedVcpu, address: number, entries: number): number {
     if (entries > 8192) return -ERRNO.EINVAL
     if (entries > 0 && ((address & 0xfff) !== 0 || !isGuestAddress(address))) return -ERRNO.EINVAL
     const base = entries === 0 ? 0 : address
-    if (pv.ldtEntries === entries && pv.ldtBase === base) return 0
-    this.dropLdt(pv)
-    pv.ldtBase = base
-    pv.ldtEntries = entries
+    if (paged.ldtEntries === entries && paged.ldtBase === base) return 0
+    this.dropLdt(paged)
+    paged.ldtBase = base
+    paged.ldtEntries = entries
     return 0
   }
 
@@ -114,12 +114,12 @@ export class DescriptorTables {
   }
 
   /** Reads the descriptor that a selector names, as the processor does; false when it lies outside its table. */
-  read(domain: Domain, pv: PvVcpu, selector: number, out: Uint32Array): boolean {
+  read(domain: Domain, paged: PagedVcpu, selector: number, out: Uint32Array): boolean {
     const offset = selector & 0xfff8
     let at: number
-    if ((selector & 4) !== 0) at = this.locateLdt(domain, pv, offset)
+    if ((selector & 4) !== 0) at = this.locateLdt(domain, paged, offset)
     else if (offset >= FIRST_RESERVED_GDT_BYTE) return readXenSegment(offset, out)
-    else at = offset >>> 3 < pv.gdtEntries ? (pv.gdtFrames[offset >>> 12]! << 10) + ((offset & 0xff8) >> 2) : -1
+    else at = offset >>> 3 < paged.gdtEntries ? (paged.gdtFrames[offset >>> 12]! << 10) + ((offset & 0xff8) >> 2) : -1
     if (at < 0) return false
     out[0] = this.parts.memory.words[at]!
     out[1] = this.parts.memory.words[at + 1]!
@@ -127,22 +127,22 @@ export class DescriptorTables {
   }
 
   /** Word index of an LDT entry; its page becomes a descriptor page at first use. */
-  private locateLdt(domain: Domain, pv: PvVcpu, offset: number): number {
-    if (offset >>> 3 >= pv.ldtEntries) return -1
+  private locateLdt(domain: Domain, paged: PagedVcpu, offset: number): number {
+    if (offset >>> 3 >= paged.ldtEntries) return -1
     const page = offset >>> 12
-    if (pv.ldtFrames[page] === 0 && !this.mapLdtPage(domain, pv, page)) return -1
-    return (pv.ldtFrames[page]! << 10) + ((offset & 0xff8) >> 2)
+    if (paged.ldtFrames[page] === 0 && !this.mapLdtPage(domain, paged, page)) return -1
+    return (paged.ldtFrames[page]! << 10) + ((offset & 0xff8) >> 2)
   }
 
-  private mapLdtPage(domain: Domain, pv: PvVcpu, page: number): boolean {
+  private mapLdtPage(domain: Domain, paged: PagedVcpu, page: number): boolean {
     const { words } = this.parts.memory
-    const address = pv.ldtBase + page * PAGE_SIZE
-    if (pv.kernelTable === 0 || !isGuestAddress(address)) return false
-    const at = findLeaf(words, pv.kernelTable, address)
+    const address = paged.ldtBase + page * PAGE_SIZE
+    if (paged.kernelTable === 0 || !isGuestAddress(address)) return false
+    const at = findLeaf(words, paged.kernelTable, address)
     if (at < 0 || (words[at]! & PTE.PRESENT) === 0) return false
     const mfn = entryFrame(words[at]!, words[at + 1]!)
     if (this.parts.pageTypes.getPageAndType(mfn, FRAME_TYPE.SEGDESC, domain.id) !== 0) return false
-    pv.ldtFrames[page] = mfn
+    paged.ldtFrames[page] = mfn
     return true
   }
 }

@@ -10,7 +10,7 @@ import type { GuestMemory } from '../../memory/guest-memory.ts'
 import type { Vcpu } from '../../domains/domain.ts'
 import { adjustLeafHigh, adjustLeafLow } from './page-entries.ts'
 import type { PageTables } from './page-tables.ts'
-import { pvOf } from './pv-vcpu.ts'
+import { pagedOf } from './paged-vcpu.ts'
 import { isGuestAddress } from '../../memory/guest-address.ts'
 import { findLeaf } from '../../memory/virtual-access.ts'
 
@@ -90,7 +90,7 @@ export class GrantEntries {
     const isPlace = Number.isInteger(address / 8) && address >= 0 && address < memory.endFrame * PAGE_SIZE
     if (isEntry) at = isPlace ? address / 4 : -1
     else if (isGuestAddress(address)) {
-      const root = pvOf(vcpu)?.kernelTable ?? 0
+      const root = pagedOf(vcpu)?.kernelTable ?? 0
       at = root === 0 ? -1 : findLeaf(memory.words, root, address)
     }
     if (at < 0) return -1

@@ -15,7 +15,7 @@ import { PREEMPTED, unfinished } from './unfinished.ts'
 import { CALL_AGAIN, WORK } from '../../time/work-meter.ts'
 import type { DescriptorTables } from './descriptor-tables.ts'
 import type { MmuParts, MmuUpdates } from './mmu-update.ts'
-import { type PvVcpu, pvOf } from './pv-vcpu.ts'
+import { type PagedVcpu, pagedOf } from './paged-vcpu.ts'
 import { isGuestAddress } from '../../memory/guest-address.ts'
 
 /** What extended operations work on beyond page tables. */
@@ -125,54 +125,54 @@ export class MmuExtended {
 
   /** Makes `mfn` the kernel's top-level table of a vCPU. */
   setKernelTable(vcpu: Vcpu, mfn: number): number {
-    const pv = pvOf(vcpu)
-    if (pv === undefined) return -ERRNO.EINVAL
-    const old = pv.kernelTable
+    const paged = pagedOf(vcpu)
+    if (paged === undefined) return -ERRNO.EINVAL
+    const old = paged.kernelTable
     if (old !== mfn) {
       const result = this.parts.pageTypes.getPageAndType(mfn, FRAME_TYPE.L4, vcpu.domid)
       if (result !== 0) return result
-      this.parts.descriptorTables.dropLdt(pv)
+      this.parts.descriptorTables.dropLdt(paged)
       this.showMachineToPhys(vcpu.owner, mfn)
-      pv.kernelTable = mfn
+      paged.kernelTable = mfn
       if (old !== 0) this.parts.pageTypes.putPageAndType(old)
     }
-    if (pv.inKernel) pv.loadRoot()
-    this.flush(pv)
+    if (paged.inKernel) paged.loadRoot()
+    this.flush(paged)
     return 0
   }
 
   /** Makes `mfn` the user's top-level table of a vCPU; 0 for none. */
   setUserTable(vcpu: Vcpu, mfn: number): number {
-    const pv = pvOf(vcpu)
-    if (pv === undefined) return -ERRNO.EINVAL
-    const old = pv.userTable
+    const paged = pagedOf(vcpu)
+    if (paged === undefined) return -ERRNO.EINVAL
+    const old = paged.userTable
     if (old === mfn) return 0
     if (mfn !== 0) {
       const result = this.parts.pageTypes.getPageAndType(mfn, FRAME_TYPE.L4, vcpu.domid)
       if (result !== 0) return result
       if (vcpu.owner.hidesMachineToPhys) this.parts.pageTables.setMachineToPhysSlot(mfn, 0)
     }
-    pv.userTable = mfn
-    if (!pv.inKernel) {
-      pv.loadRoot()
-      this.flush(pv)
+    paged.userTable = mfn
+    if (!paged.inKernel) {
+      paged.loadRoot()
+      this.flush(paged)
     }
     if (old !== 0) this.parts.pageTypes.putPageAndType(old)
     return 0
   }
 
   /** Gives back both top-level tables of a vCPU. */
-  dropTables(pv: PvVcpu): void {
-    const { kernelTable, userTable } = pv
-    pv.kernelTable = 0
-    pv.userTable = 0
+  dropTables(paged: PagedVcpu): void {
+    const { kernelTable, userTable } = paged
+    paged.kernelTable = 0
+    paged.userTable = 0
     if (kernelTable !== 0) this.parts.pageTypes.putPageAndType(kernelTable)
     if (userTable !== 0) this.parts.pageTypes.putPageAndType(userTable)
   }
 
-  private flush(pv: PvVcpu): void {
+  private flush(paged: PagedVcpu): void {
     this.parts.meter.charge(WORK.flush)
-    this.parts.tlb.flush(pv)
+    this.parts.tlb.flush(paged)
   }
 
   /** A table that the kernel runs on shows the machine-to-physical table. */
@@ -211,10 +211,10 @@ export class MmuExtended {
       NEW_BASEPTR: own((caller) => this.setKernelTable(caller, this.frame()), ON_TABLES),
       NEW_USER_BASEPTR: own((caller) => this.setUserTable(caller, this.frame()), ON_TABLES),
       SET_LDT: own((caller) => {
-        const pv = pvOf(caller)
-        if (pv === undefined) return -ERRNO.EINVAL
+        const paged = pagedOf(caller)
+        if (paged === undefined) return -ERRNO.EINVAL
         const entries = MmuextOp.nrEnts.get(this.scratch.view, 0)
-        return this.parts.descriptorTables.setLdt(pv, this.address(), entries)
+        return this.parts.descriptorTables.setLdt(paged, this.address(), entries)
       }, ON_TABLES),
       // Nothing is cached: a guest that may flush caches has nothing to flush.
       FLUSH_CACHE: own((caller) => (caller.owner.privileged ? 0 : -ERRNO.EACCES)),

@@ -18,7 +18,7 @@ import { CALL_AGAIN, WORK, type WorkMeter } from '../../time/work-meter.ts'
 import type { PageTables } from './page-tables.ts'
 import type { FrameTypes } from '../../frames/frame-types.ts'
 import { PageUpdates } from './page-updates.ts'
-import { pvOf } from './pv-vcpu.ts'
+import { pagedOf } from './paged-vcpu.ts'
 import type { TlbClock } from '../../frames/tlb-clock.ts'
 import { isGuestAddress } from '../../memory/guest-address.ts'
 import { findLeaf } from '../../memory/virtual-access.ts'
@@ -256,7 +256,7 @@ export class MmuUpdates {
   private changeByAddress(caller: Vcpu, args: HypercallArguments, frameOwner: number): number {
     const { frames, memory } = this.parts
     const address = args.address(0)
-    const root = pvOf(caller)?.kernelTable ?? 0
+    const root = pagedOf(caller)?.kernelTable ?? 0
     if (root === 0 || !isGuestAddress(address)) return -ERRNO.EINVAL
     const at = findLeaf(memory.words, root, address)
     const table = at >>> 10
@@ -296,11 +296,11 @@ export class MmuUpdates {
 
   /** Drops one page's translations of a vCPU, or all. */
   flushOne(vcpu: Vcpu, page: number | undefined): void {
-    const pv = pvOf(vcpu)
-    if (pv === undefined) return
+    const paged = pagedOf(vcpu)
+    if (paged === undefined) return
     this.parts.meter.charge(page === undefined ? WORK.flush : WORK.flushPage)
-    if (page === undefined) this.parts.tlb.flush(pv)
-    else pv.processor.flushPage(page)
+    if (page === undefined) this.parts.tlb.flush(paged)
+    else paged.processor.flushPage(page)
   }
 
   /** Drops all translations of all of a domain's vCPUs. */

@@ -1,15 +1,16 @@
 /**
- * What a virtual CPU of a 64-bit PV guest is beyond its processor's registers: page-table roots, virtual trap table,
- * callbacks, kernel stack, descriptor tables, and which of its two modes it is in. Kernel and user both run in ring 3;
+ * What a virtual CPU of a 64-bit PV guest is beyond its processor's registers and its tables: virtual trap table,
+ * callbacks, kernel stack, and the way between its two modes. Kernel and user both run in ring 3;
  * the hypervisor switches page tables and GS base between them.
  * Reference: xen/arch/x86/include/asm/domain.h, struct pv_vcpu; xen/arch/x86/pv/domain.c, toggle_guest_mode.
  */
 import { FLAT } from '../../../abi/index.ts'
-import type { Processor, SegmentState } from '../../../machine/index.ts'
+import type { SegmentState } from '../../../machine/index.ts'
 import { SEGMENT } from '../../../x86/index.ts'
 import { type Stateful, badState } from '../../../util/index.ts'
 import type { TrapNote } from '../../domains/crash-report.ts'
 import type { Vcpu } from '../../domains/domain.ts'
+import { PagedVcpu } from './paged-vcpu.ts'
 import { PV_RECORDS, PV_ROWS, type PvState } from './pv-state.ts'
 
 /** One entry point of the guest: an address in halves; both 0 when it has none. */
@@ -44,12 +45,7 @@ export const FLAT_DATA: SegmentState = {
 export const NULL_SEGMENT: SegmentState = { selector: 0, baseLow: 0, baseHigh: 0, limit: 0, attributes: 0 }
 
 /** State of one PV virtual CPU around its processor. */
-export class PvVcpu implements Stateful<PvState> {
-  readonly processor: Processor
-  /** Frame of the kernel's top-level table, and of the user's; 0 for none. */
-  kernelTable = 0
-  userTable = 0
-  inKernel = true
+export class PvVcpu extends PagedVcpu implements Stateful<PvState> {
   /** Virtual trap table by vector: 0 as address means that the guest handles it not. */
   readonly trapSelector: Uint16Array = new Uint16Array(256)
   readonly trapFlags: Uint8Array = new Uint8Array(256)
@@ -66,13 +62,6 @@ export class PvVcpu implements Stateful<PvState> {
   failsafeMasksEvents = false
   syscall32MasksEvents = false
   sysenterMasksEvents = false
-  /** Descriptor tables: frames of the GDT with entries in use, virtual address of the LDT with its entries. */
-  readonly gdtFrames: Int32Array = new Int32Array(16)
-  gdtEntries = 0
-  ldtBase = 0
-  ldtEntries = 0
-  /** Frames of LDT pages in use, which hold a segdesc type each; 0 for none. */
-  readonly ldtFrames: Int32Array = new Int32Array(16)
   /** I/O privilege level that the guest has set, in RFLAGS position. */
   iopl = 0
   /** The guest's view of CR0.TS, CR2 and CR4. */
@@ -86,27 +75,6 @@ export class PvVcpu implements Stateful<PvState> {
   nmiMasked = false
   nmiPending = false
   readonly lastTrap: TrapNote = { vector: -1, errorCode: 0, address: 0, rip: 0, fromUser: false }
-  /** TLB time of the last full flush. */
-  flushedAt = 0
-
-  constructor(processor: Processor) {
-    this.processor = processor
-  }
-
-  /** Frame of the top-level table in force. */
-  get root(): number {
-    return this.inKernel ? this.kernelTable : this.userTable
-  }
-
-  /** Drops all translations that its processor has remembered; the TLB clock is to know of it. */
-  flushTlb(): void {
-    this.processor.flushTlb()
-  }
-
-  /** Loads the page tables of the present mode. */
-  loadRoot(): void {
-    this.processor.registers.setControl(3, (this.root << 12) >>> 0, this.root >>> 20)
-  }
 
   /** Changes between kernel and user mode: GS bases and page tables change places. */
   toggleMode(): void {

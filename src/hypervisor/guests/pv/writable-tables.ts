@@ -27,7 +27,7 @@ import { WORK } from '../../time/work-meter.ts'
 import { entryFrame } from './page-entries.ts'
 import type { PageTables } from './page-tables.ts'
 import { PageUpdates } from './page-updates.ts'
-import type { PvVcpu } from './pv-vcpu.ts'
+import type { PagedVcpu } from './paged-vcpu.ts'
 import { isGuestAddress } from '../../memory/guest-address.ts'
 import { findLeaf } from '../../memory/virtual-access.ts'
 
@@ -68,15 +68,15 @@ export class WritableTables {
   }
 
   /** Tries to carry out the instruction that faulted at `address`. */
-  attempt(vcpu: Vcpu, pv: PvVcpu, { errorCode, address }: PageFault): WriteOutcome {
-    if (!isPlainWrite(vcpu, pv, errorCode) || !isGuestAddress(address)) return 'refused'
+  attempt(vcpu: Vcpu, paged: PagedVcpu, { errorCode, address }: PageFault): WriteOutcome {
+    if (!isPlainWrite(vcpu, paged, errorCode) || !isGuestAddress(address)) return 'refused'
     const { words } = this.parts.memory
-    const leaf = findLeaf(words, pv.kernelTable, address)
+    const leaf = findLeaf(words, paged.kernelTable, address)
     if (leaf < 0 || (words[leaf]! & (PTE.PRESENT | PTE.WRITABLE)) !== PTE.PRESENT) return 'refused'
     const table = entryFrame(words[leaf]!, words[leaf + 1]!)
     if (!this.isOwnTable(vcpu, table)) return 'refused'
     const place = Math.floor(address / ENTRY) * ENTRY
-    return this.execute(vcpu, pv, { at: (table << 10) + ((place & 0xfff) >> 2), place })
+    return this.execute(vcpu, paged, { at: (table << 10) + ((place & 0xfff) >> 2), place })
   }
 
   private isOwnTable(vcpu: Vcpu, mfn: number): boolean {
@@ -86,10 +86,10 @@ export class WritableTables {
   }
 
   /** `at`: word index of the entry; `place`: the linear address that the guest knows it by. */
-  private execute(vcpu: Vcpu, pv: PvVcpu, { at, place }: { readonly at: number; readonly place: number }): WriteOutcome {
+  private execute(vcpu: Vcpu, paged: PagedVcpu, { at, place }: { readonly at: number; readonly place: number }): WriteOutcome {
     const { words } = this.parts.memory
     const { entry } = this
-    const { processor } = pv
+    const { processor } = paged
     const low = words[at]!
     const high = words[at + 1]!
     entry[0] = low
@@ -105,8 +105,8 @@ export class WritableTables {
 }
 
 /** A write by the guest's kernel to a page that is present, in a domain that has asked for writable tables. */
-function isPlainWrite(vcpu: Vcpu, pv: PvVcpu, errorCode: number): boolean {
+function isPlainWrite(vcpu: Vcpu, paged: PagedVcpu, errorCode: number): boolean {
   const wanted = PAGE_FAULT.PRESENT | PAGE_FAULT.WRITE
   const relevant = wanted | PAGE_FAULT.RESERVED | PAGE_FAULT.FETCH
-  return pv.inKernel && (errorCode & relevant) === wanted && vcpu.owner.hasAssist(VMASST_TYPE.writable_pagetables)
+  return paged.inKernel && (errorCode & relevant) === wanted && vcpu.owner.hasAssist(VMASST_TYPE.writable_pagetables)
 }

@@ -1,0 +1,47 @@
+/**
+ * What direct paging keeps of a virtual CPU that runs on a processor: the frames of its page tables and descriptor tables,
+ * and which of its two top-level tables is in force. Kinds of guests build theirs on it.
+ * Reference: xen/arch/x86/include/asm/domain.h, struct arch_vcpu, struct pv_vcpu.
+ */
+import type { Processor } from '../../../machine/index.ts'
+import type { Vcpu } from '../../domains/domain.ts'
+
+/** A vCPU whose processor walks tables that its guest writes. */
+export class PagedVcpu {
+  readonly processor: Processor
+  /** Frame of the kernel's top-level table, and of the user's; 0 for none. */
+  kernelTable = 0
+  userTable = 0
+  inKernel = true
+  /** Descriptor tables: frames of the GDT with entries in use, virtual address of the LDT with its entries. */
+  readonly gdtFrames: Int32Array = new Int32Array(16)
+  gdtEntries = 0
+  ldtBase = 0
+  ldtEntries = 0
+  /** Frames of LDT pages in use, which hold a segdesc type each; 0 for none. */
+  readonly ldtFrames: Int32Array = new Int32Array(16)
+  /** TLB time of the last full flush. */
+  flushedAt = 0
+
+  constructor(processor: Processor) {
+    this.processor = processor
+  }
+
+  /** Frame of the top-level table in force. */
+  get root(): number {
+    return this.inKernel ? this.kernelTable : this.userTable
+  }
+
+  /** Drops all translations that its processor has remembered; the TLB clock is to know of it. */
+  flushTlb(): void {
+    this.processor.flushTlb()
+  }
+
+  /** Loads the page tables of the present mode. */
+  loadRoot(): void {
+    this.processor.registers.setControl(3, (this.root << 12) >>> 0, this.root >>> 20)
+  }
+}
+
+/** What direct paging keeps of a vCPU; undefined for one without page tables, and for one that has no registers yet. */
+export const pagedOf = ({ guest }: Vcpu): PagedVcpu | undefined => (guest instanceof PagedVcpu ? guest : undefined)
