@@ -6,8 +6,8 @@
  * victim's and the heir's may have changed. A case is repeated by its seed.
  */
 import { GTF, GrantEntryV1 } from '../../src/abi/index.ts'
-import { look } from '../../src/hypervisor/guests/pv/look.ts'
-import { XEN_SLOTS } from '../../src/hypervisor/guests/pv/page-tables.ts'
+import { look } from '../../src/hypervisor/guests/direct-paging/look.ts'
+import { XEN_SLOTS } from '../../src/hypervisor/guests/direct-paging/page-tables.ts'
 import { SeededRandom, below, type DomId, type Mfn } from '../../src/util/index.ts'
 import { READ, SLEEPER, WRITE } from '../support/hypervisor-host.ts'
 import { type Library, MachineGuest, MachineHost, SOURCE, TABLES } from '../support/machine-host.ts'

@@ -14,6 +14,7 @@ export interface Mutant {
 }
 
 const PV = 'src/hypervisor/guests/pv'
+const PAGING = 'src/hypervisor/guests/direct-paging'
 const CPU = 'src/machine/cpu'
 
 const patch = (file: string, find: string, replace: string): Patch => ({ file, find, replace })
@@ -22,9 +23,9 @@ const patch = (file: string, find: string, replace: string): Patch => ({ file, f
 export const MUTANTS: readonly Mutant[] = [
   {
     name: 'a page table is writable while an instruction stores into it, and is rolled back behind it',
-    patches: [patch(`${PV}/writable-tables.ts`, 'if (!processor.storeAside(place, entry)) return \'refused\'', `
+    patches: [patch(`${PAGING}/writable-tables.ts`, 'if (!processor.storeAside(place, entry)) return \'refused\'', `
       const at0 = at & ~1023
-      const leaf0 = findLeaf(words, pv.kernelTable, place)
+      const leaf0 = findLeaf(words, paged.kernelTable, place)
       const mapping = words[leaf0]!
       const before = words.slice(at0, at0 + 1024)
       words[leaf0] = mapping | PTE.WRITABLE
@@ -99,7 +100,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'tables are entered without the bit that user mode needs',
-    patches: [patch(`${PV}/page-entries.ts`, '=> low | PTE.USER\n\n/** Bits of', '=> low\n\n/** Bits of')],
+    patches: [patch(`${PAGING}/page-entries.ts`, '=> low | PTE.USER\n\n/** Bits of', '=> low\n\n/** Bits of')],
     within: 2, found: /lacks USER/,
   },
   {
@@ -129,7 +130,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a changed entry keeps what the old one held',
-    patches: [patch(`${PV}/page-updates.ts`, '    this.write(at, newLow, newHigh)\n    tables.putLeaf(oldLow, oldHigh)', '    this.write(at, newLow, newHigh)')],
+    patches: [patch(`${PAGING}/page-updates.ts`, '    this.write(at, newLow, newHigh)\n    tables.putLeaf(oldLow, oldHigh)', '    this.write(at, newLow, newHigh)')],
     within: 2, found: /counts \d+ references/,
   },
   {
@@ -144,7 +145,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'changes of page tables are not logged',
-    patches: [patch(`${PV}/page-updates.ts`, 'this.tables.host.memory.markWritten(at >>> 10)', 'void at')],
+    patches: [patch(`${PAGING}/page-updates.ts`, 'this.tables.host.memory.markWritten(at >>> 10)', 'void at')],
     within: 20, found: /log does not say/,
   },
 ]

@@ -15,7 +15,7 @@ import type { TlbClock } from '../../frames/tlb-clock.ts'
 import { isGuestAddress } from '../../memory/guest-address.ts'
 import type { GuestMemory } from '../../memory/guest-memory.ts'
 import { type VcpuContexts, userRegisters } from './contexts.ts'
-import { look } from './look.ts'
+import { look } from '../direct-paging/look.ts'
 import type { PrivilegedOperations } from './privileged.ts'
 import type { PvVcpu } from './pv-vcpu.ts'
 

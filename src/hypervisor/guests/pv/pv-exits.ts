@@ -17,7 +17,7 @@ import type { FrameTypes } from '../../frames/frame-types.ts'
 import type { PrivilegedOperations } from './privileged.ts'
 import { noteSingleStep, setTaskSwitched } from './pv-hypercalls.ts'
 import { FLAT_CODE_32, FLAT_CODE_64, FLAT_DATA, type PvVcpu, pvOf } from './pv-vcpu.ts'
-import type { WritableTables } from './writable-tables.ts'
+import type { WritableTables } from '../direct-paging/writable-tables.ts'
 
 /** What the exits need. */
 export interface PvExitParts {

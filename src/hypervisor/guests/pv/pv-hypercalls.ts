@@ -14,7 +14,7 @@ import type { HypercallArguments, HypercallHandler, HypercallName, HypercallRow,
 import { FULL, type Operation, type Operations, byFirstArgument, byNumber, listed, refusal, refused } from '../../hypercalls/table.ts'
 import type { Vcpu } from '../../domains/domain.ts'
 import { CALL_AGAIN, WORK, type WorkMeter } from '../../time/work-meter.ts'
-import type { DescriptorTables } from './descriptor-tables.ts'
+import type { DescriptorTables } from '../direct-paging/descriptor-tables.ts'
 import { nmiOp, registerNmi } from './nmi.ts'
 import { type EntryPoint, type PvVcpu, pvOf, setEntry } from './pv-vcpu.ts'
 import { type SegmentLoader, setSegmentBase } from './segments.ts'

@@ -10,7 +10,7 @@ import { SEGMENT } from '../../../x86/index.ts'
 import { type Stateful, badState } from '../../../util/index.ts'
 import type { TrapNote } from '../../domains/crash-report.ts'
 import type { Vcpu } from '../../domains/domain.ts'
-import { PagedVcpu } from './paged-vcpu.ts'
+import { PagedVcpu } from '../direct-paging/paged-vcpu.ts'
 import { PV_RECORDS, PV_ROWS, type PvState } from './pv-state.ts'
 
 /** One entry point of the guest: an address in halves; both 0 when it has none. */

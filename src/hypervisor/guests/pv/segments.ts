@@ -5,7 +5,7 @@
 import type { Registers, SegmentState } from '../../../machine/index.ts'
 import { FLAT } from '../../../abi/index.ts'
 import type { Domain } from '../../domains/domain.ts'
-import type { DescriptorTables } from './descriptor-tables.ts'
+import type { DescriptorTables } from '../direct-paging/descriptor-tables.ts'
 import { FLAT_CODE_32, FLAT_CODE_64, FLAT_DATA, NULL_SEGMENT, type PvVcpu, segmentFromDescriptor } from './pv-vcpu.ts'
 
 const PRESENT = 1 << 15

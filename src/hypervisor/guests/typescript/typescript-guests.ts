@@ -13,8 +13,8 @@ import { type RefusalFacts, because } from '../../domains/refusal-facts.ts'
 import type { VcpuEntry, VcpuExit, VcpuRunner } from '../../domains/vcpu-runner.ts'
 import type { VcpuExecution } from '../../execution/vcpu-execution.ts'
 import type { GuestAccess } from '../../memory/guest-access.ts'
-import { fillHypercallPage } from '../pv/hypercall-page.ts'
-import { type PagingParts, composePaging } from '../pv/paging.ts'
+import { fillHypercallPage } from '../../hypercalls/hypercall-page.ts'
+import { type PagingParts, composePaging } from '../direct-paging/paging.ts'
 import type { TypedHypercallsByDomain } from './typed-hypercalls-by-domain.ts'
 
 /** What guests in TypeScript are made of. */

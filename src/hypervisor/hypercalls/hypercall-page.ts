@@ -3,7 +3,7 @@
  * loads its number and executes `syscall`, which may change RCX and R11.
  * Reference: xen/arch/x86/pv/hypercall.c, pv_ring3_init_hypercall_page.
  */
-import { HYPERVISOR } from '../../../abi/index.ts'
+import { HYPERVISOR } from '../../abi/index.ts'
 
 const STUB = 32
 const STUBS = 128
