@@ -107,6 +107,11 @@ export class RegisterFile {
     State.rip.setParts(this.view, this.base, lowPart(linear), this.long ? highPart(linear) : 0)
   }
 
+  /** RFLAGS without the six arithmetic flags, which need no working out. */
+  get systemFlags(): number {
+    return State.systemFlags.get(this.view, this.base)
+  }
+
   /** RFLAGS with the lazily kept flags worked out. */
   flags(): number {
     return readFlags(this.view, this.base)

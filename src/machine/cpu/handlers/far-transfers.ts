@@ -51,7 +51,7 @@ function setStack({ registers, mode }: Views<'registers' | 'mode'>, code: Segmen
 function loadPointer(
   { registers, memory, stack }: Views<'registers' | 'memory' | 'stack'>, offset: number, size: number,
 ): void {
-  const address = stack.address(offset)
+  const address = stack.place(offset, size)
   if (size === 8) memory.loadSlot(SLOT.t1, address)
   else registers.setSlot(SLOT.t1, size === 4 ? memory.read32(address) : memory.read16(address), 0)
 }
@@ -60,7 +60,7 @@ function loadPointer(
 function interruptReturn(core: Core, record: number): number {
   const { registers, faults } = core
   const size = core.records.field(record, RECORD.operandBytes)
-  if ((registers.flags() & RFLAGS.NT) !== 0) return faults.protection()
+  if ((registers.systemFlags & RFLAGS.NT) !== 0) return faults.protection()
   // The whole frame is read before anything is judged, flags first.
   const flags = readStack(core, 2, size === 2 ? 2 : 4, size)
   const rip = readStack(core, 0, size)
@@ -68,17 +68,17 @@ function interruptReturn(core: Core, record: number): number {
   const ring = selector & 3
   const { cpl } = registers
   const hasStack = registers.long || ring > cpl
+  let stackSelector = 0
   if (hasStack || ring !== cpl) {
-    readStack(core, 4, 2, size)
-    readStack(core, 3, size)
+    stackSelector = readStack(core, 4, 2, size)
+    loadPointer(core, 3 * size, size)
   }
   if (ring < cpl) return faults.protection(selector & 0xfffc)
   const code = checkCode(core, selector, ring)
   if (typeof code === 'number') return code
   if (!isReachable(registers, code, rip)) return faults.protection()
   if (hasStack) {
-    loadPointer(core, 3 * size, size)
-    const stack = returnStack(core, readStack(core, 4, 2, size), { ring, isLong: runsLong(registers, code) })
+    const stack = returnStack(core, stackSelector, { ring, isLong: runsLong(registers, code) })
     takeFlags(core, flags, size, 'iret')
     setStack(core, code, stack)
   } else {

@@ -21,7 +21,8 @@ export function takeFlags(
   by: 'popf' | 'iret',
 ): void {
   let mask = USER_FLAGS
-  const old = registers.flags()
+  // All arithmetic flags are among those that are taken.
+  const old = registers.systemFlags
   if (bare) {
     if (registers.cpl <= registers.iopl) mask |= RFLAGS.IF
     if (registers.cpl === 0) mask |= RFLAGS.IOPL

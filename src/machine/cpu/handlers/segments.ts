@@ -83,12 +83,6 @@ const popInto = (bytes: 2 | 4 | 8) => (core: Core, record: number): number => {
   return afterLoad(core, record, status)
 }
 
-function read({ registers, records }: Views<'registers' | 'records'>, record: number): number {
-  const selector = State.selectors.element.get(registers.view, State.selectors.at(registers.base, records.field(record, RECORD.segment)))
-  registers.setSlot(records.field(record, RECORD.destination), selector, 0)
-  return STATUS.NEXT
-}
-
 /** RDFSBASE and its kin exist as long as the kernel wants them. Record: SHAPES.segmentBases. */
 const withBases = (body: Handler): Handler => (core, record) =>
   (core.registers.controlLow(4) & CR4.FSGSBASE) === 0 ? core.faults.undefinedOpcode() : body(core, record)
@@ -185,7 +179,7 @@ const LOOKS: Readonly<Record<string, Handler>> = {
 
 /** Handlers by name. */
 export const SEGMENT_HANDLERS: Handlers = {
-  ...rows({ 'read-base': withBases(readBase), 'write-base': withBases(writeBase), 'read-segment': read, 'arpl-memory': raiseRplInMemory }),
+  ...rows({ 'read-base': withBases(readBase), 'write-base': withBases(writeBase), 'arpl-memory': raiseRplInMemory }),
   ...rows({
     'pop-segment.16': popInto(2), 'pop-segment.32': popInto(4), 'pop-segment.64': popInto(8),
   }, { price: PRICE.shortWork, usesStack: true }),

@@ -17,9 +17,8 @@ const push: Lift = (l) => {
   if (code.charAt(0) === 'Z') l.fields.register = l.opcodeSlot(size)
   else if (code.charAt(0) === 'E') l.fields.register = l.source(size)
   else {
-    l.fields.segment = SEGMENT_NUMBER[code]!
     l.fields.destination = SLOT.t0
-    l.partHandler('read-segment')
+    l.emit(`selector.${SEGMENT_NUMBER[code]!}`)
   }
   l.emit(`push.${size}.r`)
 }

@@ -100,9 +100,8 @@ function storeSegment(l: Lifter): void {
   const { isMemory, operandSize } = l.instruction
   const reg = l.instruction.reg & 7
   if (reg > 5) return l.undefined()
-  l.fields.segment = reg
   l.fields.destination = SLOT.t0
-  l.partHandler('read-segment')
+  l.emit(`selector.${reg}`)
   l.store(isMemory ? 16 : operandSize, SLOT.t0)
 }
 

@@ -19,9 +19,10 @@ export type RecordField = SmallField | 'ip' | 'displacement' | 'immediate'
 /** Bit of a field in a set of fields: names of one place, in different shapes, are the same. */
 export const fieldBit = (name: RecordField): number => 1 << RECORD[name]
 
-/** Parts of a processor's state beside slots and arithmetic flags, as bits. */
+/** Parts of a processor's state beside slots and arithmetic flags, as bits; of segment registers the selectors. */
 export const UNIT = {
   rip: 1, host: 2, systemFlags: 4, stackMask: 8, mxcsr: 16, x87Status: 32, x87Tags: 64, xmm0: 128,
+  es: 256, cs: 512, ss: 1024, ds: 2048, fs: 4096, gs: 8192,
 } as const
 
 /** Bit of a slot in a set of slots: each of the 8-byte places at the start of the state is one. */

@@ -1,10 +1,10 @@
-/** Nothing at all, calls of TypeScript handlers, calls of the runtime's string functions. */
-import { GPR, RFLAGS } from '../../../x86/index.ts'
-import { SLOT } from '../layout/state.ts'
+/** Nothing at all, segment selectors, calls of TypeScript handlers, calls of the runtime's string functions. */
+import { GPR, RFLAGS, SEGMENT } from '../../../x86/index.ts'
+import { SLOT, State } from '../layout/state.ts'
 import { STRINGS, STRING_PARTS } from '../runtime/strings.ts'
 import type { StringName } from '../runtime/strings.ts'
 import {
-  all, byHandler, changeRegister, field, from, fromRegister, fromSlot, fromUnit, intoRegister, readsFlags, setsFlags, sometimes,
+  all, byHandler, changeRegister, field, from, fromRegister, fromSlot, fromUnit, into, intoRegister, readsFlags, setsFlags, sometimes,
 } from './facts.ts'
 import type { Effect, MemoryUse } from './facts.ts'
 import type { MicroList } from './micro.ts'
@@ -33,5 +33,12 @@ function stringFacts(name: StringName): Effect {
 export function defineSystemFamily(list: MicroList): void {
   list.add(['nop'], [], () => {})
   list.add(['handler'], [byHandler], (b) => b.handler())
+  // A kernel reads CS and SS whenever it makes a frame to return through.
+  for (const [name, segment] of Object.entries(SEGMENT)) {
+    list.add(['selector', segment], [into('destination', 32), fromUnit(name as keyof typeof SEGMENT)], (b) => b.place('destination', 32).set(() => {
+      b.code.get(b.base)
+      b.code.memory('i32.load', State.selectors.at(0, segment))
+    }))
+  }
   for (const name of STRINGS) list.add(['string', name], [stringFacts(name)], (b) => b.runtime(name))
 }

@@ -11,7 +11,7 @@ import { UNIT, fieldBit } from '../../../../../src/machine/cpu/uops/facts.ts'
 import type { MemoryAccess, MicroFacts } from '../../../../../src/machine/cpu/uops/facts.ts'
 import type { Micro } from '../../../../../src/machine/cpu/uops/micro.ts'
 import type { ModuleWriter } from '../../../../../src/wasm/index.ts'
-import { GPR, RFLAGS } from '../../../../../src/x86/index.ts'
+import { GPR, RFLAGS, SEGMENT } from '../../../../../src/x86/index.ts'
 import { TracingCode, keyOf } from '../../../../support/tracing-code.ts'
 import type { GuestAccess, PlaceAccess } from '../../../../support/tracing-code.ts'
 
@@ -29,6 +29,7 @@ const FIELD_NAMES = Object.keys(FIELD_BYTES) as (keyof typeof FIELD_BYTES)[]
 const UNIT_OFFSETS: Readonly<Record<keyof typeof UNIT, number>> = {
   rip: State.rip.offset, host: State.host.offset, systemFlags: State.systemFlags.offset, stackMask: State.stackMask.offset,
   mxcsr: State.mxcsr.offset, x87Status: State.x87Status.offset, x87Tags: State.x87Tags.offset, xmm0: State.xmm.offset,
+  ...Object.fromEntries(Object.entries(SEGMENT).map(([name, segment]) => [name, State.selectors.at(0, segment)])) as Record<keyof typeof SEGMENT, number>,
 }
 /** What binders and the runtime keep for themselves, and how faults are told. */
 const OWN = new Set([State.budget.offset])
