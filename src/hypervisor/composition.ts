@@ -29,6 +29,7 @@ import { takeMachineToPhys } from './frames/machine-to-phys.ts'
 import { TlbClock } from './frames/tlb-clock.ts'
 import { GrantTables } from './grants/index.ts'
 import { PageTables } from './guests/direct-paging/page-tables.ts'
+import { Processors } from './guests/processors/processors.ts'
 import { pvGuests } from './guests/pv/pv-guests.ts'
 import { TypedHypercallsByDomain } from './guests/typescript/typed-hypercalls-by-domain.ts'
 import { typescriptGuests } from './guests/typescript/typescript-guests.ts'
@@ -105,7 +106,7 @@ function composeCore(options: HypervisorOptions): CoreParts {
   })
   const shared = {
     ...base, options, clock, random, hub, scheduler, timers, tsc, timeRecords, updateTime, cpus, console, events, execution,
-    grants, reservation, kinds: new GuestKinds(), foreignFrames: new ForeignFrames(base),
+    grants, reservation, kinds: new GuestKinds(), processors: new Processors(options, { clock, tsc }), foreignFrames: new ForeignFrames(base),
   }
   const rows = coreHypercalls({ ...shared, commandLine: options.commandLine ?? '' })
   const typedHypercalls = new TypedHypercallsByDomain(shared)

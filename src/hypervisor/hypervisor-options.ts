@@ -1,7 +1,7 @@
 /** What the one who makes a hypervisor brings along and may choose. */
 import type { Random } from '../util/index.ts'
-import type { CpuidPolicy } from './guests/pv/cpuid.ts'
-import type { ProcessorFactory } from './guests/pv/pv-guests.ts'
+import type { CpuidPolicy } from './guests/processors/cpuid.ts'
+import type { ProcessorFactory } from './guests/processors/processors.ts'
 import type { GuestMemory } from './memory/guest-memory.ts'
 import type { WriteTracking } from './memory/write-tracking.ts'
 import type { SchedulerName } from './scheduler/index.ts'

@@ -24,6 +24,7 @@ import type { MachineToPhys } from './frames/machine-to-phys.ts'
 import type { TlbClock } from './frames/tlb-clock.ts'
 import type { GrantTables } from './grants/index.ts'
 import type { PageTables } from './guests/direct-paging/page-tables.ts'
+import type { Processors } from './guests/processors/processors.ts'
 import type { TypedHypercalls } from './guests/typescript/typed-hypercalls.ts'
 import type { TypedHypercallsByDomain } from './guests/typescript/typed-hypercalls-by-domain.ts'
 import type { HypervisorEvent } from './hypervisor-events.ts'
@@ -65,6 +66,7 @@ export interface CoreParts extends MemoryParts {
   readonly grants: GrantTables<Vcpu>
   readonly execution: VcpuExecution
   readonly kinds: GuestKinds
+  readonly processors: Processors
   readonly typedHypercalls: TypedHypercallsByDomain
   /** Frames that the toolstack has mapped. */
   readonly foreignFrames: ForeignFrames

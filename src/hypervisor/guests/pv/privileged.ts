@@ -11,16 +11,13 @@ import { Scratch, readInto } from '../../memory/guest-access.ts'
 import { CALL_AGAIN } from '../../time/work-meter.ts'
 import type { PrivilegedOperation } from '../../domains/vcpu-runner.ts'
 import type { Vcpu } from '../../domains/domain.ts'
-import { type CpuidPolicy, type CpuidQuestion, queryCpuid } from './cpuid.ts'
+import { type CpuidQuestion, type CpuidSubject, queryCpuid } from '../processors/cpuid.ts'
 import { type MsrHost, readMsr, writeMsr } from './msr.ts'
 import { setDebugRegister, setTaskSwitched } from './pv-hypercalls.ts'
 import { type PvVcpu, setEntry } from './pv-vcpu.ts'
 
 /** What emulation asks of the hypervisor around it. */
-export interface PrivilegedHost extends MsrHost {
-  readonly tscKilohertz: number
-  readonly addressBits: number
-  readonly cpuidPolicy: CpuidPolicy | undefined
+export interface PrivilegedHost extends MsrHost, CpuidSubject {
   /** Makes a frame the vCPU's kernel table: 0, a negative error number, or CALL_AGAIN. */
   setKernelTable(vcpu: Vcpu, mfn: number): number
 }

@@ -3,7 +3,7 @@
  * and enters the guest's handlers by bounce frames. What an exit means is in pv-exits.ts.
  */
 import type { Processor } from '../../../machine/index.ts'
-import { EXIT } from './processor-exits.ts'
+import { EXIT } from '../processors/processor-exits.ts'
 import { VMASST_TYPE, VcpuInfo } from '../../../abi/index.ts'
 import { PAGE_FAULT, PAGE_SHIFT, RFLAGS, SEGMENT, VECTOR, hasErrorCode } from '../../../x86/index.ts'
 import { type Part, part } from '../../../util/index.ts'

@@ -3,9 +3,8 @@
  * hypervisor. Here their parts are put together. A processor is made when a vCPU gets its registers, and given back when
  * its domain goes.
  */
-import type { Processor, ProcessorOptions } from '../../../machine/index.ts'
 import { ERRNO } from '../../../abi/index.ts'
-import { type EventHub, type Part, XenError, part } from '../../../util/index.ts'
+import { type EventHub, type Part, part } from '../../../util/index.ts'
 import type { Vcpu } from '../../domains/domain.ts'
 import type { DomainWishes, FrameLedger, GrantMappings, TablePins } from '../../domains/domain-kind.ts'
 import type { GuestKind } from '../../domains/guest-kind.ts'
@@ -26,7 +25,9 @@ import type { WorkMeter } from '../../time/work-meter.ts'
 import { auditTables } from '../direct-paging/audit.ts'
 import { BounceFrames } from './bounce.ts'
 import { VcpuContexts } from './contexts.ts'
-import type { CpuidPolicy } from './cpuid.ts'
+import { PV_CPUID } from './cpuid.ts'
+import type { CpuidPolicy } from '../processors/cpuid.ts'
+import type { Processors } from '../processors/processors.ts'
 import type { DescriptorTables } from '../direct-paging/descriptor-tables.ts'
 import { GrantEntries } from '../direct-paging/grant-entries.ts'
 import { fillHypercallPage } from '../../hypercalls/hypercall-page.ts'
@@ -43,9 +44,6 @@ import { type PvVcpu, pvOf } from './pv-vcpu.ts'
 import { SegmentLoader } from './segments.ts'
 import { WritableTables } from '../direct-paging/writable-tables.ts'
 
-/** Adds a processor to the machine. */
-export type ProcessorFactory = (options: ProcessorOptions) => Processor
-
 /** What PV guests are made of. */
 export interface PvParts {
   readonly memory: GuestMemory
@@ -60,14 +58,10 @@ export interface PvParts {
   readonly tsc: TscScale
   readonly hub: EventHub<HypervisorEvent>
   readonly execution: VcpuExecution
+  readonly processors: Processors
   /** The hypercalls of all kinds with some that are the kind's own. */
   tableOf(own: readonly HypercallRow[]): HypercallTable
-  readonly options: {
-    readonly createProcessor?: ProcessorFactory
-    /** Most processors that it can make at a time. Default: any number. */
-    readonly processors?: number
-    readonly cpuidPolicy?: CpuidPolicy
-  }
+  readonly options: { readonly cpuidPolicy?: CpuidPolicy }
 }
 
 /** Makes the kind `pv`. */
@@ -85,9 +79,6 @@ class PvGuests implements GuestKind {
   private readonly mmu: MmuExtended
   private readonly descriptorTables: DescriptorTables
   private readonly guestParts: PvGuestParts
-  private readonly timestamp: NonNullable<ProcessorOptions['timestamp']>
-  /** vCPUs of PV domains, with a processor or without. */
-  private reserved = 0
 
   constructor(parts: PvParts) {
     this.parts = parts
@@ -112,7 +103,6 @@ class PvGuests implements GuestKind {
     this.mmu = mmu
     this.pins = mmu
     this.descriptorTables = descriptorTables
-    this.timestamp = timestampOf(parts)
     this.grants = grantsOf(parts)
     this.guestParts = {
       memory, frames: new BounceFrames(), execution, exits,
@@ -123,36 +113,29 @@ class PvGuests implements GuestKind {
   }
 
   admit({ vcpus }: DomainWishes, facts: RefusalFacts): number {
-    const free = (this.parts.options.processors ?? Infinity) - this.reserved
+    const { free } = this.parts.processors
     return vcpus <= free ? 0 : because(facts, { cause: 'processors', free }, -ERRNO.ENOMEM)
   }
 
-  /** Keeps a processor for a vCPU, as Xen takes what a vCPU needs when its domain is made. */
   added(): void {
-    this.reserved += 1
+    this.parts.processors.reserve()
   }
 
   removed(): void {
-    this.reserved -= 1
+    this.parts.processors.release()
   }
 
   createVcpu(vcpu: Vcpu): PvGuest | number {
-    const { descriptorTables, timestamp, parts } = this
-    const { createProcessor } = parts.options
-    if (createProcessor === undefined) return -ERRNO.EOPNOTSUPP
-    try {
-      const processor = createProcessor({
-        mode: 'hosted', accounting: 'work', timestamp,
-        descriptors: { read: (selector, out) => descriptorTables.read(vcpu.owner, guest, selector, out) },
-        topology: { index: vcpu.vcpu, count: vcpu.owner.vcpus.length },
-      })
-      const guest = new PvGuest(vcpu, processor, this.guestParts)
-      parts.tlb.add(guest)
-      return guest
-    } catch (error) {
-      if (XenError.is(error)) return -ERRNO.ENOMEM
-      throw error
-    }
+    const { descriptorTables, parts } = this
+    const processor = parts.processors.create({
+      mode: 'hosted',
+      descriptors: { read: (selector, out) => descriptorTables.read(vcpu.owner, guest, selector, out) },
+      topology: { index: vcpu.vcpu, count: vcpu.owner.vcpus.length },
+    })
+    if (typeof processor === 'number') return processor
+    const guest = new PvGuest(vcpu, processor, this.guestParts)
+    parts.tlb.add(guest)
+    return guest
   }
 
   audit(ledger: FrameLedger): void {
@@ -172,24 +155,12 @@ class PvGuests implements GuestKind {
 function composePrivileged(parts: PvParts, mmu: MmuExtended): PrivilegedOperations {
   const { clock, tsc, memory } = parts
   return new PrivilegedOperations({
-    tscKilohertz: tsc.kilohertz, cpuidPolicy: parts.options.cpuidPolicy,
+    view: PV_CPUID, tscKilohertz: tsc.kilohertz, cpuidPolicy: parts.options.cpuidPolicy,
     addressBits: Math.ceil(Math.log2(memory.endFrame)) + 12,
     timestamp: () => tsc.ticksAt(clock.now()),
     setKernelTable: (vcpu, mfn) => mmu.setKernelTable(vcpu, mfn),
     writeHypercallPage: (domid, frame) => writeHypercallPage(parts, { domid, frame }, fillHypercallPage) === 0,
   })
-}
-
-/** What RDTSC reads in the middle of a run. */
-function timestampOf({ clock, tsc }: PvParts): NonNullable<ProcessorOptions['timestamp']> {
-  let read = tsc.ticksAt(0)
-  return {
-    low: (executed: number) => {
-      read = tsc.ticksAt(clock.after?.(executed) ?? clock.now())
-      return read.low
-    },
-    high: () => read.high,
-  }
 }
 
 function grantsOf(parts: PvParts): GrantMappings<Vcpu> {

@@ -1,12 +1,13 @@
 import { describe, expect, test } from 'vitest'
-import { queryCpuid } from '../../../../../src/hypervisor/guests/pv/cpuid.ts'
+import { queryCpuid } from '../../../../../src/hypervisor/guests/processors/cpuid.ts'
+import { PV_CPUID } from '../../../../../src/hypervisor/guests/pv/cpuid.ts'
 import { Machine } from '../../../../../src/machine/index.ts'
 import { SeededRandom } from '../../../../../src/util/index.ts'
 import { CPU_FEATURES, hasSubleaves } from '../../../../../src/x86/index.ts'
 import type { CpuFeature } from '../../../../../src/x86/index.ts'
 
 const processor = new Machine({ memoryBytes: 1 << 20 }).createProcessor({ mode: 'hosted', topology: { index: 1, count: 2 } })
-const subject = { tscKilohertz: 1_000_000, addressBits: 32 }
+const subject = { view: PV_CPUID, tscKilohertz: 1_000_000, addressBits: 32 }
 const query = (leaf: number, subleaf = 0): readonly number[] => queryCpuid({ leaf, subleaf }, subject, processor)
 
 const shows = (feature: CpuFeature): boolean => {

@@ -1,0 +1,77 @@
+/**
+ * What CPUID tells a guest: what the processor tells as the guest's kind shows it, the hypervisor's own leaves at
+ * 0x40000000, and the user's changes over both.
+ * Reference: xen/arch/x86/cpuid.c, guest_cpuid; xen/include/public/arch-x86/cpuid.h.
+ */
+import { hasSubleaves } from '../../../x86/index.ts'
+import type { CpuidAnswer } from '../../../x86/index.ts'
+import { XEN_VERSION_NUMBER } from '../../identity.ts'
+import { type CpuidTable, answerOf } from '../../domains/cpu-policy.ts'
+
+/** Overrides or adds leaves; undefined leaves the answer as it is. The subleaf is 0 for a leaf that has none. */
+export type CpuidPolicy = (leaf: number, subleaf: number, answer: CpuidAnswer) => CpuidAnswer | undefined
+
+/** What a kind of guest is shown of a processor, from the processor's own answer. */
+export type CpuidView = (leaf: number, subleaf: number, own: CpuidAnswer) => CpuidAnswer
+
+/** Facts that some leaves tell, and what the user changes of them. */
+export interface CpuidSubject {
+  readonly view: CpuidView
+  readonly tscKilohertz: number
+  /** Bits of a machine address. */
+  readonly addressBits: number
+  readonly cpuidPolicy?: CpuidPolicy | undefined
+}
+
+const NOTHING: CpuidAnswer = [0, 0, 0, 0]
+
+/** Bits of EAX of the time leaf, and the mode that its EBX tells. */
+const [SAFE_TSC, HAS_RDTSCP, NEVER_EMULATED] = [1 << 1, 1 << 2, 2]
+
+/** Leaves of the hypervisor. */
+function hypervisorLeaf(index: number, subleaf: number, subject: CpuidSubject): CpuidAnswer {
+  switch (index) {
+    // "XenVMMXenVMM"
+    case 0: return [0x4000_0005, 0x566e_6558, 0x6558_4d4d, 0x4d4d_566e]
+    case 1: return [XEN_VERSION_NUMBER, 0, 0, 0]
+    // One hypercall page through MSR 0x40000000; mmu_update keeps accessed and dirty bits.
+    case 2: return [1, 0x4000_0000, 1, 0]
+    case 3:
+      if (subleaf === 0) return [SAFE_TSC | HAS_RDTSCP, NEVER_EMULATED, subject.tscKilohertz, 0]
+      return subleaf === 2 ? [subject.tscKilohertz, 0, 0, 0] : NOTHING
+    case 5: return subleaf === 0 ? [0, subject.addressBits, 0, 0] : NOTHING
+    default: return NOTHING
+  }
+}
+
+const isHypervisorLeaf = (leaf: number): boolean => leaf >= 0x4000_0000 && leaf < 0x4000_0200
+
+/** What Xen answers without a policy of the user's. */
+function plainAnswer(
+  { leaf, subleaf }: { readonly leaf: number; readonly subleaf: number },
+  subject: CpuidSubject,
+  processor: { cpuid(leaf: number, subleaf: number): CpuidAnswer },
+): CpuidAnswer {
+  if (isHypervisorLeaf(leaf)) return hypervisorLeaf(leaf - 0x4000_0000, subleaf, subject)
+  return subject.view(leaf, subleaf, processor.cpuid(leaf, subleaf))
+}
+
+/** What is asked, and the policy that the domain has come with, if it has. */
+export interface CpuidQuestion {
+  readonly leaf: number
+  /** What ECX holds; counts only where the leaf has subleaves. */
+  readonly subleaf: number
+  readonly own?: CpuidTable | undefined
+}
+
+/** Answers CPUID for a guest, from what the processor itself answers. */
+export function queryCpuid(
+  { leaf, subleaf: ecx, own }: CpuidQuestion,
+  subject: CpuidSubject,
+  processor: { cpuid(leaf: number, subleaf: number): CpuidAnswer },
+): CpuidAnswer {
+  const subleaf = hasSubleaves(leaf) ? ecx : 0
+  const plain = own === undefined || isHypervisorLeaf(leaf)
+    ? plainAnswer({ leaf, subleaf }, subject, processor) : answerOf(own, leaf, subleaf)
+  return subject.cpuidPolicy?.(leaf, subleaf, plain) ?? plain
+}
