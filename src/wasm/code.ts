@@ -30,6 +30,8 @@ export class Code {
   private readonly free: { readonly [K in ValueType]: number[] } = { i32: [], i64: [], f32: [], f64: [], v128: [] }
   private readonly parameters: number
   private depth = 0
+  /** Where a branch instruction begins that is rarely taken. */
+  private readonly rare: number[] = []
 
   constructor(parameters: number) {
     this.parameters = parameters
@@ -160,6 +162,11 @@ export class Code {
     return this.open(0x04, result)
   }
 
+  /** Says of the `if` or `brIf` that comes next that it is rarely taken. */
+  unlikely(): void {
+    this.rare.push(this.sink.length)
+  }
+
   /** Begins what runs when the condition of the innermost `if` was zero. */
   else(): void {
     this.op('else')
@@ -220,9 +227,8 @@ export class Code {
     this.sink.bytes([0xfc, 11, 0])
   }
 
-  /** Appends the function's encoding: its size, locals, instructions, end. */
-  writeTo(out: ByteSink): void {
-    if (this.depth !== 0) throw new Error(`${this.depth} blocks are still open`)
+  /** The declarations of locals. */
+  private declarations(): ByteSink {
     const locals = new ByteSink(64)
     const runs: [number, ValueType][] = []
     for (const type of this.localTypes) {
@@ -235,6 +241,20 @@ export class Code {
       locals.unsigned(count)
       locals.byte(VALUE_TYPE[type])
     }
+    return locals
+  }
+
+  /** Bytes from the start of the declarations of locals at which the branches stand that are rarely taken. */
+  rareBranches(): readonly number[] {
+    if (this.rare.length === 0) return this.rare
+    const { length } = this.declarations()
+    return this.rare.map((at) => length + at)
+  }
+
+  /** Appends the function's encoding: its size, locals, instructions, end. */
+  writeTo(out: ByteSink): void {
+    if (this.depth !== 0) throw new Error(`${this.depth} blocks are still open`)
+    const locals = this.declarations()
     out.unsigned(locals.length + this.sink.length + 1)
     out.bytes(locals.view())
     out.bytes(this.sink.view())

@@ -1,14 +1,14 @@
 /**
  * Writes a WebAssembly module: types, imports, functions, globals, tables, exports. Imports come first, as in the
  * format, and functions are numbered in the order in which they are declared. It knows no x86.
- * Reference: WebAssembly core specification 2.0, section 5.5.
+ * Reference: WebAssembly core specification 2.0, section 5.5; branch hinting proposal, "Binary representation".
  */
 import type { OwnBytes } from '../util/index.ts'
 import { ByteSink } from './byte-writer.ts'
 import { Code, VALUE_TYPE } from './code.ts'
 import type { ValueType } from './code.ts'
 
-const SECTION = { type: 1, import: 2, function: 3, table: 4, global: 6, export: 7, element: 9, code: 10 } as const
+const SECTION = { custom: 0, type: 1, import: 2, function: 3, table: 4, global: 6, export: 7, element: 9, code: 10 } as const
 const KIND = { function: 0, table: 1, memory: 2, global: 3 } as const
 const FUNCREF = 0x70
 
@@ -156,7 +156,30 @@ export class ModuleWriter {
     section(SECTION.global, this.globals, asIs)
     section(SECTION.export, this.exports, asIs)
     section(SECTION.element, this.elements, asIs)
+    this.writeHints(out)
     section(SECTION.code, this.functions, (sink, { code }) => code.writeTo(sink))
     return out.view().slice()
+  }
+
+  /** Says which branches are rarely taken: engines that do not know the section pass it by. */
+  private writeHints(out: ByteSink): void {
+    const hinted = this.functions.map(({ code }, index) => ({ index: this.importedFunctions + index, rare: code.rareBranches() }))
+      .filter(({ rare }) => rare.length > 0)
+    if (hinted.length === 0) return
+    const content = new ByteSink(1024)
+    content.name('metadata.code.branch_hint')
+    content.unsigned(hinted.length)
+    for (const { index, rare } of hinted) {
+      content.unsigned(index)
+      content.unsigned(rare.length)
+      for (const at of rare) {
+        content.unsigned(at)
+        // One byte, which is 0 for a branch that is not likely.
+        content.bytes([1, 0])
+      }
+    }
+    out.byte(SECTION.custom)
+    out.unsigned(content.length)
+    out.bytes(content.view())
   }
 }
