@@ -59,6 +59,7 @@ function isOtherOrder(ours: Outcome, theirs: Outcome, twoOperands: boolean): boo
 
 function compareException(ours: Outcome, theirs: Outcome, leniency: FaultLeniency, found: string[]): void {
   if (wide(ours.rip) !== wide(theirs.rip)) found.push(`rip ${wide(ours.rip)}, processor ${wide(theirs.rip)}`)
+  if (ours.faults !== theirs.faults) found.push(`exceptions gone on behind ${hex(ours.faults)}, processor ${hex(theirs.faults)}`)
   if (isOtherOrder(ours, theirs, leniency.anyFault === true)) return
   if (ours.end !== theirs.end) found.push(`end ${hex(ours.end)}, processor ${hex(theirs.end)}`)
   // For addresses of the kernel Linux always reports "present", whatever the tables say.

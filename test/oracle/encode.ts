@@ -12,7 +12,7 @@ import { type OracleCase, type Patch, REGIONS } from './wire.ts'
 
 const [RCX, RDX, RBX, RSP, RBP, RSI, RDI] = [1, 2, 3, 4, 5, 6, 7]
 
-/** A case under construction. */
+/** An instruction, or several, under construction: what the registers and memory have to hold for it besides. */
 export interface Draft {
   readonly bytes: number[]
   readonly general: Map<number, readonly [number, number]>
@@ -181,6 +181,13 @@ function addInstruction(random: Random, form: Form, draft: Draft, at: { rip: num
   }
   draft.bytes.push(...before, ...modrm, ...immediates)
   implicit(random, form, { draft, mode })
+}
+
+/** One instruction of the form as it stands at `rip`. */
+export function drawInstruction(random: Random, form: Form, at: { rip: number; mode: CodeMode }): Draft {
+  const draft: Draft = { bytes: [], general: new Map(), patches: [] }
+  addInstruction(random, form, draft, at)
+  return draft
 }
 
 /** Memory contents that make an instruction do more than fail. */

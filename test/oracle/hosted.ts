@@ -3,11 +3,12 @@
  * test regions where the native executor has them. Answers are given in the words of a Linux process: what ring 3 may
  * not do is a general protection fault.
  */
-import { EXIT, Machine, type Processor, type SegmentState } from '../../src/machine/index.ts'
+import { EXIT, Machine, type MachineOptions, type Processor, type SegmentState } from '../../src/machine/index.ts'
 import { unpack } from '../../src/machine/cpu/system/tables.ts'
 import { CR4, SEGMENT } from '../../src/x86/index.ts'
+import { registersOf, type Runner, type Snapshot } from '../support/lockstep.ts'
 import { descriptorOf, modeOf } from './segments.ts'
-import { type Change, END, FX_BYTES, type OracleCase, type Outcome, patternOf, REGIONS } from './wire.ts'
+import { addFault, type Change, END, FX_BYTES, type OracleCase, type Outcome, patternOf, REGIONS } from './wire.ts'
 
 const PAGE = 4096
 const MOST_RUNS = 20_000
@@ -15,6 +16,8 @@ const MOST_RUNS = 20_000
 const MOST_CHANGES = 1100
 const GENERAL_PROTECTION = 13
 const DEBUG = 1
+/** Ends below it are vectors of exceptions. */
+const FIRST_OTHER_END = 32
 const TRAP_FLAG = 0x100
 /** More instructions than any step takes: the trap flag has to end it. */
 const PLENTY = 1_000_000
@@ -50,8 +53,8 @@ export interface HostedOutcome extends Outcome {
 
 /** Runs cases on our processor. */
 export class HostedExecutor {
-  private readonly machine = new Machine({ memoryBytes: 1 << 20 })
-  private readonly processor: Processor
+  readonly processor: Processor
+  private readonly machine: Machine
   private readonly regions: readonly Region[]
   private readonly root: number
   private nextFrame: number
@@ -60,7 +63,8 @@ export class HostedExecutor {
   /** Width of the case's code. */
   private code: 64 | 32 | 16 = 64
 
-  constructor(dataSeed: number) {
+  constructor(dataSeed: number, options: Partial<MachineOptions> = {}) {
+    this.machine = new Machine({ memoryBytes: 1 << 20, ...options })
     this.nextFrame = this.machine.memory.firstFrame
     this.root = this.takeFrame()
     this.regions = REGIONS.map((region) => this.makeRegion(region, dataSeed))
@@ -131,12 +135,43 @@ export class HostedExecutor {
    * at a time, or all with one budget.
    */
   run(one: OracleCase, how: 'traced' | 'single steps' | 'at once' = 'traced'): HostedOutcome {
+    this.load(one)
+    const outcome = how === 'at once' ? this.runLoaded(one) : this.finish(this.begin(one), this.steps(one.steps, how))
+    this.unload(one)
+    return outcome
+  }
+
+  /** Brings a case's bytes into memory. */
+  load(one: OracleCase): void {
+    for (const patch of one.patches) this.patch(patch.address, patch.bytes, patch.bytes.length)
+  }
+
+  /** Puts back what a case's bytes stood for. */
+  unload(one: OracleCase): void {
+    for (const patch of one.patches) this.patch(patch.address, undefined, patch.bytes.length)
+  }
+
+  /**
+   * Runs a case that is loaded from its beginning to its end, and puts memory back as it was loaded; code that the case has
+   * not written stays as the processor knows it.
+   */
+  runLoaded(one: OracleCase): HostedOutcome {
+    const run = this.begin(one)
+    while (run.advance(one.steps));
+    return this.finish(run)
+  }
+
+  /** Enters a case that is loaded; it has not begun to run. */
+  begin(one: OracleCase): CaseRun {
     this.enter(one)
     this.askedProcessorNumber = false
-    const stop = how === 'at once' ? this.atOnce(one.steps) : this.steps(one.steps, how)
-    const changes = this.collectChanges()
-    for (const patch of one.patches) this.patch(patch.address, undefined, patch.bytes.length)
-    return { ...this.outcome(stop), changes }
+    return new CaseRun(this, one)
+  }
+
+  /** What a case has come to. Puts memory back as it was loaded. */
+  finish(run: CaseRun, stop = run.stop): HostedOutcome {
+    if (stop === undefined) throw new Error('the case has not ended')
+    return { ...this.outcome(stop), changes: this.collectChanges() }
   }
 
   private patch(address: number, bytes: Uint8Array | undefined, length: number): void {
@@ -152,7 +187,6 @@ export class HostedExecutor {
 
   private enter(one: OracleCase): void {
     const { registers } = this.processor
-    for (const patch of one.patches) this.patch(patch.address, patch.bytes, patch.bytes.length)
     for (let i = 0; i < 16; i += 1) registers.set(i, one.general[i * 2]!, one.general[i * 2 + 1]!)
     registers.setFlags(one.flags)
     // Code first: it decides what the others mean, and what rip counts from.
@@ -165,19 +199,6 @@ export class HostedExecutor {
     const image = new Uint8Array(512)
     image.set(one.fx.subarray(0, FX_BYTES))
     this.processor.loadFpu(image)
-  }
-
-  private atOnce(count: number): Stop {
-    const { processor } = this
-    let done = 0
-    for (;;) {
-      const reason = processor.run(count - done)
-      done += processor.executed
-      // A program that sets the trap flag itself is told of each instruction; that is not the comparison's.
-      if (reason === EXIT.EXCEPTION && processor.exit.vector === DEBUG && done < count) continue
-      if (done >= count) return { end: END.STEPS, steps: done }
-      return this.stopped(reason, processor.registers.rip(), done)
-    }
   }
 
   private steps(count: number, how: 'traced' | 'single steps'): Stop {
@@ -204,7 +225,7 @@ export class HostedExecutor {
   }
 
   /** Says an exit as Linux would say it to the process. */
-  private stopped(reason: number, at: number, steps: number): Stop {
+  stopped(reason: number, at: number, steps: number): Stop {
     const { exit, registers } = this.processor
     if (reason === EXIT.EXCEPTION) {
       return { end: exit.vector, error: exit.errorCode, address: exit.vector === 14 ? exit.address : 0, steps }
@@ -271,7 +292,53 @@ export class HostedExecutor {
       flags: registers.flags(), fsBase: [fs.baseLow, fs.baseHigh], gsBase: [gs.baseLow, gs.baseHigh],
       selectors: [0, 1, 2, 3, 4, 5].map((index) => registers.segment(index).selector), steps: stop.steps,
       fx: this.processor.saveFpu().slice(0, FX_BYTES), uncompared: stop.uncompared === true || this.askedProcessorNumber,
+      faults: stop.faults ?? 0,
     }
+  }
+}
+
+/** A case under way, that stops where it is told to. */
+export class CaseRun implements Runner {
+  /** Why it has ended. */
+  stop: Stop | undefined
+  done = 0
+  private readonly executor: HostedExecutor
+  private readonly one: OracleCase
+  private faults = 0
+
+  constructor(executor: HostedExecutor, one: OracleCase) {
+    this.executor = executor
+    this.one = one
+  }
+
+  /** Goes on by so many instructions, or up to an exception or the end; false at the end. */
+  advance(count: number): boolean {
+    const { processor } = this.executor
+    const reason = processor.run(Math.min(count, this.one.steps - this.done))
+    this.done += processor.executed
+    this.stop = this.ended(reason)
+    return this.stop === undefined
+  }
+
+  private ended(reason: number): Stop | undefined {
+    const { done, one: { steps, handler = 0 } } = this
+    const { registers, exit } = this.executor.processor
+    // A program that sets the trap flag itself is told of each instruction; that is not the comparison's.
+    if (reason === EXIT.EXCEPTION && exit.vector === DEBUG && done < steps) return undefined
+    if (done >= steps) return { end: END.STEPS, steps: done, faults: this.faults }
+    if (reason === EXIT.BUDGET) return undefined
+    const rip = registers.rip()
+    const stop = this.executor.stopped(reason, rip, done)
+    if (handler === 0 || stop.end >= FIRST_OTHER_END) return { ...stop, faults: this.faults }
+    // Only the native worker's own code could lie there.
+    if (rip < 0 || rip >= 0x1_0000_0000) return { end: END.LEFT, steps: done, faults: this.faults }
+    this.faults = addFault(this.faults, rip, stop.end)
+    registers.setRip(handler, 0)
+    return undefined
+  }
+
+  snapshot(): Snapshot {
+    return { ...registersOf(this.executor.processor), faults: String(this.faults), end: String(this.stop?.end) }
   }
 }
 
@@ -281,6 +348,7 @@ interface Stop {
   readonly error?: number
   readonly address?: number
   readonly uncompared?: boolean
+  readonly faults?: number
 }
 
 const halves = (value: number): [number, number] => [value >>> 0, Math.floor(value / 0x1_0000_0000) >>> 0]

@@ -88,7 +88,7 @@ function fromLine(line: Line): Vector {
     end: end[0]!, error: end[1]!, cr2: [end[2]!, end[3]!], steps: end[4]!,
     general: Uint32Array.from(words.slice(0, 32)), rip: pair(32), flags: words[34]!,
     fsBase: pair(35), gsBase: pair(37), selectors: words.slice(39), fx,
-    changes: changes.map(([address, low, high]) => ({ address, low, high })),
+    changes: changes.map(([address, low, high]) => ({ address, low, high })), faults: 0,
   }
   return { form, recipe, outcome, leniency }
 }

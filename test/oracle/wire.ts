@@ -33,6 +33,8 @@ export interface OracleCase {
   readonly patches: readonly Patch[]
   /** Selectors of ES, CS, SS, DS, FS, GS. */
   readonly selectors: readonly number[]
+  /** Where the case goes on behind an exception; without it, or with 0, the case ends with the exception. */
+  readonly handler?: number
 }
 
 /** Why an outcome is what it is; below 32 it is the vector of an exception. */
@@ -60,15 +62,24 @@ export interface Outcome {
   readonly steps: number
   readonly fx: Uint8Array
   readonly changes: readonly Change[]
+  /** Which exceptions the case went on behind, and where, summed up by `addFault`; 0 for none. */
+  readonly faults: number
 }
 
-const CASE_BYTES = 1144
-const SELECTORS_AT = 1128
+/** The sum of exceptions with one more. */
+export const addFault = (sum: number, rip: number, vector: number): number =>
+  Math.imul(sum ^ (rip | 0) ^ (vector << 24), 16777619) >>> 0
+
+const CASE_BYTES = 3384
+const SELECTORS_AT = 3368
+const HANDLER_AT = 3380
 const HEADER_BYTES = 136
 const RESULT_BYTES = 712
 const CHANGE_BYTES = 16
-const MAX_PATCHES = 8
-const PATCH_BYTES = 48
+/** Most patches of a case. */
+export const MAX_PATCHES = 48
+/** Most bytes of a patch. */
+export const PATCH_BYTES = 48
 const PATCHES_AT = 680
 /** Bytes of an FXSAVE image that hold state: header, x87 registers, 16 XMM registers. */
 export const FX_BYTES = 416
@@ -89,6 +100,7 @@ function writeCase(to: DataView, bytes: Uint8Array, at: number, one: OracleCase)
     bytes.set(patch.bytes, place + 8)
   })
   one.selectors.forEach((selector, index) => to.setUint16(at + SELECTORS_AT + index * 2, selector, true))
+  to.setUint32(at + HANDLER_AT, one.handler ?? 0, true)
 }
 
 /** A batch for the executor's standard input. */
@@ -147,6 +159,7 @@ export function decodeOutcomes(bytes: Uint8Array): Outcome[] {
       steps: view.getUint16(at + 188, true),
       fx: bytes.slice(at + 192, at + 192 + FX_BYTES),
       changes: readChanges(view, at + RESULT_BYTES, count),
+      faults: view.getUint32(at + 708, true),
     })
     at += RESULT_BYTES + count * CHANGE_BYTES
   }

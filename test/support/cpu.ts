@@ -17,6 +17,8 @@ export const DATA = 0x60_0000
 /** First byte behind the stack. */
 export const STACK_END = 0x7f_f000
 
+type BenchOptions = Partial<ProcessorOptions> & { readonly memoryBytes?: number; readonly library?: { readonly Machine: typeof Machine } }
+
 /** Machine, processor and the tables that map them. */
 export class CpuBench {
   readonly machine: Machine
@@ -24,8 +26,9 @@ export class CpuBench {
   readonly root: number
   private nextFrame: number
 
-  constructor(options: Partial<ProcessorOptions> & { memoryBytes?: number } = {}) {
-    this.machine = new Machine({ memoryBytes: options.memoryBytes ?? 16 << 20, processors: 4 })
+  /** `library`: the machine layer that it is of; another build of the same source, say (mutants.ts). */
+  constructor({ library = { Machine }, memoryBytes = 16 << 20, ...options }: BenchOptions = {}) {
+    this.machine = new library.Machine({ memoryBytes, processors: 4 })
     this.nextFrame = this.machine.memory.firstFrame
     this.root = this.frame()
     this.cpu = this.machine.createProcessor({ mode: 'hosted', ...options })
