@@ -177,6 +177,19 @@ describe('the layers', () => {
     expect(guilty.map((file) => relative(root, file))).toEqual([])
   })
 
+  test('rooms that others are made beside or from know none of them', () => {
+    const guests = 'hypervisor/guests'
+    const apart: readonly (readonly [room: string, others: readonly string[]])[] = [
+      ['machine/interface', ['machine/cpu', 'machine/memory', 'machine/softfloat']],
+      [`${guests}/pv`, [`${guests}/typescript`]], [`${guests}/typescript`, [`${guests}/pv`]],
+      [`${guests}/direct-paging`, [`${guests}/pv`, `${guests}/typescript`]], [`${guests}/processors`, [`${guests}/pv`, `${guests}/typescript`]],
+    ]
+    const guilty = imports.filter(({ file, target }) => apart.some(([room, others]) => relative(source, file).startsWith(`${room}/`)
+      && others.some((other) => relative(source, resolve(dirname(file), target)).startsWith(`${other}/`))))
+    expect(guilty.map(where)).toEqual([])
+    expect(apart.filter(([room]) => !folders.has(room))).toEqual([])
+  })
+
   test('nothing is public for friends alone', () => {
     const guilty = files.filter((file) => /@internal\b/.test(readFileSync(file, 'utf8')))
     expect(guilty.map((file) => relative(root, file))).toEqual([])

@@ -59,7 +59,7 @@
  */
 export { OFFERED_LEVEL } from './cpuid/features.ts'
 export { Disassembler, disassemble, disassembleAll } from './disassembler/disassembler.ts'
-export type { Disassembled, DisassemblyOptions } from './disassembler/disassembler.ts'
-export type { MemoryOperand, Operand, OperandSize } from './disassembler/operands.ts'
+export type { DisassemblyOptions } from './disassembler/disassembler.ts'
+export type { Disassembled, MemoryOperand, Operand, OperandSize } from '../interface/disassembled.ts'
 export { MachineProcessor } from './processor/processor.ts'
 export { Engine } from './processor/engine.ts'

@@ -6,7 +6,7 @@
 
 import type { Random } from '../../util/index.ts'
 import type { CpuidAnswer } from '../../x86/index.ts'
-import type { Disassembled } from '../cpu/disassembler/disassembler.ts'
+import type { Disassembled } from './disassembled.ts'
 import type { CacheInspection, CodeInspection } from './inspection.ts'
 import type { Registers, SystemView } from './registers.ts'
 import type { ProcessorState } from './saved-state.ts'

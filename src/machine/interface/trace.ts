@@ -2,7 +2,7 @@
  * Watching a processor at work: what hooks are told, and how they stop it. A processor without hooks does not know of
  * them; one with hooks executes instruction by instruction.
  */
-import type { Disassembled } from '../cpu/disassembler/disassembler.ts'
+import type { Disassembled } from './disassembled.ts'
 import type { Registers } from './registers.ts'
 
 /** What a hook may answer: the run is to end, with EXIT.DEBUG. */

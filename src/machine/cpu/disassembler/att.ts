@@ -3,10 +3,10 @@
  * register tells them.
  * Reference: GNU as manual, "i386-Dependent".
  */
+import type { MemoryOperand, Operand } from '../../interface/disassembled.ts'
 import type { Instruction } from '../decode/decoder.ts'
 import { CARRYLESS, COMPARISONS, baseName } from './names.ts'
 import { operandCodes } from './operands.ts'
-import type { MemoryOperand, Operand } from './operands.ts'
 
 /** An instruction on its way to text. */
 export interface Draft {

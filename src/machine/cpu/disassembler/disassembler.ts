@@ -4,6 +4,7 @@
  * their form.
  * Reference: Intel SDM volume 2, sections 2.1 to 2.7; GNU objdump for the look.
  */
+import type { Disassembled, Operand } from '../../interface/disassembled.ts'
 import { decodeMaps } from '../decode/maps.ts'
 import { DECODED, Decoder } from '../decode/decoder.ts'
 import type { Instruction } from '../decode/decoder.ts'
@@ -12,7 +13,7 @@ import type { Words } from './att.ts'
 import { extensionLength } from './extensions.ts'
 import { featureTitle, missingByEncoding } from './missing.ts'
 import { operandCodes, operandOf, translateTable } from './operands.ts'
-import type { DecodePlace, Operand } from './operands.ts'
+import type { DecodePlace } from './operands.ts'
 import { listPrefixes } from './prefixes.ts'
 
 /** How bytes are to be read and written. */
@@ -21,30 +22,6 @@ export interface DisassemblyOptions {
   readonly address?: number
   /** Size of the code segment: 64 unless given. */
   readonly codeSize?: 16 | 32 | 64
-}
-
-/** One disassembled instruction. */
-export interface Disassembled {
-  readonly address: number
-  /** Bytes; at least 1. */
-  readonly length: number
-  /**
-   * `offered`: the processor executes it; `refused`: it raises #UD, as CPUID does not offer it or it may not have its
-   * LOCK prefix; `bad`: no instruction; `cut`: bytes are missing.
-   */
-  readonly kind: 'offered' | 'refused' | 'bad' | 'cut'
-  /**
-   * What a processor that executes it has and ours has not: `AVX`, `SHA`, ...; undefined for instructions that it has, and
-   * for those that nobody knows.
-   */
-  readonly lacking: string | undefined
-  /** Prefixes that are listed as words of their own. */
-  readonly prefixes: readonly string[]
-  readonly mnemonic: string
-  /** In the manual's order: the destination first. */
-  readonly operands: readonly Operand[]
-  /** The line as `objdump -d` prints it, without symbols. */
-  readonly text: string
 }
 
 const COLUMN = 6

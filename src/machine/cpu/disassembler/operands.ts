@@ -3,36 +3,9 @@
  * which number. How they are written is not said here.
  * Reference: Intel SDM volume 2, appendix A.2.
  */
+import type { MemoryOperand, Operand, OperandSize } from '../../interface/disassembled.ts'
 import type { Instruction } from '../decode/decoder.ts'
 import type { InstructionRow } from '../decode/table.ts'
-
-/** Size of an operand in bits; 0 when the instruction alone decides. */
-export type OperandSize = 0 | 8 | 16 | 32 | 64 | 80 | 128
-
-/** A memory operand: segment:[base + index * scale + displacement]. */
-export interface MemoryOperand {
-  readonly kind: 'memory'
-  readonly size: OperandSize
-  /** Given by a prefix, or implied by a string instruction. */
-  readonly segment: string | undefined
-  readonly base: string | undefined
-  readonly index: string | undefined
-  readonly scale: 1 | 2 | 4 | 8
-  readonly displacement: number
-  /** True when the encoding has displacement bytes, even of zero. */
-  readonly hasDisplacement: boolean
-  /** The address itself, signed, where no register but rip decides it. */
-  readonly address: number | undefined
-}
-
-/** One operand. */
-export type Operand =
-  | { readonly kind: 'register'; readonly register: string; readonly size: OperandSize }
-  | { readonly kind: 'immediate'; readonly value: bigint; readonly size: OperandSize }
-  /** Where a branch leads, signed. */
-  | { readonly kind: 'target'; readonly address: number }
-  | { readonly kind: 'far'; readonly selector: number; readonly offset: number }
-  | MemoryOperand
 
 const BYTE = ['al', 'cl', 'dl', 'bl', 'spl', 'bpl', 'sil', 'dil'] as const
 const OLD_BYTE = ['al', 'cl', 'dl', 'bl', 'ah', 'ch', 'dh', 'bh'] as const

@@ -3,7 +3,8 @@ import { PAGE_SIZE } from '../../../x86/index.ts'
 import type { Views } from '../core/core.ts'
 import { Decoder, type DecodeResult, type Instruction } from '../decode/decoder.ts'
 import { decodeMaps } from '../decode/maps.ts'
-import type { Disassembled, Disassembler } from '../disassembler/disassembler.ts'
+import type { Disassembled } from '../../interface/disassembled.ts'
+import type { Disassembler } from '../disassembler/disassembler.ts'
 import { ACCESS, MODE, State } from '../layout/state.ts'
 
 /** Longest instruction. */

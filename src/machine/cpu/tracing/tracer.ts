@@ -10,7 +10,7 @@ import type {
 import type { Views } from '../core/core.ts'
 import type { Observer } from '../core/debug.ts'
 import { Disassembler } from '../disassembler/disassembler.ts'
-import type { Disassembled } from '../disassembler/disassembler.ts'
+import type { Disassembled } from '../../interface/disassembled.ts'
 import { ACCESS } from '../layout/state.ts'
 import { instructionAt } from './code-at-rip.ts'
 
