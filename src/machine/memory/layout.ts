@@ -1,8 +1,8 @@
 /**
  * Where things lie in the one linear memory of a machine:
  *
- *   0        4096                                                    firstFrame * 4096           endFrame * 4096
- *   | unused | frame notes | block table | record cache | processors | frames of domains         |
+ *   0        4096                                                             firstFrame * 4096           endFrame * 4096
+ *   | unused | frame notes | block table | record cache | fronts | processors | frames of domains         |
  *
  * Everything below `firstFrame` is the machine's own: no page table of a guest may lead there.
  * Nothing here knows what an instruction is.
@@ -19,8 +19,13 @@ export const PROCESSOR_BYTES = 160 * 1024
 export const DEFAULT_PROCESSORS = 64
 /** Buckets of the table that finds decoded blocks by physical address. */
 export const BLOCK_BUCKETS = 1 << 16
-/** Bytes for decoded instructions; untouched ones cost nothing. */
+/** Bytes for decoded instructions and for fronts; untouched ones cost nothing. */
 export const RECORD_CACHE_BYTES = 48 * 1024 * 1024
+/**
+ * Bytes of these for blocks that begin with compiled code (cpu/code/fronts.ts): a place of their own, so that code that is
+ * compiled does not make the record cache full any earlier, which a guest's time would show.
+ */
+const FRONT_BYTES = 2 * 1024 * 1024
 
 /** Byte offsets of the machine's own areas. */
 export interface MemoryLayout {
@@ -32,6 +37,8 @@ export interface MemoryLayout {
   readonly blockTable: number
   readonly recordCache: number
   readonly recordCacheEnd: number
+  readonly fronts: number
+  readonly frontsEnd: number
   readonly processors: number
   /** As large as a processor's area, behind those: where handles of destroyed processors lead. */
   readonly retired: number
@@ -58,12 +65,14 @@ export function layOut(frames: number, processors: number, recordCacheBytes = RE
   const frameNotes = codeLines + noted * 8
   const blockTable = align(frameNotes + noted, PAGE_SIZE)
   const recordCache = blockTable + BLOCK_BUCKETS * 4
-  const recordCacheEnd = align(recordCache + recordCacheBytes, PAGE_SIZE)
-  const retired = recordCacheEnd + processors * PROCESSOR_BYTES
+  const frontsEnd = align(recordCache + recordCacheBytes, PAGE_SIZE)
+  const fronts = frontsEnd - FRONT_BYTES
+  const retired = frontsEnd + processors * PROCESSOR_BYTES
   const firstFrame = (retired + PROCESSOR_BYTES) / PAGE_SIZE
   const endFrame = firstFrame + frames
   return {
-    codeLines, frameNotes, blockTable, recordCache, recordCacheEnd, processors: recordCacheEnd, retired, firstFrame, endFrame,
+    codeLines, frameNotes, blockTable, recordCache, recordCacheEnd: fronts, fronts, frontsEnd, processors: frontsEnd, retired,
+    firstFrame, endFrame,
     wasmPages: Math.ceil((endFrame * PAGE_SIZE) / WASM_PAGE),
   }
 }

@@ -12,14 +12,23 @@ import { BLOCK, BLOCK_CROSSES, BLOCK_DEAD, BLOCK_INSTRUCTIONS, RECORD } from '..
 import { LIFTERS } from '../lift/table.ts'
 import { Lifter } from '../lift/lifter.ts'
 import type { HandlerNumbers } from '../lift/lifter.ts'
-import { bucketOf } from '../runtime/blocks.ts'
 import { MODE } from '../layout/state.ts'
 import type { MicroTable } from '../uops/table.ts'
+import { enterChain, findInChain, leaveChain } from './block-chains.ts'
+import { Fronts } from './fronts.ts'
 
 /** Who has to be told that decoded code is gone, or that a frame now holds some. */
 export interface CodeUser {
   forgetJumps(): void
   protectFrame(mfn: number): void
+}
+
+/** Who makes something of decoded code, and hears when it is gone. */
+export interface CodeFollower {
+  /** All blocks with code from a frame have died. */
+  codeDropped(mfn: number): void
+  /** All blocks of all frames have. */
+  codeCleared(): void
 }
 
 /** Bytes that one block may take at most: each instruction a handful of records. */
@@ -47,10 +56,12 @@ export interface CodePlace {
 export class CodeCache {
   private readonly memory: MachineMemory
   private readonly users = new Set<CodeUser>()
+  private follower: CodeFollower | undefined
   private readonly table: MicroTable
   private readonly handlers: HandlerNumbers
   /** Decoder and lifter for each code size; those of shorter code are made when such code is met. */
   private readonly translators: Translator[] = []
+  readonly fronts: Fronts
   /** Blocks by frame. */
   private readonly byFrame = new Map<number, number[]>()
   /** Blocks that cross, by `host * 256 + mode`: block and host address of the second page. */
@@ -70,6 +81,7 @@ export class CodeCache {
     this.table = table
     this.handlers = handlers
     this.next = memory.layout.recordCache
+    this.fronts = new Fronts(memory, table)
     memory.setCodeWriteListener((mfn) => this.invalidate(mfn))
   }
 
@@ -80,6 +92,11 @@ export class CodeCache {
 
   detach(user: CodeUser): void {
     this.users.delete(user)
+  }
+
+  /** Sets who hears of code that is gone. */
+  follow(follower: CodeFollower): void {
+    this.follower = follower
   }
 
   /** A crossing block at a place, if its second page is still the same. */
@@ -102,7 +119,29 @@ export class CodeCache {
     return block
   }
 
-  /** Every block that can be entered, once. */
+  /** The decoded block of a host address and a mode, by whatever front it is entered; 0 when there is none. */
+  blockAt(host: number, mode: number): number {
+    return this.fronts.behind(findInChain(this.memory, host, mode))
+  }
+
+  /** The front of a block, made where it has none; 0 when there is no room for it. */
+  frontOf(block: number): number {
+    const front = this.fronts.of(block)
+    if (front !== 0) return front
+    return this.fronts.make(block, this.blocksIn(this.memory.view.getUint32(block + BLOCK.physical, true) >>> PAGE_SHIFT))
+  }
+
+  /** All fronts go; nobody may be executing one. */
+  removeFronts(): void {
+    this.fronts.removeAll((mfn) => this.blocksIn(mfn))
+    for (const user of this.users) user.forgetJumps()
+  }
+
+  private blocksIn(mfn: number): readonly number[] {
+    return this.byFrame.get(mfn) ?? []
+  }
+
+  /** Every decoded block that can be entered, once; fronts are not among them. */
   *blocks(): IterableIterator<number> {
     for (const [mfn, blocks] of this.byFrame) {
       for (const block of blocks) {
@@ -224,13 +263,7 @@ export class CodeCache {
       this.crossing.set(place.host * 256 + place.mode, { block, second: span.second })
       this.note(span.second >>> PAGE_SHIFT, block, { from: 0, to: Math.max(start + span.bytes - PAGE_SIZE - 1, 0) })
     }
-    const bucket = this.bucket(place.host)
-    view.setUint32(block + BLOCK.next, view.getUint32(bucket, true), true)
-    view.setUint32(bucket, block, true)
-  }
-
-  private bucket(host: number): number {
-    return this.memory.layout.blockTable + bucketOf(host) * 4
+    enterChain(this.memory, block)
   }
 
   /** Notes that a frame holds the block's code in a range of its bytes. */
@@ -263,24 +296,14 @@ export class CodeCache {
       const mode = view.getUint32(block + BLOCK.mode, true)
       if ((mode & BLOCK_DEAD) !== 0) continue
       view.setUint32(block + BLOCK.mode, mode | BLOCK_DEAD, true)
-      this.unchain(block)
+      leaveChain(this.memory, block)
       if ((mode & BLOCK_CROSSES) !== 0) {
         this.crossing.delete(view.getUint32(block + BLOCK.physical, true) * 256 + (mode & 0xff))
       }
     }
+    this.fronts.drop(blocks)
+    this.follower?.codeDropped(mfn)
     for (const user of this.users) user.forgetJumps()
-  }
-
-  private unchain(block: number): void {
-    const { view } = this.memory
-    let link = this.bucket(view.getUint32(block + BLOCK.physical, true))
-    for (;;) {
-      const found = view.getUint32(link, true)
-      if (found === 0) return
-      if (found === block) break
-      link = found + BLOCK.next
-    }
-    view.setUint32(link, view.getUint32(block + BLOCK.next, true), true)
   }
 
   /** Drops everything. No block may be running. */
@@ -295,6 +318,8 @@ export class CodeCache {
     this.crossing.clear()
     bytes.fill(0, layout.blockTable, layout.blockTable + BLOCK_BUCKETS * 4)
     this.next = layout.recordCache
+    this.fronts.forgetAll()
+    this.follower?.codeCleared()
     for (const user of this.users) user.forgetJumps()
   }
 }

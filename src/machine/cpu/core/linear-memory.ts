@@ -28,6 +28,12 @@ export class LinearMemory {
     return this.code.active.translate(this.registers.base, access) >>> 0
   }
 
+  /** The same without a trace: 0 also where an access would leave one in the page tables. */
+  peek(address: number, access: number): number {
+    this.name(address)
+    return this.code.active.peek(this.registers.base, access) >>> 0
+  }
+
   /** Host address of `bytes` bytes for reading; ends the handler with the fault when there is one. */
   hostForRead(address: number, bytes: number): number {
     return this.host(address, this.code.active.forRead, bytes)

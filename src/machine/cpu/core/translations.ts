@@ -20,10 +20,16 @@ export class Translations {
   private readonly physical: MachineMemory
   private readonly registers: RegisterFile
   private generation = 0
+  private onContextsAnew: () => void = () => {}
 
   constructor(physical: MachineMemory, registers: RegisterFile) {
     this.physical = physical
     this.registers = registers
+  }
+
+  /** Sets who keys something by State.context: it has to forget that when contexts come again. */
+  whenContextsBeginAnew(listener: () => void): void {
+    this.onContextsAnew = listener
   }
 
   /** Drops all translations and everything keyed by linear address. */
@@ -46,6 +52,7 @@ export class Translations {
       const start = this.registers.base + JUMP.offset
       this.physical.bytes.fill(0, start, start + JUMP.entries * JUMP.entryBytes)
       this.generation = 1
+      this.onContextsAnew()
     }
     this.updateContext()
   }

@@ -76,7 +76,7 @@ function jumpsOf(
   memory: MachineMemory, base: number, { faults, code }: { readonly faults: CacheFault[]; readonly code: CodeCache },
 ): CachedTranslation[] {
   const { view } = memory
-  const live = new Set(code.blocks())
+  const live = liveBlocks(code)
   const found: CachedTranslation[] = []
   const generation = State.context.get(view, base) >>> CONTEXT.GENERATION
   for (let index = 0; index < JUMP.entries; index += 1) {
@@ -95,6 +95,13 @@ function jumpsOf(
   return found
 }
 
+/** Every block that can be entered, fronts too. */
+function liveBlocks(code: CodeCache): Set<number> {
+  const live = new Set(code.blocks())
+  for (const [front] of code.fronts.all()) live.add(front)
+  return live
+}
+
 /** What a jump takes its block's pages to be. */
 function pagesOf(
   { view }: MachineMemory, jump: { readonly block: number; readonly address: number; readonly second: number },
@@ -109,8 +116,9 @@ function pagesOf(
 /** One look at all decoded code of a machine. */
 export function inspectCode(memory: MachineMemory, code: CodeCache): CodeInspection {
   const faults: CacheFault[] = []
-  const live = new Set(code.blocks())
-  for (const block of live) {
+  const live = liveBlocks(code)
+  const blocks = [...code.blocks()]
+  for (const block of blocks) {
     const physical = memory.view.getUint32(block + BLOCK.physical, true)
     const fault = (what: string): void => {
       faults.push({ frame: physical >>> PAGE_SHIFT, what: `code at ${hex(physical % PAGE_SIZE)} ${what}` })
@@ -118,12 +126,15 @@ export function inspectCode(memory: MachineMemory, code: CodeCache): CodeInspect
     const { copy, bytes, end } = code.decodeAgain(block)
     const difference = bytes === 0 ? 'cannot be decoded any more' : compareBlocks(memory, { block, copy, end, live })
     if (difference !== undefined) fault(difference)
+    const front = code.fronts.of(block)
+    const other = front === 0 ? undefined : compareBlocks(memory, { block: front, copy, end, live, behind: RECORD.bytes })
+    if (other !== undefined) fault(`has a front that ${other}`)
     if (!isWatched(memory, physical, Math.min(bytes, PAGE_SIZE - (physical % PAGE_SIZE)))) fault('is not watched')
     const second = code.secondPage(block)
     const rest = (physical % PAGE_SIZE) + bytes - PAGE_SIZE
     if (second !== 0 && !isWatched(memory, second, rest)) fault('is not watched in its second page')
   }
-  return { blocks: live.size, faults }
+  return { blocks: blocks.length, faults }
 }
 
 /** Bit for each line of a frame that holds decoded code. */
@@ -139,8 +150,9 @@ function isWatched({ words, layout }: MachineMemory, host: number, bytes: number
   return true
 }
 
-/** What is compared: a block, its copy made anew with its end, and where links may lead. */
+/** What is compared: a block, its copy made anew with its end, and where links may lead; `behind`: bytes of records before those compared. */
 interface Comparison {
+  readonly behind?: number
   readonly block: number
   readonly copy: number
   readonly end: number
@@ -151,11 +163,12 @@ interface Comparison {
  * What differs between records that should be the same, or undefined. Branches alone may differ: by their link, which
  * leads to the block of their target's bytes.
  */
-function compareBlocks(memory: MachineMemory, { block, copy, end, live }: Comparison): string | undefined {
+function compareBlocks(memory: MachineMemory, compared: Comparison): string | undefined {
   const { view } = memory
+  const { block, copy, end, live, behind = 0 } = compared
   const other = 'differs from the bytes it was made of'
   if (view.getUint32(block + BLOCK.count, true) !== view.getUint32(copy + BLOCK.count, true)) return other
-  const shift = block - copy
+  const shift = block + behind - copy
   for (let record = copy + BLOCK.bytes; record < end; record += RECORD.bytes) {
     for (let at = 0; at < RECORD.immediate; at += 4) {
       if (view.getUint32(record + at, true) !== view.getUint32(record + at + shift, true)) return other

@@ -10,6 +10,7 @@ import type { SlowFunctions } from '../emit/full-binder.ts'
 import { defineAccess } from '../runtime/access.ts'
 import { defineBlocks } from '../runtime/blocks.ts'
 import type { BlockFunctions } from '../runtime/blocks.ts'
+import { defineMapping } from '../runtime/mapping.ts'
 import { defineSegments } from '../runtime/segments.ts'
 import { defineStrings } from '../runtime/strings.ts'
 import { defineWalk } from '../runtime/walk.ts'
@@ -40,6 +41,10 @@ export interface InterpreterExports {
   readonly run: (base: number, block: number) => number
   /** (base, access) -> host address of the address in `faultAddress`, 0 on a fault. */
   readonly translate: (base: number, access: number) => number
+  /** The same without a trace: 0 also where an access would leave one in the page tables. */
+  readonly peek: (base: number, access: number) => number
+  /** (base, list of pages) -> 1 when they are mapped as it says (runtime/mapping.ts). */
+  readonly isMapped: (base: number, list: number) => number
   /** (base, bytes) -> host address to read or to write, then `commit`. */
   readonly forRead: (base: number, bytes: number) => number
   readonly forWrite: (base: number, bytes: number) => number
@@ -62,7 +67,7 @@ export function writeInterpreter(table: MicroTable, width: AddressWidth): OwnByt
   const handler = module.importFunction('env', 'handler', ['i32', 'i32'], ['i32'])
   const codeWritten = module.importFunction('env', 'codeWritten', ['i32'], [])
   const watched = module.importFunction('env', 'watched', ['i32', 'i32', 'i32'], ['i32'])
-  const { probe } = defineWalk(module, width)
+  const { probe, peek } = defineWalk(module, width)
   const access = defineAccess(module, probe, { codeWritten, watched, width })
   const blocks = defineBlocks(module, probe)
   const checkSegment = defineSegments(module)
@@ -76,7 +81,8 @@ export function writeInterpreter(table: MicroTable, width: AddressWidth): OwnByt
   const run = module.function(['i32', 'i32'], ['i32'])
   writeLoop(run.code, table, { blocks, single: singleType(module), width })
   module.export('run', run.index)
-  exportAccess(module, { probe, access, blocks })
+  exportAccess(module, { probe, peek, access, blocks })
+  module.export('isMapped', defineMapping(module, peek))
   module.export('checkSegment', checkSegment)
   return module.finish()
 }
@@ -84,10 +90,10 @@ export function writeInterpreter(table: MicroTable, width: AddressWidth): OwnByt
 /** Exports for TypeScript: addresses come through the state's fault address. */
 function exportAccess(
   module: ModuleWriter,
-  parts: { probe: number; access: { forRead: number; forWrite: number; commit: number }; blocks: BlockFunctions },
+  parts: { probe: number; peek: number; access: { forRead: number; forWrite: number; commit: number }; blocks: BlockFunctions },
 ): void {
   for (const [name, func] of [
-    ['translate', parts.probe], ['forRead', parts.access.forRead], ['forWrite', parts.access.forWrite],
+    ['translate', parts.probe], ['peek', parts.peek], ['forRead', parts.access.forRead], ['forWrite', parts.access.forWrite],
   ] as const) {
     const { index, code } = module.function(['i32', 'i32'], ['i32'])
     code.get(0)

@@ -14,7 +14,17 @@ import { STATUS, UNDONE } from '../layout/state.ts'
 import type { MicroTable } from '../uops/table.ts'
 import { compileInterpreter, compileVectors, microTable } from '../interpreter/compiled.ts'
 import type { InterpreterExports } from '../interpreter/module.ts'
+import { RegionCompiler } from '../region/compiler.ts'
+import type { CompilerSettings } from '../region/defaults.ts'
+import type { MakerParts, RegionMakers } from '../region/makers.ts'
+import type { Refusal } from '../region/region.ts'
 import type { SinglesImports } from '../interpreter/singles.ts'
+
+/** How a machine's hot code is compiled. */
+export interface CompilingTier {
+  readonly settings: CompilerSettings
+  readonly makers: (parts: MakerParts) => RegionMakers
+}
 
 /** Interpreter and decoded code of one machine. */
 export class Engine {
@@ -23,26 +33,47 @@ export class Engine {
   readonly code: CodeCache
   readonly clipper: Clipper
   readonly stackFaults: StackFaults
+  /** The second tier, where there is one. */
+  readonly compiler: RegionCompiler | undefined
   private readonly modules: { -readonly [K in 32 | 64]?: InterpreterExports } = {}
   private readonly cores = new Map<number, Core>()
 
-  constructor(memory: MachineMemory) {
+  constructor(memory: MachineMemory, tier?: CompilingTier) {
     this.memory = memory
     this.table = microTable()
     this.code = new CodeCache(memory, this.table, { numbers: HANDLER_NUMBERS })
     this.clipper = new Clipper(memory.view, this.table)
     this.stackFaults = new StackFaults(this.table)
+    this.compiler = tier && this.makeCompiler(tier)
+  }
+
+  private makeCompiler({ settings, makers }: CompilingTier): RegionCompiler {
+    const { memory, code } = this
+    const { singles, isMapped } = this.interpreter(64)
+    const { find, translator, functions } = makers({ memory, table: this.table, interpreter: this.interpreter(64) })
+    return new RegionCompiler({
+      memory, code, find, translator, settings, table: singles, functions: { ...functions, isMapped },
+    })
   }
 
   /** Lets handlers find a core by its base. */
   attach(core: Core): void {
     this.cores.set(core.registers.base, core)
     this.code.attach(core.translations)
+    // Its generations begin anew, and so they do when they have run out.
+    const { fronts } = this.code
+    fronts.forgetContexts()
+    core.translations.whenContextsBeginAnew(() => fronts.forgetContexts())
   }
 
   detach(core: Core): void {
     this.cores.delete(core.registers.base)
     this.code.detach(core.translations)
+  }
+
+  /** Compiles the code at the rip of the processor at `base`, hot or not; what came of it. */
+  compileAt(base: number): 'installed' | Refusal | 'off' {
+    return this.compiler === undefined ? 'off' : this.compiler.compileAt(this.cores.get(base)!)
   }
 
   /** The interpreter for 64-bit or for shorter linear addresses. */

@@ -88,7 +88,7 @@ export class BlockFetcher {
    */
   shorten(left: number): number {
     const { view, base } = this.core.registers
-    const block = State.record.get(view, base)
+    const block = this.engine.code.fronts.behind(State.record.get(view, base))
     if (left >= view.getUint32(block + BLOCK.count, true)) return 0
     const target = base + SCRATCH_BLOCK.offset
     this.engine.clipper.clip(block, left, target)

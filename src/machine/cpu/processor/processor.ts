@@ -20,6 +20,7 @@ import type { Disassembled } from '../../interface/disassembled.ts'
 import { FXSAVE_BYTES, readFxsave, writeFxsave } from '../handlers/fpu.ts'
 import { randomTaker, savedRandom } from '../saved/random-state.ts'
 import { inspectCode, inspectProcessor } from '../inspection/inspection.ts'
+import { Samples } from '../region/samples.ts'
 import type { Engine } from './engine.ts'
 import { BlockFetcher } from './fetch.ts'
 import { CoreRegisters } from './registers.ts'
@@ -31,9 +32,8 @@ import { NO_PORTS } from '../system/ports.ts'
 import { instructionAt } from '../tracing/code-at-rip.ts'
 import { Tracer } from '../tracing/tracer.ts'
 
-/** Instructions that generated code executes before it comes back once. */
+/** Instructions that generated code executes before it comes back once, where no samples are taken. */
 const SLICE = 400_000
-
 
 /** Seed of a processor's random numbers unless it is given a source: any number would do. */
 const USUAL_SEED = 0x7072_6e67
@@ -56,6 +56,9 @@ export class MachineProcessor implements BareProcessor {
   /** Made with the first hook. */
   private tracer: Tracer | undefined
   private isDestroyed = false
+  private readonly samples = new Samples()
+  /** Instructions to the end of the slice; below 0 where more has been paid for than it had. */
+  private slice: number
 
   constructor(engine: Engine, base: number, options: ProcessorOptions & { release: () => void }) {
     this.engine = engine
@@ -76,6 +79,7 @@ export class MachineProcessor implements BareProcessor {
     this.fetcher = new BlockFetcher(this.core, engine)
     this.boundary = new Boundary(this.core, this.result)
     this.aside = new StoreAside(this.core)
+    this.slice = engine.compiler?.slice ?? SLICE
     reset(this.core)
     engine.attach(this.core)
   }
@@ -102,7 +106,7 @@ export class MachineProcessor implements BareProcessor {
       }
       if (this.boundary.left <= 0) return this.finish(EXIT.BUDGET)
       const before = this.boundary.left
-      const status = isStepping ? this.step(block) : this.execute(block, SLICE)
+      const status = isStepping ? this.step(block) : this.execute(block, this.slice)
       block = 0
       if (status === STATUS.NEED_BLOCK) {
         // A fetch belongs to the next instruction: without budget for it, or with a trap in between, it does not fault.
@@ -116,6 +120,7 @@ export class MachineProcessor implements BareProcessor {
       } else if (status === STATUS.BUDGET) {
         const most = isStepping ? Math.min(this.boundary.left, 1) : this.boundary.left
         block = most > 0 ? this.fetcher.shorten(most) : 0
+        if (block === 0 && most > 0 && !isStepping) this.slice = this.engine.compiler?.sample(core, this.samples) ?? SLICE
       } else if (status !== STATUS.PARTIAL) {
         const reason = this.leave(status)
         if (reason !== undefined) return this.finish(reason)
@@ -127,12 +132,19 @@ export class MachineProcessor implements BareProcessor {
   private execute(block: number, slice: number): number {
     const { core } = this
     const { view, base } = core.registers
-    const some = Math.min(this.boundary.left, slice)
+    const { compiler } = this.engine
+    if (compiler !== undefined) State.exitRecord.set(view, base, 0)
+    const some = Math.max(0, Math.min(this.boundary.left, slice))
     core.progress.keptBudget = this.boundary.left - some
     State.budget.set(view, base, some)
     core.code.running = core.code.active
     const status = core.code.active.run(base, block)
-    this.boundary.left = core.progress.keptBudget + this.settle(status)
+    const left = this.settle(status)
+    this.boundary.left = core.progress.keptBudget + left
+    if (compiler !== undefined) {
+      this.slice -= some - left
+      compiler.noteReturn(core)
+    }
     return status
   }
 
@@ -147,7 +159,7 @@ export class MachineProcessor implements BareProcessor {
     const flags = State.systemFlags.get(view, base)
     // An interrupt that is masked is no reason to go slowly.
     const isCareful = debug.isCareful || core.debug.isTraced
-    if (!isCareful && core.events.interruptShadow(this.boundary.done) === 'none') return this.execute(block, SLICE)
+    if (!isCareful && core.events.interruptShadow(this.boundary.done) === 'none') return this.execute(block, this.slice)
     const before = this.boundary.left
     debug.isUntraced = false
     State.systemFlags.set(view, base, flags & ~RFLAGS.RF)

@@ -23,6 +23,8 @@ export interface Walk {
   readonly noExecute: number
   readonly faultCode: number
   readonly fault: Label
+  /** What a walk that succeeds leaves: accessed and dirty bits and a TLB entry, or nothing. */
+  readonly traces: 'left' | 'none'
 }
 
 /** Pushes a word of the state. */

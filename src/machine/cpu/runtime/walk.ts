@@ -20,24 +20,33 @@ import {
 } from './walk-steps.ts'
 import type { Walk } from './walk-steps.ts'
 
-/**
- * Adds the functions `walk(base, address, access)` and `probe` of the same shape, which tries the TLB first. 64-bit
- * code knows long mode's tables only.
- */
-export function defineWalk(module: ModuleWriter, width: AddressWidth): { walk: number; probe: number } {
-  const walk = module.function(['i32', 'i64', 'i32'], ['i32'])
-  writeWalk(walk.code, width)
-  const probe = module.function(['i32', 'i64', 'i32'], ['i32'])
-  writeProbe(probe.code, walk.index)
-  return { walk: walk.index, probe: probe.index }
+/** Functions of the shape (base, address, access) -> host address, 0 on a fault. */
+export interface WalkFunctions {
+  readonly walk: number
+  /** Tries the TLB first. */
+  readonly probe: number
+  /** The same without a trace: 0 also where an access would leave one in the tables. */
+  readonly peek: number
 }
 
-function writeWalk(c: Code, width: AddressWidth): void {
+/** Adds the functions. 64-bit code knows long mode's tables only. */
+export function defineWalk(module: ModuleWriter, width: AddressWidth): WalkFunctions {
+  const walkAnd = (traces: Walk['traces']): { walk: number; probe: number } => {
+    const walk = module.function(['i32', 'i64', 'i32'], ['i32'])
+    writeWalk(walk.code, width, traces)
+    const probe = module.function(['i32', 'i64', 'i32'], ['i32'])
+    writeProbe(probe.code, walk.index)
+    return { walk: walk.index, probe: probe.index }
+  }
+  return { ...walkAnd('left'), peek: walkAnd('none').probe }
+}
+
+function writeWalk(c: Code, width: AddressWidth, traces: Walk['traces']): void {
   const local = (): number => c.local('i32')
   const shared = {
     code: c, base: 0, address: 1, access: 2, permissions: local(), table: local(),
     entries: [local(), local(), local(), local()], entry: c.local('i64'), rights: local(), noExecute: local(),
-    faultCode: local(),
+    faultCode: local(), traces,
   }
   const fault = c.block()
   const w: Walk = { ...shared, fault }
@@ -71,7 +80,14 @@ function writeWalk(c: Code, width: AddressWidth): void {
     } else walkLevel(w, level, done)
   }
   c.end()
-  finish(w)
+  checkRights(w)
+  if (traces === 'left') leaveTraces(w)
+  else requireAccessed(w)
+  c.get(w.table)
+  c.get(w.address)
+  c.op('i32.wrap_i64')
+  c.i32(PAGE_SIZE - 1)
+  c.op('i32.and', 'i32.or', 'return')
   c.end()
   pageFault(w)
 }
@@ -196,17 +212,18 @@ function large(w: Walk, level: 2 | 3, done: Label): void {
     c.get(w.entries[4 - level]!)
     c.set(w.entries[4 - lower]!)
   }
-  c.get(w.base)
-  c.i32(1)
-  c.memory('i32.store', State.largePages.offset)
+  if (w.traces === 'left') {
+    c.get(w.base)
+    c.i32(1)
+    c.memory('i32.store', State.largePages.offset)
+  }
   c.br(done)
   c.end()
 }
 
-/** Checks the rights, sets accessed and dirty bits, fills the TLB, returns the host address. */
-function finish(w: Walk): void {
+/** Sets accessed and dirty bits, fills the TLB. */
+function leaveTraces(w: Walk): void {
   const c = w.code
-  checkRights(w)
   for (const entry of w.entries) setAccessed(w, entry)
   const leaf = w.entries[3]!
   c.get(w.access)
@@ -222,19 +239,31 @@ function finish(w: Walk): void {
   noteWrite(w)
   c.end()
   fill(w, leaf)
-  c.get(w.table)
-  c.get(w.address)
-  c.op('i32.wrap_i64')
-  c.i32(PAGE_SIZE - 1)
-  c.op('i32.and', 'i32.or', 'return')
 }
 
-function setAccessed(w: Walk, entry: number): void {
+/** Returns 0 unless all levels have been accessed. */
+function requireAccessed(w: Walk): void {
+  const c = w.code
+  for (const entry of w.entries) {
+    pushNotAccessed(w, entry)
+    c.if()
+    c.i32(0)
+    c.op('return')
+    c.end()
+  }
+}
+
+function pushNotAccessed(w: Walk, entry: number): void {
   const c = w.code
   c.get(entry)
   c.memory('i32.load')
   c.i32(PTE.ACCESSED)
   c.op('i32.and', 'i32.eqz')
+}
+
+function setAccessed(w: Walk, entry: number): void {
+  const c = w.code
+  pushNotAccessed(w, entry)
   c.if()
   c.get(entry)
   c.get(entry)

@@ -1,0 +1,25 @@
+/** What makes regions of a machine's code: finds them, and writes their functions. */
+import type { MachineMemory } from '../../memory/machine-memory.ts'
+import type { InterpreterExports } from '../interpreter/module.ts'
+import type { MicroTable } from '../uops/table.ts'
+import type { RegionTranslator } from './region-module.ts'
+import type { CodeSource, Refusal, Region } from './region.ts'
+
+/** Finds the region at an address. */
+export type FindRegion = (source: CodeSource, options: { readonly entry: number; readonly limit: number }) => Region | Refusal
+
+/** What they are made from. */
+export interface MakerParts {
+  readonly memory: MachineMemory
+  readonly table: MicroTable
+  /** The interpreter of 64-bit code. */
+  readonly interpreter: InterpreterExports
+}
+
+/** The makers. */
+export interface RegionMakers {
+  readonly find: FindRegion
+  readonly translator: RegionTranslator
+  /** The functions that the translator imports, by its names. */
+  readonly functions: Readonly<Record<string, WebAssembly.ExportValue>>
+}

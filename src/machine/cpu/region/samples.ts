@@ -1,0 +1,35 @@
+/**
+ * Where one processor was when it was sampled, for a profile: how often at which address, and whether a region was at work
+ * there. Of very many addresses those that come late are counted together.
+ */
+
+/** Addresses that are told apart. */
+const MOST_ADDRESSES = 1 << 16
+
+/** Samples of an address. */
+export interface AddressSamples {
+  interpreted: number
+  compiled: number
+}
+
+/** The samples of a processor. */
+export class Samples {
+  private readonly byAddress = new Map<number, AddressSamples>()
+  /** Those of addresses beyond the most. */
+  readonly others: AddressSamples = { interpreted: 0, compiled: 0 }
+
+  /** Counts one. */
+  add(address: number, kind: keyof AddressSamples): void {
+    let samples = this.byAddress.get(address)
+    if (samples === undefined) {
+      samples = this.byAddress.size < MOST_ADDRESSES ? { interpreted: 0, compiled: 0 } : this.others
+      if (samples !== this.others) this.byAddress.set(address, samples)
+    }
+    samples[kind] += 1
+  }
+
+  /** Addresses with their samples. */
+  all(): IterableIterator<[address: number, samples: AddressSamples]> {
+    return this.byAddress.entries()
+  }
+}
