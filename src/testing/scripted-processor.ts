@@ -6,9 +6,11 @@ import type {
   CacheInspection, CodeInspection, Disassembled, ExitReason, Processor, ProcessorExit, ProcessorState, Registers, SegmentState, Trace, TraceHooks,
 } from '../machine/index.ts'
 import type { CpuidAnswer } from '../x86/index.ts'
+import { RFLAGS, SEGMENT } from '../x86/index.ts'
 import { EXIT, disassemble } from '../machine/index.ts'
 import { XenError } from '../util/index.ts'
 
+const ARITHMETIC_FLAGS = RFLAGS.CF | RFLAGS.PF | RFLAGS.AF | RFLAGS.ZF | RFLAGS.SF | RFLAGS.OF
 const NULL: SegmentState = { selector: 0, baseLow: 0, baseHigh: 0, limit: 0, attributes: 0 }
 
 /** Registers in plain arrays. */
@@ -49,8 +51,20 @@ export class PlainRegisters implements Registers {
     return this.rflags
   }
 
+  systemFlags(): number {
+    return this.rflags & ~ARITHMETIC_FLAGS
+  }
+
   setFlags(value: number): void {
     this.rflags = (value | 2) >>> 0
+  }
+
+  selector(index: number): number {
+    return this.segments[index]!.selector
+  }
+
+  attributes(index: number): number {
+    return this.segments[index]!.attributes
   }
 
   segment(index: number): SegmentState {
@@ -93,6 +107,13 @@ export class PlainRegisters implements Registers {
   setKernelGsBase(low: number, high: number): void {
     this.hiddenLow = low >>> 0
     this.hiddenHigh = high >>> 0
+  }
+
+  swapGsBase(): void {
+    const { hiddenLow, hiddenHigh } = this
+    const gs = this.segments[SEGMENT.gs]!
+    this.setKernelGsBase(gs.baseLow, gs.baseHigh)
+    this.segments[SEGMENT.gs] = { ...gs, baseLow: hiddenLow, baseHigh: hiddenHigh }
   }
 
   /** Registers with the same values. */

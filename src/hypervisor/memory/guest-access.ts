@@ -31,5 +31,6 @@ export class Scratch {
 
 /** Copies a structure of `size` bytes into the scratch's start; false on a fault. */
 export function readInto(access: GuestAccess, address: number, scratch: Scratch, size: number): boolean {
-  return access.read(address, scratch.bytes.subarray(0, size))
+  const { bytes } = scratch
+  return access.read(address, size === bytes.length ? bytes : bytes.subarray(0, size))
 }

@@ -6,6 +6,7 @@
  *
  * hot path: returns numbers, allocates nothing. Reference: Intel SDM volume 3, 4.5; xen/arch/x86/usercopy.c.
  */
+import { TWO_32 } from '../../util/index.ts'
 import { PAGE_SIZE, PTE } from '../../x86/index.ts'
 import type { GuestAccess } from './guest-access.ts'
 import { isGuestAddress } from './guest-address.ts'
@@ -19,15 +20,18 @@ const TABLE_USED = PTE.PRESENT | PTE.ACCESSED
  * ask for PTE.WRITABLE, which such a map never grants.
  */
 export function findLeaf(words: Uint32Array, root: number, address: number, rights: number = PTE.PRESENT): number {
+  const high = Math.floor(address / TWO_32)
+  const low = address >>> 0
   let table = root
   for (let shift = 39; shift > 12; shift -= 9) {
-    const at = (table << 10) + (Math.floor(address / 2 ** shift) & 0x1ff) * 2
-    const low = words[at]!
-    if ((low & rights) !== rights) return -1
-    if ((low & TABLE_USED) !== TABLE_USED) words[at] = low | PTE.ACCESSED
-    table = low >>> 12
+    const bits = shift > 32 ? high >> (shift - 32) : shift > 23 ? (high << (32 - shift)) | (low >>> shift) : low >>> shift
+    const at = (table << 10) + (bits & 0x1ff) * 2
+    const entry = words[at]!
+    if ((entry & rights) !== rights) return -1
+    if ((entry & TABLE_USED) !== TABLE_USED) words[at] = entry | PTE.ACCESSED
+    table = entry >>> 12
   }
-  return (table << 10) + (Math.floor(address / PAGE_SIZE) & 0x1ff) * 2
+  return (table << 10) + ((low >>> 12) & 0x1ff) * 2
 }
 
 /** Memory as the vCPU's current page tables show it; `root` gives the frame of the top-level table, 0 for none. */

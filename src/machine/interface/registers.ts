@@ -36,8 +36,14 @@ export interface Registers {
   setRip(low: number, high: number): void
   /** RFLAGS with the lazily kept arithmetic flags worked out; bit 1 set. */
   flags(): number
+  /** RFLAGS without the six arithmetic flags, which need no working out then. */
+  systemFlags(): number
   /** Writes RFLAGS without checks. */
   setFlags(value: number): void
+  /** Selector of a segment register. */
+  selector(index: number): number
+  /** Attributes of a segment register, as in {@link SegmentState}. */
+  attributes(index: number): number
   /** Selector and hidden part of a segment register. */
   segment(index: number): SegmentState
   /** Sets selector and hidden part at once, without any check. */
@@ -54,6 +60,8 @@ export interface Registers {
   kernelGsBaseHigh(): number
   /** Writes the base that SWAPGS exchanges. */
   setKernelGsBase(low: number, high: number): void
+  /** Exchanges it with that of GS. */
+  swapGsBase(): void
   /** TSC_AUX, which RDTSCP reads beside the time stamp: 32 bits. */
   tscAux(): number
   /** Writes TSC_AUX. */

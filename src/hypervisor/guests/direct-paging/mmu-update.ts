@@ -1,7 +1,8 @@
 /**
  * mmu_update and update_va_mapping: changes of page-table entries, by machine address or by virtual address.
  *
- * hot path: entries are read as 32-bit words in place; nothing is allocated per entry.
+ * hot path: requests are read as 32-bit words in place; nothing is allocated per call, as guests change most entries one
+ * by one. The request at hand and the owners that it names are therefore this part's own, and hold until its call is over.
  * Reference: public/xen.h, HYPERVISOR_mmu_update; xen/arch/x86/mm.c, do_mmu_update, do_update_va_mapping.
  */
 import { ERRNO, MMU, UVMF } from '../../../abi/index.ts'
@@ -43,16 +44,17 @@ interface Request {
   high: number
 }
 
-/** Whose tables are changed, and whose frames they get. */
-interface Owners {
-  readonly tableOwner: Domain
-  readonly frameOwner: number
+/** Whose tables are changed, whose frames they get, and whether accessed and dirty bits stay as they are. */
+interface Change {
+  table: number
+  frame: number
+  preserve: boolean
 }
 
-/** One way to change an entry. */
+/** One way to change an entry: carries out the request at hand for a caller. */
 interface MmuOperation {
   readonly support: Support
-  readonly run: (domain: Domain, owners: Owners, request: Readonly<Request>) => number
+  readonly run: (caller: Domain) => number
 }
 
 /** Changes by an address of the caller's own page tables. */
@@ -71,6 +73,7 @@ export class MmuUpdates {
   private readonly updates: PageUpdates
   private readonly scratch = new Scratch(16)
   private readonly request: Request = { pointerLow: 0, pointerHigh: 0, low: 0, high: 0 }
+  private readonly how: Change = { table: 0, frame: 0, preserve: false }
   /** An entry of level 2 or above has changed in the present batch. */
   private tablesChanged = false
   private readonly runs: readonly (MmuOperation['run'] | undefined)[]
@@ -109,7 +112,9 @@ export class MmuUpdates {
     if (tableOwner !== domain && !domain.privileged) return -ERRNO.EPERM
     const frameOwner = domains.frameOwner(domain, owners & 0xffff)
     if (frameOwner < 0) return frameOwner
-    return this.batch(caller, args, { tableOwner, frameOwner })
+    this.how.table = tableOwner.id
+    this.how.frame = frameOwner
+    return this.batch(caller, args, tableOwner)
   }
 
   /** update_va_mapping(address, value, flags). */
@@ -123,41 +128,38 @@ export class MmuUpdates {
     return frameOwner < 0 ? frameOwner : this.changeByAddress(caller, args, frameOwner)
   }
 
-  /** Changes one entry on behalf of a domain; the pointer's low bits say how. */
-  apply(domain: Domain, owners: Owners, request: Readonly<Request>): number {
-    const command = request.pointerLow & 7
+  /** Carries out the request at hand; the pointer's low bits say how. */
+  private apply(caller: Domain): number {
+    const command = this.request.pointerLow & 7
     const run = command < this.runs.length ? this.runs[command] : undefined
-    if (run === undefined) return -ERRNO.ENOSYS
-    return run(domain, owners, request)
+    return run === undefined ? -ERRNO.ENOSYS : run(caller)
   }
 
   /** The operations, by the names of their numbers. */
   private operations(): Operations<typeof MMU, MmuOperation> {
-    const change: MmuOperation = { support: FULL, run: (_domain, owners, request) => this.change(request, owners, WRITE) }
+    const change: MmuOperation = { support: FULL, run: () => this.change(WRITE) }
     return {
       NORMAL_PT_UPDATE: change,
-      MACHPHYS_UPDATE: { support: FULL, run: (domain, owners, request) => this.setMachineToPhys(domain, owners, request) },
-      PT_UPDATE_PRESERVE_AD: {
-        support: FULL, run: (_domain, owners, request) => this.change(request, owners, PRESERVE),
-      },
+      MACHPHYS_UPDATE: { support: FULL, run: (caller) => this.setMachineToPhys(caller) },
+      PT_UPDATE_PRESERVE_AD: { support: FULL, run: () => this.change(PRESERVE) },
       PT_UPDATE_NO_TRANSLATE: change,
     }
   }
 
-  /** Writes an entry of a frame that `owners` says whose it is. */
-  private change(request: Readonly<Request>, owners: Owners, how: typeof WRITE | typeof PRESERVE): number {
+  /** Writes an entry. */
+  private change(way: typeof WRITE | typeof PRESERVE): number {
+    const { request, how } = this
     const { frames } = this.parts
     const mfn = frameOf(request)
-    if (!frames.getPage(mfn, owners.tableOwner.id)) return -ERRNO.EINVAL
+    if (!frames.getPage(mfn, how.table)) return -ERRNO.EINVAL
     const at = (mfn << 10) + ((request.pointerLow & 0xff8) >> 2)
-    const result = !this.isInUse(mfn)
-      ? this.writePlain(mfn, at, request)
-      : this.changeTyped(mfn, at, request, { owners, preserve: how === PRESERVE })
+    how.preserve = way === PRESERVE
+    const result = this.isInUse(mfn) ? this.changeTyped(mfn, at) : this.writePlain(mfn, at)
     frames.putPage(mfn)
     return result
   }
 
-  private batch(caller: Vcpu, args: HypercallArguments, owners: Owners): number {
+  private batch(caller: Vcpu, args: HypercallArguments, tableOwner: Domain): number {
     const begun = (args.u32(1) & PREEMPTED) !== 0
     const count = args.u32(1) & ~PREEMPTED
     const counter = args.address(2)
@@ -168,14 +170,14 @@ export class MmuUpdates {
     let done = 0
     this.tablesChanged = false
     for (; done < count && !meter.isSpent; done += 1, address += 16) {
-      result = this.take(caller.access, address) ? this.apply(caller.owner, owners, this.request) : -ERRNO.EFAULT
+      result = this.take(caller.access, address) ? this.apply(caller.owner) : -ERRNO.EFAULT
       if (result !== 0) break
       meter.charge(WORK.element)
     }
-    if (this.tablesChanged) this.flushAll(owners.tableOwner)
+    if (this.tablesChanged) this.flushAll(tableOwner)
     if (counter !== 0) this.writeCounter(caller.access, counter, before + done)
     if (result === CALL_AGAIN || (result === 0 && done < count)) return unfinished.goOn(args, address, count - done)
-    return this.parts.pageTables.isFalling(owners.tableOwner.id) ? unfinished.settle(args, result) : result
+    return this.parts.pageTables.isFalling(tableOwner.id) ? unfinished.settle(args, result) : result
   }
 
   /** True for a frame whose type decides what may be written to it. A table between two portions of work is none. */
@@ -206,48 +208,41 @@ export class MmuUpdates {
     return true
   }
 
-  private changeTyped(
-    mfn: number,
-    at: number,
-    request: Readonly<Request>,
-    how: { readonly owners: Owners; readonly preserve: boolean },
-  ): number {
+  private changeTyped(mfn: number, at: number): number {
+    const { request, how } = this
     const type = this.parts.frames.type[mfn]!
-    const table = how.owners.tableOwner.id
-    const frame = how.owners.frameOwner
-    if (type === FRAME_TYPE.L1) {
-      return this.updates.changeLeaf(at, request.low, request.high, { table, frame, preserve: how.preserve })
-    }
+    if (type === FRAME_TYPE.L1) return this.updates.changeLeaf(at, request.low, request.high, how)
     if (type === FRAME_TYPE.WRITABLE) {
-      this.writeWords(mfn, at, request)
+      this.writeWords(mfn, at)
       return 0
     }
-    if (type === FRAME_TYPE.SEGDESC || type === FRAME_TYPE.NONE || table !== frame) return -ERRNO.EINVAL
+    if (type === FRAME_TYPE.SEGDESC || type === FRAME_TYPE.NONE || how.table !== how.frame) return -ERRNO.EINVAL
     const result = this.updates.changeTable(at, request.low, request.high, how.preserve)
     if (result === 0) this.tablesChanged = true
     return result
   }
 
   /** A frame that is no table at present takes any value, as if the guest had written it. */
-  private writePlain(mfn: number, at: number, request: Readonly<Request>): number {
+  private writePlain(mfn: number, at: number): number {
     if (this.parts.pageTypes.getType(mfn, FRAME_TYPE.WRITABLE) !== 0) return -ERRNO.EINVAL
-    this.writeWords(mfn, at, request)
+    this.writeWords(mfn, at)
     this.parts.pageTypes.putType(mfn)
     return 0
   }
 
-  private writeWords(mfn: number, at: number, request: Readonly<Request>): void {
+  private writeWords(mfn: number, at: number): void {
     const { memory } = this.parts
-    memory.words[at] = request.low
-    memory.words[at + 1] = request.high
+    memory.words[at] = this.request.low
+    memory.words[at + 1] = this.request.high
     memory.markWritten(mfn)
   }
 
-  private setMachineToPhys(domain: Domain, owners: Owners, request: Readonly<Request>): number {
-    if (domain !== owners.tableOwner) return -ERRNO.EPERM
+  private setMachineToPhys(caller: Domain): number {
+    const { request, how } = this
+    if (caller.id !== how.table) return -ERRNO.EPERM
     const mfn = frameOf(request)
     const { frames, machineToPhys } = this.parts
-    if (!frames.getPage(mfn, owners.frameOwner)) return -ERRNO.EINVAL
+    if (!frames.getPage(mfn, how.frame)) return -ERRNO.EINVAL
     machineToPhys.setParts(mfn, request.low, request.high)
     frames.putPage(mfn)
     return 0
@@ -264,8 +259,11 @@ export class MmuUpdates {
     if (at < 0 || !frames.getPage(table, domain.id)) return -ERRNO.EINVAL
     let result: number = -ERRNO.EINVAL
     if (this.isInUse(table) && frames.type[table] === FRAME_TYPE.L1) {
-      const options = { table: domain.id, frame: frameOwner, preserve: false }
-      result = this.updates.changeLeaf(at, args.low[1]!, args.high[1]!, options)
+      const { how } = this
+      how.table = domain.id
+      how.frame = frameOwner
+      how.preserve = false
+      result = this.updates.changeLeaf(at, args.low[1]!, args.high[1]!, how)
     }
     frames.putPage(table)
     this.parts.meter.charge(WORK.element)

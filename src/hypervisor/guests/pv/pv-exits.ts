@@ -93,7 +93,7 @@ export class PvExits {
 
   /** An instruction has been carried out in the guest's place: a guest that single-steps is told. */
   private stepped(vcpu: Vcpu, pv: PvVcpu): void {
-    if ((pv.processor.registers.flags() & RFLAGS.TF) === 0) return
+    if ((pv.processor.registers.systemFlags() & RFLAGS.TF) === 0) return
     noteSingleStep(pv)
     this.inject(vcpu, VECTOR.DB, -1)
   }
@@ -206,9 +206,9 @@ const CODE_64 = 0x2000
 
 /** CS and SS as SYSCALL leaves them; true when it came from 64-bit code. */
 function enterFlatSegments(registers: Registers): boolean {
-  const code = registers.segment(SEGMENT.cs)
-  const isLong = (code.attributes & CODE_64) !== 0
-  if (code.selector !== FLAT.KERNEL_CS64) registers.setSegment(SEGMENT.cs, isLong ? FLAT_CODE_64 : FLAT_CODE_32)
-  registers.setSegment(SEGMENT.ss, FLAT_DATA)
+  const isLong = (registers.attributes(SEGMENT.cs) & CODE_64) !== 0
+  // Behind the hypervisor's own selectors there is never anything but its flat segments.
+  if (registers.selector(SEGMENT.cs) !== FLAT.KERNEL_CS64) registers.setSegment(SEGMENT.cs, isLong ? FLAT_CODE_64 : FLAT_CODE_32)
+  if (registers.selector(SEGMENT.ss) !== FLAT.KERNEL_SS) registers.setSegment(SEGMENT.ss, FLAT_DATA)
   return isLong
 }

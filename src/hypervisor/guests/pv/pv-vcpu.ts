@@ -78,14 +78,7 @@ export class PvVcpu extends PagedVcpu implements Stateful<PvState> {
 
   /** Changes between kernel and user mode: GS bases and page tables change places. */
   toggleMode(): void {
-    const { registers } = this.processor
-    const gs = registers.segment(SEGMENT.gs)
-    const low = registers.kernelGsBaseLow()
-    const high = registers.kernelGsBaseHigh()
-    registers.setKernelGsBase(gs.baseLow, gs.baseHigh)
-    registers.setSegment(SEGMENT.gs, {
-      selector: gs.selector, baseLow: low, baseHigh: high, limit: gs.limit, attributes: gs.attributes,
-    })
+    this.processor.registers.swapGsBase()
     this.inKernel = !this.inKernel
     this.loadRoot()
   }

@@ -48,10 +48,8 @@ export class Mode {
     State.control.element.setParts(registers.view, State.control.at(registers.base, index), low, high)
     if (index === 0 && bare) this.followPaging()
     if (index === 0 || index === 4) this.update()
-    if (index === 0 || index === 3 || index === 4) {
-      this.updatePermissions()
-      translations.flush()
-    }
+    else if (index === 3) this.updateRoot()
+    if (index === 0 || index === 3 || index === 4) translations.flush()
   }
 
   /** Writes EFER without checks; LMA follows from paging. */
@@ -107,6 +105,13 @@ export class Mode {
     State.permissions.set(view, base, permissions)
     translations.updateContext()
     State.bank.set(view, base, base + TLB.offset + (user ? 0 : TLB.bankBytes))
+    this.updateRoot()
+  }
+
+  /** Works out where the page walk begins. */
+  private updateRoot(): void {
+    const { registers } = this.parts
+    const { view, base } = registers
     const pointers = !registers.isLongMode && (registers.controlLow(4) & CR4.PAE) !== 0
     State.root.set(view, base, registers.controlLow(3) & (pointers ? 0xffff_ffe0 : 0xffff_f000))
   }

@@ -142,6 +142,15 @@ export class RegisterFile {
     return this.bases[index]!
   }
 
+  /** Exchanges the base of GS with the one behind KERNEL_GS_BASE. */
+  swapGsBase(): void {
+    const { view, base } = this
+    const low = this.low(SLOT.gs)
+    const high = this.high(SLOT.gs)
+    this.setSlot(SLOT.gs, State.kernelGsBase.low(view, base), State.kernelGsBase.high(view, base))
+    State.kernelGsBase.setParts(view, base, low, high)
+  }
+
   /** Reads a hidden segment register. */
   segment(index: number): SegmentState {
     const start = this.bases[index]!

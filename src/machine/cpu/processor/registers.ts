@@ -38,9 +38,21 @@ export class CoreRegisters implements Registers {
     return this.core.registers.flags()
   }
 
+  systemFlags(): number {
+    return this.core.registers.systemFlags
+  }
+
   setFlags(value: number): void {
     this.core.registers.setFlags(value)
     this.core.mode.updatePermissions()
+  }
+
+  selector(index: number): number {
+    return this.core.registers.selector(index)
+  }
+
+  attributes(index: number): number {
+    return this.core.registers.attributes(index)
   }
 
   segment(index: number): SegmentState {
@@ -73,6 +85,10 @@ export class CoreRegisters implements Registers {
 
   setKernelGsBase(low: number, high: number): void {
     State.kernelGsBase.setParts(this.core.registers.view, this.core.registers.base, low, high)
+  }
+
+  swapGsBase(): void {
+    this.core.registers.swapGsBase()
   }
 
   tscAux(): number {

@@ -8,7 +8,7 @@ import type { SegmentState } from '../../interface/registers.ts'
 import type { Core, Views } from '../core/core.ts'
 import type { SystemRegisters } from '../core/system-registers.ts'
 import { RECORD } from '../layout/record.ts'
-import { SEGMENT_SLOT, STATUS, State } from '../layout/state.ts'
+import { STATUS, State } from '../layout/state.ts'
 import { FEATURE, hasFeature } from './features.ts'
 import { afterJump } from './tables.ts'
 
@@ -122,10 +122,6 @@ export function systemExit(core: Core, record: number): number {
 /** SWAPGS. */
 export function swapGs({ registers, faults }: Views<'registers' | 'faults'>): number {
   if (registers.cpl !== 0) return faults.protection()
-  const { view, base } = registers
-  const slot = SEGMENT_SLOT[SEGMENT.gs]!
-  const [low, high] = [registers.low(slot), registers.high(slot)]
-  registers.setSlot(slot, State.kernelGsBase.low(view, base), State.kernelGsBase.high(view, base))
-  State.kernelGsBase.setParts(view, base, low, high)
+  registers.swapGsBase()
   return STATUS.NEXT
 }
