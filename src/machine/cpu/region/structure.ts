@@ -1,0 +1,214 @@
+/**
+ * Orders a region's basic blocks for structured control flow: which of them are loops, which are reached from several
+ * places, and after which one each of those is written. WebAssembly has no jumps: a block that is reached from one place
+ * stands where that place is, a join behind a `block` around everything that its immediate dominator dominates, a loop's
+ * first block in a `loop`. A loop that is entered at several of its blocks has some of them copied; what is still not in
+ * order then leaves the region.
+ * Reference: N. Ramsey, Beyond Relooper (ICFP 2022).
+ */
+import type { Region, RegionBlock } from './region.ts'
+import { returnSites } from './return-sites.ts'
+
+/** No node: control leaves the region. */
+export const OUTSIDE = -1
+
+/** A basic block in its place. */
+export interface RegionNode {
+  readonly block: RegionBlock
+  /** Nodes that control goes on with behind it, and at its target; or OUTSIDE. */
+  readonly next: number
+  readonly taken: number
+  /** Of a return: the nodes at the known return sites. */
+  readonly sites: readonly number[]
+  /** Later nodes lead back to it. */
+  readonly isLoop: boolean
+  /** Several earlier ones, or one in two ways, lead to it. */
+  readonly isJoin: boolean
+  /** Joins that are written behind it, the last one first. */
+  readonly joins: readonly number[]
+  /** Instructions on the longest way from here to the next loop or out of the region. */
+  readonly longest: number
+}
+
+/** A region in order. */
+export interface RegionShape {
+  readonly region: Region
+  /** In reverse postorder, the entry first. */
+  readonly nodes: readonly RegionNode[]
+  /** Edges that leave the region although it has their target. */
+  readonly cut: number
+}
+
+/** Copies of blocks for loops with several entries are made up to this number of instructions beyond the region's own. */
+const MOST_COPIED = 60
+
+/** A node of the graph: copies have a node of their own for the same block. */
+interface Vertex {
+  readonly block: RegionBlock
+  next: Vertex | undefined
+  taken: Vertex | undefined
+  sites: Vertex[]
+}
+
+/** A graph in order. */
+interface Order {
+  readonly vertices: readonly Vertex[]
+  readonly index: ReadonlyMap<Vertex, number>
+  /** Immediate dominator of each, by number. */
+  readonly dominator: readonly number[]
+}
+
+const successors = ({ next, taken, sites }: Vertex): Vertex[] =>
+  [next, taken, ...sites].filter((one): one is Vertex => one !== undefined)
+
+/** Puts the region's blocks in order. */
+export function structure(region: Region): RegionShape {
+  const entry = graph(region)
+  let order = inOrder(entry)
+  let room = MOST_COPIED
+  for (let edge = irreducible(order); edge !== undefined; edge = irreducible(order)) {
+    room -= edge.to.block.instructions.length
+    if (room < 0) break
+    redirect(edge.from, edge.to, { ...edge.to, sites: [...edge.to.sites] })
+    order = inOrder(entry)
+  }
+  let cut = 0
+  for (let edge = irreducible(order); edge !== undefined; edge = irreducible(order)) {
+    redirect(edge.from, edge.to, undefined)
+    cut += 1
+    order = inOrder(entry)
+  }
+  return { region, nodes: nodesOf(order), cut }
+}
+
+/** The control-flow graph; its entry. */
+function graph({ blocks }: Region): Vertex {
+  const sitesOf = returnSites(blocks)
+  const vertices = new Map<number, Vertex>(
+    blocks.map((block) => [block.rip, { block, next: undefined, taken: undefined, sites: [] }]))
+  for (const vertex of vertices.values()) {
+    const { end, next, target } = vertex.block
+    if (end === 'next' || end === 'conditional') vertex.next = vertices.get(next)
+    if (target !== undefined) vertex.taken = vertices.get(target)
+    if (end === 'return') vertex.sites = (sitesOf.get(vertex.block) ?? []).map((site) => vertices.get(site)!)
+  }
+  return vertices.get(blocks[0]!.rip)!
+}
+
+/** Leads the edges of one vertex to another elsewhere, or out of the region. */
+function redirect(from: Vertex, to: Vertex, instead: Vertex | undefined): void {
+  if (from.next === to) from.next = instead
+  if (from.taken === to) from.taken = instead
+  from.sites = from.sites.flatMap((site) => (site !== to ? [site] : instead === undefined ? [] : [instead]))
+}
+
+/** Reverse postorder and dominators. */
+function inOrder(entry: Vertex): Order {
+  const postorder: Vertex[] = []
+  const seen = new Set<Vertex>([entry])
+  const path: { readonly vertex: Vertex; readonly left: Vertex[] }[] = [{ vertex: entry, left: successors(entry) }]
+  while (path.length > 0) {
+    const { vertex, left } = path[path.length - 1]!
+    const one = left.pop()
+    if (one === undefined) {
+      postorder.push(vertex)
+      path.pop()
+    } else if (!seen.has(one)) {
+      seen.add(one)
+      path.push({ vertex: one, left: successors(one) })
+    }
+  }
+  const vertices = postorder.reverse()
+  const index = new Map(vertices.map((vertex, number) => [vertex, number]))
+  return { vertices, index, dominator: dominators(vertices, index) }
+}
+
+/**
+ * Immediate dominators.
+ * Reference: Cooper, Harvey, Kennedy, A Simple, Fast Dominance Algorithm.
+ */
+function dominators(vertices: readonly Vertex[], index: ReadonlyMap<Vertex, number>): number[] {
+  const predecessors: number[][] = vertices.map(() => [])
+  vertices.forEach((vertex, number) => {
+    for (const one of successors(vertex)) predecessors[index.get(one)!]!.push(number)
+  })
+  const dominator: number[] = vertices.map(() => -1)
+  dominator[0] = 0
+  const common = (first: number, second: number): number => {
+    let [a, b] = [first, second]
+    while (a !== b) {
+      if (a > b) a = dominator[a]!
+      else b = dominator[b]!
+    }
+    return a
+  }
+  for (let changed = true; changed;) {
+    changed = false
+    for (let number = 1; number < vertices.length; number += 1) {
+      let found = -1
+      for (const one of predecessors[number]!) {
+        if (dominator[one] === -1) continue
+        found = found === -1 ? one : common(found, one)
+      }
+      if (dominator[number] === found) continue
+      dominator[number] = found
+      changed = true
+    }
+  }
+  return dominator
+}
+
+/** True when every way to `other` leads through `one`. */
+function dominates(dominator: readonly number[], one: number, other: number): boolean {
+  let at = other
+  while (at > one) at = dominator[at]!
+  return at === one
+}
+
+/** An edge back to a vertex that is not the only way into its loop. */
+function irreducible({ vertices, index, dominator }: Order): { from: Vertex; to: Vertex } | undefined {
+  for (const [number, from] of vertices.entries()) {
+    for (const to of successors(from)) {
+      const target = index.get(to)!
+      if (target <= number && !dominates(dominator, target, number)) return { from, to }
+    }
+  }
+  return undefined
+}
+
+function nodesOf({ vertices, index, dominator }: Order): RegionNode[] {
+  const isLoop = vertices.map(() => false)
+  const ways = vertices.map(() => 0)
+  vertices.forEach((vertex, number) => {
+    for (const one of successors(vertex)) {
+      const target = index.get(one)!
+      if (target <= number) isLoop[target] = true
+      else ways[target]! += 1
+    }
+  })
+  const joins: number[][] = vertices.map(() => [])
+  for (let number = vertices.length - 1; number > 0; number -= 1) {
+    if (ways[number]! > 1) joins[dominator[number]!]!.push(number)
+  }
+  const longest = longestWays(vertices, index, isLoop)
+  const numberOf = (vertex: Vertex | undefined): number => (vertex === undefined ? OUTSIDE : index.get(vertex)!)
+  return vertices.map((vertex, number) => ({
+    block: vertex.block, next: numberOf(vertex.next), taken: numberOf(vertex.taken), sites: vertex.sites.map(numberOf),
+    isLoop: isLoop[number]!, isJoin: ways[number]! > 1, joins: joins[number]!, longest: longest[number]!,
+  }))
+}
+
+function longestWays(
+  vertices: readonly Vertex[], index: ReadonlyMap<Vertex, number>, isLoop: readonly boolean[],
+): number[] {
+  const longest = vertices.map(({ block }) => block.instructions.length)
+  for (let number = vertices.length - 1; number >= 0; number -= 1) {
+    let most = 0
+    for (const one of successors(vertices[number]!)) {
+      const target = index.get(one)!
+      if (target > number && !isLoop[target]!) most = Math.max(most, longest[target]!)
+    }
+    longest[number]! += most
+  }
+  return longest
+}
