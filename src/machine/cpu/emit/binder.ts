@@ -145,6 +145,9 @@ export interface Binder {
   runtime(name: string): void
 }
 
+/** What stores the words of flags. */
+export type FlagBinder = Pick<Binder, 'code' | 'flagGet' | 'flagSet' | 'renewFlags'>
+
 /** Name of the WebAssembly type that carries a size. */
 export const typeOf = (size: Size): 'i32' | 'i64' => (size === 64 ? 'i64' : 'i32')
 

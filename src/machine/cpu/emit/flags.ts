@@ -15,12 +15,12 @@ import { RFLAGS } from '../../../x86/index.ts'
 import type { Code } from '../../../wasm/index.ts'
 import { State } from '../layout/state.ts'
 import { signExtend64, typeOf } from './binder.ts'
-import type { Binder, FlagSource, Size } from './binder.ts'
+import type { Binder, FlagBinder, FlagSource, Size } from './binder.ts'
 import {
   pushAdjustOf, pushCarryOf, pushOverflowOf, pushParityOf, pushSignOf, pushVector, pushZeroOf,
 } from './flag-operands.ts'
 
-function storeResult(b: Binder, size: Size, result: number): void {
+function storeResult(b: FlagBinder, size: Size, result: number): void {
   b.flagSet('result', () => {
     b.code.get(result)
     signExtend64(b.code, size)
@@ -28,7 +28,7 @@ function storeResult(b: Binder, size: Size, result: number): void {
 }
 
 /** Stores the vector of carries in local `vector`, of the size's type. */
-function storeCarries(b: Binder, size: Size, vector: number): void {
+function storeCarries(b: FlagBinder, size: Size, vector: number): void {
   const c = b.code
   if (size === 64) {
     b.flagSet('carries', () => {
@@ -58,7 +58,7 @@ export function sourceFlags(b: Binder, source: FlagSource): FlagSource {
 }
 
 /** Stores the words of flags that are known by operands. */
-export function storeFlags(b: Binder, source: FlagSource): void {
+export function storeFlags(b: FlagBinder, source: FlagSource): void {
   const { kind, size } = source
   if (kind === 'inc' || kind === 'dec') return storeStep(b, source)
   b.renewFlags()
@@ -73,7 +73,7 @@ export function storeFlags(b: Binder, source: FlagSource): void {
 }
 
 /** Words of INC and DEC: as for adding or subtracting 1, but CF stays. */
-function storeStep(b: Binder, source: FlagSource): void {
+function storeStep(b: FlagBinder, source: FlagSource): void {
   const c = b.code
   const { size } = source
   const t = typeOf(size)
@@ -113,7 +113,7 @@ function storeStep(b: Binder, source: FlagSource): void {
 }
 
 /** Pushes a number with CF of before in its top bit. */
-function pushOldCarry(b: Binder, carry: number | undefined): void {
+function pushOldCarry(b: FlagBinder, carry: number | undefined): void {
   if (carry === undefined) return b.flagGet('high')
   b.code.get(carry)
   b.code.i32(31)

@@ -1,0 +1,320 @@
+/**
+ * Writes a region as one WebAssembly function, (base, record) -> STATUS: NEXT when it declines or has come back to its
+ * entry, where the interpreter goes on with the block's records; JUMP when it has set rip. Everything is in locals until
+ * one common epilogue puts it back. Nothing is raised here: an instruction that would fault is left to the interpreter.
+ *
+ * The budget is paid exactly: instructions are counted while the code is written and taken off where ways join, and at
+ * exits; it is compared only at the entry and at loops, with the longest way to the next such place.
+ */
+import { PAGE_SIZE } from '../../../x86/index.ts'
+import type { Code, Label, ModuleWriter } from '../../../wasm/index.ts'
+import { STATUS, State } from '../layout/state.ts'
+import { RECORD } from '../layout/record.ts'
+import type { MicroTable } from '../uops/table.ts'
+import { exitCause } from './exit-causes.ts'
+import type { ExitCause } from './exit-causes.ts'
+import { FLAG_HELPERS } from './flag-helpers.ts'
+import { RegionBinder, pushLinear } from './region-binder.ts'
+import type { RegionControl } from './region-binder.ts'
+import type { RegisterUse } from './region-registers.ts'
+import { registerUse } from './register-use.ts'
+import type { Region, RegionInstruction } from './region.ts'
+import { OUTSIDE, structure } from './structure.ts'
+import type { RegionNode, RegionShape } from './structure.ts'
+
+/** What a region's function is written with. */
+export interface RegionFunctions {
+  /** Imported functions by name: those of {@link RegionWriter.imports}. */
+  readonly imported: ReadonlyMap<string, number>
+  /** Pushes an i32, not 0 when the region holds for the processor in local 0; the front record is local 1. */
+  pushValid(code: Code): void
+}
+
+/** Writes the functions of a machine's regions. */
+export class RegionWriter {
+  /** Functions that regions call. */
+  readonly imports = FLAG_HELPERS
+  private readonly view: DataView
+  private readonly table: MicroTable
+
+  constructor(view: DataView, table: MicroTable) {
+    this.view = view
+    this.table = table
+  }
+
+  /** Adds a region's function to a module; its number. */
+  write(module: ModuleWriter, region: Region, functions: RegionFunctions): number {
+    const { index, code } = module.function(['i32', 'i32'], ['i32'])
+    const use = registerUse(this.view, this.table, region.blocks)
+    new FunctionWriter(code, { shape: structure(region), view: this.view, table: this.table, functions, use }).write()
+    return index
+  }
+}
+
+interface FunctionOptions {
+  readonly shape: RegionShape
+  readonly view: DataView
+  readonly table: MicroTable
+  readonly functions: RegionFunctions
+  readonly use: RegisterUse
+}
+
+const [BASE, FRONT_RECORD] = [0, 1]
+
+class FunctionWriter implements RegionControl {
+  private readonly code: Code
+  private readonly options: FunctionOptions
+  private readonly nodes: readonly RegionNode[]
+  private readonly binder: RegionBinder
+  private readonly budget: number
+  private readonly exitRip: number
+  private readonly cause: number
+  private epilogue: Label = 0
+  /** Where joins stand, and where loops begin, by node. */
+  private readonly labels = new Map<number, Label>()
+  private readonly loops = new Map<number, Label>()
+  /** Instructions done that have not been taken off the budget. */
+  private owed = 0
+  /** The node at hand. */
+  private at = 0
+  private readonly inside: ReadonlySet<number>
+
+  constructor(code: Code, options: FunctionOptions) {
+    this.code = code
+    this.options = options
+    this.nodes = options.shape.nodes
+    this.inside = new Set(this.nodes.map(({ block }) => block.rip))
+    const { imported } = options.functions
+    const functions = { storeFlags: imported.get('storeFlags')!, carryOf: imported.get('carryOf')! }
+    this.budget = code.local('i32')
+    this.exitRip = code.local('i64')
+    this.cause = code.local('i32')
+    this.binder = new RegionBinder(code, { view: options.view, functions, control: this })
+  }
+
+  private get region(): Region {
+    return this.options.shape.region
+  }
+
+  write(): void {
+    const { code: c, binder: b } = this
+    this.prologue()
+    b.registers.load(this.options.use)
+    b.flags.load(BASE)
+    c.get(BASE)
+    c.memory('i32.load', State.bank.offset)
+    c.set(b.bank)
+    this.epilogue = c.block()
+    this.tree(0)
+    c.end()
+    b.registers.spill(this.options.use)
+    b.flags.spill(BASE)
+    this.writeEnd()
+  }
+
+  /** Declines unless this is the code at its place, mapped as it was, and the budget reaches the first look at it. */
+  private prologue(): void {
+    const c = this.code
+    const { entry, entryCount } = this.region
+    const declineIf = (): void => {
+      c.if()
+      c.i32(STATUS.NEXT)
+      c.op('return')
+      c.end()
+    }
+    // The frame may be mapped elsewhere, too.
+    c.get(BASE)
+    c.memory('i64.load', State.page.offset)
+    pushLinear(c, Math.floor(entry / PAGE_SIZE) * PAGE_SIZE)
+    c.op('i64.ne')
+    declineIf()
+    this.options.functions.pushValid(c)
+    c.op('i32.eqz')
+    c.if()
+    this.noteExit(() => c.i32(exitCause('mapping')))
+    c.i32(STATUS.NEXT)
+    c.op('return')
+    c.end()
+    c.get(BASE)
+    c.memory('i32.load', State.budget.offset)
+    c.i32(entryCount)
+    c.op('i32.add')
+    c.tee(this.budget)
+    c.i32(this.nodes[0]!.longest)
+    c.op('i32.lt_s')
+    c.if()
+    this.noteExit(() => c.i32(exitCause('budget')))
+    c.i32(STATUS.NEXT)
+    c.op('return')
+    c.end()
+  }
+
+  private noteExit(pushCause: () => void): void {
+    const c = this.code
+    c.get(BASE)
+    c.get(FRONT_RECORD)
+    c.memory('i32.store', State.exitRecord.offset)
+    c.get(BASE)
+    pushCause()
+    c.memory('i32.store', State.exitCause.offset)
+  }
+
+  /** At its own entry the block's records are next, which have to be paid for; a look-up would lead here again. */
+  private writeEnd(): void {
+    const c = this.code
+    const { entry, entryCount } = this.region
+    this.noteExit(() => c.get(this.cause))
+    c.get(this.exitRip)
+    pushLinear(c, entry)
+    c.op('i64.eq')
+    c.get(this.budget)
+    c.i32(entryCount)
+    c.op('i32.ge_s', 'i32.and')
+    c.if()
+    c.get(BASE)
+    c.get(this.budget)
+    c.i32(entryCount)
+    c.op('i32.sub')
+    c.memory('i32.store', State.budget.offset)
+    c.i32(STATUS.NEXT)
+    c.op('return')
+    c.end()
+    c.get(BASE)
+    c.get(this.budget)
+    c.memory('i32.store', State.budget.offset)
+    c.get(BASE)
+    c.get(this.exitRip)
+    c.memory('i64.store', State.rip.offset)
+    c.i32(STATUS.JUMP)
+  }
+
+  /** Writes a node and everything that it dominates. */
+  private tree(number: number): void {
+    const { code: c, binder: b } = this
+    const node = this.nodes[number]!
+    if (!node.isLoop) return this.within(number, 0)
+    this.join()
+    this.loops.set(number, c.loop())
+    b.flags.state = 'merged'
+    c.get(this.budget)
+    c.i32(node.longest)
+    c.op('i32.lt_s')
+    c.if()
+    this.exit('budget', () => pushLinear(c, node.block.rip))
+    c.end()
+    this.within(number, 0)
+    c.op('unreachable')
+    c.end()
+  }
+
+  /** Writes a node inside the blocks behind which its joins from the given one on stand. */
+  private within(number: number, from: number): void {
+    const { code: c, binder: b } = this
+    const join = this.nodes[number]!.joins[from]
+    if (join === undefined) return this.body(number)
+    this.labels.set(join, c.block())
+    this.within(number, from + 1)
+    c.end()
+    b.flags.state = 'merged'
+    this.owed = 0
+    this.tree(join)
+  }
+
+  private body(number: number): void {
+    const { block, next } = this.nodes[number]!
+    for (const instruction of block.instructions) {
+      this.at = number
+      this.instruction(instruction)
+      this.owed += 1
+    }
+    if (block.end === 'next') this.go(next, next === OUTSIDE ? 'instruction' : 'target', block.next)
+    else if (block.end === 'conditional') this.go(next, 'target', block.next)
+  }
+
+  private instruction(instruction: RegionInstruction): void {
+    const { binder: b } = this
+    const { all } = this.options.table
+    for (let record = instruction.first; record < instruction.end; record += RECORD.bytes) {
+      b.reader.record = { instruction, at: record }
+      const micro = all[b.reader.number]!
+      const { facts } = micro
+      b.isComparison = !facts.operands.some(({ use }) => use === 'write') && !facts.memory.some(({ use }) => use !== 'read')
+      const { emit } = micro.pair?.first ?? micro
+      emit(b)
+    }
+  }
+
+  /** Takes off the budget what is owed, and leaves the flags as whoever does not know where control came from takes them. */
+  private join(): void {
+    this.pay(this.owed)
+    this.binder.flags.merge()
+    this.owed = 0
+  }
+
+  private pay(instructions: number): void {
+    const c = this.code
+    if (instructions === 0) return
+    c.get(this.budget)
+    c.i32(instructions)
+    c.op('i32.sub')
+    c.set(this.budget)
+  }
+
+  /** Leaves the region with what is done and owed at this point. */
+  private exit(cause: ExitCause, pushRip: () => void): void {
+    const c = this.code
+    this.pay(this.owed)
+    this.binder.flags.merge()
+    c.i32(exitCause(cause))
+    c.set(this.cause)
+    pushRip()
+    c.set(this.exitRip)
+    c.br(this.epilogue)
+  }
+
+  /** Control goes on from the node at hand, whose last instruction is done. */
+  private go(target: number, cause: ExitCause, rip: number): void {
+    if (target === OUTSIDE) return this.exit(this.inside.has(rip) ? 'irreducible' : cause, () => pushLinear(this.code, rip))
+    const label = target <= this.at ? this.loops.get(target)! : this.labels.get(target)
+    if (label === undefined) return this.tree(target)
+    this.join()
+    this.code.br(label)
+  }
+
+  leaveBefore(cause: ExitCause): void {
+    this.exit(cause, () => pushLinear(this.code, this.binder.reader.rip))
+  }
+
+  branch(): void {
+    const { block, taken } = this.nodes[this.at]!
+    this.aside(() => this.go(taken, 'target', block.target!))
+  }
+
+  jump(target: number): void {
+    const c = this.code
+    for (const site of this.nodes[this.at]!.sites) {
+      const { rip } = this.nodes[site]!.block
+      c.get(target)
+      pushLinear(c, rip)
+      c.op('i64.eq')
+      c.if()
+      this.aside(() => this.go(site, 'target', rip))
+      c.end()
+    }
+    this.aside(() => this.exit('indirect', () => c.get(target)))
+  }
+
+  /** Writes a way from behind the instruction at hand; then goes on from before. */
+  private aside(body: () => void): void {
+    const { at, owed } = this
+    const { flags, reader } = this.binder
+    const { state } = flags
+    const { record } = reader
+    this.owed += 1
+    body()
+    this.at = at
+    this.owed = owed
+    flags.state = state
+    reader.record = record
+  }
+}
