@@ -6,8 +6,8 @@
  */
 import { PAGE_SHIFT, PAGE_SIZE } from '../../../x86/index.ts'
 import { highPart, lowPart } from '../../../util/index.ts'
-import type { Code } from '../../../wasm/index.ts'
-import type { AddressForm, FlagSource, Place, RegisterField, Size } from '../emit/binder.ts'
+import type { Code, MemoryName } from '../../../wasm/index.ts'
+import type { AddressForm, FlagSource, Place, RegisterField, Size, VectorPlace } from '../emit/binder.ts'
 import type { FlagRead, FlagWrite } from '../emit/flag-words.ts'
 import { RecordBinder } from '../emit/record-binder.ts'
 import type { SmallField } from '../layout/record.ts'
@@ -20,6 +20,8 @@ import { RegionRegisters } from './region-registers.ts'
 
 /** log2 of a TLB entry's bytes. */
 const ENTRY_SHIFT = Math.log2(TLB.entryBytes)
+/** Bytes of the units by which records name vectors. */
+const VECTOR_BYTES = 16
 /** Bits of a scale field: the index's shift, and the slot of the segment base. */
 const SCALE = { SHIFT: 3, SEGMENT: 0xf8 } as const
 
@@ -77,6 +79,27 @@ export class RegionBinder extends RecordBinder {
   private pushSlot(slot: number, size: Size): void {
     if (slot === SLOT.page && size === 64) pushLinear(this.code, this.reader.page)
     else this.registers.get(slot, size)
+  }
+
+  override vector(field: RegisterField): VectorPlace {
+    const c = this.code
+    const start = this.reader.small(field) * VECTOR_BYTES
+    return {
+      load: (name, offset = 0) => {
+        c.get(this.base)
+        c.memory(name, start + offset)
+      },
+      store: (name, push, offset = 0) => {
+        c.get(this.base)
+        push()
+        c.memory(name, start + offset)
+      },
+    }
+  }
+
+  override vectorGet(field: RegisterField, name: MemoryName, offset = 0): void {
+    this.code.get(this.base)
+    this.code.memory(name, this.reader.small(field) * VECTOR_BYTES + offset)
   }
 
   override immediate(size: Size): void {

@@ -116,25 +116,15 @@ class FunctionWriter implements RegionControl {
   private prologue(): void {
     const c = this.code
     const { entry, entryCount } = this.region
-    const declineIf = (): void => {
-      c.if()
-      c.i32(STATUS.NEXT)
-      c.op('return')
-      c.end()
-    }
     // The frame may be mapped elsewhere, too.
     c.get(BASE)
     c.memory('i64.load', State.page.offset)
     pushLinear(c, Math.floor(entry / PAGE_SIZE) * PAGE_SIZE)
     c.op('i64.ne')
-    declineIf()
+    this.declineIf('mapping')
     this.options.functions.pushValid(c)
     c.op('i32.eqz')
-    c.if()
-    this.noteExit(() => c.i32(exitCause('mapping')))
-    c.i32(STATUS.NEXT)
-    c.op('return')
-    c.end()
+    this.declineIf('mapping')
     c.get(BASE)
     c.memory('i32.load', State.budget.offset)
     c.i32(entryCount)
@@ -142,8 +132,14 @@ class FunctionWriter implements RegionControl {
     c.tee(this.budget)
     c.i32(this.nodes[0]!.longest)
     c.op('i32.lt_s')
+    this.declineIf('budget')
+  }
+
+  /** Declines when the i32 on the stack is not 0. */
+  private declineIf(cause: ExitCause): void {
+    const c = this.code
     c.if()
-    this.noteExit(() => c.i32(exitCause('budget')))
+    this.noteExit(() => c.i32(exitCause(cause)))
     c.i32(STATUS.NEXT)
     c.op('return')
     c.end()
