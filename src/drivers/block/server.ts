@@ -1,6 +1,6 @@
 /**
- * Serves one block ring: takes requests, checks them, carries them out on a store, answers. It knows the ring and the
- * grants, nothing of XenStore. The front-end is hostile: each request is copied out of the ring once, every field of
+ * Serves one block ring: takes requests, checks them, has them carried out on a store (store-work.ts), answers. It knows
+ * the ring and the grants, nothing of XenStore. The front-end is hostile: each request is copied out of the ring once, every field of
  * the copy is checked before it is used, and a grant that cannot be mapped fails its request and nothing else.
  *
  * Segments whose frames lie one behind the other are moved in one piece, by the store straight to or from the guest's
@@ -19,10 +19,9 @@ import { SECTOR_SIZE } from './block-store.ts'
 import { PersistentGrants, persistentState } from './persistent-grants.ts'
 import type { BlockLayout } from './protocol.ts'
 import { DIRECT_SEGMENTS, INDIRECT_SEGMENTS, SECTORS_PER_PAGE, SEGMENT_AT } from './protocol.ts'
-import { markWritten, WaitingRequests, type RecordedAnswer, type StoreAnswer } from './waiting-requests.ts'
+import { StoreWork, type ByteRuns, type Outcome } from './store-work.ts'
+import { WaitingRequests, type RecordedAnswer, type StoreAnswer } from './waiting-requests.ts'
 
-/** Bytes that are discarded without a pause: a store may have to write zeros. */
-export const DISCARD_PIECE = 4 << 20
 /** Segments that are moved in one go, 4 MiB: a full ring asks for 32 MiB, and whoever shares the thread waits for it. */
 export const TURN_SEGMENTS = 1024
 
@@ -108,13 +107,12 @@ export class BlockServer implements Quiescible {
   readonly statistics: BlockStatistics = {
     reads: 0, writes: 0, flushes: 0, discards: 0, sectorsRead: 0, sectorsWritten: 0, errors: 0,
   }
-  /** What the store said when it failed last. */
-  lastError: unknown
   private readonly options: BlockServerOptions
   private readonly ring: BackRing
   private readonly copy: Uint8Array
   private readonly view: DataView
   private readonly persistent = new PersistentGrants()
+  private readonly work: StoreWork
   /** Requests that the store has not answered. */
   private readonly waiting: WaitingRequests
   private stopped = false
@@ -122,26 +120,27 @@ export class BlockServer implements Quiescible {
   private resting = false
   /** Segments looked at in this turn. */
   private segments = 0
-  private lastDiscard: Promise<void> = Promise.resolve()
-  /** Byte runs of the request in hand: start and length, in pairs. */
-  private readonly runs = new Uint32Array(2 * INDIRECT_SEGMENTS)
-  private runCount = 0
+  /** Byte runs of the request in hand. */
+  private readonly runs: ByteRuns = { at: new Uint32Array(2 * INDIRECT_SEGMENTS), count: 0 }
   /** Copy of the segments of an indirect request. */
   private readonly indirect = new Uint8Array(INDIRECT_SEGMENTS * BlkifRequestSegment.size)
   private readonly indirectView = new DataView(this.indirect.buffer)
 
   constructor(options: BlockServerOptions) {
-    const { layout } = options
+    const { layout, store, grants: { memory } } = options
     this.options = options
-    this.waiting = new WaitingRequests(options.grants.memory)
-    this.ring = new BackRing({ view: options.grants.memory.view, base: options.ring, entrySize: layout.entrySize })
+    this.work = new StoreWork({
+      store, memory, pause: () => options.pause?.(), onStoreFailed: (error) => options.onStoreFailed?.(error),
+    })
+    this.waiting = new WaitingRequests(memory)
+    this.ring = new BackRing({ view: memory.view, base: options.ring, entrySize: layout.entrySize })
     this.copy = new Uint8Array(layout.entrySize)
     this.view = new DataView(this.copy.buffer)
   }
 
-  /** Sectors of the store, which may grow and shrink. */
-  private get sectors(): number {
-    return this.options.store.size / SECTOR_SIZE
+  /** What the store said when it failed last. */
+  get lastError(): unknown {
+    return this.work.lastError
   }
 
   /** True when the front-end has overrun its ring; nothing is served any more. */
@@ -200,6 +199,7 @@ export class BlockServer implements Quiescible {
    */
   async stop(): Promise<void> {
     this.stopped = true
+    this.work.stop()
     await this.waiting.end()
     this.release(this.persistent.clear())
   }
@@ -234,7 +234,7 @@ export class BlockServer implements Quiescible {
     this.statistics.flushes += 1
     const carries = this.options.layout.request.nrSegments.get(this.view, 0) > 0
     if (operation === BLKIF_OP.WRITE_BARRIER && carries) this.transfer(operation, idLow, idHigh)
-    else this.finish(this.attempt(() => this.options.store.flush()), { ...NOTHING, operation, idLow, idHigh })
+    else this.finish(this.work.flush(), { ...NOTHING, operation, idLow, idHigh })
   }
 
   private transfer(operation: number, idLow: number, idHigh: number): void {
@@ -282,18 +282,18 @@ export class BlockServer implements Quiescible {
       return
     }
     transfer.sectors = sectors
-    const done = this.move(transfer.write, list.first * SECTOR_SIZE)
-    const isBarrier = transfer.operation === BLKIF_OP.WRITE_BARRIER
-    this.finish(isBarrier ? this.afterwards(done, () => store.flush()) : done, transfer)
+    const done = this.work.move(transfer.write ? 'write' : 'read', list.first * SECTOR_SIZE, this.runs)
+    this.finish(transfer.operation === BLKIF_OP.WRITE_BARRIER ? this.work.flushBehind(done) : done, transfer)
   }
 
   /** Checks and maps all segments, and notes their bytes as runs; sectors in all, or -1. */
   private mapSegments({ view, at, count, first }: SegmentList, { write, handles }: Transfer): number {
-    const end = this.sectors
+    const end = this.work.sectors
     this.segments += count
     this.options.spend?.(count * SEGMENT_COST)
     if (count === 0 || first >= end) return -1
     const { runs, persistent } = this
+    const { at: places } = runs
     const { gref, firstSect, lastSect, size } = SEGMENT_AT
     let sectors = 0
     let next = 0
@@ -310,15 +310,15 @@ export class BlockServer implements Quiescible {
       const start = frame * PAGE_SIZE + from * SECTOR_SIZE
       const length = (to - from + 1) * SECTOR_SIZE
       if (start === runEnd) {
-        runs[next - 1]! += length
+        places[next - 1]! += length
       } else {
-        runs[next] = start
-        runs[next + 1] = length
+        places[next] = start
+        places[next + 1] = length
         next += 2
       }
       runEnd = start + length
     }
-    this.runCount = next / 2
+    runs.count = next / 2
     return sectors
   }
 
@@ -337,41 +337,6 @@ export class BlockServer implements Quiescible {
     return frame
   }
 
-  /** Moves the noted runs between memory and store; whether that went well. */
-  private move(write: boolean, start: number): boolean | Promise<boolean> {
-    let waiting: Promise<void>[] | undefined
-    let offset = start
-    try {
-      for (let index = 0; index < 2 * this.runCount; index += 2) {
-        const length = this.runs[index + 1]!
-        const done = this.moveRun(write, offset, { from: this.runs[index]!, length })
-        if (done !== undefined) (waiting ??= []).push(done)
-        offset += length
-      }
-    } catch (error) {
-      this.noteError(error)
-      // Runs that were begun still use their pages: the request ends when they have.
-      return waiting === undefined ? false : Promise.allSettled(waiting).then(() => false)
-    }
-    if (waiting === undefined) return true
-    return Promise.allSettled(waiting).then((runs) => {
-      const failed = runs.find((run) => run.status === 'rejected')
-      return failed === undefined || this.noteError(failed.reason)
-    })
-  }
-
-  private moveRun(
-    write: boolean, offset: number, { from, length }: { readonly from: number; readonly length: number },
-  ): void | Promise<void> {
-    const { store, grants } = this.options
-    const bytes = grants.memory.bytes.subarray(from, from + length)
-    if (write) return store.write(offset, bytes)
-    const done = store.read(offset, bytes)
-    if (done !== undefined) return Promise.resolve(done).then(() => markWritten(grants.memory, from, length))
-    markWritten(grants.memory, from, length)
-    return undefined
-  }
-
   private discard(idLow: number, idHigh: number): void {
     const { layout: { discard }, store } = this.options
     const first = discard.sectorNumber.number(this.view, 0)
@@ -379,58 +344,21 @@ export class BlockServer implements Quiescible {
     const operation = BLKIF_OP.DISCARD
     if (store.discard === undefined) {
       this.respond(idLow, idHigh, operation, BLKIF_RSP.EOPNOTSUPP)
-    } else if (store.readOnly || first + count > this.sectors) {
+    } else if (store.readOnly || first + count > this.work.sectors) {
       this.respond(idLow, idHigh, operation, BLKIF_RSP.ERROR)
     } else {
       this.statistics.discards += 1
-      const [start, length] = [first * SECTOR_SIZE, count * SECTOR_SIZE]
-      const done = this.attempt(() => length <= DISCARD_PIECE ? store.discard?.(start, length) : this.discardInPieces(start, length))
-      this.finish(done, { ...NOTHING, operation, idLow, idHigh })
+      this.finish(this.work.discard(first * SECTOR_SIZE, count * SECTOR_SIZE), { ...NOTHING, operation, idLow, idHigh })
     }
-  }
-
-  /** Long discards follow one another: however many the ring holds, a turn carries out one piece of one of them. */
-  private discardInPieces(start: number, length: number): Promise<void> {
-    const work = this.lastDiscard.then(async () => {
-      for (let done = 0; done < length && !this.stopped; done += DISCARD_PIECE) {
-        await this.options.store.discard?.(start + done, Math.min(DISCARD_PIECE, length - done))
-        await this.options.pause?.()
-      }
-    })
-    this.lastDiscard = work.catch(() => undefined)
-    return work
-  }
-
-  /** Calls a store; an exception is an error that came at once. */
-  private attempt(call: () => void | Promise<void>): boolean | Promise<boolean> {
-    try {
-      const done = call()
-      // A store of a user's may answer what is no promise.
-      return done === undefined ? true : Promise.resolve(done).then(() => true, (error: unknown) => this.noteError(error))
-    } catch (error) {
-      return this.noteError(error)
-    }
-  }
-
-  /** A store's failure is the request's failure, whatever it was; the guest learns no more than that. */
-  private noteError(error: unknown): false {
-    this.lastError = error
-    this.options.onStoreFailed?.(error)
-    return false
-  }
-
-  private afterwards(done: boolean | Promise<boolean>, next: () => void | Promise<void>): boolean | Promise<boolean> {
-    if (typeof done === 'boolean') return done && this.attempt(next)
-    return done.then((okay) => okay && this.attempt(next))
   }
 
   /** Answers a request when the store has, and lets its pages go. */
-  private finish(done: boolean | Promise<boolean>, transfer: Transfer): void {
+  private finish(done: Outcome, transfer: Transfer): void {
     if (typeof done === 'boolean') {
       this.complete(done, transfer)
       return
     }
-    const reads = this.runs.slice(0, transfer.write || transfer.sectors === 0 ? 0 : 2 * this.runCount)
+    const reads = this.runs.at.slice(0, transfer.write || transfer.sectors === 0 ? 0 : 2 * this.runs.count)
     const number = this.waiting.add({ reads, release: this.options.hold(), take: (okay) => this.take(okay, transfer) })
     void done.then((okay) => {
       if (this.waiting.has(number)) this.answer(number, okay)
