@@ -32,8 +32,11 @@ export interface VectorPlace {
   store(name: MemoryName, push: () => void, offset?: number): void
 }
 
-/** What set flags: ADC and SBB have the carry in, INC and DEC leave CF as it was. */
-export type FlagKind = 'add' | 'adc' | 'inc' | 'sub' | 'sbb' | 'dec' | 'logic'
+/**
+ * What set flags: ADC and SBB have the carry in, INC and DEC leave CF as it was; shifts are those by a constant that is
+ * not zero.
+ */
+export type FlagKind = 'add' | 'adc' | 'inc' | 'sub' | 'sbb' | 'dec' | 'logic' | 'shl' | 'shr' | 'sar' | 'imul'
 
 /** What is known of the flags just set: lets a following condition do without the stored ones. */
 export interface FlagSource {
@@ -94,6 +97,8 @@ export interface Binder {
   flagGet(part: FlagRead): void
   /** Stores what `push` pushes in the flag words. */
   flagSet(part: FlagWrite, push: () => void): void
+  /** Whether flags are remembered: where nobody does, shifts and products need not tell their operands. */
+  readonly remembersFlags: boolean
   /**
    * Offers what sets all flags but, for INC and DEC, CF. True when the binder remembers it (its locals are about to be
    * released), so that nothing is to be stored.

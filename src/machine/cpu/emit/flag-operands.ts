@@ -4,12 +4,16 @@
  * Reference: Intel SDM volume 1, 3.4.3.1.
  */
 import type { Code } from '../../../wasm/index.ts'
-import { constant, truncate, typeOf } from './binder.ts'
+import { constant, signExtend32, signExtend64, truncate, typeOf } from './binder.ts'
 import type { FlagKind, FlagSource } from './binder.ts'
+import { highProduct, pushProductOverflow } from './products.ts'
+
+/** True where CF and OF are no carries: AF, which the manual leaves open, is clear. */
+export const isExplicit = (kind: FlagKind): boolean => kind === 'shl' || kind === 'shr' || kind === 'sar' || kind === 'imul'
 
 /** True when it subtracts: flags of differences are borrows. */
 const SUBTRACTS: Readonly<Record<FlagKind, boolean>> =
-  { add: false, adc: false, inc: false, sub: true, sbb: true, dec: true, logic: false }
+  { add: false, adc: false, inc: false, sub: true, sbb: true, dec: true, logic: false, shl: false, shr: false, sar: false, imul: false }
 
 /** Pushes the vector of carries (borrows) out of each bit, of the size's type: see flags.ts. */
 export function pushVector(c: Code, { kind, size, left, right, result }: FlagSource): void {
@@ -40,6 +44,7 @@ function takeSign(c: Code, { size }: FlagSource): void {
 export function pushCarryOf(c: Code, source: FlagSource): void {
   const { kind, size, left, right, result } = source
   if (kind === 'logic') return c.i32(0)
+  if (isExplicit(kind)) return kind === 'imul' ? pushLost(c, source) : pushShifted(c, source)
   if (kind === 'inc' || kind === 'dec') {
     if (source.carry === undefined) throw new Error('who remembers INC or DEC has to remember CF')
     return c.get(source.carry)
@@ -59,10 +64,67 @@ export function pushCarryOf(c: Code, source: FlagSource): void {
   c.op(`${typeOf(size)}.lt_u`)
 }
 
+/** Pushes the last bit that a shift lost. */
+function pushShifted(c: Code, { kind, size, left, right }: FlagSource): void {
+  const t = typeOf(size)
+  c.get(left)
+  if (kind === 'sar') signExtend32(c, size)
+  if (kind === 'shl') {
+    // Of small operands it is a bit above the result.
+    if (size < 32) {
+      c.get(right)
+      c.op('i32.shl')
+      constant(c, size, size)
+    } else {
+      constant(c, size, size)
+      c.get(right)
+      c.op(`${t}.sub`)
+    }
+  } else {
+    c.get(right)
+    constant(c, size, 1)
+    c.op(`${t}.sub`)
+  }
+  c.op(`${t}.shr_${kind === 'sar' ? 's' : 'u'}`)
+  if (size === 64) c.op('i32.wrap_i64')
+  c.i32(1)
+  c.op('i32.and')
+}
+
+/** Pushes 1 when a product of signed numbers does not fit. */
+function pushLost(c: Code, { size, left, right }: FlagSource): void {
+  const locals = [left, right].map((from) => {
+    const local = c.local('i64')
+    c.get(from)
+    signExtend64(c, size)
+    c.set(local)
+    return local
+  })
+  const [one, other] = locals as [number, number]
+  const [low, high] = [c.local('i64'), c.local('i64')]
+  c.get(one)
+  c.get(other)
+  c.op('i64.mul')
+  c.set(low)
+  if (size === 64) highProduct(c, { left: one, right: other, high }, 'sign')
+  pushProductOverflow(c, size, { low, high }, 'sign')
+  c.release('i64', one, other, low, high)
+}
+
 /** Pushes OF. */
 export function pushOverflowOf(c: Code, source: FlagSource): void {
   const { kind, size, left, right, result } = source
-  if (kind === 'logic') return c.i32(0)
+  if (kind === 'logic' || kind === 'sar') return c.i32(0)
+  if (kind === 'imul') return pushLost(c, source)
+  if (kind === 'shr') {
+    c.get(left)
+    return takeSign(c, source)
+  }
+  if (kind === 'shl') {
+    pushSignOf(c, source)
+    pushShifted(c, source)
+    return c.op('i32.xor')
+  }
   const t = typeOf(size)
   // The sign differs from that of both summands; of minuend from that of subtrahend and difference.
   const one = SUBTRACTS[kind] ? left : result
@@ -101,7 +163,7 @@ export function pushParityOf(c: Code, { size, result }: FlagSource): void {
 
 /** Pushes AF: the carry into bit 4. */
 export function pushAdjustOf(c: Code, { kind, size, left, right, result }: FlagSource): void {
-  if (kind === 'logic') return c.i32(0)
+  if (kind === 'logic' || isExplicit(kind)) return c.i32(0)
   const t = typeOf(size)
   c.get(left)
   c.get(right)

@@ -17,7 +17,7 @@ import { State } from '../layout/state.ts'
 import { signExtend64, typeOf } from './binder.ts'
 import type { Binder, FlagBinder, FlagSource, Size } from './binder.ts'
 import {
-  pushAdjustOf, pushCarryOf, pushOverflowOf, pushParityOf, pushSignOf, pushVector, pushZeroOf,
+  isExplicit, pushAdjustOf, pushCarryOf, pushOverflowOf, pushParityOf, pushSignOf, pushVector, pushZeroOf,
 } from './flag-operands.ts'
 
 function storeResult(b: FlagBinder, size: Size, result: number): void {
@@ -61,6 +61,7 @@ export function sourceFlags(b: Binder, source: FlagSource): FlagSource {
 export function storeFlags(b: FlagBinder, source: FlagSource): void {
   const { kind, size } = source
   if (kind === 'inc' || kind === 'dec') return storeStep(b, source)
+  if (isExplicit(kind)) return storeExplicit(b, source)
   b.renewFlags()
   const vector = kind === 'logic' ? undefined : b.code.local(typeOf(size))
   storeResult(b, size, source.result)
@@ -70,6 +71,17 @@ export function storeFlags(b: FlagBinder, source: FlagSource): void {
   b.code.set(vector)
   storeCarries(b, size, vector)
   b.code.release(typeOf(size), vector)
+}
+
+function storeExplicit(b: FlagBinder, source: FlagSource): void {
+  const c = b.code
+  const [carry, overflow] = [c.local('i32'), c.local('i32')]
+  pushCarryOf(c, source)
+  c.set(carry)
+  pushOverflowOf(c, source)
+  c.set(overflow)
+  explicitFlags(b, source.size, { result: source.result, carry, overflow })
+  c.release('i32', carry, overflow)
 }
 
 /** Words of INC and DEC: as for adding or subtracting 1, but CF stays. */
@@ -121,7 +133,7 @@ function pushOldCarry(b: FlagBinder, carry: number | undefined): void {
 }
 
 /** Flags from a result and explicit CF and OF, both i32 locals holding 0 or 1; AF clear. */
-export function explicitFlags(b: Binder, size: Size, parts: { result: number; carry: number; overflow: number }): void {
+export function explicitFlags(b: FlagBinder, size: Size, parts: { result: number; carry: number; overflow: number }): void {
   b.renewFlags()
   storeResult(b, size, parts.result)
   b.flagSet('high', () => pushHigh(b.code, parts.carry, parts.overflow))

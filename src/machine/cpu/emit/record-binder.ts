@@ -23,6 +23,8 @@ export abstract class RecordBinder implements Binder {
   protected readonly at: number
   readonly width: AddressWidth
   readonly segmented: boolean
+  /** The words always tell the flags. */
+  readonly remembersFlags: boolean = false
 
   constructor(
     code: Code, options: { base: number; record: number; at?: number; width: AddressWidth; segmented?: boolean },
@@ -223,7 +225,6 @@ export abstract class RecordBinder implements Binder {
     this.code.memory(store, offset)
   }
 
-  /** The words always tell the flags. */
   keepFlags(_source: FlagSource): boolean {
     return false
   }

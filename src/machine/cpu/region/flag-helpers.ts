@@ -4,12 +4,12 @@
 import type { OwnBytes } from '../../../util/index.ts'
 import { ModuleWriter } from '../../../wasm/index.ts'
 import type { Code } from '../../../wasm/index.ts'
-import { typeOf } from '../emit/binder.ts'
+import { signExtend32, typeOf } from '../emit/binder.ts'
 import type { FlagBinder, FlagSource } from '../emit/binder.ts'
 import { pushCarryOf } from '../emit/flag-operands.ts'
 import { FLAG_READS, FLAG_WRITES } from '../emit/flag-words.ts'
 import { storeFlags } from '../emit/flags.ts'
-import { KEPT_KINDS, KEPT_SIZES, flagKind } from './flag-kinds.ts'
+import { FROM_LEFT, KEPT_KINDS, KEPT_SIZES, flagKind } from './flag-kinds.ts'
 import type { KeptKind } from './flag-kinds.ts'
 
 /** Exports of the module: see FlagFunctions in region-flags.ts. */
@@ -25,6 +25,12 @@ interface Kept {
   readonly second: number
   readonly carry: number
 }
+
+type Operands = Omit<FlagSource, 'kind'> & { readonly kind: KeptKind }
+
+/** What makes the result of left and right. */
+const RESULTS: Readonly<Partial<Record<KeptKind, 'sub' | 'shl' | 'shr_u' | 'shr_s' | 'mul'>>> =
+  { cmp: 'sub', shl: 'shl', shr: 'shr_u', sar: 'shr_s', imul: 'mul' }
 
 /** Writes the module; it imports the memory. */
 export function writeFlagHelpers(): OwnBytes {
@@ -75,8 +81,17 @@ function forEachKind(c: Code, kept: Kept, body: (source: FlagSource) => void): v
   c.end()
 }
 
+/** Works out the result. */
+function resultOf(c: Code, { kind, size, left, right, result }: Operands): void {
+  c.get(left)
+  if (kind === 'sar') signExtend32(c, size)
+  c.get(right)
+  c.op(`${typeOf(size)}.${RESULTS[kind]!}`)
+  c.set(result)
+}
+
 /** Works out what has not been kept. */
-function operands(c: Code, kept: Kept, to: Omit<FlagSource, 'kind'> & { kind: KeptKind }): void {
+function operands(c: Code, kept: Kept, to: Operands): void {
   const { kind, size, left, right, result } = to
   const t = typeOf(size)
   const take = (from: number, local: number): void => {
@@ -91,13 +106,13 @@ function operands(c: Code, kept: Kept, to: Omit<FlagSource, 'kind'> & { kind: Ke
     c.set(local)
   }
   const isStep = kind === 'inc' || kind === 'dec'
-  take(kept.first, kind === 'cmp' ? left : result)
+  take(kept.first, FROM_LEFT.has(kind) ? left : result)
   if (isStep) {
     if (size === 64) c.i64(1)
     else c.i32(1)
     c.set(right)
   } else take(kept.second, right)
-  if (kind === 'cmp') return sum(result, [left, 'sub', right])
+  if (FROM_LEFT.has(kind)) return resultOf(c, to)
   const subtracts = kind === 'sub' || kind === 'sbb' || kind === 'dec'
   sum(left, [result, subtracts ? 'add' : 'sub', right])
   if (kind === 'adc' || kind === 'sbb') {

@@ -1,14 +1,17 @@
 /**
  * Numbers for what set the flags, where a region knows it only at run time: behind a join each way may have set them in
- * its own manner. Two operands tell the third: of a comparison left and right are kept, of everything else the result and
- * the right one, which live on in registers anyway.
+ * its own manner. Two operands tell the third: of sums and differences the result and the right one are kept, which live on
+ * in registers anyway; of comparisons, shifts and products the left and the right one.
  */
 import type { FlagKind, FlagSource, Size } from '../emit/binder.ts'
 
 /** What is kept: as FlagKind says, and `cmp` for a difference that nobody needs. INC and DEC, which keep CF, come last. */
-export const KEPT_KINDS = ['add', 'adc', 'sub', 'cmp', 'sbb', 'logic', 'inc', 'dec'] as const
+export const KEPT_KINDS = ['add', 'adc', 'sub', 'cmp', 'sbb', 'logic', 'shl', 'shr', 'sar', 'imul', 'inc', 'dec'] as const
 /** One of them. */
 export type KeptKind = (typeof KEPT_KINDS)[number]
+
+/** Kinds whose result the two operands give. */
+export const FROM_LEFT: ReadonlySet<KeptKind> = /* @__PURE__ */ new Set<KeptKind>(['cmp', 'shl', 'shr', 'sar', 'imul'])
 
 /** Operand sizes in the order of their numbers. */
 export const KEPT_SIZES = [8, 16, 32, 64] as const satisfies readonly Size[]

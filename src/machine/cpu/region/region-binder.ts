@@ -40,6 +40,7 @@ export const pushLinear = (c: Code, address: number): void => c.i64(lowPart(addr
 
 /** The binder of a region. */
 export class RegionBinder extends RecordBinder {
+  override readonly remembersFlags = true
   readonly reader: RecordReader
   readonly registers: RegionRegisters
   readonly flags: RegionFlags

@@ -10,7 +10,7 @@ import { pushFlagPart, setFlagPart } from '../emit/flag-words.ts'
 import type { FlagLocals, FlagRead, FlagWrite } from '../emit/flag-words.ts'
 import { pushCarry, storeFlags } from '../emit/flags.ts'
 import { State } from '../layout/state.ts'
-import { FIRST_STEP, keptKind, kindNumber } from './flag-kinds.ts'
+import { FIRST_STEP, FROM_LEFT, keptKind, kindNumber } from './flag-kinds.ts'
 import type { KeptKind } from './flag-kinds.ts'
 
 /** Flags by their operands, and how those are kept where ways join. */
@@ -204,7 +204,7 @@ export class RegionFlags {
       if (size !== 64) c.op('i64.extend_i32_u')
       c.set(to)
     }
-    copy(kind === 'cmp' ? left : result, this.first)
+    copy(FROM_LEFT.has(kind) ? left : result, this.first)
     if (kind !== 'logic' && kind !== 'inc' && kind !== 'dec') copy(right, this.second)
     if (kind === 'adc' || kind === 'sbb') this.carryIn(source)
   }

@@ -6,6 +6,7 @@
 import { GPR, VECTOR } from '../../../x86/index.ts'
 import { explicitFlags } from '../emit/flags.ts'
 import { signExtend64, typeOf } from '../emit/binder.ts'
+import { highProduct, pushProductOverflow } from '../emit/products.ts'
 import type { Binder, Size } from '../emit/binder.ts'
 import {
   all, change, changeRegister, from, fromRegister, immediate, into, intoRegister, perhapsByHandler, raises, setsFlags, sometimes,
@@ -23,55 +24,6 @@ function pushWide(b: Binder, size: Size, sign: 'zero' | 'sign', push: () => void
   else b.code.op('i64.extend_i32_u')
 }
 
-/** Sets `high` to the upper 64 bits of the product of two i64 locals: four products of halves. */
-function highProduct(b: Binder, operands: { left: number; right: number; high: number }, sign: 'zero' | 'sign'): void {
-  const c = b.code
-  const { left, right, high } = operands
-  const middle = c.local('i64')
-  const half = (local: number, part: 'low' | 'high'): void => {
-    c.get(local)
-    if (part === 'high') {
-      c.i64(32)
-      c.op('i64.shr_u')
-    } else {
-      c.i64(-1, 0)
-      c.op('i64.and')
-    }
-  }
-  const product = (x: 'low' | 'high', y: 'low' | 'high'): void => {
-    half(left, x)
-    half(right, y)
-    c.op('i64.mul')
-  }
-  product('low', 'low')
-  c.i64(32)
-  c.op('i64.shr_u')
-  product('high', 'low')
-  c.op('i64.add')
-  c.set(middle)
-  product('high', 'high')
-  half(middle, 'high')
-  c.op('i64.add')
-  half(middle, 'low')
-  product('low', 'high')
-  c.op('i64.add')
-  c.i64(32)
-  c.op('i64.shr_u', 'i64.add')
-  c.set(high)
-  if (sign === 'sign') {
-    for (const [negative, other] of [[left, right], [right, left]] as const) {
-      c.get(high)
-      c.get(negative)
-      c.i64(63)
-      c.op('i64.shr_s')
-      c.get(other)
-      c.op('i64.and', 'i64.sub')
-      c.set(high)
-    }
-  }
-  c.release('i64', middle)
-}
-
 /** One-operand MUL and IMUL: accumulator times a register, into the double-width accumulator. */
 function multiply(b: Binder, size: Size, sign: 'zero' | 'sign'): void {
   const c = b.code
@@ -85,7 +37,7 @@ function multiply(b: Binder, size: Size, sign: 'zero' | 'sign'): void {
   c.get(right)
   c.op('i64.mul')
   c.set(low)
-  if (size === 64) highProduct(b, { left, right, high }, sign)
+  if (size === 64) highProduct(c, { left, right, high }, sign)
   else {
     c.get(low)
     c.i64(size)
@@ -93,7 +45,7 @@ function multiply(b: Binder, size: Size, sign: 'zero' | 'sign'): void {
     c.set(high)
   }
   storeProduct(b, size, { low, high })
-  pushProductOverflow(b, size, { low, high }, sign)
+  pushProductOverflow(c, size, { low, high }, sign)
   c.set(overflow)
   const result = c.local(typeOf(size))
   c.get(low)
@@ -119,35 +71,17 @@ function storeProduct(b: Binder, size: Size, parts: { low: number; high: number 
   b.fixed(GPR.rdx, size).set(narrow(parts.high))
 }
 
-/** Pushes 1 when the upper half is not just the lower one's extension. */
-function pushProductOverflow(b: Binder, size: Size, parts: { low: number; high: number }, sign: 'zero' | 'sign'): void {
-  const c = b.code
-  if (size === 64) {
-    c.get(parts.high)
-    if (sign === 'zero') c.i64(0)
-    else {
-      c.get(parts.low)
-      c.i64(63)
-      c.op('i64.shr_s')
-    }
-    return c.op('i64.ne')
-  }
-  c.get(parts.low)
-  c.get(parts.low)
-  if (sign === 'sign') c.op(size === 8 ? 'i64.extend8_s' : size === 16 ? 'i64.extend16_s' : 'i64.extend32_s')
-  else {
-    c.i64(size === 32 ? -1 : (1 << size) - 1, 0)
-    c.op('i64.and')
-  }
-  c.op('i64.ne')
+/** Factors, sign-extended, and what they give: i64 locals. */
+interface Product {
+  readonly left: number
+  readonly right: number
+  readonly product: number
 }
 
 /** IMUL with two or three operands: the destination := left times right. */
 function multiplyInto(b: Binder, size: 16 | 32 | 64, operands: { left: () => void; right: () => void }): void {
   const c = b.code
   const [left, right, product] = [c.local('i64'), c.local('i64'), c.local('i64')]
-  const high = size === 64 ? c.local('i64') : product
-  const overflow = c.local('i32')
   pushWide(b, size, 'sign', operands.left)
   c.set(left)
   pushWide(b, size, 'sign', operands.right)
@@ -156,8 +90,18 @@ function multiplyInto(b: Binder, size: 16 | 32 | 64, operands: { left: () => voi
   c.get(right)
   c.op('i64.mul')
   c.set(product)
-  if (size === 64) highProduct(b, { left, right, high }, 'sign')
-  pushProductOverflow(b, size, { low: product, high }, 'sign')
+  if (b.remembersFlags) rememberProduct(b, size, { left, right, product })
+  else storeIntoProduct(b, size, { left, right, product })
+  c.release('i64', left, right, product)
+}
+
+/** Stores a product and its flags. */
+function storeIntoProduct(b: Binder, size: 16 | 32 | 64, { left, right, product }: Product): void {
+  const c = b.code
+  const high = size === 64 ? c.local('i64') : product
+  const overflow = c.local('i32')
+  if (size === 64) highProduct(c, { left, right, high }, 'sign')
+  pushProductOverflow(c, size, { low: product, high }, 'sign')
   c.set(overflow)
   const result = c.local(typeOf(size))
   c.get(product)
@@ -166,9 +110,25 @@ function multiplyInto(b: Binder, size: 16 | 32 | 64, operands: { left: () => voi
   b.place('destination', size).set(() => c.get(result))
   explicitFlags(b, size, { result, carry: overflow, overflow })
   c.release(typeOf(size), result)
-  c.release('i64', left, right, product)
   if (size === 64) c.release('i64', high)
   c.release('i32', overflow)
+}
+
+/** Stores a product whose factors the binder remembers in place of the flags. */
+function rememberProduct(b: Binder, size: 16 | 32 | 64, { left, right, product }: Product): void {
+  const c = b.code
+  const type = typeOf(size)
+  const narrow = (from: number): number => {
+    const local = c.local(type)
+    c.get(from)
+    if (size !== 64) c.op('i32.wrap_i64')
+    c.set(local)
+    return local
+  }
+  const source = { left: narrow(left), right: narrow(right), result: narrow(product) }
+  b.place('destination', size).set(() => c.get(source.result))
+  b.keepFlags({ kind: 'imul', size, ...source })
+  c.release(type, source.left, source.right, source.result)
 }
 
 /** Raises a divide error when the i32 on the stack is not zero. */

@@ -14,6 +14,8 @@ import type { MicroList } from './micro.ts'
 /** The group's operations in the order of ModRM.reg; 6 is an alias of SHL. */
 export const SHIFTS = ['rol', 'ror', 'rcl', 'rcr', 'shl', 'shr', 'shl', 'sar'] as const
 type ShiftName = (typeof SHIFTS)[number]
+/** Shifts that bits are lost by. */
+type PlainShift = 'shl' | 'shr' | 'sar'
 
 const SIZES: readonly Size[] = [8, 16, 32, 64]
 
@@ -73,9 +75,21 @@ function combine(b: Binder, work: Work, shift: 'i64.shl' | 'i64.shr_u' | 'i64.sh
   b.code.set(work.result)
 }
 
+/** Sets `result`; SAR extends the value first. */
+function shiftResult(b: Binder, name: PlainShift, work: Work): void {
+  if (name === 'shl') return combine(b, work, 'i64.shl')
+  if (name === 'shr') return combine(b, work, 'i64.shr_u')
+  const c = b.code
+  if (work.size < 64) {
+    c.get(work.value)
+    c.op(work.size === 8 ? 'i64.extend8_s' : work.size === 16 ? 'i64.extend16_s' : 'i64.extend32_s')
+    c.set(work.value)
+  }
+  combine(b, work, 'i64.shr_s')
+}
+
 function shiftLeft(b: Binder, work: Work): void {
   const { size, result } = work
-  combine(b, work, 'i64.shl')
   if (size === 64) carryFrom(b, work, 'i64.shr_u', fromWidth(b, 64, work.count))
   else setBit(b, work.carry, result, size)
   setBit(b, work.overflow, result, size - 1)
@@ -84,21 +98,13 @@ function shiftLeft(b: Binder, work: Work): void {
 
 function shiftRight(b: Binder, work: Work): void {
   carryFrom(b, work, 'i64.shr_u', lessOne(b, work.count))
-  combine(b, work, 'i64.shr_u')
   setBit(b, work.overflow, work.value, work.size - 1)
 }
 
 function shiftArithmetic(b: Binder, work: Work): void {
-  const c = b.code
-  if (work.size < 64) {
-    c.get(work.value)
-    c.op(work.size === 8 ? 'i64.extend8_s' : work.size === 16 ? 'i64.extend16_s' : 'i64.extend32_s')
-    c.set(work.value)
-  }
   carryFrom(b, work, 'i64.shr_s', lessOne(b, work.count))
-  combine(b, work, 'i64.shr_s')
-  c.i32(0)
-  c.set(work.overflow)
+  b.code.i32(0)
+  b.code.set(work.overflow)
 }
 
 /** Takes the count modulo `modulus`, as the 8- and 16-bit rotations do. */
@@ -196,10 +202,15 @@ function rotateThroughCarry64(b: Binder, name: 'rcl' | 'rcr', work: Work): void 
   throughCarryOverflow(b, name, work)
 }
 
+const isPlain = (name: ShiftName): name is PlainShift => name === 'shl' || name === 'shr' || name === 'sar'
+
 function compute(b: Binder, name: ShiftName, work: Work): void {
-  if (name === 'shl') return shiftLeft(b, work)
-  if (name === 'shr') return shiftRight(b, work)
-  if (name === 'sar') return shiftArithmetic(b, work)
+  if (isPlain(name)) {
+    shiftResult(b, name, work)
+    if (name === 'shl') return shiftLeft(b, work)
+    if (name === 'shr') return shiftRight(b, work)
+    return shiftArithmetic(b, work)
+  }
   if (name === 'rol' || name === 'ror') return rotate(b, name, work)
   if (work.size === 64) return rotateThroughCarry64(b, name, work)
   rotateThroughCarry(b, name, work)
@@ -237,6 +248,25 @@ function finish(b: Binder, work: Work, place: Place, keep: 'only carry' | 'all f
   c.set(result)
   explicitFlags(b, work.size, { result, carry: work.carry, overflow: work.overflow })
   c.release(type, result)
+}
+
+/** A shift whose operands the binder remembers in place of the flags. */
+function remember(b: Binder, name: PlainShift, work: Work, place: Place): void {
+  const c = b.code
+  const { size } = work
+  const type = size === 64 ? 'i64' : 'i32'
+  const [left, right, result] = [c.local(type), c.local(type), c.local(type)]
+  const take = (from: number, local: number): void => {
+    pushSized(b, size, from)
+    c.set(local)
+  }
+  take(work.value, left)
+  take(work.count, right)
+  shiftResult(b, name, work)
+  take(work.result, result)
+  place.set(() => pushSized(b, size, work.result))
+  b.keepFlags({ kind: name, size, left, right, result })
+  c.release(type, left, right, result)
 }
 
 /** Sets the masked count from the i32 that `push` pushes and runs `body` unless it is zero. */
@@ -280,6 +310,7 @@ function defineShifts(list: MicroList): void {
           b.small('count')
           b.code.op('i64.extend_i32_u')
           b.code.set(work.count)
+          if (b.remembersFlags && isPlain(name)) return remember(b, name, work, place)
           compute(b, name, work)
           finish(b, work, place, keep)
         }))
