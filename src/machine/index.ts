@@ -20,6 +20,7 @@ export type {
 export type {
   CacheFault, CacheInspection, CachedTranslation, CodeInspection,
 } from './interface/inspection.ts'
+export type { CompilerFigures, CompilerOptions } from './interface/compiler.ts'
 export { EXIT } from './interface/processor.ts'
 export type {
   BareProcessor, ExitReason, PrivilegedRequest, Processor, ProcessorExit, ProcessorOptions, RequestedOperation,

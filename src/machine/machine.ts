@@ -3,10 +3,11 @@
  * mode for whoever hosts them, or bare with a kernel of their own.
  */
 import { XenError, anything, checkOptions, having, oneOf, real, whole, type OptionChecks } from '../util/index.ts'
-import { Engine, MachineProcessor } from './cpu/index.ts'
+import { Engine, MachineProcessor, compilerSettings, makeRegions, type CompilerSettings } from './cpu/index.ts'
 import { DEFAULT_PROCESSORS, PROCESSOR_BYTES } from './memory/layout.ts'
 import { MachineMemory } from './memory/machine-memory.ts'
 import type { PhysicalMemory } from './memory/physical-memory.ts'
+import type { CompilerFigures, CompilerOptions } from './interface/compiler.ts'
 import type { BareProcessor, Processor, ProcessorOptions } from './interface/processor.ts'
 
 /** What a machine consists of. */
@@ -15,10 +16,12 @@ export interface MachineOptions {
   readonly memoryBytes: number
   /** Most processors that exist at one time; 64 unless given. */
   readonly processors?: number
+  /** How hot code is compiled to WebAssembly; `'off'`: not at all. What is executed and counted is the same. */
+  readonly compiler?: 'off' | CompilerOptions
 }
 
 const MACHINE_CHECKS: OptionChecks<MachineOptions> = {
-  memoryBytes: /* @__PURE__ */ real(0, Number.MAX_SAFE_INTEGER), processors: /* @__PURE__ */ whole(1, 4096),
+  memoryBytes: /* @__PURE__ */ real(0, Number.MAX_SAFE_INTEGER), processors: /* @__PURE__ */ whole(1, 4096), compiler: anything,
 }
 const source = /* @__PURE__ */ having('read')
 const PROCESSOR_CHECKS: OptionChecks<ProcessorOptions> = {
@@ -39,15 +42,22 @@ export class Machine {
   /** The same, with what the processors need of it. */
   private readonly own: MachineMemory
   private readonly free: number[] = []
+  private readonly settings: CompilerSettings | undefined
   private engine: Engine | undefined
 
   constructor(options: MachineOptions) {
     checkOptions('Machine', options, MACHINE_CHECKS)
+    this.settings = compilerSettings(options.compiler === undefined ? 'off' : options.compiler)
     const count = options.processors ?? DEFAULT_PROCESSORS
     this.own = new MachineMemory(options.memoryBytes, count)
     this.memory = this.own
     const first = this.own.layout.processors
     for (let i = count - 1; i >= 0; i -= 1) this.free.push(first + i * PROCESSOR_BYTES)
+  }
+
+  /** What the compiling tier has done; undefined where there is none. */
+  compilerFigures(): CompilerFigures | undefined {
+    return this.engine?.compiler?.figures()
   }
 
   /** Adds a processor: a hosted one for a hypervisor, or a bare one with a kernel of its own. */
@@ -57,7 +67,7 @@ export class Machine {
     checkOptions('createProcessor', options, PROCESSOR_CHECKS)
     const base = this.free.pop()
     if (base === undefined) throw new XenError('OUT_OF_RESOURCES', 'all processors of the machine are in use')
-    this.engine ??= new Engine(this.own)
+    this.engine ??= new Engine(this.own, this.settings && { settings: this.settings, makers: makeRegions })
     const release = (): void => {
       // The lowest area comes first, whoever had which before.
       this.free.push(base)

@@ -23,7 +23,8 @@
  * system/       what a kernel of one's own needs (bare processors): descriptor tables, delivery through the IDT,
  *               control registers, MSRs, ports; what comes between two instructions: interrupts, debug traps, breakpoints
  * handlers/     rare instructions in TypeScript, called with (core, record)
- * code/         decoded blocks, and blocks cut short
+ * code/         decoded blocks, blocks cut short, and blocks that begin with compiled code
+ * region/       hot code compiled: regions found by samples, written as WebAssembly functions, installed before blocks
  * tracing/      hooks, and the instruction at hand
  * inspection/   what is cached, entry by entry, for checks
  * saved/        the state as plain data, and back
@@ -63,3 +64,6 @@ export type { DisassemblyOptions } from './disassembler/disassembler.ts'
 export type { Disassembled, MemoryOperand, Operand, OperandSize } from '../interface/disassembled.ts'
 export { MachineProcessor } from './processor/processor.ts'
 export { Engine } from './processor/engine.ts'
+export { makeRegions } from './region/makers.ts'
+export { compilerSettings } from './region/settings.ts'
+export type { CompilerSettings } from './region/defaults.ts'

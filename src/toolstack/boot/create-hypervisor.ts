@@ -25,7 +25,10 @@ const PROCESSOR_SEEDS = 0x7264_7264
 /** Makes machine and hypervisor, and gives the machine's memory with it. */
 export function createHypervisor(settings: HypervisorSettings): { readonly control: Hypervisor; readonly memory: PhysicalMemory } {
   const { options, clock, random, scheduler, commandLine } = settings
-  const machine = new Machine({ memoryBytes: machineBytes(options.memory), processors: MOST_VCPUS })
+  const { compiler } = options
+  const machine = new Machine({
+    memoryBytes: machineBytes(options.memory), processors: MOST_VCPUS, ...(compiler === undefined ? {} : { compiler }),
+  })
   // Its own stream, so that the number of processors changes nothing else.
   const seeds = new SeededRandom(options.seed ^ PROCESSOR_SEEDS)
   const entropy = options.entropy && checkedEntropy(options.entropy, settings.onCallbackFailed)

@@ -1,5 +1,6 @@
 /** What a host is booted with; checked here, with the defaults. */
 import * as z from 'zod'
+import type { CompilerOptions } from '../../machine/index.ts'
 import {
   duration as durationCheck, nearestWord, parseDuration, shown, XenError,
   type Duration, type Random,
@@ -45,6 +46,11 @@ export interface HostOptions {
   readonly entropy?: Random | undefined
   /** Instructions per second of virtual time. Default 10^9. */
   readonly instructionsPerSecond?: number | undefined
+  /**
+   * How hot code of guests is compiled to WebAssembly, see {@link CompilerOptions}; `'off'`: not at all. What guests compute, and
+   * when, is the same.
+   */
+  readonly compiler?: 'off' | CompilerOptions | undefined
   /** Physical CPUs. Default 1. */
   readonly cpus?: number | undefined
   /** Calendar time at boot. Default: now for a real-time host, 2005-10-24 for a virtual one, so that runs repeat. */
@@ -95,6 +101,10 @@ const shape = {
     })
     .optional(),
   instructionsPerSecond: whole('instructionsPerSecond', 1000, 1e12).default(1e9),
+  // What is in it is the machine's to check.
+  compiler: z.custom<'off' | CompilerOptions>((value) => value === 'off' || (typeof value === 'object' && value !== null), {
+    error: 'compiler must be "off" or an object of settings',
+  }).optional(),
   cpus: whole('cpus', 1, 64).default(1),
   bootTime: z.date({ error: 'bootTime must be a Date that is one' }).optional(),
   files: z

@@ -4,7 +4,7 @@
  * the baseline for what a domain costs.
  */
 import { readFileSync } from 'node:fs'
-import { EXIT, Machine, type BareProcessor } from '../../../src/machine/index.ts'
+import { EXIT, Machine, type BareProcessor, type MachineOptions } from '../../../src/machine/index.ts'
 
 const PAGE = 4096
 /**
@@ -36,6 +36,7 @@ function mapOneToOne(machine: Machine): number {
 
 /** A loaded program, ready to run. */
 export interface FlatProgram {
+  readonly machine: Machine
   readonly processor: BareProcessor
   /** Runs to the end, `slice` instructions at a time; `onOutput` gets each character. The number of instructions. */
   run(onOutput: (text: string) => void, slice?: number): number
@@ -43,11 +44,11 @@ export interface FlatProgram {
   executed(): number
 }
 
-/** Loads an ELF file. */
-export function loadFlatProgram(path: string): FlatProgram {
+/** Loads an ELF file into a machine of its own, made with these options besides its memory. */
+export function loadFlatProgram(path: string, options: Partial<MachineOptions> = {}): FlatProgram {
   const file = readFileSync(path)
   const view = new DataView(file.buffer, file.byteOffset, file.byteLength)
-  const machine = new Machine({ memoryBytes: MACHINE_MEMORY })
+  const machine = new Machine({ ...options, memoryBytes: MACHINE_MEMORY })
   const base = machine.memory.firstFrame * PAGE
   const headers = Number(view.getBigUint64(32, true))
   for (let i = 0; i < view.getUint16(56, true); i += 1) {
@@ -79,5 +80,5 @@ export function loadFlatProgram(path: string): FlatProgram {
       if (reason !== EXIT.BUDGET) throw new Error(`the program ended with exit ${reason}`)
     }
   }
-  return { processor, run, executed: () => executed }
+  return { machine, processor, run, executed: () => executed }
 }

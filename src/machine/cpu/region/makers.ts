@@ -1,9 +1,13 @@
 /** What makes regions of a machine's code: finds them, and writes their functions. */
+import { once } from '../../../util/index.ts'
 import type { MachineMemory } from '../../memory/machine-memory.ts'
 import type { InterpreterExports } from '../interpreter/module.ts'
 import type { MicroTable } from '../uops/table.ts'
+import { Discoverer } from './discover.ts'
+import { writeFlagHelpers } from './flag-helpers.ts'
 import type { RegionTranslator } from './region-module.ts'
 import type { CodeSource, Refusal, Region } from './region.ts'
+import { RegionWriter } from './writer.ts'
 
 /** Finds the region at an address. */
 export type FindRegion = (source: CodeSource, options: { readonly entry: number; readonly limit: number }) => Region | Refusal
@@ -22,4 +26,17 @@ export interface RegionMakers {
   readonly translator: RegionTranslator
   /** The functions that the translator imports, by its names. */
   readonly functions: Readonly<Record<string, WebAssembly.ExportValue>>
+}
+
+const helpers = /* @__PURE__ */ once((_: 'only') => new WebAssembly.Module(writeFlagHelpers()))
+
+/** The makers of a machine. */
+export function makeRegions({ memory, table }: MakerParts): RegionMakers {
+  const discoverer = new Discoverer(memory.view, table)
+  const { exports } = new WebAssembly.Instance(helpers('only'), { env: { memory: memory.memory } })
+  return {
+    find: (source, options) => discoverer.discover(source, options),
+    translator: new RegionWriter(memory.view, table),
+    functions: exports,
+  }
 }

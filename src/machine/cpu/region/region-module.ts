@@ -4,22 +4,15 @@
  */
 import type { OwnBytes } from '../../../util/index.ts'
 import { ModuleWriter } from '../../../wasm/index.ts'
-import type { Code, ValueType } from '../../../wasm/index.ts'
+import type { ValueType } from '../../../wasm/index.ts'
 import { pushValid } from './entry-check.ts'
 import type { Region } from './region.ts'
+import type { RegionFunctions } from './writer.ts'
 
 /** Signature of an imported function. */
 export interface ImportedFunction {
   readonly parameters: readonly ValueType[]
   readonly results: readonly ValueType[]
-}
-
-/** What a region's function is written with. */
-export interface RegionFunctions {
-  /** Imported functions by name. */
-  readonly imported: ReadonlyMap<string, number>
-  /** Pushes an i32, not 0 when the region holds for the processor in local 0. */
-  pushValid(code: Code): void
 }
 
 /** What knows how regions are made: found in decoded code, and written. */
