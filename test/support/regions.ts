@@ -8,6 +8,7 @@ import type { CodeCache } from '../../src/machine/cpu/code/code-cache.ts'
 import { BLOCK } from '../../src/machine/cpu/layout/record.ts'
 import { ACCESS, STATUS, State } from '../../src/machine/cpu/layout/state.ts'
 import { microTable } from '../../src/machine/cpu/interpreter/compiled.ts'
+import type { InterpreterExports } from '../../src/machine/cpu/interpreter/module.ts'
 import { Discoverer } from '../../src/machine/cpu/region/discover.ts'
 import { EXIT_CAUSES } from '../../src/machine/cpu/region/exit-causes.ts'
 import { writeFlagHelpers } from '../../src/machine/cpu/region/flag-helpers.ts'
@@ -25,7 +26,7 @@ type RegionFunction = (base: number, record: number) => number
 /** What a processor keeps to itself. */
 interface Inside {
   readonly core: Core
-  readonly engine: { readonly code: CodeCache }
+  readonly engine: { readonly code: CodeCache; interpreter(width: 64): InterpreterExports }
 }
 
 /** Code on a processor, and regions of it. */
@@ -77,7 +78,7 @@ export class RegionBench extends CpuBench {
     const imported = new Map(Object.entries(this.writer.imports).map(
       ([name, { parameters, results }]) => [name, module.importFunction('env', name, parameters, results)]))
     module.export('run', this.writer.write(module, region, { imported, pushValid: (code) => code.i32(1) }))
-    const env = { memory: this.memory, ...this.helpers }
+    const env = { memory: this.memory, ...this.helpers, ...this.inside.engine.interpreter(64) }
     return new WebAssembly.Instance(new WebAssembly.Module(module.finish()), { env }).exports['run'] as RegionFunction
   }
 

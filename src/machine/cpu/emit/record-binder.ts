@@ -293,7 +293,7 @@ export abstract class RecordBinder implements Binder {
     this.wrap()
   }
 
-  private pushPage(): void {
+  protected pushPage(): void {
     this.code.get(this.base)
     this.code.memory('i64.load', State.page.offset)
   }

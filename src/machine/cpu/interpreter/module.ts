@@ -59,6 +59,9 @@ export interface InterpreterExports {
   readonly checkSegment: (base: number, offset: number, access: number) => number
 }
 
+/** Name by which the module exports a string instruction's function, (base, record) -> status, for flat segments. */
+export const stringExport = (name: string): string => `string.${name}`
+
 /** Writes the module for one width of linear addresses. */
 export function writeInterpreter(table: MicroTable, width: AddressWidth): OwnBytes {
   const module = new ModuleWriter()
@@ -78,6 +81,7 @@ export function writeInterpreter(table: MicroTable, width: AddressWidth): OwnByt
   defineSingles(module, table, { group: 'common', functions, width })
   if (width === 32) defineSingles(module, table, { group: 'segmented', functions, width })
   defineAbsent(module, table, loadVectors)
+  for (const [name, func] of runtime) module.export(stringExport(name), func)
   const run = module.function(['i32', 'i32'], ['i32'])
   writeLoop(run.code, table, { blocks, single: singleType(module), width })
   module.export('run', run.index)

@@ -22,6 +22,7 @@ export function carriageOf(micro: Micro): Carriage {
   if (group === 'segmented' || facts.handler === 'always') return 'refused'
   switch (facts.ends) {
     case 'next':
+    case 'repeat':
       return 'next'
     case 'conditional':
       return 'conditional'

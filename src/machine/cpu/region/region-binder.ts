@@ -29,6 +29,8 @@ const SCALE = { SHIFT: 3, SEGMENT: 0xf8 } as const
 export interface RegionControl {
   /** Leaves the region with the instruction at hand not done. */
   leaveBefore(cause: ExitCause): void
+  /** Has a function of the runtime carry out the record at hand. */
+  callRuntime(name: string): void
   /** Goes on at the instruction's target. */
   branch(): void
   /** Goes on at the address in a local (i64). */
@@ -78,8 +80,13 @@ export class RegionBinder extends RecordBinder {
   }
 
   private pushSlot(slot: number, size: Size): void {
-    if (slot === SLOT.page && size === 64) pushLinear(this.code, this.reader.page)
+    if (slot === SLOT.page && size === 64) this.pushPage()
     else this.registers.get(slot, size)
+  }
+
+  /** Pushes the page of the instruction at hand. */
+  override pushPage(): void {
+    pushLinear(this.code, this.reader.page)
   }
 
   override vector(field: RegisterField): VectorPlace {
@@ -235,8 +242,8 @@ export class RegionBinder extends RecordBinder {
     this.control.leaveBefore('instruction')
   }
 
-  runtime(): void {
-    throw new Error('a region calls no function of the runtime')
+  runtime(name: string): void {
+    this.control.callRuntime(name)
   }
 
   override flagGet(part: FlagRead): void {

@@ -85,6 +85,12 @@ export class RegionFlags {
     c.if()
     this.callStore(base)
     c.else()
+    this.storeWords(base)
+    c.end()
+  }
+
+  private storeWords(base: number): void {
+    const c = this.code
     const store = (name: 'i32.store' | 'i64.store', offset: number, local: number): void => {
       c.get(base)
       c.get(local)
@@ -93,7 +99,12 @@ export class RegionFlags {
     store('i64.store', State.flagResult.offset, this.words.result)
     store('i32.store', State.flagLow.offset, this.words.low)
     store('i32.store', State.flagHigh.offset, this.words.high)
-    c.end()
+  }
+
+  /** Puts flags into the state in the midst of a region. */
+  store(b: Binder): void {
+    this.settle(b)
+    this.storeWords(b.base)
   }
 
   private callStore(base: number): void {

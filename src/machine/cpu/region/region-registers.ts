@@ -46,7 +46,7 @@ export class RegionRegisters {
       if (((used >>> register) & 1) === 0) continue
       this.code.get(this.base)
       this.code.memory('i64.load', register * 8)
-      this.code.set(this.locals[register] = this.code.local('i64'))
+      this.code.set(this.locals[register] ??= this.code.local('i64'))
     }
   }
 

@@ -10,6 +10,7 @@ import { PAGE_SIZE } from '../../../x86/index.ts'
 import type { Code, Label, ModuleWriter } from '../../../wasm/index.ts'
 import { STATUS, State } from '../layout/state.ts'
 import { RECORD } from '../layout/record.ts'
+import { stringExport } from '../interpreter/module.ts'
 import type { MicroTable } from '../uops/table.ts'
 import { exitCause } from './exit-causes.ts'
 import type { ExitCause } from './exit-causes.ts'
@@ -17,6 +18,7 @@ import { FLAG_HELPERS } from './flag-helpers.ts'
 import { RegionBinder, pushLinear } from './region-binder.ts'
 import type { RegionControl } from './region-binder.ts'
 import type { RegisterUse } from './region-registers.ts'
+import { RUNTIME_IMPORTS, instructionsBehind, writeCall } from './region-calls.ts'
 import { registerUse } from './register-use.ts'
 import type { Region, RegionInstruction } from './region.ts'
 import { OUTSIDE, structure } from './structure.ts'
@@ -33,7 +35,7 @@ export interface RegionFunctions {
 /** Writes the functions of a machine's regions. */
 export class RegionWriter {
   /** Functions that regions call. */
-  readonly imports = FLAG_HELPERS
+  readonly imports = { ...FLAG_HELPERS, ...RUNTIME_IMPORTS }
   private readonly view: DataView
   private readonly table: MicroTable
 
@@ -75,8 +77,9 @@ class FunctionWriter implements RegionControl {
   private readonly loops = new Map<number, Label>()
   /** Instructions done that have not been taken off the budget. */
   private owed = 0
-  /** The node at hand. */
+  /** The node at hand, and instructions on the longest way from behind the instruction at hand to the next look at the budget. */
   private at = 0
+  private rest = 0
   private readonly inside: ReadonlySet<number>
 
   constructor(code: Code, options: FunctionOptions) {
@@ -217,12 +220,13 @@ class FunctionWriter implements RegionControl {
   }
 
   private body(number: number): void {
-    const { block, next } = this.nodes[number]!
-    for (const instruction of block.instructions) {
+    const { block, next, longest } = this.nodes[number]!
+    block.instructions.forEach((instruction, index) => {
       this.at = number
+      this.rest = longest - index - 1
       this.instruction(instruction)
       this.owed += 1
-    }
+    })
     if (block.end === 'next') this.go(next, next === OUTSIDE ? 'instruction' : 'target', block.next)
     else if (block.end === 'conditional') this.go(next, 'target', block.next)
   }
@@ -279,6 +283,27 @@ class FunctionWriter implements RegionControl {
 
   leaveBefore(cause: ExitCause): void {
     this.exit(cause, () => pushLinear(this.code, this.binder.reader.rip))
+  }
+
+  callRuntime(name: string): void {
+    const { code: c, binder: b } = this
+    const { instruction } = b.reader.record
+    const { facts } = this.options.table.all[b.reader.number]!
+    const { entry, pages } = this.region
+    const behind = (): void => this.aside(() => this.exit('budget', () => pushLinear(c, b.reader.next)))
+    writeCall(b, {
+      func: this.options.functions.imported.get(stringExport(name))!, facts, budget: this.budget,
+      due: this.owed + 1 + instructionsBehind(this.options.view, instruction),
+      entryPage: pages.length === 1 ? undefined : () => pushLinear(c, Math.floor(entry / PAGE_SIZE) * PAGE_SIZE),
+      leaveBehind: behind, leaveBefore: () => this.leaveBefore('instruction'),
+    })
+    // Repetitions have taken from what the way was to be paid from.
+    c.get(this.budget)
+    c.i32(this.owed + 1 + this.rest)
+    c.op('i32.lt_s')
+    c.if()
+    behind()
+    c.end()
   }
 
   branch(): void {

@@ -24,7 +24,7 @@ test('all of them in one valid module', () => {
       code.i32(0)
       code.op('return')
     }
-    const b = new RegionBinder(code, { view, functions, control: { leaveBefore: leave, branch: leave, jump: leave } })
+    const b = new RegionBinder(code, { view, functions, control: { leaveBefore: leave, callRuntime: leave, branch: leave, jump: leave } })
     b.registers.load({ used: 0xffff, written: 0 })
     for (const state of ['words', 'merged'] as const) {
       b.flags.state = state
