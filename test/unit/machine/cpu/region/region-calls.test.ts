@@ -1,11 +1,12 @@
 /** String instructions in the midst of regions: registers, flags, memory and the budget are as the interpreter leaves them. */
 import { describe, expect, test } from 'vitest'
-import { CODE, DATA, STACK_END } from '../../../../support/cpu.ts'
+import { STATUS } from '../../../../../src/machine/cpu/layout/state.ts'
+import { CODE, DATA } from '../../../../support/cpu.ts'
 import { assembleListing } from '../../../../support/assembler.ts'
-import { compare } from '../../../../support/regions.ts'
+import { compare, decoded } from '../../../../support/regions.ts'
 import type { Comparison } from '../../../../support/regions.ts'
 
-const ALL = Array.from({ length: 41 }, (_, budget) => budget)
+const BUDGETS = [1000, 40, 27, 16, 11, 8, 5, 3, 1]
 
 const ACCUMULATORS: Readonly<Record<string, string>> = { b: 'al', w: 'ax', l: 'eax', q: 'rax' }
 
@@ -18,10 +19,10 @@ const spelled = (body: string): string => body
   })
 
 /** Listings begin with something in the registers; the region begins behind that. */
-function run(setup: string, body: string, budgets: readonly number[] = [1000, 30, 9, 4]): Comparison {
+function run(setup: string, body: string): Comparison {
   const text = `${setup}\n jmp start\n .skip 256\nstart:\n${spelled(body)}\n hlt`
   const { labels } = assembleListing(text, { origin: CODE })
-  return compare(text, { entry: labels.get('start')! - CODE, budgets })
+  return compare(text, { entry: labels.get('start')! - CODE, budgets: BUDGETS })
 }
 
 const POINTERS = `mov $${DATA},%esi; mov $${DATA + 256},%edi; mov $0x11223344,%eax; imul $0x10001,%rax,%rax`
@@ -37,11 +38,11 @@ describe('strings in a region', () => {
     ['flags that pass a store by', 'mov $-1,%ecx; add $1,%ecx; mov $3,%ecx; rep stosb; setb %bl; adc $0,%rdx; cmp %eax,%ebx; stosq; setl %dl; dec %r9; stosb; setb %r10b'],
     ['a copied loop with its own count', 'mov $6,%edx; 1: mov %edx,%ecx; rep stosw; lea (%rdi,%rdx),%rdi; sub $1,%edx; jne 1b'],
   ])('%s', (_, body) => {
-    expect(run(POINTERS, body, ALL).inside).toBeGreaterThan(0)
+    expect(run(POINTERS, body).inside).toBeGreaterThan(0)
   })
 
   test('a repetition that takes more than the budget stops where it does without regions', () => {
-    const { inside } = run(POINTERS, '1: mov $25,%ecx; rep stosb; sub $25,%rdi; inc %rbx; inc %rbx; inc %rbx; jmp 1b', ALL)
+    const { inside } = run(POINTERS, '1: mov $25,%ecx; rep stosb; sub $25,%rdi; inc %rbx; inc %rbx; inc %rbx; jmp 1b')
     expect(inside).toBeGreaterThan(100)
   })
 
@@ -50,12 +51,30 @@ describe('strings in a region', () => {
     expect([causes.has('instruction'), inside > 3]).toEqual([true, true])
   })
 
-  test('a store beside the code in its frame goes on, one into it leaves the region behind the instruction', () => {
-    // Not in the run that decodes: that one has another stack.
-    const body = `lea start(%rip),%rdi; mov $0x90,%al; mov $5,%edx; cmp $${STACK_END - 256},%esp; je 1f; mov $1,%edx
-      1: inc %rbx; sub $1,%edx; je 2f; stosb; sub $DISTANCE,%rdi; jmp 1b; 2: nop`
-    expect(run('', body.replace('DISTANCE', '1')).inside).toBeGreaterThan(5)
-    const beside = run('', body.replace('lea start', 'lea start-200').replace('DISTANCE', '-1'))
-    expect([beside.inside > 20, [...beside.causes]]).toEqual([true, ['instruction', 'budget']])
+  test('a store beside the code in its frame goes on', () => {
+    const { inside, causes } = run('', `lea start-100(%rip),%rdi; mov $0x90,%al; mov $5,%edx
+      1: inc %rbx; sub $1,%edx; je 2f; stosb; jmp 1b; 2: nop`)
+    expect([inside > 20, [...causes]]).toEqual([true, ['instruction', 'budget']])
+  })
+
+  test.each([
+    ['behind the instruction', 'stosw', 7], ['in its midst where it is to go on', 'rep stosb', 7],
+  ])('a store into its own code leaves the region %s', (_, store, count) => {
+    const listing = spelled(`lea 1f(%rip),%rdi; mov $0x9090,%eax; mov $2,%ecx; test %edx,%edx; je 2f; inc %rbx
+      ${store}; 1: inc %ebp; inc %rsi; 2: hlt`)
+    // Decoded behind the jump that the first run takes.
+    const [one, other] = [decoded(listing), decoded(listing)]
+    const region = one.discover(CODE)
+    if (typeof region === 'string') throw new Error(region)
+    const enter = one.compile(region)
+    for (const bench of [one, other]) {
+      bench.clear()
+      bench.set('rdx', 1)
+    }
+    const { status, executed } = one.enter(region, enter, 100)
+    other.cpu.run(executed)
+    expect([status, executed, one.picture()]).toEqual([STATUS.JUMP, count, other.picture()])
+    for (const bench of [one, other]) bench.cpu.run(50)
+    expect([one.get('rbp'), one.get('rsi'), one.picture()]).toEqual([0n, 1n, other.picture()])
   })
 })
