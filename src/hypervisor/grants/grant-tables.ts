@@ -6,7 +6,7 @@
  */
 import { PAGE_SHIFT, PAGE_SIZE } from '../../x86/index.ts'
 import { DOMID, ERRNO, GNTMAP, GNTST, GNTTAB_CACHE, GTF, GrantEntryV1, GrantEntryV2 } from '../../abi/index.ts'
-import { XenError, type DomId, type Stateful } from '../../util/index.ts'
+import type { DomId, Stateful } from '../../util/index.ts'
 import { WORK } from '../time/work-meter.ts'
 import { GrantCopier } from './copying.ts'
 import { GrantTable } from './grant-table.ts'
@@ -85,14 +85,17 @@ export class GrantTables<V extends GrantCaller> implements Stateful<GrantState> 
   map(caller: V, request: MapRequest): MapResult {
     const refused = (status: number): MapResult => ({ status, handle: 0, mfn: 0 })
     if ((request.flags & (GNTMAP.host_map | GNTMAP.device_map)) === 0) return refused(GNTST.bad_gntref)
+    const here = this.tables.get(caller.domid)
     const there = this.tables.get(request.domid)
-    if (there === undefined) return refused(GNTST.bad_domain)
-    return this.mapper.map({ caller, here: this.own(caller.domid), there }, request)
+    if (here === undefined || there === undefined) return refused(GNTST.bad_domain)
+    return this.mapper.map({ caller, here, there }, request)
   }
 
   /** GNTTABOP_unmap_grant_ref, and unmap_and_replace with a new address. The caller flushes once for a batch. */
   unmap(caller: V, request: UnmapRequest): number {
-    return this.mapper.unmap({ caller, here: this.own(caller.domid) }, request, (domid) => this.tables.get(domid))
+    const here = this.tables.get(caller.domid)
+    if (here === undefined) return GNTST.bad_domain
+    return this.mapper.unmap({ caller, here }, request, (domid) => this.tables.get(domid))
   }
 
   /** Makes the caller's vCPUs forget what has been unmapped: once after a batch. */
@@ -102,12 +105,14 @@ export class GrantTables<V extends GrantCaller> implements Stateful<GrantState> 
 
   /** GNTTABOP_copy. */
   copy(caller: DomId, request: CopyRequest): number {
-    return this.copier.copy(this.own(caller), request)
+    const table = this.tables.get(caller)
+    return table === undefined ? GNTST.bad_domain : this.copier.copy(table, request)
   }
 
   /** GNTTABOP_transfer. */
   transfer(caller: DomId, request: TransferRequest): number {
-    return transferFrame(this.host, this.own(caller), request, (domid) => this.tables.get(domid))
+    const table = this.tables.get(caller)
+    return table === undefined ? GNTST.bad_domain : transferFrame(this.host, table, request, (domid) => this.tables.get(domid))
   }
 
   /** GNTTABOP_setup_table: the frames of a table grown to at least `count`, or a GNTST status. */
@@ -137,9 +142,10 @@ export class GrantTables<V extends GrantCaller> implements Stateful<GrantState> 
    * for the outcome.
    */
   setVersion(caller: DomId, version: number): number {
-    const { active, frames } = this.own(caller)
-    this.host.meter.charge(active.size * WORK.look + frames.length * WORK.page)
-    return setVersion(this.own(caller), version, this.host.memory)
+    const table = this.tables.get(caller)
+    if (table === undefined) return -ERRNO.ESRCH
+    this.host.meter.charge(table.active.size * WORK.look + table.frames.length * WORK.page)
+    return setVersion(table, version, this.host.memory)
   }
 
   /** GNTTABOP_get_version: the version, or a negative error number. */
@@ -149,14 +155,15 @@ export class GrantTables<V extends GrantCaller> implements Stateful<GrantState> 
     return this.mayAct(caller, table) ? table.version : -ERRNO.EPERM
   }
 
-  /** Version of a domain's table. */
+  /** Version of a domain's table, or -ESRCH. */
   versionOf(domid: DomId): number {
-    return this.own(domid).version
+    return this.tables.get(domid)?.version ?? -ERRNO.ESRCH
   }
 
   /** GNTTABOP_swap_grant_ref of the caller's own entries; GNTST status. */
   swap(caller: DomId, refA: number, refB: number): number {
-    const table = this.own(caller)
+    const table = this.tables.get(caller)
+    if (table === undefined) return GNTST.bad_domain
     if (refA >= table.entryCount || refB >= table.entryCount) return GNTST.bad_gntref
     if (refA === refB) return GNTST.okay
     if (table.active.has(refA) || table.active.has(refB)) return GNTST.eagain
@@ -241,14 +248,6 @@ export class GrantTables<V extends GrantCaller> implements Stateful<GrantState> 
 
   private checkState(state: GrantState): void {
     checkGrantState(state, (domid) => this.tables.get(domid)?.domain, this.host.memory.endFrame)
-  }
-
-  private own(domid: DomId): GrantTable {
-    const table = this.tables.get(domid)
-    if (table === undefined) {
-      throw new XenError('DOMAIN_NOT_FOUND', `domain ${domid} has no grant table`, { details: { domid } })
-    }
-    return table
   }
 
   private lookUp(caller: DomId, domid: number): GrantTable | undefined {

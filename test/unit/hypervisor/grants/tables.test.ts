@@ -39,6 +39,18 @@ describe('setting up', () => {
     expect(tables.statusFrames(guest, DOMID.SELF, 1)).toBe(GNTST.general_error)
   })
 
+  test('whoever has no table is answered, not thrown at', () => {
+    const { tables, dom0 } = domains()
+    const nobody = domId(9)
+    const copied = { domid: nobody, offset: 0, ref: 0, mfn: 0, isRef: false }
+    expect(tables.map(vcpuOf(nobody), { domid: dom0, ref: 8, flags: GNTMAP.host_map, address: 0 }).status).toBe(GNTST.bad_domain)
+    expect(tables.unmap(vcpuOf(nobody), { handle: 0, address: 0, deviceAddress: 0 } as never)).toBe(GNTST.bad_domain)
+    expect(tables.copy(nobody, { source: copied, target: copied, length: 1 } as never)).toBe(GNTST.bad_domain)
+    expect(tables.transfer(nobody, { domid: dom0, ref: 8, mfn: 1 } as never)).toBe(GNTST.bad_domain)
+    expect(tables.swap(nobody, 8, 9)).toBe(GNTST.bad_domain)
+    expect([tables.setVersion(nobody, 2), tables.versionOf(nobody), tables.getVersion(nobody, DOMID.SELF)]).toEqual([-ERRNO.ESRCH, -ERRNO.ESRCH, -ERRNO.ESRCH])
+  })
+
   test('without memory a table does not grow, and nothing is lost', () => {
     const { host, tables, guest } = domains()
     host.budget = 2
