@@ -20,7 +20,7 @@ export class Clipper {
     this.bytes = new Uint8Array(view.buffer)
     const { all } = table
     this.single = Uint16Array.from(all, ({ pair }, number) => (pair === undefined ? number : all.indexOf(pair.first)))
-    this.branches = Uint8Array.from(all, ({ facts }) => (facts.ends === 'conditional' ? 1 : 0))
+    this.branches = Uint8Array.from(all, ({ outline }) => (outline.ends === 'conditional' ? 1 : 0))
   }
 
   /** Copies the first `count` instructions of a block to `target`: at least one, and fewer than the block has. */

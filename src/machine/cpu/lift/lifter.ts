@@ -13,6 +13,7 @@ import { IP, RECORD } from '../layout/record.ts'
 import { SEGMENT } from '../../../x86/index.ts'
 import { SEGMENT_USE, segmentAccess } from '../layout/segment-access.ts'
 import { MODE, SEGMENT_SLOT, SLOT } from '../layout/state.ts'
+import { operandAccess } from '../uops/facts.ts'
 import { accessOf, reads } from './access.ts'
 import type { Access } from './access.ts'
 import type { MicroTable } from '../uops/table.ts'
@@ -328,8 +329,8 @@ export class Lifter {
   /** Writes a memory micro-operation in the shorter form where it has one. */
   emitMemory(name: string): void {
     const forms = this.table.memory.get(name)
-    if (forms?.access === undefined) throw new Error(`no micro-operation ${name} uses memory`)
-    const form = this.memory(this.codeSize === 64 ? ANY_ACCESS : accessOf(forms.access))
+    if (forms === undefined) throw new Error(`no micro-operation ${name} uses memory`)
+    const form = this.memory(this.codeSize === 64 ? ANY_ACCESS : accessOf(operandAccess(forms.micro.facts)!))
     const number = forms.numbers[form - 1]!
     this.write(this.segmented ? this.inSegments(number) : number)
   }

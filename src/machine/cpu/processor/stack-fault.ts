@@ -12,22 +12,14 @@ import { RECORD } from '../layout/record.ts'
 import { State } from '../layout/state.ts'
 import { decodeAt } from '../tracing/code-at-rip.ts'
 import { operandAccess, usesStack } from '../uops/facts.ts'
-import type { MicroFacts } from '../uops/facts.ts'
 import type { MicroTable } from '../uops/table.ts'
 
 /** Tells which records' accesses go through the stack segment. */
 export class StackFaults {
-  private readonly operations: ReadonlySet<number>
-  private readonly pops: ReadonlySet<number>
-  private readonly callers: ReadonlySet<number>
+  private readonly all: MicroTable['all']
 
   constructor({ all }: MicroTable) {
-    // Those that work on offsets have had their limits checked.
-    const having = (holds: (facts: MicroFacts) => boolean): ReadonlySet<number> => new Set(
-      all.flatMap(({ facts, group }, number) => (group === 'common' && holds(facts) ? [number] : [])))
-    this.operations = having((facts) => usesStack(facts) && operandAccess(facts) === undefined)
-    this.pops = having((facts) => usesStack(facts) && operandAccess(facts) !== undefined)
-    this.callers = having(({ ends }) => ends === 'handler')
+    this.all = all
   }
 
   /** True when the access of a record that failed at the state's fault address goes through the stack segment. */
@@ -35,10 +27,10 @@ export class StackFaults {
     const { view, base } = core.registers
     const at = (slot: number): boolean => core.registers.low(slot) === State.faultAddress.low(view, base) &&
       core.registers.high(slot) === State.faultAddress.high(view, base)
-    const number = view.getUint16(record + RECORD.number, true)
-    // POP to memory uses both; its own read is at the stack pointer.
-    if (this.operations.has(number) || (this.pops.has(number) && at(GPR.rsp * 8))) return true
-    if (this.callers.has(number) && STACK_USING.has(view.getUint32(record + RECORD.immediate, true))) return true
+    const { group, facts } = this.all[view.getUint16(record + RECORD.number, true)]!
+    // Those that work on offsets have had their limits checked. POP to memory uses both; its own read is at the stack pointer.
+    if (group === 'common' && usesStack(facts) && (operandAccess(facts) === undefined || at(GPR.rsp * 8))) return true
+    if (group === 'common' && facts.ends === 'handler' && STACK_USING.has(view.getUint32(record + RECORD.immediate, true))) return true
     // Asked before the code is read, which takes the fault address for itself.
     const atSource = at(GPR.rsi * 8)
     const { result, instruction } = decodeAt(core)

@@ -117,10 +117,7 @@ const isSet: ReadonlySet<string> = /* @__PURE__ */ new Set(SETS)
 
 const isSeveral = (part: Effect): part is readonly Effect[] => Array.isArray(part)
 
-/**
- * Adds a part; of what is no set, the last one counts. Goes by what the part has: this runs some ten thousand times while
- * a first machine starts.
- */
+/** Adds a part; of what is no set, the last one counts. Goes by what the part has. */
 function addTo(sum: Facts, part: Effect): void {
   if (isSeveral(part)) {
     for (const one of part) addTo(sum, one)
@@ -144,6 +141,34 @@ export function factsOf(...parts: readonly Effect[]): MicroFacts {
   return sum
 }
 
+/**
+ * What of the facts decides where a micro-operation stands. All of them are asked for it while a first machine starts, when
+ * summing up all facts of all would take longer than everything else about the table.
+ */
+export interface Outline {
+  readonly ends: End
+  readonly width: MicroFacts['width']
+  readonly usesStack: boolean
+}
+
+/** The outline of the facts that parts come to. */
+export function outlineOf(...parts: readonly Effect[]): Outline {
+  const sum = { ends: NONE.ends, width: NONE.width, usesStack: false }
+  outline(sum, parts)
+  return sum
+}
+
+function outline(sum: { -readonly [K in keyof Outline]: Outline[K] }, part: Effect): void {
+  if (isSeveral(part)) {
+    for (const one of part) outline(sum, one)
+    return
+  }
+  if (part.ends !== undefined) sum.ends = part.ends
+  if (part.width !== undefined) sum.width = part.width
+  if (part.memory === undefined) return
+  for (const { through } of part.memory) if (through === 'stack') sum.usesStack = true
+}
+
 /** What happens only in some cases: nothing is surely overwritten. */
 export function sometimes(...parts: readonly Effect[]): Effect {
   const { fields, operands, read, written, flagsRead, flagsWritten } = factsOf(...parts)
@@ -156,8 +181,8 @@ export function sometimes(...parts: readonly Effect[]): Effect {
 /** Bytes that a write to a general register of a size stores: 32 bits clear the upper half. */
 const stored = (size: Size): number => (size >= 32 ? 8 : size / 8)
 
-const operand = (field: RegisterField, parts: Omit<Operand, 'field' | 'sometimes'>): Effect =>
-  ({ fields: fieldBit(field), operands: [{ field, ...parts, sometimes: false }] })
+const operand = (field: RegisterField, { file, use, from: first, bytes }: Omit<Operand, 'field' | 'sometimes'>): Effect =>
+  ({ fields: fieldBit(field), operands: [{ field, file, use, from: first, bytes, sometimes: false }] })
 
 /** Reads the general register that a field names. */
 export const from = (field: RegisterField, size: Size): Effect =>

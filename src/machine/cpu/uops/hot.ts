@@ -91,4 +91,4 @@ export function hotOf(all: readonly Micro[]): Micro[] {
 }
 
 /** True unless the operation is as good as never met in code with linear addresses of this width. */
-export const fitsWidth = ({ facts }: Micro, width: 32 | 64): boolean => facts.width === undefined || facts.width === width
+export const fitsWidth = ({ outline }: Micro, width: 32 | 64): boolean => outline.width === undefined || outline.width === width

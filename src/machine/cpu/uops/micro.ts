@@ -5,8 +5,8 @@
  */
 import type { AddressForm, Binder, FlagSource } from '../emit/binder.ts'
 import type { Condition } from '../../../x86/index.ts'
-import { factsOf } from './facts.ts'
-import type { Effect, MicroFacts } from './facts.ts'
+import { factsOf, outlineOf } from './facts.ts'
+import type { Effect, MicroFacts, Outline } from './facts.ts'
 
 /** Writes a micro-operation's meaning; `before` tells what the one just before it left in flags. */
 export type Emit = (b: Binder, before?: FlagSource) => FlagSource | void
@@ -37,7 +37,9 @@ export interface Micro {
   /** Form of the record's address where it is defined in both. */
   readonly form: 0 | AddressForm
   readonly name: string
+  /** Summed up when they are first asked for. */
   readonly facts: MicroFacts
+  readonly outline: Outline
   readonly emit: Emit
   readonly group: MicroGroup
   /** Whether the shorter form of an address exists also outside of the loop. */
@@ -58,6 +60,42 @@ export interface BothForms {
 
 const SEGMENTED = 'segmented.'
 
+/** A micro-operation whose facts are worked out by `sum`, once. */
+class LazyMicro implements Micro {
+  readonly parts: Parts
+  readonly form: 0 | AddressForm
+  readonly name: string
+  readonly outline: Outline
+  readonly emit: Emit
+  readonly group: MicroGroup
+  readonly isKept: boolean
+  readonly pair: Pair | undefined
+  readonly twinOf: Micro | undefined
+  private sum: (() => MicroFacts) | undefined
+  private known: MicroFacts | undefined
+
+  constructor({ parts, form, name, outline, emit, group, isKept, pair, twinOf }: Omit<Micro, 'facts'>, sum: () => MicroFacts) {
+    this.parts = parts
+    this.form = form
+    this.name = name
+    this.outline = outline
+    this.emit = emit
+    this.group = group
+    this.isKept = isKept
+    this.pair = pair
+    this.twinOf = twinOf
+    this.sum = sum
+  }
+
+  get facts(): MicroFacts {
+    if (this.known === undefined) {
+      this.known = this.sum!()
+      this.sum = undefined
+    }
+    return this.known
+  }
+}
+
 /** Collects micro-operations. */
 export class MicroList {
   readonly all: Micro[] = []
@@ -66,22 +104,22 @@ export class MicroList {
   /** Where those that are added now belong. */
   group: MicroGroup = 'common'
 
-  private push(micro: Pick<Micro, 'parts' | 'facts' | 'emit'> & Partial<Micro>): Micro {
+  private push(micro: Pick<Micro, 'parts' | 'outline' | 'emit'> & Partial<Omit<Micro, 'facts'>>, facts: () => MicroFacts): Micro {
     const { parts, form = 0, group = this.group } = micro
     const name = `${parts.join('.')}${form === 0 ? '' : form}`
-    const made: Micro = { isKept: true, pair: undefined, twinOf: undefined, name, ...micro, form, group }
+    const made = new LazyMicro({ isKept: true, pair: undefined, twinOf: undefined, name, ...micro, form, group }, facts)
     this.all.push(made)
     return made
   }
 
   /** Adds one. */
   add(parts: Parts, facts: readonly Effect[], emit: Emit): Micro {
-    return this.push({ parts, facts: factsOf(...facts), emit })
+    return this.push({ parts, outline: outlineOf(facts), emit }, () => factsOf(facts))
   }
 
   /** Adds one that uses the record's address, in the longer form only. */
   addLong(parts: Parts, facts: readonly Effect[], emit: Emit): void {
-    this.push({ parts, facts: factsOf(...facts), emit, form: 2 })
+    this.push({ parts, outline: outlineOf(facts), emit, form: 2 }, () => factsOf(facts))
   }
 
   /** Adds some that use the record's address, in both forms. */
@@ -89,21 +127,22 @@ export class MicroList {
     for (const form of [1, 2] as const) {
       for (const { parts, facts, emit, isShortOnlyInLoop } of rows) {
         const isKept = form === 2 || isShortOnlyInLoop === undefined
-        this.push({ parts, form, facts: factsOf(...facts(form)), emit: (b) => emit(b, form), isKept })
+        const effects = facts(form)
+        this.push({ parts, form, outline: outlineOf(effects), emit: (b) => emit(b, form), isKept }, () => factsOf(effects))
       }
     }
   }
 
   /** Adds the same for code whose segments are not flat. */
-  addTwin(twinOf: Micro, facts: MicroFacts): void {
-    const { parts, form, emit } = twinOf
-    this.push({ parts, form, emit, facts, twinOf, name: SEGMENTED + twinOf.name })
+  addTwin(twinOf: Micro, facts: (usual: MicroFacts) => MicroFacts): void {
+    const { parts, form, emit, outline } = twinOf
+    this.push({ parts, form, emit, outline, twinOf, name: SEGMENTED + twinOf.name }, () => facts(twinOf.facts))
   }
 
   /** Adds a pair. */
   addPair(pair: Pair, suffix: string): void {
-    const { parts, form, emit, group, facts, name } = pair.first
-    this.push({ parts, form, emit, group, facts, pair, name: `${name}+j${suffix}` })
+    const { parts, form, emit, group, outline, name } = pair.first
+    this.push({ parts, form, emit, group, outline, pair, name: `${name}+j${suffix}` }, () => pair.first.facts)
   }
 }
 

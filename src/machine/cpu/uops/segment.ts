@@ -4,14 +4,13 @@
  */
 import type { Binder } from '../emit/binder.ts'
 import { SLOT } from '../layout/state.ts'
-import { change, codeAddress, from, fromSlot, immediate, inSegments, raises, usesStack } from './facts.ts'
+import { change, codeAddress, from, fromSlot, immediate, inSegments, raises } from './facts.ts'
 import type { End } from './facts.ts'
 import type { Micro, MicroList } from './micro.ts'
 
 /** True for what works on the stack, on code addresses or on strings, in the sizes that such code has. */
-function hasTwin({ facts }: Micro): boolean {
-  const withOffsets = usesStack(facts) || OFFSET_ENDS.has(facts.ends)
-  return withOffsets && facts.width !== 64
+function hasTwin({ outline: { usesStack, ends, width } }: Micro): boolean {
+  return (usesStack || OFFSET_ENDS.has(ends)) && width !== 64
 }
 
 const OFFSET_ENDS: ReadonlySet<End> = /* @__PURE__ */ new Set<End>(['branch', 'conditional', 'jump', 'repeat'])
@@ -21,7 +20,7 @@ const CHECK = [/* @__PURE__ */ change('destination', 32), /* @__PURE__ */ from('
 
 /** Adds the family; to be called when stack, jumps and strings are there, and no pairs yet. */
 export function defineSegmentFamily(list: MicroList): void {
-  for (const micro of list.all.filter(hasTwin)) list.addTwin(micro, inSegments(micro.facts))
+  for (const micro of list.all.filter(hasTwin)) list.addTwin(micro, inSegments)
   list.add(['segment-check'], CHECK, (b) => throughSegment(b))
   list.add(['segment-check-aligned'], CHECK, (b) => {
     const address = b.code.local('i64')

@@ -2,8 +2,7 @@
 import type { Condition } from '../../../x86/index.ts'
 import { defineArithmeticFamily } from './arithmetic.ts'
 import { defineBitFamily } from './bits.ts'
-import { endsBlock, operandAccess } from './facts.ts'
-import type { MemoryAccess } from './facts.ts'
+import { endsBlock } from './facts.ts'
 import { hotOf } from './hot.ts'
 import { MicroList } from './micro.ts'
 import type { Micro } from './micro.ts'
@@ -24,8 +23,8 @@ import { defineSystemFamily } from './system.ts'
 export interface MemoryForms {
   /** Numbers for the shorter form (or the longer one, where that is the only one) and for the longer. */
   readonly numbers: readonly [number, number]
-  /** What it does at that address. */
-  readonly access: MemoryAccess | undefined
+  /** The longer form. */
+  readonly micro: Micro
 }
 
 /** Micro-operations by number, and what lifters find them by. */
@@ -76,7 +75,7 @@ function memoryForms(all: readonly Micro[], numberOf: ReadonlyMap<Micro, number>
     const long = numberOf.get(micro)!
     const short = shorter.get(micro.parts)
     const numbers = [short === undefined ? long : numberOf.get(short)!, long] as const
-    forms.set(micro.parts.join('.'), { numbers, access: operandAccess(micro.facts) })
+    forms.set(micro.parts.join('.'), { numbers, micro })
   }
   return forms
 }

@@ -7,7 +7,7 @@ import { microTable } from '../../../../../src/machine/cpu/interpreter/compiled.
 import { RECORD } from '../../../../../src/machine/cpu/layout/record.ts'
 import { STATUS, State } from '../../../../../src/machine/cpu/layout/state.ts'
 import { defineStrings, STRINGS } from '../../../../../src/machine/cpu/runtime/strings.ts'
-import { UNIT, fieldBit } from '../../../../../src/machine/cpu/uops/facts.ts'
+import { UNIT, fieldBit, usesStack } from '../../../../../src/machine/cpu/uops/facts.ts'
 import type { MemoryAccess, MicroFacts } from '../../../../../src/machine/cpu/uops/facts.ts'
 import type { Micro } from '../../../../../src/machine/cpu/uops/micro.ts'
 import type { ModuleWriter } from '../../../../../src/wasm/index.ts'
@@ -240,4 +240,9 @@ describe('what a micro-operation declares is what its code does', () => {
   test.each([...new Set(singles.map(({ parts }) => parts[0]))])('%s', (operation) => {
     for (const micro of singles.filter(({ parts }) => parts[0] === operation)) expect({ name: micro.name, ...observed(micro) }).toEqual({ name: micro.name, ...declared(micro) })
   })
+})
+
+test('an outline says what the facts say', () => {
+  const told = microTable().all.map(({ name, facts }) => ({ name, ends: facts.ends, width: facts.width, usesStack: usesStack(facts) }))
+  expect(microTable().all.map(({ name, outline }) => ({ name, ...outline }))).toEqual(told)
 })
