@@ -18,6 +18,7 @@ export {
   DomainConsole,
   Host,
   MemoryFiles,
+  UnpackedKernels,
   embeddedKernel,
   formatDomainList,
   formatDescription,

@@ -27,6 +27,7 @@ interface SevenZip {
     readonly filesystems?: { readonly MEMFS?: MemoryFiles }
     writeFile(path: string, data: Uint8Array): void
     readFile(path: string): Uint8Array
+    lookupPath(path: string): { readonly node: MemoryFile }
     readdir(path: string): string[]
     unlink(path: string): void
   }
@@ -68,11 +69,14 @@ const damaged = (compression: string, details: Record<string, unknown> = {}): Xe
 /** The archiver's errno for a full disk; thrown like this it is the answer to its write, and it ends as after any other. */
 const NO_SPACE = { name: 'ErrnoError', errno: 51 } as const
 
+/** A limit of so many times the packed size is taken for the unpacked size itself. */
+const USUAL_RATIO = 16
+
 /**
- * Lets files double as they grow, up to `limit` bytes: by an eighth, as is usual there, a kernel is copied ten times on the
- * way. The answer tells whether a file was to grow beyond the limit.
+ * Lets files double as they grow from `first` bytes up to `limit`: by an eighth, as is usual there, a kernel is copied ten
+ * times on the way. The answer tells whether a file was to grow beyond the limit.
  */
-function limitFiles(archiver: SevenZip, limit: number): () => boolean {
+function limitFiles(archiver: SevenZip, first: number, limit: number): () => boolean {
   const memory = archiver.FS.filesystems?.MEMFS
   let exceeded = false
   if (memory?.expandFileStorage === undefined || memory.resizeFileStorage === undefined) {
@@ -88,7 +92,7 @@ function limitFiles(archiver: SevenZip, limit: number): () => boolean {
     const room = contents?.length ?? 0
     if (room >= bytes) return
     check(bytes)
-    const larger = new Uint8Array(Math.min(limit, Math.max(bytes, room * 2, 1 << 20)))
+    const larger = new Uint8Array(Math.min(limit, Math.max(bytes, room * 2, first)))
     if (contents) larger.set(contents.subarray(0, file.usedBytes))
     file.contents = larger
   }
@@ -109,19 +113,25 @@ function run(archiver: SevenZip, words: string[]): unknown {
   }
 }
 
+/** A file's bytes: its own where it fills its memory, a copy otherwise. */
+function contentsOf({ FS }: SevenZip, path: string): Uint8Array {
+  const { contents, usedBytes } = FS.lookupPath(path).node
+  return contents instanceof Uint8Array && contents.length === usedBytes ? contents : FS.readFile(path)
+}
+
 async function unpackSevenZip(compression: string, data: Uint8Array, limit: number): Promise<Uint8Array> {
   const silent = (): void => undefined
   const create = await load<SevenZipFactory>('7z-wasm')
   const archiver = await create({ print: silent, printErr: silent })
   const file = `kernel.${ENDINGS[compression]}`
   archiver.FS.writeFile(file, data)
-  const exceeded = limitFiles(archiver, limit)
+  const exceeded = limitFiles(archiver, limit <= data.length * USUAL_RATIO ? limit : 1 << 20, limit)
   const status = run(archiver, ['x', file, '-y', '-oout'])
   if (exceeded()) throw tooLarge(compression, limit)
   if (status !== 0) throw damaged(compression, { status })
   const [name] = archiver.FS.readdir('out').filter((entry) => !entry.startsWith('.'))
   if (name === undefined) throw damaged(compression)
-  const unpacked = archiver.FS.readFile(`out/${name}`)
+  const unpacked = contentsOf(archiver, `out/${name}`)
   // The archiver may outlive this call; its copies, ten times the kernel file, need not.
   archiver.FS.unlink(file)
   archiver.FS.unlink(`out/${name}`)

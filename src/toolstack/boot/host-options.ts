@@ -12,6 +12,7 @@ import type { ServedDevice, SplitDevice } from '../device-kinds/served-device.ts
 import { SERVED_KINDS } from '../device-kinds/served-kinds.ts'
 import type { DiskOpener } from '../device-kinds/device-sources.ts'
 import type { Decompressor } from '../image/unpack.ts'
+import { UnpackedKernels } from '../image/unpacked-kernels.ts'
 import type { FileReader } from '../config/files.ts'
 import { mostMebibytes } from './machine-size.ts'
 
@@ -59,6 +60,11 @@ export interface HostOptions {
   readonly files?: FileReader | undefined
   /** Unpacks kernels in formats other than gzip; see `paravirt/decompress`. */
   readonly decompress?: Decompressor | undefined
+  /**
+   * Kernels that have been unpacked, so that the next domain of the same kernel is made faster; hosts that are given the same
+   * ones share them. Default: the host's own, of at most a sixteenth of its memory.
+   */
+  readonly kernels?: UnpackedKernels | undefined
   /** Opens the targets of disks; see `paravirt/node` for files. Without it a domain with disks is refused. */
   readonly openDisk?: DiskOpener | undefined
   /** Kinds of devices that its domains may have beside disks and network interfaces. */
@@ -69,6 +75,8 @@ export interface HostOptions {
 
 /** Long enough for code that goes on after some work of its own, short for somebody who watches a test hang. */
 const IDLE_PATIENCE = '1s'
+/** Of a host's memory, as much is kept of unpacked kernels: hosts for one small guest keep none of Linux's size. */
+const KEPT_SHARE = 1 / 16
 /** Any fixed day would do. */
 const VIRTUAL_BOOT = /* @__PURE__ */ new Date('2005-10-24T12:00:00Z')
 
@@ -115,6 +123,9 @@ const shape = {
   decompress: z
     .custom<Decompressor>((value) => typeof value === 'function', { error: 'decompress must be a function' })
     .optional(),
+  kernels: z.custom<UnpackedKernels>((value) => typeof (value as UnpackedKernels | undefined)?.unpack === 'function', {
+    error: 'kernels must be an UnpackedKernels',
+  }).optional(),
   openDisk: z.custom<DiskOpener>((value) => typeof value === 'function', { error: 'openDisk must be a function' }).optional(),
   deviceKinds: z.array(z.custom<SplitDevice>((value) => typeof (value as SplitDevice | undefined)?.serve === 'function', {
     error: 'deviceKinds must be a list of kinds of devices',
@@ -127,7 +138,8 @@ const shape = {
 const Schema = /* @__PURE__ */ z.strictObject(shape)
 
 /** Settings with the defaults filled in. */
-export type ResolvedHostOptions = Omit<z.infer<typeof Schema>, 'bootTime' | 'idle' | 'deviceKinds'> & {
+export type ResolvedHostOptions = Omit<z.infer<typeof Schema>, 'bootTime' | 'idle' | 'deviceKinds' | 'kernels'> & {
+  readonly kernels: UnpackedKernels
   readonly deviceKinds: DeviceKinds
   /** Who serves each of them. */
   readonly servedKinds: readonly ServedDevice[]
@@ -146,6 +158,7 @@ export function resolveHostOptions(options: HostOptions): ResolvedHostOptions {
     return {
       ...data, deviceKinds: data.deviceKinds.length === 0 ? USUAL_KINDS : new DeviceKinds(data.deviceKinds),
       servedKinds: [...Object.values<ServedDevice>(SERVED_KINDS), ...data.deviceKinds],
+      kernels: data.kernels ?? new UnpackedKernels(Math.floor(data.memory * KEPT_SHARE)),
       bootTime: data.bootTime ?? (isRealTime ? new Date() : VIRTUAL_BOOT),
       idle: idle === 'wait' ? Infinity : parseDuration(idle, 'idle') / 1e6,
     }

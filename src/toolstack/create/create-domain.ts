@@ -79,11 +79,11 @@ async function loadImages(
   const origin = config.trust === undefined ? 'configuration' : 'stream'
   const found = await runBootloader(config, { openDisk: (disk) => host.devices.service(SERVED_DISKS).openImage(disk, origin), signal })
   if (found === undefined) {
-    const kernel = await loadKernel(config.kernel, host.files, host.decompress)
+    const kernel = await loadKernel(config.kernel, host)
     return { kernel, ramdisk: await loadRamdisk(config.ramdisk, host.files), booted: config }
   }
   // Names of the guest's own files are shown, and never looked up on this host.
-  const kernel = { ...await loadKernel(found.kernel, host.files, host.decompress), name: found.path }
+  const kernel = { ...await loadKernel(found.kernel, host), name: found.path }
   const ramdisk = await loadRamdisk(found.ramdisk?.bytes, host.files)
   return { kernel, ramdisk, booted: { ...config, commandLine: found.commandLine, ramdisk: found.ramdisk?.path } }
 }

@@ -9,22 +9,19 @@ import { PAGE_SIZE } from '../../x86/index.ts'
 import type { LocalStore } from '../../xenstore/index.ts'
 import type { DomainConfig } from '../config/domain-config.ts'
 import type { Devices } from '../devices/devices.ts'
-import type { Decompressor } from '../image/unpack.ts'
 import { wakingPort, type Dom0 } from '../dom0/dom0.ts'
 import { removeDomainNodes, writeDomainNodes, writeRingNodes } from '../domains/domain-nodes.ts'
-import type { FileReader } from '../config/files.ts'
+import type { KernelPlaces } from '../domains/kernel-source.ts'
 import type { OperationContext } from '../run/operation.ts'
 import { PAGES_PER_MEBIBYTE, SLACK_PAGES } from '../domains/memory-settings.ts'
 import { uuidBytes } from '../domains/random-names.ts'
 import type { RunLoop } from '../run/run-loop.ts'
 
 /** What making a domain needs of its host. */
-export interface CreateHost {
+export interface CreateHost extends KernelPlaces {
   readonly control: ControlInterface
   readonly dom0: Dom0
   readonly store: LocalStore
-  readonly files: FileReader
-  readonly decompress: Decompressor | undefined
   readonly loop: RunLoop
   readonly random: Random
   readonly devices: Devices

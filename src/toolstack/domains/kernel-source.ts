@@ -3,7 +3,8 @@ import type { GuestProgram } from '../../guest/index.ts'
 import { XenError } from '../../util/index.ts'
 import { embeddedKernel } from '../image/embedded-kernel.ts'
 import { parseKernelImage, type KernelImage } from '../image/kernel-image.ts'
-import { unpackKernel, unpackRamdisk, type Decompressor } from '../image/unpack.ts'
+import { unpackRamdisk, type Decompressor } from '../image/unpack.ts'
+import type { UnpackedKernels } from '../image/unpacked-kernels.ts'
 import { SymbolTable } from '../crash/symbols.ts'
 import type { FileReader } from '../config/files.ts'
 
@@ -64,19 +65,23 @@ function readKernel(name: string, files: FileReader): Promise<Uint8Array> {
   return grub === undefined ? files.read(name) : readPvGrub(name, grub, files)
 }
 
+/** Where kernels come from. */
+export interface KernelPlaces {
+  readonly files: FileReader
+  readonly decompress: Decompressor | undefined
+  /** Those that have been unpacked before. */
+  readonly kernels: UnpackedKernels
+}
+
 /** Finds and reads a kernel. Throws INVALID_IMAGE, IO or INVALID_CONFIG. */
-export async function loadKernel(
-  source: KernelSource | undefined,
-  files: FileReader,
-  decompress?: Decompressor,
-): Promise<LoadedKernel> {
+export async function loadKernel(source: KernelSource | undefined, { files, decompress, kernels }: KernelPlaces): Promise<LoadedKernel> {
   const name = shownKernelName(source)
   if (typeof source === 'function') return { kind: 'typescript', name, size: 0, program: source }
   if (source !== undefined && typeof source !== 'string' && !(source instanceof Uint8Array)) {
     throw new XenError('INVALID_CONFIG', 'kernel must be a path, bytes, or a function', { details: { key: 'kernel' } })
   }
   const file = source === undefined ? embeddedKernel() : typeof source === 'string' ? await readKernel(source, files) : source
-  const unpacked = await unpackKernel(file, decompress)
+  const unpacked = await kernels.unpack(file, decompress)
   const image = parseKernelImage(unpacked)
   return { kind: 'pv', name, size: file.length, image, symbols: SymbolTable.of(unpacked) }
 }

@@ -247,7 +247,7 @@ export class Guests implements Quiescible {
   private createHost(): CreateHost {
     const { control, dom0, store, files, loop, options, clock } = this.parts
     return {
-      control, dom0, store, files, loop, random: this.random, decompress: options.decompress, devices: this.devices,
+      control, dom0, store, files, loop, random: this.random, decompress: options.decompress, kernels: options.kernels, devices: this.devices,
       wallSeconds: () => options.bootTime.getTime() / 1000 + clock.now() / 1e9,
       claimName: (name) => {
         // XenStore knows a domain's name before there is a handle for it.

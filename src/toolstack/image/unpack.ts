@@ -127,6 +127,9 @@ function checkUnpacked(unpacked: unknown, limit: number): Uint8Array {
   return unpacked
 }
 
+/** True for a kernel file in which there is something to be unpacked. Throws INVALID_IMAGE. */
+export const isPacked = (file: Uint8Array): boolean => compressionOf(bzImagePayload(file) ?? file) !== undefined
+
 /** The ELF file inside a kernel file. Throws INVALID_IMAGE, or NOT_SUPPORTED for a compression that is not. */
 export async function unpackKernel(
   file: Uint8Array, decompress: Decompressor = unsupported, limit = MAX_UNPACKED,
@@ -136,8 +139,12 @@ export async function unpackKernel(
   const compression = compressionOf(packed)
   if (compression === undefined) return packed
   if (compression === 'gzip') return gunzip(packed, limit)
-  const data = payload === undefined ? packed : packed.subarray(0, packed.length - SIZE_TRAILER)
-  return checkUnpacked(await decompress(compression, data, limit), limit)
+  if (payload === undefined) return checkUnpacked(await decompress(compression, packed, limit), limit)
+  // A kernel says behind its payload how large it is: memory for more is never needed.
+  const behind = packed.length - SIZE_TRAILER
+  if (behind < 0) throw imageError('setup header payload_length', packed.length, 'has no room for the unpacked size')
+  const most = Math.min(limit, new DataView(packed.buffer, packed.byteOffset + behind).getUint32(0, true))
+  return checkUnpacked(await decompress(compression, packed.subarray(0, behind), most), most)
 }
 
 /** A ramdisk as the guest gets it: unpacked when it is a gzip file, as by Xen's builder, otherwise as it is. */
