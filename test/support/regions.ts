@@ -4,16 +4,14 @@
  */
 import { expect } from 'vitest'
 import type { Core } from '../../src/machine/cpu/core/core.ts'
-import type { CodeCache } from '../../src/machine/cpu/code/code-cache.ts'
 import { BLOCK } from '../../src/machine/cpu/layout/record.ts'
 import { ACCESS, STATUS, State } from '../../src/machine/cpu/layout/state.ts'
 import { microTable } from '../../src/machine/cpu/interpreter/compiled.ts'
-import type { InterpreterExports } from '../../src/machine/cpu/interpreter/module.ts'
-import { Discoverer } from '../../src/machine/cpu/region/discover.ts'
+import type { Engine } from '../../src/machine/cpu/processor/engine.ts'
 import { EXIT_CAUSES } from '../../src/machine/cpu/region/exit-causes.ts'
-import { writeFlagHelpers } from '../../src/machine/cpu/region/flag-helpers.ts'
+import { makeRegions } from '../../src/machine/cpu/region/makers.ts'
+import type { RegionMakers } from '../../src/machine/cpu/region/makers.ts'
 import type { CodeSource, Refusal, Region } from '../../src/machine/cpu/region/region.ts'
-import { RegionWriter } from '../../src/machine/cpu/region/writer.ts'
 import { EXIT } from '../../src/machine/index.ts'
 import { ModuleWriter } from '../../src/wasm/index.ts'
 import { GPR } from '../../src/x86/index.ts'
@@ -26,28 +24,19 @@ type RegionFunction = (base: number, record: number) => number
 /** What a processor keeps to itself. */
 interface Inside {
   readonly core: Core
-  readonly engine: { readonly code: CodeCache; interpreter(width: 64): InterpreterExports }
+  readonly engine: Engine
 }
 
 /** Code on a processor, and regions of it. */
 export class RegionBench extends CpuBench {
   private readonly inside = this.cpu as unknown as Inside
-  private readonly discoverer: Discoverer
-  private readonly writer: RegionWriter
-  private readonly helpers: WebAssembly.Exports
+  private readonly makers: RegionMakers
 
   constructor(code: Uint8Array) {
     super()
-    const { view } = this.machine.memory
-    this.discoverer = new Discoverer(view, microTable())
-    this.writer = new RegionWriter(view, microTable())
-    const module = new WebAssembly.Module(writeFlagHelpers())
-    this.helpers = new WebAssembly.Instance(module, { env: { memory: this.memory } }).exports
+    const { engine } = this.inside
+    this.makers = makeRegions({ memory: engine.memory, table: microTable(), interpreter: engine.interpreter(64) })
     this.write(CODE, code)
-  }
-
-  private get memory(): WebAssembly.Memory {
-    return (this.machine.memory as unknown as { memory: WebAssembly.Memory }).memory
   }
 
   /** Address of what is executed next. */
@@ -68,17 +57,17 @@ export class RegionBench extends CpuBench {
 
   /** The region at an address of decoded code. */
   discover(entry: number, limit = 100): Region | Refusal {
-    return this.discoverer.discover(this.source, { entry, limit })
+    return this.makers.find(this.source, { entry, limit })
   }
 
   /** Writes a region's function. */
   compile(region: Region): RegionFunction {
     const module = new ModuleWriter()
     module.importMemory('env', 'memory')
-    const imported = new Map(Object.entries(this.writer.imports).map(
+    const imported = new Map(Object.entries(this.makers.translator.imports).map(
       ([name, { parameters, results }]) => [name, module.importFunction('env', name, parameters, results)]))
-    module.export('run', this.writer.write(module, region, { imported, pushValid: (code) => code.i32(1) }))
-    const env = { memory: this.memory, ...this.helpers, ...this.inside.engine.interpreter(64) }
+    module.export('run', this.makers.translator.write(module, region, { imported, pushValid: (code) => code.i32(1) }))
+    const env = { memory: this.inside.engine.memory.memory, ...this.makers.functions }
     return new WebAssembly.Instance(new WebAssembly.Module(module.finish()), { env }).exports['run'] as RegionFunction
   }
 

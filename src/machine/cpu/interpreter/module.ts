@@ -13,6 +13,7 @@ import type { BlockFunctions } from '../runtime/blocks.ts'
 import { defineMapping } from '../runtime/mapping.ts'
 import { defineSegments } from '../runtime/segments.ts'
 import { defineStrings } from '../runtime/strings.ts'
+import type { StringName } from '../runtime/strings.ts'
 import { defineWalk } from '../runtime/walk.ts'
 import { State } from '../layout/state.ts'
 import type { MicroTable } from '../uops/table.ts'
@@ -35,8 +36,11 @@ export interface InterpreterImports {
   readonly watched: (base: number, bytes: number, isWrite: number) => number
 }
 
+/** The functions of string instructions, (base, record) -> status, for flat segments. */
+export type StringExports = Readonly<Record<`string.${StringName}`, WebAssembly.ExportValue>>
+
 /** Exports of the module. 64-bit addresses go through the state, not through parameters. */
-export interface InterpreterExports {
+export interface InterpreterExports extends StringExports {
   /** (base, block or 0) -> status. */
   readonly run: (base: number, block: number) => number
   /** (base, access) -> host address of the address in `faultAddress`, 0 on a fault. */
@@ -59,9 +63,6 @@ export interface InterpreterExports {
   readonly checkSegment: (base: number, offset: number, access: number) => number
 }
 
-/** Name by which the module exports a string instruction's function, (base, record) -> status, for flat segments. */
-export const stringExport = (name: string): string => `string.${name}`
-
 /** Writes the module for one width of linear addresses. */
 export function writeInterpreter(table: MicroTable, width: AddressWidth): OwnBytes {
   const module = new ModuleWriter()
@@ -81,7 +82,7 @@ export function writeInterpreter(table: MicroTable, width: AddressWidth): OwnByt
   defineSingles(module, table, { group: 'common', functions, width })
   if (width === 32) defineSingles(module, table, { group: 'segmented', functions, width })
   defineAbsent(module, table, loadVectors)
-  for (const [name, func] of runtime) module.export(stringExport(name), func)
+  for (const [name, func] of runtime) module.export(`string.${name}`, func)
   const run = module.function(['i32', 'i32'], ['i32'])
   writeLoop(run.code, table, { blocks, single: singleType(module), width })
   module.export('run', run.index)

@@ -7,6 +7,7 @@ import { Discoverer } from './discover.ts'
 import { writeFlagHelpers } from './flag-helpers.ts'
 import type { RegionTranslator } from './region-module.ts'
 import type { CodeSource, Refusal, Region } from './region.ts'
+import { runtimeExports } from './region-calls.ts'
 import { RegionWriter } from './writer.ts'
 
 /** Finds the region at an address. */
@@ -31,12 +32,12 @@ export interface RegionMakers {
 const helpers = /* @__PURE__ */ once((_: 'only') => new WebAssembly.Module(writeFlagHelpers()))
 
 /** The makers of a machine. */
-export function makeRegions({ memory, table }: MakerParts): RegionMakers {
+export function makeRegions({ memory, table, interpreter }: MakerParts): RegionMakers {
   const discoverer = new Discoverer(memory.view, table)
   const { exports } = new WebAssembly.Instance(helpers('only'), { env: { memory: memory.memory } })
   return {
     find: (source, options) => discoverer.discover(source, options),
     translator: new RegionWriter(memory.view, table),
-    functions: exports,
+    functions: { ...exports, ...runtimeExports(interpreter) },
   }
 }

@@ -6,7 +6,7 @@
 import type { Code } from '../../../wasm/index.ts'
 import { IP, RECORD } from '../layout/record.ts'
 import { STATUS, State } from '../layout/state.ts'
-import { stringExport } from '../interpreter/module.ts'
+import type { InterpreterExports, StringExports } from '../interpreter/module.ts'
 import { STRINGS } from '../runtime/strings.ts'
 import type { MicroFacts } from '../uops/facts.ts'
 import type { RegionBinder } from './region-binder.ts'
@@ -15,9 +15,15 @@ import type { RegionInstruction } from './region.ts'
 
 const SIGNATURE = { parameters: ['i32', 'i32'], results: ['i32'] } as const
 
-/** The functions that regions call, as the interpreter's module exports them. */
+const NAMES = /* @__PURE__ */ STRINGS.map((name) => `string.${name}` as const)
+
+/** The functions that regions call, by the names of the interpreter's exports. */
 export const RUNTIME_IMPORTS: Readonly<Record<string, typeof SIGNATURE>> =
-  /* @__PURE__ */ Object.fromEntries(STRINGS.map((name) => [stringExport(name), SIGNATURE]))
+  /* @__PURE__ */ Object.fromEntries(NAMES.map((name) => [name, SIGNATURE]))
+
+/** Those of them that the interpreter exports. */
+export const runtimeExports = (interpreter: InterpreterExports): StringExports =>
+  Object.fromEntries(NAMES.map((name) => [name, interpreter[name]])) as StringExports
 
 /** One call. */
 export interface RuntimeCall {

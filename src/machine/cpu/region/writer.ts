@@ -10,7 +10,6 @@ import { PAGE_SIZE } from '../../../x86/index.ts'
 import type { Code, Label, ModuleWriter } from '../../../wasm/index.ts'
 import { STATUS, State } from '../layout/state.ts'
 import { RECORD } from '../layout/record.ts'
-import { stringExport } from '../interpreter/module.ts'
 import type { MicroTable } from '../uops/table.ts'
 import { exitCause } from './exit-causes.ts'
 import type { ExitCause } from './exit-causes.ts'
@@ -292,7 +291,7 @@ class FunctionWriter implements RegionControl {
     const { entry, pages } = this.region
     const behind = (): void => this.aside(() => this.exit('budget', () => pushLinear(c, b.reader.next)))
     writeCall(b, {
-      func: this.options.functions.imported.get(stringExport(name))!, facts, budget: this.budget,
+      func: this.options.functions.imported.get(`string.${name}`)!, facts, budget: this.budget,
       due: this.owed + 1 + instructionsBehind(this.options.view, instruction),
       entryPage: pages.length === 1 ? undefined : () => pushLinear(c, Math.floor(entry / PAGE_SIZE) * PAGE_SIZE),
       leaveBehind: behind, leaveBefore: () => this.leaveBefore('instruction'),
