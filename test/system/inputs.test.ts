@@ -1,10 +1,11 @@
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { BlockFrontend, MemoryBlockStore, type BlockStore } from '../../src/drivers/index.ts'
 import { FrontendBus, type GuestProgram } from '../../src/guest/index.ts'
 import type { Host } from '../../src/toolstack/index.ts'
-import { feedInput } from '../../src/toolstack/host/feed-input.ts'
+import { InputFeeder } from '../../src/toolstack/host/feed-input.ts'
 import { insidesOf } from '../../src/toolstack/host/host.ts'
 import type { InputRecord } from '../../src/toolstack/run/inputs.ts'
+import { hashParts, partTree, type Part } from '../../src/util/index.ts'
 import { hostsOfTests } from '../support/mini.ts'
 
 const boot = hostsOfTests({ memory: 48, dom0Memory: 16, seed: 5 })
@@ -55,13 +56,83 @@ test('what comes into a host by its door makes another host the same, at the sam
   const other = await boot()
   const again = record(other)
   other.bridge().open()
-  for (const { time, input } of structuredClone(records)) {
-    await runTo(other, time)
-    void feedInput(other, input)
-  }
+  await new InputFeeder(other).feed(structuredClone(records))
   await other.until('the domain', () => other.domains().length === 1)
   expect([await hashAt(other, end), other.domain('mini').console.text()]).toEqual([hash, text])
   expect(again).toEqual(records)
+})
+
+describe.each(['virtual', 'realtime'] as const)('on a host of the %s clock', (clock) => {
+  /** What a host is before each input; readings of a clock are many, so that some of those do. */
+  function hashes(host: Host): { readonly list: string[]; before(record: InputRecord): void } {
+    const store = (): Part => partTree({ name: 'dom0', version: 1 }, insidesOf(host).parts.plan.parts().filter(({ name }) => name === 'xenstore'))
+    const list: string[] = []
+    return {
+      list,
+      before: ({ input, sequence, time }) => {
+        if (input.source === 'run' || (input.source === 'clock' && sequence % 16 !== 0)) return
+        list.push(`${sequence} at ${time}: ${host.hypervisor.stateHash()} ${JSON.stringify(hashParts(store().save()))}`)
+      },
+    }
+  }
+
+  test('calls that are aborted or time out do the same to another that is fed with them', { timeout: 30_000 }, async () => {
+    const options = { clock, bootTime: new Date(0) }
+    const host = await boot(options)
+    const records = record(host)
+    const expected = hashes(host)
+    insidesOf(host).parts.inputs.listen(expected.before)
+    const domain = await host.createDomain({ name: 'mini', memory: 8 })
+    await domain.console.waitFor('mini> ')
+    domain.pause()
+    await expect(domain.setMemTarget(6, { timeout: '3ms' })).rejects.toMatchObject({ code: 'TIMED_OUT' })
+    await expect(domain.shutdown({ timeout: { milliseconds: 2 } })).rejects.toMatchObject({ code: 'TIMED_OUT' })
+
+    const controllers: AbortController[] = []
+    const signal = (): AbortSignal => {
+      controllers.push(new AbortController())
+      return controllers.at(-1)!.signal
+    }
+    const abort = (): void => controllers.at(-1)!.abort()
+    const isAborted = async (operation: Promise<unknown>): Promise<void> => expect(operation).rejects.toMatchObject({ code: 'ABORTED' })
+    // Before it has begun, once it has, after a while, from within, and before it is called.
+    const early = domain.setMemTarget(5, { signal: signal() })
+    abort()
+    await isAborted(early)
+    const begun = domain.setMemTarget(4, { signal: signal() })
+    await Promise.resolve().then(abort)
+    await isAborted(begun)
+    const waiting = domain.reboot({ signal: signal() })
+    await host.until('a while', () => false, { timeout: '1ms' }).catch(abort)
+    await isAborted(waiting)
+    const creating = host.createDomain({ name: 'other', memory: 8 }, { signal: signal() })
+    creating.progress.on('domain-made', abort)
+    await isAborted(creating)
+    await isAborted(domain.setMemTarget(3, { signal: AbortSignal.abort() }))
+
+    domain.unpause()
+    await domain.setMemTarget(6, { timeout: '1s', signal: signal() })
+    abort()
+    await domain.console.write('mem\r')
+    await domain.console.waitFor('memory:')
+    host.store.write('/tool/end', 'here')
+    const calls = records.flatMap<string | number>(({ input }) => (input.source === 'abort' ? [input.report ?? 0] : input.source === 'call' ? [input.call] : []))
+    expect(calls).toEqual(['create', 'pause', 'memory-target', 'shutdown', 'memory-target', 0, 'memory-target', 0,
+      'reboot', 0, 'create', 2, 'memory-target', 'unpause', 'memory-target'])
+    expect(records.some(({ input }) => input.source === 'clock')).toBe(clock === 'realtime')
+
+    const other = await boot(options)
+    const again = record(other)
+    const found = hashes(other)
+    const taken = structuredClone(records)
+    await new InputFeeder(other).feed(taken, { before: found.before })
+    expect(found.list).toEqual(expected.list.slice(0, found.list.length))
+    expect(found.list.length).toBeGreaterThanOrEqual(calls.length + 2)
+    // How many turns promises had is told for what comes then, and is not what came in.
+    const withoutTicks = ({ ticks: _, ...rest }: InputRecord): unknown => rest
+    expect(again.slice(0, taken.length).map(withoutTicks)).toEqual(taken.map(withoutTicks))
+    expect(other.domain('mini').console.text()).toContain('memory:')
+  })
 })
 
 const SIZE = 1 << 16
@@ -132,14 +203,11 @@ test('answers of a disk come from a record, with what was read, where the store 
   expect(answers).toHaveLength(records.length)
 
   const other = await withDisk(silentStore())
-  await runTo(other.host, records[0]!.time)
-  await expect(feedInput(other.host, { ...answers[0]!, bytes: new Uint8Array(511) })).rejects.toMatchObject({
+  const feeder = new InputFeeder(other.host)
+  await expect(feeder.feed([{ ...records[0]!, input: { ...answers[0]!, bytes: new Uint8Array(511) } }])).rejects.toMatchObject({
     code: 'INVALID_ARGUMENT', message: 'request 3 reads 512 bytes, not 511',
   })
-  for (const { time, input } of structuredClone(records)) {
-    await runTo(other.host, time)
-    await feedInput(other.host, input)
-  }
+  await feeder.feed(structuredClone(records))
   await other.host.domain('user').console.waitFor('found:')
   expect([await hashAt(other.host, end), other.host.domain('user').console.text()]).toEqual([hash, text])
   expect(other.records).toEqual(records)
@@ -171,12 +239,12 @@ test('what is written to XenStore by the handle of the host comes from a record,
 
   const other = await boot()
   const again = record(other)
-  for (const { time, input, sequence } of structuredClone(records)) {
-    await runTo(other, time)
-    if (sequence === 6) expect(() => feedInput(other, input)).toThrow('ENOENT')
-    else feedInput(other, input)
-  }
+  const failed: [number, unknown][] = []
+  await new InputFeeder(other).feed(structuredClone(records), {
+    answered: ({ sequence }, answer) => void Promise.resolve(answer).catch((error: unknown) => failed.push([sequence, error])),
+  })
   await runTo(other, end)
+  expect(failed).toMatchObject([[6, { message: expect.stringContaining('ENOENT') as string }]])
   expect(other.store.readBytes('/tool/c')).toEqual(Uint8Array.of(0, 1, 255))
   expect([other.store.list('/tool'), other.store.getPermissions('/tool/a')]).toEqual([host.store.list('/tool'), ['n0', 'r5']])
   expect(again).toEqual(records)
@@ -188,6 +256,15 @@ test('what is no plain data is noted, and is not put in from a record', async ()
   const records = record(host)
   await expect(host.restore(new Uint8Array(9) as never)).rejects.toThrow()
   expect(records.map(({ input }) => input)).toEqual([{ source: 'call', call: 'other', name: 'restore' }])
-  expect(() => feedInput(host, records[0]!.input)).toThrow('the call restore came with what is no plain data')
-  expect(() => feedInput(host, { source: 'frame', bridge: 'xenbr0', port: 7, bytes: frame('x') })).toThrow('no port 7')
+  const feeder = new InputFeeder(host)
+  await expect(feeder.feed(records)).rejects.toMatchObject({ code: 'NOT_SUPPORTED', message: 'the call restore came with what is no plain data' })
+  await host.createDomain({ name: 'one', memory: 8, kernel: () => undefined })
+  expect(records[1]!.input).toEqual({ source: 'call', call: 'other', name: 'createDomain with a program' })
+
+  const { sequence, time, ticks } = records[0]!
+  const strange = { sequence, time: time + 1e9, ticks, input: { source: 'frame', bridge: 'xenbr0', port: 7, bytes: frame('x') } } as const
+  let answer: unknown
+  await feeder.feed([strange], { answered: (_, its) => { answer = its } })
+  await expect(answer).rejects.toThrow('no port 7')
+  await expect(feeder.feed([{ ...strange, time }])).rejects.toMatchObject({ code: 'INVALID_STATE', details: { time, now: time + 1e9 } })
 })

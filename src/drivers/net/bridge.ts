@@ -377,11 +377,11 @@ export class UserPort implements NetPort, AsyncIterable<Uint8Array> {
   }
 
   flush(): void {
+    // Whether a reader waits makes no difference to how far a run of the host goes.
+    if (this.onFrame === undefined) this.services.turn?.()
     const { wake } = this
-    if (wake === undefined) return
     this.wake = undefined
-    this.services.turn?.()
-    wake()
+    wake?.()
   }
 
   /** Hands a frame to the bridge, where its frames are handled. */

@@ -15,6 +15,8 @@ export type RunResult =
 
 /** Limits of one `run`. */
 export interface RunLimits {
+  /** Host time to which it moves on before it begins, for a host that follows a clock outside; never back. */
+  readonly at?: number
   /** Instructions after which it comes back. Default 1,000,000. */
   readonly instructions?: number
   /** Host time beyond which it does not go. */

@@ -87,6 +87,7 @@ export class RunLoop {
 
   private runWithin(limits: RunLimits): RunResult {
     const { clock, timers, scheduler, cpus } = this.parts
+    if (limits.at !== undefined) this.moveTo(limits.at)
     this.budget = limits.instructions ?? DEFAULT_INSTRUCTIONS
     this.until = limits.until ?? Infinity
     this.idleUntil = limits.idle === undefined ? Infinity : this.parts.clock.now() + limits.idle
@@ -113,6 +114,13 @@ export class RunLoop {
       this.slice(cpu, cpu.current)
       if (this.wantsTurn) return TURN
     }
+  }
+
+  /** Time has passed outside, on all CPUs alike. */
+  private moveTo(time: number): void {
+    const { clock, cpus } = this.parts
+    if (time > clock.now()) clock.set(time)
+    cpus.advanceTo(time)
   }
 
   /** An idle CPU's time passes; a result when the whole host has nothing to do. */

@@ -15,9 +15,10 @@ import { Dom0Plan, type Dom0 } from '../dom0/dom0.ts'
 import { writeHostNodes } from '../domains/domain-nodes.ts'
 import { MemoryFiles, checkedFiles, type FileReader } from '../config/files.ts'
 import { resolveHostOptions, type HostOptions, type ResolvedHostOptions } from './host-options.ts'
-import { RealTimeClock } from './real-time-clock.ts'
 import { Inputs } from '../run/inputs.ts'
+import { RealTimeClock } from '../run/real-time-clock.ts'
 import { RunLoop } from '../run/run-loop.ts'
+import { Wall } from '../run/wall.ts'
 import { createHypervisor } from './create-hypervisor.ts'
 
 const MEBIBYTE = 2 ** 20
@@ -32,6 +33,8 @@ export interface HostParts {
   readonly memory: PhysicalMemory
   readonly clock: HostClock
   readonly loop: RunLoop
+  /** What the host follows once it is there, where it follows the wall: until then its time passes with the instructions. */
+  readonly wall: Wall | undefined
   readonly xenstore: XenStore
   readonly store: LocalStore
   readonly dom0: Dom0
@@ -93,9 +96,9 @@ export function frameOf(given: HostOptions): HostFrame {
   const options = resolveHostOptions(given)
   const bootDescription = options.grubConf === undefined ? undefined : parseGrub(options.grubConf)
   const memory = dom0Memory(options, bootDescription)
-  const clock: HostClock = options.clock === 'realtime'
-    ? new RealTimeClock(options.instructionsPerSecond)
-    : new VirtualClock({ instructionsPerSecond: options.instructionsPerSecond })
+  const { instructionsPerSecond } = options
+  const clock = options.clock === 'realtime' ? new RealTimeClock({ instructionsPerSecond }) : new VirtualClock({ instructionsPerSecond })
+  const inputs = new Inputs(clock)
   const random = new SeededRandom(options.seed)
   const onCallbackFailed: HostParts['onCallbackFailed'] = { current: () => undefined }
   const { control, memory: machineMemory } = createHypervisor({
@@ -123,7 +126,8 @@ export function frameOf(given: HostOptions): HostFrame {
     onCallbackFailed: (failure) => onCallbackFailed.current(failure),
   })
   return {
-    options, control, memory: machineMemory, clock, loop, xenstore, plan, bootDescription, onDomainException, onCallbackFailed, inputs: new Inputs(clock),
+    options, control, memory: machineMemory, clock, loop, xenstore, plan, bootDescription, onDomainException, onCallbackFailed, inputs,
+    wall: clock instanceof RealTimeClock ? new Wall({ control, clock, inputs }) : undefined,
     dom0MaxMebibytes: memory.most,
     files: options.files === undefined ? new MemoryFiles() : checkedFiles(options.files),
     warnings: bootDescription === undefined

@@ -29,7 +29,7 @@ export interface HostOptions {
   readonly grubConf?: string | undefined
   /**
    * `virtual` (default): time follows executed instructions and jumps over idle time; a run can be repeated exactly.
-   * `realtime`: time follows the wall, an idle host waits.
+   * `realtime`: time follows the wall, to which it is brought up every million instructions; an idle host waits.
    */
   readonly clock?: ClockKind | undefined
   /**
@@ -45,7 +45,7 @@ export interface HostOptions {
    * whose guests keep secrets gives a real source.
    */
   readonly entropy?: Random | undefined
-  /** Instructions per second of virtual time. Default 10^9. */
+  /** Instructions per second of virtual time, and the most that a physical CPU of a real-time host executes. Default 10^9. */
   readonly instructionsPerSecond?: number | undefined
   /**
    * How hot code of guests is compiled to WebAssembly, see {@link CompilerOptions}; `'off'`: not at all. What guests compute, and

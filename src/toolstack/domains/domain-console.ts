@@ -59,7 +59,6 @@ export class DomainConsole implements AsyncIterable<Uint8Array> {
   private readonly host: ConsoleHost
   private readonly decoder = new TextDecoder()
   private readonly seen = new ConsoleText()
-  private waiting = 0
   private over = false
 
   static {
@@ -70,7 +69,11 @@ export class DomainConsole implements AsyncIterable<Uint8Array> {
   private constructor(stream: ConsoleStream, host: ConsoleHost) {
     this.stream = stream
     this.host = host
-    stream.events.on('output', ({ bytes }) => this.take(bytes))
+    stream.events.on('output', ({ bytes }) => {
+      this.take(bytes)
+      // Whether somebody listens makes no difference to how far a run goes.
+      host.turn()
+    })
     stream.events.on('closed', () => { this.over = true })
     this.take(stream.history())
   }
@@ -134,14 +137,14 @@ export class DomainConsole implements AsyncIterable<Uint8Array> {
     let found = match()
     if (signal?.aborted === true) throw abortedError(`waiting for ${quoted(wanted)}`, signal)
     if (found === undefined) {
-      this.waiting += 1
+      this.host.loop.present()
       await this.host.loop.until(`${quoted(wanted)} on the console of domain ${this.stream.domid}`, () => {
         found = match()
         if (found === undefined) this.checkAlive(wanted)
         return found !== undefined
       }, { signal, timeout }).catch((error: unknown) => {
         throw XenError.is(error, 'TIMED_OUT') ? this.failure('TIMED_OUT', 'did not show in time', wanted) : error
-      }).finally(() => { this.waiting -= 1 })
+      })
     }
     this.seen.moveBehind(found!, raw)
     return found!
@@ -172,6 +175,5 @@ export class DomainConsole implements AsyncIterable<Uint8Array> {
 
   private take(bytes: Uint8Array): void {
     this.seen.add(this.decoder.decode(bytes, { stream: true }))
-    if (this.waiting > 0) this.host.turn()
   }
 }

@@ -28,6 +28,7 @@ import type { Wishes } from '../run/wishes.ts'
 import type { SaveOptions, SaveProgress } from '../save/save-domain.ts'
 import type { ByteOutput } from '../stream/index.ts'
 import { askToEnd, type AskHost, type ShutdownProgress } from './ask-to-end.ts'
+import { limitsOf } from './call-inputs.ts'
 import { checkCall, type AttachDiskOptions, type CallOptions, type DetachOptions, type SetVcpusOptions } from './call-options.ts'
 import type { DomainEnd, DomainFate } from './domain-fate.ts'
 import type { DomainMovement } from './domain-movement.ts'
@@ -133,12 +134,12 @@ export class Domain {
 
   /** Asks the guest to power off and waits until it has. A guest that does not listen never does: give a timeout. */
   shutdown(options: UntilOptions = {}): Operation<ShutdownReasonName, ShutdownProgress> {
-    return this.call({ call: 'shutdown', domid: this.id }, () => askToEnd(this.host, this.fate, { what: 'poweroff', options }))
+    return this.call({ call: 'shutdown', domid: this.id, ...limitsOf(options) }, () => askToEnd(this.host, this.fate, { what: 'poweroff', options }))
   }
 
   /** Asks the guest to reboot and waits until it has ended; the new domain is a new handle (see the host's events). */
   reboot(options: UntilOptions = {}): Operation<ShutdownReasonName, ShutdownProgress> {
-    return this.call({ call: 'reboot', domid: this.id }, () => askToEnd(this.host, this.fate, { what: 'reboot', options }))
+    return this.call({ call: 'reboot', domid: this.id, ...limitsOf(options) }, () => askToEnd(this.host, this.fate, { what: 'reboot', options }))
   }
 
   /** Ends it at once, whatever it is doing. */
@@ -148,12 +149,14 @@ export class Domain {
 
   /** Sets how many MiB it is to have, and waits until its balloon has brought it there. */
   setMemTarget(mebibytes: number, options: UntilOptions = {}): Operation<void, MemoryProgress> {
-    return this.call({ call: 'memory-target', domid: this.id, mebibytes }, () => setMemoryTarget(this.host.memory, this.id, mebibytes, options))
+    return this.call({ call: 'memory-target', domid: this.id, mebibytes, ...limitsOf(options) }, () =>
+      setMemoryTarget(this.host.memory, this.id, mebibytes, options))
   }
 
   /** Sets how many MiB it may be given at most, at least its target; what it has does not change. */
   setMaxMem(mebibytes: number, options: OperationOptions = {}): Operation<void, MaximumProgress> {
-    return this.call({ call: 'memory-maximum', domid: this.id, mebibytes }, () => setMemoryMaximum(this.host.memory, this.id, mebibytes, options))
+    return this.call({ call: 'memory-maximum', domid: this.id, mebibytes, ...limitsOf(options) }, () =>
+      setMemoryMaximum(this.host.memory, this.id, mebibytes, options))
   }
 
   /**
@@ -161,7 +164,8 @@ export class Domain {
    * CPUs down by itself, and makes more of them present for its own tools to bring up. `info().onlineVcpus` tells.
    */
   setVcpus(count: number, options: SetVcpusOptions = {}): Operation<void, VcpuProgress> {
-    return this.call({ call: 'vcpus', domid: this.id, count }, () => setVcpuTarget(this.host, this.id, count, options))
+    return this.call({ call: 'vcpus', domid: this.id, count, wait: options?.wait === true, ...limitsOf(options) }, () =>
+      setVcpuTarget(this.host, this.id, count, options))
   }
 
   /**
@@ -206,6 +210,7 @@ export class Domain {
   async waitForShutdown(options: UntilOptions = {}): Promise<DomainEnd> {
     checkCall('waitForShutdown', options)
     const { fate, host } = this
+    host.loop.present()
     if (fate.ended === undefined) await host.loop.until(`the end of domain ${this.id}`, () => fate.ended !== undefined, options)
     return fate.ended!
   }
@@ -225,7 +230,7 @@ export class Domain {
    * contents come from `store`, or from what the host's `openDisk` finds for the target.
    */
   attachDisk(disk: string | DiskDescription, options: AttachDiskOptions = {}): Operation<void, DeviceProgress> {
-    const call: HostCall = options?.store === undefined ? this.attaching(DISK, disk) : { call: 'other', name: 'attachDisk with contents' }
+    const call: HostCall = options?.store === undefined ? this.attaching(DISK, disk, options) : { call: 'other', name: 'attachDisk with contents' }
     return this.call(call, () => this.changeDevices('attachDisk', 'attaching a disk', options, async (settings) => {
       await this.host.devices.attach(this.id, device(DISK, resolveDisk(disk)), { ...settings, store: options.store })
     }))
@@ -233,7 +238,7 @@ export class Domain {
 
   /** Gives it a network interface, described alike; resolves with its number. */
   attachNic(nic: string | NicDescription = '', options: OperationOptions = {}): Operation<number, DeviceProgress> {
-    return this.call(this.attaching(NIC, nic), () => this.changeDevices('attachNic', 'attaching a network interface', options, (settings) =>
+    return this.call(this.attaching(NIC, nic, options), () => this.changeDevices('attachNic', 'attaching a network interface', options, (settings) =>
       this.host.devices.attach(this.id, device(NIC, resolveNic(nic)), settings)))
   }
 
@@ -242,7 +247,7 @@ export class Domain {
    * INVALID_ARGUMENT for a kind that the host does not know.
    */
   attachDevice(kind: string, description: string | object, options: OperationOptions = {}): Operation<number, DeviceProgress> {
-    return this.call(this.attaching({ name: kind }, description), () => this.changeDevices('attachDevice', `attaching a ${kind}`, options, async (settings) => {
+    return this.call(this.attaching({ name: kind }, description, options), () => this.changeDevices('attachDevice', `attaching a ${kind}`, options, async (settings) => {
       const known = this.host.devices.kinds.named(kind)
       return this.host.devices.attach(this.id, device(known, known.resolve(description)), settings)
     }))
@@ -290,12 +295,12 @@ export class Domain {
     return this.host.inputs.enter(() => ({ source: 'call', ...call }), act)
   }
 
-  private attaching({ name: kind }: Pick<DescribedDevice, 'name'>, description: unknown): HostCall {
-    return { call: 'attach', domid: this.id, kind, description }
+  private attaching({ name: kind }: Pick<DescribedDevice, 'name'>, description: unknown, options: OperationOptions | undefined): HostCall {
+    return { call: 'attach', domid: this.id, kind, description, ...limitsOf(options) }
   }
 
   private detaching({ name: kind }: Pick<DescribedDevice, 'name'>, name: string | number, options: DetachOptions | undefined): HostCall {
-    return { call: 'detach', domid: this.id, kind, name, force: options?.force === true }
+    return { call: 'detach', domid: this.id, kind, name, force: options?.force === true, ...limitsOf(options) }
   }
 
   private detach(kind: DescribedDevice, name: string | number, options: DeviceOptions): Promise<void> {

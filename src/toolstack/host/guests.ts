@@ -92,7 +92,7 @@ export class Guests implements Quiescible {
       nameOf: (domid) => this.nameOf(domid), diskErrors: (domid) => this.devices.diskErrors(domid),
     })
     this.operations = new Operations({
-      now: () => parts.clock.now(),
+      now: () => parts.clock.now(), inputs: parts.inputs,
       expectInput: () => host.expectInput(),
       explain: (domid, name, error) => this.crashes.explain(domid, name, error),
     })

@@ -29,6 +29,7 @@ import type { UntilOptions } from '../run/run-loop.ts'
 import type { RestoreProgress } from '../save/restore-domain.ts'
 import type { ByteInput } from '../stream/index.ts'
 import { checkCall, type RestoreDomainOptions } from './call-options.ts'
+import { creation, limitsOf } from './call-inputs.ts'
 import type { Domain } from './domain.ts'
 import { Guests } from './guests.ts'
 import { hashHost, type HostInsides } from './host-state.ts'
@@ -79,7 +80,7 @@ export class Host {
     })
     const { crashes, lifecycle } = this.guests
     parts.loop.belongTo({
-      idlePatience: parts.options.idle,
+      idlePatience: parts.options.idle, wall: parts.wall,
       checkDomain: (domid, what) => crashes.check(domid, what),
       idleError: (waits) => idleError(waits, idleDomains(parts.control, ({ domid }) => this.guests.nameOf(domid))),
     })
@@ -87,6 +88,8 @@ export class Host {
     parts.onCallbackFailed.current = failureTeller(
       (failure) => hub.emit({ type: 'callback-failed', ...failure }), () => hub.wants('callback-failed'))
     for (const warning of parts.warnings) warnings.add(warning)
+    parts.inputs.onArrival(() => parts.loop.present())
+    parts.wall?.follow()
   }
 
   /**
@@ -109,6 +112,7 @@ export class Host {
 
   /** Nanoseconds of host time since boot. */
   now(): number {
+    this.parts.loop.present()
     return this.parts.clock.now()
   }
 
@@ -148,7 +152,7 @@ export class Host {
     // Files are read meanwhile.
     const check = (): void => checkCall('createDomain', options)
     const settings = { name: 'creating a domain', signal: options?.signal, isOutside: true, check }
-    return this.call({ call: 'create', config, paused: options?.paused === true }, () =>
+    return this.parts.inputs.enter(() => ({ source: 'call', ...creation(config, options) }), () =>
       this.guests.operations.start<Domain, CreateProgress>(settings, (context) => this.guests.create(config, options, context)))
   }
 
@@ -175,7 +179,7 @@ export class Host {
     options: UntilOptions = {},
   ): Operation<void, MemoryProgress> {
     const domid = this.domainId(reference)
-    return this.call({ call: 'memory-target', domid, mebibytes }, () => {
+    return this.call({ call: 'memory-target', domid, mebibytes, ...limitsOf(options) }, () => {
       if (domid === 0) this.describeDom0Memory()
       return setMemoryTarget(this.guests.memory, domid, mebibytes, options)
     })
@@ -188,7 +192,7 @@ export class Host {
     options: OperationOptions = {},
   ): Operation<void, MaximumProgress> {
     const domid = this.domainId(reference)
-    return this.call({ call: 'memory-maximum', domid, mebibytes }, () => {
+    return this.call({ call: 'memory-maximum', domid, mebibytes, ...limitsOf(options) }, () => {
       if (domid === 0) this.describeDom0Memory()
       return setMemoryMaximum(this.guests.memory, domid, mebibytes, options)
     })
@@ -205,6 +209,7 @@ export class Host {
   async until(what: string, met: () => boolean, options: UntilOptions = {}): Promise<void> {
     checkArgument('the condition of until', met, callable)
     checkCall('until', options)
+    this.parts.loop.present()
     return this.parts.loop.until(what, met, options)
   }
 

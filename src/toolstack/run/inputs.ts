@@ -1,21 +1,30 @@
 /**
- * The one door by which things come into a host from outside: what a user types, calls and writes to XenStore, frames that user code sends,
- * answers of disks that were waited for, with what was read. Each is plain data with its place in the order and the host's time, so that a run
- * can be taken down; what is not plain (a stream, a program) is noted as such.
+ * The one door by which things come into a host from outside: what a user types, calls, aborts and writes to XenStore, frames
+ * that user code sends, answers of disks that were waited for, with what was read, readings of the wall's clock. Each is
+ * plain data with its place in the order and the host's time, so that a run can be taken down; what is not plain (a stream, a
+ * program) is noted as such. Not here: when a kernel's file was read.
  */
-import type { Clock } from '../../util/index.ts'
+import type { RunLimits } from '../../hypervisor/index.ts'
+import type { Clock, Duration } from '../../util/index.ts'
 import type { StoreChanges } from '../../xenstore/index.ts'
 
+/** How long a call waits, and whether its caller had given up before it began. */
+export interface CallLimits {
+  readonly timeout?: Duration | undefined
+  readonly aborted?: boolean | undefined
+}
+
 /** A call of the toolstack that changes something. Options that only the caller has a use for are not in it. */
-export type HostCall =
-  | { readonly call: 'create'; readonly config: unknown; readonly paused: boolean }
+export type HostCall = CallLimits & (
+  | { readonly call: 'create'; readonly config: unknown; readonly options: unknown }
   | { readonly call: 'pause' | 'unpause' | 'destroy' | 'shutdown' | 'reboot'; readonly domid: number }
   | { readonly call: 'memory-target' | 'memory-maximum'; readonly domid: number; readonly mebibytes: number }
-  | { readonly call: 'vcpus'; readonly domid: number; readonly count: number }
+  | { readonly call: 'vcpus'; readonly domid: number; readonly count: number; readonly wait: boolean }
   | { readonly call: 'attach'; readonly domid: number; readonly kind: string; readonly description: unknown }
   | { readonly call: 'detach'; readonly domid: number; readonly kind: string; readonly name: string | number; readonly force: boolean }
   /** Something that reads or writes a stream, or comes with what is no plain data: it cannot be called again from this. */
   | { readonly call: 'other'; readonly name: string }
+)
 
 /** The answer of a disk's store that did not come at once. */
 export interface DiskAnswer {
@@ -28,6 +37,23 @@ export interface DiskAnswer {
   readonly bytes: Uint8Array
 }
 
+/** The caller of an operation has given it up. */
+export interface CallAbort {
+  /** The sequence number of the call. */
+  readonly call: number
+  /** Which of its reports of progress it came from within, the first is 1; absent where it came from elsewhere. */
+  readonly report?: number | undefined
+}
+
+/** A reading of the wall's clock. */
+export interface ClockReading {
+  /** Host time in nanoseconds to which the host moves on. */
+  readonly time: number
+}
+
+/** A run of a host that follows the wall: how far it went decides what the next reading finds. */
+export type HostRun = Pick<RunLimits, 'instructions' | 'until' | 'idle'>
+
 /** What comes in, by where it comes from. */
 export type HostInput =
   /** Typed into the console of a domain. */
@@ -38,12 +64,23 @@ export type HostInput =
   /** Changes of XenStore by the host's own handle. */
   | { readonly source: 'store' } & StoreChanges
   | { readonly source: 'call' } & HostCall
+  | { readonly source: 'abort' } & CallAbort
+  | { readonly source: 'clock' } & ClockReading
+  | { readonly source: 'run' } & HostRun
+
+/** Turns of promises that are counted between two inputs. Whatever is further away came in another turn of the event loop. */
+export const MOST_TICKS = 256
 
 /** An input with its place. */
 export interface InputRecord {
   readonly sequence: number
   /** Host time in nanoseconds. */
   readonly time: number
+  /**
+   * How often promises had their turn since the one before, {@link MOST_TICKS} at most: 0 where it came at once, before
+   * what that one had begun could go on.
+   */
+  readonly ticks: number
   readonly input: HostInput
 }
 
@@ -52,32 +89,72 @@ export class Inputs {
   private readonly clock: Clock
   private readonly listeners = new Set<(record: InputRecord) => void>()
   private sequence = 0
+  /** Turns of promises since the last input that was told. */
+  private ticks = MOST_TICKS
+  private isTicking = false
+  private arriving: (() => void) | undefined
+  private entering: number | undefined
 
   constructor(clock: Clock) {
     this.clock = clock
   }
 
+  /** Calls `arriving` before anything comes in: the host is brought up to the present. */
+  onArrival(arriving: () => void): void {
+    this.arriving = arriving
+  }
+
+  /** The sequence number of what is being let in; undefined when nothing is. */
+  get current(): number | undefined {
+    return this.entering
+  }
+
   /** Lets something in: notes it, and does it. `input` is made only where somebody listens. */
   enter<T>(input: () => HostInput, act: () => T): T {
-    this.sequence += 1
-    if (this.listeners.size > 0) this.tell(input())
-    return act()
+    this.arriving?.()
+    const outer = this.entering
+    this.note(input)
+    this.entering = this.sequence
+    try {
+      return act()
+    } finally {
+      this.entering = outer
+    }
   }
 
   /** Notes a frame that is about to be taken in: what `enter` does, with nothing made for each frame while nobody listens. */
   frame(bridge: string, port: number, bytes: Uint8Array): void {
+    this.arriving?.()
     this.sequence += 1
     if (this.listeners.size > 0) this.tell({ source: 'frame', bridge, port, bytes: bytes.slice() })
   }
 
-  private tell(input: HostInput): void {
-    const record = { sequence: this.sequence, time: this.clock.now(), input }
-    for (const listener of this.listeners) listener(record)
+  /** Notes something that is about to take effect. */
+  note(input: () => HostInput): void {
+    this.sequence += 1
+    if (this.listeners.size > 0) this.tell(input())
   }
 
   /** Hears each input before it takes effect, until the returned function is called. */
   listen(listener: (record: InputRecord) => void): () => void {
     this.listeners.add(listener)
     return () => void this.listeners.delete(listener)
+  }
+
+  private tell(input: HostInput): void {
+    const record = { sequence: this.sequence, time: this.clock.now(), ticks: this.ticks, input }
+    for (const listener of this.listeners) listener(record)
+    this.ticks = 0
+    if (!this.isTicking) this.tick()
+  }
+
+  /** Counts on. Promises have their turn in order: this one before those that the input leads to. */
+  private tick(): void {
+    this.isTicking = this.ticks < MOST_TICKS
+    if (!this.isTicking) return
+    queueMicrotask(() => {
+      this.ticks += 1
+      this.tick()
+    })
   }
 }

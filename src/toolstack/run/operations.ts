@@ -4,6 +4,7 @@
  * second is refused and nothing of the first is lost.
  */
 import { XenError, type DomId, type EventBase } from '../../util/index.ts'
+import type { Inputs } from './inputs.ts'
 import { startOperation, type Operation, type OperationContext, type OperationOptions } from './operation.ts'
 
 /** What an operation is, and what it depends on. */
@@ -25,6 +26,9 @@ interface Entry {
   /** Why it was ended from within. */
   cause: XenError | undefined
   settled: Promise<unknown>
+  /** How often it has reported progress, and whether it does so now. */
+  reports: number
+  reporting: boolean
 }
 
 /** The error of a domain that is gone. */
@@ -36,6 +40,8 @@ export const goneError = (domain: { readonly id: number; readonly name: string }
 /** What operations ask of their host. */
 export interface OperationsHost {
   now(): number
+  /** The door by which calls come in, and their aborts. */
+  readonly inputs: Pick<Inputs, 'current' | 'note'>
   /** Something may come from outside until the returned function is called. */
   expectInput(): () => void
   /** Why an operation on a domain has really failed: its error, or the domain's crash. */
@@ -75,12 +81,9 @@ export class Operations {
     const signal = wrong === undefined ? settings.signal : undefined
     const abort = new AbortController()
     const refusal = wrong ?? this.closed ?? this.going.get(settings.domid) ?? this.busy(settings)
-    const entry: Entry = { settings, abort, cause: refusal, settled: Promise.resolve() }
+    const entry: Entry = { settings, abort, cause: refusal, settled: Promise.resolve(), reports: 0, reporting: false }
     if (refusal === undefined) this.entries.add(entry)
-    const follow = (): void => abort.abort(signal?.reason)
-    if (signal?.aborted === true) follow()
-    else signal?.addEventListener('abort', follow)
-    const ignoreCaller = (): void => signal?.removeEventListener('abort', follow)
+    const ignoreCaller = this.followCaller(entry, signal)
     const release = settings.isOutside === true ? this.host.expectInput() : undefined
     const leave = (): void => {
       ignoreCaller()
@@ -96,16 +99,46 @@ export class Operations {
       },
     }, async (context) => {
       if (refusal !== undefined) throw refusal
-      return body(context)
+      return body({
+        ...context,
+        report: (event) => {
+          entry.reports += 1
+          entry.reporting = true
+          context.report(event)
+          entry.reporting = false
+        },
+      })
     })
     entry.settled = operation.then(leave, leave)
     return operation
+  }
+
+  /** Lets the caller's signal abort an operation, by the host's door, until the returned function is called. */
+  private followCaller(entry: Entry, signal: AbortSignal | undefined): () => void {
+    if (signal === undefined) return () => undefined
+    const { inputs } = this.host
+    const call = inputs.current
+    const abort = (): void => entry.abort.abort(signal.reason)
+    const follow = (): void => {
+      // Where it comes from a listener of progress, a step is half done: time does not move on before it.
+      if (call !== undefined) inputs.note(() => ({ source: 'abort', call, ...(entry.reporting ? { report: entry.reports } : {}) }))
+      abort()
+    }
+    // That it was aborted before it began is part of the call.
+    if (signal.aborted) abort()
+    else signal.addEventListener('abort', follow)
+    return () => signal.removeEventListener('abort', follow)
   }
 
   /** The name of an operation that is under way; undefined when none is. */
   get first(): string | undefined {
     const [first] = this.entries
     return first?.settings.name
+  }
+
+  /** True while one is under way that reads or writes what is outside of the host. */
+  get isOutside(): boolean {
+    return [...this.entries].some(({ settings }) => settings.isOutside === true)
   }
 
   /** What is being done to a domain that excludes others of this kind; undefined when nothing is. */

@@ -3,10 +3,11 @@
  * stops when nothing can happen before something comes from outside. Whoever brings something in calls `kick`.
  */
 import { SHUTDOWN } from '../../abi/index.ts'
-import type { ControlInterface, HostClock, RunLimits } from '../../hypervisor/index.ts'
+import type { ControlInterface, HostClock, RunLimits, RunResult } from '../../hypervisor/index.ts'
 import { parseDuration, thrownMessage, XenError, type DomId, type Duration } from '../../util/index.ts'
 import { IdleWatch } from './idle-watch.ts'
 import { abortedError } from './operation.ts'
+import type { Wall } from './wall.ts'
 
 /** Instructions between two turns of JavaScript: a few milliseconds. A fixed number, so that runs can be repeated. */
 const SLICE = 1_000_000
@@ -35,6 +36,8 @@ export interface WaitOptions extends UntilOptions {
 export interface LoopHost {
   /** Milliseconds that a host on which nothing can happen waits for something from outside; Infinity: for ever. */
   readonly idlePatience: number
+  /** What the host follows, where it follows the wall. */
+  readonly wall: Wall | undefined
   /** Throws when a domain has crashed: whoever waits for `what` waits in vain. */
   checkDomain(domid: DomId, what: string): void
   /** The error of those who wait on a host that can never go on. */
@@ -148,9 +151,44 @@ export class RunLoop {
     }
   }
 
+  /** Brings a host that follows the wall up to it, for what comes from outside. */
+  present(): void {
+    this.host?.wall?.present()
+  }
+
   /** Lets the guests run for so many instructions, and JavaScript have its turn: for whoever has halted the loop. */
   async step(instructions: number): Promise<void> {
-    this.control.run({ ...this.limits(), instructions })
+    this.run({ ...this.limits(), instructions })
+    await this.giveTurn()
+  }
+
+  /** Lets the guests run to the very nanosecond of host time, or until nothing can happen any more: for whoever has halted the loop. */
+  async runTo(time: number): Promise<void> {
+    while (!this.stopped && this.clock.now() < time) {
+      const limits = this.limits()
+      const { kind } = this.control.run({ ...limits, until: Math.min(limits.until ?? Infinity, time) })
+      await this.giveTurn()
+      if (kind === 'idle') return
+    }
+  }
+
+  /** Lets the guests run exactly as a record says: for whoever has halted the loop. */
+  async play(run: RunLimits): Promise<void> {
+    const wall = this.host?.wall
+    if (wall === undefined) this.control.run(run)
+    else wall.run(run)
+    await this.giveTurn()
+  }
+
+  private run(limits: RunLimits): RunResult {
+    const wall = this.host?.wall
+    if (wall === undefined) return this.control.run(limits)
+    wall.present()
+    return wall.run(limits)
+  }
+
+  /** JavaScript has its turn, and whoever has waited goes on before the guests do. */
+  private async giveTurn(): Promise<void> {
     await turn()
     if (this.ask()) await turn()
   }
@@ -224,12 +262,17 @@ export class RunLoop {
         await this.stand()
         continue
       }
-      if (this.settlers.length > 0) await this.trySettle()
+      if (this.settlers.length > 0) {
+        await this.trySettle()
+        if (this.stopped || this.halts > 0) continue
+      }
+      if (this.host?.wall?.mustWait === true) {
+        await this.sleep(this.clock.now())
+        continue
+      }
       this.kicked = false
-      const result = this.control.run(this.limits())
-      await turn()
-      // Whoever has waited goes on before the guests do.
-      if (this.ask()) await turn()
+      const result = this.run(this.limits())
+      await this.giveTurn()
       if (this.stopped) break
       if (this.kicked || result.kind === 'limit' || result.kind === 'turn') continue
       if (result.kind === 'wait') await this.sleep(result.deadline)
@@ -325,7 +368,7 @@ export class RunLoop {
 
   private sleep(deadline: number): Promise<void> {
     const nearest = Math.min(deadline, this.nearestDeadline())
-    const milliseconds = Math.max(0, (nearest - this.clock.now()) / 1e6)
+    const milliseconds = Math.max(0, (nearest - (this.host?.wall?.time ?? this.clock.now())) / 1e6)
     return new Promise((resolve) => {
       const done = (): void => {
         clearTimeout(timer)

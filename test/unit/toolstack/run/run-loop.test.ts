@@ -5,15 +5,21 @@ import {
   type RunLimits,
   type RunResult,
 } from '../../../../src/hypervisor/index.ts'
-import { RealTimeClock } from '../../../../src/toolstack/boot/real-time-clock.ts'
+import { RealTimeClock } from '../../../../src/toolstack/run/real-time-clock.ts'
+import { Inputs } from '../../../../src/toolstack/run/inputs.ts'
 import { RunLoop } from '../../../../src/toolstack/run/run-loop.ts'
+import { Wall } from '../../../../src/toolstack/run/wall.ts'
+import { XenError } from '../../../../src/util/index.ts'
 
 /** A hypervisor that answers `run` from a script, and then says that it is idle. */
 function scripted(script: readonly (RunResult | (() => RunResult))[], domains: { blocked: boolean }[] = []) {
   const rest = [...script]
   const runs: RunLimits[] = []
+  const readings: number[] = []
   const control = {
     run(limits: RunLimits): RunResult {
+      if (limits.at !== undefined) readings.push(limits.at)
+      if (limits.instructions === 0) return { kind: 'limit' }
       runs.push(limits)
       const next = rest.shift() ?? { kind: 'idle' }
       return typeof next === 'function' ? next() : next
@@ -21,7 +27,7 @@ function scripted(script: readonly (RunResult | (() => RunResult))[], domains: {
     listDomains: () => domains,
   }
   // Only these two are used by the loop.
-  return { control: control as unknown as ControlInterface, runs, rest }
+  return { control: control as unknown as ControlInterface, runs, rest, readings }
 }
 
 const failures = (): { seen: unknown[]; hear: (error: unknown) => void } => {
@@ -149,19 +155,34 @@ describe('the run loop', () => {
   })
 
   test('waits for the wall when a real-time host is idle, and wakes early when kicked', async () => {
-    const clock = new RealTimeClock(1e9)
-    const start = clock.now()
-    const { control, runs } = scripted([
-      { kind: 'wait', deadline: start + 20e6 },
-      { kind: 'wait', deadline: start + 60e9 },
-    ])
+    const clock = new RealTimeClock()
+    clock.follow()
+    const { control, runs, readings } = scripted([{ kind: 'wait', deadline: 20e6 }, { kind: 'wait', deadline: 60e9 }])
+    const wall = new Wall({ control, clock, inputs: new Inputs(clock) })
     const loop = new RunLoop(control, clock, () => undefined)
+    loop.belongTo({ idlePatience: Infinity, wall, checkDomain: () => undefined, idleError: () => new XenError('IDLE', 'idle') })
     await loop.until('the second run', () => runs.length >= 2)
     // JavaScript's timers may come a little early; what counts is that the wait was one.
-    expect(clock.now() - start).toBeGreaterThanOrEqual(10e6)
+    expect(wall.time).toBeGreaterThanOrEqual(10e6)
+    expect(readings.at(-1)! - readings[0]!).toBeGreaterThanOrEqual(10e6)
     loop.kick()
     await loop.until('the third run', () => runs.length >= 3)
-    expect(clock.now() - start).toBeLessThan(30e9)
+    expect(wall.time).toBeLessThan(30e9)
+    loop.stop()
+  })
+
+  test('waits for the wall when guests have executed more than there was time for', async () => {
+    const clock = new RealTimeClock()
+    clock.follow()
+    const { control, runs } = scripted([() => {
+      clock.charge(20e6)
+      return { kind: 'limit' }
+    }, { kind: 'limit' }])
+    const loop = new RunLoop(control, clock, () => undefined)
+    const wall = new Wall({ control, clock, inputs: new Inputs(clock) })
+    loop.belongTo({ idlePatience: Infinity, wall, checkDomain: () => undefined, idleError: () => new XenError('IDLE', 'idle') })
+    await loop.until('the second run', () => runs.length >= 2)
+    expect(wall.time).toBeGreaterThanOrEqual(19e6)
     loop.stop()
   })
 })
