@@ -168,7 +168,7 @@ test('a host on the wall clock goes on in a new host at the time at which it was
 })
 
 describe('a host is not saved, and goes on as before,', () => {
-  test('while an operation is under way, over a guest in TypeScript, or with a stranger at its XenStore', async () => {
+  test('while an operation is under way, over a guest in TypeScript, or with a stranger at its XenStore', { timeout: 30_000 }, async () => {
     const host = await boot()
     const domain = await host.createDomain({ name: 'one', memory: 8 })
     const moving = domain.setMemTarget(6)
