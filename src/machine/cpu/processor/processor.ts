@@ -120,7 +120,8 @@ export class MachineProcessor implements BareProcessor {
       } else if (status === STATUS.BUDGET) {
         const most = isStepping ? Math.min(this.boundary.left, 1) : this.boundary.left
         block = most > 0 ? this.fetcher.shorten(most) : 0
-        if (block === 0 && most > 0 && !isStepping) this.slice = this.engine.compiler?.sample(core, this.samples) ?? SLICE
+        // A slice ends before a block that it is too short for, or cut off from one where single instructions are looked at.
+        if (most > 0 && (block === 0 || this.slice <= 0)) this.slice = this.engine.compiler?.sample(core, this.samples) ?? SLICE
       } else if (status !== STATUS.PARTIAL) {
         const reason = this.leave(status)
         if (reason !== undefined) return this.finish(reason)

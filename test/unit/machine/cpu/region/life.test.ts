@@ -238,6 +238,26 @@ describe('a hot loop', () => {
   })
 })
 
+describe('slices', () => {
+  test('end, and begin anew, while an interrupt waits that is masked', () => {
+    const memory = { memoryBytes: 1 << 20, compiler: { slice: 7, samples: 1 } }
+    const machine = new Machine(memory)
+    const cpu = machine.createProcessor({ mode: 'bare' })
+    const { registers } = cpu
+    const { words, bytes, firstFrame } = machine.memory
+    // Four levels that map the first pages one to one, and the loop at 0x1000.
+    for (const level of [8, 9, 10]) words[(firstFrame + level) << 10] = ((level + 1) << 12) | PTE.PRESENT | PTE.WRITABLE
+    for (let page = 0; page < 8; page += 1) words[((firstFrame + 11) << 10) + page * 2] = (page << 12) | PTE.PRESENT | PTE.WRITABLE
+    bytes.set(LOOP, (firstFrame + 1) * 4096)
+    registers.setControl(3, 8 * 4096, 0)
+    registers.setRip(0x1000, 0)
+    registers.set(GPR.rcx, 1000, 0)
+    cpu.interrupt(0x41)
+    expect([cpu.run(300), cpu.executed]).toEqual([EXIT.BUDGET, 300])
+    expect(registers.low(GPR.rcx)).toBe(900)
+  })
+})
+
 describe('a region goes', () => {
   /** Runs what is at CODE now up to SYSCALL and gives rax. */
   const result = ({ bench }: Scene): bigint => {
