@@ -6,7 +6,7 @@ import type {
   CacheInspection, CodeInspection, Disassembled, ExitReason, Processor, ProcessorExit, ProcessorState, Registers, SegmentState, Trace, TraceHooks,
 } from '../machine/index.ts'
 import type { CpuidAnswer } from '../x86/index.ts'
-import { RFLAGS, SEGMENT } from '../x86/index.ts'
+import { PAGE_SHIFT, RFLAGS, SEGMENT } from '../x86/index.ts'
 import { EXIT, disassemble } from '../machine/index.ts'
 import { XenError } from '../util/index.ts'
 
@@ -249,7 +249,7 @@ export class ScriptedProcessor implements Processor {
 
   /** It remembers nothing: its steps look everything up. */
   inspect(): CacheInspection {
-    return { root: this.registers.controlLow(3) >>> 12, isUser: true, translations: [], jumps: [], faults: [] }
+    return { root: this.registers.controlLow(3) >>> PAGE_SHIFT, isUser: true, translations: [], jumps: [], faults: [] }
   }
 
   inspectCode(): CodeInspection {

@@ -10,7 +10,7 @@ export type { CpuFeature, CpuFeaturePlace, CpuidAnswer } from './cpuid.ts'
 export { PAGE_FAULT, VECTOR, describeException, exceptionMnemonic, exceptionName, hasErrorCode } from './exceptions.ts'
 export type { ExceptionFacts, Vector } from './exceptions.ts'
 export {
-  ENTRIES_PER_TABLE, PAGE_SHIFT, PAGE_SIZE, PTE, PTE_HIGH_AVAILABLE, PTE_HIGH_FRAME, PTE_HIGH_NX, tableIndex,
+  ENTRIES_PER_TABLE, PAGE_OFFSET, PAGE_SHIFT, PAGE_SIZE, PTE, PTE_HIGH_AVAILABLE, PTE_HIGH_FRAME, PTE_HIGH_NX, tableIndex,
 } from './paging.ts'
 export { ATTRIBUTE, DPL_SHIFT, SYSTEM_TYPE, dplOf, isConforming } from './segments.ts'
 export { CONDITIONS } from './conditions.ts'

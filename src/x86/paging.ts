@@ -14,6 +14,8 @@ import { XenError } from '../util/index.ts'
 export const PAGE_SIZE = 4096
 /** log2 of {@link PAGE_SIZE}. */
 export const PAGE_SHIFT = 12
+/** Bits of an address within its page. */
+export const PAGE_OFFSET = PAGE_SIZE - 1
 /** Entries in a page table of any level. */
 export const ENTRIES_PER_TABLE = 512
 

@@ -3,6 +3,7 @@
  * whole domains. It keeps scheduler, run states and flags of a vCPU in step.
  * Reference: xen/common/sched/core.c, vcpu_wake, vcpu_sleep, vcpu_block; xen/common/domain.c, domain_shutdown.
  */
+import { PAGE_SHIFT } from '../../x86/index.ts'
 import { ERRNO, SHUTDOWN, VIRQ, VcpuInfo } from '../../abi/index.ts'
 import type { EventHub } from '../../util/index.ts'
 import type { CrashCause, CrashReporter } from '../console/crash-reporter.ts'
@@ -77,7 +78,7 @@ export class VcpuExecution {
     const { view } = this.parts.memory
     if (vcpu.infoAddress >= 0) {
       VcpuInfo.evtchnUpcallMask.set(view, vcpu.infoAddress, 0)
-      this.parts.memory.markWritten(vcpu.infoAddress >>> 12)
+      this.parts.memory.markWritten(vcpu.infoAddress >>> PAGE_SHIFT)
     }
     if (vcpu.guest?.hasPending === true || this.hasUpcall(vcpu)) return
     vcpu.blocked = true

@@ -2,7 +2,7 @@
  * The time records of vCPUs: the one in vcpu_info, and the second one that a vCPU may have registered.
  * Reference: xen/arch/x86/time.c, update_vcpu_system_time.
  */
-import { PAGE_SIZE } from '../../x86/index.ts'
+import { PAGE_OFFSET, PAGE_SHIFT, PAGE_SIZE } from '../../x86/index.ts'
 import type { Vcpu } from '../domains/domain.ts'
 import type { GuestMemory } from '../memory/guest-memory.ts'
 import type { HostClock } from '../time/host-clock.ts'
@@ -25,11 +25,11 @@ export function timeWriter({ timeRecords, clock, memory }: VcpuTimeParts): (vcpu
     vcpu.timeWritten = now
     if (vcpu.infoAddress < 0) return
     timeRecords.updateVcpu(vcpu.infoAddress, now)
-    memory.markWritten(vcpu.infoAddress >>> 12)
+    memory.markWritten(vcpu.infoAddress >>> PAGE_SHIFT)
     if (vcpu.timeArea === undefined) return
     const at = vcpu.kernelAccess.locate(vcpu.timeArea, true)
-    if (at < 0 || (at & 0xfff) > PAGE_SIZE - RECORD) return
+    if (at < 0 || (at & PAGE_OFFSET) > PAGE_SIZE - RECORD) return
     timeRecords.writeRecord(at, now)
-    memory.markWritten(at >>> 12)
+    memory.markWritten(at >>> PAGE_SHIFT)
   }
 }

@@ -13,7 +13,7 @@ function commit(host: GrantHost, taker: GrantTable, giver: number, ref: number):
   const flags = taker.flagsOf(ref)
   if (flags !== GTF.accept_transfer || taker.domainOf(ref) !== giver) return false
   host.memory.view.setUint16(taker.entryAt(ref), flags | GTF.transfer_committed, true)
-  host.memory.markWritten(taker.entryAt(ref) >>> 12)
+  host.memory.markWritten(taker.entryAt(ref) >>> PAGE_SHIFT)
   return true
 }
 

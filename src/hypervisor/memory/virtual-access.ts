@@ -7,7 +7,7 @@
  * hot path: returns numbers, allocates nothing. Reference: Intel SDM volume 3, 4.5; xen/arch/x86/usercopy.c.
  */
 import { TWO_32 } from '../../util/index.ts'
-import { PAGE_SIZE, PTE } from '../../x86/index.ts'
+import { PAGE_OFFSET, PAGE_SHIFT, PAGE_SIZE, PTE } from '../../x86/index.ts'
 import type { GuestAccess } from './guest-access.ts'
 import { isGuestAddress } from './guest-address.ts'
 import type { GuestMemory } from './guest-memory.ts'
@@ -29,9 +29,9 @@ export function findLeaf(words: Uint32Array, root: number, address: number, righ
     const entry = words[at]!
     if ((entry & rights) !== rights) return -1
     if ((entry & TABLE_USED) !== TABLE_USED) words[at] = entry | PTE.ACCESSED
-    table = entry >>> 12
+    table = entry >>> PAGE_SHIFT
   }
-  return (table << 10) + ((low >>> 12) & 0x1ff) * 2
+  return (table << 10) + ((low >>> PAGE_SHIFT) & 0x1ff) * 2
 }
 
 /** Memory as the vCPU's current page tables show it; `root` gives the frame of the top-level table, 0 for none. */
@@ -63,14 +63,14 @@ export class VirtualAccess implements GuestAccess {
       words[at] = low | used
       this.memory.markWritten(at >>> 10)
     }
-    return (low >>> 12) * PAGE_SIZE + (address & 0xfff)
+    return (low >>> PAGE_SHIFT) * PAGE_SIZE + (address & PAGE_OFFSET)
   }
 
   read(address: number, target: Uint8Array): boolean {
     for (let done = 0; done < target.length;) {
       const at = this.locate(address + done, false)
       if (at < 0) return false
-      const size = Math.min(target.length - done, PAGE_SIZE - (at & 0xfff))
+      const size = Math.min(target.length - done, PAGE_SIZE - (at & PAGE_OFFSET))
       copyBytes(this.memory.bytes, at, target, done, size)
       done += size
     }
@@ -81,7 +81,7 @@ export class VirtualAccess implements GuestAccess {
     for (let done = 0; done < source.length;) {
       const at = this.locate(address + done, true)
       if (at < 0) return false
-      const size = Math.min(source.length - done, PAGE_SIZE - (at & 0xfff))
+      const size = Math.min(source.length - done, PAGE_SIZE - (at & PAGE_OFFSET))
       copyBytes(source, done, this.memory.bytes, at, size)
       this.memory.markWritten(Math.floor(at / PAGE_SIZE))
       done += size

@@ -5,7 +5,7 @@
  * Reference: xen/arch/x86/pv/descriptor-tables.c; xen/arch/x86/pv/mm.c, pv_map_ldt_shadow_page.
  */
 import { ERRNO, FIRST_RESERVED_GDT_BYTE, FIRST_RESERVED_GDT_ENTRY } from '../../../abi/index.ts'
-import { PAGE_SIZE, PTE } from '../../../x86/index.ts'
+import { PAGE_OFFSET, PAGE_SHIFT, PAGE_SIZE, PTE } from '../../../x86/index.ts'
 import type { Domain } from '../../domains/domain.ts'
 import { FRAME_TYPE, type FrameTable } from '../../frames/frame-table.ts'
 import type { GuestMemory } from '../../memory/guest-memory.ts'
@@ -84,7 +84,7 @@ export class DescriptorTables {
   /** MMUEXT_SET_LDT. */
   setLdt(paged: PagedVcpu, address: number, entries: number): number {
     if (entries > 8192) return -ERRNO.EINVAL
-    if (entries > 0 && ((address & 0xfff) !== 0 || !isGuestAddress(address))) return -ERRNO.EINVAL
+    if (entries > 0 && ((address & PAGE_OFFSET) !== 0 || !isGuestAddress(address))) return -ERRNO.EINVAL
     const base = entries === 0 ? 0 : address
     if (paged.ldtEntries === entries && paged.ldtBase === base) return 0
     this.dropLdt(paged)
@@ -98,7 +98,7 @@ export class DescriptorTables {
     const { frames, pageTypes, memory } = this.parts
     const pair = Uint32Array.of(low, high)
     if ((pointer.low & 7) !== 0 || pointer.high !== 0 || !fixDescriptor(pair, 0)) return -ERRNO.EINVAL
-    const mfn = pointer.low >>> 12
+    const mfn = pointer.low >>> PAGE_SHIFT
     if (!frames.getPage(mfn, domain.id)) return -ERRNO.EINVAL
     const type = frames.type[mfn] === FRAME_TYPE.SEGDESC ? FRAME_TYPE.SEGDESC : FRAME_TYPE.WRITABLE
     const result = pageTypes.getType(mfn, type)
@@ -119,7 +119,7 @@ export class DescriptorTables {
     let at: number
     if ((selector & 4) !== 0) at = this.locateLdt(domain, paged, offset)
     else if (offset >= FIRST_RESERVED_GDT_BYTE) return readXenSegment(offset, out)
-    else at = offset >>> 3 < paged.gdtEntries ? (paged.gdtFrames[offset >>> 12]! << 10) + ((offset & 0xff8) >> 2) : -1
+    else at = offset >>> 3 < paged.gdtEntries ? (paged.gdtFrames[offset >>> PAGE_SHIFT]! << 10) + ((offset & 0xff8) >> 2) : -1
     if (at < 0) return false
     out[0] = this.parts.memory.words[at]!
     out[1] = this.parts.memory.words[at + 1]!
@@ -129,7 +129,7 @@ export class DescriptorTables {
   /** Word index of an LDT entry; its page becomes a descriptor page at first use. */
   private locateLdt(domain: Domain, paged: PagedVcpu, offset: number): number {
     if (offset >>> 3 >= paged.ldtEntries) return -1
-    const page = offset >>> 12
+    const page = offset >>> PAGE_SHIFT
     if (paged.ldtFrames[page] === 0 && !this.mapLdtPage(domain, paged, page)) return -1
     return (paged.ldtFrames[page]! << 10) + ((offset & 0xff8) >> 2)
   }

@@ -4,7 +4,7 @@
  * Reference: xen/arch/x86/pv/grant_table.c, create_grant_pv_mapping, replace_grant_pv_mapping.
  */
 import { GNTMAP, GNTST } from '../../../abi/index.ts'
-import { PAGE_SIZE, PTE, PTE_HIGH_NX } from '../../../x86/index.ts'
+import { PAGE_SHIFT, PAGE_SIZE, PTE, PTE_HIGH_NX } from '../../../x86/index.ts'
 import { FRAME_TYPE, type FrameTable } from '../../frames/frame-table.ts'
 import type { GuestMemory } from '../../memory/guest-memory.ts'
 import type { Vcpu } from '../../domains/domain.ts'
@@ -34,7 +34,7 @@ const RIGHTS = PTE.PRESENT | PTE.WRITABLE
 
 /** Low half of the entry that a mapping's flags ask for, before adjustment. */
 function entryLow(entry: GrantEntry): number {
-  let low = (entry.mfn << 12) | PTE.PRESENT | PTE.ACCESSED | PTE.DIRTY
+  let low = (entry.mfn << PAGE_SHIFT) | PTE.PRESENT | PTE.ACCESSED | PTE.DIRTY
   if ((entry.flags & GNTMAP.application_map) !== 0) low |= PTE.USER
   if ((entry.flags & GNTMAP.readonly) === 0) low |= PTE.WRITABLE
   return low | ((entry.flags >>> 16 & 7) << 9)

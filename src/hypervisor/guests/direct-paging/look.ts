@@ -3,7 +3,7 @@
  * guests' accesses take (the machine's, and memory/virtual-access.ts), so that a check does not share their faults.
  * Reference: Intel SDM volume 3, 4.5.
  */
-import { PTE } from '../../../x86/index.ts'
+import { PAGE_SHIFT, PTE } from '../../../x86/index.ts'
 import type { Leaf } from '../../domains/guest-vcpu.ts'
 
 /** NX in the high half of an entry. */
@@ -22,7 +22,7 @@ export function look(words: Uint32Array, root: number, address: number): Leaf | 
     if ((low & PTE.PRESENT) === 0 || (high & 0x000f_ffff) !== 0) return undefined
     all &= low
     any |= high
-    frame = low >>> 12
+    frame = low >>> PAGE_SHIFT
   }
   return {
     frame, writable: (all & PTE.WRITABLE) !== 0, user: (all & PTE.USER) !== 0, executable: (any & NO_EXECUTE) === 0,

@@ -5,6 +5,7 @@
  * by one. The request at hand and the owners that it names are therefore this part's own, and hold until its call is over.
  * Reference: public/xen.h, HYPERVISOR_mmu_update; xen/arch/x86/mm.c, do_mmu_update, do_update_va_mapping.
  */
+import { PAGE_OFFSET, PAGE_SHIFT } from '../../../x86/index.ts'
 import { ERRNO, MMU, UVMF } from '../../../abi/index.ts'
 import type { Domain, Vcpu } from '../../domains/domain.ts'
 import type { DomainRegistry } from '../../domains/registry.ts'
@@ -65,7 +66,7 @@ const WRITE = 'write'
 const PRESERVE = 'preserve'
 
 /** Frame that holds the entry; -1 for one that no host has. */
-const frameOf = (request: Readonly<Request>): number => (request.pointerHigh === 0 ? request.pointerLow >>> 12 : -1)
+const frameOf = (request: Readonly<Request>): number => (request.pointerHigh === 0 ? request.pointerLow >>> PAGE_SHIFT : -1)
 
 /** The hypercalls that change entries. */
 export class MmuUpdates {
@@ -189,7 +190,7 @@ export class MmuUpdates {
   /** Copies one request out of guest memory, once. */
   private take(access: GuestAccess, address: number): boolean {
     const { request } = this
-    const at = (address & 0xfff) <= 0xff0 && (address & 3) === 0 ? access.locate(address, false) : -1
+    const at = (address & PAGE_OFFSET) <= 0xff0 && (address & 3) === 0 ? access.locate(address, false) : -1
     if (at >= 0) {
       const { words } = this.parts.memory
       const word = at >>> 2

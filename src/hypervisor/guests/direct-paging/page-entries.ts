@@ -6,7 +6,7 @@
  * Entries are handled as low and high 32-bit halves. hot path: pure functions of integers.
  * Reference: xen/arch/x86/include/asm/x86_64/page.h, adjust_guest_l1e; xen/arch/x86/mm.c, base_disallow_mask.
  */
-import { PTE } from '../../../x86/index.ts'
+import { PAGE_SHIFT, PTE } from '../../../x86/index.ts'
 
 /** Bit 52, in the high half: the guest wrote this entry without USER. */
 export const GUEST_KERNEL_HIGH = 1 << 20
@@ -48,8 +48,8 @@ export const isSameTable = (oldLow: number, oldHigh: number, low: number, high: 
   ((oldLow ^ low) & ~TABLE_FAST) === 0 && ((oldHigh ^ high) & 0x000f_ffff) === 0
 
 /** Frame of an entry; -1 when it lies beyond 4 GiB, where no host has memory. */
-export const entryFrame = (low: number, high: number): number => (high & 0x000f_ffff) === 0 ? low >>> 12 : -1
+export const entryFrame = (low: number, high: number): number => (high & 0x000f_ffff) === 0 ? low >>> PAGE_SHIFT : -1
 
 /** True for the frame number of all ones, which guests write for "no machine frame". */
 export const isInvalidFrame = (low: number, high: number): boolean =>
-  (high & 0x000f_ffff) === 0x000f_ffff && low >>> 12 === 0xfffff
+  (high & 0x000f_ffff) === 0x000f_ffff && low >>> PAGE_SHIFT === 0xfffff

@@ -3,6 +3,7 @@
  * and which of its two top-level tables is in force. Kinds of guests build theirs on it.
  * Reference: xen/arch/x86/include/asm/domain.h, struct arch_vcpu, struct pv_vcpu.
  */
+import { PAGE_SHIFT } from '../../../x86/index.ts'
 import type { Processor } from '../../../machine/index.ts'
 import type { Vcpu } from '../../domains/domain.ts'
 
@@ -39,7 +40,7 @@ export class PagedVcpu {
 
   /** Loads the page tables of the present mode. */
   loadRoot(): void {
-    this.processor.registers.setControl(3, (this.root << 12) >>> 0, this.root >>> 20)
+    this.processor.registers.setControl(3, (this.root << PAGE_SHIFT) >>> 0, this.root >>> 20)
   }
 }
 

@@ -19,7 +19,7 @@
  * Reference: xen/arch/x86/pv/ro-page-fault.c, ptwr_emulated_update, for what is let through.
  */
 import { VMASST_TYPE } from '../../../abi/index.ts'
-import { PAGE_FAULT, PTE } from '../../../x86/index.ts'
+import { PAGE_FAULT, PAGE_OFFSET, PTE } from '../../../x86/index.ts'
 import { FRAME_FLAG, FRAME_TYPE, type FrameTable } from '../../frames/frame-table.ts'
 import type { GuestMemory } from '../../memory/guest-memory.ts'
 import type { Vcpu } from '../../domains/domain.ts'
@@ -76,7 +76,7 @@ export class WritableTables {
     const table = entryFrame(words[leaf]!, words[leaf + 1]!)
     if (!this.isOwnTable(vcpu, table)) return 'refused'
     const place = Math.floor(address / ENTRY) * ENTRY
-    return this.execute(vcpu, paged, { at: (table << 10) + ((place & 0xfff) >> 2), place })
+    return this.execute(vcpu, paged, { at: (table << 10) + ((place & PAGE_OFFSET) >> 2), place })
   }
 
   private isOwnTable(vcpu: Vcpu, mfn: number): boolean {

@@ -3,7 +3,7 @@
  * Reference: xen/arch/x86/pv/emul-priv-op.c, read_msr, write_msr; xen/arch/x86/msr.c, guest_rdmsr.
  */
 import { isCanonical, signedFromParts } from '../../../util/index.ts'
-import { EFER, MSR, SEGMENT } from '../../../x86/index.ts'
+import { EFER, MSR, PAGE_OFFSET, PAGE_SHIFT, SEGMENT } from '../../../x86/index.ts'
 import type { PvVcpu } from './pv-vcpu.ts'
 import { setSegmentBase } from './segments.ts'
 
@@ -114,7 +114,7 @@ export function writeMsr(
       return true
     // Linux writes back what it has read.
     case MSR.EFER: return low === GUEST_EFER && high === 0
-    case HYPERCALL_PAGE: return (low & 0xfff) === 0 && high === 0 && host.writeHypercallPage(subject.domid, low >>> 12)
+    case HYPERCALL_PAGE: return (low & PAGE_OFFSET) === 0 && high === 0 && host.writeHypercallPage(subject.domid, low >>> PAGE_SHIFT)
     case MACHINE_CHECK.STATUS: return true
     default: return DROPPED.has(register) || isCounter(register) || isBankRegister(register)
   }

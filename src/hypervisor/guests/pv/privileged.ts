@@ -6,7 +6,7 @@
  */
 import { VMASST_TYPE } from '../../../abi/index.ts'
 import { signedFromParts } from '../../../util/index.ts'
-import { CR0, CR4, type CpuidAnswer, GPR } from '../../../x86/index.ts'
+import { CR0, CR4, type CpuidAnswer, GPR, PAGE_SHIFT } from '../../../x86/index.ts'
 import { Scratch, readInto } from '../../memory/guest-access.ts'
 import { CALL_AGAIN } from '../../time/work-meter.ts'
 import type { PrivilegedOperation } from '../../domains/vcpu-runner.ts'
@@ -162,7 +162,7 @@ export class PrivilegedOperations {
         registers.set(general, pv.cr2.low, pv.cr2.high)
         return true
       case 3:
-        registers.set(general, (pv.kernelTable << 12) >>> 0, pv.kernelTable >>> 20)
+        registers.set(general, (pv.kernelTable << PAGE_SHIFT) >>> 0, pv.kernelTable >>> 20)
         return true
       case 4:
         registers.set(general, pv.cr4.low, 0)
@@ -184,7 +184,7 @@ export class PrivilegedOperations {
         setEntry(pv.cr2, low, high)
         return true
       case 3:
-        return high < 0x100 && this.switchTable(vcpu, low >>> 12 | high << 20)
+        return high < 0x100 && this.switchTable(vcpu, low >>> PAGE_SHIFT | high << 20)
       case 4:
         setCr4(pv, low)
         return true

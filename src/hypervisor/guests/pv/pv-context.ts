@@ -4,7 +4,7 @@
  */
 import type { CacheInspection, CodeInspection, Registers, Trace, TraceHooks } from '../../../machine/index.ts'
 import { bigFromParts } from '../../../util/index.ts'
-import { type CpuidAnswer, SEGMENT } from '../../../x86/index.ts'
+import { type CpuidAnswer, PAGE_SHIFT, SEGMENT } from '../../../x86/index.ts'
 import type { CpuidTable } from '../../domains/cpu-policy.ts'
 import type { CrashRegisters, TrapNote, WalkStep } from '../../domains/crash-report.ts'
 import type { Vcpu } from '../../domains/domain.ts'
@@ -89,7 +89,7 @@ export class PvContext implements GuestContext {
       const index = Math.floor(address / 2 ** (12 + 9 * (level - 1))) & 0x1ff
       const at = table * 1024 + index * 2
       const low = memory.words[at] ?? 0
-      const frame = low >>> 12
+      const frame = low >>> PAGE_SHIFT
       const pfn = frame < memory.endFrame ? BigInt(machineToPhys.get(frame)) : INVALID_PFN
       steps.push({ level, index, entry: bigFromParts(low, memory.words[at + 1] ?? 0), pfn })
       if ((low & 1) === 0 || frame >= memory.endFrame) break

@@ -6,7 +6,7 @@
  */
 import { FLAT } from '../../../abi/index.ts'
 import type { SegmentState } from '../../../machine/index.ts'
-import { SEGMENT } from '../../../x86/index.ts'
+import { PAGE_SHIFT, SEGMENT } from '../../../x86/index.ts'
 import { type Stateful, badState } from '../../../util/index.ts'
 import type { TrapNote } from '../../domains/crash-report.ts'
 import type { Vcpu } from '../../domains/domain.ts'
@@ -122,7 +122,7 @@ export class PvVcpu extends PagedVcpu implements Stateful<PvState> {
     const { processor, kernelTable, userTable, inKernel } = state
     const root = inKernel ? kernelTable : userTable
     const control: unknown = processor.control
-    if (!Array.isArray(control) || control[4] !== (root << 12) >>> 0 || control[5] !== root >>> 20) {
+    if (!Array.isArray(control) || control[4] !== (root << PAGE_SHIFT) >>> 0 || control[5] !== root >>> 20) {
       throw badState('its processor walks from another table than that of its mode')
     }
     this.processor.load(processor)
