@@ -78,7 +78,6 @@ export { MCA } from './xen-mca.ts'
 export { Sring } from './io/ring.ts'
 export { XenconsInterface } from './io/console.ts'
 export { XENSTORE, XS, XSD_ERROR, XS_WATCH_FIELD, XenstoreDomainInterface, XsdSockmsg } from './io/xs-wire.ts'
-export type { XsdErrorName } from './io/xs-wire.ts'
 export { XENBUS_STATE } from './io/xenbus.ts'
 export type { XenbusStateName } from './io/xenbus.ts'
 export {

@@ -29,9 +29,6 @@ export const XSD_ERROR = {
   ENOSYS: 38, EROFS: 30, EBUSY: 16, EAGAIN: 11, EISCONN: 106, E2BIG: 7, EPERM: 1,
 } as const
 
-/** Name of an error that travels on the wire. */
-export type XsdErrorName = keyof typeof XSD_ERROR
-
 /** Header of every message. */
 export const XsdSockmsg = /* @__PURE__ */ overlay(16, { type: u32(0), reqId: u32(4), txId: u32(8), len: u32(12) })
 

@@ -4,11 +4,11 @@
  *
  * Reference: xen/include/public/io/xs_wire.h, xsd_errors.
  */
-import { XSD_ERROR, type XsdErrorName } from '../../abi/index.ts'
+import { XSD_ERROR } from '../../abi/index.ts'
 import { XenError } from '../../util/index.ts'
 
 /** Name of an error as it travels on the wire: `ENOENT`, `EACCES`, ... */
-export type StoreErrorName = XsdErrorName
+export type StoreErrorName = keyof typeof XSD_ERROR
 
 /** True for a failed result; every successful one is an object or undefined. */
 export const isStoreErrorName = (result: unknown): result is StoreErrorName => typeof result === 'string'
