@@ -23,37 +23,37 @@ export const COST = /* @__PURE__ */ Object.freeze({
 export type Charge = (instructions: number) => void
 
 /** The same port, with each hypercall's price charged. Reading the clock is free, as it is no hypercall for a guest. */
-export function meteredPort(port: HypercallPort, charge: Charge): HypercallPort {
+export function meteredPort(hypercalls: HypercallPort, charge: Charge): HypercallPort {
   const call = <A extends unknown[], R>(target: (...args: A) => R, items?: (...args: A) => number) =>
     (...args: A): R => {
       charge(COST.hypercall + (items === undefined ? 0 : COST.item * items(...args)))
-      return target.apply(port, args)
+      return target.apply(hypercalls, args)
     }
   return {
-    domid: port.domid,
-    memory: port.memory,
-    now: () => port.now(),
-    allocUnbound: call(port.allocUnbound),
-    bindInterdomain: call(port.bindInterdomain),
-    bindVirq: call(port.bindVirq),
-    bindIpi: call(port.bindIpi),
-    closePort: call(port.closePort),
-    sendEvent: call(port.sendEvent),
-    unmaskPort: call(port.unmaskPort),
-    bindVcpu: call(port.bindVcpu),
-    setupGrantTable: call(port.setupGrantTable),
-    mapGrant: call(port.mapGrant),
-    unmapGrant: call(port.unmapGrant),
-    copyGrants: call(port.copyGrants, (copies) => copies.length),
-    decreaseReservation: call(port.decreaseReservation, (frames) => frames.length),
-    increaseReservation: call(port.increaseReservation, (count) => count),
-    currentReservation: call(port.currentReservation),
-    maximumReservation: call(port.maximumReservation),
-    setTimer: call(port.setTimer),
-    shutdown: call(port.shutdown),
-    consoleWrite: call(port.consoleWrite),
-    version: call(port.version),
-    mapForeign: call(port.mapForeign),
-    unmapForeign: call(port.unmapForeign),
+    domid: hypercalls.domid,
+    memory: hypercalls.memory,
+    now: () => hypercalls.now(),
+    allocUnbound: call(hypercalls.allocUnbound),
+    bindInterdomain: call(hypercalls.bindInterdomain),
+    bindVirq: call(hypercalls.bindVirq),
+    bindIpi: call(hypercalls.bindIpi),
+    closePort: call(hypercalls.closePort),
+    sendEvent: call(hypercalls.sendEvent),
+    unmaskPort: call(hypercalls.unmaskPort),
+    bindVcpu: call(hypercalls.bindVcpu),
+    setupGrantTable: call(hypercalls.setupGrantTable),
+    mapGrant: call(hypercalls.mapGrant),
+    unmapGrant: call(hypercalls.unmapGrant),
+    copyGrants: call(hypercalls.copyGrants, (copies) => copies.length),
+    decreaseReservation: call(hypercalls.decreaseReservation, (frames) => frames.length),
+    increaseReservation: call(hypercalls.increaseReservation, (count) => count),
+    currentReservation: call(hypercalls.currentReservation),
+    maximumReservation: call(hypercalls.maximumReservation),
+    setTimer: call(hypercalls.setTimer),
+    shutdown: call(hypercalls.shutdown),
+    consoleWrite: call(hypercalls.consoleWrite),
+    version: call(hypercalls.version),
+    mapForeign: call(hypercalls.mapForeign),
+    unmapForeign: call(hypercalls.unmapForeign),
   }
 }

@@ -45,14 +45,14 @@ export type EventCalls = Pick<HypercallPort,
 
 /** Opens, closes and signals ports, and finds the handler of one that is pending. */
 export class EventChannels implements Quiescible {
-  private readonly port: EventCalls
+  private readonly hypercalls: EventCalls
   private readonly pending: PendingEvents
   private readonly resolved: () => void
   private readonly listeners = new Map<number, Listener>()
 
   /** `resolved` is called when a promise of {@link EventChannels.next} was resolved. */
-  constructor(port: EventCalls, pending: PendingEvents, resolved: () => void) {
-    this.port = port
+  constructor(hypercalls: EventCalls, pending: PendingEvents, resolved: () => void) {
+    this.hypercalls = hypercalls
     this.pending = pending
     this.resolved = resolved
   }
@@ -64,29 +64,29 @@ export class EventChannels implements Quiescible {
 
   /** Opens a port that domain `remote` may bind to. */
   allocateUnbound(own: DomId, remote: DomId, handler?: EventHandler): EventPort {
-    return this.listen(checked(this.port.allocUnbound(own, remote), 'allocUnbound', { remote }) as EventPort, handler)
+    return this.listen(checked(this.hypercalls.allocUnbound(own, remote), 'allocUnbound', { remote }) as EventPort, handler)
   }
 
   /** Binds to the port that domain `remote` has opened for us. */
   bindInterdomain(remote: DomId, remotePort: EventPort, handler?: EventHandler): EventPort {
-    const result = this.port.bindInterdomain(remote, remotePort)
+    const result = this.hypercalls.bindInterdomain(remote, remotePort)
     return this.listen(checked(result, 'bindInterdomain', { remote, remotePort }) as EventPort, handler)
   }
 
   /** Binds a virtual interrupt to a port on vCPU 0. */
   bindVirq(virq: number, handler?: EventHandler): EventPort {
-    return this.listen(checked(this.port.bindVirq(virq, 0), 'bindVirq', { virq }) as EventPort, handler)
+    return this.listen(checked(this.hypercalls.bindVirq(virq, 0), 'bindVirq', { virq }) as EventPort, handler)
   }
 
   /** Opens a port by which the guest wakes itself. */
   bindIpi(handler?: EventHandler): EventPort {
-    return this.listen(checked(this.port.bindIpi(0), 'bindIpi') as EventPort, handler)
+    return this.listen(checked(this.hypercalls.bindIpi(0), 'bindIpi') as EventPort, handler)
   }
 
   /** Hears a port that is open already, such as those of the boot information. */
   listen(port: EventPort, handler?: EventHandler): EventPort {
     this.listeners.set(port, { handler, latched: false, waiting: [], kept: false })
-    this.port.unmaskPort(port)
+    this.hypercalls.unmaskPort(port)
     return port
   }
 
@@ -129,7 +129,7 @@ export class EventChannels implements Quiescible {
 
   /** Wakes the other end. A negative error number when the port is not open. */
   notify(port: EventPort): number {
-    return this.port.sendEvent(port)
+    return this.hypercalls.sendEvent(port)
   }
 
   /** Closes a port and forgets its handler. Whoever awaits it waits for ever. */
@@ -137,7 +137,7 @@ export class EventChannels implements Quiescible {
     this.pending.setMask(port)
     this.pending.clearPending(port)
     this.listeners.delete(port)
-    this.port.closePort(port)
+    this.hypercalls.closePort(port)
   }
 
   /** Resolves with the next event on a port that has no handler; at once when one has come since the last time. */

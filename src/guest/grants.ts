@@ -45,7 +45,7 @@ export type GrantsState = StateOf<typeof grantsState>
 
 /** The grant table of one guest. */
 export class Grants implements Quiescible {
-  private readonly port: GrantCalls
+  private readonly hypercalls: GrantCalls
   private tables: readonly Mfn[] = []
   private readonly unused: GrantRef[] = []
   private readonly frames = new Map<GrantRef, Mfn>()
@@ -53,8 +53,8 @@ export class Grants implements Quiescible {
   private readonly ending = new Map<GrantRef, (() => void) | undefined>()
   private mapped = 0
 
-  constructor(port: GrantCalls) {
-    this.port = port
+  constructor(hypercalls: GrantCalls) {
+    this.hypercalls = hypercalls
   }
 
   /** Grants that are in force, those that the other side has not let go of included. */
@@ -73,7 +73,7 @@ export class Grants implements Quiescible {
    */
   grant(domid: DomId, frame: Mfn, access: GrantAccess = {}): GrantRef {
     const ref = this.unused.pop() ?? this.grow()
-    const { view } = this.port.memory
+    const { view } = this.hypercalls.memory
     const entry = this.entry(ref)
     GrantEntryV1.domid.set(view, entry, domid)
     GrantEntryV1.frame.set(view, entry, frame)
@@ -85,7 +85,7 @@ export class Grants implements Quiescible {
 
   /** True while the other side maps the frame or copies from it. */
   inUse(ref: GrantRef): boolean {
-    return (GrantEntryV1.flags.get(this.port.memory.view, this.entry(ref)) & IN_USE) !== 0
+    return (GrantEntryV1.flags.get(this.hypercalls.memory.view, this.entry(ref)) & IN_USE) !== 0
   }
 
   /** Takes a grant back at once; false, with the grant still in force, when the other side is using it. */
@@ -94,7 +94,7 @@ export class Grants implements Quiescible {
       throw new XenError('INVALID_ARGUMENT', `grant ${ref} is not in force`, { details: { ref } })
     }
     if (this.inUse(ref)) return false
-    GrantEntryV1.flags.set(this.port.memory.view, this.entry(ref), 0)
+    GrantEntryV1.flags.set(this.hypercalls.memory.view, this.entry(ref), 0)
     this.frames.delete(ref)
     this.unused.push(ref)
     return true
@@ -118,26 +118,26 @@ export class Grants implements Quiescible {
 
   /** Maps a page of another domain; throws HYPERCALL_FAILED with the GNTST status when it may not. */
   map(domid: DomId, ref: GrantRef, access: GrantAccess = {}): MappedPage {
-    const { status, handle, frame } = this.port.mapGrant({ domid, ref, readOnly: access.readOnly === true })
+    const { status, handle, frame } = this.hypercalls.mapGrant({ domid, ref, readOnly: access.readOnly === true })
     if (status !== GNTST.okay) {
       throw new XenError('HYPERCALL_FAILED', `grant ${ref} of domain ${domid} cannot be mapped: status ${status}`, {
         details: { operation: 'mapGrant', status, domid, ref },
       })
     }
     this.mapped += 1
-    return { ...pageOf(this.port.memory, frame), handle }
+    return { ...pageOf(this.hypercalls.memory, frame), handle }
   }
 
   /** Lets a page go that {@link Grants.map} mapped. */
   unmap(page: MappedPage): void {
-    const status = this.port.unmapGrant(page.handle)
+    const status = this.hypercalls.unmapGrant(page.handle)
     if (status === GNTST.okay) this.mapped -= 1
   }
 
   /** The page of a mapping that was loaded with its owner. */
   attach({ frame, handle }: { readonly frame: number; readonly handle: number }): MappedPage {
-    if (frame * PAGE_SIZE >= this.port.memory.bytes.length) throw badState(`frame ${frame} is beyond the machine's memory`)
-    return { ...pageOf(this.port.memory, frame as Mfn), handle: handle as GrantHandle }
+    if (frame * PAGE_SIZE >= this.hypercalls.memory.bytes.length) throw badState(`frame ${frame} is beyond the machine's memory`)
+    return { ...pageOf(this.hypercalls.memory, frame as Mfn), handle: handle as GrantHandle }
   }
 
   /** What keeps the table from being saved: grants in force, which belong to drivers that cannot be. */
@@ -154,7 +154,7 @@ export class Grants implements Quiescible {
   load({ tables, unused, mapped }: GrantsState): void {
     const most = tables.length * ENTRIES_PER_FRAME
     if (unused.some((ref) => ref >= most)) throw badState('a free grant is beyond the table')
-    if (tables.some((frame) => frame * PAGE_SIZE >= this.port.memory.bytes.length)) throw badState('the table is beyond the machine\'s memory')
+    if (tables.some((frame) => frame * PAGE_SIZE >= this.hypercalls.memory.bytes.length)) throw badState('the table is beyond the machine\'s memory')
     // Both were numbers of frames and grants when they were saved.
     this.tables = tables as readonly Mfn[]
     for (const ref of unused) this.unused.push(ref as GrantRef)
@@ -163,7 +163,7 @@ export class Grants implements Quiescible {
 
   /** Copies between own frames and grants of others; GNTST status of each. */
   copy(copies: readonly GrantCopy[]): readonly number[] {
-    return this.port.copyGrants(copies)
+    return this.hypercalls.copyGrants(copies)
   }
 
   /** Where the entry of a grant lies in host memory. */
@@ -178,7 +178,7 @@ export class Grants implements Quiescible {
   /** Makes the table one frame larger and returns the first new reference. */
   private grow(): GrantRef {
     const wanted = this.tables.length + 1
-    const result = this.port.setupGrantTable(wanted)
+    const result = this.hypercalls.setupGrantTable(wanted)
     if (typeof result === 'number' || result.length < wanted) {
       const status = typeof result === 'number' ? result : 0
       throw new XenError('OUT_OF_RESOURCES', `the grant table cannot have ${wanted} frames`, {
@@ -194,7 +194,7 @@ export class Grants implements Quiescible {
 }
 
 /** Turns a failed map of a foreign frame into HYPERCALL_FAILED, and makes the page. */
-export function mapForeignPage(port: HypercallPort, domid: DomId, frame: number): Page {
-  const result = checked(port.mapForeign(domid, frame), 'mapForeign', { domid, frame })
-  return pageOf(port.memory, result as Mfn)
+export function mapForeignPage(hypercalls: HypercallPort, domid: DomId, frame: number): Page {
+  const result = checked(hypercalls.mapForeign(domid, frame), 'mapForeign', { domid, frame })
+  return pageOf(hypercalls.memory, result as Mfn)
 }

@@ -90,16 +90,16 @@ export class GuestKernel implements Quiescible {
   private suspendPages: SuspendPages | undefined
 
   /** Boots the kernel over `port`; the program starts with {@link GuestKernel.start}. */
-  constructor(port: HypercallPort, options: KernelOptions) {
+  constructor(hypercalls: HypercallPort, options: KernelOptions) {
     checkOptions('GuestKernel', options, {
       boot: anything, program: callable, random: having('next'), store: anything, onCrash: callable, saved: anything,
     })
     const { boot, saved } = options
     this.options = options
-    this.domid = port.domid
+    this.domid = hypercalls.domid
     this.boot = boot
     this.random = saved === undefined ? options.random : randomAt(saved.random)
-    this.pending = new PendingEvents(port.memory, boot.sharedInfo)
+    this.pending = new PendingEvents(hypercalls.memory, boot.sharedInfo)
     this.loop = new EventLoop({
       takePort: () => this.pending.take(),
       deliver: (pending) => this.events.deliver(pending),
@@ -107,13 +107,13 @@ export class GuestKernel implements Quiescible {
       wake: () => this.hypercalls.sendEvent(this.wakePort),
       fail: (error) => this.crash(error),
     })
-    this.hypercalls = meteredPort(port, this.loop.charge)
+    this.hypercalls = meteredPort(hypercalls, this.loop.charge)
     const reserved = [boot.store?.frame, boot.console?.frame, boot.startInfo].filter((frame) => frame !== undefined)
-    this.frames = new FrameAllocator(port.memory, boot.frames, reserved)
+    this.frames = new FrameAllocator(hypercalls.memory, boot.frames, reserved)
     this.restoredState = boot.restored === true && boot.startInfo !== undefined
-      ? readSuspendRecord(port.memory, boot.startInfo, boot.frames)
+      ? readSuspendRecord(hypercalls.memory, boot.startInfo, boot.frames)
       : undefined
-    this.timers = new Timers(() => port.now(), (deadline) => this.hypercalls.setTimer(deadline))
+    this.timers = new Timers(() => hypercalls.now(), (deadline) => this.hypercalls.setTimer(deadline))
     this.events = new EventChannels(this.hypercalls, this.pending, this.loop.turn)
     this.grants = new Grants(this.hypercalls)
     if (saved !== undefined) this.loadParts(saved)

@@ -37,16 +37,16 @@ const EXITS: Readonly<Record<LoopExit, RunnerExit>> = /* @__PURE__ */ Object.fre
 export class TypeScriptRunner {
   /** Instructions that the last `run` cost; virtual time follows it. */
   executed = 0
-  private readonly port: HypercallPort
+  private readonly hypercalls: HypercallPort
   private readonly options: RunnerOptions
   private guest: GuestKernel | undefined
   private failed = false
 
-  constructor(port: HypercallPort, options: RunnerOptions) {
+  constructor(hypercalls: HypercallPort, options: RunnerOptions) {
     checkOptions('TypeScriptRunner', options, {
       program: callable, random: having('next'), boot: callable, onBoot: callable, store: anything, onCrash: callable,
     })
-    this.port = port
+    this.hypercalls = hypercalls
     this.options = options
   }
 
@@ -61,7 +61,7 @@ export class TypeScriptRunner {
    */
   load(saved: KernelState): GuestKernel {
     const { onBoot: _, ...options } = this.options
-    return (this.guest = new GuestKernel(this.port, { ...options, boot: savedBoot(saved), saved }))
+    return (this.guest = new GuestKernel(this.hypercalls, { ...options, boot: savedBoot(saved), saved }))
   }
 
   /** Runs the guest's handlers. Never throws on the guest's behalf. */
@@ -88,11 +88,11 @@ export class TypeScriptRunner {
   private bootKernel(): GuestKernel | undefined {
     const { onBoot, boot, ...options } = this.options
     try {
-      this.guest = new GuestKernel(this.port, { ...options, boot: boot() })
+      this.guest = new GuestKernel(this.hypercalls, { ...options, boot: boot() })
     } catch (error) {
       this.failed = true
       this.options.onCrash?.(error)
-      this.port.shutdown(SHUTDOWN.crash)
+      this.hypercalls.shutdown(SHUTDOWN.crash)
       return undefined
     }
     onBoot?.(this.guest)

@@ -58,7 +58,7 @@ export let virqPort: (domain: FakeDomain, virq: number) => number | undefined
 export class FakeDomain {
   readonly id: DomId
   /** Its hypercalls. */
-  readonly port: HypercallPort
+  readonly hypercalls: HypercallPort
   /** The frame of its shared info. */
   readonly sharedInfo: Mfn
   /** The frames that it began with. */
@@ -102,11 +102,11 @@ export class FakeDomain {
     this.owned = new Set(this.frames)
     this.maxPages = options.maxPages ?? this.frames.length
     this.maxGrantFrames = options.grantFrames ?? 4
-    this.port = this.makePort()
+    this.hypercalls = this.makePort()
     hub.bytes[SharedInfo.vcpuInfo.at(this.sharedInfo * PAGE_SIZE, 0) + VcpuInfo.evtchnUpcallMask.offset] = 1
     hub.domains.set(id, this)
     this.boot = this.buildBoot(options.console)
-    this.runner = new TypeScriptRunner(this.port, {
+    this.runner = new TypeScriptRunner(this.hypercalls, {
       program: options.program, random: new SeededRandom(id), boot: () => this.boot,
       onCrash: (error) => { this.crash = error }, ...(options.store === undefined ? {} : { store: options.store }),
     })

@@ -71,8 +71,8 @@ export class FakeHypervisor {
   destroy(id: number): void {
     const domain = this.domains.get(id)
     if (domain === undefined) return
-    for (const port of [...domain.channels.keys()]) domain.port.closePort(port as EventPort)
-    for (const handle of [...domain.mappings.keys()]) domain.port.unmapGrant(handle as GrantHandle)
+    for (const port of [...domain.channels.keys()]) domain.hypercalls.closePort(port as EventPort)
+    for (const handle of [...domain.mappings.keys()]) domain.hypercalls.unmapGrant(handle as GrantHandle)
     this.domains.delete(id)
   }
 

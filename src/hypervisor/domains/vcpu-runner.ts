@@ -61,4 +61,4 @@ export interface VcpuRunner {
 }
 
 /** Makes the runner of one vCPU of a guest written in TypeScript. */
-export type RunnerFactory = (port: HypercallPort, vcpu: number) => VcpuRunner
+export type RunnerFactory = (hypercalls: HypercallPort, vcpu: number) => VcpuRunner

@@ -77,7 +77,7 @@ function makeDomain({ host, config, kernel, uuid }: ShellPlan, boot: DomainShell
     maxPages: config.maxMemory * PAGES_PER_MEBIBYTE + SLACK_PAGES,
     maxPorts: config.maxEventChannels + 1, maxGrantFrames: config.maxGrantFrames,
     ...(!('program' in kernel) ? {} : {
-      createRunner: (port): VcpuRunner => new TypeScriptRunner(wakingPort(port, loop), {
+      createRunner: (hypercalls): VcpuRunner => new TypeScriptRunner(wakingPort(hypercalls, loop), {
         program: kernel.program,
         random: new SeededRandom(seed),
         boot: () => boot.info!,

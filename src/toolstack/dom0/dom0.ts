@@ -40,14 +40,14 @@ interface StoreConnection {
 }
 
 /** A hypercall door whose events make a host that stands still go on. */
-export function wakingPort(port: HypercallPort, loop: { kick(): void }): HypercallPort {
+export function wakingPort(hypercalls: HypercallPort, loop: { kick(): void }): HypercallPort {
   const sendEvent = (target: EventPort): number => {
-    const result = port.sendEvent(target)
+    const result = hypercalls.sendEvent(target)
     loop.kick()
     return result
   }
   // A view of the door with one call replaced; everything else is the door's own.
-  return Object.create(port, { sendEvent: { value: sendEvent } }) as HypercallPort
+  return Object.create(hypercalls, { sendEvent: { value: sendEvent } }) as HypercallPort
 }
 
 const connectionState = /* @__PURE__ */ shape.record({
@@ -87,9 +87,9 @@ export class Dom0Plan implements Quiescible {
   }
 
   /** Makes what runs on dom0's vCPU. */
-  readonly createRunner = (port: HypercallPort): TypeScriptRunner => {
-    this.memory = port.memory
-    return (this.runner = new TypeScriptRunner(wakingPort(port, this.options.loop), {
+  readonly createRunner = (hypercalls: HypercallPort): TypeScriptRunner => {
+    this.memory = hypercalls.memory
+    return (this.runner = new TypeScriptRunner(wakingPort(hypercalls, this.options.loop), {
       random: new SeededRandom(this.options.seed),
       store: (kernel) => this.service.connect(kernel),
       boot: () => this.boot!,

@@ -81,7 +81,7 @@ async function setUp() {
   const succeed = async (old: Services): Promise<Services> => {
     const saved = structuredClone(old.part().save()) as SavedTree
     const kernelSaved = structuredClone(old.kernel.save())
-    const runner = new TypeScriptRunner(back.port, {
+    const runner = new TypeScriptRunner(back.hypercalls, {
       program: () => undefined, random: new SeededRandom(1), boot: () => back.boot, store: connect, onCrash: (error) => { back.crash = error },
     })
     back.runner = runner

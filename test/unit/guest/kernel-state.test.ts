@@ -31,7 +31,7 @@ class Rig {
   succeed(): GuestKernel {
     const saved = this.kernel.save()
     expect(kernelState(saved)).toBeUndefined()
-    const runner = new TypeScriptRunner(this.domain.port, {
+    const runner = new TypeScriptRunner(this.domain.hypercalls, {
       program: () => { throw new Error('a loaded kernel does not start its program') }, random: new SeededRandom(9),
       boot: () => { throw new Error('a loaded kernel does not boot') },
       store: (kernel) => connectStore(this.transport, () => kernel.turn()),
@@ -124,7 +124,7 @@ describe('a kernel in TypeScript that goes on from saved state', () => {
     const rig = await Rig.boot()
     const state = structuredClone(rig.kernel.save())
     spoil(state)
-    const runner = new TypeScriptRunner(rig.domain.port, {
+    const runner = new TypeScriptRunner(rig.domain.hypercalls, {
       program: () => undefined, random: new SeededRandom(1), boot: () => rig.domain.boot,
       store: (kernel) => connectStore(rig.transport, () => kernel.turn()),
     })

@@ -32,7 +32,7 @@ const SYSCALL: VcpuExit = /* @__PURE__ */ Object.freeze({ kind: 'syscall' })
 /** What a PV vCPU is built on. */
 export interface PvGuestParts {
   readonly memory: GuestMemory
-  readonly frames: BounceFrames
+  readonly bounceFrames: BounceFrames
   readonly execution: VcpuExecution
   /** Gives exits their meaning. */
   readonly exits: { handle(vcpu: Vcpu, pv: PvVcpu, exit: VcpuExit): void }
@@ -186,7 +186,7 @@ export class PvGuest extends PvVcpu implements GuestVcpu {
 
   private bounce(entry: EntryPoint, masksEvents: boolean, errorCode: number): boolean {
     const { vcpu } = this
-    const { memory, frames } = this.parts
+    const { memory, bounceFrames: bounceFrames } = this.parts
     const target: BounceTarget = {
       pv: this, access: this.kernelAccess, view: memory.view, infoAddress: vcpu.infoAddress,
       showsIopl: vcpu.owner.hasAssist(VMASST_TYPE.architectural_iopl),
@@ -194,6 +194,6 @@ export class PvGuest extends PvVcpu implements GuestVcpu {
     if (vcpu.infoAddress < 0) return false
     // The mask, and the address of a page fault, lie where the guest may execute them.
     memory.markWritten(vcpu.infoAddress >>> PAGE_SHIFT)
-    return frames.enter(target, { entry, masksEvents, errorCode })
+    return bounceFrames.enter(target, { entry, masksEvents, errorCode })
   }
 }

@@ -105,7 +105,7 @@ class PvGuests implements GuestKind {
     this.descriptorTables = descriptorTables
     this.grants = grantsOf(parts)
     this.guestParts = {
-      memory, frames: new BounceFrames(), execution, exits,
+      memory, bounceFrames: new BounceFrames(), execution, exits,
       contextOf: (vcpu, pv) => new PvContext(vcpu, pv, { ...parts, contexts, privileged }),
       cachesOf: (pv) => new PvCaches(pv, { memory, tlb }),
       release: (pv) => this.release(pv),
