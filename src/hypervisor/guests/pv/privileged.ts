@@ -211,13 +211,19 @@ export class PrivilegedOperations {
     return setDebugRegister(pv, register, registers.low(general), registers.high(general)) === 0
   }
 
-  /** No port has a device: reads are all ones, writes are lost. */
+  /**
+   * No port has a device: reads are all ones, writes are lost. Nor has a timer (0x40 to 0x43, 0x61): Xen gives one only to a
+   * domain that is made with XEN_X86_EMU_PIT, and libxl makes PV domains without. So Linux cannot measure the time stamp
+   * counter by it ("Fast TSC calibration failed") and takes the frequency from Xen.
+   * Reference: xen/arch/x86/domain.c, arch_domain_create; emul-i8254.c, pv_pit_handler; libxl_x86.c,
+   * libxl__arch_domain_prepare_config.
+   */
   private port(vcpu: Vcpu, pv: PvVcpu, request: PrivilegedOperation): boolean {
     if (!mayUsePorts(vcpu, pv) && !this.isInBitmap(vcpu, pv, request)) return false
     if (request.operation === 'out') return true
     const { registers } = pv.processor
     if (request.size === 4) registers.set(GPR.rax, 0xffff_ffff, 0)
-    else registers.set(GPR.rax, (registers.low(GPR.rax) | (2 ** (request.size * 8) - 1)) >>> 0, registers.high(GPR.rax))
+    else registers.set(GPR.rax, (registers.low(GPR.rax) | (request.size === 1 ? 0xff : 0xffff)) >>> 0, registers.high(GPR.rax))
     return true
   }
 

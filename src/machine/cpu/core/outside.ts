@@ -50,9 +50,13 @@ export class Outside {
 
   /** Leaves the record's instruction to the host. */
   leave(operation: RequestedOperation, record: number, fields: Partial<RequestFields> = {}): number {
-    Object.assign(this.request, { size: 0, register: 0, general: 0, port: 0 }, fields)
-    this.request.operation = operation
-    this.request.length = this.records.lengthOf(record)
+    const { request } = this
+    request.operation = operation
+    request.length = this.records.lengthOf(record)
+    request.size = fields.size ?? 0
+    request.register = fields.register ?? 0
+    request.general = fields.general ?? 0
+    request.port = fields.port ?? 0
     return STATUS.PRIVILEGED
   }
 }

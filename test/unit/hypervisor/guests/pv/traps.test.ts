@@ -322,6 +322,19 @@ describe('privileged instructions', () => {
     expect(guest.processor.registers.low(GPR.rax) & 0xff).toBe(0xff)
   })
 
+  test.each([['0x40', 0x40], ['0x42', 0x42], ['0x43', 0x43], ['0x61', 0x61], ['0x3f8', 0x3f8]])('port %s has no device, nor a timer: reads are ones whatever was written, in the size that was asked for', (_name, port) => {
+    const guest = PvGuest.boot({ traps: TRAPS })
+    const { registers } = guest.processor
+    guest.view.setUint32(guest.place(1), 1, true)
+    expect(guest.hypercall('physdev_op', 6, guest.at(1))).toBe(0)
+    for (const [size, low, high] of [[1, 0x1234_56ff, 0x9abc_def0], [2, 0x1234_ffff, 0x9abc_def0], [4, 0xffff_ffff, 0]] as const) {
+      registers.set(GPR.rax, 0x1234_5600, 0x9abc_def0)
+      guest.run(privileged({ operation: 'out', size, port }))
+      guest.run(privileged({ operation: 'in', size, port }))
+      expect([registers.low(GPR.rax), registers.high(GPR.rax)]).toEqual([low, high])
+    }
+  })
+
   const faults: [string, object][] = [
     ['hlt', { operation: 'hlt' }], ['swapgs', { operation: 'swapgs' }], ['ltr and the like', { operation: 'other' }],
     ['out without I/O privilege', { operation: 'out', size: 1, port: 0x60 }],
