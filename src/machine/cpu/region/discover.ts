@@ -9,6 +9,7 @@ import { MODE } from '../layout/state.ts'
 import type { MicroTable } from '../uops/table.ts'
 import { carriageOf } from './carried.ts'
 import type { Carriage } from './carried.ts'
+import { FARTHEST } from './exit-word.ts'
 import type { BlockEnd, CodeSource, Refusal, Region, RegionBlock, RegionInstruction, RegionPage } from './region.ts'
 
 /** Most pages that one region's code lies in: all of them are looked at again after a flush. */
@@ -68,6 +69,7 @@ class Search {
   /** Addresses at which basic blocks begin, the entry first. */
   private readonly leaders = new Set<number>()
   private readonly queue: number[] = []
+  private entry = 0
 
   constructor(view: DataView, carriage: readonly Carriage[], source: CodeSource) {
     this.view = view
@@ -88,6 +90,7 @@ class Search {
   }
 
   run({ entry, limit }: DiscoverOptions): void {
+    this.entry = entry
     this.reach(entry)
     // The queue grows while it is walked through.
     for (let at = 0; at < this.queue.length && this.found.size < limit; at += 1) this.walk(this.queue[at]!, limit)
@@ -96,6 +99,7 @@ class Search {
   /** Has a basic block begin at an address, if there is decoded code. */
   private reach(rip: number): boolean {
     if (this.leaders.has(rip)) return true
+    if (Math.abs(rip - this.entry) > FARTHEST) return false
     if (!this.found.has(rip)) {
       if (this.decodedAt(rip) === 0) return false
       this.queue.push(rip)

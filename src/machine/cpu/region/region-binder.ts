@@ -27,8 +27,9 @@ const SCALE = { SHIFT: 3, SEGMENT: 0xf8 } as const
 
 /** Where control goes from an instruction. */
 export interface RegionControl {
-  /** Leaves the region with the instruction at hand not done. */
+  /** Leaves the region with the instruction at hand not done: always, or when the i32 on the stack is not 0. */
   leaveBefore(cause: ExitCause): void
+  leaveBeforeIf(cause: ExitCause): void
   /** Has a function of the runtime carry out the record at hand. */
   callRuntime(name: string): void
   /** Goes on at the instruction's target. */
@@ -181,9 +182,7 @@ export class RegionBinder extends RecordBinder {
     }
     c.i64(-PAGE_SIZE)
     c.op('i64.and', 'i64.ne')
-    c.if()
-    this.control.leaveBefore('memory')
-    c.end()
+    this.control.leaveBeforeIf('memory')
     c.get(address)
     c.op('i32.wrap_i64')
     c.get(entry)

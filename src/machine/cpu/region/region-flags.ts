@@ -10,6 +10,7 @@ import { pushFlagPart, setFlagPart } from '../emit/flag-words.ts'
 import type { FlagLocals, FlagRead, FlagWrite } from '../emit/flag-words.ts'
 import { pushCarry, storeFlags } from '../emit/flags.ts'
 import { State } from '../layout/state.ts'
+import { MERGED } from './exit-word.ts'
 import { FIRST_STEP, FROM_LEFT, keptKind, kindNumber } from './flag-kinds.ts'
 import type { KeptKind } from './flag-kinds.ts'
 
@@ -78,10 +79,25 @@ export class RegionFlags {
     load('i32.load', State.flagHigh.offset, this.words.high)
   }
 
-  /** Puts merged flags into the state. */
+  /** Number of the kind that holds now: of 0 the words do, MERGED where a local tells it. */
+  get number(): number {
+    const { state } = this
+    if (state === 'merged') return MERGED
+    return state === 'words' ? 0 : kindNumber(state.kind, state.source.size)
+  }
+
+  /** Puts flags into the state whose number is on the stack. */
   spill(base: number): void {
     const c = this.code
+    const number = c.local('i32')
+    c.set(number)
     c.get(this.kind)
+    c.get(number)
+    c.get(number)
+    c.i32(MERGED)
+    c.op('i32.eq', 'select')
+    c.tee(this.kind)
+    c.release('i32', number)
     c.if()
     this.callStore(base)
     c.else()
@@ -133,7 +149,7 @@ export class RegionFlags {
     }
     copy(source.result, to.result)
     const kept = kind === 'logic' ? { left: to.result, right: to.result, result: to.result } : to
-    this.state = { source: { kind, size, ...kept, carry: this.carry }, kind: keptKind(source, isCompared) }
+    this.remember({ source: { kind, size, ...kept, carry: this.carry }, kind: keptKind(source, isCompared) })
   }
 
   /** Keeps CF beside the operands that come. */
@@ -197,27 +213,28 @@ export class RegionFlags {
 
   /** Leaves the flags as code that does not know how they came about takes them; does not change what is known here. */
   merge(): void {
-    const { state, code: c } = this
-    if (state === 'merged') return
-    if (state === 'words') c.i32(0)
-    else {
-      this.mergeOperands(state)
-      c.i32(kindNumber(state.kind, state.source.size))
-    }
-    c.set(this.kind)
+    if (this.state === 'merged') return
+    this.code.i32(this.number)
+    this.code.set(this.kind)
   }
 
-  private mergeOperands({ source, kind }: KnownFlags): void {
+  /** Keeps what tells the flags also for an exit or a join, so that those have little to say. */
+  private remember(known: KnownFlags): void {
     const c = this.code
+    const { source, kind } = known
     const { size, left, right, result } = source
-    const copy = (from: number, to: number): void => {
+    const push = (from: number): void => {
       c.get(from)
       if (size !== 64) c.op('i64.extend_i32_u')
-      c.set(to)
     }
-    copy(FROM_LEFT.has(kind) ? left : result, this.first)
-    if (kind !== 'logic' && kind !== 'inc' && kind !== 'dec') copy(right, this.second)
+    push(FROM_LEFT.has(kind) ? left : result)
+    c.set(this.first)
+    // Nothing is kept alive that no exit asks for.
+    if (kind === 'logic' || kind === 'inc' || kind === 'dec') c.i64(0)
+    else push(right)
+    c.set(this.second)
     if (kind === 'adc' || kind === 'sbb') this.carryIn(source)
+    this.state = known
   }
 
   /** Carry in: what the operands alone do not make the result. */

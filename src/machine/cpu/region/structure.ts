@@ -48,34 +48,36 @@ interface Vertex {
   next: Vertex | undefined
   taken: Vertex | undefined
   sites: Vertex[]
+  /** Its place in the order, once it has one. */
+  number: number
 }
 
 /** A graph in order. */
 interface Order {
   readonly vertices: readonly Vertex[]
-  readonly index: ReadonlyMap<Vertex, number>
   /** Immediate dominator of each, by number. */
   readonly dominator: readonly number[]
 }
 
-const successors = ({ next, taken, sites }: Vertex): Vertex[] =>
-  [next, taken, ...sites].filter((one): one is Vertex => one !== undefined)
+function successors({ next, taken, sites }: Vertex): Vertex[] {
+  const all: Vertex[] = []
+  if (next !== undefined) all.push(next)
+  if (taken !== undefined) all.push(taken)
+  for (const site of sites) all.push(site)
+  return all
+}
 
 /** Puts the region's blocks in order. */
 export function structure(region: Region): RegionShape {
   const entry = graph(region)
   let order = inOrder(entry)
-  let room = MOST_COPIED
-  for (let edge = irreducible(order); edge !== undefined; edge = irreducible(order)) {
-    room -= edge.to.block.instructions.length
-    if (room < 0) break
-    redirect(edge.from, edge.to, { ...edge.to, sites: [...edge.to.sites] })
-    order = inOrder(entry)
-  }
-  let cut = 0
-  for (let edge = irreducible(order); edge !== undefined; edge = irreducible(order)) {
-    redirect(edge.from, edge.to, undefined)
-    cut += 1
+  let [room, cut] = [MOST_COPIED, 0]
+  for (let edges = irreducible(order); edges.length > 0; edges = irreducible(order)) {
+    for (const { from, to } of edges) {
+      room -= to.block.instructions.length
+      if (room < 0) cut += 1
+      redirect(from, to, room < 0 ? undefined : { ...to, sites: [...to.sites], number: -1 })
+    }
     order = inOrder(entry)
   }
   return { region, nodes: nodesOf(order), cut }
@@ -85,7 +87,7 @@ export function structure(region: Region): RegionShape {
 function graph({ blocks }: Region): Vertex {
   const sitesOf = returnSites(blocks)
   const vertices = new Map<number, Vertex>(
-    blocks.map((block) => [block.rip, { block, next: undefined, taken: undefined, sites: [] }]))
+    blocks.map((block) => [block.rip, { block, next: undefined, taken: undefined, sites: [], number: -1 }]))
   for (const vertex of vertices.values()) {
     const { end, next, target } = vertex.block
     if (end === 'next' || end === 'conditional') vertex.next = vertices.get(next)
@@ -119,18 +121,18 @@ function inOrder(entry: Vertex): Order {
     }
   }
   const vertices = postorder.reverse()
-  const index = new Map(vertices.map((vertex, number) => [vertex, number]))
-  return { vertices, index, dominator: dominators(vertices, index) }
+  vertices.forEach((vertex, number) => (vertex.number = number))
+  return { vertices, dominator: dominators(vertices) }
 }
 
 /**
  * Immediate dominators.
  * Reference: Cooper, Harvey, Kennedy, A Simple, Fast Dominance Algorithm.
  */
-function dominators(vertices: readonly Vertex[], index: ReadonlyMap<Vertex, number>): number[] {
+function dominators(vertices: readonly Vertex[]): number[] {
   const predecessors: number[][] = vertices.map(() => [])
   vertices.forEach((vertex, number) => {
-    for (const one of successors(vertex)) predecessors[index.get(one)!]!.push(number)
+    for (const one of successors(vertex)) predecessors[one.number]!.push(number)
   })
   const dominator: number[] = vertices.map(() => -1)
   dominator[0] = 0
@@ -165,23 +167,26 @@ function dominates(dominator: readonly number[], one: number, other: number): bo
   return at === one
 }
 
-/** An edge back to a vertex that is not the only way into its loop. */
-function irreducible({ vertices, index, dominator }: Order): { from: Vertex; to: Vertex } | undefined {
-  for (const [number, from] of vertices.entries()) {
+/** Edges back to vertices that are not the only way into their loop: one of each loop at a time, as copies change the others. */
+function irreducible({ vertices, dominator }: Order): { from: Vertex; to: Vertex }[] {
+  const found: { from: Vertex; to: Vertex }[] = []
+  const targets = new Set<Vertex>()
+  for (const from of vertices) {
     for (const to of successors(from)) {
-      const target = index.get(to)!
-      if (target <= number && !dominates(dominator, target, number)) return { from, to }
+      if (to.number > from.number || targets.has(to) || dominates(dominator, to.number, from.number)) continue
+      targets.add(to)
+      found.push({ from, to })
     }
   }
-  return undefined
+  return found
 }
 
-function nodesOf({ vertices, index, dominator }: Order): RegionNode[] {
+function nodesOf({ vertices, dominator }: Order): RegionNode[] {
   const isLoop = vertices.map(() => false)
   const ways = vertices.map(() => 0)
   vertices.forEach((vertex, number) => {
     for (const one of successors(vertex)) {
-      const target = index.get(one)!
+      const target = one.number
       if (target <= number) isLoop[target] = true
       else ways[target]! += 1
     }
@@ -190,22 +195,20 @@ function nodesOf({ vertices, index, dominator }: Order): RegionNode[] {
   for (let number = vertices.length - 1; number > 0; number -= 1) {
     if (ways[number]! > 1) joins[dominator[number]!]!.push(number)
   }
-  const longest = longestWays(vertices, index, isLoop)
-  const numberOf = (vertex: Vertex | undefined): number => (vertex === undefined ? OUTSIDE : index.get(vertex)!)
+  const longest = longestWays(vertices, isLoop)
+  const numberOf = (vertex: Vertex | undefined): number => vertex?.number ?? OUTSIDE
   return vertices.map((vertex, number) => ({
     block: vertex.block, next: numberOf(vertex.next), taken: numberOf(vertex.taken), sites: vertex.sites.map(numberOf),
     isLoop: isLoop[number]!, isJoin: ways[number]! > 1, joins: joins[number]!, longest: longest[number]!,
   }))
 }
 
-function longestWays(
-  vertices: readonly Vertex[], index: ReadonlyMap<Vertex, number>, isLoop: readonly boolean[],
-): number[] {
+function longestWays(vertices: readonly Vertex[], isLoop: readonly boolean[]): number[] {
   const longest = vertices.map(({ block }) => block.instructions.length)
   for (let number = vertices.length - 1; number >= 0; number -= 1) {
     let most = 0
     for (const one of successors(vertices[number]!)) {
-      const target = index.get(one)!
+      const target = one.number
       if (target > number && !isLoop[target]!) most = Math.max(most, longest[target]!)
     }
     longest[number]! += most

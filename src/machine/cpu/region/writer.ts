@@ -13,6 +13,7 @@ import { RECORD } from '../layout/record.ts'
 import type { MicroTable } from '../uops/table.ts'
 import { exitCause } from './exit-causes.ts'
 import type { ExitCause } from './exit-causes.ts'
+import { EXIT_WORD, exitWord } from './exit-word.ts'
 import { FLAG_HELPERS } from './flag-helpers.ts'
 import { RegionBinder, pushLinear } from './region-binder.ts'
 import type { RegionControl } from './region-binder.ts'
@@ -61,6 +62,8 @@ interface FunctionOptions {
 }
 
 const [BASE, FRONT_RECORD] = [0, 1]
+/** Operations that throw their result away. */
+const COMPARISONS: ReadonlySet<string> = /* @__PURE__ */ new Set(['cmp', 'test'])
 
 class FunctionWriter implements RegionControl {
   private readonly code: Code
@@ -68,8 +71,9 @@ class FunctionWriter implements RegionControl {
   private readonly nodes: readonly RegionNode[]
   private readonly binder: RegionBinder
   private readonly budget: number
+  /** Locals with the exit's word, and with rip where that does not tell it. */
+  private readonly exitWord: number
   private readonly exitRip: number
-  private readonly cause: number
   private epilogue: Label = 0
   /** Where joins stand, and where loops begin, by node. */
   private readonly labels = new Map<number, Label>()
@@ -89,8 +93,8 @@ class FunctionWriter implements RegionControl {
     const { imported } = options.functions
     const functions = { storeFlags: imported.get('storeFlags')!, carryOf: imported.get('carryOf')! }
     this.budget = code.local('i32')
+    this.exitWord = code.local('i64')
     this.exitRip = code.local('i64')
-    this.cause = code.local('i32')
     this.binder = new RegionBinder(code, { view: options.view, functions, control: this })
   }
 
@@ -110,7 +114,9 @@ class FunctionWriter implements RegionControl {
     this.tree(0)
     c.end()
     b.registers.spill(this.options.use)
+    this.pushPart('flags')
     b.flags.spill(BASE)
+    this.takeWord()
     this.writeEnd()
   }
 
@@ -157,11 +163,42 @@ class FunctionWriter implements RegionControl {
     c.memory('i32.store', State.exitCause.offset)
   }
 
+  /** Pushes a part of the exit's word. */
+  private pushPart(part: 'cause' | 'flags' | 'owed'): void {
+    const c = this.code
+    const { shift, mask } = EXIT_WORD[part]
+    c.get(this.exitWord)
+    c.op('i32.wrap_i64')
+    c.i32(shift)
+    c.op('i32.shr_u')
+    c.i32(mask)
+    c.op('i32.and')
+  }
+
+  /** Takes budget and rip out of the exit's word. */
+  private takeWord(): void {
+    const c = this.code
+    c.get(this.budget)
+    this.pushPart('owed')
+    c.op('i32.sub')
+    c.set(this.budget)
+    c.get(this.exitRip)
+    c.get(this.exitWord)
+    c.i64(EXIT_WORD.rip.shift)
+    c.op('i64.shr_s')
+    pushLinear(c, this.region.entry)
+    c.op('i64.add')
+    this.pushPart('cause')
+    c.i32(exitCause('indirect'))
+    c.op('i32.eq', 'select')
+    c.set(this.exitRip)
+  }
+
   /** At its own entry the block's records are next, which have to be paid for; a look-up would lead here again. */
   private writeEnd(): void {
     const c = this.code
     const { entry, entryCount } = this.region
-    this.noteExit(() => c.get(this.cause))
+    this.noteExit(() => this.pushPart('cause'))
     c.get(this.exitRip)
     pushLinear(c, entry)
     c.op('i64.eq')
@@ -197,9 +234,7 @@ class FunctionWriter implements RegionControl {
     c.get(this.budget)
     c.i32(node.longest)
     c.op('i32.lt_s')
-    c.if()
-    this.exit('budget', () => pushLinear(c, node.block.rip))
-    c.end()
+    this.exitIf('budget', node.block.rip)
     this.within(number, 0)
     c.op('unreachable')
     c.end()
@@ -236,10 +271,9 @@ class FunctionWriter implements RegionControl {
     for (let record = instruction.first; record < instruction.end; record += RECORD.bytes) {
       b.reader.record = { instruction, at: record }
       const micro = all[b.reader.number]!
-      const { facts } = micro
-      b.isComparison = !facts.operands.some(({ use }) => use === 'write') && !facts.memory.some(({ use }) => use !== 'read')
-      const { emit } = micro.pair?.first ?? micro
-      emit(b)
+      const single = micro.pair?.first ?? micro
+      b.isComparison = COMPARISONS.has(single.parts[0])
+      single.emit(b)
     }
   }
 
@@ -260,20 +294,27 @@ class FunctionWriter implements RegionControl {
   }
 
   /** Leaves the region with what is done and owed at this point. */
-  private exit(cause: ExitCause, pushRip: () => void): void {
-    const c = this.code
-    this.pay(this.owed)
-    this.binder.flags.merge()
-    c.i32(exitCause(cause))
-    c.set(this.cause)
-    pushRip()
-    c.set(this.exitRip)
-    c.br(this.epilogue)
+  private exit(cause: ExitCause, rip: number): void {
+    this.setWord(cause, rip)
+    this.code.br(this.epilogue)
+  }
+
+  /** Leaves it when the i32 on the stack is not 0. */
+  private exitIf(cause: ExitCause, rip: number): void {
+    this.setWord(cause, rip)
+    this.code.unlikely()
+    this.code.brIf(this.epilogue)
+  }
+
+  private setWord(cause: ExitCause, rip: number): void {
+    const { number } = this.binder.flags
+    pushLinear(this.code, exitWord({ cause, flags: number, owed: this.owed, rip: rip - this.region.entry }))
+    this.code.set(this.exitWord)
   }
 
   /** Control goes on from the node at hand, whose last instruction is done. */
   private go(target: number, cause: ExitCause, rip: number): void {
-    if (target === OUTSIDE) return this.exit(this.inside.has(rip) ? 'irreducible' : cause, () => pushLinear(this.code, rip))
+    if (target === OUTSIDE) return this.exit(this.inside.has(rip) ? 'irreducible' : cause, rip)
     const label = target <= this.at ? this.loops.get(target)! : this.labels.get(target)
     if (label === undefined) return this.tree(target)
     this.join()
@@ -281,7 +322,11 @@ class FunctionWriter implements RegionControl {
   }
 
   leaveBefore(cause: ExitCause): void {
-    this.exit(cause, () => pushLinear(this.code, this.binder.reader.rip))
+    this.exit(cause, this.binder.reader.rip)
+  }
+
+  leaveBeforeIf(cause: ExitCause): void {
+    this.exitIf(cause, this.binder.reader.rip)
   }
 
   callRuntime(name: string): void {
@@ -289,7 +334,7 @@ class FunctionWriter implements RegionControl {
     const { instruction } = b.reader.record
     const { facts } = this.options.table.all[b.reader.number]!
     const { entry, pages } = this.region
-    const behind = (): void => this.aside(() => this.exit('budget', () => pushLinear(c, b.reader.next)))
+    const behind = (): void => this.aside(() => this.exit('budget', b.reader.next))
     writeCall(b, {
       func: this.options.functions.imported.get(`string.${name}`)!, facts, budget: this.budget,
       due: this.owed + 1 + instructionsBehind(this.options.view, instruction),
@@ -321,7 +366,9 @@ class FunctionWriter implements RegionControl {
       this.aside(() => this.go(site, 'target', rip))
       c.end()
     }
-    this.aside(() => this.exit('indirect', () => c.get(target)))
+    c.get(target)
+    c.set(this.exitRip)
+    this.aside(() => this.exit('indirect', this.region.entry))
   }
 
   /** Writes a way from behind the instruction at hand; then goes on from before. */

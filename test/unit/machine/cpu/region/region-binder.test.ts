@@ -24,7 +24,9 @@ test('all of them in one valid module', () => {
       code.i32(0)
       code.op('return')
     }
-    const b = new RegionBinder(code, { view, functions, control: { leaveBefore: leave, callRuntime: leave, branch: leave, jump: leave } })
+    const leaveBeforeIf = (): void => code.op('drop')
+    const control = { leaveBefore: leave, leaveBeforeIf, callRuntime: leave, branch: leave, jump: leave }
+    const b = new RegionBinder(code, { view, functions, control })
     b.registers.load({ used: 0xffff, written: 0 })
     for (const state of ['words', 'merged'] as const) {
       b.flags.state = state
