@@ -69,19 +69,18 @@ export class Hypervisor {
   }
 
   /**
-   * All that the hypervisor is, without the bytes of memory, which are the machine's part. Processors forget what they have
-   * remembered of page tables and code, so that this one goes on as a loaded one does, to the nanosecond. What runs guests written in TypeScript is not
-   * in it: it is their owner's. Throws BUSY while the hypervisor runs, or takes a domain apart.
+   * All that the hypervisor is, without the bytes of memory, which are the machine's part. Changes nothing. What processors
+   * remember of page tables and code is not in it, and makes no difference: what decoding costs was paid for lines of memory, which the
+   * memory saves. What runs guests written in TypeScript is not in it: it is their owner's. Throws BUSY while the hypervisor
+   * runs, or takes a domain apart.
    */
   save(): SavedTree {
-    const { loop, lifecycle, tlb, domains } = this.parts
+    const { loop, lifecycle } = this.parts
     const domid = lifecycle.underWay()
     if (loop.isRunning || domid !== undefined) {
       const why = loop.isRunning ? 'while it runs' : `while domain ${domid} is taken apart`
       throw new XenError('BUSY', `a hypervisor cannot be saved ${why}`, { details: { domid } })
     }
-    tlb.flushAll()
-    for (const { vcpus } of domains.byAge()) for (const { guest } of vcpus) guest?.caches?.forget()
     return treeOf(this.parts)
   }
 

@@ -153,6 +153,35 @@ test.skipIf(noDisks !== undefined)(`a host is saved while its guest reads a disk
   await pair.same()
 })
 
+test('a host that was saved on the way is as one that was not, and so is its copy', { timeout: 60_000 }, async () => {
+  const begin = async (): Promise<Host> => {
+    const host = await boot()
+    await host.createDomain({ name: 'one', memory: 8, nics: [''] })
+    halted.push(await insidesOf(host).parts.loop.halt())
+    return host
+  }
+  const hosts = [await begin(), await begin()]
+  const runTo = async (time: number): Promise<void> => {
+    for (const host of hosts) await insidesOf(host).parts.loop.runTo(time)
+  }
+  const moment = Math.max(...hosts.map((host) => host.now()))
+  const [saved, alone] = [hosts[0]!, hosts[1]!]
+  // In the middle of its boot, where every line of code is new, and later.
+  for (const milliseconds of [1, 2, 20]) {
+    await runTo(moment + milliseconds * 1e6)
+    const copy = await loadHost(structuredClone(await saveHost(saved)), OPTIONS)
+    loaded.push(copy)
+    halted.push(await insidesOf(copy).parts.loop.halt())
+    hosts.push(copy)
+  }
+  await runTo(moment + 21e6)
+  for (const host of hosts) void host.domain('one').console.write('echo typed\r')
+  await runTo(moment + 300e6)
+  for (const host of hosts) expect(host.domain('one').console.text()).toContain('\ntyped\n')
+  const expected = await alone.stateHash()
+  for (const host of hosts) expect(await host.stateHash()).toEqual(expected)
+})
+
 test('a host on the wall clock goes on in a new host at the time at which it was saved', async () => {
   const options: HostOptions = { ...OPTIONS, clock: 'realtime', bootTime: new Date(0) }
   const host = await boot(options)

@@ -74,8 +74,6 @@ export interface GuestCaches {
   inspect(): CacheInspection
   /** Decoded code is shared by all processors. */
   inspectCode(): CodeInspection
-  /** Drops all of it. */
-  forget(): void
   /** Frame of the top-level table that its processor should walk from. */
   readonly root: number
   /** True when a flush of what is older than `stamp`, the present unless given, reaches its processor. */

@@ -58,11 +58,6 @@ export class TlbClock implements Stateful<TlbClockState> {
     return this.holders.has(holder) && stamp >= this.oldest && holder.flushedAt <= stamp
   }
 
-  /** Drops all translations of all processors. */
-  flushAll(): void {
-    this.flushSince(this.time)
-  }
-
   save(): TlbClockState {
     return { time: this.time, oldest: this.oldest }
   }

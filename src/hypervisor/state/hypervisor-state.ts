@@ -1,7 +1,7 @@
 /**
  * All that a hypervisor is, as a tree of parts: the order in which they are loaded, each after those that it looks at. The
  * bytes of memory are the machine's part, and are there before; what processors remember of page tables and code is no
- * state, so it is dropped before anything is saved.
+ * state.
  */
 import { type Part, type Random, SeededRandom, badState, part, partTree, randomShape, shape } from '../../util/index.ts'
 import type { Finding } from '../checks/recount.ts'

@@ -15,6 +15,7 @@ const frameNumbers = /* @__PURE__ */ shape.array(Uint32Array, 0, MOST_FRAMES)
 export const memoryShape = /* @__PURE__ */ shape.record<MemoryState>({
   firstFrame: shape.word, endFrame: shape.word, frames: frameNumbers,
   bytes: /* @__PURE__ */ shape.array(Uint8Array, 0, MAX_MEMORY_BYTES), used: frameNumbers, clean: frameNumbers,
+  codeFrames: frameNumbers, codeLines: /* @__PURE__ */ shape.array(Uint32Array, 0, 2 * MOST_FRAMES),
 })
 
 /** A memory as plain data: the frames of domains, not the machine's own areas. */
@@ -29,6 +30,10 @@ export interface MemoryState {
   readonly used: Uint32Array
   /** Frames whose writes are watched and that have not been written since. */
   readonly clean: Uint32Array
+  /** Frames from which code was taken since they were written. */
+  readonly codeFrames: Uint32Array
+  /** From which of their lines of 64 bytes, a bit each, two words for each frame: what decoding costs was paid for these. */
+  readonly codeLines: Uint32Array
 }
 
 /** Where the machine's own areas lie, for the machine's own processors; not published. */
@@ -95,8 +100,18 @@ export class PhysicalMemory implements Stateful<MemoryState> {
   markWritten(mfn: number): void {
     if (mfn < 0 || mfn >= this.endFrame) return
     this.bytes[this.areas.frameNotes + mfn]! &= ~FRAME_NOTE.CLEAN
+    if (this.hasCode(mfn)) this.onCodeWrite(mfn)
+  }
+
+  private hasCode(mfn: number): boolean {
     const lines = (this.areas.codeLines >> 2) + mfn * 2
-    if ((this.words[lines]! | this.words[lines + 1]!) !== 0) this.onCodeWrite(mfn)
+    return (this.words[lines]! | this.words[lines + 1]!) !== 0
+  }
+
+  /** Lines of a frame from which code was taken since it was written: two words. */
+  private linesOf(mfn: number): Uint32Array {
+    const lines = (this.areas.codeLines >> 2) + mfn * 2
+    return this.words.subarray(lines, lines + 2)
   }
 
   /**
@@ -120,22 +135,26 @@ export class PhysicalMemory implements Stateful<MemoryState> {
   save(): MemoryState {
     const frames: number[] = []
     const clean: number[] = []
+    const codeFrames: number[] = []
     // Frames that were never handed out may hold what the hypervisor keeps in them.
     for (let mfn = this.firstFrame; mfn < this.endFrame; mfn += 1) {
       if (!this.isZero(mfn)) frames.push(mfn)
       if (this.isClean(mfn)) clean.push(mfn)
+      if (this.hasCode(mfn)) codeFrames.push(mfn)
     }
     const bytes = new Uint8Array(frames.length * PAGE_SIZE)
     frames.forEach((mfn, i) => bytes.set(this.bytes.subarray(mfn * PAGE_SIZE, (mfn + 1) * PAGE_SIZE), i * PAGE_SIZE))
     const { firstFrame, endFrame, used } = this
-    return { firstFrame, endFrame, frames: Uint32Array.from(frames), bytes, used: Uint32Array.from(used), clean: Uint32Array.from(clean) }
+    return { firstFrame, endFrame, frames: Uint32Array.from(frames), bytes, used: Uint32Array.from(used), clean: Uint32Array.from(clean),
+      codeFrames: Uint32Array.from(codeFrames), codeLines: Uint32Array.from(codeFrames.flatMap((mfn) => [...this.linesOf(mfn)])) }
   }
 
   /** A memory of the same size; no processor runs on it. Translations that allow writing must be flushed by the caller. */
-  load({ firstFrame, endFrame, frames, bytes, used, clean }: MemoryState): void {
+  load({ firstFrame, endFrame, frames, bytes, used, clean, codeFrames, codeLines }: MemoryState): void {
     if (firstFrame !== this.firstFrame || endFrame !== this.endFrame) throw badState(`it has frames ${firstFrame} to ${endFrame}`)
     if (bytes.length !== frames.length * PAGE_SIZE) throw badState(`it has ${bytes.length} bytes in ${frames.length} frames`)
-    for (const row of [frames, used, clean]) {
+    if (codeLines.length !== 2 * codeFrames.length) throw badState(`it has ${codeLines.length / 2} rows of lines in ${codeFrames.length} frames`)
+    for (const row of [frames, used, clean, codeFrames]) {
       if (row.some((mfn, i) => mfn < firstFrame || mfn >= endFrame || (i > 0 && mfn <= row[i - 1]!))) throw badState('frames out of order')
     }
     this.used.clear()
@@ -146,6 +165,7 @@ export class PhysicalMemory implements Stateful<MemoryState> {
     }
     frames.forEach((mfn, i) => this.bytes.set(bytes.subarray(i * PAGE_SIZE, (i + 1) * PAGE_SIZE), mfn * PAGE_SIZE))
     for (const mfn of clean) this.watchWrites(mfn)
+    codeFrames.forEach((mfn, i) => this.linesOf(mfn).set(codeLines.subarray(2 * i, 2 * i + 2)))
   }
 
   private isZero(mfn: number): boolean {

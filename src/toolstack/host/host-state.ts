@@ -79,7 +79,7 @@ const hypervisorPart = ({ control, plan }: Pick<HostParts, 'control' | 'plan'>):
 
 /** What a host stands on: memory, the hypervisor, and dom0 with XenStore. */
 export const lowerParts = (parts: Pick<HostParts, 'control' | 'plan' | 'memory'>): readonly Part[] =>
-  [part({ name: 'memory', version: 1, shape: memoryShape }, parts.memory), hypervisorPart(parts), ...parts.plan.parts()]
+  [part({ name: 'memory', version: 2, shape: memoryShape }, parts.memory), hypervisorPart(parts), ...parts.plan.parts()]
 
 /** What is above dom0: devices and the toolstack. `guests` is asked for once dom0 is there. */
 export const upperParts = (guests: () => Guests): readonly Part[] => [

@@ -127,10 +127,6 @@ export class PvCaches implements GuestCaches {
     return this.pv.processor.inspectCode()
   }
 
-  forget(): void {
-    this.pv.processor.forget()
-  }
-
   isDue(stamp = this.parts.tlb.now()): boolean {
     return this.parts.tlb.isDue(this.pv, stamp)
   }

@@ -35,7 +35,8 @@ export const PRICE = {
 export const ENTER_LEVEL = 400
 
 /**
- * What decoding costs for each line of 64 bytes from which code is taken for the first time since it was written. When the
+ * What decoding costs for each line of 64 bytes from which code is taken for the first time since it was written. Which were
+ * paid for is saved with the memory, so that neither a save nor a load shows in a guest's time. When the
  * cache of decoded code is full (48 MiB: some three million instructions of all guests together), everything is fresh
  * again: the one place where what others execute shows in a guest's time, as nothing else bounds what a guest with more
  * code than that costs. A block that is begun in its middle, because a run was cut there, may reach up to 47 instructions

@@ -88,6 +88,7 @@ describe('a saved memory', () => {
   test.each([
     ['of another size', { endFrame: 9 }], ['with too few bytes', { bytes: new Uint8Array(4096) }],
     ['with a frame of the machine\'s own', { used: Uint32Array.of(1) }], ['with a frame twice', { clean: Uint32Array.of(40_000, 40_000) }],
+    ['with lines of code in no frame', { codeLines: Uint32Array.of(1, 0) }],
   ])('%s is refused, and nothing changes', (_, change) => {
     const { memory: other } = new Machine({ memoryBytes: 1 << 20 })
     const before = other.save()
