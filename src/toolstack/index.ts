@@ -105,6 +105,6 @@ export type {
   DescribedDevice, DeviceConfiguration, DeviceRow, DeviceRows, DeviceSaved, DeviceSite, DeviceWords, HostNames, Json, WantedDevice,
 } from './device-kinds/described-device.ts'
 export type { AttachedDevice, BackendHost, DeviceService, ServedDevice, ServiceState, SplitDevice } from './device-kinds/served-device.ts'
-export type { DiskAnswer, HostCall, HostInput, InputRecord, Inputs } from './run/inputs.ts'
+export type { CallAbort, CallLimits, ClockReading, DiskAnswer, HostCall, HostInput, HostRun, InputRecord, Inputs } from './run/inputs.ts'
 export type { DomainEnd } from './host/domain-fate.ts'
 export type { ShutdownProgress } from './host/ask-to-end.ts'

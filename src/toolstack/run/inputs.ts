@@ -77,7 +77,7 @@ export interface InputRecord {
   /** Host time in nanoseconds. */
   readonly time: number
   /**
-   * How often promises had their turn since the one before, {@link MOST_TICKS} at most: 0 where it came at once, before
+   * How often promises had their turn since the one before, 256 at most: 0 where it came at once, before
    * what that one had begun could go on.
    */
   readonly ticks: number

@@ -186,7 +186,7 @@ export class PvGuest extends PvVcpu implements GuestVcpu {
 
   private bounce(entry: EntryPoint, masksEvents: boolean, errorCode: number): boolean {
     const { vcpu } = this
-    const { memory, bounceFrames: bounceFrames } = this.parts
+    const { memory, bounceFrames } = this.parts
     const target: BounceTarget = {
       pv: this, access: this.kernelAccess, view: memory.view, infoAddress: vcpu.infoAddress,
       showsIopl: vcpu.owner.hasAssist(VMASST_TYPE.architectural_iopl),
