@@ -3,8 +3,9 @@
  * test regions where the native executor has them. Answers are given in the words of a Linux process: what ring 3 may
  * not do is a general protection fault.
  */
-import { EXIT, Machine, type MachineOptions, type Processor, type SegmentState } from '../../src/machine/index.ts'
+import { EXIT, Machine, type CompilerFigures, type MachineOptions, type Processor, type SegmentState } from '../../src/machine/index.ts'
 import { unpack } from '../../src/machine/cpu/system/tables.ts'
+import { SeededRandom } from '../../src/util/index.ts'
 import { CR4, SEGMENT } from '../../src/x86/index.ts'
 import { registersOf, type Runner, type Snapshot } from '../support/lockstep.ts'
 import { descriptorOf, modeOf } from './segments.ts'
@@ -51,6 +52,9 @@ export interface HostedOutcome extends Outcome {
   readonly uncompared: boolean
 }
 
+/** How an executor's machine is made. */
+export type ExecutorOptions = Partial<MachineOptions> & { readonly library?: { readonly Machine: typeof Machine } }
+
 /** Runs cases on our processor. */
 export class HostedExecutor {
   readonly processor: Processor
@@ -60,16 +64,21 @@ export class HostedExecutor {
   private nextFrame: number
   /** The case has looked at a descriptor that is another one on each processor underneath. */
   private askedProcessorNumber = false
+  /** The same numbers for each run of a case, the time among them. */
+  private random = new SeededRandom(1)
   /** Width of the case's code. */
   private code: 64 | 32 | 16 = 64
 
-  constructor(dataSeed: number, options: Partial<MachineOptions> = {}) {
-    this.machine = new Machine({ memoryBytes: 1 << 20, ...options })
+  /** `library`: the machine layer that it is of. */
+  constructor(dataSeed: number, { library = { Machine }, ...options }: ExecutorOptions = {}) {
+    this.machine = new library.Machine({ memoryBytes: 1 << 20, ...options })
     this.nextFrame = this.machine.memory.firstFrame
     this.root = this.takeFrame()
     this.regions = REGIONS.map((region) => this.makeRegion(region, dataSeed))
     const descriptors = { read: (selector: number, out: Uint32Array) => this.readDescriptor(selector, out) }
-    this.processor = this.machine.createProcessor({ mode: 'hosted', descriptors })
+    this.processor = this.machine.createProcessor({
+      mode: 'hosted', descriptors, random: { next: () => this.random.next() }, timestamp: { low: () => this.random.next(), high: () => 0 },
+    })
     const { registers } = this.processor
     registers.setControl(3, this.root * PAGE, 0)
     registers.setControl(4, (registers.controlLow(4) | CR4.FSGSBASE) >>> 0, 0)
@@ -146,6 +155,11 @@ export class HostedExecutor {
     for (const patch of one.patches) this.patch(patch.address, patch.bytes, patch.bytes.length)
   }
 
+  /** What the compiling tier has done. */
+  figures(): CompilerFigures | undefined {
+    return this.machine.compilerFigures()
+  }
+
   /** Puts back what a case's bytes stood for. */
   unload(one: OracleCase): void {
     for (const patch of one.patches) this.patch(patch.address, undefined, patch.bytes.length)
@@ -187,6 +201,7 @@ export class HostedExecutor {
 
   private enter(one: OracleCase): void {
     const { registers } = this.processor
+    this.random = new SeededRandom(one.rip)
     for (let i = 0; i < 16; i += 1) registers.set(i, one.general[i * 2]!, one.general[i * 2 + 1]!)
     registers.setFlags(one.flags)
     // Code first: it decides what the others mean, and what rip counts from.
@@ -313,9 +328,15 @@ export class CaseRun implements Runner {
 
   /** Goes on by so many instructions, or up to an exception or the end; false at the end. */
   advance(count: number): boolean {
+    return this.advanceChecked(count, () => {})
+  }
+
+  /** The same; `atStop` sees the processor where it has stopped, before an exception is gone on behind. */
+  advanceChecked(count: number, atStop: () => void): boolean {
     const { processor } = this.executor
     const reason = processor.run(Math.min(count, this.one.steps - this.done))
     this.done += processor.executed
+    atStop()
     this.stop = this.ended(reason)
     return this.stop === undefined
   }
@@ -356,8 +377,8 @@ const halves = (value: number): [number, number] => [value >>> 0, Math.floor(val
 const isPlainPrefix = (byte: number): boolean =>
   (byte & 0xf0) === 0x40 || (byte & 0xfe) === 0x66 || (byte & 0xfe) === 0x64 || (byte & 0xe7) === 0x26 || byte === 0xf0
 
-/** What a segment register holds; one without a descriptor keeps a base of its own. */
-function segmentState(selector: number, base: number): SegmentState {
+/** What a segment register holds outside of kernels; one without a descriptor keeps a base of its own. */
+export function segmentState(selector: number, base: number): SegmentState {
   const words = descriptorOf(selector)
   if ((selector & 0xfffc) === 0 || words === undefined) {
     return { selector, baseLow: base, baseHigh: 0, limit: 0xffff_ffff, attributes: 0 }

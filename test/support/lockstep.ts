@@ -5,7 +5,7 @@
  * One that never comes back would hold the whole test: `withinSeconds` ends it.
  */
 import { Script } from 'node:vm'
-import type { Processor } from '../../src/machine/index.ts'
+import { EXIT, type Processor } from '../../src/machine/index.ts'
 import { GPR, SEGMENT } from '../../src/x86/index.ts'
 
 /** What can be seen of something at one point of its run, by name. */
@@ -115,7 +115,8 @@ export function registersOf(processor: Processor): Snapshot {
   return {
     ...Object.fromEntries(general), ...Object.fromEntries(segments), rip: registers.rip().toString(16), flags: registers.flags().toString(16),
     cr2: hex(registers.controlHigh(2), registers.controlLow(2)), floats: Buffer.from(processor.saveFpu()).toString('base64'),
-    exit: `${exit.reason} ${exit.vector} ${exit.errorCode} ${exit.address.toString(16)}`,
+    // A spent budget leaves the details of the exit before.
+    exit: exit.reason === EXIT.BUDGET ? 'budget' : `${exit.reason} ${exit.vector} ${exit.errorCode} ${exit.address.toString(16)}`,
   }
 }
 

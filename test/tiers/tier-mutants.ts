@@ -1,0 +1,78 @@
+/**
+ * Faults that random programs have to find in the compiling tier: each is a piece of the source as it should not be, or once
+ * was. `within`: programs in which it is found at the latest.
+ */
+import type { Patch } from '../support/mutants.ts'
+
+/** One planted fault. */
+export interface TierMutant {
+  readonly name: string
+  readonly patches: readonly Patch[]
+  readonly within: number
+  /** What the finding says. */
+  readonly found: RegExp
+}
+
+const REGION = 'src/machine/cpu/region'
+const DIFFERS = /after \d+|between \d+/
+
+const patch = (file: string, find: string, replace: string): Patch => ({ file, find, replace })
+
+/** All of them; the first are found soonest. */
+export const MUTANTS: readonly TierMutant[] = [
+  {
+    name: 'instructions before an exit are not paid for',
+    patches: [patch(`${REGION}/writer.ts`, 'owed: this.owed, rip:', 'owed: 0, rip:')],
+    within: 3, found: DIFFERS,
+  },
+  {
+    name: 'INC and DEC forget the carry before them',
+    patches: [patch(`${REGION}/region-flags.ts`, 'if (kind === \'inc\' || kind === \'dec\') this.keepCarry(b)', '')],
+    within: 10, found: DIFFERS,
+  },
+  {
+    name: 'a slice that is used up while an interrupt waits is not begun anew',
+    patches: [patch('src/machine/cpu/processor/processor.ts', 'if (most > 0 && (block === 0 || this.slice <= 0)) this.slice', 'if (most > 0 && block === 0 && !isStepping) this.slice')],
+    within: 3, found: /makes no progress/,
+  },
+  {
+    name: 'an exit to the region\'s own entry looks the entry up again',
+    patches: [patch(`${REGION}/writer.ts`, `c.op('i32.ge_s', 'i32.and')`, `c.op('i32.ge_s', 'i32.and')\n    c.i32(0)\n    c.op('i32.and')`)],
+    within: 6, found: /makes no progress/,
+  },
+  {
+    name: 'a loop is entered whatever is left of the budget',
+    patches: [patch(`${REGION}/writer.ts`, 'c.i32(node.longest)', 'c.i32(0)')],
+    within: 6, found: DIFFERS,
+  },
+  {
+    name: 'a region is entered whatever is left of the budget',
+    patches: [patch(`${REGION}/writer.ts`, 'c.i32(this.nodes[0]!.longest)', 'c.i32(0)')],
+    within: 6, found: DIFFERS,
+  },
+  {
+    name: 'the carry that ADC and SBB take in is forgotten where ways join',
+    patches: [patch(`${REGION}/region-flags.ts`, 'if (kind === \'adc\' || kind === \'sbb\') this.carryIn(source)', '')],
+    within: 20, found: DIFFERS,
+  },
+  {
+    name: 'flags at a join are taken for those of the way that was written last',
+    patches: [patch(`${REGION}/writer.ts`, 'c.end()\n    b.flags.state = \'merged\'\n    this.owed = 0', 'c.end()\n    this.owed = 0')],
+    within: 10, found: DIFFERS,
+  },
+  {
+    name: 'a return goes to the first site that it may have',
+    patches: [patch(`${REGION}/writer.ts`, 'c.get(target)\n      pushLinear(c, rip)\n      c.op(\'i64.eq\')', 'c.i32(1)\n      void rip')],
+    within: 10, found: DIFFERS,
+  },
+  {
+    name: 'an access into the next page is taken for one in its first',
+    patches: [patch(`${REGION}/region-binder.ts`, 'if (bytes > 1) {\n      c.i64(bytes - 1)', 'if (bytes > 1) {\n      c.i64(0)')],
+    within: 20, found: DIFFERS,
+  },
+  {
+    name: 'regions stay when another frame that they have code in is written',
+    patches: [patch(`${REGION}/compiler.ts`, 'for (const live of lost) this.installer.drop(live)', '')],
+    within: 40, found: DIFFERS,
+  },
+]
