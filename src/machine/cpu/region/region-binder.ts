@@ -4,22 +4,21 @@
  * carried out here (a page that the TLB has not, a fault, a handler) leaves the region before it, and the interpreter
  * carries it out.
  */
-import { PAGE_SHIFT, PAGE_SIZE } from '../../../x86/index.ts'
 import { highPart, lowPart } from '../../../util/index.ts'
 import type { Code, MemoryName } from '../../../wasm/index.ts'
 import type { AddressForm, FlagSource, Place, RegisterField, Size, VectorPlace } from '../emit/binder.ts'
 import type { FlagRead, FlagWrite } from '../emit/flag-words.ts'
 import { RecordBinder } from '../emit/record-binder.ts'
 import type { SmallField } from '../layout/record.ts'
-import { SLOT, TLB } from '../layout/state.ts'
+import { SLOT } from '../layout/state.ts'
 import type { ExitCause } from './exit-causes.ts'
+import { RegionPages } from './page-locals.ts'
 import { RecordReader } from './record-reader.ts'
 import { RegionFlags } from './region-flags.ts'
 import type { FlagFunctions } from './region-flags.ts'
 import { RegionRegisters } from './region-registers.ts'
+import type { SteadyPages } from './steady.ts'
 
-/** log2 of a TLB entry's bytes. */
-const ENTRY_SHIFT = Math.log2(TLB.entryBytes)
 /** Bytes of the units by which records name vectors. */
 const VECTOR_BYTES = 16
 /** Bits of a scale field: the index's shift, and the slot of the segment base. */
@@ -38,6 +37,14 @@ export interface RegionControl {
   jump(target: number): void
 }
 
+/** What a region's code is written with. */
+export interface RegionBinderOptions {
+  readonly view: DataView
+  readonly functions: FlagFunctions
+  readonly control: RegionControl
+  readonly pages: SteadyPages
+}
+
 /** Pushes a linear address. */
 export const pushLinear = (c: Code, address: number): void => c.i64(lowPart(address) | 0, highPart(address) | 0)
 
@@ -49,18 +56,17 @@ export class RegionBinder extends RecordBinder {
   readonly flags: RegionFlags
   /** Whether the instruction at hand throws its result away. */
   isComparison = false
-  /** Local with the TLB bank in use. */
-  readonly bank: number
+  readonly pages: RegionPages
   private readonly held: number
   private readonly control: RegionControl
 
-  constructor(code: Code, options: { view: DataView; functions: FlagFunctions; control: RegionControl }) {
+  constructor(code: Code, options: RegionBinderOptions) {
     super(code, { base: 0, record: 1, width: 64 })
     this.reader = new RecordReader(options.view)
     this.registers = new RegionRegisters(code, this.base)
     this.flags = new RegionFlags(code, options.functions)
     this.control = options.control
-    this.bank = code.local('i32')
+    this.pages = new RegionPages(code, options.pages, () => this.control.leaveBeforeIf('memory'))
     this.held = code.local('i32')
   }
 
@@ -162,41 +168,12 @@ export class RegionBinder extends RecordBinder {
     pushLinear(this.code, this.reader.next)
   }
 
-  /** An access into the next page differs from every tag. */
-  private host(access: 'read' | 'write', address: number, bytes: number): void {
-    const c = this.code
-    const entry = c.local('i32')
-    c.get(address)
-    c.i64(PAGE_SHIFT - ENTRY_SHIFT)
-    c.op('i64.shr_u', 'i32.wrap_i64')
-    c.i32((TLB.entries - 1) << ENTRY_SHIFT)
-    c.op('i32.and')
-    c.get(this.bank)
-    c.op('i32.add')
-    c.tee(entry)
-    c.memory('i64.load', TLB[access])
-    c.get(address)
-    if (bytes > 1) {
-      c.i64(bytes - 1)
-      c.op('i64.add')
-    }
-    c.i64(-PAGE_SIZE)
-    c.op('i64.and', 'i64.ne')
-    this.control.leaveBeforeIf('memory')
-    c.get(address)
-    c.op('i32.wrap_i64')
-    c.get(entry)
-    c.memory('i32.load', TLB.delta)
-    c.op('i32.add')
-    c.release('i32', entry)
-  }
-
   hostForRead(address: number, bytes: number): void {
-    this.host('read', address, bytes)
+    this.pages.pushHost({ access: 'read', address, bytes, record: this.reader.record.at })
   }
 
   hostForWrite(address: number, bytes: number): void {
-    this.host('write', address, bytes)
+    this.pages.pushHost({ access: 'write', address, bytes, record: this.reader.record.at })
   }
 
   /** Writes that have to be carried out piece by piece have no tag in the TLB. */

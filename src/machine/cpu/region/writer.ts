@@ -21,6 +21,7 @@ import type { RegisterUse } from './region-registers.ts'
 import { RUNTIME_IMPORTS, instructionsBehind, writeCall } from './region-calls.ts'
 import { registerUse } from './register-use.ts'
 import type { Region, RegionInstruction } from './region.ts'
+import { steadyPages } from './steady.ts'
 import { OUTSIDE, structure } from './structure.ts'
 import type { RegionNode, RegionShape } from './structure.ts'
 
@@ -95,7 +96,8 @@ class FunctionWriter implements RegionControl {
     this.budget = code.local('i32')
     this.exitWord = code.local('i64')
     this.exitRip = code.local('i64')
-    this.binder = new RegionBinder(code, { view: options.view, functions, control: this })
+    const pages = steadyPages(this.nodes, options.view, options.table)
+    this.binder = new RegionBinder(code, { view: options.view, functions, control: this, pages })
   }
 
   private get region(): Region {
@@ -109,7 +111,7 @@ class FunctionWriter implements RegionControl {
     b.flags.load(BASE)
     c.get(BASE)
     c.memory('i32.load', State.bank.offset)
-    c.set(b.bank)
+    b.pages.begin()
     this.epilogue = c.block()
     this.tree(0)
     c.end()

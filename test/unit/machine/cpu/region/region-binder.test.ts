@@ -26,7 +26,7 @@ test('all of them in one valid module', () => {
     }
     const leaveBeforeIf = (): void => code.op('drop')
     const control = { leaveBefore: leave, leaveBeforeIf, callRuntime: leave, branch: leave, jump: leave }
-    const b = new RegionBinder(code, { view, functions, control })
+    const b = new RegionBinder(code, { view, functions, control, pages: new Map() })
     b.registers.load({ used: 0xffff, written: 0 })
     for (const state of ['words', 'merged'] as const) {
       b.flags.state = state

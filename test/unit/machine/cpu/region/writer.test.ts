@@ -131,6 +131,34 @@ describe('a region leaves before what it cannot carry out', () => {
   })
 })
 
+describe('pages kept in locals', () => {
+  const total = 30_000
+
+  test('are left at their ends, by aligned accesses and by others', () => {
+    const body = '1: mov (%rsi),%rax; add $3,%rsi; mov %al,-2(%rdi); sub $1,%rdi; addl $1,(%rdi); sub $1,%ecx; jne 1b'
+    run(`mov $${DATA},%esi; mov $${DATA + 8 * 4096 - 8},%edi; mov $9000,%ecx`, body, { total, budgets: [total] })
+  })
+
+  test('are read through what is kept for writes, but not the other way round', () => {
+    const body = '1: mov 8(%rsi),%rax; test $0x700,%ecx; jne 2f; mov %ecx,8(%rsi); 2: add $8,%rsi; sub $1,%ecx; jne 1b'
+    const { causes } = run(`mov $${CODE + 256},%esi; mov $2000,%ecx`, body, { total, budgets: [total] })
+    expect(causes).toContain('memory')
+  })
+
+  test('of the stack follow calls, and those of tables small indices', () => {
+    const body = `
+      1: movzbl %cl,%eax; mov ${DATA + 16}(,%rax,8),%rbx; add %rcx,%rbx; mov %rbx,${DATA + 16}(,%rax,8); call 2f; sub $1,%ecx; jne 1b; jmp 3f
+      2: push %rcx; push %rbx; sub $24,%rsp; mov %rax,8(%rsp); movb $1,23(%rsp); mov 8(%rsp),%rdx; add $24,%rsp; pop %r8; pop %r9; ret
+      3: nop`
+    run('mov $1200,%ecx', body, { total, budgets: [total] })
+  })
+
+  test('begin with none, so that the first page of memory has no translation', () => {
+    const { causes } = run('xor %esi,%esi; mov $5,%ecx', 'jmp 2f; 1: mov (%rsi),%eax; 2: sub $1,%ecx; jne 1b', { total })
+    expect(causes).toContain('memory')
+  })
+})
+
 describe('the entry of a region', () => {
   test('is not entered from where the same frame is mapped elsewhere', () => {
     const text = '1: inc %eax; cmp $5,%eax; jne 1b; hlt'
