@@ -10,9 +10,9 @@ export { mostMemoryBytes } from './memory/layout.ts'
 export type { MachineOptions } from './machine.ts'
 export { PhysicalMemory, memoryShape } from './memory/physical-memory.ts'
 export type { MemoryState } from './memory/physical-memory.ts'
-export { Disassembler, OFFERED_LEVEL, disassemble, disassembleAll } from './cpu/index.ts'
+export { DEFAULT_LEVEL, Disassembler, PROCESSOR_LEVELS, disassemble, disassembleAll } from './cpu/index.ts'
 export type {
-  Disassembled, DisassemblyOptions, MemoryOperand, Operand, OperandSize,
+  Disassembled, DisassemblyOptions, MemoryOperand, Operand, OperandSize, ProcessorLevel,
 } from './cpu/index.ts'
 export type {
   Trace, TraceAnswer, TraceHooks, TracedAccess, TracedException, TracedInstruction,

@@ -3,7 +3,9 @@
  * mode for whoever hosts them, or bare with a kernel of their own.
  */
 import { XenError, anything, checkOptions, having, oneOf, real, whole, type OptionChecks } from '../util/index.ts'
-import { Engine, MachineProcessor, compilerSettings, makeRegions, type CompilerSettings } from './cpu/index.ts'
+import {
+  DEFAULT_LEVEL, Engine, MachineProcessor, PROCESSOR_LEVELS, compilerSettings, makeRegions, type CompilerSettings, type ProcessorLevel,
+} from './cpu/index.ts'
 import { DEFAULT_PROCESSORS, PROCESSOR_BYTES } from './memory/layout.ts'
 import { MachineMemory } from './memory/machine-memory.ts'
 import type { PhysicalMemory } from './memory/physical-memory.ts'
@@ -18,10 +20,13 @@ export interface MachineOptions {
   readonly processors?: number
   /** How hot code is compiled to WebAssembly; `'off'`: not at all. What is executed and counted is the same. */
   readonly compiler?: 'off' | CompilerOptions
+  /** Level of the x86-64 psABI that its processors have; `x86-64-v3` unless given. */
+  readonly cpu?: ProcessorLevel
 }
 
 const MACHINE_CHECKS: OptionChecks<MachineOptions> = {
   memoryBytes: /* @__PURE__ */ real(0, Number.MAX_SAFE_INTEGER), processors: /* @__PURE__ */ whole(1, 4096), compiler: anything,
+  cpu: /* @__PURE__ */ oneOf(...PROCESSOR_LEVELS),
 }
 const source = /* @__PURE__ */ having('read')
 const PROCESSOR_CHECKS: OptionChecks<ProcessorOptions> = {
@@ -44,10 +49,12 @@ export class Machine {
   private readonly free: number[] = []
   private readonly settings: CompilerSettings | undefined
   private engine: Engine | undefined
+  private readonly level: ProcessorLevel
 
   constructor(options: MachineOptions) {
     checkOptions('Machine', options, MACHINE_CHECKS)
     this.settings = compilerSettings(options.compiler === undefined ? 'off' : options.compiler)
+    this.level = options.cpu ?? DEFAULT_LEVEL
     const count = options.processors ?? DEFAULT_PROCESSORS
     this.own = new MachineMemory(options.memoryBytes, count)
     this.memory = this.own
@@ -67,7 +74,7 @@ export class Machine {
     checkOptions('createProcessor', options, PROCESSOR_CHECKS)
     const base = this.free.pop()
     if (base === undefined) throw new XenError('OUT_OF_RESOURCES', 'all processors of the machine are in use')
-    this.engine ??= new Engine(this.own, this.settings && { settings: this.settings, makers: makeRegions })
+    this.engine ??= new Engine(this.own, this.level, this.settings && { settings: this.settings, makers: makeRegions })
     const release = (): void => {
       // The lowest area comes first, whoever had which before.
       this.free.push(base)

@@ -24,6 +24,7 @@ export class PlainRegisters implements Registers {
   private instruction = 0
   private hiddenLow = 0
   private auxiliary = 0
+  private parts = 1
   private hiddenHigh = 0
 
   low(general: number): number {
@@ -94,6 +95,14 @@ export class PlainRegisters implements Registers {
 
   setTscAux(value: number): void {
     this.auxiliary = value >>> 0
+  }
+
+  xcr0(): number {
+    return this.parts
+  }
+
+  setXcr0(value: number): void {
+    this.parts = value >>> 0
   }
 
   kernelGsBaseLow(): number {
@@ -262,7 +271,7 @@ export class ScriptedProcessor implements Processor {
     const pairs = (numbers: readonly number[], low: (i: number) => number, high: (i: number) => number): number[] => numbers.flatMap((i) => [low(i), high(i)])
     const general = Array.from({ length: 16 }, (_, i) => i)
     return {
-      version: 2, general: pairs(general, (i) => registers.low(i), (i) => registers.high(i)), rip: [registers.rip() >>> 0, 0],
+      version: 3, general: pairs(general, (i) => registers.low(i), (i) => registers.high(i)), rip: [registers.rip() >>> 0, 0],
       flags: registers.flags(), segments: [0, 1, 2, 3, 4, 5].map((i) => registers.segment(i)),
       control: pairs([0, 2, 3, 4, 8], (i) => registers.controlLow(i), (i) => registers.controlHigh(i)),
       kernelGsBase: [registers.kernelGsBaseLow(), registers.kernelGsBaseHigh()],
@@ -282,6 +291,16 @@ export class ScriptedProcessor implements Processor {
   }
 
   loadFpu(): void {}
+
+  saveExtendedState(): Uint8Array {
+    const area = new Uint8Array(832)
+    area.set(this.saveFpu())
+    return area
+  }
+
+  loadExtendedState(): boolean {
+    return true
+  }
 
   destroy(): void {
     this.destroyed = true

@@ -3,7 +3,7 @@
  *
  * @module
  */
-export { CR0, CR4, DR6, DR7, EFER, GPR, MSR, RFLAGS, SEGMENT } from './registers.ts'
+export { CR0, CR4, DR6, DR7, EFER, GPR, MSR, RFLAGS, SEGMENT, XCR0 } from './registers.ts'
 export type { GprName, SegmentName } from './registers.ts'
 export { CPUID_BITS, CPU_FEATURES, REPEATED_FEATURES, featureBits, hasSubleaves, isCpuFeature } from './cpuid.ts'
 export type { CpuFeature, CpuFeaturePlace, CpuidAnswer } from './cpuid.ts'

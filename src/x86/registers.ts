@@ -36,6 +36,9 @@ export const CR4 = {
   OSXSAVE: 1 << 18, SMEP: 1 << 20, SMAP: 1 << 21,
 } as const
 
+/** XCR0 bits: parts of the state that XSAVE knows and software may use. */
+export const XCR0 = { X87: 1 << 0, SSE: 1 << 1, AVX: 1 << 2 } as const
+
 /** DR6 bits, and those that read as 1. */
 export const DR6 = { BD: 1 << 13, BS: 1 << 14, BT: 1 << 15, ONES: 0xffff_0ff0 } as const
 

@@ -120,7 +120,7 @@ function sameEstimates(ours: Uint8Array, theirs: Uint8Array, at: number): boolea
   })
 }
 
-function compareFloats(ours: Uint8Array, theirs: Uint8Array, leniency: Leniency, found: string[]): void {
+function compareFloats({ fx: ours, upper }: Outcome, { fx: theirs, upper: otherUpper }: Outcome, leniency: Leniency, found: string[]): void {
   const check = (name: string, at: number, count: number): void => {
     if (sameBytes(ours, theirs, at, count)) return
     const mine = bytesText(ours, at, count)
@@ -138,6 +138,11 @@ function compareFloats(ours: Uint8Array, theirs: Uint8Array, leniency: Leniency,
   check('mxcsr', 24, 4)
   for (let i = 0; i < 8; i += 1) check(`st${i}`, 32 + i * 16, 10)
   for (let i = 0; i < 16; i += 1) check(`xmm${i}`, 160 + i * 16, 16)
+  for (let i = 0; i < 16; i += 1) {
+    if (sameBytes(upper, otherUpper, i * 16, 16)) continue
+    if (leniency.estimate === true && sameEstimates(upper, otherUpper, i * 16)) continue
+    found.push(`upper half of ymm${i} ${bytesText(upper, i * 16, 16)}, processor ${bytesText(otherUpper, i * 16, 16)}`)
+  }
 }
 
 /** Differences between our outcome and the processor's, in words; none when they agree. */
@@ -165,7 +170,7 @@ export function differences(ours: Outcome, theirs: Outcome, leniency: Leniency):
   check('fs base', wide(ours.fsBase), wide(theirs.fsBase))
   check('gs base', wide(ours.gsBase), wide(theirs.gsBase))
   compareChanges(ours, theirs, leniency.hiddenMemory ?? 0, found)
-  compareFloats(ours.fx, theirs.fx, leniency, found)
+  compareFloats(ours, theirs, leniency, found)
   return found
 }
 

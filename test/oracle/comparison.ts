@@ -13,13 +13,13 @@ import { differences, exceptionDiffers } from './compare.ts'
 import type { FaultLeniency, Leniency } from './compare.ts'
 import { caseOf, makeRecipe } from './encode.ts'
 import type { Recipe } from './encode.ts'
-import { type Form, allForms, whyNotCompared } from './forms.ts'
+import { COMPARED_LEVEL, type Form, allForms, whyNotCompared } from './forms.ts'
 import { HostedExecutor } from './hosted.ts'
 import { runNatively } from './native.ts'
 import { randomCase } from './initial-state.ts'
 import { type CodeMode, FLAT_MODE, LONG_MODE, baseOf, modeOf, randomMode } from './segments.ts'
 import type { Vector } from './vectors.ts'
-import { END, type OracleCase, type Outcome, REGIONS } from './wire.ts'
+import { END, type OracleCase, type Outcome, MAX_PATCHES, REGIONS } from './wire.ts'
 
 const FLAG_BITS: Readonly<Record<string, number>> = { c: 0x1, p: 0x4, a: 0x10, z: 0x40, s: 0x80, o: 0x800 }
 const lettersMask = (letters: string): number =>
@@ -67,7 +67,7 @@ function leniencyOf(form: Form): Leniency {
   const undefinedRegisters = name === 'syscall' ? 0x802 : name === 'int' ? 1 : TIMES[name] ?? 0
   return {
     undefinedFlags: mask, undefinedRegisters, approximate: APPROXIMATE.has(name), estimate: ESTIMATES.has(name),
-    hiddenMemory: name === 'fxsave' ? 0x2_0000 : 0,
+    hiddenMemory: /^(fxsave|xsave.?.?.?)$/.test(name) ? 0x2_0000 : 0,
     ...faultLeniencyOf(form.row),
   }
 }
@@ -80,11 +80,13 @@ const CARRY = 1
 const ALIGNMENT_CHECK = 0x4_0000
 const APPROXIMATE = new Set(['f2xm1', 'fyl2x', 'fyl2xp1', 'fptan', 'fpatan', 'fsin', 'fcos', 'fsincos'])
 /** Estimates of 12 bits, which makers form by tables of their own. */
-const ESTIMATES = new Set(['rcpss', 'rcpps', 'rsqrtss', 'rsqrtps'])
+const ESTIMATES = new Set(['rcpss', 'rcpps', 'rsqrtss', 'rsqrtps', 'vrcpss', 'vrcpps', 'vrsqrtss', 'vrsqrtps'])
 /** Two operands in memory, read without one another's help. */
 const TWO_OPERANDS = new Set(['cmps'])
 /** Accesses of more than 16 bytes, made in pieces of the processor's choice. */
-const LONG_ACCESS = new Set(['fldenv', 'fnstenv', 'frstor', 'fnsave', 'fxsave', 'fxrstor'])
+const LONG_ACCESS = new Set([
+  'fldenv', 'fnstenv', 'frstor', 'fnsave', 'fxsave', 'fxrstor', 'xsave', 'xsaveopt', 'xsavec', 'xrstor',
+])
 
 /** Where an instruction makes several accesses, which of them faults first is up to the processor, and with what. */
 function faultLeniencyOf({ name, operands }: InstructionRow): FaultLeniency {
@@ -144,7 +146,7 @@ export class Comparison {
 
   constructor(path: string, seed: number, o: { code?: 64 | 32; only?: (form: Form) => boolean } = {}) {
     const { code = 64, only = () => true } = o
-    const [long, short] = [buildMaps(instructionRows(), true), buildMaps(instructionRows(), false)]
+    const [long, short] = [buildMaps(instructionRows(COMPARED_LEVEL), true), buildMaps(instructionRows(COMPARED_LEVEL), false)]
     this.decoders = { 64: new Decoder(long, 64), 32: new Decoder(short, 32), 16: new Decoder(short, 16) }
     this.code = code
     this.path = path
@@ -178,7 +180,7 @@ export class Comparison {
       if (decoder.instruction.row !== undefined && !sameRow(decoder, form)) return undefined
       at += decoder.instruction.length
     }
-    return at === code.length && code.length <= 48 ? recipe : undefined
+    return at === code.length && code.length <= 48 && one.patches.length <= MAX_PATCHES ? recipe : undefined
   }
 
   /** One vector for each form, with what the processor underneath makes of it; preferably one that does not fault. */
@@ -386,12 +388,12 @@ function isMisplacedLock(ours: Outcome, theirs: Outcome, one: OracleCase): boole
 
 function sameRow(decoder: Decoder, form: Form): boolean {
   const { row, opcode } = decoder.instruction
-  return row.name === form.row.name && opcode === form.opcode && row.operands.join() === form.row.operands.join()
+  return row.name === form.row.name && opcode === form.opcode && row.operands.join() === form.row.operands.join() && row.map === form.row.map
 }
 
 /** Instructions that leave a register undefined or do not go on at the next one. */
 const BREAKS_SEQUENCES =
-  new RegExp('^(rdrand|rdseed|rdtsc|rcp|rsqrt|jmp|call|ret|iret|int|sys|hlt|ud|loop|jcxz|jCC|popf|pushf|lahf|bsf|bsr|' +
+  new RegExp('^(rdrand|rdseed|rdtsc|v?rcp|v?rsqrt|jmp|call|ret|iret|int|sys|hlt|ud|loop|jcxz|jCC|popf|pushf|lahf|bsf|bsr|' +
     'in|out|mov[cd]r|enter|leave|l[defgs]s|aa[as]|da[as])')
 /** Natively a segment register is lost at the next single step. */
 const LOADS_SEGMENT = /^(mov Sw|pop [fg]s)$/

@@ -69,8 +69,10 @@ function prefixes(random: Random, form: Form, mode: CodeMode): { bytes: number[]
   const { row } = form
   const bytes: number[] = []
   const other = (form.size === 16) !== (mode.code === 16) && row.prefix !== 'np' && row.exact === undefined
-  if (other || row.prefix === '66') bytes.push(0x66)
-  if (row.prefix === 'f2' || row.prefix === 'f3') bytes.push(row.prefix === 'f2' ? 0xf2 : 0xf3)
+  if (row.vex === undefined) {
+    if (other || row.prefix === '66') bytes.push(0x66)
+    if (row.prefix === 'f2' || row.prefix === 'f3') bytes.push(row.prefix === 'f2' ? 0xf2 : 0xf3)
+  }
   if (form.repeat !== 0) bytes.push(form.repeat)
   if (form.lock) bytes.push(0xf0)
   const segment = oneIn(random, 12) ? [0x64, 0x65, 0x2e, 0x3e, 0x26, 0x36][below(random, 6)]! : 0
@@ -88,7 +90,7 @@ function immediateBytes(random: Random, form: Form, o: { code: string; offset: O
   const { code, offset } = o
   if (code === 'Ap') return farPointer(random, form.size, FLAT_MODE)
   if (code.startsWith('O')) return [...bytesOf(offset.value(dataAddress(random)), 4), 0, 0, 0, 0].slice(0, offset.bytes)
-  const count = code === 'Ib' || code === 'Ibs' || code === 'Jb' ? 1 : code === 'Iw' ? 2
+  const count = /^(Ibs?|Jb|Lx)$/.test(code) ? 1 : code === 'Iw' ? 2
     : code === 'Iz' || code === 'Jz' ? (form.size === 16 ? 2 : 4) : form.size / 8
   const value = isShortDoubleShift(form) ? [below(random, 17), 0] as const : generalValue(random)
   return [...bytesOf(value[0], 4), ...bytesOf(value[1], 4)].slice(0, count)
@@ -142,7 +144,7 @@ function addInstruction(random: Random, form: Form, draft: Draft, at: { rip: num
   const long = mode.code === 64
   const start = prefixes(random, form, mode)
   const reg = row.reg ?? below(random, long ? 16 : 8)
-  const escape = row.map === '' ? [] : row.map === '0f' ? [0x0f] : [0x0f, row.map === '0f38' ? 0x38 : 0x3a]
+  const escape = row.map === '' || row.vex !== undefined ? [] : row.map === '0f' ? [0x0f] : [0x0f, row.map === '0f38' ? 0x38 : 0x3a]
   const addressBytes = long ? 8 : (mode.code === 16) !== start.short ? 2 : 4
   let rex = (form.size === 64 && row.width === undefined) || (form.size === 64 && oneIn(random, 2)) ? 8 : 0
   rex |= (reg >> 3) << 2
@@ -155,17 +157,22 @@ function addInstruction(random: Random, form: Form, draft: Draft, at: { rip: num
     rex |= rm >> 3
     modrm = [0xc0 | ((reg & 7) << 3) | (rm & 7)]
   } else if (row.modrm) {
-    address = long ? randomAddress(random, reg) : shortAddress(random, reg, addressBytes)
+    address = row.vex?.indices !== undefined ? gatherAddress(random, reg, long ? 16 : 8)
+      : long ? randomAddress(random, reg) : shortAddress(random, reg, addressBytes)
     rex |= address.rex
     target = dataAddress(random)
+    // What XSAVE takes is aligned, unless it is to fault.
+    if (/^x(save|rstor)/.test(row.name) && !oneIn(random, 12)) target &= ~63
     modrm = [address.modrm, ...address.rest]
   }
+  if (row.vex !== undefined && !long) rex = 0
   // A rex of 0x40 also changes what the byte registers 4 to 7 are.
   const rexBytes = long && (rex !== 0 || oneIn(random, 4)) ? [0x40 | rex] : []
   const offset = { bytes: addressBytes, value: (linear: number) => (linear - baseFor(mode, start.segment, 3)) >>> 0 }
   const immediates = row.immediates.flatMap((code) => immediateBytes(random, form, { code, offset }))
   const opcode = form.opcode
-  const before = [...start.bytes, ...rexBytes, ...escape, opcode]
+  const before = row.vex === undefined ? [...start.bytes, ...rexBytes, ...escape, opcode]
+    : [...start.bytes, ...vexBytes(random, form, { rex, long }), opcode]
   if (address !== undefined) {
     const base = baseFor(mode, start.segment, address.base === RSP || address.base === RBP ? 2 : 3)
     if (address.relative) {
@@ -190,13 +197,38 @@ export function drawInstruction(random: Random, form: Form, at: { rip: number; m
   return draft
 }
 
+/** A base and a vector of indices. */
+function gatherAddress(random: Random, reg: number, registers: number): Address {
+  const [base, index, scale] = [below(random, registers), below(random, registers), below(random, 4)]
+  const hasDisplacement = (base & 7) === 5 || oneIn(random, 2)
+  const displacement = hasDisplacement ? below(random, 256) - 128 : 0
+  return {
+    modrm: (hasDisplacement ? 0x44 : 4) | ((reg & 7) << 3), rest: [(scale << 6) | ((index & 7) << 3) | (base & 7), ...(hasDisplacement ? [displacement & 0xff] : [])],
+    rex: (base >> 3) | ((index >> 3) << 1), base, index: -1, scale, displacement, relative: false,
+  }
+}
+
+/** A VEX prefix, in its shorter form where that can be; the register in VEX.vvvv by chance. */
+function vexBytes(random: Random, form: Form, { rex, long }: { rex: number; long: boolean }): number[] {
+  const { prefix, map, vex, operands } = form.row
+  const sized = operands.some((code) => code.endsWith('y'))
+  const wide = vex!.wide ?? (sized && long ? (form.size === 64 ? 1 : 0) : below(random, 2))
+  const length = vex!.usesLength ? (form.long ? 1 : 0) : vex!.length ?? below(random, 2)
+  const second = vex!.usesSecond ? below(random, long ? 16 : 8) : 0
+  const last = (wide << 7) | ((~second & 15) << 3) | (length << 2) | { np: 0, 66: 1, f3: 2, f2: 3 }[prefix!]
+  const isShort = map === 'vex0f' && wide === 0 && (rex & 3) === 0 && oneIn(random, 2)
+  if (isShort) return [0xc5, (((~rex >> 2) & 1) << 7) | (last & 0x7f)]
+  return [0xc4, ((~rex & 7) << 5) | { vex0f: 1, vex0f38: 2, vex0f3a: 3 }[map as 'vex0f'], last]
+}
+
 /** Memory contents that make an instruction do more than fail. */
-function special(random: Random, form: Form, draft: Draft, at: { target: number; mode: CodeMode }): void {
-  const { target, mode } = at
+function special(random: Random, form: Form, draft: Draft, place: { target: number; mode: CodeMode }): void {
+  const { target, mode } = place
   const { name } = form.row
-  const patch = (bytes: number[]): void => {
-    const region = REGIONS.find((r) => target >= r.address && target + bytes.length <= r.address + r.pages * 0x1000)
-    if (region !== undefined) draft.patches.push({ address: target, bytes: Uint8Array.from(bytes) })
+  const patch = (bytes: number[], offset = 0): void => {
+    const at = target + offset
+    const region = REGIONS.find((r) => at >= r.address && at + bytes.length <= r.address + r.pages * 0x1000)
+    if (region !== undefined) draft.patches.push({ address: at, bytes: Uint8Array.from(bytes) })
   }
   if (name.startsWith('cmpxchg') && oneIn(random, 2)) {
     const [low, high] = [generalValue(random), generalValue(random)]
@@ -210,7 +242,20 @@ function special(random: Random, form: Form, draft: Draft, at: { target: number;
     const bounds = oneIn(random, 2) ? [generalValue(random)[0], generalValue(random)[0]] : [-(2 ** 31), 2 ** 31 - 1]
     patch(bounds.flatMap((bound) => bytesOf(form.size === 16 ? bound >> 16 : bound, form.size / 8)))
   }
-  if (name === 'ldmxcsr') patch(bytesOf(random.next() & 0xffff, 4))
+  if (name === 'xrstor') {
+    const compacted = oneIn(random, 3)
+    const parts = below(random, 8)
+    const form = compacted ? [oneIn(random, 6) ? below(random, 8) : 7, 0, 0, 0, 0, 0, 0, 0x80] : [0, 0, 0, 0, 0, 0, 0, oneIn(random, 16) ? 1 : 0]
+    const header = [parts, 0, 0, 0, 0, 0, 0, 0, ...form, ...new Array<number>(32).fill(0)]
+    patch(fxHeader(randomCase(random, 0, new Uint8Array(1)).fx))
+    patch(header, 512)
+    patch(new Array<number>(16).fill(0), 560)
+  }
+  if (/^x(save|rstor)/.test(name)) {
+    draft.general.set(0, [below(random, 8), 0])
+    draft.general.set(RDX, [0, 0])
+  }
+  if (/^v?ldmxcsr/.test(name)) patch(bytesOf(random.next() & 0xffff, 4))
   if (name === 'fldcw') patch(bytesOf(0x40 | (random.next() & 0x0f3f), 2))
   if (/^(l[defgs]s|callf|jmpf)$/.test(name)) patch(farPointer(random, form.size, mode))
   if (name === 'fxrstor') patch(fxHeader(randomCase(random, 0, new Uint8Array(1)).fx))
@@ -255,14 +300,14 @@ function implicit(random: Random, form: Form, to: { draft: Draft; mode: CodeMode
   }
   const takesSelector = name === 'retf' || (mode.code !== 64 && popsSegment(form))
   if (takesSelector || (name === 'iret' && !oneIn(random, 4))) farFrame(random, form, to)
-  if (name.startsWith('maskmov')) set(RDI, inSegment(3, dataAddress(random)))
+  if (/^v?maskmovdqu|^maskmovq/.test(name)) set(RDI, inSegment(3, dataAddress(random)))
   if (name === 'xlat') set(RBX, inSegment(3, dataAddress(random) & ~0xff))
   if (name === 'leave' || (name === 'enter' && !oneIn(random, 4))) set(RBP, inSegment(2, dataAddress(random) & ~7))
   if ((name === 'div' || name === 'idiv') && oneIn(random, 2)) {
     draft.general.set(RDX, oneIn(random, 2) ? [0, 0] : [below(random, 9), 0])
   }
   if (isShortDoubleShift(form)) draft.general.set(RCX, [below(random, 17), 0])
-  if (name.startsWith('pcmpestr') && !oneIn(random, 4)) {
+  if (/^v?pcmpestr/.test(name) && !oneIn(random, 4)) {
     for (const register of [0, RDX]) draft.general.set(register, [below(random, 24), 0])
   }
 }

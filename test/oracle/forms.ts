@@ -2,7 +2,7 @@
  * Every form in which the decode table lets an instruction be written in 64-bit code, or in shorter code: row, opcode,
  * register or memory operand, operand size, LOCK, repetition. The generator makes cases of each.
  */
-import { isMadeByAmd } from './maker.ts'
+import { isMadeByAmd, isUnderneath } from './maker.ts'
 import { instructionRows } from '../../src/machine/cpu/decode/table.ts'
 import type { InstructionRow } from '../../src/machine/cpu/decode/table.ts'
 
@@ -15,6 +15,8 @@ export interface Form {
   readonly size: 16 | 32 | 64
   readonly lock: boolean
   readonly repeat: 0 | 0xf2 | 0xf3
+  /** With 256 bits. */
+  readonly long: boolean
   /** As the table prints it. */
   readonly text: string
 }
@@ -27,6 +29,7 @@ const SIZED = new Set([
 ])
 
 function sizesOf(row: InstructionRow, code: 64 | 32): readonly (16 | 32 | 64)[] {
+  if (row.vex?.wide !== undefined) return [row.vex.wide === 1 && row.mode === 'o64' ? 64 : 32]
   if (row.width === 'f64') return code === 64 ? [64] : [16, 32]
   const codes = row.operands.flatMap((code) => code.split('/'))
   const varies = codes.some((code) => /^[A-Z].*[vz]$/.test(code) || code === 'rAX' || code === 'eAX' || code === 'M')
@@ -52,20 +55,25 @@ function textOf(form: Omit<Form, 'text'>): string {
   const opcode = `${row.prefix ?? ''}${row.prefix === undefined ? '' : '+'}${row.map}${hex(form.opcode)}`
   const reg = row.exact !== undefined ? `:${hex(row.exact)}` : row.reg === undefined ? '' : `/${row.reg}`
   return `${opcode}${reg} ${row.name} ${row.operands.join()} ${form.size}${form.memory ? ' m' : ''}` +
-    `${form.lock ? ' lock' : ''}${form.repeat === 0 ? '' : ` ${hex(form.repeat)}`}`
+    `${form.lock ? ' lock' : ''}${form.repeat === 0 ? '' : ` ${hex(form.repeat)}`}${form.long ? ' 256' : ''}`
 }
+
+const lengthsOf = ({ vex }: InstructionRow): readonly boolean[] =>
+  (vex?.usesLength !== true ? [false] : vex.length === undefined ? [false, true] : [vex.length === 1])
 
 const REPEATS = { none: [0], rep: [0, 0xf3], repcc: [0, 0xf2, 0xf3] } as const
 
 function* formsOf(row: InstructionRow, code: 64 | 32): Generator<Form> {
   for (let opcode = row.opcode; opcode <= row.lastOpcode; opcode += 1) {
     for (const size of sizesOf(row, code)) {
-      if (size === 16 && (row.prefix === '66' || row.prefix === 'np')) continue
+      if (size === 16 && (row.vex !== undefined || row.prefix === '66' || row.prefix === 'np')) continue
       for (const memory of placesOf(row)) {
         for (const repeat of REPEATS[row.repeat ?? 'none']) {
           for (const lock of row.lock && memory ? [false, true] : [false]) {
-            const form = { row, opcode, memory, size, lock, repeat }
-            yield { ...form, text: textOf(form) }
+            for (const long of lengthsOf(row)) {
+              const form = { row, opcode, memory, size, lock, repeat, long }
+              yield { ...form, text: textOf(form) }
+            }
           }
         }
       }
@@ -73,9 +81,16 @@ function* formsOf(row: InstructionRow, code: 64 | 32): Generator<Form> {
   }
 }
 
+/** Rows that are hidden by others of processors that have TZCNT and LZCNT. */
+const isHidden = ({ name, alias }: InstructionRow): boolean => alias === 'lzcnt' || (alias === 'tzcnt' && name === 'bsf')
+
+/** The level of the processor that is compared. */
+export const COMPARED_LEVEL = 'x86-64-v3'
+
 /** All forms of 64-bit code, or of 32-bit and 16-bit code, that the processor has. */
 export function allForms(code: 64 | 32 = 64): Form[] {
-  return instructionRows().filter(({ mode, offered }) => mode !== (code === 64 ? 'i64' : 'o64') && offered)
+  return instructionRows(COMPARED_LEVEL)
+    .filter((row) => row.mode !== (code === 64 ? 'i64' : 'o64') && row.offered && !isHidden(row))
     .flatMap((row) => [...formsOf(row, code)])
 }
 
@@ -89,6 +104,7 @@ export function whyNotCompared({ row, size }: Pick<Form, 'row' | 'size'>, code: 
   // Only AMD's processors know them outside of 64-bit mode, where the system has an entry of its own for the first.
   if (code === 32 && row.name === 'syscall') return 'system call'
   if (code === 32 && row.name === 'sysret' && !isMadeByAmd()) return 'differs between makers'
+  if (row.feature !== undefined && !isUnderneath(row.feature)) return 'SKIPPED: the processor underneath has it not'
   return NOT_COMPARED[row.alias ?? row.name]
 }
 
@@ -97,6 +113,5 @@ const NOT_COMPARED: Readonly<Record<string, string>> = {
   sgdt: 'the system emulates it', sidt: 'the system emulates it', smsw: 'the system emulates it',
   sldt: 'the system emulates it', str: 'the system emulates it',
   int1: 'looks like a single step', sysenter: 'system call',
-  // What a processor without BMI1 or LZCNT takes for BSF and BSR.
-  tzcnt: 'another instruction where it is offered', lzcnt: 'another instruction where it is offered',
+  xgetbv: 'answers differ on purpose', xsetbv: 'not of a process',
 }

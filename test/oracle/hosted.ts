@@ -4,12 +4,14 @@
  * not do is a general protection fault.
  */
 import { EXIT, Machine, type CompilerFigures, type MachineOptions, type Processor, type SegmentState } from '../../src/machine/index.ts'
+import { XSAVE } from '../../src/machine/cpu/layout/xsave-area.ts'
 import { unpack } from '../../src/machine/cpu/system/tables.ts'
 import { SeededRandom } from '../../src/util/index.ts'
-import { CR4, SEGMENT } from '../../src/x86/index.ts'
+import { CR4, SEGMENT, XCR0 } from '../../src/x86/index.ts'
 import { registersOf, type Runner, type Snapshot } from '../support/lockstep.ts'
+import { COMPARED_LEVEL } from './forms.ts'
 import { descriptorOf, modeOf } from './segments.ts'
-import { addFault, type Change, END, FX_BYTES, type OracleCase, type Outcome, patternOf, REGIONS } from './wire.ts'
+import { addFault, type Change, END, FX_BYTES, type OracleCase, type Outcome, patternOf, REGIONS, UPPER_BYTES } from './wire.ts'
 
 const PAGE = 4096
 const MOST_RUNS = 20_000
@@ -24,6 +26,7 @@ const TRAP_FLAG = 0x100
 const PLENTY = 1_000_000
 /** Bytes of INT n; behind a load of SS both are one step. */
 const INT_LENGTH = 2
+const ALL_PARTS = XCR0.X87 | XCR0.SSE | XCR0.AVX
 const PRESENT = 1
 const WRITABLE = 2
 const USER = 4
@@ -71,7 +74,7 @@ export class HostedExecutor {
 
   /** `library`: the machine layer that it is of. */
   constructor(dataSeed: number, { library = { Machine }, ...options }: ExecutorOptions = {}) {
-    this.machine = new library.Machine({ memoryBytes: 1 << 20, ...options })
+    this.machine = new library.Machine({ memoryBytes: 1 << 20, cpu: COMPARED_LEVEL, ...options })
     this.nextFrame = this.machine.memory.firstFrame
     this.root = this.takeFrame()
     this.regions = REGIONS.map((region) => this.makeRegion(region, dataSeed))
@@ -82,6 +85,7 @@ export class HostedExecutor {
     const { registers } = this.processor
     registers.setControl(3, this.root * PAGE, 0)
     registers.setControl(4, (registers.controlLow(4) | CR4.FSGSBASE) >>> 0, 0)
+    registers.setXcr0(ALL_PARTS)
   }
 
   /** Cases of 64-bit code have no local table, as natively. */
@@ -211,9 +215,11 @@ export class HostedExecutor {
     }
     registers.setRip(one.rip, 0)
     this.code = modeOf(one.selectors).code
-    const image = new Uint8Array(512)
+    const image = new Uint8Array(XSAVE.bytes)
     image.set(one.fx.subarray(0, FX_BYTES))
-    this.processor.loadFpu(image)
+    image[XSAVE.holds] = ALL_PARTS
+    image.set(one.upper, XSAVE.avx)
+    this.processor.loadExtendedState(image)
   }
 
   private steps(count: number, how: 'traced' | 'single steps'): Stop {
@@ -300,13 +306,15 @@ export class HostedExecutor {
       general[i * 2] = registers.low(i)
       general[i * 2 + 1] = registers.high(i)
     }
+    const state = this.processor.saveExtendedState()
     const fs = registers.segment(SEGMENT.fs)
     const gs = registers.segment(SEGMENT.gs)
     return {
       end: stop.end, error: stop.error ?? 0, cr2: halves(stop.address ?? 0), general, rip: halves(registers.rip()),
       flags: registers.flags(), fsBase: [fs.baseLow, fs.baseHigh], gsBase: [gs.baseLow, gs.baseHigh],
       selectors: [0, 1, 2, 3, 4, 5].map((index) => registers.segment(index).selector), steps: stop.steps,
-      fx: this.processor.saveFpu().slice(0, FX_BYTES), uncompared: stop.uncompared === true || this.askedProcessorNumber,
+      fx: state.slice(0, FX_BYTES), upper: state.slice(XSAVE.avx, XSAVE.avx + UPPER_BYTES),
+      uncompared: stop.uncompared === true || this.askedProcessorNumber,
       faults: stop.faults ?? 0,
     }
   }

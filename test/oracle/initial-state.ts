@@ -5,7 +5,7 @@
 import { below, type Random } from '../../src/util/index.ts'
 import { double, extended, single } from '../support/float-oracle.ts'
 import { type CodeMode, LONG_MODE, baseOf } from './segments.ts'
-import { FX_BYTES, type OracleCase, REGIONS } from './wire.ts'
+import { FX_BYTES, type OracleCase, REGIONS, UPPER_BYTES } from './wire.ts'
 
 const RSP = 4
 const DATA = REGIONS[2]
@@ -71,6 +71,14 @@ function xmm(random: Random, view: DataView, at: number): void {
   }
 }
 
+/** Random upper halves of the vector registers; now and then there are none. */
+function upperHalves(random: Random): Uint8Array {
+  const bytes = new Uint8Array(UPPER_BYTES)
+  if (oneIn(random, 8)) return bytes
+  for (let register = 0; register < 16; register += 1) xmm(random, new DataView(bytes.buffer), register * 16)
+  return bytes
+}
+
 /** A random FXSAVE image. */
 export function fxImage(random: Random): Uint8Array {
   const image = new Uint8Array(512)
@@ -118,5 +126,7 @@ export function randomCase(random: Random, rip: number, code: Uint8Array, mode: 
     fsBase: mode.code === 64 ? DATA.address + 0x400 : baseOf(selectors[4]!),
     gsBase: mode.code === 64 ? DATA.address + 0x1400 : baseOf(selectors[5]!),
     steps: 1, fx: fxImage(random), patches: [{ address: rip + baseOf(selectors[1]!), bytes: code }], selectors,
+    // Last, so that states of recorded vectors stay what they are.
+    upper: upperHalves(random),
   }
 }

@@ -32,7 +32,7 @@ type Line = readonly [
   general: readonly (readonly [number, number, number])[], patches: readonly (readonly [number, string])[],
   leniency: Leniency, end: readonly number[], state: readonly (readonly [number, number])[],
   fx: readonly (readonly [number, string])[], changes: readonly (readonly [number, number, number])[],
-  selectors?: readonly number[],
+  selectors?: readonly number[], upper?: readonly (readonly [number, string])[],
 ]
 
 /** Words of an outcome besides memory and the floating-point image, in a fixed order. */
@@ -49,7 +49,7 @@ const initialWords = (one: OracleCase): number[] =>
 
 function differingRuns(before: Uint8Array, after: Uint8Array): [number, string][] {
   const runs: [number, string][] = []
-  for (let at = 0; at < FX_BYTES; at += 4) {
+  for (let at = 0; at < Math.min(before.length, FX_BYTES); at += 4) {
     if (toHex(before.subarray(at, at + 4)) === toHex(after.subarray(at, at + 4))) continue
     const last = runs[runs.length - 1]
     if (last !== undefined && last[0] + last[1].length / 2 === at) last[1] += toHex(after.subarray(at, at + 4))
@@ -58,22 +58,29 @@ function differingRuns(before: Uint8Array, after: Uint8Array): [number, string][
   return runs
 }
 
+const withRuns = (before: Uint8Array, runs: readonly (readonly [number, string])[]): Uint8Array => {
+  const bytes = before.slice()
+  for (const [at, run] of runs) bytes.set(fromHex(run), at)
+  return bytes
+}
+
 function toLine({ form, recipe, outcome, leniency }: Vector): Line {
   const one = caseOf(recipe)
   const before = initialWords(one)
   const { code, selectors } = recipe.mode
+  const upper = differingRuns(one.upper, outcome.upper)
   const state = stateWords(outcome).flatMap((word, index) => (word === before[index] ? [] : [[index, word] as const]))
   return [
     form, recipe.stateSeed, recipe.rip, toHex(recipe.code), recipe.steps, recipe.general,
     recipe.patches.map(({ address, bytes }) => [address, toHex(bytes)] as const), leniency,
     [outcome.end, outcome.error, ...outcome.cr2, outcome.steps], state, differingRuns(one.fx, outcome.fx),
     outcome.changes.map(({ address, low, high }) => [address, low, high] as const),
-    ...(code === 64 ? [] as const : [selectors] as const),
+    ...(code === 64 && upper.length === 0 ? [] as const : upper.length === 0 ? [selectors] as const : [selectors, upper] as const),
   ]
 }
 
 function fromLine(line: Line): Vector {
-  const [form, stateSeed, rip, code, steps, general, patches, leniency, end, state, fxRuns, changes, selectors] = line
+  const [form, stateSeed, rip, code, steps, general, patches, leniency, end, state, fxRuns, changes, selectors, upperRuns] = line
   const recipe: Recipe = {
     stateSeed, rip, code: fromHex(code), steps, general, mode: modeOf(selectors ?? LONG_SELECTORS),
     patches: patches.map(([address, bytes]) => ({ address, bytes: fromHex(bytes) })),
@@ -81,14 +88,14 @@ function fromLine(line: Line): Vector {
   const one = caseOf(recipe)
   const words = initialWords(one)
   for (const [index, word] of state) words[index] = word
-  const fx = one.fx.slice(0, FX_BYTES)
-  for (const [at, bytes] of fxRuns) fx.set(fromHex(bytes), at)
+  const fx = withRuns(one.fx.subarray(0, FX_BYTES), fxRuns)
   const pair = (at: number): [number, number] => [words[at]!, words[at + 1]!]
   const outcome: Outcome = {
     end: end[0]!, error: end[1]!, cr2: [end[2]!, end[3]!], steps: end[4]!,
     general: Uint32Array.from(words.slice(0, 32)), rip: pair(32), flags: words[34]!,
     fsBase: pair(35), gsBase: pair(37), selectors: words.slice(39), fx,
     changes: changes.map(([address, low, high]) => ({ address, low, high })), faults: 0,
+    upper: withRuns(one.upper, upperRuns ?? []),
   }
   return { form, recipe, outcome, leniency }
 }

@@ -35,6 +35,8 @@ export interface OracleCase {
   readonly selectors: readonly number[]
   /** Where the case goes on behind an exception; without it, or with 0, the case ends with the exception. */
   readonly handler?: number
+  /** Upper halves of the sixteen vector registers. */
+  readonly upper: Uint8Array
 }
 
 /** Why an outcome is what it is; below 32 it is the vector of an exception. */
@@ -61,6 +63,8 @@ export interface Outcome {
   readonly selectors: readonly number[]
   readonly steps: number
   readonly fx: Uint8Array
+  /** Upper halves of the sixteen vector registers; zero where the processor underneath has none. */
+  readonly upper: Uint8Array
   readonly changes: readonly Change[]
   /** Which exceptions the case went on behind, and where, summed up by `addFault`; 0 for none. */
   readonly faults: number
@@ -70,11 +74,12 @@ export interface Outcome {
 export const addFault = (sum: number, rip: number, vector: number): number =>
   Math.imul(sum ^ (rip | 0) ^ (vector << 24), 16777619) >>> 0
 
-const CASE_BYTES = 3384
+const CASE_BYTES = 3640
 const SELECTORS_AT = 3368
 const HANDLER_AT = 3380
+const UPPER_AT = 3384
 const HEADER_BYTES = 136
-const RESULT_BYTES = 712
+const RESULT_BYTES = 968
 const CHANGE_BYTES = 16
 /** Most patches of a case. */
 export const MAX_PATCHES = 48
@@ -83,6 +88,8 @@ export const PATCH_BYTES = 48
 const PATCHES_AT = 680
 /** Bytes of an FXSAVE image that hold state: header, x87 registers, 16 XMM registers. */
 export const FX_BYTES = 416
+/** Bytes of the upper halves. */
+export const UPPER_BYTES = 256
 
 function writeCase(to: DataView, bytes: Uint8Array, at: number, one: OracleCase): void {
   one.general.forEach((word, index) => to.setUint32(at + index * 4, word, true))
@@ -101,6 +108,7 @@ function writeCase(to: DataView, bytes: Uint8Array, at: number, one: OracleCase)
   })
   one.selectors.forEach((selector, index) => to.setUint16(at + SELECTORS_AT + index * 2, selector, true))
   to.setUint32(at + HANDLER_AT, one.handler ?? 0, true)
+  bytes.set(one.upper, at + UPPER_AT)
 }
 
 /** A batch for the executor's standard input. */
@@ -145,7 +153,7 @@ export function decodeOutcomes(bytes: Uint8Array): Outcome[] {
   const outcomes: Outcome[] = []
   let at = 0
   while (at < bytes.length) {
-    const count = view.getUint32(at + 704, true)
+    const count = view.getUint32(at + 960, true)
     outcomes.push({
       end: view.getUint32(at, true),
       error: view.getUint32(at + 4, true),
@@ -158,8 +166,9 @@ export function decodeOutcomes(bytes: Uint8Array): Outcome[] {
       selectors: Array.from({ length: 6 }, (_, index) => view.getUint16(at + 176 + index * 2, true)),
       steps: view.getUint16(at + 188, true),
       fx: bytes.slice(at + 192, at + 192 + FX_BYTES),
+      upper: bytes.slice(at + 704, at + 704 + UPPER_BYTES),
       changes: readChanges(view, at + RESULT_BYTES, count),
-      faults: view.getUint32(at + 708, true),
+      faults: view.getUint32(at + 964, true),
     })
     at += RESULT_BYTES + count * CHANGE_BYTES
   }

@@ -3,7 +3,7 @@
  * each size and each kind of operand, and the disassembler says what it is called.
  */
 import { Disassembler } from '../../src/machine/index.ts'
-import { instructionRows, type InstructionRow } from '../../src/machine/cpu/decode/table.ts'
+import { instructionRows, type InstructionRow, type OpcodeMap } from '../../src/machine/cpu/decode/table.ts'
 
 /** A row as one mnemonic means it. */
 export interface NamedForm {
@@ -20,7 +20,9 @@ export interface NamedForm {
 export const disassembler = new Disassembler()
 
 /** Bytes of a map's escape. */
-export const ESCAPES = { '': [], '0f': [0x0f], '0f38': [0x0f, 0x38], '0f3a': [0x0f, 0x3a] } as const
+export const ESCAPES: Readonly<Record<OpcodeMap, readonly number[]>> = {
+  '': [], '0f': [0x0f], '0f38': [0x0f, 0x38], '0f3a': [0x0f, 0x3a], vex0f: [], vex0f38: [], vex0f3a: [],
+}
 /** Bytes of mandatory prefixes. */
 export const MANDATORY = { np: [], 66: [0x66], f3: [0xf3], f2: [0xf2] } as const
 
@@ -57,7 +59,8 @@ function buildIndex(codeSize: 16 | 32 | 64): Map<string, NamedForm[]> {
     index.set(name, known)
   }
   for (const row of instructionRows()) {
-    if (row.mode === (codeSize === 64 ? 'i64' : 'o64')) continue
+    // It writes no VEX prefixes.
+    if (row.mode === (codeSize === 64 ? 'i64' : 'o64') || row.vex !== undefined) continue
     for (let opcode = row.opcode; opcode <= row.lastOpcode; opcode += 1) {
       for (const size of SIZES) {
         if (size === 'wide' && codeSize !== 64) continue

@@ -4,7 +4,7 @@
  *   0x400000 code (writable, executable)   0x600000 data   0x7ff000 end of the stack
  */
 import { Machine } from '../../src/machine/index.ts'
-import type { ProcessorOptions } from '../../src/machine/index.ts'
+import type { ProcessorLevel, ProcessorOptions } from '../../src/machine/index.ts'
 import { GPR, PTE, PTE_HIGH_NX, tableIndex } from '../../src/x86/index.ts'
 import type { GprName } from '../../src/x86/index.ts'
 import { highPart, lowPart } from '../../src/util/index.ts'
@@ -17,7 +17,7 @@ export const DATA = 0x60_0000
 /** First byte behind the stack. */
 export const STACK_END = 0x7f_f000
 
-type BenchOptions = Partial<ProcessorOptions> & { readonly memoryBytes?: number; readonly library?: { readonly Machine: typeof Machine } }
+type BenchOptions = Partial<ProcessorOptions> & { readonly memoryBytes?: number; readonly level?: ProcessorLevel; readonly library?: { readonly Machine: typeof Machine } }
 
 /** Machine, processor and the tables that map them. */
 export class CpuBench {
@@ -27,11 +27,11 @@ export class CpuBench {
   private nextFrame: number
 
   /** `library`: the machine layer that it is of; another build of the same source, say (mutants.ts). */
-  constructor({ library = { Machine }, memoryBytes = 16 << 20, ...options }: BenchOptions = {}) {
-    this.machine = new library.Machine({ memoryBytes, processors: 4 })
+  constructor({ library = { Machine }, memoryBytes = 16 << 20, level, ...rest }: BenchOptions = {}) {
+    this.machine = new library.Machine({ memoryBytes, processors: 4, ...(level === undefined ? {} : { cpu: level }) })
     this.nextFrame = this.machine.memory.firstFrame
     this.root = this.frame()
-    this.cpu = this.machine.createProcessor({ mode: 'hosted', ...options })
+    this.cpu = this.machine.createProcessor({ mode: 'hosted', ...rest })
     this.cpu.registers.setControl(3, this.root * 4096, 0)
     for (let i = 0; i < 8; i += 1) this.map(CODE + i * 4096)
     for (let i = 0; i < 8; i += 1) this.map(DATA + i * 4096)

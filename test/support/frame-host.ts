@@ -30,6 +30,9 @@ export class FrameHost implements SaveControl, RestoreControl {
   policy: CpuPolicy = { cpuid: [], msrs: [] }
   readonly msrs = new Map<number, readonly MsrEntry[]>()
   missing: string[] = []
+  /** Extended state as it was set, and the bits of XCR0 that may be. */
+  readonly extended = new Map<number, Uint8Array>()
+  offered = 0
   private readonly total: number
   private readonly vcpus: number
   private nextFrame = 1000
@@ -68,6 +71,18 @@ export class FrameHost implements SaveControl, RestoreControl {
 
   setVcpuMsrs(_: DomId, vcpu: number, msrs: readonly MsrEntry[]): void {
     this.msrs.set(vcpu, msrs)
+  }
+
+  getVcpuExtendedState(_: DomId, vcpu: number): Uint8Array {
+    return this.extended.get(vcpu) ?? new Uint8Array(0)
+  }
+
+  setVcpuExtendedState(_: DomId, vcpu: number, state: Uint8Array): void {
+    this.extended.set(vcpu, state)
+  }
+
+  offeredState(): number {
+    return this.offered
   }
 
   populatePhysmap(_: DomId, count: number, firstPfn?: number): Mfn[] {

@@ -3,7 +3,7 @@
  * What the new host does not offer is taken out, and named.
  * Reference: xen/lib/x86/cpuid.c, x86_cpuid_copy_to_buffer; xen/arch/x86/cpu-policy.c, recalculate_cpuid_policy.
  */
-import { CPU_FEATURES, REPEATED_FEATURES, type CpuFeature, type CpuidAnswer } from '../../x86/index.ts'
+import { CPU_FEATURES, REPEATED_FEATURES, XCR0, type CpuFeature, type CpuidAnswer } from '../../x86/index.ts'
 
 /** One leaf. Reference: public/arch-x86/xen.h, xen_cpuid_leaf_t. */
 export interface CpuidLeaf {
@@ -85,6 +85,9 @@ function knowledge(): ReadonlyMap<string, { readonly names: Map<number, CpuFeatu
 
 const KNOWN = /* @__PURE__ */ knowledge()
 
+/** Subleaves of XSAVE: the first two, and one for each part of the state behind them. */
+const lastState = (source: CpuidSource): number => Math.max(1, 31 - Math.clz32(source(XSTATE, 0)[0]))
+
 /** All leaves of a domain, from what CPUID answers it. */
 export function describePolicy(source: CpuidSource): CpuPolicy {
   const cpuid: CpuidLeaf[] = []
@@ -93,7 +96,7 @@ export function describePolicy(source: CpuidSource): CpuPolicy {
     cpuid.push({ leaf, subleaf: CARRIED.has(leaf) ? subleaf : NO_SUBLEAF, eax: eax >>> 0, ebx: ebx >>> 0, ecx: ecx >>> 0, edx: edx >>> 0 })
   }
   for (let leaf = BASIC; leaf <= Math.min(source(BASIC, 0)[0], MOST.basic); leaf += 1) {
-    const last = leaf === STRUCTURED ? source(leaf, 0)[0] : leaf === XSTATE ? 1 : 0
+    const last = leaf === STRUCTURED ? source(leaf, 0)[0] : leaf === XSTATE ? lastState(source) : 0
     for (let subleaf = 0; subleaf <= last; subleaf += 1) take(leaf, subleaf)
   }
   // How many leaves of the hypervisor's own a domain sees: 0 stands for the usual number.
@@ -126,8 +129,22 @@ export function missingFeatures(policy: CpuPolicy, host: CpuidSource): string[] 
 
 const lower = (a: number, b: number): number => Math.min(a >>> 0, b >>> 0)
 
+/** Sizes of XSAVE's area by the parts that it may hold: those of AVX lie behind the header. */
+const [AREA_BYTES, AREA_WITH_AVX] = [576, 832] as const
+
+/**
+ * XSAVE's leaf: what follows from the parts that both have. How much is written at present, and where the parts lie, is the
+ * processor's to say.
+ */
+function keptState(subleaf: number, wanted: CpuidAnswer, own: CpuidAnswer): CpuidAnswer {
+  const both = (wanted[0] & own[0]) >>> 0
+  if (subleaf === 0) return both === 0 ? EMPTY : [both, 0, (both & XCR0.AVX) === 0 ? AREA_BYTES : AREA_WITH_AVX, 0]
+  if (subleaf === 1) return [both, 0, 0, 0]
+  return wanted[0] === own[0] && wanted[1] === own[1] ? own : EMPTY
+}
+
 /** One leaf of a policy as the host can keep it: features that both have, what the guest saw of the rest. */
-function keptLeaf(leaf: number, wanted: CpuidAnswer, own: CpuidAnswer): CpuidAnswer {
+function keptLeaf({ leaf, subleaf }: Pick<CpuidLeaf, 'leaf' | 'subleaf'>, wanted: CpuidAnswer, own: CpuidAnswer): CpuidAnswer {
   const both = [0, 1, 2, 3].map((register) => (wanted[register]! & own[register]!) >>> 0)
   switch (leaf) {
     case BASIC:
@@ -135,6 +152,7 @@ function keptLeaf(leaf: number, wanted: CpuidAnswer, own: CpuidAnswer): CpuidAns
       return [lower(wanted[0], own[0]), wanted[1], wanted[2], wanted[3]]
     // Model and number of processors as the guest knows them, lines of caches as they are.
     case FEATURES: return [wanted[0], ((wanted[1] & 0x00ff_00ff) | (own[1] & 0xff00)) >>> 0, both[2]!, both[3]!]
+    case XSTATE: return keptState(subleaf, wanted, own)
     case STRUCTURED: return [lower(wanted[0], own[0]), both[1]!, both[2]!, both[3]!]
     case 0x8000_0001: return [wanted[0], 0, both[2]!, both[3]!]
     case 0x8000_0002:
@@ -152,7 +170,7 @@ function keptLeaf(leaf: number, wanted: CpuidAnswer, own: CpuidAnswer): CpuidAns
 export function keptPolicy(policy: CpuPolicy, host: CpuidSource): CpuidTable {
   const kept = policy.cpuid.map(({ leaf, subleaf, eax, ebx, ecx, edx }) => {
     const own = host(leaf, CARRIED.has(leaf) ? subleaf : 0)
-    return [keyOf(leaf, subleaf), keptLeaf(leaf, [eax, ebx, ecx, edx], own)] as const
+    return [keyOf(leaf, subleaf), keptLeaf({ leaf, subleaf }, [eax, ebx, ecx, edx], own)] as const
   })
   return new Map(kept)
 }

@@ -48,6 +48,15 @@ export interface GuestContext {
   set(context: VcpuContext): number
   /** All of its state. It should not run meanwhile. */
   get(): VcpuContext
+  /**
+   * XEN_DOMCTL_getvcpuextstate: XCR0, all bits that it ever had, and the state as XSAVE writes it; empty where its processor has
+   * no XSAVE.
+   */
+  extendedState(): Uint8Array
+  /** XEN_DOMCTL_setvcpuextstate: 0, or a negative error number with nothing changed. */
+  setExtendedState(bytes: Uint8Array): number
+  /** Bits of XCR0 that its domain is offered; 0 without XSAVE. */
+  offeredState(): number
   /** What CPUID tells it under the domain's own policy, or without one. */
   cpuid(leaf: number, subleaf: number, own: CpuidTable | undefined): CpuidAnswer
   /** Begins to watch it. */

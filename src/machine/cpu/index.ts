@@ -58,7 +58,8 @@
  * decoded code never get a write tag in the TLB, so every write to them passes runtime/access.ts; what code depends on
  * besides its bytes is in State.mode, part of a block's key.
  */
-export { OFFERED_LEVEL } from './cpuid/features.ts'
+export { DEFAULT_LEVEL, PROCESSOR_LEVELS, offeredFeatures } from './cpuid/features.ts'
+export type { ProcessorLevel } from './cpuid/features.ts'
 export { Disassembler, disassemble, disassembleAll } from './disassembler/disassembler.ts'
 export type { DisassemblyOptions } from './disassembler/disassembler.ts'
 export type { Disassembled, MemoryOperand, Operand, OperandSize } from '../interface/disassembled.ts'

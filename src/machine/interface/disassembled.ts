@@ -1,7 +1,7 @@
 /** A disassembled instruction as plain data: what it is called, what it works on, the line of a listing. */
 
 /** Size of an operand in bits; 0 when the instruction alone decides. */
-export type OperandSize = 0 | 8 | 16 | 32 | 64 | 80 | 128
+export type OperandSize = 0 | 8 | 16 | 32 | 64 | 80 | 128 | 256
 
 /** A memory operand: segment:[base + index * scale + displacement]. */
 export interface MemoryOperand {

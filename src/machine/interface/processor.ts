@@ -126,6 +126,13 @@ export interface Processor {
   saveFpu(): Uint8Array
   /** Takes x87, MMX and SSE state out of an FXSAVE image of 512 bytes, without the checks of FXRSTOR. */
   loadFpu(image: Uint8Array): void
+  /** State of x87, SSE and AVX as XSAVE writes it in its standard form, 832 bytes; its header tells what differs from after reset. */
+  saveExtendedState(): Uint8Array
+  /**
+   * Takes such an area: what its header does not name is as after reset. False, with nothing changed, where MXCSR has reserved
+   * bits. Upper halves of vectors are for processors that have them.
+   */
+  loadExtendedState(image: Uint8Array): boolean
   /** Gives back its memory; it must not run afterwards. */
   destroy(): void
 }

@@ -66,6 +66,10 @@ export interface Registers {
   tscAux(): number
   /** Writes TSC_AUX. */
   setTscAux(value: number): void
+  /** XCR0, bits 0 to 31: the parts of the state that software may use where CR4.OSXSAVE is set. */
+  xcr0(): number
+  /** Writes XCR0 without checks. */
+  setXcr0(value: number): void
   /** Debug register 0 to 3, 6 or 7. */
   debugLow(index: number): number
   /** Bits 32 to 63 of a debug register. */

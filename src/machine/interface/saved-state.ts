@@ -3,8 +3,8 @@ import type { SegmentState, TableState } from './registers.ts'
 
 /** Saved architectural state: plain data with named fields. */
 export interface ProcessorState {
-  /** Version 1, without the last three fields, is taken back too. */
-  readonly version: 2
+  /** Earlier versions are taken back too: 1 has no `shadow` and `debugTrap`, 2 no `upper`. */
+  readonly version: 3
   /** 16 values, low and high half in turn. */
   readonly general: readonly number[]
   readonly rip: readonly [number, number]
@@ -18,6 +18,8 @@ export interface ProcessorState {
   /** FXSAVE image. */
   readonly fpu: readonly number[]
   readonly xcr0: number
+  /** Upper halves of the vector registers, 256 bytes; absent while all are zero. */
+  readonly upper?: readonly number[]
   /** What the last instruction holds back until the next is done: interrupts, or debug traps as well. */
   readonly shadow: 'none' | 'sti' | 'ss'
   /** DR6 bits of a debug trap that comes before the next instruction. */

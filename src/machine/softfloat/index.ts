@@ -6,6 +6,9 @@ export {
   FLOAT_FLAG, ROUNDING, X87_STATUS,
 } from './constants.ts'
 export { Float80 } from './unpacked.ts'
+export { FusedOperands } from './fused.ts'
+export type { FusedOrder, FusedSigns } from './fused.ts'
+export { halfToSingle, singleToHalf } from './half.ts'
 export { SSE_OPERATION, SseArithmetic } from './sse.ts'
 export {
   ROUNDING_OF_MXCSR, doubleToInteger, doubleToSingle, integerToDouble, integerToSingle, reciprocalRootSingle,

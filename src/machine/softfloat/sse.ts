@@ -23,6 +23,19 @@ export const controlOfMxcsr = (mxcsr: number): number =>
   ((mxcsr >>> 7) & CONTROL.MASKS) | (((mxcsr >>> 13) & 3) << CONTROL.ROUNDING_SHIFT) |
   ((mxcsr & 0x8000) << 1) | ((mxcsr & 0x40) << 11)
 
+/** How two values relate, as bits. */
+const RELATION = { GREATER: 1, LESS: 2, EQUAL: 4, UNORDERED: 8 } as const
+const RELATION_OF: Readonly<Record<number, number>> = {
+  [ORDER.GREATER]: RELATION.GREATER, [ORDER.LESS]: RELATION.LESS, [ORDER.EQUAL]: RELATION.EQUAL,
+}
+/**
+ * Relations for which each of 16 predicates holds: EQ, LT, LE, UNORD, NEQ, NLT, NLE, ORD, EQ_UQ, NGE, NGT, FALSE, NEQ_OQ, GE,
+ * GT, TRUE. The 16 behind them are the same with other rules for quiet NaNs.
+ */
+const RELATIONS = [4, 2, 6, 8, 11, 13, 9, 7, 12, 10, 14, 0, 3, 5, 1, 15] as const
+/** Of those, the ones for which a quiet NaN is invalid: all that ask for greater or less. */
+const SIGNALING_PREDICATES = 0b0110_0110_0110_0110
+
 /** SSE arithmetic with its scratch space; a processor owns one. */
 export class SseArithmetic {
   /** Low half of the last result, or the whole of a 32-bit one. */
@@ -113,7 +126,7 @@ export class SseArithmetic {
     return flags
   }
 
-  /** CMPSS: `low` becomes all ones or all zeros by the predicate 0-7. */
+  /** CMPSS: `low` becomes all ones or all zeros by the predicate, of which there are 8, and 32 for VCMPSS. */
   compare32(predicate: number, a: number, b: number): number {
     this.load32(a, b)
     return this.compare(predicate)
@@ -141,18 +154,20 @@ export class SseArithmetic {
   load32(a: number, b: number): void {
     unpack32(a, this.a)
     unpack32(b, this.b)
-    if ((this.control & CONTROL.DENORMALS_ARE_ZERO) !== 0) this.dropDenormals()
+    this.dropDenormals([this.a, this.b])
   }
 
   /** The same for binary64. */
   load64(aLow: number, aHigh: number, bLow: number, bHigh: number): void {
     unpack64(aLow, aHigh, this.a)
     unpack64(bLow, bHigh, this.b)
-    if ((this.control & CONTROL.DENORMALS_ARE_ZERO) !== 0) this.dropDenormals()
+    this.dropDenormals([this.a, this.b])
   }
 
-  private dropDenormals(): void {
-    for (const x of [this.a, this.b]) {
+  /** Makes denormals zeros where MXCSR says so. */
+  dropDenormals(operands: readonly Unpacked[]): void {
+    if ((this.control & CONTROL.DENORMALS_ARE_ZERO) === 0) return
+    for (const x of operands) {
       if (!x.denormal) continue
       x.setSpecial(KIND.ZERO, x.sign)
       x.denormal = false
@@ -217,16 +232,11 @@ export class SseArithmetic {
 
   private compare(predicate: number): number {
     const unordered = this.a.kind > KIND.INFINITE || this.b.kind > KIND.INFINITE
-    const order = unordered ? ORDER.UNORDERED : orderOf(this.a, this.b)
-    const base = predicate & 3
-    const holds = base === 0 ? order === ORDER.EQUAL
-      : base === 1 ? order === ORDER.LESS
-        : base === 2 ? order === ORDER.LESS || order === ORDER.EQUAL
-          : unordered
-    this.low = holds === ((predicate & 4) === 0) ? -1 : 0
+    const relation = unordered ? RELATION.UNORDERED : RELATION_OF[orderOf(this.a, this.b)]!
+    this.low = (RELATIONS[predicate & 15]! & relation) !== 0 ? -1 : 0
     this.high = this.low
     if (!unordered) return this.denormalFlag()
-    const signals = base === 1 || base === 2
+    const signals = ((SIGNALING_PREDICATES >>> (predicate & 15)) & 1) !== (predicate >> 4)
     return signals || this.hasSignaling() ? FLOAT_FLAG.INVALID : 0
   }
 

@@ -4,7 +4,7 @@
  */
 import { FLAT } from '../../abi/index.ts'
 import type { CrashedCode, CrashReport } from '../../hypervisor/index.ts'
-import { OFFERED_LEVEL, disassembleAll, type Disassembled } from '../../machine/index.ts'
+import { DEFAULT_LEVEL, disassembleAll, type Disassembled } from '../../machine/index.ts'
 import { thrownText } from '../../util/index.ts'
 import { VECTOR, describeException, exceptionName } from '../../x86/index.ts'
 import { crashText } from './crash-text.ts'
@@ -59,7 +59,7 @@ function exceptionOf({ exception, state }: CrashReport, symbols: SymbolTable | u
   const decoded = decode(code, state?.registers.cs ?? 0)
   const lacking = vector === VECTOR.UD ? decoded[0]?.lacking : undefined
   const opcode = vector === VECTOR.UD && decoded[0] !== undefined ? ` \`${decoded[0].text}\`` : ''
-  const missing = lacking === undefined ? '' : `: ${lacking}: not offered by ${OFFERED_LEVEL}`
+  const missing = lacking === undefined ? '' : `: ${lacking}: not offered by ${DEFAULT_LEVEL}`
   return {
     vector, name: exceptionName(vector), errorCode, address: unsigned(address), rip: unsigned(rip), fromUser, lacking,
     symbol: symbolAt(symbols, rip), description: `${describeException(exception)}${opcode}${missing}`,

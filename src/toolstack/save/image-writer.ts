@@ -28,7 +28,7 @@ import { type TablePlace, toPseudoPhysical } from './page-tables.ts'
 /** What is used of the control interface. */
 export type SaveControl = Pick<ControlInterface,
   | 'domainInfo' | 'frameBytes' | 'frameKinds' | 'readFrames' | 'machineToPhys' | 'getVcpuContext' | 'vcpuInfo'
-  | 'hostInfo' | 'getCpuPolicy' | 'getVcpuMsrs'>
+  | 'hostInfo' | 'getCpuPolicy' | 'getVcpuMsrs' | 'getVcpuExtendedState'>
 
 /** Page of start_info in guests written in TypeScript; the builder puts it there. */
 const TYPESCRIPT_START_INFO = 0
@@ -275,6 +275,8 @@ export class PvImageWriter {
     view.setUint32(0, vcpu, true)
     view.setUint32(4, EXTENDED_SIZE, true)
     await this.writer.writeImageRecord({ type: 'vcpu-extended', vcpu, blob: extended })
+    const state = this.control.getVcpuExtendedState(this.domid, vcpu)
+    if (state.length > 0) await this.writer.writeImageRecord({ type: 'vcpu-xsave', vcpu, blob: state })
     const msrs = this.hasProcessor ? this.control.getVcpuMsrs(this.domid, vcpu) : []
     if (msrs.length > 0) await this.writer.writeImageRecord({ type: 'vcpu-msrs', vcpu, msrs })
   }

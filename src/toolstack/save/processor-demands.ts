@@ -16,7 +16,7 @@ import type { BulkRecord } from '../stream/index.ts'
 export type CpuPolicyChoice = 'refuse' | 'mask'
 
 /** What is used of the control interface. */
-export type ProcessorControl = Pick<ControlInterface, 'setCpuPolicy' | 'setVcpuMsrs'>
+export type ProcessorControl = Pick<ControlInterface, 'setCpuPolicy' | 'setVcpuMsrs' | 'setVcpuExtendedState' | 'offeredState'>
 
 /** A policy of today has a hundred leaves. */
 const MOST_LEAVES = 256
@@ -43,6 +43,7 @@ export class ProcessorDemands {
   private cpuid: readonly CpuidLeaf[] = []
   private msrs: readonly MsrEntry[] = []
   private readonly registers = new Map<number, readonly MsrEntry[]>()
+  private readonly states = new Map<number, Uint8Array>()
 
   constructor(control: ProcessorControl, domid: DomId, choice: CpuPolicyChoice) {
     this.control = control
@@ -61,7 +62,7 @@ export class ProcessorDemands {
         this.msrs = limited(record.msrs)
         return
       case 'static-data-end': return this.settle()
-      case 'vcpu-xsave': return checkExtendedState(record.vcpu, record.blob)
+      case 'vcpu-xsave': return this.takeState(record.vcpu, record.blob)
       case 'vcpu-msrs':
         this.registers.set(record.vcpu, limited(record.msrs))
         return
@@ -84,12 +85,21 @@ export class ProcessorDemands {
 
   /** Looks at what a vCPU's registers say of features in use. */
   checkContext(vcpu: number, context: VcpuContext): void {
-    if ((Number(context.cr4 & 0xffff_ffffn) & CR4.OSXSAVE) !== 0) throw refusal(`vCPU ${vcpu} has switched on CR4.OSXSAVE`, ['xsave'])
+    const usesXsave = (Number(context.cr4 & 0xffff_ffffn) & CR4.OSXSAVE) !== 0
+    if (usesXsave && this.control.offeredState(this.domid) === 0) throw refusal(`vCPU ${vcpu} has switched on CR4.OSXSAVE`, ['xsave'])
   }
 
   /** Writes the registers that the vCPUs have come with; all of them have their contexts. */
   apply(): void {
+    for (const [vcpu, state] of this.states) this.control.setVcpuExtendedState(this.domid, vcpu, state)
     for (const [vcpu, msrs] of this.registers) this.control.setVcpuMsrs(this.domid, vcpu, msrs)
+  }
+
+  /** State of x87 and SSE alone is in the vCPU's context as well, for a processor without XSAVE. */
+  private takeState(vcpu: number, blob: Uint8Array): void {
+    const offered = this.control.offeredState(this.domid)
+    checkExtendedState(vcpu, blob, offered)
+    if (offered !== 0 && blob.length > 0) this.states.set(vcpu, blob.slice())
   }
 }
 
@@ -98,11 +108,11 @@ function limited(msrs: readonly MsrEntry[]): readonly MsrEntry[] {
   return msrs
 }
 
-/** State of x87 and SSE is in the vCPU's context as well; more than that needs a processor that has it. */
-function checkExtendedState(vcpu: number, blob: Uint8Array): void {
+/** State of more than x87 and SSE needs a processor that has it. */
+function checkExtendedState(vcpu: number, blob: Uint8Array, offered: number): void {
   if (blob.length === 0) return
   if (blob.length < XSTATE_HEADER) throw bad(`the extended state of vCPU ${vcpu} has ${blob.length} bytes`, { vcpu })
-  const used = new DataView(blob.buffer, blob.byteOffset, blob.byteLength).getBigUint64(8, true) & ~X87_AND_SSE
+  const used = new DataView(blob.buffer, blob.byteOffset, blob.byteLength).getBigUint64(8, true) & ~(X87_AND_SSE | BigInt(offered))
   if (used === 0n) return
   const bits = Array.from({ length: 64 }, (_, bit) => bit).filter((bit) => (used >> BigInt(bit) & 1n) === 1n)
   const names = bits.map((bit) => `${COMPONENTS[bit] || 'a component'} (XCR0 bit ${bit})`)

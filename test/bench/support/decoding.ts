@@ -4,6 +4,7 @@
  */
 import { closeSync, openSync, readSync } from 'node:fs'
 import { CodeCache } from '../../../src/machine/cpu/code/code-cache.ts'
+import { DEFAULT_LEVEL } from '../../../src/machine/cpu/cpuid/features.ts'
 import { HANDLER_NUMBERS } from '../../../src/machine/cpu/handlers/table.ts'
 import { microTable } from '../../../src/machine/cpu/interpreter/compiled.ts'
 import { MODE } from '../../../src/machine/cpu/layout/state.ts'
@@ -51,7 +52,7 @@ export function decodingRates(): readonly number[] {
   const text = process.arch === 'x64' ? textOf(process.execPath) : undefined
   if (text === undefined) return []
   const memory = new MachineMemory(8 << 20, 1)
-  const code = new CodeCache(memory, microTable(), { numbers: HANDLER_NUMBERS })
+  const code = new CodeCache(memory, microTable(), { handlers: { numbers: HANDLER_NUMBERS }, level: DEFAULT_LEVEL })
   const start = memory.firstFrame * 4096
   memory.bytes.set(text, start)
   return Array.from({ length: ROUNDS }, () => {

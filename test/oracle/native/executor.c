@@ -1,6 +1,6 @@
 /*
  * Runs instruction sequences on the processor underneath, one case after another, and reports the whole state that each
- * leaves behind: registers, flags, FXSAVE image, changed memory, and the exception that ended it.
+ * leaves behind: registers, flags, FXSAVE image, upper halves of vectors, changed memory, and the exception that ended it.
  *
  * How: a case is entered by rewriting the context of a signal handler and returning from it, with the trap flag set, so
  * that one instruction runs and the next signal (SIGTRAP, or a fault's) brings the state back. Nothing is ever executed
@@ -37,6 +37,12 @@
 #define MAX_CHANGES 1100
 #define MAX_TRAPS 20000
 #define FX_BYTES 512
+#define UPPER_BYTES 256
+/* Of an XSAVE area: where its header and the upper halves of vector registers lie. */
+#define XSAVE_HEADER 512
+#define XSAVE_UPPER 576
+#define X87_AND_SSE 3
+#define AVX 4
 /* Of a signal's context: the stack segment is to be taken as it stands there. */
 #define UC_STRICT_SS 4
 
@@ -80,6 +86,7 @@ struct test_case {
   uint16_t selector[6];
   /* Where the case goes on behind an exception; 0: it ends with it. */
   uint32_t handler;
+  uint8_t upper[UPPER_BYTES];
 };
 
 struct change {
@@ -92,6 +99,7 @@ struct result {
   uint16_t selector[6];
   uint16_t steps, traps;
   uint8_t fx[FX_BYTES];
+  uint8_t upper[UPPER_BYTES];
   /* Exceptions that the case has gone on behind, summed up: see note_fault. */
   uint32_t changes, faults;
 };
@@ -120,7 +128,7 @@ static struct _libc_fpstate home_fp;
 static uint32_t current, steps_done, traps_done, faults_seen;
 static uint16_t running_code;
 static uint64_t instruction_at;
-static int started;
+static int started, has_avx;
 
 static void fill_pristine(struct region *r, uint32_t seed)
 {
@@ -229,7 +237,9 @@ static void emit(const ucontext_t *uc, uint32_t end, const uint16_t *selectors)
   out->steps = steps_done;
   out->traps = traps_done;
   out->faults = faults_seen;
-  memcpy(out->fx, uc->uc_mcontext.fpregs, 416);
+  const uint8_t *fp = (const uint8_t *)uc->uc_mcontext.fpregs;
+  memcpy(out->fx, fp, 416);
+  if (has_avx && (*(const uint64_t *)(fp + XSAVE_HEADER) & AVX)) memcpy(out->upper, fp + XSAVE_UPPER, UPPER_BYTES);
   out->changes = collect_changes((struct change *)(out + 1));
   undo_patches(&cases[current]);
   shared->result_bytes += sizeof *out + out->changes * sizeof(struct change);
@@ -260,8 +270,9 @@ static void enter_next(ucontext_t *uc)
   memcpy(next_selector, c->selector, sizeof next_selector);
   running_code = c->selector[1];
   memcpy(fp, c->fx, 416);
-  /* Header of the XSAVE area: x87 and SSE are to be loaded, everything else starts fresh. */
-  *(uint64_t *)(fp + 512) = 3;
+  /* Header of the XSAVE area: x87, SSE and AVX are to be loaded, everything else starts fresh. */
+  *(uint64_t *)(fp + XSAVE_HEADER) = has_avx ? X87_AND_SSE | AVX : X87_AND_SSE;
+  if (has_avx) memcpy(fp + XSAVE_UPPER, c->upper, UPPER_BYTES);
   next_fs_base = c->fs_base;
   next_gs_base = c->gs_base;
   instruction_at = c->rip;
@@ -270,7 +281,10 @@ static void enter_next(ucontext_t *uc)
   faults_seen = 0;
 }
 
-/* Whether the instruction in memory is a string instruction with a repeat prefix: it traps once an iteration. */
+/*
+ * Whether the instruction in memory is a string instruction with a repeat prefix, which traps once an iteration, or a gather,
+ * which may trap behind each element.
+ */
 static int repeats(uint64_t address)
 {
   struct region *r = region_of(address);
@@ -279,6 +293,10 @@ static int repeats(uint64_t address)
   for (int i = 0; i < 15; i++, address++) {
     if (region_of(address) != r) return 0;
     uint8_t byte = r->live[address - r->address];
+    if (byte == 0xc4 && address - r->address + 3 < r->pages * PAGE) {
+      const uint8_t *vex = r->live + (address - r->address);
+      return (vex[1] & 31) == 2 && (vex[3] & 0xfc) == 0x90;
+    }
     if (byte == 0xf2 || byte == 0xf3) repeat = 1;
     else if ((byte & 0xf0) == 0x40 || (byte & 0xfe) == 0x66 || (byte & 0xfe) == 0x64 || (byte & 0xe7) == 0x26 || byte == 0xf0) continue;
     else return repeat && ((byte & 0xfc) == 0x6c || (byte & 0xfc) == 0xa4 || (byte >= 0xaa && byte <= 0xaf));
@@ -494,6 +512,7 @@ int main(void)
   struct test_case *all = shared_memory(header.cases * sizeof *all + PAGE);
   if (fread(all, sizeof *all, header.cases, stdin) != header.cases) return 2;
   cases = all;
+  has_avx = __builtin_cpu_supports("avx");
   output = shared_memory(header.cases * (sizeof(struct result) + MAX_CHANGES * sizeof(struct change)) + PAGE);
   shared = shared_memory(PAGE);
   while (shared->next < header.cases) {

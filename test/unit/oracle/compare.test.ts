@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { differences } from '../../oracle/compare.ts'
 import { LONG_SELECTORS } from '../../oracle/segments.ts'
-import { END, FX_BYTES, type Outcome } from '../../oracle/wire.ts'
+import { END, FX_BYTES, UPPER_BYTES, type Outcome } from '../../oracle/wire.ts'
 
 const SS = 12
 const GP = 13
@@ -12,7 +12,7 @@ const UD = 6
 /** An instruction that did nothing but fault; cr2 is its address where there is one. */
 const fault = (end: number, address = 0, rip = 0x1000): Outcome => ({
   end, error: 0, cr2: [address, 0], general: new Uint32Array(32), rip: [rip, 0], flags: 0x202, fsBase: [0, 0], gsBase: [0, 0],
-  selectors: LONG_SELECTORS, steps: 0, fx: new Uint8Array(FX_BYTES), changes: [], faults: 0,
+  selectors: LONG_SELECTORS, steps: 0, fx: new Uint8Array(FX_BYTES), upper: new Uint8Array(UPPER_BYTES), changes: [], faults: 0,
 })
 
 describe('faults at once in one instruction', () => {

@@ -3,7 +3,7 @@ import { below, SeededRandom } from '../../../src/util/index.ts'
 import { randomCase } from '../../oracle/initial-state.ts'
 import { nativeExecutor, runNatively } from '../../oracle/native.ts'
 import { LONG_SELECTORS } from '../../oracle/segments.ts'
-import { END, type OracleCase, type Outcome, patternOf } from '../../oracle/wire.ts'
+import { END, type OracleCase, type Outcome, UPPER_BYTES, patternOf } from '../../oracle/wire.ts'
 
 const SEED = 7
 const CODE = 0x1000_0000
@@ -20,7 +20,7 @@ function plain(code: readonly number[], change: Partial<OracleCase> = {}): Oracl
   const patches = [{ address: CODE, bytes: Uint8Array.from(code) }]
   return {
     general, rip: CODE, flags: 0x202, fsBase: DATA, gsBase: DATA + 0x1000, steps: 1, fx, patches,
-    selectors: LONG_SELECTORS, ...change,
+    selectors: LONG_SELECTORS, upper: new Uint8Array(UPPER_BYTES), ...change,
   }
 }
 

@@ -93,6 +93,21 @@ export class VcpuOperations {
     return 0
   }
 
+  /** XEN_DOMCTL_getvcpuextstate; -EINVAL without registers. */
+  extendedState(vcpu: Vcpu): Uint8Array | number {
+    return vcpu.guest?.context?.extendedState() ?? -ERRNO.EINVAL
+  }
+
+  /** XEN_DOMCTL_setvcpuextstate of a prepared vCPU: 0, or what the state deserves, with nothing changed. */
+  setExtendedState(vcpu: Vcpu, bytes: Uint8Array): number {
+    return vcpu.guest?.context?.setExtendedState(bytes) ?? -ERRNO.EINVAL
+  }
+
+  /** Bits of XCR0 that the domain of a prepared vCPU is offered; -EINVAL without registers. */
+  offeredState(vcpu: Vcpu): number {
+    return vcpu.guest?.context?.offeredState() ?? -ERRNO.EINVAL
+  }
+
   /** Begins to watch a vCPU; -EINVAL without registers. */
   trace(vcpu: Vcpu, hooks: TraceHooks): Trace | number {
     return vcpu.guest?.context?.trace(hooks) ?? -ERRNO.EINVAL

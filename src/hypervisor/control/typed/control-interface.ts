@@ -126,6 +126,18 @@ export interface VcpuControl {
   getVcpuMsrs(domid: DomId, vcpu: number): MsrEntry[]
   /** Writes such registers. Throws NOT_SUPPORTED for one that this host does not offer, INVALID_ARGUMENT for its value. */
   setVcpuMsrs(domid: DomId, vcpu: number, msrs: readonly MsrEntry[]): void
+  /**
+   * XCR0 of a vCPU, all bits that it ever had and its state as XSAVE writes it, as XEN_DOMCTL_getvcpuextstate; empty where its
+   * processor has no XSAVE, and for a guest in TypeScript.
+   */
+  getVcpuExtendedState(domid: DomId, vcpu: number): Uint8Array
+  /**
+   * Gives a vCPU such bytes. Throws NOT_SUPPORTED for state that its domain is not offered and in a form of its own,
+   * INVALID_ARGUMENT for what is no such state.
+   */
+  setVcpuExtendedState(domid: DomId, vcpu: number, bytes: Uint8Array): void
+  /** Bits of XCR0 that a domain is offered; 0 without XSAVE and for a guest in TypeScript. */
+  offeredState(domid: DomId): number
   /** Brings up vCPU `vcpu` of a TypeScript guest (it needs no registers). */
   startVcpu(domid: DomId, vcpu: number): void
   /**

@@ -96,6 +96,10 @@ const REFUSALS = {
   }],
   getVcpuContext: [NO_REGISTERS],
   getVcpuMsrs: [NO_REGISTERS],
+  setVcpuExtendedState: [
+    { errno: EOPNOTSUPP, code: 'NOT_SUPPORTED', says: 'the extended state of vCPU {vcpu} of domain {domid} is compacted' },
+    { code: 'INVALID_ARGUMENT', says: 'the extended state of vCPU {vcpu} of domain {domid} is none: {bytes} bytes' },
+  ],
   setVcpuMsrs: [
     {
       cause: 'register', code: 'NOT_SUPPORTED', more: ['domid', 'register'],

@@ -75,7 +75,10 @@ function registersFace(parts: VcpuFaceParts): Pick<
   }
 }
 
-function policyFace(parts: VcpuFaceParts): Pick<VcpuControl, 'getCpuPolicy' | 'setCpuPolicy' | 'getVcpuMsrs' | 'setVcpuMsrs'> {
+function policyFace(parts: VcpuFaceParts): Pick<
+  VcpuControl,
+  'getCpuPolicy' | 'setCpuPolicy' | 'getVcpuMsrs' | 'setVcpuMsrs' | 'getVcpuExtendedState' | 'setVcpuExtendedState' | 'offeredState'
+> {
   const { domains, vcpus } = parts
   /** A domain whose first vCPU can tell what CPUID tells it. */
   const prepared = (domid: DomId): Domain => preparedVcpu(parts, domid, 0).owner
@@ -92,6 +95,18 @@ function policyFace(parts: VcpuFaceParts): Pick<VcpuControl, 'getCpuPolicy' | 's
       const missing: string[] = []
       accepted(vcpus.setPolicy(prepared(domid), policy, missing), 'getVcpuContext', { domid, vcpu: 0 })
       return missing
+    },
+    getVcpuExtendedState(domid, vcpu) {
+      const result = vcpus.extendedState(foundVcpu(domains, domid, vcpu))
+      return typeof result === 'number' ? new Uint8Array(0) : result
+    },
+    setVcpuExtendedState(domid, vcpu, bytes) {
+      const result = vcpus.setExtendedState(preparedVcpu(parts, domid, vcpu), bytes)
+      accepted(result, 'setVcpuExtendedState', { domid, vcpu, bytes: bytes.length })
+    },
+    offeredState(domid) {
+      const vcpu = foundVcpu(domains, domid, 0)
+      return vcpus.prepare(vcpu) === 0 ? Math.max(vcpus.offeredState(vcpu), 0) : 0
     },
     getVcpuMsrs: (domid, vcpu) => accepted(vcpus.msrs(foundVcpu(domains, domid, vcpu)), 'getVcpuMsrs', { domid, vcpu }),
     setVcpuMsrs(domid, vcpu, msrs) {

@@ -3,7 +3,7 @@
  * 0x40000000, and the user's changes over both.
  * Reference: xen/arch/x86/cpuid.c, guest_cpuid; xen/include/public/arch-x86/cpuid.h.
  */
-import { hasSubleaves } from '../../../x86/index.ts'
+import { CPUID_BITS, hasSubleaves } from '../../../x86/index.ts'
 import type { CpuidAnswer } from '../../../x86/index.ts'
 import { XEN_VERSION_NUMBER } from '../../identity.ts'
 import { type CpuidTable, answerOf } from '../../domains/cpu-policy.ts'
@@ -62,16 +62,35 @@ export interface CpuidQuestion {
   /** What ECX holds; counts only where the leaf has subleaves. */
   readonly subleaf: number
   readonly own?: CpuidTable | undefined
+  /** What of the guest's registers shows in the answer to an instruction: whether CR4.OSXSAVE is, or passes for, set. */
+  readonly now?: { readonly isXsaveOn: boolean } | undefined
+}
+
+const [FEATURES, STATE] = [1, 0xd] as const
+const XSAVE = 1 << CPUID_BITS.leaf1Ecx.xsave
+const OSXSAVE = 1 << CPUID_BITS.leaf1Ecx.osxsave
+const XSAVEC = 1 << CPUID_BITS.xsaveEax.xsavec
+
+/** What follows from registers: CR4.OSXSAVE, and how much XSAVE writes with XCR0 as it stands; in a policy neither is told. */
+function withPresent(question: CpuidQuestion, subleaf: number, answer: CpuidAnswer, size: () => number): CpuidAnswer {
+  const [eax, ebx, ecx, edx] = answer
+  const { leaf, now } = question
+  if (leaf === FEATURES && now?.isXsaveOn === true && (ecx & XSAVE) !== 0) return [eax, ebx, (ecx | OSXSAVE) >>> 0, edx]
+  if (leaf !== STATE || subleaf > 1) return answer
+  const isTold = now !== undefined && (subleaf === 0 ? eax !== 0 : (eax & XSAVEC) !== 0)
+  return [eax, isTold ? size() : 0, ecx, edx]
 }
 
 /** Answers CPUID for a guest, from what the processor itself answers. */
 export function queryCpuid(
-  { leaf, subleaf: ecx, own }: CpuidQuestion,
+  question: CpuidQuestion,
   subject: CpuidSubject,
   processor: { cpuid(leaf: number, subleaf: number): CpuidAnswer },
 ): CpuidAnswer {
-  const subleaf = hasSubleaves(leaf) ? ecx : 0
+  const { leaf, own } = question
+  const subleaf = hasSubleaves(leaf) ? question.subleaf : 0
   const plain = own === undefined || isHypervisorLeaf(leaf)
     ? plainAnswer({ leaf, subleaf }, subject, processor) : answerOf(own, leaf, subleaf)
-  return subject.cpuidPolicy?.(leaf, subleaf, plain) ?? plain
+  const answer = subject.cpuidPolicy?.(leaf, subleaf, plain) ?? plain
+  return withPresent(question, subleaf, answer, () => processor.cpuid(STATE, 0)[1])
 }

@@ -13,7 +13,7 @@ import { setAssist } from '../../hypercalls/vm-assist.ts'
 import type { Vcpu } from '../../domains/domain.ts'
 import type { DescriptorTables } from '../direct-paging/descriptor-tables.ts'
 import type { MmuExtended } from '../direct-paging/mmu-extended.ts'
-import { setCr4 } from './privileged.ts'
+import type { PrivilegedOperations } from './privileged.ts'
 import { setDebugRegister, setTaskSwitched } from './pv-hypercalls.ts'
 import { type EntryPoint, FLAT_CODE_64, FLAT_DATA, type PvVcpu, setEntry } from './pv-vcpu.ts'
 import { type SegmentLoader, setSegmentBase } from './segments.ts'
@@ -24,6 +24,7 @@ export interface ContextParts {
   readonly mmu: MmuExtended
   readonly descriptorTables: DescriptorTables
   readonly segments: SegmentLoader
+  readonly privileged: Pick<PrivilegedOperations, 'setCr4'>
 }
 
 const low = (value: bigint): number => Number(BigInt.asUintN(32, value))
@@ -117,6 +118,7 @@ export class VcpuContexts {
   }
 
   private setRegisters(vcpu: Vcpu, pv: PvVcpu, context: VcpuContext): void {
+    const { privileged } = this.parts
     const { registers } = pv.processor
     const { user } = context
     for (const name of GENERAL) registers.set(GPR[name], low(user[name]), high(user[name]))
@@ -126,7 +128,7 @@ export class VcpuContexts {
     registers.setFlags(((flags & ~(RFLAGS.IOPL | RFLAGS.VM)) | RFLAGS.IF) >>> 0)
     this.setSegments(vcpu, pv, context)
     setTaskSwitched(pv, (low(context.cr0) & CR0.TS) !== 0)
-    setCr4(pv, low(context.cr4))
+    privileged.setCr4(vcpu, pv, low(context.cr4))
     // What the old registers' last instruction holds back is not the new ones'.
     pv.processor.takeDebugTrap()
     context.debug.forEach((value, i) => setDebugRegister(pv, i, low(value), high(value)))

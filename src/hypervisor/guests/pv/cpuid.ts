@@ -10,6 +10,8 @@ import type { CpuidView } from '../processors/cpuid.ts'
 /** Features of page tables and control registers that the hypervisor keeps to itself. */
 const HIDDEN: readonly CpuFeature[] = [
   'vme', 'pse', 'pge', 'pse36', 'sep', 'mtrr', 'x2apic', 'pcid', 'smep', 'smap', 'umip', 'invpcid', 'monitor',
+  // Told by what the guest's own CR4 says, not the processor's.
+  'osxsave',
   // Only for a domain that cannot be moved.
   'nonstop_tsc',
 ]

@@ -6,12 +6,13 @@
  */
 import { VMASST_TYPE } from '../../../abi/index.ts'
 import { signedFromParts } from '../../../util/index.ts'
-import { CR0, CR4, type CpuidAnswer, GPR, PAGE_SHIFT } from '../../../x86/index.ts'
+import { CPUID_BITS, CR0, CR4, type CpuidAnswer, GPR, PAGE_SHIFT, VECTOR } from '../../../x86/index.ts'
 import { Scratch, readInto } from '../../memory/guest-access.ts'
 import { CALL_AGAIN } from '../../time/work-meter.ts'
 import type { PrivilegedOperation } from '../../domains/vcpu-runner.ts'
 import type { Vcpu } from '../../domains/domain.ts'
 import { type CpuidQuestion, type CpuidSubject, queryCpuid } from '../processors/cpuid.ts'
+import { setXcr0 } from './extended-state.ts'
 import { type MsrHost, readMsr, writeMsr } from './msr.ts'
 import { setDebugRegister, setTaskSwitched } from './pv-hypercalls.ts'
 import { type PvVcpu, setEntry } from './pv-vcpu.ts'
@@ -30,6 +31,8 @@ const GUEST_CR0 = (CR0.PE | CR0.MP | CR0.ET | CR0.NE | CR0.WP | CR0.AM | CR0.PG)
  * Reference: xen/arch/x86/include/asm/pv/domain.h, PV_CR4_GUEST_MASK; pv/domain.c, pv_fixup_guest_cr4, pv_make_cr4.
  */
 const CR4_CHOICE = CR4.TSD | CR4.DE | CR4.FSGSBASE
+/** Chosen too where CPUID tells of XSAVE; the processor's own stays on, as the hypervisor uses it. */
+const XSAVE = 1 << CPUID_BITS.leaf1Ecx.xsave
 const CR4_ALWAYS = CR4.PAE | CR4.MCE | CR4.OSFXSR | CR4.OSXMMEXCPT
 /** `ud2a; .ascii "xen"; cpuid`: the prefix by which a guest asks for the hypervisor's CPUID. */
 const FORCED_CPUID = [0x0f, 0x0b, 0x78, 0x65, 0x6e, 0x0f, 0xa2] as const
@@ -41,6 +44,8 @@ export class PrivilegedOperations {
   private readonly scratch = new Scratch(8)
   /** The last instruction that was not carried out has only paused: it is to be executed again. */
   hasPaused = false
+  /** What the last instruction that was not carried out raises. */
+  fault: number = VECTOR.GP
 
   constructor(host: PrivilegedHost) {
     this.host = host
@@ -49,6 +54,7 @@ export class PrivilegedOperations {
   /** One decoded instruction of the vCPU's. */
   emulate(vcpu: Vcpu, pv: PvVcpu, request: PrivilegedOperation): boolean {
     this.hasPaused = false
+    this.fault = VECTOR.GP
     if (!this.carryOut(vcpu, pv, request)) return false
     this.advance(pv, request.length)
     return true
@@ -59,7 +65,7 @@ export class PrivilegedOperations {
     const { bytes } = this.scratch
     if (!readInto(vcpu.access, pv.processor.registers.rip(), this.scratch, FORCED_CPUID.length)) return false
     if (FORCED_CPUID.some((byte, i) => bytes[i] !== byte)) return false
-    this.cpuid(vcpu, pv)
+    this.cpuid(vcpu, pv, 'forced')
     this.advance(pv, FORCED_CPUID.length)
     return true
   }
@@ -72,7 +78,7 @@ export class PrivilegedOperations {
   private carryOut(vcpu: Vcpu, pv: PvVcpu, request: PrivilegedOperation): boolean {
     switch (request.operation) {
       case 'cpuid':
-        this.cpuid(vcpu, pv)
+        this.cpuid(vcpu, pv, 'native')
         return true
       case 'rdtsc':
         return this.rdtsc(pv)
@@ -83,6 +89,7 @@ export class PrivilegedOperations {
       case 'wrmsr':
         return pv.inKernel && this.wrmsr(vcpu, pv)
       case 'read-cr': return pv.inKernel && this.readControl(pv, request)
+      case 'xsetbv': return this.setExtended(vcpu, pv)
       case 'write-cr': return pv.inKernel && this.writeControl(vcpu, pv, request)
       case 'read-dr': return pv.inKernel && this.readDebug(pv, request)
       case 'write-dr': return pv.inKernel && this.writeDebug(pv, request)
@@ -107,10 +114,38 @@ export class PrivilegedOperations {
     return queryCpuid(question, this.host, pv.processor)
   }
 
-  private cpuid(vcpu: Vcpu, pv: PvVcpu): void {
+  /** Bits of XCR0 that the vCPU's domain is offered. */
+  offeredState(vcpu: Vcpu, pv: PvVcpu): number {
+    return this.query(pv, { leaf: 0xd, subleaf: 0, own: vcpu.owner.cpuPolicy })[0]
+  }
+
+  /** Sets the guest's CR4, as far as it may choose. */
+  setCr4(vcpu: Vcpu, pv: PvVcpu, low: number): void {
+    const hasXsave = (this.query(pv, { leaf: 1, subleaf: 0, own: vcpu.owner.cpuPolicy })[2] & XSAVE) !== 0
+    const chosen = low & (hasXsave ? CR4_CHOICE | CR4.OSXSAVE : CR4_CHOICE)
+    setEntry(pv.cr4, chosen | CR4_ALWAYS, 0)
+    const { registers } = pv.processor
+    const real = registers.controlLow(4)
+    registers.setControl(4, ((real & ~CR4_CHOICE) | (chosen & CR4_CHOICE)) >>> 0, 0)
+  }
+
+  private setExtended(vcpu: Vcpu, pv: PvVcpu): boolean {
+    if ((pv.cr4.low & CR4.OSXSAVE) === 0) {
+      this.fault = VECTOR.UD
+      return false
+    }
+    const { registers } = pv.processor
+    if (!pv.inKernel || registers.low(GPR.rcx) !== 0) return false
+    return setXcr0(pv, { low: registers.low(GPR.rax), high: registers.low(GPR.rdx) }, this.offeredState(vcpu, pv))
+  }
+
+  /** A kernel that asks by the forced form sees the hypervisor's own use of XSAVE: guests have come to rely on it. */
+  private cpuid(vcpu: Vcpu, pv: PvVcpu, how: 'native' | 'forced'): void {
     const { registers } = pv.processor
     const [leaf, subleaf] = [registers.low(GPR.rax), registers.low(GPR.rcx)]
-    const answer = this.query(pv, { leaf, subleaf, own: vcpu.owner.cpuPolicy })
+    const isLeaked = how === 'forced' && pv.inKernel && (registers.controlLow(4) & CR4.OSXSAVE) !== 0
+    const isXsaveOn = isLeaked || (pv.cr4.low & CR4.OSXSAVE) !== 0
+    const answer = this.query(pv, { leaf, subleaf, own: vcpu.owner.cpuPolicy, now: { isXsaveOn } })
     registers.set(GPR.rax, answer[0], 0)
     registers.set(GPR.rbx, answer[1], 0)
     registers.set(GPR.rcx, answer[2], 0)
@@ -186,7 +221,7 @@ export class PrivilegedOperations {
       case 3:
         return high < 0x100 && this.switchTable(vcpu, low >>> PAGE_SHIFT | high << 20)
       case 4:
-        setCr4(pv, low)
+        this.setCr4(vcpu, pv, low)
         return true
       default: return false
     }
@@ -242,10 +277,3 @@ function mayUsePorts(vcpu: Vcpu, pv: PvVcpu): boolean {
   return (pv.inKernel ? kernelLevel : 3) << 12 <= pv.iopl
 }
 
-/** Sets the guest's CR4, as far as it may choose. */
-export function setCr4(pv: PvVcpu, low: number): void {
-  setEntry(pv.cr4, (low & CR4_CHOICE) | CR4_ALWAYS, 0)
-  const { registers } = pv.processor
-  const real = registers.controlLow(4)
-  registers.setControl(4, ((real & ~CR4_CHOICE) | (low & CR4_CHOICE)) >>> 0, 0)
-}

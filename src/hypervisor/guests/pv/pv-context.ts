@@ -15,6 +15,7 @@ import type { TlbClock } from '../../frames/tlb-clock.ts'
 import { isGuestAddress } from '../../memory/guest-address.ts'
 import type { GuestMemory } from '../../memory/guest-memory.ts'
 import { type VcpuContexts, userRegisters } from './contexts.ts'
+import { giveExtendedState, takeExtendedState } from './extended-state.ts'
 import { look } from '../direct-paging/look.ts'
 import type { PrivilegedOperations } from './privileged.ts'
 import type { PvVcpu } from './pv-vcpu.ts'
@@ -56,6 +57,18 @@ export class PvContext implements GuestContext {
 
   get(): VcpuContext {
     return this.parts.contexts.get(this.vcpu, this.pv)
+  }
+
+  extendedState(): Uint8Array {
+    return takeExtendedState(this.pv)
+  }
+
+  setExtendedState(bytes: Uint8Array): number {
+    return giveExtendedState(this.pv, bytes, this.offeredState())
+  }
+
+  offeredState(): number {
+    return this.parts.privileged.offeredState(this.vcpu, this.pv)
   }
 
   cpuid(leaf: number, subleaf: number, own: CpuidTable | undefined): CpuidAnswer {

@@ -63,7 +63,7 @@ export class PvExits {
         this.parts.meter.charge(WORK.emulation)
         if (this.parts.privileged.emulate(vcpu, pv, exit.request)) this.stepped(vcpu, pv)
         else if (this.parts.privileged.hasPaused) return
-        else this.inject(vcpu, VECTOR.GP, 0)
+        else this.inject(vcpu, this.parts.privileged.fault, 0)
         return
       default:
     }

@@ -99,7 +99,7 @@ class PvGuests implements GuestKind {
       ...parts, privileged, writableTables: new WritableTables(parts), hypercalls: this.hypercalls,
       crash: (vcpu, reason, exception) => execution.crash(vcpu, reason, exception),
     })
-    const contexts = new VcpuContexts({ mmu, descriptorTables, segments })
+    const contexts = new VcpuContexts({ mmu, descriptorTables, segments, privileged })
     this.mmu = mmu
     this.pins = mmu
     this.descriptorTables = descriptorTables

@@ -8,6 +8,8 @@ import { trapNoteFields } from '../../domains/crash-report.ts'
 
 const entry = /* @__PURE__ */ shape.record({ low: shape.word, high: shape.word })
 const descriptorFrames = /* @__PURE__ */ shape.array(Int32Array, 16)
+/** As far as any processor has them; what this one offers its own part knows. */
+const xcr0Bits = /* @__PURE__ */ shape.whole(0, 7)
 const processor: Shape<ProcessorState> = (value) => (typeof value === 'object' && value !== null ? undefined : ' must be a record')
 
 /** What a saved PV vCPU looks like. */
@@ -20,7 +22,7 @@ export const pvShape = /* @__PURE__ */ shape.record({
   sysenterCallback: entry, syscallMasksEvents: shape.flag, failsafeMasksEvents: shape.flag, syscall32MasksEvents: shape.flag,
   sysenterMasksEvents: shape.flag, gdtFrames: descriptorFrames, gdtEntries: /* @__PURE__ */ shape.whole(0, 8192),
   ldtBase: shape.number, ldtEntries: /* @__PURE__ */ shape.whole(0, 8192), ldtFrames: descriptorFrames,
-  iopl: /* @__PURE__ */ shape.where(/* @__PURE__ */ shape.whole(0, 0x3000), (iopl) => (iopl % 0x1000 === 0 ? undefined : 'is no privilege level')), taskSwitched: shape.flag, cr2: entry, cr4: entry, ioBitmap: entry,
+  iopl: /* @__PURE__ */ shape.where(/* @__PURE__ */ shape.whole(0, 0x3000), (iopl) => (iopl % 0x1000 === 0 ? undefined : 'is no privilege level')), taskSwitched: shape.flag, xcr0: xcr0Bits, xcr0Accumulated: xcr0Bits, cr2: entry, cr4: entry, ioBitmap: entry,
   ioBitmapLimit: /* @__PURE__ */ shape.whole(0, 65536), nmiMasked: shape.flag, nmiPending: shape.flag,
   lastTrap: /* @__PURE__ */ shape.record(trapNoteFields), flushedAt: shape.time,
 })

@@ -68,6 +68,9 @@ export class PvVcpu extends PagedVcpu implements Stateful<PvState> {
   taskSwitched = false
   readonly cr2 = entryPoint()
   readonly cr4 = entryPoint()
+  /** XCR0 as the guest has set it, 0 before that, and all bits that it ever had. */
+  xcr0 = 0
+  xcr0Accumulated = 0
   /** I/O permission bitmap that the guest keeps for user mode. */
   readonly ioBitmap = entryPoint()
   ioBitmapLimit = 0
@@ -102,12 +105,12 @@ export class PvVcpu extends PagedVcpu implements Stateful<PvState> {
   save(): PvState {
     const {
       kernelTable, userTable, inKernel, kernelSs, syscallMasksEvents, failsafeMasksEvents, syscall32MasksEvents, sysenterMasksEvents,
-      gdtEntries, ldtBase, ldtEntries, iopl, taskSwitched, ioBitmapLimit, nmiMasked, nmiPending, flushedAt,
+      gdtEntries, ldtBase, ldtEntries, iopl, taskSwitched, xcr0, xcr0Accumulated, ioBitmapLimit, nmiMasked, nmiPending, flushedAt,
     } = this
     return {
       processor: this.processor.save(), kernelTable, userTable, inKernel, kernelSs, syscallMasksEvents, failsafeMasksEvents,
-      syscall32MasksEvents, sysenterMasksEvents, gdtEntries, ldtBase, ldtEntries, iopl, taskSwitched, ioBitmapLimit, nmiMasked, nmiPending,
-      flushedAt,
+      syscall32MasksEvents, sysenterMasksEvents, gdtEntries, ldtBase, ldtEntries, iopl, taskSwitched, xcr0, xcr0Accumulated, ioBitmapLimit, nmiMasked,
+      nmiPending, flushedAt,
       trapSelector: this.trapSelector.slice(), trapFlags: this.trapFlags.slice(), trapLow: this.trapLow.slice(),
       trapHigh: this.trapHigh.slice(), gdtFrames: this.gdtFrames.slice(), ldtFrames: this.ldtFrames.slice(),
       kernelSp: { ...this.kernelSp }, eventCallback: { ...this.eventCallback }, failsafeCallback: { ...this.failsafeCallback },

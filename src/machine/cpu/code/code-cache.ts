@@ -7,6 +7,7 @@ import { BLOCK_BUCKETS } from '../../memory/layout.ts'
 import type { MachineMemory } from '../../memory/machine-memory.ts'
 import { DECODED, Decoder } from '../decode/decoder.ts'
 import type { DecodeResult } from '../decode/decoder.ts'
+import type { ProcessorLevel } from '../cpuid/features.ts'
 import { decodeMaps } from '../decode/maps.ts'
 import { BLOCK, BLOCK_CROSSES, BLOCK_DEAD, BLOCK_INSTRUCTIONS, RECORD } from '../layout/record.ts'
 import { LIFTERS } from '../lift/table.ts'
@@ -59,6 +60,7 @@ export class CodeCache {
   private follower: CodeFollower | undefined
   private readonly table: MicroTable
   private readonly handlers: HandlerNumbers
+  private readonly level: ProcessorLevel
   /** Decoder and lifter for each code size; those of shorter code are made when such code is met. */
   private readonly translators: Translator[] = []
   readonly fronts: Fronts
@@ -76,10 +78,11 @@ export class CodeCache {
    */
   freshLines = 0
 
-  constructor(memory: MachineMemory, table: MicroTable, handlers: HandlerNumbers) {
+  constructor(memory: MachineMemory, table: MicroTable, made: { readonly handlers: HandlerNumbers; readonly level: ProcessorLevel }) {
     this.memory = memory
     this.table = table
-    this.handlers = handlers
+    this.handlers = made.handlers
+    this.level = made.level
     this.next = memory.layout.recordCache
     this.fronts = new Fronts(memory, table)
     memory.setCodeWriteListener((mfn) => this.invalidate(mfn))
@@ -191,7 +194,7 @@ export class CodeCache {
   private translator(mode: number): Translator {
     const codeSize = CODE_SIZES[mode & MODE.SIZE]!
     return {
-      decoder: new Decoder(decodeMaps(codeSize === 64 ? 'long' : 'short'), codeSize),
+      decoder: new Decoder(decodeMaps(codeSize === 64 ? 'long' : 'short', this.level), codeSize),
       lifter: new Lifter(this.table, this.handlers, { view: this.memory.view, codeSize }),
     }
   }

@@ -3,6 +3,7 @@
  * needs. Each view is a file of its own here and knows at most those above it in the list. What instructions do is in
  * handlers/.
  */
+import type { ProcessorLevel } from '../cpuid/features.ts'
 import type { MachineMemory } from '../../memory/machine-memory.ts'
 import type { InterpreterExports } from '../interpreter/module.ts'
 import { Attention } from './attention.ts'
@@ -30,6 +31,7 @@ export interface CoreParts {
   readonly base: number
   readonly bare: boolean
   readonly accounting: 'instructions' | 'work'
+  readonly level: ProcessorLevel
   readonly sources: OutsideSources
   /** The generated interpreter for linear addresses of a width. */
   readonly interpreter: (width: 32 | 64) => InterpreterExports
@@ -39,6 +41,8 @@ export interface CoreParts {
 export class Core {
   /** True for a processor that delivers its own interrupts, starting in ring 0. */
   readonly bare: boolean
+  /** What the processor has. */
+  readonly level: ProcessorLevel
   readonly physical: MachineMemory
   readonly registers: RegisterFile
   readonly system = new SystemRegisters()
@@ -69,6 +73,7 @@ export class Core {
     const debug = new DebugUnit({ registers, faults, translations })
     const events = new EventUnit(registers)
     this.bare = bare
+    this.level = parts.level
     this.physical = physical
     this.registers = registers
     this.code = code

@@ -46,8 +46,8 @@ interface Breakpoint {
 /** Bits of State.watch: why data accesses are looked at. */
 export const WATCH = { BREAKPOINTS: 1, ALIGNMENT: 2, TRACE: 4, ASIDE: 8 } as const
 
-/** What an operand's address has to be a multiple of: its size, for x87's 10 bytes 8, for odd pieces nothing. */
-const alignmentOf = (bytes: number): number => (bytes === 10 ? 8 : [2, 4, 8, 16].includes(bytes) ? bytes : 1)
+/** What an operand's address has to be a multiple of: its size but at most 16, for x87's 10 bytes 8, for odd pieces nothing. */
+const alignmentOf = (bytes: number): number => (bytes === 10 ? 8 : bytes === 32 ? 16 : [2, 4, 8, 16].includes(bytes) ? bytes : 1)
 
 /** Debug registers of one core and what follows from them. */
 export class DebugUnit {

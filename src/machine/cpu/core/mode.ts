@@ -2,7 +2,7 @@
  * What follows from segments, control registers and EFER: how code is decoded, which rights the memory path has, which
  * translations have to go.
  */
-import { ATTRIBUTE, CR0, CR4, EFER, RFLAGS, SEGMENT } from '../../../x86/index.ts'
+import { ATTRIBUTE, CR0, CR4, EFER, RFLAGS, SEGMENT, XCR0 } from '../../../x86/index.ts'
 import type { SegmentState } from '../../interface/registers.ts'
 import { MODE, PERMISSION, SEGMENT_SLOT, State, TLB } from '../layout/state.ts'
 import type { DebugUnit } from './debug.ts'
@@ -75,9 +75,22 @@ export class Mode {
     const mode = isLong ? MODE.CODE64 : segments.mode()
     const cr0 = registers.controlLow(0)
     const float = choose((cr0 & CR0.TS) !== 0, MODE.SWITCHED) | choose((cr0 & CR0.EM) !== 0, MODE.EMULATED) |
-      choose((registers.controlLow(4) & CR4.OSFXSR) === 0, MODE.NO_SSE)
+      choose((registers.controlLow(4) & CR4.OSFXSR) === 0, MODE.NO_SSE) | choose(!this.hasAvx, MODE.NO_AVX)
     this.updateBases(mode | float)
     this.updatePermissions()
+  }
+
+  /** True where the kernel has said that it keeps the state of AVX. */
+  private get hasAvx(): boolean {
+    const { view, base } = this.parts.registers
+    const wanted = XCR0.SSE | XCR0.AVX
+    return (this.parts.registers.controlLow(4) & CR4.OSXSAVE) !== 0 && (State.xcr0.get(view, base) & wanted) === wanted
+  }
+
+  /** Writes XCR0 without checks. */
+  setXcr0(value: number): void {
+    State.xcr0.set(this.parts.registers.view, this.parts.registers.base, value)
+    this.update()
   }
 
   /** Sets what the mode leaves of the segment bases; the instruction pointer keeps its offset in CS. */

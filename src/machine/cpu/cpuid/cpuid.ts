@@ -5,7 +5,9 @@
  */
 import { REPEATED_FEATURES, featureBits, hasSubleaves } from '../../../x86/index.ts'
 import type { CpuFeature, CpuidAnswer } from '../../../x86/index.ts'
-import { OFFERED_FEATURES } from './features.ts'
+import { XSAVE, xsaveBytes } from '../layout/xsave-area.ts'
+import { isOffered, offeredFeatures, xcr0Bits } from './features.ts'
+import type { ProcessorLevel } from './features.ts'
 
 /** Place of a processor in its package: core `index` of `count`. */
 export interface Topology {
@@ -13,11 +15,19 @@ export interface Topology {
   readonly count: number
 }
 
+/** Who answers. */
+export interface Identity {
+  readonly topology: Topology
+  readonly level: ProcessorLevel
+  /** Whether CR4.OSXSAVE is set, and XCR0. */
+  readonly isXsaveOn: boolean
+  readonly xcr0: number
+}
+
 /** What is asked for, of whom. The subleaf is 0 for a leaf that has none. */
-interface Question {
+interface Question extends Identity {
   readonly leaf: number
   readonly subleaf: number
-  readonly topology: Topology
 }
 
 const NOTHING: CpuidAnswer = [0, 0, 0, 0]
@@ -38,15 +48,16 @@ const ADDRESS_BITS = 0x3020
 
 const [EAX, EBX, ECX, EDX] = [0, 1, 2, 3] as const
 
-/** Features that only some processors have: more than one core in the package. */
-const featuresOf = ({ count }: Topology): readonly CpuFeature[] =>
-  count > 1 ? [...OFFERED_FEATURES, 'ht', 'cmp_legacy'] : OFFERED_FEATURES
+/** Features that only some processors have, or have now: more than one core in the package, XSAVE that its kernel uses. */
+const featuresOf = ({ topology, level, isXsaveOn }: Identity): readonly CpuFeature[] => [
+  ...offeredFeatures(level), ...(topology.count > 1 ? ['ht', 'cmp_legacy'] as const : []), ...(isXsaveOn ? ['osxsave'] as const : []),
+]
 
 const coresOf = ({ count }: Topology): number => Math.min(count, 255)
 
 /** The offered features in one register of the leaf that is asked for. */
-const bits = ({ leaf, subleaf, topology }: Question, register: 0 | 1 | 2 | 3): number =>
-  featureBits(featuresOf(topology), { leaf, subleaf, register })
+const bits = (question: Question, register: 0 | 1 | 2 | 3): number =>
+  featureBits(featuresOf(question), { leaf: question.leaf, subleaf: question.subleaf, register })
 
 /** Four registers of the brand string; leaf 0x80000002 is part 0. */
 function brand({ leaf }: Question): CpuidAnswer {
@@ -66,8 +77,22 @@ function versionAndFeatures(question: Question): CpuidAnswer {
 }
 
 function extendedFeatures(question: Question): CpuidAnswer {
-  const repeated = featureBits(OFFERED_FEATURES, { leaf: 1, register: EDX }) & REPEATED_FEATURES
+  const repeated = featureBits(offeredFeatures(question.level), { leaf: 1, register: EDX }) & REPEATED_FEATURES
   return [SIGNATURE, 0, bits(question, ECX), (bits(question, EDX) | repeated) >>> 0]
+}
+
+/** Sizes and places of the parts of XSAVE's area that XCR0 can name: what the largest takes, what those in use take. */
+function extendedState(question: Question): CpuidAnswer {
+  const { level, subleaf, xcr0 } = question
+  if (!isOffered('xsave', level)) return NOTHING
+  const most = xcr0Bits(level)
+  switch (subleaf) {
+    case 0: return [most, xsaveBytes(xcr0), xsaveBytes(most), 0]
+    // With one component behind the header, the compacted form is as large.
+    case 1: return [bits(question, EAX), xsaveBytes(xcr0), 0, 0]
+    case 2: return [XSAVE.avxBytes, XSAVE.avx, 0, 0]
+    default: return NOTHING
+  }
 }
 
 /**
@@ -89,6 +114,7 @@ const LEAVES: ReadonlyMap<number, (question: Question) => CpuidAnswer> = /* @__P
   [1, versionAndFeatures],
   // EAX of subleaf 0: the highest subleaf.
   [7, (question) => [0, bits(question, EBX), bits(question, ECX), bits(question, EDX)]],
+  [0xd, extendedState],
   [0x8000_0000, () => [HIGHEST_EXTENDED, ...VENDOR]],
   [0x8000_0001, extendedFeatures],
   [0x8000_0002, brand],
@@ -102,7 +128,7 @@ const LEAVES: ReadonlyMap<number, (question: Question) => CpuidAnswer> = /* @__P
 ] satisfies readonly (readonly [number, (question: Question) => CpuidAnswer])[])
 
 /** The answer of one leaf; `subleaf` is what ECX holds, and counts only where the leaf has subleaves. */
-export function queryProcessor(leaf: number, subleaf: number, topology: Topology): CpuidAnswer {
+export function queryProcessor(leaf: number, subleaf: number, identity: Identity): CpuidAnswer {
   const answer = LEAVES.get(leaf)
-  return answer === undefined ? NOTHING : answer({ leaf, subleaf: hasSubleaves(leaf) ? subleaf : 0, topology })
+  return answer === undefined ? NOTHING : answer({ ...identity, leaf, subleaf: hasSubleaves(leaf) ? subleaf : 0 })
 }

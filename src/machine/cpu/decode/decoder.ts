@@ -5,7 +5,7 @@
  *
  * hot path: runs for every newly met instruction, aimed at under 300 ns.
  */
-import type { DecodeMaps, InstructionRow, OpcodeEntry } from './table.ts'
+import type { DecodeMaps, InstructionRow, OpcodeEntry, VexMap } from './table.ts'
 import { PREFIX_NUMBER } from './table.ts'
 
 /** No segment override. */
@@ -44,6 +44,9 @@ export class Instruction {
   scale = 0
   displacement = 0
   ripRelative = false
+  /** 1 for 256 bits, and the register in VEX.vvvv; without a VEX prefix 0. */
+  vexLength = 0
+  vvvv = 0
   /** First and second immediate; a 64-bit one has its upper half in the second. */
   immediate = 0
   immediate2 = 0
@@ -89,6 +92,7 @@ export class Decoder {
   private parse(offset: number): DecodeResult {
     const i = this.instruction
     const opcode = this.prefixes(offset)
+    if ((opcode & 0xfe) === 0xc4 && this.isVex()) return this.vex(opcode)
     const entry = this.opcode(opcode)
     if (this.short) return DECODED.MORE_BYTES
     if (entry === undefined) return DECODED.UNDEFINED
@@ -113,6 +117,49 @@ export class Decoder {
     return DECODED.OK
   }
 
+  /** In shorter code C4 and C5 are LES and LDS where a memory operand follows. */
+  private isVex(): boolean {
+    return this.codeSize === 64 || (this.at < this.end && this.bytes[this.at]! >= 0xc0)
+  }
+
+  /** An instruction with a VEX prefix, whose first byte has been read. */
+  private vex(first: number): DecodeResult {
+    const i = this.instruction
+    const hasOthers = i.lock || i.repeat !== 0 || i.operandPrefix || i.rex !== 0
+    const second = this.next()
+    const third = first === 0xc4 ? this.next() : second & 0x7f
+    i.opcode = this.next()
+    if (this.short) return DECODED.MORE_BYTES
+    const long = this.codeSize === 64
+    // Register numbers are inverted, and of three bits outside of 64-bit mode.
+    const extensions = first === 0xc4 ? (~second >> 5) & 7 : ((~second >> 7) & 1) << 2
+    i.rex = 0x40 | (long ? ((third >> 7) << 3) | extensions : 0)
+    i.vexLength = (third >> 2) & 1
+    i.vvvv = (~third >> 3) & (long ? 15 : 7)
+    i.operandSize = (i.rex & 8) !== 0 ? 64 : 32
+    const map = VEX_MAPS[first === 0xc4 ? second & 31 : 1]
+    const entry = map === undefined ? undefined : this.maps[map][i.opcode]
+    if (entry === undefined || hasOthers) return DECODED.UNDEFINED
+    return this.vexRow(entry, (i.vexLength << 7) | ((third >> 7) << 6) | ((third & 3) << 4))
+  }
+
+  /** Finds the row, and reads what follows the opcode. */
+  private vexRow(entry: OpcodeEntry, index: number): DecodeResult {
+    const i = this.instruction
+    i.hasModrm = entry.modrm
+    if (entry.modrm) i.modrm = this.next()
+    if (this.short) return DECODED.MORE_BYTES
+    const row = entry.rows[entry.modrm ? index | (i.modrm >= 0xc0 ? 8 : 0) | ((i.modrm >> 3) & 7) : index]
+    if (row === undefined) return DECODED.UNDEFINED
+    i.row = row
+    const { usesSecond, indices } = row.vex!
+    if (!usesSecond && i.vvvv !== 0) return DECODED.UNDEFINED
+    if (indices !== undefined && ((i.modrm & 7) !== 4 || i.addressSize === 16)) return DECODED.UNDEFINED
+    if (entry.modrm) this.modrm()
+    for (let n = 0; n < row.immediates.length; n += 1) this.immediate(row.immediates[n]!)
+    return DECODED.OK
+  }
+
   /** Reads prefixes; returns the first opcode byte. */
   private prefixes(offset: number): number {
     const i = this.instruction
@@ -125,6 +172,8 @@ export class Decoder {
     i.ripRelative = false
     i.immediate = 0
     i.immediate2 = 0
+    i.vexLength = 0
+    i.vvvv = 0
     let addressPrefix = false
     for (;;) {
       const byte = this.next()
@@ -205,7 +254,8 @@ export class Decoder {
     const i = this.instruction
     const sib = this.next()
     const index = ((sib >> 3) & 7) | ((i.rex & 2) << 2)
-    i.index = index === 4 ? -1 : index
+    // A vector of indices may be in any register.
+    i.index = index === 4 && i.row.vex?.indices === undefined ? -1 : index
     i.scale = sib >> 6
     i.base = (sib & 7) === 5 && mod === 0 ? -1 : (sib & 7) | ((i.rex & 1) << 3)
   }
@@ -234,6 +284,7 @@ export class Decoder {
     const i = this.instruction
     switch (kind) {
       case 'Ib':
+      case 'Lx':
         return this.next()
       case 'Ibs':
       case 'Jb':
@@ -288,6 +339,8 @@ export class Decoder {
   }
 }
 
+/** Opcode maps by their number in a VEX prefix. */
+const VEX_MAPS: readonly (VexMap | undefined)[] = [undefined, 'vex0f', 'vex0f38', 'vex0f3a']
 const SEGMENT_PREFIX = /* @__PURE__ */ Int8Array.from({ length: 256 }, (_, byte) =>
   ({ 0x26: 0, 0x2e: 1, 0x36: 2, 0x3e: 3, 0x64: 4, 0x65: 5 })[byte] ?? -1)
 /** Base and index registers of 16-bit addresses by ModRM.rm. */

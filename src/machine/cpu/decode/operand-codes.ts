@@ -6,8 +6,8 @@
 
 /** What an operand code's letter says. */
 export interface OperandKind {
-  /** What tells the operand: one of ModRM's two numbers, the opcode, bytes behind it, or nothing (strings). */
-  readonly place: 'rm' | 'reg' | 'opcode' | 'immediate' | 'implied'
+  /** What tells the operand: one of ModRM's two numbers, the opcode, VEX.vvvv, bytes behind it, or nothing (strings). */
+  readonly place: 'rm' | 'reg' | 'opcode' | 'vvvv' | 'immediate' | 'implied'
   /** What it names; one in ModRM.rm may be memory all the same. */
   readonly names: 'general' | 'xmm' | 'mmx' | 'segment' | 'control' | 'debug' | 'memory' | 'number'
 }
@@ -20,6 +20,7 @@ const KINDS: Readonly<Record<string, OperandKind>> = {
   S: { place: 'reg', names: 'segment' }, C: { place: 'reg', names: 'control' }, D: { place: 'reg', names: 'debug' },
   I: { place: 'immediate', names: 'number' }, J: { place: 'immediate', names: 'number' },
   A: { place: 'immediate', names: 'number' }, O: { place: 'immediate', names: 'memory' },
+  H: { place: 'vvvv', names: 'xmm' }, B: { place: 'vvvv', names: 'general' }, L: { place: 'immediate', names: 'xmm' },
   X: { place: 'implied', names: 'memory' }, Y: { place: 'implied', names: 'memory' },
 }
 

@@ -15,20 +15,26 @@
  *               in 64-bit mode; d64: 64-bit operands by default there; f64: always (near branches are d64, as with AMD); u=...: flags left undefined
  *               (letters; `count`: depends on the count); unaligned: 128 bits in memory may lie anywhere; as=...: how
  *               the assembler calls it where that is not the name of what it does here; the name of a CPUID feature
- *               (x86/cpuid.ts): exists only with it
+ *               (x86/cpuid.ts): exists only with it; legacy: without it the bytes are another instruction, whose row
+ *               follows. Those of VEX prefixes: vex-rows.ts
  * A row whose feature is not offered is there to be named and measured; it raises #UD as any processor without it does.
  */
 import { isCpuFeature } from '../../../x86/index.ts'
 import type { CpuFeature } from '../../../x86/index.ts'
-import { isOffered } from '../cpuid/features.ts'
+import { DEFAULT_LEVEL, isOffered } from '../cpuid/features.ts'
+import type { ProcessorLevel } from '../cpuid/features.ts'
 import { ONE_BYTE } from './one-byte.ts'
 import { operandKind, type OperandKind } from './operand-codes.ts'
 import { MAP_38, MAP_3A, TWO_BYTE } from './two-byte.ts'
 import { VECTOR_ROWS } from './vector-rows.ts'
+import { MAP_38_VEX, MAP_3A_VEX } from './vex-long-rows.ts'
+import { TWO_BYTE_VEX } from './vex-rows.ts'
 import { X87_ROWS } from './x87-rows.ts'
 
-/** Opcode maps by the bytes that lead to them. */
-export type OpcodeMap = '' | '0f' | '0f38' | '0f3a'
+/** Opcode maps by the bytes that lead to them, those of VEX prefixes by the bytes that these stand for. */
+export type OpcodeMap = '' | '0f' | '0f38' | '0f3a' | VexMap
+/** Opcode maps of VEX prefixes. */
+export type VexMap = 'vex0f' | 'vex0f38' | 'vex0f3a'
 /** Mandatory prefixes: none at all, or one of three. */
 export type MandatoryPrefix = 'np' | '66' | 'f3' | 'f2'
 
@@ -53,8 +59,12 @@ export interface InstructionRow {
   readonly feature: CpuFeature | undefined
   /** False when the processor has not that feature: the instruction raises #UD. */
   readonly offered: boolean
-  /** An operand of 128 bits in memory may lie anywhere. */
+  /** An operand of 128 bits in memory may lie anywhere; with VEX any operand. */
   readonly unaligned: boolean
+  /** What a VEX prefix says beyond what all instructions have; undefined without one. */
+  readonly vex: VexTraits | undefined
+  /** Where the processor has not the feature, there is no such row. */
+  readonly legacy: boolean
   /** How assemblers call it, where that differs from `name`. */
   readonly alias: string | undefined
   /** Letters of flags that the manual leaves undefined, or `count`. */
@@ -67,12 +77,55 @@ export interface InstructionRow {
   readonly immediates: readonly string[]
 }
 
+/** What rows of VEX prefixes say. */
+export interface VexTraits {
+  /** Demanded VEX.L and VEX.W. */
+  readonly length: 0 | 1 | undefined
+  readonly wide: 0 | 1 | undefined
+  /** An operand has 256 bits where VEX.L is 1; else that means nothing. */
+  readonly usesLength: boolean
+  /** VEX.vvvv names an operand; where it names none its bits have to be ones. */
+  readonly usesSecond: boolean
+  /** Feature of the form with 256 bits, where that is another one. */
+  readonly longFeature: CpuFeature | undefined
+  /** Bits of the vector that holds the indices of addresses: 128, or as many as VEX.L says; undefined for plain addresses. */
+  readonly indices: 'dq' | 'x' | undefined
+}
+
 const SPEC = /^(?:(np|66|f3|f2)\+)?([0-9a-f]{2})(?:-([0-9a-f]{2}))?(?:\/([0-7]))?([mr])?(?::([0-9a-f]{2}))?$/
 
 const stands = (code: string, place: OperandKind['place']): boolean => operandKind(code)?.place === place
 
+/** Sizes of operands that follow VEX.L. */
+const FOLLOWS_LENGTH = /^[A-Z][xhfe]$/
+
+function vexTraits(operands: readonly string[], attributes: readonly string[]): VexTraits {
+  const has = (attribute: string): boolean => attributes.includes(attribute)
+  const value = (name: string): string | undefined => attributes.find((text) => text.startsWith(`${name}=`))?.slice(name.length + 1)
+  const isAny = has('lig') || has('anyl') || operands.some((code) => FOLLOWS_LENGTH.test(code))
+  const longFeature = value('y')
+  return {
+    length: isAny ? undefined : has('l1') ? 1 : 0,
+    wide: has('w0') ? 0 : has('w1') ? 1 : undefined,
+    usesLength: operands.some((code) => FOLLOWS_LENGTH.test(code) || code.endsWith('qq')) || value('vsib') === 'x',
+    usesSecond: operands.some((code) => stands(code, 'vvvv')),
+    longFeature: longFeature !== undefined && isCpuFeature(longFeature) ? longFeature : undefined,
+    // The letters of the rows.
+    indices: value('vsib') as 'dq' | 'x' | undefined,
+  }
+}
+
+const isVex = (map: OpcodeMap): map is VexMap => map.startsWith('vex')
+
+/** What the rows of a map share. */
+interface MapTraits {
+  readonly map: OpcodeMap
+  readonly level: ProcessorLevel
+  readonly usualFeature?: CpuFeature
+}
+
 /** Makes a row of its text. */
-export function parseRow(map: OpcodeMap, line: string, usualFeature?: CpuFeature): InstructionRow {
+export function parseRow({ map, level, usualFeature }: MapTraits, line: string): InstructionRow {
   const [spec = '', name = '', operandText = '-', ...attributes] = line.split(/\s+/)
   const match = SPEC.exec(spec)
   if (match === null || name === '') throw new Error(`not a row of the decode table: ${line}`)
@@ -90,33 +143,40 @@ export function parseRow(map: OpcodeMap, line: string, usualFeature?: CpuFeature
     mode: has('i64') ? 'i64' : has('o64') ? 'o64' : undefined,
     width: has('d64') ? 'd64' : has('f64') ? 'f64' : undefined,
     feature,
-    offered: feature === undefined || isOffered(feature),
+    offered: feature === undefined || isOffered(feature, level),
     alias: attributes.find((text) => text.startsWith('as='))?.slice(3),
     lock: has('lock'),
     undefinedFlags: attributes.find((text) => text.startsWith('u='))?.slice(2) ?? '',
-    unaligned: has('unaligned'),
+    unaligned: isVex(map) ? !has('aligned') : has('unaligned'),
+    vex: isVex(map) ? vexTraits(operands, attributes) : undefined,
+    legacy: has('legacy'),
     modrm: [reg, mod, exact].some((part) => part !== undefined) || operands.some((code) => stands(code, 'rm') || stands(code, 'reg')),
     registerOnly: name === 'movcr' || name === 'movdr',
     immediates: operands.filter((code) => stands(code, 'immediate')),
   }
 }
 
-const rowsOf = (map: OpcodeMap, text: string, usualFeature?: CpuFeature): InstructionRow[] =>
-  text.split('\n').filter((line) => line.trim() !== '').map((line) => parseRow(map, line.trim(), usualFeature))
+const rowsOf = (traits: MapTraits, text: string): InstructionRow[] =>
+  text.split('\n').filter((line) => line.trim() !== '').map((line) => parseRow(traits, line.trim()))
 
-/** All rows, in the order of the maps. */
-export function instructionRows(): InstructionRow[] {
+/** All rows, in the order of the maps; `offered` as a processor of that level has them. */
+export function instructionRows(level: ProcessorLevel = DEFAULT_LEVEL): InstructionRow[] {
+  const rows = (map: OpcodeMap, text: string): InstructionRow[] => rowsOf({ map, level }, text)
   return [
-    ...rowsOf('', ONE_BYTE), ...rowsOf('', X87_ROWS, 'fpu'), ...rowsOf('0f', TWO_BYTE),
-    ...rowsOf('0f38', MAP_38), ...rowsOf('0f3a', MAP_3A),
-    ...(['0f', '0f38', '0f3a'] as const).flatMap((map) => rowsOf(map, VECTOR_ROWS[map])),
+    ...rows('', ONE_BYTE), ...rowsOf({ map: '', level, usualFeature: 'fpu' }, X87_ROWS), ...rows('0f', TWO_BYTE),
+    ...rows('0f38', MAP_38), ...rows('0f3a', MAP_3A),
+    ...(['0f', '0f38', '0f3a'] as const).flatMap((map) => rows(map, VECTOR_ROWS[map])),
+    ...rows('vex0f', TWO_BYTE_VEX), ...rows('vex0f38', MAP_38_VEX), ...rows('vex0f3a', MAP_3A_VEX),
   ]
 }
 
 /** Number of a mandatory prefix in {@link OpcodeEntry}. */
 export const PREFIX_NUMBER = { np: 0, 66: 1, f3: 2, f2: 3 } as const
 
-/** What one opcode byte may be: by `prefix << 4 | isRegister << 3 | reg`, or by `prefix << 8 | ModRM`. */
+/**
+ * What one opcode byte may be: by `prefix << 4 | isRegister << 3 | reg`, with VEX by `L << 7 | W << 6` as well, or by
+ * `prefix << 8 | ModRM`.
+ */
 export interface OpcodeEntry {
   readonly rows: (InstructionRow | undefined)[]
   readonly exact: (InstructionRow | undefined)[] | undefined
@@ -135,12 +195,14 @@ const unset = <T>(count: number): (T | undefined)[] => new Array<T | undefined>(
 /** Arranges the rows that exist in a mode for look-up by opcode. */
 export function buildMaps(rows: readonly InstructionRow[], long: boolean): DecodeMaps {
   const map = (): (OpenEntry | undefined)[] => unset(256)
-  const maps = { '': map(), '0f': map(), '0f38': map(), '0f3a': map() }
+  const maps = {
+    '': map(), '0f': map(), '0f38': map(), '0f3a': map(), vex0f: map(), vex0f38: map(), vex0f3a: map(),
+  }
   for (const row of rows) {
-    if (row.mode === (long ? 'i64' : 'o64')) continue
+    if (row.mode === (long ? 'i64' : 'o64') || (row.legacy && !row.offered)) continue
     const entries = maps[row.map]
     for (let opcode = row.opcode; opcode <= row.lastOpcode; opcode += 1) {
-      enter((entries[opcode] ??= { rows: unset(64), exact: undefined, modrm: false }), row)
+      enter((entries[opcode] ??= { rows: unset(row.vex === undefined ? 64 : 256), exact: undefined, modrm: false }), row)
     }
   }
   return maps
@@ -157,8 +219,10 @@ function enter(entry: OpenEntry, row: InstructionRow): void {
     }
     return
   }
-  for (let index = 0; index < 64; index += 1) {
-    if (number !== undefined && number !== index >> 4) continue
+  for (let index = 0; index < entry.rows.length; index += 1) {
+    if (number !== undefined && number !== (index >> 4 & 3)) continue
+    if (row.vex?.length !== undefined && row.vex.length !== index >> 7) continue
+    if (row.vex?.wide !== undefined && row.vex.wide !== (index >> 6 & 1)) continue
     if (row.mod !== undefined && (row.mod === 'r') !== ((index & 8) !== 0)) continue
     if (row.reg !== undefined && row.reg !== (index & 7)) continue
     place(entry.rows, index, row)

@@ -156,8 +156,10 @@ ba/7 btc Ev,Ib lock u=oszap
 bb btc Ev,Gv lock u=oszap
 b3 btr Ev,Gv lock u=oszap
 bc bsf Gv,Ev u=osapc
+f3+bc tzcnt Gv,Ev bmi1 legacy u=osap
 f3+bc bsf Gv,Ev u=osapc as=tzcnt
 bd bsr Gv,Ev u=osapc
+f3+bd lzcnt Gv,Ev abm legacy u=osap
 f3+bd bsr Gv,Ev u=osapc as=lzcnt
 be movsx Gv,Eb
 bf movsx Gv,Ew

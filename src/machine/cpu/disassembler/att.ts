@@ -35,6 +35,8 @@ const FLOATS = new Set(['fadd', 'fmul', 'fcom', 'fcomp', 'fsub', 'fsubr', 'fdiv'
 const INTEGERS = new Set([
   'fiadd', 'fimul', 'ficom', 'ficomp', 'fisub', 'fisubr', 'fidiv', 'fidivr', 'fild', 'fist', 'fistp', 'fisttp',
 ])
+/** Conversions to a vector of 128 bits whose length only their operand in memory tells. */
+const NARROWING = new Set(['vcvtpd2ps', 'vcvtpd2dq', 'vcvttpd2dq'])
 /** Those whose operands an assembler writes in the manual's order. */
 const UNREVERSED = new Set(['enter', 'bound'])
 /** Vector instructions that compare or choose by xmm0 without encoding it. */
@@ -111,7 +113,8 @@ function suffixOf({ instruction: i, operands, codeSize }: Draft): string {
   const memory = memoryOf(operands)
   if (memory !== undefined) {
     if (SUFFIXED.has(name) && i.row.alias === undefined && !tellsSize(i)) return SUFFIX[memory.size] ?? ''
-    if (name.startsWith('cvtsi2s')) return SUFFIX[memory.size] ?? ''
+    if (/^v?cvtsi2s/.test(name)) return SUFFIX[memory.size] ?? ''
+    if (NARROWING.has(name)) return memory.size === 256 ? 'y' : 'x'
     if (FLOATS.has(name)) return FLOAT_SUFFIX[memory.size] ?? ''
     if (INTEGERS.has(name)) return INTEGER_SUFFIX[memory.size] ?? ''
   }
@@ -163,8 +166,9 @@ function nameOf(draft: Draft): string {
 
 /** Comparisons named by their immediate; undefined for others. */
 export function namedByImmediate(i: Instruction): string | undefined {
-  const match = /^cmp([sp][sd])$/.exec(i.row.name)
-  if (match !== null && i.immediate < 8) return `cmp${COMPARISONS[i.immediate]!}${match[1]!}`
+  const match = /^(v?cmp)([sp][sd])$/.exec(i.row.name)
+  const named = i.row.vex === undefined ? 8 : COMPARISONS.length
+  if (match !== null && i.immediate < named) return `${match[1]!}${COMPARISONS[i.immediate]!}${match[2]!}`
   if (i.row.name !== 'pclmulqdq' || CARRYLESS[i.immediate] === undefined) return undefined
   return `pclmul${CARRYLESS[i.immediate]!}dq`
 }

@@ -5,6 +5,8 @@
  * Reference: Intel SDM volume 2, sections 2.1 to 2.7; GNU objdump for the look.
  */
 import type { Disassembled, Operand } from '../../interface/disassembled.ts'
+import { DEFAULT_LEVEL } from '../cpuid/features.ts'
+import type { ProcessorLevel } from '../cpuid/features.ts'
 import { decodeMaps } from '../decode/maps.ts'
 import { DECODED, Decoder } from '../decode/decoder.ts'
 import type { Instruction } from '../decode/decoder.ts'
@@ -45,9 +47,21 @@ function remark(operands: readonly Operand[], place: DecodePlace): string {
 const operandsOf = (i: Instruction, place: DecodePlace): Operand[] =>
   i.row.name === 'xlat' ? [translateTable(i)] : operandCodes(i.row).map((code) => operandOf(i, code, place))
 
+/** The feature that a row's instruction needs; one with 256 bits may need more. */
+function lackingFor({ row, vexLength }: Instruction): string | undefined {
+  const feature = vexLength === 1 ? row.vex?.longFeature ?? row.feature : row.feature
+  return feature === undefined ? undefined : featureTitle(feature)
+}
+
 /** Turns bytes into instructions. Keeps a decoder for each code size that it has met. */
 export class Disassembler {
+  private readonly level: ProcessorLevel
   private readonly decoders = new Map<16 | 32 | 64, Decoder>()
+
+  /** `level`: of the processors that are to execute it, which decides what is `lacking`; today's default unless given. */
+  constructor(level: ProcessorLevel = DEFAULT_LEVEL) {
+    this.level = level
+  }
 
   /** The instruction at an offset; bytes beyond the end are missing. */
   at(bytes: Uint8Array, offset: number, options: DisassemblyOptions = {}): Disassembled {
@@ -76,7 +90,7 @@ export class Disassembler {
     const hint = prefixes.hint === undefined ? words : { ...words, name: `${words.name},${prefixes.hint}` }
     return {
       address: place.address, length: i.length, kind,
-      lacking: i.row.offered || i.row.feature === undefined ? undefined : featureTitle(i.row.feature),
+      lacking: i.row.offered ? undefined : lackingFor(i),
       prefixes: prefixes.words, mnemonic: hint.name, operands,
       text: lineOf(prefixes.words, hint) + remark(operands, place),
     }
@@ -85,7 +99,7 @@ export class Disassembler {
   private decoder(codeSize: 16 | 32 | 64): Decoder {
     let decoder = this.decoders.get(codeSize)
     if (decoder === undefined) {
-      decoder = new Decoder(decodeMaps(codeSize === 64 ? 'long' : 'short'), codeSize)
+      decoder = new Decoder(decodeMaps(codeSize === 64 ? 'long' : 'short', this.level), codeSize)
       this.decoders.set(codeSize, decoder)
     }
     return decoder

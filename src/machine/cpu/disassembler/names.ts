@@ -19,7 +19,8 @@ const BY_SIZE: Readonly<Record<string, Sizes>> = {
 const WITH_64: Readonly<Record<string, string>> = {
   cmpxchg8b: 'cmpxchg16b', fxsave: 'fxsave64', fxrstor: 'fxrstor64', xsave: 'xsave64', xrstor: 'xrstor64',
   xsaveopt: 'xsaveopt64', xsavec: 'xsavec64', xsaves: 'xsaves64', xrstors: 'xrstors64', movd: 'movq', pinsrd: 'pinsrq',
-  pextrd: 'pextrq', rdssp: 'rdsspq', incssp: 'incsspq',
+  pextrd: 'pextrq', vmovd: 'vmovq', vpinsrd: 'vpinsrq', vpextrd: 'vpextrq',
+  vpcmpestrm: 'vpcmpestrmq', vpcmpestri: 'vpcmpestriq', rdssp: 'rdsspq', incssp: 'incsspq',
 }
 
 const OTHERS: Readonly<Record<string, string>> = {
@@ -28,8 +29,11 @@ const OTHERS: Readonly<Record<string, string>> = {
   fnsetpm: 'fnsetpm(287 only)',
 }
 
-/** Comparisons that CMPPS and its kin name by their immediate. */
-export const COMPARISONS = ['eq', 'lt', 'le', 'unord', 'neq', 'nlt', 'nle', 'ord'] as const
+/** Comparisons that CMPPS and its kin name by their immediate: eight, with VEX all. */
+export const COMPARISONS = [
+  'eq', 'lt', 'le', 'unord', 'neq', 'nlt', 'nle', 'ord', 'eq_uq', 'nge', 'ngt', 'false', 'neq_oq', 'ge', 'gt', 'true', 'eq_os', 'lt_oq',
+  'le_oq', 'unord_s', 'neq_us', 'nlt_uq', 'nle_uq', 'ord_s', 'eq_us', 'nge_uq', 'ngt_uq', 'false_os', 'neq_os', 'ge_oq', 'gt_oq', 'true_us',
+] as const
 /** Which halves PCLMULQDQ multiplies, by its immediate. */
 export const CARRYLESS: Readonly<Record<number, string>> = { 0: 'lqlq', 1: 'hqlq', 16: 'lqhq', 17: 'hqhq' }
 

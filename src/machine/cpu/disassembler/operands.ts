@@ -41,6 +41,7 @@ export function sizeOf(i: Instruction, code: string): OperandSize {
     case 'M': return 0
   }
   if (code.endsWith('dq')) return 128
+  if (code.endsWith('qq')) return 256
   switch (code.slice(1, 2)) {
     case 'b': return 8
     case 'w': return 16
@@ -49,6 +50,10 @@ export function sizeOf(i: Instruction, code: string): OperandSize {
     case 't': return 80
     case 'y': return i.operandSize === 64 ? 64 : 32
     case 'z': return i.operandSize === 16 ? 16 : 32
+    case 'x': return i.vexLength === 1 ? 256 : 128
+    case 'h': return i.vexLength === 1 ? 128 : 64
+    case 'f': return i.vexLength === 1 ? 64 : 32
+    case 'e': return i.vexLength === 1 ? 32 : 16
     default: return i.operandSize
   }
 }
@@ -60,12 +65,14 @@ const wrap = (address: number, { codeSize }: DecodePlace): number =>
 function memory(i: Instruction, place: DecodePlace, size: OperandSize): MemoryOperand {
   const bits = i.addressSize
   const name = (register: number): string | undefined => (register < 0 ? undefined : registerName(register, bits))
+  const indices = i.row.vex?.indices
+  const index = indices === undefined ? name(i.index) : vectorName(i.index, indices === 'x' && i.vexLength === 1 ? 256 : 128)
   const isRelative = i.ripRelative
   const address = isRelative ? wrap(place.address + i.length + i.displacement, place)
     : i.base < 0 && i.index < 0 ? i.displacement : undefined
   return {
     kind: 'memory', size, segment: i.segment < 0 ? undefined : SEGMENT_NAMES[i.segment],
-    base: isRelative ? (bits === 64 ? 'rip' : 'eip') : name(i.base), index: name(i.index),
+    base: isRelative ? (bits === 64 ? 'rip' : 'eip') : name(i.base), index,
     scale: (1 << i.scale) as 1 | 2 | 4 | 8, displacement: i.displacement,
     hasDisplacement: (i.modrm >> 6) !== 0 || i.base < 0, address,
   }
@@ -110,6 +117,9 @@ function offset(i: Instruction, code: string): MemoryOperand {
   }
 }
 
+/** Name of a vector register. */
+const vectorName = (number: number, size: OperandSize): string => `${size === 256 ? 'ymm' : 'xmm'}${number}`
+
 const register = (name: string, size: OperandSize): Operand => ({ kind: 'register', register: name, size })
 
 /** A general register as an operand. */
@@ -141,7 +151,7 @@ export function operandOf(i: Instruction, text: string, place: DecodePlace): Ope
   const code = i.isMemory && parts.length > 1 ? parts[1]! : parts[0]!
   // Moves of control registers are as wide as the code's addresses.
   const size = i.row.registerOnly ? (place.codeSize === 64 ? 64 : 32) : sizeOf(i, code)
-  const vector = (number: number): Operand => register(`xmm${number}`, 128)
+  const vector = (number: number): Operand => register(vectorName(number, size), size === 256 ? 256 : 128)
   const mmx = (number: number): Operand => register(`mm${number & 7}`, 64)
   switch (/^[A-Z]/.test(code) ? code.charAt(0) : '') {
     case 'E':
@@ -150,6 +160,9 @@ export function operandOf(i: Instruction, text: string, place: DecodePlace): Ope
     case 'M': return memory(i, place, size)
     case 'G': return general(i, i.reg, size)
     case 'Z': return general(i, (i.opcode & 7) | ((i.rex & 1) << 3), size)
+    case 'H': return vector(i.vvvv)
+    case 'L': return vector(i.immediate >> 4 & (place.codeSize === 64 ? 15 : 7))
+    case 'B': return general(i, i.vvvv, size)
     case 'I': return immediate(i, code)
     case 'J': return target(i, place)
     case 'A': return { kind: 'far', selector: i.immediate2 & 0xffff, offset: i.immediate >>> 0 }

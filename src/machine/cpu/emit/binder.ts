@@ -12,7 +12,7 @@ export type Size = 8 | 16 | 32 | 64
 /** Widths of linear addresses: in 32-bit code they wrap at 4 GiB. */
 export type AddressWidth = 32 | 64
 /** Fields of a record that name a register: as an operand, or in its address. */
-export type RegisterField = 'destination' | 'source' | 'addend' | 'register' | 'base' | 'index' | 'segmentBase'
+export type RegisterField = 'destination' | 'source' | 'addend' | 'register' | 'base' | 'index' | 'segmentBase' | 'chooser'
 /** Forms of an address: base and displacement, or base, scaled index, displacement and segment base. */
 export type AddressForm = 1 | 2
 
@@ -50,9 +50,24 @@ export interface FlagSource {
   readonly carry?: number
 }
 
+/**
+ * How an operation on vectors of 128 bits works for an instruction with another first operand than its destination, or with
+ * longer registers: on a half of them at a time.
+ */
+export interface VectorForm {
+  readonly half: 0 | 1
+  /** Byte from the beginning of the second operand's register at which its half begins, and bytes to skip there. */
+  readonly second: number
+  readonly skipped: number
+  /** Takes what `push` pushes as the half's result, or as a part of it whose rest is the first operand's. */
+  store(name: MemoryName, push: () => void, offset: number): void
+}
+
 /** What micro-operations are written against. */
 export interface Binder {
   readonly code: Code
+  /** Set while an operation works for another one, see `VectorForm`. */
+  vectors: VectorForm | undefined
   /** Pushes a register operand. */
   get(field: RegisterField, size: Size): void
   /** A register operand that is read and written. */

@@ -10,12 +10,13 @@ import { IP, RECORD } from '../layout/record.ts'
 import type { SmallField } from '../layout/record.ts'
 import { SLOT, State } from '../layout/state.ts'
 import { typeOf } from './binder.ts'
-import type { AddressForm, AddressWidth, Binder, FlagSource, Place, RegisterField, Size, VectorPlace } from './binder.ts'
+import type { AddressForm, AddressWidth, Binder, FlagSource, Place, RegisterField, Size, VectorPlace, VectorForm } from './binder.ts'
 import { FLAG_READS, FLAG_WRITES } from './flag-words.ts'
 import type { FlagRead, FlagWrite } from './flag-words.ts'
 
 /** What both dynamic binders do alike. */
 export abstract class RecordBinder implements Binder {
+  vectors: VectorForm | undefined = undefined
   readonly code: Code
   readonly base: number
   readonly record: number

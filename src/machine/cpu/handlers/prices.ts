@@ -24,9 +24,13 @@ export const PRICE = {
   x87Image: 1000,
   /** FXSAVE and FXRSTOR. */
   floatImage: 1600,
+  /** XSAVE and XRSTOR. */
+  extendedImage: 2400,
   /** Operations in software, where the processor underneath does not round or flag as x86 does. */
   scalarFloat: 100,
   packedFloat: 300,
+  /** Fused multiplications, in whole numbers of some hundred bits. */
+  fused: 1200,
   /** Scalar products, comparisons of strings. */
   longVector: 600,
 } as const

@@ -19,15 +19,17 @@ const first = ({ registers, records }: Views<'registers' | 'records'>, record: n
 const second = ({ registers, records }: Views<'registers' | 'records'>, record: number): number =>
   place(registers, records.field(record, RECORD.source))
 
-/** Sums of absolute differences of four bytes at eight neighbouring places. */
+/** Sums of absolute differences of four bytes at `b` and at eight neighbouring places from `a` on. */
+export const differences = (bytes: Uint8Array, a: number, b: number): number[] => Array.from({ length: 8 }, (_, i) =>
+  [0, 1, 2, 3].reduce((sum, k) => sum + Math.abs(bytes[a + i + k]! - bytes[b + k]!), 0))
+
+/** MPSADBW. */
 const sumsOfDifferences: Handler = (core, record) => {
   const { registers } = core
   const { bytes } = registers
   const [to, from, immediate] = [first(core, record), second(core, record), core.records.field(record, RECORD.control)]
   const [a, b] = [to + (immediate & 4), from + (immediate & 3) * 4]
-  const sums = Array.from({ length: 8 }, (_, i) =>
-    [0, 1, 2, 3].reduce((sum, k) => sum + Math.abs(bytes[a + i + k]! - bytes[b + k]!), 0))
-  sums.forEach((sum, i) => registers.view.setUint16(to + i * 2, sum, true))
+  differences(bytes, a, b).forEach((sum, i) => registers.view.setUint16(to + i * 2, sum, true))
   return STATUS.NEXT
 }
 

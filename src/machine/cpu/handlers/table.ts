@@ -1,5 +1,7 @@
 /** All handlers, numbered. */
 import { ARITHMETIC_HANDLERS } from './arithmetic.ts'
+import { AVX_FLOAT_HANDLERS } from './avx-float.ts'
+import { AVX_OTHER_HANDLERS } from './avx-other.ts'
 import type { Handler } from '../core/handler.ts'
 import { FAR_HANDLERS } from './far-transfers.ts'
 import { FLAG_HANDLERS } from './flags.ts'
@@ -15,12 +17,13 @@ import { STACK_HANDLERS } from './stack-blocks.ts'
 import { SYSTEM_HANDLERS } from './system.ts'
 import { X87_ARITHMETIC_HANDLERS } from './x87-arithmetic.ts'
 import { X87_MEMORY_HANDLERS } from './x87-memory.ts'
+import { XSAVE_HANDLERS } from './xsave.ts'
 
 const entries: readonly [string, HandlerRow][] = /* @__PURE__ */ Object.entries({
-  ...ARITHMETIC_HANDLERS, ...FAR_HANDLERS, ...FLAG_HANDLERS, ...FPU_HANDLERS, ...INTERRUPT_HANDLERS,
+  ...ARITHMETIC_HANDLERS, ...AVX_FLOAT_HANDLERS, ...AVX_OTHER_HANDLERS, ...FAR_HANDLERS, ...FLAG_HANDLERS, ...FPU_HANDLERS, ...INTERRUPT_HANDLERS,
   ...RANDOM_HANDLERS, ...SEGMENT_HANDLERS, ...SHORT_BRANCH_HANDLERS, ...SYSTEM_HANDLERS,
   ...SSE_FLOAT_HANDLERS, ...SSE_OTHER_HANDLERS, ...STACK_HANDLERS, ...X87_ARITHMETIC_HANDLERS,
-  ...X87_MEMORY_HANDLERS,
+  ...X87_MEMORY_HANDLERS, ...XSAVE_HANDLERS,
 })
 
 /** Handlers by number. */

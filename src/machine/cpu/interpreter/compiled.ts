@@ -5,6 +5,7 @@
  */
 import { once } from '../../../util/index.ts'
 import type { AddressWidth } from '../emit/binder.ts'
+import type { LaterGroup } from '../uops/micro.ts'
 import { buildMicroTable } from '../uops/table.ts'
 import type { MicroTable } from '../uops/table.ts'
 import { writeInterpreter } from './module.ts'
@@ -15,6 +16,8 @@ const module = /* @__PURE__ */ once((width: AddressWidth) =>
   new WebAssembly.Module(writeInterpreter(microTable(), width)))
 const vectors = /* @__PURE__ */ once((width: AddressWidth) =>
   new WebAssembly.Module(writeSingles(microTable(), 'vector', width)))
+const longVectors = /* @__PURE__ */ once((width: AddressWidth) =>
+  new WebAssembly.Module(writeSingles(microTable(), 'avx', width)))
 
 /** The micro-operations. */
 export const microTable = (): MicroTable => table('only')
@@ -22,5 +25,6 @@ export const microTable = (): MicroTable => table('only')
 /** The interpreter for a width of linear addresses. */
 export const compileInterpreter = (width: AddressWidth): WebAssembly.Module => module(width)
 
-/** The functions of vector operations that go with it. */
-export const compileVectors = (width: AddressWidth): WebAssembly.Module => vectors(width)
+/** The functions of a group that go with it. */
+export const compileGroup = (group: LaterGroup, width: AddressWidth): WebAssembly.Module =>
+  (group === 'vector' ? vectors : longVectors)(width)

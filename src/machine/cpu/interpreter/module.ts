@@ -16,6 +16,7 @@ import { defineStrings } from '../runtime/strings.ts'
 import type { StringName } from '../runtime/strings.ts'
 import { defineWalk } from '../runtime/walk.ts'
 import { State } from '../layout/state.ts'
+import { LATER_GROUPS } from '../uops/micro.ts'
 import type { MicroTable } from '../uops/table.ts'
 import { writeLoop } from './loop.ts'
 import { defineAbsent, defineSingles, singleType } from './singles.ts'
@@ -27,8 +28,8 @@ export interface InterpreterImports {
   readonly handler: (base: number, record: number) => number
   /** Decoded code in a frame has been overwritten. */
   readonly codeWritten: (mfn: number) => void
-  /** A vector operation is met: puts the functions of all of them into `singles`. */
-  readonly loadVectors: () => void
+  /** An operation of a group of LATER_GROUPS, by its place there, is met: puts the functions of all of them into `singles`. */
+  readonly loadGroup: (group: number) => void
   /**
    * (base, bytes, 1 for a write) -> 0 to fault, 1 to go on, otherwise the host address to use: looks at an access to the
    * address in `watchedAddress`.
@@ -67,7 +68,7 @@ export interface InterpreterExports extends StringExports {
 export function writeInterpreter(table: MicroTable, width: AddressWidth): OwnBytes {
   const module = new ModuleWriter()
   module.importMemory('env', 'memory')
-  const loadVectors = module.importFunction('env', 'loadVectors', [], [])
+  const loadGroup = module.importFunction('env', 'loadGroup', ['i32'], [])
   const handler = module.importFunction('env', 'handler', ['i32', 'i32'], ['i32'])
   const codeWritten = module.importFunction('env', 'codeWritten', ['i32'], [])
   const watched = module.importFunction('env', 'watched', ['i32', 'i32', 'i32'], ['i32'])
@@ -81,7 +82,7 @@ export function writeInterpreter(table: MicroTable, width: AddressWidth): OwnByt
   module.table('singles', table.all.length)
   defineSingles(module, table, { group: 'common', functions, width })
   if (width === 32) defineSingles(module, table, { group: 'segmented', functions, width })
-  defineAbsent(module, table, loadVectors)
+  LATER_GROUPS.forEach((group, number) => defineAbsent(module, table, { load: loadGroup, group, number }))
   for (const [name, func] of runtime) module.export(`string.${name}`, func)
   const run = module.function(['i32', 'i32'], ['i32'])
   writeLoop(run.code, table, { blocks, single: singleType(module), width })

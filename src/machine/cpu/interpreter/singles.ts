@@ -10,7 +10,7 @@ import type { AddressWidth } from '../emit/binder.ts'
 import { FullBinder } from '../emit/full-binder.ts'
 import type { SlowFunctions } from '../emit/full-binder.ts'
 import type { MicroTable } from '../uops/table.ts'
-import type { Micro, MicroGroup } from '../uops/micro.ts'
+import type { LaterGroup, Micro, MicroGroup } from '../uops/micro.ts'
 import { pushNumber } from './loop.ts'
 
 /** What a module of singles imports: from the machine, and from the interpreter's exports. */
@@ -73,15 +73,23 @@ function writeSingle(module: ModuleWriter, micro: Micro, options: SinglesOptions
   return index
 }
 
+/** A group that is not there yet, its number, and the function that has it loaded. */
+export interface AbsentGroup {
+  readonly group: LaterGroup
+  readonly number: number
+  readonly load: number
+}
+
 /** Adds the function that stands for those of another group: it has the module loaded, then calls what is there now. */
-export function defineAbsent(module: ModuleWriter, table: MicroTable, load: number): void {
+export function defineAbsent(module: ModuleWriter, table: MicroTable, absent: AbsentGroup): void {
   const { index, code } = module.function(PARAMETERS, RESULTS)
-  code.call(load)
+  code.i32(absent.number)
+  code.call(absent.load)
   code.get(0)
   code.get(1)
   pushNumber(code, 1)
   code.callIndirect(singleType(module))
-  fillTable(module, table, ({ group }) => (group === 'vector' ? index : undefined))
+  fillTable(module, table, ({ group }) => (group === absent.group ? index : undefined))
 }
 
 /** Writes the module of a group. */

@@ -13,8 +13,13 @@ import { PAGE_SHIFT, PAGE_SIZE } from '../../../x86/index.ts'
 
 /** Names of the four bytes behind the number, by what the record is for. A name lies at the same place in every shape. */
 export const SHAPES = {
-  /** Registers or vectors: destination is the first operand, also of a comparison; control an immediate byte. */
+  /**
+   * Registers or vectors: destination is the first operand, also of a comparison, unless there is an `addend`, which then is;
+   * control an immediate byte.
+   */
   operands: { destination: 2, source: 3, addend: 4, control: 5 },
+  /** A vector that chooses for each lane of the result between the two operands. */
+  blend: { destination: 2, source: 3, addend: 4, chooser: 5 },
   shift: { destination: 2, count: 3 },
   /** `register` is an operand that is only read; scale: the index's shift in bits 1..0, the segment base's slot in 7..3. */
   memory: { register: 2, base: 3, index: 4, scale: 5 },

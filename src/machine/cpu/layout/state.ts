@@ -103,6 +103,10 @@ export const State = /* @__PURE__ */ overlay(4096, {
   /** The record of the region (region/region.ts) that was left last, and why, as a number of EXIT_CAUSES; 0: none since generated code began to run. */
   exitRecord: u32(1204),
   exitCause: u32(1208),
+  /** Upper halves of the vector registers: 960 bytes behind the lower ones; so do the temporary's, at 1104. */
+  ymmHigh: array(1216, u64, 32),
+  /** Always zero: the absent half of a vector. */
+  zeroVector: array(1472, u64, 2),
 })
 
 /** Where a TLB entry's parts lie: tags are the page's linear address, or NO_TAG. */
@@ -138,18 +142,18 @@ export const PERMISSION = {
 
 /**
  * How code is decoded, part of a block's key: the code's size in the bits of SIZE; in those of FLOAT why x87 and vector
- * instructions may not run (CR0.TS, CR0.EM, CR4.OSFXSR clear); SEGMENTED outside of 64-bit mode where a segment is not
+ * instructions may not run (CR0.TS, CR0.EM, CR4.OSFXSR clear, XCR0 or CR4.OSXSAVE without AVX); SEGMENTED outside of 64-bit mode where a segment is not
  * flat, so that code is decoded with checks of segments (runtime/segments.ts).
  */
 export const MODE = {
-  CODE64: 0, CODE32: 1, CODE16: 2, SIZE: 3, SWITCHED: 4, EMULATED: 8, NO_SSE: 16, FLOAT: 28, SEGMENTED: 32,
+  CODE64: 0, CODE32: 1, CODE16: 2, SIZE: 3, SWITCHED: 4, EMULATED: 8, NO_SSE: 16, NO_AVX: 64, FLOAT: 92, SEGMENTED: 32,
 } as const
 
 /**
  * What the jump cache keys entries by besides rip: the mode, whether ring 3 asks (what one ring may execute another may
  * not), and a generation that ends with every flush.
  */
-export const CONTEXT = { MODE: 0x3f, USER: 0x40, GENERATION: 8 } as const
+export const CONTEXT = { MODE: 0x7f, USER: 0x80, GENERATION: 8 } as const
 
 /** Why generated code comes back to its driver, or what a single record's execution led to. */
 export const STATUS = {

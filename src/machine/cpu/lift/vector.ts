@@ -7,6 +7,7 @@
 import { operandKind } from '../decode/operand-codes.ts'
 import { SEGMENT } from '../../../x86/index.ts'
 import { MODE, SLOT } from '../layout/state.ts'
+import { XSAVE } from '../layout/xsave-area.ts'
 import { MMX_OPERATIONS, XMM_OPERATIONS } from '../uops/sse-integer.ts'
 import { VECTOR_UNIT } from '../uops/sse-place.ts'
 import { reads, writes } from './access.ts'
@@ -307,8 +308,15 @@ const wholeState = (name: string): Lift => (l) => {
   l.handler(name)
 }
 
+/** XSAVE and its like: the address in t3. Whether CR4.OSXSAVE is set and CR0.TS is not comes before all else. */
+const extendedState = (name: string): Lift => (l) => {
+  if (l.codeSize !== 64) l.partHandler('xsave-check')
+  l.addressInto(SLOT.t3, name === 'xrstor' ? reads(XSAVE.avx) : writes(XSAVE.avx))
+  l.handler(name)
+}
+
 /** Names that go to a handler or its fast path with (destination, source, immediate). */
-const FLOATS = [
+export const FLOATS: readonly string[] = [
   ...['add', 'sub', 'mul', 'div', 'min', 'max', 'sqrt', 'cmp'].flatMap((name) =>
     ['ss', 'sd', 'ps', 'pd'].map((kind) => name + kind)),
   'rcpss', 'rcpps', 'rsqrtss', 'rsqrtps', 'roundss', 'roundsd', 'roundps', 'roundpd', 'haddps', 'haddpd', 'hsubps',
@@ -316,10 +324,12 @@ const FLOATS = [
   'cvtps2pd', 'cvtpd2ps', 'cvtdq2ps', 'cvtdq2pd', 'cvtps2dq', 'cvttps2dq', 'cvtpd2dq', 'cvttpd2dq', 'cvtps2pi',
   'cvttps2pi', 'cvtpd2pi', 'cvttpd2pi', 'mpsadbw', 'phminposuw', 'pcmpestrm', 'pcmpestri', 'pcmpistrm', 'pcmpistri',
 ]
-const EXTENSIONS = ['pmovsx', 'pmovzx'].flatMap((name) =>
+/** Extensions of lanes. */
+export const EXTENSIONS: readonly string[] = ['pmovsx', 'pmovzx'].flatMap((name) =>
   ['bw', 'bd', 'bq', 'wd', 'wq', 'dq'].map((sizes) => name + sizes))
 
-const lifters: Readonly<Record<string, Lift>> = {
+/** Lifters without the checks before them. */
+export const SSE_LIFTS: Readonly<Record<string, Lift>> = {
   ...Object.fromEntries([...Object.keys(XMM_OPERATIONS), ...Object.keys(MMX_OPERATIONS), ...EXTENSIONS]
     .map((name) => [name, operation(name)])),
   ...Object.fromEntries(FLOATS.map((name) => [name, float(name)])),
@@ -346,10 +356,12 @@ const lifters: Readonly<Record<string, Lift>> = {
 
 /** Lifters by name of instruction. */
 export const VECTOR_LIFTERS: Readonly<Record<string, Lift>> = {
-  ...Object.fromEntries(Object.entries(lifters).map(([name, lift]) => [name, checked(lift)])),
+  ...Object.fromEntries(Object.entries(SSE_LIFTS).map(([name, lift]) => [name, checked(lift)])),
   ...Object.fromEntries(['cvtpi2ps', 'cvtpi2pd'].map((name) => [name, checkedAsRead(float(name))])),
   ...X87_LIFTERS,
   crc32: checksum, fxsave: wholeState('fxsave'), fxrstor: wholeState('fxrstor'),
+  xsave: extendedState('xsave'), xsaveopt: extendedState('xsaveopt'), xsavec: extendedState('xsavec'), xrstor: extendedState('xrstor'),
+  xgetbv: (l) => l.handler('xgetbv'), xsetbv: (l) => l.finalHandler('xsetbv'),
   emms: (l) => {
     if (!refused(l, 'mmx')) l.emit('emms')
   },

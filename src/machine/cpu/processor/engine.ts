@@ -5,14 +5,17 @@
 import type { MachineMemory } from '../../memory/machine-memory.ts'
 import { Clipper } from '../code/clip.ts'
 import { StackFaults } from './stack-fault.ts'
+import type { ProcessorLevel } from '../cpuid/features.ts'
 import { CodeCache } from '../code/code-cache.ts'
 import { GUEST_FAULT } from '../core/faults.ts'
 import type { Core } from '../core/core.ts'
 import { HANDLERS, HANDLER_NUMBERS, HANDLER_PRICES } from '../handlers/table.ts'
 import { RECORD } from '../layout/record.ts'
 import { STATUS, UNDONE } from '../layout/state.ts'
+import { LATER_GROUPS } from '../uops/micro.ts'
+import type { LaterGroup } from '../uops/micro.ts'
 import type { MicroTable } from '../uops/table.ts'
-import { compileInterpreter, compileVectors, microTable } from '../interpreter/compiled.ts'
+import { compileGroup, compileInterpreter, microTable } from '../interpreter/compiled.ts'
 import type { InterpreterExports } from '../interpreter/module.ts'
 import { RegionCompiler } from '../region/compiler.ts'
 import type { CompilerSettings } from '../region/defaults.ts'
@@ -29,6 +32,8 @@ export interface CompilingTier {
 /** Interpreter and decoded code of one machine. */
 export class Engine {
   readonly memory: MachineMemory
+  /** What its processors have. */
+  readonly level: ProcessorLevel
   readonly table: MicroTable
   readonly code: CodeCache
   readonly clipper: Clipper
@@ -38,12 +43,13 @@ export class Engine {
   private readonly modules: { -readonly [K in 32 | 64]?: InterpreterExports } = {}
   private readonly cores = new Map<number, Core>()
 
-  constructor(memory: MachineMemory, tier?: CompilingTier) {
+  constructor(memory: MachineMemory, level: ProcessorLevel, tier?: CompilingTier) {
+    this.level = level
     this.memory = memory
     this.table = microTable()
-    this.code = new CodeCache(memory, this.table, { numbers: HANDLER_NUMBERS })
+    this.code = new CodeCache(memory, this.table, { handlers: { numbers: HANDLER_NUMBERS }, level })
     this.clipper = new Clipper(memory.view, this.table)
-    this.stackFaults = new StackFaults(this.table)
+    this.stackFaults = new StackFaults(this.table, level)
     this.compiler = tier && this.makeCompiler(tier)
   }
 
@@ -84,7 +90,7 @@ export class Engine {
   private compile(width: 32 | 64): InterpreterExports {
     const instance = new WebAssembly.Instance(compileInterpreter(width), {
       env: {
-        loadVectors: () => this.loadVectors(width),
+        loadGroup: (group: number) => this.loadGroup(LATER_GROUPS[group]!, width),
         memory: this.memory.memory,
         handler: (base: number, record: number) => this.handle(base >>> 0, record >>> 0),
         codeWritten: (mfn: number) => this.code.invalidate(mfn),
@@ -96,14 +102,14 @@ export class Engine {
     return instance.exports as unknown as InterpreterExports
   }
 
-  /** Adds the functions of vector operations. */
-  private loadVectors(width: 32 | 64): void {
+  /** Adds the functions of a group. */
+  private loadGroup(group: LaterGroup, width: 32 | 64): void {
     const { singles, readHost, writeHost, commit } = this.interpreter(width)
     const env: SinglesImports = {
       memory: this.memory.memory, singles, readHost, writeHost, commit,
       handler: (base, record) => this.handle(base >>> 0, record >>> 0),
     }
-    new WebAssembly.Instance(compileVectors(width), { env: { ...env } })
+    new WebAssembly.Instance(compileGroup(group, width), { env: { ...env } })
   }
 
   /** Runs the handler that a record names. */

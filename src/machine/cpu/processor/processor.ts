@@ -3,7 +3,7 @@
  * exits. A budget is handed out in slices, because V8 replaces the interpreter's first, slow compilation only between
  * two calls.
  */
-import { DR6, RFLAGS, VECTOR } from '../../../x86/index.ts'
+import { CR4, DR6, RFLAGS, VECTOR } from '../../../x86/index.ts'
 import type { CpuidAnswer } from '../../../x86/index.ts'
 import { SeededRandom, XenError, signedFromParts } from '../../../util/index.ts'
 import type { CacheInspection, CodeInspection } from '../../interface/inspection.ts'
@@ -12,12 +12,14 @@ import type { BareProcessor, ExitReason, ProcessorExit, ProcessorOptions } from 
 import type { ProcessorState } from '../../interface/saved-state.ts'
 import type { Trace, TraceHooks } from '../../interface/trace.ts'
 import { queryProcessor } from '../cpuid/cpuid.ts'
+import type { Topology } from '../cpuid/cpuid.ts'
 import { StoreAside } from './store-aside.ts'
 import { Core } from '../core/core.ts'
 import { CoreSystemView } from './system-view.ts'
 import { Disassembler } from '../disassembler/disassembler.ts'
 import type { Disassembled } from '../../interface/disassembled.ts'
 import { FXSAVE_BYTES, readFxsave, writeFxsave } from '../handlers/fpu.ts'
+import { readXsave, writeXsave } from '../handlers/xsave.ts'
 import { randomTaker, savedRandom } from '../saved/random-state.ts'
 import { inspectCode, inspectProcessor } from '../inspection/inspection.ts'
 import { Samples } from '../region/samples.ts'
@@ -65,10 +67,11 @@ export class MachineProcessor implements BareProcessor {
     this.release = options.release
     const topology = options.topology ?? { index: 0, count: 1 }
     this.core = new Core({
-      memory: engine.memory, base, bare: options.mode === 'bare', accounting: options.accounting ?? 'instructions',
+      memory: engine.memory, base, bare: options.mode === 'bare', level: engine.level,
+      accounting: options.accounting ?? 'instructions',
       sources: {
         descriptors: options.descriptors, timestamp: options.timestamp, ports: options.ports ?? NO_PORTS,
-        cpuid: options.cpuid ?? { read: (leaf, subleaf) => queryProcessor(leaf, subleaf, topology) },
+        cpuid: options.cpuid ?? { read: (leaf, subleaf) => this.identify(leaf, subleaf, topology) },
         random: options.random ?? new SeededRandom(USUAL_SEED),
       },
       interpreter: (width) => engine.interpreter(width),
@@ -82,6 +85,14 @@ export class MachineProcessor implements BareProcessor {
     this.slice = engine.compiler?.slice ?? SLICE
     reset(this.core)
     engine.attach(this.core)
+  }
+
+  /** What CPUID tells of the processor itself. */
+  private identify(leaf: number, subleaf: number, topology: Topology): CpuidAnswer {
+    const { registers, level } = this.core
+    return queryProcessor(leaf, subleaf, {
+      topology, level, isXsaveOn: (registers.controlLow(4) & CR4.OSXSAVE) !== 0, xcr0: State.xcr0.get(registers.view, registers.base),
+    })
   }
 
   get executed(): number {
@@ -300,11 +311,11 @@ export class MachineProcessor implements BareProcessor {
   }
 
   instruction(): Disassembled | undefined {
-    return instructionAt(this.core, new Disassembler())
+    return instructionAt(this.core, new Disassembler(this.engine.level))
   }
 
   trace(hooks: TraceHooks): Trace {
-    this.tracer ??= new Tracer(this.core, this.registers)
+    this.tracer ??= new Tracer(this.core, this.registers, this.engine.level)
     this.core.debug.observer = this.tracer
     return this.tracer.start(hooks)
   }
@@ -336,6 +347,14 @@ export class MachineProcessor implements BareProcessor {
 
   loadFpu(image: Uint8Array): void {
     readFxsave(this.core.registers, new DataView(image.buffer, image.byteOffset, image.byteLength), 0)
+  }
+
+  saveExtendedState(): Uint8Array {
+    return writeXsave(this.core.registers)
+  }
+
+  loadExtendedState(image: Uint8Array): boolean {
+    return readXsave(this.core.registers, image)
   }
 
   destroy(): void {

@@ -99,6 +99,14 @@ export class CoreRegisters implements Registers {
     this.core.system.setPlain(MSR.TSC_AUX, value, 0)
   }
 
+  xcr0(): number {
+    return State.xcr0.get(this.core.registers.view, this.core.registers.base)
+  }
+
+  setXcr0(value: number): void {
+    this.core.mode.setXcr0(value)
+  }
+
   debugLow(index: number): number {
     return State.debug.element.low(this.core.registers.view, State.debug.at(this.core.registers.base, index))
   }

@@ -1,8 +1,10 @@
 /**
- * The state that a processor starts in: 64-bit mode, a hosted one in ring 3, a bare one in ring 0.
+ * The state that a processor starts in: 64-bit mode, a hosted one in ring 3 of a host that keeps the state of SSE by XSAVE
+ * where there is that, a bare one in ring 0.
  */
-import { ATTRIBUTE, CR0, CR4, EFER, PAGE_SIZE, RFLAGS, SEGMENT } from '../../../x86/index.ts'
+import { ATTRIBUTE, CR0, CR4, EFER, PAGE_SIZE, RFLAGS, SEGMENT, XCR0 } from '../../../x86/index.ts'
 import { PROCESSOR_BYTES } from '../../memory/layout.ts'
+import { isOffered } from '../cpuid/features.ts'
 import type { Core } from '../core/core.ts'
 import { resetFpu } from '../handlers/fpu.ts'
 import { State } from '../layout/state.ts'
@@ -26,7 +28,8 @@ export function reset(core: Core): void {
   placeMemory(core)
   translations.clear()
   resetFpu(core.registers)
-  State.xcr0.set(view, base, 1)
+  const hasXsave = !core.bare && isOffered('xsave', core.level)
+  State.xcr0.set(view, base, hasXsave ? XCR0.X87 | XCR0.SSE : XCR0.X87)
   registers.setFlags(core.bare ? 0 : RFLAGS.IF)
   registers.efer = EFER.SCE | EFER.LME | EFER.LMA | EFER.NXE
   const flat = { baseLow: 0, baseHigh: 0, limit: 0xffff_ffff }
@@ -34,7 +37,7 @@ export function reset(core: Core): void {
   // Code first: from then on nothing looks like 32-bit code, for which another module would be generated.
   mode.setSegment(SEGMENT.cs, { ...flat, selector: code, attributes: CODE_ATTRIBUTES | ring })
   mode.setControl(0, (CR0.PE | CR0.MP | CR0.ET | CR0.NE | CR0.WP | CR0.AM | CR0.PG) >>> 0, 0)
-  mode.setControl(4, CR4.PAE | CR4.PGE | CR4.OSFXSR | CR4.OSXMMEXCPT, 0)
+  mode.setControl(4, CR4.PAE | CR4.PGE | CR4.OSFXSR | CR4.OSXMMEXCPT | (hasXsave ? CR4.OSXSAVE : 0), 0)
   mode.setSegment(SEGMENT.ss, { ...flat, selector: stack, attributes: STACK_ATTRIBUTES | ring })
   core.debug.reset()
   translations.flush()

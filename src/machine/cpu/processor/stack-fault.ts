@@ -6,6 +6,7 @@
  */
 import { GPR, SEGMENT } from '../../../x86/index.ts'
 import type { Core } from '../core/core.ts'
+import type { ProcessorLevel } from '../cpuid/features.ts'
 import { DECODED, NO_SEGMENT, type Instruction } from '../decode/decoder.ts'
 import { STACK_USING } from '../handlers/table.ts'
 import { RECORD } from '../layout/record.ts'
@@ -17,9 +18,11 @@ import type { MicroTable } from '../uops/table.ts'
 /** Tells which records' accesses go through the stack segment. */
 export class StackFaults {
   private readonly all: MicroTable['all']
+  private readonly level: ProcessorLevel
 
-  constructor({ all }: MicroTable) {
+  constructor({ all }: MicroTable, level: ProcessorLevel) {
     this.all = all
+    this.level = level
   }
 
   /** True when the access of a record that failed at the state's fault address goes through the stack segment. */
@@ -33,7 +36,7 @@ export class StackFaults {
     if (group === 'common' && facts.ends === 'handler' && STACK_USING.has(view.getUint32(record + RECORD.immediate, true))) return true
     // Asked before the code is read, which takes the fault address for itself.
     const atSource = at(GPR.rsi * 8)
-    const { result, instruction } = decodeAt(core)
+    const { result, instruction } = decodeAt(core, this.level)
     return result === DECODED.OK && namesStack(instruction, atSource)
   }
 }

@@ -1,8 +1,9 @@
 /**
  * A processor's architectural state as plain data, and back; what comes back is hostile until it has been looked at.
- * Version 1 knew hosted processors only and nothing of what waits between two instructions.
+ * Version 1 knew hosted processors only and nothing of what waits between two instructions, version 2 no vectors of 256
+ * bits.
  */
-import { CR0, CR4, SEGMENT } from '../../../x86/index.ts'
+import { CR0, CR4, SEGMENT, XCR0 } from '../../../x86/index.ts'
 import type { ProcessorState } from '../../interface/saved-state.ts'
 import type { Registers, SegmentState } from '../../interface/registers.ts'
 import type { Core, Views } from '../core/core.ts'
@@ -10,11 +11,15 @@ import type { RegisterFile } from '../core/register-file.ts'
 import { INTERRUPT_SHADOWS } from '../core/events.ts'
 import type { InterruptShadow } from '../core/events.ts'
 import { FXSAVE_BYTES, MXCSR_MASK, readFxsave } from '../handlers/fpu.ts'
+import { xcr0Bits } from '../cpuid/features.ts'
+import { isXcr0 } from '../handlers/xsave.ts'
+import { XSAVE } from '../layout/xsave-area.ts'
 import { isSegment, isWord, refuse, words } from './checks.ts'
 import { loadSystem, saveSystem } from './system-state.ts'
 import { State } from '../layout/state.ts'
 import { CR0_BITS, allowedCr4 } from '../system/features.ts'
 
+const NO_UPPER: readonly number[] = new Array<number>(XSAVE.avxBytes).fill(0)
 const CONTROLS = [0, 2, 3, 4, 8] as const
 const DEBUGS = [0, 1, 2, 3, 6, 7] as const
 /** Flags that exist, without virtual-8086 mode, which does not. */
@@ -30,7 +35,7 @@ export function saveState(
     numbers.flatMap((i) => [low(i), high(i)])
   const general = Array.from({ length: 16 }, (_, i) => i)
   return {
-    version: 2,
+    version: 3,
     general: pairs(general, (i) => registers.low(i), (i) => registers.high(i)),
     rip: ripOf(core.registers),
     flags: registers.flags(),
@@ -40,11 +45,18 @@ export function saveState(
     debug: pairs(DEBUGS, (i) => registers.debugLow(i), (i) => registers.debugHigh(i)),
     fpu: [...more.fpu],
     xcr0: State.xcr0.get(core.registers.view, core.registers.base),
+    ...upperOf(core.registers),
     shadow: core.events.interruptShadow(more.done),
     debugTrap: core.debug.pending,
     ...(core.bare ? {} : { tscAux: registers.tscAux() }),
     system: core.bare ? saveSystem(core) : undefined,
   }
+}
+
+/** Upper halves of the vector registers, where one is not zero. */
+function upperOf({ bytes, base }: RegisterFile): { upper?: readonly number[] } {
+  const upper = [...bytes.subarray(base + State.ymmHigh.offset, base + State.ymmHigh.offset + XSAVE.avxBytes)]
+  return upper.some((byte) => byte !== 0) ? { upper } : {}
 }
 
 /** Halves of RIP; outside of 64-bit mode the offset in CS. */
@@ -87,7 +99,7 @@ type Saved = Omit<ProcessorState, 'version' | 'shadow' | 'debugTrap'> & {
 export function loadState(core: Core, registers: Registers, state: ProcessorState, done: number): void {
   if (typeof state !== 'object' || state === null) refuse('a processor state that is no record')
   const saved = state as Saved
-  if (saved.version !== 1 && saved.version !== 2) refuse('a processor state of another version')
+  if (![1, 2, 3].includes(saved.version)) refuse('a processor state of another version')
   const { shadow = 'none', debugTrap = 0 } = saved
   const general = words(saved.general, 32, 'general registers')
   const rip = words(saved.rip, 2, 'rip')
@@ -98,6 +110,10 @@ export function loadState(core: Core, registers: Registers, state: ProcessorStat
   const debug = words(saved.debug, 2 * DEBUGS.length, 'debug registers')
   const fpu = words(saved.fpu, FXSAVE_BYTES, 'FXSAVE image')
   const [xcr0] = words([saved.xcr0], 1, 'XCR0')
+  const upper = words(saved.upper ?? NO_UPPER, XSAVE.avxBytes, 'upper halves of vectors')
+  const offered = xcr0Bits(core.level)
+  if (!isXcr0(xcr0!, offered)) refuse('XCR0 has bits that the processor does not offer', { xcr0 })
+  if ((offered & XCR0.AVX) === 0 && upper.some((byte) => byte !== 0)) refuse('vectors longer than the processor has')
   const [tscAux] = words([saved.tscAux ?? 0], 1, 'TSC_AUX')
   const image = new DataView(Uint8Array.from(fpu).buffer)
   if ((image.getUint32(24, true) & ~MXCSR_MASK) !== 0) refuse('MXCSR has reserved bits set')
@@ -118,7 +134,8 @@ export function loadState(core: Core, registers: Registers, state: ProcessorStat
   registers.setKernelGsBase(kernelGs[0]!, kernelGs[1]!)
   DEBUGS.forEach((number, i) => registers.setDebug(number, debug[i * 2]!, debug[i * 2 + 1]!))
   readFxsave(core.registers, image, 0)
-  State.xcr0.set(core.registers.view, core.registers.base, xcr0!)
+  core.registers.bytes.set(upper, core.registers.base + State.ymmHigh.offset)
+  core.mode.setXcr0(xcr0!)
   if (!core.bare) registers.setTscAux(tscAux!)
   core.debug.pending = debugTrap
   takeSystem()

@@ -1,6 +1,7 @@
 /** The instruction that a processor executes next, read as a fetch would read it. Changes the state's fault address. */
 import { PAGE_SIZE } from '../../../x86/index.ts'
 import type { Views } from '../core/core.ts'
+import type { ProcessorLevel } from '../cpuid/features.ts'
 import { Decoder, type DecodeResult, type Instruction } from '../decode/decoder.ts'
 import { decodeMaps } from '../decode/maps.ts'
 import type { Disassembled } from '../../interface/disassembled.ts'
@@ -38,8 +39,8 @@ export function instructionAt(core: Fetching, disassembler: Disassembler): Disas
 }
 
 /** The same without its text. */
-export function decodeAt(core: Fetching): { readonly result: DecodeResult; readonly instruction: Instruction } {
+export function decodeAt(core: Fetching, level: ProcessorLevel): { readonly result: DecodeResult; readonly instruction: Instruction } {
   const { bytes, codeSize } = codeAt(core)
-  const decoder = new Decoder(decodeMaps(codeSize === 64 ? 'long' : 'short'), codeSize)
+  const decoder = new Decoder(decodeMaps(codeSize === 64 ? 'long' : 'short', level), codeSize)
   return { result: decoder.decode(bytes, 0, bytes.length), instruction: decoder.instruction }
 }

@@ -9,6 +9,7 @@ import type {
 } from '../../interface/trace.ts'
 import type { Views } from '../core/core.ts'
 import type { Observer } from '../core/debug.ts'
+import type { ProcessorLevel } from '../cpuid/features.ts'
 import { Disassembler } from '../disassembler/disassembler.ts'
 import type { Disassembled } from '../../interface/disassembled.ts'
 import { ACCESS } from '../layout/state.ts'
@@ -61,7 +62,7 @@ type Traced = Views<'registers' | 'memory' | 'debug'>
 export class Tracer implements Observer {
   private readonly core: Traced
   private readonly registers: Registers
-  private readonly disassembler = new Disassembler()
+  private readonly disassembler: Disassembler
   private traces: readonly ActiveTrace[] = []
   private noted: NotedAccess[] = []
   private readonly current: { address: number; count: number; readonly registers: Registers }
@@ -71,7 +72,8 @@ export class Tracer implements Observer {
   private announced = -1
   private announcedAt = 0
 
-  constructor(core: Traced, registers: Registers) {
+  constructor(core: Traced, registers: Registers, level: ProcessorLevel) {
+    this.disassembler = new Disassembler(level)
     this.core = core
     this.registers = registers
     const describe = (): Disassembled | undefined => instructionAt(core, this.disassembler)

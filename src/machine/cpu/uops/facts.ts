@@ -19,10 +19,13 @@ export type RecordField = SmallField | 'ip' | 'displacement' | 'immediate'
 /** Bit of a field in a set of fields: names of one place, in different shapes, are the same. */
 export const fieldBit = (name: RecordField): number => 1 << RECORD[name]
 
-/** Parts of a processor's state beside slots and arithmetic flags, as bits; of segment registers the selectors. */
+/**
+ * Parts of a processor's state beside slots and arithmetic flags, as bits; of segment registers the selectors. `vectors` and
+ * `uppers` are all lower and all upper halves of the vector registers.
+ */
 export const UNIT = {
   rip: 1, host: 2, systemFlags: 4, stackMask: 8, mxcsr: 16, x87Status: 32, x87Tags: 64, xmm0: 128,
-  es: 256, cs: 512, ss: 1024, ds: 2048, fs: 4096, gs: 8192,
+  es: 256, cs: 512, ss: 1024, ds: 2048, fs: 4096, gs: 8192, uppers: 1 << 14, vectors: 1 << 15,
 } as const
 
 /** Bit of a slot in a set of slots: each of the 8-byte places at the start of the state is one. */

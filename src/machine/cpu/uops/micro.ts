@@ -11,11 +11,16 @@ import type { Effect, MicroFacts, Outline } from './facts.ts'
 /** Writes a micro-operation's meaning; `before` tells what the one just before it left in flags. */
 export type Emit = (b: Binder, before?: FlagSource) => FlagSource | void
 
+/** Groups whose functions are a module of their own, generated when one of them is met. */
+export const LATER_GROUPS = ['vector', 'avx'] as const
+/** One of {@link LATER_GROUPS}. */
+export type LaterGroup = (typeof LATER_GROUPS)[number]
+
 /**
- * Which module holds the function that executes a record outside the loop: vector operations come when one is met,
+ * Which module holds the function that executes a record outside the loop: vector operations, and those of AVX, come when one is met,
  * those of `segmented`, for code whose segments are not flat, only where there are such segments.
  */
-export type MicroGroup = 'common' | 'vector' | 'segmented'
+export type MicroGroup = 'common' | 'segmented' | LaterGroup
 
 /** What identifies a micro-operation beside its address's form. */
 export type Parts = readonly [operation: string, ...rest: readonly (string | number)[]]

@@ -105,12 +105,7 @@ function part(list: MicroList, parts: Parts, how: {
     intoVector('destination', { from: how.to ?? 0, bytes: how.filled ?? how.bytes }),
   ]
   list.add(parts, facts, (b) => vectorPlace(b, 'destination').store(how.store, () => {
-    b.small('source')
-    b.code.i32(4)
-    b.code.op('i32.shl')
-    b.code.get(b.base)
-    b.code.op('i32.add')
-    b.code.memory(how.load, how.from ?? 0)
+    pushVector(b, 'source', how.load, how.from ?? 0)
   }, how.to))
 }
 

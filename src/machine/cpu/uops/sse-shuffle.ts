@@ -11,7 +11,7 @@ import { changeVector, field, from, fromUnit, fromVector, into, intoLane, intoVe
 import type { Effect } from './facts.ts'
 import type { MicroList, Parts } from './micro.ts'
 import { MMX, changeMmx, enterMmx, fromMmx, intoMmx, storeMmx } from './sse-integer.ts'
-import { byteVector, pushVector, splat32, VECTOR_UNIT, vectorPlace } from './sse-place.ts'
+import { byteVector, pushControl, pushVector, splat32, VECTOR_UNIT, vectorPlace } from './sse-place.ts'
 
 /** Two operands and the immediate. */
 const TWO = [/* @__PURE__ */ changeVector('destination'), /* @__PURE__ */ fromVector('source'), /* @__PURE__ */ field('control')]
@@ -126,7 +126,7 @@ function definePicks(list: MicroList): void {
       c.lane('i64x2.extract_lane', 1)
       c.get(operand)
       c.lane('i64x2.extract_lane', 0)
-      b.small('control')
+      pushControl(b, 2)
       c.i32(bit)
       c.op('i32.and', 'select')
       if (bit === 1) c.op('i64x2.splat')
@@ -234,7 +234,9 @@ function defineLanes(list: MicroList): void {
 function pushBlendMask(b: Binder, shape: 'i16x8' | 'i32x4' | 'i64x2'): void {
   const c = b.code
   const bytes = shape === 'i16x8' ? 2 : shape === 'i32x4' ? 4 : 8
-  b.small('control')
+  // Eight words take the whole immediate, in each half.
+  if (shape === 'i16x8') b.small('control')
+  else pushControl(b, 16 / bytes)
   if (shape === 'i64x2') c.op('i64.extend_i32_u')
   c.op(`${shape}.splat`)
   byteVector(c, (index) => (index % bytes === 0 ? 1 << (index / bytes) : 0))

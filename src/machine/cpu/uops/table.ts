@@ -2,6 +2,7 @@
 import type { Condition } from '../../../x86/index.ts'
 import { defineArithmeticFamily } from './arithmetic.ts'
 import { defineBitFamily } from './bits.ts'
+import { defineBitManipulation } from './bmi.ts'
 import { endsBlock } from './facts.ts'
 import { hotOf } from './hot.ts'
 import { MicroList } from './micro.ts'
@@ -11,6 +12,8 @@ import { defineMultiplyFamily } from './multiply.ts'
 import { definePairs } from './pairs.ts'
 import { defineSegmentFamily } from './segment.ts'
 import { defineShiftFamily } from './shift.ts'
+import { defineLongMoves } from './avx-move.ts'
+import { defineLongShuffles } from './avx-shuffle.ts'
 import { defineVectorFloats } from './sse-float.ts'
 import { defineVectorIntegers } from './sse-integer.ts'
 import { defineVectorMoves } from './sse-move.ts'
@@ -18,6 +21,7 @@ import { defineVectorShuffles } from './sse-shuffle.ts'
 import { defineVectorSystem } from './sse-system.ts'
 import { defineStackFamily } from './stack.ts'
 import { defineSystemFamily } from './system.ts'
+import { defineDerived, defineWidening } from './vex.ts'
 
 /** A micro-operation in both forms of an address. */
 export interface MemoryForms {
@@ -62,6 +66,13 @@ function defineAll(): MicroList {
   defineVectorShuffles(list)
   defineVectorFloats(list)
   defineVectorSystem(list)
+  const operations = list.all.filter(({ group }) => group === 'vector')
+  list.group = 'avx'
+  defineDerived(list, operations)
+  defineWidening(list, operations)
+  defineLongMoves(list)
+  defineLongShuffles(list)
+  defineBitManipulation(list)
   return list
 }
 

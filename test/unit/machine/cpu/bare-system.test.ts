@@ -651,7 +651,7 @@ describe('saved state', () => {
   const system = good.system!
   const control = (index: number, value: number): readonly number[] => good.control.map((old, i) => (i === index ? value : old))
   const bad: readonly [string, object][] = [
-    ['another version', { version: 3 }],
+    ['another version', { version: 4 }],
     ['a hosted state', { system: undefined }],
     ['a base that is not canonical', { system: { ...system, gdt: { baseLow: 0, baseHigh: 0x4000_0000, limit: 1 } } }],
     ['a limit beyond 64 KiB', { system: { ...system, idt: { baseLow: 0, baseHigh: 0, limit: 0x1_0000 } } }],

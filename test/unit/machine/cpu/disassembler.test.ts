@@ -6,6 +6,9 @@ import { Disassembler, disassemble, disassembleAll } from '../../../../src/machi
 import { SeededRandom, fillRandom } from '../../../../src/util/index.ts'
 import { hexBytes } from '../../../support/cpu.ts'
 import { guestFile } from '../../../support/guests.ts'
+import { allForms } from '../../../oracle/forms.ts'
+import { makeRecipe } from '../../../oracle/encode.ts'
+import { FLAT_MODE, LONG_MODE } from '../../../oracle/segments.ts'
 import { type Tally, compareListing, hasObjdump } from '../../../support/objdump.ts'
 
 const bytes = (hex: string): Uint8Array => Uint8Array.from(hexBytes(hex))
@@ -82,19 +85,34 @@ function expectAgreement(tally: Tally, least: number): void {
 }
 
 describe.skipIf(!hasObjdump())('against objdump', () => {
-  const disassembler = new Disassembler()
+  const disassembler = new Disassembler('x86-64-v3')
   const folder = mkdtempSync(join(tmpdir(), 'listing-'))
   afterAll(() => rmSync(folder, { recursive: true }))
   const compare = (args: readonly string[], codeSize: 32 | 64 = 64): Promise<Tally> =>
     compareListing(args, codeSize, ({ bytes: code, address }) => disassembler.at(code, 0, { address, codeSize }))
 
   const busybox = guestFile('busybox')
-  test.skipIf(busybox === undefined)('the whole text of Debian\'s BusyBox is the same, but for AVX', async () => {
+  test.skipIf(busybox === undefined)('the whole text of Debian\'s BusyBox is the same, but for AVX-512', async () => {
     const tally = await compare(['-d', '-j', '.text', busybox!])
     expectAgreement(tally, 390_000)
     expect(tally.wrongLength).toBe(0)
     expect([...tally.classes.keys()].filter((name) => !name.startsWith('AVX'))).toEqual([])
   }, 120_000)
+
+  test.each([64, 32] as const)('every form with a VEX prefix of %d-bit code is the same', async (codeSize) => {
+    const random = new SeededRandom(codeSize)
+    const mode = codeSize === 64 ? LONG_MODE : FLAT_MODE
+    const vex = allForms(codeSize).filter(({ row }) => row.vex !== undefined)
+    // Of shorter addresses objdump has habits that the noise below is for.
+    const all = vex.flatMap((form) => [1, 2, 3].map(() => makeRecipe(random, [form], mode).code)).filter((code) => !code.subarray(0, 2).includes(0x67))
+    const code = all.flatMap((one) => [...one])
+    const file = join(folder, `vex-${codeSize}`)
+    writeFileSync(file, Uint8Array.from(code))
+    const tally = await compare(['-D', '-b', 'binary', '-m', codeSize === 64 ? 'i386:x86-64' : 'i386', file], codeSize)
+    expectAgreement(tally, 3000)
+    expect(tally.wrongLength).toBe(0)
+    expect(tally.same / tally.instructions).toBeGreaterThan(0.97)
+  }, 60_000)
 
   const grub = guestFile('grub32')
   test.skipIf(grub === undefined)('a 32-bit kernel, code and data, differs in known ways only', async () => {

@@ -17,7 +17,7 @@ const DATA = 0x60_0000
 const HOSTED: ProcessorOptions = { mode: 'hosted' }
 
 /** A machine with room for one processor, so that each gets the area of the one before. */
-const machine = (): Machine => new Machine({ memoryBytes: 1 << 20, processors: 1 })
+const machine = (): Machine => new Machine({ memoryBytes: 1 << 20, processors: 1, cpu: 'x86-64-v3' })
 
 /** Maps code and data at fixed addresses: frames 0 to 3 and 6 are tables, 4 is the code, 5 the data. */
 function mapped(m: Machine, processor: Processor, code = 4): void {

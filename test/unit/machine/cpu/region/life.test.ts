@@ -8,6 +8,7 @@ import type { ProcessorOptions } from '../../../../../src/machine/index.ts'
 import { MachineProcessor } from '../../../../../src/machine/cpu/index.ts'
 import { State, STATUS } from '../../../../../src/machine/cpu/layout/state.ts'
 import { Engine } from '../../../../../src/machine/cpu/processor/engine.ts'
+import { DEFAULT_LEVEL } from '../../../../../src/machine/cpu/cpuid/features.ts'
 import { COMPILER_DEFAULTS } from '../../../../../src/machine/cpu/region/defaults.ts'
 import type { CompilerSettings } from '../../../../../src/machine/cpu/region/defaults.ts'
 import { exitCause } from '../../../../../src/machine/cpu/region/exit-causes.ts'
@@ -118,7 +119,7 @@ interface Scene {
 /** A bench whose machine compiles the loop. */
 function scene(settings: Partial<CompilerSettings> = {}, others: readonly number[] = []): Scene {
   const memory = new MachineMemory(16 << 20, DEFAULT_PROCESSORS)
-  const engine = new Engine(memory, { settings: { ...SETTINGS, ...settings }, makers: makers(others) })
+  const engine = new Engine(memory, DEFAULT_LEVEL, { settings: { ...SETTINGS, ...settings }, makers: makers(others) })
   let base = memory.layout.processors
   /** A machine around that engine. */
   class OurMachine {

@@ -1,11 +1,12 @@
 /** How micro-operations end, what they cost and which flags they depend on: blocks of a single one are executed. */
 import { beforeAll, describe, expect, test } from 'vitest'
-import { compileInterpreter, compileVectors, microTable } from '../../../../../src/machine/cpu/interpreter/compiled.ts'
+import { compileGroup, compileInterpreter, microTable } from '../../../../../src/machine/cpu/interpreter/compiled.ts'
 import type { InterpreterExports } from '../../../../../src/machine/cpu/interpreter/module.ts'
 import { ARITHMETIC_FLAGS, readFlags, writeFlags } from '../../../../../src/machine/cpu/layout/flag-word.ts'
 import { BLOCK, RECORD } from '../../../../../src/machine/cpu/layout/record.ts'
 import { NO_TAG, SLOT, STATUS, State, TLB } from '../../../../../src/machine/cpu/layout/state.ts'
 import type { End } from '../../../../../src/machine/cpu/uops/facts.ts'
+import { LATER_GROUPS } from '../../../../../src/machine/cpu/uops/micro.ts'
 import type { Micro } from '../../../../../src/machine/cpu/uops/micro.ts'
 import { VECTOR_UNIT } from '../../../../../src/machine/cpu/uops/sse-place.ts'
 import { GPR, RFLAGS } from '../../../../../src/x86/index.ts'
@@ -32,12 +33,12 @@ function instantiate(width: 32 | 64): InterpreterExports {
     handled += 1
     return STATUS.CHECK
   }
-  const loadVectors = (): void => {
+  const loadGroup = (group: number): void => {
     const { singles, readHost, writeHost, commit } = interpreters[width]!
-    new WebAssembly.Instance(compileVectors(width), { env: { memory, singles, readHost, writeHost, commit, handler } })
+    new WebAssembly.Instance(compileGroup(LATER_GROUPS[group]!, width), { env: { memory, singles, readHost, writeHost, commit, handler } })
   }
   const instance = new WebAssembly.Instance(compileInterpreter(width), {
-    env: { memory, handler, loadVectors, codeWritten: () => {}, watched: () => 1 },
+    env: { memory, handler, loadGroup, codeWritten: () => {}, watched: () => 1 },
   })
   return instance.exports as unknown as InterpreterExports
 }

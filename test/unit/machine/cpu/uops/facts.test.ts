@@ -30,6 +30,14 @@ const UNIT_OFFSETS: Readonly<Record<keyof typeof UNIT, number>> = {
   rip: State.rip.offset, host: State.host.offset, systemFlags: State.systemFlags.offset, stackMask: State.stackMask.offset,
   mxcsr: State.mxcsr.offset, x87Status: State.x87Status.offset, x87Tags: State.x87Tags.offset, xmm0: State.xmm.offset,
   ...Object.fromEntries(Object.entries(SEGMENT).map(([name, segment]) => [name, State.selectors.at(0, segment)])) as Record<keyof typeof SEGMENT, number>,
+  uppers: State.ymmHigh.offset, vectors: State.xmm.offset,
+}
+/** Bytes of those units that are longer than one number. */
+const UNIT_BYTES: Readonly<Partial<Record<keyof typeof UNIT, number>>> = { uppers: 256, vectors: 256 }
+/** All vectors are written sixteen bytes by sixteen bytes; XMM0 alone is read as a mask. */
+const isAt = ([name, offset]: [string, number], { at }: PlaceAccess): boolean => {
+  const bytes = UNIT_BYTES[name as keyof typeof UNIT]
+  return bytes === undefined ? offset === at : at >= offset && at < offset + bytes
 }
 /** What binders and the runtime keep for themselves, and how faults are told. */
 const OWN = new Set([State.budget.offset])
@@ -165,9 +173,9 @@ function placeLines(code: TracingCode): Pick<Deeds, 'operands' | 'slots' | 'unit
       }
     } else if (FAULT.has(place.at)) raises = true
     else if (!OWN.has(place.at)) {
-      const unit = Object.entries(UNIT_OFFSETS).find(([, offset]) => offset === place.at)
-      if (unit === undefined) throw new Error(`nobody knows byte ${place.at} of the state`)
-      units.push(`${unit[0]} ${suffix}`)
+      const found = Object.entries(UNIT_OFFSETS).filter((unit) => isAt(unit, place) && !(use === 'read' && unit[0] === 'vectors'))
+      if (found.length === 0) throw new Error(`nobody knows byte ${place.at} of the state`)
+      units.push(...found.map(([name]) => `${name} ${suffix}`))
     }
   }
   for (const place of code.reads.values()) note(place, 'read')
