@@ -22,6 +22,8 @@ export interface HostInsides {
 const STEP = 10_000
 /** How often a busy host is looked at before it is refused. */
 const MOST_STEPS = 10_000
+/** Nanoseconds of host time that a busy host runs before it is refused: idle guests pass a second in one step. */
+const MOST_TIME = 1e9
 /** Turns of JavaScript that work outside of the host is given for each step: while it goes on, time stands still. */
 const TURNS = 20
 
@@ -37,9 +39,11 @@ function checkSavable({ guests }: HostInsides): void {
   }
 }
 
-/** Runs the host until nothing is under way in dom0. Throws BUSY, naming what was. */
-async function settle({ parts: { loop, plan }, guests }: HostInsides): Promise<void> {
-  const workers: readonly Quiescible[] = [plan, guests.devices]
+/** Runs the host until nothing is under way in dom0. Throws BUSY, naming what was: it goes on, and nothing of it is lost. */
+async function settle({ parts: { loop, plan, clock }, guests }: HostInsides): Promise<void> {
+  const latest = clock.now() + MOST_TIME
+  // Devices first: they know whose work it is.
+  const workers: readonly Quiescible[] = [guests.devices, plan]
   const working = (): string | undefined => workers.map((one) => one.underWay()).find((why) => why !== undefined)
   for (let steps = 0; ; steps += 1) {
     await turn()
@@ -48,7 +52,7 @@ async function settle({ parts: { loop, plan }, guests }: HostInsides): Promise<v
     if (operation !== undefined) throw busy(operation)
     const why = working()
     if (why === undefined) return
-    if (steps >= MOST_STEPS) throw busy(why)
+    if (steps >= MOST_STEPS || clock.now() > latest) throw busy(why)
     await loop.step(STEP)
   }
 }
