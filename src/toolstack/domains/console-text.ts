@@ -20,10 +20,16 @@ export class ConsoleText {
   private readonly clean = new FlatText()
   /** In `clean`. */
   private place = 0
+  private changes = 0
 
   /** With carriage returns. */
   get raw(): string {
     return this.whole.toString()
+  }
+
+  /** Counts what can change the answer of `find`: whoever waits for a pattern looks again only then. */
+  get revision(): number {
+    return this.changes
   }
 
   /** Without carriage returns. */
@@ -38,6 +44,7 @@ export class ConsoleText {
 
   /** More has come. */
   add(text: string): void {
+    this.changes += 1
     this.whole.add(text)
     this.clean.add(text.replaceAll('\r', ''))
     if (this.whole.length <= 2 * TEXT_LIMIT) return
@@ -66,6 +73,7 @@ export class ConsoleText {
 
   /** Goes on from a character of the text. */
   moveTo(place: number, raw: boolean): void {
+    this.changes += 1
     this.place = raw ? place - returnsIn(this.raw.slice(0, place)) : place
   }
 

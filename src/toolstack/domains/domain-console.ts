@@ -134,12 +134,17 @@ export class DomainConsole implements AsyncIterable<Uint8Array> {
     const { from, signal, timeout, raw = false } = options
     if (from !== undefined) this.seen.moveTo(from, raw)
     const match = (): RegExpExecArray | undefined => this.seen.find(wanted, raw)
+    let looked = this.seen.revision
     let found = match()
     if (signal?.aborted === true) throw abortedError(`waiting for ${quoted(wanted)}`, signal)
     if (found === undefined) {
       this.host.loop.present()
       await this.host.loop.until(`${quoted(wanted)} on the console of domain ${this.stream.domid}`, () => {
-        found = match()
+        // The loop asks far more often than the guest speaks.
+        if (looked !== this.seen.revision) {
+          looked = this.seen.revision
+          found = match()
+        }
         if (found === undefined) this.checkAlive(wanted)
         return found !== undefined
       }, { signal, timeout }).catch((error: unknown) => {

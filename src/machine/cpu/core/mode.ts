@@ -34,12 +34,12 @@ export class Mode {
   /** Sets selector and hidden part at once, without any check. */
   setSegment(index: number, state: SegmentState): void {
     const { registers } = this.parts
-    const privilege = registers.cpl
+    const changesRing = index === SEGMENT.ss && (state.selector & 3) !== registers.cpl
     registers.writeSegment(index, state)
     // In 64-bit mode the stack's segment is its ring, and one code segment is as good as another.
     const staysLong = registers.long && (index !== SEGMENT.cs || (state.attributes & ATTRIBUTE.LONG) !== 0)
     if (!staysLong) this.update()
-    else if (registers.cpl !== privilege) this.updatePermissions()
+    else if (changesRing) this.updatePermissions()
   }
 
   /** Writes a control register without checks. */

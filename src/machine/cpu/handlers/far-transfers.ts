@@ -3,13 +3,13 @@
  * ring; a bare one reaches inner rings through gates and outer ones by returning.
  * Reference: Intel SDM volume 2, IRET, CALL, JMP, RET; volume 3, section 5.8.
  */
-import { ATTRIBUTE, DPL_SHIFT, GPR, RFLAGS, SEGMENT, SYSTEM_TYPE, VECTOR, dplOf } from '../../../x86/index.ts'
+import { ATTRIBUTE, DPL_SHIFT, GPR, PAGE_SIZE, RFLAGS, SEGMENT, SYSTEM_TYPE, VECTOR, dplOf } from '../../../x86/index.ts'
 import { highPart, isCanonical, lowPart, signedFromParts } from '../../../util/index.ts'
 import type { SegmentState } from '../../interface/registers.ts'
 import type { Core, Views } from '../core/core.ts'
 import type { RegisterFile } from '../core/register-file.ts'
 import { RECORD } from '../layout/record.ts'
-import { SLOT, STATUS } from '../layout/state.ts'
+import { SLOT, STATUS, State } from '../layout/state.ts'
 import { codeBehindGate } from '../system/gates.ts'
 import { legacyStack, legacyStackOfRing, pushLegacy } from '../system/legacy-delivery.ts'
 import { afterJump, dropInnerSegments, nullSegment, pushWide, readOwnDescriptor, stackOfRing } from '../system/tables.ts'
@@ -56,23 +56,57 @@ function loadPointer(
   else registers.setSlot(SLOT.t1, size === 4 ? memory.read32(address) : memory.read16(address), 0)
 }
 
+/** What IRET finds on the stack, but for the stack pointer, which is left in t1. */
+interface ReturnFrame {
+  readonly flags: number
+  readonly rip: number
+  readonly selector: number
+  /** 0 where the frame has none. */
+  readonly stackSelector: number
+}
+
+/** Reads all of the frame before anything is judged, flags first. */
+function readFrame(core: Core, size: number): ReturnFrame {
+  const { registers } = core
+  const host = size === 8 ? wholeFrame(core) : 0
+  if (host !== 0) {
+    const { view } = registers
+    registers.setSlot(SLOT.t1, view.getUint32(host + 24, true), view.getUint32(host + 28, true))
+    return {
+      flags: view.getUint32(host + 16, true), selector: view.getUint16(host + 8, true), stackSelector: view.getUint16(host + 32, true),
+      rip: signedFromParts(view.getUint32(host, true), view.getUint32(host + 4, true)),
+    }
+  }
+  const flags = readStack(core, 2, size === 2 ? 2 : 4, size)
+  const rip = readStack(core, 0, size)
+  const selector = readStack(core, 1, 2, size)
+  let stackSelector = 0
+  if (registers.long || (selector & 3) !== registers.cpl) {
+    stackSelector = readStack(core, 4, 2, size)
+    loadPointer(core, 3 * size, size)
+  }
+  return { flags, rip, selector, stackSelector }
+}
+
+/**
+ * Host address of a frame of 64-bit code that lies in one page, all of which can be read when its flags can; 0 for another,
+ * and while somebody looks at each access.
+ */
+function wholeFrame({ registers, memory }: Views<'registers' | 'memory'>): number {
+  if (!registers.long || State.watch.get(registers.view, registers.base) !== 0) return 0
+  const top = registers.address(GPR.rsp * 8)
+  return (top & (PAGE_SIZE - 1)) <= PAGE_SIZE - 40 ? memory.hostForRead(top + 16, 4) - 16 : 0
+}
+
 /** IRET. In 64-bit mode the stack pointer is always on the frame, elsewhere when the ring changes. */
 function interruptReturn(core: Core, record: number): number {
   const { registers, faults } = core
   const size = core.records.field(record, RECORD.operandBytes)
   if ((registers.systemFlags & RFLAGS.NT) !== 0) return faults.protection()
-  // The whole frame is read before anything is judged, flags first.
-  const flags = readStack(core, 2, size === 2 ? 2 : 4, size)
-  const rip = readStack(core, 0, size)
-  const selector = readStack(core, 1, 2, size)
+  const { flags, rip, selector, stackSelector } = readFrame(core, size)
   const ring = selector & 3
   const { cpl } = registers
   const hasStack = registers.long || ring > cpl
-  let stackSelector = 0
-  if (hasStack || ring !== cpl) {
-    stackSelector = readStack(core, 4, 2, size)
-    loadPointer(core, 3 * size, size)
-  }
   if (ring < cpl) return faults.protection(selector & 0xfffc)
   const code = checkCode(core, selector, ring)
   if (typeof code === 'number') return code

@@ -270,9 +270,10 @@ describe('a hosted processor leaves to its host', () => {
     expect(b.get('rax')).toBe(0x5an)
   })
 
-  test('IRETQ returns to the same privilege level', () => {
+  /** A processor with flat segments for code and stack. */
+  function withSegments(): CpuBench {
     const table: Record<number, [number, number]> = { 0xe033: [0xffff, 0xaf_fb00], 0xe02b: [0xffff, 0xcf_f300] }
-    const b = new CpuBench({
+    return new CpuBench({
       descriptors: {
         read: (selector, out) => {
           const found = table[selector]
@@ -281,6 +282,10 @@ describe('a hosted processor leaves to its host', () => {
         },
       },
     })
+  }
+
+  test('IRETQ returns to the same privilege level', () => {
+    const b = withSegments()
     // push ss; push rsp-of-choice; push flags; push cs; push target; iretq
     const target = CODE + 0x100
     b.write(target, assemble(`mov $42,%eax; ${SYSCALL}`))
@@ -288,6 +293,43 @@ describe('a hosted processor leaves to its host', () => {
     b.set('rdx', STACK_END - 64)
     expect(b.run('push $0xe02b; push %rdx; push $2; push $0xe033; push %rbx; iretq')).toBe(EXIT.SYSCALL)
     expect([b.get('rax'), b.get('rsp')]).toEqual([42n, BigInt(STACK_END - 64)])
+  })
+
+  // Bytes of the frame that lie in the first of two pages.
+  const splits = [48, 40, 39, 36, 32, 24, 20, 16, 9, 8, 4]
+  const STACK_PAGE = DATA + 0x30_0000
+
+  test.each(splits)('IRETQ takes a frame of which %i bytes lie in front of a page\'s end, also while accesses are traced', (bytes) => {
+    for (const isTraced of [false, true]) {
+      const b = withSegments()
+      const accesses: unknown[] = []
+      if (isTraced) b.cpu.trace({ memory: ({ address, size }) => void accesses.push([address - top, size]) })
+      b.map(STACK_PAGE)
+      b.map(STACK_PAGE + 0x1000)
+      const top = STACK_PAGE + 0x1000 - bytes
+      const target = CODE + 0x100
+      b.write(target, assemble(`mov $42,%eax; ${SYSCALL}`))
+      const frame = new DataView(new ArrayBuffer(40))
+      const values = [BigInt(target), 0xe033n, 0x8d7n, BigInt(STACK_END - 64), 0xe02bn]
+      values.forEach((value, i) => frame.setBigUint64(i * 8, value, true))
+      b.write(top, new Uint8Array(frame.buffer))
+      b.set('rsp', top)
+      expect(b.run('iretq')).toBe(EXIT.SYSCALL)
+      expect([b.get('rax'), b.get('rsp'), b.cpu.registers.flags() & 0x8d5]).toEqual([42n, BigInt(STACK_END - 64), 0x8d5])
+      expect(accesses).toEqual(isTraced ? [[16, 4], [0, 8], [8, 2], [32, 2], [24, 8]] : [])
+    }
+  })
+
+  test.each(splits.filter((bytes) => bytes < 34))('IRETQ of which only the first %i bytes can be read faults as the first access beyond them does', (bytes) => {
+    const b = withSegments()
+    b.map(STACK_PAGE)
+    const top = STACK_PAGE + 0x1000 - bytes
+    b.set('rsp', top)
+    expect(b.run('iretq')).toBe(EXIT.EXCEPTION)
+    // Flags, rip, code segment, stack segment, stack pointer, as far as their pages are there.
+    const first = ([[16, 4], [0, 8], [8, 2], [32, 2], [24, 8]] as const).find(([at, size]) => at + size > bytes)!
+    expect([b.cpu.exit.vector, b.cpu.exit.address]).toEqual([VECTOR.PF, Math.max(top + first[0], STACK_PAGE + 0x1000)])
+    expect(b.get('rsp')).toBe(BigInt(top))
   })
 })
 
