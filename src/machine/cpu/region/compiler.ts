@@ -31,8 +31,11 @@ export interface CompilerParts extends Omit<InstallerParts, 'mostModules' | 'now
 
 const BUDGET = exitCause('budget')
 const MAPPING = exitCause('mapping')
-/** Samples that a region waits for others to be compiled with. */
-const PATIENCE = 8
+/**
+ * Instructions that waiting regions have had executed, by their samples, for which a module is made: so many take about as
+ * much longer in the interpreter as a module costs.
+ */
+const WORTH = 1_300_000
 
 /** The compiling tier. */
 export class RegionCompiler implements CodeFollower {
@@ -42,9 +45,9 @@ export class RegionCompiler implements CodeFollower {
   private readonly settings: CompilerSettings
   private readonly places: HotPlaces
   private readonly installer: Installer
-  /** Regions that wait, and number of the sample that found the first of them. */
+  /** Regions that wait for others to be compiled with, and samples of them. */
   private waiting: FoundRegion[] = []
-  private waitingSince = 0
+  private worth = 0
   private readonly refused = new Map<string, number>()
   private readonly chance: SeededRandom | undefined
   private inRegions = 0
@@ -118,28 +121,32 @@ export class RegionCompiler implements CodeFollower {
   }
 
   private consider(core: SampledCore, block: number, rip: number): void {
+    if (this.waiting.some(({ region }) => covers(region, rip))) {
+      this.worth += 1
+      return
+    }
     const mfn = this.view.getUint32(block + BLOCK.physical, true) >>> PAGE_SHIFT
     if (!this.places.count(block, mfn)) return
     this.places.forget(block)
-    if (this.waiting.some(({ region }) => covers(region, rip))) return
     const region = this.blockAtRip(core) === block ? this.regionAt(core, rip) : 'not-decoded'
     if (typeof region === 'string') {
       this.refused.set(region, (this.refused.get(region) ?? 0) + 1)
       this.places.refuse(block)
       return
     }
-    if (this.waiting.length === 0) this.waitingSince = this.places.now
+    this.worth += this.settings.samples
     this.waiting.push({ region, block })
   }
 
   private isDue(): boolean {
     const { length } = this.waiting
-    return length >= this.settings.batch || (length > 0 && this.places.now >= this.waitingSince + PATIENCE)
+    return length >= this.settings.batch || (length > 0 && this.worth * this.settings.slice >= WORTH)
   }
 
   private compile(): void {
     const found = this.waiting
     this.waiting = []
+    this.worth = 0
     // Where there was no room, there is now, and what is still hot will be sampled again.
     this.installer.install(found, this.places.now)
   }

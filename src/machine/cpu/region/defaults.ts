@@ -5,4 +5,4 @@ import type { CompilerOptions } from '../../interface/compiler.ts'
 export type CompilerSettings = Required<Omit<CompilerOptions, 'drop' | 'now'>> & Pick<CompilerOptions, 'drop' | 'now'>
 
 /** The defaults. */
-export const COMPILER_DEFAULTS: CompilerSettings = { samples: 8, slice: 20_000, limit: 100, batch: 8, modules: 1000 }
+export const COMPILER_DEFAULTS: CompilerSettings = { samples: 6, slice: 50_000, limit: 100, batch: 16, modules: 1000 }
