@@ -22,6 +22,11 @@ export class ByteSink {
     return this.buffer.subarray(0, this.used)
   }
 
+  /** Forgets what was written. */
+  clear(): void {
+    this.used = 0
+  }
+
   private reserve(count: number): void {
     if (this.used + count <= this.buffer.length) return
     const larger = new Uint8Array(Math.max(this.buffer.length * 4, this.used + count))

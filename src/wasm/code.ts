@@ -25,7 +25,7 @@ const ops: Readonly<Record<string, number>> = /* @__PURE__ */ Object.assign({}, 
 
 /** One function's locals and instructions. */
 export class Code {
-  private readonly sink = new ByteSink()
+  private readonly sink: ByteSink
   private readonly localTypes: ValueType[] = []
   private readonly free: { readonly [K in ValueType]: number[] } = { i32: [], i64: [], f32: [], f64: [], v128: [] }
   private readonly parameters: number
@@ -33,8 +33,9 @@ export class Code {
   /** Where a branch instruction begins that is rarely taken. */
   private readonly rare: number[] = []
 
-  constructor(parameters: number) {
+  constructor(parameters: number, expected?: number) {
     this.parameters = parameters
+    this.sink = new ByteSink(expected)
   }
 
   /** Bytes of instructions so far. */

@@ -11,6 +11,8 @@ import type { ValueType } from './code.ts'
 const SECTION = { custom: 0, type: 1, import: 2, function: 3, table: 4, global: 6, export: 7, element: 9, code: 10 } as const
 const KIND = { function: 0, table: 1, memory: 2, global: 3 } as const
 const FUNCREF = 0x70
+/** Bytes that a function takes beside its instructions, mostly. */
+const FUNCTION_FRAME = 32
 
 interface DefinedFunction {
   readonly type: number
@@ -115,9 +117,12 @@ export class ModuleWriter {
     this.elements.push(sink.view())
   }
 
-  /** Declares a function, to be called by number at once and written through the `Code` that comes back. */
-  function(parameters: readonly ValueType[], results: readonly ValueType[]): { index: number; code: Code } {
-    const code = new Code(parameters.length)
+  /**
+   * Declares a function, to be called by number at once and written through the `Code` that comes back; `expected` is about
+   * how many bytes of instructions it will have.
+   */
+  function(parameters: readonly ValueType[], results: readonly ValueType[], expected?: number): { index: number; code: Code } {
+    const code = new Code(parameters.length, expected)
     this.functions.push({ type: this.type(parameters, results), code })
     return { index: this.importedFunctions + this.functions.length - 1, code }
   }
@@ -137,11 +142,13 @@ export class ModuleWriter {
 
   /** The module's bytes. */
   finish(): OwnBytes {
-    const out = new ByteSink(4096)
+    // Most of it is instructions: buffers that fit are not copied while they grow.
+    const expected = this.functions.reduce((bytes, { code }) => bytes + code.length + FUNCTION_FRAME, 1024)
+    const [out, content] = [new ByteSink(2 * expected), new ByteSink(expected)]
     out.bytes([0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00])
     const section = <T>(id: number, entries: readonly T[], write: (sink: ByteSink, entry: T) => void): void => {
       if (entries.length === 0) return
-      const content = new ByteSink(id === SECTION.code ? 1 << 17 : 1024)
+      content.clear()
       content.unsigned(entries.length)
       for (const entry of entries) write(content, entry)
       out.byte(id)

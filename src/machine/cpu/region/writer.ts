@@ -47,7 +47,7 @@ export class RegionWriter {
 
   /** Adds a region's function to a module; its number. */
   write(module: ModuleWriter, region: Region, functions: RegionFunctions): number {
-    const { index, code } = module.function(['i32', 'i32'], ['i32'])
+    const { index, code } = module.function(['i32', 'i32'], ['i32'], region.instructions * USUAL_BYTES + 1024)
     const use = registerUse(this.view, this.table, region.blocks)
     new FunctionWriter(code, { shape: structure(region), view: this.view, table: this.table, functions, use }).write()
     return index
@@ -63,6 +63,8 @@ interface FunctionOptions {
 }
 
 const [BASE, FRONT_RECORD] = [0, 1]
+/** Bytes of WebAssembly that an instruction becomes, mostly. */
+const USUAL_BYTES = 64
 /** Operations that throw their result away. */
 const COMPARISONS: ReadonlySet<string> = /* @__PURE__ */ new Set(['cmp', 'test'])
 
