@@ -91,6 +91,8 @@ export class PageTables implements FrameContents, Stateful<FallingState> {
 
   /** Goes on with what is left of a domain's falling tables; false when it has paused. */
   settle(domid: number): boolean {
+    // Asked before every hypercall, and hardly ever is anything falling.
+    if (this.falling.size === 0) return true
     const stack = this.falling.get(domid)
     if (stack === undefined) return true
     const wasSettling = this.isSettling

@@ -185,5 +185,6 @@ export const STATUS = {
   CHECK_JUMP: 12,
 } as const
 
-/** Statuses of an instruction that has not been executed, or not to its end. */
-export const UNDONE: ReadonlySet<number> = /* @__PURE__ */ new Set<number>([STATUS.FAULT, STATUS.PRIVILEGED, STATUS.PARTIAL])
+/** True for the status of an instruction that has not been executed, or not to its end. */
+export const isUndone = (status: number): boolean =>
+  status === STATUS.FAULT || status === STATUS.PRIVILEGED || status === STATUS.PARTIAL

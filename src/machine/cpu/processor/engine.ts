@@ -11,7 +11,7 @@ import { GUEST_FAULT } from '../core/faults.ts'
 import type { Core } from '../core/core.ts'
 import { HANDLERS, HANDLER_NUMBERS, HANDLER_PRICES } from '../handlers/table.ts'
 import { RECORD } from '../layout/record.ts'
-import { STATUS, UNDONE } from '../layout/state.ts'
+import { STATUS, isUndone } from '../layout/state.ts'
 import { LATER_GROUPS } from '../uops/micro.ts'
 import type { LaterGroup } from '../uops/micro.ts'
 import type { MicroTable } from '../uops/table.ts'
@@ -127,7 +127,7 @@ export class Engine {
       if (error !== GUEST_FAULT) throw error
     }
     if (price === 0) return status
-    if (UNDONE.has(status)) core.progress.pay(-price)
+    if (isUndone(status)) core.progress.pay(-price)
     // What is left does not reach the end of the block any more: the block is left here, so that runs end where they are due.
     return status === STATUS.NEXT && core.progress.isOverdrawn && this.endsInstruction(record) ? STATUS.RELOAD : status
   }

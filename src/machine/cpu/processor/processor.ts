@@ -28,7 +28,7 @@ import { BlockFetcher } from './fetch.ts'
 import { CoreRegisters } from './registers.ts'
 import { reset } from './reset.ts'
 import { loadState, saveState } from '../saved/processor-state.ts'
-import { ACCESS, NOT_CANONICAL, STATUS, State, UNDONE } from '../layout/state.ts'
+import { ACCESS, NOT_CANONICAL, STATUS, State, isUndone } from '../layout/state.ts'
 import { Boundary } from '../system/boundary.ts'
 import { NO_PORTS } from '../system/ports.ts'
 import { instructionAt } from '../tracing/code-at-rip.ts'
@@ -202,7 +202,7 @@ export class MachineProcessor implements BareProcessor {
     const left = State.budget.get(view, base)
     if (status === STATUS.NEED_BLOCK || status === STATUS.BUDGET) return left
     const record = State.record.get(view, base)
-    const undone = UNDONE.has(status)
+    const undone = isUndone(status)
     if (status !== STATUS.CHECK_JUMP) {
       core.registers.goTo(core.records.addressOf(record) + (undone ? 0 : core.records.lengthOf(record)))
     }
