@@ -67,12 +67,32 @@ export const MUTANTS: readonly TierMutant[] = [
   },
   {
     name: 'an access into the next page is taken for one in its first',
-    patches: [patch(`${REGION}/region-binder.ts`, 'if (bytes > 1) {\n      c.i64(bytes - 1)', 'if (bytes > 1) {\n      c.i64(0)')],
+    patches: [patch(`${REGION}/page-locals.ts`, 'if (bytes > 1) {\n      c.i64(bytes - 1)', 'if (bytes > 1) {\n      c.i64(0)')],
     within: 20, found: DIFFERS,
   },
   {
     name: 'regions stay when another frame that they have code in is written',
     patches: [patch(`${REGION}/compiler.ts`, 'for (const live of lost) this.installer.drop(live)', '')],
     within: 40, found: DIFFERS,
+  },
+  {
+    name: 'what a string instruction did to registers is forgotten',
+    patches: [patch(`${REGION}/region-calls.ts`, 'b.registers.load({ used: use.written, written: 0 })', '')],
+    within: 10, found: DIFFERS,
+  },
+  {
+    name: 'flags are not shown to a comparison of strings, nor taken back',
+    patches: [patch(`${REGION}/region-calls.ts`, 'if (usesFlags) b.flags.load(b.base)', '')],
+    within: 20, found: DIFFERS,
+  },
+  {
+    name: 'what repetitions took from the budget is not looked at behind them',
+    patches: [patch(`${REGION}/writer.ts`, 'c.i32(this.owed + 1 + this.rest)', 'c.i32(-0x8000_0000)')],
+    within: 20, found: DIFFERS,
+  },
+  {
+    name: 'a string instruction is shown more of the budget than there is',
+    patches: [patch(`${REGION}/writer.ts`, 'due: this.owed + 1 + ', 'due: this.owed - 9 + ')],
+    within: 20, found: DIFFERS,
   },
 ]

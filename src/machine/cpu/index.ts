@@ -39,8 +39,9 @@
  * 3. If no micro-operation fits, add one to a family in uops/: `list.add([operation, size, operands], facts, (b) => ...)`.
  *    The facts (uops/facts.ts) say what it reads and writes, how it uses memory and ends; a test holds them against what
  *    the function emits. Nothing may be changed before its last memory access has gone through; a handler neither, when
- *    it returns FAULT. What it means is written here once: the loop, the single functions and later compiled regions all
- *    run this function.
+ *    it returns FAULT. What it means is written here once: the loop, the single functions and compiled regions all run
+ *    this function. A region keeps registers, temporaries and flags in locals, so they are reached through the Binder
+ *    only, and flags neither set nor read in one arm of an `if` before they are settled; a test refuses it otherwise.
  * 4. If it is frequent, uops/hot.ts puts it into the loop; read there what that costs.
  *
  * Outside of 64-bit mode another instance of the module runs, generated for 32-bit linear addresses. Where all segments
