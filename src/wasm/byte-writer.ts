@@ -28,7 +28,10 @@ export class ByteSink {
   }
 
   private reserve(count: number): void {
-    if (this.used + count <= this.buffer.length) return
+    if (this.used + count > this.buffer.length) this.grow(count)
+  }
+
+  private grow(count: number): void {
     const larger = new Uint8Array(Math.max(this.buffer.length * 4, this.used + count))
     larger.set(this.buffer)
     this.buffer = larger
@@ -36,8 +39,15 @@ export class ByteSink {
 
   /** One byte. */
   byte(value: number): void {
-    this.reserve(1)
+    if (this.used === this.buffer.length) this.grow(1)
     this.buffer[this.used++] = value
+  }
+
+  /** Two bytes. */
+  twoBytes(first: number, second: number): void {
+    if (this.used + 2 > this.buffer.length) this.grow(2)
+    this.buffer[this.used++] = first
+    this.buffer[this.used++] = second
   }
 
   /** Bytes as they are. */

@@ -6,10 +6,8 @@
 import { PAGE_SIZE } from '../../../x86/index.ts'
 import { BLOCK, IP, RECORD } from '../layout/record.ts'
 import { MODE } from '../layout/state.ts'
-import type { MicroTable } from '../uops/table.ts'
-import { carriageOf } from './carried.ts'
-import type { Carriage } from './carried.ts'
 import { FARTHEST } from './exit-word.ts'
+import type { Carriage, MicroProfiles } from './micro-profiles.ts'
 import type { BlockEnd, CodeSource, Refusal, Region, RegionBlock, RegionInstruction, RegionPage } from './region.ts'
 
 /** Most pages that one region's code lies in: all of them are looked at again after a flush. */
@@ -30,18 +28,17 @@ interface Found extends RegionInstruction {
 /** Finds regions in a machine's decoded code. */
 export class Discoverer {
   private readonly view: DataView
-  /** By micro-operation's number. */
-  private readonly carriage: readonly Carriage[]
+  private readonly profiles: MicroProfiles
 
-  constructor(view: DataView, table: MicroTable) {
+  constructor(view: DataView, profiles: MicroProfiles) {
     this.view = view
-    this.carriage = table.all.map(carriageOf)
+    this.profiles = profiles
   }
 
   /** The region at an address, or why there is none. */
   discover(source: CodeSource, options: DiscoverOptions): Region | Refusal {
     if ((source.mode & (MODE.SIZE | MODE.SEGMENTED)) !== MODE.CODE64) return 'mode'
-    const search = new Search(this.view, this.carriage, source)
+    const search = new Search(this.view, this.profiles, source)
     const decoded = search.decodedAt(options.entry)
     if (decoded === 0) return 'not-decoded'
     search.run(options)
@@ -62,7 +59,7 @@ class Search {
   /** Instructions by address. */
   readonly found = new Map<number, Found>()
   private readonly view: DataView
-  private readonly carriage: readonly Carriage[]
+  private readonly profiles: MicroProfiles
   private readonly source: CodeSource
   /** Host addresses of the pages looked at. */
   private readonly pages = new Map<number, number>()
@@ -71,9 +68,9 @@ class Search {
   private readonly queue: number[] = []
   private entry = 0
 
-  constructor(view: DataView, carriage: readonly Carriage[], source: CodeSource) {
+  constructor(view: DataView, profiles: MicroProfiles, source: CodeSource) {
     this.view = view
-    this.carriage = carriage
+    this.profiles = profiles
     this.source = source
   }
 
@@ -134,7 +131,7 @@ class Search {
     for (;;) {
       const number = view.getUint16(record + RECORD.number, true)
       if (number === 0 || view.getUint16(record + RECORD.ip, true) !== ip) break
-      ends = this.carriage[number]!
+      ends = this.profiles.of(number).carriage
       if (ends === 'refused') return undefined
       record += RECORD.bytes
     }

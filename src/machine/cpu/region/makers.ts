@@ -4,6 +4,7 @@ import type { MachineMemory } from '../../memory/machine-memory.ts'
 import type { InterpreterExports } from '../interpreter/module.ts'
 import type { MicroTable } from '../uops/table.ts'
 import { Discoverer } from './discover.ts'
+import { MicroProfiles } from './micro-profiles.ts'
 import { writeFlagHelpers } from './flag-helpers.ts'
 import type { RegionTranslator } from './region-module.ts'
 import type { CodeSource, Refusal, Region } from './region.ts'
@@ -33,11 +34,12 @@ const helpers = /* @__PURE__ */ once((_: 'only') => new WebAssembly.Module(write
 
 /** The makers of a machine. */
 export function makeRegions({ memory, table, interpreter }: MakerParts): RegionMakers {
-  const discoverer = new Discoverer(memory.view, table)
+  const profiles = new MicroProfiles(table)
+  const discoverer = new Discoverer(memory.view, profiles)
   const { exports } = new WebAssembly.Instance(helpers('only'), { env: { memory: memory.memory } })
   return {
     find: (source, options) => discoverer.discover(source, options),
-    translator: new RegionWriter(memory.view, table),
+    translator: new RegionWriter(memory.view, profiles),
     functions: { ...exports, ...runtimeExports(interpreter) },
   }
 }

@@ -4,49 +4,55 @@ import { RECORD } from '../layout/record.ts'
 import type { SmallField } from '../layout/record.ts'
 import type { RegionInstruction } from './region.ts'
 
-/** A record of an instruction, by its host address. */
-export interface RegionRecord {
-  readonly instruction: RegionInstruction
-  readonly at: number
-}
-
 /** Reads one record after the other. */
 export class RecordReader {
   private readonly view: DataView
-  /** The record at hand. */
-  record: RegionRecord = { instruction: { rip: 0, length: 0, first: 0, end: 0 }, at: 0 }
+  /** The instruction at hand, and the host address of its record at hand. */
+  instruction: RegionInstruction = { rip: 0, length: 0, first: 0, end: 0 }
+  at = 0
 
   constructor(view: DataView) {
     this.view = view
   }
 
+  /** Goes to a record of an instruction. */
+  go(instruction: RegionInstruction, at: number): void {
+    this.instruction = instruction
+    this.at = at
+  }
+
   /** Number of its micro-operation. */
   get number(): number {
-    return this.view.getUint16(this.record.at + RECORD.number, true)
+    return this.view.getUint16(this.at + RECORD.number, true)
   }
 
   small(field: SmallField): number {
-    return this.view.getUint8(this.record.at + RECORD[field])
+    return this.view.getUint8(this.at + RECORD[field])
+  }
+
+  /** A byte by its offset in the record. */
+  byte(offset: number): number {
+    return this.view.getUint8(this.at + offset)
   }
 
   get displacement(): number {
-    return this.view.getInt32(this.record.at + RECORD.displacement, true)
+    return this.view.getInt32(this.at + RECORD.displacement, true)
   }
 
   get immediate(): number {
-    return this.view.getInt32(this.record.at + RECORD.immediate, true)
+    return this.view.getInt32(this.at + RECORD.immediate, true)
   }
 
   /** Linear address of the instruction, of the one behind it, and of its page. */
   get rip(): number {
-    return this.record.instruction.rip
+    return this.instruction.rip
   }
 
   get next(): number {
-    return this.record.instruction.rip + this.record.instruction.length
+    return this.instruction.rip + this.instruction.length
   }
 
   get page(): number {
-    return Math.floor(this.record.instruction.rip / PAGE_SIZE) * PAGE_SIZE
+    return Math.floor(this.instruction.rip / PAGE_SIZE) * PAGE_SIZE
   }
 }

@@ -169,11 +169,11 @@ export class RegionBinder extends RecordBinder {
   }
 
   hostForRead(address: number, bytes: number): void {
-    this.pages.pushHost({ access: 'read', address, bytes, record: this.reader.record.at })
+    this.pages.pushHost({ access: 'read', address, bytes, record: this.reader.at })
   }
 
   hostForWrite(address: number, bytes: number): void {
-    this.pages.pushHost({ access: 'write', address, bytes, record: this.reader.record.at })
+    this.pages.pushHost({ access: 'write', address, bytes, record: this.reader.at })
   }
 
   /** Writes that have to be carried out piece by piece have no tag in the TLB. */

@@ -8,9 +8,9 @@ import { IP, RECORD } from '../layout/record.ts'
 import { STATUS, State } from '../layout/state.ts'
 import type { InterpreterExports, StringExports } from '../interpreter/module.ts'
 import { STRINGS } from '../runtime/strings.ts'
-import type { MicroFacts } from '../uops/facts.ts'
 import type { RegionBinder } from './region-binder.ts'
-import { recordUse } from './register-use.ts'
+import { recordUse } from './block-uses.ts'
+import type { MicroProfile } from './micro-profiles.ts'
 import type { RegionInstruction } from './region.ts'
 
 const SIGNATURE = { parameters: ['i32', 'i32'], results: ['i32'] } as const
@@ -28,8 +28,8 @@ export const runtimeExports = (interpreter: InterpreterExports): StringExports =
 /** One call. */
 export interface RuntimeCall {
   readonly func: number
-  /** What the record's micro-operation declares. */
-  readonly facts: MicroFacts
+  /** The record's micro-operation. */
+  readonly profile: MicroProfile
   /** Local with the budget, and how much more it holds than the interpreter's would at this record. */
   readonly budget: number
   readonly due: number
@@ -55,9 +55,9 @@ export function instructionsBehind(view: DataView, { end }: RegionInstruction): 
 /** Writes the call for the record at hand. */
 export function writeCall(b: RegionBinder, call: RuntimeCall): void {
   const c = b.code
-  const { facts } = call
+  const { facts } = call.profile
   const status = c.local('i32')
-  const use = recordUse(b.reader, facts)
+  const use = recordUse(b.reader, call.profile)
   const usesFlags = (facts.flagsRead | facts.flagsWritten) !== 0
   b.registers.spill({ used: 0, written: use.used })
   if (usesFlags) b.flags.store(b)
@@ -68,7 +68,7 @@ export function writeCall(b: RegionBinder, call: RuntimeCall): void {
   c.op('i32.sub')
   c.memory('i32.store', State.budget.offset)
   c.get(b.base)
-  c.i32(b.reader.record.at)
+  c.i32(b.reader.at)
   c.call(call.func)
   c.set(status)
   c.get(b.base)

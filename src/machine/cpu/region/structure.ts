@@ -48,6 +48,8 @@ interface Vertex {
   next: Vertex | undefined
   taken: Vertex | undefined
   sites: Vertex[]
+  /** All of these that there are. */
+  successors: Vertex[]
   /** Its place in the order, once it has one. */
   number: number
 }
@@ -59,12 +61,13 @@ interface Order {
   readonly dominator: readonly number[]
 }
 
-function successors({ next, taken, sites }: Vertex): Vertex[] {
-  const all: Vertex[] = []
-  if (next !== undefined) all.push(next)
-  if (taken !== undefined) all.push(taken)
-  for (const site of sites) all.push(site)
-  return all
+/** Makes the list of a vertex's successors anew. */
+function link(vertex: Vertex): Vertex {
+  const { next, taken, sites } = vertex
+  vertex.successors = next === undefined ? [] : [next]
+  if (taken !== undefined) vertex.successors.push(taken)
+  for (const site of sites) vertex.successors.push(site)
+  return vertex
 }
 
 /** Puts the region's blocks in order. */
@@ -76,7 +79,7 @@ export function structure(region: Region): RegionShape {
     for (const { from, to } of edges) {
       room -= to.block.instructions.length
       if (room < 0) cut += 1
-      redirect(from, to, room < 0 ? undefined : { ...to, sites: [...to.sites], number: -1 })
+      redirect(from, to, room < 0 ? undefined : link({ ...to, sites: [...to.sites], number: -1 }))
     }
     order = inOrder(entry)
   }
@@ -87,12 +90,13 @@ export function structure(region: Region): RegionShape {
 function graph({ blocks }: Region): Vertex {
   const sitesOf = returnSites(blocks)
   const vertices = new Map<number, Vertex>(
-    blocks.map((block) => [block.rip, { block, next: undefined, taken: undefined, sites: [], number: -1 }]))
+    blocks.map((block) => [block.rip, { block, next: undefined, taken: undefined, sites: [], successors: [], number: -1 }]))
   for (const vertex of vertices.values()) {
     const { end, next, target } = vertex.block
     if (end === 'next' || end === 'conditional') vertex.next = vertices.get(next)
     if (target !== undefined) vertex.taken = vertices.get(target)
     if (end === 'return') vertex.sites = (sitesOf.get(vertex.block) ?? []).map((site) => vertices.get(site)!)
+    link(vertex)
   }
   return vertices.get(blocks[0]!.rip)!
 }
@@ -102,26 +106,32 @@ function redirect(from: Vertex, to: Vertex, instead: Vertex | undefined): void {
   if (from.next === to) from.next = instead
   if (from.taken === to) from.taken = instead
   from.sites = from.sites.flatMap((site) => (site !== to ? [site] : instead === undefined ? [] : [instead]))
+  link(from)
 }
 
 /** Reverse postorder and dominators. */
 function inOrder(entry: Vertex): Order {
-  const postorder: Vertex[] = []
+  const vertices: Vertex[] = []
   const seen = new Set<Vertex>([entry])
-  const path: { readonly vertex: Vertex; readonly left: Vertex[] }[] = [{ vertex: entry, left: successors(entry) }]
+  // The way from the entry to the vertex at hand, and how many successors of each have been looked at, the last one first.
+  const path = [entry]
+  const done = [0]
   while (path.length > 0) {
-    const { vertex, left } = path[path.length - 1]!
-    const one = left.pop()
+    const vertex = path[path.length - 1]!
+    const { successors } = vertex
+    const one = successors[successors.length - 1 - done[path.length - 1]!++]
     if (one === undefined) {
-      postorder.push(vertex)
+      vertices.push(vertex)
       path.pop()
+      done.pop()
     } else if (!seen.has(one)) {
       seen.add(one)
-      path.push({ vertex: one, left: successors(one) })
+      path.push(one)
+      done.push(0)
     }
   }
-  const vertices = postorder.reverse()
-  vertices.forEach((vertex, number) => (vertex.number = number))
+  vertices.reverse()
+  for (let number = 0; number < vertices.length; number += 1) vertices[number]!.number = number
   return { vertices, dominator: dominators(vertices) }
 }
 
@@ -132,7 +142,7 @@ function inOrder(entry: Vertex): Order {
 function dominators(vertices: readonly Vertex[]): number[] {
   const predecessors: number[][] = vertices.map(() => [])
   vertices.forEach((vertex, number) => {
-    for (const one of successors(vertex)) predecessors[one.number]!.push(number)
+    for (const one of vertex.successors) predecessors[one.number]!.push(number)
   })
   const dominator: number[] = vertices.map(() => -1)
   dominator[0] = 0
@@ -172,7 +182,7 @@ function irreducible({ vertices, dominator }: Order): { from: Vertex; to: Vertex
   const found: { from: Vertex; to: Vertex }[] = []
   const targets = new Set<Vertex>()
   for (const from of vertices) {
-    for (const to of successors(from)) {
+    for (const to of from.successors) {
       if (to.number > from.number || targets.has(to) || dominates(dominator, to.number, from.number)) continue
       targets.add(to)
       found.push({ from, to })
@@ -185,7 +195,7 @@ function nodesOf({ vertices, dominator }: Order): RegionNode[] {
   const isLoop = vertices.map(() => false)
   const ways = vertices.map(() => 0)
   vertices.forEach((vertex, number) => {
-    for (const one of successors(vertex)) {
+    for (const one of vertex.successors) {
       const target = one.number
       if (target <= number) isLoop[target] = true
       else ways[target]! += 1
@@ -207,7 +217,7 @@ function longestWays(vertices: readonly Vertex[], isLoop: readonly boolean[]): n
   const longest = vertices.map(({ block }) => block.instructions.length)
   for (let number = vertices.length - 1; number >= 0; number -= 1) {
     let most = 0
-    for (const one of successors(vertices[number]!)) {
+    for (const one of vertices[number]!.successors) {
       const target = one.number
       if (target > number && !isLoop[target]!) most = Math.max(most, longest[target]!)
     }

@@ -10,7 +10,6 @@ import { PAGE_SIZE } from '../../../x86/index.ts'
 import type { Code, Label, ModuleWriter } from '../../../wasm/index.ts'
 import { STATUS, State } from '../layout/state.ts'
 import { RECORD } from '../layout/record.ts'
-import type { MicroTable } from '../uops/table.ts'
 import { exitCause } from './exit-causes.ts'
 import type { ExitCause } from './exit-causes.ts'
 import { EXIT_WORD, exitWord } from './exit-word.ts'
@@ -19,9 +18,13 @@ import { RegionBinder, pushLinear } from './region-binder.ts'
 import type { RegionControl } from './region-binder.ts'
 import type { RegisterUse } from './region-registers.ts'
 import { RUNTIME_IMPORTS, instructionsBehind, writeCall } from './region-calls.ts'
-import { registerUse } from './register-use.ts'
-import type { Region, RegionInstruction } from './region.ts'
+import { blockUse } from './block-uses.ts'
+import type { BlockUse } from './block-uses.ts'
+import type { MicroProfiles } from './micro-profiles.ts'
+import { RecordReader } from './record-reader.ts'
+import type { Region, RegionBlock, RegionInstruction } from './region.ts'
 import { steadyPages } from './steady.ts'
+import type { SteadyPages } from './steady.ts'
 import { OUTSIDE, structure } from './structure.ts'
 import type { RegionNode, RegionShape } from './structure.ts'
 
@@ -38,18 +41,30 @@ export class RegionWriter {
   /** Functions that regions call. */
   readonly imports = { ...FLAG_HELPERS, ...RUNTIME_IMPORTS }
   private readonly view: DataView
-  private readonly table: MicroTable
+  private readonly profiles: MicroProfiles
 
-  constructor(view: DataView, table: MicroTable) {
+  constructor(view: DataView, profiles: MicroProfiles) {
     this.view = view
-    this.table = table
+    this.profiles = profiles
   }
 
   /** Adds a region's function to a module; its number. */
   write(module: ModuleWriter, region: Region, functions: RegionFunctions): number {
     const { index, code } = module.function(['i32', 'i32'], ['i32'], region.instructions * USUAL_BYTES + 1024)
-    const use = registerUse(this.view, this.table, region.blocks)
-    new FunctionWriter(code, { shape: structure(region), view: this.view, table: this.table, functions, use }).write()
+    const { view, profiles } = this
+    const shape = structure(region)
+    const reader = new RecordReader(view)
+    const uses = new Map<RegionBlock, BlockUse>()
+    let [used, written] = [0, 0]
+    const nodes = shape.nodes.map((node) => {
+      let use = uses.get(node.block)
+      if (use === undefined) uses.set(node.block, (use = blockUse(reader, profiles, node.block)))
+      used |= use.used
+      written |= use.written
+      return { node, use }
+    })
+    const pages = steadyPages(reader, nodes)
+    new FunctionWriter(code, { shape, view, profiles, functions, use: { used, written }, pages }).write()
     return index
   }
 }
@@ -57,16 +72,17 @@ export class RegionWriter {
 interface FunctionOptions {
   readonly shape: RegionShape
   readonly view: DataView
-  readonly table: MicroTable
+  readonly profiles: MicroProfiles
   readonly functions: RegionFunctions
   readonly use: RegisterUse
+  readonly pages: SteadyPages
 }
 
 const [BASE, FRONT_RECORD] = [0, 1]
 /** Bytes of WebAssembly that an instruction becomes, mostly. */
 const USUAL_BYTES = 64
-/** Operations that throw their result away. */
-const COMPARISONS: ReadonlySet<string> = /* @__PURE__ */ new Set(['cmp', 'test'])
+/** More is taken off the budget at once, as an exit could not tell it. */
+const MOST_OWED = EXIT_WORD.owed.mask - 1
 
 class FunctionWriter implements RegionControl {
   private readonly code: Code
@@ -98,8 +114,7 @@ class FunctionWriter implements RegionControl {
     this.budget = code.local('i32')
     this.exitWord = code.local('i64')
     this.exitRip = code.local('i64')
-    const pages = steadyPages(this.nodes, options.view, options.table)
-    this.binder = new RegionBinder(code, { view: options.view, functions, control: this, pages })
+    this.binder = new RegionBinder(code, { view: options.view, functions, control: this, pages: options.pages })
   }
 
   private get region(): Region {
@@ -264,6 +279,7 @@ class FunctionWriter implements RegionControl {
       this.rest = longest - index - 1
       this.instruction(instruction)
       this.owed += 1
+      if (this.owed === MOST_OWED) this.settleBudget()
     })
     if (block.end === 'next') this.go(next, next === OUTSIDE ? 'instruction' : 'target', block.next)
     else if (block.end === 'conditional') this.go(next, 'target', block.next)
@@ -271,30 +287,29 @@ class FunctionWriter implements RegionControl {
 
   private instruction(instruction: RegionInstruction): void {
     const { binder: b } = this
-    const { all } = this.options.table
+    const { profiles } = this.options
     for (let record = instruction.first; record < instruction.end; record += RECORD.bytes) {
-      b.reader.record = { instruction, at: record }
-      const micro = all[b.reader.number]!
-      const single = micro.pair?.first ?? micro
-      b.isComparison = COMPARISONS.has(single.parts[0])
-      single.emit(b)
+      b.reader.go(instruction, record)
+      const profile = profiles.of(b.reader.number)
+      b.isComparison = profile.isComparison
+      profile.emit(b)
     }
   }
 
   /** Takes off the budget what is owed, and leaves the flags as whoever does not know where control came from takes them. */
   private join(): void {
-    this.pay(this.owed)
+    this.settleBudget()
     this.binder.flags.merge()
-    this.owed = 0
   }
 
-  private pay(instructions: number): void {
+  private settleBudget(): void {
     const c = this.code
-    if (instructions === 0) return
+    if (this.owed === 0) return
     c.get(this.budget)
-    c.i32(instructions)
+    c.i32(this.owed)
     c.op('i32.sub')
     c.set(this.budget)
+    this.owed = 0
   }
 
   /** Leaves the region with what is done and owed at this point. */
@@ -335,12 +350,12 @@ class FunctionWriter implements RegionControl {
 
   callRuntime(name: string): void {
     const { code: c, binder: b } = this
-    const { instruction } = b.reader.record
-    const { facts } = this.options.table.all[b.reader.number]!
+    const { instruction } = b.reader
+    const profile = this.options.profiles.of(b.reader.number)
     const { entry, pages } = this.region
     const behind = (): void => this.aside(() => this.exit('budget', b.reader.next))
     writeCall(b, {
-      func: this.options.functions.imported.get(`string.${name}`)!, facts, budget: this.budget,
+      func: this.options.functions.imported.get(`string.${name}`)!, profile, budget: this.budget,
       due: this.owed + 1 + instructionsBehind(this.options.view, instruction),
       entryPage: pages.length === 1 ? undefined : () => pushLinear(c, Math.floor(entry / PAGE_SIZE) * PAGE_SIZE),
       leaveBehind: behind, leaveBefore: () => this.leaveBefore('instruction'),
@@ -380,12 +395,12 @@ class FunctionWriter implements RegionControl {
     const { at, owed } = this
     const { flags, reader } = this.binder
     const { state } = flags
-    const { record } = reader
+    const { instruction, at: record } = reader
     this.owed += 1
     body()
     this.at = at
     this.owed = owed
     flags.state = state
-    reader.record = record
+    reader.go(instruction, record)
   }
 }

@@ -2,13 +2,13 @@
 import { expect, test } from 'vitest'
 import { microTable } from '../../../../../src/machine/cpu/interpreter/compiled.ts'
 import { RECORD } from '../../../../../src/machine/cpu/layout/record.ts'
-import { carriageOf } from '../../../../../src/machine/cpu/region/carried.ts'
+import { profileOf } from '../../../../../src/machine/cpu/region/micro-profiles.ts'
 import { FLAG_HELPERS } from '../../../../../src/machine/cpu/region/flag-helpers.ts'
 import { RegionBinder } from '../../../../../src/machine/cpu/region/region-binder.ts'
 import { ModuleWriter } from '../../../../../src/wasm/index.ts'
 
 const { all } = microTable()
-const carried = all.filter((micro) => carriageOf(micro) !== 'refused' && micro.pair === undefined)
+const carried = all.filter((micro) => profileOf(micro).carriage !== 'refused' && micro.pair === undefined)
 
 test('all of them in one valid module', () => {
   const module = new ModuleWriter()
@@ -40,7 +40,7 @@ test('all of them in one valid module', () => {
 })
 
 test('handlers and checks of segments are none of theirs', () => {
-  const refused = new Set(all.filter((micro) => micro.twinOf === undefined && carriageOf(micro) === 'refused').map(({ parts: [operation] }) => operation))
+  const refused = new Set(all.filter((micro) => micro.twinOf === undefined && profileOf(micro).carriage === 'refused').map(({ parts: [operation] }) => operation))
   for (const operation of ['handler', 'segment-check', 'end']) expect(refused).toContain(operation)
   for (const operation of ['mov', 'call', 'ret', 'div', 'cmpxchg', 'paddd', 'string']) expect(refused).not.toContain(operation)
 })

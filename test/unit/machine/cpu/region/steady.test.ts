@@ -1,6 +1,9 @@
 /** Which accesses of loops are held to stay in a page. */
 import { describe, expect, test } from 'vitest'
 import { microTable } from '../../../../../src/machine/cpu/interpreter/compiled.ts'
+import { blockUse } from '../../../../../src/machine/cpu/region/block-uses.ts'
+import { MicroProfiles } from '../../../../../src/machine/cpu/region/micro-profiles.ts'
+import { RecordReader } from '../../../../../src/machine/cpu/region/record-reader.ts'
 import { steadyPages } from '../../../../../src/machine/cpu/region/steady.ts'
 import { structure } from '../../../../../src/machine/cpu/region/structure.ts'
 import { assembleListing } from '../../../../support/assembler.ts'
@@ -13,7 +16,10 @@ function pages(setup: string, body: string): string[] {
   const region = decoded(listing).discover(assembleListing(listing, { origin: CODE }).labels.get('start')!)
   if (typeof region === 'string') throw new Error(region)
   const bench = decoded(listing)
-  const found = steadyPages(structure(region).nodes, bench.machine.memory.view, microTable())
+  const reader = new RecordReader(bench.machine.memory.view)
+  const profiles = new MicroProfiles(microTable())
+  const nodes = structure(region).nodes.map((node) => ({ node, use: blockUse(reader, profiles, node.block) }))
+  const found = steadyPages(reader, nodes)
   const counts = new Map<object, number>()
   for (const page of found.values()) counts.set(page, (counts.get(page) ?? 0) + 1)
   return [...counts].map(([page, count]) => `${count} ${(page as { access: string }).access}`).sort()
