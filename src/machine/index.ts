@@ -22,9 +22,13 @@ export type {
 } from './interface/inspection.ts'
 export type { CompilerFigures, CompilerOptions } from './interface/compiler.ts'
 export { EXIT } from './interface/processor.ts'
+export { FRAME_RIGHT } from './interface/sources.ts'
 export type {
-  BareProcessor, ExitReason, PrivilegedRequest, Processor, ProcessorExit, ProcessorOptions, RequestedOperation,
+  BareProcessor, ExitReason, PhysicalAccess, PrivilegedRequest, Processor, ProcessorExit, ProcessorOptions, RequestedOperation,
+  VirtualisedProcessor,
 } from './interface/processor.ts'
-export type { CpuidSource, DescriptorSource, PortSource, TimestampSource } from './interface/sources.ts'
+export type {
+  CpuidSource, DescriptorSource, InterruptSource, MemoryDevice, PhysicalSource, PortSource, TimestampSource,
+} from './interface/sources.ts'
 export type { ProcessorState, ProcessorSystemState } from './interface/saved-state.ts'
 export type { Registers, SegmentState, SystemView, TableState } from './interface/registers.ts'

@@ -1,16 +1,17 @@
 /**
  * A machine: physical memory and the processors that run on it. It knows nothing of Xen: its processors run in user
- * mode for whoever hosts them, or bare with a kernel of their own.
+ * mode for whoever hosts them, bare with a kernel of their own, or with one within a host that gives them their memory.
  */
 import { XenError, anything, checkOptions, having, oneOf, real, whole, type OptionChecks } from '../util/index.ts'
 import {
   DEFAULT_LEVEL, Engine, MachineProcessor, PROCESSOR_LEVELS, compilerSettings, makeRegions, type CompilerSettings, type ProcessorLevel,
 } from './cpu/index.ts'
+import type { PhysicalSource } from './interface/sources.ts'
 import { DEFAULT_PROCESSORS, PROCESSOR_BYTES } from './memory/layout.ts'
 import { MachineMemory } from './memory/machine-memory.ts'
 import type { PhysicalMemory } from './memory/physical-memory.ts'
 import type { CompilerFigures, CompilerOptions } from './interface/compiler.ts'
-import type { BareProcessor, Processor, ProcessorOptions } from './interface/processor.ts'
+import type { BareProcessor, Processor, ProcessorOptions, VirtualisedProcessor } from './interface/processor.ts'
 
 /** What a machine consists of. */
 export interface MachineOptions {
@@ -30,8 +31,9 @@ const MACHINE_CHECKS: OptionChecks<MachineOptions> = {
 }
 const source = /* @__PURE__ */ having('read')
 const PROCESSOR_CHECKS: OptionChecks<ProcessorOptions> = {
-  mode: /* @__PURE__ */ oneOf('hosted', 'bare'), accounting: /* @__PURE__ */ oneOf('instructions', 'work'), descriptors: source, timestamp: /* @__PURE__ */ having('low', 'high'),
+  mode: /* @__PURE__ */ oneOf('hosted', 'bare', 'virtualised'), accounting: /* @__PURE__ */ oneOf('instructions', 'work'), descriptors: source, timestamp: /* @__PURE__ */ having('low', 'high'),
   random: /* @__PURE__ */ having('next'), topology: anything, cpuid: source, ports: /* @__PURE__ */ having('read', 'write'),
+  physical: /* @__PURE__ */ having('frame'), interrupts: /* @__PURE__ */ having('pending', 'acknowledge'),
 }
 
 /**
@@ -67,11 +69,15 @@ export class Machine {
     return this.engine?.compiler?.figures()
   }
 
-  /** Adds a processor: a hosted one for a hypervisor, or a bare one with a kernel of its own. */
+  /** Adds a processor: a hosted one for a hypervisor, or one with a kernel of its own, bare or within a host. */
+  createProcessor(options: ProcessorOptions & { readonly mode: 'virtualised'; readonly physical: PhysicalSource }): VirtualisedProcessor
   createProcessor(options: ProcessorOptions & { readonly mode: 'bare' }): BareProcessor
   createProcessor(options: ProcessorOptions): Processor
   createProcessor(options: ProcessorOptions): Processor {
     checkOptions('createProcessor', options, PROCESSOR_CHECKS)
+    if ((options.mode === 'virtualised') !== (options.physical !== undefined)) {
+      throw new XenError('INVALID_ARGUMENT', 'a virtualised processor, and no other, has its physical memory from a source')
+    }
     const base = this.free.pop()
     if (base === undefined) throw new XenError('OUT_OF_RESOURCES', 'all processors of the machine are in use')
     this.engine ??= new Engine(this.own, this.level, this.settings && { settings: this.settings, makers: makeRegions })

@@ -184,6 +184,7 @@ export class ScriptedProcessor implements Processor {
   readonly exit: { -readonly [K in keyof ProcessorExit]: ProcessorExit[K] } = {
     reason: EXIT.BUDGET, vector: 0, errorCode: 0, address: 0,
     request: { operation: 'other', length: 2, size: 4, register: 0, general: 0, port: 0 },
+    physical: { address: 0, access: 'read', isPresent: false, isTable: false },
   }
   /** The instructions to come; a run takes them away. */
   readonly script: Step[] = []

@@ -22,7 +22,7 @@ export interface CacheFault {
 
 /** A processor's translations and remembered jumps. */
 export interface CacheInspection {
-  /** Frame of the top page table that walks begin at. */
+  /** Frame of the top page table that walks begin at; of a virtualised processor a guest-physical one. */
   readonly root: number
   /** Walks are made with the rights of ring 3. */
   readonly isUser: boolean

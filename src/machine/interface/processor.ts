@@ -10,7 +10,9 @@ import type { Disassembled } from './disassembled.ts'
 import type { CacheInspection, CodeInspection } from './inspection.ts'
 import type { Registers, SystemView } from './registers.ts'
 import type { ProcessorState } from './saved-state.ts'
-import type { CpuidSource, DescriptorSource, PortSource, TimestampSource } from './sources.ts'
+import type {
+  CpuidSource, DescriptorSource, InterruptSource, MemoryDevice, PhysicalSource, PortSource, TimestampSource,
+} from './sources.ts'
 import type { Trace, TraceHooks } from './trace.ts'
 
 /** Why {@link Processor.run} came back. */
@@ -37,6 +39,11 @@ export const EXIT = {
   DEBUG: 6,
   /** A bare processor could not deliver a double fault (triple fault) and has stopped for good. */
   SHUTDOWN: 7,
+  /**
+   * A virtualised processor's access to physical memory that its host does not allow; rip is at the instruction, which has
+   * had no effect, and `physical` describes it. An interrupt that was being delivered still waits.
+   */
+  PHYSICAL: 8,
 } as const
 /** One of the {@link EXIT} numbers. */
 export type ExitReason = (typeof EXIT)[keyof typeof EXIT]
@@ -44,7 +51,7 @@ export type ExitReason = (typeof EXIT)[keyof typeof EXIT]
 /** What an instruction that the host has to carry out does. */
 export type RequestedOperation =
   | 'cpuid' | 'rdmsr' | 'wrmsr' | 'rdtsc' | 'rdtscp' | 'read-cr' | 'write-cr' | 'read-dr' | 'write-dr' | 'clts' | 'lmsw'
-  | 'in' | 'out' | 'ins' | 'outs' | 'cli' | 'sti' | 'hlt' | 'invlpg' | 'wbinvd' | 'xsetbv' | 'swapgs' | 'other'
+  | 'in' | 'out' | 'ins' | 'outs' | 'cli' | 'sti' | 'hlt' | 'invlpg' | 'wbinvd' | 'xsetbv' | 'swapgs' | 'vmcall' | 'other'
 
 /** A decoded instruction that the host has to carry out. */
 export interface PrivilegedRequest {
@@ -53,12 +60,23 @@ export interface PrivilegedRequest {
   readonly length: number
   /** Operand size of `in`, `out`, `ins`, `outs` in bytes. */
   readonly size: number
-  /** Number of the control or debug register. */
+  /** Number of the control, debug or model-specific register. */
   readonly register: number
   /** General register that takes or gives the value. */
   readonly general: number
   /** Port of `in`, `out`, `ins`, `outs`. */
   readonly port: number
+}
+
+/** An access to guest-physical memory that the host of a virtualised processor does not allow. */
+export interface PhysicalAccess {
+  /** Guest-physical address; of a page table the page's. */
+  readonly address: number
+  readonly access: 'read' | 'write' | 'execute'
+  /** The host lets something else be done with the page. */
+  readonly isPresent: boolean
+  /** The guest's own page table was to be read, and to be marked. */
+  readonly isTable: boolean
 }
 
 /** Details of the last exit; one object per processor, overwritten by the next run. */
@@ -69,6 +87,7 @@ export interface ProcessorExit {
   /** Faulting address of a page fault (what CR2 would hold). */
   readonly address: number
   readonly request: PrivilegedRequest
+  readonly physical: PhysicalAccess
 }
 
 /** One logical CPU. */
@@ -152,15 +171,42 @@ export interface BareProcessor extends Processor {
   nmi(): void
 }
 
+/**
+ * A bare processor within a host: its physical memory is what the host says (`physical`), and what concerns more than the
+ * processor itself comes back as an exit before anything has happened. EXIT.PRIVILEGED: VMCALL and VMMCALL, IN, OUT, INS and
+ * OUTS that ring and task allow (unless `ports` is given), RDMSR and WRMSR of registers that are not the processor's own, and
+ * MOV to and from CR8. EXIT.HALT: HLT. EXIT.PHYSICAL: memory. CPUID is what `cpuid` answers.
+ */
+export interface VirtualisedProcessor extends BareProcessor {
+  /** Forgets what the host has said of a guest-physical frame, and all translations; `flushTlb` forgets all frames. */
+  flushFrame(gfn: number): void
+  /**
+   * Has an exception delivered before anything else, as if the instruction at rip had raised it. CR2 is the host's to set.
+   */
+  raise(vector: number, errorCode?: number): void
+  /**
+   * Executes the instruction at rip, which an exit has left to the host, over the host's devices: `memory` in place of the
+   * page of the last EXIT.PHYSICAL, `ports`. True when it is done, of a repeated one a repetition, or has raised an
+   * exception, which is delivered next. False, with nothing changed, when it wants something else of the host.
+   */
+  carryOut(devices: { readonly memory?: MemoryDevice; readonly ports?: PortSource }): boolean
+  /**
+   * Puts it into the state behind INIT and a start-up interrupt: real mode at `vector` times 4096, everything else as after
+   * reset, nothing waiting. What the host has said of memory stays.
+   */
+  startUp(vector: number): void
+}
+
 /** How a processor is made. */
 export interface ProcessorOptions {
   /**
    * `hosted`: everything privileged comes back as an exit and code runs in ring 3 (a PV guest);
    * `bare`: the processor runs a kernel of its own and delivers its exceptions and interrupts through its IDT. It
    * starts in ring 0 and 64-bit mode with paging on, flat segments and interrupts off; its host loads memory and sets
-   * CR3, rip and rsp. Physical address 0 is the first byte of the machine's memory.
+   * CR3, rip and rsp. Physical address 0 is the first byte of the machine's memory;
+   * `virtualised`: the same, with physical memory by `physical` and exits as {@link VirtualisedProcessor} says (a PVH guest).
    */
-  readonly mode: 'hosted' | 'bare'
+  readonly mode: 'hosted' | 'bare' | 'virtualised'
   /**
    * What a budget and `executed` count. `instructions`, the default: exactly those. `work`: an instruction that takes the
    * machine much longer than a plain one counts for so many, and so does fresh code, so that the wall time of a budget is
@@ -180,6 +226,10 @@ export interface ProcessorOptions {
    * instruction that is not implemented stays undefined.
    */
   readonly cpuid?: CpuidSource
-  /** For bare processors: I/O ports; without it reads give ones and writes go nowhere. */
+  /** I/O ports; without it reads of a bare processor give ones and writes go nowhere, a virtualised one leaves them to its host. */
   readonly ports?: PortSource
+  /** Of a virtualised processor: its physical memory. */
+  readonly physical?: PhysicalSource
+  /** Of a bare or virtualised processor: a controller that is asked for interrupts when none has been requested by `interrupt`. */
+  readonly interrupts?: InterruptSource
 }

@@ -48,4 +48,6 @@ export interface ProcessorSystemState {
   readonly nmi: boolean
   readonly nmiBlocked: boolean
   readonly activity: 'running' | 'halted' | 'shutdown'
+  /** An exception that the host of a virtualised processor has raised and that has not been delivered. */
+  readonly raised?: { readonly vector: number; readonly errorCode: number | undefined }
 }

@@ -21,10 +21,37 @@ export interface CpuidSource {
   read(leaf: number, subleaf: number): CpuidAnswer
 }
 
-/** I/O ports of a bare processor: whatever devices its machine has. */
+/** I/O ports of a processor with a kernel of its own: whatever devices its machine has. */
 export interface PortSource {
   /** Value of `size` bytes (1, 2, 4); bits beyond them are ignored. */
   read(port: number, size: number): number
   /** Takes what the guest writes: `size` bytes, 1, 2 or 4. */
   write(port: number, size: number, value: number): void
+}
+
+/** What a host lets be done with a frame of a virtualised processor's memory. */
+export const FRAME_RIGHT = { READ: 1, WRITE: 2, EXECUTE: 4 } as const
+
+/** Where the physical memory of a virtualised processor lies: what Xen calls a p2m, hardware a nested page table. */
+export interface PhysicalSource {
+  /**
+   * Machine frame times 4096, with the {@link FRAME_RIGHT} bits that hold; 0 where a guest-physical frame leads nowhere. The
+   * processor remembers what was there until it is told to forget. Page tables need the right to write.
+   */
+  frame(gfn: number): number
+}
+
+/** An interrupt controller in front of a processor, as a local APIC is; asked between two instructions. */
+export interface InterruptSource {
+  /** Vector that the processor is to take now, by the controller's own priorities; -1 for none. */
+  pending(): number
+  /** The processor has taken that vector. */
+  acknowledge(vector: number): void
+}
+
+/** A device's registers in physical memory. Values of 8 bytes are exact up to 53 bits. */
+export interface MemoryDevice {
+  /** Value of `size` bytes (1, 2, 4, 8); without an effect, as it is asked before a write too. */
+  read(address: number, size: number): number
+  write(address: number, size: number, value: number): void
 }

@@ -250,7 +250,7 @@ export class CodeCache {
       return
     }
     const { row } = instruction
-    const lift = row.offered ? LIFTERS.get(row.name) : undefined
+    const lift = row.offered || row.isHosts ? LIFTERS.get(row.name) : undefined
     if (lift === undefined) lifter.undefined()
     else lift(lifter)
   }

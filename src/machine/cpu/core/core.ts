@@ -3,6 +3,7 @@
  * needs. Each view is a file of its own here and knows at most those above it in the list. What instructions do is in
  * handlers/.
  */
+import type { InterruptSource, PhysicalSource } from '../../interface/sources.ts'
 import type { ProcessorLevel } from '../cpuid/features.ts'
 import type { MachineMemory } from '../../memory/machine-memory.ts'
 import type { InterpreterExports } from '../interpreter/module.ts'
@@ -16,6 +17,7 @@ import { Outside } from './outside.ts'
 import type { OutsideSources } from './outside.ts'
 import { LinearMemory } from './linear-memory.ts'
 import { Mode } from './mode.ts'
+import { NestedMemory } from './nested-memory.ts'
 import { Progress } from './progress.ts'
 import { Records } from './records.ts'
 import { RegisterFile } from './register-file.ts'
@@ -33,6 +35,9 @@ export interface CoreParts {
   readonly accounting: 'instructions' | 'work'
   readonly level: ProcessorLevel
   readonly sources: OutsideSources
+  /** Of a processor whose physical memory its host translates. */
+  readonly nested: PhysicalSource | undefined
+  readonly interrupts: InterruptSource | undefined
   /** The generated interpreter for linear addresses of a width. */
   readonly interpreter: (width: 32 | 64) => InterpreterExports
 }
@@ -44,6 +49,8 @@ export class Core {
   /** What the processor has. */
   readonly level: ProcessorLevel
   readonly physical: MachineMemory
+  /** Guest-physical memory, where a host translates it: then it also carries out what concerns more than the processor. */
+  readonly nested: NestedMemory | undefined
   readonly registers: RegisterFile
   readonly system = new SystemRegisters()
   /** Soft-float with its scratch space. */
@@ -64,17 +71,18 @@ export class Core {
 
   constructor(parts: CoreParts) {
     const { bare, memory: physical } = parts
-    const registers = new RegisterFile(physical, parts.base)
+    const registers = new RegisterFile(physical, parts.base, bare)
     const code = new GeneratedCode(parts.interpreter)
     const faults = new Faults(registers)
     const translations = new Translations(physical, registers)
     const segments = new Segments(registers, code)
     const memory = new LinearMemory(registers, code)
     const debug = new DebugUnit({ registers, faults, translations })
-    const events = new EventUnit(registers)
+    const events = new EventUnit(registers, parts.interrupts)
     this.bare = bare
     this.level = parts.level
     this.physical = physical
+    this.nested = parts.nested && new NestedMemory(physical, registers, parts.nested)
     this.registers = registers
     this.code = code
     this.faults = faults
@@ -87,7 +95,7 @@ export class Core {
     this.debug = debug
     this.events = events
     this.attention = new Attention(debug, events)
-    this.mode = new Mode({ bare, registers, code, segments, translations, debug })
+    this.mode = new Mode({ bare, isNested: parts.nested !== undefined, registers, code, segments, translations, debug })
     this.outside = new Outside(parts.sources, this.records)
   }
 }

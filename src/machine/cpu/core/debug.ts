@@ -11,10 +11,10 @@ import type { Faults } from './faults.ts'
 import type { RegisterFile } from './register-file.ts'
 import type { Translations } from './translations.ts'
 
-/** Takes the store of an instruction that is carried out for the host. */
-export interface StoreTarget {
-  /** Looks at a store: 0 to refuse it, or where in memory it goes instead. */
-  access(address: number, bytes: number): number
+/** Takes accesses of an instruction that is carried out for the host. */
+export interface AccessTarget {
+  /** Looks at an access: 1 to let it go on, 0 to refuse it, or where in memory it goes instead. */
+  access(address: number, bytes: number, isWrite: boolean): number
 }
 
 /** Whoever watches a processor at work. */
@@ -61,8 +61,8 @@ export class DebugUnit {
   isImplicit = false
   /** What the access at hand has to be aligned to, where that is not its size. */
   alignment: number | undefined
-  /** Where the store of the instruction at hand goes instead of memory, while the host has it carried out. */
-  aside: StoreTarget | undefined
+  /** Where accesses of the instruction at hand go instead of memory, while the host has it carried out. */
+  aside: AccessTarget | undefined
   /** Watches the processor; made with the first hook. */
   observer: Observer | undefined
   /** The instruction at hand leaves no single-step trap behind: it has delivered an interrupt itself. */
@@ -160,7 +160,7 @@ export class DebugUnit {
     const address = signedFromParts(State.watchedAddress.low(view, base), State.watchedAddress.high(view, base))
     // An address that is not canonical is a fault of its own, which comes first.
     if (!isCanonical(address)) return 1
-    if (this.aside !== undefined) return isWrite ? this.aside.access(address, bytes) : 1
+    if (this.aside !== undefined) return this.aside.access(address, bytes, isWrite)
     if ((State.watch.get(view, base) & WATCH.ALIGNMENT) !== 0 && cpl === 3 &&
       address % (this.alignment ?? alignmentOf(bytes)) !== 0) {
       this.faults.raise(VECTOR.AC)

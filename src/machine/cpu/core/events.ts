@@ -4,6 +4,7 @@
  * Reference: Intel SDM volume 3, sections 6.3, 6.7, 6.8 and 10.8.
  */
 import { RFLAGS, VECTOR } from '../../../x86/index.ts'
+import type { InterruptSource } from '../../interface/sources.ts'
 import { State } from '../layout/state.ts'
 import type { RegisterFile } from './register-file.ts'
 
@@ -16,11 +17,20 @@ export const INTERRUPT_SHADOWS = ['none', 'sti', 'ss'] as const
 /** One of the {@link INTERRUPT_SHADOWS}. */
 export type InterruptShadow = (typeof INTERRUPT_SHADOWS)[number]
 
+/** An exception that the host has raised. */
+export interface RaisedException {
+  readonly vector: number
+  readonly errorCode: number | undefined
+}
+
 /** Events of one core. */
 export class EventUnit {
   private readonly registers: RegisterFile
   private readonly requested = new Uint32Array(8)
   private count = 0
+  private readonly source: InterruptSource | undefined
+  /** Comes before anything else. */
+  raised: RaisedException | undefined
   nmi = false
   /** An NMI is being handled: the next waits for IRET. */
   nmiBlocked = false
@@ -29,8 +39,9 @@ export class EventUnit {
   private shadowEnd = -1
   private shadowKind: InterruptShadow = 'none'
 
-  constructor(registers: RegisterFile) {
+  constructor(registers: RegisterFile, source: InterruptSource | undefined) {
     this.registers = registers
+    this.source = source
   }
 
   /** Requests an external interrupt; a vector that waits already is not noted twice. */
@@ -41,8 +52,12 @@ export class EventUnit {
     this.count += 1
   }
 
-  /** Takes a request back, because it is delivered. */
+  /** Takes an interrupt away, because it is delivered: a request, or the controller's. */
   take(vector: number): void {
+    if (this.count === 0) {
+      this.source!.acknowledge(vector)
+      return
+    }
     this.requested[vector >>> 5]! &= ~(1 << (vector & 31))
     this.count -= 1
   }
@@ -56,6 +71,7 @@ export class EventUnit {
   clear(): void {
     this.requested.fill(0)
     this.count = 0
+    this.raised = undefined
     this.nmi = false
     this.nmiBlocked = false
     this.activity = 'running'
@@ -64,7 +80,8 @@ export class EventUnit {
 
   /** True when the driver has to look before it goes on. */
   get isWaiting(): boolean {
-    return this.count !== 0 || this.nmi || this.activity !== 'running'
+    return this.count !== 0 || this.nmi || this.activity !== 'running' || this.raised !== undefined ||
+      (this.source !== undefined && this.source.pending() >= 0)
   }
 
   /** Begins the interrupt shadow of the instruction that is the `executed`th. */
@@ -83,7 +100,8 @@ export class EventUnit {
     if (shadow !== 'none' || this.activity === 'shutdown') return -1
     if (this.nmi && !this.nmiBlocked) return VECTOR.NMI
     const { registers } = this
-    if (this.count === 0 || (State.systemFlags.get(registers.view, registers.base) & RFLAGS.IF) === 0) return -1
+    if ((State.systemFlags.get(registers.view, registers.base) & RFLAGS.IF) === 0) return -1
+    if (this.count === 0) return this.source === undefined ? -1 : this.source.pending()
     const highest = this.highest()
     // CR8 holds back classes of sixteen vectors.
     return highest >> 4 > registers.controlLow(8) || registers.controlLow(8) === 0 ? highest : -1

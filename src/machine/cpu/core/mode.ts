@@ -16,6 +16,7 @@ const choose = (condition: boolean, bit: number): number => (condition ? bit : 0
 /** What a mode works on. */
 interface ModeParts {
   readonly bare: boolean
+  readonly isNested: boolean
   readonly registers: RegisterFile
   readonly code: GeneratedCode
   readonly segments: Segments
@@ -80,8 +81,9 @@ export class Mode {
     this.updatePermissions()
   }
 
-  /** True where the kernel has said that it keeps the state of AVX. */
+  /** True where the kernel has said that it keeps the state of AVX; real mode has none of it. */
   private get hasAvx(): boolean {
+    if ((this.parts.registers.controlLow(0) & CR0.PE) === 0) return false
     const { view, base } = this.parts.registers
     const wanted = XCR0.SSE | XCR0.AVX
     return (this.parts.registers.controlLow(4) & CR4.OSXSAVE) !== 0 && (State.xcr0.get(view, base) & wanted) === wanted
@@ -130,13 +132,15 @@ export class Mode {
   }
 
   private permissionsOf(user: boolean, isAcSet: boolean): number {
-    const { registers } = this.parts
+    const { registers, isNested } = this.parts
     const [cr0, cr4, long] = [registers.controlLow(0), registers.controlLow(4), registers.isLongMode]
+    // Without paging no page belongs to ring 3.
+    const supervisor = !user && (cr0 & CR0.PG) !== 0
     return choose(user, PERMISSION.USER) | choose((cr0 & CR0.WP) !== 0, PERMISSION.WRITE_PROTECT) |
       choose((registers.efer & EFER.NXE) !== 0, PERMISSION.NX) | choose((cr0 & CR0.PG) !== 0, PERMISSION.PAGING) |
       choose(long, PERMISSION.LONG) | choose(long || (cr4 & CR4.PAE) !== 0, PERMISSION.PAE) |
-      choose((cr4 & CR4.PSE) !== 0, PERMISSION.PSE) |
-      choose(!user && (cr4 & CR4.SMEP) !== 0, PERMISSION.SMEP) |
-      choose(!user && (cr4 & CR4.SMAP) !== 0 && !isAcSet, PERMISSION.SMAP)
+      choose((cr4 & CR4.PSE) !== 0, PERMISSION.PSE) | choose(isNested, PERMISSION.NESTED) |
+      choose(supervisor && (cr4 & CR4.SMEP) !== 0, PERMISSION.SMEP) |
+      choose(supervisor && (cr4 & CR4.SMAP) !== 0 && !isAcSet, PERMISSION.SMAP)
   }
 }

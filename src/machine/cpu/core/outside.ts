@@ -20,7 +20,8 @@ export interface OutsideSources {
   readonly descriptors: DescriptorSource | undefined
   readonly timestamp: TimestampSource | undefined
   readonly cpuid: CpuidSource
-  readonly ports: PortSource
+  /** Without it ports are left to the host. */
+  readonly ports: PortSource | undefined
   /** What RDRAND and RDSEED read. */
   readonly random: Random
 }
@@ -30,7 +31,7 @@ export class Outside {
   readonly descriptors: DescriptorSource | undefined
   readonly timestamp: TimestampSource | undefined
   readonly cpuid: CpuidSource
-  readonly ports: PortSource
+  ports: PortSource | undefined
   readonly random: Random
   readonly request: RequestFields = { operation: 'other', length: 0, size: 0, register: 0, general: 0, port: 0 }
   /** Vector of a software interrupt. */

@@ -3,7 +3,7 @@
  * linear memory, where generated code keeps them. Reading has no effect and writing none beyond the register; what
  * follows from a change of segments, control registers and EFER is in mode.ts.
  */
-import { EFER, RFLAGS, SEGMENT } from '../../../x86/index.ts'
+import { EFER, RFLAGS, SEGMENT, dplOf } from '../../../x86/index.ts'
 import { highPart, lowPart, signedFromParts } from '../../../util/index.ts'
 import type { SegmentState } from '../../interface/registers.ts'
 import type { MachineMemory } from '../../memory/machine-memory.ts'
@@ -23,9 +23,11 @@ export class RegisterFile {
   /** Segment bases as loaded; the slots hold 0 where 64-bit mode ignores them. */
   private readonly bases = new Float64Array(6)
   private readonly physical: MachineMemory
+  private readonly bare: boolean
 
-  constructor(physical: MachineMemory, base: number) {
+  constructor(physical: MachineMemory, base: number, bare: boolean) {
     this.physical = physical
+    this.bare = bare
     this.view = physical.view
     this.base = base
   }
@@ -35,9 +37,12 @@ export class RegisterFile {
     return this.physical.bytes
   }
 
-  /** Current privilege level. */
+  /**
+   * Current privilege level: that of the stack segment's descriptor, as any selector may stand in real mode. A hosted
+   * processor's host decides by the selector.
+   */
   get cpl(): number {
-    return this.selector(SEGMENT.ss) & 3
+    return this.bare ? dplOf(this.attributes(SEGMENT.ss)) : this.selector(SEGMENT.ss) & 3
   }
 
   selector(index: number): number {

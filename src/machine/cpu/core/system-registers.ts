@@ -39,13 +39,18 @@ export class SystemRegisters {
 
   /** Everything as after reset. */
   reset(): void {
+    this.resetTables()
+    this.timestampOffset = { low: 0, high: 0 }
+    this.values = new Map(PLAIN)
+  }
+
+  /** Table and task registers as after reset, and as INIT leaves them. */
+  resetTables(): void {
     this.gdt = { baseLow: 0, baseHigh: 0, limit: 0xffff }
     this.idt = { baseLow: 0, baseHigh: 0, limit: 0xffff }
     const empty = { selector: 0, baseLow: 0, baseHigh: 0, limit: 0xffff }
     this.ldtr = { ...empty, attributes: LDT_ATTRIBUTES }
     this.tr = { ...empty, attributes: BUSY_TSS_ATTRIBUTES }
-    this.timestampOffset = { low: 0, high: 0 }
-    this.values = new Map(PLAIN)
   }
 
   /** A register that is nothing but a value; undefined when it is none. */

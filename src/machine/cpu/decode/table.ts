@@ -16,7 +16,8 @@
  *               (letters; `count`: depends on the count); unaligned: 128 bits in memory may lie anywhere; as=...: how
  *               the assembler calls it where that is not the name of what it does here; the name of a CPUID feature
  *               (x86/cpuid.ts): exists only with it; legacy: without it the bytes are another instruction, whose row
- *               follows. Those of VEX prefixes: vex-rows.ts
+ *               follows; host: carried out for a processor that has a host, whatever CPUID offers. Those of VEX
+ *               prefixes: vex-rows.ts
  * A row whose feature is not offered is there to be named and measured; it raises #UD as any processor without it does.
  */
 import { isCpuFeature } from '../../../x86/index.ts'
@@ -59,6 +60,8 @@ export interface InstructionRow {
   readonly feature: CpuFeature | undefined
   /** False when the processor has not that feature: the instruction raises #UD. */
   readonly offered: boolean
+  /** Is carried out all the same: whether it exists hangs on whether the processor has a host. */
+  readonly isHosts: boolean
   /** An operand of 128 bits in memory may lie anywhere; with VEX any operand. */
   readonly unaligned: boolean
   /** What a VEX prefix says beyond what all instructions have; undefined without one. */
@@ -144,6 +147,7 @@ export function parseRow({ map, level, usualFeature }: MapTraits, line: string):
     width: has('d64') ? 'd64' : has('f64') ? 'f64' : undefined,
     feature,
     offered: feature === undefined || isOffered(feature, level),
+    isHosts: has('host'),
     alias: attributes.find((text) => text.startsWith('as='))?.slice(3),
     lock: has('lock'),
     undefinedFlags: attributes.find((text) => text.startsWith('u='))?.slice(2) ?? '',

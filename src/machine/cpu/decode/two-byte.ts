@@ -19,7 +19,7 @@ export const TWO_BYTE = `
 01/4 smsw Rv/Mw
 01/6 lmsw Ew
 01/7m invlpg M
-01:c1 vmcall - vmx
+01:c1 vmcall - vmx host
 01:c2 vmlaunch - vmx
 01:c3 vmresume - vmx
 01:c4 vmxoff - vmx
@@ -34,7 +34,7 @@ export const TWO_BYTE = `
 01:d6 xtest - rtm
 01:d7 enclu - sgx
 01:d8 vmrun - svm
-01:d9 vmmcall - svm
+01:d9 vmmcall - svm host
 f3+01:d9 vmmcall - svm as=vmgexit
 01:da vmload - svm
 01:db vmsave - svm

@@ -1,6 +1,6 @@
 /**
  * Transfers between segments and rings: IRET, far CALL, JMP and RET, and call gates. A hosted processor stays in its
- * ring; a bare one reaches inner rings through gates and outer ones by returning.
+ * ring; a bare one reaches inner rings through gates and outer ones by returning. In real mode there is none of it.
  * Reference: Intel SDM volume 2, IRET, CALL, JMP, RET; volume 3, section 5.8.
  */
 import { ATTRIBUTE, DPL_SHIFT, GPR, PAGE_SIZE, RFLAGS, SEGMENT, SYSTEM_TYPE, VECTOR, dplOf } from '../../../x86/index.ts'
@@ -12,6 +12,7 @@ import { RECORD } from '../layout/record.ts'
 import { SLOT, STATUS, State } from '../layout/state.ts'
 import { codeBehindGate } from '../system/gates.ts'
 import { legacyStack, legacyStackOfRing, pushLegacy } from '../system/legacy-delivery.ts'
+import { enterReal, isReal } from '../system/real-mode.ts'
 import { afterJump, dropInnerSegments, nullSegment, pushWide, readOwnDescriptor, stackOfRing } from '../system/tables.ts'
 import { takeFlags } from './flags.ts'
 import type { Handler } from '../core/handler.ts'
@@ -98,10 +99,37 @@ function wholeFrame({ registers, memory }: Views<'registers' | 'memory'>): numbe
   return (top & (PAGE_SIZE - 1)) <= PAGE_SIZE - 40 ? memory.hostForRead(top + 16, 4) - 16 : 0
 }
 
+/** Takes a far pointer off the stack in real mode, and `bytes` in all. */
+function returnReal(core: Core, size: number, bytes: number): void {
+  const target = readStack(core, 0, size)
+  enterReal(core, readStack(core, 1, 2, size), target)
+  core.stack.move(bytes)
+}
+
+/** IRET in real mode. */
+function realInterruptReturn(core: Core, size: number): number {
+  const flags = readStack(core, 2, size === 2 ? 2 : 4, size)
+  returnReal(core, size, 3 * size)
+  takeFlags(core, flags, size, 'iret')
+  core.events.nmiBlocked = false
+  return afterJump(core)
+}
+
+/** Far JMP and CALL in real mode. */
+function realTransfer(core: Core, record: number, to: { name: 'call' | 'jmp'; size: Width; selector: number }): number {
+  const { registers } = core
+  const offset = to.size === 2 ? registers.low(SLOT.t0) & 0xffff : registers.low(SLOT.t0)
+  if (offset > registers.limit(SEGMENT.cs)) return core.faults.protection()
+  if (to.name === 'call') core.stack.push(to.size, [registers.selector(SEGMENT.cs), core.records.nextOf(record)])
+  enterReal(core, to.selector, offset)
+  return STATUS.CHECK_JUMP
+}
+
 /** IRET. In 64-bit mode the stack pointer is always on the frame, elsewhere when the ring changes. */
 function interruptReturn(core: Core, record: number): number {
   const { registers, faults } = core
   const size = core.records.field(record, RECORD.operandBytes)
+  if (isReal(registers)) return realInterruptReturn(core, size)
   if ((registers.systemFlags & RFLAGS.NT) !== 0) return faults.protection()
   const { flags, rip, selector, stackSelector } = readFrame(core, size)
   const ring = selector & 3
@@ -136,6 +164,10 @@ const readSelector = ({ memory, stack }: Views<'memory' | 'stack'>, offset: numb
 function farReturn(core: Core, record: number): number {
   const { registers, records, memory, stack, faults } = core
   const size = records.field(record, RECORD.operandBytes)
+  if (isReal(registers)) {
+    returnReal(core, size, 2 * size + (records.displacement(record) & 0xffff))
+    return STATUS.CHECK_JUMP
+  }
   const selector = readSelector(core, size, size)
   const target = readStack(core, 0, size)
   const ring = selector & 3
@@ -170,6 +202,7 @@ function farReturn(core: Core, record: number): number {
 const farTransfer = (name: 'call' | 'jmp', size: Width): Handler => (core, record) => {
   const { registers, faults } = core
   const selector = registers.low(SLOT.t1) & 0xffff
+  if (isReal(registers)) return realTransfer(core, record, { name, size, selector })
   if (core.bare && (selector & 0xfffc) !== 0) {
     const words = readOwnDescriptor(core, selector)
     if (words === undefined) return faults.protection(selector & 0xfffc)

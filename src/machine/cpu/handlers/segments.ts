@@ -11,6 +11,7 @@ import { SEGMENT_USE } from '../layout/segment-access.ts'
 import { RECORD } from '../layout/record.ts'
 import { SLOT, STATUS, State } from '../layout/state.ts'
 import { readDescriptor, returnStack } from '../system/descriptors.ts'
+import { inProtectedMode, isReal, realSegment } from '../system/real-mode.ts'
 import { markAccessed, nullSegment } from '../system/tables.ts'
 import type { Handler } from '../core/handler.ts'
 import { PRICE } from './prices.ts'
@@ -24,7 +25,11 @@ function loadStack(core: Core, selector: number): number {
 
 /** Loads a segment register other than CS. */
 export function loadSegment(core: Core, index: number, selector: number): number {
-  const { mode, faults } = core
+  const { registers, mode, faults } = core
+  if (isReal(registers)) {
+    mode.setSegment(index, realSegment(registers, index, selector))
+    return STATUS.NEXT
+  }
   if (index === SEGMENT.ss) return loadStack(core, selector)
   if ((selector & ~3) === 0) {
     mode.setSegment(index, nullSegment(selector))
@@ -165,8 +170,11 @@ function raiseRplInMemory(core: Views<'registers' | 'records' | 'memory' | 'segm
   return memory.finishWrite(host)
 }
 
+const onlyProtected = (handlers: Readonly<Record<string, Handler>>): Readonly<Record<string, Handler>> =>
+  Object.fromEntries(Object.entries(handlers).map(([name, handler]) => [name, inProtectedMode(handler)]))
+
 /** Instructions that look at a descriptor and only tell what they see. */
-const LOOKS: Readonly<Record<string, Handler>> = {
+const LOOKS: Readonly<Record<string, Handler>> = onlyProtected({
   // Bits 19..16 are undefined by Intel; AMD's processors show the limit's there.
   lar: describe(({ attributes, limit }) => {
     const top = (attributes & 0x8000) !== 0 ? limit >>> 28 : (limit >>> 16) & 15
@@ -175,20 +183,20 @@ const LOOKS: Readonly<Record<string, Handler>> = {
   lsl: describe(({ attributes, limit }) => (knownTo(attributes, [1, 2, 3, 9, 11]) ? limit : undefined)),
   verr: verify((attributes) => (attributes & ATTRIBUTE.CODE) === 0 || (attributes & ATTRIBUTE.READABLE) !== 0),
   verw: verify((attributes) => (attributes & ATTRIBUTE.CODE) === 0 && (attributes & ATTRIBUTE.WRITABLE) !== 0),
-}
+})
 
 /** Handlers by name. */
 export const SEGMENT_HANDLERS: Handlers = {
-  ...rows({ 'read-base': withBases(readBase), 'write-base': withBases(writeBase), 'arpl-memory': raiseRplInMemory }),
+  ...rows({ 'read-base': withBases(readBase), 'write-base': withBases(writeBase), 'arpl-memory': inProtectedMode(raiseRplInMemory) }),
   ...rows({
     'pop-segment.16': popInto(2), 'pop-segment.32': popInto(4), 'pop-segment.64': popInto(8),
   }, { price: PRICE.shortWork, usesStack: true }),
   ...rows({ 'load-segment': move, 'load-far': loadFar, ...LOOKS }, { price: PRICE.shortWork }),
   ...rows({
-    arpl: (core, record) => {
+    arpl: inProtectedMode((core, record) => {
       raiseRpl(core, record)
       return STATUS.NEXT
-    },
+    }),
   }),
 }
 

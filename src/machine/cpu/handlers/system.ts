@@ -17,6 +17,7 @@ import { swapGs } from '../system/fast-calls.ts'
 import { FEATURE, hasFeature } from '../system/features.ts'
 import { readRegister, timestamp, writeRegister } from '../system/msrs.ts'
 import { portAccess, stringPort } from '../system/ports.ts'
+import { inProtectedMode as described } from '../system/real-mode.ts'
 import { clearInterrupts, setInterrupts } from './flags.ts'
 import type { Handler } from '../core/handler.ts'
 import { PRICE } from './prices.ts'
@@ -121,6 +122,10 @@ const leaveInTemporary = (value: (core: Core) => number): Handler => (core) => {
   return STATUS.NEXT
 }
 
+/** VMCALL and VMMCALL exist where there is a host behind the kernel. */
+const hypercall: Handler = (core, record) =>
+  core.nested === undefined ? core.faults.undefinedOpcode() : core.outside.leave('vmcall', record)
+
 /** HLT: the host waits, or the driver of a bare processor. */
 const halt: Handler = () => STATUS.HALT
 const nothing: Handler = () => STATUS.NEXT
@@ -135,6 +140,7 @@ export const SYSTEM_HANDLERS: Handlers = {
     rdmsr: ringZeroOnly('rdmsr', readRegister),
     wrmsr: ringZeroOnly('wrmsr', writeRegister), rdpmc: privileged('other', ({ faults }) => faults.protection()),
     rdtsc: timed('rdtsc', readTimestamp), rdtscp: ifOffered,
+    vmcall: hypercall, vmmcall: hypercall,
     hlt: ringZeroOnly('hlt', halt), cli: privileged('cli', clearInterrupts), sti: privileged('sti', setInterrupts),
     clts: ringZeroOnly('clts', clearTaskSwitched), lmsw: ringZeroOnly('lmsw', loadStatusWord),
     invd: ringZeroOnly('wbinvd', nothing), wbinvd: ringZeroOnly('wbinvd', nothing),
@@ -145,11 +151,11 @@ export const SYSTEM_HANDLERS: Handlers = {
     in: port('in'), out: port('out'), ins: portString('ins'), outs: portString('outs'),
     lgdt: ringZeroOnly('other', loadTable('gdt')), lidt: ringZeroOnly('other', loadTable('idt')),
     lldt: ringZeroOnly('other', loadSystemSegment('ldtr')), ltr: ringZeroOnly('other', loadSystemSegment('tr')),
-    'first-lldt': first('other'), 'first-ltr': first('other'), 'first-lmsw': first('lmsw'),
+    'first-lldt': described(first('other')), 'first-ltr': described(first('other')), 'first-lmsw': first('lmsw'),
     'first-invlpg': first('invlpg'), 'first-lgdt': first('other'), 'first-lidt': first('other'),
     sgdt: table('gdt'), sidt: table('idt'),
-    sldt: leaveInTemporary(({ bare, system }) => (bare ? system.ldtr.selector : 0)),
-    str: leaveInTemporary(({ bare, system }) => (bare ? system.tr.selector : 0)),
+    sldt: described(leaveInTemporary(({ bare, system }) => (bare ? system.ldtr.selector : 0))),
+    str: described(leaveInTemporary(({ bare, system }) => (bare ? system.tr.selector : 0))),
     smsw: leaveInTemporary(({ registers }) => registers.controlLow(0)),
   }),
 }

@@ -12,6 +12,7 @@ import { defineBlocks } from '../runtime/blocks.ts'
 import type { BlockFunctions } from '../runtime/blocks.ts'
 import { defineMapping } from '../runtime/mapping.ts'
 import { defineSegments } from '../runtime/segments.ts'
+import { defineNested } from '../runtime/nested.ts'
 import { defineStrings } from '../runtime/strings.ts'
 import type { StringName } from '../runtime/strings.ts'
 import { defineWalk } from '../runtime/walk.ts'
@@ -35,6 +36,8 @@ export interface InterpreterImports {
    * address in `watchedAddress`.
    */
   readonly watched: (base: number, bytes: number, isWrite: number) => number
+  /** (base, guest-physical page) -> what the host has of it (runtime/nested.ts), 0 for nothing. */
+  readonly physical: (base: number, page: number) => number
 }
 
 /** The functions of string instructions, (base, record) -> status, for flat segments. */
@@ -72,7 +75,8 @@ export function writeInterpreter(table: MicroTable, width: AddressWidth): OwnByt
   const handler = module.importFunction('env', 'handler', ['i32', 'i32'], ['i32'])
   const codeWritten = module.importFunction('env', 'codeWritten', ['i32'], [])
   const watched = module.importFunction('env', 'watched', ['i32', 'i32', 'i32'], ['i32'])
-  const { probe, peek } = defineWalk(module, width)
+  const physical = module.importFunction('env', 'physical', ['i32', 'i32'], ['i32'])
+  const { probe, peek } = defineWalk(module, width, defineNested(module, physical))
   const access = defineAccess(module, probe, { codeWritten, watched, width })
   const blocks = defineBlocks(module, probe)
   const checkSegment = defineSegments(module)

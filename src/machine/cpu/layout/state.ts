@@ -2,8 +2,8 @@
  * A processor's area in linear memory, declared once: TypeScript reads it through the overlay, generated code uses the
  * same offsets. The first 256 bytes are 32 slots of 8 bytes that an instruction record names by their byte offset.
  *
- *   base            +4096            +69632    +73632         +73728           +139264
- *   | state         | TLB, 2 banks   | TLB log | store aside    | jump cache      | scratch
+ *   base            +4096            +69632    +73632         +73728           +139264   +155648
+ *   | state         | TLB, 2 banks   | TLB log | store aside    | jump cache      | scratch | nested TLB
  */
 import { array, i32, overlay, u32, u64 } from '../../../util/index.ts'
 
@@ -107,6 +107,8 @@ export const State = /* @__PURE__ */ overlay(4096, {
   ymmHigh: array(1216, u64, 32),
   /** Always zero: the absent half of a vector. */
   zeroVector: array(1472, u64, 2),
+  /** Guest-physical address that led nowhere, of a processor whose memory its host translates. */
+  physicalFault: u32(1212),
 })
 
 /** Where a TLB entry's parts lie: tags are the page's linear address, or NO_TAG. */
@@ -127,17 +129,31 @@ export const STORE_ASIDE = { offset: 73_632, bytes: 8 } as const
 /** Jump cache: rip, context, block. */
 export const JUMP = { offset: 73_728, entries: 4096, entryBytes: 16, context: 8, block: 12 } as const
 /** Records that are executed once: a block cut short by the budget. */
-export const SCRATCH_BLOCK = { offset: 139_264, bytes: 24_576 } as const
+export const SCRATCH_BLOCK = { offset: 139_264, bytes: 16_384 } as const
+/**
+ * What the host has said of guest-physical pages (core/nested-memory.ts): the page's address with bit 0 set, then the
+ * page in memory with bits of FRAME_RIGHT.
+ */
+export const NESTED_TLB = { offset: 155_648, entries: 1024, entryBytes: 8 } as const
 
 /**
  * Error code by which generated code tells an address that is not canonical, or goes on beyond 4 GiB: a #GP, or a stack
  * fault where the access goes through SS, which the driver finds out.
  */
 export const NOT_CANONICAL = 0x1_0000
+/**
+ * In place of a vector: a guest-physical address led nowhere, which is the host's affair and no exception of the guest's.
+ * The error code is NESTED_FAULT.
+ */
+export const PHYSICAL_FAULT = 0x100
+/** What was wanted of the page, a bit of FRAME_RIGHT; whether the host lets something else be done with it; whether it was for a page table. */
+export const NESTED_FAULT = { RIGHTS: 7, PRESENT: 8, TABLE: 16 } as const
 
 /** What the memory path has to know of the processor's rights. */
 export const PERMISSION = {
   USER: 1, WRITE_PROTECT: 2, NX: 4, PAGING: 8, LONG: 16, PAE: 32, SMEP: 64, SMAP: 128, PSE: 256,
+  /** Physical addresses are the guest's, which its host translates. */
+  NESTED: 512,
 } as const
 
 /**

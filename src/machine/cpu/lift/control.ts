@@ -266,7 +266,7 @@ const sized = (name: string): Lift => (l) => {
 
 const PRIVILEGED = new Set(['lldt', 'ltr', 'lmsw', 'lgdt', 'lidt', 'invlpg'])
 const FINAL = [
-  'syscall', 'sysenter', 'hlt', 'cli', 'sti', 'cpuid', 'rdmsr', 'wrmsr', 'rdtsc', 'rdtscp', 'rdpmc',
+  'syscall', 'sysenter', 'vmcall', 'vmmcall', 'hlt', 'cli', 'sti', 'cpuid', 'rdmsr', 'wrmsr', 'rdtsc', 'rdtscp', 'rdpmc',
   'clts', 'invd', 'wbinvd', 'swapgs', 'into', 'rsm', 'daa', 'das', 'aaa', 'aas',
 ] as const
 

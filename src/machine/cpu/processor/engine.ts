@@ -94,6 +94,7 @@ export class Engine {
         memory: this.memory.memory,
         handler: (base: number, record: number) => this.handle(base >>> 0, record >>> 0),
         codeWritten: (mfn: number) => this.code.invalidate(mfn),
+        physical: (base: number, page: number) => this.cores.get(base >>> 0)!.nested!.ask(page >>> 0),
         watched: (base: number, bytes: number, isWrite: number) =>
           this.cores.get(base >>> 0)!.debug.atAccess(bytes, isWrite !== 0),
       },

@@ -3,16 +3,19 @@
  * exits. A budget is handed out in slices, because V8 replaces the interpreter's first, slow compilation only between
  * two calls.
  */
-import { CR4, DR6, RFLAGS, VECTOR } from '../../../x86/index.ts'
+import { CR4, DR6, PAGE_SIZE, RFLAGS, VECTOR, hasErrorCode } from '../../../x86/index.ts'
 import type { CpuidAnswer } from '../../../x86/index.ts'
 import { SeededRandom, XenError, signedFromParts } from '../../../util/index.ts'
 import type { CacheInspection, CodeInspection } from '../../interface/inspection.ts'
 import { EXIT } from '../../interface/processor.ts'
-import type { BareProcessor, ExitReason, ProcessorExit, ProcessorOptions } from '../../interface/processor.ts'
+import type { ExitReason, ProcessorExit, ProcessorOptions, VirtualisedProcessor } from '../../interface/processor.ts'
 import type { ProcessorState } from '../../interface/saved-state.ts'
 import type { Trace, TraceHooks } from '../../interface/trace.ts'
+import { FRAME_RIGHT } from '../../interface/sources.ts'
 import { queryProcessor } from '../cpuid/cpuid.ts'
 import type { Topology } from '../cpuid/cpuid.ts'
+import { DeviceAccess } from './device-access.ts'
+import type { HostDevices } from './device-access.ts'
 import { StoreAside } from './store-aside.ts'
 import { Core } from '../core/core.ts'
 import { CoreSystemView } from './system-view.ts'
@@ -26,10 +29,11 @@ import { Samples } from '../region/samples.ts'
 import type { Engine } from './engine.ts'
 import { BlockFetcher } from './fetch.ts'
 import { CoreRegisters } from './registers.ts'
-import { reset } from './reset.ts'
+import { reset, startUp } from './reset.ts'
 import { loadState, saveState } from '../saved/processor-state.ts'
-import { ACCESS, NOT_CANONICAL, STATUS, State, isUndone } from '../layout/state.ts'
+import { ACCESS, NESTED_FAULT, NOT_CANONICAL, PHYSICAL_FAULT, STATUS, State, isUndone } from '../layout/state.ts'
 import { Boundary } from '../system/boundary.ts'
+import { notePageFault } from '../system/delivery.ts'
 import { NO_PORTS } from '../system/ports.ts'
 import { instructionAt } from '../tracing/code-at-rip.ts'
 import { Tracer } from '../tracing/tracer.ts'
@@ -44,7 +48,7 @@ const USUAL_SEED = 0x7072_6e67
 const TO_HOST = new Set<number>([STATUS.SYSCALL, STATUS.INTERRUPT])
 
 /** A processor of the machine. */
-export class MachineProcessor implements BareProcessor {
+export class MachineProcessor implements VirtualisedProcessor {
   readonly registers: CoreRegisters
   readonly system: CoreSystemView
   readonly exit: ProcessorExit
@@ -52,9 +56,11 @@ export class MachineProcessor implements BareProcessor {
   private readonly engine: Engine
   private readonly release: () => void
   private readonly result = { reason: EXIT.BUDGET as ExitReason, vector: 0, errorCode: 0, address: 0 }
+  private readonly physicalAccess = { address: 0, access: 'read', isPresent: false, isTable: false }
   private readonly fetcher: BlockFetcher
   private readonly boundary: Boundary
   private readonly aside: StoreAside
+  private readonly devices: DeviceAccess
   /** Made with the first hook. */
   private tracer: Tracer | undefined
   private isDestroyed = false
@@ -67,21 +73,24 @@ export class MachineProcessor implements BareProcessor {
     this.release = options.release
     const topology = options.topology ?? { index: 0, count: 1 }
     this.core = new Core({
-      memory: engine.memory, base, bare: options.mode === 'bare', level: engine.level,
+      memory: engine.memory, base, bare: options.mode !== 'hosted', level: engine.level,
       accounting: options.accounting ?? 'instructions',
       sources: {
-        descriptors: options.descriptors, timestamp: options.timestamp, ports: options.ports ?? NO_PORTS,
+        descriptors: options.descriptors, timestamp: options.timestamp,
+        ports: options.ports ?? (options.mode === 'virtualised' ? undefined : NO_PORTS),
         cpuid: options.cpuid ?? { read: (leaf, subleaf) => this.identify(leaf, subleaf, topology) },
         random: options.random ?? new SeededRandom(USUAL_SEED),
       },
+      nested: options.physical, interrupts: options.interrupts,
       interpreter: (width) => engine.interpreter(width),
     })
     this.system = new CoreSystemView(this.core)
     this.registers = new CoreRegisters(this.core)
-    this.exit = Object.assign(this.result, { request: this.core.outside.request }) as unknown as ProcessorExit
+    this.exit = Object.assign(this.result, { request: this.core.outside.request, physical: this.physicalAccess }) as unknown as ProcessorExit
     this.fetcher = new BlockFetcher(this.core, engine)
     this.boundary = new Boundary(this.core, this.result)
     this.aside = new StoreAside(this.core)
+    this.devices = new DeviceAccess(this.core)
     this.slice = engine.compiler?.slice ?? SLICE
     reset(this.core)
     engine.attach(this.core)
@@ -111,6 +120,7 @@ export class MachineProcessor implements BareProcessor {
       const isStepping = core.attention.isDue
       if (isStepping) {
         const reason = this.boundary.attend()
+        if (reason === EXIT.PHYSICAL) this.notePhysical()
         if (reason !== undefined) return this.finish(reason)
         if (this.boundary.hasDelivered) block = 0
         if (core.debug.isTraced && this.boundary.left > 0 && this.consultTracer()) return this.finish(EXIT.DEBUG)
@@ -125,9 +135,8 @@ export class MachineProcessor implements BareProcessor {
         block = this.fetcher.fetch()
         this.boundary.left -= this.fetcher.price
         if (block !== 0) continue
-        this.fault(status)
-        if (!core.bare) return this.finish(EXIT.EXCEPTION)
-        if (!this.boundary.deliverFault()) return this.finish(this.boundary.shutDown())
+        const reason = this.fault(status)
+        if (reason !== undefined) return this.finish(reason)
       } else if (status === STATUS.BUDGET) {
         const most = isStepping ? Math.min(this.boundary.left, 1) : this.boundary.left
         block = most > 0 ? this.fetcher.shorten(most) : 0
@@ -213,9 +222,7 @@ export class MachineProcessor implements BareProcessor {
   private leave(status: number): ExitReason | undefined {
     switch (status) {
       case STATUS.FAULT:
-        this.fault(status)
-        if (!this.core.bare) return EXIT.EXCEPTION
-        return this.boundary.deliverFault() ? undefined : this.boundary.shutDown()
+        return this.fault(status)
       case STATUS.SYSCALL:
         return EXIT.SYSCALL
       case STATUS.INTERRUPT:
@@ -231,8 +238,34 @@ export class MachineProcessor implements BareProcessor {
     }
   }
 
+  /** The exit that a fault leads to; undefined when it has been delivered. */
+  private fault(status: number): ExitReason | undefined {
+    const { core } = this
+    if (State.faultVector.get(core.registers.view, core.registers.base) === PHYSICAL_FAULT) return this.notePhysical()
+    this.takeFault(status)
+    this.boundary.tellException()
+    if (!core.bare) return EXIT.EXCEPTION
+    const reason = this.boundary.deliverFault()
+    return reason === EXIT.PHYSICAL ? this.notePhysical() : reason
+  }
+
+  /** Describes the access to physical memory that led nowhere. */
+  private notePhysical(): ExitReason {
+    const { view, base } = this.core.registers
+    const code = State.faultCode.get(view, base)
+    const linear = signedFromParts(State.faultAddress.low(view, base), State.faultAddress.high(view, base))
+    const isTable = (code & NESTED_FAULT.TABLE) !== 0
+    const page = State.physicalFault.get(view, base)
+    const address = isTable ? page : (page | (State.faultAddress.low(view, base) & (PAGE_SIZE - 1))) >>> 0
+    const rights = code & NESTED_FAULT.RIGHTS
+    const access = (rights & FRAME_RIGHT.WRITE) !== 0 ? 'write' : rights === FRAME_RIGHT.EXECUTE ? 'execute' : 'read'
+    Object.assign(this.physicalAccess, { address, access, isTable, isPresent: (code & NESTED_FAULT.PRESENT) !== 0 })
+    this.devices.note(linear, address)
+    return EXIT.PHYSICAL
+  }
+
   /** Copies the fault out of the state. */
-  private fault(status: number): void {
+  private takeFault(status: number): void {
     const { core } = this
     const { view, base } = core.registers
     this.result.vector = State.faultVector.get(view, base)
@@ -245,7 +278,6 @@ export class MachineProcessor implements BareProcessor {
     const page = this.result.vector === VECTOR.PF
     this.result.address = page
       ? signedFromParts(State.faultAddress.low(view, base), State.faultAddress.high(view, base)) : 0
-    this.boundary.tellException()
   }
 
   private finish(reason: ExitReason): ExitReason {
@@ -276,12 +308,70 @@ export class MachineProcessor implements BareProcessor {
     this.core.events.nmi = true
   }
 
+  raise(vector: number, errorCode?: number): void {
+    if (!Number.isInteger(vector) || vector < 0 || vector > 31 || (errorCode === undefined) === hasErrorCode(vector)) {
+      throw new XenError('INVALID_ARGUMENT', 'an exception is a vector below 32, with its error code if it has one', {
+        details: { vector, errorCode },
+      })
+    }
+    this.core.events.raised = { vector, errorCode: errorCode === undefined ? undefined : errorCode >>> 0 }
+  }
+
+  carryOut(devices: HostDevices): boolean {
+    const { core } = this
+    if (core.nested === undefined || this.isDestroyed) {
+      throw new XenError('INVALID_STATE', 'only a virtualised processor leaves instructions to its devices')
+    }
+    const status = { last: STATUS.NEXT as number }
+    const isDone = this.devices.execute(devices, () => this.executeOne(status))
+    const { view, base } = core.registers
+    if (isDone || status.last !== STATUS.FAULT || this.devices.hasRefused) return isDone
+    if (State.faultVector.get(view, base) === PHYSICAL_FAULT) return false
+    this.takeFault(status.last)
+    const { vector, errorCode } = this.result
+    if (vector === VECTOR.PF) notePageFault(core.registers)
+    this.raise(vector, hasErrorCode(vector) ? errorCode : undefined)
+    return true
+  }
+
+  startUp(vector: number): void {
+    if (!Number.isInteger(vector) || vector < 0 || vector > 255) {
+      throw new XenError('INVALID_ARGUMENT', 'a start-up vector is a number from 0 to 255', { details: { vector } })
+    }
+    startUp(this.core, vector)
+  }
+
+  /** Executes the instruction at rip and nothing that would come before it; true when it is done, or a repetition is. */
+  private executeOne(status: { last: number }): boolean {
+    const { core, boundary } = this
+    core.progress.totalExecuted += core.progress.lastExecuted
+    core.progress.lastExecuted = 0
+    core.progress.startBudget = 1
+    boundary.left = 1
+    let block = 0
+    for (;;) {
+      status.last = this.execute(block, 1)
+      if (boundary.left <= 0 || status.last === STATUS.PARTIAL) break
+      if (status.last === STATUS.NEED_BLOCK) block = this.fetcher.fetch()
+      else block = status.last === STATUS.BUDGET ? this.fetcher.shorten(1) : 0
+      if (block === 0) break
+    }
+    core.progress.lastExecuted = 1 - boundary.left
+    return boundary.left <= 0 || status.last === STATUS.PARTIAL
+  }
+
   flushTlb(): void {
+    this.core.nested?.clear()
+    this.core.translations.flush()
+  }
+
+  flushFrame(gfn: number): void {
+    this.core.nested?.drop(gfn)
     this.core.translations.flush()
   }
 
   forget(): void {
-    this.core.translations.flush()
+    this.flushTlb()
     this.engine.code.clear()
   }
 

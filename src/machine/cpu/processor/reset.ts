@@ -1,6 +1,6 @@
 /**
  * The state that a processor starts in: 64-bit mode, a hosted one in ring 3 of a host that keeps the state of SSE by XSAVE
- * where there is that, a bare one in ring 0.
+ * where there is that, a bare one in ring 0; and the one behind INIT, in real mode.
  */
 import { ATTRIBUTE, CR0, CR4, EFER, PAGE_SIZE, RFLAGS, SEGMENT, XCR0 } from '../../../x86/index.ts'
 import { PROCESSOR_BYTES } from '../../memory/layout.ts'
@@ -43,13 +43,48 @@ export function reset(core: Core): void {
   translations.flush()
 }
 
+const REAL_CODE = ATTRIBUTE.PRESENT | ATTRIBUTE.SEGMENT | ATTRIBUTE.CODE | ATTRIBUTE.READABLE | ATTRIBUTE.ACCESSED
+const REAL_DATA = ATTRIBUTE.PRESENT | ATTRIBUTE.SEGMENT | ATTRIBUTE.WRITABLE | ATTRIBUTE.ACCESSED
+
+/**
+ * The state behind INIT and a start-up interrupt: real mode at `vector` times 4096. Model-specific registers other than EFER
+ * stay, and so does XCR0, as on a processor; x87 and vectors are reset and all general registers are 0, as in Xen's guests.
+ * Reference: Intel SDM volume 3, table 9-1; xen/arch/x86/hvm/hvm.c, hvm_vcpu_reset_state.
+ */
+export function startUp(core: Core, vector: number): void {
+  const { registers, mode } = core
+  for (let i = 0; i < 16; i += 1) registers.setSlot(i * 8, 0, 0)
+  core.events.clear()
+  core.debug.reset()
+  resetFpu(registers)
+  for (const [at, bytes] of [[State.xmm.offset, 256], [State.ymmHigh.offset, 256]] as const) {
+    registers.bytes.fill(0, registers.base + at, registers.base + at + bytes)
+  }
+  core.system.resetTables()
+  mode.setEfer(0)
+  for (const control of [4, 3, 2, 8]) mode.setControl(control, 0, 0)
+  mode.setControl(0, CR0.ET, 0)
+  registers.setFlags(0)
+  const selector = vector << 8
+  for (const index of Object.values(SEGMENT)) {
+    const isCode = index === SEGMENT.cs
+    mode.setSegment(index, {
+      selector: isCode ? selector : 0, baseLow: isCode ? selector << 4 : 0, baseHigh: 0, limit: 0xffff,
+      attributes: isCode ? REAL_CODE : REAL_DATA,
+    })
+  }
+  registers.setRip(0)
+}
+
 /** Tells generated code where memory's tables are, and which memory the processor may reach. */
-function placeMemory({ registers, physical, bare }: Core): void {
+function placeMemory({ registers, physical, bare, nested }: Core): void {
   const { view, base } = registers
   const { layout } = physical
   State.codeLines.set(view, base, layout.codeLines)
   State.frameNotes.set(view, base, layout.frameNotes)
   State.blockTable.set(view, base, layout.blockTable)
+  // A host that translates is asked for every address: none lies in a range of no bytes.
+  if (nested !== undefined) return
   const low = layout.firstFrame * PAGE_SIZE
   State.physicalBase.set(view, base, bare ? low : 0)
   State.physicalLow.set(view, base, low)

@@ -16,13 +16,13 @@ import { RFLAGS } from '../../../x86/index.ts'
 import type { Core } from '../core/core.ts'
 import { STORE_ASIDE, State, TLB } from '../layout/state.ts'
 import { WATCH } from '../core/debug.ts'
-import type { StoreTarget } from '../core/debug.ts'
+import type { AccessTarget } from '../core/debug.ts'
 
 /** Parts of the state that an instruction with a store can change: registers, rip and flags; vectors; x87. */
 const SAVED = [[0, 512], [State.mxcsr.offset, 1024]] as const
 
 /** Executes such instructions on one core. */
-export class StoreAside implements StoreTarget {
+export class StoreAside implements AccessTarget {
   private readonly core: Core
   /** Those parts in memory, and what they were before. */
   private readonly parts: readonly { readonly now: Uint8Array; readonly before: Uint8Array }[]
@@ -78,11 +78,12 @@ export class StoreAside implements StoreTarget {
   }
 
   /**
-   * Looks at a data access: 1 to let it go on, 0 to refuse it, or where in memory it goes instead. A store has to lie
+   * Looks at a data access: 1 to let a load go on, 0 to refuse it, or where in memory it goes instead. A store has to lie
    * within the eight bytes and to be naturally aligned, so that it cannot cross; an instruction that asks twice for the
    * same place (a check, then the store) stores once.
    */
-  access(address: number, bytes: number): number {
+  access(address: number, bytes: number, isWrite: boolean): number {
+    if (!isWrite) return 1
     const offset = address - this.address
     const isNatural = bytes === 1 || bytes === 2 || bytes === 4 || bytes === 8
     if (!isNatural || offset < 0 || offset >= 8 || offset % bytes !== 0) return 0

@@ -10,7 +10,7 @@
 import { PAGE_FAULT, PAGE_SHIFT, PAGE_SIZE, PTE } from '../../../x86/index.ts'
 import type { Label } from '../../../wasm/index.ts'
 import { PERMISSION, State } from '../layout/state.ts'
-import { collect, raise, spare, takePresent, testPermission, toHost } from './walk-steps.ts'
+import { collect, pageToHost, raise, spare, tableToHost, takePresent, testPermission } from './walk-steps.ts'
 import type { Walk } from './walk-steps.ts'
 
 /** Address bits 39 to 32 of a page of 4 MiB, which no memory here has, and bit 21, which has to be 0. */
@@ -28,7 +28,7 @@ function refuse(w: Walk): void {
 /** Reads the four-byte entry that `shift` selects in the table at hand. */
 function readEntry(w: Walk, place: number, shift: number): void {
   const c = w.code
-  toHost(w, w.table)
+  tableToHost(w, w.table)
   c.get(w.table)
   c.get(w.address)
   c.op('i32.wrap_i64')
@@ -67,7 +67,7 @@ export function walkTwoLevels(w: Walk, done: Label): void {
   c.i32(0x3f_f000)
   c.op('i32.and', 'i32.or')
   c.set(w.table)
-  toHost(w, w.table)
+  pageToHost(w)
   c.get(w.entries[2]!)
   c.set(w.entries[3]!)
   c.get(w.base)
@@ -80,7 +80,7 @@ export function walkTwoLevels(w: Walk, done: Label): void {
   readEntry(w, w.entries[3]!, PAGE_SHIFT)
   pushEntry(-PAGE_SIZE)
   c.set(w.table)
-  toHost(w, w.table)
+  pageToHost(w)
   c.br(done)
 }
 

@@ -3,7 +3,7 @@
  * code. Code whose segments are flat is decoded without asking; see MODE.SEGMENTED.
  * Reference: Intel SDM volume 3, sections 5.3 to 5.5.
  */
-import { ATTRIBUTE, SEGMENT, VECTOR } from '../../../x86/index.ts'
+import { ATTRIBUTE, CR0, SEGMENT, VECTOR } from '../../../x86/index.ts'
 import type { Code, ModuleWriter } from '../../../wasm/index.ts'
 import { SEGMENT_USE } from '../layout/segment-access.ts'
 import type { SegmentUse } from '../layout/segment-access.ts'
@@ -85,7 +85,10 @@ function pushAttribute(k: Check, bit: number): void {
   k.code.op('i32.ne')
 }
 
-/** Pushes 1 when the segment's type allows the access; a segment loaded with a null selector has no type at all. */
+/**
+ * Pushes 1 when the segment's type allows the access; a segment loaded with a null selector has no type at all. In real mode
+ * nobody asks.
+ */
 function pushType(k: Check): void {
   const c = k.code
   pushAttribute(k, ATTRIBUTE.SEGMENT)
@@ -98,6 +101,10 @@ function pushType(k: Check): void {
   pushAttribute(k, ATTRIBUTE.CODE)
   pushUse(k, SEGMENT_USE.WRITE)
   c.op('i32.or', 'i32.eqz', 'i32.or', 'i32.or', 'i32.and')
+  c.get(k.base)
+  c.memory('i32.load', State.control.at(0, 0))
+  c.i32(CR0.PE)
+  c.op('i32.and', 'i32.eqz', 'i32.or')
 }
 
 /** Pushes 1 when the access stays in the limit. */

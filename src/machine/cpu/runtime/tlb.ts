@@ -4,6 +4,7 @@
  */
 import { PAGE_SHIFT, PAGE_SIZE, PTE } from '../../../x86/index.ts'
 import type { Code } from '../../../wasm/index.ts'
+import { FRAME_RIGHT } from '../../interface/sources.ts'
 import { ACCESS, NO_TAG, PERMISSION, State, TLB, TLB_LOG } from '../layout/state.ts'
 import { load, testPermission } from './walk-steps.ts'
 import type { Walk } from './walk-steps.ts'
@@ -58,15 +59,20 @@ function pushEntry(c: Code, base: number, address: number): void {
 
 /** Notes that the page has been written, for dirty tracking. */
 export function noteWrite(w: Walk): void {
+  notePage(w, w.table)
+}
+
+/** The same for the page that a host address in a local lies in. */
+export function notePage(w: Walk, host: number): void {
   const c = w.code
-  pushFrameNote(w)
+  pushFrameNote(w, host)
   c.i32(0)
   c.memory('i32.store8')
 }
 
-function pushFrameNote(w: Walk): void {
+function pushFrameNote(w: Walk, host: number): void {
   load(w, State.frameNotes.offset)
-  w.code.get(w.table)
+  w.code.get(host)
   w.code.i32(PAGE_SHIFT)
   w.code.op('i32.shr_u', 'i32.add')
 }
@@ -82,7 +88,7 @@ function pushUnwatched(w: Walk): void {
   c.op('i32.shl', 'i32.add')
   c.memory('i64.load')
   c.op('i64.eqz')
-  pushFrameNote(w)
+  pushFrameNote(w, w.table)
   c.memory('i32.load8_u')
   c.op('i32.eqz', 'i32.and')
 }
@@ -119,8 +125,16 @@ export function fill(w: Walk, leaf: number): void {
     c.i32(access)
     c.op('i32.eq', 'i32.or')
   }
+  const andFrame = (right: number): void => {
+    c.get(w.frameRights)
+    c.i32(right)
+    c.op('i32.and')
+    c.i32(0)
+    c.op('i32.ne', 'i32.and')
+  }
   setTag(TLB.read, () => {
     unlessSplit(ACCESS.READ)
+    andFrame(FRAME_RIGHT.READ)
     unwatched()
   })
   setTag(TLB.write, () => {
@@ -135,6 +149,7 @@ export function fill(w: Walk, leaf: number): void {
     c.op('i32.and')
     unlessSplit(ACCESS.WRITE)
     c.op('i32.and')
+    andFrame(FRAME_RIGHT.WRITE)
     unwatched()
   })
   setTag(TLB.execute, () => {
@@ -142,6 +157,7 @@ export function fill(w: Walk, leaf: number): void {
     c.op('i32.eqz')
     unlessSplit(ACCESS.EXECUTE)
     c.op('i32.and')
+    andFrame(FRAME_RIGHT.EXECUTE)
   })
   c.get(entry)
   c.get(w.table)

@@ -2,9 +2,10 @@
  * Steps that walks of all formats share, in generated code: how an entry is taken, what its rights add up to, and how a
  * walk ends with a fault.
  */
-import { PAGE_FAULT, PTE, VECTOR } from '../../../x86/index.ts'
+import { PAGE_FAULT, PAGE_SIZE, PTE, VECTOR } from '../../../x86/index.ts'
 import type { Code, Label } from '../../../wasm/index.ts'
-import { NOT_CANONICAL, State } from '../layout/state.ts'
+import { TABLE_USE } from './nested.ts'
+import { NOT_CANONICAL, PERMISSION, State } from '../layout/state.ts'
 
 /** Locals and labels of the walk. */
 export interface Walk {
@@ -21,8 +22,12 @@ export interface Walk {
   /** AND of all levels' low halves; NX of any level. */
   readonly rights: number
   readonly noExecute: number
+  /** What a host lets be done with the page. */
+  readonly frameRights: number
   readonly faultCode: number
   readonly fault: Label
+  /** Number of the nested translation, see nested.ts. */
+  readonly nested: number
   /** What a walk that succeeds leaves: accessed and dirty bits and a TLB entry, or nothing. */
   readonly traces: 'left' | 'none'
 }
@@ -40,8 +45,45 @@ export function testPermission(w: Walk, bit: number): void {
   w.code.op('i32.and')
 }
 
-/** Turns a physical address in a local into a host address; outside of memory it is a reserved-bit fault. */
-export function toHost(w: Walk, local: number): void {
+/**
+ * Turns a table's physical address in a local into a host address; outside of memory it is a reserved-bit fault. Where a
+ * host translates, no address lies in memory, so that nobody else pays for asking. As on AMD's processors tables have to
+ * be writable there, as accessed and dirty bits may have to be set.
+ */
+export function tableToHost(w: Walk, local: number): void {
+  unlessInside(w, local, () => {
+    translateNested(w, local, () => w.code.i32(TABLE_USE))
+    w.code.get(local)
+    w.code.i32(-PAGE_SIZE)
+    w.code.op('i32.and')
+    w.code.set(local)
+  })
+}
+
+/** The same for the page that the walk is for; where a host translates, that is left until the guest's own rights are checked. */
+export function pageToHost(w: Walk): void {
+  unlessInside(w, w.table, () => {})
+}
+
+/** Puts what a host has of a guest-physical page in a local: page and rights. Ends the walk where it allows not all that is wanted. */
+export function translateNested(w: Walk, local: number, wanted: () => void): void {
+  const c = w.code
+  c.get(w.base)
+  c.get(local)
+  wanted()
+  c.call(w.nested)
+  c.tee(local)
+  c.op('i32.eqz')
+  c.if()
+  c.get(w.base)
+  c.get(w.address)
+  c.memory('i64.store', State.faultAddress.offset)
+  c.i32(0)
+  c.op('return')
+  c.end()
+}
+
+function unlessInside(w: Walk, local: number, nested: () => void): void {
   const c = w.code
   c.get(local)
   load(w, State.physicalBase.offset)
@@ -52,7 +94,12 @@ export function toHost(w: Walk, local: number): void {
   load(w, State.physicalSize.offset)
   c.op('i32.ge_u')
   c.if()
+  testPermission(w, PERMISSION.NESTED)
+  c.if()
+  nested()
+  c.else()
   raise(w, PAGE_FAULT.PRESENT | PAGE_FAULT.RESERVED)
+  c.end()
   c.end()
 }
 

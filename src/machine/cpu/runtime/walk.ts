@@ -14,9 +14,9 @@ import type { Code, Label, ModuleWriter } from '../../../wasm/index.ts'
 import type { AddressWidth } from '../emit/binder.ts'
 import { ACCESS, PERMISSION, State } from '../layout/state.ts'
 import { takePointer, walkTwoLevels } from './legacy-walk.ts'
-import { fill, noteWrite, pushWritable, writeProbe } from './tlb.ts'
+import { fill, notePage, noteWrite, pushWritable, writeProbe } from './tlb.ts'
 import {
-  collect, load, raise, raiseProtection, spare, takePresent, testPermission, toHost,
+  collect, load, pageToHost, raise, raiseProtection, spare, tableToHost, takePresent, testPermission, translateNested,
 } from './walk-steps.ts'
 import type { Walk } from './walk-steps.ts'
 
@@ -29,11 +29,11 @@ export interface WalkFunctions {
   readonly peek: number
 }
 
-/** Adds the functions. 64-bit code knows long mode's tables only. */
-export function defineWalk(module: ModuleWriter, width: AddressWidth): WalkFunctions {
+/** Adds the functions. 64-bit code knows long mode's tables only. `nested`: number of the function in nested.ts. */
+export function defineWalk(module: ModuleWriter, width: AddressWidth, nested: number): WalkFunctions {
   const walkAnd = (traces: Walk['traces']): { walk: number; probe: number } => {
     const walk = module.function(['i32', 'i64', 'i32'], ['i32'])
-    writeWalk(walk.code, width, traces)
+    writeWalk(walk.code, width, { traces, nested })
     const probe = module.function(['i32', 'i64', 'i32'], ['i32'])
     writeProbe(probe.code, walk.index)
     return { walk: walk.index, probe: probe.index }
@@ -41,12 +41,12 @@ export function defineWalk(module: ModuleWriter, width: AddressWidth): WalkFunct
   return { ...walkAnd('left'), peek: walkAnd('none').probe }
 }
 
-function writeWalk(c: Code, width: AddressWidth, traces: Walk['traces']): void {
+function writeWalk(c: Code, width: AddressWidth, how: Pick<Walk, 'traces' | 'nested'>): void {
   const local = (): number => c.local('i32')
   const shared = {
     code: c, base: 0, address: 1, access: 2, permissions: local(), table: local(),
     entries: [local(), local(), local(), local()], entry: c.local('i64'), rights: local(), noExecute: local(),
-    faultCode: local(), traces,
+    frameRights: local(), faultCode: local(), ...how,
   }
   const fault = c.block()
   const w: Walk = { ...shared, fault }
@@ -81,7 +81,8 @@ function writeWalk(c: Code, width: AddressWidth, traces: Walk['traces']): void {
   }
   c.end()
   checkRights(w)
-  if (traces === 'left') leaveTraces(w)
+  translatePage(w)
+  if (how.traces === 'left') leaveTraces(w)
   else requireAccessed(w)
   c.get(w.table)
   c.get(w.address)
@@ -99,7 +100,7 @@ function unpaged(w: Walk): void {
   c.i64(0xffff_f000, 0)
   c.op('i64.and', 'i32.wrap_i64')
   c.set(w.table)
-  toHost(w, w.table)
+  pageToHost(w)
   // All entries point at a spare word, so that accessed and dirty bits go nowhere; the page counts as dirty.
   for (const entry of w.entries) spare(w, entry)
 }
@@ -124,7 +125,7 @@ function canonical(w: Walk): void {
 function walkLevel(w: Walk, level: number, done: Label): void {
   const c = w.code
   const place = w.entries[4 - level]!
-  toHost(w, w.table)
+  tableToHost(w, w.table)
   c.get(w.table)
   c.get(w.address)
   c.i64(PAGE_SHIFT + 9 * (level - 1) - 3)
@@ -151,7 +152,7 @@ function walkLevel(w: Walk, level: number, done: Label): void {
   c.i32(-PAGE_SIZE)
   c.op('i32.and')
   c.set(w.table)
-  if (level === 1) toHost(w, w.table)
+  if (level === 1) pageToHost(w)
 }
 
 /** Bits of the entry's low half that have to be 0. */
@@ -207,7 +208,7 @@ function large(w: Walk, level: 2 | 3, done: Label): void {
   c.i32(mask)
   c.op('i32.and', 'i32.or')
   c.set(w.table)
-  toHost(w, w.table)
+  pageToHost(w)
   for (let lower = level - 1; lower >= 1; lower -= 1) {
     c.get(w.entries[4 - level]!)
     c.set(w.entries[4 - lower]!)
@@ -219,6 +220,37 @@ function large(w: Walk, level: 2 | 3, done: Label): void {
   }
   c.br(done)
   c.end()
+}
+
+/** Where a host translates, the page goes through it, once the guest's own tables allow the access. */
+function translatePage(w: Walk): void {
+  const c = w.code
+  c.i32(-1)
+  c.set(w.frameRights)
+  testPermission(w, PERMISSION.NESTED)
+  c.if()
+  translateNested(w, w.table, () => {
+    // Bits of FRAME_RIGHT stand in the order of the tags by which accesses are named.
+    c.i32(1)
+    c.get(w.access)
+    c.i32(3)
+    c.op('i32.shr_u', 'i32.shl')
+  })
+  c.get(w.table)
+  c.set(w.frameRights)
+  c.get(w.table)
+  c.i32(-PAGE_SIZE)
+  c.op('i32.and')
+  c.set(w.table)
+  c.end()
+}
+
+/** Where a host translates, it hears of bits that are set in page tables as of any write. */
+function noteTable(w: Walk, entry: number): void {
+  testPermission(w, PERMISSION.NESTED)
+  w.code.if()
+  notePage(w, entry)
+  w.code.end()
 }
 
 /** Sets accessed and dirty bits, fills the TLB. */
@@ -236,6 +268,7 @@ function leaveTraces(w: Walk): void {
   c.i32(PTE.DIRTY)
   c.op('i32.or')
   c.memory('i32.store')
+  noteTable(w, leaf)
   noteWrite(w)
   c.end()
   fill(w, leaf)
@@ -271,6 +304,7 @@ function setAccessed(w: Walk, entry: number): void {
   c.i32(PTE.ACCESSED)
   c.op('i32.or')
   c.memory('i32.store')
+  noteTable(w, entry)
   c.end()
 }
 

@@ -9,6 +9,7 @@ import type { ExitReason } from '../../interface/processor.ts'
 import type { Core } from '../core/core.ts'
 import { State } from '../layout/state.ts'
 import { deliver, notePageFault } from './delivery.ts'
+import type { Outcome } from './delivery.ts'
 import type { Delivery } from './gates.ts'
 
 /** The exception that a run ends with or that is delivered. */
@@ -49,7 +50,8 @@ export class Boundary {
       const shadow = events.interruptShadow(this.done)
       const waiting = core.bare ? events.deliverable(shadow) : -1
       let due: Partial<Delivery> | undefined
-      if (debug.pending !== 0 && shadow !== 'ss') {
+      if (events.raised !== undefined) due = { ...events.raised }
+      else if (debug.pending !== 0 && shadow !== 'ss') {
         if (!core.bare) return this.debugException(debug.pending)
         due = { vector: VECTOR.DB }
       } else if (waiting >= 0) due = { vector: waiting, kind: 'external' }
@@ -62,7 +64,8 @@ export class Boundary {
         due = { vector: VECTOR.DB }
       }
       if (due === undefined || this.left <= 0) return undefined
-      if (!this.deliverDue(due)) return this.shutDown()
+      const reason = this.exitOf(this.deliverDue(due))
+      if (reason !== undefined) return reason
     }
   }
 
@@ -82,42 +85,66 @@ export class Boundary {
     return EXIT.EXCEPTION
   }
 
-  /** Delivers a debug trap or an external interrupt of a bare processor, which ends a halt. */
-  private deliverDue(due: Partial<Delivery>): boolean {
+  /** Delivers a debug trap, an exception of the host's or an external interrupt of a bare processor, which ends a halt. */
+  private deliverDue(due: Partial<Delivery>): Outcome {
     const { core } = this
-    const { events } = core
-    const { vector = 0, kind = 'exception' } = due
+    const { debug, events, registers } = core
+    const { vector = 0, kind = 'exception', errorCode } = due
+    const { pending } = debug
+    const isRaised = events.raised !== undefined
     if (kind === 'exception') {
-      core.debug.raised(core.debug.pending)
-      Object.assign(this.result, { vector, errorCode: 0, address: 0 })
+      if (!isRaised) debug.raised(pending)
+      Object.assign(this.result, { vector, errorCode: errorCode ?? 0, address: 0 })
       this.tellException()
-    } else if (vector === VECTOR.NMI && events.nmi && !events.nmiBlocked) {
+    }
+    const flags = isRaised ? registers.flags() | RFLAGS.RF : registers.flags()
+    const outcome = this.send({ vector, kind, errorCode, rip: registers.rip, flags })
+    if (outcome === 'physical') {
+      // It still waits.
+      debug.pending = pending
+      return outcome
+    }
+    if (isRaised) events.raised = undefined
+    else if (kind === 'external') this.taken(vector)
+    events.activity = 'running'
+    return outcome
+  }
+
+  /** An interrupt is on its way. */
+  private taken(vector: number): void {
+    const { events } = this.core
+    if (vector === VECTOR.NMI && events.nmi && !events.nmiBlocked) {
       events.nmi = false
       events.nmiBlocked = true
     } else events.take(vector)
-    events.activity = 'running'
-    return this.send({ vector, kind, rip: this.core.registers.rip, flags: core.registers.flags() })
   }
 
-  /** Delivers the fault that `result` tells; RF is set in the flags that its handler returns to. */
-  deliverFault(): boolean {
+  /** Delivers the fault that `result` tells; RF is set in the flags that its handler returns to. The exit that it leads to, if any. */
+  deliverFault(): ExitReason | undefined {
     const { core } = this
     const { vector, errorCode } = this.result
     if (vector === VECTOR.PF) notePageFault(core.registers)
-    return this.send({
+    return this.exitOf(this.send({
       vector, kind: 'exception', errorCode: hasErrorCode(vector) ? errorCode : undefined, rip: this.core.registers.rip,
       flags: core.registers.flags() | RFLAGS.RF,
-    })
+    }))
   }
 
   /** A delivery counts as an instruction. */
-  private send(delivery: Delivery): boolean {
+  private send(delivery: Delivery): Outcome {
     this.left -= 1
     this.hasDelivered = true
-    return deliver(this.core, delivery)
+    const outcome = deliver(this.core, delivery)
+    if (outcome === 'physical') this.left += 1
+    return outcome
   }
 
-  shutDown(): ExitReason {
+  private exitOf(outcome: Outcome): ExitReason | undefined {
+    if (outcome === 'delivered') return undefined
+    return outcome === 'physical' ? EXIT.PHYSICAL : this.shutDown()
+  }
+
+  private shutDown(): ExitReason {
     this.core.events.activity = 'shutdown'
     return EXIT.SHUTDOWN
   }

@@ -24,12 +24,16 @@ export function moveControl(core: Core, record: number): number {
   const { registers, records } = core
   const register = records.field(record, RECORD.special)
   if (registers.cpl !== 0) return core.faults.protection()
-  const slot = records.field(record, RECORD.general) * 8
+  const general = { register, general: records.field(record, RECORD.general) }
+  const slot = general.general * 8
   if (records.field(record, RECORD.isWrite) === 0) {
     const high = State.control.element.high(registers.view, State.control.at(registers.base, register))
+    if (register === 8 && core.nested !== undefined) return core.outside.leave('read-cr', record, general)
     registers.setSlot(slot, registers.controlLow(register), registers.long ? high : 0)
     return STATUS.NEXT
   }
+  // The priority of tasks is the interrupt controller's.
+  if (register === 8 && core.nested !== undefined) return core.outside.leave('write-cr', record, general)
   return writeControl(core, register, { low: registers.low(slot), high: registers.long ? registers.high(slot) : 0 })
 }
 

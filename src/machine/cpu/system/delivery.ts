@@ -12,16 +12,19 @@ import { highPart, isCanonical, lowPart } from '../../../util/index.ts'
 import { GUEST_FAULT, fail } from '../core/faults.ts'
 import type { Core } from '../core/core.ts'
 import type { RegisterFile } from '../core/register-file.ts'
-import { NOT_CANONICAL, STATUS, State } from '../layout/state.ts'
+import { NOT_CANONICAL, PHYSICAL_FAULT, STATUS, State } from '../layout/state.ts'
 import { codeBehindGate, enterCode, readGate } from './gates.ts'
 import type { Delivery } from './gates.ts'
 import { enterLegacy } from './legacy-delivery.ts'
+import { enterInterrupt, isReal } from './real-mode.ts'
 import { afterJump, asSupervisor, nullSegment, pushWide, stackOfRing, stackOfTable } from './tables.ts'
 import type { WideWord } from './tables.ts'
 
 /** Enters the handler; faults leave by GUEST_FAULT with nothing changed. */
 export function enterHandler(core: Core, delivery: Delivery): void {
-  asSupervisor(core, () => (core.registers.isLongMode ? enterLong : enterLegacy)(core, delivery))
+  const { registers } = core
+  const enter = registers.isLongMode ? enterLong : isReal(registers) ? enterInterrupt : enterLegacy
+  asSupervisor(core, () => enter(core, delivery))
 }
 
 const LONG_GATES = [SYSTEM_TYPE.INTERRUPT_GATE, SYSTEM_TYPE.TRAP_GATE]
@@ -73,18 +76,22 @@ function isDouble(first: Delivery, second: number): boolean {
 }
 
 /**
- * Delivers an exception or external interrupt, and whatever comes of it. False: a fault during a double fault, and the
- * processor has shut down.
+ * What came of a delivery. Shutdown: there was a fault during a double fault. Physical: memory is missing that the host is
+ * to provide; nothing has been delivered.
  */
-export function deliver(core: Core, first: Delivery): boolean {
+export type Outcome = 'delivered' | 'shutdown' | 'physical'
+
+/** Delivers an exception or external interrupt, and whatever comes of it. */
+export function deliver(core: Core, first: Delivery): Outcome {
   const { registers } = core
   const { view, base } = registers
   let delivery = first
   for (;;) {
     registers.setRip(first.rip)
-    if (attempt(core, delivery)) return true
-    if (delivery.vector === VECTOR.DF) return false
+    if (attempt(core, delivery)) return 'delivered'
     const vector = State.faultVector.get(view, base)
+    if (vector === PHYSICAL_FAULT) return 'physical'
+    if (delivery.vector === VECTOR.DF) return 'shutdown'
     const code = State.faultCode.get(view, base)
     if (vector === VECTOR.PF) notePageFault(registers)
     const flags = (first.flags | RFLAGS.RF) >>> 0

@@ -10,6 +10,7 @@ import type { SystemRegisters } from '../core/system-registers.ts'
 import { RECORD } from '../layout/record.ts'
 import { STATUS, State } from '../layout/state.ts'
 import { FEATURE, hasFeature } from './features.ts'
+import { isReal } from './real-mode.ts'
 import { afterJump } from './tables.ts'
 
 /** Flags that SYSRET takes from R11. */
@@ -89,7 +90,7 @@ export function systemEnter(core: Core): number {
   const { registers, faults, system } = core
   if (!hasFeature(core.outside, FEATURE.SEP)) return faults.undefinedOpcode()
   const [selector] = plain(system, MSR.SYSENTER_CS)
-  if ((selector & 0xfffc) === 0) return faults.protection()
+  if ((selector & 0xfffc) === 0 || isReal(registers)) return faults.protection()
   const long = registers.isLongMode
   const [ipLow, ipHigh] = plain(system, MSR.SYSENTER_EIP)
   const [spLow, spHigh] = plain(system, MSR.SYSENTER_ESP)
@@ -106,7 +107,7 @@ export function systemExit(core: Core, record: number): number {
   const { registers, faults } = core
   if (!hasFeature(core.outside, FEATURE.SEP)) return faults.undefinedOpcode()
   const [selector] = plain(core.system, MSR.SYSENTER_CS)
-  if ((selector & 0xfffc) === 0 || registers.cpl !== 0) return faults.protection()
+  if ((selector & 0xfffc) === 0 || registers.cpl !== 0 || isReal(registers)) return faults.protection()
   const toLong = core.records.field(record, RECORD.operandBytes) === 8
   const target = toLong ? registers.address(GPR.rdx * 8) : registers.low(GPR.rdx * 8)
   const stack = toLong ? registers.address(GPR.rcx * 8) : registers.low(GPR.rcx * 8)

@@ -1,5 +1,5 @@
 /**
- * RDMSR and WRMSR of a bare processor. A register that is not named here does not exist.
+ * RDMSR and WRMSR of a bare processor. A register that is not named here does not exist, or is a host's.
  * Reference: Intel SDM volume 4; AMD64 APM volume 2, appendix A.
  */
 import { CR0, EFER, GPR, MSR, SEGMENT } from '../../../x86/index.ts'
@@ -70,6 +70,12 @@ export function readMsr(
   }
 }
 
+/** Registers that a processor within a host has by itself; the others are its host's. */
+const isOwn = (core: Views<'system'>, register: number): boolean =>
+  OWN.has(register) || (register !== MSR.MISC_ENABLE && core.system.plain(register) !== undefined)
+const OWN: ReadonlySet<number> =
+  /* @__PURE__ */ new Set<number>([MSR.EFER, MSR.FS_BASE, MSR.GS_BASE, MSR.KERNEL_GS_BASE, MSR.TSC])
+
 /** Whether a register takes a value, as far as that hangs on the value alone. */
 export function isMsrValue(register: number, [low, high]: Pair): boolean {
   if (ADDRESSES.has(register)) return isCanonical(signedFromParts(low, high))
@@ -124,10 +130,12 @@ const index = (registers: RegisterFile): number => registers.low(GPR.rcx * 8)
 
 /** RDMSR; the ring has been looked at. */
 export function readRegister(
-  core: Views<'registers' | 'faults' | 'progress' | 'outside' | 'system'>, record: number,
+  core: Views<'registers' | 'faults' | 'progress' | 'outside' | 'system' | 'nested'>, record: number,
 ): number {
   const { registers } = core
-  const value = readMsr(core, index(registers), core.progress.executedBefore(record))
+  const register = index(registers)
+  if (core.nested !== undefined && !isOwn(core, register)) return core.outside.leave('rdmsr', record, { register })
+  const value = readMsr(core, register, core.progress.executedBefore(record))
   if (value === undefined) return core.faults.protection()
   registers.setSlot(GPR.rax * 8, value[0], 0)
   registers.setSlot(GPR.rdx * 8, value[1], 0)
@@ -137,7 +145,9 @@ export function readRegister(
 /** WRMSR; the ring has been looked at. */
 export function writeRegister(core: Core, record: number): number {
   const { registers } = core
+  const register = index(registers)
+  if (core.nested !== undefined && !isOwn(core, register)) return core.outside.leave('wrmsr', record, { register })
   const value: Pair = [registers.low(GPR.rax * 8), registers.low(GPR.rdx * 8)]
-  if (!writeMsr(core, index(registers), value, core.progress.executedBefore(record))) return core.faults.protection()
-  return index(registers) === MSR.EFER ? STATUS.CHECK : STATUS.NEXT
+  if (!writeMsr(core, register, value, core.progress.executedBefore(record))) return core.faults.protection()
+  return register === MSR.EFER ? STATUS.CHECK : STATUS.NEXT
 }

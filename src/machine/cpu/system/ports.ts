@@ -1,5 +1,6 @@
 /**
- * IN, OUT, INS and OUTS of a bare processor: who may, and the hook that stands for the machine's devices.
+ * IN, OUT, INS and OUTS of a bare processor: who may, and the hook that stands for the machine's devices. Without one they
+ * are left to its host.
  * Reference: Intel SDM volume 1, chapter 18; volume 2, IN, INS, OUT, OUTS.
  */
 import { GPR, RFLAGS } from '../../../x86/index.ts'
@@ -37,12 +38,12 @@ const mask = (size: Size): number => (size === 4 ? 0xffff_ffff : (1 << (size * 8
 
 function read({ debug, outside }: Views<'debug' | 'outside'>, port: number, size: Size): number {
   debug.atPort(port, size)
-  return (outside.ports.read(port, size) & mask(size)) >>> 0
+  return (outside.ports!.read(port, size) & mask(size)) >>> 0
 }
 
 function write({ debug, outside }: Views<'debug' | 'outside'>, port: number, size: Size, value: number): void {
   debug.atPort(port, size)
-  outside.ports.write(port, size, (value & mask(size)) >>> 0)
+  outside.ports!.write(port, size, (value & mask(size)) >>> 0)
 }
 
 /** A device may have requested an interrupt. */
@@ -54,6 +55,7 @@ export const portAccess = (direction: 'in' | 'out'): Handler => (core, record) =
   const size = records.field(record, RECORD.size) as Size
   const port = records.field(record, RECORD.isInDx) === 1 ? registers.low(GPR.rdx * 8) & 0xffff : records.displacement(record) & 0xff
   if (!isAllowed(core, port, size)) return core.faults.protection()
+  if (core.outside.ports === undefined) return core.outside.leave(direction, record, { size, port, general: GPR.rax })
   if (direction === 'out') write(core, port, size, registers.low(GPR.rax * 8))
   else {
     const value = read(core, port, size)
@@ -89,7 +91,8 @@ export const stringPort = (direction: 'ins' | 'outs'): Handler => (core, record)
   const repeats = records.field(record, RECORD.isRepeated) === 1
   const port = registers.low(GPR.rdx * 8) & 0xffff
   if (!isAllowed(core, port, size)) return core.faults.protection()
-  if (repeats && registers.low(GPR.rcx * 8) === 0 && counter(registers, GPR.rcx, bits) === 0) return STATUS.NEXT
+  if (repeats && counter(registers, GPR.rcx, bits) === 0) return STATUS.NEXT
+  if (core.outside.ports === undefined) return core.outside.leave(direction, record, { size, port })
   const pointer = direction === 'ins' ? GPR.rdi : GPR.rsi
   const segment = registers.address(direction === 'ins' ? SLOT.es : records.field(record, RECORD.segmentSlot))
   const at = counter(registers, pointer, bits)

@@ -38,7 +38,7 @@ function instantiate(width: 32 | 64): InterpreterExports {
     new WebAssembly.Instance(compileGroup(LATER_GROUPS[group]!, width), { env: { memory, singles, readHost, writeHost, commit, handler } })
   }
   const instance = new WebAssembly.Instance(compileInterpreter(width), {
-    env: { memory, handler, loadGroup, codeWritten: () => {}, watched: () => 1 },
+    env: { memory, handler, loadGroup, codeWritten: () => {}, physical: () => 0, watched: () => 1 },
   })
   return instance.exports as unknown as InterpreterExports
 }
