@@ -9,7 +9,7 @@ import { DECODED, Decoder } from '../decode/decoder.ts'
 import type { DecodeResult } from '../decode/decoder.ts'
 import type { ProcessorLevel } from '../cpuid/features.ts'
 import { decodeMaps } from '../decode/maps.ts'
-import { BLOCK, BLOCK_CROSSES, BLOCK_DEAD, BLOCK_INSTRUCTIONS, RECORD } from '../layout/record.ts'
+import { BLOCK, BLOCK_CROSSES, BLOCK_DEAD, BLOCK_INSTRUCTIONS, BLOCK_WINDOW, RECORD } from '../layout/record.ts'
 import { LIFTERS } from '../lift/table.ts'
 import { Lifter } from '../lift/lifter.ts'
 import type { HandlerNumbers } from '../lift/lifter.ts'
@@ -203,11 +203,12 @@ export class CodeCache {
   private fill(block: number, { decoder, lifter }: Translator, place: CodePlace): { bytes: number; second: number } {
     const { bytes } = this.memory
     const pageEnd = (place.host - (place.host % PAGE_SIZE)) + PAGE_SIZE
+    const end = (place.host - (place.host % BLOCK_WINDOW)) + BLOCK_WINDOW
     lifter.begin(block + BLOCK.bytes, place.mode)
     lifter.instruction = decoder.instruction
     let host = place.host
     let second = 0
-    while (!lifter.ended && lifter.count < BLOCK_INSTRUCTIONS && host < pageEnd) {
+    while (!lifter.ended && host < end) {
       const { length } = decoder.instruction
       let result: DecodeResult = decoder.decode(bytes, host, pageEnd)
       if (result === DECODED.MORE_BYTES) {

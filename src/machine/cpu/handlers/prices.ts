@@ -43,7 +43,7 @@ export const ENTER_LEVEL = 400
  * paid for is saved with the memory, so that neither a save nor a load shows in a guest's time. When the
  * cache of decoded code is full (48 MiB: some three million instructions of all guests together), everything is fresh
  * again: the one place where what others execute shows in a guest's time, as nothing else bounds what a guest with more
- * code than that costs. A block that is begun in its middle, because a run was cut there, may reach up to 47 instructions
- * further, and so pays for a line a little earlier than it would have.
+ * code than that costs. Where runs are cut does not show: a block that is begun in the midst of another ends where that one
+ * does (BLOCK_WINDOW).
  */
 export const CODE_LINE = 3000

@@ -59,5 +59,10 @@ export const BLOCK = { count: 0, physical: 4, mode: 8, next: 12, bytes: 16 } as 
 export const BLOCK_CROSSES = 0x100
 /** In a header's mode: the block must not be entered any more. */
 export const BLOCK_DEAD = 0x200
-/** Most instructions of a block. */
-export const BLOCK_INSTRUCTIONS = 48
+/**
+ * A block ends where code goes on into another such piece of its page: wherever in a piece blocks begin, they end alike, so
+ * that none which is begun in the midst of another looks at code that the other did not.
+ */
+export const BLOCK_WINDOW = 128
+/** Most instructions of a block: one a byte. */
+export const BLOCK_INSTRUCTIONS = BLOCK_WINDOW

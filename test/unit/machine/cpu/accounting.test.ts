@@ -100,8 +100,8 @@ describe('a budget', () => {
     const bench = new CpuBench({ accounting: 'work' })
     bench.run('fxsave 0x0; nop') // where nothing is mapped
     expect(bench.cpu.exit.reason).toBe(EXIT.EXCEPTION)
-    // The lines from which code was taken are new, and that is all.
-    expect(bench.cpu.executed).toBe(6000)
+    // The lines from which code was taken are new, and that is all: a piece's two, and what its last instruction reaches into.
+    expect(bench.cpu.executed).toBe(9000)
     bench.jump(CODE)
     bench.cpu.run(1000)
     expect(bench.cpu.executed).toBe(0)
@@ -126,5 +126,23 @@ describe('a budget', () => {
     expect([pass(), pass()]).toEqual([3002, 2])
     bench.write(CODE, assemble('nop'))
     expect([pass(), pass()]).toEqual([3002, 2])
+  })
+
+  test.each([1, 2, 3, 5, 8, 13, 21, 34, 55])('of %i at a time pays for no line of code that a run in one piece does not look at', (most) => {
+    // Jumped over, and so never decoded: what lies beyond the piece of 128 bytes in which each block begins.
+    const body = `${'inc %ebx; '.repeat(40)} jne 1f; ${'inc %ecx; '.repeat(200)} 1: ${'inc %edx; '.repeat(70)} hlt`
+    const count = (slice: number): number => {
+      const bench = new CpuBench({ accounting: 'work' })
+      bench.write(CODE, assemble(body))
+      bench.jump(CODE)
+      let counted = 0
+      do {
+        const reason = bench.cpu.run(slice)
+        counted += bench.cpu.executed
+        if (reason === EXIT.PRIVILEGED) return counted
+      } while (counted < 100_000)
+      throw new Error('the end is not reached')
+    }
+    expect(count(most)).toBe(count(100_000))
   })
 })
