@@ -10,7 +10,7 @@ export {
 } from './util/index.ts'
 export type {
   Branded, Clock, DomId, Duration, DurationBounds, DurationParts, EventBase, EventOf, EventPort, EventSource, EventStamp, EventsLost,
-  Gfn, GrantHandle, GrantRef, Mfn, Part, PartFacts, Pfn, Quiescible, Random, RandomState, SavedPart, SavedTree, Shape, StateArray,
+  Gfn, GrantHandle, GrantRef, Mfn, Part, PartFacts, Pfn, Quiescible, Random, RandomState, Savable, SavedPart, SavedTree, Shape, StateArray,
   StateOf, StateValue, Stateful, StreamOptions, VcpuId, XenErrorCode, XenErrorDetails,
 } from './util/index.ts'
 export {

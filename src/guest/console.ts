@@ -6,14 +6,25 @@
  * Reference: public/io/console.h.
  */
 import { BytePipe, CONSOLE_PIPE } from '../rings/index.ts'
-import type { EventPort } from '../util/index.ts'
-import { XenError } from '../util/index.ts'
+import type { EventPort, Quiescible, Stateful, StateOf } from '../util/index.ts'
+import { shape, XenError } from '../util/index.ts'
 import type { Page } from './pages.ts'
 
 /** Bytes of output that may wait for the back-end; more is dropped and counted. */
 export const CONSOLE_OUTPUT_LIMIT = 1 << 20
 /** Bytes of input that may wait for a reader; beyond, input stays in the ring and the back-end has to wait. */
 export const CONSOLE_INPUT_LIMIT = 1 << 16
+
+/** What waits on either side of the page, whether input goes to a handler, and whether the page can be believed. */
+export const consoleState = /* @__PURE__ */ shape.record({
+  dropped: shape.time,
+  output: /* @__PURE__ */ shape.array(Uint8Array, 0, CONSOLE_OUTPUT_LIMIT),
+  input: /* @__PURE__ */ shape.array(Uint8Array, 0, CONSOLE_INPUT_LIMIT),
+  handled: shape.flag, broken: shape.flag, afterReturn: shape.flag,
+})
+
+/** A saved console: one that nobody waits for. */
+export type ConsoleState = StateOf<typeof consoleState>
 
 /** What the console needs of its guest. */
 export interface ConsoleServices {
@@ -29,7 +40,7 @@ const NEWLINE = 10
 const CARRIAGE_RETURN = 13
 
 /** The guest's end of its console. */
-export class GuestConsole {
+export class GuestConsole implements Stateful<ConsoleState>, Quiescible {
   /** Output bytes that were dropped because too many waited. */
   dropped = 0
   private readonly pipe: BytePipe
@@ -41,6 +52,8 @@ export class GuestConsole {
   private waitingOutput = 0
   private input: Uint8Array = new Uint8Array(0)
   private handler: ((bytes: Uint8Array) => void) | undefined
+  /** Input went to a handler when the console was saved, and nobody has given it one since. */
+  private wantsHandler = false
   private readonly readers: ((line: string) => void)[] = []
   private readonly flushers: (() => void)[] = []
   private broken = false
@@ -81,7 +94,9 @@ export class GuestConsole {
   onInput(handler: (bytes: Uint8Array) => void): void {
     if (this.handler !== undefined) throw new XenError('INVALID_STATE', 'the console has an input handler already')
     this.handler = handler
-    this.onEvent()
+    // One that was there before has had what there was; looking again would be more than going on.
+    if (!this.wantsHandler) this.onEvent()
+    this.wantsHandler = false
   }
 
   /** The next line of input without its end; lines end with CR, LF or both. */
@@ -104,6 +119,36 @@ export class GuestConsole {
   /** Bytes of output that are not yet in the ring. */
   get pendingOutput(): number {
     return this.waitingOutput
+  }
+
+  // State
+
+  /** Code that waits for input or for room; undefined when none does. */
+  underWay(): string | undefined {
+    if (this.readers.length > 0) return 'a wait for a line of its console'
+    return this.flushers.length > 0 ? 'a wait for its console to take output' : undefined
+  }
+
+  save(): ConsoleState {
+    const output = new Uint8Array(this.waitingOutput)
+    let at = 0
+    for (const piece of this.output) {
+      output.set(piece, at)
+      at += piece.length
+    }
+    const { dropped, broken, afterReturn } = this
+    return { dropped, output, input: this.input.slice(), handled: this.handler !== undefined || this.wantsHandler, broken, afterReturn }
+  }
+
+  load({ dropped, output, input, handled, broken, afterReturn }: ConsoleState): void {
+    Object.assign(this, { dropped, broken, afterReturn, input: input.slice(), wantsHandler: handled })
+    this.output = output.length === 0 ? [] : [output.slice()]
+    this.waitingOutput = output.length
+  }
+
+  /** Whether input went to a handler before a load, and goes to none now. */
+  get unattached(): boolean {
+    return this.wantsHandler
   }
 
   private onEvent(): void {

@@ -4,7 +4,7 @@
  *
  * Reference: public/event_channel.h.
  */
-import type { DomId, EventPort, Quiescible, StateOf } from '../util/index.ts'
+import type { DomId, EventPort, StateOf } from '../util/index.ts'
 import { badState, shape, XenError } from '../util/index.ts'
 import type { HypercallPort } from '../abi/index.ts'
 import type { PendingEvents } from './pending-events.ts'
@@ -44,7 +44,7 @@ export type EventCalls = Pick<HypercallPort,
   'allocUnbound' | 'bindInterdomain' | 'bindVirq' | 'bindIpi' | 'closePort' | 'sendEvent' | 'unmaskPort'>
 
 /** Opens, closes and signals ports, and finds the handler of one that is pending. */
-export class EventChannels implements Quiescible {
+export class EventChannels {
   private readonly hypercalls: EventCalls
   private readonly pending: PendingEvents
   private readonly resolved: () => void
@@ -111,7 +111,7 @@ export class EventChannels implements Quiescible {
   }
 
   /** A port whose handler nobody would attach again; undefined when there is none. */
-  underWay(): string | undefined {
+  unsavable(): string | undefined {
     for (const [port, { kept }] of this.listeners) if (!kept) return `port ${port} of code that cannot be saved`
     return undefined
   }

@@ -33,14 +33,18 @@ export interface GrantAccess {
 /** The hypercalls that grants need. */
 export type GrantCalls = Pick<HypercallPort, 'memory' | 'setupGrantTable' | 'mapGrant' | 'unmapGrant' | 'copyGrants'>
 
-/** Frames of the table, references that are free, and how many pages of others are mapped. */
+const reference = /* @__PURE__ */ shape.whole(GNTTAB_NR_RESERVED_ENTRIES, 2 ** 20)
+
+/** Frames of the table, references that are free, grants in force, those of them that end, and how many pages of others are mapped. */
 export const grantsState = /* @__PURE__ */ shape.record({
   tables: /* @__PURE__ */ shape.list(shape.word, 2 ** 10),
-  unused: /* @__PURE__ */ shape.list(/* @__PURE__ */ shape.whole(GNTTAB_NR_RESERVED_ENTRIES, 2 ** 20), 2 ** 20),
+  unused: /* @__PURE__ */ shape.list(reference, 2 ** 20),
+  granted: /* @__PURE__ */ shape.list(/* @__PURE__ */ shape.record({ ref: reference, frame: shape.word }), 2 ** 20),
+  ending: /* @__PURE__ */ shape.list(reference, 2 ** 20),
   mapped: /* @__PURE__ */ shape.whole(0, 2 ** 24),
 })
 
-/** A saved grant table, without grants in force: their ends are known to those alone who made them. */
+/** A saved grant table, without ends that somebody waits for. */
 export type GrantsState = StateOf<typeof grantsState>
 
 /** The grant table of one guest. */
@@ -140,24 +144,33 @@ export class Grants implements Quiescible {
     return { ...pageOf(this.hypercalls.memory, frame as Mfn), handle: handle as GrantHandle }
   }
 
-  /** What keeps the table from being saved: grants in force, which belong to drivers that cannot be. */
+  /** What keeps the table from being saved now: somebody who waits for the end of a grant. */
   underWay(): string | undefined {
-    return this.frames.size > 0 ? 'a grant in force' : undefined
+    return [...this.ending.values()].some((ended) => ended !== undefined) ? 'a wait for the end of a grant' : undefined
   }
 
-  /** The tables, the references and the mappings, for a save of the kernel. */
+  /** The tables, the references, the grants and the mappings, for a save of the kernel. */
   save(): GrantsState {
-    return { tables: [...this.tables], unused: [...this.unused], mapped: this.mapped }
+    return {
+      tables: [...this.tables], unused: [...this.unused], granted: [...this.frames].map(([ref, frame]) => ({ ref, frame })),
+      ending: [...this.ending.keys()], mapped: this.mapped,
+    }
   }
 
-  /** Takes over tables and references; mappings wait for their owners. */
-  load({ tables, unused, mapped }: GrantsState): void {
+  /** Takes over tables and references; grants stay in force, mappings wait for their owners. */
+  load({ tables, unused, granted, ending, mapped }: GrantsState): void {
     const most = tables.length * ENTRIES_PER_FRAME
-    if (unused.some((ref) => ref >= most)) throw badState('a free grant is beyond the table')
+    const refs = [...unused, ...granted.map(({ ref }) => ref)]
+    if (refs.some((ref) => ref >= most)) throw badState('a grant is beyond the table')
+    if (new Set(refs).size < refs.length) throw badState('two grants have one number')
+    const inForce = new Set(granted.map(({ ref }) => ref))
+    if (!ending.every((ref) => inForce.has(ref))) throw badState('a grant ends that is not in force')
     if (tables.some((frame) => frame * PAGE_SIZE >= this.hypercalls.memory.bytes.length)) throw badState('the table is beyond the machine\'s memory')
     // Both were numbers of frames and grants when they were saved.
     this.tables = tables as readonly Mfn[]
     for (const ref of unused) this.unused.push(ref as GrantRef)
+    for (const { ref, frame } of granted) this.frames.set(ref as GrantRef, frame as Mfn)
+    for (const ref of ending) this.ending.set(ref as GrantRef, undefined)
     this.mapped = mapped
   }
 

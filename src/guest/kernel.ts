@@ -5,14 +5,14 @@
  */
 import { SHUTDOWN, VIRQ } from '../abi/index.ts'
 import type { HypercallPort, ShutdownReason } from '../abi/index.ts'
-import type { DomId, EventPort, Quiescible, Random, RandomState } from '../util/index.ts'
+import type { DomId, EventPort, Quiescible, Random, RandomState, Savable } from '../util/index.ts'
 import {
   anything, badState, callable, checkOptions, having, parseDuration, SeededRandom, thrownStack, thrownText, XenError, type Duration,
 } from '../util/index.ts'
 import type { Attachments } from './attachments.ts'
 import { Balloon } from './balloon.ts'
-import type { BootInfo } from './boot-info.ts'
-import { GuestConsole } from './console.ts'
+import type { BootInfo, BootRing } from './boot-info.ts'
+import { GuestConsole, type ConsoleServices } from './console.ts'
 import { COST, meteredPort } from './cost.ts'
 import { EventChannels } from './event-channels.ts'
 import type { LoopExit } from './event-loop.ts'
@@ -21,11 +21,11 @@ import { Grants } from './grants.ts'
 import type { KernelState } from './kernel-state.ts'
 import { FrameAllocator } from './pages.ts'
 import { PendingEvents } from './pending-events.ts'
-import { ShutdownControl } from './shutdown-control.ts'
+import { ShutdownControl, statedIn } from './shutdown-control.ts'
 import { readSuspendRecord, writeSuspendRecord } from './suspend-record.ts'
 import type { SuspendPages } from './suspend-record.ts'
 import { statefulStore, type GuestStore } from './store.ts'
-import { connectStoreRing } from './store-client.ts'
+import { connectStoreRing, type StoreServices } from './store-client.ts'
 import type { Timer } from './timers.ts'
 import { Timers } from './timers.ts'
 
@@ -59,7 +59,7 @@ export interface KernelOptions {
 const ENDING_GRANTS_RETRY = 100_000_000
 
 /** One guest kernel, from its boot to its end. */
-export class GuestKernel implements Quiescible {
+export class GuestKernel implements Quiescible, Savable {
   readonly domid: DomId
   readonly boot: BootInfo
   readonly random: Random
@@ -77,6 +77,20 @@ export class GuestKernel implements Quiescible {
   readonly control: ShutdownControl
   /** What the program gave to `control.saveState` before the domain was saved; undefined in a domain that is fresh. */
   readonly restoredState: unknown
+  /**
+   * Whether the domain goes on as it stood when its host was saved, with all its ports, timers, watches, grants and pages: the
+   * program takes them up by {@link GuestKernel.attachments}, before it waits for anything, and does nothing else.
+   *
+   * @example
+   * const program: GuestProgram = (kernel) => {
+   *   const beat = (): void => { timer = kernel.after('1s', beat).keep() }
+   *   let timer = kernel.isLoaded
+   *     ? kernel.attachments.attachTimer((kernel.restoredState as { timer: number }).timer, beat)
+   *     : kernel.after('1s', beat).keep()
+   *   kernel.control.saveState(() => ({ timer: timer.order }))
+   * }
+   */
+  readonly isLoaded: boolean
   private readonly options: KernelOptions
   private readonly loop: EventLoop
   private readonly timers: Timers
@@ -110,9 +124,8 @@ export class GuestKernel implements Quiescible {
     this.hypercalls = meteredPort(hypercalls, this.loop.charge)
     const reserved = [boot.store?.frame, boot.console?.frame, boot.startInfo].filter((frame) => frame !== undefined)
     this.frames = new FrameAllocator(hypercalls.memory, boot.frames, reserved)
-    this.restoredState = boot.restored === true && boot.startInfo !== undefined
-      ? readSuspendRecord(hypercalls.memory, boot.startInfo, boot.frames)
-      : undefined
+    this.isLoaded = saved !== undefined
+    this.restoredState = saved === undefined ? stateFromMemory(hypercalls, boot) : statedIn(saved.control)
     this.timers = new Timers(() => hypercalls.now(), (deadline) => this.hypercalls.setTimer(deadline))
     this.events = new EventChannels(this.hypercalls, this.pending, this.loop.turn)
     this.grants = new Grants(this.hypercalls)
@@ -138,6 +151,12 @@ export class GuestKernel implements Quiescible {
     }
     this.spawn(async () => this.options.program(this))
     this.turn()
+  }
+
+  /** Starts the program of a loaded kernel, which takes up what it had open. Throws INVALID_STATE when something is left over. */
+  takeUp(): void {
+    this.spawn(async () => this.options.program(this))
+    this.checkAttached()
   }
 
   /** Host time in nanoseconds. */
@@ -238,23 +257,36 @@ export class GuestKernel implements Quiescible {
 
   /** What keeps the kernel from being saved as it stands now; undefined when nothing does. */
   underWay(): string | undefined {
-    const { loop, timers, events, grants, control } = this
-    const store = statefulStore(this.store)
-    if (store === undefined || this.console !== undefined) return 'a connection of its own making'
-    if (!(this.random instanceof SeededRandom)) return 'a source of chance of its own'
-    if (this.spawned > 0) return 'asynchronous work'
-    return loop.underWay() ?? store.underWay() ?? timers.underWay() ?? events.underWay() ?? grants.underWay() ?? control.underWay()
+    const { loop, timers, grants } = this
+    if (this.ended !== undefined) return 'its end'
+    return this.console?.underWay() ?? (this.spawned > 0 ? 'asynchronous work' : undefined)
+      ?? loop.underWay() ?? statefulStore(this.store)?.underWay() ?? timers.underWay() ?? grants.underWay()
   }
 
-  /** The kernel as plain data, without its memory. Throws INVALID_STATE while something is under way. */
+  /** What of the kernel can never be saved: ports and watches of code that would not take them up, and the like. */
+  unsavable(): string | undefined {
+    const { events, grants, control } = this
+    const store = statefulStore(this.store)
+    if (store === undefined) return 'a connection of its own making'
+    if (!(this.random instanceof SeededRandom)) return 'a source of chance of its own'
+    // The number of a grant is known to those alone who made it: the program says it, or it is lost.
+    const grant = grants.granted > 0 && !control.isStated ? 'a grant in force' : undefined
+    return store.unsavable() ?? events.unsavable() ?? grant ?? control.unsavable()
+  }
+
+  /**
+   * The kernel as plain data, without its memory. Throws INVALID_STATE while something is under way or can never be saved, and
+   * NOT_SUPPORTED when the program cannot say its state.
+   */
   save(): KernelState {
-    const why = this.underWay()
+    const why = this.unsavable() ?? this.underWay()
     const store = statefulStore(this.store)
     if (why !== undefined || store === undefined || !(this.random instanceof SeededRandom)) {
       throw new XenError('INVALID_STATE', `domain ${this.domid} cannot be saved as it stands: ${why ?? 'it has no XenStore'}`)
     }
     return {
-      sharedInfo: this.boot.sharedInfo, commandLine: this.boot.commandLine, wakePort: this.wakePort, timerPort: this.timerPort,
+      ...this.savedBoot(), wakePort: this.wakePort, timerPort: this.timerPort, retry: this.retryTimer?.order,
+      control: this.control.save(), console: this.console?.save(),
       random: this.random.save(), loop: this.loop.save(), pending: this.pending.save(), timers: this.timers.save(),
       ports: this.events.save(), frames: this.frames.save(), grants: this.grants.save(), balloon: this.balloon.save(),
       store: store.save(),
@@ -280,8 +312,16 @@ export class GuestKernel implements Quiescible {
     const left = [
       ...this.events.unattached().map((port) => `port ${port}`), ...this.timers.unattached().map((order) => `timer ${order}`),
       ...(statefulStore(this.store)?.unattached() ?? []).map((path) => `the watch on ${path}`),
+      ...(this.console?.unattached === true ? ['the input of its console'] : []),
+      ...(this.control.unattached ? ['a hook for the shutdown'] : []),
     ]
     if (left.length > 0) throw badState(`nobody owns ${left.join(', ')}`)
+  }
+
+  private savedBoot(): Pick<KernelState, 'sharedInfo' | 'commandLine' | 'startInfo' | 'storeRing' | 'consoleRing'> {
+    const { sharedInfo, commandLine, startInfo, store, console } = this.boot
+    const ring = (given: BootRing | undefined) => given && { frame: given.frame, port: given.port }
+    return { sharedInfo, commandLine, startInfo, storeRing: ring(store), consoleRing: ring(console) }
   }
 
   /** Takes over what the constructor's own calls depend on. */
@@ -299,7 +339,10 @@ export class GuestKernel implements Quiescible {
     if (store === undefined) throw badState('the kernel has no connection to XenStore that can be loaded')
     store.load(saved.store)
     this.balloon.load(saved.balloon, this.attachments)
-    this.control.load(this.attachments)
+    this.control.load(saved.control, this.attachments)
+    if ((saved.console === undefined) !== (this.console === undefined)) throw badState('it has a console where there is none')
+    if (saved.console !== undefined) this.console?.load(saved.console)
+    if (saved.retry !== undefined) this.retryTimer = this.timers.attach(saved.retry, this.onRetry)
   }
 
   // Ends
@@ -331,29 +374,37 @@ export class GuestKernel implements Quiescible {
     if (store !== undefined) return typeof store === 'function' ? store(this) : store
     const ring = this.boot.store
     if (ring === undefined) return undefined
-    return connectStoreRing(this.frames.page(ring.frame), ring, {
-      listen: (port, handler) => this.events.listen(port, handler),
-      notify: (port) => this.events.notify(port),
-      turn: this.loop.turn,
-    })
+    return connectStoreRing(this.frames.page(ring.frame), ring, this.ringServices())
   }
 
   private openConsole(ring: NonNullable<BootInfo['console']>): GuestConsole {
-    return new GuestConsole(this.frames.page(ring.frame), ring.port, {
-      listen: (port, handler) => this.events.listen(port, handler),
-      notify: (port) => this.events.notify(port),
+    return new GuestConsole(this.frames.page(ring.frame), ring.port, this.ringServices())
+  }
+
+  /** What the rings of the boot information need; in a loaded kernel their ports are open, and are taken up. */
+  private ringServices(): StoreServices & ConsoleServices {
+    const { events } = this
+    return {
+      listen: (port, handler) => (this.isLoaded ? events.attach(port, handler) : events.keep(events.listen(port, handler))),
+      notify: (port) => events.notify(port),
       turn: this.loop.turn,
-    })
+    }
   }
 
   private retryEndingGrants(): void {
     if (this.grants.retryEnding() === 0 || this.retryTimer !== undefined) return
-    this.retryTimer = this.after(ENDING_GRANTS_RETRY, () => {
-      this.retryTimer = undefined
-      this.retryEndingGrants()
-    })
+    this.retryTimer = this.after(ENDING_GRANTS_RETRY, this.onRetry).keep()
+  }
+
+  private readonly onRetry = (): void => {
+    this.retryTimer = undefined
+    this.retryEndingGrants()
   }
 }
+
+/** What the program of a domain that was restored from a stream has left in its memory. */
+const stateFromMemory = ({ memory }: HypercallPort, { restored, startInfo, frames }: BootInfo): unknown =>
+  (restored === true && startInfo !== undefined ? readSuspendRecord(memory, startInfo, frames) : undefined)
 
 /** A source of chance that goes on from a saved position. */
 function randomAt(position: RandomState): SeededRandom {

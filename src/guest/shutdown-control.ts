@@ -5,7 +5,7 @@
  * Reference: docs/misc/xenstore-paths.pandoc, control/shutdown and control/feature-*.
  */
 import type { ShutdownReason } from '../abi/index.ts'
-import type { Quiescible } from '../util/index.ts'
+import { badState, shape, thrownText, XenError, type Savable, type StateOf } from '../util/index.ts'
 import type { Attachments } from './attachments.ts'
 import type { GuestStore } from './store.ts'
 import { readOptional } from './store.ts'
@@ -15,6 +15,8 @@ const REQUESTS: Readonly<Record<string, ShutdownReason>> = /* @__PURE__ */ Objec
   poweroff: 'poweroff', halt: 'poweroff', reboot: 'reboot', suspend: 'suspend',
 })
 const NODE = 'control/shutdown'
+/** Characters of a program's state, about as much as a save stream has room for. */
+const STATE_LIMIT = 2 ** 21
 
 /** Called before the guest obeys; the domain ends when its promise has resolved. */
 export type ShutdownHook = (reason: ShutdownReason) => void | Promise<void>
@@ -22,6 +24,16 @@ export type ShutdownHook = (reason: ShutdownReason) => void | Promise<void>
 export type StateProvider = () => unknown
 /** Called when the guest goes on after a suspend that was cancelled. */
 export type ResumeHook = () => void | Promise<void>
+
+const hookCount = /* @__PURE__ */ shape.whole(0, 2 ** 16)
+
+/** What the program has said of itself as JSON, where it says anything, and how many hooks it has set. */
+export const controlState = /* @__PURE__ */ shape.record({
+  program: /* @__PURE__ */ shape.optional(/* @__PURE__ */ shape.text(STATE_LIMIT)), hooks: hookCount, resumeHooks: hookCount,
+})
+
+/** A saved control. */
+export type ControlState = StateOf<typeof controlState>
 
 /** What the control needs of its guest. */
 export interface ShutdownServices {
@@ -32,12 +44,23 @@ export interface ShutdownServices {
   spawn(work: () => Promise<void>): void
 }
 
+/** The state that a program has said. Throws INVALID_STATE for what is no JSON. */
+export function statedIn({ program }: ControlState): unknown {
+  try {
+    return program === undefined ? undefined : JSON.parse(program)
+  } catch (error) {
+    throw badState(`its program's state is no JSON: ${thrownText(error)}`)
+  }
+}
+
 /** Watches for shutdown requests. */
-export class ShutdownControl implements Quiescible {
+export class ShutdownControl implements Savable {
   private readonly services: ShutdownServices
   private readonly hooks: ShutdownHook[] = []
   private readonly resumeHooks: ResumeHook[] = []
-  private provider: StateProvider = () => undefined
+  private provider: StateProvider | undefined
+  /** Hooks of each kind that were there before a load. */
+  private expected = { hooks: 0, resumeHooks: 0 }
 
   constructor(services: ShutdownServices) {
     this.services = services
@@ -49,8 +72,9 @@ export class ShutdownControl implements Quiescible {
   }
 
   /**
-   * Says what of the program has to survive a save: asked at the last moment before the guest is suspended. A restored
-   * guest starts its program anew, and finds this in `kernel.restoredState`. The latest provider counts.
+   * Says what of the program has to survive a save: asked at the last moment before the guest is suspended, or its host is
+   * saved. A restored guest starts its program anew, and finds this in `kernel.restoredState`; one whose host was saved has
+   * besides all that it had open (`kernel.isLoaded`). The latest provider counts.
    *
    * @example
    * let visits = (kernel.restoredState as { visits: number } | undefined)?.visits ?? 0
@@ -62,7 +86,12 @@ export class ShutdownControl implements Quiescible {
 
   /** The program's state as it is now. */
   state(): unknown {
-    return this.provider()
+    return this.provider?.()
+  }
+
+  /** Whether the program says its state. */
+  get isStated(): boolean {
+    return this.provider !== undefined
   }
 
   /** Adds something to be done when the guest runs on after a cancelled suspend, in the order they were added. */
@@ -78,20 +107,42 @@ export class ShutdownControl implements Quiescible {
     await store.watch(NODE, () => this.services.spawn(() => this.obey(store)), { kept: true })
   }
 
-  /** What keeps it from being saved: hooks, which are code. */
-  underWay(): string | undefined {
-    return this.hooks.length + this.resumeHooks.length > 0 ? 'a hook for the shutdown' : undefined
+  /** Hooks of code that would not set them again. */
+  unsavable(): string | undefined {
+    return !this.isStated && this.hooks.length + this.resumeHooks.length > 0 ? 'a hook for the shutdown' : undefined
+  }
+
+  /** What the program says, and its hooks. Throws NOT_SUPPORTED for what JSON cannot hold. */
+  save(): ControlState {
+    return { program: this.isStated ? this.text() : undefined, hooks: this.hooks.length, resumeHooks: this.resumeHooks.length }
   }
 
   /** Watches on, in a kernel that was loaded. */
-  load({ attachWatch }: Attachments): void {
+  load({ hooks, resumeHooks }: ControlState, { attachWatch }: Attachments): void {
     const { store } = this.services
+    this.expected = { hooks, resumeHooks }
     if (store !== undefined) attachWatch(NODE, () => this.services.spawn(() => this.obey(store)))
   }
 
   /** Tells the hooks that the domain runs on. */
   resumed(): void {
     for (const hook of this.resumeHooks) this.services.spawn(async () => hook())
+  }
+
+  /** Whether hooks that were there before a load are not there now. */
+  get unattached(): boolean {
+    return this.hooks.length < this.expected.hooks || this.resumeHooks.length < this.expected.resumeHooks
+  }
+
+  private text(): string {
+    let text: string
+    try {
+      text = JSON.stringify(this.state() ?? null)
+    } catch (error) {
+      throw new XenError('NOT_SUPPORTED', `its program cannot say its state: ${thrownText(error)}`, { cause: error })
+    }
+    if (text.length <= STATE_LIMIT) return text
+    throw new XenError('NOT_SUPPORTED', `its program's state has ${text.length} characters, at most ${STATE_LIMIT} can be saved`)
   }
 
   private async obey(store: GuestStore): Promise<void> {

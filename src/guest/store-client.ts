@@ -3,7 +3,7 @@
  * over any other transport.
  */
 import type { BootRing } from './boot-info.ts'
-import type { GuestStore, StatefulStore, StoreAccess } from './store.ts'
+import type { StatefulStore, StoreAccess } from './store.ts'
 import type { Page } from './pages.ts'
 import { RingTransport, XenStoreClient } from '../xenstore/index.ts'
 import type { StoreTransport } from '../xenstore/index.ts'
@@ -60,7 +60,8 @@ export function connectStore(transport: StoreTransport, turn: () => void): State
       }
     },
     transaction: (body) => client.transaction((transaction) => body(access(transaction))),
-    underWay: () => client.underWay() ?? (unkept.length > 0 ? `a watch on ${unkept[0]} of code that cannot be saved` : undefined),
+    underWay: () => client.underWay(),
+    unsavable: () => (unkept.length > 0 ? `a watch on ${unkept[0]} of code that cannot be saved` : undefined),
     save: () => client.save(),
     load: (state) => client.load(state),
     attach: (path, handler) => client.attach(path, (event) => handler(event.path)),
@@ -69,7 +70,7 @@ export function connectStore(transport: StoreTransport, turn: () => void): State
 }
 
 /** XenStore over the ring of the boot information. */
-export function connectStoreRing(page: Page, ring: BootRing, services: StoreServices): GuestStore {
+export function connectStoreRing(page: Page, ring: BootRing, services: StoreServices): StatefulStore {
   const transport = new RingTransport({ view: page.view, base: page.base, notify: () => void services.notify(ring.port) }, 'client')
   services.listen(ring.port, () => transport.event())
   return connectStore(transport, services.turn)

@@ -4,7 +4,7 @@
  *
  * Reference: docs/misc/xenstore.txt.
  */
-import { XenError, type Quiescible, type Stateful } from '../util/index.ts'
+import { XenError, type Quiescible, type Savable, type Stateful } from '../util/index.ts'
 import type { ClientState } from '../xenstore/index.ts'
 
 /** What can be done with nodes, inside a transaction or without. Relative paths lie under the guest's own directory. */
@@ -37,7 +37,7 @@ export interface GuestStore extends StoreAccess {
 }
 
 /** A connection that can be saved with its guest. */
-export interface StatefulStore extends GuestStore, Stateful<ClientState>, Quiescible {
+export interface StatefulStore extends GuestStore, Stateful<ClientState>, Quiescible, Savable {
   /** Gives a watch that was loaded its handler again; the function ends the watch. */
   attach(path: string, handler: (path: string) => void): () => Promise<void>
   /** Paths of watches that were loaded and that nobody has attached. */

@@ -36,6 +36,12 @@ export interface Quiescible {
   underWay(): string | undefined
 }
 
+/** What can hold something that is code, and never becomes plain data. */
+export interface Savable {
+  /** What of it can never be saved, however long it is waited for, in words; undefined when nothing is. Changes nothing. */
+  unsavable(): string | undefined
+}
+
 /** One part's saved state. */
 export interface SavedPart {
   readonly version: number

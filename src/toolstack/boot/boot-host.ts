@@ -3,7 +3,7 @@
  */
 import { VirtualClock, type HostClock, type Hypervisor } from '../../hypervisor/index.ts'
 import type { PhysicalMemory } from '../../machine/index.ts'
-import { SeededRandom, XenError } from '../../util/index.ts'
+import { SeededRandom, XenError, type DomId } from '../../util/index.ts'
 import { XenStore, type LocalStore } from '../../xenstore/index.ts'
 import type { BootDescription } from '../grub/boot-description.ts'
 import { parseGrub } from '../grub/grub.ts'
@@ -12,6 +12,7 @@ import type { BootWarning } from '../grub/xen-options.ts'
 import type { TellFailure } from '../run/callback-failures.ts'
 import { PAGES_PER_MEBIBYTE } from '../domains/memory-settings.ts'
 import { Dom0Plan, type Dom0 } from '../dom0/dom0.ts'
+import { GuestPrograms } from '../domains/guest-programs.ts'
 import { writeHostNodes } from '../domains/domain-nodes.ts'
 import { MemoryFiles, checkedFiles, type FileReader } from '../config/files.ts'
 import { resolveHostOptions, type HostOptions, type ResolvedHostOptions } from './host-options.ts'
@@ -40,6 +41,10 @@ export interface HostParts {
   readonly dom0: Dom0
   /** What dom0 was made by, which saves it. */
   readonly plan: Dom0Plan
+  /** What runs in the other domains that are written in TypeScript. */
+  readonly programs: GuestPrograms
+  /** Called when one of them has thrown. */
+  readonly onGuestError: { current(domid: DomId, error: unknown): void }
   readonly dom0MaxMebibytes: number
   readonly files: FileReader
   readonly bootDescription: BootDescription | undefined
@@ -115,6 +120,8 @@ export function frameOf(given: HostOptions): HostFrame {
   xenstore.events.on('listener-failed', ({ path, error }) =>
     onCallbackFailed.current({ callback: 'store-watch', subject: path, error }))
   const onDomainException = { current: (): void => undefined }
+  const onGuestError: HostParts['onGuestError'] = { current: () => undefined }
+  const programs = new GuestPrograms({ loop, onCrash: (domid, error) => onGuestError.current(domid, error) })
   const plan = new Dom0Plan({
     control, store: xenstore, loop,
     pages: memory.atBoot * PAGES_PER_MEBIBYTE, maxPages: memory.most * PAGES_PER_MEBIBYTE,
@@ -126,7 +133,7 @@ export function frameOf(given: HostOptions): HostFrame {
     onCallbackFailed: (failure) => onCallbackFailed.current(failure),
   })
   return {
-    options, control, memory: machineMemory, clock, loop, xenstore, plan, bootDescription, onDomainException, onCallbackFailed, inputs,
+    options, control, memory: machineMemory, clock, loop, xenstore, plan, programs, bootDescription, onDomainException, onGuestError, onCallbackFailed, inputs,
     wall: clock instanceof RealTimeClock ? new Wall({ control, clock, inputs }) : undefined,
     dom0MaxMebibytes: memory.most,
     files: options.files === undefined ? new MemoryFiles() : checkedFiles(options.files),

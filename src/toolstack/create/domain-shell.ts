@@ -2,15 +2,16 @@
  * What surrounds a domain's memory, whether it is built or restored: the domain itself, its nodes in XenStore, and the
  * ends of its rings in dom0. Each step says how it is taken back.
  */
-import { TypeScriptRunner, type BootInfo, type GuestProgram } from '../../guest/index.ts'
-import type { ControlInterface, VcpuRunner } from '../../hypervisor/index.ts'
-import { SeededRandom, type DomId, type EventPort, type Mfn, type Random } from '../../util/index.ts'
+import type { BootInfo, GuestProgram } from '../../guest/index.ts'
+import type { ControlInterface } from '../../hypervisor/index.ts'
+import type { DomId, EventPort, Mfn, Random } from '../../util/index.ts'
 import { PAGE_SIZE } from '../../x86/index.ts'
 import type { LocalStore } from '../../xenstore/index.ts'
 import type { DomainConfig } from '../config/domain-config.ts'
 import type { Devices } from '../devices/devices.ts'
-import { wakingPort, type Dom0 } from '../dom0/dom0.ts'
+import type { Dom0 } from '../dom0/dom0.ts'
 import { removeDomainNodes, writeDomainNodes, writeRingNodes } from '../domains/domain-nodes.ts'
+import type { GuestPrograms } from '../domains/guest-programs.ts'
 import type { KernelPlaces } from '../domains/kernel-source.ts'
 import type { OperationContext } from '../run/operation.ts'
 import { PAGES_PER_MEBIBYTE, SLACK_PAGES } from '../domains/memory-settings.ts'
@@ -29,8 +30,7 @@ export interface CreateHost extends KernelPlaces {
   wallSeconds(): number
   /** Throws DOMAIN_EXISTS when a domain has this name. */
   claimName(name: string): void
-  /** Hears of exceptions that a guest in TypeScript threw. */
-  onGuestError(domid: DomId, error: unknown): void
+  readonly programs: GuestPrograms
   /** A domain that was made is gone again, as what was to make it complete has failed. */
   onFailed(domid: DomId, name: string, error: unknown): void
 }
@@ -69,29 +69,23 @@ type Undo = Pick<OperationContext<never>, 'undo'>
 const E820_RAM = 1
 
 function makeDomain({ host, config, kernel, uuid }: ShellPlan, boot: DomainShell['boot']): DomId {
-  const { control, loop } = host
+  const { control, programs } = host
   const seed = host.random.next()
-  const domid: { current?: DomId } = {}
-  domid.current = control.createDomain({
+  const domid = control.createDomain({
     kind: kernel.kind, vcpus: config.maxVcpus, handle: uuidBytes(uuid),
     maxPages: config.maxMemory * PAGES_PER_MEBIBYTE + SLACK_PAGES,
     maxPorts: config.maxEventChannels + 1, maxGrantFrames: config.maxGrantFrames,
     ...(!('program' in kernel) ? {} : {
-      createRunner: (hypercalls): VcpuRunner => new TypeScriptRunner(wakingPort(hypercalls, loop), {
-        program: kernel.program,
-        random: new SeededRandom(seed),
-        boot: () => boot.info!,
-        onCrash: (error) => host.onGuestError(domid.current!, error),
-      }),
+      createRunner: programs.starting({ program: kernel.program, seed, boot: () => boot.info! }),
     }),
   })
   // One range of RAM, as libxl tells a PV guest that has no devices passed through.
   if (!('program' in kernel)) {
-    control.setMemoryMap(domid.current, [
+    control.setMemoryMap(domid, [
       { address: 0, size: config.maxMemory * PAGES_PER_MEBIBYTE * PAGE_SIZE, type: E820_RAM },
     ])
   }
-  return domid.current
+  return domid
 }
 
 function writeNodes({ host, config, kernel, uuid }: ShellPlan, domid: DomId): void {
@@ -105,11 +99,12 @@ function writeNodes({ host, config, kernel, uuid }: ShellPlan, domid: DomId): vo
 
 /** Makes a domain that is empty and paused. */
 export function makeShell(plan: ShellPlan, context: Undo & { onMade?: (domid: DomId) => void }): DomainShell {
-  const { control, store } = plan.host
+  const { control, store, programs } = plan.host
   const boot: DomainShell['boot'] = {}
   const domid = makeDomain(plan, boot)
   context.undo((cause) => {
     control.destroyDomain(domid)
+    programs.forget(domid)
     plan.host.onFailed(domid, plan.config.name, cause)
   })
   context.onMade?.(domid)

@@ -7,7 +7,7 @@ import { ConsoleBackend } from '../../drivers/index.ts'
 import { TypeScriptRunner, kernelState, mappedPageState, type BootInfo, type GuestKernel, type MappedPage } from '../../guest/index.ts'
 import type { ControlInterface, HypercallPort } from '../../hypervisor/index.ts'
 import { SeededRandom, XenError, part, shape } from '../../util/index.ts'
-import type { DomId, EventPort, GrantRef, Part, Quiescible, StateOf } from '../../util/index.ts'
+import type { DomId, EventPort, GrantRef, Part, Quiescible, Savable, StateOf } from '../../util/index.ts'
 import { type StoreRing, type XenStore, type XenStoreServer } from '../../xenstore/index.ts'
 import type { TellFailure } from '../run/callback-failures.ts'
 import type { RunLoop } from '../run/run-loop.ts'
@@ -71,7 +71,7 @@ function announceEnds({ control, store, onDomainException }: Dom0Options, dom0: 
 }
 
 /** Dom0 on its way: what runs in the domain, and how it is booted, or loaded as it was. */
-export class Dom0Plan implements Quiescible {
+export class Dom0Plan implements Quiescible, Savable {
   private readonly options: Dom0Options
   private readonly service: StoreService
   private runner: TypeScriptRunner | undefined
@@ -153,6 +153,11 @@ export class Dom0Plan implements Quiescible {
     return this.service.underWay() ?? this.dom0.kernel.underWay()
   }
 
+  /** What dom0 has that can never be saved; undefined when nothing. */
+  unsavable(): string | undefined {
+    return this.dom0.kernel.unsavable()
+  }
+
   /**
    * Dom0 in four parts, in the order in which they are loaded: its services, XenStore, its kernel, which takes them up,
    * and the consoles.
@@ -165,7 +170,7 @@ export class Dom0Plan implements Quiescible {
         load: (state) => { saved.state = state },
       }),
       this.service.part(({ domid }) => this.savedRing(saved.state!, domid)),
-      part({ name: 'kernel', version: 1, shape: kernelState }, {
+      part({ name: 'kernel', version: 2, shape: kernelState }, {
         save: () => this.dom0.kernel.save(),
         load: (state) => {
           const kernel = this.runner!.load(state)

@@ -106,6 +106,10 @@ export class Guests implements Quiescible {
     this.lifecycle = this.createLifecycle()
     this.movement = this.createMovement()
     this.domainHost = this.createDomainHost()
+    parts.onGuestError.current = (domid, error) => {
+      this.crashes.noteThrown(domid, error)
+      hub.emit({ type: 'guest-error', id: domid, error })
+    }
   }
 
   /** Handles by number. */
@@ -174,7 +178,8 @@ export class Guests implements Quiescible {
   get toolstack(): Stateful<ToolstackState> {
     return statefulToolstack({
       kinds: this.devices.kinds, random: this.random, connection: this.parts.store.connection, crashes: this.crashes,
-      lifecycle: this.lifecycle, requests: this.requests, domains: () => this.list(), handle: (known) => this.handle(known), fate: (domid) => this.fates.get(domid),
+      lifecycle: this.lifecycle, requests: this.requests, domains: () => this.list(), handle: (known) => this.handle(known),
+      programOf: (domid) => this.parts.programs.programOf(domid), fate: (domid) => this.fates.get(domid),
     })
   }
 
@@ -245,19 +250,15 @@ export class Guests implements Quiescible {
 
   /** What making a domain needs. */
   private createHost(): CreateHost {
-    const { control, dom0, store, files, loop, options, clock } = this.parts
+    const { control, dom0, store, files, loop, options, clock, programs } = this.parts
     return {
-      control, dom0, store, files, loop, random: this.random, decompress: options.decompress, kernels: options.kernels, devices: this.devices,
+      control, dom0, store, files, loop, programs, random: this.random, decompress: options.decompress, kernels: options.kernels, devices: this.devices,
       wallSeconds: () => options.bootTime.getTime() / 1000 + clock.now() / 1e9,
       claimName: (name) => {
         // XenStore knows a domain's name before there is a handle for it.
         const taken = store.list('/local/domain').some((id) => store.tryRead(`${domainPath(Number(id))}/name`) === name)
         if (!taken) return
         throw new XenError('DOMAIN_EXISTS', `a domain named ${name} exists already`, { details: { name } })
-      },
-      onGuestError: (domid, error) => {
-        this.crashes.noteThrown(domid, error)
-        this.hub.emit({ type: 'guest-error', id: domid, error })
       },
       onFailed: (id, name, error) => this.hub.emit({ type: 'domain-destroyed', id, name, reason: 'failed', error }),
     }
@@ -313,7 +314,7 @@ export class Guests implements Quiescible {
 
   private async tearDown(domain: Domain, destruction: Destruction): Promise<DestructionReason> {
     const { id } = domain
-    const { operations, parts: { control, dom0, loop, store } } = this
+    const { operations, parts: { control, dom0, loop, store, programs } } = this
     const ended = operations.endDomain(id, goneError(domain, 'was destroyed'))
     // Not from within a run of the hypervisor, where this may have been called.
     await Promise.resolve()
@@ -328,7 +329,7 @@ export class Guests implements Quiescible {
     this.handles.delete(id)
     this.fates.delete(id)
     this.destroying.delete(id)
-    for (const part of [this.lifecycle, this.requests, operations, this.crashes]) part.forget(id)
+    for (const part of [this.lifecycle, this.requests, operations, this.crashes, programs]) part.forget(id)
     const { reason } = destruction
     fate.destroy(reason)
     this.hub.emit({ type: 'domain-destroyed', id, name: domain.name, reason })

@@ -1,13 +1,13 @@
 /**
- * A whole host as one tree of parts, and the way to a moment at which it can be saved: the guests stand, and dom0 has
- * nothing in hand - no step of a handshake, no request to a disk, no message of XenStore. Whoever finds it busy lets it run a
+ * A whole host as one tree of parts, and the way to a moment at which it can be saved: the guests stand, and dom0, as every
+ * guest in TypeScript, has nothing in hand - no step of a handshake, no request to a disk, no message of XenStore. Whoever finds it busy lets it run a
  * little and looks again, for a bounded while.
  */
 import { memoryShape } from '../../machine/index.ts'
-import { hashParts, part, partTree, XenError, type Part, type Quiescible, type SavedTree } from '../../util/index.ts'
+import { hashParts, part, partTree, XenError, type DomId, type Part, type Quiescible, type SavedTree } from '../../util/index.ts'
 import type { HostParts } from '../boot/boot-host.ts'
 import { later } from '../dom0/later-part.ts'
-import { isTypeScriptName } from '../domains/kernel-source.ts'
+import { programsState } from '../domains/guest-programs.ts'
 import { turn } from '../run/run-loop.ts'
 import type { Guests } from './guests.ts'
 import { toolstackState } from './toolstack-state.ts'
@@ -31,23 +31,29 @@ const busy = (what: string): XenError =>
   new XenError('BUSY', `the host cannot be saved now: ${what}`, { details: { what } })
 
 /** What can never be saved, however long it is waited for. Throws NOT_SUPPORTED, naming it. */
-function checkSavable({ guests }: HostInsides): void {
-  for (const { id, name, config: { kernel } } of guests.list()) {
-    if (typeof kernel !== 'function' && !(typeof kernel === 'string' && isTypeScriptName(kernel))) continue
-    const why = 'a guest in TypeScript, whose program cannot be saved while it runs: save the domain to a stream, or end it first'
-    throw new XenError('NOT_SUPPORTED', `domain ${id} (${name}) is ${why}`, { details: { id, name } })
-  }
+function checkSavable({ parts: { plan, programs }, guests }: HostInsides): void {
+  const own = plan.unsavable()
+  const found = own === undefined ? programs.unsavable() : { domid: 0 as DomId, why: own }
+  if (found === undefined) return
+  const { domid: id, why } = found
+  const name = guests.nameOf(id)
+  throw new XenError('NOT_SUPPORTED', `the host cannot be saved: domain ${id} (${name}) has ${why}`, { details: { id, name, what: why } })
 }
 
-/** Runs the host until nothing is under way in dom0. Throws BUSY, naming what was: it goes on, and nothing of it is lost. */
-async function settle({ parts: { loop, plan, clock }, guests }: HostInsides): Promise<void> {
+/**
+ * Runs the host until nothing is under way in dom0 and in guests in TypeScript. Throws BUSY, naming what was: it goes on, and
+ * nothing of it is lost; and NOT_SUPPORTED as soon as something shows that can never be saved.
+ */
+async function settle(host: HostInsides): Promise<void> {
+  const { parts: { loop, plan, programs, clock }, guests } = host
   const latest = clock.now() + MOST_TIME
   // Devices first: they know whose work it is.
-  const workers: readonly Quiescible[] = [guests.devices, plan]
+  const workers: readonly Quiescible[] = [guests.devices, plan, programs]
   const working = (): string | undefined => workers.map((one) => one.underWay()).find((why) => why !== undefined)
   for (let steps = 0; ; steps += 1) {
     await turn()
     for (let turns = 0; turns < TURNS && working() !== undefined; turns += 1) await turn()
+    checkSavable(host)
     const operation = guests.underWay()
     if (operation !== undefined) throw busy(operation)
     const why = working()
@@ -75,26 +81,30 @@ export async function whileQuiet<T>(host: HostInsides, work: () => T): Promise<T
 }
 
 /** The hypervisor, whose domain 0 is run by dom0's kernel. It looks at all that it is given when it is loaded. */
-const hypervisorPart = ({ control, plan }: Pick<HostParts, 'control' | 'plan'>): Part => later('hypervisor', () => ({
+const hypervisorPart = ({ control, plan, programs }: Pick<HostParts, 'control' | 'plan' | 'programs'>): Part => later('hypervisor', () => ({
   ...partTree({ name: 'hypervisor', version: 1 }, []),
   save: () => control.save(),
-  load: (saved) => control.load(saved as SavedTree, { createRunner: (domid) => (domid === 0 ? plan.createRunner : undefined) }),
+  load: (saved) => control.load(saved as SavedTree, { createRunner: (domid) => (domid === 0 ? plan.createRunner : programs.loading(domid)) }),
 }))
 
 /** What a host stands on: memory, the hypervisor, and dom0 with XenStore. */
-export const lowerParts = (parts: Pick<HostParts, 'control' | 'plan' | 'memory'>): readonly Part[] =>
+export const lowerParts = (parts: Pick<HostParts, 'control' | 'plan' | 'memory' | 'programs'>): readonly Part[] =>
   [part({ name: 'memory', version: 2, shape: memoryShape }, parts.memory), hypervisorPart(parts), ...parts.plan.parts()]
 
-/** What is above dom0: devices and the toolstack. `guests` is asked for once dom0 is there. */
-export const upperParts = (guests: () => Guests): readonly Part[] => [
+/** What is above dom0: devices, the toolstack, and the guests in TypeScript. `guests` is asked for once dom0 is there. */
+export const upperParts = ({ programs }: Pick<HostParts, 'programs'>, guests: () => Guests): readonly Part[] => [
   later('devices', () => guests().devices.part()),
   later('toolstack', () => part({ name: 'toolstack', version: 1, shape: toolstackState }, guests().toolstack)),
+  // The last: their programs may reach everything.
+  part({ name: 'programs', version: 1, shape: programsState }, {
+    save: () => programs.save((domid) => guests().nameOf(domid)), load: (state) => programs.load(state),
+  }),
 ]
 
 /** A whole host; its parts are loaded one after the other, with the making of the host between the lower and the upper. */
 export const hostTree = (lower: readonly Part[], upper: readonly Part[]): Part =>
-  partTree({ name: 'host', version: 1 }, [...lower, ...upper])
+  partTree({ name: 'host', version: 2 }, [...lower, ...upper])
 
 /** The hash of each part of a host, at the next moment at which nothing is under way. Rejects as {@link whileQuiet} does. */
 export const hashHost = (host: HostInsides): Promise<Record<string, string>> =>
-  whileQuiet(host, () => hashParts(hostTree(lowerParts(host.parts), upperParts(() => host.guests)).save()))
+  whileQuiet(host, () => hashParts(hostTree(lowerParts(host.parts), upperParts(host.parts, () => host.guests)).save()))

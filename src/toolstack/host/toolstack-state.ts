@@ -2,6 +2,7 @@
  * What the toolstack knows beside the hypervisor and XenStore: the handles of domains with what they were created from,
  * the kernels' symbols, restarts that are counted, and its source of chance.
  */
+import type { GuestProgram } from '../../guest/index.ts'
 import { badState, randomShape, shape, type SeededRandom, XenError, type DomId, type Shape, type Stateful, type StateOf } from '../../util/index.ts'
 import { resolveDomainOptions, type DomainConfig, type DomainOptions } from '../config/domain-config.ts'
 import type { StreamTrust } from '../config/stream-trust.ts'
@@ -9,7 +10,7 @@ import type { CrashBook } from '../crash/crash-book.ts'
 import { SymbolTable, symbolTableState } from '../crash/symbols.ts'
 import type { DeviceKinds } from '../device-kinds/device-kinds.ts'
 import { consolePlace } from '../domains/domain-console.ts'
-import type { KernelSource } from '../domains/kernel-source.ts'
+import { kernelName, type KernelSource } from '../domains/kernel-source.ts'
 import type { ShutdownRequests } from '../domains/shutdown-requests.ts'
 import type { DomainFate } from './domain-fate.ts'
 import type { Domain } from './domain.ts'
@@ -72,14 +73,20 @@ export interface ToolstackParts {
   readonly lifecycle: Lifecycle
   readonly requests: ShutdownRequests
   domains(): readonly Domain[]
+  /** The program that a domain was given when it was loaded: what stands in its configuration is a name. */
+  programOf(domid: DomId): GuestProgram | undefined
   /** Makes the handle of a domain that is there. */
   handle(domain: KnownDomain): Domain
   fate(domid: DomId): DomainFate | undefined
 }
 
+/** A configuration as it is saved: a program is named, as it is in a stream. */
+const savedConfig = (config: DomainConfig<KernelSource>): DomainConfig<KernelSource> =>
+  (typeof config.kernel === 'function' ? { ...config, kernel: kernelName(config.kernel) } : { ...config })
+
 /** What keeps a domain from being saved with the toolstack; undefined when nothing does. */
 export function domainUnderWay({ id, config }: Domain): string | undefined {
-  return isPlain({ ...config }, 8) ? undefined : `domain ${id}, which was created from what is no plain data`
+  return isPlain(savedConfig(config), 8) ? undefined : `domain ${id}, which was created from what is no plain data`
 }
 
 /** How a domain that is still there has ended: by itself. */
@@ -108,7 +115,7 @@ export function statefulToolstack(parts: ToolstackParts): Stateful<ToolstackStat
       connection: parts.connection,
       random: random.save(),
       domains: parts.domains().map((domain) => ({
-        domid: domain.id, name: domain.name, uuid: domain.uuid, config: structuredClone({ ...domain.config }), end: endOf(parts.fate(domain.id)),
+        domid: domain.id, name: domain.name, uuid: domain.uuid, config: structuredClone(savedConfig(domain.config)), end: endOf(parts.fate(domain.id)),
         place: consolePlace.of(domain.console), life: lifecycle.saveDomain(domain.id), requests: requests.save(domain.id),
         symbols: crashes.symbolsOf(domain.id)?.save(),
       })),
@@ -121,7 +128,9 @@ export function statefulToolstack(parts: ToolstackParts): Stateful<ToolstackStat
         crashes.know(id, saved.symbols && SymbolTable.from(saved.symbols))
         crashes.recall(id)
         const { name, uuid } = saved
-        const domain = parts.handle({ id, name, uuid, config: readConfig(saved.config, kinds) })
+        const program = parts.programOf(id)
+        const config = readConfig(saved.config, kinds)
+        const domain = parts.handle({ id, name, uuid, config: program === undefined ? config : { ...config, kernel: program } })
         consolePlace.move(domain.console, saved.place)
         const fate = parts.fate(id)
         if (fate !== undefined) Object.assign(fate, { ended: saved.end, crash: crashes.of(id) })

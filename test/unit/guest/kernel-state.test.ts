@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { connectStore, kernelState, TypeScriptRunner, type GuestKernel, type GuestProgram } from '../../../src/guest/index.ts'
-import { SeededRandom, hashState, type EventPort } from '../../../src/util/index.ts'
+import { SeededRandom, hashState, type DomId, type EventPort, type GrantRef } from '../../../src/util/index.ts'
 import { XenStore, XenStoreServer, type StoreTransport } from '../../../src/xenstore/index.ts'
 import { FakeHypervisor, type FakeDomain } from '../../../src/testing/index.ts'
 
@@ -76,6 +76,35 @@ describe('a kernel in TypeScript that goes on from saved state', () => {
     expect(fired).toEqual(['port', 'timer in time'])
   })
 
+  test('starts its program where that is wanted, which finds its state, its grants and its hooks, and is to take up all that was open', async () => {
+    const beat = (): void => undefined
+    let runs = 0
+    const program: GuestProgram = (kernel) => {
+      runs += 1
+      const { control, grants, frames, isLoaded, restoredState } = kernel
+      const known = restoredState as { ref: GrantRef; order: number } | undefined
+      const ref = known?.ref ?? grants.grant(5 as DomId, frames.allocate().frame)
+      const order = known === undefined ? kernel.after('5ms', beat).keep().order : known.order
+      if (known !== undefined) kernel.attachments.attachTimer(known.order, beat)
+      expect(isLoaded).toBe(known !== undefined)
+      control.saveState(() => ({ ref, order }))
+      if (runs < 3) control.beforeShutdown(() => undefined)
+    }
+    const rig = await Rig.boot(program)
+    const state = structuredClone(rig.kernel.save())
+    const calls = new Map(rig.domain.calls)
+    const load = (): GuestKernel => new TypeScriptRunner(rig.domain.hypercalls, {
+      program, random: new SeededRandom(1), boot: () => rig.domain.boot, store: (kernel) => connectStore(rig.transport, () => kernel.turn()),
+    }).load(state)
+    const loaded = load()
+    loaded.takeUp()
+    expect(rig.domain.calls).toEqual(calls)
+    await new Promise((resolve) => setImmediate(resolve))
+    expect(hashState(loaded.save())).toBe(hashState(state))
+    expect(loaded.grants.granted).toBe(1)
+    expect(() => load().takeUp()).toThrow('nobody owns a hook for the shutdown')
+  })
+
   test('follows its memory target and obeys shutdown requests as before', async () => {
     const rig = await Rig.boot()
     const loaded = rig.succeed()
@@ -97,7 +126,7 @@ describe('a kernel in TypeScript that goes on from saved state', () => {
     ['a hook for the shutdown', (kernel) => kernel.control.beforeShutdown(() => undefined)],
   ])('is not saved over %s', async (what, program) => {
     const rig = await Rig.boot(program)
-    expect(rig.kernel.underWay()).toBe(what)
+    expect(rig.kernel.unsavable() ?? rig.kernel.underWay()).toBe(what)
     expect(() => rig.kernel.save()).toThrow(what)
   })
 
