@@ -281,8 +281,6 @@ export class ScriptedProcessor implements Processor {
     }
   }
 
-  forget(): void {}
-
   load(): void {
     throw new XenError('NOT_SUPPORTED', 'a scripted processor is not restored')
   }

@@ -112,11 +112,6 @@ export interface Processor {
   undoAside(): void
   /** Drops all translations. */
   flushTlb(): void
-  /**
-   * Forgets all that can be made again: its translations, and the decoded code that it shares with the machine's other
-   * processors. What decoding costs a processor that counts work, it then costs again. Not while one runs.
-   */
-  forget(): void
   /** Drops the translations of the page that holds `address`. */
   flushPage(address: number): void
   /**

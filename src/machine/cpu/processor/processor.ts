@@ -370,11 +370,6 @@ export class MachineProcessor implements VirtualisedProcessor {
     this.core.translations.flush()
   }
 
-  forget(): void {
-    this.flushTlb()
-    this.engine.code.clear()
-  }
-
   flushPage(address: number): void {
     this.core.translations.flushPage(address)
   }

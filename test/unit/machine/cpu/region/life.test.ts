@@ -302,7 +302,7 @@ describe('a region goes', () => {
 
   test('when all decoded code is forgotten, and comes again', () => {
     const one = compiled()
-    one.bench.cpu.forget()
+    one.engine.code.clear()
     expect(one.figures()).toMatchObject({ regions: 0, modules: 0, frontBytes: 0 })
     goOn(one, 1000, 2000)
     expect(one.figures()).toMatchObject({ regions: 1, made: 2 })
