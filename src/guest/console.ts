@@ -6,7 +6,7 @@
  * Reference: public/io/console.h.
  */
 import { BytePipe, CONSOLE_PIPE } from '../rings/index.ts'
-import type { EventPort, Quiescible, Stateful, StateOf } from '../util/index.ts'
+import type { EventPort, Quiescible, Stateful } from '../util/index.ts'
 import { shape, XenError } from '../util/index.ts'
 import type { Page } from './pages.ts'
 
@@ -15,16 +15,27 @@ export const CONSOLE_OUTPUT_LIMIT = 1 << 20
 /** Bytes of input that may wait for a reader; beyond, input stays in the ring and the back-end has to wait. */
 export const CONSOLE_INPUT_LIMIT = 1 << 16
 
-/** What waits on either side of the page, whether input goes to a handler, and whether the page can be believed. */
-export const consoleState = /* @__PURE__ */ shape.record({
+/** A saved console: one that nobody waits for. */
+export interface ConsoleState {
+  readonly dropped: number
+  /** What is not in the page yet. */
+  readonly output: Uint8Array
+  /** What was taken out of the page and not given to anybody. */
+  readonly input: Uint8Array
+  /** Whether input goes to a handler. */
+  readonly handled: boolean
+  /** Whether the page's indexes were impossible. */
+  readonly broken: boolean
+  readonly afterReturn: boolean
+}
+
+/** What it must look like. */
+export const consoleState = /* @__PURE__ */ shape.record<ConsoleState>({
   dropped: shape.time,
   output: /* @__PURE__ */ shape.array(Uint8Array, 0, CONSOLE_OUTPUT_LIMIT),
   input: /* @__PURE__ */ shape.array(Uint8Array, 0, CONSOLE_INPUT_LIMIT),
   handled: shape.flag, broken: shape.flag, afterReturn: shape.flag,
 })
-
-/** A saved console: one that nobody waits for. */
-export type ConsoleState = StateOf<typeof consoleState>
 
 /** What the console needs of its guest. */
 export interface ConsoleServices {

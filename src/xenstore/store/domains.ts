@@ -2,7 +2,7 @@
  * What the store knows of domains: whether they are connected, what they use, which nodes they own and which name
  * them in their permissions. The two sets make the clean-up at a domain's death as cheap as what it leaves behind.
  */
-import { DOMAIN_ANY } from '../tree/permissions.ts'
+import { DOMAIN_ANY, samePermissions } from '../tree/permissions.ts'
 import { nodeSize, type StoreNode } from '../tree/node.ts'
 import { DEFAULT_QUOTA, type QuotaLimits, type QuotaUsage } from './quota.ts'
 import type { WriteCredit } from './write-rate.ts'
@@ -114,8 +114,8 @@ export class DomainTable {
 
   /** Books the change of one node: `before` or `after` is undefined when it is created or removed. */
   account(path: string, before: StoreNode | undefined, after: StoreNode | undefined): void {
-    if (before !== undefined && after !== undefined && before.permissions === after.permissions) {
-      // hot path: most changes are of a value alone.
+    if (before !== undefined && after !== undefined && samePermissions(before.permissions, after.permissions)) {
+      // hot path: most changes are of a value alone. What they say counts: copies in a loaded transaction have lists of their own.
       this.create(after.permissions[0].domid).usage.memory += nodeSize(after) - nodeSize(before)
       return
     }

@@ -53,6 +53,15 @@ export function parsePermissions(texts: readonly string[]): Permissions | undefi
   return list.length === 0 ? undefined : (list as unknown as Permissions)
 }
 
+/** Whether two lists say the same, be they one list or not. */
+export function samePermissions(first: Permissions, second: Permissions): boolean {
+  if (first === second) return true
+  return first.length === second.length && first.every(({ domid, access, ignored }, i) => {
+    const other = second[i]!
+    return domid === other.domid && access === other.access && (ignored === true) === (other.ignored === true)
+  })
+}
+
 /** The domains in whose name somebody asks: its own, and the one it has been given power over. */
 export interface Asker {
   readonly domid: number
