@@ -48,8 +48,8 @@ describe.skipIf(reason !== undefined)(`Debian's programs${reason ?? ''}`, { time
 
   test('the loader of the C library finds the level of instructions that the processor has', async () => {
     const text = await linux.run('/lib64/ld-linux-x86-64.so.2 --help')
-    expect(text).toMatch(/x86-64-v2 \(supported, searched\)/)
-    expect(text).not.toMatch(/x86-64-v[34] \(supported/)
+    expect(text).toMatch(/x86-64-v3 \(supported, searched\)/)
+    expect(text).not.toMatch(/x86-64-v4 \(supported/)
     expect(await linux.run('/bin/bash --version')).toMatch(/^GNU bash, version 5/)
   })
 

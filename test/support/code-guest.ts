@@ -7,7 +7,7 @@
  */
 import { FLAT, VGCF } from '../../src/abi/index.ts'
 import { Hypervisor, VirtualClock, type HypervisorOptions, type VcpuContext } from '../../src/hypervisor/index.ts'
-import { Machine, type Processor } from '../../src/machine/index.ts'
+import { Machine, type MachineOptions, type Processor } from '../../src/machine/index.ts'
 import { SeededRandom, type DomId, type Mfn } from '../../src/util/index.ts'
 import { GPR, PTE, type GprName } from '../../src/x86/index.ts'
 import { assemble } from './assembler.ts'
@@ -32,17 +32,20 @@ export interface CodeGuestOptions {
   readonly mode?: 'kernel' | 'user'
   readonly context?: Partial<VcpuContext>
   readonly hypervisor?: Partial<HypervisorOptions>
+  /** What its processors are. */
+  readonly cpu?: MachineOptions['cpu']
 }
 
 /** Host and guest in one. */
 export class CodeGuest {
-  readonly machine = new Machine({ memoryBytes: 16 << 20, processors: 2 })
+  readonly machine: Machine
   readonly hypervisor: Hypervisor
   readonly domid: DomId
   readonly frames: readonly Mfn[]
   readonly processor: Processor
 
   constructor(options: CodeGuestOptions = {}) {
+    this.machine = new Machine({ memoryBytes: 16 << 20, processors: 2, ...(options.cpu === undefined ? {} : { cpu: options.cpu }) })
     const processors: Processor[] = []
     this.hypervisor = new Hypervisor({
       memory: this.machine.memory, clock: new VirtualClock(), random: new SeededRandom(1),

@@ -27,7 +27,7 @@ export function createHypervisor(settings: HypervisorSettings): { readonly contr
   const { options, clock, random, scheduler, commandLine } = settings
   const { compiler } = options
   const machine = new Machine({
-    memoryBytes: machineBytes(options.memory), processors: MOST_VCPUS, ...(compiler === undefined ? {} : { compiler }),
+    memoryBytes: machineBytes(options.memory), processors: MOST_VCPUS, cpu: options.cpu, ...(compiler === undefined ? {} : { compiler }),
   })
   // Its own stream, so that the number of processors changes nothing else.
   const seeds = new SeededRandom(options.seed ^ PROCESSOR_SEEDS)

@@ -1,6 +1,6 @@
 /** What a host is booted with; checked here, with the defaults. */
 import * as z from 'zod'
-import type { CompilerOptions } from '../../machine/index.ts'
+import { DEFAULT_LEVEL, PROCESSOR_LEVELS, type CompilerOptions, type ProcessorLevel } from '../../machine/index.ts'
 import {
   duration as durationCheck, nearestWord, parseDuration, shown, XenError,
   type Duration, type Random,
@@ -52,6 +52,11 @@ export interface HostOptions {
    * when, is the same.
    */
   readonly compiler?: 'off' | CompilerOptions | undefined
+  /**
+   * Level of the x86-64 psABI that guests' processors have: `'x86-64-v3'` (default), with AVX2, or `'x86-64-v2'`. A saved domain
+   * that was shown more than a host has is refused there.
+   */
+  readonly cpu?: ProcessorLevel | undefined
   /** Physical CPUs. Default 1. */
   readonly cpus?: number | undefined
   /** Calendar time at boot. Default: now for a real-time host, 2005-10-24 for a virtual one, so that runs repeat. */
@@ -113,6 +118,7 @@ const shape = {
   compiler: z.custom<'off' | CompilerOptions>((value) => value === 'off' || (typeof value === 'object' && value !== null), {
     error: 'compiler must be "off" or an object of settings',
   }).optional(),
+  cpu: z.enum(PROCESSOR_LEVELS, { error: `cpu must be ${PROCESSOR_LEVELS.map((level) => `"${level}"`).join(' or ')}` }).default(DEFAULT_LEVEL),
   cpus: whole('cpus', 1, 64).default(1),
   bootTime: z.date({ error: 'bootTime must be a Date that is one' }).optional(),
   files: z

@@ -3,6 +3,7 @@
  * domain when it is long gone. It knows each domain's symbols, and what guests in TypeScript have thrown.
  */
 import type { ControlInterface, CrashReport } from '../../hypervisor/index.ts'
+import type { ProcessorLevel } from '../../machine/index.ts'
 import { XenError, type DomId } from '../../util/index.ts'
 import { describeCrash } from './describe-crash.ts'
 import { crashError, type DiskError, type DomainCrash } from './domain-crash.ts'
@@ -13,6 +14,8 @@ const KEPT_CRASHES = 64
 
 /** What a host knows about a domain that has crashed. */
 export interface CrashBookHost {
+  /** What its processors are. */
+  readonly level: ProcessorLevel
   /** Its name, whether there is a handle for it or not. */
   nameOf(domid: DomId): string
   diskErrors(domid: DomId): readonly DiskError[]
@@ -45,7 +48,7 @@ export class CrashBook {
   private describe(domid: DomId, report: CrashReport): void {
     const { host } = this
     const facts = {
-      name: host.nameOf(domid), symbols: this.symbols.get(domid), threw: this.thrown.has(domid),
+      name: host.nameOf(domid), level: host.level, symbols: this.symbols.get(domid), threw: this.thrown.has(domid),
       cause: this.thrown.get(domid), diskErrors: host.diskErrors(domid),
     }
     this.keep(domid, describeCrash(report, facts))

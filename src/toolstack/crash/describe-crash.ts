@@ -4,7 +4,7 @@
  */
 import { FLAT } from '../../abi/index.ts'
 import type { CrashedCode, CrashReport } from '../../hypervisor/index.ts'
-import { DEFAULT_LEVEL, disassembleAll, type Disassembled } from '../../machine/index.ts'
+import { Disassembler, type Disassembled, type ProcessorLevel } from '../../machine/index.ts'
 import { thrownText } from '../../util/index.ts'
 import { VECTOR, describeException, exceptionName } from '../../x86/index.ts'
 import { crashText } from './crash-text.ts'
@@ -21,6 +21,8 @@ const LONGEST_INSTRUCTION = 15
 /** What the toolstack knows beside the report. */
 export interface CrashFacts {
   readonly name: string
+  /** What the host's processors are. */
+  readonly level: ProcessorLevel
   readonly symbols: SymbolTable | undefined
   /** A guest in TypeScript threw `cause`, which may be undefined as well. */
   readonly threw: boolean
@@ -35,14 +37,16 @@ const symbolAt = (symbols: SymbolTable | undefined, address: number): string | u
   return place === undefined ? undefined : symbolText(place)
 }
 
-function decode(code: CrashedCode | undefined, cs: number): readonly Disassembled[] {
+function decode(code: CrashedCode | undefined, cs: number, level: ProcessorLevel): readonly Disassembled[] {
   if (code === undefined) return []
   const shown: Disassembled[] = []
   const codeSize = cs === FLAT.USER_CS32 ? 32 : 64
-  for (const one of disassembleAll(code.bytes, { address: code.address, codeSize })) {
-    const left = code.address + code.bytes.length - one.address
-    if (shown.length === SHOWN_INSTRUCTIONS || (shown.length > 0 && left < LONGEST_INSTRUCTION)) break
+  const disassembler = new Disassembler(level)
+  for (let offset = 0; offset < code.bytes.length && shown.length < SHOWN_INSTRUCTIONS;) {
+    if (shown.length > 0 && code.bytes.length - offset < LONGEST_INSTRUCTION) break
+    const one = disassembler.at(code.bytes, offset, { address: code.address + offset, codeSize })
     shown.push(one)
+    offset += one.length
   }
   return shown
 }
@@ -53,13 +57,13 @@ const instructionsOf = (code: CrashedCode | undefined, decoded: readonly Disasse
     bytes: code!.bytes.slice(address - code!.address, address - code!.address + length),
   }))
 
-function exceptionOf({ exception, state }: CrashReport, symbols: SymbolTable | undefined): CrashException | undefined {
+function exceptionOf({ exception, state }: CrashReport, { symbols, level }: CrashFacts): CrashException | undefined {
   if (exception === undefined) return undefined
   const { vector, errorCode, address, rip, fromUser, code } = exception
-  const decoded = decode(code, state?.registers.cs ?? 0)
+  const decoded = decode(code, state?.registers.cs ?? 0, level)
   const lacking = vector === VECTOR.UD ? decoded[0]?.lacking : undefined
   const opcode = vector === VECTOR.UD && decoded[0] !== undefined ? ` \`${decoded[0].text}\`` : ''
-  const missing = lacking === undefined ? '' : `: ${lacking}: not offered by ${DEFAULT_LEVEL}`
+  const missing = lacking === undefined ? '' : `: ${lacking}: not offered by ${level}`
   return {
     vector, name: exceptionName(vector), errorCode, address: unsigned(address), rip: unsigned(rip), fromUser, lacking,
     symbol: symbolAt(symbols, rip), description: `${describeException(exception)}${opcode}${missing}`,
@@ -97,14 +101,14 @@ function messageOf(report: CrashReport, exception: CrashException | undefined, f
 /** Gives a report its names. */
 export function describeCrash(report: CrashReport, facts: CrashFacts): DomainCrash {
   const { state } = report
-  const exception = exceptionOf(report, facts.symbols)
+  const exception = exceptionOf(report, facts)
   const rip = state === undefined ? undefined : Number(BigInt.asIntN(64, state.registers.rip))
   const crash = {
     id: report.domid, name: facts.name, vcpu: report.vcpu, time: report.time, origin: report.origin,
     message: messageOf(report, exception, facts), exception, state, cause: facts.cause,
     diskErrors: facts.diskErrors,
     symbol: rip === undefined ? undefined : symbolAt(facts.symbols, rip),
-    code: instructionsOf(state?.code, decode(state?.code, state?.registers.cs ?? 0)),
+    code: instructionsOf(state?.code, decode(state?.code, state?.registers.cs ?? 0, facts.level)),
     calls: callsOf(report, facts.symbols),
   }
   return { ...crash, text: crashText(crash) }

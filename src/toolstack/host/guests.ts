@@ -89,6 +89,7 @@ export class Guests implements Quiescible {
     this.random = new SeededRandom(parts.options.seed ^ CHOICES_SEED)
     this.requests = new ShutdownRequests(parts.store)
     this.crashes = new CrashBook(parts.control, {
+      level: parts.options.cpu,
       nameOf: (domid) => this.nameOf(domid), diskErrors: (domid) => this.devices.diskErrors(domid),
     })
     this.operations = new Operations({

@@ -11,7 +11,7 @@ export const PROCESSOR_LEVELS = ['x86-64-v2', 'x86-64-v3'] as const
 export type ProcessorLevel = (typeof PROCESSOR_LEVELS)[number]
 
 /** What processors are unless something else is asked for. */
-export const DEFAULT_LEVEL: ProcessorLevel = 'x86-64-v2'
+export const DEFAULT_LEVEL: ProcessorLevel = 'x86-64-v3'
 
 /**
  * x86-64-v2, random numbers, and what long mode and ring 0 need. Instructions are executed one behind the other, so LFENCE

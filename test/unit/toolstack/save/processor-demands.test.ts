@@ -6,10 +6,10 @@ import { ByteCollector } from '../../../support/byte-collector.ts'
 import { hostsOfTests } from '../../../support/mini.ts'
 import { alteredMini, savedMini } from '../../../support/saved-mini.ts'
 
-const boot = hostsOfTests({ memory: 64, dom0Memory: 8 })
+const boot = hostsOfTests({ memory: 64, dom0Memory: 8, cpu: 'x86-64-v2' })
 
-/** The file with a policy in which some leaves say more. */
-const showing = (more: readonly Partial<CpuidLeaf>[]): Promise<Uint8Array> => alteredMini((record) => {
+/** A record; that of the policy with leaves that say more. */
+const withMore = (record: ImageRecord, more: readonly Partial<CpuidLeaf>[]): ImageRecord[] => {
   if (record.type !== 'cpuid-policy') return [record]
   const leaves = record.leaves.map((leaf) => {
     const extra = more.find((one) => one.leaf === leaf.leaf)
@@ -17,7 +17,10 @@ const showing = (more: readonly Partial<CpuidLeaf>[]): Promise<Uint8Array> => al
     return { ...leaf, eax: both('eax'), ebx: both('ebx'), ecx: both('ecx'), edx: both('edx') }
   })
   return [{ ...record, leaves }]
-})
+}
+
+/** The file with a policy in which some leaves say more. */
+const showing = (more: readonly Partial<CpuidLeaf>[]): Promise<Uint8Array> => alteredMini((record) => withMore(record, more))
 
 /** The file with a record in front of the first vCPU's. */
 const withVcpuRecord = (extra: ImageRecord): Promise<Uint8Array> =>
@@ -110,6 +113,23 @@ describe('a vCPU that proves what it uses', () => {
       const host = await boot()
       await (await host.restore(await withVcpuRecord(extra))).console.waitFor('mini: restored')
     }
+  })
+
+  test('goes on with AVX in its extended state where the host has AVX, and is saved with it', async () => {
+    const host = await boot({ cpu: 'x86-64-v3' })
+    const more = [{ leaf: 1, ecx: AVX | XSAVE }, { leaf: 0xd, eax: 7, ecx: 832 }]
+    const file = await alteredMini((record) => (record.type === 'end' ? [xsave(7n), record] : withMore(record, more)))
+    const domain = await host.restore(file)
+    await domain.console.waitFor('mini: restored')
+    const { cpuid } = host.hypervisor.getCpuPolicy(domain.id)
+    expect(cpuid.find(({ leaf }) => leaf === 1)!.ecx & (AVX | XSAVE)).toBe(AVX | XSAVE)
+    expect(host.hypervisor.offeredState(domain.id)).toBe(7)
+    const state = host.hypervisor.getVcpuExtendedState(domain.id, 0)
+    expect([state.length, state[0], state[8]]).toEqual([16 + 832, 3, 7])
+    const saved = new ByteCollector()
+    await domain.save(saved)
+    await expect((await boot({ seed: 2 })).restore(saved.bytes())).rejects.toMatchObject({ code: 'NOT_SUPPORTED' })
+    await (await (await boot({ seed: 2, cpu: 'x86-64-v3' })).restore(saved.bytes())).console.waitFor('mini: restored')
   })
 
   test('is refused for CR4.OSXSAVE', async () => {
