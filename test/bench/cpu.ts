@@ -1,6 +1,7 @@
 /**
  * How fast the processor is: one integer program natively, on the machine alone, in a PV domain, on npm's v86 (with and
- * without its compiler) and on qemu-system-x86_64, phase by phase. Checksums are compared, so nobody skips work.
+ * without its compiler) and on qemu-system-x86_64, phase by phase. Checksums are compared, so nobody skips work. Then a
+ * vector program, where there is AVX2.
  * Targets of the interpreter: 150 MIPS over the program, 400 on the best phase, a domain at 0.97 of the machine alone,
  * a machine started in 150 ms, and a million new instructions decoded in a second.
  */
@@ -11,7 +12,7 @@ import type { Report } from './report.ts'
 import { decodingRates } from './support/decoding.ts'
 import { MACHINE_MEMORY, loadFlatProgram } from './support/flat-machine.ts'
 import {
-  build, PHASES, PhaseTimer, timeNative, timeQemu, timeV86, type Timing,
+  build, PHASES, PhaseTimer, timeNative, timeQemu, timeV86, type ProgramName, type Timing,
 } from './support/integer-program.ts'
 
 /** Work per phase: enough that the compilers of all contenders have warmed up for most of it. */
@@ -55,8 +56,8 @@ class TwoTimers {
   }
 }
 
-function runOnMachine(): Result {
-  const built = build('bare', SCALE)
+function runOnMachine(name: ProgramName = 'integer'): Result {
+  const built = build('bare', SCALE, name)
   if ('absent' in built) return built
   const program = loadFlatProgram(built.path)
   const timer = new TwoTimers()
@@ -104,7 +105,8 @@ function reportRun(report: Report, name: string, result: Result, native: Result)
     report({ case: name, value: 0, unit: 's', baseline: `absent: ${result.absent}`, ratio: null, target: null, met: null })
     return
   }
-  for (const phase of [...PHASES, 'total']) {
+  const phases = Object.keys(result.seconds)
+  for (const phase of [...phases, 'total']) {
     const seconds = phase === 'total' ? result.total : result.seconds[phase]!
     const peer = 'absent' in native ? undefined : phase === 'total' ? native.total : native.seconds[phase]!
     report({
@@ -178,10 +180,22 @@ async function runBoth(): Promise<{ machine: Result; domain: Result }> {
   return { machine: fastest(machines), domain: fastest(domains) }
 }
 
+/** The vector program on all that have AVX2. */
+async function reportVectors(report: Report): Promise<void> {
+  const native = await timeNative(SCALE, 'vector')
+  const machine = runOnMachine('vector')
+  const qemu = await timeQemu(SCALE, 'vector')
+  checkSums([native, machine, qemu])
+  for (const [name, result] of [['native', native], ['machine', machine], ['qemu tcg (32-bit)', qemu]] as const) {
+    reportRun(report, `vectors, ${name}`, result, native)
+  }
+}
+
 /** Runs the benchmark. */
 export async function run(report: Report): Promise<void> {
   reportStart(report)
   reportDecoding(report)
+  await reportVectors(report)
   const native = await timeNative(SCALE)
   const { machine, domain } = await runBoth()
   const qemu = await timeQemu(SCALE)

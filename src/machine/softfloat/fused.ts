@@ -1,11 +1,12 @@
 /**
- * Fused multiplication and addition of binary32 and binary64: exact product, exact sum, one rounding. Product and sum are
- * worked out in whole numbers as long as they have to be; the fast paths are not here.
+ * Fused multiplication and addition of binary32 and binary64: exact product, exact sum, one rounding. Where the host's own
+ * doubles do not do (native-fused.ts), product and sum are worked out in whole numbers as long as they have to be.
  * Reference: Intel SDM volume 1, section 14.5 (FMA, its NaNs and its signs); volume 2, VFMADD132PD.
  */
 import { DOUBLE, FLOAT_FLAG, type FloatFormat, KIND, ROUNDING, SINGLE } from './constants.ts'
+import { fusedDouble, fusedSingle } from './native-fused.ts'
 import { roundTo, roundingOf } from './rounding.ts'
-import type { SseArithmetic } from './sse.ts'
+import { makeBits, type SseArithmetic } from './sse.ts'
 import { Unpacked, pack32, pack64High, pack64Low, quieten, setIndefinite, unpack32, unpack64 } from './unpacked.ts'
 
 /** Bits of a significand. */
@@ -14,10 +15,12 @@ const BITS = 64
 const FAR = 260
 const WORD = 0xffff_ffffn
 
-/** Signs that an instruction turns over: 1 or 0. */
-export interface FusedSigns {
+/** What an instruction makes of its operands. */
+export interface FusedForm {
+  /** Signs that it turns over: 1 or 0. */
   readonly product: number
   readonly addend: number
+  readonly order: FusedOrder
 }
 
 /** Which operand's NaN is the answer where several are NaNs: their numbers, the first counts most. */
@@ -30,25 +33,47 @@ export class FusedOperands {
   readonly z = new Unpacked()
   readonly all: readonly [Unpacked, Unpacked, Unpacked] = [this.x, this.y, this.z]
   private readonly result = new Unpacked()
+  private readonly native = makeBits()
+  /** The patterns to work on: one or two words for each operand. */
+  readonly given = new Int32Array(6)
 
-  /** x * y + z of binary32, into `unit.low`. `order`: the operands in the order in which their NaNs count. Returns flags. */
-  fused32(unit: SseArithmetic, bits: readonly [number, number, number], o: { signs: FusedSigns; order: FusedOrder }): number {
-    bits.forEach((one, i) => unpack32(one, this.all[i]!))
+  /** x * y + z of binary32 as `given` has them, into `unit.low`. Returns flags. */
+  fused32(unit: SseArithmetic, o: FusedForm): number {
+    const { given, native: { words } } = this
+    words[0] = given[0]! ^ (o.product << 31)
+    words[1] = given[1]!
+    words[2] = given[2]! ^ (o.addend << 31)
+    const quick = fusedSingle(this.native)
+    if (quick === 0 || (quick > 0 && roundingOf(unit.control) === ROUNDING.NEAREST)) {
+      unit.low = words[0]!
+      return quick
+    }
+    this.all.forEach((one, i) => unpack32(given[i]!, one))
     const flags = this.fuse(unit, SINGLE, o)
     unit.low = pack32(this.result)
     return flags
   }
 
-  /** The same of binary64: halves of each operand in turn, into `unit.low` and `unit.high`. */
-  fused64(unit: SseArithmetic, halves: readonly number[], o: { signs: FusedSigns; order: FusedOrder }): number {
-    this.all.forEach((one, i) => unpack64(halves[i * 2]!, halves[i * 2 + 1]!, one))
+  /** The same of binary64, into `unit.low` and `unit.high`. */
+  fused64(unit: SseArithmetic, o: FusedForm): number {
+    const { given, native: { words } } = this
+    for (let i = 0; i < 6; i += 1) words[i] = given[i]!
+    words[1]! ^= o.product << 31
+    words[5]! ^= o.addend << 31
+    const quick = fusedDouble(this.native)
+    if (quick === 0 || (quick > 0 && roundingOf(unit.control) === ROUNDING.NEAREST)) {
+      unit.low = words[0]!
+      unit.high = words[1]!
+      return quick
+    }
+    this.all.forEach((one, i) => unpack64(given[i * 2]!, given[i * 2 + 1]!, one))
     const flags = this.fuse(unit, DOUBLE, o)
     unit.low = pack64Low(this.result)
     unit.high = pack64High(this.result)
     return flags
   }
 
-  private fuse(unit: SseArithmetic, format: FloatFormat, o: { signs: FusedSigns; order: FusedOrder }): number {
+  private fuse(unit: SseArithmetic, format: FloatFormat, o: FusedForm): number {
     const { x, y, z, result } = this
     unit.dropDenormals(this.all)
     const nan = o.order.map((i) => this.all[i]!).find(({ kind }) => kind > KIND.INFINITE)
@@ -58,8 +83,8 @@ export class FusedOperands {
       quieten(result)
       return signals ? FLOAT_FLAG.INVALID : 0
     }
-    x.sign ^= o.signs.product
-    z.sign ^= o.signs.addend
+    x.sign ^= o.product
+    z.sign ^= o.addend
     if (isInvalid(x, y, z)) {
       setIndefinite(result)
       return FLOAT_FLAG.INVALID

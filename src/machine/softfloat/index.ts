@@ -7,7 +7,7 @@ export {
 } from './constants.ts'
 export { Float80 } from './unpacked.ts'
 export { FusedOperands } from './fused.ts'
-export type { FusedOrder, FusedSigns } from './fused.ts'
+export type { FusedForm, FusedOrder } from './fused.ts'
 export { halfToSingle, singleToHalf } from './half.ts'
 export { SSE_OPERATION, SseArithmetic } from './sse.ts'
 export {

@@ -31,8 +31,8 @@ const SPLITTER = 0x800_0001
 const LEAST_PRODUCT = 2 ** -968
 const MOST_FACTOR = 2 ** 995
 const LEAST_DOUBLE = 2 ** -1022
-const LEAST_SINGLE = 2 ** -126
-const MOST_SINGLE = 2 ** 127
+/** Magnitudes of normal binary32 results, and of those that cannot have overflowed. */
+export const [LEAST_SINGLE, MOST_SINGLE] = [2 ** -126, 2 ** 127] as const
 
 /** Rounding error of the double sum `r` of `a` and `b`: a + b - r, exactly. */
 export function sumError(a: number, b: number, r: number): number {
@@ -51,7 +51,8 @@ export function productError(a: number, b: number, r: number): number {
   return lowA * lowB - (((r - highA * highB) - lowA * highB) - highA * lowB)
 }
 
-const isPlain = (x: number): boolean => {
+/** True for an operand or a result of products whose rounding errors are doubles too. */
+export const isPlain = (x: number): boolean => {
   const magnitude = Math.abs(x)
   return magnitude >= LEAST_PRODUCT && magnitude < MOST_FACTOR
 }

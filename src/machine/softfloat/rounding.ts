@@ -73,7 +73,8 @@ export function roundSignificand(x: Unpacked, precision: number, rounding: numbe
 
 /** Whether a value one binade below the normal range reaches it when rounded with unlimited exponents. */
 function roundsToNormal(x: Unpacked, format: FloatFormat, rounding: number): boolean {
-  if (x.exponent !== format.minExponent - 1 || x.high !== -1) return false
+  if (x.exponent !== format.minExponent - 1 || x.high >>> 8 !== 0xff_ffff) return false
+  if (format.precision !== 24 && x.high !== -1) return false
   let rest = x.extra
   if (format.precision === 64) {
     if (x.low !== -1) return false

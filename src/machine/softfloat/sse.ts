@@ -254,7 +254,8 @@ export class SseArithmetic {
   }
 }
 
-function makeBits(): FloatBits {
+/** Scratch memory of its own. */
+export function makeBits(): FloatBits {
   const buffer = new ArrayBuffer(32)
   return { words: new Int32Array(buffer), doubles: new Float64Array(buffer), singles: new Float32Array(buffer) }
 }

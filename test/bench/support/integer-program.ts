@@ -1,6 +1,6 @@
 /**
  * The integer program (test/bench/cpu-program) built for each environment, and the peers that run it: natively, on npm's
- * v86 and on qemu-system-x86_64. Phases are timed by the lines that the program prints.
+ * v86 and on qemu-system-x86_64; and the vector program, for all but v86. Phases are timed by the lines that the program prints.
  */
 import { execFileSync, spawn } from 'node:child_process'
 import { mkdtempSync, readFileSync } from 'node:fs'
@@ -10,6 +10,12 @@ import { join } from 'node:path'
 const source = join(import.meta.dirname, '..', 'cpu-program')
 /** The program's phases, in order. */
 export const PHASES = ['crc', 'bits', 'sort', 'hash', 'call'] as const
+/** Those of the vector program. */
+export const VECTOR_PHASES = ['copy-sse2', 'copy-avx2', 'sum-sse2', 'sum-avx2', 'matrix-sse2', 'matrix-avx2', 'matrix-fma'] as const
+const ALL_PHASES: ReadonlySet<string> = new Set([...PHASES, ...VECTOR_PHASES])
+
+/** Which program. */
+export type ProgramName = 'integer' | 'vector'
 
 /** Where the program can be built to run. */
 export type Target = 'native' | 'multiboot' | 'bare' | 'pv'
@@ -19,18 +25,20 @@ const freestanding = [
   '-Wl,--build-id=none', '-Wl,--no-warn-rwx-segments', '-Wl,-T,flat.ld',
 ]
 const at = (address: string): string => `-Wl,--defsym,load_address=${address}`
+const INTEGER_ONLY: Record<Target, readonly string[]> = { native: [], multiboot: ['-mno-sse'], bare: ['-mgeneral-regs-only'], pv: ['-mgeneral-regs-only'] }
 const flags: Record<Target, readonly string[]> = {
   native: ['-O2', '-fcf-protection=none', 'start-native.c'],
-  multiboot: ['-m32', '-march=i686', '-mno-sse', ...freestanding, at('0x100000'), 'start-multiboot.S'],
-  bare: ['-mgeneral-regs-only', ...freestanding, at('0x100000'), 'start-bare.S'],
-  pv: ['-mgeneral-regs-only', '-mcmodel=kernel', ...freestanding, at('0xffffffff80100000'), 'start-pv.S'],
+  multiboot: ['-m32', '-march=i686', ...freestanding, at('0x100000'), 'start-multiboot.S'],
+  bare: [...freestanding, at('0x100000'), 'start-bare.S'],
+  pv: ['-mcmodel=kernel', ...freestanding, at('0xffffffff80100000'), 'start-pv.S'],
 }
 
 /** Builds the program with gcc; `scale` multiplies its work. The path of the binary, or why there is none. */
-export function build(target: Target, scale: number): { path: string } | { absent: string } {
+export function build(target: Target, scale: number, program: ProgramName = 'integer'): { path: string } | { absent: string } {
   const path = join(mkdtempSync(join(tmpdir(), 'paravirt-bench-')), target)
+  const how = program === 'integer' ? INTEGER_ONLY[target] : target === 'native' ? [] : ['-DKERNEL']
   try {
-    execFileSync('gcc', [...flags[target], `-DSCALE=${scale}`, 'integer.c', '-o', path], { cwd: source, stdio: 'pipe' })
+    execFileSync('gcc', [...flags[target], ...how, `-DSCALE=${scale}`, `${program}.c`, '-o', path], { cwd: source, stdio: 'pipe' })
     return { path }
   } catch (error) {
     return { absent: `gcc could not build for ${target}: ${String((error as Error).message).split('\n')[0]}` }
@@ -70,7 +78,7 @@ export class PhaseTimer {
     const [name, word] = line.split(' ')
     if (name === 'done') this.done = true
     else if (word === 'begin') this.begun = this.now()
-    else if (name !== undefined && word !== undefined && (PHASES as readonly string[]).includes(name)) {
+    else if (name !== undefined && word !== undefined && ALL_PHASES.has(name)) {
       this.seconds[name] = (this.now() - this.begun) / 1000
       this.checksums[name] = word
     }
@@ -101,16 +109,16 @@ function timeCommand(command: string, args: readonly string[], limitSeconds: num
 }
 
 /** The program as a process of this machine. */
-export async function timeNative(scale: number): Promise<Timing | { absent: string }> {
-  const built = build('native', scale)
+export async function timeNative(scale: number, program: ProgramName = 'integer'): Promise<Timing | { absent: string }> {
+  const built = build('native', scale, program)
   return 'absent' in built ? built : timeCommand(built.path, [], 120)
 }
 
 /** The program under QEMU's translator; 32-bit multiboot, as v86 runs it. */
-export async function timeQemu(scale: number): Promise<Timing | { absent: string }> {
-  const built = build('multiboot', scale)
+export async function timeQemu(scale: number, program: ProgramName = 'integer'): Promise<Timing | { absent: string }> {
+  const built = build('multiboot', scale, program)
   if ('absent' in built) return built
-  const args = ['-accel', 'tcg', '-m', '64', '-display', 'none', '-serial', 'stdio', '-no-reboot', '-kernel', built.path]
+  const args = ['-accel', 'tcg', '-cpu', 'max', '-m', '64', '-display', 'none', '-serial', 'stdio', '-no-reboot', '-kernel', built.path]
   return timeCommand('qemu-system-x86_64', args, 300)
 }
 

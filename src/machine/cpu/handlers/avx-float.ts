@@ -91,19 +91,25 @@ const fused: Handler = (core, record) => {
   const count = isScalar ? 1 : lanes * halves
   const unit = prepare(core)
   const { fused: units, lanes: out } = core.floats
+  const { given } = units
+  const words = bytes / 4
   const product = (control >> FMA_CONTROL.negatesProduct) & 1
   const addends = (control >> FMA_CONTROL.addend) & 3
   let flags = 0
   for (let i = 0; i < count; i += 1) {
     const at = (i * bytes & 15) + (i * bytes >> 4) * UPPER_HALF
     const addend = addends < 2 ? addends : (i & 1) ^ (addends & 1) ^ 1
-    const o = { signs: { product, addend }, order: NAN_ORDER }
-    const word = (register: number, offset = 0): number => view.getInt32(register + at + offset, true)
-    if (bytes === 4) {
-      flags |= units.fused32(unit, [word(x), word(y), word(z)], o)
+    const form = { product, addend, order: NAN_ORDER }
+    for (let word = 0; word < words; word += 1) {
+      given[word] = view.getInt32(x + at + word * 4, true)
+      given[words + word] = view.getInt32(y + at + word * 4, true)
+      given[2 * words + word] = view.getInt32(z + at + word * 4, true)
+    }
+    if (words === 1) {
+      flags |= units.fused32(unit, form)
       out[i] = unit.low
     } else {
-      flags |= units.fused64(unit, [word(x), word(x, 4), word(y), word(y, 4), word(z), word(z, 4)], o)
+      flags |= units.fused64(unit, form)
       out[i * 2] = unit.low
       out[i * 2 + 1] = unit.high
     }

@@ -29,7 +29,7 @@ export const PRICE = {
   /** Operations in software, where the processor underneath does not round or flag as x86 does. */
   scalarFloat: 100,
   packedFloat: 300,
-  /** Fused multiplications, in whole numbers of some hundred bits. */
+  /** Fused multiplications: mostly by doubles, else in whole numbers of some hundred bits. */
   fused: 1200,
   /** Scalar products, comparisons of strings. */
   longVector: 600,

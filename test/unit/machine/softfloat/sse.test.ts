@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import {
-  ROUNDING, ROUNDING_OF_MXCSR, SSE_OPERATION, SseArithmetic, doubleToInteger, doubleToSingle, integerToDouble,
+  FLOAT_FLAG, ROUNDING, ROUNDING_OF_MXCSR, SSE_OPERATION, SseArithmetic, doubleToInteger, doubleToSingle, integerToDouble,
   integerToSingle, reciprocalRootSingle, reciprocalSingle, roundDouble, roundSingle, singleToDouble, singleToInteger,
 } from '../../../../src/machine/softfloat/index.ts'
 import { below, type Random, SeededRandom } from '../../../../src/util/index.ts'
@@ -153,4 +153,14 @@ describe.skipIf(harness.path === undefined)(`SSE against the processor (${harnes
     })
     expect(wrong.map(({ a }) => hex(a)).slice(0, 8)).toEqual([])
   })
+})
+
+test.each([
+  // (1 - m * 2^-23) * (1 + m * 2^-23) is 1 - m^2 * 2^-46: above or below what rounds to 1 with 24 bits.
+  ['least normal number', 256, FLOAT_FLAG.PRECISION], ['least normal number, from further below', 1000, FLOAT_FLAG.PRECISION],
+  ['number below', 1600, FLOAT_FLAG.PRECISION | FLOAT_FLAG.UNDERFLOW],
+])('a product of binary32 that rounds to the %s is tiny only when it would be with any exponent', (_, m, flags) => {
+  const unit = new SseArithmetic()
+  const bits = (value: number): number => new Int32Array(Float32Array.of(value).buffer)[0]!
+  expect(unit.binary32(SSE_OPERATION.MUL, bits((1 - m * 2 ** -23) * 2 ** -63), bits((1 + m * 2 ** -23) * 2 ** -63))).toBe(flags)
 })
