@@ -26,6 +26,8 @@ const LEAST_DECODING = 1
 const ROUNDS = 4
 /** Instructions between two looks while instructions are counted by phase. */
 const COUNTING_SLICE = 10_000
+/** A processor is done with the vector program before its lines can be told apart: it does so many times the work. */
+const NATIVE_REPEATS = 64
 
 interface Run extends Timing {
   readonly instructions?: number
@@ -180,9 +182,16 @@ async function runBoth(): Promise<{ machine: Result; domain: Result }> {
   return { machine: fastest(machines), domain: fastest(domains) }
 }
 
+/** What one of several repetitions took. */
+function divided(timing: Timing, by: number): Timing {
+  const seconds = Object.fromEntries(Object.entries(timing.seconds).map(([phase, value]) => [phase, value / by]))
+  return { ...timing, seconds, total: timing.total / by }
+}
+
 /** The vector program on all that have AVX2. */
 async function reportVectors(report: Report): Promise<void> {
-  const native = await timeNative(SCALE, 'vector')
+  const many = await timeNative(SCALE * NATIVE_REPEATS, 'vector')
+  const native = 'absent' in many ? many : divided(many, NATIVE_REPEATS)
   const machine = runOnMachine('vector')
   const qemu = await timeQemu(SCALE, 'vector')
   checkSums([native, machine, qemu])

@@ -1,6 +1,6 @@
 /*
  * The vector program of `npm run bench -- cpu`: a copy, a checksum and a product of matrices, each with SSE2 and with AVX2 (the
- * last with FMA). Like integer.c it knows nothing of where it runs, but switches vectors on where it is its own kernel.
+ * last with FMA). Its sums do not depend on SCALE. Like integer.c it knows nothing of where it runs, but switches vectors on where it is its own kernel.
  */
 #define _MM_MALLOC_H_INCLUDED
 #include <immintrin.h>
@@ -52,23 +52,29 @@ AVX2 static uint32_t copy_avx2(void) {
 
 SSE2 static uint32_t sum_sse2(void) {
   __m128i sum = _mm_setzero_si128(), mixed = sum;
-  for (int round = 0; round < 256 * SCALE; round++)
+  for (int round = 0; round < 256 * SCALE; round++) {
+    if (round % 256 == 0) sum = mixed = _mm_setzero_si128();
     for (uint32_t i = 0; i < BYTES; i += 16) {
       __m128i a = _mm_load_si128((const __m128i *)(from + i));
       sum = _mm_add_epi32(sum, a);
       mixed = _mm_xor_si128(_mm_add_epi32(mixed, sum), _mm_srli_epi32(mixed, 7));
+      __asm__ volatile("" ::: "memory");
     }
+  }
   return (uint32_t)_mm_cvtsi128_si32(mixed);
 }
 
 AVX2 static uint32_t sum_avx2(void) {
   __m256i sum = _mm256_setzero_si256(), mixed = sum;
-  for (int round = 0; round < 256 * SCALE; round++)
+  for (int round = 0; round < 256 * SCALE; round++) {
+    if (round % 256 == 0) sum = mixed = _mm256_setzero_si256();
     for (uint32_t i = 0; i < BYTES; i += 32) {
       __m256i a = _mm256_load_si256((const __m256i *)(from + i));
       sum = _mm256_add_epi32(sum, a);
       mixed = _mm256_xor_si256(_mm256_add_epi32(mixed, sum), _mm256_srli_epi32(mixed, 7));
+      __asm__ volatile("" ::: "memory");
     }
+  }
   return (uint32_t)_mm_cvtsi128_si32(_mm256_castsi256_si128(mixed));
 }
 
@@ -87,6 +93,7 @@ SSE2 static uint32_t matrix_sse2(void) {
         __m128 sum = _mm_setzero_ps();
         for (int k = 0; k < SIDE; k++) sum = _mm_add_ps(sum, _mm_mul_ps(_mm_set1_ps(left[i][k]), _mm_load_ps(&right[k][j])));
         _mm_store_ps(&product[i][j], sum);
+        __asm__ volatile("" ::: "memory");
       }
   return total();
 }
@@ -98,6 +105,7 @@ AVX2 static uint32_t matrix_avx2(void) {
         __m256 sum = _mm256_setzero_ps();
         for (int k = 0; k < SIDE; k++) sum = _mm256_add_ps(sum, _mm256_mul_ps(_mm256_set1_ps(left[i][k]), _mm256_load_ps(&right[k][j])));
         _mm256_store_ps(&product[i][j], sum);
+        __asm__ volatile("" ::: "memory");
       }
   return total();
 }
@@ -109,6 +117,7 @@ FMA static uint32_t matrix_fma(void) {
         __m256 sum = _mm256_setzero_ps();
         for (int k = 0; k < SIDE; k++) sum = _mm256_fmadd_ps(_mm256_set1_ps(left[i][k]), _mm256_load_ps(&right[k][j]), sum);
         _mm256_store_ps(&product[i][j], sum);
+        __asm__ volatile("" ::: "memory");
       }
   return total();
 }
