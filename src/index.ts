@@ -37,7 +37,9 @@ export type {
   CallbackFailure, CallbackName, DestructionReason, DetachOptions, DiskOpenRequest, DiskOpener, DiskOrigin, DomainEnd, StreamPermissions, StreamTrust,
   ShutdownProgress, ShutdownReasonName, SyntaxNote, UntilOptions, VcpuProgress, WaitForOptions,
 } from './toolstack/index.ts'
+export { speedscopeProfile } from './machine/index.ts'
 export type {
+  CompilerOptions, ProcessorProfile, ProfileSample, SpeedscopeFile, SpeedscopeOptions,
   Trace, TraceAnswer, TraceHooks, TracedAccess, TracedException, TracedInstruction,
 } from './machine/index.ts'
 export { GuestKernel } from './guest/index.ts'

@@ -21,6 +21,9 @@ export type {
   CacheFault, CacheInspection, CachedTranslation, CodeInspection,
 } from './interface/inspection.ts'
 export type { CompilerFigures, CompilerOptions } from './interface/compiler.ts'
+export type { ProcessorProfile, ProfileSample, RegionProfile } from './interface/profile.ts'
+export { speedscopeProfile } from './profile/speedscope.ts'
+export type { SpeedscopeFile, SpeedscopeOptions } from './profile/speedscope.ts'
 export { EXIT } from './interface/processor.ts'
 export { FRAME_RIGHT } from './interface/sources.ts'
 export type {

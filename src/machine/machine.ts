@@ -12,6 +12,7 @@ import { MachineMemory } from './memory/machine-memory.ts'
 import type { PhysicalMemory } from './memory/physical-memory.ts'
 import type { CompilerFigures, CompilerOptions } from './interface/compiler.ts'
 import type { BareProcessor, Processor, ProcessorOptions, VirtualisedProcessor } from './interface/processor.ts'
+import type { RegionProfile } from './interface/profile.ts'
 
 /** What a machine consists of. */
 export interface MachineOptions {
@@ -67,6 +68,11 @@ export class Machine {
   /** What the compiling tier has done; undefined where there is none. */
   compilerFigures(): CompilerFigures | undefined {
     return this.engine?.compiler?.figures()
+  }
+
+  /** The compiled regions that there are, the most sampled first; none where nothing is compiled. */
+  regions(): readonly RegionProfile[] {
+    return this.engine?.compiler?.regions() ?? []
   }
 
   /** Adds a processor: a hosted one for a hypervisor, or one with a kernel of its own, bare or within a host. */

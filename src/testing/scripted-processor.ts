@@ -3,7 +3,7 @@
  * does something and says why the run ended. It knows no x86.
  */
 import type {
-  CacheInspection, CodeInspection, Disassembled, ExitReason, Processor, ProcessorExit, ProcessorState, Registers, SegmentState, Trace, TraceHooks,
+  CacheInspection, CodeInspection, Disassembled, ExitReason, Processor, ProcessorExit, ProcessorProfile, ProcessorState, Registers, SegmentState, Trace, TraceHooks,
 } from '../machine/index.ts'
 import type { CpuidAnswer } from '../x86/index.ts'
 import { PAGE_SHIFT, RFLAGS, SEGMENT } from '../x86/index.ts'
@@ -250,6 +250,10 @@ export class ScriptedProcessor implements Processor {
   /** Everything is UD2. */
   instruction(): Disassembled {
     return disassemble(Uint8Array.of(0x0f, 0x0b), { address: this.registers.rip() })
+  }
+
+  profile(): ProcessorProfile {
+    return { slice: 0, samples: [] }
   }
 
   trace(hooks: TraceHooks): Trace {

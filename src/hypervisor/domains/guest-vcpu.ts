@@ -3,7 +3,7 @@
  * hypervisor's own half is in domain.ts, and asks this one; what a kind does not have is absent here, and whoever asks
  * for it says so. Nothing here says which kind it is.
  */
-import type { CacheInspection, CodeInspection, Registers, Trace, TraceHooks } from '../../machine/index.ts'
+import type { CacheInspection, CodeInspection, ProcessorProfile, Registers, Trace, TraceHooks } from '../../machine/index.ts'
 import type { CpuidAnswer } from '../../x86/index.ts'
 import type { Part } from '../../util/index.ts'
 import type { GuestAccess } from '../memory/guest-access.ts'
@@ -61,6 +61,8 @@ export interface GuestContext {
   cpuid(leaf: number, subleaf: number, own: CpuidTable | undefined): CpuidAnswer
   /** Begins to watch it. */
   trace(hooks: TraceHooks): Trace
+  /** Where it was when it was sampled. */
+  profile(): ProcessorProfile
   /** Its registers as a crash report shows them. */
   crashRegisters(): CrashRegisters
   /** The exception that was last sent to its guest. */

@@ -8,6 +8,7 @@ import type { Random } from '../../util/index.ts'
 import type { CpuidAnswer } from '../../x86/index.ts'
 import type { Disassembled } from './disassembled.ts'
 import type { CacheInspection, CodeInspection } from './inspection.ts'
+import type { ProcessorProfile } from './profile.ts'
 import type { Registers, SystemView } from './registers.ts'
 import type { ProcessorState } from './saved-state.ts'
 import type {
@@ -128,6 +129,8 @@ export interface Processor {
    * of them ends.
    */
   trace(hooks: TraceHooks): Trace
+  /** Where it was when it was sampled, for a profile; without samples where nothing is compiled. */
+  profile(): ProcessorProfile
   /** What it has remembered of page tables and code, for checks; not while it runs. */
   inspect(): CacheInspection
   /** The decoded code that it shares with the machine's other processors, for checks; not while one runs. */

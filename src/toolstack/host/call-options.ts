@@ -68,6 +68,7 @@ export interface CallOptions {
   'detachNic': DetachOptions
   'detachDevice': DetachOptions
   'trace': { readonly vcpu?: number }
+  'profile': { readonly vcpu?: number }
   'the hooks of trace': TraceHooks
 }
 
@@ -114,6 +115,7 @@ const CHECKS: { readonly [C in keyof CallOptions]: OptionChecks<CallOptions[C]> 
   attachNic: { signal }, attachDevice: { signal },
   detachDisk: detach, detachNic: detach, detachDevice: detach,
   trace: { vcpu: count },
+  profile: { vcpu: count },
   'the hooks of trace': { instruction: callable, memory: callable, exception: callable },
 }
 

@@ -3,7 +3,7 @@
  * After the domain is destroyed its calls throw DOMAIN_NOT_FOUND.
  */
 import type { DomainInfo } from '../../hypervisor/index.ts'
-import type { Trace, TraceHooks } from '../../machine/index.ts'
+import type { ProcessorProfile, Trace, TraceHooks } from '../../machine/index.ts'
 import type { DomId } from '../../util/index.ts'
 import type { LocalStore } from '../../xenstore/index.ts'
 import type { DomainConfig } from '../config/domain-config.ts'
@@ -204,6 +204,17 @@ export class Domain {
     checkCall('the hooks of trace', hooks)
     checkCall('trace', { vcpu })
     return traceVcpu(this.host, this.id, { hooks, vcpu })
+  }
+
+  /**
+   * Where a vCPU has spent its instructions, by samples. Throws INVALID_STATE for a guest written in TypeScript.
+   *
+   * @example
+   * writeFileSync('guest.speedscope.json', JSON.stringify(speedscopeProfile(domain.profile(), { symbol: nameOf })))
+   */
+  profile({ vcpu = 0 }: { readonly vcpu?: number } = {}): ProcessorProfile {
+    checkCall('profile', { vcpu })
+    return this.host.control.profileVcpu(this.id, vcpu)
   }
 
   /** Resolves when the guest has ended, with the reason; at once when it has. */

@@ -4,7 +4,7 @@
  * Reference: xen/common/domctl.c; xen/arch/x86/domctl.c, XEN_DOMCTL_set_cpu_policy, XEN_DOMCTL_set_vcpu_msrs.
  */
 import { ERRNO, VGCF } from '../../../abi/index.ts'
-import type { Trace, TraceHooks } from '../../../machine/index.ts'
+import type { ProcessorProfile, Trace, TraceHooks } from '../../../machine/index.ts'
 import { signedFromParts } from '../../../util/index.ts'
 import { type CpuidAnswer, MSR } from '../../../x86/index.ts'
 import {
@@ -111,6 +111,11 @@ export class VcpuOperations {
   /** Begins to watch a vCPU; -EINVAL without registers. */
   trace(vcpu: Vcpu, hooks: TraceHooks): Trace | number {
     return vcpu.guest?.context?.trace(hooks) ?? -ERRNO.EINVAL
+  }
+
+  /** Where a vCPU was when it was sampled; -EINVAL without registers. */
+  profile(vcpu: Vcpu): ProcessorProfile | number {
+    return vcpu.guest?.context?.profile() ?? -ERRNO.EINVAL
   }
 
   /** Brings up a vCPU that needs no registers: 0, or -EINVAL for one that does. */

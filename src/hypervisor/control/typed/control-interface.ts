@@ -6,7 +6,7 @@
  * Reference: xen/include/public/domctl.h, sysctl.h, arch-x86/xen.h (vcpu_guest_context).
  */
 import type { HypercallPort } from '../../../abi/index.ts'
-import type { Trace, TraceHooks } from '../../../machine/index.ts'
+import type { ProcessorProfile, Trace, TraceHooks } from '../../../machine/index.ts'
 import type { Bitmap, DomId, EventPort, EventSource, GrantRef, Mfn, Random } from '../../../util/index.ts'
 import type { CpuPolicy, MsrEntry } from '../../domains/cpu-policy.ts'
 import type { CrashReport } from '../../domains/crash-report.ts'
@@ -145,6 +145,8 @@ export interface VcpuControl {
    * `vcpu-stopped` tells, and `unpauseDomain` lets it go on. Throws INVALID_STATE for a vCPU without registers.
    */
   traceVcpu(domid: DomId, vcpu: number, hooks: TraceHooks): Trace
+  /** Where a vCPU of a binary guest was when it was sampled. Throws INVALID_STATE for a vCPU without registers. */
+  profileVcpu(domid: DomId, vcpu: number): ProcessorProfile
   /** State, CPU time in nanoseconds and place of one vCPU. */
   vcpuInfo(domid: DomId, vcpu: number): VcpuInfoSnapshot
   /** Weight, cap and the like in the names of the scheduler in use. */

@@ -2,7 +2,7 @@
  * The registers of a PV vCPU as builders, save, traces and crash reports ask for them, and what checks ask of its
  * processor. Setting and getting all of them at once is in contexts.ts.
  */
-import type { CacheInspection, CodeInspection, Registers, Trace, TraceHooks } from '../../../machine/index.ts'
+import type { CacheInspection, CodeInspection, ProcessorProfile, Registers, Trace, TraceHooks } from '../../../machine/index.ts'
 import { bigFromParts } from '../../../util/index.ts'
 import { type CpuidAnswer, PAGE_SHIFT, SEGMENT } from '../../../x86/index.ts'
 import type { CpuidTable } from '../../domains/cpu-policy.ts'
@@ -77,6 +77,10 @@ export class PvContext implements GuestContext {
 
   trace(hooks: TraceHooks): Trace {
     return this.pv.processor.trace(hooks)
+  }
+
+  profile(): ProcessorProfile {
+    return this.pv.processor.profile()
   }
 
   crashRegisters(): CrashRegisters {

@@ -9,6 +9,7 @@ import { SeededRandom, XenError, signedFromParts } from '../../../util/index.ts'
 import type { CacheInspection, CodeInspection } from '../../interface/inspection.ts'
 import { EXIT } from '../../interface/processor.ts'
 import type { ExitReason, ProcessorExit, ProcessorOptions, VirtualisedProcessor } from '../../interface/processor.ts'
+import type { ProcessorProfile } from '../../interface/profile.ts'
 import type { ProcessorState } from '../../interface/saved-state.ts'
 import type { Trace, TraceHooks } from '../../interface/trace.ts'
 import { FRAME_RIGHT } from '../../interface/sources.ts'
@@ -403,6 +404,10 @@ export class MachineProcessor implements VirtualisedProcessor {
     this.tracer ??= new Tracer(this.core, this.registers, this.engine.level)
     this.core.debug.observer = this.tracer
     return this.tracer.start(hooks)
+  }
+
+  profile(): ProcessorProfile {
+    return this.samples.profile(this.engine.compiler?.slice ?? 0)
   }
 
   inspect(): CacheInspection {

@@ -6,12 +6,13 @@
 import { PAGE_SHIFT } from '../../../x86/index.ts'
 import { SeededRandom, below } from '../../../util/index.ts'
 import type { CompilerFigures } from '../../interface/compiler.ts'
+import type { RegionProfile } from '../../interface/profile.ts'
 import type { CodeCache, CodeFollower } from '../code/code-cache.ts'
 import type { Views } from '../core/core.ts'
 import { BLOCK } from '../layout/record.ts'
 import { ACCESS, State } from '../layout/state.ts'
 import type { CompilerSettings } from './defaults.ts'
-import { exitCause } from './exit-causes.ts'
+import { EXIT_CAUSES, exitCause } from './exit-causes.ts'
 import { HotPlaces } from './hot-places.ts'
 import { Installer } from './installer.ts'
 import type { FoundRegion, InstallerParts } from './installer.ts'
@@ -185,6 +186,15 @@ export class RegionCompiler implements CodeFollower {
     this.installer.forgetAll()
     this.waiting = []
     this.places.clear()
+  }
+
+  /** The regions that there are, the most sampled first. */
+  regions(): RegionProfile[] {
+    const regions = [...this.installer.live.all()].map(({ entry, instructions, codeBytes, samples, leftBy }) => ({
+      entry, instructions, codeBytes, samples,
+      exits: Object.fromEntries(EXIT_CAUSES.map((cause, index) => [cause, leftBy[index]!] as const).filter(([, count]) => count > 0)),
+    }))
+    return regions.sort((one, other) => other.samples - one.samples)
   }
 
   /** What has been done so far. */

@@ -3,6 +3,8 @@
  * there. Of very many addresses those that come late are counted together.
  */
 
+import type { ProcessorProfile } from '../../interface/profile.ts'
+
 /** Addresses that are told apart. */
 const MOST_ADDRESSES = 1 << 16
 
@@ -16,7 +18,7 @@ export interface AddressSamples {
 export class Samples {
   private readonly byAddress = new Map<number, AddressSamples>()
   /** Those of addresses beyond the most. */
-  readonly others: AddressSamples = { interpreted: 0, compiled: 0 }
+  private readonly others: AddressSamples = { interpreted: 0, compiled: 0 }
 
   /** Counts one. */
   add(address: number, kind: keyof AddressSamples): void {
@@ -28,8 +30,12 @@ export class Samples {
     samples[kind] += 1
   }
 
-  /** Addresses with their samples. */
-  all(): IterableIterator<[address: number, samples: AddressSamples]> {
-    return this.byAddress.entries()
+  /** What has been counted, the most frequent address first. */
+  profile(slice: number): ProcessorProfile {
+    const rows = [...this.byAddress, [-1, this.others] as const]
+      .map(([address, { interpreted, compiled }]) => ({ address, interpreted, compiled }))
+      .filter(({ interpreted, compiled }) => interpreted + compiled > 0)
+      .sort((one, other) => other.interpreted + other.compiled - one.interpreted - one.compiled)
+    return { slice, samples: rows }
   }
 }
