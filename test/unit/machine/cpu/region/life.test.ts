@@ -4,7 +4,7 @@
  */
 import { describe, expect, test } from 'vitest'
 import { EXIT, Machine } from '../../../../../src/machine/index.ts'
-import type { ProcessorOptions } from '../../../../../src/machine/index.ts'
+import type { MachineOptions, ProcessorOptions } from '../../../../../src/machine/index.ts'
 import { MachineProcessor } from '../../../../../src/machine/cpu/index.ts'
 import { State, STATUS } from '../../../../../src/machine/cpu/layout/state.ts'
 import { Engine } from '../../../../../src/machine/cpu/processor/engine.ts'
@@ -473,5 +473,34 @@ describe('several processors', () => {
     other.run(500)
     expect(one.figures().samplesInRegions).toBeGreaterThan(before)
     expect(other.registers.low(GPR.rax)).toBe(Number(expected(500)[0]))
+  })
+})
+
+describe('work', () => {
+  /** Instructions and prices of a loop with a load in its midst, behind which lies much that is decoded but never executed. */
+  const workOf = (compiler: 'off' | MachineOptions['compiler']): { work: number; made: number } => {
+    class Ours extends Machine {
+      constructor(options: MachineOptions) {
+        super({ ...options, compiler: compiler! })
+      }
+    }
+    const bench = new CpuBench({ library: { Machine: Ours }, accounting: 'work' })
+    const nops = (count: number): string => '.byte 0x0f,0x1f,0x80,0,0,0,0;'.repeat(count)
+    // Two pages with the same place in the TLB, so that each load misses.
+    const [one, other] = [DATA, DATA + 1024 * 4096]
+    bench.map(other)
+    bench.write(CODE, assemble(`1: xor %rsi,%rdi; ${nops(20)} mov (%rdi),%rbx; ${nops(20)} dec %rcx; jne 1b; ${nops(60)} syscall`))
+    bench.set('rdi', one)
+    bench.set('rsi', one ^ other)
+    bench.set('rcx', 1_000_000)
+    bench.cpu.run(200_000)
+    const rounds = 1_000_000 - Number(bench.get('rcx'))
+    return { work: bench.cpu.executed - rounds * 44, made: bench.machine.compilerFigures()?.made ?? 0 }
+  }
+
+  test('is the same where regions are left in the midst of blocks', () => {
+    const compiled = workOf({ samples: 1, slice: 200, batch: 1 })
+    expect(compiled.made).toBeGreaterThan(0)
+    expect(compiled.work).toBe(workOf('off').work)
   })
 })
