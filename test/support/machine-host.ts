@@ -6,7 +6,7 @@ import { FLAT, HYPERVISOR, VGCF, VMASST_TYPE } from '../../src/abi/index.ts'
 import * as hypervisorLayer from '../../src/hypervisor/index.ts'
 import type { Hypervisor, VcpuContext } from '../../src/hypervisor/index.ts'
 import * as machineLayer from '../../src/machine/index.ts'
-import type { Machine, Processor } from '../../src/machine/index.ts'
+import type { Machine, MachineOptions, Processor } from '../../src/machine/index.ts'
 import { SeededRandom, type DomId, type Mfn } from '../../src/util/index.ts'
 import { READ, TABLE, WRITE } from './hypervisor-host.ts'
 
@@ -44,6 +44,8 @@ export interface MachineHostOptions {
   readonly memoryBytes?: number
   /** How processors count; by default in instructions alone, so that runs are measured out whatever work they are. */
   readonly accounting?: 'instructions' | 'work'
+  /** What the machine's processors compile; by default what a machine does by default. */
+  readonly compiler?: MachineOptions['compiler']
   /** Work after which long hypercalls pause; by default the hypervisor's own. */
   readonly portion?: number
 }
@@ -59,7 +61,9 @@ export class MachineHost {
   executed = 0
 
   constructor(library: Library = SOURCE, options: MachineHostOptions = {}) {
-    this.machine = new library.machine.Machine({ memoryBytes: options.memoryBytes ?? 8 << 20, processors: 6 })
+    this.machine = new library.machine.Machine({
+      memoryBytes: options.memoryBytes ?? 8 << 20, processors: 6, ...(options.compiler === undefined ? {} : { compiler: options.compiler }),
+    })
     this.hypervisor = new library.hypervisor.Hypervisor({
       memory: this.machine.memory, clock: new library.hypervisor.VirtualClock(), random: new SeededRandom(1),
       physicalCpus: options.physicalCpus ?? 1,

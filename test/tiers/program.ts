@@ -191,6 +191,13 @@ class Generator {
     const setters = [0x01, 0x29, 0x39, 0x11, 0x19, 0x00, 0x28, 0x38, 0x21, 0x31, 0x85]
     w.raw(...size(), setters[below(random, setters.length)]!, registers())
     if (oneIn(random, 4)) w.raw(0xff, 0xc0 | below(random, 2) << 3 | RBX)
+    if (oneIn(random, 3)) {
+      // Two ways, of which one sets them anew, meet before they are read.
+      const over = w.label()
+      w.raw(0x70 | below(random, 16)).relative(over, 1)
+      w.raw(...size(), setters[below(random, setters.length)]!, registers())
+      w.place(over)
+    }
     const still = [[0x89, registers()], [0x8d, 0x40 | RDX << 3 | RAX, 7], [0xf7, 0xd0 | RDX], [0x0f, 0xb6, registers()], [0x0f, 0xc8 | RBX], [0x87, registers()]]
     for (let count = below(random, 5); count > 0; count -= 1) w.raw(...still[below(random, still.length)]!)
     if (oneIn(random, 4)) w.raw(0xe8).relative(this.functions.at(-1)!)
@@ -233,6 +240,8 @@ class Generator {
   private call(): void {
     const { w, random } = this
     const target = this.functions[below(random, this.functions.length)]!
+    // From two places, so that one return leads to both.
+    if (oneIn(random, 2)) w.raw(0xe8).relative(target)
     if (oneIn(random, 3)) w.setLabel(RAX, target).raw(0xff, 0xd0)
     else w.raw(0xe8).relative(target)
   }

@@ -16,7 +16,9 @@ export const SUBJECTS: readonly Subject[] = [
   { name: 'interpreter', options: { reference: { compiler: 'off' }, subject: { compiler: 'off' } } },
   compiling('regions of one instruction', { samples: 1, slice: 1, limit: 1, batch: 1 }),
   compiling('regions at once', { samples: 1, slice: 7, limit: 400, batch: 1 }),
+  // Later, when what lies behind has been decoded too.
+  compiling('regions of whole programs', { samples: 6, slice: 11, limit: 400, batch: 1 }),
   compiling('small regions, several to a module', { samples: 1, slice: 31, limit: 12, batch: 5 }),
-  compiling('regions that come and go', { samples: 1, slice: 60, limit: 60, batch: 2, drop: { seed: 7, oneIn: 6 } }),
+  compiling('regions that come and go', { samples: 1, slice: 60, limit: 400, batch: 2, drop: { seed: 7, oneIn: 6 } }),
   compiling('few modules', { samples: 2, slice: 50, limit: 100, batch: 1, modules: 3 }),
 ]

@@ -67,7 +67,7 @@ export class TierFuzzer {
   private subject: HostedExecutor
   private bareSubject: BareExecutor
   private readonly reference: HostedExecutor
-  private readonly bareReference: BareExecutor
+  private bareReference: BareExecutor
   private readonly trail = new Trail()
   /** What is under way. */
   private way = ''
@@ -82,9 +82,11 @@ export class TierFuzzer {
 
   /**
    * Runs the program of a seed in all ways; throws where the two part. The subject's machines are new each time: in frames that
-   * are written again and again, as by one program after the other, next to nothing is compiled.
+   * are written again and again, as by one program after the other, next to nothing is compiled. So is the reference's beside
+   * it, as what waits for a program's end (an interrupt, a trap) would meet the next one.
    */
   run(seed: number): void {
+    this.bareReference = new BareExecutor(DATA_SEED, this.options.reference)
     this.subject = new HostedExecutor(DATA_SEED, this.options.subject)
     this.bareSubject = new BareExecutor(DATA_SEED, this.options.subject)
     const one = makeProgram(seed, { code: this.options.code, judge: 'ours' })

@@ -5,9 +5,11 @@
  */
 #include <stdint.h>
 
-#ifndef SCALE
-#define SCALE 1
+#ifndef EIGHTHS
+#define EIGHTHS 8
 #endif
+/* Work of a phase, in eighths. */
+#define TIMES(n) ((n) * EIGHTHS / 8)
 
 void put(const char *text);
 
@@ -34,7 +36,7 @@ static uint32_t phase_crc(void) {
   }
   for (uint32_t i = 0; i < sizeof bytes; i++) bytes[i] = (uint8_t)next_random();
   uint32_t crc = 0xffffffffu;
-  for (int round = 0; round < 32 * SCALE; round++)
+  for (int round = 0; round < TIMES(32); round++)
     for (uint32_t i = 0; i < sizeof bytes; i++) crc = crc_table[(crc ^ bytes[i]) & 0xff] ^ (crc >> 8);
   return ~crc;
 }
@@ -59,7 +61,7 @@ static uint32_t count_bits(uint64_t x) {
 static uint32_t phase_bits(void) {
   uint32_t sum = 0;
   uint64_t wide = 0x9e3779b97f4a7c15ull;
-  for (uint32_t i = 0; i < 600000u * SCALE; i++) {
+  for (uint32_t i = 0; i < TIMES(600000u); i++) {
     wide = wide * 6364136223846793005ull + 1442695040888963407ull;
     sum += count_bits(wide >> 40) + reverse_bits((uint32_t)(wide >> 16));
     sum = (sum << 7) | (sum >> 25);
@@ -100,7 +102,7 @@ static void quick_sort(uint32_t *low, uint32_t *high) {
 static uint32_t phase_sort(void) {
   const uint32_t count = sizeof numbers / sizeof numbers[0];
   uint32_t sum = 0;
-  for (int round = 0; round < 5 * SCALE; round++) {
+  for (int round = 0; round < TIMES(5); round++) {
     for (uint32_t i = 0; i < count; i++) numbers[i] = next_random();
     quick_sort(numbers, numbers + count - 1);
     for (uint32_t i = 0; i < count; i += 97) sum = sum * 31 + numbers[i];
@@ -111,7 +113,7 @@ static uint32_t phase_sort(void) {
 static uint32_t phase_hash(void) {
   const uint32_t mask = sizeof slots / sizeof slots[0] - 1;
   uint32_t found = 0;
-  for (int round = 0; round < 2 * SCALE; round++) {
+  for (int round = 0; round < TIMES(2); round++) {
     for (uint32_t i = 0; i <= mask; i++) slots[i] = 0;
     for (uint32_t i = 0; i < 200000; i++) {
       uint32_t key = next_random() | 1, at = (key * 2654435761u) & mask;
@@ -132,7 +134,7 @@ static uint32_t fibonacci(uint32_t n) { return n < 2 ? n : fibonacci(n - 1) + fi
 
 static uint32_t phase_call(void) {
   uint32_t sum = 0;
-  for (int round = 0; round < 4 * SCALE; round++) sum += fibonacci(27) + (uint32_t)round;
+  for (int round = 0; round < TIMES(4); round++) sum += fibonacci(27) + (uint32_t)round;
   return sum;
 }
 

@@ -33,12 +33,12 @@ const flags: Record<Target, readonly string[]> = {
   pv: ['-mcmodel=kernel', ...freestanding, at('0xffffffff80100000'), 'start-pv.S'],
 }
 
-/** Builds the program with gcc; `scale` multiplies its work. The path of the binary, or why there is none. */
+/** Builds the program with gcc; `scale` multiplies its work, of the integer program by eighths. The path of the binary, or why there is none. */
 export function build(target: Target, scale: number, program: ProgramName = 'integer'): { path: string } | { absent: string } {
   const path = join(mkdtempSync(join(tmpdir(), 'paravirt-bench-')), target)
   const how = program === 'integer' ? INTEGER_ONLY[target] : target === 'native' ? [] : ['-DKERNEL']
   try {
-    execFileSync('gcc', [...flags[target], ...how, `-DSCALE=${scale}`, `${program}.c`, '-o', path], { cwd: source, stdio: 'pipe' })
+    execFileSync('gcc', [...flags[target], ...how, `-DSCALE=${scale}`, `-DEIGHTHS=${scale * 8}`, `${program}.c`, '-o', path], { cwd: source, stdio: 'pipe' })
     return { path }
   } catch (error) {
     return { absent: `gcc could not build for ${target}: ${String((error as Error).message).split('\n')[0]}` }
@@ -115,11 +115,12 @@ export async function timeNative(scale: number, program: ProgramName = 'integer'
 }
 
 /** The program under QEMU's translator; 32-bit multiboot, as v86 runs it. */
-export async function timeQemu(scale: number, program: ProgramName = 'integer'): Promise<Timing | { absent: string }> {
+export async function timeQemu(scale: number, program: ProgramName = 'integer', { oneCore = false }: { readonly oneCore?: boolean } = {}): Promise<Timing | { absent: string }> {
   const built = build('multiboot', scale, program)
   if ('absent' in built) return built
   const args = ['-accel', 'tcg', '-cpu', 'max', '-m', '64', '-display', 'none', '-serial', 'stdio', '-no-reboot', '-kernel', built.path]
-  return timeCommand('qemu-system-x86_64', args, 300)
+  const qemu = 'qemu-system-x86_64'
+  return oneCore ? timeCommand('taskset', ['-c', '0', qemu, ...args], 300) : timeCommand(qemu, args, 300)
 }
 
 /** What is used of npm's v86. */

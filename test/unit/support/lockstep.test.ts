@@ -75,7 +75,7 @@ const FETCH = 'src/machine/cpu/processor/fetch.ts'
 const DRIVER = 'src/machine/cpu/processor/processor.ts'
 const BUDGET = 'State.budget.set(view, base, some)'
 
-describe('two that do the same', () => {
+describe('two that do the same', { timeout: 60_000 }, () => {
   test.each([1, 7, 64, 333, 400_000])('stay together where one goes on in slices of %i', (slice) => {
     expect(lockstep(program(), slicedBy(program(), slice), { every: 1000, most: 100 })).toBeUndefined()
   })
@@ -86,7 +86,7 @@ describe('two that do the same', () => {
   })
 })
 
-describe('two that part', () => {
+describe('two that part', { timeout: 60_000 }, () => {
   test('are found where they do, and in how small a piece it shows', () => {
     const pair = (): readonly [Runner, Runner] => [counter(Infinity), counter(4321)]
     expect(lockstepNarrowed(pair, { every: 1000, most: 100 })).toEqual({ after: 4000, piece: 321, differences: ['odd: false, other true'] })
@@ -109,7 +109,7 @@ describe('two that part', () => {
   })
 })
 
-describe('one that makes no progress', () => {
+describe('one that makes no progress', { timeout: 60_000 }, () => {
   test('is ended after its time, generated code too', async () => {
     const library = await mutant({ file: DRIVER, find: 'if (this.boundary.left <= 0) return this.finish(EXIT.BUDGET)', replace: '' })
     expect(() => withinSeconds(1, () => program(library).advance(1000))).toThrow(/timed out after 1000ms/)
