@@ -21,8 +21,8 @@ export function pushWritable(w: Walk): void {
   c.op('i32.ne')
 }
 
-/** Writes `probe`: the TLB, then `walk`. */
-export function writeProbe(c: Code, walk: number): void {
+/** Writes `probe`: the TLB, then the walk, of which there is one for processors whose host translates. */
+export function writeProbe(c: Code, walk: number, nestedWalk: number): void {
   const [base, address, access] = [0, 1, 2]
   const entry = c.local('i32')
   pushEntry(c, base, address)
@@ -40,7 +40,19 @@ export function writeProbe(c: Code, walk: number): void {
   c.memory('i32.load', TLB.delta)
   c.op('i32.add', 'return')
   c.end()
-  for (const local of [base, address, access]) c.get(local)
+  const pushArguments = (): void => {
+    for (const local of [base, address, access]) c.get(local)
+  }
+  c.get(base)
+  c.memory('i32.load', State.permissions.offset)
+  c.i32(PERMISSION.NESTED)
+  c.op('i32.and')
+  c.if()
+  pushArguments()
+  c.call(nestedWalk)
+  c.op('return')
+  c.end()
+  pushArguments()
   c.call(walk)
 }
 
@@ -126,6 +138,7 @@ export function fill(w: Walk, leaf: number): void {
     c.op('i32.eq', 'i32.or')
   }
   const andFrame = (right: number): void => {
+    if (w.nested === undefined) return
     c.get(w.frameRights)
     c.i32(right)
     c.op('i32.and')

@@ -5,7 +5,7 @@
 import { PAGE_FAULT, PAGE_SIZE, PTE, VECTOR } from '../../../x86/index.ts'
 import type { Code, Label } from '../../../wasm/index.ts'
 import { TABLE_USE } from './nested.ts'
-import { NOT_CANONICAL, PERMISSION, State } from '../layout/state.ts'
+import { NOT_CANONICAL, State } from '../layout/state.ts'
 
 /** Locals and labels of the walk. */
 export interface Walk {
@@ -22,12 +22,12 @@ export interface Walk {
   /** AND of all levels' low halves; NX of any level. */
   readonly rights: number
   readonly noExecute: number
-  /** What a host lets be done with the page. */
+  /** What a host lets be done with the page, where one translates. */
   readonly frameRights: number
   readonly faultCode: number
   readonly fault: Label
-  /** Number of the nested translation, see nested.ts. */
-  readonly nested: number
+  /** Number of the nested translation (nested.ts), in walks for processors whose host translates. */
+  readonly nested: number | undefined
   /** What a walk that succeeds leaves: accessed and dirty bits and a TLB entry, or nothing. */
   readonly traces: 'left' | 'none'
 }
@@ -47,7 +47,7 @@ export function testPermission(w: Walk, bit: number): void {
 
 /**
  * Turns a table's physical address in a local into a host address; outside of memory it is a reserved-bit fault. Where a
- * host translates, no address lies in memory, so that nobody else pays for asking. As on AMD's processors tables have to
+ * host translates, no address lies in memory. As on AMD's processors tables have to
  * be writable there, as accessed and dirty bits may have to be set.
  */
 export function tableToHost(w: Walk, local: number): void {
@@ -71,7 +71,7 @@ export function translateNested(w: Walk, local: number, wanted: () => void): voi
   c.get(w.base)
   c.get(local)
   wanted()
-  c.call(w.nested)
+  c.call(w.nested!)
   c.tee(local)
   c.op('i32.eqz')
   c.if()
@@ -94,12 +94,8 @@ function unlessInside(w: Walk, local: number, nested: () => void): void {
   load(w, State.physicalSize.offset)
   c.op('i32.ge_u')
   c.if()
-  testPermission(w, PERMISSION.NESTED)
-  c.if()
-  nested()
-  c.else()
-  raise(w, PAGE_FAULT.PRESENT | PAGE_FAULT.RESERVED)
-  c.end()
+  if (w.nested === undefined) raise(w, PAGE_FAULT.PRESENT | PAGE_FAULT.RESERVED)
+  else nested()
   c.end()
 }
 

@@ -32,11 +32,15 @@ export interface WalkFunctions {
 /** Adds the functions. 64-bit code knows long mode's tables only. `nested`: number of the function in nested.ts. */
 export function defineWalk(module: ModuleWriter, width: AddressWidth, nested: number): WalkFunctions {
   const walkAnd = (traces: Walk['traces']): { walk: number; probe: number } => {
-    const walk = module.function(['i32', 'i64', 'i32'], ['i32'])
-    writeWalk(walk.code, width, { traces, nested })
+    // A function each: what one needs for the host's answers would cost the other.
+    const [walk, nestedWalk] = [undefined, nested].map((host) => {
+      const { index, code } = module.function(['i32', 'i64', 'i32'], ['i32'])
+      writeWalk(code, width, { traces, nested: host })
+      return index
+    }) as [number, number]
     const probe = module.function(['i32', 'i64', 'i32'], ['i32'])
-    writeProbe(probe.code, walk.index)
-    return { walk: walk.index, probe: probe.index }
+    writeProbe(probe.code, walk, nestedWalk)
+    return { walk, probe: probe.index }
   }
   return { ...walkAnd('left'), peek: walkAnd('none').probe }
 }
@@ -224,11 +228,8 @@ function large(w: Walk, level: 2 | 3, done: Label): void {
 
 /** Where a host translates, the page goes through it, once the guest's own tables allow the access. */
 function translatePage(w: Walk): void {
+  if (w.nested === undefined) return
   const c = w.code
-  c.i32(-1)
-  c.set(w.frameRights)
-  testPermission(w, PERMISSION.NESTED)
-  c.if()
   translateNested(w, w.table, () => {
     // Bits of FRAME_RIGHT stand in the order of the tags by which accesses are named.
     c.i32(1)
@@ -242,15 +243,11 @@ function translatePage(w: Walk): void {
   c.i32(-PAGE_SIZE)
   c.op('i32.and')
   c.set(w.table)
-  c.end()
 }
 
 /** Where a host translates, it hears of bits that are set in page tables as of any write. */
 function noteTable(w: Walk, entry: number): void {
-  testPermission(w, PERMISSION.NESTED)
-  w.code.if()
-  notePage(w, entry)
-  w.code.end()
+  if (w.nested !== undefined) notePage(w, entry)
 }
 
 /** Sets accessed and dirty bits, fills the TLB. */
