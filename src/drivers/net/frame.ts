@@ -5,6 +5,8 @@
  * Reference: public/io/netif.h, NETTXF_csum_blank; RFC 791, 793, 768, 8200.
  */
 
+import type { Mfn } from '../../util/index.ts'
+
 /** A frame on its way. The bytes are valid during the call that hands it over; whoever keeps them copies. */
 export interface NetFrame {
   readonly bytes: Uint8Array
@@ -12,8 +14,8 @@ export interface NetFrame {
   readonly checksumBlank: boolean
   /** The sender vouches for the content, so that the receiver need not check. */
   readonly validated: boolean
-  /** The own frame and place in it where the bytes lie, if they do: they can be granted or copied from there. */
-  readonly place?: { readonly frame: number; readonly offset: number }
+  /** The own page, by its machine frame number, and the place in it where the bytes lie, if they do: they can be copied from there. */
+  readonly place?: { readonly mfn: Mfn; readonly offset: number }
 }
 
 /** Bytes of an Ethernet header. */

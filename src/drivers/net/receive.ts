@@ -204,7 +204,7 @@ export class ReceiveServer implements Quiescible {
   private placeSource({ source, length }: CopyOut, { bytes, place }: NetFrame, start: number): void {
     if (place !== undefined) {
       // A frame that lies in an own page is at most that page long.
-      source.frame = place.frame as Mfn
+      source.frame = place.mfn
       source.offset = place.offset
       return
     }

@@ -27,13 +27,13 @@ export class StagedFrame implements NetFrame {
   bytes: Uint8Array
   checksumBlank = false
   validated = false
-  readonly place: { readonly frame: Mfn; readonly offset: number }
+  readonly place: { readonly mfn: Mfn; readonly offset: number }
   private readonly page: Page
 
   constructor(page: Page) {
     this.page = page
     this.bytes = page.bytes
-    this.place = { frame: page.frame, offset: 0 }
+    this.place = { mfn: page.frame, offset: 0 }
   }
 
   /** Takes the first `size` bytes of the page for the frame. */
