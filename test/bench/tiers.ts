@@ -3,9 +3,6 @@
  * process), an eighth of it, and on one core, against the same program natively, under QEMU's translator and v86's, and against the
  * interpreter alone. All of it in turns within one run; of each the best round counts.
  *
- * The interpreter with the tier off is measured against the one before the tier only where BENCH_BEFORE names a folder with an
- * older source of this library (a work tree of the revision): no number of another day can be its peer.
- *
  * Targets, as ratios: cold 2.6 and warm 2.1 of native, no phase above 4.5; 0.9 of QEMU, with one core too; 0.28 of v86; an eighth of
  * the program 1.3 of QEMU.
  */

@@ -40,7 +40,7 @@ describe.each([64, 32] as const)('%s-bit code on the processor and on the one un
   }
 
   test('agrees on single instructions of every form', 120_000, () => {
-    for (let done = 0; done < 12_000; done += 4000) comparison.singles(4000, done)
+    for (let done = 0; done < 20_000; done += 4000) comparison.singles(4000, done)
     expect(summary.exercised).toBe(summary.comparable)
     agrees()
   })
