@@ -16,12 +16,13 @@ const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as
 /**
  * Every published entry point, and the most that it may weigh minified, in kilobytes: a few hundredths more than it does.
  * What has come to weigh: in the machine code with segments and 32-bit code (20) and its state; in all others the state of
- * every part as a shape and its check (hypervisor 25, drivers 18, guest 13: what a guest in TypeScript is saved with in its host); in the machine AVX and the rest of x86-64-v3
- * (75); in the toolstack these together, disks that GRUB boots from, and a host's own state. For tests: the guest kit,
- * XenStore and a disassembler, without a host.
+ * every part as a shape and its check (hypervisor 25, drivers 18, guest 13: what a guest in TypeScript is saved with in its
+ * host); in the machine AVX and the rest of x86-64-v3 (75), regions (30), real mode and nested translation (20); in the
+ * toolstack these together, disks that GRUB boots from, and a host's own state. For tests: the guest kit, XenStore and a
+ * disassembler, without a host.
  */
 const budgets: Record<string, number> = {
-  '.': 1290, './abi': 30, './machine': 470, './hypervisor': 292, './xenstore': 95, './guest': 88, './drivers': 102,
+  '.': 1290, './abi': 30, './machine': 480, './hypervisor': 292, './xenstore': 95, './guest': 88, './drivers': 102,
   './toolstack': 1290, './testing': 215, './decompress': 3,
 }
 const subpaths = Object.keys(manifest.exports).filter((name) => name !== './package.json')

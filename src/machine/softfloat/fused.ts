@@ -35,7 +35,7 @@ export class FusedOperands {
   private readonly result = new Unpacked()
   private readonly native = makeBits()
   /** The patterns to work on: one or two words for each operand. */
-  readonly given = new Int32Array(6)
+  readonly given: InstanceType<Int32ArrayConstructor> = new Int32Array(6)
 
   /** x * y + z of binary32 as `given` has them, into `unit.low`. Returns flags. */
   fused32(unit: SseArithmetic, o: FusedForm): number {

@@ -12,7 +12,7 @@ type Given = never
 
 test.each<[string, () => unknown, string]>([
   ['Machine', () => new Machine({ memoryBytes: 1 << 20, procesors: 2 } as Given), 'Machine has no option procesors; did you mean processors?'],
-  ['createProcessor', () => new Machine({ memoryBytes: 1 << 20 }).createProcessor({ mode: 'hostd' } as Given), 'createProcessor: mode must be one of "hosted", "bare", got "hostd"; did you mean "hosted"?'],
+  ['createProcessor', () => new Machine({ memoryBytes: 1 << 20 }).createProcessor({ mode: 'hostd' } as Given), 'createProcessor: mode must be one of "hosted", "bare", "virtualised", got "hostd"; did you mean "hosted"?'],
   ['MemoryBlockStore', () => new MemoryBlockStore(512, { readonly: true } as Given), 'MemoryBlockStore has no option readonly; did you mean readOnly?'],
   ['a disk size', () => new MemoryBlockStore(513), 'a disk of 513 bytes is not a whole number of sectors'],
   ['bridge.open', () => new Bridge({ now: () => 0 }).open({ limit: 0 }), 'bridge.open: limit must be a whole number from 1'],
