@@ -5,7 +5,7 @@
  * Reference: docs/misc/xenstore-paths.pandoc, control/shutdown and control/feature-*.
  */
 import type { ShutdownReason } from '../abi/index.ts'
-import { badState, shape, thrownText, XenError, type Savable, type StateOf } from '../util/index.ts'
+import { badState, shape, thrownText, XenError, type Savable } from '../util/index.ts'
 import type { Attachments } from './attachments.ts'
 import type { GuestStore } from './store.ts'
 import { readOptional } from './store.ts'
@@ -33,7 +33,13 @@ export const controlState = /* @__PURE__ */ shape.record({
 })
 
 /** A saved control. */
-export type ControlState = StateOf<typeof controlState>
+export interface ControlState {
+  /** What the program said of itself, as JSON; undefined where it says nothing. */
+  readonly program: string | undefined
+  /** Numbers of hooks, which the program sets anew where it goes on. */
+  readonly hooks: number
+  readonly resumeHooks: number
+}
 
 /** What the control needs of its guest. */
 export interface ShutdownServices {

@@ -53,5 +53,6 @@ export interface InterruptSource {
 export interface MemoryDevice {
   /** Value of `size` bytes (1, 2, 4, 8); without an effect, as it is asked before a write too. */
   read(address: number, size: number): number
+  /** Takes a value of `size` bytes (1, 2, 4, 8). */
   write(address: number, size: number, value: number): void
 }
