@@ -391,9 +391,12 @@ function sameRow(decoder: Decoder, form: Form): boolean {
   return row.name === form.row.name && opcode === form.opcode && row.operands.join() === form.row.operands.join() && row.map === form.row.map
 }
 
-/** Instructions that leave a register undefined or do not go on at the next one. */
+/**
+ * Instructions that leave a register undefined or do not go on at the next one; and those that take components of the state as EAX
+ * and EDX say, which the other instructions change: the processor underneath has components that ours does not.
+ */
 const BREAKS_SEQUENCES =
-  new RegExp('^(rdrand|rdseed|rdtsc|v?rcp|v?rsqrt|jmp|call|ret|iret|int|sys|hlt|ud|loop|jcxz|jCC|popf|pushf|lahf|bsf|bsr|' +
+  new RegExp('^(rdrand|rdseed|rdtsc|v?rcp|v?rsqrt|xsave|xrstor|jmp|call|ret|iret|int|sys|hlt|ud|loop|jcxz|jCC|popf|pushf|lahf|bsf|bsr|' +
     'in|out|mov[cd]r|enter|leave|l[defgs]s|aa[as]|da[as])')
 /** Natively a segment register is lost at the next single step. */
 const LOADS_SEGMENT = /^(mov Sw|pop [fg]s)$/
