@@ -88,10 +88,12 @@ const LONG_ACCESS = new Set([
   'fldenv', 'fnstenv', 'frstor', 'fnsave', 'fxsave', 'fxrstor', 'xsave', 'xsaveopt', 'xsavec', 'xrstor',
 ])
 
+const FAR_POINTER = /^(jmpf|callf|l[defgs]s)$/
+
 /** Where an instruction makes several accesses, which of them faults first is up to the processor, and with what. */
 function faultLeniencyOf({ name, operands }: InstructionRow): FaultLeniency {
-  // Ten bytes of the x87 unit are read and written as eight and two.
-  const inPieces = LONG_ACCESS.has(name) || operands.includes('Mt')
+  // Ten bytes of the x87 unit are read and written as eight and two, a far pointer as its offset and its selector.
+  const inPieces = LONG_ACCESS.has(name) || operands.includes('Mt') || FAR_POINTER.test(name)
   return { anyAddress: inPieces, anyFault: inPieces || TWO_OPERANDS.has(name) }
 }
 
