@@ -4,7 +4,7 @@ import { nativeExecutor, whyNoShortCode } from '../oracle/native.ts'
 import { compareNatively } from './native.ts'
 
 /** Programs of each kind of code; FUZZ_PROGRAMS asks for more or fewer. */
-const COUNT = Number(process.env['FUZZ_PROGRAMS'] ?? (process.env['FUZZ'] === 'long' ? 2000 : 25))
+const COUNT = Number(process.env['FUZZ_PROGRAMS'] ?? (process.env['FUZZ'] === 'long' ? 300 : 25))
 const program = nativeExecutor()
 
 describe.each([64, 32] as const)('random programs of %s-bit code', (code) => {

@@ -12,7 +12,7 @@ import { TierFuzzer } from './tiers-fuzz.ts'
 
 const isLong = process.env['FUZZ'] === 'long'
 /** Programs for each way to compile; FUZZ_PROGRAMS asks for more or fewer. */
-const COUNT = Number(process.env['FUZZ_PROGRAMS'] ?? (isLong ? 60 : 2))
+const COUNT = Number(process.env['FUZZ_PROGRAMS'] ?? (isLong ? 12 : 2))
 /** Planted faults of an ordinary run. */
 const ALWAYS = 2
 const SEED = 1
