@@ -22,8 +22,13 @@ const NOT_NATIVE = /^(rdrand|rdseed|rdtsc|v?rcp|v?rsqrt|pushf|lahf|bs[fr]|enter|
 /** AF alone is undefined so often, and read so rarely, that those who read it are left out instead. */
 const ONLY_AF = /^a?$/
 
+/** Vectors by VEX are a third of all forms and end a region: by their number they would leave little else to be seen. */
+const IS_VEX = /vex/
+const VEX_ONE_IN = 8
+
 interface Stock {
-  readonly forms: readonly Form[]
+  readonly vex: readonly Form[]
+  readonly others: readonly Form[]
 }
 
 const stocks = new Map<string, Stock>()
@@ -38,7 +43,8 @@ function stockOf(code: 64 | 32, judge: Judge): Stock {
       if (LEADS_ELSEWHERE.test(row.name) || LOSES.test(name)) return false
       return judge === 'ours' || (whyNotCompared(form, code) === undefined && !NOT_NATIVE.test(name) && !(size === 16 && /^sh[lr]d/.test(row.name)))
     })
-    stocks.set(key, stock = { forms })
+    const vex = forms.filter(({ text }) => IS_VEX.test(text))
+    stocks.set(key, stock = { vex, others: forms.filter((form) => !vex.includes(form)) })
   }
   return stock
 }
@@ -54,7 +60,7 @@ export class Fillers {
   private readonly random: Random
   private readonly writer: ProgramWriter
   private readonly judge: Judge
-  private readonly forms: readonly Form[]
+  private readonly stock: Stock
   /** Memory that instructions want to find. */
   readonly patches: Patch[] = []
 
@@ -62,13 +68,14 @@ export class Fillers {
     this.random = random
     this.writer = writer
     this.judge = judge
-    this.forms = stockOf(writer.isLong ? 64 : 32, judge).forms
+    this.stock = stockOf(writer.isLong ? 64 : 32, judge)
   }
 
   /** One instruction, behind those that give its registers what it wants. */
   one(): void {
     const { random, writer } = this
-    const form = this.forms[below(random, this.forms.length)]!
+    const forms = this.stock[oneIn(random, VEX_ONE_IN) ? 'vex' : 'others']
+    const form = forms[below(random, forms.length)]!
     const seed = random.next()
     const draw = (rip: number): ReturnType<typeof drawInstruction> =>
       drawInstruction(new SeededRandom(seed), form, { rip, mode: writer.mode })

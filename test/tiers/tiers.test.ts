@@ -10,8 +10,7 @@ import { SUBJECTS } from './subjects.ts'
 import { MUTANTS } from './tier-mutants.ts'
 import { TierFuzzer } from './tiers-fuzz.ts'
 
-const isSoak = process.env['FUZZ'] === 'soak'
-const isLong = isSoak || process.env['FUZZ'] === 'long'
+const isLong = process.env['FUZZ'] === 'long'
 /** Programs for each way to compile; FUZZ_PROGRAMS asks for more or fewer. */
 const COUNT = Number(process.env['FUZZ_PROGRAMS'] ?? (isLong ? 12 : 2))
 /** Planted faults of an ordinary run. */
@@ -35,7 +34,7 @@ describe.each(SUBJECTS.map((subject) => [subject.name, subject] as const))('with
 })
 
 describe('a fault planted into the compiling tier is found', () => {
-  test.each(MUTANTS.filter(({ isRare }) => isSoak || isRare === undefined).slice(0, isLong ? MUTANTS.length : ALWAYS))('$name', async ({ patches, within, found }) => {
+  test.each(MUTANTS.slice(0, isLong ? MUTANTS.length : ALWAYS))('$name', async ({ patches, within, found }) => {
     const library = await buildMutant<{ Machine: typeof Machine }>(patches, `export { Machine } from './src/machine/index.ts'`)
     const run = (): void => {
       const fuzzers = SUBJECTS.slice(1, 4).map(({ options: { subject } }) => (

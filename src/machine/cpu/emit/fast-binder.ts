@@ -4,12 +4,12 @@
  *
  * hot path: see record-binder.ts.
  */
-import { PAGE_SHIFT, PAGE_SIZE } from '../../../x86/index.ts'
 import type { Code, Label } from '../../../wasm/index.ts'
 import { RECORD } from '../layout/record.ts'
 import { State, TLB } from '../layout/state.ts'
 import type { AddressWidth } from './binder.ts'
 import { RecordBinder } from './record-binder.ts'
+import { pushTlbMiss } from './tlb-look.ts'
 
 /** Where the interpreter's loop goes on from a handler. */
 export interface LoopLabels {
@@ -33,9 +33,6 @@ export interface LoopOptions {
   readonly target: number
   readonly budget: number
 }
-
-/** log2 of a TLB entry's bytes. */
-const ENTRY_SHIFT = Math.log2(TLB.entryBytes)
 
 /** The binder in the interpreter's loop: memory accesses that miss leave the handler before it has changed anything. */
 export class FastBinder extends RecordBinder {
@@ -62,23 +59,11 @@ export class FastBinder extends RecordBinder {
   private host(access: 'read' | 'write', address: number, bytes: number): void {
     const c = this.code
     const entry = c.local('i32')
-    c.get(address)
-    c.i64(PAGE_SHIFT - ENTRY_SHIFT)
-    c.op('i64.shr_u', 'i32.wrap_i64')
-    c.i32((TLB.entries - 1) << ENTRY_SHIFT)
-    c.op('i32.and')
-    c.get(this.base)
-    c.memory('i32.load', State.bank.offset)
-    c.op('i32.add')
-    c.tee(entry)
-    c.memory('i64.load', TLB[access])
-    c.get(address)
-    if (bytes > 1) {
-      c.i64(bytes - 1)
-      c.op('i64.add')
+    const pushBank = (): void => {
+      c.get(this.base)
+      c.memory('i32.load', State.bank.offset)
     }
-    c.i64(-PAGE_SIZE)
-    c.op('i64.and', 'i64.ne')
+    pushTlbMiss(c, { access, address, bytes, entry, pushBank })
     if (this.at === 0) c.brIf(this.labels.slow)
     else {
       c.if()

@@ -2,14 +2,13 @@
  * Host addresses of a region's memory accesses: by the TLB, or by the page of the last access where that is kept in locals
  * (steady.ts). Who finds no translation leaves the region before the instruction.
  */
-import { PAGE_SHIFT, PAGE_SIZE } from '../../../x86/index.ts'
+import { PAGE_SIZE } from '../../../x86/index.ts'
 import type { Code } from '../../../wasm/index.ts'
+import { pushTlbMiss } from '../emit/tlb-look.ts'
 import { TLB } from '../layout/state.ts'
 import type { SteadyPage, SteadyPages } from './steady.ts'
 import { accessKey } from './steady.ts'
 
-/** log2 of a TLB entry's bytes. */
-const ENTRY_SHIFT = Math.log2(TLB.entryBytes)
 /** A page that no access is in: alignment bits of accesses lie below, addresses of pages above. */
 const NO_PAGE = PAGE_SIZE / 2
 /** Most bytes of an access to a page that is kept. */
@@ -86,22 +85,7 @@ export class RegionPages {
   private lookUp({ access, address, bytes }: RegionAccess): number {
     const c = this.code
     const entry = c.local('i32')
-    c.get(address)
-    c.i64(PAGE_SHIFT - ENTRY_SHIFT)
-    c.op('i64.shr_u', 'i32.wrap_i64')
-    c.i32((TLB.entries - 1) << ENTRY_SHIFT)
-    c.op('i32.and')
-    c.get(this.bank)
-    c.op('i32.add')
-    c.tee(entry)
-    c.memory('i64.load', TLB[access])
-    c.get(address)
-    if (bytes > 1) {
-      c.i64(bytes - 1)
-      c.op('i64.add')
-    }
-    c.i64(-PAGE_SIZE)
-    c.op('i64.and', 'i64.ne')
+    pushTlbMiss(c, { access, address, bytes, entry, pushBank: () => c.get(this.bank) })
     this.leaveIf()
     return entry
   }
