@@ -17,8 +17,11 @@ export type Judge = 'native' | 'ours'
 const LEADS_ELSEWHERE = /^(jmpf?|callf?|retf?|iret|int[13o]?|sys|hlt|ud|loop|jcxz|jCC|ins?$|outs?$|in$|mov[cd]r|cli|sti|l[defgs]s|bound|sgdt|sidt|smsw|sldt|str|cpuid|rdpmc)/
 /** A program would lose its data with its segments, or its flags for good. */
 const LOSES = /^(mov Sw|pop [c-gs]s|popf|wr[fg]sbase|v?ldmxcsr|fldcw|fldenv|frstor|fxrstor|xrstor|fninit|arpl)/
-/** Undefined results, other addresses of the x87 unit's last instruction, the time, reserves of random numbers. */
-const NOT_NATIVE = /^(rdrand|rdseed|rdtsc|v?rcp|v?rsqrt|pushf|lahf|bs[fr]|enter|leave|aa[as]|da[as]|fnst?env|fnsave|fxsave|xsave|v?stmxcsr|f2xm1|fyl2x|fptan|fpatan|fsin|fcos|cmps)/
+/**
+ * Undefined results, other addresses of the x87 unit's last instruction, the time, reserves of random numbers; gathers, which may show a
+ * single step behind any of their elements.
+ */
+const NOT_NATIVE = /^(rdrand|rdseed|rdtsc|v?rcp|v?rsqrt|vp?gather|pushf|lahf|bs[fr]|enter|leave|aa[as]|da[as]|fnst?env|fnsave|fxsave|xsave|v?stmxcsr|f2xm1|fyl2x|fptan|fpatan|fsin|fcos|cmps)/
 /** AF alone is undefined so often, and read so rarely, that those who read it are left out instead. */
 const ONLY_AF = /^a?$/
 
