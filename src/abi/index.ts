@@ -66,6 +66,14 @@ export {
 export { SCHEDULER, SYSCTL, SYSCTL_INTERFACE_VERSION } from './sysctl.ts'
 export { XENPF } from './platform.ts'
 export { HVMOP } from './hvm/hvm-op.ts'
+export { HVM_NR_PARAMS, HVM_PARAM, HVM_PARAM_CALLBACK_TYPE } from './hvm/params.ts'
+export { HVM_MEMMAP_TYPE, HVM_START_MAGIC_VALUE, HvmMemmapTableEntry, HvmModlistEntry, HvmStartInfo } from './hvm/start-info.ts'
+export { VCPU_HVM_MODE, VcpuHvmContext, VcpuHvmX86_32, VcpuHvmX86_64 } from './hvm/vcpu.ts'
+export {
+  HVM_FILE_MAGIC, HVM_FILE_VERSION, HVM_SAVE_CODE, HvmHwCpu, HvmHwCpuXsave, HvmHwIsaIrqs, HvmHwLapic, HvmHwLapicRegs,
+  HvmHwMtrr, HvmHwPciIrqs, HvmHwPciLink, HvmOneMsr, HvmSaveDescriptor, HvmSaveHeader, HvmTscAdjust, HvmVmceVcpu,
+  X86_FPU_INITIALISED,
+} from './hvm/save.ts'
 export { DMOP } from './hvm/dm-op.ts'
 export { XENPMU } from './pmu.ts'
 export { KEXEC_CMD } from './kexec.ts'
