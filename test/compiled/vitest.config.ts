@@ -8,7 +8,7 @@ import { defineConfig } from 'vitest/config'
 /** Source text that is replaced while a test loads it; it has to be there once. */
 const REPLACED: readonly { readonly file: string; readonly find: RegExp; readonly replace: string }[] = [
   {
-    file: 'src/machine/cpu/region/defaults.ts', find: /(COMPILER_DEFAULTS: CompilerSettings = \{).*\}/,
+    file: 'src/machine/cpu/region/life/defaults.ts', find: /(COMPILER_DEFAULTS: CompilerSettings = \{).*\}/,
     replace: '$1 samples: 1, slice: 300, limit: 100, batch: 1, modules: 1000 }',
   },
   { file: 'src/machine/machine.ts', find: /(this\.settings = compilerSettings\().*\)/, replace: '$1options.compiler ?? {})' },

@@ -24,12 +24,12 @@ const patch = (file: string, find: string, replace: string): Patch => ({ file, f
 export const MUTANTS: readonly TierMutant[] = [
   {
     name: 'instructions before an exit are not paid for',
-    patches: [patch(`${REGION}/writer.ts`, 'owed: this.owed, rip:', 'owed: 0, rip:')],
+    patches: [patch(`${REGION}/write/writer.ts`, 'owed: this.owed, rip:', 'owed: 0, rip:')],
     within: 3, found: DIFFERS,
   },
   {
     name: 'INC and DEC forget the carry before them',
-    patches: [patch(`${REGION}/region-flags.ts`, 'if (kind === \'inc\' || kind === \'dec\') this.keepCarry(b)', '')],
+    patches: [patch(`${REGION}/write/region-flags.ts`, 'if (kind === \'inc\' || kind === \'dec\') this.keepCarry(b)', '')],
     within: 10, found: DIFFERS,
   },
   {
@@ -39,22 +39,22 @@ export const MUTANTS: readonly TierMutant[] = [
   },
   {
     name: 'an exit to the region\'s own entry looks the entry up again',
-    patches: [patch(`${REGION}/writer.ts`, `c.op('i32.ge_s', 'i32.and')`, `c.op('i32.ge_s', 'i32.and')\n    c.i32(0)\n    c.op('i32.and')`)],
+    patches: [patch(`${REGION}/write/writer.ts`, `c.op('i32.ge_s', 'i32.and')`, `c.op('i32.ge_s', 'i32.and')\n    c.i32(0)\n    c.op('i32.and')`)],
     within: 6, found: /makes no progress/,
   },
   {
     name: 'a loop is entered whatever is left of the budget',
-    patches: [patch(`${REGION}/writer.ts`, 'c.i32(node.longest)', 'c.i32(0)')],
+    patches: [patch(`${REGION}/write/writer.ts`, 'c.i32(node.longest)', 'c.i32(0)')],
     within: 6, found: DIFFERS,
   },
   {
     name: 'a region is entered whatever is left of the budget',
-    patches: [patch(`${REGION}/writer.ts`, 'c.i32(this.nodes[0]!.longest)', 'c.i32(0)')],
+    patches: [patch(`${REGION}/write/writer.ts`, 'c.i32(this.nodes[0]!.longest)', 'c.i32(0)')],
     within: 6, found: DIFFERS,
   },
   {
     name: 'the carry that ADC and SBB take in is forgotten where ways join',
-    patches: [patch(`${REGION}/region-flags.ts`, 'if (kind === \'adc\' || kind === \'sbb\') this.carryIn(source)', '')],
+    patches: [patch(`${REGION}/write/region-flags.ts`, 'if (kind === \'adc\' || kind === \'sbb\') this.carryIn(source)', '')],
     within: 40, found: DIFFERS,
   },
   {
@@ -64,22 +64,22 @@ export const MUTANTS: readonly TierMutant[] = [
   },
   {
     name: 'what a string instruction did to registers is forgotten',
-    patches: [patch(`${REGION}/region-calls.ts`, 'b.registers.load({ used: use.written, written: 0 })', '')],
+    patches: [patch(`${REGION}/write/region-calls.ts`, 'b.registers.load({ used: use.written, written: 0 })', '')],
     within: 10, found: DIFFERS,
   },
   {
     name: 'flags are not shown to a comparison of strings, nor taken back',
-    patches: [patch(`${REGION}/region-calls.ts`, 'if (usesFlags) b.flags.load(b.base)', '')],
+    patches: [patch(`${REGION}/write/region-calls.ts`, 'if (usesFlags) b.flags.load(b.base)', '')],
     within: 20, found: DIFFERS,
   },
   {
     name: 'what repetitions took from the budget is not looked at behind them',
-    patches: [patch(`${REGION}/writer.ts`, 'c.i32(this.owed + 1 + this.rest)', 'c.i32(-0x8000_0000)')],
+    patches: [patch(`${REGION}/write/writer.ts`, 'c.i32(this.owed + 1 + this.rest)', 'c.i32(-0x8000_0000)')],
     within: 40, found: DIFFERS,
   },
   {
     name: 'a string instruction is shown more of the budget than there is',
-    patches: [patch(`${REGION}/writer.ts`, 'due: this.owed + 1 + ', 'due: this.owed - 9 + ')],
+    patches: [patch(`${REGION}/write/writer.ts`, 'due: this.owed + 1 + ', 'due: this.owed - 9 + ')],
     within: 20, found: DIFFERS,
   },
 ]

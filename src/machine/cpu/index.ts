@@ -24,7 +24,8 @@
  *               control registers, MSRs, ports; what comes between two instructions: interrupts, debug traps, breakpoints
  * handlers/     rare instructions in TypeScript, called with (core, record)
  * code/         decoded blocks, blocks cut short, and blocks that begin with compiled code
- * region/       hot code compiled: regions found by samples, written as WebAssembly functions, installed before blocks
+ * region/       hot code compiled, in three rooms: form/ (what a region is, found in decoded code), write/ (as a
+ *               WebAssembly function), life/ (sampled, installed before blocks, dropped)
  * tracing/      hooks, and the instruction at hand
  * inspection/   what is cached, entry by entry, for checks
  * saved/        the state as plain data, and back
@@ -66,6 +67,6 @@ export type { DisassemblyOptions } from './disassembler/disassembler.ts'
 export type { Disassembled, MemoryOperand, Operand, OperandSize } from '../interface/disassembled.ts'
 export { MachineProcessor } from './processor/processor.ts'
 export { Engine } from './processor/engine.ts'
-export { makeRegions } from './region/makers.ts'
-export { compilerSettings } from './region/settings.ts'
-export type { CompilerSettings } from './region/defaults.ts'
+export { makeRegions } from './region/life/makers.ts'
+export { compilerSettings } from './region/life/settings.ts'
+export type { CompilerSettings } from './region/life/defaults.ts'

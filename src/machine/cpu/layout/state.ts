@@ -100,7 +100,7 @@ export const State = /* @__PURE__ */ overlay(4096, {
   attributes: array(1072, u32, 6),
   /** Bits of the stack pointer that count outside of 64-bit mode: all 32, or 16 where SS.B is clear. */
   stackMask: u32(1200),
-  /** The record of the region (region/region.ts) that was left last, and why, as a number of EXIT_CAUSES; 0: none since generated code began to run. */
+  /** The record of the region (region/form/region.ts) that was left last, and why, as a number of EXIT_CAUSES; 0: none since generated code began to run. */
   exitRecord: u32(1204),
   exitCause: u32(1208),
   /** Upper halves of the vector registers: 960 bytes behind the lower ones; so do the temporary's, at 1104. */

@@ -1,0 +1,182 @@
+/**
+ * Finds the region around a hot address: breadth-first over the records of decoded blocks, through conditional jumps, jumps
+ * and calls to their targets and return sites. What has not been decoded has not been executed and is left out. Nothing
+ * is decoded here.
+ */
+import { PAGE_SIZE } from '../../../../x86/index.ts'
+import { BLOCK, IP, RECORD } from '../../layout/record.ts'
+import { MODE } from '../../layout/state.ts'
+import { FARTHEST } from './exit-word.ts'
+import type { Carriage, MicroProfiles } from './micro-profiles.ts'
+import type { BlockEnd, CodeSource, Refusal, Region, RegionBlock, RegionInstruction, RegionPage } from './region.ts'
+
+/** Most pages that one region's code lies in: all of them are looked at again after a flush. */
+const MOST_PAGES = 12
+
+/** Where to begin, and how many instructions to take at most. */
+export interface DiscoverOptions {
+  readonly entry: number
+  readonly limit: number
+}
+
+interface Found extends RegionInstruction {
+  readonly end: number
+  readonly ends: BlockEnd
+  readonly target: number | undefined
+}
+
+/** Finds regions in a machine's decoded code. */
+export class Discoverer {
+  private readonly view: DataView
+  private readonly profiles: MicroProfiles
+
+  constructor(view: DataView, profiles: MicroProfiles) {
+    this.view = view
+    this.profiles = profiles
+  }
+
+  /** The region at an address, or why there is none. */
+  discover(source: CodeSource, options: DiscoverOptions): Region | Refusal {
+    if ((source.mode & (MODE.SIZE | MODE.SEGMENTED)) !== MODE.CODE64) return 'mode'
+    const search = new Search(this.view, this.profiles, source)
+    const decoded = search.decodedAt(options.entry)
+    if (decoded === 0) return 'not-decoded'
+    search.run(options)
+    if (!search.found.has(options.entry)) return 'first-instruction'
+    const blocks = search.blocks()
+    const { size } = search.found
+    let bytes = 0
+    for (const { length } of search.found.values()) bytes += length
+    return {
+      entry: options.entry, mode: source.mode, entryCount: this.view.getUint32(decoded + BLOCK.count, true),
+      blocks, instructions: size, bytes, pages: search.usedPages(),
+    }
+  }
+}
+
+/** One search. */
+class Search {
+  /** Instructions by address. */
+  readonly found = new Map<number, Found>()
+  private readonly view: DataView
+  private readonly profiles: MicroProfiles
+  private readonly source: CodeSource
+  /** Host addresses of the pages looked at. */
+  private readonly pages = new Map<number, number>()
+  /** Addresses at which basic blocks begin, the entry first. */
+  private readonly leaders = new Set<number>()
+  private readonly queue: number[] = []
+  private entry = 0
+
+  constructor(view: DataView, profiles: MicroProfiles, source: CodeSource) {
+    this.view = view
+    this.profiles = profiles
+    this.source = source
+  }
+
+  /** The decoded block at an address, or 0. */
+  decodedAt(rip: number): number {
+    const offset = ((rip % PAGE_SIZE) + PAGE_SIZE) % PAGE_SIZE
+    const linear = rip - offset
+    let host = this.pages.get(linear)
+    if (host === undefined) {
+      host = this.pages.size < MOST_PAGES ? this.source.hostOf(linear) : 0
+      if (host !== 0) this.pages.set(linear, host)
+    }
+    return host === 0 ? 0 : this.source.blockAt(host + offset)
+  }
+
+  run({ entry, limit }: DiscoverOptions): void {
+    this.entry = entry
+    this.reach(entry)
+    // The queue grows while it is walked through.
+    for (let at = 0; at < this.queue.length && this.found.size < limit; at += 1) this.walk(this.queue[at]!, limit)
+  }
+
+  /** Has a basic block begin at an address, if there is decoded code. */
+  private reach(rip: number): boolean {
+    if (this.leaders.has(rip)) return true
+    if (Math.abs(rip - this.entry) > FARTHEST) return false
+    if (!this.found.has(rip)) {
+      if (this.decodedAt(rip) === 0) return false
+      this.queue.push(rip)
+    }
+    this.leaders.add(rip)
+    return true
+  }
+
+  /** Takes the instructions of the decoded block at an address. */
+  private walk(start: number, limit: number): void {
+    let rip = start
+    let record = this.decodedAt(start) + BLOCK.bytes
+    while (this.found.size < limit && !this.found.has(rip)) {
+      if (this.view.getUint16(record + RECORD.number, true) === 0) break
+      const one = this.instruction(record, rip)
+      if (one === undefined) return
+      this.found.set(rip, one)
+      rip += one.length
+      record = one.end
+      if (!this.goesOn(one)) return
+    }
+    this.reach(rip)
+  }
+
+  /** Reads an instruction's records; undefined when one of them is nothing for a region. */
+  private instruction(first: number, rip: number): Found | undefined {
+    const { view } = this
+    const ip = view.getUint16(first + RECORD.ip, true)
+    const length = ip >>> IP.LENGTH
+    let ends: Carriage = 'next'
+    let record = first
+    for (;;) {
+      const number = view.getUint16(record + RECORD.number, true)
+      if (number === 0 || view.getUint16(record + RECORD.ip, true) !== ip) break
+      ends = this.profiles.of(number).carriage
+      if (ends === 'refused') return undefined
+      record += RECORD.bytes
+    }
+    const hasTarget = ends === 'conditional' || ends === 'branch' || ends === 'call'
+    const target = hasTarget
+      ? rip + length + view.getInt32(record - RECORD.bytes + RECORD.displacement, true) : undefined
+    return { rip, length, first, end: record, ends, target }
+  }
+
+  /** Follows an instruction's targets; true when the walk goes on behind it. */
+  private goesOn({ rip, length, ends, target }: Found): boolean {
+    if (ends === 'next') return true
+    const isKnown = target !== undefined && this.reach(target)
+    if (ends === 'conditional') {
+      this.leaders.add(rip + length)
+      return true
+    }
+    // Nobody returns from a call that leaves the region.
+    if (ends === 'call' && isKnown) this.reach(rip + length)
+    return false
+  }
+
+  /** The basic blocks, from leader to leader. */
+  blocks(): RegionBlock[] {
+    const blocks: RegionBlock[] = []
+    for (const leader of this.leaders) {
+      let last = this.found.get(leader)
+      if (last === undefined) continue
+      const instructions: Found[] = [last]
+      for (;;) {
+        const next: number = last.rip + last.length
+        const following: Found | undefined = this.found.get(next)
+        if (last.ends !== 'next' || following === undefined || this.leaders.has(next)) break
+        instructions.push(following)
+        last = following
+      }
+      blocks.push({ rip: leader, instructions, end: last.ends, target: last.target, next: last.rip + last.length })
+    }
+    return blocks
+  }
+
+  /** The pages that instructions lie in. */
+  usedPages(): RegionPage[] {
+    const used = new Set<number>()
+    for (const rip of this.found.keys()) used.add(Math.floor(rip / PAGE_SIZE) * PAGE_SIZE)
+    return [...used].map((linear) => ({ linear, host: this.pages.get(linear)! }))
+  }
+}

@@ -1,0 +1,122 @@
+/**
+ * What regions ask of micro-operations for every record, worked out of their facts once: whether a region carries one out
+ * and how it ends a basic block, which registers it uses, and whether it moves them far.
+ */
+import { GPR } from '../../../../x86/index.ts'
+import { RECORD } from '../../layout/record.ts'
+import type { MicroFacts } from '../../uops/facts.ts'
+import type { Emit, Micro } from '../../uops/micro.ts'
+import type { MicroTable } from '../../uops/table.ts'
+import type { BlockEnd } from './region.ts'
+
+/** How a basic block ends behind a micro-operation, or that no region carries it out. */
+export type Carriage = BlockEnd | 'refused'
+
+/**
+ * How it changes the general registers that it writes: by a step, or to a constant; by the immediate, by the displacement
+ * of its own register; only the stack pointer by a step; or to anything.
+ */
+export type Movement = 'step' | 'by-immediate' | 'by-displacement' | 'stack' | 'anywhere'
+
+/** The profile of a micro-operation; of a pair it is that of the first half, as the second one has a record of its own. */
+export interface MicroProfile {
+  readonly facts: MicroFacts
+  readonly emit: Emit
+  readonly carriage: Carriage
+  /** It throws its result away. */
+  readonly isComparison: boolean
+  /** General registers known by number that it reads and writes, as bits; and where its record names others. */
+  readonly read: number
+  readonly written: number
+  readonly readFields: readonly number[]
+  readonly writtenFields: readonly number[]
+  readonly movement: Movement
+  /** Its destination becomes a small number: always, or when the immediate is one. */
+  readonly bounds: 'never' | 'always' | 'by-immediate'
+}
+
+/** Bits of the general registers in a set of slots. */
+const GENERAL = 0xffff
+
+/** Profiles by micro-operation's number. */
+export class MicroProfiles {
+  private readonly table: MicroTable
+  private readonly known: (MicroProfile | undefined)[]
+
+  constructor(table: MicroTable) {
+    this.table = table
+    this.known = table.all.map(() => undefined)
+  }
+
+  /** The profile of a number. */
+  of(number: number): MicroProfile {
+    return (this.known[number] ??= profileOf(this.table.all[number]!))
+  }
+}
+
+/** Works a profile out. */
+export function profileOf(micro: Micro): MicroProfile {
+  const single = micro.pair?.first ?? micro
+  const { facts, emit, parts } = single
+  const fields = (use: 'read' | 'write'): number[] =>
+    facts.operands.filter((operand) => operand.file === 'general' && operand.use === use).map(({ field }) => RECORD[field])
+  return {
+    facts, emit, carriage: carriageOf(single), isComparison: parts[0] === 'cmp' || parts[0] === 'test',
+    read: facts.read & GENERAL, written: facts.written & GENERAL, readFields: fields('read'), writtenFields: fields('write'),
+    movement: movementOf(single), bounds: boundsOf(single),
+  }
+}
+
+/** A call writes its return address, a return reads it. */
+const stackUse = ({ memory }: MicroFacts): 'read' | 'write' | undefined => {
+  const use = memory.find(({ through }) => through === 'stack')?.use
+  return use === 'read' || use === 'write' ? use : undefined
+}
+
+function carriageOf({ facts, group }: Micro): Carriage {
+  if (group === 'segmented' || facts.handler === 'always') return 'refused'
+  switch (facts.ends) {
+    case 'next':
+    case 'repeat':
+      return 'next'
+    case 'conditional':
+      return 'conditional'
+    case 'branch':
+      return stackUse(facts) === 'write' ? 'call' : 'branch'
+    case 'jump':
+      return stackUse(facts) === 'read' ? 'return' : 'indirect'
+    default:
+      return 'refused'
+  }
+}
+
+function movementOf({ parts }: Micro): Movement {
+  const [operation, , operands] = parts
+  switch (operation) {
+    case 'push':
+    case 'pop':
+    case 'call':
+    case 'ret':
+      return 'stack'
+    case 'inc':
+    case 'dec':
+      return 'step'
+    case 'add':
+    case 'sub':
+      return operands === 'ri' ? 'by-immediate' : 'anywhere'
+    case 'mov':
+      return operands === 'ri' || operands === 'rw' ? 'step' : 'anywhere'
+    case 'lea':
+      return 'by-displacement'
+    default:
+      return 'anywhere'
+  }
+}
+
+function boundsOf({ parts: [operation, size, operands] }: Micro): MicroProfile['bounds'] {
+  if (operation === 'movzx') return operands === 8 ? 'always' : 'never'
+  return operation === 'and' && operands === 'ri' && (size === 32 || size === 64) ? 'by-immediate' : 'never'
+}
+
+/** The stack pointer in a set of registers. */
+export const STACK_POINTER = 1 << GPR.rsp

@@ -1,0 +1,215 @@
+/**
+ * The second tier of a machine's processors: samples tell which code is hot, regions of it are compiled a few at a time and
+ * installed before the decoded blocks at their entries. Regions are never state: whatever is sampled, compiled or dropped,
+ * and when, the same instructions are executed and counted.
+ */
+import { PAGE_SHIFT } from '../../../../x86/index.ts'
+import { SeededRandom, below } from '../../../../util/index.ts'
+import type { CompilerFigures } from '../../../interface/compiler.ts'
+import type { RegionProfile } from '../../../interface/profile.ts'
+import type { CodeCache, CodeFollower } from '../../code/code-cache.ts'
+import type { Views } from '../../core/core.ts'
+import { BLOCK } from '../../layout/record.ts'
+import { ACCESS, State } from '../../layout/state.ts'
+import type { CompilerSettings } from './defaults.ts'
+import { EXIT_CAUSES, exitCause } from '../form/exit-causes.ts'
+import { HotPlaces } from './hot-places.ts'
+import { Installer } from './installer.ts'
+import type { FoundRegion, InstallerParts } from './installer.ts'
+import type { LiveRegion } from './live-regions.ts'
+import type { FindRegion } from './makers.ts'
+import type { CodeSource, Refusal, Region } from '../form/region.ts'
+import type { Samples } from './samples.ts'
+
+/** What of a processor is looked at. */
+export type SampledCore = Views<'registers' | 'memory'>
+
+/** What the compiler is made of. */
+export interface CompilerParts extends Omit<InstallerParts, 'mostModules' | 'now'> {
+  readonly find: FindRegion
+  readonly settings: CompilerSettings
+}
+
+const BUDGET = exitCause('budget')
+const MAPPING = exitCause('mapping')
+/**
+ * Instructions that waiting regions have had executed, by their samples, for which a module is made: so many take about as
+ * much longer in the interpreter as a module costs.
+ */
+const WORTH = 1_300_000
+
+/** The compiling tier. */
+export class RegionCompiler implements CodeFollower {
+  private readonly code: CodeCache
+  private readonly view: DataView
+  private readonly find: FindRegion
+  private readonly settings: CompilerSettings
+  private readonly places: HotPlaces
+  private readonly installer: Installer
+  /** Regions that wait for others to be compiled with, and samples of them. */
+  private waiting: FoundRegion[] = []
+  private worth = 0
+  private readonly refused = new Map<string, number>()
+  private readonly chance: SeededRandom | undefined
+  private inRegions = 0
+  private visits = 0
+
+  constructor(parts: CompilerParts) {
+    const { settings } = parts
+    this.code = parts.code
+    this.view = parts.memory.view
+    this.find = parts.find
+    this.settings = settings
+    this.places = new HotPlaces(settings.samples)
+    this.installer = new Installer({ ...parts, mostModules: settings.modules, now: settings.now ?? (() => 0) })
+    this.chance = settings.drop === undefined ? undefined : new SeededRandom(settings.drop.seed)
+    this.code.follow(this)
+  }
+
+  /** Instructions from one sample to the next. */
+  get slice(): number {
+    return this.settings.slice
+  }
+
+  /** Generated code has come back. */
+  noteReturn({ registers: { view, base } }: SampledCore): void {
+    if (State.exitRecord.get(view, base) !== 0) this.visits += 1
+  }
+
+  /**
+   * Takes a sample: the processor's slice has ended before the block in State.record. Instructions until the next one: at
+   * least as many as the block has.
+   */
+  sample(core: SampledCore, samples: Samples): number {
+    const { view, base } = core.registers
+    this.places.now += 1
+    if (this.chance !== undefined) this.dropByChance(this.chance)
+    const block = this.code.fronts.behind(State.record.get(view, base))
+    const live = this.liveAt(core, block)
+    const rip = core.registers.linearRip
+    samples.add(live === undefined ? rip : live.entry, live === undefined ? 'interpreted' : 'compiled')
+    if (live === undefined) this.consider(core, block, rip)
+    else {
+      this.inRegions += 1
+      live.samples += 1
+      live.lastSample = this.places.now
+    }
+    if (this.isDue()) this.compile()
+    return Math.max(this.settings.slice, view.getUint32(block + BLOCK.count, true))
+  }
+
+  /** Compiles the code at a processor's rip, hot or not: what came of it. */
+  compileAt(core: SampledCore): 'installed' | Refusal {
+    const block = this.blockAtRip(core)
+    if (block === 0) return 'not-decoded'
+    const region = this.regionAt(core, core.registers.linearRip)
+    if (typeof region === 'string') return region
+    return this.installer.install([{ region, block }], this.places.now) ? 'installed' : this.compileAt(core)
+  }
+
+  /** The region at work: it ended for want of budget, or the slice did at its entry. Counts others' exits. */
+  private liveAt(core: SampledCore, block: number): LiveRegion | undefined {
+    const { view, base } = core.registers
+    const own = this.installer.live.at(block)
+    const record = State.exitRecord.get(view, base)
+    const left = record === 0 ? undefined : this.installer.live.ofRecord(record)
+    if (left === undefined) return own
+    const cause = State.exitCause.get(view, base)
+    if (cause === BUDGET) return left
+    left.leftBy[cause]! += 1
+    // One that declines here is of no use to whoever maps its code in this way.
+    return own === left && cause === MAPPING ? undefined : own
+  }
+
+  private consider(core: SampledCore, block: number, rip: number): void {
+    if (this.waiting.some(({ region }) => covers(region, rip))) {
+      this.worth += 1
+      return
+    }
+    const mfn = this.view.getUint32(block + BLOCK.physical, true) >>> PAGE_SHIFT
+    if (!this.places.count(block, mfn)) return
+    this.places.forget(block)
+    const region = this.blockAtRip(core) === block ? this.regionAt(core, rip) : 'not-decoded'
+    if (typeof region === 'string') {
+      this.refused.set(region, (this.refused.get(region) ?? 0) + 1)
+      this.places.refuse(block)
+      return
+    }
+    this.worth += this.settings.samples
+    this.waiting.push({ region, block })
+  }
+
+  private isDue(): boolean {
+    const { length } = this.waiting
+    return length >= this.settings.batch || (length > 0 && this.worth * this.settings.slice >= WORTH)
+  }
+
+  private compile(): void {
+    const found = this.waiting
+    this.waiting = []
+    this.worth = 0
+    // Where there was no room, there is now, and what is still hot will be sampled again.
+    this.installer.install(found, this.places.now)
+  }
+
+  /** The decoded block at rip; 0 where there is none, or one that goes on in the next page. */
+  private blockAtRip(core: SampledCore): number {
+    const host = core.memory.peek(core.registers.linearRip, ACCESS.EXECUTE)
+    return host === 0 ? 0 : this.code.blockAt(host, State.mode.get(core.registers.view, core.registers.base))
+  }
+
+  private regionAt(core: SampledCore, entry: number): Region | Refusal {
+    const { view, base } = core.registers
+    const mode = State.mode.get(view, base)
+    const source: CodeSource = {
+      mode,
+      hostOf: (linear) => core.memory.peek(linear, ACCESS.EXECUTE),
+      blockAt: (host) => this.code.blockAt(host, mode),
+    }
+    return this.find(source, { entry, limit: this.settings.limit })
+  }
+
+  private dropByChance(chance: SeededRandom): void {
+    const { oneIn } = this.settings.drop!
+    for (const live of [...this.installer.live.all()]) if (below(chance, oneIn) === 0) this.installer.drop(live)
+  }
+
+  codeDropped(mfn: number): void {
+    const lost = this.installer.live.inFrame(mfn)
+    for (const live of lost) this.installer.drop(live)
+    const stays = this.waiting.filter(({ region }) => region.pages.every(({ host }) => host >>> PAGE_SHIFT !== mfn))
+    if (lost.length > 0 || stays.length < this.waiting.length) this.places.noteWritten(mfn)
+    this.waiting = stays
+  }
+
+  codeCleared(): void {
+    this.installer.forgetAll()
+    this.waiting = []
+    this.places.clear()
+  }
+
+  /** The regions that there are, the most sampled first. */
+  regions(): RegionProfile[] {
+    const regions = [...this.installer.live.all()].map(({ entry, instructions, codeBytes, samples, leftBy }) => ({
+      entry, instructions, codeBytes, samples,
+      exits: Object.fromEntries(EXIT_CAUSES.map((cause, index) => [cause, leftBy[index]!] as const).filter(([, count]) => count > 0)),
+    }))
+    return regions.sort((one, other) => other.samples - one.samples)
+  }
+
+  /** What has been done so far. */
+  figures(): CompilerFigures {
+    const { live, done } = this.installer
+    let instructions = 0
+    for (const region of live.all()) instructions += region.instructions
+    return {
+      samples: this.places.now, samplesInRegions: this.inRegions, visits: this.visits,
+      regions: live.count, made: done.regions, dropped: done.dropped, refused: Object.fromEntries(this.refused),
+      modules: live.moduleCount, modulesMade: done.modules, instructions, moduleBytes: live.moduleBytes,
+      frontBytes: this.code.fronts.bytes, writing: done.writing, compiling: done.compiling,
+    }
+  }
+}
+
+/** True when an address lies at the beginning of one of a region's basic blocks. */
+const covers = (region: Region, rip: number): boolean => region.blocks.some((block) => block.rip === rip)

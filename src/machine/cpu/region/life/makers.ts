@@ -1,0 +1,45 @@
+/** What makes regions of a machine's code: finds them, and writes their functions. */
+import { once } from '../../../../util/index.ts'
+import type { MachineMemory } from '../../../memory/machine-memory.ts'
+import type { InterpreterExports } from '../../interpreter/module.ts'
+import type { MicroTable } from '../../uops/table.ts'
+import { Discoverer } from '../form/discover.ts'
+import { MicroProfiles } from '../form/micro-profiles.ts'
+import { writeFlagHelpers } from '../write/flag-helpers.ts'
+import type { RegionTranslator } from '../write/region-module.ts'
+import type { CodeSource, Refusal, Region } from '../form/region.ts'
+import { runtimeExports } from '../write/region-calls.ts'
+import { RegionWriter } from '../write/writer.ts'
+
+/** Finds the region at an address. */
+export type FindRegion = (source: CodeSource, options: { readonly entry: number; readonly limit: number }) => Region | Refusal
+
+/** What they are made from. */
+export interface MakerParts {
+  readonly memory: MachineMemory
+  readonly table: MicroTable
+  /** The interpreter of 64-bit code. */
+  readonly interpreter: InterpreterExports
+}
+
+/** The makers. */
+export interface RegionMakers {
+  readonly find: FindRegion
+  readonly translator: RegionTranslator
+  /** The functions that the translator imports, by its names. */
+  readonly functions: Readonly<Record<string, WebAssembly.ExportValue>>
+}
+
+const helpers = /* @__PURE__ */ once((_: 'only') => new WebAssembly.Module(writeFlagHelpers()))
+
+/** The makers of a machine. */
+export function makeRegions({ memory, table, interpreter }: MakerParts): RegionMakers {
+  const profiles = new MicroProfiles(table)
+  const discoverer = new Discoverer(memory.view, profiles)
+  const { exports } = new WebAssembly.Instance(helpers('only'), { env: { memory: memory.memory } })
+  return {
+    find: (source, options) => discoverer.discover(source, options),
+    translator: new RegionWriter(memory.view, profiles),
+    functions: { ...exports, ...runtimeExports(interpreter) },
+  }
+}
