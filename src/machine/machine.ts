@@ -34,7 +34,7 @@ const source = /* @__PURE__ */ having('read')
 const PROCESSOR_CHECKS: OptionChecks<ProcessorOptions> = {
   mode: /* @__PURE__ */ oneOf('hosted', 'bare', 'virtualised'), accounting: /* @__PURE__ */ oneOf('instructions', 'work'), descriptors: source, timestamp: /* @__PURE__ */ having('low', 'high'),
   random: /* @__PURE__ */ having('next'), topology: anything, cpuid: source, ports: /* @__PURE__ */ having('read', 'write'),
-  physical: /* @__PURE__ */ having('frame'), interrupts: /* @__PURE__ */ having('pending', 'acknowledge'),
+  kernelRing: (value) => (value === 1 || value === 3 ? undefined : 'must be 1 or 3'), physical: /* @__PURE__ */ having('frame'), interrupts: /* @__PURE__ */ having('pending', 'acknowledge'),
 }
 
 /**

@@ -87,6 +87,8 @@ export interface GuestCaches {
   inspectCode(): CodeInspection
   /** Frame of the top-level table that its processor should walk from. */
   readonly root: number
+  /** Its processor should have the rights of a process and no more. */
+  readonly isUser: boolean
   /** True when a flush of what is older than `stamp`, the present unless given, reaches its processor. */
   isDue(stamp?: number): boolean
   /** The page tables in force by a walk that only looks; undefined where an entry is not present. */

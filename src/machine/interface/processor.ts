@@ -198,13 +198,19 @@ export interface VirtualisedProcessor extends BareProcessor {
 /** How a processor is made. */
 export interface ProcessorOptions {
   /**
-   * `hosted`: everything privileged comes back as an exit and code runs in ring 3 (a PV guest);
+   * `hosted`: everything privileged comes back as an exit and code runs in outer rings (a PV guest);
    * `bare`: the processor runs a kernel of its own and delivers its exceptions and interrupts through its IDT. It
    * starts in ring 0 and 64-bit mode with paging on, flat segments and interrupts off; its host loads memory and sets
    * CR3, rip and rsp. Physical address 0 is the first byte of the machine's memory;
    * `virtualised`: the same, with physical memory by `physical` and exits as {@link VirtualisedProcessor} says (a PVH guest).
    */
   readonly mode: 'hosted' | 'bare' | 'virtualised'
+  /**
+   * Of a hosted processor: the innermost ring of its code. 3, the default: a 64-bit PV guest, kernel and all. 1: a 32-bit PV
+   * guest, whose kernel page tables tell from its processes; it starts there, in 32-bit code, and its host's descriptor
+   * tables hold no 64-bit code.
+   */
+  readonly kernelRing?: 1 | 3
   /**
    * What a budget and `executed` count. `instructions`, the default: exactly those. `work`: an instruction that takes the
    * machine much longer than a plain one counts for so many, and so does fresh code, so that the wall time of a budget is

@@ -124,6 +124,8 @@ export interface PvCacheParts {
 
 /** What one PV vCPU's processor has remembered. */
 export class PvCaches implements GuestCaches {
+  /** Kernel and processes are told apart by their page tables. */
+  readonly isUser = true
   private readonly pv: PvVcpu
   private readonly parts: PvCacheParts
 

@@ -32,6 +32,8 @@ export interface CoreParts {
   /** Where the processor's area begins. */
   readonly base: number
   readonly bare: boolean
+  /** Innermost ring of its code. */
+  readonly kernelRing: number
   readonly accounting: 'instructions' | 'work'
   readonly level: ProcessorLevel
   readonly sources: OutsideSources
@@ -46,6 +48,8 @@ export interface CoreParts {
 export class Core {
   /** True for a processor that delivers its own interrupts, starting in ring 0. */
   readonly bare: boolean
+  /** Innermost ring of its code. */
+  readonly kernelRing: number
   /** What the processor has. */
   readonly level: ProcessorLevel
   readonly physical: MachineMemory
@@ -80,6 +84,7 @@ export class Core {
     const debug = new DebugUnit({ registers, faults, translations })
     const events = new EventUnit(registers, parts.interrupts)
     this.bare = bare
+    this.kernelRing = parts.kernelRing
     this.level = parts.level
     this.physical = physical
     this.nested = parts.nested && new NestedMemory(physical, registers, parts.nested)

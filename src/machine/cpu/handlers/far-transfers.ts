@@ -1,9 +1,9 @@
 /**
- * Transfers between segments and rings: IRET, far CALL, JMP and RET, and call gates. A hosted processor stays in its
- * ring; a bare one reaches inner rings through gates and outer ones by returning. In real mode there is none of it.
+ * Transfers between segments and rings: IRET, far CALL, JMP and RET, and call gates. A hosted processor reaches outer rings
+ * by returning, inner ones by its host; a bare one these through gates too. In real mode there is none of it.
  * Reference: Intel SDM volume 2, IRET, CALL, JMP, RET; volume 3, section 5.8.
  */
-import { ATTRIBUTE, DPL_SHIFT, GPR, PAGE_SIZE, RFLAGS, SEGMENT, SYSTEM_TYPE, VECTOR, dplOf } from '../../../x86/index.ts'
+import { ATTRIBUTE, DPL_SHIFT, GPR, PAGE_SIZE, RFLAGS, SEGMENT, SYSTEM_TYPE, VECTOR, dplOf, isConforming } from '../../../x86/index.ts'
 import { highPart, isCanonical, lowPart, signedFromParts } from '../../../util/index.ts'
 import type { SegmentState } from '../../interface/registers.ts'
 import type { Core, Views } from '../core/core.ts'
@@ -16,7 +16,7 @@ import { enterReal, isReal } from '../system/real-mode.ts'
 import { afterJump, dropInnerSegments, nullSegment, pushWide, readOwnDescriptor, stackOfRing } from '../system/tables.ts'
 import { takeFlags } from './flags.ts'
 import type { Handler } from '../core/handler.ts'
-import { checkCode, returnStack } from '../system/descriptors.ts'
+import { checkCode, readDescriptor, returnStack } from '../system/descriptors.ts'
 import { PRICE } from './prices.ts'
 import { rows, type Handlers } from './rows.ts'
 
@@ -198,6 +198,13 @@ function farReturn(core: Core, record: number): number {
   return STATUS.CHECK_JUMP
 }
 
+/** A direct transfer to code that is not conforming may not ask for less than the present ring. */
+function asksForLess(core: Core, selector: number): boolean {
+  if ((selector & 3) <= core.registers.cpl) return false
+  const segment = readDescriptor(core, selector)
+  return segment !== undefined && !isConforming(segment.attributes)
+}
+
 /** Far JMP and CALL: offset in t0, selector in t1. */
 const farTransfer = (name: 'call' | 'jmp', size: Width): Handler => (core, record) => {
   const { registers, faults } = core
@@ -208,10 +215,8 @@ const farTransfer = (name: 'call' | 'jmp', size: Width): Handler => (core, recor
     if (words === undefined) return faults.protection(selector & 0xfffc)
     const access = (words[1]! >>> 8) & 0xff
     if ((access & ATTRIBUTE.SEGMENT) === 0) return throughGate(core, record, { name, selector, access })
-    // A direct transfer to code that is not conforming may not ask for less than the present ring.
-    const conforming = (access & ATTRIBUTE.CONFORMING) !== 0
-    if (!conforming && (selector & 3) > registers.cpl) return faults.protection(selector & 0xfffc)
   }
+  if (asksForLess(core, selector)) return faults.protection(selector & 0xfffc)
   const code = checkCode(core, selector, registers.cpl)
   if (typeof code === 'number') return code
   const low = registers.low(SLOT.t0)

@@ -75,6 +75,7 @@ export class MachineProcessor implements VirtualisedProcessor {
     const topology = options.topology ?? { index: 0, count: 1 }
     this.core = new Core({
       memory: engine.memory, base, bare: options.mode !== 'hosted', level: engine.level,
+      kernelRing: options.mode === 'hosted' ? options.kernelRing ?? 3 : 0,
       accounting: options.accounting ?? 'instructions',
       sources: {
         descriptors: options.descriptors, timestamp: options.timestamp,

@@ -1,8 +1,8 @@
 /**
- * The state that a processor starts in: 64-bit mode, a hosted one in ring 3 of a host that keeps the state of SSE by XSAVE
- * where there is that, a bare one in ring 0; and the one behind INIT, in real mode.
+ * The state that a processor starts in: 64-bit mode, a hosted one in ring 3 (or in 32-bit code of ring 1) of a host that
+ * keeps the state of SSE by XSAVE where there is that, a bare one in ring 0; and the one behind INIT, in real mode.
  */
-import { ATTRIBUTE, CR0, CR4, EFER, PAGE_SIZE, RFLAGS, SEGMENT, XCR0 } from '../../../x86/index.ts'
+import { ATTRIBUTE, CR0, CR4, DPL_SHIFT, EFER, PAGE_SIZE, RFLAGS, SEGMENT, XCR0 } from '../../../x86/index.ts'
 import { PROCESSOR_BYTES } from '../../memory/layout.ts'
 import { isOffered } from '../cpuid/features.ts'
 import type { Core } from '../core/core.ts'
@@ -12,8 +12,10 @@ import { State } from '../layout/state.ts'
 /** Selectors and descriptor bits of flat segments: a bare processor's, and those that Xen gives its guests. */
 const BARE = { code: 0x08, stack: 0x10, ring: 0 } as const
 const HOSTED = { code: 0xe033, stack: 0xe02b, ring: ATTRIBUTE.DPL } as const
+const COMPATIBLE = { code: 0xe019, stack: 0xe021, ring: 1 << DPL_SHIFT } as const
+const SEGMENTS = [BARE, COMPATIBLE, undefined, HOSTED] as const
 const FLAT = ATTRIBUTE.PRESENT | ATTRIBUTE.SEGMENT | ATTRIBUTE.ACCESSED | ATTRIBUTE.GRANULAR
-const CODE_ATTRIBUTES = FLAT | ATTRIBUTE.CODE | ATTRIBUTE.READABLE | ATTRIBUTE.LONG
+const CODE_ATTRIBUTES = FLAT | ATTRIBUTE.CODE | ATTRIBUTE.READABLE
 const STACK_ATTRIBUTES = FLAT | ATTRIBUTE.WRITABLE | ATTRIBUTE.BIG
 
 /**
@@ -33,11 +35,12 @@ export function reset(core: Core): void {
   registers.setFlags(core.bare ? 0 : RFLAGS.IF)
   registers.efer = EFER.SCE | EFER.LME | EFER.LMA | EFER.NXE
   const flat = { baseLow: 0, baseHigh: 0, limit: 0xffff_ffff }
-  const { code, stack, ring } = core.bare ? BARE : HOSTED
-  // Code first: from then on nothing looks like 32-bit code, for which another module would be generated.
-  mode.setSegment(SEGMENT.cs, { ...flat, selector: code, attributes: CODE_ATTRIBUTES | ring })
+  const { code, stack, ring } = SEGMENTS[core.kernelRing] ?? HOSTED
+  const isLong = ring !== COMPATIBLE.ring
+  // Code first: from then on nothing looks like code of another width, for which another module would be generated.
+  mode.setSegment(SEGMENT.cs, { ...flat, selector: code, attributes: CODE_ATTRIBUTES | ring | (isLong ? ATTRIBUTE.LONG : ATTRIBUTE.BIG) })
   mode.setControl(0, (CR0.PE | CR0.MP | CR0.ET | CR0.NE | CR0.WP | CR0.AM | CR0.PG) >>> 0, 0)
-  mode.setControl(4, CR4.PAE | CR4.PGE | CR4.OSFXSR | CR4.OSXMMEXCPT | (hasXsave ? CR4.OSXSAVE : 0), 0)
+  mode.setControl(4, CR4.PAE | (isLong ? CR4.PGE : 0) | CR4.OSFXSR | CR4.OSXMMEXCPT | (hasXsave ? CR4.OSXSAVE : 0), 0)
   mode.setSegment(SEGMENT.ss, { ...flat, selector: stack, attributes: STACK_ATTRIBUTES | ring })
   core.debug.reset()
   translations.flush()

@@ -5,8 +5,9 @@
  * bytes, any other is refused, which makes the instruction fault. So no page walk ever finds the place writable, no
  * translation that the instruction leaves behind allows a write, and there is nothing in memory to be rolled back.
  *
- * It runs over the bank of translations that a hosted processor never uses (system code's), which is empty before and
- * emptied behind it: a right to write that is remembered elsewhere cannot let a second store pass.
+ * It runs over the bank of translations of the other ring, which is empty before and emptied behind it: a right to write
+ * that is remembered elsewhere cannot let a second store pass. A processor whose code stays in ring 3 never uses that of
+ * system code; one that uses both drops all translations first.
  *
  * Not here: which places may be written and what becomes of the bytes (the host's); interrupts, breakpoints, single
  * step and traces, which do not see an instruction that the host carries out.
@@ -54,10 +55,12 @@ export class StoreAside implements AccessTarget {
     this.bytes = 0
     this.save()
     words.set(entry, place)
+    const isUser = core.registers.cpl === 3
+    if (core.kernelRing !== 3) core.translations.drop()
     const { count } = core.translations
     core.debug.aside = this
     State.watch.set(view, base, State.watch.get(view, base) | WATCH.ASIDE)
-    State.bank.set(view, base, base + TLB.offset + TLB.bankBytes)
+    State.bank.set(view, base, base + TLB.offset + (isUser ? TLB.bankBytes : 0))
     let isDone = false
     try {
       isDone = run() && this.bytes !== 0
@@ -65,7 +68,8 @@ export class StoreAside implements AccessTarget {
       core.debug.aside = undefined
       // Gives back the usual bank, and the watching that others ask for.
       core.mode.updatePermissions()
-      core.translations.dropNewer(count)
+      if (core.kernelRing === 3) core.translations.dropNewer(count)
+      else core.translations.drop()
     }
     if (!isDone) {
       this.undo()

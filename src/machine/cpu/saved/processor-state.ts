@@ -3,7 +3,7 @@
  * Version 1 knew hosted processors only and nothing of what waits between two instructions, version 2 no vectors of 256
  * bits.
  */
-import { CR0, CR4, SEGMENT, XCR0 } from '../../../x86/index.ts'
+import { ATTRIBUTE, CR0, CR4, SEGMENT, XCR0 } from '../../../x86/index.ts'
 import type { ProcessorState } from '../../interface/saved-state.ts'
 import type { Registers, SegmentState } from '../../interface/registers.ts'
 import type { Core, Views } from '../core/core.ts'
@@ -72,7 +72,7 @@ function checkSegments(value: unknown): readonly SegmentState[] {
 
 /** Rings and paging of a hosted processor are its host's protection; a bare one has only itself to harm. */
 function checkProtection(
-  { bare, outside }: Views<'bare' | 'outside'>, control: readonly number[], segments: readonly SegmentState[],
+  { bare, outside, kernelRing }: Views<'bare' | 'outside' | 'kernelRing'>, control: readonly number[], segments: readonly SegmentState[],
 ): void {
   const [cr0, cr4] = [control[0]!, control[6]!]
   if (control[1] !== 0 || control[7] !== 0 || (cr0 & ~CR0_BITS) !== 0) refuse('control registers with reserved bits')
@@ -85,7 +85,9 @@ function checkProtection(
   }
   if (!paging || (cr4 & CR4.PAE) === 0) refuse('a hosted processor without paging')
   const rings = [segments[SEGMENT.cs]!, segments[SEGMENT.ss]!].map(({ selector }) => selector & 3)
-  if (rings.some((ring) => ring !== 3)) refuse('a hosted processor outside of ring 3', { rings })
+  if (rings.some((ring) => ring < kernelRing)) refuse('a hosted processor in a ring of its host', { rings })
+  const isLong = (segments[SEGMENT.cs]!.attributes & ATTRIBUTE.LONG) !== 0
+  if (isLong && kernelRing !== 3) refuse('64-bit code in a 32-bit guest')
 }
 
 /** What version 1 lacks. */
