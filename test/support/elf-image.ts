@@ -143,3 +143,25 @@ export function makeElf({
   contents.forEach((part, i) => file.set(part, offsets[i]!))
   return file
 }
+
+/** A file of 32 bits for i386: segments, and notes in a PT_NOTE segment. */
+export function makeElf32({ entry = 0n, segments, notes = [] }: Pick<TestElf, 'entry' | 'segments' | 'notes'>): Uint8Array<ArrayBuffer> {
+  const parts = [
+    ...segments.map(({ address, bytes, size = bytes.length, flags = 7 }) => ({ type: 1, address, bytes, size, flags })),
+    ...(notes.length === 0 ? [] : [{ type: 4, address: 0, bytes: noteBytes(notes), size: 0, flags: 4 }]),
+  ]
+  const head = 52 + parts.length * 32
+  const file = new Uint8Array(parts.reduce((sum, { bytes }) => sum + bytes.length, head))
+  const view = new DataView(file.buffer)
+  file.set([0x7f, 0x45, 0x4c, 0x46, 1, 1, 1])
+  for (const [offset, value] of [[16, 2], [18, 3], [40, 52], [42, 32], [44, parts.length]] as const) view.setUint16(offset, value, true)
+  for (const [offset, value] of [[20, 1], [24, Number(entry)], [28, 52]] as const) view.setUint32(offset, value, true)
+  let end = head
+  parts.forEach(({ type, address, bytes, size, flags }, i) => {
+    const words = [type, end, address, address, bytes.length, size, flags, 4]
+    words.forEach((word, j) => view.setUint32(52 + i * 32 + j * 4, word, true))
+    file.set(bytes, end)
+    end += bytes.length
+  })
+  return file
+}

@@ -1,12 +1,13 @@
 /**
  * Names of a kernel's functions by address, out of the symbol table of its ELF file. The table is a stranger's: indices
  * are checked, names are cut, and what does not fit is left out. A stripped kernel has none.
- * Reference: System V ABI, "Symbol Table"; struct Elf64_Sym.
+ * Reference: System V ABI, "Symbol Table"; structs Elf64_Sym and Elf32_Sym.
  */
 import { XenError, overlay, shape, signedFromParts, u16, u32, u64, u8, type StateOf } from '../../util/index.ts'
 import { parseElfSections, type ElfSection } from '../image/elf.ts'
 
 const Symbol64 = /* @__PURE__ */ overlay(24, { name: u32(0), info: u8(4), other: u8(5), section: u16(6), value: u64(8), length: u64(16) })
+const Symbol32 = /* @__PURE__ */ overlay(16, { name: u32(0), value: u32(4), length: u32(8), info: u8(12), other: u8(13), section: u16(14) })
 
 const SECTION_SYMBOLS = 2
 /** STT_NOTYPE, which labels in assembler have, and STT_FUNC. */
@@ -62,12 +63,13 @@ export class SymbolTable {
 
   /** The table of an ELF file; undefined when it has none. Throws INVALID_IMAGE for what is no ELF file. */
   static of(file: Uint8Array): SymbolTable | undefined {
-    const sections = parseElfSections(file)
+    const { bits, sections } = parseElfSections(file)
     const table = sections.find(({ type }) => type === SECTION_SYMBOLS)
     const strings: ElfSection | undefined = table === undefined ? undefined : sections[table.link]
-    if (table === undefined || strings === undefined || table.bytes.length < Symbol64.size) return undefined
+    if (table === undefined || strings === undefined || table.bytes.length < Symbol32.size) return undefined
+    const symbols = bits === 64 ? table.bytes.slice(0, MAX_SYMBOLS * Symbol64.size) : widened(table.bytes.subarray(0, MAX_SYMBOLS * Symbol32.size))
     return new SymbolTable({
-      symbols: table.bytes.slice(0, MAX_SYMBOLS * Symbol64.size), strings: strings.bytes.slice(0, MAX_STRINGS), isCode: sections.map(({ isExecutable }) => isExecutable),
+      symbols, strings: strings.bytes.slice(0, MAX_STRINGS), isCode: sections.map(({ isExecutable }) => isExecutable),
     })
   }
 
@@ -130,6 +132,18 @@ export class SymbolTable {
     // Whatever a hostile table holds: it is printed.
     return Array.from(bytes, (byte) => (byte > 0x20 && byte < 0x7f ? String.fromCharCode(byte) : '?')).join('')
   }
+}
+
+/** The symbols of a 32-bit file in the form that those of a 64-bit one have. */
+function widened(bytes: Uint8Array): Uint8Array {
+  const from = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  const symbols = new Uint8Array(Math.floor(bytes.length / Symbol32.size) * Symbol64.size)
+  const to = new DataView(symbols.buffer)
+  for (let at = 0, place = 0; place < symbols.length; at += Symbol32.size, place += Symbol64.size) {
+    const { value, length, ...same } = Symbol32.decode(from, at)
+    Symbol64.encode(to, place, { ...same, value: BigInt(value), length: BigInt(length) })
+  }
+  return symbols
 }
 
 /** `name+0x12/0x40`, as Linux and Xen write it. */

@@ -11,9 +11,6 @@ export interface ImageFeatures {
   readonly required: number
 }
 
-/** Features that no PV guest can have here: a kernel that demands one is for another kind of guest. */
-const NOT_FOR_PV = ['auto_translated_physmap', 'supervisor_mode_kernel', 'hvm_callback_vector'] as const
-
 /** Reads a feature list such as `!writable_page_tables|pae_pgdir_above_4gb`. */
 export function parseFeatures(text: string, alsoSupported = 0): ImageFeatures {
   let supported = alsoSupported
@@ -28,10 +25,6 @@ export function parseFeatures(text: string, alsoSupported = 0): ImageFeatures {
     }
     supported |= 1 << bit
     if (demanded) required |= 1 << bit
-  }
-  for (const name of NOT_FOR_PV) {
-    if ((required & (1 << XENFEAT[name])) !== 0)
-      throw imageError('note FEATURES', name, 'is required, and a PV guest cannot have it')
   }
   return { supported: supported >>> 0, required: required >>> 0 }
 }

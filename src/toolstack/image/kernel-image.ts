@@ -2,14 +2,17 @@
  * A kernel that can be started as a 64-bit PV guest: its ELF file and its notes put together and checked against
  * each other.
  */
-import { PAGE_SIZE } from '../../abi/index.ts'
-import { XenError } from '../../util/index.ts'
+import { PAGE_SIZE, XENFEAT } from '../../abi/index.ts'
 import { imageError, parseElf, type ElfFile, type ElfSegment } from './elf.ts'
 import { parseFeatures, type ImageFeatures } from './features.ts'
-import { readXenNotes, type XenNotes } from './xen-notes.ts'
+import { extent } from './segments.ts'
+import { requireXenNotes, type XenNotes } from './xen-notes.ts'
 
 /** The one interface version that 64-bit PV guests have ever named. */
 const XEN_VERSION = 'xen-3.0'
+
+/** Features that no PV guest can have here: a kernel that demands one is for another kind of guest. */
+const NOT_FOR_PV = ['auto_translated_physmap', 'supervisor_mode_kernel', 'hvm_callback_vector'] as const
 
 /** The addresses that Xen keeps for itself: 0xffff800000000000 up to 0xffff880000000000. */
 const XEN_START = -(2 ** 47)
@@ -43,17 +46,19 @@ function checkNotes(notes: XenNotes): void {
     throw imageError('note LOADER', notes.loader, 'is not generic')
 }
 
-/** How many times what a kernel spans its segments may be together: the same memory is not to be written a thousand times. */
-const MOST_OVERLAP = 2
-
-/** First and one past the last physical address that is loaded. */
-function extent(segments: readonly ElfSegment[]): readonly [number, number] {
-  const start = segments.reduce((least, segment) => Math.min(least, segment.physical), Infinity)
-  const end = segments.reduce((most, segment) => Math.max(most, segment.physical + segment.size), -Infinity)
-  const total = segments.reduce((sum, segment) => sum + segment.size, 0)
-  if (total > MOST_OVERLAP * (end - start)) throw imageError('p_memsz', total, `in all: the segments lie on each other, in 0x${(end - start).toString(16)} bytes`)
-  return [start, end]
+/** The features that it names. Throws for one that only other kinds of guests have. */
+function checkedFeatures({ features, supportedFeatures }: XenNotes): ImageFeatures {
+  const found = parseFeatures(features ?? '', supportedFeatures)
+  for (const name of NOT_FOR_PV) {
+    if ((found.required & (1 << XENFEAT[name])) !== 0)
+      throw imageError('note FEATURES', name, 'is required, and a PV guest cannot have it')
+  }
+  return found
 }
+
+/** True for a kernel that says nothing but where a PVH guest begins. */
+const isOnlyPvh = ({ source: _, physicalEntry, ...others }: XenNotes): boolean =>
+  physicalEntry !== undefined && Object.keys(others).length === 0
 
 function addresses(elf: ElfFile, notes: XenNotes) {
   const virtualBase = notes.virtualBase ?? 0
@@ -91,15 +96,10 @@ function p2mBase(
 /** Reads an uncompressed ELF kernel. Throws INVALID_IMAGE naming the field at fault. */
 export function parseKernelImage(file: Uint8Array): KernelImage {
   const elf = parseElf(file)
-  const notes = readXenNotes(elf)
-  if (notes === undefined) {
-    throw new XenError(
-      'INVALID_IMAGE',
-      'kernel image: it has neither Xen ELF notes nor a __xen_guest section, so it is not a Xen guest',
-      {
-        details: { field: 'notes', value: undefined },
-      },
-    )
+  if (elf.bits === 32) throw imageError('e_ident[EI_CLASS]', 1, 'is ELFCLASS32: only 64-bit kernels run as PV guests')
+  const notes = requireXenNotes(elf)
+  if (isOnlyPvh(notes)) {
+    throw imageError('notes', 'PHYS32_ENTRY', 'is the only one: the kernel can be started as a PVH guest alone, with type="pvh"')
   }
   checkNotes(notes)
   const places = addresses(elf, notes)
@@ -114,7 +114,7 @@ export function parseKernelImage(file: Uint8Array): KernelImage {
     ...places, segments: elf.segments, hypercallPage, notes,
     initialP2m: p2mBase(notes.initialP2m, places),
     moduleByFrame: notes.moduleByFrame ?? false,
-    features: parseFeatures(notes.features ?? '', notes.supportedFeatures),
+    features: checkedFeatures(notes),
   }
 }
 

@@ -4,7 +4,7 @@
  * Reference: xen/include/public/elfnote.h.
  */
 import { ELFNOTE, PAGE_SIZE } from '../../abi/index.ts'
-import { bigFromParts, isCanonical, signedFromParts } from '../../util/index.ts'
+import { XenError, bigFromParts, isCanonical, signedFromParts } from '../../util/index.ts'
 import { imageError, type ElfFile } from './elf.ts'
 
 /** A kernel's demands, as it states them; what it leaves out is undefined. Addresses are signed numbers. */
@@ -28,6 +28,8 @@ export interface XenNotes {
   readonly moduleByFrame?: boolean
   readonly suspendCancel?: boolean
   readonly pae?: string
+  /** Where a PVH guest begins: a physical address of 32 bits. */
+  readonly physicalEntry?: number
 }
 
 type Draft = { -readonly [K in keyof XenNotes]?: XenNotes[K] }
@@ -37,6 +39,8 @@ interface NoteValue {
   readonly text: () => string
   readonly number: () => bigint
   readonly address: () => number
+  /** A number of 32 bits. */
+  readonly word: () => number
 }
 
 /** Notes that are looked at: a kernel has some twenty, and a hostile file must not make us walk millions of empty ones. */
@@ -58,10 +62,12 @@ const READERS: Readonly<Record<number, (draft: Draft, value: NoteValue) => void>
   [ELFNOTE.SUSPEND_CANCEL]: (d, v) => { d.suspendCancel = v.number() !== 0n },
   [ELFNOTE.INIT_P2M]: (d, v) => { d.initialP2m = v.address() },
   [ELFNOTE.MOD_START_PFN]: (d, v) => { d.moduleByFrame = v.number() !== 0n },
+  [ELFNOTE.PHYS32_ENTRY]: (d, v) => { d.physicalEntry = v.word() },
   [ELFNOTE.SUPPORTED_FEATURES]: (d, v) => { d.supportedFeatures = Number(v.number() & 0xffff_ffffn) },
 }
 
-const NAMES = new Map<number, string>(Object.entries(ELFNOTE).map(([name, type]) => [type, name]))
+// MAX is a second name of the highest one.
+const NAMES = new Map<number, string>(Object.entries(ELFNOTE).filter(([name]) => name !== 'MAX').map(([name, type]) => [type, name]))
 
 /** Bytes as text up to the first zero. */
 function textOf(bytes: Uint8Array): string {
@@ -83,6 +89,11 @@ function noteValue(type: number, bytes: Uint8Array): NoteValue {
       const address = signedFromParts(...parts())
       if (!isCanonical(address)) throw imageError(name, bigFromParts(...parts()), 'is not a canonical address')
       return address
+    },
+    word: () => {
+      const [low, high] = parts()
+      if (high !== 0) throw imageError(name, bigFromParts(low, high), 'is no number of 32 bits')
+      return low
     },
   }
 }
@@ -153,7 +164,7 @@ function readGuestSection(bytes: Uint8Array): XenNotes {
 }
 
 /** Finds a kernel's demands in any of the three places; undefined when it makes none. */
-export function readXenNotes(elf: ElfFile): XenNotes | undefined {
+function readXenNotes(elf: ElfFile): XenNotes | undefined {
   const draft: Draft = {}
   const inSegments = elf.notes.map((area) => readNotes(area, draft))
   if (inSegments.includes(true)) return { ...draft, source: 'segment' }
@@ -161,4 +172,15 @@ export function readXenNotes(elf: ElfFile): XenNotes | undefined {
   if (inSections.includes(true)) return { ...draft, source: 'section' }
   const old = elf.sections.find((section) => section.name === '__xen_guest')
   return old === undefined ? undefined : readGuestSection(old.bytes)
+}
+
+/** The same for a file that has to make some. Throws INVALID_IMAGE. */
+export function requireXenNotes(elf: ElfFile): XenNotes {
+  const notes = readXenNotes(elf)
+  if (notes !== undefined) return notes
+  throw new XenError(
+    'INVALID_IMAGE',
+    'kernel image: it has neither Xen ELF notes nor a __xen_guest section, so it is not a Xen guest',
+    { details: { field: 'notes', value: undefined } },
+  )
 }

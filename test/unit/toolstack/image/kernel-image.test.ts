@@ -162,7 +162,7 @@ describe('a hostile ELF file', () => {
 
   test.each<[string, number, number, bigint]>([
     ['e_ident magic', 0, 4, 0x464c457en],
-    ['e_ident[EI_CLASS]', 4, 1, 1n],
+    ['e_ident[EI_CLASS]', 4, 1, 3n],
     ['e_ident[EI_DATA]', 5, 1, 2n],
     ['e_ident[EI_VERSION]', 6, 1, 0n],
     ['e_type', 16, 2, 1n],

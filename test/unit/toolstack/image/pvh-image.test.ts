@@ -1,0 +1,95 @@
+/** Kernels for PVH guests: what their note has to say, and what is refused by name. */
+import { readFileSync } from 'node:fs'
+import { describe, expect, test } from 'vitest'
+import { XenError } from '../../../../src/util/index.ts'
+import { parseKernelImage } from '../../../../src/toolstack/image/kernel-image.ts'
+import { parsePvhImage } from '../../../../src/toolstack/image/pvh-image.ts'
+import { makeElf, makeElf32, type TestElf, type TestNote } from '../../../support/elf-image.ts'
+import { guestFile, whyMissing } from '../../../support/guests.ts'
+
+const code = new Uint8Array(0x1800).fill(0x90)
+const PHYS32_ENTRY = 18
+const word = (value: number): Uint8Array => new Uint8Array(new Uint32Array([value]).buffer)
+const ENTRY: TestNote = { type: PHYS32_ENTRY, value: word(0x100010) }
+const XEN: TestNote = { type: 5, value: 'xen-3.0' }
+const small = (over: Partial<TestElf> = {}): TestElf => ({ segments: [{ address: 0x100000, bytes: code }], notes: [ENTRY], ...over })
+
+function failure(work: () => unknown): XenError {
+  try {
+    work()
+  } catch (error) {
+    if (XenError.is(error, 'INVALID_IMAGE')) return error
+    throw error
+  }
+  throw new Error('accepted')
+}
+
+describe('a PVH kernel', () => {
+  test('begins where its note says, in a file of 64 or of 32 bits', () => {
+    const wanted = { start: 0x100000, end: 0x101800, entry: 0x100010 }
+    expect(parsePvhImage(makeElf(small()))).toMatchObject(wanted)
+    expect(parsePvhImage(makeElf32(small()))).toMatchObject(wanted)
+    expect(parsePvhImage(makeElf(small({ notes: [{ type: PHYS32_ENTRY, value: 0x100010n }] })))).toMatchObject(wanted)
+  })
+
+  test('may be a PV kernel as well, as Linux is', () => {
+    const both = makeElf(small({ entry: 0x100020n, notes: [XEN, ENTRY] }))
+    expect(parsePvhImage(both).entry).toBe(0x100010)
+    expect(parseKernelImage(both).entry).toBe(0x100020)
+  })
+
+  test('keeps addresses of 32 bits whole', () => {
+    const high = makeElf32({ segments: [{ address: 0xc0000000, bytes: code }], notes: [{ type: PHYS32_ENTRY, value: word(0xc0000004) }] })
+    expect(parsePvhImage(high)).toMatchObject({ start: 0xc0000000, end: 0xc0001800, entry: 0xc0000004 })
+  })
+
+  const reason = whyMissing('grubPvh')
+  test.skipIf(reason !== undefined)(`is what GRUB for PVH is${reason ?? ''}`, () => {
+    expect(parsePvhImage(readFileSync(guestFile('grubPvh')!))).toMatchObject({ start: 0x100000, end: 0x297500, entry: 0x100000 })
+  })
+})
+
+describe('a kernel of another kind', () => {
+  test('with notes for PV guests alone is told to be one', () => {
+    const { message, details } = failure(() => parsePvhImage(makeElf(small({ notes: [XEN] }))))
+    expect(message).toMatch(/"PHYS32_ENTRY" is not among them: .* a PV guest alone, with type="pv"/)
+    expect(details['field']).toBe('notes')
+  })
+
+  test('with the older section alone is told the same, and one with neither that it is no Xen guest', () => {
+    expect(failure(() => parsePvhImage(makeElf(small({ notes: [], guestSection: 'XEN_VER=xen-3.0' })))).message).toMatch(/a PV guest alone/)
+    expect(failure(() => parsePvhImage(makeElf(small({ notes: [] })))).message).toMatch(/not a Xen guest/)
+  })
+
+  test('with the note for PVH guests alone is no PV guest', () => {
+    expect(failure(() => parseKernelImage(makeElf(small()))).message).toMatch(/a PVH guest alone, with type="pvh"/)
+    expect(failure(() => parseKernelImage(makeElf32(small({ notes: [XEN] })))).message).toMatch(/ELFCLASS32/)
+  })
+})
+
+describe('a hostile PVH kernel is refused', () => {
+  test.each<[string, Partial<TestElf>, RegExp]>([
+    ['an entry point below its segments', { notes: [{ type: PHYS32_ENTRY, value: word(0xfffff) }] }, /note PHYS32_ENTRY 0xfffff lies outside/],
+    ['an entry point behind its segments', { notes: [{ type: PHYS32_ENTRY, value: word(0x101800) }] }, /note PHYS32_ENTRY .* lies outside/],
+    ['an entry point between its segments', {
+      segments: [{ address: 0x100000, bytes: code }, { address: 0x200000, bytes: code }], notes: [{ type: PHYS32_ENTRY, value: word(0x180000) }],
+    }, /lies outside/],
+    ['an entry point of more than 32 bits', { notes: [{ type: PHYS32_ENTRY, value: 0x1_0010_0010n }] }, /is no number of 32 bits/],
+    ['a note cut to three bytes', { notes: [{ type: PHYS32_ENTRY, value: new Uint8Array(3) }] }, /note PHYS32_ENTRY 0x3 bytes long is not a number/],
+    ['an empty note', { notes: [{ type: PHYS32_ENTRY, value: new Uint8Array(0) }] }, /0x0 bytes long is not a number/],
+    ['segments beyond 4 GiB', { segments: [{ address: 0x100000, bytes: code }, { address: 0xffff_f000, bytes: code }] }, /outside of the first 4 GiB/],
+    ['an unknown feature that it requires', { notes: [ENTRY, { type: 10, value: '!flying' }] }, /"flying" is required and unknown/],
+  ])('%s', (_name, over, message) => {
+    expect(failure(() => parsePvhImage(makeElf(small(over)))).message).toMatch(message)
+  })
+
+  test('with a typed error however a file of 32 bits is cut, and whatever word of its headers is overwritten', () => {
+    const good = makeElf32(small())
+    for (let size = 0; size < 200; size += 1) failure(() => parsePvhImage(good.slice(0, size)))
+    for (let at = 0; at < 52 + 64; at += 2) {
+      const file = good.slice()
+      file.fill(0xff, at, at + 2)
+      try { parsePvhImage(file) } catch (error) { expect(XenError.is(error, 'INVALID_IMAGE')).toBe(true) }
+    }
+  })
+})
