@@ -3,7 +3,7 @@
  *
  * Reference: xen/include/public/grant_table.h.
  */
-import { i16, nested, overlay, u16, u32, u64 } from '../util/index.ts'
+import { frame, i16, nested, over, pointer, structure, u16, u32, u64, ulong } from './structure.ts'
 
 /** Operations on grant tables. */
 export const GNTTABOP = {
@@ -45,72 +45,58 @@ export const GNTTAB_RESERVED_CONSOLE = 0
 export const GNTTAB_RESERVED_XENSTORE = 1
 
 /** Entry of a version 1 table. */
-export const GrantEntryV1 = /* @__PURE__ */ overlay(8, { flags: u16(0), domid: u16(2), frame: u32(4) })
+export const GrantEntryV1 = /* @__PURE__ */ structure({ flags: u16, domid: u16, frame: u32 })
 
 /** Entry of a version 2 table; which fields count depends on the type in the flags. */
-export const GrantEntryV2 = /* @__PURE__ */ overlay(16, {
-  flags: u16(0), domid: u16(2), fullPageFrame: u64(8), pageOff: u16(4), length: u16(6), subPageFrame: u64(8),
-  transDomid: u16(4), gref: u32(8),
+export const GrantEntryV2 = /* @__PURE__ */ structure({
+  flags: u16, domid: u16, pageOff: u16, transDomid: over(u16), length: u16, fullPageFrame: u64, subPageFrame: over(u64),
+  gref: over(u32),
 })
 
 /** Maps a granted frame. */
-export const GnttabMapGrantRef = /* @__PURE__ */ overlay(32, {
-  hostAddr: u64(0), flags: u32(8), ref: u32(12), dom: u16(16), status: i16(18), handle: u32(20), devBusAddr: u64(24),
+export const GnttabMapGrantRef = /* @__PURE__ */ structure({
+  hostAddr: u64, flags: u32, ref: u32, dom: u16, status: i16, handle: u32, devBusAddr: u64,
 })
 
 /** Takes a mapping down. */
-export const GnttabUnmapGrantRef = /* @__PURE__ */ overlay(24, {
-  hostAddr: u64(0), devBusAddr: u64(8), handle: u32(16), status: i16(20),
-})
+export const GnttabUnmapGrantRef = /* @__PURE__ */ structure({ hostAddr: u64, devBusAddr: u64, handle: u32, status: i16 })
 
 /** Grows the table and asks for its frames. */
-export const GnttabSetupTable = /* @__PURE__ */ overlay(24, {
-  dom: u16(0), nrFrames: u32(4), status: i16(8), frameList: u64(16),
-})
+export const GnttabSetupTable = /* @__PURE__ */ structure({ dom: u16, nrFrames: u32, status: i16, frameList: pointer })
 
 /** Prints the table on Xen's console. */
-export const GnttabDumpTable = /* @__PURE__ */ overlay(4, { dom: u16(0), status: i16(2) })
+export const GnttabDumpTable = /* @__PURE__ */ structure({ dom: u16, status: i16 })
 
 /** Gives a frame away for good. */
-export const GnttabTransfer = /* @__PURE__ */ overlay(24, {
-  mfn: u64(0), domid: u16(8), ref: u32(12), status: i16(16),
-})
+export const GnttabTransfer = /* @__PURE__ */ structure({ mfn: ulong, domid: u16, ref: u32, status: i16 })
 
 /** One side of a copy. */
-export const GnttabCopyPtr = /* @__PURE__ */ overlay(16, {
-  ref: u32(0), gmfn: u64(0), domid: u16(8), offset: u16(10),
-})
+export const GnttabCopyPtr = /* @__PURE__ */ structure({ gmfn: frame, ref: over(u32), domid: u16, offset: u16 })
 
 /** Copies bytes between frames or grants. */
-export const GnttabCopy = /* @__PURE__ */ overlay(40, {
-  source: nested(0, GnttabCopyPtr), dest: nested(16, GnttabCopyPtr), len: u16(32), flags: u16(34), status: i16(36),
+export const GnttabCopy = /* @__PURE__ */ structure({
+  source: nested(GnttabCopyPtr), dest: nested(GnttabCopyPtr), len: u16, flags: u16, status: i16,
 })
 
 /** Asks how large the table is and may become. */
-export const GnttabQuerySize = /* @__PURE__ */ overlay(16, {
-  dom: u16(0), nrFrames: u32(4), maxNrFrames: u32(8), status: i16(12),
-})
+export const GnttabQuerySize = /* @__PURE__ */ structure({ dom: u16, nrFrames: u32, maxNrFrames: u32, status: i16 })
 
 /** Takes a mapping down and moves another address's page-table entry there. */
-export const GnttabUnmapAndReplace = /* @__PURE__ */ overlay(24, {
-  hostAddr: u64(0), newAddr: u64(8), handle: u32(16), status: i16(20),
-})
+export const GnttabUnmapAndReplace = /* @__PURE__ */ structure({ hostAddr: u64, newAddr: u64, handle: u32, status: i16 })
 
 /** Chooses the version of the own table. */
-export const GnttabSetVersion = /* @__PURE__ */ overlay(4, { version: u32(0) })
+export const GnttabSetVersion = /* @__PURE__ */ structure({ version: u32 })
 
 /** Asks for the frames that hold the status words of version 2. */
-export const GnttabGetStatusFrames = /* @__PURE__ */ overlay(16, {
-  nrFrames: u32(0), dom: u16(4), status: i16(6), frameList: u64(8),
-})
+export const GnttabGetStatusFrames = /* @__PURE__ */ structure({ nrFrames: u32, dom: u16, status: i16, frameList: pointer })
 
 /** Asks which version a table has. */
-export const GnttabGetVersion = /* @__PURE__ */ overlay(8, { dom: u16(0), version: u32(4) })
+export const GnttabGetVersion = /* @__PURE__ */ structure({ dom: u16, version: u32 })
 
 /** Swaps two entries. */
-export const GnttabSwapGrantRef = /* @__PURE__ */ overlay(12, { refA: u32(0), refB: u32(4), status: i16(8) })
+export const GnttabSwapGrantRef = /* @__PURE__ */ structure({ refA: u32, refB: u32, status: i16 })
 
 /** Cleans or invalidates the cache for a grant. */
-export const GnttabCacheFlush = /* @__PURE__ */ overlay(16, {
-  devBusAddr: u64(0), ref: u32(0), offset: u16(8), length: u16(10), op: u32(12),
+export const GnttabCacheFlush = /* @__PURE__ */ structure({
+  devBusAddr: u64, ref: over(u32), offset: u16, length: u16, op: u32,
 })

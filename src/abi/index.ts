@@ -1,5 +1,6 @@
 /**
- * Xen's public interface for x86-64 guests: numbers and layouts of Xen 4.17, data only, one file for each header;
+ * Xen's public interface for x86 guests: numbers and layouts of Xen 4.17, data only, one file for each header;
+ * a structure is its layout of 64-bit guests, and its `compat` that of 32-bit ones;
  * and the types of the calls that a guest in TypeScript makes.
  *
  * @module
@@ -9,6 +10,7 @@ export { PAGE_SHIFT, PAGE_SIZE } from '../x86/index.ts'
 export type {
   ArrayField, BytesField, Decoded, DecodedFields, Field, Fields, Layout, NestedField, NumberField, Overlay, WideField,
 } from '../util/index.ts'
+export type { Structure, Width } from './structure.ts'
 export { ERRNO } from './errno.ts'
 export type { ErrnoName } from './errno.ts'
 export {
@@ -17,10 +19,16 @@ export {
   SharedInfo, StartInfo, UVMF, VGATYPE, VIRQ, VMASST_CMD, VMASST_TYPE, VcpuInfo, VcpuTimeInfo,
 } from './xen.ts'
 export {
-  CpuUserRegs, FIRST_RESERVED_GDT_BYTE, FIRST_RESERVED_GDT_ENTRY, FIRST_RESERVED_GDT_PAGE, FLAT, HYPERVISOR_VIRT_END,
-  HYPERVISOR_VIRT_START, IretContext, LEGACY_MAX_VCPUS, MACH2PHYS_NR_ENTRIES, MACH2PHYS_VIRT_END,
-  MACH2PHYS_VIRT_START, SEGBASE, TrapInfo, VGCF, VcpuGuestContext,
+  FIRST_RESERVED_GDT_BYTE, FIRST_RESERVED_GDT_ENTRY, FIRST_RESERVED_GDT_PAGE, LEGACY_MAX_VCPUS, TrapInfo, VGCF,
 } from './arch-x86.ts'
+export {
+  CpuUserRegs, FLAT, HYPERVISOR_VIRT_END, HYPERVISOR_VIRT_START, IretContext, MACH2PHYS_NR_ENTRIES, MACH2PHYS_VIRT_END,
+  MACH2PHYS_VIRT_START, SEGBASE, VcpuGuestContext,
+} from './arch-x86-64.ts'
+export {
+  COMPAT_FLAT, COMPAT_HYPERVISOR_VIRT_START, COMPAT_MACH2PHYS_VIRT_END, COMPAT_MACH2PHYS_VIRT_START,
+  CompatCallbackRegister, CompatCpuUserRegs, CompatVcpuGuestContext,
+} from './arch-x86-32.ts'
 export {
   EVTCHNOP, EVTCHNSTAT, EVTCHN_2L_NR_CHANNELS, EVTCHN_FIFO, EvtchnAllocUnbound, EvtchnBindInterdomain, EvtchnBindIpi,
   EvtchnBindPirq, EvtchnBindVcpu, EvtchnBindVirq, EvtchnClose, EvtchnExpandArray, EvtchnFifoControlBlock,

@@ -3,7 +3,7 @@
  *
  * Reference: xen/include/public/memory.h.
  */
-import { nested, overlay, u16, u32, u64 } from '../util/index.ts'
+import { frame, gap, nested, pointer, structure, u16, u32, u64, ulong } from './structure.ts'
 
 /** Operations of memory_op. */
 export const XENMEM = {
@@ -30,54 +30,50 @@ export const XENMEM_RESOURCE = {
 } as const
 
 /** Extents to give back, to get, or to fill holes with. */
-export const XenMemoryReservation = /* @__PURE__ */ overlay(32, {
-  extentStart: u64(0), nrExtents: u64(8), extentOrder: u32(16), memFlags: u32(20), domid: u16(24),
+export const XenMemoryReservation = /* @__PURE__ */ structure({
+  extentStart: pointer, nrExtents: ulong, extentOrder: u32, memFlags: u32, domid: u16,
 })
 
 /** Gives extents back and gets others for them. */
-export const XenMemoryExchange = /* @__PURE__ */ overlay(72, {
-  in: nested(0, XenMemoryReservation), out: nested(32, XenMemoryReservation), nrExchanged: u64(64),
+export const XenMemoryExchange = /* @__PURE__ */ structure({
+  in: nested(XenMemoryReservation), out: nested(XenMemoryReservation), nrExchanged: ulong,
 })
 
 /** The domain that a question is about. */
-export const XenMemoryDomain = /* @__PURE__ */ overlay(2, { domid: u16(0) })
+export const XenMemoryDomain = /* @__PURE__ */ structure({ domid: u16 })
 
 /** Asks for the frames of the machine-to-physical table, 2 MiB each. */
-export const XenMachphysMfnList = /* @__PURE__ */ overlay(24, {
-  maxExtents: u32(0), extentStart: u64(8), nrExtents: u32(16),
-})
+export const XenMachphysMfnList = /* @__PURE__ */ structure({ maxExtents: u32, extentStart: pointer, nrExtents: u32 })
 
 /** Where the machine-to-physical table is mapped. */
-export const XenMachphysMapping = /* @__PURE__ */ overlay(24, { vStart: u64(0), vEnd: u64(8), maxMfn: u64(16) })
+export const XenMachphysMapping = /* @__PURE__ */ structure({ vStart: ulong, vEnd: ulong, maxMfn: ulong })
 
 /** Puts one page at a place of the physical map. */
-export const XenAddToPhysmap = /* @__PURE__ */ overlay(24, {
-  domid: u16(0), count: u16(2), space: u32(4), idx: u64(8), gpfn: u64(16),
-})
+export const XenAddToPhysmap = /* @__PURE__ */ structure({ domid: u16, count: u16, space: u32, idx: ulong, gpfn: frame })
 
 /** Puts many pages at places of the physical map. */
-export const XenAddToPhysmapBatch = /* @__PURE__ */ overlay(32, {
-  domid: u16(0), space: u16(2), count: u16(4), foreignDomid: u16(6), idxs: u64(8), gpfns: u64(16), errs: u64(24),
+export const XenAddToPhysmapBatch = /* @__PURE__ */ structure({
+  domid: u16, space: u16, count: u16, foreignDomid: u16, idxs: pointer, gpfns: pointer, errs: pointer,
 })
 
 /** Makes a hole in the physical map. */
-export const XenRemoveFromPhysmap = /* @__PURE__ */ overlay(16, { domid: u16(0), gpfn: u64(8) })
+export const XenRemoveFromPhysmap = /* @__PURE__ */ structure({ domid: u16, gpfn: frame })
 
 /** A memory map: how many entries, and where. */
-export const XenMemoryMap = /* @__PURE__ */ overlay(16, { nrEntries: u32(0), buffer: u64(8) })
+export const XenMemoryMap = /* @__PURE__ */ structure({ nrEntries: u32, buffer: pointer })
 
 /** Sets a domain's memory map. */
-export const XenForeignMemoryMap = /* @__PURE__ */ overlay(24, { domid: u16(0), map: nested(8, XenMemoryMap) })
+export const XenForeignMemoryMap = /* @__PURE__ */ structure({ domid: u16, map: nested(XenMemoryMap) })
 
 /** Populate-on-demand target and state. */
-export const XenPodTarget = /* @__PURE__ */ overlay(40, {
-  targetPages: u64(0), totPages: u64(8), podCachePages: u64(16), podEntries: u64(24), domid: u16(32),
+export const XenPodTarget = /* @__PURE__ */ structure({
+  targetPages: u64, totPages: u64, podCachePages: u64, podEntries: u64, domid: u16,
 })
 
 /** Frames of a resource of a domain, to be mapped by its tools. */
-export const XenMemAcquireResource = /* @__PURE__ */ overlay(32, {
-  domid: u16(0), type: u16(2), id: u32(4), nrFrames: u32(8), frame: u64(16), frameList: u64(24),
+export const XenMemAcquireResource = /* @__PURE__ */ structure({
+  domid: u16, type: u16, id: u32, nrFrames: u32, pad: gap(4), frame: u64, frameList: pointer,
 })
 
 /** One range of a virtual NUMA node. */
-export const XenVmemrange = /* @__PURE__ */ overlay(24, { start: u64(0), end: u64(8), flags: u32(16), nid: u32(20) })
+export const XenVmemrange = /* @__PURE__ */ structure({ start: u64, end: u64, flags: u32, nid: u32 })

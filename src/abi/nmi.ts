@@ -3,7 +3,7 @@
  *
  * Reference: xen/include/public/nmi.h.
  */
-import { overlay, u64 } from '../util/index.ts'
+import { gap, structure, ulong } from './structure.ts'
 
 /** Operations of nmi_op. */
 export const XENNMI = { register_callback: 0, unregister_callback: 1 } as const
@@ -12,4 +12,4 @@ export const XENNMI = { register_callback: 0, unregister_callback: 1 } as const
 export const NMIREASON = { io_error: 1, pci_serr: 2, unknown: 4 } as const
 
 /** Registers an NMI handler. */
-export const XennmiCallback = /* @__PURE__ */ overlay(16, { handlerAddress: u64(0) })
+export const XennmiCallback = /* @__PURE__ */ structure({ handlerAddress: ulong, pad: gap(8, 4) })

@@ -3,7 +3,7 @@
  *
  * Reference: xen/include/public/physdev.h.
  */
-import { i32, overlay, u16, u32, u64, u8 } from '../util/index.ts'
+import { frame, i32, pointer, structure, u16, u32, u64, u8, ulong } from './structure.ts'
 
 /** Operations of physdev_op. */
 export const PHYSDEVOP = {
@@ -21,40 +21,39 @@ export const XENIRQSTAT = { needs_eoi: 1, shared: 2 } as const
 export const MAP_PIRQ_TYPE = { MSI: 0, GSI: 1, UNKNOWN: 2, MSI_SEG: 3, MULTI_MSI: 4 } as const
 
 /** Says that an interrupt has been served. */
-export const PhysdevEoi = /* @__PURE__ */ overlay(4, { irq: u32(0) })
+export const PhysdevEoi = /* @__PURE__ */ structure({ irq: u32 })
 
 /** Registers the bitmap of interrupts that need an end-of-interrupt call. */
-export const PhysdevPirqEoiGmfn = /* @__PURE__ */ overlay(8, { gmfn: u64(0) })
+export const PhysdevPirqEoiGmfn = /* @__PURE__ */ structure({ gmfn: frame })
 
 /** Asks for an interrupt's state. */
-export const PhysdevIrqStatusQuery = /* @__PURE__ */ overlay(8, { irq: u32(0), flags: u32(4) })
+export const PhysdevIrqStatusQuery = /* @__PURE__ */ structure({ irq: u32, flags: u32 })
 
 /** Sets the I/O privilege level. */
-export const PhysdevSetIopl = /* @__PURE__ */ overlay(4, { iopl: u32(0) })
+export const PhysdevSetIopl = /* @__PURE__ */ structure({ iopl: u32 })
 
 /** Sets the I/O permission bitmap. */
-export const PhysdevSetIobitmap = /* @__PURE__ */ overlay(16, { bitmap: u64(0), nrPorts: u32(8) })
+export const PhysdevSetIobitmap = /* @__PURE__ */ structure({ bitmap: pointer, nrPorts: u32 })
 
 /** Reads or writes an I/O APIC register. */
-export const PhysdevApic = /* @__PURE__ */ overlay(16, { apicPhysbase: u64(0), reg: u32(8), value: u32(12) })
+export const PhysdevApic = /* @__PURE__ */ structure({ apicPhysbase: ulong, reg: u32, value: u32 })
 
 /** Pairs an interrupt with a vector. */
-export const PhysdevIrq = /* @__PURE__ */ overlay(8, { irq: u32(0), vector: u32(4) })
+export const PhysdevIrq = /* @__PURE__ */ structure({ irq: u32, vector: u32 })
 
 /** Maps a physical interrupt. */
-export const PhysdevMapPirq = /* @__PURE__ */ overlay(40, {
-  domid: u16(0), type: i32(4), index: i32(8), pirq: i32(12), bus: i32(16), devfn: i32(20), entryNr: i32(24),
-  tableBase: u64(32),
+export const PhysdevMapPirq = /* @__PURE__ */ structure({
+  domid: u16, type: i32, index: i32, pirq: i32, bus: i32, devfn: i32, entryNr: i32, tableBase: u64,
 })
 
 /** Takes the mapping of an interrupt down. */
-export const PhysdevUnmapPirq = /* @__PURE__ */ overlay(8, { domid: u16(0), pirq: i32(4) })
+export const PhysdevUnmapPirq = /* @__PURE__ */ structure({ domid: u16, pirq: i32 })
 
 /** Sets how an interrupt line is triggered. */
-export const PhysdevSetupGsi = /* @__PURE__ */ overlay(8, { gsi: i32(0), triggering: u8(4), polarity: u8(5) })
+export const PhysdevSetupGsi = /* @__PURE__ */ structure({ gsi: i32, triggering: u8, polarity: u8 })
 
 /** Asks for an unused interrupt number. */
-export const PhysdevGetFreePirq = /* @__PURE__ */ overlay(8, { type: i32(0), pirq: u32(4) })
+export const PhysdevGetFreePirq = /* @__PURE__ */ structure({ type: i32, pirq: u32 })
 
 /** Address of a PCI device. */
-export const PhysdevPciDevice = /* @__PURE__ */ overlay(4, { seg: u16(0), bus: u8(2), devfn: u8(3) })
+export const PhysdevPciDevice = /* @__PURE__ */ structure({ seg: u16, bus: u8, devfn: u8 })

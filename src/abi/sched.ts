@@ -3,7 +3,7 @@
  *
  * Reference: xen/include/public/sched.h.
  */
-import { i32, overlay, u16, u32, u64 } from '../util/index.ts'
+import { i32, pointer, structure, u16, u32, u64 } from './structure.ts'
 
 /** Operations of sched_op. */
 export const SCHEDOP = {
@@ -17,16 +17,16 @@ export const SHUTDOWN = { poweroff: 0, reboot: 1, suspend: 2, crash: 3, watchdog
 export type ShutdownReason = Exclude<keyof typeof SHUTDOWN, 'MAX'>
 
 /** Argument of SCHEDOP.shutdown and SCHEDOP.shutdown_code. */
-export const SchedShutdown = /* @__PURE__ */ overlay(4, { reason: u32(0) })
+export const SchedShutdown = /* @__PURE__ */ structure({ reason: u32 })
 
 /** Waits for one of some ports, or for a time. */
-export const SchedPoll = /* @__PURE__ */ overlay(24, { ports: u64(0), nrPorts: u32(8), timeout: u64(16) })
+export const SchedPoll = /* @__PURE__ */ structure({ ports: pointer, nrPorts: u32, timeout: u64 })
 
 /** Declares another domain to have shut down. */
-export const SchedRemoteShutdown = /* @__PURE__ */ overlay(8, { domainId: u16(0), reason: u32(4) })
+export const SchedRemoteShutdown = /* @__PURE__ */ structure({ domainId: u16, reason: u32 })
 
 /** Sets a watchdog: id 0 makes a new one; timeout in seconds, 0 destroys. */
-export const SchedWatchdog = /* @__PURE__ */ overlay(8, { id: u32(0), timeout: u32(4) })
+export const SchedWatchdog = /* @__PURE__ */ structure({ id: u32, timeout: u32 })
 
 /** Pins the calling vCPU to a physical one; negative undoes it. */
-export const SchedPinOverride = /* @__PURE__ */ overlay(4, { pcpu: i32(0) })
+export const SchedPinOverride = /* @__PURE__ */ structure({ pcpu: i32 })

@@ -3,7 +3,7 @@
  *
  * Reference: xen/include/public/vcpu.h.
  */
-import { array, i32, overlay, u32, u64 } from '../util/index.ts'
+import { array, gap, i32, structure, u32, u64 } from './structure.ts'
 
 /** Operations of vcpu_op. */
 export const VCPUOP = {
@@ -19,24 +19,22 @@ export const RUNSTATE = { running: 0, runnable: 1, blocked: 2, offline: 3 } as c
 export const VCPU_SSHOTTMR = { future: 1 } as const
 
 /** How long a vCPU has been in each state, in nanoseconds. */
-export const VcpuRunstateInfo = /* @__PURE__ */ overlay(48, {
-  state: i32(0), stateEntryTime: u64(8), time: array(16, u64, 4),
-})
+export const VcpuRunstateInfo = /* @__PURE__ */ structure({ state: i32, stateEntryTime: u64, time: array(u64, 4) })
 
 /** Virtual address where Xen keeps the run state up to date. */
-export const VcpuRegisterRunstateMemoryArea = /* @__PURE__ */ overlay(8, { addr: u64(0) })
+export const VcpuRegisterRunstateMemoryArea = /* @__PURE__ */ structure({ addr: u64 })
 
 /** Period in nanoseconds. */
-export const VcpuSetPeriodicTimer = /* @__PURE__ */ overlay(8, { periodNs: u64(0) })
+export const VcpuSetPeriodicTimer = /* @__PURE__ */ structure({ periodNs: u64 })
 
 /** Deadline in nanoseconds of system time. */
-export const VcpuSetSingleshotTimer = /* @__PURE__ */ overlay(16, { timeoutAbsNs: u64(0), flags: u32(8) })
+export const VcpuSetSingleshotTimer = /* @__PURE__ */ structure({ timeoutAbsNs: u64, flags: u32 })
 
 /** Where a vCPU wants its vcpu_info. */
-export const VcpuRegisterVcpuInfo = /* @__PURE__ */ overlay(16, { mfn: u64(0), offset: u32(8) })
+export const VcpuRegisterVcpuInfo = /* @__PURE__ */ structure({ mfn: u64, offset: u32, rsvd: gap(4) })
 
 /** The physical processor that a pinned vCPU runs on: APIC id low, ACPI id high. */
-export const VcpuGetPhysid = /* @__PURE__ */ overlay(8, { physId: u64(0) })
+export const VcpuGetPhysid = /* @__PURE__ */ structure({ physId: u64 })
 
 /** Virtual address where Xen keeps a second time record. */
-export const VcpuRegisterTimeMemoryArea = /* @__PURE__ */ overlay(8, { addr: u64(0) })
+export const VcpuRegisterTimeMemoryArea = /* @__PURE__ */ structure({ addr: u64 })

@@ -3,7 +3,7 @@
  *
  * Reference: xen/include/public/version.h.
  */
-import { bytes, overlay, u32, u64 } from '../util/index.ts'
+import { bytes, structure, u32, ulong } from './structure.ts'
 
 /** Operations of xen_version. */
 export const XENVER = {
@@ -27,15 +27,15 @@ export const XEN_COMMANDLINE_LEN = 1024
 export const XEN_DOMAIN_HANDLE_LEN = 16
 
 /** Who built the hypervisor, when, with what. */
-export const XenCompileInfo = /* @__PURE__ */ overlay(144, {
-  compiler: bytes(0, 64), compileBy: bytes(64, 16), compileDomain: bytes(80, 32), compileDate: bytes(112, 32),
+export const XenCompileInfo = /* @__PURE__ */ structure({
+  compiler: bytes(64), compileBy: bytes(16), compileDomain: bytes(32), compileDate: bytes(32),
 })
 
 /** First address that belongs to Xen. */
-export const XenPlatformParameters = /* @__PURE__ */ overlay(8, { virtStart: u64(0) })
+export const XenPlatformParameters = /* @__PURE__ */ structure({ virtStart: ulong })
 
 /** One word of feature bits. */
-export const XenFeatureInfo = /* @__PURE__ */ overlay(8, { submapIdx: u32(0), submap: u32(4) })
+export const XenFeatureInfo = /* @__PURE__ */ structure({ submapIdx: u32, submap: u32 })
 
 /** Head of the answer to XENVER.build_id; the bytes follow. */
-export const XenBuildId = /* @__PURE__ */ overlay(4, { len: u32(0) })
+export const XenBuildId = /* @__PURE__ */ structure({ len: u32 })

@@ -4,7 +4,7 @@
  *
  * Reference: xen/include/public/xen.h.
  */
-import { array, bytes, i8, nested, overlay, u16, u32, u64, u8 } from '../util/index.ts'
+import { array, bytes, frame, gap, i8, nested, over, placed, pointer, structure, u16, u32, u64, u8, ulong } from './structure.ts'
 
 /** Hypercall numbers. */
 export const HYPERVISOR = {
@@ -80,58 +80,55 @@ export const MAX_GUEST_CMDLINE = 1024
 export const INTERFACE_VERSION = 0x4_0e00
 
 /** Argument of mmuext_op; which of the fields count depends on the command. */
-export const MmuextOp = /* @__PURE__ */ overlay(24, {
-  cmd: u32(0), mfn: u64(8), linearAddr: u64(8), nrEnts: u32(16), vcpumask: u64(16), srcMfn: u64(16),
+export const MmuextOp = /* @__PURE__ */ structure({
+  cmd: u32, mfn: frame, linearAddr: over(ulong), vcpumask: pointer, nrEnts: over(u32), srcMfn: over(frame),
 })
 
 /** One page-table write: machine address of the entry with the MMU command, and its new contents. */
-export const MmuUpdate = /* @__PURE__ */ overlay(16, { ptr: u64(0), val: u64(8) })
+export const MmuUpdate = /* @__PURE__ */ structure({ ptr: u64, val: u64 })
 
 /** One call of a multicall. */
-export const MulticallEntry = /* @__PURE__ */ overlay(64, { op: u64(0), result: u64(8), args: array(16, u64, 6) })
+export const MulticallEntry = /* @__PURE__ */ structure({ op: ulong, result: ulong, args: array(ulong, 6) })
 
 /** A vCPU's time record: odd version means that an update is under way. */
-export const VcpuTimeInfo = /* @__PURE__ */ overlay(32, {
-  version: u32(0), tscTimestamp: u64(8), systemTime: u64(16), tscToSystemMul: u32(24), tscShift: i8(28),
-  flags: u8(29),
+export const VcpuTimeInfo = /* @__PURE__ */ structure({
+  version: u32, pad0: gap(4), tscTimestamp: u64, systemTime: u64, tscToSystemMul: u32, tscShift: i8, flags: u8, pad1: gap(2),
 })
 
 /** What x86 adds to vcpu_info: the address of the last page fault. */
-export const ArchVcpuInfo = /* @__PURE__ */ overlay(16, { cr2: u64(0) })
+export const ArchVcpuInfo = /* @__PURE__ */ structure({ cr2: ulong, pad: gap(8, 20) })
 
 /** What a vCPU shares with Xen: event state, fault address, time. */
-export const VcpuInfo = /* @__PURE__ */ overlay(64, {
-  evtchnUpcallPending: u8(0), evtchnUpcallMask: u8(1), evtchnPendingSel: u64(8), arch: nested(16, ArchVcpuInfo),
-  time: nested(32, VcpuTimeInfo),
+export const VcpuInfo = /* @__PURE__ */ structure({
+  evtchnUpcallPending: u8, evtchnUpcallMask: u8, evtchnPendingSel: ulong, arch: nested(ArchVcpuInfo),
+  time: nested(VcpuTimeInfo),
 })
 
-/** What x86 adds to shared_info: where the guest keeps its frame list. */
-export const ArchSharedInfo = /* @__PURE__ */ overlay(48, {
-  maxPfn: u64(0), pfnToMfnFrameListList: u64(8), nmiReason: u64(16), p2mCr3: u64(24), p2mVaddr: u64(32),
-  p2mGeneration: u64(40),
+/** What x86 adds to shared_info: where the guest keeps its frame list. Its last 4 bytes of i386 are `wcSecHi` of {@link SharedInfo}. */
+export const ArchSharedInfo = /* @__PURE__ */ structure({
+  maxPfn: ulong, pfnToMfnFrameListList: frame, nmiReason: ulong, p2mCr3: ulong, p2mVaddr: ulong, p2mGeneration: ulong,
+  wcSecHi: gap(0, 4),
 })
 
-/** The page that a domain shares with Xen. */
-export const SharedInfo = /* @__PURE__ */ overlay(3136, {
-  vcpuInfo: array(0, VcpuInfo, 32), evtchnPending: array(2048, u64, 64), evtchnMask: array(2560, u64, 64),
-  wcVersion: u32(3072), wcSec: u32(3076), wcNsec: u32(3080), wcSecHi: u32(3084), arch: nested(3088, ArchSharedInfo),
+/** The page that a domain shares with Xen: as many words of ports as a word has bits. */
+export const SharedInfo = /* @__PURE__ */ structure({
+  vcpuInfo: array(VcpuInfo, 32), evtchnPending: array(ulong, 64, 32), evtchnMask: array(ulong, 64, 32),
+  wcVersion: u32, wcSec: u32, wcNsec: u32, wcSecHi: placed(u32, 3084, 2340), arch: nested(ArchSharedInfo),
 })
 
 /** What a PV guest finds at start, its address in RSI. */
-export const StartInfo = /* @__PURE__ */ overlay(1168, {
-  magic: bytes(0, 32), nrPages: u64(32), sharedInfo: u64(40), flags: u32(48), storeMfn: u64(56),
-  storeEvtchn: u32(64), consoleMfn: u64(72), consoleEvtchn: u32(80), consoleInfoOff: u32(72),
-  consoleInfoSize: u32(76), ptBase: u64(88), nrPtFrames: u64(96), mfnList: u64(104), modStart: u64(112),
-  modLen: u64(120), cmdLine: bytes(128, 1024), firstP2mPfn: u64(1152), nrP2mFrames: u64(1160),
+export const StartInfo = /* @__PURE__ */ structure({
+  magic: bytes(32), nrPages: ulong, sharedInfo: ulong, flags: u32, storeMfn: frame, storeEvtchn: u32,
+  consoleMfn: frame, consoleInfoOff: over(u32), consoleInfoSize: placed(u32, 76, 56), consoleEvtchn: u32,
+  ptBase: ulong, nrPtFrames: ulong, mfnList: ulong, modStart: ulong, modLen: ulong, cmdLine: bytes(1024),
+  firstP2mPfn: ulong, nrP2mFrames: ulong,
 })
 
 /** One module, where SIF.MULTIBOOT_MOD says that start_info names such a list. */
-export const MultibootModList = /* @__PURE__ */ overlay(16, {
-  modStart: u32(0), modEnd: u32(4), cmdline: u32(8), pad: u32(12),
-})
+export const MultibootModList = /* @__PURE__ */ structure({ modStart: u32, modEnd: u32, cmdline: u32, pad: u32 })
 
 /** Text or graphics console that dom0 takes over. */
-export const Dom0VgaConsoleInfo = /* @__PURE__ */ overlay(40, {
-  videoType: u8(0), fontHeight: u16(4), cursorX: u16(6), cursorY: u16(8), rows: u16(10), columns: u16(12),
-  width: u16(4), height: u16(6), bytesPerLine: u16(8), bitsPerPixel: u16(10), lfbBase: u32(12), lfbSize: u32(16),
+export const Dom0VgaConsoleInfo = /* @__PURE__ */ structure({
+  videoType: u8, pad: gap(3), fontHeight: u16, width: over(u16), cursorX: u16, height: over(u16), cursorY: u16,
+  bytesPerLine: over(u16), rows: u16, bitsPerPixel: over(u16), lfbBase: u32, columns: over(u16), lfbSize: u32, rest: gap(20),
 })

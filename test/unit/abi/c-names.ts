@@ -205,6 +205,39 @@ export const STRUCTURES: Readonly<Record<string, CStructure>> = {
   NetifGref: { c: 'struct xen_netif_gref' },
 }
 
+/** Structures that only 32-bit guests have, that have no name of ours in their headers, or another place for a field. */
+export const COMPAT_STRUCTURES: Readonly<Record<string, CStructure>> = {
+  CompatCpuUserRegs: { c: 'struct cpu_user_regs' },
+  CompatVcpuGuestContext: { c: 'struct vcpu_guest_context' },
+  CompatCallbackRegister: { c: 'struct callback_register', fields: { cs: 'address.cs', eip: 'address.eip' } },
+  SharedInfo: { c: 'struct shared_info', fields: { wcSecHi: 'arch.wc_sec_hi' } },
+  BlkifRequestX32: { c: 'struct blkif_request' },
+  BlkifRequestDiscardX32: { c: 'struct blkif_request_discard' },
+  BlkifRequestIndirectX32: { c: 'struct blkif_request_indirect' },
+  BlkifResponseX32: { c: 'struct blkif_response' },
+}
+
+/** Structures whose 32-bit form has another name or is nobody's, and why. */
+export const NATIVE_STRUCTURES: Readonly<Record<string, string>> = {
+  Sring: 'its size is that of its first slot, which belongs to a device',
+  IretContext: 'the iret of a 32-bit guest has no structure',
+  CpuUserRegs: 'CompatCpuUserRegs', VcpuGuestContext: 'CompatVcpuGuestContext', CallbackRegister: 'CompatCallbackRegister',
+  BlkifRequest: 'BlkifRequestX32', BlkifRequestDiscard: 'BlkifRequestDiscardX32', BlkifRequestIndirect: 'BlkifRequestIndirectX32',
+  BlkifResponse: 'BlkifResponseX32',
+}
+
+/** Groups of constants that only 32-bit guests have. */
+export const COMPAT_GROUPS: Readonly<Record<string, CGroup>> = {
+  COMPAT_FLAT: { prefix: 'FLAT_' },
+}
+
+/** Single constants that only 32-bit guests have. */
+export const COMPAT_CONSTANTS: Readonly<Record<string, string>> = {
+  COMPAT_HYPERVISOR_VIRT_START: 'HYPERVISOR_VIRT_START',
+  COMPAT_MACH2PHYS_VIRT_START: 'MACH2PHYS_VIRT_START',
+  COMPAT_MACH2PHYS_VIRT_END: 'MACH2PHYS_VIRT_END',
+}
+
 /** Groups of constants. */
 export const GROUPS: Readonly<Record<string, CGroup>> = {
   ERRNO: { prefix: 'XEN_' },

@@ -10,12 +10,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import * as abi from '../../../src/abi/index.ts'
 import type { Fields, Layout } from '../../../src/util/index.ts'
-import { CONSTANTS, GROUPS, STRUCTURES } from './c-names.ts'
+import { type CStructure, CONSTANTS, GROUPS, STRUCTURES } from './c-names.ts'
 
 /** What the compiler says: a size, a value, or a field's offset, size and whether it is a signed number. */
 export type Answers = Record<string, number | string | [offset: number, size: number, signed: boolean]>
 
-const HEADERS = [
+/** The headers of everything in our tables. */
+export const HEADERS = [
   'xen', 'errno', 'event_channel', 'grant_table', 'memory', 'sched', 'vcpu', 'physdev', 'version', 'features',
   'callback', 'elfnote', 'nmi', 'domctl', 'sysctl', 'platform', 'hvm/hvm_op', 'hvm/dm_op', 'hvm/params', 'hvm/hvm_vcpu', 'hvm/save', 'arch-x86/hvm/start_info', 'pmu', 'kexec', 'xenoprof', 'tmem',
   'hypfs', 'argo', 'xsm/flask_op', 'arch-x86/xen-mca', 'io/ring', 'io/console', 'io/xs_wire', 'io/xenbus', 'io/blkif', 'io/netif',
@@ -33,7 +34,7 @@ export const isLayout = (value: unknown): value is Layout<Fields> =>
 const snakeCase = (name: string): string => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
 
 /** The C member that a field stands for. */
-const memberOf = (layout: string, field: string): string => STRUCTURES[layout]?.fields?.[field] ?? snakeCase(field)
+export const memberOf = ({ fields }: CStructure, field: string): string => fields?.[field] ?? snakeCase(field)
 
 /** The C name of a constant of a group. */
 const constantOf = (group: string, key: string): string => {
@@ -46,7 +47,7 @@ function questions(): string[] {
     const structure = STRUCTURES[name]
     if (isLayout(value) && structure) {
       const fields = Object.keys(value.fields).map((field) =>
-        `FIELD("${name}.${field}", ${structure.c}, ${memberOf(name, field)})`)
+        `FIELD("${name}.${field}", ${structure.c}, ${memberOf(structure, field)})`)
       return [`SIZE("${name}", ${structure.c})`, ...fields]
     }
     if (GROUPS[name]) return Object.keys(value).map((key) => `VALUE("${name}.${key}", ${constantOf(name, key)})`)

@@ -2,12 +2,15 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import * as abi from '../../../src/abi/index.ts'
-import type { Field } from '../../../src/util/index.ts'
+import type { Field, Fields, Layout } from '../../../src/util/index.ts'
 import * as x86 from '../../../src/x86/index.ts'
-import { CONSTANTS, GROUPS, STRUCTURES } from './c-names.ts'
+import { askCompatCompiler, compatLayouts } from './c-compat.ts'
+import { COMPAT_CONSTANTS, COMPAT_GROUPS, COMPAT_STRUCTURES, CONSTANTS, GROUPS, NATIVE_STRUCTURES, STRUCTURES } from './c-names.ts'
 import { askCompiler, isLayout, whyNoCompiler, type Answers } from './c-program.ts'
 
-const expected = JSON.parse(readFileSync(new URL('./expected.json', import.meta.url), 'utf8')) as Answers
+const recorded = (file: string): Answers => JSON.parse(readFileSync(new URL(file, import.meta.url), 'utf8')) as Answers
+const expected = recorded('./expected.json')
+const expectedCompat = recorded('./expected-compat.json')
 /** What stands in Xen's headers: the size of a page is the processor's. */
 const exported = (Object.entries(abi) as [string, unknown][]).filter(([name]) => !(name in x86))
 const reason = whyNoCompiler()
@@ -18,29 +21,38 @@ function isSigned(field: Field): boolean {
   return field.kind === 'number' && field.get(view, 0) < 0
 }
 
-/** What the tables say, in the form of the compiler's answers. */
-function ourAnswers(): Answers {
-  const answers: Answers = {}
-  for (const [name, value] of exported) {
-    if (isLayout(value)) {
-      answers[name] = value.size
-      for (const [key, field] of Object.entries(value.fields)) {
-        answers[`${name}.${key}`] = [field.offset, field.size, isSigned(field)]
-      }
-    } else if (typeof value === 'object' && value !== null) {
-      for (const [key, constant] of Object.entries(value)) answers[`${name}.${key}`] = constant as number | string
-    } else answers[name] = value as number
-  }
+/** What a layout says, in the form of the compiler's answers. */
+function answersOf(name: string, { size, fields }: Layout<Fields>): Answers {
+  const answers: Answers = { [name]: size }
+  for (const [key, field] of Object.entries(fields)) answers[`${name}.${key}`] = [field.offset, field.size, isSigned(field)]
   return answers
 }
 
+/** What constants say. */
+const valuesOf = (name: string, value: unknown): Answers => (typeof value === 'object' && value !== null
+  ? Object.fromEntries(Object.entries(value).map(([key, constant]) => [`${name}.${key}`, constant as number | string]))
+  : { [name]: value as number })
+
+const isCompatOnly = (name: string): boolean =>
+  (name in COMPAT_STRUCTURES && !(name in STRUCTURES)) || name in COMPAT_GROUPS || name in COMPAT_CONSTANTS
+
+/** What the tables say of 64-bit guests. */
+const ourAnswers = (): Answers => Object.assign({}, ...exported.filter(([name]) => !isCompatOnly(name))
+  .map(([name, value]) => (isLayout(value) ? answersOf(name, value) : valuesOf(name, value)))) as Answers
+
+/** What they say of 32-bit ones, constants that are the same left out. */
+const ourCompatAnswers = (): Answers => Object.assign({}, ...compatLayouts().map(([name, layout]) => answersOf(name, layout)),
+  ...exported.filter(([name, value]) => isCompatOnly(name) && !isLayout(value)).map(([name, value]) => valuesOf(name, value))) as Answers
+
 describe('the ABI tables', () => {
   test('have a C name for everything they export, and name nothing that is not exported', () => {
-    const named = [...Object.keys(STRUCTURES), ...Object.keys(GROUPS), ...Object.keys(CONSTANTS)]
+    const structures = { ...STRUCTURES, ...COMPAT_STRUCTURES }
+    const groups = { ...GROUPS, ...COMPAT_GROUPS }
+    const named = Object.keys({ ...structures, ...groups, ...CONSTANTS, ...COMPAT_CONSTANTS })
     expect(named.sort()).toEqual(exported.map(([name]) => name).sort())
     for (const [name, value] of exported) {
-      expect(name in STRUCTURES, `${name} is listed as what it is`).toBe(isLayout(value))
-      expect(name in GROUPS, `${name} is listed as what it is`).toBe(typeof value === 'object' && !isLayout(value))
+      expect(name in structures, `${name} is listed as what it is`).toBe(isLayout(value))
+      expect(name in groups, `${name} is listed as what it is`).toBe(typeof value === 'object' && !isLayout(value))
     }
   })
 
@@ -50,6 +62,21 @@ describe('the ABI tables', () => {
 
   test.skipIf(reason !== undefined)(`the recorded values are what gcc says here${reason ? ` (${reason})` : ''}`, () => {
     expect(askCompiler()).toEqual(expected)
+  })
+
+  test('agree with the headers of 32-bit guests in every size, offset and sign', () => {
+    expect(ourCompatAnswers()).toEqual(expectedCompat)
+  })
+
+  test.skipIf(reason !== undefined)(`the recorded values of 32-bit guests are what gcc says here${reason ? ` (${reason})` : ''}`, () => {
+    expect(askCompatCompiler()).toEqual(expectedCompat)
+  })
+
+  test('give a reason for each structure without a 32-bit form, or the name that it has there', () => {
+    for (const [name, why] of Object.entries(NATIVE_STRUCTURES)) {
+      expect(name in STRUCTURES, name).toBe(true)
+      if (!why.includes(' ')) expect(name in COMPAT_STRUCTURES || why in COMPAT_STRUCTURES, why).toBe(true)
+    }
   })
 })
 

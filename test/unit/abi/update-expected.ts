@@ -1,8 +1,9 @@
 /**
- * Writes expected.json and operations.json anew from Xen's headers, after a layout, a constant or an operation has been
- * added: `npx tsx test/unit/abi/update-expected.ts`. Needs gcc and Debian's libxen-dev.
+ * Writes expected.json, expected-compat.json and operations.json anew from Xen's headers, after a layout, a constant or an
+ * operation has been added: `npx tsx test/unit/abi/update-expected.ts`. Needs gcc and Debian's libxen-dev.
  */
 import { writeFileSync } from 'node:fs'
+import { askCompatCompiler } from './c-compat.ts'
 import { askCompiler } from './c-program.ts'
 import { askMacros, operationsOf } from './operations.ts'
 
@@ -12,4 +13,5 @@ function write(file: string, answers: Readonly<Record<string, unknown>>): void {
 }
 
 write('./expected.json', askCompiler())
+write('./expected-compat.json', askCompatCompiler())
 write('./operations.json', operationsOf(askMacros()))
