@@ -1,8 +1,8 @@
 /** The package as a user's bundler sees it: browser-safe, importable layer by layer, and not larger than it should be. */
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join, resolve } from 'node:path'
+import { dirname, join, relative, resolve } from 'node:path'
 import { build } from 'esbuild'
 import { afterAll, describe, expect, test } from 'vitest'
 import { declarations } from './support/declarations.ts'
@@ -90,6 +90,18 @@ describe('the published types', () => {
       files: ['user.ts'],
     }))
   }
+
+  // A type that is inferred is named by the shortest way to it. By an index around the file, entry points and their parts would be circles.
+  test('reach nothing by an index of what they are themselves a part of', { timeout: 240_000 }, () => {
+    const types = declarations()
+    const files = readdirSync(types, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.d.ts'))
+    const around = files.filter((name) => !name.endsWith('index.d.ts')).flatMap((name) =>
+      [...readFileSync(join(types, name), 'utf8').matchAll(/(?:from |import\()["']([^"']*index\.ts)["']/g)]
+        .filter(([, index]) => !relative(resolve(types, dirname(name), dirname(index!)), join(types, name)).startsWith('..'))
+        .map(([text]) => `${name}: ${text}`))
+    expect(files.length).toBeGreaterThan(700)
+    expect(around).toEqual([])
+  })
 
   test.each(COMPILERS)('compile with %s and the libraries es2022 and dom alone', { timeout: 240_000 }, (name) => {
     prepare()

@@ -7,6 +7,7 @@ import {
 } from '../../util/index.ts'
 import { parseSize } from '../grub/memory-size.ts'
 import type { CoreOpener } from '../core-dump/core-dumper.ts'
+import type { DeviceConfiguration } from '../device-kinds/described-device.ts'
 import { DeviceKinds, USUAL_KINDS } from '../device-kinds/device-kinds.ts'
 import type { ServedDevice, SplitDevice } from '../device-kinds/served-device.ts'
 import { SERVED_KINDS } from '../device-kinds/served-kinds.ts'
@@ -133,7 +134,7 @@ const shape = {
     error: 'kernels must be an UnpackedKernels',
   }).optional(),
   openDisk: z.custom<DiskOpener>((value) => typeof value === 'function', { error: 'openDisk must be a function' }).optional(),
-  deviceKinds: z.array(z.custom<SplitDevice>((value) => typeof (value as SplitDevice | undefined)?.serve === 'function', {
+  deviceKinds: z.array(z.custom<SplitDevice<DeviceConfiguration>>((value) => typeof (value as SplitDevice | undefined)?.serve === 'function', {
     error: 'deviceKinds must be a list of kinds of devices',
   }), { error: 'deviceKinds must be a list of kinds of devices' }).default([]),
   openCore: z
