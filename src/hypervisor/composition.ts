@@ -74,6 +74,8 @@ function composeMemory({ memory, portion }: HypervisorOptions): MemoryParts {
     mayMapFrames: (caller, owner) => domains.get(owner) !== undefined && domains.mayControl(caller, owner),
     hasDevices: (id) => domains.get(id)?.privileged === true,
     tlbTime: () => tlb.now(),
+    hasPae: (id) => domains.get(id)?.hasPae === true,
+    compatSlot: (slot) => machineToPhys.compat.slotLow(slot),
     machineToPhysEntry: (id) => (domains.get(id)?.hidesMachineToPhys === true ? machineToPhys.entryLow : 0),
   })
   return { memory, domains, frames, allocator, machineToPhys, tlb, meter, domainMemory, pageTypes, pageTables }

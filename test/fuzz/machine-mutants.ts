@@ -100,7 +100,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'tables are entered without the bit that user mode needs',
-    patches: [patch(`${PAGING}/page-entries.ts`, '=> low | PTE.USER\n\n/** Bits of', '=> low\n\n/** Bits of')],
+    patches: [patch(`${PAGING}/page-entries.ts`, ': 0) : PTE.USER', ': 0) : 0')],
     within: 2, found: /lacks USER/,
   },
   {

@@ -148,8 +148,7 @@ function mayReach({ frames, domains, machineToPhys }: CoherenceParts, side: Side
   if (owner === side.domain.id) return true
   const granted = side.granted.get(frame)
   if (granted !== undefined) return granted || !write
-  const isTable = frame >= machineToPhys.tableFrame && frame < machineToPhys.tableFrame + machineToPhys.tableFrames
-  if (isTable) return !write
+  if (machineToPhys.has(frame)) return !write
   return owner !== OWNER_FREE && side.domain.privileged && domains.get(owner) !== undefined
 }
 

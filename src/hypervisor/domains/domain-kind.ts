@@ -59,6 +59,8 @@ export interface DomainKind<V> {
   readonly name: string
   /** vCPUs have registers, which are set before they run, and are saved; otherwise they are started as they are. */
   readonly hasRegisters: boolean
+  /** Levels of the page tables that guests write, where they do; 4 unless given. */
+  readonly pageTableLevels?: 3 | 4
   /**
    * Whether a domain can be of this kind: 0, -EINVAL for what it asks for, -ENOMEM when what its vCPUs execute on is lacking,
    * with the cause in `facts`. Nothing is kept for it.

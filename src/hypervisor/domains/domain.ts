@@ -48,6 +48,8 @@ export class Domain implements DomainFacts, Stateful<DomainState> {
   readonly createRunner: RunnerFactory | undefined
   /** Byte address of shared_info. */
   readonly sharedInfo: number
+  /** Its page tables have three levels, where it has some: those of a 32-bit kernel. */
+  readonly hasPae: boolean
   /** Bits of the guest's machine word. */
   readonly wordBits = 64
   readonly vcpus: Vcpu[] = []
@@ -81,6 +83,7 @@ export class Domain implements DomainFacts, Stateful<DomainState> {
   constructor(facts: DomainFacts) {
     this.id = facts.id
     this.kind = facts.kind
+    this.hasPae = facts.kind.pageTableLevels === 3
     this.privileged = facts.privileged
     this.handle = facts.handle
     this.vcpuCount = facts.vcpuCount

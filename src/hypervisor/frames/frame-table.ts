@@ -9,7 +9,11 @@
 import { type StateOf, type Stateful, badState, invariant, shape } from '../../util/index.ts'
 
 /** What a frame is used as while its type count is not zero (and was used as last when it is). */
-export const FRAME_TYPE = { NONE: 0, L1: 1, L2: 2, L3: 3, L4: 4, SEGDESC: 5, WRITABLE: 6 } as const
+export const FRAME_TYPE = {
+  NONE: 0, L1: 1, L2: 2, L3: 3, L4: 4, SEGDESC: 5, WRITABLE: 6,
+  /** The level-2 table of a 32-bit guest that holds mappings of the hypervisor's (PGT_pae_xen_l2). */
+  XEN_L2: 7,
+} as const
 
 /** Flags of a frame. */
 export const FRAME_FLAG = {
@@ -33,6 +37,8 @@ export const FRAME_FLAG = {
 export const OWNER_FREE = 0xffff
 /** Owner of the hypervisor's own frames (DOMID_XEN). */
 export const OWNER_XEN = 0x7ff2
+/** Owner of frames of the hypervisor's that serve one vCPU, and come and go with it: no guest can name them (DOMID_INVALID). */
+export const OWNER_VCPU = 0x7ff4
 
 /** Most references that one frame may have; one is kept back so that a release can always take one. */
 const COUNT_LIMIT = 0xffff_fffd
@@ -130,7 +136,7 @@ export class FrameTable implements Stateful<FrameTableState> {
     if ((owner === OWNER_XEN) !== (this.owner[mfn] === OWNER_XEN)) return 'is not the hypervisor\'s'
     if (owner === OWNER_XEN && (state.type[mfn] !== this.type[mfn] || state.typeCount[mfn] !== this.typeCount[mfn])) return 'is the hypervisor\'s'
     if (mfn < this.first && owner !== OWNER_FREE) return 'is the machine\'s'
-    if (state.type[mfn]! > FRAME_TYPE.WRITABLE || (state.flags[mfn]! & ~ALL_FLAGS) !== 0) return 'is of no known type'
+    if (state.type[mfn]! > FRAME_TYPE.XEN_L2 || (state.flags[mfn]! & ~ALL_FLAGS) !== 0) return 'is of no known type'
     if (state.progress[mfn]! > MOST_PROGRESS || !(state.stamp[mfn]! >= 0 && state.stamp[mfn]! < Infinity)) return 'has no such past'
     const isFree = owner === OWNER_FREE
     if (isFree && (state.references[mfn] !== 0 || state.typeCount[mfn] !== 0 || state.flags[mfn] !== 0)) return 'is free and in use'

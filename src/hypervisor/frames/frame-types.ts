@@ -13,7 +13,10 @@ import { FRAME_FLAG, FRAME_TYPE, type FrameTable } from './frame-table.ts'
 import type { TlbClock } from './tlb-clock.ts'
 
 /** True for the types of page tables, whose entries hold references. */
-export const isTable = (type: number): boolean => type >= FRAME_TYPE.L1 && type <= FRAME_TYPE.L4
+export const isTable = (type: number): boolean => (type >= FRAME_TYPE.L1 && type <= FRAME_TYPE.L4) || type === FRAME_TYPE.XEN_L2
+
+/** Level of a page table by its type. */
+export const levelOf = (type: number): number => (type === FRAME_TYPE.XEN_L2 ? 2 : type)
 
 /** What checks the contents of frames: whoever makes page tables and descriptor pages of them. */
 export interface FrameContents {

@@ -4,11 +4,13 @@
  *
  *   guest's L4[256] -> L3[0] -> L2[i] -> L1s -> table frames (one 64-bit entry for each frame of the host)
  *
+ * What 32-bit guests see of it is kept beside it (compat-machine-to-phys.ts).
  * Reference: xen/include/public/arch-x86/xen-x86_64.h, MACH2PHYS_VIRT_START.
  */
 import { ENTRIES_PER_TABLE, PAGE_SHIFT, PAGE_SIZE, PTE, PTE_HIGH_NX } from '../../x86/index.ts'
 import { TWO_32, invariant } from '../../util/index.ts'
 import type { GuestMemory } from '../memory/guest-memory.ts'
+import { type CompatMachineToPhys, takeCompatMachineToPhys } from './compat-machine-to-phys.ts'
 import type { FrameAllocator } from './frame-allocator.ts'
 import { type FrameTable, OWNER_XEN } from './frame-table.ts'
 
@@ -29,11 +31,16 @@ export class MachineToPhys {
   readonly tableFrame: number
   /** Frames of the table. */
   readonly tableFrames: number
+  /** The same for 32-bit guests. */
+  readonly compat: CompatMachineToPhys
   private readonly words: Uint32Array
   private readonly base: number
 
   /** `frames`: the hypervisor's frames for mapping (L3, L2, L1s) and table; the table's are contiguous. */
-  constructor(memory: GuestMemory, frames: { readonly mapping: readonly number[]; readonly table: number }) {
+  constructor(
+    memory: GuestMemory, frames: { readonly mapping: readonly number[]; readonly table: number }, compat: CompatMachineToPhys,
+  ) {
+    this.compat = compat
     this.words = memory.words
     this.l3Frame = frames.mapping[0]!
     this.tableFrame = frames.table
@@ -59,11 +66,17 @@ export class MachineToPhys {
     const at = this.base + mfn * 2
     this.words[at] = low
     this.words[at + 1] = high
+    this.compat.set(mfn, low)
   }
 
   /** Sets an entry to a number below 2^32. */
   set(mfn: number, pfn: number): void {
     this.setParts(mfn, pfn, 0)
+  }
+
+  /** True for a frame of one of the two tables. */
+  has(mfn: number): boolean {
+    return (mfn >= this.tableFrame && mfn < this.tableFrame + this.tableFrames) || this.compat.has(mfn)
   }
 
   /** Marks an entry invalid. */
@@ -101,5 +114,5 @@ export function takeMachineToPhys(memory: GuestMemory, allocator: FrameAllocator
     // A type reference that nobody gives back: it is never writable for anyone.
     frames.typeCount[mfn] = 1
   }
-  return new MachineToPhys(memory, { mapping, table })
+  return new MachineToPhys(memory, { mapping, table }, takeCompatMachineToPhys(memory, allocator, frames))
 }

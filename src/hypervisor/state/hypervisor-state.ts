@@ -14,7 +14,7 @@ import type { RunnerFactory } from '../domains/vcpu-runner.ts'
 import { type EventChannels, eventShape } from '../events/index.ts'
 import { type PhysicalCpus, physicalCpusShape } from '../execution/physical-cpus.ts'
 import type { FrameAllocator } from '../frames/frame-allocator.ts'
-import { type FrameTable, OWNER_FREE, OWNER_XEN, frameTableShape } from '../frames/frame-table.ts'
+import { type FrameTable, OWNER_FREE, OWNER_VCPU, OWNER_XEN, frameTableShape } from '../frames/frame-table.ts'
 import { type TlbClock, tlbClockShape } from '../frames/tlb-clock.ts'
 import { grantShape } from '../grants/index.ts'
 import { type Scheduler, schedulerShape } from '../scheduler/index.ts'
@@ -87,7 +87,8 @@ function framesPart({ frames, allocator, domains }: StateParts): Part {
     save: () => frames.save(),
     load: (state) => {
       for (const owner of new Set(state.owner)) {
-        if (owner !== OWNER_FREE && owner !== OWNER_XEN && domains.get(owner) === undefined) throw badState(`it has frames of domain ${owner}`)
+        const isOwn = owner === OWNER_FREE || owner === OWNER_XEN || owner === OWNER_VCPU
+        if (!isOwn && domains.get(owner) === undefined) throw badState(`it has frames of domain ${owner}`)
       }
       frames.load(state)
       allocator.follow((mfn) => frames.owner[mfn] !== OWNER_FREE)

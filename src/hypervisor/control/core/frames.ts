@@ -7,7 +7,8 @@ import { ERRNO } from '../../../abi/index.ts'
 import type { DomId, Mfn } from '../../../util/index.ts'
 import { PAGE_SIZE } from '../../../x86/index.ts'
 import type { Domain } from '../../domains/domain.ts'
-import { FRAME_FLAG, FRAME_TYPE, type FrameTable, OWNER_FREE, OWNER_XEN } from '../../frames/frame-table.ts'
+import { FRAME_FLAG, type FrameTable, OWNER_FREE, OWNER_VCPU, OWNER_XEN } from '../../frames/frame-table.ts'
+import { isTable, levelOf } from '../../frames/frame-types.ts'
 import type { MachineToPhys } from '../../frames/machine-to-phys.ts'
 import type { GuestMemory } from '../../memory/guest-memory.ts'
 import { visitOwn } from './log-dirty.ts'
@@ -20,9 +21,7 @@ export interface FrameParts {
   readonly machineToPhys: MachineToPhys
 }
 
-const TYPE_NAMES = ['none', 'l1', 'l2', 'l3', 'l4', 'segdesc', 'writable'] as const
-
-const isTableType = (type: number): boolean => type >= FRAME_TYPE.L1 && type <= FRAME_TYPE.L4
+const TYPE_NAMES = ['none', 'l1', 'l2', 'l3', 'l4', 'segdesc', 'writable', 'l2'] as const
 
 /** Looks at frames, reads and writes them. */
 export class Frames {
@@ -56,7 +55,7 @@ export class Frames {
     if (!frames.isValid(frame)) return -ERRNO.EINVAL
     const owner = frames.owner[frame]!
     return {
-      owner: owner === OWNER_FREE || owner === OWNER_XEN ? undefined : (owner as DomId),
+      owner: owner === OWNER_FREE || owner === OWNER_XEN || owner === OWNER_VCPU ? undefined : (owner as DomId),
       type: TYPE_NAMES[frames.type[frame]!]!,
       typeCount: frames.typeCount[frame]!,
       references: frames.references[frame]!,
@@ -71,8 +70,8 @@ export class Frames {
     for (let i = 0; i < list.length; i += 1) {
       const mfn = list[i]!
       if (!this.isOwn(domain, mfn)) kinds[i] = FRAME_KIND.NOT_OWNED
-      else if (isTableType(frames.type[mfn]!) && frames.hasFlag(mfn, FRAME_FLAG.VALIDATED))
-        kinds[i] = frames.type[mfn]! | (frames.hasFlag(mfn, FRAME_FLAG.PINNED) ? FRAME_KIND.PINNED : 0)
+      else if (isTable(frames.type[mfn]!) && frames.hasFlag(mfn, FRAME_FLAG.VALIDATED))
+        kinds[i] = levelOf(frames.type[mfn]!) | (frames.hasFlag(mfn, FRAME_FLAG.PINNED) ? FRAME_KIND.PINNED : 0)
     }
     return 0
   }

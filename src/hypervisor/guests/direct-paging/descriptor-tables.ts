@@ -9,7 +9,7 @@ import { PAGE_OFFSET, PAGE_SHIFT, PAGE_SIZE, PTE } from '../../../x86/index.ts'
 import type { Domain } from '../../domains/domain.ts'
 import { FRAME_TYPE, type FrameTable } from '../../frames/frame-table.ts'
 import type { GuestMemory } from '../../memory/guest-memory.ts'
-import { fixDescriptor } from './descriptors.ts'
+import { type DescriptorRules, fixDescriptor } from './descriptors.ts'
 import type { FrameTypes } from '../../frames/frame-types.ts'
 import { entryFrame } from './page-entries.ts'
 import type { PagedVcpu } from './paged-vcpu.ts'
@@ -20,21 +20,16 @@ import { findLeaf } from '../../memory/virtual-access.ts'
 const GDT_PAGES = 14
 const LDT_PAGES = 16
 
-/** Xen's flat segments by index behind {@link FIRST_RESERVED_GDT_BYTE}: low and high half. */
-const XEN_SEGMENTS: ReadonlyMap<number, readonly [number, number]> = /* @__PURE__ */ new Map([
-  [4, [0x0000_ffff, 0x00cf_fb00]],
-  [5, [0x0000_ffff, 0x00cf_f300]],
-  [6, [0x0000_ffff, 0x00af_fb00]],
-] as const)
-
 /** What descriptor tables work on. */
 export interface DescriptorTableParts {
   readonly memory: GuestMemory
   readonly frames: FrameTable
   readonly pageTypes: FrameTypes
+  /** Of the kind of guest. */
+  readonly rules: DescriptorRules
 }
 
-/** Descriptor tables of all PV vCPUs. Results: 0 or a negative error number. */
+/** Descriptor tables of all PV vCPUs of a kind. Results: 0 or a negative error number. */
 export class DescriptorTables {
   private readonly parts: DescriptorTableParts
 
@@ -97,7 +92,7 @@ export class DescriptorTables {
   update(domain: Domain, pointer: { readonly low: number; readonly high: number }, low: number, high: number): number {
     const { frames, pageTypes, memory } = this.parts
     const pair = Uint32Array.of(low, high)
-    if ((pointer.low & 7) !== 0 || pointer.high !== 0 || !fixDescriptor(pair, 0)) return -ERRNO.EINVAL
+    if ((pointer.low & 7) !== 0 || pointer.high !== 0 || !fixDescriptor(pair, 0, this.parts.rules)) return -ERRNO.EINVAL
     const mfn = pointer.low >>> PAGE_SHIFT
     if (!frames.getPage(mfn, domain.id)) return -ERRNO.EINVAL
     const type = frames.type[mfn] === FRAME_TYPE.SEGDESC ? FRAME_TYPE.SEGDESC : FRAME_TYPE.WRITABLE
@@ -118,7 +113,7 @@ export class DescriptorTables {
     const offset = selector & 0xfff8
     let at: number
     if ((selector & 4) !== 0) at = this.locateLdt(domain, paged, offset)
-    else if (offset >= FIRST_RESERVED_GDT_BYTE) return readXenSegment(offset, out)
+    else if (offset >= FIRST_RESERVED_GDT_BYTE) return readFlat(this.parts.rules, offset, out)
     else at = offset >>> 3 < paged.gdtEntries ? (paged.gdtFrames[offset >>> PAGE_SHIFT]! << 10) + ((offset & 0xff8) >> 2) : -1
     if (at < 0) return false
     out[0] = this.parts.memory.words[at]!
@@ -147,8 +142,8 @@ export class DescriptorTables {
   }
 }
 
-function readXenSegment(offset: number, out: Uint32Array): boolean {
-  const segment = XEN_SEGMENTS.get((offset - FIRST_RESERVED_GDT_BYTE) >>> 3)
+function readFlat({ flat }: DescriptorRules, offset: number, out: Uint32Array): boolean {
+  const segment = flat.get((offset - FIRST_RESERVED_GDT_BYTE) >>> 3)
   if (segment === undefined) return false
   out[0] = segment[0]
   out[1] = segment[1]

@@ -56,8 +56,9 @@ export class GrantEntries {
     const oldLow = words[at]!
     const oldHigh = words[at + 1]!
     const low = entryLow(entry)
-    const high = adjustLeafHigh(low, PTE_HIGH_NX)
-    this.write(at, adjustLeafLow(low, high), high)
+    const { hasPae } = vcpu.owner
+    const high = hasPae ? PTE_HIGH_NX : adjustLeafHigh(low, PTE_HIGH_NX)
+    this.write(at, hasPae ? low : adjustLeafLow(low, high), high)
     this.parts.pageTables.putLeaf(oldLow, oldHigh)
     return GNTST.okay
   }

@@ -127,13 +127,13 @@ export class MmuExtended {
   setKernelTable(vcpu: Vcpu, mfn: number): number {
     const paged = pagedOf(vcpu)
     if (paged === undefined) return -ERRNO.EINVAL
-    const old = paged.kernelTable
+    const old = paged.topTable
     if (old !== mfn) {
-      const result = this.parts.pageTypes.getPageAndType(mfn, FRAME_TYPE.L4, vcpu.domid)
+      const result = this.parts.pageTypes.getPageAndType(mfn, paged.topType, vcpu.domid)
       if (result !== 0) return result
       this.parts.descriptorTables.dropLdt(paged)
-      this.showMachineToPhys(vcpu.owner, mfn)
-      paged.kernelTable = mfn
+      if (paged.topType === FRAME_TYPE.L4) this.showMachineToPhys(vcpu.owner, mfn)
+      paged.topTable = mfn
       if (old !== 0) this.parts.pageTypes.putPageAndType(old)
     }
     if (paged.inKernel) paged.loadRoot()
@@ -144,7 +144,8 @@ export class MmuExtended {
   /** Makes `mfn` the user's top-level table of a vCPU; 0 for none. */
   setUserTable(vcpu: Vcpu, mfn: number): number {
     const paged = pagedOf(vcpu)
-    if (paged === undefined) return -ERRNO.EINVAL
+    // A 32-bit guest's kernel and processes share theirs.
+    if (paged === undefined || vcpu.owner.hasPae) return -ERRNO.EINVAL
     const old = paged.userTable
     if (old === mfn) return 0
     if (mfn !== 0) {
@@ -163,10 +164,10 @@ export class MmuExtended {
 
   /** Gives back both top-level tables of a vCPU. */
   dropTables(paged: PagedVcpu): void {
-    const { kernelTable, userTable } = paged
-    paged.kernelTable = 0
+    const { topTable, userTable } = paged
+    paged.topTable = 0
     paged.userTable = 0
-    if (kernelTable !== 0) this.parts.pageTypes.putPageAndType(kernelTable)
+    if (topTable !== 0) this.parts.pageTypes.putPageAndType(topTable)
     if (userTable !== 0) this.parts.pageTypes.putPageAndType(userTable)
   }
 
@@ -228,7 +229,9 @@ export class MmuExtended {
   private pinning() {
     const pin = (level: number): ExtendedOperation => all((_caller, owner) => {
       const target = this.parts.domains.get(owner)
-      return target === undefined ? -ERRNO.EINVAL : this.pin(target.id, this.frame(), level)
+      if (target === undefined) return -ERRNO.EINVAL
+      // Xen ignores what is pinned as a table of a level that the guest has not.
+      return level === 4 && target.hasPae ? 0 : this.pin(target.id, this.frame(), level)
     })
     return {
       PIN_L1_TABLE: pin(1), PIN_L2_TABLE: pin(2), PIN_L3_TABLE: pin(3), PIN_L4_TABLE: pin(4),

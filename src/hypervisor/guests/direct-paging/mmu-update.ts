@@ -45,11 +45,12 @@ interface Request {
   high: number
 }
 
-/** Whose tables are changed, whose frames they get, and whether accessed and dirty bits stay as they are. */
+/** Whose tables are changed, of how many levels, whose frames they get, and whether accessed and dirty bits stay as they are. */
 interface Change {
   table: number
   frame: number
   preserve: boolean
+  isPae: boolean
 }
 
 /** One way to change an entry: carries out the request at hand for a caller. */
@@ -74,7 +75,7 @@ export class MmuUpdates {
   private readonly updates: PageUpdates
   private readonly scratch = new Scratch(16)
   private readonly request: Request = { pointerLow: 0, pointerHigh: 0, low: 0, high: 0 }
-  private readonly how: Change = { table: 0, frame: 0, preserve: false }
+  private readonly how: Change = { table: 0, frame: 0, preserve: false, isPae: false }
   /** An entry of level 2 or above has changed in the present batch. */
   private tablesChanged = false
   private readonly runs: readonly (MmuOperation['run'] | undefined)[]
@@ -115,6 +116,7 @@ export class MmuUpdates {
     if (frameOwner < 0) return frameOwner
     this.how.table = tableOwner.id
     this.how.frame = frameOwner
+    this.how.isPae = tableOwner.hasPae
     return this.batch(caller, args, tableOwner)
   }
 
@@ -218,7 +220,7 @@ export class MmuUpdates {
       return 0
     }
     if (type === FRAME_TYPE.SEGDESC || type === FRAME_TYPE.NONE || how.table !== how.frame) return -ERRNO.EINVAL
-    const result = this.updates.changeTable(at, request.low, request.high, how.preserve)
+    const result = this.updates.changeTable(at, request.low, request.high, how)
     if (result === 0) this.tablesChanged = true
     return result
   }
@@ -264,6 +266,7 @@ export class MmuUpdates {
       how.table = domain.id
       how.frame = frameOwner
       how.preserve = false
+      how.isPae = domain.hasPae
       result = this.updates.changeLeaf(at, args.low[1]!, args.high[1]!, how)
     }
     frames.putPage(table)

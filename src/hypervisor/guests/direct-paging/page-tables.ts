@@ -6,6 +6,9 @@
  *
  * Tables may also map tables of their own level (recursive maps), read-only and only one step deep.
  *
+ * A 32-bit guest's tables begin at level 3, with four entries (PAE). The table behind the last one holds mappings of the
+ * hypervisor's in its upper slots: it has a type of its own (XEN_L2), must be there, and serves one level-3 table only.
+ *
  * A tree may have as many tables as its domain has frames, so that both directions pause when the exit's portion of work
  * is spent. A table whose check has paused is PARTIAL: its first `progress` entries hold what they need. A table that
  * loses its last use is FALLING, on a stack of its domain's, until its entries have been given back from the last to the
@@ -14,18 +17,19 @@
  *
  * hot path: halves of entries as integers, nothing allocated. Changing entries of a live table is in page-updates.ts.
  * Reference: xen/arch/x86/mm.c, _get_page_type, _put_page_type, get_page_from_l1e, get_level_linear_pagetable; PGT_partial,
- * put_old_guest_table.
+ * put_old_guest_table; promote_l3_table, pae_xen_mappings_check, init_xen_pae_l2_slots.
  */
 import { ERRNO } from '../../../abi/index.ts'
 import { type StateOf, type Stateful, badState, shape } from '../../../util/index.ts'
 import { PTE } from '../../../x86/index.ts'
+import { COMPAT_XEN_SLOTS } from '../../frames/compat-machine-to-phys.ts'
 import { FRAME_FLAG, FRAME_TYPE, type FrameTable } from '../../frames/frame-table.ts'
-import { type FrameContents, type FrameTypes, isTable } from '../../frames/frame-types.ts'
+import { type FrameContents, type FrameTypes, isTable, levelOf } from '../../frames/frame-types.ts'
 import type { GuestMemory } from '../../memory/guest-memory.ts'
 import { CALL_AGAIN, WORK, type WorkMeter } from '../../time/work-meter.ts'
-import { isValidDescriptorPage } from './descriptors.ts'
+import { RING_1, RING_3, isValidDescriptorPage } from './descriptors.ts'
 import {
-  adjustLeafHigh, adjustLeafLow, adjustTableLow, entryFrame, isForbiddenLeaf, isForbiddenTable, isInvalidFrame,
+  addedTableBits, adjustLeafHigh, adjustLeafLow, entryFrame, isForbiddenLeaf, isForbiddenPaeTop, isForbiddenTable, isInvalidFrame,
 } from './page-entries.ts'
 
 /** What page tables ask of the hypervisor around them. */
@@ -42,13 +46,23 @@ export interface PageTableHost {
   tlbTime(): number
   /** Low half of the entry for slot 256 of this domain's top-level tables; 0 for none. */
   machineToPhysEntry(domid: number): number
+  /** True for a domain whose tables have three levels. */
+  hasPae(domid: number): boolean
+  /** Low half of what stands in a slot of the hypervisor's in a 32-bit guest's last level-2 table. */
+  compatSlot(slot: number): number
 }
 
 /** First and last slot of a top-level table that belong to the hypervisor. */
 export const XEN_SLOTS = { first: 256, last: 271 } as const
 
-/** True for a top-level slot that the guest may use. */
-export const isGuestSlot = (slot: number): boolean => slot < XEN_SLOTS.first || slot > XEN_SLOTS.last
+/** Entries of a level-3 table in PAE. */
+export const PAE_ENTRIES = 4
+
+/** True for a slot of a table that the guest may use; others are the hypervisor's. */
+export function isGuestSlot(type: number, slot: number): boolean {
+  if (type === FRAME_TYPE.L4) return slot < XEN_SLOTS.first || slot > XEN_SLOTS.last
+  return type !== FRAME_TYPE.XEN_L2 || slot < COMPAT_XEN_SLOTS.first
+}
 
 const ENTRIES = 512
 
@@ -171,11 +185,23 @@ export class PageTables implements FrameContents, Stateful<FallingState> {
 
   /** Takes what a present entry of level 2 to 4 in the table `parent` needs: a table one level below it. */
   getTable(low: number, high: number, place: TablePlace): number {
+    if (place.isPae && place.level === 3) return this.getPaeTable(low, high, place)
     if (isForbiddenTable(low)) return -ERRNO.EINVAL
     const mfn = entryFrame(low, high)
     const result = this.types.getPageAndType(mfn, place.level - 1, place.domid)
     if (result !== -ERRNO.EINVAL) return result
     return this.getLinear(low, mfn, place) ? 0 : result
+  }
+
+  /** The same for an entry of a level-3 table in PAE: the last one's table is of a kind of its own, and no other's. */
+  private getPaeTable(low: number, high: number, { slot, domid }: TablePlace): number {
+    if (isForbiddenPaeTop(low, high)) return -ERRNO.EINVAL
+    const mfn = entryFrame(low, high)
+    const isLast = slot === PAE_ENTRIES - 1
+    const result = this.types.getPageAndType(mfn, isLast ? FRAME_TYPE.XEN_L2 : FRAME_TYPE.L2, domid)
+    if (result !== 0 || !isLast || this.frames.typeCount[mfn] === 1) return result
+    this.types.putPageAndType(mfn)
+    return -ERRNO.EINVAL
   }
 
   /** Gives back what an entry of level 2 to 4 in the table `parent` held. */
@@ -185,7 +211,7 @@ export class PageTables implements FrameContents, Stateful<FallingState> {
     if (mfn === parent) return
     const { frames } = this
     const type = frames.type[mfn]!
-    if (frames.type[parent] === type && isTable(type)) {
+    if (isTable(type) && levelOf(frames.type[parent]!) === levelOf(type)) {
       frames.linear[mfn]! += 1
       frames.linear[parent]! -= 1
     }
@@ -246,9 +272,9 @@ export class PageTables implements FrameContents, Stateful<FallingState> {
     let result: number
     if (type === FRAME_TYPE.L1) result = this.validateLeaves(mfn, domid)
     else if (type === FRAME_TYPE.SEGDESC) {
-      result = isValidDescriptorPage(this.words, mfn) ? 0 : -ERRNO.EINVAL
+      result = isValidDescriptorPage(this.words, mfn, this.host.hasPae(domid) ? RING_1 : RING_3) ? 0 : -ERRNO.EINVAL
       this.meter.charge(WORK.table + ENTRIES * WORK.entry)
-    } else result = this.validateTables(mfn, type, { domid, from })
+    } else result = this.validateTables(mfn, { type, domid, from })
     this.host.memory.markWritten(mfn)
     if (result === 0) frames.flags[mfn]! |= FRAME_FLAG.VALIDATED
     else if (result !== CALL_AGAIN && !frames.hasFlag(mfn, FRAME_FLAG.FALLING)) this.forget(mfn)
@@ -266,7 +292,8 @@ export class PageTables implements FrameContents, Stateful<FallingState> {
   private validateLeaves(mfn: number, domid: number): number {
     const { words } = this
     const base = mfn << 10
-    const owners = { table: domid, frame: domid }
+    const isPae = this.host.hasPae(domid)
+    const owners = { table: domid, frame: domid, isPae }
     let present = 0
     for (let at = base; at < base + 1024; at += 2) {
       const low = words[at]!
@@ -279,6 +306,7 @@ export class PageTables implements FrameContents, Stateful<FallingState> {
         this.meter.charge(WORK.table + 2 * present * WORK.entry)
         return result
       }
+      if (isPae) continue
       const adjusted = adjustLeafHigh(low, high)
       words[at] = adjustLeafLow(low, adjusted)
       words[at + 1] = adjusted
@@ -291,13 +319,19 @@ export class PageTables implements FrameContents, Stateful<FallingState> {
    * Checks the entries of a table of level 2 to 4 from one on. Work is paid for when it has been noted, so that each
    * portion, however small, comes further.
    */
-  private validateTables(mfn: number, level: number, range: { readonly domid: number; readonly from: number }): number {
+  private validateTables(mfn: number, what: { readonly type: number; readonly domid: number; readonly from: number }): number {
     const { words, meter } = this
-    const place = { parent: mfn, level, domid: range.domid }
-    for (let slot = range.from; slot < ENTRIES; slot += 1) {
+    const { type, domid, from } = what
+    const level = levelOf(type)
+    const isPae = this.host.hasPae(domid)
+    if (isPae && level > 2 && !this.isPaeTop(mfn, level)) return -ERRNO.EINVAL
+    const place = { parent: mfn, level, slot: from, domid, isPae }
+    const added = addedTableBits(level, isPae)
+    for (let slot = from; slot < ENTRIES; slot += 1) {
       const at = (mfn << 10) + slot * 2
       const low = words[at]!
-      if ((low & PTE.PRESENT) === 0 || (level === 4 && !isGuestSlot(slot))) continue
+      if ((low & PTE.PRESENT) === 0 || !isGuestSlot(type, slot)) continue
+      place.slot = slot
       const result = meter.isSpent ? CALL_AGAIN : this.getTable(low, words[at + 1]!, place)
       if (result === CALL_AGAIN) return this.pause(mfn, slot)
       if (result < 0) {
@@ -305,12 +339,29 @@ export class PageTables implements FrameContents, Stateful<FallingState> {
         this.fallFrom(mfn, slot)
         return result
       }
-      words[at] = adjustTableLow(low)
+      words[at] = low | added
       meter.charge(WORK.entry)
     }
     if (level === 4) this.writeXenSlots(mfn)
+    else if (type === FRAME_TYPE.XEN_L2) this.writeCompatSlots(mfn)
     meter.charge(WORK.table)
     return 0
+  }
+
+  /** A 32-bit guest's top-level table: of level 3, with all it needs in four entries; the processor looks at the others too. */
+  private isPaeTop(mfn: number, level: number): boolean {
+    const base = mfn << 10
+    if (level !== 3 || (this.words[base + (PAE_ENTRIES - 1) * 2]! & PTE.PRESENT) === 0) return false
+    this.words.fill(0, base + PAE_ENTRIES * 2, base + 1024)
+    return true
+  }
+
+  /** Writes the hypervisor's slots into the last level-2 table of a 32-bit guest. */
+  private writeCompatSlots(mfn: number): void {
+    for (let slot: number = COMPAT_XEN_SLOTS.first; slot <= COMPAT_XEN_SLOTS.last; slot += 1) {
+      this.words[(mfn << 10) + slot * 2] = this.host.compatSlot(slot)
+      this.words[(mfn << 10) + slot * 2 + 1] = 0
+    }
   }
 
   private pause(mfn: number, progress: number): number {
@@ -371,8 +422,8 @@ export class PageTables implements FrameContents, Stateful<FallingState> {
   }
 
   /** Gives back what one slot of a table of level 2 to 4 holds; false when that is nothing. */
-  private putSlot(mfn: number, level: number, slot: number): boolean {
-    if (level === FRAME_TYPE.L4 && !isGuestSlot(slot)) return false
+  private putSlot(mfn: number, type: number, slot: number): boolean {
+    if (!isGuestSlot(type, slot)) return false
     const at = (mfn << 10) + slot * 2
     const low = this.words[at]!
     if ((low & PTE.PRESENT) === 0) return false
@@ -401,7 +452,7 @@ export class PageTables implements FrameContents, Stateful<FallingState> {
     if ((low & PTE.WRITABLE) !== 0) return false
     if (mfn === parent) return true
     if (!frames.isValid(mfn) || frames.owner[parent] !== domid || !frames.getPage(mfn, domid)) return false
-    const isUsable = frames.linear[parent]! >= 0 && frames.linear[mfn]! <= 0 && frames.type[mfn] === level
+    const isUsable = frames.linear[parent]! >= 0 && frames.linear[mfn]! <= 0 && levelOf(frames.type[mfn]!) === level
       && frames.hasFlag(mfn, FRAME_FLAG.VALIDATED) && frames.typeCount[mfn]! > 0 && frames.typeCount[mfn]! < 0xffff_ffff
     if (!isUsable) {
       frames.putPage(mfn)
@@ -420,6 +471,8 @@ export interface LeafOwners {
   readonly table: number
   /** Domain in whose name the frame is mapped. */
   readonly frame: number
+  /** The table is of a domain with tables of three levels. */
+  readonly isPae: boolean
 }
 
 /** Where an entry of level 2 to 4 stands. */
@@ -427,5 +480,8 @@ export interface TablePlace {
   /** Frame of the table that holds it, and that table's level and owner. */
   readonly parent: number
   readonly level: number
+  readonly slot: number
   readonly domid: number
+  /** The domain has tables of three levels. */
+  readonly isPae: boolean
 }

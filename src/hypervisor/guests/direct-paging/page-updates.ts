@@ -7,10 +7,11 @@
 import { ERRNO } from '../../../abi/index.ts'
 import { PTE } from '../../../x86/index.ts'
 import { FRAME_TYPE, type FrameTable } from '../../frames/frame-table.ts'
+import { levelOf } from '../../frames/frame-types.ts'
 import {
-  adjustLeafHigh, adjustLeafLow, adjustTableLow, isForbiddenLeaf, isForbiddenTable, isSameLeaf, isSameTable,
+  addedTableBits, adjustLeafHigh, adjustLeafLow, isForbiddenLeaf, isForbiddenPaeTop, isForbiddenTable, isSameLeaf, isSameTable,
 } from './page-entries.ts'
-import { type LeafOwners, type PageTables, isGuestSlot } from './page-tables.ts'
+import { type LeafOwners, PAE_ENTRIES, type PageTables, isGuestSlot } from './page-tables.ts'
 
 const KEPT = PTE.ACCESSED | PTE.DIRTY
 
@@ -40,8 +41,8 @@ export class PageUpdates {
       return 0
     }
     if (isForbiddenLeaf(low, tables.host.hasDevices(options.table))) return -ERRNO.EINVAL
-    const newHigh = adjustLeafHigh(low, high)
-    let newLow = adjustLeafLow(low, newHigh)
+    const newHigh = options.isPae ? high : adjustLeafHigh(low, high)
+    let newLow = options.isPae ? low : adjustLeafLow(low, newHigh)
     if (isSameLeaf(oldLow, oldHigh, newLow, newHigh)) {
       if (options.preserve) newLow |= oldLow & KEPT
       this.write(at, newLow, newHigh)
@@ -55,12 +56,17 @@ export class PageUpdates {
     return 0
   }
 
-  /** Changes the entry of level 2 to 4 at word index `at`. */
-  changeTable(at: number, low: number, high: number, preserve: boolean): number {
+  /** Changes the entry of level 2 to 4 at word index `at`, of a domain whose tables have three levels or four. */
+  changeTable(at: number, low: number, high: number, { preserve, isPae }: { readonly preserve: boolean; readonly isPae: boolean }): number {
     const { words, tables, frames } = this
     const parent = at >>> 10
-    const level = frames.type[parent]!
-    if (level === FRAME_TYPE.L4 && !isGuestSlot((at & 1023) >> 1)) return -ERRNO.EINVAL
+    const type = frames.type[parent]!
+    const slot = (at & 1023) >> 1
+    if (!isGuestSlot(type, slot)) return type === FRAME_TYPE.L4 ? -ERRNO.EINVAL : -ERRNO.EPERM
+    const level = levelOf(type)
+    const isTop = isPae && level === 3
+    // The table with the hypervisor's mappings stays for as long as the one above it is valid.
+    if (isTop && slot >= PAE_ENTRIES - 1) return -ERRNO.EINVAL
     const oldLow = words[at]!
     const oldHigh = words[at + 1]!
     if ((low & PTE.PRESENT) === 0) {
@@ -68,10 +74,10 @@ export class PageUpdates {
       tables.putTable(oldLow, oldHigh, parent)
       return 0
     }
-    if (isForbiddenTable(low)) return -ERRNO.EINVAL
-    let newLow = adjustTableLow(low)
+    if (isTop ? isForbiddenPaeTop(low, high) : isForbiddenTable(low)) return -ERRNO.EINVAL
+    let newLow = low | addedTableBits(level, isPae)
     if (!isSameTable(oldLow, oldHigh, newLow, high)) {
-      const result = tables.getTable(newLow, high, { parent, level, domid: frames.owner[parent]! })
+      const result = tables.getTable(newLow, high, { parent, level, slot, domid: frames.owner[parent]!, isPae })
       if (result < 0) return result
       if (preserve) newLow |= oldLow & KEPT
       this.write(at, newLow, high)

@@ -1,6 +1,6 @@
 /**
- * What direct paging keeps of a virtual CPU that runs on a processor: the frames of its page tables and descriptor tables,
- * and which of its two top-level tables is in force. Kinds of guests build theirs on it.
+ * What direct paging keeps of a virtual CPU that runs on a processor: the frames of its page tables and descriptor tables.
+ * Kinds of guests build theirs on it, and say which table is in force when.
  * Reference: xen/arch/x86/include/asm/domain.h, struct arch_vcpu, struct pv_vcpu.
  */
 import { PAGE_SHIFT } from '../../../x86/index.ts'
@@ -8,12 +8,19 @@ import type { Processor } from '../../../machine/index.ts'
 import type { Vcpu } from '../../domains/domain.ts'
 
 /** A vCPU whose processor walks tables that its guest writes. */
-export class PagedVcpu {
+export abstract class PagedVcpu {
   readonly processor: Processor
-  /** Frame of the kernel's top-level table, and of the user's; 0 for none. */
-  kernelTable = 0
+  /** Frame of the table from which its kernel's addresses are walked; 0 for none. */
+  abstract readonly kernelTable: number
+  /** Frame of the table in force, from which its processor walks; 0 for none. */
+  abstract readonly root: number
+  /** The guest's kernel is running, and not one of its processes. */
+  abstract readonly inKernel: boolean
+  /** Type of the top-level tables that the guest has. */
+  abstract readonly topType: number
+  /** Frame of the top-level table that the guest has named for its kernel, and of the one for its processes; 0 for none. */
+  abstract topTable: number
   userTable = 0
-  inKernel = true
   /** Descriptor tables: frames of the GDT with entries in use, virtual address of the LDT with its entries. */
   readonly gdtFrames: Int32Array = new Int32Array(16)
   gdtEntries = 0
@@ -26,11 +33,6 @@ export class PagedVcpu {
 
   constructor(processor: Processor) {
     this.processor = processor
-  }
-
-  /** Frame of the top-level table in force. */
-  get root(): number {
-    return this.inKernel ? this.kernelTable : this.userTable
   }
 
   /** Drops all translations that its processor has remembered; the TLB clock is to know of it. */

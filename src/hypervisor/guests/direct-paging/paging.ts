@@ -6,6 +6,7 @@ import type { EventHub } from '../../../util/index.ts'
 import type { HypercallRow } from '../../domains/hypercall.ts'
 import type { HypervisorEvent } from '../../hypervisor-events.ts'
 import { DescriptorTables } from './descriptor-tables.ts'
+import { type DescriptorRules, RING_3 } from './descriptors.ts'
 import { MmuExtended } from './mmu-extended.ts'
 import { type MmuParts, MmuUpdates } from './mmu-update.ts'
 
@@ -21,11 +22,11 @@ export interface Paging {
   readonly rows: readonly HypercallRow[]
 }
 
-/** Puts it together. */
-export function composePaging(parts: PagingParts): Paging {
+/** Puts it together for guests of a kind, whose descriptors follow `rules`. */
+export function composePaging(parts: PagingParts, rules: DescriptorRules = RING_3): Paging {
   const { hub } = parts
   const updates = new MmuUpdates(parts)
-  const descriptorTables = new DescriptorTables(parts)
+  const descriptorTables = new DescriptorTables({ ...parts, rules })
   const mmu = new MmuExtended({
     ...parts, updates, descriptorTables,
     pinned: (domid, mfn, level, action) => {

@@ -97,7 +97,7 @@ export class WritableTables {
     this.parts.pageTables.host.meter.charge(WORK.tableStore)
     if (!processor.storeAside(place, entry)) return 'refused'
     const isUnchanged = words[at] === low && words[at + 1] === high
-    const owners = { table: vcpu.domid, frame: vcpu.domid, preserve: false }
+    const owners = { table: vcpu.domid, frame: vcpu.domid, preserve: false, isPae: vcpu.owner.hasPae }
     if (isUnchanged && this.updates.changeLeaf(at, entry[0], entry[1], owners) === 0) return 'done'
     processor.undoAside()
     return isUnchanged ? 'refused' : 'again'

@@ -139,7 +139,7 @@ class PvGuests implements GuestKind {
   }
 
   audit(ledger: FrameLedger): void {
-    auditTables(this.parts, ledger)
+    auditTables(this.parts, ledger, 4)
   }
 
   /** Takes a vCPU's state away: tables, descriptor tables, processor. */

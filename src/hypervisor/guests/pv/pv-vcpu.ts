@@ -10,6 +10,7 @@ import { PAGE_SHIFT, SEGMENT } from '../../../x86/index.ts'
 import { type Stateful, badState } from '../../../util/index.ts'
 import type { TrapNote } from '../../domains/crash-report.ts'
 import type { Vcpu } from '../../domains/domain.ts'
+import { FRAME_TYPE } from '../../frames/frame-table.ts'
 import { PagedVcpu } from '../direct-paging/paged-vcpu.ts'
 import { PV_RECORDS, PV_ROWS, type PvState } from './pv-state.ts'
 
@@ -46,6 +47,10 @@ export const NULL_SEGMENT: SegmentState = { selector: 0, baseLow: 0, baseHigh: 0
 
 /** State of one PV virtual CPU around its processor. */
 export class PvVcpu extends PagedVcpu implements Stateful<PvState> {
+  readonly topType = FRAME_TYPE.L4
+  /** Frame of the kernel's top-level table; 0 for none. */
+  kernelTable = 0
+  inKernel = true
   /** Virtual trap table by vector: 0 as address means that the guest handles it not. */
   readonly trapSelector: Uint16Array = new Uint16Array(256)
   readonly trapFlags: Uint8Array = new Uint8Array(256)
@@ -78,6 +83,18 @@ export class PvVcpu extends PagedVcpu implements Stateful<PvState> {
   nmiMasked = false
   nmiPending = false
   readonly lastTrap: TrapNote = { vector: -1, errorCode: 0, address: 0, rip: 0, fromUser: false }
+
+  get root(): number {
+    return this.inKernel ? this.kernelTable : this.userTable
+  }
+
+  get topTable(): number {
+    return this.kernelTable
+  }
+
+  set topTable(frame: number) {
+    this.kernelTable = frame
+  }
 
   /** Changes between kernel and user mode: GS bases and page tables change places. */
   toggleMode(): void {

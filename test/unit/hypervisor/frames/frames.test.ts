@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { FrameAllocator } from '../../../../src/hypervisor/frames/frame-allocator.ts'
 import { FRAME_FLAG, FRAME_TYPE, FrameTable, OWNER_FREE } from '../../../../src/hypervisor/frames/frame-table.ts'
+import { CompatMachineToPhys } from '../../../../src/hypervisor/frames/compat-machine-to-phys.ts'
 import { MachineToPhys, machineToPhysFrames } from '../../../../src/hypervisor/frames/machine-to-phys.ts'
 import { findLeaf } from '../../../../src/hypervisor/memory/virtual-access.ts'
 import { PTE } from '../../../../src/x86/index.ts'
@@ -71,7 +72,7 @@ describe('the machine-to-physical table', () => {
     const memory = new PlainMemory(2048)
     const { table, mapping } = machineToPhysFrames(memory.endFrame)
     const frames = Array.from({ length: mapping }, (_, i) => 8 + i)
-    const m2p = new MachineToPhys(memory, { mapping: frames, table: 16 })
+    const m2p = new MachineToPhys(memory, { mapping: frames, table: 16 }, new CompatMachineToPhys(memory, { mapping: [40], table: 41 }))
     m2p.set(1000, 77)
     expect([m2p.get(1000), m2p.get(1001) > 0xffff_ffff]).toEqual([77, true])
     memory.words[100 * 1024 + 512] = m2p.entryLow
@@ -80,5 +81,8 @@ describe('the machine-to-physical table', () => {
     expect(memory.words[leaf]! & (PTE.PRESENT | PTE.WRITABLE | PTE.USER)).toBe(PTE.PRESENT | PTE.USER)
     expect(memory.view.getUint32((memory.words[leaf]! >>> 12) * 4096 + ((1000 * 8) & 0xfff), true)).toBe(77)
     expect(table).toBe(4)
+    expect([memory.words[41 * 1024 + 1000], memory.words[41 * 1024 + 1001], m2p.compat.slotLow(429)]).toEqual([77, 0xffff_ffff, 0])
+    expect(memory.words[40 * 1024]! & (PTE.PRESENT | PTE.WRITABLE | PTE.USER)).toBe(PTE.PRESENT)
+    expect([m2p.compat.slotLow(428) >>> 12, m2p.has(41), m2p.has(42), m2p.has(43), m2p.has(19)]).toEqual([40, true, true, false, true])
   })
 })
