@@ -10,6 +10,8 @@ export { PAGE_SHIFT, PAGE_SIZE } from '../x86/index.ts'
 export type {
   ArrayField, BytesField, Decoded, DecodedFields, Field, Fields, Layout, NestedField, NumberField, Overlay, WideField,
 } from '../util/index.ts'
+export { COMPAT, NATIVE } from './guest-abi.ts'
+export type { GuestAbi, SharedPlaces } from './guest-abi.ts'
 export type { Structure, Width } from './structure.ts'
 export { ERRNO } from './errno.ts'
 export type { ErrnoName } from './errno.ts'
@@ -64,7 +66,7 @@ export { ELFNOTE } from './elfnote.ts'
 export { NMIREASON, XENNMI, XennmiCallback } from './nmi.ts'
 export {
   MAP_PIRQ_TYPE, PHYSDEVOP, PhysdevApic, PhysdevEoi, PhysdevGetFreePirq, PhysdevIrq, PhysdevIrqStatusQuery,
-  PhysdevMapPirq, PhysdevPciDevice, PhysdevPirqEoiGmfn, PhysdevSetIobitmap, PhysdevSetIopl, PhysdevSetupGsi,
+  PhysdevMapPirq, PhysdevOp, PhysdevPciDevice, PhysdevPirqEoiGmfn, PhysdevSetIobitmap, PhysdevSetIopl, PhysdevSetupGsi,
   PhysdevUnmapPirq, XENIRQSTAT,
 } from './physdev.ts'
 export {

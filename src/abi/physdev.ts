@@ -3,7 +3,7 @@
  *
  * Reference: xen/include/public/physdev.h.
  */
-import { frame, i32, pointer, structure, u16, u32, u64, u8, ulong } from './structure.ts'
+import { frame, i32, nested, pointer, structure, u16, u32, u64, u8, ulong } from './structure.ts'
 
 /** Operations of physdev_op. */
 export const PHYSDEVOP = {
@@ -37,6 +37,9 @@ export const PhysdevSetIobitmap = /* @__PURE__ */ structure({ bitmap: pointer, n
 
 /** Reads or writes an I/O APIC register. */
 export const PhysdevApic = /* @__PURE__ */ structure({ apicPhysbase: ulong, reg: u32, value: u32 })
+
+/** Argument of the old physdev_op_compat: command, then its structure, of which this is the largest. */
+export const PhysdevOp = /* @__PURE__ */ structure({ cmd: u32, apicOp: nested(PhysdevApic) })
 
 /** Pairs an interrupt with a vector. */
 export const PhysdevIrq = /* @__PURE__ */ structure({ irq: u32, vector: u32 })

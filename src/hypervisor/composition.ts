@@ -2,7 +2,7 @@
  * Puts the parts of a hypervisor together: each gets the narrow interface that it declares. Nothing happens here but
  * wiring. The kinds of guests come last, each made of what is there before them.
  */
-import { GNTST, VIRQ } from '../abi/index.ts'
+import { GNTST, type GuestAbi, NATIVE, VIRQ } from '../abi/index.ts'
 import { EventHub } from '../util/index.ts'
 import { checkInvariants } from './checks/invariants.ts'
 import type { Finding } from './checks/recount.ts'
@@ -12,6 +12,7 @@ import { ForeignFrames } from './control/core/foreign-frames.ts'
 import { DomainLifecycle } from './control/core/lifecycle.ts'
 import { Reservation } from './control/core/reservation.ts'
 import type { Vcpu } from './domains/domain.ts'
+import type { HypercallRow, HypercallTable } from './domains/hypercall.ts'
 import { grantFrames } from './domains/grant-frames.ts'
 import { GuestKinds } from './domains/guest-kind.ts'
 import { DomainRegistry } from './domains/registry.ts'
@@ -33,7 +34,7 @@ import { Processors } from './guests/processors/processors.ts'
 import { pvGuests } from './guests/pv/pv-guests.ts'
 import { TypedHypercallsByDomain } from './guests/typescript/typed-hypercalls-by-domain.ts'
 import { typescriptGuests } from './guests/typescript/typescript-guests.ts'
-import { coreHypercalls } from './hypercalls/core.ts'
+import { type CoreHypercallParts, coreHypercalls } from './hypercalls/core.ts'
 import { HypercallDispatcher } from './hypercalls/dispatch.ts'
 import { HYPERVISOR_EVENTS, type HypervisorEvent } from './hypervisor-events.ts'
 import type { HypervisorOptions } from './hypervisor-options.ts'
@@ -110,11 +111,21 @@ function composeCore(options: HypervisorOptions): CoreParts {
     ...base, options, clock, random, hub, scheduler, timers, tsc, timeRecords, updateTime, cpus, console, events, execution,
     grants, reservation, kinds: new GuestKinds(), processors: new Processors(options, { clock, tsc }), foreignFrames: new ForeignFrames(base),
   }
-  const rows = coreHypercalls({ ...shared, commandLine: options.commandLine ?? '' })
+  const tables = hypercallTables({ ...shared, commandLine: options.commandLine ?? '' })
   const typedHypercalls = new TypedHypercallsByDomain(shared)
   return {
     ...shared, typedHypercalls, typedHypercallsOf: (domain) => typedHypercalls.of(domain),
-    tableOf: (own) => new HypercallDispatcher([...rows, ...own], hub, meter),
+    tableOf: (own, abi = NATIVE) => tables(own, abi),
+  }
+}
+
+/** Makes tables of hypercalls: those that no kind owns, made once for each ABI that is asked for, and a kind's own. */
+function hypercallTables(parts: CoreHypercallParts & { readonly hub: EventHub<HypervisorEvent> }): (own: readonly HypercallRow[], abi: GuestAbi) => HypercallTable {
+  const rowsOf = new Map<GuestAbi, readonly HypercallRow[]>()
+  return (own, abi) => {
+    const rows = rowsOf.get(abi) ?? coreHypercalls(parts, abi)
+    rowsOf.set(abi, rows)
+    return new HypercallDispatcher({ rows: [...rows, ...own], abi, hub: parts.hub, meter: parts.meter })
   }
 }
 

@@ -2,6 +2,7 @@
  * What a hypervisor consists of once it is put together, and what of it kinds of guests are made of. Each part declares the
  * narrower interface that it works on; these name them all.
  */
+import type { GuestAbi } from '../abi/index.ts'
 import type { EventHub, Random } from '../util/index.ts'
 import type { Finding } from './checks/recount.ts'
 import type { HypervisorConsole } from './console/console.ts'
@@ -73,8 +74,8 @@ export interface CoreParts extends MemoryParts {
   readonly reservation: Reservation
   updateTime(vcpu: Vcpu): void
   typedHypercallsOf(domain: Domain): TypedHypercalls
-  /** The hypercalls of all kinds of guests with some that are a kind's own. */
-  tableOf(own: readonly HypercallRow[]): HypercallTable
+  /** The hypercalls of all kinds of guests with some that are a kind's own, for callers of one ABI: the native one unless given. */
+  tableOf(own: readonly HypercallRow[], abi?: GuestAbi): HypercallTable
 }
 
 /** All parts of one hypervisor. */

@@ -1,5 +1,5 @@
 /** A host for event channels alone: memory, domains with shared_info, and a record of who was woken. */
-import { SharedInfo, VcpuInfo } from '../../src/abi/index.ts'
+import { NATIVE, SharedInfo, VcpuInfo } from '../../src/abi/index.ts'
 import { EventChannels, type DomainEvents, type EventDomain } from '../../src/hypervisor/events/index.ts'
 import { WorkMeter } from '../../src/hypervisor/time/work-meter.ts'
 import { domId, type DomId } from '../../src/util/index.ts'
@@ -49,7 +49,7 @@ export class EventHostDouble {
   domain(id: number, options: Partial<EventDomain> = {}): { id: DomId; events: DomainEvents; sharedInfo: number } {
     const sharedInfo = this.frame() * PAGE
     const events = this.channels.addDomain({
-      id: domId(id), vcpuCount: 2, maxPort: 4095, sharedInfo, wordBits: 64,
+      id: domId(id), vcpuCount: 2, maxPort: 4095, sharedInfo, abi: NATIVE,
       vcpuInfo: (vcpu) => SharedInfo.vcpuInfo.at(sharedInfo, vcpu),
       ...options,
     }, (vcpu) => void this.woken.push(`${id}.${vcpu}`))

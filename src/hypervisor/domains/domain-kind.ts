@@ -2,6 +2,7 @@
  * What a domain's kind of guest is to the hypervisor around it. `V` is the hypervisor's record of a vCPU, which leads to
  * its domain, and so back to the kind.
  */
+import type { GuestAbi } from '../../abi/index.ts'
 import type { DomId, Part } from '../../util/index.ts'
 import type { GuestVcpu } from './guest-vcpu.ts'
 import type { RefusalFacts } from './refusal-facts.ts'
@@ -57,6 +58,8 @@ export interface FrameLedger {
 export interface DomainKind<V> {
   /** As `createDomain` is told. */
   readonly name: string
+  /** What its guests speak from the start; the native one where it is absent. */
+  readonly abi?: GuestAbi
   /** vCPUs have registers, which are set before they run, and are saved; otherwise they are started as they are. */
   readonly hasRegisters: boolean
   /** Levels of the page tables that guests write, where they do; 4 unless given. */

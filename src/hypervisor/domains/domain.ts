@@ -4,7 +4,7 @@
  * frames, ports and grants are is kept by the parts that own them.
  */
 import type { CpuidTable } from './cpu-policy.ts'
-import { LEGACY_MAX_VCPUS, SharedInfo, VcpuInfo } from '../../abi/index.ts'
+import { COMPAT, type GuestAbi, LEGACY_MAX_VCPUS, NATIVE, SharedInfo, VcpuInfo } from '../../abi/index.ts'
 import { PAGE_SIZE } from '../../x86/index.ts'
 import { type DomId, type Stateful, badState } from '../../util/index.ts'
 import type { CrashReport } from './crash-report.ts'
@@ -50,9 +50,9 @@ export class Domain implements DomainFacts, Stateful<DomainState> {
   readonly sharedInfo: number
   /** Its page tables have three levels, where it has some: those of a 32-bit kernel. */
   readonly hasPae: boolean
-  /** Bits of the guest's machine word. */
-  readonly wordBits = 64
   readonly vcpus: Vcpu[] = []
+  /** How shared_info, the vCPUs' vcpu_info and their registered run states are laid out. Its kind may change it. */
+  abi: GuestAbi
   watchdogs!: DomainWatchdogs
   maxPages = 0
   /** Frames of its reservation, and frames that the hypervisor shares with it. */
@@ -91,6 +91,7 @@ export class Domain implements DomainFacts, Stateful<DomainState> {
     this.sharedInfoFrame = facts.sharedInfoFrame
     this.createRunner = facts.createRunner
     this.sharedInfo = facts.sharedInfoFrame * PAGE_SIZE
+    this.abi = facts.kind.abi ?? NATIVE
   }
 
   /** True while its vCPUs may run. */
@@ -116,21 +117,22 @@ export class Domain implements DomainFacts, Stateful<DomainState> {
   save(): DomainState {
     const {
       maxPages, totalPages, sharedPages, pauseCount, dying, isShutDown, shutdownReason, shutdownCode, crashReport, suspendFrame,
-      assists, hidesMachineToPhys, memoryMap, eoiFrame, cpuPolicy, logDirty,
+      assists, hidesMachineToPhys, memoryMap, eoiFrame, cpuPolicy, logDirty, abi,
     } = this
     return {
       maxPages, totalPages, sharedPages, pauseCount, dying, isShutDown, shutdownReason, shutdownCode, suspendFrame, assists,
-      hidesMachineToPhys, eoiFrame, logDirty, crashReport: structuredClone(crashReport), memoryMap: memoryMap.map((range) => ({ ...range })),
+      hidesMachineToPhys, eoiFrame, logDirty, abi: abi.name, crashReport: structuredClone(crashReport), memoryMap: memoryMap.map((range) => ({ ...range })),
       cpuPolicy: cpuPolicy === undefined ? undefined : [...cpuPolicy].map(([key, answer]) => [key, [...answer]] as const),
       watchdogs: this.watchdogs.save(), vcpus: this.vcpus.map((vcpu) => vcpu.save()),
     }
   }
 
   load(state: DomainState): void {
-    const { vcpus, watchdogs, cpuPolicy, ...own } = state
+    const { vcpus, watchdogs, cpuPolicy, abi, ...own } = state
     if (vcpus.length !== this.vcpus.length) throw badState(`it has ${vcpus.length} vCPUs`)
     vcpus.forEach((saved, i) => this.vcpus[i]!.checkInfo(saved, state.dying))
     Object.assign(this, own)
+    this.abi = abi === COMPAT.name ? COMPAT : NATIVE
     this.cpuPolicy = cpuPolicy === undefined ? undefined : new Map(cpuPolicy)
     this.watchdogs.load(watchdogs)
     vcpus.forEach((saved, i) => this.vcpus[i]!.load(saved))

@@ -1,9 +1,10 @@
 /**
- * What a hypercall is to whoever contributes one: the caller, six arguments as halves of 64 bits, a number as result,
+ * What a hypercall is to whoever contributes one: the caller, six arguments as halves of 64 bits (the upper ones are 0 in a
+ * call from 32-bit mode), a number as result,
  * and the row that says how much of it there is. Handlers never throw on the guest's behalf; negative results are error
  * numbers.
  */
-import type { ErrnoName, HYPERVISOR } from '../../abi/index.ts'
+import type { ErrnoName, GuestAbi, HYPERVISOR } from '../../abi/index.ts'
 import { TWO_32, signedFromParts } from '../../util/index.ts'
 import type { Vcpu } from './domain.ts'
 
@@ -25,6 +26,11 @@ export class HypercallArguments {
   /** Low 32 bits of argument `index`, as C reads an `unsigned int`. */
   u32(index: number): number {
     return this.low[index]!
+  }
+
+  /** Upper half of a 64-bit value that begins in argument `index`: of the same one, or the next one in a 32-bit call. */
+  highHalf(index: number, { wideArguments }: GuestAbi): number {
+    return wideArguments === 1 ? this.high[index]! : this.low[index + 1]!
   }
 
   /** Sets argument `index` to a whole number. */

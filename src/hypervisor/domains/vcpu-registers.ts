@@ -53,6 +53,9 @@ export interface VcpuContext {
   readonly debug: readonly bigint[]
   readonly eventCallback: bigint
   readonly failsafeCallback: bigint
+  /** Code selectors of these two, of a 32-bit guest. */
+  readonly eventCallbackCs?: number
+  readonly failsafeCallbackCs?: number
   readonly syscallCallback: bigint
   readonly vmAssist: bigint
   readonly fsBase: bigint

@@ -10,35 +10,39 @@
  * Reference: xen/common/event_2l.c, public/xen.h (struct shared_info).
  */
 import { PAGE_SHIFT } from '../../x86/index.ts'
-import { ERRNO, SharedInfo, VcpuInfo } from '../../abi/index.ts'
+import { ERRNO, type SharedPlaces } from '../../abi/index.ts'
 import type { Channel, EventDelivery, EventDomain, EventHost, UpcallTarget } from './types.ts'
-
-/** `evtchn_pending` stands in the same place of 32-bit guests; `evtchn_mask` follows it. */
-const PENDING_OFFSET = SharedInfo.evtchnPending.offset
-/** `evtchn_pending_sel` in `struct vcpu_info`; a 32-bit guest's follows the two bytes before it without a gap. */
-const SELECTOR_OFFSET = { 64: VcpuInfo.evtchnPendingSel.offset, 32: 4 } as const
 
 /** Delivers through the bitmaps in shared_info. */
 export class TwoLevelDelivery implements EventDelivery {
   readonly abi = '2-level'
-  readonly portCount: number
   private readonly view: DataView
   private readonly memory: EventHost['memory']
   private readonly domain: EventDomain
   private readonly upcall: UpcallTarget
-  private readonly pendingBits: number
-  private readonly maskBits: number
-  private readonly selectorOffset: number
 
   constructor(host: EventHost, domain: EventDomain, upcall: UpcallTarget) {
     this.view = host.memory.view
     this.memory = host.memory
     this.domain = domain
     this.upcall = upcall
-    this.portCount = domain.wordBits * domain.wordBits
-    this.pendingBits = domain.sharedInfo + PENDING_OFFSET
-    this.maskBits = this.pendingBits + this.portCount / 8
-    this.selectorOffset = SELECTOR_OFFSET[domain.wordBits]
+  }
+
+  get portCount(): number {
+    return this.places.portCount
+  }
+
+  /** Where the words are: the guest may have changed its width. */
+  private get places(): SharedPlaces {
+    return this.domain.abi.shared
+  }
+
+  private get pendingBits(): number {
+    return this.domain.sharedInfo + this.places.evtchnPending
+  }
+
+  private get maskBits(): number {
+    return this.domain.sharedInfo + this.places.evtchnMask
   }
 
   bound(): void {}
@@ -80,15 +84,15 @@ export class TwoLevelDelivery implements EventDelivery {
     const info = this.domain.vcpuInfo(vcpu)
     if (info < 0) return
     this.memory.markWritten(info >>> PAGE_SHIFT)
-    this.view.setUint32(info + this.selectorOffset, 0xffffffff, true)
-    if (this.domain.wordBits === 64) this.view.setUint32(info + this.selectorOffset + 4, 0xffffffff, true)
+    const at = info + this.places.evtchnPendingSel
+    for (let i = 0; i < this.domain.abi.word.size; i += 4) this.view.setUint32(at + i, 0xffffffff, true)
   }
 
   private select(vcpu: number, port: number): void {
     const info = this.domain.vcpuInfo(vcpu)
     if (info < 0) return
-    const word = Math.floor(port / this.domain.wordBits)
-    if (!this.testAndSet(info + this.selectorOffset, word)) this.upcall.markPending(vcpu)
+    const { width, shared } = this.domain.abi
+    if (!this.testAndSet(info + shared.evtchnPendingSel, Math.floor(port / width))) this.upcall.markPending(vcpu)
   }
 
   private test(bits: number, index: number): boolean {

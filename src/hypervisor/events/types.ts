@@ -2,6 +2,7 @@
  * What event channels ask of the rest of the hypervisor, and the words they share among themselves.
  * Nothing here decides anything.
  */
+import type { GuestAbi } from '../../abi/index.ts'
 import type { DomId } from '../../util/index.ts'
 import type { GuestMemory } from '../memory/guest-memory.ts'
 import type { WorkMeter } from '../time/work-meter.ts'
@@ -15,8 +16,8 @@ export interface EventDomain {
   readonly maxPort: number
   /** Byte address of `struct shared_info` in host memory. */
   readonly sharedInfo: number
-  /** Bits of the guest's machine word: 64, or 32 for a 32-bit guest. It sets the layout of the 2-level bitmaps. */
-  readonly wordBits: 32 | 64
+  /** What the guest speaks now: it sets the layout of the 2-level bitmaps. */
+  readonly abi: GuestAbi
   /** Byte address of the vCPU's `struct vcpu_info` in host memory, or -1 while it has none. */
   vcpuInfo(vcpu: number): number
 }

@@ -159,7 +159,8 @@ export class PhysicalCpus implements Stateful<PhysicalCpusState> {
     const area = vcpu.runstateArea
     if (area === undefined) return
     const announce = vcpu.owner.hasAssist(VMASST_TYPE.runstate_update_flag)
-    writeRunstateArea(vcpu.runstate.save(), (offset, bytes) => vcpu.kernelAccess.write(area + offset, bytes), announce)
+    const { abi } = vcpu.owner
+    writeRunstateArea(vcpu.runstate.save(), { abi, announce, write: (offset, bytes) => vcpu.kernelAccess.write(area + offset, bytes) })
   }
 }
 

@@ -3,7 +3,7 @@
  * numbers and handlers meet.
  * Reference: xen/arch/x86/pv/hypercall.c, pv_hypercall; xen/common/multicall.c.
  */
-import { ERRNO, HYPERVISOR, MulticallEntry } from '../../abi/index.ts'
+import { ERRNO, type GuestAbi, HYPERVISOR, MulticallEntry } from '../../abi/index.ts'
 import { type EventHub, TWO_32 } from '../../util/index.ts'
 import { Scratch, readInto } from '../memory/guest-access.ts'
 import type { HypervisorEvent } from '../hypervisor-events.ts'
@@ -15,19 +15,32 @@ import { FULL } from './table.ts'
 /** Numbers that a guest may use. */
 const NUMBERS = 64
 
+/** What hypercalls are dispatched to, and what is counted and told of them. */
+export interface DispatcherParts {
+  readonly rows: readonly HypercallRow[]
+  /** What the callers speak: the rows are made for it. */
+  readonly abi: GuestAbi
+  readonly hub: EventHub<HypervisorEvent>
+  readonly meter: WorkMeter
+}
+
 /** Carries out hypercalls by number: those that no kind of guest owns, and those of one kind. */
 export class HypercallDispatcher implements HypercallTable {
   private readonly table = new Array<HypercallHandler | undefined>(NUMBERS).fill(undefined)
   private readonly hub: EventHub<HypervisorEvent>
   private readonly meter: WorkMeter
-  private readonly entry = new Scratch(MulticallEntry.size)
+  /** One call of a multicall, as the callers' ABI lays it out. */
+  private readonly layout: Pick<typeof MulticallEntry, 'size' | 'op' | 'result' | 'args'>
+  private readonly entry: Scratch
   private readonly inner = new HypercallArguments()
   /** Every row that there is, in the order of the numbers. */
   readonly rows: readonly HypercallRow[]
 
-  constructor(rows: readonly HypercallRow[], hub: EventHub<HypervisorEvent>, meter: WorkMeter) {
+  constructor({ rows, abi, hub, meter }: DispatcherParts) {
     this.hub = hub
     this.meter = meter
+    this.layout = abi.of(MulticallEntry)
+    this.entry = new Scratch(this.layout.size)
     const multicall: HypercallRow = {
       name: 'multicall', handler: (caller, args) => this.multicall(caller, args),
       source: 'public/xen.h, struct multicall_entry; do_multicall', support: FULL,
@@ -53,11 +66,11 @@ export class HypercallDispatcher implements HypercallTable {
   /** multicall(list, count): one after another; each result goes into its entry. */
   private multicall(caller: Vcpu, args: HypercallArguments): number {
     const count = args.u32(1)
-    const { meter } = this
+    const { meter, layout: { size } } = this
     let address = args.address(0)
     let done = 0
-    for (; done < count && !meter.isSpent; done += 1, address += MulticallEntry.size) {
-      if (!readInto(caller.access, address, this.entry, MulticallEntry.size)) return -ERRNO.EFAULT
+    for (; done < count && !meter.isSpent; done += 1, address += size) {
+      if (!readInto(caller.access, address, this.entry, size)) return -ERRNO.EFAULT
       const result = this.one(caller, address)
       meter.charge(WORK.element)
       if (result === CALL_SILENT || result === -ERRNO.EFAULT) return result
@@ -76,32 +89,25 @@ export class HypercallDispatcher implements HypercallTable {
   /** One entry, already copied. Not a result of the entry but of the multicall: 0 goes on. */
   private one(caller: Vcpu, address: number): number {
     const { view } = this.entry
-    const { inner } = this
-    const low = MulticallEntry.op.low(view, 0)
-    const number = MulticallEntry.op.high(view, 0) === 0 ? low : NUMBERS
-    for (let i = 0; i < 6; i += 1) {
-      const at = MulticallEntry.args.at(0, i)
-      inner.low[i] = view.getUint32(at, true)
-      inner.high[i] = view.getUint32(at + 4, true)
+    const { inner, layout: { op, args: { element, offset, stride }, result: answer } } = this
+    const number = op.high(view, 0) === 0 ? op.low(view, 0) : NUMBERS
+    for (let i = 0, at = offset; i < 6; i += 1, at += stride) {
+      inner.low[i] = element.low(view, at)
+      inner.high[i] = element.high(view, at)
     }
     // A multicall inside a multicall is refused: it would have no arguments of its own to go on with.
     const result = number === HYPERVISOR.multicall ? -ERRNO.EINVAL : this.call(caller, number, inner)
     if (result === CALL_SILENT) return CALL_SILENT
     if (result === CALL_AGAIN) return this.saveArguments(caller, address)
-    view.setUint32(8, result >>> 0, true)
-    view.setUint32(12, Math.floor(result / TWO_32) >>> 0, true)
-    return caller.access.write(address + 8, this.entry.bytes.subarray(8, 16)) ? 0 : -ERRNO.EFAULT
+    answer.setParts(view, 0, result, Math.floor(result / TWO_32))
+    const stored = this.entry.bytes.subarray(answer.offset, answer.offset + answer.size)
+    return caller.access.write(address + answer.offset, stored) ? 0 : -ERRNO.EFAULT
   }
 
   /** Puts the arguments that an unfinished call has left into its entry, for the next time. */
   private saveArguments(caller: Vcpu, address: number): number {
-    const { view, bytes } = this.entry
-    for (let i = 0; i < 6; i += 1) {
-      const at = MulticallEntry.args.at(0, i)
-      view.setUint32(at, this.inner.low[i]!, true)
-      view.setUint32(at + 4, this.inner.high[i]!, true)
-    }
-    const first = MulticallEntry.args.at(0, 0)
-    return caller.access.write(address + first, bytes.subarray(first)) ? CALL_AGAIN : -ERRNO.EFAULT
+    const { inner, entry: { view, bytes }, layout: { args: { element, offset, stride } } } = this
+    for (let i = 0; i < 6; i += 1) element.setParts(view, offset + i * stride, inner.low[i]!, inner.high[i]!)
+    return caller.access.write(address + offset, bytes.subarray(offset)) ? CALL_AGAIN : -ERRNO.EFAULT
   }
 }

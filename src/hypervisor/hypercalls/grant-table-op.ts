@@ -5,7 +5,7 @@
  */
 import { PAGE_SIZE } from '../../x86/index.ts'
 import {
-  ERRNO, GNTCOPY, GNTST, GNTTABOP, GnttabCacheFlush, GnttabCopy, GnttabCopyPtr, GnttabGetStatusFrames, GnttabGetVersion,
+  ERRNO, type GuestAbi, GNTCOPY, GNTST, GNTTABOP, GnttabCacheFlush, GnttabCopy, GnttabCopyPtr, GnttabGetStatusFrames, GnttabGetVersion,
   GnttabMapGrantRef, GnttabQuerySize, GnttabSetVersion, GnttabSetupTable, GnttabSwapGrantRef, GnttabTransfer,
   GnttabUnmapAndReplace, GnttabUnmapGrantRef,
 } from '../../abi/index.ts'
@@ -84,8 +84,8 @@ function unmapAndReplaceOne(tables: GrantTables<Vcpu>): Operation {
   }
 }
 
-function transferOne(tables: GrantTables<Vcpu>): Operation {
-  const op = GnttabTransfer
+function transferOne(tables: GrantTables<Vcpu>, abi: GuestAbi): Operation {
+  const op = abi.of(GnttabTransfer)
   return (caller, view) => {
     op.status.set(view, 0, tables.transfer(caller.domid, {
       mfn: op.mfn.number(view, 0), domid: op.domid.get(view, 0), ref: op.ref.get(view, 0),
@@ -94,21 +94,21 @@ function transferOne(tables: GrantTables<Vcpu>): Operation {
   }
 }
 
-function copySide(view: DataView, base: number, isGrant: boolean): CopySide {
-  const side = GnttabCopyPtr
+function copySide(side: CopyPtr, { view, base }: { readonly view: DataView; readonly base: number }, isGrant: boolean): CopySide {
   return {
     domid: side.domid.get(view, base), offset: side.offset.get(view, base), isGrant,
     number: isGrant ? side.ref.get(view, base) : side.gmfn.number(view, base),
   }
 }
 
-function copyOne(tables: GrantTables<Vcpu>): Operation {
-  const op = GnttabCopy
+function copyOne(tables: GrantTables<Vcpu>, abi: GuestAbi): Operation {
+  const op = abi.of(GnttabCopy)
+  const side = abi.of(GnttabCopyPtr)
   return (caller, view) => {
     const flags = op.flags.get(view, 0)
     op.status.set(view, 0, tables.copy(caller.domid, {
-      source: copySide(view, op.source.at(0), (flags & GNTCOPY.source_gref) !== 0),
-      destination: copySide(view, op.dest.at(0), (flags & GNTCOPY.dest_gref) !== 0),
+      source: copySide(side, { view, base: op.source.at(0) }, (flags & GNTCOPY.source_gref) !== 0),
+      destination: copySide(side, { view, base: op.dest.at(0) }, (flags & GNTCOPY.dest_gref) !== 0),
       length: op.len.get(view, 0),
     }))
     return 0
@@ -131,19 +131,24 @@ function cacheFlushOne(tables: GrantTables<Vcpu>): Operation {
   })
 }
 
+/** One side of a copy as callers of an ABI lay it out. */
+type CopyPtr = Pick<typeof GnttabCopyPtr, 'domid' | 'offset' | 'ref' | 'gmfn'>
+
 /** Bytes of an argument that hold its answer. */
 const statusOf = (op: { readonly status: { readonly offset: number } }): readonly [number, number] =>
   [op.status.offset, op.status.offset + 2]
 
 /** The operations, by the names of their numbers. */
-function operations(tables: GrantTables<Vcpu>): Operations<typeof GNTTABOP, GrantOperation> {
+function operations(tables: GrantTables<Vcpu>, abi: GuestAbi): Operations<typeof GNTTABOP, GrantOperation> {
   const batch = (answer: readonly [number, number], { size }: { readonly size: number }, rest: {
     readonly run: Operation; readonly price: number; readonly flushes?: true
   }): GrantOperation => ({
     support: FULL, batch: { flushes: false, ...rest, size, answer }, single: () => -ERRNO.ENOSYS,
   })
   const one = (single: HypercallHandler, support: Support = FULL): GrantOperation => ({ support, batch: undefined, single })
-  const single = new SingleOperations(tables)
+  const single = new SingleOperations(tables, abi)
+  const transfer = abi.of(GnttabTransfer)
+  const copy = abi.of(GnttabCopy)
   const undumped = refused('ENOSYS', 'Xen has only its number')
   return {
     map_grant_ref: batch([0, GnttabMapGrantRef.size], GnttabMapGrantRef, { run: mapOne(tables), price: WORK.grant }),
@@ -152,10 +157,10 @@ function operations(tables: GrantTables<Vcpu>): Operations<typeof GNTTABOP, Gran
     }),
     setup_table: one((caller, args) => (args.u32(2) === 1 ? single.setupTable(caller, args.address(1)) : -ERRNO.EINVAL)),
     dump_table: one((caller) => refusal(undumped, caller), undumped),
-    transfer: batch(statusOf(GnttabTransfer), GnttabTransfer, {
-      run: transferOne(tables), price: WORK.grant + WORK.flush,
+    transfer: batch(statusOf(transfer), transfer, {
+      run: transferOne(tables, abi), price: WORK.grant + WORK.flush,
     }),
-    copy: batch(statusOf(GnttabCopy), GnttabCopy, { run: copyOne(tables), price: WORK.element }),
+    copy: batch(statusOf(copy), copy, { run: copyOne(tables, abi), price: WORK.element }),
     query_size: one((caller, args) => (args.u32(2) === 1 ? single.querySize(caller, args.address(1)) : -ERRNO.EINVAL)),
     unmap_and_replace: batch(statusOf(GnttabUnmapAndReplace), GnttabUnmapAndReplace, {
       run: unmapAndReplaceOne(tables), price: WORK.grant, flushes: true,
@@ -169,9 +174,15 @@ function operations(tables: GrantTables<Vcpu>): Operations<typeof GNTTABOP, Gran
   }
 }
 
-/** Makes the row of grant_table_op. */
-export function grantTableOp(tables: GrantTables<Vcpu>, meter: WorkMeter): HypercallRow {
-  const rows = operations(tables)
+/** What grant_table_op works on. */
+export interface GrantOpParts {
+  readonly grants: GrantTables<Vcpu>
+  readonly meter: WorkMeter
+}
+
+/** Makes the row of grant_table_op for callers of one ABI. */
+export function grantTableOp({ grants: tables, meter }: GrantOpParts, abi: GuestAbi): HypercallRow {
+  const rows = operations(tables, abi)
   const flat = byNumber(GNTTABOP, rows)
   const scratch = new Scratch(LARGEST)
   const handler: HypercallHandler = (caller, args) => {
@@ -218,27 +229,32 @@ function runBatch(
 /** The operations that take one argument. */
 class SingleOperations {
   private readonly tables: GrantTables<Vcpu>
+  private readonly abi: GuestAbi
   private readonly scratch = new Scratch(LARGEST)
   private readonly entry = new Scratch(8)
 
-  constructor(tables: GrantTables<Vcpu>) {
+  constructor(tables: GrantTables<Vcpu>, abi: GuestAbi) {
     this.tables = tables
+    this.abi = abi
   }
 
   setupTable(caller: Vcpu, at: number): number {
-    const op = GnttabSetupTable
+    const op = this.abi.of(GnttabSetupTable)
     const { scratch: { view } } = this
     if (!readInto(caller.access, at, this.scratch, op.size)) return -ERRNO.EFAULT
     const frames = this.tables.setup(caller.domid, op.dom.get(view, 0), op.nrFrames.get(view, 0))
-    return this.writeFrames(caller, frames, { list: address(op.frameList, view), status: at + op.status.offset })
+    return this.writeFrames(caller, frames, {
+      list: address(op.frameList, view), stride: this.abi.word.size, status: at + op.status.offset,
+    })
   }
 
   statusFrames(caller: Vcpu, at: number): number {
-    const op = GnttabGetStatusFrames
+    const op = this.abi.of(GnttabGetStatusFrames)
     const { scratch: { view } } = this
     if (!readInto(caller.access, at, this.scratch, op.size)) return -ERRNO.EFAULT
     const frames = this.tables.statusFrames(caller.domid, op.dom.get(view, 0), op.nrFrames.get(view, 0))
-    return this.writeFrames(caller, frames, { list: address(op.frameList, view), status: at + op.status.offset })
+    // This list has 64-bit numbers for guests of both widths.
+    return this.writeFrames(caller, frames, { list: address(op.frameList, view), stride: 8, status: at + op.status.offset })
   }
 
   querySize(caller: Vcpu, at: number): number {
@@ -275,7 +291,8 @@ class SingleOperations {
 
   /** Writes frame numbers into a guest's list and the outcome into its status field. */
   private writeFrames(
-    caller: Vcpu, frames: readonly number[] | number, places: { readonly list: number; readonly status: number },
+    caller: Vcpu, frames: readonly number[] | number,
+    places: { readonly list: number; readonly stride: number; readonly status: number },
   ): number {
     let status = typeof frames === 'number' ? frames : GNTST.okay
     const { view, bytes } = this.entry
@@ -283,7 +300,7 @@ class SingleOperations {
       frames.forEach((mfn, i) => {
         view.setUint32(0, mfn, true)
         view.setUint32(4, 0, true)
-        if (!caller.access.write(places.list + i * 8, bytes)) status = GNTST.bad_virt_addr
+        if (!caller.access.write(places.list + i * places.stride, bytes.subarray(0, places.stride))) status = GNTST.bad_virt_addr
       })
     }
     view.setInt16(0, status, true)

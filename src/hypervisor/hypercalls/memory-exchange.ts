@@ -3,8 +3,8 @@
  * either happens or does not, chunk by chunk. Linux uses it to get frames that are contiguous.
  * Reference: xen/common/memory.c, memory_exchange.
  */
-import { ERRNO, XenMemoryExchange, XenMemoryReservation } from '../../abi/index.ts'
-import { TWO_32, signedFromParts } from '../../util/index.ts'
+import { ERRNO, type GuestAbi, XenMemoryExchange, XenMemoryReservation } from '../../abi/index.ts'
+import { TWO_32, type WideField, signedFromParts } from '../../util/index.ts'
 import type { Domain, Vcpu } from '../domains/domain.ts'
 import { Scratch, readInto } from '../memory/guest-access.ts'
 import { CALL_AGAIN, WORK } from '../time/work-meter.ts'
@@ -29,40 +29,49 @@ interface Side {
 /** Carries out XENMEM_exchange. */
 export class Exchange {
   private readonly parts: ExchangeParts
+  private readonly layout: Pick<typeof XenMemoryExchange, 'size' | 'in' | 'out' | 'nrExchanged'>
+  private readonly side: Pick<typeof XenMemoryReservation, 'extentStart' | 'nrExtents' | 'extentOrder' | 'domid'>
+  /** One frame number of a list. */
+  private readonly word: WideField
+  /** Most pages that either side may name. */
+  private readonly maxPages: number
   private readonly scratch = new Scratch(XenMemoryExchange.size)
-  private readonly word = new Scratch(8)
+  private readonly element: Scratch
 
-  constructor(parts: ExchangeParts) {
+  constructor(parts: ExchangeParts, abi: GuestAbi) {
     this.parts = parts
+    this.layout = abi.of(XenMemoryExchange)
+    this.side = abi.of(XenMemoryReservation)
+    this.word = abi.word
+    this.maxPages = Math.min(2 ** abi.width - 1, Number.MAX_SAFE_INTEGER)
+    this.element = new Scratch(abi.word.size)
   }
 
   /** Exchanges what the structure at `address` names; it counts there what is done, and is then called again. */
   operate(caller: Vcpu, address: number): number {
-    if (!readInto(caller.access, address, this.scratch, XenMemoryExchange.size)) return -ERRNO.EFAULT
-    const into = this.side(XenMemoryExchange.in.at(0))
-    const out = this.side(XenMemoryExchange.out.at(0))
-    const done = XenMemoryExchange.nrExchanged.number(this.scratch.view, 0)
+    const { layout: { in: given, out: wanted, nrExchanged, size } } = this
+    if (!readInto(caller.access, address, this.scratch, size)) return -ERRNO.EFAULT
+    const into = this.readSide(given.at(0))
+    const out = this.readSide(wanted.at(0))
+    const done = nrExchanged.number(this.scratch.view, 0)
     const error = this.check(caller, into, out, done)
     if (error !== 0) return error
     const domain = this.parts.domains.resolve(caller.owner, into.domid)
     if (domain === undefined) return -ERRNO.ESRCH
     if (!this.parts.domains.mayControl(caller.domid, domain.id)) return -ERRNO.EPERM
     const progress = this.exchange(caller, domain, { into, out, done })
-    XenMemoryExchange.nrExchanged.setNumber(this.scratch.view, 0, progress.done)
-    const at = XenMemoryExchange.nrExchanged.offset
-    const stored = caller.access.write(address + at, this.scratch.bytes.subarray(at, at + 8))
+    nrExchanged.setNumber(this.scratch.view, 0, progress.done)
+    const at = nrExchanged.offset
+    const stored = caller.access.write(address + at, this.scratch.bytes.subarray(at, at + nrExchanged.size))
     this.parts.reservation.changed(domain)
     return stored ? progress.result : -ERRNO.EFAULT
   }
 
-  private side(at: number): Side {
-    const { view } = this.scratch
-    const { extentStart } = XenMemoryReservation
+  private readSide(at: number): Side {
+    const { side: { extentStart, nrExtents, extentOrder, domid }, scratch: { view } } = this
     return {
-      list: signedFromParts(extentStart.low(view, at), extentStart.high(view, at)),
-      count: XenMemoryReservation.nrExtents.number(view, at),
-      order: XenMemoryReservation.extentOrder.get(view, at),
-      domid: XenMemoryReservation.domid.get(view, at),
+      list: signedFromParts(extentStart.low(view, at), extentStart.high(view, at)), count: nrExtents.number(view, at),
+      order: extentOrder.get(view, at), domid: domid.get(view, at),
     }
   }
 
@@ -70,7 +79,7 @@ export class Exchange {
     const limit = caller.owner.privileged ? MAX_PRIVILEGED_ORDER : MAX_ORDER
     if (into.order > limit || out.order > limit) return -ERRNO.EPERM
     const pages = into.count * 2 ** into.order
-    const isSound = into.domid === out.domid && pages === out.count * 2 ** out.order && pages <= Number.MAX_SAFE_INTEGER
+    const isSound = into.domid === out.domid && pages === out.count * 2 ** out.order && pages <= this.maxPages
       && done <= into.count
     return isSound ? 0 : -ERRNO.EINVAL
   }
@@ -109,7 +118,7 @@ export class Exchange {
     const { domainMemory } = this.parts
     const names: number[] = []
     for (let i = 0; i < job.outPerChunk; i += 1) {
-      const pfn = this.readWord(caller, out.list + (job.outFirst + i) * 8)
+      const pfn = this.readWord(caller, out.list + (job.outFirst + i) * this.word.size)
       if (pfn < 0) return -ERRNO.EFAULT
       names.push(pfn)
     }
@@ -140,7 +149,7 @@ export class Exchange {
       return error
     }
     for (let i = 0; i < job.inPerChunk; i += 1) {
-      const first = this.readWord(caller, job.into.list + (job.inFirst + i) * 8)
+      const first = this.readWord(caller, job.into.list + (job.inFirst + i) * this.word.size)
       if (first < 0) return fail(-ERRNO.EFAULT)
       for (let mfn = first; mfn < first + 2 ** job.into.order; mfn += 1) {
         if (!this.parts.domainMemory.steal(mfn, domain)) return fail(-ERRNO.EINVAL)
@@ -177,15 +186,13 @@ export class Exchange {
         const name = pfn + page
         this.parts.machineToPhys.setParts(first + page, name >>> 0, Math.floor(name / TWO_32) >>> 0)
       }
-      this.word.view.setUint32(0, first, true)
-      this.word.view.setUint32(4, 0, true)
-      if (!caller.access.write(out.list + (outFirst + i) * 8, this.word.bytes)) return -ERRNO.EFAULT
+      this.word.setNumber(this.element.view, 0, first)
+      if (!caller.access.write(out.list + (outFirst + i) * this.word.size, this.element.bytes)) return -ERRNO.EFAULT
     }
     return 0
   }
 
   private readWord(caller: Vcpu, address: number): number {
-    if (!readInto(caller.access, address, this.word, 8)) return -1
-    return this.word.view.getUint32(4, true) * TWO_32 + this.word.view.getUint32(0, true)
+    return readInto(caller.access, address, this.element, this.word.size) ? this.word.number(this.element.view, 0) : -1
   }
 }

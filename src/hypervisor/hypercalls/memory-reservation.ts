@@ -3,8 +3,8 @@
  * answers with the number of extents that were done; the guest looks at that, not at error numbers.
  * Reference: xen/common/memory.c, populate_physmap, increase_reservation, decrease_reservation.
  */
-import { ERRNO, XENMEM, XenMemoryReservation } from '../../abi/index.ts'
-import { TWO_32, signedFromParts } from '../../util/index.ts'
+import { ERRNO, type GuestAbi, XENMEM, XenMemoryReservation } from '../../abi/index.ts'
+import { type WideField, signedFromParts } from '../../util/index.ts'
 import type { Domain, Vcpu } from '../domains/domain.ts'
 import type { Reservation } from '../control/core/reservation.ts'
 import { Scratch, readInto } from '../memory/guest-access.ts'
@@ -41,16 +41,24 @@ interface ReservationCall {
 /** Carries out reservation calls. */
 export class Reservations {
   private readonly parts: ReservationParts
+  private readonly layout: Pick<typeof XenMemoryReservation, 'size' | keyof typeof XenMemoryReservation.fields>
+  /** One frame number of a list. */
+  private readonly word: WideField
+  /** More extents than that could not be counted beside the command. */
+  private readonly maxExtents: number
   private readonly scratch = new Scratch(XenMemoryReservation.size)
 
-  constructor(parts: ReservationParts) {
+  constructor(parts: ReservationParts, abi: GuestAbi) {
     this.parts = parts
+    this.layout = abi.of(XenMemoryReservation)
+    this.word = abi.word
+    this.maxExtents = Math.floor(2 ** abi.width / EXTENT_SHIFT) - 1
   }
 
   /** One of the three operations. */
   operate(caller: Vcpu, command: ReservationCommand, args: HypercallArguments): number {
     const start = Math.floor(args.number(0) / EXTENT_SHIFT)
-    if (!readInto(caller.access, args.address(1), this.scratch, XenMemoryReservation.size)) {
+    if (!readInto(caller.access, args.address(1), this.scratch, this.layout.size)) {
       return start === 0 ? -ERRNO.EFAULT : start
     }
     const reservation = this.read(caller)
@@ -71,42 +79,36 @@ export class Reservations {
   }
 
   private read(caller: Vcpu): ReservationCall | undefined {
-    const { view } = this.scratch
-    const order = XenMemoryReservation.extentOrder.get(view, 0)
-    const domain = this.parts.domains.resolve(caller.owner, XenMemoryReservation.domid.get(view, 0))
+    const { layout, scratch: { view } } = this
+    const order = layout.extentOrder.get(view, 0)
+    const count = layout.nrExtents.number(view, 0)
+    const domain = this.parts.domains.resolve(caller.owner, layout.domid.get(view, 0))
     const limit = caller.owner.privileged ? MAX_PRIVILEGED_ORDER : MAX_ORDER
-    if (domain === undefined || order > limit) return undefined
+    if (domain === undefined || order > limit || count > this.maxExtents) return undefined
     if (!this.parts.domains.mayControl(caller.domid, domain.id)) return undefined
-    const { extentStart } = XenMemoryReservation
-    return {
-      domain,
-      list: signedFromParts(extentStart.low(view, 0), extentStart.high(view, 0)),
-      count: XenMemoryReservation.nrExtents.number(view, 0),
-      order,
-    }
+    const { extentStart } = layout
+    return { domain, list: signedFromParts(extentStart.low(view, 0), extentStart.high(view, 0)), count, order }
   }
 
   private one(caller: Vcpu, command: ReservationCommand, reservation: ReservationCall, index: number): boolean {
     if (command === XENMEM.decrease_reservation) return this.decrease(caller, reservation, index)
-    const place = reservation.list + index * 8
+    const { word, scratch: { view, bytes } } = this
+    const place = reservation.list + index * word.size
     const populate = command === XENMEM.populate_physmap
-    if (populate && !readInto(caller.access, place, this.scratch, 8)) return false
-    const low = this.scratch.view.getUint32(0, true)
-    const high = this.scratch.view.getUint32(4, true)
-    const pfn = populate ? low + high * TWO_32 : -1
+    if (populate && !readInto(caller.access, place, this.scratch, word.size)) return false
+    const pfn = populate ? word.number(view, 0) : -1
     const first = this.parts.reservation.increase(reservation.domain, reservation.order, pfn)
     if (first < 0) return false
     if (reservation.list === 0) return true
-    this.scratch.view.setUint32(0, first, true)
-    this.scratch.view.setUint32(4, 0, true)
+    word.setNumber(view, 0, first)
     // On a fault the frames stay with the domain, as they do in Xen, but are not counted.
-    return caller.access.write(place, this.scratch.bytes.subarray(0, 8))
+    return caller.access.write(place, bytes.subarray(0, word.size))
   }
 
   private decrease(caller: Vcpu, reservation: ReservationCall, index: number): boolean {
-    if (!readInto(caller.access, reservation.list + index * 8, this.scratch, 8)) return false
-    const high = this.scratch.view.getUint32(4, true)
-    const first = high === 0 ? this.scratch.view.getUint32(0, true) : -1
+    const { word, scratch } = this
+    if (!readInto(caller.access, reservation.list + index * word.size, scratch, word.size)) return false
+    const first = word.high(scratch.view, 0) === 0 ? word.low(scratch.view, 0) : -1
     return this.parts.reservation.decrease(reservation.domain, first, reservation.order) === 0
   }
 }

@@ -3,7 +3,7 @@
  * Reference: public/physdev.h; xen/arch/x86/physdev.c, do_physdev_op; xen/arch/x86/compat.c.
  */
 import {
-  ERRNO, PHYSDEVOP, PhysdevEoi, PhysdevIrqStatusQuery, PhysdevPirqEoiGmfn, PhysdevSetIobitmap, PhysdevSetIopl,
+  ERRNO, type GuestAbi, PHYSDEVOP, PhysdevEoi, PhysdevIrqStatusQuery, PhysdevOp, PhysdevPirqEoiGmfn, PhysdevSetIobitmap, PhysdevSetIopl,
   XENIRQSTAT,
 } from '../../abi/index.ts'
 import { signedFromParts } from '../../util/index.ts'
@@ -26,16 +26,18 @@ export interface PhysdevParts {
 }
 
 /** Operations on I/O privilege and on interrupts that are none. */
-function ownOperations(parts: PhysdevParts, scratch: Scratch) {
+function ownOperations(parts: PhysdevParts, abi: GuestAbi, scratch: Scratch) {
   const { view } = scratch
+  const eoi = abi.of(PhysdevPirqEoiGmfn)
+  const bitmap = abi.of(PhysdevSetIobitmap)
   /** An operation on the structure that the second argument points to. */
   const withArgument = (size: number, run: HypercallHandler, support: Support = FULL): Operation => ({
     support,
     run: (caller, args) => (readInto(caller.access, args.address(1), scratch, size) ? run(caller, args) : -ERRNO.EFAULT),
   })
   const eoiFrame = withArgument(
-    PhysdevPirqEoiGmfn.size,
-    (caller) => registerEoiFrame(parts.pageTypes, caller, PhysdevPirqEoiGmfn.gmfn.number(view, 0)),
+    eoi.size,
+    (caller) => registerEoiFrame(parts.pageTypes, caller, eoi.gmfn.number(view, 0)),
     partial('the frame is kept, and no interrupt ever marks it'),
   )
   return {
@@ -46,7 +48,7 @@ function ownOperations(parts: PhysdevParts, scratch: Scratch) {
       return 0
     }, partial('the level means nothing to a guest in TypeScript')),
     set_iobitmap: withArgument(
-      PhysdevSetIobitmap.size, (caller) => setIoBitmap(caller, view), partial('EINVAL for a guest in TypeScript'),
+      bitmap.size, (caller) => setIoBitmap(caller, bitmap, view), partial('EINVAL for a guest in TypeScript'),
     ),
     irq_status_query: withArgument(PhysdevIrqStatusQuery.size, (caller, args) => {
       if (PhysdevIrqStatusQuery.irq.get(view, 0) >= PIRQ_LIMIT) return -ERRNO.EINVAL
@@ -73,11 +75,11 @@ function deviceOperations(scratch: Scratch) {
   }
 }
 
-/** Makes the row of physdev_op(command, argument). */
-export function physdevOp(parts: PhysdevParts): HypercallRow {
+/** Makes the row of physdev_op(command, argument) for callers of one ABI. */
+export function physdevOp(parts: PhysdevParts, abi: GuestAbi): HypercallRow {
   const scratch = new Scratch(16)
   const rows: Operations<typeof PHYSDEVOP, Operation> = {
-    ...ownOperations(parts, scratch), ...deviceOperations(scratch),
+    ...ownOperations(parts, abi, scratch), ...deviceOperations(scratch),
   }
   return {
     name: 'physdev_op', handler: byFirstArgument(PHYSDEVOP, rows), source: 'public/physdev.h; do_physdev_op',
@@ -85,18 +87,16 @@ export function physdevOp(parts: PhysdevParts): HypercallRow {
   }
 }
 
-/** The structure of physdev_op_compat: its size, and where the argument stands behind the command. */
-const COMPAT = { SIZE: 24, ARGUMENT: 8 } as const
-
 /** Makes the row of physdev_op_compat(structure): the form of 2004, command and argument in one. */
-export function physdevOpCompat(current: HypercallRow): HypercallRow {
-  const scratch = new Scratch(COMPAT.SIZE)
+export function physdevOpCompat(current: HypercallRow, abi: GuestAbi): HypercallRow {
+  const layout = abi.of(PhysdevOp)
+  const scratch = new Scratch(layout.size)
   const inner = new HypercallArguments()
   const handler: HypercallHandler = (caller, args) => {
     const address = args.address(0)
-    if (!readInto(caller.access, address, scratch, COMPAT.SIZE)) return -ERRNO.EFAULT
-    inner.set(0, scratch.view.getUint32(0, true))
-    inner.set(1, address + COMPAT.ARGUMENT)
+    if (!readInto(caller.access, address, scratch, layout.size)) return -ERRNO.EFAULT
+    inner.set(0, layout.cmd.get(scratch.view, 0))
+    inner.set(1, layout.apicOp.at(address))
     return current.handler(caller, inner)
   }
   return {
@@ -104,10 +104,10 @@ export function physdevOpCompat(current: HypercallRow): HypercallRow {
   }
 }
 
-function setIoBitmap(caller: Vcpu, view: DataView): number {
-  const low = PhysdevSetIobitmap.bitmap.low(view, 0)
-  const high = PhysdevSetIobitmap.bitmap.high(view, 0)
-  const ports = PhysdevSetIobitmap.nrPorts.get(view, 0)
+function setIoBitmap(caller: Vcpu, { bitmap, nrPorts }: Pick<typeof PhysdevSetIobitmap, 'bitmap' | 'nrPorts'>, view: DataView): number {
+  const low = bitmap.low(view, 0)
+  const high = bitmap.high(view, 0)
+  const ports = nrPorts.get(view, 0)
   if (ports > IO_PORTS || !isGuestAddress(signedFromParts(low, high))) return -ERRNO.EINVAL
   const rights = caller.guest?.ioRights
   if (rights === undefined) return -ERRNO.EINVAL

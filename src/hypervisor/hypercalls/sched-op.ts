@@ -3,7 +3,7 @@
  * Reference: public/sched.h; xen/common/sched/core.c, do_sched_op.
  */
 import {
-  ERRNO, SCHEDOP, SHUTDOWN, SchedPinOverride, SchedPoll, SchedRemoteShutdown, SchedShutdown, SchedWatchdog,
+  ERRNO, type GuestAbi, SCHEDOP, SHUTDOWN, SchedPinOverride, SchedPoll, SchedRemoteShutdown, SchedShutdown, SchedWatchdog,
 } from '../../abi/index.ts'
 import { signedFromParts } from '../../util/index.ts'
 import type { DomainRegistry } from '../domains/registry.ts'
@@ -45,8 +45,9 @@ function waiting(execution: SchedParts['execution']): Record<'yield' | 'block', 
 }
 
 /** The operations, by the names of their numbers. */
-function operations(parts: SchedParts): Operations<typeof SCHEDOP, Operation> {
+function operations(parts: SchedParts, abi: GuestAbi): Operations<typeof SCHEDOP, Operation> {
   const { execution } = parts
+  const polling = abi.of(SchedPoll)
   const scratch = new Scratch(SchedPoll.size)
   /** An operation on the structure that the second argument points to. */
   const withArgument = (size: number, run: HypercallHandler): Operation => ({
@@ -59,7 +60,7 @@ function operations(parts: SchedParts): Operations<typeof SCHEDOP, Operation> {
     ...waiting(execution),
     shutdown: withArgument(SchedShutdown.size, (caller, args) =>
       shutDown(execution, caller, { reason: SchedShutdown.reason.get(scratch.view, 0), frame: args.number(2) })),
-    poll: withArgument(SchedPoll.size, poller(execution, scratch.view)),
+    poll: withArgument(polling.size, poller(execution, polling, scratch.view)),
     remote_shutdown: withArgument(SchedRemoteShutdown.size, (caller) => remoteShutdown(parts, caller, scratch)),
     shutdown_code: withArgument(SchedShutdown.size, ({ owner }) => {
       if (owner.shutdownCode < 0) owner.shutdownCode = SchedShutdown.reason.get(scratch.view, 0) & 0xff
@@ -75,9 +76,9 @@ function operations(parts: SchedParts): Operations<typeof SCHEDOP, Operation> {
   }
 }
 
-/** Makes the row of sched_op. */
-export function schedOp(parts: SchedParts): HypercallRow {
-  const rows = operations(parts)
+/** Makes the row of sched_op for callers of one ABI. */
+export function schedOp(parts: SchedParts, abi: GuestAbi): HypercallRow {
+  const rows = operations(parts, abi)
   return {
     name: 'sched_op', handler: byFirstArgument(SCHEDOP, rows), source: 'public/sched.h; do_sched_op',
     operations: [listed('SCHEDOP_', SCHEDOP, rows)],
@@ -108,13 +109,13 @@ function shutDown(
 }
 
 /** Waits for ports: their structure has been copied into `view`. */
-function poller(execution: VcpuExecution, view: DataView): HypercallHandler {
+function poller(execution: VcpuExecution, layout: Pick<typeof SchedPoll, 'ports' | 'nrPorts' | 'timeout'>, view: DataView): HypercallHandler {
   const ports = new Scratch(MAX_POLL_PORTS * 4)
   return (caller) => {
-    const count = SchedPoll.nrPorts.get(view, 0)
+    const count = layout.nrPorts.get(view, 0)
     if (count > MAX_POLL_PORTS) return -ERRNO.EINVAL
-    const list = signedFromParts(SchedPoll.ports.low(view, 0), SchedPoll.ports.high(view, 0))
-    const deadline = SchedPoll.timeout.number(view, 0)
+    const list = signedFromParts(layout.ports.low(view, 0), layout.ports.high(view, 0))
+    const deadline = layout.timeout.number(view, 0)
     if (execution.hasUpcall(caller)) return 0
     if (count > 0 && !readInto(caller.access, list, ports, count * 4)) return -ERRNO.EFAULT
     return execution.poll(caller, Array.from({ length: count }, (_, i) => ports.view.getUint32(i * 4, true)), deadline)

@@ -2,21 +2,22 @@
  * VCPUOP_initialise: gives an offline vCPU all of its registers.
  * Reference: xen/arch/x86/domain.c, arch_initialise_vcpu.
  */
-import { ERRNO, VcpuGuestContext } from '../../abi/index.ts'
+import { ERRNO, type GuestAbi } from '../../abi/index.ts'
 import type { Vcpu } from '../domains/domain.ts'
-import { decodeVcpuContext } from '../domains/vcpu-context.ts'
+import { vcpuContextCodec } from '../domains/vcpu-context-codec.ts'
 import { Scratch, readInto } from '../memory/guest-access.ts'
 import { WORK, type WorkMeter } from '../time/work-meter.ts'
 
 /** Makes the operation: the registers lie at a guest address of the caller's. 0 or a negative error number. */
-export function initialiseVcpu(meter: WorkMeter): (caller: Vcpu, vcpu: Vcpu, address: number) => number {
-  const scratch = new Scratch(VcpuGuestContext.size)
+export function initialiseVcpu(meter: WorkMeter, abi: GuestAbi): (caller: Vcpu, vcpu: Vcpu, address: number) => number {
+  const codec = vcpuContextCodec(abi)
+  const scratch = new Scratch(codec.size)
   return (caller, vcpu, address) => {
-    if (!readInto(caller.access, address, scratch, VcpuGuestContext.size)) return -ERRNO.EFAULT
+    if (!readInto(caller.access, address, scratch, codec.size)) return -ERRNO.EFAULT
     if (vcpu.initialised) return -ERRNO.EEXIST
     if (caller.guest?.context === undefined) return -ERRNO.EINVAL
     if (vcpu.equip() < 0) return -ERRNO.ENOMEM
     meter.charge(WORK.context)
-    return vcpu.guest?.context?.set(decodeVcpuContext(scratch.view, 0)) ?? -ERRNO.EINVAL
+    return vcpu.guest?.context?.set(codec.decode(scratch.view, 0)) ?? -ERRNO.EINVAL
   }
 }

@@ -3,7 +3,7 @@
  * Reference: public/vcpu.h; xen/common/domain.c, common_vcpu_op; xen/arch/x86/domain.c, do_vcpu_op.
  */
 import {
-  ERRNO, VCPUOP, VcpuGetPhysid, VcpuInfo, VcpuRegisterTimeMemoryArea, VcpuRegisterVcpuInfo, VcpuSetPeriodicTimer,
+  ERRNO, type GuestAbi, VCPUOP, VcpuGetPhysid, VcpuInfo, VcpuRegisterTimeMemoryArea, VcpuRegisterVcpuInfo, VcpuSetPeriodicTimer,
   VcpuSetSingleshotTimer,
 } from '../../abi/index.ts'
 import { PAGE_SIZE } from '../../x86/index.ts'
@@ -45,11 +45,11 @@ interface VcpuOperation {
 
 const all = (run: Run): VcpuOperation => ({ support: FULL, run })
 
-/** Makes the row of vcpu_op. */
-export function vcpuOp(parts: VcpuOpParts): HypercallRow {
+/** Makes the row of vcpu_op for callers of one ABI. */
+export function vcpuOp(parts: VcpuOpParts, abi: GuestAbi): HypercallRow {
   const scratch = new Scratch(16)
   const rows: Operations<typeof VCPUOP, VcpuOperation> = {
-    ...states(parts), ...timers(parts, scratch), ...areas(parts, scratch),
+    ...states(parts, abi), ...timers(parts, abi, scratch), ...areas(parts, abi, scratch),
     send_nmi: {
       support: partial('a guest in TypeScript gets none'),
       run: (_caller, vcpu, address) => {
@@ -77,8 +77,8 @@ export function vcpuOp(parts: VcpuOpParts): HypercallRow {
 }
 
 /** Bringing vCPUs up and down. */
-function states(parts: VcpuOpParts) {
-  const initialise = initialiseVcpu(parts.meter)
+function states(parts: VcpuOpParts, abi: GuestAbi) {
+  const initialise = initialiseVcpu(parts.meter, abi)
   return {
     initialise: {
       support: partial('EINVAL for a guest in TypeScript, whose vCPUs have no registers'),
@@ -92,13 +92,14 @@ function states(parts: VcpuOpParts) {
     }),
     is_up: all((_caller, vcpu) => (vcpu.online ? 1 : 0)),
     get_runstate_info: all((caller, vcpu, address) =>
-      (caller.access.write(address, runstateBytes(vcpu.runstate.at(parts.clock.now()))) ? 0 : -ERRNO.EFAULT)),
+      (caller.access.write(address, runstateBytes(vcpu.runstate.at(parts.clock.now()), abi)) ? 0 : -ERRNO.EFAULT)),
   }
 }
 
 /** Timers: the one-shot one is only the caller's own. */
-function timers({ clock }: VcpuOpParts, scratch: Scratch) {
+function timers({ clock }: VcpuOpParts, abi: GuestAbi, scratch: Scratch) {
   const { view } = scratch
+  const singleshot = abi.of(VcpuSetSingleshotTimer)
   return {
     set_periodic_timer: all((caller, vcpu, address) => {
       if (!readInto(caller.access, address, scratch, VcpuSetPeriodicTimer.size)) return -ERRNO.EFAULT
@@ -107,22 +108,22 @@ function timers({ clock }: VcpuOpParts, scratch: Scratch) {
     stop_periodic_timer: all((_caller, vcpu) => vcpu.timers.stopPeriodic()),
     set_singleshot_timer: all((caller, vcpu, address) => {
       if (vcpu !== caller) return -ERRNO.EINVAL
-      if (!readInto(caller.access, address, scratch, VcpuSetSingleshotTimer.size)) return -ERRNO.EFAULT
-      return vcpu.timers.setOneShot(VcpuSetSingleshotTimer.timeoutAbsNs.number(view, 0), clock.now())
+      if (!readInto(caller.access, address, scratch, singleshot.size)) return -ERRNO.EFAULT
+      return vcpu.timers.setOneShot(singleshot.timeoutAbsNs.number(view, 0), clock.now())
     }),
     stop_singleshot_timer: all((caller, vcpu) => (vcpu === caller ? vcpu.timers.stopOneShot() : -ERRNO.EINVAL)),
   }
 }
 
 /** Memory that a guest has the hypervisor write to. */
-function areas(parts: VcpuOpParts, scratch: Scratch) {
+function areas(parts: VcpuOpParts, abi: GuestAbi, scratch: Scratch) {
   const { view } = scratch
   /** The area that the structure names; undefined where it cannot be read, or the guest may not name that address. */
   const areaOf = (caller: Vcpu, vcpu: Vcpu, address: number): number | undefined => {
     if (!readInto(caller.access, address, scratch, VcpuRegisterTimeMemoryArea.size)) return undefined
     const { addr } = VcpuRegisterTimeMemoryArea
     const area = signedFromParts(addr.low(view, 0), addr.high(view, 0))
-    return vcpu.access.mayName(area) ? area : undefined
+    return vcpu.access.mayName(area) && abi.isAddress(area) ? area : undefined
   }
   return {
     register_vcpu_info: all((caller, vcpu, address) => {
@@ -142,7 +143,7 @@ function areas(parts: VcpuOpParts, scratch: Scratch) {
       if (area === undefined) return -ERRNO.EFAULT
       vcpu.runstateArea = area
       const runstate = vcpu === caller ? vcpu.runstate.save() : vcpu.runstate.at(parts.clock.now())
-      caller.access.write(area, runstateBytes(runstate))
+      caller.access.write(area, runstateBytes(runstate, abi))
       return 0
     }),
   }

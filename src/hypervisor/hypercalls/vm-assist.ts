@@ -2,12 +2,12 @@
  * vm_assist: switches that change how the hypervisor treats a domain.
  * Reference: public/xen.h, VMASST_*; xen/common/domain.c, vm_assist.
  */
-import { ERRNO, VMASST_CMD, VMASST_TYPE } from '../../abi/index.ts'
+import { ERRNO, type GuestAbi, VMASST_CMD, VMASST_TYPE } from '../../abi/index.ts'
 import type { Domain } from '../domains/domain.ts'
 import type { HypercallRow, Support } from '../domains/hypercall.ts'
 import { FULL, type Operation, type Operations, byFirstArgument, byNumber, listed } from './table.ts'
 
-/** vm_assist types that a 64-bit PV guest may switch. */
+/** vm_assist types that a PV guest may switch: those that its word has bits for. */
 const TYPES: Operations<typeof VMASST_TYPE, { readonly support: Support }> = {
   '4gb_segments': { support: FULL }, '4gb_segments_notify': { support: FULL }, writable_pagetables: { support: FULL },
   pae_extended_cr3: { support: FULL }, architectural_iopl: { support: FULL }, runstate_update_flag: { support: FULL },
@@ -34,14 +34,14 @@ const COMMANDS: Operations<typeof VMASST_CMD, Operation> = {
   enable: /* @__PURE__ */ command(true), disable: /* @__PURE__ */ command(false),
 }
 
-/** Makes the row of vm_assist(command, type). */
-export function vmAssist(): HypercallRow {
+/** Makes the row of vm_assist(command, type) for callers of one ABI. */
+export function vmAssist({ width }: GuestAbi): HypercallRow {
   const commands = byFirstArgument(VMASST_CMD, COMMANDS)
   return {
     name: 'vm_assist', source: 'public/xen.h, VMASST_*; vm_assist',
     handler: (caller, args) => {
       const type = args.u32(1)
-      return type < KNOWN.length && KNOWN[type] !== undefined ? commands(caller, args) : -ERRNO.EINVAL
+      return type < width && KNOWN[type] !== undefined ? commands(caller, args) : -ERRNO.EINVAL
     },
     operations: [listed('VMASST_CMD_', VMASST_CMD, COMMANDS), listed('VMASST_TYPE_', VMASST_TYPE, TYPES)],
   }

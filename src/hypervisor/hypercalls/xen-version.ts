@@ -3,7 +3,7 @@
  * Reference: public/version.h; xen/common/kernel.c, do_xen_version.
  */
 import {
-  ERRNO, HYPERVISOR_VIRT_START, VMASST_TYPE, XENFEAT, XENVER, XEN_CAPABILITIES_INFO_LEN, XEN_CHANGESET_INFO_LEN,
+  ERRNO, type GuestAbi, VMASST_TYPE, XENFEAT, XENVER, XEN_CAPABILITIES_INFO_LEN, XEN_CHANGESET_INFO_LEN,
   XEN_COMMANDLINE_LEN, XEN_EXTRAVERSION_LEN, XenCompileInfo, XenFeatureInfo,
   XenPlatformParameters,
 } from '../../abi/index.ts'
@@ -44,9 +44,11 @@ function compileInfo(domain: Domain): Uint8Array {
   return bytes
 }
 
-function platformParameters(): Uint8Array {
-  const bytes = new Uint8Array(XenPlatformParameters.size)
-  XenPlatformParameters.virtStart.set(new DataView(bytes.buffer), 0, BigInt.asUintN(64, BigInt(HYPERVISOR_VIRT_START)))
+/** Where the hypervisor begins in the address space of a guest of that ABI. */
+function platformParameters(abi: GuestAbi): Uint8Array {
+  const layout = abi.of(XenPlatformParameters)
+  const bytes = new Uint8Array(layout.size)
+  layout.virtStart.set(new DataView(bytes.buffer), 0, BigInt.asUintN(64, BigInt(abi.hypervisorStart)))
   return bytes
 }
 
@@ -57,7 +59,7 @@ const telling = (answer: (domain: Domain) => Uint8Array, support: Support = FULL
 })
 
 /** The operations, by the names of their numbers; `commandLine` is the hypervisor's own. */
-function operations(commandLine: string): Operations<typeof XENVER, Operation> {
+function operations(commandLine: string, abi: GuestAbi): Operations<typeof XENVER, Operation> {
   const scratch = new Scratch(XenFeatureInfo.size)
   return {
     version: { support: FULL, run: () => XEN_VERSION_NUMBER },
@@ -65,7 +67,7 @@ function operations(commandLine: string): Operations<typeof XENVER, Operation> {
     compile_info: telling(compileInfo),
     capabilities: telling(() => text(XEN_VERSION.capabilities, XEN_CAPABILITIES_INFO_LEN)),
     changeset: telling(({ privileged }) => text(privileged ? 'unavailable' : DENIED, XEN_CHANGESET_INFO_LEN)),
-    platform_parameters: telling(platformParameters),
+    platform_parameters: telling(() => platformParameters(abi)),
     get_features: {
       support: FULL,
       run: (caller, args) => {
@@ -84,9 +86,9 @@ function operations(commandLine: string): Operations<typeof XENVER, Operation> {
   }
 }
 
-/** Makes the row of xen_version; `commandLine` is the hypervisor's own. */
-export function xenVersion(commandLine: string): HypercallRow {
-  const rows = operations(commandLine)
+/** Makes the row of xen_version for callers of one ABI; `commandLine` is the hypervisor's own. */
+export function xenVersion(commandLine: string, abi: GuestAbi): HypercallRow {
+  const rows = operations(commandLine, abi)
   return {
     name: 'xen_version', handler: byFirstArgument(XENVER, rows), source: 'public/version.h; do_xen_version',
     operations: [listed('XENVER_', XENVER, rows)],

@@ -41,7 +41,7 @@ export function registryPart(parts: DomainStateParts, createRunner: (domid: numb
 
 /** What each domain is. */
 export function domainsPart({ domains }: DomainStateParts): Part {
-  const partOf = (domain: Domain): Part => part({ name: `domain-${domain.id}`, version: 1, shape: domainShape }, {
+  const partOf = (domain: Domain): Part => part({ name: `domain-${domain.id}`, version: 2, shape: domainShape }, {
     save: () => domain.save(),
     load: (state) => {
       domain.load(state)

@@ -7,7 +7,7 @@
  * Reference: public/vcpu.h (struct vcpu_runstate_info); xen/common/sched/core.c (vcpu_runstate_change),
  * xen/arch/x86/domain.c (update_runstate_area).
  */
-import { RUNSTATE, VcpuRunstateInfo } from '../../abi/index.ts'
+import { type GuestAbi, RUNSTATE, VcpuRunstateInfo } from '../../abi/index.ts'
 import { type Stateful, shape } from '../../util/index.ts'
 
 /** One of RUNSTATE. */
@@ -16,7 +16,6 @@ export type Runstate = (typeof RUNSTATE)[keyof typeof RUNSTATE]
 const STATES = 4
 /** XEN_RUNSTATE_UPDATE is bit 63 of state_entry_time: this bit of its last byte. */
 const UPDATE_BIT = 0x80
-const LAST_BYTE_OF_ENTRY_TIME = VcpuRunstateInfo.stateEntryTime.offset + 7
 
 /** Writes into the vCPU's address space; false when the guest has nothing writable there. */
 export type GuestWriter = (offset: number, bytes: Uint8Array) => boolean
@@ -91,28 +90,35 @@ export class RunstateClock implements Stateful<RunstateSnapshot> {
   }
 }
 
-/** `struct vcpu_runstate_info` as bytes. */
-export function runstateBytes(snapshot: RunstateSnapshot): Uint8Array {
-  const bytes = new Uint8Array(VcpuRunstateInfo.size)
+/** `struct vcpu_runstate_info` as bytes, as guests of an ABI read it. */
+export function runstateBytes(snapshot: RunstateSnapshot, abi: GuestAbi): Uint8Array {
+  const layout = abi.of(VcpuRunstateInfo)
+  const bytes = new Uint8Array(layout.size)
   const view = new DataView(bytes.buffer)
-  VcpuRunstateInfo.state.set(view, 0, snapshot.state)
-  VcpuRunstateInfo.stateEntryTime.setNumber(view, 0, snapshot.entered)
-  const { time } = VcpuRunstateInfo
+  layout.state.set(view, 0, snapshot.state)
+  layout.stateEntryTime.setNumber(view, 0, snapshot.entered)
+  const { time } = layout
   snapshot.times.forEach((value, index) => time.element.setNumber(view, time.at(0, index), value))
   return bytes
 }
 
-/**
- * Renews the guest's copy through `write`; with `announce`, marked as being written meanwhile. False when it could
- * not.
- */
-export function writeRunstateArea(snapshot: RunstateSnapshot, write: GuestWriter, announce: boolean): boolean {
-  const bytes = runstateBytes(snapshot)
+/** A guest's copy of a run state. */
+export interface RunstateArea {
+  readonly abi: GuestAbi
+  /** The guest wants it marked while it is being written. */
+  readonly announce: boolean
+  readonly write: GuestWriter
+}
+
+/** Renews a guest's copy. False when it could not be written. */
+export function writeRunstateArea(snapshot: RunstateSnapshot, { abi, announce, write }: RunstateArea): boolean {
+  const bytes = runstateBytes(snapshot, abi)
   if (!announce) return write(0, bytes)
-  const last = bytes[LAST_BYTE_OF_ENTRY_TIME]!
+  const lastByte = abi.of(VcpuRunstateInfo).stateEntryTime.offset + 7
+  const last = bytes[lastByte]!
   const marked = Uint8Array.of(last | UPDATE_BIT)
-  if (!write(LAST_BYTE_OF_ENTRY_TIME, marked)) return false
-  bytes[LAST_BYTE_OF_ENTRY_TIME] = marked[0]!
+  if (!write(lastByte, marked)) return false
+  bytes[lastByte] = marked[0]!
   const written = write(0, bytes)
-  return write(LAST_BYTE_OF_ENTRY_TIME, Uint8Array.of(last)) && written
+  return write(lastByte, Uint8Array.of(last)) && written
 }

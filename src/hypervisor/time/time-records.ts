@@ -7,7 +7,7 @@
  *
  * Reference: public/xen.h (struct vcpu_time_info, shared_info); xen/arch/x86/time.c (__update_vcpu_system_time).
  */
-import { PVCLOCK, SharedInfo, VcpuInfo, VcpuTimeInfo } from '../../abi/index.ts'
+import { type GuestAbi, PVCLOCK, SharedInfo, VcpuInfo, VcpuTimeInfo } from '../../abi/index.ts'
 import { TWO_32, type WallClock } from '../../util/index.ts'
 import type { GuestMemory } from '../memory/guest-memory.ts'
 import type { TscScale } from './tsc-scale.ts'
@@ -19,6 +19,13 @@ const NS_PER_SECOND = 1_000_000_000n
 
 /** Version while a record is being written: odd, and larger than before. */
 const beginUpdate = (version: number): number => ((version + 1) | 1) >>> 0
+
+/** A domain's shared_info, as far as its wall clock is concerned. */
+export interface SharedClock {
+  /** Byte address. */
+  readonly sharedInfo: number
+  readonly abi: GuestAbi
+}
 
 /** Writes the time records of all domains of a host. */
 export class TimeRecords {
@@ -53,14 +60,15 @@ export class TimeRecords {
   }
 
   /** Writes the wall clock: calendar time at host boot, to which the guest adds its system time. */
-  updateWallClock(sharedInfo: number, clock: WallClock): void {
+  updateWallClock({ sharedInfo, abi }: SharedClock, clock: WallClock): void {
     const { view } = this
-    const version = beginUpdate(SharedInfo.wcVersion.get(view, sharedInfo))
+    const { wcVersion, wcSec, wcSecHi, wcNsec } = abi.of(SharedInfo)
+    const version = beginUpdate(wcVersion.get(view, sharedInfo))
     const seconds = Number(clock.bootTime / NS_PER_SECOND)
-    SharedInfo.wcVersion.set(view, sharedInfo, version)
-    SharedInfo.wcSec.set(view, sharedInfo, seconds >>> 0)
-    SharedInfo.wcSecHi.set(view, sharedInfo, Math.floor(seconds / TWO_32))
-    SharedInfo.wcNsec.set(view, sharedInfo, Number(clock.bootTime % NS_PER_SECOND))
-    SharedInfo.wcVersion.set(view, sharedInfo, (version + 1) >>> 0)
+    wcVersion.set(view, sharedInfo, version)
+    wcSec.set(view, sharedInfo, seconds >>> 0)
+    wcSecHi.set(view, sharedInfo, Math.floor(seconds / TWO_32))
+    wcNsec.set(view, sharedInfo, Number(clock.bootTime % NS_PER_SECOND))
+    wcVersion.set(view, sharedInfo, (version + 1) >>> 0)
   }
 }

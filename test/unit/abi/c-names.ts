@@ -134,6 +134,7 @@ export const STRUCTURES: Readonly<Record<string, CStructure>> = {
   XenFeatureInfo: { c: 'struct xen_feature_info' },
   XenBuildId: { c: 'struct xen_build_id' },
   XennmiCallback: { c: 'struct xennmi_callback' },
+  PhysdevOp: { c: 'struct physdev_op', fields: { apicOp: 'u.apic_op' } },
   PhysdevEoi: { c: 'struct physdev_eoi' },
   PhysdevPirqEoiGmfn: { c: 'struct physdev_pirq_eoi_gmfn' },
   PhysdevIrqStatusQuery: { c: 'struct physdev_irq_status_query' },

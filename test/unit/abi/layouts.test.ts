@@ -11,8 +11,8 @@ import { askCompiler, isLayout, whyNoCompiler, type Answers } from './c-program.
 const recorded = (file: string): Answers => JSON.parse(readFileSync(new URL(file, import.meta.url), 'utf8')) as Answers
 const expected = recorded('./expected.json')
 const expectedCompat = recorded('./expected-compat.json')
-/** What stands in Xen's headers: the size of a page is the processor's. */
-const exported = (Object.entries(abi) as [string, unknown][]).filter(([name]) => !(name in x86))
+/** What stands in Xen's headers: the size of a page is the processor's, the two ABIs choose among layouts. */
+const exported = (Object.entries(abi) as [string, unknown][]).filter(([name, value]) => !(name in x86) && value !== abi.NATIVE && value !== abi.COMPAT)
 const reason = whyNoCompiler()
 
 /** Whether a field reads all-ones as a negative number. */

@@ -3,7 +3,7 @@
  * another domain still maps keeps a dying domain until it is unmapped.
  * Reference: xen/common/domain.c, domain_create, domain_kill; xen/arch/x86/domain.c, domain_relinquish_resources.
  */
-import { DOMID, ERRNO, VIRQ, VcpuInfo } from '../../../abi/index.ts'
+import { DOMID, ERRNO, VIRQ } from '../../../abi/index.ts'
 import { type DomId, type EventHub, type StateOf, type Stateful, badState, shape } from '../../../util/index.ts'
 import type { SavedDomainFacts } from '../../domains/domain-state.ts'
 import type { RunnerFactory } from '../../domains/vcpu-runner.ts'
@@ -12,6 +12,7 @@ import type { CreateDomainOptions } from './records.ts'
 import { Domain, type DomainFacts, Vcpu } from '../../domains/domain.ts'
 import type { EventChannels } from '../../events/index.ts'
 import type { DomainRegistry } from '../../domains/registry.ts'
+import { fillSharedInfo } from '../../domains/shared-info.ts'
 import { FrameAccess } from '../../frames/frame-access.ts'
 import type { DomainMemory } from '../../frames/domain-memory.ts'
 import { FRAME_FLAG, FRAME_TYPE, type FrameTable } from '../../frames/frame-table.ts'
@@ -123,7 +124,7 @@ export class DomainLifecycle implements Stateful<StateOf<typeof lifecycleShape>>
     })
     domain.sharedPages = 1
     domain.maxPages = options.maxPages ?? 0
-    this.fillSharedInfo(domain)
+    fillSharedInfo(this.parts, domain)
     const refused = parts.grants.addDomain({ id, maxGrantFrames, maxMaptrackFrames, maxVersion: 2, mapsBy: mapsBy(kind) })
     if (refused < 0) {
       this.destroy(domain)
@@ -252,12 +253,6 @@ export class DomainLifecycle implements Stateful<StateOf<typeof lifecycleShape>>
       if (woken !== undefined) parts.execution.wake(woken)
     })
     return domain
-  }
-
-  private fillSharedInfo(domain: Domain): void {
-    const { memory, timeRecords, bootTime } = this.parts
-    timeRecords.updateWallClock(domain.sharedInfo, { bootTime })
-    for (const { infoAddress } of domain.vcpus) if (infoAddress >= 0) VcpuInfo.evtchnUpcallMask.set(memory.view, infoAddress, 1)
   }
 
   private addVcpu(domain: Domain, index: number): void {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { DOMID, ERRNO, EVTCHNSTAT, SharedInfo, VIRQ, VcpuInfo } from '../../../../src/abi/index.ts'
+import { COMPAT, DOMID, ERRNO, EVTCHNSTAT, SharedInfo, VIRQ, VcpuInfo } from '../../../../src/abi/index.ts'
 import { domId } from '../../../../src/util/index.ts'
 import { EventHostDouble } from '../../../support/event-host.ts'
 
@@ -89,7 +89,7 @@ describe('allocating and binding', () => {
     for (let i = 0; i < 4095; i += 1) last = host.channels.bindIpi(large.id, 0)
     expect(last).toBe(4095)
     expect(host.channels.bindIpi(large.id, 0)).toBe(-ERRNO.ENOSPC)
-    const narrow = host.domain(3, { maxPort: 0x7fffffff, wordBits: 32 })
+    const narrow = host.domain(3, { maxPort: 0x7fffffff, abi: COMPAT })
     for (let i = 0; i < 1023; i += 1) last = host.channels.bindIpi(narrow.id, 0)
     expect([last, host.channels.bindIpi(narrow.id, 0)]).toEqual([1023, -ERRNO.ENOSPC])
   })
@@ -197,7 +197,7 @@ describe('sending through the 2-level ABI', () => {
 
   test('a 32-bit guest has 32 ports to a word', () => {
     const host = new EventHostDouble()
-    const domU = host.domain(1, { wordBits: 32 })
+    const domU = host.domain(1, { abi: COMPAT })
     for (let i = 0; i < 70; i += 1) host.channels.bindIpi(domU.id, 0)
     host.channels.send(domU.id, 70)
     expect(host.memory.view.getUint32(domU.sharedInfo + 4, true)).toBe(1 << 2)

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import {
-  DOMID, ERRNO, GNTCOPY, GNTMAP, GNTST, GNTTABOP, GnttabCacheFlush, GnttabCopy, GnttabGetStatusFrames, GnttabGetVersion,
+  DOMID, ERRNO, GNTCOPY, GNTMAP, GNTST, GNTTABOP, NATIVE, GnttabCacheFlush, GnttabCopy, GnttabGetStatusFrames, GnttabGetVersion,
   GnttabMapGrantRef, GnttabQuerySize, GnttabSetVersion, GnttabSetupTable, GnttabSwapGrantRef, GnttabTransfer,
   GnttabUnmapAndReplace, GnttabUnmapGrantRef, GTF,
 } from '../../../../src/abi/index.ts'
@@ -34,7 +34,7 @@ function caller() {
       return true
     },
   }
-  const { handler } = grantTableOp(host.tables as never, host.meter)
+  const { handler } = grantTableOp({ grants: host.tables as never, meter: host.meter }, NATIVE)
   const args = new HypercallArguments()
   // The handler asks a vCPU for no more than this.
   const vcpu = (domid: number): Vcpu => ({ domid, vcpu: 0, access, owner: { privileged: false } }) as unknown as Vcpu

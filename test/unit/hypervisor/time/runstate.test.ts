@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { RUNSTATE, VcpuRunstateInfo } from '../../../../src/abi/index.ts'
+import { NATIVE, RUNSTATE, VcpuRunstateInfo } from '../../../../src/abi/index.ts'
 import { RunstateClock, writeRunstateArea, runstateShape } from '../../../../src/hypervisor/time/index.ts'
 
 describe('run state', () => {
@@ -31,7 +31,7 @@ describe("the guest's copy", () => {
 
   test('holds the state, the time of entry and the times', () => {
     const area = new Uint8Array(VcpuRunstateInfo.size)
-    expect(writeRunstateArea(snapshot, (offset, bytes) => { area.set(bytes, offset); return true }, false)).toBe(true)
+    expect(writeRunstateArea(snapshot, { abi: NATIVE, announce: false, write: (offset, bytes) => { area.set(bytes, offset); return true } })).toBe(true)
     expect(VcpuRunstateInfo.decode(new DataView(area.buffer), 0)).toEqual({
       state: 2, stateEntryTime: BigInt(2 ** 40 + 5), time: [1n, 2n, 2n ** 45n, 4n],
     })
@@ -46,13 +46,13 @@ describe("the guest's copy", () => {
       marks.push((VcpuRunstateInfo.stateEntryTime.get(view, 0) & UPDATE) !== 0n)
       return true
     }
-    writeRunstateArea(snapshot, write, true)
+    writeRunstateArea(snapshot, { abi: NATIVE, announce: true, write })
     expect(marks).toEqual([true, true, false])
     expect(VcpuRunstateInfo.stateEntryTime.get(view, 0)).toBe(BigInt(snapshot.entered))
   })
 
   test('a copy that cannot be written is reported, not thrown', () => {
-    expect(writeRunstateArea(snapshot, () => false, true)).toBe(false)
-    expect(writeRunstateArea(snapshot, () => false, false)).toBe(false)
+    expect(writeRunstateArea(snapshot, { abi: NATIVE, announce: true, write: () => false })).toBe(false)
+    expect(writeRunstateArea(snapshot, { abi: NATIVE, announce: false, write: () => false })).toBe(false)
   })
 })

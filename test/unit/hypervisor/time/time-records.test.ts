@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { SharedInfo, VcpuInfo, VcpuTimeInfo } from '../../../../src/abi/index.ts'
+import { NATIVE, SharedInfo, VcpuInfo, VcpuTimeInfo } from '../../../../src/abi/index.ts'
 import { TIME_RECORD_LIFETIME, TimeRecords, TscScale } from '../../../../src/hypervisor/time/index.ts'
 import { SeededRandom } from '../../../../src/util/index.ts'
 
@@ -77,7 +77,7 @@ describe('time records', () => {
 test('the wall clock is calendar time at boot, in seconds of 64 bits and nanoseconds', () => {
   const view = new DataView(new ArrayBuffer(4096))
   const records = new TimeRecords({ view }, new TscScale(2_600_000))
-  records.updateWallClock(0, { bootTime: 5_000_000_000n * 1_000_000_000n + 123_456_789n })
+  records.updateWallClock({ sharedInfo: 0, abi: NATIVE }, { bootTime: 5_000_000_000n * 1_000_000_000n + 123_456_789n })
   expect(SharedInfo.wcSec.get(view, 0) + SharedInfo.wcSecHi.get(view, 0) * 2 ** 32).toBe(5_000_000_000)
   expect(SharedInfo.wcNsec.get(view, 0)).toBe(123_456_789)
   expect(SharedInfo.wcVersion.get(view, 0)).toBe(2)
