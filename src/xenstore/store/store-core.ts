@@ -5,13 +5,15 @@
  *
  * Reference: xen/docs/misc/xenstore.txt; behaviour of tools/xenstored.
  */
-import { EventHub, type Clock, type EventSource, anything, callable, checkOptions, having } from '../../util/index.ts'
+import { EventHub, type Clock, anything, callable, checkOptions, having } from '../../util/index.ts'
 import { DomainTable, PRIVILEGED_DOMAIN, STORE_FEATURE, isUnprivileged, type DomainRecord } from './domains.ts'
 import {
-  EMPTY_VALUE, NO_CHILDREN, StoreNode, nodeAlong, nodeAt, walkUp, withNode, withNodeAlong, withoutNode, type Children,
+  EMPTY_VALUE, NO_CHILDREN, StoreNode, nodeAlong, nodeAt, walkUp, withNode, withNodeAlong, withoutNode,
 } from '../tree/node.ts'
 import { isSpecial, parentPath } from '../tree/path.ts'
-import { ACCESS, DOMAIN_ANY, accessOf, type Permissions } from '../tree/permissions.ts'
+import { ACCESS, DOMAIN_ANY, type Permissions } from '../tree/permissions.ts'
+import { maySee, type Change } from './change.ts'
+import { ChildrenEdit } from './children-edit.ts'
 import { LIMIT_CHECKS, type QuotaLimits, type QuotaName } from './quota.ts'
 import {
   expectSaved, readLimits, readNode, readTree, reorder, saveNode, saveTree, type DomainState, type StoreState,
@@ -34,18 +36,6 @@ export interface XenStoreOptions {
   readonly domainExists?: (domid: number) => boolean
   /** Limits that differ from xenstored's. */
   readonly limits?: Partial<QuotaLimits>
-}
-
-/** One change that watches may see. */
-interface Change {
-  readonly path: string
-  readonly match: Match
-  /** The node itself, where the caller has it. */
-  readonly node: StoreNode | undefined
-  /** The tree in which the node's parent is looked up. */
-  readonly root: StoreNode
-  /** Permissions before the change, which also give the right to see it. */
-  readonly old?: Permissions | undefined
 }
 
 const PRIVATE: Permissions = [{ domid: 0, access: ACCESS.NONE }]
@@ -273,15 +263,13 @@ export class StoreCore {
     }
     const levels = names.length - 1
     const parent = nodeAlong(this.tree, names, levels)
-    const edit: ChildrenEdit | undefined = parent && { children: parent.children, generation: parent.generation }
+    const edit = parent && new ChildrenEdit(parent)
     let at = start
     for (; at < changes.length && changes[at]!.above === above; at += 1) {
       const generation = this.nextGeneration()
-      if (edit !== undefined) applyChild(edit, changes[at]!, generation)
+      edit?.apply(changes[at]!, generation)
     }
-    if (edit === undefined) return at
-    const { generation } = edit
-    this.tree = withNodeAlong(this.tree, names, levels, { node: parent!.with(edit), generation })
+    if (edit !== undefined) this.tree = withNodeAlong(this.tree, names, levels, { node: edit.node(), generation: edit.generation })
     return at
   }
 
@@ -301,22 +289,9 @@ export class StoreCore {
     for (const watch of watches) {
       const { session } = watch
       let visible = allowed.get(session)
-      if (visible === undefined) allowed.set(session, visible = this.visible(session, change))
+      if (visible === undefined) allowed.set(session, visible = maySee(session, change))
       if (visible) session.deliver(watch, change.path, this.cause)
     }
-  }
-
-  private visible(session: WatchOwner, change: Change): boolean {
-    if (session.privileged) return true
-    const asker = session.asker()
-    const readable = (permissions: Permissions): boolean => (accessOf(permissions, asker) & ACCESS.READ) !== 0
-    if (change.old !== undefined && readable(change.old)) return true
-    if (change.node === undefined) return false
-    if (readable(change.node.permissions)) return true
-    // Special nodes have no parent that could allow it.
-    if (isSpecial(change.path)) return false
-    const parent = nodeAt(change.root, parentPath(change.path))
-    return parent !== undefined && readable(parent.permissions)
   }
 
   private fireSpecial(name: string, match: Match, path = name): void {
@@ -432,28 +407,6 @@ export class StoreCore {
   offers(domain: DomainRecord | undefined, feature: keyof typeof STORE_FEATURE): boolean {
     return domain === undefined || (domain.features & STORE_FEATURE[feature]) !== 0
   }
-}
-
-/** The children of a node while several of them change. */
-interface ChildrenEdit {
-  children: Children
-  /** Generation of the node itself, which changes when it gains or loses a child. */
-  generation: number
-}
-
-/** Makes a transaction's change of one node. The store has it as the transaction met it, or there was a conflict. */
-function applyChild(edit: ChildrenEdit, { names, current, made }: Access, generation: number): void {
-  const name = names[names.length - 1]!
-  let live = edit.children.get(name)
-  if (live !== undefined && (made > 0 || current === undefined)) {
-    // Made again after its removal with all below it, it comes last among its siblings.
-    edit.children = edit.children.delete(name)
-    edit.generation = generation
-    live = undefined
-  }
-  if (current === undefined) return
-  if (live === undefined) edit.generation = generation
-  edit.children = edit.children.set(name, current.with({ children: live?.children ?? NO_CHILDREN, generation }))
 }
 
 /** True when a node that the transaction changed names the domain. */
