@@ -20,7 +20,7 @@ export interface MachineOptions {
   readonly memoryBytes: number
   /** Most processors that exist at one time; 64 unless given. */
   readonly processors?: number
-  /** How hot code is compiled to WebAssembly; `'off'`, the default: not at all. What is executed and counted is the same. */
+  /** How hot code is compiled to WebAssembly; `'off'`: not at all. What is executed and counted is the same. */
   readonly compiler?: 'off' | CompilerOptions
   /** Level of the x86-64 psABI that its processors have; `x86-64-v3` unless given. */
   readonly cpu?: ProcessorLevel
@@ -56,7 +56,7 @@ export class Machine {
 
   constructor(options: MachineOptions) {
     checkOptions('Machine', options, MACHINE_CHECKS)
-    this.settings = compilerSettings(options.compiler === undefined ? 'off' : options.compiler)
+    this.settings = compilerSettings(options.compiler === undefined ? {} : options.compiler)
     this.level = options.cpu ?? DEFAULT_LEVEL
     const count = options.processors ?? DEFAULT_PROCESSORS
     this.own = new MachineMemory(options.memoryBytes, count)

@@ -11,7 +11,6 @@ const REPLACED: readonly { readonly file: string; readonly find: RegExp; readonl
     file: 'src/machine/cpu/region/life/defaults.ts', find: /(COMPILER_DEFAULTS: CompilerSettings = \{).*\}/,
     replace: '$1 samples: 1, slice: 300, limit: 100, batch: 1, modules: 1000 }',
   },
-  { file: 'src/machine/machine.ts', find: /(this\.settings = compilerSettings\().*\)/, replace: '$1options.compiler ?? {})' },
 ]
 
 export default defineConfig({

@@ -45,4 +45,9 @@ export interface CompilerFigures {
   /** Milliseconds spent writing modules, and compiling and installing them; 0 without `now`. */
   readonly writing: number
   readonly compiling: number
+  /**
+   * Why nothing is compiled any more, in the host's words: it refused to (a content security policy, no memory for code). Guests
+   * go on in the interpreter, and in the regions there are. Absent as long as it compiles.
+   */
+  readonly refusedByHost?: string
 }

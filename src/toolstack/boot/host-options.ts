@@ -49,8 +49,8 @@ export interface HostOptions {
   /** Instructions per second of virtual time, and the most that a physical CPU of a real-time host executes. Default 10^9. */
   readonly instructionsPerSecond?: number | undefined
   /**
-   * How hot code of guests is compiled to WebAssembly, see {@link CompilerOptions}; `'off'`, the default: not at all. What guests
-   * compute, and when, is the same.
+   * How hot code of guests is compiled to WebAssembly, see {@link CompilerOptions}; `'off'`: not at all. What guests compute, and
+   * when, is the same.
    */
   readonly compiler?: 'off' | CompilerOptions | undefined
   /**

@@ -4,6 +4,7 @@
  * tens of milliseconds.
  */
 import { once } from '../../../util/index.ts'
+import { compile } from '../../../wasm/index.ts'
 import type { AddressWidth } from '../emit/binder.ts'
 import type { LaterGroup } from '../uops/micro.ts'
 import { buildMicroTable } from '../uops/table.ts'
@@ -13,11 +14,11 @@ import { writeSingles } from './singles.ts'
 
 const table = /* @__PURE__ */ once((_: 'only') => buildMicroTable())
 const module = /* @__PURE__ */ once((width: AddressWidth) =>
-  new WebAssembly.Module(writeInterpreter(microTable(), width)))
+  compile(writeInterpreter(microTable(), width)))
 const vectors = /* @__PURE__ */ once((width: AddressWidth) =>
-  new WebAssembly.Module(writeSingles(microTable(), 'vector', width)))
+  compile(writeSingles(microTable(), 'vector', width)))
 const longVectors = /* @__PURE__ */ once((width: AddressWidth) =>
-  new WebAssembly.Module(writeSingles(microTable(), 'avx', width)))
+  compile(writeSingles(microTable(), 'avx', width)))
 
 /** The micro-operations. */
 export const microTable = (): MicroTable => table('only')

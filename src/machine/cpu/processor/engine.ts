@@ -2,6 +2,7 @@
  * What all processors of a machine share: the generated interpreter, compiled once, and the cache of decoded code. Made
  * when the first processor is.
  */
+import { once } from '../../../util/index.ts'
 import type { MachineMemory } from '../../memory/machine-memory.ts'
 import { Clipper } from '../code/clip.ts'
 import { StackFaults } from './stack-fault.ts'
@@ -21,6 +22,7 @@ import { RegionCompiler } from '../region/life/compiler.ts'
 import type { CompilerSettings } from '../region/life/defaults.ts'
 import type { MakerParts, RegionMakers } from '../region/life/makers.ts'
 import type { Refusal } from '../region/form/region.ts'
+import { Slots } from '../region/life/slots.ts'
 import type { SinglesImports } from '../interpreter/singles.ts'
 
 /** How a machine's hot code is compiled. */
@@ -54,12 +56,14 @@ export class Engine {
   }
 
   private makeCompiler({ settings, makers }: CompilingTier): RegionCompiler {
-    const { memory, code } = this
-    const { singles, isMapped } = this.interpreter(64)
-    const { find, translator, functions } = makers({ memory, table: this.table, interpreter: this.interpreter(64) })
-    return new RegionCompiler({
-      memory, code, find, translator, settings, table: singles, functions: { ...functions, isMapped },
+    const { memory, code, table } = this
+    const made = once((_: 'only') => {
+      const interpreter = this.interpreter(64)
+      const { singles, isMapped } = interpreter
+      const { find, translator, functions } = makers({ memory, table, interpreter })
+      return { find, translator, slots: new Slots(singles), functions: { ...functions, isMapped } }
     })
+    return new RegionCompiler({ memory, code, settings, makers: () => made('only') })
   }
 
   /** Lets handlers find a core by its base. */

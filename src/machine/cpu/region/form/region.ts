@@ -60,6 +60,8 @@ export type Refusal =
   | 'not-decoded'
   /** No region carries out the first instruction. */
   | 'first-instruction'
+  /** The host does not compile. */
+  | 'host'
 
 /** Where decoded code is found. */
 export interface CodeSource {

@@ -5,6 +5,7 @@
  */
 import { PAGE_SHIFT } from '../../../../x86/index.ts'
 import { SeededRandom, below } from '../../../../util/index.ts'
+import { HostRefusal } from '../../../../wasm/index.ts'
 import type { CompilerFigures } from '../../../interface/compiler.ts'
 import type { RegionProfile } from '../../../interface/profile.ts'
 import type { CodeCache, CodeFollower } from '../../code/code-cache.ts'
@@ -15,9 +16,9 @@ import type { CompilerSettings } from './defaults.ts'
 import { EXIT_CAUSES, exitCause } from '../form/exit-causes.ts'
 import { HotPlaces } from './hot-places.ts'
 import { Installer } from './installer.ts'
-import type { FoundRegion, InstallerParts } from './installer.ts'
+import type { FoundRegion, InstallerMakers, InstallerParts } from './installer.ts'
 import type { LiveRegion } from './live-regions.ts'
-import type { FindRegion } from './makers.ts'
+import type { RegionMakers } from './makers.ts'
 import type { CodeSource, Refusal, Region } from '../form/region.ts'
 import type { Samples } from './samples.ts'
 
@@ -25,10 +26,14 @@ import type { Samples } from './samples.ts'
 export type SampledCore = Views<'registers' | 'memory'>
 
 /** What the compiler is made of. */
-export interface CompilerParts extends Omit<InstallerParts, 'mostModules' | 'now'> {
-  readonly find: FindRegion
+export interface CompilerParts extends Pick<InstallerParts, 'memory' | 'code'> {
   readonly settings: CompilerSettings
+  /** Called for the first place that is hot: a machine that runs for a moment only does without what it makes. */
+  readonly makers: () => CompilerMakers
 }
+
+/** What finds regions, and installs them. */
+export type CompilerMakers = Pick<RegionMakers, 'find'> & InstallerMakers
 
 const BUDGET = exitCause('budget')
 const MAPPING = exitCause('mapping')
@@ -42,7 +47,7 @@ const WORTH = 1_300_000
 export class RegionCompiler implements CodeFollower {
   private readonly code: CodeCache
   private readonly view: DataView
-  private readonly find: FindRegion
+  private readonly makers: () => CompilerMakers
   private readonly settings: CompilerSettings
   private readonly places: HotPlaces
   private readonly installer: Installer
@@ -53,15 +58,17 @@ export class RegionCompiler implements CodeFollower {
   private readonly chance: SeededRandom | undefined
   private inRegions = 0
   private visits = 0
+  /** Why the host compiles no more, in its words. */
+  private refusal: string | undefined
 
   constructor(parts: CompilerParts) {
     const { settings } = parts
     this.code = parts.code
     this.view = parts.memory.view
-    this.find = parts.find
+    this.makers = parts.makers
     this.settings = settings
     this.places = new HotPlaces(settings.samples)
-    this.installer = new Installer({ ...parts, mostModules: settings.modules, now: settings.now ?? (() => 0) })
+    this.installer = new Installer({ ...parts, makers: this.makers, mostModules: settings.modules, now: settings.now ?? (() => 0) })
     this.chance = settings.drop === undefined ? undefined : new SeededRandom(settings.drop.seed)
     this.code.follow(this)
   }
@@ -88,13 +95,12 @@ export class RegionCompiler implements CodeFollower {
     const live = this.liveAt(core, block)
     const rip = core.registers.linearRip
     samples.add(live === undefined ? rip : live.entry, live === undefined ? 'interpreted' : 'compiled')
-    if (live === undefined) this.consider(core, block, rip)
-    else {
+    if (live !== undefined) {
       this.inRegions += 1
       live.samples += 1
       live.lastSample = this.places.now
     }
-    if (this.isDue()) this.compile()
+    if (this.refusal === undefined) this.compileHot(core, live === undefined ? block : 0)
     return Math.max(this.settings.slice, view.getUint32(block + BLOCK.count, true))
   }
 
@@ -102,9 +108,32 @@ export class RegionCompiler implements CodeFollower {
   compileAt(core: SampledCore): 'installed' | Refusal {
     const block = this.blockAtRip(core)
     if (block === 0) return 'not-decoded'
-    const region = this.regionAt(core, core.registers.linearRip)
-    if (typeof region === 'string') return region
-    return this.installer.install([{ region, block }], this.places.now) ? 'installed' : this.compileAt(core)
+    return this.unlessRefused(() => {
+      const region = this.regionAt(core, core.registers.linearRip)
+      if (typeof region === 'string') return region
+      const isInstalled = this.installer.install([{ region, block }], this.places.now)
+      return isInstalled ? 'installed' : this.compileAt(core)
+    }) ?? 'host'
+  }
+
+  /** Considers a block that the interpreter was at, if any, and compiles what is due. */
+  private compileHot(core: SampledCore, block: number): void {
+    this.unlessRefused(() => {
+      if (block !== 0) this.consider(core, block, core.registers.linearRip)
+      if (this.isDue()) this.compile()
+    })
+  }
+
+  /** What `body` gives; undefined where the host refuses to compile, which is the end of compiling. */
+  private unlessRefused<T>(body: () => T): T | undefined {
+    try {
+      return body()
+    } catch (error) {
+      if (!(error instanceof HostRefusal)) throw error
+      this.refusal = error.message
+      this.waiting = []
+      return undefined
+    }
   }
 
   /** The region at work: it ended for want of budget, or the slice did at its entry. Counts others' exits. */
@@ -166,7 +195,7 @@ export class RegionCompiler implements CodeFollower {
       hostOf: (linear) => core.memory.peek(linear, ACCESS.EXECUTE),
       blockAt: (host) => this.code.blockAt(host, mode),
     }
-    return this.find(source, { entry, limit: this.settings.limit })
+    return this.makers().find(source, { entry, limit: this.settings.limit })
   }
 
   private dropByChance(chance: SeededRandom): void {
@@ -207,6 +236,7 @@ export class RegionCompiler implements CodeFollower {
       regions: live.count, made: done.regions, dropped: done.dropped, refused: Object.fromEntries(this.refused),
       modules: live.moduleCount, modulesMade: done.modules, instructions, moduleBytes: live.moduleBytes,
       frontBytes: this.code.fronts.bytes, writing: done.writing, compiling: done.compiling,
+      ...(this.refusal === undefined ? {} : { refusedByHost: this.refusal }),
     }
   }
 }

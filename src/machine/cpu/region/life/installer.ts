@@ -2,6 +2,7 @@
  * Makes regions part of decoded code: compiles them as one module, puts their functions into table 0 and before the
  * records of the blocks at their entries; and takes them out again.
  */
+import { instantiate } from '../../../../wasm/index.ts'
 import type { MachineMemory } from '../../../memory/machine-memory.ts'
 import type { CodeCache } from '../../code/code-cache.ts'
 import { writePageList } from '../write/entry-check.ts'
@@ -10,7 +11,7 @@ import type { LiveModule, LiveRegion } from './live-regions.ts'
 import { exportName, writeModule } from '../write/region-module.ts'
 import type { PlacedRegion, RegionTranslator } from '../write/region-module.ts'
 import type { Region } from '../form/region.ts'
-import { Slots } from './slots.ts'
+import type { Slots } from './slots.ts'
 
 /** A region, and the decoded block at its entry. */
 export interface FoundRegion {
@@ -18,15 +19,21 @@ export interface FoundRegion {
   readonly block: number
 }
 
+/** What writes regions, and what they are bound to. */
+export interface InstallerMakers {
+  readonly translator: RegionTranslator
+  /** The functions that the translator's regions call, and `isMapped`. */
+  readonly functions: Readonly<Record<string, WebAssembly.ExportValue>>
+  /** Places for regions' functions. */
+  readonly slots: Slots
+}
+
 /** What regions are compiled with. */
 export interface InstallerParts {
   readonly memory: MachineMemory
   readonly code: CodeCache
-  readonly translator: RegionTranslator
-  /** The functions that the translator's regions call, and `isMapped`. */
-  readonly functions: Readonly<Record<string, WebAssembly.ExportValue>>
-  /** Table 0 of the interpreter. */
-  readonly table: WebAssembly.Table
+  /** What regions are written with; asked when there is one. */
+  readonly makers: () => InstallerMakers
   readonly mostModules: number
   /** Milliseconds of some clock. */
   readonly now: () => number
@@ -38,19 +45,19 @@ export class Installer {
   /** Regions and modules made, milliseconds spent on writing and on compiling. */
   readonly done = { regions: 0, modules: 0, dropped: 0, writing: 0, compiling: 0 }
   private readonly parts: InstallerParts
-  private readonly slots: Slots
 
   constructor(parts: InstallerParts) {
     this.parts = parts
-    this.slots = new Slots(parts.table)
   }
 
   /**
    * Installs regions as one module, in place of others at the same entries. `sample` is the number of the sample that led
-   * to it. False where there is no room: then all regions are gone, and there is.
+   * to it. False where there is no room: then all regions are gone, and there is. Throws HostRefusal where the host does not
+   * compile: then there are those that were there.
    */
   install(found: readonly FoundRegion[], sample: number): boolean {
     const { code, now } = this.parts
+    const { translator, functions: imported, slots } = this.parts.makers()
     const begun = now()
     const places = this.place(found)
     if (places === undefined) {
@@ -58,14 +65,14 @@ export class Installer {
       return false
     }
     while (this.live.moduleCount >= this.parts.mostModules) this.evict(this.live.stalest()!)
-    const bytes = writeModule(places, this.parts.translator)
+    const bytes = writeModule(places, translator)
     const written = now()
-    const functions = this.instantiate(bytes)
+    const functions = instantiate(bytes, { env: { memory: this.parts.memory.memory, ...imported } })
     const module: LiveModule = { bytes: bytes.length, regions: new Set() }
     places.forEach(({ region, block, front }, index) => {
       const old = this.live.at(block)
       if (old !== undefined) this.drop(old)
-      const slot = this.slots.take(functions[exportName(index)])
+      const slot = slots.take(functions[exportName(index)])
       code.fronts.set(front, slot)
       this.live.add(region, module, { block, front, slot, now: sample })
     })
@@ -89,7 +96,7 @@ export class Installer {
   }
 
   private forget(live: LiveRegion): void {
-    this.slots.release(live.slot)
+    this.parts.makers().slots.release(live.slot)
     this.live.remove(live)
     this.done.dropped += 1
   }
@@ -106,7 +113,7 @@ export class Installer {
 
   private place(found: readonly FoundRegion[]): (PlacedRegion & FoundRegion & { readonly front: number })[] | undefined {
     const { code, memory } = this.parts
-    if (!this.slots.hasRoom(found.length)) return undefined
+    if (!this.parts.makers().slots.hasRoom(found.length)) return undefined
     const places = []
     for (const { region, block } of found) {
       const front = code.frontOf(block)
@@ -115,10 +122,5 @@ export class Installer {
       places.push({ region, block, front, list })
     }
     return places
-  }
-
-  private instantiate(bytes: BufferSource): WebAssembly.Exports {
-    const env = { memory: this.parts.memory.memory, ...this.parts.functions }
-    return new WebAssembly.Instance(new WebAssembly.Module(bytes), { env }).exports
   }
 }

@@ -1,5 +1,5 @@
 /** What makes regions of a machine's code: finds them, and writes their functions. */
-import { once } from '../../../../util/index.ts'
+import { instantiate } from '../../../../wasm/index.ts'
 import type { MachineMemory } from '../../../memory/machine-memory.ts'
 import type { InterpreterExports } from '../../interpreter/module.ts'
 import type { MicroTable } from '../../uops/table.ts'
@@ -30,16 +30,14 @@ export interface RegionMakers {
   readonly functions: Readonly<Record<string, WebAssembly.ExportValue>>
 }
 
-const helpers = /* @__PURE__ */ once((_: 'only') => new WebAssembly.Module(writeFlagHelpers()))
-
-/** The makers of a machine. */
+/** The makers of a machine. Throws HostRefusal where the host compiles nothing. */
 export function makeRegions({ memory, table, interpreter }: MakerParts): RegionMakers {
   const profiles = new MicroProfiles(table)
   const discoverer = new Discoverer(memory.view, profiles)
-  const { exports } = new WebAssembly.Instance(helpers('only'), { env: { memory: memory.memory } })
+  const helpers = instantiate(writeFlagHelpers(), { env: { memory: memory.memory } })
   return {
     find: (source, options) => discoverer.discover(source, options),
     translator: new RegionWriter(memory.view, profiles),
-    functions: { ...exports, ...runtimeExports(interpreter) },
+    functions: { ...helpers, ...runtimeExports(interpreter) },
   }
 }
