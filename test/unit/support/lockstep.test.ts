@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { EXIT, Machine } from '../../../src/machine/index.ts'
+import { EXIT, Machine, type MachineOptions } from '../../../src/machine/index.ts'
 import { CODE, CpuBench } from '../../support/cpu.ts'
 import { assemble } from '../../support/assembler.ts'
 import { lockstep, lockstepNarrowed, registersOf, slicedBy, withinSeconds, type Runner } from '../../support/lockstep.ts'
@@ -38,9 +38,14 @@ interface Layer {
   readonly Machine: typeof Machine
 }
 
-/** A processor with that program; `layer` is the machine that it is of. */
+/** A processor with that program, which interprets it; `layer` is the machine that it is of. */
 function program(layer: Layer = { Machine }): Runner {
-  const bench = new CpuBench({ library: layer })
+  class Interpreting extends layer.Machine {
+    constructor(options: MachineOptions) {
+      super({ ...options, compiler: 'off' })
+    }
+  }
+  const bench = new CpuBench({ library: { Machine: Interpreting } })
   bench.write(CODE, assemble(LISTING, { origin: CODE }))
   const { cpu } = bench
   let done = 0

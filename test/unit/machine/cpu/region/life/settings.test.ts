@@ -65,14 +65,18 @@ describe('where the host does not compile', () => {
 
   test('regions there are go on', () => {
     const bench = benchWith({ samples: 2, slice: 100, batch: 1 })
+    const elsewhere = CODE + 4096
+    bench.write(elsewhere, assemble('1: sub %rcx,%rax; dec %rcx; jmp 1b', { origin: elsewhere }))
     bench.run('1: add %rcx,%rax; dec %rcx; jmp 1b', 10_000)
-    const before = bench.machine.compilerFigures()!
-    expect(before.regions).toBe(1)
     vi.stubGlobal('WebAssembly', runInContext('WebAssembly', createContext({}, { codeGeneration: { strings: true, wasm: false } })))
-    bench.run('1: sub %rcx,%rax; dec %rcx; jmp 1b', 10_000)
+    bench.jump(elsewhere)
+    bench.cpu.run(10_000)
     vi.unstubAllGlobals()
-    bench.cpu.registers.setRip(CODE, 0)
-    expect(bench.machine.compilerFigures()!.refusedByHost).toBeDefined()
+    const refused = bench.machine.compilerFigures()!
+    expect(refused).toMatchObject({ regions: 1, made: 1, refusedByHost: expect.any(String) })
+    bench.jump(CODE)
+    bench.cpu.run(10_000)
+    expect(bench.machine.compilerFigures()!.samplesInRegions).toBeGreaterThan(refused.samplesInRegions + 50)
   })
 })
 
