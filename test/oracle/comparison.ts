@@ -7,17 +7,18 @@ import { DECODED, Decoder } from '../../src/machine/cpu/decode/decoder.ts'
 import { buildMaps, instructionRows } from '../../src/machine/cpu/decode/table.ts'
 import type { InstructionRow } from '../../src/machine/cpu/decode/table.ts'
 import { disassembleAll } from '../../src/machine/index.ts'
-import type { DisassemblyOptions } from '../../src/machine/index.ts'
+import type { DisassemblyOptions, Machine } from '../../src/machine/index.ts'
 import { below, SeededRandom } from '../../src/util/index.ts'
 import { differences, exceptionDiffers } from './compare.ts'
 import type { FaultLeniency, Leniency } from './compare.ts'
 import { caseOf, makeRecipe } from './encode.ts'
 import type { Recipe } from './encode.ts'
 import { COMPARED_LEVEL, type Form, allForms, whyNotCompared } from './forms.ts'
-import { HostedExecutor } from './hosted.ts'
+import { HostedExecutor, type HostedOutcome } from './hosted.ts'
 import { runNatively } from './native.ts'
 import { randomCase } from './initial-state.ts'
 import { type CodeMode, FLAT_MODE, LONG_MODE, baseOf, modeOf, randomMode } from './segments.ts'
+import { RegionExecutor, type Carried } from './regions.ts'
 import type { Vector } from './vectors.ts'
 import { END, type OracleCase, type Outcome, MAX_PATCHES, REGIONS } from './wire.ts'
 
@@ -47,6 +48,23 @@ export interface Summary {
   mismatches: number
   readonly samples: Mismatch[]
   readonly byForm: Map<string, number>
+  readonly regions: RegionSummary
+}
+
+/** Where an instruction stands in a region. */
+export type RegionWay = 'alone' | 'between'
+
+/** What came of cases in compiled code. */
+export interface RegionSummary {
+  /** Cases by how far a region carried them. */
+  readonly carried: Map<Carried, number>
+  /** Forms that a region has carried out in a case that it came to the end of: alone, and between two others. */
+  readonly alone: Set<string>
+  readonly between: Set<string>
+  /** Forms that no region carries out. */
+  readonly refused: Set<string>
+  /** Cases that came to exactly what the interpreter made of the one that was compared natively. */
+  native: number
 }
 
 /**
@@ -141,12 +159,14 @@ export class Comparison {
   private readonly decoders: Readonly<Record<64 | 32 | 16, Decoder>>
   private readonly code: 64 | 32
   private readonly hosted: HostedExecutor
+  private readonly regions: RegionExecutor
   private readonly random: SeededRandom
   private readonly seen = new Set<string>()
   private readonly path: string
   private readonly seed: number
 
-  constructor(path: string, seed: number, o: { code?: 64 | 32; only?: (form: Form) => boolean } = {}) {
+  /** `library`: the machine layer whose regions are judged. */
+  constructor(path: string, seed: number, o: { code?: 64 | 32; only?: (form: Form) => boolean; library?: { readonly Machine: typeof Machine } } = {}) {
     const { code = 64, only = () => true } = o
     const [long, short] = [buildMaps(instructionRows(COMPARED_LEVEL), true), buildMaps(instructionRows(COMPARED_LEVEL), false)]
     this.decoders = { 64: new Decoder(long, 64), 32: new Decoder(short, 32), 16: new Decoder(short, 16) }
@@ -159,8 +179,10 @@ export class Comparison {
     this.summary = {
       known: all.length, comparable: this.forms.length, exercised: 0, cases: 0, noise: 0, notOffered: 0, mismatches: 0,
       samples: [], byForm: new Map(),
+      regions: { carried: new Map(), alone: new Set(), between: new Set(), refused: new Set(), native: 0 },
     }
     this.hosted = new HostedExecutor(seed)
+    this.regions = new RegionExecutor(seed, o.library)
   }
 
   private draft(forms: readonly Form[], mode?: CodeMode): OracleCase | undefined {
@@ -207,6 +229,59 @@ export class Comparison {
       if (one !== undefined) picked.push({ form, one: LONG_ACCESS.has(form.row.name) ? one : this.checkingSome(one) })
     }
     this.compareAll(picked.map(({ form, one }) => ({ forms: [form], one })))
+  }
+
+  /** Forms that no region has carried to the end in this way, and that none has refused. */
+  left(way: RegionWay): readonly Form[] {
+    const { regions } = this.summary
+    return this.forms.filter(({ text }) => !regions[way].has(text) && !regions.refused.has(text))
+  }
+
+  /** Compares a case of each form in compiled code, alone: with what the processor underneath and the interpreter make of it. */
+  regionsAlone(forms: readonly Form[] = this.forms): void {
+    const picked = this.draftEach(forms, (form) => [form])
+    const native = runNatively(this.path, picked.map(({ one }) => one), this.seed)
+    picked.forEach(({ form, one }, index) => {
+      const theirs = native[index]!
+      const ours = this.hosted.run(one)
+      if (ours.uncompared || theirs.end === END.KILLED) return
+      this.summary.cases += 1
+      this.seen.add(form.text)
+      this.note({ text: form.text, one, found: differences(ours, theirs, this.leniency([form], one)) })
+      const outcome = this.compareRegion(form, { one, known: ours, way: 'alone' })
+      if (outcome !== undefined && differences(outcome, ours, { undefinedFlags: 0 }).length === 0) this.summary.regions.native += 1
+    })
+    this.summary.exercised = this.seen.size
+  }
+
+  /** The same between two other instructions, with what the interpreter makes of all three. */
+  regionsBetween(forms: readonly Form[] = this.forms): void {
+    const { alone } = this.summary.regions
+    const plain = this.plainForms().filter(({ memory, text }) => !memory && (alone.size === 0 || alone.has(text)))
+    const neighbour = (): Form => plain[below(this.random, plain.length)]!
+    for (const { form, one } of this.draftEach(forms, (middle) => [neighbour(), middle, neighbour()])) {
+      this.summary.cases += 1
+      this.compareRegion(form, { one, known: this.hosted.run(one, 'at once'), way: 'between' })
+    }
+  }
+
+  /** A case of each form, with what stands around it. */
+  private draftEach(forms: readonly Form[], around: (form: Form) => Form[]): { form: Form; one: OracleCase }[] {
+    return forms.flatMap((form) => {
+      const one = this.draft(around(form), this.flatMode)
+      return one === undefined ? [] : [{ form, one }]
+    })
+  }
+
+  /** What a region makes of a case, where there is one. */
+  private compareRegion(form: Form, o: { readonly one: OracleCase; readonly known: HostedOutcome; readonly way: RegionWay }): HostedOutcome | undefined {
+    const { carried, found, outcome } = this.regions.run(o.one, o.known)
+    const { regions } = this.summary
+    regions.carried.set(carried, (regions.carried.get(carried) ?? 0) + 1)
+    if (carried === 'whole') regions[o.way].add(form.text)
+    if (carried === 'first-instruction' && o.way === 'alone') regions.refused.add(form.text)
+    this.note({ text: `${form.text}, compiled ${o.way}`, one: o.one, found })
+    return outcome
   }
 
   /** One case in eight runs with alignment checks on. */
@@ -310,11 +385,16 @@ export class Comparison {
     return this.code === 64 ? LONG_MODE : FLAT_MODE
   }
 
-  /** Compares `count` cases of several instructions in a row. */
-  sequences(count: number): void {
-    const plain = this.forms.filter(({ row, size }) =>
+  /** Forms that others may stand around. */
+  private plainForms(): Form[] {
+    return this.forms.filter(({ row, size }) =>
       !BREAKS_SEQUENCES.test(row.name) && !APPROXIMATE.has(row.name) &&
       !LOADS_SEGMENT.test(`${row.name} ${row.operands[0]}`) && !(size === 16 && /^sh[lr]d/.test(row.name)))
+  }
+
+  /** Compares `count` cases of several instructions in a row. */
+  sequences(count: number): void {
+    const plain = this.plainForms()
     if (plain.length === 0) return
     const blind = plain.filter(({ row }) => !READS_FLAGS.test(row.name))
     const picked: { forms: Form[]; one: OracleCase }[] = []

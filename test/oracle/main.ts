@@ -1,7 +1,8 @@
 /**
  * `npm run oracle -- --cases N --seed S [--only NAME] [--code 64|32]`: compares our processor with the one underneath, prints the
  * table and ends with 1 when anything differs. `--record` writes the vectors that are replayed where no native
- * processor is.
+ * processor is. `--regions` makes compiled code of cases, every form alone and between two others, and counts those again first
+ * that came to no end in it: at least as many cases as are asked for.
  */
 import { parseArgs } from 'node:util'
 import { Comparison, type Mismatch, type Summary } from './comparison.ts'
@@ -37,7 +38,7 @@ function main(): number {
       cases: { type: 'string', default: '200000' }, seed: { type: 'string', default: '1' },
       only: { type: 'string', default: '' }, show: { type: 'string', default: '40' },
       record: { type: 'boolean', default: false }, noise: { type: 'string', default: '100000' },
-      code: { type: 'string', default: '' },
+      code: { type: 'string', default: '' }, regions: { type: 'boolean', default: false },
     },
   })
   const program = nativeExecutor()
@@ -48,6 +49,7 @@ function main(): number {
     return replay('just recorded')
   }
   const only = new RegExp(values.only)
+  if (values.regions) return throughRegions(new Comparison(program.path, Number(values.seed), { only: ({ text }) => only.test(text) }), values)
   const noShort = whyNoShortCode(program.path)
   if (noShort !== undefined) console.log(`32-bit code is not compared: ${noShort}`)
   const wanted = values.code === '' ? [64, 32] as const : [values.code === '32' ? 32 : 64] as const
@@ -62,6 +64,36 @@ function main(): number {
   printTable(codes.map((code) => `${code}-bit code`), summaries)
   return summaries.every(({ mismatches }) => mismatches === 0) ? 0 : 1
 }
+
+/** Regions are made of 64-bit code only. */
+function throughRegions(comparison: Comparison, values: { readonly cases: string; readonly show: string }): number {
+  const { summary } = comparison
+  for (let turn = 0; summary.cases < Number(values.cases) || turn < ROUNDS; turn += 1) {
+    // All of them at first, then those that are left, and all of them anew.
+    const isWhole = turn % ROUNDS === 0
+    comparison.regionsAlone(isWhole ? undefined : comparison.left('alone'))
+    comparison.regionsBetween(isWhole ? undefined : comparison.left('between'))
+  }
+  showMismatches(summary, Number(values.show))
+  printTable(['64-bit code'], [summary])
+  printRegions(comparison)
+  return summary.mismatches === 0 ? 0 : 1
+}
+
+function printRegions(comparison: Comparison): void {
+  const { regions } = comparison.summary
+  const line = (name: string, value: number): void => console.log(name.padEnd(36) + String(value).padStart(14))
+  for (const [carried, count] of regions.carried) line(`cases: ${carried}`, count)
+  line('cases as natively, compiled', regions.native)
+  line('forms compiled, alone', regions.alone.size)
+  line('forms compiled, between others', regions.between.size)
+  line('forms that no region carries out', regions.refused.size)
+  line('forms left to be seen, alone', comparison.left('alone').length)
+  line('forms left, between others', comparison.left('between').length)
+}
+
+/** Turns of cases that came to no end. */
+const ROUNDS = 8
 
 /** How cases are shared out between 64-bit code and the rest. */
 const SHARE = { 64: 0.6, 32: 0.4 } as const

@@ -1,5 +1,7 @@
 /** The oracle's share of the ordinary tests; `npm run oracle` runs as many cases as wished. */
 import { describe, expect, it } from 'vitest'
+import type { Machine } from '../../src/machine/index.ts'
+import { buildMutant } from '../support/mutants.ts'
 import { Comparison } from './comparison.ts'
 import { allForms, whyNotCompared } from './forms.ts'
 import { nativeExecutor, whyNoShortCode } from './native.ts'
@@ -55,4 +57,36 @@ describe.each([64, 32] as const)('%s-bit code on the processor and on the one un
     comparison.noise(4000)
     agrees()
   })
+})
+
+describe('regions of compiled code', () => {
+  const { path, reason } = program
+  const title = reason === undefined ? '' : ` (SKIPPED: ${reason})`
+
+  it.skipIf(reason !== undefined)(`do with every form what the processor underneath and the interpreter do, alone and between two others${title}`, () => {
+    const comparison = new Comparison(path!, SEED)
+    const { regions, samples } = comparison.summary
+    // Again with those that left their region before the end: for a page that is not there, for numbers of another kind.
+    for (let turn = 0; turn < 4; turn += 1) {
+      comparison.regionsAlone(comparison.left('alone'))
+      comparison.regionsBetween(comparison.left('between'))
+    }
+    expect(samples.map(({ form, bytes, text, found }) => `${form} (${bytes}: ${text}): ${found.join(', ')}`)).toEqual([])
+    expect(regions.alone.size).toBeGreaterThan(2550)
+    expect(regions.between.size).toBeGreaterThan(2400)
+    // Those of the x87 unit, of kernels, of segments, with operands of 16 bits on the stack, and gathers.
+    expect(regions.refused.size).toBeLessThan(850)
+    expect(comparison.left('alone').length).toBeLessThan(350)
+  }, 120_000)
+
+  it.skipIf(reason !== undefined).each([
+    { name: 'a carry that INC and DEC forget', only: / (inc|dec) /, file: 'write/region-flags.ts', find: "if (kind === 'inc' || kind === 'dec') this.keepCarry(b)", replace: '' },
+    { name: 'registers that a string instruction changed and the region forgot', only: / (movs|stos) .*f3/, file: 'write/region-calls.ts', find: 'b.registers.load({ used: use.written, written: 0 })', replace: '' },
+    { name: 'instructions before an exit that nobody paid for', only: / xchg /, file: 'write/writer.ts', find: 'owed: this.owed, rip:', replace: 'owed: 0, rip:' },
+  ])(`show a fault planted into them: $name${title}`, async ({ only, file, find, replace }) => {
+    const library = await buildMutant<{ Machine: typeof Machine }>([{ file: `src/machine/cpu/region/${file}`, find, replace }], `export { Machine } from './src/machine/index.ts'`)
+    const comparison = new Comparison(path!, SEED, { only: ({ text }) => only.test(text), library })
+    for (let turn = 0; turn < 3; turn += 1) comparison.regionsAlone()
+    expect(comparison.summary.samples[0]?.form).toMatch(/compiled alone/)
+  }, 60_000)
 })
