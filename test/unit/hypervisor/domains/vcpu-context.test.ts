@@ -1,6 +1,8 @@
 import { describe, expect, test } from 'vitest'
+import { COMPAT, CompatVcpuGuestContext } from '../../../../src/abi/index.ts'
 import type { VcpuContext } from '../../../../src/hypervisor/domains/vcpu-registers.ts'
 import { decodeVcpuContext, encodeVcpuContext } from '../../../../src/hypervisor/domains/vcpu-context.ts'
+import { vcpuContextCodec } from '../../../../src/hypervisor/domains/vcpu-context-codec.ts'
 
 const context: VcpuContext = {
   flags: 4,
@@ -38,5 +40,31 @@ describe('the bytes of a vCPU context', () => {
     encodeVcpuContext({ ...context, userTable: 0 }, view, 0)
     expect(view.getBigUint64(4984 + 8, true)).toBe(0n)
     expect(decodeVcpuContext(view, 0).userTable).toBe(0)
+  })
+})
+
+describe('the context of a 32-bit vCPU', () => {
+  const codec = vcpuContextCodec(COMPAT)
+  const narrow: VcpuContext = {
+    ...context, userTable: 0, kernelTable: 0xfedc_b, eventCallbackCs: 0xe019, failsafeCallbackCs: 0xe021, syscallCallback: 0n,
+    fsBase: 0n, gsBaseKernel: 0n, gsBaseUser: 0n,
+    traps: [{ vector: 3, flags: 3, cs: 0xe019, address: 0xc010_1000n }, { vector: 255, flags: 4, cs: 0xe019, address: 5n }],
+    kernelSp: 0xc002_0000n,
+    user: { ...context.user, rsi: 0xffff_ffffn, rsp: 0xc001_0000n, rip: 0xc010_0000n, r8: 0n, r9: 0n, r10: 0n, r11: 0n, r12: 0n, r13: 0n, r14: 0n, r15: 0n },
+  }
+
+  test('takes 2,800 bytes and comes back as it was', () => {
+    const view = new DataView(new ArrayBuffer(codec.size + 8))
+    codec.encode(narrow, view, 4)
+    expect(codec.size).toBe(2800)
+    expect(codec.decode(view, 4)).toEqual(narrow)
+    expect([view.getUint32(0, true), view.getUint32(4 + 2800, true)]).toEqual([0, 0])
+  })
+
+  test('holds the table\'s frame with its upper bits in the lower ones of CR3', () => {
+    const view = new DataView(new ArrayBuffer(codec.size))
+    codec.encode({ ...narrow, kernelTable: 0xabc1_2345 }, view, 0)
+    expect(view.getUint32(CompatVcpuGuestContext.ctrlreg.at(0, 3), true)).toBe(0x1234_5abc)
+    expect(codec.decode(view, 0).kernelTable).toBe(0xabc1_2345)
   })
 })
