@@ -10,7 +10,8 @@ import { FLAT, VcpuInfo } from '../../../abi/index.ts'
 import { signedFromParts } from '../../../util/index.ts'
 import { GPR, RFLAGS, SEGMENT } from '../../../x86/index.ts'
 import { type GuestAccess, Scratch } from '../../memory/guest-access.ts'
-import { type EntryPoint, FLAT_CODE_64, FLAT_DATA, type PvVcpu } from './pv-vcpu.ts'
+import type { Entry } from '../paravirtual/paravirtual-guest.ts'
+import { FLAT_CODE_64, FLAT_DATA, type PvVcpu } from './pv-vcpu.ts'
 
 /** The byte of vcpu_info that masks upcalls. */
 const UPCALL_MASK = VcpuInfo.evtchnUpcallMask.offset
@@ -27,15 +28,6 @@ export interface BounceTarget {
   readonly showsIopl: boolean
 }
 
-/** How to enter. */
-export interface Bounce {
-  readonly entry: EntryPoint
-  /** Mask events on entry. */
-  readonly masksEvents: boolean
-  /** Error code, or -1 for none. */
-  readonly errorCode: number
-}
-
 /** Flags that every entry clears. */
 const CLEARED = RFLAGS.AC | RFLAGS.VM | RFLAGS.RF | RFLAGS.NT | RFLAGS.TF
 /** Words of the frame with an error code. */
@@ -46,11 +38,11 @@ export class BounceFrames {
   private readonly scratch = new Scratch(FRAME_BYTES)
 
   /**
-   * Enters the guest's kernel at `bounce.entry`. False when it has no such entry or no stack: the guest is to crash.
+   * Enters the guest's kernel at `bounce.point`, in its flat code segment. False when it has no such entry or no stack: the guest is to crash.
    */
-  enter(target: BounceTarget, bounce: Bounce): boolean {
+  enter(target: BounceTarget, bounce: Entry): boolean {
     const { pv } = target
-    if (bounce.entry.low === 0 && bounce.entry.high === 0) return false
+    if (bounce.point.low === 0 && bounce.point.high === 0) return false
     const { registers } = pv.processor
     const cs = registers.segment(SEGMENT.cs).selector
     const wasKernel = pv.inKernel
@@ -70,12 +62,12 @@ export class BounceFrames {
     registers.setFlags((registers.flags() & ~(CLEARED | RFLAGS.IOPL)) | RFLAGS.IF)
     registers.setSegment(SEGMENT.ss, FLAT_DATA)
     registers.setSegment(SEGMENT.cs, FLAT_CODE_64)
-    registers.setRip(bounce.entry.low, bounce.entry.high)
+    registers.setRip(bounce.point.low, bounce.point.high)
     return true
   }
 
   /** Writes the frame into the scratch. */
-  private fill(target: BounceTarget, bounce: Bounce, cs: number): void {
+  private fill(target: BounceTarget, bounce: Entry, cs: number): void {
     const { pv, view } = target
     const { registers } = pv.processor
     const frame = this.scratch.view

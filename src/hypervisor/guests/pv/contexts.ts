@@ -4,19 +4,21 @@
  * What a hostile context could break is checked first; a refused one changes nothing.
  * Reference: xen/arch/x86/domain.c, arch_set_info_guest, arch_get_info_guest.
  */
-import { ERRNO, VGCF, VMASST_TYPE } from '../../../abi/index.ts'
+import { ERRNO, VGCF } from '../../../abi/index.ts'
 import { bigFromParts, isCanonical, signedFromParts } from '../../../util/index.ts'
-import { CR0, GPR, type GprName, RFLAGS, SEGMENT } from '../../../x86/index.ts'
-import type { TrapInfoEntry, VcpuContext, VcpuUserRegisters } from '../../domains/vcpu-registers.ts'
+import { CR0, GPR, RFLAGS, SEGMENT } from '../../../x86/index.ts'
+import type { VcpuContext } from '../../domains/vcpu-registers.ts'
 import { CALL_AGAIN } from '../../time/work-meter.ts'
-import { setAssist } from '../../hypercalls/vm-assist.ts'
 import type { Vcpu } from '../../domains/domain.ts'
 import type { DescriptorTables } from '../direct-paging/descriptor-tables.ts'
 import type { MmuExtended } from '../direct-paging/mmu-extended.ts'
-import type { PrivilegedOperations } from './privileged.ts'
-import { setDebugRegister, setTaskSwitched } from './pv-hypercalls.ts'
-import { type EntryPoint, FLAT_CODE_64, FLAT_DATA, type PvVcpu, setEntry } from './pv-vcpu.ts'
-import { type SegmentLoader, setSegmentBase } from './segments.ts'
+import type { PrivilegedOperations } from '../paravirtual/privileged.ts'
+import { setDebugRegister, setTaskSwitched } from '../paravirtual/debug-registers.ts'
+import { type EntryPoint, setEntry } from '../paravirtual/paravirtual-vcpu.ts'
+import { setSegmentBase } from '../paravirtual/segment-registers.ts'
+import { GENERAL, assistsFrom, assistsOf, debugRegisters, trapTable, userRegisters } from '../paravirtual/user-registers.ts'
+import { FLAT_CODE_64, FLAT_DATA, type PvVcpu } from './pv-vcpu.ts'
+import type { SegmentLoader } from './segments.ts'
 import { isGuestAddress } from '../../memory/guest-address.ts'
 
 /** What this part works on. */
@@ -30,7 +32,6 @@ export interface ContextParts {
 const low = (value: bigint): number => Number(BigInt.asUintN(32, value))
 const high = (value: bigint): number => Number(BigInt.asUintN(32, value >> 32n))
 const address = (value: bigint): number => signedFromParts(low(value), high(value))
-const GENERAL = Object.keys(GPR) as GprName[]
 
 /** Sets and gets whole vCPUs. */
 export class VcpuContexts {
@@ -171,46 +172,3 @@ function put(entry: EntryPoint, value: bigint): void {
 }
 
 const big = (entry: EntryPoint): bigint => bigFromParts(entry.low, entry.high)
-
-/** DR0 to DR7; there is no DR4 and DR5. */
-function debugRegisters(pv: PvVcpu): bigint[] {
-  const { registers } = pv.processor
-  const value = (i: number): bigint => bigFromParts(registers.debugLow(i), registers.debugHigh(i))
-  return [0, 1, 2, 3, 4, 5, 6, 7].map((i) => (i === 4 || i === 5 ? 0n : value(i)))
-}
-
-/** The registers that user code knows. */
-export function userRegisters(pv: PvVcpu): VcpuUserRegisters {
-  const { registers } = pv.processor
-  const value = (name: GprName): bigint => bigFromParts(registers.low(GPR[name]), registers.high(GPR[name]))
-  const general = Object.fromEntries(GENERAL.map((name) => [name, value(name)]))
-  const selector = (index: number): number => registers.segment(index).selector
-  const cs = selector(SEGMENT.cs)
-  return {
-    // GENERAL names every general register.
-    ...(general as Record<GprName, bigint>),
-    rip: BigInt.asUintN(64, BigInt(registers.rip())),
-    rflags: BigInt(((registers.flags() & ~RFLAGS.IOPL) | pv.iopl) >>> 0),
-    cs, ss: selector(SEGMENT.ss), ds: selector(SEGMENT.ds), es: selector(SEGMENT.es), fs: selector(SEGMENT.fs),
-    gs: selector(SEGMENT.gs), savedUpcallMask: 0,
-  }
-}
-
-function trapTable(pv: PvVcpu): TrapInfoEntry[] {
-  const traps: TrapInfoEntry[] = []
-  for (let vector = 0; vector < 256; vector += 1) {
-    const target = bigFromParts(pv.trapLow[vector]!, pv.trapHigh[vector]!)
-    if (target === 0n) continue
-    traps.push({ vector, flags: pv.trapFlags[vector]!, cs: pv.trapSelector[vector]!, address: target })
-  }
-  return traps
-}
-
-function assistsFrom(vcpu: Vcpu, assists: bigint): void {
-  for (const type of Object.values(VMASST_TYPE)) setAssist(vcpu.owner, type, (assists >> BigInt(type) & 1n) === 1n)
-}
-
-function assistsOf(vcpu: Vcpu): bigint {
-  const strict = vcpu.owner.hidesMachineToPhys ? 1n << BigInt(VMASST_TYPE.m2p_strict) : 0n
-  return BigInt(vcpu.owner.assists >>> 0) | strict
-}

@@ -35,8 +35,8 @@ import { iret } from './iret.ts'
 import type { MmuExtended } from '../direct-paging/mmu-extended.ts'
 import { type PageTables, fallingShape } from '../direct-paging/page-tables.ts'
 import { composePaging } from '../direct-paging/paging.ts'
-import { PrivilegedOperations } from './privileged.ts'
-import { PvCaches, PvContext } from './pv-context.ts'
+import { ParavirtualCaches, ParavirtualContext } from '../paravirtual/guest-context.ts'
+import { PrivilegedOperations } from '../paravirtual/privileged.ts'
 import { PvExits } from './pv-exits.ts'
 import { PvGuest, type PvGuestParts } from './pv-guest.ts'
 import { pvHypercalls } from './pv-hypercalls.ts'
@@ -106,8 +106,10 @@ class PvGuests implements GuestKind {
     this.grants = grantsOf(parts)
     this.guestParts = {
       memory, bounceFrames: new BounceFrames(), execution, exits,
-      contextOf: (vcpu, pv) => new PvContext(vcpu, pv, { ...parts, contexts, privileged }),
-      cachesOf: (pv) => new PvCaches(pv, { memory, tlb }),
+      contextOf: (vcpu, pv) => new ParavirtualContext(vcpu, pv, {
+        ...parts, privileged, contexts: { set: (context) => contexts.set(vcpu, pv, context), get: () => contexts.get(vcpu, pv) },
+      }),
+      cachesOf: (pv) => new ParavirtualCaches(pv, { memory, tlb }),
       release: (pv) => this.release(pv),
     }
   }
@@ -155,7 +157,7 @@ class PvGuests implements GuestKind {
 function composePrivileged(parts: PvParts, mmu: MmuExtended): PrivilegedOperations {
   const { clock, tsc, memory } = parts
   return new PrivilegedOperations({
-    view: PV_CPUID, tscKilohertz: tsc.kilohertz, cpuidPolicy: parts.options.cpuidPolicy,
+    hasLongMode: true, view: PV_CPUID, tscKilohertz: tsc.kilohertz, cpuidPolicy: parts.options.cpuidPolicy,
     addressBits: Math.ceil(Math.log2(memory.endFrame)) + 12,
     timestamp: () => tsc.ticksAt(clock.now()),
     setKernelTable: (vcpu, mfn) => mmu.setKernelTable(vcpu, mfn),

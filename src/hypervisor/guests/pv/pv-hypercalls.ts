@@ -1,25 +1,26 @@
 /**
- * Hypercalls that only a PV guest on the machine's processor can make: entry points, stacks, segments, debug registers,
- * returning from traps.
+ * Hypercalls that only a 64-bit PV guest on the machine's processor can make: entry points, stacks, segments.
  * Reference: xen/arch/x86/pv/callback.c, misc-hypercalls.c, descriptor-tables.c; public/xen.h.
  */
 import {
-  CALLBACKF, CALLBACKOP, CALLBACKTYPE, CallbackRegister, CallbackUnregister, ERRNO, FIRST_RESERVED_GDT_ENTRY, SEGBASE,
+  CALLBACKF, CALLBACKOP, CALLBACKTYPE, CallbackRegister, CallbackUnregister, ERRNO, FIRST_RESERVED_GDT_ENTRY, FLAT, SEGBASE,
   TrapInfo,
 } from '../../../abi/index.ts'
 import { isCanonical, signedFromParts } from '../../../util/index.ts'
-import { CR0, CR4, DR6, DR7, SEGMENT } from '../../../x86/index.ts'
+import { SEGMENT } from '../../../x86/index.ts'
 import { Scratch, readInto } from '../../memory/guest-access.ts'
 import type { HypercallArguments, HypercallHandler, HypercallName, HypercallRow, Support } from '../../domains/hypercall.ts'
 import { FULL, type Operation, type Operations, byFirstArgument, byNumber, listed, refusal, refused } from '../../hypercalls/table.ts'
 import type { Vcpu } from '../../domains/domain.ts'
 import { CALL_AGAIN, WORK, type WorkMeter } from '../../time/work-meter.ts'
 import type { DescriptorTables } from '../direct-paging/descriptor-tables.ts'
-import { nmiOp, registerNmi } from './nmi.ts'
-import { type EntryPoint, type PvVcpu, pvOf, setEntry } from './pv-vcpu.ts'
-import { type SegmentLoader, setSegmentBase } from './segments.ts'
+import { registerHypercalls } from '../paravirtual/debug-registers.ts'
+import { nmiOp, registerNmi } from '../paravirtual/nmi.ts'
+import { type EntryPoint, setEntry } from '../paravirtual/paravirtual-vcpu.ts'
+import { setSegmentBase } from '../paravirtual/segment-registers.ts'
+import { type PvVcpu, pvOf } from './pv-vcpu.ts'
+import type { SegmentLoader } from './segments.ts'
 import type { TlbClock } from '../../frames/tlb-clock.ts'
-import { isGuestAddress } from '../../memory/guest-address.ts'
 
 /** What these hypercalls work on. */
 export interface PvHypercallParts {
@@ -112,7 +113,7 @@ const ENTRY_KINDS: Operations<typeof CALLBACKTYPE, EntryKind> = {
     pv.syscallMasksEvents = masks
   }),
   sysenter_deprecated: { support: OLD_SYSENTER, set: (caller) => refusal(OLD_SYSENTER, caller) },
-  nmi: { support: FULL, set: (caller, _pv, { low, high }) => registerNmi(caller, low, high) },
+  nmi: { support: FULL, set: (caller, _pv, target) => registerNmi(caller, FLAT.KERNEL_CS64, target) },
   sysenter: /* @__PURE__ */ entryKind((pv, { low, high, masks }) => {
     setEntry(pv.sysenterCallback, low, high)
     pv.sysenterMasksEvents = masks
@@ -185,20 +186,6 @@ const stackSwitch: PvHandler = (_caller, pv, args) => {
   return 0
 }
 
-/** Sets or clears the guest's CR0.TS, in its view and in the processor. */
-export function setTaskSwitched(pv: PvVcpu, value: boolean): void {
-  const { registers } = pv.processor
-  pv.taskSwitched = value
-  const cr0 = registers.controlLow(0)
-  registers.setControl(0, (value ? cr0 | CR0.TS : cr0 & ~CR0.TS) >>> 0, 0)
-}
-
-/** fpu_taskswitch(set). */
-const fpuTaskswitch: PvHandler = (_caller, pv, args) => {
-  setTaskSwitched(pv, args.u32(0) !== 0)
-  return 0
-}
-
 /** Makes the row of set_segment_base(which, base): the guest is in kernel mode, so the user's GS base is not active. */
 function setSegmentBaseOp(parts: PvHypercallParts): HypercallRow {
   /** Sets a base that has been found canonical. */
@@ -244,55 +231,6 @@ function selectUserGs(parts: PvHypercallParts, caller: Vcpu, pv: PvVcpu, selecto
   registers.setKernelGsBase(loaded.baseLow, loaded.baseHigh)
 }
 
-const DR6_ZERO = 0x1000
-const DR7_ZERO = 0xd800
-const DR7_ACTIVE = 0xff
-
-/**
- * A single-step trap of the guest's that the processor did not raise, because the hypervisor carried the instruction
- * out: DR6 tells of it.
- */
-export function noteSingleStep(pv: PvVcpu): void {
-  const { registers } = pv.processor
-  registers.setDebug(6, (registers.debugLow(6) | DR6.BS) >>> 0, 0)
-}
-
-/** Writes a debug register as the guest may: 0, -EPERM, -EINVAL, or -ENODEV for one that does not exist. */
-export function setDebugRegister(pv: PvVcpu, register: number, low: number, high: number): number {
-  const store = (index: number, value: number, top: number): number => {
-    pv.processor.registers.setDebug(index, value >>> 0, top)
-    return 0
-  }
-  if (register <= 3) return isGuestAddress(signedFromParts(low, high)) ? store(register, low, high) : -ERRNO.EPERM
-  if (register > 7) return -ERRNO.ENODEV
-  // DR4 and DR5 are other names of DR6 and DR7, unless debugging extensions are on.
-  if (register <= 5 && (pv.cr4.low & CR4.DE) !== 0) return -ERRNO.ENODEV
-  if (high !== 0) return -ERRNO.EINVAL
-  if (register === 4 || register === 6) return store(6, (low & ~DR6_ZERO) | DR6.ONES, 0)
-  const value = (low & ~DR7_ZERO) | DR7.ONES
-  if ((value & DR7.GD) !== 0) return -ERRNO.EPERM
-  if ((value & DR7_ACTIVE) !== 0 && watchesIo(value)) return -ERRNO.EPERM
-  return store(7, value, 0)
-}
-
-/** True when any of the four breakpoints is on I/O ports: nothing here can watch those. */
-const watchesIo = (value: number): boolean => [16, 20, 24, 28].some((shift) => (value >>> shift & 3) === 2)
-
-/** set_debugreg(register, value). */
-const setDebugreg: PvHandler = (_caller, pv, args) =>
-  setDebugRegister(pv, args.u32(0), args.low[1]!, args.high[1]!)
-
-/** get_debugreg(register). */
-const getDebugreg: PvHandler = (_caller, pv, args) => {
-  const register = args.u32(0)
-  if (register > 7) return -ERRNO.ENODEV
-  const isAlias = register === 4 || register === 5
-  if (isAlias && (pv.cr4.low & CR4.DE) !== 0) return -ERRNO.ENODEV
-  const actual = isAlias ? register + 2 : register
-  const { registers } = pv.processor
-  return signedFromParts(registers.debugLow(actual), registers.debugHigh(actual))
-}
-
 /** Makes the rows of the hypercalls that need a processor. */
 export function pvHypercalls(parts: PvHypercallParts): HypercallRow[] {
   const scratch = new Scratch(16)
@@ -303,9 +241,6 @@ export function pvHypercalls(parts: PvHypercallParts): HypercallRow[] {
     row('set_gdt', 'public/arch-x86/xen.h; do_set_gdt', setGdt(parts)),
     row('stack_switch', 'public/xen.h; do_stack_switch', stackSwitch),
     row('set_callbacks', 'public/xen.h; do_set_callbacks', setCallbacks),
-    row('fpu_taskswitch', 'public/xen.h; do_fpu_taskswitch', fpuTaskswitch),
-    row('set_debugreg', 'public/xen.h; do_set_debugreg', setDebugreg),
-    row('get_debugreg', 'public/xen.h; do_get_debugreg', getDebugreg),
-    setSegmentBaseOp(parts), callbackOp(scratch), nmiOp(),
+    ...registerHypercalls(), setSegmentBaseOp(parts), callbackOp(scratch), nmiOp(FLAT.KERNEL_CS64),
   ]
 }

@@ -2,11 +2,12 @@
  * Loading segment registers of a PV vCPU on the guest's behalf, with the checks the processor would make for ring 3.
  * Reference: Intel SDM volume 3, 5.5; AMD64 APM volume 2, 4.8.
  */
-import type { Registers, SegmentState } from '../../../machine/index.ts'
+import type { SegmentState } from '../../../machine/index.ts'
 import { FLAT } from '../../../abi/index.ts'
 import type { Domain } from '../../domains/domain.ts'
 import type { DescriptorTables } from '../direct-paging/descriptor-tables.ts'
-import { FLAT_CODE_32, FLAT_CODE_64, FLAT_DATA, NULL_SEGMENT, type PvVcpu, segmentFromDescriptor } from './pv-vcpu.ts'
+import { FLAT_CODE_32, FLAT_CODE_64, FLAT_DATA, type PvVcpu } from './pv-vcpu.ts'
+import { NULL_SEGMENT, segmentFromDescriptor } from '../paravirtual/segment-registers.ts'
 
 const PRESENT = 1 << 15
 const NOT_SYSTEM = 1 << 12
@@ -15,16 +16,6 @@ const WRITABLE = 1 << 9
 const DPL_SHIFT = 13
 const LONG = 1 << 21
 const SIZE_32 = 1 << 22
-
-/** Changes only the base of a segment register. */
-export function setSegmentBase(
-  registers: Registers,
-  index: number,
-  base: { readonly low: number; readonly high: number },
-): void {
-  const { selector, limit, attributes } = registers.segment(index)
-  registers.setSegment(index, { selector, limit, attributes, baseLow: base.low >>> 0, baseHigh: base.high >>> 0 })
-}
 
 /** Finds the hidden parts of selectors. One object serves all vCPUs. */
 export class SegmentLoader {

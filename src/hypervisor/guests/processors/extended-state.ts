@@ -1,11 +1,19 @@
 /**
- * The extended state of a PV vCPU: XCR0 as its kernel has set it, what it ever held, and the state itself as XSAVE writes it.
+ * The extended state of a vCPU: XCR0 as its kernel has set it, what it ever held, and the state itself as XSAVE writes it.
  * XSETBV changes the first two, toolstacks take all of it out and give it back; a refused one changes nothing.
  * Reference: xen/arch/x86/xstate.c, handle_xsetbv, validate_xstate; xen/arch/x86/domctl.c, XEN_DOMCTL_setvcpuextstate.
  */
 import { ERRNO } from '../../../abi/index.ts'
 import { XCR0 } from '../../../x86/index.ts'
-import type { PvVcpu } from './pv-vcpu.ts'
+import type { Processor } from '../../../machine/index.ts'
+
+/** A vCPU as far as its extended state is concerned. */
+export interface ExtendedVcpu {
+  readonly processor: Processor
+  /** XCR0 as the guest has set it, 0 before that, and all bits that it ever had. */
+  xcr0: number
+  xcr0Accumulated: number
+}
 
 /** XCR0 and all bits that it ever had, before the area. */
 const HEADER_BYTES = 16
@@ -26,7 +34,7 @@ const isSound = (xcr0: number): boolean =>
   (xcr0 & XCR0.X87) !== 0 && ((xcr0 & XCR0.AVX) === 0 || (xcr0 & XCR0.SSE) !== 0)
 
 /** XSETBV of register 0 where `offered` bits may be set: true when it is done. */
-export function setXcr0(pv: PvVcpu, value: { readonly low: number; readonly high: number }, offered: number): boolean {
+export function setXcr0(pv: ExtendedVcpu, value: { readonly low: number; readonly high: number }, offered: number): boolean {
   const { low, high } = value
   if (high !== 0 || (low & ~offered) !== 0 || !isSound(low)) return false
   pv.xcr0 = low
@@ -36,7 +44,7 @@ export function setXcr0(pv: PvVcpu, value: { readonly low: number; readonly high
 }
 
 /** All of it, as toolstacks carry it: XCR0, all bits that it ever had, the area. Empty where the processor has no XSAVE. */
-export function takeExtendedState(pv: PvVcpu): Uint8Array {
+export function takeExtendedState(pv: ExtendedVcpu): Uint8Array {
   if (pv.processor.cpuid(0xd, 0)[0] === 0) return new Uint8Array(0)
   const area = pv.processor.saveExtendedState().subarray(0, areaBytes(pv.xcr0Accumulated))
   const bytes = new Uint8Array(HEADER_BYTES + area.length)
@@ -60,7 +68,7 @@ function validate(header: DataView, o: { readonly xcr0: number; readonly accumul
 }
 
 /** Gives a vCPU such bytes where `offered` bits of XCR0 may be set: 0, -EINVAL, -EOPNOTSUPP or -EIO with nothing changed. */
-export function giveExtendedState(pv: PvVcpu, bytes: Uint8Array, offered: number): number {
+export function giveExtendedState(pv: ExtendedVcpu, bytes: Uint8Array, offered: number): number {
   if (bytes.length < HEADER_BYTES || bytes.length > HEADER_BYTES + AREA_END) return -ERRNO.EINVAL
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   const [xcr0, accumulated] = [view.getUint32(0, true), view.getUint32(8, true)]

@@ -4,18 +4,23 @@
  */
 import { isCanonical, signedFromParts } from '../../../util/index.ts'
 import { EFER, MSR, PAGE_OFFSET, PAGE_SHIFT, SEGMENT } from '../../../x86/index.ts'
-import type { PvVcpu } from './pv-vcpu.ts'
-import { setSegmentBase } from './segments.ts'
+import type { ParavirtualVcpu } from './paravirtual-vcpu.ts'
+import { setSegmentBase } from './segment-registers.ts'
 
 /** What reading and writing asks of the hypervisor around it. */
 export interface MsrHost {
+  /** The guest knows long mode: its registers of segment bases, and the bits of EFER. */
+  readonly hasLongMode: boolean
   /** Time-stamp counter. */
   timestamp(): { readonly low: number; readonly high: number }
   /** Fills a frame of a domain's with hypercall stubs; false when it is not the domain's to write. */
   writeHypercallPage(domid: number, frame: number): boolean
 }
 
-const GUEST_EFER = EFER.SCE | EFER.LME | EFER.LMA | EFER.NXE
+const EFER_ALWAYS = EFER.SCE | EFER.NXE
+const efer = ({ hasLongMode }: MsrHost): number => (hasLongMode ? EFER_ALWAYS | EFER.LME | EFER.LMA : EFER_ALWAYS)
+/** Registers that came with long mode. */
+const LONG: ReadonlySet<number> = /* @__PURE__ */ new Set([MSR.FS_BASE, MSR.GS_BASE, MSR.KERNEL_GS_BASE])
 /** What Xen programs: WB, WT, UC-, UC, WC, WP, UC, UC. */
 const PAT_LOW = 0x0007_0406
 const PAT_HIGH = 0x0000_0501
@@ -50,7 +55,7 @@ const DROPPED: ReadonlySet<number> = /* @__PURE__ */ new Set([
 /** Reads a register into `out` (low, high half); false makes the instruction fault. */
 export function readMsr(
   host: MsrHost,
-  pv: PvVcpu,
+  pv: ParavirtualVcpu,
   subject: { readonly register: number; readonly vcpu: number },
   out: Uint32Array,
 ): boolean {
@@ -61,6 +66,7 @@ export function readMsr(
     return true
   }
   const { register } = subject
+  if (LONG.has(register) && !host.hasLongMode) return false
   switch (register) {
     case MSR.FS_BASE: {
       const fs = registers.segment(SEGMENT.fs)
@@ -77,7 +83,7 @@ export function readMsr(
       const { low, high } = host.timestamp()
       return answer(low, high)
     }
-    case MSR.EFER: return answer(GUEST_EFER)
+    case MSR.EFER: return answer(efer(host))
     case MSR.PAT: return answer(PAT_LOW, PAT_HIGH)
     case MSR.APIC_BASE: return answer(APIC_ENABLED_AT_DEFAULT | (subject.vcpu === 0 ? BOOT_PROCESSOR : 0))
     case MACHINE_CHECK.CAPABILITY: return answer(MACHINE_CHECK.BANKS)
@@ -93,13 +99,14 @@ export function readMsr(
 /** Writes a register; false makes the instruction fault. */
 export function writeMsr(
   host: MsrHost,
-  pv: PvVcpu,
+  pv: ParavirtualVcpu,
   subject: { readonly register: number; readonly domid: number },
   value: { readonly low: number; readonly high: number },
 ): boolean {
   const { registers } = pv.processor
   const { low, high } = value
   const { register } = subject
+  if (LONG.has(register) && !host.hasLongMode) return false
   switch (register) {
     case MSR.FS_BASE:
     case MSR.GS_BASE:
@@ -113,7 +120,7 @@ export function writeMsr(
       registers.setTscAux(low)
       return true
     // Linux writes back what it has read.
-    case MSR.EFER: return low === GUEST_EFER && high === 0
+    case MSR.EFER: return low === efer(host) && high === 0
     case HYPERCALL_PAGE: return (low & PAGE_OFFSET) === 0 && high === 0 && host.writeHypercallPage(subject.domid, low >>> PAGE_SHIFT)
     case MACHINE_CHECK.STATUS: return true
     default: return DROPPED.has(register) || isCounter(register) || isBankRegister(register)

@@ -12,14 +12,14 @@ import { CALL_AGAIN } from '../../time/work-meter.ts'
 import type { PrivilegedOperation } from '../../domains/vcpu-runner.ts'
 import type { Vcpu } from '../../domains/domain.ts'
 import { type CpuidQuestion, type CpuidSubject, queryCpuid } from '../processors/cpuid.ts'
-import { setXcr0 } from './extended-state.ts'
+import { setXcr0 } from '../processors/extended-state.ts'
 import { type MsrHost, readMsr, writeMsr } from './msr.ts'
-import { setDebugRegister, setTaskSwitched } from './pv-hypercalls.ts'
-import { type PvVcpu, setEntry } from './pv-vcpu.ts'
+import { setDebugRegister, setTaskSwitched } from './debug-registers.ts'
+import { type ParavirtualVcpu, setEntry } from './paravirtual-vcpu.ts'
 
 /** What emulation asks of the hypervisor around it. */
 export interface PrivilegedHost extends MsrHost, CpuidSubject {
-  /** Makes a frame the vCPU's kernel table: 0, a negative error number, or CALL_AGAIN. */
+  /** Makes a frame the top-level table of the vCPU's kernel: 0, a negative error number, or CALL_AGAIN. */
   setKernelTable(vcpu: Vcpu, mfn: number): number
 }
 
@@ -52,7 +52,7 @@ export class PrivilegedOperations {
   }
 
   /** One decoded instruction of the vCPU's. */
-  emulate(vcpu: Vcpu, pv: PvVcpu, request: PrivilegedOperation): boolean {
+  emulate(vcpu: Vcpu, pv: ParavirtualVcpu, request: PrivilegedOperation): boolean {
     this.hasPaused = false
     this.fault = VECTOR.GP
     if (!this.carryOut(vcpu, pv, request)) return false
@@ -61,7 +61,7 @@ export class PrivilegedOperations {
   }
 
   /** An undefined instruction: true when it was the forced form of CPUID. */
-  emulateForced(vcpu: Vcpu, pv: PvVcpu): boolean {
+  emulateForced(vcpu: Vcpu, pv: ParavirtualVcpu): boolean {
     const { bytes } = this.scratch
     if (!readInto(vcpu.access, pv.processor.registers.rip(), this.scratch, FORCED_CPUID.length)) return false
     if (FORCED_CPUID.some((byte, i) => bytes[i] !== byte)) return false
@@ -70,12 +70,12 @@ export class PrivilegedOperations {
     return true
   }
 
-  private advance(pv: PvVcpu, length: number): void {
+  private advance(pv: ParavirtualVcpu, length: number): void {
     const rip = pv.processor.registers.rip() + length
     pv.processor.registers.setRip(rip >>> 0, Math.floor(rip / 0x1_0000_0000) >>> 0)
   }
 
-  private carryOut(vcpu: Vcpu, pv: PvVcpu, request: PrivilegedOperation): boolean {
+  private carryOut(vcpu: Vcpu, pv: ParavirtualVcpu, request: PrivilegedOperation): boolean {
     switch (request.operation) {
       case 'cpuid':
         this.cpuid(vcpu, pv, 'native')
@@ -110,17 +110,17 @@ export class PrivilegedOperations {
   }
 
   /** What CPUID tells the vCPU; without `own` as if its domain had come with no policy. */
-  query(pv: PvVcpu, question: CpuidQuestion): CpuidAnswer {
+  query(pv: ParavirtualVcpu, question: CpuidQuestion): CpuidAnswer {
     return queryCpuid(question, this.host, pv.processor)
   }
 
   /** Bits of XCR0 that the vCPU's domain is offered. */
-  offeredState(vcpu: Vcpu, pv: PvVcpu): number {
+  offeredState(vcpu: Vcpu, pv: ParavirtualVcpu): number {
     return this.query(pv, { leaf: 0xd, subleaf: 0, own: vcpu.owner.cpuPolicy })[0]
   }
 
   /** Sets the guest's CR4, as far as it may choose. */
-  setCr4(vcpu: Vcpu, pv: PvVcpu, low: number): void {
+  setCr4(vcpu: Vcpu, pv: ParavirtualVcpu, low: number): void {
     const hasXsave = (this.query(pv, { leaf: 1, subleaf: 0, own: vcpu.owner.cpuPolicy })[2] & XSAVE) !== 0
     const chosen = low & (hasXsave ? CR4_CHOICE | CR4.OSXSAVE : CR4_CHOICE)
     setEntry(pv.cr4, chosen | CR4_ALWAYS, 0)
@@ -129,7 +129,7 @@ export class PrivilegedOperations {
     registers.setControl(4, ((real & ~CR4_CHOICE) | (chosen & CR4_CHOICE)) >>> 0, 0)
   }
 
-  private setExtended(vcpu: Vcpu, pv: PvVcpu): boolean {
+  private setExtended(vcpu: Vcpu, pv: ParavirtualVcpu): boolean {
     if ((pv.cr4.low & CR4.OSXSAVE) === 0) {
       this.fault = VECTOR.UD
       return false
@@ -140,7 +140,7 @@ export class PrivilegedOperations {
   }
 
   /** A kernel that asks by the forced form sees the hypervisor's own use of XSAVE: guests have come to rely on it. */
-  private cpuid(vcpu: Vcpu, pv: PvVcpu, how: 'native' | 'forced'): void {
+  private cpuid(vcpu: Vcpu, pv: ParavirtualVcpu, how: 'native' | 'forced'): void {
     const { registers } = pv.processor
     const [leaf, subleaf] = [registers.low(GPR.rax), registers.low(GPR.rcx)]
     const isLeaked = how === 'forced' && pv.inKernel && (registers.controlLow(4) & CR4.OSXSAVE) !== 0
@@ -152,7 +152,7 @@ export class PrivilegedOperations {
     registers.set(GPR.rdx, answer[3], 0)
   }
 
-  private rdtsc(pv: PvVcpu): boolean {
+  private rdtsc(pv: ParavirtualVcpu): boolean {
     if (!pv.inKernel && (pv.cr4.low & CR4.TSD) !== 0) return false
     const { low, high } = this.host.timestamp()
     pv.processor.registers.set(GPR.rax, low, 0)
@@ -160,14 +160,14 @@ export class PrivilegedOperations {
     return true
   }
 
-  private rdtscp(pv: PvVcpu): boolean {
+  private rdtscp(pv: ParavirtualVcpu): boolean {
     if (!this.rdtsc(pv)) return false
     const { registers } = pv.processor
     registers.set(GPR.rcx, registers.tscAux(), 0)
     return true
   }
 
-  private rdmsr(vcpu: Vcpu, pv: PvVcpu): boolean {
+  private rdmsr(vcpu: Vcpu, pv: ParavirtualVcpu): boolean {
     const { registers } = pv.processor
     const register = registers.low(GPR.rcx)
     if (!readMsr(this.host, pv, { register, vcpu: vcpu.vcpu }, this.value)) {
@@ -180,13 +180,13 @@ export class PrivilegedOperations {
     return true
   }
 
-  private wrmsr(vcpu: Vcpu, pv: PvVcpu): boolean {
+  private wrmsr(vcpu: Vcpu, pv: ParavirtualVcpu): boolean {
     const { registers } = pv.processor
     const value = { low: registers.low(GPR.rax), high: registers.low(GPR.rdx) }
     return writeMsr(this.host, pv, { register: registers.low(GPR.rcx), domid: vcpu.domid }, value)
   }
 
-  private readControl(pv: PvVcpu, request: PrivilegedOperation): boolean {
+  private readControl(pv: ParavirtualVcpu, request: PrivilegedOperation): boolean {
     const { registers } = pv.processor
     const { general } = request
     switch (request.register) {
@@ -197,7 +197,7 @@ export class PrivilegedOperations {
         registers.set(general, pv.cr2.low, pv.cr2.high)
         return true
       case 3:
-        registers.set(general, (pv.kernelTable << PAGE_SHIFT) >>> 0, pv.kernelTable >>> 20)
+        registers.set(general, (pv.topTable << PAGE_SHIFT) >>> 0, pv.topTable >>> 20)
         return true
       case 4:
         registers.set(general, pv.cr4.low, 0)
@@ -206,7 +206,7 @@ export class PrivilegedOperations {
     }
   }
 
-  private writeControl(vcpu: Vcpu, pv: PvVcpu, request: PrivilegedOperation): boolean {
+  private writeControl(vcpu: Vcpu, pv: ParavirtualVcpu, request: PrivilegedOperation): boolean {
     const { registers } = pv.processor
     const low = registers.low(request.general)
     const high = registers.high(request.general)
@@ -233,7 +233,7 @@ export class PrivilegedOperations {
     return result === 0
   }
 
-  private readDebug(pv: PvVcpu, { register, general }: PrivilegedOperation): boolean {
+  private readDebug(pv: ParavirtualVcpu, { register, general }: PrivilegedOperation): boolean {
     const actual = register === 4 || register === 5 ? register + 2 : register
     if (actual !== register && (pv.cr4.low & CR4.DE) !== 0) return false
     const { registers } = pv.processor
@@ -241,7 +241,7 @@ export class PrivilegedOperations {
     return true
   }
 
-  private writeDebug(pv: PvVcpu, { register, general }: PrivilegedOperation): boolean {
+  private writeDebug(pv: ParavirtualVcpu, { register, general }: PrivilegedOperation): boolean {
     const { registers } = pv.processor
     return setDebugRegister(pv, register, registers.low(general), registers.high(general)) === 0
   }
@@ -253,7 +253,7 @@ export class PrivilegedOperations {
    * Reference: xen/arch/x86/domain.c, arch_domain_create; emul-i8254.c, pv_pit_handler; libxl_x86.c,
    * libxl__arch_domain_prepare_config.
    */
-  private port(vcpu: Vcpu, pv: PvVcpu, request: PrivilegedOperation): boolean {
+  private port(vcpu: Vcpu, pv: ParavirtualVcpu, request: PrivilegedOperation): boolean {
     if (!mayUsePorts(vcpu, pv) && !this.isInBitmap(vcpu, pv, request)) return false
     if (request.operation === 'out') return true
     const { registers } = pv.processor
@@ -262,7 +262,7 @@ export class PrivilegedOperations {
     return true
   }
 
-  private isInBitmap(vcpu: Vcpu, pv: PvVcpu, { port, size }: PrivilegedOperation): boolean {
+  private isInBitmap(vcpu: Vcpu, pv: ParavirtualVcpu, { port, size }: PrivilegedOperation): boolean {
     if (port + size > pv.ioBitmapLimit) return false
     const address = signedFromParts(pv.ioBitmap.low, pv.ioBitmap.high) + (port >>> 3)
     const { bytes } = this.scratch
@@ -272,7 +272,7 @@ export class PrivilegedOperations {
 }
 
 /** The guest's I/O privilege level against its mode: a kernel counts as ring 1 unless it keeps the real level. */
-function mayUsePorts(vcpu: Vcpu, pv: PvVcpu): boolean {
+function mayUsePorts(vcpu: Vcpu, pv: ParavirtualVcpu): boolean {
   const kernelLevel = vcpu.owner.hasAssist(VMASST_TYPE.architectural_iopl) ? 0 : 1
   return (pv.inKernel ? kernelLevel : 3) << 12 <= pv.iopl
 }

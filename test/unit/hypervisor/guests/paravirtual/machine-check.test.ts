@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest'
-import { readMsr, writeMsr } from '../../../../../src/hypervisor/guests/pv/msr.ts'
+import { readMsr, writeMsr } from '../../../../../src/hypervisor/guests/paravirtual/msr.ts'
 import type { PvVcpu } from '../../../../../src/hypervisor/guests/pv/pv-vcpu.ts'
 
-const host = { timestamp: () => ({ low: 0, high: 0 }), writeHypercallPage: () => false }
+const host = { hasLongMode: true, timestamp: () => ({ low: 0, high: 0 }), writeHypercallPage: () => false }
 /** Machine-check registers touch nothing of the vCPU. */
 const pv = { processor: { registers: {} } } as unknown as PvVcpu
 

@@ -1,6 +1,6 @@
 /**
  * The registers of a PV vCPU as builders, save, traces and crash reports ask for them, and what checks ask of its
- * processor. Setting and getting all of them at once is in contexts.ts.
+ * processor. Setting and getting all of them at once is each kind's own.
  */
 import type { CacheInspection, CodeInspection, ProcessorProfile, Registers, Trace, TraceHooks } from '../../../machine/index.ts'
 import { bigFromParts } from '../../../util/index.ts'
@@ -14,30 +14,31 @@ import type { MachineToPhys } from '../../frames/machine-to-phys.ts'
 import type { TlbClock } from '../../frames/tlb-clock.ts'
 import { isGuestAddress } from '../../memory/guest-address.ts'
 import type { GuestMemory } from '../../memory/guest-memory.ts'
-import { type VcpuContexts, userRegisters } from './contexts.ts'
-import { giveExtendedState, takeExtendedState } from './extended-state.ts'
+import { giveExtendedState, takeExtendedState } from '../processors/extended-state.ts'
 import { look } from '../direct-paging/look.ts'
 import type { PrivilegedOperations } from './privileged.ts'
-import type { PvVcpu } from './pv-vcpu.ts'
+import type { ParavirtualVcpu } from './paravirtual-vcpu.ts'
+import { userRegisters } from './user-registers.ts'
 
 /** A number that the machine-to-physical table does not have. */
 const INVALID_PFN = 0xffff_ffff_ffff_ffffn
 
 /** What contexts work on. */
-export interface PvContextParts {
+export interface GuestContextParts {
   readonly memory: GuestMemory
   readonly machineToPhys: MachineToPhys
-  readonly contexts: VcpuContexts
+  /** Sets all state: 0, or a negative error number with nothing changed; gets it. */
+  readonly contexts: { set(context: VcpuContext): number; get(): VcpuContext }
   readonly privileged: PrivilegedOperations
 }
 
 /** Registers of one PV vCPU. */
-export class PvContext implements GuestContext {
+export class ParavirtualContext implements GuestContext {
   private readonly vcpu: Vcpu
-  private readonly pv: PvVcpu
-  private readonly parts: PvContextParts
+  private readonly pv: ParavirtualVcpu
+  private readonly parts: GuestContextParts
 
-  constructor(vcpu: Vcpu, pv: PvVcpu, parts: PvContextParts) {
+  constructor(vcpu: Vcpu, pv: ParavirtualVcpu, parts: GuestContextParts) {
     this.vcpu = vcpu
     this.pv = pv
     this.parts = parts
@@ -52,11 +53,11 @@ export class PvContext implements GuestContext {
   }
 
   set(context: VcpuContext): number {
-    return this.parts.contexts.set(this.vcpu, this.pv, context)
+    return this.parts.contexts.set(context)
   }
 
   get(): VcpuContext {
-    return this.parts.contexts.get(this.vcpu, this.pv)
+    return this.parts.contexts.get()
   }
 
   extendedState(): Uint8Array {
@@ -117,25 +118,27 @@ export class PvContext implements GuestContext {
 }
 
 /** What caches are held against. */
-export interface PvCacheParts {
+export interface CacheParts {
   readonly memory: GuestMemory
   readonly tlb: TlbClock
 }
 
 /** What one PV vCPU's processor has remembered. */
-export class PvCaches implements GuestCaches {
-  /** Kernel and processes are told apart by their page tables. */
-  readonly isUser = true
-  private readonly pv: PvVcpu
-  private readonly parts: PvCacheParts
+export class ParavirtualCaches implements GuestCaches {
+  private readonly pv: ParavirtualVcpu
+  private readonly parts: CacheParts
 
-  constructor(pv: PvVcpu, parts: PvCacheParts) {
+  constructor(pv: ParavirtualVcpu, parts: CacheParts) {
     this.pv = pv
     this.parts = parts
   }
 
   get root(): number {
     return this.pv.root
+  }
+
+  get isUser(): boolean {
+    return this.pv.isUser
   }
 
   inspect(): CacheInspection {

@@ -10,10 +10,10 @@ import { FULL, type Operation, type Operations, byFirstArgument, listed } from '
 import type { Vcpu } from '../../domains/domain.ts'
 import { Scratch, readInto } from '../../memory/guest-access.ts'
 import { isGuestAddress } from '../../memory/guest-address.ts'
-import { pvOf } from './pv-vcpu.ts'
+import { paravirtualOf } from './paravirtual-vcpu.ts'
 
-/** Makes the row of nmi_op(command, argument). */
-export function nmiOp(): HypercallRow {
+/** Makes the row of nmi_op(command, argument) for guests whose kernel has the code segment `selector`. */
+export function nmiOp(selector: number): HypercallRow {
   const scratch = new Scratch(XennmiCallback.size)
   const rows: Operations<typeof XENNMI, Operation> = {
     register_callback: {
@@ -21,13 +21,13 @@ export function nmiOp(): HypercallRow {
       run: (caller, args) => {
         if (!readInto(caller.access, args.address(1), scratch, XennmiCallback.size)) return -ERRNO.EFAULT
         const { handlerAddress } = XennmiCallback
-        return registerNmi(caller, handlerAddress.low(scratch.view, 0), handlerAddress.high(scratch.view, 0))
+        return registerNmi(caller, selector, { low: handlerAddress.low(scratch.view, 0), high: handlerAddress.high(scratch.view, 0) })
       },
     },
     unregister_callback: {
       support: FULL,
       run: (caller) => {
-        pvOf(caller)?.setTrap(VECTOR.NMI, { flags: 0, cs: 0, low: 0, high: 0 })
+        paravirtualOf(caller)?.setTrap(VECTOR.NMI, { flags: 0, cs: 0, low: 0, high: 0 })
         return 0
       },
     },
@@ -39,9 +39,9 @@ export function nmiOp(): HypercallRow {
 }
 
 /** Registers the NMI handler of a vCPU: only the first may have one. */
-export function registerNmi(caller: Vcpu, low: number, high: number): number {
-  const pv = pvOf(caller)
+export function registerNmi(caller: Vcpu, selector: number, { low, high }: { readonly low: number; readonly high: number }): number {
+  const pv = paravirtualOf(caller)
   if (pv === undefined || caller.vcpu !== 0 || !isGuestAddress(signedFromParts(low, high))) return -ERRNO.EINVAL
-  pv.setTrap(VECTOR.NMI, { flags: 0, cs: 0xe033, low, high })
+  pv.setTrap(VECTOR.NMI, { flags: 0, cs: selector, low, high })
   return 0
 }
