@@ -75,7 +75,7 @@ export {
 } from './domctl.ts'
 export { SCHEDULER, SYSCTL, SYSCTL_INTERFACE_VERSION } from './sysctl.ts'
 export { XENPF } from './platform.ts'
-export { HVMOP } from './hvm/hvm-op.ts'
+export { HVMMEM, HVMOP, XenHvmEvtchnUpcallVector, XenHvmGetMemType, XenHvmGetTime, XenHvmPagetableDying, XenHvmParam } from './hvm/hvm-op.ts'
 export { HVM_NR_PARAMS, HVM_PARAM, HVM_PARAM_CALLBACK_TYPE } from './hvm/params.ts'
 export { HVM_MEMMAP_TYPE, HVM_START_MAGIC_VALUE, HvmMemmapTableEntry, HvmModlistEntry, HvmStartInfo } from './hvm/start-info.ts'
 export { VCPU_HVM_MODE, VcpuHvmContext, VcpuHvmX86_32, VcpuHvmX86_64 } from './hvm/vcpu.ts'

@@ -32,6 +32,7 @@ import { GrantTables } from './grants/index.ts'
 import { PageTables } from './guests/direct-paging/page-tables.ts'
 import { Processors } from './guests/processors/processors.ts'
 import { pvGuests } from './guests/pv/pv-guests.ts'
+import { pvhGuests } from './guests/pvh/pvh-guests.ts'
 import { TypedHypercallsByDomain } from './guests/typescript/typed-hypercalls-by-domain.ts'
 import { typescriptGuests } from './guests/typescript/typescript-guests.ts'
 import { type CoreHypercallParts, coreHypercalls } from './hypercalls/core.ts'
@@ -44,7 +45,7 @@ import { WorkMeter } from './time/work-meter.ts'
 import type { CoreParts, GuestKindFactory, HypervisorParts, MemoryParts } from './hypervisor-parts.ts'
 
 /** The kinds of guests that a host has. */
-export const GUEST_KINDS: readonly GuestKindFactory[] = [pvGuests, typescriptGuests]
+export const GUEST_KINDS: readonly GuestKindFactory[] = [pvGuests, pvhGuests, typescriptGuests]
 
 /** Makes all parts of a hypervisor. */
 export function compose(options: HypervisorOptions, factories: readonly GuestKindFactory[] = GUEST_KINDS): HypervisorParts {
@@ -125,15 +126,22 @@ function hypercallTables(parts: CoreHypercallParts & { readonly hub: EventHub<Hy
   return (own, abi) => {
     const rows = rowsOf.get(abi) ?? coreHypercalls(parts, abi)
     rowsOf.set(abi, rows)
-    return new HypercallDispatcher({ rows: [...rows, ...own], abi, hub: parts.hub, meter: parts.meter })
+    return new HypercallDispatcher({ rows: withOwn(rows, own), abi, hub: parts.hub, meter: parts.meter })
   }
 }
+
+/** A kind's own rows take the place of those that no kind owns. */
+const withOwn = (rows: readonly HypercallRow[], own: readonly HypercallRow[]): HypercallRow[] =>
+  [...rows.filter(({ name }) => !own.some((row) => row.name === name)), ...own]
 
 function composeEvents({ memory, meter, domains, pageTypes }: MemoryParts): EventChannels {
   return new EventChannels({
     memory, meter,
     mayControl: (caller, target) => domains.mayControl(caller, target),
-    getWritablePage: (id, gfn) => (pageTypes.getPageAndType(gfn, FRAME_TYPE.WRITABLE, id) === 0 ? gfn : -1),
+    getWritablePage: (id, gfn) => {
+      const mfn = domains.get(id)?.frameOf(gfn) ?? -1
+      return pageTypes.getPageAndType(mfn, FRAME_TYPE.WRITABLE, id) === 0 ? mfn : -1
+    },
     putWritablePage: (_id, mfn) => pageTypes.putPageAndType(mfn),
   })
 }

@@ -22,6 +22,7 @@ import { domainFace } from './control/typed/domains.ts'
 import { hostFace } from './control/typed/host.ts'
 import { memoryFace } from './control/typed/memory.ts'
 import { sharingFace } from './control/typed/sharing.ts'
+import { translatedFace } from './control/typed/translated.ts'
 import { vcpuFace } from './control/typed/vcpus.ts'
 import type { DomainHypercalls } from './guests/typescript/typed-hypercalls.ts'
 import { SCHEDULER_NAMES } from './scheduler/index.ts'
@@ -128,5 +129,6 @@ function controlOf(options: HypervisorOptions, parts: HypervisorParts): ControlI
     }),
     ...vcpuFace({ ...parts, vcpus: new VcpuOperations(parts), scheduling: new Scheduling(parts) }),
     ...sharingFace(parts),
+    ...translatedFace(parts),
   }
 }

@@ -6,10 +6,11 @@ import { SeededRandom } from '../../src/util/index.ts'
 import { PlainMemory } from './hypervisor-host.ts'
 
 /** Kinds of guests, by the names of `createDomain`. */
-export const KINDS = ['typescript', 'pv'] as const
+export const KINDS = ['typescript', 'pv', 'pvh'] as const
 
 /** Rows by kind, in the order of the hypercalls' numbers. */
 export function hypercallTables(): Record<(typeof KINDS)[number], readonly HypercallRow[]> {
   const { kinds } = compose({ memory: new PlainMemory(256), clock: new VirtualClock(), random: new SeededRandom(1) })
-  return { typescript: kinds.get('typescript')!.hypercalls.rows, pv: kinds.get('pv')!.hypercalls.rows }
+  const rowsOf = (name: string): readonly HypercallRow[] => kinds.get(name)!.hypercalls.rows
+  return { typescript: rowsOf('typescript'), pv: rowsOf('pv'), pvh: rowsOf('pvh') }
 }

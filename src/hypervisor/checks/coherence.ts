@@ -12,6 +12,9 @@
  *   3. it is stale, and the frame waits for a flush: it is free, or its last writable use has ended, and its stamp is
  *      not older than the processor's last flush, so that the flush comes before anybody gets another use of it.
  *
+ * A processor whose physical memory its domain's map translates may lead only where that map leads now: what it loses is
+ * forgotten at once. The frame numbers of its own page tables, the top one's among them, are guest-physical.
+ *
  * Everything else leads out of the domain, or into a page table. 3 is a check of the stamps too: a stamp that is too
  * old skips the flush. The rule for the processor's own flushes (it may have flushed without the clock's knowledge) is
  * conservative: it only asks for more flushes than are needed.
@@ -123,6 +126,9 @@ function judge(parts: CoherenceParts, side: Side, entry: CachedTranslation): str
   const { frames } = parts
   const { frame } = entry
   if (!frames.isValid(frame)) return 'leads outside of all guests\' memory'
+  if (side.caches.reaches !== undefined) {
+    return side.caches.reaches(frame, entry.write) ? undefined : 'leads to a frame that has no such place in its memory'
+  }
   const isDue = side.caches.isDue(frames.stamp[frame]!)
   if (!mayReach(parts, side, entry)) {
     if (frames.owner[frame] === OWNER_FREE) return isDue ? undefined : 'leads to a free frame that waits for no flush'

@@ -4,6 +4,7 @@
  */
 import type { GuestAbi } from '../../abi/index.ts'
 import type { DomId, Part } from '../../util/index.ts'
+import type { GuestDomain } from './guest-domain.ts'
 import type { GuestVcpu } from './guest-vcpu.ts'
 import type { RefusalFacts } from './refusal-facts.ts'
 import type { RunnerFactory } from './vcpu-runner.ts'
@@ -69,6 +70,8 @@ export interface DomainKind<V> {
    * with the cause in `facts`. Nothing is kept for it.
    */
   admit(wishes: DomainWishes, facts: RefusalFacts): number
+  /** Makes the guest's half of a domain, where its frames have numbers of its own; the domain has no vCPU yet. */
+  createDomain?(domain: { readonly id: DomId; readonly vcpus: readonly V[] }): GuestDomain
   /** A domain has got a vCPU, without registers as yet. */
   added?(vcpu: V): void
   /** A vCPU goes with its domain; its guest's half has been dropped. */

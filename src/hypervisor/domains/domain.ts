@@ -12,6 +12,7 @@ import type { DomainState, VcpuState } from './domain-state.ts'
 import type { GuestAccess } from '../memory/guest-access.ts'
 import { type DomainWatchdogs, RunstateClock, type VcpuTimers } from '../time/index.ts'
 import type { DomainKind } from './domain-kind.ts'
+import type { GuestDomain } from './guest-domain.ts'
 import type { GuestVcpu } from './guest-vcpu.ts'
 import type { RunnerFactory } from './vcpu-runner.ts'
 
@@ -53,6 +54,8 @@ export class Domain implements DomainFacts, Stateful<DomainState> {
   readonly vcpus: Vcpu[] = []
   /** How shared_info, the vCPUs' vcpu_info and their registered run states are laid out. Its kind may change it. */
   abi: GuestAbi
+  /** Its kind's half, where the domain is translated. */
+  readonly guest: GuestDomain | undefined
   watchdogs!: DomainWatchdogs
   maxPages = 0
   /** Frames of its reservation, and frames that the hypervisor shares with it. */
@@ -92,6 +95,22 @@ export class Domain implements DomainFacts, Stateful<DomainState> {
     this.createRunner = facts.createRunner
     this.sharedInfo = facts.sharedInfoFrame * PAGE_SIZE
     this.abi = facts.kind.abi ?? NATIVE
+    this.guest = facts.kind.createDomain?.(this)
+  }
+
+  /** The domain's own frame of the host that a frame number of the guest's names; -1 for none. */
+  frameOf(gfn: number): number {
+    return this.guest === undefined ? gfn : this.guest.physmap.frame(gfn)
+  }
+
+  /** An event waits for a vCPU that none did before. */
+  raised(vcpu: number): void {
+    this.vcpus[vcpu]?.guest?.raised?.()
+  }
+
+  /** Whether a vCPU would be interrupted now; undefined where its vcpu_info tells. */
+  interrupted(vcpu: number): boolean | undefined {
+    return this.vcpus[vcpu]?.guest?.interrupted?.()
   }
 
   /** True while its vCPUs may run. */

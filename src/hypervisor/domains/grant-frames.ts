@@ -29,7 +29,10 @@ export function grantFrames({ frames, pageTypes, domainMemory, domains, machineT
       return domain === undefined ? -1 : domainMemory.allocateShared(domain)
     },
     isUnmapped: (mfn) => frames.references[mfn] === 1,
-    freeShared: (mfn) => void domainMemory.giveBack(mfn),
+    freeShared: (mfn) => {
+      domains.get(frames.owner[mfn]!)?.guest?.physmap.forget(mfn)
+      domainMemory.giveBack(mfn)
+    },
     steal: (mfn, owner) => {
       const domain = domains.get(owner)
       return domain !== undefined && domainMemory.steal(mfn, domain) ? 0 : -ERRNO.EINVAL

@@ -22,6 +22,10 @@ export interface GuestVcpu extends VcpuRunner {
   readonly hasPending: boolean
   /** Enters the guest where something waits for it; false when it cannot be entered, and its domain has crashed of it. */
   deliver(): boolean
+  /** An event waits in its vcpu_info that did not before, where its kind tells of that otherwise than by `enter`. */
+  raised?(): void
+  /** Whether an interrupt would be taken now, where events come as interrupts: its vcpu_info does not tell then. */
+  interrupted?(): boolean
   /** Gives an exit that only its kind knows its meaning. It can be entered again unless its domain has crashed. */
   handle(exit: VcpuExit): void
   /** Its registers, where it has some that anybody else can read. */
@@ -89,6 +93,8 @@ export interface GuestCaches {
   readonly root: number
   /** Its processor should have the rights of a process and no more. */
   readonly isUser: boolean
+  /** Whether its domain's physical map leads to a frame now, where there is one; then no stale entry is sound. */
+  reaches?(frame: number, isWrite: boolean): boolean
   /** True when a flush of what is older than `stamp`, the present unless given, reaches its processor. */
   isDue(stamp?: number): boolean
   /** The page tables in force by a walk that only looks; undefined where an entry is not present. */

@@ -3,7 +3,7 @@
  * guest brings what implements it, and guests in TypeScript are given theirs from above. Nothing here says which it is.
  */
 import type { HypercallPort } from '../../abi/index.ts'
-import type { PrivilegedRequest } from '../../machine/index.ts'
+import type { PhysicalAccess, PrivilegedRequest } from '../../machine/index.ts'
 
 /**
  * What the guest asked of a privileged instruction; the processor has decoded it, the hypervisor gives it its
@@ -32,6 +32,12 @@ export type VcpuExit =
   | { readonly kind: 'stopped' }
   /** An instruction that ring 3 may not execute; rip points at it. */
   | { readonly kind: 'privileged'; readonly request: PrivilegedOperation }
+  /** The guest's processor has halted; rip points behind the instruction. */
+  | { readonly kind: 'halt' }
+  /** The guest's processor cannot go on: an exception that it could not deliver. */
+  | { readonly kind: 'shutdown' }
+  /** An access to what is no memory of the guest's, or not for that use; rip points at the instruction. */
+  | { readonly kind: 'physical'; readonly access: PhysicalAccess }
 
 /** Where a guest is entered other than where it stopped. */
 export type VcpuEntry =

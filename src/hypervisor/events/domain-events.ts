@@ -105,12 +105,15 @@ export class DomainEvents implements UpcallTarget, Stateful<DomainEventState> {
     if (memory.view.getUint8(info + PENDING) !== 0) return
     memory.view.setUint8(info + PENDING, 1)
     memory.markWritten(info >>> PAGE_SHIFT)
+    this.domain.raised?.(vcpu)
     this.endPoll(vcpu)
     this.wake(vcpu)
   }
 
   /** True when the vCPU has an upcall to take: pending and not masked. */
   needsUpcall(vcpu: number): boolean {
+    const isInterrupted = this.domain.interrupted?.(vcpu)
+    if (isInterrupted !== undefined) return isInterrupted
     const info = this.domain.vcpuInfo(vcpu)
     const { view } = this.host.memory
     return info >= 0 && view.getUint8(info + PENDING) !== 0 && view.getUint8(info + MASK) === 0

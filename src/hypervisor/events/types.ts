@@ -20,6 +20,10 @@ export interface EventDomain {
   readonly abi: GuestAbi
   /** Byte address of the vCPU's `struct vcpu_info` in host memory, or -1 while it has none. */
   vcpuInfo(vcpu: number): number
+  /** `evtchn_upcall_pending` of the vCPU has been set, for guests to whom that comes as an interrupt. */
+  raised?(vcpu: number): void
+  /** Whether the vCPU would take an interrupt now; undefined where its `vcpu_info` tells that. */
+  interrupted?(vcpu: number): boolean | undefined
 }
 
 /** What event channels ask of the hypervisor around them. */

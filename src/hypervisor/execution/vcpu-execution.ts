@@ -201,8 +201,12 @@ export class VcpuExecution {
     this.end(vcpu.owner, SHUTDOWN.crash, { origin: 'hypervisor', vcpu, reason, exception })
   }
 
-  /** True when the vCPU has an upcall to take: pending and not masked. */
+  /** True when the vCPU has an upcall to take: pending and not masked, or an interrupt where events come as such. */
   hasUpcall(vcpu: Vcpu): boolean {
+    return vcpu.guest?.interrupted?.() ?? this.isUpcallDue(vcpu)
+  }
+
+  private isUpcallDue(vcpu: Vcpu): boolean {
     const { view } = this.parts.memory
     const at = vcpu.infoAddress
     return at >= 0 && view.getUint8(at + PENDING) !== 0 && view.getUint8(at + MASK) === 0
@@ -210,7 +214,7 @@ export class VcpuExecution {
 
   /** Enters the event callback where an event waits for it; false when the guest has none, and has crashed of it. */
   deliverUpcall(vcpu: Vcpu, guest: GuestVcpu): boolean {
-    if (!this.hasUpcall(vcpu)) return true
+    if (!this.isUpcallDue(vcpu)) return true
     const { hub } = this.parts
     if (hub.wants('upcall')) hub.emit({ type: 'upcall', domid: vcpu.domid, vcpu: vcpu.vcpu })
     if (guest.enter(EVENT)) return true

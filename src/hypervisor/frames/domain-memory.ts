@@ -109,16 +109,21 @@ export class DomainMemory {
     return true
   }
 
+  /** True for a frame of the domain's reservation that nobody uses but by its place. */
+  isPlain(mfn: number, domain: FrameOwner): boolean {
+    const { frames } = this.parts
+    return frames.isValid(mfn) && frames.owner[mfn] === domain.id && frames.references[mfn] === 1
+      && frames.hasFlag(mfn, FRAME_FLAG.ALLOCATED) && !frames.hasFlag(mfn, FRAME_FLAG.SHARED | FRAME_FLAG.PINNED)
+      && frames.typeCount[mfn] === 0
+  }
+
   /**
    * Takes a frame from its owner without freeing it: only when the owner's own reference is the last. It then belongs
    * to nobody and is counted nowhere. The caller holds no reference of its own.
    */
   steal(mfn: number, domain: FrameOwner): boolean {
     const { frames } = this.parts
-    const isPlain = frames.isValid(mfn) && frames.owner[mfn] === domain.id && frames.references[mfn] === 1
-      && frames.hasFlag(mfn, FRAME_FLAG.ALLOCATED) && !frames.hasFlag(mfn, FRAME_FLAG.SHARED | FRAME_FLAG.PINNED)
-      && frames.typeCount[mfn] === 0
-    if (!isPlain) return false
+    if (!this.isPlain(mfn, domain)) return false
     frames.stamp[mfn] = this.parts.tlb.now()
     frames.clear(mfn)
     domain.totalPages -= 1

@@ -124,8 +124,9 @@ export class GrantCopier {
     held.start = 0
     held.length = PAGE_SIZE
     if (!side.isGrant) {
-      if (!frames.getPage(side.number, user)) return GNTST.bad_page
-      held.mfn = side.number
+      const mfn = caller.machineFrame(side.number)
+      if (!frames.getPage(mfn, user)) return GNTST.bad_page
+      held.mfn = mfn
     } else {
       const status = this.holdGrant(held, side.number, user)
       if (status !== GNTST.okay) return status
@@ -156,7 +157,7 @@ export class GrantCopier {
     const table = held.table!
     const entry = table.enter(ref, user, held.write)
     if (entry < 0) return entry
-    const mfn = table.frameAt(entry)
+    const mfn = table.machineFrame(table.frameAt(entry))
     if (!this.host.frames.getPage(mfn, table.domain.id)) {
       table.leave(entry, held.write)
       return GNTST.bad_page
@@ -247,7 +248,7 @@ export class GrantCopier {
 
   /** What the entry grants now, a reference on the frame taken; or a GNTST status. */
   private read(table: GrantTable, ref: number): Granted | number {
-    const mfn = table.frameOf(ref)
+    const mfn = table.machineFrame(table.frameOf(ref))
     if (!this.host.frames.getPage(mfn, table.domain.id)) return GNTST.bad_page
     const at = table.entryAt(ref)
     const { view } = this.host.memory

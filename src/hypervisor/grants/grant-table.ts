@@ -152,7 +152,18 @@ export class GrantTable implements Stateful<DomainGrantState> {
     return this.view.getUint16(this.entryAt(ref) + 2, true)
   }
 
-  /** Frame of an entry that grants a page or a part of one. */
+  /** The host's frame that a frame number of the domain's names; -1 for none. */
+  machineFrame(gfn: number): number {
+    const { physmap } = this.domain
+    return physmap === undefined ? gfn : physmap.frame(gfn)
+  }
+
+  /** What the guest knows a frame of its table by: all ones, -1, for one that has no place in its memory. */
+  guestFrame(mfn: number): number {
+    return this.domain.physmap === undefined ? mfn : this.domain.physmap.placeOf(mfn)
+  }
+
+  /** Frame number in an entry that grants a page or a part of one. */
   frameOf(ref: number): number {
     const at = this.entryAt(ref)
     return this.version === 1 ? GrantEntryV1.frame.get(this.view, at) : GrantEntryV2.fullPageFrame.number(this.view, at)

@@ -19,6 +19,10 @@ import type {
 import { setVersion } from './versions.ts'
 
 
+/** Bit by which an index means a status frame; entries of version 2 in a frame, and those that a status frame speaks of. */
+const STATUS_INDEX = 0x8000_0000
+const [GRANTS_PER_FRAME, GRANTS_PER_STATUS_FRAME] = [PAGE_SIZE / GrantEntryV2.size, PAGE_SIZE / 2] as const
+
 /** GNTTABOP_cache_flush. */
 export interface CacheFlushRequest {
   /** Machine address. */
@@ -115,20 +119,35 @@ export class GrantTables<V extends GrantCaller> implements Stateful<GrantState> 
     return table === undefined ? GNTST.bad_domain : transferFrame(this.host, table, request, (domid) => this.tables.get(domid))
   }
 
-  /** GNTTABOP_setup_table: the frames of a table grown to at least `count`, or a GNTST status. */
+  /** GNTTABOP_setup_table: the frames of a table grown to at least `count`, as its guest knows them, or a GNTST status. */
   setup(caller: DomId, domid: number, count: number): readonly number[] | number {
     const table = this.reach(caller, domid)
     this.host.meter.charge(count * WORK.element)
     if (typeof table === 'number') return table
     if (table.retired || count > table.domain.maxGrantFrames || !table.grow(count)) return GNTST.general_error
-    return table.frames.slice(0, count)
+    return table.frames.slice(0, count).map((mfn) => table.guestFrame(mfn))
+  }
+
+  /**
+   * A frame of a domain's table that is to have a place in its memory, by XENMAPSPACE_grant_table's index: the table grows to
+   * have it. -EINVAL beyond what it may have.
+   */
+  frameToPlace(domid: DomId, index: number): number {
+    const table = this.tables.get(domid)
+    if (table === undefined || table.retired) return -ERRNO.EINVAL
+    const isStatus = table.version === 2 && index >= STATUS_INDEX
+    const wanted = isStatus ? index - STATUS_INDEX : index
+    const grantFrames = isStatus ? Math.floor((wanted * GRANTS_PER_STATUS_FRAME) / GRANTS_PER_FRAME) + 1 : wanted + 1
+    const frames = isStatus ? table.statusFrames : table.frames
+    if (wanted >= frames.length && grantFrames <= table.domain.maxGrantFrames) table.grow(grantFrames)
+    return frames[wanted] ?? -ERRNO.EINVAL
   }
 
   /** GNTTABOP_get_status_frames: the first `count` of them, or a GNTST status. */
   statusFrames(caller: DomId, domid: number, count: number): readonly number[] | number {
     const table = this.reach(caller, domid)
     if (typeof table === 'number') return table
-    return count > table.statusFrames.length ? GNTST.general_error : table.statusFrames.slice(0, count)
+    return count > table.statusFrames.length ? GNTST.general_error : table.statusFrames.slice(0, count).map((mfn) => table.guestFrame(mfn))
   }
 
   /** GNTTABOP_query_size, or a GNTST status. */
@@ -227,7 +246,7 @@ export class GrantTables<V extends GrantCaller> implements Stateful<GrantState> 
       if (active === undefined) continue
       const use = { mfn: active.mfn, writable: (mapping.flags & GNTMAP.readonly) === 0 }
       if ((mapping.flags & GNTMAP.device_map) !== 0) yield use
-      if ((mapping.flags & GNTMAP.host_map) !== 0 && table.domain.mapsBy === 'direct') yield use
+      if ((mapping.flags & GNTMAP.host_map) !== 0 && table.domain.mapsBy !== 'table') yield use
     }
   }
 

@@ -75,7 +75,7 @@ export class GrantMapper<V extends GrantCaller> {
     const unmapsHost = (flags & GNTMAP.host_map) !== 0 && (request.address !== 0 || here.domain.mapsBy === 'direct')
     const unmapsDevice = (flags & GNTMAP.device_map) !== 0 && request.busAddress !== 0
     if (unmapsDevice && request.busAddress !== active.mfn * PAGE_SIZE) return GNTST.bad_dev_addr
-    if (unmapsHost && here.domain.mapsBy === 'table') {
+    if (unmapsHost && here.domain.mapsBy !== 'direct') {
       const { address, newAddress } = request
       const status = this.host.removeMapping(caller, { address, newAddress, mfn: active.mfn, flags })
       if (status !== GNTST.okay) return status
@@ -122,7 +122,7 @@ export class GrantMapper<V extends GrantCaller> {
       active.pin += pins
       return active
     }
-    const mfn = there.frameOf(ref)
+    const mfn = there.machineFrame(there.frameOf(ref))
     if (!this.host.frames.getPage(mfn, there.domain.id)) {
       there.settle(ref, readOnly)
       return GNTST.bad_page
@@ -149,7 +149,7 @@ export class GrantMapper<V extends GrantCaller> {
     let taken = 0
     while (taken < wanted && this.take(mfn, there, readOnly)) taken += 1
     let status: number = taken === wanted ? GNTST.okay : GNTST.general_error
-    if (status === GNTST.okay && (flags & GNTMAP.host_map) !== 0 && here.domain.mapsBy === 'table') {
+    if (status === GNTST.okay && (flags & GNTMAP.host_map) !== 0 && here.domain.mapsBy !== 'direct') {
       status = this.host.installMapping(caller, { address: request.address, mfn, flags })
     }
     if (status !== GNTST.okay) for (; taken > 0; taken -= 1) this.give(mfn, readOnly)

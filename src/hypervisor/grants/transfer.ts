@@ -24,9 +24,11 @@ function commit(host: GrantHost, taker: GrantTable, giver: number, ref: number):
 export function transferFrame(
   host: GrantHost, giver: GrantTable, request: TransferRequest, tableOf: (domid: number) => GrantTable | undefined,
 ): number {
-  const { mfn, ref } = request
+  const { ref } = request
+  const mfn = giver.machineFrame(request.mfn)
   const { frames, memory } = host
   const stolen = frames.steal(mfn, giver.domain.id)
+  if (stolen === 0) giver.domain.physmap?.forget(mfn)
   if (stolen !== 0) return stolen === -ERRNO.EINVAL ? GNTST.bad_page : GNTST.general_error
   host.flushTlb(giver.domain.id)
   const taker = tableOf(request.domid)
@@ -41,9 +43,11 @@ export function transferFrame(
   }
   const at = taker.entryAt(ref)
   // The entry names the place in the taker's memory; the frame's number takes its room.
-  frames.setPfn(mfn, taker.frameOf(ref))
-  if (taker.version === 1) GrantEntryV1.frame.set(memory.view, at, mfn)
-  else GrantEntryV2.fullPageFrame.setNumber(memory.view, at, mfn)
+  const place = taker.frameOf(ref)
+  if (taker.domain.physmap === undefined) frames.setPfn(mfn, place)
+  else taker.domain.physmap.place(place, mfn)
+  if (taker.version === 1) GrantEntryV1.frame.set(memory.view, at, taker.guestFrame(mfn))
+  else GrantEntryV2.fullPageFrame.setNumber(memory.view, at, taker.guestFrame(mfn))
   memory.view.setUint16(at, taker.flagsOf(ref) | GTF.transfer_completed, true)
   memory.markWritten(at >>> PAGE_SHIFT)
   return GNTST.okay

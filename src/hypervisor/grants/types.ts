@@ -17,9 +17,22 @@ export interface GrantDomain {
   readonly maxVersion: 1 | 2
   /**
    * `table`: it maps by page-table entries, which hold the references of its mappings. `direct`: it has no page tables
-   * (a guest in TypeScript) and reaches the frame at once.
+   * (a guest in TypeScript) and reaches the frame at once. `place`: it maps at places of its physical map.
    */
-  readonly mapsBy: 'table' | 'direct'
+  readonly mapsBy: 'table' | 'direct' | 'place'
+  /** Of a translated domain: its frame of the host by a frame number of its own, -1 for none; and one that has come or goes. */
+  readonly physmap?: GrantPhysicalMap | undefined
+}
+
+/** The physical map of a translated domain, as far as grants go. */
+export interface GrantPhysicalMap {
+  frame(gfn: number): number
+  /** Where a frame of the domain's own lies; -1 for nowhere. */
+  placeOf(mfn: number): number
+  /** Puts a frame of the domain's own at a frame number; 0, or a negative error number. */
+  place(gfn: number, mfn: number): number
+  /** A frame of the domain's own is not its own any more. */
+  forget(mfn: number): void
 }
 
 /** Frames as grant tables use them. References and types are those of the frame table. */

@@ -299,7 +299,7 @@ class SingleOperations {
     if (typeof frames !== 'number') {
       frames.forEach((mfn, i) => {
         view.setUint32(0, mfn, true)
-        view.setUint32(4, 0, true)
+        view.setUint32(4, mfn < 0 ? 0xffff_ffff : 0, true)
         if (!caller.access.write(places.list + i * places.stride, bytes.subarray(0, places.stride))) status = GNTST.bad_virt_addr
       })
     }

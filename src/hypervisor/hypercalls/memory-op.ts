@@ -41,7 +41,8 @@ function mapOperations(parts: MemoryOpParts, abi: GuestAbi, scratch: Scratch) {
       question(parts, caller, { address, scratch, answer: (domain) => domain.maxPages })),
     maximum_gpfn: own((caller, address) => question(parts, caller, {
       address, scratch,
-      answer: (domain) => domain.abi.of(ArchSharedInfo).maxPfn.number(parts.memory.view, domain.abi.of(SharedInfo).arch.at(domain.sharedInfo)) - 1,
+      answer: (domain) => domain.guest?.physmap.highest() ??
+        domain.abi.of(ArchSharedInfo).maxPfn.number(parts.memory.view, domain.abi.of(SharedInfo).arch.at(domain.sharedInfo)) - 1,
     })),
     memory_map: own((caller, address) => maps.tell(caller, address)),
     set_memory_map: own((caller, address) => maps.set(caller, address)),
@@ -75,8 +76,8 @@ function refusedOperations(abi: GuestAbi, scratch: Scratch) {
   }
 }
 
-/** Makes the row of memory_op for callers of one ABI. */
-export function memoryOp(parts: MemoryOpParts, abi: GuestAbi): HypercallRow {
+/** Makes the row of memory_op for callers of one ABI; `own`: operations that mean something else to a kind of guest. */
+export function memoryOp(parts: MemoryOpParts, abi: GuestAbi, own: Partial<Operations<typeof XENMEM, Operation>> = {}): HypercallRow {
   const reservations = new Reservations(parts, abi)
   const exchange = new Exchange(parts, abi)
   const scratch = new Scratch(64)
@@ -90,6 +91,7 @@ export function memoryOp(parts: MemoryOpParts, abi: GuestAbi): HypercallRow {
     decrease_reservation: reservation(XENMEM.decrease_reservation, FULL),
     populate_physmap: reservation(XENMEM.populate_physmap, unlimited),
     exchange: { support: unlimited, run: (caller, args) => exchange.operate(caller, args.address(1)) },
+    ...own,
   }
   const runs = byNumber(XENMEM, rows).map((row) => row?.run)
   return {

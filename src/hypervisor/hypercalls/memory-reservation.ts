@@ -99,7 +99,8 @@ export class Reservations {
     const pfn = populate ? word.number(view, 0) : -1
     const first = this.parts.reservation.increase(reservation.domain, reservation.order, pfn)
     if (first < 0) return false
-    if (reservation.list === 0) return true
+    // A translated guest has named the place, and is told of no frame of the host's.
+    if (reservation.list === 0 || reservation.domain.guest !== undefined) return true
     word.setNumber(view, 0, first)
     // On a fault the frames stay with the domain, as they do in Xen, but are not counted.
     return caller.access.write(place, bytes.subarray(0, word.size))

@@ -13,7 +13,7 @@ import { refusal, refused } from './table.ts'
 /** For privileged domains only, and not there for them either. */
 const CONTROL = /* @__PURE__ */ refused('EPERM', 'a toolstack uses the control interface of this library', 'ENOSYS')
 const HOST = /* @__PURE__ */ refused('EPERM', 'there is no hardware below to manage', 'ENOSYS')
-const TRANSLATED = 'there are no HVM and PVH guests'
+const TRANSLATED = 'it is for translated guests'
 
 /** A hypercall all of whose operations have the same answer. */
 interface RefusedFamily {

@@ -128,8 +128,8 @@ function areas(parts: VcpuOpParts, abi: GuestAbi, scratch: Scratch) {
   return {
     register_vcpu_info: all((caller, vcpu, address) => {
       if (!readInto(caller.access, address, scratch, VcpuRegisterVcpuInfo.size)) return -ERRNO.EFAULT
-      const mfn = VcpuRegisterVcpuInfo.mfn.number(view, 0)
-      return registerInfo(parts, { caller, vcpu }, { mfn, offset: VcpuRegisterVcpuInfo.offset.get(view, 0) })
+      const frame = VcpuRegisterVcpuInfo.mfn.number(view, 0)
+      return registerInfo(parts, { caller, vcpu }, { frame, offset: VcpuRegisterVcpuInfo.offset.get(view, 0) })
     }),
     register_vcpu_time_memory_area: all((caller, vcpu, address) => {
       const area = areaOf(caller, vcpu, address)
@@ -153,8 +153,9 @@ function areas(parts: VcpuOpParts, abi: GuestAbi, scratch: Scratch) {
 function registerInfo(
   parts: VcpuOpParts,
   { caller, vcpu }: { readonly caller: Vcpu; readonly vcpu: Vcpu },
-  { mfn, offset }: { readonly mfn: number; readonly offset: number },
+  { frame, offset }: { readonly frame: number; readonly offset: number },
 ): number {
+  const mfn = vcpu.owner.frameOf(frame)
   if (offset > PAGE_SIZE - VcpuInfo.size || (offset & 7) !== 0) return -ERRNO.ENXIO
   if (vcpu.infoFrame >= 0 || (vcpu !== caller && vcpu.online)) return -ERRNO.EINVAL
   if (parts.pageTypes.getPageAndType(mfn, FRAME_TYPE.WRITABLE, vcpu.domid) !== 0) return -ERRNO.EINVAL

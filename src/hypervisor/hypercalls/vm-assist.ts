@@ -34,15 +34,22 @@ const COMMANDS: Operations<typeof VMASST_CMD, Operation> = {
   enable: /* @__PURE__ */ command(true), disable: /* @__PURE__ */ command(false),
 }
 
-/** Makes the row of vm_assist(command, type) for callers of one ABI. */
-export function vmAssist({ width }: GuestAbi): HypercallRow {
+/** What a kind of guest that may not switch a type is told. */
+const NOT_OF_KIND: Support = { level: 'refused', error: 'EINVAL', privileged: 'EINVAL', why: 'it is for PV guests' }
+
+/** Makes the row of vm_assist(command, type) for callers of one ABI, who may switch these types. */
+export function vmAssist({ width }: GuestAbi, allowed: readonly number[] = Object.values(VMASST_TYPE)): HypercallRow {
   const commands = byFirstArgument(VMASST_CMD, COMMANDS)
   return {
     name: 'vm_assist', source: 'public/xen.h, VMASST_*; vm_assist',
     handler: (caller, args) => {
       const type = args.u32(1)
-      return type < width && KNOWN[type] !== undefined ? commands(caller, args) : -ERRNO.EINVAL
+      return type < width && allowed.includes(type) ? commands(caller, args) : -ERRNO.EINVAL
     },
-    operations: [listed('VMASST_CMD_', VMASST_CMD, COMMANDS), listed('VMASST_TYPE_', VMASST_TYPE, TYPES)],
+    operations: [listed('VMASST_CMD_', VMASST_CMD, COMMANDS), listed('VMASST_TYPE_', VMASST_TYPE, typesOf(allowed))],
   }
 }
+
+/** What is told of the types where only some may be switched. */
+const typesOf = (allowed: readonly number[]): typeof TYPES => Object.fromEntries(Object.entries(TYPES).map(([name, row]) =>
+  [name, allowed.includes(VMASST_TYPE[name as keyof typeof VMASST_TYPE]) ? row : { support: NOT_OF_KIND }])) as unknown as typeof TYPES

@@ -22,15 +22,24 @@ const text = (value: string, size: number): Uint8Array => {
   return bytes
 }
 
+const bitsOf = (bits: readonly number[]): number => bits.reduce((word, bit) => word | (1 << bit), 0) >>> 0
+
+/** What a translated domain sees. */
+const TRANSLATED: readonly number[] = [
+  XENFEAT.writable_page_tables, XENFEAT.auto_translated_physmap, XENFEAT.hvm_callback_vector, XENFEAT.hvm_safe_pvclock,
+  XENFEAT.memory_op_vnode_supported, XENFEAT.not_direct_mapped,
+]
+
 /** Feature bits that the domain sees. */
 export function featuresOf(domain: Domain): number {
   const bits: number[] = [
     XENFEAT.memory_op_vnode_supported, XENFEAT.mmu_pt_update_preserve_ad, XENFEAT.highmem_assist,
     XENFEAT.gnttab_map_avail_bits, XENFEAT.direct_mapped,
   ]
+  if (domain.guest !== undefined) return bitsOf(TRANSLATED)
   if (domain.hasAssist(VMASST_TYPE.pae_extended_cr3)) bits.push(XENFEAT.pae_pgdir_above_4gb)
   if (domain.privileged) bits.push(XENFEAT.dom0)
-  return bits.reduce((word, bit) => word | (1 << bit), 0) >>> 0
+  return bitsOf(bits)
 }
 
 function compileInfo(domain: Domain): Uint8Array {

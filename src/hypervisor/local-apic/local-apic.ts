@@ -334,6 +334,35 @@ export class LocalApic implements Stateful<LocalApicState> {
     this.receive(entry & ICR.VECTOR)
   }
 
+  // What tools save and restore of it.
+
+  /** What a saved domain has of it beside its registers. */
+  get hidden(): { readonly base: number; readonly isEnabledByBase: boolean; readonly isSoftwareDisabled: boolean; readonly divisor: number } {
+    return {
+      base: this.base, isEnabledByBase: (this.base & BASE.ENABLED) !== 0, isSoftwareDisabled: this.softwareDisabled, divisor: this.timer.divisor,
+    }
+  }
+
+  /** Whether APIC_BASE can hold a value: there is no x2APIC mode of a local APIC that is off. */
+  mayHaveBase(base: number): boolean {
+    return (base & (BASE.ENABLED | BASE.X2APIC)) !== BASE.X2APIC
+  }
+
+  /** Takes it back. */
+  setHidden(base: number, isSoftwareDisabled: boolean): void {
+    this.base = base
+    this.softwareDisabled = isSoftwareDisabled
+  }
+
+  /** Takes registers back; a count that they hold begins anew. */
+  setRegisters(bytes: Uint8Array): void {
+    this.registers.bytes.set(bytes)
+    this.pendingError = 0
+    this.tick = false
+    this.timer.setDivide(this.registers.get(APIC.TDCR))
+    this.timer.start(this.timerSetting(this.registers.get(APIC.LVTT)))
+  }
+
   save(): LocalApicState {
     const { base, softwareDisabled, pendingError, tick } = this
     return { base, softwareDisabled, pendingError, tick, registers: this.registers.bytes.slice(), timer: this.timer.save() }

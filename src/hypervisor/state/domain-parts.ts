@@ -52,6 +52,12 @@ export function domainsPart({ domains }: DomainStateParts): Part {
   return partSet({ name: 'domains', version: 1 }, sourceOf(() => domains.byAge().map(partOf)))
 }
 
+/** The half of each translated domain that its kind of guest owns. */
+export function translatedPart({ domains }: DomainStateParts): Part {
+  const present = (): Part[] => domains.byAge().flatMap(({ guest, id }) => (guest === undefined ? [] : [{ ...guest.state, name: `domain-${id}` }]))
+  return partSet({ name: 'translated', version: 1 }, sourceOf(present))
+}
+
 /** The half of each vCPU that its kind of guest owns; a vCPU without one is not there. */
 export function guestsPart({ domains }: DomainStateParts): Part {
   const partOf = (vcpu: Vcpu): Part => ({ ...vcpu.guest!.state, name: nameOf(vcpu) })

@@ -20,7 +20,7 @@ import { grantShape } from '../grants/index.ts'
 import { type Scheduler, schedulerShape } from '../scheduler/index.ts'
 import { type HostClock, clockShape } from '../time/host-clock.ts'
 import { type TimerQueue, timerQueueShape } from '../time/index.ts'
-import { type DomainStateParts, domainsPart, foreignPart, guestsPart, registryPart } from './domain-parts.ts'
+import { type DomainStateParts, domainsPart, foreignPart, guestsPart, translatedPart, registryPart } from './domain-parts.ts'
 
 /** What the tree is made of. */
 export interface StateParts extends DomainStateParts {
@@ -62,6 +62,7 @@ export function hypervisorPart(parts: StateParts, { createRunner = () => undefin
     framesPart(parts),
     partTree({ name: 'kinds', version: 1 }, parts.kinds.all().flatMap(({ state }) => state ?? [])),
     foreignPart(parts, parts.foreignFrames),
+    translatedPart(parts),
     guestsPart(parts),
     part({ name: 'tlb', version: 1, shape: tlbClockShape }, parts.tlb),
     part({ name: 'cpus', version: 1, shape: physicalCpusShape }, parts.cpus),

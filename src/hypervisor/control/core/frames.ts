@@ -103,9 +103,12 @@ export class Frames {
     return 0
   }
 
-  /** Writes the machine-to-physical entry of a frame: 0, or -EINVAL when it is not the domain's. */
+  /**
+   * Writes the machine-to-physical entry of a frame: 0, or -EINVAL when it is not the domain's, and in a translated domain, where
+   * the entry follows from the frame's place.
+   */
   setMachineToPhys(domain: Domain, frame: number, pfn: number): number {
-    if (!this.isOwn(domain, frame)) return -ERRNO.EINVAL
+    if (!this.isOwn(domain, frame) || domain.guest !== undefined) return -ERRNO.EINVAL
     this.parts.machineToPhys.set(frame, pfn)
     return 0
   }

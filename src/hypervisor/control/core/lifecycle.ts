@@ -16,7 +16,7 @@ import { fillSharedInfo } from '../../domains/shared-info.ts'
 import { FrameAccess } from '../../frames/frame-access.ts'
 import type { DomainMemory } from '../../frames/domain-memory.ts'
 import { FRAME_FLAG, FRAME_TYPE, type FrameTable } from '../../frames/frame-table.ts'
-import type { GrantTables } from '../../grants/index.ts'
+import type { GrantDomain, GrantTables } from '../../grants/index.ts'
 import type { GuestMemory } from '../../memory/guest-memory.ts'
 import type { HostClock } from '../../time/host-clock.ts'
 import type { GuestKind, GuestKinds } from '../../domains/guest-kind.ts'
@@ -125,7 +125,7 @@ export class DomainLifecycle implements Stateful<StateOf<typeof lifecycleShape>>
     domain.sharedPages = 1
     domain.maxPages = options.maxPages ?? 0
     fillSharedInfo(this.parts, domain)
-    const refused = parts.grants.addDomain({ id, maxGrantFrames, maxMaptrackFrames, maxVersion: 2, mapsBy: mapsBy(kind) })
+    const refused = parts.grants.addDomain({ id, maxGrantFrames, maxMaptrackFrames, maxVersion: 2, ...mappingOf(domain) })
     if (refused < 0) {
       this.destroy(domain)
       return because(facts, { cause: 'grants', domid: id }, refused)
@@ -160,8 +160,8 @@ export class DomainLifecycle implements Stateful<StateOf<typeof lifecycleShape>>
     }
     if (kind.admit({ vcpus: vcpuCount, createRunner }, {}) < 0) throw badState(`domain ${domid} cannot be of kind ${name} here`)
     const id = domid as DomId
-    this.assemble({ ...same, id, kind, vcpuCount, createRunner })
-    parts.grants.awaitDomain({ id, maxGrantFrames, maxMaptrackFrames, maxVersion: 2, mapsBy: mapsBy(kind) })
+    const domain = this.assemble({ ...same, id, kind, vcpuCount, createRunner })
+    parts.grants.awaitDomain({ id, maxGrantFrames, maxMaptrackFrames, maxVersion: 2, ...mappingOf(domain) })
   }
 
   /** Ends a domain, however long that takes; it is forgotten when its last frame is free. */
@@ -318,8 +318,10 @@ export class DomainLifecycle implements Stateful<StateOf<typeof lifecycleShape>>
   }
 }
 
-/** How a kind's domains map grants. */
-const mapsBy = (kind: GuestKind): 'direct' | 'table' => (kind.grants === undefined ? 'direct' : 'table')
+/** How a domain maps grants, and where its own frames lie. */
+const mappingOf = ({ kind, guest }: Domain): Pick<GrantDomain, 'mapsBy' | 'physmap'> => ({
+  mapsBy: guest !== undefined ? 'place' : kind.grants === undefined ? 'direct' : 'table', physmap: guest?.physmap,
+})
 
 /** A domain's handle: 16 bytes, zeros unless given. */
 function handleOf(given: Uint8Array | undefined): Uint8Array {

@@ -6,13 +6,16 @@ import type { DomId, Mfn } from '../../../util/index.ts'
 import type { RunnerFactory } from '../../domains/vcpu-runner.ts'
 
 /** Kinds of guests. A host may have others. */
-export type GuestKindName = 'pv' | 'typescript' | (string & {})
+export type GuestKindName = 'pv' | 'pvh' | 'typescript' | (string & {})
 
 /** What a new domain is; it starts paused, without memory, and without a vCPU that can run. */
 export interface CreateDomainOptions {
   /** Wanted identifier; by default the next free one. */
   readonly domid?: DomId
-  /** `pv`: a binary guest on the machine's processor. `typescript`: its vCPUs are made by `createRunner`. */
+  /**
+   * `pv`: a binary guest on the machine's processor. `pvh`: one with ring 0 and physical memory of its own. `typescript`: its
+   * vCPUs are made by `createRunner`.
+   */
   readonly kind: GuestKindName
   /** Needed for `typescript`. */
   readonly createRunner?: RunnerFactory

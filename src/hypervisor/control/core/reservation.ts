@@ -6,6 +6,7 @@
 import { ERRNO } from '../../../abi/index.ts'
 import { type Mfn, TWO_32 } from '../../../util/index.ts'
 import type { Domain } from '../../domains/domain.ts'
+import { PLACE, type PhysicalMap } from '../../frames/physical-map.ts'
 
 /** What reservations work on. */
 export interface ReservationParts {
@@ -51,13 +52,19 @@ export class Reservation {
   }
 
   /**
-   * Gives a domain an extent of 2^order frames, which get pseudo-physical numbers from `pfn` on where it is not -1: the
-   * first frame, or -ENOMEM. `changed` is to be called when all extents are done.
+   * Gives a domain an extent of 2^order frames, which get pseudo-physical numbers from `pfn` on where it is not -1, and lie
+   * there in a translated domain: the first frame, -ENOMEM, or -EINVAL where none can lie. `changed` is to be called when all extents are done.
    */
   increase(domain: Domain, order: number, pfn: number): number {
+    const physmap = domain.guest?.physmap
+    if (physmap !== undefined && pfn !== -1 && !mayPlace(physmap, pfn, 2 ** order)) return -ERRNO.EINVAL
     const first = this.parts.domainMemory.allocateRun(domain, order)
     if (first < 0) return -ERRNO.ENOMEM
     if (pfn === -1) return first
+    if (physmap !== undefined) {
+      for (let i = 0; i < 2 ** order; i += 1) physmap.place(pfn + i, first + i)
+      return first
+    }
     const { machineToPhys } = this.parts
     for (let i = 0; i < 2 ** order; i += 1) {
       machineToPhys.setParts(first + i, (pfn + i) >>> 0, Math.floor((pfn + i) / TWO_32) >>> 0)
@@ -66,14 +73,25 @@ export class Reservation {
   }
 
   /**
-   * Takes back an extent of 2^order frames: 0, or -ENXIO when one of them is not the domain's to give; those before it are
-   * gone all the same, as in Xen.
+   * Takes back an extent of 2^order frames by the guest's numbers: 0, or -ENXIO when one of them is not the domain's to give;
+   * those before it are gone all the same, as in Xen. Where a frame was to come on demand, none will.
    */
   decrease(domain: Domain, first: number, order: number): number {
-    for (let mfn = first; mfn < first + 2 ** order; mfn += 1) {
-      if (!this.parts.domainMemory.release(mfn, domain.id)) return -ERRNO.ENXIO
+    const physmap = domain.guest?.physmap
+    for (let number = first; number < first + 2 ** order; number += 1) {
+      if (physmap?.kind(number) === PLACE.ON_DEMAND) physmap.remove(number)
+      else if (!this.release(domain, domain.frameOf(number))) return -ERRNO.ENXIO
     }
     return 0
+  }
+
+  /** Takes one frame back, out of its place too. */
+  private release(domain: Domain, mfn: number): boolean {
+    const physmap = domain.guest?.physmap
+    const place = physmap?.placeOf(mfn) ?? -1
+    if (!this.parts.domainMemory.release(mfn, domain.id)) return false
+    if (place >= 0) physmap?.remove(place)
+    return true
   }
 
   /** Tells that a domain's reservation has changed: once for all extents of a call. */
@@ -81,9 +99,11 @@ export class Reservation {
     this.parts.reservationChanged(domain)
   }
 
-  /** Gives a domain all of these frames, which `frames` then names in order, or none: how many, or -ENOMEM. */
+  /** Gives a domain all of these frames, which `frames` then names in order, or none: how many, -ENOMEM, or -EINVAL where they cannot lie. */
   populate(domain: Domain, { count, firstPfn }: Population, frames: Mfn[]): number {
     if (!Number.isInteger(count) || count < 0 || count > this.room(domain) || domain.dying) return -ERRNO.ENOMEM
+    const physmap = domain.guest?.physmap
+    if (physmap !== undefined && firstPfn !== undefined && !mayPlace(physmap, firstPfn, count)) return -ERRNO.EINVAL
     for (let i = 0; i < count; i += 1) {
       frames.push(this.increase(domain, 0, firstPfn === undefined ? -1 : firstPfn + i) as Mfn)
     }
@@ -105,8 +125,14 @@ export class Reservation {
   /** Takes single frames back, up to the first that is not the domain's to give: how many. */
   shrink(domain: Domain, frames: readonly number[]): number {
     let done = 0
-    while (done < frames.length && this.decrease(domain, frames[done]!, 0) === 0) done += 1
+    while (done < frames.length && this.release(domain, frames[done]!)) done += 1
     if (done > 0) this.changed(domain)
     return done
   }
+}
+
+/** Whether frames can lie at so many numbers: not where others' do. */
+function mayPlace(physmap: PhysicalMap, first: number, count: number): boolean {
+  for (let gfn = first; gfn < first + count; gfn += 1) if (!physmap.mayPlace(gfn)) return false
+  return true
 }

@@ -36,6 +36,20 @@ export interface DomainControl {
   crashReport(domid: DomId): CrashReport | undefined
   /** Lets a domain that was shut down (suspended) go on; its `SCHEDOP_shutdown` returns `result` (1: cancelled). */
   resumeDomain(domid: DomId, result?: number): void
+  /** A parameter of a translated domain (HVM_PARAM), as its tools see it. Throws INVALID_ARGUMENT, INVALID_STATE. */
+  getHvmParam(domid: DomId, index: number): bigint
+  /** Sets one; throws INVALID_ARGUMENT for what it does not take, INVALID_STATE for other domains. */
+  setHvmParam(domid: DomId, index: number, value: bigint): void
+  /**
+   * The state of a translated domain's vCPUs as Xen's records (XEN_DOMCTL_gethvmcontext). The domain should be paused or shut
+   * down. Throws INVALID_STATE for other domains.
+   */
+  getHvmContext(domid: DomId): Uint8Array
+  /**
+   * Takes such records: vCPUs whose registers they hold come up, the others go down (XEN_DOMCTL_sethvmcontext). Throws
+   * INVALID_ARGUMENT for what is no context of the domain's.
+   */
+  setHvmContext(domid: DomId, bytes: Uint8Array): void
   /** What the hypervisor knows of one domain now; throws DOMAIN_NOT_FOUND. */
   domainInfo(domid: DomId): DomainInfo
   /** All domains, by number. */
@@ -94,6 +108,20 @@ export interface MemoryControl {
   mapForeign(domid: DomId, frame: Mfn): Mfn
   /** Ends one `mapForeign`; throws INVALID_STATE when the frame is not mapped. */
   unmapForeign(domid: DomId, frame: Mfn): void
+  /**
+   * Frame of a translated domain's own at a frame number of its; one that is to come on demand comes. Undefined where there is
+   * none, and for other domains.
+   */
+  frameOfGfn(domid: DomId, gfn: number): Mfn | undefined
+  /** Highest frame number of a translated domain with something there; -1 for none, and for other domains. */
+  highestGfn(domid: DomId): number
+  /**
+   * Has frames of a translated domain come at `count` places from `firstGfn` on when they are first asked for, out of what
+   * `setOnDemandTarget` gives it. Throws INVALID_STATE for other domains, and where something is.
+   */
+  populateOnDemand(domid: DomId, count: number, firstGfn: number): void
+  /** How many frames the domain is to own, those in store for places on demand among them. Throws OUT_OF_MEMORY. */
+  setOnDemandTarget(domid: DomId, pages: number): void
   /** Starts noting which frames are written. */
   enableLogDirty(domid: DomId): void
   /** Stops noting writes; `readLogDirty` throws INVALID_STATE from then on. */

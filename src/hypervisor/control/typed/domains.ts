@@ -27,7 +27,9 @@ const DOMAIN_CHECKS: OptionChecks<CreateDomainOptions> = {
 }
 
 /** Makes the face of domains. */
-export function domainFace({ domains, lifecycle, activity, clock }: DomainFaceParts): DomainControl {
+export function domainFace(
+  { domains, lifecycle, activity, clock }: DomainFaceParts,
+): Omit<DomainControl, 'getHvmParam' | 'setHvmParam' | 'getHvmContext' | 'setHvmContext'> {
   const find = (domid: DomId): Domain => foundDomain(domains, domid)
   return {
     createDomain(options) {

@@ -38,7 +38,7 @@ export interface TableOperations {
 }
 
 /** Makes the face of memory. */
-export function memoryFace(parts: MemoryFaceParts): MemoryControl {
+export function memoryFace(parts: MemoryFaceParts): Omit<MemoryControl, 'frameOfGfn' | 'highestGfn' | 'populateOnDemand' | 'setOnDemandTarget'> {
   const find = (domid: DomId): Domain => foundDomain(parts.domains, domid)
   return { ...reservationFace(parts, find), ...framesFace(parts, find), ...tablesFace(parts, find), ...dirtyFace(parts, find) }
 }

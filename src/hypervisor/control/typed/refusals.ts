@@ -30,6 +30,7 @@ const NOT_ITS_FRAME = { code: 'PERMISSION_DENIED', says: 'frame {frame} does not
 const IN_USE_AS_TABLE = { code: 'INVALID_STATE', says: 'frame {frame} of domain {domid} is in use as a table' } as const
 const CANNOT_NOTE_WRITES = { code: 'NOT_SUPPORTED', says: 'this host\'s memory cannot note writes' } as const
 const NO_REGISTERS = { code: 'INVALID_STATE', says: 'vCPU {vcpu} of domain {domid} has no registers' } as const
+const NOT_TRANSLATED = { cause: 'untranslated', code: 'INVALID_STATE', says: 'domain {domid} has no physical map of its own' } as const
 const FAILED = { code: 'HYPERCALL_FAILED', says: '{call} for domain {domid} failed with {result}' } as const
 /** The scheduler itself says what it does not take. */
 const NOT_SCHEDULABLE = { code: 'INVALID_ARGUMENT', says: '{message}', told: true } as const
@@ -58,6 +59,18 @@ const REFUSALS = {
   setMaxPages: [{ code: 'INVALID_ARGUMENT', says: 'a limit of {pages} pages makes no sense' }],
   populatePhysmap: [{
     code: 'OUT_OF_MEMORY', says: '{wanted} pages for domain {domid}: there is room for {room}', more: ['free', 'maxPages'],
+  }],
+  populateOnDemand: [NOT_TRANSLATED, {
+    code: 'INVALID_STATE', says: '{count} frames of domain {domid} from {firstGfn} on cannot come on demand', more: ['result'],
+  }],
+  setOnDemandTarget: [NOT_TRANSLATED, { code: 'OUT_OF_MEMORY', says: 'there is no room for {pages} pages of domain {domid}' }],
+  getHvmParam: [NOT_TRANSLATED, { code: 'INVALID_ARGUMENT', says: 'domain {domid} has no parameter {index}', more: ['result'] }],
+  setHvmParam: [NOT_TRANSLATED, {
+    code: 'INVALID_ARGUMENT', says: 'parameter {index} of domain {domid} does not take {value}', more: ['result'],
+  }],
+  getHvmContext: [NOT_TRANSLATED],
+  setHvmContext: [NOT_TRANSLATED, {
+    code: 'INVALID_ARGUMENT', says: 'domain {domid} cannot have this context of {bytes} bytes', more: ['result'],
   }],
   frameInfo: [{ code: 'INVALID_ADDRESS', says: 'the host has no frame {frame}' }],
   frameBytes: [NOT_ITS_FRAME],

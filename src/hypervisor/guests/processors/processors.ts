@@ -3,7 +3,7 @@
  * Whether one is hosted or bare, and what its exits mean, is the kind's.
  */
 import { ERRNO } from '../../../abi/index.ts'
-import type { Processor, ProcessorOptions } from '../../../machine/index.ts'
+import type { Processor, ProcessorOptions, VirtualisedProcessor } from '../../../machine/index.ts'
 import { XenError } from '../../../util/index.ts'
 import type { HostClock } from '../../time/host-clock.ts'
 import type { TscScale } from '../../time/index.ts'
@@ -44,6 +44,12 @@ export class Processors {
   /** The vCPU that one was kept for is gone. */
   release(): void {
     this.reserved -= 1
+  }
+
+  /** A processor with a kernel of its own; answers as `create`. */
+  createVirtualised(options: Omit<ProcessorOptions, 'timestamp' | 'accounting' | 'mode'>): VirtualisedProcessor | number {
+    // The machine makes what the mode says.
+    return this.create({ ...options, mode: 'virtualised' }) as VirtualisedProcessor | number
   }
 
   /** A processor: -EOPNOTSUPP on a host without any, -ENOMEM when the machine has no place for it. */

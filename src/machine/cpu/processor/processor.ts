@@ -56,6 +56,7 @@ export class MachineProcessor implements VirtualisedProcessor {
   private readonly core: Core
   private readonly engine: Engine
   private readonly release: () => void
+  private readonly topology: Topology
   private readonly result = { reason: EXIT.BUDGET as ExitReason, vector: 0, errorCode: 0, address: 0 }
   private readonly physicalAccess = { address: 0, access: 'read', isPresent: false, isTable: false }
   private readonly fetcher: BlockFetcher
@@ -72,7 +73,7 @@ export class MachineProcessor implements VirtualisedProcessor {
   constructor(engine: Engine, base: number, options: ProcessorOptions & { release: () => void }) {
     this.engine = engine
     this.release = options.release
-    const topology = options.topology ?? { index: 0, count: 1 }
+    this.topology = options.topology ?? { index: 0, count: 1 }
     this.core = new Core({
       memory: engine.memory, base, bare: options.mode !== 'hosted', level: engine.level,
       kernelRing: options.mode === 'hosted' ? options.kernelRing ?? 3 : 0,
@@ -80,7 +81,7 @@ export class MachineProcessor implements VirtualisedProcessor {
       sources: {
         descriptors: options.descriptors, timestamp: options.timestamp,
         ports: options.ports ?? (options.mode === 'virtualised' ? undefined : NO_PORTS),
-        cpuid: options.cpuid ?? { read: (leaf, subleaf) => this.identify(leaf, subleaf, topology) },
+        cpuid: options.cpuid ?? { read: (leaf, subleaf) => this.identify(leaf, subleaf) },
         random: options.random ?? new SeededRandom(USUAL_SEED),
       },
       nested: options.physical, interrupts: options.interrupts,
@@ -99,10 +100,10 @@ export class MachineProcessor implements VirtualisedProcessor {
   }
 
   /** What CPUID tells of the processor itself. */
-  private identify(leaf: number, subleaf: number, topology: Topology): CpuidAnswer {
+  private identify(leaf: number, subleaf: number): CpuidAnswer {
     const { registers, level } = this.core
     return queryProcessor(leaf, subleaf, {
-      topology, level, isXsaveOn: (registers.controlLow(4) & CR4.OSXSAVE) !== 0, xcr0: State.xcr0.get(registers.view, registers.base),
+      topology: this.topology, level, isXsaveOn: (registers.controlLow(4) & CR4.OSXSAVE) !== 0, xcr0: State.xcr0.get(registers.view, registers.base),
     })
   }
 
@@ -394,7 +395,7 @@ export class MachineProcessor implements VirtualisedProcessor {
   }
 
   cpuid(leaf: number, subleaf: number): CpuidAnswer {
-    return this.core.outside.cpuid.read(leaf >>> 0, subleaf >>> 0)
+    return this.identify(leaf >>> 0, subleaf >>> 0)
   }
 
   instruction(): Disassembled | undefined {

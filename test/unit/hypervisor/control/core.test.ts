@@ -63,7 +63,7 @@ const LIFE: readonly Row[] = [
     run: (s) => s.parts.lifecycle.create({ ...TYPESCRIPT, domid: domId(0x7ff0) }),
   },
   { what: 'a domain without vCPUs', answer: -ERRNO.EINVAL, run: (s) => s.parts.lifecycle.create({ ...TYPESCRIPT, vcpus: 0 }) },
-  { what: 'a domain of a kind that is not', answer: -ERRNO.EINVAL, run: (s) => s.parts.lifecycle.create({ kind: 'pvh' }) },
+  { what: 'a domain of a kind that is not', answer: -ERRNO.EINVAL, run: (s) => s.parts.lifecycle.create({ kind: 'hvm' }) },
   { what: 'a domain in TypeScript without a program', answer: -ERRNO.EINVAL, run: (s) => s.parts.lifecycle.create({ kind: 'typescript' }) },
   {
     what: 'a domain for which there is no frame', answer: -ERRNO.ENOMEM,

@@ -21,30 +21,41 @@ function remark(support: Support): string {
   }
 }
 
+/** What PVH guests have of an operation: `yes` where it is as for PV guests, otherwise how much of it there is. */
+function forPvh(own: HypercallRow | undefined, operation: string | undefined, pv: Support): string {
+  const support = own?.support ?? own?.operations?.flatMap(({ prefix, rows }) => rows.map((each) => ({ ...each, title: prefix + each.name })))
+    .find(({ title }) => title === operation)?.support
+  if (support === undefined) return ''
+  if (support.level === pv.level && remark(support) === remark(pv)) return 'yes'
+  return remark(support) === '' ? support.level : `${support.level}: ${remark(support)}`
+}
+
 /** One hypercall, and a line for each of its sub-operations. */
-function lines({ name, support, operations = [], source }: HypercallRow, kinds: readonly [string, string]): string[] {
+function lines({ name, support, operations = [], source }: HypercallRow, kinds: readonly [string, string], pvh: HypercallRow | undefined): string[] {
   const title = `\`${name}\` (${HYPERVISOR[name]})`
-  if (support !== undefined) return [row([title, '', ...kinds, support.level, remark(support), source])]
-  return operations.flatMap(({ prefix, rows }) => rows.map((each) =>
-    row([title, `\`${prefix}${each.name}\` (${each.number})`, ...kinds, each.support.level, remark(each.support), source])))
+  if (support !== undefined) return [row([title, '', ...kinds, forPvh(pvh, undefined, support), support.level, remark(support), source])]
+  return operations.flatMap(({ prefix, rows }) => rows.map((each) => {
+    const operation = `${prefix}${each.name}`
+    return row([title, `\`${operation}\` (${each.number})`, ...kinds, forPvh(pvh, operation, each.support), each.support.level, remark(each.support), source])
+  }))
 }
 
 /** The text of the document. */
 export function hypercallsDocument(): string {
-  const { typescript, pv } = hypercallTables()
+  const { typescript, pv, pvh } = hypercallTables()
   const own = new Set(typescript.map(({ name }) => name))
-  const all = pv.flatMap((each) => lines(each, [own.has(each.name) ? 'yes' : '', 'yes']))
+  const all = pv.flatMap((each) => lines(each, [own.has(each.name) ? 'yes' : '', 'yes'], pvh.find(({ name }) => name === each.name)))
   return `# Hypercalls
 
 What there is of each hypercall and each sub-operation of Xen 4.17's public headers. Generated from the table that hypercalls are
 dispatched by; \`npx tsx test/unit/hypervisor/hypercalls/update-hypercalls.ts\` writes it anew.
 
-TypeScript and PV: the kinds of guests that have it. To others, and for a number that stands nowhere here, it is ENOSYS. Full: all
+TypeScript, PV, PVH: the kinds of guests that have it; under PVH stands what is otherwise for those. To others, and for a number that stands nowhere here, it is ENOSYS. Full: all
 that Xen does for such a guest, with Xen's error numbers. Partial: what is missing is named. Refused: the error is that of any call
 whose arguments can be read; dom0 stands for every privileged domain.
 
-| hypercall | sub-operation | TypeScript | PV | support | missing, or error | source |
-| --- | --- | --- | --- | --- | --- | --- |
+| hypercall | sub-operation | TypeScript | PV | PVH | support | missing, or error | source |
+| --- | --- | --- | --- | --- | --- | --- | --- |
 ${all.join('\n')}
 `
 }

@@ -9,7 +9,7 @@ import {
 } from '../../../../src/abi/index.ts'
 import { CALL_SILENT, type HypercallName, type OperationRow } from '../../../../src/hypervisor/domains/hypercall.ts'
 import { KINDS, hypercallTables } from '../../../support/hypercall-table.ts'
-import { type TestGuest, TestHost } from '../../../support/hypervisor-host.ts'
+import { TestGuest, TestHost } from '../../../support/hypervisor-host.ts'
 import { PvGuest } from '../../../support/pv-guest.ts'
 import { HYPERCALL_PREFIX, PREFIXES, type OperationNumbers, askMacros, idleRules, operationsOf } from '../../abi/operations.ts'
 import { whyNoCompiler } from '../../abi/c-program.ts'
@@ -81,6 +81,13 @@ const CALLERS: Record<(typeof KINDS)[number] | 'privileged', () => Caller> = {
     const guest = PvGuest.boot()
     return { guest, address: guest.at(1), place: guest.place(1) }
   },
+  // Before it has a processor, its pointers are host addresses within its own frames.
+  pvh: () => {
+    const host = new TestHost()
+    const domid = host.hypervisor.createDomain({ kind: 'pvh', maxPages: 64 })
+    const guest = new TestGuest(host, domid, host.hypervisor.populatePhysmap(domid, 64, 0))
+    return { guest, address: guest.scratch, place: guest.scratch }
+  },
 }
 
 function plain(privileged: boolean): Caller {
@@ -111,8 +118,8 @@ function ask(caller: Caller, name: HypercallName, { prefix, number }: { readonly
   return caller.guest.call(name, ...(BY_PREFIX[prefix]?.(caller, number) ?? [number, caller.address]))
 }
 
-describe.each(['typescript', 'privileged', 'pv'] as const)('a guest (%s)', (kind) => {
-  const own = tables[kind === 'pv' ? 'pv' : 'typescript']
+describe.each(['typescript', 'privileged', 'pv', 'pvh'] as const)('a guest (%s)', (kind) => {
+  const own = tables[kind === 'privileged' ? 'typescript' : kind]
   const lists = own.flatMap(({ name, operations = [] }) => operations.map((list) => ({ name, ...list })))
 
   test('gets from what is refused the error that the table names', () => {

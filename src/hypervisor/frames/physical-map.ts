@@ -1,0 +1,223 @@
+/**
+ * The physical map of a translated domain: which frame of the host lies at which of the guest's own frame numbers, and what
+ * its processors may do there. Entries of the domain's own frames and the machine-to-physical table always agree, so that a
+ * frame lies at one place at most. An entry holds no reference: own frames have their owner's, granted ones their mapping's.
+ *
+ *   entry:  frame * 4096 | kind << 3 | rights       0: nothing is there
+ *
+ * hot path: processors ask for entries when they fill their translations.
+ * Reference: xen/arch/x86/mm/p2m.c, guest_physmap_add_entry, guest_physmap_remove_page; p2m-pt.c, p2m_type_to_flags.
+ */
+import { ERRNO } from '../../abi/index.ts'
+import { type StateOf, type Stateful, badState, shape } from '../../util/index.ts'
+import { PAGE_SHIFT, PAGE_SIZE } from '../../x86/index.ts'
+import type { FrameTable } from './frame-table.ts'
+import type { MachineToPhys } from './machine-to-phys.ts'
+
+/** What lies at a guest's frame number. */
+export const PLACE = {
+  NONE: 0,
+  /** A frame of the domain's own, shared ones included. */
+  OWN: 1,
+  /** Others' frames: under a grant, for writing or for reading only, and of domains that this one has power over. */
+  GRANTED: 2, GRANTED_READONLY: 3, FOREIGN: 4,
+  /** A frame comes when it is first asked for. */
+  ON_DEMAND: 5,
+} as const
+
+/** One of {@link PLACE}. */
+export type Place = (typeof PLACE)[keyof typeof PLACE]
+
+/** What processors may do, in the machine's bits (FRAME_RIGHT): read 1, write 2, execute 4. */
+const RIGHTS: readonly number[] = [0, 7, 3, 1, 3, 0]
+
+/** One past the highest frame number that a guest may use: its physical addresses have 32 bits. */
+export const MOST_GFNS = 2 ** 20
+const CHUNK_BITS = 9
+const CHUNK = 2 ** CHUNK_BITS
+const KIND_SHIFT = 3
+
+const kindOf = (entry: number): Place => ((entry >>> KIND_SHIFT) & 7) as Place
+const entryOf = (mfn: number, kind: Place): number => mfn * PAGE_SIZE + (kind << KIND_SHIFT) + RIGHTS[kind]!
+
+/** What a physical map works on. */
+export interface PhysicalMapParts {
+  readonly domid: number
+  readonly frames: FrameTable
+  readonly machineToPhys: MachineToPhys
+  /** What processors have remembered of a frame number is to be forgotten at once. */
+  changed(gfn: number): void
+  /** Puts a frame where one is to come on demand, by `place`; false when there is none left. */
+  demanded(gfn: number): boolean
+}
+
+/** What a saved physical map looks like: rows of entries by the number of their first, divided by their count. */
+export const physicalMapShape = /* @__PURE__ */ shape.list(
+  /* @__PURE__ */ shape.tuple(/* @__PURE__ */ shape.whole(0, MOST_GFNS / CHUNK - 1), /* @__PURE__ */ shape.array(Uint32Array, CHUNK)), MOST_GFNS / CHUNK)
+
+/** Physical map of one domain. */
+export class PhysicalMap implements Stateful<StateOf<typeof physicalMapShape>> {
+  private readonly parts: PhysicalMapParts
+  private readonly chunks = new Array<Uint32Array | undefined>(MOST_GFNS / CHUNK).fill(undefined)
+  /** Places where frames are to come on demand. */
+  onDemand = 0
+
+  constructor(parts: PhysicalMapParts) {
+    this.parts = parts
+  }
+
+  /** What a processor is told of a frame number: the frame's address with its rights; 0 where it may do nothing. */
+  entry(gfn: number): number {
+    const entry = this.look(gfn)
+    if (kindOf(entry) !== PLACE.ON_DEMAND) return entry
+    return this.parts.demanded(gfn) ? this.look(gfn) : 0
+  }
+
+  /** What is at a frame number. */
+  kind(gfn: number): Place {
+    return kindOf(this.look(gfn))
+  }
+
+  /** The frame of the domain's own at a frame number, which comes now where it was to come on demand; -1 for none. */
+  frame(gfn: number): number {
+    const entry = this.entry(gfn)
+    return kindOf(entry) === PLACE.OWN ? entry >>> PAGE_SHIFT : -1
+  }
+
+  /** The frame of any kind that is there already; -1 for none. */
+  present(gfn: number): number {
+    const entry = this.look(gfn)
+    return entry >= PAGE_SIZE ? entry >>> PAGE_SHIFT : -1
+  }
+
+  /** Where a frame of the domain's own lies; -1 for nowhere. */
+  placeOf(mfn: number): number {
+    const gfn = this.parts.machineToPhys.get(mfn)
+    return this.isAt(gfn, mfn) ? gfn : -1
+  }
+
+  /** Whether a frame of the domain's own can be put somewhere: not where others' frames lie. */
+  mayPlace(gfn: number): boolean {
+    return this.isPlace(gfn) && !this.isOthers(gfn)
+  }
+
+  /** True for what may be a frame number at all. */
+  isPlace(gfn: number): boolean {
+    return gfn >= 0 && gfn < MOST_GFNS && Number.isInteger(gfn)
+  }
+
+  /**
+   * Puts a frame of the domain's own somewhere; what lay there stays the domain's, without a place, and the frame leaves its
+   * old one. 0; -EINVAL where others' frames lie, and for what is no frame number.
+   */
+  place(gfn: number, mfn: number): number {
+    const { machineToPhys } = this.parts
+    if (!this.mayPlace(gfn)) return -ERRNO.EINVAL
+    this.leave(gfn)
+    const before = machineToPhys.get(mfn)
+    if (this.isAt(before, mfn)) this.write(before, 0)
+    this.write(gfn, entryOf(mfn, PLACE.OWN))
+    machineToPhys.set(mfn, gfn)
+    return 0
+  }
+
+  /** Puts another domain's frame somewhere, for which the caller holds references: 0, or -EINVAL as above. */
+  placeOthers(gfn: number, mfn: number, kind: typeof PLACE.GRANTED | typeof PLACE.GRANTED_READONLY | typeof PLACE.FOREIGN): number {
+    if (!this.mayPlace(gfn)) return -ERRNO.EINVAL
+    this.leave(gfn)
+    this.write(gfn, entryOf(mfn, kind))
+    return 0
+  }
+
+  /** Has a frame come somewhere on demand: 0, or -EBUSY where something is. */
+  placeOnDemand(gfn: number): number {
+    if (!this.isPlace(gfn)) return -ERRNO.EINVAL
+    if (this.look(gfn) !== 0) return -ERRNO.EBUSY
+    this.write(gfn, entryOf(0, PLACE.ON_DEMAND))
+    this.onDemand += 1
+    return 0
+  }
+
+  /** Makes a hole; whoever placed others' frames gives their references back. */
+  remove(gfn: number): void {
+    if (!this.isPlace(gfn)) return
+    this.leave(gfn)
+    if (this.look(gfn) !== 0) this.write(gfn, 0)
+  }
+
+  /** A frame of the domain's own ceases to be: it leaves its place. */
+  forget(mfn: number): void {
+    const gfn = this.parts.machineToPhys.get(mfn)
+    if (this.isAt(gfn, mfn)) this.remove(gfn)
+  }
+
+  /** Highest frame number with something there; -1 for none. */
+  highest(): number {
+    for (let index = this.chunks.length - 1; index >= 0; index -= 1) {
+      const chunk = this.chunks[index]
+      for (let i = CHUNK - 1; chunk !== undefined && i >= 0; i -= 1) if (chunk[i] !== 0) return index * CHUNK + i
+    }
+    return -1
+  }
+
+  /** Everything that is there: number, frame, kind. */
+  *places(): Generator<{ readonly gfn: number; readonly mfn: number; readonly kind: Place }> {
+    for (const [index, chunk] of this.chunks.entries()) {
+      for (let i = 0; chunk !== undefined && i < CHUNK; i += 1) {
+        const entry = chunk[i]!
+        if (entry !== 0) yield { gfn: index * CHUNK + i, mfn: entry >>> PAGE_SHIFT, kind: kindOf(entry) }
+      }
+    }
+  }
+
+  save(): StateOf<typeof physicalMapShape> {
+    return this.chunks.flatMap((chunk, index) => (chunk === undefined ? [] : [[index, chunk.slice()] as const]))
+  }
+
+  /** Whose frames they are, checks say when all is loaded. */
+  load(state: StateOf<typeof physicalMapShape>): void {
+    if (new Set(state.map(([index]) => index)).size !== state.length) throw badState('frame numbers are there twice')
+    for (const [, chunk] of state) for (const entry of chunk) this.judge(entry)
+    this.chunks.fill(undefined)
+    this.onDemand = 0
+    for (const [index, chunk] of state) {
+      this.chunks[index] = chunk.slice()
+      for (const entry of chunk) if (kindOf(entry) === PLACE.ON_DEMAND) this.onDemand += 1
+    }
+  }
+
+  private judge(entry: number): void {
+    const kind = kindOf(entry)
+    const mfn = entry >>> PAGE_SHIFT
+    const hasFrame = kind !== PLACE.NONE && kind !== PLACE.ON_DEMAND
+    const isSound = (kind as number) < RIGHTS.length && entry === entryOf(mfn, kind) && (hasFrame ? this.parts.frames.isValid(mfn) : mfn === 0)
+    if (!isSound) throw badState(`its entry ${entry.toString(16)} is none`)
+  }
+
+  private look(gfn: number): number {
+    return this.chunks[gfn >>> CHUNK_BITS]?.[gfn & (CHUNK - 1)] ?? 0
+  }
+
+  private isOthers(gfn: number): boolean {
+    const kind = this.kind(gfn)
+    return kind === PLACE.GRANTED || kind === PLACE.GRANTED_READONLY || kind === PLACE.FOREIGN
+  }
+
+  private isAt(gfn: number, mfn: number): boolean {
+    return this.isPlace(gfn) && this.look(gfn) === entryOf(mfn, PLACE.OWN)
+  }
+
+  /** What the place is about to lose. */
+  private leave(gfn: number): void {
+    const entry = this.look(gfn)
+    if (kindOf(entry) === PLACE.OWN) this.parts.machineToPhys.clear(entry >>> PAGE_SHIFT)
+    if (kindOf(entry) === PLACE.ON_DEMAND) this.onDemand -= 1
+  }
+
+  private write(gfn: number, entry: number): void {
+    const chunk = this.chunks[gfn >>> CHUNK_BITS] ??= new Uint32Array(CHUNK)
+    const before = chunk[gfn & (CHUNK - 1)]!
+    chunk[gfn & (CHUNK - 1)] = entry
+    if (before >= PAGE_SIZE) this.parts.changed(gfn)
+  }
+}
