@@ -2,9 +2,10 @@
  * The two interfaces that guests speak, as whoever serves them picks one: a hypercall's handler that of the calling vCPU's
  * mode, shared_info that of its domain. Xen calls the one of its own width native and the other one compat.
  *
- * Reference: xen/include/xen/compat.h; xen/arch/x86/include/asm/shared.h.
+ * Reference: xen/include/xen/compat.h; public/arch-x86/xen-x86_32.h, xen_pfn_to_cr3; xen/arch/x86/include/asm/shared.h.
  */
 import type { Fields, Overlay, WideField } from '../util/index.ts'
+import { PAGE_SHIFT, PAGE_SIZE } from '../x86/index.ts'
 import { COMPAT_HYPERVISOR_VIRT_START, COMPAT_MACH2PHYS_VIRT_START } from './arch-x86-32.ts'
 import { HYPERVISOR_VIRT_START, MACH2PHYS_NR_ENTRIES, MACH2PHYS_VIRT_END, MACH2PHYS_VIRT_START } from './arch-x86-64.ts'
 import { type Structure, type Width, layoutOf, ulong } from './structure.ts'
@@ -34,6 +35,10 @@ export interface GuestAbi {
   readonly hypervisorStart: number
   /** Where a PV guest reads the machine-to-physical table, and how many entries there is room for. */
   readonly machineToPhys: { readonly start: number; readonly end: number; readonly entries: number }
+  /** CR3 for a top-level table in that frame: in 32 bits the frame's upper bits stand in the lower ones. */
+  cr3Of(frame: number): number
+  /** Frame of the top-level table that a CR3 names. */
+  frameOfCr3(cr3: number): number
   /** True for what fits into a pointer, which stands in 64 bits where a structure is the same for both. */
   isAddress(address: number): boolean
   /** The layout of a structure. */
@@ -42,6 +47,9 @@ export interface GuestAbi {
 
 /** Where the table of 32-bit guests ends: its last 2 MiB are the hypervisor's own. */
 const COMPAT_TABLE_END = 0xffe0_0000
+
+/** 32 bits rotated to the left. */
+const rotated = (value: number, by: number): number => ((value << by) | (value >>> (32 - by))) >>> 0
 
 function guestAbi(
   name: GuestAbi['name'], width: Width, addresses: Pick<GuestAbi, 'hypervisorStart' | 'machineToPhys'>,
@@ -53,6 +61,8 @@ function guestAbi(
       portCount: width * width, evtchnPending: evtchnPending.offset, evtchnMask: evtchnMask.offset,
       evtchnPendingSel: layoutOf(VcpuInfo, width).evtchnPendingSel.offset,
     },
+    cr3Of: width === 64 ? (frame) => frame * PAGE_SIZE : (frame) => rotated(frame, PAGE_SHIFT),
+    frameOfCr3: width === 64 ? (cr3) => Math.floor(cr3 / PAGE_SIZE) : (cr3) => rotated(cr3, 32 - PAGE_SHIFT),
     isAddress: width === 64 ? () => true : (address) => address >= 0 && address < 2 ** 32,
     of: (structure) => layoutOf(structure, width),
   }
@@ -71,3 +81,6 @@ export const COMPAT: GuestAbi = /* @__PURE__ */ guestAbi('compat', 32, {
     start: COMPAT_MACH2PHYS_VIRT_START, end: COMPAT_TABLE_END, entries: (COMPAT_TABLE_END - COMPAT_MACH2PHYS_VIRT_START) / 4,
   },
 })
+
+/** That of guests with machine words of so many bits. */
+export const guestAbiOf = (width: Width): GuestAbi => (width === 64 ? NATIVE : COMPAT)

@@ -10,7 +10,7 @@ export { PAGE_SHIFT, PAGE_SIZE } from '../x86/index.ts'
 export type {
   ArrayField, BytesField, Decoded, DecodedFields, Field, Fields, Layout, NestedField, NumberField, Overlay, WideField,
 } from '../util/index.ts'
-export { COMPAT, NATIVE } from './guest-abi.ts'
+export { COMPAT, NATIVE, guestAbiOf } from './guest-abi.ts'
 export type { GuestAbi, SharedPlaces } from './guest-abi.ts'
 export type { Structure, Width } from './structure.ts'
 export { ERRNO } from './errno.ts'

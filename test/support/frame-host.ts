@@ -33,6 +33,8 @@ export class FrameHost implements SaveControl, RestoreControl {
   /** Extended state as it was set, and the bits of XCR0 that may be. */
   readonly extended = new Map<number, Uint8Array>()
   offered = 0
+  /** Bits of the guest's machine word. */
+  addressSize: 32 | 64 = 64
   private readonly total: number
   private readonly vcpus: number
   private nextFrame = 1000
@@ -173,6 +175,7 @@ export class FrameHost implements SaveControl, RestoreControl {
       domid: this.domid,
       kind: 'pv',
       hasRegisters: true,
+      addressSize: this.addressSize,
       privileged: false,
       running: false,
       blocked: false,

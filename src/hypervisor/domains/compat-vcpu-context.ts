@@ -5,23 +5,17 @@
  * Reference: xen/include/public/arch-x86/xen.h, struct vcpu_guest_context; xen-x86_32.h, xen_pfn_to_cr3.
  */
 import { PAGE_SIZE } from '../../x86/index.ts'
-import { CompatVcpuGuestContext } from '../../abi/index.ts'
+import { COMPAT, CompatVcpuGuestContext } from '../../abi/index.ts'
 import type { TrapInfoEntry, VcpuContext, VcpuUserRegisters } from './vcpu-registers.ts'
 
 /** Frames that a GDT may span. */
 const GDT_FRAMES = 16
-
-const CR3_SHIFT = 12
 
 /** Registers by the names that a 32-bit guest has for them. */
 const NARROW = { rax: 'eax', rbx: 'ebx', rcx: 'ecx', rdx: 'edx', rsi: 'esi', rdi: 'edi', rbp: 'ebp', rsp: 'esp', rip: 'eip', rflags: 'eflags' } as const
 const narrowRegisters = Object.keys(NARROW) as (keyof typeof NARROW)[]
 const absent = { r8: 0n, r9: 0n, r10: 0n, r11: 0n, r12: 0n, r13: 0n, r14: 0n, r15: 0n } as const
 const selectors = ['cs', 'ss', 'ds', 'es', 'fs', 'gs'] as const
-
-/** A frame as CR3 names it, and back. */
-const foldFrame = (frame: number): bigint => BigInt(((frame << CR3_SHIFT) | (frame >>> (32 - CR3_SHIFT))) >>> 0)
-const unfoldFrame = (register: number): number => ((register >>> CR3_SHIFT) | (register << (32 - CR3_SHIFT))) >>> 0
 
 /** Writes `context` as vcpu_guest_context (2800 bytes) at `base`. */
 export function encodeCompatVcpuContext(context: VcpuContext, view: DataView, base: number): void {
@@ -31,7 +25,7 @@ export function encodeCompatVcpuContext(context: VcpuContext, view: DataView, ba
     fpuCtxt: context.fpu, flags: BigInt(context.flags >>> 0), ldtBase: context.ldtBase, ldtEnts: BigInt(context.ldtEntries),
     gdtFrames: context.gdtFrames.map((frame) => BigInt(frame)), gdtEnts: BigInt(context.gdtEntries),
     kernelSs: BigInt(context.kernelSs), kernelSp: context.kernelSp,
-    ctrlreg: [context.cr0, 0n, 0n, foldFrame(context.kernelTable), context.cr4, 0n, 0n, 0n], debugreg: [...context.debug],
+    ctrlreg: [context.cr0, 0n, 0n, BigInt(COMPAT.cr3Of(context.kernelTable)), context.cr4, 0n, 0n, 0n], debugreg: [...context.debug],
     eventCallbackCs: BigInt(context.eventCallbackCs ?? 0), eventCallbackEip: context.eventCallback,
     failsafeCallbackCs: BigInt(context.failsafeCallbackCs ?? 0), failsafeCallbackEip: context.failsafeCallback,
     vmAssist: context.vmAssist,
@@ -72,7 +66,7 @@ export function decodeCompatVcpuContext(view: DataView, base: number): VcpuConte
     ldtBase: at.ldtBase.get(view, base), ldtEntries: at.ldtEnts.number(view, base),
     gdtFrames: Array.from({ length: gdtPages }, (_, i) => word(at.gdtFrames, i)), gdtEntries,
     kernelSs: at.kernelSs.low(view, base), kernelSp: at.kernelSp.get(view, base),
-    kernelTable: unfoldFrame(word(at.ctrlreg, 3)), userTable: 0,
+    kernelTable: COMPAT.frameOfCr3(word(at.ctrlreg, 3)), userTable: 0,
     cr0: BigInt(word(at.ctrlreg, 0)), cr4: BigInt(word(at.ctrlreg, 4)),
     debug: Array.from({ length: at.debugreg.count }, (_, i) => BigInt(word(at.debugreg, i))),
     eventCallback: at.eventCallbackEip.get(view, base), eventCallbackCs: at.eventCallbackCs.low(view, base),

@@ -51,7 +51,7 @@ export const domainShape = /* @__PURE__ */ shape.record({
   crashReport: /* @__PURE__ */ shape.optional(crashReportShape), suspendFrame: frame, assists: /* @__PURE__ */ shape.whole(-(2 ** 31), 0xffff_ffff),
   hidesMachineToPhys: shape.flag, memoryMap: /* @__PURE__ */ shape.list(memoryRangeShape, 4096), eoiFrame: frame,
   cpuPolicy: /* @__PURE__ */ shape.optional(/* @__PURE__ */ shape.list(/* @__PURE__ */ shape.tuple(/* @__PURE__ */ shape.text(32), answerShape), 4096)),
-  logDirty: shape.flag, abi: /* @__PURE__ */ shape.oneOf(NATIVE.name, COMPAT.name), watchdogs: watchdogsShape, vcpus: /* @__PURE__ */ shape.list(vcpuShape, 128, 1),
+  logDirty: shape.flag, abi: /* @__PURE__ */ shape.oneOf(NATIVE.width, COMPAT.width), watchdogs: watchdogsShape, vcpus: /* @__PURE__ */ shape.list(vcpuShape, 128, 1),
 })
 
 /** A domain as plain data. */

@@ -4,7 +4,7 @@
  * frames, ports and grants are is kept by the parts that own them.
  */
 import type { CpuidTable } from './cpu-policy.ts'
-import { COMPAT, type GuestAbi, LEGACY_MAX_VCPUS, NATIVE, SharedInfo, VcpuInfo } from '../../abi/index.ts'
+import { type GuestAbi, LEGACY_MAX_VCPUS, NATIVE, SharedInfo, VcpuInfo, guestAbiOf } from '../../abi/index.ts'
 import { PAGE_SIZE } from '../../x86/index.ts'
 import { type DomId, type Stateful, badState } from '../../util/index.ts'
 import type { CrashReport } from './crash-report.ts'
@@ -140,7 +140,7 @@ export class Domain implements DomainFacts, Stateful<DomainState> {
     } = this
     return {
       maxPages, totalPages, sharedPages, pauseCount, dying, isShutDown, shutdownReason, shutdownCode, suspendFrame, assists,
-      hidesMachineToPhys, eoiFrame, logDirty, abi: abi.name, crashReport: structuredClone(crashReport), memoryMap: memoryMap.map((range) => ({ ...range })),
+      hidesMachineToPhys, eoiFrame, logDirty, abi: abi.width, crashReport: structuredClone(crashReport), memoryMap: memoryMap.map((range) => ({ ...range })),
       cpuPolicy: cpuPolicy === undefined ? undefined : [...cpuPolicy].map(([key, answer]) => [key, [...answer]] as const),
       watchdogs: this.watchdogs.save(), vcpus: this.vcpus.map((vcpu) => vcpu.save()),
     }
@@ -151,7 +151,7 @@ export class Domain implements DomainFacts, Stateful<DomainState> {
     if (vcpus.length !== this.vcpus.length) throw badState(`it has ${vcpus.length} vCPUs`)
     vcpus.forEach((saved, i) => this.vcpus[i]!.checkInfo(saved, state.dying))
     Object.assign(this, own)
-    this.abi = abi === COMPAT.name ? COMPAT : NATIVE
+    this.abi = guestAbiOf(abi)
     this.cpuPolicy = cpuPolicy === undefined ? undefined : new Map(cpuPolicy)
     this.watchdogs.load(watchdogs)
     vcpus.forEach((saved, i) => this.vcpus[i]!.load(saved))

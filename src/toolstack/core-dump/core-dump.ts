@@ -9,9 +9,9 @@
  */
 import {
   ELFNOTE, HYPERVISOR_VIRT_START, VcpuGuestContext, XEN_CAPABILITIES_INFO_LEN, XEN_CHANGESET_INFO_LEN,
-  XEN_EXTRAVERSION_LEN, XenCompileInfo,
+  XEN_EXTRAVERSION_LEN, XenCompileInfo, guestAbiOf,
 } from '../../abi/index.ts'
-import { type ControlInterface, XEN_VERSION, encodeVcpuContext } from '../../hypervisor/index.ts'
+import { type ControlInterface, XEN_VERSION, vcpuContextCodec } from '../../hypervisor/index.ts'
 import type { DomId, Mfn } from '../../util/index.ts'
 import { PAGE_SIZE } from '../../x86/index.ts'
 import { type ByteOutput, openOutput } from '../stream/index.ts'
@@ -148,14 +148,18 @@ function writeSectionHeader(
   view.setBigUint64(at + 56, BigInt(entry), true)
 }
 
-/** Registers of the vCPUs that have any, one vcpu_guest_context each. */
+/**
+ * Registers of the vCPUs that have any, one vcpu_guest_context each: a 32-bit guest's begins the room of a 64-bit one's, as in
+ * libxc's union of the two.
+ */
 function contextsOf(control: CoreSource, domid: DomId): Uint8Array {
-  const { hasRegisters, maxVcpu } = control.domainInfo(domid)
+  const { hasRegisters, maxVcpu, addressSize } = control.domainInfo(domid)
   const online = Array.from({ length: hasRegisters ? maxVcpu + 1 : 0 }, (_, vcpu) => vcpu)
     .filter((vcpu) => control.vcpuInfo(domid, vcpu).online)
   const bytes = new Uint8Array(online.length * VcpuGuestContext.size)
   const view = new DataView(bytes.buffer)
-  online.forEach((vcpu, i) => encodeVcpuContext(control.getVcpuContext(domid, vcpu), view, i * VcpuGuestContext.size))
+  const codec = vcpuContextCodec(guestAbiOf(addressSize))
+  online.forEach((vcpu, i) => codec.encode(control.getVcpuContext(domid, vcpu), view, i * VcpuGuestContext.size))
   return bytes
 }
 

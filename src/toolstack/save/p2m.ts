@@ -5,12 +5,14 @@
  *
  *   tree:  pfn_to_mfn_frame_list_list -> page of 512 mfns -> page of 512 mfns -> p2m pages of 512 entries
  *
+ * In a 32-bit guest these are words of 4 bytes, 1,024 in a page.
+ *
  * Reference: xen/include/public/arch-x86/xen.h, struct arch_shared_info; start_info's comment in public/xen.h.
  */
-import { PAGE_SIZE, SharedInfo } from '../../abi/index.ts'
+import { type GuestAbi, PAGE_SIZE, SharedInfo, guestAbiOf } from '../../abi/index.ts'
 import type { ControlInterface } from '../../hypervisor/index.ts'
 import { type DomId, type Mfn, XenError, isCanonical } from '../../util/index.ts'
-import { ENTRIES_PER_TABLE, PAGE_SHIFT, PTE, PTE_HIGH_FRAME, tableIndex } from '../../x86/index.ts'
+import { PAGE_SHIFT, PTE, PTE_HIGH_FRAME, tableIndex } from '../../x86/index.ts'
 
 /**
  * Most pages a p2m may describe: what fits into 4 GiB of host memory, tenfold. Stops a lying max_pfn from costing time.
@@ -39,6 +41,9 @@ export interface PhysToMachine {
 /** What stands in a list where the guest has no frame. */
 export const NO_FRAME = 0xffff_ffff
 
+/** In a word of 32 bits, a number from here on is none of a frame's. */
+const MARKS = 0x4000_0000
+
 const invalid = (what: string, details: Record<string, unknown>): XenError =>
   new XenError('INVALID_STATE', `the guest's p2m is unusable: ${what}`, { details })
 
@@ -48,10 +53,15 @@ const viewOf = (data: Uint8Array): DataView => new DataView(data.buffer, data.by
 class P2mReader {
   private readonly control: P2mControl
   private readonly domid: DomId
+  private readonly abi: GuestAbi
+  /** Words in a page. */
+  readonly perPage: number
 
-  constructor(control: P2mControl, domid: DomId) {
+  constructor(control: P2mControl, domid: DomId, abi: GuestAbi) {
     this.control = control
     this.domid = domid
+    this.abi = abi
+    this.perPage = PAGE_SIZE / abi.word.size
   }
 
   page(frame: number, what: string): DataView {
@@ -70,7 +80,7 @@ class P2mReader {
   private walk(root: number, address: number): Mfn {
     if (!isCanonical(address)) throw invalid(`p2m_vaddr 0x${address.toString(16)} is not canonical`, { address })
     let frame = root
-    for (let level = 4; level >= 1; level -= 1) {
+    for (let level = this.abi.width === 64 ? 4 : 3; level >= 1; level -= 1) {
       const table = this.page(frame, `level ${level} of the p2m's page tables`)
       const at = tableIndex(address, level) * 8
       const low = table.getUint32(at, true)
@@ -83,29 +93,38 @@ class P2mReader {
   /** Frames of the list given by the tree. */
   tree(root: number, pages: number): Mfn[] {
     const top = this.page(root, 'pfn_to_mfn_frame_list_list')
-    const entry = (table: DataView, index: number): number => Number(table.getBigUint64(index * 8, true))
-    if (Math.ceil(pages / ENTRIES_PER_TABLE) > ENTRIES_PER_TABLE) throw invalid('the tree is too small', { pages })
+    const { perPage, abi: { word } } = this
+    const entry = (table: DataView, index: number): number => word.number(table, index * word.size)
+    if (Math.ceil(pages / perPage) > perPage) throw invalid('the tree is too small', { pages })
     return Array.from({ length: pages }, (_, i) => {
-      const middle = this.page(entry(top, Math.floor(i / ENTRIES_PER_TABLE)), 'a frame list')
-      return entry(middle, i % ENTRIES_PER_TABLE) as Mfn
+      const middle = this.page(entry(top, Math.floor(i / perPage)), 'a frame list')
+      return entry(middle, i % perPage) as Mfn
     })
+  }
+
+  /** The frame that an entry of the list names; NO_FRAME where it names none, or one that is not the domain's own memory. */
+  entry(page: DataView, index: number): number {
+    const { word } = this.abi
+    const low = word.low(page, index * word.size)
+    // The two upper bits mark foreign and identity entries.
+    return word.high(page, index * word.size) === 0 && (word.size === 8 || low < MARKS) ? low : NO_FRAME
   }
 }
 
 /** Reads the p2m of a PV domain. Throws INVALID_STATE when the guest has not set it up or it is broken. */
 export function readP2m(control: P2mControl, domid: DomId): PhysToMachine {
   const info = control.domainInfo(domid)
-  const reader = new P2mReader(control, domid)
+  const abi = guestAbiOf(info.addressSize)
+  const reader = new P2mReader(control, domid, abi)
   const shared = reader.page(info.sharedInfoFrame, 'shared_info')
-  const arch = SharedInfo.arch.layout
-  const base = SharedInfo.arch.at(0)
+  const { arch: { layout: arch, offset: base } } = abi.of(SharedInfo)
   const maxPfn = arch.maxPfn.number(shared, base)
   if (maxPfn === 0 || maxPfn > MAX_PFN) throw invalid(`max_pfn ${maxPfn} is not from 1 to ${MAX_PFN}`, { maxPfn })
-  const pages = Math.ceil(maxPfn / ENTRIES_PER_TABLE)
+  const pages = Math.ceil(maxPfn / reader.perPage)
   const cr3 = arch.p2mCr3.number(shared, base)
   const frames = cr3 === 0
     ? reader.tree(arch.pfnToMfnFrameListList.number(shared, base), pages)
-    : reader.linear(Math.floor(cr3 / PAGE_SIZE), Number(BigInt.asIntN(64, arch.p2mVaddr.get(shared, base))), pages)
+    : reader.linear(abi.frameOfCr3(cr3), Number(BigInt.asIntN(64, arch.p2mVaddr.get(shared, base))), pages)
   return { maxPfn, frames, entries: readEntries(reader, { frames, maxPfn, limit: 2 * info.totalPages + SLACK }) }
 }
 
@@ -120,14 +139,13 @@ function readEntries(reader: P2mReader, { frames, maxPfn, limit }: P2mFacts): Ui
   const entries = new Uint32Array(maxPfn).fill(NO_FRAME)
   let named = 0
   frames.forEach((frame, index) => {
-    const { buffer, byteOffset } = reader.page(frame, 'the p2m')
-    const page = new Uint32Array(buffer, byteOffset, ENTRIES_PER_TABLE * 2)
-    const first = index * ENTRIES_PER_TABLE
-    const count = Math.min(ENTRIES_PER_TABLE, maxPfn - first)
+    const page = reader.page(frame, 'the p2m')
+    const first = index * reader.perPage
+    const count = Math.min(reader.perPage, maxPfn - first)
     for (let i = 0; i < count; i += 1) {
-      // Bits 63 and 62 mark foreign and identity entries; such pages are not the domain's own memory.
-      if (page[i * 2 + 1] !== 0) continue
-      entries[first + i] = page[i * 2]!
+      const mfn = reader.entry(page, i)
+      if (mfn === NO_FRAME) continue
+      entries[first + i] = mfn
       named += 1
     }
     if (named > limit) throw invalid(`it names more than ${limit} frames`, { limit })

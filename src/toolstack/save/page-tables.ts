@@ -6,9 +6,17 @@
 import { XenError } from '../../util/index.ts'
 import { ENTRIES_PER_TABLE, PAGE_SHIFT, PTE, PTE_HIGH_FRAME } from '../../x86/index.ts'
 
+/** Slots of a table, from the first to the last. */
+interface Slots {
+  readonly first: number
+  readonly last: number
+}
+
+const NO_SLOTS: Slots = { first: 0, last: -1 }
 /** Slots of a top-level table that are Xen's: 0xffff800000000000 to 0xffff87ffffffffff. */
-const XEN_FIRST_SLOT = 256
-const XEN_LAST_SLOT = 271
+const XEN_SLOTS: Slots = { first: 256, last: 271 }
+/** In a 32-bit guest, whose top-level table has four entries: what is behind them, and 0xf5800000 to the end. */
+const XEN_SLOTS_PAE: Readonly<Partial<Record<number, Slots>>> = { 3: { first: 4, last: 511 }, 2: { first: 428, last: 511 } }
 
 /** Maps a frame number to another; undefined when it has none. */
 export type FrameMap = (frame: number) => number | undefined
@@ -17,46 +25,62 @@ export type FrameMap = (frame: number) => number | undefined
 export interface TablePlace {
   readonly level: number
   readonly pfn: number
+  /** Levels of the guest's tables: 3 of a 32-bit guest; 4 unless given. */
+  readonly levels?: 3 | 4
 }
 
-const isXenSlot = (level: number, slot: number): boolean =>
-  level === 4 && slot >= XEN_FIRST_SLOT && slot <= XEN_LAST_SLOT
+/**
+ * Slots of a table that are Xen's. Of a 32-bit guest's level-2 tables only that at the end of its address space has any, and
+ * nothing tells it from others but that the first of them leads to a frame of Xen's.
+ */
+function xenSlots({ level, levels }: TablePlace, isForeign: (slot: number) => boolean): Slots {
+  if (levels !== 3) return level === 4 ? XEN_SLOTS : NO_SLOTS
+  const slots = XEN_SLOTS_PAE[level] ?? NO_SLOTS
+  return level !== 2 || isForeign(slots.first) ? slots : NO_SLOTS
+}
+
+const frameOf = (low: number, high: number): number => (high & PTE_HIGH_FRAME) * 2 ** 20 + (low >>> PAGE_SHIFT)
 
 function convert(
   page: Uint8Array,
   place: TablePlace,
-  entry: (low: number, high: number, slot: number) => number,
+  entry: { convert(low: number, high: number, slot: number): number; isOwn(frame: number): boolean },
 ): Uint8Array {
   const out = page.slice()
   const words = new Uint32Array(out.buffer)
+  const { first, last } = xenSlots(place, (slot) =>
+    (words[slot * 2]! & PTE.PRESENT) !== 0 && !entry.isOwn(frameOf(words[slot * 2]!, words[slot * 2 + 1]!)))
+  words.fill(0, first * 2, (last + 1) * 2)
   for (let slot = 0; slot < ENTRIES_PER_TABLE; slot += 1) {
-    if (isXenSlot(place.level, slot)) {
-      words.fill(0, slot * 2, slot * 2 + 2)
-      continue
-    }
     const low = words[slot * 2]!
     if ((low & PTE.PRESENT) === 0) continue
     const high = words[slot * 2 + 1]!
-    const frame = entry(low, high, slot)
+    const frame = entry.convert(low, high, slot)
     words[slot * 2] = (frame << PAGE_SHIFT) | (low & 0xfff)
     words[slot * 2 + 1] = (high & ~PTE_HIGH_FRAME) | Math.floor(frame / 2 ** 20)
   }
   return out
 }
 
-/** A converter that maps each present entry's frame with `map`; `code` and `what` say what a missing one means. */
-function converter(code: 'INVALID_STATE' | 'INVALID_STREAM', what: string) {
+/**
+ * A converter that maps each present entry's frame with `map`; `code` and `what` say what a missing one means. `isLive`: the
+ * tables are those of a domain, in which Xen has entries of its own.
+ */
+function converter({ code, what, isLive }: { readonly code: 'INVALID_STATE' | 'INVALID_STREAM'; readonly what: string; readonly isLive: boolean }) {
   const fail = (place: TablePlace, slot: number, why: string, frame?: number): XenError =>
     new XenError(code, `page table pfn ${place.pfn}, slot ${slot}: ${why}`, {
       details: { ...place, slot, ...(frame === undefined ? {} : { frame }) },
     })
   return (page: Uint8Array, place: TablePlace, map: FrameMap): Uint8Array =>
-    convert(page, place, (low, high, slot) => {
-      if (place.level > 1 && (low & PTE.LARGE) !== 0) throw fail(place, slot, 'large pages are not for PV guests')
-      const frame = (high & PTE_HIGH_FRAME) * 2 ** 20 + (low >>> PAGE_SHIFT)
-      const mapped = map(frame)
-      if (mapped === undefined) throw fail(place, slot, `${what} ${frame}`, frame)
-      return mapped
+    convert(page, place, {
+      isOwn: (frame) => !isLive || map(frame) !== undefined,
+      convert: (low, high, slot) => {
+        if (place.level > 1 && (low & PTE.LARGE) !== 0) throw fail(place, slot, 'large pages are not for PV guests')
+        const frame = frameOf(low, high)
+        const mapped = map(frame)
+        if (mapped === undefined) throw fail(place, slot, `${what} ${frame}`, frame)
+        return mapped
+      },
     })
 }
 
@@ -64,10 +88,11 @@ function converter(code: 'INVALID_STATE' | 'INVALID_STREAM', what: string) {
  * A copy of a table with pfns in place of mfns and Xen's slots empty. Throws INVALID_STATE for a frame that is not the
  * domain's.
  */
-export const toPseudoPhysical = /* @__PURE__ */ converter(
-  'INVALID_STATE',
-  "it maps a frame that is not the domain's own,",
-)
+export const toPseudoPhysical = /* @__PURE__ */ converter({
+  code: 'INVALID_STATE', what: "it maps a frame that is not the domain's own,", isLive: true,
+})
 
 /** A copy of a table with mfns in place of pfns. Throws INVALID_STREAM for a pfn that the stream has not named. */
-export const toMachine = /* @__PURE__ */ converter('INVALID_STREAM', 'it maps a page that the stream does not hold,')
+export const toMachine = /* @__PURE__ */ converter({
+  code: 'INVALID_STREAM', what: 'it maps a page that the stream does not hold,', isLive: false,
+})

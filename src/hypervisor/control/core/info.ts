@@ -3,7 +3,7 @@
  * Reference: tools/libs/ctrl/xc_domain.c, xc_dominfo; xen/common/domctl.c, getdomaininfo, XEN_DOMCTL_getvcpuinfo;
  * xen/common/sysctl.c, XEN_SYSCTL_physinfo.
  */
-import { SHUTDOWN } from '../../../abi/index.ts'
+import { NATIVE, SHUTDOWN } from '../../../abi/index.ts'
 import type { Mfn } from '../../../util/index.ts'
 import type { Domain, Vcpu } from '../../domains/domain.ts'
 import type { DomainInfo, HostInfo, VcpuInfoSnapshot } from './records.ts'
@@ -16,6 +16,7 @@ export function describeDomain(domain: Domain, now: number): DomainInfo {
     domid: domain.id,
     kind: domain.kind.name,
     hasRegisters: domain.kind.hasRegisters,
+    addressSize: (domain.kind.abi ?? NATIVE).width,
     privileged: domain.privileged,
     running: online.some((vcpu) => vcpu.runningOn >= 0),
     blocked: online.length > 0 && online.every((vcpu) => vcpu.blocked),

@@ -2,6 +2,7 @@
  * What operations of the control interface take and give, as plain data. Numbers are exact: bytes, frames, nanoseconds.
  * Reference: xen/include/public/domctl.h, sysctl.h.
  */
+import type { Width } from '../../../abi/index.ts'
 import type { DomId, Mfn } from '../../../util/index.ts'
 import type { RunnerFactory } from '../../domains/vcpu-runner.ts'
 
@@ -39,6 +40,8 @@ export interface DomainInfo {
   readonly kind: GuestKindName
   /** Its vCPUs have registers: contexts to be saved, watched and shown. */
   readonly hasRegisters: boolean
+  /** Bits of its kernel's machine word. Reference: XEN_DOMCTL_get_address_size. */
+  readonly addressSize: Width
   readonly privileged: boolean
   /** State letters of `xl list`: r, b, p, s, c, d. `shutdown` and `crashed` exclude each other as they do there. */
   readonly running: boolean

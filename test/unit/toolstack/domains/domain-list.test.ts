@@ -6,6 +6,7 @@ const info = (over: Partial<DomainInfo>): DomainInfo => ({
   domid: 1 as DomainInfo['domid'],
   kind: 'pv',
   hasRegisters: true,
+  addressSize: 64,
   privileged: false,
   running: false,
   blocked: false,

@@ -1,26 +1,28 @@
 import { describe, expect, test } from 'vitest'
-import { SharedInfo } from '../../../../src/abi/index.ts'
+import { COMPAT, type GuestAbi, NATIVE, SharedInfo } from '../../../../src/abi/index.ts'
 import { NO_FRAME, readP2m } from '../../../../src/toolstack/save/p2m.ts'
 import type { Mfn } from '../../../../src/util/index.ts'
 import { FrameHost } from '../../../support/frame-host.ts'
 
 const PAGES = 40
+const ABIS = [NATIVE, COMPAT]
 
 /** Writes one field of shared_info. */
 type Set = (name: 'maxPfn' | 'pfnToMfnFrameListList' | 'p2mCr3' | 'p2mVaddr', value: bigint) => void
 
 /** A domain of 40 pages that describes its list as a tree: page 0 is the root, 1 the list of lists, 2 the list. */
-function described() {
+function described(abi: GuestAbi = NATIVE) {
   const host = new FrameHost()
+  host.addressSize = abi.width
   const frames = host.populatePhysmap(host.domid, PAGES, 0)
   const view = (frame: Mfn): DataView => {
     const bytes = host.frameBytes(host.domid, frame)
     return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   }
   const put = (page: number, index: number, value: bigint): void =>
-    view(frames[page]!).setBigUint64(index * 8, value, true)
+    abi.word.set(view(frames[page]!), index * abi.word.size, value)
   const set: Set = (name, value) =>
-    SharedInfo.arch.layout[name].set(view(host.sharedInfoFrame), SharedInfo.arch.at(0), value)
+    abi.of(SharedInfo).arch.layout[name].set(view(host.sharedInfoFrame), abi.of(SharedInfo).arch.at(0), value)
   put(0, 0, BigInt(frames[1]!))
   put(1, 0, BigInt(frames[2]!))
   frames.forEach((frame, i) => put(2, i, BigInt(frame)))
@@ -43,14 +45,41 @@ function linear(address: bigint) {
 }
 
 describe('a list of frames', () => {
-  test('is found by the tree that describes it', () => {
-    const { host, frames } = described()
+  test.each(ABIS)('of a guest of $width bits is found by the tree that describes it', (abi) => {
+    const { host, frames } = described(abi)
     expect(readP2m(host, host.domid)).toEqual({ maxPfn: PAGES, frames: [frames[2]], entries: Uint32Array.from(frames) })
   })
 
   test.each([0xffff_ffff_8001_a000n, 0x0000_7f00_0000_0000n])('is found at the virtual address %x', (address) => {
     const { host, frames } = linear(address)
     expect(readP2m(host, host.domid)).toEqual({ maxPfn: PAGES, frames: [frames[2]], entries: Uint32Array.from(frames) })
+  })
+
+  test('of a 32-bit guest is found at a virtual address by tables of three levels', () => {
+    const { host, frames, set } = described(COMPAT)
+    const address = 0xf040_3000
+    const tables = [[3, address >>> 30, 4], [4, (address >>> 21) & 511, 5], [5, (address >>> 12) & 511, 2]] as const
+    for (const [page, index, next] of tables) {
+      const bytes = host.frameBytes(host.domid, frames[page]!)
+      new DataView(bytes.buffer, bytes.byteOffset).setBigUint64(index * 8, (BigInt(frames[next]!) << 12n) | 0x67n, true)
+    }
+    set('p2mCr3', BigInt(COMPAT.cr3Of(frames[3]!)))
+    set('p2mVaddr', BigInt(address))
+    set('pfnToMfnFrameListList', 0xffff_ffffn)
+    expect(readP2m(host, host.domid)).toEqual({ maxPfn: PAGES, frames: [frames[2]], entries: Uint32Array.from(frames) })
+  })
+
+  test('of a 32-bit guest has a thousand entries in a page', () => {
+    const { host, frames, put, set } = described(COMPAT)
+    set('maxPfn', 1025n)
+    put(1, 1, BigInt(frames[6]!))
+    put(6, 0, BigInt(frames[39]!))
+    for (let i = PAGES; i < 1024; i += 1) put(2, i, 0xffff_ffffn)
+    put(2, 41, 0x8000_0000n)
+    put(2, 42, 0x4000_0005n)
+    const { entries, frames: pages } = readP2m(host, host.domid)
+    expect(pages).toEqual([frames[2], frames[6]])
+    expect([entries[1024], entries[40], entries[41], entries[42]]).toEqual([frames[39], NO_FRAME, NO_FRAME, NO_FRAME])
   })
 
   test('has no frame where the balloon is, nor where an entry is marked as foreign', () => {

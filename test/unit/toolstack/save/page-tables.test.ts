@@ -1,0 +1,59 @@
+import { describe, expect, test } from 'vitest'
+import { type FrameMap, type TablePlace, toMachine, toPseudoPhysical } from '../../../../src/toolstack/save/page-tables.ts'
+
+const PRESENT = 0x63
+
+/** A table with entries at some slots, each of a frame. */
+function table(entries: Readonly<Record<number, number>>, flags = PRESENT): Uint8Array {
+  const bytes = new Uint8Array(4096)
+  const view = new DataView(bytes.buffer)
+  for (const [slot, frame] of Object.entries(entries)) view.setBigUint64(Number(slot) * 8, (BigInt(frame) << 12n) | BigInt(flags), true)
+  return bytes
+}
+
+/** Frames by slot. */
+function framesOf(bytes: Uint8Array): Record<number, number> {
+  const view = new DataView(bytes.buffer)
+  const entries = Array.from({ length: 512 }, (_, slot) => [slot, Number(view.getBigUint64(slot * 8, true) >> 12n)] as const)
+  return Object.fromEntries(entries.filter(([, frame]) => frame !== 0))
+}
+
+/** Frames from 1000 on are the domain's. */
+const toPfn: FrameMap = (frame) => (frame >= 1000 && frame < 2000 ? frame - 1000 : undefined)
+const toMfn: FrameMap = (pfn) => (pfn < 1000 ? pfn + 1000 : undefined)
+const of = (level: number, levels?: 3 | 4): TablePlace => ({ level, pfn: 9, ...(levels === undefined ? {} : { levels }) })
+
+describe('a table on its way into a stream', () => {
+  test('holds pages in place of frames', () => {
+    expect(framesOf(toPseudoPhysical(table({ 0: 1005, 511: 1006 }), of(1), toPfn))).toEqual({ 0: 5, 511: 6 })
+  })
+
+  test('loses the slots of Xen\'s in a 64-bit guest\'s top-level table', () => {
+    expect(framesOf(toPseudoPhysical(table({ 3: 1005, 256: 7, 271: 8, 272: 1006 }), of(4), toPfn))).toEqual({ 3: 5, 272: 6 })
+  })
+
+  test('loses what is behind the four entries of a 32-bit guest\'s', () => {
+    expect(framesOf(toPseudoPhysical(table({ 0: 1001, 3: 1002, 4: 7, 511: 8 }), of(3, 3), toPfn))).toEqual({ 0: 1, 3: 2 })
+  })
+
+  test('loses the hypervisor\'s hole in that level-2 table that has it, and in no other', () => {
+    expect(framesOf(toPseudoPhysical(table({ 1: 1001, 427: 1003, 428: 7, 429: 8, 511: 9 }), of(2, 3), toPfn))).toEqual({ 1: 1, 427: 3 })
+    expect(framesOf(toPseudoPhysical(table({ 1: 1001, 428: 1002, 511: 1003 }), of(2, 3), toPfn))).toEqual({ 1: 1, 428: 2, 511: 3 })
+  })
+
+  test.each([[2, 3, 429], [2, 4, 428], [1, 3, 428], [3, 4, 4]] as const)(
+    'that maps a frame of somebody else\'s at level %i of %i, slot %i, is refused', (level, levels, slot) => {
+      expect(() => toPseudoPhysical(table({ [slot]: 7 }), of(level, levels), toPfn)).toThrow(expect.objectContaining({ code: 'INVALID_STATE' }))
+    },
+  )
+})
+
+describe('a table on its way out of a stream', () => {
+  test('gets this host\'s frames', () => {
+    expect(framesOf(toMachine(table({ 2: 7, 428: 8 }), of(2, 3), toMfn))).toEqual({ 2: 1007, 428: 1008 })
+  })
+
+  test('is refused where it maps what the stream does not hold, in the hypervisor\'s hole too', () => {
+    expect(() => toMachine(table({ 428: 5000 }), of(2, 3), toMfn)).toThrow(expect.objectContaining({ code: 'INVALID_STREAM' }))
+  })
+})
