@@ -60,11 +60,11 @@ export function compose(options: HypervisorOptions, factories: readonly GuestKin
 }
 
 /** Frames, their owners and their types. */
-function composeMemory({ memory, portion }: HypervisorOptions): MemoryParts {
+function composeMemory({ memory, portion, before }: HypervisorOptions): MemoryParts {
   const domains = new DomainRegistry()
-  const frames = new FrameTable(memory.firstFrame, memory.endFrame)
+  const frames = new FrameTable(memory.firstFrame, memory.endFrame, before)
   const allocator = new FrameAllocator(memory.firstFrame, memory.endFrame)
-  const machineToPhys = takeMachineToPhys(memory, allocator, frames)
+  const machineToPhys = takeMachineToPhys({ memory, allocator, frames, isThere: before !== undefined })
   const tlb = new TlbClock()
   const meter = new WorkMeter(portion)
   const domainMemory = new DomainMemory({

@@ -1,5 +1,6 @@
 /** What the one who makes a hypervisor brings along and may choose. */
 import type { Random } from '../util/index.ts'
+import type { FrameRows } from './frames/frame-table.ts'
 import type { CpuidPolicy } from './guests/processors/cpuid.ts'
 import type { ProcessorFactory } from './guests/processors/processors.ts'
 import type { GuestMemory } from './memory/guest-memory.ts'
@@ -34,6 +35,11 @@ export interface HypervisorOptions {
    * that is possible.
    */
   readonly portion?: number
+  /**
+   * The frame table of a hypervisor that there was before over this memory, which holds what that one left in it: nothing is written
+   * to either until the new one is loaded.
+   */
+  readonly before?: FrameRows
   /** Hears of listeners that threw. */
   readonly onListenerError?: (error: unknown) => void
 }

@@ -4,11 +4,13 @@
  */
 import { ERRNO, HYPERVISOR } from '../abi/index.ts'
 import {
-  type Check, type DomId, type OptionChecks, type SavedTree, XenError, anything, callable, checkOptions, hashParts, hashState, having,
+  type Check, type DomId, type OptionChecks, type SavedTree, XenError, anything, callable, checkOptions, flag, hashParts, hashState, having,
   oneOf, real, text, whole,
 } from '../util/index.ts'
 import type { Finding } from './checks/recount.ts'
+import { silentFrames } from './checks/silent-frames.ts'
 import { compose } from './composition.ts'
+import type { FrameRows } from './frames/frame-table.ts'
 import type { HypervisorOptions } from './hypervisor-options.ts'
 import type { HypervisorParts } from './hypervisor-parts.ts'
 import { DomainActivity } from './control/core/activity.ts'
@@ -26,16 +28,18 @@ import { translatedFace } from './control/typed/translated.ts'
 import { vcpuFace } from './control/typed/vcpus.ts'
 import type { DomainHypercalls } from './guests/typescript/typed-hypercalls.ts'
 import { SCHEDULER_NAMES } from './scheduler/index.ts'
-import { type LoadOptions, hypervisorPart } from './state/hypervisor-state.ts'
+import { type LoadOptions, type SaveOptions, hypervisorPart } from './state/hypervisor-state.ts'
 import { hashMemory } from './state/memory-hash.ts'
 
 const bigint: Check = (value) => (typeof value === 'bigint' ? undefined : `must be a BigInt, got ${String(value)}`)
 
+const rows: Check = (value) => (value === undefined || value === 'apart' ? undefined : 'must be "apart"')
 const HYPERVISOR_CHECKS: OptionChecks<HypervisorOptions> = {
   memory: /* @__PURE__ */ having('markWritten'), clock: /* @__PURE__ */ having('now'), random: /* @__PURE__ */ having('next'),
   createProcessor: callable, processors: /* @__PURE__ */ whole(0, 2 ** 20), scheduler: /* @__PURE__ */ oneOf(...SCHEDULER_NAMES),
   physicalCpus: /* @__PURE__ */ whole(1, 2 ** 12), tscKilohertz: /* @__PURE__ */ real(1, 1e9), bootTime: bigint,
   commandLine: text, cpuidPolicy: anything, portion: /* @__PURE__ */ real(1, Infinity), onListenerError: callable,
+  before: anything,
 }
 
 /** Everything of {@link ControlInterface}, and what only a hypervisor of this library has. */
@@ -75,14 +79,25 @@ export class Hypervisor {
    * memory saves. What runs guests written in TypeScript is not in it: it is their owner's. Throws BUSY while the hypervisor
    * runs, or takes a domain apart.
    */
-  save(): SavedTree {
+  save(options: SaveOptions = {}): SavedTree {
+    checkOptions('save', options, { rows })
     const { loop, lifecycle } = this.parts
     const domid = lifecycle.underWay()
     if (loop.isRunning || domid !== undefined) {
       const why = loop.isRunning ? 'while it runs' : `while domain ${domid} is taken apart`
       throw new XenError('BUSY', `a hypervisor cannot be saved ${why}`, { details: { domid } })
     }
-    return treeOf(this.parts)
+    return treeOf(this.parts, options)
+  }
+
+  /** Rows of the frame table, for whoever keeps images of memory. */
+  get frameRows(): FrameRows {
+    return this.parts.frames.rows
+  }
+
+  /** Frames that may be written without `markWritten` now, ascending: shared info, and pages that guests in TypeScript have mapped. */
+  silentFrames(): Uint32Array {
+    return Uint32Array.from(silentFrames(this.parts)).sort()
   }
 
   /**
@@ -90,7 +105,7 @@ export class Hypervisor {
    * are those of the saved one. Throws INVALID_STATE, which names the part; then neither it nor its memory is of use.
    */
   load(state: SavedTree, options: LoadOptions = {}): void {
-    checkOptions('load', options, { createRunner: callable })
+    checkOptions('load', options, { createRunner: callable, rows, trusted: flag })
     if (this.parts.domains.byAge().length > 0) throw new XenError('INVALID_STATE', 'a hypervisor that has domains is not loaded')
     hypervisorPart(this.parts, options).load(state)
   }
@@ -112,7 +127,7 @@ export class Hypervisor {
 }
 
 /** The tree as it is: a tree of parts saves one. */
-const treeOf = (parts: HypervisorParts): SavedTree => hypervisorPart(parts).save() as SavedTree
+const treeOf = (parts: HypervisorParts, options?: SaveOptions): SavedTree => hypervisorPart(parts, options).save() as SavedTree
 
 /** The faces, each over its part of the core. */
 function controlOf(options: HypervisorOptions, parts: HypervisorParts): ControlInterface {

@@ -10,6 +10,12 @@ export { mostMemoryBytes } from './memory/layout.ts'
 export type { MachineOptions } from './machine.ts'
 export { PhysicalMemory, memoryShape } from './memory/physical-memory.ts'
 export type { MemoryState } from './memory/physical-memory.ts'
+export { PageIndex } from './image/page-index.ts'
+export { PagePool, ZERO_PAGE } from './image/page-pool.ts'
+export type { PageHash } from './image/page-pool.ts'
+export { MemoryImage } from './image/memory-image.ts'
+export type { MachineImages } from './image/machine-images.ts'
+export type { Restoration } from './image/memory-history.ts'
 export { DEFAULT_LEVEL, Disassembler, PROCESSOR_LEVELS, disassemble, disassembleAll } from './cpu/index.ts'
 export type {
   Disassembled, DisassemblyOptions, MemoryOperand, Operand, OperandSize, ProcessorLevel,

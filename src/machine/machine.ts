@@ -6,6 +6,9 @@ import { XenError, anything, checkOptions, having, oneOf, real, whole, type Opti
 import {
   DEFAULT_LEVEL, Engine, MachineProcessor, PROCESSOR_LEVELS, compilerSettings, makeRegions, type CompilerSettings, type ProcessorLevel,
 } from './cpu/index.ts'
+import { MachineImages } from './image/machine-images.ts'
+import { MemoryHistory } from './image/memory-history.ts'
+import type { PagePool } from './image/page-pool.ts'
 import type { PhysicalSource } from './interface/sources.ts'
 import { DEFAULT_PROCESSORS, PROCESSOR_BYTES } from './memory/layout.ts'
 import { MachineMemory } from './memory/machine-memory.ts'
@@ -53,6 +56,7 @@ export class Machine {
   private readonly settings: CompilerSettings | undefined
   private engine: Engine | undefined
   private readonly level: ProcessorLevel
+  private readonly processors = new Set<MachineProcessor>()
 
   constructor(options: MachineOptions) {
     checkOptions('Machine', options, MACHINE_CHECKS)
@@ -88,10 +92,18 @@ export class Machine {
     if (base === undefined) throw new XenError('OUT_OF_RESOURCES', 'all processors of the machine are in use')
     this.engine ??= new Engine(this.own, this.level, this.settings && { settings: this.settings, makers: makeRegions })
     const release = (): void => {
+      this.processors.delete(processor)
       // The lowest area comes first, whoever had which before.
       this.free.push(base)
       this.free.sort((one, other) => other - one)
     }
-    return new MachineProcessor(this.engine, base, { ...options, release })
+    const processor = new MachineProcessor(this.engine, base, { ...options, release })
+    this.processors.add(processor)
+    return processor
+  }
+
+  /** Begins to keep images of memory, their pages in `pool`. `fresh`: nothing has been done with the machine yet. */
+  keepImages(pool: PagePool, options: { readonly fresh: boolean }): MachineImages {
+    return new MachineImages(this.processors, new MemoryHistory(this.own, pool, options))
   }
 }

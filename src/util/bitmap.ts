@@ -42,6 +42,17 @@ export class Bitmap {
     this.population = 0
   }
 
+  /** The bits as they are now, for {@link Bitmap.restore}. */
+  save(): Uint32Array {
+    return this.words.slice()
+  }
+
+  /** Makes a map of the same length what it was when the bits were saved. */
+  restore(words: Uint32Array): void {
+    this.words.set(words)
+    this.population = words.reduce((sum, word) => sum + bitsOf(word), 0)
+  }
+
   /** First clear bit at or after `from`, or -1. */
   firstClear(from = 0): number {
     for (let word = from >>> 5; word < this.words.length; word += 1) {
@@ -64,4 +75,11 @@ export class Bitmap {
       }
     }
   }
+}
+
+/** How many bits of a word are set. */
+function bitsOf(word: number): number {
+  let rest = word - ((word >>> 1) & 0x5555_5555)
+  rest = (rest & 0x3333_3333) + ((rest >>> 2) & 0x3333_3333)
+  return Math.imul((rest + (rest >>> 4)) & 0x0f0f_0f0f, 0x0101_0101) >>> 24
 }

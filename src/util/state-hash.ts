@@ -59,7 +59,13 @@ export class StateHasher {
 
   /** 16 hexadecimal digits of all that was taken in. */
   digits(): string {
-    return [this.first, this.second].map((lane) => (finished(lane ^ this.count) >>> 0).toString(16).padStart(8, '0')).join('')
+    const { first, second } = this.pair()
+    return [first, second].map((lane) => lane.toString(16).padStart(8, '0')).join('')
+  }
+
+  /** The same as two words. */
+  pair(): { readonly first: number; readonly second: number } {
+    return { first: finished(this.first ^ this.count) >>> 0, second: finished(this.second ^ this.count) >>> 0 }
   }
 
   private number(value: number): void {

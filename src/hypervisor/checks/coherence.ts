@@ -24,12 +24,13 @@
  */
 import type { CacheInspection, CachedTranslation } from '../../machine/index.ts'
 import type { Domain } from '../domains/domain.ts'
-import { FRAME_FLAG, FRAME_TYPE, OWNER_FREE } from '../frames/frame-table.ts'
+import { FRAME_TYPE, OWNER_FREE } from '../frames/frame-table.ts'
 import type { GuestCaches, Leaf } from '../domains/guest-vcpu.ts'
 import type { CheckedParts } from './parts.ts'
+import { silentFrames } from './silent-frames.ts'
 
 /** What the check looks at. */
-export type CoherenceParts = Pick<CheckedParts, 'frames' | 'domains' | 'machineToPhys' | 'grants' | 'events' | 'typedHypercallsOf'>
+export type CoherenceParts = Pick<CheckedParts, 'frames' | 'domains' | 'machineToPhys' | 'grants' | 'events' | 'typedHypercallsOf' | 'foreignFrames'>
 
 /** How much was looked at. */
 export interface CoherenceCounts {
@@ -78,33 +79,17 @@ export function checkCoherence(parts: CoherenceParts, ledger: { report: Report }
 /** Decoded code is shared by all processors: looked at once. */
 function checkCode(parts: CoherenceParts, caches: GuestCaches, report: Report): number {
   const { blocks, faults } = caches.inspectCode()
-  const silent = faults.length === 0 ? undefined : silentFrames(parts)
+  const silent = faults.length === 0 ? undefined : untoldFrames(parts)
   for (const { frame, what } of faults) if (silent?.has(frame) !== true) report(frame, what)
   return blocks
 }
 
-/**
- * Frames into which the host writes words without telling of it (see GuestMemory.markWritten): what the hypervisor
- * shares with a domain, pages that domains have registered for its records, and what guests in TypeScript have mapped. A
- * guest that runs such words runs what it was shown first. Frames that were such pages may be free by now; handing one
- * out drops its code.
- */
-function silentFrames({ frames, domains, grants, events, typedHypercallsOf }: CoherenceParts): Set<number> {
-  const silent = new Set<number>()
-  for (let mfn = frames.first; mfn < frames.end; mfn += 1) {
-    if (frames.hasFlag(mfn, FRAME_FLAG.SHARED) || frames.owner[mfn] === OWNER_FREE) silent.add(mfn)
-  }
-  for (const domain of domains.all()) {
-    const others = domain.kind.grants === undefined ? [...grants.mapped(domain.id)].map(({ mfn }) => mfn) : []
-    for (const mfn of [...others, ...events.of(domain.id)?.pages() ?? [], ...typedHypercallsOf(domain).foreignFrames()]) silent.add(mfn)
-    for (const { infoFrame, timeArea, guest } of domain.vcpus) {
-      silent.add(infoFrame)
-      const record = timeArea === undefined ? undefined : guest?.caches?.lookAsKernel(timeArea)
-      if (record !== undefined) silent.add(record.frame)
-    }
-    silent.add(domain.eoiFrame)
-  }
-  return silent
+/** What a frame may hold that nobody was told of: what is written silently, and frames that were such and are free by now; handing one out drops its code. */
+function untoldFrames(parts: CoherenceParts): Set<number> {
+  const { frames } = parts
+  const untold = silentFrames(parts)
+  for (let mfn = frames.first; mfn < frames.end; mfn += 1) if (frames.owner[mfn] === OWNER_FREE) untold.add(mfn)
+  return untold
 }
 
 function checkProcessor(

@@ -27,17 +27,20 @@ export class CompatMachineToPhys {
   /** First frame of the table, and how many there are. */
   readonly tableFrame: number
   readonly tableFrames: number
+  private readonly memory: Pick<GuestMemory, 'markWritten'>
   private readonly words: Uint32Array
   private readonly base: number
   private readonly l1Frames: readonly number[]
 
-  /** `frames`: the hypervisor's frames for level-1 tables, and the table's, which are contiguous. */
-  constructor(memory: GuestMemory, frames: { readonly mapping: readonly number[]; readonly table: number }) {
+  /** `frames`: the hypervisor's frames for level-1 tables, and the table's. */
+  constructor(memory: GuestMemory, frames: TableFrames) {
+    this.memory = memory
     this.words = memory.words
     this.tableFrame = frames.table
     this.tableFrames = compatMachineToPhysFrames(memory.endFrame).table
     this.base = frames.table << 10
     this.l1Frames = frames.mapping
+    if (frames.isThere === true) return
     this.words.fill(0xffff_ffff, this.base, this.base + this.tableFrames * 1024)
     for (const l1 of frames.mapping) this.words.fill(0, l1 << 10, (l1 + 1) << 10)
     for (let i = 0; i < this.tableFrames; i += 1) {
@@ -45,11 +48,15 @@ export class CompatMachineToPhys {
       this.words[at] = ((this.tableFrame + i) << PAGE_SHIFT) | PTE.PRESENT | PTE.ACCESSED
       this.words[at + 1] = PTE_HIGH_NX
     }
+    for (const frame of frames.mapping) memory.markWritten(frame)
+    for (let i = 0; i < this.tableFrames; i += 1) memory.markWritten(frames.table + i)
   }
 
   /** Sets an entry. */
   set(mfn: number, pfn: number): void {
-    this.words[this.base + mfn] = pfn
+    const at = this.base + mfn
+    this.words[at] = pfn
+    this.memory.markWritten(at >>> 10)
   }
 
   /** Low half of what stands in the hypervisor's slot `slot` of a guest's last level-2 table; the high half is 0. */
@@ -64,19 +71,39 @@ export class CompatMachineToPhys {
   }
 }
 
+/** Frames of a table and of what maps it; the table's are contiguous, from `table` on. `isThere`: memory holds both already. */
+export interface TableFrames {
+  readonly mapping: readonly number[]
+  readonly table: number
+  readonly isThere?: boolean
+}
+
+/** What a table is made in; `isThere`: memory and frame table hold it already, of a hypervisor before. */
+export interface TablePlace {
+  readonly memory: GuestMemory
+  readonly allocator: FrameAllocator
+  readonly frames: FrameTable
+  readonly isThere: boolean
+}
+
+/** Makes frames the hypervisor's: those of a table, and those that map it. */
+export function ownTable(frames: FrameTable, { mapping, table, count }: { mapping: readonly number[]; table: number; count: number }): void {
+  for (const mfn of mapping) frames.owner[mfn] = OWNER_XEN
+  for (let mfn = table; mfn < table + count; mfn += 1) {
+    frames.assign(mfn, OWNER_XEN)
+    // A type reference that nobody gives back: it is never writable for anyone.
+    frames.typeCount[mfn] = 1
+  }
+}
+
 /** Makes the table in frames of its own. */
-export function takeCompatMachineToPhys(memory: GuestMemory, allocator: FrameAllocator, frames: FrameTable): CompatMachineToPhys {
+export function takeCompatMachineToPhys({ memory, allocator, frames, isThere }: TablePlace): CompatMachineToPhys {
   const needed = compatMachineToPhysFrames(memory.endFrame)
   const mapping = Array.from({ length: needed.mapping }, () => allocator.take())
   const order = Math.ceil(Math.log2(needed.table))
   const table = allocator.takeRun(order)
   invariant(table >= 0 && !mapping.includes(-1), 'the host is too small for its machine-to-physical table of 32 bits')
   for (let mfn = table + needed.table; mfn < table + 2 ** order; mfn += 1) allocator.give(mfn)
-  for (const mfn of mapping) frames.owner[mfn] = OWNER_XEN
-  for (let mfn = table; mfn < table + needed.table; mfn += 1) {
-    frames.assign(mfn, OWNER_XEN)
-    // A type reference that nobody gives back: it is never writable for anyone.
-    frames.typeCount[mfn] = 1
-  }
-  return new CompatMachineToPhys(memory, { mapping, table })
+  if (!isThere) ownTable(frames, { mapping, table, count: needed.table })
+  return new CompatMachineToPhys(memory, { mapping, table, isThere })
 }

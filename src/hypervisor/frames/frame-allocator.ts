@@ -55,6 +55,17 @@ export class FrameAllocator {
     return -1
   }
 
+  /** Which frames are used, for {@link FrameAllocator.load}. */
+  save(): Uint32Array {
+    return this.used.save()
+  }
+
+  /** Takes over which frames are used; those below the first are, always. */
+  load(used: Uint32Array): void {
+    this.used.restore(used)
+    this.hint = this.first
+  }
+
   /** Starts anew: `isUsed` tells of each frame whether somebody has it. */
   follow(isUsed: (mfn: number) => boolean): void {
     for (let mfn = this.first; mfn < this.end; mfn += 1) {

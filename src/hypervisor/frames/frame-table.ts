@@ -6,6 +6,7 @@
  * hot path: plain typed arrays indexed by frame number; nothing is allocated per call.
  * Reference: xen/arch/x86/mm.c, the comment at its head; xen/arch/x86/include/asm/mm.h, PGT_* and PGC_*.
  */
+import { PAGE_SIZE } from '../../x86/index.ts'
 import { type StateOf, type Stateful, badState, invariant, shape } from '../../util/index.ts'
 
 /** What a frame is used as while its type count is not zero (and was used as last when it is). */
@@ -60,6 +61,39 @@ export type FrameTableState = StateOf<typeof frameTableShape>
 const MOST_PROGRESS = 512
 const ALL_FLAGS = /* @__PURE__ */ Object.values(FRAME_FLAG).reduce((all: number, flag) => all | flag, 0)
 
+/** The table's fields, a row each by frame number, in one piece of memory. */
+export class FrameRows {
+  readonly owner: Uint16Array
+  readonly type: Uint8Array
+  readonly flags: Uint8Array
+  readonly references: Uint32Array
+  readonly typeCount: Uint32Array
+  readonly linear: Int32Array
+  readonly progress: Uint16Array
+  readonly stamp: Float64Array
+  /** All of it, in whole pages. */
+  readonly words: Uint32Array
+
+  /** For the frames from 0 to `end` - 1, all free. */
+  constructor(end: number) {
+    const room = Math.ceil(end / 8) * 8
+    const buffer = new ArrayBuffer(Math.ceil(room * ROW_BYTES / PAGE_SIZE) * PAGE_SIZE)
+    this.words = new Uint32Array(buffer)
+    // The widest first, so that each lies on its own boundary.
+    this.stamp = new Float64Array(buffer, 0, end)
+    this.references = new Uint32Array(buffer, 8 * room, end)
+    this.typeCount = new Uint32Array(buffer, 12 * room, end)
+    this.linear = new Int32Array(buffer, 16 * room, end)
+    this.owner = new Uint16Array(buffer, 20 * room, end).fill(OWNER_FREE)
+    this.progress = new Uint16Array(buffer, 22 * room, end)
+    this.type = new Uint8Array(buffer, 24 * room, end)
+    this.flags = new Uint8Array(buffer, 25 * room, end)
+  }
+}
+
+/** Bytes of all fields of a frame. */
+const ROW_BYTES = 26
+
 /** What the table tells its owner about. */
 export interface FrameTableHooks {
   /** The last reference to the frame is gone; the frame is still marked with its former owner. */
@@ -68,6 +102,7 @@ export interface FrameTableHooks {
 
 /** Ownership, type and reference counts of every frame of the host. */
 export class FrameTable implements Stateful<FrameTableState> {
+  readonly rows: FrameRows
   /** Frames below this number are the machine's own. */
   readonly first: number
   /** One past the last frame. */
@@ -88,17 +123,20 @@ export class FrameTable implements Stateful<FrameTableState> {
   readonly stamp: Float64Array
   private hooks: FrameTableHooks = { released: () => undefined }
 
-  constructor(first: number, end: number) {
+  /** `rows`: of a table that there was before, which are taken as they are; without them they are those of free frames. */
+  constructor(first: number, end: number, rows?: FrameRows) {
     this.first = first
     this.end = end
-    this.owner = new Uint16Array(end).fill(OWNER_FREE)
-    this.type = new Uint8Array(end)
-    this.flags = new Uint8Array(end)
-    this.references = new Uint32Array(end)
-    this.typeCount = new Uint32Array(end)
-    this.linear = new Int32Array(end)
-    this.progress = new Uint16Array(end)
-    this.stamp = new Float64Array(end)
+    this.rows = rows ?? new FrameRows(end)
+    const { owner, type, flags, references, typeCount, linear, progress, stamp } = this.rows
+    this.owner = owner
+    this.type = type
+    this.flags = flags
+    this.references = references
+    this.typeCount = typeCount
+    this.linear = linear
+    this.progress = progress
+    this.stamp = stamp
   }
 
   /** Connects the part that takes frames back; to be called once, by the composition. */
@@ -117,10 +155,7 @@ export class FrameTable implements Stateful<FrameTableState> {
   /** The hypervisor's own frames lie where they lie in a fresh table of the same host. Counts are not looked at here. */
   load(state: FrameTableState): void {
     for (const [name, row] of Object.entries(state)) if (row.length !== this.end) throw badState(`${name} is of another host`)
-    for (let mfn = 0; mfn < this.end; mfn += 1) {
-      const wrong = this.judge(state, mfn)
-      if (wrong !== undefined) throw badState(`frame ${mfn} ${wrong}`)
-    }
+    this.judgeAll(state, this)
     this.owner.set(state.owner)
     this.type.set(state.type)
     this.flags.set(state.flags)
@@ -131,10 +166,18 @@ export class FrameTable implements Stateful<FrameTableState> {
     this.stamp.set(state.stamp)
   }
 
-  private judge(state: FrameTableState, mfn: number): string | undefined {
+  /** Looks at rows as they come from anywhere, beside those of a fresh table of the same host. Throws INVALID_STATE. */
+  judgeAll(state: FrameTableState, fresh: Pick<FrameTable, 'owner' | 'type' | 'typeCount'>): void {
+    for (let mfn = 0; mfn < this.end; mfn += 1) {
+      const wrong = this.judge(state, fresh, mfn)
+      if (wrong !== undefined) throw badState(`frame ${mfn} ${wrong}`)
+    }
+  }
+
+  private judge(state: FrameTableState, fresh: Pick<FrameTable, 'owner' | 'type' | 'typeCount'>, mfn: number): string | undefined {
     const owner = state.owner[mfn]!
-    if ((owner === OWNER_XEN) !== (this.owner[mfn] === OWNER_XEN)) return 'is not the hypervisor\'s'
-    if (owner === OWNER_XEN && (state.type[mfn] !== this.type[mfn] || state.typeCount[mfn] !== this.typeCount[mfn])) return 'is the hypervisor\'s'
+    if ((owner === OWNER_XEN) !== (fresh.owner[mfn] === OWNER_XEN)) return 'is not the hypervisor\'s'
+    if (owner === OWNER_XEN && (state.type[mfn] !== fresh.type[mfn] || state.typeCount[mfn] !== fresh.typeCount[mfn])) return 'is the hypervisor\'s'
     if (mfn < this.first && owner !== OWNER_FREE) return 'is the machine\'s'
     if (state.type[mfn]! > FRAME_TYPE.XEN_L2 || (state.flags[mfn]! & ~ALL_FLAGS) !== 0) return 'is of no known type'
     if (state.progress[mfn]! > MOST_PROGRESS || !(state.stamp[mfn]! >= 0 && state.stamp[mfn]! < Infinity)) return 'has no such past'

@@ -10,9 +10,7 @@
 import { ENTRIES_PER_TABLE, PAGE_SHIFT, PAGE_SIZE, PTE, PTE_HIGH_NX } from '../../x86/index.ts'
 import { TWO_32, invariant } from '../../util/index.ts'
 import type { GuestMemory } from '../memory/guest-memory.ts'
-import { type CompatMachineToPhys, takeCompatMachineToPhys } from './compat-machine-to-phys.ts'
-import type { FrameAllocator } from './frame-allocator.ts'
-import { type FrameTable, OWNER_XEN } from './frame-table.ts'
+import { type CompatMachineToPhys, type TableFrames, type TablePlace, ownTable, takeCompatMachineToPhys } from './compat-machine-to-phys.ts'
 
 /** Frames the table and its mapping take, given the number of host frames. */
 export function machineToPhysFrames(hostFrames: number): { readonly table: number; readonly mapping: number } {
@@ -33,21 +31,24 @@ export class MachineToPhys {
   readonly tableFrames: number
   /** The same for 32-bit guests. */
   readonly compat: CompatMachineToPhys
+  private readonly memory: Pick<GuestMemory, 'markWritten'>
   private readonly words: Uint32Array
   private readonly base: number
 
-  /** `frames`: the hypervisor's frames for mapping (L3, L2, L1s) and table; the table's are contiguous. */
-  constructor(
-    memory: GuestMemory, frames: { readonly mapping: readonly number[]; readonly table: number }, compat: CompatMachineToPhys,
-  ) {
+  /** `frames`: the hypervisor's frames for mapping (L3, L2, L1s) and table. */
+  constructor(memory: GuestMemory, frames: TableFrames, compat: CompatMachineToPhys) {
     this.compat = compat
+    this.memory = memory
     this.words = memory.words
     this.l3Frame = frames.mapping[0]!
     this.tableFrame = frames.table
     this.tableFrames = machineToPhysFrames(memory.endFrame).table
     this.base = frames.table << 10
+    if (frames.isThere === true) return
     this.words.fill(INVALID, this.base, this.base + this.tableFrames * 1024)
     this.writeMapping(frames.mapping)
+    for (const frame of frames.mapping) memory.markWritten(frame)
+    for (let i = 0; i < this.tableFrames; i += 1) memory.markWritten(frames.table + i)
   }
 
   /** Low half of the top-level entry that shows the table to a guest, read-only. */
@@ -67,6 +68,7 @@ export class MachineToPhys {
     this.words[at] = low
     this.words[at + 1] = high
     this.compat.set(mfn, low)
+    this.memory.markWritten(at >>> 10)
   }
 
   /** Sets an entry to a number below 2^32. */
@@ -101,18 +103,13 @@ export class MachineToPhys {
 }
 
 /** Makes the table in frames of its own, aligned to 2 MiB where the host is large enough. */
-export function takeMachineToPhys(memory: GuestMemory, allocator: FrameAllocator, frames: FrameTable): MachineToPhys {
+export function takeMachineToPhys({ memory, allocator, frames, isThere }: TablePlace): MachineToPhys {
   const needed = machineToPhysFrames(memory.endFrame)
   const mapping = Array.from({ length: needed.mapping }, () => allocator.take())
   const order = Math.ceil(Math.log2(needed.table))
   const table = allocator.takeRun(order)
   invariant(table >= 0 && !mapping.includes(-1), 'the host is too small for its machine-to-physical table')
   for (let mfn = table + needed.table; mfn < table + 2 ** order; mfn += 1) allocator.give(mfn)
-  for (const mfn of mapping) frames.owner[mfn] = OWNER_XEN
-  for (let mfn = table; mfn < table + needed.table; mfn += 1) {
-    frames.assign(mfn, OWNER_XEN)
-    // A type reference that nobody gives back: it is never writable for anyone.
-    frames.typeCount[mfn] = 1
-  }
-  return new MachineToPhys(memory, { mapping, table }, takeCompatMachineToPhys(memory, allocator, frames))
+  if (!isThere) ownTable(frames, { mapping, table, count: needed.table })
+  return new MachineToPhys(memory, { mapping, table, isThere }, takeCompatMachineToPhys({ memory, allocator, frames, isThere }))
 }

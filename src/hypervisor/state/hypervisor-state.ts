@@ -41,14 +41,28 @@ export interface StateParts extends DomainStateParts {
   check(): Finding[]
 }
 
+/** How a hypervisor is saved. */
+export interface SaveOptions {
+  /**
+   * `'apart'`: the rows of the frame table are kept by whoever keeps memory, as they are, and are there when what was saved is
+   * loaded (`before` of its options). Default: they are part of what is saved.
+   */
+  readonly rows?: 'apart'
+}
+
 /** How a saved hypervisor is loaded. */
-export interface LoadOptions {
+export interface LoadOptions extends SaveOptions {
+  /** True for what this process has saved itself, over memory that nobody else has had: it is not counted again. */
+  readonly trusted?: boolean
   /** What makes the runners of a domain that is written in TypeScript, as they were: their state is kept by who gives them. */
   readonly createRunner?: (domid: number) => RunnerFactory | undefined
 }
 
+const usedFramesShape = /* @__PURE__ */ shape.record({ used: /* @__PURE__ */ shape.array(Uint32Array, 0, 2 ** 19) })
+
 /** The tree of a hypervisor's parts. */
-export function hypervisorPart(parts: StateParts, { createRunner = () => undefined }: LoadOptions = {}): Part {
+export function hypervisorPart(parts: StateParts, options: LoadOptions = {}): Part {
+  const { createRunner = () => undefined, rows, trusted = false } = options
   return partTree({ name: 'hypervisor', version: 1 }, [
     part({ name: 'clock', version: 1, shape: clockShape }, parts.clock),
     randomPart(parts.random),
@@ -59,7 +73,7 @@ export function hypervisorPart(parts: StateParts, { createRunner = () => undefin
     part({ name: 'scheduler', version: 1, shape: schedulerShape }, parts.scheduler),
     part({ name: 'events', version: 1, shape: eventShape }, parts.events),
     part({ name: 'grants', version: 1, shape: grantShape }, parts.grants),
-    framesPart(parts),
+    rows === 'apart' ? usedFramesPart(parts) : framesPart(parts),
     partTree({ name: 'kinds', version: 1 }, parts.kinds.all().flatMap(({ state }) => state ?? [])),
     foreignPart(parts, parts.foreignFrames),
     translatedPart(parts),
@@ -67,7 +81,7 @@ export function hypervisorPart(parts: StateParts, { createRunner = () => undefin
     part({ name: 'tlb', version: 1, shape: tlbClockShape }, parts.tlb),
     part({ name: 'cpus', version: 1, shape: physicalCpusShape }, parts.cpus),
     part({ name: 'console', version: 1, shape: consoleShape }, parts.console),
-    soundnessPart(parts),
+    soundnessPart(trusted ? { check: () => [] } : parts),
   ])
 }
 
@@ -79,6 +93,13 @@ function randomPart(random: Random): Part {
       if ((state !== undefined) !== random instanceof SeededRandom) throw badState('it is of another kind of source')
       if (state !== undefined && random instanceof SeededRandom) random.load(state)
     },
+  })
+}
+
+/** Where the rows of the frame table are kept apart: which frames are used. */
+function usedFramesPart({ allocator }: StateParts): Part {
+  return part({ name: 'frames', version: 1, shape: usedFramesShape }, {
+    save: () => ({ used: allocator.save() }), load: ({ used }) => allocator.load(used),
   })
 }
 

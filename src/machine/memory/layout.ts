@@ -52,6 +52,8 @@ export interface MemoryLayout {
 export const FRAME_NOTE = {
   /** Writes are being watched and this frame has not been written since. */
   CLEAN: 1,
+  /** The page is as it was when memory was last captured or restored (image/memory-history.ts); of the machine's own pages too. */
+  KEPT: 2,
 } as const
 
 const align = (value: number, unit: number): number => Math.ceil(value / unit) * unit
@@ -62,7 +64,8 @@ export function layOut(frames: number, processors: number, recordCacheBytes = RE
   const own = PAGE_SIZE + BLOCK_BUCKETS * 4 + recordCacheBytes + (processors + 1) * PROCESSOR_BYTES + 4 * WASM_PAGE
   const noted = Math.ceil((own / PAGE_SIZE + frames) * 1.01) + 64
   const codeLines = PAGE_SIZE
-  const frameNotes = codeLines + noted * 8
+  // Images hold the lines by whole pages.
+  const frameNotes = align(codeLines + noted * 8, PAGE_SIZE)
   const blockTable = align(frameNotes + noted, PAGE_SIZE)
   const recordCache = blockTable + BLOCK_BUCKETS * 4
   const frontsEnd = align(recordCache + recordCacheBytes, PAGE_SIZE)

@@ -2,6 +2,8 @@
  * Physical memory as the machine's own processors know it: where the machine's areas lie in it, and who hears of writes to
  * decoded code.
  */
+import { PAGE_SHIFT } from '../../x86/index.ts'
+import type { Bitmap } from '../../util/index.ts'
 import type { MemoryLayout } from './layout.ts'
 import { PhysicalMemory, layoutOf } from './physical-memory.ts'
 
@@ -16,5 +18,27 @@ export class MachineMemory extends PhysicalMemory {
   /** Sets who is told about writes to decoded code. */
   setCodeWriteListener(listener: CodeWriteListener): void {
     this.onCodeWrite = listener
+  }
+
+  /** Tells that the bytes of a frame are others, where code was taken from them; what was paid for it is forgotten. True where it was. */
+  dropCode(mfn: number): boolean {
+    if (!this.hasCode(mfn)) return false
+    this.onCodeWrite(mfn)
+    return true
+  }
+
+  /** Lines of a frame from which code was taken have changed: the page of the machine's own that they stand in is another. */
+  noteLines(mfn: number): void {
+    this.bytes[this.layout.frameNotes + ((this.layout.codeLines + mfn * 8) >>> PAGE_SHIFT)] = 0
+  }
+
+  /** True once writes to some frame were watched. */
+  get hasWatched(): boolean {
+    return this.watched
+  }
+
+  /** Which frames have been handed out. */
+  get handedOut(): Bitmap {
+    return this.used
   }
 }

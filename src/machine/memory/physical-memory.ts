@@ -62,7 +62,9 @@ export class PhysicalMemory implements Stateful<MemoryState> {
   /** Told about writes to decoded code. */
   protected onCodeWrite: (mfn: number) => void = () => {}
   /** Frames that have been handed out; the others are as zero as they were made. */
-  private readonly used: Bitmap
+  protected readonly used: Bitmap
+  /** True once writes to some frame were watched. */
+  protected watched = false
 
   /** `bytes` of memory for guests, rounded up to whole frames, and room for `processors` processors. */
   constructor(bytes: number, processors: number) {
@@ -99,11 +101,11 @@ export class PhysicalMemory implements Stateful<MemoryState> {
    */
   markWritten(mfn: number): void {
     if (mfn < 0 || mfn >= this.endFrame) return
-    this.bytes[this.areas.frameNotes + mfn]! &= ~FRAME_NOTE.CLEAN
+    this.bytes[this.areas.frameNotes + mfn] = 0
     if (this.hasCode(mfn)) this.onCodeWrite(mfn)
   }
 
-  private hasCode(mfn: number): boolean {
+  protected hasCode(mfn: number): boolean {
     const lines = (this.areas.codeLines >> 2) + mfn * 2
     return (this.words[lines]! | this.words[lines + 1]!) !== 0
   }
@@ -119,6 +121,7 @@ export class PhysicalMemory implements Stateful<MemoryState> {
    * already allow writing must be flushed by the caller.
    */
   watchWrites(mfn: number): void {
+    this.watched = true
     this.bytes[this.areas.frameNotes + mfn]! |= FRAME_NOTE.CLEAN
   }
 

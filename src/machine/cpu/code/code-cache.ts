@@ -73,8 +73,7 @@ export class CodeCache {
   /** Instructions decoded so far. */
   decoded = 0
   /**
-   * Lines of 64 bytes that held no code before the last decoding: never executed, written since, or forgotten with
-   * everything else because the cache was full.
+   * Lines of 64 bytes that held no code before the last decoding: never executed, or written since.
    */
   freshLines = 0
 
@@ -282,8 +281,10 @@ export class CodeCache {
     for (let line = range.from >> 6; line <= range.to >> 6; line += 1) {
       const before = words[lines + (line >> 5)]!
       const after = (before | (1 << (line & 31))) >>> 0
-      if (before !== after) this.freshLines += 1
+      if (before === after) continue
+      this.freshLines += 1
       words[lines + (line >> 5)] = after
+      this.memory.noteLines(mfn)
     }
   }
 
@@ -294,6 +295,7 @@ export class CodeCache {
     const lines = (this.memory.layout.codeLines >> 2) + mfn * 2
     words[lines] = 0
     words[lines + 1] = 0
+    this.memory.noteLines(mfn)
     if (blocks === undefined) return
     this.byFrame.delete(mfn)
     for (const block of blocks) {
@@ -310,14 +312,12 @@ export class CodeCache {
     for (const user of this.users) user.forgetJumps()
   }
 
-  /** Drops everything. No block may be running. */
+  /**
+   * Drops everything. No block may be running. The lines that code was taken from stay noted: what decoding them costs was
+   * paid, and whether the cache was full must not be told by time.
+   */
   clear(): void {
-    const { bytes, layout, words } = this.memory
-    for (const mfn of this.byFrame.keys()) {
-      const lines = (layout.codeLines >> 2) + mfn * 2
-      words[lines] = 0
-      words[lines + 1] = 0
-    }
+    const { bytes, layout } = this.memory
     this.byFrame.clear()
     this.crossing.clear()
     bytes.fill(0, layout.blockTable, layout.blockTable + BLOCK_BUCKETS * 4)

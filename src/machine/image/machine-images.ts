@@ -1,0 +1,45 @@
+/**
+ * Images of a machine's memory between two runs of its processors. Their registers are not part of them: whoever has
+ * processors saves those, and makes them anew where memory is brought back.
+ */
+import type { MemoryHistory, Restoration } from './memory-history.ts'
+import type { MemoryImage } from './memory-image.ts'
+
+/** What is needed of a processor. */
+export interface ImagedProcessor {
+  flushTlb(): void
+  destroy(): void
+}
+
+/** Keeps images of one machine. */
+export class MachineImages {
+  private readonly processors: ReadonlySet<ImagedProcessor>
+  private readonly history: MemoryHistory
+
+  constructor(processors: ReadonlySet<ImagedProcessor>, history: MemoryHistory) {
+    this.processors = processors
+    this.history = history
+  }
+
+  /**
+   * The image of memory as it is, which whoever gets it releases. Every processor forgets its translations, as it may at any time: so that a
+   * machine which goes on and one that is brought back to here begin alike. `silent`: frames that may have been written
+   * without `markWritten`, ascending.
+   */
+  capture(silent: Uint32Array): MemoryImage {
+    const image = this.history.capture(silent)
+    for (const processor of this.processors) processor.flushTlb()
+    return image
+  }
+
+  /** Brings memory to an image of this machine or of one of the same size. All processors are destroyed. */
+  restore(image: MemoryImage, silent: Uint32Array): Restoration {
+    for (const processor of [...this.processors]) processor.destroy()
+    return this.history.restore(image, silent)
+  }
+
+  /** Keeps no more images; those that there are stay. */
+  end(): void {
+    this.history.release()
+  }
+}
