@@ -17,6 +17,7 @@ export {
   Domain,
   DomainConsole,
   Host,
+  Moment,
   MemoryFiles,
   UnpackedKernels,
   embeddedKernel,

@@ -248,6 +248,14 @@ export class GuestKernel implements Quiescible, Savable {
     return this.loop.run(budget)
   }
 
+  /** The domain goes on without this kernel, as another: none of its hypercalls reaches it any more, they throw `why`. */
+  retire(why: XenError): void {
+    this.ended ??= 'poweroff'
+    this.loop.stop()
+    const refuse = (): never => { throw why }
+    for (const [name, call] of Object.entries(this.hypercalls)) if (typeof call === 'function') Object.assign(this.hypercalls, { [name]: refuse })
+  }
+
   /** Instructions that the last `run` cost. */
   get executed(): number {
     return this.loop.executed

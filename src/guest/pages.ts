@@ -150,7 +150,14 @@ export class FrameAllocator {
       throw new XenError('INVALID_ARGUMENT', `frame ${page.frame} is not allocated`, { details: { frame: page.frame } })
     }
     this.unused.push(number)
+    // What was written into it nobody was told.
+    this.memory.markWritten(page.frame)
     this.onRelease?.()
+  }
+
+  /** Frames that are lent or reserved: they are written without a word. */
+  lent(): Mfn[] {
+    return [...this.used].flatMap((number) => this.frames[number] ?? [])
   }
 
   /** Takes up to `count` free frames out of the p2m, for the balloon. */

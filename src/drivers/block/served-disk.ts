@@ -38,6 +38,8 @@ export interface ServedDisk {
   readonly broken: boolean
   /** True when its contents lie elsewhere than in memory: after a load somebody has to open them. */
   readonly opensAnew: boolean
+  /** True while its store has not answered what it was asked. */
+  readonly isAwaited: boolean
   /** True while the request with this number waits for its store. */
   waitsFor(request: number): boolean
   /**
@@ -158,6 +160,10 @@ export class BlockInstance implements BackendInstance, ServedDisk {
 
   underWay(): string | undefined {
     return this.opening ? 'the opening of its store' : this.connection?.server.underWay()
+  }
+
+  get isAwaited(): boolean {
+    return this.opening || this.connection?.server.isAwaited === true
   }
 
   get opensAnew(): boolean {

@@ -148,6 +148,11 @@ export class BlockServer implements Quiescible {
     return this.ring.broken
   }
 
+  /** True while the store has not answered a request. */
+  get isAwaited(): boolean {
+    return this.waiting.size > 0
+  }
+
   /** What keeps it from being saved: requests that the store has not answered, or a ring that waits for its turn. */
   underWay(): string | undefined {
     if (this.waiting.size > 0) return 'a request to its store'

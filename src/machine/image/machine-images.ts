@@ -24,10 +24,11 @@ export class MachineImages {
   /**
    * The image of memory as it is, which whoever gets it releases. Every processor forgets its translations, as it may at any time: so that a
    * machine which goes on and one that is brought back to here begin alike. `silent`: frames that may have been written
-   * without `markWritten`, ascending.
+   * without `markWritten`, ascending. Undefined, and all is as it was, where it would need more than `room` pages.
    */
-  capture(silent: Uint32Array): MemoryImage {
-    const image = this.history.capture(silent)
+  capture(silent: Uint32Array, room = Infinity): MemoryImage | undefined {
+    const image = this.history.capture(silent, room)
+    if (image === undefined) return undefined
     for (const processor of this.processors) processor.flushTlb()
     return image
   }

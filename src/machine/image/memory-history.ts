@@ -51,21 +51,25 @@ export class MemoryHistory {
     if (fresh) for (const [from, to] of [[this.lines.from, this.lines.to], [firstFrame, endFrame]] as const) this.keep(from, to)
   }
 
-  /** The image of memory as it is now. `silent`: frames that may have been written without a word, ascending. */
-  capture(silent: Uint32Array): MemoryImage {
-    const { words, handedOut } = this.memory
-    const numbers: number[] = []
-    const ids: number[] = []
-    const { pages } = this.base
+  /**
+   * The image of memory as it is now; undefined, and nothing is kept, where it would need more than `room` pages. `silent`:
+   * frames that may have been written without a word, ascending.
+   */
+  capture(silent: Uint32Array, room: number): MemoryImage | undefined {
+    const { memory: { words, handedOut }, pool, base: { pages } } = this
     this.markWritten(silent)
-    for (const page of this.marks.take()) {
-      const at = page << WORDS_SHIFT
-      if (!this.pool.equals(pages.at(page), words, at)) {
-        numbers.push(page)
-        ids.push(this.pool.equals(ZERO_PAGE, words, at) ? ZERO_PAGE : this.pool.take(words, at))
-      }
-      this.keep(page, page + 1)
+    const written = this.marks.take()
+    const numbers: number[] = []
+    for (const page of written) if (!pool.equals(pages.at(page), words, page << WORDS_SHIFT)) numbers.push(page)
+    const ids: number[] = []
+    const before = pool.pages
+    for (const page of numbers) {
+      ids.push(pool.store(words, page << WORDS_SHIFT))
+      if (pool.pages - before <= room) continue
+      for (const id of ids) pool.drop(id)
+      return undefined
     }
+    for (const page of written) this.keep(page, page + 1)
     return this.follow(new MemoryImage({
       pages: pages.edit(Uint32Array.from(numbers), Uint32Array.from(ids)), silent, handedOut: handedOut.save(), clean: this.cleanFrames(),
     }))

@@ -58,6 +58,11 @@ export class PagePool {
     return id
   }
 
+  /** The same, and the page of zeros for one that is all zero. */
+  store(source: Uint32Array, at: number): number {
+    return isZero(source, at) ? ZERO_PAGE : this.take(source, at)
+  }
+
   /** One more holds a page. */
   hold(id: number): void {
     if (id !== ZERO_PAGE) this.counts[id]! += 1

@@ -2,7 +2,7 @@
  * The composition root: puts machine, hypervisor, XenStore and dom0 together, as told by settings and grub.conf.
  */
 import { VirtualClock, type HostClock, type Hypervisor } from '../../hypervisor/index.ts'
-import type { PhysicalMemory } from '../../machine/index.ts'
+import type { Machine } from '../../machine/index.ts'
 import { SeededRandom, XenError, type DomId } from '../../util/index.ts'
 import { XenStore, type LocalStore } from '../../xenstore/index.ts'
 import type { BootDescription } from '../grub/boot-description.ts'
@@ -21,6 +21,7 @@ import { RealTimeClock } from '../run/real-time-clock.ts'
 import { RunLoop } from '../run/run-loop.ts'
 import { Wall } from '../run/wall.ts'
 import { createHypervisor } from './create-hypervisor.ts'
+import { machineFor, type Ground } from './ground.ts'
 
 const MEBIBYTE = 2 ** 20
 /** MiB of dom0 where nobody says anything. */
@@ -30,8 +31,9 @@ const DEFAULT_DOM0 = 64
 export interface HostParts {
   readonly options: ResolvedHostOptions
   readonly control: Hypervisor
-  /** The machine's memory. */
-  readonly memory: PhysicalMemory
+  readonly machine: Machine
+  /** Where the chance of processors that are made begins. */
+  readonly seeds: SeededRandom
   readonly clock: HostClock
   readonly loop: RunLoop
   /** What the host follows once it is there, where it follows the wall: until then its time passes with the instructions. */
@@ -97,8 +99,13 @@ function vcpuWarnings({ xen }: BootDescription): readonly BootWarning[] {
 export type HostFrame = Omit<HostParts, 'dom0' | 'store'>
 
 /** Puts everything together up to, and without, dom0. */
-export function frameOf(given: HostOptions): HostFrame {
+export const frameOf = (given: HostOptions): HostFrame => {
   const options = resolveHostOptions(given)
+  return frameOn({ machine: machineFor(options) }, options)
+}
+
+/** The same on a ground that is there, with options that have been checked. */
+export function frameOn(ground: Ground, options: ResolvedHostOptions): HostFrame {
   const bootDescription = options.grubConf === undefined ? undefined : parseGrub(options.grubConf)
   const memory = dom0Memory(options, bootDescription)
   const { instructionsPerSecond } = options
@@ -106,8 +113,9 @@ export function frameOf(given: HostOptions): HostFrame {
   const inputs = new Inputs(clock)
   const random = new SeededRandom(options.seed)
   const onCallbackFailed: HostParts['onCallbackFailed'] = { current: () => undefined }
-  const { control, memory: machineMemory } = createHypervisor({
-    options, clock, random,
+  const { machine } = ground
+  const { control, seeds } = createHypervisor({
+    ground, options, clock, random,
     scheduler: bootDescription?.xen.scheduler,
     commandLine: bootDescription?.hypervisor.commandLine ?? '',
     onCallbackFailed: (failure) => onCallbackFailed.current(failure),
@@ -133,7 +141,7 @@ export function frameOf(given: HostOptions): HostFrame {
     onCallbackFailed: (failure) => onCallbackFailed.current(failure),
   })
   return {
-    options, control, memory: machineMemory, clock, loop, xenstore, plan, programs, bootDescription, onDomainException, onGuestError, onCallbackFailed, inputs,
+    options, control, machine, seeds, clock, loop, xenstore, plan, programs, bootDescription, onDomainException, onGuestError, onCallbackFailed, inputs,
     wall: clock instanceof RealTimeClock ? new Wall({ control, clock, inputs }) : undefined,
     dom0MaxMebibytes: memory.most,
     files: options.files === undefined ? new MemoryFiles() : checkedFiles(options.files),

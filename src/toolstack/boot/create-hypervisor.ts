@@ -1,13 +1,14 @@
 /** Puts a hypervisor on a machine: processors for binary guests come from the machine, time from the host's clock. */
 import { Hypervisor, type HostClock } from '../../hypervisor/index.ts'
-import { Machine, type PhysicalMemory } from '../../machine/index.ts'
 import { SeededRandom, type Random } from '../../util/index.ts'
 import { checkedEntropy, type TellFailure } from '../run/callback-failures.ts'
 import type { ResolvedHostOptions } from './host-options.ts'
-import { MOST_VCPUS, machineBytes } from './machine-size.ts'
+import type { Ground } from './ground.ts'
+import { MOST_VCPUS } from './machine-size.ts'
 
 /** What a hypervisor is made from. */
 export interface HypervisorSettings {
+  readonly ground: Ground
   readonly options: ResolvedHostOptions
   readonly clock: HostClock
   readonly random: Random
@@ -22,13 +23,15 @@ export interface HypervisorSettings {
 /** Any number that no other use of the seed has. */
 const PROCESSOR_SEEDS = 0x7264_7264
 
-/** Makes machine and hypervisor, and gives the machine's memory with it. */
-export function createHypervisor(settings: HypervisorSettings): { readonly control: Hypervisor; readonly memory: PhysicalMemory } {
-  const { options, clock, random, scheduler, commandLine } = settings
-  const { compiler } = options
-  const machine = new Machine({
-    memoryBytes: machineBytes(options.memory), processors: MOST_VCPUS, cpu: options.cpu, ...(compiler === undefined ? {} : { compiler }),
-  })
+/** A host's hypervisor, and the numbers that its next processors' chance begins with. */
+export interface MadeHypervisor {
+  readonly control: Hypervisor
+  readonly seeds: SeededRandom
+}
+
+/** Makes a hypervisor on its ground. */
+export function createHypervisor(settings: HypervisorSettings): MadeHypervisor {
+  const { ground: { machine, before }, options, clock, random, scheduler, commandLine } = settings
   // Its own stream, so that the number of processors changes nothing else.
   const seeds = new SeededRandom(options.seed ^ PROCESSOR_SEEDS)
   const entropy = options.entropy && checkedEntropy(options.entropy, settings.onCallbackFailed)
@@ -41,6 +44,7 @@ export function createHypervisor(settings: HypervisorSettings): { readonly contr
     tscKilohertz: Math.round(options.instructionsPerSecond / 1000),
     bootTime: BigInt(options.bootTime.getTime()) * 1_000_000n,
     ...(scheduler === undefined ? {} : { scheduler }),
+    ...(before === undefined ? {} : { before }),
   })
-  return { control, memory: machine.memory }
+  return { control, seeds }
 }

@@ -75,6 +75,11 @@ export interface HostOptions {
   readonly openDisk?: DiskOpener | undefined
   /** Kinds of devices that its domains may have beside disks and network interfaces. */
   readonly deviceKinds?: readonly SplitDevice[] | undefined
+  /**
+   * How many MiB the pages of moments may take that are taken of the host and of all that branches from it, and what happens to
+   * one more: it is refused with OUT_OF_MEMORY (`'refuse'`, the default), or the oldest without a label go (`'evict'`). Default 1024 MiB.
+   */
+  readonly moments?: { readonly memory?: number | string | undefined; readonly whenFull?: 'refuse' | 'evict' | undefined } | undefined
   /** Where the cores of domains go whose description asks for a dump at their end; without it there is none. */
   readonly openCore?: CoreOpener | undefined
 }
@@ -90,11 +95,13 @@ const whole = (name: string, least: number, most: number, kind = 'a whole number
   z.int({ error: ({ input }) => `${name} must be ${kind}, got ${shown(input)}` })
     .min(least, { error: `${name} must be at least ${least}` }).max(most, { error: `${name} must be at most ${most}` })
 
-/** MiB, or a size with its unit; the bound is what one machine holds, and is told with its number. */
-const mebibytes = (name: string, least: number) => z.preprocess((value) => {
+function bytesAsMebibytes(value: unknown): unknown {
   const bytes = typeof value === 'string' ? parseSize(value) : undefined
   return bytes === undefined ? value : bytes / 2 ** 20
-}, whole(name, least, Number.MAX_SAFE_INTEGER, 'a whole number of MiB or a size such as "512M"').superRefine((value, context) => {
+}
+
+/** MiB, or a size with its unit; the bound is what one machine holds, and is told with its number. */
+const mebibytes = (name: string, least: number) => z.preprocess(bytesAsMebibytes, whole(name, least, Number.MAX_SAFE_INTEGER, 'a whole number of MiB or a size such as "512M"').superRefine((value, context) => {
   const most = mostMebibytes()
   if (value <= most) return
   context.addIssue({ code: 'custom', message: `${name} must be at most ${most}: a machine has no more MiB than that, got ${value}` })
@@ -137,6 +144,10 @@ const shape = {
   deviceKinds: z.array(z.custom<SplitDevice<DeviceConfiguration>>((value) => typeof (value as SplitDevice | undefined)?.serve === 'function', {
     error: 'deviceKinds must be a list of kinds of devices',
   }), { error: 'deviceKinds must be a list of kinds of devices' }).default([]),
+  moments: z.strictObject({
+    memory: z.preprocess(bytesAsMebibytes, whole('moments.memory', 1, 2 ** 30, 'a whole number of MiB or a size such as "512M"')).default(1024),
+    whenFull: z.enum(['refuse', 'evict'], { error: 'moments.whenFull must be "refuse" or "evict"' }).default('refuse'),
+  }, { error: 'moments must be an object with memory and whenFull' }).prefault({}),
   openCore: z
     .custom<CoreOpener>((value) => typeof value === 'function', { error: 'openCore must be a function' })
     .optional(),

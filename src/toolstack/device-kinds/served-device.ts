@@ -36,6 +36,10 @@ export interface BackendHost<C> {
 export interface DeviceService {
   /** To be registered with dom0's bus. */
   readonly driver: BackendDriver
+  /** What from outside has not answered; absent for a kind that asks nothing outside. */
+  awaited?(): string | undefined
+  /** What has contents outside of the host, which others may change; absent for a kind that never has. */
+  outside?(): string | undefined
   /** True while a device has an instance of the driver. */
   isServed(domid: DomId, id: number): boolean
   /** What has been done for a device, by name; undefined while nothing is counted. */

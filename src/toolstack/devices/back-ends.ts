@@ -50,6 +50,16 @@ export class BackEnds {
     return this.bus?.underWay()
   }
 
+  /** What from outside has not answered; undefined when nothing is awaited. */
+  awaited(): string | undefined {
+    return [...this.services.values()].map((service) => service.awaited?.()).find((what) => what !== undefined)
+  }
+
+  /** What lies outside of the host, where others may change it; undefined when nothing does. */
+  outside(): string | undefined {
+    return [...this.services.values()].map((service) => service.outside?.()).find((what) => what !== undefined)
+  }
+
   /** Opens what the saved back-ends need from outside. */
   async reopen(saved: (kind: string) => unknown): Promise<void> {
     for (const [kind, { state }] of this.services) await state?.reopen?.(saved(kind))

@@ -159,6 +159,16 @@ export class Devices implements Quiescible {
     return this.backEnds.underWay((kind, domid, id) => this.known(kind, domid, id)?.hasOwnResource === true)
   }
 
+  /** What from outside has not answered; undefined when nothing is awaited. */
+  awaited(): string | undefined {
+    return this.backEnds.awaited()
+  }
+
+  /** What of them lies outside of the host, where others may change it; undefined when nothing does. */
+  outside(): string | undefined {
+    return this.backEnds.outside()
+  }
+
   /** Opens what saved devices need from outside, before they are loaded. */
   async reopen(saved: unknown): Promise<void> {
     const { parts } = saved as Partial<SavedTree>

@@ -7,7 +7,7 @@ import { ConsoleBackend } from '../../drivers/index.ts'
 import { TypeScriptRunner, kernelState, mappedPageState, type BootInfo, type GuestKernel, type MappedPage } from '../../guest/index.ts'
 import type { ControlInterface, HypercallPort } from '../../hypervisor/index.ts'
 import { SeededRandom, XenError, part, shape } from '../../util/index.ts'
-import type { DomId, EventPort, GrantRef, Part, Quiescible, Savable, StateOf } from '../../util/index.ts'
+import type { DomId, EventPort, GrantRef, Mfn, Part, Quiescible, Savable, StateOf } from '../../util/index.ts'
 import { type StoreRing, type XenStore, type XenStoreServer } from '../../xenstore/index.ts'
 import type { TellFailure } from '../run/callback-failures.ts'
 import type { RunLoop } from '../run/run-loop.ts'
@@ -146,7 +146,17 @@ export class Dom0Plan implements Quiescible, Savable {
     this.service.connectDomain = connect
   }
 
+  /** The host goes on as another: nothing of this dom0 reaches it any more. */
+  retire(why: XenError): void {
+    this.dom0.kernel.retire(why)
+  }
+
   // State
+
+  /** Frames that dom0 writes without a word. */
+  silentFrames(): Mfn[] {
+    return this.dom0.kernel.frames.lent()
+  }
 
   /** What keeps dom0 from being saved; undefined when nothing does. */
   underWay(): string | undefined {

@@ -5,7 +5,7 @@
  */
 import { kernelState, TypeScriptRunner, type BootInfo, type GuestProgram } from '../../guest/index.ts'
 import type { RunnerFactory } from '../../hypervisor/index.ts'
-import { badState, SeededRandom, shape, XenError, type DomId, type Quiescible, type StateOf } from '../../util/index.ts'
+import { badState, SeededRandom, shape, XenError, type DomId, type Mfn, type Quiescible, type StateOf } from '../../util/index.ts'
 import { wakingPort } from '../dom0/dom0.ts'
 
 /** How a domain's program is started. */
@@ -60,7 +60,17 @@ export class GuestPrograms implements Quiescible {
     this.given.delete(domid)
   }
 
+  /** The host goes on as another: nothing of these guests reaches it any more. */
+  retire(why: XenError): void {
+    for (const { kernel } of this.runners.values()) kernel?.retire(why)
+  }
+
   // State
+
+  /** Frames that the guests write without a word. */
+  silentFrames(): Mfn[] {
+    return [...this.runners.values()].flatMap(({ kernel }) => kernel?.frames.lent() ?? [])
+  }
 
   /** A domain that can never be saved with its host, and why; undefined when there is none. */
   unsavable(): { readonly domid: DomId; readonly why: string } | undefined {

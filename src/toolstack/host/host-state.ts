@@ -3,8 +3,9 @@
  * guest in TypeScript, has nothing in hand - no step of a handshake, no request to a disk, no message of XenStore. Whoever finds it busy lets it run a
  * little and looks again, for a bounded while.
  */
+import type { LoadOptions } from '../../hypervisor/index.ts'
 import { memoryShape } from '../../machine/index.ts'
-import { hashParts, part, partTree, XenError, type DomId, type Part, type Quiescible, type SavedTree } from '../../util/index.ts'
+import { hashParts, part, partTree, randomShape, XenError, type DomId, type Part, type Quiescible, type SavedTree } from '../../util/index.ts'
 import type { HostParts } from '../boot/boot-host.ts'
 import { later } from '../dom0/later-part.ts'
 import { programsState } from '../domains/guest-programs.ts'
@@ -80,16 +81,27 @@ export async function whileQuiet<T>(host: HostInsides, work: () => T): Promise<T
   }
 }
 
+/** What the parts below dom0 are made of. */
+type LowerParts = Pick<HostParts, 'control' | 'plan' | 'machine' | 'programs' | 'seeds'>
+
 /** The hypervisor, whose domain 0 is run by dom0's kernel. It looks at all that it is given when it is loaded. */
-const hypervisorPart = ({ control, plan, programs }: Pick<HostParts, 'control' | 'plan' | 'programs'>): Part => later('hypervisor', () => ({
+const hypervisorPart = ({ control, plan, programs }: LowerParts, how: LoadOptions): Part => later('hypervisor', () => ({
   ...partTree({ name: 'hypervisor', version: 1 }, []),
-  save: () => control.save(),
-  load: (saved) => control.load(saved as SavedTree, { createRunner: (domid) => (domid === 0 ? plan.createRunner : programs.loading(domid)) }),
+  save: () => control.save(how.rows === undefined ? {} : { rows: how.rows }),
+  load: (saved) => control.load(saved as SavedTree, { ...how, createRunner: (domid) => (domid === 0 ? plan.createRunner : programs.loading(domid)) }),
 }))
 
+/** What stands on memory and the frame table: the hypervisor, and dom0 with XenStore. */
+const partsOnGround = (parts: LowerParts, how: LoadOptions): readonly Part[] =>
+  [part({ name: 'seeds', version: 1, shape: randomShape }, parts.seeds), hypervisorPart(parts, how), ...parts.plan.parts()]
+
 /** What a host stands on: memory, the hypervisor, and dom0 with XenStore. */
-export const lowerParts = (parts: Pick<HostParts, 'control' | 'plan' | 'memory' | 'programs'>): readonly Part[] =>
-  [part({ name: 'memory', version: 2, shape: memoryShape }, parts.memory), hypervisorPart(parts), ...parts.plan.parts()]
+export const lowerParts = (parts: LowerParts): readonly Part[] =>
+  [part({ name: 'memory', version: 2, shape: memoryShape }, parts.machine.memory), ...partsOnGround(parts, {})]
+
+/** The same where images of the ground hold memory and the frame table. `trusted`: this process has saved it. */
+export const lowerPartsOnImage = (parts: LowerParts, { trusted }: { readonly trusted: boolean }): readonly Part[] =>
+  partsOnGround(parts, { rows: 'apart', trusted })
 
 /** What is above dom0: devices, the toolstack, and the guests in TypeScript. `guests` is asked for once dom0 is there. */
 export const upperParts = ({ programs }: Pick<HostParts, 'programs'>, guests: () => Guests): readonly Part[] => [
@@ -103,7 +115,7 @@ export const upperParts = ({ programs }: Pick<HostParts, 'programs'>, guests: ()
 
 /** A whole host; its parts are loaded one after the other, with the making of the host between the lower and the upper. */
 export const hostTree = (lower: readonly Part[], upper: readonly Part[]): Part =>
-  partTree({ name: 'host', version: 2 }, [...lower, ...upper])
+  partTree({ name: 'host', version: 3 }, [...lower, ...upper])
 
 /** The hash of each part of a host, at the next moment at which nothing is under way. Rejects as {@link whileQuiet} does. */
 export const hashHost = (host: HostInsides): Promise<Record<string, string>> =>

@@ -22,6 +22,9 @@ import type { BootDescription } from '../grub/boot-description.ts'
 import type { BootWarning } from '../grub/xen-options.ts'
 import type { ReceiveOptions, ReceiveProgress } from '../migrate/receive.ts'
 import type { MigrationTransport } from '../migrate/transport.ts'
+import { Family, type Kept } from '../moments/family.ts'
+import type { GroundImages } from '../moments/ground-images.ts'
+import type { BranchOptions, Moment } from '../moments/moment.ts'
 import { failureTeller } from '../run/callback-failures.ts'
 import type { HostCall } from '../run/inputs.ts'
 import type { Operation, OperationOptions } from '../run/operation.ts'
@@ -34,6 +37,7 @@ import type { Domain } from './domain.ts'
 import { Guests } from './guests.ts'
 import { hashHost, type HostInsides } from './host-state.ts'
 import { HOST_EVENTS, type HostEvent } from './host-events.ts'
+import { HostMoments, standUpOn, type CheckpointOptions } from './host-moments.ts'
 import { setMemoryMaximum, setMemoryTarget, type MaximumProgress, type MemoryProgress } from './memory-target.ts'
 import { Warnings, type WARNING_LIMIT } from './warnings.ts'
 
@@ -42,54 +46,100 @@ export type DomainReference = number | string | Domain
 
 /** What saving and loading works on, and how a host is made of loaded parts; not published. */
 export let insidesOf: (host: Host) => HostInsides
-export let hostOf: (parts: HostParts) => Host
+export let hostOf: (parts: HostParts, branched?: Branched) => Host
+
+/** Where a branch comes from, and the ground that it was given. */
+interface Branched {
+  readonly family: Family<Host>
+  readonly images: GroundImages
+  readonly moment: Moment<Host>
+}
+
+/** Makes the host of a branch. */
+async function branchOf(moment: Moment<Host>, kept: Kept, { seed }: BranchOptions, family: Family<Host>): Promise<Host> {
+  const images = family.takeGround(kept)
+  const made: { host?: Host } = {}
+  const goOn = await standUpOn(kept, { images, seed }, (parts) => insidesOf(made.host = hostOf(parts, { family, images, moment })).guests)
+  goOn()
+  // What was stood up was installed.
+  return made.host!
+}
 
 /** A host and everything on it. */
 export class Host {
   /** What happens to domains. */
   readonly events: EventSource<HostEvent>
-  /** The privileged control interface, at libxc's level. */
-  readonly hypervisor: Hypervisor
-  /** The store itself, with its events. */
-  readonly xenstore: XenStore
-  /** Dom0's handle on XenStore. */
-  readonly store: LocalStore
-  /** The control domain: its kernel, the XenStore server and the console back-end. */
-  readonly dom0: Dom0
-  /** What was booted, for a host that came from a grub.conf. */
-  readonly bootDescription: BootDescription | undefined
   /** What was understood and has no effect, so far; of very many the last {@link WARNING_LIMIT}. */
   readonly warnings: (ConfigWarning | BootWarning)[]
-  private readonly parts: HostParts
-  private readonly guests: Guests
+  private readonly hub = new EventHub<HostEvent>(() => this.now(), undefined, HOST_EVENTS)
+  private readonly noted = new Warnings((warning) => this.hub.emit({ type: 'warning', warning }))
+  private readonly moments: HostMoments<Host>
+  private parts: HostParts
+  private guests: Guests
+  private door: LocalStore
   private closing: Promise<void> | undefined
 
-  private constructor(parts: HostParts) {
+  private constructor(parts: HostParts, branched?: Branched) {
+    this.events = this.hub
+    this.warnings = this.noted.list
     this.parts = parts
-    this.hypervisor = parts.control
-    this.xenstore = parts.xenstore
-    this.store = parts.store.through((changes, act) => parts.inputs.enter(() => ({ source: 'store', ...changes() }), act))
-    this.dom0 = parts.dom0
-    this.bootDescription = parts.bootDescription
-    const hub = new EventHub<HostEvent>(() => this.now(), undefined, HOST_EVENTS)
-    this.events = hub
-    const warnings = new Warnings((warning) => hub.emit({ type: 'warning', warning }))
-    this.warnings = warnings.list
-    this.guests = new Guests({
+    this.door = this.openDoor(parts)
+    this.guests = this.install(parts)
+    for (const warning of parts.warnings) this.noted.add(warning)
+    const seat = { insides: () => insidesOf(this), install: (next: HostParts) => this.install(next) }
+    this.moments = new HostMoments<Host>(seat, branched?.family ?? new Family(parts.options.moments, branchOf), branched)
+  }
+
+  /** Dom0's handle on XenStore, for code outside of the host. */
+  private openDoor({ store, inputs }: HostParts): LocalStore {
+    return store.through((changes, act) => inputs.enter(() => ({ source: 'store', ...changes() }), act))
+  }
+
+  /** Goes on as what was booted or stood up. */
+  private install(parts: HostParts): Guests {
+    this.parts = parts
+    this.door = this.openDoor(parts)
+    const { hub, noted: warnings } = this
+    const guests = this.guests = new Guests({
       parts, hub, warnings, expectInput: () => this.expectInput(), domainId: (reference) => this.domainId(reference),
     })
-    const { crashes, lifecycle } = this.guests
+    const { crashes, lifecycle } = guests
     parts.loop.belongTo({
       idlePatience: parts.options.idle, wall: parts.wall,
       checkDomain: (domid, what) => crashes.check(domid, what),
-      idleError: (waits) => idleError(waits, idleDomains(parts.control, ({ domid }) => this.guests.nameOf(domid))),
+      idleError: (waits) => idleError(waits, idleDomains(parts.control, ({ domid }) => guests.nameOf(domid))),
     })
     parts.onDomainException.current = () => lifecycle.check()
     parts.onCallbackFailed.current = failureTeller(
       (failure) => hub.emit({ type: 'callback-failed', ...failure }), () => hub.wants('callback-failed'))
-    for (const warning of parts.warnings) warnings.add(warning)
     parts.inputs.onArrival(() => parts.loop.present())
     parts.wall?.follow()
+    return guests
+  }
+
+  /** The privileged control interface, at libxc's level. Another one behind a {@link Host.reset}. */
+  get hypervisor(): Hypervisor {
+    return this.parts.control
+  }
+
+  /** The store itself, with its events. Another one behind a {@link Host.reset}. */
+  get xenstore(): XenStore {
+    return this.parts.xenstore
+  }
+
+  /** Dom0's handle on XenStore. Another one behind a {@link Host.reset}. */
+  get store(): LocalStore {
+    return this.door
+  }
+
+  /** The control domain: its kernel, the XenStore server and the console back-end. Another one behind a {@link Host.reset}. */
+  get dom0(): Dom0 {
+    return this.parts.dom0
+  }
+
+  /** What was booted, for a host that came from a grub.conf. */
+  get bootDescription(): BootDescription | undefined {
+    return this.parts.bootDescription
   }
 
   /**
@@ -230,6 +280,33 @@ export class Host {
   private async close(): Promise<void> {
     await this.guests.close()
     this.parts.loop.stop()
+    this.moments.end()
+  }
+
+  /**
+   * The whole host as it stands at the next instruction at which nothing is under way in it: a moment, to which it can be brought
+   * back, and from which others can branch. It goes on as if nothing had been. Rejects with BUSY, naming what is under way, with
+   * NOT_SUPPORTED, naming what cannot be kept, and with OUT_OF_MEMORY.
+   *
+   * @example
+   * const ready = await host.checkpoint({ label: 'at the shell' })
+   * for (const input of inputs) {
+   *   await host.domain('linux').console.write(input)
+   *   await host.reset(ready)
+   * }
+   */
+  checkpoint(options: CheckpointOptions = {}): Promise<Moment<Host>> {
+    return this.moments.checkpoint(options)
+  }
+
+  /**
+   * Brings the host back to a moment of it, or of a host that it shares moments with, in place: only what differs is copied. The
+   * host itself and its `events` stay. What was held of it before - domains, consoles, ports, the store - is closed and says
+   * CLOSED; so is what was awaited. Rejects with BUSY while an operation is under way, CLOSED for a moment that is gone, and
+   * INVALID_ARGUMENT for one of other hosts; then nothing has changed.
+   */
+  reset(moment: Moment<Host>): Promise<void> {
+    return this.moments.reset(moment)
   }
 
   /**
@@ -267,7 +344,7 @@ export class Host {
   }
 
   static {
-    hostOf = (parts) => new Host(parts)
+    hostOf = (parts, branched) => new Host(parts, branched)
     insidesOf = (host) => ({ parts: host.parts, guests: host.guests })
   }
 

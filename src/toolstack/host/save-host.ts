@@ -4,12 +4,13 @@
  * published yet.
  */
 import type { GuestProgram } from '../../guest/index.ts'
-import { badState, XenError, type SavedTree } from '../../util/index.ts'
+import { XenError, type SavedTree } from '../../util/index.ts'
 import { frameOf } from '../boot/boot-host.ts'
 import type { HostOptions } from '../boot/host-options.ts'
 import type { GuestPrograms, ProgramsState } from '../domains/guest-programs.ts'
 import { hostTree, lowerParts, upperParts, whileQuiet } from './host-state.ts'
 import { hostOf, insidesOf, type Host } from './host.ts'
+import { standUp } from './stand-up.ts'
 
 /** A saved host. */
 export type HostState = SavedTree
@@ -26,13 +27,6 @@ export function saveHost(host: Host): Promise<HostState> {
 export interface LoadHostOptions {
   /** The program of a guest in TypeScript: no save holds code. */
   readonly program?: ((domain: { readonly id: number; readonly name: string }) => GuestProgram | undefined) | undefined
-}
-
-/** The number of the toolstack's connection to XenStore; the part it stands in is checked when it is loaded. */
-function connectionOf({ parts }: HostState): number {
-  const connection = (parts['toolstack'] as { readonly state?: { readonly connection?: unknown } } | undefined)?.state?.connection
-  if (typeof connection !== 'number' || !Number.isSafeInteger(connection) || connection <= 0) throw badState('the toolstack has no connection to XenStore')
-  return connection
 }
 
 /** Finds the programs of the guests in TypeScript. Throws NOT_SUPPORTED, naming the domain, for one that is not given. */
@@ -59,15 +53,9 @@ export async function loadHost(state: HostState, options: HostOptions, loading: 
   const none = (): never => { throw new Error('the guests are not there yet') }
   hostTree(lower, upperParts(frame, none)).check(state)
   findPrograms(state, frame.programs, loading)
-  // Nothing runs before everything is there.
-  const goOn = await frame.loop.halt()
-  for (const one of lower) one.load(state.parts[one.name])
-  const host = hostOf({ ...frame, dom0: frame.plan.dom0, store: frame.xenstore.local(0, connectionOf(state)) })
-  const { guests } = insidesOf(host)
-  await guests.devices.reopen(state.parts['devices'])
-  for (const one of upperParts(frame, () => guests)) one.load(state.parts[one.name])
-  guests.devices.begin()
-  frame.plan.dom0.kernel.checkAttached()
+  const made: { host?: Host } = {}
+  const goOn = await standUp({ state, frame, lower }, (parts) => insidesOf(made.host = hostOf(parts)).guests)
   goOn()
-  return host
+  // What was stood up was installed.
+  return made.host!
 }

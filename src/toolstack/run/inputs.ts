@@ -5,7 +5,7 @@
  * program) is noted as such. Not here: when a kernel's file was read.
  */
 import type { RunLimits } from '../../hypervisor/index.ts'
-import type { Clock, Duration } from '../../util/index.ts'
+import type { Clock, Duration, XenError } from '../../util/index.ts'
 import type { StoreChanges } from '../../xenstore/index.ts'
 
 /** How long a call waits, and whether its caller had given up before it began. */
@@ -94,6 +94,7 @@ export class Inputs {
   private isTicking = false
   private arriving: (() => void) | undefined
   private entering: number | undefined
+  private closed: XenError | undefined
 
   constructor(clock: Clock) {
     this.clock = clock
@@ -109,8 +110,14 @@ export class Inputs {
     return this.entering
   }
 
-  /** Lets something in: notes it, and does it. `input` is made only where somebody listens. */
+  /** Lets nothing in any more: whoever brings something is refused with `why`. */
+  close(why: XenError): void {
+    this.closed = why
+  }
+
+  /** Lets something in: notes it, and does it. `input` is made only where somebody listens. Throws once the door is closed. */
   enter<T>(input: () => HostInput, act: () => T): T {
+    if (this.closed !== undefined) throw this.closed
     this.arriving?.()
     const outer = this.entering
     this.note(input)
@@ -124,6 +131,7 @@ export class Inputs {
 
   /** Notes a frame that is about to be taken in: what `enter` does, with nothing made for each frame while nobody listens. */
   frame(bridge: string, port: number, bytes: Uint8Array): void {
+    if (this.closed !== undefined) throw this.closed
     this.arriving?.()
     this.sequence += 1
     if (this.listeners.size > 0) this.tell({ source: 'frame', bridge, port, bytes: bytes.slice() })

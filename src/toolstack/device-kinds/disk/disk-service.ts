@@ -65,6 +65,14 @@ function serveDisks(host: BackendHost<DiskConfig>): DiskService {
         return lost && `the contents of disk ${lost.request.name} of domain ${lost.request.domid}, which came with it`
       },
     },
+    outside: () => {
+      const lying = driver.disks.find(({ opensAnew }) => opensAnew)
+      return lying && `disk ${lying.request.name} of domain ${lying.request.domid}, whose contents lie outside of memory`
+    },
+    awaited: () => {
+      const asked = driver.disks.find(({ isAwaited }) => isAwaited)
+      return asked && `the contents of disk ${asked.request.name} of domain ${asked.request.domid}`
+    },
     served: (domid, id) => driver.disk(domid, id),
     isServed: (domid, id) => driver.disk(domid, id) !== undefined,
     statistics: (domid, id) => {

@@ -33,7 +33,7 @@ describe.each([['the interpreter', Machine], ['the compiling tier', Compiling]])
     bench.run(STORES, 20_000)
     const pool = new PagePool()
     const images = machine.keepImages(pool, { fresh: false })
-    const first = images.capture(NONE)
+    const first = images.capture(NONE)!
     const before = { pages: pool.pages, bytes: machine.memory.bytes.slice(machine.memory.firstFrame * 4096), state: cpu.save(), hash: first.hash() }
     const steps = (): number => {
       const after = machine.createProcessor({ mode: 'hosted', accounting: 'work' })
@@ -47,16 +47,16 @@ describe.each([['the interpreter', Machine], ['the compiling tier', Compiling]])
     }
     cpu.destroy()
     const told = steps()
-    const second = images.capture(NONE)
+    const second = images.capture(NONE)!
     expect(second.hash()).not.toBe(before.hash)
     // Eight pages of data at most, and a page of what was paid for lines.
     expect(pool.pages - before.pages).toBeLessThanOrEqual(9)
     expect(images.restore(first, NONE).pages).toBeLessThanOrEqual(9)
     expect(Buffer.compare(machine.memory.bytes.subarray(machine.memory.firstFrame * 4096), before.bytes)).toBe(0)
-    expect(images.capture(NONE).hash()).toBe(before.hash)
+    expect(images.capture(NONE)!.hash()).toBe(before.hash)
     // The same instructions in the same time.
     expect(steps()).toBe(told)
-    expect(images.capture(NONE).hash()).toBe(second.hash())
+    expect(images.capture(NONE)!.hash()).toBe(second.hash())
   })
 })
 
@@ -65,13 +65,13 @@ test('another machine of the same size becomes the same', () => {
   bench.set('rdx', 3)
   bench.run(STORES)
   const pool = new PagePool()
-  const image = bench.machine.keepImages(pool, { fresh: false }).capture(NONE)
+  const image = bench.machine.keepImages(pool, { fresh: false }).capture(NONE)!
   const other = new Machine({ memoryBytes: 16 << 20, processors: 4 })
   const images = other.keepImages(pool, { fresh: true })
   images.restore(image, NONE)
   const frames = (machine: Machine): Uint8Array => machine.memory.bytes.subarray(machine.memory.firstFrame * 4096)
   expect(Buffer.compare(frames(other), frames(bench.machine))).toBe(0)
-  expect(images.capture(NONE).hash()).toBe(image.hash())
+  expect(images.capture(NONE)!.hash()).toBe(image.hash())
   // A machine whose memory was touched before its images are kept becomes the same as well.
   const used = new Machine({ memoryBytes: 16 << 20, processors: 4 })
   used.memory.bytes.fill(7, used.memory.firstFrame * 4096)
@@ -85,9 +85,9 @@ test('a page that is written without a word is found where it is named, and behi
   const images = machine.keepImages(pool, { fresh: true })
   const { bytes, firstFrame } = machine.memory
   const silent = Uint32Array.of(firstFrame + 3)
-  const first = images.capture(silent)
+  const first = images.capture(silent)!
   bytes[(firstFrame + 3) * 4096] = 1
-  const second = images.capture(NONE)
+  const second = images.capture(NONE)!
   expect(second.hash()).not.toBe(first.hash())
   bytes[(firstFrame + 3) * 4096] = 2
   images.restore(first, silent)
@@ -101,7 +101,7 @@ test('code that was decoded stays through a restoration that leaves its bytes, a
   bench.set('rdx', 3)
   bench.run(STORES)
   const images = bench.machine.keepImages(new PagePool(), { fresh: false })
-  const image = images.capture(NONE)
+  const image = images.capture(NONE)!
   const { blocks } = bench.cpu.inspectCode()
   expect(blocks).toBeGreaterThan(0)
   bench.write(DATA, [1])
@@ -131,7 +131,7 @@ test('any order of writes, captures, restorations and releases is as with whole 
     }
     const which = kept[below(random, kept.length)]
     const what = below(random, 4)
-    if (what === 0 || which === undefined) kept.push({ image: images.capture(NONE), copy: own.slice() })
+    if (what === 0 || which === undefined) kept.push({ image: images.capture(NONE)!, copy: own.slice() })
     else if (what === 1) {
       images.restore(which.image, NONE)
       expect(Buffer.compare(own, which.copy)).toBe(0)

@@ -1,0 +1,35 @@
+/**
+ * A host that goes on from what was saved of one: everything below dom0, then what its users see, then what is above. Nothing
+ * runs before everything is there.
+ */
+import { badState, type Part, type SavedTree } from '../../util/index.ts'
+import type { HostFrame, HostParts } from '../boot/boot-host.ts'
+import type { Guests } from './guests.ts'
+import { upperParts } from './host-state.ts'
+
+/** What it is stood up from. */
+export interface Standing {
+  readonly state: SavedTree
+  readonly frame: HostFrame
+  /** The parts below dom0, as they were saved. */
+  readonly lower: readonly Part[]
+}
+
+/** The number of the toolstack's connection to XenStore; the part it stands in is checked when it is loaded. */
+function connectionOf({ parts }: SavedTree): number {
+  const connection = (parts['toolstack'] as { readonly state?: { readonly connection?: unknown } } | undefined)?.state?.connection
+  if (typeof connection !== 'number' || !Number.isSafeInteger(connection) || connection <= 0) throw badState('the toolstack has no connection to XenStore')
+  return connection
+}
+
+/** Loads all parts; `install` makes the host of those below it. Resolves with what lets it run. Rejects with INVALID_STATE. */
+export async function standUp({ state, frame, lower }: Standing, install: (parts: HostParts) => Guests): Promise<() => void> {
+  const goOn = await frame.loop.halt()
+  for (const one of lower) one.load(state.parts[one.name])
+  const guests = install({ ...frame, dom0: frame.plan.dom0, store: frame.xenstore.local(0, connectionOf(state)) })
+  await guests.devices.reopen(state.parts['devices'])
+  for (const one of upperParts(frame, () => guests)) one.load(state.parts[one.name])
+  guests.devices.begin()
+  frame.plan.dom0.kernel.checkAttached()
+  return goOn
+}

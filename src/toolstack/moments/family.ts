@@ -1,0 +1,128 @@
+/**
+ * The moments of one host and of all that branched from it: their pages in one pool, within a limit, and machines of
+ * branches that are gone, which hold most of the next branch's pages already.
+ */
+import type { GuestProgram } from '../../guest/index.ts'
+import { PagePool } from '../../machine/index.ts'
+import { hashParts, XenError, type SavedTree } from '../../util/index.ts'
+import { machineFor } from '../boot/ground.ts'
+import type { ResolvedHostOptions } from '../boot/host-options.ts'
+import { GroundImages, type GroundImage } from './ground-images.ts'
+import { momentOf, type BranchOptions, type Moment, type MomentFacts, type MomentKeeper } from './moment.ts'
+
+/** What a moment is made of. */
+export interface Kept {
+  readonly ground: GroundImage
+  /** All parts but memory and frame table. */
+  readonly tree: SavedTree
+  /** Programs of the guests in TypeScript, by domain. */
+  readonly programs: ReadonlyMap<number, GuestProgram>
+  readonly options: ResolvedHostOptions
+}
+
+/** Makes the host of a branch. */
+export type Brancher<H> = (moment: Moment<H>, kept: Kept, options: BranchOptions, family: Family<H>) => Promise<H>
+
+/** Machines of branches that are kept for the next ones. */
+const MOST_SPARE = 4
+const PAGES_PER_MEBIBYTE = 256
+
+/** Keeps moments. */
+export class Family<H> implements MomentKeeper<H> {
+  readonly pool = new PagePool()
+  private readonly options: ResolvedHostOptions['moments']
+  private readonly brancher: Brancher<H>
+  /** In the order in which they were taken. */
+  private readonly kept = new Map<Moment<H>, Kept>()
+  private readonly spare: GroundImages[] = []
+
+  constructor(options: ResolvedHostOptions['moments'], brancher: Brancher<H>) {
+    this.options = options
+    this.brancher = brancher
+  }
+
+  /** Moments that there are, in the order in which they were taken. */
+  list(): readonly Moment<H>[] {
+    return [...this.kept.keys()]
+  }
+
+  /**
+   * Captures an image within the limit: moments make room for it, where the rule allows that. Throws OUT_OF_MEMORY, and
+   * nothing has changed.
+   */
+  capture(images: GroundImages, silent: Uint32Array): GroundImage {
+    for (;;) {
+      const limit = this.options.memory * PAGES_PER_MEBIBYTE
+      const ground = images.capture({ silent, room: Math.max(0, limit - this.pool.pages) })
+      if (ground !== undefined) return ground
+      if (!this.evict()) {
+        const details = { limit: this.options.memory, held: Math.round(this.pool.pages / PAGES_PER_MEBIBYTE), moments: this.kept.size }
+        throw new XenError('OUT_OF_MEMORY', `moments may take ${details.limit} MiB, and ${details.moments} of them have ${details.held}`, { details })
+      }
+    }
+  }
+
+  /** Keeps a moment. */
+  keep(facts: MomentFacts<H>, kept: Kept): Moment<H> {
+    const moment = momentOf<H>(this, facts)
+    this.kept.set(moment, kept)
+    return moment
+  }
+
+  /** What a moment is made of. Throws CLOSED for one that is gone, and INVALID_ARGUMENT for one of other hosts. */
+  find(moment: Moment<H>): Kept {
+    const kept = this.kept.get(moment)
+    if (kept !== undefined) return kept
+    if (!moment.isOf(this)) throw new XenError('INVALID_ARGUMENT', 'the moment is none of this host, nor of one that it shares moments with')
+    throw new XenError('CLOSED', 'the moment does not exist any more', { details: { label: moment.label } })
+  }
+
+  /** The ground of a host that is gone, for the next branch. */
+  recycle(images: GroundImages): void {
+    if (this.kept.size > 0 && this.spare.length < MOST_SPARE) this.spare.push(images)
+    else images.end()
+  }
+
+  /** A ground of its own for another host, brought to a moment: one that a branch before had, where there is one. */
+  takeGround({ ground, options }: Kept): GroundImages {
+    const images = this.spare.pop() ?? new GroundImages(machineFor(options), this.pool)
+    images.restore(ground, new Uint32Array(0))
+    return images
+  }
+
+  // As moments see it
+
+  isKept(moment: Moment<H>): boolean {
+    return this.kept.has(moment)
+  }
+
+  childrenOf(moment: Moment<H>): readonly Moment<H>[] {
+    return this.list().filter(({ parent }) => parent === moment)
+  }
+
+  branch(moment: Moment<H>, options: BranchOptions): Promise<H> {
+    return this.brancher(moment, this.find(moment), options, this)
+  }
+
+  hashes(moment: Moment<H>): Readonly<Record<string, string>> {
+    const { ground, tree } = this.find(moment)
+    return { ...hashParts(tree), ...ground.hashes() }
+  }
+
+  dispose(moment: Moment<H>): void {
+    const kept = this.kept.get(moment)
+    if (kept === undefined) return
+    this.kept.delete(moment)
+    kept.ground.release()
+    if (this.kept.size === 0) for (const images of this.spare.splice(0)) images.end()
+  }
+
+  /** Lets the oldest moment without a label go, where moments may be; false where there is none. */
+  private evict(): boolean {
+    if (this.options.whenFull !== 'evict') return false
+    const oldest = this.list().find(({ label }) => label === undefined)
+    if (oldest === undefined) return false
+    this.dispose(oldest)
+    return true
+  }
+}

@@ -1,0 +1,107 @@
+/**
+ * A moment: a whole host as it stood between two instructions, which never changes. What it is made of lies with its keeper;
+ * this is what users hold.
+ */
+import { XenError } from '../../util/index.ts'
+
+/** A moment among those that came of it. */
+export interface MomentTree<H> {
+  readonly moment: Moment<H>
+  readonly children: readonly MomentTree<H>[]
+}
+
+/** How a branch begins. */
+export interface BranchOptions {
+  /** Everything random goes on from here, in host and guests, instead of from where it was. */
+  readonly seed?: number | undefined
+}
+
+/** Facts of a moment. */
+export interface MomentFacts<H> {
+  readonly label: string | undefined
+  /** Host time in nanoseconds. */
+  readonly time: number
+  /** The moment that the host had come from last. */
+  readonly parent: Moment<H> | undefined
+}
+
+/** Who keeps moments. */
+export interface MomentKeeper<H> {
+  isKept(moment: Moment<H>): boolean
+  childrenOf(moment: Moment<H>): readonly Moment<H>[]
+  branch(moment: Moment<H>, options: BranchOptions): Promise<H>
+  hashes(moment: Moment<H>): Readonly<Record<string, string>>
+  dispose(moment: Moment<H>): void
+}
+
+/** Makes a moment; not published. */
+export let momentOf: <H>(keeper: MomentKeeper<H>, facts: MomentFacts<H>) => Moment<H>
+
+/** A host as it stood. */
+export class Moment<H> {
+  /** What it was called when it was taken. */
+  readonly label: string | undefined
+  /** Host time in nanoseconds at which the host stood. */
+  readonly time: number
+  /** The moment that its host had been taken at, or brought back to, last before; undefined for the first. */
+  readonly parent: Moment<H> | undefined
+  private readonly keeper: MomentKeeper<H>
+
+  static {
+    momentOf = (keeper, facts) => new Moment(keeper, facts)
+  }
+
+  private constructor(keeper: MomentKeeper<H>, { label, time, parent }: MomentFacts<H>) {
+    this.keeper = keeper
+    this.label = label
+    this.time = time
+    this.parent = parent
+  }
+
+  /** False once it was disposed of, or had to make room for newer ones. */
+  get exists(): boolean {
+    return this.keeper.isKept(this)
+  }
+
+  /** True where it was this keeper's, whether it exists or not. */
+  isOf(keeper: MomentKeeper<H>): boolean {
+    return this.keeper === keeper
+  }
+
+  /** It and the moments that came of it and exist. */
+  tree(): MomentTree<H> {
+    return { moment: this, children: this.keeper.childrenOf(this).map((child) => child.tree()) }
+  }
+
+  /**
+   * A new host that goes on from here, with memory of its own: nothing that it does reaches the host that the moment was
+   * taken of, nor a file. Rejects with CLOSED for a moment that does not exist any more.
+   *
+   * @example
+   * const [left, right] = await Promise.all([moment.branch({ seed: 1 }), moment.branch({ seed: 2 })])
+   */
+  async branch(options: BranchOptions = {}): Promise<H> {
+    this.check('branch')
+    return this.keeper.branch(this, options)
+  }
+
+  /** A hash of each part by the part's path, as `host.stateHash()` gives them. Throws CLOSED. */
+  hashes(): Readonly<Record<string, string>> {
+    this.check('hashes')
+    return this.keeper.hashes(this)
+  }
+
+  /** Lets it go with what it alone keeps; hosts and moments that came of it stay. */
+  dispose(): void {
+    this.keeper.dispose(this)
+  }
+
+  /** The same, for `using`. */
+  [Symbol.dispose](): void {
+    this.dispose()
+  }
+
+  private check(call: string): void {
+    if (!this.exists) throw new XenError('CLOSED', `${call} of a moment that does not exist any more`, { details: { label: this.label } })
+  }
+}

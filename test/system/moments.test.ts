@@ -1,0 +1,158 @@
+/**
+ * Moments of a whole host: taken, come back to in place, branched. A host that was brought back, a branch and one that went on
+ * are the same at every moment, part by part.
+ */
+import { afterEach, describe, expect, test } from 'vitest'
+import { MemoryBlockStore } from '../../src/drivers/index.ts'
+import { type Host, type HostOptions } from '../../src/toolstack/index.ts'
+import { insidesOf } from '../../src/toolstack/host/host.ts'
+import { hostsOfTests } from '../support/mini.ts'
+
+const OPTIONS: HostOptions = { memory: 64, dom0Memory: 16, seed: 7, cpus: 2, openDisk: () => new MemoryBlockStore(1 << 20) }
+const boot = hostsOfTests(OPTIONS)
+
+const branches: Host[] = []
+const halted: (() => void)[] = []
+/** Halts a host until the test is over. */
+const halt = async (host: Host): Promise<void> => void halted.push(await insidesOf(host).parts.loop.halt())
+afterEach(async () => {
+  for (const goOn of halted.splice(0)) goOn()
+  for (const branch of branches.splice(0)) await branch.shutdown()
+})
+
+const frame = (text: string): Uint8Array =>
+  new Uint8Array([255, 255, 255, 255, 255, 255, 2, 0, 0, 0, 0, 9, 0x88, 0xb5, ...new TextEncoder().encode(text)])
+
+/** A host with two guests at work, and its moment. */
+async function begin(options: HostOptions = {}) {
+  const host = await boot(options)
+  const domain = await host.createDomain({ name: 'one', memory: 8, disks: [{ target: 'a', vdev: 'xvda' }], nics: [''] })
+  await host.createDomain({ name: 'two', memory: 8, nics: [''] })
+  await domain.console.waitFor('mini> ')
+  host.bridge().open()
+  const moment = await host.checkpoint({ label: 'ready' })
+  return { host, moment }
+}
+
+/** A halted host is given something and runs for a while; the hash of each part behind it. */
+async function work(host: Host, milliseconds = 40): Promise<Readonly<Record<string, string>>> {
+  const end = host.now() + milliseconds * 1e6
+  void host.domain('one').console.write('echo typed\rmem\r')
+  host.bridge().send(1, frame('frame'))
+  void host.domain('two').setMemTarget(6)
+  await insidesOf(host).parts.loop.runTo(end)
+  expect(host.domain('one').console.text()).toContain('\ntyped\n')
+  return host.stateHash()
+}
+
+describe('a host that is brought back in place', () => {
+  test('is what it was, and goes on as a branch does, and as it did before, again and again', { timeout: 60_000 }, async () => {
+    const { host, moment } = await begin()
+    await host.reset(moment)
+    const other = await moment.branch()
+    branches.push(other)
+    for (const each of [host, other]) await halt(each)
+    const first = await host.stateHash()
+    expect(await other.stateHash()).toEqual(first)
+    const expected = await work(host)
+    expect(await work(other)).toEqual(expected)
+    for (let round = 0; round < 3; round += 1) {
+      for (const goOn of halted.splice(0)) goOn()
+      await host.domain('two').destroy()
+      await host.createDomain({ name: `three${round}`, memory: 4 })
+      await host.reset(moment)
+      await halt(host)
+      expect(await host.stateHash()).toEqual(first)
+      expect(host.hypervisor.checkInvariants()).toEqual([])
+      expect(await work(host)).toEqual(expected)
+    }
+  })
+
+  test('closes what was held of it, and lets nothing of that reach it', { timeout: 30_000 }, async () => {
+    const { host, moment } = await begin()
+    const domain = host.domain('one')
+    const { store, hypervisor, dom0 } = host
+    const port = host.bridge().open()
+    const waiting = domain.console.waitFor('never')
+    await host.reset(moment)
+    await expect(waiting).rejects.toMatchObject({ code: 'CLOSED' })
+    await halt(host)
+    const before = await host.stateHash()
+    const closed = { code: 'CLOSED', message: 'the host was brought back to a moment: ask it anew' }
+    for (const call of [
+      () => domain.pause(), () => domain.info(), () => domain.destroy(), () => domain.console.write('x'), () => store.write('/a', 'b'),
+      () => hypervisor.listDomains(), () => port.send(frame('late')), () => dom0.kernel.hypercalls.consoleWrite(new Uint8Array(1)),
+      () => domain.setMemTarget(4), () => domain.console.waitFor('never'),
+    ]) await expect((async () => call())()).rejects.toMatchObject({ code: 'CLOSED' })
+    await expect((async () => domain.pause())()).rejects.toMatchObject(closed)
+    expect(domain.console.text()).toContain('mini> ')
+    expect(await host.stateHash()).toEqual(before)
+    for (const goOn of halted.splice(0)) goOn()
+    await host.domain('one').console.write('echo alive\r')
+    await host.domain('one').console.waitFor(/^alive$/)
+  })
+})
+
+test('a host with a disk that lies elsewhere is refused by the disk\'s name, and goes on', async () => {
+  const own = { size: 4096, readOnly: false, read: () => undefined, write: () => undefined, flush: () => undefined, close: () => undefined }
+  const host = await boot({ openDisk: () => own })
+  const domain = await host.createDomain({ name: 'one', memory: 8, disks: [{ target: 'a', vdev: 'xvda' }] })
+  await expect(host.checkpoint()).rejects.toMatchObject({ code: 'NOT_SUPPORTED', details: { what: 'disk xvda of domain 1, whose contents lie outside of memory' } })
+  await domain.console.waitFor('mini> ')
+})
+
+describe('moments', () => {
+  test('form a tree, have labels, and are refused by a code once they are gone or are another host\'s', { timeout: 30_000 }, async () => {
+    const { host, moment } = await begin()
+    await host.until('a while', () => true)
+    const second = await host.checkpoint()
+    await host.reset(moment)
+    const third = await host.checkpoint({ label: 'third' })
+    expect(moment.tree()).toMatchObject({ moment, children: [{ moment: second, children: [] }, { moment: third, children: [] }] })
+    expect([moment.label, second.label, third.parent]).toEqual(['ready', undefined, moment])
+    second.dispose()
+    expect(second.exists).toBe(false)
+    await expect(second.branch()).rejects.toMatchObject({ code: 'CLOSED' })
+    await expect(host.reset(second)).rejects.toMatchObject({ code: 'CLOSED' })
+    expect(() => second.hashes()).toThrow('does not exist any more')
+    const other = await boot()
+    await expect(other.reset(moment)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
+    await expect(host.checkpoint({ name: 'x' } as object)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
+    const both = Promise.allSettled([host.checkpoint(), host.checkpoint()])
+    expect((await both).map(({ status }) => status)).toEqual(['fulfilled', 'rejected'])
+    await expect(host.reset(third)).resolves.toBeUndefined()
+  })
+
+  test('share their pages, make room by the rule, or are refused with nothing changed', { timeout: 30_000 }, async () => {
+    const { host, moment } = await begin({ moments: { memory: 2, whenFull: 'evict' } })
+    const moments = []
+    do {
+      for (const domain of host.domains()) await domain.destroy()
+      const domain = await host.createDomain({ name: 'big', memory: 8, ramdisk: new Uint8Array(200_000).fill(moments.length + 1) })
+      await domain.console.waitFor('mini> ')
+      moments.push(await host.checkpoint())
+    } while (moments[0]!.exists && moments.length < 40)
+    // Those without a label have made room, the oldest first.
+    expect([moment.exists, moments.length > 2]).toEqual([true, true])
+    const left = moments.filter(({ exists }) => exists)
+    expect(left).toEqual(moments.slice(-left.length))
+    await host.reset(left[0]!)
+    const small = await boot({ moments: { memory: '1M' } })
+    await expect(small.checkpoint()).rejects.toMatchObject({ code: 'OUT_OF_MEMORY', details: { limit: 1, moments: 0 } })
+    await small.createDomain({ name: 'goes on', memory: 4 })
+  })
+
+  test('of a branch with another seed go on with other chance', { timeout: 30_000 }, async () => {
+    const { moment } = await begin()
+    const hosts = [await moment.branch(), await moment.branch({ seed: 5 }), await moment.branch({ seed: 5 })]
+    branches.push(...hosts)
+    const states = await Promise.all(hosts.map(async (each) => {
+      await halt(each)
+      return each.stateHash()
+    }))
+    expect(states[1]).toEqual(states[2])
+    const differ = Object.keys(states[0]!).filter((part) => states[0]![part] !== states[1]![part])
+    expect(differ).toEqual(expect.arrayContaining(['hypervisor.random', 'kernel', 'seeds', 'toolstack']))
+    for (const part of differ) expect(part).toMatch(/random|kernel|seeds|toolstack|guests/)
+  })
+})
