@@ -138,6 +138,7 @@ describe('moments', () => {
     expect(left).toEqual(moments.slice(-left.length))
     await host.reset(left[0]!)
     const small = await boot({ moments: { memory: '1M' } })
+    await small.createDomain({ name: 'big', memory: 8, ramdisk: Uint8Array.from({ length: 2 << 20 }, (_, i) => i >> 8) })
     await expect(small.checkpoint()).rejects.toMatchObject({ code: 'OUT_OF_MEMORY', details: { limit: 1, moments: 0 } })
     await small.createDomain({ name: 'goes on', memory: 4 })
   })
