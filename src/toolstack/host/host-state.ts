@@ -93,7 +93,8 @@ const hypervisorPart = ({ control, plan, programs }: LowerParts, how: LoadOption
 
 /** What stands on memory and the frame table: the hypervisor, and dom0 with XenStore. */
 const partsOnGround = (parts: LowerParts, how: LoadOptions): readonly Part[] =>
-  [part({ name: 'seeds', version: 1, shape: randomShape }, parts.seeds), hypervisorPart(parts, how), ...parts.plan.parts()]
+  // The seeds behind the hypervisor, whose processors take some when it is loaded.
+  [hypervisorPart(parts, how), part({ name: 'seeds', version: 1, shape: randomShape }, parts.seeds), ...parts.plan.parts()]
 
 /** What a host stands on: memory, the hypervisor, and dom0 with XenStore. */
 export const lowerParts = (parts: LowerParts): readonly Part[] =>
