@@ -72,15 +72,7 @@ function composeMemory({ memory, portion, before }: HypervisorOptions): MemoryPa
     memory, frames, allocator, machineToPhys, tlb, domainOf: (id) => domains.get(id),
   })
   const pageTypes = new FrameTypes(frames, tlb)
-  const pageTables = new PageTables({
-    memory, frames, meter, types: pageTypes,
-    mayMapFrames: (caller, owner) => domains.get(owner) !== undefined && domains.mayControl(caller, owner),
-    hasDevices: (id) => domains.get(id)?.privileged === true,
-    tlbTime: () => tlb.now(),
-    hasPae: (id) => domains.get(id)?.hasPae === true,
-    compatSlot: (slot) => machineToPhys.compat.slotLow(slot),
-    machineToPhysEntry: (id) => (domains.get(id)?.hidesMachineToPhys === true ? machineToPhys.entryLow : 0),
-  })
+  const pageTables = new PageTables({ memory, frames, meter, types: pageTypes, domains, tlb, machineToPhys })
   return { memory, domains, frames, allocator, machineToPhys, tlb, meter, domainMemory, pageTypes, pageTables }
 }
 
