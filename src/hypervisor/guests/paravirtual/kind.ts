@@ -1,8 +1,7 @@
 /** What the two kinds of PV guests are made of, and how each puts together what does not depend on the kernel's width. */
 import { ERRNO, type GuestAbi } from '../../../abi/index.ts'
 import type { EventHub } from '../../../util/index.ts'
-import type { Vcpu } from '../../domains/domain.ts'
-import type { DomainWishes, GrantMappings } from '../../domains/domain-kind.ts'
+import type { DomainWishes } from '../../domains/domain-kind.ts'
 import { type RefusalFacts, because } from '../../domains/refusal-facts.ts'
 import type { DomainRegistry } from '../../domains/registry.ts'
 import type { HypercallRow, HypercallTable } from '../../domains/hypercall.ts'
@@ -18,10 +17,8 @@ import type { GuestMemory } from '../../memory/guest-memory.ts'
 import type { HostClock } from '../../time/host-clock.ts'
 import type { TscScale } from '../../time/index.ts'
 import type { WorkMeter } from '../../time/work-meter.ts'
-import { GrantEntries } from '../direct-paging/grant-entries.ts'
 import type { MmuExtended } from '../direct-paging/mmu-extended.ts'
 import type { PageTables } from '../direct-paging/page-tables.ts'
-import { pagedOf } from '../direct-paging/paged-vcpu.ts'
 import type { CpuidPolicy, CpuidView } from '../processors/cpuid.ts'
 import type { Processors } from '../processors/processors.ts'
 import { PrivilegedOperations } from './privileged.ts'
@@ -87,17 +84,4 @@ export function composePrivileged(parts: ParavirtualKindParts, mmu: MmuExtended,
     setKernelTable: (vcpu, mfn) => mmu.setKernelTable(vcpu, mfn),
     writeHypercallPage: (domid, frame) => writeHypercallPage(parts, { domid, frame }, flavour.fillHypercallPage) === 0,
   })
-}
-
-/** Grants as entries of page tables. */
-export function grantMappings(parts: ParavirtualKindParts): GrantMappings<Vcpu> {
-  const entries = new GrantEntries(parts)
-  return {
-    install: (vcpu, mapping) => entries.install(vcpu, mapping),
-    remove: (vcpu, mapping) => entries.remove(vcpu, mapping),
-    flush: (vcpu) => {
-      const paged = pagedOf(vcpu)
-      if (paged !== undefined) parts.tlb.flush(paged)
-    },
-  }
 }

@@ -9,6 +9,7 @@ import type { FrameLedger, GrantMappings, TablePins } from '../../domains/domain
 import type { GuestKind } from '../../domains/guest-kind.ts'
 import type { HypercallTable } from '../../domains/hypercall.ts'
 import { fillHypercallPage } from '../../hypercalls/hypercall-page.ts'
+import { GrantEntries } from '../direct-paging/grant-entries.ts'
 import { auditTables } from '../direct-paging/audit.ts'
 import type { DescriptorTables } from '../direct-paging/descriptor-tables.ts'
 import type { MmuExtended } from '../direct-paging/mmu-extended.ts'
@@ -17,7 +18,7 @@ import { composePaging } from '../direct-paging/paging.ts'
 import { WritableTables } from '../direct-paging/writable-tables.ts'
 import { PV_CPUID } from '../paravirtual/cpuid.ts'
 import { ParavirtualCaches, ParavirtualContext } from '../paravirtual/guest-context.ts'
-import { type ParavirtualKindParts, ProcessorKind, composePrivileged, grantMappings } from '../paravirtual/kind.ts'
+import { type ParavirtualKindParts, ProcessorKind, composePrivileged } from '../paravirtual/kind.ts'
 import { BounceFrames } from './bounce.ts'
 import { VcpuContexts } from './contexts.ts'
 import { iret } from './iret.ts'
@@ -67,7 +68,7 @@ class PvGuests extends ProcessorKind implements GuestKind {
     this.mmu = mmu
     this.pins = mmu
     this.descriptorTables = descriptorTables
-    this.grants = grantMappings(parts)
+    this.grants = new GrantEntries(parts)
     this.guestParts = {
       memory, bounceFrames: new BounceFrames(), execution, exits,
       contextOf: (vcpu, pv) => new ParavirtualContext(vcpu, pv, {

@@ -9,6 +9,7 @@ import type { FrameLedger, GrantMappings, TablePins } from '../../domains/domain
 import type { GuestKind } from '../../domains/guest-kind.ts'
 import type { HypercallTable } from '../../domains/hypercall.ts'
 import { FRAME_FLAG, FRAME_TYPE, OWNER_VCPU } from '../../frames/frame-table.ts'
+import { GrantEntries } from '../direct-paging/grant-entries.ts'
 import { auditTables } from '../direct-paging/audit.ts'
 import type { DescriptorTables } from '../direct-paging/descriptor-tables.ts'
 import { RING_1 } from '../direct-paging/descriptors.ts'
@@ -16,7 +17,7 @@ import type { MmuExtended } from '../direct-paging/mmu-extended.ts'
 import { composePaging } from '../direct-paging/paging.ts'
 import { WritableTables } from '../direct-paging/writable-tables.ts'
 import { ParavirtualCaches, ParavirtualContext } from '../paravirtual/guest-context.ts'
-import { type ParavirtualKindParts, ProcessorKind, composePrivileged, grantMappings } from '../paravirtual/kind.ts'
+import { type ParavirtualKindParts, ProcessorKind, composePrivileged } from '../paravirtual/kind.ts'
 import { CompatBounce } from './bounce.ts'
 import { CompatContexts } from './contexts.ts'
 import { PV32_CPUID } from './cpuid.ts'
@@ -67,7 +68,7 @@ class Pv32Guests extends ProcessorKind implements GuestKind {
     this.mmu = mmu
     this.pins = mmu
     this.descriptorTables = descriptorTables
-    this.grants = grantMappings(parts)
+    this.grants = new GrantEntries(parts)
     this.guestParts = {
       memory, execution, bounces: new CompatBounce({ memory, segments }), exits,
       contextOf: (vcpu, pv) => new ParavirtualContext(vcpu, pv, {
