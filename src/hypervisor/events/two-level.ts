@@ -10,7 +10,7 @@
  * Reference: xen/common/event_2l.c, public/xen.h (struct shared_info).
  */
 import { PAGE_SHIFT } from '../../x86/index.ts'
-import { ERRNO, type SharedPlaces } from '../../abi/index.ts'
+import { ERRNO, type GuestAbi } from '../../abi/index.ts'
 import type { Channel, EventDelivery, EventDomain, EventHost, UpcallTarget } from './types.ts'
 
 /** Delivers through the bitmaps in shared_info. */
@@ -20,54 +20,70 @@ export class TwoLevelDelivery implements EventDelivery {
   private readonly memory: EventHost['memory']
   private readonly domain: EventDomain
   private readonly upcall: UpcallTarget
+  /** What the words have been found for, and where they are. */
+  private followed!: GuestAbi
+  private pendingBits!: number
+  private maskBits!: number
+  private selectorOffset!: number
+  /** Ports in a word, as a power of two. */
+  private wordShift!: number
 
   constructor(host: EventHost, domain: EventDomain, upcall: UpcallTarget) {
     this.view = host.memory.view
     this.memory = host.memory
     this.domain = domain
     this.upcall = upcall
+    this.follow(domain.abi)
   }
 
   get portCount(): number {
-    return this.places.portCount
+    return this.domain.abi.shared.portCount
   }
 
-  /** Where the words are: the guest may have changed its width. */
-  private get places(): SharedPlaces {
-    return this.domain.abi.shared
+  /** Finds the words of a guest that speaks this ABI. */
+  private follow(abi: GuestAbi): void {
+    const { evtchnPending, evtchnMask, evtchnPendingSel } = abi.shared
+    this.followed = abi
+    this.pendingBits = this.domain.sharedInfo + evtchnPending
+    this.maskBits = this.domain.sharedInfo + evtchnMask
+    this.selectorOffset = evtchnPendingSel
+    this.wordShift = Math.log2(abi.width)
   }
 
-  private get pendingBits(): number {
-    return this.domain.sharedInfo + this.places.evtchnPending
-  }
-
-  private get maskBits(): number {
-    return this.domain.sharedInfo + this.places.evtchnMask
+  /** To be called before any of the words is looked for: the guest may have changed its width. */
+  private keepUp(): void {
+    const { abi } = this.domain
+    if (abi !== this.followed) this.follow(abi)
   }
 
   bound(): void {}
 
   setPending(vcpu: number, channel: Channel): void {
     const { port } = channel
+    this.keepUp()
     if (this.testAndSet(this.pendingBits, port)) return
     if (!this.test(this.maskBits, port)) this.select(vcpu, port)
     this.upcall.wakePollers(port)
   }
 
   clearPending(channel: Channel): void {
+    this.keepUp()
     this.testAndClear(this.pendingBits, channel.port)
   }
 
   unmask(channel: Channel): void {
     const { port } = channel
+    this.keepUp()
     if (this.testAndClear(this.maskBits, port) && this.test(this.pendingBits, port)) this.select(channel.vcpu, port)
   }
 
   isPending(channel: Channel): boolean {
+    this.keepUp()
     return this.test(this.pendingBits, channel.port)
   }
 
   isMasked(channel: Channel): boolean {
+    this.keepUp()
     return this.test(this.maskBits, channel.port)
   }
 
@@ -83,16 +99,16 @@ export class TwoLevelDelivery implements EventDelivery {
   selectAll(vcpu: number): void {
     const info = this.domain.vcpuInfo(vcpu)
     if (info < 0) return
+    this.keepUp()
     this.memory.markWritten(info >>> PAGE_SHIFT)
-    const at = info + this.places.evtchnPendingSel
-    for (let i = 0; i < this.domain.abi.word.size; i += 4) this.view.setUint32(at + i, 0xffffffff, true)
+    const at = info + this.selectorOffset
+    for (let i = 0; i < this.followed.word.size; i += 4) this.view.setUint32(at + i, 0xffffffff, true)
   }
 
   private select(vcpu: number, port: number): void {
     const info = this.domain.vcpuInfo(vcpu)
     if (info < 0) return
-    const { width, shared } = this.domain.abi
-    if (!this.testAndSet(info + shared.evtchnPendingSel, Math.floor(port / width))) this.upcall.markPending(vcpu)
+    if (!this.testAndSet(info + this.selectorOffset, port >>> this.wordShift)) this.upcall.markPending(vcpu)
   }
 
   private test(bits: number, index: number): boolean {

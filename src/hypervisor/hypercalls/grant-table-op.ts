@@ -85,31 +85,34 @@ function unmapAndReplaceOne(tables: GrantTables<Vcpu>): Operation {
 }
 
 function transferOne(tables: GrantTables<Vcpu>, abi: GuestAbi): Operation {
-  const op = abi.of(GnttabTransfer)
+  const { mfn, domid, ref, status } = abi.of(GnttabTransfer)
   return (caller, view) => {
-    op.status.set(view, 0, tables.transfer(caller.domid, {
-      mfn: op.mfn.number(view, 0), domid: op.domid.get(view, 0), ref: op.ref.get(view, 0),
+    status.set(view, 0, tables.transfer(caller.domid, {
+      mfn: mfn.number(view, 0), domid: domid.get(view, 0), ref: ref.get(view, 0),
     }))
     return 0
   }
 }
 
-function copySide(side: CopyPtr, { view, base }: { readonly view: DataView; readonly base: number }, isGrant: boolean): CopySide {
-  return {
-    domid: side.domid.get(view, base), offset: side.offset.get(view, base), isGrant,
-    number: isGrant ? side.ref.get(view, base) : side.gmfn.number(view, base),
-  }
+/** Reads one side of a copy, at byte `base`. */
+function copySideOf(abi: GuestAbi): (view: DataView, base: number, isGrant: boolean) => CopySide {
+  const { domid, offset, ref, gmfn } = abi.of(GnttabCopyPtr)
+  return (view, base, isGrant) => ({
+    domid: domid.get(view, base), offset: offset.get(view, base), isGrant,
+    number: isGrant ? ref.get(view, base) : gmfn.number(view, base),
+  })
 }
 
 function copyOne(tables: GrantTables<Vcpu>, abi: GuestAbi): Operation {
-  const op = abi.of(GnttabCopy)
-  const side = abi.of(GnttabCopyPtr)
+  const { flags: given, status, len, source, dest } = abi.of(GnttabCopy)
+  const [from, to] = [source.at(0), dest.at(0)]
+  const side = copySideOf(abi)
   return (caller, view) => {
-    const flags = op.flags.get(view, 0)
-    op.status.set(view, 0, tables.copy(caller.domid, {
-      source: copySide(side, { view, base: op.source.at(0) }, (flags & GNTCOPY.source_gref) !== 0),
-      destination: copySide(side, { view, base: op.dest.at(0) }, (flags & GNTCOPY.dest_gref) !== 0),
-      length: op.len.get(view, 0),
+    const flags = given.get(view, 0)
+    status.set(view, 0, tables.copy(caller.domid, {
+      source: side(view, from, (flags & GNTCOPY.source_gref) !== 0),
+      destination: side(view, to, (flags & GNTCOPY.dest_gref) !== 0),
+      length: len.get(view, 0),
     }))
     return 0
   }
@@ -130,9 +133,6 @@ function cacheFlushOne(tables: GrantTables<Vcpu>): Operation {
     op: op.op.get(view, 0),
   })
 }
-
-/** One side of a copy as callers of an ABI lay it out. */
-type CopyPtr = Pick<typeof GnttabCopyPtr, 'domid' | 'offset' | 'ref' | 'gmfn'>
 
 /** Bytes of an argument that hold its answer. */
 const statusOf = (op: { readonly status: { readonly offset: number } }): readonly [number, number] =>
