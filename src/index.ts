@@ -34,13 +34,13 @@ export type {
   DeviceStateChange, DiskConfig, DiskDescription, DiskError, DomainConfig, DomainCrash, DomainOptions, IdleDomain,
   DomainReference, DomainSummary, FileReader, HostEvent, HostOptions, KernelSource, MaximumProgress, MemoryProgress,
   MigrateOptions, MigrateProgress, MigrationSummary, MigrationTransport, NicConfig, NicDescription, Operation, OperationOptions,
-  ReceiveOptions, ReceiveProgress, RestoreDomainOptions, RestoreProgress, SaveOptions, SaveProgress, SetVcpusOptions,
+  DomainProfile, HostProfile, ReceiveOptions, ReceiveProgress, RestoreDomainOptions, RestoreProgress, SaveOptions, SaveProgress, SetVcpusOptions,
   CallbackFailure, CallbackName, DestructionReason, DetachOptions, DiskOpenRequest, DiskOpener, DiskOrigin, DomainEnd, StreamPermissions, StreamTrust,
   ShutdownProgress, ShutdownReasonName, SyntaxNote, UntilOptions, VcpuProgress, WaitForOptions,
 } from './toolstack/index.ts'
 export { speedscopeProfile } from './machine/index.ts'
 export type {
-  CompilerOptions, ProcessorProfile, ProfileSample, SpeedscopeFile, SpeedscopeOptions,
+  CompilerFigures, CompilerOptions, NamedProfile, ProcessorProfile, ProfileSample, RegionProfile, SpeedscopeFile,
   Trace, TraceAnswer, TraceHooks, TracedAccess, TracedException, TracedInstruction,
 } from './machine/index.ts'
 export { GuestKernel } from './guest/index.ts'

@@ -28,8 +28,9 @@ export type {
 } from './interface/inspection.ts'
 export type { CompilerFigures, CompilerOptions } from './interface/compiler.ts'
 export type { ProcessorProfile, ProfileSample, RegionProfile } from './interface/profile.ts'
+export { mergeProfiles } from './profile/merge.ts'
 export { speedscopeProfile } from './profile/speedscope.ts'
-export type { SpeedscopeFile, SpeedscopeOptions } from './profile/speedscope.ts'
+export type { NamedProfile, SpeedscopeFile } from './profile/speedscope.ts'
 export { EXIT } from './interface/processor.ts'
 export { FRAME_RIGHT } from './interface/sources.ts'
 export type {

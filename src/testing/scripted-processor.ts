@@ -253,7 +253,7 @@ export class ScriptedProcessor implements Processor {
   }
 
   profile(): ProcessorProfile {
-    return { slice: 0, samples: [] }
+    return { slice: 0, samples: [], exits: {} }
   }
 
   trace(hooks: TraceHooks): Trace {

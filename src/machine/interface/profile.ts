@@ -8,12 +8,17 @@ export interface ProfileSample {
   readonly compiled: number
 }
 
-/** The samples of one processor. */
+/** The samples of one processor, or of several together. */
 export interface ProcessorProfile {
   /** Instructions that a sample stands for; 0 where nothing is compiled, and so nothing sampled. */
   readonly slice: number
   /** The most frequent first. Of very many addresses those that came late are counted together, at address -1. */
   readonly samples: readonly ProfileSample[]
+  /**
+   * How often runs ended, by why: `budget`, `syscall`, `exception 14`, `interrupt 128`, `cpuid`, `in 0x42`, `physical` ... the most
+   * frequent first. Counted whether anything is compiled or not.
+   */
+  readonly exits: Readonly<Record<string, number>>
 }
 
 /** A compiled region. */

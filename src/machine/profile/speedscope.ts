@@ -1,5 +1,5 @@
 /**
- * A processor's samples in the format of speedscope.app, which draws them.
+ * Processors' samples in the format of speedscope.app, which draws them.
  * Reference: speedscope's file-format-schema.json, "sampled" profiles.
  */
 import type { ProcessorProfile } from '../interface/profile.ts'
@@ -20,39 +20,55 @@ export interface SpeedscopeFile {
   }[]
 }
 
-/** How addresses are shown. */
-export interface SpeedscopeOptions {
+/** A profile and how it is shown. */
+export interface NamedProfile {
   /** Name of what was sampled. */
-  readonly name?: string
+  readonly name: string
+  readonly profile: ProcessorProfile
   /** Name of the function that an address lies in, where it is known. */
   readonly symbol?: (address: number) => string | undefined
 }
 
 const hex = (address: number): string => `0x${BigInt.asUintN(64, BigInt(address)).toString(16)}`
 
-/** Each sample as its function, below it the address, below that how it was executed. */
-export function speedscopeProfile(profile: ProcessorProfile, { name = 'processor', symbol = () => undefined }: SpeedscopeOptions = {}): SpeedscopeFile {
-  const frames: { name: string }[] = []
-  const known = new Map<string, number>()
-  const frame = (text: string): number => {
-    const found = known.get(text)
+/** Names that all profiles of a file share, each once. */
+class Frames {
+  readonly list: { name: string }[] = []
+  private readonly known = new Map<string, number>()
+
+  /** Number of a name. */
+  of(name: string): number {
+    const found = this.known.get(name)
     if (found !== undefined) return found
-    known.set(text, frames.length)
-    return frames.push({ name: text }) - 1
+    this.known.set(name, this.list.length)
+    return this.list.push({ name }) - 1
   }
+}
+
+function sampledProfile({ name, profile, symbol = () => undefined }: NamedProfile, frames: Frames): SpeedscopeFile['profiles'][number] {
   const samples: number[][] = []
   const weights: number[] = []
   for (const { address, interpreted, compiled } of profile.samples) {
-    const where = address === -1 ? [frame('elsewhere')] : [frame(symbol(address) ?? '(unknown)'), frame(hex(address))]
+    const where = address === -1 ? [frames.of('elsewhere')] : [frames.of(symbol(address) ?? '(unknown)'), frames.of(hex(address))]
     for (const [how, count] of [['interpreted', interpreted], ['compiled', compiled]] as const) {
       if (count === 0) continue
-      samples.push([...where, frame(how)])
+      samples.push([...where, frames.of(how)])
       weights.push(count * profile.slice)
     }
   }
   const endValue = weights.reduce((sum, weight) => sum + weight, 0)
+  return { type: 'sampled', name, unit: 'none', startValue: 0, endValue, samples, weights }
+}
+
+/**
+ * A file of profiles, such as `host.profile().domains`: each sample as its function, below it the address, below that how it was
+ * executed.
+ */
+export function speedscopeProfile(profiles: readonly NamedProfile[]): SpeedscopeFile {
+  const frames = new Frames()
   return {
-    $schema: 'https://www.speedscope.app/file-format-schema.json', shared: { frames },
-    profiles: [{ type: 'sampled', name, unit: 'none', startValue: 0, endValue, samples, weights }],
+    $schema: 'https://www.speedscope.app/file-format-schema.json',
+    profiles: profiles.map((one) => sampledProfile(one, frames)),
+    shared: { frames: frames.list },
   }
 }

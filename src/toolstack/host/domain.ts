@@ -35,6 +35,7 @@ import type { DomainMovement } from './domain-movement.ts'
 import {
   setMemoryMaximum, setMemoryTarget, type MaximumProgress, type MemoryHost, type MemoryProgress,
 } from './memory-target.ts'
+import { profileOf } from './host-profile.ts'
 import { traceVcpu, type TraceHost } from './trace-vcpu.ts'
 import { setVcpuTarget, type Availability, type VcpuProgress } from './vcpu-target.ts'
 
@@ -207,14 +208,17 @@ export class Domain {
   }
 
   /**
-   * Where a vCPU has spent its instructions, by samples. Throws INVALID_STATE for a guest written in TypeScript.
+   * Where the vCPUs have spent their instructions, by samples, and why they came back to the hypervisor; or one of them. Throws
+   * INVALID_STATE for a guest written in TypeScript.
    *
    * @example
-   * writeFileSync('guest.speedscope.json', JSON.stringify(speedscopeProfile(domain.profile(), { symbol: nameOf })))
+   * const { name } = domain
+   * const file = speedscopeProfile([{ name, profile: domain.profile(), symbol: nameOf }])
+   * writeFileSync('guest.speedscope.json', JSON.stringify(file))
    */
-  profile({ vcpu = 0 }: { readonly vcpu?: number } = {}): ProcessorProfile {
-    checkCall('profile', { vcpu })
-    return this.host.control.profileVcpu(this.id, vcpu)
+  profile(options: { readonly vcpu?: number } = {}): ProcessorProfile {
+    checkCall('profile', options)
+    return profileOf(this.host.control, this.id, options.vcpu)
   }
 
   /** Resolves when the guest has ended, with the reason; at once when it has. */

@@ -36,6 +36,7 @@ import { creation, limitsOf } from './call-inputs.ts'
 import type { Domain } from './domain.ts'
 import { Guests } from './guests.ts'
 import { hashHost, type HostInsides } from './host-state.ts'
+import { profileHost, type HostProfile } from './host-profile.ts'
 import { HOST_EVENTS, type HostEvent } from './host-events.ts'
 import { HostMoments, standUpOn, type CheckpointOptions } from './host-moments.ts'
 import { setMemoryMaximum, setMemoryTarget, type MaximumProgress, type MemoryProgress } from './memory-target.ts'
@@ -316,6 +317,17 @@ export class Host {
    */
   stateHash(): Promise<Readonly<Record<string, string>>> {
     return hashHost({ parts: this.parts, guests: this.guests })
+  }
+
+  /**
+   * Where guests spend their instructions, by samples, and what of their code has been compiled. Nothing that guests see depends on
+   * any of it.
+   *
+   * @example
+   * writeFileSync('host.speedscope.json', JSON.stringify(speedscopeProfile(host.profile().domains)))
+   */
+  profile(): HostProfile {
+    return profileHost(this.parts, this.domains())
   }
 
   /** What is shown where a host is printed: its domains. */

@@ -3,8 +3,7 @@
  * order and its line breaks, defaults left out. Reading keeps what we know and passes over the rest.
  * Reference: tools/libs/light/libxl_types.idl, libxl_domain_config; a capture of `xl list -l`.
  */
-import { en } from 'zod/locales'
-import * as z from 'zod/mini'
+import * as z from 'zod'
 import { XenError } from '../../util/index.ts'
 import { ACTIONS, type Action, type Actions, defaultActions } from '../config/actions.ts'
 import { resolveDomainOptions, type DomainConfig } from '../config/domain-config.ts'
@@ -79,8 +78,11 @@ export function configToJson(config: DomainConfig<unknown>, names: SourceNames, 
 }
 
 const text = /* @__PURE__ */ z.string()
-const action = /* @__PURE__ */ z.optional(/* @__PURE__ */ z.pipe(
-  /* @__PURE__ */ z.pipe(text, /* @__PURE__ */ z.transform((word: string) => word.replaceAll('_', '-'))), /* @__PURE__ */ z.enum(ACTIONS)))
+const action = /* @__PURE__ */ z
+  .string()
+  .transform((word) => word.replaceAll('_', '-'))
+  .pipe(z.enum(ACTIONS))
+  .optional()
 
 /** Each action by its field. The cast says that the fields are those of the table, which TypeScript does not follow. */
 const ACTION_FIELDS = /* @__PURE__ */ Object.fromEntries(Object.values(ACTION_OPTIONS).map(({ file }) => [file, action])) as
@@ -94,8 +96,8 @@ const configSchema = ({ all }: DeviceKinds) => z.object({
 })
 
 /** A list for each kind of device. No type knows which kinds there are. */
-const deviceShape = (kinds: readonly DescribedDevice[]): Record<never, z.ZodMiniType> =>
-  Object.fromEntries(kinds.map(({ saved }) => [saved.key, z._default(z.array(saved.schema).check(z.maxLength(MAX_ENTRIES)), [])]))
+const deviceShape = (kinds: readonly DescribedDevice[]): Record<never, z.ZodType> =>
+  Object.fromEntries(kinds.map(({ saved }) => [saved.key, z.array(saved.schema).max(MAX_ENTRIES).default([])]))
 
 type SavedConfig = z.infer<ReturnType<typeof configSchema>>
 
@@ -119,7 +121,7 @@ function decode(json: string, kinds: DeviceKinds): SavedConfig {
   } catch (cause) {
     throw bad('is not JSON', cause)
   }
-  const result = configSchema(kinds).safeParse(value, { error: en().localeError })
+  const result = configSchema(kinds).safeParse(value)
   if (result.success) return result.data
   const issue = result.error.issues[0]!
   throw bad(`is wrong at ${issue.path.join('.')}: ${issue.message}`)

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { speedscopeProfile } from '../../../src/machine/index.ts'
+import { mergeProfiles, speedscopeProfile } from '../../../src/machine/index.ts'
 import type { Machine } from '../../../src/machine/index.ts'
 import * as machineLayer from '../../../src/machine/index.ts'
 import { CODE, CpuBench } from '../../support/cpu.ts'
@@ -32,20 +32,50 @@ describe('a profile', () => {
 
   test('is empty where nothing is compiled', () => {
     const machine = new machineLayer.Machine({ memoryBytes: 1 << 20, compiler: 'off' })
-    expect(machine.createProcessor({ mode: 'hosted' }).profile()).toEqual({ slice: 0, samples: [] })
+    expect(machine.createProcessor({ mode: 'hosted' }).profile()).toEqual({ slice: 0, samples: [], exits: {} })
     expect(machine.regions()).toEqual([])
   })
 
   test('becomes a file for speedscope, by symbols where they are known', () => {
-    const file = speedscopeProfile({
-      slice: 10, samples: [{ address: 0x1000, interpreted: 1, compiled: 4 }, { address: -4096, interpreted: 2, compiled: 0 }, { address: -1, interpreted: 1, compiled: 0 }],
-    }, { name: 'vcpu 0', symbol: (address) => (address === 0x1000 ? 'hot_loop' : undefined) })
+    const profiled = {
+      slice: 10, exits: {}, samples: [{ address: 0x1000, interpreted: 1, compiled: 4 }, { address: -4096, interpreted: 2, compiled: 0 }, { address: -1, interpreted: 1, compiled: 0 }],
+    }
+    const file = speedscopeProfile([
+      { name: 'vcpu 0', profile: profiled, symbol: (address) => (address === 0x1000 ? 'hot_loop' : undefined) }, { name: 'vcpu 1', profile: { ...profiled, samples: [] } },
+    ])
     const { frames } = file.shared
     const [profile] = file.profiles
+    expect(file.profiles.map(({ name }) => name)).toEqual(['vcpu 0', 'vcpu 1'])
     expect(profile!.samples.map((stack) => stack.map((index) => frames[index]!.name))).toEqual([
       ['hot_loop', '0x1000', 'interpreted'], ['hot_loop', '0x1000', 'compiled'],
       ['(unknown)', '0xfffffffffffff000', 'interpreted'], ['elsewhere', 'interpreted'],
     ])
     expect([profile!.weights, profile!.endValue, profile!.unit]).toEqual([[10, 40, 20, 10], 80, 'none'])
+  })
+
+  test('of several processors is their sum', () => {
+    const one = { slice: 10, samples: [{ address: 1, interpreted: 1, compiled: 0 }, { address: 2, interpreted: 1, compiled: 1 }], exits: { syscall: 3, budget: 1 } }
+    const other = { slice: 10, samples: [{ address: 1, interpreted: 1, compiled: 4 }, { address: -1, interpreted: 1, compiled: 0 }], exits: { 'in 0x42': 9, budget: 1 } }
+    expect(mergeProfiles([one, other])).toEqual({
+      slice: 10, exits: { 'in 0x42': 9, syscall: 3, budget: 2 },
+      samples: [{ address: 1, interpreted: 2, compiled: 4 }, { address: 2, interpreted: 1, compiled: 1 }, { address: -1, interpreted: 1, compiled: 0 }],
+    })
+    expect(mergeProfiles([])).toEqual({ slice: 0, samples: [], exits: {} })
+  })
+
+  test('counts why runs ended: by vector, and by port of instructions that are the host\'s', () => {
+    const { b } = bench()
+    b.run('1: dec %ecx; jmp 1b', 100)
+    b.run('syscall')
+    b.run('int $0x80')
+    b.run('ud2')
+    for (let i = 0; i < 3; i += 1) b.run('in $0x42,%al')
+    expect(b.cpu.profile().exits).toEqual({ 'in 0x42': 3, budget: 1, syscall: 1, 'exception 6': 1, 'interrupt 128': 1 })
+    // Of very many ports those that come late are counted together.
+    for (let i = 0; i < 300; i += 1) {
+      b.set('rdx', i)
+      b.run('out %al,%dx')
+    }
+    expect(b.cpu.profile().exits).toMatchObject({ 'out other ports': 44, 'out 0x0': 1 })
   })
 })

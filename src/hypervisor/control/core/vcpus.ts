@@ -113,9 +113,10 @@ export class VcpuOperations {
     return vcpu.guest?.context?.trace(hooks) ?? -ERRNO.EINVAL
   }
 
-  /** Where a vCPU was when it was sampled; -EINVAL without registers. */
-  profile(vcpu: Vcpu): ProcessorProfile | number {
-    return vcpu.guest?.context?.profile() ?? -ERRNO.EINVAL
+  /** Where a domain's vCPUs were when they were sampled, by number; -EINVAL where none has registers. */
+  profiles({ vcpus }: Domain): (ProcessorProfile | undefined)[] | number {
+    const profiles = vcpus.map((vcpu) => vcpu?.guest?.context?.profile())
+    return profiles.some((one) => one !== undefined) ? profiles : -ERRNO.EINVAL
   }
 
   /** Brings up a vCPU that needs no registers: 0, or -EINVAL for one that does. */

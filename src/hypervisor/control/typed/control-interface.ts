@@ -173,8 +173,11 @@ export interface VcpuControl {
    * `vcpu-stopped` tells, and `unpauseDomain` lets it go on. Throws INVALID_STATE for a vCPU without registers.
    */
   traceVcpu(domid: DomId, vcpu: number, hooks: TraceHooks): Trace
-  /** Where a vCPU of a binary guest was when it was sampled. Throws INVALID_STATE for a vCPU without registers. */
-  profileVcpu(domid: DomId, vcpu: number): ProcessorProfile
+  /**
+   * Where a binary guest's vCPUs were when they were sampled, by number; undefined for one that has never been prepared. Throws
+   * INVALID_STATE for a guest without registers.
+   */
+  profileVcpus(domid: DomId): readonly (ProcessorProfile | undefined)[]
   /** State, CPU time in nanoseconds and place of one vCPU. */
   vcpuInfo(domid: DomId, vcpu: number): VcpuInfoSnapshot
   /** Weight, cap and the like in the names of the scheduler in use. */

@@ -124,7 +124,7 @@ const REFUSALS = {
     code: 'INVALID_STATE', says: 'domain {domid} is not written in TypeScript; give its vCPU a context',
   }],
   traceVcpu: [NO_REGISTERS],
-  profileVcpu: [NO_REGISTERS],
+  profileVcpus: [NO_REGISTERS],
   setAffinity: [NOT_SCHEDULABLE],
   schedulerParameters: [NOT_SCHEDULABLE],
   setSchedulerParameters: [NOT_SCHEDULABLE],

@@ -52,7 +52,7 @@ function preparedVcpu({ domains, vcpus }: VcpuFaceParts, domid: DomId, index: nu
 }
 
 function registersFace(parts: VcpuFaceParts): Pick<
-  VcpuControl, 'prepareVcpu' | 'setVcpuContext' | 'getVcpuContext' | 'startVcpu' | 'traceVcpu' | 'profileVcpu' | 'vcpuInfo' | 'translate'
+  VcpuControl, 'prepareVcpu' | 'setVcpuContext' | 'getVcpuContext' | 'startVcpu' | 'traceVcpu' | 'profileVcpus' | 'vcpuInfo' | 'translate'
 > {
   const { domains, vcpus, clock } = parts
   const find = (domid: DomId, index: number): Vcpu => foundVcpu(domains, domid, index)
@@ -66,7 +66,7 @@ function registersFace(parts: VcpuFaceParts): Pick<
       accepted(vcpus.start(find(domid, vcpu)), 'startVcpu', { domid })
     },
     traceVcpu: (domid, vcpu, hooks) => accepted(vcpus.trace(find(domid, vcpu), hooks), 'traceVcpu', { domid, vcpu }),
-    profileVcpu: (domid, vcpu) => accepted(vcpus.profile(find(domid, vcpu)), 'profileVcpu', { domid, vcpu }),
+    profileVcpus: (domid) => accepted(vcpus.profiles(foundDomain(domains, domid)), 'profileVcpus', { domid, vcpu: 0 }),
     vcpuInfo: (domid, vcpu) => describeVcpu(find(domid, vcpu), clock.now()),
     translate(domid, address) {
       const at = vcpus.translate(find(domid, 0), address)

@@ -3,7 +3,7 @@
  * there. Of very many addresses those that come late are counted together.
  */
 
-import type { ProcessorProfile } from '../../../interface/profile.ts'
+import type { ProfileSample } from '../../../interface/profile.ts'
 
 /** Addresses that are told apart. */
 const MOST_ADDRESSES = 1 << 16
@@ -31,11 +31,10 @@ export class Samples {
   }
 
   /** What has been counted, the most frequent address first. */
-  profile(slice: number): ProcessorProfile {
-    const rows = [...this.byAddress, [-1, this.others] as const]
+  rows(): ProfileSample[] {
+    return [...this.byAddress, [-1, this.others] as const]
       .map(([address, { interpreted, compiled }]) => ({ address, interpreted, compiled }))
       .filter(({ interpreted, compiled }) => interpreted + compiled > 0)
       .sort((one, other) => other.interpreted + other.compiled - one.interpreted - one.compiled)
-    return { slice, samples: rows }
   }
 }
