@@ -13,7 +13,7 @@ import { XenError, shape } from '../../util/index.ts'
 import type { ConsoleNodes } from './protocol.ts'
 
 /** What it is mapped with. */
-export type RingServices = Pick<GuestKernel, 'events' | 'grants' | 'hypercalls' | 'attachments'>
+export type ConsoleRingServices = Pick<GuestKernel, 'events' | 'grants' | 'hypercalls' | 'attachments'>
 
 /** The page: mapped by the grant that the builder left for it, or as a frame of the domain where there is none. */
 interface MappedPageOfRing {
@@ -53,7 +53,7 @@ export class ConsoleRing {
   }
 
   /** Connects to what the nodes of a domain name; undefined when the domain has no such frame or port (any more). */
-  static connect({ domid, nodes, handler }: ConsoleRingPlace, services: RingServices): ConsoleRing | undefined {
+  static connect({ domid, nodes, handler }: ConsoleRingPlace, services: ConsoleRingServices): ConsoleRing | undefined {
     const { events } = services
     const mapped = mapRing(services, domid, nodes.ringFrame)
     if (mapped === undefined) return undefined
@@ -67,7 +67,7 @@ export class ConsoleRing {
   }
 
   /** Takes up the ring of a loaded kernel. */
-  static attach({ page: { frame, handle }, port, nodes }: ConsoleRingState, services: RingServices, { domid, handler }: Omit<ConsoleRingPlace, 'nodes'>): ConsoleRing {
+  static attach({ page: { frame, handle }, port, nodes }: ConsoleRingState, services: ConsoleRingServices, { domid, handler }: Omit<ConsoleRingPlace, 'nodes'>): ConsoleRing {
     const { attachPage, attachPort } = services.attachments
     const mapped = handle === undefined
       ? foreign(services, domid, { page: attachPage({ frame, handle: 0 }), frame: nodes.ringFrame })
@@ -82,7 +82,7 @@ export class ConsoleRing {
   }
 
   /** Closes the port and lets the page go. */
-  disconnect(services: RingServices): void {
+  disconnect(services: ConsoleRingServices): void {
     services.events.close(this.port)
     this.mapped.release()
   }
@@ -91,7 +91,7 @@ export class ConsoleRing {
 /** A ring as it is saved. */
 export type ConsoleRingState = StateOf<typeof consoleRingState>
 
-function mapRing(services: RingServices, domid: DomId, frame: number): MappedPageOfRing | undefined {
+function mapRing(services: ConsoleRingServices, domid: DomId, frame: number): MappedPageOfRing | undefined {
   const { grants, hypercalls } = services
   try {
     return granted(services, grants.map(domid, GNTTAB_RESERVED_CONSOLE as GrantRef))
@@ -106,9 +106,9 @@ function mapRing(services: RingServices, domid: DomId, frame: number): MappedPag
   }
 }
 
-const granted = ({ grants }: RingServices, page: MappedPage): MappedPageOfRing =>
+const granted = ({ grants }: ConsoleRingServices, page: MappedPage): MappedPageOfRing =>
   ({ page, handle: page.handle, release: () => grants.unmap(page) })
 
 const foreign = (
-  { hypercalls }: RingServices, domid: DomId, { page, frame }: { readonly page: Page; readonly frame: number },
+  { hypercalls }: ConsoleRingServices, domid: DomId, { page, frame }: { readonly page: Page; readonly frame: number },
 ): MappedPageOfRing => ({ page, handle: undefined, release: () => void hypercalls.unmapForeign(domid, frame) })

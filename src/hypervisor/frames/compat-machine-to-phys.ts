@@ -79,7 +79,7 @@ export interface TableFrames {
 }
 
 /** What a table is made in; `isThere`: memory and frame table hold it already, of a hypervisor before. */
-export interface TablePlace {
+export interface MachineToPhysPlace {
   readonly memory: GuestMemory
   readonly allocator: FrameAllocator
   readonly frames: FrameTable
@@ -97,7 +97,7 @@ export function ownTable(frames: FrameTable, { mapping, table, count }: { mappin
 }
 
 /** Makes the table in frames of its own. */
-export function takeCompatMachineToPhys({ memory, allocator, frames, isThere }: TablePlace): CompatMachineToPhys {
+export function takeCompatMachineToPhys({ memory, allocator, frames, isThere }: MachineToPhysPlace): CompatMachineToPhys {
   const needed = compatMachineToPhysFrames(memory.endFrame)
   const mapping = Array.from({ length: needed.mapping }, () => allocator.take())
   const order = Math.ceil(Math.log2(needed.table))

@@ -10,7 +10,7 @@
 import { ENTRIES_PER_TABLE, PAGE_SHIFT, PAGE_SIZE, PTE, PTE_HIGH_NX } from '../../x86/index.ts'
 import { TWO_32, invariant } from '../../util/index.ts'
 import type { GuestMemory } from '../memory/guest-memory.ts'
-import { type CompatMachineToPhys, type TableFrames, type TablePlace, ownTable, takeCompatMachineToPhys } from './compat-machine-to-phys.ts'
+import { type CompatMachineToPhys, type TableFrames, type MachineToPhysPlace, ownTable, takeCompatMachineToPhys } from './compat-machine-to-phys.ts'
 
 /** Frames the table and its mapping take, given the number of host frames. */
 export function machineToPhysFrames(hostFrames: number): { readonly table: number; readonly mapping: number } {
@@ -103,7 +103,7 @@ export class MachineToPhys {
 }
 
 /** Makes the table in frames of its own, aligned to 2 MiB where the host is large enough. */
-export function takeMachineToPhys({ memory, allocator, frames, isThere }: TablePlace): MachineToPhys {
+export function takeMachineToPhys({ memory, allocator, frames, isThere }: MachineToPhysPlace): MachineToPhys {
   const needed = machineToPhysFrames(memory.endFrame)
   const mapping = Array.from({ length: needed.mapping }, () => allocator.take())
   const order = Math.ceil(Math.log2(needed.table))

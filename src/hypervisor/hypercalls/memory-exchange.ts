@@ -10,10 +10,10 @@ import { Scratch, readInto } from '../memory/guest-access.ts'
 import { CALL_AGAIN, WORK } from '../time/work-meter.ts'
 import type { DomainMemory } from '../frames/domain-memory.ts'
 import type { MachineToPhys } from '../frames/machine-to-phys.ts'
-import { MAX_ORDER, MAX_PRIVILEGED_ORDER, type ReservationParts } from './memory-reservation.ts'
+import { MAX_ORDER, MAX_PRIVILEGED_ORDER, type ReservationCallParts } from './memory-reservation.ts'
 
 /** What an exchange works on. */
-export interface ExchangeParts extends ReservationParts {
+export interface ExchangeParts extends ReservationCallParts {
   readonly domainMemory: DomainMemory
   readonly machineToPhys: MachineToPhys
 }

@@ -20,7 +20,7 @@ export const MAX_PRIVILEGED_ORDER = 12
 const EXTENT_SHIFT = 64
 
 /** What changes of a reservation work on. */
-export interface ReservationParts {
+export interface ReservationCallParts {
   readonly reservation: Reservation
   readonly domains: DomainRegistry
   readonly meter: WorkMeter
@@ -40,7 +40,7 @@ interface ReservationCall {
 
 /** Carries out reservation calls. */
 export class Reservations {
-  private readonly parts: ReservationParts
+  private readonly parts: ReservationCallParts
   private readonly layout: Pick<typeof XenMemoryReservation, 'size' | keyof typeof XenMemoryReservation.fields>
   /** One frame number of a list. */
   private readonly word: WideField
@@ -48,7 +48,7 @@ export class Reservations {
   private readonly maxExtents: number
   private readonly scratch = new Scratch(XenMemoryReservation.size)
 
-  constructor(parts: ReservationParts, abi: GuestAbi) {
+  constructor(parts: ReservationCallParts, abi: GuestAbi) {
     this.parts = parts
     this.layout = abi.of(XenMemoryReservation)
     this.word = abi.word

@@ -9,7 +9,7 @@ import { ACCESS, accessOf, type Permissions } from '../tree/permissions.ts'
 import type { Match, WatchOwner } from './watches.ts'
 
 /** One change that watches may see. */
-export interface Change {
+export interface WatchedChange {
   readonly path: string
   readonly match: Match
   /** The node itself, where the caller has it. */
@@ -21,7 +21,7 @@ export interface Change {
 }
 
 /** True when the owner of a watch may hear of a change. */
-export function maySee(session: WatchOwner, change: Change): boolean {
+export function maySee(session: WatchOwner, change: WatchedChange): boolean {
   if (session.privileged) return true
   const asker = session.asker()
   const readable = (permissions: Permissions): boolean => (accessOf(permissions, asker) & ACCESS.READ) !== 0

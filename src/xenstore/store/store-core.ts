@@ -12,7 +12,7 @@ import {
 } from '../tree/node.ts'
 import { isSpecial, parentPath } from '../tree/path.ts'
 import { ACCESS, DOMAIN_ANY, type Permissions } from '../tree/permissions.ts'
-import { maySee, type Change } from './change.ts'
+import { maySee, type WatchedChange } from './change.ts'
 import { ChildrenEdit } from './children-edit.ts'
 import { LIMIT_CHECKS, type QuotaLimits, type QuotaName } from './quota.ts'
 import {
@@ -282,7 +282,7 @@ export class StoreCore {
   }
 
   /** Sends an event to every watch that a change concerns and whose owner may see it. */
-  fire(change: Change): void {
+  fire(change: WatchedChange): void {
     const watches = this.watches.matching(change.path, change.match)
     if (watches.length === 0) return
     const allowed = new Map<WatchOwner, boolean>()

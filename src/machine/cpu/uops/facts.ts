@@ -32,7 +32,7 @@ export const UNIT = {
 export const slotBit = (slot: number): number => (1 << (slot >> 3)) >>> 0
 
 /** A register that a field of the record names: some of its bytes are read or written. */
-export interface Operand {
+export interface OperandFact {
   readonly field: RegisterField
   readonly file: 'general' | 'vector'
   readonly use: 'read' | 'write'
@@ -73,7 +73,7 @@ export type Price = 'none' | 'handler' | 'repetition'
 export interface MicroFacts {
   /** Fields of the record. */
   readonly fields: number
-  readonly operands: readonly Operand[]
+  readonly operands: readonly OperandFact[]
   /** Slots that it knows by number; `overwritten`: their old value is gone in every case. */
   readonly read: number
   readonly written: number
@@ -111,7 +111,7 @@ const NONE: MicroFacts = {
   address: 0, memory: [], ends: 'next', handler: 'never', raises: false, price: 'none', width: undefined,
 }
 
-type Facts = { -readonly [K in keyof MicroFacts]: MicroFacts[K] } & { operands: Operand[]; memory: MemoryAccess[] }
+type Facts = { -readonly [K in keyof MicroFacts]: MicroFacts[K] } & { operands: OperandFact[]; memory: MemoryAccess[] }
 
 const SETS = [
   'fields', 'read', 'written', 'overwritten', 'unitsRead', 'unitsWritten', 'flagsRead', 'flagsWritten', 'flagsOverwritten',
@@ -184,7 +184,7 @@ export function sometimes(...parts: readonly Effect[]): Effect {
 /** Bytes that a write to a general register of a size stores: 32 bits clear the upper half. */
 const stored = (size: Size): number => (size >= 32 ? 8 : size / 8)
 
-const operand = (field: RegisterField, { file, use, from: first, bytes }: Omit<Operand, 'field' | 'sometimes'>): Effect =>
+const operand = (field: RegisterField, { file, use, from: first, bytes }: Omit<OperandFact, 'field' | 'sometimes'>): Effect =>
   ({ fields: fieldBit(field), operands: [{ field, file, use, from: first, bytes, sometimes: false }] })
 
 /** Reads the general register that a field names. */

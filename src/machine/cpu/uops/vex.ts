@@ -9,7 +9,7 @@
 import type { LaneName } from '../../../wasm/index.ts'
 import type { Binder, VectorForm } from '../emit/binder.ts'
 import { factsOf, field, fieldBit, fromVector, intoVector } from './facts.ts'
-import type { Effect, MicroFacts, Operand } from './facts.ts'
+import type { Effect, MicroFacts, OperandFact } from './facts.ts'
 import { isAmong } from './micro.ts'
 import type { Micro, MicroList, Parts, Pattern } from './micro.ts'
 import { UPPER_HALF } from './sse-place.ts'
@@ -84,7 +84,7 @@ interface Reading {
   readonly sharesSecond: boolean
 }
 
-function derivedOperands(operand: Operand, { length, sharesSecond }: Reading): Operand[] {
+function derivedOperands(operand: OperandFact, { length, sharesSecond }: Reading): OperandFact[] {
   if (operand.file === 'general') return [operand]
   if (operand.use === 'write') return []
   const isFirst = operand.field === 'destination'
@@ -92,7 +92,7 @@ function derivedOperands(operand: Operand, { length, sharesSecond }: Reading): O
   return halves.map((half) => ({ ...operand, field: isFirst ? 'addend' as const : operand.field, from: operand.from + half * UPPER_HALF }))
 }
 
-const isVectorWrite = ({ file, use }: Operand): boolean => file === 'vector' && use === 'write'
+const isVectorWrite = ({ file, use }: OperandFact): boolean => file === 'vector' && use === 'write'
 
 function derivedFacts({ facts }: Micro, reading: Reading): MicroFacts {
   const isMerged = facts.operands.some((operand) => isVectorWrite(operand) && operand.bytes < 16)
