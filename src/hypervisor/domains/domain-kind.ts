@@ -78,6 +78,11 @@ export interface DomainKind<V> {
   removed?(vcpu: V): void
   /** Makes the guest's half of a vCPU; -EOPNOTSUPP on a host without processors for it, -ENOMEM when all are in use. */
   createVcpu(vcpu: V): GuestVcpu | number
+  /**
+   * What VCPUOP_initialise gives a vCPU of such guests, in place of vcpu_guest_context: its bytes, and what takes them of an
+   * equipped vCPU: 0, or a negative error number with nothing changed.
+   */
+  readonly firstRegisters?: { readonly size: number; set(vcpu: V, view: DataView): number }
   /** What it keeps beside its vCPUs; loaded when the frame table has been. */
   readonly state?: Part
   readonly grants?: GrantMappings<V>

@@ -13,11 +13,17 @@ export function initialiseVcpu(meter: WorkMeter, abi: GuestAbi): (caller: Vcpu, 
   const codec = vcpuContextCodec(abi)
   const scratch = new Scratch(codec.size)
   return (caller, vcpu, address) => {
-    if (!readInto(caller.access, address, scratch, codec.size)) return -ERRNO.EFAULT
+    const own = vcpu.owner.kind.firstRegisters
+    if (!readInto(caller.access, address, scratch, own?.size ?? codec.size)) return -ERRNO.EFAULT
     if (vcpu.initialised) return -ERRNO.EEXIST
     if (caller.guest?.context === undefined) return -ERRNO.EINVAL
     if (vcpu.equip() < 0) return -ERRNO.ENOMEM
     meter.charge(WORK.context)
+    if (own !== undefined) {
+      const result = own.set(vcpu, scratch.view)
+      if (result === 0) vcpu.initialised = true
+      return result
+    }
     return vcpu.guest?.context?.set(codec.decode(scratch.view, 0)) ?? -ERRNO.EINVAL
   }
 }

@@ -31,7 +31,8 @@ const EVENT = { VECTOR: 0xff, KIND: 0x300, HAS_CODE: 0x800, VALID: 0x8000_0000 }
 
 /** Descriptor bits with the four of the upper byte pushed down, as records have them. */
 const packed = (attributes: number): number => (attributes & 0xff) | ((attributes >>> 4) & 0xf00)
-const unpacked = (bytes: number): number => (bytes & 0xff) | ((bytes & 0xf00) << 4)
+/** The other way round. */
+export const unpackAttributes = (bytes: number): number => (bytes & 0xff) | ((bytes & 0xf00) << 4)
 
 /** Writes a processor's state as a CPU record at `base`. */
 export function encodeCpu(state: ProcessorState, view: DataView, base: number): void {
@@ -114,7 +115,7 @@ function decodeSegment(name: Name, view: DataView, base: number): SegmentState {
   return {
     selector: HvmHwCpu[`${name}Sel`].get(view, base) & 0xffff, limit: HvmHwCpu[`${name}Limit`].get(view, base),
     baseLow: HvmHwCpu[`${name}Base`].low(view, base), baseHigh: HvmHwCpu[`${name}Base`].high(view, base),
-    attributes: unpacked(HvmHwCpu[`${name}Arbytes`].get(view, base)),
+    attributes: unpackAttributes(HvmHwCpu[`${name}Arbytes`].get(view, base)),
   }
 }
 

@@ -6,7 +6,7 @@
 import { ERRNO, HVM_PARAM } from '../../../abi/index.ts'
 import type { MemoryDevice } from '../../../machine/index.ts'
 import { type EventHub, TWO_32 } from '../../../util/index.ts'
-import { ATTRIBUTE, CR0, GPR, PAGE_OFFSET, PAGE_SHIFT, PAGE_SIZE, RFLAGS, SEGMENT, VECTOR } from '../../../x86/index.ts'
+import { ATTRIBUTE, CR0, DR6, GPR, PAGE_OFFSET, PAGE_SHIFT, PAGE_SIZE, RFLAGS, SEGMENT, VECTOR } from '../../../x86/index.ts'
 import { CALL_SILENT, HypercallArguments, type HypercallTable } from '../../domains/hypercall.ts'
 import type { PrivilegedOperation, VcpuExit } from '../../domains/vcpu-runner.ts'
 import type { VcpuExecution } from '../../execution/vcpu-execution.ts'
@@ -84,7 +84,11 @@ export class PvhExits {
       case 'write-cr':
         apicOf(pvh).taskPriority = pvh.processor.registers.low(request.general)
         return this.finish(pvh, request, true)
-      case 'in': case 'out': case 'ins': case 'outs':
+      case 'in': return this.finish(pvh, request, this.input(pvh, request))
+      case 'out':
+        this.parts.ports.of(pvh).write(request.port, request.size, pvh.processor.registers.low(GPR.rax))
+        return this.finish(pvh, request, true)
+      case 'ins': case 'outs':
         if (!pvh.processor.carryOut({ ports: this.parts.ports.of(pvh) })) this.dataFault(pvh)
         return
       default: this.inject(pvh, VECTOR.UD)
@@ -95,6 +99,15 @@ export class PvhExits {
   private finish(pvh: PvhVcpu, { length }: PrivilegedOperation, isDone: boolean): void {
     if (isDone) advance(pvh, length)
     else this.inject(pvh, VECTOR.GP, 0)
+  }
+
+  /** IN: kernels that look for what is not here do it a hundred thousand times. */
+  private input(pvh: PvhVcpu, { port, size }: PrivilegedOperation): boolean {
+    const { registers } = pvh.processor
+    const value = this.parts.ports.of(pvh).read(port, size)
+    const mask = size === 4 ? 0xffff_ffff : size === 2 ? 0xffff : 0xff
+    registers.set(GPR.rax, ((registers.low(GPR.rax) & ~mask) | (value & mask)) >>> 0, size === 4 ? 0 : registers.high(GPR.rax))
+    return true
   }
 
   private rdmsr(pvh: PvhVcpu): boolean {
@@ -209,7 +222,12 @@ const apicOf = ({ domain, vcpu }: PvhVcpu): LocalApic => domain.apics[vcpu.vcpu]
 /** Goes behind an instruction that was carried out here; outside of 64-bit code the pointer has 32 bits. */
 function advance({ processor, isLongCode }: PvhVcpu, length: number): void {
   const rip = processor.registers.rip() + length
-  processor.registers.setRip(rip >>> 0, isLongCode ? Math.floor(rip / TWO_32) >>> 0 : 0)
+  const { registers } = processor
+  registers.setRip(rip >>> 0, isLongCode ? Math.floor(rip / TWO_32) >>> 0 : 0)
+  // Whoever goes step by step sees each of them.
+  if ((registers.systemFlags() & RFLAGS.TF) === 0) return
+  registers.setDebug(6, (registers.debugLow(6) | DR6.BS) >>> 0, 0)
+  processor.raise(VECTOR.DB)
 }
 
 const apicDevice = (apic: LocalApic): MemoryDevice => ({

@@ -6,7 +6,7 @@
  */
 import { COMPAT, ERRNO, GNTMAP, GNTST, NATIVE } from '../../../abi/index.ts'
 import type { CpuidSource } from '../../../machine/index.ts'
-import { CR4, PAGE_SHIFT } from '../../../x86/index.ts'
+import { CR4, type CpuidAnswer, PAGE_SHIFT } from '../../../x86/index.ts'
 import { writeHypercallPage } from '../../control/core/hypercall-page.ts'
 import type { Vcpu } from '../../domains/domain.ts'
 import type { DomainWishes, FrameLedger, GrantMapping, GrantMappings } from '../../domains/domain-kind.ts'
@@ -19,6 +19,8 @@ import { PLACE } from '../../frames/physical-map.ts'
 import type { CpuidQuestion } from '../processors/cpuid.ts'
 import { auditPhysmaps } from './audit.ts'
 import { queryPvhCpuid, pvhView } from './cpuid.ts'
+import { CpuidAnswers } from './cpuid-answers.ts'
+import { FIRST_REGISTERS_BYTES, setFirstRegisters } from './first-registers.ts'
 import { HvmContexts } from './hvm-context.ts'
 import { fillStubs } from './hypercall-stubs.ts'
 import type { MsrSubject } from './msrs.ts'
@@ -40,6 +42,7 @@ class PvhGuests implements GuestKind {
   readonly hasRegisters = true
   readonly hypercalls: HypercallTable
   readonly grants: GrantMappings<Vcpu>
+  readonly firstRegisters = { size: FIRST_REGISTERS_BYTES, set: (vcpu: Vcpu, view: DataView) => setFirstRegisters(pvhOf(vcpu)!, view) }
   private readonly parts: PvhParts
   private readonly life: PvhLife
   private readonly contexts: HvmContexts
@@ -111,12 +114,15 @@ class PvhGuests implements GuestKind {
 
   /** What the vCPU's own CPUID answers; its processor asks for it once it is there. */
   private cpuidOf(vcpu: Vcpu): CpuidSource {
+    const answers = new CpuidAnswers()
     return {
       read: (leaf, subleaf) => {
         const processor = pvhOf(vcpu)?.processor
         if (processor === undefined) return [0, 0, 0, 0]
+        const { cpuPolicy: own } = vcpu.owner
         const isXsaveOn = (processor.registers.controlLow(4) & CR4.OSXSAVE) !== 0
-        return this.cpuid(vcpu, { leaf, subleaf, own: vcpu.owner.cpuPolicy, now: { isXsaveOn } }, processor)
+        const answer = (): CpuidAnswer => this.cpuid(vcpu, { leaf, subleaf, own, now: { isXsaveOn } }, processor)
+        return answers.of({ leaf, subleaf }, { own, isXsaveOn, xcr0: processor.registers.xcr0() }, answer)
       },
     }
   }
