@@ -5,8 +5,8 @@
 import {
   FRAME_KIND, type CpuPolicy, type DomainInfo, type FrameInfo, type HostInfo, type MsrEntry, type VcpuContext, type VcpuInfoSnapshot,
 } from '../../src/hypervisor/index.ts'
-import type { RestoreControl } from '../../src/toolstack/save/image-reader.ts'
-import type { SaveControl } from '../../src/toolstack/save/image-writer.ts'
+import type { RestoreControl } from '../../src/toolstack/save/pv-image-reader.ts'
+import type { SaveControl } from '../../src/toolstack/save/pv-image-writer.ts'
 import { XenError, type DomId, type GrantRef, type Mfn } from '../../src/util/index.ts'
 import { PAGE_SHIFT, PTE, PTE_HIGH_FRAME } from '../../src/x86/index.ts'
 
@@ -175,6 +175,7 @@ export class FrameHost implements SaveControl, RestoreControl {
       domid: this.domid,
       kind: 'pv',
       hasRegisters: true,
+      translated: false,
       addressSize: this.addressSize,
       privileged: false,
       running: false,

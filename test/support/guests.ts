@@ -22,6 +22,7 @@ export const GUEST_SETS = {
     'libexpat1', 'zlib1g', 'libssl3', 'libbz2-1.0', 'liblzma5', 'libsqlite3-0', 'libffi8', 'libuuid1',
   ],
   installer: ['debian-installer-12-netboot-amd64'],
+  acpi: ['acpica-tools'],
 } as const satisfies Record<string, readonly string[]>
 
 /** A set of packages. */
@@ -71,6 +72,8 @@ const PLACES = {
   grubGenerators: { set: 'tools', package: 'grub-common', folder: 'etc', name: 'grub.d' },
   /** Folder of what they share. */
   grubShare: { set: 'tools', package: 'grub-common', folder: 'usr/share', name: 'grub' },
+  /** Intel's compiler and disassembler of ACPI's definitions. */
+  iasl: { set: 'acpi', package: 'acpica-tools', folder: 'usr/bin', name: 'iasl' },
   /** Folder of the Python modules that it needs. */
   xenPython: { set: 'tools', package: 'xen-utils-4.17', folder: 'usr/lib/xen-4.17/lib/python', name: 'xen' },
 } as const satisfies Record<string, Place>

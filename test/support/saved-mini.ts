@@ -11,7 +11,7 @@ export async function alteredMini(change: (record: ImageRecord) => readonly Imag
   const writer = new SaveStreamWriter({ write: (chunk) => void chunks.push(chunk.slice()) })
   await writeHead(writer, await readHead(reader))
   await reader.readImageHeader()
-  await writer.writeImageHeader({ major: 4, minor: 17 })
+  await writer.writeImageHeader({ major: 4, minor: 17 }, 'pv')
   for (;;) {
     const record = await reader.readImageRecord()
     for (const one of change(record)) await writer.writeImageRecord(one)

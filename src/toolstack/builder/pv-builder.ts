@@ -7,13 +7,12 @@ import type { ControlInterface } from '../../hypervisor/index.ts'
 import type { DomId, EventPort, GrantRef, Mfn } from '../../util/index.ts'
 import { PAGE_SIZE } from '../../x86/index.ts'
 import type { KernelImage } from '../image/kernel-image.ts'
+import { DomainWriter } from './domain-writer.ts'
 import { initialContext } from './initial-context.ts'
 import { planLayout, type DomainLayout } from './layout.ts'
 import { writePageTables } from './page-tables.ts'
+import { RESERVED_GRANT } from './reserved-grants.ts'
 import { writeStartInfo } from './start-info.ts'
-
-/** Grants of console and XenStore in every domain. Reference: public/grant_table.h, GNTTAB_RESERVED_*. */
-export const RESERVED_GRANT = { console: 0, store: 1 } as const
 
 /** What to build. */
 export interface PvBuild {
@@ -33,51 +32,6 @@ export interface BuiltDomain {
   readonly storeFrame: Mfn
   readonly consoleFrame: Mfn
   readonly layout: DomainLayout
-}
-
-/** Writes into the pages of one domain. */
-class DomainWriter {
-  private readonly control: ControlInterface
-  private readonly domid: DomId
-  private readonly frames: readonly Mfn[]
-  private viewed: { readonly pfn: number; readonly view: DataView } | undefined
-
-  constructor(control: ControlInterface, domid: DomId, frames: readonly Mfn[]) {
-    this.control = control
-    this.domid = domid
-    this.frames = frames
-  }
-
-  frameOf(pfn: number): Mfn {
-    const frame = this.frames[pfn]
-    if (frame === undefined) throw new Error(`page ${pfn} is beyond the domain's ${this.frames.length}`)
-    return frame
-  }
-
-  page(pfn: number): Uint8Array {
-    return this.control.frameBytes(this.domid, this.frameOf(pfn))
-  }
-
-  /** A page's contents; the same object again while the same page is asked for, as page tables are. */
-  view(pfn: number): DataView {
-    if (this.viewed?.pfn !== pfn) {
-      const page = this.page(pfn)
-      this.viewed = { pfn, view: new DataView(page.buffer, page.byteOffset, page.byteLength) }
-    }
-    return this.viewed.view
-  }
-
-  /** Copies bytes to a pseudo-physical address, across pages. */
-  write(address: number, bytes: Uint8Array): void {
-    for (let done = 0; done < bytes.length;) {
-      const offset = (address + done) % PAGE_SIZE
-      const length = Math.min(PAGE_SIZE - offset, bytes.length - done)
-      const pfn = Math.floor((address + done) / PAGE_SIZE)
-      this.page(pfn).set(bytes.subarray(done, done + length), offset)
-      this.control.markWritten(this.frameOf(pfn))
-      done += length
-    }
-  }
 }
 
 /** The list of frames by page number, 8 bytes each. */
@@ -106,7 +60,8 @@ function writeContents(writer: DomainWriter, layout: DomainLayout, build: PvBuil
 export function buildPvDomain(control: ControlInterface, build: PvBuild): BuiltDomain {
   const { domid, image } = build
   const layout = planLayout({ image, totalPages: build.pages, ramdiskSize: build.ramdisk?.length })
-  const writer = new DomainWriter(control, domid, control.populatePhysmap(domid, build.pages, 0))
+  const frames = control.populatePhysmap(domid, build.pages, 0)
+  const writer = new DomainWriter(control, domid, (pfn) => frames[pfn])
   writeContents(writer, layout, build)
   if (image.hypercallPage !== undefined) {
     control.writeHypercallPage(domid, writer.frameOf((image.hypercallPage - image.virtualBase) / PAGE_SIZE))

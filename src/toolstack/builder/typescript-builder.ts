@@ -6,7 +6,7 @@ import { PAGE_SIZE, StartInfo } from '../../abi/index.ts'
 import type { BootInfo } from '../../guest/index.ts'
 import type { ControlInterface } from '../../hypervisor/index.ts'
 import { XenError, type DomId, type EventPort, type GrantRef, type Mfn } from '../../util/index.ts'
-import { RESERVED_GRANT } from './pv-builder.ts'
+import { RESERVED_GRANT } from './reserved-grants.ts'
 import { encodeCommandLine } from './start-info.ts'
 
 /** What to build. */

@@ -136,15 +136,29 @@ function actions(values: FileValues): { [K in keyof Actions]?: Actions[K] | unde
   return { ...(values.restart === undefined ? {} : actionsFromRestart(values.restart)), ...Object.fromEntries(given) }
 }
 
+/** What a PVH guest cannot have. */
+function checkPvh({ type, firmware }: FileValues, { assignments }: ParsedConfig): void {
+  if (type !== 'pvh') return
+  if (firmware !== undefined) {
+    throw configError(assignments.get('firmware')!.value.position, 'firmware is not for PVH guests: GRUB starts as kernel="grub-i386-xen_pvh.bin"', {
+      key: 'firmware',
+    })
+  }
+  const shim = assignments.get('pvshim')?.value
+  if (shim !== undefined && !['', '0'].includes(String(plainValue(shim)))) {
+    throw configError(shim.position, 'pvshim is not supported: a PV kernel starts with type="pv"', { key: 'pvshim' })
+  }
+}
+
 /** Checks that stand between two options, reported at the second one. */
 function crossCheck(values: FileValues, parsed: ParsedConfig): void {
   const place = (key: string): Position => parsed.assignments.get(key)!.value.position
-  for (const key of ['type', 'builder'] as const) {
-    const word = values[key]
-    if (word === 'hvm' || word === 'vmx' || word === 'pvh') {
-      throw configError(place(key), `${key} "${word}" is not supported, only PV guests are`, { key, value: word })
-    }
+  const { builder } = values
+  if (builder === 'hvm' || builder === 'vmx') {
+    const key = 'builder'
+    throw configError(place(key), `builder "${builder}" is not supported: most kernels of such guests start with type="pvh"`, { key, value: builder })
   }
+  checkPvh(values, parsed)
   if (values.maxmem !== undefined && values.maxmem < (values.memory ?? 0)) {
     throw configError(place('maxmem'), `maxmem ${values.maxmem} is less than memory ${values.memory}`, {
       key: 'maxmem',

@@ -8,13 +8,15 @@ import { defaultActions, type Actions, type Era } from './actions.ts'
 import { USUAL_KINDS, type DeviceDescriptions, type DeviceKinds, type DomainDevices } from '../device-kinds/device-kinds.ts'
 import { ACTION_NAMES, OBJECT_NAMES, optionsSchema } from './option-schemas.ts'
 import { OPTIONS } from './option-table.ts'
-import type { FileSource } from './option-values.ts'
+import type { FileSource, GuestType } from './option-values.ts'
 import type { StreamTrust } from './stream-trust.ts'
 
 /** What a caller may say about a domain; everything but the name has a default. */
 export interface DomainOptions<Kernel = FileSource> extends DeviceDescriptions {
   /** Unique among the host's domains. */
   readonly name: string
+  /** Kind of guest. Default `pv`. */
+  readonly type?: GuestType | undefined
   /** Chosen at random when absent. */
   readonly uuid?: string | undefined
   /** What runs in the domain; the embedded kernel when absent. */
@@ -45,7 +47,7 @@ export interface DomainOptions<Kernel = FileSource> extends DeviceDescriptions {
 /** A complete configuration: every default filled in, every specification parsed. */
 export interface DomainConfig<Kernel = FileSource> extends DomainDevices {
   readonly name: string
-  readonly type: 'pv'
+  readonly type: GuestType
   readonly uuid: string | undefined
   readonly kernel: Kernel | undefined
   readonly ramdisk: FileSource | undefined
@@ -82,7 +84,7 @@ function complain(issue: z.core.$ZodIssue, { further }: DeviceKinds): never {
 }
 
 /** What a domain's option is unless given. Where the table has none it is undefined. */
-type Defaults = Pick<DomainConfig, 'bootloaderArgs' | 'commandLine' | 'memory' | 'vcpus' | 'maxEventChannels' | 'maxGrantFrames'>
+type Defaults = Pick<DomainConfig, 'type' | 'bootloaderArgs' | 'commandLine' | 'memory' | 'vcpus' | 'maxEventChannels' | 'maxGrantFrames'>
 
 /** The table's defaults; its rows and the fields of {@link DomainConfig} are of the same types, which a test holds. */
 const defaults = (): Defaults => Object.fromEntries(
@@ -107,7 +109,6 @@ export function resolveDomainOptions<Kernel>(
   if (maxVcpus < filled.vcpus) throw tooSmall('maxVcpus', maxVcpus, 'vcpus', filled.vcpus)
   return {
     ...filled, name, maxMemory, maxVcpus, ramdisk, bootloader,
-    type: 'pv',
     uuid: uuid?.toLowerCase(),
     kernel: options.kernel,
     ...kinds.resolved(result.data),

@@ -12,7 +12,7 @@ import type { Actions } from './actions.ts'
 import { DEVICE_KINDS } from '../device-kinds/device-kinds.ts'
 import type { DescribedDevice } from '../device-kinds/described-device.ts'
 import {
-  actionValue, fileSource, kernelSource, nonEmpty, oneOf, restartWord, specifications, text, textThat, whole, words,
+  actionValue, fileSource, guestType, kernelSource, nonEmpty, oneOf, restartWord, specifications, text, textThat, whole, words,
   type ValueKind,
 } from './option-values.ts'
 
@@ -71,6 +71,9 @@ export const OPTIONS = /* @__PURE__ */ (() => ({
       .max(LONGEST_NAME, { error: `must be at most ${LONGEST_NAME} characters long` })
       .regex(/^[^/\u0000-\u001f]+$/, { error: 'must have neither a slash nor control characters' })),
     'Unique among the host\'s domains.', { file: 'name', saved: 'c_info.name' }),
+  type: option(
+    guestType, 'Kind of guest: `pv`, whose page tables are the machine\'s, or `pvh`, which has a machine of its own without devices.',
+    { file: 'type', fallback: 'pv', saved: 'c_info.type' }),
   uuid: option(textThat(uuid, 'UUID'), 'Identifies the domain; chosen at random unless given.', { file: 'uuid', saved: 'c_info.uuid' }),
   kernel: option(kernelSource, 'What runs in the domain; the embedded kernel unless given.', { file: 'kernel', saved: 'b_info.kernel' }),
   ramdisk: option(fileSource, 'The kernel\'s ramdisk.', { file: 'ramdisk', saved: 'b_info.ramdisk' }),
@@ -108,12 +111,9 @@ const PASSED_OVER = 'xm, passed over by xl'
 
 /** Options that only files have: they become one of the others. */
 export const FILE_OPTIONS = /* @__PURE__ */ (() => ({
-  type: option(
-    oneOf(['pv', 'pvh', 'hvm'], 'must be "pv", "pvh" or "hvm"'), 'Kind of guest; only `pv` is supported.',
-    { file: 'type', saved: 'c_info.type' }),
   builder: option(
     oneOf(['generic', 'linux', 'hvm', 'vmx'], 'must be "generic", "linux" or "hvm"'), 'Older word for `type`.', { file: 'builder' }),
-  firmware: option(text, 'A boot loader in place of a kernel: `pvgrub32` or `pvgrub64`.', { file: 'firmware' }),
+  firmware: option(text, 'A boot loader in place of a PV guest\'s kernel: `pvgrub32` or `pvgrub64`.', { file: 'firmware' }),
   root: option(text, '`root=` of the command line.', { file: 'root' }),
   extra: option(text, 'The rest of the command line.', { file: 'extra' }),
   bootargs: option(words, 'Older word for `bootloader_args`.', { file: 'bootargs' }),

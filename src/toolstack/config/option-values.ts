@@ -89,6 +89,20 @@ export const kernelSource: ValueKind<unknown, string> = {
 
 const action = /* @__PURE__ */ z.enum(ACTIONS, { error: `must be one of ${ACTIONS.join(', ')}` })
 
+/** Types of guests that a domain may be of. */
+export const GUEST_TYPES = ['pv', 'pvh'] as const
+/** A type of guests. */
+export type GuestType = (typeof GUEST_TYPES)[number]
+
+/** What a guest of another type is told. */
+const otherType = ({ input }: { readonly input?: unknown }): string => (input === 'hvm'
+  ? 'must be "pv" or "pvh": a guest of type "hvm" needs a device model, which this host has not; most of their kernels start as "pvh"'
+  : 'must be "pv" or "pvh"')
+const guestTypes = /* @__PURE__ */ z.enum(GUEST_TYPES, { error: otherType })
+
+/** The type of a guest. */
+export const guestType: ValueKind<GuestType> = { object: guestTypes, file: guestTypes, words: '`pv`, `pvh`', syntax: 'text' }
+
 /** What is done with a domain that has ended; files may spell it with underscores. */
 export const actionValue: ValueKind<(typeof ACTIONS)[number]> = {
   object: action,

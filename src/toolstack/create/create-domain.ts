@@ -2,9 +2,10 @@
  * Creating a domain, from its configuration to its first instruction, step by step; each step says how it is taken
  * back, so that a creation that fails leaves the host as it was.
  */
-import { XenError, type DomId, type Mfn } from '../../util/index.ts'
+import { XenError, type DomId } from '../../util/index.ts'
 import { runBootloader } from '../bootloader/bootloader.ts'
 import { buildPvDomain } from '../builder/pv-builder.ts'
+import { buildPvhDomain } from '../builder/pvh-builder.ts'
 import { buildTypeScriptDomain } from '../builder/typescript-builder.ts'
 import type { DomainConfig } from '../config/domain-config.ts'
 import { checkStreamFiles } from '../config/stream-trust.ts'
@@ -17,6 +18,7 @@ import {
   type CreateHost,
   type DomainShell,
   type ShellPlan,
+  type ShellRings,
 } from './domain-shell.ts'
 import { loadKernel, loadRamdisk, type KernelSource, type LoadedKernel } from '../domains/kernel-source.ts'
 import { PAGES_PER_MEBIBYTE } from '../domains/memory-settings.ts'
@@ -46,11 +48,16 @@ interface Plan extends ShellPlan {
 }
 
 /** Gives the domain its memory and contents. */
-function build(plan: Plan, shell: DomainShell): { storeFrame: Mfn; consoleFrame: Mfn } {
+function build(plan: Plan, shell: DomainShell): ShellRings {
   const { host, config, kernel, pages, ramdisk } = plan
   const { domid, storePort, consolePort } = shell
   const common = { domid, pages, commandLine: config.commandLine, storePort, consolePort, servedBy: 0 as DomId }
-  if ('image' in kernel) return buildPvDomain(host.control, { ...common, image: kernel.image, ramdisk })
+  if ('image' in kernel) {
+    const { image } = kernel
+    if ('virtualBase' in image) return buildPvDomain(host.control, { ...common, image, ramdisk })
+    const { vcpus, maxVcpus, maxMemory } = config
+    return buildPvhDomain(host.control, { ...common, image, ramdisk, vcpus, maxVcpus, maxPages: maxMemory * PAGES_PER_MEBIBYTE })
+  }
   const built = buildTypeScriptDomain(host.control, common)
   shell.boot.info = built.boot
   return built
@@ -79,11 +86,11 @@ async function loadImages(
   const origin = config.trust === undefined ? 'configuration' : 'stream'
   const found = await runBootloader(config, { openDisk: (disk) => host.devices.service(SERVED_DISKS).openImage(disk, origin), signal })
   if (found === undefined) {
-    const kernel = await loadKernel(config.kernel, host)
+    const kernel = await loadKernel(config, host)
     return { kernel, ramdisk: await loadRamdisk(config.ramdisk, host.files), booted: config }
   }
   // Names of the guest's own files are shown, and never looked up on this host.
-  const kernel = { ...await loadKernel(found.kernel, host), name: found.path }
+  const kernel = { ...await loadKernel({ type: config.type, kernel: found.kernel }, host), name: found.path }
   const ramdisk = await loadRamdisk(found.ramdisk?.bytes, host.files)
   return { kernel, ramdisk, booted: { ...config, commandLine: found.commandLine, ramdisk: found.ramdisk?.path } }
 }

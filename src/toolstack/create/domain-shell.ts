@@ -4,7 +4,7 @@
  */
 import type { BootInfo, GuestProgram } from '../../guest/index.ts'
 import type { ControlInterface } from '../../hypervisor/index.ts'
-import type { DomId, EventPort, Mfn, Random } from '../../util/index.ts'
+import type { DomId, EventPort, Random } from '../../util/index.ts'
 import { PAGE_SIZE } from '../../x86/index.ts'
 import type { LocalStore } from '../../xenstore/index.ts'
 import type { DomainConfig } from '../config/domain-config.ts'
@@ -37,7 +37,7 @@ export interface CreateHost extends KernelPlaces {
 
 /** What runs in the domain, as far as its surroundings have to know. */
 export type ShellKernel =
-  | { readonly kind: 'pv'; readonly name: string }
+  | { readonly kind: 'pv' | 'pvh'; readonly name: string }
   | { readonly kind: 'typescript'; readonly name: string; readonly program: GuestProgram }
 
 /** A domain on its way. */
@@ -57,10 +57,10 @@ export interface DomainShell {
   readonly boot: { info?: BootInfo }
 }
 
-/** Frames of the rings in the domain's memory. */
+/** Frames of the rings in the domain's memory, as its own kernel numbers them. */
 export interface ShellRings {
-  readonly storeFrame: Mfn
-  readonly consoleFrame: Mfn
+  readonly storeFrame: number
+  readonly consoleFrame: number
 }
 
 type Undo = Pick<OperationContext<never>, 'undo'>
@@ -79,8 +79,8 @@ function makeDomain({ host, config, kernel, uuid }: ShellPlan, boot: DomainShell
       createRunner: programs.starting({ program: kernel.program, seed, boot: () => boot.info! }),
     }),
   })
-  // One range of RAM, as libxl tells a PV guest that has no devices passed through.
-  if (!('program' in kernel)) {
+  // One range of RAM, as libxl tells a PV guest that has no devices passed through. A translated guest's map is its builder's.
+  if (!('program' in kernel) && !control.domainInfo(domid).translated) {
     control.setMemoryMap(domid, [
       { address: 0, size: config.maxMemory * PAGES_PER_MEBIBYTE * PAGE_SIZE, type: E820_RAM },
     ])
@@ -90,7 +90,7 @@ function makeDomain({ host, config, kernel, uuid }: ShellPlan, boot: DomainShell
 
 function writeNodes({ host, config, kernel, uuid }: ShellPlan, domid: DomId): void {
   host.store.transaction((transaction) => writeDomainNodes(transaction, {
-    id: domid, name: config.name, uuid, memory: config.memory * 1024, maxMemory: config.maxMemory * 1024,
+    type: config.type, id: domid, name: config.name, uuid, memory: config.memory * 1024, maxMemory: config.maxMemory * 1024,
     vcpus: config.vcpus, maxVcpus: config.maxVcpus, kernel: kernel.name, commandLine: config.commandLine,
     ramdisk: config.ramdisk === undefined ? undefined : typeof config.ramdisk === 'string' ? config.ramdisk : 'bytes',
     startTime: host.wallSeconds(),

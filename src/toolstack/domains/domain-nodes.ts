@@ -1,12 +1,15 @@
 /**
- * What XenStore says about a domain: the nodes that libxl writes when it creates a 64-bit PV domain, in its order and
- * with its permissions.
+ * What XenStore says about a domain: the nodes that libxl writes when it creates a domain, in its order and with its
+ * permissions.
  * Reference: docs/misc/xenstore-paths.pandoc; the order is that of a capture of Xen 4.17.
  */
 import type { LocalOperations, LocalStore } from '../../xenstore/index.ts'
+import type { GuestType } from '../config/option-values.ts'
 
 /** What the nodes depend on. */
 export interface DomainFacts {
+  /** As libxl calls it. */
+  readonly type: GuestType
   readonly id: number
   readonly name: string
   readonly uuid: string
@@ -24,6 +27,7 @@ export interface DomainFacts {
 
 /** Where console and XenStore of a domain are, once it is built. */
 export interface RingFacts {
+  /** Frames as the domain's own kernel numbers them: a machine's, or those of its own memory. */
   readonly storeFrame: number
   readonly storePort: number
   readonly consoleFrame: number
@@ -83,11 +87,16 @@ const domainRows = (facts: DomainFacts): NodeRow[] => [
   ['domid', String(facts.id)],
 ]
 
-const vmRows = (facts: DomainFacts): NodeRow[] => [
-  ['', ''], ['name', facts.name], ['uuid', facts.uuid],
+/** What a PV guest was started with; libxl writes it for no other. */
+const imageRows = (facts: DomainFacts): NodeRow[] => [
   ['image', ''], ['image/ostype', 'linux'], ['image/kernel', facts.kernel],
   ...(facts.ramdisk === undefined ? [] : [['image/ramdisk', facts.ramdisk] as const]),
   ['image/cmdline', facts.commandLine],
+]
+
+const vmRows = (facts: DomainFacts): NodeRow[] => [
+  ['', ''], ['name', facts.name], ['uuid', facts.uuid],
+  ...(facts.type === 'pv' ? imageRows(facts) : []),
   ['start_time', facts.startTime.toFixed(2)],
 ]
 
@@ -126,7 +135,7 @@ export function writeDomainNodes(store: LocalOperations, facts: DomainFacts): vo
   store.write(libxlPath(id), '')
   for (const [path, value] of [
     ['device', ''],
-    ['type', 'pv'],
+    ['type', facts.type],
     ['dm-version', 'qemu_xen'],
   ] as const)
     store.write(`${libxlPath(id)}/${path}`, value)

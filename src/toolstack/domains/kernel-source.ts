@@ -3,10 +3,12 @@ import type { GuestProgram } from '../../guest/index.ts'
 import { XenError } from '../../util/index.ts'
 import { embeddedKernel } from '../image/embedded-kernel.ts'
 import { parseKernelImage, type KernelImage } from '../image/kernel-image.ts'
+import { parsePvhImage, type PvhImage } from '../image/pvh-image.ts'
 import { unpackRamdisk, type Decompressor } from '../image/unpack.ts'
 import type { UnpackedKernels } from '../image/unpacked-kernels.ts'
 import { SymbolTable } from '../crash/symbols.ts'
 import type { FileReader } from '../config/files.ts'
+import type { GuestType } from '../config/option-values.ts'
 
 /** A kernel image as a file name or bytes, or a guest written in TypeScript. */
 export type KernelSource = string | Uint8Array | GuestProgram
@@ -14,6 +16,7 @@ export type KernelSource = string | Uint8Array | GuestProgram
 /** A kernel that is ready to be built into a domain. */
 export type LoadedKernel =
   | { readonly kind: 'pv'; readonly name: string; readonly size: number; readonly image: KernelImage; readonly symbols: SymbolTable | undefined }
+  | { readonly kind: 'pvh'; readonly name: string; readonly size: number; readonly image: PvhImage; readonly symbols: SymbolTable | undefined }
   | { readonly kind: 'typescript'; readonly name: string; readonly size: number; readonly program: GuestProgram }
 
 /** What a saved configuration calls a ramdisk. */
@@ -36,14 +39,17 @@ export const shownKernelName = (source: KernelSource | undefined): string => ker
  * GRUB as a kernel, by the names that xl and Debian give it, and where it is looked for: under its own name among the host's
  * files, then where Debian's packages grub-xen-host and grub-xen-bin put it.
  */
-const PV_GRUB: ReadonlyMap<string, string> = /* @__PURE__ */ new Map(
-  [['pvgrub64', 'grub-x86_64-xen.bin'], ['pvgrub32', 'grub-i386-xen.bin']].flatMap(([name = '', file = '']) =>
-    [[name, file], [`${name}.bin`, file], [file, file]] as const),
+const GRUB: ReadonlyMap<string, string> = /* @__PURE__ */ new Map(
+  [
+    ...[['pvgrub64', 'grub-x86_64-xen.bin'], ['pvgrub32', 'grub-i386-xen.bin']].flatMap(([name = '', file = '']) =>
+      [[name, file], [`${name}.bin`, file], [file, file]] as const),
+    ['grub-i386-xen_pvh.bin', 'grub-i386-xen_pvh.bin'],
+  ],
 )
-const GRUB_FOLDERS = ['', '/usr/lib/grub-xen/', '/usr/lib/grub/x86_64-xen/', '/usr/lib/xen-4.17/boot/', '/usr/lib/xen/boot/']
+const GRUB_FOLDERS = ['', '/usr/lib/grub-xen/', '/usr/lib/grub/x86_64-xen/', '/usr/lib/grub/i386-xen_pvh/', '/usr/lib/xen-4.17/boot/', '/usr/lib/xen/boot/']
 
 /** Reads GRUB's image from the first place that has it. Rejects with IO where none has. */
-async function readPvGrub(name: string, file: string, files: FileReader): Promise<Uint8Array> {
+async function readGrub(name: string, file: string, files: FileReader): Promise<Uint8Array> {
   const places = [...new Set([name, ...GRUB_FOLDERS.map((folder) => `${folder}${file}`)])]
   let cause: unknown
   for (const place of places) {
@@ -61,8 +67,8 @@ async function readPvGrub(name: string, file: string, files: FileReader): Promis
 
 /** The bytes of a kernel that is named. */
 function readKernel(name: string, files: FileReader): Promise<Uint8Array> {
-  const grub = PV_GRUB.get(name)
-  return grub === undefined ? files.read(name) : readPvGrub(name, grub, files)
+  const grub = GRUB.get(name)
+  return grub === undefined ? files.read(name) : readGrub(name, grub, files)
 }
 
 /** Where kernels come from. */
@@ -73,17 +79,26 @@ export interface KernelPlaces {
   readonly kernels: UnpackedKernels
 }
 
+/** A kernel that is to start as a guest of a type. */
+export interface WantedKernel {
+  readonly type: GuestType
+  readonly kernel: KernelSource | undefined
+}
+
 /** Finds and reads a kernel. Throws INVALID_IMAGE, IO or INVALID_CONFIG. */
-export async function loadKernel(source: KernelSource | undefined, { files, decompress, kernels }: KernelPlaces): Promise<LoadedKernel> {
+export async function loadKernel({ type, kernel: source }: WantedKernel, { files, decompress, kernels }: KernelPlaces): Promise<LoadedKernel> {
   const name = shownKernelName(source)
-  if (typeof source === 'function') return { kind: 'typescript', name, size: 0, program: source }
+  if (typeof source === 'function') {
+    if (type === 'pv') return { kind: 'typescript', name, size: 0, program: source }
+    throw new XenError('INVALID_CONFIG', `type "${type}" is for binary kernels: a guest in TypeScript is of type "pv"`, { details: { key: 'type' } })
+  }
   if (source !== undefined && typeof source !== 'string' && !(source instanceof Uint8Array)) {
     throw new XenError('INVALID_CONFIG', 'kernel must be a path, bytes, or a function', { details: { key: 'kernel' } })
   }
   const file = source === undefined ? embeddedKernel() : typeof source === 'string' ? await readKernel(source, files) : source
   const unpacked = await kernels.unpack(file, decompress)
-  const image = parseKernelImage(unpacked)
-  return { kind: 'pv', name, size: file.length, image, symbols: SymbolTable.of(unpacked) }
+  const facts = { name, size: file.length, symbols: SymbolTable.of(unpacked) }
+  return type === 'pvh' ? { ...facts, kind: type, image: parsePvhImage(unpacked) } : { ...facts, kind: type, image: parseKernelImage(unpacked) }
 }
 
 /** Reads the symbols that a user gives for a kernel that has none of its own. Throws INVALID_IMAGE or IO. */

@@ -6,7 +6,7 @@
  */
 import type { ControlInterface } from '../../hypervisor/index.ts'
 import type { Bitmap, DomId } from '../../util/index.ts'
-import type { PvImageWriter } from '../save/image-writer.ts'
+import type { ImageWriter } from '../save/image-writer.ts'
 
 /** When to stop copying a running domain. */
 export interface PrecopyLimits {
@@ -30,7 +30,7 @@ export type PrecopyProgress =
 export interface PrecopyJob {
   readonly control: Pick<ControlInterface, 'readLogDirty'>
   readonly domid: DomId
-  readonly image: PvImageWriter
+  readonly image: ImageWriter
   readonly limits: PrecopyLimits
   report(event: PrecopyProgress): void
   /** Called behind each batch; throws when copying should end. */
@@ -74,7 +74,7 @@ const within = (dirty: Bitmap, limit: number): number[] => [...dirty].filter((pf
 
 /** Pages that were written since the last look. */
 export const dirtyPages = ({ control, domid, image }: PrecopyJob): number[] =>
-  within(control.readLogDirty(domid, { clear: true }), image.pageCount)
+  within(control.readLogDirty(domid, { clear: true }), image.end)
 
 /** Copies a running domain; the pages that are still to be sent, and how many rounds there were. */
 export async function precopy(job: PrecopyJob): Promise<{ readonly rounds: number; readonly left: readonly number[] }> {
@@ -82,7 +82,7 @@ export async function precopy(job: PrecopyJob): Promise<{ readonly rounds: numbe
   const enough = job.limits.dirtyPages ?? LIMITS.dirtyPages
   const worthwhile = job.limits.worthwhile ?? LIMITS.worthwhile
   const left = new Set<number>()
-  let pages = Array.from({ length: job.image.pageCount }, (_, pfn) => pfn)
+  let pages = job.image.pages()
   for (let round = 1; ; round += 1) {
     for (const pfn of await copyRound(job, round, { pages, live: true })) left.add(pfn)
     await job.breathe()

@@ -5,7 +5,7 @@
  * Reference: xl(1), "migrate"; a capture of Xen 4.17.
  */
 import { XenError, type DomId } from '../../util/index.ts'
-import { PvImageWriter } from '../save/image-writer.ts'
+import { imageWriter } from '../save/image-of.ts'
 import { abortableWriter, currentConfig, finishImage, type SavedDomain, type SaveHost } from '../save/save-domain.ts'
 import { checkSuspended, resumeInPlace, suspendGuest, type SuspendOptions, type SuspendProgress } from '../save/suspend.ts'
 import type { OperationContext } from '../run/operation.ts'
@@ -104,7 +104,7 @@ async function copyLive(
   const job: PrecopyJob = {
     control: host.control,
     domid: domain.id,
-    image: new PvImageWriter(host.control, domain.id, writer),
+    image: imageWriter(host.control, domain.id, writer),
     limits: options,
     report: (event) => context.report(event),
     check: () => {
@@ -167,15 +167,16 @@ async function sendStopped(journey: Journey): Promise<Copied> {
   const { host, domain, writer, context, options } = journey
   const stopped = host.now()
   await suspendGuest(host, domain.id, context, options)
-  const image = new PvImageWriter(host.control, domain.id, writer)
+  const image = imageWriter(host.control, domain.id, writer)
   await image.writeStart()
   const job: PrecopyJob = {
     control: host.control, domid: domain.id, image, limits: options, report: (event) => context.report(event),
     check: () => context.check(), breathe,
   }
-  await copyRound(job, 1, { pages: Array.from({ length: image.pageCount }, (_, pfn) => pfn), live: false })
+  const pages = image.pages()
+  await copyRound(job, 1, { pages, live: false })
   await finishImage(image, writer)
-  return { rounds: 0, pages: image.pageCount, finalPages: image.pageCount, stopped }
+  return { rounds: 0, pages: pages.length, finalPages: pages.length, stopped }
 }
 
 const undecided = (domain: SavedDomain, cause: unknown): XenError =>

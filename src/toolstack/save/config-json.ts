@@ -8,6 +8,7 @@ import { XenError } from '../../util/index.ts'
 import { ACTIONS, type Action, type Actions, defaultActions } from '../config/actions.ts'
 import { resolveDomainOptions, type DomainConfig } from '../config/domain-config.ts'
 import { ACTION_OPTIONS } from '../config/option-table.ts'
+import { GUEST_TYPES, type GuestType } from '../config/option-values.ts'
 import { USUAL_KINDS, type DeviceKinds, type DomainDevices } from '../device-kinds/device-kinds.ts'
 import { unlessDefault } from '../device-kinds/saved-fields.ts'
 import type { DescribedDevice, Json } from '../device-kinds/described-device.ts'
@@ -50,10 +51,10 @@ type JsonField = string | readonly [string, Json]
 
 /** Fields of `c_info` and `b_info` in libxl's order; what no option of ours says is as libxl has it for such a domain. */
 const CREATE_FIELDS: readonly JsonField[] = ['type', 'name', 'uuid', ['run_hotplug_scripts', 'True']]
-const BUILD_FIELDS: readonly JsonField[] = [
+const buildFields = (type: GuestType): readonly JsonField[] => [
   'max_vcpus', 'avail_vcpus', 'max_memkb', 'target_memkb', ['video_memkb', 0],
   ['sched_params', { sched: 'credit2', weight: WEIGHT, cap: 0 }], 'event_channels', 'max_grant_frames', ['claim_mode', 'True'],
-  'kernel', 'cmdline', 'ramdisk', 'bootloader', 'bootloader_args', ['type.pv', {}], ['arch_arm', {}],
+  'kernel', 'cmdline', 'ramdisk', 'bootloader', 'bootloader_args', [`type.${type}`, {}], ['arch_arm', {}],
   ['arch_x86', { msr_relaxed: 'False' }],
 ]
 
@@ -68,7 +69,7 @@ export function configToJson(config: DomainConfig<unknown>, names: SourceNames, 
   const saved = new Map<string, Json>([...writeSavedOptions(config, names), ['c_info.type', config.type]])
   return `${print({
     c_info: fieldsJson('c_info', CREATE_FIELDS, saved),
-    b_info: fieldsJson('b_info', BUILD_FIELDS, saved),
+    b_info: fieldsJson('b_info', buildFields(config.type), saved),
     ...devicesJson(config, kinds),
     ...Object.fromEntries(Object.entries(ACTION_OPTIONS).map(([name, { saved: field }]) => {
       const key = name as keyof Actions
@@ -130,12 +131,15 @@ function decode(json: string, kinds: DeviceKinds): SavedConfig {
 const actionsOf = (saved: SavedConfig): Partial<Actions> =>
   Object.fromEntries(Object.entries(ACTION_OPTIONS).flatMap(([name, { file }]) => (saved[file] === undefined ? [] : [[name, saved[file]]])))
 
-/** Reads a configuration from libxl's JSON. Throws INVALID_STREAM, and NOT_SUPPORTED for a domain that is not PV. */
+/** Reads a configuration from libxl's JSON. Throws INVALID_STREAM, and NOT_SUPPORTED for a type of guests that there is not. */
 export function configFromJson(json: string, kinds: DeviceKinds = USUAL_KINDS): DomainConfig<string> {
   const saved = decode(json, kinds)
   const { c_info: create, b_info: build } = saved
-  if (create.type !== 'pv')
-    throw new XenError('NOT_SUPPORTED', `the saved domain is of type ${create.type}, only pv is supported`)
+  if (!(GUEST_TYPES as readonly string[]).includes(create.type)) {
+    throw new XenError('NOT_SUPPORTED', `the saved domain is of type ${create.type}; there are ${GUEST_TYPES.join(' and ')}`, {
+      details: { type: create.type },
+    })
+  }
   try {
     return resolveDomainOptions<string>({
       ...readSavedOptions({ c_info: create, b_info: build }), name: create.name,

@@ -21,6 +21,11 @@ export class ImagePages {
     this.types = new Uint8Array(end)
   }
 
+  /** One past the highest pfn. */
+  get end(): number {
+    return this.frames.length
+  }
+
   /** How many pages the image holds. */
   get count(): number {
     return this.present

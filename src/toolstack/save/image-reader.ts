@@ -1,374 +1,77 @@
 /**
- * Rebuilds a PV domain from a libxc image: an empty domain is filled, and only when the whole image has been read and
- * checked are page tables pinned and vCPUs given their registers. The stream is hostile: order, numbers and contents
- * are checked here, and page tables once more by the hypervisor's own validation.
- * Reference: xen/docs/specs/libxc-migration-stream.pandoc; tools/libs/guest/xg_sr_restore_x86_pv.c (the rules, not the
- * code).
+ * What rebuilds a domain from a libxc image, whatever kind of guest is in it. An empty domain is filled; only when the whole
+ * image has been read and checked does anything else happen to it. The stream is hostile.
  */
-import { PAGE_SIZE, SharedInfo, StartInfo, VcpuGuestContext } from '../../abi/index.ts'
-import { type ControlInterface, type VcpuContext, decodeVcpuContext } from '../../hypervisor/index.ts'
-import { type DomId, type EventPort, type GrantRef, type Mfn, XenError } from '../../util/index.ts'
-import {
-  type BulkRecord,
-  PAGE_TYPE,
-  PAGE_TYPE_PINNED,
-  type PageBatch,
-  type SaveStreamReader,
-  hasContents,
-} from '../stream/index.ts'
-import { ImagePages } from './image-pages.ts'
-import { MAX_PFN } from './p2m.ts'
-import { type CpuPolicyChoice, type ProcessorControl, ProcessorDemands } from './processor-demands.ts'
-import { TableConverter, levelOf } from './table-converter.ts'
-import { ZeroPages } from './zero-pages.ts'
+import { XenError } from '../../util/index.ts'
+import type { BulkRecord, SaveStreamReader } from '../stream/index.ts'
 
-/** What is used of the control interface. */
-export type RestoreControl = Pick<
-  ControlInterface,
-  | 'populatePhysmap'
-  | 'releaseFrames'
-  | 'frameBytes'
-  | 'writeFrames'
-  | 'markWritten'
-  | 'machineToPhys'
-  | 'domainInfo'
-  | 'pinTable'
-  | 'setVcpuContext'
-  | 'seedGrant'
-> & ProcessorControl
-
-/** Where in the new domain things are to be found. */
-export interface RestoredImage {
-  readonly xenstoreFrame: Mfn
-  readonly consoleFrame: Mfn
-  readonly startInfoFrame: Mfn
-  /** The new frame of each pfn; undefined where the domain has none. */
-  frames(): readonly (Mfn | undefined)[]
+/** Frames of the domain's rings as its own kernel numbers them. */
+export interface RestoredRings {
+  readonly xenstoreFrame: number
+  readonly consoleFrame: number
 }
-
-/** What the toolstack has prepared for the new domain. */
-export interface RestoreTarget {
-  readonly domid: DomId
-  /** Guests in TypeScript have neither page tables nor registers. */
-  readonly hasRegisters: boolean
-  /** Frames that the domain may own. */
-  readonly maxPages: number
-  readonly xenstorePort: EventPort
-  readonly consolePort: EventPort
-  /** What becomes of features that this host lacks. Default: `refuse`. */
-  readonly cpuPolicy?: CpuPolicyChoice | undefined
-}
-
-/** Grant references that Xen reserves for the toolstack. Reference: public/grant_table.h. */
-const RESERVED = { console: 0 as GrantRef, xenstore: 1 as GrantRef } as const
-const DOM0 = 0 as DomId
-/** What the control interface says when an image's contents are wrong. */
-const FAULTS_OF_THE_IMAGE: ReadonlySet<string> = /* @__PURE__ */ new Set([
-  'INVALID_STREAM',
-  'INVALID_STATE',
-  'INVALID_ARGUMENT',
-  'INVALID_ADDRESS',
-])
-const isPresent = (type: number): boolean => type !== PAGE_TYPE.INVALID && type !== PAGE_TYPE.BROKEN
-
-const bad = (what: string, details: Record<string, unknown> = {}): XenError =>
-  new XenError('INVALID_STREAM', what, { details })
-const viewOf = (data: Uint8Array): DataView => new DataView(data.buffer, data.byteOffset, data.byteLength)
 
 /** Reads one image into one domain. */
-export class PvImageReader {
-  private readonly control: RestoreControl
-  private readonly target: RestoreTarget
-  private pages = new ImagePages(0)
-  private tables: TableConverter
-  private readonly demands: ProcessorDemands
-  private readonly contexts = new Map<number, VcpuContext>()
-  private p2mFrames: readonly number[] | undefined
-  private maxPfn = 0
-  private seenInfo = false
-  private endOffset = 0
-  private sharedInfo: Uint8Array | undefined
-
-  constructor(control: RestoreControl, target: RestoreTarget) {
-    this.control = control
-    this.target = target
-    this.demands = new ProcessorDemands(control, target.domid, target.cpuPolicy ?? 'refuse')
-    this.tables = new TableConverter(control, target.domid, this.pages)
-  }
-
+export interface ImageReader {
   /** Pages that the image has named so far. */
-  get pageCount(): number {
-    return this.pages.count
-  }
-
+  readonly pageCount: number
   /**
    * Reads records up to and including `end` or `checkpoint`; tells which. `onRecord` may wait, which holds the reader
    * back; what it throws ends the reading.
    */
-  async read(
-    reader: SaveStreamReader,
-    onRecord?: (type: BulkRecord['type']) => void | Promise<void>,
-  ): Promise<'end' | 'checkpoint'> {
-    for (;;) {
-      const offset = reader.offset
-      const record = await reader.readBulkRecord()
-      this.named(record.type, offset, () => this.take(record))
-      await onRecord?.(record.type)
-      this.endOffset = offset
-      if (record.type === 'end' || record.type === 'checkpoint') return record.type
-    }
-  }
-
-  /** Runs `step`; an error of the stream that it throws names the record. */
-  private named(record: string, offset: number, step: () => void): void {
-    try {
-      step()
-    } catch (error) {
-      if (!XenError.is(error, 'INVALID_STREAM')) throw error
-      throw new XenError('INVALID_STREAM', `record ${record} at offset ${offset}: ${error.message}`, {
-        details: { ...error.details, record, offset }, cause: error,
-      })
-    }
-  }
-
-  private take(record: BulkRecord): void {
-    switch (record.type) {
-      case 'pv-info': return this.takeInfo(record)
-      case 'p2m-frames': return this.takeP2m(record)
-      case 'page-data': return this.takePages(record.batch)
-      case 'shared-info':
-        this.sharedInfo = record.page.slice()
-        return
-      case 'vcpu-basic': return this.takeVcpu(record)
-      default:
-        // The time stamp goes on from this host's. A guest in TypeScript has no processor.
-        if (this.target.hasRegisters) this.demands.take(record)
-    }
-  }
-
-  private takeInfo(record: Extract<BulkRecord, { type: 'pv-info' }>): void {
-    if (record.guestWidth !== 8 || record.pageTableLevels !== 4) {
-      throw new XenError(
-        'NOT_SUPPORTED',
-        `a ${record.guestWidth * 8}-bit guest with ${record.pageTableLevels}-level page tables`,
-      )
-    }
-    this.seenInfo = true
-  }
-
-  private takeP2m(record: Extract<BulkRecord, { type: 'p2m-frames' }>): void {
-    if (!this.seenInfo) throw bad('P2M_FRAMES comes before PV_INFO')
-    if (this.p2mFrames !== undefined) throw bad('P2M_FRAMES comes twice')
-    if (record.endPfn >= MAX_PFN) throw bad(`a p2m that ends at ${record.endPfn}; ${MAX_PFN} pages are allowed`)
-    if (record.startPfn !== 0) throw bad(`the p2m starts at ${record.startPfn}, not at 0`)
-    const wanted = Math.floor(record.endPfn / 512) + 1
-    if (record.frames.length !== wanted) throw bad(`a p2m of ${wanted} pages has ${record.frames.length}`)
-    if (this.target.hasRegisters) this.demands.settle()
-    this.p2mFrames = record.frames
-    this.maxPfn = record.endPfn
-    this.pages = new ImagePages(record.endPfn + 1)
-    this.tables = new TableConverter(this.control, this.target.domid, this.pages)
-  }
-
-  private takePages({ pfns, types, contents }: PageBatch): void {
-    if (this.p2mFrames === undefined) throw bad('PAGE_DATA comes before P2M_FRAMES')
-    const isNew = this.populate(pfns, types)
-    const zeros = new ZeroPages(contents)
-    const frames = new Uint32Array(pfns.length)
-    // Frames from `done` to `count` are still to be filled from `contents`, where their bytes end at `end`.
-    let [done, count, at, end] = [0, 0, 0, 0]
-    const flush = (): void => {
-      const from = contents.subarray(end - (count - done) * PAGE_SIZE, end)
-      this.control.writeFrames(this.target.domid, frames.subarray(done, count), from)
-      done = count
-    }
-    for (let i = 0; i < pfns.length; i += 1) {
-      const [pfn, type, place] = [pfns[i]!, types[i]!, at]
-      if (hasContents(type)) at += PAGE_SIZE
-      if (!isPresent(type)) {
-        flush()
-        this.drop(pfn)
-        continue
-      }
-      const frame = this.pages.frame(pfn)
-      if (frame === undefined) throw bad(`one record takes page ${pfn} away and then has it`, { pfn })
-      this.pages.setType(pfn, type)
-      if (hasContents(type)) this.tables.take(pfn, type)
-      if (!hasContents(type) || (isNew[i] === 1 && zeros.has(place))) continue
-      if (end !== place) flush()
-      end = place + PAGE_SIZE
-      frames[count] = frame
-      count += 1
-    }
-    flush()
-    // The sender has begun another round, so most of what tables map is here.
-    if (this.target.hasRegisters && !isNew.includes(1)) this.tables.convertEarly()
-  }
-
-  /**
-   * Gives the domain frames for those of these pages that it lacks, neighbours together. Tells for each whether it is
-   * new, and so all zero.
-   */
-  private populate(pfns: Float64Array, types: Uint8Array): Uint8Array {
-    const isNew = new Uint8Array(pfns.length)
-    const wanted: number[] = []
-    for (let i = 0; i < pfns.length; i += 1) {
-      const pfn = pfns[i]!
-      if (pfn > this.maxPfn) throw bad(`page ${pfn} lies beyond the p2m's end ${this.maxPfn}`, { pfn })
-      if (!isPresent(types[i]!) || !this.pages.reserve(pfn)) continue
-      isNew[i] = 1
-      wanted.push(pfn)
-    }
-    if (this.pages.count + wanted.length > this.target.maxPages) {
-      throw bad(`the image holds more pages than the domain may own (${this.target.maxPages})`, {
-        maxPages: this.target.maxPages,
-      })
-    }
-    for (let start = 0; start < wanted.length;) {
-      let end = start + 1
-      while (end < wanted.length && wanted[end] === wanted[end - 1]! + 1) end += 1
-      const frames = this.control.populatePhysmap(this.target.domid, end - start, wanted[start]!)
-      for (let i = 0; i < frames.length; i += 1) this.pages.add(wanted[start + i]!, frames[i]!)
-      start = end
-    }
-    return isNew
-  }
-
-  /** The guest has given the page away since an earlier round. */
-  private drop(pfn: number): void {
-    const frame = this.pages.frame(pfn)
-    if (frame === undefined) return
-    this.tables.takeBack()
-    this.control.releaseFrames(this.target.domid, [frame])
-    this.pages.delete(pfn)
-  }
-
-  private takeVcpu(record: Extract<BulkRecord, { readonly blob: Uint8Array }>): void {
-    if (this.p2mFrames === undefined) throw bad('a vCPU comes before the pages')
-    if (record.blob.length !== VcpuGuestContext.size) {
-      throw bad(`the context of vCPU ${record.vcpu} has ${record.blob.length} bytes, not ${VcpuGuestContext.size}`)
-    }
-    const { maxVcpu } = this.control.domainInfo(this.target.domid)
-    if (record.vcpu > maxVcpu)
-      throw bad(`vCPU ${record.vcpu} of a domain whose last is ${maxVcpu}`, { vcpu: record.vcpu })
-    const context = decodeVcpuContext(viewOf(record.blob), 0)
-    if (this.target.hasRegisters) this.demands.checkContext(record.vcpu, context)
-    this.contexts.set(record.vcpu, context)
-  }
-
+  read(reader: SaveStreamReader, onRecord?: OnRecord): Promise<'end' | 'checkpoint'>
   /**
    * Puts the domain together; it can be unpaused afterwards. Throws INVALID_STREAM when the image lacks something or
    * lies.
    */
-  finish(): RestoredImage {
-    try {
-      return this.assemble()
-    } catch (error) {
-      if (!XenError.is(error) || !FAULTS_OF_THE_IMAGE.has(error.code)) throw error
-      throw new XenError(
-        'INVALID_STREAM',
-        `the image that ends at offset ${this.endOffset} cannot be put together: ${error.message}`,
-        {
-          details: { ...error.details, record: 'end', offset: this.endOffset },
-          cause: error,
-        },
-      )
-    }
-  }
+  finish(): RestoredRings
+}
 
-  private assemble(): RestoredImage {
-    if (this.sharedInfo === undefined) throw bad('the image has no SHARED_INFO')
-    if (!this.contexts.has(0)) throw bad('the image has no vCPU 0')
-    const { domid, hasRegisters } = this.target
-    this.writeP2m()
-    const rings = this.patchStartInfo()
-    this.writeSharedInfo(this.sharedInfo)
-    if (hasRegisters) {
-      this.tables.finish()
-      this.pinTables()
-      for (const [vcpu, context] of this.contexts) this.control.setVcpuContext(domid, vcpu, this.local(context, vcpu))
-      this.demands.apply()
-    }
-    this.control.seedGrant(domid, RESERVED.console, { remote: DOM0, frame: rings.consoleFrame })
-    this.control.seedGrant(domid, RESERVED.xenstore, { remote: DOM0, frame: rings.xenstoreFrame })
-    return rings
-  }
+/** Hears of every record. */
+export type OnRecord = (type: BulkRecord['type']) => void | Promise<void>
 
-  private bytes(pfn: number, what: string): Uint8Array {
-    return this.control.frameBytes(this.target.domid, this.frame(pfn, what))
-  }
+/** What the control interface says when an image's contents are wrong. */
+const FAULTS_OF_THE_IMAGE: ReadonlySet<string> = /* @__PURE__ */ new Set([
+  'INVALID_STREAM', 'INVALID_STATE', 'INVALID_ARGUMENT', 'INVALID_ADDRESS',
+])
 
-  private frame(pfn: number, what: string): Mfn {
-    const frame = this.pages.frame(pfn)
-    if (frame === undefined) throw bad(`${what} is page ${pfn}, which the image does not hold`, { what, pfn })
-    return frame
-  }
+/** The error of a stream. */
+export const badImage = (what: string, details: Record<string, unknown> = {}): XenError =>
+  new XenError('INVALID_STREAM', what, { details })
 
-  /** The guest's own list gets the new frames. */
-  private writeP2m(): void {
-    for (const [index, pfn] of (this.p2mFrames ?? []).entries()) {
-      const view = viewOf(this.bytes(pfn, 'a page of the p2m'))
-      for (let i = 0; i < 512; i += 1) {
-        const frame = this.pages.frame(index * 512 + i)
-        view.setUint32(i * 8, frame ?? 0xffff_ffff, true)
-        view.setUint32(i * 8 + 4, frame === undefined ? 0xffff_ffff : 0, true)
-      }
-      this.control.markWritten(this.frame(pfn, 'a page of the p2m'))
-    }
-  }
-
-  /** start_info names frames and ports of the old host; vCPU 0 says in edx where it lies. */
-  private patchStartInfo(): RestoredImage {
-    const pfn = Number(BigInt.asUintN(52, this.contexts.get(0)!.user.rdx))
-    const view = viewOf(this.bytes(pfn, 'start_info'))
-    const xenstoreFrame = this.frame(StartInfo.storeMfn.number(view, 0), 'the XenStore ring')
-    const consoleFrame = this.frame(StartInfo.consoleMfn.number(view, 0), 'the console ring')
-    const sharedInfoFrame = this.control.domainInfo(this.target.domid).sharedInfoFrame
-    StartInfo.nrPages.setNumber(view, 0, this.maxPfn + 1)
-    StartInfo.sharedInfo.setNumber(view, 0, sharedInfoFrame * PAGE_SIZE)
-    StartInfo.flags.set(view, 0, 0)
-    StartInfo.storeMfn.setNumber(view, 0, xenstoreFrame)
-    StartInfo.storeEvtchn.set(view, 0, this.target.xenstorePort)
-    StartInfo.consoleMfn.setNumber(view, 0, consoleFrame)
-    StartInfo.consoleEvtchn.set(view, 0, this.target.consolePort)
-    this.control.markWritten(this.frame(pfn, 'start_info'))
-    const startInfoFrame = this.frame(pfn, 'start_info')
-    return { xenstoreFrame, consoleFrame, startInfoFrame, frames: () => this.pages.list() }
-  }
-
-  private pinTables(): void {
-    this.pages.forEachTyped((_, frame, type) => {
-      const level = levelOf(type)
-      if (level === 0 || (type & PAGE_TYPE_PINNED) === 0) return
-      this.control.pinTable(this.target.domid, frame, level as 1 | 2 | 3 | 4)
+/** Runs `step`; an error of the stream that it throws names the record. */
+function named(record: string, offset: number, step: () => void): void {
+  try {
+    step()
+  } catch (error) {
+    if (!XenError.is(error, 'INVALID_STREAM')) throw error
+    throw new XenError('INVALID_STREAM', `record ${record} at offset ${offset}: ${error.message}`, {
+      details: { ...error.details, record, offset }, cause: error,
     })
   }
+}
 
-  /** Only vCPU records and the p2m's description survive; ports are all masked until the guest binds them anew. */
-  private writeSharedInfo(saved: Uint8Array): void {
-    const { sharedInfoFrame } = this.control.domainInfo(this.target.domid)
-    const own = this.control.frameBytes(this.target.domid, sharedInfoFrame)
-    const { vcpuInfo, arch, evtchnMask, evtchnPending } = SharedInfo
-    own.set(saved.subarray(vcpuInfo.offset, vcpuInfo.offset + vcpuInfo.size), vcpuInfo.offset)
-    own.set(saved.subarray(arch.offset, arch.offset + arch.size), arch.offset)
-    const view = viewOf(own)
-    arch.layout.pfnToMfnFrameListList.set(view, arch.at(0), 0n)
-    own.fill(0, evtchnPending.offset, evtchnPending.offset + evtchnPending.size)
-    own.fill(0xff, evtchnMask.offset, evtchnMask.offset + evtchnMask.size)
-    for (let i = 0; i < vcpuInfo.count; i += 1) vcpuInfo.element.evtchnPendingSel.set(view, vcpuInfo.at(0, i), 0n)
+/** Hands records to `take`, up to and including `end` or `checkpoint`; which, and where it began. */
+export async function readRecords(
+  reader: SaveStreamReader, take: (record: BulkRecord) => void, onRecord?: OnRecord,
+): Promise<{ readonly last: 'end' | 'checkpoint'; readonly offset: number }> {
+  for (;;) {
+    const offset = reader.offset
+    const record = await reader.readBulkRecord()
+    named(record.type, offset, () => take(record))
+    await onRecord?.(record.type)
+    if (record.type === 'end' || record.type === 'checkpoint') return { last: record.type, offset }
   }
+}
 
-  /** A saved context with this host's frames. */
-  private local(context: VcpuContext, vcpu: number): VcpuContext {
-    const user = vcpu === 0
-      ? { ...context.user, rdx: BigInt(this.frame(Number(BigInt.asUintN(52, context.user.rdx)), 'start_info')) }
-      : context.user
-    return {
-      ...context,
-      user,
-      gdtFrames: context.gdtFrames.map((pfn) => this.frame(pfn, 'a page of the GDT')),
-      kernelTable: this.frame(context.kernelTable, 'the kernel\'s page table'),
-      userTable: context.userTable === 0 ? 0 : this.frame(context.userTable, 'the user\'s page table'),
-    }
+/** Puts a domain together by `assemble`; what an image's contents have made the control interface refuse is the image's fault. */
+export function assembled<T>(endOffset: number, assemble: () => T): T {
+  try {
+    return assemble()
+  } catch (error) {
+    if (!XenError.is(error) || !FAULTS_OF_THE_IMAGE.has(error.code)) throw error
+    throw new XenError('INVALID_STREAM', `the image that ends at offset ${endOffset} cannot be put together: ${error.message}`, {
+      details: { ...error.details, record: 'end', offset: endOffset }, cause: error,
+    })
   }
 }

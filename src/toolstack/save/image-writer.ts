@@ -1,44 +1,8 @@
 /**
- * Writes the libxc image of a PV domain: static data, pages (in as many rounds as the caller wants), and at last the
- * state that may not change any more. A live copy calls `writePages` while the domain runs; everything else wants it
- * suspended.
- * Reference: xen/docs/specs/libxc-migration-stream.pandoc; tools/libs/guest/xg_sr_save_x86_pv.c (the rules, not the
- * code).
+ * What writes the libxc image of a domain, whatever kind of guest is in it: static data, pages (in as many rounds as the
+ * caller wants), and at last the state that may not change any more. A live copy calls `writePages` while the domain runs;
+ * everything else wants it suspended.
  */
-import { PAGE_SIZE, StartInfo, VcpuGuestContext } from '../../abi/index.ts'
-import {
-  type ControlInterface,
-  type VcpuContext,
-  XEN_VERSION,
-  decodeVcpuContext,
-  encodeVcpuContext,
-} from '../../hypervisor/index.ts'
-import { type DomId, type Mfn, XenError } from '../../util/index.ts'
-import {
-  MAX_BATCH_PAGES,
-  PAGE_TYPE,
-  PAGE_TYPE_PINNED,
-  type PageSource,
-  type SaveStreamWriter,
-  hasContents,
-} from '../stream/index.ts'
-import { type PhysToMachine, readP2m } from './p2m.ts'
-import { type TablePlace, toPseudoPhysical } from './page-tables.ts'
-
-/** What is used of the control interface. */
-export type SaveControl = Pick<ControlInterface,
-  | 'domainInfo' | 'frameBytes' | 'frameKinds' | 'readFrames' | 'machineToPhys' | 'getVcpuContext' | 'vcpuInfo'
-  | 'hostInfo' | 'getCpuPolicy' | 'getVcpuMsrs' | 'getVcpuExtendedState'>
-
-/** Page of start_info in guests written in TypeScript; the builder puts it there. */
-const TYPESCRIPT_START_INFO = 0
-/** Descriptors in a page of the GDT. */
-const GDT_ENTRIES_PER_PAGE = 512
-/** Bytes of struct xen_domctl_ext_vcpucontext. */
-const EXTENDED_SIZE = 64
-
-/** Stands for the type of a table that cannot be copied while the guest runs. */
-const POSTPONED = 0xff
 
 /** How pages are written. */
 export interface WritePagesOptions {
@@ -48,252 +12,30 @@ export interface WritePagesOptions {
   readonly onBatch?: (pages: number) => void | Promise<void>
 }
 
-/** Pages as they were found. */
-interface TakenPages {
-  readonly frames: Uint32Array
-  readonly types: Uint8Array
-  /** Contents of page tables, by frame. */
-  readonly tables: ReadonlyMap<number, Uint8Array>
-}
-
-/**
- * What stands for the registers of a guest that has none: all zero, with the page of start_info where PV guests have
- * it.
- */
-function withoutProcessor(): VcpuContext {
-  const blank = decodeVcpuContext(new DataView(new ArrayBuffer(VcpuGuestContext.size)), 0)
-  return { ...blank, user: { ...blank.user, rdx: BigInt(TYPESCRIPT_START_INFO) } }
-}
-
 /** Writes one domain's image. */
-export class PvImageWriter {
-  private readonly control: SaveControl
-  private readonly domid: DomId
-  private readonly writer: SaveStreamWriter
-  private readonly hasProcessor: boolean
-  private p2m: PhysToMachine
-  /** How each page was sent last: its PAGE_TYPE + 1, or 0. */
-  private readonly sent: Uint8Array
-
-  /** Throws INVALID_STATE when the guest has no usable p2m. */
-  constructor(control: SaveControl, domid: DomId, writer: SaveStreamWriter) {
-    this.control = control
-    this.domid = domid
-    this.writer = writer
-    this.hasProcessor = control.domainInfo(domid).hasRegisters
-    this.p2m = readP2m(control, domid)
-    this.sent = new Uint8Array(this.p2m.maxPfn)
-  }
-
-  /** Pages that the guest's p2m spans. */
-  get pageCount(): number {
-    return this.p2m.maxPfn
-  }
-
-  /**
-   * Reads the guest's p2m anew: its balloon may have changed entries. Throws INVALID_STATE when the list itself has
-   * moved.
-   */
-  refresh(): void {
-    const now = readP2m(this.control, this.domid)
-    const { frames, maxPfn } = this.p2m
-    if (now.maxPfn !== maxPfn || now.frames.some((frame, i) => frame !== frames[i])) {
-      throw new XenError('INVALID_STATE', 'the guest has moved its p2m while it was being copied', {
-        details: { domid: this.domid },
-      })
-    }
-    this.p2m = now
-  }
-
-  /**
-   * Pages that are of another type now than when they were sent: a page that becomes a page table is not written for
-   * that, nor is one that the balloon took.
-   */
-  retyped(): number[] {
-    const { sent, p2m } = this
-    const types = this.typesOf(p2m.entries)
-    const changed: number[] = []
-    for (let pfn = 0; pfn < p2m.maxPfn; pfn += 1) {
-      if (sent[pfn] !== 0 && sent[pfn] !== types[pfn]! + 1) changed.push(pfn)
-    }
-    return changed
-  }
-
+export interface ImageWriter {
+  /** Every page that a whole copy holds, by its number in the domain. */
+  pages(): number[]
+  /** One past the highest number that a page can have. */
+  readonly end: number
+  /** Looks anew which pages there are: the guest's balloon may have changed that. Throws INVALID_STATE when that cannot be told. */
+  refresh(): void
+  /** Pages that are of another type now than when they were sent, or that have come or gone since. */
+  retyped(): number[]
   /**
    * Pages of the rings of console and XenStore of a suspended domain. Their other sides write them by mappings of their
    * own, so nobody notes it.
    */
-  ringPages(): number[] {
-    const frame = this.control.getVcpuContext(this.domid, 0).user.rdx
-    const bytes = this.control.frameBytes(this.domid, Number(BigInt.asUintN(52, frame)) as Mfn)
-    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-    // A suspended guest has put pseudo-physical numbers there.
-    const rings = [StartInfo.storeMfn.number(view, 0), StartInfo.consoleMfn.number(view, 0)]
-    return rings.filter((pfn) => pfn < this.p2m.maxPfn)
-  }
-
+  ringPages(): number[]
   /** Headers and what is known before any page. */
-  async writeStart(): Promise<void> {
-    const policy = this.control.getCpuPolicy(this.domid)
-    await this.writer.writeImageHeader(XEN_VERSION)
-    await this.writer.writeImageRecord({ type: 'pv-info', guestWidth: 8, pageTableLevels: 4 })
-    if (policy.cpuid.length > 0) await this.writer.writeImageRecord({ type: 'cpuid-policy', leaves: policy.cpuid })
-    if (policy.msrs.length > 0) await this.writer.writeImageRecord({ type: 'msr-policy', msrs: policy.msrs })
-    await this.writer.writeImageRecord({ type: 'static-data-end' })
-    const frames = this.p2m.frames.map((frame) => this.pfnOf(frame, 'a page of the p2m'))
-    await this.writer.writeImageRecord({ type: 'p2m-frames', startPfn: 0, endPfn: this.p2m.maxPfn - 1, frames })
-  }
-
+  writeStart(): Promise<void>
   /**
-   * Writes the pages of the given pfns, in batches, each of which is taken at one instant. `live`: a table that just
-   * changes is left for the next round and returned.
+   * Writes the given pages, in batches, each of which is taken at one instant. `live`: a page that cannot be read
+   * consistently now is left for the next round and returned.
    */
-  async writePages(pfns: ArrayLike<number>, options: WritePagesOptions = {}): Promise<number[]> {
-    const all = Uint32Array.from(pfns)
-    const postponed: number[] = []
-    for (let start = 0; start < all.length; start += MAX_BATCH_PAGES) {
-      // No await between here and the copying inside the writer's writePages.
-      const batch = this.takeBatch(all.subarray(start, start + MAX_BATCH_PAGES), options.live === true)
-      postponed.push(...batch.postponed)
-      const { length } = batch.pages.pfns
-      if (length === 0) continue
-      await this.writer.writePages(batch.pages)
-      await options.onBatch?.(length)
-    }
-    return postponed
-  }
-
-  /** These pages as they are now, and those that cannot be read consistently while the guest runs. */
-  private takeBatch(pfns: Uint32Array, live: boolean): { readonly pages: PageSource; readonly postponed: number[] } {
-    const frames = new Uint32Array(pfns.length)
-    for (let i = 0; i < pfns.length; i += 1) frames[i] = this.p2m.entries[pfns[i]!]!
-    const types = this.typesOf(frames)
-    const tables = new Map<number, Uint8Array>()
-    const postponed: number[] = []
-    for (let i = 0; i < types.length; i += 1) {
-      const level = types[i]! & ~PAGE_TYPE_PINNED
-      if (level === 0 || !hasContents(types[i]!)) continue
-      const table = this.readTable(frames[i]!, { level, pfn: pfns[i]! }, live)
-      if (table !== undefined) tables.set(frames[i]!, table)
-      else {
-        types[i] = POSTPONED
-        postponed.push(pfns[i]!)
-      }
-    }
-    const isReady = (_: number, i: number): boolean => types[i] !== POSTPONED
-    const taken = postponed.length === 0
-      ? { pfns, frames, types }
-      : { pfns: pfns.filter(isReady), frames: frames.filter(isReady), types: types.filter((type) => type !== POSTPONED) }
-    for (let i = 0; i < taken.pfns.length; i += 1) this.sent[taken.pfns[i]!] = taken.types[i]! + 1
-    const copy = (into: Uint8Array): void => this.copyPages({ ...taken, tables }, into)
-    return { pages: { ...taken, copy }, postponed }
-  }
-
-  private copyPages({ frames, types, tables }: TakenPages, into: Uint8Array): void {
-    let at = 0
-    for (let start = 0, end; start < frames.length; start = end) {
-      end = start + 1
-      const table = tables.get(frames[start]!)
-      if (!hasContents(types[start]!)) continue
-      if (table === undefined) {
-        while (types[end] === PAGE_TYPE.NORMAL) end += 1
-        this.control.readFrames(this.domid, frames.subarray(start, end), into.subarray(at))
-      } else {
-        into.set(table, at)
-      }
-      at += (end - start) * PAGE_SIZE
-    }
-  }
-
-  /** A table as the stream holds it; undefined when it cannot be read consistently while the guest runs. */
-  private readTable(frame: number, place: TablePlace, live: boolean): Uint8Array | undefined {
-    const bytes = this.control.frameBytes(this.domid, frame as Mfn)
-    try {
-      return toPseudoPhysical(bytes, place, (mfn) => this.ownPfn(mfn as Mfn))
-    } catch (error) {
-      if (live && XenError.is(error, 'INVALID_STATE')) return undefined
-      throw error
-    }
-  }
-
-  /** PAGE_TYPE of frames as they are now; a guest may write any number into its list. The control's numbers are ours. */
-  private typesOf(frames: Uint32Array): Uint8Array {
-    return this.control.frameKinds(this.domid, frames)
-  }
-
-  /** The pfn of an own frame, when machine-to-physical and p2m agree on it. */
-  private ownPfn(frame: Mfn): number | undefined {
-    if (!this.hasProcessor) return this.knownPfn(frame)
-    const pfn = this.control.machineToPhys(frame)
-    return pfn !== undefined && this.p2m.entries[pfn] === frame ? pfn : undefined
-  }
-
-  /** A guest in TypeScript does not keep the machine's table. */
-  private knownPfn(frame: Mfn): number | undefined {
-    const pfn = this.p2m.entries.indexOf(frame)
-    return pfn < 0 ? undefined : pfn
-  }
-
-  private pfnOf(frame: number, what: string): number {
-    const pfn = this.ownPfn(frame as Mfn)
-    if (pfn === undefined) {
-      throw new XenError('INVALID_STATE', `${what}, frame ${frame}, is not in the guest's p2m`, {
-        details: { what, frame },
-      })
-    }
-    return pfn
-  }
-
-  /** What may only be read of a suspended domain: time, shared_info, vCPUs. */
-  async writeEnd(): Promise<void> {
-    const host = this.control.hostInfo()
-    await this.writer.writeImageRecord({
-      type: 'tsc-info', mode: 0, khz: Math.round(host.tscHertz / 1000), nanoseconds: BigInt(host.time), incarnation: 0,
-    })
-    const info = this.control.domainInfo(this.domid)
-    const page = this.control.frameBytes(this.domid, info.sharedInfoFrame).slice()
-    await this.writer.writeImageRecord({ type: 'shared-info', page })
-    for (let vcpu = 0; vcpu <= info.maxVcpu; vcpu += 1) {
-      if (this.control.vcpuInfo(this.domid, vcpu).online) await this.writeVcpu(vcpu)
-    }
-  }
-
+  writePages(pages: ArrayLike<number>, options?: WritePagesOptions): Promise<number[]>
+  /** What may only be read of a suspended domain: time, and its vCPUs. */
+  writeEnd(): Promise<void>
   /** Ends the image; a checkpoint keeps the stream open instead. */
-  async writeFinish(): Promise<void> {
-    await this.writer.writeImageRecord({ type: 'end' })
-  }
-
-  private async writeVcpu(vcpu: number): Promise<void> {
-    const context = this.hasProcessor
-      ? this.portable(this.control.getVcpuContext(this.domid, vcpu), vcpu)
-      : withoutProcessor()
-    const blob = new Uint8Array(VcpuGuestContext.size)
-    encodeVcpuContext(context, new DataView(blob.buffer), 0)
-    await this.writer.writeImageRecord({ type: 'vcpu-basic', vcpu, blob })
-    const extended = new Uint8Array(EXTENDED_SIZE)
-    const view = new DataView(extended.buffer)
-    view.setUint32(0, vcpu, true)
-    view.setUint32(4, EXTENDED_SIZE, true)
-    await this.writer.writeImageRecord({ type: 'vcpu-extended', vcpu, blob: extended })
-    const state = this.control.getVcpuExtendedState(this.domid, vcpu)
-    if (state.length > 0) await this.writer.writeImageRecord({ type: 'vcpu-xsave', vcpu, blob: state })
-    const msrs = this.hasProcessor ? this.control.getVcpuMsrs(this.domid, vcpu) : []
-    if (msrs.length > 0) await this.writer.writeImageRecord({ type: 'vcpu-msrs', vcpu, msrs })
-  }
-
-  /** The context with pfns where it names frames; vCPU 0 carries start_info's frame in edx while suspended. */
-  private portable(context: VcpuContext, vcpu: number): VcpuContext {
-    const user = vcpu === 0
-      ? { ...context.user, rdx: BigInt(this.pfnOf(Number(BigInt.asUintN(52, context.user.rdx)), 'start_info')) }
-      : context.user
-    return {
-      ...context,
-      user,
-      gdtFrames: context.gdtFrames
-        .slice(0, Math.ceil(context.gdtEntries / GDT_ENTRIES_PER_PAGE))
-        .map((frame) => this.pfnOf(frame, 'a page of the GDT')),
-      kernelTable: this.pfnOf(context.kernelTable, "the kernel's page table"),
-      userTable: context.userTable === 0 ? 0 : this.pfnOf(context.userTable, "the user's page table"),
-    }
-  }
+  writeFinish(): Promise<void>
 }

@@ -97,9 +97,13 @@ export class ProcessorDemands {
 
   /** State of x87 and SSE alone is in the vCPU's context as well, for a processor without XSAVE. */
   private takeState(vcpu: number, blob: Uint8Array): void {
-    const offered = this.control.offeredState(this.domid)
-    checkExtendedState(vcpu, blob, offered)
-    if (offered !== 0 && blob.length > 0) this.states.set(vcpu, blob.slice())
+    this.checkState(vcpu, blob)
+    if (this.control.offeredState(this.domid) !== 0 && blob.length > 0) this.states.set(vcpu, blob.slice())
+  }
+
+  /** Looks at extended state, which begins with XCR0 and all bits that it ever had. Throws NOT_SUPPORTED by name. */
+  checkState(vcpu: number, blob: Uint8Array): void {
+    checkExtendedState(vcpu, blob, this.control.offeredState(this.domid))
   }
 }
 

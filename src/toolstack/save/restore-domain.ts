@@ -21,10 +21,12 @@ import { isTypeScriptName, shownKernelName, type KernelSource } from '../domains
 import type { OperationContext } from '../run/operation.ts'
 import { randomUuid } from '../domains/random-names.ts'
 import type { Devices } from '../devices/devices.ts'
-import { readHead, readTail, type SaveStreamReader } from '../stream/index.ts'
+import { readHead, readTail, type ImageKind, type SaveStreamReader } from '../stream/index.ts'
 import { configFromJson } from './config-json.ts'
 import type { CpuPolicyChoice } from './processor-demands.ts'
-import { PvImageReader, type RestoredImage } from './image-reader.ts'
+import { HvmImageReader } from './hvm-image-reader.ts'
+import type { ImageReader, RestoredRings } from './image-reader.ts'
+import { PvImageReader, type RestoredImage } from './pv-image-reader.ts'
 
 /** How a domain is restored. */
 export interface RestoreOptions {
@@ -76,7 +78,7 @@ function chooseKernel(saved: DomainConfig<string>, kernel: KernelSource | undefi
     throw new XenError('INVALID_ARGUMENT', 'the saved domain runs a binary kernel, not a program in TypeScript')
   }
   const name = shownKernelName(kernel ?? saved.kernel)
-  return typeof kernel === 'function' ? { kind: 'typescript', name, program: kernel } : { kind: 'pv', name }
+  return typeof kernel === 'function' ? { kind: 'typescript', name, program: kernel } : { kind: saved.type, name }
 }
 
 /** What a restored guest in TypeScript is started with: a fresh connection to XenStore, and the memory that it left. */
@@ -118,6 +120,53 @@ async function readConfig(
   }
 }
 
+/** Reads the image into the domain. Throws INVALID_STREAM for one of another kind of guests. */
+async function readImage(
+  reader: SaveStreamReader, { image, kind: wanted }: Filling, context: OperationContext<RestoreProgress>,
+): Promise<void> {
+  const { kind } = await reader.readImageHeader()
+  if (kind !== wanted) {
+    throw new XenError('INVALID_STREAM', `the configuration wants an image of type ${wanted}, and there is one of type ${kind}`, { details: { kind, wanted } })
+  }
+  const last = await image.read(reader, (record) => {
+    context.check()
+    if (record === 'page-data') context.report({ type: 'pages', pages: image.pageCount, bytes: reader.offset })
+  })
+  if (last === 'checkpoint') throw new XenError('NOT_SUPPORTED', 'the stream is one of repeated checkpoints')
+  await readTail(reader)
+}
+
+/** What fills a domain from its stream: reads the image, and puts the domain together. */
+interface Filling {
+  readonly kind: ImageKind
+  readonly image: ImageReader
+  finish(): RestoredRings
+}
+
+/** How a domain of the plan's kind is filled. */
+function fillingOf(plan: ShellPlan, shell: DomainShell, { cpuPolicy }: RestoreOptions): Filling {
+  const { host: { control }, config } = plan
+  const { domid, storePort, consolePort } = shell
+  const target = { domid, maxPages: config.maxMemory * PAGES_PER_MEBIBYTE + SLACK_PAGES, xenstorePort: storePort, consolePort, cpuPolicy }
+  const { hasRegisters, translated } = control.domainInfo(domid)
+  // Not while the domain stands still at the other end of a migration.
+  if (hasRegisters) control.prepareVcpu(domid, 0)
+  if (translated) {
+    const image = new HvmImageReader(control, target)
+    return { kind: 'hvm', image, finish: () => image.finish() }
+  }
+  const image = new PvImageReader(control, { ...target, hasRegisters })
+  return {
+    kind: 'pv',
+    image,
+    finish() {
+      const restored = image.finish()
+      if (!hasRegisters) startProgram(plan, shell, restored)
+      return restored
+    },
+  }
+}
+
 /** Restores a domain and leaves it paused. What it has done is undone by the context when a later step throws. */
 export async function restoreDomain(
   host: CreateHost,
@@ -135,25 +184,13 @@ export async function restoreDomain(
   const uuid = taken ? randomUuid(host.random) : config.uuid
   const plan: ShellPlan = { host, config, kernel, uuid }
   const shell = makeShell(plan, { undo, onMade: (id) => context.report({ type: 'domain-made', id }) })
-  // Not while the domain stands still at the other end of a migration.
-  const { hasRegisters } = host.control.domainInfo(shell.domid)
-  if (hasRegisters) host.control.prepareVcpu(shell.domid, 0)
-  const image = new PvImageReader(host.control, {
-    domid: shell.domid, hasRegisters, maxPages: config.maxMemory * PAGES_PER_MEBIBYTE + SLACK_PAGES,
-    xenstorePort: shell.storePort, consolePort: shell.consolePort, cpuPolicy: options.cpuPolicy,
-  })
-  await reader.readImageHeader()
-  const last = await image.read(reader, (type) => {
-    context.check()
-    if (type === 'page-data') context.report({ type: 'pages', pages: image.pageCount, bytes: reader.offset })
-  })
-  if (last === 'checkpoint') throw new XenError('NOT_SUPPORTED', 'the stream is one of repeated checkpoints')
-  await readTail(reader)
-  const rings = image.finish()
-  if (!hasRegisters) startProgram(plan, shell, rings)
+  const filling = fillingOf(plan, shell, options)
+  const { image } = filling
+  await readImage(reader, filling, context)
+  const rings = filling.finish()
   connectShell(plan, shell, { storeFrame: rings.xenstoreFrame, consoleFrame: rings.consoleFrame }, { undo })
   await connectDevices(plan, shell, { undo, signal: context.signal })
-  if (!hasRegisters) host.control.startVcpu(shell.domid, 0)
+  if ('program' in kernel) host.control.startVcpu(shell.domid, 0)
   context.check()
   context.report({ type: 'restored', id: shell.domid, pages: image.pageCount, bytes: reader.offset })
   return { domid: shell.domid, uuid, config, savedName: saved.name }

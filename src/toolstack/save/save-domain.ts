@@ -10,7 +10,8 @@ import { abortable, abortedError, type OperationContext } from '../run/operation
 import type { DeviceKinds } from '../device-kinds/device-kinds.ts'
 import { openOutput, SaveStreamWriter, writeHead, writeTail, type ByteOutput, type OpenOutput } from '../stream/index.ts'
 import { configToJson } from './config-json.ts'
-import { PvImageWriter } from './image-writer.ts'
+import { imageWriter } from './image-of.ts'
+import type { ImageWriter } from './image-writer.ts'
 import { resumeInPlace, suspendGuest, type SuspendHost, type SuspendOptions, type SuspendProgress } from './suspend.ts'
 
 /** What saving needs of the host. */
@@ -63,7 +64,7 @@ export function abortableWriter(output: OpenOutput, what: string, signal: AbortS
 }
 
 /** Writes what is left of a suspended domain behind its pages, and the end of the stream. */
-export async function finishImage(image: PvImageWriter, writer: SaveStreamWriter): Promise<void> {
+export async function finishImage(image: ImageWriter, writer: SaveStreamWriter): Promise<void> {
   await image.writeEnd()
   await image.writeFinish()
   await writeTail(writer)
@@ -76,11 +77,12 @@ async function writeImage(
   context: OperationContext<SaveProgress>,
 ): Promise<number> {
   await writeHead(writer, currentConfig(host, domain))
-  const image = new PvImageWriter(host.control, domain.id, writer)
-  const total = image.pageCount
+  const image = imageWriter(host.control, domain.id, writer)
+  const all = image.pages()
+  const total = all.length
   let pages = 0
   await image.writeStart()
-  await image.writePages(Array.from({ length: total }, (_, pfn) => pfn), {
+  await image.writePages(all, {
     onBatch: (count) => {
       context.check()
       pages += count

@@ -3,7 +3,7 @@
  *
  *   xl header and JSON configuration | libxl container, version 2 | libxc image, version 3, inside LIBXC_CONTEXT
  *
- * Only PV x86 is written; what is read is checked against the same tables.
+ * What is written of x86 guests, PV and PVH; what is read is checked against the same tables.
  * Reference: xen/docs/specs/libxl-migration-stream.pandoc, libxc-migration-stream.pandoc; tools/xl/xl.h (struct
  * save_file_header).
  */
@@ -36,8 +36,10 @@ export const IMAGE_MARKER = 0xffff_ffff_ffff_ffffn
 export const IMAGE_IDENT = 0x58454e46
 /** Version we write. */
 export const IMAGE_VERSION = 3
-/** Domain types in the image's domain header. */
-export const IMAGE_DOMAIN = { PV: 1, HVM: 2 } as const
+/** Domain types in the image's domain header: that of a PV guest, or of one with a machine of its own. */
+export const IMAGE_DOMAIN = { pv: 1, hvm: 2 } as const
+/** Whose image it is. */
+export type ImageKind = keyof typeof IMAGE_DOMAIN
 
 /** Records of the image. Missing numbers are reserved. */
 export const IMAGE_RECORD = {

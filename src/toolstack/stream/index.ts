@@ -8,5 +8,6 @@ export type { ByteOutput, ByteSink, NodeWritable, OpenOutput } from './byte-outp
 export { byteInput, ByteSource, iterate } from './byte-source.ts'
 export type { ByteChunks, ChunkIterator, ByteInput, LendingChunks, ReadMemory } from './byte-source.ts'
 export { MAX_BATCH_PAGES, PAGE_TYPE, PAGE_TYPE_PINNED, hasContents } from './format.ts'
+export type { ImageKind } from './format.ts'
 export type { PageBatch, PageEntry, PageSource } from './page-data.ts'
-export type { BulkRecord, CpuidLeaf, ImageRecord, LibxlRecord, MsrEntry, VcpuBlobType } from './records.ts'
+export type { BulkRecord, CpuidLeaf, HvmParam, ImageRecord, LibxlRecord, MsrEntry, VcpuBlobType } from './records.ts'

@@ -7,7 +7,7 @@ import { XenError } from '../../util/index.ts'
 import { type ByteInput, ByteSource, type ReadMemory } from './byte-source.ts'
 import {
   IMAGE_DOMAIN, IMAGE_IDENT, IMAGE_MARKER, LIBXL_IDENT, LIBXL_OPTION, LIBXL_VERSION, MAX_CONFIG_SIZE, MAX_RECORD_SIZE,
-  XL_BYTE_ORDER, XL_HEADER_SIZE, XL_MAGIC, XL_MANDATORY,
+  XL_BYTE_ORDER, XL_HEADER_SIZE, XL_MAGIC, XL_MANDATORY, type ImageKind,
 } from './format.ts'
 import {
   type BulkRecord, type ImageRecord, type LibxlRecord, type RawRecord,
@@ -23,11 +23,15 @@ export interface XlHeader {
 
 /** The image's two headers. */
 export interface ImageHeader {
+  readonly kind: ImageKind
   /** 2 or 3: before 3 there is no STATIC_DATA_END. */
   readonly version: number
   readonly xenMajor: number
   readonly xenMinor: number
 }
+
+/** Names of all domain types. The cast says what the table has, which TypeScript does not follow. */
+const KINDS = /* @__PURE__ */ Object.keys(IMAGE_DOMAIN) as ImageKind[]
 
 const viewOf = (data: Uint8Array): DataView => new DataView(data.buffer, data.byteOffset, data.byteLength)
 
@@ -101,10 +105,11 @@ export class SaveStreamReader {
     const options = view.getUint16(16, false)
     if (options !== 0) throw this.bad(`image options 0x${options.toString(16)}: big-endian or unknown`, start + 16)
     const type = view.getUint32(24, true)
-    if (type !== IMAGE_DOMAIN.PV) throw this.bad(`domain type ${type} is not PV`, start + 24)
+    const kind = KINDS.find((one) => IMAGE_DOMAIN[one] === type)
+    if (kind === undefined) throw this.bad(`domain type ${type} is neither PV nor HVM`, start + 24)
     const pageShift = view.getUint16(28, true)
     if (pageShift !== 12) throw this.bad(`page shift ${pageShift} is not 12`, start + 28)
-    return { version, xenMajor: view.getUint32(32, true), xenMinor: view.getUint32(36, true) }
+    return { kind, version, xenMajor: view.getUint32(32, true), xenMinor: view.getUint32(36, true) }
   }
 
   /** Bytes that belong to no record: what two hosts say to each other around a stream. */

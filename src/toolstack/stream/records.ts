@@ -14,6 +14,12 @@ import {
 
 export type { CpuidLeaf, MsrEntry }
 
+/** One parameter of a translated guest. */
+export interface HvmParam {
+  readonly index: number
+  readonly value: bigint
+}
+
 /** Records of a vCPU whose body is its number and an opaque blob. */
 export type VcpuBlobType = 'vcpu-basic' | 'vcpu-extended' | 'vcpu-xsave'
 
@@ -40,6 +46,9 @@ export type ImageRecord =
     }
   | { readonly type: 'cpuid-policy'; readonly leaves: readonly CpuidLeaf[] }
   | { readonly type: 'msr-policy'; readonly msrs: readonly MsrEntry[] }
+  /** State of a translated guest's vCPUs, in records of its own. */
+  | { readonly type: 'hvm-context'; readonly context: Uint8Array }
+  | { readonly type: 'hvm-params'; readonly params: readonly HvmParam[] }
   /** An optional record that this version does not know. */
   | { readonly type: 'unknown'; readonly number: number }
 
@@ -182,6 +191,26 @@ function decodeCpuidPolicy(body: Uint8Array): ImageRecord {
   return { type: 'cpuid-policy', leaves }
 }
 
+function encodeHvmParams(params: readonly HvmParam[]): Uint8Array {
+  const out = new ByteWriter(8 + params.length * 16).u32(params.length).u32(0)
+  for (const { index, value } of params) out.u64(BigInt(index)).u64(value)
+  return out.finish()
+}
+
+function decodeHvmParams(body: Uint8Array): ImageRecord {
+  const reader = new ByteReader(body, 'HVM_PARAMS')
+  const count = reader.u32()
+  require(reader.u32() === 0, 'HVM_PARAMS: reserved field is not zero')
+  require(reader.remaining === count * 16, `HVM_PARAMS: ${count} parameters do not fill ${reader.remaining} bytes`)
+  const params = Array.from({ length: count }, (): HvmParam => ({ index: Number(reader.u64()), value: reader.u64() }))
+  return { type: 'hvm-params', params }
+}
+
+function decodeHvmContext(body: Uint8Array): ImageRecord {
+  require(body.length > 0, 'HVM_CONTEXT: it is empty')
+  return { type: 'hvm-context', context: body }
+}
+
 /** A record without a body. */
 const bare = (type: 'end' | 'verify' | 'checkpoint' | 'static-data-end') => (body: Uint8Array): ImageRecord => {
   require(body.length === 0, `record '${type}' has a body of ${body.length} bytes`)
@@ -199,6 +228,8 @@ const imageDecoders: ReadonlyMap<number, (body: Uint8Array) => ImageRecord> = /*
   [IMAGE_RECORD.SHARED_INFO, decodeSharedInfo],
   [IMAGE_RECORD.X86_TSC_INFO, decodeTscInfo],
   [IMAGE_RECORD.X86_PV_VCPU_MSRS, decodeVcpuMsrs],
+  [IMAGE_RECORD.HVM_CONTEXT, decodeHvmContext],
+  [IMAGE_RECORD.HVM_PARAMS, decodeHvmParams],
   [IMAGE_RECORD.VERIFY, bare('verify')],
   [IMAGE_RECORD.CHECKPOINT, bare('checkpoint')],
   [IMAGE_RECORD.STATIC_DATA_END, bare('static-data-end')],
@@ -214,7 +245,7 @@ export function decodeImageRecord({ type, body }: RawRecord): ImageRecord {
   const decode = imageDecoders.get(type)
   if (decode !== undefined) return decode(body)
   if (type >= RECORD_OPTIONAL) return { type: 'unknown', number: type }
-  throw bad(`image record type 0x${type.toString(16)} is unknown or not for a PV domain`, { type })
+  throw bad(`image record type 0x${type.toString(16)} is unknown`, { type })
 }
 
 /** Decodes a record of the image, a PAGE_DATA record in bulk. */
@@ -263,6 +294,10 @@ export function encodeImageRecord(record: ImageRecord, allocate: Allocate = fres
       return { type: IMAGE_RECORD.X86_CPUID_POLICY, body: encodeCpuidPolicy(record.leaves) }
     case 'msr-policy':
       return { type: IMAGE_RECORD.X86_MSR_POLICY, body: encodeMsrs(record.msrs) }
+    case 'hvm-context':
+      return { type: IMAGE_RECORD.HVM_CONTEXT, body: record.context }
+    case 'hvm-params':
+      return { type: IMAGE_RECORD.HVM_PARAMS, body: encodeHvmParams(record.params) }
     case 'unknown':
       throw new XenError('INVALID_ARGUMENT', 'an unknown record cannot be written')
   }

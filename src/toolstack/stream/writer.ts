@@ -15,6 +15,7 @@ import {
   XL_BYTE_ORDER,
   XL_MAGIC,
   XL_MANDATORY,
+  type ImageKind,
 } from './format.ts'
 import type { Allocate, PageSource } from './page-data.ts'
 import {
@@ -93,13 +94,13 @@ export class SaveStreamWriter {
     await this.writeRecord(encodeLibxlRecord(record))
   }
 
-  /** The headers of the libxc image of a PV domain, `xen` being the version that it ran under. */
-  async writeImageHeader(xen: { readonly major: number; readonly minor: number }): Promise<void> {
+  /** The headers of the libxc image of a domain, `xen` being the version that it ran under. */
+  async writeImageHeader(xen: { readonly major: number; readonly minor: number }, kind: ImageKind): Promise<void> {
     const view = new DataView(new ArrayBuffer(40))
     view.setBigUint64(0, IMAGE_MARKER, false)
     view.setUint32(8, IMAGE_IDENT, false)
     view.setUint32(12, IMAGE_VERSION, false)
-    view.setUint32(24, IMAGE_DOMAIN.PV, true)
+    view.setUint32(24, IMAGE_DOMAIN[kind], true)
     view.setUint16(28, 12, true)
     view.setUint32(32, xen.major, true)
     view.setUint32(36, xen.minor, true)

@@ -16,6 +16,7 @@ export function describeDomain(domain: Domain, now: number): DomainInfo {
     domid: domain.id,
     kind: domain.kind.name,
     hasRegisters: domain.kind.hasRegisters,
+    translated: domain.guest !== undefined,
     addressSize: (domain.kind.abi ?? NATIVE).width,
     privileged: domain.privileged,
     running: online.some((vcpu) => vcpu.runningOn >= 0),

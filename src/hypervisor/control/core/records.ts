@@ -40,6 +40,8 @@ export interface DomainInfo {
   readonly kind: GuestKindName
   /** Its vCPUs have registers: contexts to be saved, watched and shown. */
   readonly hasRegisters: boolean
+  /** It numbers its frames itself: they lie where a physical map says. */
+  readonly translated: boolean
   /** Bits of its kernel's machine word. Reference: XEN_DOMCTL_get_address_size. */
   readonly addressSize: Width
   readonly privileged: boolean

@@ -14,7 +14,7 @@ import { OPTIONS_FILE, optionsDocument } from './options-document.ts'
 
 /** A value that each option of objects takes, other than its default. */
 const VALUES: { readonly [K in keyof typeof OPTIONS]: unknown } = {
-  name: 'web "1" \\ two', uuid: '12345678-9abc-def0-1234-56789abcdef0', kernel: '/boot/vmlinuz', ramdisk: '/boot/initrd', bootloader: 'pygrub',
+  name: 'web "1" \\ two', type: 'pvh', uuid: '12345678-9abc-def0-1234-56789abcdef0', kernel: '/boot/vmlinuz', ramdisk: '/boot/initrd', bootloader: 'pygrub',
   bootloaderArgs: ['--entry', 'a b'], commandLine: 'root=/dev/xvda1 x="y"\tz', memory: 96, maxMemory: 128, vcpus: 2, maxVcpus: 4,
   disks: ['format=raw,vdev=xvda,access=rw,target=/images/a,b.img', 'format=qcow2,vdev=xvdb,access=ro,cdrom,no-discard,untrusted,script=block-x,backend=driver'],
   nics: ['mac=00:16:3e:01:02:03,bridge=br1,rate=10Mb/s@20ms,mtu=9000,untrusted', ''], maxEventChannels: 4095, maxGrantFrames: 32,

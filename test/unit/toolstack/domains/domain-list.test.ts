@@ -5,7 +5,7 @@ import { formatDomainList, stateLetters, summarize } from '../../../../src/tools
 const info = (over: Partial<DomainInfo>): DomainInfo => ({
   domid: 1 as DomainInfo['domid'],
   kind: 'pv',
-  hasRegisters: true,
+  hasRegisters: true, translated: false,
   addressSize: 64,
   privileged: false,
   running: false,

@@ -9,6 +9,7 @@ const GOLDEN = readFileSync(new URL('../../../golden/xenstore-domain-xen-4.17.tx
 
 /** The domain of the capture. */
 const FACTS: DomainFacts = {
+  type: 'pv',
   id: 7,
   name: 'sr',
   uuid: '244aa2c4-2b43-4d58-9025-8100a436be34',
@@ -48,6 +49,20 @@ describe('the nodes of a new domain', () => {
       .filter((line) => !line.startsWith('/local/domain/0/control'))
       .map((line) => (/\/7\/control\/feature-/.test(line) ? line.replace('"1"', '""') : line))
       .map((line) => line.replace('"/dev/pts/0"', '""'))
+    expect(written.sort()).toEqual(expected.sort())
+  })
+
+  test('of a PVH guest are those of a real host: its rings have its own frame numbers, and nothing tells what it was started with', () => {
+    const store = new XenStore().local()
+    const uuid = '51844524-4765-470a-a6a5-77ef626f0d99'
+    writeDomainNodes(store, { ...FACTS, type: 'pvh', id: 1, name: 'p', uuid, memory: 163840, maxMemory: 196608, vcpus: 2, maxVcpus: 2, startTime: 1795903836.57 })
+    writeRingNodes(store, 1, { storeFrame: 0xfeffc, storePort: 1, consoleFrame: 0xfefff, consolePort: 2 })
+    const written = ['/local/domain/1', `/vm/${uuid}`, '/libxl/1'].flatMap((path) => [`${path} = ""`, ...list(store, path)])
+      .map((line) => line.replace(/ {3}\(.*\)$/, ''))
+    // Disk and interface are attached later; the guest and xenconsoled wrote the features and the tty's name.
+    const expected = readFileSync(new URL('../../../golden/xenstore-pvh-xen-4.17.txt', import.meta.url), 'utf8').split('\n')
+      .filter((line) => /^\/(local\/domain|vm\/|libxl\/)/.test(line) && !/\/device\/v(bd|if)/.test(line))
+      .map((line) => (/feature-(poweroff|reboot|suspend)/.test(line) ? line.replace('"1"', '""') : line).replace('"/dev/pts/0"', '""'))
     expect(written.sort()).toEqual(expected.sort())
   })
 

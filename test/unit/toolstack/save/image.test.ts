@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { SharedInfo, StartInfo } from '../../../../src/abi/index.ts'
-import { PvImageReader } from '../../../../src/toolstack/save/image-reader.ts'
-import { PvImageWriter } from '../../../../src/toolstack/save/image-writer.ts'
+import { PvImageReader } from '../../../../src/toolstack/save/pv-image-reader.ts'
+import { PvImageWriter } from '../../../../src/toolstack/save/pv-image-writer.ts'
 import { finishImage } from '../../../../src/toolstack/save/save-domain.ts'
 import {
   type ImageRecord,
@@ -49,7 +49,7 @@ async function saved(host: FrameHost): Promise<Uint8Array> {
   await writeHead(stream, '{}')
   const image = new PvImageWriter(host, host.domid, stream)
   await image.writeStart()
-  await image.writePages(Array.from({ length: image.pageCount }, (_, pfn) => pfn))
+  await image.writePages(image.pages())
   await finishImage(image, stream)
   return Buffer.concat(chunks)
 }

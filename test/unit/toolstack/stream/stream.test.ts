@@ -10,7 +10,7 @@ import { SeededRandom, XenError, below } from '../../../../src/util/index.ts'
 
 const page = (fill: number): Uint8Array => new Uint8Array(4096).fill(fill)
 
-/** One of each record that a PV stream may hold. */
+/** One of each record that a stream may hold. */
 const imageRecords: readonly ImageRecord[] = [
   { type: 'pv-info', guestWidth: 8, pageTableLevels: 4 },
   { type: 'cpuid-policy', leaves: [{ leaf: 0, subleaf: 0xffffffff, eax: 1, ebx: 2, ecx: 3, edx: 4 }] },
@@ -31,6 +31,8 @@ const imageRecords: readonly ImageRecord[] = [
   { type: 'vcpu-extended', vcpu: 0, blob: new Uint8Array(64).fill(5) },
   { type: 'vcpu-xsave', vcpu: 1, blob: new Uint8Array(13).fill(6) },
   { type: 'vcpu-msrs', vcpu: 1, msrs: [{ index: 0xc0000103, value: 7n }] },
+  { type: 'hvm-context', context: new Uint8Array(24).fill(7) },
+  { type: 'hvm-params', params: [{ index: 1, value: 0xfeffcn }, { index: 12, value: 0x1_0000_0000n }] },
   { type: 'verify' },
   { type: 'checkpoint' },
   { type: 'end' },
@@ -51,7 +53,7 @@ async function written(): Promise<Uint8Array[]> {
   await writer.writeXlHeader('{"c_info": {"name": "Grüße"}}')
   await writer.writeContainerHeader()
   await writer.writeContainerRecord({ type: 'libxc-context' })
-  await writer.writeImageHeader({ major: 4, minor: 17 })
+  await writer.writeImageHeader({ major: 4, minor: 17 }, 'pv')
   for (const record of imageRecords) await writer.writeImageRecord(record)
   for (const record of containerRecords) await writer.writeContainerRecord(record)
   expect(writer.offset).toBe(chunks.reduce((sum, chunk) => sum + chunk.length, 0))
@@ -79,7 +81,7 @@ async function readAll(
   const { config } = await reader.readXlHeader()
   await reader.readContainerHeader()
   const container: LibxlRecord[] = [await reader.readContainerRecord()]
-  expect(await reader.readImageHeader()).toEqual({ version: 3, xenMajor: 4, xenMinor: 17 })
+  expect(await reader.readImageHeader()).toEqual({ kind: 'pv', version: 3, xenMajor: 4, xenMinor: 17 })
   const image: ImageRecord[] = []
   do image.push(await reader.readImageRecord()); while (image.at(-1)!.type !== 'end')
   do container.push(await reader.readContainerRecord()); while (container.at(-1)!.type !== 'end')
@@ -141,7 +143,9 @@ describe('an image record', () => {
     ['wrong levels', damaged(imageRecords[0]!, (v) => v.setUint8(1, 5)), /5 page-table levels/],
     ['a p2m that ends before it starts', damaged(imageRecords[4]!, (v) => v.setUint32(0, 5000, true)), /beyond end/],
     ['an unknown mandatory type', () => decodeImageRecord({ type: 0x77, body: new Uint8Array(0) }), /0x77 is unknown/],
-    ['an HVM record', () => decodeImageRecord({ type: 0x09, body: new Uint8Array(8) }), /not for a PV domain/],
+    ['an empty HVM context', () => decodeImageRecord({ type: 0x09, body: new Uint8Array(0) }), /HVM_CONTEXT: it is empty/],
+    ['fewer HVM parameters than it says', () => decodeImageRecord({ type: 0x0a, body: new Uint8Array([2, ...new Array<number>(23).fill(0)]) }), /2 parameters do not fill/],
+    ['a record of old toolstacks', () => decodeImageRecord({ type: 0x0b, body: new Uint8Array(8) }), /0xb is unknown/],
     ['a short shared info', () => decodeImageRecord({ type: 0x07, body: new Uint8Array(8) }), /not a page/],
   ])('with %s is refused', (_, decode, message) => {
     expect(decode).toThrow(message)

@@ -1,0 +1,118 @@
+/**
+ * Fills a domain with the pages of an image: gives it frames for those that it lacks, neighbours together, and copies what
+ * is not zero. What the pages mean is another's to look at, who hears of those with contents.
+ * hot path: pages are nearly all of an image.
+ */
+import type { ControlInterface } from '../../hypervisor/index.ts'
+import type { DomId, Mfn } from '../../util/index.ts'
+import { PAGE_SIZE } from '../../x86/index.ts'
+import { PAGE_TYPE, type PageBatch, hasContents } from '../stream/index.ts'
+import { badImage } from './image-reader.ts'
+import type { ImagePages } from './image-pages.ts'
+import { ZeroPages } from './zero-pages.ts'
+
+/** What is used of the control interface. */
+export type FillControl = Pick<ControlInterface, 'populatePhysmap' | 'releaseFrames' | 'writeFrames'>
+
+/** Where pages go. */
+export interface FilledDomain {
+  readonly domid: DomId
+  /** Frames that the domain may own. */
+  readonly maxPages: number
+}
+
+/** Who looks at pages. */
+export interface PageWatcher {
+  /** A page with contents is about to be written. Throws INVALID_STREAM for a type that cannot be. */
+  take(pfn: number, type: number): void
+  /** A page that was there goes. */
+  dropped(): void
+}
+
+const isPresent = (type: number): boolean => type !== PAGE_TYPE.INVALID && type !== PAGE_TYPE.BROKEN
+
+/** Fills one domain. */
+export class PageFiller {
+  private readonly control: FillControl
+  private readonly domain: FilledDomain
+  private readonly pages: ImagePages
+  private readonly watcher: PageWatcher
+
+  constructor(control: FillControl, domain: FilledDomain, { pages, watcher }: { readonly pages: ImagePages; readonly watcher: PageWatcher }) {
+    this.control = control
+    this.domain = domain
+    this.pages = pages
+    this.watcher = watcher
+  }
+
+  /** Takes a batch; whether the domain has had all of its pages before. */
+  take({ pfns, types, contents }: PageBatch): 'known' | 'new' {
+    const isNew = this.populate(pfns, types)
+    const zeros = new ZeroPages(contents)
+    const frames = new Uint32Array(pfns.length)
+    // Frames from `done` to `count` are still to be filled from `contents`, where their bytes end at `end`.
+    let [done, count, at, end] = [0, 0, 0, 0]
+    const flush = (): void => {
+      const from = contents.subarray(end - (count - done) * PAGE_SIZE, end)
+      this.control.writeFrames(this.domain.domid, frames.subarray(done, count), from)
+      done = count
+    }
+    for (let i = 0; i < pfns.length; i += 1) {
+      const [pfn, type, place] = [pfns[i]!, types[i]!, at]
+      if (hasContents(type)) at += PAGE_SIZE
+      if (!isPresent(type)) {
+        flush()
+        this.drop(pfn)
+        continue
+      }
+      const frame = this.pages.frame(pfn)
+      if (frame === undefined) throw badImage(`one record takes page ${pfn} away and then has it`, { pfn })
+      this.pages.setType(pfn, type)
+      if (hasContents(type)) this.watcher.take(pfn, type)
+      if (!hasContents(type) || (isNew[i] === 1 && zeros.has(place))) continue
+      if (end !== place) flush()
+      end = place + PAGE_SIZE
+      frames[count] = frame
+      count += 1
+    }
+    flush()
+    return isNew.includes(1) ? 'new' : 'known'
+  }
+
+  /**
+   * Gives the domain frames for those of these pages that it lacks, neighbours together. Tells for each whether it is
+   * new, and so all zero.
+   */
+  private populate(pfns: Float64Array, types: Uint8Array): Uint8Array {
+    const { pages, domain, control } = this
+    const isNew = new Uint8Array(pfns.length)
+    const wanted: number[] = []
+    for (let i = 0; i < pfns.length; i += 1) {
+      const pfn = pfns[i]!
+      if (pfn >= pages.end) throw badImage(`page ${pfn} lies beyond the last one ${pages.end - 1}`, { pfn })
+      if (!isPresent(types[i]!) || !pages.reserve(pfn)) continue
+      isNew[i] = 1
+      wanted.push(pfn)
+    }
+    if (pages.count + wanted.length > domain.maxPages) {
+      throw badImage(`the image holds more pages than the domain may own (${domain.maxPages})`, { maxPages: domain.maxPages })
+    }
+    for (let start = 0; start < wanted.length;) {
+      let end = start + 1
+      while (end < wanted.length && wanted[end] === wanted[end - 1]! + 1) end += 1
+      const frames: Mfn[] = control.populatePhysmap(domain.domid, end - start, wanted[start]!)
+      for (let i = 0; i < frames.length; i += 1) pages.add(wanted[start + i]!, frames[i]!)
+      start = end
+    }
+    return isNew
+  }
+
+  /** The guest has given the page away since an earlier round. */
+  private drop(pfn: number): void {
+    const frame = this.pages.frame(pfn)
+    if (frame === undefined) return
+    this.watcher.dropped()
+    this.control.releaseFrames(this.domain.domid, [frame])
+    this.pages.delete(pfn)
+  }
+}

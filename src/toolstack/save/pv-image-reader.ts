@@ -1,0 +1,255 @@
+/**
+ * Rebuilds a PV domain from a libxc image: an empty domain is filled, and only when the whole image has been read and
+ * checked are page tables pinned and vCPUs given their registers. The stream is hostile: order, numbers and contents
+ * are checked here, and page tables once more by the hypervisor's own validation.
+ * Reference: xen/docs/specs/libxc-migration-stream.pandoc; tools/libs/guest/xg_sr_restore_x86_pv.c (the rules, not the
+ * code).
+ */
+import { PAGE_SIZE, SharedInfo, StartInfo, VcpuGuestContext } from '../../abi/index.ts'
+import { type ControlInterface, type VcpuContext, decodeVcpuContext } from '../../hypervisor/index.ts'
+import { type DomId, type EventPort, type GrantRef, type Mfn, XenError } from '../../util/index.ts'
+import { type BulkRecord, PAGE_TYPE_PINNED, type PageBatch, type SaveStreamReader } from '../stream/index.ts'
+import { ImagePages } from './image-pages.ts'
+import { type ImageReader, type OnRecord, type RestoredRings, assembled, badImage as bad, readRecords } from './image-reader.ts'
+import { PageFiller } from './page-filler.ts'
+import { MAX_PFN } from './p2m.ts'
+import { type CpuPolicyChoice, type ProcessorControl, ProcessorDemands } from './processor-demands.ts'
+import { TableConverter, levelOf } from './table-converter.ts'
+
+/** What is used of the control interface. */
+export type RestoreControl = Pick<
+  ControlInterface,
+  | 'populatePhysmap'
+  | 'releaseFrames'
+  | 'frameBytes'
+  | 'writeFrames'
+  | 'markWritten'
+  | 'machineToPhys'
+  | 'domainInfo'
+  | 'pinTable'
+  | 'setVcpuContext'
+  | 'seedGrant'
+> & ProcessorControl
+
+/** Where in the new domain things are to be found. */
+export interface RestoredImage extends RestoredRings {
+  readonly xenstoreFrame: Mfn
+  readonly consoleFrame: Mfn
+  readonly startInfoFrame: Mfn
+  /** The new frame of each pfn; undefined where the domain has none. */
+  frames(): readonly (Mfn | undefined)[]
+}
+
+/** What the toolstack has prepared for the new domain. */
+export interface RestoreTarget {
+  readonly domid: DomId
+  /** Guests in TypeScript have neither page tables nor registers. */
+  readonly hasRegisters: boolean
+  /** Frames that the domain may own. */
+  readonly maxPages: number
+  readonly xenstorePort: EventPort
+  readonly consolePort: EventPort
+  /** What becomes of features that this host lacks. Default: `refuse`. */
+  readonly cpuPolicy?: CpuPolicyChoice | undefined
+}
+
+/** Grant references that Xen reserves for the toolstack. Reference: public/grant_table.h. */
+const RESERVED = { console: 0 as GrantRef, xenstore: 1 as GrantRef } as const
+const DOM0 = 0 as DomId
+const viewOf = (data: Uint8Array): DataView => new DataView(data.buffer, data.byteOffset, data.byteLength)
+
+/** Reads one image into one domain. */
+export class PvImageReader implements ImageReader {
+  private readonly control: RestoreControl
+  private readonly target: RestoreTarget
+  private pages = new ImagePages(0)
+  private tables: TableConverter
+  private filler: PageFiller | undefined
+  private readonly demands: ProcessorDemands
+  private readonly contexts = new Map<number, VcpuContext>()
+  private p2mFrames: readonly number[] | undefined
+  private maxPfn = 0
+  private seenInfo = false
+  private endOffset = 0
+  private sharedInfo: Uint8Array | undefined
+
+  constructor(control: RestoreControl, target: RestoreTarget) {
+    this.control = control
+    this.target = target
+    this.demands = new ProcessorDemands(control, target.domid, target.cpuPolicy ?? 'refuse')
+    this.tables = new TableConverter(control, target.domid, this.pages)
+  }
+
+  get pageCount(): number {
+    return this.pages.count
+  }
+
+  async read(reader: SaveStreamReader, onRecord?: OnRecord): Promise<'end' | 'checkpoint'> {
+    const { last, offset } = await readRecords(reader, (record) => this.take(record), onRecord)
+    this.endOffset = offset
+    return last
+  }
+
+  private take(record: BulkRecord): void {
+    switch (record.type) {
+      case 'pv-info': return this.takeInfo(record)
+      case 'p2m-frames': return this.takeP2m(record)
+      case 'page-data': return this.takePages(record.batch)
+      case 'shared-info':
+        this.sharedInfo = record.page.slice()
+        return
+      case 'vcpu-basic': return this.takeVcpu(record)
+      case 'hvm-context':
+      case 'hvm-params': throw bad('it is not for a PV domain')
+      default:
+        // The time stamp goes on from this host's. A guest in TypeScript has no processor.
+        if (this.target.hasRegisters) this.demands.take(record)
+    }
+  }
+
+  private takeInfo(record: Extract<BulkRecord, { type: 'pv-info' }>): void {
+    if (record.guestWidth !== 8 || record.pageTableLevels !== 4) {
+      throw new XenError(
+        'NOT_SUPPORTED',
+        `a ${record.guestWidth * 8}-bit guest with ${record.pageTableLevels}-level page tables`,
+      )
+    }
+    this.seenInfo = true
+  }
+
+  private takeP2m(record: Extract<BulkRecord, { type: 'p2m-frames' }>): void {
+    if (!this.seenInfo) throw bad('P2M_FRAMES comes before PV_INFO')
+    if (this.p2mFrames !== undefined) throw bad('P2M_FRAMES comes twice')
+    if (record.endPfn >= MAX_PFN) throw bad(`a p2m that ends at ${record.endPfn}; ${MAX_PFN} pages are allowed`)
+    if (record.startPfn !== 0) throw bad(`the p2m starts at ${record.startPfn}, not at 0`)
+    const wanted = Math.floor(record.endPfn / 512) + 1
+    if (record.frames.length !== wanted) throw bad(`a p2m of ${wanted} pages has ${record.frames.length}`)
+    if (this.target.hasRegisters) this.demands.settle()
+    this.p2mFrames = record.frames
+    this.maxPfn = record.endPfn
+    this.pages = new ImagePages(record.endPfn + 1)
+    const tables = this.tables = new TableConverter(this.control, this.target.domid, this.pages)
+    const watcher = { take: (pfn: number, type: number) => tables.take(pfn, type), dropped: () => tables.takeBack() }
+    this.filler = new PageFiller(this.control, this.target, { pages: this.pages, watcher })
+  }
+
+  private takePages(batch: PageBatch): void {
+    if (this.filler === undefined) throw bad('PAGE_DATA comes before P2M_FRAMES')
+    const pages = this.filler.take(batch)
+    // The sender has begun another round, so most of what tables map is here.
+    if (this.target.hasRegisters && pages === 'known') this.tables.convertEarly()
+  }
+
+  private takeVcpu(record: Extract<BulkRecord, { readonly blob: Uint8Array }>): void {
+    if (this.p2mFrames === undefined) throw bad('a vCPU comes before the pages')
+    if (record.blob.length !== VcpuGuestContext.size) {
+      throw bad(`the context of vCPU ${record.vcpu} has ${record.blob.length} bytes, not ${VcpuGuestContext.size}`)
+    }
+    const { maxVcpu } = this.control.domainInfo(this.target.domid)
+    if (record.vcpu > maxVcpu)
+      throw bad(`vCPU ${record.vcpu} of a domain whose last is ${maxVcpu}`, { vcpu: record.vcpu })
+    const context = decodeVcpuContext(viewOf(record.blob), 0)
+    if (this.target.hasRegisters) this.demands.checkContext(record.vcpu, context)
+    this.contexts.set(record.vcpu, context)
+  }
+
+  finish(): RestoredImage {
+    return assembled(this.endOffset, () => this.assemble())
+  }
+
+  private assemble(): RestoredImage {
+    if (this.sharedInfo === undefined) throw bad('the image has no SHARED_INFO')
+    if (!this.contexts.has(0)) throw bad('the image has no vCPU 0')
+    const { domid, hasRegisters } = this.target
+    this.writeP2m()
+    const rings = this.patchStartInfo()
+    this.writeSharedInfo(this.sharedInfo)
+    if (hasRegisters) {
+      this.tables.finish()
+      this.pinTables()
+      for (const [vcpu, context] of this.contexts) this.control.setVcpuContext(domid, vcpu, this.local(context, vcpu))
+      this.demands.apply()
+    }
+    this.control.seedGrant(domid, RESERVED.console, { remote: DOM0, frame: rings.consoleFrame })
+    this.control.seedGrant(domid, RESERVED.xenstore, { remote: DOM0, frame: rings.xenstoreFrame })
+    return rings
+  }
+
+  private bytes(pfn: number, what: string): Uint8Array {
+    return this.control.frameBytes(this.target.domid, this.frame(pfn, what))
+  }
+
+  private frame(pfn: number, what: string): Mfn {
+    const frame = this.pages.frame(pfn)
+    if (frame === undefined) throw bad(`${what} is page ${pfn}, which the image does not hold`, { what, pfn })
+    return frame
+  }
+
+  /** The guest's own list gets the new frames. */
+  private writeP2m(): void {
+    for (const [index, pfn] of (this.p2mFrames ?? []).entries()) {
+      const view = viewOf(this.bytes(pfn, 'a page of the p2m'))
+      for (let i = 0; i < 512; i += 1) {
+        const frame = this.pages.frame(index * 512 + i)
+        view.setUint32(i * 8, frame ?? 0xffff_ffff, true)
+        view.setUint32(i * 8 + 4, frame === undefined ? 0xffff_ffff : 0, true)
+      }
+      this.control.markWritten(this.frame(pfn, 'a page of the p2m'))
+    }
+  }
+
+  /** start_info names frames and ports of the old host; vCPU 0 says in edx where it lies. */
+  private patchStartInfo(): RestoredImage {
+    const pfn = Number(BigInt.asUintN(52, this.contexts.get(0)!.user.rdx))
+    const view = viewOf(this.bytes(pfn, 'start_info'))
+    const xenstoreFrame = this.frame(StartInfo.storeMfn.number(view, 0), 'the XenStore ring')
+    const consoleFrame = this.frame(StartInfo.consoleMfn.number(view, 0), 'the console ring')
+    const sharedInfoFrame = this.control.domainInfo(this.target.domid).sharedInfoFrame
+    StartInfo.nrPages.setNumber(view, 0, this.maxPfn + 1)
+    StartInfo.sharedInfo.setNumber(view, 0, sharedInfoFrame * PAGE_SIZE)
+    StartInfo.flags.set(view, 0, 0)
+    StartInfo.storeMfn.setNumber(view, 0, xenstoreFrame)
+    StartInfo.storeEvtchn.set(view, 0, this.target.xenstorePort)
+    StartInfo.consoleMfn.setNumber(view, 0, consoleFrame)
+    StartInfo.consoleEvtchn.set(view, 0, this.target.consolePort)
+    this.control.markWritten(this.frame(pfn, 'start_info'))
+    const startInfoFrame = this.frame(pfn, 'start_info')
+    return { xenstoreFrame, consoleFrame, startInfoFrame, frames: () => this.pages.list() }
+  }
+
+  private pinTables(): void {
+    this.pages.forEachTyped((_, frame, type) => {
+      const level = levelOf(type)
+      if (level === 0 || (type & PAGE_TYPE_PINNED) === 0) return
+      this.control.pinTable(this.target.domid, frame, level as 1 | 2 | 3 | 4)
+    })
+  }
+
+  /** Only vCPU records and the p2m's description survive; ports are all masked until the guest binds them anew. */
+  private writeSharedInfo(saved: Uint8Array): void {
+    const { sharedInfoFrame } = this.control.domainInfo(this.target.domid)
+    const own = this.control.frameBytes(this.target.domid, sharedInfoFrame)
+    const { vcpuInfo, arch, evtchnMask, evtchnPending } = SharedInfo
+    own.set(saved.subarray(vcpuInfo.offset, vcpuInfo.offset + vcpuInfo.size), vcpuInfo.offset)
+    own.set(saved.subarray(arch.offset, arch.offset + arch.size), arch.offset)
+    const view = viewOf(own)
+    arch.layout.pfnToMfnFrameListList.set(view, arch.at(0), 0n)
+    own.fill(0, evtchnPending.offset, evtchnPending.offset + evtchnPending.size)
+    own.fill(0xff, evtchnMask.offset, evtchnMask.offset + evtchnMask.size)
+    for (let i = 0; i < vcpuInfo.count; i += 1) vcpuInfo.element.evtchnPendingSel.set(view, vcpuInfo.at(0, i), 0n)
+  }
+
+  /** A saved context with this host's frames. */
+  private local(context: VcpuContext, vcpu: number): VcpuContext {
+    const user = vcpu === 0
+      ? { ...context.user, rdx: BigInt(this.frame(Number(BigInt.asUintN(52, context.user.rdx)), 'start_info')) }
+      : context.user
+    return {
+      ...context,
+      user,
+      gdtFrames: context.gdtFrames.map((pfn) => this.frame(pfn, 'a page of the GDT')),
+      kernelTable: this.frame(context.kernelTable, 'the kernel\'s page table'),
+      userTable: context.userTable === 0 ? 0 : this.frame(context.userTable, 'the user\'s page table'),
+    }
+  }
+}
