@@ -29,7 +29,7 @@ allowed['decompress'] = ['util', 'toolstack (types only)']
 allowed['node'] = [...below, 'toolstack', 'testing', 'decompress']
 
 /** Packages that the library itself may import. */
-const packages = new Set(['eventemitter3', 'zod'])
+const packages = new Set(['eventemitter3', 'zod/mini', 'zod/locales'])
 
 interface Import {
   readonly file: string
@@ -136,6 +136,8 @@ describe('the layers', () => {
     expect(planted('guest/x.ts', '../hypervisor/index.ts', true)).toBeDefined()
     expect(planted('toolstack/x.ts', 'node:fs')).toBeDefined()
     expect(planted('toolstack/x.ts', '../abi/xen.ts')).toBeDefined()
+    // Its classes weigh three times what its functions do.
+    expect(planted('toolstack/x.ts', 'zod')).toBeDefined()
   })
 
   test('no files import each other in a circle, not even types', () => {

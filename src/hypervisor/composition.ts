@@ -32,6 +32,7 @@ import { GrantTables } from './grants/index.ts'
 import { PageTables } from './guests/direct-paging/page-tables.ts'
 import { Processors } from './guests/processors/processors.ts'
 import { pvGuests } from './guests/pv/pv-guests.ts'
+import { pv32Guests } from './guests/pv32/pv32-guests.ts'
 import { pvhGuests } from './guests/pvh/pvh-guests.ts'
 import { TypedHypercallsByDomain } from './guests/typescript/typed-hypercalls-by-domain.ts'
 import { typescriptGuests } from './guests/typescript/typescript-guests.ts'
@@ -45,7 +46,7 @@ import { WorkMeter } from './time/work-meter.ts'
 import type { CoreParts, GuestKindFactory, HypervisorParts, MemoryParts } from './hypervisor-parts.ts'
 
 /** The kinds of guests that a host has. */
-export const GUEST_KINDS: readonly GuestKindFactory[] = [pvGuests, pvhGuests, typescriptGuests]
+export const GUEST_KINDS: readonly GuestKindFactory[] = [pvGuests, pv32Guests, pvhGuests, typescriptGuests]
 
 /** Makes all parts of a hypervisor. */
 export function compose(options: HypervisorOptions, factories: readonly GuestKindFactory[] = GUEST_KINDS): HypervisorParts {
@@ -71,15 +72,7 @@ function composeMemory({ memory, portion, before }: HypervisorOptions): MemoryPa
     memory, frames, allocator, machineToPhys, tlb, domainOf: (id) => domains.get(id),
   })
   const pageTypes = new FrameTypes(frames, tlb)
-  const pageTables = new PageTables({
-    memory, frames, meter, types: pageTypes,
-    mayMapFrames: (caller, owner) => domains.get(owner) !== undefined && domains.mayControl(caller, owner),
-    hasDevices: (id) => domains.get(id)?.privileged === true,
-    tlbTime: () => tlb.now(),
-    hasPae: (id) => domains.get(id)?.hasPae === true,
-    compatSlot: (slot) => machineToPhys.compat.slotLow(slot),
-    machineToPhysEntry: (id) => (domains.get(id)?.hidesMachineToPhys === true ? machineToPhys.entryLow : 0),
-  })
+  const pageTables = new PageTables({ memory, frames, meter, types: pageTypes, domains, tlb, machineToPhys })
   return { memory, domains, frames, allocator, machineToPhys, tlb, meter, domainMemory, pageTypes, pageTables }
 }
 

@@ -5,7 +5,7 @@
 import { HYPERVISOR_VIRT_END } from '../../abi/index.ts'
 
 /** First non-canonical address above the lower half. */
-const LOWER_END = 0x8000_0000_0000
+export const LOWER_END = 0x8000_0000_0000
 
 /** True for an address that a guest may pass: outside of the hypervisor's range, and canonical. */
 export const isGuestAddress = (address: number): boolean =>

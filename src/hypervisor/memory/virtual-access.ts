@@ -9,7 +9,7 @@
 import { TWO_32 } from '../../util/index.ts'
 import { PAGE_OFFSET, PAGE_SHIFT, PAGE_SIZE, PTE } from '../../x86/index.ts'
 import type { GuestAccess } from './guest-access.ts'
-import { isGuestAddress } from './guest-address.ts'
+import { LOWER_END, isGuestAddress } from './guest-address.ts'
 import type { GuestMemory } from './guest-memory.ts'
 
 const TABLE_USED = PTE.PRESENT | PTE.ACCESSED
@@ -38,18 +38,21 @@ export function findLeaf(words: Uint32Array, root: number, address: number, righ
 export class VirtualAccess implements GuestAccess {
   private readonly memory: GuestMemory
   private readonly root: () => number
+  private readonly end: number
 
-  constructor(memory: GuestMemory, root: () => number) {
+  /** `end`: first address behind the lower half that the guest may name. */
+  constructor(memory: GuestMemory, root: () => number, end = LOWER_END) {
     this.memory = memory
     this.root = root
+    this.end = end
   }
 
   mayName(address: number): boolean {
-    return isGuestAddress(address)
+    return isGuestAddress(address) && address < this.end
   }
 
   locate(address: number, write: boolean): number {
-    if (!isGuestAddress(address)) return -1
+    if (!isGuestAddress(address) || address >= this.end) return -1
     const root = this.root()
     if (root === 0) return -1
     const { words } = this.memory

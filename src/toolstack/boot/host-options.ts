@@ -1,5 +1,5 @@
 /** What a host is booted with; checked here, with the defaults. */
-import * as z from 'zod'
+import * as z from 'zod/mini'
 import { DEFAULT_LEVEL, PROCESSOR_LEVELS, type CompilerOptions, type ProcessorLevel } from '../../machine/index.ts'
 import {
   duration as durationCheck, nearestWord, parseDuration, shown, XenError,
@@ -93,64 +93,60 @@ const VIRTUAL_BOOT = /* @__PURE__ */ new Date('2005-10-24T12:00:00Z')
 
 const whole = (name: string, least: number, most: number, kind = 'a whole number') =>
   z.int({ error: ({ input }) => `${name} must be ${kind}, got ${shown(input)}` })
-    .min(least, { error: `${name} must be at least ${least}` }).max(most, { error: `${name} must be at most ${most}` })
+    .check(z.minimum(least, { error: `${name} must be at least ${least}` }), z.maximum(most, { error: `${name} must be at most ${most}` }))
 
-function bytesAsMebibytes(value: unknown): unknown {
+const bytesAsMebibytes = /* @__PURE__ */ z.transform((value: unknown) => {
   const bytes = typeof value === 'string' ? parseSize(value) : undefined
   return bytes === undefined ? value : bytes / 2 ** 20
-}
+})
 
-/** MiB, or a size with its unit; the bound is what one machine holds, and is told with its number. */
-const mebibytes = (name: string, least: number) => z.preprocess(bytesAsMebibytes, whole(name, least, Number.MAX_SAFE_INTEGER, 'a whole number of MiB or a size such as "512M"').superRefine((value, context) => {
+/** MiB, or a size with its unit. */
+const sized = (name: string, least: number, most: number) =>
+  z.pipe(bytesAsMebibytes, whole(name, least, most, 'a whole number of MiB or a size such as "512M"'))
+
+/** Of a machine; the bound is what one holds, and is told with its number. */
+const mebibytes = (name: string, least: number) => sized(name, least, Number.MAX_SAFE_INTEGER).check(z.superRefine((value, context) => {
   const most = mostMebibytes()
   if (value <= most) return
   context.addIssue({ code: 'custom', message: `${name} must be at most ${most}: a machine has no more MiB than that, got ${value}` })
 }))
 
 const shape = {
-  memory: mebibytes('memory', 8).default(512),
-  dom0Memory: mebibytes('dom0Memory', 1).optional(),
-  grubConf: z.string({ error: 'grubConf must be a text' }).optional(),
-  clock: z.enum(['virtual', 'realtime'], { error: 'clock must be "virtual" or "realtime"' }).default('virtual'),
-  idle: z.custom<Duration>((value) => value === 'wait' || durationCheck()(value) === undefined, {
+  memory: z._default(mebibytes('memory', 8), 512),
+  dom0Memory: z.optional(mebibytes('dom0Memory', 1)),
+  grubConf: z.optional(z.string({ error: 'grubConf must be a text' })),
+  clock: z._default(z.enum(['virtual', 'realtime'], { error: 'clock must be "virtual" or "realtime"' }), 'virtual'),
+  idle: z.optional(z.custom<Duration>((value) => value === 'wait' || durationCheck()(value) === undefined, {
     error: 'idle must be a length of time such as "1s", or "wait"',
-  }).optional(),
-  seed: whole('seed', 0, 0xffff_ffff).default(1),
-  entropy: z
-    .custom<Random>((value) => typeof (value as Random | undefined)?.next === 'function', {
-      error: 'entropy must have a method next',
-    })
-    .optional(),
-  instructionsPerSecond: whole('instructionsPerSecond', 1000, 1e12).default(1e9),
+  })),
+  seed: z._default(whole('seed', 0, 0xffff_ffff), 1),
+  entropy: z.optional(z.custom<Random>((value) => typeof (value as Random | undefined)?.next === 'function', {
+    error: 'entropy must have a method next',
+  })),
+  instructionsPerSecond: z._default(whole('instructionsPerSecond', 1000, 1e12), 1e9),
   // What is in it is the machine's to check.
-  compiler: z.custom<'off' | CompilerOptions>((value) => value === 'off' || (typeof value === 'object' && value !== null), {
+  compiler: z.optional(z.custom<'off' | CompilerOptions>((value) => value === 'off' || (typeof value === 'object' && value !== null), {
     error: 'compiler must be "off" or an object of settings',
-  }).optional(),
-  cpu: z.enum(PROCESSOR_LEVELS, { error: `cpu must be ${PROCESSOR_LEVELS.map((level) => `"${level}"`).join(' or ')}` }).default(DEFAULT_LEVEL),
-  cpus: whole('cpus', 1, 64).default(1),
-  bootTime: z.date({ error: 'bootTime must be a Date that is one' }).optional(),
-  files: z
-    .custom<FileReader>((value) => typeof (value as FileReader | undefined)?.read === 'function', {
-      error: 'files must have a method read',
-    })
-    .optional(),
-  decompress: z
-    .custom<Decompressor>((value) => typeof value === 'function', { error: 'decompress must be a function' })
-    .optional(),
-  kernels: z.custom<UnpackedKernels>((value) => typeof (value as UnpackedKernels | undefined)?.unpack === 'function', {
+  })),
+  cpu: z._default(z.enum(PROCESSOR_LEVELS, { error: `cpu must be ${PROCESSOR_LEVELS.map((level) => `"${level}"`).join(' or ')}` }), DEFAULT_LEVEL),
+  cpus: z._default(whole('cpus', 1, 64), 1),
+  bootTime: z.optional(z.date({ error: 'bootTime must be a Date that is one' })),
+  files: z.optional(z.custom<FileReader>((value) => typeof (value as FileReader | undefined)?.read === 'function', {
+    error: 'files must have a method read',
+  })),
+  decompress: z.optional(z.custom<Decompressor>((value) => typeof value === 'function', { error: 'decompress must be a function' })),
+  kernels: z.optional(z.custom<UnpackedKernels>((value) => typeof (value as UnpackedKernels | undefined)?.unpack === 'function', {
     error: 'kernels must be an UnpackedKernels',
-  }).optional(),
-  openDisk: z.custom<DiskOpener>((value) => typeof value === 'function', { error: 'openDisk must be a function' }).optional(),
-  deviceKinds: z.array(z.custom<SplitDevice<DeviceConfiguration>>((value) => typeof (value as SplitDevice | undefined)?.serve === 'function', {
+  })),
+  openDisk: z.optional(z.custom<DiskOpener>((value) => typeof value === 'function', { error: 'openDisk must be a function' })),
+  deviceKinds: z._default(z.array(z.custom<SplitDevice<DeviceConfiguration>>((value) => typeof (value as SplitDevice | undefined)?.serve === 'function', {
     error: 'deviceKinds must be a list of kinds of devices',
-  }), { error: 'deviceKinds must be a list of kinds of devices' }).default([]),
-  moments: z.strictObject({
-    memory: z.preprocess(bytesAsMebibytes, whole('moments.memory', 1, 2 ** 30, 'a whole number of MiB or a size such as "512M"')).default(1024),
-    whenFull: z.enum(['refuse', 'evict'], { error: 'moments.whenFull must be "refuse" or "evict"' }).default('refuse'),
-  }, { error: 'moments must be an object with memory and whenFull' }).prefault({}),
-  openCore: z
-    .custom<CoreOpener>((value) => typeof value === 'function', { error: 'openCore must be a function' })
-    .optional(),
+  }), { error: 'deviceKinds must be a list of kinds of devices' }), []),
+  moments: z.prefault(z.strictObject({
+    memory: z._default(sized('moments.memory', 1, 2 ** 30), 1024),
+    whenFull: z._default(z.enum(['refuse', 'evict'], { error: 'moments.whenFull must be "refuse" or "evict"' }), 'refuse'),
+  }, { error: 'moments must be an object with memory and whenFull' }), {}),
+  openCore: z.optional(z.custom<CoreOpener>((value) => typeof value === 'function', { error: 'openCore must be a function' })),
 }
 
 const Schema = /* @__PURE__ */ z.strictObject(shape)

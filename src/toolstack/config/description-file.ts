@@ -2,7 +2,7 @@
  * From the text of a description file, in xl's or xm's spelling, to a domain's configuration, with a warning for
  * everything that is understood but has no effect.
  */
-import type * as z from 'zod'
+import type * as z from 'zod/mini'
 import { nearestWord, XenError } from '../../util/index.ts'
 import { actionsFromRestart, type Actions, type Era } from './actions.ts'
 import { resolveDomainOptions, type DomainConfig, type DomainOptions } from './domain-config.ts'

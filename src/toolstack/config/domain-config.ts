@@ -2,7 +2,7 @@
  * The configuration of one domain, whatever it came from: a typed object, with the defaults that the table of options
  * gives (option-table.ts).
  */
-import type * as z from 'zod'
+import type * as z from 'zod/mini'
 import { nearestWord, XenError } from '../../util/index.ts'
 import { defaultActions, type Actions, type Era } from './actions.ts'
 import { USUAL_KINDS, type DeviceDescriptions, type DeviceKinds, type DomainDevices } from '../device-kinds/device-kinds.ts'

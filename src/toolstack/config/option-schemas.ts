@@ -2,7 +2,7 @@
  * What follows from the table of options: the schema of objects, the schema of description files, and which names are
  * what. Cross-checks between options are in domain-config.ts and description-file.ts.
  */
-import * as z from 'zod'
+import * as z from 'zod/mini'
 import {
   ACTION_OPTIONS, FILE_OPTIONS, INEFFECTIVE_OPTIONS, OPTIONS, type Ineffective, type OptionRow,
 } from './option-table.ts'
@@ -11,12 +11,12 @@ import { specifications, type ValueKind } from './option-values.ts'
 
 type Row = OptionRow<ValueKind<unknown, unknown>, string | undefined>
 type Rows = Readonly<Record<string, Row>>
-type ObjectShape<T extends Rows> = { [K in keyof T]: z.ZodOptional<T[K]['value']['object']> }
+type ObjectShape<T extends Rows> = { [K in keyof T]: z.ZodMiniOptional<T[K]['value']['object']> }
 type FileShape<T extends Rows> = { [K in keyof T as NonNullable<T[K]['file']>]: T[K]['value']['file'] }
 
 /** Each row's schema for objects. The cast says what mapping every entry means, which TypeScript does not follow. */
 const objectShape = <T extends Rows>(rows: T): ObjectShape<T> =>
-  Object.fromEntries(Object.entries(rows).map(([name, { value }]) => [name, value.object.optional()])) as ObjectShape<T>
+  Object.fromEntries(Object.entries(rows).map(([name, { value }]) => [name, z.optional(value.object)])) as ObjectShape<T>
 
 /** Each row's schema for files, by the names there; cast as above. */
 const fileShape = <T extends Rows>(rows: T): FileShape<T> =>
@@ -31,27 +31,27 @@ export const ACTION_NAMES: readonly string[] = /* @__PURE__ */ Object.keys(ACTIO
 
 /** What a caller says about a domain, without defaults. */
 export const OptionsSchema = /* @__PURE__ */ z.strictObject({
-  .../* @__PURE__ */ objectShape(OPTIONS), name: OPTIONS.name.value.object, actions: /* @__PURE__ */ actionsSchema.optional(),
+  .../* @__PURE__ */ objectShape(OPTIONS), name: OPTIONS.name.value.object, actions: /* @__PURE__ */ z.optional(actionsSchema),
 })
 
 /** The same on a host with further kinds of devices. */
 export function optionsSchema({ further }: DeviceKinds): typeof OptionsSchema {
   if (further.length === 0) return OptionsSchema
-  const devices = z.strictObject(Object.fromEntries(further.map(({ name, title }) => [name, specifications(title).object.optional()])))
-  return OptionsSchema.extend({ devices: devices.optional() })
+  const devices = z.strictObject(Object.fromEntries(further.map(({ name, title }) => [name, z.optional(specifications(title).object)])))
+  return z.extend(OptionsSchema, { devices: z.optional(devices) })
 }
 
 const fileShapes = /* @__PURE__ */ (() => ({ ...fileShape(OPTIONS), ...fileShape(ACTION_OPTIONS), ...fileShape(FILE_OPTIONS) }))()
 
 /** A description file's values by option; unknown options are sorted out before. */
-export const FileSchema = /* @__PURE__ */ z.strictObject(fileShapes).partial()
+export const FileSchema = /* @__PURE__ */ z.partial(/* @__PURE__ */ z.strictObject(fileShapes))
 
 /** The same on a host with further kinds of devices. */
 export function fileSchema({ further }: DeviceKinds): typeof FileSchema {
   if (further.length === 0) return FileSchema
   // What is added is asked for by the kinds' words, which no type knows.
-  return FileSchema.extend(Object.fromEntries(further.flatMap(({ words, title }) =>
-    (words === undefined ? [] : [[words.option, specifications(title).file.optional()]]))) as Record<never, z.ZodType>)
+  return z.extend(FileSchema, Object.fromEntries(further.flatMap(({ words, title }) =>
+    (words === undefined ? [] : [[words.option, z.optional(specifications(title).file)]]))) as Record<never, z.ZodMiniType>)
 }
 
 /** What a file that passes {@link FileSchema} says. */

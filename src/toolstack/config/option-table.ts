@@ -7,7 +7,7 @@
  * fields (save/config-json.ts) where it is saved, and what it does; options.test.ts tells what is missing.
  * Reference: xl.cfg(5); for the old spelling xmdomain.cfg(5); for the saved places tools/libs/light/libxl_types.idl.
  */
-import * as z from 'zod'
+import * as z from 'zod/mini'
 import type { Actions } from './actions.ts'
 import { DEVICE_KINDS } from '../device-kinds/device-kinds.ts'
 import type { DescribedDevice } from '../device-kinds/described-device.ts'
@@ -50,9 +50,9 @@ const option = <Kind extends ValueKind<never, never> | ValueKind<unknown, unknow
 ): OptionRow<Kind & ValueKind<unknown, unknown>, File> =>
   ({ spelling: 'both', fallback: undefined, saved: undefined, ...facts, value: value as Kind & ValueKind<unknown, unknown>, about })
 
-const uuid = /* @__PURE__ */ z.string({ error: 'must be a string' })
-  .regex(/^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$/, { error: 'is not a UUID' })
-const name = /* @__PURE__ */ z.string({ error: 'must be a string' }).min(1, { error: 'must not be empty' })
+const uuid = /* @__PURE__ */ z.string({ error: 'must be a string' }).check(
+  /* @__PURE__ */ z.regex(/^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$/, { error: 'is not a UUID' }))
+const name = /* @__PURE__ */ z.string({ error: 'must be a string' }).check(/* @__PURE__ */ z.minLength(1, { error: 'must not be empty' }))
 
 type DeviceOptionRows = {
   readonly [O in keyof typeof DEVICE_KINDS]: OptionRow<ValueKind<(string | object)[], string[]>, (typeof DEVICE_KINDS)[O]['words']['option']>
@@ -67,9 +67,9 @@ const deviceOptions = (): DeviceOptionRows =>
 export const OPTIONS = /* @__PURE__ */ (() => ({
   // A slash would make a name that XenStore paths and tools cannot hold.
   name: option(
-    textThat(name, `1 to ${LONGEST_NAME} characters, no slash`, name
-      .max(LONGEST_NAME, { error: `must be at most ${LONGEST_NAME} characters long` })
-      .regex(/^[^/\u0000-\u001f]+$/, { error: 'must have neither a slash nor control characters' })),
+    textThat(name, `1 to ${LONGEST_NAME} characters, no slash`, name.check(
+      z.maxLength(LONGEST_NAME, { error: `must be at most ${LONGEST_NAME} characters long` }),
+      z.regex(/^[^/\u0000-\u001f]+$/, { error: 'must have neither a slash nor control characters' }))),
     'Unique among the host\'s domains.', { file: 'name', saved: 'c_info.name' }),
   type: option(
     guestType, 'Kind of guest: `pv`, whose page tables are the machine\'s, or `pvh`, which has a machine of its own without devices.',

@@ -3,14 +3,14 @@
  * description file, how it is written into one, and how the documentation calls it. Which options there are is in
  * option-table.ts.
  */
-import * as z from 'zod'
+import * as z from 'zod/mini'
 import { ACTIONS, RESTART_WORDS } from './actions.ts'
 import { parseNumber } from './number.ts'
 
 /** One kind of value: `T` as an object has it, `F` as a file has it. */
 export interface ValueKind<T, F = T> {
-  readonly object: z.ZodType<T>
-  readonly file: z.ZodType<F>
+  readonly object: z.ZodMiniType<T>
+  readonly file: z.ZodMiniType<F>
   /** What may stand there, for the documentation. */
   readonly words: string
   /** What a file's syntax makes of it: nothing is added to a number with `+=`, and where a list belongs stands nothing else. */
@@ -21,26 +21,25 @@ const mustBeText = /* @__PURE__ */ z.string({ error: 'must be a string' })
 const mustBeTexts = /* @__PURE__ */ z.array(mustBeText, { error: 'must be a list of strings' })
 
 const wholeNumber = (least: number, most: number) =>
-  z.int({ error: ({ input }) => `must be a whole number, got ${JSON.stringify(input)}` })
-    .min(least, { error: `must be at least ${least}` })
-    .max(most, { error: `must be at most ${most}` })
+  z.int({ error: ({ input }) => `must be a whole number, got ${JSON.stringify(input)}` }).check(
+    z.minimum(least, { error: `must be at least ${least}` }), z.maximum(most, { error: `must be at most ${most}` }))
 
 /** Any text. */
 export const text: ValueKind<string> = { object: mustBeText, file: mustBeText, words: 'text', syntax: 'text' }
 
 /** A text that a check has to pass as well; `ofObject` where it is asked of objects only. */
-export const textThat = (check: z.ZodType<string>, words: string, ofObject?: z.ZodType<string>): ValueKind<string> =>
+export const textThat = (check: z.ZodMiniType<string>, words: string, ofObject?: z.ZodMiniType<string>): ValueKind<string> =>
   ({ object: ofObject ?? check, file: check, words, syntax: 'text' })
 
 /** Text of at least one character in objects; in files an empty text means none, as it does for xl. */
 export const nonEmpty: ValueKind<string> = {
-  object: /* @__PURE__ */ mustBeText.min(1, { error: 'must not be empty' }), file: mustBeText, words: 'text', syntax: 'text',
+  object: /* @__PURE__ */ mustBeText.check(/* @__PURE__ */ z.minLength(1, { error: 'must not be empty' })), file: mustBeText, words: 'text', syntax: 'text',
 }
 
 /** A whole number in a range; whether it stands between quotes in a file does not matter, as it does not for xl. */
 export const whole = (least: number, most: number): ValueKind<number> => ({
   object: wholeNumber(least, most),
-  file: z.preprocess((value) => (typeof value === 'string' ? (parseNumber(value) ?? value) : value), wholeNumber(least, most)),
+  file: z.pipe(z.transform((value: unknown) => (typeof value === 'string' ? (parseNumber(value) ?? value) : value)), wholeNumber(least, most)),
   words: `${least} to ${most}`, syntax: 'number',
 })
 
@@ -56,8 +55,8 @@ export const texts: ValueKind<string[]> = { object: mustBeTexts, file: mustBeTex
 /** A list of strings, in files also one string of words. */
 export const words: ValueKind<string[]> = {
   object: mustBeTexts,
-  file: /* @__PURE__ */ z.preprocess(
-    (value) => (typeof value === 'string' ? value.split(/[ \t\n]+/).filter((word) => word !== '') : value), mustBeTexts),
+  file: /* @__PURE__ */ z.pipe(/* @__PURE__ */ z.transform(
+    (value: unknown) => (typeof value === 'string' ? value.split(/[ \t\n]+/).filter((word) => word !== '') : value)), mustBeTexts),
   words: 'list of texts, or words in one text', syntax: 'text',
 }
 
@@ -78,7 +77,7 @@ export interface FileSourceKind extends ValueKind<FileSource, string> {}
 
 /** A file: its name, in objects its bytes as well. */
 export const fileSource: FileSourceKind = {
-  object: /* @__PURE__ */ z.union([z.string().min(1), z.instanceof(Uint8Array)], { error: 'must be a path or bytes' }),
+  object: /* @__PURE__ */ z.union([mustBeText.check(/* @__PURE__ */ z.minLength(1)), z.instanceof(Uint8Array)], { error: 'must be a path or bytes' }),
   file: mustBeText, words: 'name of a file, or bytes', syntax: 'text',
 }
 
@@ -106,7 +105,8 @@ export const guestType: ValueKind<GuestType> = { object: guestTypes, file: guest
 /** What is done with a domain that has ended; files may spell it with underscores. */
 export const actionValue: ValueKind<(typeof ACTIONS)[number]> = {
   object: action,
-  file: /* @__PURE__ */ z.preprocess((value) => (typeof value === 'string' ? value.replaceAll('_', '-') : value), action),
+  file: /* @__PURE__ */ z.pipe(
+    /* @__PURE__ */ z.transform((value: unknown) => (typeof value === 'string' ? value.replaceAll('_', '-') : value)), action),
   words: /* @__PURE__ */ ACTIONS.map((word) => `\`${word}\``).join(', '), syntax: 'text',
 }
 

@@ -6,7 +6,7 @@
  *
  * Methods are called with what the same kind has made: a table holds kinds of different configurations side by side.
  */
-import type * as z from 'zod'
+import type * as z from 'zod/mini'
 import type { Random } from '../../util/index.ts'
 
 /** Longest specification of one device: it is gone through more than once. */
@@ -63,7 +63,7 @@ export interface DeviceSaved<C> {
   /** The list's place in libxl's JSON: `disks`. */
   readonly key: string
   /** One entry as it comes in. */
-  readonly schema: z.ZodType
+  readonly schema: z.core.$ZodType
   /** `index` counts the domain's devices of the kind. */
   write(config: C, index: number): Json
   /** Takes what the schema let in. Throws INVALID_CONFIG. */

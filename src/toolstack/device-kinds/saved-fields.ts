@@ -1,5 +1,5 @@
 /** Fields of libxl's JSON as they are written and read for every kind of device. */
-import * as z from 'zod'
+import * as z from 'zod/mini'
 import type { Json } from './described-device.ts'
 
 /** A defbool as it is written. */

@@ -1,4 +1,5 @@
 /** The devices of a host's domains as they are saved with it: each with what it was attached by, in its kind's own form. */
+import * as z from 'zod/mini'
 import { badState, shape, XenError, type DomId, type StateOf } from '../../util/index.ts'
 import type { DeviceKinds } from '../device-kinds/device-kinds.ts'
 import type { DescribedDevice, DeviceConfiguration } from '../device-kinds/described-device.ts'
@@ -27,7 +28,7 @@ export const saveRow = ({ kind, place, config, origin, hasOwnResource }: Attache
 
 function readConfig(kind: DescribedDevice, text: string): DeviceConfiguration {
   try {
-    return kind.saved.read(kind.saved.schema.parse(JSON.parse(text)))
+    return kind.saved.read(z.parse(kind.saved.schema, JSON.parse(text)))
   } catch (error) {
     throw badState(`the configuration of a ${kind.title} is none: ${XenError.is(error) ? error.message : String(error)}`)
   }

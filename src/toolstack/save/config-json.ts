@@ -3,7 +3,8 @@
  * order and its line breaks, defaults left out. Reading keeps what we know and passes over the rest.
  * Reference: tools/libs/light/libxl_types.idl, libxl_domain_config; a capture of `xl list -l`.
  */
-import * as z from 'zod'
+import { en } from 'zod/locales'
+import * as z from 'zod/mini'
 import { XenError } from '../../util/index.ts'
 import { ACTIONS, type Action, type Actions, defaultActions } from '../config/actions.ts'
 import { resolveDomainOptions, type DomainConfig } from '../config/domain-config.ts'
@@ -79,11 +80,8 @@ export function configToJson(config: DomainConfig<unknown>, names: SourceNames, 
 }
 
 const text = /* @__PURE__ */ z.string()
-const action = /* @__PURE__ */ z
-  .string()
-  .transform((word) => word.replaceAll('_', '-'))
-  .pipe(z.enum(ACTIONS))
-  .optional()
+const action = /* @__PURE__ */ z.optional(/* @__PURE__ */ z.pipe(
+  /* @__PURE__ */ z.pipe(text, /* @__PURE__ */ z.transform((word: string) => word.replaceAll('_', '-'))), /* @__PURE__ */ z.enum(ACTIONS)))
 
 /** Each action by its field. The cast says that the fields are those of the table, which TypeScript does not follow. */
 const ACTION_FIELDS = /* @__PURE__ */ Object.fromEntries(Object.values(ACTION_OPTIONS).map(({ file }) => [file, action])) as
@@ -97,8 +95,8 @@ const configSchema = ({ all }: DeviceKinds) => z.object({
 })
 
 /** A list for each kind of device. No type knows which kinds there are. */
-const deviceShape = (kinds: readonly DescribedDevice[]): Record<never, z.ZodType> =>
-  Object.fromEntries(kinds.map(({ saved }) => [saved.key, z.array(saved.schema).max(MAX_ENTRIES).default([])]))
+const deviceShape = (kinds: readonly DescribedDevice[]): Record<never, z.ZodMiniType> =>
+  Object.fromEntries(kinds.map(({ saved }) => [saved.key, z._default(z.array(saved.schema).check(z.maxLength(MAX_ENTRIES)), [])]))
 
 type SavedConfig = z.infer<ReturnType<typeof configSchema>>
 
@@ -122,7 +120,7 @@ function decode(json: string, kinds: DeviceKinds): SavedConfig {
   } catch (cause) {
     throw bad('is not JSON', cause)
   }
-  const result = configSchema(kinds).safeParse(value)
+  const result = configSchema(kinds).safeParse(value, { error: en().localeError })
   if (result.success) return result.data
   const issue = result.error.issues[0]!
   throw bad(`is wrong at ${issue.path.join('.')}: ${issue.message}`)

@@ -4,7 +4,7 @@
  * actions are in config-json.ts.
  * Reference: tools/libs/light/libxl_types.idl, libxl_domain_create_info and libxl_domain_build_info.
  */
-import * as z from 'zod'
+import * as z from 'zod/mini'
 import type { DomainConfig, DomainOptions } from '../config/domain-config.ts'
 import type { Json } from '../device-kinds/described-device.ts'
 import { OPTIONS, type OptionRow } from '../config/option-table.ts'
@@ -20,7 +20,7 @@ const KIB = 1024
 
 /** What a saved domain says of one option. */
 interface Conversion {
-  readonly schema: z.ZodType
+  readonly schema: z.ZodMiniType
   write(config: DomainConfig<unknown>, names: SourceNames): Json | undefined
   read(fields: SavedFields): Partial<DomainOptions<string>>
 }
@@ -40,12 +40,12 @@ const maxMemory = (fields: SavedFields): number => Math.ceil(fields.number('b_in
 
 const CONVERSIONS: Readonly<Record<string, Conversion>> = {
   'b_info.max_vcpus': {
-    schema: /* @__PURE__ */ number.optional(),
+    schema: /* @__PURE__ */ z.optional(number),
     write: (config) => (config.maxVcpus === 1 ? undefined : config.maxVcpus),
     read: (fields) => ({ maxVcpus: maxVcpus(fields) }),
   },
   'b_info.avail_vcpus': {
-    schema: /* @__PURE__ */ z.array(number).optional(),
+    schema: /* @__PURE__ */ z.optional(/* @__PURE__ */ z.array(number)),
     write: ({ maxVcpus: most, vcpus }) => (most === 1 ? undefined : Array.from({ length: vcpus }, (_, vcpu) => vcpu)),
     read: (fields) => {
       const online = fields.get('b_info.avail_vcpus')
@@ -58,7 +58,7 @@ const CONVERSIONS: Readonly<Record<string, Conversion>> = {
     read: (fields) => ({ maxMemory: maxMemory(fields) }),
   },
   'b_info.target_memkb': {
-    schema: /* @__PURE__ */ number.optional(),
+    schema: /* @__PURE__ */ z.optional(number),
     write: (config) => config.memory * KIB,
     read: (fields) => {
       const target = fields.number('b_info.target_memkb')
@@ -66,12 +66,12 @@ const CONVERSIONS: Readonly<Record<string, Conversion>> = {
     },
   },
   'b_info.kernel': {
-    schema: /* @__PURE__ */ text.optional(),
+    schema: /* @__PURE__ */ z.optional(text),
     write: (_, { kernel }) => kernel,
     read: (fields) => ({ kernel: fields.get('b_info.kernel') as string | undefined }),
   },
   'b_info.ramdisk': {
-    schema: /* @__PURE__ */ text.optional(),
+    schema: /* @__PURE__ */ z.optional(text),
     write: (_, { ramdisk }) => ramdisk,
     read: (fields) => ({ ramdisk: fields.get('b_info.ramdisk') as string | undefined }),
   },
@@ -80,8 +80,8 @@ const CONVERSIONS: Readonly<Record<string, Conversion>> = {
 type Row = OptionRow<ValueKind<unknown, unknown>, string | undefined>
 
 const SCHEMAS = {
-  number: /* @__PURE__ */ number.optional(), text: /* @__PURE__ */ text.optional(),
-  list: /* @__PURE__ */ z.array(text).max(MAX_ENTRIES).optional(),
+  number: /* @__PURE__ */ z.optional(number), text: /* @__PURE__ */ z.optional(text),
+  list: /* @__PURE__ */ z.optional(/* @__PURE__ */ z.array(text).check(/* @__PURE__ */ z.maxLength(MAX_ENTRIES))),
 } as const
 
 const isUsual = (value: unknown, { fallback }: Row): boolean =>
@@ -108,7 +108,7 @@ export const writeSavedOptions = (config: DomainConfig<unknown>, names: SourceNa
   }))
 
 /** Schemas of the fields below `c_info` or `b_info`. */
-export const savedShape = (place: string): Readonly<Record<string, z.ZodType>> =>
+export const savedShape = (place: string): Readonly<Record<string, z.ZodMiniType>> =>
   Object.fromEntries(saved.filter(([at]) => at.startsWith(`${place}.`)).map(([at, { schema }]) => [at.slice(place.length + 1), schema]))
 
 /** The options that fields say, by the names of objects. */

@@ -10,9 +10,9 @@ import { FRAME_FLAG, FRAME_TYPE, type FrameTable, OWNER_FREE, OWNER_VCPU } from 
 import { isTable, levelOf } from '../../frames/frame-types.ts'
 import type { MachineToPhys } from '../../frames/machine-to-phys.ts'
 import type { GuestMemory } from '../../memory/guest-memory.ts'
-import { RING_1, RING_3, fixDescriptor } from './descriptors.ts'
+import { RING_1, RING_3, isSafeDescriptor } from './descriptors.ts'
 import { addedTableBits, entryFrame, isForbiddenLeaf, isForbiddenPaeTop, isForbiddenTable } from './page-entries.ts'
-import { PAE_ENTRIES, XEN_SLOTS, isGuestSlot } from './page-tables.ts'
+import { PAE_ENTRIES, XEN_SLOTS, hasDevices, isGuestSlot } from './page-tables.ts'
 
 /** What the audit looks at. */
 export interface TableAuditParts {
@@ -53,11 +53,8 @@ export function auditTables(parts: TableAuditParts, ledger: FrameLedger, levels:
 
 /** No descriptor of a page in use lends a guest more than it may have. */
 function auditDescriptors({ memory }: TableAuditParts, ledger: FrameLedger, { mfn, isPae }: Pick<Table, 'mfn' | 'isPae'>): void {
-  const pair = new Uint32Array(2)
   for (let at = mfn << 10; at < (mfn + 1) << 10; at += 2) {
-    pair.set(memory.words.subarray(at, at + 2))
-    const isSafe = fixDescriptor(pair, 0, isPae ? RING_1 : RING_3) && pair[0] === memory.words[at] && pair[1] === memory.words[at + 1]
-    if (!isSafe) ledger.report(mfn, `descriptor ${(at & 1023) >> 1} is not one that a guest may have`)
+    if (!isSafeDescriptor(memory.words, at, isPae ? RING_1 : RING_3)) ledger.report(mfn, `descriptor ${(at & 1023) >> 1} is not one that a guest may have`)
   }
 }
 
@@ -75,7 +72,7 @@ function auditUnfinished(parts: TableAuditParts, ledger: FrameLedger, { mfn, isP
 function auditTable(parts: TableAuditParts, ledger: FrameLedger, table: Table): void {
   const { memory: { words }, frames, domains } = parts
   const { mfn, type, entries, isPae } = table
-  const hasDevices = domains.get(frames.owner[mfn]!)?.privileged === true
+  const mayHaveDevices = hasDevices(domains, frames.owner[mfn]!)
   const level = levelOf(type)
   const isTop = isPae && level === 3
   const wanted = level === 1 ? (isPae ? 0 : PTE.USER) : addedTableBits(level, isPae)
@@ -88,7 +85,7 @@ function auditTable(parts: TableAuditParts, ledger: FrameLedger, table: Table): 
     }
     if (isTop && entries === ENTRIES) auditTopSlot(ledger, { mfn, slot, low, high })
     if ((low & PTE.PRESENT) === 0) continue
-    const isForbidden = level === 1 ? isForbiddenLeaf(low, hasDevices) : isTop ? isForbiddenPaeTop(low, high) : isForbiddenTable(low)
+    const isForbidden = level === 1 ? isForbiddenLeaf(low, mayHaveDevices) : isTop ? isForbiddenPaeTop(low, high) : isForbiddenTable(low)
     if (isForbidden) ledger.report(mfn, `entry ${slot} has flags that no guest may set: ${(low & 0xfff).toString(16)}`)
     if ((low & wanted) !== wanted) ledger.report(mfn, `entry ${slot} lacks USER, which every present entry has here`)
     const target = entryFrame(low, high)

@@ -89,6 +89,14 @@ export function fixDescriptor(words: Uint32Array, at: number, rules: DescriptorR
   return true
 }
 
+/** True for a descriptor as it may stand in a page in use: one that the check leaves as it is, or a call gate as it keeps them. */
+export function isSafeDescriptor(words: Uint32Array, at: number, rules: DescriptorRules): boolean {
+  const high = words[at + 1]!
+  if ((high & (PRESENT | DPL | NOT_SYSTEM | TYPE)) === (PRESENT | CALL_GATE)) return (high & rules.gateReserved) === 0
+  const pair = Uint32Array.of(words[at]!, high)
+  return fixDescriptor(pair, 0, rules) && pair[0] === words[at] && pair[1] === high
+}
+
 /** Checks all 512 descriptors of a frame, and makes them safe in place. */
 export function isValidDescriptorPage(words: Uint32Array, mfn: number, rules: DescriptorRules): boolean {
   const base = mfn << 10

@@ -5,7 +5,9 @@
  */
 import { GNTMAP, GNTST } from '../../../abi/index.ts'
 import { PAGE_SHIFT, PAGE_SIZE, PTE, PTE_HIGH_NX } from '../../../x86/index.ts'
+import type { GrantMapping, GrantMappings } from '../../domains/domain-kind.ts'
 import { FRAME_TYPE, type FrameTable } from '../../frames/frame-table.ts'
+import type { TlbClock } from '../../frames/tlb-clock.ts'
 import type { GuestMemory } from '../../memory/guest-memory.ts'
 import type { Vcpu } from '../../domains/domain.ts'
 import { adjustLeafHigh, adjustLeafLow } from './page-entries.ts'
@@ -14,26 +16,19 @@ import { pagedOf } from './paged-vcpu.ts'
 import { isGuestAddress } from '../../memory/guest-address.ts'
 import { findLeaf } from '../../memory/virtual-access.ts'
 
-/** A mapping as the grant table asks for it. */
-export interface GrantEntry {
-  /** Virtual address, or machine address of the entry with GNTMAP.contains_pte. */
-  readonly address: number
-  readonly mfn: number
-  readonly flags: number
-}
-
 /** What grant entries work on. */
 export interface GrantEntryParts {
   readonly memory: GuestMemory
   readonly frames: FrameTable
   readonly pageTables: PageTables
+  readonly tlb: TlbClock
 }
 
 /** Flags that must agree when a mapping is taken down. */
 const RIGHTS = PTE.PRESENT | PTE.WRITABLE
 
 /** Low half of the entry that a mapping's flags ask for, before adjustment. */
-function entryLow(entry: GrantEntry): number {
+function entryLow(entry: GrantMapping): number {
   let low = (entry.mfn << PAGE_SHIFT) | PTE.PRESENT | PTE.ACCESSED | PTE.DIRTY
   if ((entry.flags & GNTMAP.application_map) !== 0) low |= PTE.USER
   if ((entry.flags & GNTMAP.readonly) === 0) low |= PTE.WRITABLE
@@ -41,7 +36,7 @@ function entryLow(entry: GrantEntry): number {
 }
 
 /** Writes and removes such entries for one host. */
-export class GrantEntries {
+export class GrantEntries implements GrantMappings<Vcpu> {
   private readonly parts: GrantEntryParts
 
   constructor(parts: GrantEntryParts) {
@@ -49,7 +44,7 @@ export class GrantEntries {
   }
 
   /** Maps a frame; what stood in the entry is given back. GNTST status. */
-  install(vcpu: Vcpu, entry: GrantEntry): number {
+  install(vcpu: Vcpu, entry: GrantMapping): number {
     const at = this.locate(vcpu, entry.address, (entry.flags & GNTMAP.contains_pte) !== 0)
     if (at < 0) return GNTST.general_error
     const { words } = this.parts.memory
@@ -64,7 +59,7 @@ export class GrantEntries {
   }
 
   /** Takes a mapping's entry away, or moves the entry of `newAddress` there. GNTST status. */
-  remove(vcpu: Vcpu, entry: GrantEntry & { readonly newAddress: number }): number {
+  remove(vcpu: Vcpu, entry: GrantMapping & { readonly newAddress: number }): number {
     const byEntry = (entry.flags & GNTMAP.contains_pte) !== 0
     if (byEntry && entry.newAddress !== 0) return GNTST.general_error
     const at = this.locate(vcpu, entry.address, byEntry)
@@ -82,6 +77,12 @@ export class GrantEntries {
     }
     this.write(at, low, high)
     return GNTST.okay
+  }
+
+  /** Drops the translations of a vCPU's processor. */
+  flush(vcpu: Vcpu): void {
+    const paged = pagedOf(vcpu)
+    if (paged !== undefined) this.parts.tlb.flush(paged)
   }
 
   /** Word index of a level-1 entry of the caller's own tables, or -1. */

@@ -3,7 +3,7 @@
  * copying frames.
  * Reference: public/xen.h, HYPERVISOR_mmuext_op; xen/arch/x86/mm.c, do_mmuext_op, new_guest_cr3.
  */
-import { ERRNO, MMUEXT, MmuextOp } from '../../../abi/index.ts'
+import { ERRNO, type GuestAbi, MMUEXT, MmuextOp } from '../../../abi/index.ts'
 import { type DomId, signedFromParts } from '../../../util/index.ts'
 import { PAGE_SIZE } from '../../../x86/index.ts'
 import type { Domain, Vcpu } from '../../domains/domain.ts'
@@ -20,6 +20,8 @@ import { isGuestAddress } from '../../memory/guest-address.ts'
 
 /** What extended operations work on beyond page tables. */
 export interface MmuExtendedParts extends MmuParts {
+  /** What the callers speak. */
+  readonly abi: GuestAbi
   readonly updates: MmuUpdates
   readonly descriptorTables: DescriptorTables
   /** Tells observers that a table was pinned or unpinned. */
@@ -47,13 +49,16 @@ const own = (run: (caller: Vcpu) => number, support: Support = FULL): ExtendedOp
 /** Carries out mmuext_op. */
 export class MmuExtended {
   private readonly parts: MmuExtendedParts
-  private readonly scratch = new Scratch(MmuextOp.size)
+  private readonly layout: Pick<typeof MmuextOp, 'size' | 'cmd' | 'mfn' | 'linearAddr' | 'nrEnts' | 'vcpumask' | 'srcMfn'>
+  private readonly scratch: Scratch
   private readonly runs: readonly (Run | undefined)[]
   /** The hypercall's row of the table. */
   readonly row: HypercallRow
 
   constructor(parts: MmuExtendedParts) {
     this.parts = parts
+    this.layout = parts.abi.of(MmuextOp)
+    this.scratch = new Scratch(this.layout.size)
     const rows = this.operations()
     this.runs = byNumber(MMUEXT, rows).map((row) => row?.run)
     this.row = {
@@ -76,8 +81,8 @@ export class MmuExtended {
     let result = 0
     let done = 0
     // An operation that gave up tables waits for them to be taken apart before the next one.
-    for (; done < count && !meter.isSpent && !pageTables.isFalling(owner); done += 1, address += MmuextOp.size) {
-      result = readInto(caller.access, address, this.scratch, MmuextOp.size) ? this.one(caller, owner) : -ERRNO.EFAULT
+    for (; done < count && !meter.isSpent && !pageTables.isFalling(owner); done += 1, address += this.layout.size) {
+      result = readInto(caller.access, address, this.scratch, this.layout.size) ? this.one(caller, owner) : -ERRNO.EFAULT
       if (result !== 0) break
       meter.charge(WORK.element)
     }
@@ -185,7 +190,7 @@ export class MmuExtended {
 
   /** Carries out the operation that has been copied. */
   private one(caller: Vcpu, owner: number): number {
-    const command = MmuextOp.cmd.get(this.scratch.view, 0)
+    const command = this.layout.cmd.get(this.scratch.view, 0)
     const run = command < this.runs.length ? this.runs[command] : undefined
     return run === undefined ? -ERRNO.ENOSYS : run(caller, owner)
   }
@@ -193,14 +198,14 @@ export class MmuExtended {
   /** Frame that the operation names; not a frame of any host when its high half is set. */
   private frame(): number {
     const { view } = this.scratch
-    const high = MmuextOp.mfn.high(view, 0)
-    return high === 0 ? MmuextOp.mfn.low(view, 0) : MmuextOp.mfn.number(view, 0)
+    const high = this.layout.mfn.high(view, 0)
+    return high === 0 ? this.layout.mfn.low(view, 0) : this.layout.mfn.number(view, 0)
   }
 
   /** Address that it names. */
   private address(): number {
     const { view } = this.scratch
-    return signedFromParts(MmuextOp.linearAddr.low(view, 0), MmuextOp.linearAddr.high(view, 0))
+    return signedFromParts(this.layout.linearAddr.low(view, 0), this.layout.linearAddr.high(view, 0))
   }
 
   /** The operations, by the names of their numbers. */
@@ -214,14 +219,14 @@ export class MmuExtended {
       SET_LDT: own((caller) => {
         const paged = pagedOf(caller)
         if (paged === undefined) return -ERRNO.EINVAL
-        const entries = MmuextOp.nrEnts.get(this.scratch.view, 0)
+        const entries = this.layout.nrEnts.get(this.scratch.view, 0)
         return this.parts.descriptorTables.setLdt(paged, this.address(), entries)
       }, ON_TABLES),
       // Nothing is cached: a guest that may flush caches has nothing to flush.
       FLUSH_CACHE: own((caller) => (caller.owner.privileged ? 0 : -ERRNO.EACCES)),
       FLUSH_CACHE_GLOBAL: own((caller) => (caller.owner.privileged ? 0 : -ERRNO.EINVAL)),
       CLEAR_PAGE: all((_caller, owner) => this.clearPage(owner, this.frame())),
-      COPY_PAGE: all((_caller, owner) => this.copyPage(owner, this.frame(), MmuextOp.srcMfn.number(this.scratch.view, 0))),
+      COPY_PAGE: all((_caller, owner) => this.copyPage(owner, this.frame(), this.layout.srcMfn.number(this.scratch.view, 0))),
       MARK_SUPER: marking, UNMARK_SUPER: marking,
     }
   }
@@ -274,7 +279,7 @@ export class MmuExtended {
 
   private flushSome(caller: Vcpu, page: number | undefined): number {
     const { view } = this.scratch
-    const bitmap = signedFromParts(MmuextOp.vcpumask.low(view, 0), MmuextOp.vcpumask.high(view, 0))
+    const bitmap = signedFromParts(this.layout.vcpumask.low(view, 0), this.layout.vcpumask.high(view, 0))
     return this.parts.updates.flushMasked(caller, bitmap, page) ? 0 : -ERRNO.EINVAL
   }
 

@@ -6,7 +6,7 @@
  * Reference: public/xen.h, HYPERVISOR_mmu_update; xen/arch/x86/mm.c, do_mmu_update, do_update_va_mapping.
  */
 import { PAGE_OFFSET, PAGE_SHIFT } from '../../../x86/index.ts'
-import { ERRNO, MMU, UVMF } from '../../../abi/index.ts'
+import { ERRNO, type GuestAbi, MMU, UVMF } from '../../../abi/index.ts'
 import type { Domain, Vcpu } from '../../domains/domain.ts'
 import type { DomainRegistry } from '../../domains/registry.ts'
 import { FRAME_FLAG, FRAME_TYPE, type FrameTable } from '../../frames/frame-table.ts'
@@ -73,6 +73,9 @@ const frameOf = (request: Readonly<Request>): number => (request.pointerHigh ===
 export class MmuUpdates {
   private readonly parts: MmuParts
   private readonly updates: PageUpdates
+  /** An entry is one argument, and not two; bits of a word of a bitmap. */
+  private readonly isWide: boolean
+  private readonly width: number
   private readonly scratch = new Scratch(16)
   private readonly request: Request = { pointerLow: 0, pointerHigh: 0, low: 0, high: 0 }
   private readonly how: Change = { table: 0, frame: 0, preserve: false, isPae: false }
@@ -82,8 +85,10 @@ export class MmuUpdates {
   /** The hypercalls' rows of the table. */
   readonly rows: readonly HypercallRow[]
 
-  constructor(parts: MmuParts) {
+  constructor(parts: MmuParts, abi: GuestAbi) {
     this.parts = parts
+    this.isWide = abi.wideArguments === 1
+    this.width = abi.width
     this.updates = new PageUpdates(parts.pageTables)
     const rows = this.operations()
     this.runs = byNumber(MMU, rows).map((row) => row?.run)
@@ -127,7 +132,7 @@ export class MmuUpdates {
 
   /** update_va_mapping_otherdomain(address, value, flags, domain). */
   updateVaMappingOther(caller: Vcpu, args: HypercallArguments): number {
-    const frameOwner = this.parts.domains.frameOwner(caller.owner, args.u32(3) & 0xffff)
+    const frameOwner = this.parts.domains.frameOwner(caller.owner, args.u32(this.isWide ? 3 : 4) & 0xffff)
     return frameOwner < 0 ? frameOwner : this.changeByAddress(caller, args, frameOwner)
   }
 
@@ -267,7 +272,7 @@ export class MmuUpdates {
       how.frame = frameOwner
       how.preserve = false
       how.isPae = domain.hasPae
-      result = this.updates.changeLeaf(at, args.low[1]!, args.high[1]!, how)
+      result = this.updates.changeLeaf(at, args.low[1]!, this.isWide ? args.high[1]! : args.low[2]!, how)
     }
     frames.putPage(table)
     this.parts.meter.charge(WORK.element)
@@ -275,9 +280,10 @@ export class MmuUpdates {
   }
 
   private flushAfter(caller: Vcpu, args: HypercallArguments, address: number): number {
-    const kind = args.low[2]! & UVMF.FLUSHTYPE_MASK
+    const flags = this.isWide ? 2 : 3
+    const kind = args.low[flags]! & UVMF.FLUSHTYPE_MASK
     if (kind !== UVMF.TLB_FLUSH && kind !== UVMF.INVLPG) return 0
-    const who = args.address(2) - kind
+    const who = args.address(flags) - kind
     const page = kind === UVMF.INVLPG ? address : undefined
     if (who === UVMF.LOCAL) this.flushOne(caller, page)
     else if (who === UVMF.ALL) for (const vcpu of caller.owner.vcpus) this.flushOne(vcpu, page)
@@ -288,7 +294,7 @@ export class MmuUpdates {
   /** Flushes the vCPUs whose bits are set in the guest's bitmap at `address`; false when it cannot be read. */
   flushMasked(caller: Vcpu, address: number, page: number | undefined): boolean {
     const { vcpus } = caller.owner
-    const bitmap = new Scratch(Math.ceil(vcpus.length / 64) * 8)
+    const bitmap = new Scratch(Math.ceil(vcpus.length / this.width) * (this.width / 8))
     if (!readInto(caller.access, address, bitmap, bitmap.bytes.length)) return false
     for (const vcpu of vcpus) {
       if ((bitmap.bytes[vcpu.vcpu >>> 3]! >>> (vcpu.vcpu & 7) & 1) === 1) this.flushOne(vcpu, page)

@@ -22,9 +22,12 @@
 import { ERRNO } from '../../../abi/index.ts'
 import { type StateOf, type Stateful, badState, shape } from '../../../util/index.ts'
 import { PTE } from '../../../x86/index.ts'
+import type { DomainRegistry } from '../../domains/registry.ts'
 import { COMPAT_XEN_SLOTS } from '../../frames/compat-machine-to-phys.ts'
 import { FRAME_FLAG, FRAME_TYPE, type FrameTable } from '../../frames/frame-table.ts'
 import { type FrameContents, type FrameTypes, isTable, levelOf } from '../../frames/frame-types.ts'
+import type { MachineToPhys } from '../../frames/machine-to-phys.ts'
+import type { TlbClock } from '../../frames/tlb-clock.ts'
 import type { GuestMemory } from '../../memory/guest-memory.ts'
 import { CALL_AGAIN, WORK, type WorkMeter } from '../../time/work-meter.ts'
 import { RING_1, RING_3, isValidDescriptorPage } from './descriptors.ts'
@@ -38,19 +41,24 @@ export interface PageTableHost {
   readonly frames: FrameTable
   readonly types: FrameTypes
   readonly meter: WorkMeter
-  /** True when mappings made on behalf of `pgOwner` may show frames of `realOwner`. */
-  mayMapFrames(pgOwner: number, realOwner: number): boolean
-  /** True for a domain that may choose cache attributes and map device memory. */
-  hasDevices(domid: number): boolean
-  /** Present TLB time, for stamps. */
-  tlbTime(): number
-  /** Low half of the entry for slot 256 of this domain's top-level tables; 0 for none. */
-  machineToPhysEntry(domid: number): number
-  /** True for a domain whose tables have three levels. */
-  hasPae(domid: number): boolean
-  /** Low half of what stands in a slot of the hypervisor's in a 32-bit guest's last level-2 table. */
-  compatSlot(slot: number): number
+  readonly domains: DomainRegistry
+  readonly tlb: TlbClock
+  readonly machineToPhys: MachineToPhys
 }
+
+/** True for a domain that may choose cache attributes and map device memory. */
+export const hasDevices = (domains: DomainRegistry, domid: number): boolean => domains.get(domid)?.privileged === true
+
+/** True for a domain whose tables have three levels. */
+const hasPae = (domains: DomainRegistry, domid: number): boolean => domains.get(domid)?.hasPae === true
+
+/** True when mappings made on behalf of `pgOwner` may show frames of `realOwner`. */
+const mayMapFrames = (domains: DomainRegistry, pgOwner: number, realOwner: number): boolean =>
+  domains.get(realOwner) !== undefined && domains.mayControl(pgOwner, realOwner)
+
+/** Low half of the entry for slot 256 of a domain's top-level tables; 0 for none. */
+const machineToPhysEntry = ({ domains, machineToPhys }: PageTableHost, domid: number): number =>
+  (domains.get(domid)?.hidesMachineToPhys === true ? machineToPhys.entryLow : 0)
 
 /** First and last slot of a top-level table that belong to the hypervisor. */
 export const XEN_SLOTS = { first: 256, last: 271 } as const
@@ -155,12 +163,12 @@ export class PageTables implements FrameContents, Stateful<FallingState> {
    */
   getLeaf(low: number, high: number, owners: LeafOwners): number {
     const { frames, host } = this
-    if (isForbiddenLeaf(low, host.hasDevices(owners.table))) return -ERRNO.EINVAL
+    if (isForbiddenLeaf(low, hasDevices(host.domains, owners.table))) return -ERRNO.EINVAL
     const mfn = entryFrame(low, high)
     if (!frames.isValid(mfn)) return isInvalidFrame(low, high) ? -ERRNO.EINVAL : -ERRNO.EPERM
     const owner = frames.owner[mfn]!
     if (owner !== owners.frame) {
-      if (owners.frame === owners.table || !host.mayMapFrames(owners.frame, owner)) return -ERRNO.EBUSY
+      if (owners.frame === owners.table || !mayMapFrames(host.domains, owners.frame, owner)) return -ERRNO.EBUSY
     }
     if (!frames.addReference(mfn)) return -ERRNO.EBUSY
     if ((low & PTE.WRITABLE) !== 0 && this.types.getType(mfn, FRAME_TYPE.WRITABLE) !== 0) {
@@ -222,7 +230,7 @@ export class PageTables implements FrameContents, Stateful<FallingState> {
   writeXenSlots(mfn: number): void {
     const base = (mfn << 10) + XEN_SLOTS.first * 2
     this.words.fill(0, base, base + (XEN_SLOTS.last - XEN_SLOTS.first + 1) * 2)
-    this.words[base] = this.host.machineToPhysEntry(this.frames.owner[mfn]!)
+    this.words[base] = machineToPhysEntry(this.host, this.frames.owner[mfn]!)
   }
 
   /** Shows or hides the machine-to-physical table in one top-level table. */
@@ -272,7 +280,7 @@ export class PageTables implements FrameContents, Stateful<FallingState> {
     let result: number
     if (type === FRAME_TYPE.L1) result = this.validateLeaves(mfn, domid)
     else if (type === FRAME_TYPE.SEGDESC) {
-      result = isValidDescriptorPage(this.words, mfn, this.host.hasPae(domid) ? RING_1 : RING_3) ? 0 : -ERRNO.EINVAL
+      result = isValidDescriptorPage(this.words, mfn, hasPae(this.host.domains, domid) ? RING_1 : RING_3) ? 0 : -ERRNO.EINVAL
       this.meter.charge(WORK.table + ENTRIES * WORK.entry)
     } else result = this.validateTables(mfn, { type, domid, from })
     this.host.memory.markWritten(mfn)
@@ -292,7 +300,7 @@ export class PageTables implements FrameContents, Stateful<FallingState> {
   private validateLeaves(mfn: number, domid: number): number {
     const { words } = this
     const base = mfn << 10
-    const isPae = this.host.hasPae(domid)
+    const isPae = hasPae(this.host.domains, domid)
     const owners = { table: domid, frame: domid, isPae }
     let present = 0
     for (let at = base; at < base + 1024; at += 2) {
@@ -323,7 +331,7 @@ export class PageTables implements FrameContents, Stateful<FallingState> {
     const { words, meter } = this
     const { type, domid, from } = what
     const level = levelOf(type)
-    const isPae = this.host.hasPae(domid)
+    const isPae = hasPae(this.host.domains, domid)
     if (isPae && level > 2 && !this.isPaeTop(mfn, level)) return -ERRNO.EINVAL
     const place = { parent: mfn, level, slot: from, domid, isPae }
     const added = addedTableBits(level, isPae)
@@ -359,7 +367,7 @@ export class PageTables implements FrameContents, Stateful<FallingState> {
   /** Writes the hypervisor's slots into the last level-2 table of a 32-bit guest. */
   private writeCompatSlots(mfn: number): void {
     for (let slot: number = COMPAT_XEN_SLOTS.first; slot <= COMPAT_XEN_SLOTS.last; slot += 1) {
-      this.words[(mfn << 10) + slot * 2] = this.host.compatSlot(slot)
+      this.words[(mfn << 10) + slot * 2] = this.host.machineToPhys.compat.slotLow(slot)
       this.words[(mfn << 10) + slot * 2 + 1] = 0
     }
   }
@@ -437,7 +445,7 @@ export class PageTables implements FrameContents, Stateful<FallingState> {
     const mfn = stack.pop()!
     const isRefused = frames.hasFlag(mfn, FRAME_FLAG.REFUSED)
     frames.flags[mfn]! &= ~(FRAME_FLAG.FALLING | FRAME_FLAG.REFUSED)
-    frames.stamp[mfn] = this.host.tlbTime()
+    frames.stamp[mfn] = this.host.tlb.now()
     if (isRefused) this.forget(mfn)
     else frames.typeCount[mfn]! -= 1
     frames.putPage(mfn)

@@ -11,7 +11,7 @@ import { levelOf } from '../../frames/frame-types.ts'
 import {
   addedTableBits, adjustLeafHigh, adjustLeafLow, isForbiddenLeaf, isForbiddenPaeTop, isForbiddenTable, isSameLeaf, isSameTable,
 } from './page-entries.ts'
-import { type LeafOwners, PAE_ENTRIES, type PageTables, isGuestSlot } from './page-tables.ts'
+import { type LeafOwners, PAE_ENTRIES, type PageTables, hasDevices, isGuestSlot } from './page-tables.ts'
 
 const KEPT = PTE.ACCESSED | PTE.DIRTY
 
@@ -40,7 +40,7 @@ export class PageUpdates {
       tables.putLeaf(oldLow, oldHigh)
       return 0
     }
-    if (isForbiddenLeaf(low, tables.host.hasDevices(options.table))) return -ERRNO.EINVAL
+    if (isForbiddenLeaf(low, hasDevices(tables.host.domains, options.table))) return -ERRNO.EINVAL
     const newHigh = options.isPae ? high : adjustLeafHigh(low, high)
     let newLow = options.isPae ? low : adjustLeafLow(low, newHigh)
     if (isSameLeaf(oldLow, oldHigh, newLow, newHigh)) {

@@ -2,7 +2,7 @@
  * nmi_op: the handler for non-maskable interrupts of a PV guest's first vCPU.
  * Reference: public/nmi.h; xen/arch/x86/pv/callback.c, register_guest_nmi_callback.
  */
-import { ERRNO, XENNMI, XennmiCallback } from '../../../abi/index.ts'
+import { ERRNO, type GuestAbi, XENNMI, XennmiCallback } from '../../../abi/index.ts'
 import { signedFromParts } from '../../../util/index.ts'
 import { VECTOR } from '../../../x86/index.ts'
 import type { HypercallRow } from '../../domains/hypercall.ts'
@@ -13,14 +13,14 @@ import { isGuestAddress } from '../../memory/guest-address.ts'
 import { paravirtualOf } from './paravirtual-vcpu.ts'
 
 /** Makes the row of nmi_op(command, argument) for guests whose kernel has the code segment `selector`. */
-export function nmiOp(selector: number): HypercallRow {
-  const scratch = new Scratch(XennmiCallback.size)
+export function nmiOp(selector: number, abi: GuestAbi): HypercallRow {
+  const { size, handlerAddress } = abi.of(XennmiCallback)
+  const scratch = new Scratch(size)
   const rows: Operations<typeof XENNMI, Operation> = {
     register_callback: {
       support: FULL,
       run: (caller, args) => {
-        if (!readInto(caller.access, args.address(1), scratch, XennmiCallback.size)) return -ERRNO.EFAULT
-        const { handlerAddress } = XennmiCallback
+        if (!readInto(caller.access, args.address(1), scratch, size)) return -ERRNO.EFAULT
         return registerNmi(caller, selector, { low: handlerAddress.low(scratch.view, 0), high: handlerAddress.high(scratch.view, 0) })
       },
     },

@@ -16,9 +16,6 @@ import type { VcpuExecution } from '../../execution/vcpu-execution.ts'
 import { FRAME_TYPE } from '../../frames/frame-table.ts'
 import { type EntryPoint, ParavirtualVcpu, setEntry } from './paravirtual-vcpu.ts'
 
-/** Where vcpu_info tells the address of the last page fault (arch.cr2). */
-const FAULT_ADDRESS = /* @__PURE__ */ VcpuInfo.arch.at(0)
-
 /** Bit of a trap's flags that masks events on entry. */
 const TRAP_MASKS_EVENTS = 4
 
@@ -62,6 +59,9 @@ export abstract class ParavirtualGuest extends ParavirtualVcpu implements GuestV
   }
   protected readonly vcpu: Vcpu
   private readonly parts: ParavirtualParts
+  /** Where vcpu_info tells the address of the last page fault (arch.cr2), as its guest lays it out. */
+  private readonly faultAddress: number
+  private readonly isLong: boolean
   private readonly trap: EntryPoint = { low: 0, high: 0 }
   private readonly exception = { kind: 'exception' as const, vector: 0, errorCode: 0, address: 0 }
   private readonly interrupt = { kind: 'interrupt' as const, vector: 0 }
@@ -71,6 +71,9 @@ export abstract class ParavirtualGuest extends ParavirtualVcpu implements GuestV
     super(processor)
     this.vcpu = vcpu
     this.parts = parts
+    const { abi } = vcpu.owner
+    this.faultAddress = abi.of(VcpuInfo).arch.at(0)
+    this.isLong = abi.width === 64
     this.privileged = { kind: 'privileged', request: processor.exit.request }
   }
 
@@ -169,8 +172,8 @@ export abstract class ParavirtualGuest extends ParavirtualVcpu implements GuestV
     const high = Math.floor(address / 0x1_0000_0000) >>> 0
     setEntry(this.cr2, address >>> 0, high)
     if (vcpu.infoAddress >= 0) {
-      view.setUint32(vcpu.infoAddress + FAULT_ADDRESS, address >>> 0, true)
-      if (!vcpu.owner.hasPae) view.setUint32(vcpu.infoAddress + FAULT_ADDRESS + 4, high, true)
+      view.setUint32(vcpu.infoAddress + this.faultAddress, address >>> 0, true)
+      if (this.isLong) view.setUint32(vcpu.infoAddress + this.faultAddress + 4, high, true)
     }
     // The guest is told which of its own modes it was, whatever that was to the processor.
     const code = this.inKernel ? errorCode & ~PAGE_FAULT.USER : errorCode | PAGE_FAULT.USER

@@ -3,7 +3,7 @@
  * Reference: xen/arch/x86/pv/callback.c, misc-hypercalls.c, descriptor-tables.c; public/xen.h.
  */
 import {
-  CALLBACKF, CALLBACKOP, CALLBACKTYPE, CallbackRegister, CallbackUnregister, ERRNO, FIRST_RESERVED_GDT_ENTRY, FLAT, SEGBASE,
+  CALLBACKF, CALLBACKOP, CALLBACKTYPE, CallbackRegister, CallbackUnregister, ERRNO, FIRST_RESERVED_GDT_ENTRY, FLAT, NATIVE, SEGBASE,
   TrapInfo,
 } from '../../../abi/index.ts'
 import { isCanonical, signedFromParts } from '../../../util/index.ts'
@@ -241,6 +241,6 @@ export function pvHypercalls(parts: PvHypercallParts): HypercallRow[] {
     row('set_gdt', 'public/arch-x86/xen.h; do_set_gdt', setGdt(parts)),
     row('stack_switch', 'public/xen.h; do_stack_switch', stackSwitch),
     row('set_callbacks', 'public/xen.h; do_set_callbacks', setCallbacks),
-    ...registerHypercalls(), setSegmentBaseOp(parts), callbackOp(scratch), nmiOp(FLAT.KERNEL_CS64),
+    ...registerHypercalls(), setSegmentBaseOp(parts), callbackOp(scratch), nmiOp(FLAT.KERNEL_CS64, NATIVE),
   ]
 }

@@ -52,6 +52,8 @@ export interface InstructionRow {
   readonly exact: number | undefined
   readonly name: string
   readonly operands: readonly string[]
+  /** What each operand is. */
+  readonly kinds: readonly OperandKind[]
   readonly lock: boolean
   readonly repeat: 'rep' | 'repcc' | undefined
   readonly mode: 'i64' | 'o64' | undefined
@@ -97,7 +99,7 @@ export interface VexTraits {
 
 const SPEC = /^(?:(np|66|f3|f2)\+)?([0-9a-f]{2})(?:-([0-9a-f]{2}))?(?:\/([0-7]))?([mr])?(?::([0-9a-f]{2}))?$/
 
-const stands = (code: string, place: OperandKind['place']): boolean => operandKind(code)?.place === place
+const stands = (code: string, place: OperandKind['place']): boolean => operandKind(code).place === place
 
 /** Sizes of operands that follow VEX.L. */
 const FOLLOWS_LENGTH = /^[A-Z][xhfe]$/
@@ -137,7 +139,7 @@ export function parseRow({ map, level, usualFeature }: MapTraits, line: string):
   const has = (attribute: string): boolean => attributes.includes(attribute)
   const feature = attributes.find(isCpuFeature) ?? usualFeature
   return {
-    map, opcode: parseInt(first!, 16), lastOpcode: parseInt(last ?? first!, 16), name, operands,
+    map, opcode: parseInt(first!, 16), lastOpcode: parseInt(last ?? first!, 16), name, operands, kinds: operands.map(operandKind),
     prefix: prefix as MandatoryPrefix | undefined,
     reg: reg === undefined ? undefined : Number(reg),
     mod: mod as 'm' | 'r' | undefined,

@@ -5,7 +5,6 @@
  * Records: SHAPES.operands, with the first operand in `addend` and the second in `source`; the displacement tells handlers of
  * 256 bits.
  */
-import { operandKind } from '../decode/operand-codes.ts'
 import { LANE_ACCESS } from '../layout/lane-access.ts'
 import { FMA_CONTROL } from '../layout/fma-control.ts'
 import { MODE, SEGMENT_SLOT, SLOT } from '../layout/state.ts'
@@ -20,7 +19,6 @@ const TEMPORARY = VECTOR_UNIT.temporary
 /** Units from a register's lower half to its upper one. */
 const UPPER = UPPER_HALF / 16
 const register = (number: number): number => VECTOR_UNIT.xmm + number
-const placeOf = (code: string): string | undefined => operandKind(code)?.place
 
 /** Whether the instruction's registers are of 256 bits; of scalars VEX.L says nothing. */
 const isLong = ({ instruction: { row, vexLength } }: Lifter): boolean => vexLength === 1 && row.vex!.usesLength
@@ -55,9 +53,9 @@ const checked = (lift: Lift): Lift => (l) => {
 
 /** Sets destination, first and second operand as the row names them; without a first one it is the second too. */
 function setOperands(l: Lifter): void {
-  const { operands } = l.instruction.row
-  const isShift = placeOf(operands[0]!) === 'vvvv'
-  const from = source(l, operands.find((code) => placeOf(code) === 'rm')!)
+  const { operands, kinds } = l.instruction.row
+  const isShift = kinds[0]!.place === 'vvvv'
+  const from = source(l, operands[kinds.findIndex(({ place }) => place === 'rm')]!)
   l.fields.destination = register(isShift ? l.instruction.vvvv : l.instruction.reg)
   l.fields.source = from
   l.fields.addend = !isShift && l.instruction.row.vex!.usesSecond ? register(l.instruction.vvvv) : from
@@ -102,7 +100,7 @@ const copy = (l: Lifter, to: number, from: number): void => halves(l, to, from, 
 /** VMOVAPS and its like: whole registers, aligned in memory or not. */
 const move: Lift = (l) => {
   const i = l.instruction
-  const toRm = placeOf(i.row.operands[0]!) === 'rm'
+  const toRm = i.row.kinds[0]!.place === 'rm'
   if (!i.isMemory) return copy(l, register(toRm ? i.rm : i.reg), register(toRm ? i.reg : i.rm))
   const kind = loadOf(l, i.row.operands[toRm ? 0 : 1]!)
   l.fields.register = register(i.reg)
@@ -112,7 +110,7 @@ const move: Lift = (l) => {
 /** VMOVSS and VMOVSD: a load clears the rest, a move between registers takes it from the first operand. */
 const moveScalar = (size: 32 | 64): Lift => (l) => {
   const i = l.instruction
-  const toRm = placeOf(i.row.operands[0]!) === 'rm'
+  const toRm = i.row.kinds[0]!.place === 'rm'
   if (i.isMemory) {
     l.fields.register = register(i.reg)
     return l.emitMemory(toRm ? `vstore.${size}.m` : `vvload.${size}z.m`)
@@ -279,7 +277,7 @@ const masked = (dataBytes: 4 | 8): Lift => (l) => {
   l.fields.destination = l.fields.source = register(l.instruction.reg)
   l.fields.addend = register(l.instruction.vvvv)
   l.fields.displacement = access
-  l.handler(placeOf(l.instruction.row.operands[0]!) === 'rm' ? 'masked-store' : 'masked-load')
+  l.handler(l.instruction.row.kinds[0]!.place === 'rm' ? 'masked-store' : 'masked-load')
 }
 
 /** Gathers: elements and indices of so many bytes. */

@@ -1,9 +1,7 @@
 /** Lifters of BMI1, BMI2, LZCNT and MOVBE. Those with a VEX prefix need nothing of the kernel. */
-import { operandKind } from '../decode/operand-codes.ts'
 import { SLOT } from '../layout/state.ts'
 import type { Lift, Lifter } from './lifter.ts'
 
-const placeOf = (code: string): string | undefined => operandKind(code)?.place
 /** Slot of the register in VEX.vvvv. */
 const secondSlot = (l: Lifter): number => l.instruction.vvvv * 8
 
@@ -11,7 +9,7 @@ const secondSlot = (l: Lifter): number => l.instruction.vvvv * 8
 const withVex = (name: string, kind: 'rr' | 'rrr' | 'rri'): Lift => (l) => {
   const size = l.size('Ey')
   const slot = l.source(size)
-  const isSecond = placeOf(l.instruction.row.operands[0]!) === 'vvvv'
+  const isSecond = l.instruction.row.kinds[0]!.place === 'vvvv'
   l.fields.destination = isSecond ? secondSlot(l) : l.regSlot(size)
   l.fields.source = slot
   l.fields.addend = secondSlot(l)
@@ -30,7 +28,7 @@ const count = (name: string): Lift => (l) => {
 /** MOVBE between a register and memory. */
 const reversed: Lift = (l) => {
   const size = l.instruction.operandSize
-  const isStore = placeOf(l.instruction.row.operands[0]!) === 'rm'
+  const isStore = l.instruction.row.kinds[0]!.place === 'rm'
   const slot = isStore ? l.regSlot(size) : l.source(size)
   l.fields.destination = isStore ? SLOT.t0 : l.regSlot(size)
   l.fields.source = slot

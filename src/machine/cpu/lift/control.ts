@@ -8,17 +8,18 @@ import { reads, writes } from './access.ts'
 import type { Lift, Lifter } from './lifter.ts'
 
 const push: Lift = (l) => {
-  const [code] = l.instruction.row.operands as [string]
+  const { operands: [code], kinds } = l.instruction.row
+  const { place } = kinds[0]!
   const size = l.instruction.operandSize
-  if (code.charAt(0) === 'I') {
+  if (place === 'immediate') {
     l.fields.immediate = l.instruction.immediate
     return l.emit(`push.${size}.i`)
   }
-  if (code.charAt(0) === 'Z') l.fields.register = l.opcodeSlot(size)
-  else if (code.charAt(0) === 'E') l.fields.register = l.source(size)
+  if (place === 'opcode') l.fields.register = l.opcodeSlot(size)
+  else if (place === 'rm') l.fields.register = l.source(size)
   else {
     l.fields.destination = SLOT.t0
-    l.emit(`selector.${SEGMENT_NUMBER[code]!}`)
+    l.emit(`selector.${SEGMENT_NUMBER[code!]!}`)
   }
   l.emit(`push.${size}.r`)
 }
@@ -26,9 +27,10 @@ const push: Lift = (l) => {
 const SEGMENT_NUMBER: Readonly<Record<string, number>> = { es: 0, cs: 1, ss: 2, ds: 3, fs: 4, gs: 5 }
 
 const pop: Lift = (l) => {
-  const [code] = l.instruction.row.operands as [string]
+  const { operands: [code], kinds } = l.instruction.row
+  const { place } = kinds[0]!
   const size = l.instruction.operandSize
-  if (code.charAt(0) === 'E' && l.instruction.isMemory) {
+  if (place === 'rm' && l.instruction.isMemory) {
     const i = l.instruction
     // The address is that behind the pop; one that is cut short is worked out before it.
     const early = i.addressSize < l.codeSize || l.isChecked(l.segmentOf(SEGMENT.ss))
@@ -37,20 +39,20 @@ const pop: Lift = (l) => {
     if (l.segmented) l.emit(`peek.${size}`)
     return l.emitMemory(`pop.${size}.m`)
   }
-  const segment = SEGMENT_NUMBER[code]
+  const segment = SEGMENT_NUMBER[code!]
   if (segment !== undefined) {
     l.fields.destination = SLOT.t0
     l.fields.segment = segment
     return l.finalHandler(`pop-segment.${size}`)
   }
-  l.fields.destination = code.charAt(0) === 'Z' ? l.opcodeSlot(size) : l.rmSlot(size)
+  l.fields.destination = place === 'opcode' ? l.opcodeSlot(size) : l.rmSlot(size)
   l.emit(`pop.${size}.r`)
 }
 
 /** Branches of 64-bit code whose targets are cut to 16 bits. */
 function shortBranch(l: Lifter): void {
   const { row, opcode, immediate, addressSize } = l.instruction
-  const isOperand = row.operands[0]?.charAt(0) === 'E'
+  const isOperand = row.kinds[0]?.place === 'rm'
   if (isOperand) l.fields.register = l.source(16)
   l.fields.condition = opcode & 15
   l.fields.isRegister = isOperand ? 1 : 0
@@ -65,10 +67,10 @@ const near = (usual: Lift): Lift => (l) => (isShort(l) ? shortBranch(l) : usual(
 
 /** CALL and JMP, near. */
 const transfer = (name: 'call' | 'jmp'): Lift => (l) => {
-  const [code] = l.instruction.row.operands as [string]
+  const { names } = l.instruction.row.kinds[0]!
   const size = l.instruction.operandSize
-  if (code.charAt(0) === 'A') return farPointer(l, name)
-  if (code.charAt(0) === 'J') {
+  if (names === 'far') return farPointer(l, name)
+  if (names === 'target') {
     l.fields.register = 0
     l.fields.displacement = l.instruction.immediate
     l.fields.immediate = 0

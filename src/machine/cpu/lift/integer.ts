@@ -1,6 +1,7 @@
 /** Lifters of integer instructions: moves, arithmetic, shifts, multiplication, bits. */
 import type { Size } from '../emit/binder.ts'
 import { CONDITIONS, SEGMENT } from '../../../x86/index.ts'
+import type { OperandKind } from '../decode/operand-codes.ts'
 import { SEGMENT_USE } from '../layout/segment-access.ts'
 import { SLOT } from '../layout/state.ts'
 import { BINARY } from '../uops/arithmetic.ts'
@@ -28,32 +29,37 @@ const formNames = (name: string, size: Size): FormNames => {
 function binary(name: string): Lift {
   const names = { 8: formNames(name, 8), 16: formNames(name, 16), 32: formNames(name, 32), 64: formNames(name, 64) }
   return (l) => {
-    const [first, second] = l.instruction.row.operands as [string, string]
-    const size = l.size(first)
+    const { operands, kinds } = l.instruction.row
+    const size = l.size(operands[0]!)
     const { rr, ri, rm, mr, mi } = names[size]
-    const kind = second.charAt(0)
-    if (kind === 'I') {
+    const source = kinds[1]!.place
+    if (source === 'immediate') {
+      const isRm = kinds[0]!.place === 'rm'
       l.fields.immediate = l.instruction.immediate
-      if (first.charAt(0) === 'E' && l.instruction.isMemory) return l.emitMemory(mi)
-      l.fields.destination = first.charAt(0) === 'E' ? l.rmSlot(size) : 0
+      if (isRm && l.instruction.isMemory) return l.emitMemory(mi)
+      l.fields.destination = isRm ? l.rmSlot(size) : 0
       return l.emit(ri)
     }
     l.fields.destination = l.regSlot(size)
-    if (l.instruction.isMemory) return l.emitMemory(kind === 'G' ? mr : rm)
+    if (l.instruction.isMemory) return l.emitMemory(source === 'reg' ? mr : rm)
     l.fields.source = l.rmSlot(size)
-    if (kind === 'G') [l.fields.destination, l.fields.source] = [l.fields.source, l.fields.destination]
+    if (source === 'reg') [l.fields.destination, l.fields.source] = [l.fields.source, l.fields.destination]
     l.emit(rr)
   }
 }
 
 const plainMove = /* @__PURE__ */ binary('mov')
 
+/** An absolute address that stands in the code. */
+const isOffset = ({ place, names }: OperandKind): boolean => place === 'immediate' && names === 'memory'
+
 const move: Lift = (l) => {
-  const [first, second] = l.instruction.row.operands as [string, string]
-  if (first === 'Sw') return loadSegment(l)
-  if (second === 'Sw') return storeSegment(l)
-  if (first.charAt(0) === 'Z') return moveImmediate(l, first)
-  if (first.charAt(0) === 'O' || second.charAt(0) === 'O') return moveOffset(l)
+  const { operands, kinds } = l.instruction.row
+  const [to, from] = kinds as [OperandKind, OperandKind]
+  if (to.names === 'segment') return loadSegment(l)
+  if (from.names === 'segment') return storeSegment(l)
+  if (to.place === 'opcode') return moveImmediate(l, operands[0]!)
+  if (isOffset(to) || isOffset(from)) return moveOffset(l)
   plainMove(l)
 }
 
@@ -70,8 +76,7 @@ function moveImmediate(l: Lifter, code: string): void {
 
 /** MOV between the accumulator and an absolute address. */
 function moveOffset(l: Lifter): void {
-  const [first] = l.instruction.row.operands as [string, string]
-  const load = first.charAt(0) !== 'O'
+  const load = isOffset(l.instruction.row.kinds[1]!)
   const size = (l.instruction.opcode & 1) === 0 ? 8 : l.instruction.operandSize
   l.fields.destination = SLOT.t2
   l.fields.displacement = l.instruction.immediate
@@ -135,13 +140,13 @@ const lea: Lift = (l) => {
 }
 
 const exchange: Lift = (l) => {
-  const [first, second] = l.instruction.row.operands as [string, string]
-  const size = l.size(first)
-  if (first.charAt(0) === 'Z') {
+  const { operands, kinds } = l.instruction.row
+  const size = l.size(operands[0]!)
+  if (kinds[0]!.place === 'opcode') {
     // 90 is NOP, not an exchange of eax with itself, which would clear the upper half.
     if (l.instruction.opcode === 0x90 && (l.instruction.rex & 1) === 0) return l.emit('nop')
     l.fields.destination = l.opcodeSlot(size)
-    l.fields.source = second === 'rAX' ? 0 : l.regSlot(size)
+    l.fields.source = operands[1] === 'rAX' ? 0 : l.regSlot(size)
     return l.emit(`xchg.${size}.rr`)
   }
   readModifyWrite(`xchg.${size}.rr`, size)(l)
@@ -157,9 +162,9 @@ const readModifyWrite = (micro: string, size: Size): Lift => (l) =>
 
 /** One E operand, changed in place. */
 const unary = (name: string): Lift => (l) => {
-  const [code] = l.instruction.row.operands as [string]
-  const size = l.size(code)
-  if (code.charAt(0) === 'Z') {
+  const { operands, kinds } = l.instruction.row
+  const size = l.size(operands[0]!)
+  if (kinds[0]!.place === 'opcode') {
     l.fields.destination = l.opcodeSlot(size)
     return l.emit(`${name}.${size}.r`)
   }

@@ -15,9 +15,9 @@ import type { Lift, Lifter } from './lifter.ts'
 import { X87_LIFTERS } from './x87.ts'
 
 const TEMPORARY = VECTOR_UNIT.temporary
-const isMmx = (code: string): boolean => operandKind(code)?.names === 'mmx'
+const isMmx = (code: string): boolean => operandKind(code).names === 'mmx'
 /** True for the operand in ModRM.rm, which may be memory. */
-const isRm = (code: string): boolean => operandKind(code)?.place === 'rm'
+const isRm = (code: string): boolean => operandKind(code).place === 'rm'
 
 const xmm = (number: number): number => VECTOR_UNIT.xmm + number
 const mmx = (number: number): number => VECTOR_UNIT.mmx + (number & 7)

@@ -45,8 +45,8 @@ function operandBytes(l: Lifter, name: string, code: string): number {
 
 const x87 = (name: string): Lift => (l) => {
   if ((l.floatUnit & (MODE.SWITCHED | MODE.EMULATED)) !== 0) return l.finalHandler('nm')
-  const { operands } = l.instruction.row
-  const memory = operands.find((code) => code.charAt(0) === 'M')
+  const { operands, kinds } = l.instruction.row
+  const memory = operands.find((_, index) => kinds[index]!.names === 'memory')
   if (memory !== undefined) {
     const use = WRITES.has(name) ? SEGMENT_USE.WRITE : SEGMENT_USE.READ
     const access = { bytes: operandBytes(l, name, memory), use }

@@ -3,20 +3,20 @@
  * exits. A budget is handed out in slices, because V8 replaces the interpreter's first, slow compilation only between
  * two calls.
  */
-import { CR4, DR6, PAGE_SIZE, RFLAGS, VECTOR, hasErrorCode } from '../../../x86/index.ts'
+import { CR4, DR6, RFLAGS, VECTOR, hasErrorCode } from '../../../x86/index.ts'
 import type { CpuidAnswer } from '../../../x86/index.ts'
-import { SeededRandom, XenError, signedFromParts } from '../../../util/index.ts'
+import { SeededRandom, XenError } from '../../../util/index.ts'
 import type { CacheInspection, CodeInspection } from '../../interface/inspection.ts'
 import { EXIT } from '../../interface/processor.ts'
 import type { ExitReason, ProcessorExit, ProcessorOptions, VirtualisedProcessor } from '../../interface/processor.ts'
 import type { ProcessorProfile } from '../../interface/profile.ts'
 import type { ProcessorState } from '../../interface/saved-state.ts'
 import type { Trace, TraceHooks } from '../../interface/trace.ts'
-import { FRAME_RIGHT } from '../../interface/sources.ts'
 import { queryProcessor } from '../cpuid/cpuid.ts'
 import type { Topology } from '../cpuid/cpuid.ts'
 import { DeviceAccess } from './device-access.ts'
 import type { HostDevices } from './device-access.ts'
+import { FaultReport } from './fault-report.ts'
 import { StoreAside } from './store-aside.ts'
 import { Core } from '../core/core.ts'
 import { CoreSystemView } from './system-view.ts'
@@ -33,7 +33,7 @@ import { BlockFetcher } from './fetch.ts'
 import { CoreRegisters } from './registers.ts'
 import { reset, startUp } from './reset.ts'
 import { loadState, saveState } from '../saved/processor-state.ts'
-import { ACCESS, NESTED_FAULT, NOT_CANONICAL, PHYSICAL_FAULT, STATUS, State, isUndone } from '../layout/state.ts'
+import { ACCESS, PHYSICAL_FAULT, STATUS, State, isUndone } from '../layout/state.ts'
 import { Boundary } from '../system/boundary.ts'
 import { notePageFault } from '../system/delivery.ts'
 import { NO_PORTS } from '../system/ports.ts'
@@ -59,7 +59,7 @@ export class MachineProcessor implements VirtualisedProcessor {
   private readonly release: () => void
   private readonly topology: Topology
   private readonly result = { reason: EXIT.BUDGET as ExitReason, vector: 0, errorCode: 0, address: 0 }
-  private readonly physicalAccess = { address: 0, access: 'read', isPresent: false, isTable: false }
+  private readonly faults: FaultReport
   private readonly fetcher: BlockFetcher
   private readonly boundary: Boundary
   private readonly aside: StoreAside
@@ -91,11 +91,12 @@ export class MachineProcessor implements VirtualisedProcessor {
     })
     this.system = new CoreSystemView(this.core)
     this.registers = new CoreRegisters(this.core)
-    this.exit = Object.assign(this.result, { request: this.core.outside.request, physical: this.physicalAccess }) as unknown as ProcessorExit
     this.fetcher = new BlockFetcher(this.core, engine)
     this.boundary = new Boundary(this.core, this.result)
     this.aside = new StoreAside(this.core)
     this.devices = new DeviceAccess(this.core)
+    this.faults = new FaultReport(this.core, this.result, { devices: this.devices, stackFaults: engine.stackFaults })
+    this.exit = Object.assign(this.result, { request: this.core.outside.request, physical: this.faults.physical }) as unknown as ProcessorExit
     this.slice = engine.compiler?.slice ?? SLICE
     reset(this.core)
     engine.attach(this.core)
@@ -125,7 +126,7 @@ export class MachineProcessor implements VirtualisedProcessor {
       const isStepping = core.attention.isDue
       if (isStepping) {
         const reason = this.boundary.attend()
-        if (reason === EXIT.PHYSICAL) this.notePhysical()
+        if (reason === EXIT.PHYSICAL) this.faults.notePhysical()
         if (reason !== undefined) return this.finish(reason)
         if (this.boundary.hasDelivered) block = 0
         if (core.debug.isTraced && this.boundary.left > 0 && this.consultTracer()) return this.finish(EXIT.DEBUG)
@@ -246,43 +247,12 @@ export class MachineProcessor implements VirtualisedProcessor {
   /** The exit that a fault leads to; undefined when it has been delivered. */
   private fault(status: number): ExitReason | undefined {
     const { core } = this
-    if (State.faultVector.get(core.registers.view, core.registers.base) === PHYSICAL_FAULT) return this.notePhysical()
-    this.takeFault(status)
+    if (State.faultVector.get(core.registers.view, core.registers.base) === PHYSICAL_FAULT) return this.faults.notePhysical()
+    this.faults.take(status)
     this.boundary.tellException()
     if (!core.bare) return EXIT.EXCEPTION
     const reason = this.boundary.deliverFault()
-    return reason === EXIT.PHYSICAL ? this.notePhysical() : reason
-  }
-
-  /** Describes the access to physical memory that led nowhere. */
-  private notePhysical(): ExitReason {
-    const { view, base } = this.core.registers
-    const code = State.faultCode.get(view, base)
-    const linear = signedFromParts(State.faultAddress.low(view, base), State.faultAddress.high(view, base))
-    const isTable = (code & NESTED_FAULT.TABLE) !== 0
-    const page = State.physicalFault.get(view, base)
-    const address = isTable ? page : (page | (State.faultAddress.low(view, base) & (PAGE_SIZE - 1))) >>> 0
-    const rights = code & NESTED_FAULT.RIGHTS
-    const access = (rights & FRAME_RIGHT.WRITE) !== 0 ? 'write' : rights === FRAME_RIGHT.EXECUTE ? 'execute' : 'read'
-    Object.assign(this.physicalAccess, { address, access, isTable, isPresent: (code & NESTED_FAULT.PRESENT) !== 0 })
-    this.devices.note(linear, address)
-    return EXIT.PHYSICAL
-  }
-
-  /** Copies the fault out of the state. */
-  private takeFault(status: number): void {
-    const { core } = this
-    const { view, base } = core.registers
-    this.result.vector = State.faultVector.get(view, base)
-    this.result.errorCode = State.faultCode.get(view, base)
-    if (this.result.errorCode === NOT_CANONICAL) {
-      this.result.errorCode = 0
-      const record = State.record.get(view, base)
-      if (status !== STATUS.NEED_BLOCK && this.engine.stackFaults.usesStack(core, record)) this.result.vector = VECTOR.SS
-    }
-    const page = this.result.vector === VECTOR.PF
-    this.result.address = page
-      ? signedFromParts(State.faultAddress.low(view, base), State.faultAddress.high(view, base)) : 0
+    return reason === EXIT.PHYSICAL ? this.faults.notePhysical() : reason
   }
 
   private finish(reason: ExitReason): ExitReason {
@@ -333,7 +303,7 @@ export class MachineProcessor implements VirtualisedProcessor {
     const { view, base } = core.registers
     if (isDone || status.last !== STATUS.FAULT || this.devices.hasRefused) return isDone
     if (State.faultVector.get(view, base) === PHYSICAL_FAULT) return false
-    this.takeFault(status.last)
+    this.faults.take(status.last)
     const { vector, errorCode } = this.result
     if (vector === VECTOR.PF) notePageFault(core.registers)
     this.raise(vector, hasErrorCode(vector) ? errorCode : undefined)

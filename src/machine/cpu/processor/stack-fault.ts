@@ -45,8 +45,8 @@ export class StackFaults {
 function namesStack(i: Instruction, atSource: boolean): boolean {
   if (i.segment !== NO_SEGMENT) {
     if (i.segment !== SEGMENT.ss) return false
-    const toDestination = i.row.operands.some((operand) => operand.charAt(0) === 'Y')
-    return !toDestination || (atSource && i.row.operands.some((operand) => operand.charAt(0) === 'X'))
+    const toDestination = i.row.kinds.some(({ place }) => place === 'rdi')
+    return !toDestination || (atSource && i.row.kinds.some(({ place }) => place === 'rsi'))
   }
   return i.isMemory && (i.base === GPR.rsp || i.base === GPR.rbp)
 }

@@ -2,7 +2,7 @@
  * A disk in libxl's JSON: what xl of 4.17 writes, in its order, defaults left out.
  * Reference: tools/libs/light/libxl_types.idl, libxl_device_disk.
  */
-import * as z from 'zod'
+import * as z from 'zod/mini'
 import { parseVirtualDevice } from '../../../drivers/index.ts'
 import { jsonBool, jsonFlag, present, unlessDefault } from '../saved-fields.ts'
 import type { DeviceSaved } from '../described-device.ts'
@@ -12,11 +12,11 @@ const text = /* @__PURE__ */ z.string()
 const number = /* @__PURE__ */ z.number()
 
 const schema = /* @__PURE__ */ z.object({
-  backend_domname: text.optional(), pdev_path: text.optional(), vdev: text,
-  backend: z.enum(['unknown', 'phy', 'tap', 'qdisk', 'standalone']).optional(),
-  format: z.enum(['unknown', 'raw', 'qcow', 'qcow2', 'vhd', 'qed', 'empty']).optional(),
-  script: text.optional(), readwrite: number.optional(), is_cdrom: number.optional(), direct_io_safe: jsonBool.optional(),
-  discard_enable: jsonBool.optional(), trusted: jsonBool.optional(),
+  backend_domname: z.optional(text), pdev_path: z.optional(text), vdev: text,
+  backend: z.optional(z.enum(['unknown', 'phy', 'tap', 'qdisk', 'standalone'])),
+  format: z.optional(z.enum(['unknown', 'raw', 'qcow', 'qcow2', 'vhd', 'qed', 'empty'])),
+  script: z.optional(text), readwrite: z.optional(number), is_cdrom: z.optional(number), direct_io_safe: z.optional(jsonBool),
+  discard_enable: z.optional(jsonBool), trusted: z.optional(jsonBool),
 })
 
 /** Disks of a saved domain. */

@@ -2,28 +2,30 @@
  * A network interface in libxl's JSON: what xl of 4.17 writes, in its order, defaults left out.
  * Reference: tools/libs/light/libxl_types.idl, libxl_device_nic.
  */
-import * as z from 'zod'
+import * as z from 'zod/mini'
 import { jsonBool, jsonFlag, present, unlessDefault } from '../saved-fields.ts'
 import type { DeviceSaved } from '../described-device.ts'
 import type { NicConfig } from './nic-specification.ts'
 
 const text = /* @__PURE__ */ z.string()
+const count = /* @__PURE__ */ z.int().check(/* @__PURE__ */ z.minimum(0))
+const word = /* @__PURE__ */ count.check(/* @__PURE__ */ z.maximum(0xffff))
 
 const schema = /* @__PURE__ */ z.object({
-  backend_domname: text.optional(),
-  devid: z.int().min(0).max(0xffff).optional(),
-  mtu: z.int().min(0).max(0xffff).optional(),
-  model: text.optional(),
-  mac: text.optional(),
-  ip: text.optional(),
-  bridge: text.optional(),
-  ifname: text.optional(),
-  script: text.optional(),
-  rate_bytes_per_interval: z.int().min(0).optional(),
-  rate_interval_usecs: z.int().min(0).optional(),
-  gatewaydev: text.optional(),
-  vlan: text.optional(),
-  trusted: jsonBool.optional(),
+  backend_domname: z.optional(text),
+  devid: z.optional(word),
+  mtu: z.optional(word),
+  model: z.optional(text),
+  mac: z.optional(text),
+  ip: z.optional(text),
+  bridge: z.optional(text),
+  ifname: z.optional(text),
+  script: z.optional(text),
+  rate_bytes_per_interval: z.optional(count),
+  rate_interval_usecs: z.optional(count),
+  gatewaydev: z.optional(text),
+  vlan: z.optional(text),
+  trusted: z.optional(jsonBool),
 })
 
 /** Network interfaces of a saved domain. */

@@ -34,7 +34,7 @@ describe('control flow', () => {
 })
 
 describe('the instruction budget is exact', () => {
-  test('what a run executes is what it counts, wherever its own slices fall', () => {
+  test('what a run executes is what it counts, wherever its own slices fall', { timeout: 60_000 }, () => {
     const block = `again: ${'inc %rax;'.repeat(19)} jmp again`
     for (let length = 400_000 - 3; length < 400_000 + 70; length += 1) {
       const b = bench()

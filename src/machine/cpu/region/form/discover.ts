@@ -7,7 +7,7 @@ import { PAGE_SIZE } from '../../../../x86/index.ts'
 import { BLOCK, IP, RECORD } from '../../layout/record.ts'
 import { MODE } from '../../layout/state.ts'
 import { FARTHEST } from './exit-word.ts'
-import type { Carriage, MicroProfiles } from './micro-profiles.ts'
+import type { Carriage, FlagNeed, MicroProfiles } from './micro-profiles.ts'
 import type { BlockEnd, CodeSource, Refusal, Region, RegionBlock, RegionInstruction, RegionPage } from './region.ts'
 
 /** Most pages that one region's code lies in: all of them are looked at again after a flush. */
@@ -22,6 +22,7 @@ export interface DiscoverOptions {
 interface Found extends RegionInstruction {
   readonly end: number
   readonly ends: BlockEnd
+  readonly flags: FlagNeed
   readonly target: number | undefined
 }
 
@@ -127,18 +128,21 @@ class Search {
     const ip = view.getUint16(first + RECORD.ip, true)
     const length = ip >>> IP.LENGTH
     let ends: Carriage = 'next'
+    let flags: FlagNeed = 'none'
     let record = first
     for (;;) {
       const number = view.getUint16(record + RECORD.number, true)
       if (number === 0 || view.getUint16(record + RECORD.ip, true) !== ip) break
-      ends = this.profiles.of(number).carriage
+      const profile = this.profiles.of(number)
+      ends = profile.carriage
       if (ends === 'refused') return undefined
+      if (flags === 'none') flags = profile.flags
       record += RECORD.bytes
     }
     const hasTarget = ends === 'conditional' || ends === 'branch' || ends === 'call'
     const target = hasTarget
       ? rip + length + view.getInt32(record - RECORD.bytes + RECORD.displacement, true) : undefined
-    return { rip, length, first, end: record, ends, target }
+    return { rip, length, first, end: record, ends, target, flags }
   }
 
   /** Follows an instruction's targets; true when the walk goes on behind it. */
@@ -168,7 +172,8 @@ class Search {
         instructions.push(following)
         last = following
       }
-      blocks.push({ rip: leader, instructions, end: last.ends, target: last.target, next: last.rip + last.length })
+      const needsFlags = instructions.find(({ flags }) => flags !== 'none')?.flags === 'needs'
+      blocks.push({ rip: leader, instructions, end: last.ends, target: last.target, next: last.rip + last.length, needsFlags })
     }
     return blocks
   }

@@ -3,6 +3,7 @@
  * and how it ends a basic block, which registers it uses, and whether it moves them far.
  */
 import { GPR } from '../../../../x86/index.ts'
+import { ARITHMETIC_FLAGS } from '../../layout/flag-word.ts'
 import { RECORD } from '../../layout/record.ts'
 import type { MicroFacts } from '../../uops/facts.ts'
 import type { Emit, Micro } from '../../uops/micro.ts'
@@ -18,11 +19,16 @@ export type Carriage = BlockEnd | 'refused'
  */
 export type Movement = 'step' | 'by-immediate' | 'by-displacement' | 'stack' | 'anywhere'
 
+/** How a micro-operation, or code, first meets the arithmetic flags. */
+export type FlagNeed = 'none' | 'sets' | 'needs'
+
 /** The profile of a micro-operation; of a pair it is that of the first half, as the second one has a record of its own. */
 export interface MicroProfile {
   readonly facts: MicroFacts
   readonly emit: Emit
   readonly carriage: Carriage
+  /** What it does first with the arithmetic flags: leaves them alone, sets all of them, or needs what they were before. */
+  readonly flags: FlagNeed
   /** It throws its result away. */
   readonly isComparison: boolean
   /** General registers known by number that it reads and writes, as bits; and where its record names others. */
@@ -61,11 +67,14 @@ export function profileOf(micro: Micro): MicroProfile {
   const fields = (use: 'read' | 'write'): number[] =>
     facts.operands.filter((operand) => operand.file === 'general' && operand.use === use).map(({ field }) => RECORD[field])
   return {
-    facts, emit, carriage: carriageOf(single), isComparison: parts[0] === 'cmp' || parts[0] === 'test',
+    facts, emit, carriage: carriageOf(single), flags: flagNeed(facts), isComparison: parts[0] === 'cmp' || parts[0] === 'test',
     read: facts.read & GENERAL, written: facts.written & GENERAL, readFields: fields('read'), writtenFields: fields('write'),
     movement: movementOf(single), bounds: boundsOf(single),
   }
 }
+
+const flagNeed = ({ flagsRead, flagsWritten, flagsOverwritten }: MicroFacts): FlagNeed =>
+  ((flagsRead | flagsWritten) === 0 ? 'none' : flagsRead === 0 && flagsOverwritten === ARITHMETIC_FLAGS ? 'sets' : 'needs')
 
 /** A call writes its return address, a return reads it. */
 const stackUse = ({ memory }: MicroFacts): 'read' | 'write' | undefined => {

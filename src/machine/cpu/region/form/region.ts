@@ -29,6 +29,8 @@ export interface RegionBlock {
   readonly target: number | undefined
   /** Address behind the last instruction. */
   readonly next: number
+  /** It begins by asking for flags that whoever came before has set. */
+  readonly needsFlags: boolean
 }
 
 /** A page that a region's code lies in. */

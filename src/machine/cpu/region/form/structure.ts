@@ -3,7 +3,8 @@
  * places, and after which one each of those is written. WebAssembly has no jumps: a block that is reached from one place
  * stands where that place is, a join behind a `block` around everything that its immediate dominator dominates, a loop's
  * first block in a `loop`. A loop that is entered at several of its blocks has some of them copied; what is still not in
- * order then leaves the region.
+ * order then leaves the region. Copied are, too, short blocks that ask for flags and are reached in several ways, so that
+ * each knows what set them.
  * Reference: N. Ramsey, Beyond Relooper (ICFP 2022).
  */
 import type { Region, RegionBlock } from './region.ts'
@@ -39,8 +40,10 @@ export interface RegionShape {
   readonly cut: number
 }
 
-/** Copies of blocks for loops with several entries are made up to this number of instructions beyond the region's own. */
+/** Copies of blocks are made up to this number of instructions beyond the region's own. */
 const MOST_COPIED = 60
+/** Instructions of the longest block that is copied for what it asks of flags. */
+const MOST_ASKING = 8
 
 /** A node of the graph: copies have a node of their own for the same block. */
 interface Vertex {
@@ -73,13 +76,14 @@ function link(vertex: Vertex): Vertex {
 /** Puts the region's blocks in order. */
 export function structure(region: Region): RegionShape {
   const entry = graph(region)
+  const copied = eachAsksAlone(entry)
   let order = inOrder(entry)
-  let [room, cut] = [MOST_COPIED, 0]
+  let [room, cut] = [MOST_COPIED - copied, 0]
   for (let edges = irreducible(order); edges.length > 0; edges = irreducible(order)) {
     for (const { from, to } of edges) {
       room -= to.block.instructions.length
       if (room < 0) cut += 1
-      redirect(from, to, room < 0 ? undefined : link({ ...to, sites: [...to.sites], number: -1 }))
+      redirect(from, to, room < 0 ? undefined : copyOf(to))
     }
     order = inOrder(entry)
   }
@@ -99,6 +103,31 @@ function graph({ blocks }: Region): Vertex {
     link(vertex)
   }
   return vertices.get(blocks[0]!.rip)!
+}
+
+/** A copy of a vertex: whoever leads there has it for itself. */
+const copyOf = (vertex: Vertex): Vertex => link({ ...vertex, sites: [...vertex.sites], number: -1 })
+
+/**
+ * Gives each way to a block that asks for flags a copy of it, while there is room; what remains is reached in one way, and
+ * by itself. Instructions copied. The entry stays: with a copy of it a loop around it would be entered at several blocks.
+ */
+function eachAsksAlone(entry: Vertex): number {
+  let copied = 0
+  const hasRoom = ({ block: { needsFlags, instructions } }: Vertex): boolean =>
+    needsFlags && instructions.length <= MOST_ASKING && copied + instructions.length <= MOST_COPIED
+  const { vertices } = inOrder(entry)
+  const reached = new Set<Vertex>()
+  for (const from of vertices) {
+    for (const to of from.successors) {
+      if (to === from || to === entry || !hasRoom(to)) continue
+      if (reached.has(to)) {
+        redirect(from, to, copyOf(to))
+        copied += to.block.instructions.length
+      } else reached.add(to)
+    }
+  }
+  return copied
 }
 
 /** Leads the edges of one vertex to another elsewhere, or out of the region. */

@@ -106,10 +106,11 @@ export class RegionCompiler implements CodeFollower {
 
   /** Compiles the code at a processor's rip, hot or not: what came of it. */
   compileAt(core: SampledCore): 'installed' | Refusal {
-    const block = this.blockAtRip(core)
+    const { linearRip } = core.registers
+    const block = this.blockAt(core, linearRip)
     if (block === 0) return 'not-decoded'
     return this.unlessRefused(() => {
-      const region = this.regionAt(core, core.registers.linearRip)
+      const region = this.regionAt(core, linearRip)
       if (typeof region === 'string') return region
       const isInstalled = this.installer.install([{ region, block }], this.places.now)
       return isInstalled ? 'installed' : this.compileAt(core)
@@ -158,14 +159,28 @@ export class RegionCompiler implements CodeFollower {
     const mfn = this.view.getUint32(block + BLOCK.physical, true) >>> PAGE_SHIFT
     if (!this.places.count(block, mfn)) return
     this.places.forget(block)
-    const region = this.blockAtRip(core) === block ? this.regionAt(core, rip) : 'not-decoded'
+    const region = this.blockAt(core, rip) === block ? this.regionAt(core, rip) : 'not-decoded'
     if (typeof region === 'string') {
       this.refused.set(region, (this.refused.get(region) ?? 0) + 1)
       this.places.refuse(block)
       return
     }
     this.worth += this.settings.samples
-    this.waiting.push({ region, block })
+    this.waiting.push(this.fromLoop(core, region) ?? { region, block })
+  }
+
+  /**
+   * The region from where the jump that a region begins with leads back to, if that has no region yet: begun at the jump, each
+   * round would have to ask what set the flags.
+   */
+  private fromLoop(core: SampledCore, { entry, blocks }: Region): FoundRegion | undefined {
+    const first = blocks[0]
+    if (first?.needsFlags !== true || first.target === undefined || first.target >= entry) return undefined
+    const { target } = first
+    const block = this.blockAt(core, target)
+    if (block === 0 || this.installer.live.at(block) !== undefined) return undefined
+    const region = this.regionAt(core, target)
+    return typeof region === 'string' || !covers(region, entry) ? undefined : { region, block }
   }
 
   private isDue(): boolean {
@@ -181,9 +196,9 @@ export class RegionCompiler implements CodeFollower {
     this.installer.install(found, this.places.now)
   }
 
-  /** The decoded block at rip; 0 where there is none, or one that goes on in the next page. */
-  private blockAtRip(core: SampledCore): number {
-    const host = core.memory.peek(core.registers.linearRip, ACCESS.EXECUTE)
+  /** The decoded block at a linear address; 0 where there is none, or one that goes on in the next page. */
+  private blockAt(core: SampledCore, rip: number): number {
+    const host = core.memory.peek(rip, ACCESS.EXECUTE)
     return host === 0 ? 0 : this.code.blockAt(host, State.mode.get(core.registers.view, core.registers.base))
   }
 

@@ -247,13 +247,11 @@ class FunctionWriter implements RegionControl {
     const { code: c, binder: b } = this
     const node = this.nodes[number]!
     if (!node.isLoop) return this.within(number, 0)
-    this.join()
+    // At the entry the budget has been looked at.
+    if (number === 0) b.flags.merge()
+    else this.intoLoop(node)
     this.loops.set(number, c.loop())
     b.flags.state = 'merged'
-    c.get(this.budget)
-    c.i32(node.longest)
-    c.op('i32.lt_s')
-    this.exitIf('budget', node.block.rip)
     this.within(number, 0)
     c.op('unreachable')
     c.end()
@@ -302,6 +300,20 @@ class FunctionWriter implements RegionControl {
     this.binder.flags.merge()
   }
 
+  /**
+   * As `join`, before a loop's first block: leaves when the budget does not reach the next look at it. Here, where flags may be
+   * known: inside of the loop nobody could keep them for that without taking them along all the time.
+   */
+  private intoLoop({ block, longest }: RegionNode): void {
+    const c = this.code
+    this.settleBudget()
+    c.get(this.budget)
+    c.i32(longest)
+    c.op('i32.lt_s')
+    this.exitIf('budget', block.rip)
+    this.binder.flags.merge()
+  }
+
   private settleBudget(): void {
     const c = this.code
     if (this.owed === 0) return
@@ -334,7 +346,11 @@ class FunctionWriter implements RegionControl {
   /** Control goes on from the node at hand, whose last instruction is done. */
   private go(target: number, cause: ExitCause, rip: number): void {
     if (target === OUTSIDE) return this.exit(this.inside.has(rip) ? 'irreducible' : cause, rip)
-    const label = target <= this.at ? this.loops.get(target)! : this.labels.get(target)
+    if (target <= this.at) {
+      this.intoLoop(this.nodes[target]!)
+      return this.code.br(this.loops.get(target)!)
+    }
+    const label = this.labels.get(target)
     if (label === undefined) return this.tree(target)
     this.join()
     this.code.br(label)

@@ -6,18 +6,18 @@ import type { RegionNode } from '../../../../../../src/machine/cpu/region/form/s
 
 const address = (name: string): number => name.charCodeAt(0) * 16
 
-/** `a3: b c` has three instructions; `call` and `ret` stand for what they are. */
+/** `a3: b c` has three instructions; `call` and `ret` stand for what they are; `a?:` begins by asking for flags. */
 function region(drawing: string): Region {
   const blocks = drawing.trim().split('\n').map((line): RegionBlock => {
-    const [, name, count, to] = /^\s*(\w)(\d*):\s*(.*)$/.exec(line)!
+    const [, name, count, asks, to] = /^\s*(\w)(\d*)(\??):\s*(.*)$/.exec(line)!
     const instructions = Array.from({ length: Number(count) || 1 }, (_, i) => ({ rip: address(name!) + i, length: 1, first: 0, end: 0 }))
     const words = to!.split(' ').filter((word) => word !== '')
     const at = (word: string | undefined): number => (word === undefined ? 0 : address(word))
-    const rip = address(name!)
-    if (words[0] === 'ret') return { rip, instructions, end: 'return', target: undefined, next: 0 }
-    if (words[0] === 'call') return { rip, instructions, end: 'call', target: at(words[1]), next: at(words[2]) }
-    if (words.length === 2) return { rip, instructions, end: 'conditional', target: at(words[1]), next: at(words[0]) }
-    return { rip, instructions, end: 'next', target: undefined, next: at(words[0]) }
+    const [rip, needsFlags] = [address(name!), asks === '?']
+    if (words[0] === 'ret') return { rip, instructions, end: 'return', target: undefined, next: 0, needsFlags }
+    if (words[0] === 'call') return { rip, instructions, end: 'call', target: at(words[1]), next: at(words[2]), needsFlags }
+    if (words.length === 2) return { rip, instructions, end: 'conditional', target: at(words[1]), next: at(words[0]), needsFlags }
+    return { rip, instructions, end: 'next', target: undefined, next: at(words[0]), needsFlags }
   })
   const { rip } = blocks[0]!
   return { entry: rip, mode: 0, entryCount: 1, blocks, instructions: 0, bytes: 0, pages: [] }
@@ -75,5 +75,25 @@ describe('returns', () => {
     const sites = (name: string): string[] => nodes.find((node) => nameOf(node) === name)!.sites.map((site) => nameOf(nodes[site]!)).sort()
     expect(sites('h')).toEqual(['b'])
     expect(sites('g')).toEqual(['c', 'h'])
+  })
+})
+
+describe('a block that asks for flags', () => {
+  test('is copied for each way to it', () => {
+    const { nodes } = structure(region('a: b c\nb: d\nc: d\nd2?: e z\ne: z'))
+    expect(names(nodes, () => true)).toBe('abcdde')
+    expect(names(nodes, ({ isJoin }) => isJoin)).toBe('e')
+  })
+
+  test('does not begin the loop that it ends', () => {
+    const { nodes } = structure(region('s: b\nb?: z a\na3: b'))
+    expect(nodes.map(nameOf).join('')).toBe('sbab')
+    expect(names(nodes, ({ isLoop }) => isLoop)).toBe('a')
+  })
+
+  test('stays as it is where it is long, comes to itself, or is the entry', () => {
+    expect(structure(region('b?: z a\na3: b')).nodes.length).toBe(2)
+    expect(structure(region('a: b c\nb: d\nc: d\nd9?: z')).nodes.length).toBe(4)
+    expect(names(structure(region('b?: z b')).nodes, ({ isLoop }) => isLoop)).toBe('b')
   })
 })

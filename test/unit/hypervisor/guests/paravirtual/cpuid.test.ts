@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { queryCpuid } from '../../../../../src/hypervisor/guests/processors/cpuid.ts'
-import { PV_CPUID } from '../../../../../src/hypervisor/guests/pv/cpuid.ts'
+import { PV_CPUID } from '../../../../../src/hypervisor/guests/paravirtual/cpuid.ts'
 import { Machine } from '../../../../../src/machine/index.ts'
 import { SeededRandom } from '../../../../../src/util/index.ts'
 import { CPU_FEATURES, hasSubleaves } from '../../../../../src/x86/index.ts'
