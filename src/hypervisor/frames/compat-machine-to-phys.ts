@@ -65,6 +65,11 @@ export class CompatMachineToPhys {
     return l1 === undefined ? 0 : ((l1 << PAGE_SHIFT) | PTE.PRESENT | PTE.WRITABLE | PTE.ACCESSED) >>> 0
   }
 
+  /** Makes its frames the hypervisor's in a frame table where they are free. */
+  claim(table: FrameTable): void {
+    ownTable(table, { mapping: this.l1Frames, table: this.tableFrame, count: this.tableFrames })
+  }
+
   /** True for a frame of the table. */
   has(mfn: number): boolean {
     return mfn >= this.tableFrame && mfn < this.tableFrame + this.tableFrames

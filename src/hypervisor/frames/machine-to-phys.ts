@@ -9,6 +9,7 @@
  */
 import { ENTRIES_PER_TABLE, PAGE_SHIFT, PAGE_SIZE, PTE, PTE_HIGH_NX } from '../../x86/index.ts'
 import { TWO_32, invariant } from '../../util/index.ts'
+import type { FrameTable } from './frame-table.ts'
 import type { GuestMemory } from '../memory/guest-memory.ts'
 import { type CompatMachineToPhys, type TableFrames, type MachineToPhysPlace, ownTable, takeCompatMachineToPhys } from './compat-machine-to-phys.ts'
 
@@ -31,6 +32,7 @@ export class MachineToPhys {
   readonly tableFrames: number
   /** The same for 32-bit guests. */
   readonly compat: CompatMachineToPhys
+  private readonly own: TableFrames
   private readonly memory: Pick<GuestMemory, 'markWritten'>
   private readonly words: Uint32Array
   private readonly base: number
@@ -38,6 +40,7 @@ export class MachineToPhys {
   /** `frames`: the hypervisor's frames for mapping (L3, L2, L1s) and table. */
   constructor(memory: GuestMemory, frames: TableFrames, compat: CompatMachineToPhys) {
     this.compat = compat
+    this.own = frames
     this.memory = memory
     this.words = memory.words
     this.l3Frame = frames.mapping[0]!
@@ -74,6 +77,13 @@ export class MachineToPhys {
   /** Sets an entry to a number below 2^32. */
   set(mfn: number, pfn: number): void {
     this.setParts(mfn, pfn, 0)
+  }
+
+  /** Makes the frames of both tables the hypervisor's in a frame table where they are free, as they are in that of a new host. */
+  claim(table: FrameTable): void {
+    const { mapping, table: first } = this.own
+    ownTable(table, { mapping, table: first, count: this.tableFrames })
+    this.compat.claim(table)
   }
 
   /** True for a frame of one of the two tables. */

@@ -9,12 +9,14 @@ import { consoleShape, type HypervisorConsole } from '../console/console.ts'
 import type { ForeignFrames } from '../control/core/foreign-frames.ts'
 import { lifecycleShape, type DomainLifecycle } from '../control/core/lifecycle.ts'
 import type { Vcpu } from '../domains/domain.ts'
+import type { DomainRegistry } from '../domains/registry.ts'
 import type { GuestKinds } from '../domains/guest-kind.ts'
 import type { RunnerFactory } from '../domains/vcpu-runner.ts'
 import { type EventChannels, eventShape } from '../events/index.ts'
 import { type PhysicalCpus, physicalCpusShape } from '../execution/physical-cpus.ts'
 import type { FrameAllocator } from '../frames/frame-allocator.ts'
-import { type FrameTable, OWNER_FREE, OWNER_VCPU, OWNER_XEN, frameTableShape } from '../frames/frame-table.ts'
+import { FrameTable, OWNER_FREE, OWNER_VCPU, OWNER_XEN, frameTableShape } from '../frames/frame-table.ts'
+import type { MachineToPhys } from '../frames/machine-to-phys.ts'
 import { type TlbClock, tlbClockShape } from '../frames/tlb-clock.ts'
 import { grantShape } from '../grants/index.ts'
 import { type Scheduler, schedulerShape } from '../scheduler/index.ts'
@@ -32,6 +34,7 @@ export interface StateParts extends DomainStateParts {
   readonly events: EventChannels
   readonly frames: FrameTable
   readonly allocator: FrameAllocator
+  readonly machineToPhys: MachineToPhys
   readonly kinds: GuestKinds
   readonly tlb: TlbClock
   readonly cpus: PhysicalCpus
@@ -73,7 +76,7 @@ export function hypervisorPart(parts: StateParts, options: LoadOptions = {}): Pa
     part({ name: 'scheduler', version: 1, shape: schedulerShape }, parts.scheduler),
     part({ name: 'events', version: 1, shape: eventShape }, parts.events),
     part({ name: 'grants', version: 1, shape: grantShape }, parts.grants),
-    rows === 'apart' ? usedFramesPart(parts) : framesPart(parts),
+    rows === 'apart' ? usedFramesPart(parts, trusted) : framesPart(parts),
     partTree({ name: 'kinds', version: 1 }, parts.kinds.all().flatMap(({ state }) => state ?? [])),
     foreignPart(parts, parts.foreignFrames),
     translatedPart(parts),
@@ -96,11 +99,26 @@ function randomPart(random: Random): Part {
   })
 }
 
-/** Where the rows of the frame table are kept apart: which frames are used. */
-function usedFramesPart({ allocator }: StateParts): Part {
+/** Where the rows of the frame table are kept apart: which frames are used. What is not trusted is looked at as rows that are saved are. */
+function usedFramesPart({ frames, allocator, machineToPhys, domains }: StateParts, trusted: boolean): Part {
   return part({ name: 'frames', version: 1, shape: usedFramesShape }, {
-    save: () => ({ used: allocator.save() }), load: ({ used }) => allocator.load(used),
+    save: () => ({ used: allocator.save() }),
+    load: ({ used }) => {
+      if (trusted) return allocator.load(used)
+      const fresh = new FrameTable(frames.first, frames.end)
+      machineToPhys.claim(fresh)
+      frames.judgeAll(frames, fresh)
+      checkOwners(frames.owner, domains)
+      allocator.follow((mfn) => frames.owner[mfn] !== OWNER_FREE)
+    },
   })
+}
+
+function checkOwners(owners: Uint16Array, domains: DomainRegistry): void {
+  for (const owner of new Set(owners)) {
+    const isOwn = owner === OWNER_FREE || owner === OWNER_XEN || owner === OWNER_VCPU
+    if (!isOwn && domains.get(owner) === undefined) throw badState(`it has frames of domain ${owner}`)
+  }
 }
 
 /** The frame table; which frames are free follows from it. */
@@ -108,10 +126,7 @@ function framesPart({ frames, allocator, domains }: StateParts): Part {
   return part({ name: 'frames', version: 1, shape: frameTableShape }, {
     save: () => frames.save(),
     load: (state) => {
-      for (const owner of new Set(state.owner)) {
-        const isOwn = owner === OWNER_FREE || owner === OWNER_XEN || owner === OWNER_VCPU
-        if (!isOwn && domains.get(owner) === undefined) throw badState(`it has frames of domain ${owner}`)
-      }
+      checkOwners(state.owner, domains)
       frames.load(state)
       allocator.follow((mfn) => frames.owner[mfn] !== OWNER_FREE)
     },

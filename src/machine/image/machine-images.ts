@@ -3,7 +3,7 @@
  * processors saves those, and makes them anew where memory is brought back.
  */
 import type { MemoryHistory, Restoration } from './memory-history.ts'
-import type { MemoryImage } from './memory-image.ts'
+import type { ImageFacts, MemoryImage } from './memory-image.ts'
 
 /** What is needed of a processor. */
 export interface ImagedProcessor {
@@ -31,6 +31,11 @@ export class MachineImages {
     if (image === undefined) return undefined
     for (const processor of this.processors) processor.flushTlb()
     return image
+  }
+
+  /** An image for this machine out of what comes from anywhere. Throws INVALID_STATE. */
+  adopt(facts: ImageFacts): MemoryImage {
+    return this.history.adopt(facts)
   }
 
   /** Brings memory to an image of this machine or of one of the same size. All processors are destroyed. */

@@ -10,9 +10,10 @@
  * hot path: pages that follow each other are copied at once; a thousand pages take about a tenth of a millisecond.
  */
 import { PAGE_SHIFT } from '../../x86/index.ts'
+import { badState } from '../../util/index.ts'
 import { FRAME_NOTE } from '../memory/layout.ts'
 import type { MachineMemory } from '../memory/machine-memory.ts'
-import { MemoryImage } from './memory-image.ts'
+import { type ImageFacts, MemoryImage } from './memory-image.ts'
 import { PageIndex } from './page-index.ts'
 import { PageMarks } from './page-marks.ts'
 import { type PagePool, ZERO_PAGE } from './page-pool.ts'
@@ -73,6 +74,23 @@ export class MemoryHistory {
     return this.follow(new MemoryImage({
       pages: pages.edit(Uint32Array.from(numbers), Uint32Array.from(ids)), silent, handedOut: handedOut.save(), clean: this.cleanFrames(),
     }))
+  }
+
+  /**
+   * An image out of what comes from anywhere, for a memory of this size; it takes the index over. Throws INVALID_STATE for one
+   * with pages where none can be, or frames that there are not.
+   */
+  adopt(facts: ImageFacts): MemoryImage {
+    const { lines, memory: { firstFrame, endFrame, handedOut } } = this
+    if (facts.pages.length !== endFrame) throw badState(`it has ${facts.pages.length} pages, not ${endFrame}`)
+    facts.pages.visit((page) => {
+      if (page < lines.from || (page >= lines.to && page < firstFrame)) throw badState(`page ${page} is the machine's own`)
+    })
+    if (facts.handedOut.length !== handedOut.save().length) throw badState('its map of frames is of another size')
+    for (const row of [facts.silent, facts.clean]) {
+      if (row.some((mfn, i) => mfn < firstFrame || mfn >= endFrame || (i > 0 && mfn <= row[i - 1]!))) throw badState('frames out of order')
+    }
+    return new MemoryImage(facts)
   }
 
   /** Makes memory what it was when the image was captured, of this memory or of another of the same size. */

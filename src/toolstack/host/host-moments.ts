@@ -60,7 +60,7 @@ export class HostMoments<H> {
       this.images ??= new GroundImages(parts.machine, this.family.pool, parts.control.frameRows)
       const tree = treeOn(insides)
       const ground = this.family.capture(this.images, silentFrames(parts))
-      const kept: Kept = { ground, tree, programs: programsOf(insides), options: parts.options }
+      const kept: Kept = { ground, tree, programs: programsOf(insides), options: parts.options, trusted: true }
       this.current = this.family.keep({ label, time: parts.clock.now(), parent: this.current }, kept)
       return this.current
     }))
@@ -101,14 +101,19 @@ export class HostMoments<H> {
   }
 }
 
-/** Stands a host up that a moment is made of, on a ground that has been brought there. */
-export function standUpOn(
+/** Stands a host up that a moment is made of, on a ground that has been brought there. Rejects with INVALID_STATE for what came from a file and is no host. */
+export async function standUpOn(
   kept: Kept, { images, seed }: { readonly images: GroundImages } & BranchOptions, install: (parts: HostParts) => Guests,
 ): Promise<() => void> {
+  const { trusted } = kept
   const frame: HostFrame = frameOn({ machine: images.machine, before: images.rows }, kept.options)
   for (const [domid, program] of kept.programs) frame.programs.give(domid, program)
+  const lower = lowerPartsOnImage(frame, { trusted })
+  if (!trusted) hostTree(lower, upperParts(frame, () => { throw new Error('the guests are not there yet') })).check(kept.tree)
   const state = seed === undefined ? kept.tree : reseeded(kept.tree, seed)
-  return standUp({ state, frame, lower: lowerPartsOnImage(frame, { trusted: true }) }, install)
+  const goOn = await standUp({ state, frame, lower }, install)
+  kept.trusted = true
+  return goOn
 }
 
 /** Lets nothing run, and stores answer what they were asked. Throws BUSY, and the host goes on. */

@@ -39,6 +39,7 @@ import { hashHost, type HostInsides } from './host-state.ts'
 import { profileHost, type HostProfile } from './host-profile.ts'
 import { HOST_EVENTS, type HostEvent } from './host-events.ts'
 import { HostMoments, standUpOn, type CheckpointOptions } from './host-moments.ts'
+import { loadMoment, type LoadMomentOptions } from './load-moment.ts'
 import { setMemoryMaximum, setMemoryTarget, type MaximumProgress, type MemoryProgress } from './memory-target.ts'
 import { Warnings, type WARNING_LIMIT } from './warnings.ts'
 
@@ -159,6 +160,18 @@ export class Host {
   /** Boots a host from the text of a grub.conf or grub.cfg: the entry that loads Xen says how. */
   static bootFromGrub(grubConf: string, options: HostOptions = {}): Promise<Host> {
     return Host.boot({ ...options, grubConf })
+  }
+
+  /**
+   * A moment out of the file that `moment.save` has written, to branch from. The file may come from anywhere: what is no moment is
+   * refused with INVALID_STREAM, what is no host with INVALID_STATE when it is first branched from.
+   *
+   * @example
+   * const moment = await Host.loadMoment(createReadStream('shell.moment'))
+   * const host = await moment.branch()
+   */
+  static loadMoment(input: ByteInput, options: LoadMomentOptions = {}): Promise<Moment<Host>> {
+    return loadMoment<Host>(input, options, branchOf)
   }
 
   /** Nanoseconds of host time since boot. */

@@ -3,14 +3,12 @@
  * XenStore, dom0 with its back-ends, guests in TypeScript that say their state, disks in memory, the virtual clock. Not
  * published yet.
  */
-import type { GuestProgram } from '../../guest/index.ts'
-import { XenError, type SavedTree } from '../../util/index.ts'
+import type { SavedTree } from '../../util/index.ts'
 import { frameOf } from '../boot/boot-host.ts'
 import type { HostOptions } from '../boot/host-options.ts'
-import type { GuestPrograms, ProgramsState } from '../domains/guest-programs.ts'
 import { hostTree, lowerParts, upperParts, whileQuiet } from './host-state.ts'
 import { hostOf, insidesOf, type Host } from './host.ts'
-import { standUp } from './stand-up.ts'
+import { findPrograms, standUp, type ProgramFinder } from './stand-up.ts'
 
 /** A saved host. */
 export type HostState = SavedTree
@@ -26,20 +24,7 @@ export function saveHost(host: Host): Promise<HostState> {
 /** How a saved host is loaded. */
 export interface LoadHostOptions {
   /** The program of a guest in TypeScript: no save holds code. */
-  readonly program?: ((domain: { readonly id: number; readonly name: string }) => GuestProgram | undefined) | undefined
-}
-
-/** Finds the programs of the guests in TypeScript. Throws NOT_SUPPORTED, naming the domain, for one that is not given. */
-function findPrograms({ parts }: HostState, programs: GuestPrograms, { program }: LoadHostOptions): void {
-  // The part has been checked.
-  const { state } = parts['programs'] as { readonly state: ProgramsState }
-  for (const { domid: id, name } of state) {
-    const given = program?.({ id, name })
-    if (given === undefined) {
-      throw new XenError('NOT_SUPPORTED', `domain ${id} (${name}) is a guest in TypeScript: give its program`, { details: { id, name } })
-    }
-    programs.give(id, given)
-  }
+  readonly program?: ProgramFinder | undefined
 }
 
 /**
@@ -52,7 +37,7 @@ export async function loadHost(state: HostState, options: HostOptions, loading: 
   const lower = lowerParts(frame)
   const none = (): never => { throw new Error('the guests are not there yet') }
   hostTree(lower, upperParts(frame, none)).check(state)
-  findPrograms(state, frame.programs, loading)
+  for (const [domid, program] of findPrograms(state, loading.program)) frame.programs.give(domid, program)
   const made: { host?: Host } = {}
   const goOn = await standUp({ state, frame, lower }, (parts) => insidesOf(made.host = hostOf(parts)).guests)
   goOn()

@@ -2,8 +2,10 @@
  * A host that goes on from what was saved of one: everything below dom0, then what its users see, then what is above. Nothing
  * runs before everything is there.
  */
-import { badState, type Part, type SavedTree } from '../../util/index.ts'
+import type { GuestProgram } from '../../guest/index.ts'
+import { badState, XenError, type Part, type SavedTree } from '../../util/index.ts'
 import type { HostFrame, HostParts } from '../boot/boot-host.ts'
+import { programsState, type ProgramsState } from '../domains/guest-programs.ts'
 import type { Guests } from './guests.ts'
 import { upperParts } from './host-state.ts'
 
@@ -32,4 +34,24 @@ export async function standUp({ state, frame, lower }: Standing, install: (parts
   guests.devices.begin()
   frame.plan.dom0.kernel.checkAttached()
   return goOn
+}
+
+/** Finds the program of a guest in TypeScript: no save holds code. */
+export type ProgramFinder = (domain: { readonly id: number; readonly name: string }) => GuestProgram | undefined
+
+/** The programs of a saved host's guests in TypeScript, by domain. Throws NOT_SUPPORTED, naming the domain, for one that is not given, and INVALID_STATE. */
+export function findPrograms({ parts }: SavedTree, find: ProgramFinder | undefined): ReadonlyMap<number, GuestProgram> {
+  const state: unknown = (parts['programs'] as { readonly state?: unknown } | undefined)?.state
+  const wrong = programsState(state)
+  if (wrong !== undefined) throw badState(`saved programs${wrong}`)
+  const programs = new Map<number, GuestProgram>()
+  // The shape has just been checked.
+  for (const { domid: id, name } of state as ProgramsState) {
+    const given = find?.({ id, name })
+    if (given === undefined) {
+      throw new XenError('NOT_SUPPORTED', `domain ${id} (${name}) is a guest in TypeScript: give its program`, { details: { id, name } })
+    }
+    programs.set(id, given)
+  }
+  return programs
 }

@@ -8,6 +8,10 @@ import { hashParts, XenError, type SavedTree } from '../../util/index.ts'
 import { machineFor } from '../boot/ground.ts'
 import type { ResolvedHostOptions } from '../boot/host-options.ts'
 import { GroundImages, type GroundImage } from './ground-images.ts'
+import { DEFLATE, type Compression } from '../moment-file/compression.ts'
+import type { FileContent } from '../moment-file/content.ts'
+import { writeMomentFile } from '../moment-file/write-moment.ts'
+import type { ByteOutput } from '../stream/index.ts'
 import { momentOf, type BranchOptions, type Moment, type MomentFacts, type MomentKeeper } from './moment.ts'
 
 /** What a moment is made of. */
@@ -18,6 +22,8 @@ export interface Kept {
   /** Programs of the guests in TypeScript, by domain. */
   readonly programs: ReadonlyMap<number, GuestProgram>
   readonly options: ResolvedHostOptions
+  /** False for what came from a file, until a host has been stood up from it. */
+  trusted: boolean
 }
 
 /** Makes the host of a branch. */
@@ -109,6 +115,24 @@ export class Family<H> implements MomentKeeper<H> {
     return { ...hashParts(tree), ...ground.hashes() }
   }
 
+  save(moment: Moment<H>, target: ByteOutput, compression: Compression = DEFLATE): Promise<void> {
+    const { ground, tree, options } = this.find(moment)
+    // It may be disposed of meanwhile.
+    const held = ground.share()
+    const { memory, rows } = held
+    const head = { label: moment.label, time: moment.time, options: plainOptions(options), pages: memory.pages.length, rows: rows.length }
+    const facts = { silent: memory.silent, handedOut: memory.handedOut, clean: memory.clean }
+    return writeMomentFile(target, { head, memory: memory.pages, rows, facts, tree }, { pool: this.pool, compression }).finally(() => held.release())
+  }
+
+  /** Takes in what was read of a file into its pool, with a machine that a branch of it will have. Throws INVALID_STATE. */
+  adopt({ head, memory, rows, facts, tree }: FileContent, more: Pick<Kept, 'options' | 'programs'>): Moment<H> {
+    const images = new GroundImages(machineFor(more.options), this.pool)
+    const ground = images.adopt({ pages: memory, ...facts }, rows)
+    this.spare.push(images)
+    return this.keep({ label: head.label, time: head.time, parent: undefined }, { ground, tree, trusted: false, ...more })
+  }
+
   dispose(moment: Moment<H>): void {
     const kept = this.kept.get(moment)
     if (kept === undefined) return
@@ -125,4 +149,9 @@ export class Family<H> implements MomentKeeper<H> {
     this.dispose(oldest)
     return true
   }
+}
+
+/** What a host was booted with, as far as a file can say it; the rest is given by whoever reads the file. */
+function plainOptions({ memory, dom0Memory, grubConf, clock, seed, instructionsPerSecond, cpu, cpus, bootTime }: ResolvedHostOptions): object {
+  return { memory, dom0Memory, grubConf, clock, seed, instructionsPerSecond, cpu, cpus, bootTime: bootTime.getTime() }
 }

@@ -2,7 +2,9 @@
  * A moment: a whole host as it stood between two instructions, which never changes. What it is made of lies with its keeper;
  * this is what users hold.
  */
-import { XenError } from '../../util/index.ts'
+import { checkArgument, XenError } from '../../util/index.ts'
+import type { Compression } from '../moment-file/compression.ts'
+import { byteOutput, type ByteOutput } from '../stream/index.ts'
 
 /** A moment among those that came of it. */
 export interface MomentTree<H> {
@@ -14,6 +16,12 @@ export interface MomentTree<H> {
 export interface BranchOptions {
   /** Everything random goes on from here, in host and guests, instead of from where it was. */
   readonly seed?: number | undefined
+}
+
+/** How a moment is written. */
+export interface MomentSaveOptions {
+  /** How it is packed. Default: `DEFLATE`, which every platform has. */
+  readonly compression?: Compression | undefined
 }
 
 /** Facts of a moment. */
@@ -31,6 +39,7 @@ export interface MomentKeeper<H> {
   childrenOf(moment: Moment<H>): readonly Moment<H>[]
   branch(moment: Moment<H>, options: BranchOptions): Promise<H>
   hashes(moment: Moment<H>): Readonly<Record<string, string>>
+  save(moment: Moment<H>, target: ByteOutput, compression: Compression | undefined): Promise<void>
   dispose(moment: Moment<H>): void
 }
 
@@ -89,6 +98,16 @@ export class Moment<H> {
   hashes(): Readonly<Record<string, string>> {
     this.check('hashes')
     return this.keeper.hashes(this)
+  }
+
+  /**
+   * Writes it as a file, from which `Host.loadMoment` makes it again, in this process or another; see docs/moment-format.md. Rejects
+   * with CLOSED, and with IO when the target does not take it.
+   */
+  async save(target: ByteOutput, { compression }: MomentSaveOptions = {}): Promise<void> {
+    this.check('save')
+    checkArgument('the target of save', target, byteOutput)
+    return this.keeper.save(this, target, compression)
   }
 
   /** Lets it go with what it alone keeps; hosts and moments that came of it stay. */

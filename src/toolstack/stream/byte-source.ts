@@ -96,6 +96,22 @@ export class ByteSource {
     return this.cut(size)
   }
 
+  /** The next piece as it comes, of any size but none; undefined at the end. Throws as {@link ByteSource.read}. */
+  async piece(what: string): Promise<Uint8Array | undefined> {
+    while (this.available === 0) {
+      const next = await this.next(what)
+      if (next.done === true) return undefined
+      if (next.value.length > 0) {
+        this.chunks.push(next.value)
+        this.available = next.value.length
+      }
+    }
+    const size = this.chunks[0]!.length
+    this.available -= size
+    this.consumed += size
+    return this.cut(size)
+  }
+
   private async next(what: string): Promise<IteratorResult<Uint8Array>> {
     const { signal } = this
     if (signal?.aborted === true) throw this.aborted(what)

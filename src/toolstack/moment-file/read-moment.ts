@@ -1,0 +1,203 @@
+/**
+ * Reads the file of a moment. It may come from anybody: every length, number and hash is checked, and no more pages are taken
+ * in than there is room for. What the parts mean is checked when a host is stood up from them.
+ */
+import { PageIndex, type PagePool } from '../../machine/index.ts'
+import { XenError, type SavedPart, type SavedTree, type Shape } from '../../util/index.ts'
+import { ByteSource, iterate, type ByteInput } from '../stream/index.ts'
+import { compressionOf, type Compression } from './compression.ts'
+import { factsShape, headShape, partShape, type FileContent, type FileFacts, type FileHead } from './content.ts'
+import { decodePlain } from './plain-data.ts'
+import { badFile, FILE_VERSION, HEADER_BYTES, MAGIC, readRecord } from './records.ts'
+
+const PAGE_SIZE = 4096
+const PAGE_WORDS = PAGE_SIZE / 4
+
+/** How a file is read. */
+export interface ReadSettings {
+  readonly pool: PagePool
+  /** Pages that may be taken into the pool. */
+  readonly room: number
+  readonly compression?: Compression | undefined
+}
+
+/** A tree on its way: names may not come twice, and nothing comes below a leaf. */
+class TreeBuilder {
+  private root: SavedTree | undefined
+
+  add(saved: unknown, where: string): void {
+    const { path, version, leaf, state } = checked(partShape, saved, where)
+    const part: SavedTree | SavedPart = leaf ? { version, state } : { version, parts: {} }
+    const name = path[path.length - 1]
+    if (name === undefined) {
+      if (this.root !== undefined || leaf) throw badFile(where, 'the root stands where none can')
+      this.root = part as SavedTree
+      return
+    }
+    let at: SavedTree | SavedPart | undefined = this.root
+    for (const step of path.slice(0, -1)) at = at !== undefined && 'parts' in at && Object.hasOwn(at.parts, step) ? at.parts[step] : undefined
+    if (at === undefined || !('parts' in at) || name === '__proto__' || Object.hasOwn(at.parts, name)) {
+      throw badFile(where, `part ${path.join('.')} stands where none can`)
+    }
+    // Nobody else has it yet.
+    Object.assign(at.parts, { [name]: part })
+  }
+
+  finish(): SavedTree {
+    if (this.root === undefined) throw badFile('its end', 'it has no parts')
+    return this.root
+  }
+}
+
+function checked<T>(shape: Shape<T>, value: unknown, where: string): T {
+  const wrong = shape(value)
+  if (wrong !== undefined) throw badFile(where, `what it holds${wrong}`)
+  // The shape has just been checked.
+  return value as T
+}
+
+/** What has been read so far. */
+class Reading {
+  private readonly settings: ReadSettings
+  /** Pages of the file, each held once until it is given to an index. */
+  private readonly ids: number[] = []
+  private readonly isGiven: boolean[] = []
+  private readonly tree = new TreeBuilder()
+  private head: FileHead | undefined
+  private facts: FileFacts | undefined
+  private readonly indexes: PageIndex[] = []
+
+  constructor(settings: ReadSettings) {
+    this.settings = settings
+  }
+
+  take(kind: string, payload: Uint8Array, where: string): void {
+    if ((kind === 'head') !== (this.head === undefined)) throw badFile(where, 'the head does not come first, and once')
+    switch (kind) {
+      case 'head': this.head = checked(headShape, decodePlain(payload), where); break
+      case 'facts': this.facts = checked(factsShape, decodePlain(payload), where); break
+      case 'pages': this.takePages(payload, where); break
+      case 'index': this.takeIndex(payload, where); break
+      default: this.tree.add(decodePlain(payload), where)
+    }
+  }
+
+  private takePages(payload: Uint8Array, where: string): void {
+    const { pool, room } = this.settings
+    if (payload.length === 0 || payload.length % PAGE_SIZE !== 0) throw badFile(where, 'it has no whole pages')
+    const own = payload.byteOffset % 4 === 0 ? payload : new Uint8Array(payload)
+    const words = new Uint32Array(own.buffer, own.byteOffset, own.length / 4)
+    if (this.ids.length + words.length / PAGE_WORDS > room) {
+      throw new XenError('OUT_OF_MEMORY', `the file has more pages than moments may take (${room})`, { details: { room } })
+    }
+    for (let at = 0; at < words.length; at += PAGE_WORDS) {
+      this.ids.push(pool.take(words, at))
+      this.isGiven.push(false)
+    }
+  }
+
+  private takeIndex(payload: Uint8Array, where: string): void {
+    const { pool } = this.settings
+    const space = this.indexes.length
+    const length = space === 0 ? this.head!.pages : this.head!.rows
+    if (payload.length % 8 !== 4 || space > 1) throw badFile(where, 'it is no index')
+    const words = new Uint32Array(new Uint8Array(payload).buffer)
+    if (words[0] !== space) throw badFile(where, 'indexes are out of order')
+    const count = (words.length - 1) / 2
+    const numbers = new Uint32Array(count)
+    const ids = new Uint32Array(count)
+    for (let i = 0; i < count; i += 1) {
+      const [number, page] = [words[1 + 2 * i]!, words[2 + 2 * i]! - 1]
+      if (number >= length || (i > 0 && number <= numbers[i - 1]!) || page < 0 || page >= this.ids.length) {
+        throw badFile(where, `page ${page + 1} at ${number}`)
+      }
+      numbers[i] = number
+      ids[i] = this.ids[page]!
+    }
+    for (let i = 0; i < count; i += 1) this.give(words[2 + 2 * i]! - 1, pool)
+    const zero = PageIndex.zero(pool, length)
+    this.indexes.push(zero.edit(numbers, ids))
+    zero.release()
+  }
+
+  /** What was held for the file is held for the index now; what stands at several places is held for each. */
+  private give(page: number, pool: PagePool): void {
+    if (this.isGiven[page] === true) pool.hold(this.ids[page]!)
+    this.isGiven[page] = true
+  }
+
+  finish(): FileContent {
+    const { head, facts, indexes: [memory, rows] } = this
+    if (head === undefined || facts === undefined || memory === undefined || rows === undefined) throw badFile('its end', 'something is missing')
+    const content = { head, facts, memory, rows, tree: this.tree.finish() }
+    this.dropRest()
+    return content
+  }
+
+  /** Lets everything go. */
+  abandon(): void {
+    this.dropRest()
+    for (const index of this.indexes) index.release()
+  }
+
+  private dropRest(): void {
+    this.ids.forEach((id, i) => {
+      if (this.isGiven[i] !== true) this.settings.pool.drop(id)
+    })
+  }
+}
+
+/** A stream of what is left of an input behind the header. */
+function restOf(source: ByteSource): ReadableStream<Uint8Array> {
+  return new ReadableStream<Uint8Array>({
+    pull: async (controller) => {
+      const piece = await source.piece('the body')
+      if (piece === undefined) controller.close()
+      else controller.enqueue(piece)
+    },
+    cancel: () => source.close(),
+  })
+}
+
+/** Reads a file whole. Rejects with INVALID_STREAM, naming the record; NOT_SUPPORTED; OUT_OF_MEMORY; IO. Then no page is left in the pool. */
+export async function readMomentFile(input: ByteInput, settings: ReadSettings): Promise<FileContent> {
+  const outer = new ByteSource(input)
+  const reading = new Reading(settings)
+  try {
+    const header = await outer.read(HEADER_BYTES, 'the header')
+    const view = new DataView(header.buffer, header.byteOffset, HEADER_BYTES)
+    if (!MAGIC.every((byte, i) => header[i] === byte)) throw badFile('the header', 'it is no file of a moment')
+    const version = view.getUint32(8, true)
+    if (version !== FILE_VERSION) throw new XenError('NOT_SUPPORTED', `the file is of version ${version}, not ${FILE_VERSION}`, { details: { version } })
+    if (view.getUint32(16, true) !== 0 || view.getUint32(20, true) !== 0) throw badFile('the header', 'what is reserved is not zero')
+    const compression = compressionOf(view.getUint32(12, true), settings.compression)
+    const body = new ByteSource(iterable(compression.decompress(restOf(outer)), compression.name), undefined, 'reused')
+    for (let place = 1; ; place += 1) {
+      const { kind, payload } = await readRecord(body, place)
+      if (kind === 'end') break
+      reading.take(kind, payload, `record ${place} (${kind})`)
+    }
+    if (await body.piece('the end') !== undefined) throw badFile('its end', 'something follows it')
+    return reading.finish()
+  } catch (error) {
+    reading.abandon()
+    throw error
+  } finally {
+    await outer.close().catch(() => undefined)
+  }
+}
+
+/** What a stream cannot unpack is a damaged file, whatever its error is. */
+async function* iterable(stream: ReadableStream<Uint8Array>, name: string): AsyncGenerator<Uint8Array> {
+  const pieces = iterate(stream, 'fresh')
+  for (;;) {
+    let next: IteratorResult<Uint8Array>
+    try {
+      next = await pieces.next()
+    } catch (error) {
+      throw XenError.is(error) ? error : badFile('what is packed', `${name} cannot unpack it`)
+    }
+    if (next.done === true) return
+    yield next.value
+  }
+}
