@@ -57,7 +57,7 @@ describe('a moment goes through a file', () => {
   })
 
   test('and is refused with a code, wherever it is cut or changed', { timeout: 120_000 }, async () => {
-    const { moment } = await begin()
+    const { host, moment } = await begin()
     const target = collector()
     await moment.save(target, { compression: NO_COMPRESSION })
     const file = target.bytes()
@@ -73,7 +73,10 @@ describe('a moment goes through a file', () => {
     }
     expect([...codes].sort()).toEqual(['INVALID_STREAM', 'NOT_SUPPORTED'])
     expect(await outcome(Buffer.concat([file, Uint8Array.of(0)]))).toBe('INVALID_STREAM')
-    await expect(Host.loadMoment(file, { moments: { memory: 1 } })).rejects.toMatchObject({ code: 'OUT_OF_MEMORY' })
+    await host.createDomain({ name: 'big', memory: 8, ramdisk: Uint8Array.from({ length: 2 << 20 }, (_, i) => (i * 7) >> 8) })
+    const big = collector()
+    await (await host.checkpoint()).save(big)
+    await expect(Host.loadMoment(big.bytes(), { moments: { memory: 1 } })).rejects.toMatchObject({ code: 'OUT_OF_MEMORY' })
     await expect(Host.loadMoment(file, { memory: 64 })).rejects.toMatchObject({ code: 'INVALID_STATE' })
     const packed = collector()
     await moment.save(packed)
