@@ -8,6 +8,7 @@ const subpaths = [
 export default defineConfig({
   entry: {
     index: 'src/index.ts',
+    cli: 'src/node/cli.ts',
     ...Object.fromEntries(subpaths.map((name) => [`${name}/index`, `src/${name}/index.ts`])),
   },
   format: ['esm', 'cjs'],

@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { debianRoot, runNatively, whyNoChroot, writeRoot } from '../support/debian-root.ts'
 import { GUEST_SETS, whyMissing } from '../support/guests.ts'
-import { writeCpio, type CpioEntry } from '../support/initramfs.ts'
+import { writeCpio, type CpioEntry } from '../../src/testing/index.ts'
 import { LINUX_FILES, SECOND, bootLinux, type LinuxGuest } from '../support/linux.ts'
 
 const PATIENCE = 600_000

@@ -8,7 +8,7 @@ import {
 } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { GUESTS_FOLDER } from './guests.ts'
-import type { CpioEntry } from './initramfs.ts'
+import type { CpioEntry } from '../../src/testing/index.ts'
 
 /** Parts of packages that no program needs to run. */
 const LEFT_OUT = /^(?:usr\/share\/(?:doc|man|info|locale|lintian|bash-completion)|usr\/lib\/x86_64-linux-gnu\/gconv|etc\/|\.version)/

@@ -7,16 +7,13 @@ import { readFileSync } from 'node:fs'
 import { Host, type Domain, type DomainOptions, type HostOptions, type KernelSource } from '../../src/index.ts'
 import { optionalDecompressor } from '../../src/decompress/index.ts'
 import { guestFile } from './guests.ts'
-import { busyboxInitramfs } from './initramfs.ts'
+import { busyboxInitramfs, LinuxShell } from '../../src/testing/index.ts'
 
 /** Nanoseconds in a second. */
 export const SECOND = 1e9
 
 /** The files that these guests need. */
 export const LINUX_FILES = ['linux', 'busybox'] as const
-
-/** The shell's prompt, at the end of what is shown. */
-const PROMPT = /\/ # (?:\u001b\[6n)?$/
 
 /** What a boot may say about host, domain and disk; defaults as in the capture from real Xen. */
 export interface LinuxBoot {
@@ -31,44 +28,7 @@ export interface LinuxBoot {
 }
 
 /** A running Linux, and its shell. */
-export class LinuxGuest {
-  readonly host: Host
-  readonly domain: Domain
-  private asked = 0
-
-  constructor(host: Host, domain: Domain) {
-    this.host = host
-    this.domain = domain
-  }
-
-  /** Waits for the shell that init starts. */
-  async ready(): Promise<this> {
-    await this.domain.console.waitFor('initramfs: ready')
-    await this.domain.console.waitFor(PROMPT)
-    return this
-  }
-
-  /** Types one command; resolves with what it printed, once it has ended. Rejects when its status is another. */
-  async run(command: string, { status = 0, timeout = 600 * SECOND } = {}): Promise<string> {
-    const { console } = this.domain
-    if (this.asked === 0) {
-      // A narrow terminal's shell breaks the lines that it echoes.
-      await console.write('stty cols 2000\r')
-      await console.waitFor(/cols 2000\n/, { timeout })
-      await console.waitFor(PROMPT, { timeout })
-    }
-    const word = `end-${++this.asked}`
-    // What is typed is echoed: the word is spelled differently there.
-    await console.write(`${command}; echo "${word.slice(0, 1)}""${word.slice(1)}:$?"\r`)
-    await console.waitFor(/\$\?"\n/, { timeout })
-    const [, output = '', result] = await console.waitFor(new RegExp(`([^]*?)${word}:(\\d+)\\n`), { timeout })
-    await console.waitFor(PROMPT, { timeout })
-    // The kernel speaks on the same console.
-    const text = output.replace(/^\[ *\d+\.\d+\] .*\n/gm, '')
-    if (Number(result) !== status) throw new Error(`${command} ended with ${result}:\n${text}`)
-    return text.trim()
-  }
-}
+export class LinuxGuest extends LinuxShell {}
 
 /** A host big enough for one such guest. */
 export const bootLinuxHost = (options: HostOptions = {}): Promise<Host> =>

@@ -12,7 +12,7 @@ import { MemoryBlockStore } from '../../src/drivers/index.ts'
 import { MemoryFiles, type Host } from '../../src/index.ts'
 import { extImage, whyNoImages } from '../support/disk-images.ts'
 import { guestFile, whyMissing } from '../support/guests.ts'
-import { busyboxInitramfs } from '../support/initramfs.ts'
+import { busyboxInitramfs } from '../../src/testing/index.ts'
 import { bootLinuxHost, LinuxGuest } from '../support/linux.ts'
 
 const KERNEL = '.guests/grub-xen-host/usr/lib/grub-xen/grub-x86_64-xen.bin'

@@ -16,7 +16,7 @@ import { MemoryBlockStore } from '../../src/drivers/index.ts'
 import { Host, MemoryFiles } from '../../src/index.ts'
 import { whyNoImages } from '../support/disk-images.ts'
 import { guestFile, whyMissing } from '../support/guests.ts'
-import { busyboxInitramfs } from '../support/initramfs.ts'
+import { busyboxInitramfs } from '../../src/testing/index.ts'
 import { pingResponder } from '../support/ping.ts'
 
 const wanted = process.env['CI'] === 'true' || process.env['LINUX_TESTS'] === '1'

@@ -10,7 +10,7 @@ import { Host, MemoryFiles, embeddedKernel, type HostOptions } from '../../src/i
 import { ByteCollector } from '../support/byte-collector.ts'
 import { extImage, partitionedDisk, whyNoImages } from '../support/disk-images.ts'
 import { guestFile, whyMissing } from '../support/guests.ts'
-import { busyboxInitramfs } from '../support/initramfs.ts'
+import { busyboxInitramfs } from '../../src/testing/index.ts'
 
 const missing = whyNoImages()
 const DESCRIPTION = 'name = "guest"\nmemory = 32\nbootloader = "pygrub"\ndisk = [ "/images/guest.img,raw,xvda,w" ]\n'

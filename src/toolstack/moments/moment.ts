@@ -115,6 +115,16 @@ export class Moment<H> {
     this.keeper.dispose(this)
   }
 
+  /** What is shown where it is printed: not what it keeps. */
+  toJSON(): { readonly label: string | undefined; readonly time: number; readonly exists: boolean } {
+    return { label: this.label, time: this.time, exists: this.exists }
+  }
+
+  /** The same for Node's `console.log`. */
+  [Symbol.for('nodejs.util.inspect.custom')](): string {
+    return `Moment ${JSON.stringify(this)}`
+  }
+
   /** The same, for `using`. */
   [Symbol.dispose](): void {
     this.dispose()

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { guestFile, whyMissing } from '../../support/guests.ts'
-import { busyboxInitramfs, writeCpio } from '../../support/initramfs.ts'
+import { busyboxInitramfs, writeCpio } from '../../../src/testing/index.ts'
 
 const text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes)
 

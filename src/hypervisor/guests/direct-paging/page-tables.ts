@@ -135,7 +135,8 @@ export class PageTables implements FrameContents, Stateful<FallingState> {
     const { frames } = this
     const fits = state.flatMap(([domid, stack]) => (stack.length === 0 ? [-1] : stack.map((mfn) => (frames.owner[mfn] === domid ? mfn : -1))))
     const isFalling = (mfn: number): boolean => frames.isValid(mfn) && frames.hasFlag(mfn, FRAME_FLAG.FALLING)
-    const count = frames.flags.reduce((sum, flags) => sum + ((flags & FRAME_FLAG.FALLING) === 0 ? 0 : 1), 0)
+    let count = 0
+    for (const flags of frames.flags) if ((flags & FRAME_FLAG.FALLING) !== 0) count += 1
     const isSound = new Set(fits).size === count && fits.length === count && fits.every(isFalling)
     if (!isSound || new Set(state.map(([domid]) => domid)).size !== state.length) throw badState('other tables fall than the frame table says')
     this.falling.clear()

@@ -1,0 +1,60 @@
+/** Linux's shell on a console, as BusyBox's disk starts it: commands are typed into it and answered. */
+import type { Domain, Host } from '../toolstack/index.ts'
+
+/** Nanoseconds in a second. */
+const SECOND = 1e9
+/** The shell's prompt, at the end of what is shown. */
+const PROMPT = /\/ # (?:\u001b\[6n)?$/
+
+/** How a command is run. */
+export interface CommandOptions {
+  /** The status that it is to end with. Default 0. */
+  readonly status?: number
+  /** Nanoseconds of host time that it may take. Default ten minutes. */
+  readonly timeout?: number
+}
+
+/** A running Linux, and its shell. */
+export class LinuxShell {
+  readonly host: Host
+  readonly domain: Domain
+  private asked = 0
+
+  constructor(host: Host, domain: Domain) {
+    this.host = host
+    this.domain = domain
+  }
+
+  /** Waits for the shell that init starts. */
+  async ready(): Promise<this> {
+    await this.domain.console.waitFor('initramfs: ready')
+    await this.domain.console.waitFor(PROMPT)
+    return this
+  }
+
+  /** Types one command; resolves with what it printed, once it has ended. Rejects when its status is another. */
+  async run(command: string, { status = 0, timeout = 600 * SECOND }: CommandOptions = {}): Promise<string> {
+    const { console } = this.domain
+    if (this.asked === 0) {
+      // A narrow terminal's shell breaks the lines that it echoes.
+      await console.write('stty cols 2000\r')
+      await console.waitFor(/cols 2000\n/, { timeout })
+      await console.waitFor(PROMPT, { timeout })
+    }
+    const word = `end-${++this.asked}`
+    // What is typed is echoed: the word is spelled differently there.
+    await console.write(`${command}; echo "${word.slice(0, 1)}""${word.slice(1)}:$?"\r`)
+    await console.waitFor(/\$\?"\n/, { timeout })
+    const [, output = '', result] = await console.waitFor(new RegExp(`([^]*?)${word}:(\\d+)\\n`), { timeout })
+    await console.waitFor(PROMPT, { timeout })
+    // The kernel speaks on the same console.
+    const text = output.replace(/^\[ *\d+\.\d+\] .*\n/gm, '')
+    if (Number(result) !== status) throw new Error(`${command} ended with ${result}:\n${text}`)
+    return text.trim()
+  }
+
+  /** Ends its host, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.host.shutdown()
+  }
+}
