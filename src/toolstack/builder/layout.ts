@@ -1,5 +1,5 @@
 /**
- * Where everything of a new 64-bit PV domain lies in its pseudo-physical memory, in the order of Xen's own builder, so
+ * Where everything of a new PV domain lies in its pseudo-physical memory, in the order of Xen's own builder, so
  * that a guest finds what it would find there. Only numbers: nothing is written here.
  *
  *   VIRT_BASE                                                          virtualEnd
@@ -11,7 +11,7 @@
 import { XenError } from '../../util/index.ts'
 import { PAGE_SIZE } from '../../x86/index.ts'
 import type { KernelImage } from '../image/kernel-image.ts'
-import { moveTables, planMapping, unsigned48, type Mapping } from './page-table-plan.ts'
+import { LONG_TABLES, PAE_TABLES, moveTables, planMapping, unsigned48, type Mapping, type TableShape } from './page-table-plan.ts'
 
 /** Free space that a kernel may count on behind its boot stack. */
 const PADDING = 512 * 1024
@@ -49,7 +49,7 @@ export interface DomainLayout {
 
 /** What the plan depends on. */
 export interface LayoutInput {
-  readonly image: Pick<KernelImage, 'virtualBase' | 'start' | 'end' | 'initialP2m' | 'moduleByFrame'>
+  readonly image: Pick<KernelImage, 'bits' | 'virtualBase' | 'start' | 'end' | 'initialP2m' | 'moduleByFrame'>
   readonly totalPages: number
   /** Bytes of the ramdisk, when there is one. */
   readonly ramdiskSize?: number | undefined
@@ -100,12 +100,12 @@ class Allocator {
 }
 
 /** Plans the initial mapping: as large as what it maps, which includes its own tables. */
-function planInitialMapping(allocator: Allocator, base: number): Mapping {
+function planInitialMapping(allocator: Allocator, base: number, shape: TableShape): Mapping {
   const extra = PADDING / PAGE_SIZE + 1
   const roundUp = (address: number): number => Math.floor(address / ALIGNMENT) * ALIGNMENT + ALIGNMENT - 1
   for (let pages = extra; ;) {
     const last = roundUp(allocator.end + pages * PAGE_SIZE)
-    const mapping = planMapping({ from: unsigned48(base), to: unsigned48(last), pfn: 0 }, allocator.pfn, [])
+    const mapping = planMapping({ from: unsigned48(base), to: unsigned48(last), pfn: 0 }, allocator.pfn, { shape })
     pages = mapping.tables + extra
     if (allocator.end + pages * PAGE_SIZE <= last + 1) return mapping
   }
@@ -121,7 +121,7 @@ function planOwnP2m(
   const listPages = pagesFor(size)
   const from = unsigned48(address)
   const area = { from, to: from + listPages * PAGE_SIZE - 1, pfn: allocator.pfn }
-  const mapping = moveTables(planMapping(area, allocator.pfn, [initial]), listPages)
+  const mapping = moveTables(planMapping(area, allocator.pfn, { earlier: [initial] }), listPages)
   const segment = allocator.segment('phys2mach', (listPages + mapping.tables) * PAGE_SIZE)
   return { p2m: { ...segment, address, size }, mapping }
 }
@@ -129,7 +129,7 @@ function planOwnP2m(
 /** Plans a domain's memory. Throws OUT_OF_MEMORY naming the part that does not fit. */
 export function planLayout({ image, totalPages, ramdiskSize }: LayoutInput): DomainLayout {
   const allocator = new Allocator(image.virtualBase, totalPages)
-  const p2mSize = totalPages * 8
+  const p2mSize = totalPages * (image.bits / 8)
   allocator.skipTo('kernel', Math.floor(image.start / PAGE_SIZE) * PAGE_SIZE)
   const kernel = allocator.segment('kernel', image.end - allocator.end)
   const mapped =
@@ -138,7 +138,7 @@ export function planLayout({ image, totalPages, ramdiskSize }: LayoutInput): Dom
   const startInfo = allocator.segment('start info', PAGE_SIZE)
   const store = allocator.segment('xenstore', PAGE_SIZE)
   const console = allocator.segment('console', PAGE_SIZE)
-  const initial = planInitialMapping(allocator, image.virtualBase)
+  const initial = planInitialMapping(allocator, image.virtualBase, image.bits === 32 ? PAE_TABLES : LONG_TABLES)
   const pageTables = allocator.segment('page tables', initial.tables * PAGE_SIZE)
   const bootStack = allocator.segment('boot stack', PAGE_SIZE)
   const allocEnd = allocator.end

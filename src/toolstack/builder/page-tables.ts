@@ -7,6 +7,8 @@ import { tableSpan, type Mapping } from './page-table-plan.ts'
 
 const LEAF = PTE.PRESENT | PTE.WRITABLE | PTE.ACCESSED
 const TABLE = PTE.PRESENT | PTE.WRITABLE | PTE.ACCESSED | PTE.DIRTY | PTE.USER
+/** Entries of the top-level table of PAE have no rights. */
+const PAE_TOP = PTE.PRESENT
 
 /** Where the entries go, and what stands behind a page. */
 export interface TableWriter {
@@ -26,7 +28,8 @@ export function writePageTables(mappings: readonly Mapping[], writer: TableWrite
   const tablePages = mappings.flatMap(({ levels }) => levels)
   const isTable = (pfn: number): boolean => tablePages.some((run) => pfn >= run.pfn && pfn < run.pfn + run.tables)
   for (const owner of mappings) {
-    for (let level = 0; level < 4; level += 1) {
+    const { length } = owner.levels
+    for (let level = 0; level < length; level += 1) {
       const tables = owner.levels[level]!
       const step = tableSpan(level) / 512
       for (const target of mappings) {
@@ -36,7 +39,7 @@ export function writePageTables(mappings: readonly Mapping[], writer: TableWrite
         for (let address = from; address <= to; address += step) {
           const pfn = below.pfn + Math.floor((address - below.from) / step)
           const table = tables.pfn + Math.floor((address - tables.from) / tableSpan(level))
-          const flags = level > 0 ? TABLE : isTable(pfn) ? LEAF & ~PTE.WRITABLE : LEAF
+          const flags = level > 0 ? (level === 2 && length === 3 ? PAE_TOP : TABLE) : isTable(pfn) ? LEAF & ~PTE.WRITABLE : LEAF
           writer.writeEntry(table, Math.floor(address / step) % 512, (writer.frameOf(pfn) * PAGE_SIZE + flags) >>> 0)
         }
       }

@@ -1,10 +1,11 @@
 /**
- * Builds a 64-bit PV domain: gives it memory, writes kernel, ramdisk, frame list, page tables and start_info into it,
+ * Builds a PV domain, of 64 bits or of 32: gives it memory, writes kernel, ramdisk, frame list, page tables and start_info into it,
  * and lets the hypervisor validate the tables as if the guest had asked for it. Undoing a failure is the caller's
  * (destroying the domain gives everything back).
  */
 import type { ControlInterface } from '../../hypervisor/index.ts'
 import type { DomId, EventPort, GrantRef, Mfn } from '../../util/index.ts'
+import { guestAbiOf } from '../../abi/index.ts'
 import { PAGE_SIZE } from '../../x86/index.ts'
 import type { KernelImage } from '../image/kernel-image.ts'
 import { DomainWriter } from './domain-writer.ts'
@@ -34,12 +35,13 @@ export interface BuiltDomain {
   readonly layout: DomainLayout
 }
 
-/** The list of frames by page number, 8 bytes each. */
-function writeFrameList(writer: DomainWriter, layout: DomainLayout): void {
-  for (let first = 0; first < layout.totalPages; first += PAGE_SIZE / 8) {
-    const view = writer.view(layout.p2m.pfn + first / (PAGE_SIZE / 8))
-    for (let i = 0; i < PAGE_SIZE / 8 && first + i < layout.totalPages; i += 1)
-      view.setUint32(i * 8, writer.frameOf(first + i), true)
+/** The list of frames by page number, a word of the guest's each; frames of a host fit into 32 bits. */
+function writeFrameList(writer: DomainWriter, layout: DomainLayout, wordBytes: number): void {
+  const perPage = PAGE_SIZE / wordBytes
+  for (let first = 0; first < layout.totalPages; first += perPage) {
+    const view = writer.view(layout.p2m.pfn + first / perPage)
+    for (let i = 0; i < perPage && first + i < layout.totalPages; i += 1)
+      view.setUint32(i * wordBytes, writer.frameOf(first + i), true)
   }
 }
 
@@ -49,7 +51,7 @@ function writeContents(writer: DomainWriter, layout: DomainLayout, build: PvBuil
     writer.write(segment.physical + image.virtualOffset - image.virtualBase, segment.bytes)
   }
   if (ramdisk !== undefined && layout.ramdisk !== undefined) writer.write(layout.ramdisk.pfn * PAGE_SIZE, ramdisk)
-  writeFrameList(writer, layout)
+  writeFrameList(writer, layout, image.bits / 8)
   writePageTables(layout.mappings, {
     frameOf: (pfn) => writer.frameOf(pfn),
     writeEntry: (pfn, index, low) => writer.view(pfn).setUint32(index * 8, low, true),
@@ -70,14 +72,15 @@ export function buildPvDomain(control: ControlInterface, build: PvBuild): BuiltD
   const consoleFrame = writer.frameOf(layout.console.pfn)
   const startInfo = writer.view(layout.startInfo.pfn)
   writeStartInfo(startInfo, 0, layout, {
+    abi: guestAbiOf(image.bits),
     commandLine: build.commandLine, moduleByFrame: image.moduleByFrame,
     sharedInfoFrame: control.domainInfo(domid).sharedInfoFrame,
     storeFrame, storePort: build.storePort, consoleFrame, consolePort: build.consolePort,
   })
   const topTable = writer.frameOf(layout.pageTables.pfn)
-  control.pinTable(domid, topTable, 4)
+  control.pinTable(domid, topTable, image.bits === 32 ? 3 : 4)
   control.seedGrant(domid, RESERVED_GRANT.console as GrantRef, { remote: build.servedBy, frame: consoleFrame })
   control.seedGrant(domid, RESERVED_GRANT.store as GrantRef, { remote: build.servedBy, frame: storeFrame })
-  control.setVcpuContext(domid, 0, initialContext(layout, image.entry, topTable))
+  control.setVcpuContext(domid, 0, initialContext(layout, image, topTable))
   return { storeFrame, consoleFrame, layout }
 }

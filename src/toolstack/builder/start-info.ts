@@ -1,10 +1,12 @@
 /** The page that a PV kernel finds in RSI. Reference: xen/include/public/xen.h, struct start_info. */
-import { MAX_GUEST_CMDLINE, PAGE_SIZE, SIF, StartInfo } from '../../abi/index.ts'
+import { type GuestAbi, MAX_GUEST_CMDLINE, PAGE_SIZE, SIF, StartInfo } from '../../abi/index.ts'
 import { XenError } from '../../util/index.ts'
 import type { DomainLayout } from './layout.ts'
 
 /** What start_info says besides the layout. */
 export interface StartInfoFacts {
+  /** What the guest speaks. */
+  readonly abi: GuestAbi
   readonly commandLine: string
   readonly sharedInfoFrame: number
   readonly storeFrame: number
@@ -32,28 +34,32 @@ export function encodeCommandLine(commandLine: string): Uint8Array {
   return bytes
 }
 
+/** What a guest of each width reads first. Reference: tools/libs/guest/xg_dom_elfloader.c, xc_dom_guest_type. */
+const MAGIC = { native: 'xen-3.0-x86_64', compat: 'xen-3.0-x86_32p' } as const
+
 /** Fills in start_info at `base`, which holds zeros. */
 export function writeStartInfo(view: DataView, base: number, layout: DomainLayout, facts: StartInfoFacts): void {
   const { ramdisk, p2m } = layout
-  StartInfo.magic.set(view, base, latin1('xen-3.0-x86_64'))
-  StartInfo.nrPages.setNumber(view, base, layout.totalPages)
-  StartInfo.sharedInfo.setNumber(view, base, facts.sharedInfoFrame * PAGE_SIZE)
+  const info = facts.abi.of(StartInfo)
+  info.magic.set(view, base, latin1(MAGIC[facts.abi.name]))
+  info.nrPages.setNumber(view, base, layout.totalPages)
+  info.sharedInfo.setNumber(view, base, facts.sharedInfoFrame * PAGE_SIZE)
   // Without VIRT_P2M_4TOOLS, as libxl starts its guests: they keep the three-level frame list up to date as well.
-  StartInfo.flags.set(view, base, ramdisk !== undefined && facts.moduleByFrame ? SIF.MOD_START_PFN : 0)
-  StartInfo.storeMfn.setNumber(view, base, facts.storeFrame)
-  StartInfo.storeEvtchn.set(view, base, facts.storePort)
-  StartInfo.consoleMfn.setNumber(view, base, facts.consoleFrame)
-  StartInfo.consoleEvtchn.set(view, base, facts.consolePort)
-  StartInfo.ptBase.set(view, base, BigInt.asUintN(64, BigInt(layout.pageTables.address)))
-  StartInfo.nrPtFrames.setNumber(view, base, layout.pageTables.pages)
-  StartInfo.mfnList.set(view, base, BigInt.asUintN(64, BigInt(p2m.address)))
-  StartInfo.cmdLine.set(view, base, encodeCommandLine(facts.commandLine))
+  info.flags.set(view, base, ramdisk !== undefined && facts.moduleByFrame ? SIF.MOD_START_PFN : 0)
+  info.storeMfn.setNumber(view, base, facts.storeFrame)
+  info.storeEvtchn.set(view, base, facts.storePort)
+  info.consoleMfn.setNumber(view, base, facts.consoleFrame)
+  info.consoleEvtchn.set(view, base, facts.consolePort)
+  info.ptBase.set(view, base, BigInt.asUintN(64, BigInt(layout.pageTables.address)))
+  info.nrPtFrames.setNumber(view, base, layout.pageTables.pages)
+  info.mfnList.set(view, base, BigInt.asUintN(64, BigInt(p2m.address)))
+  info.cmdLine.set(view, base, encodeCommandLine(facts.commandLine))
   if (p2m.ownMapping) {
-    StartInfo.firstP2mPfn.setNumber(view, base, p2m.pfn)
-    StartInfo.nrP2mFrames.setNumber(view, base, p2m.pages)
+    info.firstP2mPfn.setNumber(view, base, p2m.pfn)
+    info.nrP2mFrames.setNumber(view, base, p2m.pages)
   }
   if (ramdisk === undefined) return
   const start = facts.moduleByFrame ? BigInt(ramdisk.pfn) : BigInt.asUintN(64, BigInt(ramdisk.address))
-  StartInfo.modStart.set(view, base, start)
-  StartInfo.modLen.setNumber(view, base, ramdisk.size)
+  info.modStart.set(view, base, start)
+  info.modLen.setNumber(view, base, ramdisk.size)
 }

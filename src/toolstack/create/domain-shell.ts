@@ -37,7 +37,7 @@ export interface CreateHost extends KernelPlaces {
 
 /** What runs in the domain, as far as its surroundings have to know. */
 export type ShellKernel =
-  | { readonly kind: 'pv' | 'pvh'; readonly name: string }
+  | { readonly kind: 'pv' | 'pv32' | 'pvh'; readonly name: string }
   | { readonly kind: 'typescript'; readonly name: string; readonly program: GuestProgram }
 
 /** A domain on its way. */

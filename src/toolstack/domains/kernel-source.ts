@@ -15,7 +15,7 @@ export type KernelSource = string | Uint8Array | GuestProgram
 
 /** A kernel that is ready to be built into a domain. */
 export type LoadedKernel =
-  | { readonly kind: 'pv'; readonly name: string; readonly size: number; readonly image: KernelImage; readonly symbols: SymbolTable | undefined }
+  | { readonly kind: 'pv' | 'pv32'; readonly name: string; readonly size: number; readonly image: KernelImage; readonly symbols: SymbolTable | undefined }
   | { readonly kind: 'pvh'; readonly name: string; readonly size: number; readonly image: PvhImage; readonly symbols: SymbolTable | undefined }
   | { readonly kind: 'typescript'; readonly name: string; readonly size: number; readonly program: GuestProgram }
 
@@ -98,7 +98,9 @@ export async function loadKernel({ type, kernel: source }: WantedKernel, { files
   const file = source === undefined ? embeddedKernel() : typeof source === 'string' ? await readKernel(source, files) : source
   const unpacked = await kernels.unpack(file, decompress)
   const facts = { name, size: file.length, symbols: SymbolTable.of(unpacked) }
-  return type === 'pvh' ? { ...facts, kind: type, image: parsePvhImage(unpacked) } : { ...facts, kind: type, image: parseKernelImage(unpacked) }
+  if (type === 'pvh') return { ...facts, kind: type, image: parsePvhImage(unpacked) }
+  const image = parseKernelImage(unpacked)
+  return { ...facts, kind: image.bits === 32 ? 'pv32' : 'pv', image }
 }
 
 /** Reads the symbols that a user gives for a kernel that has none of its own. Throws INVALID_IMAGE or IO. */

@@ -1,14 +1,14 @@
 /**
- * A kernel that can be started as a 64-bit PV guest: its ELF file and its notes put together and checked against
- * each other.
+ * A kernel that can be started as a PV guest, of 64 bits or of 32 with PAE: its ELF file and its notes put together and
+ * checked against each other.
  */
-import { PAGE_SIZE, XENFEAT } from '../../abi/index.ts'
+import { COMPAT_HYPERVISOR_VIRT_START, PAGE_SIZE, XENFEAT } from '../../abi/index.ts'
 import { imageError, parseElf, type ElfFile, type ElfSegment } from './elf.ts'
 import { parseFeatures, type ImageFeatures } from './features.ts'
 import { extent } from './segments.ts'
 import { requireXenNotes, type XenNotes } from './xen-notes.ts'
 
-/** The one interface version that 64-bit PV guests have ever named. */
+/** The one interface version that PV guests have ever named. */
 const XEN_VERSION = 'xen-3.0'
 
 /** Features that no PV guest can have here: a kernel that demands one is for another kind of guest. */
@@ -18,8 +18,11 @@ const NOT_FOR_PV = ['auto_translated_physmap', 'supervisor_mode_kernel', 'hvm_ca
 const XEN_START = -(2 ** 47)
 const XEN_END = XEN_START + 2 ** 43
 
-/** What the domain builder needs to know of a kernel. Addresses are signed numbers. */
+/** What the domain builder needs to know of a kernel. Addresses are signed numbers; a 32-bit kernel's are unsigned. */
 export interface KernelImage {
+  readonly bits: 32 | 64
+  /** A 32-bit kernel knows that CR3 may name frames above 4 GiB. */
+  readonly hasExtendedCr3: boolean
   readonly segments: readonly ElfSegment[]
   /** Virtual address of pseudo-physical page 0. */
   readonly virtualBase: number
@@ -60,6 +63,24 @@ function checkedFeatures({ features, supportedFeatures }: XenNotes): ImageFeatur
 const isOnlyPvh = ({ source: _, physicalEntry, ...others }: XenNotes): boolean =>
   physicalEntry !== undefined && Object.keys(others).length === 0
 
+/**
+ * Whether a 32-bit kernel knows CR3 in its extended form. Throws for one without PAE, which Xen does not run.
+ * Reference: xen/common/libelf/libelf-dominfo.c; tools/libs/guest/xg_dom_elfloader.c, xc_dom_guest_type.
+ */
+function extendedCr3({ pae, source }: XenNotes): boolean {
+  const mode = pae ?? ''
+  if (source === '__xen_guest') {
+    if (mode.startsWith('yes')) return mode === 'yes[extended-cr3]'
+  } else if (mode === 'yes' || mode.includes('bimodal')) return true
+  throw imageError(source === '__xen_guest' ? '__xen_guest PAE' : 'note PAE_MODE', mode, 'is not "yes": 32-bit kernels run with PAE alone')
+}
+
+/** Nothing of a kernel may lie where Xen does. */
+function checkHole(bits: 32 | 64, { virtualBase, start, end }: { readonly virtualBase: number; readonly start: number; readonly end: number }): void {
+  const isInHole = bits === 32 ? end > COMPAT_HYPERVISOR_VIRT_START : end > XEN_START && start < XEN_END
+  if (isInHole) throw imageError('note VIRT_BASE', BigInt.asUintN(64, BigInt(virtualBase)), 'puts the kernel where Xen itself lies')
+}
+
 function addresses(elf: ElfFile, notes: XenNotes) {
   const virtualBase = notes.virtualBase ?? 0
   // The older section counted physical addresses from the virtual base unless it said otherwise.
@@ -71,9 +92,7 @@ function addresses(elf: ElfFile, notes: XenNotes) {
   const entry = notes.entry ?? elf.entry
   if (!Number.isSafeInteger(start) || start < virtualBase)
     throw imageError('p_paddr', low, `lies below VIRT_BASE ${virtualBase.toString(16)}`)
-  if (end > XEN_START && start < XEN_END) {
-    throw imageError('note VIRT_BASE', BigInt.asUintN(64, BigInt(virtualBase)), 'puts the kernel where Xen itself lies')
-  }
+  checkHole(elf.bits, { virtualBase, start, end })
   // Everything is mapped from the base upwards; a kernel that spans more than a host can have is not one.
   if (end - virtualBase > 2 ** 32) throw imageError('p_paddr', low, 'lies more than 4 GiB above VIRT_BASE')
   if (entry < start || entry >= end)
@@ -96,12 +115,12 @@ function p2mBase(
 /** Reads an uncompressed ELF kernel. Throws INVALID_IMAGE naming the field at fault. */
 export function parseKernelImage(file: Uint8Array): KernelImage {
   const elf = parseElf(file)
-  if (elf.bits === 32) throw imageError('e_ident[EI_CLASS]', 1, 'is ELFCLASS32: only 64-bit kernels run as PV guests')
   const notes = requireXenNotes(elf)
   if (isOnlyPvh(notes)) {
     throw imageError('notes', 'PHYS32_ENTRY', 'is the only one: the kernel can be started as a PVH guest alone, with type="pvh"')
   }
   checkNotes(notes)
+  const hasExtendedCr3 = elf.bits === 32 && extendedCr3(notes)
   const places = addresses(elf, notes)
   const { hypercallPage } = notes
   if (
@@ -111,8 +130,9 @@ export function parseKernelImage(file: Uint8Array): KernelImage {
     throw imageError('note HYPERCALL_PAGE', BigInt.asUintN(64, BigInt(hypercallPage)), 'is not a page of the kernel')
   }
   return {
-    ...places, segments: elf.segments, hypercallPage, notes,
-    initialP2m: p2mBase(notes.initialP2m, places),
+    ...places, bits: elf.bits, segments: elf.segments, hypercallPage, notes,
+    hasExtendedCr3,
+    initialP2m: elf.bits === 32 ? undefined : p2mBase(notes.initialP2m, places),
     moduleByFrame: notes.moduleByFrame ?? false,
     features: checkedFeatures(notes),
   }

@@ -5,13 +5,13 @@ import { writePageTables } from '../../../../src/toolstack/builder/page-tables.t
 /** The image of the golden capture: Debian's Linux 6.1, 128 MiB, a ramdisk of 0x21b210 bytes. */
 const LINUX: LayoutInput = {
   image: {
-    virtualBase: -0x80000000, start: -0x7f000000, end: -0x7b600000, initialP2m: 0x8000000000, moduleByFrame: true,
+    bits: 64, virtualBase: -0x80000000, start: -0x7f000000, end: -0x7b600000, initialP2m: 0x8000000000, moduleByFrame: true,
   },
   totalPages: 0x8000,
   ramdiskSize: 0x21b210,
 }
 const GRUB: LayoutInput = {
-  image: { virtualBase: 0, start: 0, end: 0x9f000, initialP2m: undefined, moduleByFrame: false },
+  image: { bits: 64, virtualBase: 0, start: 0, end: 0x9f000, initialP2m: undefined, moduleByFrame: false },
   totalPages: 0x2000,
 }
 
@@ -84,6 +84,7 @@ describe('the layout of a domain', () => {
   test('of a small kernel with 32 MiB is the one that it printed on real Xen', () => {
     // test/golden/mini-console-xen-4.17.txt; the kernel took 0x1a000 bytes then.
     const image = {
+      bits: 64 as const,
       virtualBase: -0x80000000,
       start: -0x80000000,
       end: -0x80000000 + 0x1a000,
@@ -118,7 +119,7 @@ describe('the layout of a domain', () => {
 })
 
 /** Writes the tables into an array of pages and walks them like a processor. */
-function walker(layout: DomainLayout): (address: bigint) => { pfn: number; flags: number } | undefined {
+function walker(layout: DomainLayout, levels = 4n): (address: bigint) => { pfn: number; flags: number } | undefined {
   const frameBase = 0x1234
   const tables = new Map<number, Uint32Array>()
   writePageTables(layout.mappings, {
@@ -131,7 +132,7 @@ function walker(layout: DomainLayout): (address: bigint) => { pfn: number; flags
   })
   return (address) => {
     let pfn = layout.pageTables.pfn
-    for (let level = 3n; ; level -= 1n) {
+    for (let level = levels - 1n; ; level -= 1n) {
       const entry = tables.get(pfn)?.[Number((address >> (12n + 9n * level)) & 511n)] ?? 0
       if ((entry & 1) === 0) return undefined
       pfn = (entry >>> 12) - frameBase
@@ -139,6 +140,24 @@ function walker(layout: DomainLayout): (address: bigint) => { pfn: number; flags
     }
   }
 }
+
+describe('the page tables of a 32-bit domain', () => {
+  const images: [string, number, number][] = [['at 0, with a table for the last entry all the same', 0, 4], ['at 3 GiB', 0xc000_0000, 1]]
+  test.each(images)('have three levels and map a kernel %s', (_name, virtualBase, seconds) => {
+    const layout = planLayout({ totalPages: 2048, image: { bits: 32, virtualBase, start: virtualBase, end: virtualBase + 0x20_0000, initialP2m: undefined, moduleByFrame: false } })
+    const [mapping] = layout.mappings
+    expect(mapping!.levels.map(({ tables }) => tables)).toEqual([(layout.virtualEnd - virtualBase) / 2 ** 21, seconds, 1])
+    expect(layout.p2m.size).toBe(2048 * 4)
+    const walk = walker(layout, 3n)
+    const isTable = (pfn: number): boolean => pfn >= layout.pageTables.pfn && pfn < layout.pageTables.pfn + layout.pageTables.pages
+    for (let pfn = 0; pfn < (layout.virtualEnd - virtualBase) / 4096; pfn += 1) {
+      expect(walk(BigInt(virtualBase + pfn * 4096))).toEqual({ pfn, flags: isTable(pfn) ? 0x21 : 0x23 })
+    }
+    const top = new Map<number, number>()
+    writePageTables(layout.mappings, { frameOf: (pfn) => pfn, writeEntry: (pfn, index, low) => { if (pfn === layout.pageTables.pfn) top.set(index, low & 0xfff) } })
+    expect([...top.entries()].sort(([a], [b]) => a - b)).toEqual(seconds === 4 ? [[0, 1], [1, 1], [2, 1], [3, 1]] : [[3, 1]])
+  })
+})
 
 describe('the page tables of a domain', () => {
   test.each<[string, LayoutInput]>([

@@ -63,7 +63,7 @@ describe('a kernel of another kind', () => {
 
   test('with the note for PVH guests alone is no PV guest', () => {
     expect(failure(() => parseKernelImage(makeElf(small()))).message).toMatch(/a PVH guest alone, with type="pvh"/)
-    expect(failure(() => parseKernelImage(makeElf32(small({ notes: [XEN] })))).message).toMatch(/ELFCLASS32/)
+    expect(failure(() => parseKernelImage(makeElf32(small({ notes: [XEN] })))).message).toMatch(/note PAE_MODE "" is not "yes"/)
   })
 })
 
@@ -91,5 +91,32 @@ describe('a hostile PVH kernel is refused', () => {
       file.fill(0xff, at, at + 2)
       try { parsePvhImage(file) } catch (error) { expect(XenError.is(error, 'INVALID_IMAGE')).toBe(true) }
     }
+  })
+})
+
+describe('a kernel of 32 bits for PV guests', () => {
+  const [VIRT_BASE, PAE_MODE] = [3, 9]
+  const kernel = (over: Partial<TestElf>): Uint8Array => makeElf32(small({ entry: 0x100000n, notes: [XEN], ...over }))
+  test.each(['yes', 'yes,bimodal'])('is one with the note PAE_MODE "%s"', (value) => {
+    expect(parseKernelImage(kernel({ notes: [XEN, { type: PAE_MODE, value }] }))).toMatchObject({ bits: 32, hasExtendedCr3: true, initialP2m: undefined })
+  })
+
+  test('may claim more of its last note than there is, as GRUB\'s does', () => {
+    const file = kernel({ notes: [XEN, { type: PAE_MODE, value: 'yes' }] })
+    new DataView(file.buffer).setUint32(file.length - 16, 12, true)
+    expect(parseKernelImage(file).hasExtendedCr3).toBe(true)
+    file.set([1, 1, 1, 1], file.length - 4)
+    expect(failure(() => parseKernelImage(file)).message).toMatch(/n_descsz 0xc reaches beyond/)
+  })
+
+  test.each<[string, Partial<TestElf>, RegExp]>([
+    ['no word of PAE', {}, /note PAE_MODE "" is not "yes"/],
+    ['another mode', { notes: [XEN, { type: PAE_MODE, value: 'no' }] }, /note PAE_MODE "no"/],
+    ['a segment in the hypervisor\'s hole', {
+      notes: [XEN, { type: PAE_MODE, value: 'yes' }, { type: VIRT_BASE, value: word(0xf500_0000) }], segments: [{ address: 0x80_0000, bytes: code }],
+      entry: 0xf580_0000n,
+    }, /where Xen itself lies/],
+  ])('is refused with %s', (_name, over, message) => {
+    expect(failure(() => parseKernelImage(kernel(over))).message).toMatch(message)
   })
 })
