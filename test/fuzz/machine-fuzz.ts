@@ -7,7 +7,7 @@
  */
 import { GTF, GrantEntryV1 } from '../../src/abi/index.ts'
 import { look } from '../../src/hypervisor/guests/direct-paging/look.ts'
-import { XEN_SLOTS } from '../../src/hypervisor/guests/direct-paging/page-tables.ts'
+import { XEN_SLOTS } from '../../src/hypervisor/guests/direct-paging/table-slots.ts'
 import { SeededRandom, below, type DomId, type Mfn } from '../../src/util/index.ts'
 import { READ, SLEEPER, WRITE } from '../support/hypervisor-host.ts'
 import { type Library, MachineGuest, MachineHost, SOURCE, TABLES } from '../support/machine-host.ts'

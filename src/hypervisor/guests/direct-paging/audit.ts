@@ -12,7 +12,8 @@ import type { MachineToPhys } from '../../frames/machine-to-phys.ts'
 import type { GuestMemory } from '../../memory/guest-memory.ts'
 import { RING_1, RING_3, isSafeDescriptor } from './descriptors.ts'
 import { addedTableBits, entryFrame, isForbiddenLeaf, isForbiddenPaeTop, isForbiddenTable } from './page-entries.ts'
-import { PAE_ENTRIES, XEN_SLOTS, hasDevices, isGuestSlot } from './page-tables.ts'
+import { hasDevices } from './page-tables.ts'
+import { PAE_ENTRIES, XEN_SLOTS, isGuestSlot } from './table-slots.ts'
 
 /** What the audit looks at. */
 export interface TableAuditParts {

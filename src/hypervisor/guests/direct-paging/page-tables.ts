@@ -34,6 +34,7 @@ import { RING_1, RING_3, isValidDescriptorPage } from './descriptors.ts'
 import {
   addedTableBits, adjustLeafHigh, adjustLeafLow, entryFrame, isForbiddenLeaf, isForbiddenPaeTop, isForbiddenTable, isInvalidFrame,
 } from './page-entries.ts'
+import { ENTRIES, PAE_ENTRIES, XEN_SLOTS, isGuestSlot, type LeafOwners, type TablePlace } from './table-slots.ts'
 
 /** What page tables ask of the hypervisor around them. */
 export interface PageTableHost {
@@ -59,20 +60,6 @@ const mayMapFrames = (domains: DomainRegistry, pgOwner: number, realOwner: numbe
 /** Low half of the entry for slot 256 of a domain's top-level tables; 0 for none. */
 const machineToPhysEntry = ({ domains, machineToPhys }: PageTableHost, domid: number): number =>
   (domains.get(domid)?.hidesMachineToPhys === true ? machineToPhys.entryLow : 0)
-
-/** First and last slot of a top-level table that belong to the hypervisor. */
-export const XEN_SLOTS = { first: 256, last: 271 } as const
-
-/** Entries of a level-3 table in PAE. */
-export const PAE_ENTRIES = 4
-
-/** True for a slot of a table that the guest may use; others are the hypervisor's. */
-export function isGuestSlot(type: number, slot: number): boolean {
-  if (type === FRAME_TYPE.L4) return slot < XEN_SLOTS.first || slot > XEN_SLOTS.last
-  return type !== FRAME_TYPE.XEN_L2 || slot < COMPAT_XEN_SLOTS.first
-}
-
-const ENTRIES = 512
 
 /** What there is to save beside the frame table: the tables that are being taken apart, by domain, the last one first. */
 export const fallingShape = /* @__PURE__ */ shape.list(/* @__PURE__ */ shape.tuple(shape.word, /* @__PURE__ */ shape.list(shape.word)))
@@ -472,25 +459,4 @@ export class PageTables implements FrameContents, Stateful<FallingState> {
     frames.typeCount[mfn]! += 1
     return true
   }
-}
-
-/** Who is concerned by a level-1 entry. */
-export interface LeafOwners {
-  /** Owner of the table that holds the entry. */
-  readonly table: number
-  /** Domain in whose name the frame is mapped. */
-  readonly frame: number
-  /** The table is of a domain with tables of three levels. */
-  readonly isPae: boolean
-}
-
-/** Where an entry of level 2 to 4 stands. */
-export interface TablePlace {
-  /** Frame of the table that holds it, and that table's level and owner. */
-  readonly parent: number
-  readonly level: number
-  readonly slot: number
-  readonly domid: number
-  /** The domain has tables of three levels. */
-  readonly isPae: boolean
 }

@@ -11,7 +11,8 @@ import { levelOf } from '../../frames/frame-types.ts'
 import {
   addedTableBits, adjustLeafHigh, adjustLeafLow, isForbiddenLeaf, isForbiddenPaeTop, isForbiddenTable, isSameLeaf, isSameTable,
 } from './page-entries.ts'
-import { type LeafOwners, PAE_ENTRIES, type PageTables, hasDevices, isGuestSlot } from './page-tables.ts'
+import { type PageTables, hasDevices } from './page-tables.ts'
+import { type LeafOwners, PAE_ENTRIES, isGuestSlot } from './table-slots.ts'
 
 const KEPT = PTE.ACCESSED | PTE.DIRTY
 
