@@ -53,14 +53,6 @@ export const hasDevices = (domains: DomainRegistry, domid: number): boolean => d
 /** True for a domain whose tables have three levels. */
 const hasPae = (domains: DomainRegistry, domid: number): boolean => domains.get(domid)?.hasPae === true
 
-/** True when mappings made on behalf of `pgOwner` may show frames of `realOwner`. */
-const mayMapFrames = (domains: DomainRegistry, pgOwner: number, realOwner: number): boolean =>
-  domains.get(realOwner) !== undefined && domains.mayControl(pgOwner, realOwner)
-
-/** Low half of the entry for slot 256 of a domain's top-level tables; 0 for none. */
-const machineToPhysEntry = ({ domains, machineToPhys }: PageTableHost, domid: number): number =>
-  (domains.get(domid)?.hidesMachineToPhys === true ? machineToPhys.entryLow : 0)
-
 /** What there is to save beside the frame table: the tables that are being taken apart, by domain, the last one first. */
 export const fallingShape = /* @__PURE__ */ shape.list(/* @__PURE__ */ shape.tuple(shape.word, /* @__PURE__ */ shape.list(shape.word)))
 
@@ -156,7 +148,8 @@ export class PageTables implements FrameContents, Stateful<FallingState> {
     if (!frames.isValid(mfn)) return isInvalidFrame(low, high) ? -ERRNO.EINVAL : -ERRNO.EPERM
     const owner = frames.owner[mfn]!
     if (owner !== owners.frame) {
-      if (owners.frame === owners.table || !mayMapFrames(host.domains, owners.frame, owner)) return -ERRNO.EBUSY
+      // In whose name it is mapped decides what may be shown.
+      if (owners.frame === owners.table || host.domains.get(owner) === undefined || !host.domains.mayControl(owners.frame, owner)) return -ERRNO.EBUSY
     }
     if (!frames.addReference(mfn)) return -ERRNO.EBUSY
     if ((low & PTE.WRITABLE) !== 0 && this.types.getType(mfn, FRAME_TYPE.WRITABLE) !== 0) {
@@ -214,11 +207,12 @@ export class PageTables implements FrameContents, Stateful<FallingState> {
     this.types.putPageAndType(mfn)
   }
 
-  /** Writes the hypervisor's slots into a top-level table. */
+  /** Writes the hypervisor's slots into a top-level table; some domains find the machine-to-physical table there. */
   writeXenSlots(mfn: number): void {
+    const { domains, machineToPhys } = this.host
     const base = (mfn << 10) + XEN_SLOTS.first * 2
     this.words.fill(0, base, base + (XEN_SLOTS.last - XEN_SLOTS.first + 1) * 2)
-    this.words[base] = machineToPhysEntry(this.host, this.frames.owner[mfn]!)
+    this.words[base] = domains.get(this.frames.owner[mfn]!)?.hidesMachineToPhys === true ? machineToPhys.entryLow : 0
   }
 
   /** Shows or hides the machine-to-physical table in one top-level table. */

@@ -168,6 +168,6 @@ describe('a kind of guest that the hypervisor has never heard of', () => {
     const { parts } = scene()
     const facts = {}
     expect(parts.lifecycle.create({ kind: 'wordz' }, facts)).toBe(-ERRNO.EINVAL)
-    expect(facts).toMatchObject({ cause: 'kind', kind: 'wordz', kinds: 'pv, pvh, typescript, words' })
+    expect(facts).toMatchObject({ cause: 'kind', kind: 'wordz', kinds: 'pv, pv32, pvh, typescript, words' })
   })
 })
