@@ -68,7 +68,7 @@ async function check(host: Host, domain: Domain, token: string): Promise<void> {
   expect(await linux.run('dmesg | grep -E "WARNING|BUG:|Oops" | head -3')).toBe('')
 }
 
-describe.skipIf(missing !== undefined)(`Debian's Linux${missing ?? ''}`, { timeout: PATIENCE }, () => {
+describe.skipIf(missing !== undefined).each(['pv', 'pvh'] as const)(`Debian's Linux as %s${missing ?? ''}`, { timeout: PATIENCE }, (type) => {
   let [first, second]: (Host | undefined)[] = []
   let linux: Domain
   let file: Uint8Array
@@ -76,7 +76,7 @@ describe.skipIf(missing !== undefined)(`Debian's Linux${missing ?? ''}`, { timeo
   beforeAll(async () => {
     first = await boot(1)
     linux = await first.createDomain({
-      name: 'linux', kernel: 'linux', ramdisk: 'disk', memory: 128, vcpus: 2, commandLine: 'console=hvc0 panic=-1',
+      name: 'linux', type, kernel: 'linux', ramdisk: 'disk', memory: 128, vcpus: 2, commandLine: 'console=hvc0 panic=-1',
       disks: ['/images/one,raw,xvda,w'], nics: ['mac=00:16:3e:00:00:01'],
     })
     await linux.console.waitFor('all set')

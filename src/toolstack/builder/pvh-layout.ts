@@ -15,6 +15,8 @@ import type { PvhImage } from '../image/pvh-image.ts'
 
 /** Where memory ends below the addresses of devices. */
 const RAM_END = 0xf000_0000
+/** The first page that is no memory: from here on a domain has its special pages and its ACPI tables. */
+export const FIRST_DEVICE_PAGE = RAM_END / PAGE_SIZE
 /** Modules that start info has room for, and bytes of a command line for each. */
 const MOST_MODULES = 2
 const MODULE_LINE = 1024

@@ -2,7 +2,7 @@
  * A domain's memory and registers as an ELF core file in the form of `xl dump-core`, which debuggers for Xen guests
  * read:
  *
- *   ELF header | section headers | .note.Xen | .xen_prstatus | .xen_shared_info | .xen_p2m | .shstrtab | .xen_pages
+ *   ELF header | section headers | .note.Xen | .xen_prstatus | .xen_shared_info | .xen_p2m or .xen_pfn | .shstrtab | .xen_pages
  *
  * The domain should stand still meanwhile.
  * Reference: xen/docs/misc/dump-core-format.txt; xen/include/public/elfnote.h.
@@ -41,12 +41,14 @@ const SECTION_HEADER = 64
 const SHT = { NULL: 0, PROGBITS: 1, STRTAB: 3, NOTE: 7 } as const
 const ET_CORE = 4
 const EM_X86_64 = 62
-/** XC_CORE_MAGIC: a paravirtual domain. */
-const MAGIC = 0xf00f_ebedn
+/** XC_CORE_MAGIC and XC_CORE_MAGIC_HVM: a paravirtual domain, and one whose frames a physical map translates. */
+const MAGIC = { paravirtual: 0xf00f_ebedn, translated: 0xf00f_ebeen } as const
 /** Format 0.1. */
 const FORMAT = 1n
 /** Bytes of one entry of .xen_p2m. */
 const P2M_ENTRY = 16
+/** Bytes of one entry of .xen_pfn. */
+const PFN_ENTRY = 8
 /** Pages that are handed over at once. */
 const BATCH = 256
 
@@ -83,18 +85,19 @@ function pagesOf(control: CoreSource, domid: DomId): CorePage[] {
 /** Everything before the pages. */
 function headOf(control: CoreSource, domid: DomId, pages: readonly CorePage[]): Uint8Array {
   const contexts = contextsOf(control, domid)
-  const { sharedInfoFrame } = control.domainInfo(domid)
+  const { sharedInfoFrame, translated } = control.domainInfo(domid)
   const filled = (name: string, bytes: Uint8Array, entry: number): Section =>
     ({ name, type: SHT.PROGBITS, bytes, size: bytes.length, entry, align: 8 })
   const empty: Section = { name: '', type: SHT.NULL, size: 0, entry: 0, align: 0 }
-  const note = notes(contexts.length / VcpuGuestContext.size, pages.length)
+  const magic = translated ? MAGIC.translated : MAGIC.paravirtual
+  const note = notes(magic, contexts.length / VcpuGuestContext.size, pages.length)
   const contents = { type: SHT.PROGBITS, size: pages.length * PAGE_SIZE, entry: PAGE_SIZE, align: PAGE_SIZE }
   return layOut([
     empty,
     { ...filled('.note.Xen', note, 0), type: SHT.NOTE, align: 4 },
     filled('.xen_prstatus', contexts, VcpuGuestContext.size),
     filled('.xen_shared_info', control.frameBytes(domid, sharedInfoFrame), PAGE_SIZE),
-    filled('.xen_p2m', frameList(pages), P2M_ENTRY),
+    translated ? filled('.xen_pfn', numberList(pages), PFN_ENTRY) : filled('.xen_p2m', frameList(pages), P2M_ENTRY),
     { ...empty, name: '.shstrtab', type: SHT.STRTAB, align: 1 },
     { ...contents, name: '.xen_pages' },
   ])
@@ -173,11 +176,15 @@ function frameList(pages: readonly CorePage[]): Uint8Array {
   return bytes
 }
 
+/** The pages' numbers alone: where the host has them is nothing to a guest of its own numbering. */
+const numberList = (pages: readonly CorePage[]): Uint8Array =>
+  new Uint8Array(BigUint64Array.from(pages, ({ pfn }) => BigInt(pfn)).buffer)
+
 /** The four notes that every dump has. */
-function notes(vcpus: number, pages: number): Uint8Array {
+function notes(magic: bigint, vcpus: number, pages: number): Uint8Array {
   const list = [
     note(ELFNOTE.DUMPCORE_NONE, new Uint8Array()),
-    note(ELFNOTE.DUMPCORE_HEADER, words(MAGIC, BigInt(vcpus), BigInt(pages), BigInt(PAGE_SIZE))),
+    note(ELFNOTE.DUMPCORE_HEADER, words(magic, BigInt(vcpus), BigInt(pages), BigInt(PAGE_SIZE))),
     note(ELFNOTE.DUMPCORE_XEN_VERSION, joined([
       words(BigInt(XEN_VERSION.major), BigInt(XEN_VERSION.minor)), text(XEN_VERSION.extra, XEN_EXTRAVERSION_LEN),
       new Uint8Array(XenCompileInfo.size), text(XEN_VERSION.capabilities, XEN_CAPABILITIES_INFO_LEN),

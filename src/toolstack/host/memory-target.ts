@@ -7,6 +7,7 @@
 import type { ControlInterface } from '../../hypervisor/index.ts'
 import { XenError, type DomId } from '../../util/index.ts'
 import type { LocalStore } from '../../xenstore/index.ts'
+import { FIRST_DEVICE_PAGE } from '../builder/pvh-layout.ts'
 import { MAX_MEMORY } from '../config/option-table.ts'
 import { checkCall } from './call-options.ts'
 import {
@@ -57,6 +58,12 @@ function checkWhole(what: string, mebibytes: number): void {
   throw new XenError('INVALID_ARGUMENT', `${what} is a whole number of MiB from ${LEAST} to ${MAX_MEMORY}, got ${mebibytes}`, {
     details: { mebibytes },
   })
+}
+
+/** Pages that a domain has beside its memory: those of a PVH guest that no balloon takes. */
+function pagesBeside(control: ControlInterface, domid: DomId): number {
+  if (!control.domainInfo(domid).translated) return 0
+  return control.domainFrames(domid).filter((frame) => (control.machineToPhys(frame) ?? 0) >= FIRST_DEVICE_PAGE).length
 }
 
 function checkTarget({ control, store }: MemoryHost, domid: DomId, mebibytes: number): void {
@@ -110,8 +117,9 @@ export function setMemoryTarget(
     const { maxPages, totalPages: atFirst } = control.domainInfo(domid)
     const wish = wishes.begin(domid, { target: store.tryRead(targetNode(domid)), maxPages })
     undo(() => wish.takeBack((before) => restoreTarget(host, domid, before)))
-    const targetPages = mebibytes * PAGES_PER_MEBIBYTE
-    control.setMaxPages(domid, targetPages + SLACK_PAGES)
+    const memoryPages = mebibytes * PAGES_PER_MEBIBYTE
+    const targetPages = memoryPages + pagesBeside(control, domid)
+    control.setMaxPages(domid, memoryPages + SLACK_PAGES)
     store.write(targetNode(domid), String(mebibytes * 1024))
     host.onTarget(domid, mebibytes)
     let reported = -1

@@ -3,7 +3,7 @@
  * destroyed it can be let go on where it is, as if nothing had happened.
  * Reference: docs/misc/xenstore-paths.pandoc, control/shutdown; sched.h, SHUTDOWN_suspend.
  */
-import { SHUTDOWN } from '../../abi/index.ts'
+import { HVM_PARAM, SHUTDOWN } from '../../abi/index.ts'
 import type { ControlInterface } from '../../hypervisor/index.ts'
 import { parseDuration, XenError, type DomId, type Duration } from '../../util/index.ts'
 import type { OperationContext } from '../run/operation.ts'
@@ -46,13 +46,30 @@ export function checkSuspended(host: Pick<SuspendHost, 'control'>, domid: DomId)
 
 /** Lets a suspended domain go on where it is. */
 export function resumeInPlace(host: SuspendHost, domid: DomId): void {
-  host.control.resumeDomain(domid, CANCELLED)
+  host.control.resumeDomain(domid, isAware(host, domid) ? CANCELLED : undefined)
   host.onResumed(domid)
   host.loop.kick()
 }
 
 const isSuspended = ({ control }: Pick<SuspendHost, 'control'>, domid: DomId): boolean =>
   control.domainInfo(domid).shutdownReason === SHUTDOWN.suspend
+
+/**
+ * False for a PVH guest whose kernel has no drivers for a host that suspends it: it has set no callback, as every kernel with
+ * such drivers does. It is stopped where it is, as libxl does, and nobody has to tell it that it goes on.
+ */
+const isAware = ({ control }: Pick<SuspendHost, 'control'>, domid: DomId): boolean =>
+  !control.domainInfo(domid).translated || control.getHvmParam(domid, HVM_PARAM.CALLBACK_IRQ) !== 0n
+
+/** Stops such a guest. */
+function stopUnaware(host: SuspendHost, domid: DomId, { undo }: Pick<OperationContext<SuspendProgress>, 'undo'>): void {
+  const { control } = host
+  checkRunning(host, domid)
+  undo(() => {
+    if (control.hasDomain(domid) && !host.isGoing(domid) && isSuspended(host, domid)) resumeInPlace(host, domid)
+  })
+  control.shutdownDomain(domid, SHUTDOWN.suspend)
+}
 
 /** Throws when a domain cannot be suspended as it is. */
 function checkRunning({ control }: SuspendHost, domid: DomId): void {
@@ -80,7 +97,9 @@ export async function suspendGuest(
   const timeout = parseDuration(options.timeout ?? MINUTE, `the time-out of suspending domain ${domid}`, { most: Infinity })
   const ended = (): boolean => !control.hasDomain(domid) || control.domainInfo(domid).shutdownReason !== undefined
   // One that is suspended already stays so whatever happens: somebody left it like that, and it may run elsewhere.
-  if (!isSuspended(host, domid)) {
+  if (!isSuspended(host, domid) && !isAware(host, domid)) {
+    stopUnaware(host, domid, context)
+  } else if (!isSuspended(host, domid)) {
     checkRunning(host, domid)
     const request = requests.place(domid, 'suspend')
     context.undo(async () => {
