@@ -2,7 +2,7 @@
  * From the hypervisor's report of a crash to what its user is told: names of exceptions and functions, which feature an
  * instruction lacks, code in words.
  */
-import { FLAT } from '../../abi/index.ts'
+import { COMPAT_FLAT, FLAT } from '../../abi/index.ts'
 import type { CrashedCode, CrashReport } from '../../hypervisor/index.ts'
 import { Disassembler, type Disassembled, type ProcessorLevel } from '../../machine/index.ts'
 import { thrownText } from '../../util/index.ts'
@@ -40,7 +40,7 @@ const symbolAt = (symbols: SymbolTable | undefined, address: number): string | u
 function decode(code: CrashedCode | undefined, cs: number, level: ProcessorLevel): readonly Disassembled[] {
   if (code === undefined) return []
   const shown: Disassembled[] = []
-  const codeSize = cs === FLAT.USER_CS32 ? 32 : 64
+  const codeSize = cs === FLAT.USER_CS32 || cs === COMPAT_FLAT.KERNEL_CS || cs === COMPAT_FLAT.USER_CS ? 32 : 64
   const disassembler = new Disassembler(level)
   for (let offset = 0; offset < code.bytes.length && shown.length < SHOWN_INSTRUCTIONS;) {
     if (shown.length > 0 && code.bytes.length - offset < LONGEST_INSTRUCTION) break
