@@ -8,6 +8,7 @@ import { allForms, whyNotCompared, type Form } from '../oracle/forms.ts'
 import { oneIn } from '../oracle/short-address.ts'
 import type { Patch } from '../oracle/wire.ts'
 import { disassembler } from '../support/assembler-names.ts'
+import { writeNeighbours } from './neighbours.ts'
 import type { ProgramWriter } from './writer.ts'
 
 /** Who judges a program: the processor underneath, or another processor of ours, which leaves nothing undefined. */
@@ -28,6 +29,8 @@ const ONLY_AF = /^a?$/
 /** Vectors by VEX are a third of all forms and end a region: by their number they would leave little else to be seen. */
 const IS_VEX = /vex/
 const VEX_ONE_IN = 8
+/** Instructions with some accesses near to each other before them. */
+const NEIGHBOURS_ONE_IN = 6
 
 interface Stock {
   readonly vex: readonly Form[]
@@ -82,6 +85,8 @@ export class Fillers {
     const seed = random.next()
     const draw = (rip: number): ReturnType<typeof drawInstruction> =>
       drawInstruction(new SeededRandom(seed), form, { rip, mode: writer.mode })
+    // Undefined flags are none of the question there.
+    if (writer.isLong && this.judge === 'ours' && seed % NEIGHBOURS_ONE_IN === 0) writeNeighbours(new SeededRandom(seed), writer)
     const first = draw(writer.here)
     if (movesStack(first.bytes, writer.isLong) && !oneIn(random, 16)) return
     for (const [register, [low, high]] of first.general) {

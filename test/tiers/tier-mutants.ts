@@ -1,8 +1,8 @@
 /**
  * Faults that random programs have to find in the compiling tier: each is a piece of the source as it should not be, or once
- * was. `within`: programs in which it is found at the latest. Three that random programs seldom meet are found by the tests of
+ * was. `within`: programs in which it is found at the latest. Four that random programs seldom meet are found by the tests of
  * test/unit/machine/cpu/region at once: a return taken for one to the first site, flags at a join taken for those of one way,
- * regions that outlive their code in another frame.
+ * regions that outlive their code in another frame, a window for reading that is written through.
  */
 import type { Patch } from '../support/mutants.ts'
 
@@ -81,5 +81,15 @@ export const MUTANTS: readonly TierMutant[] = [
     name: 'a string instruction is shown more of the budget than there is',
     patches: [patch(`${REGION}/write/writer.ts`, 'due: this.owed + 1 + ', 'due: this.owed - 9 + ')],
     within: 20, found: DIFFERS,
+  },
+  {
+    name: 'a register that becomes anything is taken for what it was',
+    patches: [patch(`${REGION}/write/values.ts`, 'this.roots[register] = this.rootsEnd++', 'this.rootsEnd++')],
+    within: 20, found: DIFFERS,
+  },
+  {
+    name: 'what is known on one way is taken for known where ways join',
+    patches: [patch(`${REGION}/write/writer.ts`, 'this.tree(join, \'any\')', 'this.tree(join, \'this\')')],
+    within: 40, found: DIFFERS,
   },
 ]

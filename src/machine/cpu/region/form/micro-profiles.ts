@@ -22,6 +22,19 @@ export type Movement = 'step' | 'by-immediate' | 'by-displacement' | 'stack' | '
 /** How a micro-operation, or code, first meets the arithmetic flags. */
 export type FlagNeed = 'none' | 'sets' | 'needs'
 
+/**
+ * What becomes of the 64 bits of its destination where that is known: they are moved by so much, or by so many times the
+ * immediate; a copy of its source, or of its address. Of `stack` it is the stack pointer, which RET moves by the immediate too.
+ */
+export interface Steps {
+  readonly kind: 'none' | 'stack' | 'step' | 'immediate' | 'copy' | 'address'
+  readonly by: number
+  readonly hasMore: boolean
+}
+
+/** Nothing is known. */
+export const NO_STEPS: Steps = { kind: 'none', by: 0, hasMore: false }
+
 /** The profile of a micro-operation; of a pair it is that of the first half, as the second one has a record of its own. */
 export interface MicroProfile {
   readonly facts: MicroFacts
@@ -37,6 +50,7 @@ export interface MicroProfile {
   readonly readFields: readonly number[]
   readonly writtenFields: readonly number[]
   readonly movement: Movement
+  readonly steps: Steps
   /** Its destination becomes a small number: always, or when the immediate is one. */
   readonly bounds: 'never' | 'always' | 'by-immediate'
 }
@@ -69,7 +83,7 @@ export function profileOf(micro: Micro): MicroProfile {
   return {
     facts, emit, carriage: carriageOf(single), flags: flagNeed(facts), isComparison: parts[0] === 'cmp' || parts[0] === 'test',
     read: facts.read & GENERAL, written: facts.written & GENERAL, readFields: fields('read'), writtenFields: fields('write'),
-    movement: movementOf(single), bounds: boundsOf(single),
+    movement: movementOf(single), steps: stepsOf(single), bounds: boundsOf(single),
   }
 }
 
@@ -119,6 +133,32 @@ function movementOf({ parts }: Micro): Movement {
       return 'by-displacement'
     default:
       return 'anywhere'
+  }
+}
+
+function stepsOf({ parts: [operation, size, operands] }: Micro): Steps {
+  const bytes = Number(size) / 8
+  const isWide = size === 64
+  const steps = (kind: Steps['kind'], by: number): Steps => ({ kind, by, hasMore: operation === 'ret' })
+  switch (operation) {
+    case 'push':
+    case 'call':
+      return steps('stack', -bytes)
+    case 'pop':
+    case 'ret':
+      return steps('stack', bytes)
+    case 'inc':
+    case 'dec':
+      return isWide ? steps('step', operation === 'inc' ? 1 : -1) : NO_STEPS
+    case 'add':
+    case 'sub':
+      return isWide && operands === 'ri' ? steps('immediate', operation === 'add' ? 1 : -1) : NO_STEPS
+    case 'mov':
+      return isWide && operands === 'rr' ? steps('copy', 0) : NO_STEPS
+    case 'lea':
+      return isWide ? steps('address', 0) : NO_STEPS
+    default:
+      return NO_STEPS
   }
 }
 

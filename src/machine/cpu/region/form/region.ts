@@ -52,6 +52,8 @@ export interface Region {
   readonly instructions: number
   readonly bytes: number
   readonly pages: readonly RegionPage[]
+  /** Accesses near to each other are looked up one by one, because ends of pages lie in between; else one look does for them. */
+  readonly windows?: 'narrow'
 }
 
 /** Why there is no region at an address. */

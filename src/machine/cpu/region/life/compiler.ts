@@ -37,6 +37,9 @@ export type CompilerMakers = Pick<RegionMakers, 'find'> & InstallerMakers
 
 const BUDGET = exitCause('budget')
 const MAPPING = exitCause('mapping')
+const MEMORY = exitCause('memory')
+/** Samples behind exits for memory from which on a region may be made anew. */
+const MOST_MISSED = 8
 /**
  * Instructions that waiting regions have had executed, by their samples, for which a module is made: so many take about as
  * much longer in the interpreter as a module costs.
@@ -110,7 +113,7 @@ export class RegionCompiler implements CodeFollower {
     const block = this.blockAt(core, linearRip)
     if (block === 0) return 'not-decoded'
     return this.unlessRefused(() => {
-      const region = this.regionAt(core, linearRip)
+      const region = this.regionAt(core, linearRip, block)
       if (typeof region === 'string') return region
       const isInstalled = this.installer.install([{ region, block }], this.places.now)
       return isInstalled ? 'installed' : this.compileAt(core)
@@ -147,8 +150,17 @@ export class RegionCompiler implements CodeFollower {
     const cause = State.exitCause.get(view, base)
     if (cause === BUDGET) return left
     left.leftBy[cause]! += 1
+    if (cause === MEMORY) this.noteMissed(left)
     // One that declines here is of no use to whoever maps its code in this way.
     return own === left && cause === MAPPING ? undefined : own
+  }
+
+  /** A region that is left for memory more often than it works is made anew without windows, once. */
+  private noteMissed(left: LiveRegion): void {
+    const missed = left.leftBy[MEMORY]!
+    if (missed < MOST_MISSED || missed <= left.samples || this.places.isNarrow(left.block)) return
+    this.places.noteNarrow(left.block)
+    this.installer.drop(left)
   }
 
   private consider(core: SampledCore, block: number, rip: number): void {
@@ -159,7 +171,7 @@ export class RegionCompiler implements CodeFollower {
     const mfn = this.view.getUint32(block + BLOCK.physical, true) >>> PAGE_SHIFT
     if (!this.places.count(block, mfn)) return
     this.places.forget(block)
-    const region = this.blockAt(core, rip) === block ? this.regionAt(core, rip) : 'not-decoded'
+    const region = this.blockAt(core, rip) === block ? this.regionAt(core, rip, block) : 'not-decoded'
     if (typeof region === 'string') {
       this.refused.set(region, (this.refused.get(region) ?? 0) + 1)
       this.places.refuse(block)
@@ -179,7 +191,7 @@ export class RegionCompiler implements CodeFollower {
     const { target } = first
     const block = this.blockAt(core, target)
     if (block === 0 || this.installer.live.at(block) !== undefined) return undefined
-    const region = this.regionAt(core, target)
+    const region = this.regionAt(core, target, block)
     return typeof region === 'string' || !covers(region, entry) ? undefined : { region, block }
   }
 
@@ -202,7 +214,8 @@ export class RegionCompiler implements CodeFollower {
     return host === 0 ? 0 : this.code.blockAt(host, State.mode.get(core.registers.view, core.registers.base))
   }
 
-  private regionAt(core: SampledCore, entry: number): Region | Refusal {
+  /** The region at an address, where that block was decoded. */
+  private regionAt(core: SampledCore, entry: number, block: number): Region | Refusal {
     const { view, base } = core.registers
     const mode = State.mode.get(view, base)
     const source: CodeSource = {
@@ -210,7 +223,8 @@ export class RegionCompiler implements CodeFollower {
       hostOf: (linear) => core.memory.peek(linear, ACCESS.EXECUTE),
       blockAt: (host) => this.code.blockAt(host, mode),
     }
-    return this.makers().find(source, { entry, limit: this.settings.limit })
+    const region = this.makers().find(source, { entry, limit: this.settings.limit })
+    return typeof region === 'string' || !this.places.isNarrow(block) ? region : { ...region, windows: 'narrow' }
   }
 
   private dropByChance(chance: SeededRandom): void {

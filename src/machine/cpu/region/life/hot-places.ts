@@ -1,5 +1,5 @@
 /**
- * Which decoded blocks are hot, by samples; and which frames are written so often that compiling what lies in them is
+ * Which decoded blocks are hot, by samples; which of them are better compiled without windows; and which frames are written so often that compiling what lies in them is
  * work for nothing: after each writing that cost a region, a frame has to stay unwritten for twice as long.
  */
 
@@ -21,6 +21,7 @@ export class HotPlaces {
   private readonly threshold: number
   private readonly counts = new Map<number, number>()
   private readonly refused = new Set<number>()
+  private readonly narrow = new Set<number>()
   private readonly written = new Map<number, Written>()
 
   constructor(threshold: number) {
@@ -46,6 +47,15 @@ export class HotPlaces {
     this.refused.add(block)
   }
 
+  /** A block's accesses are looked up one by one from now on. */
+  noteNarrow(block: number): void {
+    this.narrow.add(block)
+  }
+
+  isNarrow(block: number): boolean {
+    return this.narrow.has(block)
+  }
+
   /** A frame has been written, and that cost regions. */
   noteWritten(mfn: number): void {
     const times = (this.written.get(mfn)?.times ?? 0) + 1
@@ -57,5 +67,6 @@ export class HotPlaces {
   clear(): void {
     this.counts.clear()
     this.refused.clear()
+    this.narrow.clear()
   }
 }

@@ -4,7 +4,9 @@ import { SLOT } from '../../layout/state.ts'
 import { STACK_POINTER } from '../form/micro-profiles.ts'
 import type { MicroProfile, MicroProfiles } from '../form/micro-profiles.ts'
 import { RecordReader } from '../form/record-reader.ts'
-import type { RegisterUse } from './region-registers.ts'
+import { ValueTracker } from './values.ts'
+import type { BlockValues } from './values.ts'
+import type { RecordUse, RegisterUse } from './region-registers.ts'
 import type { RegionBlock, RegionInstruction } from '../form/region.ts'
 
 /** Bytes that a register moves by at most to stay in a page for long. */
@@ -27,6 +29,7 @@ export interface BlockUse extends RegisterUse {
   /** Registers that it gives values that nothing is known of, as bits. */
   readonly wild: number
   readonly memory: readonly MemoryRecord[]
+  readonly values: BlockValues
 }
 
 /** Bits of the registers that some fields of the record at hand name. */
@@ -40,9 +43,10 @@ function named(reader: RecordReader, fields: readonly number[]): number {
 }
 
 /** The registers that the record at hand reads and writes; what is written is stored at every exit, also at those before it. */
-export function recordUse(reader: RecordReader, profile: MicroProfile): RegisterUse {
-  const written = profile.written | named(reader, profile.writtenFields)
-  return { used: profile.read | named(reader, profile.readFields) | written, written }
+export function recordUse(reader: RecordReader, profile: MicroProfile): RecordUse {
+  const writtenByName = named(reader, profile.writtenFields)
+  const written = profile.written | writtenByName
+  return { used: profile.read | named(reader, profile.readFields) | written, written, writtenByName }
 }
 
 /** Those of the written ones that become anything: they are neither moved in small steps nor set to constants. */
@@ -73,22 +77,29 @@ function boundedOf(reader: RecordReader, { bounds }: MicroProfile): number {
 }
 
 /** What a block uses. */
-export function blockUse(reader: RecordReader, profiles: MicroProfiles, { instructions }: RegionBlock): BlockUse {
+export function blockUse(
+  reader: RecordReader, profiles: MicroProfiles, { instructions }: RegionBlock, windows: 'wide' | 'narrow' = 'wide',
+): BlockUse {
   let [used, written, wild, bounded] = [0, 0, 0, 0]
   const memory: MemoryRecord[] = []
+  const values = new ValueTracker(reader, windows)
   for (let i = 0; i < instructions.length; i += 1) {
     const instruction = instructions[i]!
     for (let at = instruction.first; at < instruction.end; at += RECORD.bytes) {
       reader.go(instruction, at)
       const profile = profiles.of(reader.number)
       const use = recordUse(reader, profile)
-      if (profile.facts.memory.length > 0) memory.push({ instruction, at, profile, bounded })
+      if (profile.facts.memory.length > 0) {
+        memory.push({ instruction, at, profile, bounded })
+        values.access(profile)
+      }
       used |= use.used
       written |= use.written
       if (use.written === 0) continue
+      values.apply(profile, use)
       wild |= wildOf(reader, profile, use.written)
       bounded = (bounded & ~use.written) | boundedOf(reader, profile)
     }
   }
-  return { used, written, wild, memory }
+  return { used, written, wild, memory, values: values.result }
 }

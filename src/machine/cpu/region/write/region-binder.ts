@@ -8,7 +8,7 @@ import { highPart, lowPart } from '../../../../util/index.ts'
 import type { Code, MemoryName } from '../../../../wasm/index.ts'
 import type { AddressForm, FlagSource, Place, RegisterField, Size, VectorPlace } from '../../emit/binder.ts'
 import type { FlagRead, FlagWrite } from '../../emit/flag-words.ts'
-import { RecordBinder } from '../../emit/record-binder.ts'
+import { RecordBinder, loadSized, storeSized } from '../../emit/record-binder.ts'
 import type { SmallField } from '../../layout/record.ts'
 import { SLOT } from '../../layout/state.ts'
 import type { ExitCause } from '../form/exit-causes.ts'
@@ -166,6 +166,47 @@ export class RegionBinder extends RecordBinder {
 
   override nextIp(): void {
     pushLinear(this.code, this.reader.next)
+  }
+
+  override load(form: AddressForm, size: Size): void {
+    if (!this.loadInside(size)) super.load(form, size)
+  }
+
+  override store(form: AddressForm, size: Size, push: () => void): void {
+    if (!this.storeInside(size, push)) super.store(form, size, push)
+  }
+
+  override loadAt(address: number, size: Size): void {
+    const place = this.pages.place({ access: 'read', address, bytes: size / 8, record: this.reader.at })
+    if (place === undefined) return super.loadAt(address, size)
+    this.code.get(place.host)
+    loadSized(this.code, size, place.offset)
+  }
+
+  override storeAt(address: number, size: Size, push: () => void): void {
+    const place = this.pages.place({ access: 'write', address, bytes: size / 8, record: this.reader.at })
+    if (place === undefined) return super.storeAt(address, size, push)
+    this.code.get(place.host)
+    push()
+    storeSized(this.code, size, place.offset)
+  }
+
+  /** Loads from a window that is open, where the address need not be worked out. */
+  private loadInside(size: Size): boolean {
+    const place = this.pages.inside(this.reader.at, 'read', size / 8)
+    if (place === undefined) return false
+    this.code.get(place.host)
+    loadSized(this.code, size, place.offset)
+    return true
+  }
+
+  private storeInside(size: Size, push: () => void): boolean {
+    const place = this.pages.inside(this.reader.at, 'write', size / 8)
+    if (place === undefined) return false
+    this.code.get(place.host)
+    push()
+    storeSized(this.code, size, place.offset)
+    return true
   }
 
   hostForRead(address: number, bytes: number): void {

@@ -19,6 +19,11 @@ export interface RegisterUse {
   readonly written: number
 }
 
+/** What a record uses; of what it writes, what it names. */
+export interface RecordUse extends RegisterUse {
+  readonly writtenByName: number
+}
+
 /** The registers of one region. */
 export class RegionRegisters {
   private readonly code: Code

@@ -7,6 +7,8 @@ import { GPR, PAGE_SIZE } from '../../../../x86/index.ts'
 import { SLOT } from '../../layout/state.ts'
 import { isWrite } from '../../uops/facts.ts'
 import type { MicroFacts } from '../../uops/facts.ts'
+import { accessKey } from './values.ts'
+import type { BlockValues } from './values.ts'
 import type { BlockUse, MemoryRecord } from './block-uses.ts'
 import { loopsOf } from '../form/loops.ts'
 import { STACK_POINTER } from '../form/micro-profiles.ts'
@@ -29,9 +31,6 @@ export interface SteadyPage {
 
 /** Pages by access: the record's host address and whether it writes. */
 export type SteadyPages = ReadonlyMap<number, SteadyPage>
-
-/** Names an access of a record. */
-export const accessKey = (record: number, access: 'read' | 'write'): number => record * 2 + (access === 'write' ? 1 : 0)
 
 /** Accesses with an address of the same parts. */
 interface Candidate {
@@ -65,7 +64,7 @@ export function steadyPages(reader: RecordReader, nodes: readonly UsedNode[]): S
       inner = loop
       depth += 1
     })
-    if (depth > 0) for (const record of use.memory) collect(reader, candidates, record, { wild: wild[inner]!, weight: 8 ** depth })
+    if (depth > 0) for (const record of use.memory) collect(reader, candidates, record, { values: use.values, wild: wild[inner]!, weight: 8 ** depth })
   })
   const best = [...candidates.values()].sort((one, other) => other.weight - one.weight).slice(0, MOST_PAGES)
   for (const { accesses, writes } of best) {
@@ -75,9 +74,17 @@ export function steadyPages(reader: RecordReader, nodes: readonly UsedNode[]): S
   return pages
 }
 
+interface CollectOptions {
+  /** What is known of the record's block. */
+  readonly values: BlockValues
+  /** Registers that become anything in the loop, as bits. */
+  readonly wild: number
+  readonly weight: number
+}
+
 /** Adds a record's steady accesses to the candidates. */
 function collect(
-  reader: RecordReader, candidates: Map<string, Candidate>, record: MemoryRecord, options: { wild: number; weight: number },
+  reader: RecordReader, candidates: Map<string, Candidate>, record: MemoryRecord, options: CollectOptions,
 ): void {
   const { facts } = record.profile
   reader.go(record.instruction, record.at)
@@ -85,11 +92,15 @@ function collect(
     if (access.use === 'finish' || access.through === 'string') continue
     const key = access.through === 'stack' ? stackKey(facts, options.wild) : addressKey(reader, record, options.wild)
     if (key === undefined) continue
+    const own = accessKey(record.at, isWrite(access) ? 'write' : 'read')
+    const group = options.values.accesses.get(own)?.group
+    // The others of a group go by what the first one finds.
+    if (group !== undefined && group.leader !== own) continue
     let found = candidates.get(key)
     if (found === undefined) candidates.set(key, (found = { accesses: [], weight: 0, writes: false }))
-    found.accesses.push(accessKey(record.at, isWrite(access) ? 'write' : 'read'))
+    found.accesses.push(own)
     found.weight += options.weight
-    found.writes ||= isWrite(access)
+    found.writes ||= group?.writes ?? isWrite(access)
   }
 }
 

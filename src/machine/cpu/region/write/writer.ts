@@ -58,13 +58,13 @@ export class RegionWriter {
     let [used, written] = [0, 0]
     const nodes = shape.nodes.map((node) => {
       let use = uses.get(node.block)
-      if (use === undefined) uses.set(node.block, (use = blockUse(reader, profiles, node.block)))
+      if (use === undefined) uses.set(node.block, (use = blockUse(reader, profiles, node.block, region.windows ?? 'wide')))
       used |= use.used
       written |= use.written
       return { node, use }
     })
     const pages = steadyPages(reader, nodes)
-    new FunctionWriter(code, { shape, view, profiles, functions, use: { used, written }, pages }).write()
+    new FunctionWriter(code, { shape, view, profiles, functions, use: { used, written }, uses, pages }).write()
     return index
   }
 }
@@ -75,6 +75,7 @@ interface FunctionOptions {
   readonly profiles: MicroProfiles
   readonly functions: RegionFunctions
   readonly use: RegisterUse
+  readonly uses: ReadonlyMap<RegionBlock, BlockUse>
   readonly pages: SteadyPages
 }
 
@@ -103,6 +104,8 @@ class FunctionWriter implements RegionControl {
   private at = 0
   private rest = 0
   private readonly inside: ReadonlySet<number>
+  /** Whether what is known where the next node begins is what is known at this point. */
+  private behind: 'this' | 'any' = 'any'
 
   constructor(code: Code, options: FunctionOptions) {
     this.code = code
@@ -130,7 +133,7 @@ class FunctionWriter implements RegionControl {
     c.memory('i32.load', State.bank.offset)
     b.pages.begin()
     this.epilogue = c.block()
-    this.tree(0)
+    this.tree(0, 'any')
     c.end()
     b.registers.spill(this.options.use)
     this.pushPart('flags')
@@ -243,16 +246,23 @@ class FunctionWriter implements RegionControl {
   }
 
   /** Writes a node and everything that it dominates. */
-  private tree(number: number): void {
+  private tree(number: number, behind: 'this' | 'any'): void {
     const { code: c, binder: b } = this
     const node = this.nodes[number]!
-    if (!node.isLoop) return this.within(number, 0)
+    const { windows } = b.pages
+    const mark = windows.mark
+    this.behind = node.isLoop ? 'any' : behind
+    if (!node.isLoop) {
+      this.within(number, 0)
+      return windows.close(mark)
+    }
     // At the entry the budget has been looked at.
     if (number === 0) b.flags.merge()
     else this.intoLoop(node)
     this.loops.set(number, c.loop())
     b.flags.state = 'merged'
     this.within(number, 0)
+    windows.close(mark)
     c.op('unreachable')
     c.end()
   }
@@ -267,11 +277,12 @@ class FunctionWriter implements RegionControl {
     c.end()
     b.flags.state = 'merged'
     this.owed = 0
-    this.tree(join)
+    this.tree(join, 'any')
   }
 
   private body(number: number): void {
     const { block, next, longest } = this.nodes[number]!
+    this.binder.pages.windows.enter(this.options.uses.get(block)!.values, this.behind)
     block.instructions.forEach((instruction, index) => {
       this.at = number
       this.rest = longest - index - 1
@@ -351,7 +362,7 @@ class FunctionWriter implements RegionControl {
       return this.code.br(this.loops.get(target)!)
     }
     const label = this.labels.get(target)
-    if (label === undefined) return this.tree(target)
+    if (label === undefined) return this.tree(target, 'this')
     this.join()
     this.code.br(label)
   }
@@ -403,20 +414,26 @@ class FunctionWriter implements RegionControl {
     }
     c.get(target)
     c.set(this.exitRip)
-    this.aside(() => this.exit('indirect', this.region.entry))
+    this.aside(() => {
+      // Regions are left here most of all: the words are worked out without a call where that can be.
+      if (this.binder.flags.known() !== undefined) this.binder.flags.settle(this.binder)
+      this.exit('indirect', this.region.entry)
+    })
   }
 
   /** Writes a way from behind the instruction at hand; then goes on from before. */
   private aside(body: () => void): void {
     const { at, owed } = this
-    const { flags, reader } = this.binder
+    const { flags, reader, pages: { windows } } = this.binder
     const { state } = flags
+    const known = windows.state
     const { instruction, at: record } = reader
     this.owed += 1
     body()
     this.at = at
     this.owed = owed
     flags.state = state
+    windows.state = known
     reader.go(instruction, record)
   }
 }
