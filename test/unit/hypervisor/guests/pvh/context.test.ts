@@ -1,11 +1,14 @@
 /** HVM contexts of PVH guests: what tools get, give back, and what is refused; parameters; a whole host's state. */
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import {
   HVM_PARAM, HVM_SAVE_CODE, HvmHwCpu, HvmHwLapic, HvmHwMtrr, HvmSaveDescriptor, HvmSaveHeader, HvmTscAdjust, HvmVmceVcpu,
 } from '../../../../../src/abi/index.ts'
 import { VirtualClock, Hypervisor } from '../../../../../src/hypervisor/index.ts'
 import { SeededRandom } from '../../../../../src/util/index.ts'
 import { type ContextRecord, PvhTestGuest, entryRecord, hvmContext } from '../../../../support/pvh-guest.ts'
+
+// The first machine of a process has its interpreter compiled.
+vi.setConfig({ testTimeout: 60_000 })
 
 const D = 0x13_0000
 const COUNT = `1: incl ${D}; jmp 1b`

@@ -1,7 +1,10 @@
 /** A PVH guest's first steps: entry, hypercalls by VMMCALL, CPUID and MSRs, its end. */
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { ERRNO, HVM_PARAM, HYPERVISOR, SHUTDOWN } from '../../../../../src/abi/index.ts'
 import { CODE, PvhTestGuest, START_INFO } from '../../../../support/pvh-guest.ts'
+
+// The first machine of a process has its interpreter compiled.
+vi.setConfig({ testTimeout: 60_000 })
 
 const D = 0x13_0000
 

@@ -1,11 +1,14 @@
 /** A PVH guest's physical map: what it places there and takes away, under running code too, and what comes on demand. */
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import {
   DOMID, ERRNO, GNTMAP, GNTST, GNTTABOP, GnttabMapGrantRef, GnttabUnmapGrantRef, HYPERVISOR, SHUTDOWN, XENMAPSPACE, XENMEM, XenAddToPhysmap,
   XenMemoryReservation, XenRemoveFromPhysmap,
 } from '../../../../../src/abi/index.ts'
 import type { Layout, Fields } from '../../../../../src/util/index.ts'
 import { PvhTestGuest } from '../../../../support/pvh-guest.ts'
+
+// The first machine of a process has its interpreter compiled.
+vi.setConfig({ testTimeout: 60_000 })
 
 const D = 0x13_0000
 const ARGUMENT = D + 0x100

@@ -1,8 +1,11 @@
 /** Several vCPUs of a PVH guest: INIT and start-up, interrupts between them, and first registers by hypercall. */
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { ERRNO, HYPERVISOR, SHUTDOWN, VCPUOP, VCPU_HVM_MODE, VcpuHvmContext } from '../../../../../src/abi/index.ts'
 import { assemble } from '../../../../support/assembler.ts'
 import { CODE, PvhTestGuest } from '../../../../support/pvh-guest.ts'
+
+// The first machine of a process has its interpreter compiled.
+vi.setConfig({ testTimeout: 60_000 })
 
 const D = 0x13_0000
 const TRAMPOLINE = 0x9_9000
