@@ -25,8 +25,8 @@ export type FrameMap = (frame: number) => number | undefined
 export interface TablePlace {
   readonly level: number
   readonly pfn: number
-  /** Levels of the guest's tables: 3 of a 32-bit guest; 4 unless given. */
-  readonly levels?: 3 | 4
+  /** Levels of the guest's tables: 3 of a 32-bit guest, else 4. */
+  readonly levels: 3 | 4
 }
 
 /**

@@ -5,8 +5,8 @@
  * Reference: xen/docs/specs/libxc-migration-stream.pandoc; tools/libs/guest/xg_sr_restore_x86_pv.c (the rules, not the
  * code).
  */
-import { PAGE_SIZE, SharedInfo, StartInfo, VcpuGuestContext } from '../../abi/index.ts'
-import { type ControlInterface, type VcpuContext, decodeVcpuContext } from '../../hypervisor/index.ts'
+import { type GuestAbi, PAGE_SIZE, SharedInfo, StartInfo, guestAbiOf } from '../../abi/index.ts'
+import { type ControlInterface, type VcpuContext, type VcpuContextCodec, vcpuContextCodec } from '../../hypervisor/index.ts'
 import { type DomId, type EventPort, type GrantRef, type Mfn, XenError } from '../../util/index.ts'
 import { type BulkRecord, PAGE_TYPE_PINNED, type PageBatch, type SaveStreamReader } from '../stream/index.ts'
 import { ImagePages } from './image-pages.ts'
@@ -62,6 +62,12 @@ const viewOf = (data: Uint8Array): DataView => new DataView(data.buffer, data.by
 export class PvImageReader implements ImageReader {
   private readonly control: RestoreControl
   private readonly target: RestoreTarget
+  /** What the domain's guest speaks. */
+  private readonly abi: GuestAbi
+  private readonly levels: 3 | 4
+  private readonly codec: VcpuContextCodec
+  /** Entries in a page of the p2m. */
+  private readonly perPage: number
   private pages = new ImagePages(0)
   private tables: TableConverter
   private filler: PageFiller | undefined
@@ -77,7 +83,16 @@ export class PvImageReader implements ImageReader {
     this.control = control
     this.target = target
     this.demands = new ProcessorDemands(control, target.domid, target.cpuPolicy ?? 'refuse')
-    this.tables = new TableConverter(control, target.domid, this.pages)
+    const { addressSize } = control.domainInfo(target.domid)
+    this.abi = guestAbiOf(addressSize)
+    this.levels = addressSize === 64 ? 4 : 3
+    this.codec = vcpuContextCodec(this.abi)
+    this.perPage = PAGE_SIZE / this.abi.word.size
+    this.tables = this.converter()
+  }
+
+  private converter(): TableConverter {
+    return new TableConverter(this.control, this.target.domid, { pages: this.pages, levels: this.levels })
   }
 
   get pageCount(): number {
@@ -108,10 +123,10 @@ export class PvImageReader implements ImageReader {
   }
 
   private takeInfo(record: Extract<BulkRecord, { type: 'pv-info' }>): void {
-    if (record.guestWidth !== 8 || record.pageTableLevels !== 4) {
+    if (record.guestWidth !== this.abi.word.size || record.pageTableLevels !== this.levels) {
       throw new XenError(
         'NOT_SUPPORTED',
-        `a ${record.guestWidth * 8}-bit guest with ${record.pageTableLevels}-level page tables`,
+        `a ${record.guestWidth * 8}-bit guest with ${record.pageTableLevels}-level page tables in a ${this.abi.width}-bit domain`,
       )
     }
     this.seenInfo = true
@@ -122,13 +137,13 @@ export class PvImageReader implements ImageReader {
     if (this.p2mFrames !== undefined) throw bad('P2M_FRAMES comes twice')
     if (record.endPfn >= MAX_PFN) throw bad(`a p2m that ends at ${record.endPfn}; ${MAX_PFN} pages are allowed`)
     if (record.startPfn !== 0) throw bad(`the p2m starts at ${record.startPfn}, not at 0`)
-    const wanted = Math.floor(record.endPfn / 512) + 1
+    const wanted = Math.floor(record.endPfn / this.perPage) + 1
     if (record.frames.length !== wanted) throw bad(`a p2m of ${wanted} pages has ${record.frames.length}`)
     if (this.target.hasRegisters) this.demands.settle()
     this.p2mFrames = record.frames
     this.maxPfn = record.endPfn
     this.pages = new ImagePages(record.endPfn + 1)
-    const tables = this.tables = new TableConverter(this.control, this.target.domid, this.pages)
+    const tables = this.tables = this.converter()
     const watcher = { take: (pfn: number, type: number) => tables.take(pfn, type), dropped: () => tables.takeBack() }
     this.filler = new PageFiller(this.control, this.target, { pages: this.pages, watcher })
   }
@@ -142,13 +157,13 @@ export class PvImageReader implements ImageReader {
 
   private takeVcpu(record: Extract<BulkRecord, { readonly blob: Uint8Array }>): void {
     if (this.p2mFrames === undefined) throw bad('a vCPU comes before the pages')
-    if (record.blob.length !== VcpuGuestContext.size) {
-      throw bad(`the context of vCPU ${record.vcpu} has ${record.blob.length} bytes, not ${VcpuGuestContext.size}`)
+    if (record.blob.length !== this.codec.size) {
+      throw bad(`the context of vCPU ${record.vcpu} has ${record.blob.length} bytes, not ${this.codec.size}`)
     }
     const { maxVcpu } = this.control.domainInfo(this.target.domid)
     if (record.vcpu > maxVcpu)
       throw bad(`vCPU ${record.vcpu} of a domain whose last is ${maxVcpu}`, { vcpu: record.vcpu })
-    const context = decodeVcpuContext(viewOf(record.blob), 0)
+    const context = this.codec.decode(viewOf(record.blob), 0)
     if (this.target.hasRegisters) this.demands.checkContext(record.vcpu, context)
     this.contexts.set(record.vcpu, context)
   }
@@ -187,12 +202,12 @@ export class PvImageReader implements ImageReader {
 
   /** The guest's own list gets the new frames. */
   private writeP2m(): void {
+    const { perPage, abi: { word } } = this
     for (const [index, pfn] of (this.p2mFrames ?? []).entries()) {
       const view = viewOf(this.bytes(pfn, 'a page of the p2m'))
-      for (let i = 0; i < 512; i += 1) {
-        const frame = this.pages.frame(index * 512 + i)
-        view.setUint32(i * 8, frame ?? 0xffff_ffff, true)
-        view.setUint32(i * 8 + 4, frame === undefined ? 0xffff_ffff : 0, true)
+      for (let i = 0; i < perPage; i += 1) {
+        const frame = this.pages.frame(index * perPage + i)
+        word.setParts(view, i * word.size, frame ?? 0xffff_ffff, frame === undefined ? 0xffff_ffff : 0)
       }
       this.control.markWritten(this.frame(pfn, 'a page of the p2m'))
     }
@@ -202,16 +217,17 @@ export class PvImageReader implements ImageReader {
   private patchStartInfo(): RestoredImage {
     const pfn = Number(BigInt.asUintN(52, this.contexts.get(0)!.user.rdx))
     const view = viewOf(this.bytes(pfn, 'start_info'))
-    const xenstoreFrame = this.frame(StartInfo.storeMfn.number(view, 0), 'the XenStore ring')
-    const consoleFrame = this.frame(StartInfo.consoleMfn.number(view, 0), 'the console ring')
+    const info = this.abi.of(StartInfo)
+    const xenstoreFrame = this.frame(info.storeMfn.number(view, 0), 'the XenStore ring')
+    const consoleFrame = this.frame(info.consoleMfn.number(view, 0), 'the console ring')
     const sharedInfoFrame = this.control.domainInfo(this.target.domid).sharedInfoFrame
-    StartInfo.nrPages.setNumber(view, 0, this.maxPfn + 1)
-    StartInfo.sharedInfo.setNumber(view, 0, sharedInfoFrame * PAGE_SIZE)
-    StartInfo.flags.set(view, 0, 0)
-    StartInfo.storeMfn.setNumber(view, 0, xenstoreFrame)
-    StartInfo.storeEvtchn.set(view, 0, this.target.xenstorePort)
-    StartInfo.consoleMfn.setNumber(view, 0, consoleFrame)
-    StartInfo.consoleEvtchn.set(view, 0, this.target.consolePort)
+    info.nrPages.setNumber(view, 0, this.maxPfn + 1)
+    info.sharedInfo.setNumber(view, 0, sharedInfoFrame * PAGE_SIZE)
+    info.flags.set(view, 0, 0)
+    info.storeMfn.setNumber(view, 0, xenstoreFrame)
+    info.storeEvtchn.set(view, 0, this.target.xenstorePort)
+    info.consoleMfn.setNumber(view, 0, consoleFrame)
+    info.consoleEvtchn.set(view, 0, this.target.consolePort)
     this.control.markWritten(this.frame(pfn, 'start_info'))
     const startInfoFrame = this.frame(pfn, 'start_info')
     return { xenstoreFrame, consoleFrame, startInfoFrame, frames: () => this.pages.list() }
@@ -229,10 +245,13 @@ export class PvImageReader implements ImageReader {
   private writeSharedInfo(saved: Uint8Array): void {
     const { sharedInfoFrame } = this.control.domainInfo(this.target.domid)
     const own = this.control.frameBytes(this.target.domid, sharedInfoFrame)
-    const { vcpuInfo, arch, evtchnMask, evtchnPending } = SharedInfo
+    const { vcpuInfo, arch, evtchnMask, evtchnPending, wcSecHi } = this.abi.of(SharedInfo)
+    const view = viewOf(own)
+    // In a 32-bit guest it stands within what is taken over.
+    const clock = wcSecHi.get(view, 0)
     own.set(saved.subarray(vcpuInfo.offset, vcpuInfo.offset + vcpuInfo.size), vcpuInfo.offset)
     own.set(saved.subarray(arch.offset, arch.offset + arch.size), arch.offset)
-    const view = viewOf(own)
+    wcSecHi.set(view, 0, clock)
     arch.layout.pfnToMfnFrameListList.set(view, arch.at(0), 0n)
     own.fill(0, evtchnPending.offset, evtchnPending.offset + evtchnPending.size)
     own.fill(0xff, evtchnMask.offset, evtchnMask.offset + evtchnMask.size)

@@ -5,13 +5,13 @@
  * Reference: xen/docs/specs/libxc-migration-stream.pandoc; tools/libs/guest/xg_sr_save_x86_pv.c (the rules, not the
  * code).
  */
-import { PAGE_SIZE, StartInfo, VcpuGuestContext } from '../../abi/index.ts'
+import { type GuestAbi, PAGE_SIZE, StartInfo, VcpuGuestContext, guestAbiOf } from '../../abi/index.ts'
 import {
   type ControlInterface,
   type VcpuContext,
   XEN_VERSION,
   decodeVcpuContext,
-  encodeVcpuContext,
+  vcpuContextCodec,
 } from '../../hypervisor/index.ts'
 import { type DomId, type Mfn, XenError } from '../../util/index.ts'
 import {
@@ -64,6 +64,9 @@ export class PvImageWriter implements ImageWriter {
   private readonly domid: DomId
   private readonly writer: SaveStreamWriter
   private readonly hasProcessor: boolean
+  /** What the domain's guest speaks, and the levels of its page tables. */
+  private readonly abi: GuestAbi
+  private readonly levels: 3 | 4
   private p2m: PhysToMachine
   /** How each page was sent last: its PAGE_TYPE + 1, or 0. */
   private readonly sent: Uint8Array
@@ -73,7 +76,10 @@ export class PvImageWriter implements ImageWriter {
     this.control = control
     this.domid = domid
     this.writer = writer
-    this.hasProcessor = control.domainInfo(domid).hasRegisters
+    const { hasRegisters, addressSize } = control.domainInfo(domid)
+    this.hasProcessor = hasRegisters
+    this.abi = guestAbiOf(addressSize)
+    this.levels = addressSize === 64 ? 4 : 3
     this.p2m = readP2m(control, domid)
     this.sent = new Uint8Array(this.p2m.maxPfn)
   }
@@ -125,7 +131,8 @@ export class PvImageWriter implements ImageWriter {
     const bytes = this.control.frameBytes(this.domid, Number(BigInt.asUintN(52, frame)) as Mfn)
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
     // A suspended guest has put pseudo-physical numbers there.
-    const rings = [StartInfo.storeMfn.number(view, 0), StartInfo.consoleMfn.number(view, 0)]
+    const { storeMfn, consoleMfn } = this.abi.of(StartInfo)
+    const rings = [storeMfn.number(view, 0), consoleMfn.number(view, 0)]
     return rings.filter((pfn) => pfn < this.p2m.maxPfn)
   }
 
@@ -133,7 +140,7 @@ export class PvImageWriter implements ImageWriter {
   async writeStart(): Promise<void> {
     const policy = this.control.getCpuPolicy(this.domid)
     await this.writer.writeImageHeader(XEN_VERSION, 'pv')
-    await this.writer.writeImageRecord({ type: 'pv-info', guestWidth: 8, pageTableLevels: 4 })
+    await this.writer.writeImageRecord({ type: 'pv-info', guestWidth: this.abi.word.size, pageTableLevels: this.levels })
     if (policy.cpuid.length > 0) await this.writer.writeImageRecord({ type: 'cpuid-policy', leaves: policy.cpuid })
     if (policy.msrs.length > 0) await this.writer.writeImageRecord({ type: 'msr-policy', msrs: policy.msrs })
     await this.writer.writeImageRecord({ type: 'static-data-end' })
@@ -170,7 +177,7 @@ export class PvImageWriter implements ImageWriter {
     for (let i = 0; i < types.length; i += 1) {
       const level = types[i]! & ~PAGE_TYPE_PINNED
       if (level === 0 || !hasContents(types[i]!)) continue
-      const table = this.readTable(frames[i]!, { level, pfn: pfns[i]! }, live)
+      const table = this.readTable(frames[i]!, { level, pfn: pfns[i]!, levels: this.levels }, live)
       if (table !== undefined) tables.set(frames[i]!, table)
       else {
         types[i] = POSTPONED
@@ -264,8 +271,9 @@ export class PvImageWriter implements ImageWriter {
     const context = this.hasProcessor
       ? this.portable(this.control.getVcpuContext(this.domid, vcpu), vcpu)
       : withoutProcessor()
-    const blob = new Uint8Array(VcpuGuestContext.size)
-    encodeVcpuContext(context, new DataView(blob.buffer), 0)
+    const codec = vcpuContextCodec(this.abi)
+    const blob = new Uint8Array(codec.size)
+    codec.encode(context, new DataView(blob.buffer), 0)
     await this.writer.writeImageRecord({ type: 'vcpu-basic', vcpu, blob })
     const extended = new Uint8Array(EXTENDED_SIZE)
     const view = new DataView(extended.buffer)

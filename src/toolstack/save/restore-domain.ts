@@ -7,6 +7,7 @@ import { StartInfo, XenstoreDomainInterface } from '../../abi/index.ts'
 import type { BootInfo } from '../../guest/index.ts'
 import { XenError, type DomId } from '../../util/index.ts'
 import type { DomainConfig } from '../config/domain-config.ts'
+import type { GuestType } from '../config/option-values.ts'
 import { checkStreamDevices, trustWithKernel, type StreamTrust } from '../config/stream-trust.ts'
 import {
   connectDevices,
@@ -14,6 +15,7 @@ import {
   makeShell,
   type CreateHost,
   type DomainShell,
+  type ShellKernel,
   type ShellPlan,
 } from '../create/domain-shell.ts'
 import { PAGES_PER_MEBIBYTE, SLACK_PAGES } from '../domains/memory-settings.ts'
@@ -21,7 +23,7 @@ import { isTypeScriptName, shownKernelName, type KernelSource } from '../domains
 import type { OperationContext } from '../run/operation.ts'
 import { randomUuid } from '../domains/random-names.ts'
 import type { Devices } from '../devices/devices.ts'
-import { readHead, readTail, type ImageKind, type SaveStreamReader } from '../stream/index.ts'
+import { readHead, readTail, type SaveStreamReader } from '../stream/index.ts'
 import { configFromJson } from './config-json.ts'
 import type { CpuPolicyChoice } from './processor-demands.ts'
 import { HvmImageReader } from './hvm-image-reader.ts'
@@ -67,7 +69,7 @@ export interface RestoredDomain {
 }
 
 /** The kernel for the domain's next start, and whether the image is that of a guest in TypeScript. */
-function chooseKernel(saved: DomainConfig<string>, kernel: KernelSource | undefined): ShellPlan['kernel'] {
+function chooseKernel(saved: DomainConfig<string>, kernel: KernelSource | undefined): ShellKernel {
   const isProgram = isTypeScriptName(saved.kernel)
   if (isProgram && typeof kernel !== 'function') {
     throw new XenError('NOT_SUPPORTED', `the saved domain runs ${saved.kernel}: give its program as \`kernel\``, {
@@ -120,14 +122,23 @@ async function readConfig(
   }
 }
 
-/** Reads the image into the domain. Throws INVALID_STREAM for one of another kind of guests. */
-async function readImage(
-  reader: SaveStreamReader, { image, kind: wanted }: Filling, context: OperationContext<RestoreProgress>,
-): Promise<void> {
+/**
+ * Reads the image's header, and looks at the record behind it, by which a PV domain tells the width of its kernel: the kernel with the
+ * kind of guest that it takes. Throws INVALID_STREAM for an image of another kind of guests.
+ */
+async function readImageStart(reader: SaveStreamReader, type: GuestType, kernel: ShellKernel): Promise<ShellKernel> {
   const { kind } = await reader.readImageHeader()
+  const wanted = type === 'pvh' ? 'hvm' : 'pv'
   if (kind !== wanted) {
     throw new XenError('INVALID_STREAM', `the configuration wants an image of type ${wanted}, and there is one of type ${kind}`, { details: { kind, wanted } })
   }
+  if (kernel.kind !== 'pv') return kernel
+  const first = await reader.peekBulkRecord()
+  return first.type === 'pv-info' && first.guestWidth === 4 ? { ...kernel, kind: 'pv32' } : kernel
+}
+
+/** Reads the rest of the image into the domain. */
+async function readImage(reader: SaveStreamReader, image: ImageReader, context: OperationContext<RestoreProgress>): Promise<void> {
   const last = await image.read(reader, (record) => {
     context.check()
     if (record === 'page-data') context.report({ type: 'pages', pages: image.pageCount, bytes: reader.offset })
@@ -138,7 +149,6 @@ async function readImage(
 
 /** What fills a domain from its stream: reads the image, and puts the domain together. */
 interface Filling {
-  readonly kind: ImageKind
   readonly image: ImageReader
   finish(): RestoredRings
 }
@@ -153,11 +163,10 @@ function fillingOf(plan: ShellPlan, shell: DomainShell, { cpuPolicy }: RestoreOp
   if (hasRegisters) control.prepareVcpu(domid, 0)
   if (translated) {
     const image = new HvmImageReader(control, target)
-    return { kind: 'hvm', image, finish: () => image.finish() }
+    return { image, finish: () => image.finish() }
   }
   const image = new PvImageReader(control, { ...target, hasRegisters })
   return {
-    kind: 'pv',
     image,
     finish() {
       const restored = image.finish()
@@ -176,18 +185,18 @@ export async function restoreDomain(
   const { context } = options
   const { undo } = context
   const { saved, config } = await readConfig(host.devices, reader, options)
-  const kernel = chooseKernel(saved, options.kernel)
+  const chosen = chooseKernel(saved, options.kernel)
   host.claimName(config.name)
   context.report({ type: 'configuration', name: saved.name, memory: config.memory })
+  const kernel = await readImageStart(reader, saved.type, chosen)
   // A domain that moves within one host lives beside itself for a moment; its nodes cannot.
   const taken = config.uuid === undefined || host.store.exists(`/vm/${config.uuid}`)
   const uuid = taken ? randomUuid(host.random) : config.uuid
   const plan: ShellPlan = { host, config, kernel, uuid }
   const shell = makeShell(plan, { undo, onMade: (id) => context.report({ type: 'domain-made', id }) })
-  const filling = fillingOf(plan, shell, options)
-  const { image } = filling
-  await readImage(reader, filling, context)
-  const rings = filling.finish()
+  const { image, finish } = fillingOf(plan, shell, options)
+  await readImage(reader, image, context)
+  const rings = finish()
   connectShell(plan, shell, { storeFrame: rings.xenstoreFrame, consoleFrame: rings.consoleFrame }, { undo })
   await connectDevices(plan, shell, { undo, signal: context.signal })
   if ('program' in kernel) host.control.startVcpu(shell.domid, 0)

@@ -22,16 +22,19 @@ export class TableConverter {
   private readonly control: TableControl
   private readonly domid: DomId
   private readonly pages: ImagePages
+  private readonly levels: 3 | 4
   /** Tables that came since the last look, by pfn. */
   private readonly arrived = new Set<number>()
   private readonly converted = new Set<number>()
   /** No table is converted early any more: pages come and go. */
   private late = false
 
-  constructor(control: TableControl, domid: DomId, pages: ImagePages) {
+  /** `levels`: of the guest's tables. */
+  constructor(control: TableControl, domid: DomId, { pages, levels }: { readonly pages: ImagePages; readonly levels: 3 | 4 }) {
     this.control = control
     this.domid = domid
     this.pages = pages
+    this.levels = levels
   }
 
   /** A page has arrived, with contents as the stream has them. */
@@ -67,7 +70,7 @@ export class TableConverter {
       const level = levelOf(this.pages.type(pfn))
       if (frame === undefined || level === 0) continue
       const bytes = this.control.frameBytes(this.domid, frame)
-      bytes.set(toPseudoPhysical(bytes, { level, pfn }, toPage))
+      bytes.set(toPseudoPhysical(bytes, { level, pfn, levels: this.levels }, toPage))
     }
     this.converted.clear()
   }
@@ -82,6 +85,6 @@ export class TableConverter {
 
   private convert(pfn: number, frame: Mfn, level: number): void {
     const bytes = this.control.frameBytes(this.domid, frame)
-    bytes.set(toMachine(bytes, { level, pfn }, (page) => this.pages.frame(page)))
+    bytes.set(toMachine(bytes, { level, pfn, levels: this.levels }, (page) => this.pages.frame(page)))
   }
 }

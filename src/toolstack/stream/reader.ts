@@ -39,6 +39,8 @@ const viewOf = (data: Uint8Array): DataView => new DataView(data.buffer, data.by
 export class SaveStreamReader {
   private readonly source: ByteSource
   private records = 0
+  /** A record that was looked at, and where it began. */
+  private ahead: { readonly record: BulkRecord; readonly offset: number } | undefined
 
   /**
    * With a signal, a read that waits is given up when it fires. With `reused` memory a record is good until the next
@@ -48,9 +50,9 @@ export class SaveStreamReader {
     this.source = new ByteSource(input, signal, memory)
   }
 
-  /** Bytes read so far. */
+  /** Bytes read so far; one that was only looked at is not. */
   get offset(): number {
-    return this.source.offset
+    return this.ahead?.offset ?? this.source.offset
   }
 
   /** The header of an xl file, with its configuration. */
@@ -124,7 +126,16 @@ export class SaveStreamReader {
 
   /** The next record of the image, with pages in bulk. */
   readBulkRecord(): Promise<BulkRecord> {
-    return this.readRecord('image', decodeBulkRecord)
+    const { ahead } = this
+    this.ahead = undefined
+    return ahead === undefined ? this.readRecord('image', decodeBulkRecord) : Promise.resolve(ahead.record)
+  }
+
+  /** The same record, which {@link SaveStreamReader.readBulkRecord} reads once more: it comes before anything else is read. */
+  async peekBulkRecord(): Promise<BulkRecord> {
+    const { offset } = this
+    this.ahead ??= { record: await this.readBulkRecord(), offset }
+    return this.ahead.record
   }
 
   /** Tells the source that nothing more will be read. */

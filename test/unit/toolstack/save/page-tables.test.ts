@@ -21,7 +21,7 @@ function framesOf(bytes: Uint8Array): Record<number, number> {
 /** Frames from 1000 on are the domain's. */
 const toPfn: FrameMap = (frame) => (frame >= 1000 && frame < 2000 ? frame - 1000 : undefined)
 const toMfn: FrameMap = (pfn) => (pfn < 1000 ? pfn + 1000 : undefined)
-const of = (level: number, levels?: 3 | 4): TablePlace => ({ level, pfn: 9, ...(levels === undefined ? {} : { levels }) })
+const of = (level: number, levels: 3 | 4 = 4): TablePlace => ({ level, pfn: 9, levels })
 
 describe('a table on its way into a stream', () => {
   test('holds pages in place of frames', () => {
