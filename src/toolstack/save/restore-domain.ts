@@ -132,7 +132,7 @@ async function readImageStart(reader: SaveStreamReader, type: GuestType, kernel:
   if (kind !== wanted) {
     throw new XenError('INVALID_STREAM', `the configuration wants an image of type ${wanted}, and there is one of type ${kind}`, { details: { kind, wanted } })
   }
-  if (kernel.kind !== 'pv') return kernel
+  if ('program' in kernel || kind === 'hvm') return kernel
   const first = await reader.peekBulkRecord()
   return first.type === 'pv-info' && first.guestWidth === 4 ? { ...kernel, kind: 'pv32' } : kernel
 }
