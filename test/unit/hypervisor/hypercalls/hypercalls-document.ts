@@ -21,8 +21,8 @@ function remark(support: Support): string {
   }
 }
 
-/** What PVH guests have of an operation: `yes` where it is as for PV guests, otherwise how much of it there is. */
-function forPvh(own: HypercallRow | undefined, operation: string | undefined, pv: Support): string {
+/** What guests of another kind have of an operation: `yes` where it is as for 64-bit PV guests, otherwise how much of it there is. */
+function forKind(own: HypercallRow | undefined, operation: string | undefined, pv: Support): string {
   const support = own?.support ?? own?.operations?.flatMap(({ prefix, rows }) => rows.map((each) => ({ ...each, title: prefix + each.name })))
     .find(({ title }) => title === operation)?.support
   if (support === undefined) return ''
@@ -31,31 +31,31 @@ function forPvh(own: HypercallRow | undefined, operation: string | undefined, pv
 }
 
 /** One hypercall, and a line for each of its sub-operations. */
-function lines({ name, support, operations = [], source }: HypercallRow, kinds: readonly [string, string], pvh: HypercallRow | undefined): string[] {
+function lines({ name, support, operations = [], source }: HypercallRow, kinds: readonly [string, string], others: readonly (HypercallRow | undefined)[]): string[] {
   const title = `\`${name}\` (${HYPERVISOR[name]})`
-  if (support !== undefined) return [row([title, '', ...kinds, forPvh(pvh, undefined, support), support.level, remark(support), source])]
+  if (support !== undefined) return [row([title, '', ...kinds, ...others.map((own) => forKind(own, undefined, support)), support.level, remark(support), source])]
   return operations.flatMap(({ prefix, rows }) => rows.map((each) => {
     const operation = `${prefix}${each.name}`
-    return row([title, `\`${operation}\` (${each.number})`, ...kinds, forPvh(pvh, operation, each.support), each.support.level, remark(each.support), source])
+    return row([title, `\`${operation}\` (${each.number})`, ...kinds, ...others.map((own) => forKind(own, operation, each.support)), each.support.level, remark(each.support), source])
   }))
 }
 
 /** The text of the document. */
 export function hypercallsDocument(): string {
-  const { typescript, pv, pvh } = hypercallTables()
+  const { typescript, pv, pv32, pvh } = hypercallTables()
   const own = new Set(typescript.map(({ name }) => name))
-  const all = pv.flatMap((each) => lines(each, [own.has(each.name) ? 'yes' : '', 'yes'], pvh.find(({ name }) => name === each.name)))
+  const all = pv.flatMap((each) => lines(each, [own.has(each.name) ? 'yes' : '', 'yes'], [pv32, pvh].map((rows) => rows.find(({ name }) => name === each.name))))
   return `# Hypercalls
 
 What there is of each hypercall and each sub-operation of Xen 4.17's public headers. Generated from the table that hypercalls are
 dispatched by; \`npx tsx test/unit/hypervisor/hypercalls/update-hypercalls.ts\` writes it anew.
 
-TypeScript, PV, PVH: the kinds of guests that have it; under PVH stands what is otherwise for those. To others, and for a number that stands nowhere here, it is ENOSYS. Full: all
+TypeScript, PV (of 64 bits), PV32, PVH: the kinds of guests that have it; under the last two stands what is otherwise for those. To others, and for a number that stands nowhere here, it is ENOSYS. Full: all
 that Xen does for such a guest, with Xen's error numbers. Partial: what is missing is named. Refused: the error is that of any call
 whose arguments can be read; dom0 stands for every privileged domain.
 
-| hypercall | sub-operation | TypeScript | PV | PVH | support | missing, or error | source |
-| --- | --- | --- | --- | --- | --- | --- | --- |
+| hypercall | sub-operation | TypeScript | PV | PV32 | PVH | support | missing, or error | source |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- |
 ${all.join('\n')}
 `
 }

@@ -81,13 +81,16 @@ const CALLERS: Record<(typeof KINDS)[number] | 'privileged', () => Caller> = {
     const guest = PvGuest.boot()
     return { guest, address: guest.at(1), place: guest.place(1) }
   },
-  // Before it has a processor, its pointers are host addresses within its own frames.
-  pvh: () => {
-    const host = new TestHost()
-    const domid = host.hypervisor.createDomain({ kind: 'pvh', maxPages: 64 })
-    const guest = new TestGuest(host, domid, host.hypervisor.populatePhysmap(domid, 64, 0))
-    return { guest, address: guest.scratch, place: guest.scratch }
-  },
+  pv32: () => withoutProcessor('pv32'),
+  pvh: () => withoutProcessor('pvh'),
+}
+
+/** Before it has a processor, a guest's pointers are host addresses within its own frames. */
+function withoutProcessor(kind: 'pv32' | 'pvh'): Caller {
+  const host = new TestHost()
+  const domid = host.hypervisor.createDomain({ kind, maxPages: 64 })
+  const guest = new TestGuest(host, domid, host.hypervisor.populatePhysmap(domid, 64, 0))
+  return { guest, address: guest.scratch, place: guest.scratch }
 }
 
 function plain(privileged: boolean): Caller {
@@ -118,7 +121,7 @@ function ask(caller: Caller, name: HypercallName, { prefix, number }: { readonly
   return caller.guest.call(name, ...(BY_PREFIX[prefix]?.(caller, number) ?? [number, caller.address]))
 }
 
-describe.each(['typescript', 'privileged', 'pv', 'pvh'] as const)('a guest (%s)', (kind) => {
+describe.each(['typescript', 'privileged', 'pv', 'pv32', 'pvh'] as const)('a guest (%s)', (kind) => {
   const own = tables[kind === 'privileged' ? 'typescript' : kind]
   const lists = own.flatMap(({ name, operations = [] }) => operations.map((list) => ({ name, ...list })))
 
