@@ -40,7 +40,8 @@ export interface CompilerFigures {
   /** Instructions, and bytes of WebAssembly, in the regions there are. */
   readonly instructions: number
   readonly moduleBytes: number
-  /** Bytes of decoded code that begins with regions. */
+  /** Bytes of decoded code, and of the copies of it that begin with regions. */
+  readonly codeBytes: number
   readonly frontBytes: number
   /** Milliseconds spent writing modules, and compiling and installing them; 0 without `now`. */
   readonly writing: number

@@ -87,6 +87,11 @@ export class CodeCache {
     memory.setCodeWriteListener((mfn) => this.invalidate(mfn))
   }
 
+  /** Bytes that decoded code takes, dropped blocks among it. */
+  get bytes(): number {
+    return this.next - this.memory.layout.recordCache
+  }
+
   /** Adds somebody who has to know of changes. */
   attach(user: CodeUser): void {
     this.users.add(user)

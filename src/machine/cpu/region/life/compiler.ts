@@ -264,7 +264,7 @@ export class RegionCompiler implements CodeFollower {
       samples: this.places.now, samplesInRegions: this.inRegions, visits: this.visits,
       regions: live.count, made: done.regions, dropped: done.dropped, refused: Object.fromEntries(this.refused),
       modules: live.moduleCount, modulesMade: done.modules, instructions, moduleBytes: live.moduleBytes,
-      frontBytes: this.code.fronts.bytes, writing: done.writing, compiling: done.compiling,
+      codeBytes: this.code.bytes, frontBytes: this.code.fronts.bytes, writing: done.writing, compiling: done.compiling,
       ...(this.refusal === undefined ? {} : { refusedByHost: this.refusal }),
     }
   }
