@@ -64,8 +64,12 @@ end:
 
 interface Page {
   readonly linear: number
-  readonly physical: number
+  /** Where it is mapped, and at the beginning. */
+  physical: number
+  readonly home: number
   readonly pristine: Uint8Array
+  /** Its entry in a page table. */
+  readonly entry: number
 }
 
 /** What a run is to meet. */
@@ -84,10 +88,11 @@ export class BareExecutor {
   private readonly pages: Page[] = []
   private random = new SeededRandom(1)
 
-  constructor(dataSeed: number, { library = { Machine }, ...options }: ExecutorOptions = {}) {
+  /** `accounting`: what the processor counts and is given a budget of. */
+  constructor(dataSeed: number, { library = { Machine }, ...options }: ExecutorOptions = {}, accounting: 'instructions' | 'work' = 'instructions') {
     this.machine = new library.Machine({ memoryBytes: 1 << 20, ...options })
     this.base = this.machine.memory.firstFrame * PAGE
-    this.processor = this.machine.createProcessor({ mode: 'bare', random: { next: () => this.random.next() } })
+    this.processor = this.machine.createProcessor({ mode: 'bare', accounting, random: { next: () => this.random.next() } })
     this.makeTables(dataSeed)
     this.makeDescriptors()
     this.makeKernel()
@@ -109,21 +114,23 @@ export class BareExecutor {
     this.write32(AT.TABLES, (AT.TABLES + PAGE) | flags)
     this.write32(AT.TABLES + PAGE, (AT.TABLES + 2 * PAGE) | flags)
     const tables = new Map<number, number>()
-    const enter = (linear: number, physical: number, bits: readonly [low: number, high: number]): void => {
+    const enter = (linear: number, physical: number, bits: readonly [low: number, high: number]): number => {
       const slot = linear >>> 21
       const table = tables.get(slot) ?? AT.TABLES + (3 + tables.size) * PAGE
       tables.set(slot, table)
       this.write32(AT.TABLES + 2 * PAGE + slot * 8, table | flags)
-      this.write32(table + ((linear >>> 12) & 511) * 8, physical | bits[0], bits[1])
+      const entry = table + ((linear >>> 12) & 511) * 8
+      this.write32(entry, physical | bits[0], bits[1])
+      return entry
     }
     for (let page = AT.TABLES; page < AT.REGIONS; page += PAGE) enter(page, page, [PRESENT | WRITABLE | 0x60, 0])
     for (const region of REGIONS) {
       const pattern = patternOf(region.address, region.pages, region.executable, dataSeed)
       for (let page = 0; page < region.pages; page += 1) {
         const [linear, physical] = [region.address + page * PAGE, AT.REGIONS + this.pages.length * PAGE]
-        enter(linear, physical, [PRESENT | USER | 0x60 | (region.writable ? WRITABLE : 0), region.executable ? 0 : NO_EXECUTE])
+        const entry = enter(linear, physical, [PRESENT | USER | 0x60 | (region.writable ? WRITABLE : 0), region.executable ? 0 : NO_EXECUTE])
         const pristine = pattern.slice(page * PAGE, (page + 1) * PAGE)
-        this.pages.push({ linear, physical, pristine })
+        this.pages.push({ linear, physical, home: physical, pristine, entry })
         this.write(physical, pristine)
       }
     }
@@ -161,6 +168,7 @@ export class BareExecutor {
 
   /** Brings a case's bytes into memory, and what they do not cover as it was; pages that hold it already are left alone. */
   load(one: OracleCase): void {
+    for (const page of this.pages) if (page.physical !== page.home) this.mapAt(page, page.home)
     for (const { linear, physical, pristine } of this.pages) {
       const wanted = pristine.slice()
       for (const { address, bytes } of one.patches) {
@@ -171,6 +179,28 @@ export class BareExecutor {
       const now = this.machine.memory.bytes.subarray(this.base + physical, this.base + physical + PAGE)
       if (Buffer.compare(now, wanted) !== 0) this.write(physical, wanted)
     }
+  }
+
+  /** Maps a page elsewhere. */
+  private mapAt(page: Page, physical: number): void {
+    const low = this.machine.memory.view.getUint32(this.base + page.entry, true)
+    this.write(page.entry, bytesOf((low & (PAGE - 1)) | physical, 4))
+    page.physical = physical
+    this.processor.flushTlb()
+  }
+
+  /**
+   * Lets two pages change places, frames and what is in them: a program sees nothing of it, and its code stands in frames where
+   * other code has been executed.
+   */
+  exchange(one: number, other: number): void {
+    const [first, second] = [this.pages[one % this.pages.length]!, this.pages[other % this.pages.length]!]
+    const at = (page: Page): number[] => Array.from(this.machine.memory.bytes.subarray(this.base + page.physical, this.base + page.physical + PAGE))
+    const [firstBytes, secondBytes, firstPlace, secondPlace] = [at(first), at(second), first.physical, second.physical]
+    this.write(secondPlace, firstBytes)
+    this.write(firstPlace, secondBytes)
+    this.mapAt(first, secondPlace)
+    this.mapAt(second, firstPlace)
   }
 
   /** Enters a case that is loaded. */

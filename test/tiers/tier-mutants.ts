@@ -33,6 +33,11 @@ export const MUTANTS: readonly TierMutant[] = [
     within: 10, found: DIFFERS,
   },
   {
+    name: 'a block that begins in the middle reaches farther than the one around it: where work is counted, fresh code is paid for too early',
+    patches: [patch('src/machine/cpu/code/code-cache.ts', 'const end = (place.host - (place.host % BLOCK_WINDOW)) + BLOCK_WINDOW', 'const end = place.host + BLOCK_WINDOW')],
+    within: 3, found: DIFFERS,
+  },
+  {
     name: 'a slice that is used up while an interrupt waits is not begun anew',
     patches: [patch('src/machine/cpu/processor/processor.ts', 'if (most > 0 && (block === 0 || this.slice <= 0)) this.slice', 'if (most > 0 && block === 0 && !isStepping) this.slice')],
     within: 3, found: /makes no progress/,

@@ -1,7 +1,7 @@
 /**
  * Random programs on two processors of ours: a reference, which goes on instruction by instruction or in the same pieces, and a
  * subject, which may compile what it runs. Whatever the pieces are, they must be equal at every stop: registers, flags, counts,
- * exceptions, in the end all of memory. A program is repeated by its seed.
+ * exceptions, in the end all of memory. Under its kernel every second one counts work. A program is repeated by its seed.
  */
 import type { CompilerFigures } from '../../src/machine/index.ts'
 import { SeededRandom, below, type Random } from '../../src/util/index.ts'
@@ -25,10 +25,10 @@ export interface TierOptions {
   readonly code: 64 | 32
   readonly reference?: ExecutorOptions
   readonly subject?: ExecutorOptions
-  /** Budgets tried with each program, of the 300. */
+  /** Budgets tried with each program, of the 300; all of them and 0 where there are as many. */
   readonly budgets?: number
-  /** Places at which an interrupt comes, of each program. */
-  readonly interrupts?: number
+  /** Places at which an interrupt comes, of each program; `all`: at each of the first ones. */
+  readonly interrupts?: number | { readonly all: number }
   /** Seconds after which a program is said to make no progress. */
   readonly patience?: number
 }
@@ -76,8 +76,13 @@ export class TierFuzzer {
     this.options = options
     this.reference = new HostedExecutor(DATA_SEED, options.reference)
     this.subject = new HostedExecutor(DATA_SEED, options.subject)
-    this.bareReference = new BareExecutor(DATA_SEED, options.reference)
-    this.bareSubject = new BareExecutor(DATA_SEED, options.subject)
+    ;[this.bareReference, this.bareSubject] = this.bareExecutors('instructions')
+  }
+
+  /** What runs programs under their kernel. */
+  private bareExecutors(accounting: 'instructions' | 'work'): [BareExecutor, BareExecutor] {
+    const { reference, subject } = this.options
+    return [new BareExecutor(DATA_SEED, reference, accounting), new BareExecutor(DATA_SEED, subject, accounting)]
   }
 
   /**
@@ -86,9 +91,9 @@ export class TierFuzzer {
    * it, as what waits for a program's end (an interrupt, a trap) would meet the next one.
    */
   run(seed: number): void {
-    this.bareReference = new BareExecutor(DATA_SEED, this.options.reference)
     this.subject = new HostedExecutor(DATA_SEED, this.options.subject)
-    this.bareSubject = new BareExecutor(DATA_SEED, this.options.subject)
+    // What is counted is part of what has to be equal: instructions with one program, work with the next.
+    ;[this.bareReference, this.bareSubject] = this.bareExecutors(seed % 2 === 0 ? 'instructions' : 'work')
     const one = makeProgram(seed, { code: this.options.code, judge: 'ours' })
     const random = new SeededRandom(seed ^ 0x7e57)
     const where = `program ${seed} of ${this.options.code}-bit code`
@@ -116,8 +121,9 @@ export class TierFuzzer {
     subject.load(one)
     // At once and again, so that what is compiled on the way is met; then in pieces.
     for (let round = 0; round < 3; round += 1) this.inPieces(one, outcome, { piece: () => one.steps, where: `${where}, at once` })
-    for (let i = 0; i < (this.options.budgets ?? 8); i += 1) {
-      const budget = below(random, MOST_BUDGET + 1)
+    const budgets = this.options.budgets ?? 8
+    for (let i = 0; i < budgets; i += 1) {
+      const budget = budgets > MOST_BUDGET ? i : below(random, MOST_BUDGET + 1)
       // A run of nothing does nothing: among others.
       const piece = budget === 0 ? (stops: number) => stops % 3 : () => budget
       this.inPieces(one, outcome, { piece, where: `${where}, ${budget} at a time` })
@@ -169,11 +175,16 @@ export class TierFuzzer {
     const address = one.patches[below(random, one.patches.length)]!.address + below(random, 40)
     const control = 0x401 | below(random, 4) << 16 | (below(random, 2) === 0 ? 0 : below(random, 4) << 18)
     this.beside(one, { breakpoint: [address, control] }, { every: piece, where: `${where}, with a breakpoint` })
-    for (let i = 0; i < (this.options.interrupts ?? 6); i += 1) {
-      const place = below(random, total)
+    const { interrupts = 6 } = this.options
+    const places = typeof interrupts === 'number' ? Array.from({ length: interrupts }, () => below(random, total))
+      : Array.from({ length: Math.min(interrupts.all, total) }, (_, place) => place)
+    for (const place of places) {
       const pieces = (count: number): number => (count === 0 ? place : 100_000)
       this.beside(one, {}, { every: pieces, interruptAfter: 1, where: `${where}, with an interrupt after ${place}` })
     }
+    // At the end: frames that have been written are not compiled for a while.
+    const exchanges = { every: 1 + below(random, 200), where: `${where}, its pages changing places`, exchangeBySeed: random.next() }
+    this.beside(one, {}, exchanges)
   }
 
   /** Runs both side by side; how many instructions it took. */
@@ -181,7 +192,7 @@ export class TierFuzzer {
     this.way = o.where
     const executors = [this.bareReference, this.bareSubject] as const
     const make = (): readonly [Runner, Runner] => {
-      const [reference, subject] = executors.map((executor) => limited(interrupted(executor.begin(one, options), executor, o.interruptAfter)))
+      const [reference, subject] = executors.map((executor) => limited(disturbed(executor.begin(one, options), executor, o)))
       return [reference!, subject!]
     }
     const pair = make()
@@ -204,7 +215,9 @@ interface BesideOptions {
   readonly every: number | ((pieces: number) => number)
   readonly where: string
   /** An interrupt comes after so many pieces. */
-  readonly interruptAfter?: number | undefined
+  readonly interruptAfter?: number
+  /** Two pages change places behind every piece, chosen by this seed. */
+  readonly exchangeBySeed?: number
 }
 
 /** Vector of the interrupts that come. */
@@ -219,15 +232,17 @@ const limited = (runner: Runner): Runner => ({
   advance: (count) => runner.advance(Math.min(count, LIMIT - runner.done)) && runner.done < LIMIT,
 })
 
-/** A run in which an interrupt comes after a number of pieces. */
-function interrupted(runner: Runner, { processor }: BareExecutor, after: number | undefined): Runner {
-  if (after === undefined) return runner
+/** A run in which something comes from outside between two pieces. */
+function disturbed(runner: Runner, executor: BareExecutor, { interruptAfter, exchangeBySeed }: BesideOptions): Runner {
+  if (interruptAfter === undefined && exchangeBySeed === undefined) return runner
+  const chance = exchangeBySeed === undefined ? undefined : new SeededRandom(exchangeBySeed)
   let pieces = 0
   return {
     get done() { return runner.done },
     snapshot: () => runner.snapshot(),
     advance: (count) => {
-      if (pieces === after) processor.interrupt(VECTOR)
+      if (pieces === interruptAfter) executor.processor.interrupt(VECTOR)
+      if (chance !== undefined && pieces > 0) executor.exchange(chance.next(), chance.next())
       pieces += 1
       return runner.advance(count)
     },

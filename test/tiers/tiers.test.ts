@@ -8,7 +8,7 @@ import type { Machine } from '../../src/machine/index.ts'
 import { applyPatch, buildMutant } from '../support/mutants.ts'
 import { SUBJECTS } from './subjects.ts'
 import { MUTANTS } from './tier-mutants.ts'
-import { TierFuzzer } from './tiers-fuzz.ts'
+import { MOST_BUDGET, TierFuzzer, type TierOptions } from './tiers-fuzz.ts'
 
 const isLong = process.env['FUZZ'] === 'long'
 /** Programs for each way to compile; FUZZ_PROGRAMS asks for more or fewer. */
@@ -30,6 +30,27 @@ describe.each(SUBJECTS.map((subject) => [subject.name, subject] as const))('with
     // They would miss their aim if next to nothing were compiled.
     expect(regions / programs).toBeGreaterThan(10)
     expect(samplesInRegions / samples).toBeGreaterThan(0.2)
+  }, 600_000)
+})
+
+describe('at every place', () => {
+  /** A program that runs for long, and what is compiled of it at once. */
+  const PROGRAM = 4
+  const at = (more: Partial<TierOptions>): TierFuzzer => new TierFuzzer({ code: 64, ...SUBJECTS[2]!.options, budgets: 0, interrupts: 0, ...more })
+
+  test('a budget of every size from 0 to 300 comes to the same', () => {
+    const fuzzer = at({ budgets: MOST_BUDGET + 1 })
+    for (let i = 0; i < (isLong ? 4 : 1); i += 1) fuzzer.run(PROGRAM + i)
+    expect(fuzzer.report.runs).toBeGreaterThan(MOST_BUDGET)
+    expect(fuzzer.report.regions).toBeGreaterThan(10)
+  }, 600_000)
+
+  test('an interrupt at each of the first boundaries comes to the same', () => {
+    const all = isLong ? 3000 : 200
+    const fuzzer = at({ interrupts: { all } })
+    fuzzer.run(PROGRAM)
+    expect(fuzzer.report.runs).toBeGreaterThan(all)
+    expect(fuzzer.report.regions).toBeGreaterThan(10)
   }, 600_000)
 })
 
