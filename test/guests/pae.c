@@ -27,11 +27,12 @@ extern void event_entry(void);
 
 struct start_info { char magic[32]; u32 nr_pages, shared_info, flags, store_mfn, store_port, console_mfn, console_port, pt_base, nr_pt_frames, mfn_list; };
 struct vcpu_info { u8 pending, mask, pad[2]; u32 selector, cr2, rest[13]; };
-struct shared_info { struct vcpu_info vcpus[32]; u32 pending[32], masked[32]; };
+struct shared_info { struct vcpu_info vcpus[32]; u32 pending[32], masked[32], clock[3], max_pfn, list_of_lists; };
 struct console_ring { char in[1024], out[2048]; u32 in_cons, in_prod, out_cons, out_prod; };
 struct store_ring { char req[1024], rsp[1024]; u32 req_cons, req_prod, rsp_cons, rsp_prod; };
 
 char hypercall_page[4096] PAGE;
+static u32 lists[1024] PAGE, list_of_lists[1024] PAGE;
 static char shared_page[4096] PAGE, table_page[4096] PAGE, offered[4096] PAGE, mapped[4096] PAGE;
 static volatile struct shared_info *const shared = (void *)shared_page;
 static volatile struct console_ring *console;
@@ -164,6 +165,43 @@ static void timer(void)
   line("timer: it came");
 }
 
+/* Where the list of frames lies, for who saves this kernel. */
+static void describe(void)
+{
+  for (u32 i = 0; i * 1024 < info->nr_pages; i++) lists[i] = frame_of((void *)(info->mfn_list + i * 4096));
+  list_of_lists[0] = frame_of(lists);
+  shared->list_of_lists = frame_of(list_of_lists);
+  shared->max_pfn = info->nr_pages;
+}
+
+static void listen(u32 port) { shared->masked[port >> 5] &= ~(1u << (port & 31)); }
+
+/* Has itself saved: nothing may name a machine's frame meanwhile but page tables and the list of frames. */
+static void suspend(void)
+{
+  char wish[64];
+  u32 reason = 2, own = frame_of(shared_page);
+  ask(11, "control/feature-suspend", "1", wish);
+  do ask(2, "control/shutdown", 0, wish); while (wish[0] != 's');
+  ask(11, "control/shutdown", "", wish);
+  describe();
+  shared->vcpus[0].mask = 1;
+  info->store_mfn = M2P[info->store_mfn];
+  info->console_mfn = M2P[info->console_mfn];
+  map(shared_page, own);
+  int cancelled = call(SCHED_OP, 2, (u32)&reason, frame_of(info), 0);
+  if (cancelled) {
+    info->store_mfn = ((u32 *)info->mfn_list)[info->store_mfn];
+    info->console_mfn = ((u32 *)info->mfn_list)[info->console_mfn];
+  }
+  map(shared_page, info->shared_info >> 12);
+  describe();
+  listen(info->console_port);
+  listen(info->store_port);
+  shared->vcpus[0].mask = 0;
+  line(cancelled ? "suspend: was cancelled" : "suspend: is back");
+}
+
 static int begins(const char *line, const char *with) { while (*with) if (*line++ != *with++) return 0; return 1; }
 
 static void carry_out(char *input)
@@ -174,6 +212,8 @@ static void carry_out(char *input)
   else if (begins(input, "offer ")) offer(input + 6);
   else if (begins(input, "peer ")) peer(input + 5);
   else if (begins(input, "timer")) timer();
+  else if (begins(input, "describe")) { describe(); line("describe: done"); }
+  else if (begins(input, "suspend")) suspend();
   else if (begins(input, "fault")) *(volatile u32 *)0x1000 = 1;
   else if (begins(input, "off")) { u32 reason = 0; call(SCHED_OP, 2, (u32)&reason, 0, 0); }
   else line("what?");
@@ -188,8 +228,8 @@ void main(struct start_info *start)
   store = page_of(start->store_mfn);
   map(shared_page, start->shared_info >> 12);
   call(SET_CALLBACKS, KERNEL_CS, (u32)event_entry, KERNEL_CS, (u32)event_entry);
-  shared->masked[start->console_port >> 5] &= ~(1u << (start->console_port & 31));
-  shared->masked[start->store_port >> 5] &= ~(1u << (start->store_port & 31));
+  listen(start->console_port);
+  listen(start->store_port);
   shared->vcpus[0].mask = 0;
   text("pae: "); text(start->magic); text(", "); number(start->nr_pages); line(" pages");
   for (;;) {

@@ -6,8 +6,12 @@ import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { withoutLeaks } from '../../src/testing/index.ts'
+import { transportPair } from '../../src/toolstack/index.ts'
+import { ByteCollector } from '../support/byte-collector.ts'
+import { whyMissing } from '../support/guests.ts'
 import { hostsOfTests, startMini } from '../support/mini.ts'
 import { buildNative } from '../support/native-build.ts'
+import { verifyStream } from '../support/verify-stream.ts'
 
 const built = buildNative(resolve(import.meta.dirname, '../guests/pae.c'), [
   '-m32', '-O1', '-static', '-nostdlib', '-ffreestanding', '-fno-pic', '-no-pie', '-fno-stack-protector', '-mgeneral-regs-only',
@@ -53,6 +57,41 @@ describe.skipIf(built.path === undefined)(`a 32-bit kernel${built.reason === und
     await pae.console.waitFor('peer: answered, status 0')
     await mini.console.waitFor('offer: answer: pae has read it')
     expect(host.hypervisor.checkInvariants()).toEqual([])
+  })
+
+  test('is saved and restored, in the stream of a 32-bit domain', { timeout: 60_000 }, async () => {
+    const host = await boot()
+    const domain = await host.createDomain({ name: 'pae', memory: 8, kernel: kernel() })
+    await domain.console.waitFor('2048 pages')
+    await domain.console.write('suspend\r')
+    const file = new ByteCollector()
+    await domain.save(file)
+    if (whyMissing('verifyStream', 'xenPython') === undefined) expect(verifyStream(file.bytes())).toMatchObject({ status: 0 })
+    const again = await host.restore(file.bytes(), { kernel: kernel() })
+    await again.console.waitFor('suspend: is back')
+    await again.console.write('read name\r')
+    await again.console.waitFor('read: pae')
+    expect(host.hypervisor.domainInfo(again.id as never)).toMatchObject({ kind: 'pv32', addressSize: 32 })
+    expect(host.hypervisor.checkInvariants()).toEqual([])
+  })
+
+  test('moves to another host while it runs, and back', { timeout: 60_000 }, async () => {
+    const [first, second] = [await boot(), await boot()]
+    let domain = await first.createDomain({ name: 'pae', memory: 8, kernel: kernel() })
+    await domain.console.waitFor('2048 pages')
+    for (const target of [second, first]) {
+      // Only a list that is described can be copied live.
+      await domain.console.write('describe\r')
+      await domain.console.waitFor('describe: done')
+      await domain.console.write('suspend\r')
+      const { ends } = transportPair()
+      const [there] = await Promise.all([target.receiveMigration(ends[1]), domain.migrate(ends[0], { live: true })])
+      await there.console.waitFor('suspend: is back')
+      domain = there
+    }
+    await domain.console.write('read name\r')
+    await domain.console.waitFor('read: pae')
+    expect(first.hypervisor.checkInvariants()).toEqual([])
   })
 
   test('that cannot take a fault is told of with its instruction and registers', async () => {
