@@ -9,7 +9,8 @@ import type { DomId, Part } from '../../util/index.ts'
 import { badState, part, shape } from '../../util/index.ts'
 import type { BlockStore } from './block-store.ts'
 import { BlockInstance, servedDiskState, type BlockBackendOptions, type BlockServices, type ServedDisk, type ServedDiskState } from './served-disk.ts'
-import { listStores, saveStores, storesState, type OpenedStore, type StoreState } from './stores.ts'
+import { LateOverlay } from './late-overlay.ts'
+import { isHeld, listStores, saveStores, storesState, type OpenedStore, type StoreState } from './stores.ts'
 import { parseVirtualDevice } from './virtual-device.ts'
 
 /** The stores behind a back-end's disks, and the number of the next one. */
@@ -42,6 +43,7 @@ export class BlockBackend implements BackendDriver {
       nextNumber: () => this.numbers++,
       placeOf: (store) => listStores(this.opened()).findIndex((entry) => entry.store === store),
       storeAt: (place) => this.storeAt(place),
+      served: (store) => this.servedFor(store),
       forget: (path) => void this.instances.delete(path),
     }
   }
@@ -62,13 +64,20 @@ export class BlockBackend implements BackendDriver {
 
   /** What lies behind the disks, to be loaded before the devices; `stores` are those that `loadStores` has made of it. */
   part(stores: readonly BlockStore[] = []): Part {
-    return part({ name: 'disks', version: 1, shape: disksState }, {
+    return part({ name: 'disks', version: 2, shape: disksState }, {
       save: () => ({ numbers: this.numbers, stores: saveStores(this.opened()) }),
       load: ({ numbers }) => {
         this.numbers = numbers
         this.loaded = stores
       },
     })
+  }
+
+  /** Two disks that share a store share what is served in its place. */
+  private servedFor(store: BlockStore): BlockStore {
+    if (isHeld(store)) return store
+    const known = this.opened().map((one) => one.store).find((one) => one instanceof LateOverlay && one.base === store)
+    return known ?? new LateOverlay(store)
   }
 
   private opened(): readonly OpenedStore[] {

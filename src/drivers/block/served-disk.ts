@@ -16,6 +16,7 @@ import { diskRequest, type DiskRequest } from './disk-request.ts'
 import { INDIRECT_SEGMENTS, layoutOf } from './protocol.ts'
 import type { BlockStatistics } from './server.ts'
 import { BlockServer, blockServerState } from './server.ts'
+import { LateOverlay } from './late-overlay.ts'
 import { isHeld, type OpenedStore } from './stores.ts'
 import type { RecordedAnswer, StoreAnswer } from './waiting-requests.ts'
 
@@ -40,6 +41,12 @@ export interface ServedDisk {
   readonly opensAnew: boolean
   /** True while its store has not answered what it was asked. */
   readonly isAwaited: boolean
+  /** From now on contents that lie elsewhere stay as they are, and changes are kept above them. */
+  holdContents(): void
+  /** The store that its opener gave; undefined while none is open. */
+  readonly contents: BlockStore | undefined
+  /** Lets the store go, whatever becomes of the disk. */
+  release(): Promise<void>
   /** True while the request with this number waits for its store. */
   waitsFor(request: number): boolean
   /**
@@ -86,6 +93,8 @@ export interface BlockServices {
   nextNumber(): number
   /** The place of a store among those that are saved. */
   placeOf(store: BlockStore): number
+  /** What is served for a store that was opened: itself where its contents are in memory, one for all disks that share it. */
+  served(store: BlockStore): BlockStore
   /** The store that was saved at a place. */
   storeAt(place: number): BlockStore
   /** The disk of a path is gone. */
@@ -166,6 +175,14 @@ export class BlockInstance implements BackendInstance, ServedDisk {
     return this.opening || this.connection?.server.isAwaited === true
   }
 
+  get contents(): BlockStore | undefined {
+    return this.store instanceof LateOverlay ? this.store.base : this.store
+  }
+
+  holdContents(): void {
+    if (this.store instanceof LateOverlay) this.store.begin()
+  }
+
   get opensAnew(): boolean {
     return this.store !== undefined && !isHeld(this.store)
   }
@@ -226,7 +243,7 @@ export class BlockInstance implements BackendInstance, ServedDisk {
   private async serveStore(store: BlockStore): Promise<void> {
     const { device } = this
     if (this.gone) return this.closeStore(store)
-    this.keep(store)
+    this.keep(this.backend.served(store))
     const number = this.backend.nextNumber()
     await device.write({
       node: `/dev/loop${number}`, 'physical-device': `7:${number.toString(16)}`,
@@ -372,6 +389,11 @@ export class BlockInstance implements BackendInstance, ServedDisk {
     const store = this.store
     this.store = undefined
     if (store !== undefined) await this.closeStore(store)
+  }
+
+  async release(): Promise<void> {
+    for (const release of this.releases.splice(0)) release()
+    if (this.store !== undefined) await this.closeStore(this.store)
   }
 
   private async closeStore(store: BlockStore): Promise<void> {

@@ -6,6 +6,7 @@ import { badState, shape, XenError, type StateOf } from '../../util/index.ts'
 import type { BlockStore } from './block-store.ts'
 import type { DiskRequest } from './disk-request.ts'
 import { diskRequest } from './disk-request.ts'
+import { LateOverlay } from './late-overlay.ts'
 import { MemoryBlockStore, memoryStoreState, type MemoryStoreState } from './memory-store.ts'
 import { OverlayBlockStore, overlayState, type OverlayState } from './overlay-store.ts'
 
@@ -27,6 +28,10 @@ export interface SavedOverlay {
 export interface SavedOpening {
   readonly kind: 'opened'
   readonly request: DiskRequest
+  /** Bytes that it had. */
+  readonly size: number
+  /** What was changed since the store was to stay as it is; absent while it need not. */
+  readonly since?: OverlayState | undefined
   /** Of the overlays that the opener answers, the uppermost first. */
   readonly changes: readonly OverlayState[]
 }
@@ -36,7 +41,8 @@ const overlay = /* @__PURE__ */ shape.record<SavedOverlay>({
   kind: /* @__PURE__ */ shape.oneOf('overlay'), base: /* @__PURE__ */ shape.whole(0, 2 ** 20), changes: overlayState,
 })
 const opened = /* @__PURE__ */ shape.record<SavedOpening>({
-  kind: /* @__PURE__ */ shape.oneOf('opened'), request: diskRequest, changes: /* @__PURE__ */ shape.list(overlayState, 64),
+  kind: /* @__PURE__ */ shape.oneOf('opened'), request: diskRequest, size: shape.time, since: /* @__PURE__ */ shape.optional(overlayState),
+  changes: /* @__PURE__ */ shape.list(overlayState, 64),
 })
 
 /** One saved store: what it holds, or what lies above the store below and what it is opened by. */
@@ -75,12 +81,15 @@ function changesOf(store: BlockStore): OverlayState[] {
   return store instanceof OverlayBlockStore ? [store.save(), ...changesOf(store.below)] : []
 }
 
+const openedChanges = (store: BlockStore): Pick<SavedOpening, 'since' | 'changes'> =>
+  (store instanceof LateOverlay ? { since: store.changes(), changes: changesOf(store.base) } : { changes: changesOf(store) })
+
 /** The stores as plain data. */
 export function saveStores(disks: readonly OpenedStore[]): StoresState {
   const all = listStores(disks)
   return all.map(({ store, request }): StoreState => {
     if (store instanceof MemoryBlockStore) return { kind: 'memory', content: store.save() }
-    if (!isHeld(store) || !(store instanceof OverlayBlockStore)) return { kind: 'opened', request: { ...request }, changes: changesOf(store) }
+    if (!isHeld(store) || !(store instanceof OverlayBlockStore)) return { kind: 'opened', request: { ...request }, size: store.size, ...openedChanges(store) }
     return { kind: 'overlay', base: all.findIndex((other) => other.store === store.below), changes: store.save() }
   })
 }
@@ -109,7 +118,10 @@ export async function loadStores(saved: StoresState, open: (request: DiskRequest
       } else {
         const store = await open(each.request)
         toClose.push(store)
-        made.push(applyChanges(store, [...each.changes]))
+        if (store.size < each.size) throw badState(`disk ${each.request.name} of domain ${each.request.domid} is smaller than it was: ${store.size} bytes, not ${each.size}`)
+        const late = new LateOverlay(applyChanges(store, [...each.changes]))
+        if (each.since !== undefined) late.load(each.since)
+        made.push(late)
       }
     }
     return made

@@ -38,8 +38,12 @@ export interface DeviceService {
   readonly driver: BackendDriver
   /** What from outside has not answered; absent for a kind that asks nothing outside. */
   awaited?(): string | undefined
-  /** What has contents outside of the host, which others may change; absent for a kind that never has. */
-  outside?(): string | undefined
+  /** From now on what lies outside of the host stays as it is, and changes are kept above it; absent for a kind that never has any. */
+  holdOutside?(): void
+  /** What lies outside of the host, by its own identity. */
+  outside?(): readonly unknown[]
+  /** Lets go of what lies outside and is not `inUse`, where the host goes on with it opened anew. */
+  releaseOutside?(inUse: ReadonlySet<unknown>): Promise<void>
   /** True while a device has an instance of the driver. */
   isServed(domid: DomId, id: number): boolean
   /** What has been done for a device, by name; undefined while nothing is counted. */

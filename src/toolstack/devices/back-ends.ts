@@ -55,9 +55,19 @@ export class BackEnds {
     return [...this.services.values()].map((service) => service.awaited?.()).find((what) => what !== undefined)
   }
 
-  /** What lies outside of the host, where others may change it; undefined when nothing does. */
-  outside(): string | undefined {
-    return [...this.services.values()].map((service) => service.outside?.()).find((what) => what !== undefined)
+  /** What lies outside of the host stays as it is from now on. */
+  holdOutside(): void {
+    for (const service of this.services.values()) service.holdOutside?.()
+  }
+
+  /** What lies outside of the host. */
+  outside(): ReadonlySet<unknown> {
+    return new Set([...this.services.values()].flatMap((service) => service.outside?.() ?? []))
+  }
+
+  /** Lets go of what lies outside of the host and is not in use. */
+  async releaseOutside(inUse: ReadonlySet<unknown>): Promise<void> {
+    for (const service of this.services.values()) await service.releaseOutside?.(inUse)
   }
 
   /** Opens what the saved back-ends need from outside. */

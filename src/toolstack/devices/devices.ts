@@ -164,9 +164,19 @@ export class Devices implements Quiescible {
     return this.backEnds.awaited()
   }
 
-  /** What of them lies outside of the host, where others may change it; undefined when nothing does. */
-  outside(): string | undefined {
+  /** What lies outside of the host stays as it is from now on: changes are kept above it. */
+  holdOutside(): void {
+    this.backEnds.holdOutside()
+  }
+
+  /** What lies outside of the host. */
+  outside(): ReadonlySet<unknown> {
     return this.backEnds.outside()
+  }
+
+  /** Lets go of what lies outside of the host and is not `inUse`: it was opened anew. */
+  releaseOutside(inUse: ReadonlySet<unknown>): Promise<void> {
+    return this.backEnds.releaseOutside(inUse)
   }
 
   /** Opens what saved devices need from outside, before they are loaded. */

@@ -13,6 +13,7 @@ import { reseeded } from '../moments/reseed.ts'
 import { turn } from '../run/run-loop.ts'
 import type { Guests } from './guests.ts'
 import { hostTree, lowerPartsOnImage, upperParts, whileQuiet, type HostInsides } from './host-state.ts'
+import { openedBefore } from './reopen.ts'
 import { retire } from './retire.ts'
 import { standUp } from './stand-up.ts'
 
@@ -38,6 +39,8 @@ export class HostMoments<H> {
   private readonly family: Family<H>
   private images: GroundImages | undefined
   private current: Moment<H> | undefined
+  /** What the host was booted with, whatever it was brought back with. */
+  private options: Kept['options'] | undefined
   private isMoving = false
 
   /** `branched`: the ground of a host that is a branch, and where it comes from. */
@@ -53,15 +56,15 @@ export class HostMoments<H> {
     checkOptions('checkpoint', options, { label: text })
     const { label } = options
     const insides = this.seat.insides()
-    const what = insides.guests.devices.outside()
-    if (what !== undefined) throw new XenError('NOT_SUPPORTED', `no moment holds ${what}`, { details: { what } })
     return this.alone('a checkpoint', () => whileQuiet(insides, () => {
       const { parts } = insides
       this.images ??= new GroundImages(parts.machine, this.family.pool, parts.control.frameRows)
+      insides.guests.devices.holdOutside()
       const tree = treeOn(insides)
+      const before = this.family.pool.pages
       const ground = this.family.capture(this.images, silentFrames(parts))
-      const kept: Kept = { ground, tree, programs: programsOf(insides), options: parts.options, trusted: true }
-      this.current = this.family.keep({ label, time: parts.clock.now(), parent: this.current }, kept)
+      const kept: Kept = { ground, tree, programs: programsOf(insides), options: this.options ?? parts.options, trusted: true }
+      this.current = this.family.keep({ label, time: parts.clock.now(), parent: this.current, newPages: Math.max(0, this.family.pool.pages - before) }, kept)
       return this.current
     }))
   }
@@ -73,10 +76,16 @@ export class HostMoments<H> {
       const insides = this.seat.insides()
       const { images } = this
       if (images === undefined) throw new XenError('INVALID_ARGUMENT', 'the host has no moment yet')
-      await stand(insides)
+      const goBack = await stand(insides)
+      const options = await openedBefore(kept.tree, kept.options).catch((error: unknown) => {
+        goBack()
+        throw error
+      })
+      this.options = kept.options
       retire(insides, new XenError('CLOSED', 'the host was brought back to a moment: ask it anew'))
       images.restore(kept.ground, silentFrames(insides.parts))
-      const goOn = await standUpOn(kept, { images }, (parts) => this.seat.install(parts))
+      const goOn = await standUpOn({ ...kept, options }, { images }, (parts) => this.seat.install(parts))
+      await insides.guests.devices.releaseOutside(this.seat.insides().guests.devices.outside())
       this.current = moment
       goOn()
     })
@@ -116,8 +125,8 @@ export async function standUpOn(
   return goOn
 }
 
-/** Lets nothing run, and stores answer what they were asked. Throws BUSY, and the host goes on. */
-async function stand({ parts, guests }: HostInsides): Promise<void> {
+/** Lets nothing run, and stores answer what they were asked; gives what lets it run on. Throws BUSY, and the host goes on. */
+async function stand({ parts, guests }: HostInsides): Promise<() => void> {
   const busy = (what: string): XenError => new XenError('BUSY', `the host cannot be brought back now: ${what}`, { details: { what } })
   const operation = guests.underWay()
   if (operation !== undefined) throw busy(operation)
@@ -129,6 +138,7 @@ async function stand({ parts, guests }: HostInsides): Promise<void> {
     }
     await turn()
   }
+  return goOn
 }
 
 const treeOn = ({ parts, guests }: HostInsides): Kept['tree'] =>

@@ -26,6 +26,8 @@ export interface MomentSaveOptions {
 
 /** Facts of a moment. */
 export interface MomentFacts<H> {
+  /** Pages that were copied for it. */
+  readonly newPages: number
   readonly label: string | undefined
   /** Host time in nanoseconds. */
   readonly time: number
@@ -54,13 +56,16 @@ export class Moment<H> {
   readonly time: number
   /** The moment that its host had been taken at, or brought back to, last before; undefined for the first. */
   readonly parent: Moment<H> | undefined
+  /** Pages of 4 KiB that were copied for it; the others it shares. */
+  readonly newPages: number
   private readonly keeper: MomentKeeper<H>
 
   static {
     momentOf = (keeper, facts) => new Moment(keeper, facts)
   }
 
-  private constructor(keeper: MomentKeeper<H>, { label, time, parent }: MomentFacts<H>) {
+  private constructor(keeper: MomentKeeper<H>, { label, time, parent, newPages }: MomentFacts<H>) {
+    this.newPages = newPages
     this.keeper = keeper
     this.label = label
     this.time = time

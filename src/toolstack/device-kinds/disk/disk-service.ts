@@ -65,9 +65,12 @@ function serveDisks(host: BackendHost<DiskConfig>): DiskService {
         return lost && `the contents of disk ${lost.request.name} of domain ${lost.request.domid}, which came with it`
       },
     },
-    outside: () => {
-      const lying = driver.disks.find(({ opensAnew }) => opensAnew)
-      return lying && `disk ${lying.request.name} of domain ${lying.request.domid}, whose contents lie outside of memory`
+    holdOutside: () => {
+      for (const disk of driver.disks) disk.holdContents()
+    },
+    outside: () => driver.disks.flatMap(({ contents }) => contents ?? []),
+    releaseOutside: async (inUse) => {
+      for (const disk of driver.disks) if (!inUse.has(disk.contents)) await disk.release()
     },
     awaited: () => {
       const asked = driver.disks.find(({ isAwaited }) => isAwaited)
