@@ -9,7 +9,7 @@ export type { CallbackFailure, CallbackName, TellFailure } from './run/callback-
 export type { CreateOptions } from './create/create-options.ts'
 export type { DomainReference } from './host/host.ts'
 export { Moment } from './moments/moment.ts'
-export type { BranchOptions, MomentSaveOptions, MomentTree } from './moments/moment.ts'
+export type { BranchOptions, MomentDifference, MomentSaveOptions, MomentTree } from './moments/moment.ts'
 export { DEFLATE, NO_COMPRESSION } from './moment-file/compression.ts'
 export type { Compression } from './moment-file/compression.ts'
 export { verifyMomentFile } from './host/load-moment.ts'

@@ -12,7 +12,7 @@ import { SERVED_DISKS } from '../../src/toolstack/device-kinds/disk/disk-service
 import { XenError } from '../../src/util/index.ts'
 import { extImage, whyNoImages } from '../support/disk-images.ts'
 import { guestFile, whyMissing } from '../support/guests.ts'
-import { MemoryFiles, type Host, type HostOptions } from '../../src/toolstack/index.ts'
+import { Host, MemoryFiles, type HostOptions, type Moment } from '../../src/toolstack/index.ts'
 import { insidesOf } from '../../src/toolstack/host/host.ts'
 import { hostsOfTests } from '../support/mini.ts'
 
@@ -209,5 +209,48 @@ describe('moments', () => {
     const differ = Object.keys(states[0]!).filter((part) => states[0]![part] !== states[1]![part])
     expect(differ).toEqual(expect.arrayContaining(['hypervisor.random', 'kernel', 'seeds', 'toolstack']))
     for (const part of differ) expect(part).toMatch(/random|kernel|seeds|toolstack|guests/)
+  })
+})
+
+/** Moments of a host behind each of so many millions of instructions: the links of a chain. */
+async function chain(from: Host, { links, plant }: { readonly links: number; readonly plant?: number }): Promise<readonly Moment<Host>[]> {
+  const { loop, machine: { memory }, control } = insidesOf(from).parts
+  const found: Moment<Host>[] = []
+  for (let link = 0; link < links; link += 1) {
+    if (link === plant) {
+      const frame = control.domainFrames(from.domain('two').id)[1000]!
+      memory.bytes[frame * 4096 + 100]! ^= 1
+      memory.markWritten(frame)
+    }
+    if (link === 2) void from.domain('one').console.write('echo link\rmem\r')
+    await loop.step(1_000_000)
+    found.push(await from.checkpoint())
+  }
+  return found
+}
+
+describe('chains of hashes', () => {
+  test('of two runs are the same, with the compiling tier or without, and one that was led astray is found by link, part and frame', { timeout: 60_000 }, async () => {
+    const { host, moment } = await begin()
+    const chains: (readonly Moment<Host>[])[] = []
+    for (const plant of [undefined, undefined, 5]) {
+      await host.reset(moment)
+      await halt(host)
+      chains.push(await chain(host, { links: 8, ...(plant === undefined ? {} : { plant }) }))
+      for (const goOn of halted.splice(0)) goOn()
+    }
+    const target: Uint8Array[] = []
+    await moment.save({ write: (chunk: Uint8Array) => void target.push(chunk.slice()) })
+    const compiled = await (await Host.loadMoment(Buffer.concat(target), { ...OPTIONS, compiler: { samples: 1, slice: 500 } })).branch()
+    branches.push(compiled)
+    await halt(compiled)
+    chains.push(await chain(compiled, { links: 8 }))
+    const [first, second, astray, other] = chains.map((links) => links.map((link) => link.hashes()))
+    expect(second).toEqual(first)
+    expect(other).toEqual(first)
+    expect(astray!.findIndex((link, i) => JSON.stringify(link) !== JSON.stringify(first![i]))).toBe(5)
+    const planted = insidesOf(host).parts.control.domainFrames(host.domain('two').id)[1000]
+    expect(chains[2]![5]!.differences(chains[0]![5]!)).toEqual({ parts: ['memory'], frames: [planted] })
+    expect(chains[3]![7]!.differences(chains[0]![7]!)).toEqual({ parts: [], frames: [] })
   })
 })

@@ -85,6 +85,20 @@ export class PageIndex {
     }
   }
 
+  /** The numbers, ascending, at which another index has other pages, by their hashes: it may be of another pool. At most `most`. */
+  differences(other: PageIndex, most: number): number[] {
+    const found: number[] = []
+    for (let number = 0; number < Math.max(this.length, other.length) && found.length < most; number += 1) {
+      const [own, theirs] = [this.hashAt(number), other.hashAt(number)]
+      if (own.first !== theirs.first || own.second !== theirs.second) found.push(number)
+    }
+    return found
+  }
+
+  private hashAt(number: number): PageHash {
+    return this.pool.hash(number < this.length ? this.at(number) : ZERO_PAGE)
+  }
+
   /** Calls `found` with each number whose page is not zero, ascending. */
   visit(found: (number: number, id: number) => void): void {
     for (let which = 0; which < this.pieces.length; which += 1) {

@@ -6,7 +6,7 @@
 import type { GuestProgram } from '../../guest/index.ts'
 import { checkOptions, text, XenError } from '../../util/index.ts'
 import { frameOn, type HostFrame, type HostParts } from '../boot/boot-host.ts'
-import type { Family, Kept } from '../moments/family.ts'
+import { hashesOf, type Family, type Kept } from '../moments/family.ts'
 import { GroundImages } from '../moments/ground-images.ts'
 import type { BranchOptions, Moment } from '../moments/moment.ts'
 import { reseeded } from '../moments/reseed.ts'
@@ -67,6 +67,20 @@ export class HostMoments<H> {
       this.current = this.family.keep({ label, time: parts.clock.now(), parent: this.current, newPages: Math.max(0, this.family.pool.pages - before) }, kept)
       return this.current
     }))
+  }
+
+  /** A hash of each part at the next moment at which nothing is under way; of memory only what was written since the last is looked at. */
+  async hashes(): Promise<Readonly<Record<string, string>>> {
+    const insides = this.seat.insides()
+    return whileQuiet(insides, () => {
+      const { parts } = insides
+      this.images ??= new GroundImages(parts.machine, this.family.pool, parts.control.frameRows)
+      // There is room for anything.
+      const ground = this.images.capture({ silent: silentFrames(parts), room: Infinity })!
+      const hashes = hashesOf(ground, treeOn(insides))
+      ground.release()
+      return hashes
+    })
   }
 
   /** Brings the host back. Rejects with BUSY, CLOSED, INVALID_ARGUMENT; then it goes on as it was. */

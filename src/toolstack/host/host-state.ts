@@ -5,7 +5,7 @@
  */
 import type { LoadOptions } from '../../hypervisor/index.ts'
 import { memoryShape } from '../../machine/index.ts'
-import { hashParts, part, partTree, randomShape, XenError, type DomId, type Part, type Quiescible, type SavedTree } from '../../util/index.ts'
+import { part, partTree, randomShape, XenError, type DomId, type Part, type Quiescible, type SavedTree } from '../../util/index.ts'
 import type { HostParts } from '../boot/boot-host.ts'
 import { later } from '../dom0/later-part.ts'
 import { programsState } from '../domains/guest-programs.ts'
@@ -117,7 +117,3 @@ export const upperParts = ({ programs }: Pick<HostParts, 'programs'>, guests: ()
 /** A whole host; its parts are loaded one after the other, with the making of the host between the lower and the upper. */
 export const hostTree = (lower: readonly Part[], upper: readonly Part[]): Part =>
   partTree({ name: 'host', version: 3 }, [...lower, ...upper])
-
-/** The hash of each part of a host, at the next moment at which nothing is under way. Rejects as {@link whileQuiet} does. */
-export const hashHost = (host: HostInsides): Promise<Record<string, string>> =>
-  whileQuiet(host, () => hashParts(hostTree(lowerParts(host.parts), upperParts(host.parts, () => host.guests)).save()))

@@ -35,7 +35,7 @@ import { checkCall, type RestoreDomainOptions } from './call-options.ts'
 import { creation, limitsOf } from './call-inputs.ts'
 import type { Domain } from './domain.ts'
 import { Guests } from './guests.ts'
-import { hashHost, type HostInsides } from './host-state.ts'
+import type { HostInsides } from './host-state.ts'
 import { profileHost, type HostProfile } from './host-profile.ts'
 import { HOST_EVENTS, type HostEvent } from './host-events.ts'
 import { HostMoments, standUpOn, type CheckpointOptions } from './host-moments.ts'
@@ -325,11 +325,12 @@ export class Host {
 
   /**
    * A hash of each part of the host - guests' memory, processors, XenStore, dom0, disks in memory - by the part's path. Two
-   * hosts with equal hashes are the same to their guests. Rejects with BUSY while an operation is under way, and with
+   * hosts with equal hashes are the same to their guests. Of memory only those pages are looked at that were written since the last
+   * hash or moment; the first takes a copy of it. Rejects with BUSY while an operation is under way, and with
    * NOT_SUPPORTED for a host that cannot be saved.
    */
   stateHash(): Promise<Readonly<Record<string, string>>> {
-    return hashHost({ parts: this.parts, guests: this.guests })
+    return this.moments.hashes()
   }
 
   /**

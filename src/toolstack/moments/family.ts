@@ -3,7 +3,7 @@
  * branches that are gone, which hold most of the next branch's pages already.
  */
 import type { GuestProgram } from '../../guest/index.ts'
-import { PagePool } from '../../machine/index.ts'
+import { PagePool, type PageIndex } from '../../machine/index.ts'
 import { hashParts, XenError, type SavedTree } from '../../util/index.ts'
 import { machineFor } from '../boot/ground.ts'
 import type { ResolvedHostOptions } from '../boot/host-options.ts'
@@ -112,7 +112,11 @@ export class Family<H> implements MomentKeeper<H> {
 
   hashes(moment: Moment<H>): Readonly<Record<string, string>> {
     const { ground, tree } = this.find(moment)
-    return { ...hashParts(tree), ...ground.hashes() }
+    return hashesOf(ground, tree)
+  }
+
+  memoryOf(moment: Moment<H>): PageIndex {
+    return this.find(moment).ground.memory.pages
   }
 
   save(moment: Moment<H>, target: ByteOutput, compression: Compression = DEFLATE): Promise<void> {
@@ -149,6 +153,12 @@ export class Family<H> implements MomentKeeper<H> {
     this.dispose(oldest)
     return true
   }
+}
+
+/** A hash of each part: those of the tree, memory, and the frame table by the name that it has in a hypervisor. */
+export function hashesOf(ground: GroundImage, tree: SavedTree): Readonly<Record<string, string>> {
+  const { memory, frames } = ground.hashes()
+  return { ...hashParts(tree), memory, 'hypervisor.frames': frames }
 }
 
 /** What a host was booted with, as far as a file can say it; the rest is given by whoever reads the file. */

@@ -3,6 +3,7 @@
  * this is what users hold.
  */
 import { checkArgument, XenError } from '../../util/index.ts'
+import type { PageIndex } from '../../machine/index.ts'
 import type { Compression } from '../moment-file/compression.ts'
 import { byteOutput, type ByteOutput } from '../stream/index.ts'
 
@@ -35,12 +36,21 @@ export interface MomentFacts<H> {
   readonly parent: Moment<H> | undefined
 }
 
+/** In what two moments differ. */
+export interface MomentDifference {
+  /** Paths of parts, as `host.stateHash()` names them, ascending. */
+  readonly parts: readonly string[]
+  /** Frames of memory, ascending; the first of very many. */
+  readonly frames: readonly number[]
+}
+
 /** Who keeps moments. */
 export interface MomentKeeper<H> {
   isKept(moment: Moment<H>): boolean
   childrenOf(moment: Moment<H>): readonly Moment<H>[]
   branch(moment: Moment<H>, options: BranchOptions): Promise<H>
   hashes(moment: Moment<H>): Readonly<Record<string, string>>
+  memoryOf(moment: Moment<H>): PageIndex
   save(moment: Moment<H>, target: ByteOutput, compression: Compression | undefined): Promise<void>
   dispose(moment: Moment<H>): void
 }
@@ -103,6 +113,17 @@ export class Moment<H> {
   hashes(): Readonly<Record<string, string>> {
     this.check('hashes')
     return this.keeper.hashes(this)
+  }
+
+  /**
+   * In what another moment, of this host or of any, differs: the parts, and the frames of memory, so that what was not the same in
+   * two runs has a name. Throws CLOSED.
+   */
+  differences(other: Moment<H>, { most = 16 }: { readonly most?: number } = {}): MomentDifference {
+    for (const moment of [this, other]) moment.check('differences')
+    const [own, theirs] = [this.hashes(), other.hashes()]
+    const parts = [...new Set([...Object.keys(own), ...Object.keys(theirs)])].filter((part) => own[part] !== theirs[part]).sort()
+    return { parts, frames: this.keeper.memoryOf(this).differences(other.keeper.memoryOf(other), most) }
   }
 
   /**
