@@ -1,4 +1,4 @@
-/** The examples about disks and networks, run as a user runs them. */
+/** The examples about disks, networks and moments, run as a user runs them. */
 import { spawnSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -51,5 +51,12 @@ test('two-guests-network lets guests and application talk, and captures it', { t
   } else {
     expect(readFileSync(file).includes('bob is here')).toBe(true)
   }
+  rmSync(folder, { recursive: true })
+})
+
+test('moments begins each round anew, and goes on from a file', { timeout: 60_000 }, () => {
+  const folder = mkdtempSync(join(tmpdir(), 'paravirt-example-'))
+  const shown = run('moments', join(folder, 'ready.moment'))
+  expect(shown).toMatch(/^the first, and of others: nothing\nthe second, and of others: nothing\nthe third, and of others: nothing\n\d+ bytes in .*\nand on it goes\n$/)
   rmSync(folder, { recursive: true })
 })

@@ -1,6 +1,10 @@
 /** The file of a moment: written as a stream, read by another process, and refused when it is anything else. */
 import { afterEach, describe, expect, test } from 'vitest'
 import { MemoryBlockStore } from '../../src/drivers/index.ts'
+import { PagePool } from '../../src/machine/index.ts'
+import type { FileContent } from '../../src/toolstack/moment-file/content.ts'
+import { readMomentFile } from '../../src/toolstack/moment-file/read-moment.ts'
+import { writeMomentFile } from '../../src/toolstack/moment-file/write-moment.ts'
 import { insidesOf } from '../../src/toolstack/host/host.ts'
 import { DEFLATE, Host, NO_COMPRESSION, verifyMomentFile, type HostOptions } from '../../src/toolstack/index.ts'
 import { SeededRandom, XenError, below } from '../../src/util/index.ts'
@@ -83,5 +87,59 @@ describe('a moment goes through a file', () => {
     const damaged = packed.bytes()
     damaged[damaged.length >> 1]! ^= 1
     expect(await outcome(damaged)).toBe('INVALID_STREAM')
+  })
+
+  test('and what is no host is refused by its part when it is branched from, or runs and adds up', { timeout: 120_000 }, async () => {
+    const { moment } = await begin()
+    const target = collector()
+    await moment.save(target, { compression: NO_COMPRESSION })
+    const random = new SeededRandom(3)
+    const attempt = async (spoil: (content: FileContent, pool: PagePool) => FileContent): Promise<string> => {
+      const pool = new PagePool()
+      const content = await readMomentFile(target.bytes(), { pool, room: 2 ** 20 })
+      const spoilt = collector()
+      await writeMomentFile(spoilt, spoil(content, pool), { pool, compression: NO_COMPRESSION })
+      try {
+        const host = await (await Host.loadMoment(spoilt.bytes(), { openDisk: OPTIONS.openDisk })).branch()
+        const { loop, control } = insidesOf(host).parts
+        const goOn = await loop.halt()
+        await loop.step(2_000_000)
+        expect(control.checkInvariants()).toEqual([])
+        goOn()
+        await host.shutdown()
+        return 'runs'
+      } catch (error) {
+        return XenError.is(error) ? error.code : String(error)
+      }
+    }
+    type Tree = { version: number; parts: Record<string, any> }
+    const trees: ((tree: Tree) => void)[] = [
+      (tree) => { tree.version = 1 }, ({ parts }) => { delete parts['kernel'] }, ({ parts }) => { parts['hypervisor'].parts.clock.state.time = -1 },
+      ({ parts }) => { parts['services'].state.connections.pop() }, ({ parts }) => { parts['programs'].state = 7 },
+      ({ parts }) => { parts['hypervisor'].parts.registry.state.pop() }, ({ parts }) => { parts['toolstack'].state.domains[0].config.memory = 'much' },
+    ]
+    for (const spoil of trees) {
+      expect(await attempt((content) => {
+        const tree = structuredClone(content.tree) as unknown as Tree
+        spoil(tree)
+        return { ...content, tree: tree as unknown as FileContent['tree'] }
+      })).toBe('INVALID_STATE')
+    }
+    const codes = new Set<string>()
+    for (let i = 0; i < 12; i += 1) {
+      codes.add(await attempt((content, pool) => {
+        // A bit of some page is another: of the frame table, or of memory.
+        const index = i % 2 === 0 ? content.rows : content.memory
+        const places: [number, number][] = []
+        index.visit((number, id) => void places.push([number, id]))
+        const [number, id] = places[below(random, places.length)]!
+        const words = pool.wordsOf(id).slice()
+        words[below(random, 1024)]! ^= 1 << below(random, 32)
+        const edited = index.edit(Uint32Array.of(number), Uint32Array.of(pool.take(words, 0)))
+        return i % 2 === 0 ? { ...content, rows: edited } : { ...content, memory: edited }
+      }))
+    }
+    for (const code of codes) expect(['INVALID_STATE', 'runs']).toContain(code)
+    expect(codes.has('INVALID_STATE')).toBe(true)
   })
 })
