@@ -32,7 +32,7 @@ export type {
   ConfigWarningReason,
   ConsoleTextOptions, CoreOpener, CoreSubject, CrashCall, CrashException, CrashInstruction, CreateOptions, CreateProgress,
   DeviceStateChange, DiskConfig, DiskDescription, DiskError, DomainConfig, DomainCrash, DomainOptions, IdleDomain,
-  DomainReference, DomainSummary, FileReader, HostEvent, HostOptions, KernelSource, MaximumProgress, MemoryProgress,
+  DomainReference, DomainSummary, FileReader, HostCapabilities, HostEvent, HostOptions, KernelSource, MaximumProgress, MemoryProgress,
   MigrateOptions, MigrateProgress, MigrationSummary, MigrationTransport, NicConfig, NicDescription, Operation, OperationOptions,
   DomainProfile, HostProfile, ReceiveOptions, ReceiveProgress, RestoreDomainOptions, RestoreProgress, SaveOptions, SaveProgress, SetVcpusOptions,
   CallbackFailure, CallbackName, DestructionReason, DetachOptions, DiskOpenRequest, DiskOpener, DiskOrigin, DomainEnd, StreamPermissions, StreamTrust,

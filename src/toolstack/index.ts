@@ -54,6 +54,7 @@ export type {
   BulkRecord, ByteChunks, ByteInput, ByteOutput, ByteSink, CpuidLeaf, ImageHeader, ImageRecord, LendingChunks,
   LibxlRecord, MsrEntry, NodeWritable, OpenOutput, PageBatch, PageEntry, PageSource, ReadMemory, VcpuBlobType, XlHeader,
 } from './stream/index.ts'
+export type { HostCapabilities, TypeCapabilities } from './create/capabilities.ts'
 export { formatDomainList } from './domains/domain-list.ts'
 export type { DomainSummary } from './domains/domain-list.ts'
 export { Dom0 } from './dom0/dom0.ts'

@@ -199,7 +199,7 @@ export class FrameHost implements SaveControl, RestoreControl {
     return {
       totalFrames: this.total,
       freeFrames: this.total - this.frames.size,
-      physicalCpus: 1,
+      physicalCpus: 1, guestKinds: [],
       scheduler: 'none',
       time: 5_000_000,
       tscHertz: 1e9,

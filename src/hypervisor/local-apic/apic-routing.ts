@@ -9,8 +9,11 @@ import { APIC, DELIVERY, ICR, SHORTHAND } from './registers.ts'
 /** What comes of interrupts that are no vectors, for a vCPU by its number. */
 export interface ApicActions {
   readonly nmi: (vcpu: number) => void
-  /** INIT: the vCPU stops and is reset; the local APIC has been. */
-  readonly initialise: (vcpu: number) => void
+  /**
+   * INIT: the vCPU stops and is reset, and its local APIC then. False for one that waits for its start-up already, which INIT
+   * is nothing to: what has come for it meanwhile stays.
+   */
+  readonly initialise: (vcpu: number) => boolean
   /** Start-up at `vector` times 4096; of a vCPU that runs nothing becomes. */
   readonly startUp: (vcpu: number, vector: number) => void
   /** A delivery mode that Xen ends a domain for. */
@@ -79,8 +82,8 @@ export class ApicRouting {
       case DELIVERY.INIT:
         // The de-assertion of the oldest APICs has no meaning.
         if ((command & (ICR.LEVEL | ICR.ASSERT)) === ICR.LEVEL) return
-        target.initialise()
-        return this.actions.initialise(target.vcpu)
+        if (this.actions.initialise(target.vcpu)) target.initialise()
+        return
       case DELIVERY.STARTUP: return this.actions.startUp(target.vcpu, command & ICR.VECTOR)
       case DELIVERY.SMI:
       case DELIVERY.REMOTE_READ:

@@ -19,7 +19,7 @@ import {
 /** Most MiB of a domain: one WebAssembly memory is a host's. */
 export const MAX_MEMORY = 4096
 /** vCPUs whose record fits into shared_info, plus those registered by VCPUOP_register_vcpu_info. */
-const MAX_VCPUS = 128
+export const MAX_VCPUS = 128
 /** xl names a file of its log after the domain. */
 const LONGEST_NAME = 200
 

@@ -11,6 +11,7 @@ import type { DomainConfig } from '../config/domain-config.ts'
 import { checkStreamFiles } from '../config/stream-trust.ts'
 import { SERVED_DISKS } from '../device-kinds/disk/disk-service.ts'
 import type { SymbolTable } from '../crash/symbols.ts'
+import { capabilitiesOf, checkOffered } from './capabilities.ts'
 import {
   connectDevices,
   connectShell,
@@ -108,6 +109,7 @@ export async function createDomain(
   context: OperationContext<CreateProgress>,
 ): Promise<CreatedDomain> {
   host.claimName(config.name)
+  checkOffered(config, capabilitiesOf(host.control, host.devices.kinds))
   checkStreamFiles(config)
   const { kernel, ramdisk, booted } = await loadImages(host, config, context)
   context.check()

@@ -29,6 +29,7 @@ import { failureTeller } from '../run/callback-failures.ts'
 import type { HostCall } from '../run/inputs.ts'
 import type { Operation, OperationOptions } from '../run/operation.ts'
 import type { UntilOptions } from '../run/run-loop.ts'
+import { capabilitiesOf, type HostCapabilities } from '../create/capabilities.ts'
 import type { RestoreProgress } from '../save/restore-domain.ts'
 import type { ByteInput } from '../stream/index.ts'
 import { checkCall, type RestoreDomainOptions } from './call-options.ts'
@@ -172,6 +173,16 @@ export class Host {
    */
   static loadMoment(input: ByteInput, options: LoadMomentOptions = {}): Promise<Moment<Host>> {
     return loadMoment<Host>(input, options, branchOf)
+  }
+
+  /**
+   * Which guests and devices the host offers: what a domain's description is held against.
+   *
+   * @example
+   * if (host.capabilities().types.pvh !== undefined) await host.createDomain({ name: 'web', type: 'pvh', kernel: 'vmlinuz' })
+   */
+  capabilities(): HostCapabilities {
+    return capabilitiesOf(this.parts.control, this.parts.options.deviceKinds)
   }
 
   /** Nanoseconds of host time since boot. */

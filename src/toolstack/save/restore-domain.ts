@@ -9,6 +9,7 @@ import { XenError, type DomId } from '../../util/index.ts'
 import type { DomainConfig } from '../config/domain-config.ts'
 import type { GuestType } from '../config/option-values.ts'
 import { checkStreamDevices, trustWithKernel, type StreamTrust } from '../config/stream-trust.ts'
+import { capabilitiesOf, checkOffered } from '../create/capabilities.ts'
 import {
   connectDevices,
   connectShell,
@@ -185,6 +186,7 @@ export async function restoreDomain(
   const { context } = options
   const { undo } = context
   const { saved, config } = await readConfig(host.devices, reader, options)
+  checkOffered(config, capabilitiesOf(host.control, host.devices.kinds))
   const chosen = chooseKernel(saved, options.kernel)
   host.claimName(config.name)
   context.report({ type: 'configuration', name: saved.name, memory: config.memory })

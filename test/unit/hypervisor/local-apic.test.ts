@@ -13,9 +13,11 @@ class Bench {
   readonly timers = new TimerQueue()
   readonly apics: LocalApic[] = []
   readonly log: string[] = []
+  /** vCPUs that wait for their start-up. */
+  readonly waiting = new Set<number>()
   readonly routing = new ApicRouting(this.apics, {
     nmi: (vcpu) => void this.log.push(`nmi ${vcpu}`),
-    initialise: (vcpu) => void this.log.push(`init ${vcpu}`),
+    initialise: (vcpu) => this.log.push(`init ${vcpu}`) > 0 && !this.waiting.has(vcpu),
     startUp: (vcpu, vector) => void this.log.push(`start ${vcpu} at ${vector.toString(16)}`),
     crash: () => void this.log.push('crash'),
   })
@@ -155,6 +157,20 @@ describe('interrupts', () => {
     for (const command of [0xc500, 0x8500, 0x0699, 0x0699]) expect(b.apics[0]!.writeMsr(0x830, command, 2)).toBe(true)
     expect(b.log).toEqual(['init 1', 'start 1 at 99', 'start 1 at 99'])
     expect([b.apics[1]!.isX2apic, b.apics[1]!.isEnabled, msr(b.apics[1]!, 0x80d)]).toEqual([true, false, 4])
+  })
+
+  test('INIT keeps what has come for a processor that waits for its start-up already, and nothing of what another one had', () => {
+    const b = new Bench(2).x2apic()
+    const [first, second] = [b.apics[0]!, b.apics[1]!]
+    b.waiting.add(1)
+    second.receive(0xf3)
+    first.writeMsr(0x830, 0xc500, 2)
+    second.writeMsr(0x80f, 0x1ff, 0)
+    expect(second.pending()).toBe(0xf3)
+    b.waiting.clear()
+    first.writeMsr(0x830, 0xc500, 2)
+    second.writeMsr(0x80f, 0x1ff, 0)
+    expect(second.pending()).toBe(-1)
   })
 
   const sent: readonly [string, number, number, readonly string[]][] = [

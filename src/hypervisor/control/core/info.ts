@@ -47,6 +47,7 @@ export function describeVcpu(vcpu: Vcpu, now: number): VcpuInfoSnapshot {
 
 /** What the host's facts are read from. */
 export interface HostParts {
+  readonly kinds: { all(): readonly { readonly name: string }[] }
   readonly memory: { readonly firstFrame: number; readonly endFrame: number }
   readonly domainMemory: { readonly free: number }
   readonly scheduler: { readonly cpuCount: number; readonly name: string }
@@ -55,9 +56,9 @@ export interface HostParts {
 }
 
 /** The host's facts now. */
-export function describeHost({ memory, domainMemory, scheduler, clock, tsc }: HostParts): HostInfo {
+export function describeHost({ kinds, memory, domainMemory, scheduler, clock, tsc }: HostParts): HostInfo {
   return {
     totalFrames: memory.endFrame - memory.firstFrame, freeFrames: domainMemory.free,
-    physicalCpus: scheduler.cpuCount, scheduler: scheduler.name, time: clock.now(), tscHertz: tsc.kilohertz * 1000,
+    physicalCpus: scheduler.cpuCount, guestKinds: kinds.all().map(({ name }) => name), scheduler: scheduler.name, time: clock.now(), tscHertz: tsc.kilohertz * 1000,
   }
 }

@@ -100,6 +100,8 @@ export interface HostInfo {
   readonly totalFrames: number
   readonly freeFrames: number
   readonly physicalCpus: number
+  /** Names of the kinds of guests that it has. */
+  readonly guestKinds: readonly string[]
   /** Name of the scheduler. */
   readonly scheduler: string
   /** Host time in nanoseconds. */

@@ -41,7 +41,8 @@ export interface PvhIdentity {
 export interface VcpuLives {
   wake(domain: PvhDomain, vcpu: number): void
   nmi(domain: PvhDomain, vcpu: number): void
-  initialise(domain: PvhDomain, vcpu: number): void
+  /** False for a vCPU that waits for its start-up already. */
+  initialise(domain: PvhDomain, vcpu: number): boolean
   startUp(domain: PvhDomain, vcpu: number, vector: number): void
   crash(domain: PvhDomain, reason: string): void
   /** What lies at a frame number has changed. */

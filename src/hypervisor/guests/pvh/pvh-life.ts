@@ -32,12 +32,13 @@ export class PvhLife implements VcpuLives {
   }
 
   /** INIT: the vCPU goes down and waits for a start-up; one that has never been up is in that state. */
-  initialise({ vcpus }: PvhDomain, index: number): void {
+  initialise({ vcpus }: PvhDomain, index: number): boolean {
     const vcpu = vcpus[index]!
-    if (!vcpu.initialised) return
+    if (!vcpu.initialised) return false
     this.execution.takeDown(vcpu)
     vcpu.initialised = false
     this.execution.wake(vcpu)
+    return true
   }
 
   /** Start-up of a vCPU that waits for it; for another one it means nothing. */

@@ -44,7 +44,7 @@ class Frames {
     releaseFrames: (_, frames) => frames.filter((frame) => this.places.delete(frame)).length,
     frameBytes: (_, frame) => this.places.get(frame)!.bytes,
     markWritten: () => undefined,
-    hostInfo: () => ({ totalFrames: 1, freeFrames: 1, physicalCpus: 1, scheduler: 'credit2', time: 5, tscHertz: 1e9 }),
+    hostInfo: () => ({ totalFrames: 1, freeFrames: 1, physicalCpus: 1, guestKinds: [], scheduler: 'credit2', time: 5, tscHertz: 1e9 }),
     getCpuPolicy: () => ({ cpuid: [], msrs: [] }),
     setCpuPolicy: () => [],
     setVcpuMsrs: () => undefined,
