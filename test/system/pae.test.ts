@@ -5,8 +5,9 @@
 import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { CompatVcpuGuestContext } from '../../src/abi/index.ts'
 import { withoutLeaks } from '../../src/testing/index.ts'
-import { transportPair } from '../../src/toolstack/index.ts'
+import { transportPair, writeCoreDump } from '../../src/toolstack/index.ts'
 import { ByteCollector } from '../support/byte-collector.ts'
 import { whyMissing } from '../support/guests.ts'
 import { hostsOfTests, startMini } from '../support/mini.ts'
@@ -73,6 +74,23 @@ describe.skipIf(built.path === undefined)(`a 32-bit kernel${built.reason === und
     await again.console.waitFor('read: pae')
     expect(host.hypervisor.domainInfo(again.id as never)).toMatchObject({ kind: 'pv32', addressSize: 32 })
     expect(host.hypervisor.checkInvariants()).toEqual([])
+  })
+
+  test('leaves a core whose records of registers begin as its own do', { timeout: 60_000 }, async () => {
+    const host = await boot()
+    const domain = await host.createDomain({ name: 'pae', memory: 8, kernel: kernel() })
+    await domain.console.waitFor('2048 pages')
+    await domain.pause()
+    const core = new ByteCollector()
+    await writeCoreDump(host.hypervisor, domain.id as never, core)
+    const { rip, rsp } = host.hypervisor.getVcpuContext(domain.id as never, 0).user
+    const bytes = core.bytes()
+    const view = new DataView(bytes.buffer, bytes.byteOffset)
+    // .xen_prstatus is the section behind the notes.
+    const section = Number(view.getBigUint64(40, true)) + 2 * 64
+    const at = Number(view.getBigUint64(section + 24, true)) + CompatVcpuGuestContext.userRegs.offset
+    const { eip, esp, cs } = CompatVcpuGuestContext.userRegs.layout
+    expect([eip.get(view, at), esp.get(view, at), cs.get(view, at) & 0xfffc]).toEqual([rip, rsp, 0xe018])
   })
 
   test('moves to another host while it runs, and back', { timeout: 60_000 }, async () => {
