@@ -24,6 +24,8 @@ export interface LocalApicParts {
   readonly send: (ipi: Ipi) => void
   /** An interrupt waits that has not before: the vCPU is to look. */
   readonly wake: () => void
+  /** Software has switched it on: what could not be told while it was off is to be told now. */
+  readonly enabled?: () => void
 }
 
 /** Where the page lies, and bits of APIC_BASE. */
@@ -299,11 +301,12 @@ export class LocalApic implements Stateful<LocalApicState> {
   }
 
   private setSpurious(value: number): void {
-    const { registers } = this
+    const { registers, isEnabled } = this
     registers.set(APIC.SPIV, value)
     this.softwareDisabled = (value & SOFTWARE_ENABLE) === 0
     if (this.softwareDisabled) for (const offset of LVT.keys()) registers.set(offset, registers.get(offset) | ICR.MASKED)
     else this.tickAgain()
+    if (!isEnabled && this.isEnabled) this.parts.enabled?.()
   }
 
   private setVector(offset: number, value: number): void {

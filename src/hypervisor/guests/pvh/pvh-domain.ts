@@ -40,6 +40,8 @@ export interface PvhIdentity {
 /** What becomes of a domain's vCPUs, by their numbers, by what happens outside of them. */
 export interface VcpuLives {
   wake(domain: PvhDomain, vcpu: number): void
+  /** Whether an event waits in the vCPU's vcpu_info. */
+  hasEvent(domain: PvhDomain, vcpu: number): boolean
   nmi(domain: PvhDomain, vcpu: number): void
   /** False for a vCPU that waits for its start-up already. */
   initialise(domain: PvhDomain, vcpu: number): boolean
@@ -101,6 +103,9 @@ export class PvhDomain implements GuestDomain, Stateful<PvhDomainState> {
     const all = Array.from({ length: vcpuCount }, (_, vcpu) => vcpu)
     this.apics = all.map((vcpu) => new LocalApic({
       vcpu, timers, now: () => clock.now(), send: (ipi) => this.routing.send(this.apics[vcpu]!, ipi), wake: () => parts.life.wake(this, vcpu),
+      enabled: () => {
+        if (parts.life.hasEvent(this, vcpu)) this.raised(vcpu)
+      },
     }))
     this.memoryTypes = all.map(() => new MemoryTypes())
     this.upcallVectors = new Uint8Array(vcpuCount)
@@ -142,15 +147,15 @@ export class PvhDomain implements GuestDomain, Stateful<PvhDomainState> {
   setUpcallVector(vcpu: number, vector: number): number {
     if (vcpu >= this.apics.length) return -ERRNO.ENOENT
     this.upcallVectors[vcpu] = vector
-    // What has come before is told of now.
+    // One interrupt for nothing does no harm, and nothing that has come before is lost.
     this.raised(vcpu)
     return 0
   }
 
-  /** An event has come for a vCPU. */
+  /** An event has come for a vCPU. A local APIC that is off takes no interrupt: it is told when it is switched on. */
   raised(vcpu: number): void {
     const vector = this.upcallVectors[vcpu]!
-    if (vector !== 0) this.apics[vcpu]!.receive(vector)
+    if (vector !== 0 && this.apics[vcpu]!.isEnabled) this.apics[vcpu]!.receive(vector)
   }
 
   private parameterChanged(index: number, value: bigint): void {

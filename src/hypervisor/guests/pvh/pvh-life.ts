@@ -3,27 +3,37 @@
  * frames that change under them.
  * Reference: xen/arch/x86/hvm/vlapic.c, vlapic_init_sipi_one; xen/arch/x86/hvm/hvm.c, hvm_vcpu_down, hvm_vcpu_reset_state.
  */
+import { VcpuInfo } from '../../../abi/index.ts'
 import type { Vcpu } from '../../domains/domain.ts'
 import type { VcpuExecution } from '../../execution/vcpu-execution.ts'
+import type { GuestMemory } from '../../memory/guest-memory.ts'
 import type { PvhDomain, VcpuLives } from './pvh-domain.ts'
 import { pvhOf } from './pvh-vcpu.ts'
 
 /** What it works on. */
 export interface PvhLifeParts {
   readonly execution: VcpuExecution
+  readonly memory: Pick<GuestMemory, 'view'>
 }
 
 /** What happens to the vCPUs of PVH domains. */
 export class PvhLife implements VcpuLives {
   private readonly execution: VcpuExecution
+  private readonly memory: Pick<GuestMemory, 'view'>
 
-  constructor({ execution }: PvhLifeParts) {
+  constructor({ execution, memory }: PvhLifeParts) {
     this.execution = execution
+    this.memory = memory
   }
 
   wake({ vcpus }: PvhDomain, vcpu: number): void {
     const woken = vcpus[vcpu]
     if (woken !== undefined) this.execution.wake(woken)
+  }
+
+  hasEvent({ vcpus }: PvhDomain, vcpu: number): boolean {
+    const { infoAddress = -1 } = vcpus[vcpu] ?? {}
+    return infoAddress >= 0 && VcpuInfo.evtchnUpcallPending.get(this.memory.view, infoAddress) !== 0
   }
 
   nmi(domain: PvhDomain, vcpu: number): void {
