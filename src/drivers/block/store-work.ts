@@ -3,10 +3,10 @@
  * durable, sectors discarded. A store may answer at once or later, and may throw or reject: whatever it was, it is the
  * request's failure and no more. hot path: a transfer that is done at once allocates only the views of its runs.
  */
+import { PAGE_SIZE } from '../../abi/index.ts'
 import type { HypercallPort } from '../../guest/index.ts'
 import type { BlockStore } from './block-store.ts'
 import { SECTOR_SIZE } from './block-store.ts'
-import { markWritten } from './waiting-requests.ts'
 
 /** Bytes that are discarded without a pause: a store may have to write zeros. */
 const DISCARD_PIECE = 4 << 20
@@ -133,4 +133,10 @@ export class StoreWork {
     this.options.onStoreFailed(error)
     return false
   }
+}
+
+/** Notes that a store has written into these bytes of host memory. */
+export function markWritten(memory: HypercallPort['memory'], from: number, length: number): void {
+  const last = Math.floor((from + length - 1) / PAGE_SIZE)
+  for (let frame = Math.floor(from / PAGE_SIZE); frame <= last; frame += 1) memory.markWritten(frame)
 }

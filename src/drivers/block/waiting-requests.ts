@@ -3,8 +3,8 @@
  * goes on to the guest. An answer comes from the store, or from a record of another run that the store stays silent in.
  */
 import type { HypercallPort } from '../../guest/index.ts'
-import { PAGE_SIZE } from '../../abi/index.ts'
 import { XenError } from '../../util/index.ts'
+import { markWritten } from './store-work.ts'
 
 /** Memory of the host, in which stores leave what they read. */
 type HostMemory = HypercallPort['memory']
@@ -125,10 +125,4 @@ function lengthOf(reads: Uint32Array): number {
   let length = 0
   for (let index = 1; index < reads.length; index += 2) length += reads[index]!
   return length
-}
-
-/** Notes that a store has written into these bytes of host memory. */
-export function markWritten(memory: HostMemory, from: number, length: number): void {
-  const last = Math.floor((from + length - 1) / PAGE_SIZE)
-  for (let frame = Math.floor(from / PAGE_SIZE); frame <= last; frame += 1) memory.markWritten(frame)
 }
