@@ -1,10 +1,11 @@
 /**
- * Runs a flat 64-bit program on the bare machine: ring 0, page tables of its own that map memory one to one, no hypervisor.
+ * Runs a flat 64-bit program on the bare machine, or within a host that translates its memory frame by frame: ring 0, page tables of its
+ * own that map memory one to one, no hypervisor.
  * An ELF file at its physical addresses, port 0x3f8 as output, HLT with interrupts off as the end. What it costs here is
  * the baseline for what a domain costs.
  */
 import { readFileSync } from 'node:fs'
-import { EXIT, Machine, type BareProcessor, type MachineOptions } from '../../../src/machine/index.ts'
+import { EXIT, FRAME_RIGHT, Machine, type BareProcessor, type MachineOptions, type PortSource } from '../../../src/machine/index.ts'
 
 const PAGE = 4096
 /**
@@ -44,8 +45,16 @@ export interface FlatProgram {
   executed(): number
 }
 
-/** Loads an ELF file into a machine of its own, made with these options besides its memory. */
-export function loadFlatProgram(path: string, options: Partial<MachineOptions> = {}): FlatProgram {
+/** A processor over all memory from the first frame on: alone, or with a host's translation behind each frame. */
+function makeProcessor(machine: Machine, memory: 'bare' | 'nested', ports: PortSource): BareProcessor {
+  const { firstFrame } = machine.memory
+  const rights = FRAME_RIGHT.READ | FRAME_RIGHT.WRITE | FRAME_RIGHT.EXECUTE
+  return memory === 'bare' ? machine.createProcessor({ mode: 'bare', ports })
+    : machine.createProcessor({ mode: 'virtualised', ports, physical: { frame: (gfn) => (firstFrame + gfn) * PAGE + rights } })
+}
+
+/** Loads an ELF file into a machine of its own, made with these options besides its memory, which is nested where that is asked for. */
+export function loadFlatProgram(path: string, { paging = 'bare', ...options }: Partial<MachineOptions> & { readonly paging?: 'bare' | 'nested' } = {}): FlatProgram {
   const file = readFileSync(path)
   const view = new DataView(file.buffer, file.byteOffset, file.byteLength)
   const machine = new Machine({ ...options, memoryBytes: MACHINE_MEMORY })
@@ -59,13 +68,10 @@ export function loadFlatProgram(path: string, options: Partial<MachineOptions> =
     machine.memory.bytes.set(file.subarray(offset, offset + Number(view.getBigUint64(at + 32, true))), base + address)
   }
   const output = { take: (_: string): void => {} }
-  const processor = machine.createProcessor({
-    mode: 'bare',
-    ports: {
-      read: () => 0xff,
-      write: (port, _, value) => {
-        if (port === OUTPUT_PORT) output.take(String.fromCharCode(value))
-      },
+  const processor = makeProcessor(machine, paging, {
+    read: () => 0xff,
+    write: (port, _, value) => {
+      if (port === OUTPUT_PORT) output.take(String.fromCharCode(value))
     },
   })
   processor.registers.setControl(3, mapOneToOne(machine), 0)
