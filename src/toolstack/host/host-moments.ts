@@ -61,10 +61,9 @@ export class HostMoments<H> {
       this.images ??= new GroundImages(parts.machine, this.family.pool, parts.control.frameRows)
       insides.guests.devices.holdOutside()
       const tree = treeOn(insides)
-      const before = this.family.pool.pages
       const ground = this.family.capture(this.images, silentFrames(parts))
       const kept: Kept = { ground, tree, programs: programsOf(insides), options: this.options ?? parts.options, trusted: true }
-      this.current = this.family.keep({ label, time: parts.clock.now(), parent: this.current, newPages: Math.max(0, this.family.pool.pages - before) }, kept)
+      this.current = this.family.keep({ label, time: parts.clock.now(), parent: this.current, newPages: ground.newPages }, kept)
       return this.current
     }))
   }
@@ -108,6 +107,7 @@ export class HostMoments<H> {
   /** The host is gone: its machine may be a branch's. */
   end(): void {
     if (this.images === undefined) return
+    if (this.family.list().length === 0) return this.images.end()
     retire(this.seat.insides(), new XenError('CLOSED', 'the host is shut down'))
     this.family.recycle(this.images)
     this.images = undefined

@@ -134,7 +134,7 @@ export class Family<H> implements MomentKeeper<H> {
     const images = new GroundImages(machineFor(more.options), this.pool)
     const ground = images.adopt({ pages: memory, ...facts }, rows)
     this.spare.push(images)
-    return this.keep({ label: head.label, time: head.time, parent: undefined, newPages: this.pool.pages }, { ground, tree, trusted: false, ...more })
+    return this.keep({ label: head.label, time: head.time, parent: undefined, newPages: ground.newPages }, { ground, tree, trusted: false, ...more })
   }
 
   dispose(moment: Moment<H>): void {

@@ -13,15 +13,18 @@ const WORDS_SHIFT = 10
 export class GroundImage {
   readonly memory: MemoryImage
   readonly rows: PageIndex
+  /** Pages that were copied for it. */
+  readonly newPages: number
 
-  constructor(memory: MemoryImage, rows: PageIndex) {
+  constructor(memory: MemoryImage, rows: PageIndex, newPages: number) {
     this.memory = memory
     this.rows = rows
+    this.newPages = newPages
   }
 
   /** The same for somebody else, who releases it. */
   share(): GroundImage {
-    return new GroundImage(this.memory.share(), this.rows.share())
+    return new GroundImage(this.memory.share(), this.rows.share(), this.newPages)
   }
 
   /** A hash of each. */
@@ -66,7 +69,7 @@ export class GroundImages {
     }
     this.base.release()
     this.base = rows.share()
-    return new GroundImage(memory, rows)
+    return new GroundImage(memory, rows, this.pool.pages - before)
   }
 
   private captureRows(): PageIndex {
@@ -79,7 +82,7 @@ export class GroundImages {
   /** An image for this ground out of what comes from anywhere, which it takes over. Throws INVALID_STATE. */
   adopt(memory: ImageFacts, rows: PageIndex): GroundImage {
     if (rows.length !== this.base.length) throw badState(`its frame table has ${rows.length} pages, not ${this.base.length}`)
-    return new GroundImage(this.images.adopt(memory), rows)
+    return new GroundImage(this.images.adopt(memory), rows, this.pool.pages)
   }
 
   /** Brings both to an image of this ground, or of one of the same size. How many pages of memory were copied. */
