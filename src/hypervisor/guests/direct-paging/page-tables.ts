@@ -220,6 +220,7 @@ export class PageTables implements FrameContents, Stateful<FallingState> {
     const at = (mfn << 10) + XEN_SLOTS.first * 2
     this.words[at] = low
     this.words[at + 1] = 0
+    this.host.memory.markWritten(mfn)
   }
 
   /**
