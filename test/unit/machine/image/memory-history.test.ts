@@ -26,7 +26,7 @@ const STORES = `
   ud2`
 
 describe.each([['the interpreter', Machine], ['the compiling tier', Compiling]])('a store of a processor with %s', (_, Library) => {
-  test('is found, copied once, and taken back, with the code that was decoded for it', () => {
+  test('is found, copied once, and taken back, with the code that was decoded for it', { timeout: 30_000 }, () => {
     const bench = new CpuBench({ library: { Machine: Library }, accounting: 'work' })
     const { machine, cpu } = bench
     bench.set('rdx', 1000)
