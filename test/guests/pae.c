@@ -50,6 +50,8 @@ static int call(int number, u32 a, u32 b, u32 c, u32 d)
 
 static void notify(u32 port) { call(EVENT_CHANNEL_OP, 4, (u32)&port, 0, 0); }
 static void block(void) { call(SCHED_OP, 1, 0, 0, 0); }
+/* Waits until something holds; no event comes between the look and the sleep, which allows them again. */
+#define WAIT_FOR(holds) do { shared->vcpus[0].mask = 1; if (holds) { shared->vcpus[0].mask = 0; break; } block(); } while (1)
 static void *page_of(u32 mfn) { return (void *)(BASE + M2P[mfn] * 4096); }
 static u32 frame_of(void *address) { return ((u32 *)info->mfn_list)[((u32)address - BASE) >> 12]; }
 static int map(void *address, u32 mfn) { return call(UPDATE_VA_MAPPING, (u32)address, (mfn << 12) | 0x63, mfn >> 20, 2); }
@@ -64,7 +66,7 @@ void upcall(void)
 
 static void put(char c)
 {
-  while (console->out_prod - console->out_cons == 2048) block();
+  WAIT_FOR(console->out_prod - console->out_cons < 2048);
   console->out[console->out_prod & 2047] = c;
   __atomic_thread_fence(__ATOMIC_SEQ_CST);
   console->out_prod++;
@@ -76,8 +78,8 @@ static void line(const char *end) { text(end); put('\n'); notify(info->console_p
 static void exchange(char *bytes, u32 count, int out)
 {
   while (count) {
-    u32 free = out ? 1024 - (store->req_prod - store->req_cons) : store->rsp_prod - store->rsp_cons;
-    if (!free) { notify(info->store_port); block(); continue; }
+    if (out ? store->req_prod - store->req_cons == 1024 : store->rsp_prod == store->rsp_cons) notify(info->store_port);
+    WAIT_FOR(out ? store->req_prod - store->req_cons < 1024 : store->rsp_prod != store->rsp_cons);
     if (out) store->req[store->req_prod++ & 1023] = *bytes++; else *bytes++ = store->rsp[store->rsp_cons++ & 1023];
     count--;
   }
@@ -130,7 +132,7 @@ static void offer(char *rest)
   shared->masked[alloc.port >> 5] &= ~(1u << (alloc.port & 31));
   ask(2, "domid", 0, own);
   text("offer: peer "); text(own); put(' '); number(alloc.port); text(" 8"); line("");
-  while (!(fired[alloc.port >> 5] >> (alloc.port & 31) & 1)) block();
+  WAIT_FOR(fired[alloc.port >> 5] >> (alloc.port & 31) & 1);
   text("offer: answer: "); line(offered + HALF);
 }
 
@@ -161,7 +163,7 @@ static void timer(void)
   shared->masked[bind.port >> 5] &= ~(1u << (bind.port & 31));
   /* A time that has been is told at once. */
   call(SET_TIMER_OP, 1, 0, 0, 0);
-  while (!(fired[bind.port >> 5] >> (bind.port & 31) & 1)) block();
+  WAIT_FOR(fired[bind.port >> 5] >> (bind.port & 31) & 1);
   line("timer: it came");
 }
 
@@ -241,6 +243,6 @@ void main(struct start_info *start)
       carry_out(input);
     }
     notify(info->console_port);
-    block();
+    WAIT_FOR(console->in_cons != console->in_prod);
   }
 }

@@ -23,7 +23,7 @@ const boot = hostsOfTests({ memory: 64, dom0Memory: 8 })
 describe.skipIf(built.path === undefined)(`a 32-bit kernel${built.reason === undefined ? '' : ` (${built.reason})`}`, () => {
   const kernel = (): Uint8Array => readFileSync(built.path!)
 
-  test('starts, reads and writes XenStore, gets its timer and powers off', async () => {
+  test('starts, reads and writes XenStore, gets its timer and powers off', { timeout: 30_000 }, async () => {
     const host = await boot()
     await withoutLeaks(host, async () => {
       const domain = await host.createDomain({ name: 'pae', memory: 8, kernel: kernel() })
@@ -41,7 +41,7 @@ describe.skipIf(built.path === undefined)(`a 32-bit kernel${built.reason === und
     })
   })
 
-  test('shares grants and events with a 64-bit kernel, whichever offers', async () => {
+  test('shares grants and events with a 64-bit kernel, whichever offers', { timeout: 30_000 }, async () => {
     const host = await boot()
     const [mini, pae] = [await startMini(host), await host.createDomain({ name: 'pae', memory: 8, kernel: kernel() })]
     await pae.console.waitFor('2048 pages')
@@ -112,7 +112,7 @@ describe.skipIf(built.path === undefined)(`a 32-bit kernel${built.reason === und
     expect(first.hypervisor.checkInvariants()).toEqual([])
   })
 
-  test('that cannot take a fault is told of with its instruction and registers', async () => {
+  test('that cannot take a fault is told of with its instruction and registers', { timeout: 30_000 }, async () => {
     const host = await boot()
     const domain = await host.createDomain({ name: 'pae', memory: 8, kernel: kernel() })
     await domain.console.waitFor('2048 pages')
