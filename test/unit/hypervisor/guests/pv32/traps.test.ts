@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { CALLBACKOP, CALLBACKTYPE, COMPAT_FLAT, ERRNO, EVTCHNOP, VMASST_TYPE } from '../../../../../src/abi/index.ts'
+import { CALLBACKOP, CALLBACKTYPE, COMPAT, COMPAT_FLAT, ERRNO, EVTCHNOP, VCPUOP, VMASST_TYPE } from '../../../../../src/abi/index.ts'
+import { vcpuContextCodec } from '../../../../../src/hypervisor/domains/vcpu-context-codec.ts'
 import { SEGMENT, VECTOR } from '../../../../../src/x86/index.ts'
 import { BASE, M2P, PLACE, PaeGuest, REGISTERS, TABLES } from '../../../../support/pae-guest.ts'
 
@@ -10,7 +11,7 @@ const view = (guest: PaeGuest): DataView => guest.host.machine.memory.view
 const toUser = (label: string): string => `push $${USER_SS}; push $${PLACE.USER_STACK}; pushf; push $${USER_CS}; push $${label}; iret`
 
 describe('a 32-bit PV guest', () => {
-  test('runs in ring 1, makes hypercalls and is given what it asks', () => {
+  test('runs in ring 1, makes hypercalls and is given what it asks', { timeout: 60_000 }, () => {
     const guest = new PaeGuest()
     expect(guest.call('xen_version', 0)).toBeGreaterThan(0x40000)
     expect(guest.call('get_debugreg', 9)).toBe(-ERRNO.ENODEV)
@@ -147,6 +148,22 @@ describe('a 32-bit PV guest', () => {
     guest.hypervisor.run({ instructions: 100 })
     expect(guest.processor.registers.rip()).toBe(PLACE.FAILSAFE)
     expect(guest.stack(7).slice(0, 6)).toEqual([KERNEL_SS, KERNEL_SS, 0, 3, PLACE.CODE, KERNEL_CS | 0x1_0000])
+    expect(guest.host.harm()).toEqual([])
+  })
+
+  test('a second vCPU starts with the 2,800 bytes that the first gives it, on a table of level 4 of its own', () => {
+    const guest = new PaeGuest()
+    const codec = vcpuContextCodec(COMPAT)
+    const bytes = new DataView(new ArrayBuffer(codec.size))
+    const at = BASE + 21 * 4096 + 8
+    codec.encode(guest.context({ user: { ...REGISTERS, rip: BigInt(PLACE.EVENT), rsp: BigInt(PLACE.USER_STACK) } }), bytes, 0)
+    guest.write(at, new Uint8Array(bytes.buffer))
+    expect([guest.call('vcpu_op', VCPUOP.initialise, 1, at), guest.call('vcpu_op', VCPUOP.initialise, 1, at)]).toEqual([0, -ERRNO.EEXIST])
+    expect([guest.call('vcpu_op', VCPUOP.up, 1, 0), guest.call('vcpu_op', VCPUOP.is_up, 1, 0)]).toEqual([0, 1])
+    guest.hypervisor.run({ instructions: 100 })
+    const [first, second] = guest.host.processors
+    expect(second!.registers.controlLow(3)).not.toBe(first!.registers.controlLow(3))
+    expect(guest.hypervisor.getVcpuContext(guest.domid, 1)).toMatchObject({ kernelTable: guest.frames[TABLES.l3], user: { cs: KERNEL_CS } })
     expect(guest.host.harm()).toEqual([])
   })
 
