@@ -5,7 +5,7 @@
 
 /** How hot code is found and compiled. Everything has a default. */
 export interface CompilerOptions {
-  /** Samples of a place in code before it is compiled. */
+  /** Samples of a place in code before it is compiled; where they are few among all others, five times as many. */
   readonly samples?: number
   /** Instructions from one sample of a processor to the next. */
   readonly slice?: number

@@ -8,6 +8,20 @@ const FIRST_REST = 64
 /** Doublings at most. */
 const MOST_DOUBLINGS = 16
 
+/** A block whose samples are at least one in so many of all since its first one is a loop at work: it is compiled at once. */
+const DENSE = 3
+/**
+ * Any other one needs so many times the samples: for what compiling costs its code has to be executed for long, and most code
+ * that is sampled a few times here and there never is.
+ */
+const SCATTERED = 5
+
+interface Counted {
+  count: number
+  /** Number of its first sample. */
+  readonly since: number
+}
+
 interface Written {
   readonly times: number
   /** Number of the sample from which on it may be compiled. */
@@ -19,7 +33,7 @@ export class HotPlaces {
   /** Samples taken: the clock of everything here. */
   now = 0
   private readonly threshold: number
-  private readonly counts = new Map<number, number>()
+  private readonly counts = new Map<number, Counted>()
   private readonly refused = new Set<number>()
   private readonly narrow = new Set<number>()
   private readonly written = new Map<number, Written>()
@@ -31,9 +45,14 @@ export class HotPlaces {
   /** Counts a sample of a block; true when it has been sampled often enough to be compiled. */
   count(block: number, mfn: number): boolean {
     if (this.refused.has(block)) return false
-    const count = (this.counts.get(block) ?? 0) + 1
-    this.counts.set(block, count)
-    return count >= this.threshold && this.now >= (this.written.get(mfn)?.restsUntil ?? 0)
+    let counted = this.counts.get(block)
+    if (counted === undefined) this.counts.set(block, (counted = { count: 0, since: this.now }))
+    counted.count += 1
+    return this.isHot(counted) && this.now >= (this.written.get(mfn)?.restsUntil ?? 0)
+  }
+
+  private isHot({ count, since }: Counted): boolean {
+    return count >= this.threshold && (count * DENSE > this.now - since || count >= this.threshold * SCATTERED)
   }
 
   /** A block is begun anew: it has been compiled, or lies in a region that has. */

@@ -24,7 +24,7 @@ function groups(body: string): string[] {
     `${members} at ${base < 0 ? 'a constant' : `${low}..${high}`}${writes ? ', written' : ''}`)
 }
 
-describe('one look does for', () => {
+describe('one look does for', { timeout: 30_000 }, () => {
   test.each([
     ['what is pushed and popped', 'push %rax; push %rbx; sub $8,%rsp; mov %ecx,(%rsp); add $8,%rsp; pop %rbx; pop %rax', ['5 at -24..0, written']],
     ['the fields of a structure', 'mov (%rsi),%rax; mov 8(%rsi),%edx; addb $1,20(%rsi)', ['3 at 0..21, written']],
@@ -47,7 +47,7 @@ describe('one look does for', () => {
   })
 })
 
-describe('a region with windows does what the interpreter does', () => {
+describe('a region with windows does what the interpreter does', { timeout: 30_000 }, () => {
   const run = (how: string, body: string): ReturnType<typeof compare> => {
     const text = `${how}; jmp start; .skip 64; start: ${body}; hlt`
     const { labels } = assembleListing(text, { origin: CODE })
