@@ -59,7 +59,7 @@ describe('a fault planted into the compiling tier is found', () => {
     const library = await buildMutant<{ Machine: typeof Machine }>(patches, `export { Machine } from './src/machine/index.ts'`)
     const run = (): void => {
       const fuzzers = SUBJECTS.slice(1, 4).map(({ options: { subject } }) => (
-        new TierFuzzer({ code: 64, reference: { compiler: 'off' }, subject: { ...subject, library }, patience: 15 })
+        new TierFuzzer({ code: 64, reference: { compiler: 'off' }, subject: { ...subject, library }, patience: 30 })
       ))
       for (let i = 0; i < within; i += 1) for (const fuzzer of fuzzers) fuzzer.run(SEED + i)
     }
