@@ -10,6 +10,7 @@ import { RunLoop } from '../../../src/hypervisor/execution/run-loop.ts'
 import { MachineProcessor } from '../../../src/machine/cpu/index.ts'
 import { RegionCompiler, type SampledCore } from '../../../src/machine/cpu/region/life/compiler.ts'
 import type { CompilerFigures, CompilerOptions } from '../../../src/machine/index.ts'
+import type { GuestType } from '../../../src/toolstack/config/option-values.ts'
 import { unpackKernel } from '../../../src/toolstack/image/unpack.ts'
 import { guestFile } from '../../support/guests.ts'
 import { bootLinux } from '../../support/linux.ts'
@@ -44,6 +45,8 @@ export interface BootRun {
   readonly main: number
   /** Instructions in the first half second of the main thread's time. */
   readonly beginning: number
+  /** Instructions to the shell, to one sample exactly. */
+  readonly instructions: number
   /** Seconds of guest time. */
   readonly guest: number
   readonly stateHash: string
@@ -130,12 +133,12 @@ async function bySymbol({ byAddress }: Watched): Promise<SymbolTime[]> {
 }
 
 /** Boots in this process and prints what came of it: for the child. */
-export async function bootHere(compiler: 'off' | CompilerOptions): Promise<void> {
+export async function bootHere(compiler: 'off' | CompilerOptions, type: GuestType): Promise<void> {
   const idle = await residentBytes()
   const begun = performance.now()
   const before = process.cpuUsage()
   const sampled = compiler === 'off' ? { samples: NEVER, slice: SAMPLE } : { slice: SAMPLE, ...compiler, now: () => performance.now() }
-  const linux = await bootLinux({ host: { compiler: sampled }, domain: { memory: MEBIBYTES } })
+  const linux = await bootLinux({ host: { compiler: sampled }, domain: { type, memory: MEBIBYTES } })
   const [processor, hypervisor] = [timeRuns(MachineProcessor.prototype), timeRuns(RunLoop.prototype)]
   const [started, main, watched] = [performance.now(), mainThread(), watchSamples()]
   await linux.ready()
@@ -146,7 +149,7 @@ export async function bootHere(compiler: 'off' | CompilerOptions): Promise<void>
   const times = { wall: (performance.now() - begun) / 1000, user: user / 1e6, system: system / 1e6, main: (mainThread() - main) / 1e9 }
   const { compiler: figures, domains } = host.profile()
   const run: BootRun = {
-    ...times, around, beginning: watched.beginning,
+    ...times, around, beginning: watched.beginning, instructions: watched.samples * SAMPLE,
     guest: domain.info().cpuTime / 1e9, stateHash: host.hypervisor.stateHash(),
     resident: await residentBytes(), guestResident: guestBytes(host, domain), idle, largest: process.resourceUsage().maxRSS * 1024,
     figures: figures!, exits: domains[0]!.profile.exits, symbols: await bySymbol(watched),
@@ -157,7 +160,8 @@ export async function bootHere(compiler: 'off' | CompilerOptions): Promise<void>
 
 /** A way to boot in new processes. */
 export interface BootProcess {
-  run(compiler: 'off' | CompilerOptions): BootRun
+  /** `type`: as a guest of which type. Default `pv`. */
+  run(compiler: 'off' | CompilerOptions, type?: GuestType): BootRun
   remove(): void
 }
 
@@ -165,12 +169,12 @@ export interface BootProcess {
 export async function bootProcess(): Promise<BootProcess> {
   const built = await bundle(`
     import { bootHere } from './support/boot-process.ts'
-    await bootHere(JSON.parse(process.argv[2]))
+    await bootHere(JSON.parse(process.argv[2]), process.argv[3])
   `)
   return {
     remove: () => built.remove(),
-    run: (compiler) => {
-      const output = execFileSync(process.execPath, [built.path, JSON.stringify(compiler)], { stdio: ['ignore', 'pipe', 'inherit'], maxBuffer: 1 << 26 })
+    run: (compiler, type = 'pv') => {
+      const output = execFileSync(process.execPath, [built.path, JSON.stringify(compiler), type], { stdio: ['ignore', 'pipe', 'inherit'], maxBuffer: 1 << 26 })
       return JSON.parse(output.toString()) as BootRun
     },
   }
