@@ -249,7 +249,9 @@ export class MmuUpdates {
     const { request, how } = this
     if (caller.id !== how.table) return -ERRNO.EPERM
     const mfn = frameOf(request)
-    const { frames, machineToPhys } = this.parts
+    const { frames, machineToPhys, domains } = this.parts
+    // Where a translated domain's frames lie, its physical map says.
+    if (domains.get(how.frame)?.guest !== undefined) return -ERRNO.EINVAL
     if (!frames.getPage(mfn, how.frame)) return -ERRNO.EINVAL
     machineToPhys.setParts(mfn, request.low, request.high)
     frames.putPage(mfn)

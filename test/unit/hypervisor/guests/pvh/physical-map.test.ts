@@ -1,10 +1,11 @@
 /** A PVH guest's physical map: what it places there and takes away, under running code too, and what comes on demand. */
 import { describe, expect, test, vi } from 'vitest'
 import {
-  DOMID, ERRNO, GNTMAP, GNTST, GNTTABOP, GnttabMapGrantRef, GnttabUnmapGrantRef, HYPERVISOR, SHUTDOWN, XENMAPSPACE, XENMEM, XenAddToPhysmap,
+  DOMID, ERRNO, GNTMAP, GNTST, GNTTABOP, GnttabMapGrantRef, GnttabUnmapGrantRef, HYPERVISOR, MMU, MmuUpdate, SHUTDOWN, XENMAPSPACE, XENMEM, XenAddToPhysmap,
   XenMemoryReservation, XenRemoveFromPhysmap,
 } from '../../../../../src/abi/index.ts'
 import type { Layout, Fields } from '../../../../../src/util/index.ts'
+import { TestHost } from '../../../../support/hypervisor-host.ts'
 import { PvhTestGuest } from '../../../../support/pvh-guest.ts'
 
 // The first machine of a process has its interpreter compiled.
@@ -165,4 +166,17 @@ describe('frames that come on demand', () => {
     expect(g.hypervisor.domainInfo(g.domid).totalPages).toBe(514)
     expect(g.problems()).toEqual([])
   })
+})
+
+test('no tools say where a PVH guest\'s frames lie, nor a privileged guest', () => {
+  const host = new TestHost()
+  const { hypervisor } = host
+  const domid = hypervisor.createDomain({ kind: 'pvh', maxPages: 16 })
+  const [frame] = hypervisor.populatePhysmap(domid, 16, 0)
+  const dom0 = host.guest({ privileged: true })
+  expect(() => hypervisor.setMachineToPhys(domid, frame!, 5)).toThrow()
+  MmuUpdate.ptr.setNumber(dom0.view, dom0.scratch, frame! * 4096 + MMU.MACHPHYS_UPDATE)
+  MmuUpdate.val.setNumber(dom0.view, dom0.scratch, 5)
+  expect(dom0.call('mmu_update', dom0.scratch, 1, 0, domid)).toBe(-ERRNO.EINVAL)
+  expect(host.problems()).toEqual([])
 })
