@@ -105,7 +105,7 @@ describe('the published types', () => {
     const types = declarations()
     const files = readdirSync(types, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.d.ts'))
     const around = files.filter((name) => !name.endsWith('index.d.ts')).flatMap((name) =>
-      [...readFileSync(join(types, name), 'utf8').matchAll(/(?:from |import\()["']([^"']*index\.ts)["']/g)]
+      [...readFileSync(join(types, name), 'utf8').matchAll(/(?:from |import\()["']([^"']*\/index\.ts)["']/g)]
         .filter(([, index]) => !relative(resolve(types, dirname(name), dirname(index!)), join(types, name)).startsWith('..'))
         .map(([text]) => `${name}: ${text}`))
     expect(files.length).toBeGreaterThan(700)

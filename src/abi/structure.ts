@@ -14,6 +14,9 @@ import {
   u16 as u16At, u32 as u32At, u64 as u64At, u8 as u8At,
 } from '../util/index.ts'
 
+// What the layouts of structures are told in: declarations of the files that make them name the types from here.
+export type { ArrayField, BytesField, NestedField, NumberField, Overlay, WideField } from '../util/index.ts'
+
 /** Bits of a guest's machine word. */
 export type Width = 64 | 32
 
