@@ -46,6 +46,19 @@ describe('strings in a region', () => {
     expect(inside).toBeGreaterThan(100)
   })
 
+  test('a repetition may leave less of the budget than what is behind it takes', () => {
+    const listing = spelled(`${POINTERS}; mov $20,%ecx; jmp start; start: rep stosb; ${'inc %rbx; '.repeat(12)} hlt`)
+    const entry = assembleListing(listing, { origin: CODE }).labels.get('start')!
+    const bench = decoded(listing)
+    const region = bench.discover(entry)
+    if (typeof region === 'string') throw new Error(region)
+    bench.clear()
+    bench.set('rdi', DATA)
+    bench.set('rcx', 20)
+    bench.jump(entry)
+    expect(bench.enter(region, bench.compile(region), 30).executed).toBeLessThanOrEqual(30)
+  })
+
   test('a fault half-way is the interpreter\'s', () => {
     const { causes, inside } = run(`mov $${DATA + 8 * 4096 - 40},%edi; mov $7,%eax`, 'inc %ebx; mov $20,%ecx; rep stosq; inc %ebx')
     expect([causes.has('instruction'), inside > 3]).toEqual([true, true])

@@ -159,6 +159,15 @@ describe('pages kept in locals', () => {
   })
 })
 
+describe('an exit tells the flags', () => {
+  test.each([
+    ['of ADC with the carry that went in', 'stc; adc %rax,%rbx; mov (%rsi),%edx'], ['of SBB with it', 'stc; sbb %rbx,%rax; mov (%rsi),%edx'],
+  ])('%s', (_, body) => {
+    // Nothing is known of the page, so that the region is left behind the sum.
+    expect(run('mov $-1,%rbx; mov $0x666000,%esi', body).causes).toContain('memory')
+  })
+})
+
 describe('the entry of a region', () => {
   test('is not entered from where the same frame is mapped elsewhere', () => {
     const text = '1: inc %eax; cmp $5,%eax; jne 1b; hlt'
