@@ -135,7 +135,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'unmapping a grant drops no translations',
-    patches: [patch(`${PV}/pv-guests.ts`, 'if (pv !== undefined) parts.tlb.flush(pv)', 'void pv')],
+    patches: [patch(`${PAGING}/grant-entries.ts`, 'if (paged !== undefined) this.parts.tlb.flush(paged)', 'void paged')],
     within: 20, found: /leads to a frame of domain/,
   },
   {
