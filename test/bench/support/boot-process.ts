@@ -148,10 +148,12 @@ export async function bootHere(compiler: 'off' | CompilerOptions, type: GuestTyp
   const { host, domain } = linux
   const times = { wall: (performance.now() - begun) / 1000, user: user / 1e6, system: system / 1e6, main: (mainThread() - main) / 1e9 }
   const { compiler: figures, domains } = host.profile()
+  // First: the hash reads every page of the guest, and what has been read is there.
+  const memory = { resident: await residentBytes(), guestResident: guestBytes(host, domain) }
   const run: BootRun = {
     ...times, around, beginning: watched.beginning, instructions: watched.samples * SAMPLE,
     guest: domain.info().cpuTime / 1e9, stateHash: host.hypervisor.stateHash(),
-    resident: await residentBytes(), guestResident: guestBytes(host, domain), idle, largest: process.resourceUsage().maxRSS * 1024,
+    ...memory, idle, largest: process.resourceUsage().maxRSS * 1024,
     figures: figures!, exits: domains[0]!.profile.exits, symbols: await bySymbol(watched),
   }
   console.log(JSON.stringify(run))
