@@ -22,7 +22,7 @@ const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as
  * that GRUB boots from, a host's own state and its moments. What is for tests boots hosts, too.
  */
 const budgets: Record<string, number> = {
-  '.': 1430, './abi': 36, './machine': 512, './hypervisor': 385, './xenstore': 95, './guest': 88, './drivers': 102,
+  '.': 1430, './abi': 36, './machine': 512, './hypervisor': 385, './xenstore': 95, './guest': 88, './drivers': 104,
   './toolstack': 1430, './testing': 1450, './decompress': 3,
 }
 const subpaths = Object.keys(manifest.exports).filter((name) => name !== './package.json')

@@ -9,7 +9,7 @@
  * Reference: xen/arch/x86/mm/p2m.c, guest_physmap_add_entry, guest_physmap_remove_page; p2m-pt.c, p2m_type_to_flags.
  */
 import { ERRNO } from '../../abi/index.ts'
-import { type StateOf, type Stateful, badState, shape } from '../../util/index.ts'
+import { type Shape, type StateOf, type Stateful, badState, shape } from '../../util/index.ts'
 import { PAGE_SHIFT, PAGE_SIZE } from '../../x86/index.ts'
 import type { FrameTable } from './frame-table.ts'
 import type { MachineToPhys } from './machine-to-phys.ts'
@@ -52,7 +52,7 @@ export interface PhysicalMapParts {
 }
 
 /** What a saved physical map looks like: rows of entries by the number of their first, divided by their count. */
-export const physicalMapShape = /* @__PURE__ */ shape.list(
+export const physicalMapShape: Shape<readonly (readonly [number, Uint32Array])[]> = /* @__PURE__ */ shape.list(
   /* @__PURE__ */ shape.tuple(/* @__PURE__ */ shape.whole(0, MOST_GFNS / CHUNK - 1), /* @__PURE__ */ shape.array(Uint32Array, CHUNK)), MOST_GFNS / CHUNK)
 
 /** Physical map of one domain. */

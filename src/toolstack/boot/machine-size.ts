@@ -9,8 +9,8 @@ const MEBIBYTE = 2 ** 20
  */
 export const MOST_VCPUS = 256
 
-/** Bytes that the hypervisor keeps for itself: eight for each frame of the host, and the tables that map them. */
-const overheadBytes = (mebibytes: number): number => Math.ceil(mebibytes / 512) * MEBIBYTE + MEBIBYTE
+/** Bytes that the hypervisor keeps for itself: twelve for each frame of the host, eight for 64-bit guests to read and four for 32-bit ones, and the tables that map them. */
+const overheadBytes = (mebibytes: number): number => Math.ceil(mebibytes * 3 / 1024) * MEBIBYTE + MEBIBYTE
 
 /** Bytes of the machine of a host that gives `mebibytes` to its domains. */
 export const machineBytes = (mebibytes: number): number => mebibytes * MEBIBYTE + overheadBytes(mebibytes)

@@ -5,8 +5,9 @@
 import { EventHub, XenError, type EventBase, type EventSource } from '../../util/index.ts'
 
 declare global {
-  /** For `await using`: compilers whose `lib` has no disposables are to know the name of the host's method all the same. */
+  /** For `using` and `await using`: compilers whose `lib` has no disposables are to know the names of these methods all the same. */
   interface SymbolConstructor {
+    readonly dispose: unique symbol
     readonly asyncDispose: unique symbol
   }
 }
