@@ -12,7 +12,7 @@ export type {
 } from '../util/index.ts'
 export { COMPAT, NATIVE, guestAbiOf } from './guest-abi.ts'
 export type { GuestAbi, SharedPlaces } from './guest-abi.ts'
-export type { Structure, Width } from './structure.ts'
+export type { FieldsOf, Gap, Member, Members, Structure, Width } from './structure.ts'
 export { ERRNO } from './errno.ts'
 export type { ErrnoName } from './errno.ts'
 export {

@@ -24,23 +24,24 @@ export type Width = 64 | 32
 export type Structure<T extends Fields> = Overlay<T> & { readonly compat: Overlay<T> }
 
 /** A member that is a field: of a size that may depend on the width. */
-interface Member<F extends Field> {
+export interface Member<F extends Field> {
+  /** Where it stands, by the width of the guest. */
   field(width: Width, offset: number): F
   /** It takes no place of its own, but shares that of the member before that does; or stands at an offset for each width. */
   readonly shares?: 'latest' | Readonly<Record<Width, number>>
 }
 
 /** Bytes that are no field. */
-interface Gap {
+export interface Gap {
   readonly gap: Readonly<Record<Width, number>>
 }
 
 /** What a structure is declared by. */
-type Members = Readonly<Record<string, Member<Field> | Gap>>
+export type Members = Readonly<Record<string, Member<Field> | Gap>>
 
 /** The fields that members make. */
-type FieldsOf<M extends Members> = {
-  readonly [K in keyof M as M[K] extends Gap ? never : K]: M[K] extends { field(width: Width, offset: number): infer F extends Field } ? F : never
+export type FieldsOf<M extends Members> = {
+  readonly [K in keyof M as M[K] extends Gap ? never : K]: M[K] extends Member<infer F> ? F : never
 }
 
 const always = <F extends Field>(place: (offset: number) => F): Member<F> => ({ field: (_width, offset) => place(offset) })

@@ -14,6 +14,7 @@ export { DEFLATE, NO_COMPRESSION } from './moment-file/compression.ts'
 export type { Compression } from './moment-file/compression.ts'
 export { verifyMomentFile } from './host/load-moment.ts'
 export type { LoadMomentOptions, MomentFileReport } from './host/load-moment.ts'
+export type { ProgramFinder } from './host/stand-up.ts'
 export type { CheckpointOptions } from './host/host-moments.ts'
 export { Domain } from './host/domain.ts'
 export { shutdownReasonName } from './domains/shutdown-reason.ts'
@@ -51,7 +52,7 @@ export type { PrecopyLimits, PrecopyProgress } from './migrate/precopy.ts'
 export type { ReceiveOptions, ReceiveProgress } from './migrate/receive.ts'
 export { SaveStreamReader, SaveStreamWriter, openOutput } from './stream/index.ts'
 export type {
-  BulkRecord, ByteChunks, ByteInput, ByteOutput, ByteSink, CpuidLeaf, ImageHeader, ImageRecord, LendingChunks,
+  BulkRecord, ByteChunks, ByteInput, ByteOutput, ByteSink, CpuidLeaf, HvmParam, ImageHeader, ImageRecord, LendingChunks,
   LibxlRecord, MsrEntry, NodeWritable, OpenOutput, PageBatch, PageEntry, PageSource, ReadMemory, VcpuBlobType, XlHeader,
 } from './stream/index.ts'
 export type { HostCapabilities, TypeCapabilities } from './create/capabilities.ts'

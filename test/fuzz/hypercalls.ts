@@ -112,6 +112,8 @@ export class HypercallFuzzer {
   /** Runs the PV guest's processors: hypercalls with their continuations on both, traps, instructions to carry out. */
   private letRun(): void {
     const { hypervisor } = this.host
+    // The arguments of its calls are written at once: not where a page table is by now.
+    if (!this.canWrite(this.attackers[0]!)) return
     const tools = this.tools(this.attackers[0]!)
     for (const { script } of this.pv.processors) {
       script.length = 0

@@ -46,7 +46,7 @@ describe('at every place', () => {
   }, 600_000)
 
   test('an interrupt at each of the first boundaries comes to the same', () => {
-    const all = isLong ? 3000 : 200
+    const all = isLong ? 1000 : 200
     const fuzzer = at({ interrupts: { all } })
     fuzzer.run(PROGRAM)
     expect(fuzzer.report.runs).toBeGreaterThan(all)

@@ -8,6 +8,7 @@ import type { VcpuContext } from './vcpu-registers.ts'
 export interface VcpuContextCodec {
   /** Bytes that it takes. */
   readonly size: number
+  /** Writes all of its bytes. */
   encode(context: VcpuContext, view: DataView, base: number): void
   /** Nothing is checked. */
   decode(view: DataView, base: number): VcpuContext

@@ -105,6 +105,7 @@ export class PhysicalMemory implements Stateful<MemoryState> {
     if (this.hasCode(mfn)) this.onCodeWrite(mfn)
   }
 
+  /** True when code was taken from a frame since it was written. */
   protected hasCode(mfn: number): boolean {
     const lines = (this.areas.codeLines >> 2) + mfn * 2
     return (this.words[lines]! | this.words[lines + 1]!) !== 0

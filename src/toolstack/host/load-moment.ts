@@ -24,7 +24,7 @@ export interface LoadMomentOptions extends HostOptions {
 
 const PAGES_PER_MEBIBYTE = 256
 
-/** Reads a file whole, and gives its moment in a family of its own. Rejects as {@link readMomentFile} does, and with INVALID_STATE, INVALID_CONFIG, NOT_SUPPORTED. */
+/** Reads a file whole, and gives its moment in a family of its own. Rejects with INVALID_STREAM, and with INVALID_STATE, INVALID_CONFIG, NOT_SUPPORTED. */
 export async function loadMoment<H>(input: ByteInput, loading: LoadMomentOptions, brancher: Brancher<H>): Promise<Moment<H>> {
   const { program, compression, ...given } = loading
   const { moments } = resolveHostOptions(given)
@@ -54,7 +54,7 @@ export interface MomentFileReport {
   readonly parts: readonly { readonly path: string; readonly version: number; readonly hash: string }[]
 }
 
-/** Reads a file and keeps nothing of it: every record, its hash and its form. Rejects as {@link readMomentFile} does. */
+/** Reads a file and keeps nothing of it: every record, its hash and its form. Rejects with INVALID_STREAM. */
 export async function verifyMomentFile(input: ByteInput, { compression }: { readonly compression?: Compression } = {}): Promise<MomentFileReport> {
   const pool = new PagePool()
   const { head: { label, time }, tree, memory, rows } = await readMomentFile(input, { pool, room: 2 ** 20, compression })

@@ -88,7 +88,7 @@ export class Moment<H> {
   }
 
   /** True where it was this keeper's, whether it exists or not. */
-  isOf(keeper: MomentKeeper<H>): boolean {
+  isOf(keeper: object): boolean {
     return this.keeper === keeper
   }
 

@@ -11,7 +11,7 @@ import { isTable, levelOf } from '../../frames/frame-types.ts'
 import type { MachineToPhys } from '../../frames/machine-to-phys.ts'
 import type { GuestMemory } from '../../memory/guest-memory.ts'
 import { RING_1, RING_3, isSafeDescriptor } from './descriptors.ts'
-import { addedTableBits, entryFrame, isForbiddenLeaf, isForbiddenPaeTop, isForbiddenTable } from './page-entries.ts'
+import { entryFrame, isForbiddenLeaf, isForbiddenPaeTop, isForbiddenTable } from './page-entries.ts'
 import { hasDevices } from './page-tables.ts'
 import { PAE_ENTRIES, XEN_SLOTS, isGuestSlot } from './table-slots.ts'
 
@@ -76,7 +76,8 @@ function auditTable(parts: TableAuditParts, ledger: FrameLedger, table: Table): 
   const mayHaveDevices = hasDevices(domains, frames.owner[mfn]!)
   const level = levelOf(type)
   const isTop = isPae && level === 3
-  const wanted = level === 1 ? (isPae ? 0 : PTE.USER) : addedTableBits(level, isPae)
+  // Said here once more: whoever judges does not ask those whom it judges what is right.
+  const wanted = isPae ? (level === 3 ? PTE.USER | PTE.WRITABLE : 0) : PTE.USER
   for (let slot = 0; slot < entries; slot += 1) {
     const low = words[(mfn << 10) + slot * 2]!
     const high = words[(mfn << 10) + slot * 2 + 1]!
