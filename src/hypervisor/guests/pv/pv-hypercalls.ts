@@ -3,17 +3,18 @@
  * Reference: xen/arch/x86/pv/callback.c, misc-hypercalls.c, descriptor-tables.c; public/xen.h.
  */
 import {
-  CALLBACKF, CALLBACKOP, CALLBACKTYPE, CallbackRegister, CallbackUnregister, ERRNO, FIRST_RESERVED_GDT_ENTRY, FLAT, NATIVE, SEGBASE,
+  CALLBACKF, CALLBACKTYPE, CallbackRegister, ERRNO, FIRST_RESERVED_GDT_ENTRY, FLAT, NATIVE, SEGBASE,
   TrapInfo,
 } from '../../../abi/index.ts'
 import { isCanonical, signedFromParts } from '../../../util/index.ts'
 import { SEGMENT } from '../../../x86/index.ts'
 import { Scratch, readInto } from '../../memory/guest-access.ts'
-import type { HypercallArguments, HypercallHandler, HypercallName, HypercallRow, Support } from '../../domains/hypercall.ts'
-import { FULL, type Operation, type Operations, byFirstArgument, byNumber, listed, refusal, refused } from '../../hypercalls/table.ts'
+import type { HypercallArguments, HypercallHandler, HypercallName, HypercallRow } from '../../domains/hypercall.ts'
+import { FULL, type Operation, type Operations, byNumber, listed } from '../../hypercalls/table.ts'
 import type { Vcpu } from '../../domains/domain.ts'
 import { CALL_AGAIN, WORK, type WorkMeter } from '../../time/work-meter.ts'
 import type { DescriptorTables } from '../direct-paging/descriptor-tables.ts'
+import { Callbacks, type EntryKind, entryKind, noEntryKind } from '../paravirtual/callbacks.ts'
 import { registerHypercalls } from '../paravirtual/debug-registers.ts'
 import { nmiOp, registerNmi } from '../paravirtual/nmi.ts'
 import { type EntryPoint, setEntry } from '../paravirtual/paravirtual-vcpu.ts'
@@ -84,25 +85,10 @@ function setGdt(parts: PvHypercallParts): PvHandler {
 /** Where the guest is to be entered. */
 type Target = EntryPoint & { readonly masks: boolean }
 
-/** One kind of entry point. */
-interface EntryKind {
-  readonly support: Support
-  readonly set: (caller: Vcpu, pv: PvVcpu, target: Target) => number
-}
-
-/** A kind of entry point that is told of by setting it. */
-const entryKind = (set: (pv: PvVcpu, target: Target) => void): EntryKind => ({
-  support: FULL,
-  set: (_caller, pv, target) => {
-    set(pv, target)
-    return 0
-  },
-})
-
-const OLD_SYSENTER = /* @__PURE__ */ refused('ENOSYS', 'superseded by sysenter')
+const OLD_SYSENTER = /* @__PURE__ */ noEntryKind('superseded by sysenter')
 
 /** Kinds of entry point, by the names of their numbers. */
-const ENTRY_KINDS: Operations<typeof CALLBACKTYPE, EntryKind> = {
+const ENTRY_KINDS: Operations<typeof CALLBACKTYPE, EntryKind<PvVcpu, Target>> = {
   event: /* @__PURE__ */ entryKind((pv, { low, high }) => setEntry(pv.eventCallback, low, high)),
   failsafe: /* @__PURE__ */ entryKind((pv, { low, high, masks }) => {
     setEntry(pv.failsafeCallback, low, high)
@@ -112,7 +98,7 @@ const ENTRY_KINDS: Operations<typeof CALLBACKTYPE, EntryKind> = {
     setEntry(pv.syscallCallback, low, high)
     pv.syscallMasksEvents = masks
   }),
-  sysenter_deprecated: { support: OLD_SYSENTER, set: (caller) => refusal(OLD_SYSENTER, caller) },
+  sysenter_deprecated: OLD_SYSENTER,
   nmi: { support: FULL, set: (caller, _pv, target) => registerNmi(caller, FLAT.KERNEL_CS64, target) },
   sysenter: /* @__PURE__ */ entryKind((pv, { low, high, masks }) => {
     setEntry(pv.sysenterCallback, low, high)
@@ -123,58 +109,24 @@ const ENTRY_KINDS: Operations<typeof CALLBACKTYPE, EntryKind> = {
     pv.syscall32MasksEvents = masks
   }),
 }
-const KIND_BY_NUMBER = /* @__PURE__ */ byNumber(CALLBACKTYPE, ENTRY_KINDS)
 
-/** Sets one entry point of a vCPU. */
-function registerCallback(caller: Vcpu, pv: PvVcpu, type: number, target: Target): number {
-  if (!isCanonical(signedFromParts(target.low, target.high))) return -ERRNO.EINVAL
-  const kind = type < KIND_BY_NUMBER.length ? KIND_BY_NUMBER[type] : undefined
-  return kind === undefined ? -ERRNO.ENOSYS : kind.set(caller, pv, target)
-}
-
-/** Only an NMI's handler can be taken back. */
-function unregisterCallback(pv: PvVcpu, type: number): number {
-  if (type === CALLBACKTYPE.nmi) {
-    pv.setTrap(2, { flags: 0, cs: 0, low: 0, high: 0 })
-    return 0
-  }
-  const kind = type < KIND_BY_NUMBER.length ? KIND_BY_NUMBER[type] : undefined
-  return kind !== undefined && kind.support.level !== 'refused' ? -ERRNO.EINVAL : -ERRNO.ENOSYS
-}
-
-/** Makes the row of callback_op(command, argument). */
-function callbackOp(scratch: Scratch): HypercallRow {
-  const { view } = scratch
-  const rows: Operations<typeof CALLBACKOP, Operation> = {
-    register: {
-      support: FULL,
-      run: forPv((caller, pv, args) => {
-        if (!readInto(caller.access, args.address(1), scratch, CallbackRegister.size)) return -ERRNO.EFAULT
-        const masks = (CallbackRegister.flags.get(view, 0) & CALLBACKF.mask_events) !== 0
-        const low = CallbackRegister.address.low(view, 0)
-        const high = CallbackRegister.address.high(view, 0)
-        return registerCallback(caller, pv, CallbackRegister.type.get(view, 0), { low, high, masks })
-      }),
+const CALLBACKS = /* @__PURE__ */ new Callbacks<PvVcpu, Target>({
+  kinds: ENTRY_KINDS, size: CallbackRegister.size, source: 'public/callback.h; do_callback_op', vcpuOf: pvOf,
+  read: (view) => ({
+    type: CallbackRegister.type.get(view, 0),
+    target: {
+      low: CallbackRegister.address.low(view, 0), high: CallbackRegister.address.high(view, 0),
+      masks: (CallbackRegister.flags.get(view, 0) & CALLBACKF.mask_events) !== 0,
     },
-    unregister: {
-      support: FULL,
-      run: forPv((caller, pv, args) => {
-        if (!readInto(caller.access, args.address(1), scratch, CallbackUnregister.size)) return -ERRNO.EFAULT
-        return unregisterCallback(pv, CallbackUnregister.type.get(view, 0))
-      }),
-    },
-  }
-  return {
-    name: 'callback_op', handler: byFirstArgument(CALLBACKOP, rows), source: 'public/callback.h; do_callback_op',
-    operations: [listed('CALLBACKOP_', CALLBACKOP, rows), listed('CALLBACKTYPE_', CALLBACKTYPE, ENTRY_KINDS)],
-  }
-}
+  }),
+  checked: (target) => isCanonical(signedFromParts(target.low, target.high)) ? target : undefined,
+})
 
 /** set_callbacks(event, failsafe, syscall): errors of each are not told. */
 const setCallbacks: PvHandler = (caller, pv, args) => {
   const types = [CALLBACKTYPE.event, CALLBACKTYPE.failsafe, CALLBACKTYPE.syscall]
   types.forEach((type, i) => {
-    registerCallback(caller, pv, type, { low: args.low[i]!, high: args.high[i]!, masks: false })
+    CALLBACKS.register(caller, pv, { type, target: { low: args.low[i]!, high: args.high[i]!, masks: false } })
   })
   return 0
 }
@@ -241,6 +193,6 @@ export function pvHypercalls(parts: PvHypercallParts): HypercallRow[] {
     row('set_gdt', 'public/arch-x86/xen.h; do_set_gdt', setGdt(parts)),
     row('stack_switch', 'public/xen.h; do_stack_switch', stackSwitch),
     row('set_callbacks', 'public/xen.h; do_set_callbacks', setCallbacks),
-    ...registerHypercalls(), setSegmentBaseOp(parts), callbackOp(scratch), nmiOp(FLAT.KERNEL_CS64, NATIVE),
+    ...registerHypercalls(), setSegmentBaseOp(parts), CALLBACKS.row(), nmiOp(FLAT.KERNEL_CS64, NATIVE),
   ]
 }

@@ -4,16 +4,17 @@
  * Reference: xen/arch/x86/pv/callback.c, compat_*; descriptor-tables.c; public/xen.h.
  */
 import {
-  CALLBACKF, CALLBACKOP, CALLBACKTYPE, COMPAT, COMPAT_FLAT, CallbackUnregister, CompatCallbackRegister, ERRNO,
+  CALLBACKF, CALLBACKTYPE, COMPAT, COMPAT_FLAT, CompatCallbackRegister, ERRNO,
   FIRST_RESERVED_GDT_ENTRY, TrapInfo,
 } from '../../../abi/index.ts'
 import { Scratch, readInto } from '../../memory/guest-access.ts'
-import type { HypercallArguments, HypercallHandler, HypercallName, HypercallRow, Support } from '../../domains/hypercall.ts'
-import { FULL, type Operation, type Operations, byFirstArgument, byNumber, listed, refusal, refused } from '../../hypercalls/table.ts'
+import type { HypercallArguments, HypercallHandler, HypercallName, HypercallRow } from '../../domains/hypercall.ts'
+import { FULL, type Operations } from '../../hypercalls/table.ts'
 import type { Vcpu } from '../../domains/domain.ts'
 import type { TlbClock } from '../../frames/tlb-clock.ts'
 import { CALL_AGAIN, WORK, type WorkMeter } from '../../time/work-meter.ts'
 import type { DescriptorTables } from '../direct-paging/descriptor-tables.ts'
+import { Callbacks, type EntryKind, entryKind, noEntryKind } from '../paravirtual/callbacks.ts'
 import { registerHypercalls } from '../paravirtual/debug-registers.ts'
 import { nmiOp, registerNmi } from '../paravirtual/nmi.ts'
 import { setEntry } from '../paravirtual/paravirtual-vcpu.ts'
@@ -84,26 +85,11 @@ interface Target {
   readonly masks: boolean
 }
 
-/** One kind of entry point. */
-interface EntryKind {
-  readonly support: Support
-  readonly set: (caller: Vcpu, pv: Pv32Vcpu, target: Target) => number
-}
-
-/** A kind of entry point that is told of by setting it. */
-const entryKind = (set: (pv: Pv32Vcpu, target: Target) => void): EntryKind => ({
-  support: FULL,
-  set: (_caller, pv, target) => {
-    set(pv, target)
-    return 0
-  },
-})
-
-const NO_SYSCALL = /* @__PURE__ */ refused('ENOSYS', '64-bit guests have it')
-const OLD_SYSENTER = /* @__PURE__ */ refused('ENOSYS', 'superseded by sysenter')
+const NO_SYSCALL = /* @__PURE__ */ noEntryKind('64-bit guests have it')
+const OLD_SYSENTER = /* @__PURE__ */ noEntryKind('superseded by sysenter')
 
 /** Kinds of entry point, by the names of their numbers. */
-const ENTRY_KINDS: Operations<typeof CALLBACKTYPE, EntryKind> = {
+const ENTRY_KINDS: Operations<typeof CALLBACKTYPE, EntryKind<Pv32Vcpu, Target>> = {
   event: /* @__PURE__ */ entryKind((pv, { selector, address }) => {
     pv.eventSelector = selector
     setEntry(pv.eventCallback, address, 0)
@@ -113,8 +99,8 @@ const ENTRY_KINDS: Operations<typeof CALLBACKTYPE, EntryKind> = {
     setEntry(pv.failsafeCallback, address, 0)
     pv.failsafeMasksEvents = masks
   }),
-  syscall: { support: NO_SYSCALL, set: (caller) => refusal(NO_SYSCALL, caller) },
-  sysenter_deprecated: { support: OLD_SYSENTER, set: (caller) => refusal(OLD_SYSENTER, caller) },
+  syscall: NO_SYSCALL,
+  sysenter_deprecated: OLD_SYSENTER,
   nmi: { support: FULL, set: (caller, _pv, { address }) => registerNmi(caller, COMPAT_FLAT.KERNEL_CS, { low: address, high: 0 }) },
   sysenter: /* @__PURE__ */ entryKind((pv, { selector, address, masks }) => {
     pv.sysenterSelector = selector
@@ -127,58 +113,24 @@ const ENTRY_KINDS: Operations<typeof CALLBACKTYPE, EntryKind> = {
     pv.syscall32MasksEvents = masks
   }),
 }
-const KIND_BY_NUMBER = /* @__PURE__ */ byNumber(CALLBACKTYPE, ENTRY_KINDS)
 
-/** Sets one entry point of a vCPU. */
-function registerCallback(caller: Vcpu, pv: Pv32Vcpu, type: number, target: Target): number {
-  const kind = type < KIND_BY_NUMBER.length ? KIND_BY_NUMBER[type] : undefined
-  return kind === undefined ? -ERRNO.ENOSYS : kind.set(caller, pv, { ...target, selector: fixSelector(target.selector) })
-}
-
-/** Only an NMI's handler can be taken back. */
-function unregisterCallback(pv: Pv32Vcpu, type: number): number {
-  if (type === CALLBACKTYPE.nmi) {
-    pv.setTrap(2, { flags: 0, cs: 0, low: 0, high: 0 })
-    return 0
-  }
-  const kind = type < KIND_BY_NUMBER.length ? KIND_BY_NUMBER[type] : undefined
-  return kind !== undefined && kind.support.level !== 'refused' ? -ERRNO.EINVAL : -ERRNO.ENOSYS
-}
-
-/** Makes the row of callback_op(command, argument). */
-function callbackOp(): HypercallRow {
-  const layout = CompatCallbackRegister
-  const scratch = new Scratch(layout.size)
-  const { view } = scratch
-  const rows: Operations<typeof CALLBACKOP, Operation> = {
-    register: {
-      support: FULL,
-      run: forPv32((caller, pv, args) => {
-        if (!readInto(caller.access, args.address(1), scratch, layout.size)) return -ERRNO.EFAULT
-        const masks = (layout.flags.get(view, 0) & CALLBACKF.mask_events) !== 0
-        const [selector, address] = [layout.cs.low(view, 0) & 0xffff, layout.eip.low(view, 0)]
-        return registerCallback(caller, pv, layout.type.get(view, 0), { selector, address, masks })
-      }),
+const CALLBACKS = /* @__PURE__ */ new Callbacks<Pv32Vcpu, Target>({
+  kinds: ENTRY_KINDS, size: CompatCallbackRegister.size, source: 'public/callback.h; compat_callback_op', vcpuOf: pv32Of,
+  read: (view) => ({
+    type: CompatCallbackRegister.type.get(view, 0),
+    target: {
+      selector: CompatCallbackRegister.cs.low(view, 0) & 0xffff, address: CompatCallbackRegister.eip.low(view, 0),
+      masks: (CompatCallbackRegister.flags.get(view, 0) & CALLBACKF.mask_events) !== 0,
     },
-    unregister: {
-      support: FULL,
-      run: forPv32((caller, pv, args) => {
-        if (!readInto(caller.access, args.address(1), scratch, CallbackUnregister.size)) return -ERRNO.EFAULT
-        return unregisterCallback(pv, CallbackUnregister.type.get(view, 0))
-      }),
-    },
-  }
-  return {
-    name: 'callback_op', handler: byFirstArgument(CALLBACKOP, rows), source: 'public/callback.h; compat_callback_op',
-    operations: [listed('CALLBACKOP_', CALLBACKOP, rows), listed('CALLBACKTYPE_', CALLBACKTYPE, ENTRY_KINDS)],
-  }
-}
+  }),
+  checked: (target) => ({ ...target, selector: fixSelector(target.selector) }),
+})
 
 /** set_callbacks(event selector, event address, failsafe selector, failsafe address). */
 const setCallbacks: Pv32Handler = (caller, pv, args) => {
   const types = [CALLBACKTYPE.event, CALLBACKTYPE.failsafe]
   types.forEach((type, i) => {
-    registerCallback(caller, pv, type, { selector: args.u32(2 * i) & 0xffff, address: args.u32(2 * i + 1), masks: false })
+    CALLBACKS.register(caller, pv, { type, target: { selector: args.u32(2 * i) & 0xffff, address: args.u32(2 * i + 1), masks: false } })
   })
   return 0
 }
@@ -199,6 +151,6 @@ export function pv32Hypercalls(parts: Pv32HypercallParts): HypercallRow[] {
     row('set_gdt', 'public/arch-x86/xen.h; compat_set_gdt', setGdt(parts)),
     row('stack_switch', 'public/xen.h; do_stack_switch', stackSwitch),
     row('set_callbacks', 'public/xen.h; compat_set_callbacks', setCallbacks),
-    ...registerHypercalls(), callbackOp(), nmiOp(COMPAT_FLAT.KERNEL_CS, COMPAT),
+    ...registerHypercalls(), CALLBACKS.row(), nmiOp(COMPAT_FLAT.KERNEL_CS, COMPAT),
   ]
 }
